@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The KVM exits that cocod answers, as Linux documents them (Documentation/virt/kvm/api.rst), for
+ * build hosts whose linux/kvm.h is older. Written from the documentation. Names carry a COCO_
+ * prefix, so that this header and linux/kvm.h can be included together.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* --- KVM_EXIT_SNP_REQ_CERTS, Linux 7.0 -----------------------------------------------------------
+ */
+#define COCO_KVM_EXIT_SNP_REQ_CERTS 42u
+
+struct coco_kvm_snp_req_certs {
+    uint64_t gpa;    /* guest's RAX: where the certificate table goes, 4 KiB aligned */
+    uint64_t npages; /* guest's RBX; out, with ENOSPC: pages needed */
+    uint64_t ret;    /* 0 on exit; a positive errno on re-entry */
+};
+
+/* The four values of `ret` that KVM takes; any other makes KVM_RUN fail with EINVAL. */
+#define COCO_KVM_SNP_RET_OK     0u
+#define COCO_KVM_SNP_RET_EIO    5u
+#define COCO_KVM_SNP_RET_EAGAIN 11u
+#define COCO_KVM_SNP_RET_ENOSPC 28u
+
+/* KVM_MEMORY_ENCRYPT_OP sub-command that enables the exit, before the first vCPU exists; and the
+ * attribute of /dev/kvm (KVM_HAS_DEVICE_ATTR) that tells whether the kernel has it. */
+#define COCO_KVM_SEV_SNP_ENABLE_REQ_CERTS 103u
+#define COCO_KVM_X86_GRP_SEV              1u
+#define COCO_KVM_X86_SEV_SNP_REQ_CERTS    2u
+
+/* SW_EXITINFO2 of an extended guest request, GHCB specification: VMM error in the upper half. */
+#define COCO_GHCB_EXITINFO2_INVALID_LEN 0x0000000100000000ull
+#define COCO_GHCB_EXITINFO2_BUSY        0x0000000200000000ull
+#define COCO_GHCB_EXITINFO2_GENERIC     0xffffffff00000000ull
+
+/* --- KVM_EXIT_TDX, Linux 6.16 --------------------------------------------------------------------
+ */
+#define COCO_KVM_EXIT_TDX 40u
+
+struct coco_kvm_tdx {
+    uint64_t flags; /* 0 */
+    uint64_t nr;    /* TDVMCALL leaf, below */
+    union {
+        struct {
+            uint64_t ret;
+            uint64_t data[5];
+        } unknown;
+        struct {
+            uint64_t ret;
+            uint64_t gpa;
+            uint64_t size;
+        } get_quote;
+        struct {
+            uint64_t ret;
+            uint64_t leaf;
+            uint64_t r11, r12, r13, r14;
+        } get_tdvmcall_info;
+        struct {
+            uint64_t ret;
+            uint64_t vector;
+        } setup_event_notify;
+    } u;
+};
+
+#define COCO_TDVMCALL_GET_TD_VM_CALL_INFO          0x10000u
+#define COCO_TDVMCALL_MAP_GPA                      0x10001u
+#define COCO_TDVMCALL_GET_QUOTE                    0x10002u
+#define COCO_TDVMCALL_REPORT_FATAL_ERROR           0x10003u
+#define COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT 0x10004u
+
+/* `ret` of every TDX leaf, copied to the guest's R10: not an errno. */
+#define COCO_TDVMCALL_SUCCESS             0ull
+#define COCO_TDVMCALL_RETRY               1ull
+#define COCO_TDVMCALL_INVALID_OPERAND     0x8000000000000000ull
+#define COCO_TDVMCALL_GPA_INUSE           0x8000000000000001ull
+#define COCO_TDVMCALL_ALIGN_ERROR         0x8000000000000002ull
+#define COCO_TDVMCALL_SUBFUNC_UNSUPPORTED 0x8000000000000003ull
+
+/* GetQuote's shared buffer, GHCI "TDG.VP.VMCALL<GetQuote>": little-endian, this header and the
+ * data, which is the TDREPORT going in and the quote coming out. */
+#define COCO_GETQUOTE_HEADER_SIZE 24u
+#define COCO_GETQUOTE_VERSION     1u
+#define COCO_GETQUOTE_OFF_VERSION 0u
+#define COCO_GETQUOTE_OFF_STATUS  8u
+#define COCO_GETQUOTE_OFF_IN_LEN  16u
+#define COCO_GETQUOTE_OFF_OUT_LEN 20u
+
+#define COCO_GETQUOTE_SUCCESS             0ull
+#define COCO_GETQUOTE_IN_FLIGHT           0xffffffffffffffffull
+#define COCO_GETQUOTE_ERROR               0x8000000000000000ull
+#define COCO_GETQUOTE_SERVICE_UNAVAILABLE 0x8000000000000001ull
+
+/* --- KVM_EXIT_HYPERCALL, KVM_HC_MAP_GPA_RANGE ----------------------------------------------------
+ */
+#define COCO_KVM_HC_MAP_GPA_RANGE 12u
+/* The values of `ret` that Linux 7.2 and later take; before, any non-zero value is an error. */
+#define COCO_KVM_MAP_GPA_RET_OK     0u
+#define COCO_KVM_MAP_GPA_RET_EAGAIN 11u
+#define COCO_KVM_MAP_GPA_RET_EINVAL 22u
+
+/* --- KVM_EXIT_SYSTEM_EVENT -----------------------------------------------------------------------
+ */
+#define COCO_KVM_SYSTEM_EVENT_SEV_TERM  6u
+#define COCO_KVM_SYSTEM_EVENT_TDX_FATAL 7u
