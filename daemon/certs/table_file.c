@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The file and its lock.
+ *
+ * The write lock covers every byte, so it excludes each VMM's lease byte, every VMM that reads the
+ * file under a lock as the kernel's documentation recommends, and every administrator's tool that
+ * does the same. Locks are those of open file descriptions (F_OFD_*): they end with the last
+ * descriptor and never by some other descriptor's close().
+ *
+ * A reader without the lock, or one after a crash, must never take a mixture for a table. So the
+ * first entry is zeroed before anything else is touched and written after all else: in between the
+ * file is the empty table.
+ */
+#include "certs/table_file.h"
+#include "limits.h"
+#include "sys.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int table_file_open(struct table_file *file, const struct table_file_options *options)
+{
+    struct stat st;
+
+    file->fd = -1;
+    int fd = sys.open(options->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+                      options->mode);
+    if (fd < 0)
+        return -errno;
+    int r = 0;
+    if (fstat(fd, &st) < 0)
+        r = -errno;
+    else if (!S_ISREG(st.st_mode))
+        r = -EINVAL;
+    /* The umask may have narrowed the mode; the file may be an older one. Who may open it for
+     * writing could lock guests out, so the mode is made what the configuration says. */
+    else if ((st.st_mode & 07777) != options->mode && fchmod(fd, options->mode) < 0)
+        r = -errno;
+    else if (options->group != (gid_t)-1 && st.st_gid != options->group &&
+             fchown(fd, (uid_t)-1, options->group) < 0)
+        r = -errno;
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    file->fd = fd;
+    return 0;
+}
+
+void table_file_close(struct table_file *file)
+{
+    if (file->fd >= 0)
+        close(file->fd);
+    file->fd = -1;
+}
+
+enum table_lock table_file_lock(struct table_file *file, uint64_t *ret_byte)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (sys.ofd_lock(file->fd, F_OFD_SETLK, &lock) == 0)
+        return TABLE_LOCKED;
+    if (errno != EAGAIN && errno != EACCES)
+        return TABLE_LOCK_FAILED;
+    lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (sys.ofd_lock(file->fd, F_OFD_GETLK, &lock) < 0)
+        return TABLE_LOCK_FAILED;
+    if (ret_byte)
+        *ret_byte = (uint64_t)lock.l_start;
+    /* F_UNLCK: whoever stood in the way has just left; the next try gets the lock. */
+    return lock.l_type == F_WRLCK ? TABLE_UPDATER : TABLE_READERS;
+}
+
+void table_file_unlock(struct table_file *file)
+{
+    struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+    sys.ofd_lock(file->fd, F_OFD_SETLK, &lock);
+}
+
+static int write_at(int fd, const uint8_t *data, size_t size, off_t offset)
+{
+    while (size > 0) {
+        ssize_t n = sys.pwrite(fd, data, size, offset);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            return -errno;
+        }
+        if (n == 0)
+            return -EIO;
+        data += n;
+        size -= (size_t)n;
+        offset += n;
+    }
+    return 0;
+}
+
+int table_file_write(struct table_file *file, const uint8_t *table, size_t size)
+{
+    static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
+
+    if (size < sizeof(zeros))
+        return -EINVAL;
+    int r = write_at(file->fd, zeros, sizeof(zeros), 0);
+    if (r < 0)
+        return r;
+    r = write_at(file->fd, table + sizeof(zeros), size - sizeof(zeros), sizeof(zeros));
+    if (r < 0)
+        return r;
+    if (sys.ftruncate(file->fd, (off_t)size) < 0)
+        return -errno;
+    return write_at(file->fd, table, sizeof(zeros), 0);
+}
+
+int table_file_reopen(const struct table_file *file)
+{
+    char path[64];
+
+    /* By descriptor, not by name: the same inode whatever has become of the name. */
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
+    int fd = sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}

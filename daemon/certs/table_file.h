@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table file: the current certificate table at offset 0, and the lock that all of this host
+ * agrees on. PROTOCOL.md "The lease".
+ *
+ * Its inode never changes while the host is up, so it is never replaced, only rewritten, and only
+ * under the write lock. It is rewritten so that a torn write reads as the empty table.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct table_file_options {
+    const char *path;
+    mode_t mode;
+    gid_t group; /* (gid_t)-1: leave */
+};
+
+struct table_file {
+    int fd; /* -1: closed */
+};
+
+enum table_lock {
+    TABLE_LOCKED,  /* this process holds the write lock now */
+    TABLE_READERS, /* a lease stands in the way */
+    TABLE_UPDATER, /* somebody else holds the write lock */
+    TABLE_LOCK_FAILED,
+};
+
+/* Opens or makes the file. Negative errno. */
+int table_file_open(struct table_file *file, const struct table_file_options *options);
+void table_file_close(struct table_file *file);
+
+/* Tries to take the write lock over the whole file. With TABLE_READERS and TABLE_UPDATER *ret_byte
+ * (may be NULL) is the first byte of the lock in the way. */
+enum table_lock table_file_lock(struct table_file *file, uint64_t *ret_byte);
+void table_file_unlock(struct table_file *file);
+
+/* Rewrites the file; under the write lock. Negative errno: the file then reads as the empty table,
+ * or as the old one where not a byte could be written. */
+int table_file_write(struct table_file *file, const uint8_t *table, size_t size);
+
+/* A new read-only open file description of the same inode. Negative errno. */
+int table_file_reopen(const struct table_file *file);

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Assembly: the configuration's values become each module's own options here, so that no module
+ * knows the configuration, and modules are tied together here, so that none looks for another.
+ */
+#include "cocod.h"
+#include "certs/certs.h"
+#include "config.h"
+#include "log.h"
+#include "peer/listen.h"
+#include "peer/server.h"
+#include "quotes/quotes.h"
+#include "sys.h"
+#include "worker.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* Callbacks between two looks at the sockets: a peer that has work for itself cannot keep the loop
+ * from the others. */
+#define CALLBACKS_PER_TURN 64
+
+struct event_base *cocod_base_new(void)
+{
+    struct event_config *config = event_config_new();
+
+    if (!config)
+        return NULL;
+    event_config_set_max_dispatch_interval(config, NULL, CALLBACKS_PER_TURN, 0);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
+static struct server_limits server_limits(const struct config *config)
+{
+    return (struct server_limits){
+        .peers = config->limits_peers,
+        .peers_per_account = config->limits_peers_per_account,
+        .hello_timeout_us = config->limits_hello_timeout_ms * 1000u,
+        .frame_timeout_us = config->limits_frame_timeout_ms * 1000u,
+        .send_timeout_us = config->limits_send_timeout_ms * 1000u,
+        .account_linger_us = config->limits_account_linger_ms * 1000u,
+        .unsent = config->limits_unsent,
+    };
+}
+
+static struct certs_options certs_options(const struct config *config)
+{
+    struct certs_options options = {
+        .n_chain = config->certs_chain.n,
+        .chain = config->certs_chain.items,
+        .n_roots = config->certs_root.n,
+        .roots = config->certs_root.items,
+        .table_file = {.path = config->certs_table_file, .mode = config->certs_table_mode},
+        .refuse_missing = config->certs_missing_chain == MISSING_CHAIN_REFUSE,
+        .drain_timeout_us = config->certs_drain_timeout_ms * 1000u,
+    };
+
+    if (listen_group(config->certs_table_group, &options.table_file.group) < 0)
+        log_warn("[certs] table_group: there is no group %s; the table file keeps its group",
+                 config->certs_table_group);
+    return options;
+}
+
+static struct quotes_options quotes_options(const struct config *config)
+{
+    struct quotes_options options = {
+        .backend = {.kind = BACKEND_NONE,
+                    .path = config->quotes_qgs.path,
+                    .cid = config->quotes_qgs.cid,
+                    .port = config->quotes_qgs.port,
+                    .slots = config->quotes_slots,
+                    .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u},
+        .queue_max = config->quotes_queue,
+        .requests_per_account = config->limits_requests_per_account,
+    };
+
+    if (config->quotes_qgs.kind == ENDPOINT_UNIX)
+        options.backend.kind = BACKEND_UNIX;
+    else if (config->quotes_qgs.kind == ENDPOINT_VSOCK)
+        options.backend.kind = BACKEND_VSOCK;
+    return options;
+}
+
+static int make_services(struct cocod *cocod, const struct config *config)
+{
+    struct server_limits limits = server_limits(config);
+    struct certs_options certs = certs_options(config);
+    struct quotes_options quotes = quotes_options(config);
+
+    cocod->worker = worker_new(cocod->base);
+    cocod->server = server_new(cocod->base, &cocod->timers, &limits);
+    if (!cocod->worker || !cocod->server)
+        return -ENOMEM;
+    cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
+    cocod->quotes = quotes_new(cocod->base, &cocod->timers, &quotes);
+    return cocod->certs && cocod->quotes ? 0 : -ENOMEM;
+}
+
+int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
+{
+    struct cocod *cocod = sys.alloc(sizeof(*cocod));
+    uint64_t instance;
+
+    if (!cocod)
+        return -ENOMEM;
+    cocod->base = base;
+    int r = timers_init(&cocod->timers, base);
+    if (r == 0 && getrandom(&instance, sizeof(instance), 0) != sizeof(instance))
+        r = -EIO;
+    if (r == 0)
+        r = make_services(cocod, config);
+    if (r < 0) {
+        cocod_free(cocod);
+        return r;
+    }
+    cocod->vmm =
+        (struct vmm){.certs = cocod->certs,
+                     .quotes = cocod->quotes,
+                     .server = cocod->server,
+                     .options = {.instance = instance,
+                                 .quote_timeout_us = config->quotes_timeout_ms * 1000u,
+                                 .quote_max_timeout_us = config->quotes_max_timeout_ms * 1000u,
+                                 .events_per_minute = config->limits_events_per_peer_per_minute}};
+    cocod->admin = (struct admin){.certs = cocod->certs,
+                                  .quotes = cocod->quotes,
+                                  .server = cocod->server,
+                                  .instance = instance};
+    certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
+    cocod->config = config;
+    certs_start(cocod->certs);
+    cocod->admin.ready_us = sys.now_us();
+    *ret = cocod;
+    return 0;
+}
+
+void cocod_free(struct cocod *cocod)
+{
+    if (!cocod)
+        return;
+    server_free(cocod->server); /* completes every request */
+    quotes_free(cocod->quotes);
+    if (cocod->certs)
+        certs_set_listener(cocod->certs, NULL, NULL);
+    certs_free(cocod->certs);
+    worker_free(cocod->worker);
+    timers_done(&cocod->timers);
+    config_free(cocod->config);
+    sys.free(cocod);
+}
+
+void cocod_reload(struct cocod *cocod, struct config *config)
+{
+    struct config *old = cocod->config;
+    struct certs_options options = certs_options(config);
+
+    cocod->admin.config_problem = NULL;
+    cocod->config = config;
+    log_set_level(config->log_level);
+    certs_reload(cocod->certs, &options);
+    config_free(old);
+}
+
+void cocod_refuse_config(struct cocod *cocod, const char *why)
+{
+    snprintf(cocod->config_problem, sizeof(cocod->config_problem),
+             "the configuration was refused, the one before it stays in force: %s", why);
+    cocod->admin.config_problem = cocod->config_problem;
+    log_event(LOG_LEVEL_ERROR, "config-refused", NULL, 0, "%s", cocod->config_problem);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon put together: who exists, and who knows whom. main.c runs one; tests run one without a
+ * process.
+ */
+#pragma once
+
+#include "frontend/admin.h"
+#include "frontend/vmm.h"
+#include "timer.h"
+#include <event2/event.h>
+
+struct config;
+struct worker;
+
+struct cocod {
+    struct event_base *base;
+    struct timers timers;
+    struct worker *worker;
+    struct server *server;
+    struct certs *certs;
+    struct quotes *quotes;
+    struct vmm vmm;
+    struct admin admin;
+    struct config *config; /* owned; what certs' options point into */
+    char config_problem[512];
+};
+
+/* An event base as cocod wants it. NULL: out of memory. */
+struct event_base *cocod_base_new(void);
+
+/* Builds everything and loads the certificates; listens on nothing yet. Takes over `config` on
+ * success. Negative errno. */
+int cocod_new(struct event_base *base, struct config *config, struct cocod **ret);
+void cocod_free(struct cocod *cocod);
+
+/* What a reload changes without a restart: the log level, and the [certs] chain, root and
+ * missing_chain. Takes over `config`. */
+void cocod_reload(struct cocod *cocod, struct config *config);
+/* A configuration that was refused: shown by `cococtl status` until the next good one. */
+void cocod_refuse_config(struct cocod *cocod, const char *why);

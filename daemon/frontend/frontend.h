@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A dialect: where a frame ends, and how a call and its answer are spelled. The three frontends are
+ * three const tables of this type over one kind of peer. Whatever all of them need (receiving,
+ * sending, deadlines, back-pressure, accounting, close reasons) is peer/'s.
+ */
+#pragma once
+
+#include "blob.h"
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct peer;
+struct request;
+
+struct dialect {
+    const char *name;
+    size_t session_size; /* of the dialect's own state in each peer, zeroed at first */
+    size_t frame_max;    /* bytes; what may be asked to be buffered for one frame */
+    int needs_hello;     /* close a peer that has not called peer_established in time */
+
+    /* Bytes of the frame that starts here; 0: more are needed to tell; negative: this can't be one,
+     * close. Never more than frame_max. */
+    ssize_t (*frame_size)(const uint8_t *data, size_t size);
+    /* One whole frame. May send, close the peer, or make requests. */
+    void (*dispatch)(struct peer *peer, const uint8_t *frame, size_t size);
+    /* The request is over. Spell the answer, unless the peer is closed (peer_open). */
+    void (*answer)(struct peer *peer, const struct request *request, uint32_t status,
+                   struct blob *blob);
+    /* The peer is about to be forgotten. May be NULL. */
+    void (*closed)(struct peer *peer);
+};

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The VMM's frontend: frames are RPC messages (proto/wire.h), calls are spelled as PROTOCOL.md
+ * says.
+ *
+ * CERTS_GET never becomes a request: it is answered from the gate within its dispatch, with the
+ * header on the stack and the table by reference. QUOTE_GET becomes a request that the quotes
+ * service completes.
+ *
+ * Whose fault: broken framing and broken session rules close; a malformed payload is EINVAL and the
+ * session lives; a malformed one-way message is counted and forgotten.
+ */
+#include "frontend/vmm.h"
+#include "certs/certs.h"
+#include "limits.h"
+#include "log.h"
+#include "metrics.h"
+#include "peer/peer.h"
+#include "peer/request.h"
+#include "peer/server.h"
+#include "quotes/quotes.h"
+#include "status.h"
+#include "sys.h"
+#include "wire.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define FEATURES (COCO_FEATURE_NOTIFY | COCO_FEATURE_LEASE)
+/* The server answers this much before the deadline, at most: PROTOCOL.md "Deadlines". */
+#define EARLY_US 50000u
+
+struct session {
+    uint32_t features; /* agreed */
+    uint64_t lease_base;
+    struct coco_hello hello;
+    struct log_limit events;
+};
+
+static struct session *session_of(struct peer *peer)
+{
+    return (struct session *)peer->session;
+}
+
+static struct vmm *vmm_of(struct peer *peer)
+{
+    return peer->context;
+}
+
+static ssize_t frame_size(const uint8_t *data, size_t size)
+{
+    struct coco_header header;
+
+    if (size < COCO_HEADER_SIZE)
+        return 0;
+    if (coco_header_decode(data, &header) < 0 || coco_header_check_from_client(&header) < 0)
+        return -EBADMSG;
+    return (ssize_t)(COCO_HEADER_SIZE + header.length);
+}
+
+/* --- replies -------------------------------------------------------------------------------------
+ */
+
+static void reply_header(uint16_t request_type, uint64_t id, uint32_t status, uint32_t length,
+                         uint8_t out[COCO_HEADER_SIZE])
+{
+    struct coco_header header = {.type = (uint16_t)(request_type + 1),
+                                 .length = length,
+                                 .status = status,
+                                 .id = id};
+
+    coco_header_encode(&header, out);
+}
+
+static void reply_status(struct peer *peer, const struct coco_header *call, uint32_t status)
+{
+    uint8_t head[COCO_HEADER_SIZE];
+
+    reply_header(call->type, call->id, status, 0, head);
+    peer_send(peer, head, sizeof(head), NULL, -1);
+}
+
+/* A request is over. */
+static void answer(struct peer *peer, const struct request *request, uint32_t status,
+                   struct blob *blob)
+{
+    uint8_t head[COCO_HEADER_SIZE];
+
+    reply_header(request->type, request->id, status, blob ? (uint32_t)blob->size : 0, head);
+    peer_send(peer, head, sizeof(head), blob, -1);
+}
+
+/* --- HELLO ---------------------------------------------------------------------------------------
+ */
+
+static uint32_t services(const struct vmm *vmm)
+{
+    return (certs_offered(vmm->certs) ? COCO_SERVICE_CERTS : 0) |
+           (quotes_offered(vmm->quotes) ? COCO_SERVICE_QUOTES : 0);
+}
+
+static void refuse_hello(struct peer *peer, const struct coco_header *call, uint32_t status)
+{
+    reply_status(peer, call, status);
+    peer_finish(peer, CLOSE_REFUSED);
+}
+
+/* A lease descriptor where the client asked for one and there is a table file: -1 where not. False:
+ * there should be one and there is none; a VMM that went on would believe itself protected. */
+static bool open_lease(struct peer *peer, uint32_t *features, int *ret_fd)
+{
+    struct session *session = session_of(peer);
+    int fd;
+
+    *ret_fd = -1;
+    if (!(*features & COCO_FEATURE_LEASE))
+        return true;
+    fd = certs_open_lease(vmm_of(peer)->certs, &session->lease_base);
+    if (fd == -EOPNOTSUPP) {
+        *features &= ~COCO_FEATURE_LEASE;
+        return true;
+    }
+    *ret_fd = fd;
+    return fd >= 0;
+}
+
+static void on_hello(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
+{
+    struct session *session = session_of(peer);
+    struct vmm *vmm = vmm_of(peer);
+    int lease_fd;
+
+    if (peer->established) {
+        peer_close(peer, CLOSE_PROTOCOL);
+        return;
+    }
+    if (coco_hello_decode(payload, call->length, &session->hello) < 0) {
+        refuse_hello(peer, call, COCO_EINVAL);
+        return;
+    }
+    if (session->hello.version_min > COCO_WIRE_VERSION ||
+        session->hello.version_max < COCO_WIRE_VERSION) {
+        refuse_hello(peer, call, COCO_EOPNOTSUPP);
+        return;
+    }
+    session->features = session->hello.features & FEATURES;
+    if (!open_lease(peer, &session->features, &lease_fd)) {
+        refuse_hello(peer, call, COCO_EAGAIN);
+        return;
+    }
+    struct coco_hello_reply reply = {
+        .version = COCO_WIRE_VERSION,
+        .features = session->features,
+        .instance = vmm->options.instance,
+        .generation = certs_generation(vmm->certs),
+        .services = services(vmm),
+        .request_max = COCO_REQUEST_MAX,
+        .reply_max = COCO_REPLY_MAX,
+        .in_flight_max = COCO_IN_FLIGHT_MAX,
+        .busy_budget_ms = COCO_BUSY_BUDGET_MS,
+        .lease_bytes = lease_fd >= 0 ? COCO_LEASE_BYTES : 0,
+        .lease_base = lease_fd >= 0 ? session->lease_base : 0,
+    };
+    uint8_t message[COCO_HEADER_SIZE + COCO_HELLO_REPLY_SIZE];
+    reply_header(call->type, call->id, COCO_OK, COCO_HELLO_REPLY_SIZE, message);
+    coco_hello_reply_encode(&reply, message + COCO_HEADER_SIZE);
+    peer_established(peer);
+    peer_send(peer, message, sizeof(message), NULL, lease_fd);
+}
+
+/* --- CERTS_GET -----------------------------------------------------------------------------------
+ */
+
+static void count_certs(const struct certs_answer *answer_, size_t table_size)
+{
+    switch (answer_->status) {
+    case COCO_OK:
+        if (table_size > COCO_SNP_EMPTY_TABLE_SIZE)
+            metrics.certs_ok++;
+        else
+            metrics.certs_empty++;
+        break;
+    case COCO_ENOSPC:
+        metrics.certs_enospc++;
+        break;
+    case COCO_EAGAIN:
+        metrics.certs_eagain++;
+        break;
+    default:
+        metrics.certs_refused++;
+    }
+}
+
+static void on_certs_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
+{
+    struct coco_certs_get get;
+
+    if (coco_certs_get_decode(payload, call->length, &get) < 0) {
+        metrics.certs_refused++;
+        reply_status(peer, call, COCO_EINVAL);
+        return;
+    }
+    struct certs_answer got = certs_get(vmm_of(peer)->certs, get.npages);
+    uint32_t table_size = got.table ? (uint32_t)got.table->size : 0;
+    count_certs(&got, table_size);
+    if (got.status != COCO_OK && got.status != COCO_ENOSPC) {
+        reply_status(peer, call, got.status);
+        return;
+    }
+    struct coco_certs_reply fixed = {.generation = got.generation,
+                                     .npages = got.npages,
+                                     .table_size = table_size};
+    uint8_t head[COCO_HEADER_SIZE + COCO_CERTS_REPLY_HEADER];
+    reply_header(call->type, call->id, got.status, COCO_CERTS_REPLY_HEADER + table_size, head);
+    coco_certs_reply_encode_fixed(&fixed, head + COCO_HEADER_SIZE);
+    peer_send(peer, head, sizeof(head), got.table, -1);
+}
+
+/* --- QUOTE_GET -----------------------------------------------------------------------------------
+ */
+
+/* When to answer a request at the latest: a little before its client's own timer. */
+static uint64_t deadline_us(const struct vmm *vmm, uint32_t timeout_ms)
+{
+    uint64_t timeout_us = timeout_ms ? (uint64_t)timeout_ms * 1000u : vmm->options.quote_timeout_us;
+
+    if (timeout_us > vmm->options.quote_max_timeout_us)
+        timeout_us = vmm->options.quote_max_timeout_us;
+    uint64_t early_us = timeout_us / 4 < EARLY_US ? timeout_us / 4 : EARLY_US;
+    return sys.now_us() + timeout_us - early_us;
+}
+
+static void on_quote_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
+{
+    struct vmm *vmm = vmm_of(peer);
+    struct coco_quote_get get;
+
+    if (coco_quote_get_decode(payload, call->length, &get) < 0) {
+        metrics.quotes_einval++;
+        reply_status(peer, call, COCO_EINVAL);
+        return;
+    }
+    struct request *request = NULL;
+    if (peer->n_requests < COCO_IN_FLIGHT_MAX)
+        request = request_new(peer, call->type, call->id, deadline_us(vmm, call->timeout_ms));
+    if (!request) {
+        metrics.quotes_eagain++;
+        reply_status(peer, call, COCO_EAGAIN);
+        return;
+    }
+    request->reply_max = get.quote_max;
+    quotes_get(vmm->quotes, request, get.tdreport);
+}
+
+/* --- the rest ------------------------------------------------------------------------------------
+ */
+
+static void on_ping(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
+{
+    (void)payload;
+    reply_status(peer, call, call->length == 0 ? COCO_OK : COCO_EINVAL);
+}
+
+static struct request *find_request(struct peer *peer, uint64_t id)
+{
+    struct request *request;
+
+    DL_SEARCH_SCALAR(peer->requests, request, id, id);
+    return request;
+}
+
+static void on_cancel(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
+{
+    struct request *request = find_request(peer, call->id);
+
+    (void)payload;
+    if (call->length != 0)
+        metrics.bad_oneway++;
+    else if (request)
+        request_complete(request, COCO_ECANCELED, NULL);
+}
+
+static void on_guest_event(struct peer *peer, const struct coco_header *call,
+                           const uint8_t *payload)
+{
+    struct session *session = session_of(peer);
+    const struct vmm *vmm = vmm_of(peer);
+    struct coco_guest_event event;
+    unsigned dropped = 0;
+
+    if (coco_guest_event_decode(payload, call->length, &event) < 0 ||
+        (event.kind != COCO_GUEST_EVENT_SEV_TERM && event.kind != COCO_GUEST_EVENT_TDX_FATAL)) {
+        metrics.bad_oneway++;
+        return;
+    }
+    metrics.guest_events++;
+    if (!log_limit_pass(&session->events, sys.now_us(), vmm->options.events_per_minute,
+                        60u * 1000000u, &dropped))
+        return;
+    const char *kind = event.kind == COCO_GUEST_EVENT_SEV_TERM
+                           ? "the SNP guest asked to be terminated"
+                           : "the TDX guest reported a fatal error";
+    log_event(LOG_LEVEL_WARNING, "guest-fatal",
+              LOG_FIELDS(log_text("COCO_VM", session->hello.vm_name),
+                         log_number("PEER_PID", peer->account->key.pid),
+                         log_number("PEER_UID", (int64_t)peer->account->key.uid),
+                         log_number("COCO_EVENT_KIND", event.kind)),
+              "%s (VM %s, pid %d, data[0] 0x%llx, %u lines left out)", kind,
+              session->hello.vm_name[0] ? session->hello.vm_name : "without a name",
+              (int)peer->account->key.pid, (unsigned long long)event.data[0], dropped);
+}
+
+static const struct handler {
+    uint16_t type;
+    void (*handle)(struct peer *peer, const struct coco_header *call, const uint8_t *payload);
+} handlers[] = {
+    {COCO_CERTS_GET, on_certs_get}, {COCO_QUOTE_GET, on_quote_get},
+    {COCO_PING, on_ping},           {COCO_CANCEL, on_cancel},
+    {COCO_HELLO, on_hello},         {COCO_GUEST_EVENT, on_guest_event},
+};
+
+static void on_unknown(struct peer *peer, const struct coco_header *call)
+{
+    if (coco_type_class(call->type) == COCO_CLASS_REQUEST) {
+        metrics.unknown_types++;
+        reply_status(peer, call, COCO_EOPNOTSUPP);
+    } else {
+        metrics.bad_oneway++;
+    }
+}
+
+static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
+{
+    struct coco_header call;
+
+    (void)size;
+    if (coco_header_decode(frame, &call) < 0 || (!peer->established && call.type != COCO_HELLO)) {
+        peer_close(peer, CLOSE_PROTOCOL);
+        return;
+    }
+    if (coco_type_class(call.type) == COCO_CLASS_REQUEST) {
+        metrics.requests++;
+        if (peer->requests && find_request(peer, call.id)) { /* an id names one request at a time */
+            peer_close(peer, CLOSE_PROTOCOL);
+            return;
+        }
+    }
+    for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
+        if (handlers[i].type == call.type) {
+            handlers[i].handle(peer, &call, frame + COCO_HEADER_SIZE);
+            return;
+        }
+    }
+    on_unknown(peer, &call);
+}
+
+const struct dialect vmm_dialect = {
+    .name = "RPC",
+    .session_size = sizeof(struct session),
+    .frame_max = COCO_HEADER_SIZE + COCO_REQUEST_MAX,
+    .needs_hello = 1,
+    .frame_size = frame_size,
+    .dispatch = dispatch,
+    .answer = answer,
+};
+
+/* --- NOTIFY --------------------------------------------------------------------------------------
+ */
+
+static void notify_all(struct vmm *vmm, uint32_t event)
+{
+    struct coco_header header = {.type = COCO_NOTIFY, .length = COCO_NOTIFY_SIZE};
+    struct coco_notify notify = {.event = event, .generation = certs_generation(vmm->certs)};
+    uint8_t message[COCO_HEADER_SIZE + COCO_NOTIFY_SIZE];
+    struct peer *peer, *next;
+
+    coco_header_encode(&header, message);
+    coco_notify_encode(&notify, message + COCO_HEADER_SIZE);
+    DL_FOREACH_SAFE(vmm->server->peers, peer, next)
+    {
+        if (peer->dialect == &vmm_dialect && peer->established &&
+            (session_of(peer)->features & COCO_FEATURE_NOTIFY))
+            peer_send(peer, message, sizeof(message), NULL, -1);
+    }
+}
+
+void vmm_certs_changed(void *data)
+{
+    struct vmm *vmm = data;
+    bool serving = certs_get_state(vmm->certs) == CERTS_SERVING;
+
+    if (certs_generation(vmm->certs) != vmm->told_generation) {
+        vmm->told_generation = certs_generation(vmm->certs);
+        notify_all(vmm, COCO_NOTIFY_GENERATION);
+    }
+    if (serving != vmm->told_serving) {
+        vmm->told_serving = serving;
+        notify_all(vmm, serving ? COCO_NOTIFY_SERVING : COCO_NOTIFY_DRAINING);
+    }
+}

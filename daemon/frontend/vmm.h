@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The RPC that VMMs speak: PROTOCOL.md. One dialect over peer/.
+ */
+#pragma once
+
+#include "frontend/frontend.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct certs;
+struct quotes;
+struct server;
+
+struct vmm_options {
+    uint64_t instance; /* random, of this run */
+    uint64_t quote_timeout_us;
+    uint64_t quote_max_timeout_us;
+    unsigned events_per_minute; /* GUEST_EVENT lines that one session may cause */
+};
+
+/* The context of every peer of vmm_dialect. */
+struct vmm {
+    struct certs *certs;
+    struct quotes *quotes;
+    struct server *server;
+    struct vmm_options options;
+    uint64_t told_generation; /* by NOTIFY */
+    bool told_serving;
+};
+
+extern const struct dialect vmm_dialect;
+
+/* Tells the sessions that asked for it that state or generation changed. `data` is a struct vmm. */
+void vmm_certs_changed(void *data);

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The key is (uid, pid, start time of the pid): what the kernel reports of a Unix peer, with the
+ * start time so that a recycled pid is somebody else. All connections of one VMM share one account;
+ * VMs that run under one uid are told apart.
+ *
+ * An account without references is kept for a while and then freed by its timer.
+ */
+#include "account.h"
+#include "invariant.h"
+#include "metrics.h"
+#include "sys.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void on_linger(struct timer *timer)
+{
+    struct account *account = (struct account *)((char *)timer - offsetof(struct account, linger));
+
+    HASH_DEL(account->accounts->table, account);
+    timer_done(&account->linger);
+    metrics.now_accounts--;
+    sys.free(account);
+}
+
+void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us)
+{
+    *accounts = (struct accounts){.timers = timers, .linger_us = linger_us};
+}
+
+void accounts_done(struct accounts *accounts)
+{
+    struct account *account, *next;
+
+    HASH_ITER(hh, accounts->table, account, next)
+    {
+        invariant(account->refs == 0);
+        on_linger(&account->linger);
+    }
+}
+
+struct account *account_get(struct accounts *accounts, const struct account_key *key)
+{
+    struct account *account;
+    struct account_key padded; /* hashed as bytes: padding must be zero */
+
+    memset(&padded, 0, sizeof(padded));
+    padded.uid = key->uid;
+    padded.pid = key->pid;
+    padded.start_time = key->start_time;
+    HASH_FIND(hh, accounts->table, &padded, sizeof(padded), account);
+    if (account)
+        return account_ref(account);
+
+    account = sys.alloc(sizeof(*account));
+    if (!account)
+        return NULL;
+    account->accounts = accounts;
+    memcpy(&account->key, &padded, sizeof(padded));
+    if (timer_init(&account->linger, accounts->timers, on_linger) < 0) {
+        sys.free(account);
+        return NULL;
+    }
+    HASH_ADD(hh, accounts->table, key, sizeof(account->key), account);
+    if (!account->hh.tbl) { /* HASH_NONFATAL_OOM: it was not added */
+        timer_done(&account->linger);
+        sys.free(account);
+        return NULL;
+    }
+    account->refs = 1;
+    metrics.now_accounts++;
+    return account;
+}
+
+struct account *account_ref(struct account *account)
+{
+    account->refs++;
+    timer_disarm(&account->linger);
+    return account;
+}
+
+void account_unref(struct account *account)
+{
+    invariant(account->refs > 0);
+    if (--account->refs == 0)
+        timer_arm(&account->linger, sys.now_us() + account->accounts->linger_us);
+}
+
+/* Field 22 of /proc/PID/stat, proc(5). The command name, field 2, is in parentheses and may hold
+ * anything, so fields are counted from its last ')'. 0 where it cannot be had: the process is gone,
+ * or lives in another pid namespace. */
+static uint64_t process_start_time(pid_t pid)
+{
+    char path[64], text[1024];
+
+    if (pid <= 0)
+        return 0;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    int fd = sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    char *p = strrchr(text, ')');
+    for (int field = 2; p && field < 22; field++) {
+        p = strchr(p, ' ');
+        if (p)
+            p++;
+    }
+    return p ? strtoull(p, NULL, 10) : 0;
+}
+
+int account_key_of_unix_peer(int fd, struct account_key *ret)
+{
+    struct ucred cred;
+    socklen_t size = sizeof(cred);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+        return -errno;
+    *ret = (struct account_key){.uid = cred.uid,
+                                .pid = cred.pid,
+                                .start_time = process_start_time(cred.pid)};
+    return 0;
+}

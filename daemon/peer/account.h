@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accounts: whom the kernel vouches for, and what they hold of cocod. All limits hang here.
+ *
+ * An account outlives its last connection for a while, so that reconnecting resets nothing. Loop
+ * thread only.
+ */
+#pragma once
+
+#include "timer.h"
+#include <stdint.h>
+#include <sys/types.h>
+#include <uthash.h>
+
+struct account_key {
+    uid_t uid;
+    pid_t pid;
+    uint64_t start_time; /* of the process, in clock ticks since boot; 0: unknown */
+};
+
+struct accounts;
+
+struct account {
+    struct accounts *accounts;
+    struct account_key key;
+    unsigned refs;       /* peers and jobs */
+    unsigned n_peers;    /* connections */
+    unsigned n_requests; /* requests in flight that wait for a backend */
+    struct timer linger;
+    UT_hash_handle hh;
+};
+
+struct accounts {
+    struct timers *timers;
+    uint64_t linger_us; /* how long an account without references is kept */
+    struct account *table;
+};
+
+void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us);
+/* Every reference must have been given back. */
+void accounts_done(struct accounts *accounts);
+
+/* The account of that key, made where there is none; NULL: out of memory. One reference more. */
+struct account *account_get(struct accounts *accounts, const struct account_key *key);
+struct account *account_ref(struct account *account);
+void account_unref(struct account *account);
+
+/* Whom SO_PEERCRED names at the other end of a connected Unix socket. Negative errno. */
+int account_key_of_unix_peer(int fd, struct account_key *ret);

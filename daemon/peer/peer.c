@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One connection, whatever it speaks.
+ *
+ * Receiving. All peers share one receive buffer. Frames are dispatched where they lie; only what is
+ * left after a wake-up (a frame's beginning, or frames beyond the batch) is copied to the peer's
+ * own memory, which therefore exists for few peers at a time. A short read means that the socket is
+ * empty, so a request costs one recv.
+ *
+ * Sending. A reply is written at once, header from the stack and table from its blob, with one
+ * sendmsg. Only what the socket does not take is queued, by reference to the blob.
+ *
+ * Back-pressure is decided in one function, peer_settle: a peer that leaves more unsent bytes lying
+ * than its limit is not read. So are the deadlines: for the greeting, for a frame once begun, for
+ * the oldest unsent reply; each is absolute, so that a drip keeps nothing alive.
+ *
+ * Who may free a peer: its last reference. Callbacks hold one while they run, since any dispatch
+ * may close the peer. A closed peer stays in memory for whoever still holds it, but owns no
+ * descriptor, no request and no bytes.
+ */
+#include "peer/peer.h"
+#include "invariant.h"
+#include "log.h"
+#include "metrics.h"
+#include "peer/request.h"
+#include "status.h"
+#include "sys.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define NEVER UINT64_MAX
+
+struct outgoing {
+    struct outgoing *next, *prev;
+    struct blob *blob;
+    size_t blob_sent;
+    size_t head_size;
+    size_t head_sent;
+    int pass_fd;
+    uint8_t head[PEER_HEAD_MAX];
+};
+
+/* --- sending -------------------------------------------------------------------------------------
+ */
+
+static void outgoing_free(struct peer *peer, struct outgoing *out)
+{
+    size_t left = out->head_size - out->head_sent;
+
+    if (out->blob)
+        left += out->blob->size - out->blob_sent;
+    peer->unsent -= left;
+    metrics.now_unsent_bytes -= left;
+    if (out->pass_fd >= 0)
+        close(out->pass_fd);
+    blob_unref(out->blob);
+    DL_DELETE(peer->out, out);
+    sys.free(out);
+}
+
+/* One sendmsg of what is left of head and blob. Returns bytes taken, or negative errno. */
+static ssize_t send_some(int fd, const uint8_t *head, size_t head_left, const uint8_t *body,
+                         size_t body_left, int pass_fd)
+{
+    struct iovec iov[2];
+    struct msghdr msg = {.msg_iov = iov};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+
+    if (head_left > 0)
+        iov[msg.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)head, head_left};
+    if (body_left > 0)
+        iov[msg.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)body, body_left};
+    if (pass_fd >= 0) {
+        memset(&control, 0, sizeof(control));
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = sizeof(control.bytes);
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cmsg), &pass_fd, sizeof(int));
+    }
+    for (;;) {
+        ssize_t n = sys.sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n >= 0)
+            return n;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+/* Sends from the queue until it is empty or the socket is full. Negative errno: the socket is
+ * broken. */
+static int flush_queue(struct peer *peer)
+{
+    while (peer->out) {
+        struct outgoing *out = peer->out;
+        size_t head_left = out->head_size - out->head_sent;
+        size_t body_left = out->blob ? out->blob->size - out->blob_sent : 0;
+        ssize_t n =
+            send_some(peer->fd, out->head + out->head_sent, head_left,
+                      out->blob ? out->blob->data + out->blob_sent : NULL, body_left, out->pass_fd);
+        if (n == -EAGAIN)
+            return 0;
+        if (n < 0)
+            return (int)n;
+        if (out->pass_fd >= 0) {
+            close(out->pass_fd);
+            out->pass_fd = -1;
+        }
+        size_t of_head = (size_t)n < head_left ? (size_t)n : head_left;
+        out->head_sent += of_head;
+        out->blob_sent += (size_t)n - of_head;
+        peer->unsent -= (size_t)n;
+        metrics.now_unsent_bytes -= (size_t)n;
+        if ((size_t)n < head_left + body_left)
+            return 0;
+        outgoing_free(peer, out);
+        peer->sent_by_us = NEVER; /* the next reply has a deadline of its own */
+    }
+    return 0;
+}
+
+static void peer_settle(struct peer *peer);
+
+static void enqueue(struct peer *peer, const uint8_t *head, size_t head_size, struct blob *blob,
+                    size_t sent, int pass_fd)
+{
+    struct outgoing *out = sys.alloc(sizeof(*out));
+
+    if (!out) {
+        if (pass_fd >= 0)
+            close(pass_fd);
+        peer_close(peer, CLOSE_MEMORY);
+        return;
+    }
+    out->pass_fd = pass_fd;
+    out->head_size = head_size;
+    if (head_size > 0)
+        memcpy(out->head, head, head_size);
+    out->head_sent = sent < head_size ? sent : head_size;
+    if (blob) {
+        out->blob = blob_ref(blob);
+        out->blob_sent = sent - out->head_sent;
+    }
+    size_t left = head_size + (blob ? blob->size : 0) - sent;
+    peer->unsent += left;
+    metrics.now_unsent_bytes += left;
+    DL_APPEND(peer->out, out);
+    peer_settle(peer);
+}
+
+void peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+               int pass_fd)
+{
+    size_t total = head_size + (blob ? blob->size : 0);
+    size_t sent = 0;
+
+    invariant(head_size <= PEER_HEAD_MAX && total > 0);
+    if (peer->state != PEER_OPEN) {
+        if (pass_fd >= 0)
+            close(pass_fd);
+        return;
+    }
+    if (!peer->out) {
+        ssize_t n = send_some(peer->fd, head, head_size, blob ? blob->data : NULL,
+                              blob ? blob->size : 0, pass_fd);
+        if (n < 0 && n != -EAGAIN) {
+            if (pass_fd >= 0)
+                close(pass_fd);
+            peer_close(peer, CLOSE_IO);
+            return;
+        }
+        if (n > 0 && pass_fd >= 0) {
+            close(pass_fd);
+            pass_fd = -1;
+        }
+        sent = n > 0 ? (size_t)n : 0;
+    }
+    if (sent < total)
+        enqueue(peer, head, head_size, blob, sent, pass_fd);
+}
+
+/* --- receiving -----------------------------------------------------------------------------------
+ */
+
+static bool readable_now(const struct peer *peer)
+{
+    return peer->state == PEER_OPEN && peer->unsent <= peer->server->limits.unsent;
+}
+
+/* Dispatches the whole frames at the start of `data`, within the batch and as long as the peer is
+ * to be read. Returns bytes consumed; *ret_need is the size of the frame that starts behind them, 0
+ * where that is not known yet. */
+static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t size, unsigned *batch,
+                              size_t *ret_need)
+{
+    size_t pos = 0;
+
+    *ret_need = 0;
+    while (pos < size && readable_now(peer)) {
+        ssize_t frame = peer->dialect->frame_size(data + pos, size - pos);
+        if (frame < 0 || (size_t)frame > peer->dialect->frame_max ||
+            (frame == 0 && size - pos >= peer->dialect->frame_max)) {
+            peer_close(peer, CLOSE_PROTOCOL);
+            break;
+        }
+        *ret_need = (size_t)frame;
+        if (frame == 0 || (size_t)frame > size - pos || *batch == 0)
+            break;
+        (*batch)--;
+        peer->dialect->dispatch(peer, data + pos, (size_t)frame);
+        pos += (size_t)frame;
+        *ret_need = 0;
+    }
+    return pos;
+}
+
+/* Keeps `size` bytes for later, with room for the frame that they begin. */
+static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, size_t need)
+{
+    size_t capacity = need > size ? need : size;
+
+    if (need == 0) /* the frame's own size is not known yet: a little more than what is there */
+        capacity = 2 * size < 64 ? 64 : 2 * size;
+    if (data == peer->partial || capacity > peer->partial_capacity) {
+        if (capacity > peer->partial_capacity) {
+            uint8_t *bytes = sys.alloc(capacity);
+            if (!bytes) {
+                peer_close(peer, CLOSE_MEMORY);
+                return;
+            }
+            memcpy(bytes, data, size);
+            sys.free(peer->partial);
+            peer->partial = bytes;
+            peer->partial_capacity = capacity;
+        }
+    } else {
+        memmove(peer->partial, data, size);
+    }
+    peer->partial_size = size;
+}
+
+static void drop_partial(struct peer *peer)
+{
+    sys.free(peer->partial);
+    peer->partial = NULL;
+    peer->partial_size = 0;
+    peer->partial_capacity = 0;
+    peer->frame_by_us = NEVER;
+}
+
+/* After dispatching from `data`, of which `used` of `size` bytes are gone: keeps the rest. Returns
+ * true where whole frames are left, so that the peer wants another turn without anything arriving.
+ */
+static bool keep_rest(struct peer *peer, const uint8_t *data, size_t used, size_t size, size_t need)
+{
+    if (peer->state != PEER_OPEN)
+        return false;
+    if (used == size) {
+        drop_partial(peer);
+        return false;
+    }
+    if (used > 0)
+        peer->frame_by_us = NEVER; /* what is left belongs to another frame */
+    if (used > 0 && data == peer->partial) {
+        memmove(peer->partial, data + used, size - used);
+        keep_partial(peer, peer->partial, size - used, need);
+    } else {
+        keep_partial(peer, data + used, size - used, need);
+    }
+    if (peer->state != PEER_OPEN)
+        return false;
+    bool whole = need > 0 && need <= size - used;
+    if (!whole && readable_now(peer) && peer->frame_by_us == NEVER)
+        peer->frame_by_us = sys.now_us() + peer->server->limits.frame_timeout_us;
+    return whole;
+}
+
+/* Gives the buffered bytes a turn. Returns true where whole frames remain. */
+static bool take_partial(struct peer *peer, unsigned *batch)
+{
+    size_t need;
+
+    if (peer->partial_size == 0)
+        return false;
+    size_t used = dispatch_frames(peer, peer->partial, peer->partial_size, batch, &need);
+    return keep_rest(peer, peer->partial, used, peer->partial_size, need);
+}
+
+/* One recv, to where it belongs: behind a frame's beginning, or into the shared buffer. Returns
+ * true where whole frames remain. */
+static bool receive(struct peer *peer, unsigned *batch)
+{
+    struct server *server = peer->server;
+    bool partial = peer->partial_size > 0;
+    uint8_t *buf = server->receive;
+    size_t room = sizeof(server->receive);
+
+    if (partial) {
+        buf = peer->partial + peer->partial_size;
+        room = peer->partial_capacity - peer->partial_size;
+        invariant(room > 0);
+    }
+    ssize_t n = sys.recv(peer->fd, buf, room, MSG_DONTWAIT);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            peer_close(peer, CLOSE_IO);
+        return false;
+    }
+    if (n == 0) {
+        peer_close(peer, CLOSE_EOF);
+        return false;
+    }
+    if (partial) {
+        peer->partial_size += (size_t)n;
+        return take_partial(peer, batch);
+    }
+    size_t need;
+    size_t used = dispatch_frames(peer, buf, (size_t)n, batch, &need);
+    if (used == (size_t)n && !peer->partial)
+        return false;
+    return keep_rest(peer, buf, used, (size_t)n, need);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *data)
+{
+    struct peer *peer = data;
+    unsigned batch = PEER_BATCH;
+
+    (void)fd;
+    (void)what;
+    peer_ref(peer);
+    bool more = false;
+    if (readable_now(peer))
+        more = take_partial(peer, &batch);
+    if (!more && readable_now(peer))
+        more = receive(peer, &batch);
+    if (peer->state != PEER_CLOSED) {
+        peer_settle(peer);
+        /* Whole frames wait in memory, where no event would tell of them. */
+        if (more && readable_now(peer))
+            event_active(&peer->readable, EV_READ, 1);
+    }
+    peer_unref(peer);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *data)
+{
+    struct peer *peer = data;
+
+    (void)fd;
+    (void)what;
+    peer_ref(peer);
+    if (flush_queue(peer) < 0)
+        peer_close(peer, CLOSE_IO);
+    else
+        peer_settle(peer);
+    peer_unref(peer);
+}
+
+/* --- events and deadlines: one place -------------------------------------------------------------
+ */
+
+static void on_deadline(struct timer *timer)
+{
+    struct peer *peer = (struct peer *)((char *)timer - offsetof(struct peer, deadline));
+    uint64_t now = sys.now_us();
+
+    if (peer->sent_by_us <= now)
+        peer_close(peer, CLOSE_SEND_TIMEOUT);
+    else if (peer->hello_by_us <= now)
+        peer_close(peer, CLOSE_HELLO_TIMEOUT);
+    else
+        peer_close(peer, CLOSE_FRAME_TIMEOUT);
+}
+
+/* Brings events and the deadline timer in line with what the peer has and owes. Nothing is asked of
+ * the kernel where nothing changed: on the way of a CERTS_GET that is always so. */
+static void peer_settle(struct peer *peer)
+{
+    if (peer->state == PEER_CLOSED)
+        return;
+    if (peer->state == PEER_FLUSHING && !peer->out) {
+        peer_close(peer, peer->close_reason);
+        return;
+    }
+
+    bool read = readable_now(peer);
+    if (read == peer->paused) {
+        if (read) {
+            if (event_add(&peer->readable, NULL) < 0) {
+                peer_close(peer, CLOSE_MEMORY);
+                return;
+            }
+            if (peer->partial_size > 0) /* frames may be waiting in memory */
+                event_active(&peer->readable, EV_READ, 1);
+        } else {
+            event_del(&peer->readable);
+            peer->frame_by_us = NEVER; /* it is cocod that does not read on */
+        }
+        peer->paused = !read;
+    }
+
+    if (peer->out) {
+        if (peer->sent_by_us == NEVER)
+            peer->sent_by_us = sys.now_us() + peer->server->limits.send_timeout_us;
+        if (!event_pending(&peer->writable, EV_WRITE, NULL) &&
+            event_add(&peer->writable, NULL) < 0) {
+            peer_close(peer, CLOSE_MEMORY);
+            return;
+        }
+    } else if (peer->sent_by_us != NEVER || event_pending(&peer->writable, EV_WRITE, NULL)) {
+        peer->sent_by_us = NEVER;
+        event_del(&peer->writable);
+    }
+
+    uint64_t at = peer->hello_by_us;
+    if (peer->frame_by_us < at)
+        at = peer->frame_by_us;
+    if (peer->sent_by_us < at)
+        at = peer->sent_by_us;
+    if (at == NEVER)
+        timer_disarm(&peer->deadline);
+    else if (!timer_armed(&peer->deadline) || peer->deadline.at_us != at)
+        timer_arm(&peer->deadline, at);
+}
+
+/* --- life ----------------------------------------------------------------------------------------
+ */
+
+struct peer *peer_new(struct server *server, const struct dialect *dialect, void *context, int fd,
+                      struct account *account)
+{
+    struct peer *peer = sys.alloc(sizeof(*peer) + dialect->session_size);
+
+    if (!peer || timer_init(&peer->deadline, server->timers, on_deadline) < 0) {
+        sys.free(peer);
+        account_unref(account);
+        close(fd);
+        return NULL;
+    }
+    peer->server = server;
+    peer->dialect = dialect;
+    peer->context = context;
+    peer->account = account;
+    peer->fd = fd;
+    peer->refs = 1;
+    peer->hello_by_us = peer->frame_by_us = peer->sent_by_us = NEVER;
+    DL_APPEND(server->peers, peer);
+    server->n_peers++;
+    account->n_peers++;
+    metrics.now_peers++;
+    if (event_assign(&peer->readable, server->base, fd, EV_READ | EV_PERSIST, on_readable, peer) <
+            0 ||
+        event_assign(&peer->writable, server->base, fd, EV_WRITE | EV_PERSIST, on_writable, peer) <
+            0 ||
+        event_add(&peer->readable, NULL) < 0) {
+        peer_close(peer, CLOSE_MEMORY);
+        return NULL;
+    }
+    if (dialect->needs_hello)
+        peer->hello_by_us = sys.now_us() + server->limits.hello_timeout_us;
+    peer_settle(peer);
+    return peer;
+}
+
+struct peer *peer_ref(struct peer *peer)
+{
+    peer->refs++;
+    return peer;
+}
+
+void peer_unref(struct peer *peer)
+{
+    invariant(peer->refs > 0);
+    if (--peer->refs > 0)
+        return;
+    invariant(peer->state == PEER_CLOSED);
+    sys.free(peer);
+}
+
+void peer_established(struct peer *peer)
+{
+    peer->established = true;
+    peer->hello_by_us = NEVER;
+}
+
+static void release_events(struct peer *peer)
+{
+    if (event_initialized(&peer->readable))
+        event_del(&peer->readable);
+    if (event_initialized(&peer->writable))
+        event_del(&peer->writable);
+    timer_done(&peer->deadline);
+}
+
+void peer_close(struct peer *peer, enum close_reason reason)
+{
+    struct server *server = peer->server;
+
+    if (peer->state == PEER_CLOSED)
+        return;
+    peer_ref(peer);
+    peer->state = PEER_CLOSED;
+    peer->close_reason = reason;
+    server->closed[reason]++;
+    log_event(LOG_LEVEL_DEBUG, "peer-closed",
+              LOG_FIELDS(log_number("PEER_PID", peer->account->key.pid),
+                         log_number("PEER_UID", (int64_t)peer->account->key.uid)),
+              "connection on the %s socket closed: %s", peer->dialect->name,
+              close_reason_name(reason));
+    while (peer->requests)
+        request_complete(peer->requests, COCO_ECANCELED, NULL);
+    if (peer->dialect->closed)
+        peer->dialect->closed(peer);
+    release_events(peer);
+    while (peer->out)
+        outgoing_free(peer, peer->out);
+    drop_partial(peer);
+    close(peer->fd);
+    peer->fd = -1;
+    DL_DELETE(server->peers, peer);
+    server->n_peers--;
+    peer->account->n_peers--;
+    metrics.now_peers--;
+    account_unref(peer->account);
+    peer_unref(peer); /* the server's */
+    peer_unref(peer);
+}
+
+void peer_finish(struct peer *peer, enum close_reason reason)
+{
+    if (peer->state != PEER_OPEN)
+        return;
+    peer->close_reason = reason;
+    peer->state = PEER_FLUSHING;
+    while (peer->requests)
+        request_complete(peer->requests, COCO_ECANCELED, NULL);
+    peer_settle(peer);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A peer: one connection. It receives frames for its dialect, sends what the dialect answers, and
+ * keeps every limit: batches, back-pressure, deadlines for partial frames and for peers that do not
+ * read. Loop thread only.
+ */
+#pragma once
+
+#include "blob.h"
+#include "frontend/frontend.h"
+#include "peer/account.h"
+#include "peer/server.h"
+#include "timer.h"
+#include <event2/event_struct.h>
+#include <stdbool.h>
+
+/* A peer's life: OPEN → (FLUSHING →) CLOSED. */
+enum peer_state {
+    PEER_OPEN,
+    PEER_FLUSHING, /* reads nothing more; closes when what it is owed has been sent */
+    PEER_CLOSED,
+};
+
+/* Frames that one peer may have dispatched in one wake-up. */
+#define PEER_BATCH 16u
+
+/* Bytes of a message's own part, before the blob. */
+#define PEER_HEAD_MAX 96u
+
+struct peer {
+    struct server *server;
+    const struct dialect *dialect;
+    void *context; /* the dialect's, as given to server_listen */
+    struct account *account;
+    enum peer_state state;
+    enum close_reason close_reason;
+    unsigned refs;
+    bool established;
+    bool paused; /* not read: back-pressure */
+    int fd;
+    struct event readable;
+    struct event writable;
+
+    uint8_t *partial; /* received, not dispatched yet */
+    size_t partial_size;
+    size_t partial_capacity;
+
+    struct outgoing *out; /* first is being sent */
+    size_t unsent;        /* bytes in `out` */
+
+    /* Absolute deadlines, UINT64_MAX: none; `deadline` is armed for the earliest. */
+    uint64_t hello_by_us;
+    uint64_t frame_by_us;
+    uint64_t sent_by_us;
+    struct timer deadline;
+
+    struct request *requests;
+    unsigned n_requests;
+
+    struct peer *prev, *next; /* of the server */
+    _Alignas(16) uint8_t session[];
+};
+
+/* Takes over fd (closed on failure too) and account reference. NULL: out of memory. */
+struct peer *peer_new(struct server *server, const struct dialect *dialect, void *context, int fd,
+                      struct account *account);
+
+static inline bool peer_open(const struct peer *peer)
+{
+    return peer->state == PEER_OPEN;
+}
+
+struct peer *peer_ref(struct peer *peer);
+void peer_unref(struct peer *peer);
+
+/* The dialect's greeting is done: the HELLO deadline is off. */
+void peer_established(struct peer *peer);
+
+/* Sends `head` (≤ PEER_HEAD_MAX bytes, copied if need be) and then the blob (may be NULL; a
+ * reference is taken where it must wait). `pass_fd` goes with the first byte and is closed in any
+ * case; -1: none. What the socket does not take at once waits; where that needs memory and there is
+ * none, the peer is closed. */
+void peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+               int pass_fd);
+
+/* Ends the connection now: completes its requests with ECANCELED (unsent), forgets what was unsent.
+ */
+void peer_close(struct peer *peer, enum close_reason reason);
+/* The same once everything is sent. */
+void peer_finish(struct peer *peer, enum close_reason reason);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a request: listed with its peer, charged to the peer's account, timed, perhaps held;
+ * then completed once. Completion takes it off everything before the answer is spelled, since
+ * answering may close the peer, which completes the peer's other requests.
+ */
+#include "peer/request.h"
+#include "invariant.h"
+#include "metrics.h"
+#include "peer/account.h"
+#include "peer/peer.h"
+#include "status.h"
+#include "sys.h"
+#include <utlist.h>
+
+static void on_expiry(struct timer *timer)
+{
+    struct request *request = (struct request *)((char *)timer - offsetof(struct request, expiry));
+
+    request_complete(request, COCO_ETIMEDOUT, NULL);
+}
+
+struct request *request_new(struct peer *peer, uint16_t type, uint64_t id, uint64_t deadline_us)
+{
+    struct request *request = sys.alloc(sizeof(*request));
+
+    if (!request)
+        return NULL;
+    if (timer_init(&request->expiry, peer->server->timers, on_expiry) < 0) {
+        sys.free(request);
+        return NULL;
+    }
+    request->peer = peer;
+    request->account = peer->account;
+    request->type = type;
+    request->id = id;
+    request->received_us = sys.now_us();
+    request->deadline_us = deadline_us;
+    timer_arm(&request->expiry, deadline_us);
+    DL_APPEND(peer->requests, request);
+    peer->n_requests++;
+    peer->account->n_requests++;
+    metrics.now_requests++;
+    return request;
+}
+
+void request_hold(struct request *request, void (*cancel)(struct request *), void *holder)
+{
+    invariant(!request->cancel);
+    request->cancel = cancel;
+    request->holder = holder;
+}
+
+void request_release(struct request *request)
+{
+    request->cancel = NULL;
+    request->holder = NULL;
+}
+
+void request_complete(struct request *request, uint32_t status, struct blob *blob)
+{
+    struct peer *peer = request->peer;
+
+    if (request->cancel) {
+        void (*cancel)(struct request *) = request->cancel;
+        request->cancel = NULL;
+        cancel(request);
+        request->holder = NULL;
+    }
+    timer_done(&request->expiry);
+    DL_DELETE(peer->requests, request);
+    invariant(peer->n_requests > 0 && peer->account->n_requests > 0);
+    peer->n_requests--;
+    peer->account->n_requests--;
+    metrics.now_requests--;
+    peer->dialect->answer(peer, request, status, blob);
+    sys.free(request);
+}

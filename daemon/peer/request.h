@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A request: one question of one peer that waits for a backend. (CERTS_GET never waits: it lives on
+ * its dispatcher's stack.)
+ *
+ * request_complete is the only exit and runs exactly once: by answer, by expiry, by CANCEL, or
+ * because the peer closed. Whoever works on a request registers how to be told that it is over.
+ */
+#pragma once
+
+#include "blob.h"
+#include "timer.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct peer;
+struct account;
+
+struct request {
+    struct peer *peer;
+    struct account *account; /* the peer's */
+    uint64_t id;             /* the peer's name for it */
+    uint16_t type;           /* of the dialect */
+    uint64_t received_us;
+    uint64_t deadline_us; /* when it is answered at the latest */
+    struct timer expiry;
+    /* Set while somebody holds the request: called when it completes by other hands than the
+     * holder's. */
+    void (*cancel)(struct request *request);
+    void *holder;
+    struct request *prev, *next;               /* of the peer */
+    struct request *waiter_prev, *waiter_next; /* of the holder */
+    uint32_t reply_max;                        /* bytes that the peer can take */
+};
+
+/* A request that expires at deadline_us with ETIMEDOUT. NULL: out of memory. */
+struct request *request_new(struct peer *peer, uint16_t type, uint64_t id, uint64_t deadline_us);
+
+void request_hold(struct request *request, void (*cancel)(struct request *), void *holder);
+/* By the holder, before it completes the request itself. */
+void request_release(struct request *request);
+
+/* Answers and frees. `status` is the contract's (proto/status.h); `blob` may be NULL, its reference
+ * stays the caller's. */
+void request_complete(struct request *request, uint32_t status, struct blob *blob);

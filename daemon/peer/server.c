@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Listening and accepting. accept() fails in two ways: the connection is gone already, which is
+ * nothing, or cocod lacks descriptors or memory. Then the listener rests for 100 ms: left alone it
+ * would wake the loop a hundred thousand times a second for as long as the lack lasts.
+ *
+ * A connection over a limit is accepted and closed at once: its owner learns it now, where an
+ * unaccepted one would hang in the backlog of everybody.
+ */
+#include "peer/server.h"
+#include "invariant.h"
+#include "log.h"
+#include "metrics.h"
+#include "peer/peer.h"
+#include "sys.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define ACCEPT_BATCH   64
+#define ACCEPT_REST_US (100u * 1000u)
+
+struct listener {
+    struct server *server;
+    const struct dialect *dialect;
+    void *context;
+    int fd;
+    struct event event;
+    struct timer rest;
+    struct log_limit complaints;
+    struct listener *next;
+};
+
+static const char *const close_reason_names[CLOSE_REASONS] = {
+    [CLOSE_EOF] = "eof",
+    [CLOSE_IO] = "io",
+    [CLOSE_PROTOCOL] = "protocol",
+    [CLOSE_REFUSED] = "refused",
+    [CLOSE_HELLO_TIMEOUT] = "hello-timeout",
+    [CLOSE_FRAME_TIMEOUT] = "frame-timeout",
+    [CLOSE_SEND_TIMEOUT] = "send-timeout",
+    [CLOSE_MEMORY] = "memory",
+    [CLOSE_SHUTDOWN] = "shutdown",
+};
+
+const char *close_reason_name(enum close_reason reason)
+{
+    return close_reason_names[reason];
+}
+
+struct server *server_new(struct event_base *base, struct timers *timers,
+                          const struct server_limits *limits)
+{
+    struct server *server = sys.alloc(sizeof(*server));
+
+    if (!server)
+        return NULL;
+    server->base = base;
+    server->timers = timers;
+    server->limits = *limits;
+    accounts_init(&server->accounts, timers, limits->account_linger_us);
+    return server;
+}
+
+static void listener_free(struct listener *listener)
+{
+    if (event_initialized(&listener->event))
+        event_del(&listener->event);
+    timer_done(&listener->rest);
+    close(listener->fd);
+    sys.free(listener);
+}
+
+void server_stop_listening(struct server *server)
+{
+    struct listener *listener, *next;
+
+    LL_FOREACH_SAFE(server->listeners, listener, next)
+    {
+        LL_DELETE(server->listeners, listener);
+        listener_free(listener);
+    }
+}
+
+void server_close_peers(struct server *server, enum close_reason reason)
+{
+    struct peer *peer, *next;
+
+    DL_FOREACH_SAFE(server->peers, peer, next)
+    {
+        peer_close(peer, reason);
+    }
+}
+
+void server_free(struct server *server)
+{
+    if (!server)
+        return;
+    server_stop_listening(server);
+    server_close_peers(server, CLOSE_SHUTDOWN);
+    accounts_done(&server->accounts);
+    sys.free(server);
+}
+
+struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
+                          int fd)
+{
+    struct account_key key;
+    struct account *account = NULL;
+
+    if (account_key_of_unix_peer(fd, &key) == 0)
+        account = account_get(&server->accounts, &key);
+    if (!account) {
+        metrics.peers_refused++;
+        close(fd);
+        return NULL;
+    }
+    if (server->n_peers >= server->limits.peers ||
+        account->n_peers >= server->limits.peers_per_account) {
+        metrics.peers_refused++;
+        account_unref(account);
+        close(fd);
+        return NULL;
+    }
+    return peer_new(server, dialect, context, fd, account);
+}
+
+static void listener_rest(struct listener *listener, int error)
+{
+    uint64_t now = sys.now_us();
+
+    metrics.accept_failed++;
+    event_del(&listener->event);
+    timer_arm(&listener->rest, now + ACCEPT_REST_US);
+    if (log_limit_pass(&listener->complaints, now, 1, 60u * 1000000u, NULL))
+        log_warn("cannot accept connections on the %s socket: %s; trying again every 100 ms "
+                 "(raise LimitNOFILE, or lower [limits] peers)",
+                 listener->dialect->name, strerror(error));
+}
+
+static void on_rest_over(struct timer *timer)
+{
+    struct listener *listener =
+        (struct listener *)((char *)timer - offsetof(struct listener, rest));
+
+    if (event_add(&listener->event, NULL) < 0)
+        timer_arm(timer, sys.now_us() + ACCEPT_REST_US);
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *data)
+{
+    struct listener *listener = data;
+
+    (void)what;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        int peer_fd = sys.accept(fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (peer_fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                listener_rest(listener, errno);
+            return;
+        }
+        metrics.peers_accepted++;
+        server_adopt(listener->server, listener->dialect, listener->context, peer_fd);
+    }
+}
+
+int server_listen(struct server *server, const struct dialect *dialect, void *context, int fd)
+{
+    struct listener *listener = sys.alloc(sizeof(*listener));
+
+    if (!listener) {
+        close(fd);
+        return -ENOMEM;
+    }
+    listener->server = server;
+    listener->dialect = dialect;
+    listener->context = context;
+    listener->fd = fd;
+    if (timer_init(&listener->rest, server->timers, on_rest_over) < 0 ||
+        event_assign(&listener->event, server->base, fd, EV_READ | EV_PERSIST, on_acceptable,
+                     listener) < 0 ||
+        event_add(&listener->event, NULL) < 0) {
+        listener_free(listener);
+        return -ENOMEM;
+    }
+    LL_PREPEND(server->listeners, listener);
+    return 0;
+}

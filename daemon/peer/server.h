@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The server: listening sockets, and the list of all peers. Loop thread only.
+ */
+#pragma once
+
+#include "frontend/frontend.h"
+#include "peer/account.h"
+#include "timer.h"
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+
+/* Why a connection ended; each has a name and a counter. */
+enum close_reason {
+    CLOSE_EOF,           /* the peer closed */
+    CLOSE_IO,            /* reading or writing failed */
+    CLOSE_PROTOCOL,      /* framing or a rule of the dialect broken */
+    CLOSE_REFUSED,       /* after an answer that says why */
+    CLOSE_HELLO_TIMEOUT, /* never introduced itself */
+    CLOSE_FRAME_TIMEOUT, /* began a frame and did not end it */
+    CLOSE_SEND_TIMEOUT,  /* did not read its replies */
+    CLOSE_MEMORY,
+    CLOSE_SHUTDOWN,
+    CLOSE_REASONS,
+};
+
+const char *close_reason_name(enum close_reason reason);
+
+struct server_limits {
+    unsigned peers;
+    unsigned peers_per_account;
+    uint64_t hello_timeout_us;
+    uint64_t frame_timeout_us;
+    uint64_t send_timeout_us;
+    uint64_t account_linger_us;
+    size_t unsent; /* above this many unsent reply bytes a peer is not read */
+};
+
+/* One shared buffer receives for all peers: what is left of it after a wake-up is copied. */
+#define SERVER_RECEIVE_SIZE 16384u
+
+struct server {
+    struct event_base *base;
+    struct timers *timers;
+    struct accounts accounts;
+    struct server_limits limits;
+    struct listener *listeners;
+    struct peer *peers;
+    unsigned n_peers;
+    uint64_t closed[CLOSE_REASONS];
+    uint8_t receive[SERVER_RECEIVE_SIZE];
+};
+
+/* NULL: out of memory. `base` and `timers` outlive the server. */
+struct server *server_new(struct event_base *base, struct timers *timers,
+                          const struct server_limits *limits);
+/* Closes everything. */
+void server_free(struct server *server);
+
+/* Serves a listening socket; takes it over, on failure too. `context` is the dialect's, found again
+ * in each peer. Negative errno. */
+int server_listen(struct server *server, const struct dialect *dialect, void *context, int fd);
+/* Stops listening; peers stay. */
+void server_stop_listening(struct server *server);
+/* Serves a connected Unix socket; takes it over. Returns the peer, or NULL: refused or no memory.
+ */
+struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
+                          int fd);
+/* Closes every peer. */
+void server_close_peers(struct server *server, enum close_reason reason);

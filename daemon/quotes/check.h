@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Checks around the quoting service: of a TDREPORT before QGS is bothered, of the quote that comes
+ * back. Pure functions of bytes; any thread.
+ */
+#pragma once
+
+#include "limits.h"
+#include <stddef.h>
+#include <stdint.h>
+
+/* Is this a TDREPORT that QGS could sign? Type, reserved bytes, and both SHA-384 hashes. (Its MAC
+ * can only be checked by the quoting enclave.) 0; -EBADMSG with a sentence, static text; -ENOMEM.
+ */
+int check_tdreport(const uint8_t tdreport[COCO_TDREPORT_SIZE], const char **ret_why);
+
+/* Is this a quote about that TDREPORT? *ret_size is its true length, without QGS's padding. 0, or
+ * -EBADMSG with what is wrong: a sentence, or the name of the field that differs. */
+int check_quote(const uint8_t *quote, size_t size, const uint8_t tdreport[COCO_TDREPORT_SIZE],
+                size_t *ret_size, const char **ret_why);

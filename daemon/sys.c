@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The real system behind the table of sys.h. Nothing here decides anything.
+ */
+#include "sys.h"
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t real_now_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+static int64_t real_wall_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+static void *real_alloc(size_t size)
+{
+    return calloc(1, size);
+}
+
+static int real_accept(int fd, int flags)
+{
+    return accept4(fd, NULL, NULL, flags);
+}
+
+static int real_connect(int fd, const struct sockaddr *addr, socklen_t size)
+{
+    return connect(fd, addr, size);
+}
+
+static ssize_t real_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    return sendmsg(fd, msg, flags);
+}
+
+static int real_open(const char *path, int flags, mode_t mode)
+{
+    return open(path, flags, mode);
+}
+
+static int real_ofd_lock(int fd, int cmd, struct flock *lock)
+{
+    return fcntl(fd, cmd, lock);
+}
+
+#define SYS_REAL                                                                              \
+    {                                                                                         \
+        .now_us = real_now_us, .wall_s = real_wall_s, .alloc = real_alloc, .free = free,      \
+        .accept = real_accept, .socket = socket, .connect = real_connect, .recv = recv,       \
+        .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .ftruncate = ftruncate, \
+        .ofd_lock = real_ofd_lock,                                                            \
+    }
+
+const struct sys_calls sys_real = SYS_REAL;
+struct sys_calls sys = SYS_REAL;

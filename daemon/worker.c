@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two lists under one mutex: what is to be run, and what has been run and is to be told. An eventfd
+ * wakes the loop. The thread takes no signals: those are the loop's.
+ */
+#include "worker.h"
+#include "sys.h"
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <utlist.h>
+
+struct worker {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t wanted;
+    struct work *todo;
+    struct work *told;
+    unsigned n_todo;
+    bool stopping;
+    int wake_fd;
+    struct event wake;
+};
+
+static void *worker_main(void *data)
+{
+    struct worker *worker = data;
+
+    pthread_mutex_lock(&worker->mutex);
+    for (;;) {
+        while (!worker->todo && !worker->stopping)
+            pthread_cond_wait(&worker->wanted, &worker->mutex);
+        struct work *work = worker->todo;
+        if (!work)
+            break;
+        LL_DELETE(worker->todo, work);
+        worker->n_todo--;
+        pthread_mutex_unlock(&worker->mutex);
+        work->run(work);
+        pthread_mutex_lock(&worker->mutex);
+        LL_APPEND(worker->told, work);
+        uint64_t one = 1;
+        /* Fails only where the counter is full, and then the loop is awake already. */
+        ssize_t written = write(worker->wake_fd, &one, sizeof(one));
+        (void)written;
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    return NULL;
+}
+
+static void tell(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->mutex);
+    struct work *told = worker->told;
+    worker->told = NULL;
+    pthread_mutex_unlock(&worker->mutex);
+    while (told) {
+        struct work *work = told;
+        told = work->next;
+        work->next = NULL;
+        work->done(work);
+    }
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *data)
+{
+    uint64_t count;
+    ssize_t taken = read(fd, &count, sizeof(count));
+
+    (void)what;
+    (void)taken;
+    tell(data);
+}
+
+static int start_thread(struct worker *worker)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int r = pthread_create(&worker->thread, NULL, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return -r;
+}
+
+struct worker *worker_new(struct event_base *base)
+{
+    struct worker *worker = sys.alloc(sizeof(*worker));
+
+    if (!worker)
+        return NULL;
+    pthread_mutex_init(&worker->mutex, NULL);
+    pthread_cond_init(&worker->wanted, NULL);
+    worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (worker->wake_fd >= 0 &&
+        event_assign(&worker->wake, base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake, worker) ==
+            0 &&
+        event_add(&worker->wake, NULL) == 0 && start_thread(worker) == 0)
+        return worker;
+    if (worker->wake_fd >= 0) {
+        if (event_initialized(&worker->wake))
+            event_del(&worker->wake);
+        close(worker->wake_fd);
+    }
+    pthread_cond_destroy(&worker->wanted);
+    pthread_mutex_destroy(&worker->mutex);
+    sys.free(worker);
+    return NULL;
+}
+
+void worker_free(struct worker *worker)
+{
+    if (!worker)
+        return;
+    pthread_mutex_lock(&worker->mutex);
+    worker->stopping = true;
+    pthread_cond_signal(&worker->wanted);
+    pthread_mutex_unlock(&worker->mutex);
+    pthread_join(worker->thread, NULL);
+    tell(worker);
+    event_del(&worker->wake);
+    close(worker->wake_fd);
+    pthread_cond_destroy(&worker->wanted);
+    pthread_mutex_destroy(&worker->mutex);
+    sys.free(worker);
+}
+
+int worker_submit(struct worker *worker, struct work *work)
+{
+    int r = -EAGAIN;
+
+    pthread_mutex_lock(&worker->mutex);
+    if (worker->n_todo < WORKER_QUEUE_MAX && !worker->stopping) {
+        work->next = NULL;
+        LL_APPEND(worker->todo, work);
+        worker->n_todo++;
+        pthread_cond_signal(&worker->wanted);
+        r = 0;
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    return r;
+}

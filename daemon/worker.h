@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One thread for what may block: reading files, verifying chains. Work runs in the order in which
+ * it was submitted; its end is told on the loop.
+ */
+#pragma once
+
+#include <event2/event.h>
+
+struct work {
+    void (*run)(struct work *work);  /* on the worker; touches nothing but its own struct */
+    void (*done)(struct work *work); /* on the loop, after run, also while stopping */
+    struct work *next;
+};
+
+#define WORKER_QUEUE_MAX 64u
+
+struct worker;
+
+/* NULL: no thread or no memory. */
+struct worker *worker_new(struct event_base *base);
+/* Finishes what was submitted, then ends the thread. */
+void worker_free(struct worker *worker);
+/* -EAGAIN: the queue is full. The work belongs to the worker until `done`. */
+int worker_submit(struct worker *worker, struct work *work);
