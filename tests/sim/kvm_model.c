@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The model of KVM.
+ *
+ * A VM has memory regions, at most 16, each with an access mode a page. One mutex a VM guards bytes
+ * and modes, for the VMM writes answers from other threads than the vCPU's; since every access
+ * takes it, a store is seen only with all that the same thread stored before.
+ *
+ * A vCPU is a small state machine. The guest's function makes a call (kvm_vcpu_snp_guest_request,
+ * kvm_vcpu_tdvmcall); KVM answers it itself, or leaves it open and exits. An open call is completed
+ * at the next kvm_model_run(), before anything else happens there, and by nothing but what the run
+ * area then holds: that is why a VMM which sets immediate_exit gets -EINTR after the firmware has
+ * been asked, and why a firmware update between the exit and that moment is seen in the report.
+ *
+ * An answer that KVM does not take closes the call without a result, as Linux does: sw_exitinfo2
+ * stays 0 and the response page untouched.
+ *
+ * The firmware is in snp_firmware.c.
+ */
+#include "kvm_model.h"
+#include <endian.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE        4096u
+#define MAX_REGIONS 16
+#define MAX_VCPUS   64
+
+/* GHCB specification: SW_EXITINFO1 of a malformed request, and the reason in SW_EXITINFO2. */
+#define GHCB_MALFORMED_INPUT   2
+#define GHCB_ERR_INVALID_INPUT 5
+#define EMPTY_TABLE_SIZE       24
+
+struct region {
+    uint64_t gpa;
+    size_t size;
+    uint8_t *bytes;
+    uint8_t *access; /* one a page */
+};
+
+struct kvm_model {
+    enum kvm_model_type type;
+    pthread_mutex_t lock;
+    struct region regions[MAX_REGIONS];
+    size_t n_regions;
+    struct kvm_vcpu *vcpus[MAX_VCPUS];
+    size_t n_vcpus;
+    struct snp_firmware *firmware;
+    bool req_certs;
+};
+
+enum open_exit {
+    OPEN_NOTHING,
+    OPEN_SNP_CERTS,
+    OPEN_TDX,
+};
+
+struct kvm_vcpu {
+    struct kvm_model *vm;
+    uint32_t apic_id;
+    struct kvm_model_run run;
+    kvm_guest_fn guest_run;
+    void *guest;
+    enum open_exit open;
+    struct snp_report_request request; /* of the open SNP call */
+    struct kvm_snp_result snp;
+    struct kvm_tdx_result tdx;
+    uint64_t wake_us;
+    unsigned interrupts[256]; /* under vm->lock */
+};
+
+/* --- memory -------------------------------------------------------------------------------------
+ */
+
+struct kvm_model *kvm_model_new(enum kvm_model_type type)
+{
+    struct kvm_model *vm = calloc(1, sizeof(*vm));
+
+    if (!vm)
+        return NULL;
+    vm->type = type;
+    if (pthread_mutex_init(&vm->lock, NULL) != 0) {
+        free(vm);
+        return NULL;
+    }
+    return vm;
+}
+
+void kvm_model_free(struct kvm_model *vm)
+{
+    if (!vm)
+        return;
+    for (size_t i = 0; i < vm->n_regions; i++) {
+        free(vm->regions[i].bytes);
+        free(vm->regions[i].access);
+    }
+    for (size_t i = 0; i < vm->n_vcpus; i++)
+        free(vm->vcpus[i]);
+    pthread_mutex_destroy(&vm->lock);
+    free(vm);
+}
+
+static int add_region(struct kvm_model *vm, uint64_t gpa, size_t size)
+{
+    if (vm->n_regions == MAX_REGIONS)
+        return -ENOSPC;
+    for (size_t i = 0; i < vm->n_regions; i++) {
+        const struct region *r = &vm->regions[i];
+        if (gpa < r->gpa + r->size && r->gpa < gpa + size)
+            return -EEXIST;
+    }
+    struct region region = {.gpa = gpa,
+                            .size = size,
+                            .bytes = calloc(1, size),
+                            .access = calloc(1, size / PAGE)};
+    if (!region.bytes || !region.access) {
+        free(region.bytes);
+        free(region.access);
+        return -ENOMEM;
+    }
+    vm->regions[vm->n_regions++] = region;
+    return 0;
+}
+
+int kvm_model_add_memory(struct kvm_model *vm, uint64_t gpa, size_t size)
+{
+    uint64_t end;
+
+    if (gpa % PAGE != 0 || size % PAGE != 0 || size == 0 || __builtin_add_overflow(gpa, size, &end))
+        return -EINVAL;
+    pthread_mutex_lock(&vm->lock);
+    int r = add_region(vm, gpa, size);
+    pthread_mutex_unlock(&vm->lock);
+    return r;
+}
+
+/* The region that holds all of [gpa, gpa + size), or NULL. A transfer does not span regions. */
+static struct region *find_region(struct kvm_model *vm, uint64_t gpa, size_t size)
+{
+    for (size_t i = 0; i < vm->n_regions; i++) {
+        struct region *r = &vm->regions[i];
+        if (gpa >= r->gpa && gpa - r->gpa <= r->size && size <= r->size - (gpa - r->gpa))
+            return r;
+    }
+    return NULL;
+}
+
+int kvm_model_set_access(struct kvm_model *vm, uint64_t gpa, size_t size,
+                         enum kvm_model_access access)
+{
+    int r = -EFAULT;
+
+    if (gpa % PAGE != 0 || size % PAGE != 0)
+        return -EINVAL;
+    pthread_mutex_lock(&vm->lock);
+    struct region *region = find_region(vm, gpa, size);
+    if (region) {
+        memset(region->access + (gpa - region->gpa) / PAGE, (int)access, size / PAGE);
+        r = 0;
+    }
+    pthread_mutex_unlock(&vm->lock);
+    return r;
+}
+
+/* Where the bytes are, if every page that they touch allows it; the lock is held. */
+static uint8_t *locate(struct kvm_model *vm, uint64_t gpa, size_t size, bool guest)
+{
+    struct region *r = find_region(vm, gpa, size);
+
+    if (!r || size == 0)
+        return NULL;
+    size_t first = (gpa - r->gpa) / PAGE, last = (gpa - r->gpa + size - 1) / PAGE;
+    for (size_t i = first; i <= last; i++)
+        if (r->access[i] == KVM_MODEL_UNMAPPED || (!guest && r->access[i] != KVM_MODEL_SHARED))
+            return NULL;
+    return r->bytes + (gpa - r->gpa);
+}
+
+static int copy_out(struct kvm_model *vm, uint64_t gpa, void *out, size_t size, bool guest)
+{
+    if (size == 0)
+        return 0;
+    pthread_mutex_lock(&vm->lock);
+    const uint8_t *p = locate(vm, gpa, size, guest);
+    if (p)
+        memcpy(out, p, size);
+    pthread_mutex_unlock(&vm->lock);
+    return p ? 0 : -EFAULT;
+}
+
+static int copy_in(struct kvm_model *vm, uint64_t gpa, const void *data, size_t size, bool guest)
+{
+    if (size == 0)
+        return 0;
+    pthread_mutex_lock(&vm->lock);
+    uint8_t *p = locate(vm, gpa, size, guest);
+    if (p)
+        memcpy(p, data, size);
+    pthread_mutex_unlock(&vm->lock);
+    return p ? 0 : -EFAULT;
+}
+
+int kvm_model_read(struct kvm_model *vm, uint64_t gpa, void *out, size_t size)
+{
+    return copy_out(vm, gpa, out, size, false);
+}
+
+int kvm_model_write(struct kvm_model *vm, uint64_t gpa, const void *data, size_t size)
+{
+    return copy_in(vm, gpa, data, size, false);
+}
+
+int kvm_model_store64_release(struct kvm_model *vm, uint64_t gpa, uint64_t value)
+{
+    uint64_t bytes = htole64(value);
+
+    return gpa % 8 != 0 ? -EINVAL : copy_in(vm, gpa, &bytes, sizeof(bytes), false);
+}
+
+int kvm_model_load64_acquire(struct kvm_model *vm, uint64_t gpa, uint64_t *ret)
+{
+    uint64_t bytes;
+    int r = gpa % 8 != 0 ? -EINVAL : copy_out(vm, gpa, &bytes, sizeof(bytes), false);
+
+    if (r == 0)
+        *ret = le64toh(bytes);
+    return r;
+}
+
+int kvm_model_guest_read(struct kvm_model *vm, uint64_t gpa, void *out, size_t size)
+{
+    return copy_out(vm, gpa, out, size, true);
+}
+
+int kvm_model_guest_write(struct kvm_model *vm, uint64_t gpa, const void *data, size_t size)
+{
+    return copy_in(vm, gpa, data, size, true);
+}
+
+/* --- VM and vCPUs -------------------------------------------------------------------------------
+ */
+
+void kvm_model_set_firmware(struct kvm_model *vm, struct snp_firmware *fw)
+{
+    vm->firmware = fw;
+}
+
+int kvm_model_enable_req_certs(struct kvm_model *vm)
+{
+    if (vm->type != KVM_MODEL_SNP || vm->n_vcpus > 0)
+        return -EINVAL;
+    vm->req_certs = true;
+    return 0;
+}
+
+struct kvm_vcpu *kvm_model_add_vcpu(struct kvm_model *vm, uint32_t apic_id)
+{
+    struct kvm_vcpu *vcpu = vm->n_vcpus < MAX_VCPUS ? calloc(1, sizeof(*vcpu)) : NULL;
+
+    if (!vcpu)
+        return NULL;
+    vcpu->vm = vm;
+    vcpu->apic_id = apic_id;
+    vm->vcpus[vm->n_vcpus++] = vcpu;
+    return vcpu;
+}
+
+struct kvm_model_run *kvm_vcpu_run_area(struct kvm_vcpu *vcpu)
+{
+    return &vcpu->run;
+}
+
+void kvm_vcpu_set_guest(struct kvm_vcpu *vcpu, kvm_guest_fn run, void *guest)
+{
+    vcpu->guest_run = run;
+    vcpu->guest = guest;
+}
+
+struct kvm_model *kvm_vcpu_vm(struct kvm_vcpu *vcpu)
+{
+    return vcpu->vm;
+}
+
+void kvm_vcpu_halt(struct kvm_vcpu *vcpu, uint64_t wake_us)
+{
+    vcpu->wake_us = wake_us;
+}
+
+int kvm_model_signal_msi(struct kvm_model *vm, uint32_t apic_id, uint32_t vector)
+{
+    int r = -ENOENT;
+
+    if (vector < 32 || vector > 255)
+        return -EINVAL;
+    pthread_mutex_lock(&vm->lock);
+    for (size_t i = 0; i < vm->n_vcpus; i++)
+        if (vm->vcpus[i]->apic_id == apic_id) {
+            vm->vcpus[i]->interrupts[vector]++;
+            r = 0;
+        }
+    pthread_mutex_unlock(&vm->lock);
+    return r;
+}
+
+unsigned kvm_vcpu_interrupts(struct kvm_vcpu *vcpu, uint8_t vector)
+{
+    pthread_mutex_lock(&vcpu->vm->lock);
+    unsigned n = vcpu->interrupts[vector];
+    pthread_mutex_unlock(&vcpu->vm->lock);
+    return n;
+}
+
+/* --- SNP guest requests -------------------------------------------------------------------------
+ */
+
+/* SNP_GUEST_REQUEST: the report is made now, under the keys and the TCB of now. */
+static void ask_firmware(struct kvm_vcpu *vcpu)
+{
+    if (vcpu->vm->firmware)
+        snp_firmware_answer(vcpu->vm->firmware, &vcpu->request, &vcpu->snp.response);
+}
+
+void kvm_vcpu_snp_guest_request(struct kvm_vcpu *vcpu, const struct snp_report_request *request,
+                                bool extended, uint64_t gpa, uint64_t npages)
+{
+    static const uint8_t empty_table[EMPTY_TABLE_SIZE];
+
+    vcpu->request = *request;
+    vcpu->snp = (struct kvm_snp_result){.rbx = npages};
+    if (extended && gpa % PAGE != 0) {
+        vcpu->snp.sw_exitinfo1 = GHCB_MALFORMED_INPUT;
+        vcpu->snp.sw_exitinfo2 = GHCB_ERR_INVALID_INPUT;
+        return;
+    }
+    if (extended && vcpu->vm->req_certs) {
+        vcpu->open = OPEN_SNP_CERTS;
+        vcpu->run.exit_reason = COCO_KVM_EXIT_SNP_REQ_CERTS;
+        vcpu->run.u.snp_req_certs =
+            (struct coco_kvm_snp_req_certs){.gpa = gpa, .npages = npages, .ret = 0};
+        return;
+    }
+    /* Not opted in: KVM writes the empty table itself. */
+    if (extended && npages > 0 &&
+        kvm_model_write(vcpu->vm, gpa, empty_table, sizeof(empty_table)) < 0) {
+        vcpu->snp.sw_exitinfo1 = GHCB_MALFORMED_INPUT;
+        vcpu->snp.sw_exitinfo2 = GHCB_ERR_INVALID_INPUT;
+        return;
+    }
+    ask_firmware(vcpu);
+}
+
+static int complete_snp_certs(struct kvm_vcpu *vcpu)
+{
+    const struct coco_kvm_snp_req_certs *answer = &vcpu->run.u.snp_req_certs;
+
+    switch (answer->ret) {
+    case COCO_KVM_SNP_RET_OK:
+        ask_firmware(vcpu);
+        return 0;
+    case COCO_KVM_SNP_RET_ENOSPC:
+        vcpu->snp.rbx = answer->npages;
+        vcpu->snp.sw_exitinfo2 = COCO_GHCB_EXITINFO2_INVALID_LEN;
+        return 0;
+    case COCO_KVM_SNP_RET_EAGAIN:
+        vcpu->snp.sw_exitinfo2 = COCO_GHCB_EXITINFO2_BUSY;
+        return 0;
+    case COCO_KVM_SNP_RET_EIO:
+        vcpu->snp.sw_exitinfo2 = COCO_GHCB_EXITINFO2_GENERIC;
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+const struct kvm_snp_result *kvm_vcpu_snp_result(const struct kvm_vcpu *vcpu)
+{
+    return &vcpu->snp;
+}
+
+/* --- TDVMCALLs ----------------------------------------------------------------------------------
+ */
+
+static void exit_to_vmm(struct kvm_vcpu *vcpu, const struct coco_kvm_tdx *exit)
+{
+    vcpu->open = OPEN_TDX;
+    vcpu->run.exit_reason = COCO_KVM_EXIT_TDX;
+    vcpu->run.u.tdx = *exit;
+}
+
+void kvm_vcpu_tdvmcall(struct kvm_vcpu *vcpu, uint64_t leaf, uint64_t r12, uint64_t r13)
+{
+    struct coco_kvm_tdx exit = {.nr = leaf};
+
+    vcpu->tdx = (struct kvm_tdx_result){.r10 = COCO_TDVMCALL_SUCCESS};
+    switch (leaf) {
+    case COCO_TDVMCALL_GET_QUOTE:
+        if (!(r12 & KVM_MODEL_TDX_SHARED)) {
+            vcpu->tdx.r10 = COCO_TDVMCALL_INVALID_OPERAND;
+            return;
+        }
+        exit.u.get_quote.ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED;
+        exit.u.get_quote.gpa = r12 & ~KVM_MODEL_TDX_SHARED;
+        exit.u.get_quote.size = r13;
+        break;
+    case COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT:
+        if (r12 < 32 || r12 > 255) {
+            vcpu->tdx.r10 = COCO_TDVMCALL_INVALID_OPERAND;
+            return;
+        }
+        exit.u.setup_event_notify.ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED;
+        exit.u.setup_event_notify.vector = r12;
+        break;
+    case COCO_TDVMCALL_GET_TD_VM_CALL_INFO:
+        /* Leaf 0 KVM answers: nothing beyond the base. Leaf 1 is the VMM's. */
+        if (r12 != 1) {
+            vcpu->tdx.r10 = r12 == 0 ? COCO_TDVMCALL_SUCCESS : COCO_TDVMCALL_INVALID_OPERAND;
+            return;
+        }
+        exit.u.get_tdvmcall_info.ret = COCO_TDVMCALL_SUCCESS;
+        exit.u.get_tdvmcall_info.leaf = r12;
+        break;
+    default:
+        /* A leaf of some later kernel: a VMM that does not know it leaves what is preset. */
+        exit.u.unknown.ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED;
+        exit.u.unknown.data[0] = r12;
+        exit.u.unknown.data[1] = r13;
+        break;
+    }
+    exit_to_vmm(vcpu, &exit);
+}
+
+/* `ret` lies at the same place in every leaf, and reaches R10 as it is: any number. */
+static int complete_tdx(struct kvm_vcpu *vcpu)
+{
+    const struct coco_kvm_tdx *answer = &vcpu->run.u.tdx;
+
+    vcpu->tdx.r10 = answer->u.unknown.ret;
+    if (answer->nr == COCO_TDVMCALL_GET_TD_VM_CALL_INFO) {
+        vcpu->tdx.r11 = answer->u.get_tdvmcall_info.r11;
+        vcpu->tdx.r12 = answer->u.get_tdvmcall_info.r12;
+        vcpu->tdx.r13 = answer->u.get_tdvmcall_info.r13;
+        vcpu->tdx.r14 = answer->u.get_tdvmcall_info.r14;
+    }
+    return 0;
+}
+
+const struct kvm_tdx_result *kvm_vcpu_tdx_result(const struct kvm_vcpu *vcpu)
+{
+    return &vcpu->tdx;
+}
+
+/* --- KVM_RUN ------------------------------------------------------------------------------------
+ */
+
+static int complete(struct kvm_vcpu *vcpu)
+{
+    enum open_exit open = vcpu->open;
+
+    vcpu->open = OPEN_NOTHING;
+    switch (open) {
+    case OPEN_SNP_CERTS:
+        return complete_snp_certs(vcpu);
+    case OPEN_TDX:
+        return complete_tdx(vcpu);
+    case OPEN_NOTHING:
+        break;
+    }
+    return 0;
+}
+
+int kvm_model_run(struct kvm_vcpu *vcpu)
+{
+    int r = complete(vcpu);
+
+    if (r < 0)
+        return r;
+    if (vcpu->run.immediate_exit)
+        return -EINTR;
+    for (;;) {
+        vcpu->wake_us = KVM_MODEL_NEVER;
+        enum kvm_guest_action action =
+            vcpu->guest_run ? vcpu->guest_run(vcpu->guest, vcpu) : KVM_GUEST_HALTS;
+        if (action == KVM_GUEST_HALTS) {
+            vcpu->run.exit_reason = KVM_MODEL_EXIT_HLT;
+            vcpu->run.u.hlt.wake_us = vcpu->wake_us;
+            return 0;
+        }
+        if (vcpu->open != OPEN_NOTHING)
+            return 0;
+    }
+}

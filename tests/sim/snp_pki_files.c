@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where a test PKI meets the disk: the folder of cached keys, and the folder that a daemon is
+ * pointed at.
+ *
+ * Each file is replaced whole, by rename, so that a reader finds the old one or the new one, and
+ * several programs may fill the same folder. A temporary file's name starts with a dot. Errors are
+ * negative errnos; OpenSSL failing to encode is -EIO.
+ */
+#include "snp_pki_files.h"
+#include "snp_pki.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int snp_pki_make_dirs(const char *path)
+{
+    char *copy = strdup(path);
+    int r = copy ? 0 : -ENOMEM;
+
+    for (char *p = copy; r == 0 && p; p = *p ? p : NULL) {
+        p += strspn(p, "/");
+        p += strcspn(p, "/");
+        char end = *p;
+        *p = 0;
+        if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+            r = -errno;
+        *p = end;
+    }
+    free(copy);
+    return r;
+}
+
+static int write_all(int fd, const uint8_t *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        data += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+int snp_pki_write_file(const char *dir, const char *name, const void *data, size_t size,
+                       unsigned mode)
+{
+    char path[4096], temporary[4096];
+    int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
+    int m = snprintf(temporary, sizeof(temporary), "%s/.%s.XXXXXX", dir, name);
+
+    if (n < 0 || m < 0 || (size_t)n >= sizeof(path) || (size_t)m >= sizeof(temporary))
+        return -ENAMETOOLONG;
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int r = write_all(fd, data, size);
+    if (r == 0 && fchmod(fd, mode) < 0)
+        r = -errno;
+    if (close(fd) < 0 && r == 0)
+        r = -errno;
+    if (r == 0 && rename(temporary, path) < 0)
+        r = -errno;
+    if (r < 0)
+        (void)unlink(temporary);
+    return r;
+}
+
+static int write_bio(const char *dir, const char *name, BIO *bio, unsigned mode)
+{
+    char *data;
+    long size = BIO_get_mem_data(bio, &data);
+
+    return size > 0 ? snp_pki_write_file(dir, name, data, (size_t)size, mode) : -EIO;
+}
+
+int snp_pki_write_key(const char *dir, const char *stem, EVP_PKEY *key)
+{
+    char name[32];
+    BIO *bio = BIO_new(BIO_s_secmem());
+    int r = -EIO;
+
+    (void)snprintf(name, sizeof(name), "%s.key", stem);
+    if (bio && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1)
+        r = write_bio(dir, name, bio, 0600);
+    BIO_free(bio);
+    return r;
+}
+
+int snp_pki_write_cert(const char *dir, const char *stem, const uint8_t *der, size_t size)
+{
+    char name[32];
+    BIO *bio = BIO_new(BIO_s_mem());
+    int r = -EIO;
+
+    (void)snprintf(name, sizeof(name), "%s.pem", stem);
+    /* The bytes as they are: an altered certificate must not be encoded afresh. */
+    if (bio && PEM_write_bio(bio, PEM_STRING_X509, "", der, (long)size) > 0)
+        r = write_bio(dir, name, bio, 0644);
+    BIO_free(bio);
+    (void)snprintf(name, sizeof(name), "%s.der", stem);
+    return r < 0 ? r : snp_pki_write_file(dir, name, der, size, 0644);
+}
+
+BIO *snp_pki_open(const char *dir, const char *stem, const char *suffix)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof(path), "%s/%s.%s", dir, stem, suffix);
+
+    return n > 0 && (size_t)n < sizeof(path) ? BIO_new_file(path, "re") : NULL;
+}
+
+const char *snp_pki_cache_dir(void)
+{
+    static char path[4096];
+    const char *build = getenv("COCO_BUILD");
+    int n = snprintf(path, sizeof(path), "%s/tests/pki-cache", build ? build : "build");
+
+    if (n < 0 || (size_t)n >= sizeof(path) || snp_pki_make_dirs(path) < 0)
+        return NULL;
+    return path;
+}
