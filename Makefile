@@ -68,6 +68,9 @@ SIM_SRC    := $(filter-out $(SIM_MAIN),$(wildcard tests/sim/*.c))
 SUPPORT_SRC := $(wildcard tests/support/*.c)
 UNIT_SRC   := $(wildcard tests/unit/*/test_*.c)
 INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
+# What several tests of a folder share: everything there that is not a test itself.
+DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/daemon/*.c))
+INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 
@@ -108,6 +111,8 @@ $(BUILD)/libproto.a: $(call obj,$(PROTO_SRC))
 $(BUILD)/libdaemon.a: $(call obj,$(DAEMON_SRC))
 $(BUILD)/libsim.a: $(call obj,$(SIM_SRC))
 $(BUILD)/libsupport.a: $(call obj,$(SUPPORT_SRC))
+$(BUILD)/libdaemontest.a: $(call obj,$(DAEMON_TEST_SRC))
+$(BUILD)/libintegration.a: $(call obj,$(INTEGRATION_SHARED_SRC))
 $(BUILD)/libcoco.a: $(call obj,$(CLIENT_SRC) $(PROTO_SRC))
 $(BUILD)/%.a:
 	@mkdir -p $(@D)
@@ -155,11 +160,11 @@ $(filter $(BUILD)/tests/client/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/o
 	$(UNIT_LINK) $(SIM_LIBS)
 
 $(filter $(BUILD)/tests/daemon/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
-    $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a
+    $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a
 	$(UNIT_LINK) $(DAEMON_LIBS) $(SIM_LIBS)
 
 $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o \
-    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+    $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.

@@ -149,7 +149,8 @@ const char *test_tmpdir(void)
     }
     ck_assert_uint_lt(n_tmpdirs, 8);
     char *path = tmpdirs[n_tmpdirs];
-    ck_assert_int_lt(snprintf(path, sizeof(tmpdirs[0]), "%s/cocod-test.XXXXXX", base ? base : "/tmp"),
+    ck_assert_int_lt(snprintf(path, sizeof(tmpdirs[0]), "%s/cocod-test.XXXXXX",
+                              base ? base : "/tmp"),
                      (int)sizeof(tmpdirs[0]));
     ck_assert_msg(mkdtemp(path) != NULL, "mkdtemp %s", path);
     n_tmpdirs++;

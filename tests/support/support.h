@@ -11,8 +11,8 @@
 /* Defined by each test program. */
 Suite *coco_suite(void);
 
-/* The path of an optional real test vector (COCO_TEST_DATA), or NULL after printing "SKIP: …": the test
- * then returns. Static buffer. */
+/* The path of an optional real test vector (COCO_TEST_DATA), or NULL after printing "SKIP: …": the
+ * test then returns. Static buffer. */
 const char *test_data(const char *name);
 
 /* A whole file, malloc'ed, with a NUL behind it; the test fails where it cannot be read. */
@@ -23,8 +23,8 @@ uint8_t *test_unhex(const char *text, size_t *ret_size);
 uint8_t *test_read_hex(const char *path, size_t *ret_size);
 void test_write_file(const char *path, const void *data, size_t size);
 
-/* A new private folder under $TMPDIR, removed with all that is in it at the end of the process that made
- * it. Static buffer of its own per call slot: keep at most 8. */
+/* A new private folder under $TMPDIR, removed with all that is in it at the end of the process that
+ * made it. Static buffer of its own per call slot: keep at most 8. */
 const char *test_tmpdir(void);
 
 /* xorshift64*: seeded, the same on every machine. */

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A host for integration tests: cocod as a process in a private folder, perhaps a QGS simulator,
+ * and clients.
+ */
+#pragma once
+
+#include "process.h"
+#include "qgs_sim.h"
+#include "support.h"
+#include <coco/coco.h>
+
+struct host {
+    const char *dir;
+    char rpc[200];
+    char admin[200];
+    char table[200];
+    char qgs[200];
+    char config[200];
+    char base[4096]; /* the sections that every configuration begins with */
+    struct process cocod;
+    struct qgs_sim *sim;
+};
+
+/* A private folder with nothing running. */
+void host_open(struct host *host);
+void host_close(struct host *host);
+
+/* Writes the configuration: sockets and table file in the folder, then `text`. */
+void host_configure(struct host *host, const char *text);
+/* Starts cocod and waits until it is ready. */
+void host_start(struct host *host);
+/* Starts the simulator in this process; `options` may be NULL. */
+void host_start_qgs(struct host *host, const struct qgs_sim_options *options);
+
+/* A chain of the AMD-shaped test PKI in the folder `name` of the host's, and the configuration
+ * lines for it (static buffer). A second call with the same name makes a new leaf under the same
+ * root. */
+const char *host_make_chain(struct host *host, const char *name);
+
+/* A client of the host's RPC socket. */
+struct coco_client *host_client(struct host *host, uint32_t features);
+/* A raw connection to a socket, blocking with a 20 s receive timeout. */
+int host_connect_raw(const char *path);
+/* One cococtl run with the host's sockets; `words` NULL-terminated. The exit status. */
+int host_cococtl(struct host *host, const char *const *words, char **ret_output);

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a hostile or broken VMM may send, and what the operator may leave wrong: cocod's process as
+ * they see it.
+ */
+#include "host.h"
+#include "status.h"
+#include "tdx_quote.h"
+#include "wire.h"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct host host;
+
+static void setup(void)
+{
+    char text[4096];
+
+    host_open(&host);
+    host_start_qgs(&host, NULL);
+    snprintf(text, sizeof(text), "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"),
+             host.qgs);
+    host_configure(&host, text);
+    host_start(&host);
+}
+
+static void setup_bare(void)
+{
+    host_open(&host);
+}
+
+static void teardown(void)
+{
+    host_close(&host);
+}
+
+static void send_frame(int fd, struct coco_header header, const void *payload, size_t size)
+{
+    uint8_t frame[COCO_HEADER_SIZE + COCO_REQUEST_MAX];
+
+    coco_header_encode(&header, frame);
+    if (size > 0)
+        memcpy(frame + COCO_HEADER_SIZE, payload, size);
+    ck_assert_int_eq(send(fd, frame, COCO_HEADER_SIZE + size, MSG_NOSIGNAL),
+                     (ssize_t)(COCO_HEADER_SIZE + size));
+}
+
+static void send_hello(int fd)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1};
+    uint8_t payload[COCO_HELLO_SIZE];
+
+    coco_hello_encode(&hello, payload);
+    send_frame(fd, (struct coco_header){.type = COCO_HELLO, .length = sizeof(payload), .id = 1},
+               payload, sizeof(payload));
+}
+
+/* The header of the next message; its payload is read and dropped. False: closed. */
+static bool read_reply(int fd, struct coco_header *ret)
+{
+    static uint8_t payload[COCO_REPLY_MAX];
+    uint8_t head[COCO_HEADER_SIZE];
+    ssize_t n = recv(fd, head, sizeof(head), MSG_WAITALL);
+
+    if (n <= 0)
+        return false;
+    ck_assert_int_eq(n, sizeof(head));
+    ck_assert_int_eq(coco_header_decode(head, ret), 0);
+    if (ret->length > 0)
+        ck_assert_int_eq(recv(fd, payload, ret->length, MSG_WAITALL), (ssize_t)ret->length);
+    return true;
+}
+
+static int open_session(void)
+{
+    struct coco_header reply;
+    int fd = host_connect_raw(host.rpc);
+
+    send_hello(fd);
+    ck_assert(read_reply(fd, &reply));
+    ck_assert_uint_eq(reply.status, COCO_OK);
+    return fd;
+}
+
+static void assert_closed(int fd)
+{
+    struct coco_header reply;
+
+    ck_assert(!read_reply(fd, &reply));
+    close(fd);
+}
+
+static void assert_alive(int fd)
+{
+    struct coco_header reply;
+
+    send_frame(fd, (struct coco_header){.type = COCO_PING, .id = 4711}, NULL, 0);
+    ck_assert(read_reply(fd, &reply));
+    ck_assert_uint_eq(reply.type, COCO_PING_REPLY);
+    ck_assert_uint_eq(reply.id, 4711);
+    ck_assert_uint_eq(reply.status, COCO_OK);
+}
+
+START_TEST(an_oversize_length_closes_only_that_session)
+{
+    static const uint32_t lengths[] = {COCO_REQUEST_MAX + 1, 1u << 20, UINT32_MAX};
+    int other = open_session();
+
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        int fd = open_session();
+        send_frame(fd, (struct coco_header){.type = COCO_PING, .length = lengths[i], .id = 2}, NULL,
+                   0);
+        assert_closed(fd);
+    }
+    assert_alive(other);
+    close(other);
+}
+END_TEST
+
+START_TEST(a_second_hello_closes)
+{
+    int fd = open_session();
+
+    send_hello(fd);
+    assert_closed(fd);
+}
+END_TEST
+
+START_TEST(an_unknown_type_gets_its_errno_and_the_session_lives)
+{
+    struct coco_header reply;
+    int fd = open_session();
+
+    send_frame(fd, (struct coco_header){.type = 0x3ffe, .id = 9}, NULL, 0);
+    ck_assert(read_reply(fd, &reply));
+    ck_assert_uint_eq(reply.type, 0x3fff);
+    ck_assert_uint_eq(reply.id, 9);
+    ck_assert_uint_eq(reply.status, COCO_EOPNOTSUPP);
+    assert_alive(fd);
+    close(fd);
+}
+END_TEST
+
+/* Through libcoco, as a VMM would. */
+static void refused_tdreport(const uint8_t *tdreport)
+{
+    struct coco_client *client = host_client(&host, 0);
+    uint8_t quote[COCO_API_TABLE_MAX];
+    size_t size;
+
+    ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 10000, &size),
+                     -(int)COCO_STATUS_EINVAL);
+    coco_client_free(client);
+}
+
+START_TEST(a_wrong_tdreport_is_einval_and_qgs_is_not_bothered)
+{
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE];
+    static const size_t flips[] = {
+        0,   /* REPORTTYPE */
+        4,   /* reserved */
+        40,  /* TEE_TCB_INFO_HASH */
+        90,  /* TEE_INFO_HASH */
+        300, /* TEE_TCB_INFO */
+        600, /* TDINFO */
+    };
+
+    for (size_t i = 0; i < sizeof(flips) / sizeof(flips[0]); i++) {
+        tdx_make_tdreport(1, NULL, tdreport);
+        tdreport[flips[i]] ^= 0x40;
+        refused_tdreport(tdreport);
+    }
+    memset(tdreport, 0, sizeof(tdreport));
+    refused_tdreport(tdreport);
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_CONNECTIONS), 0);
+    const char *path = test_data("tdx/not_a_tdreport.bin");
+    if (path) {
+        size_t size;
+        uint8_t *bytes = test_read_file(path, &size);
+        refused_tdreport(bytes);
+        free(bytes);
+        ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_CONNECTIONS), 0);
+    }
+}
+END_TEST
+
+START_TEST(a_quote_that_does_not_fit_is_emsgsize)
+{
+    struct coco_client *client = host_client(&host, 0);
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[100];
+    size_t size;
+
+    tdx_make_tdreport(1, NULL, tdreport);
+    ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 10000, &size),
+                     -(int)COCO_STATUS_EMSGSIZE);
+    coco_client_free(client);
+}
+END_TEST
+
+/* --- what the operator may leave wrong -----------------------------------------------------------
+ */
+
+static void expect_empty_table(void)
+{
+    struct coco_client *client = host_client(&host, 0);
+    uint8_t table[COCO_API_TABLE_MAX];
+    struct coco_certs_result result;
+    static const uint8_t zeros[24];
+
+    ck_assert_int_eq(coco_certs_get(client, 1, table, sizeof(table), 5000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_uint_eq(result.table_size, 24);
+    ck_assert_mem_eq(table, zeros, 24);
+    /* never ENOSPC, also where the guest offers nothing */
+    ck_assert_int_eq(coco_certs_get(client, 0, table, sizeof(table), 5000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    coco_client_free(client);
+}
+
+static void expect_status(const char *text)
+{
+    char *output;
+
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
+    ck_assert_msg(strstr(output, text), "'%s' is not in:\n%s", text, output);
+    free(output);
+}
+
+START_TEST(a_missing_chain_is_said_and_the_empty_table_is_served)
+{
+    char text[1024];
+
+    snprintf(text, sizeof(text), "chain = %s/there-is-no.pem\n", host.dir);
+    host_configure(&host, text);
+    host_start(&host);
+    expect_empty_table();
+    expect_status("there-is-no.pem");
+    process_wait_log(&host.cocod, "there-is-no.pem");
+}
+END_TEST
+
+START_TEST(an_unreadable_chain_is_said_and_the_empty_table_is_served)
+{
+    char text[1024], path[512];
+
+    snprintf(path, sizeof(path), "%s/junk.pem", host.dir);
+    test_write_file(path, "not a certificate", 17);
+    snprintf(text, sizeof(text), "chain = %s\n", path);
+    host_configure(&host, text);
+    host_start(&host);
+    expect_empty_table();
+    expect_status("junk.pem");
+    /* a folder instead of a file */
+    snprintf(text, sizeof(text), "chain = %s\n", host.dir);
+    host_configure(&host, text);
+    process_signal(&host.cocod, SIGHUP);
+    process_wait_log(&host.cocod, "Is a directory");
+    expect_empty_table();
+}
+END_TEST
+
+START_TEST(missing_chain_refuse_is_eio)
+{
+    struct coco_client *client;
+    uint8_t table[COCO_API_TABLE_MAX];
+    struct coco_certs_result result;
+    char text[1024];
+
+    snprintf(text, sizeof(text), "chain = %s/there-is-no.pem\nmissing_chain = refuse\n", host.dir);
+    host_configure(&host, text);
+    host_start(&host);
+    client = host_client(&host, 0);
+    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 5000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_EIO);
+    coco_client_free(client);
+}
+END_TEST
+
+START_TEST(a_host_without_services_says_so)
+{
+    struct coco_client *client;
+    uint8_t table[COCO_API_TABLE_MAX], tdreport[COCO_API_TDREPORT_SIZE];
+    struct coco_certs_result result;
+    size_t size;
+
+    host_configure(&host, "");
+    host_start(&host);
+    client = host_client(&host, COCO_USE_LEASE);
+    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 5000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_EOPNOTSUPP);
+    tdx_make_tdreport(1, NULL, tdreport);
+    ck_assert_int_eq(coco_quote_get(client, tdreport, table, sizeof(table), 5000, &size),
+                     -(int)COCO_STATUS_EOPNOTSUPP);
+    coco_client_free(client);
+}
+END_TEST
+
+START_TEST(a_dead_qgs_is_enodev_and_a_refused_one_is_told_apart)
+{
+    struct coco_client *client;
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[COCO_API_TABLE_MAX];
+    char text[1024];
+    size_t size;
+
+    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s\n", host.qgs);
+    host_configure(&host, text);
+    host_start(&host);
+    client = host_client(&host, 0);
+    tdx_make_tdreport(1, NULL, tdreport);
+    ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size),
+                     -(int)COCO_STATUS_ENODEV);
+    expect_status("there is no socket at");
+    /* It comes back, and the next quote is served. */
+    host_start_qgs(&host, NULL);
+    ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size), 0);
+    coco_client_free(client);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("bad input");
+    TCase *peers = tcase_create("peers");
+    TCase *operators = tcase_create("operators");
+
+    tcase_set_timeout(peers, 60);
+    tcase_add_checked_fixture(peers, setup, teardown);
+    tcase_add_test(peers, an_oversize_length_closes_only_that_session);
+    tcase_add_test(peers, a_second_hello_closes);
+    tcase_add_test(peers, an_unknown_type_gets_its_errno_and_the_session_lives);
+    tcase_add_test(peers, a_wrong_tdreport_is_einval_and_qgs_is_not_bothered);
+    tcase_add_test(peers, a_quote_that_does_not_fit_is_emsgsize);
+    suite_add_tcase(suite, peers);
+    tcase_set_timeout(operators, 60);
+    tcase_add_checked_fixture(operators, setup_bare, teardown);
+    tcase_add_test(operators, a_missing_chain_is_said_and_the_empty_table_is_served);
+    tcase_add_test(operators, an_unreadable_chain_is_said_and_the_empty_table_is_served);
+    tcase_add_test(operators, missing_chain_refuse_is_eio);
+    tcase_add_test(operators, a_host_without_services_says_so);
+    tcase_add_test(operators, a_dead_qgs_is_enodev_and_a_refused_one_is_told_apart);
+    suite_add_tcase(suite, operators);
+    return suite;
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cocod as a service: starting, sockets passed by systemd, reloading, stopping, dying; and what its
+ * clients see of it. Also cococtl against the real daemon.
+ */
+#include "host.h"
+#include "snp_table.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static struct host host;
+
+static void setup(void)
+{
+    host_open(&host);
+}
+
+static void teardown(void)
+{
+    host_close(&host);
+}
+
+static void get_table(struct coco_client *client, uint8_t *table, struct coco_certs_result *result)
+{
+    ck_assert_int_eq(coco_certs_get(client, 4, table, COCO_API_TABLE_MAX, 20000, result), 0);
+    ck_assert_uint_eq(result->status, COCO_STATUS_OK);
+}
+
+/* --- starting and stopping -----------------------------------------------------------------------
+ */
+
+START_TEST(sigterm_ends_it_cleanly_and_removes_its_sockets)
+{
+    host_configure(&host, host_make_chain(&host, "chain"));
+    host_start(&host);
+    ck_assert_int_eq(access(host.rpc, F_OK), 0);
+    process_signal(&host.cocod, SIGTERM);
+    ck_assert(process_wait_notify(&host.cocod, "STOPPING=1", 10000));
+    ck_assert_int_eq(process_wait(&host.cocod), 0);
+    ck_assert_int_ne(access(host.rpc, F_OK), 0);
+    ck_assert_int_ne(access(host.admin, F_OK), 0);
+    ck_assert_int_eq(access(host.table, F_OK), 0); /* the table file stays: leases may be held */
+}
+END_TEST
+
+START_TEST(a_bad_configuration_is_named_with_file_and_line)
+{
+    char program[4096], expected[512];
+    const char *argv[] = {program, "--check", "--config", host.config, NULL};
+    const char *start[] = {program, "--config", host.config, NULL};
+    char *output;
+
+    snprintf(program, sizeof(program), "%s", process_built("cocod"));
+    host_configure(&host, "[quotes]\nslots = many\nslotz = 4\n");
+    ck_assert_int_eq(process_run(argv, &output), 78);
+    snprintf(expected, sizeof(expected), "%s:8: ", host.config);
+    ck_assert_msg(strstr(output, expected) && strstr(output, "slots = many"), "%s", output);
+    snprintf(expected, sizeof(expected), "%s:9: ", host.config);
+    ck_assert_msg(strstr(output, expected) && strstr(output, "slotz"), "%s", output);
+    free(output);
+    ck_assert_int_eq(process_run(start, &output), 78);
+    ck_assert_msg(strstr(output, "slots = many"), "%s", output);
+    free(output);
+}
+END_TEST
+
+START_TEST(a_second_cocod_does_not_steal_the_sockets)
+{
+    char program[4096];
+    const char *argv[] = {program, "--config", host.config, NULL};
+    char *output;
+
+    snprintf(program, sizeof(program), "%s", process_built("cocod"));
+    host_configure(&host, "");
+    host_start(&host);
+    ck_assert_int_eq(process_run(argv, &output), 1);
+    ck_assert_msg(strstr(output, "is another cocod running?"), "%s", output);
+    free(output);
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"ping", NULL}, NULL), 0);
+}
+END_TEST
+
+static int listening(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* blocking, as systemd's are */
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(fd, 16), 0);
+    return fd;
+}
+
+START_TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
+{
+    char program[4096];
+    const char *argv[] = {program, "--config", host.config, NULL};
+    int fds[2];
+    struct process_options options = {.argv = argv,
+                                      .dir = host.dir,
+                                      .name = "cocod",
+                                      .listen_fds = fds,
+                                      .n_listen_fds = 2,
+                                      .listen_names = "rpc:cocod-admin.socket"};
+    struct ucred cred;
+    socklen_t size = sizeof(cred);
+
+    snprintf(program, sizeof(program), "%s", process_built("cocod"));
+    fds[0] = listening(host.rpc);
+    fds[1] = listening(host.admin);
+    host_configure(&host, host_make_chain(&host, "chain"));
+    process_start(&host.cocod, &options);
+    process_wait_ready(&host.cocod);
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"ping", NULL}, NULL), 0);
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, NULL), 0);
+    int fd = host_connect_raw(host.rpc);
+    ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size), 0);
+    ck_assert_int_eq(cred.pid, host.cocod.pid);
+    close(fd);
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+    ck_assert_int_eq(access(host.rpc, F_OK), 0); /* systemd's, not cocod's to remove */
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+/* --- reloading -----------------------------------------------------------------------------------
+ */
+
+START_TEST(reload_publishes_a_new_chain_to_a_living_session)
+{
+    struct coco_client *client;
+    uint8_t before[COCO_API_TABLE_MAX], after[COCO_API_TABLE_MAX];
+    struct coco_certs_result first, second;
+    struct coco_client_stats stats;
+    struct stat inode_before, inode_after;
+
+    host_configure(&host, host_make_chain(&host, "chain"));
+    host_start(&host);
+    client = host_client(&host, COCO_USE_LEASE | COCO_USE_NOTIFY);
+    get_table(client, before, &first);
+    ck_assert_int_eq(stat(host.table, &inode_before), 0);
+    host_make_chain(&host, "chain");
+    process_signal(&host.cocod, SIGHUP);
+    ck_assert(process_wait_notify(&host.cocod, "READY=1", 10000));
+    do
+        get_table(client, after, &second);
+    while (second.generation == first.generation);
+    ck_assert(first.table_size != second.table_size ||
+              memcmp(before, after, first.table_size) != 0);
+    ck_assert_int_eq(stat(host.table, &inode_after), 0);
+    ck_assert_uint_eq(inode_before.st_ino, inode_after.st_ino);
+    ck_assert_int_eq(inode_after.st_size, (off_t)second.table_size);
+    coco_client_stats(client, &stats);
+    ck_assert_uint_eq(stats.connections, 1);
+    coco_client_free(client);
+}
+END_TEST
+
+START_TEST(a_bad_reload_keeps_the_old_configuration_and_chain)
+{
+    struct coco_client *client;
+    uint8_t before[COCO_API_TABLE_MAX], after[COCO_API_TABLE_MAX];
+    struct coco_certs_result first, second;
+    char *output;
+
+    host_configure(&host, host_make_chain(&host, "chain"));
+    host_start(&host);
+    client = host_client(&host, 0);
+    get_table(client, before, &first);
+    host_configure(&host, "[quotes]\nslots = many\n");
+    process_signal(&host.cocod, SIGHUP);
+    process_wait_log(&host.cocod, "the configuration was refused");
+    get_table(client, after, &second);
+    ck_assert_uint_eq(first.generation, second.generation);
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
+    ck_assert_msg(strstr(output, "the configuration was refused"), "%s", output);
+    free(output);
+    coco_client_free(client);
+}
+END_TEST
+
+START_TEST(a_lease_holds_off_a_replacement_until_it_is_given_back)
+{
+    struct coco_client *client;
+    uint8_t table[COCO_API_TABLE_MAX];
+    struct coco_certs_result first, second;
+    char *output;
+
+    host_configure(&host, host_make_chain(&host, "chain"));
+    host_start(&host);
+    client = host_client(&host, COCO_USE_LEASE);
+    ck_assert_int_eq(coco_connect(client, 5000), 0);
+    ck_assert_int_eq(coco_lease_lock(client, 3), 0);
+    get_table(client, table, &first);
+    host_make_chain(&host, "chain");
+    process_signal(&host.cocod, SIGHUP);
+    process_wait_log(&host.cocod, "draining");
+    /* Whoever asks now is told to come again; the holder's table stands. */
+    ck_assert_int_eq(host_cococtl(&host,
+                                  (const char *[]){"request", "certs", "--timeout", "0.2", NULL},
+                                  &output),
+                     75);
+    free(output);
+    ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
+    get_table(client, table, &second); /* asks again until the new one is there */
+    ck_assert_uint_ne(first.generation, second.generation);
+    coco_client_free(client);
+}
+END_TEST
+
+/* --- dying ---------------------------------------------------------------------------------------
+ */
+
+struct asker {
+    pthread_t thread;
+    uint8_t quote[COCO_API_TABLE_MAX];
+    size_t size;
+    int result;
+};
+
+static void *ask_quote(void *data)
+{
+    struct asker *asker = data;
+    struct coco_client *client = host_client(&host, 0);
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE];
+
+    tdx_make_tdreport(5, NULL, tdreport);
+    asker->result =
+        coco_quote_get(client, tdreport, asker->quote, sizeof(asker->quote), 20000, &asker->size);
+    coco_client_free(client);
+    return NULL;
+}
+
+START_TEST(kill_9_in_the_middle_of_a_request_is_survived)
+{
+    static struct asker asker;
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE];
+    const char *why = "";
+    char text[512];
+
+    host_start_qgs(&host, NULL);
+    qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, 1); /* the first request is never answered */
+    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s\n", host.qgs);
+    host_configure(&host, text);
+    host_start(&host);
+    ck_assert_int_eq(pthread_create(&asker.thread, NULL, ask_quote, &asker), 0);
+    ck_assert(qgs_sim_wait_equal(host.sim, QGS_STAT_OUTSTANDING, 1, 10000));
+    process_kill(&host.cocod); /* the stale sockets are left behind */
+    host_start(&host);
+    pthread_join(asker.thread, NULL);
+    ck_assert_int_eq(asker.result, 0);
+    tdx_make_tdreport(5, NULL, tdreport);
+    ck_assert_msg(tdx_verify_quote(asker.quote, asker.size, tdreport, &why) == 0, "%s", why);
+}
+END_TEST
+
+static atomic_bool stop_asking;
+static atomic_uint asked, bad;
+
+static void *ask_certs(void *data)
+{
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE);
+    uint8_t table[COCO_API_TABLE_MAX];
+    struct coco_certs_result result;
+    struct coco_snp_table decoded;
+    const char *why = "";
+
+    (void)data;
+    while (!stop_asking) {
+        int r = coco_certs_get(client, 4, table, sizeof(table), 20000, &result);
+        if (r != 0 || result.status != COCO_STATUS_OK || result.table_size < 4000 ||
+            coco_snp_table_decode(table, result.table_size, &decoded) < 0 ||
+            coco_snp_table_validate(&decoded, &why) < 0)
+            bad++;
+        asked++;
+    }
+    coco_client_free(client);
+    return NULL;
+}
+
+START_TEST(kill_9_again_and_again_fails_no_call)
+{
+    pthread_t threads[4];
+    unsigned before;
+
+    host_configure(&host, host_make_chain(&host, "chain"));
+    host_start(&host);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_certs, NULL), 0);
+    for (int round = 0; round < 10; round++) {
+        before = asked;
+        while (asked < before + 200)
+            poll(NULL, 0, 1);
+        process_kill(&host.cocod);
+        host_start(&host);
+    }
+    before = asked;
+    while (asked < before + 200)
+        poll(NULL, 0, 1);
+    stop_asking = true;
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(bad, 0);
+}
+END_TEST
+
+/* --- the updater's lock --------------------------------------------------------------------------
+ */
+
+START_TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct coco_client *client;
+    uint8_t table[COCO_API_TABLE_MAX];
+    struct coco_certs_result result;
+
+    host_configure(&host, host_make_chain(&host, "chain"));
+    int fd = open(host.table, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    host_start(&host); /* also at its own start */
+    process_wait_log(&host.cocod, "updating");
+    client = host_client(&host, COCO_USE_LEASE);
+    ck_assert_int_eq(coco_connect(client, 5000), 0);
+    ck_assert_int_eq(coco_lease_lock(client, 0), -EAGAIN);
+    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 100, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
+    close(fd); /* the update is over */
+    get_table(client, table, &result);
+    ck_assert_uint_gt(result.table_size, 4000);
+    ck_assert_int_eq(coco_lease_lock(client, 0), 0);
+    coco_client_free(client);
+}
+END_TEST
+
+/* --- cococtl -------------------------------------------------------------------------------------
+ */
+
+static void expect_output(const char *const *words, int code, const char *text)
+{
+    char *output;
+    int got = host_cococtl(&host, words, &output);
+
+    ck_assert_msg(got == code, "cococtl %s: exit status %d, not %d: %s", words[0], got, code,
+                  output);
+    ck_assert_msg(strstr(output, text), "'%s' is not in:\n%s", text, output);
+    free(output);
+}
+
+START_TEST(cococtl_against_the_real_daemon)
+{
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE];
+    char text[4096], report[512], out[512];
+    struct coco_snp_table decoded;
+    const char *why = "";
+    size_t size;
+
+    host_start_qgs(&host, NULL);
+    snprintf(text, sizeof(text), "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"),
+             host.qgs);
+    host_configure(&host, text);
+    host_start(&host);
+    snprintf(report, sizeof(report), "%s/tdreport.bin", host.dir);
+    snprintf(out, sizeof(out), "%s/out.bin", host.dir);
+    tdx_make_tdreport(9, NULL, tdreport);
+    test_write_file(report, tdreport, sizeof(tdreport));
+
+    expect_output((const char *[]){"ping", NULL}, 0, "");
+    expect_output((const char *[]){"status", NULL}, 0, "serving");
+    expect_output((const char *[]){"certs", "show", NULL}, 0, "SEV-VCEK");
+    expect_output((const char *[]){"request", "certs", "--out", out, NULL}, 0, "VCEK");
+    uint8_t *table = test_read_file(out, &size);
+    ck_assert_int_eq(coco_snp_table_decode(table, size, &decoded), 0);
+    ck_assert_int_eq(coco_snp_table_validate(&decoded, &why), 0);
+    free(table);
+    expect_output((const char *[]){"request", "quote", report, "--out", out, NULL}, 0, "4");
+    uint8_t *quote = test_read_file(out, &size);
+    ck_assert_msg(tdx_verify_quote(quote, size, tdreport, &why) == 0, "%s", why);
+    free(quote);
+    expect_output((const char *[]){"request", "quote", host.config, NULL}, 1, "1024");
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+    expect_output((const char *[]){"status", NULL}, 69, "cocod");
+    expect_output((const char *[]){"ping", "--timeout", "0.2", NULL}, 69, "cocod");
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("service");
+    TCase *tcase = tcase_create("service");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, sigterm_ends_it_cleanly_and_removes_its_sockets);
+    tcase_add_test(tcase, a_bad_configuration_is_named_with_file_and_line);
+    tcase_add_test(tcase, a_second_cocod_does_not_steal_the_sockets);
+    tcase_add_test(tcase, sockets_passed_by_systemd_are_served_and_show_cocod);
+    tcase_add_test(tcase, reload_publishes_a_new_chain_to_a_living_session);
+    tcase_add_test(tcase, a_bad_reload_keeps_the_old_configuration_and_chain);
+    tcase_add_test(tcase, a_lease_holds_off_a_replacement_until_it_is_given_back);
+    tcase_add_test(tcase, kill_9_in_the_middle_of_a_request_is_survived);
+    tcase_add_test(tcase, kill_9_again_and_again_fails_no_call);
+    tcase_add_test(tcase, while_somebody_holds_the_write_lock_cocod_is_updating);
+    tcase_add_test(tcase, cococtl_against_the_real_daemon);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
