@@ -132,7 +132,7 @@ static inline void coco_write_bytes(struct coco_writer *w, const void *bytes, si
 {
     uint8_t *p = coco_write_space(w, n);
 
-    if (p && n > 0)
+    if (!w->bad && n > 0)
         memcpy(p, bytes, n);
 }
 
@@ -140,7 +140,7 @@ static inline void coco_write_zeros(struct coco_writer *w, size_t n)
 {
     uint8_t *p = coco_write_space(w, n);
 
-    if (p && n > 0)
+    if (!w->bad && n > 0)
         memset(p, 0, n);
 }
 
@@ -148,7 +148,7 @@ static inline void coco_write_le(struct coco_writer *w, uint64_t v, size_t n)
 {
     uint8_t *p = coco_write_space(w, n);
 
-    for (size_t i = 0; p && i < n; i++)
+    for (size_t i = 0; !w->bad && i < n; i++)
         p[i] = (uint8_t)(v >> (8 * i));
 }
 

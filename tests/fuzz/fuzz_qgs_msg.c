@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzz target: the QGS decoders. The input is a message as it lies on the stream, prefix first.
+ *
+ * Oracle: a decoder refuses the message, or encoding what it decoded gives the same bytes, and no
+ * second decoder takes the same message. A buffer one byte too short is refused by the encoder.
+ */
+#include "qgs_msg.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUIRE(condition) \
+    do {                   \
+        if (!(condition))  \
+            abort();       \
+    } while (0)
+
+/* One decoder and its encoder over the message; counts in `taken` where it decodes. */
+#define ROUND_TRIP(name)                                                             \
+    do {                                                                             \
+        struct coco_qgs_##name decoded;                                              \
+        if (coco_qgs_##name##_decode(in, size, &decoded) == 0) {                     \
+            REQUIRE(coco_qgs_##name##_encode(&decoded, out, size) == (int64_t)size); \
+            REQUIRE(memcmp(in, out, size) == 0);                                     \
+            REQUIRE(coco_qgs_##name##_encode(&decoded, out, size - 1) == -EMSGSIZE); \
+            taken++;                                                                 \
+        }                                                                            \
+    } while (0)
+
+static void one_message(const uint8_t *in, size_t size)
+{
+    struct coco_qgs_header header;
+    uint8_t *out = malloc(size + 1);
+    unsigned taken = 0;
+
+    REQUIRE(out != NULL);
+    ROUND_TRIP(quote_req);
+    ROUND_TRIP(quote_resp);
+    ROUND_TRIP(collateral_req);
+    ROUND_TRIP(collateral_resp);
+    ROUND_TRIP(platform_req);
+    ROUND_TRIP(platform_resp);
+    REQUIRE(taken <= 1);
+    if (coco_qgs_header_decode(in, size, &header) == 0)
+        REQUIRE(header.size == size);
+    else
+        REQUIRE(taken == 0);
+    free(out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t prefix[COCO_QGS_PREFIX_SIZE];
+
+    if (size < COCO_QGS_PREFIX_SIZE)
+        return 0;
+    coco_qgs_prefix_encode(coco_qgs_prefix_decode(data), prefix);
+    REQUIRE(memcmp(prefix, data, sizeof(prefix)) == 0);
+    if (coco_qgs_looks_raw(data))
+        REQUIRE(coco_qgs_prefix_decode(data) > COCO_QGS_MESSAGE_MAX);
+    one_message(data + COCO_QGS_PREFIX_SIZE, size - COCO_QGS_PREFIX_SIZE);
+    return 0;
+}
