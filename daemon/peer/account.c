@@ -6,10 +6,13 @@
  *
  * An account without references is kept for a while and then freed by its timer.
  */
+#include "sys.h"
+/* The hash table's memory, too, is of the kind that may run out (sys.h, HASH_NONFATAL_OOM). */
+#define uthash_malloc(size)  sys.alloc(size)
+#define uthash_free(p, size) sys.free(p)
 #include "account.h"
 #include "invariant.h"
 #include "metrics.h"
-#include "sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 /*
  * A socket in the file system outlives its process. So a name that is taken is asked: where nobody
  * answers, it is a dead process's and is replaced; where somebody does, this process must not steal
- * it.
+ * it. What is no socket, a file or a link, is never removed.
  *
  * The name appears with no permission for anybody else and gets its mode and group before listen():
  * there is no moment at which the wrong user could connect.
@@ -19,9 +19,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* 0: nobody serves that name. -EADDRINUSE: somebody does. */
+/* 0: nobody serves that name. -EADDRINUSE: somebody does. -EEXIST: it is no socket (connect() says
+ * ECONNREFUSED there, too). */
 static int probe(const struct sockaddr_un *address)
 {
+    struct stat st;
+
+    if (lstat(address->sun_path, &st) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -EEXIST;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0)

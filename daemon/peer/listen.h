@@ -8,8 +8,8 @@
 #include <sys/types.h>
 
 /* Makes a listening, non-blocking socket at `path`. A socket that a dead process left there is
- * replaced; one that somebody serves is -EADDRINUSE. `group` (gid_t)-1: left alone. The descriptor,
- * or negative errno. */
+ * replaced; one that somebody serves is -EADDRINUSE, and what is no socket -EEXIST. `group`
+ * (gid_t)-1: left alone. The descriptor, or negative errno. */
 int listen_unix(const char *path, mode_t mode, gid_t group);
 
 /* Takes over an inherited descriptor: it must be a listening Unix stream socket. It is made

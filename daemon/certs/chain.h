@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * AMD SEV-SNP certificate chains: taking bytes apart, deciding whether they may be served, making
+ * the table. Pure functions of bytes and time; no state, no log, and but for chain_read_file no
+ * file system.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A certificate file, and one certificate, larger than this is refused. */
+#define CHAIN_FILE_MAX  (64u * 1024u)
+#define CHAIN_CERT_MAX  (8u * 1024u)
+#define CHAIN_ROOTS_MAX 64u
+/* The longest sentence that a refusal gives. */
+#define CHAIN_WHY_SIZE 512u
+
+enum chain_role {
+    CHAIN_ARK,  /* root */
+    CHAIN_ASK,  /* intermediate; of a VLEK: the ASVK */
+    CHAIN_LEAF, /* VCEK or VLEK */
+    CHAIN_ROLES,
+};
+
+enum chain_signer {
+    CHAIN_SIGNER_VCEK, /* the chip's own key */
+    CHAIN_SIGNER_VLEK, /* the cloud provider's key, loaded into the chip */
+};
+
+struct chain_cert {
+    enum chain_role role;
+    uint8_t *der;
+    size_t size;
+    char *source;        /* the input's name */
+    char subject_cn[64]; /* printable ASCII */
+    char issuer_cn[64];
+    char serial[48];      /* hex, lower case, whole bytes: "010001" */
+    int64_t not_before_s; /* seconds since 1970, UTC; both ends are still valid */
+    int64_t not_after_s;
+    char sha256[65]; /* of the DER, hex, lower case */
+};
+
+/* The security patch levels that a leaf was issued for (snp: 1.3.6.1.4.1.3704.1.3). */
+struct chain_tcb {
+    uint8_t bootloader;
+    uint8_t tee;
+    uint8_t snp;
+    uint8_t microcode;
+    uint8_t fmc; /* 0 without has_fmc */
+    bool has_fmc;
+    uint8_t spl4, spl5, spl6, spl7; /* reserved; 0 in all that is known */
+};
+
+struct chain {
+    struct chain_cert certs[CHAIN_ROLES];
+    enum chain_signer signer;
+    char product[16]; /* the family that names root and intermediate: "Milan", "Genoa", "Turin" */
+
+    /* The leaf's AMD extensions. */
+    uint32_t struct_version;
+    char product_name[32]; /* as it stands: "Milan-B0" */
+    struct chain_tcb tcb;
+    uint8_t hwid[64]; /* zero-filled behind hwid_size */
+    size_t hwid_size; /* 64 or 8; 0 of a VLEK */
+    char csp_id[128]; /* printable ASCII, of a VLEK; else "" */
+};
+
+/* "VCEK" or "VLEK". Static text. */
+const char *chain_signer_name(enum chain_signer signer);
+/* What people call a certificate of this chain: "ARK", "ASK" or "ASVK", "VCEK" or "VLEK". Static
+ * text. */
+const char *chain_cert_name(const struct chain *c, enum chain_role role);
+/* The TCB_VERSION as the firmware gives it: u64, whose layout depends on the product. */
+uint64_t chain_tcb_version(const struct chain *c);
+
+/* A file's bytes. */
+struct chain_input {
+    const char *name;
+    const uint8_t *data;
+    size_t size;
+};
+
+/* Takes the inputs apart (each PEM, with one or more certificates, or one DER certificate), finds
+ * the roles by the names inside, and reads the leaf's extensions. Nothing is verified yet. 0,
+ * -ENOMEM, or -EBADMSG and a sentence in `why` that names input and reason. A certificate that is
+ * given twice, byte for byte, counts once. */
+int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, char *why,
+                size_t why_size);
+void chain_free(struct chain *c);
+
+/* The roots that are trusted, by the SHA-256 of their DER. */
+struct chain_roots {
+    size_t n;
+    struct chain_root {
+        uint8_t sha256[32];
+        char name[64]; /* subject CN */
+    } roots[CHAIN_ROOTS_MAX];
+};
+
+/* AMD's own: Milan, Genoa, Turin. */
+void chain_roots_init(struct chain_roots *roots);
+/* Trusts the root certificates in a file as well (PEM or DER). As chain_parse; -ENOSPC (with a
+ * sentence) where there are too many. */
+int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, char *why,
+                    size_t why_size);
+
+/* May this chain be served at `now_s` (seconds since 1970)? 0, -ENOMEM, or -EBADMSG and a sentence:
+ * which certificate, why, and what to do where that helps; -ESTALE instead where the only thing
+ * wrong is a date. */
+int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
+                 size_t why_size);
+
+/* The GHCB certificate table (ARK, leaf, intermediate; DER), validated. -EBADMSG with a sentence
+ * where it may not be published, as when it is over 16384 bytes; -ENOMEM. malloc'ed, by
+ * sys.alloc. */
+int chain_build_table(const struct chain *c, uint8_t **ret, size_t *ret_size, char *why,
+                      size_t why_size);
+
+/* A whole file, at most CHAIN_FILE_MAX bytes, not waiting on FIFOs or devices. `ret` is the
+ * caller's, from sys.alloc. -EFBIG where it is larger, -EINVAL where it is no regular file, else
+ * open's and read's errors. */
+int chain_read_file(const char *path, uint8_t **ret, size_t *ret_size);

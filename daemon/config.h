@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The configuration: an INI file, read once into a plain struct whose fields are the values.
+ *
+ * One const table (config_keys) says what exists: parser, `cocod --check`, cocod.conf.example and
+ * the manual come from it. Reading collects every mistake, each with its file and line. Nothing
+ * here logs, and nothing but config_load touches the file system.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* A key of the table is known by its number here and in struct config; at least as many as there
+ * are keys. */
+#define CONFIG_KEYS_MAX 48u
+/* A file larger than this is refused. */
+#define CONFIG_FILE_MAX (256u * 1024u)
+/* sun_path with its NUL. */
+#define CONFIG_SOCKET_PATH_SIZE 108u
+
+struct string_list {
+    size_t n;
+    char **items;
+};
+
+enum endpoint_kind {
+    ENDPOINT_NONE,
+    ENDPOINT_UNIX,  /* unix:/absolute/path */
+    ENDPOINT_VSOCK, /* vsock:CID:PORT */
+};
+
+struct endpoint {
+    enum endpoint_kind kind;
+    char path[CONFIG_SOCKET_PATH_SIZE];
+    uint32_t cid;
+    uint32_t port;
+};
+
+/* What a guest is told while there is no chain. */
+enum missing_chain {
+    MISSING_CHAIN_EMPTY,  /* the empty table, with success: guests fetch certificates themselves */
+    MISSING_CHAIN_REFUSE, /* EIO: the guest may not attest, and loses its key */
+};
+
+/* All strings are set (perhaps ""), owned by the struct. Times are milliseconds, sizes bytes. */
+struct config {
+    /* [cocod] */
+    int log_level; /* syslog's number, log.h */
+
+    /* [rpc] */
+    char *rpc_listen; /* absolute path of a socket, at most 107 bytes */
+    uint32_t rpc_mode;
+    char *rpc_group; /* "": left as it is; else a name or a number */
+
+    /* [admin] */
+    char *admin_listen;
+    uint32_t admin_mode;
+    char *admin_group;
+
+    /* [certs] */
+    struct string_list certs_chain; /* files; none: no SNP certificates */
+    struct string_list certs_root;  /* files of further trusted roots */
+    char *certs_table_file;
+    uint32_t certs_table_mode; /* never writable for group or others */
+    char *certs_table_group;
+    enum missing_chain certs_missing_chain;
+    uint64_t certs_drain_timeout_ms;
+
+    /* [quotes] */
+    struct endpoint quotes_qgs;
+    uint32_t quotes_slots;
+    uint32_t quotes_queue;
+    uint64_t quotes_timeout_ms;     /* where a client names none */
+    uint64_t quotes_max_timeout_ms; /* never below quotes_timeout_ms */
+    uint64_t quotes_qgs_timer_ms;
+
+    /* [limits] */
+    uint32_t limits_peers;
+    uint32_t limits_peers_per_account;
+    uint32_t limits_requests_per_account;
+    uint64_t limits_hello_timeout_ms;
+    uint64_t limits_frame_timeout_ms;
+    uint64_t limits_send_timeout_ms;
+    uint64_t limits_unsent; /* bytes of replies that a peer may leave lying */
+    uint64_t limits_account_linger_ms;
+    uint32_t limits_events_per_peer_per_minute; /* lines that one peer may put into the log */
+
+    /* Where the values came from. */
+    char *file;                      /* NULL: defaults alone */
+    uint32_t lines[CONFIG_KEYS_MAX]; /* 0: default; of a list, its first line */
+};
+
+/* Every mistake, a sentence each: "FILE:LINE: [section] key = value: reason and what is allowed".
+ * Zero-initialised. */
+struct config_errors {
+    size_t n;
+    char **items;
+    size_t left_out; /* mistakes beyond the 100 that are kept */
+};
+
+/* The defaults (`path` NULL), or the file's values over them. 0; -EINVAL for mistakes in the file;
+ * -errno where it cannot be read (said in `errors`, too); -ENOMEM. `errors` may be NULL; it is
+ * appended to, and the caller's to clear. */
+int config_load(const char *path, struct config **ret, struct config_errors *errors);
+/* The same, from memory; `name` stands for the file in messages. */
+int config_parse(const char *name, const char *text, size_t size, struct config **ret,
+                 struct config_errors *errors);
+void config_free(struct config *c);
+void config_errors_clear(struct config_errors *errors);
+
+enum config_type {
+    CONFIG_BOOL,
+    CONFIG_U32,
+    CONFIG_DURATION, /* uint64_t, milliseconds */
+    CONFIG_BYTES,    /* uint64_t */
+    CONFIG_ENUM,     /* an int-sized enum */
+    CONFIG_LEVEL,    /* int */
+    CONFIG_PATH,
+    CONFIG_SOCKET_PATH,
+    CONFIG_PATH_LIST,
+    CONFIG_MODE,
+    CONFIG_GROUP,
+    CONFIG_ENDPOINT,
+};
+
+struct config_choice {
+    const char *name; /* NULL ends the list */
+    int value;
+    const char *doc;
+};
+
+struct config_key {
+    const char *section;
+    const char *name;
+    enum config_type type;
+    size_t offset;             /* in struct config */
+    const char *default_value; /* as it would stand in the file */
+    uint64_t min, max; /* numbers: the range; CONFIG_MODE: bits that must, and that may, be set */
+    const char *unit;  /* of a plain number, for people: "connections"; may be NULL */
+    const struct config_choice *choices; /* CONFIG_ENUM */
+    const char *doc;                     /* one or more whole sentences */
+};
+
+const struct config_key *config_keys(size_t *ret_n);
+
+/* Where a value came from. False: there is no such key. */
+struct config_origin {
+    const char *file; /* NULL: the default; else the config's own string */
+    unsigned line;
+};
+bool config_origin(const struct config *c, const char *section, const char *name,
+                   struct config_origin *ret);
+
+/* One value as text, as it would stand in the file; of a list, the i-th item. The length, or
+ * -ENOENT where there is no such item. */
+int config_value_text(const struct config *c, const struct config_key *key, size_t i, char *out,
+                      size_t out_size);
+
+/* Every value with its origin, in the file's own form. 0 or -EIO. */
+int config_print(const struct config *c, FILE *out);
+/* cocod.conf.example: every key with its documentation, commented out at its default. */
+int config_print_example(FILE *out);
+/* The keys for the manual, in scdoc's syntax. */
+int config_print_reference(FILE *out);

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of keys: all that can be configured, its type, default, range and documentation.
+ * Parser, cocod.conf.example and manual are made from it, so that none of them can say something
+ * else. A key's number here is its index in struct config's `lines`.
+ *
+ * Ranges leave out what cannot work: a table file that others may write would let them forge leases
+ * and certificates (its mode is limited to 0644), and a queue of nothing would refuse every quote.
+ * The documentation of a key is whole sentences; type, range and default are added by whoever
+ * prints it.
+ */
+#include "config_value.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define AT(field) offsetof(struct config, field)
+#define SECONDS   1000ull
+#define MINUTES   60000ull
+
+static const struct config_choice missing_chain_choices[] = {
+    {"empty", MISSING_CHAIN_EMPTY,
+     "the guest gets the empty table, with success, and fetches its certificates itself"},
+    {"refuse", MISSING_CHAIN_REFUSE,
+     "the request fails with EIO: the guest may not attest, and a Linux guest stays unable to "
+     "until "
+     "it is restarted"},
+    {NULL, 0, NULL}};
+
+static const struct config_key keys[] = {
+    {.section = "cocod",
+     .name = "log_level",
+     .type = CONFIG_LEVEL,
+     .offset = AT(log_level),
+     .default_value = "info",
+     .doc = "What is less urgent than this is not logged. In ordinary work nothing is logged at "
+            "info."},
+
+    {.section = "rpc",
+     .name = "listen",
+     .type = CONFIG_SOCKET_PATH,
+     .offset = AT(rpc_listen),
+     .default_value = "/run/cocod/cocod.sock",
+     .doc =
+         "The Unix socket that VMMs connect to. A socket inherited from systemd takes its place."},
+    {.section = "rpc",
+     .name = "mode",
+     .type = CONFIG_MODE,
+     .offset = AT(rpc_mode),
+     .default_value = "0660",
+     .min = 0600,
+     .max = 0666,
+     .doc = "The socket's mode: who may write to it may ask for certificates and quotes."},
+    {.section = "rpc",
+     .name = "group",
+     .type = CONFIG_GROUP,
+     .offset = AT(rpc_group),
+     .default_value = "",
+     .doc = "The socket's group, such as kvm or libvirt-qemu. Empty: cocod's own."},
+
+    {.section = "admin",
+     .name = "listen",
+     .type = CONFIG_SOCKET_PATH,
+     .offset = AT(admin_listen),
+     .default_value = "/run/cocod/io.cocod.Admin",
+     .doc =
+         "The Unix socket that cococtl talks varlink to. A socket inherited from systemd takes its "
+         "place."},
+    {.section = "admin",
+     .name = "mode",
+     .type = CONFIG_MODE,
+     .offset = AT(admin_mode),
+     .default_value = "0600",
+     .min = 0600,
+     .max = 0666,
+     .doc = "The socket's mode: who may write to it may administer cocod."},
+    {.section = "admin",
+     .name = "group",
+     .type = CONFIG_GROUP,
+     .offset = AT(admin_group),
+     .default_value = "",
+     .doc = "The socket's group. Empty: cocod's own."},
+
+    {.section = "certs",
+     .name = "chain",
+     .type = CONFIG_PATH_LIST,
+     .offset = AT(certs_chain),
+     .default_value = "",
+     .doc = "The files that hold the SEV-SNP certificate chain: root (ARK), intermediate (ASK or "
+            "ASVK) "
+            "and the chip's or provider's certificate (VCEK or VLEK), PEM or DER, in any order, "
+            "one or "
+            "more certificates a file. Without any, no SNP certificates are served."},
+    {.section = "certs",
+     .name = "root",
+     .type = CONFIG_PATH_LIST,
+     .offset = AT(certs_root),
+     .default_value = "",
+     .doc =
+         "Files of root certificates that are trusted besides AMD's own (Milan, Genoa, Turin), for "
+         "test PKIs. Leave it empty in production."},
+    {.section = "certs",
+     .name = "table_file",
+     .type = CONFIG_PATH,
+     .offset = AT(certs_table_file),
+     .default_value = "/run/cocod/certs.table",
+     .doc = "The file that holds the current certificate table, for VMMs that read it, and that "
+            "carries "
+            "the leases of all. It belongs on a tmpfs: its content is of this boot."},
+    {.section = "certs",
+     .name = "table_mode",
+     .type = CONFIG_MODE,
+     .offset = AT(certs_table_mode),
+     .default_value = "0640",
+     .min = 0600,
+     .max = 0644,
+     .doc = "The table file's mode. Nobody but cocod may write it."},
+    {.section = "certs",
+     .name = "table_group",
+     .type = CONFIG_GROUP,
+     .offset = AT(certs_table_group),
+     .default_value = "",
+     .doc = "The table file's group. Empty: cocod's own."},
+    {.section = "certs",
+     .name = "missing_chain",
+     .type = CONFIG_ENUM,
+     .offset = AT(certs_missing_chain),
+     .default_value = "empty",
+     .choices = missing_chain_choices,
+     .doc = "What a guest is told while no chain can be served."},
+    {.section = "certs",
+     .name = "drain_timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(certs_drain_timeout_ms),
+     .default_value = "5s",
+     .min = 100,
+     .max = 1 * MINUTES,
+     .doc =
+         "How long a replacement of the chain waits for the leases that VMMs hold. Meanwhile "
+         "certificate requests are told to ask again; a Linux guest gives up after one minute of "
+         "that."},
+
+    {.section = "quotes",
+     .name = "qgs",
+     .type = CONFIG_ENDPOINT,
+     .offset = AT(quotes_qgs),
+     .default_value = "none",
+     .doc =
+         "Where the TDX quoting service (QGS) listens: unix:/var/run/tdx-qgs/qgs.socket, or "
+         "vsock:1:4050 for one on this host that listens on vsock port 4050. None: no quotes are "
+         "served. cocod should be its only client."},
+    {.section = "quotes",
+     .name = "slots",
+     .type = CONFIG_U32,
+     .offset = AT(quotes_slots),
+     .default_value = "4",
+     .min = 1,
+     .max = 64,
+     .unit = "exchanges",
+     .doc =
+         "How many quotes QGS is asked for at a time: the number_threads of /etc/qgs.conf, never "
+         "more."},
+    {.section = "quotes",
+     .name = "queue",
+     .type = CONFIG_U32,
+     .offset = AT(quotes_queue),
+     .default_value = "256",
+     .min = 1,
+     .max = 65536,
+     .unit = "requests",
+     .doc = "How many requests may wait for a slot, in all. Past it they are told to ask again."},
+    {.section = "quotes",
+     .name = "timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(quotes_timeout_ms),
+     .default_value = "25s",
+     .min = 1 * SECONDS,
+     .max = 5 * MINUTES,
+     .doc = "How long a request may take where the client names no time. Linux guests wait 30 "
+            "seconds."},
+    {.section = "quotes",
+     .name = "max_timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(quotes_max_timeout_ms),
+     .default_value = "60s",
+     .min = 1 * SECONDS,
+     .max = 10 * MINUTES,
+     .doc = "The longest time that a client may name; longer ones are cut to it."},
+    {.section = "quotes",
+     .name = "qgs_timer",
+     .type = CONFIG_DURATION,
+     .offset = AT(quotes_qgs_timer_ms),
+     .default_value = "30s",
+     .min = 1 * SECONDS,
+     .max = 10 * MINUTES,
+     .doc =
+         "After how long QGS itself closes a connection whose quote is not ready, while its thread "
+         "works on. It is built into QGS: change this only for one that was built otherwise."},
+
+    {.section = "limits",
+     .name = "peers",
+     .type = CONFIG_U32,
+     .offset = AT(limits_peers),
+     .default_value = "20000",
+     .min = 1,
+     .max = 1000000,
+     .unit = "connections",
+     .doc = "Connections in all. Each takes a file descriptor, so the unit's LimitNOFILE= must be "
+            "larger."},
+    {.section = "limits",
+     .name = "peers_per_account",
+     .type = CONFIG_U32,
+     .offset = AT(limits_peers_per_account),
+     .default_value = "256",
+     .min = 1,
+     .max = 1000000,
+     .unit = "connections",
+     .doc = "Connections of one account: one process of one user, as the kernel names them."},
+    {.section = "limits",
+     .name = "requests_per_account",
+     .type = CONFIG_U32,
+     .offset = AT(limits_requests_per_account),
+     .default_value = "64",
+     .min = 1,
+     .max = 65536,
+     .unit = "quotes",
+     .doc =
+         "Quotes that one account may wait for at a time. Past it requests are told to ask again."},
+    {.section = "limits",
+     .name = "hello_timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(limits_hello_timeout_ms),
+     .default_value = "10s",
+     .min = 100,
+     .max = 10 * MINUTES,
+     .doc = "How long a new connection may take to introduce itself."},
+    {.section = "limits",
+     .name = "frame_timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(limits_frame_timeout_ms),
+     .default_value = "10s",
+     .min = 100,
+     .max = 10 * MINUTES,
+     .doc = "How long a request may take from its first byte to its last."},
+    {.section = "limits",
+     .name = "send_timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(limits_send_timeout_ms),
+     .default_value = "30s",
+     .min = 100,
+     .max = 10 * MINUTES,
+     .doc = "How long a peer may leave replies unread before it is disconnected."},
+    {.section = "limits",
+     .name = "unsent",
+     .type = CONFIG_BYTES,
+     .offset = AT(limits_unsent),
+     .default_value = "1MiB",
+     .min = 64ull << 10,
+     .max = 64ull << 20,
+     .doc = "While a peer leaves more than this of its replies unread, nothing is read from it."},
+    {.section = "limits",
+     .name = "account_linger",
+     .type = CONFIG_DURATION,
+     .offset = AT(limits_account_linger_ms),
+     .default_value = "1min",
+     .min = 1 * SECONDS,
+     .max = 60 * MINUTES,
+     .doc =
+         "How long an account is remembered after its last connection closed, so that connecting "
+         "again resets no limit."},
+    {.section = "limits",
+     .name = "events_per_peer_per_minute",
+     .type = CONFIG_U32,
+     .offset = AT(limits_events_per_peer_per_minute),
+     .default_value = "10",
+     .min = 1,
+     .max = 10000,
+     .unit = "lines",
+     .doc = "Lines that one peer may cause in the log in a minute. Those left out are counted, and "
+            "the "
+            "number is said in the next one."},
+};
+
+static_assert(sizeof(keys) / sizeof(keys[0]) <= CONFIG_KEYS_MAX,
+              "struct config has a line for each key");
+
+static const struct {
+    const char *section, *doc;
+} sections[] = {
+    {"cocod", "The daemon itself."},
+    {"rpc", "The socket for VMMs."},
+    {"admin", "The socket for administration."},
+    {"certs", "AMD SEV-SNP: the certificate table that guests get with their reports."},
+    {"quotes", "Intel TDX: quotes from the quoting service (QGS)."},
+    {"limits", "What one peer, one account and all of them together may take."},
+};
+
+const struct config_key *config_keys(size_t *ret_n)
+{
+    *ret_n = sizeof(keys) / sizeof(keys[0]);
+    return keys;
+}
+
+const char *config_section_doc(const char *section)
+{
+    for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+        if (strcmp(sections[i].section, section) == 0)
+            return sections[i].doc;
+    return "";
+}

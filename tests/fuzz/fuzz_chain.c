@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzz target: certificate chains. The input is a byte of flags (bit 0: the first file is trusted
+ * as a root), then files: u16 little-endian length, bytes; a length over what is left means the
+ * rest.
+ *
+ * Oracle: a refusal has a sentence; a chain that was taken, given again as its three certificates,
+ * is the same chain; its table, where one can be made, decodes to these certificates. Nothing but a
+ * trusted root's chain verifies.
+ */
+#include "bytes.h"
+#include "certs/chain.h"
+#include "snp_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUIRE(condition) \
+    do {                   \
+        if (!(condition))  \
+            abort();       \
+    } while (0)
+
+#define FILES_MAX 4u
+/* 2026-01-01: inside the dates of the seeds. */
+#define NOW 1767225600
+
+static void check_refusal(int r, const char *why)
+{
+    REQUIRE(r == -EBADMSG || r == -ESTALE || r == -ENOSPC);
+    REQUIRE(why[0] != '\0' && strlen(why) < CHAIN_WHY_SIZE);
+}
+
+static void check_again(const struct chain *c)
+{
+    static const char *const names[CHAIN_ROLES] = {"ark", "ask", "leaf"};
+    struct chain_input in[CHAIN_ROLES];
+    struct chain *again = NULL;
+    char why[CHAIN_WHY_SIZE];
+
+    for (int role = 0; role < CHAIN_ROLES; role++)
+        in[role] = (struct chain_input){.name = names[role],
+                                        .data = c->certs[role].der,
+                                        .size = c->certs[role].size};
+    REQUIRE(chain_parse(in, CHAIN_ROLES, &again, why, sizeof(why)) == 0);
+    REQUIRE(again->signer == c->signer && strcmp(again->product, c->product) == 0);
+    REQUIRE(chain_tcb_version(again) == chain_tcb_version(c));
+    REQUIRE(again->hwid_size == c->hwid_size);
+    REQUIRE(memcmp(again->hwid, c->hwid, sizeof(c->hwid)) == 0);
+    for (int role = 0; role < CHAIN_ROLES; role++)
+        REQUIRE(strcmp(again->certs[role].sha256, c->certs[role].sha256) == 0);
+    chain_free(again);
+}
+
+static void check_table(const struct chain *c)
+{
+    static const enum chain_role order[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK};
+    struct coco_snp_table table;
+    char why[CHAIN_WHY_SIZE] = "";
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int r = chain_build_table(c, &bytes, &size, why, sizeof(why));
+
+    if (r < 0) {
+        check_refusal(r, why);
+        return;
+    }
+    REQUIRE(size <= COCO_SNP_TABLE_MAX);
+    REQUIRE(coco_snp_table_decode(bytes, size, &table) == 0 && table.n_entries == 3);
+    for (size_t i = 0; i < 3; i++) {
+        const struct chain_cert *cert = &c->certs[order[i]];
+        REQUIRE(table.entries[i].length == cert->size);
+        REQUIRE(memcmp(table.entries[i].data, cert->der, cert->size) == 0);
+    }
+    free(bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const names[FILES_MAX] = {"a", "b", "c", "d"};
+    struct coco_reader r = coco_reader_of(data, size);
+    struct chain_input in[FILES_MAX];
+    struct chain_roots roots;
+    struct chain *c = NULL;
+    char why[CHAIN_WHY_SIZE] = "";
+    size_t n = 0;
+    uint8_t flags = coco_read_u8(&r);
+
+    for (; n < FILES_MAX && coco_reader_left(&r) >= 2; n++) {
+        size_t length = coco_read_u16(&r);
+        if (length > coco_reader_left(&r))
+            length = coco_reader_left(&r);
+        in[n] = (struct chain_input){.name = names[n],
+                                     .data = coco_read_bytes(&r, length),
+                                     .size = length};
+    }
+    chain_roots_init(&roots);
+    if ((flags & 1) != 0 && n > 0) {
+        int e = chain_roots_add(&roots, &in[0], why, sizeof(why));
+        if (e < 0)
+            check_refusal(e, why);
+    }
+    bool only_amd = roots.n == 3;
+    why[0] = '\0';
+    int e = chain_parse(in, n, &c, why, sizeof(why));
+    if (e < 0) {
+        check_refusal(e, why);
+        return 0;
+    }
+    check_again(c);
+    e = chain_verify(c, &roots, NOW, why, sizeof(why));
+    if (e < 0)
+        check_refusal(e, why);
+    REQUIRE(e < 0 || !only_amd);
+    check_table(c);
+    chain_free(c);
+    return 0;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of certificate chains share: inputs, one test PKI a product, and how a refusal is
+ * looked at.
+ */
+#pragma once
+
+#include "certs/chain.h"
+#include "snp_pki.h"
+#include "support.h"
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    MILAN,
+    GENOA,
+    TURIN,
+    N_PRODUCTS
+};
+
+static struct snp_pki *pkis[N_PRODUCTS];
+static char why[CHAIN_WHY_SIZE];
+
+static void make_pkis(void)
+{
+    static const char *const products[] = {"Milan", "Genoa", "Turin"};
+
+    for (int i = 0; i < N_PRODUCTS; i++) {
+        struct snp_pki_options options = {.product = products[i], .keys_dir = snp_pki_cache_dir()};
+        pkis[i] = snp_pki_new(&options);
+        ck_assert_ptr_nonnull(pkis[i]);
+    }
+}
+
+static void free_pkis(void)
+{
+    for (int i = 0; i < N_PRODUCTS; i++)
+        snp_pki_free(pkis[i]);
+}
+
+static inline struct chain_input input_of(const char *name, const void *data, size_t size)
+{
+    return (struct chain_input){.name = name, .data = (const uint8_t *)data, .size = size};
+}
+
+static inline struct chain_input ca_input(int product, enum snp_pki_ca ca, const char *name)
+{
+    struct chain_input in = {.name = name};
+
+    in.data = snp_pki_ca_der(pkis[product], ca, &in.size);
+    ck_assert_ptr_nonnull(in.data);
+    return in;
+}
+
+static inline struct snp_pki_leaf make_leaf(int product, const struct snp_pki_leaf_options *options)
+{
+    struct snp_pki_leaf leaf = {.der = NULL};
+
+    ck_assert_int_eq(snp_pki_make_leaf(pkis[product], options, &leaf), 0);
+    return leaf;
+}
+
+static inline struct chain_input leaf_input(const struct snp_pki_leaf *leaf, const char *name)
+{
+    return input_of(name, leaf->der, leaf->der_size);
+}
+
+/* The PKI's root is trusted, besides AMD's. */
+static inline struct chain_roots roots_of(int product)
+{
+    struct chain_roots roots;
+    struct chain_input ark = ca_input(product, SNP_PKI_ARK, "ark");
+
+    chain_roots_init(&roots);
+    ck_assert_int_eq(chain_roots_add(&roots, &ark, why, sizeof(why)), 0);
+    return roots;
+}
+
+/* Parses and verifies with the PKI's own root and intermediate. */
+static inline int judge(int product, bool vlek, const void *der, size_t size)
+{
+    struct chain_input in[] = {ca_input(product, SNP_PKI_ARK, "ark.der"),
+                               ca_input(product, vlek ? SNP_PKI_ASVK : SNP_PKI_ASK, "ask.der"),
+                               input_of("leaf.der", der, size)};
+    struct chain_roots roots = roots_of(product);
+    struct chain *c = NULL;
+
+    memset(why, 0, sizeof(why));
+    int r = chain_parse(in, 3, &c, why, sizeof(why));
+    if (r == 0)
+        r = chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why));
+    chain_free(c);
+    return r;
+}
+
+#define assert_why(text) \
+    ck_assert_msg(strstr(why, text) != NULL, "expected \"%s\" in: %s", text, why)
+
+/* DER as PEM text, with the line end given. */
+static inline char *to_pem(const uint8_t *der, size_t size, const char *eol)
+{
+    size_t room = 4 * size + 256;
+    char *out = calloc(1, room);
+    unsigned char *text = calloc(1, 2 * size + 4);
+    size_t used = 0;
+
+    ck_assert(out && text);
+    int n = EVP_EncodeBlock(text, der, (int)size);
+    used += (size_t)snprintf(out, room, "-----BEGIN CERTIFICATE-----%s", eol);
+    for (int i = 0; i < n; i += 64)
+        used += (size_t)snprintf(out + used, room - used, "%.64s%s", (const char *)text + i, eol);
+    (void)snprintf(out + used, room - used, "-----END CERTIFICATE-----%s", eol);
+    free(text);
+    return out;
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Certificate chains: AMD's own material, and taking inputs apart. What chain_verify refuses is in
+ * test_chain_verify.c.
+ */
+#include "bytes.h"
+#include "snp_table.h"
+#include "sys.h"
+#include "unit/daemon/chain_fixture.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- real material --- */
+
+#define REAL_MAX 4
+
+struct real {
+    struct chain_input in[REAL_MAX];
+    size_t n;
+};
+
+/* False where a file is not there. */
+static bool real_open(struct real *r, const char *const *names)
+{
+    *r = (struct real){.n = 0};
+    for (; *names; names++) {
+        char path[64];
+        (void)snprintf(path, sizeof(path), "snp/%s", *names);
+        const char *file = test_data(path);
+        if (!file)
+            return false;
+        struct chain_input *in = &r->in[r->n++];
+        in->name = *names;
+        in->data = test_read_file(file, &in->size);
+    }
+    return true;
+}
+
+static void real_close(struct real *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        free((void *)(uintptr_t)r->in[i].data);
+}
+
+#define FILES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* Only AMD's roots are trusted. */
+static int real_judge(const struct real *r, int64_t now_s, struct chain **ret)
+{
+    struct chain_roots roots;
+    struct chain *c = NULL;
+
+    chain_roots_init(&roots);
+    memset(why, 0, sizeof(why));
+    int result = chain_parse(r->in, r->n, &c, why, sizeof(why));
+    if (result == 0)
+        result = chain_verify(c, &roots, now_s, why, sizeof(why));
+    if (result == 0 && ret) {
+        *ret = c;
+        return 0;
+    }
+    chain_free(c);
+    return result;
+}
+
+static uint64_t report_le64(const uint8_t *report, size_t size, size_t at)
+{
+    struct coco_reader r = coco_reader_of(report, size);
+
+    (void)coco_read_bytes(&r, at);
+    uint64_t v = coco_read_u64(&r);
+    ck_assert(!r.bad);
+    return v;
+}
+
+START_TEST(real_milan_vcek_verifies_and_belongs_to_its_report)
+{
+    struct real files;
+    struct chain *c = NULL;
+    size_t size = 0;
+
+    if (!real_open(&files, FILES("milan_ark.pem", "milan_ask.pem", "vcek_milan.der")))
+        return;
+    ck_assert_msg(real_judge(&files, (int64_t)time(NULL), &c) == 0, "%s", why);
+    ck_assert_str_eq(c->product, "Milan");
+    ck_assert_str_eq(c->product_name, "Milan-B0");
+    ck_assert_int_eq(c->signer, CHAIN_SIGNER_VCEK);
+    ck_assert_uint_eq(c->hwid_size, 64);
+    ck_assert(!c->tcb.has_fmc);
+    ck_assert_str_eq(c->csp_id, "");
+    ck_assert_str_eq(c->certs[CHAIN_ARK].serial, "010000");
+    ck_assert_str_eq(c->certs[CHAIN_ASK].serial, "010001");
+    ck_assert_str_eq(c->certs[CHAIN_LEAF].serial, "00");
+    ck_assert_str_eq(c->certs[CHAIN_ASK].source, "milan_ask.pem");
+    ck_assert_str_eq(c->certs[CHAIN_ASK].sha256,
+                     "67d303bd3905fd38db8b20e0793699870e7fa612eaad5dec358293fd8c0bac1b");
+
+    const char *path = test_data("snp/report_milan.hex");
+    if (path) {
+        uint8_t *report = test_read_hex(path, &size);
+        ck_assert_uint_eq(chain_tcb_version(c), report_le64(report, size, 0x180));
+        ck_assert_mem_eq(c->hwid, report + 0x1A0, 64);
+        free(report);
+    }
+    chain_free(c);
+    real_close(&files);
+}
+END_TEST
+
+START_TEST(real_turin_vcek_verifies)
+{
+    struct real files;
+    struct chain *c = NULL;
+    static const uint8_t zeros[56];
+
+    if (!real_open(&files, FILES("vcek_turin.der", "turin_ask.pem", "turin_ark.pem")))
+        return;
+    ck_assert_msg(real_judge(&files, (int64_t)time(NULL), &c) == 0, "%s", why);
+    ck_assert_str_eq(c->product, "Turin");
+    ck_assert_uint_eq(c->struct_version, 1);
+    ck_assert(c->tcb.has_fmc);
+    ck_assert_uint_eq(c->hwid_size, 8);
+    ck_assert_mem_eq(c->hwid, "\x1E\x55\x0A\x8E\xE5\xCF\x9F\x4D", 8);
+    ck_assert_mem_eq(c->hwid + 8, zeros, 56);
+    ck_assert_uint_eq(chain_tcb_version(c), (uint64_t)9 << 56);
+    chain_free(c);
+    real_close(&files);
+}
+END_TEST
+
+#define JUNE_2025 1748736000
+
+START_TEST(real_vlek_verifies_until_it_expires)
+{
+    struct real files;
+    struct chain *c = NULL;
+    size_t size = 0;
+
+    if (!real_open(&files, FILES("vlek_milan_expired.der", "milan_asvk_ark.pem")))
+        return;
+    ck_assert_int_eq(real_judge(&files, (int64_t)time(NULL), NULL), -ESTALE);
+    assert_why("the VLEK (vlek_milan_expired.der) expired at 2025-12-10 22:14:21 UTC");
+    ck_assert_int_eq(real_judge(&files, 1700000000, NULL), -ESTALE);
+    assert_why("is valid from 2024-12-10");
+    ck_assert_msg(real_judge(&files, JUNE_2025, &c) == 0, "%s", why);
+    ck_assert_int_eq(c->signer, CHAIN_SIGNER_VLEK);
+    ck_assert_str_eq(chain_cert_name(c, CHAIN_ASK), "ASVK");
+    ck_assert_str_eq(c->certs[CHAIN_ASK].source, "milan_asvk_ark.pem, certificate 1");
+    ck_assert_str_eq(c->csp_id, "CN=cc-us-east-2.amazonaws.com");
+    ck_assert_uint_eq(c->hwid_size, 0);
+    ck_assert_uint_eq(c->tcb.microcode, 0xD9);
+
+    const char *path = test_data("snp/report_vlek_milan.bin");
+    if (path) {
+        uint8_t *report = test_read_file(path, &size);
+        ck_assert_uint_eq(chain_tcb_version(c), report_le64(report, size, 0x180));
+        free(report);
+    }
+    chain_free(c);
+    real_close(&files);
+}
+END_TEST
+
+START_TEST(real_vcek_with_edited_chip_id_is_refused)
+{
+    struct real files;
+
+    if (!real_open(&files, FILES("milan_ark.pem", "milan_ask.pem", "vcek_milan_bad_signature.der")))
+        return;
+    ck_assert_int_eq(real_judge(&files, (int64_t)time(NULL), NULL), -EBADMSG);
+    assert_why("the signature of the VCEK (vcek_milan_bad_signature.der) does not verify");
+    real_close(&files);
+}
+END_TEST
+
+START_TEST(real_chains_are_not_mixed)
+{
+    static const struct {
+        const char *files[4];
+        const char *why;
+    } cases[] = {
+        {{"milan_ark.pem", "genoa_ask.pem", "vcek_milan.der"},
+         "the ASK (genoa_ask.pem) was issued by ARK-Genoa, but milan_ark.pem is ARK-Milan"},
+        {{"genoa_ark.pem", "genoa_ask.pem", "vcek_milan.der"},
+         "the VCEK (vcek_milan.der) was issued by SEV-Milan, but genoa_ask.pem is SEV-Genoa"},
+        {{"milan_asvk_ark.pem", "vcek_milan.der"},
+         "was issued by SEV-Milan, but milan_asvk_ark.pem, certificate 1 is SEV-VLEK-Milan"},
+        {{"milan_ark.pem", "milan_ask.pem", "vlek_milan_expired.der"},
+         "was issued by SEV-VLEK-Milan, but milan_ask.pem is SEV-Milan"},
+        {{"milan_ark.pem", "vcek_milan.der"},
+         "lacks the intermediate (SEV-Milan): add the certificates from "
+         "https://kdsintf.amd.com/vcek/v1/Milan/cert_chain"},
+        {{"genoa_ark.pem", "genoa_ask.pem"}, "no VCEK or VLEK"},
+        {{"milan_ask.pem", "milan_asvk_ark.pem", "vcek_milan.der"}, "is a second intermediate"},
+        {{"vcek_milan.der", "vlek_milan_expired.der", "milan_asvk_ark.pem"},
+         "a table serves one signer"},
+        {{"vcek_milan.der", "vcek_turin.der"}, "is a second leaf beside vcek_milan.der"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct real files;
+        if (!real_open(&files, cases[i].files))
+            return;
+        ck_assert_int_eq(real_judge(&files, JUNE_2025, NULL), -EBADMSG);
+        assert_why(cases[i].why);
+        real_close(&files);
+    }
+}
+END_TEST
+
+START_TEST(real_roots_are_the_pinned_ones)
+{
+    static const char *const names[] = {"milan_ark.pem", "genoa_ark.pem", "turin_ark.pem"};
+
+    for (size_t i = 0; i < 3; i++) {
+        struct real files;
+        struct chain_roots roots;
+        if (!real_open(&files, FILES(names[i])))
+            return;
+        chain_roots_init(&roots);
+        ck_assert_uint_eq(roots.n, 3);
+        ck_assert_int_eq(chain_roots_add(&roots, &files.in[0], why, sizeof(why)), 0);
+        ck_assert_uint_eq(roots.n, 3);
+        real_close(&files);
+    }
+}
+END_TEST
+
+START_TEST(real_table_holds_the_certificates_in_order)
+{
+    struct real files;
+    struct chain *c = NULL;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    struct coco_snp_table table;
+    static const enum coco_snp_kind kinds[] = {COCO_SNP_ARK, COCO_SNP_VCEK, COCO_SNP_ASK};
+    static const enum chain_role roles[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK};
+
+    if (!real_open(&files, FILES("milan_ask.pem", "milan_ark.pem", "vcek_milan.der")))
+        return;
+    ck_assert_int_eq(real_judge(&files, (int64_t)time(NULL), &c), 0);
+    ck_assert_int_eq(chain_build_table(c, &bytes, &size, why, sizeof(why)), 0);
+    ck_assert_uint_eq(size, 4772);
+    ck_assert_int_eq(coco_snp_table_decode(bytes, size, &table), 0);
+    ck_assert_uint_eq(table.n_entries, 3);
+    for (size_t i = 0; i < 3; i++) {
+        const struct chain_cert *cert = &c->certs[roles[i]];
+        ck_assert_int_eq(coco_snp_kind_of(table.entries[i].guid), kinds[i]);
+        ck_assert_uint_eq(table.entries[i].length, cert->size);
+        ck_assert_mem_eq(table.entries[i].data, cert->der, cert->size);
+    }
+    free(bytes);
+    chain_free(c);
+    real_close(&files);
+}
+END_TEST
+
+/* --- taking inputs apart --- */
+
+static struct snp_pki_leaf a_vcek(int product)
+{
+    const struct snp_pki_leaf_options options = {.tcb = {3, 1, 14, 209, 0}};
+
+    return make_leaf(product, &options);
+}
+
+static int parse(const struct chain_input *in, size_t n, struct chain **ret)
+{
+    memset(why, 0, sizeof(why));
+    return chain_parse(in, n, ret, why, sizeof(why));
+}
+
+/* The whole chain, then what is behind it; malloc'ed. */
+static char *bundle(const struct snp_pki_leaf *leaf, const char *eol, const char *behind)
+{
+    struct chain_input ark = ca_input(MILAN, SNP_PKI_ARK, "");
+    struct chain_input ask = ca_input(MILAN, SNP_PKI_ASK, "");
+    char *pem[] = {to_pem(leaf->der, leaf->der_size, eol), to_pem(ask.data, ask.size, eol),
+                   to_pem(ark.data, ark.size, eol)};
+    char *all = NULL;
+
+    ck_assert_int_gt(asprintf(&all, "%s%s%s%s%s", pem[0], eol, pem[1], pem[2], behind), 0);
+    for (size_t i = 0; i < 3; i++)
+        free(pem[i]);
+    return all;
+}
+
+START_TEST(pem_bundle_of_all_three_is_taken)
+{
+    static const char *const eols[] = {"\n", "\r\n"};
+    struct snp_pki_leaf leaf = a_vcek(MILAN);
+
+    for (size_t i = 0; i < 2; i++) {
+        struct chain *c = NULL;
+        struct chain_roots roots = roots_of(MILAN);
+        char *text = bundle(&leaf, eols[i], i == 0 ? "" : " \r\n\n");
+        struct chain_input in = input_of("all.pem", text, strlen(text));
+        ck_assert_msg(parse(&in, 1, &c) == 0, "%s", why);
+        ck_assert_int_eq(chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why)), 0);
+        ck_assert_uint_eq(c->certs[CHAIN_LEAF].size, leaf.der_size);
+        ck_assert_mem_eq(c->certs[CHAIN_LEAF].der, leaf.der, leaf.der_size);
+        ck_assert_str_eq(c->certs[CHAIN_ARK].source, "all.pem, certificate 3");
+        chain_free(c);
+        /* Without the last line's end, too. */
+        in.size = (size_t)(strstr(strstr(strstr(text, "END") + 1, "END") + 1, "END") - text) +
+                  strlen("END CERTIFICATE-----");
+        c = NULL;
+        ck_assert_msg(parse(&in, 1, &c) == 0, "%s", why);
+        chain_free(c);
+        free(text);
+    }
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+START_TEST(certificate_given_twice_counts_once)
+{
+    struct snp_pki_leaf leaf = a_vcek(MILAN);
+    char *text = bundle(&leaf, "\n", "");
+    struct chain_input in[] = {ca_input(MILAN, SNP_PKI_ARK, "ark.der"),
+                               input_of("all.pem", text, strlen(text)),
+                               leaf_input(&leaf, "leaf.der")};
+    struct chain *c = NULL;
+
+    ck_assert_msg(parse(in, 3, &c) == 0, "%s", why);
+    ck_assert_str_eq(c->certs[CHAIN_ARK].source, "ark.der");
+    ck_assert_str_eq(c->certs[CHAIN_LEAF].source, "all.pem, certificate 1");
+    chain_free(c);
+    free(text);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+START_TEST(pem_that_is_not_certificates_alone_is_refused)
+{
+    static const struct {
+        const char *behind, *why;
+    } cases[] = {
+        {"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds a private key"},
+        {"-----BEGIN EC PRIVATE KEY-----\nAAAA\n", "holds a private key"},
+        {"-----BEGIN RSA PRIVATE KEY-----", "holds a private key"},
+        {"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n", "\"CERTIFICATE REQUEST\""},
+        {"-----BEGIN X509 CRL-----\nAAAA\n", "\"X509 CRL\""},
+        {"hello\n", "holds text outside of its certificates"},
+        {"-----", "holds text outside of its certificates"},
+        {"-----BEGIN CERTIFICATE----", "damaged BEGIN CERTIFICATE line"},
+        {"-----BEGIN CERTIFICATE-----AAAA-----END CERTIFICATE-----", "damaged BEGIN"},
+        {"-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n",
+         "its certificate 4 is not complete base64"},
+        {"-----BEGIN CERTIFICATE-----\nAA=A\n-----END CERTIFICATE-----\n", "not complete base64"},
+        {"-----BEGIN CERTIFICATE-----\nAAB=\n-----END CERTIFICATE-----\n", "not complete base64"},
+        {"-----BEGIN CERTIFICATE-----\nAA==AAAA\n-----END CERTIFICATE-----\n",
+         "not complete base64"},
+        {"-----BEGIN CERTIFICATE-----\nA*AA\n-----END CERTIFICATE-----\n", "not complete base64"},
+        {"-----BEGIN CERTIFICATE-----\nAAAA\n", "not complete base64"},
+        {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERT", "not complete base64"},
+        {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+         "all.pem, certificate 4 is no X.509 certificate"},
+        {"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+         "all.pem, certificate 4 is no X.509 certificate"},
+    };
+    struct snp_pki_leaf leaf = a_vcek(MILAN);
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct chain *c = NULL;
+        char *text = bundle(&leaf, "\n", cases[i].behind);
+        struct chain_input in = input_of("all.pem", text, strlen(text));
+        ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
+        ck_assert_ptr_null(c);
+        assert_why(cases[i].why);
+        assert_why("all.pem");
+        free(text);
+    }
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+START_TEST(inputs_that_are_no_certificates_are_refused)
+{
+    static const struct {
+        const char *data;
+        size_t size;
+        const char *why;
+    } cases[] = {
+        {"", 0, "file is empty"},
+        {" \n\t\r\n", 5, "file is empty"},
+        {"GIF89a", 6, "file is neither PEM nor DER"},
+        {"\0\0\0", 3, "file is neither PEM nor DER"},
+        {"0", 1, "file is no X.509 certificate"},
+        {"0\x82\xFF\xFF", 4, "file is no X.509 certificate"},
+    };
+    struct chain *c = NULL;
+    uint8_t *large = calloc(1, CHAIN_FILE_MAX + 1);
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct chain_input in = input_of("file", cases[i].data, cases[i].size);
+        ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
+        assert_why(cases[i].why);
+    }
+    ck_assert_ptr_nonnull(large);
+    large[0] = '0';
+    struct chain_input in = input_of("file", large, CHAIN_FILE_MAX + 1);
+    ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
+    assert_why("file is larger than 65536 bytes");
+    in.size = CHAIN_CERT_MAX + 1;
+    ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
+    assert_why("larger than a certificate may be");
+    ck_assert_int_eq(parse(NULL, 0, &c), -EBADMSG);
+    assert_why("no certificate file was given");
+    free(large);
+}
+END_TEST
+
+START_TEST(bytes_behind_der_are_refused)
+{
+    struct snp_pki_leaf leaf = a_vcek(MILAN);
+    uint8_t *longer = calloc(1, leaf.der_size + 3);
+    struct chain *c = NULL;
+
+    ck_assert_ptr_nonnull(longer);
+    memcpy(longer, leaf.der, leaf.der_size);
+    struct chain_input in = input_of("vcek.der", longer, leaf.der_size + 3);
+    ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
+    assert_why("vcek.der has 3 bytes behind its certificate");
+    for (size_t size = 0; size < leaf.der_size; size++) {
+        in.size = size;
+        ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
+    }
+    free(longer);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+START_TEST(sentence_may_be_unwanted_or_cut)
+{
+    char small[8];
+    struct chain *c = NULL;
+    struct chain_input in = input_of("a-long-name", "", 0);
+
+    ck_assert_int_eq(chain_parse(&in, 1, &c, NULL, 0), -EBADMSG);
+    ck_assert_int_eq(chain_parse(&in, 1, &c, small, sizeof(small)), -EBADMSG);
+    ck_assert_str_eq(small, "a-long-");
+}
+END_TEST
+
+START_TEST(table_over_the_guests_buffer_is_refused)
+{
+    struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    uint8_t *der = calloc(1, 6000);
+
+    /* A SEQUENCE of 5996 bytes, three times. */
+    ck_assert_ptr_nonnull(der);
+    memcpy(der, "\x30\x82\x17\x6C", 4);
+    for (int role = 0; role < CHAIN_ROLES; role++) {
+        c.certs[role].der = der;
+        c.certs[role].size = 6000;
+        c.certs[role].source = (char[]){"x"};
+    }
+    ck_assert_int_eq(chain_build_table(&c, &bytes, &size, why, sizeof(why)), -EBADMSG);
+    assert_why("may not be published");
+    ck_assert_ptr_null(bytes);
+    free(der);
+}
+END_TEST
+
+/* --- memory --- */
+
+static unsigned allocations_left;
+
+static void *failing_alloc(size_t size)
+{
+    return allocations_left-- == 0 ? NULL : sys_real.alloc(size);
+}
+
+START_TEST(out_of_memory_is_an_error_like_any)
+{
+    struct snp_pki_leaf leaf = a_vcek(MILAN);
+    char *text = bundle(&leaf, "\n", "");
+    struct chain_input in = input_of("all.pem", text, strlen(text));
+    unsigned n = 0;
+    int r = -ENOMEM;
+
+    sys.alloc = failing_alloc;
+    for (; r == -ENOMEM && n < 100; n++) {
+        struct chain *c = NULL;
+        uint8_t *bytes = NULL;
+        size_t size = 0;
+        allocations_left = n;
+        r = parse(&in, 1, &c);
+        if (r == 0)
+            r = chain_build_table(c, &bytes, &size, why, sizeof(why));
+        ck_assert(r == 0 || r == -ENOMEM);
+        free(bytes);
+        chain_free(c);
+    }
+    sys = sys_real;
+    ck_assert_int_eq(r, 0);
+    ck_assert_uint_gt(n, 5);
+    free(text);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+/* --- files --- */
+
+START_TEST(files_are_read_whole_and_bounded)
+{
+    char path[4096];
+    uint8_t *data = NULL;
+    size_t size = 0;
+    uint8_t *large = calloc(1, CHAIN_FILE_MAX + 1);
+    const char *dir = test_tmpdir();
+
+    ck_assert_ptr_nonnull(large);
+    (void)snprintf(path, sizeof(path), "%s/file", dir);
+    test_write_file(path, large, CHAIN_FILE_MAX);
+    ck_assert_int_eq(chain_read_file(path, &data, &size), 0);
+    ck_assert_uint_eq(size, CHAIN_FILE_MAX);
+    free(data);
+    data = NULL;
+    test_write_file(path, large, CHAIN_FILE_MAX + 1);
+    ck_assert_int_eq(chain_read_file(path, &data, &size), -EFBIG);
+    ck_assert_int_eq(chain_read_file(dir, &data, &size), -EISDIR);
+    (void)snprintf(path, sizeof(path), "%s/fifo", dir);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_int_eq(chain_read_file(path, &data, &size), -EINVAL);
+    (void)snprintf(path, sizeof(path), "%s/missing", dir);
+    ck_assert_int_eq(chain_read_file(path, &data, &size), -ENOENT);
+    ck_assert_ptr_null(data);
+    free(large);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *s = suite_create("chain");
+    TCase *real = tcase_create("real");
+    TCase *inputs = tcase_create("inputs");
+
+    suite_add_tcase(s, real);
+    tcase_add_test(real, real_milan_vcek_verifies_and_belongs_to_its_report);
+    tcase_add_test(real, real_turin_vcek_verifies);
+    tcase_add_test(real, real_vlek_verifies_until_it_expires);
+    tcase_add_test(real, real_vcek_with_edited_chip_id_is_refused);
+    tcase_add_test(real, real_chains_are_not_mixed);
+    tcase_add_test(real, real_roots_are_the_pinned_ones);
+    tcase_add_test(real, real_table_holds_the_certificates_in_order);
+
+    suite_add_tcase(s, inputs);
+    tcase_set_timeout(inputs, 120); /* making RSA-4096 keys, where none are kept yet */
+    tcase_add_unchecked_fixture(inputs, make_pkis, free_pkis);
+    tcase_add_test(inputs, pem_bundle_of_all_three_is_taken);
+    tcase_add_test(inputs, certificate_given_twice_counts_once);
+    tcase_add_test(inputs, pem_that_is_not_certificates_alone_is_refused);
+    tcase_add_test(inputs, inputs_that_are_no_certificates_are_refused);
+    tcase_add_test(inputs, bytes_behind_der_are_refused);
+    tcase_add_test(inputs, sentence_may_be_unwanted_or_cut);
+    tcase_add_test(inputs, table_over_the_guests_buffer_is_refused);
+    tcase_add_test(inputs, out_of_memory_is_an_error_like_any);
+    tcase_add_test(inputs, files_are_read_whole_and_bounded);
+    return s;
+}

@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What chain_verify accepts and refuses, on a test PKI shaped like AMD's. Certificates that the PKI
+ * does not make are made of its own by changing one thing and signing again, so that each case has
+ * exactly one reason to be refused.
+ */
+#include "unit/daemon/chain_fixture.h"
+
+#include <errno.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/param_build.h>
+#include <openssl/rsa.h>
+#include <openssl/x509v3.h>
+
+/* --- leaves as the PKI makes them --- */
+
+START_TEST(every_product_verifies_with_both_signers)
+{
+    static const char *const names[] = {"Milan", "Genoa", "Turin"};
+    uint8_t chip_id[64];
+
+    for (size_t i = 0; i < sizeof(chip_id); i++)
+        chip_id[i] = (uint8_t)(0x40 + i);
+    for (int product = MILAN; product < N_PRODUCTS; product++)
+        for (int vlek = 0; vlek < 2; vlek++) {
+            struct snp_pki_leaf_options options = {.vlek = vlek,
+                                                   .tcb = {.bl = 3,
+                                                           .tee = 1,
+                                                           .snp = 22,
+                                                           .ucode = 217,
+                                                           .fmc = product == TURIN ? 5 : 0},
+                                                   .chip_id = chip_id,
+                                                   .csp_id = "CN=cloud.example"};
+            struct snp_pki_leaf leaf = make_leaf(product, &options);
+            struct chain_input in[] = {leaf_input(&leaf, "leaf"),
+                                       ca_input(product, SNP_PKI_ARK, "ark"),
+                                       ca_input(product, vlek ? SNP_PKI_ASVK : SNP_PKI_ASK, "ask")};
+            struct chain_roots roots = roots_of(product);
+            struct chain *c = NULL;
+            ck_assert_msg(chain_parse(in, 3, &c, why, sizeof(why)) == 0, "%s", why);
+            ck_assert_msg(chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why)) == 0, "%s",
+                          why);
+            ck_assert_str_eq(c->product, names[product]);
+            ck_assert_int_eq(c->signer, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK);
+            ck_assert_uint_eq(chain_tcb_version(c),
+                              product == TURIN ? 0xD900000016010305u : 0xD916000000000103u);
+            ck_assert_uint_eq(c->hwid_size, vlek ? 0 : product == TURIN ? 8 : 64);
+            ck_assert_mem_eq(c->hwid, chip_id, c->hwid_size);
+            ck_assert_str_eq(c->csp_id, vlek ? "CN=cloud.example" : "");
+            chain_free(c);
+            snp_pki_leaf_done(&leaf);
+        }
+}
+END_TEST
+
+START_TEST(bad_leaves_are_refused_with_their_reason)
+{
+    static const struct {
+        unsigned bad;
+        int result;
+        const char *why;
+    } cases[] = {
+        {0, 0, ""},
+        {SNP_PKI_WRAPPED_HWID, 0, ""},
+        {SNP_PKI_BAD_EXPIRED, -ESTALE, "expired at"},
+        {SNP_PKI_BAD_NOT_YET, -ESTALE, "is valid from"},
+        {SNP_PKI_BAD_SIGNER, -EBADMSG, "does not verify with the key of SEV-"},
+        {SNP_PKI_BAD_P256, -EBADMSG, "does not hold a P-384 key"},
+        {SNP_PKI_BAD_ALTERED, -EBADMSG, "does not verify with the key of SEV-"},
+        {SNP_PKI_BAD_PKCS1, -EBADMSG, "is not signed by RSASSA-PSS"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (int vlek = 0; vlek < 2; vlek++) {
+            int product = i % 2 ? TURIN : GENOA;
+            struct snp_pki_leaf_options options = {.vlek = vlek, .bad = cases[i].bad};
+            struct snp_pki_leaf leaf = make_leaf(product, &options);
+            int r = judge(product, vlek, leaf.der, leaf.der_size);
+            ck_assert_msg(r == cases[i].result, "bad %x: %d, %s", cases[i].bad, r, why);
+            assert_why(cases[i].why);
+            if (r < 0)
+                assert_why(vlek ? "the VLEK (leaf.der)" : "the VCEK (leaf.der)");
+            snp_pki_leaf_done(&leaf);
+        }
+}
+END_TEST
+
+START_TEST(missing_extensions_are_named)
+{
+    static const struct {
+        const char *omit, *name;
+        bool vcek, vlek, turin_only; /* which need it */
+    } cases[] = {
+        {"1", "structVersion", true, true, false}, {"2", "productName", true, true, false},
+        {"3.1", "blSPL", true, true, false},       {"3.2", "teeSPL", true, true, false},
+        {"3.3", "snpSPL", true, true, false},      {"3.4", "", false, false, false},
+        {"3.5", "", false, false, false},          {"3.7", "", false, false, false},
+        {"3.8", "ucodeSPL", true, true, false},    {"3.9", "fmcSPL", true, true, true},
+        {"4", "hwID", true, false, false},         {"5", "CSP_ID", false, true, false},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (int vlek = 0; vlek < 2; vlek++)
+            for (int product = MILAN; product <= TURIN; product += TURIN) {
+                struct snp_pki_leaf_options options = {.vlek = vlek, .omit = cases[i].omit};
+                struct snp_pki_leaf leaf = make_leaf(product, &options);
+                bool needed = (vlek ? cases[i].vlek : cases[i].vcek) &&
+                              (!cases[i].turin_only || product == TURIN);
+                int r = judge(product, vlek, leaf.der, leaf.der_size);
+                ck_assert_msg(r == (needed ? -EBADMSG : 0), "%s, vlek %d, product %d: %d %s",
+                              cases[i].omit, vlek, product, r, why);
+                if (needed) {
+                    assert_why("lacks the extension");
+                    assert_why(cases[i].name);
+                }
+                snp_pki_leaf_done(&leaf);
+            }
+}
+END_TEST
+
+START_TEST(unpinned_root_is_refused_by_its_fingerprint)
+{
+    struct snp_pki_leaf_options options = {.vlek = false};
+    struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
+    struct chain_input in[] = {ca_input(MILAN, SNP_PKI_ARK, "my_ark.pem"),
+                               ca_input(MILAN, SNP_PKI_ASK, "ask"), leaf_input(&leaf, "leaf")};
+    struct chain_roots roots;
+    struct chain *c = NULL;
+    uint8_t digest[32];
+    char hex[65];
+
+    chain_roots_init(&roots);
+    snp_pki_ark_sha256(pkis[MILAN], digest);
+    for (size_t i = 0; i < sizeof(digest); i++)
+        (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    ck_assert_int_eq(chain_parse(in, 3, &c, why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why)), -EBADMSG);
+    assert_why("the root ARK-Milan (my_ark.pem");
+    assert_why(hex);
+    assert_why("[certs] root");
+    chain_free(c);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+START_TEST(only_roots_can_be_trusted_and_not_too_many)
+{
+    struct chain_roots roots = roots_of(MILAN);
+    struct chain_roots before = roots;
+    struct chain_input ask = ca_input(MILAN, SNP_PKI_ASK, "ask.der");
+    struct chain_input ark = ca_input(GENOA, SNP_PKI_ARK, "ark.der");
+    char *text[] = {to_pem(ark.data, ark.size, "\n"), to_pem(ask.data, ask.size, "\n")};
+    char *both = NULL;
+
+    ck_assert_uint_eq(roots.n, 4);
+    ck_assert_str_eq(roots.roots[3].name, "ARK-Milan");
+    ck_assert_int_eq(chain_roots_add(&roots, &ask, why, sizeof(why)), -EBADMSG);
+    assert_why("ask.der (SEV-Milan) is no root");
+    ck_assert_int_gt(asprintf(&both, "%s%s", text[0], text[1]), 0);
+    struct chain_input in = input_of("both.pem", both, strlen(both));
+    ck_assert_int_eq(chain_roots_add(&roots, &in, why, sizeof(why)), -EBADMSG);
+    assert_why("both.pem, certificate 2 (SEV-Milan) is no root");
+    ck_assert_mem_eq(&roots, &before, sizeof(roots));
+    roots.n = CHAIN_ROOTS_MAX;
+    ck_assert_int_eq(chain_roots_add(&roots, &ark, why, sizeof(why)), -ENOSPC);
+    assert_why("one root too many");
+    free(both);
+    free(text[0]);
+    free(text[1]);
+}
+END_TEST
+
+/* Each byte's low bit, and one more that the seed picks: nothing of a leaf may be changed
+ * unnoticed. */
+START_TEST(every_altered_byte_of_a_leaf_is_noticed)
+{
+    struct snp_pki_leaf_options options = {.tcb = {1, 2, 3, 4, 0}};
+    struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
+    struct test_random random = {.state = test_seed(7)};
+
+    for (size_t i = 0; i < leaf.der_size; i++) {
+        uint8_t bit = (uint8_t)(1u << test_random_below(&random, 8));
+        leaf.der[i] ^= bit;
+        int r = judge(MILAN, false, leaf.der, leaf.der_size);
+        ck_assert_msg(r == -EBADMSG, "byte %zu ^ %02x was not noticed: %d", i, bit, r);
+        ck_assert(why[0] != '\0');
+        leaf.der[i] ^= bit;
+    }
+    ck_assert_int_eq(judge(MILAN, false, leaf.der, leaf.der_size), 0);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+/* --- certificates made by changing one thing --- */
+
+struct signing {
+    const EVP_MD *hash, *mask;
+    int salt;
+};
+
+static EVP_PKEY *ca_key(const char *name)
+{
+    char path[4096];
+
+    (void)snprintf(path, sizeof(path), "%s/%s.key", snp_pki_cache_dir(), name);
+    BIO *bio = BIO_new_file(path, "r");
+    ck_assert_ptr_nonnull(bio);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    ck_assert_ptr_nonnull(key);
+    return key;
+}
+
+static void sign(X509 *x, EVP_PKEY *key, struct signing how)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    EVP_PKEY_CTX *parameters = NULL;
+
+    ck_assert_int_eq(EVP_DigestSignInit(ctx, &parameters, how.hash, NULL, key), 1);
+    ck_assert_int_gt(EVP_PKEY_CTX_set_rsa_padding(parameters, RSA_PKCS1_PSS_PADDING), 0);
+    ck_assert_int_gt(EVP_PKEY_CTX_set_rsa_pss_saltlen(parameters, how.salt), 0);
+    ck_assert_int_gt(EVP_PKEY_CTX_set_rsa_mgf1_md(parameters, how.mask), 0);
+    ck_assert_int_gt(X509_sign_ctx(x, ctx), 0);
+    EVP_MD_CTX_free(ctx);
+}
+
+static X509 *decode(const void *der, size_t size)
+{
+    const unsigned char *p = der;
+    X509 *x = d2i_X509(NULL, &p, (long)size);
+
+    ck_assert_ptr_nonnull(x);
+    return x;
+}
+
+static uint8_t *encode(X509 *x, size_t *ret_size)
+{
+    unsigned char *der = NULL;
+    int n = i2d_X509(x, &der);
+
+    ck_assert_int_gt(n, 0);
+    *ret_size = (size_t)n;
+    return der;
+}
+
+typedef void (*change)(X509 *x);
+
+static struct signing as_amd(void)
+{
+    return (struct signing){EVP_sha384(), EVP_sha384(), 48};
+}
+
+/* A VCEK of Milan, changed and signed again by the ASK. */
+static int judge_changed_leaf(change f, struct signing how)
+{
+    struct snp_pki_leaf_options options = {.tcb = {1, 2, 3, 4, 0}};
+    struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
+    X509 *x = decode(leaf.der, leaf.der_size);
+    EVP_PKEY *key = ca_key("ask");
+    size_t size = 0;
+
+    if (f)
+        f(x);
+    sign(x, key, how);
+    uint8_t *der = encode(x, &size);
+    int r = judge(MILAN, false, der, size);
+    OPENSSL_free(der);
+    EVP_PKEY_free(key);
+    X509_free(x);
+    snp_pki_leaf_done(&leaf);
+    return r;
+}
+
+/* The ASK of Milan, changed and signed again by the ARK, over a good VCEK. */
+static int judge_changed_ask(change f)
+{
+    struct snp_pki_leaf_options options = {.vlek = false};
+    struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
+    struct chain_input ask = ca_input(MILAN, SNP_PKI_ASK, "");
+    X509 *x = decode(ask.data, ask.size);
+    EVP_PKEY *key = ca_key("ark");
+    struct chain_roots roots = roots_of(MILAN);
+    struct chain *c = NULL;
+    size_t size = 0;
+
+    if (f)
+        f(x);
+    sign(x, key, as_amd());
+    uint8_t *der = encode(x, &size);
+    struct chain_input in[] = {ca_input(MILAN, SNP_PKI_ARK, "ark"), input_of("ask.der", der, size),
+                               leaf_input(&leaf, "leaf")};
+    memset(why, 0, sizeof(why));
+    int r = chain_parse(in, 3, &c, why, sizeof(why));
+    if (r == 0)
+        r = chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why));
+    chain_free(c);
+    OPENSSL_free(der);
+    EVP_PKEY_free(key);
+    X509_free(x);
+    snp_pki_leaf_done(&leaf);
+    return r;
+}
+
+START_TEST(other_signature_parameters_are_refused)
+{
+    const struct signing cases[] = {{EVP_sha256(), EVP_sha256(), 32},
+                                    {EVP_sha512(), EVP_sha512(), 64},
+                                    {EVP_sha384(), EVP_sha256(), 48},
+                                    {EVP_sha384(), EVP_sha384(), 32},
+                                    {EVP_sha384(), EVP_sha384(), 0},
+                                    {EVP_sha384(), EVP_sha384(), 20}};
+
+    ck_assert_msg(judge_changed_leaf(NULL, as_amd()) == 0, "%s", why);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ck_assert_int_eq(judge_changed_leaf(NULL, cases[i]), -EBADMSG);
+        assert_why("the VCEK (leaf.der) is not signed by RSASSA-PSS with SHA-384, MGF1 with "
+                   "SHA-384 and a salt of 48 bytes");
+    }
+}
+END_TEST
+
+static void add_extension(X509 *x, const char *oid, bool critical, const char *value, int size)
+{
+    ASN1_OBJECT *object = OBJ_txt2obj(oid, 1);
+    ASN1_OCTET_STRING *data = ASN1_OCTET_STRING_new();
+
+    ck_assert_int_eq(ASN1_OCTET_STRING_set(data, (const unsigned char *)value, size), 1);
+    X509_EXTENSION *ext = X509_EXTENSION_create_by_OBJ(NULL, object, critical, data);
+    ck_assert_int_eq(X509_add_ext(x, ext, -1), 1);
+    X509_EXTENSION_free(ext);
+    ASN1_OCTET_STRING_free(data);
+    ASN1_OBJECT_free(object);
+}
+
+static void replace_extension(X509 *x, const char *oid, const char *value, int size)
+{
+    ASN1_OBJECT *object = OBJ_txt2obj(oid, 1);
+    int at = X509_get_ext_by_OBJ(x, object, -1);
+
+    ck_assert_int_ge(at, 0);
+    X509_EXTENSION_free(X509_delete_ext(x, at));
+    ASN1_OBJECT_free(object);
+    add_extension(x, oid, false, value, size);
+}
+
+#define AMD "1.3.6.1.4.1.3704.1."
+
+static void unknown_amd_extension(X509 *x)
+{
+    add_extension(x, AMD "3.77", false, "\x02\x01\x00", 3);
+}
+
+static void unknown_critical_extension(X509 *x)
+{
+    add_extension(x, "1.2.3.4", true, "\x02\x01\x00", 3);
+}
+
+static void second_bl_spl(X509 *x)
+{
+    add_extension(x, AMD "3.1", false, "\x02\x01\x00", 3);
+}
+
+static void foreign_product(X509 *x)
+{
+    replace_extension(x, AMD "2", "\x16\x05Genoa", 7);
+}
+
+static void longer_product(X509 *x)
+{
+    replace_extension(x, AMD "2", "\x16\x06Milano", 8);
+}
+
+static void stepping(X509 *x)
+{
+    replace_extension(x, AMD "2", "\x16\x08Milan-B1", 10);
+}
+
+static void level_255(X509 *x)
+{
+    replace_extension(x, AMD "3.8", "\x02\x02\x00\xFF", 4);
+}
+
+static void level_not_shortest(X509 *x)
+{
+    replace_extension(x, AMD "3.8", "\x02\x02\x00\x7F", 4);
+}
+
+static void level_negative(X509 *x)
+{
+    replace_extension(x, AMD "3.8", "\x02\x01\xFF", 3);
+}
+
+static void level_256(X509 *x)
+{
+    replace_extension(x, AMD "3.8", "\x02\x02\x01\x00", 4);
+}
+
+static void level_trailing(X509 *x)
+{
+    replace_extension(x, AMD "3.8", "\x02\x01\x01\x00", 4);
+}
+
+static void level_cut(X509 *x)
+{
+    replace_extension(x, AMD "3.8", "\x02", 1);
+}
+
+static void fmc_on_milan(X509 *x)
+{
+    add_extension(x, AMD "3.9", false, "\x02\x01\x00", 3);
+}
+
+static void csp_id_on_vcek(X509 *x)
+{
+    add_extension(x, AMD "5", false, "\x16\x01x", 3);
+}
+
+static void short_hwid(X509 *x)
+{
+    replace_extension(x, AMD "4", "12345678", 8);
+}
+
+static void control_character(X509 *x)
+{
+    replace_extension(x, AMD "2", "\x16\x05Mil\nn", 7);
+}
+
+static void other_issuer_words(X509 *x)
+{
+    X509_NAME *name = X509_NAME_dup(X509_get_issuer_name(x));
+
+    ck_assert_int_eq(X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC,
+                                                (const unsigned char *)"Somebody", -1, -1, 0),
+                     1);
+    ck_assert_int_eq(X509_set_issuer_name(x, name), 1);
+    X509_NAME_free(name);
+}
+
+static void set_cn(X509 *x, bool issuer, const char *cn)
+{
+    X509_NAME *name = X509_NAME_dup(issuer ? X509_get_issuer_name(x) : X509_get_subject_name(x));
+
+    X509_NAME_ENTRY_free(
+        X509_NAME_delete_entry(name, X509_NAME_get_index_by_NID(name, NID_commonName, -1)));
+    ck_assert_int_eq(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+                                                (const unsigned char *)cn, -1, -1, 0),
+                     1);
+    ck_assert_int_eq(issuer ? X509_set_issuer_name(x, name) : X509_set_subject_name(x, name), 1);
+    X509_NAME_free(name);
+}
+
+static void unknown_product(X509 *x)
+{
+    set_cn(x, true, "SEV-Verona");
+}
+
+static void web_server(X509 *x)
+{
+    set_cn(x, false, "www.example.org");
+}
+
+static void two_names(X509 *x)
+{
+    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(x));
+
+    ck_assert_int_eq(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                                                (const unsigned char *)"SEV-VLEK", -1, -1, 0),
+                     1);
+    ck_assert_int_eq(X509_set_subject_name(x, name), 1);
+    X509_NAME_free(name);
+}
+
+static void version_1(X509 *x)
+{
+    ck_assert_int_eq(X509_set_version(x, 0), 1);
+}
+
+START_TEST(changed_leaves_are_judged_by_what_changed)
+{
+    static const struct {
+        change f;
+        int result;
+        const char *why;
+    } cases[] = {
+        {unknown_amd_extension, 0, ""},
+        {stepping, 0, ""},
+        {level_255, 0, ""},
+        {unknown_critical_extension, -EBADMSG, "critical extension that is not known"},
+        {second_bl_spl, -EBADMSG, "has the extension blSPL twice"},
+        {foreign_product, -EBADMSG,
+         "was issued under SEV-Milan, but says that it is for \"Genoa\""},
+        {longer_product, -EBADMSG, "says that it is for \"Milano\""},
+        {control_character, -EBADMSG, "malformed extension productName"},
+        {level_not_shortest, -EBADMSG, "malformed extension ucodeSPL"},
+        {level_negative, -EBADMSG, "malformed extension ucodeSPL"},
+        {level_256, -EBADMSG, "malformed extension ucodeSPL"},
+        {level_trailing, -EBADMSG, "malformed extension ucodeSPL"},
+        {level_cut, -EBADMSG, "malformed extension ucodeSPL"},
+        {fmc_on_milan, -EBADMSG, "has the extension fmcSPL that no VCEK of Milan has"},
+        {csp_id_on_vcek, -EBADMSG, "has the extension CSP_ID that no VCEK of Milan has"},
+        {short_hwid, -EBADMSG, "malformed extension hwID"},
+        {other_issuer_words, -EBADMSG, "in other words"},
+        {unknown_product, -EBADMSG, "is for the product \"Verona\", which is not known"},
+        {web_server, -EBADMSG, "is no certificate of AMD SEV-SNP"},
+        {two_names, -EBADMSG, "no single, printable common name"},
+        {version_1, -EBADMSG, "is no X.509"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int r = judge_changed_leaf(cases[i].f, as_amd());
+        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why);
+        assert_why(cases[i].why);
+    }
+}
+END_TEST
+
+static void smaller_key(X509 *x)
+{
+    EVP_PKEY *key = EVP_RSA_gen(2048);
+
+    ck_assert_int_eq(X509_set_pubkey(x, key), 1);
+    EVP_PKEY_free(key);
+}
+
+/* The form is looked at before any signature, so the number need not be a product of primes. */
+static void exponent_3(X509 *x)
+{
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    BIGNUM *n = BN_new();
+    BIGNUM *e = BN_new();
+    EVP_PKEY *key = NULL;
+
+    ck_assert(BN_set_bit(n, 4095) == 1 && BN_set_bit(n, 0) == 1 && BN_set_word(e, 3) == 1);
+    ck_assert_int_eq(OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n), 1);
+    ck_assert_int_eq(OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e), 1);
+    OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(build);
+    ck_assert_int_eq(EVP_PKEY_fromdata_init(ctx), 1);
+    ck_assert_int_eq(EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params), 1);
+    ck_assert_int_eq(X509_set_pubkey(x, key), 1);
+    EVP_PKEY_free(key);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    EVP_PKEY_CTX_free(ctx);
+    BN_free(n);
+    BN_free(e);
+}
+
+static void elliptic_key(X509 *x)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-384");
+
+    ck_assert_int_eq(X509_set_pubkey(x, key), 1);
+    EVP_PKEY_free(key);
+}
+
+static void no_authority(X509 *x)
+{
+    X509_EXTENSION_free(X509_delete_ext(x, X509_get_ext_by_NID(x, NID_basic_constraints, -1)));
+}
+
+static void no_key_usage(X509 *x)
+{
+    X509_EXTENSION_free(X509_delete_ext(x, X509_get_ext_by_NID(x, NID_key_usage, -1)));
+}
+
+static void usage_without_signing(X509 *x)
+{
+    no_key_usage(x);
+    add_extension(x, "2.5.29.15", true, "\x03\x02\x07\x80", 4);
+}
+
+static void ended_yesterday(X509 *x)
+{
+    ck_assert_ptr_nonnull(X509_gmtime_adj(X509_getm_notAfter(x), -24 * 3600));
+}
+
+static void foreign_root(X509 *x)
+{
+    set_cn(x, true, "ARK-Genoa");
+}
+
+START_TEST(changed_intermediates_are_judged_by_what_changed)
+{
+    static const struct {
+        change f;
+        int result;
+        const char *why;
+    } cases[] = {
+        {NULL, 0, ""},
+        {no_key_usage, 0, ""},
+        {smaller_key, -EBADMSG, "the ASK (ask.der) does not hold an RSA key of 4096 bits"},
+        {exponent_3, -EBADMSG,
+         "the ASK (ask.der) does not hold an RSA key of 4096 bits with the "
+         "exponent 65537"},
+        {elliptic_key, -EBADMSG, "the ASK (ask.der) does not hold an RSA key"},
+        {no_authority, -EBADMSG, "the ASK (ask.der) may not sign certificates"},
+        {usage_without_signing, -EBADMSG, "the ASK (ask.der) may not sign certificates"},
+        {ended_yesterday, -ESTALE, "the ASK (ask.der) expired at"},
+        {foreign_root, -EBADMSG, "was issued by ARK-Genoa, but ark is ARK-Milan"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int r = judge_changed_ask(cases[i].f);
+        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why);
+        assert_why(cases[i].why);
+    }
+}
+END_TEST
+
+START_TEST(root_must_sign_itself)
+{
+    struct snp_pki_leaf_options options = {.vlek = false};
+    struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
+    struct chain_input ark = ca_input(MILAN, SNP_PKI_ARK, "");
+    X509 *x = decode(ark.data, ark.size);
+    EVP_PKEY *key = ca_key("ask");
+    struct chain_roots roots;
+    struct chain *c = NULL;
+    size_t size = 0;
+
+    sign(x, key, as_amd());
+    uint8_t *der = encode(x, &size);
+    struct chain_input in[] = {input_of("ark.der", der, size), ca_input(MILAN, SNP_PKI_ASK, "ask"),
+                               leaf_input(&leaf, "leaf")};
+    chain_roots_init(&roots);
+    ck_assert_int_eq(chain_roots_add(&roots, &in[0], why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_parse(in, 3, &c, why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why)), -EBADMSG);
+    assert_why("the signature of the ARK (ark.der) does not verify with the key of ARK-Milan");
+    chain_free(c);
+    OPENSSL_free(der);
+    EVP_PKEY_free(key);
+    X509_free(x);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+START_TEST(dates_hold_at_both_ends)
+{
+    struct snp_pki_leaf_options options = {.vlek = false};
+    struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
+    struct chain_input in[] = {ca_input(MILAN, SNP_PKI_ARK, "ark"),
+                               ca_input(MILAN, SNP_PKI_ASK, "ask"), leaf_input(&leaf, "leaf")};
+    struct chain_roots roots = roots_of(MILAN);
+    struct chain *c = NULL;
+
+    ck_assert_int_eq(chain_parse(in, 3, &c, why, sizeof(why)), 0);
+    int64_t first = c->certs[CHAIN_LEAF].not_before_s;
+    int64_t last = c->certs[CHAIN_LEAF].not_after_s;
+    ck_assert_int_eq(chain_verify(c, &roots, first - 1, why, sizeof(why)), -ESTALE);
+    ck_assert_int_eq(chain_verify(c, &roots, first, why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_verify(c, &roots, last, why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_verify(c, &roots, last + 1, why, sizeof(why)), -ESTALE);
+    chain_free(c);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *s = suite_create("chain_verify");
+    TCase *t = tcase_create("verify");
+
+    suite_add_tcase(s, t);
+    tcase_set_timeout(t, 120); /* making RSA-4096 keys, where none are kept yet */
+    tcase_add_unchecked_fixture(t, make_pkis, free_pkis);
+    tcase_add_test(t, every_product_verifies_with_both_signers);
+    tcase_add_test(t, bad_leaves_are_refused_with_their_reason);
+    tcase_add_test(t, missing_extensions_are_named);
+    tcase_add_test(t, unpinned_root_is_refused_by_its_fingerprint);
+    tcase_add_test(t, only_roots_can_be_trusted_and_not_too_many);
+    tcase_add_test(t, every_altered_byte_of_a_leaf_is_noticed);
+    tcase_add_test(t, other_signature_parameters_are_refused);
+    tcase_add_test(t, changed_leaves_are_judged_by_what_changed);
+    tcase_add_test(t, changed_intermediates_are_judged_by_what_changed);
+    tcase_add_test(t, root_must_sign_itself);
+    tcase_add_test(t, dates_hold_at_both_ends);
+    return s;
+}

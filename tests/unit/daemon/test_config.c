@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+#include "config_value.h"
+#include "log.h"
+#include "support.h"
+#include "sys.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The example file lies in the source tree; tests run from its root. */
+#define EXAMPLE "cocod.conf.example"
+
+static struct config *config;
+static struct config_errors errors;
+
+static void setup(void)
+{
+    config = NULL;
+    errors = (struct config_errors){.n = 0};
+}
+
+static void teardown(void)
+{
+    config_free(config);
+    config_errors_clear(&errors);
+}
+
+static int parse(const char *text)
+{
+    config_free(config);
+    config = NULL;
+    config_errors_clear(&errors);
+    return config_parse("test.conf", text, strlen(text), &config, &errors);
+}
+
+static void assert_parses(const char *text)
+{
+    int r = parse(text);
+
+    ck_assert_msg(r == 0, "%s: %d, %s", text, r, errors.n > 0 ? errors.items[0] : "");
+    ck_assert_uint_eq(errors.n, 0);
+}
+
+/* Exactly one mistake, with that in its text. */
+static void assert_mistake(const char *text, const char *said)
+{
+    ck_assert_msg(parse(text) == -EINVAL, "accepted: %s", text);
+    ck_assert_ptr_null(config);
+    for (size_t i = 1; i < errors.n; i++)
+        ck_abort_msg("one mistake too many: %s", errors.items[i]);
+    ck_assert_uint_eq(errors.n, 1);
+    ck_assert_msg(strstr(errors.items[0], said) != NULL, "expected \"%s\" in: %s", said,
+                  errors.items[0]);
+}
+
+/* What a printer writes, malloc'ed. */
+static char *printed_example(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(config_print_example(f), 0);
+    ck_assert_int_eq(fclose(f), 0);
+    return text;
+}
+
+static char *printed_values(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(config_print(config, f), 0);
+    ck_assert_int_eq(fclose(f), 0);
+    return text;
+}
+
+START_TEST(defaults_are_the_documented_ones)
+{
+    ck_assert_int_eq(config_load(NULL, &config, &errors), 0);
+    ck_assert_int_eq(config->log_level, LOG_LEVEL_INFO);
+    ck_assert_str_eq(config->rpc_listen, "/run/cocod/cocod.sock");
+    ck_assert_uint_eq(config->rpc_mode, 0660);
+    ck_assert_str_eq(config->rpc_group, "");
+    ck_assert_str_eq(config->admin_listen, "/run/cocod/io.cocod.Admin");
+    ck_assert_uint_eq(config->admin_mode, 0600);
+    ck_assert_uint_eq(config->certs_chain.n, 0);
+    ck_assert_uint_eq(config->certs_root.n, 0);
+    ck_assert_str_eq(config->certs_table_file, "/run/cocod/certs.table");
+    ck_assert_uint_eq(config->certs_table_mode, 0640);
+    ck_assert_int_eq(config->certs_missing_chain, MISSING_CHAIN_EMPTY);
+    ck_assert_uint_eq(config->certs_drain_timeout_ms, 5000);
+    ck_assert_int_eq(config->quotes_qgs.kind, ENDPOINT_NONE);
+    ck_assert_uint_eq(config->quotes_slots, 4);
+    ck_assert_uint_eq(config->quotes_queue, 256);
+    ck_assert_uint_eq(config->quotes_timeout_ms, 25000);
+    ck_assert_uint_eq(config->quotes_max_timeout_ms, 60000);
+    ck_assert_uint_eq(config->quotes_qgs_timer_ms, 30000);
+    ck_assert_uint_eq(config->limits_peers, 20000);
+    ck_assert_uint_eq(config->limits_peers_per_account, 256);
+    ck_assert_uint_eq(config->limits_requests_per_account, 64);
+    ck_assert_uint_eq(config->limits_hello_timeout_ms, 10000);
+    ck_assert_uint_eq(config->limits_frame_timeout_ms, 10000);
+    ck_assert_uint_eq(config->limits_send_timeout_ms, 30000);
+    ck_assert_uint_eq(config->limits_unsent, 1048576);
+    ck_assert_uint_eq(config->limits_account_linger_ms, 60000);
+    ck_assert_uint_eq(config->limits_events_per_peer_per_minute, 10);
+    ck_assert_ptr_null(config->file);
+}
+END_TEST
+
+START_TEST(every_value_can_be_set)
+{
+    struct config_origin origin;
+
+    assert_parses("# comment\n; comment\n[cocod]\nlog_level = debug\n"
+                  "[rpc]\nlisten=/a\nmode = 666\ngroup = kvm\n"
+                  "[admin]\n  listen : /b\nmode=0600\ngroup = 107 ; a number\n"
+                  "[certs]\nchain = /c/1.pem\r\nchain = /c/2 3.der\nroot = /r\ntable_file=/t\n"
+                  "table_mode = 0644\ntable_group=libvirt-qemu\nmissing_chain = refuse\n"
+                  "drain_timeout = 250ms\n"
+                  "[quotes]\nqgs = vsock:1:4050\nslots = 64\nqueue=1\ntimeout=1min\n"
+                  "max_timeout=90s\nqgs_timer = 1min\n"
+                  "[limits]\npeers = 1\npeers_per_account=2\nrequests_per_account=3\n"
+                  "hello_timeout=1s\nframe_timeout=2s\nsend_timeout=3s\nunsent=65536\n"
+                  "account_linger=1h\nevents_per_peer_per_minute=1\n[rpc]\n");
+    ck_assert_int_eq(config->log_level, LOG_LEVEL_DEBUG);
+    ck_assert_str_eq(config->rpc_listen, "/a");
+    ck_assert_uint_eq(config->rpc_mode, 0666);
+    ck_assert_str_eq(config->rpc_group, "kvm");
+    ck_assert_str_eq(config->admin_listen, "/b");
+    ck_assert_str_eq(config->admin_group, "107");
+    ck_assert_uint_eq(config->certs_chain.n, 2);
+    ck_assert_str_eq(config->certs_chain.items[0], "/c/1.pem");
+    ck_assert_str_eq(config->certs_chain.items[1], "/c/2 3.der");
+    ck_assert_uint_eq(config->certs_root.n, 1);
+    ck_assert_str_eq(config->certs_table_group, "libvirt-qemu");
+    ck_assert_int_eq(config->certs_missing_chain, MISSING_CHAIN_REFUSE);
+    ck_assert_uint_eq(config->certs_drain_timeout_ms, 250);
+    ck_assert_int_eq(config->quotes_qgs.kind, ENDPOINT_VSOCK);
+    ck_assert_uint_eq(config->quotes_qgs.cid, 1);
+    ck_assert_uint_eq(config->quotes_qgs.port, 4050);
+    ck_assert_uint_eq(config->quotes_timeout_ms, 60000);
+    ck_assert_uint_eq(config->limits_unsent, 65536);
+    ck_assert_uint_eq(config->limits_account_linger_ms, 3600000);
+    ck_assert_str_eq(config->file, "test.conf");
+    ck_assert(config_origin(config, "certs", "chain", &origin));
+    ck_assert_str_eq(origin.file, "test.conf");
+    ck_assert_uint_eq(origin.line, 14);
+    ck_assert(!config_origin(config, "certs", "chains", &origin));
+
+    assert_parses("[quotes]\nqgs = unix:/var/run/tdx-qgs/qgs.socket\n");
+    ck_assert_int_eq(config->quotes_qgs.kind, ENDPOINT_UNIX);
+    ck_assert_str_eq(config->quotes_qgs.path, "/var/run/tdx-qgs/qgs.socket");
+    ck_assert(config_origin(config, "quotes", "slots", &origin));
+    ck_assert_ptr_null(origin.file);
+    ck_assert_uint_eq(origin.line, 0);
+}
+END_TEST
+
+START_TEST(form_of_the_file_is_forgiving_where_it_is_harmless)
+{
+    assert_parses("");
+    assert_parses("\xEF\xBB\xBF[cocod]\r\nlog_level = error");
+    ck_assert_int_eq(config->log_level, LOG_LEVEL_ERROR);
+    /* An indented line is no continuation of the one above. */
+    assert_parses("[quotes]\nslots = 2\n    queue = 7\n");
+    ck_assert_uint_eq(config->quotes_slots, 2);
+    ck_assert_uint_eq(config->quotes_queue, 7);
+    assert_parses("[certs]\nchain =\nroot = ; none\n");
+    ck_assert_uint_eq(config->certs_chain.n, 0);
+    ck_assert_uint_eq(config->certs_root.n, 0);
+    assert_parses("[limits] # comment\n\t\n[rpc] ; comment\n");
+}
+END_TEST
+
+START_TEST(wrong_values_are_named_with_file_and_line)
+{
+    static const struct {
+        const char *text, *said;
+    } cases[] = {
+        {"[cocod]\nlog_level = loud\n",
+         "test.conf:2: [cocod] log_level = loud: must be one of critical, error, warning, notice, "
+         "info, debug"},
+        {"[quotes]\n\nslots = 0\n",
+         "test.conf:3: [quotes] slots = 0: must be a whole number from 1 to 64"},
+        {"[quotes]\nslots = 65\n", "from 1 to 64"},
+        {"[quotes]\nslots = -1\n", "from 1 to 64"},
+        {"[quotes]\nslots = +1\n", "from 1 to 64"},
+        {"[quotes]\nslots = 4x\n", "from 1 to 64"},
+        {"[quotes]\nslots = 0x4\n", "from 1 to 64"},
+        {"[quotes]\nslots =\n", "from 1 to 64"},
+        {"[quotes]\nslots = 18446744073709551617\n", "from 1 to 64"},
+        {"[quotes]\nslots = 4294967300\n", "from 1 to 64"},
+        {"[quotes]\ntimeout = 25\n", "has no unit: write 25s for seconds or 25ms"},
+        {"[quotes]\ntimeout = 25 s\n", "must be a time from 1s to 5min"},
+        {"[quotes]\ntimeout = 25S\n", "must be a time from 1s to 5min"},
+        {"[quotes]\ntimeout = 999ms\n", "must be a time from 1s to 5min"},
+        {"[quotes]\ntimeout = 6min\n", "must be a time from 1s to 5min"},
+        {"[quotes]\ntimeout = 5124095576030432h\n", "must be a time from 1s to 5min"},
+        {"[limits]\nunsent = 1MB\n", "must be a size from 64KiB to 64MiB"},
+        {"[limits]\nunsent = 17179869184GiB\n", "must be a size from 64KiB to 64MiB"},
+        {"[limits]\nunsent = 65535\n", "must be a size from 64KiB to 64MiB"},
+        {"[rpc]\nlisten =\n", "must be an absolute path of at most 107 bytes"},
+        {"[rpc]\nlisten = run/x\n", "is no absolute path"},
+        {"[rpc]\nlisten = /run/\n", "is the path of a folder"},
+        {"[rpc]\nlisten = /run/x # here\n", "a comment behind a value starts with a space and ';'"},
+        {"[rpc]\nlisten = /a /b\n", "looks like several paths"},
+        {"[certs]\nchain = /a,/b\n", "looks like several paths"},
+        {"[certs]\nchain = a.pem\n", "[certs] chain = a.pem: is no absolute path"},
+        {"[rpc]\nmode = 0677\n", "an octal mode with the bits 0600 set and none outside of 0666"},
+        {"[rpc]\nmode = 0460\n", "an octal mode"},
+        {"[rpc]\nmode = 660x\n", "an octal mode"},
+        {"[rpc]\nmode = 06 60\n", "an octal mode"},
+        {"[rpc]\nmode = 0680\n", "an octal mode"},
+        {"[rpc]\nmode = 00660\n", "an octal mode"},
+        {"[rpc]\nmode = 60\n", "an octal mode"},
+        {"[certs]\ntable_mode = 0660\n", "none outside of 0644"},
+        {"[rpc]\ngroup = two words\n", "a group's name or number"},
+        {"[rpc]\ngroup = 4294967295\n", "a group's name or number"},
+        {"[rpc]\ngroup = -kvm\n", "a group's name or number"},
+        {"[certs]\nmissing_chain = maybe\n", "must be one of empty, refuse"},
+        {"[quotes]\nqgs = /var/run/qgs\n", "is not none, unix:/PATH or vsock:CID:PORT"},
+        {"[quotes]\nqgs =\n", "is not none, unix:/PATH or vsock:CID:PORT"},
+        {"[quotes]\nqgs = unix:qgs\n", "is no absolute path"},
+        {"[quotes]\nqgs = vsock:1\n", "is not vsock:CID:PORT"},
+        {"[quotes]\nqgs = vsock:0:1\n", "is not vsock:CID:PORT"},
+        {"[quotes]\nqgs = vsock:4294967295:1\n", "is not vsock:CID:PORT"},
+        {"[quotes]\nqgs = vsock:1:4294967295\n", "is not vsock:CID:PORT"},
+        {"[quotes]\nqgs = vsock:1:2:3\n", "is not vsock:CID:PORT"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_mistake(cases[i].text, cases[i].said);
+}
+END_TEST
+
+START_TEST(unknown_names_are_named_with_the_nearest_known)
+{
+    assert_mistake("[quots]\nslots = 1\nfoo = 2\n",
+                   "test.conf:1: [quots] is no known section; did you mean [quotes]?");
+    assert_mistake("[ quotes ]\n", "did you mean [quotes]?");
+    assert_mistake("[zzzzzzzzzzzzzzzzzz]\n", "is no known section");
+    ck_assert_ptr_null(strstr(errors.items[0], "did you mean"));
+    assert_mistake("[]\n", "is no known section");
+    assert_mistake("[quotes]\nslot = 1\n",
+                   "test.conf:2: [quotes] slot: there is no such key; did you mean slots?");
+    assert_mistake("[quotes]\npeers = 1\n", "it belongs to [limits]");
+    assert_mistake("[quotes]\nxyzzy = 1\n", "[quotes] xyzzy: there is no such key");
+    ck_assert_ptr_null(strstr(errors.items[0], "did you mean"));
+    assert_mistake("[quotes]\n = 1\n", "there is no such key");
+    assert_mistake("[quotes]\nSlots = 1\n", "did you mean slots?");
+    assert_mistake("slots = 1\n", "test.conf:1: slots stands before the first [section]");
+}
+END_TEST
+
+START_TEST(what_inih_would_pass_over_is_a_mistake)
+{
+    char text[600];
+
+    assert_mistake("[quotes]\nslots\n", "test.conf:2: is neither [section] nor key = value");
+    assert_mistake("[quotes]\nslots ; = 4\n", "is neither [section] nor key = value");
+    assert_mistake("[quotes\nslots = 4\n", "test.conf:1: the section's name is not closed by ']'");
+    assert_mistake("[quotes] slots = 4\n", "nothing may stand behind a section's name");
+    assert_mistake("[cocod]\n[quotes]x\nslots = x\n", "test.conf:2: nothing may stand behind");
+    assert_mistake("[quotes]\nslots = 4\n[quotes]\nslots = 4\n",
+                   "test.conf:4: [quotes] slots = 4: was set in line 2 already");
+    assert_mistake("[rpc]\nlisten = /a\033[2J\n", "test.conf:2: holds a control character");
+
+    (void)snprintf(text, sizeof(text), "[certs]\nchain = /%0188d\nchain = /b\n", 1);
+    assert_parses(text);
+    ck_assert_uint_eq(strlen(config->certs_chain.items[0]), 189);
+    (void)snprintf(text, sizeof(text), "[certs]\nchain = /%0189d\nchain = /b\n", 1);
+    assert_mistake(text, "test.conf:2: is 198 bytes long; at most 197 are allowed");
+    (void)snprintf(text, sizeof(text), "# %0400d\n[certs]\n", 1);
+    assert_parses(text);
+    (void)snprintf(text, sizeof(text), "[%0400d]\nfoo = 1\n", 1);
+    assert_mistake(text, "test.conf:1: is 402 bytes long");
+}
+END_TEST
+
+START_TEST(nul_bytes_are_mistakes)
+{
+    static const char text[] = "[rpc]\nlisten = /a\0b\n";
+
+    ck_assert_int_eq(config_parse("f", text, sizeof(text) - 1, &config, &errors), -EINVAL);
+    ck_assert_uint_eq(errors.n, 1);
+    ck_assert_str_eq(errors.items[0], "f:2: holds a control character");
+}
+END_TEST
+
+START_TEST(keys_must_agree_with_each_other)
+{
+    assert_mistake(
+        "[quotes]\nmax_timeout = 20s\n",
+        "test.conf:2: [quotes] timeout (25000 ms) is longer than max_timeout (20000 ms)");
+    assert_mistake("[quotes]\ntimeout = 2min\n", "test.conf:2: [quotes] timeout (120000 ms)");
+    assert_mistake("[rpc]\nlisten = /x\n[admin]\nlisten = /x\n",
+                   "test.conf:4: [rpc] listen and [admin] listen are the same path, /x");
+    assert_mistake("[certs]\ntable_file = /run/cocod/cocod.sock\n",
+                   "test.conf:2: [rpc] listen and [certs] table_file are the same path");
+    assert_mistake("[rpc]\nlisten = /x\n[quotes]\nqgs = unix:/x\n",
+                   "test.conf:4: [quotes] qgs = unix:/x: is cocod's own socket");
+}
+END_TEST
+
+START_TEST(all_mistakes_are_collected)
+{
+    char text[8192] = "[quotes]\n";
+
+    ck_assert_int_eq(
+        parse("[quotes]\nslots = 0\nqueue = x\nfoo = 1\n[bar]\nbaz = 1\n[rpc]\nmode=1\n"), -EINVAL);
+    ck_assert_uint_eq(errors.n, 5);
+    ck_assert_uint_eq(errors.left_out, 0);
+    for (int i = 0; i < 150; i++)
+        strcat(text, "nonsense\n");
+    ck_assert_int_eq(parse(text), -EINVAL);
+    ck_assert_uint_eq(errors.n, 100);
+    ck_assert_uint_eq(errors.left_out, 50);
+    ck_assert_int_eq(config_parse("f", "x\n", 2, &config, NULL), -EINVAL);
+}
+END_TEST
+
+START_TEST(foreign_text_in_mistakes_is_escaped)
+{
+    static const char text[] = "[cocod]\nlog_level = \xE2\x80\xAE\xFF\n";
+
+    ck_assert_int_eq(config_parse("a\nb", text, sizeof(text) - 1, &config, &errors), -EINVAL);
+    ck_assert_uint_eq(errors.n, 1);
+    ck_assert_ptr_nonnull(
+        strstr(errors.items[0], "a\\x0ab:2: [cocod] log_level = \\xe2\\x80\\xae\\xff: must be"));
+}
+END_TEST
+
+START_TEST(example_file_is_what_the_table_says)
+{
+    size_t size = 0;
+    char *expected = printed_example();
+    char *found = (char *)test_read_file(EXAMPLE, &size);
+
+    ck_assert_msg(strcmp(expected, found) == 0, "%s differs from config_print_example()", EXAMPLE);
+    ck_assert_int_eq(config_load(EXAMPLE, &config, &errors), 0);
+    free(expected);
+    free(found);
+}
+END_TEST
+
+/* The example with its comment signs taken off sets every key to its default. */
+START_TEST(example_keys_parse_as_they_stand)
+{
+    char *text = printed_example();
+    size_t n = 0;
+    const struct config_key *keys = config_keys(&n);
+
+    for (char *p = text; (p = strchr(p, '#')) != NULL; p++)
+        if (p[1] != ' ' && p[1] != '\n')
+            *p = ' ';
+    assert_parses(text);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_msg(config->lines[i] != 0, "[%s] %s is not in the example", keys[i].section,
+                      keys[i].name);
+    free(text);
+}
+END_TEST
+
+START_TEST(printed_values_read_back_the_same)
+{
+    assert_parses("[certs]\nchain = /a\nroot = /r\nchain = /b c\n[quotes]\nqgs = vsock:2:1\n"
+                  "timeout = 61001ms\nmax_timeout = 120s\n[limits]\nunsent = 100000\n"
+                  "hello_timeout = 120s\n[cocod]\nlog_level = warning\n[rpc]\ngroup = kvm\n");
+    char *first = printed_values();
+    ck_assert_ptr_nonnull(strstr(first, "chain = /a  ; test.conf:2\nchain = /b c  ; test.conf\n"));
+    ck_assert_ptr_nonnull(strstr(first, "slots = 4  ; default\n"));
+    ck_assert_ptr_nonnull(strstr(first, "timeout = 61001ms  ; test.conf:7\n"));
+    ck_assert_ptr_nonnull(strstr(first, "max_timeout = 2min  ; test.conf:8\n"));
+    ck_assert_ptr_nonnull(strstr(first, "unsent = 100000  ; test.conf:10\n"));
+    ck_assert_ptr_nonnull(strstr(first, "group = kvm  ; test.conf:15\n"));
+
+    struct config *before = config;
+    config = NULL;
+    assert_parses(first);
+    size_t n = 0;
+    const struct config_key *keys = config_keys(&n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t item = 0;; item++) {
+            char a[256], b[256];
+            int ra = config_value_text(before, &keys[i], item, a, sizeof(a));
+            int rb = config_value_text(config, &keys[i], item, b, sizeof(b));
+            ck_assert_int_eq(ra, rb);
+            if (ra < 0)
+                break;
+            ck_assert_str_eq(a, b);
+        }
+    config_free(before);
+    free(first);
+}
+END_TEST
+
+START_TEST(reference_names_every_key)
+{
+    char *text = NULL;
+    size_t size = 0;
+    size_t n = 0;
+    const struct config_key *keys = config_keys(&n);
+    FILE *f = open_memstream(&text, &size);
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(config_print_reference(f), 0);
+    ck_assert_int_eq(fclose(f), 0);
+    ck_assert_ptr_nonnull(strstr(text, "## [quotes]\n"));
+    ck_assert_ptr_nonnull(strstr(text, "\n*slots* = 4\n\tHow many"));
+    ck_assert_ptr_nonnull(strstr(text, "*events\\_per\\_peer\\_per\\_minute* = 10\n"));
+    ck_assert_uint_le(n, CONFIG_KEYS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_uint_gt(strlen(keys[i].doc), 10);
+        ck_assert_int_eq(keys[i].doc[strlen(keys[i].doc) - 1], '.');
+        ck_assert_uint_gt(strlen(config_section_doc(keys[i].section)), 5);
+    }
+    free(text);
+}
+END_TEST
+
+START_TEST(booleans_are_yes_and_no)
+{
+    const struct config_key key = {.name = "x",
+                                   .type = CONFIG_BOOL,
+                                   .offset = offsetof(struct config, lines)};
+    char text[16];
+    char why[64];
+
+    ck_assert_int_eq(config_load(NULL, &config, NULL), 0);
+    ck_assert_int_eq(config_value_set(config, &key, "yes", why, sizeof(why)), 0);
+    ck_assert_int_eq(config_value_text(config, &key, 0, text, sizeof(text)), 3);
+    ck_assert_str_eq(text, "yes");
+    ck_assert_int_eq(config_value_set(config, &key, "false", why, sizeof(why)), 0);
+    ck_assert_int_eq(config_value_text(config, &key, 0, text, sizeof(text)), 2);
+    ck_assert_str_eq(text, "no");
+    ck_assert_int_eq(config_value_set(config, &key, "1", why, sizeof(why)), -EINVAL);
+    ck_assert_str_eq(why, "must be yes or no");
+}
+END_TEST
+
+START_TEST(files_that_cannot_be_read_say_so)
+{
+    char path[4096];
+    char *large = calloc(1, CONFIG_FILE_MAX + 2);
+
+    (void)snprintf(path, sizeof(path), "%s/missing.conf", test_tmpdir());
+    ck_assert_int_eq(config_load(path, &config, &errors), -ENOENT);
+    ck_assert_uint_eq(errors.n, 1);
+    ck_assert_ptr_nonnull(
+        strstr(errors.items[0], "missing.conf: cannot be read: No such file or directory"));
+    ck_assert_int_eq(config_load(test_tmpdir(), &config, &errors), -EISDIR);
+    ck_assert_uint_eq(errors.n, 2);
+    ck_assert_ptr_nonnull(large);
+    memset(large, '\n', CONFIG_FILE_MAX + 1);
+    (void)snprintf(path, sizeof(path), "%s/large.conf", test_tmpdir());
+    test_write_file(path, large, CONFIG_FILE_MAX + 1);
+    ck_assert_int_eq(config_load(path, &config, &errors), -EFBIG);
+    ck_assert_ptr_null(config);
+    test_write_file(path, large, CONFIG_FILE_MAX);
+    ck_assert_int_eq(config_load(path, &config, NULL), 0);
+    free(large);
+}
+END_TEST
+
+static unsigned allocations_left;
+
+static void *failing_alloc(size_t size)
+{
+    return allocations_left-- == 0 ? NULL : sys_real.alloc(size);
+}
+
+START_TEST(out_of_memory_is_an_error_like_any)
+{
+    static const char good[] = "[certs]\nchain = /a\nchain = /b\n[rpc]\nlisten = /x\n";
+    static const char bad[] = "[certs]\nchain = a\nchains = /b\n";
+    unsigned n = 0;
+    int r = -ENOMEM;
+
+    sys.alloc = failing_alloc;
+    for (n = 0; r == -ENOMEM && n < 200; n++) {
+        allocations_left = n;
+        r = parse(good);
+        ck_assert(r == 0 || (r == -ENOMEM && !config));
+    }
+    ck_assert_int_eq(r, 0);
+    r = -ENOMEM;
+    for (n = 0; r == -ENOMEM && n < 200; n++) {
+        allocations_left = n;
+        r = parse(bad);
+        ck_assert_ptr_null(config);
+    }
+    sys = sys_real;
+    ck_assert_int_eq(r, -EINVAL);
+    ck_assert_uint_eq(errors.n, 2);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *s = suite_create("config");
+    TCase *t = tcase_create("config");
+
+    suite_add_tcase(s, t);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, defaults_are_the_documented_ones);
+    tcase_add_test(t, every_value_can_be_set);
+    tcase_add_test(t, form_of_the_file_is_forgiving_where_it_is_harmless);
+    tcase_add_test(t, wrong_values_are_named_with_file_and_line);
+    tcase_add_test(t, unknown_names_are_named_with_the_nearest_known);
+    tcase_add_test(t, what_inih_would_pass_over_is_a_mistake);
+    tcase_add_test(t, nul_bytes_are_mistakes);
+    tcase_add_test(t, keys_must_agree_with_each_other);
+    tcase_add_test(t, all_mistakes_are_collected);
+    tcase_add_test(t, foreign_text_in_mistakes_is_escaped);
+    tcase_add_test(t, example_file_is_what_the_table_says);
+    tcase_add_test(t, example_keys_parse_as_they_stand);
+    tcase_add_test(t, printed_values_read_back_the_same);
+    tcase_add_test(t, reference_names_every_key);
+    tcase_add_test(t, booleans_are_yes_and_no);
+    tcase_add_test(t, files_that_cannot_be_read_say_so);
+    tcase_add_test(t, out_of_memory_is_an_error_like_any);
+    return s;
+}
