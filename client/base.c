@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The part of libcoco's interface that repeats proto/: VMMs install coco/ alone, so its headers
+ * spell out numbers that proto's headers define. This is the one place that sees both, and the
+ * build fails here where they differ.
+ */
+#include "coco/base.h"
+#include "coco/session.h"
+#include "limits.h"
+#include "status.h"
+#include "wire.h"
+#include <assert.h>
+
+static_assert((int)COCO_STATUS_OK == (int)COCO_OK, "status.h");
+static_assert((int)COCO_STATUS_EIO == (int)COCO_EIO, "status.h");
+static_assert((int)COCO_STATUS_EAGAIN == (int)COCO_EAGAIN, "status.h");
+static_assert((int)COCO_STATUS_EACCES == (int)COCO_EACCES, "status.h");
+static_assert((int)COCO_STATUS_ENODEV == (int)COCO_ENODEV, "status.h");
+static_assert((int)COCO_STATUS_EINVAL == (int)COCO_EINVAL, "status.h");
+static_assert((int)COCO_STATUS_ENOSPC == (int)COCO_ENOSPC, "status.h");
+static_assert((int)COCO_STATUS_EBADMSG == (int)COCO_EBADMSG, "status.h");
+static_assert((int)COCO_STATUS_EMSGSIZE == (int)COCO_EMSGSIZE, "status.h");
+static_assert((int)COCO_STATUS_EOPNOTSUPP == (int)COCO_EOPNOTSUPP, "status.h");
+static_assert((int)COCO_STATUS_ETIMEDOUT == (int)COCO_ETIMEDOUT, "status.h");
+static_assert((int)COCO_STATUS_ECANCELED == (int)COCO_ECANCELED, "status.h");
+
+static_assert(COCO_API_TDREPORT_SIZE == COCO_TDREPORT_SIZE, "limits.h");
+static_assert(COCO_API_TABLE_MAX == COCO_SNP_TABLE_MAX, "limits.h");
+static_assert(COCO_API_QUOTE_MAX == COCO_QUOTE_MAX, "limits.h");
+static_assert(COCO_API_PAGE_SIZE == COCO_PAGE_SIZE, "limits.h");
+static_assert(COCO_API_EVENT_DATA == COCO_GUEST_EVENT_DATA, "limits.h");
+
+static_assert(COCO_USE_NOTIFY == COCO_FEATURE_NOTIFY, "wire.h");
+static_assert(COCO_USE_LEASE == COCO_FEATURE_LEASE, "wire.h");
+static_assert(COCO_SERVES_CERTS == COCO_SERVICE_CERTS, "wire.h");
+static_assert(COCO_SERVES_QUOTES == COCO_SERVICE_QUOTES, "wire.h");
+static_assert(COCO_NOTE_GENERATION == COCO_NOTIFY_GENERATION, "wire.h");
+static_assert(COCO_NOTE_DRAINING == COCO_NOTIFY_DRAINING, "wire.h");
+static_assert(COCO_NOTE_SERVING == COCO_NOTIFY_SERVING, "wire.h");
+
+const char *coco_version(void)
+{
+    return COCO_VERSION_STRING;
+}
+
+const char *coco_result_name(uint32_t status)
+{
+    return coco_status_name(status);
+}
+
+const char *coco_result_text(uint32_t status)
+{
+    return coco_status_text(status);
+}

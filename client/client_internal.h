@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of struct coco_client share: client.c (requests, timers), conn.c (the connection),
+ * blocking.c and lease.c.
+ */
+#pragma once
+
+#include "coco/client.h"
+#include "coco/session.h"
+#include "memory.h"
+#include <stdbool.h>
+#include <sys/un.h>
+
+#define COCO_NS_PER_MS 1000000ull
+
+enum coco_conn_state {
+    CONN_IDLE,       /* no socket; the next attempt is due at connect_at_ns */
+    CONN_CONNECTING, /* the socket's connect(2) has not finished */
+    CONN_OPEN,       /* HELLO is on its way or answered */
+    CONN_DEAD,       /* no socket, and no way to get one */
+};
+
+struct coco_client_request {
+    uint64_t id;
+    uint64_t deadline_ns;
+    uint64_t npages; /* CERTS_GET */
+    uint64_t gpa;
+    uint8_t *tdreport; /* QUOTE_GET: a copy, for sending again */
+    uint32_t quote_max;
+    uint16_t type;
+    bool sent;      /* on the connection that stands */
+    bool sent_ever; /* on any */
+    coco_reply_cb *cb;
+    void *userdata;
+};
+
+/* One descriptor of the table file: that of the newest session, and older ones as long as leases
+ * are held through them. */
+struct coco_lease_file {
+    int fd;
+    uint32_t users; /* leases, and one while it is the newest */
+    uint32_t bytes;
+    uint64_t base;
+};
+
+struct coco_lease {
+    uint32_t vcpu_index;
+    uint64_t at; /* the byte's offset */
+    struct coco_lease_file *file;
+};
+
+struct coco_client {
+    struct coco_memory memory;
+    struct coco_session *session;
+
+    /* where the server is */
+    int (*connect)(void *userdata);
+    void *connect_userdata;
+    int given_fd; /* options.fd, until it is used */
+    bool once;    /* options.fd was given: no second connection */
+    struct sockaddr_un address;
+
+    /* the connection: conn.c */
+    enum coco_conn_state state;
+    int fd;
+    int error;
+    bool ready;       /* HELLO was accepted */
+    bool out_failed;  /* the socket takes nothing any more: read it to its end, then break */
+    bool refused;     /* HELLO was, for good; until the next attempt */
+    bool violated;    /* and no request was answered since */
+    uint32_t attempt; /* pauses since the last good HELLO */
+    uint64_t connect_at_ns;
+    uint64_t hello_deadline_ns;
+    struct coco_server_info server;
+    struct coco_client_stats stats;
+
+    /* requests, unordered: client.c */
+    struct coco_client_request *requests;
+    uint32_t n_requests, requests_max, n_unsent;
+    uint64_t last_id;
+
+    uint32_t depth; /* callbacks and process calls that are on the stack */
+    bool freed;     /* by a callback: the outermost call destroys it */
+
+    uint32_t servings; /* COCO_NOTE_SERVING seen: ends a pause of the blocking layer */
+    void (*note)(struct coco_client *client, uint32_t note, uint64_t generation, void *userdata);
+    void *note_userdata;
+    uint64_t (*clock_ns)(void *userdata);
+    void *clock_userdata;
+
+    /* lease.c */
+    struct coco_lease_file *lease_file;
+    struct coco_lease *leases;
+    uint32_t n_leases, leases_max;
+};
+
+/* client.c */
+uint64_t coco_client_now(const struct coco_client *c);
+/* Milliseconds from now to then, rounded up, at most INT32_MAX. */
+int coco_client_ms_until(uint64_t now_ns, uint64_t then_ns);
+/* Around everything that may run a callback: the client lives until the outermost pair is closed.
+ */
+void coco_client_enter(struct coco_client *c);
+void coco_client_leave(struct coco_client *c);
+/* coco_client_process, for callers that have entered. */
+void coco_client_step(struct coco_client *c, short revents);
+void coco_client_answer(struct coco_client *c, const struct coco_reply *reply);
+/* Ends everything that is outstanding now. */
+void coco_client_end_all(struct coco_client *c, uint32_t certs_status, uint32_t other_status);
+/* Encodes requests that were not sent yet, the oldest first, as far as the session takes them. */
+void coco_client_push(struct coco_client *c, uint64_t now_ns);
+
+/* conn.c */
+/* When coco_conn_step has something to do without an event; UINT64_MAX: never. */
+uint64_t coco_conn_due_ns(const struct coco_client *c);
+void coco_conn_step(struct coco_client *c, short revents);
+void coco_conn_flush(struct coco_client *c);
+void coco_conn_done(struct coco_client *c);
+
+/* lease.c */
+void coco_lease_adopt(struct coco_client *c, int fd, uint64_t base, uint32_t bytes);
+void coco_lease_done(struct coco_client *c);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libcoco, the client library of cocod: certificate tables and quotes for virtual machine monitors.
+ *
+ * Three layers, each usable alone:
+ *   coco/session.h   bytes in, bytes out: the protocol without any I/O
+ *   coco/client.h    a connection for an event loop: fd, events, timeout, process, callbacks;
+ *                    and functions that block until a deadline, for vCPU threads; and leases
+ */
+#pragma once
+
+#include <coco/base.h>
+#include <coco/client.h>
+#include <coco/session.h>

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The blocking layer against a server in a thread, on real time but without waiting for it: where a
+ * pause or a deadline is meant to pass it is one of milliseconds.
+ */
+#include "coco/client.h"
+#include "fake_server.h"
+#include "status.h"
+#include "support.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* --- a server that can be told --------------------------------------------------------------- */
+
+static struct {
+    atomic_uint eagain;   /* so many requests are answered EAGAIN first */
+    atomic_uint silent;   /* so many are not answered */
+    atomic_uint closes;   /* so many connections are closed at their first request */
+    atomic_uint note;     /* a SERVING note follows each EAGAIN */
+    atomic_uint status;   /* of quotes; 0: a quote */
+    atomic_uint hello;    /* status of HELLO */
+    atomic_uint requests; /* seen */
+    atomic_uint last_ms;  /* timeout of the last */
+    atomic_size_t table;  /* bytes; too many for the guest: ENOSPC */
+    atomic_uint npages;   /* offered last */
+} script;
+
+static uint8_t big[COCO_API_TABLE_MAX];
+
+static bool take(atomic_uint *n)
+{
+    if (*n == 0)
+        return false;
+    (*n)--;
+    return true;
+}
+
+static bool answer(int fd, const struct fake_request *q)
+{
+    struct coco_certs_get certs;
+    struct coco_quote_get quote;
+
+    script.requests++;
+    script.last_ms = q->header.timeout_ms;
+    if (take(&script.closes))
+        return false;
+    if (take(&script.silent))
+        return true;
+    if (take(&script.eagain)) {
+        fake_reply(fd, q->header.type + 1, q->header.id, COCO_EAGAIN, NULL, 0);
+        if (script.note)
+            fake_notify(fd, COCO_NOTIFY_SERVING, 1);
+        return true;
+    }
+    if (q->header.type == COCO_CERTS_GET) {
+        if (coco_certs_get_decode(q->payload, q->header.length, &certs) < 0)
+            return false;
+        script.npages = (unsigned)certs.npages;
+        bool fits = certs.npages * 4096 >= script.table || script.table == 24;
+        return fake_reply_certs(fd, q->header.id, 3, fits ? big : NULL, script.table) == 0;
+    }
+    if (q->header.type == COCO_QUOTE_GET) {
+        if (coco_quote_get_decode(q->payload, q->header.length, &quote) < 0)
+            return false;
+        if (script.status)
+            return fake_reply(fd, COCO_QUOTE_REPLY, q->header.id, script.status, NULL, 0) == 0;
+        return fake_reply(fd, COCO_QUOTE_REPLY, q->header.id, 0, quote.tdreport, 1000) == 0;
+    }
+    return fake_reply(fd, COCO_PING_REPLY, q->header.id, 0, NULL, 0) == 0;
+}
+
+static bool handler(int fd, unsigned n, void *userdata)
+{
+    const struct coco_hello_reply hello = fake_hello(COCO_FEATURE_NOTIFY);
+    struct fake_request q;
+
+    (void)n;
+    (void)userdata;
+    if (fake_recv(fd, &q) <= 0)
+        return false;
+    if (q.header.type == COCO_HELLO)
+        return script.hello ? fake_reply(fd, COCO_HELLO_REPLY, 0, script.hello, NULL, 0) == 0
+                            : fake_reply_hello(fd, &hello, -1) == 0;
+    return q.header.type >= 0x4000 || answer(fd, &q);
+}
+
+static char path[256];
+static struct fake_server *server;
+static struct coco_client *client;
+
+static atomic_size_t n_allocs;
+
+static void *counting_alloc(size_t size)
+{
+    n_allocs++;
+    return malloc(size);
+}
+
+static struct coco_client *new_client(void)
+{
+    struct coco_client_options options;
+    struct coco_client *c = NULL;
+
+    coco_client_options_init(&options);
+    options.path = path;
+    options.features = COCO_USE_NOTIFY;
+    options.alloc = counting_alloc;
+    options.free = free;
+    ck_assert_int_eq(coco_client_new(&options, &c), 0);
+    return c;
+}
+
+static void serve(void)
+{
+    server = fake_server_start(path, handler, NULL);
+    ck_assert_ptr_nonnull(server);
+}
+
+static void setup(void)
+{
+    memset(&script, 0, sizeof(script));
+    script.table = 24;
+    memset(big, 0x5a, sizeof(big));
+    (void)snprintf(path, sizeof(path), "%s/cocod.sock", test_tmpdir());
+    serve();
+    client = new_client();
+}
+
+static void teardown(void)
+{
+    coco_client_free(client);
+    fake_server_stop(server);
+    server = NULL;
+}
+
+static const uint8_t report[COCO_API_TDREPORT_SIZE] = {0x81, 9};
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+START_TEST(certificates)
+{
+    static uint8_t buf[COCO_API_TABLE_MAX + 1];
+    struct coco_certs_result result;
+
+    memset(buf, 0, sizeof(buf));
+    script.table = 5000;
+    ck_assert_int_eq(coco_certs_get(client, 2, buf, 8192, 1000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_uint_eq(result.table_size, 5000);
+    ck_assert_uint_eq(result.npages, 2);
+    ck_assert_uint_eq(result.generation, 3);
+    ck_assert_int_eq(buf[4999], 0x5a);
+    ck_assert_int_eq(buf[5000], 0);
+    ck_assert_uint_eq(script.npages, 2);
+
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, 4096, 1000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_ENOSPC);
+    ck_assert_uint_eq(result.npages, 2);
+    ck_assert_uint_eq(result.table_size, 0);
+
+    /* A guest may offer more pages than any table has. */
+    script.table = COCO_API_TABLE_MAX;
+    ck_assert_int_eq(coco_certs_get(client, UINT64_MAX, buf, COCO_API_TABLE_MAX, 1000, &result), 0);
+    ck_assert_uint_eq(result.table_size, COCO_API_TABLE_MAX);
+    ck_assert_int_eq(buf[COCO_API_TABLE_MAX], 0);
+
+    /* Without pages nothing is written. */
+    script.table = 24;
+    memset(buf, 0, sizeof(buf));
+    ck_assert_int_eq(coco_certs_get(client, 0, NULL, 0, 1000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_uint_eq(result.table_size, 0);
+    ck_assert_int_eq(coco_certs_get(client, 0, buf, 10, 1000, &result), 0);
+    ck_assert_int_eq(buf[0], 0);
+
+    ck_assert_int_eq(coco_certs_get(client, 2, buf, 8191, 1000, &result), -EINVAL);
+    ck_assert_int_eq(coco_certs_get(client, 9, buf, COCO_API_TABLE_MAX - 1, 9, &result), -EINVAL);
+    ck_assert_int_eq(coco_certs_get(client, 1, NULL, 4096, 1000, &result), -EINVAL);
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, 4096, 0, &result), -EINVAL);
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, 4096, 9, NULL), -EINVAL);
+}
+END_TEST
+
+START_TEST(quotes_and_pings)
+{
+    uint8_t buf[2000];
+    size_t size = 77;
+
+    ck_assert_int_eq(coco_ping(client, 1000), 0);
+    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 1000, &size), 0);
+    ck_assert_uint_eq(size, 1000);
+    ck_assert_int_eq(memcmp(buf, report, 1000), 0);
+    size = 77;
+    script.status = COCO_EBADMSG;
+    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 1000, &size),
+                     -COCO_STATUS_EBADMSG);
+    script.status = 4711; /* not in the contract: EIO */
+    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 1000, &size),
+                     -COCO_STATUS_EIO);
+    ck_assert_uint_eq(size, 77);
+    script.silent = 1;
+    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 20, &size),
+                     -COCO_STATUS_ETIMEDOUT);
+    ck_assert_int_eq(coco_quote_get(client, NULL, buf, sizeof(buf), 20, &size),
+                     -COCO_STATUS_EINVAL);
+    ck_assert_int_eq(coco_quote_get(client, report, buf, 0, 20, &size), -COCO_STATUS_EINVAL);
+    ck_assert_int_eq(coco_ping(client, 0), -COCO_STATUS_EINVAL);
+}
+END_TEST
+
+START_TEST(nothing_is_allocated_on_the_hot_path)
+{
+    static uint8_t buf[COCO_API_TABLE_MAX];
+    struct coco_certs_result result;
+
+    script.table = 4772;
+    ck_assert_int_eq(coco_connect(client, 1000), 0);
+    size_t before = n_allocs;
+    ck_assert_uint_gt(before, 0);
+    for (int i = 0; i < 1000; i++) {
+        ck_assert_int_eq(coco_certs_get(client, 4, buf, sizeof(buf), 1000, &result), 0);
+        ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    }
+    ck_assert_uint_eq(n_allocs, before);
+}
+END_TEST
+
+/* --- EAGAIN ---------------------------------------------------------------------------------- */
+
+START_TEST(busy_is_asked_again_within_the_deadline)
+{
+    uint8_t buf[4096];
+    struct coco_certs_result result;
+
+    ck_assert_int_eq(coco_connect(client, 1000), 0);
+    script.eagain = 2;
+    uint64_t begin_ms = now_ms();
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 5000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_uint_eq(script.requests, 3);
+    ck_assert_uint_ge(now_ms() - begin_ms, 30 - 2); /* 10 and 20 */
+    ck_assert_uint_lt(script.last_ms, 5000);        /* what remained */
+
+    /* For ever busy: EAGAIN, not long after the deadline. */
+    script.eagain = UINT32_MAX;
+    begin_ms = now_ms();
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 60, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
+    ck_assert_uint_lt(now_ms() - begin_ms, 1000);
+    ck_assert_int_eq(coco_ping(client, 25), -COCO_STATUS_EAGAIN);
+}
+END_TEST
+
+START_TEST(serving_again_ends_the_pause)
+{
+    uint8_t buf[4096];
+    struct coco_certs_result result;
+
+    ck_assert_int_eq(coco_connect(client, 1000), 0);
+    script.note = 1;
+    script.eagain = 20; /* more than 3 s of pauses */
+    uint64_t begin_ms = now_ms();
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 60000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_uint_lt(now_ms() - begin_ms, 2000);
+}
+END_TEST
+
+/* --- trouble --------------------------------------------------------------------------------- */
+
+START_TEST(a_closed_connection_costs_a_moment)
+{
+    uint8_t buf[2000];
+    size_t size;
+
+    script.closes = 3;
+    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 10000, &size), 0);
+    ck_assert_uint_eq(script.requests, 4);
+    ck_assert_uint_le(script.last_ms, 10000);
+}
+END_TEST
+
+static void *restart(void *userdata)
+{
+    struct timespec pause = {.tv_nsec = 30000000};
+
+    (void)userdata;
+    while (script.requests == 0)
+        nanosleep(&(const struct timespec){.tv_nsec = 1000000}, NULL);
+    fake_server_stop(server);
+    nanosleep(&pause, NULL);
+    serve();
+    return NULL;
+}
+
+START_TEST(a_call_survives_a_restart_of_the_server)
+{
+    uint8_t buf[2000];
+    size_t size;
+    pthread_t thread;
+
+    script.silent = 1;
+    ck_assert_int_eq(pthread_create(&thread, NULL, restart, NULL), 0);
+    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 10000, &size), 0);
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(size, 1000);
+    ck_assert_uint_eq(script.requests, 2);
+}
+END_TEST
+
+START_TEST(a_restart_between_calls)
+{
+    ck_assert_int_eq(coco_ping(client, 1000), 0);
+    fake_server_stop(server);
+    serve();
+    ck_assert_int_eq(coco_ping(client, 1000), 0);
+    fake_server_stop(server);
+    server = NULL;
+    uint64_t begin_ms = now_ms();
+    ck_assert_int_eq(coco_ping(client, 40), -COCO_STATUS_ETIMEDOUT);
+    ck_assert_uint_lt(now_ms() - begin_ms, 1000);
+    ck_assert_int_eq(coco_client_error(client), -ENOENT);
+}
+END_TEST
+
+START_TEST(nobody_there)
+{
+    uint8_t buf[4096];
+    struct coco_certs_result result;
+
+    fake_server_stop(server);
+    server = NULL;
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 30, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
+    ck_assert_int_eq(coco_connect(client, 30), -ENOENT);
+    ck_assert_int_eq(coco_connect(client, 0), -EINVAL);
+}
+END_TEST
+
+START_TEST(refused_for_good_is_said_at_once)
+{
+    uint8_t buf[2000];
+    size_t size;
+
+    script.hello = COCO_EACCES;
+    ck_assert_int_eq(coco_connect(client, 60000), -EACCES);
+    coco_client_free(client);
+    client = new_client();
+    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 60000, &size),
+                     -COCO_STATUS_EACCES);
+}
+END_TEST
+
+START_TEST(a_given_descriptor_is_not_waited_for)
+{
+    struct coco_client_options options;
+    struct coco_client *c = NULL;
+    uint8_t buf[4096];
+    struct coco_certs_result result;
+    size_t size;
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    close(fds[1]);
+    coco_client_options_init(&options);
+    options.fd = fds[0]; /* not even a socket */
+    ck_assert_int_eq(coco_client_new(&options, &c), 0);
+    ck_assert_int_eq(coco_certs_get(c, 1, buf, sizeof(buf), 20, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
+    coco_client_free(c);
+    ck_assert_int_eq(pipe(fds), 0);
+    close(fds[1]);
+    options.fd = fds[0];
+    ck_assert_int_eq(coco_client_new(&options, &c), 0);
+    ck_assert_int_eq(coco_quote_get(c, report, buf, sizeof(buf), 20000, &size),
+                     -COCO_STATUS_ENODEV);
+    ck_assert_int_eq(coco_ping(c, 20000), -COCO_STATUS_ENODEV);
+    ck_assert_int_eq(coco_connect(c, 20000), -ENOTCONN);
+    coco_client_free(c);
+}
+END_TEST
+
+static void free_client(struct coco_client *c, const struct coco_reply *reply, void *userdata)
+{
+    (void)reply;
+    (void)userdata;
+    coco_client_free(c);
+}
+
+START_TEST(a_callback_frees_the_client_under_a_blocking_call)
+{
+    ck_assert_int_eq(coco_connect(client, 1000), 0);
+    script.silent = 2; /* the one that is outstanding, which ends at its deadline, and the other */
+    ck_assert_int_eq(coco_client_ping(client, 10, free_client, NULL, NULL), 0);
+    ck_assert_int_eq(coco_ping(client, 10000), -COCO_STATUS_ECANCELED);
+
+    client = new_client();
+    ck_assert_int_eq(coco_connect(client, 1000), 0);
+    script.eagain = 1000; /* freed within a pause */
+    script.silent = 1;
+    ck_assert_int_eq(coco_client_ping(client, 10, free_client, NULL, NULL), 0);
+    ck_assert_int_eq(coco_ping(client, 10000), -COCO_STATUS_ECANCELED);
+    client = NULL;
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("blocking");
+    TCase *tc = tcase_create("blocking");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, certificates);
+    tcase_add_test(tc, quotes_and_pings);
+    tcase_add_test(tc, nothing_is_allocated_on_the_hot_path);
+    tcase_add_test(tc, busy_is_asked_again_within_the_deadline);
+    tcase_add_test(tc, serving_again_ends_the_pause);
+    tcase_add_test(tc, a_closed_connection_costs_a_moment);
+    tcase_add_test(tc, a_call_survives_a_restart_of_the_server);
+    tcase_add_test(tc, a_restart_between_calls);
+    tcase_add_test(tc, nobody_there);
+    tcase_add_test(tc, refused_for_good_is_said_at_once);
+    tcase_add_test(tc, a_given_descriptor_is_not_waited_for);
+    tcase_add_test(tc, a_callback_frees_the_client_under_a_blocking_call);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the shared library shows and what it needs: its exports are the functions of the public
+ * headers and of the map, one for one; its imports are the few functions of the C library that it
+ * means to use, so no thread, no signal handler, no stdio, no environment and no locale.
+ */
+#include "coco/coco.h"
+#include "support.h"
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMES_MAX 128
+
+struct names {
+    unsigned n;
+    char name[NAMES_MAX][64];
+};
+
+static void add(struct names *names, const char *name, size_t size)
+{
+    ck_assert_uint_lt(names->n, NAMES_MAX);
+    ck_assert_uint_lt(size, 64);
+    memcpy(names->name[names->n], name, size);
+    names->name[names->n++][size] = 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void sort(struct names *names)
+{
+    qsort(names->name, names->n, sizeof(names->name[0]), compare);
+}
+
+static void nm(const char *option, struct names *names)
+{
+    const char *build = getenv("COCO_BUILD");
+    char command[512], line[512], name[256];
+
+    names->n = 0;
+    (void)snprintf(command, sizeof(command), "nm -D %s --format=posix '%s/libcoco.so.0'", option,
+                   build ? build : "build");
+    FILE *from = popen(command, "re");
+    ck_assert_ptr_nonnull(from);
+    while (fgets(line, sizeof(line), from)) {
+        char type;
+        if (sscanf(line, "%255s %c", name, &type) != 2 || strchr("wWvVA", type))
+            continue;
+        add(names, name, strcspn(name, "@"));
+    }
+    ck_assert_msg(pclose(from) == 0, "%s failed: build libcoco.so.0 first", command);
+    sort(names);
+}
+
+/* Words "coco_…" that `behind` stands right behind, in the lines that begin with `line_start` or
+ * follow such a line up to its ';'. */
+static void words(const char *path, const char *line_start, char behind, struct names *names)
+{
+    size_t size;
+    char *text = (char *)test_read_file(path, &size);
+    bool within = false;
+
+    for (char *line = text; *line;) {
+        size_t length = strcspn(line, "\n");
+        within = within || strncmp(line, line_start, strlen(line_start)) == 0;
+        for (char *p = line; within && p < line + length; p++) {
+            size_t n = strspn(p, "abcdefghijklmnopqrstuvwxyz_0123456789");
+            if (n > 5 && strncmp(p, "coco_", 5) == 0 && p[n] == behind) {
+                add(names, p, n);
+                within = false;
+            }
+            p += n > 0 ? n - 1 : 0;
+        }
+        if (memchr(line, ';', length))
+            within = false;
+        line += length + (line[length] != 0);
+    }
+    free(text);
+    sort(names);
+}
+
+static void same(const struct names *a, const struct names *b)
+{
+    for (unsigned i = 0; i < a->n && i < b->n; i++)
+        ck_assert_str_eq(a->name[i], b->name[i]);
+    ck_assert_uint_eq(a->n, b->n);
+}
+
+START_TEST(exports_are_the_public_functions)
+{
+    static struct names exported, mapped, declared;
+
+    nm("--defined-only", &exported);
+    words("client/libcoco.map", "    coco_", ';', &mapped);
+    words("client/include/coco/base.h", "COCO_PUBLIC", '(', &declared);
+    words("client/include/coco/session.h", "COCO_PUBLIC", '(', &declared);
+    words("client/include/coco/client.h", "COCO_PUBLIC", '(', &declared);
+    ck_assert_uint_gt(exported.n, 30);
+    same(&exported, &mapped);
+    same(&exported, &declared);
+}
+END_TEST
+
+START_TEST(imports_are_few)
+{
+    static const char *const allowed[] = {
+        "clock_gettime", "close",       "connect",    "fcntl",   "fcntl64", "free",
+        "fstat",         "getpeername", "getsockopt", "malloc",  "memcmp",  "memcpy",
+        "memmove",       "memset",      "poll",       "recv",    "recvmsg", "send",
+        "socket",        "strcmp",      "strlen",     "strnlen",
+    };
+    /* What compilers, hardening and sanitizers add by themselves. */
+    static const char *const prefixes[] = {"__asan_", "__ubsan_", "__sanitizer_", "__tsan_",
+                                           "__msan_", "__gcov_",  "__llvm_"};
+    static const char *const hardening[] = {
+        "__errno_location", "__stack_chk_fail", "__memcpy_chk", "__memmove_chk",
+        "__memset_chk",     "__poll_chk",       "__recv_chk",   "__fxstat",
+    };
+    static struct names imported;
+
+    nm("--undefined-only", &imported);
+    ck_assert_uint_gt(imported.n, 10);
+    for (unsigned i = 0; i < imported.n; i++) {
+        const char *name = imported.name[i];
+        bool good = false;
+        for (size_t j = 0; j < sizeof(allowed) / sizeof(allowed[0]); j++)
+            good = good || strcmp(name, allowed[j]) == 0;
+        for (size_t j = 0; j < sizeof(prefixes) / sizeof(prefixes[0]); j++)
+            good = good || strncmp(name, prefixes[j], strlen(prefixes[j])) == 0;
+        for (size_t j = 0; j < sizeof(hardening) / sizeof(hardening[0]); j++)
+            good = good || strcmp(name, hardening[j]) == 0;
+        ck_assert_msg(good, "libcoco.so.0 uses %s, which is not among what it means to use", name);
+    }
+}
+END_TEST
+
+START_TEST(texts)
+{
+    ck_assert_str_eq(coco_result_name(COCO_STATUS_EAGAIN), "EAGAIN");
+    ck_assert_str_eq(coco_result_name(4711), "E?");
+    ck_assert_uint_gt(strlen(coco_result_text(COCO_STATUS_EBADMSG)), 10);
+    ck_assert_ptr_nonnull(strchr(coco_version(), '.'));
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("exports");
+    TCase *tc = tcase_create("exports");
+
+    tcase_add_test(tc, exports_are_the_public_functions);
+    tcase_add_test(tc, imports_are_few);
+    tcase_add_test(tc, texts);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

@@ -1,0 +1,768 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The session layer: what it sends, what it makes of good replies in any chunks, and that every
+ * reply that the protocol does not allow ends the session. PROTOCOL.md "Rules".
+ */
+#include "bytes.h"
+#include "coco/session.h"
+#include "status.h"
+#include "support.h"
+#include "wire.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- an allocator that counts, and fails when told ------------------------------------------- */
+
+static size_t alloc_live, alloc_peak, alloc_count, alloc_max;
+
+static void *counting_alloc(size_t size)
+{
+    if (alloc_max && size > alloc_max)
+        return NULL;
+    size_t *p = malloc(size + 16);
+    ck_assert_ptr_nonnull(p);
+    *p = size;
+    alloc_live += size;
+    alloc_count++;
+    if (alloc_live > alloc_peak)
+        alloc_peak = alloc_live;
+    return (char *)p + 16;
+}
+
+static void counting_free(void *memory)
+{
+    size_t *p = (size_t *)(void *)((char *)memory - 16);
+
+    alloc_live -= *p;
+    free(p);
+}
+
+/* --- helpers --------------------------------------------------------------------------------- */
+
+static struct coco_session *new_session(uint32_t features)
+{
+    struct coco_session_options options = {.size = sizeof(options),
+                                           .vm_name = "vm",
+                                           .software = "test 1",
+                                           .features = features,
+                                           .alloc = counting_alloc,
+                                           .free = counting_free};
+    struct coco_session *s = NULL;
+
+    alloc_live = alloc_peak = alloc_count = alloc_max = 0;
+    ck_assert_int_eq(coco_session_new(&options, &s), 0);
+    return s;
+}
+
+static void drain(struct coco_session *s)
+{
+    size_t size;
+
+    (void)coco_session_out(s, &size);
+    coco_session_sent(s, size);
+}
+
+/* Bytes for the session, gathered by put(). */
+static uint8_t stream[6u << 20];
+static size_t stream_size;
+
+static void put_header(uint16_t type, uint64_t id, uint32_t status, uint32_t length)
+{
+    const struct coco_header h = {.type = type, .id = id, .status = status, .length = length};
+
+    coco_header_encode(&h, stream + stream_size);
+    stream_size += COCO_HEADER_SIZE;
+}
+
+static void put_bytes(const void *bytes, size_t size)
+{
+    memcpy(stream + stream_size, bytes, size);
+    stream_size += size;
+}
+
+static void put_fill(uint8_t value, size_t size)
+{
+    memset(stream + stream_size, value, size);
+    stream_size += size;
+}
+
+static const struct coco_hello_reply good_hello = {
+    .version = 1,
+    .instance = 5,
+    .generation = 6,
+    .services = 3,
+    .request_max = COCO_REQUEST_MAX,
+    .reply_max = COCO_REPLY_MAX,
+    .in_flight_max = 64,
+    .busy_budget_ms = 20000,
+};
+
+static void put_hello(const struct coco_hello_reply *reply)
+{
+    put_header(COCO_HELLO_REPLY, 0, 0, COCO_HELLO_REPLY_SIZE);
+    coco_hello_reply_encode(reply, stream + stream_size);
+    stream_size += COCO_HELLO_REPLY_SIZE;
+}
+
+static void put_certs(uint64_t id, uint32_t status, uint32_t npages, uint32_t table_size)
+{
+    const struct coco_certs_reply c = {.generation = 9, .npages = npages, .table_size = table_size};
+
+    put_header(COCO_CERTS_REPLY, id, status, COCO_CERTS_REPLY_HEADER + table_size);
+    coco_certs_reply_encode_fixed(&c, stream + stream_size);
+    stream_size += COCO_CERTS_REPLY_HEADER;
+    put_fill(0xcc, table_size);
+}
+
+/* Feeds what is in `stream` in chunks, and keeps the events; the result of the last next(). */
+static struct coco_session_event events[64];
+static uint8_t *event_data[64];
+static unsigned n_events;
+
+static void clear_events(void)
+{
+    while (n_events > 0)
+        free(event_data[--n_events]);
+    stream_size = 0;
+}
+
+static int feed(struct coco_session *s, size_t chunk)
+{
+    size_t at = 0;
+    int r = 0;
+
+    for (;;) {
+        while (n_events < 64 && (r = coco_session_next(s, &events[n_events])) > 0) {
+            const struct coco_reply *reply = &events[n_events].reply;
+            event_data[n_events] = NULL;
+            if (reply->size > 0) {
+                event_data[n_events] = malloc(reply->size);
+                memcpy(event_data[n_events], reply->data, reply->size);
+            }
+            n_events++;
+        }
+        if (r < 0 || at == stream_size)
+            break;
+        size_t room;
+        void *to = coco_session_in(s, &room);
+        ck_assert_ptr_nonnull(to);
+        size_t n = stream_size - at;
+        if (n > chunk)
+            n = chunk;
+        if (n > room)
+            n = room;
+        memcpy(to, stream + at, n);
+        ck_assert_int_eq(coco_session_received(s, n, -1), 0);
+        at += n;
+    }
+    stream_size = 0;
+    return r;
+}
+
+static struct coco_session *ready_session(void)
+{
+    struct coco_session *s = new_session(COCO_USE_NOTIFY);
+
+    clear_events();
+    coco_session_start(s);
+    drain(s);
+    put_hello(&good_hello);
+    ck_assert_int_eq(feed(s, SIZE_MAX), 0);
+    ck_assert_uint_eq(n_events, 1);
+    ck_assert_int_eq(events[0].kind, COCO_SESSION_READY);
+    clear_events();
+    return s;
+}
+
+/* --- out ------------------------------------------------------------------------------------- */
+
+START_TEST(hello_is_what_the_options_say)
+{
+    struct coco_session_options options = {.size = sizeof(options),
+                                           .vm_name = "a name that is longer than the field of "
+                                                      "sixty-four bytes which it has to fit",
+                                           .software = NULL,
+                                           .features = COCO_USE_NOTIFY | COCO_USE_LEASE};
+    struct coco_session *s = NULL;
+    struct coco_header h;
+    struct coco_hello hello;
+    size_t size;
+
+    memset(options.vm_uuid, 0xab, 16);
+    ck_assert_int_eq(coco_session_new(&options, &s), 0);
+    (void)coco_session_out(s, &size);
+    ck_assert_uint_eq(size, 0);
+    coco_session_start(s);
+    const uint8_t *out = coco_session_out(s, &size);
+    ck_assert_uint_eq(size, COCO_HEADER_SIZE + COCO_HELLO_SIZE);
+    ck_assert_int_eq(coco_header_decode(out, &h), 0);
+    ck_assert_int_eq(coco_header_check_from_client(&h), 0);
+    ck_assert_uint_eq(h.type, COCO_HELLO);
+    ck_assert_int_eq(coco_hello_decode(out + COCO_HEADER_SIZE, COCO_HELLO_SIZE, &hello), 0);
+    ck_assert_uint_eq(hello.version_min, 1);
+    ck_assert_uint_eq(hello.version_max, 1);
+    ck_assert_uint_eq(hello.features, 3);
+    ck_assert_int_eq(hello.vm_uuid[15], 0xab);
+    ck_assert_uint_eq(strlen(hello.vm_name), 64);
+    ck_assert_str_eq(hello.software, "");
+    coco_session_free(s);
+}
+END_TEST
+
+START_TEST(options_are_checked)
+{
+    struct coco_session_options options = {.size = sizeof(options) - 1};
+    struct coco_session *s = NULL;
+
+    ck_assert_int_eq(coco_session_new(NULL, &s), -EINVAL);
+    ck_assert_int_eq(coco_session_new(&options, &s), -EINVAL);
+    options.size = sizeof(options);
+    options.in_flight_max = 65;
+    ck_assert_int_eq(coco_session_new(&options, &s), -EINVAL);
+    options.in_flight_max = 0;
+    options.alloc = counting_alloc;
+    ck_assert_int_eq(coco_session_new(&options, &s), -EINVAL);
+    options.free = counting_free;
+    alloc_max = 1;
+    ck_assert_int_eq(coco_session_new(&options, &s), -ENOMEM);
+    ck_assert_ptr_null(s);
+    coco_session_free(NULL);
+}
+END_TEST
+
+START_TEST(requests_are_encoded_and_limited)
+{
+    static const uint8_t report[COCO_TDREPORT_SIZE] = {7};
+    struct coco_session *s = new_session(0);
+    struct coco_header h;
+    struct coco_certs_get get;
+    size_t size;
+
+    ck_assert_int_eq(coco_session_ping(s, 1, 0), -ENOTCONN);
+    coco_session_start(s);
+    drain(s);
+    ck_assert_int_eq(coco_session_ping(s, 0, 0), -EINVAL);
+    ck_assert_int_eq(coco_session_certs_get(s, 5, 4, 0x1000, 250), 0);
+    const uint8_t *out = coco_session_out(s, &size);
+    ck_assert_uint_eq(size, COCO_HEADER_SIZE + COCO_CERTS_GET_SIZE);
+    ck_assert_int_eq(coco_header_decode(out, &h), 0);
+    ck_assert_uint_eq(h.id, 5);
+    ck_assert_uint_eq(h.timeout_ms, 250);
+    ck_assert_int_eq(coco_certs_get_decode(out + 32, 16, &get), 0);
+    ck_assert_uint_eq(get.npages, 4);
+    ck_assert_uint_eq(get.gpa, 0x1000);
+
+    /* No id is used twice in a session. */
+    ck_assert_int_eq(coco_session_ping(s, 5, 0), -EINVAL);
+    ck_assert_int_eq(coco_session_ping(s, 4, 0), -EINVAL);
+    ck_assert_int_eq(coco_session_quote_get(s, 6, report, 0, 0), -EINVAL);
+    ck_assert_int_eq(coco_session_quote_get(s, 6, report, COCO_QUOTE_MAX + 1, 0), -EINVAL);
+    ck_assert_int_eq(coco_session_quote_get(s, 6, NULL, 1, 0), -EINVAL);
+
+    /* The out buffer is bounded, and goes on once bytes were sent. */
+    uint64_t id = 6;
+    int r;
+    while ((r = coco_session_quote_get(s, id, report, 100, 0)) == 0)
+        id++;
+    ck_assert_int_eq(r, -ENOBUFS);
+    ck_assert_uint_le(id, 13);
+    drain(s);
+    ck_assert_int_eq(coco_session_quote_get(s, id++, report, 100, 0), 0);
+    drain(s);
+    while ((r = coco_session_ping(s, id, 0)) == 0) {
+        id++;
+        drain(s);
+    }
+    ck_assert_int_eq(r, -EAGAIN);
+    ck_assert_uint_eq(coco_session_in_flight(s), 16);
+    ck_assert_int_eq(coco_session_cancel(s, 5), 0);
+    ck_assert_int_eq(coco_session_cancel(s, 1000), -ENOENT);
+    ck_assert_int_eq(coco_session_guest_event(s, 6, NULL, 1), -EINVAL);
+    ck_assert_int_eq(coco_session_guest_event(s, 6, NULL, 17), -EINVAL);
+    ck_assert_int_eq(coco_session_guest_event(s, 6, NULL, 0), 0);
+    coco_session_free(s);
+    ck_assert_uint_eq(alloc_live, 0);
+}
+END_TEST
+
+/* --- in: good -------------------------------------------------------------------------------- */
+
+START_TEST(replies_in_any_chunks)
+{
+    static const size_t chunks[] = {1, 3, 31, 32, 33, 1000, 20000, SIZE_MAX};
+    static const uint8_t report[COCO_TDREPORT_SIZE] = {0};
+    const struct coco_notify note = {.event = COCO_NOTIFY_DRAINING, .generation = 77};
+    uint8_t payload[COCO_NOTIFY_SIZE];
+    struct coco_session *s = ready_session();
+    size_t chunk = chunks[_i];
+
+    ck_assert_int_eq(coco_session_certs_get(s, 1, 4, 0, 0), 0);
+    ck_assert_int_eq(coco_session_quote_get(s, 2, report, 300000, 0), 0);
+    ck_assert_int_eq(coco_session_ping(s, 3, 0), 0);
+    ck_assert_int_eq(coco_session_certs_get(s, 4, 1, 0, 0), 0);
+    ck_assert_int_eq(coco_session_quote_get(s, 5, report, 10, 0), 0);
+    drain(s);
+
+    put_header(COCO_QUOTE_REPLY, 2, 0, 300000); /* the order of replies is free */
+    put_fill(0xdd, 300000);
+    put_header(0x8100, 1, 0, 100000); /* a one-way message of a later version: ignored */
+    put_fill(0xee, 100000);
+    put_certs(1, 0, 4, 16384);
+    put_header(COCO_NOTIFY, 0, 0, COCO_NOTIFY_SIZE);
+    coco_notify_encode(&note, payload);
+    put_bytes(payload, sizeof(payload));
+    put_certs(4, COCO_ENOSPC, 2, 0);
+    put_header(COCO_PING_REPLY, 3, 0, 0);
+    put_header(COCO_QUOTE_REPLY, 5, COCO_EMSGSIZE, 0);
+    ck_assert_int_eq(feed(s, chunk), 0);
+
+    ck_assert_uint_eq(n_events, 6);
+    ck_assert_uint_eq(events[0].reply.id, 2);
+    ck_assert_uint_eq(events[0].reply.size, 300000);
+    ck_assert_int_eq(event_data[0][0], 0xdd);
+    ck_assert_int_eq(event_data[0][299999], 0xdd);
+    ck_assert_uint_eq(events[1].reply.id, 1);
+    ck_assert_uint_eq(events[1].reply.size, 16384);
+    ck_assert_uint_eq(events[1].reply.npages, 4);
+    ck_assert_uint_eq(events[1].reply.generation, 9);
+    ck_assert_int_eq(event_data[1][16383], 0xcc);
+    ck_assert_int_eq(events[2].kind, COCO_SESSION_NOTE);
+    ck_assert_uint_eq(events[2].note, COCO_NOTE_DRAINING);
+    ck_assert_uint_eq(events[2].generation, 77);
+    ck_assert_uint_eq(events[3].reply.status, COCO_STATUS_ENOSPC);
+    ck_assert_uint_eq(events[3].reply.npages, 2);
+    ck_assert_uint_eq(events[3].reply.size, 0);
+    ck_assert_uint_eq(events[4].reply.id, 3);
+    ck_assert_uint_eq(events[5].reply.status, COCO_STATUS_EMSGSIZE);
+    ck_assert_uint_eq(coco_session_in_flight(s), 0);
+    clear_events();
+    coco_session_free(s);
+    ck_assert_uint_eq(alloc_live, 0);
+}
+END_TEST
+
+START_TEST(empty_table_answers_a_guest_without_pages)
+{
+    struct coco_session *s = ready_session();
+
+    ck_assert_int_eq(coco_session_certs_get(s, 1, 0, 0, 0), 0);
+    put_certs(1, 0, 1, 24);
+    ck_assert_int_eq(feed(s, SIZE_MAX), 0);
+    ck_assert_uint_eq(n_events, 1);
+    ck_assert_uint_eq(events[0].reply.status, 0);
+    ck_assert_uint_eq(events[0].reply.size, 24);
+    clear_events();
+    coco_session_free(s);
+}
+END_TEST
+
+START_TEST(an_unknown_status_is_handed_on)
+{
+    struct coco_session *s = ready_session();
+
+    ck_assert_int_eq(coco_session_certs_get(s, 1, 0, 0, 0), 0);
+    put_header(COCO_CERTS_REPLY, 1, 4711, 0);
+    ck_assert_int_eq(feed(s, SIZE_MAX), 0);
+    ck_assert_uint_eq(n_events, 1);
+    ck_assert_uint_eq(events[0].reply.status, 4711);
+    clear_events();
+    coco_session_free(s);
+}
+END_TEST
+
+START_TEST(lease_descriptor_comes_with_hello)
+{
+    struct coco_session *s = new_session(COCO_USE_LEASE);
+    struct coco_hello_reply hello = good_hello;
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    size_t room;
+
+    clear_events();
+    coco_session_start(s);
+    hello.features = COCO_FEATURE_LEASE;
+    hello.lease_bytes = 4096;
+    hello.lease_base = 1u << 20;
+    put_hello(&hello);
+    void *to = coco_session_in(s, &room);
+    memcpy(to, stream, stream_size);
+    ck_assert_int_eq(coco_session_received(s, stream_size, fd), 0);
+    ck_assert_int_eq(coco_session_next(s, &events[0]), 1);
+    ck_assert_int_eq(events[0].kind, COCO_SESSION_READY);
+    ck_assert_int_eq(events[0].lease_fd, fd);
+    ck_assert_uint_eq(events[0].server.lease_bytes, 4096);
+    ck_assert_uint_eq(events[0].server.lease_base, 1u << 20);
+    ck_assert_uint_eq(events[0].server.busy_budget_ms, 20000);
+    /* A second one is nobody's. */
+    ck_assert_int_eq(coco_session_received(s, 0, fd), -EBADMSG);
+    ck_assert_int_eq(coco_session_next(s, &events[0]), -EBADMSG);
+    close(fd);
+    coco_session_free(s);
+
+    /* One that was not handed out is closed with the session. */
+    s = new_session(COCO_USE_LEASE);
+    coco_session_start(s);
+    fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(coco_session_received(s, 0, fd), 0);
+    coco_session_free(s);
+    ck_assert_int_lt(fcntl(fd, F_GETFD), 0);
+}
+END_TEST
+
+START_TEST(refused_hello_is_an_event)
+{
+    struct coco_session *s = new_session(0);
+
+    clear_events();
+    coco_session_start(s);
+    put_header(COCO_HELLO_REPLY, 0, COCO_EOPNOTSUPP, 0);
+    ck_assert_int_eq(feed(s, 1), 0);
+    ck_assert_uint_eq(n_events, 1);
+    ck_assert_int_eq(events[0].kind, COCO_SESSION_REFUSED);
+    ck_assert_uint_eq(events[0].reply.status, COCO_STATUS_EOPNOTSUPP);
+    clear_events();
+    coco_session_free(s);
+}
+END_TEST
+
+/* --- in: memory ------------------------------------------------------------------------------ */
+
+START_TEST(memory_follows_what_arrives)
+{
+    static const uint8_t report[COCO_TDREPORT_SIZE] = {0};
+    struct coco_session *s = ready_session();
+    const size_t base = alloc_live;
+
+    ck_assert_uint_lt(base, 40000);
+    ck_assert_int_eq(coco_session_quote_get(s, 1, report, COCO_QUOTE_MAX, 0), 0);
+    drain(s);
+    /* 4 MiB announced, nothing sent. */
+    put_header(COCO_QUOTE_REPLY, 1, 0, COCO_API_QUOTE_MAX);
+    ck_assert_int_eq(feed(s, SIZE_MAX), 0);
+    ck_assert_uint_le(alloc_live - base, 65536);
+    put_fill(1, 200000);
+    ck_assert_int_eq(feed(s, 4096), 0);
+    ck_assert_uint_le(alloc_live - base, 524288);
+    put_fill(1, COCO_API_QUOTE_MAX - 200000);
+    ck_assert_int_eq(feed(s, 65536), 0);
+    ck_assert_uint_eq(n_events, 1);
+    ck_assert_uint_eq(events[0].reply.size, COCO_API_QUOTE_MAX);
+    /* And goes when it was handed out. */
+    size_t room;
+    (void)coco_session_in(s, &room);
+    ck_assert_uint_eq(alloc_live, base);
+    clear_events();
+    coco_session_free(s);
+}
+END_TEST
+
+START_TEST(no_memory_for_a_quote_costs_that_quote)
+{
+    static const uint8_t report[COCO_TDREPORT_SIZE] = {0};
+    struct coco_session *s = ready_session();
+
+    for (size_t max = 1000; max < 600000; max += 130000) {
+        uint64_t id = max;
+        alloc_max = max;
+        ck_assert_int_eq(coco_session_quote_get(s, id, report, COCO_QUOTE_MAX, 0), 0);
+        ck_assert_int_eq(coco_session_ping(s, id + 1, 0), 0);
+        drain(s);
+        put_header(COCO_QUOTE_REPLY, id, 0, 1000000);
+        put_fill(1, 1000000);
+        put_header(COCO_PING_REPLY, id + 1, 0, 0);
+        ck_assert_int_eq(feed(s, 50000), 0);
+        ck_assert_uint_eq(n_events, 2);
+        ck_assert_uint_eq(events[0].reply.id, id);
+        ck_assert_uint_eq(events[0].reply.status, COCO_STATUS_EAGAIN);
+        ck_assert_uint_eq(events[0].reply.size, 0);
+        ck_assert_uint_eq(events[1].reply.id, id + 1);
+        ck_assert_uint_eq(events[1].reply.status, COCO_STATUS_OK);
+        clear_events();
+    }
+    coco_session_free(s);
+    ck_assert_uint_eq(alloc_live, 0);
+}
+END_TEST
+
+/* --- in: hostile ----------------------------------------------------------------------------- */
+
+static void bad_magic(void)
+{
+    put_fill(0x55, 32);
+}
+
+static void bad_flags(void)
+{
+    put_header(COCO_PING_REPLY, 3, 0, 0);
+    stream[6] = 1;
+}
+
+static void bad_reserved(void)
+{
+    put_header(COCO_PING_REPLY, 3, 0, 0);
+    stream[31] = 1;
+}
+
+static void request_from_server(void)
+{
+    put_header(COCO_PING, 3, 0, 0);
+}
+
+static void client_oneway_from_server(void)
+{
+    put_header(COCO_CANCEL, 3, 0, 0);
+}
+
+static void invalid_class(void)
+{
+    put_header(0xc000, 3, 0, 0);
+}
+
+static void wrong_id(void)
+{
+    put_header(COCO_PING_REPLY, 99, 0, 0);
+}
+
+static void wrong_type(void)
+{
+    put_header(COCO_PING_REPLY, 1, 0, 0);
+}
+
+static void same_reply_twice(void)
+{
+    put_header(COCO_PING_REPLY, 3, 0, 0);
+    put_header(COCO_PING_REPLY, 3, 0, 0);
+}
+
+static void second_hello(void)
+{
+    put_hello(&good_hello);
+}
+
+static void refused_after_accepted(void)
+{
+    put_header(COCO_HELLO_REPLY, 0, COCO_EACCES, 0);
+}
+
+static void ping_with_payload(void)
+{
+    put_header(COCO_PING_REPLY, 3, 0, COCO_QUOTE_MAX);
+}
+
+static void over_every_limit(void)
+{
+    put_header(COCO_QUOTE_REPLY, 2, 0, UINT32_MAX);
+}
+
+static void quote_over_the_room(void)
+{
+    put_header(COCO_QUOTE_REPLY, 2, 0, 5001);
+}
+
+static void quote_of_nothing(void)
+{
+    put_header(COCO_QUOTE_REPLY, 2, 0, 0);
+}
+
+static void error_with_payload(void)
+{
+    put_header(COCO_QUOTE_REPLY, 2, COCO_EIO, 1);
+}
+
+static void table_over_the_pages(void)
+{
+    put_certs(1, 0, 2, 4097);
+}
+
+static void table_over_the_limit(void)
+{
+    put_certs(4, 0, 5, 16385);
+}
+
+static void table_too_short(void)
+{
+    put_certs(1, 0, 1, 23);
+}
+
+static void table_size_differs(void)
+{
+    put_certs(1, 0, 1, 100);
+    stream[COCO_HEADER_SIZE + 12] = 99;
+}
+
+static void table_npages_differs(void)
+{
+    put_certs(4, 0, 1, 5000);
+}
+
+static void enospc_for_what_fits(void)
+{
+    put_certs(1, COCO_ENOSPC, 1, 0);
+}
+
+static void enospc_with_table(void)
+{
+    put_certs(1, COCO_ENOSPC, 2, 100);
+}
+
+static void short_notify(void)
+{
+    put_header(COCO_NOTIFY, 0, 0, 8);
+}
+
+static void notify_reserved(void)
+{
+    put_header(COCO_NOTIFY, 0, 0, 16);
+    put_fill(1, 16);
+}
+
+static void oneway_with_status(void)
+{
+    put_header(0x8100, 0, COCO_EIO, 0);
+}
+
+static void (*const breaches[])(void) = {
+    bad_magic,
+    bad_flags,
+    bad_reserved,
+    request_from_server,
+    client_oneway_from_server,
+    invalid_class,
+    wrong_id,
+    wrong_type,
+    same_reply_twice,
+    second_hello,
+    refused_after_accepted,
+    ping_with_payload,
+    over_every_limit,
+    quote_over_the_room,
+    quote_of_nothing,
+    error_with_payload,
+    table_over_the_pages,
+    table_over_the_limit,
+    table_too_short,
+    table_size_differs,
+    table_npages_differs,
+    enospc_for_what_fits,
+    enospc_with_table,
+    short_notify,
+    notify_reserved,
+    oneway_with_status,
+};
+
+START_TEST(each_breach_ends_the_session)
+{
+    static const uint8_t report[COCO_TDREPORT_SIZE] = {0};
+    struct coco_session *s = ready_session();
+    const size_t base = alloc_peak;
+    size_t room;
+
+    ck_assert_int_eq(coco_session_certs_get(s, 1, 1, 0, 0), 0);
+    ck_assert_int_eq(coco_session_quote_get(s, 2, report, 5000, 0), 0);
+    ck_assert_int_eq(coco_session_ping(s, 3, 0), 0);
+    ck_assert_int_eq(coco_session_certs_get(s, 4, 100, 0, 0), 0);
+    drain(s);
+    breaches[_i]();
+    ck_assert_int_eq(feed(s, SIZE_MAX), -EBADMSG);
+    ck_assert_uint_le(n_events, 1);
+    ck_assert_uint_eq(alloc_peak, base);
+    /* It stays so, until a new connection starts. */
+    ck_assert_int_eq(coco_session_next(s, &events[63]), -EBADMSG);
+    ck_assert_ptr_null(coco_session_in(s, &room));
+    ck_assert_uint_eq(room, 0);
+    ck_assert_int_eq(coco_session_ping(s, 9, 0), -ENOTCONN);
+    clear_events();
+    coco_session_start(s);
+    ck_assert_int_eq(coco_session_ping(s, 1, 0), 0);
+    drain(s);
+    put_hello(&good_hello);
+    put_header(COCO_PING_REPLY, 1, 0, 0);
+    ck_assert_int_eq(feed(s, 7), 0);
+    ck_assert_uint_eq(n_events, 2);
+    clear_events();
+    coco_session_free(s);
+    ck_assert_uint_eq(alloc_live, 0);
+}
+END_TEST
+
+START_TEST(bad_hello_replies)
+{
+    for (int i = 0; i < 8; i++) {
+        struct coco_session *s = new_session(i == 4 ? COCO_USE_LEASE : COCO_USE_NOTIFY);
+        struct coco_hello_reply hello = good_hello;
+
+        clear_events();
+        coco_session_start(s);
+        drain(s);
+        if (i == 0)
+            hello.version = 2; /* was not offered */
+        else if (i == 1)
+            hello.features = COCO_FEATURE_LEASE; /* was not asked for */
+        else if (i == 2)
+            hello.features = 1u << 31;
+        else if (i == 3)
+            hello.in_flight_max = 0;
+        else if (i == 4)
+            hello.features = COCO_FEATURE_LEASE, hello.lease_bytes = 1; /* no descriptor */
+        else if (i == 5)
+            hello.request_max = 100;
+        put_hello(&hello);
+        if (i == 6)
+            stream[COCO_HEADER_SIZE + 2] = 1; /* reserved */
+        else if (i == 7)
+            stream[16] = 1; /* the id is HELLO's */
+        ck_assert_int_eq(feed(s, SIZE_MAX), -EBADMSG);
+        ck_assert_uint_eq(n_events, 0);
+        coco_session_free(s);
+    }
+}
+END_TEST
+
+START_TEST(the_servers_limits_hold)
+{
+    struct coco_session *s = new_session(0);
+    struct coco_hello_reply hello = good_hello;
+
+    clear_events();
+    coco_session_start(s);
+    hello.in_flight_max = 2;
+    hello.reply_max = 1000;
+    put_hello(&hello);
+    ck_assert_int_eq(feed(s, SIZE_MAX), 0);
+    ck_assert_int_eq(coco_session_certs_get(s, 1, 4, 0, 0), 0);
+    ck_assert_int_eq(coco_session_ping(s, 2, 0), 0);
+    ck_assert_int_eq(coco_session_ping(s, 3, 0), -EAGAIN);
+    put_header(COCO_PING_REPLY, 2, 0, 0);
+    ck_assert_int_eq(feed(s, SIZE_MAX), 0);
+    ck_assert_int_eq(coco_session_ping(s, 3, 0), 0);
+    put_certs(1, 0, 1, 1000); /* with its 16 bytes over the server's own limit */
+    ck_assert_int_eq(feed(s, SIZE_MAX), -EBADMSG);
+    clear_events();
+    coco_session_free(s);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("session");
+    TCase *tc = tcase_create("session");
+
+    tcase_add_test(tc, hello_is_what_the_options_say);
+    tcase_add_test(tc, options_are_checked);
+    tcase_add_test(tc, requests_are_encoded_and_limited);
+    tcase_add_loop_test(tc, replies_in_any_chunks, 0, 8);
+    tcase_add_test(tc, empty_table_answers_a_guest_without_pages);
+    tcase_add_test(tc, an_unknown_status_is_handed_on);
+    tcase_add_test(tc, lease_descriptor_comes_with_hello);
+    tcase_add_test(tc, refused_hello_is_an_event);
+    tcase_add_test(tc, memory_follows_what_arrives);
+    tcase_add_test(tc, no_memory_for_a_quote_costs_that_quote);
+    tcase_add_loop_test(tc, each_breach_ends_the_session, 0,
+                        (int)(sizeof(breaches) / sizeof(breaches[0])));
+    tcase_add_test(tc, bad_hello_replies);
+    tcase_add_test(tc, the_servers_limits_hold);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
