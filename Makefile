@@ -185,17 +185,91 @@ $(BUILD)/fuzz/libproduct.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(PROTO_SRC) $(
 $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/libproduct.a
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
-.PHONY: deps programs tests check demo bench fuzz lint check-sanitize check-valgrind clean help format
-deps: ## install the packages that building and testing need (apt or dnf)
+# --- what people type -------------------------------------------------------------------------------
+.PHONY: deps programs tests check check-sanitize check-valgrind demo bench fuzz lint format install clean help
+deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
 programs: all $(SIM_PROGRAMS)
 
 tests: programs $(TEST_PROGRAMS)
 
-check: deps ## build and run all tests; ends with "N passed, N failed"
+check: deps ## build everything and run all tests; ends with "N passed, N failed"
 	@$(MAKE) --no-print-directory tests
 	@tests/run $(BUILD) $(TEST_PROGRAMS)
+
+check-sanitize: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
+	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	 tests/run $(BUILD)/sanitize $(addprefix $(BUILD)/sanitize/,$(patsubst $(BUILD)/%,%,$(TEST_PROGRAMS)))
+
+check-valgrind: tests ## the unit tests under valgrind
+	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 \
+	 TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" \
+	 tests/run $(BUILD) $(UNIT_PROGRAMS)
+
+demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
+	@$(MAKE) --no-print-directory programs
+	@$(BUILD)/tests/demo --build $(BUILD)
+
+bench: programs ## measure CERTS_GET beside an echo server, Redis and a locked file (BENCH_FLAGS=--json)
+	@$(BUILD)/tests/coco-bench --cocod $(BUILD)/cocod $(BENCH_FLAGS)
+
+fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
+	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
+	 echo "== $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
+	 -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/found/$$name- \
+	 $(BUILD)/fuzz/found/$$name tests/fuzz/corpus/$$name 2>&1 | grep -E 'number_of_executed|ERROR|SUMMARY' ; \
+	 [ $${PIPESTATUS:-0} = 0 ] || exit 1; done
+
+# --- lint -------------------------------------------------------------------------------------------
+C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
+TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim $(DAEMON_CFLAGS)
+
+lint: lint-format lint-headers lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
+
+.PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell
+lint-format:
+	@clang-format --dry-run -Werror $(C_FILES) && echo "  lint    format: $(words $(C_FILES)) files"
+
+# Each header stands alone; the public ones are C99 and C++17 too, under the strictest warnings.
+lint-headers: $(BUILD)/gen/admin_varlink.h
+	@for h in $(filter %.h,$(C_FILES)); do \
+	 echo "#include \"$$h\"" | $(CC) $(TIDY_FLAGS) -I. -Wall -Wextra -Werror -fsyntax-only -x c - || exit 1; done
+	@for h in $(wildcard client/include/coco/*.h) $(wildcard proto/*.h); do \
+	 echo "#include \"$$h\"" | $(CC) -I. -Iproto -Iclient/include -std=c99 -Wall -Wextra -Wconversion -Wpedantic -Werror -fsyntax-only -x c - || exit 1; \
+	 echo "#include \"$$h\"" | $(CXX) -I. -Iproto -Iclient/include -std=c++17 -Wall -Wextra -Wconversion -Werror -fsyntax-only -x c++ - || exit 1; done
+	@echo "  lint    headers stand alone"
+
+lint-cppcheck:
+	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr --std=c11 \
+	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Idaemon -Iclient/include -D_GNU_SOURCE \
+	 -j 2 proto daemon client && echo "  lint    cppcheck"
+
+lint-shell:
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run && echo "  lint    shell"; fi
+
+lint-tidy: $(BUILD)/gen/admin_varlink.h
+	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 4 sh -c \
+	 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null || exit 255' tidy && echo "  lint    clang-tidy: $(words $(filter %.c,$(C_FILES))) files"
+
+format: ## let clang-format rewrite the sources
+	@clang-format -i $(C_FILES)
+
+# --- install ----------------------------------------------------------------------------------------
+install: all ## install under PREFIX (/usr/local), into DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/coco \
+	        $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/share/doc/cocod
+	install -m 755 $(BUILD)/cocod $(BUILD)/cococtl $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(BUILD)/libcoco.a $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(BUILD)/libcoco.so.0 $(DESTDIR)$(PREFIX)/lib
+	ln -sf libcoco.so.0 $(DESTDIR)$(PREFIX)/lib/libcoco.so
+	install -m 644 $(BUILD)/libcoco.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 client/include/coco/*.h $(DESTDIR)$(PREFIX)/include/coco
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/cocod.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/cocod.service
+	install -m 644 systemd/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 systemd/cocod.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/cocod.conf
+	install -m 644 README.md proto/PROTOCOL.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
