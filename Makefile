@@ -235,10 +235,10 @@ lint-format:
 # Each header stands alone; the public ones are C99 and C++17 too, under the strictest warnings.
 lint-headers: $(BUILD)/gen/admin_varlink.h
 	@for h in $(filter %.h,$(C_FILES)); do \
-	 echo "#include \"$$h\"" | $(CC) $(TIDY_FLAGS) -I. -Wall -Wextra -Werror -fsyntax-only -x c - || exit 1; done
+	 printf "#include \"%s\"\nextern int lint_unit;\n" "$$h" | $(CC) $(TIDY_FLAGS) -I. -Wall -Wextra -Werror -fsyntax-only -x c - || exit 1; done
 	@for h in $(wildcard client/include/coco/*.h) $(wildcard proto/*.h); do \
-	 echo "#include \"$$h\"" | $(CC) -I. -Iproto -Iclient/include -std=c99 -Wall -Wextra -Wconversion -Wpedantic -Werror -fsyntax-only -x c - || exit 1; \
-	 echo "#include \"$$h\"" | $(CXX) -I. -Iproto -Iclient/include -std=c++17 -Wall -Wextra -Wconversion -Werror -fsyntax-only -x c++ - || exit 1; done
+	 printf "#include \"%s\"\nextern int lint_unit;\n" "$$h" | $(CC) -I. -Iproto -Iclient/include -std=c99 -Wall -Wextra -Wconversion -Wpedantic -Werror -fsyntax-only -x c - || exit 1; \
+	 printf "#include \"%s\"\nextern int lint_unit;\n" "$$h" | $(CXX) -I. -Iproto -Iclient/include -std=c++17 -Wall -Wextra -Wconversion -Werror -fsyntax-only -x c++ - || exit 1; done
 	@echo "  lint    headers stand alone"
 
 lint-cppcheck:

@@ -22,7 +22,9 @@ struct coco_reader {
 
 static inline struct coco_reader coco_reader_of(const void *data, size_t size)
 {
-    return (struct coco_reader){.data = (const uint8_t *)data, .size = size};
+    struct coco_reader r = {(const uint8_t *)data, size, 0, false};
+
+    return r;
 }
 
 static inline size_t coco_reader_left(const struct coco_reader *r)
@@ -114,7 +116,9 @@ struct coco_writer {
 
 static inline struct coco_writer coco_writer_of(void *data, size_t size)
 {
-    return (struct coco_writer){.data = (uint8_t *)data, .size = size};
+    struct coco_writer w = {(uint8_t *)data, size, 0, false};
+
+    return w;
 }
 
 static inline uint8_t *coco_write_space(struct coco_writer *w, size_t n)
