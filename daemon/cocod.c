@@ -141,8 +141,12 @@ void cocod_free(struct cocod *cocod)
 {
     if (!cocod)
         return;
-    server_free(cocod->server); /* completes every request */
-    quotes_free(cocod->quotes);
+    if (cocod->server) {
+        server_stop_listening(cocod->server);
+        server_close_peers(cocod->server, CLOSE_SHUTDOWN); /* completes every request */
+    }
+    quotes_free(cocod->quotes); /* gives back the accounts of what QGS still works on */
+    server_free(cocod->server);
     if (cocod->certs)
         certs_set_listener(cocod->certs, NULL, NULL);
     certs_free(cocod->certs);

@@ -32,6 +32,7 @@
 #include "sys.h"
 #include "worker.h"
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,21 +129,34 @@ static void swap_generation(struct certs *certs)
     set_state(certs, CERTS_SERVING);
 }
 
+/* Says what is wrong with the table file: once, however often it is tried again. */
+static void __attribute__((format(printf, 2, 3)))
+file_trouble(struct certs *certs, const char *fmt, ...)
+{
+    char text[sizeof(certs->file_problem)];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (strcmp(text, certs->file_problem) == 0)
+        return;
+    memcpy(certs->file_problem, text, sizeof(text));
+    log_error("%s", text);
+}
+
 static void write_file(struct certs *certs, const struct blob *table)
 {
     int r = table_file_write(&certs->file, table->data, table->size);
 
     certs->file_stale = r < 0;
-    if (r == 0) {
+    if (r == 0)
         certs->file_problem[0] = 0;
-        return;
-    }
-    snprintf(
-        certs->file_problem, sizeof(certs->file_problem),
-        "cannot write the table file %s: %s; VMMs that read the file see the empty table until "
-        "it can be written",
-        certs->options.table_file.path, strerror(-r));
-    log_error("%s", certs->file_problem);
+    else
+        file_trouble(certs,
+                     "cannot write the table file %s: %s; VMMs that read the file see the empty "
+                     "table until it can be written",
+                     certs->options.table_file.path, strerror(-r));
 }
 
 static void give_up_draining(struct certs *certs, uint64_t byte)
@@ -158,14 +172,18 @@ static void give_up_draining(struct certs *certs, uint64_t byte)
     timer_arm(&certs->retry, sys.now_us() + STALE_RETRY_US);
 }
 
+/* Sessions are served all the same; the file is behind until it can be locked. */
 static void publish_without_file(struct certs *certs, int error)
 {
-    snprintf(certs->file_problem, sizeof(certs->file_problem),
-             "cannot lock the table file %s: %s; leases do not exclude a firmware update",
-             certs->options.table_file.path, strerror(error));
-    log_error("%s", certs->file_problem);
+    file_trouble(certs,
+                 "cannot lock the table file %s: %s; leases do not exclude a firmware update",
+                 certs->options.table_file.path, strerror(error));
+    certs->file_stale = true;
     if (certs->next.table)
         swap_generation(certs);
+    else
+        set_state(certs, CERTS_SERVING);
+    timer_arm(&certs->retry, sys.now_us() + STALE_RETRY_US);
 }
 
 /* Brings in `next`, or a stale file up to date, as far as the lock allows now. */
@@ -363,15 +381,18 @@ static void open_file(struct certs *certs)
     if (certs->file.fd >= 0 || !certs_offered(certs))
         return;
     int r = table_file_open(&certs->file, &certs->options.table_file);
-    if (r == 0) {
-        certs->file_problem[0] = 0;
+    if (r < 0) {
+        file_trouble(certs,
+                     "cannot open the table file %s: %s; leases are not offered and nothing "
+                     "excludes a firmware update",
+                     certs->options.table_file.path, strerror(-r));
         return;
     }
-    snprintf(certs->file_problem, sizeof(certs->file_problem),
-             "cannot open the table file %s: %s; leases are not offered and nothing excludes a "
-             "firmware update",
-             certs->options.table_file.path, strerror(-r));
-    log_error("%s", certs->file_problem);
+    certs->file_problem[0] = 0;
+    if (certs->current.table) { /* a file that comes late must hold what is served already */
+        certs->file_stale = true;
+        timer_arm(&certs->retry, sys.now_us());
+    }
 }
 
 void certs_reload(struct certs *certs, const struct certs_options *options)

@@ -91,6 +91,15 @@ static void send_parameters(const struct call *call, struct json_object *paramet
 /* --- small helpers -------------------------------------------------------------------------------
  */
 
+/* A string as a C string; NULL where it is none, or where a NUL hides in it. */
+static const char *name_of(struct json_object *value)
+{
+    if (!json_object_is_type(value, json_type_string))
+        return NULL;
+    const char *text = json_object_get_string(value);
+    return strlen(text) == (size_t)json_object_get_string_len(value) ? text : NULL;
+}
+
 static void add_text(struct json_object *object, const char *key, const char *text)
 {
     json_object_object_add(object, key, text ? json_object_new_string(text) : NULL);
@@ -319,17 +328,19 @@ static void get_interface_description(const struct call *call)
     struct json_object *value = NULL;
     const char *text = NULL;
 
-    if (!call->parameters || !json_object_object_get_ex(call->parameters, "interface", &value) ||
-        !json_object_is_type(value, json_type_string)) {
+    if (call->parameters)
+        json_object_object_get_ex(call->parameters, "interface", &value);
+    const char *interface = name_of(value);
+    if (!interface) {
         send_error(call, VARLINK ".InvalidParameter", "parameter", "interface");
         return;
     }
-    if (strcmp(json_object_get_string(value), INTERFACE) == 0)
+    if (strcmp(interface, INTERFACE) == 0)
         text = admin_varlink;
-    else if (strcmp(json_object_get_string(value), VARLINK) == 0)
+    else if (strcmp(interface, VARLINK) == 0)
         text = service_description;
     if (!text) {
-        send_error(call, VARLINK ".InterfaceNotFound", "interface", json_object_get_string(value));
+        send_error(call, VARLINK ".InterfaceNotFound", "interface", interface);
         return;
     }
     struct json_object *object = json_object_new_object();
@@ -389,11 +400,13 @@ static void handle_call(const struct call *call, const char *name)
 static bool handle_message(struct peer *peer, struct json_object *message)
 {
     struct call call = {.peer = peer, .admin = peer->context};
-    struct json_object *method, *value;
+    struct json_object *value;
 
     if (!json_object_is_type(message, json_type_object) ||
-        !json_object_object_get_ex(message, "method", &method) ||
-        !json_object_is_type(method, json_type_string))
+        !json_object_object_get_ex(message, "method", &value))
+        return false;
+    const char *method = name_of(value);
+    if (!method)
         return false;
     if (json_object_object_get_ex(message, "parameters", &call.parameters) && call.parameters &&
         !json_object_is_type(call.parameters, json_type_object))
@@ -403,7 +416,7 @@ static bool handle_message(struct peer *peer, struct json_object *message)
             return false;
         call.oneway = json_object_get_boolean(value);
     }
-    handle_call(&call, json_object_get_string(method));
+    handle_call(&call, method);
     return true;
 }
 

@@ -207,7 +207,8 @@ static void make_quote(void)
 
 static void setup(void)
 {
-    (void)snprintf(folder, sizeof(folder), "%s", test_tmpdir());
+    if (!folder[0])
+        (void)snprintf(folder, sizeof(folder), "%s", test_tmpdir());
     (void)snprintf(admin_path, sizeof(admin_path), "%s/admin", folder);
     (void)snprintf(vmm_path, sizeof(vmm_path), "%s/vmm", folder);
     (void)snprintf(out_path, sizeof(out_path), "%s/result", folder);

@@ -305,7 +305,7 @@ static const char *program_path(void)
     static char program[4096];
     const char *build = getenv("COCO_BUILD");
 
-    (void)snprintf(program, sizeof(program), "%s/tests/qgs_sim", build ? build : "build");
+    (void)snprintf(program, sizeof(program), "%s/tests/qgs-sim", build ? build : "build");
     return access(program, X_OK) == 0 ? program : NULL;
 }
 

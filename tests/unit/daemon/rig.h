@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parts of cocod that a unit test wants, put together by hand on a virtual clock: server,
+ * certificates, quotes, both frontends. Clients are the other ends of socketpairs, and speak bytes:
+ * nothing here keeps a test from breaking a rule.
+ *
+ * One rig at a time; its functions assign to `sys`.
+ */
+#pragma once
+
+#include "certs/certs.h"
+#include "frontend/admin.h"
+#include "frontend/vmm.h"
+#include "peer/server.h"
+#include "quotes/quotes.h"
+#include "support.h"
+#include "timer.h"
+#include "wire.h"
+#include "worker.h"
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct rig_options {
+    struct server_limits limits;
+    struct certs_options certs;   /* without a chain: not offered */
+    struct quotes_options quotes; /* BACKEND_NONE: not offered */
+};
+
+struct rig {
+    struct event_base *base;
+    struct timers timers;
+    struct worker *worker;
+    struct server *server;
+    struct certs *certs;
+    struct quotes *quotes;
+    struct vmm vmm;
+    struct admin admin;
+};
+
+/* The virtual time; starts at 1000 s. */
+extern uint64_t rig_clock_us;
+uint64_t rig_now_us(void);
+/* sys as it really is, but for the clock. */
+void rig_reset_sys(void);
+
+/* Generous limits, nothing offered. */
+struct rig_options rig_defaults(void);
+void rig_open(struct rig *rig, const struct rig_options *options);
+/* Stops, and checks that every gauge is back at zero. */
+void rig_close(struct rig *rig);
+void rig_check_gauges(void);
+
+/* Runs loop and timers until nothing is left to do now. */
+void rig_settle(struct rig *rig);
+/* Moves the clock, stopping at each timer on the way. */
+void rig_pass(struct rig *rig, uint64_t us);
+/* Until the worker has told the end of what it does. */
+void rig_await_worker(struct rig *rig);
+
+/* A new connection; the client's end, non-blocking. *ret_peer (may be NULL) is NULL where the
+ * server refused. */
+int rig_connect(struct rig *rig, const struct dialect *dialect, void *context,
+                struct peer **ret_peer);
+
+/* Sends all of it; the socket must have room. */
+void rig_send(int fd, const void *data, size_t size);
+/* Everything that has arrived; bytes. *ret_closed (may be NULL): the other end is closed. */
+size_t rig_receive(int fd, void *out, size_t room, bool *ret_closed);
+/* Has the server closed this connection? Throws away what arrived. */
+bool rig_closed(int fd);
+
+/* RPC. */
+struct rig_message {
+    struct coco_header header;
+    int passed_fd; /* -1: none */
+    uint8_t payload[65536];
+};
+
+size_t rig_frame(uint8_t *out, uint16_t type, uint64_t id, uint32_t timeout_ms, const void *payload,
+                 size_t size);
+/* Builds, sends, settles. */
+void rig_call(struct rig *rig, int fd, uint16_t type, uint64_t id, const void *payload,
+              size_t size);
+/* Takes one message; false: there is none (or the connection is closed). */
+bool rig_take(int fd, struct rig_message *ret);
+/* One message must be there, of that type, id and status. */
+void rig_expect(int fd, struct rig_message *ret, uint16_t type, uint64_t id, uint32_t status);
+/* HELLO with these features, sent and answered with OK (id 1). */
+void rig_hello(struct rig *rig, int fd, uint32_t features, struct coco_hello_reply *ret);
+/* A connection to the RPC that has said HELLO. */
+int rig_session(struct rig *rig, uint32_t features);
+
+/* A folder with a good chain of the test PKI (ark.pem, ask.pem, vcek.pem); `n` makes different
+ * leaves. Sets chain and roots of the options, whose strings are static: three chains at most. */
+void rig_chain(struct certs_options *options, unsigned n);
+/* Makes the PKI outside of the tests' time limits; an unchecked fixture. */
+void rig_make_pki(void);
+void rig_free_pki(void);

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accounts: who is the same, who is not, and how long they are remembered.
+ */
+#include "metrics.h"
+#include "peer/account.h"
+#include "rig.h"
+#include "sys.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LINGER_US (60u * 1000000u)
+
+static struct event_base *base;
+static struct timers timers;
+static struct accounts accounts;
+
+static void setup(void)
+{
+    rig_reset_sys();
+    memset(&metrics, 0, sizeof(metrics));
+    base = event_base_new();
+    ck_assert_ptr_nonnull(base);
+    ck_assert_int_eq(timers_init(&timers, base), 0);
+    accounts_init(&accounts, &timers, LINGER_US);
+}
+
+static void teardown(void)
+{
+    accounts_done(&accounts);
+    ck_assert_uint_eq(metrics.now_accounts, 0);
+    timers_done(&timers);
+    event_base_free(base);
+    sys = sys_real;
+}
+
+static struct account *get(uid_t uid, pid_t pid, uint64_t start_time)
+{
+    struct account_key key;
+
+    memset(&key, 0xa5, sizeof(key)); /* padding must not matter */
+    key.uid = uid;
+    key.pid = pid;
+    key.start_time = start_time;
+    return account_get(&accounts, &key);
+}
+
+START_TEST(the_same_key_is_the_same_account)
+{
+    struct account *a = get(1000, 42, 777), *b = get(1000, 42, 777);
+    struct account_key plain = {.uid = 1000, .pid = 42, .start_time = 777};
+    struct account *c = account_get(&accounts, &plain);
+
+    ck_assert_ptr_nonnull(a);
+    ck_assert_ptr_eq(a, b);
+    ck_assert_ptr_eq(a, c);
+    ck_assert_uint_eq(a->refs, 3);
+    ck_assert_uint_eq(metrics.now_accounts, 1);
+    account_unref(a);
+    account_unref(b);
+    account_unref(c);
+}
+END_TEST
+
+START_TEST(uid_pid_and_start_time_each_tell_apart)
+{
+    struct account *all[] = {get(1000, 42, 777), get(1001, 42, 777), get(1000, 43, 777),
+                             get(1000, 42, 778)}; /* the last: a recycled pid */
+
+    for (int i = 0; i < 4; i++) {
+        ck_assert_ptr_nonnull(all[i]);
+        for (int j = 0; j < i; j++)
+            ck_assert_ptr_ne(all[i], all[j]);
+    }
+    ck_assert_uint_eq(metrics.now_accounts, 4);
+    for (int i = 0; i < 4; i++)
+        account_unref(all[i]);
+}
+END_TEST
+
+START_TEST(an_account_lingers_so_that_reconnecting_resets_nothing)
+{
+    struct account *a = get(1, 2, 3);
+
+    a->n_requests = 5;
+    account_unref(a);
+    rig_clock_us += LINGER_US - 1;
+    timers_run(&timers);
+    ck_assert_ptr_eq(get(1, 2, 3), a); /* the very same, with what it holds */
+    ck_assert_uint_eq(a->n_requests, 5);
+    a->n_requests = 0;
+    rig_clock_us += 10 * (uint64_t)LINGER_US; /* in use it does not age */
+    timers_run(&timers);
+    ck_assert_uint_eq(metrics.now_accounts, 1);
+    account_unref(a);
+    rig_clock_us += LINGER_US - 1; /* and the time begins anew */
+    timers_run(&timers);
+    ck_assert_uint_eq(metrics.now_accounts, 1);
+    rig_clock_us += 1;
+    timers_run(&timers);
+    ck_assert_uint_eq(metrics.now_accounts, 0);
+    ck_assert_ptr_null(accounts.table);
+}
+END_TEST
+
+START_TEST(a_second_reference_keeps_it)
+{
+    struct account *a = get(1, 2, 3);
+
+    ck_assert_ptr_eq(account_ref(a), a);
+    account_unref(a);
+    ck_assert(!timer_armed(&a->linger));
+    account_unref(a);
+    ck_assert(timer_armed(&a->linger));
+}
+END_TEST
+
+/* --- memory --------------------------------------------------------------------------------------
+ */
+
+static long fail_at;
+
+static void *failing_alloc(size_t size)
+{
+    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
+}
+
+START_TEST(out_of_memory_makes_no_account_and_no_harm)
+{
+    struct account *account = NULL;
+    long n = 0;
+
+    sys.alloc = failing_alloc;
+    fail_at = 1; /* the timer's place; later tries find it there */
+    ck_assert_ptr_null(get(9, 9, 9));
+    fail_at = 2;
+    ck_assert_ptr_null(get(9, 9, 9));
+    for (; !account; n++) {
+        fail_at = n;
+        account = get(9, 9, 9);
+        ck_assert_int_lt(n, 100);
+        ck_assert_uint_eq(metrics.now_accounts, account ? 1 : 0);
+    }
+    /* The account itself and the hash table's two parts. */
+    ck_assert_int_ge(n - 1, 3);
+    sys.alloc = sys_real.alloc;
+    account_unref(account);
+}
+END_TEST
+
+START_TEST(out_of_memory_while_the_table_grows_keeps_the_others)
+{
+    struct account *all[200];
+    unsigned refused = 0;
+
+    for (unsigned i = 0; i < 200; i++) {
+        sys.alloc = failing_alloc;
+        for (long n = 0; n < 20; n++) {
+            fail_at = n;
+            all[i] = get(1, (pid_t)i, 1);
+            if (all[i])
+                break;
+            refused++;
+        }
+        sys.alloc = sys_real.alloc;
+        ck_assert_ptr_nonnull(all[i]);
+        ck_assert_uint_eq(metrics.now_accounts, i + 1);
+    }
+    ck_assert_uint_gt(refused, 200);
+    for (unsigned i = 0; i < 200; i++) {
+        ck_assert_ptr_eq(get(1, (pid_t)i, 1), all[i]);
+        account_unref(all[i]);
+        account_unref(all[i]);
+    }
+}
+END_TEST
+
+/* --- what the kernel says ------------------------------------------------------------------------
+ */
+
+START_TEST(the_kernel_names_this_process)
+{
+    struct account_key key, again;
+    int pair[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    ck_assert_int_eq(account_key_of_unix_peer(pair[0], &key), 0);
+    ck_assert_uint_eq(key.uid, getuid());
+    ck_assert_int_eq(key.pid, getpid());
+    ck_assert_uint_gt(key.start_time, 0);
+    ck_assert_int_eq(account_key_of_unix_peer(pair[1], &again), 0);
+    ck_assert_uint_eq(again.start_time, key.start_time);
+    close(pair[0]);
+    close(pair[1]);
+    ck_assert_int_lt(account_key_of_unix_peer(pair[0], &key), 0);
+}
+END_TEST
+
+/* Field 22, counted by another rule: from the start, with the name cut out. */
+static uint64_t start_time_of(pid_t pid)
+{
+    char name[64];
+    size_t size;
+    uint64_t start = 0;
+
+    snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+    uint8_t *text = test_read_file(name, &size);
+    char *p = (char *)text + size;
+    while (p > (char *)text && *p != ')')
+        p--;
+    ck_assert_int_eq(sscanf(p + 1,
+                            " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
+                            "%*d %*d %*d %*d %lu",
+                            &start),
+                     1);
+    free(text);
+    return start;
+}
+
+/* A process may name itself so that its line in /proc looks like another one's. */
+START_TEST(a_hostile_name_does_not_move_the_start_time)
+{
+    static const char *const names[] = {"x) R 1 1 1 1", "((((", ") ) ) ) ) ) ) )", "    1 2 3 4"};
+    struct account_key key;
+    int pair[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        ck_assert_int_eq(prctl(PR_SET_NAME, names[i]), 0);
+        ck_assert_int_eq(account_key_of_unix_peer(pair[0], &key), 0);
+        ck_assert_uint_eq(key.start_time, start_time_of(getpid()));
+    }
+    close(pair[0]);
+    close(pair[1]);
+}
+END_TEST
+
+static int no_open(const char *name, int flags, mode_t mode)
+{
+    (void)name;
+    (void)flags;
+    (void)mode;
+    errno = EMFILE;
+    return -1;
+}
+
+START_TEST(without_proc_the_start_time_is_unknown)
+{
+    struct account_key key;
+    int pair[2];
+
+    sys.open = no_open;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    ck_assert_int_eq(account_key_of_unix_peer(pair[0], &key), 0);
+    ck_assert_int_eq(key.pid, getpid());
+    ck_assert_uint_eq(key.start_time, 0);
+    close(pair[0]);
+    close(pair[1]);
+}
+END_TEST
+
+/* Two processes of one user, as VMs of one libvirt: two accounts. */
+START_TEST(processes_of_one_user_are_told_apart)
+{
+    struct account_key mine, childs;
+    int own[2], pair[2], status;
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, own), 0);
+    ck_assert_int_eq(account_key_of_unix_peer(own[0], &mine), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) { /* SO_PEERCRED of a socketpair is its maker: pass one end up */
+        char byte = 0;
+        struct iovec iov = {&byte, 1};
+        union {
+            struct cmsghdr align;
+            char bytes[CMSG_SPACE(sizeof(int))];
+        } control = {0};
+        struct msghdr msg = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+            _exit(1);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &pair[0], sizeof(int));
+        if (sendmsg(own[1], &msg, 0) != 1 || read(own[1], &byte, 1) != 1)
+            _exit(2);
+        _exit(0);
+    }
+    char byte;
+    struct iovec iov = {&byte, 1};
+    char control[CMSG_SPACE(sizeof(int))];
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    int fd;
+    ck_assert_int_eq(recvmsg(own[0], &msg, 0), 1);
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+    ck_assert_int_eq(account_key_of_unix_peer(fd, &childs), 0);
+    ck_assert_int_eq(childs.pid, pid);
+    ck_assert_uint_eq(childs.start_time, start_time_of(pid));
+    struct account *a = account_get(&accounts, &mine), *b = account_get(&accounts, &childs);
+    ck_assert_ptr_ne(a, b);
+    account_unref(a);
+    account_unref(b);
+    ck_assert_int_eq(write(own[0], "x", 1), 1);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    /* The process is gone: no start time, but still an account. */
+    ck_assert_int_eq(account_key_of_unix_peer(fd, &childs), 0);
+    ck_assert_uint_eq(childs.start_time, 0);
+    close(fd);
+    close(own[0]);
+    close(own[1]);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("account");
+    TCase *tcase = tcase_create("account");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, the_same_key_is_the_same_account);
+    tcase_add_test(tcase, uid_pid_and_start_time_each_tell_apart);
+    tcase_add_test(tcase, an_account_lingers_so_that_reconnecting_resets_nothing);
+    tcase_add_test(tcase, a_second_reference_keeps_it);
+    tcase_add_test(tcase, out_of_memory_makes_no_account_and_no_harm);
+    tcase_add_test(tcase, out_of_memory_while_the_table_grows_keeps_the_others);
+    tcase_add_test(tcase, the_kernel_names_this_process);
+    tcase_add_test(tcase, a_hostile_name_does_not_move_the_start_time);
+    tcase_add_test(tcase, without_proc_the_start_time_is_unknown);
+    tcase_add_test(tcase, processes_of_one_user_are_told_apart);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

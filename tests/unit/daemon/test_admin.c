@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The administrators' frontend: each method, each error by its name, and what is no varlink message
+ * at all.
+ */
+#include "certs/certs.h"
+#include "certs/chain.h"
+#include "fake_qgs.h"
+#include "metrics.h"
+#include "peer/peer.h"
+#include "rig.h"
+#include "sys.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct rig rig;
+static struct rig_options options;
+static char table_path[128];
+
+static void setup(void)
+{
+    rig_reset_sys();
+    fake_qgs_install();
+    snprintf(table_path, sizeof(table_path), "%s/table", test_tmpdir());
+    options = rig_defaults();
+    options.certs.table_file =
+        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
+    rig_chain(&options.certs, 0);
+    options.quotes.backend.kind = BACKEND_UNIX;
+}
+
+static void teardown(void)
+{
+    fake_qgs_close_all();
+}
+
+static int connect_admin(void)
+{
+    return rig_connect(&rig, &admin_dialect, &rig.admin, NULL);
+}
+
+static void end(int fd)
+{
+    close(fd);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+
+static void say(int fd, const char *text)
+{
+    rig_send(fd, text, strlen(text) + 1);
+    rig_settle(&rig);
+}
+
+/* One reply; NULL: none. The caller's. */
+static struct json_object *hear(int fd)
+{
+    static char text[1u << 18];
+    size_t size = 0;
+
+    while (size < sizeof(text) && rig_receive(fd, text + size, 1, NULL) == 1)
+        if (text[size++] == 0)
+            break;
+    if (size == 0)
+        return NULL;
+    ck_assert_msg(text[size - 1] == 0, "a reply without an end");
+    struct json_object *reply = json_tokener_parse(text);
+    ck_assert_msg(json_object_is_type(reply, json_type_object), "not an object: %s", text);
+    return reply;
+}
+
+static struct json_object *get(struct json_object *object, const char *key)
+{
+    struct json_object *value = NULL;
+
+    ck_assert_msg(json_object_object_get_ex(object, key, &value), "there is no %s in %s", key,
+                  json_object_to_json_string(object));
+    return value;
+}
+
+static const char *text_of(struct json_object *object, const char *key)
+{
+    struct json_object *value = get(object, key);
+
+    ck_assert_msg(json_object_is_type(value, json_type_string), "%s is no string", key);
+    return json_object_get_string(value);
+}
+
+static int64_t number_of(struct json_object *object, const char *key)
+{
+    struct json_object *value = get(object, key);
+
+    ck_assert_msg(json_object_is_type(value, json_type_int), "%s is no int", key);
+    return json_object_get_int64(value);
+}
+
+static bool is_null(struct json_object *object, const char *key)
+{
+    return get(object, key) == NULL;
+}
+
+/* A call that succeeds: its parameters; *ret_reply is the caller's. */
+static struct json_object *ask(int fd, const char *call, struct json_object **ret_reply)
+{
+    struct json_object *error;
+
+    say(fd, call);
+    *ret_reply = hear(fd);
+    ck_assert_msg(*ret_reply != NULL, "no reply to %s", call);
+    ck_assert_msg(!json_object_object_get_ex(*ret_reply, "error", &error), "error: %s",
+                  json_object_to_json_string(*ret_reply));
+    return get(*ret_reply, "parameters");
+}
+
+static void expect_error(int fd, const char *call, const char *name, const char *key,
+                         const char *value)
+{
+    say(fd, call);
+    struct json_object *reply = hear(fd);
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_str_eq(text_of(reply, "error"), name);
+    ck_assert_str_eq(text_of(get(reply, "parameters"), key), value);
+    json_object_put(reply);
+}
+
+/* --- org.varlink.service -------------------------------------------------------------------------
+ */
+
+START_TEST(get_info)
+{
+    struct json_object *reply;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    struct json_object *info = ask(fd, "{\"method\":\"org.varlink.service.GetInfo\"}", &reply);
+    ck_assert_str_eq(text_of(info, "product"), "cocod");
+    ck_assert_str_eq(text_of(info, "version"), COCO_VERSION_STRING);
+    text_of(info, "vendor");
+    text_of(info, "url");
+    struct json_object *interfaces = get(info, "interfaces");
+    ck_assert_uint_eq(json_object_array_length(interfaces), 2);
+    ck_assert_str_eq(json_object_get_string(json_object_array_get_idx(interfaces, 0)),
+                     "org.varlink.service");
+    ck_assert_str_eq(json_object_get_string(json_object_array_get_idx(interfaces, 1)),
+                     "io.cocod.Admin");
+    json_object_put(reply);
+    end(fd);
+}
+END_TEST
+
+START_TEST(interfaces_describe_themselves)
+{
+    struct json_object *reply;
+    size_t size;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    struct json_object *answer = ask(fd,
+                                     "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                                     "\"parameters\":{\"interface\":\"io.cocod.Admin\"}}",
+                                     &reply);
+    /* The very file that is shipped. */
+    uint8_t *file = test_read_file("proto/io.cocod.Admin.varlink", &size);
+    ck_assert_str_eq(text_of(answer, "description"), (const char *)file);
+    free(file);
+    json_object_put(reply);
+    answer = ask(fd,
+                 "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                 "\"parameters\":{\"interface\":\"org.varlink.service\"}}",
+                 &reply);
+    ck_assert_ptr_nonnull(strstr(text_of(answer, "description"), "interface org.varlink.service"));
+    json_object_put(reply);
+    expect_error(fd,
+                 "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                 "\"parameters\":{\"interface\":\"io.cocod.Other\"}}",
+                 "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Other");
+    end(fd);
+}
+END_TEST
+
+/* --- GetStatus -----------------------------------------------------------------------------------
+ */
+
+#define GET_STATUS "{\"method\":\"io.cocod.Admin.GetStatus\",\"parameters\":{}}"
+
+START_TEST(the_status_of_a_healthy_daemon)
+{
+    struct json_object *reply;
+    char hex[17];
+
+    rig_open(&rig, &options);
+    int fd = connect_admin(), vm = rig_session(&rig, 0);
+    rig_pass(&rig, 12345000);
+    struct json_object *status = ask(fd, GET_STATUS, &reply);
+    ck_assert_str_eq(text_of(status, "version"), COCO_VERSION_STRING);
+    ck_assert_str_eq(text_of(status, "instance"), "1122334455667788");
+    ck_assert_int_eq(number_of(status, "pid"), getpid());
+    ck_assert_int_eq(number_of(status, "uptimeMs"), 12345);
+    ck_assert_str_eq(text_of(status, "state"), "serving");
+    ck_assert(!json_object_get_boolean(get(status, "degraded")));
+    ck_assert_uint_eq(json_object_array_length(get(status, "reasons")), 0);
+    ck_assert_int_eq(number_of(status, "peers"), 1); /* administrators are not counted */
+    ck_assert_int_eq(number_of(status, "requestsInFlight"), 0);
+
+    struct json_object *certs = get(status, "certificates");
+    snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)certs_generation(rig.certs));
+    ck_assert_str_eq(text_of(certs, "generation"), hex);
+    ck_assert_int_eq(number_of(certs, "tableBytes"), (int64_t)certs_table(rig.certs)->size);
+    ck_assert_str_eq(text_of(certs, "source"), options.certs.chain[0]);
+    ck_assert_uint_eq(strlen(text_of(certs, "notAfter")), 20);
+    ck_assert(is_null(certs, "problem"));
+    struct json_object *entries = get(certs, "tableEntries");
+    static const char *const kinds[] = {"ARK", "VCEK", "ASK"};
+    ck_assert_uint_eq(json_object_array_length(entries), 3);
+    for (size_t i = 0; i < 3; i++) {
+        struct json_object *entry = json_object_array_get_idx(entries, i);
+        ck_assert_str_eq(text_of(entry, "kind"), kinds[i]);
+        ck_assert_int_gt(number_of(entry, "offset"), 0);
+        ck_assert_int_gt(number_of(entry, "length"), 0);
+    }
+
+    struct json_object *quotes = get(status, "quotes");
+    ck_assert_str_eq(text_of(quotes, "backend"), "unix:/nowhere/qgs.socket");
+    ck_assert_int_eq(number_of(quotes, "slots"), 4);
+    ck_assert(is_null(quotes, "lastError"));
+    ck_assert(is_null(quotes, "lastErrorText"));
+    struct json_object *counters = get(status, "counters");
+    ck_assert_int_eq(number_of(counters, "certs_published"), 1);
+    ck_assert_int_eq(number_of(counters, "closed_eof"), 0);
+    json_object_object_foreach(counters, key, value)
+    {
+        ck_assert_msg(strncmp(key, "now_", 4) != 0, "%s is no counter", key);
+        ck_assert(json_object_is_type(value, json_type_int));
+    }
+    json_object_put(reply);
+    close(vm);
+    end(fd);
+}
+END_TEST
+
+static void ask_quote(int fd, uint64_t id)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
+    struct coco_quote_get quote_get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
+
+    tdx_make_tdreport(id, NULL, tdreport);
+    coco_quote_get_encode(&quote_get, payload);
+    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
+}
+
+START_TEST(the_status_of_a_busy_and_ill_daemon)
+{
+    static char *files[] = {(char *)"/nonexistent/chain.pem"};
+    static uint8_t error[64];
+    struct json_object *reply;
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+
+    options.certs.n_chain = 1;
+    options.certs.chain = files;
+    rig_open(&rig, &options);
+    rig.admin.config_problem = "the configuration was refused";
+    int fd = connect_admin(), vm = rig_session(&rig, 0), gone = rig_session(&rig, 0);
+    for (uint64_t id = 2; id < 5; id++)
+        ask_quote(vm, id);
+    fake_qgs_request(0, tdreport);
+    fake_qgs_send(0, error, fake_qgs_make_error(0x12001, error, sizeof(error)));
+    fake_qgs_close(0);
+    rig_settle(&rig);
+    for (uint64_t id = 5; id < 9; id++)
+        ask_quote(vm, id);
+    close(gone);
+    rig_call(&rig, vm, COCO_CANCEL, 3, NULL, 0); /* abandoned: QGS works on */
+    struct json_object *status = ask(fd, GET_STATUS, &reply);
+    ck_assert(json_object_get_boolean(get(status, "degraded")));
+    struct json_object *reasons = get(status, "reasons");
+    ck_assert_uint_eq(json_object_array_length(reasons), 3);
+    ck_assert_str_eq(json_object_get_string(json_object_array_get_idx(reasons, 0)),
+                     "the configuration was refused");
+    ck_assert_ptr_nonnull(
+        strstr(json_object_get_string(json_object_array_get_idx(reasons, 1)), files[0]));
+    struct json_object *quotes = get(status, "quotes");
+    ck_assert_str_eq(text_of(quotes, "lastError"), "EIO");
+    ck_assert_ptr_nonnull(strstr(text_of(quotes, "lastErrorText"), "0x12001"));
+    ck_assert_int_eq(number_of(quotes, "slotsBusy"), 4);
+    ck_assert_int_eq(number_of(quotes, "running"), 3);
+    ck_assert_int_eq(number_of(quotes, "abandoned"), 1);
+    ck_assert_int_eq(number_of(quotes, "queued"), 2);
+    ck_assert_int_eq(number_of(quotes, "answered"), 0);
+    ck_assert_int_eq(number_of(quotes, "failed"), 1);
+    ck_assert_int_eq(number_of(status, "requestsInFlight"), 5);
+    ck_assert_int_eq(number_of(status, "peers"), 1);
+    struct json_object *certs = get(status, "certificates");
+    ck_assert_int_eq(number_of(certs, "tableBytes"), 24);
+    ck_assert_uint_eq(json_object_array_length(get(certs, "tableEntries")), 0);
+    ck_assert(is_null(certs, "source"));
+    ck_assert(is_null(certs, "notAfter"));
+    ck_assert_ptr_nonnull(strstr(text_of(certs, "problem"), files[0]));
+    json_object_put(reply);
+    close(vm);
+    end(fd);
+}
+END_TEST
+
+START_TEST(what_is_not_served_is_null)
+{
+    struct json_object *reply;
+
+    options.certs.n_chain = 0;
+    options.quotes.backend.kind = BACKEND_NONE;
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    struct json_object *status = ask(fd, GET_STATUS, &reply);
+    ck_assert(is_null(status, "certificates"));
+    ck_assert(is_null(status, "quotes"));
+    json_object_put(reply);
+    struct json_object *list = ask(fd, "{\"method\":\"io.cocod.Admin.ListCertificates\"}", &reply);
+    ck_assert_uint_eq(json_object_array_length(get(list, "certificates")), 0);
+    json_object_put(reply);
+    end(fd);
+}
+END_TEST
+
+/* --- ListCertificates ----------------------------------------------------------------------------
+ */
+
+START_TEST(the_certificates_of_the_chain)
+{
+    static const struct {
+        const char *kind, *subject, *issuer, *file;
+    } want[] = {{"ARK", "ARK-Milan", "ARK-Milan", "ark.pem"},
+                {"VCEK", "SEV-VCEK", "SEV-Milan", "vcek.pem"},
+                {"ASK", "SEV-Milan", "ARK-Milan", "ask.pem"}};
+    struct json_object *reply;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    struct json_object *list = ask(fd, "{\"method\":\"io.cocod.Admin.ListCertificates\"}", &reply);
+    struct json_object *certs = get(list, "certificates");
+    ck_assert_uint_eq(strlen(text_of(list, "generation")), 16);
+    ck_assert_uint_eq(json_object_array_length(certs), 3);
+    for (size_t i = 0; i < 3; i++) {
+        struct json_object *cert = json_object_array_get_idx(certs, i);
+        ck_assert_str_eq(text_of(cert, "kind"), want[i].kind);
+        ck_assert_str_eq(text_of(cert, "subject"), want[i].subject);
+        ck_assert_str_eq(text_of(cert, "issuer"), want[i].issuer);
+        ck_assert_ptr_nonnull(strstr(text_of(cert, "file"), want[i].file));
+        ck_assert_uint_eq(strlen(text_of(cert, "sha256")), 64);
+        ck_assert_uint_gt(strlen(text_of(cert, "serial")), 0);
+        ck_assert_int_lt(strcmp(text_of(cert, "notBefore"), text_of(cert, "notAfter")), 0);
+    }
+    json_object_put(reply);
+    end(fd);
+}
+END_TEST
+
+/* --- calls ---------------------------------------------------------------------------------------
+ */
+
+START_TEST(calls_are_answered_in_their_order)
+{
+    static const char *const methods[] = {"io.cocod.Admin.ListCertificates", "org.x.Y",
+                                          "org.varlink.service.GetInfo"};
+    char all[4096];
+    size_t size = 0;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    for (int i = 0; i < 30; i++)
+        size += (size_t)snprintf(all + size, sizeof(all) - size, "{\"method\":\"%s\"}",
+                                 methods[i % 3]) +
+                1; /* with its NUL */
+    rig_send(fd, all, size);
+    rig_settle(&rig);
+    for (int i = 0; i < 30; i++) {
+        struct json_object *reply = hear(fd);
+        ck_assert_ptr_nonnull(reply);
+        if (i % 3 == 0)
+            get(get(reply, "parameters"), "certificates");
+        else if (i % 3 == 1)
+            text_of(reply, "error");
+        else
+            get(get(reply, "parameters"), "interfaces");
+        json_object_put(reply);
+    }
+    ck_assert_ptr_null(hear(fd));
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_call_may_come_byte_by_byte)
+{
+    static const char call[] = "{\"method\":\"org.varlink.service.GetInfo\"}";
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    for (size_t i = 0; i < sizeof(call); i++) {
+        ck_assert_ptr_null(hear(fd));
+        rig_send(fd, call + i, 1);
+        rig_settle(&rig);
+    }
+    struct json_object *reply = hear(fd);
+    ck_assert_ptr_nonnull(reply);
+    json_object_put(reply);
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_one_way_call_gets_no_reply)
+{
+    struct json_object *reply;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    say(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":true}");
+    say(fd, "{\"method\":\"no.such.Method\",\"oneway\":true}");
+    ck_assert_ptr_null(hear(fd));
+    ask(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":false}", &reply);
+    json_object_put(reply);
+    end(fd);
+}
+END_TEST
+
+START_TEST(unknown_methods_and_interfaces_have_their_errors)
+{
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    expect_error(fd, "{\"method\":\"io.cocod.Admin.Explode\"}",
+                 "org.varlink.service.MethodNotFound", "method", "io.cocod.Admin.Explode");
+    expect_error(fd, "{\"method\":\"org.varlink.service.Nothing\"}",
+                 "org.varlink.service.MethodNotFound", "method", "org.varlink.service.Nothing");
+    expect_error(fd, "{\"method\":\"io.cocod.Adm.GetStatus\"}",
+                 "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Adm");
+    expect_error(fd, "{\"method\":\"io.cocod.Admin2.GetStatus\"}",
+                 "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Admin2");
+    expect_error(fd, "{\"method\":\"GetStatus\"}", "org.varlink.service.InterfaceNotFound",
+                 "interface", "");
+    expect_error(fd, "{\"method\":\"\"}", "org.varlink.service.InterfaceNotFound", "interface", "");
+    expect_error(fd, "{\"method\":\"io.cocod.Admin.GetStatus.X\"}",
+                 "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Admin.GetStatus");
+    end(fd);
+}
+END_TEST
+
+/* Names are compared whole, also where a NUL hides in them. */
+START_TEST(a_name_with_a_nul_is_another_name)
+{
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    say(fd, "{\"method\":\"org.varlink.service.GetInfo\\u0000x\"}");
+    struct json_object *reply = hear(fd), *error = NULL;
+    if (reply)
+        ck_assert(json_object_object_get_ex(reply, "error", &error));
+    json_object_put(reply);
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_very_long_name_is_answered_as_well)
+{
+    static char call[60000];
+    int n = snprintf(call, sizeof(call), "{\"method\":\"");
+
+    memset(call + n, 'a', 50000);
+    snprintf(call + n + 50000, 20, ".B\"}");
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    say(fd, call);
+    struct json_object *reply = hear(fd);
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_str_eq(text_of(reply, "error"), "org.varlink.service.InterfaceNotFound");
+    json_object_put(reply);
+    end(fd);
+}
+END_TEST
+
+START_TEST(wrong_parameters_are_named)
+{
+    static const char invalid[] = "org.varlink.service.InvalidParameter";
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    expect_error(fd, "{\"method\":\"io.cocod.Admin.GetStatus\",\"parameters\":{\"verbose\":1}}",
+                 invalid, "parameter", "verbose");
+    expect_error(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":{\"x\":null}}",
+                 invalid, "parameter", "x");
+    static const char *const values[] = {"",
+                                         "\"interface\":7",
+                                         "\"interface\":null",
+                                         "\"interface\":[\"io.cocod.Admin\"]",
+                                         "\"interface\":{}",
+                                         "\"other\":\"io.cocod.Admin\""};
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        char call[256];
+        snprintf(call, sizeof(call),
+                 "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                 "\"parameters\":{%s}}",
+                 values[i]);
+        expect_error(fd, call, invalid, "parameter", "interface");
+    }
+    expect_error(fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\"}", invalid,
+                 "parameter", "interface");
+    end(fd);
+}
+END_TEST
+
+/* --- what is no call -----------------------------------------------------------------------------
+ */
+
+static const char *const garbage[] = {
+    "",
+    " ",
+    "x",
+    "{",
+    "}",
+    "null",
+    "7",
+    "[]",
+    "\"{}\"",
+    "{}",
+    "{\"method\":7}",
+    "{\"method\":null}",
+    "{\"method\":[\"org.varlink.service.GetInfo\"]}",
+    "{\"Method\":\"org.varlink.service.GetInfo\"}",
+    "{\"method\":\"org.varlink.service.GetInfo\"",
+    "{\"method\":\"org.varlink.service.GetInfo\"}}",
+    "{\"method\":\"org.varlink.service.GetInfo\"}x",
+    "{\"method\":\"org.varlink.service.GetInfo\"} {}",
+    "{\"method\":\"org.varlink.service.GetInfo\",}",
+    "{'method':'org.varlink.service.GetInfo'}",
+    "{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":[]}",
+    "{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":7}",
+    "{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":\"{}\"}",
+    "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":\"yes\"}",
+    "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":1}",
+    "{\"method\":\"org.varlink.service.\xff\xfe\"}",
+    "{\"method\":\"org.varlink.service.GetInfo\",\"x\":"
+    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",
+};
+
+#define N_GARBAGE (int)(sizeof(garbage) / sizeof(garbage[0]))
+
+START_TEST(what_is_no_call_closes)
+{
+    struct json_object *reply;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin(), other = connect_admin();
+    say(fd, garbage[_i]);
+    struct json_object *answer = hear(fd);
+    ck_assert_msg(answer == NULL, "%s was answered", garbage[_i]);
+    ck_assert_msg(rig_closed(fd), "%s was taken", garbage[_i]);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
+    ask(other, "{\"method\":\"org.varlink.service.GetInfo\"}", &reply);
+    json_object_put(reply);
+    close(other);
+    end(fd);
+}
+END_TEST
+
+/* 65536 bytes with the NUL are a message; more are not, whether an end is in sight or not. */
+START_TEST(a_message_has_a_limit)
+{
+    static char call[65537];
+    static const char start[] = "{\"method\":\"org.varlink.service.GetInfo\"";
+    struct json_object *reply;
+    size_t size = _i == 0 ? 65535 : 65536;
+
+    memset(call, ' ', size);
+    memcpy(call, start, sizeof(start) - 1);
+    call[size - 1] = '}';
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    if (_i == 0) {
+        ask(fd, call, &reply);
+        json_object_put(reply);
+        ask(fd, call, &reply); /* and once more, from the peer's own buffer */
+        json_object_put(reply);
+    } else {
+        rig_send(fd, call, _i == 1 ? size + 1 : size); /* without its end: closed already */
+        rig_settle(&rig);
+        ck_assert_ptr_null(hear(fd));
+        ck_assert(rig_closed(fd));
+        ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
+    }
+    end(fd);
+}
+END_TEST
+
+START_TEST(an_idle_administrator_may_stay_but_half_a_call_may_not)
+{
+    rig_open(&rig, &options);
+    int idle = connect_admin(), half = connect_admin();
+    rig_send(half, "{\"meth", 6); /* without its NUL */
+    rig_pass(&rig, options.limits.frame_timeout_us);
+    ck_assert(rig_closed(half));
+    ck_assert(!rig_closed(idle));
+    ck_assert_uint_eq(rig.server->closed[CLOSE_FRAME_TIMEOUT], 1);
+    rig_pass(&rig, 1000ull * 1000000u);
+    ck_assert(!rig_closed(idle));
+    close(half);
+    end(idle);
+}
+END_TEST
+
+static void *no_memory(size_t size)
+{
+    (void)size;
+    return NULL;
+}
+
+START_TEST(no_memory_for_a_reply_closes)
+{
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    sys.alloc = no_memory;
+    say(fd, GET_STATUS);
+    sys.alloc = sys_real.alloc;
+    ck_assert(rig_closed(fd));
+    ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
+    end(fd);
+}
+END_TEST
+
+/* An administrator that asks and asks and does not read. */
+START_TEST(a_flood_of_calls_meets_back_pressure)
+{
+    static char all[200000];
+    size_t size = 0;
+    unsigned sent = 0, got = 0;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    while (size + sizeof(GET_STATUS) < sizeof(all)) {
+        memcpy(all + size, GET_STATUS, sizeof(GET_STATUS));
+        size += sizeof(GET_STATUS);
+        sent++;
+    }
+    rig_send(fd, all, size);
+    rig_settle(&rig);
+    ck_assert_uint_gt(metrics.now_unsent_bytes, options.limits.unsent);
+    ck_assert_uint_lt(metrics.now_unsent_bytes, options.limits.unsent + 65536);
+    for (struct json_object *reply; got < sent; got++) {
+        reply = hear(fd);
+        if (!reply) {
+            rig_settle(&rig);
+            reply = hear(fd);
+        }
+        ck_assert_ptr_nonnull(reply);
+        json_object_put(reply);
+    }
+    ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
+    end(fd);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("admin");
+    TCase *tcase = tcase_create("admin");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, get_info);
+    tcase_add_test(tcase, interfaces_describe_themselves);
+    tcase_add_test(tcase, the_status_of_a_healthy_daemon);
+    tcase_add_test(tcase, the_status_of_a_busy_and_ill_daemon);
+    tcase_add_test(tcase, what_is_not_served_is_null);
+    tcase_add_test(tcase, the_certificates_of_the_chain);
+    tcase_add_test(tcase, calls_are_answered_in_their_order);
+    tcase_add_test(tcase, a_call_may_come_byte_by_byte);
+    tcase_add_test(tcase, a_one_way_call_gets_no_reply);
+    tcase_add_test(tcase, unknown_methods_and_interfaces_have_their_errors);
+    tcase_add_test(tcase, a_name_with_a_nul_is_another_name);
+    tcase_add_test(tcase, a_very_long_name_is_answered_as_well);
+    tcase_add_test(tcase, wrong_parameters_are_named);
+    tcase_add_loop_test(tcase, what_is_no_call_closes, 0, N_GARBAGE);
+    tcase_add_loop_test(tcase, a_message_has_a_limit, 0, 3);
+    tcase_add_test(tcase, an_idle_administrator_may_stay_but_half_a_call_may_not);
+    tcase_add_test(tcase, no_memory_for_a_reply_closes);
+    tcase_add_test(tcase, a_flood_of_calls_meets_back_pressure);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

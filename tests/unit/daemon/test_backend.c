@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Exchanges with QGS: what is sent, what is made of each kind of answer, and how many there are at
+ * once.
+ */
+#include "fake_qgs.h"
+#include "metrics.h"
+#include "qgs_msg.h"
+#include "quotes/backend.h"
+#include "rig.h"
+#include "sys.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <linux/vm_sockets.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define TIMER_US (30u * 1000000u)
+#define GRACE_US (5u * 1000000u)
+#define SLOTS    3
+
+static struct event_base *base;
+static struct timers timers;
+static struct backend *backend;
+static uint8_t tdreport[COCO_TDREPORT_SIZE];
+static uint8_t reply[TDX_QUOTE_ROOM + 200];
+
+/* What `done` was told last. */
+static unsigned n_done;
+static struct backend_result result;
+static uint8_t quote[TDX_QUOTE_ROOM + 200];
+static size_t quote_size;
+
+static void done(void *data, const struct backend_result *r)
+{
+    ck_assert_ptr_eq(data, &n_done);
+    n_done++;
+    result = *r;
+    result.quote = NULL;
+    quote_size = 0;
+    ck_assert_int_eq(r->outcome == BACKEND_ANSWERED, r->quote != NULL);
+    ck_assert_int_eq(r->outcome == BACKEND_ANSWERED, r->text[0] == 0);
+    if (r->quote) {
+        ck_assert_uint_le(r->quote->size, sizeof(quote));
+        memcpy(quote, r->quote->data, r->quote->size);
+        quote_size = r->quote->size;
+    }
+}
+
+static void setup(void)
+{
+    struct backend_options options = {.kind = BACKEND_UNIX,
+                                      .path = "/nowhere/qgs.socket",
+                                      .slots = SLOTS,
+                                      .qgs_timer_us = TIMER_US};
+
+    rig_reset_sys();
+    fake_qgs_install();
+    memset(&metrics, 0, sizeof(metrics));
+    n_done = 0;
+    tdx_make_tdreport(1, NULL, tdreport);
+    base = event_base_new();
+    ck_assert_ptr_nonnull(base);
+    ck_assert_int_eq(timers_init(&timers, base), 0);
+    backend = backend_new(base, &timers, &options);
+    ck_assert_ptr_nonnull(backend);
+}
+
+static void teardown(void)
+{
+    backend_free(backend);
+    timers_done(&timers); /* asserts that every timer was given back */
+    event_base_free(base);
+    fake_qgs_close_all();
+    sys = sys_real;
+}
+
+static void settle(void)
+{
+    for (int i = 0; i < 4; i++) {
+        timers_run(&timers);
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    }
+}
+
+static void start(void)
+{
+    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), 0);
+}
+
+/* One exchange up to the moment at which QGS has the request. */
+static void start_and_take(void)
+{
+    uint8_t got[COCO_TDREPORT_SIZE];
+
+    start();
+    ck_assert_uint_eq(n_done, 0);
+    settle();
+    ck_assert_uint_eq(fake_qgs_n, 1);
+    fake_qgs_request(0, got);
+    ck_assert_mem_eq(got, tdreport, sizeof(got));
+    ck_assert_uint_eq(backend_busy(backend), 1);
+}
+
+static void expect(enum backend_outcome outcome, uint32_t code, const char *text)
+{
+    settle();
+    ck_assert_uint_eq(n_done, 1);
+    ck_assert_msg(result.outcome == outcome, "outcome %d: %s", (int)result.outcome, result.text);
+    ck_assert_uint_eq(result.error_code, code);
+    ck_assert_msg(strstr(result.text, text) != NULL, "\"%s\" is not in: %s", text, result.text);
+    ck_assert_uint_eq(backend_busy(backend), 0);
+    ck_assert_uint_eq(metrics.qgs_failures, outcome != BACKEND_ANSWERED);
+}
+
+/* --- the request ---------------------------------------------------------------------------------
+ */
+
+static size_t sent[8];
+static unsigned n_sends;
+
+static ssize_t noting_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    ssize_t n = sys_real.sendmsg(fd, msg, flags);
+
+    ck_assert_uint_lt(n_sends, 8);
+    sent[n_sends++] = (size_t)n;
+    return n;
+}
+
+/* QGS misreads a request that comes in pieces, and may crash over a connection that ends early. */
+START_TEST(the_request_is_one_send_of_1052_bytes)
+{
+    n_sends = 0;
+    sys.sendmsg = noting_sendmsg;
+    start_and_take();
+    ck_assert_uint_eq(n_sends, 1);
+    ck_assert_uint_eq(sent[0], 1052);
+    ck_assert_uint_eq(fake_qgs_connects, 1);
+    ck_assert_uint_eq(metrics.qgs_connects, 1);
+}
+END_TEST
+
+static size_t most;
+
+static ssize_t short_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    struct iovec iov = msg->msg_iov[0];
+    struct msghdr less = *msg;
+
+    if (n_sends++ % 2 == 1) {
+        errno = n_sends % 4 ? EAGAIN : EINTR;
+        return -1;
+    }
+    ck_assert_uint_eq(msg->msg_iovlen, 1);
+    if (iov.iov_len > most)
+        iov.iov_len = most;
+    less.msg_iov = &iov;
+    return sys_real.sendmsg(fd, &less, flags);
+}
+
+START_TEST(what_the_socket_does_not_take_follows)
+{
+    uint8_t got[COCO_TDREPORT_SIZE];
+
+    n_sends = 0;
+    most = 100;
+    sys.sendmsg = short_sendmsg;
+    start();
+    for (int i = 0; i < 40; i++)
+        settle();
+    fake_qgs_request(0, got); /* whole, and nothing behind it */
+    ck_assert_mem_eq(got, tdreport, sizeof(got));
+    fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
+    expect(BACKEND_ANSWERED, 0, "");
+}
+END_TEST
+
+static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    (void)fd;
+    (void)msg;
+    (void)flags;
+    errno = EPIPE;
+    return -1;
+}
+
+START_TEST(a_connection_that_breaks_while_sending)
+{
+    sys.sendmsg = broken_sendmsg;
+    start();
+    expect(BACKEND_BROKEN, EPIPE, "sending to QGS failed: ");
+}
+END_TEST
+
+START_TEST(nothing_is_told_from_inside_the_start)
+{
+    fake_qgs_error = ECONNREFUSED;
+    start();
+    ck_assert_uint_eq(n_done, 0);
+    ck_assert_uint_eq(fake_qgs_connects, 0);
+    settle();
+    ck_assert_uint_eq(n_done, 1);
+}
+END_TEST
+
+/* --- answers -------------------------------------------------------------------------------------
+ */
+
+START_TEST(a_quote_comes_with_its_padding)
+{
+    start_and_take();
+    size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
+    rig_clock_us += 7000;
+    fake_qgs_send(0, reply, size);
+    expect(BACKEND_ANSWERED, 0, "");
+    ck_assert_uint_eq(quote_size, size - COCO_QGS_PREFIX_SIZE - COCO_QGS_QUOTE_RESP_FIXED);
+    ck_assert_mem_eq(quote, reply + COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_RESP_FIXED, quote_size);
+    ck_assert_uint_eq(result.elapsed_us, 7000);
+    ck_assert_uint_eq(metrics.qgs_answers, 1);
+}
+END_TEST
+
+START_TEST(a_quote_may_come_in_fragments)
+{
+    size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
+    struct test_random r = {test_seed(11)};
+
+    for (int round = 0; round < 20; round++) {
+        n_done = 0;
+        fake_qgs_install();
+        start_and_take();
+        for (size_t at = 0; at < size;) {
+            size_t n = round == 0 ? 1 : 1 + test_random_below(&r, 900);
+            if (at + n > size)
+                n = size - at;
+            ck_assert_uint_eq(n_done, 0);
+            fake_qgs_send(0, reply + at, n);
+            settle();
+            at += n;
+        }
+        expect(BACKEND_ANSWERED, 0, "");
+        ck_assert_uint_eq(quote_size, size - 28);
+        ck_assert_mem_eq(quote, reply + 28, quote_size);
+    }
+}
+END_TEST
+
+START_TEST(an_error_of_qgs)
+{
+    start_and_take();
+    fake_qgs_send(0, reply, fake_qgs_make_error(0x12001, reply, sizeof(reply)));
+    expect(BACKEND_REFUSED, 0x12001, "QGS answered with error 0x12001");
+    ck_assert_uint_eq(metrics.qgs_answers, 1);
+}
+END_TEST
+
+START_TEST(qgs_closes_without_a_byte)
+{
+    start_and_take();
+    rig_clock_us += 30000000;
+    fake_qgs_close(0);
+    expect(BACKEND_EOF, 0, "without an answer after 30000 ms");
+    ck_assert_uint_eq(result.elapsed_us, 30000000);
+}
+END_TEST
+
+/* Closing with unread bytes resets a Unix connection: QGS went away before it read the request. */
+START_TEST(qgs_closes_without_reading)
+{
+    start();
+    settle();
+    fake_qgs_close(0);
+    expect(BACKEND_EOF, ECONNRESET, "closed the connection without an answer");
+}
+END_TEST
+
+START_TEST(the_answer_breaks_off)
+{
+    char text[64];
+    size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
+    size_t cuts[] = {1, 3, 4, 5, 27, 28, 100, size - 1};
+
+    start_and_take();
+    fake_qgs_send(0, reply, cuts[_i]);
+    settle();
+    ck_assert_uint_eq(n_done, 0);
+    fake_qgs_close(0);
+    snprintf(text, sizeof(text), "broke after %zu bytes", cuts[_i]);
+    expect(BACKEND_BROKEN, 0, text);
+}
+END_TEST
+
+static ssize_t failing_recv(int fd, void *buf, size_t size, int flags)
+{
+    (void)fd;
+    (void)buf;
+    (void)size;
+    (void)flags;
+    errno = ENETDOWN;
+    return -1;
+}
+
+START_TEST(receiving_fails)
+{
+    start_and_take();
+    sys.recv = failing_recv;
+    fake_qgs_send(0, "x", 1);
+    expect(BACKEND_BROKEN, ENETDOWN, strerror(ENETDOWN));
+}
+END_TEST
+
+static void set_le32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+/* Each makes a malformed answer out of a good one. */
+static size_t malform(int how, size_t size)
+{
+    switch (how) {
+    case 0: /* major version 2 */
+        reply[4] = 2;
+        return size;
+    case 1: /* another message */
+        reply[8] = 3;
+        return size;
+    case 2: /* header and prefix disagree */
+        set_le32(reply + 12, (uint32_t)size - 5);
+        return size;
+    case 3: /* the quote is longer than the message */
+        set_le32(reply + 24, (uint32_t)size);
+        return size;
+    case 4: /* a selected id that is not there */
+        set_le32(reply + 20, 16);
+        return size;
+    case 5: /* no quote at all */
+        coco_qgs_prefix_encode(24, reply);
+        set_le32(reply + 12, 24);
+        set_le32(reply + 24, 0);
+        return 28;
+    case 6: /* garbage */
+        memset(reply + 4, 0xa5, size - 4);
+        return size;
+    case 7: /* shorter than any header */
+        coco_qgs_prefix_encode(15, reply);
+        return 4;
+    case 8:
+        coco_qgs_prefix_encode(0, reply);
+        return 4;
+    case 9: /* longer than any message */
+        coco_qgs_prefix_encode(COCO_QGS_MESSAGE_MAX + 1, reply);
+        return 4;
+    case 10:
+        coco_qgs_prefix_encode(UINT32_MAX, reply);
+        return 4;
+    default: /* a bare quote: version 4, key type 2 */
+        memcpy(reply, "\x04\x00\x02\x00", 4);
+        return 4;
+    }
+}
+
+#define N_MALFORMED 12
+
+/* Told as soon as it is clear, not when QGS closes. */
+START_TEST(a_malformed_answer)
+{
+    size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
+
+    start_and_take();
+    fake_qgs_send(0, reply, malform(_i, size));
+    expect(BACKEND_MALFORMED, 0,
+           _i == N_MALFORMED - 1 ? "bare quote"
+           : _i >= 7             ? "claims a length"
+                                 : "not a GET_QUOTE_RESP");
+}
+END_TEST
+
+START_TEST(qgs_is_silent)
+{
+    start_and_take();
+    fake_qgs_send(0, reply, 2); /* a beginning is no answer */
+    rig_clock_us += TIMER_US + GRACE_US - 1;
+    settle();
+    ck_assert_uint_eq(n_done, 0);
+    ck_assert_uint_eq(backend_busy(backend), 1);
+    rig_clock_us += 1;
+    expect(BACKEND_SILENT, 0, "neither answers nor closes");
+    ck_assert_uint_eq(result.elapsed_us, TIMER_US + GRACE_US);
+    /* cocod has let go of the connection */
+    char byte;
+    ck_assert_int_le(recv(fake_qgs_fds[0], &byte, 1, 0), 0);
+}
+END_TEST
+
+/* --- connecting ----------------------------------------------------------------------------------
+ */
+
+static const struct {
+    int error;
+    enum backend_outcome outcome;
+    const char *text;
+} connect_errors[] = {
+    {EAGAIN, BACKEND_SATURATED, "hangs or is overloaded"},
+    {ENOENT, BACKEND_UNREACHABLE, "there is no socket at unix:/nowhere/qgs.socket"},
+    {ECONNREFUSED, BACKEND_UNREACHABLE, "nobody listens at unix:/nowhere/qgs.socket"},
+    {EACCES, BACKEND_UNREACHABLE, "its permissions"},
+    {EPERM, BACKEND_UNREACHABLE, "its permissions"},
+    {ENOTDIR, BACKEND_UNREACHABLE, "cannot connect to unix:/nowhere/qgs.socket"},
+};
+
+START_TEST(connecting_fails)
+{
+    fake_qgs_error = connect_errors[_i].error;
+    start();
+    expect(connect_errors[_i].outcome, (uint32_t)connect_errors[_i].error, connect_errors[_i].text);
+    ck_assert_uint_eq(metrics.qgs_connects, 1);
+    ck_assert_uint_eq(metrics.qgs_answers, 0);
+}
+END_TEST
+
+/* The same from the kernel itself. */
+START_TEST(connecting_to_what_is_really_not_there)
+{
+    struct backend_options options = {.kind = BACKEND_UNIX, .slots = 1, .qgs_timer_us = TIMER_US};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    sys.connect = sys_real.connect;
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/q", test_tmpdir());
+    options.path = address.sun_path;
+    backend_free(backend);
+    backend = backend_new(base, &timers, &options);
+    start();
+    expect(BACKEND_UNREACHABLE, ENOENT, address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+    n_done = 0;
+    metrics.qgs_failures = 0;
+    start();
+    expect(BACKEND_UNREACHABLE, ECONNREFUSED, "QGS is down");
+    ck_assert_int_eq(listen(fd, 0), 0);
+    int other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* fills the backlog */
+    ck_assert_int_eq(connect(other, (const struct sockaddr *)&address, sizeof(address)), 0);
+    n_done = 0;
+    metrics.qgs_failures = 0;
+    start();
+    expect(BACKEND_SATURATED, EAGAIN, "overloaded");
+    close(other);
+    close(fd);
+}
+END_TEST
+
+static int no_socket(int domain, int type, int protocol)
+{
+    (void)domain;
+    (void)type;
+    (void)protocol;
+    errno = EMFILE;
+    return -1;
+}
+
+START_TEST(no_descriptor_for_a_connection)
+{
+    sys.socket = no_socket;
+    start();
+    expect(BACKEND_MEMORY, EMFILE, "no socket for QGS");
+    ck_assert_uint_eq(fake_qgs_connects, 0);
+}
+END_TEST
+
+static int slow_fd = -1;
+
+/* As vsock connects: later, from the loop. */
+static int slow_connect(int fd, const struct sockaddr *addr, socklen_t size)
+{
+    int pair[2];
+
+    (void)addr;
+    (void)size;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    ck_assert_int_eq(dup3(pair[0], fd, O_CLOEXEC), fd);
+    close(pair[0]);
+    slow_fd = fake_qgs_fds[fake_qgs_n++] = pair[1];
+    errno = EINPROGRESS;
+    return -1;
+}
+
+START_TEST(a_connection_that_comes_later)
+{
+    uint8_t got[COCO_TDREPORT_SIZE];
+
+    sys.connect = slow_connect;
+    start();
+    settle();
+    fake_qgs_request(0, got);
+    fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
+    expect(BACKEND_ANSWERED, 0, "");
+}
+END_TEST
+
+START_TEST(addresses_have_names)
+{
+    struct backend_options options = {.kind = BACKEND_VSOCK, .cid = 2, .port = 4050, .slots = 7};
+    struct backend *vsock = backend_new(base, &timers, &options);
+
+    ck_assert_str_eq(backend_name(vsock), "vsock:2:4050");
+    ck_assert_uint_eq(backend_slots(vsock), 7);
+    backend_free(vsock);
+    ck_assert_str_eq(backend_name(backend), "unix:/nowhere/qgs.socket");
+}
+END_TEST
+
+static int seen_family;
+static unsigned seen_cid, seen_port;
+
+static int looking_socket(int domain, int type, int protocol)
+{
+    seen_family = domain;
+    ck_assert_int_ne(type & SOCK_NONBLOCK, 0);
+    ck_assert_int_ne(type & SOCK_CLOEXEC, 0);
+    return sys_real.socket(AF_UNIX, type, protocol);
+}
+
+static int looking_connect(int fd, const struct sockaddr *addr, socklen_t size)
+{
+    struct sockaddr_vm vm;
+
+    (void)fd;
+    ck_assert_uint_eq(size, sizeof(vm));
+    memcpy(&vm, addr, sizeof(vm));
+    ck_assert_uint_eq(vm.svm_family, AF_VSOCK);
+    seen_cid = vm.svm_cid;
+    seen_port = vm.svm_port;
+    errno = ECONNRESET;
+    return -1;
+}
+
+START_TEST(vsock_is_asked_by_cid_and_port)
+{
+    struct backend_options options = {
+        .kind = BACKEND_VSOCK, .cid = 2, .port = 4050, .slots = 1, .qgs_timer_us = TIMER_US};
+
+    backend_free(backend);
+    backend = backend_new(base, &timers, &options);
+    sys.socket = looking_socket;
+    sys.connect = looking_connect;
+    start();
+    expect(BACKEND_UNREACHABLE, ECONNRESET, "vsock:2:4050");
+    ck_assert_int_eq(seen_family, AF_VSOCK);
+    ck_assert_uint_eq(seen_cid, 2);
+    ck_assert_uint_eq(seen_port, 4050);
+}
+END_TEST
+
+/* --- slots ---------------------------------------------------------------------------------------
+ */
+
+START_TEST(no_more_exchanges_than_slots)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        ck_assert(backend_has_slot(backend));
+        start();
+    }
+    ck_assert(!backend_has_slot(backend));
+    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), -EBUSY);
+    settle();
+    ck_assert_uint_eq(fake_qgs_n, SLOTS);
+    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), -EBUSY);
+    fake_qgs_answer(1);
+    settle();
+    ck_assert_uint_eq(n_done, 1);
+    ck_assert_uint_eq(backend_busy(backend), SLOTS - 1);
+    start();
+    settle();
+    ck_assert_uint_eq(fake_qgs_n, SLOTS + 1);
+    ck_assert(!backend_has_slot(backend));
+}
+END_TEST
+
+static unsigned n_chained;
+
+static void start_another(void *data, const struct backend_result *r)
+{
+    (void)data;
+    (void)r;
+    n_done++;
+    ck_assert(backend_has_slot(backend)); /* one's own is free already */
+    if (n_chained-- > 0)
+        ck_assert_int_eq(backend_start(backend, tdreport, start_another, NULL), 0);
+}
+
+START_TEST(the_end_of_one_may_start_the_next)
+{
+    n_chained = 20;
+    ck_assert_int_eq(backend_start(backend, tdreport, start_another, NULL), 0);
+    for (unsigned i = 0; i <= 20; i++) {
+        settle();
+        ck_assert_uint_eq(fake_qgs_n, i + 1);
+        ck_assert_uint_eq(n_done, i);
+        fake_qgs_answer(i);
+    }
+    settle();
+    ck_assert_uint_eq(n_done, 21);
+    /* Also where it fails at once: no recursion, the loop goes on. */
+    n_chained = 1000;
+    n_done = 0;
+    fake_qgs_error = ECONNREFUSED;
+    ck_assert_int_eq(backend_start(backend, tdreport, start_another, NULL), 0);
+    for (int i = 0; i < 1100; i++)
+        settle();
+    ck_assert_uint_eq(n_done, 1001);
+    ck_assert_uint_eq(backend_busy(backend), 0);
+}
+END_TEST
+
+START_TEST(freeing_ends_what_runs_without_telling)
+{
+    start();
+    start();
+    settle();
+    start(); /* not begun yet */
+    backend_free(backend);
+    backend = NULL;
+    settle();
+    ck_assert_uint_eq(n_done, 0);
+    ck_assert_uint_eq(timers.n, 0);
+}
+END_TEST
+
+static long fail_at;
+
+static void *failing_alloc(size_t size)
+{
+    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
+}
+
+START_TEST(out_of_memory)
+{
+    sys.alloc = failing_alloc;
+    fail_at = 0;
+    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), -ENOMEM);
+    fail_at = 1;
+    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), -ENOMEM);
+    ck_assert_uint_eq(backend_busy(backend), 0);
+    fail_at = -1;
+    start_and_take();
+    fail_at = 0; /* for the answer */
+    fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
+    expect(BACKEND_MEMORY, ENOMEM, "out of memory");
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("backend");
+    TCase *tcase = tcase_create("backend");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, the_request_is_one_send_of_1052_bytes);
+    tcase_add_test(tcase, what_the_socket_does_not_take_follows);
+    tcase_add_test(tcase, a_connection_that_breaks_while_sending);
+    tcase_add_test(tcase, nothing_is_told_from_inside_the_start);
+    tcase_add_test(tcase, a_quote_comes_with_its_padding);
+    tcase_add_test(tcase, a_quote_may_come_in_fragments);
+    tcase_add_test(tcase, an_error_of_qgs);
+    tcase_add_test(tcase, qgs_closes_without_a_byte);
+    tcase_add_test(tcase, qgs_closes_without_reading);
+    tcase_add_loop_test(tcase, the_answer_breaks_off, 0, 8);
+    tcase_add_test(tcase, receiving_fails);
+    tcase_add_loop_test(tcase, a_malformed_answer, 0, N_MALFORMED);
+    tcase_add_test(tcase, qgs_is_silent);
+    tcase_add_loop_test(tcase, connecting_fails, 0,
+                        (int)(sizeof(connect_errors) / sizeof(connect_errors[0])));
+    tcase_add_test(tcase, connecting_to_what_is_really_not_there);
+    tcase_add_test(tcase, no_descriptor_for_a_connection);
+    tcase_add_test(tcase, a_connection_that_comes_later);
+    tcase_add_test(tcase, addresses_have_names);
+    tcase_add_test(tcase, vsock_is_asked_by_cid_and_port);
+    tcase_add_test(tcase, no_more_exchanges_than_slots);
+    tcase_add_test(tcase, the_end_of_one_may_start_the_next);
+    tcase_add_test(tcase, freeing_ends_what_runs_without_telling);
+    tcase_add_test(tcase, out_of_memory);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

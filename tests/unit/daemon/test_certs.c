@@ -1,0 +1,905 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The certificate service: what is served at the start and after each kind of reload, and how it
+ * waits for leases and for firmware updates. Leases and updaters are other open file descriptions
+ * of the table file, which is all that the kernel's locks look at.
+ */
+#include "certs/certs.h"
+#include "certs/chain.h"
+#include "metrics.h"
+#include "rig.h"
+#include "snp_table.h"
+#include "status.h"
+#include "sys.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECOND 1000000u
+
+static struct rig rig;
+static struct rig_options options;
+static char table_path[128], bad_path[128];
+static unsigned n_changes;
+
+static void setup(void)
+{
+    const char *dir = test_tmpdir();
+
+    rig_reset_sys();
+    snprintf(table_path, sizeof(table_path), "%s/table", dir);
+    snprintf(bad_path, sizeof(bad_path), "%s/bad.pem", dir);
+    test_write_file(bad_path, "not a certificate\n", 18);
+    options = rig_defaults();
+    options.certs.table_file =
+        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
+    n_changes = 0;
+}
+
+static void on_change(void *data)
+{
+    ck_assert_ptr_eq(data, &n_changes);
+    n_changes++;
+}
+
+static void open_certs(unsigned chain)
+{
+    rig_chain(&options.certs, chain);
+    rig_open(&rig, &options);
+    certs_set_listener(rig.certs, on_change, &n_changes);
+}
+
+/* A reload with other files; NULL: those of chain n. */
+static void reload(unsigned n, char *file)
+{
+    static char *files[1];
+    struct certs_options next = options.certs;
+
+    if (file) {
+        files[0] = file;
+        next.n_chain = 1;
+        next.chain = files;
+    } else {
+        rig_chain(&next, n);
+    }
+    certs_reload(rig.certs, &next);
+    rig_await_worker(&rig);
+}
+
+static bool has_problem(const char *text)
+{
+    const char *problems[CERTS_PROBLEMS_MAX];
+    size_t n = certs_problems(rig.certs, problems);
+
+    for (size_t i = 0; i < n; i++)
+        if (strstr(problems[i], text))
+            return true;
+    return false;
+}
+
+static size_t n_problems(void)
+{
+    const char *problems[CERTS_PROBLEMS_MAX];
+
+    return certs_problems(rig.certs, problems);
+}
+
+/* What CERTS_GET says, and which chain it is: the leaf's SPL of SNP tells. */
+static void expect_chain(unsigned n)
+{
+    struct certs_answer answer = certs_get(rig.certs, 4);
+    struct coco_snp_table table;
+
+    ck_assert_uint_eq(answer.status, COCO_OK);
+    ck_assert_uint_eq(answer.generation, certs_generation(rig.certs));
+    ck_assert_int_eq(coco_snp_table_decode(answer.table->data, answer.table->size, &table), 0);
+    ck_assert_uint_eq(table.n_entries, 3);
+    ck_assert_uint_eq(table.size, answer.table->size);
+    ck_assert_uint_eq(answer.npages, coco_npages(table.size));
+    ck_assert_uint_eq(certs_chain(rig.certs)->tcb.snp, 8 + n);
+    ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_SERVING);
+}
+
+static void expect_empty(void)
+{
+    static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
+
+    for (uint64_t npages = 0; npages < 6; npages++) { /* never ENOSPC */
+        struct certs_answer answer = certs_get(rig.certs, npages);
+        ck_assert_uint_eq(answer.status, COCO_OK);
+        ck_assert_uint_eq(answer.npages, 1);
+        ck_assert_uint_eq(answer.table->size, sizeof(zeros));
+        ck_assert_mem_eq(answer.table->data, zeros, sizeof(zeros));
+    }
+    ck_assert_ptr_null(certs_chain(rig.certs));
+}
+
+static void expect_busy(enum certs_state state)
+{
+    ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EAGAIN);
+    ck_assert_ptr_null(certs_get(rig.certs, 4).table);
+    ck_assert_str_eq(certs_state_name(certs_get_state(rig.certs)), certs_state_name(state));
+}
+
+/* Is the file what sessions get? */
+static bool file_is_current(void)
+{
+    size_t size;
+    uint8_t *file = test_read_file(table_path, &size);
+    const struct blob *table = certs_table(rig.certs);
+    bool same = size == table->size && memcmp(file, table->data, size) == 0;
+
+    free(file);
+    return same;
+}
+
+/* --- locks of others -----------------------------------------------------------------------------
+ */
+
+static int take_lock(short type, off_t first, off_t length)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = length};
+    int fd = open(table_path, type == F_RDLCK ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    return fd;
+}
+
+static int take_lease(void)
+{
+    return take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+}
+
+static int take_update(void)
+{
+    return take_lock(F_WRLCK, 0, 0);
+}
+
+static void make_table_file(void)
+{
+    test_write_file(table_path, "", 0);
+    ck_assert_int_eq(chmod(table_path, 0644), 0);
+}
+
+/* --- the start -----------------------------------------------------------------------------------
+ */
+
+START_TEST(a_good_chain_is_served_from_the_start)
+{
+    open_certs(0);
+    ck_assert(certs_offered(rig.certs));
+    expect_chain(0);
+    ck_assert_uint_eq(n_problems(), 0);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(metrics.certs_published, 1);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(real_amd_chain_is_served)
+{
+    static char paths[3][4096];
+    static char *files[] = {paths[0], paths[1], paths[2]};
+    static const char *const names[] = {"snp/vcek_milan.der", "snp/milan_ask.pem",
+                                        "snp/milan_ark.pem"};
+
+    for (int i = 0; i < 3; i++) {
+        const char *path = test_data(names[i]);
+        if (!path)
+            return;
+        snprintf(paths[i], sizeof(paths[i]), "%s", path);
+    }
+    options.certs.n_chain = 3;
+    options.certs.chain = files; /* without a root of one's own: AMD's are known */
+    rig_open(&rig, &options);
+    ck_assert_uint_eq(n_problems(), 0);
+    ck_assert_str_eq(certs_chain(rig.certs)->product, "Milan");
+    ck_assert_uint_eq(certs_get(rig.certs, 2).status, COCO_OK);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(without_a_chain_there_is_no_service)
+{
+    rig_open(&rig, &options);
+    ck_assert(!certs_offered(rig.certs));
+    ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EOPNOTSUPP);
+    ck_assert_uint_eq(n_problems(), 0);
+    uint64_t lease;
+    ck_assert_int_eq(certs_open_lease(rig.certs, &lease), -EOPNOTSUPP);
+    ck_assert_int_eq(access(table_path, F_OK), -1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* cocod starts, says so, and serves the empty table. */
+START_TEST(a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem)
+{
+    static char *files[1];
+    char missing[160];
+
+    snprintf(missing, sizeof(missing), "%s.missing", bad_path);
+    files[0] = _i == 0 ? missing : bad_path;
+    if (_i == 2)
+        ck_assert_int_eq(truncate(bad_path, CHAIN_FILE_MAX + 1), 0);
+    options.certs.n_chain = 1;
+    options.certs.chain = files;
+    rig_open(&rig, &options);
+    expect_empty();
+    ck_assert_uint_eq(n_problems(), 1);
+    ck_assert(has_problem(files[0])); /* names the file */
+    ck_assert(has_problem("(the empty table is served)"));
+    ck_assert(_i != 0 || has_problem(strerror(ENOENT)));
+    ck_assert(_i != 2 || has_problem("larger than"));
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(metrics.certs_rejected, 1);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_chain_under_a_root_that_nobody_trusts_is_refused)
+{
+    rig_chain(&options.certs, 0);
+    options.certs.n_roots = 0;
+    rig_open(&rig, &options);
+    expect_empty();
+    ck_assert_uint_eq(n_problems(), 1);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_root_file_that_cannot_be_read_is_a_problem)
+{
+    static char *roots[1];
+
+    rig_chain(&options.certs, 0);
+    roots[0] = bad_path;
+    options.certs.roots = roots;
+    rig_open(&rig, &options);
+    expect_empty();
+    ck_assert(has_problem(bad_path));
+    rig_close(&rig);
+}
+END_TEST
+
+/* The operator's choice: a guest without a chain must not attest. */
+START_TEST(missing_chain_refuse_is_eio)
+{
+    static char *files[1];
+
+    files[0] = bad_path;
+    options.certs.n_chain = 1;
+    options.certs.chain = files;
+    options.certs.refuse_missing = true;
+    rig_open(&rig, &options);
+    for (uint64_t npages = 0; npages < 3; npages++) {
+        ck_assert_uint_eq(certs_get(rig.certs, npages).status, COCO_EIO);
+        ck_assert_ptr_null(certs_get(rig.certs, npages).table);
+    }
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(missing_chain_refuse_does_not_touch_a_good_chain)
+{
+    options.certs.refuse_missing = true;
+    open_certs(0);
+    expect_chain(0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(too_few_pages_are_told_how_many)
+{
+    open_certs(0);
+    uint32_t need = coco_npages(certs_table(rig.certs)->size);
+    ck_assert_uint_ge(need, 1);
+    for (uint64_t npages = 0; npages < 6; npages++) {
+        struct certs_answer answer = certs_get(rig.certs, npages);
+        ck_assert_uint_eq(answer.status, npages < need ? COCO_ENOSPC : COCO_OK);
+        ck_assert_uint_eq(answer.npages, need);
+        ck_assert_int_eq(answer.table != NULL, npages >= need);
+    }
+    ck_assert_uint_eq(certs_get(rig.certs, UINT64_MAX).status, COCO_OK);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- reloads -------------------------------------------------------------------------------------
+ */
+
+START_TEST(a_good_chain_follows_a_good_one)
+{
+    open_certs(0);
+    uint64_t first = certs_generation(rig.certs);
+    reload(1, NULL);
+    expect_chain(1);
+    ck_assert_uint_ne(certs_generation(rig.certs), first);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_changes, 1);
+    ck_assert_uint_eq(metrics.certs_published, 2);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_unchanged_chain_is_not_published_again)
+{
+    struct stat before, after;
+
+    open_certs(0);
+    uint64_t first = certs_generation(rig.certs);
+    ck_assert_int_eq(stat(table_path, &before), 0);
+    reload(0, NULL);
+    certs_reload(rig.certs, NULL); /* as SIGHUP without a change */
+    rig_await_worker(&rig);
+    expect_chain(0);
+    ck_assert_uint_eq(certs_generation(rig.certs), first);
+    ck_assert_uint_eq(n_changes, 0);
+    ck_assert_uint_eq(metrics.certs_published, 1);
+    ck_assert_int_eq(stat(table_path, &after), 0);
+    ck_assert_int_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_refused_chain_leaves_the_old_one_serving)
+{
+    open_certs(0);
+    uint64_t first = certs_generation(rig.certs);
+    reload(0, bad_path);
+    expect_chain(0);
+    ck_assert_uint_eq(certs_generation(rig.certs), first);
+    ck_assert_uint_eq(n_problems(), 1);
+    ck_assert(has_problem(bad_path));
+    ck_assert(has_problem("(the chain loaded before is still served)"));
+    ck_assert(file_is_current());
+    reload(1, NULL); /* and it is made good */
+    expect_chain(1);
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_problem_ends_also_where_the_chain_is_the_old_one_again)
+{
+    open_certs(0);
+    reload(0, bad_path);
+    ck_assert_uint_eq(n_problems(), 1);
+    reload(0, NULL);
+    ck_assert_uint_eq(n_problems(), 0);
+    expect_chain(0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(from_nothing_to_a_chain_and_back)
+{
+    static char *files[1];
+    struct certs_options none = {.n_chain = 0};
+
+    files[0] = bad_path;
+    options.certs.n_chain = 1;
+    options.certs.chain = files;
+    rig_open(&rig, &options);
+    expect_empty();
+    reload(2, NULL);
+    expect_chain(2);
+    none.table_file = options.certs.table_file;
+    certs_reload(rig.certs, &none); /* the operator takes the service away */
+    rig_await_worker(&rig);
+    ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EOPNOTSUPP);
+    ck_assert_uint_eq(certs_table(rig.certs)->size, COCO_SNP_EMPTY_TABLE_SIZE);
+    ck_assert(file_is_current()); /* VMMs that read the file must not find the old chain */
+    reload(1, NULL);
+    expect_chain(1);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_service_that_begins_at_a_reload)
+{
+    rig_open(&rig, &options);
+    ck_assert(!certs_offered(rig.certs));
+    reload(0, NULL);
+    expect_chain(0);
+    ck_assert(file_is_current());
+    uint64_t lease;
+    int fd = certs_open_lease(rig.certs, &lease);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Asked again while one load runs: the last word counts. */
+START_TEST(reloads_that_overtake_each_other)
+{
+    struct certs_options next = options.certs;
+    static char *files[1];
+
+    open_certs(0);
+    rig_chain(&next, 1);
+    certs_reload(rig.certs, &next);
+    files[0] = bad_path;
+    next.n_chain = 1;
+    next.chain = files;
+    certs_reload(rig.certs, &next);
+    rig_chain(&next, 2);
+    certs_reload(rig.certs, &next);
+    for (int i = 0; i < 4; i++)
+        rig_await_worker(&rig);
+    expect_chain(2);
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* The strings of the options may go as soon as others were given. */
+START_TEST(a_load_has_its_own_copy_of_the_names)
+{
+    struct certs_options next = options.certs;
+    char *names[3], *root[1];
+
+    open_certs(0);
+    rig_chain(&next, 1);
+    for (int i = 0; i < 3; i++)
+        names[i] = strdup(next.chain[i]);
+    root[0] = strdup(next.roots[0]);
+    next.chain = names;
+    next.roots = root;
+    certs_reload(rig.certs, &next);
+    rig_chain(&next, 1);
+    certs_reload(rig.certs, &next);
+    for (int i = 0; i < 3; i++)
+        free(names[i]);
+    free(root[0]);
+    for (int i = 0; i < 3; i++)
+        rig_await_worker(&rig);
+    expect_chain(1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- leases --------------------------------------------------------------------------------------
+ */
+
+START_TEST(a_lease_delays_the_next_chain)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    expect_busy(CERTS_DRAINING);
+    ck_assert_uint_eq(n_changes, 1);
+    ck_assert_uint_eq(certs_chain(rig.certs)->tcb.snp, 8);
+    rig_pass(&rig, SECOND);
+    expect_busy(CERTS_DRAINING);
+    ck_assert(file_is_current()); /* the old one, untouched */
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_chain(1);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_reader_of_the_file_delays_as_well)
+{
+    open_certs(0);
+    int reader = take_lock(F_RDLCK, 0, 0);
+    reload(1, NULL);
+    expect_busy(CERTS_DRAINING);
+    close(reader);
+    rig_pass(&rig, 2000);
+    expect_chain(1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* No firmware changes by a reload: a lease that never ends delays sessions by drain_timeout. */
+START_TEST(a_lease_that_is_never_given_back_delays_no_longer_than_the_timeout)
+{
+    char text[64];
+
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    rig_pass(&rig, options.certs.drain_timeout_us - 2000);
+    expect_busy(CERTS_DRAINING);
+    rig_pass(&rig, 4000);
+    expect_chain(1);
+    ck_assert(!file_is_current());
+    ck_assert_uint_eq(n_problems(), 1);
+    snprintf(text, sizeof(text), "byte %u ", COCO_LEASE_BASE_MIN + 7);
+    ck_assert(has_problem(text));
+    rig_pass(&rig, 60u * SECOND); /* CERTS_GET goes on meanwhile */
+    expect_chain(1);
+    close(lease);
+    rig_pass(&rig, SECOND);
+    ck_assert(file_is_current()); /* the file follows */
+    ck_assert_uint_eq(n_problems(), 0);
+    ck_assert_uint_eq(rig.timers.n, 0); /* and nobody looks any more */
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_stale_file_and_another_chain)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    rig_pass(&rig, options.certs.drain_timeout_us + 4000);
+    expect_chain(1);
+    reload(2, NULL);
+    expect_busy(CERTS_DRAINING);
+    close(lease);
+    rig_pass(&rig, SECOND);
+    expect_chain(2);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(another_reload_while_draining_replaces_what_waits)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    reload(2, NULL);
+    reload(0, bad_path); /* refused: what waits goes on waiting */
+    expect_busy(CERTS_DRAINING);
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_chain(2);
+    ck_assert_uint_eq(metrics.certs_published, 2);
+    ck_assert_uint_eq(n_problems(), 1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- updates -------------------------------------------------------------------------------------
+ */
+
+START_TEST(an_update_that_runs_holds_the_next_chain_back)
+{
+    open_certs(0);
+    int update = take_update();
+    reload(1, NULL);
+    expect_busy(CERTS_UPDATING);
+    rig_pass(&rig, 600u * (uint64_t)SECOND); /* for as long as that takes */
+    expect_busy(CERTS_UPDATING);
+    close(update);
+    rig_pass(&rig, 20000);
+    expect_chain(1);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_update_that_runs_at_the_start)
+{
+    make_table_file();
+    int update = take_update();
+    open_certs(0);
+    expect_busy(CERTS_UPDATING);
+    ck_assert_ptr_null(certs_table(rig.certs));
+    ck_assert_ptr_null(certs_chain(rig.certs));
+    rig_pass(&rig, 10u * SECOND);
+    expect_busy(CERTS_UPDATING);
+    close(update);
+    rig_pass(&rig, 20000);
+    expect_chain(0);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_lease_that_is_held_at_the_start)
+{
+    make_table_file();
+    int lease = take_lease(); /* of a VMM that outlived the last cocod */
+    open_certs(0);
+    expect_busy(CERTS_DRAINING);
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_chain(0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_updater_after_readers)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    expect_busy(CERTS_DRAINING);
+    rig_pass(&rig, options.certs.drain_timeout_us - 10000);
+    close(lease);
+    int update = take_update(); /* quicker than cocod */
+    rig_pass(&rig, 10u * SECOND);
+    expect_busy(CERTS_UPDATING);
+    close(update);
+    lease = take_lease(); /* and a reader again: it has the whole timeout */
+    rig_pass(&rig, options.certs.drain_timeout_us - SECOND);
+    expect_busy(CERTS_DRAINING);
+    close(lease);
+    rig_pass(&rig, 20000);
+    expect_chain(1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- the file's own trouble ----------------------------------------------------------------------
+ */
+
+START_TEST(a_table_file_that_cannot_be_opened_is_a_problem_and_no_more)
+{
+    struct certs_options next = options.certs;
+    uint64_t lease;
+
+    ck_assert_int_eq(mkdir(table_path, 0700), 0);
+    open_certs(0);
+    expect_chain(0);
+    ck_assert_uint_eq(n_problems(), 1);
+    ck_assert(has_problem(table_path));
+    ck_assert(has_problem(strerror(EISDIR)));
+    ck_assert_int_eq(certs_open_lease(rig.certs, &lease), -EOPNOTSUPP);
+    ck_assert_int_eq(rmdir(table_path), 0);
+    rig_chain(&next, 1);
+    certs_reload(rig.certs, &next); /* the next reload tries again */
+    rig_await_worker(&rig);
+    expect_chain(1);
+    ck_assert_uint_eq(n_problems(), 0);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+/* The file that can be opened again must hold the table, though that is the same as before. */
+START_TEST(a_table_file_that_comes_late_is_filled)
+{
+    ck_assert_int_eq(mkdir(table_path, 0700), 0);
+    open_certs(0);
+    ck_assert_int_eq(rmdir(table_path), 0);
+    certs_reload(rig.certs, NULL);
+    rig_await_worker(&rig);
+    rig_pass(&rig, 2u * SECOND);
+    expect_chain(0);
+    ck_assert_uint_eq(n_problems(), 0);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+static ssize_t full_disk(int fd, const void *buf, size_t size, off_t offset)
+{
+    (void)fd;
+    (void)buf;
+    (void)size;
+    (void)offset;
+    errno = ENOSPC;
+    return -1;
+}
+
+START_TEST(a_table_file_that_cannot_be_written_is_tried_again)
+{
+    open_certs(0);
+    sys.pwrite = full_disk;
+    reload(1, NULL);
+    expect_chain(1); /* sessions get it */
+    ck_assert(!file_is_current());
+    ck_assert(has_problem(strerror(ENOSPC)));
+    rig_pass(&rig, 10u * SECOND);
+    ck_assert(has_problem(strerror(ENOSPC)));
+    sys.pwrite = sys_real.pwrite;
+    rig_pass(&rig, SECOND);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+static int no_locks(int fd, int cmd, struct flock *lock)
+{
+    (void)fd;
+    (void)cmd;
+    (void)lock;
+    errno = ENOLCK;
+    return -1;
+}
+
+START_TEST(a_table_file_that_cannot_be_locked_is_tried_again)
+{
+    open_certs(0);
+    sys.ofd_lock = no_locks;
+    reload(1, NULL);
+    expect_chain(1);
+    ck_assert(has_problem("cannot lock"));
+    ck_assert(!file_is_current());
+    sys.ofd_lock = sys_real.ofd_lock;
+    rig_pass(&rig, 2u * SECOND);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* The file is behind, an update runs, and then locks fail: nobody may be left with EAGAIN. */
+START_TEST(locks_that_fail_after_an_update_leave_nobody_waiting)
+{
+    open_certs(0);
+    sys.pwrite = full_disk;
+    reload(1, NULL);
+    sys.pwrite = sys_real.pwrite;
+    int update = take_update();
+    rig_pass(&rig, SECOND);
+    expect_busy(CERTS_UPDATING);
+    sys.ofd_lock = no_locks;
+    close(update);
+    rig_pass(&rig, SECOND);
+    expect_chain(1);
+    sys.ofd_lock = sys_real.ofd_lock;
+    rig_pass(&rig, 2u * SECOND);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- lease descriptors ---------------------------------------------------------------------------
+ */
+
+START_TEST(each_session_has_bytes_of_its_own)
+{
+    enum {
+        N = 50
+    };
+    uint64_t bases[N];
+    int fds[N];
+
+    open_certs(0);
+    for (int i = 0; i < N; i++) {
+        fds[i] = certs_open_lease(rig.certs, &bases[i]);
+        ck_assert_int_ge(fds[i], 0);
+        ck_assert_uint_ge(bases[i], COCO_LEASE_BASE_MIN);
+        ck_assert_uint_le(bases[i], INT64_MAX - COCO_LEASE_BYTES);
+        for (int j = 0; j < i; j++)
+            ck_assert(bases[i] >= bases[j] + COCO_LEASE_BYTES ||
+                      bases[j] >= bases[i] + COCO_LEASE_BYTES);
+    }
+    for (int i = 0; i < N; i++)
+        close(fds[i]);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- life ----------------------------------------------------------------------------------------
+ */
+
+/* What runs on the worker when the service goes is told to nobody, and leaks nothing. */
+START_TEST(freeing_during_a_load)
+{
+    struct certs_options next = options.certs;
+
+    open_certs(0);
+    rig_chain(&next, 1);
+    certs_reload(rig.certs, &next);
+    certs_free(rig.certs);
+    rig.certs = NULL;
+    rig_await_worker(&rig);
+    ck_assert_uint_eq(n_changes, 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(freeing_while_draining)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    expect_busy(CERTS_DRAINING);
+    rig_close(&rig);
+    close(lease);
+}
+END_TEST
+
+static long fail_at;
+
+static void *failing_alloc(size_t size)
+{
+    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
+}
+
+START_TEST(no_memory_for_a_load_keeps_what_is_served)
+{
+    struct certs_options next = options.certs;
+
+    open_certs(0);
+    rig_chain(&next, 1);
+    sys.alloc = failing_alloc;
+    fail_at = 0;
+    certs_reload(rig.certs, &next);
+    sys.alloc = sys_real.alloc;
+    rig_await_worker(&rig);
+    expect_chain(0);
+    ck_assert(has_problem("out of memory"));
+    certs_reload(rig.certs, NULL);
+    rig_await_worker(&rig);
+    expect_chain(1);
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* The clock at the load decides. */
+static int64_t far_future(void)
+{
+    return 4102444800; /* 2100 */
+}
+
+START_TEST(a_chain_that_has_expired_is_refused)
+{
+    sys.wall_s = far_future;
+    open_certs(0);
+    expect_empty();
+    ck_assert_uint_eq(n_problems(), 1);
+    rig_close(&rig);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("certs");
+    TCase *tcase = tcase_create("certs");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_test(tcase, a_good_chain_is_served_from_the_start);
+    tcase_add_test(tcase, real_amd_chain_is_served);
+    tcase_add_test(tcase, without_a_chain_there_is_no_service);
+    tcase_add_loop_test(tcase, a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem, 0,
+                        3);
+    tcase_add_test(tcase, a_chain_under_a_root_that_nobody_trusts_is_refused);
+    tcase_add_test(tcase, a_root_file_that_cannot_be_read_is_a_problem);
+    tcase_add_test(tcase, missing_chain_refuse_is_eio);
+    tcase_add_test(tcase, missing_chain_refuse_does_not_touch_a_good_chain);
+    tcase_add_test(tcase, too_few_pages_are_told_how_many);
+    tcase_add_test(tcase, a_good_chain_follows_a_good_one);
+    tcase_add_test(tcase, an_unchanged_chain_is_not_published_again);
+    tcase_add_test(tcase, a_refused_chain_leaves_the_old_one_serving);
+    tcase_add_test(tcase, a_problem_ends_also_where_the_chain_is_the_old_one_again);
+    tcase_add_test(tcase, from_nothing_to_a_chain_and_back);
+    tcase_add_test(tcase, a_service_that_begins_at_a_reload);
+    tcase_add_test(tcase, reloads_that_overtake_each_other);
+    tcase_add_test(tcase, a_load_has_its_own_copy_of_the_names);
+    tcase_add_test(tcase, a_lease_delays_the_next_chain);
+    tcase_add_test(tcase, a_reader_of_the_file_delays_as_well);
+    tcase_add_test(tcase, a_lease_that_is_never_given_back_delays_no_longer_than_the_timeout);
+    tcase_add_test(tcase, a_stale_file_and_another_chain);
+    tcase_add_test(tcase, another_reload_while_draining_replaces_what_waits);
+    tcase_add_test(tcase, an_update_that_runs_holds_the_next_chain_back);
+    tcase_add_test(tcase, an_update_that_runs_at_the_start);
+    tcase_add_test(tcase, a_lease_that_is_held_at_the_start);
+    tcase_add_test(tcase, an_updater_after_readers);
+    tcase_add_test(tcase, a_table_file_that_cannot_be_opened_is_a_problem_and_no_more);
+    tcase_add_test(tcase, a_table_file_that_comes_late_is_filled);
+    tcase_add_test(tcase, a_table_file_that_cannot_be_written_is_tried_again);
+    tcase_add_test(tcase, a_table_file_that_cannot_be_locked_is_tried_again);
+    tcase_add_test(tcase, locks_that_fail_after_an_update_leave_nobody_waiting);
+    tcase_add_test(tcase, each_session_has_bytes_of_its_own);
+    tcase_add_test(tcase, freeing_during_a_load);
+    tcase_add_test(tcase, freeing_while_draining);
+    tcase_add_test(tcase, no_memory_for_a_load_keeps_what_is_served);
+    tcase_add_test(tcase, a_chain_that_has_expired_is_refused);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon put together from a configuration: starting, reloading and stopping it, whatever it is
+ * doing at that moment.
+ */
+#include "certs/certs.h"
+#include "cocod.h"
+#include "config.h"
+#include "fake_qgs.h"
+#include "log.h"
+#include "metrics.h"
+#include "peer/server.h"
+#include "quotes/quotes.h"
+#include "rig.h"
+#include "status.h"
+#include "sys.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct event_base *base;
+static struct cocod *cocod;
+static char dir[64];
+
+static void setup(void)
+{
+    snprintf(dir, sizeof(dir), "%s", test_tmpdir());
+    rig_reset_sys();
+    fake_qgs_install();
+    memset(&metrics, 0, sizeof(metrics));
+    log_set_level(LOG_LEVEL_CRITICAL);
+    base = cocod_base_new();
+    ck_assert_ptr_nonnull(base);
+}
+
+static void teardown(void)
+{
+    cocod_free(cocod);
+    cocod = NULL;
+    event_base_free(base);
+    fake_qgs_close_all();
+    rig_check_gauges();
+    sys = sys_real;
+}
+
+/* The configuration: `more`, a QGS, a table file, and the chain of the n-th test leaf (none: −1).
+ */
+static struct config *make_config(int chain, const char *more)
+{
+    struct config_errors errors = {0};
+    struct certs_options options = {0};
+    struct config *config = NULL;
+    char text[2048];
+    int n = snprintf(text, sizeof(text),
+                     "[cocod]\nlog_level = critical\n"
+                     "[quotes]\nqgs = unix:/nowhere/qgs.socket\nslots = 2\n%s\n"
+                     "[certs]\ntable_file = %s/table\n",
+                     more, dir);
+
+    if (chain >= 0) {
+        rig_chain(&options, (unsigned)chain);
+        for (size_t i = 0; i < options.n_chain; i++)
+            n += snprintf(text + n, sizeof(text) - (size_t)n, "chain = %s\n", options.chain[i]);
+        n += snprintf(text + n, sizeof(text) - (size_t)n, "root = %s\n", options.roots[0]);
+    }
+    ck_assert_int_lt(n, (int)sizeof(text));
+    int r = config_parse("test", text, strlen(text), &config, &errors);
+    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
+    return config;
+}
+
+static void settle(void)
+{
+    for (int i = 0; i < 8; i++) {
+        timers_run(&cocod->timers);
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    }
+}
+
+static int connect_session(void)
+{
+    static struct rig_message message;
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = 3};
+    uint8_t payload[COCO_HELLO_SIZE], frame[256];
+    int pair[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    ck_assert_ptr_nonnull(server_adopt(cocod->server, &vmm_dialect, &cocod->vmm, pair[0]));
+    coco_hello_encode(&hello, payload);
+    rig_send(pair[1], frame, rig_frame(frame, COCO_HELLO, 1, 0, payload, sizeof(payload)));
+    settle();
+    rig_expect(pair[1], &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    if (message.passed_fd >= 0)
+        close(message.passed_fd);
+    return pair[1];
+}
+
+static void ask_quote(int fd, uint64_t id)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE], frame[2048];
+    struct coco_quote_get get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
+
+    tdx_make_tdreport(id, NULL, tdreport);
+    coco_quote_get_encode(&get, payload);
+    rig_send(fd, frame, rig_frame(frame, COCO_QUOTE_GET, id, 0, payload, sizeof(payload)));
+    settle();
+}
+
+START_TEST(starts_serves_and_stops)
+{
+    static struct rig_message message;
+    struct coco_certs_get get = {.npages = 4};
+    uint8_t payload[COCO_CERTS_GET_SIZE], frame[64];
+
+    ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
+    int fd = connect_session();
+    coco_certs_get_encode(&get, payload);
+    rig_send(fd, frame, rig_frame(frame, COCO_CERTS_GET, 2, 0, payload, sizeof(payload)));
+    settle();
+    rig_expect(fd, &message, COCO_CERTS_REPLY, 2, COCO_OK);
+    ask_quote(fd, 3);
+    fake_qgs_answer(0);
+    settle();
+    rig_expect(fd, &message, COCO_QUOTE_REPLY, 3, COCO_OK);
+    cocod_free(cocod);
+    cocod = NULL;
+    ck_assert(rig_closed(fd));
+    close(fd);
+}
+END_TEST
+
+/* QGS works on for requesters that are gone, and such an exchange holds its account. */
+START_TEST(stops_while_qgs_is_working)
+{
+    ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
+    int fd = connect_session();
+    for (uint64_t id = 2; id < 8; id++) /* two run, four wait */
+        ask_quote(fd, id);
+    ck_assert_uint_eq(fake_qgs_n, 2);
+    ck_assert_uint_eq(metrics.now_jobs, 6);
+    if (_i == 1) { /* abandoned before */
+        close(fd);
+        settle();
+        ck_assert_uint_eq(metrics.now_jobs, 2);
+    }
+    cocod_free(cocod);
+    cocod = NULL;
+    ck_assert_uint_eq(metrics.now_jobs, 0);
+    if (_i == 0)
+        close(fd);
+}
+END_TEST
+
+START_TEST(stops_while_a_chain_is_being_loaded)
+{
+    ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
+    cocod_reload(cocod, make_config(1, ""));
+}
+END_TEST
+
+static void await_worker(void)
+{
+    uint64_t before = certs_generation(cocod->certs);
+
+    while (certs_generation(cocod->certs) == before)
+        ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
+    settle();
+}
+
+START_TEST(a_reload_brings_the_new_chain_and_tells_sessions)
+{
+    static struct rig_message message;
+    struct coco_notify notify;
+
+    ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
+    int fd = connect_session();
+    cocod_refuse_config(cocod, "line 3: no such key");
+    ck_assert_ptr_nonnull(strstr(cocod->admin.config_problem, "line 3: no such key"));
+    cocod_reload(cocod, make_config(1, ""));
+    ck_assert_ptr_null(cocod->admin.config_problem);
+    await_worker();
+    rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
+    ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);
+    ck_assert_uint_eq(notify.event, COCO_NOTIFY_GENERATION);
+    ck_assert_uint_eq(notify.generation, certs_generation(cocod->certs));
+    ck_assert(!rig_take(fd, &message));
+    close(fd);
+}
+END_TEST
+
+START_TEST(without_services_it_starts_as_well)
+{
+    static struct rig_message message;
+    struct config_errors errors = {0};
+    struct config *config = NULL;
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = 3};
+    struct coco_hello_reply reply;
+    uint8_t payload[COCO_HELLO_SIZE], frame[256];
+    int pair[2];
+    static const char text[] = "[cocod]\nlog_level = critical\n[quotes]\nqgs = none\n";
+
+    ck_assert_int_eq(config_parse("test", text, strlen(text), &config, &errors), 0);
+    ck_assert_int_eq(cocod_new(base, config, &cocod), 0);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    ck_assert_ptr_nonnull(server_adopt(cocod->server, &vmm_dialect, &cocod->vmm, pair[0]));
+    coco_hello_encode(&hello, payload);
+    rig_send(pair[1], frame, rig_frame(frame, COCO_HELLO, 1, 0, payload, sizeof(payload)));
+    settle();
+    rig_expect(pair[1], &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, &reply), 0);
+    ck_assert_uint_eq(reply.services, 0);
+    ck_assert_uint_eq(reply.features, COCO_FEATURE_NOTIFY); /* there is nothing to lease */
+    ck_assert_int_eq(message.passed_fd, -1);
+    ask_quote(pair[1], 2);
+    rig_expect(pair[1], &message, COCO_QUOTE_REPLY, 2, COCO_EOPNOTSUPP);
+    close(pair[1]);
+}
+END_TEST
+
+static long fail_at;
+
+static void *failing_alloc(size_t size)
+{
+    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
+}
+
+/* What the loading of the chain needs is not among them: there, the empty table is the answer. */
+START_TEST(out_of_memory_at_the_start)
+{
+    struct config *config = make_config(-1, "");
+    int r = -ENOMEM;
+    long n = 0;
+
+    for (; r < 0; n++) {
+        ck_assert_int_lt(n, 100);
+        sys.alloc = failing_alloc;
+        fail_at = n;
+        r = cocod_new(base, config, &cocod);
+        sys.alloc = sys_real.alloc;
+        ck_assert(r == 0 || r == -ENOMEM);
+        ck_assert(r == 0 || !cocod);
+    }
+    ck_assert_int_ge(n, 5);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("cocod");
+    TCase *tcase = tcase_create("cocod");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, starts_serves_and_stops);
+    tcase_add_loop_test(tcase, stops_while_qgs_is_working, 0, 2);
+    tcase_add_test(tcase, stops_while_a_chain_is_being_loaded);
+    tcase_add_test(tcase, a_reload_brings_the_new_chain_and_tells_sessions);
+    tcase_add_test(tcase, without_services_it_starts_as_well);
+    tcase_add_test(tcase, out_of_memory_at_the_start);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

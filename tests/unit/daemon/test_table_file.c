@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table file: what a reader finds after a crash at any step of rewriting, who is in the way of
+ * the lock, and what kinds of files are taken.
+ */
+#include "certs/table_file.h"
+#include "limits.h"
+#include "snp_table.h"
+#include "support.h"
+#include "sys.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char path[128];
+static struct table_file file;
+static struct table_file_options options;
+
+static void setup(void)
+{
+    sys = sys_real;
+    snprintf(path, sizeof(path), "%s/table", test_tmpdir());
+    options = (struct table_file_options){.path = path, .mode = 0644, .group = (gid_t)-1};
+    ck_assert_int_eq(table_file_open(&file, &options), 0);
+}
+
+static void teardown(void)
+{
+    sys = sys_real;
+    table_file_close(&file);
+    ck_assert_int_eq(file.fd, -1);
+    table_file_close(&file); /* harmless */
+}
+
+/* A table whose blobs are `fill` throughout. */
+static uint8_t *make_table(uint8_t fill, size_t blob_size, size_t *ret_size)
+{
+    struct coco_snp_table table = {0};
+    uint8_t *blob = malloc(blob_size);
+
+    ck_assert_ptr_nonnull(blob);
+    memset(blob, fill, blob_size);
+    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_ARK, blob, blob_size), 0);
+    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_VCEK, blob, blob_size / 2), 0);
+    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_ASK, blob, blob_size), 0);
+    *ret_size = coco_snp_table_layout(&table);
+    uint8_t *out = malloc(*ret_size);
+    ck_assert_ptr_nonnull(out);
+    ck_assert_int_eq(coco_snp_table_encode(&table, out, *ret_size), 0);
+    free(blob);
+    return out;
+}
+
+/* --- opening -------------------------------------------------------------------------------------
+ */
+
+START_TEST(the_file_is_made_with_its_mode_whatever_the_umask)
+{
+    struct stat st;
+
+    table_file_close(&file);
+    ck_assert_int_eq(unlink(path), 0);
+    mode_t mask = umask(0077);
+    ck_assert_int_eq(table_file_open(&file, &options), 0);
+    umask(mask);
+    ck_assert_int_eq(fstat(file.fd, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 07777, 0644);
+    ck_assert_uint_eq(st.st_size, 0);
+    ck_assert_int_ne(fcntl(file.fd, F_GETFD) & FD_CLOEXEC, 0);
+}
+END_TEST
+
+START_TEST(an_older_file_is_taken_over_with_its_inode)
+{
+    struct stat before, after;
+
+    table_file_close(&file);
+    test_write_file(path, "old", 3);
+    ck_assert_int_eq(chmod(path, 0666), 0);
+    ck_assert_int_eq(stat(path, &before), 0);
+    ck_assert_int_eq(table_file_open(&file, &options), 0);
+    ck_assert_int_eq(stat(path, &after), 0);
+    ck_assert_uint_eq(before.st_ino, after.st_ino);
+    ck_assert_uint_eq(after.st_mode & 07777, 0644); /* who may write could lock guests out */
+    ck_assert_uint_eq(after.st_size, 3);            /* its content stays until it is rewritten */
+    if (getuid() == 0) {
+        table_file_close(&file);
+        options.group = 12345;
+        ck_assert_int_eq(table_file_open(&file, &options), 0);
+        ck_assert_int_eq(stat(path, &after), 0);
+        ck_assert_uint_eq(after.st_gid, 12345);
+    }
+}
+END_TEST
+
+START_TEST(what_is_no_file_is_refused)
+{
+    char name[160], target[160];
+    struct table_file other = {.fd = 77};
+    struct table_file_options bad = {.path = name, .mode = 0644, .group = (gid_t)-1};
+    struct stat st;
+
+    snprintf(name, sizeof(name), "%s.link", path);
+    ck_assert_int_eq(symlink(path, name), 0);
+    ck_assert_int_eq(table_file_open(&other, &bad), -ELOOP);
+    ck_assert_int_eq(other.fd, -1);
+    snprintf(target, sizeof(target), "%s.nothing", path); /* a link that would make a file */
+    ck_assert_int_eq(unlink(name), 0);
+    ck_assert_int_eq(symlink(target, name), 0);
+    ck_assert_int_eq(table_file_open(&other, &bad), -ELOOP);
+    ck_assert_int_eq(stat(target, &st), -1);
+    snprintf(name, sizeof(name), "%s.fifo", path);
+    ck_assert_int_eq(mkfifo(name, 0600), 0);
+    ck_assert_int_eq(table_file_open(&other, &bad), -EINVAL); /* and nobody waits */
+    snprintf(name, sizeof(name), "%s.dir", path);
+    ck_assert_int_eq(mkdir(name, 0700), 0);
+    ck_assert_int_eq(table_file_open(&other, &bad), -EISDIR);
+    snprintf(name, sizeof(name), "%s.none/table", path);
+    ck_assert_int_eq(table_file_open(&other, &bad), -ENOENT);
+    snprintf(name, sizeof(name), "/dev/null");
+    ck_assert_int_eq(table_file_open(&other, &bad), -EINVAL);
+    ck_assert_int_eq(other.fd, -1);
+}
+END_TEST
+
+/* --- writing -------------------------------------------------------------------------------------
+ */
+
+static void check_file(const uint8_t *want, size_t size)
+{
+    size_t got_size;
+    uint8_t *got = test_read_file(path, &got_size);
+
+    ck_assert_uint_eq(got_size, size);
+    ck_assert_mem_eq(got, want, size);
+    free(got);
+}
+
+START_TEST(the_file_is_rewritten_in_place)
+{
+    static const uint8_t empty[COCO_SNP_EMPTY_TABLE_SIZE];
+    size_t size[3];
+    uint8_t *tables[3] = {make_table(0x11, 100, &size[0]), make_table(0x22, 4000, &size[1]),
+                          make_table(0x33, 50, &size[2])};
+    struct stat before, after;
+
+    ck_assert_int_eq(stat(path, &before), 0);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(table_file_write(&file, tables[i], size[i]), 0);
+        check_file(tables[i], size[i]);
+    }
+    ck_assert_int_eq(table_file_write(&file, empty, sizeof(empty)), 0);
+    check_file(empty, sizeof(empty));
+    ck_assert_int_eq(stat(path, &after), 0);
+    ck_assert_uint_eq(before.st_ino, after.st_ino);
+    ck_assert_int_eq(table_file_write(&file, tables[0], COCO_SNP_ENTRY_SIZE - 1), -EINVAL);
+    check_file(empty, sizeof(empty));
+    for (int i = 0; i < 3; i++)
+        free(tables[i]);
+}
+END_TEST
+
+/* A crash: from the n-th call on nothing reaches the file. The n-th itself may be torn, after
+ * `torn` bytes. First entries are 24 bytes of one page, written by one call: never torn. */
+static long calls_left;
+static size_t torn, longest_write;
+
+static ssize_t crashing_pwrite(int fd, const void *buf, size_t size, off_t offset)
+{
+    if (calls_left-- > 0) {
+        /* A long write is taken in pieces, so that there are more places to crash at. */
+        if (size > longest_write)
+            size = longest_write;
+        return sys_real.pwrite(fd, buf, size, offset);
+    }
+    if (calls_left == -1 && torn > 0 && size > torn && size > COCO_SNP_ENTRY_SIZE)
+        ck_assert_int_eq(sys_real.pwrite(fd, buf, torn, offset), (ssize_t)torn);
+    errno = EIO;
+    return -1;
+}
+
+static int crashing_ftruncate(int fd, off_t size)
+{
+    if (calls_left-- > 0)
+        return sys_real.ftruncate(fd, size);
+    errno = EIO;
+    return -1;
+}
+
+enum seen {
+    SEEN_OLD,
+    SEEN_EMPTY,
+    SEEN_NEW,
+};
+
+static enum seen look(const uint8_t *old, size_t old_size, const uint8_t *new, size_t new_size)
+{
+    struct coco_snp_table table;
+    size_t size;
+    uint8_t *got = test_read_file(path, &size);
+    enum seen seen = SEEN_EMPTY;
+
+    if (size >= COCO_SNP_EMPTY_TABLE_SIZE) { /* a shorter file counts as the empty table */
+        ck_assert_int_eq(coco_snp_table_decode(got, size, &table), 0);
+        if (table.n_entries > 0) {
+            if (table.size == new_size && memcmp(got, new, new_size) == 0)
+                seen = SEEN_NEW;
+            else if (table.size == old_size && memcmp(got, old, old_size) == 0)
+                seen = SEEN_OLD;
+            else
+                ck_abort_msg("a mixture of two tables");
+        }
+    }
+    free(got);
+    return seen;
+}
+
+/* Longer to shorter and shorter to longer; whatever the file held. */
+START_TEST(a_crash_at_any_step_leaves_old_new_or_empty)
+{
+    size_t old_size, new_size;
+    uint8_t *old = make_table(0x11, _i % 2 ? 3000 : 100, &old_size);
+    uint8_t *new = make_table(0x22, _i % 2 ? 100 : 3000, &new_size);
+    enum seen last = SEEN_OLD;
+    unsigned count[3] = {0};
+
+    torn = _i < 2 ? 0 : 700;
+    longest_write = _i < 2 ? 512 : 100000;
+    for (long n = 0; last != SEEN_NEW; n++) {
+        ck_assert_int_lt(n, 100);
+        sys = sys_real;
+        ck_assert_int_eq(table_file_write(&file, old, old_size), 0);
+        sys.pwrite = crashing_pwrite;
+        sys.ftruncate = crashing_ftruncate;
+        calls_left = n;
+        int r = table_file_write(&file, new, new_size);
+        enum seen seen = look(old, old_size, new, new_size);
+        ck_assert_int_eq(r, seen == SEEN_NEW ? 0 : -EIO);
+        ck_assert_int_ge(seen, last); /* old, then empty, then new: never back */
+        last = seen;
+        count[seen]++;
+    }
+    ck_assert_uint_eq(count[SEEN_OLD], 1); /* only where not a byte could be written */
+    ck_assert_uint_ge(count[SEEN_EMPTY], 3);
+    /* And whoever comes next can write it again. */
+    sys = sys_real;
+    ck_assert_int_eq(table_file_write(&file, old, old_size), 0);
+    check_file(old, old_size);
+    free(old);
+    free(new);
+}
+END_TEST
+
+static unsigned n_pwrites;
+
+static ssize_t odd_pwrite(int fd, const void *buf, size_t size, off_t offset)
+{
+    switch (n_pwrites++ % 3) {
+    case 0:
+        errno = EINTR;
+        return -1;
+    case 1:
+        return sys_real.pwrite(fd, buf, size > 7 ? 7 : size, offset);
+    default:
+        return sys_real.pwrite(fd, buf, size, offset);
+    }
+}
+
+START_TEST(short_and_interrupted_writes_are_continued)
+{
+    size_t size;
+    uint8_t *table = make_table(0x44, 1000, &size);
+
+    sys.pwrite = odd_pwrite;
+    ck_assert_int_eq(table_file_write(&file, table, size), 0);
+    check_file(table, size);
+    free(table);
+}
+END_TEST
+
+static ssize_t no_room(int fd, const void *buf, size_t size, off_t offset)
+{
+    (void)fd;
+    (void)buf;
+    (void)size;
+    (void)offset;
+    return 0;
+}
+
+START_TEST(a_write_that_takes_nothing_ends)
+{
+    size_t size;
+    uint8_t *table = make_table(0x44, 1000, &size);
+
+    sys.pwrite = no_room;
+    ck_assert_int_eq(table_file_write(&file, table, size), -EIO);
+    free(table);
+}
+END_TEST
+
+/* --- the lock ------------------------------------------------------------------------------------
+ */
+
+/* Another process that holds a lock on some bytes until it is told to go. */
+struct holder {
+    pid_t pid;
+    int channel;
+};
+
+static struct holder hold(short type, off_t first, off_t length)
+{
+    int ends[2];
+    char byte;
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        struct flock lock = {.l_type = type,
+                             .l_whence = SEEK_SET,
+                             .l_start = first,
+                             .l_len = length};
+        int fd = open(path, type == F_RDLCK ? O_RDONLY : O_RDWR);
+        table_file_close(&file); /* inherited: it must not keep a lock of the parent alive */
+        close(ends[0]);
+        byte = fd >= 0 && fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 'y' : 'n';
+        if (write(ends[1], &byte, 1) != 1)
+            _exit(1);
+        if (read(ends[1], &byte, 1) < 0)
+            _exit(2);
+        _exit(0);
+    }
+    close(ends[1]);
+    ck_assert_int_eq(read(ends[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 'y');
+    return (struct holder){pid, ends[0]};
+}
+
+static void let_go(struct holder holder)
+{
+    int status;
+
+    close(holder.channel);
+    ck_assert_int_eq(waitpid(holder.pid, &status, 0), holder.pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+START_TEST(the_lock_is_free_where_nobody_holds_it)
+{
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED); /* one's own is no obstacle */
+    struct table_file other = {.fd = -1};
+    ck_assert_int_eq(table_file_open(&other, &options), 0);
+    ck_assert_int_eq(table_file_lock(&other, NULL), TABLE_UPDATER);
+    table_file_unlock(&file);
+    ck_assert_int_eq(table_file_lock(&other, NULL), TABLE_LOCKED);
+    table_file_close(&other);
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
+    table_file_unlock(&file);
+}
+END_TEST
+
+/* A vCPU's byte, far behind the end of the file; a reader of the whole file; a byte in a table. */
+START_TEST(readers_stand_in_the_way)
+{
+    static const struct {
+        off_t first, length;
+    } leases[] = {
+        {COCO_LEASE_BASE_MIN, 1}, {((off_t)1 << 62) + 12345, 1}, {INT64_MAX, 1}, {0, 0}, {100, 1}};
+    uint64_t byte = 1;
+    struct holder holder = hold(F_RDLCK, leases[_i].first, leases[_i].length);
+
+    ck_assert_int_eq(table_file_lock(&file, &byte), TABLE_READERS);
+    ck_assert_uint_eq(byte, (uint64_t)leases[_i].first);
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_READERS);
+    let_go(holder); /* the lease dies with its process */
+    ck_assert_int_eq(table_file_lock(&file, &byte), TABLE_LOCKED);
+    table_file_unlock(&file);
+}
+END_TEST
+
+START_TEST(an_updater_stands_in_the_way)
+{
+    uint64_t byte = 1;
+    struct holder holder = hold(F_WRLCK, 0, 0);
+
+    ck_assert_int_eq(table_file_lock(&file, &byte), TABLE_UPDATER);
+    ck_assert_uint_eq(byte, 0);
+    let_go(holder);
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
+    table_file_unlock(&file);
+}
+END_TEST
+
+static int left_meanwhile(int fd, int cmd, struct flock *lock)
+{
+    (void)fd;
+    if (cmd == F_OFD_SETLK) {
+        errno = EAGAIN;
+        return -1;
+    }
+    lock->l_type = F_UNLCK;
+    return 0;
+}
+
+static int broken_lock(int fd, int cmd, struct flock *lock)
+{
+    (void)fd;
+    (void)lock;
+    errno = cmd == F_OFD_SETLK ? ENOLCK : EINVAL;
+    return -1;
+}
+
+START_TEST(a_lock_that_cannot_be_had_at_all)
+{
+    sys.ofd_lock = left_meanwhile; /* who was in the way has just left: try again */
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_READERS);
+    sys.ofd_lock = broken_lock;
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCK_FAILED);
+    ck_assert_int_eq(errno, ENOLCK);
+}
+END_TEST
+
+/* --- descriptors for sessions --------------------------------------------------------------------
+ */
+
+START_TEST(a_session_gets_an_open_file_description_of_its_own)
+{
+    struct stat a, b;
+    int fd = table_file_reopen(&file), other = table_file_reopen(&file);
+    struct flock lock = {.l_type = F_RDLCK,
+                         .l_whence = SEEK_SET,
+                         .l_start = COCO_LEASE_BASE_MIN,
+                         .l_len = 1};
+    struct flock unlock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_ge(other, 0);
+    ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+    ck_assert_int_ne(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+    ck_assert_int_eq(fstat(fd, &a), 0);
+    ck_assert_int_eq(fstat(file.fd, &b), 0);
+    ck_assert_uint_eq(a.st_ino, b.st_ino);
+    ck_assert_int_eq(write(fd, "x", 1), -1);
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    /* Neither another session nor cocod can give this lock up. */
+    ck_assert_int_eq(fcntl(other, F_OFD_SETLK, &unlock), 0);
+    table_file_unlock(&file);
+    close(other);
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_READERS);
+    struct flock exclusive = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &exclusive), -1); /* not opened for writing */
+    close(fd);
+    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
+    table_file_unlock(&file);
+}
+END_TEST
+
+START_TEST(it_is_the_same_inode_whatever_becomes_of_the_name)
+{
+    struct stat a, b;
+
+    ck_assert_int_eq(unlink(path), 0);
+    test_write_file(path, "another file", 12);
+    int fd = table_file_reopen(&file);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fstat(fd, &a), 0);
+    ck_assert_int_eq(fstat(file.fd, &b), 0);
+    ck_assert_uint_eq(a.st_ino, b.st_ino);
+    close(fd);
+}
+END_TEST
+
+static int no_open(const char *name, int flags, mode_t mode)
+{
+    (void)name;
+    (void)flags;
+    (void)mode;
+    errno = EMFILE;
+    return -1;
+}
+
+START_TEST(no_descriptor_is_an_error)
+{
+    struct table_file other = {.fd = 9};
+
+    sys.open = no_open;
+    ck_assert_int_eq(table_file_reopen(&file), -EMFILE);
+    ck_assert_int_eq(table_file_open(&other, &options), -EMFILE);
+    ck_assert_int_eq(other.fd, -1);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("table_file");
+    TCase *tcase = tcase_create("table_file");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, the_file_is_made_with_its_mode_whatever_the_umask);
+    tcase_add_test(tcase, an_older_file_is_taken_over_with_its_inode);
+    tcase_add_test(tcase, what_is_no_file_is_refused);
+    tcase_add_test(tcase, the_file_is_rewritten_in_place);
+    tcase_add_loop_test(tcase, a_crash_at_any_step_leaves_old_new_or_empty, 0, 4);
+    tcase_add_test(tcase, short_and_interrupted_writes_are_continued);
+    tcase_add_test(tcase, a_write_that_takes_nothing_ends);
+    tcase_add_test(tcase, the_lock_is_free_where_nobody_holds_it);
+    tcase_add_loop_test(tcase, readers_stand_in_the_way, 0, 5);
+    tcase_add_test(tcase, an_updater_stands_in_the_way);
+    tcase_add_test(tcase, a_lock_that_cannot_be_had_at_all);
+    tcase_add_test(tcase, a_session_gets_an_open_file_description_of_its_own);
+    tcase_add_test(tcase, it_is_the_same_inode_whatever_becomes_of_the_name);
+    tcase_add_test(tcase, no_descriptor_is_an_error);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

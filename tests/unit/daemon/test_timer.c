@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The timer heap against a model: an array of deadlines, searched from end to end.
+ */
+#include "rig.h"
+#include "sys.h"
+#include "timer.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <stdbool.h>
+#include <string.h>
+
+static struct event_base *base;
+static struct timers timers;
+
+static void setup(void)
+{
+    rig_reset_sys();
+    base = event_base_new();
+    ck_assert_ptr_nonnull(base);
+    ck_assert_int_eq(timers_init(&timers, base), 0);
+}
+
+static void teardown(void)
+{
+    timers_done(&timers);
+    event_base_free(base);
+    sys = sys_real;
+}
+
+/* --- against a model -----------------------------------------------------------------------------
+ */
+
+#define N_TIMERS 200
+
+struct modelled {
+    struct timer timer;
+    bool armed;
+    uint64_t at_us;
+    unsigned fired;
+};
+
+static struct modelled model[N_TIMERS];
+static uint64_t last_at_us;
+
+static void fire_modelled(struct timer *timer)
+{
+    struct modelled *m = (struct modelled *)timer;
+
+    ck_assert_msg(m->armed, "a disarmed timer fired");
+    ck_assert_uint_le(m->at_us, rig_clock_us);
+    ck_assert_uint_eq(m->at_us, timer->at_us);
+    ck_assert_msg(m->at_us >= last_at_us, "fired out of order");
+    ck_assert(!timer_armed(timer));
+    last_at_us = m->at_us;
+    m->armed = false;
+    m->fired++;
+}
+
+/* The heap's own promises, and that the head is the model's earliest. */
+static void check_against_model(void)
+{
+    uint64_t earliest = UINT64_MAX;
+    size_t n = 0;
+    bool ok = true; /* one assertion for all: Check's are slow */
+
+    for (size_t i = 0; i < N_TIMERS; i++) {
+        ok = ok && timer_armed(&model[i].timer) == model[i].armed;
+        if (!model[i].armed)
+            continue;
+        n++;
+        if (model[i].at_us < earliest)
+            earliest = model[i].at_us;
+        ok = ok && timers.heap[model[i].timer.place - 1] == &model[i].timer;
+    }
+    for (size_t i = 1; i < timers.n; i++)
+        ok = ok && timers.heap[(i - 1) / 2]->at_us <= timers.heap[i]->at_us;
+    ck_assert(ok);
+    ck_assert_uint_eq(timers.n, n);
+    ck_assert_uint_eq(timers_next_us(&timers), earliest);
+}
+
+static void run_and_check(void)
+{
+    unsigned due = 0;
+
+    for (size_t i = 0; i < N_TIMERS; i++)
+        due += model[i].armed && model[i].at_us <= rig_clock_us;
+    last_at_us = 0;
+    ck_assert_uint_eq(timers_run(&timers), due);
+    for (size_t i = 0; i < N_TIMERS; i++)
+        if (model[i].armed && model[i].at_us <= rig_clock_us)
+            ck_abort_msg("a timer was lost");
+}
+
+static void random_step(struct test_random *r)
+{
+    struct modelled *m = &model[test_random_below(r, N_TIMERS)];
+
+    switch (test_random_below(r, 8)) {
+    case 0:
+        timer_disarm(&m->timer);
+        m->armed = false;
+        break;
+    case 1:
+        rig_clock_us += test_random_below(r, 300);
+        run_and_check();
+        break;
+    case 2: /* give its place back and take another */
+        timer_done(&m->timer);
+        ck_assert_int_eq(timer_init(&m->timer, &timers, fire_modelled), 0);
+        m->armed = false;
+        break;
+    default: /* arm, or move: earlier and later, into the past too; few values, so many are equal */
+        m->at_us = rig_clock_us - 50 + test_random_below(r, 40) * 20;
+        m->armed = true;
+        timer_arm(&m->timer, m->at_us);
+    }
+}
+
+START_TEST(agrees_with_a_sorted_model)
+{
+    struct test_random r = {test_seed(7) + (uint64_t)_i};
+
+    memset(model, 0, sizeof(model));
+    for (size_t i = 0; i < N_TIMERS; i++)
+        ck_assert_int_eq(timer_init(&model[i].timer, &timers, fire_modelled), 0);
+    for (int step = 0; step < 20000; step++) {
+        random_step(&r);
+        if (step % 16 == 0)
+            check_against_model();
+    }
+    rig_clock_us += 1000000;
+    run_and_check();
+    check_against_model();
+    ck_assert_uint_eq(timers.n, 0);
+    for (size_t i = 0; i < N_TIMERS; i++) {
+        ck_assert_uint_gt(model[i].fired, 0);
+        timer_done(&model[i].timer);
+    }
+}
+END_TEST
+
+/* --- what fire may do ----------------------------------------------------------------------------
+ */
+
+static unsigned n_fired;
+static struct timer a, b, c;
+
+static void count(struct timer *timer)
+{
+    (void)timer;
+    n_fired++;
+}
+
+static void rearm_for_now(struct timer *timer)
+{
+    n_fired++;
+    timer_arm(timer, sys.now_us());
+}
+
+START_TEST(rearming_for_now_does_not_hold_the_loop)
+{
+    n_fired = 0;
+    ck_assert_int_eq(timer_init(&a, &timers, rearm_for_now), 0);
+    ck_assert_int_eq(timer_init(&b, &timers, count), 0);
+    timer_arm(&a, rig_clock_us);
+    timer_arm(&b, rig_clock_us);
+    ck_assert_uint_le(timers_run(&timers), 2);
+    ck_assert(timer_armed(&a)); /* and is not lost */
+    for (int i = 0; i < 3; i++)
+        timers_run(&timers);
+    ck_assert(!timer_armed(&b)); /* the other is not starved */
+    ck_assert_uint_ge(n_fired, 4);
+    timer_done(&a);
+    timer_done(&b);
+}
+END_TEST
+
+static void disarm_b(struct timer *timer)
+{
+    (void)timer;
+    n_fired++;
+    timer_done(&b);
+}
+
+START_TEST(fire_may_disarm_another_that_is_due)
+{
+    n_fired = 0;
+    ck_assert_int_eq(timer_init(&a, &timers, disarm_b), 0);
+    ck_assert_int_eq(timer_init(&b, &timers, count), 0);
+    timer_arm(&a, rig_clock_us - 2);
+    timer_arm(&b, rig_clock_us - 1);
+    ck_assert_uint_eq(timers_run(&timers), 1);
+    ck_assert_uint_eq(n_fired, 1);
+    timer_done(&a);
+}
+END_TEST
+
+static struct timer more[300];
+
+static void grow_the_heap(struct timer *timer)
+{
+    (void)timer;
+    n_fired++;
+    for (size_t i = 0; i < 300; i++) {
+        ck_assert_int_eq(timer_init(&more[i], &timers, count), 0);
+        timer_arm(&more[i], rig_clock_us + 10 + i);
+    }
+}
+
+START_TEST(fire_may_make_the_heap_move)
+{
+    n_fired = 0;
+    ck_assert_int_eq(timer_init(&a, &timers, grow_the_heap), 0);
+    ck_assert_int_eq(timer_init(&b, &timers, count), 0);
+    ck_assert_int_eq(timer_init(&c, &timers, count), 0);
+    timer_arm(&a, rig_clock_us - 3);
+    timer_arm(&b, rig_clock_us - 2);
+    timer_arm(&c, rig_clock_us - 1);
+    ck_assert_uint_eq(timers_run(&timers), 3);
+    rig_clock_us += 1000;
+    ck_assert_uint_eq(timers_run(&timers), 300);
+    ck_assert_uint_eq(n_fired, 303);
+    for (size_t i = 0; i < 300; i++)
+        timer_done(&more[i]);
+    timer_done(&a);
+    timer_done(&b);
+    timer_done(&c);
+}
+END_TEST
+
+/* --- memory --------------------------------------------------------------------------------------
+ */
+
+static void *no_memory(size_t size)
+{
+    (void)size;
+    return NULL;
+}
+
+START_TEST(a_place_is_reserved_or_refused_and_arming_never_fails)
+{
+    static struct timer many[65], one_more;
+
+    sys.alloc = no_memory;
+    ck_assert_int_eq(timer_init(&many[0], &timers, count), -ENOMEM);
+    sys.alloc = sys_real.alloc;
+    for (size_t i = 0; i < 64; i++)
+        ck_assert_int_eq(timer_init(&many[i], &timers, count), 0);
+    sys.alloc = no_memory;
+    ck_assert_int_eq(timer_init(&many[64], &timers, count), -ENOMEM);
+    ck_assert_uint_eq(timers.registered, 64);
+    for (size_t i = 0; i < 64; i++) /* without memory */
+        timer_arm(&many[i], rig_clock_us + i);
+    /* A place that was given back serves the next. */
+    timer_done(&many[3]);
+    ck_assert_int_eq(timer_init(&one_more, &timers, count), 0);
+    timer_arm(&one_more, rig_clock_us);
+    rig_clock_us += 100;
+    ck_assert_uint_eq(timers_run(&timers), 64);
+    sys.alloc = sys_real.alloc;
+    timer_done(&one_more);
+    for (size_t i = 0; i < 64; i++)
+        timer_done(&many[i]); /* many[3] a second time, which is harmless */
+}
+END_TEST
+
+START_TEST(a_timer_that_was_never_made_may_be_ended)
+{
+    struct timer never = {0};
+
+    timer_done(&never);
+    ck_assert_uint_eq(timers.registered, 0);
+}
+END_TEST
+
+/* --- the libevent timer --------------------------------------------------------------------------
+ */
+
+/* By the real clock: the head decides when the loop wakes, also where it was armed last, and where
+ * an earlier head was disarmed. */
+START_TEST(the_loop_wakes_for_the_head)
+{
+    sys.now_us = sys_real.now_us;
+    uint64_t start = sys.now_us();
+
+    n_fired = 0;
+    ck_assert_int_eq(timer_init(&a, &timers, count), 0);
+    ck_assert_int_eq(timer_init(&b, &timers, count), 0);
+    ck_assert_int_eq(timer_init(&c, &timers, count), 0);
+    timer_arm(&a, start + 3600u * 1000000u);
+    timer_arm(&b, start + 1000);
+    timer_arm(&c, start + 10000);
+    timer_disarm(&b);
+    while (n_fired == 0)
+        ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
+    ck_assert(!timer_armed(&c));
+    ck_assert_uint_ge(sys.now_us(), start + 10000);
+    ck_assert_uint_lt(sys.now_us(), start + 5u * 1000000u);
+    timer_done(&a);
+    timer_done(&b);
+    timer_done(&c);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("timer");
+    TCase *tcase = tcase_create("timer");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_loop_test(tcase, agrees_with_a_sorted_model, 0, 5);
+    tcase_add_test(tcase, rearming_for_now_does_not_hold_the_loop);
+    tcase_add_test(tcase, fire_may_disarm_another_that_is_due);
+    tcase_add_test(tcase, fire_may_make_the_heap_move);
+    tcase_add_test(tcase, a_place_is_reserved_or_refused_and_arming_never_fails);
+    tcase_add_test(tcase, a_timer_that_was_never_made_may_be_ended);
+    tcase_add_test(tcase, the_loop_wakes_for_the_head);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

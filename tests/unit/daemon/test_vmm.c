@@ -1,0 +1,850 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The rules of a session, PROTOCOL.md "Rules": what closes, what gets its errno, what is ignored.
+ * What the requests themselves bring is in test_vmm_calls.c.
+ */
+#include "certs/certs.h"
+#include "fake_qgs.h"
+#include "log.h"
+#include "metrics.h"
+#include "peer/peer.h"
+#include "rig.h"
+#include "status.h"
+#include "sys.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECOND 1000000u
+
+static struct rig rig;
+static struct rig_options options;
+static struct rig_message message;
+static char table_path[128];
+
+static void setup(void)
+{
+    rig_reset_sys();
+    fake_qgs_install();
+    snprintf(table_path, sizeof(table_path), "%s/table", test_tmpdir());
+    options = rig_defaults();
+    options.certs.table_file =
+        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
+    rig_chain(&options.certs, 0);
+    options.quotes.backend.kind = BACKEND_UNIX;
+}
+
+static void teardown(void)
+{
+    fake_qgs_close_all();
+}
+
+static int connect_vmm(void)
+{
+    return rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL);
+}
+
+static void send_hello(int fd, const struct coco_hello *hello)
+{
+    uint8_t payload[COCO_HELLO_SIZE];
+
+    coco_hello_encode(hello, payload);
+    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
+}
+
+static void ask_quote(int fd, uint64_t id)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
+    struct coco_quote_get get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
+
+    tdx_make_tdreport(id, NULL, tdreport);
+    coco_quote_get_encode(&get, payload);
+    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
+}
+
+static void expect_alive(int fd)
+{
+    static uint64_t id = 1000000;
+
+    rig_call(&rig, fd, COCO_PING, ++id, NULL, 0);
+    rig_expect(fd, &message, COCO_PING_REPLY, id, COCO_OK);
+    ck_assert_uint_eq(message.header.length, 0);
+}
+
+/* Closed without a reply, for breaking the protocol. */
+static void expect_broken(int fd)
+{
+    ck_assert(!rig_take(fd, &message));
+    ck_assert(rig_closed(fd));
+    ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
+    ck_assert_uint_eq(metrics.now_peers, 0);
+    close(fd);
+}
+
+/* --- HELLO ---------------------------------------------------------------------------------------
+ */
+
+START_TEST(hello_says_what_there_is)
+{
+    struct coco_hello_reply reply;
+
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    rig_hello(&rig, fd, 0, &reply);
+    ck_assert_uint_eq(reply.version, 1);
+    ck_assert_uint_eq(reply.features, 0);
+    ck_assert_uint_eq(reply.instance, rig.vmm.options.instance);
+    ck_assert_uint_eq(reply.generation, certs_generation(rig.certs));
+    ck_assert_uint_eq(reply.services, COCO_SERVICE_CERTS | COCO_SERVICE_QUOTES);
+    ck_assert_uint_eq(reply.request_max, 4096);
+    ck_assert_uint_eq(reply.reply_max, 4259840);
+    ck_assert_uint_eq(reply.in_flight_max, 64);
+    ck_assert_uint_eq(reply.busy_budget_ms, 20000);
+    ck_assert_uint_eq(reply.lease_bytes, 0);
+    ck_assert_uint_eq(reply.lease_base, 0);
+    expect_alive(fd);
+    close(fd);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(unknown_features_are_ignored)
+{
+    struct coco_hello_reply reply;
+
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    rig_hello(&rig, fd, 0xfffffffcu | COCO_FEATURE_NOTIFY, &reply);
+    ck_assert_uint_eq(reply.features, COCO_FEATURE_NOTIFY);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+static const struct {
+    uint16_t lowest, highest;
+    uint32_t status;
+} version_ranges[] = {
+    {1, 1, COCO_OK},         {1, 7, COCO_OK},         {1, 65535, COCO_OK},
+    {2, 2, COCO_EOPNOTSUPP}, {2, 9, COCO_EOPNOTSUPP}, {65535, 65535, COCO_EOPNOTSUPP},
+    {0, 1, COCO_EINVAL},     {0, 0, COCO_EINVAL},     {2, 1, COCO_EINVAL},
+};
+
+START_TEST(versions_are_agreed_on_or_refused)
+{
+    uint8_t payload[COCO_HELLO_SIZE];
+    struct coco_hello hello = {.version_min = 1, .version_max = 1};
+    struct coco_hello_reply reply;
+
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    coco_hello_encode(&hello, payload);
+    payload[0] = (uint8_t)version_ranges[_i].lowest;
+    payload[1] = (uint8_t)(version_ranges[_i].lowest >> 8);
+    payload[2] = (uint8_t)version_ranges[_i].highest;
+    payload[3] = (uint8_t)(version_ranges[_i].highest >> 8);
+    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, version_ranges[_i].status);
+    if (version_ranges[_i].status == COCO_OK) {
+        ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, &reply),
+                         0);
+        ck_assert_uint_eq(reply.version, 1);
+        expect_alive(fd);
+    } else {
+        ck_assert_uint_eq(message.header.length, 0);
+        ck_assert(rig_closed(fd));
+        ck_assert_uint_eq(rig.server->closed[CLOSE_REFUSED], 1);
+    }
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* EINVAL, then closed; nothing behind it is answered. */
+START_TEST(a_malformed_hello_is_refused)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .vm_name = "vm"};
+    uint8_t payload[COCO_HELLO_SIZE + 1] = {0}, frames[2 * COCO_HELLO_SIZE + 100];
+    size_t size = COCO_HELLO_SIZE;
+
+    coco_hello_encode(&hello, payload);
+    if (_i == 0)
+        size--;
+    else if (_i == 1)
+        size++;
+    else if (_i == 2)
+        size = 0;
+    else if (_i == 3)
+        payload[24 + 10] = 'x'; /* behind the name's NUL */
+    else
+        payload[24] = 0xff; /* no UTF-8 */
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    size_t n = rig_frame(frames, COCO_HELLO, 1, 0, payload, size);
+    n += rig_frame(frames + n, COCO_PING, 2, 0, NULL, 0);
+    rig_send(fd, frames, n);
+    rig_settle(&rig);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_EINVAL);
+    ck_assert(!rig_take(fd, &message));
+    ck_assert(rig_closed(fd));
+    ck_assert_uint_eq(rig.server->closed[CLOSE_REFUSED], 1);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_second_hello_closes)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1};
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, COCO_FEATURE_LEASE);
+    ask_quote(fd, 5);
+    ck_assert_uint_eq(metrics.now_requests, 1);
+    send_hello(fd, &hello);
+    expect_broken(fd);
+    ck_assert_uint_eq(metrics.now_requests, 0);
+    ck_assert_uint_eq(metrics.now_jobs, 1); /* QGS works on */
+    rig_close(&rig);
+}
+END_TEST
+
+static const uint16_t other_types[] = {COCO_CERTS_GET,   COCO_QUOTE_GET, COCO_PING, COCO_CANCEL,
+                                       COCO_GUEST_EVENT, 0x3ffe,         0x7fff};
+
+START_TEST(another_first_message_closes)
+{
+    uint8_t payload[4096] = {0};
+
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    rig_call(&rig, fd, other_types[_i], 1, payload, (size_t)_i * 100);
+    expect_broken(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(requests_may_follow_hello_without_waiting)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1};
+    struct coco_certs_get get = {.npages = 4};
+    uint8_t payload[COCO_HELLO_SIZE], certs[COCO_CERTS_GET_SIZE], frames[2048];
+    size_t size = 0;
+
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    coco_hello_encode(&hello, payload);
+    coco_certs_get_encode(&get, certs);
+    size += rig_frame(frames + size, COCO_HELLO, 1, 0, payload, sizeof(payload));
+    for (uint64_t id = 2; id <= 17; id++)
+        size += rig_frame(frames + size, COCO_CERTS_GET, id, 0, certs, sizeof(certs));
+    rig_send(fd, frames, size);
+    rig_settle(&rig);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    for (uint64_t id = 2; id <= 17; id++)
+        rig_expect(fd, &message, COCO_CERTS_REPLY, id, COCO_OK);
+    close(fd);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(who_never_says_hello_is_closed)
+{
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    rig_pass(&rig, 10 * SECOND - 1);
+    ck_assert_uint_eq(metrics.now_peers, 1);
+    rig_pass(&rig, 1);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_HELLO_TIMEOUT], 1);
+    ck_assert(rig_closed(fd));
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- headers -------------------------------------------------------------------------------------
+ */
+
+/* Each breaks one field of a good header. */
+static const struct {
+    size_t offset;
+    uint32_t value;
+    size_t width;
+} broken_fields[] = {
+    {0, 0x4f434f44, 4}, {0, 0, 4},           {3, 0, 1},      /* magic */
+    {6, 1, 2},          {6, 0x8000, 2},                      /* flags */
+    {28, 1, 4},         {31, 0x80, 1},                       /* reserved */
+    {12, 5, 4},         {12, UINT32_MAX, 4},                 /* status */
+    {8, 4097, 4},       {8, UINT32_MAX, 4},                  /* length */
+    {4, 1, 2},          {4, 3, 2},           {4, 0x3fff, 2}, /* a reply */
+    {4, 0x8000, 2},     {4, 0xbfff, 2},      {4, 0xc000, 2}, /* the server's, and nobody's */
+    {4, 0xffff, 2},
+};
+
+#define N_BROKEN (int)(sizeof(broken_fields) / sizeof(broken_fields[0]))
+
+START_TEST(a_broken_header_closes)
+{
+    uint8_t frame[COCO_HEADER_SIZE];
+
+    rig_open(&rig, &options);
+    int fd = _i < N_BROKEN ? rig_session(&rig, 0) : connect_vmm();
+    int i = _i % N_BROKEN;
+    rig_frame(frame, _i < N_BROKEN ? COCO_PING : COCO_HELLO, 5, 0, NULL, 0);
+    for (size_t j = 0; j < broken_fields[i].width; j++)
+        frame[broken_fields[i].offset + j] = (uint8_t)(broken_fields[i].value >> (8 * j));
+    rig_send(fd, frame, sizeof(frame)); /* the header alone: nothing is waited for */
+    rig_settle(&rig);
+    expect_broken(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(what_came_before_a_broken_header_is_answered)
+{
+    uint8_t frames[200];
+    size_t size = 0;
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (uint64_t id = 2; id < 5; id++)
+        size += rig_frame(frames + size, COCO_PING, id, 0, NULL, 0);
+    memset(frames + size, 'x', COCO_HEADER_SIZE);
+    rig_send(fd, frames, size + COCO_HEADER_SIZE);
+    rig_settle(&rig);
+    for (uint64_t id = 2; id < 5; id++)
+        rig_expect(fd, &message, COCO_PING_REPLY, id, COCO_OK);
+    expect_broken(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- ids -----------------------------------------------------------------------------------------
+ */
+
+static const uint16_t reusing[] = {COCO_QUOTE_GET, COCO_CERTS_GET, COCO_PING, 0x3ffe};
+
+START_TEST(an_id_in_flight_is_not_used_again)
+{
+    uint8_t payload[COCO_QUOTE_GET_SIZE] = {0};
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_quote(fd, 7);
+    ask_quote(fd, 8);
+    expect_alive(fd);
+    rig_call(&rig, fd, reusing[_i], 7, payload, sizeof(payload));
+    expect_broken(fd);
+    ck_assert_uint_eq(metrics.now_requests, 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_id_that_was_answered_may_come_again)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        ask_quote(fd, 7);
+        fake_qgs_answer(i);
+        rig_settle(&rig);
+        rig_expect(fd, &message, COCO_QUOTE_REPLY, 7, COCO_OK);
+    }
+    rig_call(&rig, fd, COCO_PING, 1, NULL, 0); /* HELLO's id, too */
+    rig_expect(fd, &message, COCO_PING_REPLY, 1, COCO_OK);
+    close(fd);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(ids_of_one_session_mean_nothing_to_another)
+{
+    rig_open(&rig, &options);
+    int a = rig_session(&rig, 0), b = rig_session(&rig, 0);
+    ask_quote(a, 7);
+    ask_quote(b, 7);
+    rig_call(&rig, b, COCO_CANCEL, 7, NULL, 0);
+    rig_expect(b, &message, COCO_QUOTE_REPLY, 7, COCO_ECANCELED);
+    ck_assert(!rig_take(a, &message));
+    fake_qgs_answer(0);
+    rig_settle(&rig);
+    rig_expect(a, &message, COCO_QUOTE_REPLY, 7, COCO_OK);
+    close(a);
+    close(b);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Any 64 bits are an id. */
+START_TEST(every_number_is_an_id)
+{
+    static const uint64_t ids[] = {0, 1, UINT32_MAX, UINT64_MAX, 1ull << 63};
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        rig_call(&rig, fd, COCO_PING, ids[i], NULL, 0);
+        rig_expect(fd, &message, COCO_PING_REPLY, ids[i], COCO_OK);
+    }
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- what the session survives -------------------------------------------------------------------
+ */
+
+START_TEST(unknown_requests_are_answered)
+{
+    static const uint16_t types[] = {8, 10, 0x100, 0x3ffe};
+    uint8_t payload[COCO_REQUEST_MAX] = {1};
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (uint64_t i = 0; i < 4; i++) {
+        rig_call(&rig, fd, types[i], 10 + i, payload, i == 3 ? COCO_REQUEST_MAX : i);
+        rig_expect(fd, &message, (uint16_t)(types[i] + 1), 10 + i, COCO_EOPNOTSUPP);
+        ck_assert_uint_eq(message.header.length, 0);
+    }
+    ck_assert_uint_eq(metrics.unknown_types, 4);
+    expect_alive(fd);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(unknown_one_way_messages_are_ignored)
+{
+    static const uint16_t types[] = {0x4001, 0x4004, 0x7ffe, 0x7fff};
+    uint8_t payload[COCO_REQUEST_MAX] = {1};
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (uint64_t i = 0; i < 4; i++)
+        rig_call(&rig, fd, types[i], 10 + i, payload, i * 1000);
+    ck_assert_uint_eq(metrics.bad_oneway, 4);
+    expect_alive(fd); /* and nothing else was sent */
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(malformed_requests_get_einval)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE], quote[COCO_QUOTE_GET_SIZE + 1] = {0};
+    uint8_t certs[COCO_CERTS_GET_SIZE + 1] = {0};
+    struct coco_quote_get get = {.quote_max = 1, .tdreport = tdreport};
+    uint64_t id = 10;
+
+    tdx_make_tdreport(1, NULL, tdreport);
+    coco_quote_get_encode(&get, quote);
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (size_t size = 0; size <= sizeof(certs); size++) {
+        if (size == COCO_CERTS_GET_SIZE)
+            continue;
+        rig_call(&rig, fd, COCO_CERTS_GET, ++id, certs, size);
+        rig_expect(fd, &message, COCO_CERTS_REPLY, id, COCO_EINVAL);
+        ck_assert_uint_eq(message.header.length, 0);
+    }
+    static const size_t sizes[] = {0, 1, 8, 1031, 1033};
+    for (size_t i = 0; i < 5; i++) {
+        rig_call(&rig, fd, COCO_QUOTE_GET, ++id, quote, sizes[i]);
+        rig_expect(fd, &message, COCO_QUOTE_REPLY, id, COCO_EINVAL);
+    }
+    quote[4] = 1; /* reserved */
+    rig_call(&rig, fd, COCO_QUOTE_GET, ++id, quote, COCO_QUOTE_GET_SIZE);
+    rig_expect(fd, &message, COCO_QUOTE_REPLY, id, COCO_EINVAL);
+    quote[4] = quote[0] = 0; /* room for no quote */
+    rig_call(&rig, fd, COCO_QUOTE_GET, ++id, quote, COCO_QUOTE_GET_SIZE);
+    rig_expect(fd, &message, COCO_QUOTE_REPLY, id, COCO_EINVAL);
+    rig_call(&rig, fd, COCO_PING, ++id, "x", 1);
+    rig_expect(fd, &message, COCO_PING_REPLY, id, COCO_EINVAL);
+    ck_assert_uint_eq(fake_qgs_connects, 0); /* QGS was never bothered */
+    ck_assert_uint_eq(metrics.quotes_einval, 7);
+    expect_alive(fd);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(malformed_one_way_messages_are_ignored)
+{
+    struct coco_guest_event event = {.kind = COCO_GUEST_EVENT_SEV_TERM, .ndata = 1};
+    uint8_t payload[COCO_GUEST_EVENT_SIZE + 1] = {0};
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_quote(fd, 5);
+    rig_call(&rig, fd, COCO_CANCEL, 5, "x", 1);
+    coco_guest_event_encode(&event, payload);
+    rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
+    rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, 0);
+    payload[COCO_GUEST_EVENT_SIZE - 1] = 1; /* behind ndata */
+    rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, COCO_GUEST_EVENT_SIZE);
+    payload[COCO_GUEST_EVENT_SIZE - 1] = 0;
+    payload[0] = 9; /* an event that nobody knows */
+    rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, COCO_GUEST_EVENT_SIZE);
+    ck_assert_uint_eq(metrics.bad_oneway, 5);
+    ck_assert_uint_eq(metrics.guest_events, 0);
+    ck_assert_uint_eq(metrics.now_requests, 1); /* it was not cancelled */
+    expect_alive(fd);
+    close(fd);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+static unsigned n_lines;
+static char last_line[512], last_vm[128];
+
+static void count_line(void *data, const struct log_record *record)
+{
+    (void)data;
+    if (!record->event || strcmp(record->event, "guest-fatal") != 0)
+        return;
+    n_lines++;
+    snprintf(last_line, sizeof(last_line), "%s", record->sentence);
+    snprintf(last_vm, sizeof(last_vm), "%s", log_record_field(record, "COCO_VM"));
+}
+
+START_TEST(guest_events_reach_the_log_but_cannot_flood_it)
+{
+    struct coco_guest_event event = {.kind = COCO_GUEST_EVENT_TDX_FATAL,
+                                     .ndata = 2,
+                                     .data = {0xdeadbeef, 2}};
+    uint8_t payload[COCO_GUEST_EVENT_SIZE];
+
+    rig_open(&rig, &options);
+    log_set_level(LOG_LEVEL_INFO);
+    log_set_sink(count_line, NULL);
+    int fd = rig_session(&rig, 0);
+    coco_guest_event_encode(&event, payload);
+    for (int i = 0; i < 100; i++)
+        rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
+    ck_assert_uint_eq(metrics.guest_events, 100);
+    ck_assert_uint_eq(n_lines, rig.vmm.options.events_per_minute);
+    ck_assert_ptr_nonnull(strstr(last_line, "TDX guest"));
+    ck_assert_ptr_nonnull(strstr(last_line, "0xdeadbeef"));
+    ck_assert_str_eq(last_vm, "rig");
+    rig_pass(&rig, 60 * SECOND);
+    event.kind = COCO_GUEST_EVENT_SEV_TERM;
+    coco_guest_event_encode(&event, payload);
+    rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
+    ck_assert_uint_eq(n_lines, rig.vmm.options.events_per_minute + 1);
+    ck_assert_ptr_nonnull(strstr(last_line, "SNP guest"));
+    ck_assert_ptr_nonnull(strstr(last_line, "90 lines left out"));
+    log_set_sink(NULL, NULL);
+    log_set_level(LOG_LEVEL_CRITICAL);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- the lease -----------------------------------------------------------------------------------
+ */
+
+static int lock_bytes(int fd, short type, uint64_t first, uint64_t length)
+{
+    struct flock lock = {.l_type = type,
+                         .l_whence = SEEK_SET,
+                         .l_start = (off_t)first,
+                         .l_len = (off_t)length};
+
+    return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+static int lease_session(int *ret_lease, struct coco_hello_reply *reply)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
+    int fd = connect_vmm();
+
+    send_hello(fd, &hello);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, reply), 0);
+    *ret_lease = message.passed_fd;
+    return fd;
+}
+
+START_TEST(the_lease_descriptor_takes_read_locks_and_nothing_else)
+{
+    struct coco_hello_reply reply;
+    struct stat passed, named;
+    int lease;
+
+    rig_open(&rig, &options);
+    int fd = lease_session(&lease, &reply);
+    ck_assert_uint_eq(reply.features, COCO_FEATURE_LEASE);
+    ck_assert_int_ge(lease, 0);
+    ck_assert_uint_eq(reply.lease_bytes, COCO_LEASE_BYTES);
+    ck_assert_uint_ge(reply.lease_base, COCO_LEASE_BASE_MIN);
+    ck_assert_int_eq(fstat(lease, &passed), 0);
+    ck_assert_int_eq(stat(table_path, &named), 0);
+    ck_assert_uint_eq(passed.st_ino, named.st_ino);
+    ck_assert_int_eq(fcntl(lease, F_GETFL) & O_ACCMODE, O_RDONLY);
+    ck_assert_int_eq(write(lease, "x", 1), -1);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base, 1), 0);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base + reply.lease_bytes - 1, 1), 0);
+    ck_assert_int_eq(lock_bytes(lease, F_WRLCK, reply.lease_base, 1), -EBADF);
+    /* The updater is kept out until the lease is given back. */
+    int updater = open(table_path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), -EAGAIN);
+    ck_assert_int_eq(lock_bytes(lease, F_UNLCK, reply.lease_base, COCO_LEASE_BYTES), 0);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base, 1), -EAGAIN);
+    close(updater);
+    close(lease);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(sessions_have_different_bytes_and_descriptions)
+{
+    struct coco_hello_reply a, b;
+    int lease_a, lease_b;
+
+    rig_open(&rig, &options);
+    int fd_a = lease_session(&lease_a, &a), fd_b = lease_session(&lease_b, &b);
+    ck_assert(a.lease_base + a.lease_bytes <= b.lease_base ||
+              b.lease_base + b.lease_bytes <= a.lease_base);
+    ck_assert_int_eq(lock_bytes(lease_a, F_RDLCK, a.lease_base, 1), 0);
+    ck_assert_int_eq(lock_bytes(lease_b, F_UNLCK, 0, 0), 0); /* must not give up the other's */
+    close(fd_a);                                             /* the lease outlives the session */
+    rig_settle(&rig);
+    int updater = open(table_path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), -EAGAIN);
+    close(lease_a);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
+    close(updater);
+    close(lease_b);
+    close(fd_b);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(who_does_not_ask_for_a_lease_gets_no_descriptor)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_NOTIFY};
+
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    send_hello(fd, &hello);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    ck_assert_int_eq(message.passed_fd, -1);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(without_a_table_file_lease_is_left_out)
+{
+    struct coco_hello_reply reply;
+    int lease;
+
+    if (_i == 0)
+        options.certs.n_chain = 0; /* no service */
+    else
+        ck_assert_int_eq(mkdir(table_path, 0700), 0); /* it cannot be opened */
+    rig_open(&rig, &options);
+    int fd = lease_session(&lease, &reply);
+    ck_assert_int_eq(lease, -1);
+    ck_assert_uint_eq(reply.features, 0);
+    ck_assert_uint_eq(reply.lease_bytes, 0);
+    ck_assert_uint_eq(reply.lease_base, 0);
+    ck_assert_uint_eq(reply.services & COCO_SERVICE_CERTS, _i == 0 ? 0 : COCO_SERVICE_CERTS);
+    expect_alive(fd);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+static int no_reopen(const char *path, int flags, mode_t mode)
+{
+    if (strncmp(path, "/proc/self/fd/", 14) == 0) {
+        errno = EMFILE;
+        return -1;
+    }
+    return sys_real.open(path, flags, mode);
+}
+
+/* There is a table file, and no descriptor for this session: it must not believe itself safe. */
+START_TEST(a_lease_that_cannot_be_opened_refuses_the_session)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
+
+    rig_open(&rig, &options);
+    sys.open = no_reopen;
+    int fd = connect_vmm();
+    send_hello(fd, &hello);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_EAGAIN);
+    ck_assert_int_eq(message.passed_fd, -1);
+    ck_assert(rig_closed(fd));
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- NOTIFY --------------------------------------------------------------------------------------
+ */
+
+static void expect_notify(int fd, uint32_t event)
+{
+    struct coco_notify notify;
+
+    rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
+    ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);
+    ck_assert_uint_eq(notify.event, event);
+    ck_assert_uint_eq(notify.generation, certs_generation(rig.certs));
+}
+
+static void reload(unsigned n)
+{
+    struct certs_options next = options.certs;
+
+    rig_chain(&next, n);
+    certs_reload(rig.certs, &next);
+    rig_await_worker(&rig);
+}
+
+START_TEST(a_new_generation_is_told_to_who_asked)
+{
+    rig_open(&rig, &options);
+    int asked = rig_session(&rig, COCO_FEATURE_NOTIFY), other = rig_session(&rig, 0);
+    int silent = connect_vmm(); /* has not said HELLO */
+    reload(1);
+    expect_notify(asked, COCO_NOTIFY_GENERATION);
+    ck_assert(!rig_take(asked, &message)); /* it never stopped serving */
+    reload(1);                             /* no change, no word */
+    ck_assert(!rig_take(asked, &message));
+    ck_assert(!rig_take(other, &message));
+    ck_assert(!rig_take(silent, &message));
+    close(asked);
+    close(other);
+    close(silent);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(draining_and_serving_are_told)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    int lease = open(table_path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, COCO_LEASE_BASE_MIN, 1), 0);
+    reload(1);
+    expect_notify(fd, COCO_NOTIFY_DRAINING);
+    rig_pass(&rig, SECOND);
+    ck_assert(!rig_take(fd, &message)); /* once */
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_notify(fd, COCO_NOTIFY_GENERATION);
+    expect_notify(fd, COCO_NOTIFY_SERVING);
+    ck_assert(!rig_take(fd, &message));
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_update_is_told_as_draining)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    int updater = open(table_path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
+    reload(1);
+    expect_notify(fd, COCO_NOTIFY_DRAINING);
+    close(updater);
+    int lease = open(table_path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, COCO_LEASE_BASE_MIN, 1), 0);
+    rig_pass(&rig, 20000); /* from UPDATING to DRAINING: nothing new for a client */
+    ck_assert(!rig_take(fd, &message));
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_notify(fd, COCO_NOTIFY_GENERATION);
+    expect_notify(fd, COCO_NOTIFY_SERVING);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    (void)fd;
+    (void)msg;
+    (void)flags;
+    errno = EPIPE;
+    return -1;
+}
+
+START_TEST(sessions_that_break_while_being_told)
+{
+    int fds[5];
+
+    rig_open(&rig, &options);
+    for (int i = 0; i < 5; i++)
+        fds[i] = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    sys.sendmsg = broken_sendmsg;
+    reload(1);
+    sys.sendmsg = sys_real.sendmsg;
+    ck_assert_uint_eq(metrics.now_peers, 0);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_IO], 5);
+    for (int i = 0; i < 5; i++)
+        close(fds[i]);
+    rig_close(&rig);
+}
+END_TEST
+
+static void add_tests(TCase *tcase)
+{
+    tcase_add_test(tcase, hello_says_what_there_is);
+    tcase_add_test(tcase, unknown_features_are_ignored);
+    tcase_add_loop_test(tcase, versions_are_agreed_on_or_refused, 0, 9);
+    tcase_add_loop_test(tcase, a_malformed_hello_is_refused, 0, 5);
+    tcase_add_test(tcase, a_second_hello_closes);
+    tcase_add_loop_test(tcase, another_first_message_closes, 0, 7);
+    tcase_add_test(tcase, requests_may_follow_hello_without_waiting);
+    tcase_add_test(tcase, who_never_says_hello_is_closed);
+    tcase_add_loop_test(tcase, a_broken_header_closes, 0, 2 * N_BROKEN);
+    tcase_add_test(tcase, what_came_before_a_broken_header_is_answered);
+    tcase_add_loop_test(tcase, an_id_in_flight_is_not_used_again, 0, 4);
+    tcase_add_test(tcase, an_id_that_was_answered_may_come_again);
+    tcase_add_test(tcase, ids_of_one_session_mean_nothing_to_another);
+    tcase_add_test(tcase, every_number_is_an_id);
+    tcase_add_test(tcase, unknown_requests_are_answered);
+    tcase_add_test(tcase, unknown_one_way_messages_are_ignored);
+    tcase_add_test(tcase, malformed_requests_get_einval);
+    tcase_add_test(tcase, malformed_one_way_messages_are_ignored);
+    tcase_add_test(tcase, guest_events_reach_the_log_but_cannot_flood_it);
+    tcase_add_test(tcase, the_lease_descriptor_takes_read_locks_and_nothing_else);
+    tcase_add_test(tcase, sessions_have_different_bytes_and_descriptions);
+    tcase_add_test(tcase, who_does_not_ask_for_a_lease_gets_no_descriptor);
+    tcase_add_loop_test(tcase, without_a_table_file_lease_is_left_out, 0, 2);
+    tcase_add_test(tcase, a_lease_that_cannot_be_opened_refuses_the_session);
+    tcase_add_test(tcase, a_new_generation_is_told_to_who_asked);
+    tcase_add_test(tcase, draining_and_serving_are_told);
+    tcase_add_test(tcase, an_update_is_told_as_draining);
+    tcase_add_test(tcase, sessions_that_break_while_being_told);
+}
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("vmm");
+    TCase *tcase = tcase_create("session");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    add_tests(tcase);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

@@ -1,0 +1,706 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * CERTS_GET and QUOTE_GET as a VMM sees them: every status of the contract and where it comes from,
+ * deadlines, limits, cancelling, leaving.
+ */
+#include "certs/certs.h"
+#include "fake_qgs.h"
+#include "metrics.h"
+#include "peer/peer.h"
+#include "qgs_msg.h"
+#include "rig.h"
+#include "snp_table.h"
+#include "status.h"
+#include "sys.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SECOND 1000000u
+
+static struct rig rig;
+static struct rig_options options;
+static struct rig_message message;
+static char table_path[128];
+static uint8_t reply[TDX_QUOTE_ROOM + 200];
+
+static void setup(void)
+{
+    rig_reset_sys();
+    fake_qgs_install();
+    snprintf(table_path, sizeof(table_path), "%s/table", test_tmpdir());
+    options = rig_defaults();
+    options.certs.table_file =
+        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
+    rig_chain(&options.certs, 0);
+    options.quotes.backend.kind = BACKEND_UNIX;
+}
+
+static void teardown(void)
+{
+    fake_qgs_close_all();
+}
+
+static void end(int fd)
+{
+    close(fd);
+    rig_settle(&rig);
+    ck_assert_uint_eq(metrics.now_requests, 0);
+    ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
+    rig_close(&rig);
+}
+
+/* --- CERTS_GET -----------------------------------------------------------------------------------
+ */
+
+static void ask_certs(int fd, uint64_t id, uint64_t npages)
+{
+    struct coco_certs_get get = {.npages = npages, .gpa = 0x7f3c4000};
+    uint8_t payload[COCO_CERTS_GET_SIZE];
+
+    coco_certs_get_encode(&get, payload);
+    rig_call(&rig, fd, COCO_CERTS_GET, id, payload, sizeof(payload));
+}
+
+static void expect_certs(int fd, uint64_t id, uint32_t status, struct coco_certs_reply *ret)
+{
+    rig_expect(fd, &message, COCO_CERTS_REPLY, id, status);
+    if (status == COCO_OK || status == COCO_ENOSPC)
+        ck_assert_int_eq(coco_certs_reply_decode(message.payload, message.header.length, status,
+                                                 ret),
+                         0);
+    else
+        ck_assert_uint_eq(message.header.length, 0);
+}
+
+START_TEST(the_table_comes_whole)
+{
+    struct coco_certs_reply got;
+    size_t file_size;
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_certs(fd, 2, 4);
+    expect_certs(fd, 2, COCO_OK, &got);
+    const struct blob *table = certs_table(rig.certs);
+    ck_assert_uint_eq(got.generation, certs_generation(rig.certs));
+    ck_assert_uint_eq(got.npages, coco_npages(table->size));
+    ck_assert_uint_eq(got.table_size, table->size);
+    ck_assert_mem_eq(got.table, table->data, table->size);
+    /* Over the RPC and in the file: the same. */
+    uint8_t *file = test_read_file(table_path, &file_size);
+    ck_assert_uint_eq(file_size, got.table_size);
+    ck_assert_mem_eq(file, got.table, file_size);
+    free(file);
+    ck_assert_uint_eq(metrics.certs_ok, 1);
+    end(fd);
+}
+END_TEST
+
+START_TEST(too_few_pages_get_their_number)
+{
+    struct coco_certs_reply got;
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    uint32_t need = coco_npages(certs_table(rig.certs)->size);
+    for (uint32_t npages = 0; npages < need; npages++) {
+        ask_certs(fd, 2 + npages, npages);
+        expect_certs(fd, 2 + npages, COCO_ENOSPC, &got);
+        ck_assert_uint_eq(got.npages, need);
+        ck_assert_uint_eq(got.table_size, 0);
+        ck_assert_uint_eq(got.generation, certs_generation(rig.certs));
+    }
+    ask_certs(fd, 10, need);
+    expect_certs(fd, 10, COCO_OK, &got);
+    ck_assert_uint_eq(metrics.certs_enospc, need);
+    end(fd);
+}
+END_TEST
+
+START_TEST(without_a_chain_the_empty_table_comes)
+{
+    static char *files[] = {(char *)"/nonexistent/chain.pem"};
+    struct coco_certs_reply got;
+
+    options.certs.n_chain = 1;
+    options.certs.chain = files;
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (uint64_t npages = 0; npages < 3; npages++) {
+        ask_certs(fd, 2 + npages, npages);
+        expect_certs(fd, 2 + npages, COCO_OK, &got);
+        ck_assert_uint_eq(got.table_size, COCO_SNP_EMPTY_TABLE_SIZE);
+        ck_assert_uint_eq(got.npages, 1);
+    }
+    ck_assert_uint_eq(metrics.certs_empty, 3);
+    end(fd);
+}
+END_TEST
+
+START_TEST(the_other_statuses_of_certs_get)
+{
+    static char *files[] = {(char *)"/nonexistent/chain.pem"};
+
+    if (_i == 0) {
+        options.certs.n_chain = 0;
+    } else {
+        options.certs.n_chain = 1;
+        options.certs.chain = files;
+        options.certs.refuse_missing = true;
+    }
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_certs(fd, 2, 4);
+    expect_certs(fd, 2, _i == 0 ? COCO_EOPNOTSUPP : COCO_EIO, NULL);
+    ck_assert_uint_eq(metrics.certs_refused, 1);
+    end(fd);
+}
+END_TEST
+
+START_TEST(while_draining_certs_get_is_busy_and_never_held)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 << 20, .l_len = 1};
+    struct certs_options next = options.certs;
+    struct coco_certs_reply got;
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    int lease = open(table_path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
+    rig_chain(&next, 1);
+    certs_reload(rig.certs, &next);
+    rig_await_worker(&rig);
+    ask_certs(fd, 2, 4);
+    expect_certs(fd, 2, COCO_EAGAIN, NULL);
+    close(lease);
+    rig_pass(&rig, 2000);
+    ask_certs(fd, 3, 4);
+    expect_certs(fd, 3, COCO_OK, &got);
+    ck_assert_uint_eq(metrics.certs_eagain, 1);
+    end(fd);
+}
+END_TEST
+
+/* A table that is being sent survives its replacement. */
+START_TEST(a_table_half_sent_stays_what_it_was)
+{
+    struct certs_options next = options.certs;
+    struct coco_certs_reply got;
+    uint8_t *old;
+    uint64_t id = 2, asked;
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    size_t size = certs_table(rig.certs)->size;
+    uint64_t generation = certs_generation(rig.certs);
+    old = malloc(size);
+    ck_assert_ptr_nonnull(old);
+    memcpy(old, certs_table(rig.certs)->data, size);
+    while (metrics.now_unsent_bytes < 100000)
+        ask_certs(fd, id++, 4);
+    asked = id;
+    rig_chain(&next, 1);
+    certs_reload(rig.certs, &next);
+    rig_await_worker(&rig);
+    ck_assert_uint_ne(certs_generation(rig.certs), generation);
+    for (id = 2; id < asked; id++) {
+        rig_settle(&rig);
+        expect_certs(fd, id, COCO_OK, &got);
+        ck_assert_uint_eq(got.generation, generation);
+        ck_assert_uint_eq(got.table_size, size);
+        ck_assert_mem_eq(got.table, old, size);
+    }
+    free(old);
+    end(fd);
+}
+END_TEST
+
+/* --- QUOTE_GET -----------------------------------------------------------------------------------
+ */
+
+static void ask_quote(int fd, uint64_t id, uint32_t quote_max, uint32_t timeout_ms)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
+    uint8_t frame[COCO_HEADER_SIZE + COCO_QUOTE_GET_SIZE];
+    struct coco_quote_get get = {.quote_max = quote_max, .tdreport = tdreport};
+
+    tdx_make_tdreport(id, NULL, tdreport);
+    coco_quote_get_encode(&get, payload);
+    rig_send(fd, frame, rig_frame(frame, COCO_QUOTE_GET, id, timeout_ms, payload, sizeof(payload)));
+    rig_settle(&rig);
+}
+
+static void expect_quote(int fd, uint64_t id)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+    const char *why = "";
+
+    rig_expect(fd, &message, COCO_QUOTE_REPLY, id, COCO_OK);
+    tdx_make_tdreport(id, NULL, tdreport);
+    ck_assert_msg(tdx_verify_quote(message.payload, message.header.length, tdreport, &why) == 0,
+                  "%s", why);
+    /* without QGS's padding */
+    ck_assert_uint_eq(tdx_quote_true_size(message.payload, message.header.length),
+                      message.header.length);
+}
+
+static void expect_no_quote(int fd, uint64_t id, uint32_t status)
+{
+    rig_expect(fd, &message, COCO_QUOTE_REPLY, id, status);
+    ck_assert_uint_eq(message.header.length, 0);
+    ck_assert(coco_status_valid_for(COCO_QUOTE_GET, status));
+}
+
+START_TEST(a_quote_comes_trimmed_and_verifies)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
+    ck_assert(!rig_take(fd, &message));
+    fake_qgs_answer(0);
+    rig_settle(&rig);
+    expect_quote(fd, 2);
+    ck_assert_uint_eq(metrics.quotes_ok, 1);
+    ck_assert_uint_eq(metrics.now_jobs, 0);
+    end(fd);
+}
+END_TEST
+
+START_TEST(what_is_no_tdreport_never_reaches_qgs)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
+    struct coco_quote_get get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
+    static const size_t wrong[] = {0, 40, 90, 300, 600};
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (uint64_t i = 0; i < 5; i++) {
+        tdx_make_tdreport(1, NULL, tdreport);
+        tdreport[wrong[i]] ^= 1;
+        coco_quote_get_encode(&get, payload);
+        rig_call(&rig, fd, COCO_QUOTE_GET, 2 + i, payload, sizeof(payload));
+        expect_no_quote(fd, 2 + i, COCO_EINVAL); /* at once */
+    }
+    ck_assert_uint_eq(fake_qgs_connects, 0);
+    ck_assert_uint_eq(metrics.quotes_einval, 5);
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_quote_larger_than_the_guest_s_buffer)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    tdx_make_tdreport(2, NULL, tdreport);
+    size_t padded = fake_qgs_make_reply(tdreport, reply, sizeof(reply)) - 28;
+    size_t exact = padded - 70;
+    ask_quote(fd, 2, (uint32_t)exact, 0); /* room for the quote, not for its padding */
+    fake_qgs_answer(0);
+    rig_settle(&rig);
+    if (rig_take(fd, &message) && message.header.status == COCO_OK)
+        exact = message.header.length; /* signatures differ a little in length */
+    ask_quote(fd, 3, (uint32_t)exact - 200, 0);
+    fake_qgs_answer(1);
+    rig_settle(&rig);
+    expect_no_quote(fd, 3, COCO_EMSGSIZE);
+    ask_quote(fd, 4, 1, 0);
+    fake_qgs_answer(2);
+    rig_settle(&rig);
+    expect_no_quote(fd, 4, COCO_EMSGSIZE);
+    end(fd);
+}
+END_TEST
+
+enum qgs_does {
+    OTHER_QUOTE,
+    CUT_QUOTE,
+    GARBAGE,
+    OVERSIZE,
+    ERROR_CODE,
+    CLOSES,
+    BREAKS_OFF,
+    UNREACHABLE,
+    FULL,
+};
+
+static const struct {
+    enum qgs_does what;
+    uint32_t status;
+} failures[] = {
+    {OTHER_QUOTE, COCO_EBADMSG}, {CUT_QUOTE, COCO_EBADMSG},  {GARBAGE, COCO_EBADMSG},
+    {OVERSIZE, COCO_EBADMSG},    {ERROR_CODE, COCO_EIO},     {CLOSES, COCO_EIO},
+    {BREAKS_OFF, COCO_EIO},      {UNREACHABLE, COCO_ENODEV}, {FULL, COCO_EAGAIN},
+};
+
+static size_t make_bad_reply(enum qgs_does what, uint8_t *tdreport)
+{
+    struct coco_qgs_quote_resp resp = {.minor = 1, .quote = reply + 28};
+
+    if (what == OTHER_QUOTE)
+        tdx_make_tdreport(99, NULL, tdreport);
+    size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
+    switch (what) {
+    case CUT_QUOTE: /* a well-formed message, but half of a quote in it */
+        resp.quote_size = (uint32_t)size / 2;
+        size = (size_t)coco_qgs_quote_resp_encode(&resp, reply + 4, sizeof(reply) - 4);
+        coco_qgs_prefix_encode((uint32_t)size, reply);
+        return size + 4;
+    case GARBAGE:
+        memset(reply + 4, 0x5a, size - 4);
+        return size;
+    case OVERSIZE:
+        coco_qgs_prefix_encode(64u << 20, reply);
+        return 10;
+    case ERROR_CODE:
+        return fake_qgs_make_error(0x12001, reply, sizeof(reply));
+    case CLOSES:
+        return 0;
+    case BREAKS_OFF:
+        return size / 2;
+    default:
+        return size;
+    }
+}
+
+START_TEST(each_failure_of_qgs_has_its_status)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+    struct quotes_status status;
+    enum qgs_does what = failures[_i].what;
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    fake_qgs_error = what == UNREACHABLE ? ECONNREFUSED : what == FULL ? EAGAIN : 0;
+    ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
+    if (fake_qgs_error == 0) {
+        fake_qgs_request(0, tdreport);
+        size_t size = make_bad_reply(what, tdreport);
+        if (size > 0)
+            fake_qgs_send(0, reply, size);
+        fake_qgs_close(0);
+        rig_settle(&rig);
+    }
+    expect_no_quote(fd, 2, failures[_i].status);
+    quotes_get_status(rig.quotes, &status);
+    ck_assert_ptr_nonnull(status.problem);
+    ck_assert_uint_eq(status.problem_status, failures[_i].status);
+    ck_assert_uint_eq(status.failed, 1);
+    ck_assert_uint_eq(status.slots_busy, 0);
+    /* The next one finds QGS well, and the problem is over. */
+    fake_qgs_error = 0;
+    ask_quote(fd, 3, COCO_QUOTE_MAX, 0);
+    fake_qgs_answer(fake_qgs_n - 1);
+    rig_settle(&rig);
+    expect_quote(fd, 3);
+    quotes_get_status(rig.quotes, &status);
+    ck_assert_ptr_null(status.problem);
+    end(fd);
+}
+END_TEST
+
+START_TEST(without_qgs_quotes_are_not_offered)
+{
+    options.quotes.backend.kind = BACKEND_NONE;
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
+    expect_no_quote(fd, 2, COCO_EOPNOTSUPP);
+    end(fd);
+}
+END_TEST
+
+/* --- deadlines -----------------------------------------------------------------------------------
+ */
+
+static const struct {
+    uint32_t timeout_ms;
+    uint64_t answered_after_us;
+} deadlines[] = {
+    {0, 24950000},      /* the server's default, less 50 ms */
+    {1000, 950000},     /* */
+    {200, 150000},      /* a quarter is 50 ms as well */
+    {100, 75000},       /* a quarter */
+    {4, 3000},          /* */
+    {1, 750},           /* */
+    {60000, 59950000},  /* the longest */
+    {600000, 59950000}, /* cut */
+    {UINT32_MAX, 59950000},
+};
+
+/* A little before the client's own timer. QGS is silent. */
+START_TEST(a_quote_s_deadline)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_quote(fd, 2, COCO_QUOTE_MAX, deadlines[_i].timeout_ms);
+    rig_pass(&rig, deadlines[_i].answered_after_us - 1);
+    if (deadlines[_i].answered_after_us > 35 * SECOND) {
+        /* QGS itself was given up before, 5 s after its own timer. */
+        expect_no_quote(fd, 2, COCO_ETIMEDOUT);
+        end(fd);
+        return;
+    }
+    ck_assert(!rig_take(fd, &message));
+    rig_pass(&rig, 1);
+    expect_no_quote(fd, 2, COCO_ETIMEDOUT);
+    ck_assert_uint_eq(metrics.quotes_etimedout, 1);
+    ck_assert_uint_eq(metrics.now_jobs, 1); /* it holds its slot: QGS cannot be stopped */
+    ck_assert(!rig_take(fd, &message));
+    fake_qgs_answer(0); /* too late: nobody gets it */
+    rig_settle(&rig);
+    ck_assert(!rig_take(fd, &message));
+    ck_assert_uint_eq(metrics.now_jobs, 0);
+    end(fd);
+}
+END_TEST
+
+/* Waiting in the queue counts. */
+START_TEST(a_long_timeout_is_cut_also_in_the_queue)
+{
+    options.quotes.backend.slots = 1;
+    options.quotes.backend.qgs_timer_us = 1000u * SECOND;
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
+    ask_quote(fd, 3, COCO_QUOTE_MAX, UINT32_MAX);
+    rig_pass(&rig, 59950000 - 1);
+    expect_no_quote(fd, 2, COCO_ETIMEDOUT);
+    ck_assert(!rig_take(fd, &message));
+    rig_pass(&rig, 1);
+    expect_no_quote(fd, 3, COCO_ETIMEDOUT);
+    ck_assert_uint_eq(fake_qgs_n, 1); /* it never had its turn */
+    end(fd);
+}
+END_TEST
+
+/* --- slots, queue, limits ------------------------------------------------------------------------
+ */
+
+START_TEST(no_more_at_qgs_than_slots_and_the_queue_is_in_order)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (uint64_t id = 2; id < 22; id++)
+        ask_quote(fd, id, COCO_QUOTE_MAX, 0);
+    ck_assert_uint_eq(fake_qgs_n, 4);
+    for (unsigned i = 0; i < 20; i++) {
+        fake_qgs_answer(i);
+        rig_settle(&rig);
+        expect_quote(fd, 2 + i);
+        ck_assert_uint_eq(fake_qgs_n, i + 5 < 20 ? i + 5 : 20);
+    }
+    ck_assert_uint_eq(metrics.quotes_ok, 20);
+    end(fd);
+}
+END_TEST
+
+START_TEST(most_in_flight_in_a_session)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0), other = rig_session(&rig, 0);
+    for (uint64_t id = 1; id <= COCO_IN_FLIGHT_MAX; id++)
+        ask_quote(fd, id, COCO_QUOTE_MAX, 0);
+    ck_assert(!rig_take(fd, &message));
+    ask_quote(fd, 100, COCO_QUOTE_MAX, 0);
+    expect_no_quote(fd, 100, COCO_EAGAIN); /* at once */
+    ask_quote(other, 100, COCO_QUOTE_MAX, 0);
+    ck_assert(!rig_take(other, &message)); /* another session has its own limit */
+    fake_qgs_answer(0);
+    rig_settle(&rig);
+    expect_quote(fd, 1);
+    ask_quote(fd, 101, COCO_QUOTE_MAX, 0);
+    ck_assert(!rig_take(fd, &message)); /* room again */
+    ck_assert_uint_eq(metrics.quotes_eagain, 1);
+    close(other);
+    end(fd);
+}
+END_TEST
+
+START_TEST(most_of_one_account_over_all_its_sessions)
+{
+    options.quotes.requests_per_account = 3;
+    rig_open(&rig, &options);
+    int a = rig_session(&rig, 0), b = rig_session(&rig, 0);
+    ask_quote(a, 2, COCO_QUOTE_MAX, 0);
+    ask_quote(b, 2, COCO_QUOTE_MAX, 0);
+    ask_quote(a, 3, COCO_QUOTE_MAX, 0);
+    ask_quote(b, 3, COCO_QUOTE_MAX, 0);
+    expect_no_quote(b, 3, COCO_EAGAIN);
+    close(a); /* gives two back */
+    rig_settle(&rig);
+    ask_quote(b, 4, COCO_QUOTE_MAX, 0);
+    ck_assert(!rig_take(b, &message));
+    end(b);
+}
+END_TEST
+
+START_TEST(a_full_queue)
+{
+    options.quotes.queue_max = 2;
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (uint64_t id = 2; id < 8; id++) /* 4 at QGS, 2 in the queue */
+        ask_quote(fd, id, COCO_QUOTE_MAX, 0);
+    ck_assert(!rig_take(fd, &message));
+    ask_quote(fd, 8, COCO_QUOTE_MAX, 0);
+    expect_no_quote(fd, 8, COCO_EAGAIN);
+    rig_call(&rig, fd, COCO_CANCEL, 7, NULL, 0); /* leaves the queue */
+    expect_no_quote(fd, 7, COCO_ECANCELED);
+    ask_quote(fd, 9, COCO_QUOTE_MAX, 0);
+    ck_assert(!rig_take(fd, &message));
+    end(fd);
+}
+END_TEST
+
+static void *no_memory(size_t size)
+{
+    (void)size;
+    return NULL;
+}
+
+START_TEST(no_memory_for_a_request)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    sys.alloc = no_memory;
+    ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
+    sys.alloc = sys_real.alloc;
+    expect_no_quote(fd, 2, COCO_EAGAIN);
+    ask_quote(fd, 3, COCO_QUOTE_MAX, 0);
+    fake_qgs_answer(0);
+    rig_settle(&rig);
+    expect_quote(fd, 3);
+    end(fd);
+}
+END_TEST
+
+/* --- cancelling and leaving ----------------------------------------------------------------------
+ */
+
+START_TEST(a_cancelled_request_is_answered_once)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    rig_call(&rig, fd, COCO_CANCEL, 2, NULL, 0); /* not there yet: ignored */
+    ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
+    rig_call(&rig, fd, COCO_CANCEL, 2, NULL, 0);
+    expect_no_quote(fd, 2, COCO_ECANCELED);
+    rig_call(&rig, fd, COCO_CANCEL, 2, NULL, 0); /* a second time: ignored */
+    fake_qgs_answer(0);
+    rig_settle(&rig);
+    ck_assert(!rig_take(fd, &message));
+    ck_assert_uint_eq(metrics.quotes_ecanceled, 1);
+    ck_assert_uint_eq(metrics.bad_oneway, 0);
+    rig_pass(&rig, 100 * SECOND);
+    ck_assert(!rig_take(fd, &message));
+    end(fd);
+}
+END_TEST
+
+START_TEST(the_result_may_win_over_cancel)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
+    fake_qgs_answer(0);
+    rig_settle(&rig);
+    rig_call(&rig, fd, COCO_CANCEL, 2, NULL, 0);
+    expect_quote(fd, 2);
+    ck_assert(!rig_take(fd, &message));
+    end(fd);
+}
+END_TEST
+
+/* QGS works on for a requester that is gone: the slot is taken until it answers or closes. */
+START_TEST(an_abandoned_exchange_holds_its_slot)
+{
+    struct quotes_status status;
+
+    rig_open(&rig, &options);
+    int gone = rig_session(&rig, 0), fd = rig_session(&rig, 0);
+    for (uint64_t id = 2; id < 8; id++)
+        ask_quote(gone, id, COCO_QUOTE_MAX, 0);
+    close(gone);
+    rig_settle(&rig);
+    quotes_get_status(rig.quotes, &status);
+    ck_assert_uint_eq(status.slots_busy, 4);
+    ck_assert_uint_eq(status.abandoned, 4);
+    ck_assert_uint_eq(status.running, 0);
+    ck_assert_uint_eq(status.queued, 0); /* what waited is gone */
+    ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
+    ck_assert_uint_eq(fake_qgs_n, 4);
+    fake_qgs_answer(1);
+    rig_settle(&rig);
+    ck_assert_uint_eq(fake_qgs_n, 5);
+    fake_qgs_answer(4);
+    rig_settle(&rig);
+    expect_quote(fd, 2);
+    quotes_get_status(rig.quotes, &status);
+    ck_assert_uint_eq(status.abandoned, 3);
+    for (unsigned i = 0; i < 4; i++)
+        fake_qgs_close(i);
+    rig_settle(&rig);
+    ck_assert_uint_eq(metrics.now_jobs, 0);
+    end(fd);
+}
+END_TEST
+
+/* QGS never answers and never closes: after its own timer and 5 s more the slot is free again. */
+START_TEST(a_silent_qgs_gives_its_slots_back_in_the_end)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    for (uint64_t id = 2; id < 6; id++)
+        ask_quote(fd, id, COCO_QUOTE_MAX, 1000);
+    rig_pass(&rig, 35 * SECOND - 1);
+    for (int i = 0; i < 4; i++) { /* in any order */
+        ck_assert(rig_take(fd, &message));
+        ck_assert_uint_eq(message.header.status, COCO_ETIMEDOUT);
+    }
+    ck_assert_uint_eq(metrics.now_jobs, 4);
+    rig_pass(&rig, 1);
+    ck_assert_uint_eq(metrics.now_jobs, 0);
+    end(fd);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("vmm_calls");
+    TCase *tcase = tcase_create("calls");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, the_table_comes_whole);
+    tcase_add_test(tcase, too_few_pages_get_their_number);
+    tcase_add_test(tcase, without_a_chain_the_empty_table_comes);
+    tcase_add_loop_test(tcase, the_other_statuses_of_certs_get, 0, 2);
+    tcase_add_test(tcase, while_draining_certs_get_is_busy_and_never_held);
+    tcase_add_test(tcase, a_table_half_sent_stays_what_it_was);
+    tcase_add_test(tcase, a_quote_comes_trimmed_and_verifies);
+    tcase_add_test(tcase, what_is_no_tdreport_never_reaches_qgs);
+    tcase_add_test(tcase, a_quote_larger_than_the_guest_s_buffer);
+    tcase_add_loop_test(tcase, each_failure_of_qgs_has_its_status, 0, 9);
+    tcase_add_test(tcase, without_qgs_quotes_are_not_offered);
+    tcase_add_loop_test(tcase, a_quote_s_deadline, 0, 9);
+    tcase_add_test(tcase, a_long_timeout_is_cut_also_in_the_queue);
+    tcase_add_test(tcase, no_more_at_qgs_than_slots_and_the_queue_is_in_order);
+    tcase_add_test(tcase, most_in_flight_in_a_session);
+    tcase_add_test(tcase, most_of_one_account_over_all_its_sessions);
+    tcase_add_test(tcase, a_full_queue);
+    tcase_add_test(tcase, no_memory_for_a_request);
+    tcase_add_test(tcase, a_cancelled_request_is_answered_once);
+    tcase_add_test(tcase, the_result_may_win_over_cancel);
+    tcase_add_test(tcase, an_abandoned_exchange_holds_its_slot);
+    tcase_add_test(tcase, a_silent_qgs_gives_its_slots_back_in_the_end);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
