@@ -62,7 +62,8 @@ PROTO_SRC  := $(wildcard proto/*.c)
 DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/*/*.c))
 CLIENT_SRC := $(wildcard client/*.c)
 CTL_SRC    := $(wildcard client/cococtl/*.c)
-# Simulators and models: NAME_main.c is a program build/tests/NAME, everything else goes into one library.
+# Simulators and models: qgs_sim_main.c is the program build/tests/qgs-sim and so on; everything else goes into
+# one library.
 SIM_MAIN   := $(wildcard tests/sim/*_main.c)
 SIM_SRC    := $(filter-out $(SIM_MAIN),$(wildcard tests/sim/*.c))
 SUPPORT_SRC := $(wildcard tests/support/*.c)
@@ -73,10 +74,11 @@ DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/d
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
+DEMO_SRC   := $(wildcard tests/demo/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cococtl $(BUILD)/libcoco.a $(BUILD)/libcoco.so.0 $(BUILD)/libcoco.pc
-SIM_PROGRAMS := $(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(SIM_MAIN))
+SIM_PROGRAMS := $(subst _,-,$(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(SIM_MAIN)))
 UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 INTEGRATION_PROGRAMS := $(patsubst tests/integration/%.c,$(BUILD)/tests/integration/%,$(INTEGRATION_SRC))
 REPLAY_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_SRC))
@@ -141,9 +143,16 @@ $(BUILD)/gen/admin_varlink.h: proto/io.cocod.Admin.varlink
 $(call obj,$(DAEMON_SRC)) $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(DAEMON_SRC)): | $(BUILD)/gen/admin_varlink.h
 
 # --- tests ------------------------------------------------------------------------------------------
-$(SIM_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/sim/%_main.o $(BUILD)/libsim.a $(BUILD)/libcoco.a
+.SECONDEXPANSION:
+$(SIM_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/sim/$$(subst -,_,%)_main.o $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS)
+
+$(BUILD)/tests/demo: $(call obj,$(DEMO_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
+$(BUILD)/tests/coco-bench: $(call obj,$(BENCH_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
+$(BUILD)/tests/demo $(BUILD)/tests/coco-bench:
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS) $(CTL_LIBS)
 
 UNIT_LINK = $(call say,LD,$@) mkdir -p $(@D) && $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CHECK_LIBS)
 
@@ -190,7 +199,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
-programs: all $(SIM_PROGRAMS)
+programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench
 
 tests: programs $(TEST_PROGRAMS)
 

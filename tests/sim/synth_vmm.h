@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A synthetic VMM: what a VMM does with libcoco, on the model of KVM (kvm_model.h) instead of the
+ * real one. It runs an SNP guest, a TD, or both; each of its vCPU threads runs one vCPU of each and
+ * answers both exits. The guests fetch reports and quotes for as long as it runs, by the real
+ * clock.
+ *
+ * The SNP guest's programs are of both styles: configfs-tsm on vCPUs with even numbers, the ioctl
+ * on the others.
+ */
+#pragma once
+
+#include "kvm_model.h"
+#include "snp_guest.h"
+#include "synth_latency.h"
+#include "synth_tdx.h"
+#include "tdx_guest.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SYNTH_VMM_VCPUS_MAX 16u
+
+/* Called on a vCPU's thread when a guest's request has ended, for judging it: snp_guest_judge(),
+ * tdx_guest_judge(). */
+typedef void synth_snp_judge(void *userdata, unsigned vcpu, const struct snp_guest *guest);
+typedef void synth_tdx_judge(void *userdata, unsigned vcpu, const struct tdx_guest *guest);
+
+struct synth_vmm_options {
+    const char *socket;            /* cocod's; copied */
+    const char *name;              /* of the VM; copied; NULL: "synthetic" */
+    unsigned vcpus;                /* threads, 1 … SYNTH_VMM_VCPUS_MAX */
+    struct snp_firmware *firmware; /* of the SNP guest's host, not owned; NULL: no SNP guest */
+    bool tdx;                      /* a TD */
+    uint64_t snp_pause_us;         /* that a guest's program rests between two requests */
+    uint64_t tdx_pause_us;
+    uint64_t tdx_poll_us; /* tdx_guest_options.poll_us */
+    synth_snp_judge *snp_done;
+    synth_tdx_judge *tdx_done;
+    void *userdata;
+};
+
+struct synth_snp_stats {
+    uint64_t exits;
+    uint64_t tables;      /* ret 0 with a table */
+    uint64_t empty;       /* ret 0 with the empty table */
+    uint64_t past_budget; /* of these because the guest had been told BUSY for long enough */
+    uint64_t busy;        /* ret EAGAIN */
+    uint64_t enospc;
+    uint64_t eio;
+    uint64_t unwritable;          /* of these because the guest's pages could not be written */
+    struct synth_latency latency; /* of the answer, from the exit to the next KVM_RUN */
+};
+
+struct synth_vmm_stats {
+    struct synth_snp_stats snp;
+    struct synth_tdx_stats tdx;
+    uint64_t kvm_errors; /* KVM_RUN that failed with anything but EINTR */
+};
+
+struct synth_vmm;
+
+/* 0 or a negative errno. */
+int synth_vmm_new(const struct synth_vmm_options *options, struct synth_vmm **ret);
+/* 0 or a negative errno; then it is stopped. */
+int synth_vmm_start(struct synth_vmm *vmm);
+/* The guests begin nothing new; what they wait for they may wait for `finish_ms` longer. Returns
+ * when all threads have ended, within a second or so of that. */
+void synth_vmm_stop(struct synth_vmm *vmm, unsigned finish_ms);
+/* Stops it where that was not done. Takes NULL. */
+void synth_vmm_free(struct synth_vmm *vmm);
+
+/* Any time. */
+void synth_vmm_get_stats(struct synth_vmm *vmm, struct synth_vmm_stats *ret);
