@@ -425,8 +425,8 @@ static int check_header(struct coco_session *s)
     return f && reply_fits(s, f, h) ? 0 : -EBADMSG;
 }
 
-/* PROTOCOL.md "HELLO": the one version that was offered, no feature that was not, and with LEASE
- * the descriptor and at least one byte in it; without, none. */
+/* PROTOCOL.md "HELLO": the one version that was offered, no feature that was not wanted, limits
+ * within theirs, and with LEASE the descriptor and at least one byte in it; without, none. */
 static int take_hello(struct coco_session *s, const uint8_t *payload,
                       struct coco_session_event *ret_event)
 {
@@ -443,12 +443,13 @@ static int take_hello(struct coco_session *s, const uint8_t *payload,
         return -EBADMSG;
     bool lease = (h.features & COCO_FEATURE_LEASE) != 0;
     if (h.version != COCO_WIRE_VERSION || (h.features & ~s->hello.features) != 0 ||
-        lease != (s->lease_fd >= 0) || (lease && h.lease_bytes == 0) ||
-        h.request_max < COCO_QUOTE_GET_SIZE)
+        lease != (s->lease_fd >= 0) || lease != (h.lease_bytes > 0) ||
+        (!lease && h.lease_base != 0) || h.request_max < COCO_QUOTE_GET_SIZE ||
+        h.request_max > COCO_REQUEST_MAX || h.reply_max > COCO_REPLY_MAX)
         return -EBADMSG;
 
     s->ready = true;
-    s->reply_max = h.reply_max < COCO_REPLY_MAX ? h.reply_max : COCO_REPLY_MAX;
+    s->reply_max = h.reply_max;
     s->in_flight_limit =
         h.in_flight_max < s->in_flight_option ? h.in_flight_max : s->in_flight_option;
     *ret_event = (struct coco_session_event){

@@ -180,9 +180,9 @@ struct coco_certs_result {
  * fills *ret_result, whose status is the answer; for trouble of any kind within the timeout it is
  * EAGAIN. -EINVAL, -EDEADLK: nothing was asked.
  *
- * Keep timeout_ms within a second while a guest waits and while a lease is held: an update waits
- * for the lease, and this waits for the update. Allocates nothing; one send, one poll and one
- * receive where the connection stands. */
+ * While the client holds a lease, the server's EAGAIN is returned at once: an update waits for the
+ * lease, so give it up before waiting for the update. Keep timeout_ms within a second while a guest
+ * waits. Allocates nothing; one send, one poll and one receive where the connection stands. */
 COCO_PUBLIC int coco_certs_get(struct coco_client *client, uint64_t npages, void *buf, size_t cap,
                                uint32_t timeout_ms, struct coco_certs_result *ret_result);
 
