@@ -219,10 +219,10 @@ check-valgrind: tests ## the unit tests under valgrind
 
 demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
 	@$(MAKE) --no-print-directory programs
-	@$(BUILD)/tests/demo --build $(BUILD)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/demo --build $(BUILD)
 
 bench: programs ## measure CERTS_GET beside an echo server, Redis and a locked file (BENCH_FLAGS=--json)
-	@$(BUILD)/tests/coco-bench --cocod $(BUILD)/cocod $(BENCH_FLAGS)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/coco-bench --cocod $(BUILD)/cocod $(BENCH_FLAGS)
 
 fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
