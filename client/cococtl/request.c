@@ -13,9 +13,13 @@
 #include "tdx.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Between two attempts to get certificates while an update runs. */
+#define ASK_AGAIN_MS 100
 
 /* --- the connection -------------------------------------------------------------------------- */
 
@@ -255,23 +259,40 @@ static int show_table(const struct ctl *ctl, const uint8_t *bytes,
     return flush_stdout();
 }
 
+/* As a VMM does, PROTOCOL.md "The VMM over the RPC": the lease first, and without it while waiting
+ * for an update's end. A host without leases is asked without. 0 and the answer, or a negative
+ * errno of the lease. */
+static int ask_for_certs(struct link *link, uint8_t *bytes, size_t size,
+                         struct coco_certs_result *result)
+{
+    for (;;) {
+        *result = (struct coco_certs_result){.status = COCO_STATUS_EAGAIN};
+        int r = coco_lease_lock(link->client, 0);
+        if (r == 0 || r == -EOPNOTSUPP)
+            r = coco_certs_get(link->client, link->ctl->npages, bytes, size, link_left_ms(link),
+                               result);
+        else if (r == -EAGAIN)
+            r = 0; /* an update stands in the way */
+        if (r < 0 || result->status != COCO_STATUS_EAGAIN)
+            return r;
+        (void)coco_lease_unlock(link->client, 0);
+        uint32_t left_ms = link_left_ms(link);
+        if (left_ms <= ASK_AGAIN_MS)
+            return 0;
+        (void)poll(NULL, 0, ASK_AGAIN_MS);
+    }
+}
+
 int verb_request_certs(const struct ctl *ctl)
 {
     static uint8_t bytes[COCO_API_TABLE_MAX];
-    struct coco_certs_result result = {.status = COCO_STATUS_EAGAIN};
+    struct coco_certs_result result;
     struct link link;
 
     int code = link_open(&link, ctl, COCO_USE_LEASE);
     if (code != CTL_OK)
         return code;
-    /* As a VMM does: the lease first, PROTOCOL.md "The lease". A host without leases is asked
-     * without. */
-    int r = coco_lease_lock(link.client, 0);
-    if (r == 0 || r == -EOPNOTSUPP)
-        r = coco_certs_get(link.client, ctl->npages, bytes, sizeof(bytes), link_left_ms(&link),
-                           &result);
-    else if (r == -EAGAIN)
-        r = 0; /* an update stands in the way: the answer that the server would give */
+    int r = ask_for_certs(&link, bytes, sizeof(bytes), &result);
     if (r < 0) {
         link_close(&link);
         term_error("cannot take the lease: %s", strerror(-r));

@@ -153,8 +153,8 @@ struct coco_hello_reply fake_hello(uint32_t features)
         .reply_max = COCO_REPLY_MAX,
         .in_flight_max = COCO_IN_FLIGHT_MAX,
         .busy_budget_ms = COCO_BUSY_BUDGET_MS,
-        .lease_bytes = 16,
-        .lease_base = COCO_LEASE_BASE_MIN,
+        .lease_bytes = features & COCO_FEATURE_LEASE ? 16 : 0,
+        .lease_base = features & COCO_FEATURE_LEASE ? COCO_LEASE_BASE_MIN : 0,
     };
 }
 

@@ -8,6 +8,7 @@
 #include "status.h"
 #include "support.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ static struct {
     atomic_uint closes;   /* so many connections are closed at their first request */
     atomic_uint note;     /* a SERVING note follows each EAGAIN */
     atomic_uint status;   /* of quotes; 0: a quote */
+    atomic_int lease_fd;  /* not 0: passed with HELLO's reply */
     atomic_uint hello;    /* status of HELLO */
     atomic_uint requests; /* seen */
     atomic_uint last_ms;  /* timeout of the last */
@@ -85,7 +87,9 @@ static bool answer(int fd, const struct fake_request *q)
 
 static bool handler(int fd, unsigned n, void *userdata)
 {
-    const struct coco_hello_reply hello = fake_hello(COCO_FEATURE_NOTIFY);
+    const int lease_fd = script.lease_fd > 0 ? script.lease_fd : -1;
+    const struct coco_hello_reply hello =
+        fake_hello(COCO_FEATURE_NOTIFY | (lease_fd >= 0 ? COCO_FEATURE_LEASE : 0));
     struct fake_request q;
 
     (void)n;
@@ -94,7 +98,7 @@ static bool handler(int fd, unsigned n, void *userdata)
         return false;
     if (q.header.type == COCO_HELLO)
         return script.hello ? fake_reply(fd, COCO_HELLO_REPLY, 0, script.hello, NULL, 0) == 0
-                            : fake_reply_hello(fd, &hello, -1) == 0;
+                            : fake_reply_hello(fd, &hello, lease_fd) == 0;
     return q.header.type >= 0x4000 || answer(fd, &q);
 }
 
@@ -117,7 +121,7 @@ static struct coco_client *new_client(void)
 
     coco_client_options_init(&options);
     options.path = path;
-    options.features = COCO_USE_NOTIFY;
+    options.features = COCO_USE_NOTIFY | COCO_USE_LEASE;
     options.alloc = counting_alloc;
     options.free = free;
     ck_assert_int_eq(coco_client_new(&options, &c), 0);
@@ -263,6 +267,27 @@ START_TEST(busy_is_asked_again_within_the_deadline)
     ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
     ck_assert_uint_lt(now_ms() - begin_ms, 1000);
     ck_assert_int_eq(coco_ping(client, 25), -COCO_STATUS_EAGAIN);
+}
+END_TEST
+
+START_TEST(who_holds_a_lease_does_not_wait_for_an_update)
+{
+    uint8_t buf[4096];
+    struct coco_certs_result result;
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+    script.lease_fd = fd;
+    ck_assert_int_eq(coco_connect(client, 1000), 0);
+    ck_assert_int_eq(coco_lease_lock(client, 0), 0);
+    script.eagain = 1;
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 60000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
+    ck_assert_uint_eq(script.requests, 1);
+    ck_assert_int_eq(coco_lease_unlock(client, 0), 0);
+    script.eagain = 1;
+    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 60000, &result), 0);
+    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    close(fd);
 }
 END_TEST
 
@@ -430,6 +455,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, quotes_and_pings);
     tcase_add_test(tc, nothing_is_allocated_on_the_hot_path);
     tcase_add_test(tc, busy_is_asked_again_within_the_deadline);
+    tcase_add_test(tc, who_holds_a_lease_does_not_wait_for_an_update);
     tcase_add_test(tc, serving_again_ends_the_pause);
     tcase_add_test(tc, a_closed_connection_costs_a_moment);
     tcase_add_test(tc, a_call_survives_a_restart_of_the_server);

@@ -861,8 +861,7 @@ START_TEST(requests_from_within_a_callback)
 }
 END_TEST
 
-/* --- seeded -------------------------------------------------------------------------------------
- */
+/* --- seeded ---------------------------------------------------------------------------------- */
 
 #define MODEL_REQUESTS 400
 
@@ -893,7 +892,7 @@ static void model_start_one(unsigned i)
                                   &model[i].o, &model[i].o.id);
         break;
     default:
-        r = coco_client_quote_get(client, report, 1 + test_random_below(&dice, 100000), timeout_ms,
+        r = coco_client_quote_get(client, report, 1 + test_random_below(&dice, 30000), timeout_ms,
                                   record, &model[i].o, &model[i].o.id);
         break;
     }
@@ -904,7 +903,7 @@ static void model_start_one(unsigned i)
 
 static void model_answer(const struct fake_request *q)
 {
-    static uint8_t bytes[100000];
+    static uint8_t bytes[30000];
     struct coco_certs_get certs;
     struct coco_quote_get quote;
 

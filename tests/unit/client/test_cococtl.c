@@ -136,7 +136,7 @@ static struct fake_server *vmm_server;
 
 static bool vmm_handler(int fd, unsigned n, void *userdata)
 {
-    struct coco_hello_reply reply = fake_hello(0);
+    struct coco_hello_reply reply;
     struct coco_certs_get certs;
     struct coco_hello hello;
     struct fake_request q;
@@ -152,7 +152,7 @@ static bool vmm_handler(int fd, unsigned n, void *userdata)
         memcpy(vmm.software, hello.software, sizeof(vmm.software));
         if (vmm.hello)
             return fake_reply(fd, COCO_HELLO_REPLY, 0, vmm.hello, NULL, 0) == 0;
-        reply.features = hello.features & COCO_FEATURE_LEASE;
+        reply = fake_hello(hello.features & COCO_FEATURE_LEASE);
         return fake_reply_hello(fd, &reply, reply.features ? vmm.lease_fd : -1) == 0;
     case COCO_CERTS_GET:
     case COCO_QUOTE_GET:

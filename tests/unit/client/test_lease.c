@@ -60,8 +60,10 @@ static void accept_session(bool lease)
     turn();
     ck_assert_int_eq(fake_recv(server_fd, &request), 1);
     ck_assert_uint_eq(request.header.type, COCO_HELLO);
-    hello.lease_base = next_base;
-    hello.lease_bytes = next_bytes;
+    if (lease) {
+        hello.lease_base = next_base;
+        hello.lease_bytes = next_bytes;
+    }
     ck_assert_int_eq(fake_reply_hello(server_fd, &hello, fd), 0);
     if (fd >= 0)
         close(fd);

@@ -689,7 +689,7 @@ END_TEST
 
 START_TEST(bad_hello_replies)
 {
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 12; i++) {
         struct coco_session *s = new_session(i == 4 ? COCO_USE_LEASE : COCO_USE_NOTIFY);
         struct coco_hello_reply hello = good_hello;
 
@@ -708,6 +708,14 @@ START_TEST(bad_hello_replies)
             hello.features = COCO_FEATURE_LEASE, hello.lease_bytes = 1; /* no descriptor */
         else if (i == 5)
             hello.request_max = 100;
+        else if (i == 8)
+            hello.request_max = COCO_REQUEST_MAX + 1;
+        else if (i == 9)
+            hello.reply_max = COCO_REPLY_MAX + 1;
+        else if (i == 10)
+            hello.lease_bytes = 1; /* without LEASE */
+        else if (i == 11)
+            hello.lease_base = 1;
         put_hello(&hello);
         if (i == 6)
             stream[COCO_HEADER_SIZE + 2] = 1; /* reserved */

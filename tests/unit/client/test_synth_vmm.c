@@ -23,8 +23,7 @@
 #define GPA        UINT64_C(0x100000)
 #define TABLE_SIZE 4772u
 
-/* --- the server ---------------------------------------------------------------------------------
- */
+/* --- the server ------------------------------------------------------------------------------ */
 
 static char socket_path[200], table_path[200];
 static struct fake_server *server;
@@ -179,8 +178,7 @@ static void client_options(struct coco_client_options *options)
     options->path = socket_path;
 }
 
-/* --- SNP ----------------------------------------------------------------------------------------
- */
+/* --- SNP ------------------------------------------------------------------------------------- */
 
 static struct kvm_model *vm;
 static struct synth_snp shared;
@@ -354,8 +352,7 @@ START_TEST(snp_pages_that_cannot_be_written_are_the_guests_fault)
 }
 END_TEST
 
-/* --- TDX ----------------------------------------------------------------------------------------
- */
+/* --- TDX ------------------------------------------------------------------------------------- */
 
 static struct synth_tdx *tdx;
 static struct tdx_signer *signer;
@@ -548,8 +545,7 @@ START_TEST(tdx_too_many_are_told_to_retry_and_the_end_of_the_vmm_ends_all)
 }
 END_TEST
 
-/* --- the whole ----------------------------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------------------------- */
 
 static unsigned quotes_right, reports_got, answers_wrong; /* atomic */
 
