@@ -151,6 +151,11 @@ void timer_disarm(struct timer *timer)
     size_t i = timer->place - 1;
     struct timer *last = timers->heap[--timers->n];
     timer->place = 0;
+    if (timers->n == 0 && timers->event_at_us != UINT64_MAX) {
+        /* With a timeout pending, each wait for events costs the kernel a timer of its own. */
+        event_del(&timers->event);
+        timers->event_at_us = UINT64_MAX;
+    }
     if (last == timer)
         return;
     if (i > 0 && last->at_us < timers->heap[(i - 1) / 2]->at_us)
