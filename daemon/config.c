@@ -451,6 +451,7 @@ int config_parse(const char *name, const char *text, size_t size, struct config 
         r = copy_name(in.config, name);
     if (r == 0) {
         int first_bad_line = ini_parse_stream(read_line, &in, on_key, &in);
+        /* The last line, where inih was built to stop at its first error. */
         check_previous(&in);
         if (in.mistakes == 0 && !in.no_memory)
             check_together(&in);

@@ -297,7 +297,8 @@ static int check_form(const struct examination *e, enum chain_role role)
         return chain_refuse(e->why,
                             "the %s (%s) does not hold an RSA key of %d bits with the exponent %u",
                             name_of(e, role), source_of(e, role), RSA_BITS, RSA_EXPONENT);
-    if (X509_check_ca(x) != 1 || (X509_get_key_usage(x) & KU_KEY_CERT_SIGN) == 0)
+    /* Looks at the key usage, too. */
+    if (X509_check_ca(x) != 1)
         return chain_refuse(e->why, "the %s (%s) may not sign certificates, by its own extensions",
                             name_of(e, role), source_of(e, role));
     return 0;

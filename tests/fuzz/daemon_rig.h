@@ -83,8 +83,7 @@ static inline int64_t rig_wall_s(void)
     return 1790000000;
 }
 
-/* --- QGS -----------------------------------------------------------------------------------------
- */
+/* --- QGS ------------------------------------------------------------------------------------- */
 
 static inline int rig_connect_qgs(int fd, const struct sockaddr *addr, socklen_t size)
 {
@@ -182,8 +181,7 @@ static inline void rig_close_qgs(struct rig *rig)
     }
 }
 
-/* --- the daemon ----------------------------------------------------------------------------------
- */
+/* --- the daemon ------------------------------------------------------------------------------ */
 
 static inline int rig_open_file(const char *path, int flags, mode_t mode)
 {

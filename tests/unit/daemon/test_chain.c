@@ -351,6 +351,7 @@ START_TEST(pem_that_is_not_certificates_alone_is_refused)
          "its certificate 4 is not complete base64"},
         {"-----BEGIN CERTIFICATE-----\nAA=A\n-----END CERTIFICATE-----\n", "not complete base64"},
         {"-----BEGIN CERTIFICATE-----\nAAB=\n-----END CERTIFICATE-----\n", "not complete base64"},
+        {"-----BEGIN CERTIFICATE-----\nAB==\n-----END CERTIFICATE-----\n", "not complete base64"},
         {"-----BEGIN CERTIFICATE-----\nAA==AAAA\n-----END CERTIFICATE-----\n",
          "not complete base64"},
         {"-----BEGIN CERTIFICATE-----\nA*AA\n-----END CERTIFICATE-----\n", "not complete base64"},
@@ -429,6 +430,25 @@ START_TEST(bytes_behind_der_are_refused)
         ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
     }
     free(longer);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+/* The same certificate with its outer length written in three bytes where two do: BER, not DER. */
+START_TEST(other_encodings_than_der_are_refused)
+{
+    struct snp_pki_leaf leaf = a_vcek(MILAN);
+    uint8_t *ber = calloc(1, leaf.der_size + 1);
+    struct chain *c = NULL;
+
+    ck_assert_ptr_nonnull(ber);
+    ck_assert_mem_eq(leaf.der, "\x30\x82", 2);
+    memcpy(ber, "\x30\x83\x00", 3);
+    memcpy(ber + 3, leaf.der + 2, leaf.der_size - 2);
+    struct chain_input in = input_of("vcek.ber", ber, leaf.der_size + 1);
+    ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
+    assert_why("vcek.ber is not encoded by DER's rules");
+    free(ber);
     snp_pki_leaf_done(&leaf);
 }
 END_TEST
@@ -558,6 +578,7 @@ Suite *coco_suite(void)
     tcase_add_test(inputs, pem_that_is_not_certificates_alone_is_refused);
     tcase_add_test(inputs, inputs_that_are_no_certificates_are_refused);
     tcase_add_test(inputs, bytes_behind_der_are_refused);
+    tcase_add_test(inputs, other_encodings_than_der_are_refused);
     tcase_add_test(inputs, sentence_may_be_unwanted_or_cut);
     tcase_add_test(inputs, table_over_the_guests_buffer_is_refused);
     tcase_add_test(inputs, out_of_memory_is_an_error_like_any);

@@ -262,7 +262,7 @@ START_TEST(target_follows_stderr_and_environment)
 }
 END_TEST
 
-/* What one record looks like on stderr. The test runs in a process of its own. */
+/* What two records look like on stderr. */
 static const char *written(void)
 {
     static char text[16384];
@@ -273,6 +273,8 @@ static const char *written(void)
     int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
     ck_assert(fd >= 0 && saved >= 0);
     ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+    log_set_sink(NULL, NULL);
+    log_set_level(LOG_LEVEL_INFO);
     log_init();
     log_event(LOG_LEVEL_WARNING, "an-event",
               LOG_FIELDS(log_text("COCO_VM", "v\n"), log_text("MESSAGE_ID", "0123"),
@@ -309,6 +311,7 @@ START_TEST(closed_stderr_harms_nobody)
 
     ck_assert_int_ge(saved, 0);
     log_set_sink(NULL, NULL);
+    log_set_level(LOG_LEVEL_INFO);
     close(STDERR_FILENO);
     errno = 0;
     log_error("lost");
