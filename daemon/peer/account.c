@@ -7,9 +7,11 @@
  * An account without references is kept for a while and then freed by its timer.
  */
 #include "sys.h"
-/* The hash table's memory, too, is of the kind that may run out (sys.h, HASH_NONFATAL_OOM). */
-#define uthash_malloc(size)  sys.alloc(size)
-#define uthash_free(p, size) sys.free(p)
+/* The hash table's memory, too, is of the kind that may run out (sys.h, HASH_NONFATAL_OOM). FNV-1a,
+ * since uthash's own function falls through its cases in a way that clang does not take. */
+#define uthash_malloc(size)                  sys.alloc(size)
+#define uthash_free(p, size)                 sys.free(p)
+#define HASH_FUNCTION(key, size, hash_value) HASH_FNV(key, size, hash_value)
 #include "account.h"
 #include "invariant.h"
 #include "metrics.h"

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define START_US (1000u * 1000000u)
@@ -36,8 +37,7 @@ void rig_reset_sys(void)
     rig_clock_us = START_US;
 }
 
-/* --- the parts -----------------------------------------------------------------------------------
- */
+/* --- the parts ------------------------------------------------------------------------------- */
 
 struct rig_options rig_defaults(void)
 {
@@ -174,8 +174,7 @@ int rig_connect(struct rig *rig, const struct dialect *dialect, void *context,
     return pair[1];
 }
 
-/* --- bytes ---------------------------------------------------------------------------------------
- */
+/* --- bytes ----------------------------------------------------------------------------------- */
 
 void rig_send(int fd, const void *data, size_t size)
 {
@@ -211,8 +210,7 @@ bool rig_closed(int fd)
     return closed;
 }
 
-/* --- the RPC -------------------------------------------------------------------------------------
- */
+/* --- the RPC --------------------------------------------------------------------------------- */
 
 size_t rig_frame(uint8_t *out, uint16_t type, uint64_t id, uint32_t timeout_ms, const void *payload,
                  size_t size)
@@ -318,8 +316,22 @@ int rig_session(struct rig *rig, uint32_t features)
     return fd;
 }
 
-/* --- chains --------------------------------------------------------------------------------------
- */
+/* --- files ----------------------------------------------------------------------------------- */
+
+const char *rig_tmpdir(void)
+{
+    static char base[64], path[80];
+    static pid_t owner;
+    static unsigned n;
+
+    if (owner != getpid()) {
+        owner = getpid();
+        snprintf(base, sizeof(base), "%s", test_tmpdir());
+    }
+    snprintf(path, sizeof(path), "%s/%u", base, n++);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    return path;
+}
 
 static struct snp_pki *pki;
 static struct snp_pki_leaf leaves[CHAINS];
@@ -353,7 +365,7 @@ void rig_chain(struct certs_options *options, unsigned n)
 
     ck_assert_uint_lt(n, CHAINS);
     if (!chains[n][0]) {
-        const char *dir = test_tmpdir();
+        const char *dir = rig_tmpdir();
         ck_assert_int_eq(snp_pki_write_dir(pki, &leaves[n], dir), 0);
         for (int i = 0; i < 3; i++) {
             snprintf(paths[n][i], sizeof(paths[n][i]), "%s/%s", dir, names[i]);

@@ -92,6 +92,10 @@ void rig_hello(struct rig *rig, int fd, uint32_t features, struct coco_hello_rep
 /* A connection to the RPC that has said HELLO. */
 int rig_session(struct rig *rig, uint32_t features);
 
+/* A new, empty folder, removed with the others at the end of the process. Static buffer, until the
+ * next call. Any number of them, also where all tests run in one process (CK_FORK=no). */
+const char *rig_tmpdir(void);
+
 /* A folder with a good chain of the test PKI (ark.pem, ask.pem, vcek.pem); `n` makes different
  * leaves. Sets chain and roots of the options, whose strings are static: three chains at most. */
 void rig_chain(struct certs_options *options, unsigned n);

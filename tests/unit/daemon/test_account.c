@@ -121,8 +121,7 @@ START_TEST(a_second_reference_keeps_it)
 }
 END_TEST
 
-/* --- memory --------------------------------------------------------------------------------------
- */
+/* --- memory ---------------------------------------------------------------------------------- */
 
 static long fail_at;
 
@@ -181,8 +180,7 @@ START_TEST(out_of_memory_while_the_table_grows_keeps_the_others)
 }
 END_TEST
 
-/* --- what the kernel says ------------------------------------------------------------------------
- */
+/* --- what the kernel says -------------------------------------------------------------------- */
 
 START_TEST(the_kernel_names_this_process)
 {

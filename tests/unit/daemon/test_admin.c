@@ -26,7 +26,7 @@ static void setup(void)
 {
     rig_reset_sys();
     fake_qgs_install();
-    snprintf(table_path, sizeof(table_path), "%s/table", test_tmpdir());
+    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
     options = rig_defaults();
     options.certs.table_file =
         (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
@@ -128,8 +128,7 @@ static void expect_error(int fd, const char *call, const char *name, const char 
     json_object_put(reply);
 }
 
-/* --- org.varlink.service -------------------------------------------------------------------------
- */
+/* --- org.varlink.service --------------------------------------------------------------------- */
 
 START_TEST(get_info)
 {
@@ -183,8 +182,7 @@ START_TEST(interfaces_describe_themselves)
 }
 END_TEST
 
-/* --- GetStatus -----------------------------------------------------------------------------------
- */
+/* --- GetStatus ------------------------------------------------------------------------------- */
 
 #define GET_STATUS "{\"method\":\"io.cocod.Admin.GetStatus\",\"parameters\":{}}"
 
@@ -325,8 +323,7 @@ START_TEST(what_is_not_served_is_null)
 }
 END_TEST
 
-/* --- ListCertificates ----------------------------------------------------------------------------
- */
+/* --- ListCertificates ------------------------------------------------------------------------ */
 
 START_TEST(the_certificates_of_the_chain)
 {
@@ -358,8 +355,7 @@ START_TEST(the_certificates_of_the_chain)
 }
 END_TEST
 
-/* --- calls ---------------------------------------------------------------------------------------
- */
+/* --- calls ----------------------------------------------------------------------------------- */
 
 START_TEST(calls_are_answered_in_their_order)
 {
@@ -508,8 +504,7 @@ START_TEST(wrong_parameters_are_named)
 }
 END_TEST
 
-/* --- what is no call -----------------------------------------------------------------------------
- */
+/* --- what is no call ------------------------------------------------------------------------- */
 
 static const char *const garbage[] = {
     "",
@@ -538,8 +533,7 @@ static const char *const garbage[] = {
     "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":\"yes\"}",
     "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":1}",
     "{\"method\":\"org.varlink.service.\xff\xfe\"}",
-    "{\"method\":\"org.varlink.service.GetInfo\",\"x\":"
-    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",
+    "{\"method\":\"a.B\",\"x\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}",
 };
 
 #define N_GARBAGE (int)(sizeof(garbage) / sizeof(garbage[0]))

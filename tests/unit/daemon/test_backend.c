@@ -118,8 +118,7 @@ static void expect(enum backend_outcome outcome, uint32_t code, const char *text
     ck_assert_uint_eq(metrics.qgs_failures, outcome != BACKEND_ANSWERED);
 }
 
-/* --- the request ---------------------------------------------------------------------------------
- */
+/* --- the request ----------------------------------------------------------------------------- */
 
 static size_t sent[8];
 static unsigned n_sends;
@@ -209,8 +208,7 @@ START_TEST(nothing_is_told_from_inside_the_start)
 }
 END_TEST
 
-/* --- answers -------------------------------------------------------------------------------------
- */
+/* --- answers --------------------------------------------------------------------------------- */
 
 START_TEST(a_quote_comes_with_its_padding)
 {
@@ -399,8 +397,7 @@ START_TEST(qgs_is_silent)
 }
 END_TEST
 
-/* --- connecting ----------------------------------------------------------------------------------
- */
+/* --- connecting ------------------------------------------------------------------------------ */
 
 static const struct {
     int error;
@@ -432,7 +429,7 @@ START_TEST(connecting_to_what_is_really_not_there)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     sys.connect = sys_real.connect;
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/q", test_tmpdir());
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/q", rig_tmpdir());
     options.path = address.sun_path;
     backend_free(backend);
     backend = backend_new(base, &timers, &options);
@@ -558,8 +555,7 @@ START_TEST(vsock_is_asked_by_cid_and_port)
 }
 END_TEST
 
-/* --- slots ---------------------------------------------------------------------------------------
- */
+/* --- slots ----------------------------------------------------------------------------------- */
 
 START_TEST(no_more_exchanges_than_slots)
 {

@@ -48,8 +48,7 @@ static int check(const uint8_t *quote, size_t size, const uint8_t *tdreport, siz
     return r;
 }
 
-/* --- TDREPORT ------------------------------------------------------------------------------------
- */
+/* --- TDREPORT -------------------------------------------------------------------------------- */
 
 /* Bytes that some check covers: type and reserved (0 to 15 but for the subtype's and version's own
  * rules), both hashes and what they are of. CPUSVN, REPORTDATA and the MAC are the enclave's to
@@ -103,8 +102,7 @@ START_TEST(another_type_is_no_tdreport)
 }
 END_TEST
 
-/* --- quotes --------------------------------------------------------------------------------------
- */
+/* --- quotes ---------------------------------------------------------------------------------- */
 
 static const unsigned versions[] = {4, 5};
 
@@ -190,8 +188,7 @@ START_TEST(every_byte_of_the_body_that_a_tdreport_has_binds)
 }
 END_TEST
 
-/* --- real ones -----------------------------------------------------------------------------------
- */
+/* --- real ones ------------------------------------------------------------------------------- */
 
 static uint8_t *real(const char *name, size_t *ret_size)
 {

@@ -27,7 +27,7 @@ static char dir[64];
 
 static void setup(void)
 {
-    snprintf(dir, sizeof(dir), "%s", test_tmpdir());
+    snprintf(dir, sizeof(dir), "%s", rig_tmpdir());
     rig_reset_sys();
     fake_qgs_install();
     memset(&metrics, 0, sizeof(metrics));

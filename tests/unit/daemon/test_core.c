@@ -56,8 +56,7 @@ static void check_chain_is_served(void)
     ck_assert_ptr_nonnull(certs_chain(world.cocod->certs));
 }
 
-/* --- interleavings -------------------------------------------------------------------------------
- */
+/* --- interleavings --------------------------------------------------------------------------- */
 
 static void random_request(struct test_random *r, struct world_client *client)
 {
@@ -218,8 +217,7 @@ START_TEST(every_request_completes_exactly_once)
 }
 END_TEST
 
-/* --- memory --------------------------------------------------------------------------------------
- */
+/* --- memory ---------------------------------------------------------------------------------- */
 
 static long alloc_fail_at; /* counts down; 0: fails */
 
@@ -291,8 +289,7 @@ START_TEST(out_of_memory_fails_the_request_and_not_the_daemon)
 }
 END_TEST
 
-/* --- what a CERTS_GET costs ----------------------------------------------------------------------
- */
+/* --- what a CERTS_GET costs ------------------------------------------------------------------ */
 
 static unsigned long n_allocs, n_recv, n_sendmsg;
 

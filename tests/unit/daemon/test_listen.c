@@ -3,6 +3,7 @@
  * Listening sockets: what a name in the way is, who owns what, and what is taken from systemd.
  */
 #include "peer/listen.h"
+#include "rig.h"
 #include "support.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,7 @@ static char path[108];
 
 static void setup(void)
 {
-    snprintf(path, sizeof(path), "%s/s", test_tmpdir());
+    snprintf(path, sizeof(path), "%s/s", rig_tmpdir());
 }
 
 static struct sockaddr_un address_of(const char *name)
@@ -62,8 +63,7 @@ static pid_t listener_of(int client)
     return cred.pid;
 }
 
-/* --- sockets of one's own ------------------------------------------------------------------------
- */
+/* --- sockets of one's own -------------------------------------------------------------------- */
 
 START_TEST(listens_without_blocking_and_closed_on_exec)
 {
@@ -213,8 +213,7 @@ START_TEST(a_path_must_fit_and_its_folder_exist)
 }
 END_TEST
 
-/* --- inherited sockets ---------------------------------------------------------------------------
- */
+/* --- inherited sockets ----------------------------------------------------------------------- */
 
 static void send_fd(int channel, int fd)
 {
@@ -336,8 +335,7 @@ START_TEST(what_is_no_listening_unix_stream_socket_is_refused)
 }
 END_TEST
 
-/* --- groups --------------------------------------------------------------------------------------
- */
+/* --- groups ---------------------------------------------------------------------------------- */
 
 START_TEST(groups_by_name_and_number)
 {

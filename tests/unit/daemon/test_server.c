@@ -40,7 +40,7 @@ static void setup(void)
     n_accepts = 0;
     accept_errors_left = 0;
     options = rig_defaults();
-    snprintf(path, sizeof(path), "%s/s", test_tmpdir());
+    snprintf(path, sizeof(path), "%s/s", rig_tmpdir());
 }
 
 static void open_server(void)

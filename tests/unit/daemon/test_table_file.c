@@ -5,6 +5,7 @@
  */
 #include "certs/table_file.h"
 #include "limits.h"
+#include "rig.h"
 #include "snp_table.h"
 #include "support.h"
 #include "sys.h"
@@ -24,7 +25,7 @@ static struct table_file_options options;
 static void setup(void)
 {
     sys = sys_real;
-    snprintf(path, sizeof(path), "%s/table", test_tmpdir());
+    snprintf(path, sizeof(path), "%s/table", rig_tmpdir());
     options = (struct table_file_options){.path = path, .mode = 0644, .group = (gid_t)-1};
     ck_assert_int_eq(table_file_open(&file, &options), 0);
 }
@@ -56,8 +57,7 @@ static uint8_t *make_table(uint8_t fill, size_t blob_size, size_t *ret_size)
     return out;
 }
 
-/* --- opening -------------------------------------------------------------------------------------
- */
+/* --- opening --------------------------------------------------------------------------------- */
 
 START_TEST(the_file_is_made_with_its_mode_whatever_the_umask)
 {
@@ -128,8 +128,7 @@ START_TEST(what_is_no_file_is_refused)
 }
 END_TEST
 
-/* --- writing -------------------------------------------------------------------------------------
- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 static void check_file(const uint8_t *want, size_t size)
 {
@@ -303,8 +302,7 @@ START_TEST(a_write_that_takes_nothing_ends)
 }
 END_TEST
 
-/* --- the lock ------------------------------------------------------------------------------------
- */
+/* --- the lock -------------------------------------------------------------------------------- */
 
 /* Another process that holds a lock on some bytes until it is told to go. */
 struct holder {
@@ -426,8 +424,7 @@ START_TEST(a_lock_that_cannot_be_had_at_all)
 }
 END_TEST
 
-/* --- descriptors for sessions --------------------------------------------------------------------
- */
+/* --- descriptors for sessions ---------------------------------------------------------------- */
 
 START_TEST(a_session_gets_an_open_file_description_of_its_own)
 {

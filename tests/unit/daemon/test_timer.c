@@ -28,8 +28,7 @@ static void teardown(void)
     sys = sys_real;
 }
 
-/* --- against a model -----------------------------------------------------------------------------
- */
+/* --- against a model ------------------------------------------------------------------------- */
 
 #define N_TIMERS 200
 
@@ -141,8 +140,7 @@ START_TEST(agrees_with_a_sorted_model)
 }
 END_TEST
 
-/* --- what fire may do ----------------------------------------------------------------------------
- */
+/* --- what fire may do ------------------------------------------------------------------------ */
 
 static unsigned n_fired;
 static struct timer a, b, c;
@@ -230,8 +228,7 @@ START_TEST(fire_may_make_the_heap_move)
 }
 END_TEST
 
-/* --- memory --------------------------------------------------------------------------------------
- */
+/* --- memory ---------------------------------------------------------------------------------- */
 
 static void *no_memory(size_t size)
 {
@@ -275,8 +272,7 @@ START_TEST(a_timer_that_was_never_made_may_be_ended)
 }
 END_TEST
 
-/* --- the libevent timer --------------------------------------------------------------------------
- */
+/* --- the libevent timer ---------------------------------------------------------------------- */
 
 /* By the real clock: the head decides when the loop wakes, also where it was armed last, and where
  * an earlier head was disarmed. */

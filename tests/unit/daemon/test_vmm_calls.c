@@ -32,7 +32,7 @@ static void setup(void)
 {
     rig_reset_sys();
     fake_qgs_install();
-    snprintf(table_path, sizeof(table_path), "%s/table", test_tmpdir());
+    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
     options = rig_defaults();
     options.certs.table_file =
         (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
@@ -54,8 +54,7 @@ static void end(int fd)
     rig_close(&rig);
 }
 
-/* --- CERTS_GET -----------------------------------------------------------------------------------
- */
+/* --- CERTS_GET ------------------------------------------------------------------------------- */
 
 static void ask_certs(int fd, uint64_t id, uint64_t npages)
 {
@@ -220,8 +219,7 @@ START_TEST(a_table_half_sent_stays_what_it_was)
 }
 END_TEST
 
-/* --- QUOTE_GET -----------------------------------------------------------------------------------
- */
+/* --- QUOTE_GET ------------------------------------------------------------------------------- */
 
 static void ask_quote(int fd, uint64_t id, uint32_t quote_max, uint32_t timeout_ms)
 {
@@ -416,8 +414,7 @@ START_TEST(without_qgs_quotes_are_not_offered)
 }
 END_TEST
 
-/* --- deadlines -----------------------------------------------------------------------------------
- */
+/* --- deadlines ------------------------------------------------------------------------------- */
 
 static const struct {
     uint32_t timeout_ms;
@@ -480,8 +477,7 @@ START_TEST(a_long_timeout_is_cut_also_in_the_queue)
 }
 END_TEST
 
-/* --- slots, queue, limits ------------------------------------------------------------------------
- */
+/* --- slots, queue, limits -------------------------------------------------------------------- */
 
 START_TEST(no_more_at_qgs_than_slots_and_the_queue_is_in_order)
 {
@@ -581,8 +577,7 @@ START_TEST(no_memory_for_a_request)
 }
 END_TEST
 
-/* --- cancelling and leaving ----------------------------------------------------------------------
- */
+/* --- cancelling and leaving ------------------------------------------------------------------ */
 
 START_TEST(a_cancelled_request_is_answered_once)
 {

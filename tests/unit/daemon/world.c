@@ -35,8 +35,7 @@ uint64_t world_now_us(void)
     return now_us;
 }
 
-/* --- QGS -----------------------------------------------------------------------------------------
- */
+/* --- QGS ------------------------------------------------------------------------------------- */
 
 static int fake_connect(int fd, const struct sockaddr *addr, socklen_t size)
 {
@@ -175,8 +174,7 @@ bool world_qgs_answer(struct world *world, struct world_exchange *exchange,
     return true;
 }
 
-/* --- clients -------------------------------------------------------------------------------------
- */
+/* --- clients --------------------------------------------------------------------------------- */
 
 struct world_client *world_connect(struct world *world)
 {
@@ -409,8 +407,7 @@ unsigned world_waiting(const struct world_client *client)
     return n;
 }
 
-/* --- the world -----------------------------------------------------------------------------------
- */
+/* --- the world ------------------------------------------------------------------------------- */
 
 void world_settle(struct world *world)
 {

@@ -17,8 +17,7 @@
 static const struct snp_pki_tcb old_tcb = {.bl = 3, .snp = 8, .ucode = 0x73};
 static const struct snp_pki_tcb new_tcb = {.bl = 4, .snp = 0x18, .ucode = 0xd9};
 
-/* --- memory -------------------------------------------------------------------------------------
- */
+/* --- memory ---------------------------------------------------------------------------------- */
 
 START_TEST(memory_has_bounds_and_modes)
 {
@@ -104,8 +103,7 @@ START_TEST(another_thread_sees_stores_in_order)
 }
 END_TEST
 
-/* --- SNP ----------------------------------------------------------------------------------------
- */
+/* --- SNP ------------------------------------------------------------------------------------- */
 
 /* A guest that makes the calls that it is told to, one each time it runs. */
 struct scripted {
@@ -409,8 +407,7 @@ START_TEST(firmware_selects_keys)
 }
 END_TEST
 
-/* --- TDX ----------------------------------------------------------------------------------------
- */
+/* --- TDX ------------------------------------------------------------------------------------- */
 
 struct td {
     struct kvm_model *vm;

@@ -122,8 +122,7 @@ static enum snp_verdict judge(const struct host *h)
     return snp_guest_judge(h->guest, h->ark, NOW, NULL);
 }
 
-/* --- ways to answer -----------------------------------------------------------------------------
- */
+/* --- ways to answer -------------------------------------------------------------------------- */
 
 static void serve(struct host *h, struct coco_kvm_snp_req_certs *exit)
 {
@@ -190,8 +189,7 @@ static void write_too_much(struct host *h, struct coco_kvm_snp_req_certs *exit)
         ck_assert_int_eq(kvm_model_write(h->vm, exit->gpa + exit->npages * PAGE, page, 1), 0);
 }
 
-/* --- tests --------------------------------------------------------------------------------------
- */
+/* --- tests ----------------------------------------------------------------------------------- */
 
 START_TEST(tsm_gets_report_and_chain)
 {

@@ -40,8 +40,7 @@ static void fill_cache(void)
     snp_pki_free(pki);
 }
 
-/* --- tables made by hand ------------------------------------------------------------------------
- */
+/* --- tables made by hand --------------------------------------------------------------------- */
 
 static const uint8_t guids[][16] = {
     {0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0,
@@ -92,8 +91,7 @@ static void make_table(struct table *t, const struct blob *blobs, size_t n)
     t->size = w.pos;
 }
 
-/* --- made reports -------------------------------------------------------------------------------
- */
+/* --- made reports ---------------------------------------------------------------------------- */
 
 struct made {
     struct snp_pki *pki;
@@ -320,8 +318,7 @@ START_TEST(dates_are_judged_at_the_given_time)
 }
 END_TEST
 
-/* --- tables -------------------------------------------------------------------------------------
- */
+/* --- tables ---------------------------------------------------------------------------------- */
 
 START_TEST(empty_tables_are_told_apart)
 {
@@ -445,8 +442,7 @@ START_TEST(every_bit_counts)
 }
 END_TEST
 
-/* --- real material ------------------------------------------------------------------------------
- */
+/* --- real material --------------------------------------------------------------------------- */
 
 /* All certificates of a PEM file, as DER. */
 static size_t read_pem(const char *name, uint8_t *der[2], size_t sizes[2])

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of the certificate service share: a rig with test chains, and what is looked at.
+ */
+#pragma once
+
+#include "certs/certs.h"
+#include "certs/chain.h"
+#include "metrics.h"
+#include "rig.h"
+#include "snp_table.h"
+#include "status.h"
+#include "sys.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECOND 1000000u
+
+static struct rig rig;
+static struct rig_options options;
+static char table_path[128], bad_path[128];
+static unsigned n_changes;
+
+static inline void setup(void)
+{
+    const char *dir = rig_tmpdir();
+
+    rig_reset_sys();
+    snprintf(table_path, sizeof(table_path), "%s/table", dir);
+    snprintf(bad_path, sizeof(bad_path), "%s/bad.pem", dir);
+    test_write_file(bad_path, "not a certificate\n", 18);
+    options = rig_defaults();
+    options.certs.table_file =
+        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
+    n_changes = 0;
+}
+
+static inline void on_change(void *data)
+{
+    ck_assert_ptr_eq(data, &n_changes);
+    n_changes++;
+}
+
+static inline void open_certs(unsigned chain)
+{
+    rig_chain(&options.certs, chain);
+    rig_open(&rig, &options);
+    certs_set_listener(rig.certs, on_change, &n_changes);
+}
+
+/* A reload with other files; NULL: those of chain n. */
+static inline void reload(unsigned n, char *file)
+{
+    static char *files[1];
+    struct certs_options next = options.certs;
+
+    if (file) {
+        files[0] = file;
+        next.n_chain = 1;
+        next.chain = files;
+    } else {
+        rig_chain(&next, n);
+    }
+    certs_reload(rig.certs, &next);
+    rig_await_worker(&rig);
+}
+
+static inline bool has_problem(const char *text)
+{
+    const char *problems[CERTS_PROBLEMS_MAX];
+    size_t n = certs_problems(rig.certs, problems);
+
+    for (size_t i = 0; i < n; i++)
+        if (strstr(problems[i], text))
+            return true;
+    return false;
+}
+
+static inline size_t n_problems(void)
+{
+    const char *problems[CERTS_PROBLEMS_MAX];
+
+    return certs_problems(rig.certs, problems);
+}
+
+/* What CERTS_GET says, and which chain it is: the leaf's SPL of SNP tells. */
+static inline void expect_chain(unsigned n)
+{
+    struct certs_answer answer = certs_get(rig.certs, 4);
+    struct coco_snp_table table;
+
+    ck_assert_uint_eq(answer.status, COCO_OK);
+    ck_assert_uint_eq(answer.generation, certs_generation(rig.certs));
+    ck_assert_int_eq(coco_snp_table_decode(answer.table->data, answer.table->size, &table), 0);
+    ck_assert_uint_eq(table.n_entries, 3);
+    ck_assert_uint_eq(table.size, answer.table->size);
+    ck_assert_uint_eq(answer.npages, coco_npages(table.size));
+    ck_assert_uint_eq(certs_chain(rig.certs)->tcb.snp, 8 + n);
+    ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_SERVING);
+}
+
+static inline void expect_empty(void)
+{
+    static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
+
+    for (uint64_t npages = 0; npages < 6; npages++) { /* never ENOSPC */
+        struct certs_answer answer = certs_get(rig.certs, npages);
+        ck_assert_uint_eq(answer.status, COCO_OK);
+        ck_assert_uint_eq(answer.npages, 1);
+        ck_assert_uint_eq(answer.table->size, sizeof(zeros));
+        ck_assert_mem_eq(answer.table->data, zeros, sizeof(zeros));
+    }
+    ck_assert_ptr_null(certs_chain(rig.certs));
+}
+
+static inline void expect_busy(enum certs_state state)
+{
+    ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EAGAIN);
+    ck_assert_ptr_null(certs_get(rig.certs, 4).table);
+    ck_assert_str_eq(certs_state_name(certs_get_state(rig.certs)), certs_state_name(state));
+}
+
+/* Is the file what sessions get? */
+static inline bool file_is_current(void)
+{
+    size_t size;
+    uint8_t *file = test_read_file(table_path, &size);
+    const struct blob *table = certs_table(rig.certs);
+    bool same = size == table->size && memcmp(file, table->data, size) == 0;
+
+    free(file);
+    return same;
+}

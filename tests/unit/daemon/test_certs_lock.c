@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The certificate service and the table file: leases, firmware updates, and a file that makes
+ * trouble. Leases and updaters are other open file descriptions, which is all that the kernel's
+ * locks look at.
+ */
+#include "certs_fixture.h"
+
+/* --- locks of others ------------------------------------------------------------------------- */
+
+static int take_lock(short type, off_t first, off_t length)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = length};
+    int fd = open(table_path, type == F_RDLCK ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    return fd;
+}
+
+static int take_lease(void)
+{
+    return take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+}
+
+static int take_update(void)
+{
+    return take_lock(F_WRLCK, 0, 0);
+}
+
+static void make_table_file(void)
+{
+    test_write_file(table_path, "", 0);
+    ck_assert_int_eq(chmod(table_path, 0644), 0);
+}
+
+/* --- leases ---------------------------------------------------------------------------------- */
+
+START_TEST(a_lease_delays_the_next_chain)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    expect_busy(CERTS_DRAINING);
+    ck_assert_uint_eq(n_changes, 1);
+    ck_assert_uint_eq(certs_chain(rig.certs)->tcb.snp, 8);
+    rig_pass(&rig, SECOND);
+    expect_busy(CERTS_DRAINING);
+    ck_assert(file_is_current()); /* the old one, untouched */
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_chain(1);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_reader_of_the_file_delays_as_well)
+{
+    open_certs(0);
+    int reader = take_lock(F_RDLCK, 0, 0);
+    reload(1, NULL);
+    expect_busy(CERTS_DRAINING);
+    close(reader);
+    rig_pass(&rig, 2000);
+    expect_chain(1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* No firmware changes by a reload: a lease that never ends delays sessions by drain_timeout. */
+START_TEST(a_lease_that_is_never_given_back_delays_no_longer_than_the_timeout)
+{
+    char text[64];
+
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    rig_pass(&rig, options.certs.drain_timeout_us - 2000);
+    expect_busy(CERTS_DRAINING);
+    rig_pass(&rig, 4000);
+    expect_chain(1);
+    ck_assert(!file_is_current());
+    ck_assert_uint_eq(n_problems(), 1);
+    snprintf(text, sizeof(text), "byte %u ", COCO_LEASE_BASE_MIN + 7);
+    ck_assert(has_problem(text));
+    rig_pass(&rig, 60u * SECOND); /* CERTS_GET goes on meanwhile */
+    expect_chain(1);
+    close(lease);
+    rig_pass(&rig, SECOND);
+    ck_assert(file_is_current()); /* the file follows */
+    ck_assert_uint_eq(n_problems(), 0);
+    ck_assert_uint_eq(rig.timers.n, 0); /* and nobody looks any more */
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_stale_file_and_another_chain)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    rig_pass(&rig, options.certs.drain_timeout_us + 4000);
+    expect_chain(1);
+    reload(2, NULL);
+    expect_busy(CERTS_DRAINING);
+    close(lease);
+    rig_pass(&rig, SECOND);
+    expect_chain(2);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(another_reload_while_draining_replaces_what_waits)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    reload(2, NULL);
+    reload(0, bad_path); /* refused: what waits goes on waiting */
+    expect_busy(CERTS_DRAINING);
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_chain(2);
+    ck_assert_uint_eq(metrics.certs_published, 2);
+    ck_assert_uint_eq(n_problems(), 1);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(freeing_while_draining)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    expect_busy(CERTS_DRAINING);
+    rig_close(&rig);
+    close(lease);
+}
+END_TEST
+
+/* --- updates --------------------------------------------------------------------------------- */
+
+START_TEST(an_update_that_runs_holds_the_next_chain_back)
+{
+    open_certs(0);
+    int update = take_update();
+    reload(1, NULL);
+    expect_busy(CERTS_UPDATING);
+    rig_pass(&rig, 600u * (uint64_t)SECOND); /* for as long as that takes */
+    expect_busy(CERTS_UPDATING);
+    close(update);
+    rig_pass(&rig, 20000);
+    expect_chain(1);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_update_that_runs_at_the_start)
+{
+    make_table_file();
+    int update = take_update();
+    open_certs(0);
+    expect_busy(CERTS_UPDATING);
+    ck_assert_ptr_null(certs_table(rig.certs));
+    ck_assert_ptr_null(certs_chain(rig.certs));
+    rig_pass(&rig, 10u * SECOND);
+    expect_busy(CERTS_UPDATING);
+    close(update);
+    rig_pass(&rig, 20000);
+    expect_chain(0);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_lease_that_is_held_at_the_start)
+{
+    make_table_file();
+    int lease = take_lease(); /* of a VMM that outlived the last cocod */
+    open_certs(0);
+    expect_busy(CERTS_DRAINING);
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_chain(0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_updater_after_readers)
+{
+    open_certs(0);
+    int lease = take_lease();
+    reload(1, NULL);
+    expect_busy(CERTS_DRAINING);
+    rig_pass(&rig, options.certs.drain_timeout_us - 10000);
+    close(lease);
+    int update = take_update(); /* quicker than cocod */
+    rig_pass(&rig, 10u * SECOND);
+    expect_busy(CERTS_UPDATING);
+    close(update);
+    lease = take_lease(); /* and a reader again: it has the whole timeout */
+    rig_pass(&rig, options.certs.drain_timeout_us - SECOND);
+    expect_busy(CERTS_DRAINING);
+    close(lease);
+    rig_pass(&rig, 20000);
+    expect_chain(1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- the file's own trouble ------------------------------------------------------------------ */
+
+START_TEST(a_table_file_that_cannot_be_opened_is_a_problem_and_no_more)
+{
+    struct certs_options next = options.certs;
+    uint64_t lease;
+
+    ck_assert_int_eq(mkdir(table_path, 0700), 0);
+    open_certs(0);
+    expect_chain(0);
+    ck_assert_uint_eq(n_problems(), 1);
+    ck_assert(has_problem(table_path));
+    ck_assert(has_problem(strerror(EISDIR)));
+    ck_assert_int_eq(certs_open_lease(rig.certs, &lease), -EOPNOTSUPP);
+    ck_assert_int_eq(rmdir(table_path), 0);
+    rig_chain(&next, 1);
+    certs_reload(rig.certs, &next); /* the next reload tries again */
+    rig_await_worker(&rig);
+    expect_chain(1);
+    ck_assert_uint_eq(n_problems(), 0);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+/* The file that can be opened again must hold the table, though that is the same as before. */
+START_TEST(a_table_file_that_comes_late_is_filled)
+{
+    ck_assert_int_eq(mkdir(table_path, 0700), 0);
+    open_certs(0);
+    ck_assert_int_eq(rmdir(table_path), 0);
+    certs_reload(rig.certs, NULL);
+    rig_await_worker(&rig);
+    rig_pass(&rig, 2u * SECOND);
+    expect_chain(0);
+    ck_assert_uint_eq(n_problems(), 0);
+    ck_assert(file_is_current());
+    rig_close(&rig);
+}
+END_TEST
+
+static ssize_t full_disk(int fd, const void *buf, size_t size, off_t offset)
+{
+    (void)fd;
+    (void)buf;
+    (void)size;
+    (void)offset;
+    errno = ENOSPC;
+    return -1;
+}
+
+START_TEST(a_table_file_that_cannot_be_written_is_tried_again)
+{
+    open_certs(0);
+    sys.pwrite = full_disk;
+    reload(1, NULL);
+    expect_chain(1); /* sessions get it */
+    ck_assert(!file_is_current());
+    ck_assert(has_problem(strerror(ENOSPC)));
+    rig_pass(&rig, 10u * SECOND);
+    ck_assert(has_problem(strerror(ENOSPC)));
+    sys.pwrite = sys_real.pwrite;
+    rig_pass(&rig, SECOND);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+static int no_locks(int fd, int cmd, struct flock *lock)
+{
+    (void)fd;
+    (void)cmd;
+    (void)lock;
+    errno = ENOLCK;
+    return -1;
+}
+
+START_TEST(a_table_file_that_cannot_be_locked_is_tried_again)
+{
+    open_certs(0);
+    sys.ofd_lock = no_locks;
+    reload(1, NULL);
+    expect_chain(1);
+    ck_assert(has_problem("cannot lock"));
+    ck_assert(!file_is_current());
+    sys.ofd_lock = sys_real.ofd_lock;
+    rig_pass(&rig, 2u * SECOND);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* The file is behind, an update runs, and then locks fail: nobody may be left with EAGAIN. */
+START_TEST(locks_that_fail_after_an_update_leave_nobody_waiting)
+{
+    open_certs(0);
+    sys.pwrite = full_disk;
+    reload(1, NULL);
+    sys.pwrite = sys_real.pwrite;
+    int update = take_update();
+    rig_pass(&rig, SECOND);
+    expect_busy(CERTS_UPDATING);
+    sys.ofd_lock = no_locks;
+    close(update);
+    rig_pass(&rig, SECOND);
+    expect_chain(1);
+    sys.ofd_lock = sys_real.ofd_lock;
+    rig_pass(&rig, 2u * SECOND);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("certs_lock");
+    TCase *tcase = tcase_create("certs_lock");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_test(tcase, a_lease_delays_the_next_chain);
+    tcase_add_test(tcase, a_reader_of_the_file_delays_as_well);
+    tcase_add_test(tcase, a_lease_that_is_never_given_back_delays_no_longer_than_the_timeout);
+    tcase_add_test(tcase, a_stale_file_and_another_chain);
+    tcase_add_test(tcase, another_reload_while_draining_replaces_what_waits);
+    tcase_add_test(tcase, freeing_while_draining);
+    tcase_add_test(tcase, an_update_that_runs_holds_the_next_chain_back);
+    tcase_add_test(tcase, an_update_that_runs_at_the_start);
+    tcase_add_test(tcase, a_lease_that_is_held_at_the_start);
+    tcase_add_test(tcase, an_updater_after_readers);
+    tcase_add_test(tcase, a_table_file_that_cannot_be_opened_is_a_problem_and_no_more);
+    tcase_add_test(tcase, a_table_file_that_comes_late_is_filled);
+    tcase_add_test(tcase, a_table_file_that_cannot_be_written_is_tried_again);
+    tcase_add_test(tcase, a_table_file_that_cannot_be_locked_is_tried_again);
+    tcase_add_test(tcase, locks_that_fail_after_an_update_leave_nobody_waiting);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

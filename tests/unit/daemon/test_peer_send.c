@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a peer sends: replies that are taken in pieces or not at all, back-pressure, descriptors.
+ */
+#include "peer_fixture.h"
+#include <fcntl.h>
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+/* The socket takes `sendmsg_most` bytes at a time: header and blob are cut everywhere. */
+START_TEST(a_reply_that_is_taken_in_pieces_stays_whole)
+{
+    static const size_t pieces[] = {1, 2, 3, 4, 5, 7, 50, 103, 104, 105};
+
+    toy_blob_size = 101;
+    for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+        int fd = open_toy();
+        sys.sendmsg = short_sendmsg;
+        sendmsg_most = pieces[i];
+        for (uint8_t tag = 1; tag <= 3; tag++)
+            send_frame(fd, TOY_BLOB, tag, 4);
+        size_t size = 0;
+        for (int j = 0; j < 100; j++) { /* a Unix socket is writable again once it is 3/4 empty */
+            rig_settle(&rig);
+            size += rig_receive(fd, got + size, sizeof(got) - size, NULL);
+        }
+        ck_assert_uint_eq(size, 3 * 105);
+        for (uint8_t tag = 1; tag <= 3; tag++) {
+            const uint8_t *reply = got + (tag - 1) * 105;
+            ck_assert_uint_eq(reply[3], tag);
+            for (int j = 0; j < 101; j++)
+                ck_assert_uint_eq(reply[4 + j], tag);
+        }
+        ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
+        sys.sendmsg = sys_real.sendmsg;
+        close_toy(fd);
+        rig_reset_sys();
+    }
+}
+END_TEST
+
+static int interruptions;
+
+static ssize_t interrupted_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    if (interruptions++ % 3 != 2) {
+        errno = EINTR;
+        return -1;
+    }
+    return sys_real.sendmsg(fd, msg, flags);
+}
+
+START_TEST(interrupted_calls_are_repeated)
+{
+    int fd = open_toy();
+
+    sys.sendmsg = interrupted_sendmsg;
+    send_frame(fd, TOY_ECHO, 1, 50);
+    rig_settle(&rig);
+    ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 50);
+    close_toy(fd);
+}
+END_TEST
+
+START_TEST(a_peer_that_leaves_replies_lying_is_not_read)
+{
+    const size_t blob = 100000, n = 60;
+
+    options.limits.unsent = 65536;
+    int fd = open_toy();
+    unsigned before = stuff(fd, (unsigned)n, blob);
+    ck_assert_uint_lt(before, 20); /* a socket's buffer, the limit, and one reply above */
+    ck_assert(peer->paused);
+    ck_assert_uint_gt(peer->unsent, options.limits.unsent);
+    ck_assert_uint_le(peer->unsent, options.limits.unsent + blob + 4);
+    ck_assert_uint_eq(metrics.now_unsent_bytes, peer->unsent);
+    rig_pass(&rig, 5 * SECOND);
+    ck_assert_uint_eq(toy_n_log, before);
+
+    /* Others are served meanwhile. */
+    struct peer *other;
+    int other_fd = rig_connect(&rig, &toy_dialect, NULL, &other);
+    send_frame(other_fd, TOY_ECHO, 1, 9);
+    rig_settle(&rig);
+    ck_assert_uint_eq(rig_receive(other_fd, got, sizeof(got), NULL), 9);
+    toy_n_log--;
+
+    /* It reads again, and everything comes: whole, in order, once. */
+    size_t size = 0;
+    for (int i = 0; i < 10000 && size < n * (blob + 4); i++) {
+        size += rig_receive(fd, got + size, 30000, NULL);
+        rig_settle(&rig);
+    }
+    ck_assert_uint_eq(size, n * (blob + 4));
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *reply = got + i * (blob + 4);
+        ck_assert_uint_eq(reply[3], i + 1);
+        ck_assert_uint_eq(reply[4], i + 1);
+        ck_assert_uint_eq(reply[blob + 3], i + 1);
+    }
+    ck_assert_uint_eq(toy_n_log, n);
+    ck_assert(!peer->paused);
+    ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
+    close(other_fd);
+    close_toy(fd);
+}
+END_TEST
+
+START_TEST(a_peer_that_does_not_read_is_closed_in_the_end)
+{
+    int fd = open_toy();
+
+    stuff(fd, 30, 100000);
+    ck_assert_uint_gt(metrics.now_unsent_bytes, 0);
+    rig_pass(&rig, options.limits.send_timeout_us - 1);
+    ck_assert_uint_eq(metrics.now_peers, 1);
+    rig_pass(&rig, 1);
+    ck_assert_uint_eq(metrics.now_peers, 0);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 1);
+    ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
+    close_toy(fd);
+}
+END_TEST
+
+/* Taking a byte now and then of one reply prolongs nothing; getting through with it does. */
+START_TEST(a_reply_taken_drop_by_drop_has_one_deadline)
+{
+    int fd = open_toy();
+
+    stuff(fd, 1, 2000000);
+    for (int i = 0; i < 29; i++) {
+        ck_assert_uint_gt(rig_receive(fd, got, 20000, NULL), 0);
+        rig_pass(&rig, SECOND);
+    }
+    ck_assert_uint_eq(metrics.now_peers, 1);
+    ck_assert_uint_gt(metrics.now_unsent_bytes, 0);
+    rig_receive(fd, got, 20000, NULL);
+    rig_pass(&rig, SECOND);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 1);
+    close_toy(fd);
+}
+END_TEST
+
+START_TEST(a_slow_but_honest_reader_is_kept)
+{
+    int fd = open_toy();
+
+    stuff(fd, 30, 100000);
+    for (int i = 0; i < 28; i++) { /* one reply in 5 s */
+        size_t size = 0;
+        while (size < 100004) {
+            size_t n = rig_receive(fd, got, 100004 - size, NULL);
+            ck_assert_uint_gt(n, 0);
+            size += n;
+            rig_settle(&rig);
+        }
+        rig_pass(&rig, 5 * SECOND);
+        ck_assert_uint_eq(metrics.now_peers, 1);
+    }
+    close_toy(fd);
+}
+END_TEST
+
+START_TEST(a_broken_socket_closes_when_sending)
+{
+    int fd = open_toy();
+
+    if (_i == 1) { /* what waits, finds it broken later */
+        stuff(fd, 10, 100000);
+        sys.sendmsg = broken_sendmsg;
+        rig_receive(fd, got, 400000, NULL);
+        rig_settle(&rig);
+    } else {
+        sys.sendmsg = broken_sendmsg;
+        send_frame(fd, TOY_ECHO, 1, 9);
+        send_frame(fd, TOY_ECHO, 2, 9);
+        rig_settle(&rig);
+        ck_assert_uint_eq(toy_n_log, 1);
+    }
+    ck_assert_uint_eq(rig.server->closed[CLOSE_IO], 1);
+    ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
+    close_toy(fd);
+}
+END_TEST
+
+/* --- descriptors ----------------------------------------------------------------------------- */
+
+static unsigned open_fds(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 200; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static int receive_fd(int socket_fd, size_t room, ssize_t *ret_n)
+{
+    struct iovec iov = {got, room};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    int fd = -1;
+
+    *ret_n = recvmsg(socket_fd, &msg, MSG_DONTWAIT);
+    if (*ret_n > 0 && CMSG_FIRSTHDR(&msg))
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+    return fd;
+}
+
+/* At once, in pieces, and after a wait: the descriptor goes with the first byte, and cocod's own is
+ * closed. */
+START_TEST(a_descriptor_goes_with_the_first_byte)
+{
+    int fd = open_toy();
+    unsigned before = open_fds();
+    ssize_t n;
+
+    if (_i == 1) {
+        sys.sendmsg = short_sendmsg;
+        sendmsg_most = 5;
+    } else if (_i == 2) {
+        stuff(fd, 4, 100000);
+    }
+    toy_pass_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(toy_pass_fd, 0);
+    send_frame(fd, TOY_PASS_FD, 3, 20);
+    for (int i = 0; i < 20; i++)
+        rig_settle(&rig);
+    for (size_t left = _i == 2 ? 4 * 100004 : 0; left > 0;) {
+        int none = receive_fd(fd, left < sizeof(got) ? left : sizeof(got), &n);
+        ck_assert_int_gt(n, 0);
+        ck_assert_int_eq(none, -1);
+        left -= (size_t)n;
+        rig_settle(&rig);
+    }
+    int passed = receive_fd(fd, 1, &n);
+    ck_assert_int_eq(n, 1);
+    ck_assert_int_ge(passed, 0);
+    ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 19);
+    ck_assert_uint_eq(open_fds(), before + 1);
+    close(passed);
+    close_toy(fd);
+}
+END_TEST
+
+START_TEST(a_descriptor_that_is_never_sent_is_closed)
+{
+    int fd = open_toy();
+    unsigned before = open_fds();
+
+    stuff(fd, 4, 100000);
+    toy_pass_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(toy_pass_fd, 0);
+    send_frame(fd, TOY_PASS_FD, 3, 20);
+    rig_settle(&rig);
+    ck_assert_uint_eq(open_fds(), before + 1);
+    close(fd);
+    rig_settle(&rig);
+    ck_assert_uint_eq(metrics.now_peers, 0);
+    ck_assert_uint_eq(open_fds(), before - 2); /* both ends of the connection, and this one */
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(descriptors_that_a_peer_sends_are_dropped)
+{
+    uint8_t frame[9];
+    int fd = open_toy();
+    unsigned before = open_fds();
+    int extra = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+
+    for (int i = 0; i < 20; i++) {
+        struct iovec iov = {frame, toy_frame(frame, TOY_ECHO, (uint8_t)i, sizeof(frame))};
+        struct msghdr msg = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &extra, sizeof(int));
+        ck_assert_int_eq(sendmsg(fd, &msg, 0), sizeof(frame));
+        if (i % 2)
+            rig_settle(&rig);
+    }
+    close(extra);
+    rig_settle(&rig);
+    ck_assert_uint_eq(toy_n_log, 20);
+    ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 20 * sizeof(frame));
+    ck_assert_uint_eq(open_fds(), before);
+    close_toy(fd);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("peer_send");
+    TCase *tcase = tcase_create("peer_send");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_test(tcase, a_reply_that_is_taken_in_pieces_stays_whole);
+    tcase_add_test(tcase, interrupted_calls_are_repeated);
+    tcase_add_test(tcase, a_peer_that_leaves_replies_lying_is_not_read);
+    tcase_add_test(tcase, a_peer_that_does_not_read_is_closed_in_the_end);
+    tcase_add_test(tcase, a_reply_taken_drop_by_drop_has_one_deadline);
+    tcase_add_test(tcase, a_slow_but_honest_reader_is_kept);
+    tcase_add_loop_test(tcase, a_broken_socket_closes_when_sending, 0, 2);
+    tcase_add_loop_test(tcase, a_descriptor_goes_with_the_first_byte, 0, 3);
+    tcase_add_test(tcase, a_descriptor_that_is_never_sent_is_closed);
+    tcase_add_test(tcase, descriptors_that_a_peer_sends_are_dropped);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

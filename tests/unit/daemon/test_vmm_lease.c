@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lease that HELLO's reply passes, and NOTIFY: PROTOCOL.md "The lease", "NOTIFY".
+ */
+#include "certs/certs.h"
+#include "metrics.h"
+#include "peer/peer.h"
+#include "rig.h"
+#include "status.h"
+#include "sys.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECOND 1000000u
+
+static struct rig rig;
+static struct rig_options options;
+static struct rig_message message;
+static char table_path[128];
+
+static void setup(void)
+{
+    rig_reset_sys();
+    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
+    options = rig_defaults();
+    options.certs.table_file =
+        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
+    rig_chain(&options.certs, 0);
+}
+
+static int connect_vmm(void)
+{
+    return rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL);
+}
+
+static void send_hello(int fd, const struct coco_hello *hello)
+{
+    uint8_t payload[COCO_HELLO_SIZE];
+
+    coco_hello_encode(hello, payload);
+    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
+}
+
+static void expect_alive(int fd)
+{
+    rig_call(&rig, fd, COCO_PING, 1000000, NULL, 0);
+    rig_expect(fd, &message, COCO_PING_REPLY, 1000000, COCO_OK);
+}
+
+/* --- the lease ------------------------------------------------------------------------------- */
+
+static int lock_bytes(int fd, short type, uint64_t first, uint64_t length)
+{
+    struct flock lock = {.l_type = type,
+                         .l_whence = SEEK_SET,
+                         .l_start = (off_t)first,
+                         .l_len = (off_t)length};
+
+    return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+static int lease_session(int *ret_lease, struct coco_hello_reply *reply)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
+    int fd = connect_vmm();
+
+    send_hello(fd, &hello);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, reply), 0);
+    *ret_lease = message.passed_fd;
+    return fd;
+}
+
+START_TEST(the_lease_descriptor_takes_read_locks_and_nothing_else)
+{
+    struct coco_hello_reply reply;
+    struct stat passed, named;
+    int lease;
+
+    rig_open(&rig, &options);
+    int fd = lease_session(&lease, &reply);
+    ck_assert_uint_eq(reply.features, COCO_FEATURE_LEASE);
+    ck_assert_int_ge(lease, 0);
+    ck_assert_uint_eq(reply.lease_bytes, COCO_LEASE_BYTES);
+    ck_assert_uint_ge(reply.lease_base, COCO_LEASE_BASE_MIN);
+    ck_assert_int_eq(fstat(lease, &passed), 0);
+    ck_assert_int_eq(stat(table_path, &named), 0);
+    ck_assert_uint_eq(passed.st_ino, named.st_ino);
+    ck_assert_int_eq(fcntl(lease, F_GETFL) & O_ACCMODE, O_RDONLY);
+    ck_assert_int_eq(write(lease, "x", 1), -1);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base, 1), 0);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base + reply.lease_bytes - 1, 1), 0);
+    ck_assert_int_eq(lock_bytes(lease, F_WRLCK, reply.lease_base, 1), -EBADF);
+    /* The updater is kept out until the lease is given back. */
+    int updater = open(table_path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), -EAGAIN);
+    ck_assert_int_eq(lock_bytes(lease, F_UNLCK, reply.lease_base, COCO_LEASE_BYTES), 0);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base, 1), -EAGAIN);
+    close(updater);
+    close(lease);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(sessions_have_different_bytes_and_descriptions)
+{
+    struct coco_hello_reply a, b;
+    int lease_a, lease_b;
+
+    rig_open(&rig, &options);
+    int fd_a = lease_session(&lease_a, &a), fd_b = lease_session(&lease_b, &b);
+    ck_assert(a.lease_base + a.lease_bytes <= b.lease_base ||
+              b.lease_base + b.lease_bytes <= a.lease_base);
+    ck_assert_int_eq(lock_bytes(lease_a, F_RDLCK, a.lease_base, 1), 0);
+    ck_assert_int_eq(lock_bytes(lease_b, F_UNLCK, 0, 0), 0); /* must not give up the other's */
+    close(fd_a);                                             /* the lease outlives the session */
+    rig_settle(&rig);
+    int updater = open(table_path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), -EAGAIN);
+    close(lease_a);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
+    close(updater);
+    close(lease_b);
+    close(fd_b);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(who_does_not_ask_for_a_lease_gets_no_descriptor)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_NOTIFY};
+
+    rig_open(&rig, &options);
+    int fd = connect_vmm();
+    send_hello(fd, &hello);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    ck_assert_int_eq(message.passed_fd, -1);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(without_a_table_file_lease_is_left_out)
+{
+    struct coco_hello_reply reply;
+    int lease;
+
+    if (_i == 0)
+        options.certs.n_chain = 0; /* no service */
+    else
+        ck_assert_int_eq(mkdir(table_path, 0700), 0); /* it cannot be opened */
+    rig_open(&rig, &options);
+    int fd = lease_session(&lease, &reply);
+    ck_assert_int_eq(lease, -1);
+    ck_assert_uint_eq(reply.features, 0);
+    ck_assert_uint_eq(reply.lease_bytes, 0);
+    ck_assert_uint_eq(reply.lease_base, 0);
+    ck_assert_uint_eq(reply.services & COCO_SERVICE_CERTS, _i == 0 ? 0 : COCO_SERVICE_CERTS);
+    expect_alive(fd);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+static int no_reopen(const char *path, int flags, mode_t mode)
+{
+    if (strncmp(path, "/proc/self/fd/", 14) == 0) {
+        errno = EMFILE;
+        return -1;
+    }
+    return sys_real.open(path, flags, mode);
+}
+
+/* There is a table file, and no descriptor for this session: it must not believe itself safe. */
+START_TEST(a_lease_that_cannot_be_opened_refuses_the_session)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
+
+    rig_open(&rig, &options);
+    sys.open = no_reopen;
+    int fd = connect_vmm();
+    send_hello(fd, &hello);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_EAGAIN);
+    ck_assert_int_eq(message.passed_fd, -1);
+    ck_assert(rig_closed(fd));
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- NOTIFY ---------------------------------------------------------------------------------- */
+
+static void expect_notify(int fd, uint32_t event)
+{
+    struct coco_notify notify;
+
+    rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
+    ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);
+    ck_assert_uint_eq(notify.event, event);
+    ck_assert_uint_eq(notify.generation, certs_generation(rig.certs));
+}
+
+static void reload(unsigned n)
+{
+    struct certs_options next = options.certs;
+
+    rig_chain(&next, n);
+    certs_reload(rig.certs, &next);
+    rig_await_worker(&rig);
+}
+
+START_TEST(a_new_generation_is_told_to_who_asked)
+{
+    rig_open(&rig, &options);
+    int asked = rig_session(&rig, COCO_FEATURE_NOTIFY), other = rig_session(&rig, 0);
+    int silent = connect_vmm(); /* has not said HELLO */
+    reload(1);
+    expect_notify(asked, COCO_NOTIFY_GENERATION);
+    ck_assert(!rig_take(asked, &message)); /* it never stopped serving */
+    reload(1);                             /* no change, no word */
+    ck_assert(!rig_take(asked, &message));
+    ck_assert(!rig_take(other, &message));
+    ck_assert(!rig_take(silent, &message));
+    close(asked);
+    close(other);
+    close(silent);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(draining_and_serving_are_told)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    int lease = open(table_path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, COCO_LEASE_BASE_MIN, 1), 0);
+    reload(1);
+    expect_notify(fd, COCO_NOTIFY_DRAINING);
+    rig_pass(&rig, SECOND);
+    ck_assert(!rig_take(fd, &message)); /* once */
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_notify(fd, COCO_NOTIFY_GENERATION);
+    expect_notify(fd, COCO_NOTIFY_SERVING);
+    ck_assert(!rig_take(fd, &message));
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_update_is_told_as_draining)
+{
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    int updater = open(table_path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
+    reload(1);
+    expect_notify(fd, COCO_NOTIFY_DRAINING);
+    close(updater);
+    int lease = open(table_path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, COCO_LEASE_BASE_MIN, 1), 0);
+    rig_pass(&rig, 20000); /* from UPDATING to DRAINING: nothing new for a client */
+    ck_assert(!rig_take(fd, &message));
+    close(lease);
+    rig_pass(&rig, 2000);
+    expect_notify(fd, COCO_NOTIFY_GENERATION);
+    expect_notify(fd, COCO_NOTIFY_SERVING);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    (void)fd;
+    (void)msg;
+    (void)flags;
+    errno = EPIPE;
+    return -1;
+}
+
+START_TEST(sessions_that_break_while_being_told)
+{
+    int fds[5];
+
+    rig_open(&rig, &options);
+    for (int i = 0; i < 5; i++)
+        fds[i] = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    sys.sendmsg = broken_sendmsg;
+    reload(1);
+    sys.sendmsg = sys_real.sendmsg;
+    ck_assert_uint_eq(metrics.now_peers, 0);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_IO], 5);
+    for (int i = 0; i < 5; i++)
+        close(fds[i]);
+    rig_close(&rig);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("vmm_lease");
+    TCase *tcase = tcase_create("vmm_lease");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_test(tcase, the_lease_descriptor_takes_read_locks_and_nothing_else);
+    tcase_add_test(tcase, sessions_have_different_bytes_and_descriptions);
+    tcase_add_test(tcase, who_does_not_ask_for_a_lease_gets_no_descriptor);
+    tcase_add_loop_test(tcase, without_a_table_file_lease_is_left_out, 0, 2);
+    tcase_add_test(tcase, a_lease_that_cannot_be_opened_refuses_the_session);
+    tcase_add_test(tcase, a_new_generation_is_told_to_who_asked);
+    tcase_add_test(tcase, draining_and_serving_are_told);
+    tcase_add_test(tcase, an_update_is_told_as_draining);
+    tcase_add_test(tcase, sessions_that_break_while_being_told);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
