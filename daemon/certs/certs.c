@@ -9,10 +9,11 @@
  *   SERVING ──next is there──▶ take the write lock of the table file
  *        ▲                        ├─ taken: rewrite the file, swap the generation ──▶ SERVING
  *        │                        ├─ a lease is in the way ──▶ DRAINING: CERTS_GET gets EAGAIN, so
- * that │                        │     readers cannot starve the writer; try again every 2 ms │ └─
- * somebody else has the write lock ──▶ UPDATING: a firmware command │ runs; EAGAIN, for as long as
- * that takes └── drained too long: the generation is swapped for the RPC's sessions, and the file
- * follows when the lease is gone (`file_stale`)
+ *        │                        │     that readers cannot starve the writer; again every 2 ms
+ *        │                        └─ somebody else has the write lock ──▶ UPDATING: a firmware
+ *        │                              command runs; EAGAIN, for as long as that takes
+ *        └── drained too long: the generation is swapped for the RPC's sessions, and the file
+ *            follows when the lease is gone (`file_stale`)
  *
  * The lock protects readers of the *file* from its rewriting; sessions get the table by value, and
  * no firmware changes by a reload, so a lease holder that never lets go delays them by
@@ -154,8 +155,8 @@ static void write_file(struct certs *certs, const struct blob *table)
         certs->file_problem[0] = 0;
     else
         file_trouble(certs,
-                     "cannot write the table file %s: %s; VMMs that read the file see the empty "
-                     "table until it can be written",
+                     "cannot write the table file %s: %s; VMMs that read the file do not see "
+                     "the table that sessions get until it can be written",
                      certs->options.table_file.path, strerror(-r));
 }
 

@@ -67,6 +67,7 @@ int listen_unix(const char *path, mode_t mode, gid_t group)
         if (r == 0)
             r = bind_name(fd, &address);
     }
+    bool bound = r == 0;
     if (r == 0 && group != (gid_t)-1 && chown(path, (uid_t)-1, group) < 0)
         r = -errno;
     if (r == 0 && chmod(path, mode) < 0)
@@ -74,6 +75,8 @@ int listen_unix(const char *path, mode_t mode, gid_t group)
     if (r == 0 && listen(fd, SOMAXCONN) < 0)
         r = -errno;
     if (r < 0) {
+        if (bound) /* the name is this process's: nobody is to find it dead */
+            unlink(path);
         close(fd);
         return r;
     }
