@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * KVM_EXIT_HYPERCALL, KVM_HC_MAP_GPA_RANGE: a guest makes pages shared or private.
+ *
+ * KVM takes 0, EINVAL and, from Linux 7.2 on, EAGAIN for `ret`; before 7.2 any number but 0 is a
+ * failure. So 0 and EINVAL are right with every kernel, and EAGAIN is said only where the VMM knows
+ * better (COCO_VMM_MAP_GPA_EAGAIN): it becomes a TD's RETRY. SNP has no such code, and its guests
+ * end themselves at a failure. Therefore a change that cannot be made right now is tried again in
+ * here first.
+ */
+#include "kvm_abi.h"
+#include "vmm_internal.h"
+#include <errno.h>
+#include <poll.h>
+
+/* Bits 0-3: a hint about the page size. Bit 4: private. */
+#define FLAG_SIZE_MASK 0xfull
+#define FLAG_ENCRYPTED (1ull << 4)
+
+/* EAGAIN is given 100 ms; EINTR so many times, which is a VMM that never lets it through. */
+#define AGAIN_TRIES 100u
+#define INTR_TRIES  1000u
+
+int coco_vmm_set_attributes(struct coco_vmm *vmm, uint64_t gpa, uint64_t bytes, bool make_private)
+{
+    uint32_t again = 0, interrupted = 0;
+
+    for (;;) {
+        int r = vmm->ops.set_memory_attributes(vmm->userdata, gpa, bytes, make_private);
+        if (r == -EINTR && ++interrupted < INTR_TRIES)
+            continue;
+        if (r == -EAGAIN && ++again < AGAIN_TRIES) {
+            (void)poll(NULL, 0, 1);
+            continue;
+        }
+        return r == -EINTR ? -EAGAIN : r;
+    }
+}
+
+static bool decode(const struct coco_hypercall_exit *exit, uint64_t *ret_bytes)
+{
+    const uint64_t gpa = exit->args[0], npages = exit->args[1], flags = exit->args[2];
+    uint64_t end;
+
+    return gpa % COCO_PAGE_SIZE == 0 && npages > 0 &&
+           !(flags & ~(FLAG_SIZE_MASK | FLAG_ENCRYPTED)) &&
+           !__builtin_mul_overflow(npages, (uint64_t)COCO_PAGE_SIZE, ret_bytes) &&
+           !__builtin_add_overflow(gpa, *ret_bytes, &end);
+}
+
+int coco_vcpu_hypercall(struct coco_vcpu *vcpu, struct coco_hypercall_exit *exit)
+{
+    struct coco_vmm *vmm = vcpu->vmm;
+    uint64_t bytes;
+
+    if (exit->nr != COCO_KVM_HC_MAP_GPA_RANGE || !vmm->ops.set_memory_attributes)
+        return COCO_ACT_UNHANDLED;
+    if (!decode(exit, &bytes)) {
+        exit->ret = COCO_KVM_MAP_GPA_RET_EINVAL;
+        return COCO_ACT_RUN;
+    }
+    int r = coco_vmm_set_attributes(vmm, exit->args[0], bytes, exit->args[2] & FLAG_ENCRYPTED);
+    if (r == 0)
+        exit->ret = COCO_KVM_MAP_GPA_RET_OK;
+    else if (r == -EAGAIN && (vmm->flags & COCO_VMM_MAP_GPA_EAGAIN))
+        exit->ret = COCO_KVM_MAP_GPA_RET_EAGAIN;
+    else
+        exit->ret = COCO_KVM_MAP_GPA_RET_EINVAL;
+    return COCO_ACT_RUN;
+}

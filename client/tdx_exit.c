@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * KVM_EXIT_TDX: GetQuote, SetupEventNotifyInterrupt, GetTdVmCallInfo; PROTOCOL.md "TDX".
+ *
+ * GetQuote is answered at once: the request is checked, its buffer is set in flight, and what
+ * follows is quotes.c's. `ret` is the guest's R10, and Linux's driver takes anything but SUCCESS
+ * for a failure without a second try. So nothing that is transient shows there, but the VM's own
+ * limit.
+ *
+ * What always holds: the buffer's header and the TDREPORT are read once, in one piece, from the
+ * buffer's first page; what is decided from them stays decided, whatever the guest writes there
+ * later. IN_FLIGHT is in the buffer before cocod is asked and before the guest sees SUCCESS.
+ */
+#include "bytes.h"
+#include "client_internal.h"
+#include "kvm_abi.h"
+#include "qgs_msg.h"
+#include "status.h"
+#include "vmm_internal.h"
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+static_assert(sizeof(struct coco_tdx_exit) == sizeof(struct coco_kvm_tdx), "linux/kvm.h");
+
+/* Bit 1 of R11 for leaf 1: SetupEventNotifyInterrupt. What every VMM has, GetQuote, is not listed.
+ */
+#define INFO_SETUP_EVENT_NOTIFY (1ull << 1)
+
+#define VECTOR_MIN 32u
+#define VECTOR_MAX 255u
+
+/* --- GetQuote: checks ------------------------------------------------------------------------ */
+
+/* What a guest may send is a bare TDREPORT, or one within QGS's message and prefix. */
+#define FRAMED_LEN (COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_REQ_SIZE)
+#define HEAD_SIZE  (COCO_GETQUOTE_HEADER_SIZE + FRAMED_LEN)
+/* A framed answer has 28 bytes that are not the quote. */
+#define FRAME_SIZE (COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_RESP_FIXED)
+
+static_assert(HEAD_SIZE <= COCO_PAGE_SIZE, "the smallest buffer is a page");
+
+struct quote_request {
+    bool framed;
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+};
+
+/* The message of guests that know QGS. -EBADMSG. */
+static int unframe(const uint8_t *data, struct quote_request *ret)
+{
+    struct coco_qgs_header header;
+    struct coco_qgs_quote_req req;
+
+    if (coco_qgs_prefix_decode(data) != COCO_QGS_QUOTE_REQ_SIZE)
+        return -EBADMSG;
+    data += COCO_QGS_PREFIX_SIZE;
+    if (coco_qgs_header_decode(data, COCO_QGS_QUOTE_REQ_SIZE, &header) < 0 ||
+        header.type != COCO_QGS_GET_QUOTE_REQ ||
+        coco_qgs_quote_req_decode(data, COCO_QGS_QUOTE_REQ_SIZE, &req) < 0 ||
+        req.report_size != COCO_TDREPORT_SIZE)
+        return -EBADMSG;
+    memcpy(ret->tdreport, req.report, sizeof(ret->tdreport));
+    ret->framed = true;
+    return 0;
+}
+
+/* PROTOCOL.md "TDX", the first table, in its order, but for the limit. */
+static uint64_t check(const struct coco_vmm *vmm, uint64_t gpa, uint64_t size,
+                      struct quote_request *ret)
+{
+    uint8_t head[HEAD_SIZE];
+    uint64_t end;
+
+    if (size == 0)
+        return COCO_TDVMCALL_INVALID_OPERAND;
+    if (gpa % COCO_PAGE_SIZE != 0 || size % COCO_PAGE_SIZE != 0)
+        return COCO_TDVMCALL_ALIGN_ERROR;
+    if (size > vmm->quote_buffer_max || __builtin_add_overflow(gpa, size, &end))
+        return COCO_TDVMCALL_INVALID_OPERAND;
+    if (vmm->ops.read(vmm->userdata, gpa, head, sizeof(head)) < 0)
+        return COCO_TDVMCALL_INVALID_OPERAND;
+    struct coco_reader r = coco_reader_of(head, sizeof(head));
+    uint64_t version = coco_read_u64(&r);
+    (void)coco_read_u64(&r); /* status: without meaning on the way in */
+    uint32_t in_len = coco_read_u32(&r);
+    if (version != COCO_GETQUOTE_VERSION)
+        return COCO_TDVMCALL_INVALID_OPERAND;
+    if (in_len == COCO_TDREPORT_SIZE) {
+        memcpy(ret->tdreport, head + COCO_GETQUOTE_HEADER_SIZE, sizeof(ret->tdreport));
+        ret->framed = false;
+        return COCO_TDVMCALL_SUCCESS;
+    }
+    if (in_len != FRAMED_LEN || unframe(head + COCO_GETQUOTE_HEADER_SIZE, ret) < 0)
+        return COCO_TDVMCALL_INVALID_OPERAND;
+    return COCO_TDVMCALL_SUCCESS;
+}
+
+/* --- GetQuote: acceptance -------------------------------------------------------------------- */
+
+/* A place, in state NEW; NULL: the VM's own limit. */
+static struct coco_quote *claim(struct coco_vcpu *vcpu)
+{
+    struct coco_vmm *vmm = vcpu->vmm;
+    struct coco_quote *q = NULL;
+
+    pthread_mutex_lock(&vmm->lock);
+    if (vmm->stats.quotes_in_flight < vmm->quotes_max)
+        for (uint32_t i = 0; i < COCO_QUOTES_MAX && !q; i++)
+            if (vmm->quotes[i].state == QUOTE_FREE)
+                q = &vmm->quotes[i];
+    if (q) {
+        memset(q, 0, sizeof(*q));
+        q->state = QUOTE_NEW;
+        q->vmm = vmm;
+        q->vcpu = vcpu;
+        vcpu->quotes++;
+        vmm->stats.quotes_in_flight++;
+    }
+    pthread_mutex_unlock(&vmm->lock);
+    return q;
+}
+
+static void unclaim(struct coco_quote *q)
+{
+    struct coco_vmm *vmm = q->vmm;
+
+    pthread_mutex_lock(&vmm->lock);
+    q->vcpu->quotes--;
+    q->vcpu = NULL;
+    q->state = QUOTE_FREE;
+    vmm->stats.quotes_in_flight--;
+    pthread_mutex_unlock(&vmm->lock);
+}
+
+static uint64_t get_quote(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t size)
+{
+    struct coco_vmm *vmm = vcpu->vmm;
+    struct quote_request request;
+    uint64_t r10 = check(vmm, gpa, size, &request);
+
+    if (r10 != COCO_TDVMCALL_SUCCESS)
+        return r10;
+    struct coco_quote *q = claim(vcpu);
+    if (!q)
+        return COCO_TDVMCALL_RETRY;
+    q->gpa = gpa;
+    q->framed = request.framed;
+    q->quote_max = (uint32_t)size - COCO_GETQUOTE_HEADER_SIZE - (request.framed ? FRAME_SIZE : 0u);
+    memcpy(q->tdreport, request.tdreport, sizeof(q->tdreport));
+    q->pause_ms = COCO_PAUSE_MIN_MS;
+    q->resume_ns = coco_vmm_now(vmm);
+    q->until_ns = q->resume_ns + vmm->quote_timeout_ms * COCO_NS_PER_MS;
+    if (vmm->ops.store64_release(vmm->userdata, gpa + COCO_GETQUOTE_OFF_STATUS,
+                                 COCO_GETQUOTE_IN_FLIGHT) < 0) {
+        unclaim(q);
+        return COCO_TDVMCALL_INVALID_OPERAND;
+    }
+    if (__atomic_load_n(&vmm->quiesced, __ATOMIC_ACQUIRE)) {
+        coco_quote_finish(q, COCO_ETIMEDOUT, NULL, 0);
+        return COCO_TDVMCALL_SUCCESS;
+    }
+    pthread_mutex_lock(&vmm->lock);
+    q->state = QUOTE_DUE;
+    pthread_mutex_unlock(&vmm->lock);
+    coco_vmm_service(vmm);
+    /* Whoever polls for the VM has an old timeout. */
+    coco_signal_fd(vmm->wake_fd);
+    return COCO_TDVMCALL_SUCCESS;
+}
+
+/* --- the other leaves ------------------------------------------------------------------------ */
+
+static int setup_event_notify(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
+{
+    struct coco_vmm *vmm = vcpu->vmm;
+    const uint64_t vector = exit->arg[0];
+
+    if (!vmm->ops.interrupt)
+        return COCO_ACT_UNHANDLED;
+    if (vector < VECTOR_MIN || vector > VECTOR_MAX) {
+        exit->ret = COCO_TDVMCALL_INVALID_OPERAND;
+        return COCO_ACT_RUN;
+    }
+    /* One for the VM: the last that was set up. */
+    pthread_mutex_lock(&vmm->lock);
+    vmm->notify_vector = (uint32_t)vector;
+    vmm->notify_apic_id = vcpu->apic_id;
+    pthread_mutex_unlock(&vmm->lock);
+    exit->ret = COCO_TDVMCALL_SUCCESS;
+    return COCO_ACT_RUN;
+}
+
+static int get_info(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
+{
+    /* KVM answers the other leaves itself. */
+    if (exit->arg[0] != 1) {
+        exit->ret = COCO_TDVMCALL_INVALID_OPERAND;
+        return COCO_ACT_RUN;
+    }
+    exit->arg[1] = vcpu->vmm->ops.interrupt ? INFO_SETUP_EVENT_NOTIFY : 0;
+    exit->arg[2] = exit->arg[3] = exit->arg[4] = 0;
+    exit->ret = COCO_TDVMCALL_SUCCESS;
+    return COCO_ACT_RUN;
+}
+
+int coco_vcpu_tdx(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
+{
+    struct coco_vmm *vmm = vcpu->vmm;
+
+    switch (exit->nr) {
+    case COCO_TDVMCALL_GET_QUOTE:
+        exit->ret = get_quote(vcpu, exit->arg[0], exit->arg[1]);
+        if (exit->ret != COCO_TDVMCALL_SUCCESS) {
+            pthread_mutex_lock(&vmm->lock);
+            vmm->stats.quotes_refused++;
+            pthread_mutex_unlock(&vmm->lock);
+        }
+        return COCO_ACT_RUN;
+    case COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT:
+        return setup_event_notify(vcpu, exit);
+    case COCO_TDVMCALL_GET_TD_VM_CALL_INFO:
+        return get_info(vcpu, exit);
+    default:
+        return COCO_ACT_UNHANDLED;
+    }
+}
+
+/* --- waiting for one's own ------------------------------------------------------------------- */
+
+static bool has_quotes(struct coco_vcpu *vcpu)
+{
+    pthread_mutex_lock(&vcpu->vmm->lock);
+    bool has = vcpu->quotes > 0;
+    pthread_mutex_unlock(&vcpu->vmm->lock);
+    return has;
+}
+
+int coco_vcpu_quote_wait(struct coco_vcpu *vcpu, uint32_t timeout_ms)
+{
+    struct coco_vmm *vmm = vcpu->vmm;
+    const uint64_t until_ns = coco_vmm_now(vmm) + timeout_ms * COCO_NS_PER_MS;
+
+    for (;;) {
+        coco_drain_fd(vcpu->event_fd);
+        coco_vmm_service(vmm);
+        if (!has_quotes(vcpu))
+            return 0;
+        if (coco_vcpu_hurried(vcpu))
+            return -EINTR;
+        int ms = coco_client_ms_until(coco_vmm_now(vmm), until_ns);
+        int own_ms = coco_vmm_timeout_ms(vmm);
+        if (ms == 0)
+            return -ETIMEDOUT;
+        if (own_ms >= 0 && own_ms < ms)
+            ms = own_ms;
+        /* The VM's set, and what tells this vCPU that another thread finished its quote. */
+        struct pollfd p[2] = {{.fd = vmm->epoll_fd, .events = POLLIN},
+                              {.fd = vcpu->event_fd, .events = POLLIN}};
+        if (poll(p, 2, ms) > 0 && p[0].revents)
+            coco_drain_fd(vmm->wake_fd);
+    }
+}
