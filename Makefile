@@ -62,6 +62,7 @@ PROTO_SRC  := $(wildcard proto/*.c)
 DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/*/*.c))
 CLIENT_SRC := $(wildcard client/*.c)
 CTL_SRC    := $(wildcard client/cococtl/*.c)
+EXAMPLE_SRC := $(wildcard client/examples/*.c)
 # Simulators and models: qgs_sim_main.c is the program build/tests/qgs-sim and so on; everything else goes into
 # one library.
 SIM_MAIN   := $(wildcard tests/sim/*_main.c)
@@ -78,6 +79,7 @@ DEMO_SRC   := $(wildcard tests/demo/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cococtl $(BUILD)/libcoco.a $(BUILD)/libcoco.so.0 $(BUILD)/libcoco.pc
+EXAMPLE_SRC := $(wildcard client/examples/*.c)
 SIM_PROGRAMS := $(subst _,-,$(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(SIM_MAIN)))
 UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 INTEGRATION_PROGRAMS := $(patsubst tests/integration/%.c,$(BUILD)/tests/integration/%,$(INTEGRATION_SRC))
@@ -96,6 +98,11 @@ $(BUILD)/obj/proto/%.o: proto/%.c
 $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,json-c) -c $< -o $@
+
+# The examples run on the model of KVM; they see the library's public headers alone.
+$(BUILD)/obj/client/examples/%.o: client/examples/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE -Itests/sim -c $< -o $@
 
 $(BUILD)/obj/client/%.o: client/%.c
 	@mkdir -p $(@D)
@@ -154,6 +161,10 @@ $(BUILD)/tests/demo $(BUILD)/tests/coco-bench:
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS) $(CTL_LIBS)
 
+$(EXAMPLE_PROGRAMS): $(BUILD)/examples/%: $(BUILD)/obj/client/examples/%.o $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS)
+
 UNIT_LINK = $(call say,LD,$@) mkdir -p $(@D) && $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CHECK_LIBS)
 
 $(filter $(BUILD)/tests/proto/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
@@ -199,7 +210,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
-programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench
+programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(EXAMPLE_PROGRAMS)
 
 tests: programs $(TEST_PROGRAMS)
 
