@@ -103,6 +103,9 @@ static void turn(struct vmm *vmm)
 
 static bool report(const struct vmm *vmm)
 {
+    struct coco_vmm_stats stats;
+
+    coco_vmm_stats(vmm->coco, &stats);
     if (vmm->guest.tdx) {
         const struct tdx_guest_result *result = tdx_guest_result(vmm->guest.td);
         printf("tdx: R10 %#llx, status %#llx, quote of %u bytes\n", (unsigned long long)result->r10,
@@ -110,9 +113,9 @@ static bool report(const struct vmm *vmm)
         return !mini_guest_busy(&vmm->guest) && result->r10 == 0;
     }
     const struct snp_guest_result *result = snp_guest_result(vmm->guest.snp);
-    printf("snp: exitinfo2 %#llx, %zu bytes of certificates, %u exits, key %s\n",
-           (unsigned long long)result->exitinfo2, result->certs_size, result->exits,
-           result->vmpck_alive ? "kept" : "lost");
+    printf("snp: exitinfo2 %#llx, %s table, %u exits, key %s\n",
+           (unsigned long long)result->exitinfo2, stats.snp_tables > 0 ? "cocod's" : "the empty",
+           result->exits, result->vmpck_alive ? "kept" : "lost");
     return result->vmpck_alive;
 }
 

@@ -184,9 +184,9 @@ static bool report(struct vmm *vmm)
         return !mini_guest_busy(&vmm->guest) && result->r10 == 0 && stats.quotes_in_flight == 0;
     }
     const struct snp_guest_result *result = snp_guest_result(vmm->guest.snp);
-    printf("snp: exitinfo2 %#llx, %zu bytes of certificates, %u exits, key %s\n",
-           (unsigned long long)result->exitinfo2, result->certs_size, result->exits,
-           result->vmpck_alive ? "kept" : "lost");
+    printf("snp: exitinfo2 %#llx, %s table, %u exits, key %s\n",
+           (unsigned long long)result->exitinfo2, stats.snp_tables > 0 ? "cocod's" : "the empty",
+           result->exits, result->vmpck_alive ? "kept" : "lost");
     return result->vmpck_alive;
 }
 

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The example VMMs against the real daemon: a guest on the model of KVM gets its certificates, or
+ * its quote, through libcoco, in the blocking form and in the event loop.
+ */
+#include "host.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct host host;
+
+static void setup(void)
+{
+    host_open(&host);
+}
+
+static void teardown(void)
+{
+    host_close(&host);
+}
+
+static const char *const programs[] = {"examples/mini-vmm", "examples/mini-vmm-loop"};
+
+static char *run(int program, const char *option)
+{
+    char path[4096], *output;
+    const char *argv[] = {path, option ? option : host.rpc, option ? host.rpc : NULL, NULL};
+
+    (void)snprintf(path, sizeof(path), "%s", process_built(programs[program]));
+    ck_assert_msg(process_run(argv, &output) == 0, "%s", output);
+    return output;
+}
+
+START_TEST(an_snp_guest_gets_its_chain)
+{
+    host_configure(&host, host_make_chain(&host, "chain"));
+    host_start(&host);
+    char *output = run(_i, NULL);
+    ck_assert_msg(strstr(output, "key kept") && strstr(output, "cocod's table"), "%s", output);
+    ck_assert_msg(strstr(output, "exitinfo2 0,"), "%s", output);
+    free(output);
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+}
+END_TEST
+
+START_TEST(a_td_gets_its_quote)
+{
+    char text[512];
+
+    host_start_qgs(&host, NULL);
+    (void)snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s\n", host.qgs);
+    host_configure(&host, text);
+    host_start(&host);
+    char *output = run(_i, "--tdx");
+    ck_assert_msg(strstr(output, "R10 0, status 0,") && !strstr(output, "quote of 0 bytes"), "%s",
+                  output);
+    free(output);
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("examples");
+    TCase *tc = tcase_create("examples");
+
+    tcase_set_timeout(tc, 90);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_loop_test(tc, an_snp_guest_gets_its_chain, 0, 2);
+    tcase_add_loop_test(tc, a_td_gets_its_quote, 0, 2);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
