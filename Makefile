@@ -246,7 +246,7 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
 TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim $(DAEMON_CFLAGS)
 
-lint: lint-format lint-headers lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
+lint: lint-format lint-headers lint-man lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
 .PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell
 lint-format:
@@ -272,6 +272,16 @@ lint-shell:
 lint-tidy: $(BUILD)/gen/admin_varlink.h
 	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 4 sh -c \
 	 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null || exit 255' tidy && echo "  lint    clang-tidy: $(words $(filter %.c,$(C_FILES))) files"
+
+# libcoco(3) is made from the public headers, and committed.
+MAN_HEADERS := $(patsubst %,client/include/coco/%.h,base vmm unmerged client session)
+.PHONY: man lint-man
+man: ## make libcoco(3)'s source from the public headers
+	@awk -f docs/libcoco.3.awk $(MAN_HEADERS) > docs/libcoco.3.scd
+
+lint-man:
+	@awk -f docs/libcoco.3.awk $(MAN_HEADERS) | cmp - docs/libcoco.3.scd || { echo "run make man"; exit 1; }
+	@echo "  lint    libcoco(3) is that of the headers"
 
 format: ## let clang-format rewrite the sources
 	@clang-format -i $(C_FILES)

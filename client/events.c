@@ -20,7 +20,7 @@
 #define GHCB_TERM_REQ     0x100ull
 #define TDX_PAGE_VALID    (1ull << 63)
 #define TDX_REGISTERS     16u
-#define TEXT_REGISTERS    8u
+#define TEXT_REGISTERS    ((size_t)8)
 #define BYTES_IN_REGISTER 8u
 #define TDX_DATA_R12      12u
 #define TDX_DATA_R13      13u

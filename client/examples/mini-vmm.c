@@ -131,9 +131,7 @@ static void *vcpu_main(void *arg)
         int act = coco_vmm_handle_exit(vmm->coco, vmm->vcpu, run);
         if (act == COCO_ACT_RUN_IMMEDIATE)
             run->immediate_exit = 1;
-        else if (act == COCO_ACT_FATAL || act < 0)
-            break;
-        else if (act == COCO_ACT_UNHANDLED && !own_exit(vmm))
+        if (act == COCO_ACT_FATAL || act < 0 || (act == COCO_ACT_UNHANDLED && !own_exit(vmm)))
             break;
     }
     return NULL;

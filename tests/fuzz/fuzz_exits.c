@@ -50,7 +50,7 @@ static uint8_t *locate(uint64_t gpa, uint64_t size)
         return NULL;
     /* The other vCPU. */
     for (unsigned i = 0; guest.changes && i < 4; i++)
-        guest.memory[(next() << 8 | next()) % MEMORY] = next();
+        guest.memory[(size_t)(next() << 8 | next()) % MEMORY] = next();
     if (gpa < GPA || gpa - GPA > MEMORY || size > MEMORY - (gpa - GPA))
         return NULL;
     return guest.memory + (gpa - GPA);
@@ -149,7 +149,7 @@ static void try_tdx(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
     if (next() & 1)
         exit.arg[0] = GPA;
     if (next() & 1)
-        exit.arg[1] = 4096u * (next() % 5);
+        exit.arg[1] = (uint64_t)4096 * (next() % 5);
     guest.low = exit.arg[0];
     if (__builtin_add_overflow(exit.arg[0], exit.arg[1], &guest.high))
         guest.high = guest.low;

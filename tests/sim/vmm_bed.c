@@ -132,7 +132,7 @@ bool bed_init(struct bed *bed, enum kvm_model_type type,
     struct coco_vmm_options options;
 
     memset(bed, 0, sizeof(*bed));
-    bed->now_ns = 1000 * 1000 * NS_PER_MS;
+    bed->now_ns = NS_PER_MS * 1000 * 1000;
     bed->features = COCO_FEATURE_NOTIFY | COCO_FEATURE_LEASE;
     bed->budget_ms = COCO_BUSY_BUDGET_MS;
     bed->table_size = 5000;
@@ -224,7 +224,7 @@ static bool say_hello(struct bed *bed, int fd, const struct fake_request *q)
     if (!lease)
         reply.lease_bytes = 0, reply.lease_base = 0;
     else
-        reply.lease_base += bed->connections * 16;
+        reply.lease_base += (uint64_t)bed->connections * 16;
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", bed->lease_fd);
     int lease_fd = lease ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     int r = fake_reply_hello(fd, &reply, lease_fd);

@@ -66,9 +66,10 @@ struct coco_tdx_exit {
     uint64_t flags;
     uint64_t nr; /* TDVMCALL leaf */
     uint64_t ret;
-    uint64_t
-        arg[5]; /* GetQuote: gpa, size. GetTdVmCallInfo: leaf, r11 … r14. SetupEventNotify: vector
-                 */
+    /* GetQuote: gpa, size. GetTdVmCallInfo: leaf, then r11 to r14. SetupEventNotifyInterrupt:
+     * vector.
+     */
+    uint64_t arg[5];
 };
 
 /* kvm_run.hypercall of KVM_EXIT_HYPERCALL (3). */

@@ -193,7 +193,7 @@ START_TEST(psc_of_253_entries_and_of_2_mib)
         put(BUFFER + 8 + i * 8, entry(BED_GPA + 0x100000 + i * 0x1000, PSHARED, false, 0), 8);
     ck_assert_uint_eq(psc(), 0);
     ck_assert_uint_eq(bed.attributes, 1);
-    ck_assert_uint_eq(bed.attr_size, 253 * 4096);
+    ck_assert_uint_eq(bed.attr_size, (uint64_t)253 * 4096);
     ck_assert_uint_eq(get(BUFFER, 2), 253);
     /* A large one, begun by somebody at page 100, then the one behind it. */
     psc_header(5, 6);
@@ -201,7 +201,7 @@ START_TEST(psc_of_253_entries_and_of_2_mib)
     put(BUFFER + 8 + 6 * 8, entry(0x400000, PRIVATE, false, 0), 8);
     ck_assert_uint_eq(psc(), 0);
     ck_assert_uint_eq(bed.attr_gpa, 0x200000 + 100 * 4096);
-    ck_assert_uint_eq(bed.attr_size, (512 - 100 + 1) * 4096);
+    ck_assert_uint_eq(bed.attr_size, (uint64_t)(512 - 100 + 1) * 4096);
     ck_assert_uint_eq(get(BUFFER + 8 + 5 * 8, 8) & 0xfff, 512);
     ck_assert_uint_eq(get(BUFFER, 2), 7);
     /* All done already. */
@@ -415,7 +415,7 @@ START_TEST(dispatch)
     run->hypercall.args[1] = 3;
     ck_assert_int_eq(coco_vmm_handle_exit(bed.vmm, bed.vcpu[0], run), COCO_ACT_RUN);
     ck_assert_uint_eq(run->hypercall.ret, 0);
-    ck_assert_uint_eq(bed.attr_size, 3 * 4096);
+    ck_assert_uint_eq(bed.attr_size, (uint64_t)3 * 4096);
 
     run->exit_reason = KVM_EXIT_SYSTEM_EVENT;
     run->system_event.type = KVM_SYSTEM_EVENT_SEV_TERM;

@@ -319,7 +319,7 @@ START_TEST(linux_keeps_its_vmpck_without_cocod)
         }
     }
     ck_assert(snp_guest_vmpck_alive(guest));
-    ck_assert_uint_lt(snp_guest_result(guest)->waited_us, 60 * 1000000);
+    ck_assert_uint_lt(snp_guest_result(guest)->waited_us, (uint64_t)60 * 1000000);
     snp_guest_free(guest);
     snp_firmware_free(firmware);
 }
@@ -449,19 +449,18 @@ END_TEST
 /* --- KVM_EXIT_COCO --------------------------------------------------------------------------- */
 
 static const struct {
-    uint32_t status;
-    bool away;
+    uint32_t status, away;
     uint32_t npages, ret, out_npages;
-    size_t written;
     int act;
+    size_t written;
 } coco_rows[] = {
-    {0, 0, 4, 0, 4, 5000, IMMEDIATE},
-    {0, 0, 1, 1, 2, NOTHING, RUN},
-    {COCO_EIO, 0, 4, 1u << 31, 4, NOTHING, RUN},
-    {COCO_EAGAIN, 0, 4, 0, 4, EMPTY, RUN},
-    {COCO_EACCES, 0, 4, 0, 4, EMPTY, RUN},
-    {4711, 0, 4, 0, 4, EMPTY, RUN},
-    {0, 1, 4, 0, 4, EMPTY, RUN},
+    {0, 0, 4, 0, 4, IMMEDIATE, 5000},
+    {0, 0, 1, 1, 2, RUN, NOTHING},
+    {COCO_EIO, 0, 4, 1u << 31, 4, RUN, NOTHING},
+    {COCO_EAGAIN, 0, 4, 0, 4, RUN, EMPTY},
+    {COCO_EACCES, 0, 4, 0, 4, RUN, EMPTY},
+    {4711, 0, 4, 0, 4, RUN, EMPTY},
+    {0, 1, 4, 0, 4, RUN, EMPTY},
 };
 
 START_TEST(the_unmerged_exit_has_no_busy)

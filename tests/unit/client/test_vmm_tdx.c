@@ -178,11 +178,11 @@ END_TEST
 
 static const struct {
     uint32_t quote_status, hello_status;
-    bool away, mute;
+    unsigned away, mute;
     size_t quote_size;
     uint64_t status;
     unsigned asked; /* at least */
-    bool waits;
+    int waits;
 } ends[] = {
     {0, 0, 0, 0, 5006, COCO_GETQUOTE_SUCCESS, 1, 0},
     {0, 0, 0, 0, 1, COCO_GETQUOTE_SUCCESS, 1, 0},

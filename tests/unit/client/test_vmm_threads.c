@@ -197,7 +197,7 @@ START_TEST(vcpus_and_a_driving_thread)
     }
     struct coco_vmm_stats stats;
     coco_vmm_stats(vmm, &stats);
-    ck_assert_uint_eq(stats.quotes_ok, VCPUS * ROUNDS);
+    ck_assert_uint_eq(stats.quotes_ok, (uint64_t)VCPUS * ROUNDS);
     ck_assert_uint_eq(stats.quotes_in_flight, 0);
 }
 END_TEST
