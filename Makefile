@@ -206,7 +206,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-valgrind demo bench fuzz lint format install clean help
+.PHONY: deps programs tests check check-sanitize check-valgrind demo bench guests fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
@@ -234,6 +234,9 @@ demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a p
 
 bench: programs ## measure CERTS_GET beside an echo server, Redis and a locked file (BENCH_FLAGS=--json)
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/coco-bench --cocod $(BUILD)/cocod $(BENCH_FLAGS)
+
+guests: $(BUILD)/tests/guests ## an hour of virtual time of 1000 SNP and 1000 TDX guests (GUESTS="SNP TDX SEED")
+	@$(BUILD)/tests/guests $(GUESTS)
 
 fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \

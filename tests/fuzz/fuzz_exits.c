@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
     } while (0)
 
 #define GPA    0x1000u
-#define MEMORY 0x4000u
+#define MEMORY ((size_t)0x4000)
 
 static struct guest {
     uint8_t memory[MEMORY];
@@ -50,7 +50,7 @@ static uint8_t *locate(uint64_t gpa, uint64_t size)
         return NULL;
     /* The other vCPU. */
     for (unsigned i = 0; guest.changes && i < 4; i++)
-        guest.memory[(size_t)(next() << 8 | next()) % MEMORY] = next();
+        guest.memory[(next() * (size_t)256 + next()) % MEMORY] = next();
     if (gpa < GPA || gpa - GPA > MEMORY || size > MEMORY - (gpa - GPA))
         return NULL;
     return guest.memory + (gpa - GPA);

@@ -126,24 +126,9 @@ static bool fill_memory(struct bed *bed)
     return r == 0;
 }
 
-bool bed_init(struct bed *bed, enum kvm_model_type type,
-              void (*change)(struct coco_vmm_options *options))
+static bool make_vmm(struct bed *bed, bool first)
 {
     struct coco_vmm_options options;
-
-    memset(bed, 0, sizeof(*bed));
-    bed->now_ns = NS_PER_MS * 1000 * 1000;
-    bed->features = COCO_FEATURE_NOTIFY | COCO_FEATURE_LEASE;
-    bed->budget_ms = COCO_BUSY_BUDGET_MS;
-    bed->table_size = 5000;
-    bed->quote_size = 5006;
-    memset(bed->table, 0x5c, sizeof(bed->table));
-    bed->lease_fd = memfd_create("table", MFD_CLOEXEC);
-    bed->vm = kvm_model_new(type);
-    if (bed->lease_fd < 0 || !bed->vm || !fill_memory(bed))
-        return false;
-    if (type == KVM_MODEL_SNP && kvm_model_enable_req_certs(bed->vm) < 0)
-        return false;
 
     coco_vmm_options_init(&options);
     options.ops.read = on_read;
@@ -160,16 +145,38 @@ bool bed_init(struct bed *bed, enum kvm_model_type type,
     options.client.clock_userdata = bed;
     options.boottime_ns = on_clock;
     options.boottime_userdata = bed;
-    if (change)
-        change(&options);
+    if (bed->change)
+        bed->change(&options);
     if (coco_vmm_new(&options, &bed->vmm) < 0)
         return false;
     for (unsigned i = 0; i < BED_VCPUS; i++) {
-        bed->kvm[i] = kvm_model_add_vcpu(bed->vm, i * 2);
+        if (first)
+            bed->kvm[i] = kvm_model_add_vcpu(bed->vm, i * 2);
         if (!bed->kvm[i] || coco_vcpu_attach(bed->vmm, i, i * 2, &bed->vcpu[i]) < 0)
             return false;
     }
     return true;
+}
+
+bool bed_init(struct bed *bed, enum kvm_model_type type,
+              void (*change)(struct coco_vmm_options *options))
+{
+    memset(bed, 0, sizeof(*bed));
+    bed->now_ns = NS_PER_MS * 1000 * 1000;
+    bed->features = COCO_FEATURE_NOTIFY | COCO_FEATURE_LEASE;
+    bed->budget_ms = COCO_BUSY_BUDGET_MS;
+    bed->table_size = 5000;
+    bed->quote_size = 5006;
+    memset(bed->table, 0x5c, sizeof(bed->table));
+    bed->lease_fd = memfd_create("table", MFD_CLOEXEC);
+    bed->vm = kvm_model_new(type);
+    if (bed->lease_fd < 0 || !bed->vm || !fill_memory(bed))
+        return false;
+    if (type == KVM_MODEL_SNP && kvm_model_enable_req_certs(bed->vm) < 0)
+        return false;
+
+    bed->change = change;
+    return make_vmm(bed, true);
 }
 
 void bed_done(struct bed *bed)
@@ -180,6 +187,16 @@ void bed_done(struct bed *bed)
     bed_crash(bed);
     kvm_model_free(bed->vm);
     close(bed->lease_fd);
+}
+
+bool bed_migrate(struct bed *bed)
+{
+    bool good = coco_vmm_quiesce(bed->vmm, 0) == 0;
+
+    for (unsigned i = 0; i < BED_VCPUS; i++)
+        coco_vcpu_detach(bed->vcpu[i]);
+    coco_vmm_free(bed->vmm);
+    return make_vmm(bed, false) && good;
 }
 
 /* --- cocod ----------------------------------------------------------------------------------- */
@@ -267,6 +284,11 @@ static bool answer_quote(struct bed *bed, int fd, const struct fake_request *q)
         return true;
     if (bed->quote_status)
         return fake_reply(fd, COCO_QUOTE_REPLY, q->header.id, bed->quote_status, NULL, 0) == 0;
+    if (bed->make_quote) {
+        static _Thread_local uint8_t made[32768];
+        size_t size = bed->make_quote(bed, get.tdreport, made, sizeof(made));
+        return fake_reply(fd, COCO_QUOTE_REPLY, q->header.id, 0, made, size) == 0;
+    }
     if (bed->quote_size > get.quote_max)
         return fake_reply(fd, COCO_QUOTE_REPLY, q->header.id, COCO_EMSGSIZE, NULL, 0) == 0;
     uint8_t *quote = malloc(bed->quote_size);

@@ -43,6 +43,8 @@ struct bed {
     uint8_t table[COCO_API_TABLE_MAX];
     size_t table_size;
     size_t quote_size;
+    /* A quote of this TDREPORT; NULL: quote_size bytes that are the TDREPORT's byte 128. */
+    size_t (*make_quote)(struct bed *bed, const uint8_t *tdreport, uint8_t *out, size_t cap);
     int lease_fd;
 
     /* what it saw */
@@ -61,6 +63,7 @@ struct bed {
     int attr_private;
     struct coco_fatal_event fatal;
     void *user;
+    void (*change)(struct coco_vmm_options *options);
 };
 
 /* A VM with BED_MEMORY at BED_GPA, all bytes BED_FILL. `change` may alter the options. False:
@@ -69,6 +72,10 @@ struct bed {
 bool bed_init(struct bed *bed, enum kvm_model_type type,
               void (*change)(struct coco_vmm_options *options));
 void bed_done(struct bed *bed);
+
+/* The VM goes on in another process: quiesced, everything of libcoco's ended, and made anew. False:
+ * it could not be quiesced at once. */
+bool bed_migrate(struct bed *bed);
 
 /* cocod takes its turn: everything that has arrived is handled. */
 void bed_serve(struct bed *bed);
