@@ -10,7 +10,6 @@
  * quiesce; a text is printable.
  */
 #include "coco/coco.h"
-#include "limits.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -45,7 +44,7 @@ static uint8_t next(void)
 /* Where the bytes are; NULL: not there. */
 static uint8_t *locate(uint64_t gpa, uint64_t size)
 {
-    HOLDS(size > 0 && size <= COCO_QUOTE_MAX && gpa + size > gpa);
+    HOLDS(size > 0 && size <= COCO_API_QUOTE_MAX && gpa + size > gpa);
     if (guest.faults && next() % guest.faults == 0)
         return NULL;
     /* The other vCPU. */

@@ -225,7 +225,6 @@ unsigned bed_leases(const struct bed *bed)
 
 static bool say_hello(struct bed *bed, int fd, const struct fake_request *q)
 {
-    struct coco_hello_reply reply = fake_hello(0);
     struct coco_hello hello;
     char path[64];
 
@@ -235,12 +234,10 @@ static bool say_hello(struct bed *bed, int fd, const struct fake_request *q)
     }
     if (coco_hello_decode(q->payload, q->header.length, &hello) < 0)
         return false;
-    reply.features = hello.features & bed->features;
+    struct coco_hello_reply reply = fake_hello(hello.features & bed->features);
     reply.busy_budget_ms = bed->budget_ms;
     bool lease = reply.features & COCO_FEATURE_LEASE;
-    if (!lease)
-        reply.lease_bytes = 0, reply.lease_base = 0;
-    else
+    if (lease)
         reply.lease_base += (uint64_t)bed->connections * 16;
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", bed->lease_fd);
     int lease_fd = lease ? open(path, O_RDONLY | O_CLOEXEC) : -1;
