@@ -4,11 +4,12 @@
  * KVM_RUN and waits for cocod inside its exits, and one thread that drives GetQuotes. Rust VMMs
  * look like this. docs/vmm-guide.md walks through it; the numbers (1) … (6) are its steps.
  *
- *     mini-vmm [--tdx] [cocod's socket]
+ *     mini-vmm [--seccomp] [--tdx] [cocod's socket]
  *
  * Ends with 0 where the guest kept its key (SNP), or got a final answer (TDX).
  */
 #include "mini_host.h"
+#include "mini_seccomp.h"
 #include <coco/coco.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,6 +21,7 @@ struct vmm {
     struct coco_vmm *coco;
     struct coco_vcpu *vcpu;
     atomic_bool stop;
+    bool seccomp;
 };
 
 /* --- (1) guest memory by gpa, and what else only the VMM can do ------------------------------ */
@@ -120,6 +122,8 @@ static void *vcpu_main(void *arg)
     struct vmm *vmm = arg;
     struct kvm_run *run = vmm->guest.run;
 
+    if (vmm->seccomp && mini_seccomp() < 0)
+        return NULL;
     for (;;) {
         int r = mini_run(&vmm->guest);
         coco_vcpu_ran(vmm->vcpu); /* whatever r is: the lease goes back */
@@ -143,6 +147,8 @@ static void *quotes_main(void *arg)
 {
     struct vmm *vmm = arg;
 
+    if (vmm->seccomp && mini_seccomp() < 0)
+        return NULL;
     while (!vmm->stop)
         coco_vmm_wait(vmm->coco, -1);
     return NULL;
@@ -191,8 +197,12 @@ static bool report(struct vmm *vmm)
 int main(int argc, char **argv)
 {
     static struct vmm vmm;
-    bool tdx = argc > 1 && strcmp(argv[1], "--tdx") == 0;
-    int at = tdx ? 2 : 1;
+    int at = 1;
+
+    vmm.seccomp = argc > at && strcmp(argv[at], "--seccomp") == 0;
+    at += vmm.seccomp;
+    bool tdx = argc > at && strcmp(argv[at], "--tdx") == 0;
+    at += tdx;
     int r = create(&vmm, tdx, argc > at ? argv[at] : COCO_API_SOCKET);
 
     if (r == 0)
