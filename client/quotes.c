@@ -232,6 +232,8 @@ static void finish_owning(struct coco_vmm *vmm)
         pthread_mutex_lock(&vmm->lock);
     } while (vmm->again);
     vmm->due_ns = due_ns;
+    vmm->socket_fd = vmm->polled_fd;
+    vmm->socket_events = vmm->polled_events;
     vmm->owned = false;
     (void)pthread_cond_broadcast(&vmm->disowned);
 }
@@ -324,6 +326,18 @@ void coco_vmm_wait(struct coco_vmm *vmm, int timeout_ms)
         timeout_ms = own_ms;
     (void)poll(&p, 1, timeout_ms);
     coco_vmm_process(vmm);
+}
+
+void coco_vmm_linger(struct coco_vmm *vmm, int event_fd, int cap_ms)
+{
+    struct pollfd p[2] = {{.fd = event_fd, .events = POLLIN}};
+    int own_ms = coco_vmm_timeout_ms(vmm);
+
+    /* What another thread changes meanwhile, the socket or the time, is seen after cap_ms. */
+    pthread_mutex_lock(&vmm->lock);
+    p[1] = (struct pollfd){.fd = vmm->socket_fd, .events = vmm->socket_events};
+    pthread_mutex_unlock(&vmm->lock);
+    (void)poll(p, 2, own_ms >= 0 && own_ms < cap_ms ? own_ms : cap_ms);
 }
 
 void coco_vmm_wake(struct coco_vmm *vmm)

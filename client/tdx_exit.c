@@ -19,7 +19,6 @@
 #include "vmm_internal.h"
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 
 static_assert(sizeof(struct coco_tdx_exit) == sizeof(struct coco_kvm_tdx), "linux/kvm.h");
@@ -226,6 +225,9 @@ int coco_vcpu_tdx(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
     }
 }
 
+/* How long a waiting vCPU may be wrong about a socket or a time that another thread changed. */
+#define LINGER_MS 100
+
 /* --- waiting for one's own ------------------------------------------------------------------- */
 
 static bool has_quotes(struct coco_vcpu *vcpu)
@@ -249,15 +251,9 @@ int coco_vcpu_quote_wait(struct coco_vcpu *vcpu, uint32_t timeout_ms)
         if (coco_vcpu_hurried(vcpu))
             return -EINTR;
         int ms = coco_client_ms_until(coco_vmm_now(vmm), until_ns);
-        int own_ms = coco_vmm_timeout_ms(vmm);
         if (ms == 0)
             return -ETIMEDOUT;
-        if (own_ms >= 0 && own_ms < ms)
-            ms = own_ms;
-        /* The VM's set, and what tells this vCPU that another thread finished its quote. */
-        struct pollfd p[2] = {{.fd = vmm->epoll_fd, .events = POLLIN},
-                              {.fd = vcpu->event_fd, .events = POLLIN}};
-        if (poll(p, 2, ms) > 0 && p[0].revents)
-            coco_drain_fd(vmm->wake_fd);
+        /* Another thread may finish it, and tells this vCPU. */
+        coco_vmm_linger(vmm, vcpu->event_fd, ms < LINGER_MS ? ms : LINGER_MS);
     }
 }

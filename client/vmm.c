@@ -32,7 +32,9 @@
 #define QUOTE_TIMEOUT_MAX_MS   29999u
 #define QUOTE_BUFFER_MIN_BYTES (128u * 1024u)
 #define QUOTE_BUFFER_MAX_BYTES (4u * 1024u * 1024u)
-#define HUGE_MS                (24u * 3600u * 1000u)
+/* How often quiesce looks whether the vCPUs are done. */
+#define LINGER_MS 5
+#define HUGE_MS   (24u * 3600u * 1000u)
 
 /* --- small things ---------------------------------------------------------------------------- */
 
@@ -237,7 +239,7 @@ int coco_vmm_new(const struct coco_vmm_options *options, struct coco_vmm **ret_v
         return -ENOMEM;
     memset(vmm, 0, sizeof(*vmm));
     vmm->memory = memory;
-    vmm->wake_fd = vmm->epoll_fd = vmm->polled_fd = -1;
+    vmm->wake_fd = vmm->epoll_fd = vmm->polled_fd = vmm->socket_fd = -1;
     vmm->due_ns = UINT64_MAX;
     take_options(vmm, options);
     /* Of default attributes: neither fails. */
@@ -385,8 +387,6 @@ void coco_vcpu_set_open(struct coco_vcpu *vcpu, bool open)
     pthread_mutex_lock(&vmm->lock);
     vmm->n_open = open ? vmm->n_open + 1 : vmm->n_open - 1;
     pthread_mutex_unlock(&vmm->lock);
-    if (__atomic_load_n(&vmm->quiesced, __ATOMIC_ACQUIRE))
-        coco_signal_fd(vmm->wake_fd);
 }
 
 int coco_vcpu_fd(const struct coco_vcpu *vcpu)
@@ -437,13 +437,13 @@ int coco_vmm_quiesce(struct coco_vmm *vmm, uint32_t timeout_ms)
     pthread_mutex_unlock(&vmm->lock);
 
     for (;;) {
-        coco_vmm_process(vmm);
+        coco_vmm_service(vmm);
         if (quiet(vmm))
             return 0;
         int ms = coco_client_ms_until(coco_vmm_now(vmm), until_ns);
         if (ms == 0)
             break;
-        coco_vmm_wait(vmm, ms);
+        coco_vmm_linger(vmm, -1, ms < LINGER_MS ? ms : LINGER_MS);
     }
     r = coco_vmm_own(vmm);
     if (r < 0)

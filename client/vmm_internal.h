@@ -61,6 +61,8 @@ struct coco_vmm {
     bool owned, again;
     pthread_t owner;
     uint64_t due_ns; /* when process has work; UINT64_MAX: not by time */
+    int socket_fd;   /* the client's, as the last owner left it: for threads that wait */
+    short socket_events;
     struct coco_vcpu *vcpus;
     uint32_t n_open;         /* vCPUs that wait or hold a lease */
     uint64_t busy_since_ns;  /* CLOCK_BOOTTIME of the first BUSY, 0: none */
@@ -138,6 +140,9 @@ void coco_snp_abandon(struct coco_vcpu *vcpu);
 int coco_vmm_own(struct coco_vmm *vmm); /* waits; -EDEADLK where this thread is the owner */
 void coco_vmm_disown(struct coco_vmm *vmm);
 void coco_vmm_service(struct coco_vmm *vmm);
+/* Waits for work, at most cap_ms, or until event_fd (-1: none) is readable. Leaves the VM's eventfd to
+ * the thread that drives: coco_vmm_wake() is meant for it. */
+void coco_vmm_linger(struct coco_vmm *vmm, int event_fd, int cap_ms);
 /* The owner's: ends all quotes, forgetting or with SERVICE_UNAVAILABLE. */
 void coco_quotes_end(struct coco_vmm *vmm, bool forget);
 void coco_quote_finish(struct coco_quote *quote, uint32_t status, const uint8_t *data, size_t size);

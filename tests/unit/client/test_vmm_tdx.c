@@ -32,7 +32,7 @@ static void teardown(void)
 
 static void fill(uint64_t gpa, uint64_t version, uint32_t in_len)
 {
-    uint8_t head[24 + 1052];
+    uint8_t head[24 + 1052] = {0};
     struct coco_writer w = coco_writer_of(head, sizeof(head));
     uint8_t report[1024];
 
