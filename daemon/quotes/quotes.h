@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Quotes: the queue before the quoting service, and what becomes of its answers. Knows no sockets.
- * Loop thread only.
+ * Quotes: the broker before the quoting services. Requests become jobs; jobs are queued fairly,
+ * joined, retried, checked, and their results kept. Knows no sockets. Loop thread only.
  */
 #pragma once
 
@@ -10,14 +10,27 @@
 #include "timer.h"
 #include <event2/event.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct request;
 
 struct quotes_options {
-    struct backend_options backend; /* BACKEND_NONE: this host serves no quotes */
-    unsigned queue_max;             /* jobs that wait for a slot */
-    unsigned requests_per_account;
+    size_t n_backends; /* 0: this host serves no quotes */
+    const struct backend_options *backends;
+    size_t n_vmm_users; /* uids whose processes are one VM each; any other uid is one VM in all */
+    const uid_t *vmm_users;
+    unsigned requests_per_vm;
+    unsigned requests_per_user;
+    unsigned queue_max;    /* jobs that wait for a slot */
+    size_t queue_bytes;    /* that all jobs may hold */
+    bool reuse;            /* join and keep */
+    uint64_t keep_us;      /* how long an answer that nobody waited for any more is kept */
+    unsigned keep_entries; /* and how many, and how many bytes */
+    size_t keep_bytes;
+    uint64_t ask_keep_us; /* how long answers of quotes_ask are kept */
+    bool verify_signature;
 };
 
 struct quotes;
@@ -35,17 +48,35 @@ bool quotes_offered(const struct quotes *quotes);
 void quotes_get(struct quotes *quotes, struct request *request,
                 const uint8_t tdreport[COCO_TDREPORT_SIZE]);
 
+/* Any other question that QGS answers. `message` is the whole request of QGS's protocol without its
+ * prefix, at most QUOTES_ASK_MAX bytes, a good one (the caller has decoded it), of one of the types
+ * COCO_QGS_GET_COLLATERAL_REQ and COCO_QGS_GET_PLATFORM_INFO_REQ. It is copied.
+ *
+ * Completes the request now or later, once. COCO_OK: the blob is QGS's whole reply message, without
+ * its prefix, decoded and of the type that belongs to the request, with error code 0; its minor
+ * version is QGS's. Else a status as for a quote: an error code from QGS is COCO_EIO.
+ *
+ * All such questions together take one slot at most. Equal ones are asked once, whoever asks, and
+ * the answer is kept for a while. */
+#define QUOTES_ASK_MAX 4092u
+void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *message,
+                size_t size);
+
 struct quotes_status {
-    const char *backend; /* NULL: none */
+    const char *backend; /* all of them, "unix:/a, unix:/b"; NULL: none */
     unsigned slots;
     unsigned slots_busy;
     unsigned queued;
     unsigned running;   /* with somebody waiting */
     unsigned abandoned; /* without; they hold their slots until QGS answers */
+    unsigned kept;      /* quotes kept for a requester that left */
     uint64_t answered;
     uint64_t failed;
     uint32_t problem_status; /* the contract's, of `problem` */
     const char *problem;     /* the last failure, until the next success; NULL: none */
+    size_t n_backends;
 };
 
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret);
+/* i < n_backends. */
+void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret);
