@@ -14,13 +14,20 @@
 #include "worker.h"
 #include <errno.h>
 #include <event2/event.h>
+#include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 /* Callbacks between two looks at the sockets: a peer that has work for itself cannot keep the loop
  * from the others. */
 #define CALLBACKS_PER_TURN 64
+
+#define VMM_USERS_MAX 64u
+/* Platform info and collateral change when the platform is updated, which restarts QGS, or once in
+ * weeks. */
+#define ASK_KEEP_US (60u * 1000000u)
 
 struct event_base *cocod_base_new(void)
 {
@@ -65,38 +72,78 @@ static struct certs_options certs_options(const struct config *config)
     return options;
 }
 
-static struct quotes_options quotes_options(const struct config *config)
+/* Users that do not exist on this host are passed over: the default names those of several
+ * distributions. */
+static size_t find_users(const char *text, uid_t *out, size_t room)
 {
+    char name[33];
+    size_t n = 0;
+
+    while (*text && n < room) {
+        size_t length = strcspn(text, " ,");
+        snprintf(name, sizeof(name), "%.*s", (int)length, text);
+        char *end = name;
+        unsigned long number = strtoul(name, &end, 10);
+        const struct passwd *user = *end && *name ? getpwnam(name) : NULL;
+        if (length > 0 && !*end)
+            out[n++] = (uid_t)number;
+        else if (user)
+            out[n++] = user->pw_uid;
+        text += length + strspn(text + length, " ,");
+    }
+    return n;
+}
+
+static void backend_options(const struct config *config, const struct endpoint *endpoint,
+                            struct backend_options *ret)
+{
+    *ret =
+        (struct backend_options){.kind =
+                                     endpoint->kind == ENDPOINT_UNIX ? BACKEND_UNIX : BACKEND_VSOCK,
+                                 .path = endpoint->path,
+                                 .cid = endpoint->cid,
+                                 .port = endpoint->port,
+                                 .slots = endpoint->slots ? endpoint->slots : config->quotes_slots,
+                                 .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u};
+}
+
+static struct quotes *make_quotes(struct cocod *cocod, const struct config *config)
+{
+    struct backend_options backends[CONFIG_ENDPOINTS_MAX];
+    uid_t users[VMM_USERS_MAX];
     struct quotes_options options = {
-        .backend = {.kind = BACKEND_NONE,
-                    .path = config->quotes_qgs.path,
-                    .cid = config->quotes_qgs.cid,
-                    .port = config->quotes_qgs.port,
-                    .slots = config->quotes_slots,
-                    .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u},
+        .n_backends = config->quotes_qgs.n,
+        .backends = backends,
+        .n_vmm_users = find_users(config->quotes_vmm_users, users, VMM_USERS_MAX),
+        .vmm_users = users,
+        .requests_per_vm = config->limits_requests_per_account,
+        .requests_per_user = config->limits_requests_per_user,
         .queue_max = config->quotes_queue,
-        .requests_per_account = config->limits_requests_per_account,
+        .queue_bytes = config->quotes_queue_memory,
+        .reuse = config->quotes_reuse,
+        .keep_us = config->quotes_keep_ms * 1000u,
+        .keep_entries = config->quotes_keep_quotes,
+        .keep_bytes = config->quotes_keep_memory,
+        .ask_keep_us = ASK_KEEP_US,
+        .verify_signature = config->quotes_verify_quote_signature,
     };
 
-    if (config->quotes_qgs.kind == ENDPOINT_UNIX)
-        options.backend.kind = BACKEND_UNIX;
-    else if (config->quotes_qgs.kind == ENDPOINT_VSOCK)
-        options.backend.kind = BACKEND_VSOCK;
-    return options;
+    for (size_t i = 0; i < config->quotes_qgs.n; i++)
+        backend_options(config, &config->quotes_qgs.items[i], &backends[i]);
+    return quotes_new(cocod->base, &cocod->timers, &options);
 }
 
 static int make_services(struct cocod *cocod, const struct config *config)
 {
     struct server_limits limits = server_limits(config);
     struct certs_options certs = certs_options(config);
-    struct quotes_options quotes = quotes_options(config);
 
     cocod->worker = worker_new(cocod->base);
     cocod->server = server_new(cocod->base, &cocod->timers, &limits);
     if (!cocod->worker || !cocod->server)
         return -ENOMEM;
     cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
-    cocod->quotes = quotes_new(cocod->base, &cocod->timers, &quotes);
+    cocod->quotes = make_quotes(cocod, config);
     return cocod->certs && cocod->quotes ? 0 : -ENOMEM;
 }
 

@@ -346,7 +346,7 @@ static int on_key(void *user, const char *section, const char *name, const char 
         return 1;
     }
     uint32_t *line = &in->config->lines[key - keys];
-    if (*line != 0 && key->type != CONFIG_PATH_LIST) {
+    if (*line != 0 && key->type != CONFIG_PATH_LIST && key->type != CONFIG_ENDPOINT_LIST) {
         mistake(in, in->line, "[%s] %s = %s: was set in line %u already; one of them must go",
                 section, name, value, *line);
         return 1;
@@ -383,11 +383,14 @@ static void check_together(struct reading *in)
                 "[quotes] timeout (%llu ms) is longer than max_timeout (%llu ms)",
                 (unsigned long long)c->quotes_timeout_ms,
                 (unsigned long long)c->quotes_max_timeout_ms);
-    if (c->quotes_qgs.kind == ENDPOINT_UNIX && (strcmp(c->quotes_qgs.path, c->rpc_listen) == 0 ||
-                                                strcmp(c->quotes_qgs.path, c->admin_listen) == 0))
-        mistake(in, line_of(c, "quotes", "qgs"),
-                "[quotes] qgs = unix:%s: is cocod's own socket, not the quoting service's",
-                c->quotes_qgs.path);
+    for (size_t i = 0; i < c->quotes_qgs.n; i++) {
+        const struct endpoint *qgs = &c->quotes_qgs.items[i];
+        if (qgs->kind == ENDPOINT_UNIX &&
+            (strcmp(qgs->path, c->rpc_listen) == 0 || strcmp(qgs->path, c->admin_listen) == 0))
+            mistake(in, line_of(c, "quotes", "qgs"),
+                    "[quotes] qgs = unix:%s: is cocod's own socket, not the quoting service's",
+                    qgs->path);
+    }
 
     const struct {
         const char *path, *section, *name;

@@ -15,7 +15,7 @@
 
 /* A key of the table is known by its number here and in struct config; at least as many as there
  * are keys. */
-#define CONFIG_KEYS_MAX 48u
+#define CONFIG_KEYS_MAX 64u
 /* A file larger than this is refused. */
 #define CONFIG_FILE_MAX (256u * 1024u)
 /* sun_path with its NUL. */
@@ -37,6 +37,14 @@ struct endpoint {
     char path[CONFIG_SOCKET_PATH_SIZE];
     uint32_t cid;
     uint32_t port;
+    uint32_t slots; /* of a quoting service; 0: [quotes] slots */
+};
+
+/* "none" in a configuration file makes no item. */
+#define CONFIG_ENDPOINTS_MAX 16u
+struct endpoint_list {
+    size_t n;
+    struct endpoint items[CONFIG_ENDPOINTS_MAX];
 };
 
 /* What a guest is told while there is no chain. */
@@ -70,9 +78,16 @@ struct config {
     uint64_t certs_drain_timeout_ms;
 
     /* [quotes] */
-    struct endpoint quotes_qgs;
+    struct endpoint_list quotes_qgs; /* none: no quotes */
     uint32_t quotes_slots;
     uint32_t quotes_queue;
+    uint64_t quotes_queue_memory;
+    char *quotes_vmm_users; /* names and numbers, separated by spaces or commas */
+    bool quotes_verify_quote_signature;
+    bool quotes_reuse;
+    uint64_t quotes_keep_ms;
+    uint32_t quotes_keep_quotes;
+    uint64_t quotes_keep_memory;
     uint64_t quotes_timeout_ms;     /* where a client names none */
     uint64_t quotes_max_timeout_ms; /* never below quotes_timeout_ms */
     uint64_t quotes_qgs_timer_ms;
@@ -81,6 +96,7 @@ struct config {
     uint32_t limits_peers;
     uint32_t limits_peers_per_account;
     uint32_t limits_requests_per_account;
+    uint32_t limits_requests_per_user;
     uint64_t limits_hello_timeout_ms;
     uint64_t limits_frame_timeout_ms;
     uint64_t limits_send_timeout_ms;
@@ -123,7 +139,8 @@ enum config_type {
     CONFIG_PATH_LIST,
     CONFIG_MODE,
     CONFIG_GROUP,
-    CONFIG_ENDPOINT,
+    CONFIG_USERS, /* names and numbers in one string */
+    CONFIG_ENDPOINT_LIST,
 };
 
 struct config_choice {

@@ -150,6 +150,24 @@ static int check_path(const char *text, size_t max, char *why, size_t why_size)
     return 0;
 }
 
+/* " slots=N" at the end, taken off. */
+static int parse_slots(char *text, uint32_t *ret)
+{
+    char *at = strstr(text, " slots=");
+    uint64_t v = 0;
+
+    *ret = 0;
+    if (!at)
+        return 0;
+    if (parse_number(at + 7, &v) < 0 || v < 1 || v > 64)
+        return -EINVAL;
+    while (at > text && at[-1] == ' ')
+        at--;
+    *at = '\0';
+    *ret = (uint32_t)v;
+    return 0;
+}
+
 static int parse_endpoint(const char *text, struct endpoint *ret, char *why, size_t why_size)
 {
     struct endpoint e = {.kind = ENDPOINT_NONE};
@@ -183,6 +201,53 @@ static int parse_endpoint(const char *text, struct endpoint *ret, char *why, siz
         return 0;
     }
     return refuse(why, why_size, "is not none, unix:/PATH or vsock:CID:PORT");
+}
+
+static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
+{
+    return a->kind == b->kind && strcmp(a->path, b->path) == 0 && a->cid == b->cid &&
+           a->port == b->port;
+}
+
+static int append_endpoint(struct endpoint_list *list, const char *text, char *why, size_t why_size)
+{
+    struct endpoint e = {.kind = ENDPOINT_NONE};
+    char copy[256];
+    uint32_t slots = 0;
+
+    if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy))
+        return refuse(why, why_size, "is too long");
+    if (parse_slots(copy, &slots) < 0)
+        return refuse(why, why_size, "slots= must be a whole number from 1 to 64");
+    int r = parse_endpoint(copy, &e, why, why_size);
+    if (r < 0 || e.kind == ENDPOINT_NONE)
+        return r;
+    e.slots = slots;
+    for (size_t i = 0; i < list->n; i++)
+        if (same_endpoint(&list->items[i], &e))
+            return refuse(why, why_size, "is there twice");
+    if (list->n == CONFIG_ENDPOINTS_MAX)
+        return refuse(why, why_size, "is one too many: at most %u are possible",
+                      CONFIG_ENDPOINTS_MAX);
+    list->items[list->n++] = e;
+    return 0;
+}
+
+static int check_users(const char *text)
+{
+    char name[33];
+
+    while (*text != '\0') {
+        size_t n = strcspn(text, " ,");
+        if (n >= sizeof(name))
+            return -EINVAL;
+        memcpy(name, text, n);
+        name[n] = '\0';
+        if (check_group(name) < 0) /* names of users are as those of groups */
+            return -EINVAL;
+        text += n + strspn(text + n, " ,");
+    }
+    return 0;
 }
 
 static int set_string(char **field, const char *text)
@@ -286,8 +351,13 @@ void config_value_allowed(const struct config_key *key, char *out, size_t out_si
     case CONFIG_GROUP:
         (void)snprintf(out, out_size, "a group's name or number, or empty");
         break;
-    case CONFIG_ENDPOINT:
-        (void)snprintf(out, out_size, "none, unix:/PATH (at most %u bytes) or vsock:CID:PORT",
+    case CONFIG_USERS:
+        (void)snprintf(out, out_size, "users' names or numbers, separated by spaces; may be empty");
+        break;
+    case CONFIG_ENDPOINT_LIST:
+        (void)snprintf(out, out_size,
+                       "none, unix:/PATH (at most %u bytes) or vsock:CID:PORT, perhaps followed by "
+                       "slots=N; the key may be repeated",
                        CONFIG_SOCKET_PATH_SIZE - 1);
         break;
     }
@@ -379,8 +449,12 @@ int config_value_set(struct config *c, const struct config_key *key, const char 
         if (check_group(text) < 0)
             return refuse_allowed(key, why, why_size);
         return set_string(field_of(c, key), text);
-    case CONFIG_ENDPOINT:
-        return parse_endpoint(text, field_of(c, key), why, why_size);
+    case CONFIG_USERS:
+        if (check_users(text) < 0)
+            return refuse_allowed(key, why, why_size);
+        return set_string(field_of(c, key), text);
+    case CONFIG_ENDPOINT_LIST:
+        return append_endpoint(field_of(c, key), text, why, why_size);
     case CONFIG_PATH_LIST:
         if (text[0] == '\0')
             return 0;
@@ -406,7 +480,7 @@ void config_value_clear(struct config *c, const struct config_key *key)
         sys.free(list->items);
         *list = (struct string_list){.n = 0};
     } else if (key->type == CONFIG_PATH || key->type == CONFIG_SOCKET_PATH ||
-               key->type == CONFIG_GROUP) {
+               key->type == CONFIG_GROUP || key->type == CONFIG_USERS) {
         char **text = field_of(c, key);
         sys.free(*text);
         *text = NULL;
@@ -423,11 +497,15 @@ static const char *choice_name(const struct config_choice *choices, int value)
 
 static int endpoint_text(const struct endpoint *e, char *out, size_t out_size)
 {
+    char slots[24] = "";
+
+    if (e->slots > 0)
+        (void)snprintf(slots, sizeof(slots), " slots=%" PRIu32, e->slots);
     switch (e->kind) {
     case ENDPOINT_UNIX:
-        return snprintf(out, out_size, "unix:%s", e->path);
+        return snprintf(out, out_size, "unix:%s%s", e->path, slots);
     case ENDPOINT_VSOCK:
-        return snprintf(out, out_size, "vsock:%" PRIu32 ":%" PRIu32, e->cid, e->port);
+        return snprintf(out, out_size, "vsock:%" PRIu32 ":%" PRIu32 "%s", e->cid, e->port, slots);
     case ENDPOINT_NONE:
         break;
     }
@@ -443,6 +521,13 @@ int config_value_text(const struct config *c, const struct config_key *key, size
     uint32_t narrow = 0;
     int choice = 0;
 
+    if (key->type == CONFIG_ENDPOINT_LIST) {
+        const struct endpoint_list *endpoints = field;
+        static const struct endpoint none = {.kind = ENDPOINT_NONE};
+        if (i < endpoints->n)
+            return endpoint_text(&endpoints->items[i], out, out_size);
+        return i == 0 ? endpoint_text(&none, out, out_size) : -ENOENT;
+    }
     if (key->type == CONFIG_PATH_LIST ? i >= list->n : i > 0)
         return -ENOENT;
     switch (key->type) {
@@ -469,9 +554,10 @@ int config_value_text(const struct config *c, const struct config_key *key, size
     case CONFIG_PATH:
     case CONFIG_SOCKET_PATH:
     case CONFIG_GROUP:
+    case CONFIG_USERS:
         return snprintf(out, out_size, "%s", *(char *const *)field);
-    case CONFIG_ENDPOINT:
-        return endpoint_text(field, out, out_size);
+    case CONFIG_ENDPOINT_LIST:
+        break;
     }
     return -ENOENT;
 }

@@ -37,6 +37,20 @@
     X(qgs_connects, "connections made to the quoting service")                                 \
     X(qgs_answers, "answers from the quoting service")                                         \
     X(qgs_failures, "exchanges with the quoting service that brought no quote")                \
+    X(qgs_no_socket, "connects to the quoting service that failed with ENOENT: no socket")     \
+    X(qgs_refused, "connects that failed with ECONNREFUSED: nobody listens")                   \
+    X(qgs_not_permitted, "connects that failed with EACCES: permissions")                      \
+    X(qgs_backlog_full, "connects that failed with EAGAIN: it hangs or is overloaded")         \
+    X(qgs_unreachable, "connects that failed for another reason")                              \
+    X(qgs_probes, "GET_PLATFORM_INFO sent to see whether a quoting service answers")           \
+    X(qgs_suspects, "slots that became suspect: QGS closed at its own timer without a byte")   \
+    X(qgs_breakers, "times that a quoting service was set aside")                              \
+    X(quotes_joined, "QUOTE_GET that joined a job already queued or running")                  \
+    X(quotes_kept, "quotes kept for a requester that had left")                                \
+    X(quotes_from_kept, "QUOTE_GET answered from what was kept")                               \
+    X(quotes_hopeless, "QUOTE_GET refused: the deadline could not be met")                     \
+    X(quotes_retried, "jobs sent to a quoting service once more")                              \
+    X(quotes_unsigned, "quotes refused: their signature is not right")                         \
     X(guest_events, "fatal guest events reported by VMMs")                                     \
     X(certs_published, "generations of the certificate table published")                       \
     X(certs_rejected, "chains refused when loading")

@@ -160,6 +160,37 @@ static void print_certificates(FILE *to, struct reply *reply, struct json_object
     }
 }
 
+static void print_backend(FILE *to, struct reply *reply, struct json_object *backend)
+{
+    const char *problem = optional_string(reply, backend, "problem");
+
+    line(to, "  service", string_of(reply, backend, "address"));
+    term_printf(to,
+                "%-14s%" PRId64 " of %" PRId64 " busy, %" PRId64 " suspect, %" PRId64
+                " abandoned, %" PRId64 " open\n",
+                "    slots", int_of(reply, backend, "slotsBusy"), int_of(reply, backend, "slots"),
+                int_of(reply, backend, "slotsSuspect"), int_of(reply, backend, "abandoned"),
+                int_of(reply, backend, "slotsOpen"));
+    term_printf(to, "%-14s", "    breaker");
+    term_string(to, string_of(reply, backend, "breaker"));
+    int64_t us = int_of(reply, backend, "serviceUs");
+    term_printf(to, ", a quote takes about %" PRId64 ".%03" PRId64 " ms\n", us / 1000, us % 1000);
+    if (problem)
+        line(to, "    problem", problem);
+}
+
+static void print_backends(FILE *to, struct reply *reply, struct json_object *quotes)
+{
+    struct json_object *backends;
+
+    /* A daemon that is older than cococtl does not name them. */
+    if (!json_object_object_get_ex(quotes, "backends", NULL))
+        return;
+    size_t n = array_of(reply, quotes, "backends", json_type_object, &backends);
+    for (size_t i = 0; i < n; i++)
+        print_backend(to, reply, json_object_array_get_idx(backends, i));
+}
+
 static void print_quotes(FILE *to, struct reply *reply, struct json_object *quotes)
 {
     const char *error = optional_string(reply, quotes, "lastError");
@@ -173,6 +204,7 @@ static void print_quotes(FILE *to, struct reply *reply, struct json_object *quot
                 int_of(reply, quotes, "abandoned"));
     term_printf(to, "%-14s%" PRId64 " answered, %" PRId64 " failed\n", "  so far",
                 int_of(reply, quotes, "answered"), int_of(reply, quotes, "failed"));
+    print_backends(to, reply, quotes);
     if (!error)
         return;
     term_printf(to, "%-14s", "  last error");

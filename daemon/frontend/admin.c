@@ -177,6 +177,30 @@ static struct json_object *certificate_status(const struct certs *certs)
     return object;
 }
 
+static struct json_object *backend_list(const struct quotes *quotes, size_t n)
+{
+    struct json_object *array = json_object_new_array();
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *object = json_object_new_object();
+        struct backend_status status;
+        quotes_get_backend_status(quotes, i, &status);
+        add_text(object, "address", status.name);
+        add_int(object, "slots", status.slots);
+        add_int(object, "slotsOpen", status.slots_open);
+        add_int(object, "slotsBusy", status.busy);
+        add_int(object, "slotsSuspect", status.suspect);
+        add_int(object, "abandoned", status.abandoned);
+        add_text(object, "breaker", breaker_name(status.breaker));
+        add_int(object, "serviceUs", status.service_us);
+        add_int(object, "answered", status.answered);
+        add_int(object, "failed", status.failed);
+        add_text(object, "problem", status.problem);
+        json_object_array_add(array, object);
+    }
+    return array;
+}
+
 static struct json_object *quote_status(const struct quotes *quotes)
 {
     struct json_object *object = json_object_new_object();
@@ -193,6 +217,8 @@ static struct json_object *quote_status(const struct quotes *quotes)
     add_int(object, "failed", status.failed);
     add_text(object, "lastError", status.problem ? coco_status_name(status.problem_status) : NULL);
     add_text(object, "lastErrorText", status.problem);
+    add_int(object, "kept", status.kept);
+    json_object_object_add(object, "backends", backend_list(quotes, status.n_backends));
     return object;
 }
 
@@ -208,7 +234,18 @@ static struct json_object *reasons(const struct admin *admin)
         json_object_array_add(array, json_object_new_string(admin->config_problem));
     for (size_t i = 0; i < n; i++)
         json_object_array_add(array, json_object_new_string(problems[i]));
-    if (status.problem)
+    bool told = false;
+    for (size_t i = 0; i < status.n_backends; i++) {
+        struct backend_status backend;
+        char text[512];
+        quotes_get_backend_status(admin->quotes, i, &backend);
+        if (!backend.problem)
+            continue;
+        snprintf(text, sizeof(text), "%s: %s", backend.name, backend.problem);
+        json_object_array_add(array, json_object_new_string(text));
+        told = true;
+    }
+    if (status.problem && !told)
         json_object_array_add(array, json_object_new_string(status.problem));
     return array;
 }

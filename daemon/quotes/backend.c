@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One exchange with QGS is one connection: connect, one send of the whole request, read the reply
- * to its end, close. What the real QGS suffers from decides the rest (PROTOCOL.md "QGS"):
+ * Slots. QGS has `slots` threads and cannot cancel, so at most that many exchanges are out,
+ * counting those that nobody waits for any more. Three things take slots away:
  *
- * - a request in several writes is misread, so it is one send; where the socket takes only a part,
- * that part has filled it, and the rest follows as it drains;
- * - a connection that ends before its request was whole can crash QGS, so from connect to the last
- * byte sent there is no way out but the socket's own failure;
- * - QGS works on for a requester that is gone, so an exchange, once begun, holds its slot until QGS
- * has answered or closed. `done` may find that nobody is interested any more.
+ * - Where QGS closed at its own timer without a byte (or never closed at all), its thread may still
+ * be at work: the slot is *suspect*, and carries nothing but a probe, until a probe is answered.
+ * - After the start one slot is open, since requests of a cocod that was here before may still be
+ * in QGS; each answer opens one more, and 30 s open all.
+ * - The breaker. A guest can make QGS fail (a TDREPORT with a wrong MAC), so failures count only
+ * when three different VMs had them with no success between. A probe then decides. Where connecting
+ * fails, a probe is sent at once and decides as well.
  *
- * QGS closes every connection after its own timer (30 s); where even that does not come, the
- * exchange is given up GRACE later.
+ * A probe is GET_PLATFORM_INFO: a whole request, never a mere connect (which can crash QGS), and
+ * one that needs no PCCS. It takes a suspect slot where there is one, else a free one. It is
+ * repeated, with pauses up to PROBE_PAUSE_MAX_US, while the breaker is open or a slot is suspect. A
+ * refused connect also tells that the process with all its threads is gone: then no slot is
+ * suspect.
  *
- * Owned here: the exchanges and their descriptors. Each ends in exchange_end, once, from the loop.
+ * Always holds: exchanges + suspect slots not being probed ≤ slots.
  */
 #include "quotes/backend.h"
 #include "invariant.h"
@@ -22,416 +26,457 @@
 #include "qgs_msg.h"
 #include "sys.h"
 #include <errno.h>
-#include <event2/event_struct.h>
-#include <linux/vm_sockets.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/un.h>
-#include <unistd.h>
 #include <utlist.h>
 
-#define GRACE_US (5u * 1000u * 1000u)
+/* Given to QGS beyond its own timer, which starts only when it accepts. */
+#define GRACE_US           (5u * 1000u * 1000u)
+#define OPEN_ALL_US        (30u * 1000u * 1000u)
+#define PROBE_PAUSE_MIN_US (1u * 1000u * 1000u)
+#define PROBE_PAUSE_MAX_US (5u * 1000u * 1000u)
+#define WAKE_US            (200u * 1000u)
+/* Failures of that many different VMs in a row throw doubt on QGS. */
+#define DOUBT_VMS 3u
+
+/* One exchange out. */
+struct use {
+    struct backend *backend;
+    struct exchange *exchange;
+    void (*done)(void *data, const struct exchange_result *result);
+    void *data;
+    struct use *prev, *next;
+};
 
 struct backend {
-    struct event_base *base;
-    struct timers *timers;
-    struct backend_options options;
-    struct exchange *exchanges;
-    unsigned n_exchanges;
-    union {
-        struct sockaddr any;
-        struct sockaddr_un un;
-        struct sockaddr_vm vm;
-    } address;
-    socklen_t address_size;
-    char name[128];
+    struct exchange_target target;
+    unsigned slots;
+    unsigned open;    /* slots opened since the start */
+    unsigned suspect; /* of them */
+    uint64_t late_us; /* a byteless end from here on is QGS's timer */
+    struct use *uses; /* the probe included */
+    unsigned n_uses;
+    struct timer open_all;
+
+    enum breaker breaker;
+    bool told; /* that it is open */
+    uint64_t failed_vms[DOUBT_VMS];
+    unsigned n_failed_vms;
+
+    bool probing;
+    bool probing_suspect; /* and on a suspect slot */
+    bool probe_wanted;    /* as soon as there is a slot */
+    uint64_t probe_pause_us;
+    uint64_t probed_us;
+    struct timer probe;
+    uint64_t successes; /* answers of any kind: what a silent probe is held against */
+    uint64_t successes_at_probe;
+
+    uint64_t answered;
+    uint64_t failed;
+    char problem[256];
+    bool connect_problem; /* `problem` is about connecting: over once a probe is answered */
+    struct log_limit complaints;
+    void (*changed)(void *data);
+    void *changed_data;
 };
 
-struct exchange {
-    struct backend *backend;
-    void (*done)(void *data, const struct backend_result *result);
-    void *data;
-    uint64_t started_us;
-    int fd;
-    bool connected;
-    struct event readable;
-    struct event writable;
-    struct timer give_up;
-    size_t sent;
-    uint8_t prefix[COCO_QGS_PREFIX_SIZE];
-    size_t received; /* prefix included */
-    struct blob *reply;
-    struct exchange *prev, *next;
-    uint8_t request[COCO_QGS_QUOTE_REQ_WIRE];
-};
+const char *breaker_name(enum breaker breaker)
+{
+    static const char *const names[] = {"closed", "doubted", "open"};
 
-/* --- the end -------------------------------------------------------------------------------------
+    return names[breaker];
+}
+
+/* --- slots ---------------------------------------------------------------------------------------
  */
 
-static void exchange_free(struct exchange *exchange)
+static unsigned used(const struct backend *backend)
 {
-    if (event_initialized(&exchange->readable))
-        event_del(&exchange->readable);
-    if (event_initialized(&exchange->writable))
-        event_del(&exchange->writable);
-    timer_done(&exchange->give_up);
-    if (exchange->fd >= 0)
-        close(exchange->fd);
-    blob_unref(exchange->reply);
-    sys.free(exchange);
+    return backend->n_uses + backend->suspect - (backend->probing_suspect ? 1 : 0);
+}
+
+bool backend_has_slot(const struct backend *backend)
+{
+    return backend->breaker == BREAKER_CLOSED && used(backend) < backend->open;
+}
+
+static void open_slot(struct backend *backend)
+{
+    if (backend->open < backend->slots)
+        backend->open++;
+    if (backend->open == backend->slots)
+        timer_disarm(&backend->open_all);
+}
+
+static void on_open_all(struct timer *timer)
+{
+    struct backend *backend =
+        (struct backend *)((char *)timer - offsetof(struct backend, open_all));
+
+    backend->open = backend->slots;
+    backend->changed(backend->changed_data);
+}
+
+static void on_used(void *data, const struct exchange_result *result);
+
+/* Takes the slot; whether there is one is the caller's affair. */
+static int use_slot(struct backend *backend, const uint8_t *message, size_t size,
+                    void (*done)(void *data, const struct exchange_result *result), void *data)
+{
+    struct use *use = sys.alloc(sizeof(*use));
+
+    if (!use)
+        return -ENOMEM;
+    *use = (struct use){.backend = backend, .done = done, .data = data};
+    int r = exchange_start(&backend->target, message, size, on_used, use, &use->exchange);
+    if (r < 0) {
+        sys.free(use);
+        return r;
+    }
+    DL_APPEND(backend->uses, use);
+    backend->n_uses++;
+    invariant(backend->n_uses <= backend->slots);
+    return 0;
+}
+
+/* --- what is wrong -------------------------------------------------------------------------------
+ */
+
+static void set_problem(struct backend *backend, const char *text)
+{
+    unsigned dropped = 0;
+
+    snprintf(backend->problem, sizeof(backend->problem), "%s", text);
+    if (log_limit_pass(&backend->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
+        log_event(LOG_LEVEL_WARNING, "qgs-failed",
+                  LOG_FIELDS(log_text("QGS", backend->target.name)), "%s: %s%s",
+                  backend->target.name, text, dropped ? " (and more like it)" : "");
+}
+
+/* Told once, however often a request makes a probe try again meanwhile. */
+static void set_breaker(struct backend *backend, enum breaker breaker)
+{
+    backend->breaker = breaker;
+    if (breaker == BREAKER_OPEN && !backend->told) {
+        backend->told = true;
+        metrics.qgs_breakers++;
+        log_event(LOG_LEVEL_ERROR, "qgs-set-aside",
+                  LOG_FIELDS(log_text("QGS", backend->target.name)),
+                  "%s is set aside until it answers: %s", backend->target.name, backend->problem);
+    } else if (breaker == BREAKER_CLOSED && backend->told) {
+        backend->told = false;
+        log_event(LOG_LEVEL_NOTICE, "qgs-back", LOG_FIELDS(log_text("QGS", backend->target.name)),
+                  "%s answers again", backend->target.name);
+    }
+}
+
+bool backend_timed_out(const struct backend *backend, const struct exchange_result *result)
+{
+    if (!result->unanswered)
+        return false;
+    return result->outcome == EXCHANGE_SILENT || result->outcome == EXCHANGE_MEMORY ||
+           (result->outcome == EXCHANGE_EOF && result->elapsed_us >= backend->late_us);
+}
+
+/* --- probes --------------------------------------------------------------------------------------
+ */
+
+static void probe_now(struct backend *backend);
+
+static void probe_later(struct backend *backend)
+{
+    timer_arm(&backend->probe, sys.now_us() + backend->probe_pause_us);
+    backend->probe_pause_us *= 2;
+    if (backend->probe_pause_us > PROBE_PAUSE_MAX_US)
+        backend->probe_pause_us = PROBE_PAUSE_MAX_US;
+}
+
+static void probe_answered(struct backend *backend)
+{
+    backend->probe_pause_us = PROBE_PAUSE_MIN_US;
+    backend->n_failed_vms = 0;
+    if (backend->breaker == BREAKER_DOUBTED && !backend->connect_problem)
+        set_problem(backend,
+                    "QGS is up but fails the quotes of several VMs: usually PCCS cannot be "
+                    "reached or the platform is not registered, qgsd's journal says which; "
+                    "once that is mended, restart qgsd");
+    else if (backend->breaker == BREAKER_OPEN || backend->connect_problem)
+        backend->problem[0] = 0;
+    backend->connect_problem = false;
+    set_breaker(backend, BREAKER_CLOSED);
+    if (backend->suspect > 0)
+        probe_now(backend);
+}
+
+static void probe_failed(struct backend *backend, const struct exchange_result *result)
+{
+    char text[256];
+
+    if (backend_timed_out(backend, result)) {
+        /* Something else was answered meanwhile: QGS is slow, not dead. */
+        if (backend->successes != backend->successes_at_probe &&
+            backend->breaker == BREAKER_CLOSED) {
+            probe_later(backend);
+            return;
+        }
+        snprintf(text, sizeof(text),
+                 "QGS accepts but never answers: number_threads is missing in qgs.conf, or PCCS "
+                 "hangs; restart qgsd");
+    } else if (result->outcome == EXCHANGE_REFUSED) {
+        snprintf(text, sizeof(text),
+                 "QGS cannot even say what platform it is on (error 0x%x): its enclave does not "
+                 "load, see qgsd's journal",
+                 result->code);
+    } else {
+        snprintf(text, sizeof(text), "%s", result->text);
+    }
+    set_problem(backend, text);
+    backend->connect_problem =
+        result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
+    set_breaker(backend, BREAKER_OPEN);
+    probe_later(backend);
+}
+
+static void on_probe_done(void *data, const struct exchange_result *result)
+{
+    struct backend *backend = data;
+    bool suspect = backend->probing_suspect;
+
+    backend->probing = backend->probing_suspect = false;
+    if (suspect && backend->suspect > 0 &&
+        (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED))
+        backend->suspect--;
+    if (result->outcome == EXCHANGE_ANSWERED)
+        probe_answered(backend);
+    else if (result->outcome == EXCHANGE_MEMORY)
+        probe_later(backend);
+    else
+        probe_failed(backend, result);
+    backend->changed(backend->changed_data);
+}
+
+/* Now, or as soon as a slot is there. */
+static void probe_now(struct backend *backend)
+{
+    struct coco_qgs_platform_req req = {.minor = COCO_QGS_MINOR};
+    uint8_t message[COCO_QGS_HEADER_SIZE];
+
+    if (backend->probing)
+        return;
+    timer_disarm(&backend->probe);
+    backend->probe_wanted = backend->suspect == 0 && used(backend) >= backend->open;
+    if (backend->probe_wanted)
+        return;
+    int64_t n = coco_qgs_platform_req_encode(&req, message, sizeof(message));
+    invariant(n == COCO_QGS_HEADER_SIZE);
+    if (use_slot(backend, message, sizeof(message), on_probe_done, backend) < 0) {
+        probe_later(backend);
+        return;
+    }
+    metrics.qgs_probes++;
+    backend->probed_us = sys.now_us();
+    backend->probing = true;
+    backend->probing_suspect = backend->suspect > 0;
+    backend->successes_at_probe = backend->successes;
+}
+
+static void on_probe_due(struct timer *timer)
+{
+    probe_now((struct backend *)((char *)timer - offsetof(struct backend, probe)));
+}
+
+void backend_wake(struct backend *backend)
+{
+    if (backend->breaker != BREAKER_OPEN || !backend->connect_problem || backend->probing ||
+        sys.now_us() - backend->probed_us < WAKE_US)
+        return;
+    probe_now(backend);
+    if (backend->probing)
+        set_breaker(backend, BREAKER_DOUBTED);
+}
+
+/* --- exchanges -----------------------------------------------------------------------------------
+ */
+
+static bool process_is_gone(const struct exchange_result *result)
+{
+    return result->outcome == EXCHANGE_UNREACHABLE &&
+           (result->code == ENOENT || result->code == ECONNREFUSED);
+}
+
+/* What every end of an exchange says about QGS, whoever is to blame for it. */
+static void learn(struct backend *backend, const struct use *use,
+                  const struct exchange_result *result)
+{
+    bool probe = use->done == on_probe_done;
+
+    if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED) {
+        backend->successes++;
+        open_slot(backend);
+    }
+    if (process_is_gone(result)) {
+        backend->suspect = 0;
+        backend->probing_suspect = false;
+    }
+    if (backend_timed_out(backend, result) && !(probe && backend->probing_suspect)) {
+        backend->suspect++;
+        metrics.qgs_suspects++;
+    }
+    if (probe)
+        return;
+    if (result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED) {
+        set_problem(backend, result->text);
+        backend->connect_problem = true;
+        if (backend->breaker == BREAKER_CLOSED)
+            probe_now(backend);
+    }
 }
 
 /* Frees the slot first: `done` may start the next exchange. */
-static void exchange_end(struct exchange *exchange, struct backend_result *result)
+static void on_used(void *data, const struct exchange_result *result)
 {
-    struct backend *backend = exchange->backend;
+    struct use *use = data;
+    struct backend *backend = use->backend;
 
-    result->elapsed_us = sys.now_us() - exchange->started_us;
-    DL_DELETE(backend->exchanges, exchange);
-    backend->n_exchanges--;
-    if (result->outcome == BACKEND_ANSWERED || result->outcome == BACKEND_REFUSED)
-        metrics.qgs_answers++;
-    if (result->outcome != BACKEND_ANSWERED)
-        metrics.qgs_failures++;
-    exchange->done(exchange->data, result);
-    exchange_free(exchange);
+    DL_DELETE(backend->uses, use);
+    backend->n_uses--;
+    learn(backend, use, result);
+    if (backend->probe_wanted || (backend->suspect > 0 && !backend->probing &&
+                                  use->done != on_probe_done && !timer_armed(&backend->probe)))
+        probe_now(backend);
+    use->done(use->data, result);
+    sys.free(use);
 }
 
-static void __attribute__((format(printf, 4, 5)))
-exchange_fail(struct exchange *exchange, enum backend_outcome outcome, uint32_t code,
-              const char *fmt, ...)
-{
-    struct backend_result result = {.outcome = outcome, .error_code = code};
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(result.text, sizeof(result.text), fmt, ap);
-    va_end(ap);
-    exchange_end(exchange, &result);
-}
-
-/* --- the reply -----------------------------------------------------------------------------------
- */
-
-static void reply_complete(struct exchange *exchange)
-{
-    struct coco_qgs_quote_resp resp;
-    struct blob *reply = exchange->reply;
-
-    if (coco_qgs_quote_resp_decode(reply->bytes, reply->capacity, &resp) < 0) {
-        exchange_fail(exchange, BACKEND_MALFORMED, 0,
-                      "QGS's answer is not a GET_QUOTE_RESP message of its protocol 1.x");
-        return;
-    }
-    if (resp.error_code != COCO_QGS_OK) {
-        exchange_fail(exchange, BACKEND_REFUSED, resp.error_code,
-                      "QGS answered with error 0x%x; its reason is in qgsd's journal",
-                      resp.error_code);
-        return;
-    }
-    struct backend_result result = {.outcome = BACKEND_ANSWERED, .quote = reply};
-    blob_narrow(reply, (size_t)(resp.quote - reply->bytes), resp.quote_size);
-    exchange_end(exchange, &result);
-}
-
-/* The prefix is there: is it one, and is there memory for what it announces? */
-static bool begin_reply(struct exchange *exchange)
-{
-    uint32_t size = coco_qgs_prefix_decode(exchange->prefix);
-
-    if (coco_qgs_looks_raw(exchange->prefix)) {
-        exchange_fail(exchange, BACKEND_MALFORMED, 0,
-                      "QGS answered with a bare quote: it misread the request as an unframed one");
-        return false;
-    }
-    if (size < COCO_QGS_HEADER_SIZE || size > COCO_QGS_MESSAGE_MAX) {
-        exchange_fail(exchange, BACKEND_MALFORMED, 0,
-                      "QGS's answer claims a length of %u bytes (16 to %u are possible)", size,
-                      COCO_QGS_MESSAGE_MAX);
-        return false;
-    }
-    exchange->reply = blob_new(size);
-    if (!exchange->reply) {
-        exchange_fail(exchange, BACKEND_MEMORY, ENOMEM, "out of memory for QGS's answer");
-        return false;
-    }
-    return true;
-}
-
-static void reply_ended(struct exchange *exchange, int error)
-{
-    uint64_t ms = (sys.now_us() - exchange->started_us) / 1000u;
-
-    if (exchange->received == 0 && (error == 0 || error == ECONNRESET))
-        exchange_fail(exchange, BACKEND_EOF, (uint32_t)error,
-                      "QGS closed the connection without an answer after %llu ms",
-                      (unsigned long long)ms);
-    else
-        exchange_fail(exchange, BACKEND_BROKEN, (uint32_t)error,
-                      "the connection to QGS broke after %zu bytes of its answer%s%s",
-                      exchange->received, error ? ": " : "", error ? strerror(error) : "");
-}
-
-/* One recv of what is wanted next. Returns false once the exchange has ended. */
-static bool receive_some(struct exchange *exchange)
-{
-    size_t at = exchange->received;
-    uint8_t *buf = exchange->prefix + at;
-    size_t room = COCO_QGS_PREFIX_SIZE - at;
-
-    if (exchange->reply) {
-        buf = exchange->reply->bytes + (at - COCO_QGS_PREFIX_SIZE);
-        room = exchange->reply->capacity - (at - COCO_QGS_PREFIX_SIZE);
-    }
-    ssize_t n = sys.recv(exchange->fd, buf, room, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return false;
-    if (n <= 0) {
-        reply_ended(exchange, n < 0 ? errno : 0);
-        return false;
-    }
-    exchange->received += (size_t)n;
-    if (!exchange->reply)
-        return exchange->received < COCO_QGS_PREFIX_SIZE || begin_reply(exchange);
-    if (exchange->received < COCO_QGS_PREFIX_SIZE + exchange->reply->capacity)
-        return true;
-    reply_complete(exchange);
-    return false;
-}
-
-static void on_readable(evutil_socket_t fd, short what, void *data)
-{
-    (void)fd;
-    (void)what;
-    while (receive_some(data))
-        ;
-}
-
-/* --- the request ---------------------------------------------------------------------------------
- */
-
-/* Sends what is left. Returns 0 also when the socket is full, negative errno when it is broken. */
-static int send_request(struct exchange *exchange)
-{
-    while (exchange->sent < sizeof(exchange->request)) {
-        struct iovec iov = {exchange->request + exchange->sent,
-                            sizeof(exchange->request) - exchange->sent};
-        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-        ssize_t n = sys.sendmsg(exchange->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EAGAIN ? 0 : -errno;
-        exchange->sent += (size_t)n;
-    }
-    event_del(&exchange->writable);
-    return event_add(&exchange->readable, NULL) < 0 ? -ENOMEM : 0;
-}
-
-static void connect_failed(struct exchange *exchange, int error)
-{
-    const char *name = exchange->backend->name;
-
-    switch (error) {
-    case EAGAIN:
-        exchange_fail(exchange, BACKEND_SATURATED, EAGAIN,
-                      "QGS at %s does not accept connections: it hangs or is overloaded", name);
-        return;
-    case ENOENT:
-        exchange_fail(exchange, BACKEND_UNREACHABLE, ENOENT,
-                      "there is no socket at %s: QGS is not running, or [quotes] qgs names another "
-                      "path",
-                      name);
-        return;
-    case ECONNREFUSED:
-        exchange_fail(exchange, BACKEND_UNREACHABLE, ECONNREFUSED,
-                      "nobody listens at %s: QGS is down", name);
-        return;
-    case EACCES:
-    case EPERM:
-        exchange_fail(exchange, BACKEND_UNREACHABLE, (uint32_t)error,
-                      "cocod may not connect to %s: its permissions let only QGS's own user in",
-                      name);
-        return;
-    default:
-        exchange_fail(exchange, BACKEND_UNREACHABLE, (uint32_t)error, "cannot connect to %s: %s",
-                      name, strerror(error));
-    }
-}
-
-static void on_writable(evutil_socket_t fd, short what, void *data)
-{
-    struct exchange *exchange = data;
-
-    (void)what;
-    if (!exchange->connected) {
-        int error = 0;
-        socklen_t size = sizeof(error);
-        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-            error = errno;
-        if (error != 0) {
-            connect_failed(exchange, error);
-            return;
-        }
-        exchange->connected = true;
-    }
-    int r = send_request(exchange);
-    if (r < 0)
-        exchange_fail(exchange, BACKEND_BROKEN, (uint32_t)-r, "sending to QGS failed: %s",
-                      strerror(-r));
-}
-
-/* --- the start -----------------------------------------------------------------------------------
- */
-
-static void on_give_up(struct timer *timer)
-{
-    struct exchange *exchange =
-        (struct exchange *)((char *)timer - offsetof(struct exchange, give_up));
-
-    exchange_fail(exchange, BACKEND_SILENT, 0,
-                  "QGS accepts but neither answers nor closes: number_threads is missing in its "
-                  "configuration, or it hangs; restart qgsd");
-}
-
-static void start_connect(struct exchange *exchange)
-{
-    struct backend *backend = exchange->backend;
-    int error = 0;
-
-    exchange->fd =
-        sys.socket(backend->address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (exchange->fd < 0 ||
-        sys.connect(exchange->fd, &backend->address.any, backend->address_size) < 0)
-        error = errno;
-    metrics.qgs_connects++;
-    if (exchange->fd < 0) {
-        exchange_fail(exchange, BACKEND_MEMORY, (uint32_t)error, "no socket for QGS: %s",
-                      strerror(error));
-        return;
-    }
-    if (error != 0 && error != EINPROGRESS) {
-        connect_failed(exchange, error);
-        return;
-    }
-    exchange->connected = error == 0;
-    if (event_assign(&exchange->readable, backend->base, exchange->fd, EV_READ | EV_PERSIST,
-                     on_readable, exchange) < 0 ||
-        event_assign(&exchange->writable, backend->base, exchange->fd, EV_WRITE | EV_PERSIST,
-                     on_writable, exchange) < 0 ||
-        event_add(&exchange->writable, NULL) < 0) {
-        exchange_fail(exchange, BACKEND_MEMORY, ENOMEM, "out of memory for an exchange with QGS");
-        return;
-    }
-    int r = exchange->connected ? send_request(exchange) : 0;
-    if (r < 0)
-        exchange_fail(exchange, BACKEND_BROKEN, (uint32_t)-r, "sending to QGS failed: %s",
-                      strerror(-r));
-}
-
-/* Runs from the loop, so that whatever it ends in is told from the loop. */
-static void on_start(struct timer *timer)
-{
-    struct exchange *exchange =
-        (struct exchange *)((char *)timer - offsetof(struct exchange, give_up));
-
-    exchange->give_up.fire = on_give_up;
-    timer_arm(&exchange->give_up,
-              exchange->started_us + exchange->backend->options.qgs_timer_us + GRACE_US);
-    start_connect(exchange);
-}
-
-int backend_start(struct backend *backend, const uint8_t tdreport[COCO_TDREPORT_SIZE],
-                  void (*done)(void *data, const struct backend_result *result), void *data)
+int backend_start(struct backend *backend, const uint8_t *message, size_t size,
+                  void (*done)(void *data, const struct exchange_result *result), void *data)
 {
     if (!backend_has_slot(backend))
         return -EBUSY;
-    struct exchange *exchange = sys.alloc(sizeof(*exchange));
-    if (!exchange)
-        return -ENOMEM;
-    exchange->backend = backend;
-    exchange->done = done;
-    exchange->data = data;
-    exchange->fd = -1;
-    exchange->started_us = sys.now_us();
-    if (timer_init(&exchange->give_up, backend->timers, on_start) < 0) {
-        sys.free(exchange);
-        return -ENOMEM;
-    }
-    struct coco_qgs_quote_req req = {.minor = COCO_QGS_MINOR,
-                                     .report_size = COCO_TDREPORT_SIZE,
-                                     .report = tdreport};
-    int64_t n = coco_qgs_quote_req_encode(&req, exchange->request + COCO_QGS_PREFIX_SIZE,
-                                          COCO_QGS_QUOTE_REQ_SIZE);
-    invariant(n == COCO_QGS_QUOTE_REQ_SIZE);
-    coco_qgs_prefix_encode(COCO_QGS_QUOTE_REQ_SIZE, exchange->request);
-    DL_APPEND(backend->exchanges, exchange);
-    backend->n_exchanges++;
-    timer_arm(&exchange->give_up, exchange->started_us);
-    return 0;
+    return use_slot(backend, message, size, done, data);
+}
+
+void backend_note_success(struct backend *backend)
+{
+    backend->answered++;
+    backend->n_failed_vms = 0;
+    backend->problem[0] = 0;
+    backend->connect_problem = false;
+    set_breaker(backend, BREAKER_CLOSED);
+}
+
+void backend_note_failure(struct backend *backend, uint64_t vm, const char *text)
+{
+    backend->failed++;
+    backend->connect_problem = false;
+    set_problem(backend, text);
+    for (unsigned i = 0; i < backend->n_failed_vms; i++)
+        if (backend->failed_vms[i] == vm)
+            return;
+    if (backend->n_failed_vms < DOUBT_VMS)
+        backend->failed_vms[backend->n_failed_vms++] = vm;
+    if (backend->n_failed_vms < DOUBT_VMS || backend->breaker != BREAKER_CLOSED)
+        return;
+    set_breaker(backend, BREAKER_DOUBTED);
+    probe_now(backend);
 }
 
 /* --- life ----------------------------------------------------------------------------------------
  */
 
+static void set_address(struct backend *backend, const struct backend_options *options)
+{
+    struct exchange_target *target = &backend->target;
+
+    if (options->kind == BACKEND_VSOCK) {
+        target->address.vm.svm_family = AF_VSOCK;
+        target->address.vm.svm_cid = options->cid;
+        target->address.vm.svm_port = options->port;
+        target->address_size = sizeof(target->address.vm);
+        snprintf(target->name, sizeof(target->name), "vsock:%u:%u", options->cid, options->port);
+    } else {
+        target->address.un.sun_family = AF_UNIX;
+        snprintf(target->address.un.sun_path, sizeof(target->address.un.sun_path), "%s",
+                 options->path);
+        target->address_size = sizeof(target->address.un);
+        snprintf(target->name, sizeof(target->name), "unix:%s", options->path);
+    }
+}
+
 struct backend *backend_new(struct event_base *base, struct timers *timers,
-                            const struct backend_options *options)
+                            const struct backend_options *options, void (*changed)(void *data),
+                            void *data)
 {
     struct backend *backend = sys.alloc(sizeof(*backend));
 
     if (!backend)
         return NULL;
-    backend->base = base;
-    backend->timers = timers;
-    backend->options = *options;
-    backend->options.path = NULL;
-    if (options->kind == BACKEND_VSOCK) {
-        backend->address.vm.svm_family = AF_VSOCK;
-        backend->address.vm.svm_cid = options->cid;
-        backend->address.vm.svm_port = options->port;
-        backend->address_size = sizeof(backend->address.vm);
-        snprintf(backend->name, sizeof(backend->name), "vsock:%u:%u", options->cid, options->port);
-    } else {
-        backend->address.un.sun_family = AF_UNIX;
-        snprintf(backend->address.un.sun_path, sizeof(backend->address.un.sun_path), "%s",
-                 options->path);
-        backend->address_size = sizeof(backend->address.un);
-        snprintf(backend->name, sizeof(backend->name), "unix:%s", options->path);
+    backend->target.base = base;
+    backend->target.timers = timers;
+    backend->target.give_up_us = options->qgs_timer_us + GRACE_US;
+    backend->late_us = options->qgs_timer_us / 30u * 29u;
+    backend->slots = options->slots;
+    backend->open = 1;
+    backend->probe_pause_us = PROBE_PAUSE_MIN_US;
+    backend->changed = changed;
+    backend->changed_data = data;
+    set_address(backend, options);
+    if (timer_init(&backend->open_all, timers, on_open_all) < 0 ||
+        timer_init(&backend->probe, timers, on_probe_due) < 0) {
+        backend_free(backend);
+        return NULL;
     }
+    if (backend->open < backend->slots)
+        timer_arm(&backend->open_all, sys.now_us() + OPEN_ALL_US);
     return backend;
 }
 
 void backend_free(struct backend *backend)
 {
-    struct exchange *exchange, *next;
+    struct use *use, *next;
 
     if (!backend)
         return;
-    DL_FOREACH_SAFE(backend->exchanges, exchange, next)
+    DL_FOREACH_SAFE(backend->uses, use, next)
     {
-        DL_DELETE(backend->exchanges, exchange);
-        exchange_free(exchange);
+        exchange_free(use->exchange);
+        sys.free(use);
     }
+    timer_done(&backend->open_all);
+    timer_done(&backend->probe);
     sys.free(backend);
 }
 
-bool backend_has_slot(const struct backend *backend)
+enum breaker backend_breaker(const struct backend *backend)
 {
-    return backend->n_exchanges < backend->options.slots;
+    return backend->breaker;
 }
 
 unsigned backend_slots(const struct backend *backend)
 {
-    return backend->options.slots;
+    return backend->slots;
 }
 
 unsigned backend_busy(const struct backend *backend)
 {
-    return backend->n_exchanges;
+    return backend->n_uses;
 }
 
 const char *backend_name(const struct backend *backend)
 {
-    return backend->name;
+    return backend->target.name;
+}
+
+void backend_get_status(const struct backend *backend, struct backend_status *ret)
+{
+    ret->name = backend->target.name;
+    ret->slots = backend->slots;
+    ret->slots_open = backend->open;
+    ret->busy = backend->n_uses;
+    ret->suspect = backend->suspect;
+    ret->breaker = backend->breaker;
+    ret->answered = backend->answered;
+    ret->failed = backend->failed;
+    ret->problem = backend->problem[0] ? backend->problem : NULL;
 }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The quoting service (QGS) as cocod sees it: one exchange a connection, and no more exchanges at
- * once than QGS has threads. PROTOCOL.md "QGS". Loop thread only.
+ * A quoting service (QGS) as cocod sees it: a number of slots, some perhaps suspect, and a breaker
+ * that sets the whole service aside. Loop thread only.
  */
 #pragma once
 
-#include "blob.h"
-#include "limits.h"
+#include "quotes/exchange.h"
 #include "timer.h"
 #include <event2/event.h>
 #include <stdbool.h>
@@ -14,7 +13,6 @@
 #include <stdint.h>
 
 enum backend_kind {
-    BACKEND_NONE,
     BACKEND_UNIX,
     BACKEND_VSOCK,
 };
@@ -28,43 +26,64 @@ struct backend_options {
     uint64_t qgs_timer_us; /* after this long QGS has closed every connection by itself */
 };
 
-/* How an exchange ended. */
-enum backend_outcome {
-    BACKEND_ANSWERED,    /* a message that carries a quote */
-    BACKEND_REFUSED,     /* QGS answered with an error code */
-    BACKEND_EOF,         /* QGS closed without a byte */
-    BACKEND_UNREACHABLE, /* connecting failed: nobody listens, or permissions */
-    BACKEND_SATURATED,   /* connecting failed: QGS's backlog is full */
-    BACKEND_MALFORMED,   /* the answer breaks QGS's protocol */
-    BACKEND_BROKEN,      /* the connection broke in the middle */
-    BACKEND_SILENT,      /* no answer, long after QGS's own timer */
-    BACKEND_MEMORY,
+/* CLOSED ──three accounts fail in a row, or a probe fails──▶ DOUBTED or OPEN ──success──▶ CLOSED */
+enum breaker {
+    BREAKER_CLOSED,  /* in service */
+    BREAKER_DOUBTED, /* nothing is sent but a probe, which is not back yet */
+    BREAKER_OPEN,    /* the probe failed; it is repeated */
 };
 
-struct backend_result {
-    enum backend_outcome outcome;
-    uint32_t error_code; /* BACKEND_REFUSED: QGS's; else an errno where there is one */
-    struct blob *quote;  /* BACKEND_ANSWERED: with QGS's padding; borrowed */
-    uint64_t elapsed_us; /* since the exchange was started */
-    char text[160];      /* what happened, one sentence for people; "" when answered */
+const char *breaker_name(enum breaker breaker);
+
+struct backend_status {
+    const char *name;
+    unsigned slots;
+    unsigned slots_open; /* of these, in use since the start */
+    unsigned busy;       /* exchanges that run, probes included */
+    unsigned suspect;    /* slots whose thread may still be at work on what QGS gave up */
+    unsigned abandoned;  /* filled in by quotes */
+    enum breaker breaker;
+    uint64_t service_us; /* filled in by quotes: how long a quote takes, see estimate.h */
+    uint64_t answered;
+    uint64_t failed;
+    const char *problem; /* what is wrong and what to do, in plain words; NULL: nothing */
 };
 
 struct backend;
 
-/* NULL: out of memory. */
+/* `changed` is called from the loop when slots became free, or the breaker moved, without an
+ * exchange of the caller's having ended. NULL: out of memory. */
 struct backend *backend_new(struct event_base *base, struct timers *timers,
-                            const struct backend_options *options);
+                            const struct backend_options *options, void (*changed)(void *data),
+                            void *data);
 /* Ends what still runs without telling. */
 void backend_free(struct backend *backend);
 
+/* In service, and with a free slot. */
 bool backend_has_slot(const struct backend *backend);
+enum breaker backend_breaker(const struct backend *backend);
 unsigned backend_slots(const struct backend *backend);
 unsigned backend_busy(const struct backend *backend);
 /* "unix:/path" or "vsock:CID:PORT". */
 const char *backend_name(const struct backend *backend);
 
-/* Sends a TDREPORT to QGS. `done` is called once, never from inside this call, and then the slot is
- * free again. There is no way to take a started exchange back: QGS has none. -EBUSY without a free
- * slot, -ENOMEM. */
-int backend_start(struct backend *backend, const uint8_t tdreport[COCO_TDREPORT_SIZE],
-                  void (*done)(void *data, const struct backend_result *result), void *data);
+/* Sends a request message (of QGS's protocol, without its prefix). `done` is called once, never
+ * from inside this call, and then the slot is free again, or suspect. There is no way to take a
+ * started exchange back: QGS has none. -EBUSY without a free slot, -ENOMEM. */
+int backend_start(struct backend *backend, const uint8_t *message, size_t size,
+                  void (*done)(void *data, const struct exchange_result *result), void *data);
+
+/* What the caller makes of a result: quotes know whom to blame. `vm` names who asked. */
+void backend_note_success(struct backend *backend);
+void backend_note_failure(struct backend *backend, uint64_t vm, const char *text);
+
+/* Somebody wants it: where it is set aside because connecting failed, which is cheap to try, a
+ * probe is sent now (but not more often than each WAKE_US), and it is DOUBTED until that is back.
+ */
+void backend_wake(struct backend *backend);
+
+/* Is that failure QGS's answer at its own timer, or none at all? */
+bool backend_timed_out(const struct backend *backend, const struct exchange_result *result);
+
+/* `abandoned` and `service_us` are left alone. */
+void backend_get_status(const struct backend *backend, struct backend_status *ret);

@@ -10,7 +10,10 @@
 #include "quotes/check.h"
 #include "tdx.h"
 #include <errno.h>
+#include <openssl/core_names.h>
+#include <openssl/ecdsa.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -57,5 +60,117 @@ int check_quote(const uint8_t *quote, size_t size, const uint8_t tdreport[COCO_T
         r = coco_quote_check_binding(&decoded, &report, ret_why);
     if (r == 0)
         *ret_size = decoded.size;
+    return r;
+}
+
+/* --- the signature -------------------------------------------------------------------------------
+ */
+
+#define ATT_KEY_ECDSA_P256 2u
+/* REPORTDATA in the QE's report, and the part of it that is the hash. */
+#define QE_REPORT_DATA_OFF  320u
+#define QE_REPORT_DATA_SIZE 64u
+#define P256_NUMBER         32u
+
+/* The point as SEC 1 writes it, uncompressed. NULL: out of memory, or not a point of the curve. */
+static EVP_PKEY *make_key(const uint8_t point[2 * P256_NUMBER])
+{
+    uint8_t sec1[1 + 2 * P256_NUMBER] = {4};
+    char group[] = "P-256";
+    EVP_PKEY *key = NULL;
+
+    memcpy(sec1 + 1, point, 2 * P256_NUMBER);
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, sec1, sizeof(sec1)),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+    if (!ctx || EVP_PKEY_fromdata_init(ctx) != 1 ||
+        EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) != 1)
+        key = NULL;
+    EVP_PKEY_CTX_free(ctx);
+    return key;
+}
+
+/* r and s, as DER wants them. NULL: out of memory. */
+static unsigned char *make_der(const uint8_t signature[2 * P256_NUMBER], size_t *ret_size)
+{
+    ECDSA_SIG *sig = ECDSA_SIG_new();
+    BIGNUM *r = BN_bin2bn(signature, P256_NUMBER, NULL);
+    BIGNUM *s = BN_bin2bn(signature + P256_NUMBER, P256_NUMBER, NULL);
+    unsigned char *der = NULL;
+
+    if (!sig || !r || !s || ECDSA_SIG_set0(sig, r, s) != 1) {
+        BN_free(r);
+        BN_free(s);
+        ECDSA_SIG_free(sig);
+        return NULL;
+    }
+    int n = i2d_ECDSA_SIG(sig, &der);
+    ECDSA_SIG_free(sig);
+    *ret_size = n > 0 ? (size_t)n : 0;
+    return der;
+}
+
+static int check_ecdsa(const uint8_t *bytes, size_t size, const struct coco_quote_ecdsa *ecdsa,
+                       const char **ret_why)
+{
+    EVP_PKEY *key = make_key(ecdsa->attest_key);
+    size_t der_size = 0;
+    unsigned char *der = make_der(ecdsa->signature, &der_size);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    int r = -EBADMSG;
+
+    *ret_why = "the attestation key is not a point of P-256";
+    if (!der || !ctx) {
+        r = -ENOMEM;
+    } else if (key) {
+        *ret_why = "the signature is not the attestation key's over header and body";
+        if (EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) != 1)
+            r = -ENOMEM;
+        else if (EVP_DigestVerify(ctx, der, der_size, bytes, size) == 1)
+            r = 0;
+    }
+    EVP_MD_CTX_free(ctx);
+    OPENSSL_free(der);
+    EVP_PKEY_free(key);
+    return r;
+}
+
+static int check_qe_report(const struct coco_quote_ecdsa *ecdsa, const char **ret_why)
+{
+    uint8_t expected[QE_REPORT_DATA_SIZE] = {0};
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool done =
+        ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
+        EVP_DigestUpdate(ctx, ecdsa->attest_key, sizeof(ecdsa->attest_key)) == 1 &&
+        (ecdsa->auth_size == 0 || EVP_DigestUpdate(ctx, ecdsa->auth, ecdsa->auth_size) == 1) &&
+        EVP_DigestFinal_ex(ctx, expected, NULL) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    if (!done)
+        return -ENOMEM;
+    if (memcmp(expected, ecdsa->qe_report + QE_REPORT_DATA_OFF, sizeof(expected)) == 0)
+        return 0;
+    *ret_why = "the quoting enclave's report is not about the attestation key";
+    return -EBADMSG;
+}
+
+int check_signature(const uint8_t *quote, size_t size, const char **ret_why)
+{
+    struct coco_quote decoded;
+    struct coco_quote_ecdsa ecdsa;
+    int r = coco_quote_decode(quote, size, &decoded, ret_why);
+
+    if (r < 0 || decoded.att_key_type != ATT_KEY_ECDSA_P256)
+        return r;
+    if (coco_quote_ecdsa_decode(decoded.sig, decoded.sig_size, &ecdsa) < 0) {
+        *ret_why = "the signature data is malformed";
+        return -EBADMSG;
+    }
+    r = check_qe_report(&ecdsa, ret_why);
+    if (r == 0)
+        r = check_ecdsa(quote, decoded.signed_size, &ecdsa, ret_why);
     return r;
 }

@@ -18,3 +18,10 @@ int check_tdreport(const uint8_t tdreport[COCO_TDREPORT_SIZE], const char **ret_
  * -EBADMSG with what is wrong: a sentence, or the name of the field that differs. */
 int check_quote(const uint8_t *quote, size_t size, const uint8_t tdreport[COCO_TDREPORT_SIZE],
                 size_t *ret_size, const char **ret_why);
+
+/* Was this quote (its true length) signed by the key that it names, and is that the key that its
+ * quoting enclave vouches for? ECDSA over header and body; SHA-256 of key and authentication data
+ * in the QE report. (Whether that enclave is Intel's is for the verifier, who has the collateral.)
+ * A quote with another kind of key than ECDSA P-256 is let pass. 0; -EBADMSG with a sentence,
+ * static text; -ENOMEM. */
+int check_signature(const uint8_t *quote, size_t size, const char **ret_why);

@@ -95,15 +95,15 @@ START_TEST(defaults_are_the_documented_ones)
     ck_assert_uint_eq(config->certs_table_mode, 0640);
     ck_assert_int_eq(config->certs_missing_chain, MISSING_CHAIN_EMPTY);
     ck_assert_uint_eq(config->certs_drain_timeout_ms, 5000);
-    ck_assert_int_eq(config->quotes_qgs.kind, ENDPOINT_NONE);
+    ck_assert_int_eq((int)config->quotes_qgs.n, 0);
     ck_assert_uint_eq(config->quotes_slots, 4);
-    ck_assert_uint_eq(config->quotes_queue, 256);
+    ck_assert_uint_eq(config->quotes_queue, 1024);
     ck_assert_uint_eq(config->quotes_timeout_ms, 25000);
     ck_assert_uint_eq(config->quotes_max_timeout_ms, 60000);
     ck_assert_uint_eq(config->quotes_qgs_timer_ms, 30000);
     ck_assert_uint_eq(config->limits_peers, 20000);
     ck_assert_uint_eq(config->limits_peers_per_account, 256);
-    ck_assert_uint_eq(config->limits_requests_per_account, 64);
+    ck_assert_uint_eq(config->limits_requests_per_account, 16);
     ck_assert_uint_eq(config->limits_hello_timeout_ms, 10000);
     ck_assert_uint_eq(config->limits_frame_timeout_ms, 10000);
     ck_assert_uint_eq(config->limits_send_timeout_ms, 30000);
@@ -142,9 +142,10 @@ START_TEST(every_value_can_be_set)
     ck_assert_str_eq(config->certs_table_group, "libvirt-qemu");
     ck_assert_int_eq(config->certs_missing_chain, MISSING_CHAIN_REFUSE);
     ck_assert_uint_eq(config->certs_drain_timeout_ms, 250);
-    ck_assert_int_eq(config->quotes_qgs.kind, ENDPOINT_VSOCK);
-    ck_assert_uint_eq(config->quotes_qgs.cid, 1);
-    ck_assert_uint_eq(config->quotes_qgs.port, 4050);
+    ck_assert_uint_eq(config->quotes_qgs.n, 1);
+    ck_assert_int_eq(config->quotes_qgs.items[0].kind, ENDPOINT_VSOCK);
+    ck_assert_uint_eq(config->quotes_qgs.items[0].cid, 1);
+    ck_assert_uint_eq(config->quotes_qgs.items[0].port, 4050);
     ck_assert_uint_eq(config->quotes_timeout_ms, 60000);
     ck_assert_uint_eq(config->limits_unsent, 65536);
     ck_assert_uint_eq(config->limits_account_linger_ms, 3600000);
@@ -155,8 +156,8 @@ START_TEST(every_value_can_be_set)
     ck_assert(!config_origin(config, "certs", "chains", &origin));
 
     assert_parses("[quotes]\nqgs = unix:/var/run/tdx-qgs/qgs.socket\n");
-    ck_assert_int_eq(config->quotes_qgs.kind, ENDPOINT_UNIX);
-    ck_assert_str_eq(config->quotes_qgs.path, "/var/run/tdx-qgs/qgs.socket");
+    ck_assert_int_eq(config->quotes_qgs.items[0].kind, ENDPOINT_UNIX);
+    ck_assert_str_eq(config->quotes_qgs.items[0].path, "/var/run/tdx-qgs/qgs.socket");
     ck_assert(config_origin(config, "quotes", "slots", &origin));
     ck_assert_ptr_null(origin.file);
     ck_assert_uint_eq(origin.line, 0);

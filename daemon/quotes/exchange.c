@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One exchange with QGS is one connection: connect, one send of the whole request, read the reply
+ * to its end, close. What the real QGS suffers from decides the rest (PROTOCOL.md "QGS"):
+ *
+ * - a request in several writes is misread, so it is one send; where the socket takes only a part,
+ * that part has filled it, and the rest follows as it drains;
+ * - a connection that ends before its request was whole can crash QGS, so from connect to the last
+ * byte sent there is no way out but the socket's own failure;
+ * - QGS works on for a requester that is gone, so an exchange, once begun, lasts until QGS has
+ * answered or closed. `done` may find that nobody is interested any more.
+ *
+ * QGS closes every connection after its own timer (30 s, from accept); where even that does not
+ * come, the exchange is given up a little later.
+ *
+ * Connecting and sending happen at once, inside exchange_start: an idle QGS has the request before
+ * the loop turns. How it ends is always told from the loop; a failure at the start waits for a
+ * timer.
+ *
+ * Owned here: the descriptor and the reply's bytes. Each exchange ends in exchange_end, once.
+ */
+#include "quotes/exchange.h"
+#include "invariant.h"
+#include "limits.h"
+#include "metrics.h"
+#include "qgs_msg.h"
+#include "sys.h"
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct exchange {
+    const struct exchange_target *target;
+    void (*done)(void *data, const struct exchange_result *result);
+    void *data;
+    uint64_t started_us;
+    uint32_t type; /* of the request */
+    int fd;
+    bool connected;
+    struct event readable;
+    struct event writable;
+    struct timer give_up;
+    struct exchange_result failed; /* at the start, and waits to be told */
+    uint8_t prefix[COCO_QGS_PREFIX_SIZE];
+    size_t received; /* prefix included */
+    struct blob *reply;
+    size_t sent;
+    size_t size;       /* of the request, prefix included */
+    uint8_t request[]; /* prefix included */
+};
+
+/* --- the end -------------------------------------------------------------------------------------
+ */
+
+void exchange_free(struct exchange *exchange)
+{
+    if (event_initialized(&exchange->readable))
+        event_del(&exchange->readable);
+    if (event_initialized(&exchange->writable))
+        event_del(&exchange->writable);
+    timer_done(&exchange->give_up);
+    if (exchange->fd >= 0)
+        close(exchange->fd);
+    blob_unref(exchange->reply);
+    sys.free(exchange);
+}
+
+static void exchange_end(struct exchange *exchange, struct exchange_result *result)
+{
+    result->elapsed_us = sys.now_us() - exchange->started_us;
+    result->unanswered = exchange->sent == exchange->size && exchange->received == 0;
+    if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED)
+        metrics.qgs_answers++;
+    if (result->outcome != EXCHANGE_ANSWERED)
+        metrics.qgs_failures++;
+    exchange->done(exchange->data, result);
+    exchange_free(exchange);
+}
+
+static void __attribute__((format(printf, 4, 5)))
+exchange_fail(struct exchange *exchange, enum exchange_outcome outcome, uint32_t code,
+              const char *fmt, ...)
+{
+    struct exchange_result result = {.outcome = outcome, .code = code};
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(result.text, sizeof(result.text), fmt, ap);
+    va_end(ap);
+    exchange_end(exchange, &result);
+}
+
+/* --- the reply -----------------------------------------------------------------------------------
+ */
+
+/* The reply's error code, where it is the reply that belongs to the request; *ret_off and *ret_size
+ * are what of it is handed on. */
+static int decode_reply(const struct exchange *exchange, uint32_t *ret_error, size_t *ret_off,
+                        size_t *ret_size)
+{
+    const struct blob *reply = exchange->reply;
+    struct coco_qgs_quote_resp quote;
+    struct coco_qgs_collateral_resp collateral;
+    struct coco_qgs_platform_resp platform;
+
+    *ret_off = 0;
+    *ret_size = reply->capacity;
+    switch (exchange->type) {
+    case COCO_QGS_GET_QUOTE_REQ:
+        if (coco_qgs_quote_resp_decode(reply->bytes, reply->capacity, &quote) < 0)
+            return -EBADMSG;
+        *ret_error = quote.error_code;
+        if (quote.error_code == COCO_QGS_OK) {
+            *ret_off = (size_t)(quote.quote - reply->bytes);
+            *ret_size = quote.quote_size;
+        }
+        return 0;
+    case COCO_QGS_GET_COLLATERAL_REQ:
+        if (coco_qgs_collateral_resp_decode(reply->bytes, reply->capacity, &collateral) < 0)
+            return -EBADMSG;
+        *ret_error = collateral.error_code;
+        return 0;
+    default:
+        if (coco_qgs_platform_resp_decode(reply->bytes, reply->capacity, &platform) < 0)
+            return -EBADMSG;
+        *ret_error = platform.error_code;
+        return 0;
+    }
+}
+
+static void reply_complete(struct exchange *exchange)
+{
+    struct exchange_result result = {.outcome = EXCHANGE_ANSWERED, .reply = exchange->reply};
+    uint32_t error = 0;
+    size_t off = 0, size = 0;
+
+    if (decode_reply(exchange, &error, &off, &size) < 0) {
+        exchange_fail(exchange, EXCHANGE_MALFORMED, 0,
+                      "QGS's answer is not the message of its protocol 1.x that belongs to the "
+                      "request");
+        return;
+    }
+    if (error != COCO_QGS_OK) {
+        exchange_fail(exchange, EXCHANGE_REFUSED, error,
+                      "QGS answered with error 0x%x; its reason is in qgsd's journal", error);
+        return;
+    }
+    blob_narrow(exchange->reply, off, size);
+    exchange_end(exchange, &result);
+}
+
+/* The prefix is there: is it one, and is there memory for what it announces? */
+static bool begin_reply(struct exchange *exchange)
+{
+    uint32_t size = coco_qgs_prefix_decode(exchange->prefix);
+
+    if (coco_qgs_looks_raw(exchange->prefix)) {
+        exchange_fail(exchange, EXCHANGE_MALFORMED, 0,
+                      "QGS answered with a bare quote: it misread the request as an unframed one");
+        return false;
+    }
+    if (size < COCO_QGS_HEADER_SIZE || size > COCO_QGS_MESSAGE_MAX) {
+        exchange_fail(exchange, EXCHANGE_MALFORMED, 0,
+                      "QGS's answer claims a length of %u bytes (16 to %u are possible)", size,
+                      COCO_QGS_MESSAGE_MAX);
+        return false;
+    }
+    exchange->reply = blob_new(size);
+    if (!exchange->reply) {
+        exchange_fail(exchange, EXCHANGE_MEMORY, ENOMEM, "out of memory for QGS's answer");
+        return false;
+    }
+    return true;
+}
+
+static void reply_ended(struct exchange *exchange, int error)
+{
+    uint64_t ms = (sys.now_us() - exchange->started_us) / 1000u;
+
+    if (exchange->received == 0 && (error == 0 || error == ECONNRESET))
+        exchange_fail(exchange, EXCHANGE_EOF, (uint32_t)error,
+                      "QGS closed the connection without an answer after %llu ms",
+                      (unsigned long long)ms);
+    else
+        exchange_fail(exchange, EXCHANGE_BROKEN, (uint32_t)error,
+                      "the connection to QGS broke after %zu bytes of its answer%s%s",
+                      exchange->received, error ? ": " : "", error ? strerror(error) : "");
+}
+
+/* One recv of what is wanted next. Returns false once the exchange has ended. */
+static bool receive_some(struct exchange *exchange)
+{
+    size_t at = exchange->received;
+    uint8_t *buf = exchange->prefix + at;
+    size_t room = COCO_QGS_PREFIX_SIZE - at;
+
+    if (exchange->reply) {
+        buf = exchange->reply->bytes + (at - COCO_QGS_PREFIX_SIZE);
+        room = exchange->reply->capacity - (at - COCO_QGS_PREFIX_SIZE);
+    }
+    ssize_t n = sys.recv(exchange->fd, buf, room, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n <= 0) {
+        reply_ended(exchange, n < 0 ? errno : 0);
+        return false;
+    }
+    exchange->received += (size_t)n;
+    if (!exchange->reply)
+        return exchange->received < COCO_QGS_PREFIX_SIZE || begin_reply(exchange);
+    if (exchange->received < COCO_QGS_PREFIX_SIZE + exchange->reply->capacity)
+        return true;
+    reply_complete(exchange);
+    return false;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    while (receive_some(data))
+        ;
+}
+
+/* --- the request ---------------------------------------------------------------------------------
+ */
+
+/* Sends what is left. Returns 0 also when the socket is full, negative errno when it is broken. */
+static int send_request(struct exchange *exchange)
+{
+    while (exchange->sent < exchange->size) {
+        struct iovec iov = {exchange->request + exchange->sent, exchange->size - exchange->sent};
+        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t n = sys.sendmsg(exchange->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN ? 0 : -errno;
+        exchange->sent += (size_t)n;
+    }
+    if (event_pending(&exchange->writable, EV_WRITE, NULL))
+        event_del(&exchange->writable);
+    return event_add(&exchange->readable, NULL) < 0 ? -ENOMEM : 0;
+}
+
+/* The causes are told apart: each asks the operator for something else. */
+static void describe_connect(const struct exchange *exchange, int error,
+                             struct exchange_result *ret)
+{
+    const char *name = exchange->target->name;
+
+    *ret = (struct exchange_result){.outcome = EXCHANGE_UNREACHABLE, .code = (uint32_t)error};
+    switch (error) {
+    case EAGAIN:
+        metrics.qgs_backlog_full++;
+        ret->outcome = EXCHANGE_SATURATED;
+        snprintf(ret->text, sizeof(ret->text),
+                 "QGS at %s does not accept connections, its backlog is full: it hangs or is "
+                 "overloaded; restart qgsd",
+                 name);
+        return;
+    case ENOENT:
+        metrics.qgs_no_socket++;
+        snprintf(
+            ret->text, sizeof(ret->text),
+            "there is no socket at %s: qgsd is not running, or [quotes] qgs names another path",
+            name);
+        return;
+    case ECONNREFUSED:
+        metrics.qgs_refused++;
+        snprintf(ret->text, sizeof(ret->text),
+                 "nobody listens at %s: qgsd has stopped or crashed; start it (up to DCAP 1.25, "
+                 "remove the stale socket first)",
+                 name);
+        return;
+    case EACCES:
+        metrics.qgs_not_permitted++;
+        snprintf(ret->text, sizeof(ret->text),
+                 "cocod may not connect to %s: the socket's mode, owner or folder forbids it",
+                 name);
+        return;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        ret->outcome = EXCHANGE_MEMORY;
+        break;
+    default:
+        metrics.qgs_unreachable++;
+        break;
+    }
+    snprintf(ret->text, sizeof(ret->text), "cannot connect to %s: %s", name, strerror(error));
+}
+
+static void describe_broken(int error, struct exchange_result *ret)
+{
+    *ret = (struct exchange_result){.outcome = EXCHANGE_BROKEN, .code = (uint32_t)error};
+    snprintf(ret->text, sizeof(ret->text), "sending to QGS failed: %s", strerror(error));
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *data)
+{
+    struct exchange *exchange = data;
+    struct exchange_result result;
+
+    (void)what;
+    if (!exchange->connected) {
+        int error = 0;
+        socklen_t size = sizeof(error);
+        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+            error = errno;
+        if (error != 0) {
+            describe_connect(exchange, error, &result);
+            exchange_end(exchange, &result);
+            return;
+        }
+        exchange->connected = true;
+    }
+    int r = send_request(exchange);
+    if (r < 0) {
+        describe_broken(-r, &result);
+        exchange_end(exchange, &result);
+    }
+}
+
+/* --- the start -----------------------------------------------------------------------------------
+ */
+
+static struct exchange *of_timer(struct timer *timer)
+{
+    return (struct exchange *)((char *)timer - offsetof(struct exchange, give_up));
+}
+
+static void on_failed(struct timer *timer)
+{
+    struct exchange *exchange = of_timer(timer);
+    struct exchange_result result = exchange->failed;
+
+    exchange_end(exchange, &result);
+}
+
+static void on_give_up(struct timer *timer)
+{
+    struct exchange *exchange = of_timer(timer);
+
+    if (exchange->received > 0)
+        exchange_fail(exchange, EXCHANGE_SILENT, 0,
+                      "QGS did not finish its answer: %zu bytes came in %llu ms",
+                      exchange->received,
+                      (unsigned long long)((sys.now_us() - exchange->started_us) / 1000u));
+    else
+        exchange_fail(exchange, EXCHANGE_SILENT, 0,
+                      "QGS neither accepts the connection nor answers nor closes it: it hangs; "
+                      "restart qgsd");
+}
+
+/* False: it failed, and `failed` says why. */
+static bool connect_and_send(struct exchange *exchange)
+{
+    const struct exchange_target *target = exchange->target;
+    int error = 0;
+
+    exchange->fd =
+        sys.socket(target->address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    metrics.qgs_connects++;
+    if (exchange->fd < 0 ||
+        sys.connect(exchange->fd, &target->address.any, target->address_size) < 0)
+        error = errno;
+    if (error != 0 && error != EINPROGRESS) {
+        describe_connect(exchange, error, &exchange->failed);
+        return false;
+    }
+    exchange->connected = error == 0;
+    if (event_assign(&exchange->readable, target->base, exchange->fd, EV_READ | EV_PERSIST,
+                     on_readable, exchange) < 0 ||
+        event_assign(&exchange->writable, target->base, exchange->fd, EV_WRITE | EV_PERSIST,
+                     on_writable, exchange) < 0) {
+        describe_connect(exchange, ENOMEM, &exchange->failed);
+        return false;
+    }
+    int r = exchange->connected ? send_request(exchange) : 0;
+    if (r < 0) {
+        describe_broken(-r, &exchange->failed);
+        return false;
+    }
+    if (exchange->sent < exchange->size && event_add(&exchange->writable, NULL) < 0) {
+        describe_connect(exchange, ENOMEM, &exchange->failed);
+        return false;
+    }
+    return true;
+}
+
+int exchange_start(const struct exchange_target *target, const uint8_t *message, size_t size,
+                   void (*done)(void *data, const struct exchange_result *result), void *data,
+                   struct exchange **ret)
+{
+    struct coco_qgs_header header;
+
+    int r = coco_qgs_header_decode(message, size, &header);
+    invariant(r == 0);
+    struct exchange *exchange = sys.alloc(sizeof(*exchange) + COCO_QGS_PREFIX_SIZE + size);
+    if (!exchange)
+        return -ENOMEM;
+    exchange->target = target;
+    exchange->done = done;
+    exchange->data = data;
+    exchange->type = header.type;
+    exchange->fd = -1;
+    exchange->started_us = sys.now_us();
+    if (timer_init(&exchange->give_up, target->timers, on_give_up) < 0) {
+        sys.free(exchange);
+        return -ENOMEM;
+    }
+    coco_qgs_prefix_encode((uint32_t)size, exchange->request);
+    memcpy(exchange->request + COCO_QGS_PREFIX_SIZE, message, size);
+    exchange->size = COCO_QGS_PREFIX_SIZE + size;
+    if (connect_and_send(exchange)) {
+        timer_arm(&exchange->give_up, exchange->started_us + target->give_up_us);
+    } else {
+        exchange->give_up.fire = on_failed;
+        timer_arm(&exchange->give_up, exchange->started_us);
+    }
+    *ret = exchange;
+    return 0;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A list from the oldest to the newest; all entries live equally long, so that is the order in
+ * which they expire, too. An entry is its answer's whole allocation, since a blob may show less
+ * than it holds; that, and the question, is what counts against the size.
+ *
+ * An answer is kept until it expires, also when it was handed out: who asked may have died between
+ * asking and reading.
+ */
+#include "quotes/kept.h"
+#include "peer/account.h"
+#include "sys.h"
+#include <string.h>
+#include <utlist.h>
+
+struct kept {
+    struct account *account;
+    struct blob *answer;
+    uint64_t expires_us;
+    size_t cost;
+    struct kept *prev, *next;
+    size_t size;
+    uint8_t question[];
+};
+
+static void drop_oldest(struct kept_store *store)
+{
+    struct kept *kept = store->entries;
+
+    DL_DELETE(store->entries, kept);
+    store->n--;
+    store->bytes -= kept->cost;
+    blob_unref(kept->answer);
+    if (kept->account)
+        account_unref(kept->account);
+    sys.free(kept);
+}
+
+static void set_timer(struct kept_store *store)
+{
+    if (store->entries)
+        timer_arm(&store->expiry, store->entries->expires_us);
+    else
+        timer_disarm(&store->expiry);
+}
+
+static void on_expiry(struct timer *timer)
+{
+    struct kept_store *store =
+        (struct kept_store *)((char *)timer - offsetof(struct kept_store, expiry));
+
+    while (store->entries && store->entries->expires_us <= sys.now_us())
+        drop_oldest(store);
+    set_timer(store);
+}
+
+int kept_init(struct kept_store *store, struct timers *timers, uint64_t keep_us,
+              unsigned entries_max, size_t bytes_max)
+{
+    *store = (struct kept_store){.timers = timers,
+                                 .keep_us = keep_us,
+                                 .entries_max = entries_max,
+                                 .bytes_max = bytes_max};
+    return timer_init(&store->expiry, timers, on_expiry);
+}
+
+void kept_done(struct kept_store *store)
+{
+    while (store->entries)
+        drop_oldest(store);
+    timer_done(&store->expiry);
+}
+
+void kept_put(struct kept_store *store, struct account *account, const uint8_t *question,
+              size_t size, struct blob *answer)
+{
+    size_t cost = sizeof(struct kept) + size + sizeof(struct blob) + answer->capacity;
+
+    if (store->keep_us == 0 || store->entries_max == 0 || cost > store->bytes_max)
+        return;
+    struct kept *kept = sys.alloc(sizeof(*kept) + size);
+    if (!kept)
+        return;
+    while (store->n >= store->entries_max || store->bytes > store->bytes_max - cost)
+        drop_oldest(store);
+    kept->account = account ? account_ref(account) : NULL;
+    kept->answer = blob_ref(answer);
+    kept->expires_us = sys.now_us() + store->keep_us;
+    kept->cost = cost;
+    kept->size = size;
+    memcpy(kept->question, question, size);
+    DL_APPEND(store->entries, kept);
+    store->n++;
+    store->bytes += cost;
+    set_timer(store);
+}
+
+struct blob *kept_find(const struct kept_store *store, const struct account *account,
+                       const uint8_t *question, size_t size)
+{
+    const struct kept *kept;
+
+    DL_FOREACH(store->entries, kept)
+    {
+        if (kept->account == account && kept->size == size && kept->expires_us > sys.now_us() &&
+            memcmp(kept->question, question, size) == 0)
+            return kept->answer;
+    }
+    return NULL;
+}

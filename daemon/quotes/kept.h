@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Answers that are kept for a while, within a number and a size. Loop thread only.
+ */
+#pragma once
+
+#include "blob.h"
+#include "timer.h"
+#include <stddef.h>
+#include <stdint.h>
+
+struct account;
+
+struct kept_store {
+    struct timers *timers;
+    uint64_t keep_us;
+    unsigned entries_max;
+    size_t bytes_max;
+    struct kept *entries; /* the oldest first */
+    unsigned n;
+    size_t bytes;
+    struct timer expiry;
+};
+
+/* -ENOMEM. */
+int kept_init(struct kept_store *store, struct timers *timers, uint64_t keep_us,
+              unsigned entries_max, size_t bytes_max);
+void kept_done(struct kept_store *store);
+
+/* Keeps the answer to `question` for one account (NULL: for all), with references of its own; the
+ * oldest make room. Without memory, or where it does not fit at all, nothing is kept. */
+void kept_put(struct kept_store *store, struct account *account, const uint8_t *question,
+              size_t size, struct blob *answer);
+/* Borrowed; NULL: none. */
+struct blob *kept_find(const struct kept_store *store, const struct account *account,
+                       const uint8_t *question, size_t size);

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who is next: a round-robin over VMs, each with a queue of its own, and what one VM, one user and
+ * all of them may have waiting. Pure but for the clock. Loop thread only.
+ */
+#pragma once
+
+#include "peer/account.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* One that is scheduled as one: a VM (an account of a VMM user), or all processes of any other
+ * user. */
+struct lane {
+    struct queue *queue;
+    struct account_key key; /* pid 0: the whole user */
+    uint64_t serial;        /* never used twice */
+    struct user *user;
+    unsigned refs;
+    struct queue_item *items; /* waiting */
+    unsigned n_items;
+    unsigned n_running;  /* of its jobs, with a slot */
+    unsigned n_requests; /* that wait for its jobs */
+    bool failed;         /* its last job failed: no retries, and one slot, until one succeeds */
+    uint64_t forget_us;  /* without jobs, but failed: remembered until then */
+    bool in_round;
+    struct lane *prev, *next;           /* of the round */
+    struct lane *idle_prev, *idle_next; /* of those that are only remembered */
+    UT_hash_handle hh;
+};
+
+/* Embedded in what is queued. */
+struct queue_item {
+    struct lane *lane;
+    bool queued;
+    struct queue_item *prev, *next;
+};
+
+struct queue_limits {
+    size_t n_vmm_users;
+    uid_t *vmm_users; /* owned by the queue */
+    unsigned requests_per_vm;
+    unsigned requests_per_user;
+    unsigned items;
+};
+
+struct queue {
+    struct queue_limits limits;
+    struct lane *lanes; /* table */
+    struct user *users; /* table */
+    struct lane *round; /* lanes with items; the first is next */
+    struct lane *idle;
+    unsigned n_items;
+    uint64_t serial;
+};
+
+/* -ENOMEM. limits->vmm_users is copied. */
+int queue_init(struct queue *queue, const struct queue_limits *limits);
+/* Nothing is queued, every lane was given back. */
+void queue_done(struct queue *queue);
+
+/* The lane of an account, one reference more; NULL: out of memory. */
+struct lane *queue_lane(struct queue *queue, const struct account *account);
+struct lane *lane_ref(struct lane *lane);
+void lane_unref(struct lane *lane);
+
+/* May one more request wait? Then count it. */
+bool lane_admits(const struct lane *lane);
+void lane_request_begin(struct lane *lane);
+void lane_request_end(struct lane *lane);
+
+/* Room for one more item? */
+bool queue_has_room(const struct queue *queue);
+void queue_push(struct queue_item *item, struct lane *lane);
+/* Before everything else: for what was begun already. */
+void queue_push_front(struct queue_item *item, struct lane *lane);
+void queue_remove(struct queue_item *item);
+/* The next in turn whose lane may have a slot and that `fits`; NULL: none. Each lane is asked for
+ * its first item only. */
+struct queue_item *queue_pop(struct queue *queue, bool (*fits)(void *data, struct queue_item *item),
+                             void *data);
+/* How many items would be served before a new one of that lane. */
+unsigned queue_ahead(const struct queue *queue, const struct lane *lane);
