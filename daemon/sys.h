@@ -19,6 +19,7 @@ struct sys_calls {
 
     int (*accept)(int fd, int flags);
     int (*socket)(int domain, int type, int protocol);
+    int (*peer_cred)(int fd, struct ucred *ret); /* SO_PEERCRED */
     int (*connect)(int fd, const struct sockaddr *addr, socklen_t size);
     ssize_t (*recv)(int fd, void *buf, size_t size, int flags);
     ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);

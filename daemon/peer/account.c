@@ -124,9 +124,8 @@ static uint64_t process_start_time(pid_t pid)
 int account_key_of_unix_peer(int fd, struct account_key *ret)
 {
     struct ucred cred;
-    socklen_t size = sizeof(cred);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+    if (sys.peer_cred(fd, &cred) < 0)
         return -errno;
     *ret = (struct account_key){.uid = cred.uid,
                                 .pid = cred.pid,

@@ -74,7 +74,7 @@ struct backend {
 
     uint64_t answered;
     uint64_t failed;
-    char problem[256];
+    char problem[384];
     bool connect_problem; /* `problem` is about connecting: over once a probe is answered */
     struct log_limit complaints;
     void (*changed)(void *data);
@@ -211,7 +211,7 @@ static void probe_answered(struct backend *backend)
 
 static void probe_failed(struct backend *backend, const struct exchange_result *result)
 {
-    char text[256];
+    char text[384];
 
     if (backend_timed_out(backend, result)) {
         /* Something else was answered meanwhile: QGS is slow, not dead. */

@@ -35,7 +35,7 @@ struct exchange_result {
                             other request the whole message. Borrowed */
     uint64_t elapsed_us; /* since the exchange was started */
     bool unanswered;     /* the whole request was sent, and not a byte came back */
-    char text[200];      /* what happened, one sentence for people; "" when answered */
+    char text[256];      /* what happened, one sentence for people; "" when answered */
 };
 
 /* Where QGS is. */

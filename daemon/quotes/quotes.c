@@ -64,7 +64,7 @@ struct quotes {
     uint64_t answered;
     uint64_t failed;
     uint32_t problem_status;
-    char problem[256];
+    char problem[384];
     char names[512];
     struct log_limit complaints;
     bool pumping;
@@ -522,7 +522,7 @@ static void on_done(void *data, const struct exchange_result *result)
     struct source *source = &quotes->sources[job->backend];
     bool timed_out = backend_timed_out(source->backend, result);
     uint32_t status = status_of(result, timed_out);
-    char text[256] = "";
+    char text[384] = "";
 
     job_stop(job);
     if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED)

@@ -21,6 +21,9 @@
 
 static struct world world;
 
+/* Few, so that they meet; a third of them another VM. */
+#define CLIENTS 16
+
 /* A configuration with a chain of the test PKI and a QGS that `fake_connect` plays. */
 static const char *config_text(void)
 {
@@ -39,7 +42,7 @@ static const char *config_text(void)
     snp_pki_leaf_done(&leaf);
     snp_pki_free(pki);
     snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:/nowhere\nslots = 4\nqueue = 16\n"
+             "[quotes]\nqgs = unix:/nowhere slots=3\nqgs = unix:/elsewhere slots=1\nqueue = 16\n"
              "[limits]\nrequests_per_account = 40\n"
              "[certs]\nroot = %s/ark.pem\nchain = %s/ark.pem\nchain = %s/ask.pem\n"
              "chain = %s/vcek.pem\n",
@@ -117,9 +120,18 @@ static void random_qgs(struct test_random *r)
 
 static struct world_client *random_client(struct test_random *r)
 {
-    struct world_client *client = &world.clients[test_random_below(r, WORLD_CLIENTS)];
+    struct world_client *client = &world.clients[test_random_below(r, CLIENTS)];
 
     return client->fd >= 0 && client->established ? client : NULL;
+}
+
+static int n_connected(void)
+{
+    int n = 0;
+
+    for (int i = 0; i < WORLD_CLIENTS; i++)
+        n += world.clients[i].fd >= 0;
+    return n;
 }
 
 static void random_step(struct test_random *r)
@@ -128,9 +140,12 @@ static void random_step(struct test_random *r)
 
     switch (test_random_below(r, 12)) {
     case 0:
-        client = world_connect(&world);
-        if (client)
-            world_hello(&world, client, test_random_below(r, 4));
+        if (n_connected() < CLIENTS) {
+            client = world_connect_as(&world, test_random_below(r, 2) ? 0 : 1000,
+                                      (pid_t)test_random_below(r, 3));
+            if (client)
+                world_hello(&world, client, test_random_below(r, 4));
+        }
         break;
     case 1:
         if (client && test_random_below(r, 4) == 0) {
@@ -151,6 +166,9 @@ static void random_step(struct test_random *r)
         break;
     case 6:
         world.connect_error = (int[]){0, 0, 0, ECONNREFUSED, EAGAIN}[test_random_below(r, 5)];
+        world.dead_path = test_random_below(r, 2) ? "/nowhere" : NULL;
+        world.probes_hang = test_random_below(r, 4) == 0;
+        world.probes_fail = test_random_below(r, 6) == 0;
         break;
     case 7:
         if (client && test_random_below(r, 20) == 0)
@@ -164,7 +182,7 @@ static void random_step(struct test_random *r)
                        test_random_below(r, 3) == 0 ? test_random_below(r, 700) : SIZE_MAX);
         }
     }
-    for (int i = 0; i < WORLD_CLIENTS; i++)
+    for (int i = 0; i < CLIENTS; i++)
         world_receive(&world, &world.clients[i]);
     ck_assert_uint_le(metrics.now_jobs, 4 + 16);
 }
@@ -172,7 +190,7 @@ static void random_step(struct test_random *r)
 /* Whoever is still connected gets the rest of its answers within the longest timeout. */
 static void drain(void)
 {
-    for (int i = 0; i < WORLD_CLIENTS; i++) {
+    for (int i = 0; i < CLIENTS; i++) {
         struct world_client *client = &world.clients[i];
         while (client->fd >= 0 && client->out_size > 0) {
             size_t before = client->out_size;
@@ -184,10 +202,10 @@ static void drain(void)
     }
     for (int i = 0; i < 62; i++) {
         world_pass(&world, 1000000u);
-        for (int j = 0; j < WORLD_CLIENTS; j++)
+        for (int j = 0; j < CLIENTS; j++)
             world_receive(&world, &world.clients[j]);
     }
-    for (int i = 0; i < WORLD_CLIENTS; i++)
+    for (int i = 0; i < CLIENTS; i++)
         if (world.clients[i].fd >= 0)
             ck_assert_msg(world_waiting(&world.clients[i]) == 0,
                           "client %d has %u requests without an answer", i,
@@ -207,6 +225,7 @@ START_TEST(every_request_completes_exactly_once)
         for (int step = 0; step < 1500; step++)
             random_step(&r);
         world.connect_error = 0;
+        world.probes_hang = world.probes_fail = false;
         drain();
         ck_assert_uint_le(world.most_open, 4); /* never more at QGS than it has threads */
         ck_assert_uint_gt(world.answered[COCO_OK], 0);
@@ -259,7 +278,7 @@ static bool session_with_failing_alloc(const char *text, long n)
     bool exhausted = alloc_fail_at == 0;
     sys.alloc = sys_real.alloc;
     world_pass(&world, 2000000u);
-    for (int i = 0; i < WORLD_CLIENTS; i++) {
+    for (int i = 0; i < CLIENTS; i++) {
         struct world_client *client = &world.clients[i];
         world_receive(&world, client);
         if (client->fd >= 0 && client->out_size == 0)

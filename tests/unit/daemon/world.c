@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* From accept, QGS closes a connection by itself. */
@@ -40,11 +41,13 @@ uint64_t world_now_us(void)
 static int fake_connect(int fd, const struct sockaddr *addr, socklen_t size)
 {
     struct world *world = the_world;
+    const struct sockaddr_un *un = (const struct sockaddr_un *)addr;
     int pair[2];
 
-    (void)addr;
     (void)size;
-    if (world->connect_error) {
+    world->connects++;
+    if (world->connect_error &&
+        (!world->dead_path || strcmp(world->dead_path, un->sun_path) == 0)) {
         errno = world->connect_error;
         return -1;
     }
@@ -52,14 +55,17 @@ static int fake_connect(int fd, const struct sockaddr *addr, socklen_t size)
     ck_assert_int_ge(dup3(pair[0], fd, O_CLOEXEC), 0);
     close(pair[0]);
     for (int i = 0; i < WORLD_EXCHANGES; i++) {
-        if (world->exchanges[i].fd < 0) {
-            world->exchanges[i] =
-                (struct world_exchange){.fd = pair[1], .closes_us = now_us + QGS_TIMER_US};
-            world->n_open++;
-            if (world->n_open > world->most_open)
-                world->most_open = world->n_open;
-            return 0;
-        }
+        struct world_exchange *exchange = &world->exchanges[i];
+        if (exchange->fd >= 0)
+            continue;
+        *exchange = (struct world_exchange){.fd = pair[1],
+                                            .since_us = now_us,
+                                            .closes_us = now_us + QGS_TIMER_US};
+        snprintf(exchange->path, sizeof(exchange->path), "%s", un->sun_path);
+        world->n_open++;
+        if (world->n_open > world->most_open)
+            world->most_open = world->n_open;
+        return 0;
     }
     ck_abort_msg("more exchanges than the test has room for");
     return -1;
@@ -126,21 +132,83 @@ static void write_all(int fd, const uint8_t *data, size_t size)
     }
 }
 
+static void receive_request(struct world_exchange *exchange)
+{
+    ssize_t n = recv(exchange->fd, exchange->in + exchange->in_size,
+                     sizeof(exchange->in) - exchange->in_size, MSG_DONTWAIT);
+
+    if (n > 0)
+        exchange->in_size += (size_t)n;
+}
+
+static bool is_probe(const struct world_exchange *exchange)
+{
+    return exchange->in_size == COCO_QGS_PREFIX_SIZE + COCO_QGS_HEADER_SIZE;
+}
+
+static void answer_probe(struct world *world, struct world_exchange *exchange)
+{
+    static const uint8_t id[16] = {7};
+    struct coco_qgs_platform_resp resp = {.minor = 1};
+    uint8_t reply[256];
+
+    if (world->probes_fail) {
+        resp.error_code = COCO_QGS_ERROR_UNEXPECTED;
+    } else {
+        resp.platform_id_size = resp.cpusvn_size = sizeof(id);
+        resp.platform_id = resp.cpusvn = id;
+        resp.padded = true;
+    }
+    int64_t n = coco_qgs_platform_resp_encode(&resp, reply + COCO_QGS_PREFIX_SIZE,
+                                              sizeof(reply) - COCO_QGS_PREFIX_SIZE);
+    ck_assert_int_gt(n, 0);
+    coco_qgs_prefix_encode((uint32_t)n, reply);
+    write_all(exchange->fd, reply, (size_t)n + COCO_QGS_PREFIX_SIZE);
+    exchange_close(world, exchange);
+    world->probes++;
+}
+
+/* QGS answers probes by itself. */
+static bool answer_probes(struct world *world)
+{
+    bool any = false;
+
+    for (int i = 0; i < WORLD_EXCHANGES && !world->probes_hang; i++) {
+        struct world_exchange *exchange = &world->exchanges[i];
+        if (exchange->fd < 0)
+            continue;
+        receive_request(exchange);
+        if (!is_probe(exchange))
+            continue;
+        answer_probe(world, exchange);
+        any = true;
+    }
+    return any;
+}
+
+const uint8_t *world_qgs_request(struct world *world, struct world_exchange *exchange)
+{
+    (void)world;
+    if (exchange->fd < 0)
+        return NULL;
+    receive_request(exchange);
+    if (is_probe(exchange) || exchange->in_size < COCO_QGS_QUOTE_REQ_WIRE)
+        return NULL;
+    ck_assert_uint_eq(exchange->in_size, COCO_QGS_QUOTE_REQ_WIRE);
+    return exchange->in + COCO_QGS_PREFIX_SIZE + 24;
+}
+
 bool world_qgs_answer(struct world *world, struct world_exchange *exchange,
                       enum world_answer answer)
 {
     static uint8_t reply[16384];
     uint8_t tdreport[COCO_TDREPORT_SIZE];
     size_t size = 0;
-    ssize_t n = recv(exchange->fd, exchange->in + exchange->in_size,
-                     sizeof(exchange->in) - exchange->in_size, MSG_DONTWAIT);
+    const uint8_t *request = world_qgs_request(world, exchange);
 
-    if (n > 0)
-        exchange->in_size += (size_t)n;
-    if (exchange->in_size < COCO_QGS_QUOTE_REQ_WIRE)
+    if (!request)
         return false;
-    ck_assert_uint_eq(exchange->in_size, COCO_QGS_QUOTE_REQ_WIRE);
-    memcpy(tdreport, exchange->in + COCO_QGS_PREFIX_SIZE + 24, sizeof(tdreport));
+    memcpy(tdreport, request, sizeof(tdreport));
     switch (answer) {
     case WORLD_QUOTE:
     case WORLD_CUT:
@@ -176,9 +244,30 @@ bool world_qgs_answer(struct world *world, struct world_exchange *exchange,
 
 /* --- clients --------------------------------------------------------------------------------- */
 
+static uid_t peer_uid;
+static pid_t peer_pid;
+
+/* The kernel would name this process for each socketpair. */
+static int fake_peer(int fd, struct ucred *ret)
+{
+    int r = sys_real.peer_cred(fd, ret);
+
+    if (peer_pid != 0)
+        *ret = (struct ucred){.uid = peer_uid, .gid = 0, .pid = peer_pid};
+    return r;
+}
+
 struct world_client *world_connect(struct world *world)
 {
+    return world_connect_as(world, 0, 0);
+}
+
+struct world_client *world_connect_as(struct world *world, uid_t uid, pid_t vm)
+{
     int pair[2];
+
+    peer_uid = uid;
+    peer_pid = vm == 0 ? 0 : (pid_t)(0x40000000 + vm); /* no process has it */
 
     for (int i = 0; i < WORLD_CLIENTS; i++) {
         struct world_client *client = &world->clients[i];
@@ -294,6 +383,7 @@ uint64_t world_quote_get(struct world_client *client, uint64_t td_seed, bool goo
         tdreport[600] ^= 1; /* under TEE_INFO_HASH */
     call->good = good;
     call->td_seed = td_seed;
+    call->sent_us = now_us;
     coco_quote_get_encode(&get, payload);
     world_queue(client, COCO_QUOTE_GET, call->id, timeout_ms, payload, sizeof(payload));
     return call->id;
@@ -365,6 +455,8 @@ static void take_message(struct world *world, struct world_client *client,
         client->established = header->status == COCO_OK;
     call->waiting = false;
     world->answered[header->status]++;
+    if (call->type == COCO_QUOTE_GET && world->on_quote)
+        world->on_quote(client, call, header->status);
 }
 
 unsigned world_receive(struct world *world, struct world_client *client)
@@ -415,6 +507,8 @@ void world_settle(struct world *world)
     for (int i = 0; i < 8; i++) {
         timers_run(&world->cocod->timers);
         event_base_loop(world->base, EVLOOP_NONBLOCK);
+        if (answer_probes(world))
+            i = 0;
     }
 }
 
@@ -477,12 +571,15 @@ void world_open(struct world *world, const char *text)
     sys = sys_real;
     sys.now_us = world_now_us;
     sys.connect = fake_connect;
+    sys.peer_cred = fake_peer;
     log_set_level(LOG_LEVEL_CRITICAL);
     static char dir[64]; /* one for all worlds of a process */
     if (!dir[0])
         snprintf(dir, sizeof(dir), "%s", test_tmpdir());
     snprintf(world->dir, sizeof(world->dir), "%s", dir);
-    snprintf(full, sizeof(full), "%s[certs]\ntable_file = %s/table\n", text, world->dir);
+    snprintf(full, sizeof(full), "%s[certs]\ntable_file = %s/table\n%s", text, world->dir,
+             strstr(text, "verify_quote_signature") ? ""
+                                                    : "[quotes]\nverify_quote_signature = no\n");
     int r = config_parse("test", full, strlen(full), &config, &errors);
     ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
     world->base = cocod_base_new();
@@ -499,7 +596,9 @@ void world_close(struct world *world)
         if (world->exchanges[i].fd >= 0)
             exchange_close(world, &world->exchanges[i]);
     world_settle(world);
-    world_pass(world, 120u * 1000000u); /* longer than any timer, lingering accounts included */
+    world->connect_error = 0;
+    world->probes_hang = world->probes_fail = false;
+    world_pass(world, 240u * 1000000u); /* longer than any timer, lingering accounts included */
     for (size_t i = 0; i < metric_names_count; i++)
         if (strncmp(metric_names[i].name, "now_", 4) == 0)
             ck_assert_msg(metric_value(&metric_names[i]) == 0, "%s is %llu, not 0",

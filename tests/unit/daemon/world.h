@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WORLD_CLIENTS   16
+#define WORLD_CLIENTS   80
 #define WORLD_EXCHANGES 64
 #define WORLD_CALLS     256
 
@@ -27,6 +27,7 @@ struct world_call {
     uint64_t timeout_us; /* 0: none */
     uint64_t latest_us;  /* it must be answered by then; UINT64_MAX: not sent whole yet */
     uint64_t td_seed;
+    uint64_t sent_us;
 };
 
 struct world_client {
@@ -35,14 +36,16 @@ struct world_client {
     bool established;
     uint8_t in[1u << 17];
     size_t in_size;
-    uint8_t out[16384]; /* not sent yet: tests cut frames anywhere */
+    uint8_t out[32768]; /* not sent yet: tests cut frames anywhere */
     size_t out_size;
     struct world_call calls[WORLD_CALLS];
 };
 
 /* One connection that cocod made to QGS. */
 struct world_exchange {
-    int fd;             /* -1: free */
+    int fd;         /* -1: free */
+    char path[108]; /* that cocod connected to */
+    uint64_t since_us;
     uint64_t closes_us; /* QGS's own timer */
     uint8_t in[2048];
     size_t in_size;
@@ -54,11 +57,18 @@ struct world {
     char dir[64];
     struct world_client clients[WORLD_CLIENTS];
     struct world_exchange exchanges[WORLD_EXCHANGES];
-    int connect_error; /* what the next connects to QGS fail with; 0: they succeed */
-    unsigned n_open;   /* exchanges open */
+    int connect_error;     /* what the next connects to QGS fail with; 0: they succeed */
+    const char *dead_path; /* connects to it alone fail with connect_error; NULL: all do */
+    bool probes_hang;      /* GET_PLATFORM_INFO is not answered; else it is, at once */
+    bool probes_fail;      /* it is answered with an error */
+    uint64_t probes;       /* answered */
+    uint64_t connects;
+    unsigned n_open; /* exchanges open */
     unsigned most_open;
     uint64_t answered[256]; /* by status */
     uint64_t quotes_checked;
+    /* Called for each answer to a QUOTE_GET. May be NULL. */
+    void (*on_quote)(struct world_client *client, const struct world_call *call, uint32_t status);
 };
 
 /* One world at a time. `config` is the text of a configuration; TABLE in it becomes a private path.
@@ -71,6 +81,8 @@ void world_settle(struct world *world);
 void world_pass(struct world *world, uint64_t us);
 uint64_t world_now_us(void);
 
+/* As another VM: an account of its own. `vm` 0 is this process. */
+struct world_client *world_connect_as(struct world *world, uid_t uid, pid_t vm);
 struct world_client *world_connect(struct world *world);
 void world_disconnect(struct world_client *client);
 /* Appends a frame to what the client will send. */
@@ -100,5 +112,7 @@ enum world_answer {
 
 /* Answers an open exchange whose request has arrived whole, and closes it as QGS does. False where
  * it has not. */
+/* Has an exchange's quote request arrived whole? Then its TDREPORT. */
+const uint8_t *world_qgs_request(struct world *world, struct world_exchange *exchange);
 bool world_qgs_answer(struct world *world, struct world_exchange *exchange,
                       enum world_answer answer);
