@@ -104,7 +104,8 @@ static void backend_options(const struct config *config, const struct endpoint *
                                  .cid = endpoint->cid,
                                  .port = endpoint->port,
                                  .slots = endpoint->slots ? endpoint->slots : config->quotes_slots,
-                                 .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u};
+                                 .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u,
+                                 .slow_start_us = config->quotes_qgs_timer_ms * 1000u};
 }
 
 static struct quotes *make_quotes(struct cocod *cocod, const struct config *config)

@@ -6,7 +6,7 @@
  * - Where QGS closed at its own timer without a byte (or never closed at all), its thread may still
  * be at work: the slot is *suspect*, and carries nothing but a probe, until a probe is answered.
  * - After the start one slot is open, since requests of a cocod that was here before may still be
- * in QGS; each answer opens one more, and 30 s open all.
+ * in QGS; each answer opens one more, and some time (30 s: QGS has given them up) opens all.
  * - The breaker. A guest can make QGS fail (a TDREPORT with a wrong MAC), so failures count only
  * when three different VMs had them with no success between. A probe then decides. Where connecting
  * fails, a probe is sent at once and decides as well.
@@ -32,10 +32,8 @@
 
 /* Given to QGS beyond its own timer, which starts only when it accepts. */
 #define GRACE_US           (5u * 1000u * 1000u)
-#define OPEN_ALL_US        (30u * 1000u * 1000u)
 #define PROBE_PAUSE_MIN_US (1u * 1000u * 1000u)
 #define PROBE_PAUSE_MAX_US (5u * 1000u * 1000u)
-#define WAKE_US            (200u * 1000u)
 /* Failures of that many different VMs in a row throw doubt on QGS. */
 #define DOUBT_VMS 3u
 
@@ -67,7 +65,6 @@ struct backend {
     bool probing_suspect; /* and on a suspect slot */
     bool probe_wanted;    /* as soon as there is a slot */
     uint64_t probe_pause_us;
-    uint64_t probed_us;
     struct timer probe;
     uint64_t successes; /* answers of any kind: what a silent probe is held against */
     uint64_t successes_at_probe;
@@ -275,7 +272,6 @@ static void probe_now(struct backend *backend)
         return;
     }
     metrics.qgs_probes++;
-    backend->probed_us = sys.now_us();
     backend->probing = true;
     backend->probing_suspect = backend->suspect > 0;
     backend->successes_at_probe = backend->successes;
@@ -288,8 +284,7 @@ static void on_probe_due(struct timer *timer)
 
 void backend_wake(struct backend *backend)
 {
-    if (backend->breaker != BREAKER_OPEN || !backend->connect_problem || backend->probing ||
-        sys.now_us() - backend->probed_us < WAKE_US)
+    if (backend->breaker != BREAKER_OPEN || !backend->connect_problem || backend->probing)
         return;
     probe_now(backend);
     if (backend->probing)
@@ -417,7 +412,7 @@ struct backend *backend_new(struct event_base *base, struct timers *timers,
     backend->target.give_up_us = options->qgs_timer_us + GRACE_US;
     backend->late_us = options->qgs_timer_us / 30u * 29u;
     backend->slots = options->slots;
-    backend->open = 1;
+    backend->open = options->slow_start_us > 0 ? 1 : options->slots;
     backend->probe_pause_us = PROBE_PAUSE_MIN_US;
     backend->changed = changed;
     backend->changed_data = data;
@@ -428,7 +423,7 @@ struct backend *backend_new(struct event_base *base, struct timers *timers,
         return NULL;
     }
     if (backend->open < backend->slots)
-        timer_arm(&backend->open_all, sys.now_us() + OPEN_ALL_US);
+        timer_arm(&backend->open_all, sys.now_us() + options->slow_start_us);
     return backend;
 }
 

@@ -22,8 +22,9 @@ struct backend_options {
     const char *path; /* copied */
     unsigned cid;
     unsigned port;
-    unsigned slots;        /* QGS's number_threads */
-    uint64_t qgs_timer_us; /* after this long QGS has closed every connection by itself */
+    unsigned slots;         /* QGS's number_threads */
+    uint64_t qgs_timer_us;  /* after this long QGS has closed every connection by itself */
+    uint64_t slow_start_us; /* until then slots open one by one, as answers come */
 };
 
 /* CLOSED ──three accounts fail in a row, or a probe fails──▶ DOUBTED or OPEN ──success──▶ CLOSED */
@@ -78,7 +79,7 @@ void backend_note_success(struct backend *backend);
 void backend_note_failure(struct backend *backend, uint64_t vm, const char *text);
 
 /* Somebody wants it: where it is set aside because connecting failed, which is cheap to try, a
- * probe is sent now (but not more often than each WAKE_US), and it is DOUBTED until that is back.
+ * probe is sent now, and it is DOUBTED until that is back.
  */
 void backend_wake(struct backend *backend);
 

@@ -278,9 +278,11 @@ static void describe_connect(const struct exchange *exchange, int error,
                  name);
         return;
     case EACCES:
+    case EPERM:
         metrics.qgs_not_permitted++;
         snprintf(ret->text, sizeof(ret->text),
-                 "cocod may not connect to %s: the socket's mode, owner or folder forbids it",
+                 "cocod may not connect to %s: its permissions, or those of a folder above it, "
+                 "forbid it",
                  name);
         return;
     case EMFILE:

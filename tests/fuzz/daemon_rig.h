@@ -154,8 +154,18 @@ static inline void rig_serve_qgs(struct rig *rig, int *exchange)
     ssize_t n = recv(*exchange, in, sizeof(in), MSG_DONTWAIT);
     if (n < 0)
         return;
-    REQUIRE(n == (ssize_t)COCO_QGS_QUOTE_REQ_WIRE); /* whole, in one piece, and nothing else */
-    if (rig->qgs == RIG_QGS_QUOTE) {
+    /* Whole, in one piece, and nothing else: a probe, or a quote's request. */
+    bool probe = n == (ssize_t)(COCO_QGS_PREFIX_SIZE + COCO_QGS_HEADER_SIZE);
+    REQUIRE(probe || n == (ssize_t)COCO_QGS_QUOTE_REQ_WIRE);
+    if (probe && (rig->qgs == RIG_QGS_QUOTE || rig->qgs == RIG_QGS_ERROR)) {
+        static const uint8_t id[16];
+        struct coco_qgs_platform_resp resp = {
+            .minor = 1, .platform_id_size = 16, .platform_id = id, .cpusvn_size = 16, .cpusvn = id};
+        int64_t r = coco_qgs_platform_resp_encode(&resp, out + 4, sizeof(out) - 4);
+        REQUIRE(r > 0);
+        coco_qgs_prefix_encode((uint32_t)r, out);
+        size = (size_t)r + 4;
+    } else if (rig->qgs == RIG_QGS_QUOTE) {
         size = rig_make_quote(in + COCO_QGS_PREFIX_SIZE + 24, out, sizeof(out));
     } else if (rig->qgs == RIG_QGS_ERROR) {
         REQUIRE(coco_qgs_quote_resp_encode(&error, out + 4, sizeof(out) - 4) == 24);
@@ -230,12 +240,20 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
                                   .chain = chain,
                                   .table_file = {.path = "table", .mode = 0777, .group = (gid_t)-1},
                                   .drain_timeout_us = 5000000};
-    struct quotes_options quotes = {.backend = {.kind = BACKEND_UNIX,
-                                                .path = "/nonexistent/qgs",
-                                                .slots = 4,
-                                                .qgs_timer_us = 30000000},
+    struct backend_options backend = {.kind = BACKEND_UNIX,
+                                      .path = "/nonexistent/qgs",
+                                      .slots = 4,
+                                      .qgs_timer_us = 30000000};
+    struct quotes_options quotes = {.n_backends = 1,
+                                    .backends = &backend,
                                     .queue_max = 16,
-                                    .requests_per_account = 30};
+                                    .queue_bytes = 1u << 20,
+                                    .requests_per_vm = 30,
+                                    .requests_per_user = 30,
+                                    .reuse = true,
+                                    .keep_us = 1000000,
+                                    .keep_entries = 4,
+                                    .keep_bytes = 1u << 20};
     int pair[2];
 
     memset(rig, 0, sizeof(*rig));
@@ -254,7 +272,7 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
     for (int i = 0; i < RIG_EXCHANGES; i++)
         rig->exchanges[i] = -1;
     if (rig->qgs == RIG_QGS_NONE)
-        quotes.backend.kind = BACKEND_NONE;
+        quotes.n_backends = 0;
     rig->base = event_base_new();
     REQUIRE(rig->base && timers_init(&rig->timers, rig->base) == 0);
     rig->server = server_new(rig->base, &rig->timers, &limits);
@@ -318,6 +336,9 @@ static inline void rig_close(struct rig *rig)
     if (rig->client >= 0)
         close(rig->client);
     rig_pass(rig, 200000000); /* longer than any deadline, QGS's, and an account's memory */
+    rig_close_qgs(rig);
+    rig->qgs = RIG_QGS_QUOTE;
+    rig_pass(rig, 200000000); /* until QGS is found well, and no probe is due */
     for (int i = 0; i < CLOSE_REASONS; i++)
         closed += rig->server->closed[i];
     REQUIRE(closed == 1);

@@ -34,7 +34,8 @@ static void setup(void)
     options.threads = 4;
     options.delay_ms = 5;
     host_start_qgs(&host, &options);
-    snprintf(text, sizeof(text), "%s[quotes]\nqgs = unix:%s\nslots = 4\n",
+    snprintf(text, sizeof(text),
+             "%s[quotes]\nqgs = unix:%s\nslots = 4\n[limits]\nrequests_per_account = 64\n",
              host_make_chain(&host, "chain"), host.qgs);
     host_configure(&host, text);
     host_start(&host);

@@ -126,3 +126,23 @@ void fake_qgs_answer(unsigned i)
     fake_qgs_send(i, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
     fake_qgs_close(i);
 }
+
+void fake_qgs_answer_probe(unsigned i)
+{
+    static const uint8_t id[16] = {1};
+    struct coco_qgs_platform_resp resp = {.minor = 1,
+                                          .platform_id_size = sizeof(id),
+                                          .platform_id = id,
+                                          .cpusvn_size = sizeof(id),
+                                          .cpusvn = id};
+    uint8_t in[64], out[128];
+
+    ck_assert_int_eq(recv(fake_qgs_fds[i], in, sizeof(in), 0),
+                     COCO_QGS_PREFIX_SIZE + COCO_QGS_HEADER_SIZE);
+    int64_t n = coco_qgs_platform_resp_encode(&resp, out + COCO_QGS_PREFIX_SIZE,
+                                              sizeof(out) - COCO_QGS_PREFIX_SIZE);
+    ck_assert_int_gt(n, 0);
+    coco_qgs_prefix_encode((uint32_t)n, out);
+    fake_qgs_send(i, out, (size_t)n + COCO_QGS_PREFIX_SIZE);
+    fake_qgs_close(i);
+}

@@ -32,5 +32,7 @@ void fake_qgs_send(unsigned i, const void *data, size_t size);
  * its size. */
 size_t fake_qgs_make_reply(const uint8_t *tdreport, uint8_t *out, size_t room);
 size_t fake_qgs_make_error(uint32_t code, uint8_t *out, size_t room);
+/* The i-th connection asks for platform info, which is answered. */
+void fake_qgs_answer_probe(unsigned i);
 /* Reads the request, answers it with its quote, closes. */
 void fake_qgs_answer(unsigned i);

@@ -50,12 +50,15 @@ struct rig_options rig_defaults(void)
                    .account_linger_us = 60u * 1000000u,
                    .unsent = 1u << 20},
         .certs = {.drain_timeout_us = 5u * 1000000u},
-        .quotes = {.backend = {.kind = BACKEND_NONE,
-                               .path = "/nowhere/qgs.socket",
-                               .slots = 4,
-                               .qgs_timer_us = 30u * 1000000u},
+        .backend = {.kind = BACKEND_UNIX,
+                    .path = "/nowhere/qgs.socket",
+                    .slots = 4,
+                    .qgs_timer_us = 30u * 1000000u},
+        .quotes = {.requests_per_vm = 256,
+                   .requests_per_user = 256,
                    .queue_max = 256,
-                   .requests_per_account = 256},
+                   .queue_bytes = 1u << 20,
+                   .verify_signature = true},
     };
 }
 
@@ -75,7 +78,9 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     ck_assert_ptr_nonnull(rig->server);
     rig->certs = certs_new(&rig->timers, rig->worker, &options->certs);
     ck_assert_ptr_nonnull(rig->certs);
-    rig->quotes = quotes_new(rig->base, &rig->timers, &options->quotes);
+    struct quotes_options quotes = options->quotes;
+    quotes.backends = &options->backend;
+    rig->quotes = quotes_new(rig->base, &rig->timers, &quotes);
     ck_assert_ptr_nonnull(rig->quotes);
     rig->vmm = (struct vmm){.certs = rig->certs,
                             .quotes = rig->quotes,

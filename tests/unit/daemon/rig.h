@@ -24,8 +24,9 @@
 
 struct rig_options {
     struct server_limits limits;
-    struct certs_options certs;   /* without a chain: not offered */
-    struct quotes_options quotes; /* BACKEND_NONE: not offered */
+    struct certs_options certs; /* without a chain: not offered */
+    struct backend_options backend;
+    struct quotes_options quotes; /* n_backends 0 or 1 */
 };
 
 struct rig {

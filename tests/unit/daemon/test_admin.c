@@ -31,7 +31,7 @@ static void setup(void)
     options.certs.table_file =
         (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
     rig_chain(&options.certs, 0);
-    options.quotes.backend.kind = BACKEND_UNIX;
+    options.quotes.n_backends = 1;
 }
 
 static void teardown(void)
@@ -269,6 +269,10 @@ START_TEST(the_status_of_a_busy_and_ill_daemon)
     fake_qgs_send(0, error, fake_qgs_make_error(0x12001, error, sizeof(error)));
     fake_qgs_close(0);
     rig_settle(&rig);
+    fake_qgs_request(3, tdreport); /* once more */
+    fake_qgs_send(3, error, fake_qgs_make_error(0x12001, error, sizeof(error)));
+    fake_qgs_close(3);
+    rig_settle(&rig);
     for (uint64_t id = 5; id < 9; id++)
         ask_quote(vm, id);
     close(gone);
@@ -284,12 +288,20 @@ START_TEST(the_status_of_a_busy_and_ill_daemon)
     struct json_object *quotes = get(status, "quotes");
     ck_assert_str_eq(text_of(quotes, "lastError"), "EIO");
     ck_assert_ptr_nonnull(strstr(text_of(quotes, "lastErrorText"), "0x12001"));
-    ck_assert_int_eq(number_of(quotes, "slotsBusy"), 4);
-    ck_assert_int_eq(number_of(quotes, "running"), 3);
+    ck_assert_int_eq(number_of(quotes, "slotsBusy"), 2);
+    ck_assert_int_eq(number_of(quotes, "running"), 1);
     ck_assert_int_eq(number_of(quotes, "abandoned"), 1);
-    ck_assert_int_eq(number_of(quotes, "queued"), 2);
+    ck_assert_int_eq(number_of(quotes, "queued"), 4);
     ck_assert_int_eq(number_of(quotes, "answered"), 0);
     ck_assert_int_eq(number_of(quotes, "failed"), 1);
+    struct json_object *backends = get(quotes, "backends");
+    ck_assert_uint_eq(json_object_array_length(backends), 1);
+    struct json_object *backend = json_object_array_get_idx(backends, 0);
+    ck_assert_str_eq(text_of(backend, "address"), "unix:/nowhere/qgs.socket");
+    ck_assert_str_eq(text_of(backend, "breaker"), "closed");
+    ck_assert_int_eq(number_of(backend, "slots"), 4);
+    ck_assert_int_eq(number_of(backend, "abandoned"), 1);
+    ck_assert_ptr_nonnull(strstr(text_of(backend, "problem"), "0x12001"));
     ck_assert_int_eq(number_of(status, "requestsInFlight"), 5);
     ck_assert_int_eq(number_of(status, "peers"), 1);
     struct json_object *certs = get(status, "certificates");
@@ -309,7 +321,7 @@ START_TEST(what_is_not_served_is_null)
     struct json_object *reply;
 
     options.certs.n_chain = 0;
-    options.quotes.backend.kind = BACKEND_NONE;
+    options.quotes.n_backends = 0;
     rig_open(&rig, &options);
     int fd = connect_admin();
     struct json_object *status = ask(fd, GET_STATUS, &reply);

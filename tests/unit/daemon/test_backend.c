@@ -4,6 +4,7 @@
  * once.
  */
 #include "fake_qgs.h"
+#include "log.h"
 #include "metrics.h"
 #include "qgs_msg.h"
 #include "quotes/backend.h"
@@ -28,28 +29,34 @@ static struct event_base *base;
 static struct timers timers;
 static struct backend *backend;
 static uint8_t tdreport[COCO_TDREPORT_SIZE];
+static uint8_t message[COCO_QGS_QUOTE_REQ_SIZE];
 static uint8_t reply[TDX_QUOTE_ROOM + 200];
 
 /* What `done` was told last. */
 static unsigned n_done;
-static struct backend_result result;
+static struct exchange_result result;
 static uint8_t quote[TDX_QUOTE_ROOM + 200];
 static size_t quote_size;
 
-static void done(void *data, const struct backend_result *r)
+static void done(void *data, const struct exchange_result *r)
 {
     ck_assert_ptr_eq(data, &n_done);
     n_done++;
     result = *r;
-    result.quote = NULL;
+    result.reply = NULL;
     quote_size = 0;
-    ck_assert_int_eq(r->outcome == BACKEND_ANSWERED, r->quote != NULL);
-    ck_assert_int_eq(r->outcome == BACKEND_ANSWERED, r->text[0] == 0);
-    if (r->quote) {
-        ck_assert_uint_le(r->quote->size, sizeof(quote));
-        memcpy(quote, r->quote->data, r->quote->size);
-        quote_size = r->quote->size;
+    ck_assert_int_eq(r->outcome == EXCHANGE_ANSWERED, r->reply != NULL);
+    ck_assert_int_eq(r->outcome == EXCHANGE_ANSWERED, r->text[0] == 0);
+    if (r->reply) {
+        ck_assert_uint_le(r->reply->size, sizeof(quote));
+        memcpy(quote, r->reply->data, r->reply->size);
+        quote_size = r->reply->size;
     }
+}
+
+static void on_changed(void *data)
+{
+    (void)data;
 }
 
 static void setup(void)
@@ -59,15 +66,18 @@ static void setup(void)
                                       .slots = SLOTS,
                                       .qgs_timer_us = TIMER_US};
 
+    log_set_level(LOG_LEVEL_CRITICAL);
     rig_reset_sys();
     fake_qgs_install();
     memset(&metrics, 0, sizeof(metrics));
     n_done = 0;
     tdx_make_tdreport(1, NULL, tdreport);
+    struct coco_qgs_quote_req req = {.minor = 1, .report_size = 1024, .report = tdreport};
+    ck_assert_int_eq(coco_qgs_quote_req_encode(&req, message, sizeof(message)), sizeof(message));
     base = event_base_new();
     ck_assert_ptr_nonnull(base);
     ck_assert_int_eq(timers_init(&timers, base), 0);
-    backend = backend_new(base, &timers, &options);
+    backend = backend_new(base, &timers, &options, on_changed, NULL);
     ck_assert_ptr_nonnull(backend);
 }
 
@@ -90,7 +100,7 @@ static void settle(void)
 
 static void start(void)
 {
-    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), 0);
+    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), 0);
 }
 
 /* One exchange up to the moment at which QGS has the request. */
@@ -107,15 +117,17 @@ static void start_and_take(void)
     ck_assert_uint_eq(backend_busy(backend), 1);
 }
 
-static void expect(enum backend_outcome outcome, uint32_t code, const char *text)
+static void expect(enum exchange_outcome outcome, uint32_t code, const char *text)
 {
     settle();
     ck_assert_uint_eq(n_done, 1);
     ck_assert_msg(result.outcome == outcome, "outcome %d: %s", (int)result.outcome, result.text);
-    ck_assert_uint_eq(result.error_code, code);
+    ck_assert_uint_eq(result.code, code);
     ck_assert_msg(strstr(result.text, text) != NULL, "\"%s\" is not in: %s", text, result.text);
     ck_assert_uint_eq(backend_busy(backend), 0);
-    ck_assert_uint_eq(metrics.qgs_failures, outcome != BACKEND_ANSWERED);
+    /* Where connecting fails, a probe does, too. */
+    bool probed = outcome == EXCHANGE_UNREACHABLE || outcome == EXCHANGE_SATURATED;
+    ck_assert_uint_eq(metrics.qgs_failures, probed ? 2 : outcome != EXCHANGE_ANSWERED);
 }
 
 /* --- the request ----------------------------------------------------------------------------- */
@@ -176,7 +188,7 @@ START_TEST(what_the_socket_does_not_take_follows)
     fake_qgs_request(0, got); /* whole, and nothing behind it */
     ck_assert_mem_eq(got, tdreport, sizeof(got));
     fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
-    expect(BACKEND_ANSWERED, 0, "");
+    expect(EXCHANGE_ANSWERED, 0, "");
 }
 END_TEST
 
@@ -193,7 +205,7 @@ START_TEST(a_connection_that_breaks_while_sending)
 {
     sys.sendmsg = broken_sendmsg;
     start();
-    expect(BACKEND_BROKEN, EPIPE, "sending to QGS failed: ");
+    expect(EXCHANGE_BROKEN, EPIPE, "sending to QGS failed: ");
 }
 END_TEST
 
@@ -202,7 +214,7 @@ START_TEST(nothing_is_told_from_inside_the_start)
     fake_qgs_error = ECONNREFUSED;
     start();
     ck_assert_uint_eq(n_done, 0);
-    ck_assert_uint_eq(fake_qgs_connects, 0);
+    ck_assert_uint_eq(fake_qgs_connects, 1);
     settle();
     ck_assert_uint_eq(n_done, 1);
 }
@@ -216,7 +228,7 @@ START_TEST(a_quote_comes_with_its_padding)
     size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
     rig_clock_us += 7000;
     fake_qgs_send(0, reply, size);
-    expect(BACKEND_ANSWERED, 0, "");
+    expect(EXCHANGE_ANSWERED, 0, "");
     ck_assert_uint_eq(quote_size, size - COCO_QGS_PREFIX_SIZE - COCO_QGS_QUOTE_RESP_FIXED);
     ck_assert_mem_eq(quote, reply + COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_RESP_FIXED, quote_size);
     ck_assert_uint_eq(result.elapsed_us, 7000);
@@ -242,7 +254,7 @@ START_TEST(a_quote_may_come_in_fragments)
             settle();
             at += n;
         }
-        expect(BACKEND_ANSWERED, 0, "");
+        expect(EXCHANGE_ANSWERED, 0, "");
         ck_assert_uint_eq(quote_size, size - 28);
         ck_assert_mem_eq(quote, reply + 28, quote_size);
     }
@@ -253,7 +265,7 @@ START_TEST(an_error_of_qgs)
 {
     start_and_take();
     fake_qgs_send(0, reply, fake_qgs_make_error(0x12001, reply, sizeof(reply)));
-    expect(BACKEND_REFUSED, 0x12001, "QGS answered with error 0x12001");
+    expect(EXCHANGE_REFUSED, 0x12001, "QGS answered with error 0x12001");
     ck_assert_uint_eq(metrics.qgs_answers, 1);
 }
 END_TEST
@@ -261,10 +273,13 @@ END_TEST
 START_TEST(qgs_closes_without_a_byte)
 {
     start_and_take();
-    rig_clock_us += 30000000;
+    rig_clock_us += 28999999; /* from 29 s on it is QGS's timer */
     fake_qgs_close(0);
-    expect(BACKEND_EOF, 0, "without an answer after 30000 ms");
-    ck_assert_uint_eq(result.elapsed_us, 30000000);
+    expect(EXCHANGE_EOF, 0, "without an answer after 28999 ms");
+    ck_assert_uint_eq(result.elapsed_us, 28999999);
+    ck_assert(!backend_timed_out(backend, &result));
+    result.elapsed_us++;
+    ck_assert(backend_timed_out(backend, &result));
 }
 END_TEST
 
@@ -274,7 +289,7 @@ START_TEST(qgs_closes_without_reading)
     start();
     settle();
     fake_qgs_close(0);
-    expect(BACKEND_EOF, ECONNRESET, "closed the connection without an answer");
+    expect(EXCHANGE_EOF, ECONNRESET, "closed the connection without an answer");
 }
 END_TEST
 
@@ -290,7 +305,7 @@ START_TEST(the_answer_breaks_off)
     ck_assert_uint_eq(n_done, 0);
     fake_qgs_close(0);
     snprintf(text, sizeof(text), "broke after %zu bytes", cuts[_i]);
-    expect(BACKEND_BROKEN, 0, text);
+    expect(EXCHANGE_BROKEN, 0, text);
 }
 END_TEST
 
@@ -309,7 +324,7 @@ START_TEST(receiving_fails)
     start_and_take();
     sys.recv = failing_recv;
     fake_qgs_send(0, "x", 1);
-    expect(BACKEND_BROKEN, ENETDOWN, strerror(ENETDOWN));
+    expect(EXCHANGE_BROKEN, ENETDOWN, strerror(ENETDOWN));
 }
 END_TEST
 
@@ -373,10 +388,10 @@ START_TEST(a_malformed_answer)
 
     start_and_take();
     fake_qgs_send(0, reply, malform(_i, size));
-    expect(BACKEND_MALFORMED, 0,
+    expect(EXCHANGE_MALFORMED, 0,
            _i == N_MALFORMED - 1 ? "bare quote"
            : _i >= 7             ? "claims a length"
-                                 : "not a GET_QUOTE_RESP");
+                                 : "not the message");
 }
 END_TEST
 
@@ -389,7 +404,7 @@ START_TEST(qgs_is_silent)
     ck_assert_uint_eq(n_done, 0);
     ck_assert_uint_eq(backend_busy(backend), 1);
     rig_clock_us += 1;
-    expect(BACKEND_SILENT, 0, "neither answers nor closes");
+    expect(EXCHANGE_SILENT, 0, "did not finish its answer: 2 bytes");
     ck_assert_uint_eq(result.elapsed_us, TIMER_US + GRACE_US);
     /* cocod has let go of the connection */
     char byte;
@@ -401,15 +416,15 @@ END_TEST
 
 static const struct {
     int error;
-    enum backend_outcome outcome;
+    enum exchange_outcome outcome;
     const char *text;
 } connect_errors[] = {
-    {EAGAIN, BACKEND_SATURATED, "hangs or is overloaded"},
-    {ENOENT, BACKEND_UNREACHABLE, "there is no socket at unix:/nowhere/qgs.socket"},
-    {ECONNREFUSED, BACKEND_UNREACHABLE, "nobody listens at unix:/nowhere/qgs.socket"},
-    {EACCES, BACKEND_UNREACHABLE, "its permissions"},
-    {EPERM, BACKEND_UNREACHABLE, "its permissions"},
-    {ENOTDIR, BACKEND_UNREACHABLE, "cannot connect to unix:/nowhere/qgs.socket"},
+    {EAGAIN, EXCHANGE_SATURATED, "hangs or is overloaded"},
+    {ENOENT, EXCHANGE_UNREACHABLE, "there is no socket at unix:/nowhere/qgs.socket"},
+    {ECONNREFUSED, EXCHANGE_UNREACHABLE, "nobody listens at unix:/nowhere/qgs.socket"},
+    {EACCES, EXCHANGE_UNREACHABLE, "its permissions"},
+    {EPERM, EXCHANGE_UNREACHABLE, "its permissions"},
+    {ENOTDIR, EXCHANGE_UNREACHABLE, "cannot connect to unix:/nowhere/qgs.socket"},
 };
 
 START_TEST(connecting_fails)
@@ -417,7 +432,7 @@ START_TEST(connecting_fails)
     fake_qgs_error = connect_errors[_i].error;
     start();
     expect(connect_errors[_i].outcome, (uint32_t)connect_errors[_i].error, connect_errors[_i].text);
-    ck_assert_uint_eq(metrics.qgs_connects, 1);
+    ck_assert_uint_eq(metrics.qgs_connects, 2);
     ck_assert_uint_eq(metrics.qgs_answers, 0);
 }
 END_TEST
@@ -432,22 +447,27 @@ START_TEST(connecting_to_what_is_really_not_there)
     snprintf(address.sun_path, sizeof(address.sun_path), "%s/q", rig_tmpdir());
     options.path = address.sun_path;
     backend_free(backend);
-    backend = backend_new(base, &timers, &options);
+    backend = backend_new(base, &timers, &options, on_changed, NULL);
     start();
-    expect(BACKEND_UNREACHABLE, ENOENT, address.sun_path);
+    expect(EXCHANGE_UNREACHABLE, ENOENT, address.sun_path);
+    ck_assert_int_eq(backend_breaker(backend), BREAKER_OPEN);
+    backend_free(backend);
+    backend = backend_new(base, &timers, &options, on_changed, NULL);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
     n_done = 0;
     metrics.qgs_failures = 0;
     start();
-    expect(BACKEND_UNREACHABLE, ECONNREFUSED, "QGS is down");
+    expect(EXCHANGE_UNREACHABLE, ECONNREFUSED, "nobody listens");
+    backend_free(backend);
+    backend = backend_new(base, &timers, &options, on_changed, NULL);
     ck_assert_int_eq(listen(fd, 0), 0);
     int other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* fills the backlog */
     ck_assert_int_eq(connect(other, (const struct sockaddr *)&address, sizeof(address)), 0);
     n_done = 0;
     metrics.qgs_failures = 0;
     start();
-    expect(BACKEND_SATURATED, EAGAIN, "overloaded");
+    expect(EXCHANGE_SATURATED, EAGAIN, "overloaded");
     close(other);
     close(fd);
 }
@@ -466,7 +486,7 @@ START_TEST(no_descriptor_for_a_connection)
 {
     sys.socket = no_socket;
     start();
-    expect(BACKEND_MEMORY, EMFILE, "no socket for QGS");
+    expect(EXCHANGE_MEMORY, EMFILE, "cannot connect");
     ck_assert_uint_eq(fake_qgs_connects, 0);
 }
 END_TEST
@@ -497,14 +517,14 @@ START_TEST(a_connection_that_comes_later)
     settle();
     fake_qgs_request(0, got);
     fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
-    expect(BACKEND_ANSWERED, 0, "");
+    expect(EXCHANGE_ANSWERED, 0, "");
 }
 END_TEST
 
 START_TEST(addresses_have_names)
 {
     struct backend_options options = {.kind = BACKEND_VSOCK, .cid = 2, .port = 4050, .slots = 7};
-    struct backend *vsock = backend_new(base, &timers, &options);
+    struct backend *vsock = backend_new(base, &timers, &options, on_changed, NULL);
 
     ck_assert_str_eq(backend_name(vsock), "vsock:2:4050");
     ck_assert_uint_eq(backend_slots(vsock), 7);
@@ -544,11 +564,11 @@ START_TEST(vsock_is_asked_by_cid_and_port)
         .kind = BACKEND_VSOCK, .cid = 2, .port = 4050, .slots = 1, .qgs_timer_us = TIMER_US};
 
     backend_free(backend);
-    backend = backend_new(base, &timers, &options);
+    backend = backend_new(base, &timers, &options, on_changed, NULL);
     sys.socket = looking_socket;
     sys.connect = looking_connect;
     start();
-    expect(BACKEND_UNREACHABLE, ECONNRESET, "vsock:2:4050");
+    expect(EXCHANGE_UNREACHABLE, ECONNRESET, "vsock:2:4050");
     ck_assert_int_eq(seen_family, AF_VSOCK);
     ck_assert_uint_eq(seen_cid, 2);
     ck_assert_uint_eq(seen_port, 4050);
@@ -564,10 +584,10 @@ START_TEST(no_more_exchanges_than_slots)
         start();
     }
     ck_assert(!backend_has_slot(backend));
-    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), -EBUSY);
+    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -EBUSY);
     settle();
     ck_assert_uint_eq(fake_qgs_n, SLOTS);
-    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), -EBUSY);
+    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -EBUSY);
     fake_qgs_answer(1);
     settle();
     ck_assert_uint_eq(n_done, 1);
@@ -581,20 +601,20 @@ END_TEST
 
 static unsigned n_chained;
 
-static void start_another(void *data, const struct backend_result *r)
+static void start_another(void *data, const struct exchange_result *r)
 {
     (void)data;
     (void)r;
     n_done++;
     ck_assert(backend_has_slot(backend)); /* one's own is free already */
     if (n_chained-- > 0)
-        ck_assert_int_eq(backend_start(backend, tdreport, start_another, NULL), 0);
+        ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
 }
 
 START_TEST(the_end_of_one_may_start_the_next)
 {
     n_chained = 20;
-    ck_assert_int_eq(backend_start(backend, tdreport, start_another, NULL), 0);
+    ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
     for (unsigned i = 0; i <= 20; i++) {
         settle();
         ck_assert_uint_eq(fake_qgs_n, i + 1);
@@ -606,8 +626,8 @@ START_TEST(the_end_of_one_may_start_the_next)
     /* Also where it fails at once: no recursion, the loop goes on. */
     n_chained = 1000;
     n_done = 0;
-    fake_qgs_error = ECONNREFUSED;
-    ck_assert_int_eq(backend_start(backend, tdreport, start_another, NULL), 0);
+    sys.socket = no_socket;
+    ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
     for (int i = 0; i < 1100; i++)
         settle();
     ck_assert_uint_eq(n_done, 1001);
@@ -640,15 +660,15 @@ START_TEST(out_of_memory)
 {
     sys.alloc = failing_alloc;
     fail_at = 0;
-    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), -ENOMEM);
+    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -ENOMEM);
     fail_at = 1;
-    ck_assert_int_eq(backend_start(backend, tdreport, done, &n_done), -ENOMEM);
+    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -ENOMEM);
     ck_assert_uint_eq(backend_busy(backend), 0);
     fail_at = -1;
     start_and_take();
     fail_at = 0; /* for the answer */
     fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
-    expect(BACKEND_MEMORY, ENOMEM, "out of memory");
+    expect(EXCHANGE_MEMORY, ENOMEM, "out of memory");
 }
 END_TEST
 

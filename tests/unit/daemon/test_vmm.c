@@ -37,7 +37,7 @@ static void setup(void)
     options.certs.table_file =
         (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
     rig_chain(&options.certs, 0);
-    options.quotes.backend.kind = BACKEND_UNIX;
+    options.quotes.n_backends = 1;
 }
 
 static void teardown(void)

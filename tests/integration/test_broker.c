@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cocod against a quoting service that misbehaves in every way that the simulator knows. For each:
+ * the contract's status in time, recovery by itself, nothing left over; and the simulator never sees
+ * more outstanding than it has threads, nor a half-open connection, nor a request in pieces.
+ */
+#include "host.h"
+#include "tdx_quote.h"
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* QGS's own timer, made short on both sides. */
+#define TIMER_MS 1000
+
+static struct host host;
+static struct coco_client *client;
+static struct qgs_sim_options sim_options;
+static uint64_t seed;
+static unsigned fds_before;
+
+static unsigned count_fds(void)
+{
+    char path[64];
+    unsigned n = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)host.cocod.pid);
+    DIR *dir = opendir(path);
+    ck_assert_ptr_nonnull(dir);
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+static int get_quote(uint32_t timeout_ms)
+{
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[16384];
+    const char *why = "";
+    size_t size = 0;
+
+    tdx_make_tdreport(++seed, NULL, tdreport);
+    int r = coco_quote_get(client, tdreport, quote, sizeof(quote), timeout_ms, &size);
+    if (r == 0)
+        ck_assert_msg(tdx_verify_quote(quote, size, tdreport, &why) == 0, "%s", why);
+    return r;
+}
+
+/* A quote within ten seconds: QGS is well again, and cocod has noticed. */
+static void recovers(void)
+{
+    struct timespec pause = {.tv_nsec = 20000000};
+
+    for (int i = 0; i < 500; i++) {
+        if (get_quote(2000) == 0)
+            return;
+        nanosleep(&pause, NULL);
+    }
+    ck_abort_msg("cocod did not recover");
+}
+
+static char *status_text(void)
+{
+    char *output;
+
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
+    return output;
+}
+
+static void status_says(const char *text)
+{
+    char *output = status_text();
+
+    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in:\n%s", text, output);
+    free(output);
+}
+
+static void setup(void)
+{
+    host_open(&host);
+    qgs_sim_options_init(&sim_options);
+    sim_options.timer_ms = TIMER_MS;
+    sim_options.check_mac = true;
+    seed = 0;
+}
+
+static void open_broker(void)
+{
+    char text[512];
+
+    host_start_qgs(&host, &sim_options);
+    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s slots=4\nqgs_timer = %ums\n", host.qgs,
+             TIMER_MS);
+    host_configure(&host, text);
+    host_start(&host);
+    client = host_client(&host, 0);
+}
+
+/* With QGS well. */
+static void open_well(void)
+{
+    open_broker();
+    for (int i = 0; i < 6; i++) /* opens all slots */
+        ck_assert_int_eq(get_quote(5000), 0);
+    fds_before = count_fds();
+}
+
+static void teardown(void)
+{
+    if (host.sim) {
+        ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), 4);
+        ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_HALF_OPEN), 0);
+        ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_SECOND_WRITES), 0);
+    }
+    /* An answer is handed on before its connection is closed. */
+    for (int i = 0; i < 500 && fds_before > 0 && count_fds() > fds_before; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    if (fds_before > 0)
+        ck_assert_uint_le(count_fds(), fds_before);
+    fds_before = 0;
+    coco_client_free(client);
+    client = NULL;
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+    host_close(&host);
+}
+
+/* --- answers that are none -----------------------------------------------------------------------
+ */
+
+static const struct {
+    enum qgs_fault fault;
+    int64_t count;
+    int status; /* what the one quote ends in */
+} answers[] = {
+    {QGS_FAULT_GARBAGE, 1, -COCO_STATUS_EBADMSG},
+    {QGS_FAULT_OVERSIZE, 1, -COCO_STATUS_EBADMSG},
+    {QGS_FAULT_WRONG_VERSION, 1, -COCO_STATUS_EBADMSG},
+    {QGS_FAULT_OTHER_QUOTE, 1, -COCO_STATUS_EBADMSG},
+    {QGS_FAULT_UNBOUND, 1, -COCO_STATUS_EBADMSG},
+    {QGS_FAULT_RAW, 1, -COCO_STATUS_EBADMSG},
+    {QGS_FAULT_EOF, 4, 0},
+    {QGS_FAULT_EOF, 100, -COCO_STATUS_EIO},
+    {QGS_FAULT_ERROR, 1, 0},
+    {QGS_FAULT_ERROR, 2, -COCO_STATUS_EIO},
+    {QGS_FAULT_TRUNCATED, 1, 0},
+};
+
+START_TEST(a_wrong_answer)
+{
+    open_well();
+    qgs_sim_set_fault(host.sim, answers[_i].fault, answers[_i].count);
+    ck_assert_int_eq(get_quote(5000), answers[_i].status);
+    qgs_sim_set_fault(host.sim, answers[_i].fault, 0);
+    recovers();
+}
+END_TEST
+
+START_TEST(a_byte_at_a_time)
+{
+    sim_options.drip_ms = 1;
+    sim_options.timer_ms = 20000;
+    open_well();
+    qgs_sim_set_fault(host.sim, QGS_FAULT_DRIP, 1);
+    ck_assert_int_eq(get_quote(100), -COCO_STATUS_ETIMEDOUT);
+    ck_assert_int_eq(get_quote(5000), 0); /* on another slot */
+    qgs_sim_set_fault(host.sim, QGS_FAULT_DRIP, 1);
+    int r = get_quote(15000); /* cocod gives QGS its own timer and 5 s */
+    ck_assert(r == 0 || r == -COCO_STATUS_ETIMEDOUT);
+    recovers();
+    ck_assert(qgs_sim_wait_equal(host.sim, QGS_STAT_OPEN, 0, 20000));
+}
+END_TEST
+
+/* --- silence -------------------------------------------------------------------------------------
+ */
+
+START_TEST(it_hangs)
+{
+    open_well();
+    qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, QGS_ALWAYS);
+    ck_assert_int_eq(get_quote(300), -COCO_STATUS_ETIMEDOUT);  /* the deadline's */
+    ck_assert_int_eq(get_quote(5000), -COCO_STATUS_ETIMEDOUT); /* QGS's own timer */
+    status_says("QGS accepts but never answers");
+    qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, 0);
+    recovers();
+}
+END_TEST
+
+START_TEST(it_has_no_threads)
+{
+    sim_options.threads = 0;
+    open_broker();
+    ck_assert_int_eq(get_quote(300), -COCO_STATUS_ETIMEDOUT);
+    int r = -COCO_STATUS_ETIMEDOUT; /* until the probe has failed as well */
+    for (int i = 0; i < 20 && r == -COCO_STATUS_ETIMEDOUT; i++)
+        r = get_quote(500);
+    ck_assert_int_eq(r, -COCO_STATUS_ENODEV);
+    status_says("number_threads is missing in qgs.conf");
+    status_says("restart qgsd");
+    qgs_sim_free(host.sim); /* as restarting with another configuration */
+    sim_options.threads = 4;
+    host_start_qgs(&host, &sim_options);
+    recovers();
+}
+END_TEST
+
+START_TEST(its_backlog_is_stuck)
+{
+    sim_options.no_accept = true;
+    sim_options.backlog = 0;
+    open_broker();
+    /* One connection fits into the backlog, and nobody answers it; the next does not. */
+    ck_assert_int_eq(get_quote(300), -COCO_STATUS_ETIMEDOUT);
+    int other = -1;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, host.qgs, strlen(host.qgs) + 1);
+    other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    ck_assert_int_eq(connect(other, (struct sockaddr *)&address, sizeof(address)), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+    close(other);
+    int r = -COCO_STATUS_ETIMEDOUT;
+    for (int i = 0; i < 40 && r == -COCO_STATUS_ETIMEDOUT; i++)
+        r = get_quote(500);
+    ck_assert(r == -COCO_STATUS_EAGAIN || r == -COCO_STATUS_ENODEV);
+    status_says("does not accept connections");
+    qgs_sim_free(host.sim);
+    sim_options.no_accept = false;
+    sim_options.backlog = 4096;
+    host_start_qgs(&host, &sim_options);
+    recovers();
+}
+END_TEST
+
+/* --- death ---------------------------------------------------------------------------------------
+ */
+
+START_TEST(it_dies_and_returns)
+{
+    open_well();
+    for (int i = 0; i < 3; i++) {
+        qgs_sim_stop(host.sim);
+        ck_assert_int_eq(get_quote(2000), -COCO_STATUS_ENODEV);
+        status_says("there is no socket at");
+        ck_assert_int_eq(qgs_sim_start(host.sim), 0);
+        ck_assert_int_eq(get_quote(2000), 0); /* at once: somebody asked */
+    }
+}
+END_TEST
+
+START_TEST(it_crashes_and_leaves_its_socket)
+{
+    sim_options.crash_after = 6;
+    open_well();
+    int r = get_quote(2000); /* closed without a byte, tried again, refused */
+    ck_assert_int_eq(r, -COCO_STATUS_ENODEV);
+    status_says("nobody listens at");
+    qgs_sim_free(host.sim);
+    sim_options.crash_after = -1;
+    host_start_qgs(&host, &sim_options);
+    ck_assert_int_eq(get_quote(2000), 0);
+}
+END_TEST
+
+START_TEST(it_may_not_be_connected_to)
+{
+    if (geteuid() == 0) {
+        printf("SKIP: root may connect to every socket\n");
+        open_well();
+        return;
+    }
+    open_well();
+    ck_assert_int_eq(chmod(host.qgs, 0), 0);
+    ck_assert_int_eq(get_quote(2000), -COCO_STATUS_ENODEV);
+    status_says("may not connect");
+    ck_assert_int_eq(chmod(host.qgs, 0600), 0);
+    recovers();
+}
+END_TEST
+
+/* The simulator is a process of its own here, with few descriptors, and others take them. */
+START_TEST(it_runs_out_of_descriptors)
+{
+    char program[4096], text[512];
+    struct process sim = {.notify_fd = -1};
+    const char *argv[] = {program, "--timer-ms", "1000", host.qgs, NULL};
+    struct process_options options = {.argv = argv,
+                                      .dir = host.dir,
+                                      .name = "qgs",
+                                      .no_notify = true};
+    struct rlimit few, before;
+    int others[64];
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timespec pause = {.tv_nsec = 10000000};
+
+    snprintf(program, sizeof(program), "%s", process_built("tests/qgs-sim"));
+    memcpy(address.sun_path, host.qgs, strlen(host.qgs) + 1);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    process_start(&sim, &options);
+    few = before;
+    few.rlim_cur = 24;
+    ck_assert_int_eq(prlimit(sim.pid, RLIMIT_NOFILE, &few, NULL), 0);
+    for (int i = 0; i < 500 && access(host.qgs, F_OK) != 0; i++)
+        nanosleep(&pause, NULL);
+    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s slots=4\nqgs_timer = 1s\n", host.qgs);
+    host_configure(&host, text);
+    host_start(&host);
+    client = host_client(&host, 0);
+    ck_assert_int_eq(get_quote(5000), 0);
+    fds_before = count_fds();
+    for (int i = 0; i < 64; i++) { /* guests on its vsock port, say, that send nothing */
+        others[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_eq(connect(others[i], (struct sockaddr *)&address, sizeof(address)), 0);
+    }
+    int r = get_quote(700);
+    ck_assert(r == -COCO_STATUS_ETIMEDOUT || r == -COCO_STATUS_EAGAIN);
+    for (int i = 0; i < 64; i++)
+        close(others[i]);
+    recovers();
+    process_kill(&sim);
+}
+END_TEST
+
+/* --- one among many ------------------------------------------------------------------------------
+ */
+
+/* Another VM: a process of its own. Right hashes, wrong MAC, sixteen at a time. */
+static pid_t start_flood(void)
+{
+    pid_t pid = fork();
+
+    ck_assert_int_ge(pid, 0);
+    if (pid != 0)
+        return pid;
+    struct coco_client *mine = host_client(&host, 0);
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[16384];
+    size_t size;
+    for (uint64_t i = 0;; i++) {
+        tdx_make_tdreport(1000000 + i, NULL, tdreport);
+        tdreport[224] ^= 1;
+        (void)coco_quote_get(mine, tdreport, quote, sizeof(quote), 5000, &size);
+    }
+}
+
+START_TEST(a_wrong_mac_flood_harms_nobody)
+{
+    pid_t floods[3];
+    char *output;
+
+    open_well();
+    for (int i = 0; i < 3; i++)
+        floods[i] = start_flood();
+    for (int i = 0; i < 300; i++)
+        ck_assert_int_eq(get_quote(5000), 0);
+    for (int i = 0; i < 3; i++) {
+        kill(floods[i], SIGKILL);
+        waitpid(floods[i], NULL, 0);
+    }
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"--json", "status", NULL}, &output), 0);
+    ck_assert_msg(strstr(output, "\"qgs_breakers\": 0") || strstr(output, "\"qgs_breakers\":0"),
+                  "%s", output);
+    free(output);
+    fds_before = 0;
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("broker");
+    TCase *tcase = tcase_create("broker");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_loop_test(tcase, a_wrong_answer, 0, sizeof(answers) / sizeof(answers[0]));
+    tcase_add_test(tcase, a_byte_at_a_time);
+    tcase_add_test(tcase, it_hangs);
+    tcase_add_test(tcase, it_has_no_threads);
+    tcase_add_test(tcase, its_backlog_is_stuck);
+    tcase_add_test(tcase, it_dies_and_returns);
+    tcase_add_test(tcase, it_crashes_and_leaves_its_socket);
+    tcase_add_test(tcase, it_may_not_be_connected_to);
+    tcase_add_test(tcase, it_runs_out_of_descriptors);
+    tcase_add_test(tcase, a_wrong_mac_flood_harms_nobody);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
