@@ -75,6 +75,7 @@ DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/d
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
+QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -157,7 +158,8 @@ $(SIM_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/sim/$$(subst -,_,%)_main.o
 
 $(BUILD)/tests/demo: $(call obj,$(DEMO_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
 $(BUILD)/tests/coco-bench: $(call obj,$(BENCH_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
-$(BUILD)/tests/demo $(BUILD)/tests/coco-bench:
+$(BUILD)/tests/quote-bench: $(call obj,$(QUOTE_BENCH_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
+$(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench:
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS) $(CTL_LIBS)
 
@@ -206,11 +208,11 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-valgrind demo bench guests fuzz lint format install clean help
+.PHONY: deps programs tests check check-sanitize check-valgrind demo bench bench-quotes guests fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
-programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(EXAMPLE_PROGRAMS)
+programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench $(EXAMPLE_PROGRAMS)
 
 tests: programs $(TEST_PROGRAMS)
 
@@ -237,6 +239,9 @@ bench: programs ## measure CERTS_GET beside an echo server, Redis and a locked f
 
 guests: $(BUILD)/tests/guests ## an hour of virtual time of 1000 SNP and 1000 TDX guests (GUESTS="SNP TDX SEED")
 	@$(BUILD)/tests/guests $(GUESTS)
+
+bench-quotes: programs ## measure the quote broker: latency added, throughput, fairness
+	@$(BUILD)/tests/quote-bench $(BUILD)
 
 fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \

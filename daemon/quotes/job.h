@@ -1,38 +1,75 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A job: one question to QGS, those who wait for its answer, and how often it was tried. What moves
- * jobs is in quotes.c.
+ * jobs is in quotes.c. Loop thread only.
  */
 #pragma once
 
+#include "blob.h"
 #include "quotes/queue.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct account;
-struct quotes;
 struct request;
 
 enum job_state {
+    JOB_NEW,
     JOB_QUEUED,
     JOB_RUNNING,
     JOB_ABANDONED,
 };
 
+/* All of them together. */
+struct jobs {
+    void *owner;
+    size_t bytes;
+    size_t bytes_max;
+    struct job *running; /* and abandoned */
+    unsigned n_abandoned;
+    bool asking; /* a job that is not a quote has its slot */
+};
+
 struct job {
     struct queue_item item; /* while QUEUED */
-    struct quotes *quotes;
+    struct jobs *jobs;
     enum job_state state;
     bool ask;                /* not a quote */
     struct account *account; /* who asked; of an ask: who asked first */
     struct lane *lane;
     struct request *waiters; /* by waiter_prev, waiter_next */
     struct job *prev, *next; /* of those that run, or are abandoned */
-    size_t backend;          /* while it runs */
-    uint64_t tried;          /* backends where it failed, a bit each */
+    size_t source;           /* while it runs: where */
+    uint64_t tried;          /* sources where it failed, a bit each */
     unsigned closed;         /* times that QGS closed without an answer */
     unsigned refused;        /* times that QGS answered with an error */
     size_t size;
     uint8_t message[]; /* of QGS's protocol, without prefix */
 };
+
+/* NULL: over the limit, or out of memory. Takes over the reference to the lane, on failure too. */
+struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lane,
+                    const uint8_t *message, size_t size, bool ask);
+/* Without waiters, and neither queued nor running. */
+void job_free(struct job *job);
+struct job *job_of_item(struct queue_item *item);
+
+void job_queue(struct job *job, bool first);
+/* Its item was taken out of the queue: NEW again. */
+struct job *job_dequeued(struct queue_item *item);
+void job_run(struct job *job, size_t source);
+/* It no longer runs: NEW again. */
+void job_stop(struct job *job);
+
+/* The request waits for the job from now on. Who leaves by himself, at his deadline or by CANCEL,
+ * may leave the job ABANDONED, or free it. */
+void job_attach(struct job *job, struct request *request);
+/* Detaches the first waiter, for the caller to complete; NULL: there is none. */
+struct request *job_take_waiter(struct job *job);
+/* The latest of the waiters'. */
+uint64_t job_deadline_us(const struct job *job);
+
+/* A queued or running job that asks the same for the same account (an ask: for whomever). */
+struct job *job_find(const struct jobs *jobs, const struct lane *lane,
+                     const struct account *account, const uint8_t *message, size_t size);

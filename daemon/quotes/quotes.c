@@ -29,10 +29,11 @@
 #include "peer/request.h"
 #include "qgs_msg.h"
 #include "quotes/check.h"
-#include "quotes/estimate.h"
 #include "quotes/job.h"
 #include "quotes/kept.h"
+#include "quotes/outcome.h"
 #include "quotes/queue.h"
+#include "quotes/sources.h"
 #include "status.h"
 #include "sys.h"
 #include <errno.h>
@@ -40,32 +41,21 @@
 #include <string.h>
 #include <utlist.h>
 
-#define BACKENDS_MAX 64u /* bits of job->tried */
 /* Jobs of quotes_ask that may wait. */
 #define ASKS_MAX 16u
 
-struct source {
-    struct backend *backend;
-    struct estimate estimate;
-};
-
 struct quotes {
     struct quotes_options options;
-    struct source *sources;
-    size_t n_sources;
+    struct sources sources;
+    struct jobs jobs;
     struct queue queue;
     struct kept_store kept; /* quotes, for one account each */
     struct kept_store asks; /* other answers, for all */
     struct lane *ask_lane;
-    struct job *running; /* and abandoned */
-    size_t bytes;        /* of all jobs */
-    unsigned n_abandoned;
-    bool asking; /* an ask has its slot */
     uint64_t answered;
     uint64_t failed;
     uint32_t problem_status;
     char problem[384];
-    char names[512];
     struct log_limit complaints;
     bool pumping;
 };
@@ -110,249 +100,44 @@ static void finish(struct request *request, uint32_t status, struct blob *answer
 /* --- jobs ----------------------------------------------------------------------------------------
  */
 
-static struct job *of_item(struct queue_item *item)
-{
-    return (struct job *)((char *)item - offsetof(struct job, item));
-}
-
 static const uint8_t *tdreport_of(const struct job *job)
 {
     return job->message + (COCO_QGS_QUOTE_REQ_SIZE - COCO_TDREPORT_SIZE);
 }
 
-static void job_stop(struct job *job)
-{
-    struct quotes *quotes = job->quotes;
-
-    DL_DELETE(quotes->running, job);
-    job->lane->n_running--;
-    if (job->ask)
-        quotes->asking = false;
-    if (job->state == JOB_ABANDONED)
-        quotes->n_abandoned--;
-}
-
-/* Of a job that neither is queued nor runs. */
-static void job_free(struct job *job)
-{
-    invariant(!job->waiters);
-    job->quotes->bytes -= sizeof(*job) + job->size;
-    account_unref(job->account);
-    lane_unref(job->lane);
-    metrics.now_jobs--;
-    sys.free(job);
-}
-
-static void on_cancel(struct request *request);
-
-static void job_attach(struct job *job, struct request *request)
-{
-    DL_APPEND2(job->waiters, request, waiter_prev, waiter_next);
-    request_hold(request, on_cancel, job);
-    if (!job->ask)
-        lane_request_begin(job->lane);
-}
-
-static void job_detach(struct job *job, struct request *request)
-{
-    DL_DELETE2(job->waiters, request, waiter_prev, waiter_next);
-    if (!job->ask)
-        lane_request_end(job->lane);
-}
-
-/* A waiter left by itself: it expired, was cancelled, or its peer closed. */
-static void on_cancel(struct request *request)
-{
-    struct job *job = request->holder;
-
-    if (sys.now_us() >= request->deadline_us)
-        metrics.quotes_etimedout++;
-    else
-        metrics.quotes_ecanceled++;
-    job_detach(job, request);
-    if (job->waiters)
-        return;
-    if (job->state == JOB_QUEUED) {
-        queue_remove(&job->item);
-        job_free(job);
-    } else {
-        job->state = JOB_ABANDONED;
-        job->quotes->n_abandoned++;
-    }
-}
-
-/* Neither queued nor with a waiter yet. NULL: over a limit, or out of memory. Takes over the
- * reference to the lane, on failure too. */
-static struct job *job_new(struct quotes *quotes, struct account *account, struct lane *lane,
-                           size_t size)
-{
-    struct job *job = NULL;
-
-    if (quotes->bytes + sizeof(*job) + size <= quotes->options.queue_bytes)
-        job = sys.alloc(sizeof(*job) + size);
-    if (!job) {
-        lane_unref(lane);
-        return NULL;
-    }
-    job->quotes = quotes;
-    job->account = account_ref(account);
-    job->lane = lane;
-    job->size = size;
-    quotes->bytes += sizeof(*job) + size;
-    metrics.now_jobs++;
-    return job;
-}
-
 static void complete_waiters(struct job *job, uint32_t status, struct blob *answer)
 {
-    while (job->waiters) {
-        struct request *request = job->waiters;
-        job_detach(job, request);
-        request_release(request);
+    struct request *request;
+
+    while ((request = job_take_waiter(job)))
         finish(request, status, answer);
-    }
-}
-
-static uint64_t latest_deadline_us(const struct job *job)
-{
-    const struct request *request;
-    uint64_t latest = 0;
-
-    for (request = job->waiters; request; request = request->waiter_next)
-        if (request->deadline_us > latest)
-            latest = request->deadline_us;
-    return latest;
-}
-
-/* A job that asks the same, and may be joined. Who leaves and asks again finds his own job. */
-static struct job *find_job(struct quotes *quotes, const struct lane *lane,
-                            const struct account *account, const uint8_t *message, size_t size)
-{
-    struct queue_item *item;
-    struct job *job;
-
-    DL_FOREACH(lane->items, item)
-    {
-        job = of_item(item);
-        if ((job->account == account || job->ask) && job->size == size &&
-            memcmp(job->message, message, size) == 0)
-            return job;
-    }
-    DL_FOREACH(quotes->running, job)
-    {
-        if (job->lane == lane && (job->account == account || job->ask) && job->size == size &&
-            memcmp(job->message, message, size) == 0)
-            return job;
-    }
-    return NULL;
 }
 
 static void join(struct job *job, struct request *request)
 {
     metrics.quotes_joined++;
-    if (job->state == JOB_ABANDONED) {
-        job->state = JOB_RUNNING;
-        job->quotes->n_abandoned--;
-    }
     job_attach(job, request);
-}
-
-/* --- backends ------------------------------------------------------------------------------------
- */
-
-static uint64_t bit(size_t i)
-{
-    return UINT64_C(1) << i;
-}
-
-/* Is there one in service, or nearly, where this job has not failed? */
-static bool has_untried(const struct quotes *quotes, const struct job *job)
-{
-    for (size_t i = 0; i < quotes->n_sources; i++)
-        if (!(job->tried & bit(i)) && backend_breaker(quotes->sources[i].backend) != BREAKER_OPEN)
-            return true;
-    return false;
-}
-
-static bool any_slot(const struct quotes *quotes)
-{
-    for (size_t i = 0; i < quotes->n_sources; i++)
-        if (backend_has_slot(quotes->sources[i].backend))
-            return true;
-    return false;
-}
-
-static bool all_set_aside(const struct quotes *quotes)
-{
-    for (size_t i = 0; i < quotes->n_sources; i++)
-        if (backend_breaker(quotes->sources[i].backend) != BREAKER_OPEN)
-            return false;
-    return true;
-}
-
-/* The least busy one with a free slot; one where the job failed only where there is no other.
- * n_sources: none now. */
-static size_t choose(const struct quotes *quotes, const struct job *job)
-{
-    bool fresh = has_untried(quotes, job);
-    size_t best = quotes->n_sources;
-
-    for (size_t i = 0; i < quotes->n_sources; i++) {
-        const struct backend *backend = quotes->sources[i].backend;
-        if (!backend_has_slot(backend) || (fresh && (job->tried & bit(i))))
-            continue;
-        if (best == quotes->n_sources ||
-            backend_busy(backend) * backend_slots(quotes->sources[best].backend) <
-                backend_busy(quotes->sources[best].backend) * backend_slots(backend))
-            best = i;
-    }
-    return best;
 }
 
 static bool fits(void *data, struct queue_item *item)
 {
     const struct quotes *quotes = data;
-    const struct job *job = of_item(item);
+    const struct job *job = job_of_item(item);
 
-    return !(job->ask && quotes->asking) && choose(quotes, job) < quotes->n_sources;
+    return !(job->ask && quotes->jobs.asking) &&
+           sources_choose(&quotes->sources, job->tried) < quotes->sources.n;
 }
 
-/* How long a quote takes where it is quickest now. */
-static uint64_t service_us(const struct quotes *quotes)
-{
-    uint64_t best = UINT64_MAX;
-
-    for (size_t i = 0; i < quotes->n_sources; i++) {
-        uint64_t us = estimate_us(&quotes->sources[i].estimate, sys.now_us());
-        if (us < best)
-            best = us;
-    }
-    return best;
-}
-
-/* When a new job of that lane would be done: jobs ahead × service time ÷ slots, and its own service
- * time. */
+/* When a new job of that lane would be done. */
 static uint64_t expected_us(const struct quotes *quotes, const struct lane *lane)
 {
-    uint64_t now_us = sys.now_us();
-    uint64_t own_us = service_us(quotes);
-    double per_us = 0; /* jobs that all slots do in a microsecond */
+    uint64_t us = sources_expected_us(&quotes->sources, queue_ahead(&quotes->queue, lane));
+    uint64_t service_us = sources_service_us(&quotes->sources);
+    uint64_t alone_us = (uint64_t)(lane->n_items + lane->n_running + 1) * service_us;
 
-    for (size_t i = 0; i < quotes->n_sources; i++) {
-        const struct source *source = &quotes->sources[i];
-        struct backend_status status;
-        backend_get_status(source->backend, &status);
-        if (status.breaker != BREAKER_OPEN && status.slots_open > status.suspect)
-            per_us += (double)(status.slots_open - status.suspect) /
-                      (double)(estimate_us(&source->estimate, now_us) + 1);
-    }
-    if (per_us <= 0)
-        return UINT64_MAX;
-    uint64_t wait_us = (uint64_t)((double)(queue_ahead(&quotes->queue, lane) + 1) / per_us);
-    uint64_t alone_us = (uint64_t)(lane->n_items + lane->n_running) * own_us;
-    if (lane->failed && alone_us > wait_us)
-        wait_us = alone_us; /* it has one slot */
-    return now_us + wait_us + own_us;
+    if (lane->failed && alone_us > us)
+        us = alone_us; /* it has one slot */
+    return us < UINT64_MAX - sys.now_us() ? sys.now_us() + us : UINT64_MAX;
 }
 
 /* --- what QGS answered ---------------------------------------------------------------------------
@@ -368,54 +153,6 @@ static void note_failure(struct quotes *quotes, uint32_t status, const char *tex
     if (log_limit_pass(&quotes->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
         log_event(LOG_LEVEL_WARNING, "quote-failed", NULL, 0, "no quote: %s%s", text,
                   dropped ? " (and more like it)" : "");
-}
-
-/* The contract's status for how an exchange ended. A backend's errno is not the contract's: here it
- * is translated. */
-static uint32_t status_of(const struct exchange_result *result, bool timed_out)
-{
-    if (timed_out)
-        return COCO_ETIMEDOUT;
-    switch (result->outcome) {
-    case EXCHANGE_ANSWERED:
-        return COCO_OK;
-    case EXCHANGE_UNREACHABLE:
-        return COCO_ENODEV;
-    case EXCHANGE_SATURATED:
-    case EXCHANGE_MEMORY:
-        return COCO_EAGAIN;
-    case EXCHANGE_MALFORMED:
-        return COCO_EBADMSG;
-    case EXCHANGE_SILENT:
-        return COCO_ETIMEDOUT;
-    case EXCHANGE_REFUSED:
-    case EXCHANGE_EOF:
-    case EXCHANGE_BROKEN:
-        break;
-    }
-    return COCO_EIO;
-}
-
-/* What it means, where the exchange itself cannot know. */
-static void explain(const struct job *job, const struct exchange_result *result, bool timed_out,
-                    char *out, size_t out_size)
-{
-    if (timed_out && result->outcome != EXCHANGE_MEMORY)
-        snprintf(
-            out, out_size,
-            "QGS accepts but never answers (%llu s): number_threads is missing in qgs.conf, or "
-            "PCCS hangs; restart qgsd",
-            (unsigned long long)(result->elapsed_us / 1000000u));
-    else if (result->outcome == EXCHANGE_EOF && job->closed > 1)
-        snprintf(out, out_size,
-                 "QGS closed without an answer %u times in a row: it cannot start its quoting "
-                 "library (often PCCS); its reason is in qgsd's journal",
-                 job->closed);
-    else if (result->outcome == EXCHANGE_REFUSED)
-        snprintf(out, out_size, "%s: a TDREPORT that is not of this host and boot, or PCCS trouble",
-                 result->text);
-    else
-        snprintf(out, out_size, "%s", result->text);
 }
 
 /* Is this QGS's answer to the job, and a right one? Else `text` says why not. */
@@ -472,10 +209,10 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
 static bool worth_retrying(const struct quotes *quotes, const struct job *job,
                            const struct exchange_result *result, bool timed_out)
 {
-    const struct backend *backend = quotes->sources[job->backend].backend;
-    bool elsewhere = has_untried(quotes, job);
+    const struct backend *backend = quotes->sources.items[job->source].backend;
+    bool elsewhere = sources_has_untried(&quotes->sources, job->tried);
 
-    if (!job->waiters || sys.now_us() + service_us(quotes) > latest_deadline_us(job))
+    if (!job->waiters || sys.now_us() + sources_service_us(&quotes->sources) > job_deadline_us(job))
         return false;
     if (result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED)
         return elsewhere; /* not the VM's doing */
@@ -489,21 +226,14 @@ static bool worth_retrying(const struct quotes *quotes, const struct job *job,
            job->closed <= backend_slots(backend) + 1;
 }
 
-/* Could the guest have caused it? */
-static bool is_charged(const struct exchange_result *result)
-{
-    return result->outcome != EXCHANGE_UNREACHABLE && result->outcome != EXCHANGE_SATURATED &&
-           result->outcome != EXCHANGE_MEMORY;
-}
-
 static void fail(struct quotes *quotes, struct job *job, const struct exchange_result *result,
                  uint32_t status, const char *text)
 {
     note_failure(quotes, status, text);
-    if (is_charged(result) && status != COCO_EAGAIN) {
+    if (outcome_is_charged(result) && status != COCO_EAGAIN) {
         if (!job->ask)
             job->lane->failed = true;
-        backend_note_failure(quotes->sources[job->backend].backend, job->lane->serial, text);
+        backend_note_failure(quotes->sources.items[job->source].backend, job->lane->serial, text);
     }
     complete_waiters(job, status, NULL);
 }
@@ -511,17 +241,16 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
 static void retry(struct job *job)
 {
     metrics.quotes_retried++;
-    job->state = JOB_QUEUED;
-    queue_push_front(&job->item, job->lane);
+    job_queue(job, true);
 }
 
 static void on_done(void *data, const struct exchange_result *result)
 {
     struct job *job = data;
-    struct quotes *quotes = job->quotes;
-    struct source *source = &quotes->sources[job->backend];
+    struct quotes *quotes = job->jobs->owner;
+    struct source *source = &quotes->sources.items[job->source];
     bool timed_out = backend_timed_out(source->backend, result);
-    uint32_t status = status_of(result, timed_out);
+    uint32_t status = outcome_status(result, timed_out);
     char text[384] = "";
 
     job_stop(job);
@@ -530,10 +259,10 @@ static void on_done(void *data, const struct exchange_result *result)
     if (status == COCO_OK) {
         status = check_answer(quotes, job, result->reply, text, sizeof(text));
     } else {
-        job->tried |= bit(job->backend);
+        job->tried |= source_bit(job->source);
         job->refused += result->outcome == EXCHANGE_REFUSED;
         job->closed += result->outcome == EXCHANGE_EOF || result->outcome == EXCHANGE_BROKEN;
-        explain(job, result, timed_out, text, sizeof(text));
+        outcome_explain(result, timed_out, job->closed, text, sizeof(text));
     }
     if (status == COCO_OK) {
         succeed(quotes, job, source->backend, result->reply);
@@ -559,12 +288,8 @@ static void refuse(struct job *job, uint32_t status)
 
 static void start(struct quotes *quotes, struct job *job)
 {
-    job->backend = choose(quotes, job);
-    job->state = JOB_RUNNING;
-    job->lane->n_running++;
-    quotes->asking |= job->ask;
-    DL_APPEND(quotes->running, job);
-    if (backend_start(quotes->sources[job->backend].backend, job->message, job->size, on_done,
+    job_run(job, sources_choose(&quotes->sources, job->tried));
+    if (backend_start(quotes->sources.items[job->source].backend, job->message, job->size, on_done,
                       job) == 0)
         return;
     job_stop(job); /* out of memory */
@@ -577,7 +302,7 @@ static void flush(struct quotes *quotes)
     while (quotes->queue.round) {
         struct queue_item *item = quotes->queue.round->items;
         queue_remove(item);
-        refuse(of_item(item), COCO_ENODEV);
+        refuse(job_dequeued(item), COCO_ENODEV);
     }
 }
 
@@ -590,12 +315,12 @@ static void pump(struct quotes *quotes)
     if (quotes->pumping)
         return;
     quotes->pumping = true;
-    if (all_set_aside(quotes))
+    if (sources_all_set_aside(&quotes->sources))
         flush(quotes);
-    while (any_slot(quotes) && (item = queue_pop(&quotes->queue, fits, quotes))) {
-        struct job *job = of_item(item);
+    while (sources_any_slot(&quotes->sources) && (item = queue_pop(&quotes->queue, fits, quotes))) {
+        struct job *job = job_dequeued(item);
         if (quotes->queue.n_items > 0 &&
-            sys.now_us() + service_us(quotes) > latest_deadline_us(job)) {
+            sys.now_us() + sources_service_us(&quotes->sources) > job_deadline_us(job)) {
             metrics.quotes_hopeless++;
             refuse(job, COCO_EAGAIN);
             continue;
@@ -616,11 +341,9 @@ static void on_changed(void *data)
 /* A request that can only be answered by a backend: is there one? */
 static bool any_backend(struct quotes *quotes)
 {
-    if (!all_set_aside(quotes))
-        return true;
-    for (size_t i = 0; i < quotes->n_sources; i++)
-        backend_wake(quotes->sources[i].backend);
-    return !all_set_aside(quotes);
+    if (sources_all_set_aside(&quotes->sources))
+        sources_wake(&quotes->sources);
+    return !sources_all_set_aside(&quotes->sources);
 }
 
 /* COCO_OK: it may be queued. */
@@ -630,7 +353,7 @@ static uint32_t admit(struct quotes *quotes, const struct lane *lane, const stru
         return COCO_ENODEV;
     if (!queue_has_room(&quotes->queue))
         return COCO_EAGAIN;
-    if (!any_slot(quotes) && expected_us(quotes, lane) > request->deadline_us) {
+    if (!sources_any_slot(&quotes->sources) && expected_us(quotes, lane) > request->deadline_us) {
         metrics.quotes_hopeless++;
         return COCO_EAGAIN;
     }
@@ -648,15 +371,13 @@ static void enqueue(struct quotes *quotes, struct request *request, struct lane 
         finish(request, status, NULL);
         return;
     }
-    struct job *job = job_new(quotes, request->account, lane, size);
+    struct job *job = job_new(&quotes->jobs, request->account, lane, message, size, ask);
     if (!job) {
         finish(request, COCO_EAGAIN, NULL);
         return;
     }
-    job->ask = ask;
-    memcpy(job->message, message, size);
     job_attach(job, request);
-    queue_push(&job->item, lane);
+    job_queue(job, false);
     pump(quotes);
 }
 
@@ -703,7 +424,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
         return;
     }
     if (quotes->options.reuse)
-        job = find_job(quotes, lane, request->account, message, sizeof(message));
+        job = job_find(&quotes->jobs, lane, request->account, message, sizeof(message));
     if (job) {
         join(job, request);
         lane_unref(lane);
@@ -724,7 +445,7 @@ void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *m
         finish(request, COCO_OK, kept);
         return;
     }
-    struct job *job = find_job(quotes, quotes->ask_lane, request->account, message, size);
+    struct job *job = job_find(&quotes->jobs, quotes->ask_lane, request->account, message, size);
     if (job) {
         join(job, request);
         return;
@@ -738,7 +459,7 @@ void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *m
 
 bool quotes_offered(const struct quotes *quotes)
 {
-    return quotes->n_sources > 0;
+    return quotes->sources.n > 0;
 }
 
 /* --- status --------------------------------------------------------------------------------------
@@ -747,22 +468,22 @@ bool quotes_offered(const struct quotes *quotes)
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
 {
     *ret = (struct quotes_status){
-        .backend = quotes->n_sources > 0 ? quotes->names : NULL,
+        .backend = quotes->sources.n > 0 ? quotes->sources.names : NULL,
         .queued = quotes->queue.n_items,
-        .abandoned = quotes->n_abandoned,
+        .abandoned = quotes->jobs.n_abandoned,
         .kept = quotes->kept.n,
         .answered = quotes->answered,
         .failed = quotes->failed,
         .problem_status = quotes->problem_status,
         .problem = quotes->problem[0] ? quotes->problem : NULL,
-        .n_backends = quotes->n_sources,
+        .n_backends = quotes->sources.n,
     };
-    for (size_t i = 0; i < quotes->n_sources; i++) {
-        ret->slots += backend_slots(quotes->sources[i].backend);
-        ret->slots_busy += backend_busy(quotes->sources[i].backend);
+    for (size_t i = 0; i < quotes->sources.n; i++) {
+        ret->slots += backend_slots(quotes->sources.items[i].backend);
+        ret->slots_busy += backend_busy(quotes->sources.items[i].backend);
     }
     const struct job *job;
-    DL_FOREACH(quotes->running, job)
+    DL_FOREACH(quotes->jobs.running, job)
     {
         ret->running += job->state == JOB_RUNNING;
     }
@@ -772,36 +493,17 @@ void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct bac
 {
     const struct job *job;
 
-    *ret = (struct backend_status){.service_us =
-                                       estimate_us(&quotes->sources[i].estimate, sys.now_us())};
-    backend_get_status(quotes->sources[i].backend, ret);
-    DL_FOREACH(quotes->running, job)
+    *ret = (struct backend_status){
+        .service_us = estimate_us(&quotes->sources.items[i].estimate, sys.now_us())};
+    backend_get_status(quotes->sources.items[i].backend, ret);
+    DL_FOREACH(quotes->jobs.running, job)
     {
-        ret->abandoned += job->state == JOB_ABANDONED && job->backend == i;
+        ret->abandoned += job->state == JOB_ABANDONED && job->source == i;
     }
 }
 
 /* --- life ----------------------------------------------------------------------------------------
  */
-
-static int make_sources(struct quotes *quotes, struct event_base *base, struct timers *timers,
-                        const struct quotes_options *options)
-{
-    quotes->sources = sys.alloc(options->n_backends * sizeof(*quotes->sources) + 1);
-    if (!quotes->sources)
-        return -ENOMEM;
-    for (size_t i = 0; i < options->n_backends && i < BACKENDS_MAX; i++) {
-        struct backend *backend =
-            backend_new(base, timers, &options->backends[i], on_changed, quotes);
-        if (!backend)
-            return -ENOMEM;
-        quotes->sources[quotes->n_sources++].backend = backend;
-        size_t used = strlen(quotes->names);
-        snprintf(quotes->names + used, sizeof(quotes->names) - used, "%s%s", used ? ", " : "",
-                 backend_name(backend));
-    }
-    return 0;
-}
 
 static int make_parts(struct quotes *quotes, struct event_base *base, struct timers *timers,
                       const struct quotes_options *options)
@@ -827,7 +529,8 @@ static int make_parts(struct quotes *quotes, struct event_base *base, struct tim
     quotes->ask_lane = queue_lane(&quotes->queue, &asks);
     if (!quotes->ask_lane)
         return -ENOMEM;
-    return make_sources(quotes, base, timers, options);
+    return sources_init(&quotes->sources, base, timers, options->backends, options->n_backends,
+                        on_changed, quotes);
 }
 
 struct quotes *quotes_new(struct event_base *base, struct timers *timers,
@@ -840,6 +543,8 @@ struct quotes *quotes_new(struct event_base *base, struct timers *timers,
     quotes->options = *options;
     quotes->options.backends = NULL;
     quotes->options.vmm_users = NULL;
+    quotes->jobs.owner = quotes;
+    quotes->jobs.bytes_max = options->queue_bytes;
     if (make_parts(quotes, base, timers, options) < 0) {
         quotes_free(quotes);
         return NULL;
@@ -852,10 +557,9 @@ void quotes_free(struct quotes *quotes)
     if (!quotes)
         return;
     invariant(!quotes->queue.round);
-    for (size_t i = 0; i < quotes->n_sources; i++)
-        backend_free(quotes->sources[i].backend);
-    while (quotes->running) {
-        struct job *job = quotes->running;
+    sources_done(&quotes->sources);
+    while (quotes->jobs.running) {
+        struct job *job = quotes->jobs.running;
         invariant(job->state == JOB_ABANDONED);
         job_stop(job);
         job_free(job);
@@ -865,6 +569,5 @@ void quotes_free(struct quotes *quotes)
     if (quotes->ask_lane)
         lane_unref(quotes->ask_lane);
     queue_done(&quotes->queue);
-    sys.free(quotes->sources);
     sys.free(quotes);
 }

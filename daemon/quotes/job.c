@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The states of a job, and the counts that go with them; nothing else sets job->state.
+ *
+ *   NEW ──▶ QUEUED ──▶ RUNNING ──▶ NEW ──▶ freed, or QUEUED again
+ *             │          │  ▲ └─last waiter leaves─▶ ABANDONED ──▶ NEW
+ *             │          │  └──────somebody joins────────┘
+ *             └─last waiter leaves─▶ freed
+ *
+ * A job holds its account and its lane, and is charged to jobs->bytes, from job_new to job_free.
+ */
+#include "quotes/job.h"
+#include "invariant.h"
+#include "metrics.h"
+#include "peer/account.h"
+#include "peer/request.h"
+#include "sys.h"
+#include <string.h>
+#include <utlist.h>
+
+struct job *job_of_item(struct queue_item *item)
+{
+    return (struct job *)((char *)item - offsetof(struct job, item));
+}
+
+struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lane,
+                    const uint8_t *message, size_t size, bool ask)
+{
+    struct job *job = NULL;
+
+    if (jobs->bytes + sizeof(*job) + size <= jobs->bytes_max)
+        job = sys.alloc(sizeof(*job) + size);
+    if (!job) {
+        lane_unref(lane);
+        return NULL;
+    }
+    job->jobs = jobs;
+    job->account = account_ref(account);
+    job->lane = lane;
+    job->ask = ask;
+    job->size = size;
+    memcpy(job->message, message, size);
+    jobs->bytes += sizeof(*job) + size;
+    metrics.now_jobs++;
+    return job;
+}
+
+void job_free(struct job *job)
+{
+    invariant(!job->waiters && job->state == JOB_NEW);
+    job->jobs->bytes -= sizeof(*job) + job->size;
+    account_unref(job->account);
+    lane_unref(job->lane);
+    metrics.now_jobs--;
+    sys.free(job);
+}
+
+void job_queue(struct job *job, bool first)
+{
+    job->state = JOB_QUEUED;
+    if (first)
+        queue_push_front(&job->item, job->lane);
+    else
+        queue_push(&job->item, job->lane);
+}
+
+struct job *job_dequeued(struct queue_item *item)
+{
+    struct job *job = job_of_item(item);
+
+    job->state = JOB_NEW;
+    return job;
+}
+
+void job_run(struct job *job, size_t source)
+{
+    job->state = JOB_RUNNING;
+    job->source = source;
+    job->lane->n_running++;
+    job->jobs->asking |= job->ask;
+    DL_APPEND(job->jobs->running, job);
+}
+
+void job_stop(struct job *job)
+{
+    struct jobs *jobs = job->jobs;
+
+    DL_DELETE(jobs->running, job);
+    job->lane->n_running--;
+    if (job->ask)
+        jobs->asking = false;
+    if (job->state == JOB_ABANDONED)
+        jobs->n_abandoned--;
+    job->state = JOB_NEW;
+}
+
+/* --- waiters -------------------------------------------------------------------------------------
+ */
+
+static void detach(struct job *job, struct request *request)
+{
+    DL_DELETE2(job->waiters, request, waiter_prev, waiter_next);
+    if (!job->ask)
+        lane_request_end(job->lane);
+}
+
+/* A waiter left by itself: it expired, was cancelled, or its peer closed. */
+static void on_cancel(struct request *request)
+{
+    struct job *job = request->holder;
+
+    if (sys.now_us() >= request->deadline_us)
+        metrics.quotes_etimedout++;
+    else
+        metrics.quotes_ecanceled++;
+    detach(job, request);
+    if (job->waiters)
+        return;
+    if (job->state == JOB_QUEUED) {
+        queue_remove(&job->item);
+        job_free(job_dequeued(&job->item));
+    } else if (job->state == JOB_RUNNING) {
+        job->state = JOB_ABANDONED;
+        job->jobs->n_abandoned++;
+    }
+}
+
+void job_attach(struct job *job, struct request *request)
+{
+    if (job->state == JOB_ABANDONED) {
+        job->state = JOB_RUNNING;
+        job->jobs->n_abandoned--;
+    }
+    DL_APPEND2(job->waiters, request, waiter_prev, waiter_next);
+    request_hold(request, on_cancel, job);
+    if (!job->ask)
+        lane_request_begin(job->lane);
+}
+
+struct request *job_take_waiter(struct job *job)
+{
+    struct request *request = job->waiters;
+
+    if (!request)
+        return NULL;
+    detach(job, request);
+    request_release(request);
+    return request;
+}
+
+uint64_t job_deadline_us(const struct job *job)
+{
+    const struct request *request;
+    uint64_t latest = 0;
+
+    DL_FOREACH2(job->waiters, request, waiter_next)
+    {
+        if (request->deadline_us > latest)
+            latest = request->deadline_us;
+    }
+    return latest;
+}
+
+static bool asks_the_same(const struct job *job, const struct account *account,
+                          const uint8_t *message, size_t size)
+{
+    return (job->account == account || job->ask) && job->size == size &&
+           memcmp(job->message, message, size) == 0;
+}
+
+struct job *job_find(const struct jobs *jobs, const struct lane *lane,
+                     const struct account *account, const uint8_t *message, size_t size)
+{
+    struct queue_item *item;
+    struct job *job;
+
+    DL_FOREACH(lane->items, item)
+    {
+        job = job_of_item(item);
+        if (asks_the_same(job, account, message, size))
+            return job;
+    }
+    DL_FOREACH(jobs->running, job)
+    {
+        if (job->lane == lane && asks_the_same(job, account, message, size))
+            return job;
+    }
+    return NULL;
+}

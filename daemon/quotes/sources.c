@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A source is a backend and how long its quotes take. Work goes where the smallest share of the
+ * slots is busy, so that a QGS with more threads gets more of it.
+ */
+#include "quotes/sources.h"
+#include "invariant.h"
+#include "sys.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
+                 const struct backend_options *options, size_t n, void (*changed)(void *data),
+                 void *data)
+{
+    invariant(n <= SOURCES_MAX);
+    sources->items = sys.alloc(n * sizeof(*sources->items) + 1);
+    if (!sources->items)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        struct backend *backend = backend_new(base, timers, &options[i], changed, data);
+        if (!backend)
+            return -ENOMEM;
+        sources->items[sources->n++].backend = backend;
+        size_t used = strlen(sources->names);
+        snprintf(sources->names + used, sizeof(sources->names) - used, "%s%s", used ? ", " : "",
+                 backend_name(backend));
+    }
+    return 0;
+}
+
+void sources_done(struct sources *sources)
+{
+    for (size_t i = 0; i < sources->n; i++)
+        backend_free(sources->items[i].backend);
+    sys.free(sources->items);
+    *sources = (struct sources){.n = 0};
+}
+
+bool sources_any_slot(const struct sources *sources)
+{
+    for (size_t i = 0; i < sources->n; i++)
+        if (backend_has_slot(sources->items[i].backend))
+            return true;
+    return false;
+}
+
+bool sources_has_untried(const struct sources *sources, uint64_t tried)
+{
+    for (size_t i = 0; i < sources->n; i++)
+        if (!(tried & source_bit(i)) && backend_breaker(sources->items[i].backend) != BREAKER_OPEN)
+            return true;
+    return false;
+}
+
+bool sources_all_set_aside(const struct sources *sources)
+{
+    return !sources_has_untried(sources, 0);
+}
+
+static bool less_busy(const struct backend *a, const struct backend *b)
+{
+    return backend_busy(a) * backend_slots(b) < backend_busy(b) * backend_slots(a);
+}
+
+size_t sources_choose(const struct sources *sources, uint64_t tried)
+{
+    bool fresh = sources_has_untried(sources, tried);
+    size_t best = sources->n;
+
+    for (size_t i = 0; i < sources->n; i++) {
+        const struct backend *backend = sources->items[i].backend;
+        if (!backend_has_slot(backend) || (fresh && (tried & source_bit(i))))
+            continue;
+        if (best == sources->n || less_busy(backend, sources->items[best].backend))
+            best = i;
+    }
+    return best;
+}
+
+void sources_wake(struct sources *sources)
+{
+    for (size_t i = 0; i < sources->n; i++)
+        backend_wake(sources->items[i].backend);
+}
+
+uint64_t sources_service_us(const struct sources *sources)
+{
+    uint64_t best = UINT64_MAX;
+
+    for (size_t i = 0; i < sources->n; i++) {
+        uint64_t us = estimate_us(&sources->items[i].estimate, sys.now_us());
+        if (us < best)
+            best = us;
+    }
+    return best;
+}
+
+uint64_t sources_expected_us(const struct sources *sources, unsigned ahead)
+{
+    uint64_t now_us = sys.now_us();
+    double per_us = 0; /* jobs that all slots do in a microsecond */
+
+    for (size_t i = 0; i < sources->n; i++) {
+        const struct source *source = &sources->items[i];
+        struct backend_status status;
+        backend_get_status(source->backend, &status);
+        if (status.breaker != BREAKER_OPEN && status.slots_open > status.suspect)
+            per_us += (double)(status.slots_open - status.suspect) /
+                      (double)(estimate_us(&source->estimate, now_us) + 1);
+    }
+    if (per_us <= 0)
+        return UINT64_MAX;
+    return (uint64_t)((double)(ahead + 1) / per_us) + sources_service_us(sources);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * All backends together: which one is asked next, and when a quote could be there. Loop thread only.
+ */
+#pragma once
+
+#include "quotes/backend.h"
+#include "quotes/estimate.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SOURCES_MAX 64u /* bits of a set of them */
+
+struct source {
+    struct backend *backend;
+    struct estimate estimate;
+};
+
+struct sources {
+    struct source *items;
+    size_t n;
+    char names[512]; /* "unix:/a, unix:/b" */
+};
+
+/* -ENOMEM; sources_done is right afterwards, too. `changed` as for backend_new. */
+int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
+                 const struct backend_options *options, size_t n, void (*changed)(void *data),
+                 void *data);
+void sources_done(struct sources *sources);
+
+static inline uint64_t source_bit(size_t i)
+{
+    return UINT64_C(1) << i;
+}
+
+bool sources_any_slot(const struct sources *sources);
+/* None is in service, or may be: each one's breaker is open. */
+bool sources_all_set_aside(const struct sources *sources);
+/* Is there one that is in service, or may be, outside of the set? */
+bool sources_has_untried(const struct sources *sources, uint64_t tried);
+/* The least busy one with a free slot; one of the set only where there is no other to wait for. n:
+ * none now. */
+size_t sources_choose(const struct sources *sources, uint64_t tried);
+/* Somebody needs one: see backend_wake. */
+void sources_wake(struct sources *sources);
+
+/* How long a quote takes where it is quickest now. */
+uint64_t sources_service_us(const struct sources *sources);
+/* How long until `ahead` others are done, and then one more: jobs ahead × service time ÷ slots, and
+ * its own service time. UINT64_MAX: never. */
+uint64_t sources_expected_us(const struct sources *sources, unsigned ahead);

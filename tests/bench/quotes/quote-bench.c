@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * quote-bench: what cocod costs and gives between VMs and a quoting service. All rows of one run
+ * meet the same simulator and machine, and take turns where they are compared.
+ *
+ *   latency      one quote from an idle QGS: by a client that connects to the simulator directly,
+ *                through cocod without and with the signature check; beside an echo of messages of
+ *                the same sizes over a Unix socket
+ *   throughput   64 VMs (processes), 4 slots: share of slots ÷ service time
+ *   fairness     one VM with 16 requests in flight, 63 with one: p99 of the 63, Jain's index
+ *
+ * Every child dies with this program (PR_SET_PDEATHSIG); the folder is removed at the end.
+ */
+#include "limits.h"
+#include "qgs_msg.h"
+#include "tdx_quote.h"
+#include "wire.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLOTS    4
+#define VMS      64
+#define ROUNDS   1500
+#define SAMPLES  20000
+#define QUOTE    (16384u)
+#define LOAD_MS  6000u
+#define SERVE_MS 20u
+
+static char dir[] = "/tmp/quote-bench.XXXXXX";
+static char programs[4000];
+static pid_t children[16];
+static size_t n_children;
+
+static void leave(int code)
+{
+    static const char *const files[] = {"qgs",   "a.rpc",   "a.admin", "a.table", "a.conf",
+                                        "b.rpc", "b.admin", "b.table", "b.conf"};
+    char path[64];
+
+    for (size_t i = 0; i < n_children; i++) {
+        kill(children[i], SIGTERM);
+        waitpid(children[i], NULL, 0);
+    }
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+    exit(code);
+}
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "quote-bench: %s: %s\n", what, strerror(errno));
+    leave(1);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+static uint64_t quantile(uint64_t *values, size_t n, unsigned percent)
+{
+    qsort(values, n, sizeof(*values), compare);
+    return n ? values[n * percent / 100 < n ? n * percent / 100 : n - 1] : 0;
+}
+
+/* --- processes -----------------------------------------------------------------------------------
+ */
+
+static pid_t start(const char *program, const char *const *argv)
+{
+    char path[4096];
+    pid_t pid = fork();
+
+    if (pid < 0)
+        fail("fork");
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        snprintf(path, sizeof(path), "%s/%s", programs, program);
+        execv(path, (char *const *)argv);
+        _exit(127);
+    }
+    children[n_children++] = pid;
+    return pid;
+}
+
+static void stop(pid_t pid)
+{
+    kill(pid, SIGTERM);
+    waitpid(pid, NULL, 0);
+    for (size_t i = 0; i < n_children; i++)
+        if (children[i] == pid)
+            children[i] = children[--n_children];
+}
+
+static int connect_to(const char *name)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", dir, name);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Until somebody listens there. For the simulator the file is enough: it must not be connected to
+ * without a request. */
+static void wait_for(const char *name)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    for (int i = 0; i < 2000 && access(path, F_OK) != 0; i++)
+        poll(NULL, 0, 5);
+    poll(NULL, 0, 50);
+}
+
+static pid_t start_qgs(unsigned delay_ms)
+{
+    char path[64], delay[16];
+    const char *argv[] = {"qgs-sim", "--threads", "4", "--delay-ms", delay, path, NULL};
+
+    snprintf(path, sizeof(path), "%s/qgs", dir);
+    snprintf(delay, sizeof(delay), "%u", delay_ms);
+    pid_t pid = start("tests/qgs-sim", argv);
+    wait_for("qgs");
+    return pid;
+}
+
+static pid_t start_cocod(const char *name, bool verify)
+{
+    char conf[64], socket_name[16];
+    const char *argv[] = {"cocod", "--config", conf, NULL};
+
+    snprintf(conf, sizeof(conf), "%s/%s.conf", dir, name);
+    FILE *f = fopen(conf, "w");
+    if (!f)
+        fail("configuration");
+    fprintf(f,
+            "[rpc]\nlisten = %s/%s.rpc\n[admin]\nlisten = %s/%s.admin\n[certs]\ntable_file = "
+            "%s/%s.table\n[quotes]\nqgs = unix:%s/qgs slots=4\nverify_quote_signature = %s\n"
+            "vmm_users = %u\n",
+            dir, name, dir, name, dir, name, dir, verify ? "yes" : "no", (unsigned)getuid());
+    fclose(f);
+    pid_t pid = start("cocod", argv);
+    snprintf(socket_name, sizeof(socket_name), "%s.rpc", name);
+    wait_for(socket_name);
+    return pid;
+}
+
+/* --- clients -------------------------------------------------------------------------------------
+ */
+
+static bool read_all(int fd, uint8_t *out, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = recv(fd, out, size, 0);
+        if (n <= 0)
+            return false;
+        out += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+static void direct_quote(const uint8_t *tdreport)
+{
+    static uint8_t in[QUOTE], request[COCO_QGS_QUOTE_REQ_WIRE];
+    struct coco_qgs_quote_req req = {.minor = 1, .report_size = 1024, .report = tdreport};
+    struct coco_qgs_quote_resp resp;
+
+    coco_qgs_prefix_encode(COCO_QGS_QUOTE_REQ_SIZE, request);
+    coco_qgs_quote_req_encode(&req, request + 4, COCO_QGS_QUOTE_REQ_SIZE);
+    int fd = connect_to("qgs");
+    if (fd < 0 || send(fd, request, sizeof(request), MSG_NOSIGNAL) != (ssize_t)sizeof(request) ||
+        !read_all(fd, in, 4))
+        fail("direct quote");
+    uint32_t size = coco_qgs_prefix_decode(in);
+    if (size > sizeof(in) || !read_all(fd, in, size) ||
+        coco_qgs_quote_resp_decode(in, size, &resp) < 0 || resp.error_code != 0)
+        fail("direct quote");
+    close(fd);
+}
+
+static int rpc_open(const char *name)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .vm_name = "quote-bench"};
+    struct coco_header header = {.type = COCO_HELLO, .length = COCO_HELLO_SIZE, .id = 1};
+    uint8_t out[COCO_HEADER_SIZE + COCO_HELLO_SIZE], in[COCO_HEADER_SIZE + COCO_HELLO_REPLY_SIZE];
+    int fd = connect_to(name);
+
+    coco_header_encode(&header, out);
+    coco_hello_encode(&hello, out + COCO_HEADER_SIZE);
+    if (fd < 0 || send(fd, out, sizeof(out), MSG_NOSIGNAL) < 0 || !read_all(fd, in, sizeof(in)))
+        return -1;
+    return fd;
+}
+
+static void rpc_ask(int fd, uint64_t id, const uint8_t *tdreport)
+{
+    uint8_t out[COCO_HEADER_SIZE + COCO_QUOTE_GET_SIZE];
+    struct coco_header header = {.type = COCO_QUOTE_GET,
+                                 .length = COCO_QUOTE_GET_SIZE,
+                                 .id = id,
+                                 .timeout_ms = 30000};
+    struct coco_quote_get get = {.quote_max = QUOTE, .tdreport = tdreport};
+
+    coco_header_encode(&header, out);
+    coco_quote_get_encode(&get, out + COCO_HEADER_SIZE);
+    if (send(fd, out, sizeof(out), MSG_NOSIGNAL) < 0)
+        _exit(1);
+}
+
+/* The id of the next reply; 0 where it is no quote. */
+static uint64_t rpc_take(int fd)
+{
+    static uint8_t in[COCO_HEADER_SIZE + QUOTE];
+    struct coco_header header;
+
+    if (!read_all(fd, in, COCO_HEADER_SIZE) || coco_header_decode(in, &header) < 0 ||
+        header.length > QUOTE || !read_all(fd, in + COCO_HEADER_SIZE, header.length))
+        return 0;
+    return header.status == 0 ? header.id : 0;
+}
+
+static int start_echo(size_t request, size_t reply)
+{
+    static uint8_t buffer[QUOTE];
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        fail("socketpair");
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(pair[0]);
+        struct epoll_event event = {.events = EPOLLIN};
+        int epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, pair[1], &event) < 0)
+            _exit(1);
+        while (epoll_wait(epoll, &event, 1, -1) == 1 && read_all(pair[1], buffer, request))
+            if (send(pair[1], buffer, reply, MSG_NOSIGNAL) < 0)
+                break;
+        _exit(0);
+    }
+    children[n_children++] = pid;
+    close(pair[1]);
+    return pair[0];
+}
+
+/* --- latency -------------------------------------------------------------------------------------
+ */
+
+static bool latency(void)
+{
+    enum {
+        DIRECT,
+        PLAIN,
+        VERIFIED,
+        ECHO,
+        KINDS
+    };
+    static uint64_t ns[KINDS][ROUNDS];
+    static uint8_t buffer[QUOTE];
+    const size_t request = COCO_HEADER_SIZE + COCO_QUOTE_GET_SIZE, reply = 5000;
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+    uint64_t p50[KINDS];
+    pid_t qgs = start_qgs(0), a = start_cocod("a", false), b = start_cocod("b", true);
+    int plain = rpc_open("a.rpc"), verified = rpc_open("b.rpc");
+    int echo = start_echo(request, reply);
+
+    if (plain < 0 || verified < 0)
+        fail("cocod");
+    tdx_make_tdreport(1, NULL, tdreport);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t t0 = now_ns();
+        direct_quote(tdreport);
+        uint64_t t1 = now_ns();
+        rpc_ask(plain, i + 2, tdreport);
+        bool ok = rpc_take(plain) == i + 2;
+        uint64_t t2 = now_ns();
+        rpc_ask(verified, i + 2, tdreport);
+        ok = ok && rpc_take(verified) == i + 2;
+        uint64_t t3 = now_ns();
+        ok = ok && send(echo, buffer, request, MSG_NOSIGNAL) == (ssize_t)request &&
+             read_all(echo, buffer, reply);
+        uint64_t t4 = now_ns();
+        if (!ok)
+            fail("a quote through cocod");
+        ns[DIRECT][i] = t1 - t0;
+        ns[PLAIN][i] = t2 - t1;
+        ns[VERIFIED][i] = t3 - t2;
+        ns[ECHO][i] = t4 - t3;
+    }
+    for (int i = 0; i < KINDS; i++)
+        p50[i] = quantile(ns[i], ROUNDS, 50);
+    double added = (double)p50[PLAIN] - (double)p50[DIRECT];
+    double ratio = added / (double)p50[ECHO];
+    printf("latency, idle QGS, p50 of %d, taking turns:\n", ROUNDS);
+    printf("  direct                      %8.1f us\n", (double)p50[DIRECT] / 1e3);
+    printf("  through cocod               %8.1f us\n", (double)p50[PLAIN] / 1e3);
+    printf("  with the signature check    %8.1f us   (the check: %.1f us)\n",
+           (double)p50[VERIFIED] / 1e3, ((double)p50[VERIFIED] - (double)p50[PLAIN]) / 1e3);
+    printf("  echo of %zu and %zu bytes  %8.1f us\n", request, reply, (double)p50[ECHO] / 1e3);
+    printf("  cocod adds                  %8.1f us = %.2f echo round trips (at most 2)\n",
+           added / 1e3, ratio);
+    close(plain);
+    close(verified);
+    close(echo);
+    stop(a);
+    stop(b);
+    stop(qgs);
+    return ratio <= 2;
+}
+
+/* --- load ----------------------------------------------------------------------------------------
+ */
+
+struct vm_result {
+    uint64_t quotes;
+    uint64_t failed;
+    size_t n;
+    uint64_t waits_ns[2000];
+};
+
+static void run_vm(int number, unsigned depth, uint64_t from_ns, uint64_t until_ns,
+                   struct vm_result *result)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+    uint64_t sent_ns[64], seed = (uint64_t)number << 32;
+    uint64_t id = 2;
+    int fd = rpc_open("a.rpc");
+
+    if (fd < 0)
+        _exit(1);
+    for (unsigned i = 0; i < depth; i++) {
+        tdx_make_tdreport(++seed, NULL, tdreport);
+        sent_ns[id % 64] = now_ns();
+        rpc_ask(fd, id++, tdreport);
+    }
+    while (now_ns() < until_ns) {
+        uint64_t got = rpc_take(fd);
+        if (got == 0) {
+            result->failed++;
+            _exit(1);
+        }
+        uint64_t now = now_ns();
+        if (now >= from_ns && now < until_ns) {
+            result->quotes++;
+            if (result->n < sizeof(result->waits_ns) / sizeof(result->waits_ns[0]))
+                result->waits_ns[result->n++] = now - sent_ns[got % 64];
+        }
+        tdx_make_tdreport(++seed, NULL, tdreport);
+        sent_ns[id % 64] = now_ns();
+        rpc_ask(fd, id++, tdreport);
+    }
+    _exit(0);
+}
+
+static struct vm_result *run_vms(unsigned first_depth)
+{
+    size_t size = VMS * sizeof(struct vm_result);
+    struct vm_result *results =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t pids[VMS];
+
+    if (results == MAP_FAILED)
+        fail("mmap");
+    uint64_t from = now_ns() + 1000000000ull, until = from + LOAD_MS * 1000000ull;
+    for (int i = 0; i < VMS; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            run_vm(i, i == 0 ? first_depth : 1, from, until, &results[i]);
+        }
+    }
+    for (int i = 0; i < VMS; i++)
+        waitpid(pids[i], NULL, 0);
+    return results;
+}
+
+/* What one request alone takes, from the simulator itself. */
+static uint64_t service_ns(void)
+{
+    static uint64_t ns[50];
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+
+    tdx_make_tdreport(1, NULL, tdreport);
+    for (int i = 0; i < 50; i++) {
+        uint64_t t = now_ns();
+        direct_quote(tdreport);
+        ns[i] = now_ns() - t;
+    }
+    return quantile(ns, 50, 50);
+}
+
+static bool load(unsigned first_depth)
+{
+    static uint64_t waits[VMS * 2000];
+    uint64_t total = 0, failed = 0;
+    double sum = 0, squares = 0;
+    size_t n = 0;
+    pid_t qgs = start_qgs(SERVE_MS);
+    uint64_t service = service_ns();
+    pid_t cocod = start_cocod("a", true);
+    struct vm_result *results = run_vms(first_depth);
+
+    for (int i = 0; i < VMS; i++) {
+        total += results[i].quotes;
+        failed += results[i].failed;
+        if (i == 0)
+            continue;
+        sum += (double)results[i].quotes;
+        squares += (double)results[i].quotes * (double)results[i].quotes;
+        memcpy(waits + n, results[i].waits_ns, results[i].n * sizeof(*waits));
+        n += results[i].n;
+    }
+    double capacity = SLOTS * 1e9 / (double)service * LOAD_MS / 1e3;
+    double share = (double)total / capacity;
+    double round_ms = (double)VMS / SLOTS * (double)service / 1e6;
+    double p50_ms = (double)quantile(waits, n, 50) / 1e6,
+           p99_ms = (double)quantile(waits, n, 99) / 1e6;
+    double jain = sum * sum / ((VMS - 1) * squares);
+    printf("%s: service time %.2f ms, %d slots, %llu quotes in %.1f s, %llu failed\n",
+           first_depth > 1 ? "fairness, one VM with 16 in flight, 63 with one"
+                           : "throughput, 64 VMs with one request each",
+           (double)service / 1e6, SLOTS, (unsigned long long)total, LOAD_MS / 1e3,
+           (unsigned long long)failed);
+    printf("  %.1f %% of slots / service time (at least 97)\n", 100 * share);
+    printf("  63 VMs: p50 %.1f ms, p99 %.1f ms = %.2f service rounds of %.1f ms (at most 2), Jain "
+           "%.4f (at least 0.99); the first VM got %llu, the others %.1f each\n",
+           p50_ms, p99_ms, p99_ms / round_ms, round_ms, jain, (unsigned long long)results[0].quotes,
+           sum / (VMS - 1));
+    munmap(results, VMS * sizeof(*results));
+    stop(cocod);
+    stop(qgs);
+    return failed == 0 && share >= 0.97 && p99_ms <= 2 * round_ms && jain >= 0.99;
+}
+
+int main(int argc, char **argv)
+{
+    const char *build = argc > 1 ? argv[1] : "build";
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    signal(SIGPIPE, SIG_IGN);
+    snprintf(programs, sizeof(programs), "%s", build);
+    if (!mkdtemp(dir))
+        return 1;
+    bool good = latency();
+    good = load(1) && good;
+    good = load(16) && good;
+    printf("%s\n", good ? "all within their bounds" : "NOT all within their bounds");
+    leave(good ? 0 : 1);
+}
