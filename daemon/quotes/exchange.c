@@ -195,12 +195,15 @@ static void reply_ended(struct exchange *exchange, int error)
 static bool receive_some(struct exchange *exchange)
 {
     size_t at = exchange->received;
-    uint8_t *buf = exchange->prefix + at;
-    size_t room = COCO_QGS_PREFIX_SIZE - at;
+    uint8_t *buf;
+    size_t room;
 
     if (exchange->reply) {
         buf = exchange->reply->bytes + (at - COCO_QGS_PREFIX_SIZE);
         room = exchange->reply->capacity - (at - COCO_QGS_PREFIX_SIZE);
+    } else {
+        buf = exchange->prefix + at;
+        room = COCO_QGS_PREFIX_SIZE - at;
     }
     ssize_t n = sys.recv(exchange->fd, buf, room, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
