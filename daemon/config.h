@@ -83,11 +83,11 @@ struct config {
     uint32_t quotes_queue;
     uint64_t quotes_queue_memory;
     char *quotes_vmm_users; /* names and numbers, separated by spaces or commas */
+    uint64_t quotes_keep_ms;
+    uint64_t quotes_keep_memory;
+    uint32_t quotes_keep_quotes;
     bool quotes_verify_quote_signature;
     bool quotes_reuse;
-    uint64_t quotes_keep_ms;
-    uint32_t quotes_keep_quotes;
-    uint64_t quotes_keep_memory;
     uint64_t quotes_timeout_ms;     /* where a client names none */
     uint64_t quotes_max_timeout_ms; /* never below quotes_timeout_ms */
     uint64_t quotes_qgs_timer_ms;

@@ -18,8 +18,8 @@ enum backend_kind {
 };
 
 struct backend_options {
-    enum backend_kind kind;
     const char *path; /* copied */
+    enum backend_kind kind;
     unsigned cid;
     unsigned port;
     unsigned slots;         /* QGS's number_threads */

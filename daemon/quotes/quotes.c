@@ -91,7 +91,7 @@ static void count_outcome(uint32_t status)
 
 static void finish(struct request *request, uint32_t status, struct blob *answer)
 {
-    if (status == COCO_OK && answer->size > request->reply_max)
+    if (status == COCO_OK && answer && answer->size > request->reply_max)
         status = COCO_EMSGSIZE;
     count_outcome(status);
     request_complete(request, status, status == COCO_OK ? answer : NULL);

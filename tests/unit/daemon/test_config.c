@@ -159,6 +159,24 @@ START_TEST(every_value_can_be_set)
     ck_assert_int_eq(config->quotes_qgs.items[0].kind, ENDPOINT_UNIX);
     ck_assert_str_eq(config->quotes_qgs.items[0].path, "/var/run/tdx-qgs/qgs.socket");
     ck_assert(config_origin(config, "quotes", "slots", &origin));
+
+    assert_parses("[quotes]\nqgs = unix:/a b/q slots=2\nqgs = vsock:1:4050\nqgs = unix:/b\n"
+                  "vmm_users = root, qemu 107\nreuse = no\nkeep = 0s\nkeep_quotes = 0\n"
+                  "keep_memory = 1MiB\nqueue_memory = 64KiB\nverify_quote_signature = no\n"
+                  "[limits]\nrequests_per_user = 9\n");
+    ck_assert_uint_eq(config->quotes_qgs.n, 3);
+    ck_assert_str_eq(config->quotes_qgs.items[0].path, "/a b/q");
+    ck_assert_uint_eq(config->quotes_qgs.items[0].slots, 2);
+    ck_assert_uint_eq(config->quotes_qgs.items[1].slots, 0);
+    ck_assert_str_eq(config->quotes_qgs.items[2].path, "/b");
+    ck_assert_str_eq(config->quotes_vmm_users, "root, qemu 107");
+    ck_assert(!config->quotes_reuse);
+    ck_assert(!config->quotes_verify_quote_signature);
+    ck_assert_uint_eq(config->quotes_keep_ms, 0);
+    ck_assert_uint_eq(config->quotes_keep_quotes, 0);
+    ck_assert_uint_eq(config->quotes_keep_memory, 1u << 20);
+    ck_assert_uint_eq(config->quotes_queue_memory, 64u << 10);
+    ck_assert_uint_eq(config->limits_requests_per_user, 9);
     ck_assert_ptr_null(origin.file);
     ck_assert_uint_eq(origin.line, 0);
 }
@@ -234,6 +252,10 @@ START_TEST(wrong_values_are_named_with_file_and_line)
         {"[quotes]\nqgs = vsock:4294967295:1\n", "is not vsock:CID:PORT"},
         {"[quotes]\nqgs = vsock:1:4294967295\n", "is not vsock:CID:PORT"},
         {"[quotes]\nqgs = vsock:1:2:3\n", "is not vsock:CID:PORT"},
+        {"[quotes]\nqgs = unix:/q slots=0\n", "slots= must be a whole number from 1 to 64"},
+        {"[quotes]\nqgs = unix:/q slots=two\n", "slots= must be a whole number from 1 to 64"},
+        {"[quotes]\nqgs = unix:/q\nqgs = unix:/q slots=2\n", "is there twice"},
+        {"[quotes]\nvmm_users = root;qemu\n", "must be users' names or numbers"},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
