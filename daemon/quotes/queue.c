@@ -15,9 +15,10 @@
  * lanes.
  */
 #include "sys.h"
-/* The hash tables' memory may run out, too (HASH_NONFATAL_OOM). */
-#define uthash_malloc(size)  sys.alloc(size)
-#define uthash_free(p, size) sys.free(p)
+/* As in account.c: memory that may run out, and a hash function that clang takes. */
+#define uthash_malloc(size)                  sys.alloc(size)
+#define uthash_free(p, size)                 sys.free(p)
+#define HASH_FUNCTION(key, size, hash_value) HASH_FNV(key, size, hash_value)
 #include "invariant.h"
 #include "quotes/queue.h"
 #include <errno.h>
