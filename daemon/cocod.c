@@ -85,6 +85,19 @@ static struct quotes_options quotes_options(const struct config *config)
     return options;
 }
 
+/* Points into the configuration. */
+static struct qgs_door_options door_options(const struct config *config)
+{
+    return (struct qgs_door_options){
+        .request_timeout_us = config->qgs_door_request_timeout_ms * 1000u,
+        .timeout_us = config->qgs_door_timeout_ms * 1000u,
+        .allow_collateral = config->qgs_door_allow_collateral,
+        .allow_platform_info = config->qgs_door_allow_platform_info,
+        .cids = config->qgs_door_vsock_allow.items,
+        .n_cids = config->qgs_door_vsock_allow.n,
+    };
+}
+
 static int make_services(struct cocod *cocod, const struct config *config)
 {
     struct server_limits limits = server_limits(config);
@@ -129,6 +142,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
                                   .quotes = cocod->quotes,
                                   .server = cocod->server,
                                   .instance = instance};
+    cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     cocod->config = config;
     certs_start(cocod->certs);
@@ -164,6 +178,7 @@ void cocod_reload(struct cocod *cocod, struct config *config)
     cocod->admin.config_problem = NULL;
     cocod->config = config;
     log_set_level(config->log_level);
+    cocod->door.options = door_options(config);
     certs_reload(cocod->certs, &options);
     config_free(old);
 }

@@ -15,7 +15,7 @@
 
 /* A key of the table is known by its number here and in struct config; at least as many as there
  * are keys. */
-#define CONFIG_KEYS_MAX 48u
+#define CONFIG_KEYS_MAX 64u
 /* A file larger than this is refused. */
 #define CONFIG_FILE_MAX (256u * 1024u)
 /* sun_path with its NUL. */
@@ -24,6 +24,11 @@
 struct string_list {
     size_t n;
     char **items;
+};
+
+struct u32_list {
+    size_t n;
+    uint32_t *items;
 };
 
 enum endpoint_kind {
@@ -35,8 +40,15 @@ enum endpoint_kind {
 struct endpoint {
     enum endpoint_kind kind;
     char path[CONFIG_SOCKET_PATH_SIZE];
-    uint32_t cid;
+    uint32_t cid; /* CONFIG_ANY_CID: of a listener, "vsock::PORT" */
     uint32_t port;
+};
+
+#define CONFIG_ANY_CID UINT32_MAX
+
+struct endpoint_list {
+    size_t n;
+    struct endpoint *items;
 };
 
 /* What a guest is told while there is no chain. */
@@ -76,6 +88,17 @@ struct config {
     uint64_t quotes_timeout_ms;     /* where a client names none */
     uint64_t quotes_max_timeout_ms; /* never below quotes_timeout_ms */
     uint64_t quotes_qgs_timer_ms;
+    char *quotes_qgs_restart_file; /* "": none */
+
+    /* [qgs_door] */
+    struct endpoint_list qgs_door_listen; /* unix, or vsock with CONFIG_ANY_CID; none: no door */
+    uint32_t qgs_door_mode;
+    char *qgs_door_group;
+    struct u32_list qgs_door_vsock_allow; /* none: every guest */
+    uint64_t qgs_door_request_timeout_ms;
+    uint64_t qgs_door_timeout_ms; /* never below the former */
+    bool qgs_door_allow_collateral;
+    bool qgs_door_allow_platform_info;
 
     /* [limits] */
     uint32_t limits_peers;
@@ -124,6 +147,8 @@ enum config_type {
     CONFIG_MODE,
     CONFIG_GROUP,
     CONFIG_ENDPOINT,
+    CONFIG_LISTENERS, /* struct endpoint_list */
+    CONFIG_CIDS,      /* struct u32_list */
 };
 
 struct config_choice {

@@ -18,6 +18,7 @@ struct sys_calls {
     void (*free)(void *p);
 
     int (*accept)(int fd, int flags);
+    int (*getpeername)(int fd, struct sockaddr *addr, socklen_t *size);
     int (*socket)(int domain, int type, int protocol);
     int (*connect)(int fd, const struct sockaddr *addr, socklen_t size);
     ssize_t (*recv)(int fd, void *buf, size_t size, int flags);
