@@ -289,6 +289,14 @@ void quotes_get(struct quotes *quotes, struct request *request,
     pump(quotes);
 }
 
+void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *message, size_t size)
+{
+    (void)quotes;
+    (void)message;
+    (void)size;
+    request_complete(request, COCO_EOPNOTSUPP, NULL);
+}
+
 bool quotes_offered(const struct quotes *quotes)
 {
     return quotes->backend != NULL;

@@ -35,6 +35,13 @@ bool quotes_offered(const struct quotes *quotes);
 void quotes_get(struct quotes *quotes, struct request *request,
                 const uint8_t tdreport[COCO_TDREPORT_SIZE]);
 
+/* Any other question that QGS answers. `message` is the whole request of QGS's protocol without its
+ * prefix, at most QUOTES_ASK_MAX bytes. Completes the request now or later, once. COCO_OK: the blob
+ * is QGS's whole reply message, without its prefix. */
+#define QUOTES_ASK_MAX 4092u
+void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *message,
+                size_t size);
+
 struct quotes_status {
     const char *backend; /* NULL: none */
     unsigned slots;
