@@ -176,6 +176,10 @@ $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integr
     $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
+$(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)/cocod $(BUILD)/libintegration.a \
+    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
 $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
     $(BUILD)/libdaemon.a $(BUILD)/libcoco.a
@@ -195,7 +199,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-valgrind demo bench fuzz lint format install clean help
+.PHONY: deps programs tests check check-sanitize check-valgrind demo bench bench-door fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
@@ -223,6 +227,9 @@ demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a p
 
 bench: programs ## measure CERTS_GET beside an echo server, Redis and a locked file (BENCH_FLAGS=--json)
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/coco-bench --cocod $(BUILD)/cocod $(BENCH_FLAGS)
+
+bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
+	@COCO_BUILD=$(BUILD) $<
 
 fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
@@ -276,9 +283,10 @@ install: all ## install under PREFIX (/usr/local), into DESTDIR
 	install -m 644 $(BUILD)/libcoco.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 client/include/coco/*.h $(DESTDIR)$(PREFIX)/include/coco
 	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/cocod.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/cocod.service
-	install -m 644 systemd/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 systemd/*.socket systemd/cocod-qgs-restart.* $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 644 systemd/cocod.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/cocod.conf
-	install -m 644 README.md proto/PROTOCOL.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod
+	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DESTDIR)$(PREFIX)/share/doc/cocod/qgsd.service.d/50-cocod.conf
+	install -m 644 README.md proto/PROTOCOL.md docs/integrations.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
