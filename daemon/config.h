@@ -46,9 +46,10 @@ struct endpoint {
 
 #define CONFIG_ANY_CID UINT32_MAX
 
+#define CONFIG_ENDPOINTS_MAX 16u
 struct endpoint_list {
     size_t n;
-    struct endpoint *items;
+    struct endpoint items[CONFIG_ENDPOINTS_MAX];
 };
 
 /* What a guest is told while there is no chain. */

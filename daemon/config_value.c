@@ -212,19 +212,6 @@ static int set_string(char **field, const char *text)
     return 0;
 }
 
-/* A copy of `n` items with room for one more, which replaces them; NULL: out of memory. */
-static void *grow(void *items, size_t n, size_t item_size)
-{
-    void *grown = sys.alloc((n + 1) * item_size);
-
-    if (!grown)
-        return NULL;
-    if (n > 0)
-        memcpy(grown, items, n * item_size);
-    sys.free(items);
-    return grown;
-}
-
 static int append_listener(struct endpoint_list *list, const char *text, char *why, size_t why_size)
 {
     struct endpoint e;
@@ -232,11 +219,10 @@ static int append_listener(struct endpoint_list *list, const char *text, char *w
 
     if (r < 0)
         return r;
-    struct endpoint *items = grow(list->items, list->n, sizeof(*items));
-    if (!items)
-        return -ENOMEM;
-    items[list->n++] = e;
-    list->items = items;
+    if (list->n == CONFIG_ENDPOINTS_MAX)
+        return refuse(why, why_size, "is one too many: at most %u are possible",
+                      CONFIG_ENDPOINTS_MAX);
+    list->items[list->n++] = e;
     return 0;
 }
 
@@ -247,10 +233,13 @@ static int append_cid(struct u32_list *list, const char *text, char *why, size_t
     /* 0 to 2 are the hypervisor, the loopback and the host: vsock(7). */
     if (parse_number(text, &v) < 0 || v < 3 || v >= UINT32_MAX)
         return refuse(why, why_size, "is no guest's CID: one a line, from 3 to 4294967294");
-    uint32_t *items = grow(list->items, list->n, sizeof(*items));
+    uint32_t *items = sys.alloc((list->n + 1) * sizeof(*items));
     if (!items)
         return -ENOMEM;
+    if (list->n > 0)
+        memcpy(items, list->items, list->n * sizeof(*items));
     items[list->n++] = (uint32_t)v;
+    sys.free(list->items);
     list->items = items;
     return 0;
 }
@@ -486,10 +475,6 @@ void config_value_clear(struct config *c, const struct config_key *key)
             sys.free(list->items[i]);
         sys.free(list->items);
         *list = (struct string_list){.n = 0};
-    } else if (key->type == CONFIG_LISTENERS) {
-        struct endpoint_list *list = field_of(c, key);
-        sys.free(list->items);
-        *list = (struct endpoint_list){.n = 0};
     } else if (key->type == CONFIG_CIDS) {
         struct u32_list *list = field_of(c, key);
         sys.free(list->items);

@@ -6,6 +6,7 @@
 #include "certs/certs.h"
 #include "cocod.h"
 #include "config.h"
+#include "invariant.h"
 #include "limits.h"
 #include "log.h"
 #include "metrics.h"
@@ -27,8 +28,8 @@
 /* sysexits.h */
 #define EXIT_USAGE  64
 #define EXIT_CONFIG 78
-/* Unix sockets of its own that one process makes, the front door's included. */
-#define SOCKETS_MAX 16u
+/* The RPC's, the administrators', the front door's. */
+#define SOCKETS_MAX (2u + CONFIG_ENDPOINTS_MAX)
 
 struct options {
     const char *config; /* NULL: the default file, where there is one */
@@ -130,10 +131,7 @@ static int make_socket(struct program *program, const struct dialect *dialect, v
 {
     gid_t group;
 
-    if (program->n_own == SOCKETS_MAX) {
-        log_error("%s is one socket too many; at most %u are made", path, SOCKETS_MAX);
-        return -E2BIG;
-    }
+    invariant(program->n_own < SOCKETS_MAX);
     if (listen_group(group_name, &group) < 0) {
         log_error("there is no group %s for the socket %s; name one that exists, or none",
                   group_name, path);
