@@ -210,10 +210,12 @@ static void on_retry(struct timer *timer)
     struct session *session = (struct session *)((char *)timer - offsetof(struct session, retry));
     struct peer *peer = (struct peer *)((char *)session - offsetof(struct peer, session));
 
+    peer_ref(peer);
     if (sys.now_us() >= session->deadline_us)
         refuse(peer);
     else
         ask_quote(peer);
+    peer_unref(peer);
 }
 
 /* The broker has no room now. */

@@ -638,6 +638,26 @@ START_TEST(one_that_is_held_may_leave)
 }
 END_TEST
 
+/* The error goes to somebody who is not there any more. */
+START_TEST(one_that_is_held_may_leave_unnoticed)
+{
+    open_world(QGS "slots = 1\nqueue = 1\nqgs_timer = 600s\n");
+    struct world_client *client = world_connect(&world);
+    world_hello(&world, client, 0);
+    world_quote_get(client, 1, true, 50000, COCO_QUOTE_MAX);
+    world_quote_get(client, 2, true, 50000, COCO_QUOTE_MAX);
+    world_send(&world, client, SIZE_MAX);
+    struct door *held = ask(102);
+    must_wait(held);
+    ck_assert_int_eq(shutdown(held->fd, SHUT_WR), 0);
+    world_settle(&world);
+    door_leave(held);
+    world_pass(&world, 30 * SECOND_US);
+    ck_assert_uint_eq(metrics.now_peers, 1);
+    close_world();
+}
+END_TEST
+
 /* --- time ----------------------------------------------------------------------------------------
  */
 
@@ -844,6 +864,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, eagain_ends_in_0x12001_at_the_deadline);
     tcase_add_test(tcase, one_that_waits_in_the_queue_ends_at_the_deadline);
     tcase_add_test(tcase, one_that_is_held_may_leave);
+    tcase_add_test(tcase, one_that_is_held_may_leave_unnoticed);
     tcase_add_test(tcase, silence_and_drips_end_after_five_seconds);
     tcase_add_test(tcase, a_client_that_does_not_read_is_disconnected);
     tcase_add_test(tcase, a_guest_over_vsock_is_accounted_by_its_cid);
