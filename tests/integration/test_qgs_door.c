@@ -110,7 +110,7 @@ static const char *qemu_reads(int fd, size_t guest_room, const uint8_t *tdreport
     if (receive(fd, bytes, size) != size)
         return "it is cut short";
     r = coco_reader_of(bytes, size);
-    if (coco_read_u16(&r) != 1 || coco_read_u16(&r) != 1)
+    if (coco_read_u32(&r) != 0x00010001) /* 1.1 */
         return "its version";
     if (coco_read_u32(&r) != 1)
         return "its type";
