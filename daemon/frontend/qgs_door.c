@@ -271,10 +271,12 @@ static void on_ask(struct peer *peer, const uint8_t *message, size_t size)
 
     if (allowed(peer, message, size))
         request = request_new(peer, session->reply, 0, session->deadline_us);
-    if (!request)
+    if (!request) {
         refuse(peer);
-    else
-        quotes_ask(door_of(peer)->quotes, request, message, size);
+        return;
+    }
+    request->reply_max = COCO_QGS_MESSAGE_MAX;
+    quotes_ask(door_of(peer)->quotes, request, message, size);
 }
 
 /* --- the dialect ---------------------------------------------------------------------------------
