@@ -189,6 +189,10 @@ $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integr
     $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
+$(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)/cocod $(BUILD)/libintegration.a \
+    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
 $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
     $(BUILD)/libdaemon.a $(BUILD)/libcoco.a
@@ -208,7 +212,8 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-valgrind demo bench bench-quotes guests fuzz lint format install clean help
+.PHONY: deps programs tests check check-sanitize check-valgrind demo bench bench-quotes bench-door guests fuzz lint format \
+        install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
@@ -242,6 +247,9 @@ guests: $(BUILD)/tests/guests ## an hour of virtual time of 1000 SNP and 1000 TD
 
 bench-quotes: programs ## measure the quote broker: latency added, throughput, fairness
 	@$(BUILD)/tests/quote-bench $(BUILD)
+
+bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
+	@COCO_BUILD=$(BUILD) $<
 
 fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
@@ -305,9 +313,10 @@ install: all ## install under PREFIX (/usr/local), into DESTDIR
 	install -m 644 $(BUILD)/libcoco.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 client/include/coco/*.h $(DESTDIR)$(PREFIX)/include/coco
 	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/cocod.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/cocod.service
-	install -m 644 systemd/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 systemd/*.socket systemd/cocod-qgs-restart.* $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 644 systemd/cocod.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/cocod.conf
-	install -m 644 README.md proto/PROTOCOL.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod
+	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DESTDIR)$(PREFIX)/share/doc/cocod/qgsd.service.d/50-cocod.conf
+	install -m 644 README.md proto/PROTOCOL.md docs/integrations.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)

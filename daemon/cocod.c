@@ -104,6 +104,7 @@ static void backend_options(const struct config *config, const struct endpoint *
                                  .cid = endpoint->cid,
                                  .port = endpoint->port,
                                  .slots = endpoint->slots ? endpoint->slots : config->quotes_slots,
+                                 .restart_file = config->quotes_qgs_restart_file,
                                  .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u,
                                  .slow_start_us = config->quotes_qgs_timer_ms * 1000u};
 }
@@ -132,6 +133,19 @@ static struct quotes *make_quotes(struct cocod *cocod, const struct config *conf
     for (size_t i = 0; i < config->quotes_qgs.n; i++)
         backend_options(config, &config->quotes_qgs.items[i], &backends[i]);
     return quotes_new(cocod->base, &cocod->timers, &options);
+}
+
+/* Points into the configuration. */
+static struct qgs_door_options door_options(const struct config *config)
+{
+    return (struct qgs_door_options){
+        .request_timeout_us = config->qgs_door_request_timeout_ms * 1000u,
+        .timeout_us = config->qgs_door_timeout_ms * 1000u,
+        .allow_collateral = config->qgs_door_allow_collateral,
+        .allow_platform_info = config->qgs_door_allow_platform_info,
+        .cids = config->qgs_door_vsock_allow.items,
+        .n_cids = config->qgs_door_vsock_allow.n,
+    };
 }
 
 static int make_services(struct cocod *cocod, const struct config *config)
@@ -177,6 +191,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
                                   .quotes = cocod->quotes,
                                   .server = cocod->server,
                                   .instance = instance};
+    cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     cocod->config = config;
     certs_start(cocod->certs);
@@ -212,6 +227,7 @@ void cocod_reload(struct cocod *cocod, struct config *config)
     cocod->admin.config_problem = NULL;
     cocod->config = config;
     log_set_level(config->log_level);
+    cocod->door.options = door_options(config);
     certs_reload(cocod->certs, &options);
     config_free(old);
 }

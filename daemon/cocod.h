@@ -6,6 +6,7 @@
 #pragma once
 
 #include "frontend/admin.h"
+#include "frontend/qgs_door.h"
 #include "frontend/vmm.h"
 #include "timer.h"
 #include <event2/event.h>
@@ -22,6 +23,7 @@ struct cocod {
     struct quotes *quotes;
     struct vmm vmm;
     struct admin admin;
+    struct qgs_door door;
     struct config *config; /* owned; what certs' options point into */
     char config_problem[512];
 };
@@ -34,8 +36,8 @@ struct event_base *cocod_base_new(void);
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret);
 void cocod_free(struct cocod *cocod);
 
-/* What a reload changes without a restart: the log level, and the [certs] chain, root and
- * missing_chain. Takes over `config`. */
+/* What a reload changes without a restart: the log level, the [certs] chain, root and
+ * missing_chain, and of [qgs_door] all but where it listens. Takes over `config`. */
 void cocod_reload(struct cocod *cocod, struct config *config);
 /* A configuration that was refused: shown by `cococtl status` until the next good one. */
 void cocod_refuse_config(struct cocod *cocod, const char *why);

@@ -346,7 +346,7 @@ static int on_key(void *user, const char *section, const char *name, const char 
         return 1;
     }
     uint32_t *line = &in->config->lines[key - keys];
-    if (*line != 0 && key->type != CONFIG_PATH_LIST && key->type != CONFIG_ENDPOINT_LIST) {
+    if (*line != 0 && !config_value_is_list(key)) {
         mistake(in, in->line, "[%s] %s = %s: was set in line %u already; one of them must go",
                 section, name, value, *line);
         return 1;
@@ -369,6 +369,42 @@ static uint32_t line_of(const struct config *c, const char *section, const char 
 
     (void)config_origin(c, section, name, &origin);
     return origin.line;
+}
+
+/* The front door's part of check_together. */
+static void check_door(struct reading *in)
+{
+    const struct config *c = in->config;
+    const struct endpoint_list *listen = &c->qgs_door_listen;
+    const char *others[] = {c->rpc_listen, c->admin_listen, c->certs_table_file};
+    uint32_t line = line_of(c, "qgs_door", "timeout");
+    uint32_t other = line_of(c, "qgs_door", "request_timeout");
+
+    if (c->qgs_door_request_timeout_ms > c->qgs_door_timeout_ms)
+        mistake(in, line > other ? line : other,
+                "[qgs_door] request_timeout (%llu ms) is longer than timeout (%llu ms)",
+                (unsigned long long)c->qgs_door_request_timeout_ms,
+                (unsigned long long)c->qgs_door_timeout_ms);
+    line = line_of(c, "qgs_door", "listen");
+    for (size_t i = 0; i < listen->n; i++) {
+        const struct endpoint *e = &listen->items[i];
+        bool taken = false;
+        for (size_t k = 0; k < c->quotes_qgs.n; k++)
+            taken = taken ||
+                    (e->kind == ENDPOINT_UNIX && c->quotes_qgs.items[k].kind == ENDPOINT_UNIX &&
+                     strcmp(e->path, c->quotes_qgs.items[k].path) == 0);
+        for (size_t k = 0; k < 3; k++)
+            taken = taken || (e->kind == ENDPOINT_UNIX && strcmp(e->path, others[k]) == 0);
+        for (size_t k = 0; k < i; k++)
+            taken =
+                taken || (e->kind == listen->items[k].kind && e->port == listen->items[k].port &&
+                          strcmp(e->path, listen->items[k].path) == 0);
+        if (taken && e->kind == ENDPOINT_UNIX)
+            mistake(in, line, "[qgs_door] listen = unix:%s: is another socket's path already",
+                    e->path);
+        else if (taken)
+            mistake(in, line, "[qgs_door] listen = vsock::%u: is there twice", e->port);
+    }
 }
 
 /* What the keys say about each other. Only asked where each alone is right. */
@@ -456,8 +492,10 @@ int config_parse(const char *name, const char *text, size_t size, struct config 
         int first_bad_line = ini_parse_stream(read_line, &in, on_key, &in);
         /* The last line, where inih was built to stop at its first error. */
         check_previous(&in);
-        if (in.mistakes == 0 && !in.no_memory)
+        if (in.mistakes == 0 && !in.no_memory) {
             check_together(&in);
+            check_door(&in);
+        }
         if (in.no_memory || first_bad_line == -2)
             r = -ENOMEM;
         else if (in.mistakes > 0)

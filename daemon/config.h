@@ -26,6 +26,11 @@ struct string_list {
     char **items;
 };
 
+struct u32_list {
+    size_t n;
+    uint32_t *items;
+};
+
 enum endpoint_kind {
     ENDPOINT_NONE,
     ENDPOINT_UNIX,  /* unix:/absolute/path */
@@ -35,7 +40,7 @@ enum endpoint_kind {
 struct endpoint {
     enum endpoint_kind kind;
     char path[CONFIG_SOCKET_PATH_SIZE];
-    uint32_t cid;
+    uint32_t cid; /* CONFIG_ANY_CID: of a listener, "vsock::PORT" */
     uint32_t port;
     uint32_t slots; /* of a quoting service; 0: [quotes] slots */
 };
@@ -46,6 +51,8 @@ struct endpoint_list {
     size_t n;
     struct endpoint items[CONFIG_ENDPOINTS_MAX];
 };
+
+#define CONFIG_ANY_CID UINT32_MAX
 
 /* What a guest is told while there is no chain. */
 enum missing_chain {
@@ -91,6 +98,17 @@ struct config {
     uint64_t quotes_timeout_ms;     /* where a client names none */
     uint64_t quotes_max_timeout_ms; /* never below quotes_timeout_ms */
     uint64_t quotes_qgs_timer_ms;
+    char *quotes_qgs_restart_file; /* "": none */
+
+    /* [qgs_door] */
+    struct endpoint_list qgs_door_listen; /* unix, or vsock with CONFIG_ANY_CID; none: no door */
+    uint32_t qgs_door_mode;
+    char *qgs_door_group;
+    struct u32_list qgs_door_vsock_allow; /* none: every guest */
+    uint64_t qgs_door_request_timeout_ms;
+    uint64_t qgs_door_timeout_ms; /* never below the former */
+    bool qgs_door_allow_collateral;
+    bool qgs_door_allow_platform_info;
 
     /* [limits] */
     uint32_t limits_peers;
@@ -141,6 +159,8 @@ enum config_type {
     CONFIG_GROUP,
     CONFIG_USERS, /* names and numbers in one string */
     CONFIG_ENDPOINT_LIST,
+    CONFIG_LISTENERS, /* struct endpoint_list */
+    CONFIG_CIDS,      /* struct u32_list */
 };
 
 struct config_choice {

@@ -203,6 +203,20 @@ static int parse_endpoint(const char *text, struct endpoint *ret, char *why, siz
     return refuse(why, why_size, "is not none, unix:/PATH or vsock:CID:PORT");
 }
 
+/* Where cocod itself listens: the vsock form names no CID, since it is always the host's. */
+static int parse_listener(const char *text, struct endpoint *ret, char *why, size_t why_size)
+{
+    uint64_t port = 0;
+
+    if (strncmp(text, "unix:", 5) == 0)
+        return parse_endpoint(text, ret, why, why_size);
+    if (strncmp(text, "vsock::", 7) != 0 || parse_number(text + 7, &port) < 0 || port == 0 ||
+        port >= UINT32_MAX)
+        return refuse(why, why_size, "is not unix:/PATH or vsock::PORT");
+    *ret = (struct endpoint){.kind = ENDPOINT_VSOCK, .cid = CONFIG_ANY_CID, .port = (uint32_t)port};
+    return 0;
+}
+
 static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 {
     return a->kind == b->kind && strcmp(a->path, b->path) == 0 && a->cid == b->cid &&
@@ -260,6 +274,38 @@ static int set_string(char **field, const char *text)
     memcpy(copy, text, size);
     sys.free(*field);
     *field = copy;
+    return 0;
+}
+
+static int append_listener(struct endpoint_list *list, const char *text, char *why, size_t why_size)
+{
+    struct endpoint e;
+    int r = parse_listener(text, &e, why, why_size);
+
+    if (r < 0)
+        return r;
+    if (list->n == CONFIG_ENDPOINTS_MAX)
+        return refuse(why, why_size, "is one too many: at most %u are possible",
+                      CONFIG_ENDPOINTS_MAX);
+    list->items[list->n++] = e;
+    return 0;
+}
+
+static int append_cid(struct u32_list *list, const char *text, char *why, size_t why_size)
+{
+    uint64_t v = 0;
+
+    /* 0 to 2 are the hypervisor, the loopback and the host: vsock(7). */
+    if (parse_number(text, &v) < 0 || v < 3 || v >= UINT32_MAX)
+        return refuse(why, why_size, "is no guest's CID: one a line, from 3 to 4294967294");
+    uint32_t *items = sys.alloc((list->n + 1) * sizeof(*items));
+    if (!items)
+        return -ENOMEM;
+    if (list->n > 0)
+        memcpy(items, list->items, list->n * sizeof(*items));
+    items[list->n++] = (uint32_t)v;
+    sys.free(list->items);
+    list->items = items;
     return 0;
 }
 
@@ -333,7 +379,8 @@ void config_value_allowed(const struct config_key *key, char *out, size_t out_si
         (void)snprintf(out, out_size, "one of critical, error, warning, notice, info, debug");
         break;
     case CONFIG_PATH:
-        (void)snprintf(out, out_size, "an absolute path");
+        (void)snprintf(out, out_size, "an absolute path%s",
+                       key->default_value[0] ? "" : ", or empty");
         break;
     case CONFIG_SOCKET_PATH:
         (void)snprintf(out, out_size, "an absolute path of at most %u bytes",
@@ -359,6 +406,17 @@ void config_value_allowed(const struct config_key *key, char *out, size_t out_si
                        "none, unix:/PATH (at most %u bytes) or vsock:CID:PORT, perhaps followed by "
                        "slots=N; the key may be repeated",
                        CONFIG_SOCKET_PATH_SIZE - 1);
+        break;
+    case CONFIG_LISTENERS:
+        (void)snprintf(out, out_size,
+                       "unix:/PATH (at most %u bytes) or vsock::PORT, one a line; the key may be "
+                       "repeated, and may be empty",
+                       CONFIG_SOCKET_PATH_SIZE - 1);
+        break;
+    case CONFIG_CIDS:
+        (void)snprintf(out, out_size,
+                       "numbers from 3 to 4294967294, one a line; the key may be repeated, and may "
+                       "be empty");
         break;
     }
 }
@@ -460,8 +518,14 @@ int config_value_set(struct config *c, const struct config_key *key, const char 
             return 0;
         r = check_path(text, 4095, why, why_size);
         return r < 0 ? r : append_string(field_of(c, key), text);
+    case CONFIG_LISTENERS:
+        return text[0] == '\0' ? 0 : append_listener(field_of(c, key), text, why, why_size);
+    case CONFIG_CIDS:
+        return text[0] == '\0' ? 0 : append_cid(field_of(c, key), text, why, why_size);
     case CONFIG_PATH:
     case CONFIG_SOCKET_PATH:
+        if (text[0] == '\0' && key->default_value[0] == '\0')
+            return set_string(field_of(c, key), text);
         if (text[0] == '\0')
             return refuse_allowed(key, why, why_size);
         r = check_path(text, key->type == CONFIG_PATH ? 4095 : CONFIG_SOCKET_PATH_SIZE - 1, why,
@@ -469,6 +533,12 @@ int config_value_set(struct config *c, const struct config_key *key, const char 
         return r < 0 ? r : set_string(field_of(c, key), text);
     }
     return -EINVAL;
+}
+
+bool config_value_is_list(const struct config_key *key)
+{
+    return key->type == CONFIG_PATH_LIST || key->type == CONFIG_ENDPOINT_LIST ||
+           key->type == CONFIG_LISTENERS || key->type == CONFIG_CIDS;
 }
 
 void config_value_clear(struct config *c, const struct config_key *key)
@@ -479,6 +549,10 @@ void config_value_clear(struct config *c, const struct config_key *key)
             sys.free(list->items[i]);
         sys.free(list->items);
         *list = (struct string_list){.n = 0};
+    } else if (key->type == CONFIG_CIDS) {
+        struct u32_list *list = field_of(c, key);
+        sys.free(list->items);
+        *list = (struct u32_list){.n = 0};
     } else if (key->type == CONFIG_PATH || key->type == CONFIG_SOCKET_PATH ||
                key->type == CONFIG_GROUP || key->type == CONFIG_USERS) {
         char **text = field_of(c, key);
@@ -505,6 +579,8 @@ static int endpoint_text(const struct endpoint *e, char *out, size_t out_size)
     case ENDPOINT_UNIX:
         return snprintf(out, out_size, "unix:%s%s", e->path, slots);
     case ENDPOINT_VSOCK:
+        if (e->cid == CONFIG_ANY_CID)
+            return snprintf(out, out_size, "vsock::%" PRIu32, e->port);
         return snprintf(out, out_size, "vsock:%" PRIu32 ":%" PRIu32 "%s", e->cid, e->port, slots);
     case ENDPOINT_NONE:
         break;
@@ -512,23 +588,33 @@ static int endpoint_text(const struct endpoint *e, char *out, size_t out_size)
     return snprintf(out, out_size, "none");
 }
 
+/* Items of a list; 1 of anything else. */
+static size_t n_items(const struct config *c, const struct config_key *key)
+{
+    switch (key->type) {
+    case CONFIG_PATH_LIST:
+        return ((const struct string_list *)const_field_of(c, key))->n;
+    case CONFIG_ENDPOINT_LIST:
+    case CONFIG_LISTENERS:
+        return ((const struct endpoint_list *)const_field_of(c, key))->n;
+    case CONFIG_CIDS:
+        return ((const struct u32_list *)const_field_of(c, key))->n;
+    default:
+        return 1;
+    }
+}
+
 int config_value_text(const struct config *c, const struct config_key *key, size_t i, char *out,
                       size_t out_size)
 {
     const void *field = const_field_of(c, key);
-    const struct string_list *list = field;
     uint64_t v = 0;
     uint32_t narrow = 0;
     int choice = 0;
 
-    if (key->type == CONFIG_ENDPOINT_LIST) {
-        const struct endpoint_list *endpoints = field;
-        static const struct endpoint none = {.kind = ENDPOINT_NONE};
-        if (i < endpoints->n)
-            return endpoint_text(&endpoints->items[i], out, out_size);
-        return i == 0 ? endpoint_text(&none, out, out_size) : -ENOENT;
-    }
-    if (key->type == CONFIG_PATH_LIST ? i >= list->n : i > 0)
+    if (key->type == CONFIG_ENDPOINT_LIST && i == 0 && n_items(c, key) == 0)
+        return snprintf(out, out_size, "none");
+    if (i >= n_items(c, key))
         return -ENOENT;
     switch (key->type) {
     case CONFIG_BOOL:
@@ -550,14 +636,17 @@ int config_value_text(const struct config *c, const struct config_key *key, size
         memcpy(&choice, field, sizeof(choice));
         return snprintf(out, out_size, "%s", log_level_name(choice));
     case CONFIG_PATH_LIST:
-        return snprintf(out, out_size, "%s", list->items[i]);
+        return snprintf(out, out_size, "%s", ((const struct string_list *)field)->items[i]);
+    case CONFIG_ENDPOINT_LIST:
+    case CONFIG_LISTENERS:
+        return endpoint_text(&((const struct endpoint_list *)field)->items[i], out, out_size);
+    case CONFIG_CIDS:
+        return snprintf(out, out_size, "%" PRIu32, ((const struct u32_list *)field)->items[i]);
     case CONFIG_PATH:
     case CONFIG_SOCKET_PATH:
     case CONFIG_GROUP:
     case CONFIG_USERS:
         return snprintf(out, out_size, "%s", *(char *const *)field);
-    case CONFIG_ENDPOINT_LIST:
-        break;
     }
     return -ENOENT;
 }

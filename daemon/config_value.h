@@ -11,6 +11,8 @@
  * what is allowed; -ENOMEM. On failure the field is as it was. */
 int config_value_set(struct config *c, const struct config_key *key, const char *text, char *why,
                      size_t why_size);
+/* Does each line of the key add to the one before? */
+bool config_value_is_list(const struct config_key *key);
 void config_value_clear(struct config *c, const struct config_key *key);
 
 /* "a whole number from 1 to 64", … */

@@ -6,6 +6,7 @@
 #include "certs/certs.h"
 #include "cocod.h"
 #include "config.h"
+#include "invariant.h"
 #include "limits.h"
 #include "log.h"
 #include "metrics.h"
@@ -27,6 +28,8 @@
 /* sysexits.h */
 #define EXIT_USAGE  64
 #define EXIT_CONFIG 78
+/* The RPC's, the administrators', the front door's. */
+#define SOCKETS_MAX (2u + CONFIG_ENDPOINTS_MAX)
 
 struct options {
     const char *config; /* NULL: the default file, where there is one */
@@ -38,8 +41,18 @@ struct program {
     struct cocod *cocod;
     struct timer watchdog;
     uint64_t watchdog_us;
-    bool own_rpc; /* the socket is this process's own, to be removed at the end */
-    bool own_admin;
+    /* The sockets that this process made, to be removed at the end; a reload may change what the
+     * configuration says. */
+    char own[SOCKETS_MAX][CONFIG_SOCKET_PATH_SIZE];
+    size_t n_own;
+};
+
+/* Which sockets systemd passed. */
+struct inherited {
+    bool rpc;
+    bool admin;
+    bool door_unix;
+    bool door_vsock;
 };
 
 static void usage(FILE *out)
@@ -118,6 +131,7 @@ static int make_socket(struct program *program, const struct dialect *dialect, v
 {
     gid_t group;
 
+    invariant(program->n_own < SOCKETS_MAX);
     if (listen_group(group_name, &group) < 0) {
         log_error("there is no group %s for the socket %s; name one that exists, or none",
                   group_name, path);
@@ -128,64 +142,110 @@ static int make_socket(struct program *program, const struct dialect *dialect, v
         log_error("somebody serves %s already: is another cocod running?", path);
     else if (fd < 0)
         log_error("cannot listen on %s: %s", path, strerror(-fd));
-    return fd < 0 ? fd : serve(program, dialect, context, fd);
+    if (fd < 0)
+        return fd;
+    snprintf(program->own[program->n_own++], sizeof(program->own[0]), "%s", path);
+    return serve(program, dialect, context, fd);
 }
 
-/* Sockets that systemd passed, by the names that the socket units give them. Sets what it found. */
-static int take_inherited(struct program *program, bool *ret_rpc, bool *ret_admin)
+/* Takes over one socket that systemd passed and serves it, by the name that its unit gives it;
+ * notes which it was. One that cannot be used is closed, and that is no failure. */
+static int take_socket(struct program *program, const char *name, int fd,
+                       struct inherited *inherited)
+{
+    struct cocod *cocod = program->cocod;
+    bool rpc = strcmp(name, "rpc") == 0 || strcmp(name, "cocod.socket") == 0;
+    bool admin = strcmp(name, "admin") == 0 || strcmp(name, "cocod-admin.socket") == 0;
+    bool door = strcmp(name, "qgs") == 0 || strcmp(name, "cocod-qgs.socket") == 0;
+    bool vsock = false;
+    int r = rpc || admin || door ? listen_inherited(fd) : -EINVAL;
+
+    if (door && r == -EAFNOSUPPORT) {
+        r = listen_inherited_vsock(fd);
+        vsock = true;
+    }
+    if (r < 0) {
+        log_error("socket '%s' from systemd is not used: %s", name,
+                  rpc || admin || door ? strerror(-r)
+                                       : "FileDescriptorName= must be rpc, admin or qgs");
+        close(fd);
+        return 0;
+    }
+    if (rpc)
+        r = serve(program, &vmm_dialect, &cocod->vmm, fd);
+    else if (admin)
+        r = serve(program, &admin_dialect, &cocod->admin, fd);
+    else
+        r = serve(program, &qgs_door_dialect, &cocod->door, fd);
+    if (r < 0)
+        return r;
+    inherited->rpc |= rpc;
+    inherited->admin |= admin;
+    inherited->door_unix |= door && !vsock;
+    inherited->door_vsock |= door && vsock;
+    return 0;
+}
+
+static int take_inherited(struct program *program, struct inherited *ret)
 {
     char **names = NULL;
     int n = sd_listen_fds_with_names(1, &names);
+    int r = n < 0 ? n : 0;
 
     for (int i = 0; i < n; i++) {
-        int fd = SD_LISTEN_FDS_START + i;
-        bool rpc = strcmp(names[i], "rpc") == 0 || strcmp(names[i], "cocod.socket") == 0;
-        bool admin = strcmp(names[i], "admin") == 0 || strcmp(names[i], "cocod-admin.socket") == 0;
-        int r = listen_inherited(fd);
-        if (r < 0 || (!rpc && !admin)) {
-            log_error("socket '%s' from systemd is not used: %s", names[i],
-                      r < 0 ? strerror(-r) : "FileDescriptorName= must be rpc or admin");
-            close(fd);
-        } else if (rpc && serve(program, &vmm_dialect, &program->cocod->vmm, fd) == 0) {
-            *ret_rpc = true;
-        } else if (admin && serve(program, &admin_dialect, &program->cocod->admin, fd) == 0) {
-            *ret_admin = true;
-        }
+        if (r == 0)
+            r = take_socket(program, names[i], SD_LISTEN_FDS_START + i, ret);
         free(names[i]);
     }
     free(names);
-    return n < 0 ? n : 0;
+    return r;
+}
+
+/* The front door's own sockets, but for the kinds that systemd passed. */
+static int open_door(struct program *program, const struct inherited *inherited)
+{
+    const struct config *config = program->cocod->config;
+    struct qgs_door *door = &program->cocod->door;
+    int r = 0;
+
+    for (size_t i = 0; i < config->qgs_door_listen.n && r == 0; i++) {
+        const struct endpoint *e = &config->qgs_door_listen.items[i];
+        if (e->kind == ENDPOINT_UNIX && !inherited->door_unix) {
+            r = make_socket(program, &qgs_door_dialect, door, e->path, config->qgs_door_mode,
+                            config->qgs_door_group);
+        } else if (e->kind == ENDPOINT_VSOCK && !inherited->door_vsock) {
+            int fd = listen_vsock(e->port);
+            if (fd < 0)
+                log_error("cannot listen on vsock port %u: %s", e->port, strerror(-fd));
+            r = fd < 0 ? fd : serve(program, &qgs_door_dialect, door, fd);
+        }
+    }
+    return r;
 }
 
 static int open_sockets(struct program *program)
 {
     const struct config *config = program->cocod->config;
-    bool rpc = false, admin = false;
-    int r = take_inherited(program, &rpc, &admin);
+    struct inherited inherited = {.rpc = false};
+    int r = take_inherited(program, &inherited);
 
     if (r < 0) {
         log_error("cannot take the sockets from systemd: %s", strerror(-r));
         return r;
     }
-    if (!rpc) {
+    if (!inherited.rpc)
         r = make_socket(program, &vmm_dialect, &program->cocod->vmm, config->rpc_listen,
                         config->rpc_mode, config->rpc_group);
-        program->own_rpc = r == 0;
-    }
-    if (r == 0 && !admin) {
+    if (r == 0 && !inherited.admin)
         r = make_socket(program, &admin_dialect, &program->cocod->admin, config->admin_listen,
                         config->admin_mode, config->admin_group);
-        program->own_admin = r == 0;
-    }
-    return r;
+    return r < 0 ? r : open_door(program, &inherited);
 }
 
 static void remove_sockets(const struct program *program)
 {
-    if (program->own_rpc)
-        unlink(program->cocod->config->rpc_listen);
-    if (program->own_admin)
-        unlink(program->cocod->config->admin_listen);
+    for (size_t i = 0; i < program->n_own; i++)
+        unlink(program->own[i]);
 }
 
 /* --- the process ---------------------------------------------------------------------------------

@@ -34,6 +34,9 @@
     X(quotes_ebadmsg, "QUOTE_GET failed: QGS's answer malformed, or not about the TDREPORT")   \
     X(quotes_ecanceled, "QUOTE_GET cancelled, or its requester left")                          \
     X(quotes_failed, "QUOTE_GET that ended in another error")                                  \
+    X(door_requests, "requests at the QGS front door, bare TDREPORTs included")                \
+    X(door_refused, "of these, answered with an error or closed without a quote")              \
+    X(door_held, "times that one had to wait and ask again: over a limit, or QGS saturated")   \
     X(qgs_connects, "connections made to the quoting service")                                 \
     X(qgs_answers, "answers from the quoting service")                                         \
     X(qgs_failures, "exchanges with the quoting service that brought no quote")                \

@@ -30,6 +30,11 @@ static int real_accept(int fd, int flags)
     return accept4(fd, NULL, NULL, flags);
 }
 
+static int real_getpeername(int fd, struct sockaddr *addr, socklen_t *size)
+{
+    return getpeername(fd, addr, size);
+}
+
 static int real_peer_cred(int fd, struct ucred *ret)
 {
     socklen_t size = sizeof(*ret);
@@ -57,12 +62,13 @@ static int real_ofd_lock(int fd, int cmd, struct flock *lock)
     return fcntl(fd, cmd, lock);
 }
 
-#define SYS_REAL                                                                           \
-    {                                                                                      \
-        .now_us = real_now_us, .wall_s = real_wall_s, .alloc = real_alloc, .free = free,   \
-        .accept = real_accept, .socket = socket, .peer_cred = real_peer_cred,              \
-        .connect = real_connect, .recv = recv, .sendmsg = real_sendmsg, .open = real_open, \
-        .pwrite = pwrite, .ftruncate = ftruncate, .ofd_lock = real_ofd_lock,               \
+#define SYS_REAL                                                                              \
+    {                                                                                         \
+        .now_us = real_now_us, .wall_s = real_wall_s, .alloc = real_alloc, .free = free,      \
+        .accept = real_accept, .getpeername = real_getpeername, .socket = socket,             \
+        .peer_cred = real_peer_cred, .connect = real_connect, .recv = recv,                   \
+        .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .ftruncate = ftruncate, \
+        .ofd_lock = real_ofd_lock,                                                            \
     }
 
 const struct sys_calls sys_real = SYS_REAL;

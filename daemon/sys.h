@@ -18,6 +18,7 @@ struct sys_calls {
     void (*free)(void *p);
 
     int (*accept)(int fd, int flags);
+    int (*getpeername)(int fd, struct sockaddr *addr, socklen_t *size);
     int (*socket)(int domain, int type, int protocol);
     int (*peer_cred)(int fd, struct ucred *ret); /* SO_PEERCRED */
     int (*connect)(int fd, const struct sockaddr *addr, socklen_t size);

@@ -211,6 +211,27 @@ int64_t coco_qgs_quote_resp_encode(const struct coco_qgs_quote_resp *resp, uint8
     return (int64_t)total;
 }
 
+int64_t coco_qgs_quote_resp_encode_fixed(const struct coco_qgs_quote_resp *resp,
+                                         uint8_t out[COCO_QGS_QUOTE_RESP_FIXED])
+{
+    struct coco_writer w = coco_writer_of(out, COCO_QGS_QUOTE_RESP_FIXED);
+    uint64_t total =
+        COCO_QGS_QUOTE_RESP_FIXED + (uint64_t)resp->selected_id_size + resp->quote_size;
+
+    if (!quote_resp_valid(resp))
+        return -EINVAL;
+    if (total > UINT32_MAX)
+        return -EMSGSIZE;
+    coco_write_u16(&w, COCO_QGS_MAJOR);
+    coco_write_u16(&w, resp->minor);
+    coco_write_u32(&w, COCO_QGS_GET_QUOTE_RESP);
+    coco_write_u32(&w, (uint32_t)total);
+    coco_write_u32(&w, resp->error_code);
+    coco_write_u32(&w, resp->selected_id_size);
+    coco_write_u32(&w, resp->quote_size);
+    return COCO_QGS_QUOTE_RESP_FIXED;
+}
+
 /* --- GET_COLLATERAL -------------------------------------------------------------------------- */
 
 int coco_qgs_collateral_req_decode(const uint8_t *in, size_t size,

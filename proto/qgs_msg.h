@@ -86,6 +86,10 @@ struct coco_qgs_quote_resp {
 int coco_qgs_quote_resp_decode(const uint8_t *in, size_t size, struct coco_qgs_quote_resp *ret);
 int64_t coco_qgs_quote_resp_encode(const struct coco_qgs_quote_resp *resp, uint8_t *out,
                                    size_t out_size);
+/* The same without the bytes of id and quote, which are not read: COCO_QGS_QUOTE_RESP_FIXED bytes.
+ */
+int64_t coco_qgs_quote_resp_encode_fixed(const struct coco_qgs_quote_resp *resp,
+                                         uint8_t out[COCO_QGS_QUOTE_RESP_FIXED]);
 
 /* GET_COLLATERAL_REQ: 24 + fmspc_size + pckca_size bytes, neither 0. */
 struct coco_qgs_collateral_req {

@@ -7,10 +7,12 @@
 #pragma once
 
 #include "blob.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+struct account_key;
 struct peer;
 struct request;
 
@@ -19,6 +21,14 @@ struct dialect {
     size_t session_size; /* of the dialect's own state in each peer, zeroed at first */
     size_t frame_max;    /* bytes; what may be asked to be buffered for one frame */
     int needs_hello;     /* close a peer that has not called peer_established in time */
+    /* A connection carries one frame. A byte behind it closes the connection; the peer may shut its
+     * sending side down and still gets its answer. */
+    int one_request;
+
+    /* May this peer connect? NULL: everybody whom the socket lets in. */
+    bool (*admits)(const void *context, const struct account_key *key);
+    /* How long from accept to peer_established; NULL: the server's hello_timeout_us. */
+    uint64_t (*hello_timeout_us)(const void *context);
 
     /* Bytes of the frame that starts here; 0: more are needed to tell; negative: this can't be one,
      * close. Never more than frame_max. */

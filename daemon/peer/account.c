@@ -2,7 +2,9 @@
 /*
  * The key is (uid, pid, start time of the pid): what the kernel reports of a Unix peer, with the
  * start time so that a recycled pid is somebody else. All connections of one VMM share one account;
- * VMs that run under one uid are told apart.
+ * VMs that run under one uid are told apart. Of a vsock peer the kernel vouches for the CID alone,
+ * which is a VM's; a CID that is given to the next VM brings its predecessor's account along for
+ * as long as that lingers.
  *
  * An account without references is kept for a while and then freed by its timer.
  */
@@ -16,6 +18,7 @@
 #include "invariant.h"
 #include "metrics.h"
 #include <errno.h>
+#include <linux/vm_sockets.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +58,7 @@ struct account *account_get(struct accounts *accounts, const struct account_key 
     memset(&padded, 0, sizeof(padded));
     padded.uid = key->uid;
     padded.pid = key->pid;
+    padded.cid = key->cid;
     padded.start_time = key->start_time;
     HASH_FIND(hh, accounts->table, &padded, sizeof(padded), account);
     if (account)
@@ -130,5 +134,27 @@ int account_key_of_unix_peer(int fd, struct account_key *ret)
     *ret = (struct account_key){.uid = cred.uid,
                                 .pid = cred.pid,
                                 .start_time = process_start_time(cred.pid)};
+    return 0;
+}
+
+int account_key_of_peer(int fd, struct account_key *ret)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_vm vm;
+        struct sockaddr_storage storage;
+    } address;
+    socklen_t size = sizeof(address);
+
+    memset(&address, 0, sizeof(address));
+    if (sys.getpeername(fd, &address.any, &size) < 0)
+        return -errno;
+    if (address.any.sa_family == AF_UNIX)
+        return account_key_of_unix_peer(fd, ret);
+    if (address.any.sa_family != AF_VSOCK || size < sizeof(address.vm))
+        return -EAFNOSUPPORT;
+    if (address.vm.svm_cid <= VMADDR_CID_HOST || address.vm.svm_cid == VMADDR_CID_ANY)
+        return -EPERM;
+    *ret = (struct account_key){.uid = (uid_t)-1, .cid = address.vm.svm_cid};
     return 0;
 }

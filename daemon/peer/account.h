@@ -12,9 +12,12 @@
 #include <sys/types.h>
 #include <uthash.h>
 
+/* A Unix peer is a process of a user; a vsock peer is a VM: then cid is set, and of the rest, uid
+ * is (uid_t)-1 and pid is 0. */
 struct account_key {
     uid_t uid;
     pid_t pid;
+    uint32_t cid;        /* of a vsock peer, 3 or more; 0: a Unix peer */
     uint64_t start_time; /* of the process, in clock ticks since boot; 0: unknown */
 };
 
@@ -47,3 +50,6 @@ void account_unref(struct account *account);
 
 /* Whom SO_PEERCRED names at the other end of a connected Unix socket. Negative errno. */
 int account_key_of_unix_peer(int fd, struct account_key *ret);
+/* The same of a Unix or vsock socket; of the latter, the CID. -EPERM: a CID that is no guest's (0
+ * to 2: hypervisor, loopback, host); -EAFNOSUPPORT; negative errno. */
+int account_key_of_peer(int fd, struct account_key *ret);

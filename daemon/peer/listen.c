@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/vm_sockets.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,14 +84,32 @@ int listen_unix(const char *path, mode_t mode, gid_t group)
     return fd;
 }
 
-int listen_inherited(int fd)
+int listen_vsock(uint32_t port)
+{
+    struct sockaddr_vm address = {.svm_family = AF_VSOCK,
+                                  .svm_port = port,
+                                  .svm_cid = VMADDR_CID_ANY};
+    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        return -errno;
+    if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, SOMAXCONN) < 0) {
+        int r = -errno;
+        close(fd);
+        return r;
+    }
+    return fd;
+}
+
+static int take_over(int fd, int family)
 {
     int value = 0;
     socklen_t size = sizeof(value);
 
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &size) < 0)
         return -errno;
-    if (value != AF_UNIX)
+    if (value != family)
         return -EAFNOSUPPORT;
     size = sizeof(value);
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &size) < 0)
@@ -102,6 +121,16 @@ int listen_inherited(int fd)
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
     return 0;
+}
+
+int listen_inherited(int fd)
+{
+    return take_over(fd, AF_UNIX);
+}
+
+int listen_inherited_vsock(int fd)
+{
+    return take_over(fd, AF_VSOCK);
 }
 
 int listen_group(const char *name, gid_t *ret)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listening Unix sockets: made here, or inherited from systemd.
+ * Listening Unix and vsock sockets: made here, or inherited from systemd.
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Makes a listening, non-blocking socket at `path`. A socket that a dead process left there is
@@ -12,10 +13,16 @@
  * (gid_t)-1: left alone. The descriptor, or negative errno. */
 int listen_unix(const char *path, mode_t mode, gid_t group);
 
+/* Makes a listening, non-blocking vsock socket at the port, for every guest. The descriptor, or
+ * negative errno. */
+int listen_vsock(uint32_t port);
+
 /* Takes over an inherited descriptor: it must be a listening Unix stream socket. It is made
  * non-blocking and listen()ed on again, so that SO_PEERCRED shows clients this process instead of
  * systemd. */
 int listen_inherited(int fd);
+/* The same of a vsock stream socket. */
+int listen_inherited_vsock(int fd);
 
 /* A group by name or number; "" gives (gid_t)-1. -ENOENT. */
 int listen_group(const char *name, gid_t *ret);

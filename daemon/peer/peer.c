@@ -14,6 +14,10 @@
  * than its limit is not read. So are the deadlines: for the greeting, for a frame once begun, for
  * the oldest unsent reply; each is absolute, so that a drip keeps nothing alive.
  *
+ * A peer's end of file ends the connection, but for a dialect of one request a connection: whoever
+ * has asked there may shut down its sending side while it waits. The kernel tells that apart from
+ * a peer that left (POLLHUP); a departure after a half-close shows when the answer is sent.
+ *
  * Who may free a peer: its last reference. Callbacks hold one while they run, since any dispatch
  * may close the peer. A closed peer stays in memory for whoever still holds it, but owns no
  * descriptor, no request and no bytes.
@@ -26,6 +30,7 @@
 #include "status.h"
 #include "sys.h"
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -192,7 +197,7 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
 
 static bool readable_now(const struct peer *peer)
 {
-    return peer->state == PEER_OPEN && peer->unsent <= peer->server->limits.unsent;
+    return peer->state == PEER_OPEN && !peer->deaf && peer->unsent <= peer->server->limits.unsent;
 }
 
 /* Dispatches the whole frames at the start of `data`, within the batch and as long as the peer is
@@ -205,9 +210,14 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
 
     *ret_need = 0;
     while (pos < size && readable_now(peer)) {
+        if (peer->asked) {
+            peer_close(peer, CLOSE_PROTOCOL);
+            break;
+        }
         ssize_t frame = peer->dialect->frame_size(data + pos, size - pos);
         if (frame < 0 || (size_t)frame > peer->dialect->frame_max ||
-            (frame == 0 && size - pos >= peer->dialect->frame_max)) {
+            (frame == 0 && size - pos >= peer->dialect->frame_max) ||
+            (peer->dialect->one_request && frame > 0 && size - pos > (size_t)frame)) {
             peer_close(peer, CLOSE_PROTOCOL);
             break;
         }
@@ -215,6 +225,7 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
         if (frame == 0 || (size_t)frame > size - pos || *batch == 0)
             break;
         (*batch)--;
+        peer->asked = peer->dialect->one_request;
         peer->dialect->dispatch(peer, data + pos, (size_t)frame);
         pos += (size_t)frame;
         *ret_need = 0;
@@ -294,6 +305,18 @@ static bool take_partial(struct peer *peer, unsigned *batch)
     return keep_rest(peer, peer->partial, used, peer->partial_size, need);
 }
 
+/* The peer sends no more. Did it shut down only its sending side, and may it? Where the kernel
+ * cannot tell, it may: what it asked for is bounded in time anyway. */
+static void end_of_file(struct peer *peer)
+{
+    struct pollfd pollfd = {.fd = peer->fd};
+
+    if (peer->asked && poll(&pollfd, 1, 0) == 0)
+        peer->deaf = true;
+    else
+        peer_close(peer, CLOSE_EOF);
+}
+
 /* One recv, to where it belongs: behind a frame's beginning, or into the shared buffer. Returns
  * true where whole frames remain. */
 static bool receive(struct peer *peer, unsigned *batch)
@@ -315,7 +338,7 @@ static bool receive(struct peer *peer, unsigned *batch)
         return false;
     }
     if (n == 0) {
-        peer_close(peer, CLOSE_EOF);
+        end_of_file(peer);
         return false;
     }
     if (partial) {
@@ -451,6 +474,7 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
     peer->context = context;
     peer->account = account;
     peer->fd = fd;
+    peer->since_us = sys.now_us();
     peer->refs = 1;
     peer->hello_by_us = peer->frame_by_us = peer->sent_by_us = NEVER;
     DL_APPEND(server->peers, peer);
@@ -466,7 +490,9 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
         return NULL;
     }
     if (dialect->needs_hello)
-        peer->hello_by_us = sys.now_us() + server->limits.hello_timeout_us;
+        peer->hello_by_us =
+            peer->since_us + (dialect->hello_timeout_us ? dialect->hello_timeout_us(context)
+                                                        : server->limits.hello_timeout_us);
     peer_settle(peer);
     return peer;
 }
@@ -513,7 +539,8 @@ void peer_close(struct peer *peer, enum close_reason reason)
     server->closed[reason]++;
     log_event(LOG_LEVEL_DEBUG, "peer-closed",
               LOG_FIELDS(log_number("PEER_PID", peer->account->key.pid),
-                         log_number("PEER_UID", (int64_t)peer->account->key.uid)),
+                         log_number("PEER_UID", (int64_t)peer->account->key.uid),
+                         log_number("PEER_CID", (int64_t)peer->account->key.cid)),
               "connection on the %s socket closed: %s", peer->dialect->name,
               close_reason_name(reason));
     while (peer->requests)

@@ -36,8 +36,11 @@ struct peer {
     enum close_reason close_reason;
     unsigned refs;
     bool established;
-    bool paused; /* not read: back-pressure */
+    bool paused; /* not read: back-pressure, or deaf */
+    bool asked;  /* the one frame of a one_request dialect was dispatched */
+    bool deaf;   /* the peer shut its sending side down: nothing is read any more */
     int fd;
+    uint64_t since_us; /* when the connection began */
     struct event readable;
     struct event writable;
 

@@ -73,6 +73,8 @@ void request_complete(struct request *request, uint32_t status, struct blob *blo
     peer->n_requests--;
     peer->account->n_requests--;
     metrics.now_requests--;
+    peer_ref(peer); /* sending may close it, and the dialect may have more to do */
     peer->dialect->answer(peer, request, status, blob);
+    peer_unref(peer);
     sys.free(request);
 }

@@ -37,6 +37,7 @@ static const char *const close_reason_names[CLOSE_REASONS] = {
     [CLOSE_IO] = "io",
     [CLOSE_PROTOCOL] = "protocol",
     [CLOSE_REFUSED] = "refused",
+    [CLOSE_ANSWERED] = "answered",
     [CLOSE_HELLO_TIMEOUT] = "hello-timeout",
     [CLOSE_FRAME_TIMEOUT] = "frame-timeout",
     [CLOSE_SEND_TIMEOUT] = "send-timeout",
@@ -109,7 +110,7 @@ struct peer *server_adopt(struct server *server, const struct dialect *dialect, 
     struct account_key key;
     struct account *account = NULL;
 
-    if (account_key_of_unix_peer(fd, &key) == 0)
+    if (account_key_of_peer(fd, &key) == 0 && (!dialect->admits || dialect->admits(context, &key)))
         account = account_get(&server->accounts, &key);
     if (!account) {
         metrics.peers_refused++;

@@ -17,6 +17,7 @@ enum close_reason {
     CLOSE_IO,            /* reading or writing failed */
     CLOSE_PROTOCOL,      /* framing or a rule of the dialect broken */
     CLOSE_REFUSED,       /* after an answer that says why */
+    CLOSE_ANSWERED,      /* after the one answer that its dialect gives */
     CLOSE_HELLO_TIMEOUT, /* never introduced itself */
     CLOSE_FRAME_TIMEOUT, /* began a frame and did not end it */
     CLOSE_SEND_TIMEOUT,  /* did not read its replies */
@@ -63,7 +64,8 @@ void server_free(struct server *server);
 int server_listen(struct server *server, const struct dialect *dialect, void *context, int fd);
 /* Stops listening; peers stay. */
 void server_stop_listening(struct server *server);
-/* Serves a connected Unix socket; takes it over. Returns the peer, or NULL: refused or no memory.
+/* Serves a connected Unix or vsock socket; takes it over. Returns the peer, or NULL: refused or no
+ * memory.
  */
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd);

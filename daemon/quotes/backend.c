@@ -24,6 +24,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "qgs_msg.h"
+#include "quotes/restart.h"
 #include "sys.h"
 #include <errno.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ struct use {
 
 struct backend {
     struct exchange_target target;
+    char *restart_file; /* NULL: none */
     unsigned slots;
     unsigned open;    /* slots opened since the start */
     unsigned suspect; /* of them */
@@ -220,6 +222,8 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
         snprintf(text, sizeof(text),
                  "QGS accepts but never answers: number_threads is missing in qgs.conf, or PCCS "
                  "hangs; restart qgsd");
+        if (backend->restart_file)
+            (void)restart_ask(backend->restart_file, text);
     } else if (result->outcome == EXCHANGE_REFUSED) {
         snprintf(text, sizeof(text),
                  "QGS cannot even say what platform it is on (error 0x%x): its enclave does not "
@@ -399,6 +403,19 @@ static void set_address(struct backend *backend, const struct backend_options *o
     }
 }
 
+static int set_restart_file(struct backend *backend, const char *path)
+{
+    size_t size = path ? strlen(path) + 1 : 1;
+
+    if (size == 1)
+        return 0;
+    backend->restart_file = sys.alloc(size);
+    if (!backend->restart_file)
+        return -ENOMEM;
+    memcpy(backend->restart_file, path, size);
+    return 0;
+}
+
 struct backend *backend_new(struct event_base *base, struct timers *timers,
                             const struct backend_options *options, void (*changed)(void *data),
                             void *data)
@@ -417,7 +434,8 @@ struct backend *backend_new(struct event_base *base, struct timers *timers,
     backend->changed = changed;
     backend->changed_data = data;
     set_address(backend, options);
-    if (timer_init(&backend->open_all, timers, on_open_all) < 0 ||
+    if (set_restart_file(backend, options->restart_file) < 0 ||
+        timer_init(&backend->open_all, timers, on_open_all) < 0 ||
         timer_init(&backend->probe, timers, on_probe_due) < 0) {
         backend_free(backend);
         return NULL;
@@ -440,6 +458,7 @@ void backend_free(struct backend *backend)
     }
     timer_done(&backend->open_all);
     timer_done(&backend->probe);
+    sys.free(backend->restart_file);
     sys.free(backend);
 }
 

@@ -22,9 +22,10 @@ struct backend_options {
     enum backend_kind kind;
     unsigned cid;
     unsigned port;
-    unsigned slots;         /* QGS's number_threads */
-    uint64_t qgs_timer_us;  /* after this long QGS has closed every connection by itself */
-    uint64_t slow_start_us; /* until then slots open one by one, as answers come */
+    unsigned slots;           /* QGS's number_threads */
+    const char *restart_file; /* written when it hangs, restart.h; copied; NULL or "": none */
+    uint64_t qgs_timer_us;    /* after this long QGS has closed every connection by itself */
+    uint64_t slow_start_us;   /* until then slots open one by one, as answers come */
 };
 
 /* CLOSED ──three accounts fail in a row, or a probe fails──▶ DOUBTED or OPEN ──success──▶ CLOSED */

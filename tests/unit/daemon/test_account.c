@@ -47,6 +47,7 @@ static struct account *get(uid_t uid, pid_t pid, uint64_t start_time)
     memset(&key, 0xa5, sizeof(key)); /* padding must not matter */
     key.uid = uid;
     key.pid = pid;
+    key.cid = 0;
     key.start_time = start_time;
     return account_get(&accounts, &key);
 }
@@ -81,6 +82,22 @@ START_TEST(uid_pid_and_start_time_each_tell_apart)
     ck_assert_uint_eq(metrics.now_accounts, 4);
     for (int i = 0; i < 4; i++)
         account_unref(all[i]);
+}
+END_TEST
+
+START_TEST(each_guest_over_vsock_is_an_account)
+{
+    struct account_key three = {.uid = (uid_t)-1, .cid = 3}, four = {.uid = (uid_t)-1, .cid = 4};
+    struct account *a = account_get(&accounts, &three), *b = account_get(&accounts, &four);
+    struct account *nobody = get((uid_t)-1, 0, 0);
+
+    ck_assert(a && b && nobody);
+    ck_assert(a != b && a != nobody && b != nobody);
+    ck_assert_ptr_eq(account_get(&accounts, &three), a);
+    account_unref(a);
+    account_unref(a);
+    account_unref(b);
+    account_unref(nobody);
 }
 END_TEST
 
@@ -333,6 +350,7 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, the_same_key_is_the_same_account);
     tcase_add_test(tcase, uid_pid_and_start_time_each_tell_apart);
+    tcase_add_test(tcase, each_guest_over_vsock_is_an_account);
     tcase_add_test(tcase, an_account_lingers_so_that_reconnecting_resets_nothing);
     tcase_add_test(tcase, a_second_reference_keeps_it);
     tcase_add_test(tcase, out_of_memory_makes_no_account_and_no_harm);

@@ -182,6 +182,67 @@ START_TEST(every_value_can_be_set)
 }
 END_TEST
 
+START_TEST(the_front_doors_keys)
+{
+    ck_assert_int_eq(config_load(NULL, &config, &errors), 0);
+    ck_assert_uint_eq(config->qgs_door_listen.n, 0);
+    ck_assert_uint_eq(config->qgs_door_mode, 0660);
+    ck_assert_uint_eq(config->qgs_door_vsock_allow.n, 0);
+    ck_assert_uint_eq(config->qgs_door_request_timeout_ms, 5000);
+    ck_assert_uint_eq(config->qgs_door_timeout_ms, 28000);
+    ck_assert(!config->qgs_door_allow_collateral);
+    ck_assert(!config->qgs_door_allow_platform_info);
+    ck_assert_str_eq(config->quotes_qgs_restart_file, "");
+
+    assert_parses("[quotes]\nqgs_restart_file = /run/cocod/restart-qgs\n"
+                  "[qgs_door]\nlisten = unix:/d/a\nlisten = vsock::4050\nlisten =\nmode = 666\n"
+                  "group = kvm\nvsock_allow = 3\nvsock_allow = 4294967294\n"
+                  "request_timeout = 1s\ntimeout = 10s\nallow_collateral = yes\n"
+                  "allow_platform_info = yes\n");
+    ck_assert_str_eq(config->quotes_qgs_restart_file, "/run/cocod/restart-qgs");
+    ck_assert_uint_eq(config->qgs_door_listen.n, 2);
+    ck_assert_str_eq(config->qgs_door_listen.items[0].path, "/d/a");
+    ck_assert_int_eq(config->qgs_door_listen.items[1].kind, ENDPOINT_VSOCK);
+    ck_assert_uint_eq(config->qgs_door_listen.items[1].cid, CONFIG_ANY_CID);
+    ck_assert_uint_eq(config->qgs_door_listen.items[1].port, 4050);
+    ck_assert_uint_eq(config->qgs_door_vsock_allow.n, 2);
+    ck_assert_uint_eq(config->qgs_door_vsock_allow.items[1], 4294967294u);
+    ck_assert(config->qgs_door_allow_collateral && config->qgs_door_allow_platform_info);
+
+    /* What is printed says the same again. */
+    char *text = printed_values();
+    ck_assert_ptr_nonnull(strstr(text, "listen = vsock::4050  ;"));
+    assert_parses(text);
+    ck_assert_uint_eq(config->qgs_door_listen.n, 2);
+    ck_assert_uint_eq(config->qgs_door_vsock_allow.n, 2);
+    free(text);
+}
+END_TEST
+
+START_TEST(the_front_doors_mistakes)
+{
+    assert_mistake("[qgs_door]\nlisten = none\n", "is not unix:/PATH or vsock::PORT");
+    assert_mistake("[qgs_door]\nlisten = vsock:3:4050\n", "is not unix:/PATH or vsock::PORT");
+    assert_mistake("[qgs_door]\nlisten = vsock::0\n", "is not unix:/PATH or vsock::PORT");
+    assert_mistake("[qgs_door]\nlisten = vsock::4294967295\n", "is not unix:/PATH or");
+    assert_mistake("[qgs_door]\nlisten = unix:a\n", "is no absolute path");
+    assert_mistake("[qgs_door]\nvsock_allow = 2\n", "is no guest's CID");
+    assert_mistake("[qgs_door]\nvsock_allow = 4294967295\n", "is no guest's CID");
+    assert_mistake("[qgs_door]\nvsock_allow = 3 4\n", "is no guest's CID");
+    assert_mistake("[qgs_door]\ntimeout = 1s\nrequest_timeout = 2s\n",
+                   "test.conf:3: [qgs_door] request_timeout (2000 ms) is longer than timeout");
+    assert_mistake("[qgs_door]\nlisten = unix:/x\n[rpc]\nlisten = /x\n",
+                   "unix:/x: is another socket's path already");
+    assert_mistake("[qgs_door]\nlisten = unix:/x\n[quotes]\nqgs = unix:/x\n",
+                   "unix:/x: is another socket's path already");
+    assert_mistake("[qgs_door]\nlisten = unix:/x\nlisten = unix:/x\n",
+                   "unix:/x: is another socket's path already");
+    assert_mistake("[qgs_door]\nlisten = vsock::5\nlisten = vsock::5\n",
+                   "vsock::5: is there twice");
+    assert_mistake("[quotes]\nqgs_restart_file = x\n", "is no absolute path");
+}
+END_TEST
+
 START_TEST(form_of_the_file_is_forgiving_where_it_is_harmless)
 {
     assert_parses("");
@@ -534,6 +595,8 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, defaults_are_the_documented_ones);
     tcase_add_test(t, every_value_can_be_set);
+    tcase_add_test(t, the_front_doors_keys);
+    tcase_add_test(t, the_front_doors_mistakes);
     tcase_add_test(t, form_of_the_file_is_forgiving_where_it_is_harmless);
     tcase_add_test(t, wrong_values_are_named_with_file_and_line);
     tcase_add_test(t, unknown_names_are_named_with_the_nearest_known);

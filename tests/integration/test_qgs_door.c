@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The QGS front door as unmodified clients meet it: the daemon as a process, a simulated QGS behind
+ * it, and clients written like the real ones. Each client checks what its model checks, and that
+ * the quote is genuine and its own.
+ */
+#include "bytes.h"
+#include "host.h"
+#include "qgs_msg.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REPLY_ROOM 65536u
+
+static struct host host;
+static char door[200];
+
+static void start(const char *more)
+{
+    struct qgs_sim_options options;
+    char text[4096];
+
+    host_open(&host);
+    qgs_sim_options_init(&options);
+    options.threads = 4;
+    options.delay_ms = 5;
+    host_start_qgs(&host, &options);
+    snprintf(door, sizeof(door), "%s/door.sock", host.dir);
+    snprintf(text, sizeof(text),
+             "[quotes]\nqgs = unix:%s\nslots = 4\n[qgs_door]\nlisten = unix:%s\n%s", host.qgs, door,
+             more);
+    host_configure(&host, text);
+}
+
+static void setup(void)
+{
+    start("");
+    host_start(&host);
+}
+
+static void teardown(void)
+{
+    host_close(&host);
+}
+
+/* --- clients -------------------------------------------------------------------------------------
+ */
+
+static bool send_all(int fd, const void *data, size_t size)
+{
+    return send(fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+/* Exactly `size` bytes; less where the other end closes. */
+static size_t receive(int fd, uint8_t *out, size_t size)
+{
+    size_t n = 0;
+
+    while (n < size) {
+        ssize_t got = recv(fd, out + n, size - n, 0);
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+    }
+    return n;
+}
+
+static bool own_quote(const uint8_t *quote, size_t size, const uint8_t *tdreport)
+{
+    const char *why = "";
+
+    return tdx_verify_quote(quote, size, tdreport, &why) == 0 &&
+           tdx_quote_true_size(quote, size) == size;
+}
+
+static void make_request(uint64_t seed, uint16_t minor, uint8_t *tdreport,
+                         uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE])
+{
+    struct coco_qgs_quote_req req = {.minor = minor,
+                                     .report_size = TDX_TDREPORT_SIZE,
+                                     .report = tdreport};
+
+    tdx_make_tdreport(seed, NULL, tdreport);
+    ck_assert_int_gt(coco_qgs_quote_req_encode(&req, wire + 4, COCO_QGS_QUOTE_REQ_SIZE), 0);
+    coco_qgs_prefix_encode(COCO_QGS_QUOTE_REQ_SIZE, wire);
+}
+
+/* What QEMU demands of a reply, in its order; NULL, or what it would complain of. It reads the
+ * prefix, then exactly as much as that says, and never waits for the end of file. */
+static const char *qemu_reads(int fd, size_t guest_room, const uint8_t *tdreport)
+{
+    uint8_t bytes[REPLY_ROOM];
+
+    if (receive(fd, bytes, 4) != 4)
+        return "no reply";
+    struct coco_reader r = coco_reader_of(bytes, 4);
+    uint32_t size = coco_read_u32be(&r);
+    if (size < 24 || size > guest_room)
+        return "its size";
+    if (receive(fd, bytes, size) != size)
+        return "it is cut short";
+    r = coco_reader_of(bytes, size);
+    if (coco_read_u32(&r) != 0x00010001) /* 1.1 */
+        return "its version";
+    if (coco_read_u32(&r) != 1)
+        return "its type";
+    if (coco_read_u32(&r) > size)
+        return "its own size";
+    if (coco_read_u32(&r) != 0)
+        return "an error code";
+    if (coco_read_u32(&r) != 0)
+        return "a selected id";
+    uint32_t quote_size = coco_read_u32(&r);
+    if (quote_size != size - 24)
+        return "the quote's size";
+    return own_quote(bytes + 24, quote_size, tdreport) ? NULL : "the quote";
+}
+
+/* QEMU ≥ 10.1: a new connection, one write; the guest's buffer of 8 KiB holds 8168 bytes. */
+static const char *qemu(uint64_t seed)
+{
+    uint8_t tdreport[TDX_TDREPORT_SIZE], wire[COCO_QGS_QUOTE_REQ_WIRE];
+    int fd = host_connect_raw(door);
+
+    make_request(seed, 1, tdreport, wire);
+    const char *wrong =
+        send_all(fd, wire, sizeof(wire)) ? qemu_reads(fd, 8168, tdreport) : "sending";
+    close(fd);
+    return wrong;
+}
+
+/* libtdx_attest: one send of a message of the version it was built with, a buffer of 16 KiB, the
+ * reply decoded by Intel's message library. */
+static const char *libtdx_attest(uint64_t seed, uint16_t minor)
+{
+    uint8_t tdreport[TDX_TDREPORT_SIZE], wire[COCO_QGS_QUOTE_REQ_WIRE], bytes[16384];
+    struct coco_qgs_quote_resp resp;
+    int fd = host_connect_raw(door);
+    const char *wrong = NULL;
+
+    make_request(seed, minor, tdreport, wire);
+    if (!send_all(fd, wire, sizeof(wire)) || receive(fd, bytes, 4) != 4)
+        wrong = "no reply";
+    uint32_t size = wrong ? 0 : coco_qgs_prefix_decode(bytes);
+    if (!wrong && (size > sizeof(bytes) || receive(fd, bytes, size) != size))
+        wrong = "its size";
+    if (!wrong && (coco_qgs_quote_resp_decode(bytes, size, &resp) < 0 || resp.error_code != 0))
+        wrong = "it is no good reply";
+    if (!wrong && !own_quote(resp.quote, resp.quote_size, tdreport))
+        wrong = "the quote";
+    uint8_t rest;
+    if (!wrong && recv(fd, &rest, 1, 0) != 0)
+        wrong = "no end of file behind it";
+    close(fd);
+    return wrong;
+}
+
+/* The bare TDREPORT; the quote ends where the connection does. With `half_close` the client says
+ * that it has sent everything. */
+static const char *raw(uint64_t seed, bool half_close)
+{
+    uint8_t tdreport[TDX_TDREPORT_SIZE], bytes[REPLY_ROOM];
+    int fd = host_connect_raw(door);
+
+    tdx_make_tdreport(seed, NULL, tdreport);
+    bool sent = send_all(fd, tdreport, sizeof(tdreport));
+    if (half_close && shutdown(fd, SHUT_WR) != 0)
+        sent = false;
+    size_t size = sent ? receive(fd, bytes, sizeof(bytes)) : 0;
+    close(fd);
+    return own_quote(bytes, size, tdreport) ? NULL : "the quote";
+}
+
+/* Dragonball: prefix, header and TDREPORT in three writes, here with time between them for each to
+ * arrive alone. QGS up to 1.25 answers that with an unframed quote, or not at all. */
+static const char *dragonball(uint64_t seed)
+{
+    uint8_t tdreport[TDX_TDREPORT_SIZE], wire[COCO_QGS_QUOTE_REQ_WIRE];
+    const struct timespec moment = {.tv_nsec = 2000000};
+    int fd = host_connect_raw(door);
+
+    make_request(seed, 1, tdreport, wire);
+    bool sent = send_all(fd, wire, 4);
+    nanosleep(&moment, NULL);
+    sent = sent && send_all(fd, wire + 4, 24);
+    nanosleep(&moment, NULL);
+    sent = sent && send_all(fd, wire + 28, 1024);
+    const char *wrong = sent ? qemu_reads(fd, 8168, tdreport) : "sending";
+    close(fd);
+    return wrong;
+}
+
+static void must(const char *wrong)
+{
+    ck_assert_msg(wrong == NULL, "the client complains of: %s", wrong ? wrong : "");
+}
+
+/* What QGS must never suffer. */
+static void qgs_is_well(void)
+{
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_HALF_OPEN), 0);
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_SECOND_WRITES), 0);
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_RAW_REQUESTS), 0);
+    ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), 4);
+}
+
+START_TEST(each_client_gets_its_quote)
+{
+    must(qemu(1));
+    must(libtdx_attest(2, 1));
+    must(libtdx_attest(3, 0));
+    must(raw(4, false));
+    must(raw(5, true));
+    must(dragonball(6));
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_QUOTES), 6);
+    qgs_is_well();
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+    ck_assert_int_ne(access(door, F_OK), 0); /* it removed its socket */
+}
+END_TEST
+
+static atomic_uint wrong_answers;
+
+static void *many(void *data)
+{
+    uint64_t seed = (uint64_t)(uintptr_t)data * 100;
+
+    for (unsigned i = 0; i < 4; i++) {
+        if (qemu(++seed))
+            wrong_answers++;
+        if (libtdx_attest(++seed, i % 2))
+            wrong_answers++;
+        if (raw(++seed, i % 2))
+            wrong_answers++;
+        if (dragonball(++seed))
+            wrong_answers++;
+    }
+    return NULL;
+}
+
+/* More at once than one account may have in flight: what is over waits at the door. */
+START_TEST(forty_clients_at_once)
+{
+    pthread_t threads[40];
+
+    wrong_answers = 0;
+    for (uintptr_t i = 0; i < 40; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, many, (void *)(i + 1)), 0);
+    for (int i = 0; i < 40; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(wrong_answers, 0);
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_QUOTES), 640);
+    qgs_is_well();
+}
+END_TEST
+
+START_TEST(connect_and_leave_harms_neither_cocod_nor_qgs)
+{
+    for (int i = 0; i < 200; i++) {
+        int fd = host_connect_raw(door);
+        if (i % 2)
+            ck_assert(send_all(fd, "\0\0\4", 3));
+        close(fd);
+    }
+    must(qemu(1));
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_CONNECTIONS), 1);
+    qgs_is_well();
+}
+END_TEST
+
+static uint32_t error_of(const void *message, size_t size)
+{
+    uint8_t bytes[256];
+    int fd = host_connect_raw(door);
+    struct coco_qgs_header header = {0};
+
+    ck_assert(send_all(fd, message, size));
+    size_t n = receive(fd, bytes, sizeof(bytes));
+    close(fd);
+    ck_assert_uint_ge(n, 20);
+    ck_assert_int_eq(coco_qgs_header_decode(bytes + 4, n - 4, &header), 0);
+    ck_assert_uint_eq(header.minor, 1);
+    ck_assert_uint_eq(header.error_code, 0x12001);
+    return header.type;
+}
+
+/* Sends a message and reads its reply message; its size. */
+static size_t exchange(const uint8_t *wire, size_t size, uint8_t *out, size_t room)
+{
+    int fd = host_connect_raw(door);
+    uint8_t prefix[4];
+
+    ck_assert(send_all(fd, wire, size));
+    ck_assert_uint_eq(receive(fd, prefix, 4), 4);
+    size_t n = coco_qgs_prefix_decode(prefix);
+    ck_assert_uint_le(n, room);
+    ck_assert_uint_eq(receive(fd, out, n), n);
+    close(fd);
+    return n;
+}
+
+START_TEST(other_questions_are_answered_where_allowed)
+{
+    const struct coco_qgs_collateral_req collateral = {.minor = 1,
+                                                       .fmspc_size = 6,
+                                                       .pckca_size = 8,
+                                                       .fmspc = (const uint8_t *)"\0\x90\x6e\xd5\0",
+                                                       .pckca = (const uint8_t *)"platform"};
+    const struct coco_qgs_platform_req platform = {.minor = 1};
+    struct coco_qgs_collateral_resp collateral_resp;
+    struct coco_qgs_platform_resp platform_resp;
+    uint8_t wire[64];
+    static uint8_t reply[REPLY_ROOM];
+
+    start("allow_collateral = yes\nallow_platform_info = yes\n");
+    host_start(&host);
+    for (int i = 0; i < 3; i++) {
+        int64_t n = coco_qgs_platform_req_encode(&platform, wire + 4, sizeof(wire) - 4);
+        coco_qgs_prefix_encode((uint32_t)n, wire);
+        size_t size = exchange(wire, (size_t)n + 4, reply, sizeof(reply));
+        ck_assert_int_eq(coco_qgs_platform_resp_decode(reply, size, &platform_resp), 0);
+        ck_assert_uint_eq(platform_resp.error_code, 0);
+        n = coco_qgs_collateral_req_encode(&collateral, wire + 4, sizeof(wire) - 4);
+        coco_qgs_prefix_encode((uint32_t)n, wire);
+        size = exchange(wire, (size_t)n + 4, reply, sizeof(reply));
+        ck_assert_int_eq(coco_qgs_collateral_resp_decode(reply, size, &collateral_resp), 0);
+        ck_assert_uint_eq(collateral_resp.error_code, 0);
+    }
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_REQUESTS), 2); /* each was asked once */
+    qgs_is_well();
+    host_close(&host);
+}
+END_TEST
+
+/* Threads that never come back: cocod finds QGS hanging and asks for its restart, once. */
+START_TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
+{
+    struct qgs_sim_options options;
+    char text[4096], file[256];
+    size_t size;
+
+    host_open(&host);
+    qgs_sim_options_init(&options);
+    options.timer_ms = 1000;
+    options.faults_on_all = true;
+    options.faults[QGS_FAULT_STUCK] = QGS_ALWAYS;
+    host_start_qgs(&host, &options);
+    snprintf(door, sizeof(door), "%s/door.sock", host.dir);
+    snprintf(file, sizeof(file), "%s/restart-qgs", host.dir);
+    snprintf(text, sizeof(text),
+             "[quotes]\nqgs = unix:%s\nqgs_timer = 1s\nqgs_restart_file = %s\n"
+             "[qgs_door]\nlisten = unix:%s\ntimeout = 6s\n",
+             host.qgs, file, door);
+    host_configure(&host, text);
+    host_start(&host);
+    ck_assert_ptr_nonnull(qemu(1));
+    process_wait_log(&host.cocod, "asked for a restart of QGS");
+    uint8_t *why = test_read_file(file, &size);
+    ck_assert_ptr_nonnull(strstr((const char *)why, "restart qgsd"));
+    free(why);
+    host_close(&host);
+}
+END_TEST
+
+START_TEST(other_questions_are_refused_unless_allowed)
+{
+    const struct coco_qgs_collateral_req collateral = {.minor = 1,
+                                                       .fmspc_size = 6,
+                                                       .pckca_size = 8,
+                                                       .fmspc = (const uint8_t *)"\0\x90\x6e\xd5\0",
+                                                       .pckca = (const uint8_t *)"platform"};
+    const struct coco_qgs_platform_req platform = {.minor = 1};
+    uint8_t wire[64];
+
+    int64_t n = coco_qgs_collateral_req_encode(&collateral, wire + 4, sizeof(wire) - 4);
+    coco_qgs_prefix_encode((uint32_t)n, wire);
+    ck_assert_uint_eq(error_of(wire, (size_t)n + 4), COCO_QGS_GET_COLLATERAL_RESP);
+    n = coco_qgs_platform_req_encode(&platform, wire + 4, sizeof(wire) - 4);
+    coco_qgs_prefix_encode((uint32_t)n, wire);
+    ck_assert_uint_eq(error_of(wire, (size_t)n + 4), COCO_QGS_GET_PLATFORM_INFO_RESP);
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_CONNECTIONS), 0);
+}
+END_TEST
+
+/* --- sockets -------------------------------------------------------------------------------------
+ */
+
+START_TEST(the_socket_has_the_mode_that_was_asked_for)
+{
+    struct stat st;
+
+    start("mode = 0666\n");
+    host_start(&host);
+    ck_assert_int_eq(stat(door, &st), 0);
+    ck_assert(S_ISSOCK(st.st_mode));
+    ck_assert_uint_eq(st.st_mode & 0777, 0666);
+    must(qemu(1));
+    host_close(&host);
+}
+END_TEST
+
+/* systemd's socket takes the place of the configured one. */
+START_TEST(systemd_passes_the_socket)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char program[4096], configured[200];
+    const char *argv[] = {program, "--config", host.config, NULL};
+
+    start("");
+    memcpy(configured, door, sizeof(door));
+    snprintf(door, sizeof(door), "%s/passed.sock", host.dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_uint_lt(strlen(door), sizeof(address.sun_path));
+    memcpy(address.sun_path, door, strlen(door) + 1);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(fd, 10), 0);
+    snprintf(program, sizeof(program), "%s", process_built("cocod"));
+    struct process_options options = {.argv = argv,
+                                      .dir = host.dir,
+                                      .name = "cocod",
+                                      .listen_fds = &fd,
+                                      .n_listen_fds = 1,
+                                      .listen_names = "qgs"};
+    process_start(&host.cocod, &options);
+    process_wait_ready(&host.cocod);
+    must(qemu(1));
+    ck_assert_int_ne(access(configured, F_OK), 0);
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+    ck_assert_int_eq(access(door, F_OK), 0); /* it is not cocod's to remove */
+    close(fd);
+    host_close(&host);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("qgs_door");
+    TCase *running = tcase_create("running");
+    TCase *sockets = tcase_create("sockets");
+
+    tcase_set_timeout(running, 120);
+    tcase_add_checked_fixture(running, setup, teardown);
+    tcase_add_test(running, each_client_gets_its_quote);
+    tcase_add_test(running, forty_clients_at_once);
+    tcase_add_test(running, connect_and_leave_harms_neither_cocod_nor_qgs);
+    tcase_add_test(running, other_questions_are_refused_unless_allowed);
+    suite_add_tcase(suite, running);
+    tcase_set_timeout(sockets, 60);
+    tcase_add_test(sockets, other_questions_are_answered_where_allowed);
+    tcase_add_test(sockets, a_qgs_that_hangs_is_asked_to_be_restarted);
+    tcase_add_test(sockets, the_socket_has_the_mode_that_was_asked_for);
+    tcase_add_test(sockets, systemd_passes_the_socket);
+    suite_add_tcase(suite, sockets);
+    return suite;
+}
