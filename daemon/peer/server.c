@@ -110,21 +110,17 @@ struct peer *server_adopt(struct server *server, const struct dialect *dialect, 
     struct account_key key;
     struct account *account = NULL;
 
-    if (account_key_of_peer(fd, &key) == 0 && (!dialect->admits || dialect->admits(context, &key)))
+    /* Who is refused for everybody's limit leaves no account behind. */
+    if (server->n_peers < server->limits.peers && account_key_of_peer(fd, &key) == 0 &&
+        (!dialect->admits || dialect->admits(context, &key)))
         account = account_get(&server->accounts, &key);
-    if (!account) {
-        metrics.peers_refused++;
-        close(fd);
-        return NULL;
-    }
-    if (server->n_peers >= server->limits.peers ||
-        account->n_peers >= server->limits.peers_per_account) {
-        metrics.peers_refused++;
+    if (account && account->n_peers < server->limits.peers_per_account)
+        return peer_new(server, dialect, context, fd, account);
+    metrics.peers_refused++;
+    if (account)
         account_unref(account);
-        close(fd);
-        return NULL;
-    }
-    return peer_new(server, dialect, context, fd, account);
+    close(fd);
+    return NULL;
 }
 
 static void listener_rest(struct listener *listener, int error)

@@ -28,8 +28,9 @@
 #define REMEMBER_US (60u * 1000000u)
 #define IDLE_MAX    4096u
 
+/* Whose requests are limited together: a uid, or one guest over vsock. */
 struct user {
-    uid_t uid;
+    uint64_t who;  /* CID and uid */
     unsigned refs; /* lanes */
     unsigned n_requests;
     UT_hash_handle hh;
@@ -52,17 +53,18 @@ int queue_init(struct queue *queue, const struct queue_limits *limits)
 /* --- lanes ---------------------------------------------------------------------------------------
  */
 
-static struct user *user_get(struct queue *queue, uid_t uid)
+static struct user *user_get(struct queue *queue, const struct account_key *key)
 {
+    uint64_t who = (uint64_t)key->cid << 32 | (uint32_t)key->uid;
     struct user *user;
 
-    HASH_FIND(hh, queue->users, &uid, sizeof(uid), user);
+    HASH_FIND(hh, queue->users, &who, sizeof(who), user);
     if (!user) {
         user = sys.alloc(sizeof(*user));
         if (!user)
             return NULL;
-        user->uid = uid;
-        HASH_ADD(hh, queue->users, uid, sizeof(user->uid), user);
+        user->who = who;
+        HASH_ADD(hh, queue->users, who, sizeof(user->who), user);
         if (!user->hh.tbl) {
             sys.free(user);
             return NULL;
@@ -132,7 +134,7 @@ static struct lane *lane_new(struct queue *queue, const struct account_key *key)
     lane->queue = queue;
     lane->serial = ++queue->serial;
     memcpy(&lane->key, key, sizeof(*key));
-    lane->user = user_get(queue, key->uid);
+    lane->user = user_get(queue, key);
     if (!lane->user) {
         sys.free(lane);
         return NULL;
