@@ -87,7 +87,7 @@ int chain_load(const struct chain_paths *paths, int64_t now_s, struct chain **re
     if (r == 0)
         r = chain_verify(chain, &roots, now_s, why, why_size);
     if (r == 0)
-        r = chain_build_table(chain, &table, &size, why, why_size);
+        r = chain_build_table(chain, NULL, &table, &size, why, why_size);
     struct blob *blob = r == 0 ? blob_copy(table, size) : NULL;
     free(table);
     if (r == 0 && !blob) {
