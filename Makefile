@@ -113,6 +113,10 @@ $(BUILD)/obj/daemon/%.o: daemon/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(DAEMON_CFLAGS) -c $< -o $@
 
+# A clock before this is wrong (daemon/build_time.h).
+BUILD_TIME_S := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
+$(BUILD)/obj/daemon/build_time.o: CFLAGS_ALL += -DCOCO_BUILD_TIME_S=$(BUILD_TIME_S)
+
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE -Itests -Itests/support -Itests/sim $(DAEMON_CFLAGS) $(CHECK_CFLAGS) -c $< -o $@
@@ -212,7 +216,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-valgrind demo bench bench-quotes bench-door guests fuzz lint format \
+.PHONY: deps programs tests check check-sanitize check-valgrind stress demo bench bench-quotes bench-door guests fuzz lint format \
         install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -234,6 +238,10 @@ check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 \
 	 TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" \
 	 tests/run $(BUILD) $(UNIT_PROGRAMS)
+
+stress: tests ## 2000 rotations of each kind under load, judged by the guest model (COCO_ROTATIONS)
+	@COCO_ROTATIONS=$${COCO_ROTATIONS:-2000} tests/run $(BUILD) $(BUILD)/tests/integration/test_rotation
+	@cat $(BUILD)/tests/log/integration.test_rotation.log
 
 demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
 	@$(MAKE) --no-print-directory programs

@@ -4,7 +4,9 @@
  * knows the configuration, and modules are tied together here, so that none looks for another.
  */
 #include "cocod.h"
+#include "build_time.h"
 #include "certs/certs.h"
+#include "certs/platform.h"
 #include "config.h"
 #include "log.h"
 #include "peer/listen.h"
@@ -54,13 +56,49 @@ static struct server_limits server_limits(const struct config *config)
     };
 }
 
-static struct certs_options certs_options(const struct config *config)
+static void read_hex(const char *text, uint8_t *out, size_t n)
 {
+    unsigned byte;
+
+    for (size_t i = 0; i < n && sscanf(text + 2 * i, "%2x", &byte) == 1; i++)
+        out[i] = (uint8_t)byte;
+}
+
+/* The fixed_ keys were checked together when they were read. */
+static struct platform_options platform_options(const struct config *config)
+{
+    struct platform_options options = {.kind = PLATFORM_NONE, .path = config->certs_platform.path};
+    enum coco_snp_product product = (enum coco_snp_product)config->certs_fixed_product;
+
+    if (config->certs_platform.kind == ENDPOINT_UNIX)
+        options.kind = PLATFORM_SEV;
+    if (config->certs_platform.kind != ENDPOINT_FIXED)
+        return options;
+    options.kind = PLATFORM_FIXED;
+    options.fixed.chip_id_size = coco_snp_product_chip_id_size(product);
+    options.fixed.vlek_en = config->certs_fixed_vlek;
+    snprintf(options.fixed.product, sizeof(options.fixed.product), "%s",
+             coco_snp_product_name(product));
+    read_hex(config->certs_fixed_chip_id, options.fixed.chip_id, options.fixed.chip_id_size);
+    (void)coco_snp_tcb_parse(product, config->certs_fixed_tcb, &options.fixed.reported);
+    return options;
+}
+
+static struct certs_options certs_options(const struct config *config, struct platform *platform)
+{
+    static const enum load_signer signers[] = {[CONFIG_SIGNER_AUTO] = LOAD_SIGNER_AUTO,
+                                               [CONFIG_SIGNER_VCEK] = LOAD_SIGNER_VCEK,
+                                               [CONFIG_SIGNER_VLEK] = LOAD_SIGNER_VLEK};
     struct certs_options options = {
         .n_chain = config->certs_chain.n,
         .chain = config->certs_chain.items,
         .n_roots = config->certs_root.n,
         .roots = config->certs_root.items,
+        .store = config->certs_store[0] ? config->certs_store : NULL,
+        .platform = platform,
+        .signer = signers[config->certs_signer],
+        .serve_crl = config->certs_serve_crl,
+        .clock_floor_s = build_time_s,
         .table_file = {.path = config->certs_table_file, .mode = config->certs_table_mode},
         .refuse_missing = config->certs_missing_chain == MISSING_CHAIN_REFUSE,
         .drain_timeout_us = config->certs_drain_timeout_ms * 1000u,
@@ -151,12 +189,16 @@ static struct qgs_door_options door_options(const struct config *config)
 static int make_services(struct cocod *cocod, const struct config *config)
 {
     struct server_limits limits = server_limits(config);
-    struct certs_options certs = certs_options(config);
+    struct platform_options platform = platform_options(config);
 
     cocod->worker = worker_new(cocod->base);
     cocod->server = server_new(cocod->base, &cocod->timers, &limits);
     if (!cocod->worker || !cocod->server)
         return -ENOMEM;
+    cocod->platform = platform_new(cocod->base, &cocod->timers, &platform);
+    if (!cocod->platform)
+        return -ENOMEM;
+    struct certs_options certs = certs_options(config, cocod->platform);
     cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
     cocod->quotes = make_quotes(cocod, config);
     return cocod->certs && cocod->quotes ? 0 : -ENOMEM;
@@ -213,6 +255,7 @@ void cocod_free(struct cocod *cocod)
     if (cocod->certs)
         certs_set_listener(cocod->certs, NULL, NULL);
     certs_free(cocod->certs);
+    platform_free(cocod->platform);
     worker_free(cocod->worker);
     timers_done(&cocod->timers);
     config_free(cocod->config);
@@ -222,8 +265,10 @@ void cocod_free(struct cocod *cocod)
 void cocod_reload(struct cocod *cocod, struct config *config)
 {
     struct config *old = cocod->config;
-    struct certs_options options = certs_options(config);
+    struct platform_options platform = platform_options(config);
+    struct certs_options options = certs_options(config, cocod->platform);
 
+    platform_set_options(cocod->platform, &platform);
     cocod->admin.config_problem = NULL;
     cocod->config = config;
     log_set_level(config->log_level);

@@ -12,6 +12,7 @@
 #include <event2/event.h>
 
 struct config;
+struct platform;
 struct worker;
 
 struct cocod {
@@ -19,6 +20,7 @@ struct cocod {
     struct timers timers;
     struct worker *worker;
     struct server *server;
+    struct platform *platform;
     struct certs *certs;
     struct quotes *quotes;
     struct vmm vmm;
@@ -36,8 +38,8 @@ struct event_base *cocod_base_new(void);
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret);
 void cocod_free(struct cocod *cocod);
 
-/* What a reload changes without a restart: the log level, the [certs] chain, root and
- * missing_chain, and of [qgs_door] all but where it listens. Takes over `config`. */
+/* What a reload changes without a restart: the log level, the [certs] section but for the table file,
+ * and of [qgs_door] all but where it listens. Takes over `config`. */
 void cocod_reload(struct cocod *cocod, struct config *config);
 /* A configuration that was refused: shown by `cococtl status` until the next good one. */
 void cocod_refuse_config(struct cocod *cocod, const char *why);

@@ -23,6 +23,7 @@
 #include "config.h"
 #include "config_value.h"
 #include "log_escape.h"
+#include "snp_tcb.h"
 #include "sys.h"
 
 #include <errno.h>
@@ -407,6 +408,32 @@ static void check_door(struct reading *in)
     }
 }
 
+static bool is_chip_id(const char *text, enum coco_snp_product product)
+{
+    return strlen(text) == 2 * coco_snp_product_chip_id_size(product) &&
+           strspn(text, "0123456789abcdef") == strlen(text);
+}
+
+static void check_fixed_platform(struct reading *in)
+{
+    const struct config *c = in->config;
+    enum coco_snp_product product = (enum coco_snp_product)c->certs_fixed_product;
+    struct coco_snp_tcb tcb;
+
+    if (c->certs_platform.kind != ENDPOINT_FIXED)
+        return;
+    if (!is_chip_id(c->certs_fixed_chip_id, product))
+        mistake(in, line_of(c, "certs", "fixed_chip_id"),
+                "[certs] fixed_chip_id = %s: must be %zu lower-case hexadecimal digits for %s",
+                c->certs_fixed_chip_id, 2 * coco_snp_product_chip_id_size(product),
+                coco_snp_product_name(product));
+    if (coco_snp_tcb_parse(product, c->certs_fixed_tcb, &tcb) < 0)
+        mistake(in, line_of(c, "certs", "fixed_tcb"),
+                "[certs] fixed_tcb = %s: must be BOOTLOADER.TEE.SNP.MICROCODE%s for %s",
+                c->certs_fixed_tcb, coco_snp_product_has_fmc(product) ? ".FMC" : "",
+                coco_snp_product_name(product));
+}
+
 /* What the keys say about each other. Only asked where each alone is right. */
 static void check_together(struct reading *in)
 {
@@ -427,6 +454,8 @@ static void check_together(struct reading *in)
                     "[quotes] qgs = unix:%s: is cocod's own socket, not the quoting service's",
                     qgs->path);
     }
+
+    check_fixed_platform(in);
 
     const struct {
         const char *path, *section, *name;

@@ -35,6 +35,7 @@ enum endpoint_kind {
     ENDPOINT_NONE,
     ENDPOINT_UNIX,  /* unix:/absolute/path */
     ENDPOINT_VSOCK, /* vsock:CID:PORT */
+    ENDPOINT_FIXED, /* of the platform: what the fixed_ keys say */
 };
 
 struct endpoint {
@@ -60,6 +61,20 @@ enum missing_chain {
     MISSING_CHAIN_REFUSE, /* EIO: the guest may not attest, and loses its key */
 };
 
+/* Which key's certificates are served. */
+enum config_signer {
+    CONFIG_SIGNER_AUTO,
+    CONFIG_SIGNER_VCEK,
+    CONFIG_SIGNER_VLEK,
+};
+
+/* proto's numbers of them (snp_tcb.h). */
+enum config_product {
+    CONFIG_MILAN = 1,
+    CONFIG_GENOA,
+    CONFIG_TURIN,
+};
+
 /* All strings are set (perhaps ""), owned by the struct. Times are milliseconds, sizes bytes. */
 struct config {
     /* [cocod] */
@@ -83,6 +98,15 @@ struct config {
     char *certs_table_group;
     enum missing_chain certs_missing_chain;
     uint64_t certs_drain_timeout_ms;
+    char *certs_store; /* folder; "": none */
+    struct endpoint certs_platform;
+    enum config_product certs_fixed_product;
+    char *
+        certs_fixed_chip_id; /* hexadecimal, as long as the product's where the platform is fixed */
+    char *certs_fixed_tcb;   /* as snp_tcb.h writes it */
+    bool certs_fixed_vlek;
+    enum config_signer certs_signer;
+    bool certs_serve_crl;
 
     /* [quotes] */
     struct endpoint_list quotes_qgs; /* none: no quotes */
@@ -153,6 +177,8 @@ enum config_type {
     CONFIG_ENUM,     /* an int-sized enum */
     CONFIG_LEVEL,    /* int */
     CONFIG_PATH,
+    CONFIG_OPTIONAL_PATH, /* or empty */
+    CONFIG_TEXT,
     CONFIG_SOCKET_PATH,
     CONFIG_PATH_LIST,
     CONFIG_MODE,
@@ -161,6 +187,7 @@ enum config_type {
     CONFIG_ENDPOINT_LIST,
     CONFIG_LISTENERS, /* struct endpoint_list */
     CONFIG_CIDS,      /* struct u32_list */
+    CONFIG_PLATFORM,  /* an endpoint: none, fixed or unix: */
 };
 
 struct config_choice {

@@ -27,6 +27,19 @@ static const struct config_choice missing_chain_choices[] = {
      "it is restarted"},
     {NULL, 0, NULL}};
 
+static const struct config_choice signer_choices[] = {
+    {"auto", CONFIG_SIGNER_AUTO, "the VLEK's where the firmware has one loaded, else the VCEK's"},
+    {"vcek", CONFIG_SIGNER_VCEK, "the VCEK's, whose chain names the chip"},
+    {"vlek", CONFIG_SIGNER_VLEK,
+     "the VLEK's; without a loaded VLEK the empty table, never the VCEK's"},
+    {NULL, 0, NULL}};
+
+static const struct config_choice product_choices[] = {
+    {"Milan", CONFIG_MILAN, "EPYC 7003"},
+    {"Genoa", CONFIG_GENOA, "EPYC 9004, 8004, 97x4: Bergamo and Siena, too"},
+    {"Turin", CONFIG_TURIN, "EPYC 9005"},
+    {NULL, 0, NULL}};
+
 static const struct config_key keys[] = {
     {.section = "cocod",
      .name = "log_level",
@@ -89,8 +102,67 @@ static const struct config_key keys[] = {
      .doc = "The files that hold the SEV-SNP certificate chain: root (ARK), intermediate (ASK or "
             "ASVK) "
             "and the chip's or provider's certificate (VCEK or VLEK), PEM or DER, in any order, "
-            "one or "
-            "more certificates a file. Without any, no SNP certificates are served."},
+            "one or more certificates a file. Where the platform is known, it is served only while "
+            "it is the "
+            "platform's chain. Without chain, store and platform, no SNP certificates are served."},
+    {.section = "certs",
+     .name = "store",
+     .type = CONFIG_OPTIONAL_PATH,
+     .offset = AT(certs_store),
+     .default_value = "",
+     .doc = "The folder in which cocod keeps the chains that it was given by cococtl certs import, "
+            "such as /var/lib/cocod/certs. Empty: no store."},
+    {.section = "certs",
+     .name = "platform",
+     .type = CONFIG_PLATFORM,
+     .offset = AT(certs_platform),
+     .default_value = "none",
+     .doc =
+         "Where cocod learns which TCB the firmware reports, and so which chain matches: "
+         "unix:/run/cocod/sev.sock, the socket of cocod-sev. None: the chain of the files is "
+         "served whatever the firmware reports. Fixed: as the fixed_ keys say, for development."},
+    {.section = "certs",
+     .name = "signer",
+     .type = CONFIG_ENUM,
+     .offset = AT(certs_signer),
+     .default_value = "auto",
+     .choices = signer_choices,
+     .doc = "Whose certificates are served where the platform is known. A table holds one signer."},
+    {.section = "certs",
+     .name = "serve_crl",
+     .type = CONFIG_BOOL,
+     .offset = AT(certs_serve_crl),
+     .default_value = "no",
+     .doc = "Adds the stored CRL to the table. Some guests' tools (snpguest certificates) fail on "
+            "such a table."},
+    {.section = "certs",
+     .name = "fixed_product",
+     .type = CONFIG_ENUM,
+     .offset = AT(certs_fixed_product),
+     .default_value = "Milan",
+     .choices = product_choices,
+     .doc = "With platform = fixed: the product."},
+    {.section = "certs",
+     .name = "fixed_chip_id",
+     .type = CONFIG_TEXT,
+     .offset = AT(certs_fixed_chip_id),
+     .default_value = "",
+     .doc =
+         "With platform = fixed: the chip's id, lower-case hexadecimal, 128 digits (Turin: 16)."},
+    {.section = "certs",
+     .name = "fixed_tcb",
+     .type = CONFIG_TEXT,
+     .offset = AT(certs_fixed_tcb),
+     .default_value = "",
+     .doc = "With platform = fixed: the reported TCB, BOOTLOADER.TEE.SNP.MICROCODE, on Turin with "
+            ".FMC "
+            "behind."},
+    {.section = "certs",
+     .name = "fixed_vlek",
+     .type = CONFIG_BOOL,
+     .offset = AT(certs_fixed_vlek),
+     .default_value = "no",
+     .doc = "With platform = fixed: whether a VLEK is loaded."},
     {.section = "certs",
      .name = "root",
      .type = CONFIG_PATH_LIST,

@@ -264,6 +264,17 @@ static int check_users(const char *text)
     return 0;
 }
 
+static int parse_platform(const char *text, struct endpoint *ret, char *why, size_t why_size)
+{
+    if (strcmp(text, "fixed") == 0) {
+        *ret = (struct endpoint){.kind = ENDPOINT_FIXED};
+        return 0;
+    }
+    if (strcmp(text, "none") == 0 || strncmp(text, "unix:", 5) == 0)
+        return parse_endpoint(text, ret, why, why_size);
+    return refuse(why, why_size, "is not none, fixed or unix:/PATH");
+}
+
 static int set_string(char **field, const char *text)
 {
     size_t size = strlen(text) + 1;
@@ -381,6 +392,16 @@ void config_value_allowed(const struct config_key *key, char *out, size_t out_si
     case CONFIG_PATH:
         (void)snprintf(out, out_size, "an absolute path%s",
                        key->default_value[0] ? "" : ", or empty");
+        break;
+    case CONFIG_OPTIONAL_PATH:
+        (void)snprintf(out, out_size, "an absolute path, or empty");
+        break;
+    case CONFIG_TEXT:
+        (void)snprintf(out, out_size, "a text, or empty");
+        break;
+    case CONFIG_PLATFORM:
+        (void)snprintf(out, out_size, "none, fixed or unix:/PATH (at most %u bytes)",
+                       CONFIG_SOCKET_PATH_SIZE - 1);
         break;
     case CONFIG_SOCKET_PATH:
         (void)snprintf(out, out_size, "an absolute path of at most %u bytes",
@@ -513,6 +534,13 @@ int config_value_set(struct config *c, const struct config_key *key, const char 
         return set_string(field_of(c, key), text);
     case CONFIG_ENDPOINT_LIST:
         return append_endpoint(field_of(c, key), text, why, why_size);
+    case CONFIG_PLATFORM:
+        return parse_platform(text, field_of(c, key), why, why_size);
+    case CONFIG_TEXT:
+        return set_string(field_of(c, key), text);
+    case CONFIG_OPTIONAL_PATH:
+        r = text[0] ? check_path(text, 4095 - 256, why, why_size) : 0;
+        return r < 0 ? r : set_string(field_of(c, key), text);
     case CONFIG_PATH_LIST:
         if (text[0] == '\0')
             return 0;
@@ -554,7 +582,8 @@ void config_value_clear(struct config *c, const struct config_key *key)
         sys.free(list->items);
         *list = (struct u32_list){.n = 0};
     } else if (key->type == CONFIG_PATH || key->type == CONFIG_SOCKET_PATH ||
-               key->type == CONFIG_GROUP || key->type == CONFIG_USERS) {
+               key->type == CONFIG_GROUP || key->type == CONFIG_USERS ||
+               key->type == CONFIG_OPTIONAL_PATH || key->type == CONFIG_TEXT) {
         char **text = field_of(c, key);
         sys.free(*text);
         *text = NULL;
@@ -582,6 +611,8 @@ static int endpoint_text(const struct endpoint *e, char *out, size_t out_size)
         if (e->cid == CONFIG_ANY_CID)
             return snprintf(out, out_size, "vsock::%" PRIu32, e->port);
         return snprintf(out, out_size, "vsock:%" PRIu32 ":%" PRIu32 "%s", e->cid, e->port, slots);
+    case ENDPOINT_FIXED:
+        return snprintf(out, out_size, "fixed");
     case ENDPOINT_NONE:
         break;
     }
@@ -647,6 +678,11 @@ int config_value_text(const struct config *c, const struct config_key *key, size
     case CONFIG_GROUP:
     case CONFIG_USERS:
         return snprintf(out, out_size, "%s", *(char *const *)field);
+    case CONFIG_OPTIONAL_PATH:
+    case CONFIG_TEXT:
+        return snprintf(out, out_size, "%s", *(char *const *)field);
+    case CONFIG_PLATFORM:
+        return endpoint_text(field, out, out_size);
     }
     return -ENOENT;
 }

@@ -56,7 +56,13 @@
     X(quotes_unsigned, "quotes refused: their signature is not right")                         \
     X(guest_events, "fatal guest events reported by VMMs")                                     \
     X(certs_published, "generations of the certificate table published")                       \
-    X(certs_rejected, "chains refused when loading")
+    X(certs_rejected, "chains refused when loading")                                           \
+    X(certs_imported, "certificates and CRLs that imports added to the store")                 \
+    X(certs_import_refused, "certificates and CRLs that imports refused")                      \
+    X(updates, "firmware updates that ended")                                                  \
+    X(updates_forced, "of these without the lock: the guarantee of some VMs was void")         \
+    X(platform_reads, "readings of the platform")                                              \
+    X(platform_failures, "readings of the platform that failed")
 
 struct metrics {
 #define METRICS_FIELD(name, text) uint64_t name;

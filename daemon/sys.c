@@ -3,7 +3,9 @@
  * The real system behind the table of sys.h. Nothing here decides anything.
  */
 #include "sys.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,13 +64,14 @@ static int real_ofd_lock(int fd, int cmd, struct flock *lock)
     return fcntl(fd, cmd, lock);
 }
 
-#define SYS_REAL                                                                              \
-    {                                                                                         \
-        .now_us = real_now_us, .wall_s = real_wall_s, .alloc = real_alloc, .free = free,      \
-        .accept = real_accept, .getpeername = real_getpeername, .socket = socket,             \
-        .peer_cred = real_peer_cred, .connect = real_connect, .recv = recv,                   \
-        .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .ftruncate = ftruncate, \
-        .ofd_lock = real_ofd_lock,                                                            \
+#define SYS_REAL                                                                         \
+    {                                                                                    \
+        .now_us = real_now_us, .wall_s = real_wall_s, .alloc = real_alloc, .free = free, \
+        .accept = real_accept, .getpeername = real_getpeername, .socket = socket,        \
+        .peer_cred = real_peer_cred, .connect = real_connect, .recv = recv,              \
+        .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .pread = pread,    \
+        .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, .rename = rename,        \
+        .unlink = unlink, .ofd_lock = real_ofd_lock,                                     \
     }
 
 const struct sys_calls sys_real = SYS_REAL;

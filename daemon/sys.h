@@ -26,7 +26,12 @@ struct sys_calls {
     ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);
     int (*open)(const char *path, int flags, mode_t mode);
     ssize_t (*pwrite)(int fd, const void *buf, size_t size, off_t offset);
+    ssize_t (*pread)(int fd, void *buf, size_t size, off_t offset);
     int (*ftruncate)(int fd, off_t size);
+    int (*fsync)(int fd);
+    int (*mkdir)(const char *path, mode_t mode);
+    int (*rename)(const char *from, const char *to);
+    int (*unlink)(const char *path);
     int (*ofd_lock)(int fd, int cmd, struct flock *lock); /* F_OFD_SETLK, F_OFD_GETLK */
 };
 

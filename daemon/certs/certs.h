@@ -6,14 +6,13 @@
 #pragma once
 
 #include "blob.h"
+#include "certs/load.h"
 #include "certs/table_file.h"
 #include "timer.h"
+#include "worker.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-struct worker;
-struct chain;
 
 /* architecture: SERVING → DRAINING → UPDATING → SERVING. */
 enum certs_state {
@@ -28,7 +27,12 @@ struct certs_options {
     size_t n_chain;     /* 0: this host serves no SNP certificates */
     char *const *chain; /* files, PEM or DER */
     size_t n_roots;
-    char *const *roots; /* files: roots trusted beside AMD's */
+    char *const *roots;        /* files: roots trusted beside AMD's */
+    const char *store;         /* folder; NULL: none */
+    struct platform *platform; /* NULL: not known, and the files' chain is served as it is */
+    enum load_signer signer;
+    bool serve_crl;
+    int64_t clock_floor_s; /* an earlier clock is wrong; 0: none is */
     struct table_file_options table_file;
     bool refuse_missing; /* missing_chain = refuse: EIO instead of the empty table */
     uint64_t drain_timeout_us;
@@ -59,17 +63,21 @@ struct certs_answer {
     struct blob *table; /* borrowed; NULL unless COCO_OK */
 };
 
-/* CERTS_GET. Never blocks, allocates or fails. */
-struct certs_answer certs_get(const struct certs *certs, uint64_t npages);
+/* CERTS_GET. Never blocks or fails. Where the platform has not been read for 2 s, this begins a
+ * reading and is EAGAIN until it has ended. */
+struct certs_answer certs_get(struct certs *certs, uint64_t npages);
 
 uint64_t certs_generation(const struct certs *certs);
 enum certs_state certs_get_state(const struct certs *certs);
 /* What is wrong, each a sentence that says what to do. Returns how many there are. */
-#define CERTS_PROBLEMS_MAX 2u
+#define CERTS_PROBLEMS_MAX 5u
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX]);
 /* The chain that is served; NULL: none. */
 const struct chain *certs_chain(const struct certs *certs);
+/* The CRL that the chain was judged by; NULL: none. */
+const struct crl *certs_crl(const struct certs *certs);
 const struct blob *certs_table(const struct certs *certs);
+bool certs_serves_crl(const struct certs *certs);
 
 /* Who is told when the state or the generation changes. One. */
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data);
@@ -77,3 +85,78 @@ void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *
 /* A lease for a new session: a read-only descriptor of its own on the table file, and the first of
  * its COCO_LEASE_BYTES lease bytes. Negative errno. */
 int certs_open_lease(struct certs *certs, uint64_t *ret_base);
+
+/* --- the store, for administrators: certs_jobs.c --- */
+
+enum certs_job_kind {
+    CERTS_JOB_IMPORT,
+    CERTS_JOB_LIST,
+    CERTS_JOB_CHAIN, /* also preflight: can this key be served? */
+    CERTS_JOB_REMOVE,
+};
+
+/* Work on the store, which blocks: it runs on the worker. Made by certs_job_new; what it holds is
+ * its own. */
+struct certs_job {
+    struct work work;
+    enum certs_job_kind kind;
+    struct certs *certs; /* NULL: the service is gone */
+    /* Called on the loop when it has run; NULL: nobody waits any more. Then it is freed. */
+    void (*told)(struct certs_job *job);
+    void *data;
+
+    size_t n_files; /* IMPORT */
+    struct chain_input *files;
+    struct store_key key; /* CHAIN, REMOVE */
+
+    int result; /* 0, or negative errno and a sentence */
+    char why[CHAIN_WHY_SIZE];
+    struct store_results results; /* IMPORT */
+    struct store_list list;       /* LIST */
+    struct store_chain chain;     /* CHAIN */
+    struct blob *table;
+
+    char *store; /* copies: the configuration may be replaced meanwhile */
+    struct load_options judge_by;
+    struct certs_job *prev, *next;
+};
+
+/* NULL: out of memory, or there is no store. */
+struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind);
+/* A copy of the file for an IMPORT; -ENOMEM. */
+int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *data, size_t size);
+/* Takes the job over. -EAGAIN: the worker is busy; then the job is freed, untold. */
+int certs_job_submit(struct certs_job *job);
+void certs_job_free(struct certs_job *job);
+
+bool certs_has_store(const struct certs *certs);
+/* The platform as it was read last; NULL: not known. */
+const struct platform_state *certs_platform(const struct certs *certs);
+enum load_signer certs_signer(const struct certs *certs);
+
+/* --- firmware updates: certs_update.c --- */
+
+/* What an update ended in. */
+typedef void certs_update_told(void *data, int result);
+
+/* From now on CERTS_GET is EAGAIN. -EBUSY: an update is under way; -EOPNOTSUPP: there is no table
+ * file. `reason` is copied. */
+int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *reason);
+/* The updater has let go of the lock. `told`, once: 0 when the match or the empty table is served
+ * again, -EAGAIN where somebody else holds the lock (it goes on by itself). `forced`: leases are not
+ * waited for. */
+void certs_update_end(struct certs *certs, bool forced, certs_update_told *told, void *data);
+/* The updater is gone: ends the update once nobody holds the lock. Told nobody. */
+void certs_update_abandon(struct certs *certs);
+bool certs_update_active(const struct certs *certs);
+/* What the update that is under way gave as its reason. */
+const char *certs_update_reason(const struct certs *certs);
+const char *certs_table_path(const struct certs *certs);
+
+struct certs_holder {
+    struct table_holder lock;
+    uint64_t since_us; /* when it was first seen */
+};
+#define CERTS_HOLDERS_MAX 256u
+/* Who has locks on the table file now; returns how many. */
+size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max);

@@ -155,8 +155,8 @@ void chain_free(struct chain *c)
     sys.free(c);
 }
 
-int chain_build_table(const struct chain *c, uint8_t **ret, size_t *ret_size, char *why,
-                      size_t why_size)
+int chain_build_table(const struct chain *c, const struct chain_input *crl, uint8_t **ret,
+                      size_t *ret_size, char *why, size_t why_size)
 {
     const struct chain_why sentence = {.text = why, .size = why_size};
     const struct {
@@ -176,6 +176,8 @@ int chain_build_table(const struct chain *c, uint8_t **ret, size_t *ret_size, ch
         if (r < 0)
             return chain_refuse(&sentence, "%s cannot be put into a table", cert->source);
     }
+    if (crl && coco_snp_table_add(&table, COCO_SNP_CRL, crl->data, crl->size) < 0)
+        return chain_refuse(&sentence, "%s cannot be put into a table", crl->name);
     size_t size = coco_snp_table_layout(&table);
     if (size == 0 || coco_snp_table_validate(&table, &reason) < 0)
         return chain_refuse(&sentence, "the table of this chain may not be published: %s",

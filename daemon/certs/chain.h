@@ -106,17 +106,20 @@ void chain_roots_init(struct chain_roots *roots);
 int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, char *why,
                     size_t why_size);
 
+/* In place of the time, where the host's clock is not to be trusted: dates are not looked at. */
+#define CHAIN_NO_CLOCK INT64_MIN
+
 /* May this chain be served at `now_s` (seconds since 1970)? 0, -ENOMEM, or -EBADMSG and a sentence:
  * which certificate, why, and what to do where that helps; -ESTALE instead where the only thing
  * wrong is a date. */
 int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
                  size_t why_size);
 
-/* The GHCB certificate table (ARK, leaf, intermediate; DER), validated. -EBADMSG with a sentence
+/* The GHCB certificate table (ARK, leaf, intermediate, and where given the CRL; DER), validated. -EBADMSG with a sentence
  * where it may not be published, as when it is over 16384 bytes; -ENOMEM. malloc'ed, by
  * sys.alloc. */
-int chain_build_table(const struct chain *c, uint8_t **ret, size_t *ret_size, char *why,
-                      size_t why_size);
+int chain_build_table(const struct chain *c, const struct chain_input *crl, uint8_t **ret,
+                      size_t *ret_size, char *why, size_t why_size);
 
 /* A whole file, at most CHAIN_FILE_MAX bytes, not waiting on FIFOs or devices. `ret` is the
  * caller's, from sys.alloc. -EFBIG where it is larger, -EINVAL where it is no regular file, else

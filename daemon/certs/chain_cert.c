@@ -24,7 +24,7 @@
 
 #define X509_VERSION_3 2
 
-static void to_hex(char *out, const uint8_t *bytes, size_t n)
+void chain_hex(char *out, const uint8_t *bytes, size_t n)
 {
     static const char digits[] = "0123456789abcdef";
 
@@ -36,7 +36,7 @@ static void to_hex(char *out, const uint8_t *bytes, size_t n)
 }
 
 /* The only common name, printable ASCII. */
-static bool get_cn(const X509_NAME *name, char out[64])
+bool chain_get_cn(const X509_NAME *name, char out[64])
 {
     int at = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
 
@@ -55,18 +55,17 @@ static bool get_cn(const X509_NAME *name, char out[64])
     return true;
 }
 
-static bool get_serial(const X509 *x, char out[48])
+bool chain_get_number(const ASN1_INTEGER *number, char out[48])
 {
-    const ASN1_INTEGER *serial = X509_get0_serialNumber(x);
-    int n = ASN1_STRING_length(serial);
+    int n = ASN1_STRING_length(number);
 
-    if (n < 1 || n > 20 || ASN1_STRING_type(serial) != V_ASN1_INTEGER)
+    if (n < 1 || n > 20 || ASN1_STRING_type(number) != V_ASN1_INTEGER)
         return false;
-    to_hex(out, ASN1_STRING_get0_data(serial), (size_t)n);
+    chain_hex(out, ASN1_STRING_get0_data(number), (size_t)n);
     return true;
 }
 
-static bool get_time(const ASN1_TIME *t, int64_t *ret_s)
+bool chain_get_time(const ASN1_TIME *t, int64_t *ret_s)
 {
     struct tm tm;
 
@@ -77,7 +76,7 @@ static bool get_time(const ASN1_TIME *t, int64_t *ret_s)
 }
 
 /* Does `cn` start with `prefix`, and is the rest a product's name? */
-static bool product_behind(const char *cn, const char *prefix, char product[16])
+bool chain_product_behind(const char *cn, const char *prefix, char product[16])
 {
     size_t n = strlen(prefix);
 
@@ -94,18 +93,18 @@ static bool find_kind(const struct chain_cert *cert, struct chain_kind *ret)
 
     if (strcmp(cert->subject_cn, "SEV-VCEK") == 0) {
         k.signer = CHAIN_SIGNER_VCEK;
-        found = product_behind(cert->issuer_cn, "SEV-", k.product);
+        found = chain_product_behind(cert->issuer_cn, "SEV-", k.product);
     } else if (strcmp(cert->subject_cn, "SEV-VLEK") == 0) {
         k.signer = CHAIN_SIGNER_VLEK;
-        found = product_behind(cert->issuer_cn, "SEV-VLEK-", k.product);
-    } else if (product_behind(cert->subject_cn, "ARK-", k.product)) {
+        found = chain_product_behind(cert->issuer_cn, "SEV-VLEK-", k.product);
+    } else if (chain_product_behind(cert->subject_cn, "ARK-", k.product)) {
         k.role = CHAIN_ARK;
         found = true;
-    } else if (product_behind(cert->subject_cn, "SEV-VLEK-", k.product)) {
+    } else if (chain_product_behind(cert->subject_cn, "SEV-VLEK-", k.product)) {
         k.role = CHAIN_ASK;
         k.signer = CHAIN_SIGNER_VLEK;
         found = true;
-    } else if (product_behind(cert->subject_cn, "SEV-", k.product)) {
+    } else if (chain_product_behind(cert->subject_cn, "SEV-", k.product)) {
         k.role = CHAIN_ASK;
         k.signer = CHAIN_SIGNER_VCEK;
         found = true;
@@ -139,8 +138,8 @@ static int describe(X509 *x, const char *source, struct chain_cert *cert, struct
 
     if (X509_get_version(x) != X509_VERSION_3)
         return chain_refuse(why, "%s is no X.509 version 3 certificate", source);
-    if (!get_cn(X509_get_subject_name(x), cert->subject_cn) ||
-        !get_cn(X509_get_issuer_name(x), cert->issuer_cn))
+    if (!chain_get_cn(X509_get_subject_name(x), cert->subject_cn) ||
+        !chain_get_cn(X509_get_issuer_name(x), cert->issuer_cn))
         return chain_refuse(why, "%s has no single, printable common name as subject and issuer",
                             source);
     if (!find_kind(cert, kind))
@@ -149,15 +148,15 @@ static int describe(X509 *x, const char *source, struct chain_cert *cert, struct
             "%s (subject %s, issuer %s) is no certificate of AMD SEV-SNP: the subject must "
             "be ARK-…, SEV-…, SEV-VLEK-…, SEV-VCEK or SEV-VLEK",
             source, cert->subject_cn, cert->issuer_cn);
-    if (!get_serial(x, cert->serial))
+    if (!chain_get_number(X509_get0_serialNumber(x), cert->serial))
         return chain_refuse(why, "%s (%s) has a serial number that is negative or too long", source,
                             cert->subject_cn);
-    if (!get_time(X509_get0_notBefore(x), &cert->not_before_s) ||
-        !get_time(X509_get0_notAfter(x), &cert->not_after_s))
+    if (!chain_get_time(X509_get0_notBefore(x), &cert->not_before_s) ||
+        !chain_get_time(X509_get0_notAfter(x), &cert->not_after_s))
         return chain_refuse(why, "%s (%s) has malformed dates", source, cert->subject_cn);
     if (EVP_Digest(cert->der, cert->size, digest, NULL, EVP_sha256(), NULL) != 1)
         return -ENOMEM;
-    to_hex(cert->sha256, digest, 32);
+    chain_hex(cert->sha256, digest, 32);
     cert->role = kind->role;
     return 0;
 }

@@ -41,8 +41,26 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
                      struct chain_kind *ret_kind, X509 **ret_x509, const struct chain_why *why);
 void chain_cert_done(struct chain_cert *cert);
 
+/* Small readers of what certificates and CRLs have in common. False: it is not as AMD's are. */
+void chain_hex(char *out, const uint8_t *bytes, size_t n); /* with a NUL */
+bool chain_get_cn(const X509_NAME *name, char out[64]);    /* the only one, printable ASCII */
+bool chain_get_number(const ASN1_INTEGER *number, char out[48]);
+bool chain_get_time(const ASN1_TIME *t, int64_t *ret_s);
+/* Does `cn` start with `prefix`, and is the rest a product's name? */
+bool chain_product_behind(const char *cn, const char *prefix, char product[16]);
+
 /* The certificate again, from the DER kept; NULL where memory ran out. */
 X509 *chain_cert_x509(const struct chain_cert *cert);
+
+/* --- chain_verify.c --- */
+
+/* RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes, and nothing else. */
+bool chain_algorithm_is_amds(const X509_ALGOR *alg);
+/* chain_verify for the certificates from the root down to `last`; the others need not be there. The
+ * chain's product is set, and its signer where `last` is below the root. */
+int chain_verify_down_to(const struct chain *c, enum chain_role last,
+                         const struct chain_roots *roots, int64_t now_s,
+                         const struct chain_why *why);
 
 /* --- chain_leaf.c: AMD's extensions --- */
 

@@ -12,7 +12,7 @@
  * subject equal byte for byte; one product and one signer family throughout. AMD's leaves have no
  * key identifiers, so names are all there is to match.
  *
- * Revocation is another question (an ASK may be on the root's CRL), asked elsewhere.
+ * Revocation is another question (an ASK may be on the root's CRL), asked in crl.c.
  */
 #include "certs/chain_parts.h"
 
@@ -121,6 +121,7 @@ int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, 
 struct examination {
     const struct chain *chain;
     const struct chain_roots *roots;
+    enum chain_role last; /* certificates below it are not looked at */
     X509 *x[CHAIN_ROLES];
     const struct chain_why *why;
 };
@@ -158,7 +159,7 @@ static int check_names(const struct examination *e)
     const struct chain *c = e->chain;
     char expected[64];
 
-    for (enum chain_role role = CHAIN_ARK; role < CHAIN_ROLES; role++) {
+    for (enum chain_role role = CHAIN_ARK; role <= e->last; role++) {
         const struct chain_cert *cert = &c->certs[role];
         const struct chain_cert *issuer = &c->certs[issuer_role(role)];
         if (same_name(X509_get_issuer_name(e->x[role]),
@@ -177,7 +178,7 @@ static int check_names(const struct examination *e)
     if (strcmp(c->certs[CHAIN_ARK].subject_cn, expected) != 0)
         return chain_refuse(e->why, "the root (%s) is %s, but the %s (%s) is for %s",
                             source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn,
-                            name_of(e, CHAIN_LEAF), source_of(e, CHAIN_LEAF), c->product);
+                            name_of(e, e->last), source_of(e, e->last), c->product);
     return 0;
 }
 
@@ -227,14 +228,12 @@ static bool mask_is_mgf1_sha384(const X509_ALGOR *mask)
 
 /* RFC 4055 section 3.1: each parameter that is left out has a default, and none of the defaults is
  * AMD's. */
-static bool signed_as_amd_does(const X509 *x)
+bool chain_algorithm_is_amds(const X509_ALGOR *algorithm)
 {
-    const X509_ALGOR *algorithm = NULL;
     const ASN1_OBJECT *object = NULL;
     const void *value = NULL;
     int type = V_ASN1_UNDEF;
 
-    X509_get0_signature(NULL, &algorithm, x);
     X509_ALGOR_get0(&object, &type, &value, algorithm);
     if (OBJ_obj2nid(object) != NID_rsassaPss || type != V_ASN1_SEQUENCE)
         return false;
@@ -247,6 +246,14 @@ static bool signed_as_amd_does(const X509 *x)
                 (!pss->trailerField || ASN1_INTEGER_get(pss->trailerField) == 1);
     RSA_PSS_PARAMS_free(pss);
     return good;
+}
+
+static bool signed_as_amd_does(const X509 *x)
+{
+    const X509_ALGOR *algorithm = NULL;
+
+    X509_get0_signature(NULL, &algorithm, x);
+    return chain_algorithm_is_amds(algorithm);
 }
 
 static bool key_is_rsa_4096(const X509 *x)
@@ -332,7 +339,7 @@ static int check_dates(const struct examination *e, int64_t now_s)
 {
     char when[32];
 
-    for (enum chain_role role = CHAIN_ARK; role < CHAIN_ROLES; role++) {
+    for (enum chain_role role = CHAIN_ARK; role <= e->last; role++) {
         const struct chain_cert *cert = &e->chain->certs[role];
         if (now_s >= cert->not_before_s && now_s <= cert->not_after_s)
             continue;
@@ -359,21 +366,21 @@ static int examine(const struct examination *e, int64_t now_s)
 
     if (r == 0)
         r = check_root(e);
-    for (enum chain_role role = CHAIN_ARK; r == 0 && role < CHAIN_ROLES; role++)
+    for (enum chain_role role = CHAIN_ARK; r == 0 && role <= e->last; role++)
         r = check_form(e, role);
-    for (enum chain_role role = CHAIN_ARK; r == 0 && role < CHAIN_ROLES; role++)
+    for (enum chain_role role = CHAIN_ARK; r == 0 && role <= e->last; role++)
         r = check_signature(e, role);
-    return r == 0 ? check_dates(e, now_s) : r;
+    return r == 0 && now_s != CHAIN_NO_CLOCK ? check_dates(e, now_s) : r;
 }
 
-int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
-                 size_t why_size)
+int chain_verify_down_to(const struct chain *c, enum chain_role last,
+                         const struct chain_roots *roots, int64_t now_s,
+                         const struct chain_why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
-    struct examination e = {.chain = c, .roots = roots, .why = &sentence};
+    struct examination e = {.chain = c, .roots = roots, .last = last, .why = why};
     int r = 0;
 
-    for (int role = 0; role < CHAIN_ROLES && r == 0; role++) {
+    for (enum chain_role role = CHAIN_ARK; role <= last && r == 0; role++) {
         e.x[role] = chain_cert_x509(&c->certs[role]);
         if (!e.x[role])
             r = -ENOMEM;
@@ -383,4 +390,12 @@ int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t
     for (int role = 0; role < CHAIN_ROLES; role++)
         X509_free(e.x[role]);
     return r;
+}
+
+int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
+                 size_t why_size)
+{
+    const struct chain_why sentence = {.text = why, .size = why_size};
+
+    return chain_verify_down_to(c, CHAIN_LEAF, roots, now_s, &sentence);
 }

@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From file names to a verified chain: read the roots and the chain's files, take them apart,
- * verify, make the table. The first thing that is wrong ends it, with a sentence for whoever wrote
- * the configuration.
+ * Which chain is to be served.
+ *
+ * Where the platform is known, its state says which key signs the next report, and with that the
+ * chain's key: the files' chain is taken where it is that one, else the store's. Where it is not
+ * known and not asked, the files' chain is served as it is: that is the operator's word.
+ *
+ * The clock is judged first. One that is before the build of this program, or before the newest
+ * CRL that was ever stored, is wrong; then dates are not looked at, instead of refusing every chain
+ * on a host whose clock has not been set yet.
  */
 #include "certs/load.h"
+#include "sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int read_input(const char *path, struct chain_input *ret, char *why, size_t why_size)
 {
@@ -31,7 +39,7 @@ static int read_input(const char *path, struct chain_input *ret, char *why, size
 static void free_inputs(struct chain_input *inputs, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        free((void *)(uintptr_t)inputs[i].data);
+        sys.free((void *)(uintptr_t)inputs[i].data);
     free(inputs);
 }
 
@@ -45,7 +53,7 @@ static int load_roots(const struct chain_paths *paths, struct chain_roots *roots
         if (r < 0)
             return r;
         r = chain_roots_add(roots, &input, why, why_size);
-        free((void *)(uintptr_t)input.data);
+        sys.free((void *)(uintptr_t)input.data);
         if (r < 0)
             return r;
     }
@@ -72,33 +80,194 @@ static int parse_files(const struct chain_paths *paths, struct chain **ret, char
     return r;
 }
 
-int chain_load(const struct chain_paths *paths, int64_t now_s, struct chain **ret_chain,
-               struct blob **ret_table, char *why, size_t why_size)
+void load_result_done(struct load_result *result)
 {
-    struct chain_roots roots;
-    struct chain *chain = NULL;
+    store_chain_done(&result->found);
+    result->table = blob_unref(result->table);
+}
+
+/* --- what is judged by ---------------------------------------------------------------------------
+ */
+
+static void judge_clock(const struct load_options *options, struct load_judge *judge)
+{
+    int64_t newest = options->store ? store_newest_update_s(options->store) : INT64_MIN;
+    char when[32] = "?";
+    struct tm tm;
+
+    judge->clock_floor_s = options->clock_floor_s > newest ? options->clock_floor_s : newest;
+    judge->now_s = options->wall_s;
+    if (options->wall_s >= judge->clock_floor_s)
+        return;
+    judge->now_s = CHAIN_NO_CLOCK;
+    time_t t = (time_t)options->wall_s;
+    if (gmtime_r(&t, &tm))
+        (void)strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
+    (void)snprintf(judge->clock_problem, sizeof(judge->clock_problem),
+                   "this host's clock says %s, which is before %s: it is wrong, so the dates of "
+                   "certificates are not checked until it is set",
+                   when,
+                   newest > options->clock_floor_s ? "the newest stored CRL was made"
+                                                   : "this program was built");
+}
+
+int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
+               size_t why_size)
+{
+    ret->clock_problem[0] = 0;
+    judge_clock(options, ret);
+    return load_roots(&options->paths, &ret->roots, why, why_size);
+}
+
+int load_key(const struct platform_state *platform, enum load_signer signer, struct store_key *ret,
+             char *why, size_t why_size)
+{
+    bool vlek = signer == LOAD_SIGNER_VLEK || (signer == LOAD_SIGNER_AUTO && platform->vlek_en);
+
+    if (vlek && !platform->vlek_en) {
+        (void)snprintf(why, why_size,
+                       "[certs] signer is vlek, and no VLEK is loaded into the firmware: load it "
+                       "(systemctl start cocod-vlek-load)");
+        return -EINVAL;
+    }
+    if (!vlek && platform->mask_chip_key) {
+        (void)snprintf(why, why_size,
+                       "the firmware is configured not to sign with the chip's key "
+                       "(MASK_CHIP_KEY), and no VLEK is used: reports are unsigned");
+        return -EINVAL;
+    }
+    int r = store_key_make(platform->product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK,
+                           platform->chip_id, platform->chip_id_size, &platform->reported, ret);
+    if (r < 0)
+        (void)snprintf(why, why_size, "this platform cannot have a chain: %s", platform->product);
+    return r;
+}
+
+/* --- the chain -----------------------------------------------------------------------------------
+ */
+
+int load_table(const struct store_chain *c, bool serve_crl, struct blob **ret, char *why,
+               size_t why_size)
+{
+    struct chain_input crl = {.name = "the CRL"};
     uint8_t *table = NULL;
     size_t size = 0;
 
-    snprintf(why, why_size, "out of memory");
-    int r = load_roots(paths, &roots, why, why_size);
-    if (r == 0)
-        r = parse_files(paths, &chain, why, why_size);
-    if (r == 0)
-        r = chain_verify(chain, &roots, now_s, why, why_size);
-    if (r == 0)
-        r = chain_build_table(chain, &table, &size, why, why_size);
-    struct blob *blob = r == 0 ? blob_copy(table, size) : NULL;
-    free(table);
-    if (r == 0 && !blob) {
-        snprintf(why, why_size, "out of memory");
-        r = -ENOMEM;
+    if (serve_crl && c->crl) {
+        crl.data = c->crl->der;
+        crl.size = c->crl->size;
+    }
+    int r = chain_build_table(c->chain, crl.data ? &crl : NULL, &table, &size, why, why_size);
+    if (r < 0)
+        return r;
+    struct blob *blob = blob_copy(table, size);
+    sys.free(table);
+    if (!blob) {
+        (void)snprintf(why, why_size, "out of memory");
+        return -ENOMEM;
+    }
+    *ret = blob;
+    return 0;
+}
+
+/* The files' chain. With `key` only that one: -ENOENT where it is another. */
+static int load_files(const struct load_options *options, const struct load_judge *judge,
+                      const struct store_key *key, struct load_result *ret, char *why,
+                      size_t why_size)
+{
+    const struct store store = {.dir = options->store,
+                                .roots = &judge->roots,
+                                .now_s = judge->now_s};
+    struct store_chain c = {.chain = NULL};
+    struct store_key found;
+    char have[STORE_KEY_SIZE], want[STORE_KEY_SIZE];
+    int r = parse_files(&options->paths, &c.chain, why, why_size);
+
+    if (r < 0)
+        return r;
+    store_key_of_chain(c.chain, &found);
+    if (key && !store_key_equal(key, &found)) {
+        store_key_format(&found, have);
+        store_key_format(key, want);
+        (void)snprintf(why, why_size, "the files of [certs] chain are of %.200s, not of %.200s",
+                       have, want);
+        store_chain_done(&c);
+        return -ENOENT;
+    }
+    r = chain_verify(c.chain, &judge->roots, judge->now_s, why, why_size);
+    bool outdated = r == -ESTALE;
+    if (r == 0 && options->store) {
+        r = store_check_crl(&store, c.chain, &c, why, why_size);
+        outdated = r == -EBADMSG;
     }
     if (r < 0) {
-        chain_free(chain);
+        if (outdated)
+            memcpy(ret->outdated_sha256, c.chain->certs[CHAIN_LEAF].sha256,
+                   sizeof(ret->outdated_sha256));
+        store_chain_done(&c);
         return r;
     }
-    *ret_chain = chain;
-    *ret_table = blob;
+    ret->found = c;
     return 0;
+}
+
+static int load_for_platform(const struct load_options *options, const struct load_judge *judge,
+                             struct load_result *ret, char *why, size_t why_size)
+{
+    const struct store store = {.dir = options->store,
+                                .roots = &judge->roots,
+                                .now_s = judge->now_s};
+    struct store_key key;
+    char text[STORE_KEY_SIZE];
+    int r = load_key(options->platform, options->signer, &key, why, why_size);
+
+    if (r < 0)
+        return -ENOENT;
+    r = -ENOENT;
+    store_key_format(&key, text);
+    (void)snprintf(why, why_size,
+                   "the platform needs the chain %s, and neither [certs] store nor chain is "
+                   "configured",
+                   text);
+    if (options->paths.n_chain > 0)
+        r = load_files(options, judge, &key, ret, why, why_size);
+    if (r == 0 || r == -ENOMEM || !options->store)
+        return r;
+    r = store_load(&store, &key, &ret->found, why, why_size);
+    if (r == -ENOENT)
+        (void)snprintf(why, why_size,
+                       "the store has no chain for this platform, %s: fetch it (cococtl certs "
+                       "fetch) or import it (cococtl certs import)",
+                       text);
+    return r;
+}
+
+int chain_load(const struct load_options *options, struct load_result *ret, char *why,
+               size_t why_size)
+{
+    struct load_judge judge;
+
+    (void)snprintf(why, why_size, "out of memory");
+    *ret = (struct load_result){.clock_trusted = true};
+    int r = load_judge(options, &judge, why, why_size);
+    if (r < 0)
+        return r;
+    ret->clock_floor_s = judge.clock_floor_s;
+    ret->clock_trusted = judge.now_s != CHAIN_NO_CLOCK;
+    memcpy(ret->clock_problem, judge.clock_problem, sizeof(ret->clock_problem));
+    if (options->platform) {
+        r = load_for_platform(options, &judge, ret, why, why_size);
+    } else if (options->paths.n_chain > 0) {
+        r = load_files(options, &judge, NULL, ret, why, why_size);
+    } else {
+        (void)snprintf(why, why_size,
+                       "[certs] platform is none, so nothing tells which stored chain is this "
+                       "host's: set it to unix:/run/cocod/sev.sock");
+        r = -ENOENT;
+    }
+    if (r == 0)
+        r = load_table(&ret->found, options->serve_crl, &ret->table, why, why_size);
+    if (r < 0)
+        store_chain_done(&ret->found);
+    return r;
 }

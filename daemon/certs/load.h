@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loading a chain: from file names to a verified chain and its table, or to the sentence that says
- * why not. Blocks on the disk, so it runs on the worker, or before the loop starts.
+ * Which chain is to be served? From the configuration's files, the store and the platform's state
+ * to a verified chain and its table, or to the sentence that says why there is none. Blocks on the
+ * disk, so it runs on the worker, or before the loop starts.
  */
 #pragma once
 
 #include "blob.h"
 #include "certs/chain.h"
+#include "certs/platform.h"
+#include "certs/store.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 struct chain_paths {
@@ -16,6 +20,54 @@ struct chain_paths {
     char *const *roots;
 };
 
-/* 0 and both outputs; or negative errno and a sentence in `why`. */
-int chain_load(const struct chain_paths *paths, int64_t now_s, struct chain **ret_chain,
-               struct blob **ret_table, char *why, size_t why_size);
+/* Which key's certificates are served where the platform is known. */
+enum load_signer {
+    LOAD_SIGNER_AUTO, /* VLEK where one is loaded into the firmware, else VCEK */
+    LOAD_SIGNER_VCEK,
+    LOAD_SIGNER_VLEK, /* never the VCEK, which reveals the chip */
+};
+
+struct load_options {
+    struct chain_paths paths;
+    const char *store; /* NULL: none */
+    int64_t wall_s;    /* the clock, and the time that it cannot be before */
+    int64_t clock_floor_s;
+    bool serve_crl;
+    enum load_signer signer;
+    const struct platform_state *platform; /* NULL: the files' chain is served whatever it is of */
+};
+
+/* What stored chains and those in files are judged by. */
+struct load_judge {
+    struct chain_roots roots;
+    int64_t now_s;         /* CHAIN_NO_CLOCK: the clock is not trusted */
+    int64_t clock_floor_s; /* the newest stored CRL counted in */
+    char clock_problem[CHAIN_WHY_SIZE];
+};
+/* Reads root files and stored CRLs. Negative errno and a sentence. */
+int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
+               size_t why_size);
+
+/* The key of the chain that a platform needs. -EINVAL and a sentence: no chain is right for it. */
+int load_key(const struct platform_state *platform, enum load_signer signer, struct store_key *ret,
+             char *why, size_t why_size);
+
+struct load_result {
+    struct store_chain found; /* its chain is NULL: the empty table, `why` says why */
+    struct blob *table;       /* of the chain */
+    int64_t clock_floor_s;
+    bool clock_trusted;
+    /* Of a files' chain that has expired or was revoked, its leaf's; else "". */
+    char outdated_sha256[65];
+    char clock_problem[CHAIN_WHY_SIZE];
+};
+void load_result_done(struct load_result *result);
+
+/* 0 and a chain in `ret`; or negative errno and a sentence in `why`, and what else is known in
+ * `ret`. -ENOENT, -EBADMSG and -ESTALE: there is no chain to be served. */
+int chain_load(const struct load_options *options, struct load_result *ret, char *why,
+               size_t why_size);
+
+/* The table of a chain, with its CRL where that is wanted. As chain_build_table. */
+int load_table(const struct store_chain *c, bool serve_crl, struct blob **ret, char *why,
+               size_t why_size);

@@ -80,6 +80,39 @@ void table_file_unlock(struct table_file *file)
     sys.ofd_lock(file->fd, F_OFD_SETLK, &lock);
 }
 
+bool table_file_holder(const struct table_file *file, uint64_t start, uint64_t end,
+                       struct table_holder *ret)
+{
+    struct flock lock = {.l_type = F_WRLCK,
+                         .l_whence = SEEK_SET,
+                         .l_start = (off_t)start,
+                         .l_len = end ? (off_t)(end - start) : 0};
+
+    if (sys.ofd_lock(file->fd, F_OFD_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+        return false;
+    *ret = (struct table_holder){.start = (uint64_t)lock.l_start,
+                                 .length = (uint64_t)lock.l_len,
+                                 .write = lock.l_type == F_WRLCK};
+    return true;
+}
+
+bool table_file_updater(const struct table_file *file)
+{
+    struct table_holder holder;
+
+    /* A writer's lock excludes every other lock, so one byte of it is enough. */
+    return table_file_holder(file, 0, 1, &holder) && holder.write;
+}
+
+bool table_file_emptied(const struct table_file *file)
+{
+    static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
+    uint8_t first[COCO_SNP_ENTRY_SIZE];
+    ssize_t n = sys.pread(file->fd, first, sizeof(first), 0);
+
+    return n >= 0 && (n < (ssize_t)sizeof(first) || memcmp(first, zeros, sizeof(zeros)) == 0);
+}
+
 static int write_at(int fd, const uint8_t *data, size_t size, off_t offset)
 {
     while (size > 0) {

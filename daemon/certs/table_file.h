@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -37,6 +38,20 @@ void table_file_close(struct table_file *file);
  * (may be NULL) is the first byte of the lock in the way. */
 enum table_lock table_file_lock(struct table_file *file, uint64_t *ret_byte);
 void table_file_unlock(struct table_file *file);
+
+/* Does somebody else hold the write lock? Takes nothing itself. */
+bool table_file_updater(const struct table_file *file);
+/* Has somebody made the file the empty table? One system call. */
+bool table_file_emptied(const struct table_file *file);
+
+/* A lock of somebody else's in [start, end), end 0: without end; false: there is none. */
+struct table_holder {
+    uint64_t start;
+    uint64_t length; /* 0: to the end */
+    bool write;
+};
+bool table_file_holder(const struct table_file *file, uint64_t start, uint64_t end,
+                       struct table_holder *ret);
 
 /* Rewrites the file; under the write lock. Negative errno: the file then reads as the empty table,
  * or as the old one where not a byte could be written. */

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct certs;
+struct peer;
 struct quotes;
 struct server;
 
@@ -18,6 +19,7 @@ struct admin {
     struct server *server;
     uint64_t instance;
     uint64_t ready_us;          /* when the daemon was ready, sys.now_us() */
+    struct peer *updater;       /* began the firmware update that is under way; NULL: none */
     const char *config_problem; /* a configuration that was refused; NULL: none */
 };
 

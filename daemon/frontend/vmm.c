@@ -366,6 +366,26 @@ const struct dialect vmm_dialect = {
     .answer = answer,
 };
 
+bool vmm_find_session(const struct server *server, uint64_t byte, struct vmm_session *ret)
+{
+    struct peer *peer;
+
+    DL_FOREACH(server->peers, peer)
+    {
+        const struct session *session = session_of(peer);
+        if (peer->dialect != &vmm_dialect || !peer->established ||
+            !(session->features & COCO_FEATURE_LEASE) || byte < session->lease_base ||
+            byte - session->lease_base >= COCO_LEASE_BYTES)
+            continue;
+        *ret = (struct vmm_session){.peer = peer,
+                                    .vm_name = session->hello.vm_name,
+                                    .vm_uuid = session->hello.vm_uuid,
+                                    .vcpu = byte - session->lease_base};
+        return true;
+    }
+    return false;
+}
+
 /* --- NOTIFY --------------------------------------------------------------------------------------
  */
 

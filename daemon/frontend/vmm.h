@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct certs;
+struct peer;
 struct quotes;
 struct server;
 
@@ -30,6 +31,16 @@ struct vmm {
 };
 
 extern const struct dialect vmm_dialect;
+
+/* The session whose lease byte this is; NULL: nobody's of this run. The strings are the session's
+ * claims, valid until it closes. */
+struct vmm_session {
+    const struct peer *peer;
+    const char *vm_name;
+    const uint8_t *vm_uuid; /* 16 bytes */
+    uint64_t vcpu;
+};
+bool vmm_find_session(const struct server *server, uint64_t byte, struct vmm_session *ret);
 
 /* Tells the sessions that asked for it that state or generation changed. `data` is a struct vmm. */
 void vmm_certs_changed(void *data);

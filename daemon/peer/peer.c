@@ -11,7 +11,7 @@
  * sendmsg. Only what the socket does not take is queued, by reference to the blob.
  *
  * Back-pressure is decided in one function, peer_settle: a peer that leaves more unsent bytes lying
- * than its limit is not read. So are the deadlines: for the greeting, for a frame once begun, for
+ * than its limit is not read, nor one that its dialect holds. So are the deadlines: for the greeting, for a frame once begun, for
  * the oldest unsent reply; each is absolute, so that a drip keeps nothing alive.
  *
  * A peer's end of file ends the connection, but for a dialect of one request a connection: whoever
@@ -197,7 +197,8 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
 
 static bool readable_now(const struct peer *peer)
 {
-    return peer->state == PEER_OPEN && !peer->deaf && peer->unsent <= peer->server->limits.unsent;
+    return peer->state == PEER_OPEN && !peer->deaf && !peer->held &&
+           peer->unsent <= peer->server->limits.unsent;
 }
 
 /* Dispatches the whole frames at the start of `data`, within the batch and as long as the peer is
@@ -516,6 +517,13 @@ void peer_established(struct peer *peer)
 {
     peer->established = true;
     peer->hello_by_us = NEVER;
+}
+
+void peer_hold(struct peer *peer, bool hold)
+{
+    peer->held = hold;
+    if (!hold)
+        peer_settle(peer);
 }
 
 static void release_events(struct peer *peer)

@@ -64,7 +64,7 @@ static void check_table(const struct chain *c)
     char why[CHAIN_WHY_SIZE] = "";
     uint8_t *bytes = NULL;
     size_t size = 0;
-    int r = chain_build_table(c, &bytes, &size, why, sizeof(why));
+    int r = chain_build_table(c, NULL, &bytes, &size, why, sizeof(why));
 
     if (r < 0) {
         check_refusal(r, why);

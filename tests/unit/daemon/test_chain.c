@@ -241,7 +241,7 @@ START_TEST(real_table_holds_the_certificates_in_order)
     if (!real_open(&files, FILES("milan_ask.pem", "milan_ark.pem", "vcek_milan.der")))
         return;
     ck_assert_int_eq(real_judge(&files, (int64_t)time(NULL), &c), 0);
-    ck_assert_int_eq(chain_build_table(c, &bytes, &size, why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_build_table(c, NULL, &bytes, &size, why, sizeof(why)), 0);
     ck_assert_uint_eq(size, 4772);
     ck_assert_int_eq(coco_snp_table_decode(bytes, size, &table), 0);
     ck_assert_uint_eq(table.n_entries, 3);
@@ -480,7 +480,7 @@ START_TEST(table_over_the_guests_buffer_is_refused)
         c.certs[role].size = 6000;
         c.certs[role].source = (char[]){"x"};
     }
-    ck_assert_int_eq(chain_build_table(&c, &bytes, &size, why, sizeof(why)), -EBADMSG);
+    ck_assert_int_eq(chain_build_table(&c, NULL, &bytes, &size, why, sizeof(why)), -EBADMSG);
     assert_why("may not be published");
     ck_assert_ptr_null(bytes);
     free(der);
@@ -512,7 +512,7 @@ START_TEST(out_of_memory_is_an_error_like_any)
         allocations_left = n;
         r = parse(&in, 1, &c);
         if (r == 0)
-            r = chain_build_table(c, &bytes, &size, why, sizeof(why));
+            r = chain_build_table(c, NULL, &bytes, &size, why, sizeof(why));
         ck_assert(r == 0 || r == -ENOMEM);
         free(bytes);
         chain_free(c);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What administrators do with the store. A job owns copies of all that it needs, runs on the worker
+ * (so the store has one writer), and is told on the loop. After one that changed the store the
+ * selection runs again: an import may bring the chain that the platform needs, or a CRL that revokes
+ * what is served.
+ */
+#include "certs/certs_parts.h"
+#include "log.h"
+#include "metrics.h"
+#include "sys.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+void certs_job_free(struct certs_job *job)
+{
+    if (!job)
+        return;
+    for (size_t i = 0; i < job->n_files; i++) {
+        free((void *)(uintptr_t)job->files[i].name);
+        sys.free((void *)(uintptr_t)job->files[i].data);
+    }
+    free(job->files);
+    store_results_done(&job->results);
+    store_list_done(&job->list);
+    store_chain_done(&job->chain);
+    blob_unref(job->table);
+    certs_load_options_done(&job->judge_by, job->store);
+    sys.free(job);
+}
+
+static void run(struct work *work)
+{
+    struct certs_job *job = (struct certs_job *)work;
+    struct load_judge judge;
+
+    snprintf(job->why, sizeof(job->why), "out of memory");
+    job->result = load_judge(&job->judge_by, &judge, job->why, sizeof(job->why));
+    if (job->result < 0)
+        return;
+    const struct store store = {.dir = job->store, .roots = &judge.roots, .now_s = judge.now_s};
+    switch (job->kind) {
+    case CERTS_JOB_IMPORT:
+        job->result = store_import(&store, job->files, job->n_files, &job->results);
+        break;
+    case CERTS_JOB_LIST:
+        job->result = store_list(&store, &job->list);
+        break;
+    case CERTS_JOB_CHAIN:
+        job->result = store_load(&store, &job->key, &job->chain, job->why, sizeof(job->why));
+        if (job->result == 0)
+            job->result = load_table(&job->chain, job->judge_by.serve_crl, &job->table, job->why,
+                                     sizeof(job->why));
+        break;
+    case CERTS_JOB_REMOVE:
+        job->result = store_remove(job->store, &job->key);
+        if (job->result < 0)
+            snprintf(job->why, sizeof(job->why), "cannot remove it: %s", strerror(-job->result));
+        break;
+    }
+}
+
+/* Says what an import did, a line for what is new or was refused. */
+static bool account_import(const struct certs_job *job)
+{
+    size_t added = 0, refused = 0;
+
+    for (size_t i = 0; i < job->results.n; i++) {
+        const struct store_result *result = &job->results.items[i];
+        added += result->action == STORE_ADDED;
+        refused += result->action == STORE_REFUSED;
+        if (result->action == STORE_ADDED && result->key[0])
+            log_event(LOG_LEVEL_INFO, "chain-imported", NULL, 0, "imported %s from %s", result->key,
+                      result->name);
+    }
+    metrics.certs_imported += added;
+    metrics.certs_import_refused += refused;
+    if (added + refused > 0)
+        log_event(LOG_LEVEL_NOTICE, "import", NULL, 0,
+                  "an import added %zu certificates and CRLs to the store and refused %zu", added,
+                  refused);
+    return added > 0;
+}
+
+static void done(struct work *work)
+{
+    struct certs_job *job = (struct certs_job *)work;
+    struct certs *certs = job->certs;
+    bool changed = job->kind == CERTS_JOB_REMOVE && job->result == 0;
+
+    if (job->kind == CERTS_JOB_IMPORT)
+        changed = account_import(job);
+    if (certs)
+        DL_DELETE(certs->jobs, job);
+    if (certs && changed)
+        certs_select(certs, true);
+    if (job->told)
+        job->told(job);
+    certs_job_free(job);
+}
+
+struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
+{
+    struct certs_job *job = certs->options.store ? sys.alloc(sizeof(*job)) : NULL;
+
+    if (!job)
+        return NULL;
+    if (certs_load_options(certs, &job->judge_by, &job->store) < 0) {
+        sys.free(job);
+        return NULL;
+    }
+    job->work = (struct work){.run = run, .done = done};
+    job->kind = kind;
+    job->certs = certs;
+    return job;
+}
+
+int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *data, size_t size)
+{
+    struct chain_input *files = realloc(job->files, (job->n_files + 1) * sizeof(*files));
+
+    if (!files)
+        return -ENOMEM;
+    job->files = files;
+    char *own_name = strdup(name);
+    uint8_t *own_data = sys.alloc(size ? size : 1);
+    if (!own_name || !own_data) {
+        free(own_name);
+        sys.free(own_data);
+        return -ENOMEM;
+    }
+    memcpy(own_data, data, size);
+    files[job->n_files++] = (struct chain_input){.name = own_name, .data = own_data, .size = size};
+    return 0;
+}
+
+int certs_job_submit(struct certs_job *job)
+{
+    int r = worker_submit(job->certs->worker, &job->work);
+
+    if (r < 0)
+        certs_job_free(job);
+    else
+        DL_APPEND(job->certs->jobs, job);
+    return r;
+}
+
+void certs_jobs_done(struct certs *certs)
+{
+    struct certs_job *job, *next;
+
+    DL_FOREACH_SAFE(certs->jobs, job, next)
+    {
+        DL_DELETE(certs->jobs, job);
+        job->certs = NULL;
+        job->told = NULL;
+    }
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of certs share; private to them.
+ */
+#pragma once
+
+#include "certs/certs.h"
+#include "certs/load.h"
+#include "certs/platform.h"
+#include "limits.h"
+
+/* A generation is replaced as a whole. */
+struct generation {
+    struct blob *table;
+    struct store_chain found; /* its chain is NULL: the empty table */
+};
+
+enum selecting {
+    SELECT_IDLE,
+    SELECT_READING, /* the platform is asked */
+    SELECT_LOADING, /* a load is on the worker */
+};
+
+struct load {
+    struct work work;
+    struct certs *certs; /* NULL: the service is gone */
+    struct load_options options;
+    struct platform_state platform;
+    char *store;
+    int result;
+    struct load_result found;
+    char why[CHAIN_WHY_SIZE];
+};
+
+struct update {
+    bool active;
+    bool ended; /* or abandoned */
+    bool forced;
+    uint64_t by_us;
+    char reason[128];
+    certs_update_told *told;
+    void *data;
+    size_t n_seen; /* whose locks were seen, and since when */
+    struct {
+        uint64_t start, since_us;
+    } seen[CERTS_HOLDERS_MAX];
+};
+
+struct certs {
+    struct timers *timers;
+    struct worker *worker;
+    struct certs_options options;
+    struct blob *empty;
+
+    enum certs_state state;
+    uint64_t generation_id;
+    struct generation current; /* table is NULL until the first publication */
+    struct generation next;    /* table is NULL: nothing waits */
+
+    /* certs_publish.c */
+    bool file_stale; /* the file does not hold the current table */
+    bool must_read;  /* an updater may have been there: the platform is read under the lock */
+    bool locked;     /* this process holds the write lock, while a selection runs */
+    struct table_file file;
+    struct timer retry;
+    uint64_t drain_by_us;
+
+    /* certs_select.c */
+    enum selecting selecting;
+    bool select_again;  /* asked for meanwhile */
+    bool forced_select; /* the reading that is under way leads to a load in any case */
+    bool starting;      /* before the loop runs: loads run at once */
+    bool unsure;        /* what is current may not match the platform */
+    bool used;          /* CERTS_GET was answered since the last reading */
+    bool known;         /* `platform` is what was read last, at read_us */
+    struct platform_state platform;
+    uint64_t read_us;
+    struct timer reread;
+    struct timer recheck; /* dates, and the clock */
+    struct load *load;    /* on the worker */
+    bool clock_trusted;
+    int64_t clock_floor_s;
+    unsigned rechecks;
+
+    struct update update;
+    struct certs_job *jobs; /* on the worker */
+
+    uint32_t lease_epoch; /* random: two runs of cocod use different lease bytes */
+    uint32_t lease_next;
+
+    void (*changed)(void *data);
+    void *changed_data;
+    char chain_problem[CHAIN_WHY_SIZE + 64];
+    char file_problem[CHAIN_WHY_SIZE];
+    char platform_problem[CHAIN_WHY_SIZE];
+    char clock_problem[CHAIN_WHY_SIZE];
+};
+
+/* certs.c */
+void certs_set_state(struct certs *certs, enum certs_state state);
+void certs_generation_done(struct generation *generation);
+static inline bool certs_knows_platform(const struct certs *certs)
+{
+    return platform_kind(certs->options.platform) != PLATFORM_NONE;
+}
+
+/* certs_select.c */
+/* Selects anew. `forced`: also where the platform is as it was. */
+void certs_select(struct certs *certs, bool forced);
+/* A copy of what loads and jobs go by. -ENOMEM. */
+int certs_load_options(const struct certs *certs, struct load_options *ret, char **ret_store);
+void certs_load_options_done(struct load_options *options, char *store);
+int certs_select_init(struct certs *certs);
+void certs_select_done(struct certs *certs);
+/* Serves the empty table, from its publication on. */
+void certs_serve_nothing(struct certs *certs);
+/* When was the platform read? True where that is too long ago; then a reading begins. */
+bool certs_stale(struct certs *certs);
+
+/* certs_publish.c */
+int certs_publish_init(struct certs *certs);
+void certs_publish_done(struct certs *certs);
+void certs_open_file(struct certs *certs);
+/* Brings in `next`, or a stale file up to date, as far as the lock allows now. */
+void certs_publish(struct certs *certs);
+/* A selection has ended without a new table: what is served is right. */
+void certs_confirm(struct certs *certs);
+void certs_publish_later(struct certs *certs, uint64_t us);
+
+/* certs_jobs.c */
+void certs_jobs_done(struct certs *certs);
+
+/* certs_update.c */
+/* Looks at the update that is under way. True: it is not over, and nothing is to be published. */
+bool certs_update_step(struct certs *certs);
+/* Something was published, or somebody else has the lock (-EAGAIN). */
+void certs_update_tell(struct certs *certs, int result);

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Selecting: from the platform to the generation that is to be served next.
+ *
+ *   the platform is read (platform.c) ──▶ a load on the worker (load.c) ──▶ `next`, published
+ *
+ * One selection runs at a time; what is asked for meanwhile runs afterwards. Where the platform is
+ * not known to cocod (platform = none), the load is all there is, and a chain that is refused leaves
+ * the one before it serving. Where it is known, what does not match is never served: a reading that
+ * fails, and a platform without a chain, are the empty table and a problem.
+ *
+ * When the platform is read: at the start, around each update, and every 1.8 s while tables are
+ * being served, so that a change behind cocod's back is noticed within 2 s (a reading takes 200 ms
+ * at most). A host where nothing is asked for is left alone: each reading costs it something. Then
+ * the first request finds what is known too old, is told to come again, and begins a reading.
+ *
+ * With a store or a platform, the clock and the dates of what is served are looked at once a minute,
+ * without asking anybody.
+ */
+#include "certs/certs_parts.h"
+#include "log.h"
+#include "metrics.h"
+#include "sys.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READ_EVERY_US   1800000u
+#define FRESH_US        (READ_EVERY_US + PLATFORM_TIMEOUT_US)
+#define RECHECK_US      60000000u
+#define RESELECT_CHECKS 60u
+
+/* --- what is selected ----------------------------------------------------------------------------
+ */
+
+static void end_selection(struct certs *certs)
+{
+    if (certs->next.table || certs->must_read || certs->file_stale || certs->locked)
+        certs_publish(certs);
+    else
+        certs_confirm(certs);
+}
+
+static bool same_table(const struct blob *a, const struct blob *b)
+{
+    return a && a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
+
+/* Takes the generation over. */
+static void take_generation(struct certs *certs, struct generation *generation)
+{
+    const struct blob *now = certs->next.table ? certs->next.table : certs->current.table;
+
+    if (!certs->file_stale && !certs->locked && same_table(now, generation->table)) {
+        struct generation *kept = certs->next.table ? &certs->next : &certs->current;
+        memcpy(kept->found.alarm, generation->found.alarm, sizeof(kept->found.alarm));
+        log_event(LOG_LEVEL_DEBUG, NULL, NULL, 0, "the certificate chain is unchanged");
+        certs_generation_done(generation);
+        end_selection(certs);
+        return;
+    }
+    certs_generation_done(&certs->next);
+    certs->next = *generation;
+    *generation = (struct generation){.table = NULL};
+    if (!certs->must_read && !certs->locked && certs->drain_by_us > sys.now_us())
+        certs->drain_by_us = 0;
+    end_selection(certs);
+}
+
+static void take_empty(struct certs *certs)
+{
+    struct generation empty = {.table = blob_ref(certs->empty)};
+
+    take_generation(certs, &empty);
+}
+
+void certs_serve_nothing(struct certs *certs)
+{
+    certs->chain_problem[0] = 0;
+    take_empty(certs);
+}
+
+/* The chain of the files: what is served stays, but for one that has itself become bad. */
+static void refuse_chain(struct certs *certs, const char *why, const char *outdated)
+{
+    const struct chain *current = certs->current.found.chain;
+    bool have = current || certs->next.found.chain;
+    bool ends = current && outdated && outdated[0] &&
+                strcmp(current->certs[CHAIN_LEAF].sha256, outdated) == 0;
+
+    metrics.certs_rejected++;
+    snprintf(certs->chain_problem, sizeof(certs->chain_problem), "%s (%s)", why,
+             have && !ends ? "the chain loaded before is still served"
+                           : "the empty table is served");
+    log_event(LOG_LEVEL_ERROR, "chain-refused", NULL, 0, "certificate chain refused: %s",
+              certs->chain_problem);
+    if (ends || (!have && !certs->current.table && !certs->next.table))
+        take_empty(certs);
+    else
+        end_selection(certs);
+}
+
+/* The platform has no chain that may be served. Said once, however often it is found. */
+static void no_match(struct certs *certs, const char *why)
+{
+    char text[sizeof(certs->chain_problem)];
+
+    snprintf(text, sizeof(text), "%s (the empty table is served)", why);
+    if (strcmp(text, certs->chain_problem) != 0) {
+        metrics.certs_rejected++;
+        memcpy(certs->chain_problem, text, sizeof(text));
+        log_event(LOG_LEVEL_ERROR, "chain-missing", NULL, 0, "%s", text);
+    }
+    take_empty(certs);
+}
+
+/* --- loading -------------------------------------------------------------------------------------
+ */
+
+static void free_strings(char *const *strings, size_t n)
+{
+    for (size_t i = 0; strings && i < n; i++)
+        free(strings[i]);
+    free((void *)(uintptr_t)strings);
+}
+
+static char **copy_strings(char *const *strings, size_t n)
+{
+    char **copy = calloc(n ? n : 1, sizeof(*copy));
+
+    for (size_t i = 0; copy && i < n; i++) {
+        copy[i] = strdup(strings[i]);
+        if (!copy[i]) {
+            free_strings(copy, i);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+void certs_load_options_done(struct load_options *options, char *store)
+{
+    free_strings(options->paths.chain, options->paths.n_chain);
+    free_strings(options->paths.roots, options->paths.n_roots);
+    free(store);
+}
+
+int certs_load_options(const struct certs *certs, struct load_options *ret, char **ret_store)
+{
+    const struct certs_options *from = &certs->options;
+    struct load_options options = {.wall_s = sys.wall_s(),
+                                   .clock_floor_s = from->clock_floor_s,
+                                   .serve_crl = from->serve_crl,
+                                   .signer = from->signer};
+    char *store = from->store ? strdup(from->store) : NULL;
+
+    options.paths.n_chain = from->n_chain;
+    options.paths.n_roots = from->n_roots;
+    options.paths.chain = copy_strings(from->chain, from->n_chain);
+    options.paths.roots = copy_strings(from->roots, from->n_roots);
+    options.store = store;
+    if (!options.paths.chain || !options.paths.roots || (from->store && !store)) {
+        certs_load_options_done(&options, store);
+        return -ENOMEM;
+    }
+    *ret = options;
+    *ret_store = store;
+    return 0;
+}
+
+static void load_free(struct load *load)
+{
+    if (!load)
+        return;
+    certs_load_options_done(&load->options, load->store);
+    load_result_done(&load->found);
+    sys.free(load);
+}
+
+static void load_run(struct work *work)
+{
+    struct load *load = (struct load *)work;
+
+    load->result = chain_load(&load->options, &load->found, load->why, sizeof(load->why));
+}
+
+/* A load of its own copy of the names: the configuration may be replaced while it runs. */
+static struct load *load_new(struct certs *certs)
+{
+    struct load *load = sys.alloc(sizeof(*load));
+
+    if (!load)
+        return NULL;
+    if (certs_load_options(certs, &load->options, &load->store) < 0) {
+        sys.free(load);
+        return NULL;
+    }
+    load->certs = certs;
+    load->platform = certs->platform;
+    if (certs_knows_platform(certs))
+        load->options.platform = &load->platform;
+    return load;
+}
+
+/* There was no load, or it brought no chain. */
+static void take_nothing(struct certs *certs, const char *why, const char *outdated)
+{
+    if (certs_knows_platform(certs))
+        no_match(certs, why);
+    else
+        refuse_chain(certs, why, outdated);
+}
+
+static void take_load(struct certs *certs, struct load *load)
+{
+    struct generation generation = {.table = load->found.table, .found = load->found.found};
+
+    certs->selecting = SELECT_IDLE;
+    if (load->found.clock_floor_s != 0 || load->result == 0) {
+        certs->clock_floor_s = load->found.clock_floor_s;
+        certs->clock_trusted = load->found.clock_trusted;
+        if (load->found.clock_problem[0] && !certs->clock_problem[0])
+            log_event(LOG_LEVEL_WARNING, "clock-wrong", NULL, 0, "%s", load->found.clock_problem);
+        memcpy(certs->clock_problem, load->found.clock_problem, sizeof(certs->clock_problem));
+    }
+    if (load->result < 0) {
+        take_nothing(certs, load->why, load->found.outdated_sha256);
+        return;
+    }
+    load->found.table = NULL;
+    load->found.found = (struct store_chain){.chain = NULL};
+    certs->chain_problem[0] = 0;
+    if (generation.found.alarm[0] &&
+        strcmp(generation.found.alarm, certs->current.found.alarm) != 0)
+        log_event(LOG_LEVEL_WARNING, "crl-alarm", NULL, 0, "%s", generation.found.alarm);
+    take_generation(certs, &generation);
+}
+
+static void load_done(struct work *work)
+{
+    struct load *load = (struct load *)work;
+    struct certs *certs = load->certs;
+
+    if (certs) {
+        certs->load = NULL;
+        take_load(certs, load);
+        if (certs->select_again) {
+            certs->select_again = false;
+            certs_select(certs, true);
+        }
+    }
+    load_free(load);
+}
+
+static void start_load(struct certs *certs)
+{
+    struct load *load = load_new(certs);
+    int r = load ? 0 : -ENOMEM;
+
+    certs->selecting = SELECT_LOADING;
+    if (load && certs->starting) {
+        load_run(&load->work);
+        take_load(certs, load);
+        load_free(load);
+        return;
+    }
+    if (load) {
+        load->work = (struct work){.run = load_run, .done = load_done};
+        r = worker_submit(certs->worker, &load->work);
+    }
+    if (r < 0) {
+        load_free(load);
+        certs->selecting = SELECT_IDLE;
+        certs->known = false; /* the next reading leads to a load */
+        take_nothing(certs, r == -ENOMEM ? "out of memory" : "the worker is busy; reload again",
+                     NULL);
+        return;
+    }
+    certs->load = load;
+}
+
+/* --- reading the platform ------------------------------------------------------------------------
+ */
+
+static bool same_platform(const struct platform_state *a, const struct platform_state *b)
+{
+    return strcmp(a->product, b->product) == 0 && a->chip_id_size == b->chip_id_size &&
+           memcmp(a->chip_id, b->chip_id, sizeof(a->chip_id)) == 0 &&
+           coco_snp_tcb_compare(&a->reported, &b->reported) == COCO_SNP_TCB_EQUAL &&
+           a->vlek_en == b->vlek_en && a->mask_chip_key == b->mask_chip_key;
+}
+
+static void platform_unknown(struct certs *certs, const char *why)
+{
+    certs->known = false;
+    if (strcmp(certs->platform_problem, why) != 0) {
+        snprintf(certs->platform_problem, sizeof(certs->platform_problem), "%s", why);
+        log_event(LOG_LEVEL_ERROR, "platform-unknown", NULL, 0, "%s (the empty table is served)",
+                  why);
+    }
+    certs->chain_problem[0] = 0;
+    take_empty(certs);
+}
+
+static void on_platform(void *data, const struct platform_state *state, const char *why)
+{
+    struct certs *certs = data;
+    bool forced = certs->forced_select;
+
+    certs->selecting = SELECT_IDLE;
+    certs->forced_select = false;
+    certs->read_us = sys.now_us();
+    if (platform_kind(certs->options.platform) == PLATFORM_SEV)
+        timer_arm(&certs->reread, certs->read_us + READ_EVERY_US);
+    if (!state) {
+        platform_unknown(certs, why);
+        return;
+    }
+    bool same = certs->known && same_platform(state, &certs->platform);
+    if (!same && certs->known)
+        log_event(LOG_LEVEL_NOTICE, "platform-changed", NULL, 0,
+                  "the platform reports another TCB, or a VLEK was loaded or lost");
+    certs->platform_problem[0] = 0;
+    certs->known = true;
+    certs->platform = *state;
+    if (same && !forced && certs->current.table) {
+        end_selection(certs);
+        return;
+    }
+    certs->unsure = true;
+    start_load(certs);
+}
+
+/* Without store and platform the files' chain is the operator's alone: judged when it is loaded. */
+static bool rechecks(const struct certs *certs)
+{
+    return certs->options.store || certs_knows_platform(certs);
+}
+
+void certs_select(struct certs *certs, bool forced)
+{
+    if (rechecks(certs) && !timer_armed(&certs->recheck))
+        timer_arm(&certs->recheck, sys.now_us() + RECHECK_US);
+    if (certs->selecting == SELECT_LOADING) {
+        certs->select_again = true;
+        return;
+    }
+    if (!certs_knows_platform(certs)) {
+        start_load(certs);
+        return;
+    }
+    certs->selecting = SELECT_READING;
+    certs->forced_select = certs->forced_select || forced;
+    platform_read(certs->options.platform, on_platform, certs);
+}
+
+static void on_reread(struct timer *timer)
+{
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, reread));
+
+    if (!certs->used)
+        return; /* idle: the next request begins a reading */
+    certs->used = false;
+    if (certs->selecting == SELECT_IDLE)
+        certs_select(certs, false);
+}
+
+bool certs_stale(struct certs *certs)
+{
+    if (platform_kind(certs->options.platform) == PLATFORM_SEV &&
+        sys.now_us() >= certs->read_us + FRESH_US) {
+        certs->unsure = true;
+        if (certs->selecting == SELECT_IDLE)
+            certs_select(certs, false);
+        return true;
+    }
+    certs->used = true;
+    return false;
+}
+
+/* --- dates ---------------------------------------------------------------------------------------
+ */
+
+static bool first_expiry(const struct certs *certs, int64_t *ret_s)
+{
+    const struct chain *chain = certs->current.found.chain;
+
+    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
+        if (i == 0 || chain->certs[i].not_after_s < *ret_s)
+            *ret_s = chain->certs[i].not_after_s;
+    return chain != NULL;
+}
+
+static void on_recheck(struct timer *timer)
+{
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, recheck));
+    int64_t now_s = sys.wall_s(), end_s = INT64_MAX;
+
+    if (!rechecks(certs))
+        return;
+    timer_arm(&certs->recheck, sys.now_us() + RECHECK_US);
+    if (certs->selecting != SELECT_IDLE)
+        return;
+    bool trusted = now_s >= certs->clock_floor_s;
+    bool expired = first_expiry(certs, &end_s) && trusted && now_s > end_s;
+    bool due = certs_knows_platform(certs) && ++certs->rechecks % RESELECT_CHECKS == 0;
+    if (expired || due || trusted != certs->clock_trusted)
+        certs_select(certs, true);
+}
+
+/* --- life ----------------------------------------------------------------------------------------
+ */
+
+int certs_select_init(struct certs *certs)
+{
+    certs->clock_trusted = true;
+    certs->clock_floor_s = INT64_MIN;
+    int r = timer_init(&certs->reread, certs->timers, on_reread);
+    if (r == 0)
+        r = timer_init(&certs->recheck, certs->timers, on_recheck);
+    return r;
+}
+
+void certs_select_done(struct certs *certs)
+{
+    if (certs->load)
+        certs->load->certs = NULL; /* its end is told to nobody */
+    timer_done(&certs->reread);
+    timer_done(&certs->recheck);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A firmware update, as far as cocod has a part in it (PROTOCOL.md "The updater"). cocod neither
+ * takes the lock for the updater nor runs its command: it stops handing out tables, so that leases
+ * end; watches the lock; and when the updater is done, or gone, and nobody has the lock, publishes
+ * what matches the platform then. The exclusion itself is the kernel's, so whoever is killed when,
+ * cocod included, none of it is lost with him.
+ *
+ * Up to the lock, a failed update leaves everything as it was: the selection that follows it finds
+ * the same platform. Once somebody had the lock, what was served before is never assumed again.
+ */
+#include "certs/certs_parts.h"
+#include "log.h"
+#include "metrics.h"
+#include "sys.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WATCH_US 20000u
+
+int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *reason)
+{
+    struct update *update = &certs->update;
+
+    if (update->active)
+        return -EBUSY;
+    if (certs->file.fd < 0)
+        return -EOPNOTSUPP;
+    *update = (struct update){.active = true, .by_us = sys.now_us() + timeout_us};
+    snprintf(update->reason, sizeof(update->reason), "%s", reason);
+    log_event(LOG_LEVEL_NOTICE, "update-begins", NULL, 0, "a firmware update begins: %s",
+              update->reason);
+    if (certs->locked) { /* what was being selected is not what will be served */
+        table_file_unlock(&certs->file);
+        certs->locked = false;
+        certs->must_read = true;
+    }
+    certs_set_state(certs, CERTS_DRAINING);
+    certs_publish_later(certs, WATCH_US);
+    return 0;
+}
+
+bool certs_update_step(struct certs *certs)
+{
+    struct update *update = &certs->update;
+
+    if (!update->active)
+        return false;
+    bool taken = table_file_updater(&certs->file);
+    if (taken)
+        certs_set_state(certs, CERTS_UPDATING);
+    if (taken || (!update->ended && sys.now_us() < update->by_us)) {
+        certs_publish_later(certs, WATCH_US);
+        if (taken && update->ended)
+            certs_update_tell(certs, -EAGAIN);
+        return true;
+    }
+    if (!update->ended)
+        log_event(LOG_LEVEL_WARNING, "update-timeout", NULL, 0,
+                  "a firmware update did not end in its time; serving again (%s)", update->reason);
+    update->active = false;
+    metrics.updates++;
+    certs->drain_by_us = 0;
+    if (certs_knows_platform(certs))
+        certs->must_read = true;
+    else
+        certs->file_stale = true; /* the updater has emptied it */
+    return false;
+}
+
+void certs_update_end(struct certs *certs, bool forced, certs_update_told *told, void *data)
+{
+    struct update *update = &certs->update;
+
+    update->ended = true;
+    update->forced = forced;
+    update->told = told;
+    update->data = data;
+    if (forced)
+        metrics.updates_forced++;
+    certs_publish(certs);
+}
+
+void certs_update_abandon(struct certs *certs)
+{
+    struct update *update = &certs->update;
+
+    update->told = NULL;
+    if (!update->active)
+        return;
+    update->ended = true;
+    certs_publish_later(certs, 0);
+}
+
+void certs_update_tell(struct certs *certs, int result)
+{
+    certs_update_told *told = certs->update.told;
+
+    if (!told)
+        return;
+    certs->update.told = NULL;
+    told(certs->update.data, result);
+}
+
+bool certs_update_active(const struct certs *certs)
+{
+    return certs->update.active;
+}
+
+const char *certs_update_reason(const struct certs *certs)
+{
+    return certs->update.reason;
+}
+
+/* --- who has locks -------------------------------------------------------------------------------
+ */
+
+/* Since when this lock is seen, by the time of the first look. */
+static uint64_t seen_since(struct update *update, uint64_t start, uint64_t now)
+{
+    for (size_t i = 0; i < update->n_seen; i++)
+        if (update->seen[i].start == start)
+            return update->seen[i].since_us;
+    if (update->n_seen < CERTS_HOLDERS_MAX) {
+        update->seen[update->n_seen].start = start;
+        update->seen[update->n_seen++].since_us = now;
+    }
+    return now;
+}
+
+static void forget_gone(struct update *update, const struct certs_holder *holders, size_t n)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < update->n_seen; i++) {
+        bool there = false;
+        for (size_t j = 0; j < n && !there; j++)
+            there = holders[j].lock.start == update->seen[i].start;
+        if (there)
+            update->seen[kept++] = update->seen[i];
+    }
+    update->n_seen = kept;
+}
+
+size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
+{
+    /* Ranges that were not looked at yet; the kernel gives one lock of a range, which splits it. */
+    struct {
+        uint64_t start, end;
+    } todo[CERTS_HOLDERS_MAX + 1] = {{0, 0}};
+    size_t n_todo = certs->file.fd >= 0 ? 1 : 0, n = 0;
+    uint64_t now = sys.now_us();
+
+    while (n_todo > 0 && n < max) {
+        struct table_holder lock;
+        n_todo--;
+        const uint64_t start = todo[n_todo].start, end = todo[n_todo].end;
+        if (!table_file_holder(&certs->file, start, end, &lock))
+            continue;
+        ret[n++] = (struct certs_holder){.lock = lock,
+                                         .since_us = seen_since(&certs->update, lock.start, now)};
+        uint64_t behind = lock.start + lock.length;
+        if (lock.length != 0 && (end == 0 || behind < end) && n_todo < CERTS_HOLDERS_MAX) {
+            todo[n_todo].start = behind;
+            todo[n_todo++].end = end;
+        }
+        if (lock.start > start && n_todo < CERTS_HOLDERS_MAX) {
+            todo[n_todo].start = start;
+            todo[n_todo++].end = lock.start;
+        }
+    }
+    forget_gone(&certs->update, ret, n);
+    return n;
+}

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Importing: from foreign bytes to files of the store, with a result for each certificate and CRL.
+ *
+ * First everything is taken apart: PEM and DER by chain_split, CRLs, and GHCB tables by proto's
+ * codec, their blobs again PEM or DER (some tools put PEM there). Then each is verified with what is
+ * stored and what came before it, and written, in the order roots, CRLs, intermediates, leaves: so
+ * an import may bring a chain in any order, and a CRL counts for what comes with it. Each stands
+ * for itself; a refused one leaves the others and the store as they are.
+ *
+ * What may replace what: a root or intermediate nothing (another one gets a name by its
+ * fingerprint), a CRL one with a lower number, a leaf one of the same key that began earlier.
+ */
+#include "certs/store_parts.h"
+#include "snp_table.h"
+#include "sys.h"
+#include <errno.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum rank {
+    RANK_ROOT,
+    RANK_CRL,
+    RANK_INTERMEDIATE,
+    RANK_LEAF,
+    RANKS,
+};
+
+/* One thing to be imported. */
+struct item {
+    enum rank rank;
+    size_t result;
+    struct chain_cert cert; /* but of a CRL */
+    struct chain_kind kind;
+    struct crl *crl;
+};
+
+struct import {
+    const struct store *store;
+    struct store_results results;
+    struct item *items;
+    size_t n_items;
+    const char *name; /* of the input that is being taken apart */
+    int error;
+};
+
+void store_results_done(struct store_results *results)
+{
+    free(results->items);
+    *results = (struct store_results){.n = 0};
+}
+
+/* --- results -------------------------------------------------------------------------------------
+ */
+
+/* A new result, refused without a reason yet; NULL: out of memory. */
+static struct store_result *add_result(struct import *import, const char *kind)
+{
+    struct store_results *results = &import->results;
+    struct store_result *items = results->items;
+
+    if ((results->n & (results->n + 1)) == 0) { /* 0, 1, 3, 7 …: room is doubled in time */
+        size_t room = 2 * (results->n + 1);
+        items = realloc(items, room * sizeof(*items));
+        if (items) {
+            results->items = items;
+            struct item *grown = realloc(import->items, room * sizeof(*grown));
+            if (grown)
+                import->items = grown;
+            else
+                items = NULL;
+        }
+    }
+    if (!items) {
+        import->error = -ENOMEM;
+        return NULL;
+    }
+    struct store_result *result = &items[results->n++];
+    *result = (struct store_result){.kind = kind, .action = STORE_REFUSED};
+    (void)snprintf(result->name, sizeof(result->name), "%s", import->name);
+    return result;
+}
+
+static struct chain_why why_of(struct store_result *result)
+{
+    return (struct chain_why){.text = result->reason, .size = sizeof(result->reason)};
+}
+
+static void conclude(struct import *import, struct store_result *result, int r)
+{
+    if (r == -ENOMEM)
+        import->error = r;
+    result->action = r == 0 ? STORE_ADDED : r == -EALREADY ? STORE_UNCHANGED : STORE_REFUSED;
+    if (r == 0 || r == -EALREADY)
+        result->reason[0] = 0;
+}
+
+/* --- taking apart --------------------------------------------------------------------------------
+ */
+
+static const char *kind_name(const struct chain_kind *kind)
+{
+    const struct chain c = {.signer = kind->signer};
+
+    return chain_cert_name(&c, kind->role);
+}
+
+static struct item *add_item(struct import *import, enum rank rank, const char *kind)
+{
+    if (!add_result(import, kind))
+        return NULL;
+    struct item *item = &import->items[import->n_items++];
+    *item = (struct item){.rank = rank, .result = import->results.n - 1};
+    return item;
+}
+
+/* Takes the CRL over. */
+static int add_crl(struct import *import, struct crl *crl)
+{
+    struct item *item = add_item(import, RANK_CRL, "CRL");
+
+    if (!item) {
+        crl_free(crl);
+        return -ENOMEM;
+    }
+    item->crl = crl;
+    return 0;
+}
+
+/* One certificate, or what is in its place. What is wrong with it becomes its result. */
+static int take_der(void *userdata, const uint8_t *der, size_t size, const char *source)
+{
+    static const enum rank ranks[] = {
+        [CHAIN_ARK] = RANK_ROOT, [CHAIN_ASK] = RANK_INTERMEDIATE, [CHAIN_LEAF] = RANK_LEAF};
+    struct import *import = userdata;
+    char reason[CHAIN_WHY_SIZE], other[CHAIN_WHY_SIZE];
+    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
+    struct chain_cert cert;
+    struct chain_kind kind;
+    struct crl *crl;
+    int r = chain_cert_parse(der, size, source, &cert, &kind, NULL, &why);
+
+    if (r == 0) {
+        struct item *item = add_item(import, ranks[kind.role], kind_name(&kind));
+        if (!item) {
+            chain_cert_done(&cert);
+            return -ENOMEM;
+        }
+        item->cert = cert;
+        item->kind = kind;
+        return 0;
+    }
+    if (r == -ENOMEM)
+        return r;
+    r = crl_parse(der, size, source, &crl, other, sizeof(other));
+    if (r == 0)
+        return add_crl(import, crl);
+    if (r == -ENOMEM)
+        return r;
+    struct store_result *result = add_result(import, "OTHER");
+    if (!result)
+        return -ENOMEM;
+    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
+    return 0;
+}
+
+static int refuse_input(struct import *import, const char *reason)
+{
+    struct store_result *result = add_result(import, "OTHER");
+
+    if (!result)
+        return -ENOMEM;
+    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
+    return 0;
+}
+
+static const char crl_begin[] = "-----BEGIN X509 CRL-----";
+
+/* A PEM CRL: one block and nothing else. */
+static int take_pem_crl(struct import *import, const struct chain_input *input)
+{
+    BIO *bio = BIO_new_mem_buf(input->data, (int)input->size);
+    char *name = NULL, *header = NULL;
+    unsigned char *der = NULL;
+    long size = 0;
+    int r;
+
+    if (!bio)
+        return -ENOMEM;
+    if (PEM_read_bio(bio, &name, &header, &der, &size) != 1 || strcmp(name, "X509 CRL") != 0 ||
+        header[0])
+        r = refuse_input(import, "it is a damaged PEM CRL");
+    else
+        r = take_der(import, der, (size_t)size, input->name);
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    OPENSSL_free(der);
+    BIO_free(bio);
+    return r;
+}
+
+static int take_certificates(struct import *import, const struct chain_input *input)
+{
+    char reason[CHAIN_WHY_SIZE];
+    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
+
+    if (input->size > sizeof(crl_begin) &&
+        memcmp(input->data, crl_begin, sizeof(crl_begin) - 1) == 0)
+        return take_pem_crl(import, input);
+    int r = chain_split(input, take_der, import, &why);
+    return r == -EBADMSG ? refuse_input(import, reason) : r;
+}
+
+static int take_table(struct import *import, const struct chain_input *input)
+{
+    struct coco_snp_table table;
+    char name[300];
+    int r = 0;
+
+    if (coco_snp_table_decode(input->data, input->size, &table) < 0)
+        return refuse_input(import, "it begins like a GHCB certificate table, but is none");
+    for (size_t i = 0; i < table.n_entries && r == 0; i++) {
+        const struct coco_snp_entry *entry = &table.entries[i];
+        (void)snprintf(name, sizeof(name), "%s, %s entry", input->name,
+                       coco_snp_kind_name(coco_snp_kind_of(entry->guid)));
+        const struct chain_input blob = {.name = name, .data = entry->data, .size = entry->length};
+        r = take_certificates(import, &blob);
+    }
+    return r;
+}
+
+static int take_input(struct import *import, const struct chain_input *input)
+{
+    static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
+
+    import->name = input->name;
+    if (input->size > CHAIN_FILE_MAX)
+        return refuse_input(import, "it is larger than 64 KiB: not a certificate file");
+    if (input->size >= sizeof(zeros) && memcmp(input->data, zeros, sizeof(zeros)) == 0)
+        return refuse_input(import, "it is the empty certificate table");
+    if (input->size >= 16 && coco_snp_kind_of(input->data) != COCO_SNP_OTHER)
+        return take_table(import, input);
+    return take_certificates(import, input);
+}
+
+/* --- keeping -------------------------------------------------------------------------------------
+ */
+
+static int write_part(const struct store *store, const char *product, const char *stem,
+                      const char *suffix, const uint8_t *data, size_t size,
+                      const struct chain_why *why)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+
+    if (snprintf(folder, sizeof(folder), "%s/%s", store->dir, product) >= STORE_PATH_MAX ||
+        snprintf(path, sizeof(path), "%s/%s%s.der", folder, stem, suffix) >= STORE_PATH_MAX)
+        return chain_refuse(why, "the path of the store is too long");
+    int r = store_write_file(store->dir, folder, path, data, size);
+    if (r < 0)
+        (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+    return r;
+}
+
+/* A root or intermediate that was verified: beside those that are there. -EALREADY: it is there. */
+static int keep_ca(const struct store *store, const char *stem, const struct item *item,
+                   const struct chain_why *why)
+{
+    const struct chain_cert *cert = &item->cert;
+    struct store_files *files;
+    char suffix[18] = "";
+    int r = store_read_files(store->dir, item->kind.product, stem, &files);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < files->n; i++) {
+        if (files->files[i].size == cert->size &&
+            memcmp(files->files[i].data, cert->der, cert->size) == 0)
+            r = -EALREADY;
+        if (!files->files[i].suffix[0])
+            (void)snprintf(suffix, sizeof(suffix), "-%.16s", cert->sha256);
+    }
+    if (r == 0 && files->n == STORE_CAS_MAX)
+        r = chain_refuse(why, "the store has %u of this kind already: remove those of no use",
+                         STORE_CAS_MAX);
+    store_files_free(files);
+    if (r < 0)
+        return r;
+    return write_part(store, item->kind.product, stem, suffix, cert->der, cert->size, why);
+}
+
+static int keep_root(const struct store *store, struct item *item, const struct chain_why *why)
+{
+    struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+
+    c.certs[CHAIN_ARK] = item->cert;
+    memcpy(c.product, item->kind.product, sizeof(c.product));
+    if (!chain_product_find(c.product))
+        return chain_refuse(why, "%s is for the product \"%s\", which is not known",
+                            item->cert.subject_cn, c.product);
+    int r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, store->now_s, why);
+    return r < 0 ? r : keep_ca(store, "ark", item, why);
+}
+
+/* The intermediate under this root, and not on its CRL. */
+static int verify_intermediate(const struct store *store, const struct item *item,
+                               const struct store_file *ark, const struct chain_why *why)
+{
+    struct chain c = {.signer = item->kind.signer};
+    struct chain_kind kind;
+    struct crl *crl = NULL;
+    int r =
+        chain_cert_parse(ark->data, ark->size, ark->path, &c.certs[CHAIN_ARK], &kind, NULL, why);
+
+    if (r < 0)
+        return r;
+    c.certs[CHAIN_ASK] = item->cert;
+    memcpy(c.product, item->kind.product, sizeof(c.product));
+    r = chain_verify_down_to(&c, CHAIN_ASK, store->roots, store->now_s, why);
+    if (r == 0)
+        r = store_read_crl(store->dir, c.product, ark, &crl, NULL, 0);
+    if (r == 0 && crl && crl_lists(crl, item->cert.serial))
+        r = chain_refuse(why, "the %s (%s, serial %s) was revoked by the CRL of %s",
+                         kind_name(&item->kind), item->cert.source, item->cert.serial,
+                         crl->issuer_cn);
+    crl_free(crl);
+    chain_cert_done(&c.certs[CHAIN_ARK]);
+    return r;
+}
+
+static int refuse_rootless(const char *what, const char *product, const struct chain_why *why)
+{
+    return chain_refuse(why,
+                        "%s needs the root ARK-%s, which is neither given nor stored: import the "
+                        "certificates from https://kdsintf.amd.com/vcek/v1/%s/cert_chain",
+                        what, product, product);
+}
+
+static int keep_intermediate(const struct store *store, struct item *item,
+                             const struct chain_why *why)
+{
+    struct store_files *arks;
+
+    if (!chain_product_find(item->kind.product))
+        return chain_refuse(why, "%s is for the product \"%s\", which is not known",
+                            item->cert.subject_cn, item->kind.product);
+    int r = store_read_files(store->dir, item->kind.product, "ark", &arks);
+    if (r < 0)
+        return r;
+    r = refuse_rootless(item->cert.source, item->kind.product, why);
+    for (size_t i = 0; i < arks->n && r < 0 && r != -ENOMEM; i++)
+        r = verify_intermediate(store, item, &arks->files[i], why);
+    store_files_free(arks);
+    if (r < 0)
+        return r;
+    return keep_ca(store, item->kind.signer == CHAIN_SIGNER_VLEK ? "asvk" : "ask", item, why);
+}
+
+/* A verified CRL: only forward. */
+static int replace_crl(const struct store *store, const struct crl *crl,
+                       const struct store_file *ark, const struct chain_why *why)
+{
+    struct crl *have = NULL;
+    int r = store_read_crl(store->dir, crl->product, ark, &have, NULL, 0);
+
+    if (r == 0 && have) {
+        int order = crl_compare(crl, have);
+        if (have->size == crl->size && memcmp(have->der, crl->der, crl->size) == 0)
+            r = -EALREADY;
+        else if (order <= 0)
+            r = chain_refuse(why, "%s has the CRL number %s, %s the stored one's %s", crl->source,
+                             crl->number, order < 0 ? "which is lower than" : "as", have->number);
+    }
+    crl_free(have);
+    if (r < 0)
+        return r;
+    return write_part(store, crl->product, "crl", ark->suffix, crl->der, crl->size, why);
+}
+
+static int keep_crl(const struct store *store, struct item *item, const struct chain_why *why)
+{
+    const struct crl *crl = item->crl;
+    struct store_files *arks;
+    struct chain_cert root;
+    struct chain_kind kind;
+    size_t i = 0;
+
+    if (store->now_s != CHAIN_NO_CLOCK && crl->this_update_s > store->now_s)
+        return chain_refuse(why, "%s (CRL of %s) is from the future: check the clock of this host",
+                            crl->source, crl->issuer_cn);
+    int r = store_read_files(store->dir, crl->product, "ark", &arks);
+    if (r < 0)
+        return r;
+    r = refuse_rootless(crl->source, crl->product, why);
+    for (; i < arks->n && r < 0 && r != -ENOMEM; i++) {
+        const struct store_file *ark = &arks->files[i];
+        r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
+        if (r < 0)
+            continue;
+        struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+        c.certs[CHAIN_ARK] = root;
+        memcpy(c.product, crl->product, sizeof(c.product));
+        r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);
+        if (r == 0)
+            r = crl_verify(crl, &root, why->text, why->size);
+        chain_cert_done(&root);
+    }
+    if (r == 0)
+        r = replace_crl(store, crl, &arks->files[i - 1], why);
+    store_files_free(arks);
+    return r;
+}
+
+/* -EALREADY: the same; -EBADMSG: the stored one is the newer. */
+static int compare_leaf(const char *path, const struct chain_cert *cert,
+                        const struct chain_why *why)
+{
+    const struct chain_why nowhere = {.text = NULL};
+    struct chain_cert have;
+    struct chain_kind kind;
+    uint8_t *data;
+    size_t size;
+    int r = chain_read_file(path, &data, &size);
+
+    if (r < 0)
+        return r == -ENOMEM ? r : 0; /* none, or none that can be read: it is replaced */
+    r = chain_cert_parse(data, size, path, &have, &kind, NULL, &nowhere);
+    if (r == 0) {
+        if (have.size == cert->size && memcmp(have.der, cert->der, cert->size) == 0)
+            r = -EALREADY;
+        else if (have.not_before_s > cert->not_before_s)
+            r = chain_refuse(why, "the store has a newer certificate of the same key than %s",
+                             cert->source);
+        chain_cert_done(&have);
+    } else if (r == -EBADMSG) {
+        r = 0;
+    }
+    sys.free(data);
+    return r;
+}
+
+static int keep_leaf(const struct store *store, struct item *item, struct store_result *result,
+                     const struct chain_why *why)
+{
+    const struct chain_input leaf = {.name = item->cert.source,
+                                     .data = item->cert.der,
+                                     .size = item->cert.size};
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    struct store_chain c = {.chain = NULL};
+    struct store_key key;
+
+    if (!chain_product_find(item->kind.product))
+        return chain_refuse(why, "%s is for the product \"%s\", which is not known", leaf.name,
+                            item->kind.product);
+    int r = store_assemble(store, &leaf, &item->kind, &c, why);
+    if (r < 0)
+        return r;
+    store_key_of_chain(c.chain, &key);
+    const struct chain_tcb *tcb = &c.chain->tcb;
+    if (tcb->spl4 || tcb->spl5 || tcb->spl6 || tcb->spl7)
+        r = chain_refuse(why, "%s has reserved security patch levels that are not 0", leaf.name);
+    store_chain_done(&c);
+    if (r == 0)
+        r = store_leaf_path(store->dir, &key, folder, path);
+    if (r == 0)
+        r = compare_leaf(path, &item->cert, why);
+    if (r == 0) {
+        r = store_write_file(store->dir, folder, path, item->cert.der, item->cert.size);
+        if (r < 0)
+            (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+    }
+    if (r == 0 || r == -EALREADY)
+        store_key_format(&key, result->key);
+    return r;
+}
+
+static void keep(struct import *import, struct item *item)
+{
+    struct store_result *result = &import->results.items[item->result];
+    const struct chain_why why = why_of(result);
+    int r = 0;
+
+    switch (item->rank) {
+    case RANK_ROOT:
+        r = keep_root(import->store, item, &why);
+        break;
+    case RANK_CRL:
+        r = keep_crl(import->store, item, &why);
+        break;
+    case RANK_INTERMEDIATE:
+        r = keep_intermediate(import->store, item, &why);
+        break;
+    default:
+        r = keep_leaf(import->store, item, result, &why);
+    }
+    conclude(import, result, r);
+}
+
+int store_import(const struct store *store, const struct chain_input *files, size_t n,
+                 struct store_results *ret)
+{
+    struct import import = {.store = store};
+    int r = 0;
+
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = take_input(&import, &files[i]);
+    for (enum rank rank = 0; rank < RANKS && r == 0; rank++)
+        for (size_t i = 0; i < import.n_items && import.error == 0; i++)
+            if (import.items[i].rank == rank)
+                keep(&import, &import.items[i]);
+    if (r == 0)
+        r = import.error;
+    for (size_t i = 0; i < import.n_items; i++) {
+        if (import.items[i].rank == RANK_CRL)
+            crl_free(import.items[i].crl);
+        else
+            chain_cert_done(&import.items[i].cert);
+    }
+    free(import.items);
+    if (r < 0) {
+        store_results_done(&import.results);
+        return r;
+    }
+    *ret = import.results;
+    return 0;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of store share; private to them.
+ */
+#pragma once
+
+#include "certs/chain_parts.h"
+#include "certs/store.h"
+
+/* (<limits.h> would be proto's.) */
+#define STORE_PATH_MAX 4096
+
+/* Roots or intermediates of one kind that a product may have. */
+#define STORE_CAS_MAX 8u
+
+/* --- store_key.c --- */
+
+/* Where a key's leaf lies: the folder, and the file in it. -ENAMETOOLONG. */
+int store_leaf_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
+                    char path[STORE_PATH_MAX]);
+
+/* --- store_disk.c --- */
+
+/* Certificates or CRLs of one kind: DIR/PRODUCT/STEM.der, STEM-….der. */
+struct store_files {
+    size_t n;
+    struct store_file {
+        char suffix[18]; /* "", or "-0123456789abcdef" */
+        char path[STORE_PATH_MAX];
+        uint8_t *data;
+        size_t size;
+    } files[STORE_CAS_MAX];
+};
+
+/* What cannot be read is left out. -ENOMEM. `ret` is the caller's, to be freed. */
+int store_read_files(const char *dir, const char *product, const char *stem,
+                     struct store_files **ret);
+void store_files_free(struct store_files *files);
+
+/* Replaces one file whole: a temporary file, fsync, rename, fsync of the folder. Makes the folders
+ * that are missing below `dir`, and `dir` itself. Negative errno: the file is what it was. */
+int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
+                     size_t size);
+
+/* --- store.c --- */
+
+/* A chain from this leaf with the roots and intermediates that are stored, verified and not
+ * revoked. As store_load. */
+int store_assemble(const struct store *store, const struct chain_input *leaf,
+                   const struct chain_kind *kind, struct store_chain *ret,
+                   const struct chain_why *why);
+/* The CRL of a root, by its file's suffix; NULL: none that is good. In `ret_why` (may be NULL) what
+ * is wrong with one that is there. -ENOMEM. */
+int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
+                   struct crl **ret, char *ret_why, size_t why_size);

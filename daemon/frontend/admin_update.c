@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The administrators' methods around a firmware update: PROTOCOL.md "The updater". The update
+ * belongs to the connection that began it, and ends with it at the latest.
+ */
+#include "certs/certs.h"
+#include "certs/chain.h"
+#include "frontend/admin_parts.h"
+#include "frontend/vmm.h"
+#include "log.h"
+#include "peer/peer.h"
+#include "peer/request.h"
+#include "sys.h"
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TIMEOUT_MAX_MS 600000
+#define VOID_MAX       4096u
+
+static void refuse_parameter(const struct call *call, const char *name)
+{
+    admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", name);
+}
+
+void admin_begin_update(const struct call *call)
+{
+    struct admin *admin = call->admin;
+    struct json_object *timeout = admin_parameter(call, "timeoutMs");
+    const char *reason = admin_string(admin_parameter(call, "reason"));
+    struct json_object *object;
+
+    if (!json_object_is_type(timeout, json_type_int) || json_object_get_int64(timeout) < 1 ||
+        json_object_get_int64(timeout) > TIMEOUT_MAX_MS) {
+        refuse_parameter(call, "timeoutMs");
+        return;
+    }
+    if (!reason) {
+        refuse_parameter(call, "reason");
+        return;
+    }
+    int r =
+        certs_update_begin(admin->certs, (uint64_t)json_object_get_int64(timeout) * 1000u, reason);
+    if (r == -EBUSY) {
+        admin_send_error(call, ADMIN_INTERFACE ".Busy", "reason",
+                         certs_update_reason(admin->certs));
+        return;
+    }
+    if (r < 0) {
+        admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason",
+                         "there is no table file to be locked: see cococtl status");
+        return;
+    }
+    admin->updater = call->peer;
+    object = json_object_new_object();
+    admin_add_text(object, "tableFile", certs_table_path(admin->certs));
+    admin_add_hex64(object, "generation", certs_generation(admin->certs));
+    admin_send_parameters(call, object);
+}
+
+/* --- LeaseHolders --------------------------------------------------------------------------------
+ */
+
+static void add_uuid(struct json_object *object, const uint8_t *uuid)
+{
+    char text[37];
+    size_t n = 0;
+
+    for (size_t i = 0; i < 16; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%02x",
+                              i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+    admin_add_text(object, "uuid", text);
+}
+
+static struct json_object *holder_entry(const struct call *call, const struct certs_holder *holder)
+{
+    struct json_object *entry = json_object_new_object();
+    struct vmm_session session;
+
+    if (vmm_find_session(call->admin->server, holder->lock.start, &session)) {
+        admin_add_text(entry, "vm", session.vm_name);
+        add_uuid(entry, session.vm_uuid);
+        admin_add_int(entry, "pid", (uint64_t)session.peer->account->key.pid);
+        admin_add_int(entry, "uid", session.peer->account->key.uid);
+        admin_add_int(entry, "vcpu", session.vcpu);
+    } else {
+        static const char *const names[] = {"vm", "uuid", "pid", "uid", "vcpu"};
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+            admin_add_text(entry, names[i], NULL);
+    }
+    admin_add_int(entry, "start", holder->lock.start);
+    admin_add_int(entry, "length", holder->lock.length);
+    admin_add_int(entry, "sinceMs", (sys.now_us() - holder->since_us) / 1000u);
+    return entry;
+}
+
+void admin_lease_holders(const struct call *call)
+{
+    struct certs_holder holders[CERTS_HOLDERS_MAX];
+    size_t n = certs_holders(call->admin->certs, holders, CERTS_HOLDERS_MAX);
+    struct json_object *object = json_object_new_object();
+    struct json_object *array = json_object_new_array();
+
+    for (size_t i = 0; i < n; i++)
+        if (!holders[i].lock.write)
+            json_object_array_add(array, holder_entry(call, &holders[i]));
+    json_object_object_add(object, "holders", array);
+    admin_send_parameters(call, object);
+}
+
+/* --- EndUpdate -----------------------------------------------------------------------------------
+ */
+
+static void on_cancel(struct request *request)
+{
+    certs_update_abandon(request->holder);
+}
+
+static void told_end(void *data, int result)
+{
+    struct request *request = data;
+    const struct certs *certs = request->holder;
+
+    if (result < 0) {
+        admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason",
+                                            "somebody else holds the write lock; the update ends "
+                                            "by itself when it is gone"));
+        return;
+    }
+    struct json_object *object = json_object_new_object();
+    const struct chain *chain = certs_chain(certs);
+    struct store_key key;
+    char text[STORE_KEY_SIZE];
+    admin_add_text(object, "state", certs_state_name(certs_get_state(certs)));
+    if (chain) {
+        store_key_of_chain(chain, &key);
+        store_key_format(&key, text);
+    }
+    admin_add_text(object, "key", chain ? text : NULL);
+    admin_add_int(object, "tableBytes", certs_table(certs) ? certs_table(certs)->size : 0);
+    admin_complete(request, admin_reply(object));
+}
+
+static bool are_names(struct json_object *array)
+{
+    if (!json_object_is_type(array, json_type_array) || json_object_array_length(array) > VOID_MAX)
+        return false;
+    for (size_t i = 0; i < json_object_array_length(array); i++)
+        if (!admin_string(json_object_array_get_idx(array, i)))
+            return false;
+    return true;
+}
+
+static void log_void(const struct call *call, struct json_object *names)
+{
+    for (size_t i = 0; i < json_object_array_length(names); i++)
+        log_event(LOG_LEVEL_WARNING, "update-forced",
+                  LOG_FIELDS(log_text("COCO_VM", admin_string(json_object_array_get_idx(names, i))),
+                             log_number("PEER_UID", (int64_t)call->peer->account->key.uid)),
+                  "a firmware update went on although this VM held a lease: one report of it may "
+                  "not match its certificates (%s)",
+                  admin_string(json_object_array_get_idx(names, i)));
+}
+
+void admin_end_update(const struct call *call)
+{
+    struct admin *admin = call->admin;
+    struct json_object *forced = admin_parameter(call, "forced");
+    struct json_object *names = admin_parameter(call, "void");
+
+    if (!json_object_is_type(forced, json_type_boolean)) {
+        refuse_parameter(call, "forced");
+        return;
+    }
+    if (!are_names(names)) {
+        refuse_parameter(call, "void");
+        return;
+    }
+    if (admin->updater != call->peer || !certs_update_active(admin->certs)) {
+        admin_send_error(call, ADMIN_INTERFACE ".NotUpdating", NULL, NULL);
+        return;
+    }
+    struct request *request = admin_wait(call, on_cancel, admin->certs);
+    if (!request) {
+        admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", "out of memory");
+        return;
+    }
+    log_void(call, names);
+    admin->updater = NULL;
+    certs_update_end(admin->certs, json_object_get_boolean(forced), told_end, request);
+}

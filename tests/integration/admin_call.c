@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See admin_call.h. Runs in forked children of threaded tests as well, so it uses nothing but
+ * system calls, malloc and libcrypto's base64.
+ */
+#include "admin_call.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+int admin_connect(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval timeout = {.tv_sec = 20};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -errno;
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0) {
+        int r = -errno;
+        close(fd);
+        return r;
+    }
+    return fd;
+}
+
+static bool send_all(int fd, const char *text, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = send(fd, text, size, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        text += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+char *admin_call(int fd, const char *call)
+{
+    size_t room = 1u << 16, size = 0;
+    char *reply = malloc(room);
+
+    if (!reply || !send_all(fd, call, strlen(call) + 1)) {
+        free(reply);
+        return NULL;
+    }
+    for (;;) {
+        ssize_t n = recv(fd, reply + size, room - size, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        size += (size_t)n;
+        if (reply[size - 1] == 0)
+            return reply;
+        if (size == room) {
+            char *grown = realloc(reply, room *= 2);
+            if (!grown)
+                break;
+            reply = grown;
+        }
+    }
+    free(reply);
+    return NULL;
+}
+
+char *admin_import(int fd, const struct admin_file *files, size_t n)
+{
+    size_t room = 256, used = 0;
+    char *call, *reply;
+
+    for (size_t i = 0; i < n; i++)
+        room += 64 + 4 * ((files[i].size + 2) / 3);
+    call = malloc(room);
+    if (!call)
+        return NULL;
+    used += (size_t)snprintf(call, room,
+                             "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":[");
+    for (size_t i = 0; i < n; i++) {
+        used += (size_t)snprintf(call + used, room - used, "%s{\"name\":\"file %zu\",\"data\":\"",
+                                 i ? "," : "", i);
+        used += (size_t)EVP_EncodeBlock((unsigned char *)call + used, files[i].data,
+                                        (int)files[i].size);
+        used += (size_t)snprintf(call + used, room - used, "\"}");
+    }
+    snprintf(call + used, room - used, "]}}");
+    reply = admin_call(fd, call);
+    free(call);
+    return reply;
+}
+
+bool admin_begin_update(int fd, unsigned timeout_ms)
+{
+    char call[200];
+
+    snprintf(call, sizeof(call),
+             "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":%u,"
+             "\"reason\":\"a test\"}}",
+             timeout_ms);
+    char *reply = admin_call(fd, call);
+    bool good = reply && strstr(reply, "\"tableFile\"") && !strstr(reply, "\"error\"");
+    free(reply);
+    return good;
+}
+
+bool admin_end_update(int fd, char key[192])
+{
+    char *reply = admin_call(fd, "{\"method\":\"io.cocod.Admin.EndUpdate\",\"parameters\":{"
+                                 "\"forced\":false,\"void\":[]}}");
+    bool good = reply && !strstr(reply, "\"error\"");
+    const char *at = good ? strstr(reply, "\"key\":\"") : NULL;
+
+    if (good && key)
+        snprintf(key, 192, "%.*s", at ? (int)strcspn(at + 7, "\"") : 0, at ? at + 7 : "");
+    free(reply);
+    return good;
+}
+
+int admin_lock_table(const char *path, unsigned timeout_ms)
+{
+    static const unsigned char empty[24];
+    const struct timespec pause = {.tv_nsec = 1000000};
+    int fd = open(path, O_RDWR | O_NOFOLLOW);
+    int r = fd < 0 ? -errno : -EAGAIN;
+
+    for (unsigned i = 0; r == -EAGAIN && i <= timeout_ms; i++) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+            r = 0;
+        else if (errno != EAGAIN && errno != EACCES)
+            r = -errno;
+        else
+            nanosleep(&pause, NULL);
+    }
+    if (r == 0 && (pwrite(fd, empty, sizeof(empty), 0) != (ssize_t)sizeof(empty) ||
+                   ftruncate(fd, sizeof(empty)) < 0))
+        r = -EIO;
+    if (r < 0 && fd >= 0)
+        close(fd);
+    return r < 0 ? r : fd;
+}

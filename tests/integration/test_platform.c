@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The served chain follows the platform: what matches, or the empty table with a reason; whatever
+ * the helper does, and also where the platform changes behind cocod's back.
+ */
+#include "admin_call.h"
+#include "host.h"
+#include "sev_sim.h"
+#include "snp_pki.h"
+#include "snp_table.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct host host;
+static struct snp_pki *pki;
+static struct sev_sim *sim;
+static struct sev_sim_platform platform;
+static struct coco_client *client;
+static uint8_t table[COCO_API_TABLE_MAX];
+static struct coco_certs_result result;
+static char sev_path[256];
+
+static void import(bool vlek, unsigned snp)
+{
+    struct snp_pki_leaf_options options = {.vlek = vlek,
+                                           .tcb = {.bl = 3, .snp = (uint8_t)snp, .ucode = 115},
+                                           .chip_id = platform.chip_id};
+    struct admin_file files[4];
+    struct snp_pki_leaf leaf;
+    int fd = admin_connect(host.admin);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(snp_pki_make_leaf(pki, &options, &leaf), 0);
+    files[0].data = snp_pki_ca_der(pki, SNP_PKI_ARK, &files[0].size);
+    files[1].data = snp_pki_ca_der(pki, SNP_PKI_ASK, &files[1].size);
+    files[2].data = snp_pki_ca_der(pki, SNP_PKI_ASVK, &files[2].size);
+    files[3] = (struct admin_file){leaf.der, leaf.der_size};
+    char *reply = admin_import(fd, files, 4);
+    ck_assert_msg(reply && !strstr(reply, "refused"), "%s", reply);
+    free(reply);
+    snp_pki_leaf_done(&leaf);
+    close(fd);
+}
+
+static void setup(void)
+{
+    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
+    char text[2048], path[300];
+    size_t size;
+
+    host_open(&host);
+    pki = snp_pki_new(&options);
+    ck_assert_ptr_nonnull(pki);
+    snprintf(path, sizeof(path), "%s/root.der", host.dir);
+    const uint8_t *ark = snp_pki_ca_der(pki, SNP_PKI_ARK, &size);
+    test_write_file(path, ark, size);
+    snprintf(sev_path, sizeof(sev_path), "%s/sev.sock", host.dir);
+    sev_sim_platform_init(&platform);
+    ck_assert(sev_sim_set_field(&platform, "tcb", "3.0.8.115"));
+    sim = sev_sim_start(sev_path, &platform);
+    ck_assert_ptr_nonnull(sim);
+    snprintf(text, sizeof(text), "root = %s\nstore = %s/certs\nplatform = unix:%s\n", path,
+             host.dir, sev_path);
+    host_configure(&host, text);
+    host_start(&host);
+    client = host_client(&host, COCO_USE_LEASE);
+}
+
+static void teardown(void)
+{
+    coco_client_free(client);
+    sev_sim_stop(sim);
+    host_close(&host);
+    snp_pki_free(pki);
+}
+
+static enum coco_snp_kind leaf_kind(void)
+{
+    struct coco_snp_table decoded;
+
+    if (result.table_size <= COCO_SNP_EMPTY_TABLE_SIZE)
+        return COCO_SNP_OTHER;
+    ck_assert_int_eq(coco_snp_table_decode(table, result.table_size, &decoded), 0);
+    return coco_snp_kind_of(decoded.entries[1].guid);
+}
+
+/* Asks until the table is of this kind (COCO_SNP_OTHER: the empty one); no status but 0 and EAGAIN
+ * on the way. The test's own time limit ends it. */
+static void await(enum coco_snp_kind kind)
+{
+    do {
+        ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 20000, &result), 0);
+        ck_assert(result.status == COCO_STATUS_OK || result.status == COCO_STATUS_EAGAIN);
+        usleep(2000);
+    } while (result.status != COCO_STATUS_OK || leaf_kind() != kind);
+}
+
+static void expect_reason(const char *text)
+{
+    char *output;
+
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"--json", "status", NULL}, &output), 0);
+    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in %s", text, output);
+    free(output);
+}
+
+START_TEST(what_is_imported_is_served_where_it_matches)
+{
+    await(COCO_SNP_OTHER);
+    expect_reason("the store has no chain for this platform");
+    import(false, 9);
+    await(COCO_SNP_OTHER);
+    import(false, 8);
+    await(COCO_SNP_VCEK);
+    /* Behind cocod's back: to a TCB whose chain is stored, and to one whose is not. */
+    ck_assert(sev_sim_set_field(&platform, "tcb", "3.0.9.115"));
+    uint64_t before = result.generation;
+    sev_sim_set(sim, &platform);
+    do
+        await(COCO_SNP_VCEK);
+    while (result.generation == before);
+    ck_assert(sev_sim_set_field(&platform, "tcb", "3.0.10.115"));
+    sev_sim_set(sim, &platform);
+    await(COCO_SNP_OTHER);
+}
+END_TEST
+
+START_TEST(the_signer_follows_the_firmware)
+{
+    import(false, 8);
+    await(COCO_SNP_VCEK);
+    import(true, 8);
+    ck_assert(sev_sim_set_field(&platform, "vlek_en", "1"));
+    sev_sim_set(sim, &platform);
+    await(COCO_SNP_VLEK);
+    ck_assert(sev_sim_set_field(&platform, "vlek_en", "0"));
+    ck_assert(sev_sim_set_field(&platform, "mask_chip_key", "1"));
+    sev_sim_set(sim, &platform);
+    await(COCO_SNP_OTHER);
+    expect_reason("reports are unsigned");
+}
+END_TEST
+
+START_TEST(a_helper_that_fails_is_the_empty_table)
+{
+    static const enum sev_sim_fault faults[] = {SEV_SIM_ERROR, SEV_SIM_SILENT,   SEV_SIM_GARBAGE,
+                                                SEV_SIM_SHORT, SEV_SIM_WRONG_ID, SEV_SIM_WRONG_OP,
+                                                SEV_SIM_CLOSE};
+
+    import(false, 8);
+    await(COCO_SNP_VCEK);
+    platform.fault = faults[_i];
+    sev_sim_set(sim, &platform);
+    await(COCO_SNP_OTHER);
+    expect_reason("the platform's TCB is not known");
+    platform.fault = SEV_SIM_OK;
+    sev_sim_set(sim, &platform);
+    await(COCO_SNP_VCEK);
+}
+END_TEST
+
+START_TEST(a_helper_that_is_gone_is_the_empty_table)
+{
+    import(false, 8);
+    await(COCO_SNP_VCEK);
+    sev_sim_stop(sim);
+    await(COCO_SNP_OTHER);
+    expect_reason("the platform's TCB is not known");
+    sim = sev_sim_start(sev_path, &platform);
+    ck_assert_ptr_nonnull(sim);
+    await(COCO_SNP_VCEK);
+}
+END_TEST
+
+START_TEST(an_idle_host_is_left_alone)
+{
+    import(false, 8);
+    await(COCO_SNP_VCEK);
+    sleep(3); /* the host's own time: the reading after the last request */
+    unsigned asked = sev_sim_asked(sim, COCO_SEV_STATUS);
+    sleep(4);
+    ck_assert_uint_eq(sev_sim_asked(sim, COCO_SEV_STATUS), asked);
+    await(COCO_SNP_VCEK);
+    ck_assert_uint_gt(sev_sim_asked(sim, COCO_SEV_STATUS), asked);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("platform");
+    TCase *tc = tcase_create("platform");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, what_is_imported_is_served_where_it_matches);
+    tcase_add_test(tc, the_signer_follows_the_firmware);
+    tcase_add_loop_test(tc, a_helper_that_fails_is_the_empty_table, 0, 7);
+    tcase_add_test(tc, a_helper_that_is_gone_is_the_empty_table);
+    tcase_add_test(tc, an_idle_host_is_left_alone);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
