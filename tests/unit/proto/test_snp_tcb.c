@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * TCB_VERSION: which CPU is which product, every byte of every layout, the text form, and the order
+ * that is none.
+ */
+#include "fuzz/sev_oracle.h"
+#include "support.h"
+#include <stdio.h>
+
+START_TEST(products_of_cpus)
+{
+    /* First and last model of each range and their neighbours. */
+    static const struct {
+        uint32_t family, model;
+        const char *name;
+    } cases[] = {
+        {0x19, 0x00, "Milan"}, {0x19, 0x01, "Milan"}, {0x19, 0x0f, "Milan"}, {0x19, 0x10, "Genoa"},
+        {0x19, 0x11, "Genoa"}, {0x19, 0x1f, "Genoa"}, {0x19, 0x20, NULL},    {0x19, 0x9f, NULL},
+        {0x19, 0xa0, "Genoa"}, {0x19, 0xaf, "Genoa"}, {0x19, 0xb0, NULL},    {0x1a, 0x00, "Turin"},
+        {0x1a, 0x02, "Turin"}, {0x1a, 0x11, "Turin"}, {0x1a, 0x12, NULL},    {0x18, 0x01, NULL},
+        {0x17, 0x31, NULL},    {0x00, 0x00, NULL},    {0x1b, 0x01, NULL},    {0x119, 0x01, NULL},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *name =
+            coco_snp_product_name(coco_snp_product_of_cpu(cases[i].family, cases[i].model));
+        if (cases[i].name)
+            ck_assert_str_eq(name, cases[i].name);
+        else
+            ck_assert_ptr_null(name);
+    }
+}
+END_TEST
+
+START_TEST(product_facts)
+{
+    ck_assert_int_eq(coco_snp_product_of_name("Milan"), COCO_SNP_MILAN);
+    ck_assert_int_eq(coco_snp_product_of_name("Genoa"), COCO_SNP_GENOA);
+    ck_assert_int_eq(coco_snp_product_of_name("Turin"), COCO_SNP_TURIN);
+    ck_assert_int_eq(coco_snp_product_of_name("milan"), COCO_SNP_UNKNOWN_PRODUCT);
+    ck_assert_int_eq(coco_snp_product_of_name("Milan-B0"), COCO_SNP_UNKNOWN_PRODUCT);
+    ck_assert_int_eq(coco_snp_product_of_name(""), COCO_SNP_UNKNOWN_PRODUCT);
+    ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_MILAN), 64);
+    ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_GENOA), 64);
+    ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_TURIN), 8);
+    ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_UNKNOWN_PRODUCT), 0);
+    ck_assert_uint_eq(coco_snp_product_chip_id_size((enum coco_snp_product)4), 0);
+    ck_assert(!coco_snp_product_has_fmc(COCO_SNP_MILAN));
+    ck_assert(!coco_snp_product_has_fmc(COCO_SNP_GENOA));
+    ck_assert(coco_snp_product_has_fmc(COCO_SNP_TURIN));
+    ck_assert(!coco_snp_product_has_fmc(COCO_SNP_UNKNOWN_PRODUCT));
+}
+END_TEST
+
+/* Which part each byte is, product by product; ' ' is reserved. */
+static const struct {
+    enum coco_snp_product product;
+    const char *bytes;
+} byte_meanings[] = {
+    {COCO_SNP_MILAN, "bt    su"},
+    {COCO_SNP_GENOA, "bt    su"},
+    {COCO_SNP_TURIN, "fbts   u"},
+};
+
+START_TEST(every_byte_of_every_layout)
+{
+    for (size_t i = 0; i < sizeof(byte_meanings) / sizeof(byte_meanings[0]); i++) {
+        for (unsigned byte = 0; byte < 8; byte++) {
+            char part = byte_meanings[i].bytes[byte];
+            struct coco_snp_tcb tcb = {9, 9, 9, 9, 9};
+            int r = coco_snp_tcb_decode(byte_meanings[i].product, UINT64_C(0xd5) << 8 * byte, &tcb);
+
+            ck_assert_int_eq(r, part == ' ' ? -EBADMSG : 0);
+            if (r < 0)
+                continue;
+            ck_assert_uint_eq(tcb.bl, part == 'b' ? 0xd5 : 0);
+            ck_assert_uint_eq(tcb.tee, part == 't' ? 0xd5 : 0);
+            ck_assert_uint_eq(tcb.snp, part == 's' ? 0xd5 : 0);
+            ck_assert_uint_eq(tcb.ucode, part == 'u' ? 0xd5 : 0);
+            ck_assert_uint_eq(tcb.fmc, part == 'f' ? 0xd5 : 0);
+            snp_tcb_oracle(byte_meanings[i].product, UINT64_C(0xd5) << 8 * byte);
+        }
+    }
+}
+END_TEST
+
+START_TEST(one_number_two_layouts)
+{
+    struct coco_snp_tcb milan, turin;
+    char text[COCO_SNP_TCB_TEXT_SIZE];
+
+    ck_assert_int_eq(coco_snp_tcb_decode(COCO_SNP_MILAN, 0xd516000000000004, &milan), 0);
+    coco_snp_tcb_format(COCO_SNP_MILAN, &milan, text);
+    ck_assert_str_eq(text, "4.0.22.213");
+    ck_assert_int_eq(coco_snp_tcb_decode(COCO_SNP_TURIN, 0xd516000000000004, &turin), -EBADMSG);
+    ck_assert_int_eq(coco_snp_tcb_decode(COCO_SNP_TURIN, 0x4800000007010302, &turin), 0);
+    coco_snp_tcb_format(COCO_SNP_TURIN, &turin, text);
+    ck_assert_str_eq(text, "3.1.7.72.2");
+    ck_assert_int_eq(coco_snp_tcb_decode(COCO_SNP_UNKNOWN_PRODUCT, 0, &turin), -EINVAL);
+}
+END_TEST
+
+START_TEST(an_fmc_only_where_the_product_has_one)
+{
+    const struct coco_snp_tcb tcb = {1, 2, 3, 4, 5};
+    uint64_t version = 0;
+
+    ck_assert_int_eq(coco_snp_tcb_encode(COCO_SNP_GENOA, &tcb, &version), -EINVAL);
+    ck_assert_int_eq(coco_snp_tcb_encode((enum coco_snp_product)9, &tcb, &version), -EINVAL);
+    ck_assert_int_eq(coco_snp_tcb_encode(COCO_SNP_TURIN, &tcb, &version), 0);
+    ck_assert_uint_eq(version, 0x0400000003020105);
+}
+END_TEST
+
+START_TEST(text_has_one_spelling)
+{
+    static const char *const good[] = {"0.0.0.0", "255.255.255.255", "4.0.22.213", "10.1.100.9"};
+    static const char *const bad[] = {
+        "",           "1",         "1.2.3",    "1.2.3.",   "1.2.3.4.",  "1.2.3.4.5",
+        ".1.2.3.4",   "1..3.4",    "01.2.3.4", "1.2.3.00", "256.2.3.4", "1.2.3.999",
+        "1.2.3.1000", "+1.2.3.4",  "-1.2.3.4", " 1.2.3.4", "1.2.3.4 ",  "1.2.3.4\n",
+        "1,2,3,4",    "1.2.3.0x4", "1.2.3.4a", "1. 2.3.4", "a.b.c.d",   "1.2.3.٤",
+    };
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        char longer[32];
+        (void)snprintf(longer, sizeof(longer), "%s.7", good[i]);
+        ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_MILAN, good[i]), 0);
+        ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_TURIN, longer), 0);
+        ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_MILAN, longer), -EINVAL);
+        ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_TURIN, good[i]), -EINVAL);
+        ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_UNKNOWN_PRODUCT, good[i]), -EINVAL);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        ck_assert_msg(snp_tcb_text_oracle(COCO_SNP_MILAN, bad[i]) == -EINVAL, "\"%s\"", bad[i]);
+}
+END_TEST
+
+START_TEST(longest_text_fits)
+{
+    const struct coco_snp_tcb tcb = {255, 255, 255, 255, 255};
+    char text[COCO_SNP_TCB_TEXT_SIZE];
+
+    coco_snp_tcb_format(COCO_SNP_TURIN, &tcb, text);
+    ck_assert_str_eq(text, "255.255.255.255.255");
+    coco_snp_tcb_format(COCO_SNP_UNKNOWN_PRODUCT, &tcb, text);
+    ck_assert_str_eq(text, "");
+}
+END_TEST
+
+START_TEST(parts_are_compared_not_integers)
+{
+    const struct coco_snp_tcb base = {4, 1, 22, 213, 2};
+
+    for (size_t i = 0; i < 5; i++) {
+        struct coco_snp_tcb a = base;
+        ((uint8_t *)&a)[i]++;
+        ck_assert_int_eq(coco_snp_tcb_compare(&a, &base), COCO_SNP_TCB_HIGHER);
+        ck_assert_int_eq(coco_snp_tcb_compare(&base, &a), COCO_SNP_TCB_LOWER);
+        ((uint8_t *)&a)[(i + 1) % 5]--;
+        ck_assert_int_eq(coco_snp_tcb_compare(&a, &base), COCO_SNP_TCB_MIXED);
+        ck_assert_int_eq(coco_snp_tcb_compare(&base, &a), COCO_SNP_TCB_MIXED);
+    }
+    ck_assert_int_eq(coco_snp_tcb_compare(&base, &base), COCO_SNP_TCB_EQUAL);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("snp_tcb");
+    TCase *tcase = tcase_create("snp_tcb");
+
+    tcase_add_test(tcase, products_of_cpus);
+    tcase_add_test(tcase, product_facts);
+    tcase_add_test(tcase, every_byte_of_every_layout);
+    tcase_add_test(tcase, one_number_two_layouts);
+    tcase_add_test(tcase, an_fmc_only_where_the_product_has_one);
+    tcase_add_test(tcase, text_has_one_spelling);
+    tcase_add_test(tcase, longest_text_fits);
+    tcase_add_test(tcase, parts_are_compared_not_integers);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

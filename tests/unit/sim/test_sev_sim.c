@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The simulated platform helper, as a client of it sees it.
+ */
+#include "sev_sim.h"
+#include "status.h"
+#include "support.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static struct sev_sim_platform platform;
+static struct sev_sim *sim;
+static char path[108];
+
+static void setup(void)
+{
+    (void)snprintf(path, sizeof(path), "%s/sev.sock", test_tmpdir());
+    sev_sim_platform_init(&platform);
+    sim = sev_sim_start(path, &platform);
+    ck_assert_ptr_nonnull(sim);
+}
+
+static void teardown(void)
+{
+    sev_sim_stop(sim);
+}
+
+static int dial(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    memcpy(address.sun_path, path, strlen(path));
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+static void send_question(int fd, enum coco_sev_op op, uint32_t id)
+{
+    const struct coco_sev_request request = {(uint16_t)op, id};
+    uint8_t bytes[COCO_SEV_REQUEST_SIZE];
+
+    ck_assert_int_eq(coco_sev_request_encode(&request, bytes), 0);
+    ck_assert_int_eq(send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL), sizeof(bytes));
+}
+
+/* One question, one answer; -EBADMSG, or -ECONNRESET at an early end. */
+static int ask(int fd, enum coco_sev_op op, struct coco_sev_reply *ret)
+{
+    uint8_t bytes[COCO_SEV_REPLY_SIZE];
+
+    send_question(fd, op, 77);
+    if (recv(fd, bytes, sizeof(bytes), MSG_WAITALL) != (ssize_t)sizeof(bytes))
+        return -ECONNRESET;
+    return coco_sev_reply_decode(bytes, ret);
+}
+
+START_TEST(tells_the_platform)
+{
+    struct coco_sev_reply m;
+    int fd = dial();
+
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.id, 77);
+    ck_assert_uint_eq(m.status, COCO_OK);
+    ck_assert_uint_eq(m.reported_tcb, 0xd516000000000004);
+    ck_assert_uint_eq(m.flags, COCO_SEV_SNP_INIT);
+    ck_assert_int_eq(coco_snp_product_of_cpu(m.cpu_family, m.cpu_model), COCO_SNP_MILAN);
+
+    ck_assert(sev_sim_set_field(&platform, "product", "Turin"));
+    ck_assert(sev_sim_set_field(&platform, "current", "3.1.7.73.2"));
+    ck_assert(sev_sim_set_field(&platform, "reported", "3.1.7.72.2"));
+    ck_assert(sev_sim_set_field(&platform, "vlek_en", "1"));
+    sev_sim_set(sim, &platform);
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.reported_tcb, 0x4800000007010302);
+    ck_assert_uint_eq(m.current_tcb, 0x4900000007010302);
+    ck_assert_uint_eq(m.flags, COCO_SEV_SNP_INIT | COCO_SEV_VLEK_EN);
+    ck_assert_int_eq(ask(fd, COCO_SEV_CHIP_ID, &m), 0);
+    ck_assert_uint_eq(m.chip_id_size, 8);
+    ck_assert_uint_eq(m.chip_id[7], 8);
+    ck_assert_uint_eq(sev_sim_asked(sim, COCO_SEV_STATUS), 2);
+    ck_assert_uint_eq(sev_sim_asked(sim, COCO_SEV_CHIP_ID), 1);
+    close(fd);
+}
+END_TEST
+
+static void set_fault(const char *name)
+{
+    ck_assert(sev_sim_set_field(&platform, "fault", name));
+    sev_sim_set(sim, &platform);
+}
+
+START_TEST(fails_in_every_way)
+{
+    uint8_t more[COCO_SEV_REPLY_SIZE + 1];
+    struct coco_sev_reply m;
+    int fd = dial();
+
+    set_fault("error");
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.status, COCO_EIO);
+    ck_assert_uint_eq(m.fw_error, COCO_SEV_FW_NOT_CALLED);
+    set_fault("garbage");
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), -EBADMSG);
+    set_fault("wrong_id");
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.id, 78);
+    set_fault("wrong_op");
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.op, COCO_SEV_CHIP_ID);
+    set_fault("long");
+    send_question(fd, COCO_SEV_STATUS, 1);
+    ck_assert_int_eq(recv(fd, more, sizeof(more), MSG_WAITALL), sizeof(more));
+    set_fault("short");
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), -ECONNRESET);
+    close(fd);
+    fd = dial();
+    set_fault("close");
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), -ECONNRESET);
+    close(fd);
+}
+END_TEST
+
+START_TEST(silence_and_delay)
+{
+    struct coco_sev_reply m;
+    int silent = dial(), slow = dial();
+
+    set_fault("silent");
+    send_question(silent, COCO_SEV_STATUS, 1);
+    while (sev_sim_asked(sim, COCO_SEV_STATUS) < 1)
+        usleep(100);
+    platform.delay_ms = 3600000; /* the change of platform ends it */
+    set_fault("slow");
+    send_question(slow, COCO_SEV_STATUS, 77);
+    while (sev_sim_asked(sim, COCO_SEV_STATUS) < 2)
+        usleep(100);
+    ck_assert_int_eq(recv(slow, &m, 1, MSG_DONTWAIT), -1);
+    set_fault("ok");
+    uint8_t bytes[COCO_SEV_REPLY_SIZE];
+    ck_assert_int_eq(recv(slow, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
+    ck_assert_int_eq(coco_sev_reply_decode(bytes, &m), 0);
+    ck_assert_int_eq(recv(silent, bytes, 1, MSG_DONTWAIT), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+    close(silent);
+    close(slow);
+}
+END_TEST
+
+START_TEST(file_is_read_for_each_question)
+{
+    char file[256];
+    struct coco_sev_reply m;
+
+    sev_sim_stop(sim);
+    (void)snprintf(file, sizeof(file), "%s/platform", test_tmpdir());
+    sim = sev_sim_start_file(path, file);
+    ck_assert_ptr_nonnull(sim);
+    int fd = dial();
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.status, COCO_ENODEV);
+    static const char text[] = "# a Genoa\nproduct Genoa\n\ntcb 9.0.21.72\nvlek_en 1 # loaded\n";
+    test_write_file(file, text, strlen(text));
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.reported_tcb, 0x4815000000000009);
+    ck_assert_uint_eq(m.flags, COCO_SEV_SNP_INIT | COCO_SEV_VLEK_EN);
+    test_write_file(file, "tcb 1.2\n", 8);
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.status, COCO_ENODEV);
+    close(fd);
+}
+END_TEST
+
+START_TEST(fields_are_strict)
+{
+    static const char *const bad[][2] = {
+        {"product", "Rome"}, {"product", ""},    {"chip_id", "0"},     {"chip_id", ""},
+        {"chip_id", "0g"},   {"tcb", "1.2.3"},   {"tcb", "1.2.3.4.5"}, {"vlek_en", "2"},
+        {"vlek_en", ""},     {"fault", "other"}, {"status", "x"},      {"status", "4294967296"},
+        {"colour", "red"},   {"delay_ms", "-1"},
+    };
+    struct sev_sim_platform before = platform;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        ck_assert_msg(!sev_sim_set_field(&platform, bad[i][0], bad[i][1]), "%s %s", bad[i][0],
+                      bad[i][1]);
+    ck_assert_mem_eq(&before, &platform, sizeof(before));
+    ck_assert(sev_sim_set_field(&platform, "chip_id", "A0ff"));
+    ck_assert_uint_eq(platform.chip_id[0], 0xa0);
+    ck_assert_uint_eq(platform.chip_id[1], 0xff);
+    ck_assert_uint_eq(platform.chip_id[2], 0);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("sev_sim");
+    TCase *tcase = tcase_create("sev_sim");
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, tells_the_platform);
+    tcase_add_test(tcase, fails_in_every_way);
+    tcase_add_test(tcase, silence_and_delay);
+    tcase_add_test(tcase, file_is_read_for_each_question);
+    tcase_add_test(tcase, fields_are_strict);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
