@@ -59,7 +59,10 @@ SIM_LIBS      := $(call pc,libs,libcrypto) -lpthread
 
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
-DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/*/*.c))
+# Programs of their own: no code of the daemon is in them, and none of theirs in the daemon.
+SEV_MAIN   := daemon/sev/cocod_sev.c daemon/sev/vlek_load.c
+SEV_SRC    := $(filter-out $(SEV_MAIN),$(wildcard daemon/sev/*.c))
+DAEMON_SRC := $(filter-out daemon/main.c $(SEV_MAIN) $(SEV_SRC),$(wildcard daemon/*.c daemon/*/*.c))
 CLIENT_SRC := $(wildcard client/*.c)
 CTL_SRC    := $(wildcard client/cococtl/*.c)
 EXAMPLE_SRC := $(wildcard client/examples/*.c)
@@ -79,7 +82,8 @@ QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-PROGRAMS := $(BUILD)/cocod $(BUILD)/cococtl $(BUILD)/libcoco.a $(BUILD)/libcoco.so.0 $(BUILD)/libcoco.pc
+PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
+            $(BUILD)/libcoco.so.0 $(BUILD)/libcoco.pc
 EXAMPLE_PROGRAMS := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(EXAMPLE_SRC))
 SIM_PROGRAMS := $(subst _,-,$(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(SIM_MAIN)))
 UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
@@ -119,6 +123,7 @@ $(BUILD)/obj/tests/%.o: tests/%.c
 
 $(BUILD)/libproto.a: $(call obj,$(PROTO_SRC))
 $(BUILD)/libdaemon.a: $(call obj,$(DAEMON_SRC))
+$(BUILD)/libsev.a: $(call obj,$(SEV_SRC))
 $(BUILD)/libsim.a: $(call obj,$(SIM_SRC))
 $(BUILD)/libsupport.a: $(call obj,$(SUPPORT_SRC))
 $(BUILD)/libdaemontest.a: $(call obj,$(DAEMON_TEST_SRC))
@@ -139,6 +144,11 @@ $(BUILD)/libcoco.pc: client/libcoco.pc.in proto/limits.h
 
 $(BUILD)/cocod: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a $(BUILD)/libproto.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(DAEMON_LIBS)
+
+$(BUILD)/cocod-sev: $(call obj,daemon/sev/cocod_sev.c daemon/sev/helper.c daemon/sev/device.c) $(BUILD)/libproto.a
+$(BUILD)/cocod-vlek-load: $(call obj,daemon/sev/vlek_load.c daemon/sev/vlek.c daemon/sev/device.c) $(BUILD)/libproto.a
+$(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load:
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^
 
 $(BUILD)/cococtl: $(call obj,$(CTL_SRC)) $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(CTL_LIBS)
@@ -171,6 +181,10 @@ UNIT_LINK = $(call say,LD,$@) mkdir -p $(@D) && $(CC) -pie $(LDFLAGS_ALL) -o $@ 
 
 $(filter $(BUILD)/tests/proto/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
     $(BUILD)/libsupport.a $(BUILD)/libproto.a
+	$(UNIT_LINK)
+
+$(filter $(BUILD)/tests/sev/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
+    $(BUILD)/libsupport.a $(BUILD)/libsev.a $(BUILD)/libproto.a $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load
 	$(UNIT_LINK)
 
 $(filter $(BUILD)/tests/sim/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
@@ -307,13 +321,18 @@ install: all ## install under PREFIX (/usr/local), into DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/coco \
 	        $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/share/doc/cocod
 	install -m 755 $(BUILD)/cocod $(BUILD)/cococtl $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/lib/cocod
+	install -m 755 $(BUILD)/cocod-sev $(DESTDIR)$(PREFIX)/lib/cocod/cocod-sev
+	install -m 755 $(BUILD)/cocod-vlek-load $(DESTDIR)$(PREFIX)/lib/cocod/vlek-load
 	install -m 644 $(BUILD)/libcoco.a $(DESTDIR)$(PREFIX)/lib
 	install -m 755 $(BUILD)/libcoco.so.0 $(DESTDIR)$(PREFIX)/lib
 	ln -sf libcoco.so.0 $(DESTDIR)$(PREFIX)/lib/libcoco.so
 	install -m 644 $(BUILD)/libcoco.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 client/include/coco/*.h $(DESTDIR)$(PREFIX)/include/coco
-	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/cocod.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/cocod.service
-	install -m 644 systemd/*.socket systemd/cocod-qgs-restart.* $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in $(notdir $(wildcard systemd/*.service)); do \
+	 sed -e 's|/usr/bin/coco|$(PREFIX)/bin/coco|g' -e 's|/usr/lib/cocod/|$(PREFIX)/lib/cocod/|g' systemd/$$unit \
+	 > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; done
+	install -m 644 $(wildcard systemd/*.socket systemd/*.target systemd/*.path systemd/*.timer) $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 644 systemd/cocod.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/cocod.conf
 	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DESTDIR)$(PREFIX)/share/doc/cocod/qgsd.service.d/50-cocod.conf
 	install -m 644 README.md proto/PROTOCOL.md docs/integrations.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod

@@ -90,7 +90,7 @@ END_TEST
 /* `base` with that change must not be encoded. */
 #define REFUSED(base, change)                                       \
     do {                                                            \
-        struct coco_sev_reply changed_ = base, *m = &changed_;      \
+        struct coco_sev_reply changed_ = (base), *m = &changed_;    \
         change;                                                     \
         ck_assert_int_eq(coco_sev_reply_encode(m, bytes), -EINVAL); \
     } while (0)
