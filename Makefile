@@ -226,7 +226,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-valgrind demo bench bench-quotes bench-door guests fuzz lint format \
+.PHONY: deps programs tests check check-sanitize check-valgrind demo bench bench-quotes bench-door guests model fuzz lint format \
         install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -265,6 +265,9 @@ bench-quotes: programs ## measure the quote broker: latency added, throughput, f
 bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
 	@COCO_BUILD=$(BUILD) $<
 
+model: ## check the model of leases and firmware updates, and that its broken variants are refuted (spin)
+	@tests/model/check $(BUILD)
+
 fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
 	 echo "== $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
@@ -297,7 +300,7 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run tests/model/check && echo "  lint    shell"; fi
 
 lint-tidy: $(BUILD)/gen/admin_varlink.h
 	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 4 sh -c \

@@ -199,7 +199,7 @@ static int load_with(int fd, const char *path, char *why, size_t why_size)
     struct sev_platform after;
     uint32_t fw_error = COCO_SEV_FW_NOT_CALLED;
     char name[NAME_SIZE];
-    struct host h;
+    struct host h = {.product = COCO_SNP_UNKNOWN_PRODUCT};
     int r = read_host(fd, &h, why, why_size);
 
     if (r == 0)
