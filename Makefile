@@ -281,7 +281,7 @@ TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/s
 
 lint: lint-format lint-headers lint-man lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
-.PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell
+.PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell lint-units
 lint-format:
 	@clang-format --dry-run -Werror $(C_FILES) && echo "  lint    format: $(words $(C_FILES)) files"
 
@@ -301,6 +301,13 @@ lint-cppcheck:
 
 lint-shell:
 	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run tests/model/check && echo "  lint    shell"; fi
+
+# Installed into a folder, so that what the units start is there.
+UNITS = $(abspath $(BUILD))/units
+lint-units: all
+	@if command -v systemd-analyze >/dev/null; then rm -rf $(UNITS) && \
+	 $(MAKE) --no-print-directory install PREFIX=$(UNITS) >/dev/null && cd $(UNITS)/lib/systemd/system && \
+	 SYSTEMD_UNIT_PATH=$$PWD: systemd-analyze verify --man=no *.* && echo "  lint    units"; fi
 
 lint-tidy: $(BUILD)/gen/admin_varlink.h
 	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 4 sh -c \
@@ -347,4 +354,4 @@ help: ## list the targets
 	@grep -hE '^[a-z][a-z -]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
 	 awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
