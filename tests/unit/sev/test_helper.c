@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 static struct helper helper;
-static char path[108];
+static char folder[80], path[108];
 
 static struct sockaddr_un address(void)
 {
@@ -25,10 +25,19 @@ static struct sockaddr_un address(void)
     return a;
 }
 
+/* One for all tests of this process. */
+static const char *own_folder(void)
+{
+    if (!folder[0])
+        (void)snprintf(folder, sizeof(folder), "%s", test_tmpdir());
+    return folder;
+}
+
 static void setup(void)
 {
     fake_device_setup();
-    (void)snprintf(path, sizeof(path), "%s/sev.sock", test_tmpdir());
+    (void)snprintf(path, sizeof(path), "%s/sev.sock", own_folder());
+    (void)unlink(path);
     struct sockaddr_un a = address();
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
@@ -352,7 +361,7 @@ START_TEST(program_with_a_socket_of_its_own)
     unlink(path);
     const char *argv[] = {process_built("cocod-sev"), "--listen", path, NULL};
     process_start(&p, &(struct process_options){
-                          .argv = argv, .dir = test_tmpdir(), .name = "sev", .no_notify = true});
+                          .argv = argv, .dir = folder, .name = "sev", .no_notify = true});
     while (stat(path, &st) < 0 || access(path, R_OK) < 0)
         usleep(1000);
     ck_assert_uint_eq(st.st_mode & 0777, 0600);
@@ -371,7 +380,7 @@ START_TEST(program_with_a_socket_of_systemds)
     const char *argv[] = {process_built("cocod-sev"), NULL};
 
     process_start(&p, &(struct process_options){.argv = argv,
-                                                .dir = test_tmpdir(),
+                                                .dir = folder,
                                                 .name = "sev",
                                                 .listen_fds = &helper.listener,
                                                 .n_listen_fds = 1,

@@ -22,7 +22,8 @@ static void setup(void)
     memcpy(stick + 0x190, dev.status + 24, 8);
     memset(stick + 0x198, 0, 8);
     dev.expected_hashstick = stick;
-    (void)snprintf(folder, sizeof(folder), "%s", test_tmpdir());
+    if (!folder[0])
+        (void)snprintf(folder, sizeof(folder), "%s", test_tmpdir());
     (void)snprintf(file, sizeof(file), "%s/stick", folder);
 }
 
