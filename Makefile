@@ -59,7 +59,10 @@ SIM_LIBS      := $(call pc,libs,libcrypto) -lpthread
 
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
-DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/*/*.c))
+# Programs of their own: no code of the daemon is in them, and none of theirs in the daemon.
+SEV_MAIN   := daemon/sev/cocod_sev.c daemon/sev/vlek_load.c
+SEV_SRC    := $(filter-out $(SEV_MAIN),$(wildcard daemon/sev/*.c))
+DAEMON_SRC := $(filter-out daemon/main.c $(SEV_MAIN) $(SEV_SRC),$(wildcard daemon/*.c daemon/*/*.c))
 CLIENT_SRC := $(wildcard client/*.c)
 CTL_SRC    := $(wildcard client/cococtl/*.c)
 EXAMPLE_SRC := $(wildcard client/examples/*.c)
@@ -79,7 +82,8 @@ QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-PROGRAMS := $(BUILD)/cocod $(BUILD)/cococtl $(BUILD)/libcoco.a $(BUILD)/libcoco.so.0 $(BUILD)/libcoco.pc
+PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
+            $(BUILD)/libcoco.so.0 $(BUILD)/libcoco.pc
 EXAMPLE_PROGRAMS := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(EXAMPLE_SRC))
 SIM_PROGRAMS := $(subst _,-,$(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(SIM_MAIN)))
 UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
@@ -123,6 +127,7 @@ $(BUILD)/obj/tests/%.o: tests/%.c
 
 $(BUILD)/libproto.a: $(call obj,$(PROTO_SRC))
 $(BUILD)/libdaemon.a: $(call obj,$(DAEMON_SRC))
+$(BUILD)/libsev.a: $(call obj,$(SEV_SRC))
 $(BUILD)/libsim.a: $(call obj,$(SIM_SRC))
 $(BUILD)/libsupport.a: $(call obj,$(SUPPORT_SRC))
 $(BUILD)/libdaemontest.a: $(call obj,$(DAEMON_TEST_SRC))
@@ -143,6 +148,11 @@ $(BUILD)/libcoco.pc: client/libcoco.pc.in proto/limits.h
 
 $(BUILD)/cocod: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a $(BUILD)/libproto.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(DAEMON_LIBS)
+
+$(BUILD)/cocod-sev: $(call obj,daemon/sev/cocod_sev.c daemon/sev/helper.c daemon/sev/device.c) $(BUILD)/libproto.a
+$(BUILD)/cocod-vlek-load: $(call obj,daemon/sev/vlek_load.c daemon/sev/vlek.c daemon/sev/device.c) $(BUILD)/libproto.a
+$(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load:
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^
 
 $(BUILD)/cococtl: $(call obj,$(CTL_SRC)) $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(CTL_LIBS)
@@ -175,6 +185,10 @@ UNIT_LINK = $(call say,LD,$@) mkdir -p $(@D) && $(CC) -pie $(LDFLAGS_ALL) -o $@ 
 
 $(filter $(BUILD)/tests/proto/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
     $(BUILD)/libsupport.a $(BUILD)/libproto.a
+	$(UNIT_LINK)
+
+$(filter $(BUILD)/tests/sev/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
+    $(BUILD)/libsupport.a $(BUILD)/libsev.a $(BUILD)/libproto.a $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load
 	$(UNIT_LINK)
 
 $(filter $(BUILD)/tests/sim/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
@@ -216,7 +230,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-valgrind stress demo bench bench-quotes bench-door guests fuzz lint format \
+.PHONY: deps programs tests check check-sanitize check-valgrind stress demo bench bench-quotes bench-door guests model fuzz lint format \
         install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -259,6 +273,9 @@ bench-quotes: programs ## measure the quote broker: latency added, throughput, f
 bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
 	@COCO_BUILD=$(BUILD) $<
 
+model: ## check the model of leases and firmware updates, and that its broken variants are refuted (spin)
+	@tests/model/check $(BUILD)
+
 fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
 	 echo "== $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
@@ -272,7 +289,7 @@ TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/s
 
 lint: lint-format lint-headers lint-man lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
-.PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell
+.PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell lint-units
 lint-format:
 	@clang-format --dry-run -Werror $(C_FILES) && echo "  lint    format: $(words $(C_FILES)) files"
 
@@ -291,7 +308,14 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run tests/model/check && echo "  lint    shell"; fi
+
+# Installed into a folder, so that what the units start is there.
+UNITS = $(abspath $(BUILD))/units
+lint-units: all
+	@if command -v systemd-analyze >/dev/null; then rm -rf $(UNITS) && \
+	 $(MAKE) --no-print-directory install PREFIX=$(UNITS) >/dev/null && cd $(UNITS)/lib/systemd/system && \
+	 SYSTEMD_UNIT_PATH=$$PWD: systemd-analyze verify --man=no *.* && echo "  lint    units"; fi
 
 lint-tidy: $(BUILD)/gen/admin_varlink.h
 	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 4 sh -c \
@@ -315,13 +339,18 @@ install: all ## install under PREFIX (/usr/local), into DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/coco \
 	        $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/share/doc/cocod
 	install -m 755 $(BUILD)/cocod $(BUILD)/cococtl $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/lib/cocod
+	install -m 755 $(BUILD)/cocod-sev $(DESTDIR)$(PREFIX)/lib/cocod/cocod-sev
+	install -m 755 $(BUILD)/cocod-vlek-load $(DESTDIR)$(PREFIX)/lib/cocod/vlek-load
 	install -m 644 $(BUILD)/libcoco.a $(DESTDIR)$(PREFIX)/lib
 	install -m 755 $(BUILD)/libcoco.so.0 $(DESTDIR)$(PREFIX)/lib
 	ln -sf libcoco.so.0 $(DESTDIR)$(PREFIX)/lib/libcoco.so
 	install -m 644 $(BUILD)/libcoco.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 client/include/coco/*.h $(DESTDIR)$(PREFIX)/include/coco
-	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/cocod.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/cocod.service
-	install -m 644 systemd/*.socket systemd/cocod-qgs-restart.* $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in $(notdir $(wildcard systemd/*.service)); do \
+	 sed -e 's|/usr/bin/coco|$(PREFIX)/bin/coco|g' -e 's|/usr/lib/cocod/|$(PREFIX)/lib/cocod/|g' systemd/$$unit \
+	 > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; done
+	install -m 644 $(wildcard systemd/*.socket systemd/*.target systemd/*.path systemd/*.timer) $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 644 systemd/cocod.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/cocod.conf
 	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DESTDIR)$(PREFIX)/share/doc/cocod/qgsd.service.d/50-cocod.conf
 	install -m 644 README.md proto/PROTOCOL.md docs/integrations.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod
@@ -333,4 +362,4 @@ help: ## list the targets
 	@grep -hE '^[a-z][a-z -]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
 	 awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

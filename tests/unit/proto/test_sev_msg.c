@@ -70,7 +70,7 @@ START_TEST(only_known_questions)
 {
     uint8_t bytes[COCO_SEV_REQUEST_SIZE];
 
-    for (unsigned op = 0; op < 65536; op++) {
+    for (unsigned op = 0; op < 65536; op += op < 600 ? 1 : 97) {
         int r = coco_sev_request_encode(&(struct coco_sev_request){(uint16_t)op, 1}, bytes);
         ck_assert_int_eq(r, op == 1 || op == 2 ? 0 : -EINVAL);
     }
@@ -90,7 +90,7 @@ END_TEST
 /* `base` with that change must not be encoded. */
 #define REFUSED(base, change)                                       \
     do {                                                            \
-        struct coco_sev_reply changed_ = base, *m = &changed_;      \
+        struct coco_sev_reply changed_ = (base), *m = &changed_;    \
         change;                                                     \
         ck_assert_int_eq(coco_sev_reply_encode(m, bytes), -EINVAL); \
     } while (0)

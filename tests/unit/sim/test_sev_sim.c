@@ -2,6 +2,7 @@
 /*
  * The simulated platform helper, as a client of it sees it.
  */
+#include "process.h"
 #include "sev_sim.h"
 #include "status.h"
 #include "support.h"
@@ -198,6 +199,34 @@ START_TEST(fields_are_strict)
 }
 END_TEST
 
+START_TEST(program)
+{
+    struct process p;
+    struct coco_sev_reply m;
+
+    sev_sim_stop(sim);
+    sim = NULL;
+    const char *argv[] = {
+        process_built("tests/sev-sim"), path, "product=Turin", "tcb=3.1.7.72.2", "vlek_en=1", NULL};
+    process_start(&p, &(struct process_options){
+                          .argv = argv, .dir = test_tmpdir(), .name = "sim", .no_notify = true});
+    process_wait_log(&p, "listening on");
+    int fd = dial();
+    ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
+    ck_assert_uint_eq(m.reported_tcb, 0x4800000007010302);
+    ck_assert_uint_eq(m.flags, COCO_SEV_SNP_INIT | COCO_SEV_VLEK_EN);
+    close(fd);
+    ck_assert_int_eq(process_stop(&p), 0);
+    ck_assert_int_lt(access(path, F_OK), 0);
+
+    const char *wrong[] = {process_built("tests/sev-sim"), path, "product=Rome", NULL};
+    char *out = NULL;
+    ck_assert_int_eq(process_run(wrong, &out), 2);
+    ck_assert(strstr(out, "no such key or value"));
+    free(out);
+}
+END_TEST
+
 Suite *coco_suite(void)
 {
     Suite *suite = suite_create("sev_sim");
@@ -209,6 +238,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, silence_and_delay);
     tcase_add_test(tcase, file_is_read_for_each_question);
     tcase_add_test(tcase, fields_are_strict);
+    tcase_add_test(tcase, program);
     suite_add_tcase(suite, tcase);
     return suite;
 }
