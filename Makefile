@@ -52,7 +52,8 @@ pc = $(shell $(PKGCONFIG) --$(1) $(2) 2>/dev/null)
 DAEMON_PC := libevent_core libcrypto libsystemd json-c inih
 DAEMON_CFLAGS = -Idaemon -I$(BUILD)/gen -DHASH_NONFATAL_OOM=1 $(call pc,cflags,$(DAEMON_PC))
 DAEMON_LIBS   := $(call pc,libs,$(DAEMON_PC)) -lpthread
-CTL_LIBS      := $(call pc,libs,json-c)
+CTL_PC := json-c libcurl
+CTL_LIBS      := $(call pc,libs,$(CTL_PC))
 CHECK_CFLAGS  := $(call pc,cflags,check)
 CHECK_LIBS    := $(call pc,libs,check)
 SIM_LIBS      := $(call pc,libs,libcrypto) -lpthread
@@ -98,7 +99,7 @@ $(BUILD)/obj/proto/%.o: proto/%.c
 
 $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,json-c) -c $< -o $@
+	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
 
 # The examples run on the model of KVM; they see the library's public headers alone.
 $(BUILD)/obj/client/examples/%.o: client/examples/%.c
@@ -144,7 +145,9 @@ $(BUILD)/libcoco.pc: client/libcoco.pc.in proto/limits.h
 $(BUILD)/cocod: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a $(BUILD)/libproto.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(DAEMON_LIBS)
 
-$(BUILD)/cococtl: $(call obj,$(CTL_SRC)) $(BUILD)/libcoco.a
+# cococtl's parts without its main(), for its own tests.
+$(BUILD)/libctl.a: $(call obj,$(filter-out client/cococtl/main.c,$(CTL_SRC)))
+$(BUILD)/cococtl: $(call obj,client/cococtl/main.c) $(BUILD)/libctl.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(CTL_LIBS)
 
 # The admin interface's description is served by the daemon: the file itself, as a C string.
@@ -180,6 +183,10 @@ $(filter $(BUILD)/tests/proto/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/ob
 $(filter $(BUILD)/tests/sim/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libproto.a
 	$(UNIT_LINK) $(SIM_LIBS)
+
+$(filter $(BUILD)/tests/ctl/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
+    $(BUILD)/libctl.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(CTL_LIBS) $(SIM_LIBS)
 
 $(filter $(BUILD)/tests/client/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a

@@ -257,7 +257,7 @@ START_TEST(usage_errors)
         {"ping", "--timeout", "", NULL},
         {"ping", "--timeout", "x", NULL},
         {"ping", "--timeout", "-1", NULL},
-        {"ping", "--timeout", "3601", NULL},
+        {"ping", "--timeout", "86401", NULL},
         {"ping", "--timeout", "1.", NULL},
         {"ping", "--timeout", ".5", NULL},
         {"ping", "--timeout", "0.0001", NULL},
