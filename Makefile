@@ -73,6 +73,7 @@ UNIT_SRC   := $(wildcard tests/unit/*/test_*.c)
 INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
 # What several tests of a folder share: everything there that is not a test itself.
 DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/daemon/*.c))
+CTL_TEST_SRC := $(filter-out tests/unit/ctl/test_%,$(wildcard tests/unit/ctl/*.c))
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
@@ -118,6 +119,7 @@ $(BUILD)/obj/daemon/%.o: daemon/%.c
 BUILD_TIME_S := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 $(BUILD)/obj/daemon/build_time.o: CFLAGS_ALL += -DCOCO_BUILD_TIME_S=$(BUILD_TIME_S)
 
+$(call obj,$(wildcard tests/unit/ctl/*.c)): CFLAGS_ALL += -Iclient/cococtl
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE -Itests -Itests/support -Itests/sim $(DAEMON_CFLAGS) $(CHECK_CFLAGS) -c $< -o $@
@@ -127,6 +129,7 @@ $(BUILD)/libdaemon.a: $(call obj,$(DAEMON_SRC))
 $(BUILD)/libsim.a: $(call obj,$(SIM_SRC))
 $(BUILD)/libsupport.a: $(call obj,$(SUPPORT_SRC))
 $(BUILD)/libdaemontest.a: $(call obj,$(DAEMON_TEST_SRC))
+$(BUILD)/libctltest.a: $(call obj,$(CTL_TEST_SRC))
 $(BUILD)/libintegration.a: $(call obj,$(INTEGRATION_SHARED_SRC))
 $(BUILD)/libcoco.a: $(call obj,$(CLIENT_SRC) $(PROTO_SRC))
 $(BUILD)/%.a:
@@ -185,7 +188,7 @@ $(filter $(BUILD)/tests/sim/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/
 	$(UNIT_LINK) $(SIM_LIBS)
 
 $(filter $(BUILD)/tests/ctl/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
-    $(BUILD)/libctl.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+    $(BUILD)/libctltest.a $(BUILD)/libctl.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(CTL_LIBS) $(SIM_LIBS)
 
 $(filter $(BUILD)/tests/client/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
@@ -275,7 +278,7 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 
 # --- lint -------------------------------------------------------------------------------------------
 C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
-TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim $(DAEMON_CFLAGS)
+TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl $(DAEMON_CFLAGS)
 
 lint: lint-format lint-headers lint-man lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
