@@ -56,7 +56,7 @@ CTL_PC := json-c libcurl
 CTL_LIBS      := $(call pc,libs,$(CTL_PC))
 CHECK_CFLAGS  := $(call pc,cflags,check)
 CHECK_LIBS    := $(call pc,libs,check)
-SIM_LIBS      := $(call pc,libs,libcrypto) -lpthread
+SIM_LIBS      := $(call pc,libs,libssl libcrypto) -lpthread
 
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)

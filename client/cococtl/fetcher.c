@@ -279,8 +279,10 @@ static enum fetch_result follow(struct fetcher *f, const char *path, CURLcode *r
 
 /* --- again, and when ------------------------------------------------------------------------- */
 
-static bool passes(CURLcode code, long status)
+static bool passes(const struct fetcher *f, CURLcode code, long status)
 {
+    long verified = 0;
+
     switch (code) {
     case CURLE_OK:
         return status == 404 || status == 408 || status == 429 || status >= 500;
@@ -289,13 +291,15 @@ static bool passes(CURLcode code, long status)
     case CURLE_COULDNT_CONNECT:
     case CURLE_PARTIAL_FILE:
     case CURLE_OPERATION_TIMEDOUT:
-    case CURLE_SSL_CONNECT_ERROR: /* the end in the middle of a handshake */
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:
         return true;
+    case CURLE_SSL_CONNECT_ERROR: /* the end in the middle of a handshake; or a bad certificate */
+        return curl_easy_getinfo(f->curl, CURLINFO_SSL_VERIFYRESULT, &verified) == CURLE_OK &&
+               verified == 0;
     default:
         return false;
     }
@@ -411,7 +415,7 @@ enum fetch_result fetcher_get(struct fetcher *f, const char *path, size_t max, b
             return FETCH_OK;
         }
         explain(f, code, status);
-        if (!passes(code, status))
+        if (!passes(f, code, status))
             return FETCH_REFUSED;
         if (code == CURLE_OK && status == 404 && ++not_found == NOT_FOUND_MAX)
             return FETCH_REFUSED;
