@@ -44,9 +44,9 @@ char *rig_say(const char *format, ...)
 
 const char *rig_path(const char *name)
 {
-    static char paths[8][300];
+    static char paths[32][300];
     static unsigned next;
-    char *path = paths[next++ % 8];
+    char *path = paths[next++ % 32];
 
     (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
     return path;

@@ -19,7 +19,7 @@ __attribute__((format(printf, 1, 2))) char *rig_say(const char *format, ...);
 /* A private folder with the server in it. */
 void rig_open(rig_answer *answer);
 void rig_close(void);
-/* "DIR/name"; static buffers, keep at most 8. */
+/* "DIR/name"; static buffers, keep at most 32. */
 const char *rig_path(const char *name);
 
 /* Runs cococtl with --admin and these words (NULL behind the last) to its end: the exit status, or
