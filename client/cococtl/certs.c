@@ -217,7 +217,7 @@ static bool is_folder(const char *path)
 
 static int export_table(const struct ctl *ctl, const char *text, struct json_object *written)
 {
-    struct coco_snp_table table;
+    struct coco_snp_table table = {0};
     uint8_t *bytes = NULL;
     size_t size = 0;
     int code = CTL_FAILED;
@@ -227,7 +227,7 @@ static int export_table(const struct ctl *ctl, const char *text, struct json_obj
         r = coco_snp_table_decode(bytes, size, &table);
     if (r == 0 && table.size != size)
         r = -EBADMSG;
-    if (r < 0) {
+    if (r != 0) {
         term_error("what %s gave is not a certificate table", ctl->admin);
     } else if (is_folder(ctl->out)) {
         code = export_blobs(ctl->out, &table, written);
