@@ -392,8 +392,8 @@ enum fetch_result fetcher_get(struct fetcher *f, const char *path, size_t max, b
 
     f->max = max;
     for (unsigned tries = 0;; tries++) {
-        CURLcode code;
-        long status;
+        CURLcode code = CURLE_OK;
+        long status = 0;
         if (left_ms(f) == 0 || (limited && !wait_for_turn(f))) {
             if (tries == 0)
                 (void)snprintf(f->why, sizeof(f->why), "the time of this run is over");

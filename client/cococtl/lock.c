@@ -75,7 +75,7 @@ int lock_around(int fd)
     int64_t start = 0;
 
     for (unsigned i = 0; i < AROUND_MAX; i++) {
-        struct lock_conflict conflict;
+        struct lock_conflict conflict = {0};
         int r = try_range(fd, start, 0, &conflict);
         if (r != -EAGAIN)
             return r;
@@ -83,7 +83,7 @@ int lock_around(int fd)
             continue;
         /* In front of it. What somebody took in this moment is the next round's matter. */
         if (conflict.start > start) {
-            struct lock_conflict nearer;
+            struct lock_conflict nearer = {0};
             r = try_range(fd, start, conflict.start, &nearer);
             if (r == -EAGAIN)
                 continue;

@@ -169,7 +169,7 @@ static int take_lock(struct rotation *r)
 {
     const uint64_t deadline_ns = net_now_ns() + r->ctl->timeout_ms * 1000000ull;
     uint64_t look_ns = net_now_ns() + LOOK_MS * 1000000ull / 4;
-    struct lock_conflict conflict;
+    struct lock_conflict conflict = {0};
     bool named = false;
     int result;
 

@@ -162,7 +162,7 @@ static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
         r = receive_message(v->fd, deadline_ns, &text);
     if (r < 0)
         return r == -EMSGSIZE ? -EBADMSG : r;
-    struct json_object *reply = parse(text);
+    struct json_object *reply = text ? parse(text) : NULL;
     free(text);
     r = reply ? judge(reply, ret) : -EBADMSG;
     json_object_put(reply);
