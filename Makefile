@@ -331,7 +331,8 @@ install: all ## install under PREFIX (/usr/local), into DESTDIR
 	install -m 644 $(BUILD)/libcoco.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 client/include/coco/*.h $(DESTDIR)$(PREFIX)/include/coco
 	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/cocod.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/cocod.service
-	install -m 644 systemd/*.socket systemd/cocod-qgs-restart.* $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/cocod-fetch.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/cocod-fetch.service
+	install -m 644 systemd/*.socket systemd/*.timer systemd/cocod-qgs-restart.* $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 644 systemd/cocod.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/cocod.conf
 	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DESTDIR)$(PREFIX)/share/doc/cocod/qgsd.service.d/50-cocod.conf
 	install -m 644 README.md proto/PROTOCOL.md docs/integrations.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod

@@ -12,20 +12,20 @@
  * their intermediates have to come together, or be stored.
  */
 #include "ctl.h"
-#include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Of one call; the interface allows 64 files and 1 MiB in all, base64 and names included. */
 #define CALL_FILES_MAX 64u
 #define CALL_BYTES_MAX (900u * 1024u)
+#define LABEL_SIZE     201u
 
 struct import {
     const struct ctl *ctl;
     const char *method;
     const struct inputs *inputs;
-    struct json_object **of; /* for each input its results, an array, or NULL */
+    char labels[CALL_FILES_MAX][LABEL_SIZE]; /* of the call under way */
+    struct json_object **of;                 /* for each input its results, an array, or NULL */
 };
 
 static struct json_object *local_result(const struct input *input)
@@ -40,18 +40,18 @@ static struct json_object *local_result(const struct input *input)
     return result;
 }
 
-/* A name that the JSON of a call can carry and that stays short; which of the inputs it is, its
- * number in front says, since two may share a name. */
-static void label(char *out, size_t size, size_t index, const char *name)
+/* A name that the JSON of a call can carry, that the daemon takes, and that is not the one before it
+ * in the call: results come in the order of the files, each by its file's name. */
+static void label(char *out, const char *before, size_t index, const char *name)
 {
-    size_t length = strlen(name), from = length > 160 ? length - 160 : 0;
-    int n = snprintf(out, size, "%zu:", index);
+    size_t length = strlen(name), from = length > LABEL_SIZE - 32 ? length - (LABEL_SIZE - 32) : 0;
 
-    for (size_t i = (size_t)n; i + 1 < size && name[from]; i++, from++) {
-        unsigned char c = (unsigned char)name[from];
-        out[i] = c >= 0x20 && c < 0x7f ? name[from] : '?';
-        out[i + 1] = 0;
-    }
+    (void)snprintf(out, LABEL_SIZE, "%s", name + from);
+    for (char *p = out; *p; p++)
+        if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
+            *p = '?';
+    if (before && strcmp(out, before) == 0)
+        (void)snprintf(out + strlen(out), LABEL_SIZE - strlen(out), " (%zu)", index);
 }
 
 static bool was_refused(struct json_object *results)
@@ -65,32 +65,35 @@ static bool was_refused(struct json_object *results)
     return false;
 }
 
-/* Sorts a call's results to their inputs. */
-static int take_results(struct import *import, struct json_object *parameters)
+/* Sorts a call's results to its inputs. */
+static int take_results(struct import *import, struct json_object *parameters,
+                        const size_t *indices, size_t n_inputs)
 {
     struct reply reply = {0};
     struct json_object *list;
-    size_t n = reply_array(&reply, parameters, "results", json_type_object, &list);
+    size_t n = reply_array(&reply, parameters, "results", json_type_object, &list), at = 0;
 
     for (size_t i = 0; i < n && !reply.bad; i++) {
         struct json_object *result = json_object_array_get_idx(list, i);
         const char *name = reply_string(&reply, result, "name");
-        char *end;
-        errno = 0;
-        uintmax_t index = strtoumax(name, &end, 10);
         (void)reply_string(&reply, result, "kind");
         (void)reply_string(&reply, result, "action");
-        if (errno != 0 || end == name || *end != ':' || index >= import->inputs->n) {
+        if (i > 0 && strcmp(name, import->labels[at]) != 0)
+            at++;
+        if (at == n_inputs || strcmp(name, import->labels[at]) != 0) {
             reply.bad = true;
             break;
         }
+        struct json_object **of = &import->of[indices[at]];
         json_object_object_add(result, "name",
-                               json_object_new_string(import->inputs->list[index].name));
-        if (!import->of[index])
-            import->of[index] = json_object_new_array();
-        json_object_array_add(import->of[index], json_object_get(result));
+                               json_object_new_string(import->inputs->list[indices[at]].name));
+        if (!*of)
+            *of = json_object_new_array();
+        json_object_array_add(*of, json_object_get(result));
     }
-    return reply.bad ? reply_malformed(import->ctl, import->method) : CTL_OK;
+    if (n > 0 && at + 1 != n_inputs) /* every file has a result */
+        reply.bad = true;
+    return reply.bad || n == 0 ? reply_malformed(import->ctl, import->method) : CTL_OK;
 }
 
 static int send_call(struct import *import, struct json_object *files, const size_t *indices,
@@ -111,11 +114,8 @@ static int send_call(struct import *import, struct json_object *files, const siz
         json_object_put(import->of[indices[i]]);
         import->of[indices[i]] = NULL;
     }
-    code = take_results(import, parameters);
+    code = take_results(import, parameters, indices, n);
     json_object_put(parameters);
-    for (size_t i = 0; i < n && code == CTL_OK; i++)
-        if (!import->of[indices[i]]) /* every file has a result */
-            code = reply_malformed(import->ctl, import->method);
     return code;
 }
 
@@ -128,7 +128,6 @@ static int send_all(struct import *import, bool refused_only, unsigned *ret_call
 
     for (size_t i = 0; i < import->inputs->n && code == CTL_OK; i++) {
         const struct input *input = &import->inputs->list[i];
-        char name[200];
         if (input->refused || (refused_only && !was_refused(import->of[i])))
             continue;
         size_t cost = input->size / 3 * 4 + 512;
@@ -140,8 +139,8 @@ static int send_all(struct import *import, bool refused_only, unsigned *ret_call
         }
         char *data = base64_encode(input->bytes, input->size);
         struct json_object *file = json_object_new_object();
-        label(name, sizeof(name), i, input->name);
-        json_object_object_add(file, "name", json_object_new_string(name));
+        label(import->labels[n], n > 0 ? import->labels[n - 1] : NULL, i, input->name);
+        json_object_object_add(file, "name", json_object_new_string(import->labels[n]));
         json_object_object_add(file, "data", json_text(data));
         json_object_array_add(files, file);
         free(data);

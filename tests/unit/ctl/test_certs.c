@@ -156,7 +156,18 @@ START_TEST(import_of_files)
     rig_has(rig_out, "\"action\":\"refused\"");
     rig_has(rig_out, "\"passedOver\":0");
     rig_has(rig_out, "/bad.der\"");
-    rig_lacks(rig_out, "0:/");
+}
+END_TEST
+
+START_TEST(one_file_twice)
+{
+    make_file("good.pem", "x");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem"), rig_path("good.pem"),
+                             rig_path("good.pem")),
+                     0);
+    ck_assert_uint_eq(n_files, 3);
+    rig_has(rig_out, "/good.pem\nunchanged  ASK   ");
+    rig_lacks(rig_out, "(1)");
 }
 END_TEST
 
@@ -267,18 +278,22 @@ START_TEST(hostile_import_replies)
         "{\"parameters\":{\"results\":[]}}", /* a file without a result */
         "{\"parameters\":{\"results\":[{}]}}",
         "{\"parameters\":{\"results\":[{\"name\":\"x\",\"kind\":\"ARK\",\"action\":\"added\"}]}}",
-        "{\"parameters\":{\"results\":[{\"name\":\"1:x\",\"kind\":\"A\",\"action\":\"added\"}]}}",
-        "{\"parameters\":{\"results\":[{\"name\":\"-1:\",\"kind\":\"A\",\"action\":\"added\"}]}}",
-        "{\"parameters\":{\"results\":[{\"name\":\"99999999999999999999:\",\"kind\":\"A\","
-        "\"action\":\"added\"}]}}",
-        "{\"parameters\":{\"results\":[{\"name\":\"0:x\",\"kind\":\"A\",\"action\":5}]}}",
+        "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"kind\":\"A\",\"action\":5}]}}",
+        "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"action\":\"added\"}]}}",
+        "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"kind\":\"A\",\"action\":\"added\"},"
+        "{\"name\":\"\",\"kind\":\"A\",\"action\":\"added\"}]}}", /* of no file */
     };
 
     make_file("good.pem", "x");
     for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
-        reply = replies[i];
+        char text[1024];
+        const char *name = strstr(replies[i], "%s");
+        (void)snprintf(text, sizeof(text), "%.*s%s%s",
+                       name ? (int)(name - replies[i]) : (int)strlen(replies[i]), replies[i],
+                       name ? rig_path("good.pem") : "", name ? name + 2 : "");
+        reply = text;
         int code = RIG_RUN("certs", "import", rig_path("good.pem"));
-        ck_assert_msg(code == 1, "%s: %d", replies[i], code);
+        ck_assert_msg(code == 1, "%s: %d", text, code);
         ck_assert_str_eq(rig_out, "");
     }
     reply = "{\"error\":\"io.cocod.Admin.NoStore\",\"parameters\":{}}";
@@ -422,6 +437,7 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, base64);
     tcase_add_test(tc, import_of_files);
+    tcase_add_test(tc, one_file_twice);
     tcase_add_test(tc, files_that_cannot_be_read);
     tcase_add_test(tc, folders);
     tcase_add_test(tc, many_files);
