@@ -194,7 +194,10 @@ static int export_blobs(const char *folder, const struct coco_snp_table *table,
         char path[PATH_MAX];
         if (!name)
             continue;
-        int n = snprintf(path, sizeof(path), "%s/%s", folder, name);
+        size_t end = strlen(folder);
+        while (end > 1 && folder[end - 1] == '/')
+            end--;
+        int n = snprintf(path, sizeof(path), "%.*s/%s", (int)end, folder, name);
         if (n < 0 || (size_t)n >= sizeof(path)) {
             term_error("the path %s is too long", folder);
             return CTL_FAILED;

@@ -18,12 +18,29 @@ static void print_uptime(FILE *to, int64_t ms)
 
 /* --- status ---------------------------------------------------------------------------------- */
 
+static void print_platform(FILE *to, struct reply *reply, struct json_object *platform)
+{
+    struct json_object *vlek = NULL;
+    const char *chip_id = reply_optional_string(reply, platform, "chipId");
+
+    term_printf(to, "%-14s", "  platform");
+    term_string(to, reply_string(reply, platform, "product"));
+    term_puts(to, ", TCB ");
+    term_string(to, reply_string(reply, platform, "tcb"));
+    if (json_object_object_get_ex(platform, "vlek", &vlek) && json_object_get_boolean(vlek))
+        term_puts(to, ", a VLEK is loaded");
+    (void)fputc('\n', to);
+    if (chip_id)
+        term_line(to, "  chip id", chip_id);
+}
+
 static void print_certificates(FILE *to, struct reply *reply, struct json_object *certificates)
 {
     struct json_object *entries;
     const char *source = reply_optional_string(reply, certificates, "source");
     const char *not_after = reply_optional_string(reply, certificates, "notAfter");
     const char *problem = reply_optional_string(reply, certificates, "problem");
+    struct json_object *platform = reply_optional_object(reply, certificates, "platform");
     const char *generation = reply_string(reply, certificates, "generation");
     int64_t bytes = reply_int(reply, certificates, "tableBytes");
     size_t n = reply_array(reply, certificates, "tableEntries", json_type_object, &entries);
@@ -31,6 +48,8 @@ static void print_certificates(FILE *to, struct reply *reply, struct json_object
     term_printf(to, "%-14s%s, generation ", "certificates", n > 0 ? "served" : "the empty table");
     term_string(to, generation);
     term_printf(to, ", %" PRId64 " bytes\n", bytes);
+    if (platform)
+        print_platform(to, reply, platform);
     if (source)
         term_line(to, "  from", source);
     if (not_after)
