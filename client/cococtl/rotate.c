@@ -295,6 +295,34 @@ static void let_go(struct rotation *r)
     r->fd = other;
 }
 
+/* cocod ended the update by itself, in the moment between the lock's end and EndUpdate: its time was
+ * over while the command ran. What it serves now is what EndUpdate would have told. */
+static int show_ended(struct rotation *r, int status)
+{
+    struct varlink_answer state = {0}, chain = {0};
+    struct reply reply = {0};
+    int code;
+
+    varlink_ask(&r->link, "GetStatus", NULL, ANSWER_MS, &state);
+    if (varlink_succeeded(&state))
+        varlink_ask(&r->link, "GetChain", NULL, ANSWER_MS, &chain);
+    if (!varlink_succeeded(&state)) {
+        code = varlink_explain(r->ctl, &state);
+    } else if (chain.error < 0) {
+        code = varlink_explain(r->ctl, &chain);
+    } else {
+        struct json_object *certificates =
+            reply_field(&reply, state.parameters, "certificates", json_type_object);
+        const char *text = reply_string(&reply, state.parameters, "state");
+        int64_t bytes = certificates ? reply_int(&reply, certificates, "tableBytes") : 0;
+        const char *key = chain.name[0] ? NULL : reply_string(&reply, chain.parameters, "key");
+        code = reply.bad ? reply_malformed(r->ctl, "GetStatus") : show(r, status, key, bytes, text);
+    }
+    varlink_answer_done(&state);
+    varlink_answer_done(&chain);
+    return code;
+}
+
 static int end(struct rotation *r, int status)
 {
     struct json_object *call = json_object_new_object();
@@ -314,6 +342,8 @@ static int end(struct rotation *r, int status)
         int64_t bytes = reply_int(&reply, answer.parameters, "tableBytes");
         code =
             reply.bad ? reply_malformed(r->ctl, "EndUpdate") : show(r, status, key, bytes, state);
+    } else if (strcmp(answer.name, "io.cocod.Admin.NotUpdating") == 0) {
+        code = show_ended(r, status);
     } else {
         code = explain_end(r, &answer);
     }

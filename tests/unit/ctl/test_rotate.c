@@ -22,7 +22,7 @@
 static char table_path[300];
 static const char *table_reply; /* what BeginUpdate names */
 static int lease_fd;            /* the test's own lease */
-static atomic_bool release_when_asked, close_at_begin, close_at_end, busy;
+static atomic_bool release_when_asked, close_at_begin, close_at_end, busy, ended;
 static atomic_int lock_at_end; /* what a stranger sees when EndUpdate comes */
 static const char *holders;
 
@@ -99,12 +99,19 @@ static char *answer(const char *method, struct json_object *parameters)
         lock_at_end = lock_seen(0);
         if (close_at_end)
             return NULL;
+        if (ended)
+            return rig_say("{\"error\":\"io.cocod.Admin.NotUpdating\",\"parameters\":{}}");
         if (lock_at_end == F_WRLCK)
             return rig_say("{\"error\":\"io.cocod.Admin.TryAgain\",\"parameters\":{\"reason\":"
                            "\"locked\"}}");
         return rig_say("{\"parameters\":{\"state\":\"serving\",\"key\":\"Milan/VCEK/00/3.0.8.115\","
                        "\"tableBytes\":4772}}");
     }
+    if (strcmp(method, "GetStatus") == 0)
+        return rig_say(
+            "{\"parameters\":{\"state\":\"serving\",\"certificates\":{\"tableBytes\":24}}}");
+    if (strcmp(method, "GetChain") == 0)
+        return rig_say("{\"error\":\"io.cocod.Admin.NoSuchChain\",\"parameters\":{\"key\":\"\"}}");
     return rig_say("{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{}}");
 }
 
@@ -118,7 +125,7 @@ static void setup(void)
     test_write_file(table_path, table, sizeof(table));
     table_reply = table_path;
     lease_fd = -1;
-    release_when_asked = close_at_begin = close_at_end = busy = false;
+    release_when_asked = close_at_begin = close_at_end = busy = ended = false;
     lock_at_end = -1;
     holders = "{\"vm\":\"db-7\\u001b[1m\",\"uuid\":\"6c1f\",\"pid\":4711,\"uid\":64055,\"vcpu\":3,"
               "\"start\":1048576,\"length\":1,\"sinceMs\":1234}";
@@ -259,6 +266,16 @@ START_TEST(exit_status_is_passed_on)
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "sh", "-c", "exit 7"), 7);
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "true"), 69);
     rig_has(rig_err, "went away during the update");
+}
+END_TEST
+
+START_TEST(cocod_ended_the_update_itself)
+{
+    ended = true;
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "true"), 0);
+    rig_has(rig_out, "state         serving");
+    rig_has(rig_out, "the empty table");
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "false"), 1);
 }
 END_TEST
 
@@ -437,6 +454,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, command_runs_under_the_lock);
     tcase_add_test(tc, clean_environment);
     tcase_add_test(tc, exit_status_is_passed_on);
+    tcase_add_test(tc, cocod_ended_the_update_itself);
     tcase_add_test(tc, commands_that_cannot_run);
     tcase_add_test(tc, kill_9_of_cococtl);
     tcase_add_test(tc, grandchild_keeps_the_lock);
