@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -138,7 +139,13 @@ static bool handle(int fd, unsigned n, void *userdata)
 
 void rig_open(rig_answer *answer)
 {
-    (void)snprintf(folder, sizeof(folder), "%s", test_tmpdir());
+    static const char *base;
+    static unsigned n;
+
+    if (!base)
+        base = test_tmpdir();
+    (void)snprintf(folder, sizeof(folder), "%s/%u", base, n++);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
     calls[0] = 0;
     memset(kept, 0, sizeof(kept));
     answer_call = answer;

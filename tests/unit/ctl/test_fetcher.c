@@ -50,6 +50,7 @@ static struct kds_answer script[16];
 static size_t n_script;
 static char paths[16][256];
 static struct kds_sim *sim;
+static const char *folder;
 static char ca_path[300];
 static uint8_t *got;
 static size_t got_size;
@@ -65,10 +66,12 @@ static void handler(const char *path, unsigned n, struct kds_answer *ret, void *
 
 static void setup(void)
 {
+    if (!folder)
+        folder = test_tmpdir();
     now = 1000000;
     n_slept = n_script = 0;
     memset(script, 0, sizeof(script));
-    (void)snprintf(ca_path, sizeof(ca_path), "%s/ca.pem", test_tmpdir());
+    (void)snprintf(ca_path, sizeof(ca_path), "%s/ca.pem", folder);
     sim = kds_sim_start(ca_path, handler, NULL);
     ck_assert_ptr_nonnull(sim);
     got = NULL;
@@ -85,6 +88,7 @@ static void teardown(void)
     fetcher_free(fetcher);
     fetcher = NULL;
     free(got);
+    got = NULL;
     kds_sim_stop(sim);
 }
 
@@ -316,7 +320,7 @@ START_TEST(tls_is_verified)
     char other_ca[300], url[64];
 
     /* Somebody else's root: of another simulator. */
-    (void)snprintf(other_ca, sizeof(other_ca), "%s/other.pem", test_tmpdir());
+    (void)snprintf(other_ca, sizeof(other_ca), "%s/other.pem", folder);
     kds_sim_stop(kds_sim_start(other_ca, handler, NULL));
     open_fetcher(kds_sim_url(sim), other_ca, 600000);
     ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
