@@ -52,10 +52,11 @@ pc = $(shell $(PKGCONFIG) --$(1) $(2) 2>/dev/null)
 DAEMON_PC := libevent_core libcrypto libsystemd json-c inih
 DAEMON_CFLAGS = -Idaemon -I$(BUILD)/gen -DHASH_NONFATAL_OOM=1 $(call pc,cflags,$(DAEMON_PC))
 DAEMON_LIBS   := $(call pc,libs,$(DAEMON_PC)) -lpthread
-CTL_LIBS      := $(call pc,libs,json-c)
+CTL_PC := json-c libcurl
+CTL_LIBS      := $(call pc,libs,$(CTL_PC))
 CHECK_CFLAGS  := $(call pc,cflags,check)
 CHECK_LIBS    := $(call pc,libs,check)
-SIM_LIBS      := $(call pc,libs,libcrypto) -lpthread
+SIM_LIBS      := $(call pc,libs,libssl libcrypto) -lpthread
 
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
@@ -75,6 +76,7 @@ UNIT_SRC   := $(wildcard tests/unit/*/test_*.c)
 INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
 # What several tests of a folder share: everything there that is not a test itself.
 DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/daemon/*.c))
+CTL_TEST_SRC := $(filter-out tests/unit/ctl/test_%,$(wildcard tests/unit/ctl/*.c))
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
@@ -102,7 +104,7 @@ $(BUILD)/obj/proto/%.o: proto/%.c
 
 $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,json-c) -c $< -o $@
+	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
 
 # The examples run on the model of KVM; they see the library's public headers alone.
 $(BUILD)/obj/client/examples/%.o: client/examples/%.c
@@ -121,6 +123,7 @@ $(BUILD)/obj/daemon/%.o: daemon/%.c
 BUILD_TIME_S := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 $(BUILD)/obj/daemon/build_time.o: CFLAGS_ALL += -DCOCO_BUILD_TIME_S=$(BUILD_TIME_S)
 
+$(call obj,$(wildcard tests/unit/ctl/*.c)): CFLAGS_ALL += -Iclient/cococtl
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE -Itests -Itests/support -Itests/sim $(DAEMON_CFLAGS) $(CHECK_CFLAGS) -c $< -o $@
@@ -131,6 +134,7 @@ $(BUILD)/libsev.a: $(call obj,$(SEV_SRC))
 $(BUILD)/libsim.a: $(call obj,$(SIM_SRC))
 $(BUILD)/libsupport.a: $(call obj,$(SUPPORT_SRC))
 $(BUILD)/libdaemontest.a: $(call obj,$(DAEMON_TEST_SRC))
+$(BUILD)/libctltest.a: $(call obj,$(CTL_TEST_SRC))
 $(BUILD)/libintegration.a: $(call obj,$(INTEGRATION_SHARED_SRC))
 $(BUILD)/libcoco.a: $(call obj,$(CLIENT_SRC) $(PROTO_SRC))
 $(BUILD)/%.a:
@@ -154,7 +158,9 @@ $(BUILD)/cocod-vlek-load: $(call obj,daemon/sev/vlek_load.c daemon/sev/vlek.c da
 $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load:
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^
 
-$(BUILD)/cococtl: $(call obj,$(CTL_SRC)) $(BUILD)/libcoco.a
+# cococtl's parts without its main(), for its own tests.
+$(BUILD)/libctl.a: $(call obj,$(filter-out client/cococtl/main.c,$(CTL_SRC)))
+$(BUILD)/cococtl: $(call obj,client/cococtl/main.c) $(BUILD)/libctl.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(CTL_LIBS)
 
 # The admin interface's description is served by the daemon: the file itself, as a C string.
@@ -194,6 +200,10 @@ $(filter $(BUILD)/tests/sev/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/
 $(filter $(BUILD)/tests/sim/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libproto.a
 	$(UNIT_LINK) $(SIM_LIBS)
+
+$(filter $(BUILD)/tests/ctl/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
+    $(BUILD)/libctltest.a $(BUILD)/libctl.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(CTL_LIBS) $(SIM_LIBS)
 
 $(filter $(BUILD)/tests/client/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
@@ -285,7 +295,7 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 
 # --- lint -------------------------------------------------------------------------------------------
 C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
-TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim $(DAEMON_CFLAGS)
+TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl $(DAEMON_CFLAGS)
 
 lint: lint-format lint-headers lint-man lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 

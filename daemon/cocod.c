@@ -204,6 +204,20 @@ static int make_services(struct cocod *cocod, const struct config *config)
     return cocod->certs && cocod->quotes ? 0 : -ENOMEM;
 }
 
+/* A number is taken as it is: the user may come later. */
+static void find_import_user(struct cocod *cocod, const struct config *config)
+{
+    const char *text = config->admin_import_user;
+    char *end;
+
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    bool is_number = end != text && !*end && errno == 0 && number < UINT32_MAX;
+    const struct passwd *user = is_number || !text[0] ? NULL : getpwnam(text);
+    cocod->admin.has_import_user = is_number || user;
+    cocod->admin.import_uid = user ? user->pw_uid : (uid_t)number;
+}
+
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
 {
     struct cocod *cocod = sys.alloc(sizeof(*cocod));
@@ -234,6 +248,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
                                   .server = cocod->server,
                                   .instance = instance};
     cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
+    find_import_user(cocod, config);
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     cocod->config = config;
     certs_start(cocod->certs);
@@ -270,6 +285,7 @@ void cocod_reload(struct cocod *cocod, struct config *config)
 
     platform_set_options(cocod->platform, &platform);
     cocod->admin.config_problem = NULL;
+    find_import_user(cocod, config);
     cocod->config = config;
     log_set_level(config->log_level);
     cocod->door.options = door_options(config);

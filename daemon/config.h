@@ -89,6 +89,7 @@ struct config {
     char *admin_listen;
     uint32_t admin_mode;
     char *admin_group;
+    char *admin_import_user; /* name or number; "": nobody */
 
     /* [certs] */
     struct string_list certs_chain; /* files; none: no SNP certificates */

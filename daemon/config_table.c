@@ -93,6 +93,15 @@ static const struct config_key keys[] = {
      .offset = AT(admin_group),
      .default_value = "",
      .doc = "The socket's group. Empty: cocod's own."},
+    {.section = "admin",
+     .name = "import_user",
+     .type = CONFIG_TEXT,
+     .offset = AT(admin_import_user),
+     .default_value = "cocod-fetch",
+     .doc =
+         "The user that cocod-fetch.service runs as: where the socket lets it in, it may import "
+         "certificates and ask how things are, and nothing else. A name or a number; where there "
+         "is no such user, nobody is restricted."},
 
     {.section = "certs",
      .name = "chain",

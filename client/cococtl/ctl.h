@@ -22,15 +22,26 @@ enum ctl_exit {
 
 #define CTL_ADMIN_SOCKET "/run/cocod/io.cocod.Admin"
 
-/* The command line. */
+/* The command line. What was not given is NULL, false or the default. */
 struct ctl {
     const char *socket;
     const char *admin;
     bool json;
     uint32_t timeout_ms;
-    const char *out; /* NULL: not given */
+    const char *out;
     uint64_t npages;
-    const char *file; /* the verb's argument */
+    char *const *args; /* the verb's arguments */
+    int n_args;
+    bool force;
+    char *const *exec; /* command and its arguments, NULL behind the last */
+    const char *tcb;
+    const char *product;
+    const char *chip_id;
+    const char *signer;
+    const char *url;
+    const char *ca;
+    const char *inventory;
+    uint32_t gap_ms;
 };
 
 /* term.c: everything foreign that is printed goes through these. */
@@ -41,6 +52,10 @@ void term_json(FILE *to, const char *json);
 /* cococtl's own text, as it is. That a stream failed is seen once, in output_close(). */
 __attribute__((format(printf, 2, 3))) void term_printf(FILE *to, const char *format, ...);
 void term_puts(FILE *to, const char *text);
+/* Pads by what is printed, taking each character for one column; at least one space. */
+void term_cell(FILE *to, const char *text, int width);
+/* A name, padded, and a foreign text behind it: one line. */
+void term_line(FILE *to, const char *name, const char *text);
 /* "cococtl: " and a message to stderr; each %s is escaped, %d and %u are the only others. */
 __attribute__((format(printf, 1, 2))) void term_error(const char *format, ...);
 /* An indented second line to stderr: what to do next. Fixed text. */
@@ -55,9 +70,73 @@ int net_wait(int fd, short events, uint64_t deadline_ns);
 /* Says that `path` could not be connected to and what to do; returns the exit status. */
 int net_explain(const char *path, const char *option, int error);
 
-/* varlink.c: calls a method of io.cocod.Admin without parameters. On success *ret_parameters is the
- * reply's, which the caller puts; otherwise the exit status, and the reason was printed. */
-int varlink_call(const struct ctl *ctl, const char *method, struct json_object **ret_parameters);
+/* varlink.c: io.cocod.Admin. */
+struct varlink {
+    const struct ctl *ctl;
+    int fd; /* -1: closed */
+};
+
+/* How a call ended: `error` is a negative errno of the connection (-EBADMSG: what came is not
+ * varlink); else `name` is the error's name, "" where it succeeded. varlink_answer_done() ends it.
+ */
+struct varlink_answer {
+    int error;
+    char name[96];
+    struct json_object *parameters; /* NULL possible with a name */
+};
+
+/* 0 or a negative errno. */
+int varlink_open(struct varlink *v, const struct ctl *ctl);
+void varlink_close(struct varlink *v);
+/* One call on an open connection; `parameters` may be NULL and stays the caller's. A call that
+ * failed in the connection closes it. */
+void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
+                 uint32_t timeout_ms, struct varlink_answer *ret);
+void varlink_answer_done(struct varlink_answer *answer);
+static inline bool varlink_succeeded(const struct varlink_answer *answer)
+{
+    return answer->error == 0 && answer->name[0] == 0;
+}
+/* Says how a call ended that did not succeed; the exit status. */
+int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer);
+/* A connection, one call, and its end. On success *ret_parameters is the reply's, which the caller
+ * puts; otherwise the exit status, and the reason was printed. Takes `parameters`. */
+int varlink_call(const struct ctl *ctl, const char *method, struct json_object *parameters,
+                 struct json_object **ret_parameters);
+
+/* reply.c: reading a reply. A field that is missing or of another type sets `bad`, which sticks;
+ * what is returned then is harmless. */
+struct reply {
+    bool bad;
+};
+struct json_object *reply_field(struct reply *reply, struct json_object *object, const char *name,
+                                json_type type);
+const char *reply_string(struct reply *reply, struct json_object *object, const char *name);
+int64_t reply_int(struct reply *reply, struct json_object *object, const char *name);
+bool reply_bool(struct reply *reply, struct json_object *object, const char *name);
+/* NULL where the field is null; it may be left out then, as varlink allows. */
+const char *reply_optional_string(struct reply *reply, struct json_object *object,
+                                  const char *name);
+struct json_object *reply_optional_object(struct reply *reply, struct json_object *object,
+                                          const char *name);
+/* The array and its length; 0 where anything is wrong with the reply. */
+size_t reply_array(struct reply *reply, struct json_object *object, const char *name,
+                   json_type element_type, struct json_object **ret_array);
+/* Says that a reply is not what the interface describes; the exit status. */
+int reply_malformed(const struct ctl *ctl, const char *method);
+typedef void reply_print(FILE *to, struct reply *reply, struct json_object *parameters);
+/* Prints a reply, or its JSON, to stdout or --out; nothing of a malformed one. Takes `parameters`.
+ * The exit status. */
+int reply_show(const struct ctl *ctl, const char *method, struct json_object *parameters,
+               reply_print *print);
+/* A text as a JSON value; NULL as null. */
+struct json_object *json_text(const char *text);
+
+/* base64.c: RFC 4648 section 4, padded, canonical. */
+/* malloc'ed, terminated; NULL: out of memory. */
+char *base64_encode(const void *bytes, size_t size);
+/* malloc'ed; -EBADMSG, -ENOMEM. */
+int base64_decode(const char *text, uint8_t **ret, size_t *ret_size);
 
 /* output.c */
 /* Where a verb's text goes: stdout, or the file of --out. NULL: failed and said so. */
@@ -66,11 +145,57 @@ FILE *output_open(const struct ctl *ctl);
 int output_close(const struct ctl *ctl, FILE *to);
 /* Writes bytes to a file; the exit status. */
 int output_bytes(const char *path, const void *bytes, size_t size);
+/* Makes or replaces a file: whoever looks, after whatever crash, sees the old bytes or the new.
+ * The exit status; the reason was printed. */
+int output_replace(const char *path, const void *bytes, size_t size);
+/* Makes the folders that a path lies in. The exit status. */
+int output_make_parents(const char *path);
 void output_json(FILE *to, struct json_object *object);
+
+/* files.c: certificate files, opened as the caller. */
+#define INPUT_FILE_MAX  (64u * 1024u)
+#define INPUT_FILES_MAX 4096u
+
+struct input {
+    char *name;
+    uint8_t *bytes;
+    size_t size;
+    char *refused; /* why it could not be read; NULL: it was */
+};
+
+struct inputs {
+    struct input *list;
+    size_t n, capacity;
+    unsigned passed_over; /* files of a folder whose names say that they are something else */
+};
+
+void inputs_done(struct inputs *inputs);
+/* A file, or a folder with all below it. False: out of memory, or too many. */
+bool inputs_add_path(struct inputs *inputs, const char *path);
+/* Bytes in memory, which are copied. */
+bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes, size_t size);
+
+/* import.c: gives inputs to `method` (Import or Verify) of the daemon. *ret_results is an array of
+ * ImportResult with the files that could not be read in it, which the caller puts. CTL_OK where all
+ * were taken, CTL_FAILED where any was refused; else (and *ret_results is NULL then) the exit
+ * status of what was printed. */
+int import_inputs(const struct ctl *ctl, const char *method, const struct inputs *inputs,
+                  struct json_object **ret_results);
+/* Shows them. The exit status of the output. */
+int import_show(const struct ctl *ctl, bool verify_only, const struct inputs *inputs,
+                struct json_object *results);
 
 /* The verbs. */
 int verb_status(const struct ctl *ctl);
-int verb_certs_show(const struct ctl *ctl);
 int verb_ping(const struct ctl *ctl);
 int verb_request_certs(const struct ctl *ctl);
 int verb_request_quote(const struct ctl *ctl);
+int verb_certs_list(const struct ctl *ctl);
+int verb_certs_show(const struct ctl *ctl);
+int verb_certs_import(const struct ctl *ctl);
+int verb_certs_verify(const struct ctl *ctl);
+int verb_certs_remove(const struct ctl *ctl);
+int verb_certs_export(const struct ctl *ctl);
+int verb_certs_preflight(const struct ctl *ctl);
+int verb_certs_rotate(const struct ctl *ctl);
+int verb_certs_fetch(const struct ctl *ctl);

@@ -367,7 +367,7 @@ int verb_request_quote(const struct ctl *ctl)
     struct link link;
     size_t size = 0;
 
-    int code = read_tdreport(ctl->file, report);
+    int code = read_tdreport(ctl->args[0], report);
     if (code != CTL_OK)
         return code;
     uint8_t *bytes = malloc(COCO_API_QUOTE_MAX);

@@ -12,6 +12,7 @@
  */
 #include "ctl.h"
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The character at s, and its bytes; 0 bytes where it is not UTF-8. */
@@ -121,6 +122,33 @@ void term_json(FILE *to, const char *json)
             (void)fwrite(s + i, 1, length, to);
         i += length ? length : 1;
     }
+}
+
+void term_line(FILE *to, const char *name, const char *text)
+{
+    term_printf(to, "%-14s", name);
+    term_string(to, text);
+    (void)fputc('\n', to);
+}
+
+void term_cell(FILE *to, const char *text, int width)
+{
+    char *shown = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&shown, &size);
+
+    if (!memory) {
+        term_string(to, text);
+        return;
+    }
+    term_string(memory, text);
+    (void)fclose(memory);
+    for (const char *p = shown; *p; p++)
+        if (((unsigned char)*p & 0xc0) != 0x80)
+            width--;
+    term_puts(to, shown);
+    free(shown);
+    term_printf(to, "%*s", width > 0 ? width : 1, "");
 }
 
 /* A printf of its own: the arguments are escaped, not what surrounds them. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A varlink client for one call: JSON objects that end in a NUL byte, over a Unix stream socket
- * (varlink.org, "Method Call"). The interface is proto/io.cocod.Admin.varlink.
+ * A varlink client: JSON objects that end in a NUL byte, over a Unix stream socket (varlink.org,
+ * "Method Call"). The interface is proto/io.cocod.Admin.varlink. One call at a time is under way
+ * on a connection; after a failure it is closed, since nobody could tell whose answer came next.
  *
  * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB, is one
  * JSON object of limited depth in valid UTF-8, has nothing behind it, and has either `parameters`
@@ -104,81 +105,170 @@ static struct json_object *parse(const char *text)
     return NULL;
 }
 
-static int malformed(const struct ctl *ctl)
+static const char *text_of(struct json_object *parameters, const char *name, const char *fallback)
 {
-    term_error("%s answered with something that is not a varlink reply", ctl->admin);
-    term_hint("Check that --admin names cocod's administrative socket.");
-    return CTL_FAILED;
+    struct json_object *value = NULL;
+
+    if (parameters)
+        json_object_object_get_ex(parameters, name, &value);
+    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : fallback;
 }
 
-static int explain_error(const struct ctl *ctl, const char *error, struct json_object *parameters)
-{
-    struct json_object *reason = NULL;
+/* --- calls ----------------------------------------------------------------------------------- */
 
-    if (strcmp(error, "io.cocod.Admin.NotAllowed") == 0) {
-        term_error("cocod at %s does not let this user administer it", ctl->admin);
-        term_hint("Run this as root, or as a user that cocod's configuration names.");
-        return CTL_DENIED;
-    }
-    if (strcmp(error, "io.cocod.Admin.TryAgain") == 0) {
-        if (parameters)
-            json_object_object_get_ex(parameters, "reason", &reason);
-        term_error("cocod is busy: %s", json_object_is_type(reason, json_type_string)
-                                            ? json_object_get_string(reason)
-                                            : "no reason given");
-        term_hint("Try again in a moment.");
-        return CTL_AGAIN;
-    }
-    term_error("cocod refused the call: %s", error);
-    if (strncmp(error, "org.varlink.service.", strlen("org.varlink.service.")) == 0)
-        term_hint("cocod and cococtl are of different releases; install both from one.");
-    return CTL_FAILED;
+int varlink_open(struct varlink *v, const struct ctl *ctl)
+{
+    int fd = net_connect(ctl->admin);
+
+    *v = (struct varlink){.ctl = ctl, .fd = fd < 0 ? -1 : fd};
+    return fd < 0 ? fd : 0;
 }
 
-static int judge(const struct ctl *ctl, struct json_object *reply,
-                 struct json_object **ret_parameters)
+void varlink_close(struct varlink *v)
+{
+    if (v->fd >= 0)
+        close(v->fd);
+    v->fd = -1;
+}
+
+static int judge(struct json_object *reply, struct varlink_answer *ret)
 {
     struct json_object *error = NULL, *parameters = NULL;
     bool has_error = json_object_object_get_ex(reply, "error", &error);
     bool has_parameters = json_object_object_get_ex(reply, "parameters", &parameters);
 
     if (has_parameters && !json_object_is_type(parameters, json_type_object))
-        return malformed(ctl);
+        return -EBADMSG;
+    if (!has_parameters && !has_error)
+        return -EBADMSG;
     if (has_error) {
-        if (!json_object_is_type(error, json_type_string))
-            return malformed(ctl);
-        return explain_error(ctl, json_object_get_string(error), parameters);
+        if (!json_object_is_type(error, json_type_string) || json_object_get_string_len(error) == 0)
+            return -EBADMSG;
+        (void)snprintf(ret->name, sizeof(ret->name), "%s", json_object_get_string(error));
     }
-    if (!has_parameters)
-        return malformed(ctl);
-    *ret_parameters = json_object_get(parameters);
-    return CTL_OK;
+    ret->parameters = json_object_get(parameters);
+    return 0;
 }
 
-int varlink_call(const struct ctl *ctl, const char *method, struct json_object **ret_parameters)
+static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
+                    struct varlink_answer *ret)
 {
-    const uint64_t deadline_ns = net_now_ns() + ctl->timeout_ms * 1000000ull;
-    char call[128];
     char *text = NULL;
 
-    int size = snprintf(call, sizeof(call), "{\"method\":\"io.cocod.Admin.%s\"}", method);
-    if (size < 0 || (size_t)size >= sizeof(call))
-        return CTL_FAILED;
-    int fd = net_connect(ctl->admin);
-    if (fd < 0)
-        return net_explain(ctl->admin, "--admin", fd);
-    int r = send_all(fd, call, (size_t)size + 1, deadline_ns);
+    if (v->fd < 0)
+        return -ENOTCONN;
+    int r = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
     if (r == 0)
-        r = receive_message(fd, deadline_ns, &text);
-    close(fd);
-    if (r == -EMSGSIZE || r == -EBADMSG)
-        return malformed(ctl);
+        r = receive_message(v->fd, deadline_ns, &text);
     if (r < 0)
-        return net_explain(ctl->admin, "--admin", r);
-
+        return r == -EMSGSIZE ? -EBADMSG : r;
     struct json_object *reply = text ? parse(text) : NULL;
     free(text);
-    int code = reply ? judge(ctl, reply, ret_parameters) : malformed(ctl);
+    r = reply ? judge(reply, ret) : -EBADMSG;
     json_object_put(reply);
+    return r;
+}
+
+void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
+                 uint32_t timeout_ms, struct varlink_answer *ret)
+{
+    struct json_object *call = json_object_new_object();
+    char name[96];
+
+    *ret = (struct varlink_answer){.error = -ENOMEM};
+    (void)snprintf(name, sizeof(name), "io.cocod.Admin.%s", method);
+    if (call) {
+        json_object_object_add(call, "method", json_object_new_string(name));
+        if (parameters)
+            json_object_object_add(call, "parameters", json_object_get(parameters));
+        const char *text = json_object_to_json_string_ext(call, JSON_C_TO_STRING_PLAIN |
+                                                                    JSON_C_TO_STRING_NOSLASHESCAPE);
+        if (text)
+            ret->error = exchange(v, text, net_now_ns() + timeout_ms * 1000000ull, ret);
+    }
+    json_object_put(call);
+    if (ret->error < 0)
+        varlink_close(v);
+}
+
+void varlink_answer_done(struct varlink_answer *answer)
+{
+    json_object_put(answer->parameters);
+    answer->parameters = NULL;
+}
+
+/* --- how a call ended ------------------------------------------------------------------------ */
+
+/* What an error of the interface means, where that does not depend on the method. */
+static const struct meaning {
+    const char *name;
+    const char *text; /* the parameter goes behind it */
+    const char *parameter;
+    const char *hint;
+    int code;
+} meanings[] = {
+    {"TryAgain", "cocod is busy: ", "reason", "Try again in a moment.", CTL_AGAIN},
+    {"Busy", "another update is under way: ", "reason",
+     "Wait for its end (\"cococtl status\" shows it).", CTL_AGAIN},
+    {"NoSuchChain", "there is no chain ", "key",
+     "\"cococtl certs list\" shows the chains that are stored, and which one is served.",
+     CTL_FAILED},
+    {"NoStore", "cocod keeps no certificates on this host", NULL,
+     "Set \"store\" in the section [certs] of its configuration.", CTL_FAILED},
+    {"NotUpdating", "the update has ended already", NULL,
+     "cocod ends an update whose time is over; its log says more (\"journalctl -u cocod\").",
+     CTL_FAILED},
+};
+
+int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
+{
+    static const char prefix[] = "io.cocod.Admin.";
+
+    if (answer->error == -EBADMSG) {
+        term_error("%s answered with something that is not a varlink reply", ctl->admin);
+        term_hint("Check that --admin names cocod's administrative socket.");
+        return CTL_FAILED;
+    }
+    if (answer->error < 0)
+        return net_explain(ctl->admin, "--admin", answer->error);
+    if (strcmp(answer->name, "io.cocod.Admin.NotAllowed") == 0) {
+        term_error("cocod at %s does not let this user administer it", ctl->admin);
+        term_hint("Run this as root, or as a user that cocod's configuration names.");
+        return CTL_DENIED;
+    }
+    for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
+        const struct meaning *m = &meanings[i];
+        if (strncmp(answer->name, prefix, strlen(prefix)) != 0 ||
+            strcmp(answer->name + strlen(prefix), m->name) != 0)
+            continue;
+        term_error("%s%s", m->text,
+                   m->parameter ? text_of(answer->parameters, m->parameter, "no reason given")
+                                : "");
+        term_hint(m->hint);
+        return m->code;
+    }
+    term_error("cocod refused the call: %s", answer->name);
+    if (strncmp(answer->name, "org.varlink.service.", strlen("org.varlink.service.")) == 0)
+        term_hint("cocod and cococtl are of different releases; install both from one.");
+    return CTL_FAILED;
+}
+
+int varlink_call(const struct ctl *ctl, const char *method, struct json_object *parameters,
+                 struct json_object **ret_parameters)
+{
+    struct varlink_answer answer = {0};
+    struct varlink v;
+    int code = CTL_OK;
+
+    answer.error = varlink_open(&v, ctl);
+    if (answer.error == 0)
+        varlink_ask(&v, method, parameters, ctl->timeout_ms, &answer);
+    varlink_close(&v);
+    json_object_put(parameters);
+    if (varlink_succeeded(&answer))
+        *ret_parameters = json_object_get(answer.parameters);
+    else
+        code = varlink_explain(ctl, &answer);
+    varlink_answer_done(&answer);
     return code;
 }

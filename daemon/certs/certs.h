@@ -90,6 +90,7 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base);
 
 enum certs_job_kind {
     CERTS_JOB_IMPORT,
+    CERTS_JOB_VERIFY, /* as IMPORT, and nothing is kept */
     CERTS_JOB_LIST,
     CERTS_JOB_CHAIN, /* also preflight: can this key be served? */
     CERTS_JOB_REMOVE,
@@ -105,13 +106,13 @@ struct certs_job {
     void (*told)(struct certs_job *job);
     void *data;
 
-    size_t n_files; /* IMPORT */
+    size_t n_files; /* IMPORT, VERIFY */
     struct chain_input *files;
     struct store_key key; /* CHAIN, REMOVE */
 
     int result; /* 0, or negative errno and a sentence */
     char why[CHAIN_WHY_SIZE];
-    struct store_results results; /* IMPORT */
+    struct store_results results; /* IMPORT, VERIFY */
     struct store_list list;       /* LIST */
     struct store_chain chain;     /* CHAIN */
     struct blob *table;

@@ -46,6 +46,12 @@ static void run(struct work *work)
     case CERTS_JOB_IMPORT:
         job->result = store_import(&store, job->files, job->n_files, &job->results);
         break;
+    case CERTS_JOB_VERIFY:
+        job->result = store_verify(&store, job->files, job->n_files, &job->results);
+        if (job->result < 0 && job->result != -ENOMEM)
+            snprintf(job->why, sizeof(job->why), "cannot write in %s: %s", job->store,
+                     strerror(-job->result));
+        break;
     case CERTS_JOB_LIST:
         job->result = store_list(&store, &job->list);
         break;

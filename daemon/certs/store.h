@@ -111,3 +111,7 @@ void store_results_done(struct store_results *results);
  */
 int store_import(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret);
+/* The same answer, and nothing is kept: what is new there says "added" all the same. Also errors of
+ * the disk: it works on a copy of the roots, intermediates and CRLs, in the folder of the store. */
+int store_verify(const struct store *store, const struct chain_input *files, size_t n,
+                 struct store_results *ret);

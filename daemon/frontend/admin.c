@@ -194,19 +194,21 @@ static const struct method {
     const char *name;
     void (*handle)(const struct call *call);
     bool takes_parameters;
+    bool for_importer; /* also for the user who may only import */
 } methods[] = {
-    {ADMIN_VARLINK ".GetInfo", get_info, false},
-    {ADMIN_VARLINK ".GetInterfaceDescription", get_interface_description, true},
-    {ADMIN_INTERFACE ".GetStatus", admin_get_status, false},
-    {ADMIN_INTERFACE ".ListCertificates", admin_list_certificates, false},
-    {ADMIN_INTERFACE ".Import", admin_import, true},
-    {ADMIN_INTERFACE ".ListChains", admin_list_chains, false},
-    {ADMIN_INTERFACE ".GetChain", admin_get_chain, true},
-    {ADMIN_INTERFACE ".RemoveChain", admin_remove_chain, true},
-    {ADMIN_INTERFACE ".Preflight", admin_preflight, true},
-    {ADMIN_INTERFACE ".BeginUpdate", admin_begin_update, true},
-    {ADMIN_INTERFACE ".LeaseHolders", admin_lease_holders, false},
-    {ADMIN_INTERFACE ".EndUpdate", admin_end_update, true},
+    {ADMIN_VARLINK ".GetInfo", get_info, false, true},
+    {ADMIN_VARLINK ".GetInterfaceDescription", get_interface_description, true, true},
+    {ADMIN_INTERFACE ".GetStatus", admin_get_status, false, true},
+    {ADMIN_INTERFACE ".ListCertificates", admin_list_certificates, false, true},
+    {ADMIN_INTERFACE ".Import", admin_import, true, true},
+    {ADMIN_INTERFACE ".Verify", admin_verify, true, true},
+    {ADMIN_INTERFACE ".ListChains", admin_list_chains, false, true},
+    {ADMIN_INTERFACE ".GetChain", admin_get_chain, true, false},
+    {ADMIN_INTERFACE ".RemoveChain", admin_remove_chain, true, false},
+    {ADMIN_INTERFACE ".Preflight", admin_preflight, true, true},
+    {ADMIN_INTERFACE ".BeginUpdate", admin_begin_update, true, false},
+    {ADMIN_INTERFACE ".LeaseHolders", admin_lease_holders, false, false},
+    {ADMIN_INTERFACE ".EndUpdate", admin_end_update, true, false},
 };
 
 static void not_found(const struct call *call, const char *name)
@@ -224,6 +226,21 @@ static void not_found(const struct call *call, const char *name)
     admin_send_error(call, ADMIN_VARLINK ".InterfaceNotFound", "interface", interface);
 }
 
+/* False: answered with NotAllowed. */
+static bool allowed(const struct call *call, const struct method *method)
+{
+    uid_t uid = call->peer->account->key.uid;
+
+    if (method->for_importer || !call->admin->has_import_user || uid != call->admin->import_uid)
+        return true;
+    struct json_object *parameters = json_object_new_object();
+    struct json_object *reply = admin_error(ADMIN_INTERFACE ".NotAllowed", NULL, NULL);
+    admin_add_int(parameters, "uid", uid);
+    json_object_object_add(reply, "parameters", parameters);
+    admin_send(call, reply);
+    return false;
+}
+
 static void handle_call(const struct call *call, const char *name)
 {
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
@@ -237,7 +254,8 @@ static void handle_call(const struct call *call, const char *name)
                 return;
             }
         }
-        methods[i].handle(call);
+        if (allowed(call, &methods[i]))
+            methods[i].handle(call);
         return;
     }
     not_found(call, name);

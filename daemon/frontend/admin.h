@@ -5,7 +5,9 @@
 #pragma once
 
 #include "frontend/frontend.h"
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct certs;
 struct peer;
@@ -18,8 +20,10 @@ struct admin {
     struct quotes *quotes;
     struct server *server;
     uint64_t instance;
-    uint64_t ready_us;          /* when the daemon was ready, sys.now_us() */
-    struct peer *updater;       /* began the firmware update that is under way; NULL: none */
+    uint64_t ready_us;    /* when the daemon was ready, sys.now_us() */
+    struct peer *updater; /* began the firmware update that is under way; NULL: none */
+    bool has_import_user; /* then import_uid may import and ask, and nothing else */
+    uid_t import_uid;
     const char *config_problem; /* a configuration that was refused; NULL: none */
 };
 

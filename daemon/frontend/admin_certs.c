@@ -153,7 +153,7 @@ static int add_file(struct certs_job *job, struct json_object *file)
     return r;
 }
 
-void admin_import(const struct call *call)
+static void import_or_verify(const struct call *call, enum certs_job_kind kind)
 {
     static const char *const names[] = {"files", NULL};
     struct json_object *files = admin_parameter(call, "files");
@@ -166,7 +166,7 @@ void admin_import(const struct call *call)
         refuse_parameter(call, "files");
         return;
     }
-    struct certs_job *job = new_job(call, CERTS_JOB_IMPORT);
+    struct certs_job *job = new_job(call, kind);
     if (!job)
         return;
     for (size_t i = 0; i < json_object_array_length(files) && r == 0; i++)
@@ -180,6 +180,16 @@ void admin_import(const struct call *call)
         refuse_parameter(call, "files");
     else
         try_again(call, "out of memory");
+}
+
+void admin_import(const struct call *call)
+{
+    import_or_verify(call, CERTS_JOB_IMPORT);
+}
+
+void admin_verify(const struct call *call)
+{
+    import_or_verify(call, CERTS_JOB_VERIFY);
 }
 
 /* --- ListChains ----------------------------------------------------------------------------------

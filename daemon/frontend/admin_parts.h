@@ -66,6 +66,7 @@ struct json_object *admin_certificates(const struct chain *chain, const struct c
 /* --- admin_certs.c --- */
 
 void admin_import(const struct call *call);
+void admin_verify(const struct call *call);
 void admin_list_chains(const struct call *call);
 void admin_get_chain(const struct call *call);
 void admin_remove_chain(const struct call *call);

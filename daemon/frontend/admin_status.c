@@ -37,6 +37,22 @@ static struct json_object *table_entries(const struct blob *blob)
     return array;
 }
 
+static struct json_object *platform_status(const struct platform_state *platform)
+{
+    struct json_object *object = json_object_new_object();
+    enum coco_snp_product product = coco_snp_product_of_name(platform->product);
+    char tcb[COCO_SNP_TCB_TEXT_SIZE], chip_id[2 * COCO_SNP_CHIP_ID_SIZE + 1] = "";
+
+    for (size_t i = 0; i < platform->chip_id_size; i++)
+        snprintf(chip_id + 2 * i, 3, "%02x", platform->chip_id[i]);
+    coco_snp_tcb_format(product, &platform->reported, tcb);
+    admin_add_text(object, "product", platform->product);
+    admin_add_text(object, "chipId", chip_id[0] ? chip_id : NULL);
+    admin_add_text(object, "tcb", tcb);
+    json_object_object_add(object, "vlek", json_object_new_boolean(platform->vlek_en));
+    return object;
+}
+
 static struct json_object *certificate_status(const struct certs *certs)
 {
     struct json_object *object = json_object_new_object();
@@ -45,7 +61,10 @@ static struct json_object *certificate_status(const struct certs *certs)
     const char *problems[CERTS_PROBLEMS_MAX];
     size_t n = certs_problems(certs, problems);
 
+    const struct platform_state *platform = certs_platform(certs);
+
     admin_add_hex64(object, "generation", certs_generation(certs));
+    json_object_object_add(object, "platform", platform ? platform_status(platform) : NULL);
     admin_add_int(object, "tableBytes", table ? table->size : 0);
     json_object_object_add(object, "tableEntries",
                            table ? table_entries(table) : json_object_new_array());

@@ -257,7 +257,7 @@ START_TEST(usage_errors)
         {"ping", "--timeout", "", NULL},
         {"ping", "--timeout", "x", NULL},
         {"ping", "--timeout", "-1", NULL},
-        {"ping", "--timeout", "3601", NULL},
+        {"ping", "--timeout", "86401", NULL},
         {"ping", "--timeout", "1.", NULL},
         {"ping", "--timeout", ".5", NULL},
         {"ping", "--timeout", "0.0001", NULL},
@@ -351,7 +351,8 @@ static int status_of(const char *json)
     "\"certificates\":{\"generation\":\"00000000000000ff\",\"tableBytes\":4772,"       \
     "\"tableEntries\":[{\"kind\":\"VCEK\",\"offset\":96,\"length\":1300}],"            \
     "\"source\":\"/etc/cocod/\\u001b[2Jchain\",\"notAfter\":\"2031-05-01T00:00:00Z\"," \
-    "\"problem\":null},"
+    "\"platform\":{\"product\":\"Milan\",\"chipId\":\"00ff\",\"tcb\":\"3.0.8.115\","   \
+    "\"vlek\":true},\"problem\":null},"
 
 #define STATUS_QUOTES                                                                      \
     "\"quotes\":{\"backend\":\"unix:/run/qgs\",\"slots\":4,\"slotsBusy\":1,\"queued\":2,"  \
@@ -371,6 +372,7 @@ START_TEST(status_as_a_table)
     assert_has(out, "VCEK");
     assert_has(out, "1300 bytes at 96");
     assert_has(out, "valid until");
+    assert_has(out, "platform    Milan, TCB 3.0.8.115, a VLEK is loaded\n  chip id     00ff\n");
     assert_has(out, "ENODEV: nobody listens");
     assert_has(out, "certsAnswered");
     assert_has(out, "/etc/cocod/\\x1b[2Jchain");

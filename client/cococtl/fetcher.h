@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Getting one small file over HTTPS from a service that limits how often it may be asked.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Time, as tests want it to pass. */
+struct fetch_clock {
+    uint64_t (*now_ms)(void *userdata);
+    /* Sleeps; `why` is for people who watch. */
+    void (*sleep_ms)(void *userdata, uint64_t ms, const char *why);
+    int64_t (*wall_s)(void *userdata); /* seconds since 1970 */
+    uint32_t (*random)(void *userdata);
+    void *userdata;
+};
+
+/* The real one; `progress`: show waiting times on stderr. */
+struct fetch_clock fetch_clock_real(bool progress);
+
+struct fetch_options {
+    const char *url;      /* without a slash behind; https, or http where it says so */
+    const char *ca;       /* NULL: the system's roots */
+    uint32_t gap_ms;      /* between two limited requests, and before any is repeated */
+    uint64_t deadline_ms; /* by now_ms */
+    struct fetch_clock clock;
+};
+
+struct fetcher;
+
+enum fetch_result {
+    FETCH_OK,
+    FETCH_REFUSED, /* asking again will not help; or too often refused */
+    FETCH_AGAIN,   /* not now: the service is away or busy, and the time is over */
+};
+
+/* NULL, and why. */
+struct fetcher *fetcher_new(const struct fetch_options *options, const char **ret_why);
+void fetcher_free(struct fetcher *fetcher);
+
+/* Gets url + path, at most `max` bytes, into malloc'ed memory. `limited`: the service takes such
+ * requests once in `gap_ms` only. */
+enum fetch_result fetcher_get(struct fetcher *fetcher, const char *path, size_t max, bool limited,
+                              uint8_t **ret, size_t *ret_size);
+/* Why the last one failed: a sentence that may have foreign text in it. */
+const char *fetcher_why(const struct fetcher *fetcher);

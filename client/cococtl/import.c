@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * certs import, certs verify: files to the daemon, and what became of each certificate.
+ *
+ * A message has at most 1 MiB and 64 files, so many files go in several calls, each on the heels of the
+ * last. A leaf is refused while its intermediate is neither stored nor in the same call, and which file
+ * has which is not known here: so where there were several calls, the files of which anything was
+ * refused are given once more behind the last, when all that can help is there. Their second result
+ * counts.
+ *
+ * Verify keeps nothing, so that there a second call would know no more than the first: leaves and
+ * their intermediates have to come together, or be stored.
+ */
+#include "ctl.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Of one call; the interface allows 64 files and 1 MiB in all, base64 and names included. */
+#define CALL_FILES_MAX 64u
+#define CALL_BYTES_MAX (900u * 1024u)
+#define LABEL_SIZE     201u
+
+struct import {
+    const struct ctl *ctl;
+    const char *method;
+    const struct inputs *inputs;
+    char labels[CALL_FILES_MAX][LABEL_SIZE]; /* of the call under way */
+    struct json_object **of;                 /* for each input its results, an array, or NULL */
+};
+
+static struct json_object *local_result(const struct input *input)
+{
+    struct json_object *result = json_object_new_object();
+
+    json_object_object_add(result, "name", json_object_new_string(input->name));
+    json_object_object_add(result, "kind", json_object_new_string("OTHER"));
+    json_object_object_add(result, "key", NULL);
+    json_object_object_add(result, "action", json_object_new_string("refused"));
+    json_object_object_add(result, "reason", json_object_new_string(input->refused));
+    return result;
+}
+
+/* A name that the JSON of a call can carry, that the daemon takes, and that is not the one before it
+ * in the call: results come in the order of the files, each by its file's name. */
+static void label(char *out, const char *before, size_t index, const char *name)
+{
+    size_t length = strlen(name), from = length > LABEL_SIZE - 32 ? length - (LABEL_SIZE - 32) : 0;
+
+    (void)snprintf(out, LABEL_SIZE, "%s", name + from);
+    for (char *p = out; *p; p++)
+        if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
+            *p = '?';
+    if (before && strcmp(out, before) == 0)
+        (void)snprintf(out + strlen(out), LABEL_SIZE - strlen(out), " (%zu)", index);
+}
+
+static bool was_refused(struct json_object *results)
+{
+    for (size_t i = 0; i < json_object_array_length(results); i++) {
+        struct json_object *action = NULL;
+        json_object_object_get_ex(json_object_array_get_idx(results, i), "action", &action);
+        if (action && strcmp(json_object_get_string(action), "refused") == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Sorts a call's results to its inputs. */
+static int take_results(struct import *import, struct json_object *parameters,
+                        const size_t *indices, size_t n_inputs)
+{
+    struct reply reply = {0};
+    struct json_object *list;
+    size_t n = reply_array(&reply, parameters, "results", json_type_object, &list), at = 0;
+
+    for (size_t i = 0; i < n && !reply.bad; i++) {
+        struct json_object *result = json_object_array_get_idx(list, i);
+        const char *name = reply_string(&reply, result, "name");
+        (void)reply_string(&reply, result, "kind");
+        (void)reply_string(&reply, result, "action");
+        if (i > 0 && strcmp(name, import->labels[at]) != 0)
+            at++;
+        if (at == n_inputs || strcmp(name, import->labels[at]) != 0) {
+            reply.bad = true;
+            break;
+        }
+        struct json_object **of = &import->of[indices[at]];
+        json_object_object_add(result, "name",
+                               json_object_new_string(import->inputs->list[indices[at]].name));
+        if (!*of)
+            *of = json_object_new_array();
+        json_object_array_add(*of, json_object_get(result));
+    }
+    if (n > 0 && at + 1 != n_inputs) /* every file has a result */
+        reply.bad = true;
+    return reply.bad || n == 0 ? reply_malformed(import->ctl, import->method) : CTL_OK;
+}
+
+static int send_call(struct import *import, struct json_object *files, const size_t *indices,
+                     size_t n)
+{
+    struct json_object *call = json_object_new_object(), *parameters = NULL;
+
+    if (n == 0) {
+        json_object_put(call);
+        json_object_put(files);
+        return CTL_OK;
+    }
+    json_object_object_add(call, "files", files);
+    int code = varlink_call(import->ctl, import->method, call, &parameters);
+    if (code != CTL_OK)
+        return code;
+    for (size_t i = 0; i < n; i++) { /* what an earlier call said no longer counts */
+        json_object_put(import->of[indices[i]]);
+        import->of[indices[i]] = NULL;
+    }
+    code = take_results(import, parameters, indices, n);
+    json_object_put(parameters);
+    return code;
+}
+
+/* All inputs, or those of which something was refused. *ret_calls counts the calls. */
+static int send_all(struct import *import, bool refused_only, unsigned *ret_calls)
+{
+    struct json_object *files = json_object_new_array();
+    size_t indices[CALL_FILES_MAX], n = 0, bytes = 0;
+    int code = CTL_OK;
+
+    for (size_t i = 0; i < import->inputs->n && code == CTL_OK; i++) {
+        const struct input *input = &import->inputs->list[i];
+        if (input->refused || (refused_only && !was_refused(import->of[i])))
+            continue;
+        size_t cost = input->size / 3 * 4 + 512;
+        if (n == CALL_FILES_MAX || bytes + cost > CALL_BYTES_MAX) {
+            code = send_call(import, files, indices, n);
+            files = json_object_new_array();
+            n = bytes = 0;
+            ++*ret_calls;
+        }
+        char *data = base64_encode(input->bytes, input->size);
+        struct json_object *file = json_object_new_object();
+        label(import->labels[n], n > 0 ? import->labels[n - 1] : NULL, i, input->name);
+        json_object_object_add(file, "name", json_object_new_string(import->labels[n]));
+        json_object_object_add(file, "data", json_text(data));
+        json_object_array_add(files, file);
+        free(data);
+        indices[n++] = i;
+        bytes += cost;
+    }
+    if (code != CTL_OK) {
+        json_object_put(files);
+        return code;
+    }
+    ++*ret_calls;
+    return send_call(import, files, indices, n);
+}
+
+int import_inputs(const struct ctl *ctl, const char *method, const struct inputs *inputs,
+                  struct json_object **ret_results)
+{
+    struct import import = {.ctl = ctl, .method = method, .inputs = inputs};
+    unsigned calls = 0;
+    bool refused = false;
+
+    import.of = calloc(inputs->n + 1, sizeof(struct json_object *));
+    if (!import.of) {
+        term_error("out of memory");
+        return CTL_FAILED;
+    }
+    int code = send_all(&import, false, &calls);
+    if (code == CTL_OK && calls > 1 && strcmp(method, "Import") == 0)
+        code = send_all(&import, true, &calls);
+    struct json_object *results = code == CTL_OK ? json_object_new_array() : NULL;
+    for (size_t i = 0; i < inputs->n; i++) {
+        struct json_object *of = import.of[i];
+        if (results && inputs->list[i].refused)
+            json_object_array_add(results, local_result(&inputs->list[i]));
+        for (size_t k = 0; results && of && k < json_object_array_length(of); k++)
+            json_object_array_add(results, json_object_get(json_object_array_get_idx(of, k)));
+        if (inputs->list[i].refused || (results && of && was_refused(of)))
+            refused = true;
+        json_object_put(of);
+    }
+    free(import.of);
+    if (code != CTL_OK)
+        return code;
+    *ret_results = results;
+    return refused ? CTL_FAILED : CTL_OK;
+}
+
+static const char *field(struct json_object *result, const char *name)
+{
+    struct json_object *value = NULL;
+
+    json_object_object_get_ex(result, name, &value);
+    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+}
+
+static void show_results(FILE *to, bool verify_only, const struct inputs *inputs,
+                         struct json_object *results)
+{
+    size_t n = json_object_array_length(results), refused = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *result = json_object_array_get_idx(results, i);
+        const char *action = field(result, "action"), *key = field(result, "key");
+        const char *reason = field(result, "reason"), *kind = field(result, "kind");
+        bool bad = action && strcmp(action, "refused") == 0;
+        refused += bad;
+        term_cell(to, bad || !verify_only ? action : "good", 11);
+        term_cell(to, kind ? kind : "OTHER", 6);
+        term_string(to, field(result, "name"));
+        if (key || reason) {
+            term_puts(to, "\n                 ");
+            term_string(to, reason ? reason : key);
+        }
+        (void)fputc('\n', to);
+    }
+    if (n == 0)
+        term_puts(to, "no certificate files there\n");
+    if (refused > 0)
+        term_printf(to, "%zu of %zu refused\n", refused, n);
+    if (inputs->passed_over > 0)
+        term_printf(to,
+                    "%u passed over, whose names end in something else than .pem, .der, .crt, "
+                    ".cer, .crl, .bin, .cert or .certs\n",
+                    inputs->passed_over);
+}
+
+int import_show(const struct ctl *ctl, bool verify_only, const struct inputs *inputs,
+                struct json_object *results)
+{
+    if (ctl->json) {
+        struct json_object *whole = json_object_new_object();
+        json_object_object_add(whole, "results", json_object_get(results));
+        json_object_object_add(whole, "passedOver", json_object_new_int64(inputs->passed_over));
+        output_json(stdout, whole);
+        json_object_put(whole);
+    } else {
+        show_results(stdout, verify_only, inputs, results);
+    }
+    return output_close(&(const struct ctl){0}, stdout);
+}
+
+static int import_or_verify(const struct ctl *ctl, const char *method, bool verify_only)
+{
+    struct inputs inputs = {0};
+    struct json_object *results = NULL;
+    bool good = true;
+
+    for (int i = 0; i < ctl->n_args && good; i++)
+        good = inputs_add_path(&inputs, ctl->args[i]);
+    int code = good ? import_inputs(ctl, method, &inputs, &results) : CTL_FAILED;
+    if (results) {
+        int shown = import_show(ctl, verify_only, &inputs, results);
+        if (inputs.n == 0 || shown != CTL_OK)
+            code = CTL_FAILED;
+    }
+    json_object_put(results);
+    inputs_done(&inputs);
+    return code;
+}
+
+int verb_certs_import(const struct ctl *ctl)
+{
+    return import_or_verify(ctl, "Import", false);
+}
+
+int verb_certs_verify(const struct ctl *ctl)
+{
+    return import_or_verify(ctl, "Verify", true);
+}

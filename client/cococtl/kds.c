@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * AMD's key distribution service: paths and a look at the answers.
+ *
+ * A path names a product, a chip and security patch levels, in decimal ("VCEK Certificate and KDS
+ * Interface Specification", AMD 57230, chapter 4). Turin's chip ids have 8 bytes, and its levels
+ * begin with that of the FMC.
+ *
+ * An answer is looked at as far as it takes to know that it is the one that was asked for: a proxy's
+ * page of apology, a certificate of another chip, a body that was cut short must not be kept as if the
+ * job were done. The extensions are those of chapter 3 there; they are found by walking the DER
+ * (X.690) down to the certificate's extensions, through bounded cursors. Whether the certificate is
+ * genuine is decided elsewhere, by its signatures.
+ */
+#include "kds.h"
+#include "bytes.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- what is asked for ----------------------------------------------------------------------- */
+
+static int refuse(char why[KDS_WHY_SIZE], int error, const char *text)
+{
+    (void)snprintf(why, KDS_WHY_SIZE, "%s", text);
+    return error;
+}
+
+int kds_target_parse(const char *product, const char *chip_id, const char *tcb,
+                     struct kds_target *ret, char why[KDS_WHY_SIZE])
+{
+    struct kds_target target = {.product = coco_snp_product_of_name(product)};
+    size_t digits = 2 * coco_snp_product_chip_id_size(target.product), n = strlen(chip_id);
+
+    if (target.product == COCO_SNP_UNKNOWN_PRODUCT)
+        return refuse(why, -EINVAL, "the product is Milan, Genoa or Turin");
+    if (n != digits && n != 2 * COCO_SNP_CHIP_ID_SIZE)
+        return refuse(why, -EINVAL, "a chip id has 128 hexadecimal digits, on Turin 16");
+    for (size_t i = 0; i < n; i++) {
+        char c = (char)tolower((unsigned char)chip_id[i]);
+        if (!isxdigit((unsigned char)c) || (i >= digits && c != '0'))
+            return refuse(why, -EINVAL, "a chip id has 128 hexadecimal digits, on Turin 16");
+        if (i < digits)
+            target.chip_id[i] = c;
+    }
+    if (coco_snp_tcb_parse(target.product, tcb, &target.tcb) < 0)
+        return refuse(why, -EINVAL,
+                      coco_snp_product_has_fmc(target.product)
+                          ? "a TCB of Turin is BL.TEE.SNP.UCODE.FMC, decimal"
+                          : "a TCB is BL.TEE.SNP.UCODE, decimal");
+    *ret = target;
+    return 0;
+}
+
+void kds_vcek_path(const struct kds_target *target, char out[KDS_PATH_SIZE])
+{
+    char fmc[24] = "";
+
+    if (coco_snp_product_has_fmc(target->product))
+        (void)snprintf(fmc, sizeof(fmc), "fmcSPL=%02u&", target->tcb.fmc);
+    (void)snprintf(out, KDS_PATH_SIZE,
+                   "/vcek/v1/%s/%s?%sblSPL=%02u&teeSPL=%02u&snpSPL=%02u&ucodeSPL=%02u",
+                   coco_snp_product_name(target->product), target->chip_id, fmc, target->tcb.bl,
+                   target->tcb.tee, target->tcb.snp, target->tcb.ucode);
+}
+
+void kds_chain_path(enum coco_snp_product product, bool vlek, char out[KDS_PATH_SIZE])
+{
+    (void)snprintf(out, KDS_PATH_SIZE, "/%s/v1/%s/cert_chain", vlek ? "vlek" : "vcek",
+                   coco_snp_product_name(product));
+}
+
+void kds_crl_path(enum coco_snp_product product, bool vlek, char out[KDS_PATH_SIZE])
+{
+    (void)snprintf(out, KDS_PATH_SIZE, "/%s/v1/%s/crl", vlek ? "vlek" : "vcek",
+                   coco_snp_product_name(product));
+}
+
+/* --- DER ------------------------------------------------------------------------------------- */
+
+#define DER_INTEGER    0x02
+#define DER_BOOLEAN    0x01
+#define DER_OCTETS     0x04
+#define DER_OID        0x06
+#define DER_IA5_STRING 0x16
+#define DER_SEQUENCE   0x30
+#define DER_EXTENSIONS 0xa3 /* [3], of a TBSCertificate */
+
+/* The next element of that tag, moved over; a bad reader where it is none, or not minimal DER. */
+static struct coco_reader der_enter(struct coco_reader *r, uint8_t tag)
+{
+    uint8_t found = coco_read_u8(r), first = coco_read_u8(r);
+    size_t size = first;
+
+    if (first & 0x80) {
+        size = 0;
+        for (unsigned n = first & 0x7f; n > 0 && !r->bad; n--) {
+            if (n > 3)
+                r->bad = true;
+            size = size << 8 | coco_read_u8(r);
+        }
+        if (size < 0x80 || (first == 0x82 && size < 0x100) || (first == 0x83 && size < 0x10000))
+            r->bad = true;
+    }
+    if (found != tag)
+        r->bad = true;
+    const uint8_t *content = coco_read_bytes(r, size);
+    struct coco_reader inside = coco_reader_of(content, content ? size : 0);
+    inside.bad = r->bad;
+    return inside;
+}
+
+static uint8_t der_peek(const struct coco_reader *r)
+{
+    struct coco_reader copy = *r;
+
+    return coco_read_u8(&copy);
+}
+
+static bool is_whole_sequence(const uint8_t *der, size_t size)
+{
+    struct coco_reader r = coco_reader_of(der, size);
+
+    (void)der_enter(&r, DER_SEQUENCE);
+    return coco_reader_done(&r);
+}
+
+/* The certificate's extensions, for der_enter(SEQUENCE) one after the other. */
+static struct coco_reader find_extensions(const uint8_t *der, size_t size)
+{
+    struct coco_reader r = coco_reader_of(der, size);
+    struct coco_reader certificate = der_enter(&r, DER_SEQUENCE);
+    struct coco_reader tbs = der_enter(&certificate, DER_SEQUENCE);
+
+    if (r.bad || coco_reader_left(&r) > 0)
+        tbs.bad = true;
+    while (coco_reader_left(&tbs) > 0 && der_peek(&tbs) != DER_EXTENSIONS)
+        (void)der_enter(&tbs, der_peek(&tbs));
+    struct coco_reader wrapped = der_enter(&tbs, DER_EXTENSIONS);
+    return der_enter(&wrapped, DER_SEQUENCE);
+}
+
+/* What the extensions of a VCEK say; each -1 or NULL where it is missing or malformed. */
+struct extensions {
+    struct coco_reader product;
+    struct coco_reader chip_id;
+    int levels[10]; /* by the last number of 1.3.6.1.4.1.3704.1.3.N */
+};
+
+static int read_level(struct coco_reader value)
+{
+    struct coco_reader number = der_enter(&value, DER_INTEGER);
+    size_t n = coco_reader_left(&number);
+
+    if (n == 2 && coco_read_u8(&number) != 0)
+        return -1;
+    int level = coco_read_u8(&number);
+    return n <= 2 && coco_reader_done(&number) && coco_reader_done(&value) &&
+                   (n == 2 || level < 128)
+               ? level
+               : -1;
+}
+
+static void read_extension(struct coco_reader oid, struct coco_reader value, struct extensions *ret)
+{
+    /* 1.3.6.1.4.1.3704.1 */
+    static const uint8_t amd[] = {0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01};
+    const uint8_t *prefix = coco_read_bytes(&oid, sizeof(amd));
+
+    if (!prefix || memcmp(prefix, amd, sizeof(amd)) != 0)
+        return;
+    uint8_t branch = coco_read_u8(&oid);
+    if (branch == 2 && coco_reader_done(&oid)) {
+        ret->product = der_enter(&value, DER_IA5_STRING);
+    } else if (branch == 4 && coco_reader_done(&oid)) {
+        /* The bytes themselves, or an OCTET STRING of them: 8 or 64 bytes do not begin so. */
+        size_t n = coco_reader_left(&value);
+        ret->chip_id = n == 10 || n == 66 ? der_enter(&value, DER_OCTETS) : value;
+    } else if (branch == 3) {
+        uint8_t level = coco_read_u8(&oid);
+        if (coco_reader_done(&oid) && level < 10)
+            ret->levels[level] = read_level(value);
+    }
+}
+
+static bool read_extensions(const uint8_t *der, size_t size, struct extensions *ret)
+{
+    struct coco_reader list = find_extensions(der, size);
+
+    *ret = (struct extensions){0};
+    memset(ret->levels, -1, sizeof(ret->levels));
+    while (coco_reader_left(&list) > 0) {
+        struct coco_reader extension = der_enter(&list, DER_SEQUENCE);
+        struct coco_reader oid = der_enter(&extension, DER_OID);
+        if (coco_reader_left(&extension) > 0 && der_peek(&extension) == DER_BOOLEAN)
+            (void)der_enter(&extension, DER_BOOLEAN);
+        struct coco_reader value = der_enter(&extension, DER_OCTETS);
+        if (!coco_reader_done(&extension))
+            list.bad = true;
+        if (!list.bad)
+            read_extension(oid, value, ret);
+    }
+    return coco_reader_done(&list);
+}
+
+/* --- is the answer what was asked for -------------------------------------------------------- */
+
+static bool names_product(struct coco_reader value, const char *product)
+{
+    const uint8_t *text = coco_read_bytes(&value, strlen(product));
+
+    return text && memcmp(text, product, strlen(product)) == 0;
+}
+
+static bool names_chip(struct coco_reader value, const char *chip_id)
+{
+    char text[2 * COCO_SNP_CHIP_ID_SIZE + 1] = "";
+
+    if (coco_reader_left(&value) * 2 != strlen(chip_id))
+        return false;
+    for (size_t i = 0; coco_reader_left(&value) > 0; i += 2)
+        (void)snprintf(text + i, 3, "%02x", coco_read_u8(&value));
+    return strcmp(text, chip_id) == 0;
+}
+
+int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *target,
+                   char why[KDS_WHY_SIZE])
+{
+    const struct coco_snp_tcb *tcb = &target->tcb;
+    struct extensions e;
+
+    if (size > KDS_VCEK_MAX || !read_extensions(der, size, &e))
+        return refuse(why, -EBADMSG, "the answer is not a certificate");
+    if (!names_product(e.product, coco_snp_product_name(target->product)))
+        return refuse(why, -EBADMSG, "the certificate is for another product");
+    if (!names_chip(e.chip_id, target->chip_id))
+        return refuse(why, -EBADMSG, "the certificate is for another chip");
+    if (e.levels[1] != tcb->bl || e.levels[2] != tcb->tee || e.levels[3] != tcb->snp ||
+        e.levels[8] != tcb->ucode ||
+        (coco_snp_product_has_fmc(target->product) && e.levels[9] != tcb->fmc))
+        return refuse(why, -EBADMSG, "the certificate is for another TCB");
+    return 0;
+}
+
+int kds_check_chain(const uint8_t *pem, size_t size, char why[KDS_WHY_SIZE])
+{
+    static const char begin[] = "-----BEGIN CERTIFICATE-----", end[] = "-----END CERTIFICATE-----";
+
+    while (size > 0 && isspace(pem[size - 1]))
+        size--;
+    if (size > KDS_CHAIN_MAX || size < sizeof(begin) + sizeof(end) ||
+        memcmp(pem, begin, sizeof(begin) - 1) != 0 ||
+        memcmp(pem + size - (sizeof(end) - 1), end, sizeof(end) - 1) != 0)
+        return refuse(why, -EBADMSG, "the answer is not a certificate chain in PEM");
+    return 0;
+}
+
+int kds_check_crl(const uint8_t *der, size_t size, char why[KDS_WHY_SIZE])
+{
+    if (size > KDS_CRL_MAX || !is_whole_sequence(der, size))
+        return refuse(why, -EBADMSG, "the answer is not a revocation list");
+    return 0;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the administrative interface answers, read and shown.
+ *
+ * A reply is checked against proto/io.cocod.Admin.varlink while it is read: a field that is missing
+ * or of another type sets `bad`, which sticks, and the verb then fails instead of showing half of
+ * the truth: everything is printed into memory first. Fields that are not known here are left
+ * alone; --json shows them.
+ */
+#include "ctl.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct json_object *reply_field(struct reply *reply, struct json_object *object, const char *name,
+                                json_type type)
+{
+    struct json_object *value = NULL;
+
+    if (!json_object_object_get_ex(object, name, &value) || !json_object_is_type(value, type)) {
+        reply->bad = true;
+        return NULL;
+    }
+    return value;
+}
+
+const char *reply_string(struct reply *reply, struct json_object *object, const char *name)
+{
+    struct json_object *value = reply_field(reply, object, name, json_type_string);
+
+    return value ? json_object_get_string(value) : "";
+}
+
+const char *reply_optional_string(struct reply *reply, struct json_object *object, const char *name)
+{
+    struct json_object *value = NULL;
+
+    if (!json_object_object_get_ex(object, name, &value) || !value)
+        return NULL;
+    return reply_string(reply, object, name);
+}
+
+struct json_object *reply_optional_object(struct reply *reply, struct json_object *object,
+                                          const char *name)
+{
+    struct json_object *value = NULL;
+
+    if (!json_object_object_get_ex(object, name, &value) || !value)
+        return NULL;
+    return reply_field(reply, object, name, json_type_object);
+}
+
+int64_t reply_int(struct reply *reply, struct json_object *object, const char *name)
+{
+    struct json_object *value = reply_field(reply, object, name, json_type_int);
+
+    return value ? json_object_get_int64(value) : 0;
+}
+
+bool reply_bool(struct reply *reply, struct json_object *object, const char *name)
+{
+    struct json_object *value = reply_field(reply, object, name, json_type_boolean);
+
+    return value && json_object_get_boolean(value);
+}
+
+size_t reply_array(struct reply *reply, struct json_object *object, const char *name,
+                   json_type element_type, struct json_object **ret_array)
+{
+    struct json_object *array = reply_field(reply, object, name, json_type_array);
+    size_t n = array ? json_object_array_length(array) : 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (!json_object_is_type(json_object_array_get_idx(array, i), element_type))
+            reply->bad = true;
+    *ret_array = array;
+    return reply->bad ? 0 : n;
+}
+
+int reply_malformed(const struct ctl *ctl, const char *method)
+{
+    term_error("the answer of %s to %s is not what io.cocod.Admin describes", ctl->admin, method);
+    term_hint("cocod and cococtl are of different releases; --json shows the answer as it is.");
+    return CTL_FAILED;
+}
+
+int reply_show(const struct ctl *ctl, const char *method, struct json_object *parameters,
+               reply_print *print)
+{
+    struct reply reply = {0};
+    char *text = NULL;
+    size_t size = 0;
+    int code = CTL_OK;
+
+    FILE *memory = open_memstream(&text, &size);
+    if (memory) {
+        if (ctl->json)
+            output_json(memory, parameters);
+        else
+            print(memory, &reply, parameters);
+    }
+    json_object_put(parameters);
+    if (!memory || fclose(memory) != 0) {
+        term_error("out of memory");
+        code = CTL_FAILED;
+    } else if (reply.bad) {
+        code = reply_malformed(ctl, method);
+    } else {
+        FILE *to = output_open(ctl);
+        code = CTL_FAILED;
+        if (to) {
+            (void)fwrite(text, 1, size, to);
+            code = output_close(ctl, to);
+        }
+    }
+    free(text);
+    return code;
+}
+
+struct json_object *json_text(const char *text)
+{
+    return text ? json_object_new_string(text) : NULL;
+}

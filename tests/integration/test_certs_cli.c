@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cococtl certs against the daemon: the life of a chain from import to removal, a rotation, and what the
+ * user may do who may only import.
+ */
+#include "host.h"
+#include "snp_pki.h"
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TCB "3.0.8.115"
+
+static struct host host;
+static char *output;
+static char chip_hex[129], key[256], pki[300];
+
+static const char *path_of(const char *name)
+{
+    static char paths[8][300];
+    static unsigned next;
+    char *path = paths[next++ % 8];
+
+    (void)snprintf(path, sizeof(paths[0]), "%s/%s", host.dir, name);
+    return path;
+}
+
+/* host.dir/pki: a chain whose leaf is for chip 01 02 03 at TCB. */
+static void start(const char *admin_lines)
+{
+    char text[4096];
+    uint8_t chip[64] = {1, 2, 3};
+
+    host_open(&host);
+    (void)host_make_chain(&host, "pki");
+    (void)snprintf(pki, sizeof(pki), "%s", path_of("pki"));
+    for (size_t i = 0; i < 64; i++)
+        (void)snprintf(chip_hex + 2 * i, 3, "%02x", chip[i]);
+    (void)snprintf(key, sizeof(key), "Milan/VCEK/%s/" TCB, chip_hex);
+    (void)snprintf(text, sizeof(text),
+                   "root = %s/ark.pem\nstore = %s/store\nplatform = fixed\nfixed_product = Milan\n"
+                   "fixed_chip_id = %s\nfixed_tcb = " TCB "\n[admin]\nimport_user = %s\n",
+                   pki, host.dir, chip_hex, admin_lines);
+    host_configure(&host, text);
+    host_start(&host);
+}
+
+static void teardown(void)
+{
+    free(output);
+    output = NULL;
+    host_close(&host);
+}
+
+static int run_words(const char *const *words)
+{
+    char program[4096];
+    const char *argv[24] = {program, "--admin", host.admin};
+    size_t n = 3;
+
+    (void)snprintf(program, sizeof(program), "%s", process_built("cococtl"));
+    while (*words)
+        argv[n++] = *words++;
+    free(output);
+    output = NULL;
+    return process_run(argv, &output);
+}
+#define CERTS(...) run_words((const char *const[]){"certs", __VA_ARGS__, NULL})
+
+static void assert_has(const char *part)
+{
+    ck_assert_msg(strstr(output, part) != NULL, "\"%s\" is not in:\n%s", part, output);
+}
+
+static void assert_lacks(const char *part)
+{
+    ck_assert_msg(strstr(output, part) == NULL, "\"%s\" is in:\n%s", part, output);
+}
+
+START_TEST(life_of_a_chain)
+{
+    start("");
+    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 1);
+    /* Verifying keeps nothing, and needs the intermediate beside the leaf. */
+    ck_assert_int_eq(CERTS("verify", path_of("pki/vcek.der")), 1);
+    ck_assert_int_eq(CERTS("verify", pki), 0);
+    assert_has("good       VCEK");
+    ck_assert_int_eq(CERTS("list"), 0);
+    assert_has("no chains are stored");
+    ck_assert_int_ne(access(path_of("store/.verify"), F_OK), 0);
+    ck_assert_int_eq(CERTS("show"), 0);
+    assert_has("the empty table is served");
+
+    ck_assert_int_eq(CERTS("import", pki), 0);
+    assert_has(key);
+    assert_has("passed over"); /* the private keys of the test PKI */
+    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 0);
+    ck_assert_int_eq(CERTS("preflight", "--tcb", "4.0.8.115"), 1);
+    ck_assert_int_eq(CERTS("list"), 0);
+    assert_has("* Milan  VCEK  " TCB);
+    ck_assert_int_eq(CERTS("show"), 0);
+    assert_has("SEV-VCEK");
+    /* Now the leaf alone is enough: the intermediate is stored. */
+    ck_assert_int_eq(CERTS("verify", path_of("pki/vcek.der")), 0);
+    ck_assert_int_eq(CERTS("import", pki), 0);
+    assert_lacks("added");
+
+    ck_assert_int_eq(CERTS("export", "--out", path_of("table.certs")), 0);
+    ck_assert_int_eq(CERTS("export", key, "--out", path_of("export/")), 0);
+    ck_assert_int_eq(CERTS("remove", key), 0);
+    ck_assert_int_eq(CERTS("remove", key), 1);
+    ck_assert_int_eq(CERTS("show"), 0);
+    assert_has("the empty table is served");
+    /* What was exported comes back, as a table and as files. */
+    ck_assert_int_eq(CERTS("import", path_of("table.certs")), 0);
+    assert_has("added");
+    ck_assert_int_eq(CERTS("remove", key), 0);
+    ck_assert_int_eq(CERTS("import", path_of("export")), 0);
+    ck_assert_int_eq(CERTS("show", key), 0);
+    assert_has("SEV-VCEK");
+}
+END_TEST
+
+START_TEST(rotation)
+{
+    char script[400];
+
+    start("");
+    ck_assert_int_eq(CERTS("import", pki), 0);
+    (void)snprintf(script, sizeof(script), "cp %s %s", host.table, path_of("seen"));
+    ck_assert_int_eq(CERTS("rotate", "--exec", "sh", "-c", script), 0);
+    assert_has(key);
+    size_t size;
+    free(test_read_file(path_of("seen"), &size));
+    ck_assert_uint_eq(size, 24); /* the command saw the empty table */
+    free(test_read_file(host.table, &size));
+    ck_assert_uint_gt(size, 4000); /* cocod has filled it again */
+    ck_assert_int_eq(CERTS("rotate"), 0);
+    ck_assert_int_eq(CERTS("rotate", "--exec", "false"), 1);
+    assert_has(key);
+}
+END_TEST
+
+START_TEST(who_may_only_import)
+{
+    char uid[32];
+
+    (void)snprintf(uid, sizeof(uid), "%u", (unsigned)getuid());
+    start(uid);
+    ck_assert_int_eq(CERTS("verify", pki), 0);
+    ck_assert_int_eq(CERTS("import", pki), 0);
+    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 0);
+    ck_assert_int_eq(CERTS("list"), 0);
+    ck_assert_int_eq(CERTS("remove", key), 77);
+    assert_has("does not let this user");
+    ck_assert_int_eq(CERTS("rotate"), 77);
+    ck_assert_int_eq(CERTS("export", "--out", path_of("x")), 77);
+    ck_assert_int_eq(run_words((const char *const[]){"status", "--json", NULL}), 0);
+    assert_has("\"product\":\"Milan\"");
+    assert_has(chip_hex);
+}
+END_TEST
+
+START_TEST(real_milan_chain)
+{
+    const char *data = test_data("snp/vcek_milan.der");
+    char leaf[512], text[1024], ark[512], ask[512];
+
+    if (!data)
+        return;
+    (void)snprintf(leaf, sizeof(leaf), "%s", data);
+    (void)snprintf(ark, sizeof(ark), "%s", test_data("snp/milan_ark.pem"));
+    (void)snprintf(ask, sizeof(ask), "%s", test_data("snp/milan_ask.pem"));
+    host_open(&host);
+    (void)snprintf(text, sizeof(text), "store = %s/store\n", host.dir);
+    host_configure(&host, text);
+    host_start(&host);
+    ck_assert_int_eq(CERTS("verify", test_data("snp/vcek_milan_bad_signature.der"), ark, ask), 1);
+    assert_has("1 of 3 refused");
+    ck_assert_int_eq(CERTS("import", leaf, ark, ask), 0);
+    ck_assert_int_eq(CERTS("list"), 0);
+    assert_has("Milan  VCEK");
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("certs_cli");
+    TCase *tc = tcase_create("certs_cli");
+
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, NULL, teardown);
+    tcase_add_test(tc, life_of_a_chain);
+    tcase_add_test(tc, rotation);
+    tcase_add_test(tc, who_may_only_import);
+    tcase_add_test(tc, real_milan_chain);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

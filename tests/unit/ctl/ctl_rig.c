@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ctl_rig.h. The server's thread and the test take turns by the calls of the program under test;
+ * what both look at is behind one mutex.
+ */
+#include "ctl_rig.h"
+#include "fake_server.h"
+#include "support.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MESSAGE_MAX (1u << 20)
+#define KEPT_MAX    8
+
+char rig_out[1 << 16], rig_err[1 << 16];
+
+static char folder[200];
+static rig_answer *answer_call;
+static struct fake_server *server;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static char calls[1 << 14];
+static struct {
+    char method[32];
+    char text[1 << 16];
+} kept[KEPT_MAX];
+
+char *rig_say(const char *format, ...)
+{
+    char *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    ck_assert_int_ge(vasprintf(&text, format, args), 0);
+    va_end(args);
+    return text;
+}
+
+const char *rig_path(const char *name)
+{
+    static char paths[32][300];
+    static unsigned next;
+    char *path = paths[next++ % 32];
+
+    (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+    return path;
+}
+
+/* --- the server ------------------------------------------------------------------------------ */
+
+static void remember(const char *method, const char *parameters)
+{
+    pthread_mutex_lock(&mutex);
+    size_t n = strlen(calls);
+    (void)snprintf(calls + n, sizeof(calls) - n, "%s ", method);
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        if (kept[i].method[0] && strcmp(kept[i].method, method) != 0)
+            continue;
+        (void)snprintf(kept[i].method, sizeof(kept[i].method), "%s", method);
+        (void)snprintf(kept[i].text, sizeof(kept[i].text), "%s", parameters);
+        break;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+const char *rig_calls(void)
+{
+    static char copy[sizeof(calls)];
+
+    pthread_mutex_lock(&mutex);
+    memcpy(copy, calls, sizeof(copy));
+    pthread_mutex_unlock(&mutex);
+    return copy;
+}
+
+const char *rig_last(const char *method)
+{
+    static char copy[1 << 16];
+
+    copy[0] = 0;
+    pthread_mutex_lock(&mutex);
+    for (size_t i = 0; i < KEPT_MAX; i++)
+        if (strcmp(kept[i].method, method) == 0)
+            memcpy(copy, kept[i].text, sizeof(copy));
+    pthread_mutex_unlock(&mutex);
+    return copy;
+}
+
+/* One message, or NULL at the end. */
+static char *receive(int fd)
+{
+    char *text = malloc(MESSAGE_MAX + 1);
+    size_t size = 0;
+
+    while (size <= MESSAGE_MAX) {
+        ssize_t n = recv(fd, text + size, MESSAGE_MAX + 1 - size, 0);
+        if (n <= 0)
+            break;
+        size += (size_t)n;
+        if (text[size - 1] == 0)
+            return text;
+    }
+    free(text);
+    return NULL;
+}
+
+static bool handle(int fd, unsigned n, void *userdata)
+{
+    struct json_object *method = NULL, *parameters = NULL;
+    static const char prefix[] = "io.cocod.Admin.";
+    char *text = receive(fd), *reply = NULL;
+
+    (void)n;
+    (void)userdata;
+    struct json_object *call = text ? json_tokener_parse(text) : NULL;
+    free(text);
+    if (!call)
+        return false;
+    json_object_object_get_ex(call, "method", &method);
+    json_object_object_get_ex(call, "parameters", &parameters);
+    const char *name = json_object_get_string(method);
+    if (name && strncmp(name, prefix, strlen(prefix)) == 0) {
+        name += strlen(prefix);
+        remember(name, parameters ? json_object_to_json_string(parameters) : "");
+        reply = answer_call(name, parameters);
+    }
+    json_object_put(call);
+    bool good = reply && fake_send(fd, reply, strlen(reply) + 1) == 0;
+    free(reply);
+    return good;
+}
+
+void rig_open(rig_answer *answer)
+{
+    static const char *base;
+    static unsigned n;
+
+    if (!base)
+        base = test_tmpdir();
+    (void)snprintf(folder, sizeof(folder), "%s/%u", base, n++);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    calls[0] = 0;
+    memset(kept, 0, sizeof(kept));
+    answer_call = answer;
+    server = fake_server_start(rig_path("admin"), handle, NULL);
+    ck_assert_ptr_nonnull(server);
+}
+
+void rig_close(void)
+{
+    fake_server_stop(server);
+    server = NULL;
+}
+
+/* --- the program ----------------------------------------------------------------------------- */
+
+static void read_back(const char *path, char *to, size_t size)
+{
+    FILE *from = fopen(path, "re");
+
+    ck_assert_ptr_nonnull(from);
+    size_t n = fread(to, 1, size - 1, from);
+    to[n] = 0;
+    (void)fclose(from);
+}
+
+pid_t rig_start(const char *const *words)
+{
+    const char *build = getenv("COCO_BUILD");
+    char program[300], admin[300], out[300], err[300];
+    char *argv[40] = {program, (char[]){"--admin"}, admin};
+    int n = 3;
+
+    (void)snprintf(program, sizeof(program), "%s/cococtl", build ? build : "build");
+    ck_assert_msg(access(program, X_OK) == 0, "%s is not built", program);
+    (void)snprintf(admin, sizeof(admin), "%s", rig_path("admin"));
+    (void)snprintf(out, sizeof(out), "%s", rig_path("stdout"));
+    (void)snprintf(err, sizeof(err), "%s", rig_path("stderr"));
+    while (*words)
+        argv[n++] = (char *)(uintptr_t)*words++;
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        int o = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+        int e = open(err, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+        dup2(o, 1);
+        dup2(e, 2);
+        execv(program, argv);
+        _exit(127);
+    }
+    return pid;
+}
+
+int rig_wait(pid_t pid)
+{
+    int status;
+
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    read_back(rig_path("stdout"), rig_out, sizeof(rig_out));
+    read_back(rig_path("stderr"), rig_err, sizeof(rig_err));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int rig_run(const char *const *words)
+{
+    return rig_wait(rig_start(words));
+}
+
+void rig_has(const char *text, const char *part)
+{
+    ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in:\n%s", part, text);
+}
+
+void rig_lacks(const char *text, const char *part)
+{
+    ck_assert_msg(strstr(text, part) == NULL, "\"%s\" is in:\n%s", part, text);
+}

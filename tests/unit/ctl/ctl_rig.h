@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cococtl, run as a program against an administrative server that the test plays.
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The answer to one call: {"parameters": {…}} or {"error": …}, malloc'ed. NULL: the connection is
+ * closed instead. Called in the server's thread. */
+typedef char *rig_answer(const char *method, struct json_object *parameters);
+
+/* Texts of a printf as an answer. */
+__attribute__((format(printf, 1, 2))) char *rig_say(const char *format, ...);
+
+/* A private folder with the server in it. */
+void rig_open(rig_answer *answer);
+void rig_close(void);
+/* "DIR/name"; static buffers, keep at most 32. */
+const char *rig_path(const char *name);
+
+/* Runs cococtl with --admin and these words (NULL behind the last) to its end: the exit status, or
+ * 128 + signal. rig_out and rig_err are what it said. */
+int rig_run(const char *const *words);
+#define RIG_RUN(...) rig_run((const char *const[]){__VA_ARGS__, NULL})
+/* Starts it only. */
+pid_t rig_start(const char *const *words);
+#define RIG_START(...) rig_start((const char *const[]){__VA_ARGS__, NULL})
+int rig_wait(pid_t pid);
+extern char rig_out[1 << 16], rig_err[1 << 16];
+
+/* The methods that were called, each followed by a blank: "BeginUpdate LeaseHolders ". */
+const char *rig_calls(void);
+/* Text of the parameters of the last call of that method; "" where there was none. */
+const char *rig_last(const char *method);
+
+void rig_has(const char *text, const char *part);
+void rig_lacks(const char *text, const char *part);

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cococtl certs list, show, import, verify, remove, export, preflight against a scripted daemon: which
+ * files are given to it and how, what is printed and written, and the exit statuses. Whether certificates
+ * are good is the daemon's to judge; here a file is good unless it begins with "bad".
+ */
+#include "ctl.h"
+#include "ctl_rig.h"
+#include "snp_table.h"
+#include "support.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- the daemon ------------------------------------------------------------------------------ */
+
+static const char *reply; /* to everything but Import and Verify */
+static unsigned n_files, n_import_calls;
+static size_t largest_call;
+static bool intermediate_came;
+
+/* Leaves ("leaf…") are refused until a file "intermediate" has come, as a store would. */
+static const char *judge(const uint8_t *bytes, size_t size)
+{
+    if (size >= 3 && memcmp(bytes, "bad", 3) == 0)
+        return "refused\",\"kind\":\"VCEK\",\"reason\":\"the signature\\u001b is wrong";
+    if (size >= 4 && memcmp(bytes, "leaf", 4) == 0 && !intermediate_came)
+        return "refused\",\"kind\":\"VCEK\",\"reason\":\"its intermediate is missing";
+    if (size >= 4 && memcmp(bytes, "leaf", 4) == 0)
+        return "added\",\"kind\":\"VCEK\",\"key\":\"Milan/VCEK/00/1.2.3.4";
+    return "unchanged\",\"kind\":\"ASK";
+}
+
+static char *import_files(struct json_object *parameters)
+{
+    struct json_object *files, *result, *value;
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+
+    json_object_object_get_ex(parameters, "files", &files);
+    size_t n = json_object_array_length(files),
+           call = strlen(json_object_to_json_string(parameters));
+    largest_call = call > largest_call ? call : largest_call;
+    n_import_calls++;
+    ck_assert_uint_le(n, 64);
+    (void)result;
+    (void)fputs("{\"parameters\":{\"results\":[", to);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *bytes;
+        size_t bytes_size;
+        struct json_object *file = json_object_array_get_idx(files, i);
+        json_object_object_get_ex(file, "data", &value);
+        ck_assert_int_eq(base64_decode(json_object_get_string(value), &bytes, &bytes_size), 0);
+        json_object_object_get_ex(file, "name", &value);
+        (void)fprintf(to, "%s{\"name\":%s,\"action\":\"%s\"}", i ? "," : "",
+                      json_object_to_json_string(value), judge(bytes, bytes_size));
+        free(bytes);
+        n_files++;
+    }
+    for (size_t i = 0; i < n; i++) { /* what stood behind counts from now on */
+        uint8_t *bytes;
+        size_t bytes_size;
+        json_object_object_get_ex(json_object_array_get_idx(files, i), "data", &value);
+        ck_assert_int_eq(base64_decode(json_object_get_string(value), &bytes, &bytes_size), 0);
+        if (bytes_size >= 12 && memcmp(bytes, "intermediate", 12) == 0)
+            intermediate_came = true;
+        free(bytes);
+    }
+    (void)fputs("]}}", to);
+    (void)fclose(to);
+    return text;
+}
+
+static char *answer(const char *method, struct json_object *parameters)
+{
+    if (!reply && (strcmp(method, "Import") == 0 || strcmp(method, "Verify") == 0))
+        return import_files(parameters);
+    return rig_say("%s", reply);
+}
+
+static void setup(void)
+{
+    rig_open(answer);
+    reply = NULL;
+    n_files = n_import_calls = 0;
+    largest_call = 0;
+    intermediate_came = false;
+}
+
+static void teardown(void)
+{
+    rig_close();
+}
+
+static void make_file(const char *name, const char *text)
+{
+    test_write_file(rig_path(name), text, strlen(text));
+}
+
+static void make_folder(const char *name)
+{
+    ck_assert_int_eq(mkdir(rig_path(name), 0700), 0);
+}
+
+/* --- base64 ---------------------------------------------------------------------------------- */
+
+START_TEST(base64)
+{
+    static const char *const wrong[] = {"A",    "AA",   "AAA",  "A===",   "AA=A", "====",    "AB==",
+                                        "AAB=", "A A=", "AA-_", "AAAA\n", "=AAA", "AA==AAAA"};
+    struct test_random random = {test_seed(7)};
+    uint8_t bytes[257], *back;
+    size_t size;
+
+    for (size_t n = 0; n < sizeof(bytes); n++) {
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (uint8_t)test_random_next(&random);
+        char *text = base64_encode(bytes, n);
+        ck_assert_uint_eq(strlen(text), (n + 2) / 3 * 4);
+        ck_assert_int_eq(base64_decode(text, &back, &size), 0);
+        ck_assert_uint_eq(size, n);
+        ck_assert_int_eq(memcmp(back, bytes, n), 0);
+        free(back);
+        free(text);
+    }
+    char *text = base64_encode("\xfb\xff\xfe", 3);
+    ck_assert_str_eq(text, "+//+");
+    free(text);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        ck_assert_msg(base64_decode(wrong[i], &back, &size) == -EBADMSG, "%s", wrong[i]);
+}
+END_TEST
+
+/* --- import, verify -------------------------------------------------------------------------- */
+
+START_TEST(import_of_files)
+{
+    make_file("ask.pem", "intermediate");
+    make_file("no-ending", "leaf");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("ask.pem")), 0);
+    rig_has(rig_out, "unchanged  ASK   ");
+    rig_has(rig_out, "/ask.pem\n");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("ask.pem"), rig_path("no-ending")), 0);
+    rig_has(rig_out, "Milan/VCEK/00/1.2.3.4");
+    make_file("bad.der", "bad");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("bad.der"), rig_path("no-ending")), 1);
+    rig_has(rig_out, "refused    VCEK  ");
+    rig_has(rig_out, "the signature\\x1b is wrong");
+    rig_has(rig_out, "added      VCEK  ");
+    rig_has(rig_out, "1 of 2 refused");
+    ck_assert_int_eq(RIG_RUN("certs", "import", "--json", rig_path("bad.der")), 1);
+    rig_has(rig_out, "\"action\":\"refused\"");
+    rig_has(rig_out, "\"passedOver\":0");
+    rig_has(rig_out, "/bad.der\"");
+}
+END_TEST
+
+START_TEST(one_file_twice)
+{
+    make_file("good.pem", "x");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem"), rig_path("good.pem"),
+                             rig_path("good.pem")),
+                     0);
+    ck_assert_uint_eq(n_files, 3);
+    rig_has(rig_out, "/good.pem\nunchanged  ASK   ");
+    rig_lacks(rig_out, "(1)");
+}
+END_TEST
+
+START_TEST(files_that_cannot_be_read)
+{
+    static char large[65537];
+
+    memset(large, 'x', sizeof(large));
+    test_write_file(rig_path("large.pem"), large, sizeof(large));
+    test_write_file(rig_path("fits.pem"), large, sizeof(large) - 1);
+    make_file("empty.pem", "");
+    ck_assert_int_eq(mkfifo(rig_path("fifo.pem"), 0600), 0);
+    make_file("good.pem", "x");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("large.pem"), rig_path("empty.pem"),
+                             rig_path("fifo.pem"), rig_path("missing.pem"), rig_path("good.pem"),
+                             rig_path("fits.pem")),
+                     1);
+    rig_has(rig_out, "larger than 65536 bytes");
+    rig_has(rig_out, "the file is empty");
+    rig_has(rig_out, "not a regular file");
+    rig_has(rig_out, "No such file");
+    rig_has(rig_out, "4 of 6 refused");
+    ck_assert_uint_eq(n_files, 2); /* the others are imported all the same */
+}
+END_TEST
+
+START_TEST(folders)
+{
+    /* As snphost fetch writes them, with what lies beside; and Trustee's store. */
+    make_folder("chain");
+    make_file("chain/ark.pem", "x");
+    make_file("chain/ask.pem", "intermediate");
+    make_file("chain/vcek.pem", "leaf");
+    make_file("chain/Milan.crl", "x");
+    make_file("chain/ask.key", "secret");
+    make_file("chain/README", "hello");
+    make_file("chain/.hidden.pem", "x");
+    make_folder("chain/vcek");
+    make_folder("chain/vcek/00ff");
+    make_file("chain/vcek/00ff/bl03_tee00_snp08_ucode115_vcek.der", "leaf");
+    ck_assert_int_eq(symlink(rig_path("chain"), rig_path("chain/loop.pem")), 0);
+    /* The loop is a folder that is named like a file, and not followed: it cannot be read as one. */
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("chain")), 1);
+    ck_assert_uint_eq(n_files, 5);
+    rig_has(rig_out, "bl03_tee00_snp08_ucode115_vcek.der");
+    rig_has(rig_out, "Milan.crl");
+    rig_has(rig_out, "2 passed over");
+    rig_lacks(rig_out, "ask.key");
+    ck_assert_int_eq(unlink(rig_path("chain/loop.pem")), 0);
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("chain")), 0);
+    make_folder("nothing");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("nothing")), 1);
+    rig_has(rig_out, "no certificate files there");
+}
+END_TEST
+
+START_TEST(many_files)
+{
+    char name[64];
+
+    /* Leaves first, their intermediate last: several calls, and the refused once more. */
+    make_folder("many");
+    for (unsigned i = 0; i < 150; i++) {
+        (void)snprintf(name, sizeof(name), "many/%03u.der", i);
+        make_file(name, "leaf");
+    }
+    make_file("many/zzz.der", "intermediate");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("many")), 0);
+    ck_assert_uint_eq(n_import_calls, 3 + 3);
+    ck_assert_uint_eq(n_files, 151 + 150);
+    rig_lacks(rig_out, "refused");
+}
+END_TEST
+
+START_TEST(large_files_go_in_several_calls)
+{
+    static char large[65536];
+    char name[64];
+
+    memset(large, 'x', sizeof(large));
+    make_folder("large");
+    for (unsigned i = 0; i < 30; i++) {
+        (void)snprintf(name, sizeof(name), "large/%03u.der", i);
+        test_write_file(rig_path(name), large, sizeof(large));
+    }
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("large")), 0);
+    ck_assert_uint_ge(n_import_calls, 3);
+    ck_assert_uint_le(largest_call, 1u << 20);
+    ck_assert_uint_eq(n_files, 30);
+}
+END_TEST
+
+START_TEST(verify_keeps_nothing)
+{
+    make_file("good.pem", "x");
+    make_file("bad.pem", "bad");
+    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("good.pem")), 0);
+    rig_has(rig_out, "good       ASK   ");
+    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("good.pem"), rig_path("bad.pem")), 1);
+    ck_assert_ptr_null(strstr(rig_calls(), "Import"));
+}
+END_TEST
+
+START_TEST(hostile_import_replies)
+{
+    static const char *const replies[] = {
+        "{\"parameters\":{}}",
+        "{\"parameters\":{\"results\":[]}}", /* a file without a result */
+        "{\"parameters\":{\"results\":[{}]}}",
+        "{\"parameters\":{\"results\":[{\"name\":\"x\",\"kind\":\"ARK\",\"action\":\"added\"}]}}",
+        "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"kind\":\"A\",\"action\":5}]}}",
+        "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"action\":\"added\"}]}}",
+        "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"kind\":\"A\",\"action\":\"added\"},"
+        "{\"name\":\"\",\"kind\":\"A\",\"action\":\"added\"}]}}", /* of no file */
+    };
+
+    make_file("good.pem", "x");
+    for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
+        char text[1024];
+        const char *name = strstr(replies[i], "%s");
+        (void)snprintf(text, sizeof(text), "%.*s%s%s",
+                       name ? (int)(name - replies[i]) : (int)strlen(replies[i]), replies[i],
+                       name ? rig_path("good.pem") : "", name ? name + 2 : "");
+        reply = text;
+        int code = RIG_RUN("certs", "import", rig_path("good.pem"));
+        ck_assert_msg(code == 1, "%s: %d", text, code);
+        ck_assert_str_eq(rig_out, "");
+    }
+    reply = "{\"error\":\"io.cocod.Admin.NoStore\",\"parameters\":{}}";
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem")), 1);
+    rig_has(rig_err, "keeps no certificates");
+    reply = "{\"error\":\"io.cocod.Admin.NotAllowed\",\"parameters\":{\"uid\":7}}";
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem")), 77);
+}
+END_TEST
+
+/* --- list, show, remove, preflight ----------------------------------------------------------- */
+
+START_TEST(list)
+{
+    reply = "{\"parameters\":{\"chains\":["
+            "{\"key\":\"Milan/VCEK/00/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VCEK\","
+            "\"chipId\":\"00\",\"tcb\":\"3.0.8.115\",\"notAfter\":\"2031-01-01T00:00:00Z\","
+            "\"served\":true,\"problem\":null},"
+            "{\"key\":\"Milan/VLEK/-/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VLEK\","
+            "\"chipId\":null,\"tcb\":\"3.0.8.115\",\"notAfter\":\"2025-01-01T00:00:00Z\","
+            "\"served\":false,\"problem\":\"it \\u202eexpired\"}],"
+            "\"crls\":[{\"product\":\"Genoa\",\"number\":\"0a\","
+            "\"thisUpdate\":\"2026-08-19T00:00:00Z\",\"nextUpdate\":null,\"revoked\":[\"020001\"],"
+            "\"problem\":null}]}}";
+    ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
+    rig_has(rig_out, "* Milan  VCEK  3.0.8.115       until 2031-01-01T00:00:00Z\n");
+    rig_has(rig_out, "  Milan  VLEK  3.0.8.115       until 2025");
+    rig_has(rig_out, "it \\u{202e}expired");
+    rig_has(rig_out, "CRL Genoa number 0a, 2026-08-19T00:00:00Z to open, revokes 020001\n");
+    ck_assert_int_eq(RIG_RUN("certs", "list", "--json"), 0);
+    rig_has(rig_out, "\"chipId\":null");
+    reply = "{\"parameters\":{\"chains\":[],\"crls\":[]}}";
+    ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
+    rig_has(rig_out, "no chains are stored");
+    reply = "{\"parameters\":{\"chains\":[{\"key\":\"x\"}],\"crls\":[]}}";
+    ck_assert_int_eq(RIG_RUN("certs", "list"), 1);
+    ck_assert_str_eq(rig_out, "");
+}
+END_TEST
+
+START_TEST(show_and_remove)
+{
+    reply = "{\"parameters\":{\"key\":\"Milan/VLEK/-/1.2.3.4\",\"table\":\"AA==\","
+            "\"certificates\":[{\"kind\":\"VLEK\",\"subject\":\"SEV-VLEK\",\"issuer\":\"ASVK\","
+            "\"serial\":\"00\",\"notBefore\":\"a\",\"notAfter\":\"b\",\"sha256\":\"c\","
+            "\"file\":\"store\"}]}}";
+    ck_assert_int_eq(RIG_RUN("certs", "show", "Milan/VLEK/-/1.2.3.4"), 0);
+    rig_has(rig_out, "SEV-VLEK");
+    ck_assert_str_eq(rig_last("GetChain"), "{ \"key\": \"Milan\\/VLEK\\/-\\/1.2.3.4\" }");
+    reply = "{\"error\":\"io.cocod.Admin.NoSuchChain\",\"parameters\":{\"key\":\"x\\u0007\"}}";
+    ck_assert_int_eq(RIG_RUN("certs", "remove", "x"), 1);
+    rig_has(rig_err, "there is no chain x\\x07");
+    ck_assert_int_eq(RIG_RUN("certs", "remove"), 2);
+    reply = "{\"parameters\":{}}";
+    ck_assert_int_eq(RIG_RUN("certs", "remove", "a/b"), 0);
+    rig_has(rig_out, "a/b");
+    ck_assert_int_eq(RIG_RUN("certs", "remove", "--json", "a/b"), 0);
+    rig_has(rig_out, "\"removed\":\"a/b\"");
+}
+END_TEST
+
+START_TEST(preflight)
+{
+    reply = "{\"parameters\":{\"ready\":true,\"key\":\"k\",\"reason\":null}}";
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4"), 0);
+    ck_assert_str_eq(rig_last("Preflight"), "{ \"tcb\": \"1.2.3.4\", \"product\": null, "
+                                            "\"chipId\": null, \"signer\": null }");
+    reply = "{\"parameters\":{\"ready\":false,\"reason\":\"no such chain is stored\"}}";
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4", "--product", "Milan",
+                             "--chip-id", "00", "--signer", "VCEK"),
+                     1);
+    rig_has(rig_out, "no such chain is stored");
+    rig_has(rig_last("Preflight"), "\"chipId\": \"00\"");
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--json", "--tcb", "1.2.3.4"), 1);
+    ck_assert_int_eq(RIG_RUN("certs", "preflight"), 2);
+    reply = "{\"parameters\":{\"ready\":\"yes\"}}"; /* not the answer that it looks like */
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4"), 1);
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--json", "--tcb", "1.2.3.4"), 1);
+}
+END_TEST
+
+/* --- export ---------------------------------------------------------------------------------- */
+
+static void assert_file(const char *name, const void *bytes, size_t size)
+{
+    size_t got_size;
+    uint8_t *got = test_read_file(rig_path(name), &got_size);
+
+    ck_assert_uint_eq(got_size, size);
+    ck_assert_int_eq(memcmp(got, bytes, size), 0);
+    free(got);
+}
+
+START_TEST(export)
+{
+    static const uint8_t ark[] = {0x30, 1, 1}, vlek[] = {0x30, 1, 2}, asvk[] = {0x30, 1, 3};
+    struct coco_snp_table table = {0};
+    uint8_t bytes[1024];
+    char text[2048];
+    struct stat st;
+
+    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_ARK, ark, 3), 0);
+    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_VLEK, vlek, 3), 0);
+    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_ASK, asvk, 3), 0);
+    ck_assert_int_eq(coco_snp_table_encode(&table, bytes, sizeof(bytes)), 0);
+    char *base64_text = base64_encode(bytes, table.size);
+    (void)snprintf(text, sizeof(text),
+                   "{\"parameters\":{\"key\":\"k\",\"table\":\"%s\",\"certificates\":[]}}",
+                   base64_text);
+    free(base64_text);
+    reply = text;
+    ck_assert_int_eq(RIG_RUN("certs", "export"), 2);
+    ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 0);
+    assert_file("chain.certs", bytes, table.size);
+    ck_assert_int_eq(stat(rig_path("chain.certs"), &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0111, 0);
+    ck_assert_int_eq(RIG_RUN("certs", "export", "k", "--out", rig_path("new/"), "--json"), 0);
+    assert_file("new/ark.der", ark, 3);
+    assert_file("new/vlek.der", vlek, 3);
+    assert_file("new/asvk.der", asvk, 3);
+    rig_has(rig_out, "asvk.der");
+    make_folder("there");
+    ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("there")), 0);
+    assert_file("there/ark.der", ark, 3);
+    ck_assert_int_eq(RIG_RUN("certs", "export", "--out", "/no/such/folder/x"), 1);
+
+    reply = "{\"parameters\":{\"key\":\"k\",\"table\":\"AAAA\",\"certificates\":[]}}";
+    ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 1);
+    assert_file("chain.certs", bytes, table.size); /* the old one is as it was */
+    reply = "{\"parameters\":{\"key\":\"k\",\"table\":\"A\",\"certificates\":[]}}";
+    ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 1);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("certs");
+    TCase *tc = tcase_create("certs");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, base64);
+    tcase_add_test(tc, import_of_files);
+    tcase_add_test(tc, one_file_twice);
+    tcase_add_test(tc, files_that_cannot_be_read);
+    tcase_add_test(tc, folders);
+    tcase_add_test(tc, many_files);
+    tcase_add_test(tc, large_files_go_in_several_calls);
+    tcase_add_test(tc, verify_keeps_nothing);
+    tcase_add_test(tc, hostile_import_replies);
+    tcase_add_test(tc, list);
+    tcase_add_test(tc, show_and_remove);
+    tcase_add_test(tc, preflight);
+    tcase_add_test(tc, export);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cococtl certs fetch against a local key distribution service and a scripted daemon: what is asked for,
+ * what goes where, and what a second run does. Certificates are a test PKI's.
+ */
+#include "ctl.h"
+#include "ctl_rig.h"
+#include "kds_sim.h"
+#include "snp_pki.h"
+#include "support.h"
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHIPS 3
+
+static struct kds_sim *sim;
+static char ca[300];
+static uint8_t chips[CHIPS][64];
+static char chip_hex[CHIPS][129];
+static struct snp_pki_leaf leaves[CHIPS];
+static uint8_t *crl;
+static size_t crl_size;
+static char chain[8192];
+static atomic_bool away, ready, wrong_chip, no_platform;
+static atomic_int away_from; /* requests from this number on fail; -1: none */
+static char asked[64][400];
+static unsigned n_asked, n_imported;
+static char imported[4096];
+
+static void make_material(void)
+{
+    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
+    struct snp_pki_crl_options crl_options = {.number = 1};
+    struct snp_pki *pki = snp_pki_new(&options);
+    const struct snp_pki_tcb tcb = {.bl = 3, .snp = 8, .ucode = 115};
+
+    ck_assert_ptr_nonnull(pki);
+    for (size_t i = 0; i < CHIPS; i++) {
+        for (size_t k = 0; k < 64; k++) {
+            chips[i][k] = (uint8_t)(i + 5 * k);
+            (void)snprintf(chip_hex[i] + 2 * k, 3, "%02x", chips[i][k]);
+        }
+        ck_assert_int_eq(snp_pki_make_vcek(pki, tcb, chips[i], &leaves[i]), 0);
+    }
+    ck_assert_int_eq(snp_pki_make_crl(pki, &crl_options, &crl, &crl_size), 0);
+    ck_assert_int_eq(snp_pki_write_dir(pki, &leaves[0], rig_path("pki")), 0);
+    size_t ask_size, ark_size;
+    char *ask = (char *)test_read_file(rig_path("pki/ask.pem"), &ask_size);
+    char *ark = (char *)test_read_file(rig_path("pki/ark.pem"), &ark_size);
+    (void)snprintf(chain, sizeof(chain), "%s%s", ask, ark);
+    free(ask);
+    free(ark);
+    snp_pki_free(pki);
+}
+
+static void serve(const char *path, unsigned n, struct kds_answer *a, void *userdata)
+{
+    (void)userdata;
+    if (n < 64)
+        (void)snprintf(asked[n], sizeof(asked[n]), "%s", path);
+    n_asked = n + 1;
+    if (away || (away_from >= 0 && (int)n >= away_from)) {
+        a->status = 429;
+        a->headers = "Retry-After: 86400\r\n";
+        return;
+    }
+    if (strstr(path, "/cert_chain")) {
+        a->body = chain;
+        a->size = strlen(chain);
+    } else if (strstr(path, "/crl")) {
+        a->body = crl;
+        a->size = crl_size;
+    } else {
+        a->status = 404;
+        for (size_t i = 0; i < CHIPS; i++) {
+            if (!strstr(path, chip_hex[i]))
+                continue;
+            size_t which = wrong_chip ? (i + 1) % CHIPS : i;
+            *a = (struct kds_answer){.body = leaves[which].der, .size = leaves[which].der_size};
+        }
+    }
+}
+
+static char *answer(const char *method, struct json_object *parameters)
+{
+    struct json_object *files, *value;
+    char *text = NULL;
+    size_t size;
+
+    if (strcmp(method, "GetStatus") == 0)
+        return no_platform ? rig_say("{\"parameters\":{\"certificates\":{}}}")
+                           : rig_say("{\"parameters\":{\"certificates\":{\"platform\":{\"product\":"
+                                     "\"Milan\",\"chipId\":\"%s\",\"tcb\":\"3.0.8.115\"}}}}",
+                                     chip_hex[0]);
+    if (strcmp(method, "Preflight") == 0)
+        return rig_say("{\"parameters\":{\"ready\":%s}}", ready ? "true" : "false");
+    ck_assert_str_eq(method, "Import");
+    json_object_object_get_ex(parameters, "files", &files);
+    FILE *to = open_memstream(&text, &size);
+    (void)fputs("{\"parameters\":{\"results\":[", to);
+    imported[0] = 0;
+    for (size_t i = 0; i < json_object_array_length(files); i++) {
+        json_object_object_get_ex(json_object_array_get_idx(files, i), "name", &value);
+        (void)fprintf(to, "%s{\"name\":%s,\"kind\":\"ASK\",\"action\":\"added\"}", i ? "," : "",
+                      json_object_to_json_string(value));
+        size_t n = strlen(imported);
+        (void)snprintf(imported + n, sizeof(imported) - n, "%s\n", json_object_get_string(value));
+        n_imported++;
+    }
+    (void)fputs("]}}", to);
+    (void)fclose(to);
+    return text;
+}
+
+static void setup(void)
+{
+    rig_open(answer);
+    make_material();
+    (void)snprintf(ca, sizeof(ca), "%s", rig_path("ca.pem"));
+    away = ready = wrong_chip = no_platform = false;
+    away_from = -1;
+    n_asked = n_imported = 0;
+    unsetenv("https_proxy");
+    unsetenv("HTTPS_PROXY");
+    unsetenv("ALL_PROXY");
+    unsetenv("all_proxy");
+    sim = kds_sim_start(ca, serve, NULL);
+    ck_assert_ptr_nonnull(sim);
+}
+
+static void teardown(void)
+{
+    kds_sim_stop(sim);
+    for (size_t i = 0; i < CHIPS; i++)
+        snp_pki_leaf_done(&leaves[i]);
+    free(crl);
+    rig_close();
+}
+
+#define FETCH(...) \
+    RIG_RUN("certs", "fetch", "--gap", "0", "--url", kds_sim_url(sim), "--ca", ca, ##__VA_ARGS__)
+
+START_TEST(for_this_platform)
+{
+    ck_assert_int_eq(FETCH("--timeout", "60"), 0);
+    ck_assert_uint_eq(n_asked, 3);
+    ck_assert_str_eq(asked[0], "/vcek/v1/Milan/cert_chain");
+    ck_assert_str_eq(asked[1], "/vcek/v1/Milan/crl");
+    rig_has(asked[2], chip_hex[0]);
+    rig_has(asked[2], "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115");
+    ck_assert_str_eq(rig_calls(), "GetStatus Preflight Import ");
+    ck_assert_uint_eq(n_imported, 3);
+    rig_has(imported, "kds:/vcek/v1/Milan/crl");
+    rig_has(rig_out, "fetched    Milan/vcek/");
+    rig_has(rig_out, "added      ASK   kds:/vcek/v1/Milan/cert_chain");
+    /* What the store has is not asked for again. */
+    ready = true;
+    ck_assert_int_eq(FETCH("--json"), 0);
+    ck_assert_uint_eq(n_asked, 5);
+    rig_has(rig_out, "\"action\":\"unchanged\"");
+    /* A mirror's URL may end in a slash. */
+    char url[128];
+    (void)snprintf(url, sizeof(url), "%s/", kds_sim_url(sim));
+    ck_assert_int_eq(RIG_RUN("certs", "fetch", "--url", url, "--ca", ca), 0);
+    ck_assert_str_eq(asked[5], "/vcek/v1/Milan/cert_chain");
+}
+END_TEST
+
+START_TEST(for_a_platform_that_is_named)
+{
+    ck_assert_int_eq(FETCH("--product", "Milan", "--chip-id", chip_hex[1], "--tcb", "3.0.8.115"),
+                     0);
+    rig_has(asked[2], chip_hex[1]);
+    ck_assert_str_eq(rig_calls(), "Preflight Import ");
+    /* The coming TCB of this platform: the test service has it for another only. */
+    ck_assert_int_eq(FETCH("--tcb", "4.0.8.115"), 1);
+    rig_has(rig_out, "the certificate is for another TCB");
+    ck_assert_uint_eq(n_imported, 3 + 2); /* what did come is kept */
+    no_platform = true;
+    ck_assert_int_eq(FETCH(NULL), 1);
+    rig_has(rig_err, "does not know this host's product");
+    ck_assert_int_eq(FETCH("--product", "Milan", "--signer", "VLEK"), 0);
+    ck_assert_str_eq(asked[6], "/vlek/v1/Milan/cert_chain");
+    ck_assert_str_eq(asked[7], "/vlek/v1/Milan/crl");
+}
+END_TEST
+
+START_TEST(refused_and_later)
+{
+    wrong_chip = true;
+    ck_assert_int_eq(FETCH(NULL), 1);
+    rig_has(rig_out, "the certificate is for another chip");
+    wrong_chip = false;
+    away = true;
+    ck_assert_int_eq(FETCH(NULL), 75);
+    rig_has(rig_out, "it asks to come again in 86400 s");
+    rig_has(rig_err, "goes on from here");
+    ck_assert_int_eq(FETCH("--product", "Milan", "--chip-id", "00", "--tcb", "1.2.3.4"), 2);
+    ck_assert_int_eq(FETCH("--product", "Rome", "--signer", "VLEK"), 2);
+    ck_assert_int_eq(FETCH("--signer", "ARK"), 2);
+    ck_assert_int_eq(FETCH("--inventory", "x"), 2);
+    ck_assert_int_eq(FETCH("--inventory", "x", "--out", "y", "--tcb", "1.2.3.4"), 2);
+    ck_assert_int_eq(RIG_RUN("certs", "fetch", "--url", "file:///etc", "--tcb", "1.2.3.4"), 2);
+    ck_assert_int_eq(RIG_RUN("certs", "fetch", "--gap", "x"), 2);
+}
+END_TEST
+
+static void assert_leaf(size_t i)
+{
+    char name[300];
+    size_t size;
+
+    (void)snprintf(name, sizeof(name), "%s/Milan/vcek/%s/3.0.8.115.der", rig_path("out"),
+                   chip_hex[i]);
+    uint8_t *bytes = test_read_file(name, &size);
+    ck_assert_uint_eq(size, leaves[i].der_size);
+    ck_assert_int_eq(memcmp(bytes, leaves[i].der, size), 0);
+    free(bytes);
+}
+
+START_TEST(inventory)
+{
+    char text[1024], name[300], out[300];
+
+    (void)snprintf(out, sizeof(out), "%s", rig_path("out"));
+    (void)snprintf(text, sizeof(text),
+                   "# the hosts of row 7\nMilan %s 3.0.8.115\n\nMilan,%s,3.0.8.115 # spare\n"
+                   "Milan %s 3.0.8.115\r\n",
+                   chip_hex[0], chip_hex[1], chip_hex[2]);
+    test_write_file(rig_path("hosts"), text, strlen(text));
+    /* The service has enough in the middle. */
+    away_from = 3;
+    ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", out), 75);
+    ck_assert_uint_eq(n_asked, 4); /* nobody asks on after that */
+    assert_leaf(0);
+    rig_has(rig_out, "later      Milan/vcek/");
+    /* A file that was damaged since does not count as there. */
+    (void)snprintf(name, sizeof(name), "out/Milan/vcek/%s/3.0.8.115.der", chip_hex[0]);
+    test_write_file(rig_path(name), "half", 4);
+    away_from = -1;
+    n_asked = 0;
+    ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", out), 0);
+    for (size_t i = 0; i < CHIPS; i++)
+        assert_leaf(i);
+    unsigned before = kds_sim_requests(sim);
+    ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", out), 0);
+    ck_assert_uint_eq(kds_sim_requests(sim), before + 2); /* chain and list alone */
+    rig_has(rig_out, "unchanged  Milan/vcek/");
+    ck_assert_str_eq(rig_calls(), ""); /* no daemon is needed for it */
+    /* The folder is one that import takes. */
+    ck_assert_int_eq(RIG_RUN("certs", "import", out), 0);
+    ck_assert_uint_eq(n_imported, 5);
+    rig_lacks(rig_out, "passed over");
+}
+END_TEST
+
+START_TEST(inventories_that_are_none)
+{
+    static const char *const texts[] = {"Milan 00 1.2.3.4\n", "Milan\n", "a b c d e\n",
+                                        "Turin 0011223344556677 1.2.3.4\n"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        test_write_file(rig_path("hosts"), texts[i], strlen(texts[i]));
+        ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2);
+        rig_has(rig_err, "line 1");
+    }
+    char *text = malloc(5000);
+    memset(text, 'x', 5000);
+    test_write_file(rig_path("hosts"), text, 5000);
+    free(text);
+    ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2);
+    ck_assert_int_eq(FETCH("--inventory", "/no/such/file", "--out", rig_path("out")), 1);
+    ck_assert_uint_eq(n_asked, 0); /* not a request for a list that is wrong in the end */
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("fetch");
+    TCase *tc = tcase_create("fetch");
+
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, for_this_platform);
+    tcase_add_test(tc, for_a_platform_that_is_named);
+    tcase_add_test(tc, refused_and_later);
+    tcase_add_test(tc, inventory);
+    tcase_add_test(tc, inventories_that_are_none);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

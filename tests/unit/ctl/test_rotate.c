@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cococtl certs rotate against a scripted daemon and a real table file: who holds which lock when, what
+ * the command gets, and that the lock outlives everybody but the command. Processes wait for each other
+ * through FIFOs and locks, not by time; --timeout bounds only the tests in which time has to run out.
+ */
+#include "ctl_rig.h"
+#include "support.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LEASE_BYTE (1 << 20)
+
+static char table_path[300];
+static const char *table_reply; /* what BeginUpdate names */
+static int lease_fd;            /* the test's own lease */
+static atomic_bool release_when_asked, close_at_begin, close_at_end, busy, ended;
+static atomic_int lock_at_end; /* what a stranger sees when EndUpdate comes */
+static const char *holders;
+
+/* What a process that has nothing to do with it sees on that byte: F_RDLCK, F_WRLCK, F_UNLCK. */
+static int lock_seen(off_t byte)
+{
+    int fd = open(table_path, O_RDWR | O_CLOEXEC);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fcntl(fd, F_OFD_GETLK, &lock), 0);
+    close(fd);
+    return lock.l_type;
+}
+
+/* The same, seen by a forked process. */
+static int lock_seen_by_child(off_t byte)
+{
+    int status;
+    pid_t pid = fork();
+
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0)
+        _exit(lock_seen(byte));
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Waits until nobody has a write lock any more. */
+static void wait_for_unlock(void)
+{
+    int fd = open(table_path, O_RDWR | O_CLOEXEC);
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLKW, &lock), 0);
+    close(fd);
+}
+
+static void take_lease(short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = LEASE_BYTE, .l_len = 1};
+
+    lease_fd = open(table_path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(fcntl(lease_fd, F_OFD_SETLK, &lock), 0);
+}
+
+static void drop_lease(void)
+{
+    if (lease_fd >= 0)
+        close(lease_fd);
+    lease_fd = -1;
+}
+
+static char *answer(const char *method, struct json_object *parameters)
+{
+    (void)parameters;
+    if (strcmp(method, "BeginUpdate") == 0) {
+        if (close_at_begin)
+            return NULL;
+        if (busy)
+            return rig_say("{\"error\":\"io.cocod.Admin.Busy\","
+                           "\"parameters\":{\"reason\":\"night\\u001bly\"}}");
+        return rig_say(
+            "{\"parameters\":{\"tableFile\":\"%s\",\"generation\":\"0000000000000001\"}}",
+            table_reply);
+    }
+    if (strcmp(method, "LeaseHolders") == 0) {
+        if (release_when_asked)
+            drop_lease();
+        return rig_say("{\"parameters\":{\"holders\":[%s]}}", holders);
+    }
+    if (strcmp(method, "EndUpdate") == 0) {
+        lock_at_end = lock_seen(0);
+        if (close_at_end)
+            return NULL;
+        if (ended)
+            return rig_say("{\"error\":\"io.cocod.Admin.NotUpdating\",\"parameters\":{}}");
+        if (lock_at_end == F_WRLCK)
+            return rig_say("{\"error\":\"io.cocod.Admin.TryAgain\",\"parameters\":{\"reason\":"
+                           "\"locked\"}}");
+        return rig_say("{\"parameters\":{\"state\":\"serving\",\"key\":\"Milan/VCEK/00/3.0.8.115\","
+                       "\"tableBytes\":4772}}");
+    }
+    if (strcmp(method, "GetStatus") == 0)
+        return rig_say(
+            "{\"parameters\":{\"state\":\"serving\",\"certificates\":{\"tableBytes\":24}}}");
+    if (strcmp(method, "GetChain") == 0)
+        return rig_say("{\"error\":\"io.cocod.Admin.NoSuchChain\",\"parameters\":{\"key\":\"\"}}");
+    return rig_say("{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{}}");
+}
+
+static void setup(void)
+{
+    static uint8_t table[500];
+
+    rig_open(answer);
+    memset(table, 7, sizeof(table));
+    (void)snprintf(table_path, sizeof(table_path), "%s", rig_path("table"));
+    test_write_file(table_path, table, sizeof(table));
+    table_reply = table_path;
+    lease_fd = -1;
+    release_when_asked = close_at_begin = close_at_end = busy = ended = false;
+    lock_at_end = -1;
+    holders = "{\"vm\":\"db-7\\u001b[1m\",\"uuid\":\"6c1f\",\"pid\":4711,\"uid\":64055,\"vcpu\":3,"
+              "\"start\":1048576,\"length\":1,\"sinceMs\":1234}";
+    ck_assert_int_eq(mkfifo(rig_path("up"), 0600), 0);
+    ck_assert_int_eq(mkfifo(rig_path("down"), 0600), 0);
+}
+
+static void teardown(void)
+{
+    drop_lease();
+    rig_close();
+}
+
+static bool table_is_untouched(void)
+{
+    size_t size;
+    uint8_t *bytes = test_read_file(table_path, &size);
+    bool same = size == 500 && bytes[0] == 7 && bytes[499] == 7;
+
+    free(bytes);
+    return same;
+}
+
+static bool is_empty_table(const char *path)
+{
+    static const uint8_t zeros[24];
+    size_t size;
+    uint8_t *bytes = test_read_file(path, &size);
+    bool empty = size == sizeof(zeros) && memcmp(bytes, zeros, size) == 0;
+
+    free(bytes);
+    return empty;
+}
+
+/* A command of the shell's that says on "up" that it runs and ends when "down" is opened. */
+static const char *waiting_command(const char *before)
+{
+    static char text[2000];
+
+    (void)snprintf(text, sizeof(text), "%s echo > %s; read x < %s; true", before, rig_path("up"),
+                   rig_path("down"));
+    return text;
+}
+
+static void wait_until_up(void)
+{
+    int fd = open(rig_path("up"), O_RDONLY | O_CLOEXEC);
+    char byte;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(read(fd, &byte, 1), 1);
+    close(fd);
+}
+
+static void let_it_end(void)
+{
+    int fd = open(rig_path("down"), O_WRONLY | O_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+}
+
+/* --- the course of it ------------------------------------------------------------------------ */
+
+START_TEST(without_a_command)
+{
+    ck_assert_int_eq(RIG_RUN("certs", "rotate"), 0);
+    ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
+    ck_assert_int_eq(lock_at_end, F_UNLCK);
+    ck_assert(table_is_untouched());
+    rig_has(rig_out, "Milan/VCEK/00/3.0.8.115");
+    rig_has(rig_last("BeginUpdate"), "\"timeoutMs\": 40000");
+    rig_has(rig_last("EndUpdate"), "\"forced\": false");
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--json"), 0);
+    rig_has(rig_out, "\"exitStatus\":null");
+}
+END_TEST
+
+START_TEST(command_runs_under_the_lock)
+{
+    char copy[300], script[900];
+
+    (void)snprintf(copy, sizeof(copy), "%s", rig_path("copy"));
+    (void)snprintf(script, sizeof(script), "cat %s > %s;", table_path, copy);
+    pid_t pid = RIG_START("certs", "rotate", "--exec", "/bin/sh", "-c", waiting_command(script));
+    wait_until_up();
+    ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK);
+    ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE), F_WRLCK);
+    ck_assert_int_eq(lock_seen_by_child((off_t)1 << 60), F_WRLCK);
+    ck_assert(is_empty_table(copy));
+    ck_assert_str_eq(rig_calls(), "BeginUpdate ");
+    let_it_end();
+    ck_assert_int_eq(rig_wait(pid), 0);
+    ck_assert_int_eq(lock_at_end, F_UNLCK);
+    ck_assert(is_empty_table(table_path)); /* filled by the daemon, not by cococtl */
+}
+END_TEST
+
+START_TEST(clean_environment)
+{
+    static const char fds[] = "ls /proc/self/fd | tr '\\n' ' '; readlink /proc/self/fd/3; read x; "
+                              "echo \"read says $?\"";
+
+    setenv("LD_DEBUG_OUTPUT", "evil", 1);
+    setenv("FOO", "bar", 1);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "env"), 0);
+    rig_has(rig_out, "PATH=/usr/local/sbin:");
+    rig_has(rig_out, "COCOD_LOCK_FD=3\n");
+    rig_has(rig_out, "LC_ALL=C.UTF-8\n");
+    rig_lacks(rig_out, "FOO");
+    rig_lacks(rig_out, "LD_");
+    rig_lacks(rig_out, "HOME");
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "sh", "-c", fds), 0);
+    rig_has(rig_out, "0 1 2 3 "); /* and that of ls itself */
+    rig_has(rig_out, table_path);
+    rig_has(rig_out, "read says 1");
+    /* Options behind --exec are the command's. */
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "echo", "--json", "--force", "--"), 0);
+    rig_has(rig_out, "--json --force --\n");
+    /* With --json stdout is one JSON object; the command's output is shown all the same. */
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--json", "--exec", "echo", "firmware says hello"),
+                     0);
+    ck_assert_int_eq(rig_out[0], '{');
+    rig_lacks(rig_out, "hello");
+    rig_has(rig_err, "firmware says hello");
+}
+END_TEST
+
+START_TEST(exit_status_is_passed_on)
+{
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "sh", "-c", "echo no >&2; exit 7"), 7);
+    rig_has(rig_err, "no\n");
+    rig_has(rig_err, "exit status 7");
+    rig_has(rig_out, "Milan/VCEK"); /* what is served is said all the same */
+    ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "sh", "-c", "kill -TERM $$"), 143);
+    close_at_end = true;
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "sh", "-c", "exit 7"), 7);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "true"), 69);
+    rig_has(rig_err, "went away during the update");
+}
+END_TEST
+
+START_TEST(cocod_ended_the_update_itself)
+{
+    ended = true;
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "true"), 0);
+    rig_has(rig_out, "state         serving");
+    rig_has(rig_out, "the empty table");
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "false"), 1);
+}
+END_TEST
+
+START_TEST(commands_that_cannot_run)
+{
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "no-such-command"), 2);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "/no/such/command"), 2);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", rig_path("")), 2);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", table_path), 2); /* not executable */
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec"), 2);
+    ck_assert_str_eq(rig_calls(), ""); /* nothing was stopped for it */
+    ck_assert(table_is_untouched());
+
+    /* What only exec finds out. */
+    test_write_file(rig_path("garbage"),
+                    "\x7f"
+                    "ELFgarbage",
+                    11);
+    ck_assert_int_eq(chmod(rig_path("garbage"), 0700), 0);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", rig_path("garbage")), 1);
+    rig_has(rig_err, "cannot start");
+    ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
+}
+END_TEST
+
+/* --- the lock outlives ----------------------------------------------------------------------- */
+
+START_TEST(kill_9_of_cococtl)
+{
+    pid_t pid = RIG_START("certs", "rotate", "--exec", "sh", "-c", waiting_command(""));
+
+    wait_until_up();
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(rig_wait(pid), 128 + SIGKILL);
+    ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK);
+    ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE), F_WRLCK);
+    ck_assert(is_empty_table(table_path));
+    let_it_end();
+    wait_for_unlock();
+    ck_assert_int_eq(lock_seen(0), F_UNLCK);
+}
+END_TEST
+
+START_TEST(grandchild_keeps_the_lock)
+{
+    char script[900];
+
+    (void)snprintf(script, sizeof(script), "sh -c 'read x < %s' > /dev/null 2>&1 &",
+                   rig_path("down"));
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "sh", "-c", script), 75);
+    rig_has(rig_err, "still held, by pid ");
+    rig_has(rig_err, "\"sh\"");
+    /* The command and cococtl are gone. */
+    ck_assert_int_eq(lock_at_end, F_WRLCK);
+    ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK);
+    let_it_end();
+    wait_for_unlock();
+    ck_assert_int_eq(lock_seen(0), F_UNLCK);
+}
+END_TEST
+
+/* --- who stands in the way ------------------------------------------------------------------- */
+
+START_TEST(timeout_names_the_holders)
+{
+    take_lease(F_RDLCK);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1", "--exec", "touch",
+                             rig_path("ran")),
+                     75);
+    rig_has(rig_err, "VM db-7\\x1b[1m (6c1f), pid 4711, uid 64055, vCPU 3, for 1234 ms");
+    rig_has(rig_err, "nothing was changed");
+    rig_lacks(rig_err, "\x1b");
+    ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders ");
+    ck_assert(table_is_untouched());
+    ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
+    ck_assert_int_eq(lock_seen(0), F_UNLCK); /* nothing is left behind */
+}
+END_TEST
+
+START_TEST(file_readers_are_found_in_proc)
+{
+    char expected[64];
+
+    holders = "{\"vm\":null,\"uuid\":null,\"pid\":null,\"uid\":null,\"vcpu\":null,"
+              "\"start\":1048576,\"length\":1,\"sinceMs\":5}";
+    take_lease(F_RDLCK);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1"), 75);
+    (void)snprintf(expected, sizeof(expected), "reads the table file, pid %d \"", (int)getpid());
+    rig_has(rig_err, expected);
+}
+END_TEST
+
+START_TEST(a_lease_that_ends_is_waited_for)
+{
+    take_lease(F_RDLCK);
+    release_when_asked = true;
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "true"), 0);
+    rig_has(rig_err, "waiting for those");
+    ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders EndUpdate ");
+}
+END_TEST
+
+START_TEST(forced)
+{
+    take_lease(F_RDLCK);
+    pid_t pid = RIG_START("certs", "rotate", "--timeout", "0.05", "--force", "--json", "--exec",
+                          "sh", "-c", waiting_command(""));
+    wait_until_up();
+    /* All but the byte in the way is locked. */
+    ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK);
+    ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE - 1), F_WRLCK);
+    ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE), F_RDLCK);
+    ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE + 1), F_WRLCK);
+    ck_assert_int_eq(lock_seen_by_child((off_t)1 << 60), F_WRLCK);
+    ck_assert(is_empty_table(table_path));
+    let_it_end();
+    ck_assert_int_eq(rig_wait(pid), 0);
+    rig_has(rig_err, "going on without a lock on these");
+    rig_has(rig_err, "db-7");
+    rig_has(rig_last("EndUpdate"), "\"forced\": true");
+    rig_has(rig_last("EndUpdate"), "\"void\": [ \"VM db-7");
+    rig_has(rig_out, "\"forced\":true");
+}
+END_TEST
+
+START_TEST(another_update_is_not_forced)
+{
+    char expected[64];
+
+    holders = "";
+    take_lease(F_WRLCK);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.05", "--force", "--exec", "touch",
+                             rig_path("ran")),
+                     75);
+    (void)snprintf(expected, sizeof(expected), "another update, pid %d", (int)getpid());
+    rig_has(rig_err, expected);
+    ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
+    ck_assert(table_is_untouched());
+}
+END_TEST
+
+/* --- what goes wrong before ------------------------------------------------------------------ */
+
+START_TEST(nothing_changes_before_the_command)
+{
+    static const char *const paths[] = {"/no/such/table", "/", "/dev/null", ""};
+
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        table_reply = paths[i];
+        int code = RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran"));
+        ck_assert_msg(code == 1, "%s: %d", paths[i], code);
+        rig_has(rig_err, "cannot open the table file");
+    }
+    ck_assert_int_eq(symlink(table_path, rig_path("link")), 0);
+    table_reply = rig_path("link");
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran")), 1);
+    busy = true;
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran")), 75);
+    rig_has(rig_err, "another update is under way: night\\x1bly");
+    close_at_begin = true;
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran")), 69);
+    ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
+    ck_assert_ptr_null(strstr(rig_calls(), "EndUpdate"));
+    ck_assert(table_is_untouched());
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("rotate");
+    TCase *tc = tcase_create("rotate");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, without_a_command);
+    tcase_add_test(tc, command_runs_under_the_lock);
+    tcase_add_test(tc, clean_environment);
+    tcase_add_test(tc, exit_status_is_passed_on);
+    tcase_add_test(tc, cocod_ended_the_update_itself);
+    tcase_add_test(tc, commands_that_cannot_run);
+    tcase_add_test(tc, kill_9_of_cococtl);
+    tcase_add_test(tc, grandchild_keeps_the_lock);
+    tcase_add_test(tc, timeout_names_the_holders);
+    tcase_add_test(tc, file_readers_are_found_in_proc);
+    tcase_add_test(tc, a_lease_that_ends_is_waited_for);
+    tcase_add_test(tc, forced);
+    tcase_add_test(tc, another_update_is_not_forced);
+    tcase_add_test(tc, nothing_changes_before_the_command);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
