@@ -201,7 +201,7 @@ static int load_files(const struct load_options *options, const struct load_judg
         outdated = r == -EBADMSG;
     }
     if (r < 0) {
-        if (outdated)
+        if (outdated && c.chain)
             memcpy(ret->outdated_sha256, c.chain->certs[CHAIN_LEAF].sha256,
                    sizeof(ret->outdated_sha256));
         store_chain_done(&c);

@@ -280,8 +280,8 @@ START_TEST(hostile_import_replies)
         "{\"parameters\":{\"results\":[{\"name\":\"x\",\"kind\":\"ARK\",\"action\":\"added\"}]}}",
         "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"kind\":\"A\",\"action\":5}]}}",
         "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"action\":\"added\"}]}}",
-        "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"kind\":\"A\",\"action\":\"added\"},"
-        "{\"name\":\"\",\"kind\":\"A\",\"action\":\"added\"}]}}", /* of no file */
+        ("{\"parameters\":{\"results\":[{\"name\":\"%s\",\"kind\":\"A\",\"action\":\"added\"},"
+         "{\"name\":\"\",\"kind\":\"A\",\"action\":\"added\"}]}}"), /* of no file */
     };
 
     make_file("good.pem", "x");
