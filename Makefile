@@ -91,6 +91,8 @@ INTEGRATION_PROGRAMS := $(patsubst tests/integration/%.c,$(BUILD)/tests/integrat
 REPLAY_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_SRC))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS)
+# One test each, by the exit status.
+TEST_SCRIPTS := tests/vendored/run
 
 # --- the product ------------------------------------------------------------------------------------
 .PHONY: all
@@ -241,7 +243,7 @@ tests: programs $(TEST_PROGRAMS)
 
 check: deps ## build everything and run all tests; ends with "N passed, N failed"
 	@$(MAKE) --no-print-directory tests
-	@tests/run $(BUILD) $(TEST_PROGRAMS)
+	@tests/run $(BUILD) $(TEST_PROGRAMS) $(TEST_SCRIPTS)
 
 check-sanitize: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
@@ -308,7 +310,7 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run tests/model/check && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run tests/vendored/run tests/model/check && echo "  lint    shell"; fi
 
 # Installed into a folder, so that what the units start is there.
 UNITS = $(abspath $(BUILD))/units
