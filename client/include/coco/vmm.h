@@ -182,6 +182,7 @@ struct coco_vmm_stats {
     uint64_t quotes_ok;      /* … with a quote */
     uint64_t quotes_error;   /* … with ERROR or SERVICE_UNAVAILABLE in the buffer */
     uint64_t quotes_dropped; /* … forgotten by a reset, or whose buffer the guest took away */
+    uint64_t quotes_again;   /* times that cocod was too busy for one, and was asked again later */
     uint32_t quotes_in_flight;
 };
 
