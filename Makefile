@@ -93,6 +93,8 @@ INTEGRATION_PROGRAMS := $(patsubst tests/integration/%.c,$(BUILD)/tests/integrat
 REPLAY_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_SRC))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS)
+# One test each, by the exit status.
+TEST_SCRIPTS := tests/vendored/run
 
 # --- the product ------------------------------------------------------------------------------------
 .PHONY: all
@@ -240,8 +242,8 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-valgrind stress demo bench bench-quotes bench-door guests model fuzz lint format \
-        install clean help
+.PHONY: deps programs tests check check-sanitize check-thread check-valgrind stress demo bench bench-quotes bench-door guests \
+        model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
@@ -251,12 +253,20 @@ tests: programs $(TEST_PROGRAMS)
 
 check: deps ## build everything and run all tests; ends with "N passed, N failed"
 	@$(MAKE) --no-print-directory tests
-	@tests/run $(BUILD) $(TEST_PROGRAMS)
+	@tests/run $(BUILD) $(TEST_PROGRAMS) $(TEST_SCRIPTS)
 
 check-sanitize: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
 	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	 tests/run $(BUILD)/sanitize $(addprefix $(BUILD)/sanitize/,$(patsubst $(BUILD)/%,%,$(TEST_PROGRAMS)))
+
+# The tests that have threads, or that what they test has.
+THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
+check-thread: ## the tests with threads under ThreadSanitizer
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/thread SANITIZE=thread OPT="-O1 -g" \
+	 $(addprefix $(BUILD)/thread/,$(addprefix tests/,$(THREAD_TESTS)) cocod cococtl)
+	@TSAN_OPTIONS=halt_on_error=1 \
+	 tests/run $(BUILD)/thread $(addprefix $(BUILD)/thread/tests/,$(THREAD_TESTS))
 
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 \
@@ -274,7 +284,7 @@ demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a p
 bench: programs ## measure CERTS_GET beside an echo server, Redis and a locked file (BENCH_FLAGS=--json)
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/coco-bench --cocod $(BUILD)/cocod $(BENCH_FLAGS)
 
-guests: $(BUILD)/tests/guests ## an hour of virtual time of 1000 SNP and 1000 TDX guests (GUESTS="SNP TDX SEED")
+guests: $(BUILD)/tests/guests ## an hour of virtual time of 1000 SNP and 1000 TDX guests (GUESTS="SNP TDX SEED MINUTES")
 	@$(BUILD)/tests/guests $(GUESTS)
 
 bench-quotes: programs ## measure the quote broker: latency added, throughput, fairness
@@ -318,7 +328,7 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run tests/model/check && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run tests/vendored/run tests/model/check && echo "  lint    shell"; fi
 
 # Installed into a folder, so that what the units start is there.
 UNITS = $(abspath $(BUILD))/units

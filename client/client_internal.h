@@ -118,5 +118,5 @@ void coco_conn_flush(struct coco_client *c);
 void coco_conn_done(struct coco_client *c);
 
 /* lease.c */
-void coco_lease_adopt(struct coco_client *c, int fd, uint64_t base, uint32_t bytes);
+int coco_lease_adopt(struct coco_client *c, int fd, uint64_t base, uint32_t bytes);
 void coco_lease_done(struct coco_client *c);

@@ -258,7 +258,13 @@ static void hello_accepted(struct coco_client *c, const struct coco_session_even
         violation(c);
         return;
     }
-    coco_lease_adopt(c, event->lease_fd, event->server.lease_base, event->server.lease_bytes);
+    /* A session that has leases is not used without: nothing would tell the two apart later. */
+    int r =
+        coco_lease_adopt(c, event->lease_fd, event->server.lease_base, event->server.lease_bytes);
+    if (r < 0) {
+        break_off(c, r);
+        return;
+    }
     c->server = event->server;
     c->ready = true;
     c->error = 0;

@@ -7,6 +7,11 @@
  * better (COCO_VMM_MAP_GPA_EAGAIN): it becomes a TD's RETRY. SNP has no such code, and its guests
  * end themselves at a failure. Therefore a change that cannot be made right now is tried again in
  * here first.
+ *
+ * A kick ends that too, but must not become a failure that kills the guest. Where the guest can be
+ * told to come again, it is; otherwise the exit stays unanswered, and the VMM hands it in again
+ * when it has seen to the kick: the change is idempotent. Quiesce is not looked at: the exit is to
+ * be completed then, and the tries end by themselves within 100 ms.
  */
 #include "kvm_abi.h"
 #include "vmm_internal.h"
@@ -21,12 +26,16 @@
 #define AGAIN_TRIES 100u
 #define INTR_TRIES  1000u
 
-int coco_vmm_set_attributes(struct coco_vmm *vmm, uint64_t gpa, uint64_t bytes, bool make_private)
+int coco_vcpu_set_attributes(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t bytes,
+                             bool make_private)
 {
+    struct coco_vmm *vmm = vcpu->vmm;
     uint32_t again = 0, interrupted = 0;
 
     for (;;) {
         int r = vmm->ops.set_memory_attributes(vmm->userdata, gpa, bytes, make_private);
+        if ((r == -EINTR || r == -EAGAIN) && coco_vcpu_kicked(vcpu))
+            return -EINTR;
         if (r == -EINTR && ++interrupted < INTR_TRIES)
             continue;
         if (r == -EAGAIN && ++again < AGAIN_TRIES) {
@@ -59,11 +68,13 @@ int coco_vcpu_hypercall(struct coco_vcpu *vcpu, struct coco_hypercall_exit *exit
         exit->ret = COCO_KVM_MAP_GPA_RET_EINVAL;
         return COCO_ACT_RUN;
     }
-    int r = coco_vmm_set_attributes(vmm, exit->args[0], bytes, exit->args[2] & FLAG_ENCRYPTED);
+    int r = coco_vcpu_set_attributes(vcpu, exit->args[0], bytes, exit->args[2] & FLAG_ENCRYPTED);
     if (r == 0)
         exit->ret = COCO_KVM_MAP_GPA_RET_OK;
-    else if (r == -EAGAIN && (vmm->flags & COCO_VMM_MAP_GPA_EAGAIN))
+    else if ((r == -EAGAIN || r == -EINTR) && (vmm->flags & COCO_VMM_MAP_GPA_EAGAIN))
         exit->ret = COCO_KVM_MAP_GPA_RET_EAGAIN;
+    else if (r == -EINTR)
+        return -EINTR;
     else
         exit->ret = COCO_KVM_MAP_GPA_RET_EINVAL;
     return COCO_ACT_RUN;

@@ -25,19 +25,21 @@ static void unref_file(struct coco_client *c, struct coco_lease_file *file)
     c->memory.free(file);
 }
 
-void coco_lease_adopt(struct coco_client *c, int fd, uint64_t base, uint32_t bytes)
+int coco_lease_adopt(struct coco_client *c, int fd, uint64_t base, uint32_t bytes)
 {
     struct coco_lease_file *file = NULL;
 
     if (fd >= 0) {
         file = c->memory.alloc(sizeof(*file));
-        if (file)
-            *file = (struct coco_lease_file){.fd = fd, .users = 1, .bytes = bytes, .base = base};
-        else
+        if (!file) {
             (void)close(fd);
+            return -ENOMEM;
+        }
+        *file = (struct coco_lease_file){.fd = fd, .users = 1, .bytes = bytes, .base = base};
     }
     unref_file(c, c->lease_file);
     c->lease_file = file;
+    return 0;
 }
 
 void coco_lease_done(struct coco_client *c)

@@ -132,8 +132,9 @@ static uint32_t coalesce(const struct psc *psc, uint32_t first, struct entry *re
     return last;
 }
 
-static uint64_t do_page_form(struct coco_vmm *vmm, uint64_t gpa)
+static uint64_t do_page_form(struct coco_vcpu *vcpu, uint64_t gpa)
 {
+    struct coco_vmm *vmm = vcpu->vmm;
     struct psc psc;
     uint64_t error = read_psc(vmm, gpa, &psc);
 
@@ -147,9 +148,9 @@ static uint64_t do_page_form(struct coco_vmm *vmm, uint64_t gpa)
             return PSC_ERROR_INVALID_ENTRY;
         int r = pages == 0
                     ? 0
-                    : coco_vmm_set_attributes(vmm, (first.gfn + first.cur_page) * COCO_PAGE_SIZE,
-                                              pages * COCO_PAGE_SIZE, first.op == OP_PRIVATE);
-        if (r == -EAGAIN)
+                    : coco_vcpu_set_attributes(vcpu, (first.gfn + first.cur_page) * COCO_PAGE_SIZE,
+                                               pages * COCO_PAGE_SIZE, first.op == OP_PRIVATE);
+        if (r == -EAGAIN || r == -EINTR)
             return 0; /* entries are left: the guest comes again */
         if (r < 0 || write_back(vmm, &psc, psc.cur_entry, last) < 0)
             return PSC_ERROR_GENERIC;
@@ -157,14 +158,16 @@ static uint64_t do_page_form(struct coco_vmm *vmm, uint64_t gpa)
     return 0;
 }
 
-static int do_msr_form(struct coco_vmm *vmm, struct coco_vmgexit_exit *exit)
+static int do_msr_form(struct coco_vcpu *vcpu, struct coco_vmgexit_exit *exit)
 {
     const uint32_t op = (uint32_t)(exit->ghcb_msr >> MSR_OP_SHIFT) & MSR_OP_MASK;
     const uint64_t gfn = exit->ghcb_msr >> MSR_GFN_SHIFT & MSR_GFN_MASK;
     int r = -EINVAL;
 
     if (op == OP_PRIVATE || op == OP_SHARED)
-        r = coco_vmm_set_attributes(vmm, gfn * COCO_PAGE_SIZE, COCO_PAGE_SIZE, op == OP_PRIVATE);
+        r = coco_vcpu_set_attributes(vcpu, gfn * COCO_PAGE_SIZE, COCO_PAGE_SIZE, op == OP_PRIVATE);
+    if (r == -EINTR)
+        return -EINTR; /* the MSR protocol has no "come again" */
     exit->ret = r == 0 ? 0 : MSR_ERROR_GENERIC;
     return COCO_ACT_RUN;
 }
@@ -178,7 +181,7 @@ int coco_vcpu_psc(struct coco_vcpu *vcpu, struct coco_vmgexit_exit *exit)
     if (!vmm->ops.set_memory_attributes)
         return COCO_ACT_UNHANDLED;
     if ((ghcb & GHCB_INFO_MASK) == GHCB_PSC_REQ)
-        return do_msr_form(vmm, exit);
+        return do_msr_form(vcpu, exit);
     if ((ghcb & GHCB_INFO_MASK) != 0 || ghcb > UINT64_MAX - COCO_PAGE_SIZE)
         return COCO_ACT_UNHANDLED;
     if (vmm->ops.read(vmm->userdata, ghcb + GHCB_SW_EXITCODE, field, sizeof(field)) < 0)
@@ -195,6 +198,6 @@ int coco_vcpu_psc(struct coco_vcpu *vcpu, struct coco_vmgexit_exit *exit)
     if (coco_read_u64(&r) != ghcb + GHCB_SHARED_BUFFER)
         exit->ret = PSC_ERROR_INVALID_HDR;
     else
-        exit->ret = do_page_form(vmm, ghcb + GHCB_SHARED_BUFFER);
+        exit->ret = do_page_form(vcpu, ghcb + GHCB_SHARED_BUFFER);
     return COCO_ACT_RUN;
 }

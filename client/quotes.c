@@ -131,6 +131,7 @@ static void ask_again(struct coco_quote *q)
         return;
     }
     pthread_mutex_lock(&q->vmm->lock);
+    q->vmm->stats.quotes_again++;
     q->resume_ns = resume_ns;
     q->pause_ms = coco_next_pause(q->pause_ms);
     q->state = QUOTE_DUE;

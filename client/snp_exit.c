@@ -87,37 +87,51 @@ static bool spend_budget(struct coco_vcpu *vcpu)
     return left;
 }
 
-/* Hands the table to the guest. */
-static void deliver(struct coco_vcpu *vcpu, const uint8_t *table, size_t size)
+static int write_table(struct coco_vcpu *vcpu, const uint8_t *table, size_t size)
 {
     struct coco_vmm *vmm = vcpu->vmm;
-    const bool real = size > COCO_SNP_EMPTY_TABLE_SIZE;
-    uint64_t *count = real ? &vmm->stats.snp_tables : &vmm->stats.snp_empty;
     uint64_t end;
-    int r = 0;
 
     /* A guest that offered no page is written nothing. PROTOCOL.md "CERTS_GET". */
-    if (vcpu->npages > 0) {
-        if (vcpu->gpa % COCO_PAGE_SIZE != 0 || __builtin_add_overflow(vcpu->gpa, size, &end))
-            r = -EFAULT;
-        else
-            r = vmm->ops.write(vmm->userdata, vcpu->gpa, table, size);
-    }
+    if (vcpu->npages == 0)
+        return 0;
+    if (vcpu->gpa % COCO_PAGE_SIZE != 0 || __builtin_add_overflow(vcpu->gpa, size, &end))
+        return -EFAULT;
+    return vmm->ops.write(vmm->userdata, vcpu->gpa, table, size);
+}
+
+/* `busy`: where the VMM cannot write now, the guest may be told BUSY. */
+static void give_empty(struct coco_vcpu *vcpu, bool busy)
+{
+    struct coco_vmm *vmm = vcpu->vmm;
+
+    unlease(vcpu);
+    int r = write_table(vcpu, empty_table, sizeof(empty_table));
     if (r == 0)
-        answer(vcpu, COCO_KVM_SNP_RET_OK, real, count);
+        answer(vcpu, COCO_KVM_SNP_RET_OK, false, &vmm->stats.snp_empty);
+    else if (r == -EFAULT)
+        answer(vcpu, COCO_KVM_SNP_RET_EIO, false, &vmm->stats.snp_eio);
+    else if (busy && spend_budget(vcpu))
+        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vmm->stats.snp_busy);
+    else
+        /* EIO and more BUSY would cost the guest its key; success would have it believe what is in
+         * its buffer, perhaps half a table. ENOSPC fails this one request. */
+        answer(vcpu, COCO_KVM_SNP_RET_ENOSPC, false, &vmm->stats.snp_enospc);
+}
+
+static void give_table(struct coco_vcpu *vcpu)
+{
+    struct coco_vmm *vmm = vcpu->vmm;
+
+    int r = write_table(vcpu, vcpu->table, vcpu->table_size);
+    if (r == 0)
+        answer(vcpu, COCO_KVM_SNP_RET_OK, true, &vmm->stats.snp_tables);
     else if (r == -EFAULT)
         answer(vcpu, COCO_KVM_SNP_RET_EIO, false, &vmm->stats.snp_eio);
     else if (spend_budget(vcpu))
         answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vmm->stats.snp_busy);
     else
-        /* The VMM cannot write: the guest keeps its key, and finds what it had in its buffer. */
-        answer(vcpu, COCO_KVM_SNP_RET_OK, false, &vmm->stats.snp_empty);
-}
-
-static void give_empty(struct coco_vcpu *vcpu)
-{
-    unlease(vcpu);
-    deliver(vcpu, empty_table, sizeof(empty_table));
+        give_empty(vcpu, false); /* 24 zero bytes in front hide a torn table */
 }
 
 /* No answer in time, for whatever reason. */
@@ -127,7 +141,7 @@ static void be_busy(struct coco_vcpu *vcpu)
     if (spend_budget(vcpu))
         answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vcpu->vmm->stats.snp_busy);
     else
-        give_empty(vcpu);
+        give_empty(vcpu, false);
 }
 
 /* PROTOCOL.md "SEV-SNP", the table. */
@@ -138,10 +152,10 @@ static void conclude(struct coco_vcpu *vcpu, uint32_t status)
 
     if (outcome.empty_table || outcome.kvm_ret == COCO_KVM_SNP_RET_EIO || status == COCO_OK)
         coco_vmm_warn(vmm, status);
-    if (outcome.empty_table)
-        give_empty(vcpu);
+    if (outcome.empty_table || (status == COCO_OK && vcpu->table_size <= COCO_SNP_EMPTY_TABLE_SIZE))
+        give_empty(vcpu, true);
     else if (outcome.kvm_ret == COCO_KVM_SNP_RET_OK)
-        deliver(vcpu, vcpu->table, vcpu->table_size);
+        give_table(vcpu);
     else if (outcome.kvm_ret == COCO_KVM_SNP_RET_ENOSPC)
         answer(vcpu, COCO_KVM_SNP_RET_ENOSPC, false, &vmm->stats.snp_enospc);
     else if (outcome.kvm_ret == COCO_KVM_SNP_RET_EIO)
@@ -362,7 +376,7 @@ int coco_vcpu_snp_finish(struct coco_vcpu *vcpu, struct coco_snp_exit *exit)
     vcpu->state = SNP_IDLE;
     exit->ret = vcpu->ret;
     if (vcpu->ret == COCO_KVM_SNP_RET_ENOSPC)
-        exit->npages = vcpu->needed;
+        exit->npages = vcpu->needed > vcpu->npages ? vcpu->needed : vcpu->npages;
     return act_of(vcpu);
 }
 

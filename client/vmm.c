@@ -371,10 +371,14 @@ void coco_vcpu_unkick(struct coco_vcpu *vcpu)
     __atomic_store_n(&vcpu->kicked, 0, __ATOMIC_RELEASE);
 }
 
+bool coco_vcpu_kicked(const struct coco_vcpu *vcpu)
+{
+    return __atomic_load_n(&vcpu->kicked, __ATOMIC_ACQUIRE);
+}
+
 bool coco_vcpu_hurried(const struct coco_vcpu *vcpu)
 {
-    return __atomic_load_n(&vcpu->kicked, __ATOMIC_ACQUIRE) ||
-           __atomic_load_n(&vcpu->vmm->quiesced, __ATOMIC_ACQUIRE);
+    return coco_vcpu_kicked(vcpu) || __atomic_load_n(&vcpu->vmm->quiesced, __ATOMIC_ACQUIRE);
 }
 
 void coco_vcpu_set_open(struct coco_vcpu *vcpu, bool open)

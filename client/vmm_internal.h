@@ -117,7 +117,8 @@ struct coco_vcpu {
 /* vmm.c */
 uint64_t coco_vmm_now(const struct coco_vmm *vmm);
 int coco_vmm_client(struct coco_vmm *vmm, struct coco_vcpu *vcpu, struct coco_client **ret_client);
-/* Has the wait of this vCPU to end? */
+bool coco_vcpu_kicked(const struct coco_vcpu *vcpu);
+/* Has the wait of this vCPU to end? Kicked, or quiesced. */
 bool coco_vcpu_hurried(const struct coco_vcpu *vcpu);
 void coco_vcpu_set_open(struct coco_vcpu *vcpu, bool open);
 /* Keeps a client's descriptor in an epoll set. */
@@ -147,5 +148,7 @@ void coco_vmm_linger(struct coco_vmm *vmm, int event_fd, int cap_ms);
 void coco_quotes_end(struct coco_vmm *vmm, bool forget);
 void coco_quote_finish(struct coco_quote *quote, uint32_t status, const uint8_t *data, size_t size);
 
-/* hypercall.c: set_memory_attributes, tried again. 0, -EAGAIN, or what it failed with. */
-int coco_vmm_set_attributes(struct coco_vmm *vmm, uint64_t gpa, uint64_t bytes, bool make_private);
+/* hypercall.c: set_memory_attributes, tried again. 0; -EINTR: a kick came, it may be tried again
+ * later; -EAGAIN, or what it failed with. */
+int coco_vcpu_set_attributes(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t bytes,
+                             bool make_private);

@@ -132,7 +132,10 @@ static void *vcpu_main(void *arg)
             continue;
         if (r < 0)
             break;
-        int act = coco_vmm_handle_exit(vmm->coco, vmm->vcpu, run);
+        int act;
+        /* EINTR: kicked while pages changed; a VMM parks here, and then hands the exit in again. */
+        while ((act = coco_vmm_handle_exit(vmm->coco, vmm->vcpu, run)) == -EINTR)
+            coco_vcpu_unkick(vmm->vcpu);
         if (act == COCO_ACT_RUN_IMMEDIATE)
             run->immediate_exit = 1;
         if (act == COCO_ACT_FATAL || act < 0 || (act == COCO_ACT_UNHANDLED && !own_exit(vmm)))

@@ -16,6 +16,7 @@
 #include "synth_vmm.h"
 #include "tally.h"
 #include "update.h"
+#include <coco/client.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/evp.h>

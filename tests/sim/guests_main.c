@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An hour in the life of many guests: `guests [SNP] [TDX] [SEED]`, 1000 and 1000 by default.
+ * An hour in the life of many guests: `guests [SNP] [TDX] [SEED] [MINUTES]`, 1000 and 1000 by
+ * default.
  *
- * Each guest is a model of Linux's driver on the model of KVM; its VMM is libcoco, on a virtual
- * clock (vmm_bed.h). cocod is played by a script that is a function of the time: it dies and comes
- * back, its quoting service hangs or is gone, certificates rotate under the lock of the table file
- * while the firmware changes. The VM is reset, paused for minutes, and migrated, at times of its
- * own. So guests do not meet, and are run one after the other. What is judged is what the guest has
- * in the end: its key, its buffer, and whether chain and quote are the right ones.
+ * Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two vCPUs; its
+ * VMM is libcoco, on a virtual clock (vmm_bed.h). cocod is played by a script that is a function of
+ * the time: it dies and comes back, at once or after minutes, its quoting service hangs, is slow or
+ * is gone, certificates rotate under the lock of the table file while the firmware changes. The VM
+ * is reset, also in the middle of an exit and with quotes in flight whose answers come later, its
+ * vCPUs are kicked, it is paused for minutes, and migrated, at times of its own. So VMs do not
+ * meet, and are run one after the other. What is judged is what the guest has in the end: its key,
+ * its buffer, and whether chain and quote are the right ones.
  *
- * Prints a table; ends with 1 where something happened to a guest that must never happen.
+ * Prints a table; ends with 1 where something happened to a guest that must never happen, or where
+ * something never happened that the guests were to live through.
  */
 #include "bytes.h"
 #include "snp_guest.h"
@@ -24,9 +28,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HOUR_MS 3600000u
-#define NOW     1790000000 /* September 2026 */
-#define CERTS   0x10000000u
+#define VECTOR   0x40u
+#define TD_VCPUS 2
+#define NOW      1790000000 /* September 2026 */
+#define CERTS    0x10000000u
 
 static struct {
     struct snp_pki *pki;
@@ -40,10 +45,14 @@ static struct {
 } host;
 
 static struct {
-    uint64_t asked, good, empty, refused, failed, resets, pauses, migrations, crashes, tries,
-        got_through;
-    uint64_t lost_keys, stuck, wrong_chains, foreign_quotes, late_writes, overruns;
+    uint64_t asked, good, empty, refused, resets, resets_busy, kicks, pauses, migrations, crashes,
+        long_outages, tries;
+    /* what must never happen */
+    uint64_t got_through, lost_keys, stuck, wrong_chains, foreign_quotes, late_writes, overruns,
+        silent, leases_left, failed;
 } snp, tdx, *sum;
+
+static uint64_t life_ms; /* of each guest */
 
 static uint64_t state;
 static uint32_t below(uint32_t n)
@@ -61,8 +70,16 @@ struct vm {
     struct vclock clock;
     uint64_t paused_ms, phase_ms; /* the script begins elsewhere for each guest */
     int update_fd;
-    bool was_away;
+    bool was_away, was_reset;
+    bool notified; /* the guest set up its interrupt */
+    struct snp_guest *snp;
 };
+
+/* The time until a guest asks again. */
+static uint64_t rest_ms(void)
+{
+    return life_ms / 60 + below((uint32_t)(life_ms / 6));
+}
 
 static uint64_t now_ms(const struct vm *vm)
 {
@@ -104,8 +121,8 @@ static void rotate(struct vm *vm, uint64_t t)
         unlock_table(vm);
 }
 
-/* An update that nobody announced, just when the guest has its certificates and the firmware has
- * not its request yet. The lease is what stops it. */
+/* An update that nobody announced, just when cocod has answered, or when the guest has its
+ * certificates and the firmware has not its request yet. The lease is what stops it. */
 static void update_at_the_worst_moment(struct vm *vm)
 {
     struct snp_firmware_state now;
@@ -132,10 +149,14 @@ static void apply_script(struct vm *vm)
     if (away && !vm->was_away) {
         bed_crash(bed);
         sum->crashes++;
+        sum->long_outages += n * 2654435761u % 148 > 60;
     }
     vm->was_away = bed->away = away;
+    bed->slow = t % 350000 >= 200000 && t % 350000 < 215000;
     bed->mute = t % 700000 >= 300000 && t % 700000 < 340000;
-    bed->quote_status = t % 900000 >= 500000 && t % 900000 < 520000 ? COCO_ENODEV : 0;
+    bed->quote_status = t % 900000 >= 500000 && t % 900000 < 520000   ? COCO_ENODEV
+                        : t % 900000 >= 700000 && t % 900000 < 735000 ? COCO_EAGAIN
+                                                                      : 0;
     if (sum == &tdx)
         return;
     rotate(vm, t);
@@ -165,30 +186,6 @@ static size_t make_quote(struct bed *bed, const uint8_t *tdreport, uint8_t *out,
 
 /* --- the VMM --------------------------------------------------------------------------------- */
 
-static void handle_snp(struct vm *vm, struct kvm_model_run *run)
-{
-    struct coco_snp_exit *exit = (struct coco_snp_exit *)(void *)&run->u.snp_req_certs;
-    struct coco_vcpu *vcpu = vm->bed.vcpu[0];
-
-    int act = coco_vcpu_snp_start(vcpu, exit);
-    while (act == COCO_ACT_WAIT) {
-        bed_serve(&vm->bed);
-        act = coco_vcpu_process(vcpu);
-        if (act == COCO_ACT_WAIT && coco_vcpu_timeout_ms(vcpu) > 0)
-            pass_ms(vm, below(400) == 0 ? 50 : 2);
-    }
-    act = coco_vcpu_snp_finish(vcpu, exit);
-    /* Time passes between the certificates and the firmware's turn. */
-    if (act == COCO_ACT_RUN_IMMEDIATE)
-        pass_ms(vm, below(20));
-    if (act == COCO_ACT_RUN_IMMEDIATE && below(3) == 0)
-        update_at_the_worst_moment(vm);
-    run->immediate_exit = 1;
-    (void)kvm_model_run(vm->bed.kvm[0]);
-    run->immediate_exit = 0;
-    coco_vcpu_ran(vcpu);
-}
-
 static void drive(struct vm *vm)
 {
     for (int i = 0; i < 3; i++) {
@@ -197,25 +194,98 @@ static void drive(struct vm *vm)
     }
 }
 
-/* Runs the guest until it halts, then lets some time pass. */
-static void run_guest(struct vm *vm)
+/* Whatever the vCPU was doing. */
+static void reset_snp(struct vm *vm, bool in_exit)
 {
-    struct kvm_model_run *run = kvm_vcpu_run_area(vm->bed.kvm[0]);
+    snp.resets++;
+    snp.resets_busy += in_exit;
+    kvm_vcpu_reset(vm->bed.kvm[0]);
+    snp_guest_reset(vm->snp);
+    snp.failed += coco_vmm_reset(vm->bed.vmm) < 0;
+    snp.leases_left += bed_leases(&vm->bed) > 0;
+    for (int i = 0; i < 20; i++) {
+        pass_ms(vm, 100);
+        drive(vm);
+        snp.failed += coco_vcpu_process(vm->bed.vcpu[0]) != COCO_ACT_UNHANDLED;
+    }
+    snp.late_writes += snp_guest_touched_after_reset(vm->snp);
+    vm->was_reset = true;
+}
+
+static void handle_snp(struct vm *vm, struct kvm_model_run *run)
+{
+    struct coco_snp_exit *exit = (struct coco_snp_exit *)(void *)&run->u.snp_req_certs;
+    struct coco_vcpu *vcpu = vm->bed.vcpu[0];
+    struct coco_vmm_stats before, after;
+
+    coco_vmm_stats(vm->bed.vmm, &before);
+    int act = coco_vcpu_snp_start(vcpu, exit);
+    for (unsigned turns = 0; act == COCO_ACT_WAIT; turns++) {
+        /* Most exits take a few turns; those that find nobody, hundreds. */
+        if (below(turns < 5 ? 100 : 30000) == 0) {
+            reset_snp(vm, true);
+            return;
+        }
+        if (below(1000) == 0) {
+            snp.kicks++;
+            coco_vcpu_kick(vcpu);
+        }
+        const unsigned seen = vm->bed.certs_seen;
+        bed_serve(&vm->bed);
+        if (vm->bed.certs_seen > seen && vm->bed.certs_status == 0 && below(3) == 0)
+            update_at_the_worst_moment(vm);
+        act = coco_vcpu_process(vcpu);
+        if (act == COCO_ACT_WAIT && coco_vcpu_timeout_ms(vcpu) > 0)
+            pass_ms(vm, below(400) == 0 ? 50 : 2);
+    }
+    coco_vcpu_unkick(vcpu);
+    act = coco_vcpu_snp_finish(vcpu, exit);
+    if (below(50) == 0) {
+        reset_snp(vm, true);
+        return;
+    }
+    /* Time passes between the certificates and the firmware's turn. */
+    coco_vmm_stats(vm->bed.vmm, &after);
+    if (act >= 0 && after.snp_tables > before.snp_tables)
+        pass_ms(vm, below(20));
+    if (act >= 0 && after.snp_tables > before.snp_tables && below(3) == 0)
+        update_at_the_worst_moment(vm);
+    run->immediate_exit = 1;
+    (void)kvm_model_run(vm->bed.kvm[0]);
+    run->immediate_exit = 0;
+    coco_vcpu_ran(vcpu);
+}
+
+/* Runs a vCPU until it halts. */
+static void run_vcpu(struct vm *vm, unsigned i)
+{
+    struct kvm_model_run *run = kvm_vcpu_run_area(vm->bed.kvm[i]);
 
     for (;;) {
-        if (kvm_model_run(vm->bed.kvm[0]) < 0)
+        if (kvm_model_run(vm->bed.kvm[i]) < 0)
             continue;
-        coco_vcpu_ran(vm->bed.vcpu[0]);
+        coco_vcpu_ran(vm->bed.vcpu[i]);
         if (run->exit_reason == COCO_KVM_EXIT_SNP_REQ_CERTS)
             handle_snp(vm, run);
         else if (run->exit_reason == COCO_KVM_EXIT_TDX)
-            (void)coco_vcpu_tdx(vm->bed.vcpu[0], (struct coco_tdx_exit *)(void *)&run->u.tdx);
+            (void)coco_vcpu_tdx(vm->bed.vcpu[i], (struct coco_tdx_exit *)(void *)&run->u.tdx);
         else
             break;
         drive(vm);
     }
     drive(vm);
-    pass_ms(vm, 200 + below(300));
+}
+
+/* The guest wants an interrupt at the end of each quote. After a migration the VMM says it again. */
+static void set_up_notification(struct vm *vm)
+{
+    struct coco_tdx_exit exit = {.nr = COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
+                                 .ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED,
+                                 .arg = {VECTOR}};
+
+    int act = coco_vcpu_tdx(vm->bed.vcpu[0], &exit);
+    tdx.failed += act != COCO_ACT_RUN || exit.ret != COCO_TDVMCALL_SUCCESS;
+    vm->notified = true;
 }
 
 static void life(struct vm *vm)
@@ -234,6 +304,8 @@ static void life(struct vm *vm)
         sum->migrations++;
         if (!bed_migrate(&vm->bed))
             sum->failed++;
+        if (vm->notified)
+            set_up_notification(vm);
     }
 }
 
@@ -271,7 +343,7 @@ static void judge_snp(struct snp_guest *guest)
         snp.wrong_chains++;
 }
 
-static bool snp_hour(void)
+static bool snp_life(void)
 {
     static struct vm vm;
     uint8_t data[SNP_REPORT_DATA_SIZE];
@@ -281,35 +353,51 @@ static bool snp_hour(void)
         return false;
     snp_firmware_use_leaf(host.firmware, &host.leaf[0], host.tcb[0]);
     kvm_model_set_firmware(vm.bed.vm, host.firmware);
-    struct snp_guest *guest = snp_guest_new(vm.bed.kvm[0], &vm.clock, CERTS);
-    uint64_t next_ms = below(300000);
+    struct snp_guest *guest = vm.snp = snp_guest_new(vm.bed.kvm[0], &vm.clock, CERTS);
+    uint64_t next_ms = below((uint32_t)(life_ms / 12));
     bool busy = false;
-    while (guest && now_ms(&vm) < HOUR_MS && snp_guest_vmpck_alive(guest)) {
+    while (guest && now_ms(&vm) < life_ms && snp_guest_vmpck_alive(guest)) {
         if (!busy && now_ms(&vm) >= next_ms) {
             memset(data, (int)below(256), sizeof(data));
             busy = snp_guest_start(guest, below(2) ? SNP_GUEST_TSM : SNP_GUEST_IOCTL, data) == 0;
             snp.asked += busy;
         }
-        run_guest(&vm);
+        run_vcpu(&vm, 0);
+        pass_ms(&vm, 200 + below(300));
+        if (below(4000) == 0)
+            reset_snp(&vm, false);
+        if (vm.was_reset) {
+            vm.was_reset = busy = false;
+            next_ms = now_ms(&vm) + below(10000);
+        }
         if (busy && !snp_guest_busy(guest)) {
             busy = false;
             judge_snp(guest);
-            next_ms = now_ms(&vm) + 60000 + below(600000);
+            next_ms = now_ms(&vm) + rest_ms();
         }
         life(&vm);
-        if (below(4000) == 0 && !busy) {
-            snp.resets++;
-            snp.failed += coco_vmm_reset(vm.bed.vmm) < 0;
-        }
     }
     snp_guest_free(guest);
     end(&vm);
     return guest != NULL;
 }
 
-static void judge_tdx(struct tdx_guest *guest)
+/* A TD, and what its VMM knows of it. */
+struct td {
+    struct vm vm;
+    struct tdx_guest *guest[TD_VCPUS];
+    bool busy[TD_VCPUS];
+    uint64_t next_ms[TD_VCPUS];
+    uint64_t seed;
+    unsigned interrupts; /* as many as requests ended, or more */
+};
+
+static void judge_tdx(struct td *td, unsigned i)
 {
-    switch (tdx_guest_judge(guest, NULL)) {
+    const struct tdx_guest_result *result = tdx_guest_result(td->guest[i]);
+    unsigned interrupts = kvm_vcpu_interrupts(td->vm.bed.kvm[0], VECTOR);
+
+    switch (tdx_guest_judge(td->guest[i], NULL)) {
     case TDX_VERDICT_OK:
         tdx.good++;
         break;
@@ -330,57 +418,116 @@ static void judge_tdx(struct tdx_guest *guest)
         tdx.foreign_quotes++;
         break;
     }
-}
-
-/* While a request is in flight, or not. */
-static void reset_td(struct vm *vm, struct tdx_guest *guest)
-{
-    tdx.resets++;
-    tdx.failed += coco_vmm_reset(vm->bed.vmm) < 0;
-    tdx_guest_reset(guest);
-    for (int i = 0; i < 40; i++) {
-        pass_ms(vm, 1000);
-        drive(vm);
+    if (!td->vm.notified || result->r10 != COCO_TDVMCALL_SUCCESS ||
+        result->status == COCO_GETQUOTE_IN_FLIGHT)
+        return;
+    if (++td->interrupts > interrupts) {
+        tdx.silent++;
+        td->interrupts = interrupts;
     }
-    tdx.late_writes += tdx_guest_touched_after_reset(guest);
 }
 
-static bool tdx_hour(unsigned n)
+/* Half of the guests ask again at once, in the same buffers, and an answer to the earlier request
+ * would be a foreign quote; in the memory of the others nothing may change. */
+static void reset_td(struct td *td)
 {
-    static struct vm vm;
+    struct coco_vmm_stats stats;
+    const bool at_once = below(2) == 0;
+
+    coco_vmm_stats(td->vm.bed.vmm, &stats);
+    tdx.resets++;
+    tdx.resets_busy += stats.quotes_in_flight > 0;
+    td->interrupts = kvm_vcpu_interrupts(td->vm.bed.kvm[0], VECTOR);
+    td->vm.notified = false;
+    for (unsigned i = 0; i < TD_VCPUS; i++) {
+        kvm_vcpu_reset(td->vm.bed.kvm[i]);
+        tdx_guest_reset(td->guest[i]);
+        td->busy[i] = false;
+        td->next_ms[i] = now_ms(&td->vm) + (at_once ? 0 : 40000 + below(60000));
+    }
+    tdx.failed += coco_vmm_reset(td->vm.bed.vmm) < 0;
+    for (int i = 0; !at_once && i < 40; i++) {
+        pass_ms(&td->vm, 1000);
+        drive(&td->vm);
+    }
+    for (unsigned i = 0; !at_once && i < TD_VCPUS; i++)
+        tdx.late_writes += tdx_guest_touched_after_reset(td->guest[i]);
+}
+
+/* After a reset the guest asks for interrupts only when its first requests have ended: none may
+ * come before. */
+static void notify_again(struct td *td)
+{
+    for (unsigned i = 0; i < TD_VCPUS; i++)
+        if (td->busy[i] || td->next_ms[i] <= now_ms(&td->vm))
+            return;
+    unsigned interrupts = kvm_vcpu_interrupts(td->vm.bed.kvm[0], VECTOR);
+    tdx.late_writes += interrupts > td->interrupts;
+    td->interrupts = interrupts;
+    set_up_notification(&td->vm);
+}
+
+/* False: its buffer was still in flight. */
+static bool ask_for_quote(struct td *td, unsigned i)
+{
     uint8_t report[TDX_TDREPORT_SIZE];
 
-    sum = &tdx;
-    if (!begin(&vm, KVM_MODEL_TDX))
-        return false;
-    struct tdx_guest *guest = tdx_guest_new(vm.bed.kvm[0], &vm.clock, CERTS, NULL);
-    uint64_t next_ms = below(300000), seed = (uint64_t)n * 1000;
-    bool busy = false;
-    while (guest && now_ms(&vm) < HOUR_MS) {
-        if (!busy && now_ms(&vm) >= next_ms) {
-            tdx_make_tdreport(++seed, NULL, report);
-            int r = tdx_guest_start(guest, report);
-            tdx.asked++;
-            tdx.stuck += r == -EBUSY;
-            busy = r == 0;
-            if (!busy)
-                break;
-        }
-        run_guest(&vm);
-        if (busy && below(400) == 0) {
-            reset_td(&vm, guest);
-            busy = false;
-            next_ms = now_ms(&vm) + below(60000);
-        } else if (busy && !tdx_guest_busy(guest)) {
-            busy = false;
-            judge_tdx(guest);
-            next_ms = now_ms(&vm) + 60000 + below(600000);
-        }
-        life(&vm);
+    tdx_make_tdreport(++td->seed, NULL, report);
+    int r = tdx_guest_start(td->guest[i], report);
+    tdx.asked++;
+    tdx.stuck += r == -EBUSY;
+    td->busy[i] = r == 0;
+    return r == 0;
+}
+
+static void step_td(struct td *td)
+{
+    bool in_flight = false;
+
+    for (unsigned i = 0; i < TD_VCPUS; i++)
+        run_vcpu(&td->vm, i);
+    pass_ms(&td->vm, 200 + below(300));
+    for (unsigned i = 0; i < TD_VCPUS; i++) {
+        in_flight |= td->busy[i];
+        if (!td->busy[i] || tdx_guest_busy(td->guest[i]))
+            continue;
+        td->busy[i] = false;
+        judge_tdx(td, i);
+        td->next_ms[i] = now_ms(&td->vm) + rest_ms();
     }
-    tdx_guest_free(guest);
-    end(&vm);
-    return guest != NULL;
+    if (!td->vm.notified)
+        notify_again(td);
+    if (below(in_flight ? td->vm.bed.slow ? 50 : 200 : 4000) == 0)
+        reset_td(td);
+}
+
+static bool tdx_life(unsigned n)
+{
+    static struct td td;
+    bool good = true, stuck = false;
+
+    sum = &tdx;
+    memset(&td, 0, sizeof(td));
+    td.seed = (uint64_t)n * 1000;
+    if (!begin(&td.vm, KVM_MODEL_TDX))
+        return false;
+    set_up_notification(&td.vm);
+    for (unsigned i = 0; i < TD_VCPUS; i++) {
+        td.guest[i] = tdx_guest_new(td.vm.bed.kvm[i], &td.vm.clock, CERTS + i * 0x100000, NULL);
+        td.next_ms[i] = td.next_ms[0] + below(i == 0 ? (uint32_t)(life_ms / 12) : 2000);
+        good = good && td.guest[i];
+    }
+    while (good && !stuck && now_ms(&td.vm) < life_ms) {
+        for (unsigned i = 0; i < TD_VCPUS && !stuck; i++)
+            if (!td.busy[i] && now_ms(&td.vm) >= td.next_ms[i])
+                stuck = !ask_for_quote(&td, i);
+        step_td(&td);
+        life(&td.vm);
+    }
+    for (unsigned i = 0; i < TD_VCPUS; i++)
+        tdx_guest_free(td.guest[i]);
+    end(&td.vm);
+    return good;
 }
 
 /* --- all of them ----------------------------------------------------------------------------- */
@@ -411,37 +558,62 @@ static void row(const char *what, uint64_t a, uint64_t b)
     printf("  %-44s %10llu %10llu\n", what, (unsigned long long)a, (unsigned long long)b);
 }
 
+/* Something that the guests are to live through. */
+static bool must(const char *what, uint64_t a, uint64_t b, bool have_a, bool have_b)
+{
+    row(what, a, b);
+    return (a > 0 || !have_a) && (b > 0 || !have_b);
+}
+
+static bool must_not(const char *what, uint64_t a, uint64_t b)
+{
+    row(what, a, b);
+    return a == 0 && b == 0;
+}
+
+static bool print(unsigned n_snp, unsigned n_tdx)
+{
+    const bool a = n_snp > 0, b = n_tdx > 0;
+    bool good = true;
+
+    printf("%3u minutes of virtual time                             SNP        TDX\n",
+           (unsigned)(life_ms / 60000));
+    row("guests", n_snp, n_tdx);
+    good &= must("reports, quotes asked for", snp.asked, tdx.asked, a, b);
+    good &= must("  with the right chain, the right quote", snp.good, tdx.good, a, b);
+    good &= must("  with the empty table; refused for now", snp.empty, tdx.refused, a, b);
+    good &= must("cocod killed and restarted", snp.crashes, tdx.crashes, a, b);
+    good &= must("  away for more than a minute", snp.long_outages, tdx.long_outages, a, b);
+    good &= must("VMs reset", snp.resets, tdx.resets, a, b);
+    good &= must("  in an exit; with quotes in flight", snp.resets_busy, tdx.resets_busy, a, b);
+    good &= must("vCPUs kicked while they waited", snp.kicks, 0, a, false);
+    good &= must("VMs paused, up to 5 minutes", snp.pauses, tdx.pauses, a, b);
+    good &= must("VMs migrated", snp.migrations, tdx.migrations, a, b);
+    good &= must("updates tried while a lease was held", snp.tries, 0, a, false);
+    good &= must_not("  that got through", snp.got_through, 0);
+    good &= must_not("lost VMPCKs", snp.lost_keys, 0);
+    good &= must_not("stuck IN_FLIGHT", 0, tdx.stuck);
+    good &= must_not("wrong chains, foreign quotes", snp.wrong_chains, tdx.foreign_quotes);
+    good &= must_not("ends without an interrupt", 0, tdx.silent);
+    good &= must_not("writes, interrupts after a reset", snp.late_writes, tdx.late_writes);
+    good &= must_not("writes beyond what was offered", snp.overruns, tdx.overruns);
+    good &= must_not("leases left behind by a reset", snp.leases_left, 0);
+    good &= must_not("other failures", snp.failed, tdx.failed);
+    return good;
+}
+
 int main(int argc, char **argv)
 {
     unsigned n_snp = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 1000;
     unsigned n_tdx = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1000;
+    uint64_t minutes = argc > 4 ? strtoul(argv[4], NULL, 10) : 60;
 
     state = argc > 3 ? strtoull(argv[3], NULL, 10) | 1 : 0x9e3779b97f4a7c15ull;
+    life_ms = (minutes > 0 ? minutes : 1) * 60000;
     bool good = prepare();
     for (unsigned i = 0; good && i < n_snp; i++)
-        good = snp_hour();
+        good = snp_life();
     for (unsigned i = 0; good && i < n_tdx; i++)
-        good = tdx_hour(i);
-
-    printf("an hour of virtual time                               SNP        TDX\n");
-    row("guests", n_snp, n_tdx);
-    row("reports, quotes asked for", snp.asked, tdx.asked);
-    row("  with the right chain, the right quote", snp.good, tdx.good);
-    row("  with the empty table; refused for now", snp.empty, tdx.refused);
-    row("cocod killed and restarted", snp.crashes, tdx.crashes);
-    row("VMs reset", snp.resets, tdx.resets);
-    row("VMs paused, up to 5 minutes", snp.pauses, tdx.pauses);
-    row("VMs migrated", snp.migrations, tdx.migrations);
-    row("updates tried while a lease was held", snp.tries, 0);
-    row("  that got through", snp.got_through, 0);
-    row("lost VMPCKs", snp.lost_keys, 0);
-    row("stuck IN_FLIGHT", 0, tdx.stuck);
-    row("wrong chains, foreign quotes", snp.wrong_chains, tdx.foreign_quotes);
-    row("writes after a reset", snp.late_writes, tdx.late_writes);
-    row("writes beyond what was offered", snp.overruns, tdx.overruns);
-    row("other failures", snp.failed, tdx.failed);
-    uint64_t bad = snp.got_through + snp.lost_keys + tdx.stuck + snp.wrong_chains +
-                   tdx.foreign_quotes + tdx.late_writes + snp.overruns + tdx.overruns + snp.failed +
-                   tdx.failed;
-    return good && bad == 0 ? 0 : 1;
+        good = tdx_life(i);
+    return print(n_snp, n_tdx) && good ? 0 : 1;
 }

@@ -288,6 +288,12 @@ void kvm_vcpu_halt(struct kvm_vcpu *vcpu, uint64_t wake_us)
     vcpu->wake_us = wake_us;
 }
 
+void kvm_vcpu_reset(struct kvm_vcpu *vcpu)
+{
+    vcpu->open = OPEN_NOTHING;
+    vcpu->run = (struct kvm_model_run){0};
+}
+
 int kvm_model_signal_msi(struct kvm_model *vm, uint32_t apic_id, uint32_t vector)
 {
     int r = -ENOENT;

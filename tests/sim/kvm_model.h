@@ -140,6 +140,9 @@ struct kvm_model_run *kvm_vcpu_run_area(struct kvm_vcpu *vcpu);
  * answer is one that KVM does not take: the guest's call then never got a result. */
 int kvm_model_run(struct kvm_vcpu *vcpu);
 
+/* The vCPU begins anew: an exit that is open is dropped. */
+void kvm_vcpu_reset(struct kvm_vcpu *vcpu);
+
 /* KVM_SIGNAL_MSI; -EINVAL for a vector that is none, -ENOENT for an APIC id that is nobody's. */
 int kvm_model_signal_msi(struct kvm_model *vm, uint32_t apic_id, uint32_t vector);
 unsigned kvm_vcpu_interrupts(struct kvm_vcpu *vcpu, uint8_t vector);

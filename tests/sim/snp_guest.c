@@ -110,6 +110,21 @@ static bool buffer_overrun(const struct snp_guest *g)
     return false;
 }
 
+void snp_guest_reset(struct snp_guest *g)
+{
+    g->state = IDLE;
+    g->vmpck_alive = true;
+    g->two_calls = false;
+    g->certs_len = 0;
+    g->result = (struct snp_guest_result){.vmpck_alive = true};
+    prepare_buffer(g);
+}
+
+bool snp_guest_touched_after_reset(const struct snp_guest *g)
+{
+    return buffer_overrun(g);
+}
+
 /* What the entries span, as configfs-tsm hands it out: 0 for the empty table. */
 static size_t table_span(const uint8_t *table, size_t size)
 {

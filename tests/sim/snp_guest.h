@@ -62,6 +62,12 @@ bool snp_guest_busy(const struct snp_guest *g);
 const struct snp_guest_result *snp_guest_result(const struct snp_guest *g);
 bool snp_guest_vmpck_alive(const struct snp_guest *g);
 
+/* The guest is reset: its driver begins anew, with a new VMPCK, and its pages hold a pattern that no
+ * answer to an earlier request may change. */
+void snp_guest_reset(struct snp_guest *g);
+/* Whether something was written since the reset; meaningful until the next start. */
+bool snp_guest_touched_after_reset(const struct snp_guest *g);
+
 /* What a relying party makes of the last result: SNP_VERDICT_OK is "the guest is fine". With an
  * empty table it is SNP_VERDICT_NO_CERTIFICATES, which costs the guest a fetch from AMD, and
  * nothing else.

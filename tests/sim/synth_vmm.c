@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The synthetic VMM: vCPU threads around the two exits' answers (synth_snp.c, synth_tdx.c).
+ * The synthetic VMM: vCPU threads around libcoco's answers to the two exits, and a thread that
+ * drives the TD's GetQuotes.
  *
  * A vCPU thread is the loop that every VMM has: KVM_RUN, look at the exit, answer it, again. Here
  * it has up to two vCPUs, one of the SNP guest and one of the TD, and runs each until it halts. The
@@ -8,12 +9,15 @@
  * drivers' sleeps are real ones; meanwhile the thread sleeps on `changed`.
  *
  * Everything of a vCPU belongs to its thread; `lock` guards `stopping`, `finish_by_us` and the
- * numbers. Guests, exits' states and models are made in synth_vmm_new and freed in synth_vmm_free,
- * when no thread runs.
+ * numbers. Guests, models and what libcoco has of them are made in synth_vmm_new and freed in
+ * synth_vmm_free, when no thread runs.
+ *
+ * How long a quote took, and how it ended, is read off the status that libcoco stores into the
+ * guest's buffer: IN_FLIGHT first, a final one last.
  */
 #include "synth_vmm.h"
-#include "synth_snp.h"
 #include "tdx_quote.h"
+#include <coco/coco.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -36,12 +40,14 @@ struct vcpu {
     struct vclock clock;
     struct kvm_vcpu *snp_vcpu;
     struct snp_guest *snp_guest;
-    struct synth_snp_vcpu snp;
+    struct coco_vcpu *snp;
     uint64_t snp_next_us;
     struct kvm_vcpu *tdx_vcpu;
     struct tdx_guest *tdx_guest;
+    struct coco_vcpu *tdx;
     uint64_t tdx_next_us;
-    uint64_t serial; /* makes each report's data new */
+    uint64_t tdx_start_us; /* under the lock: of the quote in flight */
+    uint64_t serial;       /* makes each report's data new */
 };
 
 struct synth_vmm {
@@ -50,9 +56,12 @@ struct synth_vmm {
     char name[NAME_SIZE];
     uint64_t seed;
     struct kvm_model *snp_vm;
-    struct synth_snp snp;
+    struct coco_vmm *snp;
     struct kvm_model *tdx_vm;
-    struct synth_tdx *tdx;
+    struct coco_vmm *tdx;
+    pthread_t quotes_thread;
+    bool quotes_started;
+    int quotes_stop; /* atomic */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool stopping;
@@ -84,35 +93,95 @@ static int run_vcpu(struct vcpu *vcpu, struct kvm_vcpu *kvm_vcpu)
     return r;
 }
 
-static void count_snp(struct synth_vmm *vmm, const struct synth_snp_outcome *outcome, uint64_t us)
+static void count_snp(struct synth_vmm *vmm, uint64_t us)
 {
-    struct synth_snp_stats *stats = &vmm->stats.snp;
-
     pthread_mutex_lock(&vmm->lock);
-    stats->exits++;
-    stats->tables += outcome->ret == COCO_KVM_SNP_RET_OK && !outcome->empty;
-    stats->empty += outcome->ret == COCO_KVM_SNP_RET_OK && outcome->empty;
-    stats->past_budget += outcome->past_budget;
-    stats->busy += outcome->ret == COCO_KVM_SNP_RET_EAGAIN;
-    stats->enospc += outcome->ret == COCO_KVM_SNP_RET_ENOSPC;
-    stats->eio += outcome->ret == COCO_KVM_SNP_RET_EIO;
-    stats->unwritable += outcome->unwritable;
-    synth_latency_add(&stats->latency, us);
+    vmm->stats.snp.exits++;
+    synth_latency_add(&vmm->stats.snp.latency, us);
     pthread_mutex_unlock(&vmm->lock);
 }
 
 static void answer_snp(struct vcpu *vcpu)
 {
     struct kvm_model_run *run = kvm_vcpu_run_area(vcpu->snp_vcpu);
-    struct synth_snp_outcome outcome;
     uint64_t start_us = now_us();
 
-    synth_snp_answer(&vcpu->snp, &run->u.snp_req_certs, &outcome);
-    count_snp(vcpu->vmm, &outcome, now_us() - start_us);
+    int act = coco_vcpu_snp_certs(vcpu->snp, (struct coco_snp_exit *)&run->u.snp_req_certs);
+    count_snp(vcpu->vmm, now_us() - start_us);
+    if (act != COCO_ACT_RUN_IMMEDIATE)
+        return;
     run->immediate_exit = 1;
     (void)run_vcpu(vcpu, vcpu->snp_vcpu);
-    synth_snp_completed(&vcpu->snp);
+    coco_vcpu_ran(vcpu->snp);
     run->immediate_exit = 0;
+}
+
+static void answer_tdx(struct vcpu *vcpu)
+{
+    struct kvm_model_run *run = kvm_vcpu_run_area(vcpu->tdx_vcpu);
+    struct synth_vmm *vmm = vcpu->vmm;
+
+    if (coco_vcpu_tdx(vcpu->tdx, (struct coco_tdx_exit *)&run->u.tdx) != COCO_ACT_RUN)
+        return;
+    pthread_mutex_lock(&vmm->lock);
+    vmm->stats.tdx.exits++;
+    pthread_mutex_unlock(&vmm->lock);
+}
+
+/* --- libcoco's callbacks ------------------------------------------------------------------------
+ */
+
+static int snp_read(void *userdata, uint64_t gpa, void *to, size_t size)
+{
+    return kvm_model_read(((struct synth_vmm *)userdata)->snp_vm, gpa, to, size);
+}
+
+static int snp_write(void *userdata, uint64_t gpa, const void *from, size_t size)
+{
+    return kvm_model_write(((struct synth_vmm *)userdata)->snp_vm, gpa, from, size);
+}
+
+static int snp_store(void *userdata, uint64_t gpa, uint64_t value)
+{
+    return kvm_model_store64_release(((struct synth_vmm *)userdata)->snp_vm, gpa, value);
+}
+
+static int tdx_read(void *userdata, uint64_t gpa, void *to, size_t size)
+{
+    return kvm_model_read(((struct synth_vmm *)userdata)->tdx_vm, gpa, to, size);
+}
+
+static int tdx_write(void *userdata, uint64_t gpa, const void *from, size_t size)
+{
+    return kvm_model_write(((struct synth_vmm *)userdata)->tdx_vm, gpa, from, size);
+}
+
+/* A GetQuote's status, and nothing else. Counted first: the guest may see it at once. */
+static int tdx_store(void *userdata, uint64_t gpa, uint64_t status)
+{
+    struct synth_vmm *vmm = userdata;
+    struct vcpu *vcpu = &vmm->vcpus[(gpa - TDX_BASE) / VCPU_SPACE % SYNTH_VMM_VCPUS_MAX];
+    struct synth_tdx_stats *stats = &vmm->stats.tdx;
+
+    pthread_mutex_lock(&vmm->lock);
+    if (status == COCO_GETQUOTE_IN_FLIGHT)
+        vcpu->tdx_start_us = now_us();
+    else
+        synth_latency_add(&stats->latency, now_us() - vcpu->tdx_start_us);
+    stats->quotes += status == COCO_GETQUOTE_SUCCESS;
+    stats->errors += status == COCO_GETQUOTE_ERROR;
+    stats->unavailable += status == COCO_GETQUOTE_SERVICE_UNAVAILABLE;
+    pthread_mutex_unlock(&vmm->lock);
+    return kvm_model_store64_release(vmm->tdx_vm, gpa, status);
+}
+
+static void *quotes_main(void *arg)
+{
+    struct synth_vmm *vmm = arg;
+
+    while (!__atomic_load_n(&vmm->quotes_stop, __ATOMIC_ACQUIRE))
+        coco_vmm_wait(vmm->tdx, -1);
+    return NULL;
 }
 
 /* --- guests -------------------------------------------------------------------------------------
@@ -193,7 +262,7 @@ static uint64_t step_tdx(struct vcpu *vcpu)
         if (run_vcpu(vcpu, vcpu->tdx_vcpu) < 0)
             return KVM_MODEL_NEVER;
         if (run->exit_reason == COCO_KVM_EXIT_TDX)
-            synth_tdx_answer(vcpu->vmm->tdx, &run->u.tdx);
+            answer_tdx(vcpu);
         else if (tdx_guest_busy(guest))
             return run->u.hlt.wake_us;
     }
@@ -257,34 +326,38 @@ static void *vcpu_main(void *arg)
 /* --- life ---------------------------------------------------------------------------------------
  */
 
-static void client_options(const struct synth_vmm *vmm, struct coco_client_options *ret)
+static int make_vmm(struct synth_vmm *vmm, bool tdx, struct coco_vmm **ret)
 {
-    coco_client_options_init(ret);
-    ret->path = vmm->socket;
-    ret->vm_name = vmm->name;
-    ret->software = "synth_vmm " COCO_VERSION_STRING;
-    memcpy(ret->vm_uuid, &vmm->seed, sizeof(vmm->seed));
+    struct coco_vmm_options options;
+
+    coco_vmm_options_init(&options);
+    options.ops.read = tdx ? tdx_read : snp_read;
+    options.ops.write = tdx ? tdx_write : snp_write;
+    options.ops.store64_release = tdx ? tdx_store : snp_store;
+    options.userdata = vmm;
+    options.client.path = vmm->socket;
+    options.client.vm_name = vmm->name;
+    options.client.software = "synth_vmm " COCO_VERSION_STRING;
+    memcpy(options.client.vm_uuid, &vmm->seed, sizeof(vmm->seed));
+    return coco_vmm_new(&options, ret);
 }
 
 static int add_snp(struct synth_vmm *vmm)
 {
-    struct coco_client_options options;
-
     vmm->snp_vm = kvm_model_new(KVM_MODEL_SNP);
     if (!vmm->snp_vm)
         return -ENOMEM;
     kvm_model_set_firmware(vmm->snp_vm, vmm->options.firmware);
-    int r = synth_snp_init(&vmm->snp, vmm->snp_vm);
+    int r = kvm_model_enable_req_certs(vmm->snp_vm);
     if (r == 0)
-        r = kvm_model_enable_req_certs(vmm->snp_vm);
-    client_options(vmm, &options);
+        r = make_vmm(vmm, false, &vmm->snp);
     for (unsigned i = 0; i < vmm->options.vcpus && r == 0; i++) {
         struct vcpu *vcpu = &vmm->vcpus[i];
         vcpu->snp_vcpu = kvm_model_add_vcpu(vmm->snp_vm, i);
         if (vcpu->snp_vcpu)
             vcpu->snp_guest =
                 snp_guest_new(vcpu->snp_vcpu, &vcpu->clock, SNP_BASE + i * VCPU_SPACE);
-        r = vcpu->snp_guest ? synth_snp_vcpu_init(&vcpu->snp, &vmm->snp, i, &options) : -ENOMEM;
+        r = vcpu->snp_guest ? coco_vcpu_attach(vmm->snp, i, i, &vcpu->snp) : -ENOMEM;
     }
     return r;
 }
@@ -292,22 +365,40 @@ static int add_snp(struct synth_vmm *vmm)
 static int add_tdx(struct synth_vmm *vmm)
 {
     const struct tdx_guest_options guest = {.poll_us = vmm->options.tdx_poll_us};
-    struct coco_client_options options;
 
     vmm->tdx_vm = kvm_model_new(KVM_MODEL_TDX);
     if (!vmm->tdx_vm)
         return -ENOMEM;
-    client_options(vmm, &options);
-    for (unsigned i = 0; i < vmm->options.vcpus; i++) {
+    int r = make_vmm(vmm, true, &vmm->tdx);
+    for (unsigned i = 0; i < vmm->options.vcpus && r == 0; i++) {
         struct vcpu *vcpu = &vmm->vcpus[i];
         vcpu->tdx_vcpu = kvm_model_add_vcpu(vmm->tdx_vm, i);
         if (vcpu->tdx_vcpu)
             vcpu->tdx_guest =
                 tdx_guest_new(vcpu->tdx_vcpu, &vcpu->clock, TDX_BASE + i * VCPU_SPACE, &guest);
-        if (!vcpu->tdx_guest)
-            return -ENOMEM;
+        r = vcpu->tdx_guest ? coco_vcpu_attach(vmm->tdx, i, i, &vcpu->tdx) : -ENOMEM;
     }
-    return synth_tdx_new(vmm->tdx_vm, &options, 0, &vmm->tdx);
+    if (r == 0)
+        r = -pthread_create(&vmm->quotes_thread, NULL, quotes_main, vmm);
+    vmm->quotes_started = r == 0;
+    return r;
+}
+
+/* What is in flight has its final status after this. */
+static void remove_vmms(struct synth_vmm *vmm)
+{
+    if (vmm->quotes_started) {
+        __atomic_store_n(&vmm->quotes_stop, 1, __ATOMIC_RELEASE);
+        coco_vmm_wake(vmm->tdx);
+        pthread_join(vmm->quotes_thread, NULL);
+        (void)coco_vmm_quiesce(vmm->tdx, 0);
+    }
+    for (unsigned i = 0; i < vmm->options.vcpus; i++) {
+        coco_vcpu_detach(vmm->vcpus[i].snp);
+        coco_vcpu_detach(vmm->vcpus[i].tdx);
+    }
+    coco_vmm_free(vmm->snp);
+    coco_vmm_free(vmm->tdx);
 }
 
 static int init_lock(struct synth_vmm *vmm)
@@ -393,14 +484,11 @@ void synth_vmm_free(struct synth_vmm *vmm)
     if (!vmm)
         return;
     synth_vmm_stop(vmm, 0);
-    synth_tdx_free(vmm->tdx);
+    remove_vmms(vmm);
     for (unsigned i = 0; i < vmm->options.vcpus; i++) {
-        synth_snp_vcpu_done(&vmm->vcpus[i].snp);
         snp_guest_free(vmm->vcpus[i].snp_guest);
         tdx_guest_free(vmm->vcpus[i].tdx_guest);
     }
-    if (vmm->snp.vm)
-        synth_snp_done(&vmm->snp);
     kvm_model_free(vmm->snp_vm);
     kvm_model_free(vmm->tdx_vm);
     pthread_cond_destroy(&vmm->changed);
@@ -410,9 +498,23 @@ void synth_vmm_free(struct synth_vmm *vmm)
 
 void synth_vmm_get_stats(struct synth_vmm *vmm, struct synth_vmm_stats *ret)
 {
+    struct coco_vmm_stats coco;
+
     pthread_mutex_lock(&vmm->lock);
     *ret = vmm->stats;
     pthread_mutex_unlock(&vmm->lock);
-    if (vmm->tdx)
-        synth_tdx_get_stats(vmm->tdx, &ret->tdx);
+    if (vmm->snp) {
+        coco_vmm_stats(vmm->snp, &coco);
+        ret->snp.tables = coco.snp_tables;
+        ret->snp.empty = coco.snp_empty;
+        ret->snp.busy = coco.snp_busy;
+        ret->snp.enospc = coco.snp_enospc;
+        ret->snp.eio = coco.snp_eio;
+    }
+    if (vmm->tdx) {
+        coco_vmm_stats(vmm->tdx, &coco);
+        ret->tdx.refused = coco.quotes_refused;
+        ret->tdx.busy = coco.quotes_again;
+        ret->tdx.in_flight = coco.quotes_in_flight;
+    }
 }

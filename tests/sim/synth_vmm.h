@@ -13,7 +13,6 @@
 #include "kvm_model.h"
 #include "snp_guest.h"
 #include "synth_latency.h"
-#include "synth_tdx.h"
 #include "tdx_guest.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,14 +40,23 @@ struct synth_vmm_options {
 
 struct synth_snp_stats {
     uint64_t exits;
-    uint64_t tables;      /* ret 0 with a table */
-    uint64_t empty;       /* ret 0 with the empty table */
-    uint64_t past_budget; /* of these because the guest had been told BUSY for long enough */
-    uint64_t busy;        /* ret EAGAIN */
+    uint64_t tables; /* ret 0 with a table */
+    uint64_t empty;  /* ret 0 with the empty table */
+    uint64_t busy;   /* ret EAGAIN */
     uint64_t enospc;
     uint64_t eio;
-    uint64_t unwritable;          /* of these because the guest's pages could not be written */
     struct synth_latency latency; /* of the answer, from the exit to the next KVM_RUN */
+};
+
+struct synth_tdx_stats {
+    uint64_t exits;
+    uint64_t refused; /* R10 was not SUCCESS */
+    uint64_t quotes;  /* final statuses: SUCCESS … */
+    uint64_t errors;
+    uint64_t unavailable;
+    uint64_t busy; /* cocod was asked again later */
+    uint64_t in_flight;
+    struct synth_latency latency; /* from the exit to the final status */
 };
 
 struct synth_vmm_stats {

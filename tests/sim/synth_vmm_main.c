@@ -8,6 +8,7 @@
  * got what it asked for, and all of it verified.
  */
 #include "synth_vmm.h"
+#include <coco/base.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>

@@ -258,6 +258,7 @@ void tdx_guest_reset(struct tdx_guest *g)
     g->overrun = false;
     g->result = (struct tdx_guest_result){0};
     memset(g->buffer, GUARD_BYTE, g->options.buffer_size + PAGE);
+    memset(g->buffer + COCO_GETQUOTE_OFF_STATUS, 0xff, sizeof(uint64_t));
     (void)kvm_model_guest_write(vm_of(g), g->gpa, g->buffer, g->options.buffer_size + PAGE);
 }
 
@@ -269,7 +270,7 @@ bool tdx_guest_touched_after_reset(const struct tdx_guest *g)
         if (kvm_model_guest_read(vm_of(g), g->gpa + at, page, PAGE) < 0)
             continue;
         for (size_t i = 0; i < PAGE; i++)
-            if (page[i] != GUARD_BYTE)
+            if (page[i] != g->buffer[at + i])
                 return true;
     }
     return false;

@@ -57,7 +57,8 @@ bool tdx_guest_busy(const struct tdx_guest *g);
 const struct tdx_guest_result *tdx_guest_result(const struct tdx_guest *g);
 
 /* The guest is reset: its driver begins anew, and its memory holds a pattern that no answer to an
- * earlier request may change. */
+ * earlier request may change. What was the status reads IN_FLIGHT, so that looking at it does not
+ * save a host that has forgotten nothing. */
 void tdx_guest_reset(struct tdx_guest *g);
 /* Whether something was written since the reset; meaningful until the next start. */
 bool tdx_guest_touched_after_reset(const struct tdx_guest *g);

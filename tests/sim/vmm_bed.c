@@ -267,18 +267,14 @@ static bool answer_certs(struct bed *bed, int fd, const struct fake_request *q)
     return fake_reply_certs(fd, q->header.id, 7, fits ? bed->table : NULL, bed->table_size) == 0;
 }
 
-static bool answer_quote(struct bed *bed, int fd, const struct fake_request *q)
+static bool give_quote(struct bed *bed, int fd, const struct fake_request *q)
 {
     struct coco_quote_get get;
 
-    bed->quotes_seen++;
-    bed->last_timeout_ms = q->header.timeout_ms;
     if (coco_quote_get_decode(q->payload, q->header.length, &get) < 0)
         return false;
     bed->quote_max = get.quote_max;
     memcpy(bed->tdreport, get.tdreport, sizeof(bed->tdreport));
-    if (bed->mute)
-        return true;
     if (bed->quote_status)
         return fake_reply(fd, COCO_QUOTE_REPLY, q->header.id, bed->quote_status, NULL, 0) == 0;
     if (bed->make_quote) {
@@ -295,6 +291,29 @@ static bool answer_quote(struct bed *bed, int fd, const struct fake_request *q)
     int r = fake_reply(fd, COCO_QUOTE_REPLY, q->header.id, 0, quote, bed->quote_size);
     free(quote);
     return r == 0;
+}
+
+static bool answer_quote(struct bed *bed, int fd, const struct fake_request *q)
+{
+    bed->quotes_seen++;
+    bed->last_timeout_ms = q->header.timeout_ms;
+    if (bed->mute)
+        return true;
+    if (!bed->slow || bed->n_held == BED_QUOTES)
+        return give_quote(bed, fd, q);
+    bed->held[bed->n_held].fd = fd;
+    bed->held[bed->n_held++].request = *q;
+    return true;
+}
+
+static void drop_held(struct bed *bed, int fd)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < bed->n_held; i++)
+        if (bed->held[i].fd != fd)
+            bed->held[n++] = bed->held[i];
+    bed->n_held = n;
 }
 
 static bool answer(struct bed *bed, int fd)
@@ -331,13 +350,20 @@ void bed_serve(struct bed *bed)
             i++;
             continue;
         }
+        drop_held(bed, bed->servers[i]);
         close(bed->servers[i]);
         bed->servers[i] = bed->servers[--bed->n_servers];
+    }
+    while (!bed->slow && bed->n_held > 0) {
+        bed->n_held--;
+        /* A client that has gone is seen at the next turn. */
+        (void)give_quote(bed, bed->held[bed->n_held].fd, &bed->held[bed->n_held].request);
     }
 }
 
 void bed_crash(struct bed *bed)
 {
+    bed->n_held = 0;
     while (bed->n_servers > 0)
         close(bed->servers[--bed->n_servers]);
 }

@@ -35,6 +35,7 @@ struct bed {
     /* cocod's script */
     bool away; /* nobody listens */
     bool mute; /* takes requests, answers none */
+    bool slow; /* takes requests for quotes, and answers them, last first, when it no longer is */
     uint32_t hello_status;
     uint32_t features; /* offered; BED's default: NOTIFY and LEASE */
     uint32_t budget_ms;
@@ -50,6 +51,11 @@ struct bed {
     /* what it saw */
     int servers[BED_SERVERS];
     unsigned n_servers, connections;
+    struct {
+        int fd;
+        struct fake_request request;
+    } held[BED_QUOTES];
+    unsigned n_held;
     unsigned certs_seen, quotes_seen, cancels_seen, events_seen, leases_at_certs;
     uint32_t quote_max;
     uint32_t last_timeout_ms;

@@ -17,7 +17,8 @@
  * less a random part; from 10 ms again once the server accepts HELLO) and sends what is unanswered
  * again, with what remains of each timeout. Both requests are idempotent. Within one session no
  * request id is used twice. A server that breaks the protocol is treated the same, but a pause only
- * shrinks once it has answered a request.
+ * shrinks once it has answered a request. A session whose lease descriptor cannot be kept for want
+ * of memory is treated as a connection that broke (coco_client_error: -ENOMEM).
  *
  * A client belongs to one thread at a time; one client for each vCPU thread is right. It starts no
  * thread, and outside coco_client_process and the blocking functions it never blocks.

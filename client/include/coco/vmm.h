@@ -25,7 +25,9 @@
  * Callbacks run on whichever thread called in, for GetQuote also on behalf of other vCPUs. The
  * library starts no thread.
  *
- * Return values: enum coco_act (≥ 0), or a negative errno where the caller made a mistake.
+ * Return values: enum coco_act (≥ 0), or a negative errno where the caller made a mistake; and
+ * -EINTR, where a kick came while memory attributes were being changed: the exit is not answered,
+ * and is handed in again once the VMM has seen to the kick.
  */
 #pragma once
 
@@ -104,7 +106,9 @@ struct coco_fatal_event {
 /* The VM's side. Guest memory is reached by guest physical address, never by pointer: so a VMM sees
  * each access (dirty bitmaps), and can refuse pages that were converted away. Functions return 0 or
  * a negative errno; -EFAULT means that the guest's pages are not there or not shared, and is the
- * guest's own fault; anything else is the VMM's trouble. A range is one that the guest chose: it
+ * guest's own fault; anything else is the VMM's trouble: an SNP guest is told BUSY within the busy
+ * budget, then gets the empty table, and where that cannot be written either ENOSPC, which fails
+ * its request and leaves it its key; a TD's request ends in ERROR. A range is one that the guest chose: it
  * may be anything, but never wraps around. They may block on the VMM's own locks, not on libcoco.
  */
 struct coco_vmm_ops {
@@ -178,6 +182,7 @@ struct coco_vmm_stats {
     uint64_t quotes_ok;      /* … with a quote */
     uint64_t quotes_error;   /* … with ERROR or SERVICE_UNAVAILABLE in the buffer */
     uint64_t quotes_dropped; /* … forgotten by a reset, or whose buffer the guest took away */
+    uint64_t quotes_again;   /* times that cocod was too busy for one, and was asked again later */
     uint32_t quotes_in_flight;
 };
 
@@ -203,7 +208,8 @@ COCO_PUBLIC int coco_vcpu_attach(struct coco_vmm *vmm, uint32_t index, uint32_t 
 COCO_PUBLIC void coco_vcpu_detach(struct coco_vcpu *vcpu);
 
 /* Ends the wait in which this vCPU's thread is, or the next one: the exit is answered at once (BUSY
- * within the busy budget, which the guest takes as "come again"). Stays in force until
+ * within the busy budget, which the guest takes as "come again"; for a change of memory attributes
+ * see coco_vcpu_hypercall()). Stays in force until
  * coco_vcpu_unkick(). Any thread; async-signal-safe. */
 COCO_PUBLIC void coco_vcpu_kick(struct coco_vcpu *vcpu);
 /* Called by the vCPU's thread when it has seen to what it was kicked for. */
@@ -252,7 +258,10 @@ COCO_PUBLIC int coco_vcpu_tdx(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit
  * anything but 0 somebody else must drive. */
 COCO_PUBLIC int coco_vcpu_quote_wait(struct coco_vcpu *vcpu, uint32_t timeout_ms);
 
-/* KVM_HC_MAP_GPA_RANGE alone: `ret` is 0, EINVAL, or EAGAIN with COCO_VMM_MAP_GPA_EAGAIN. */
+/* KVM_HC_MAP_GPA_RANGE alone: `ret` is 0, EINVAL, or EAGAIN with COCO_VMM_MAP_GPA_EAGAIN. Tries for
+ * at most 100 ms where set_memory_attributes says -EAGAIN. A kick ends that: `ret` EAGAIN where the
+ * guest can be told so, else -EINTR with the exit as it was, to be handed in again after
+ * coco_vcpu_unkick(). */
 COCO_PUBLIC int coco_vcpu_hypercall(struct coco_vcpu *vcpu, struct coco_hypercall_exit *exit);
 
 /* SEV_TERM and TDX_FATAL alone: calls ops.fatal, and tells cocod without waiting for anything.

@@ -209,6 +209,61 @@ START_TEST(a_server_without_leases)
 }
 END_TEST
 
+static int no_memory;
+
+static void *test_alloc(size_t size)
+{
+    return no_memory ? NULL : malloc(size);
+}
+
+/* Granted, but its descriptor cannot be kept: not a session without leases, but a broken one. What
+ * was leased before stays so. */
+START_TEST(a_lease_that_cannot_be_kept_breaks_the_session)
+{
+    struct coco_client_options options;
+    struct coco_server_info server;
+    struct fake_request request;
+
+    coco_client_free(client);
+    coco_client_options_init(&options);
+    options.connect = test_connect;
+    options.clock_ns = test_clock;
+    options.features = COCO_USE_LEASE;
+    options.alloc = test_alloc;
+    options.free = free;
+    ck_assert_int_eq(coco_client_new(&options, &client), 0);
+    accept_session(true);
+    ck_assert_int_eq(coco_lease_lock(client, 1), 0);
+    break_session();
+
+    for (int i = 0; i < 3; i++) {
+        int fd = open(table_path, O_RDONLY | O_CLOEXEC);
+        struct coco_hello_reply hello = fake_hello(COCO_FEATURE_LEASE);
+        turn();
+        ck_assert_int_eq(fake_recv(server_fd, &request), 1);
+        ck_assert_int_eq(fake_reply_hello(server_fd, &hello, fd), 0);
+        close(fd);
+        no_memory = 1;
+        turn();
+        no_memory = 0;
+        ck_assert_int_eq(coco_client_error(client), -ENOMEM);
+        ck_assert_int_eq(coco_client_server(client, &server), -ENOTCONN);
+        ck_assert_int_eq(coco_client_fd(client), -1);
+        ck_assert_int_gt(coco_client_timeout_ms(client), 0);
+        ck_assert_int_eq(fake_recv(server_fd, &request), 0);
+        ck_assert(!updater_could_lock());
+        close(server_fd);
+        server_fd = -1;
+        clock_now_ns += 2000000000;
+    }
+    accept_session(true);
+    ck_assert_int_eq(coco_lease_lock(client, 2), 0);
+    ck_assert_int_eq(coco_lease_unlock(client, 2), 0);
+    ck_assert_int_eq(coco_lease_unlock(client, 1), 0);
+    ck_assert(updater_could_lock());
+}
+END_TEST
+
 START_TEST(a_lease_outlives_its_session)
 {
     accept_session(true);
@@ -287,6 +342,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, lease_and_update_exclude_each_other);
     tcase_add_test(tc, wrong_use_is_refused);
     tcase_add_test(tc, a_server_without_leases);
+    tcase_add_test(tc, a_lease_that_cannot_be_kept_breaks_the_session);
     tcase_add_test(tc, a_lease_outlives_its_session);
     tcase_add_test(tc, descriptors_are_kept_no_longer_than_needed);
     suite_add_tcase(suite, tc);

@@ -113,6 +113,52 @@ START_TEST(map_gpa_says_eagain_where_the_kernel_has_it)
 }
 END_TEST
 
+static int kick_at;
+
+static int kick_while_failing(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
+{
+    (void)gpa;
+    (void)size;
+    if (op != BED_ATTRIBUTES)
+        return 0;
+    if ((int)++n_calls == kick_at)
+        coco_vcpu_kick(b->vcpu[0]);
+    return n_calls <= 5 ? fails[0] : 0;
+}
+
+/* The exit is left as it was, and what is handed in again is done. */
+START_TEST(a_kick_ends_the_tries_without_a_failure)
+{
+    struct coco_hypercall_exit exit = {.nr = 12, .args = {BED_GPA, 1, 0}, .ret = 77};
+
+    again_for(1, _i == 0 ? -EAGAIN : -EINTR);
+    bed.fault = kick_while_failing;
+    kick_at = 3;
+    ck_assert_int_eq(coco_vcpu_hypercall(bed.vcpu[0], &exit), -EINTR);
+    ck_assert_uint_eq(exit.ret, 77);
+    ck_assert_uint_eq(n_calls, 3);
+    ck_assert_int_eq(coco_vcpu_hypercall(bed.vcpu[0], &exit), -EINTR); /* sticky */
+    ck_assert_uint_eq(n_calls, 4);
+    coco_vcpu_unkick(bed.vcpu[0]);
+    ck_assert_int_eq(coco_vcpu_hypercall(bed.vcpu[0], &exit), COCO_ACT_RUN);
+    ck_assert_uint_eq(exit.ret, 0);
+    /* What can be done at once is done, kicked or not. */
+    coco_vcpu_kick(bed.vcpu[0]);
+    ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
+}
+END_TEST
+
+START_TEST(a_kick_is_eagain_where_the_kernel_has_it)
+{
+    bed_done(&bed);
+    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    again_for(4000, -EAGAIN);
+    coco_vcpu_kick(bed.vcpu[0]);
+    ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), EAGAIN);
+    ck_assert_uint_eq(n_calls, 1);
+}
+END_TEST
+
 START_TEST(other_hypercalls_are_left_alone)
 {
     struct coco_hypercall_exit exit = {.nr = 11, .args = {1, 2, 3}, .ret = 4}, before = exit;
@@ -279,6 +325,19 @@ START_TEST(psc_elsewhere_or_something_else)
     ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_UNHANDLED);
     exit.ghcb_msr = 0x100;
     ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_UNHANDLED);
+}
+END_TEST
+
+START_TEST(psc_msr_form_and_a_kick)
+{
+    struct coco_vmgexit_exit exit = {.ghcb_msr = 0x014 | BED_GPA | 1ull << 52, .ret = 99};
+
+    again_for(1, -EAGAIN);
+    coco_vcpu_kick(bed.vcpu[0]);
+    ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), -EINTR);
+    ck_assert_uint_eq(exit.ret, 99);
+    ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_RUN);
+    ck_assert_uint_eq(exit.ret, 0);
 }
 END_TEST
 
@@ -529,6 +588,8 @@ Suite *coco_suite(void)
     tcase_add_loop_test(tc, map_gpa_refuses_what_is_malformed, 0, 8);
     tcase_add_test(tc, map_gpa_tries_again);
     tcase_add_test(tc, map_gpa_says_eagain_where_the_kernel_has_it);
+    tcase_add_loop_test(tc, a_kick_ends_the_tries_without_a_failure, 0, 2);
+    tcase_add_test(tc, a_kick_is_eagain_where_the_kernel_has_it);
     tcase_add_test(tc, other_hypercalls_are_left_alone);
     tcase_add_test(tc, psc_coalesces);
     tcase_add_test(tc, psc_of_253_entries_and_of_2_mib);
@@ -536,6 +597,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, psc_can_be_resumed);
     tcase_add_test(tc, psc_of_the_ghcb_itself);
     tcase_add_test(tc, psc_elsewhere_or_something_else);
+    tcase_add_test(tc, psc_msr_form_and_a_kick);
     tcase_add_test(tc, psc_msr_form);
     tcase_add_test(tc, sev_term);
     tcase_add_test(tc, tdx_fatal_text_is_safe);

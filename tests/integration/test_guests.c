@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `make guests` in short: fewer guests, each for 20 minutes of virtual time, a few seconds of real
+ * time. The program itself says whether something happened that must not, or nothing did.
+ */
+#include "process.h"
+#include "support.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+START_TEST(nothing_is_lost)
+{
+    static const char *const seeds[] = {"1", "2"};
+    char program[4096], *output;
+    const char *argv[] = {program, "40", "40", seeds[_i], "20", NULL};
+
+    (void)snprintf(program, sizeof(program), "%s", process_built("tests/guests"));
+    int status = process_run(argv, &output);
+    ck_assert_msg(status == 0, "%s", output);
+    free(output);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("guests");
+    TCase *tc = tcase_create("guests");
+
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, nothing_is_lost, 0, 2);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
