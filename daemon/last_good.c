@@ -69,19 +69,20 @@ static int read_whole(const char *path, size_t max, char **ret, size_t *ret_size
     FILE *file = fopen(path, "re");
 
     if (!file)
-        return -errno;
+        return errno == ENOENT ? -ENOENT : -EIO;
     char *text = malloc(max);
-    int r = text ? 0 : -ENOMEM;
-    if (r == 0) {
-        *ret_size = fread(text, 1, max, file);
-        r = ferror(file) ? -EIO : 0;
-    }
+    size_t n = text ? fread(text, 1, max, file) : 0;
+    bool failed = ferror(file) != 0;
     (void)fclose(file);
-    if (r < 0)
+    if (!text)
+        return -ENOMEM;
+    if (failed) {
         free(text);
-    else
-        *ret = text;
-    return r;
+        return -EIO;
+    }
+    *ret = text;
+    *ret_size = n;
+    return 0;
 }
 
 static bool holds(const char *path, const char *text, size_t size)

@@ -12,5 +12,5 @@ struct config;
 int last_good_save(const struct config *config, const char *path);
 
 /* Reads the copy. -ENOENT: there is none. -EINVAL: it is not whole, or nothing that this version
- * accepts. Else negative errno. */
+ * accepts. -EIO: it cannot be read. -ENOMEM. */
 int last_good_load(const char *path, struct config **ret);
