@@ -13,6 +13,8 @@ AR       := ar
 endif
 PKGCONFIG ?= pkg-config
 PREFIX   ?= /usr/local
+LIBDIR   ?= $(PREFIX)/lib
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
 SANITIZE ?=
 FUZZ_SECONDS ?= 20
 # Optional real test vectors; tests that need them are skipped with a message where the folder is absent.
@@ -82,6 +84,7 @@ FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
+SYSTEMD_SRC := $(wildcard tests/systemd/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
@@ -150,7 +153,7 @@ $(BUILD)/libcoco.so.0: $(call obj,$(CLIENT_SRC) $(PROTO_SRC)) client/libcoco.map
 
 $(BUILD)/libcoco.pc: client/libcoco.pc.in proto/limits.h
 	@mkdir -p $(@D)
-	$(call say,GEN,$@) sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+	$(call say,GEN,$@) sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 
 $(BUILD)/cocod: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a $(BUILD)/libproto.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(DAEMON_LIBS)
@@ -184,6 +187,11 @@ $(BUILD)/tests/quote-bench: $(call obj,$(QUOTE_BENCH_SRC)) $(BUILD)/libsim.a $(B
 $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench:
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS) $(CTL_LIBS)
+
+# The installed library's first user.
+$(BUILD)/tests/systemd-load: $(call obj,$(SYSTEMD_SRC)) $(BUILD)/libcoco.so.0
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ -lpthread
 
 $(EXAMPLE_PROGRAMS): $(BUILD)/examples/%: $(BUILD)/obj/client/examples/%.o $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	@mkdir -p $(@D)
@@ -242,7 +250,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-valgrind stress demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-systemd check-valgrind stress demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -267,6 +275,11 @@ check-thread: ## the tests with threads under ThreadSanitizer
 	 $(addprefix $(BUILD)/thread/,$(addprefix tests/,$(THREAD_TESTS)) cocod cococtl)
 	@TSAN_OPTIONS=halt_on_error=1 \
 	 tests/run $(BUILD)/thread $(addprefix $(BUILD)/thread/tests/,$(THREAD_TESTS))
+
+check-systemd: ## install the packages in a container under a real systemd, and show what holds there (root)
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
+	@if command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki; fi
+	@tests/systemd/boot.sh $(BUILD)
 
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 \
@@ -307,7 +320,7 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
 TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl $(DAEMON_CFLAGS)
 
-lint: lint-format lint-headers lint-man lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
+lint: lint-format lint-headers lint-man lint-packaging lint-units lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
 .PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell lint-units
 lint-format:
@@ -328,7 +341,7 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086 .ci/run .ci/packages tests/run tests/vendored/run tests/model/check && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/vendored/run tests/model/check docs/cococtl.1.sh $(wildcard tests/systemd/*.sh) && echo "  lint    shell"; fi
 
 # Installed into a folder, so that what the units start is there.
 UNITS = $(abspath $(BUILD))/units
@@ -347,33 +360,79 @@ MAN_HEADERS := $(patsubst %,client/include/coco/%.h,base vmm unmerged client ses
 man: ## make libcoco(3)'s source from the public headers
 	@awk -f docs/libcoco.3.awk $(MAN_HEADERS) > docs/libcoco.3.scd
 
-lint-man:
+lint-man: man-pages
 	@awk -f docs/libcoco.3.awk $(MAN_HEADERS) | cmp - docs/libcoco.3.scd || { echo "run make man"; exit 1; }
-	@echo "  lint    libcoco(3) is that of the headers"
+	@for page in $(MAN_PAGES); do out=$$(LC_ALL=C.UTF-8 MANROFFSEQ= MANWIDTH=80 man --warnings=all -E UTF-8 -l -Tutf8 -Z $$page 2>&1 >/dev/null); \
+	 [ -z "$$out" ] || { echo "$$page: $$out"; exit 1; }; done
+	@echo "  lint    manual pages: $(words $(MAN_PAGES)); libcoco(3) is that of the headers"
+
+# The packages' list of symbols is the linker's, and their version the library's.
+.PHONY: lint-packaging
+lint-packaging:
+	@sed -n 's/^    \(coco_[a-z0-9_]*\);$$/\1/p' client/libcoco.map | sort > $(BUILD)/gen/map.symbols
+	@sed -n 's/^ \(coco_[a-z0-9_]*\)@.*/\1/p' debian/libcoco0.symbols | sort | diff $(BUILD)/gen/map.symbols - \
+	 || { echo "debian/libcoco0.symbols is not client/libcoco.map's"; exit 1; }
+	@v=$$(sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog); [ "$$v" = "$(VERSION)" ] || { echo "debian/changelog says $$v"; exit 1; }
 
 format: ## let clang-format rewrite the sources
 	@clang-format -i $(C_FILES)
 
 # --- install ----------------------------------------------------------------------------------------
-install: all ## install under PREFIX (/usr/local), into DESTDIR
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/coco \
-	        $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/share/doc/cocod
+# The manual of the keys is the daemon's own, that of the verbs cococtl's.
+MAN_PAGES := $(patsubst docs/%.scd,$(BUILD)/man/%,$(wildcard docs/*.scd))
+.PHONY: man-pages install-man
+man-pages: $(MAN_PAGES) ## the manual pages, into $(BUILD)/man (needs scdoc)
+
+$(BUILD)/man/cocod.conf.5.scd: docs/cocod.conf.5.scd $(BUILD)/cocod
+	@mkdir -p $(@D)
+	@$(BUILD)/cocod --reference | sed 's/^## \[\(.*\)\]$$/## \1/' > $@.keys
+	@sed -e '/^@REFERENCE@$$/{r $@.keys' -e 'd}' $< > $@
+$(BUILD)/man/cococtl.1.scd: docs/cococtl.1.scd docs/cococtl.1.sh $(BUILD)/cococtl
+	@mkdir -p $(@D)
+	@sh docs/cococtl.1.sh $(BUILD)/cococtl $< > $@
+$(BUILD)/man/%.scd: docs/%.scd
+	@mkdir -p $(@D)
+	@cp $< $@
+$(MAN_PAGES): $(BUILD)/man/%: $(BUILD)/man/%.scd
+	$(call say,MAN,$@) scdoc < $< > $@
+
+DOC_DIR = $(DESTDIR)$(PREFIX)/share/doc/cocod
+install: all install-man ## install under PREFIX (/usr/local), libraries under LIBDIR, into DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/coco $(DESTDIR)$(UNITDIR) \
+	        $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d $(DOC_DIR)/examples
 	install -m 755 $(BUILD)/cocod $(BUILD)/cococtl $(DESTDIR)$(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/lib/cocod
 	install -m 755 $(BUILD)/cocod-sev $(DESTDIR)$(PREFIX)/lib/cocod/cocod-sev
 	install -m 755 $(BUILD)/cocod-vlek-load $(DESTDIR)$(PREFIX)/lib/cocod/vlek-load
-	install -m 644 $(BUILD)/libcoco.a $(DESTDIR)$(PREFIX)/lib
-	install -m 755 $(BUILD)/libcoco.so.0 $(DESTDIR)$(PREFIX)/lib
-	ln -sf libcoco.so.0 $(DESTDIR)$(PREFIX)/lib/libcoco.so
-	install -m 644 $(BUILD)/libcoco.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 $(BUILD)/libcoco.a $(BUILD)/libcoco.so.0 $(DESTDIR)$(LIBDIR)
+	ln -sf libcoco.so.0 $(DESTDIR)$(LIBDIR)/libcoco.so
+	install -m 644 $(BUILD)/libcoco.pc $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -m 644 client/include/coco/*.h $(DESTDIR)$(PREFIX)/include/coco
-	for unit in $(notdir $(wildcard systemd/*.service)); do \
-	 sed -e 's|/usr/bin/coco|$(PREFIX)/bin/coco|g' -e 's|/usr/lib/cocod/|$(PREFIX)/lib/cocod/|g' systemd/$$unit \
-	 > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; done
-	install -m 644 $(wildcard systemd/*.socket systemd/*.target systemd/*.path systemd/*.timer) $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.path systemd/*.timer systemd/*.target)); do \
+	 sed -e 's|/usr/bin/coco|$(PREFIX)/bin/coco|g' -e 's|/usr/lib/cocod/|$(PREFIX)/lib/cocod/|g' systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -m 644 systemd/cocod.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/cocod.conf
-	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DESTDIR)$(PREFIX)/share/doc/cocod/qgsd.service.d/50-cocod.conf
-	install -m 644 README.md proto/PROTOCOL.md docs/integrations.md cocod.conf.example $(DESTDIR)$(PREFIX)/share/doc/cocod
+	install -m 644 systemd/cocod.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/cocod.conf
+	install -m 644 systemd/cocod.service.d/vsock.conf cocod.conf.example $(DOC_DIR)/examples
+	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DOC_DIR)/qgsd.service.d/50-cocod.conf
+	install -m 644 README.md proto/PROTOCOL.md docs/*.md $(DOC_DIR)
+
+install-man: all
+	@if command -v scdoc >/dev/null; then $(MAKE) --no-print-directory man-pages || exit 1; \
+	 for page in $(MAN_PAGES); do section=man$${page##*.}; \
+	 install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/$$section/$${page##*/} || exit 1; done; \
+	 else echo "install: there is no scdoc here: the manual pages are left out"; fi
+
+# --- packages ---------------------------------------------------------------------------------------
+# Built in a copy of the tree, since debhelper writes into debian/ and to the folder above.
+DEB_DIR := $(BUILD)/deb
+.PHONY: deb
+deb: ## Debian packages in build/deb: cocod, libcoco0, libcoco-dev; judged by lintian where it is there
+	@rm -rf $(DEB_DIR) && mkdir -p $(DEB_DIR)/cocod
+	@tar -c --exclude=./.git --exclude=./$(BUILD) . | tar -x -C $(DEB_DIR)/cocod
+	@cd $(DEB_DIR)/cocod && MAKEFLAGS= MAKELEVEL= dpkg-buildpackage -us -uc -b -j2 >../build.log 2>&1 || { tail -n 40 ../build.log; exit 1; }
+	@rm -rf $(DEB_DIR)/cocod && ls $(DEB_DIR)/*.deb | sed 's/^/  DEB     /'
+	@if command -v lintian >/dev/null; then lintian --fail-on warning --display-info --allow-root $(DEB_DIR)/*.changes && echo "  lint    lintian"; \
+	 else echo "  lint    there is no lintian here: the packages were not judged"; fi
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
@@ -382,4 +441,4 @@ help: ## list the targets
 	@grep -hE '^[a-z][a-z -]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
 	 awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
--include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)

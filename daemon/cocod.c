@@ -293,10 +293,10 @@ void cocod_reload(struct cocod *cocod, struct config *config)
     config_free(old);
 }
 
-void cocod_refuse_config(struct cocod *cocod, const char *why)
+void cocod_refuse_config(struct cocod *cocod, const char *in_force, const char *why)
 {
     snprintf(cocod->config_problem, sizeof(cocod->config_problem),
-             "the configuration was refused, the one before it stays in force: %s", why);
+             "the configuration was refused, %s in force: %s", in_force, why);
     cocod->admin.config_problem = cocod->config_problem;
     log_event(LOG_LEVEL_ERROR, "config-refused", NULL, 0, "%s", cocod->config_problem);
 }

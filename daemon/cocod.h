@@ -41,5 +41,6 @@ void cocod_free(struct cocod *cocod);
 /* What a reload changes without a restart: the log level, the [certs] section but for the table file,
  * and of [qgs_door] all but where it listens. Takes over `config`. */
 void cocod_reload(struct cocod *cocod, struct config *config);
-/* A configuration that was refused: shown by `cococtl status` until the next good one. */
-void cocod_refuse_config(struct cocod *cocod, const char *why);
+/* A configuration that was refused, and which one is in force instead ("the defaults are"): shown
+ * by `cococtl status` until the next good one. */
+void cocod_refuse_config(struct cocod *cocod, const char *in_force, const char *why);

@@ -7,6 +7,7 @@
 #include "cocod.h"
 #include "config.h"
 #include "invariant.h"
+#include "last_good.h"
 #include "limits.h"
 #include "log.h"
 #include "metrics.h"
@@ -66,7 +67,9 @@ static void usage(FILE *out)
           "  cocod --reference              print the manual of all keys\n"
           "  cocod --version\n"
           "\n"
-          "FILE is " DEFAULT_CONFIG " by default; without it, the defaults hold.\n",
+          "FILE is " DEFAULT_CONFIG " by default; without it, the defaults hold. A FILE that\n"
+          "is wrong keeps cocod from no service: it runs with its last good copy, kept in\n"
+          "$STATE_DIRECTORY, or with the defaults, and says so in its log and status.\n",
           out);
 }
 
@@ -98,6 +101,46 @@ static int check(const struct options *options)
     return r < 0 || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Where the last good configuration is kept; systemd names the folder. False: nowhere. */
+static bool last_good_path(char *out, size_t size)
+{
+    const char *dir = getenv("STATE_DIRECTORY");
+
+    if (!dir || dir[0] != '/')
+        return false;
+    int n = snprintf(out, size, "%.*s/last-good.conf", (int)strcspn(dir, ":"), dir);
+    return n > 0 && (size_t)n < size;
+}
+
+static void keep_last_good(const struct config *config)
+{
+    char path[4096];
+
+    if (!last_good_path(path, sizeof(path)))
+        return;
+    int r = last_good_save(config, path);
+    if (r < 0)
+        log_warn("cannot keep a copy of the configuration in %s: %s", path, strerror(-r));
+}
+
+/* The configuration to start with. Where the file is wrong: its last good copy, else the defaults;
+ * *ret_in_force then says which, and `errors` why. Fails only where memory does. */
+static int start_config(const struct options *options, struct config **ret,
+                        const char **ret_in_force, struct config_errors *errors)
+{
+    char path[4096];
+
+    *ret_in_force = NULL;
+    if (config_load(config_file(options), ret, errors) == 0)
+        return 0;
+    if (last_good_path(path, sizeof(path)) && last_good_load(path, ret) == 0) {
+        *ret_in_force = "its last good copy is";
+        return 0;
+    }
+    *ret_in_force = "the defaults are";
+    return config_load(NULL, ret, NULL);
+}
+
 static void reload(struct program *program)
 {
     struct config_errors errors = {0};
@@ -105,10 +148,13 @@ static void reload(struct program *program)
 
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)sys.now_us());
     int r = config_load(config_file(&program->options), &config, &errors);
-    if (r == 0)
+    if (r == 0) {
+        keep_last_good(config);
         cocod_reload(program->cocod, config);
-    else
-        cocod_refuse_config(program->cocod, errors.n > 0 ? errors.items[0] : strerror(-r));
+    } else {
+        cocod_refuse_config(program->cocod, "the one before it stays",
+                            errors.n > 0 ? errors.items[0] : strerror(-r));
+    }
     config_errors_clear(&errors);
     sd_notify(0, "READY=1");
 }
@@ -322,31 +368,46 @@ static int run_loop(struct program *program)
     return r;
 }
 
+/* From sockets to the end of the loop. */
+static int serve_all(struct program *program)
+{
+    int r = open_sockets(program);
+
+    if (r == 0)
+        r = run_loop(program);
+    remove_sockets(program);
+    return r;
+}
+
 static int run(struct program *program)
 {
     struct config_errors errors = {0};
     struct config *config = NULL;
-    int r = config_load(config_file(&program->options), &config, &errors);
+    const char *in_force;
+    int r = start_config(&program->options, &config, &in_force, &errors);
 
     for (size_t i = 0; i < errors.n; i++)
         log_error("%s", errors.items[i]);
-    config_errors_clear(&errors);
-    if (r < 0)
-        return EXIT_CONFIG;
-    log_set_level(config->log_level);
+    if (r == 0) {
+        log_set_level(config->log_level);
+        if (!in_force)
+            keep_last_good(config);
+    }
     raise_descriptor_limit();
     struct event_base *base = cocod_base_new();
-    r = base ? cocod_new(base, config, &program->cocod) : -ENOMEM;
+    if (r == 0)
+        r = base ? cocod_new(base, config, &program->cocod) : -ENOMEM;
     if (r < 0) {
         log_error("cannot start: %s", strerror(-r));
         config_free(config);
     } else {
-        r = open_sockets(program);
-        if (r == 0)
-            r = run_loop(program);
-        remove_sockets(program);
+        if (in_force)
+            cocod_refuse_config(program->cocod, in_force,
+                                errors.n > 0 ? errors.items[0] : "it cannot be read");
+        r = serve_all(program);
         cocod_free(program->cocod);
     }
+    config_errors_clear(&errors);
     if (base)
         event_base_free(base);
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

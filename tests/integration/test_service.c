@@ -55,11 +55,21 @@ START_TEST(sigterm_ends_it_cleanly_and_removes_its_sockets)
 }
 END_TEST
 
+static int listening(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* blocking, as systemd's are */
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(fd, 16), 0);
+    return fd;
+}
+
 START_TEST(a_bad_configuration_is_named_with_file_and_line)
 {
     char program[4096], expected[512];
     const char *argv[] = {program, "--check", "--config", host.config, NULL};
-    const char *start[] = {program, "--config", host.config, NULL};
     char *output;
 
     snprintf(program, sizeof(program), "%s", process_built("cocod"));
@@ -70,9 +80,68 @@ START_TEST(a_bad_configuration_is_named_with_file_and_line)
     snprintf(expected, sizeof(expected), "%s:9: ", host.config);
     ck_assert_msg(strstr(output, expected) && strstr(output, "slotz"), "%s", output);
     free(output);
-    ck_assert_int_eq(process_run(start, &output), 78);
-    ck_assert_msg(strstr(output, "slots = many"), "%s", output);
+}
+END_TEST
+
+static void expect_output(const char *const *words, int code, const char *text);
+
+START_TEST(a_bad_configuration_runs_the_last_good_copy)
+{
+    struct coco_client *client;
+    uint8_t table[COCO_API_TABLE_MAX];
+    struct coco_certs_result result;
+
+    setenv("STATE_DIRECTORY", host.dir, 1);
+    host_configure(&host, host_make_chain(&host, "chain"));
+    host_start(&host);
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+    host_configure(&host, "[quotes]\nslots = many\n");
+    for (int i = 0; i < 2; i++) { /* a start with the copy leaves the copy as it is */
+        host_start(&host);
+        expect_output((const char *[]){"status", NULL}, 0,
+                      "the configuration was refused, its last good copy is in force: ");
+        process_kill(&host.cocod);
+    }
+    host_start(&host);
+    client = host_client(&host, 0);
+    get_table(client, table, &result);
+    ck_assert_uint_gt(result.table_size, 4000);
+    coco_client_free(client);
+    process_wait_log(&host.cocod, "slots = many");
+}
+END_TEST
+
+START_TEST(a_bad_configuration_without_a_copy_runs_the_defaults)
+{
+    char program[4096];
+    const char *argv[] = {program, "--config", host.config, NULL};
+    int fds[2];
+    struct process_options options = {.argv = argv,
+                                      .dir = host.dir,
+                                      .name = "cocod",
+                                      .listen_fds = fds,
+                                      .n_listen_fds = 2,
+                                      .listen_names = "rpc:admin"};
+
+    snprintf(program, sizeof(program), "%s", process_built("cocod"));
+    fds[0] = listening(host.rpc);
+    fds[1] = listening(host.admin);
+    host_configure(&host, "[quotes]\nslots = many\n");
+    process_start(&host.cocod, &options);
+    process_wait_ready(&host.cocod);
+    expect_output((const char *[]){"ping", NULL}, 0, "");
+    expect_output((const char *[]){"status", NULL}, 0,
+                  "the configuration was refused, the defaults are in force: ");
+    /* A good one ends it. */
+    host_configure(&host, "");
+    process_signal(&host.cocod, SIGHUP);
+    ck_assert(process_wait_notify(&host.cocod, "READY=1", 10000));
+    char *output;
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
+    ck_assert_msg(!strstr(output, "in force"), "%s", output);
     free(output);
+    close(fds[0]);
+    close(fds[1]);
 }
 END_TEST
 
@@ -91,17 +160,6 @@ START_TEST(a_second_cocod_does_not_steal_the_sockets)
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"ping", NULL}, NULL), 0);
 }
 END_TEST
-
-static int listening(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* blocking, as systemd's are */
-
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    ck_assert_int_eq(listen(fd, 16), 0);
-    return fd;
-}
 
 START_TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
 {
@@ -405,6 +463,8 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, sigterm_ends_it_cleanly_and_removes_its_sockets);
     tcase_add_test(tcase, a_bad_configuration_is_named_with_file_and_line);
+    tcase_add_test(tcase, a_bad_configuration_runs_the_last_good_copy);
+    tcase_add_test(tcase, a_bad_configuration_without_a_copy_runs_the_defaults);
     tcase_add_test(tcase, a_second_cocod_does_not_steal_the_sockets);
     tcase_add_test(tcase, sockets_passed_by_systemd_are_served_and_show_cocod);
     tcase_add_test(tcase, reload_publishes_a_new_chain_to_a_living_session);

@@ -1,0 +1,363 @@
+#!/bin/bash
+# What an administrator relies on, shown under a systemd that runs: this is executed inside the container that
+# tests/systemd/boot.sh boots. One line a check, and a closing line "N passed, N failed".
+#
+# A check is a function; it fails where one of its commands does. What it prints is shown where it fails, and
+# lines that begin with "figure:" always. Names of checks as arguments: only these.
+set -u
+here=/opt/check
+out=/tmp/check.out
+passed=0 failed=0
+
+check() {
+    : >$out
+    (
+        set -e
+        "$1"
+    ) >>$out 2>&1
+    local code=$?
+    if [ $code -eq 0 ]; then
+        passed=$((passed + 1))
+        printf '  ok    %s\n' "${1//_/ }"
+        sed -n 's/^figure: /        /p' $out
+    else
+        failed=$((failed + 1))
+        printf '  FAIL  %s (%s)\n' "${1//_/ }" $code
+        sed 's/^/        | /' $out | tail -n 40
+        journalctl -u cocod -n 15 --no-pager -o short-monotonic 2>/dev/null | sed 's/^/        # /'
+    fi
+}
+
+expect() { # WHAT GOT WANTED
+    [ "$2" = "$3" ] || {
+        echo "$1 is '$2', not '$3'"
+        return 1
+    }
+}
+
+not() { # a "!" would hide it from set -e
+    if "$@"; then
+        echo "this succeeded: $*"
+        return 1
+    fi
+}
+
+show() { systemctl show -P "$1" "${2:-cocod.service}"; }
+main_pid() { # never 0, which kill(1) takes for its own process group
+    local pid
+    pid=$(show MainPID)
+    [ "$pid" -gt 0 ] && echo "$pid"
+}
+
+# Waits until a command succeeds, 30 s at most.
+until_true() {
+    for _ in $(seq 600); do
+        "$@" && return 0
+        sleep 0.05
+    done
+    echo "it never came true: $*"
+    return 1
+}
+
+running_anew() { # the service runs, with another process than PID
+    local state
+    state=$(systemctl show -p MainPID -p SubState cocod.service | sort | paste -sd' ')
+    [ "${state##* }" = SubState=running ] && [ "${state%% *}" != "MainPID=$1" ]
+}
+
+configure() {
+    {
+        printf '[certs]\nroot = %s/ark.pem\n' $here/chain
+        printf 'chain = %s/chain/ark.pem\nchain = %s/chain/ask.pem\nchain = %s/chain/vcek.pem\n' $here $here $here
+        cat
+    } >/etc/cocod/cocod.conf
+}
+
+serves_the_chain() { cococtl request certs | grep VCEK; }
+sees() { cococtl status | tee -a /dev/stderr | tr -s ' \n' ' ' | grep -qF "$1"; }
+
+entries() { # EVENT [FIELD…]: the journal's entries of that event
+    journalctl -u cocod -o json --no-pager COCO_EVENT="$1"
+}
+
+every_file() {
+    find / -xdev \( -path /opt/check -o -path /var/log -o -path /var/cache -o -path /var/lib/dpkg -o -path /tmp \
+        -o -path /var/lib/systemd/deb-systemd-helper-masked -o -path /var/tmp \) -prune -o -print | sort
+    find /run/cocod* /run/systemd/system /run/systemd/units 2>/dev/null | grep -i coco | sort
+}
+
+start_load() { # CLIENTS RATE
+    rm -f $here/load.out
+    $here/systemd-load "$1" "$2" >$here/load.out 2>$here/load.err &
+    load=$!
+    until_true grep -q ready $here/load.out
+}
+
+# Every call was answered, the load was there, and at least that many connections broke meanwhile.
+end_load() { # BREAKS
+    local code=0
+    kill -TERM $load
+    wait $load || code=$?
+    tail -n 5 $here/load.err
+    sed -n '$s/^/figure: /p' $here/load.out
+    expect "the load's exit status" $code 0
+    awk -v want="$1" '/^clients=/ {split($4, r, "="); split($6, b, "="); exit !(r[2] >= 49 && b[2] >= want)}' $here/load.out
+}
+
+# --- installing --------------------------------------------------------------------------------------
+
+the_packages_install() {
+    every_file >$here/before
+    getent passwd >$here/passwd.before
+    # From the archive they were made for, but for what is tested here.
+    dpkg -i $here/debs/*.deb
+}
+
+users_folders_and_sockets_are_there() {
+    getent passwd cocod
+    expect "cocod's shell" "$(getent passwd cocod | cut -d: -f7)" /usr/sbin/nologin
+    expect /run/cocod "$(stat -c '%U:%G %a' /run/cocod)" "cocod:kvm 755"
+    expect cocod.sock "$(stat -c '%U:%G %a' /run/cocod/cocod.sock)" "root:kvm 660"
+    expect io.cocod.Admin "$(stat -c '%U:%G %a' /run/cocod/io.cocod.Admin)" "root:root 600"
+    test -f /etc/cocod/cocod.conf
+    cocod --check >/dev/null
+}
+
+the_sockets_are_enabled_and_the_service_sleeps() {
+    systemctl is-enabled cocod.socket cocod-admin.socket
+    systemctl is-active cocod.socket cocod-admin.socket
+    expect "the service" "$(show ActiveState)" inactive
+}
+
+the_first_request_starts_the_service() {
+    cococtl ping
+    expect "the service" "$(show ActiveState)" active
+    expect "starts that were asked for by a socket" "$(show TriggeredBy | tr ' ' '\n' | sort | paste -sd' ')" "cocod-admin.socket cocod.socket"
+    expect cocod.sock "$(stat -c '%U:%G %a' /run/cocod/cocod.sock)" "root:kvm 660"
+    expect /var/lib/cocod "$(stat -c '%U:%G %a' /var/lib/cocod)" "cocod:kvm 700"
+}
+
+# --- the sandbox -------------------------------------------------------------------------------------
+
+the_exposure_is_at_most_1() {
+    local exposure
+    exposure=$(systemd-analyze security --no-pager cocod.service | sed -n 's/.*Overall exposure level for cocod.service: \([0-9.]*\).*/\1/p')
+    echo "figure: exposure $exposure"
+    awk -v e="$exposure" 'BEGIN {exit !(e != "" && e <= 1.0)}'
+}
+
+it_has_no_capability_and_no_way_to_one() {
+    local status
+    status=/proc/$(main_pid)/status
+    grep -E '^(Uid|Gid|Cap|NoNewPrivs|Seccomp:)' "$status"
+    for field in CapInh CapPrm CapEff CapBnd CapAmb; do
+        expect $field "$(sed -n "s/^$field:\t//p" "$status")" 0000000000000000
+    done
+    expect NoNewPrivs "$(sed -n 's/^NoNewPrivs:\t//p' "$status")" 1
+    expect Seccomp "$(sed -n 's/^Seccomp:\t//p' "$status")" 2
+    expect "its user" "$(stat -c %U "/proc/$(main_pid)")" cocod
+}
+
+peers_are_who_the_kernel_says() {
+    local line
+    line=$(setpriv --reuid=4242 --regid=kvm --clear-groups $here/systemd-load --who)
+    expect "the server, as a client sees it" "$line" "uid=$(id -u cocod) pid=$(main_pid)"
+    until_true eval 'entries guest-fatal | grep -q .'
+    entries guest-fatal | tail -n 1 | tee -a /dev/stderr | grep -q '"PEER_UID":"4242"'
+}
+
+who_is_not_in_the_group_is_denied() {
+    local code=0
+    setpriv --reuid=4242 --regid=4242 --clear-groups cococtl ping || code=$?
+    expect "cococtl's exit status" $code 77
+    code=0
+    setpriv --reuid=4242 --regid=kvm --clear-groups cococtl status || code=$?
+    expect "cococtl's exit status" $code 77
+}
+
+# --- states, reload, journal -------------------------------------------------------------------------
+
+systemd_hears_ready_reloading_and_stopping() {
+    local pid
+    busctl monitor --json=short --match="type='signal',interface='org.freedesktop.DBus.Properties',path='/org/freedesktop/systemd1/unit/cocod_2eservice'" \
+        org.freedesktop.systemd1 >$here/states 2>/dev/null &
+    pid=$!
+    sleep 0.3
+    systemctl restart cocod
+    systemctl kill --signal=HUP --kill-whom=main cocod
+    until_true eval '[ "$(show SubState)" = running ] && grep -q "\"ActiveState\":{\"type\":\"s\",\"data\":\"reloading\"" $here/states'
+    systemctl kill --signal=TERM --kill-whom=main cocod
+    until_true eval 'grep -q "\"SubState\":{\"type\":\"s\",\"data\":\"stop-sigterm\"" $here/states'
+    kill $pid
+    grep -o '"SubState":{"type":"s","data":"[a-z-]*"' $here/states | sed 's/.*:"//; s/"$//' | uniq | paste -sd' '
+    # Its own STOPPING=1, nobody asked systemd; Restart=always brings it back.
+    until_true eval '[ "$(show SubState)" = running ]'
+}
+
+a_good_reload_changes_what_is_served_and_keeps_the_process() {
+    local pid
+    pid=$(main_pid)
+    configure </dev/null
+    systemctl reload cocod
+    until_true serves_the_chain
+    expect MainPID "$(main_pid)" "$pid"
+    grep -q vcek.pem /var/lib/cocod/last-good.conf
+}
+
+a_bad_reload_keeps_what_is_served_and_says_why() {
+    local pid
+    pid=$(main_pid)
+    printf '[quotes]\nslots = many\n' | configure
+    not cocod --check
+    systemctl reload cocod
+    until_true eval 'entries config-refused | grep -q .'
+    serves_the_chain
+    sees "the configuration was refused, the one before it stays in force"
+    expect MainPID "$(main_pid)" "$pid"
+    configure </dev/null
+    systemctl reload cocod
+    until_true eval '! cococtl status | grep "in force"'
+}
+
+the_journal_has_the_fields() {
+    local ready refused
+    ready=$(entries ready | tail -n 1)
+    refused=$(entries config-refused | tail -n 1)
+    echo "$ready"
+    echo "$refused"
+    for field in '"_SYSTEMD_UNIT":"cocod.service"' '"_COMM":"cocod"' "\"_UID\":\"$(id -u cocod)\"" '"PRIORITY":"5"' \
+        '"_TRANSPORT":"journal"' '"MESSAGE":"cocod'; do
+        grep -qF "$field" <<<"$ready" || { echo "no $field" && return 1; }
+    done
+    grep -qF '"PRIORITY":"3"' <<<"$refused"
+    grep -qF 'slots = many' <<<"$refused"
+}
+
+# --- dying -------------------------------------------------------------------------------------------
+
+a_watchdog_ends_a_stopped_loop_and_clients_recover() {
+    local pid begin
+    mkdir -p /run/systemd/system/cocod.service.d
+    printf '[Service]\nWatchdogSec=2\n' >/run/systemd/system/cocod.service.d/watchdog.conf
+    systemctl daemon-reload
+    systemctl restart cocod
+    start_load 20 50
+    pid=$(main_pid)
+    begin=$(date +%s%N)
+    kill -STOP "$pid"
+    until_true running_anew "$pid"
+    echo "figure: WatchdogSec=2: a new process runs $((($(date +%s%N) - begin) / 1000000)) ms after SIGSTOP"
+    end_load 20
+    journalctl -u cocod --no-pager | grep 'Watchdog timeout'
+    rm -r /run/systemd/system/cocod.service.d
+    systemctl daemon-reload
+    systemctl restart cocod
+    expect WatchdogUSec "$(show WatchdogUSec)" 30s
+}
+
+restarts_under_load_fail_no_call() {
+    start_load 200 50
+    for _ in 1 2 3 4 5; do
+        systemctl restart cocod
+        sleep 0.5
+    done
+    end_load 1000
+}
+
+kill_9_under_load_fails_no_call() {
+    local pid
+    start_load 200 50
+    for _ in 1 2 3 4 5; do
+        pid=$(main_pid)
+        kill -KILL "$pid"
+        until_true running_anew "$pid"
+        sleep 0.5
+    done
+    end_load 1000
+}
+
+an_upgrade_and_a_downgrade_under_load_fail_no_call() {
+    local pid sockets
+    sockets=$(show ActiveEnterTimestampMonotonic cocod.socket)
+    start_load 200 50
+    pid=$(main_pid)
+    dpkg -i $here/older.deb
+    running_anew "$pid"
+    expect "the version" "$(dpkg-query -W -f '${Version}' cocod)" 0.0.1
+    pid=$(main_pid)
+    dpkg -i $here/debs/cocod_*.deb
+    running_anew "$pid"
+    end_load 400
+    expect "the socket's start" "$(show ActiveEnterTimestampMonotonic cocod.socket)" "$sockets"
+}
+
+after_50_crashes_and_with_a_bad_configuration_a_client_is_served() {
+    local pid restarts
+    systemctl stop cocod.service
+    systemctl start cocod.service
+    printf '[quotes]\nslots = many\n' | configure
+    for _ in $(seq 50); do
+        pid=$(main_pid)
+        kill -KILL "$pid"
+        until_true running_anew "$pid"
+    done
+    restarts=$(show NRestarts)
+    echo "figure: NRestarts $restarts"
+    expect NRestarts "$restarts" 50
+    systemctl is-active cocod.socket cocod-admin.socket
+    serves_the_chain
+    sees "the configuration was refused, its last good copy is in force"
+}
+
+without_a_last_good_copy_the_defaults_run() {
+    rm /var/lib/cocod/last-good.conf
+    systemctl restart cocod
+    cococtl ping
+    sees "the configuration was refused, the defaults are in force"
+    test ! -e /var/lib/cocod/last-good.conf
+    configure </dev/null
+    systemctl reload cocod
+    until_true serves_the_chain
+}
+
+# --- removing ----------------------------------------------------------------------------------------
+
+removal_leaves_nothing() {
+    dpkg --purge cocod libcoco0 libcoco-dev
+    not grep -qx cocod /proc/[0-9]*/comm
+    not getent passwd cocod
+    not getent group cocod
+    systemctl list-units --all --no-legend 'cocod*'
+    expect "units that are left" "$(systemctl list-units --all --no-legend 'cocod*' | wc -l)" 0
+    every_file >$here/after
+    diff $here/before $here/after
+    getent passwd | diff $here/passwd.before -
+}
+
+all="
+    the_packages_install
+    users_folders_and_sockets_are_there
+    the_sockets_are_enabled_and_the_service_sleeps
+    the_first_request_starts_the_service
+    the_exposure_is_at_most_1
+    it_has_no_capability_and_no_way_to_one
+    peers_are_who_the_kernel_says
+    who_is_not_in_the_group_is_denied
+    a_good_reload_changes_what_is_served_and_keeps_the_process
+    a_bad_reload_keeps_what_is_served_and_says_why
+    systemd_hears_ready_reloading_and_stopping
+    the_journal_has_the_fields
+    a_watchdog_ends_a_stopped_loop_and_clients_recover
+    restarts_under_load_fail_no_call
+    kill_9_under_load_fails_no_call
+    an_upgrade_and_a_downgrade_under_load_fail_no_call
+    after_50_crashes_and_with_a_bad_configuration_a_client_is_served
+    without_a_last_good_copy_the_defaults_run
+    removal_leaves_nothing
+"
+[ $# -gt 0 ] || set -- $all
+for name in "$@"; do
+    check "$name"
+done
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
