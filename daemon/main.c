@@ -397,7 +397,7 @@ static int run(struct program *program)
     struct event_base *base = cocod_base_new();
     if (r == 0)
         r = base ? cocod_new(base, config, &program->cocod) : -ENOMEM;
-    if (r < 0) {
+    if (r < 0 || !program->cocod) {
         log_error("cannot start: %s", strerror(-r));
         config_free(config);
     } else {
