@@ -44,7 +44,8 @@ ifeq ($(SANITIZE),)
 HARDEN += -D_FORTIFY_SOURCE=2
 SANFLAGS :=
 else
-SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+# (What gcc thinks may be cut off depends on what the sanitizers keep it from seeing.)
+SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-format-truncation
 endif
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include $(WARN) $(HARDEN) $(OPT) $(SANFLAGS) -MMD -MP $(CFLAGS)
 LDFLAGS_ALL = -Wl,-z,relro,-z,now,-z,noexecstack $(SANFLAGS) $(LDFLAGS)
