@@ -269,7 +269,9 @@ START_TEST(no_report_comes_with_the_certificates_of_another_tcb)
     }
     unsigned long after = data_kib(&s->host.cocod);
     printf("cocod's memory: %lu KiB after a quarter, %lu KiB at the end\n", before, after);
+#ifndef __SANITIZE_ADDRESS__ /* which keeps what was freed */
     ck_assert_uint_le(after, before + 2048);
+#endif
     close(admin);
     finish(s, n);
 }
