@@ -23,6 +23,7 @@
 #include "config.h"
 #include "config_value.h"
 #include "log_escape.h"
+#include "read_all.h"
 #include "snp_tcb.h"
 #include "sys.h"
 
@@ -542,34 +543,16 @@ int config_parse(const char *name, const char *text, size_t size, struct config 
 /* The file's text, at most CONFIG_FILE_MAX bytes. */
 static int read_file(const char *path, char **ret, size_t *ret_size)
 {
-    size_t used = 0;
-    int r = 0;
+    uint8_t *text = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
     if (fd < 0)
         return -errno;
-    char *text = sys.alloc(CONFIG_FILE_MAX + 1);
-    if (!text)
-        r = -ENOMEM;
-    while (r == 0) {
-        ssize_t n = read(fd, text + used, CONFIG_FILE_MAX + 1 - used);
-        if (n == 0)
-            break;
-        if (n < 0)
-            r = errno == EINTR ? 0 : -errno;
-        else
-            used += (size_t)n;
-        if (used > CONFIG_FILE_MAX)
-            r = -EFBIG;
-    }
+    int r = read_all(fd, CONFIG_FILE_MAX, &text, ret_size);
     (void)close(fd);
-    if (r < 0) {
-        sys.free(text);
-        return r;
-    }
-    *ret = text;
-    *ret_size = used;
-    return 0;
+    if (r == 0)
+        *ret = (char *)text;
+    return r;
 }
 
 static int load_defaults(struct config **ret)

@@ -13,6 +13,7 @@
  */
 #include "certs/chain.h"
 #include "certs/chain_parts.h"
+#include "read_all.h"
 #include "snp_table.h"
 #include "sys.h"
 
@@ -198,8 +199,6 @@ int chain_build_table(const struct chain *c, const struct chain_input *crl, uint
 int chain_read_file(const char *path, uint8_t **ret, size_t *ret_size)
 {
     struct stat st;
-    uint8_t *data = NULL;
-    size_t used = 0;
     int r = 0;
     int fd = sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
 
@@ -209,25 +208,8 @@ int chain_read_file(const char *path, uint8_t **ret, size_t *ret_size)
         r = -errno;
     else if (!S_ISREG(st.st_mode))
         r = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-    else if ((data = sys.alloc(CHAIN_FILE_MAX + 1)) == NULL)
-        r = -ENOMEM;
-    while (r == 0) {
-        ssize_t n = read(fd, data + used, CHAIN_FILE_MAX + 1 - used);
-        if (n == 0)
-            break;
-        if (n < 0)
-            r = errno == EINTR ? 0 : -errno;
-        else
-            used += (size_t)n;
-        if (used > CHAIN_FILE_MAX)
-            r = -EFBIG;
-    }
+    if (r == 0)
+        r = read_all(fd, CHAIN_FILE_MAX, ret, ret_size);
     (void)close(fd);
-    if (r < 0) {
-        sys.free(data);
-        return r;
-    }
-    *ret = data;
-    *ret_size = used;
-    return 0;
+    return r;
 }
