@@ -21,7 +21,7 @@ FUZZ_SECONDS ?= 20
 COCO_TEST_DATA ?= ../shared/data
 export COCO_TEST_DATA
 
-VERSION := $(shell sed -n 's/^\#define COCO_VERSION_STRING "\(.*\)"/\1/p' proto/limits.h)
+VERSION := $(shell sed -n 's/^\#define COCO_VERSION_STRING "\(.*\)"/\1/p' proto/coco_limits.h)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -152,7 +152,7 @@ $(BUILD)/libcoco.so.0: $(call obj,$(CLIENT_SRC) $(PROTO_SRC)) client/libcoco.map
 	$(call say,LD,$@) $(CC) -shared -Wl,-soname,libcoco.so.0 -Wl,--version-script=client/libcoco.map $(LDFLAGS_ALL) \
 	      -o $@ $(filter %.o,$^)
 
-$(BUILD)/libcoco.pc: client/libcoco.pc.in proto/limits.h
+$(BUILD)/libcoco.pc: client/libcoco.pc.in proto/coco_limits.h
 	@mkdir -p $(@D)
 	$(call say,GEN,$@) sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 

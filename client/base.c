@@ -6,7 +6,7 @@
  */
 #include "coco/base.h"
 #include "coco/session.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "status.h"
 #include "wire.h"
 #include <assert.h>
@@ -24,11 +24,11 @@ static_assert((int)COCO_STATUS_EOPNOTSUPP == (int)COCO_EOPNOTSUPP, "status.h");
 static_assert((int)COCO_STATUS_ETIMEDOUT == (int)COCO_ETIMEDOUT, "status.h");
 static_assert((int)COCO_STATUS_ECANCELED == (int)COCO_ECANCELED, "status.h");
 
-static_assert(COCO_API_TDREPORT_SIZE == COCO_TDREPORT_SIZE, "limits.h");
-static_assert(COCO_API_TABLE_MAX == COCO_SNP_TABLE_MAX, "limits.h");
-static_assert(COCO_API_QUOTE_MAX == COCO_QUOTE_MAX, "limits.h");
-static_assert(COCO_API_PAGE_SIZE == COCO_PAGE_SIZE, "limits.h");
-static_assert(COCO_API_EVENT_DATA == COCO_GUEST_EVENT_DATA, "limits.h");
+static_assert(COCO_API_TDREPORT_SIZE == COCO_TDREPORT_SIZE, "coco_limits.h");
+static_assert(COCO_API_TABLE_MAX == COCO_SNP_TABLE_MAX, "coco_limits.h");
+static_assert(COCO_API_QUOTE_MAX == COCO_QUOTE_MAX, "coco_limits.h");
+static_assert(COCO_API_PAGE_SIZE == COCO_PAGE_SIZE, "coco_limits.h");
+static_assert(COCO_API_EVENT_DATA == COCO_GUEST_EVENT_DATA, "coco_limits.h");
 
 static_assert(COCO_USE_NOTIFY == COCO_FEATURE_NOTIFY, "wire.h");
 static_assert(COCO_USE_LEASE == COCO_FEATURE_LEASE, "wire.h");

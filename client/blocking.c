@@ -17,7 +17,7 @@
  * at `freed` after each step.
  */
 #include "client_internal.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "status.h"
 #include <errno.h>
 #include <poll.h>

@@ -17,7 +17,7 @@
  *   only marks the client: the outermost call destroys it.
  */
 #include "client_internal.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "status.h"
 #include "wire.h"
 #include <errno.h>

@@ -17,7 +17,7 @@
  * - The socket's own flags are not touched: every call says MSG_DONTWAIT and MSG_NOSIGNAL.
  */
 #include "client_internal.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "status.h"
 #include <errno.h>
 #include <poll.h>

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "coco/vmm.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "memory.h"
 #include <pthread.h>
 #include <stdbool.h>

@@ -4,11 +4,11 @@
  * loop. Only this file exits.
  */
 #include "certs/certs.h"
+#include "coco_limits.h"
 #include "cocod.h"
 #include "config.h"
 #include "invariant.h"
 #include "last_good.h"
-#include "limits.h"
 #include "log.h"
 #include "metrics.h"
 #include "peer/listen.h"
@@ -73,8 +73,7 @@ static void usage(FILE *out)
           out);
 }
 
-/* --- configuration -------------------------------------------------------------------------------
- */
+/* --- configuration ---------------------------------------------------------------------------- */
 
 static const char *config_file(const struct options *options)
 {
@@ -159,8 +158,7 @@ static void reload(struct program *program)
     sd_notify(0, "READY=1");
 }
 
-/* --- sockets -------------------------------------------------------------------------------------
- */
+/* --- sockets ---------------------------------------------------------------------------------- */
 
 static int serve(struct program *program, const struct dialect *dialect, void *context, int fd)
 {
@@ -294,8 +292,7 @@ static void remove_sockets(const struct program *program)
         unlink(program->own[i]);
 }
 
-/* --- the process ---------------------------------------------------------------------------------
- */
+/* --- the process ------------------------------------------------------------------------------ */
 
 static void on_signal(evutil_socket_t number, short what, void *data)
 {

@@ -8,8 +8,7 @@
 
 #include <stdint.h>
 
-/* --- KVM_EXIT_SNP_REQ_CERTS, Linux 7.0 -----------------------------------------------------------
- */
+/* --- KVM_EXIT_SNP_REQ_CERTS, Linux 7.0 -------------------------------------------------------- */
 #define COCO_KVM_EXIT_SNP_REQ_CERTS 42u
 
 struct coco_kvm_snp_req_certs {
@@ -35,8 +34,7 @@ struct coco_kvm_snp_req_certs {
 #define COCO_GHCB_EXITINFO2_BUSY        0x0000000200000000ull
 #define COCO_GHCB_EXITINFO2_GENERIC     0xffffffff00000000ull
 
-/* --- KVM_EXIT_TDX, Linux 6.16 --------------------------------------------------------------------
- */
+/* --- KVM_EXIT_TDX, Linux 6.16 ----------------------------------------------------------------- */
 #define COCO_KVM_EXIT_TDX 40u
 
 struct coco_kvm_tdx {
@@ -92,15 +90,13 @@ struct coco_kvm_tdx {
 #define COCO_GETQUOTE_ERROR               0x8000000000000000ull
 #define COCO_GETQUOTE_SERVICE_UNAVAILABLE 0x8000000000000001ull
 
-/* --- KVM_EXIT_HYPERCALL, KVM_HC_MAP_GPA_RANGE ----------------------------------------------------
- */
+/* --- KVM_EXIT_HYPERCALL, KVM_HC_MAP_GPA_RANGE ------------------------------------------------- */
 #define COCO_KVM_HC_MAP_GPA_RANGE 12u
 /* The values of `ret` that Linux 7.2 and later take; before, any non-zero value is an error. */
 #define COCO_KVM_MAP_GPA_RET_OK     0u
 #define COCO_KVM_MAP_GPA_RET_EAGAIN 11u
 #define COCO_KVM_MAP_GPA_RET_EINVAL 22u
 
-/* --- KVM_EXIT_SYSTEM_EVENT -----------------------------------------------------------------------
- */
+/* --- KVM_EXIT_SYSTEM_EVENT -------------------------------------------------------------------- */
 #define COCO_KVM_SYSTEM_EVENT_SEV_TERM  6u
 #define COCO_KVM_SYSTEM_EVENT_TDX_FATAL 7u

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "limits.h"
+#include "coco_limits.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

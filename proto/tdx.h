@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "limits.h"
+#include "coco_limits.h"
 #include <stddef.h>
 #include <stdint.h>
 

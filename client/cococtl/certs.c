@@ -10,7 +10,7 @@
 #include "snp_table.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/limits.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

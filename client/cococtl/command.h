@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include <linux/limits.h>
+#include <limits.h>
 #include <stdbool.h>
 
 /* Where a command is: as it stands where it has a slash, else in the fixed search path. 0, -ENOENT,

@@ -19,7 +19,7 @@
 #include "kds.h"
 #include <ctype.h>
 #include <errno.h>
-#include <linux/limits.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

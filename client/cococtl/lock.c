@@ -11,7 +11,7 @@
  * same one, and the first that is found is named.
  */
 #include "lock.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>

@@ -46,8 +46,7 @@ void certs_set_state(struct certs *certs, enum certs_state state)
         certs->changed(certs->changed_data);
 }
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void certs_reload(struct certs *certs, const struct certs_options *options)
 {
@@ -111,8 +110,7 @@ void certs_start(struct certs *certs)
     certs->starting = false;
 }
 
-/* --- what others ask -----------------------------------------------------------------------------
- */
+/* --- what others ask -------------------------------------------------------------------------- */
 
 bool certs_offered(const struct certs *certs)
 {

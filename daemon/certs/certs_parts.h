@@ -7,7 +7,7 @@
 #include "certs/certs.h"
 #include "certs/load.h"
 #include "certs/platform.h"
-#include "limits.h"
+#include "coco_limits.h"
 
 /* A generation is replaced as a whole. */
 struct generation {

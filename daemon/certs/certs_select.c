@@ -31,8 +31,7 @@
 #define RECHECK_US      60000000u
 #define RESELECT_CHECKS 60u
 
-/* --- what is selected ----------------------------------------------------------------------------
- */
+/* --- what is selected ------------------------------------------------------------------------- */
 
 static void end_selection(struct certs *certs)
 {
@@ -115,8 +114,7 @@ static void no_match(struct certs *certs, const char *why)
     take_empty(certs);
 }
 
-/* --- loading -------------------------------------------------------------------------------------
- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static void free_strings(char *const *strings, size_t n)
 {
@@ -280,8 +278,7 @@ static void start_load(struct certs *certs)
     certs->load = load;
 }
 
-/* --- reading the platform ------------------------------------------------------------------------
- */
+/* --- reading the platform --------------------------------------------------------------------- */
 
 static bool same_platform(const struct platform_state *a, const struct platform_state *b)
 {
@@ -379,8 +376,7 @@ bool certs_stale(struct certs *certs)
     return false;
 }
 
-/* --- dates ---------------------------------------------------------------------------------------
- */
+/* --- dates ------------------------------------------------------------------------------------ */
 
 static bool first_expiry(const struct certs *certs, int64_t *ret_s)
 {
@@ -409,8 +405,7 @@ static void on_recheck(struct timer *timer)
         certs_select(certs, true);
 }
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 int certs_select_init(struct certs *certs)
 {

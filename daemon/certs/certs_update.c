@@ -113,8 +113,7 @@ const char *certs_update_reason(const struct certs *certs)
     return certs->update.reason;
 }
 
-/* --- who has locks -------------------------------------------------------------------------------
- */
+/* --- who has locks ---------------------------------------------------------------------------- */
 
 /* Since when this lock is seen, by the time of the first look. */
 static uint64_t seen_since(struct update *update, uint64_t start, uint64_t now)

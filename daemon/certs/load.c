@@ -86,8 +86,7 @@ void load_result_done(struct load_result *result)
     result->table = blob_unref(result->table);
 }
 
-/* --- what is judged by ---------------------------------------------------------------------------
- */
+/* --- what is judged by ------------------------------------------------------------------------ */
 
 static void judge_clock(const struct load_options *options, struct load_judge *judge)
 {
@@ -143,8 +142,7 @@ int load_key(const struct platform_state *platform, enum load_signer signer, str
     return r;
 }
 
-/* --- the chain -----------------------------------------------------------------------------------
- */
+/* --- the chain -------------------------------------------------------------------------------- */
 
 int load_table(const struct store_chain *c, bool serve_crl, struct blob **ret, char *why,
                size_t why_size)

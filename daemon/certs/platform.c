@@ -42,8 +42,7 @@ struct platform {
     uint8_t in[2 * COCO_SEV_REPLY_SIZE];
 };
 
-/* --- the end of a reading ------------------------------------------------------------------------
- */
+/* --- the end of a reading --------------------------------------------------------------------- */
 
 static void drop_reading(struct platform *platform)
 {
@@ -84,8 +83,7 @@ fail(struct platform *platform, const char *fmt, ...)
     tell(platform, NULL, why);
 }
 
-/* --- the reply -----------------------------------------------------------------------------------
- */
+/* --- the reply -------------------------------------------------------------------------------- */
 
 /* Negative: the reading has failed. */
 static int take_reply(struct platform *platform, const uint8_t *in, uint16_t op, uint32_t id,
@@ -173,8 +171,7 @@ static void on_give_up(struct timer *timer)
          PLATFORM_TIMEOUT_US / 1000u);
 }
 
-/* --- the request ---------------------------------------------------------------------------------
- */
+/* --- the request ------------------------------------------------------------------------------ */
 
 static int send_requests(struct platform *platform)
 {
@@ -246,8 +243,7 @@ bool platform_reading(const struct platform *platform)
     return platform->fd >= 0;
 }
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 struct platform *platform_new(struct event_base *base, struct timers *timers,
                               const struct platform_options *options)

@@ -29,8 +29,7 @@ void store_chain_done(struct store_chain *c)
     *c = (struct store_chain){.chain = NULL};
 }
 
-/* --- CRLs ----------------------------------------------------------------------------------------
- */
+/* --- CRLs ------------------------------------------------------------------------------------- */
 
 int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
                    struct crl **ret, char *ret_why, size_t why_size)
@@ -170,8 +169,7 @@ int64_t store_newest_update_s(const char *dir)
     return newest;
 }
 
-/* --- chains --------------------------------------------------------------------------------------
- */
+/* --- chains ----------------------------------------------------------------------------------- */
 
 /* The leaf under one root and one intermediate. */
 static int try_pair(const struct store *store, const struct store_file *ark,
@@ -261,8 +259,7 @@ int store_load(const struct store *store, const struct store_key *key, struct st
     return 0;
 }
 
-/* --- listing -------------------------------------------------------------------------------------
- */
+/* --- listing ---------------------------------------------------------------------------------- */
 
 static int64_t first_end(const struct chain *chain)
 {

@@ -52,8 +52,7 @@ void store_results_done(struct store_results *results)
     *results = (struct store_results){.n = 0};
 }
 
-/* --- results -------------------------------------------------------------------------------------
- */
+/* --- results ---------------------------------------------------------------------------------- */
 
 /* A new result, refused without a reason yet; NULL: out of memory. */
 static struct store_result *add_result(struct import *import, const char *kind)
@@ -97,8 +96,7 @@ static void conclude(struct import *import, struct store_result *result, int r)
         result->reason[0] = 0;
 }
 
-/* --- taking apart --------------------------------------------------------------------------------
- */
+/* --- taking apart ----------------------------------------------------------------------------- */
 
 static const char *kind_name(const struct chain_kind *kind)
 {
@@ -245,8 +243,7 @@ static int take_input(struct import *import, const struct chain_input *input)
     return take_certificates(import, input);
 }
 
-/* --- keeping -------------------------------------------------------------------------------------
- */
+/* --- keeping ---------------------------------------------------------------------------------- */
 
 static int write_part(const struct store *store, const char *product, const char *stem,
                       const char *suffix, const uint8_t *data, size_t size,

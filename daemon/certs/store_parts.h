@@ -7,7 +7,6 @@
 #include "certs/chain_parts.h"
 #include "certs/store.h"
 
-/* (<limits.h> would be proto's.) */
 #define STORE_PATH_MAX 4096
 
 /* Roots or intermediates of one kind that a product may have. */

@@ -12,7 +12,7 @@
  * file is the empty table.
  */
 #include "certs/table_file.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "sys.h"
 #include <errno.h>
 #include <stdio.h>

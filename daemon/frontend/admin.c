@@ -11,8 +11,8 @@
 #include "frontend/admin.h"
 #include "admin_varlink.h"
 #include "certs/certs.h"
+#include "coco_limits.h"
 #include "frontend/admin_parts.h"
-#include "limits.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "status.h"
@@ -27,8 +27,7 @@
 #define WAIT_MAX_US 600000000u
 #define ONEWAY      1u /* the id of a request whose call wants no reply */
 
-/* --- varlink -------------------------------------------------------------------------------------
- */
+/* --- varlink ---------------------------------------------------------------------------------- */
 
 static ssize_t frame_size(const uint8_t *data, size_t size)
 {
@@ -91,8 +90,7 @@ void admin_send_parameters(const struct call *call, struct json_object *paramete
     admin_send(call, admin_reply(parameters));
 }
 
-/* --- calls that wait -----------------------------------------------------------------------------
- */
+/* --- calls that wait -------------------------------------------------------------------------- */
 
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder)
 {
@@ -133,8 +131,7 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
         peer_hold(peer, false);
 }
 
-/* --- org.varlink.service -------------------------------------------------------------------------
- */
+/* --- org.varlink.service ---------------------------------------------------------------------- */
 
 static const char service_description[] =
     "# The Varlink Service Interface is provided by every varlink service.\n"
@@ -187,8 +184,7 @@ static void get_interface_description(const struct call *call)
     admin_send_parameters(call, object);
 }
 
-/* --- calls ---------------------------------------------------------------------------------------
- */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 static const struct method {
     const char *name;

@@ -104,8 +104,7 @@ static bool unknown_parameter(const struct call *call, const char *const *names)
     return false;
 }
 
-/* --- Import --------------------------------------------------------------------------------------
- */
+/* --- Import ----------------------------------------------------------------------------------- */
 
 static void told_import(struct certs_job *job)
 {
@@ -192,8 +191,7 @@ void admin_verify(const struct call *call)
     import_or_verify(call, CERTS_JOB_VERIFY);
 }
 
-/* --- ListChains ----------------------------------------------------------------------------------
- */
+/* --- ListChains ------------------------------------------------------------------------------- */
 
 static bool is_served(const struct certs *certs, const struct store_key *key)
 {
@@ -270,8 +268,7 @@ void admin_list_chains(const struct call *call)
         submit(call, job, told_list);
 }
 
-/* --- GetChain, RemoveChain -----------------------------------------------------------------------
- */
+/* --- GetChain, RemoveChain -------------------------------------------------------------------- */
 
 static struct json_object *chain_parameters(const struct chain *chain, const struct crl *crl,
                                             const struct blob *table)
@@ -370,8 +367,7 @@ void admin_remove_chain(const struct call *call)
     submit(call, job, told_remove);
 }
 
-/* --- Preflight -----------------------------------------------------------------------------------
- */
+/* --- Preflight -------------------------------------------------------------------------------- */
 
 static struct json_object *preflight_parameters(bool ready, const char *key, const char *reason)
 {

@@ -17,8 +17,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
-/* --- GetStatus -----------------------------------------------------------------------------------
- */
+/* --- GetStatus -------------------------------------------------------------------------------- */
 
 static struct json_object *table_entries(const struct blob *blob)
 {
@@ -208,8 +207,7 @@ void admin_get_status(const struct call *call)
     admin_send_parameters(call, object);
 }
 
-/* --- ListCertificates ----------------------------------------------------------------------------
- */
+/* --- ListCertificates ------------------------------------------------------------------------- */
 
 static void add_certificate(struct json_object *array, const char *kind,
                             const struct chain_cert *cert)

@@ -59,8 +59,7 @@ void admin_begin_update(const struct call *call)
     admin_send_parameters(call, object);
 }
 
-/* --- LeaseHolders --------------------------------------------------------------------------------
- */
+/* --- LeaseHolders ----------------------------------------------------------------------------- */
 
 static void add_uuid(struct json_object *object, const uint8_t *uuid)
 {
@@ -109,8 +108,7 @@ void admin_lease_holders(const struct call *call)
     admin_send_parameters(call, object);
 }
 
-/* --- EndUpdate -----------------------------------------------------------------------------------
- */
+/* --- EndUpdate -------------------------------------------------------------------------------- */
 
 static void on_cancel(struct request *request)
 {

@@ -20,8 +20,8 @@
  */
 #include "frontend/qgs_door.h"
 #include "bytes.h"
+#include "coco_limits.h"
 #include "invariant.h"
-#include "limits.h"
 #include "metrics.h"
 #include "peer/peer.h"
 #include "peer/request.h"
@@ -64,8 +64,7 @@ static struct qgs_door *door_of(struct peer *peer)
     return peer->context;
 }
 
-/* --- frames --------------------------------------------------------------------------------------
- */
+/* --- frames ----------------------------------------------------------------------------------- */
 
 static ssize_t frame_size(const uint8_t *data, size_t size)
 {
@@ -98,8 +97,7 @@ static uint16_t reply_type(const uint8_t *message, size_t size)
     }
 }
 
-/* --- answers -------------------------------------------------------------------------------------
- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 /* An error message of that type, without the prefix. Its size. */
 static size_t encode_error(uint16_t type, uint8_t *out, size_t room)
@@ -189,8 +187,7 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
     peer_finish(peer, CLOSE_ANSWERED);
 }
 
-/* --- GET_QUOTE -----------------------------------------------------------------------------------
- */
+/* --- GET_QUOTE -------------------------------------------------------------------------------- */
 
 static void ask_quote(struct peer *peer)
 {
@@ -248,8 +245,7 @@ static void on_get_quote(struct peer *peer, const uint8_t *message, size_t size)
     ask_quote(peer);
 }
 
-/* --- the two others ------------------------------------------------------------------------------
- */
+/* --- the two others --------------------------------------------------------------------------- */
 
 static bool allowed(struct peer *peer, const uint8_t *message, size_t size)
 {
@@ -279,8 +275,7 @@ static void on_ask(struct peer *peer, const uint8_t *message, size_t size)
     quotes_ask(door_of(peer)->quotes, request, message, size);
 }
 
-/* --- the dialect ---------------------------------------------------------------------------------
- */
+/* --- the dialect ------------------------------------------------------------------------------ */
 
 static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
 {

@@ -12,7 +12,7 @@
  */
 #include "frontend/vmm.h"
 #include "certs/certs.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "log.h"
 #include "metrics.h"
 #include "peer/peer.h"
@@ -60,8 +60,7 @@ static ssize_t frame_size(const uint8_t *data, size_t size)
     return (ssize_t)(COCO_HEADER_SIZE + header.length);
 }
 
-/* --- replies -------------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 static void reply_header(uint16_t request_type, uint64_t id, uint32_t status, uint32_t length,
                          uint8_t out[COCO_HEADER_SIZE])
@@ -92,8 +91,7 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
     peer_send(peer, head, sizeof(head), blob, -1);
 }
 
-/* --- HELLO ---------------------------------------------------------------------------------------
- */
+/* --- HELLO ------------------------------------------------------------------------------------ */
 
 static uint32_t services(const struct vmm *vmm)
 {
@@ -170,8 +168,7 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
     peer_send(peer, message, sizeof(message), NULL, lease_fd);
 }
 
-/* --- CERTS_GET -----------------------------------------------------------------------------------
- */
+/* --- CERTS_GET -------------------------------------------------------------------------------- */
 
 static void count_certs(const struct certs_answer *answer_, size_t table_size)
 {
@@ -218,8 +215,7 @@ static void on_certs_get(struct peer *peer, const struct coco_header *call, cons
     peer_send(peer, head, sizeof(head), got.table, -1);
 }
 
-/* --- QUOTE_GET -----------------------------------------------------------------------------------
- */
+/* --- QUOTE_GET -------------------------------------------------------------------------------- */
 
 /* When to answer a request at the latest: a little before its client's own timer. */
 static uint64_t deadline_us(const struct vmm *vmm, uint32_t timeout_ms)
@@ -254,8 +250,7 @@ static void on_quote_get(struct peer *peer, const struct coco_header *call, cons
     quotes_get(vmm->quotes, request, get.tdreport);
 }
 
-/* --- the rest ------------------------------------------------------------------------------------
- */
+/* --- the rest --------------------------------------------------------------------------------- */
 
 static void on_ping(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
 {
@@ -386,8 +381,7 @@ bool vmm_find_session(const struct server *server, uint64_t byte, struct vmm_ses
     return false;
 }
 
-/* --- NOTIFY --------------------------------------------------------------------------------------
- */
+/* --- NOTIFY ----------------------------------------------------------------------------------- */
 
 static void notify_all(struct vmm *vmm, uint32_t event)
 {

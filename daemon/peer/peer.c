@@ -48,8 +48,7 @@ struct outgoing {
     uint8_t head[PEER_HEAD_MAX];
 };
 
-/* --- sending -------------------------------------------------------------------------------------
- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 static void outgoing_free(struct peer *peer, struct outgoing *out)
 {
@@ -192,8 +191,7 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
         enqueue(peer, head, head_size, blob, sent, pass_fd);
 }
 
-/* --- receiving -----------------------------------------------------------------------------------
- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 static bool readable_now(const struct peer *peer)
 {
@@ -389,8 +387,7 @@ static void on_writable(evutil_socket_t fd, short what, void *data)
     peer_unref(peer);
 }
 
-/* --- events and deadlines: one place -------------------------------------------------------------
- */
+/* --- events and deadlines: one place ---------------------------------------------------------- */
 
 static void on_deadline(struct timer *timer)
 {
@@ -456,8 +453,7 @@ static void peer_settle(struct peer *peer)
         timer_arm(&peer->deadline, at);
 }
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 struct peer *peer_new(struct server *server, const struct dialect *dialect, void *context, int fd,
                       struct account *account)

@@ -87,8 +87,7 @@ const char *breaker_name(enum breaker breaker)
     return names[breaker];
 }
 
-/* --- slots ---------------------------------------------------------------------------------------
- */
+/* --- slots ------------------------------------------------------------------------------------ */
 
 static unsigned used(const struct backend *backend)
 {
@@ -139,8 +138,7 @@ static int use_slot(struct backend *backend, const uint8_t *message, size_t size
     return 0;
 }
 
-/* --- what is wrong -------------------------------------------------------------------------------
- */
+/* --- what is wrong ---------------------------------------------------------------------------- */
 
 static void set_problem(struct backend *backend, const char *text)
 {
@@ -178,8 +176,7 @@ bool backend_timed_out(const struct backend *backend, const struct exchange_resu
            (result->outcome == EXCHANGE_EOF && result->elapsed_us >= backend->late_us);
 }
 
-/* --- probes --------------------------------------------------------------------------------------
- */
+/* --- probes ----------------------------------------------------------------------------------- */
 
 static void probe_now(struct backend *backend);
 
@@ -295,8 +292,7 @@ void backend_wake(struct backend *backend)
         set_breaker(backend, BREAKER_DOUBTED);
 }
 
-/* --- exchanges -----------------------------------------------------------------------------------
- */
+/* --- exchanges -------------------------------------------------------------------------------- */
 
 static bool process_is_gone(const struct exchange_result *result)
 {
@@ -381,8 +377,7 @@ void backend_note_failure(struct backend *backend, uint64_t vm, const char *text
     probe_now(backend);
 }
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void set_address(struct backend *backend, const struct backend_options *options)
 {

@@ -63,8 +63,7 @@ int check_quote(const uint8_t *quote, size_t size, const uint8_t tdreport[COCO_T
     return r;
 }
 
-/* --- the signature -------------------------------------------------------------------------------
- */
+/* --- the signature ---------------------------------------------------------------------------- */
 
 #define ATT_KEY_ECDSA_P256 2u
 /* REPORTDATA in the QE's report, and the part of it that is the hash. */

@@ -20,8 +20,8 @@
  * Owned here: the descriptor and the reply's bytes. Each exchange ends in exchange_end, once.
  */
 #include "quotes/exchange.h"
+#include "coco_limits.h"
 #include "invariant.h"
-#include "limits.h"
 #include "metrics.h"
 #include "qgs_msg.h"
 #include "sys.h"
@@ -53,8 +53,7 @@ struct exchange {
     uint8_t request[]; /* prefix included */
 };
 
-/* --- the end -------------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 void exchange_free(struct exchange *exchange)
 {
@@ -94,8 +93,7 @@ exchange_fail(struct exchange *exchange, enum exchange_outcome outcome, uint32_t
     exchange_end(exchange, &result);
 }
 
-/* --- the reply -----------------------------------------------------------------------------------
- */
+/* --- the reply -------------------------------------------------------------------------------- */
 
 /* The reply's error code, where it is the reply that belongs to the request; *ret_off and *ret_size
  * are what of it is handed on. */
@@ -229,8 +227,7 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
         ;
 }
 
-/* --- the request ---------------------------------------------------------------------------------
- */
+/* --- the request ------------------------------------------------------------------------------ */
 
 /* Sends what is left. Returns 0 also when the socket is full, negative errno when it is broken. */
 static int send_request(struct exchange *exchange)
@@ -332,8 +329,7 @@ static void on_writable(evutil_socket_t fd, short what, void *data)
     }
 }
 
-/* --- the start -----------------------------------------------------------------------------------
- */
+/* --- the start -------------------------------------------------------------------------------- */
 
 static struct exchange *of_timer(struct timer *timer)
 {

@@ -94,8 +94,7 @@ void job_stop(struct job *job)
     job->state = JOB_NEW;
 }
 
-/* --- waiters -------------------------------------------------------------------------------------
- */
+/* --- waiters ---------------------------------------------------------------------------------- */
 
 static void detach(struct job *job, struct request *request)
 {

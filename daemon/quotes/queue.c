@@ -50,8 +50,7 @@ int queue_init(struct queue *queue, const struct queue_limits *limits)
     return 0;
 }
 
-/* --- lanes ---------------------------------------------------------------------------------------
- */
+/* --- lanes ------------------------------------------------------------------------------------ */
 
 static struct user *user_get(struct queue *queue, const struct account_key *key)
 {
@@ -214,8 +213,7 @@ void queue_done(struct queue *queue)
     sys.free(queue->limits.vmm_users);
 }
 
-/* --- items ---------------------------------------------------------------------------------------
- */
+/* --- items ------------------------------------------------------------------------------------ */
 
 bool queue_has_room(const struct queue *queue)
 {

@@ -60,8 +60,7 @@ struct quotes {
     bool pumping;
 };
 
-/* --- counting ------------------------------------------------------------------------------------
- */
+/* --- counting --------------------------------------------------------------------------------- */
 
 static void count_outcome(uint32_t status)
 {
@@ -97,8 +96,7 @@ static void finish(struct request *request, uint32_t status, struct blob *answer
     request_complete(request, status, status == COCO_OK ? answer : NULL);
 }
 
-/* --- jobs ----------------------------------------------------------------------------------------
- */
+/* --- jobs ------------------------------------------------------------------------------------- */
 
 static const uint8_t *tdreport_of(const struct job *job)
 {
@@ -140,8 +138,7 @@ static uint64_t expected_us(const struct quotes *quotes, const struct lane *lane
     return us < UINT64_MAX - sys.now_us() ? sys.now_us() + us : UINT64_MAX;
 }
 
-/* --- what QGS answered ---------------------------------------------------------------------------
- */
+/* --- what QGS answered ------------------------------------------------------------------------ */
 
 static void note_failure(struct quotes *quotes, uint32_t status, const char *text)
 {
@@ -277,8 +274,7 @@ static void on_done(void *data, const struct exchange_result *result)
     pump(quotes);
 }
 
-/* --- the pump ------------------------------------------------------------------------------------
- */
+/* --- the pump --------------------------------------------------------------------------------- */
 
 static void refuse(struct job *job, uint32_t status)
 {
@@ -335,8 +331,7 @@ static void on_changed(void *data)
     pump(data);
 }
 
-/* --- the service ---------------------------------------------------------------------------------
- */
+/* --- the service ------------------------------------------------------------------------------ */
 
 /* A request that can only be answered by a backend: is there one? */
 static bool any_backend(struct quotes *quotes)
@@ -462,8 +457,7 @@ bool quotes_offered(const struct quotes *quotes)
     return quotes->sources.n > 0;
 }
 
-/* --- status --------------------------------------------------------------------------------------
- */
+/* --- status ----------------------------------------------------------------------------------- */
 
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
 {
@@ -502,8 +496,7 @@ void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct bac
     }
 }
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static int make_parts(struct quotes *quotes, struct event_base *base, struct timers *timers,
                       const struct quotes_options *options)

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "limits.h"
+#include "coco_limits.h"
 #include "quotes/backend.h"
 #include "timer.h"
 #include <event2/event.h>

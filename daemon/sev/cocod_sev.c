@@ -10,7 +10,7 @@
  * nothing for it, and a /dev/sev that appears later is let into the sandbox. It says nothing unless
  * it cannot go on.
  */
-#include "limits.h"
+#include "coco_limits.h"
 #include "sev/helper.h"
 #include <errno.h>
 #include <fcntl.h>

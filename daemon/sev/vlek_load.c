@@ -7,7 +7,7 @@
  *
  *     cococtl certs rotate --exec /usr/lib/cocod/vlek-load PATH
  */
-#include "limits.h"
+#include "coco_limits.h"
 #include "sev/vlek.h"
 #include <stdio.h>
 #include <string.h>

@@ -40,8 +40,7 @@ static inline uint64_t bench_min(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* --- servers.c -----------------------------------------------------------------------------------
- */
+/* --- servers.c -------------------------------------------------------------------------------- */
 
 /* How to ask one server, and what it must answer. */
 struct bench_target {
@@ -87,14 +86,12 @@ int bench_send_all(int fd, const void *data, size_t size);
 int bench_recv_all(int fd, void *data, size_t size);
 int bench_pin(int cpu);
 
-/* --- echo.c --------------------------------------------------------------------------------------
- */
+/* --- echo.c ----------------------------------------------------------------------------------- */
 
 /* Serves until it is killed; only comes back on failure. */
 int bench_echo_serve(int listener, const struct bench_target *target);
 
-/* --- load.c --------------------------------------------------------------------------------------
- */
+/* --- load.c ----------------------------------------------------------------------------------- */
 
 /* One round of one row. */
 struct bench_sample {
@@ -124,8 +121,7 @@ int bench_file_round(const struct bench_servers *servers, const struct bench_tim
 int bench_libcoco_round(const struct bench_servers *servers, const struct bench_times *times,
                         struct bench_sample *ret);
 
-/* --- report.c ------------------------------------------------------------------------------------
- */
+/* --- report.c --------------------------------------------------------------------------------- */
 
 struct bench_results {
     bool measured[BENCH_ROWS];

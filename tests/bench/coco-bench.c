@@ -63,8 +63,7 @@ int bench_fail(int error, const char *format, ...)
     return -error;
 }
 
-/* --- arguments -----------------------------------------------------------------------------------
- */
+/* --- arguments -------------------------------------------------------------------------------- */
 
 static void usage(FILE *out)
 {
@@ -199,8 +198,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
     return 1 + EXIT_USAGE;
 }
 
-/* --- the machine ---------------------------------------------------------------------------------
- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 /* The two last CPUs that this process may use: the first one often has the devices' interrupts. */
 static int choose_cpus(struct arguments *a)
@@ -255,8 +253,7 @@ static void watch(unsigned seconds)
     setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-/* --- the run -------------------------------------------------------------------------------------
- */
+/* --- the run ---------------------------------------------------------------------------------- */
 
 struct run {
     struct bench_setup setup;

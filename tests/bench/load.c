@@ -13,7 +13,7 @@
  * server's CPU time is read from its process clock at both ends of the window.
  */
 #include "bench.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include <coco/coco.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,8 +36,7 @@ static uint64_t now_ns(clockid_t clock)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* --- what a round finds --------------------------------------------------------------------------
- */
+/* --- what a round finds ----------------------------------------------------------------------- */
 
 struct window {
     uint64_t from_ns;
@@ -116,8 +115,7 @@ static void window_close(struct window *w, struct bench_sample *ret)
     ret->asked = w->asked;
 }
 
-/* --- connections ---------------------------------------------------------------------------------
- */
+/* --- connections ------------------------------------------------------------------------------ */
 
 struct connection {
     int fd;
@@ -184,8 +182,7 @@ int bench_load_new(struct bench_target *target, unsigned connections, struct ben
     return r;
 }
 
-/* --- a round -------------------------------------------------------------------------------------
- */
+/* --- a round ---------------------------------------------------------------------------------- */
 
 static int ask(struct bench_load *load, struct connection *c)
 {
@@ -290,8 +287,7 @@ int bench_load_round(struct bench_load *load, const struct bench_times *times,
     return bench_signal && r == 0 ? -EINTR : r;
 }
 
-/* --- without a socket ----------------------------------------------------------------------------
- */
+/* --- without a socket ------------------------------------------------------------------------- */
 
 /* What a VMM does that reads the table file under its lock. */
 static int read_table_file(const struct bench_servers *servers, uint8_t buf[COCO_SNP_TABLE_MAX])

@@ -8,7 +8,7 @@
  * they lie far apart, the run was disturbed.
  */
 #include "bench.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include <stdlib.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -122,8 +122,7 @@ double bench_worst_ratio(const struct bench_results *results)
     return worst;
 }
 
-/* --- for people ----------------------------------------------------------------------------------
- */
+/* --- for people ------------------------------------------------------------------------------- */
 
 static void print_head(const struct bench_results *results, FILE *out)
 {
@@ -192,8 +191,7 @@ void bench_print_table(const struct bench_results *results, FILE *out)
         fprintf(out, "\np50 of a / b: at most %.2f\n", bench_worst_ratio(results));
 }
 
-/* --- for machines --------------------------------------------------------------------------------
- */
+/* --- for machines ----------------------------------------------------------------------------- */
 
 /* null where the row involves no server. */
 static void json_number(FILE *out, double number)

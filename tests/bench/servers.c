@@ -11,7 +11,7 @@
  * the size of AMD's own Milan chain.
  */
 #include "bench.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "snp_pki.h"
 #include "wire.h"
 #include <assert.h>
@@ -50,8 +50,7 @@ int bench_pin(int cpu)
     return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
 }
 
-/* --- sockets -------------------------------------------------------------------------------------
- */
+/* --- sockets ---------------------------------------------------------------------------------- */
 
 static int address_of(const char *path, struct sockaddr_un *ret)
 {
@@ -104,8 +103,7 @@ int bench_recv_all(int fd, void *data, size_t size)
     return 0;
 }
 
-/* --- children ------------------------------------------------------------------------------------
- */
+/* --- children --------------------------------------------------------------------------------- */
 
 /* In the child: what every server has. */
 static void settle_child(pid_t parent, int cpu, const char *log)
@@ -204,8 +202,7 @@ static int wait_for(struct bench_target *target, const char *name, const char *l
     return -ETIMEDOUT;
 }
 
-/* --- the chain -----------------------------------------------------------------------------------
- */
+/* --- the chain -------------------------------------------------------------------------------- */
 
 static int make_table(struct snp_pki *pki, size_t csp_id_length, struct snp_pki_leaf *leaf,
                       uint8_t **ret, size_t *ret_size)
@@ -246,8 +243,7 @@ static int make_chain(const char *dir, struct bench_servers *servers)
     return r < 0 ? bench_fail(-r, "cannot make the test certificates in %s", dir) : 0;
 }
 
-/* --- cocod ---------------------------------------------------------------------------------------
- */
+/* --- cocod ------------------------------------------------------------------------------------ */
 
 static int write_config(const struct bench_servers *servers, const char *path)
 {
@@ -376,8 +372,7 @@ static int start_cocod(struct bench_servers *servers, const struct bench_setup *
     return r == 0 ? make_certs_reply(servers, generation, target) : r;
 }
 
-/* --- the echo server -----------------------------------------------------------------------------
- */
+/* --- the echo server -------------------------------------------------------------------------- */
 
 static int listen_on(const char *path)
 {
@@ -429,8 +424,7 @@ static int start_echo(struct bench_servers *servers, const struct bench_setup *s
     return r;
 }
 
-/* --- Redis ---------------------------------------------------------------------------------------
- */
+/* --- Redis ------------------------------------------------------------------------------------ */
 
 /* RESP: `head`, and the table as a bulk string. */
 static uint8_t *redis_message(const struct bench_servers *servers, const char *head, bool table,
@@ -499,8 +493,7 @@ static int start_redis(struct bench_servers *servers, const struct bench_setup *
     return fill_redis(servers);
 }
 
-/* --- all of them ---------------------------------------------------------------------------------
- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 static int make_dir(char *dir, size_t size)
 {

@@ -62,8 +62,7 @@ static uint64_t now_ms(void)
     return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
 }
 
-/* --- saying and failing -------------------------------------------------------------------------
- */
+/* --- saying and failing ----------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void say(const struct demo *demo, const char *format,
                                                       ...)
@@ -120,8 +119,7 @@ static int rest(struct demo *demo, unsigned ms)
     }
 }
 
-/* --- the host -----------------------------------------------------------------------------------
- */
+/* --- the host --------------------------------------------------------------------------------- */
 
 static int make_leaf(struct demo *demo, enum chain chain, const uint8_t *chip_id)
 {
@@ -270,8 +268,7 @@ static int start_vmm(struct demo *demo)
     return r < 0 ? fail(demo, "cannot start the VMM: %s", strerror(-r)) : 0;
 }
 
-/* --- the update ---------------------------------------------------------------------------------
- */
+/* --- the update ------------------------------------------------------------------------------- */
 
 static int lock_table(struct demo *demo)
 {
@@ -343,8 +340,7 @@ static int replace_chain(struct demo *demo)
     return 0;
 }
 
-/* --- the whole ----------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 /* At least for phase_ms, and until every vCPU has seen this chain. */
 static int run_phase(struct demo *demo, enum chain chain, unsigned phase_ms)

@@ -25,8 +25,7 @@
 #define STOP_MS    10000
 #define SHOW_BYTES 2000
 
-/* --- the folder ---------------------------------------------------------------------------------
- */
+/* --- the folder ------------------------------------------------------------------------------- */
 
 int place_new(struct place *place, const char *build)
 {
@@ -107,8 +106,7 @@ bool place_remove(struct place *place)
     return lstat(place->dir, &st) < 0 && errno == ENOENT;
 }
 
-/* --- processes ----------------------------------------------------------------------------------
- */
+/* --- processes -------------------------------------------------------------------------------- */
 
 static int open_log(const struct place *place, const char *name)
 {

@@ -14,8 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-/* --- judging: vCPU threads ----------------------------------------------------------------------
- */
+/* --- judging: vCPU threads -------------------------------------------------------------------- */
 
 static enum chain chain_of(const struct tally *tally, const uint8_t *table, size_t size)
 {
@@ -101,8 +100,7 @@ bool tally_wrong(struct tally *tally)
     return wrong;
 }
 
-/* --- showing ------------------------------------------------------------------------------------
- */
+/* --- showing ---------------------------------------------------------------------------------- */
 
 static uint64_t sum(const uint64_t counts[VCPUS])
 {

@@ -9,7 +9,7 @@
  * request offered; memory is bounded by what has arrived; a broken session stays so.
  */
 #include "coco/session.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "wire.h"
 #include <stdbool.h>
 #include <stdlib.h>

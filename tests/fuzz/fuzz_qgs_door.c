@@ -111,8 +111,7 @@ static struct outcome run(const uint8_t *data, size_t size, size_t piece)
     return o;
 }
 
-/* --- the oracle ----------------------------------------------------------------------------------
- */
+/* --- the oracle ------------------------------------------------------------------------------- */
 
 enum verdict {
     WAITS,

@@ -201,8 +201,7 @@ START_TEST(a_quote_that_does_not_fit_is_emsgsize)
 }
 END_TEST
 
-/* --- what the operator may leave wrong -----------------------------------------------------------
- */
+/* --- what the operator may leave wrong -------------------------------------------------------- */
 
 static void expect_empty_table(void)
 {

@@ -134,8 +134,7 @@ static void teardown(void)
     host_close(&host);
 }
 
-/* --- answers that are none -----------------------------------------------------------------------
- */
+/* --- answers that are none -------------------------------------------------------------------- */
 
 static const struct {
     enum qgs_fault fault;
@@ -181,8 +180,7 @@ START_TEST(a_byte_at_a_time)
 }
 END_TEST
 
-/* --- silence -------------------------------------------------------------------------------------
- */
+/* --- silence ---------------------------------------------------------------------------------- */
 
 START_TEST(it_hangs)
 {
@@ -241,8 +239,7 @@ START_TEST(its_backlog_is_stuck)
 }
 END_TEST
 
-/* --- death ---------------------------------------------------------------------------------------
- */
+/* --- death ------------------------------------------------------------------------------------ */
 
 START_TEST(it_dies_and_returns)
 {
@@ -330,8 +327,7 @@ START_TEST(it_runs_out_of_descriptors)
 }
 END_TEST
 
-/* --- one among many ------------------------------------------------------------------------------
- */
+/* --- one among many --------------------------------------------------------------------------- */
 
 /* Another VM: a process of its own. Right hashes, wrong MAC, sixteen at a time. */
 static pid_t start_flood(void)

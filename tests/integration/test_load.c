@@ -51,8 +51,7 @@ static void teardown(void)
     host_close(&host);
 }
 
-/* --- certificates --------------------------------------------------------------------------------
- */
+/* --- certificates ----------------------------------------------------------------------------- */
 
 static bool right_table(const uint8_t *table, size_t size)
 {
@@ -121,8 +120,7 @@ static void *certs_polled(void *data)
     return NULL;
 }
 
-/* --- quotes --------------------------------------------------------------------------------------
- */
+/* --- quotes ----------------------------------------------------------------------------------- */
 
 static bool right_quote(const uint8_t *quote, size_t size, uint64_t seed)
 {

@@ -53,8 +53,7 @@ static void teardown(void)
     host_close(&host);
 }
 
-/* --- clients -------------------------------------------------------------------------------------
- */
+/* --- clients ---------------------------------------------------------------------------------- */
 
 static bool send_all(int fd, const void *data, size_t size)
 {
@@ -392,8 +391,7 @@ START_TEST(other_questions_are_refused_unless_allowed)
 }
 END_TEST
 
-/* --- sockets -------------------------------------------------------------------------------------
- */
+/* --- sockets ---------------------------------------------------------------------------------- */
 
 START_TEST(the_socket_has_the_mode_that_was_asked_for)
 {

@@ -74,8 +74,7 @@ static void rest_us(unsigned us)
     nanosleep(&pause, NULL);
 }
 
-/* --- judging: vCPU threads -----------------------------------------------------------------------
- */
+/* --- judging: vCPU threads -------------------------------------------------------------------- */
 
 static void judge(void *userdata, unsigned vcpu, const struct snp_guest *guest)
 {
@@ -97,8 +96,7 @@ static void judge(void *userdata, unsigned vcpu, const struct snp_guest *guest)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* --- the firmware --------------------------------------------------------------------------------
- */
+/* --- the firmware ----------------------------------------------------------------------------- */
 
 static void set_firmware(struct stress *s, unsigned n)
 {
@@ -116,8 +114,7 @@ static void set_firmware(struct stress *s, unsigned n)
     s->now = n;
 }
 
-/* --- the whole -----------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static void import_chains(struct stress *s)
 {
@@ -233,8 +230,7 @@ static unsigned long data_kib(const struct process *process)
     return kib;
 }
 
-/* --- nobody is killed ----------------------------------------------------------------------------
- */
+/* --- nobody is killed ------------------------------------------------------------------------- */
 
 /* One rotation, by this process itself. */
 static void rotate(struct stress *s, int admin, unsigned n)
@@ -277,8 +273,7 @@ START_TEST(no_report_comes_with_the_certificates_of_another_tcb)
 }
 END_TEST
 
-/* --- cocod is not told ---------------------------------------------------------------------------
- */
+/* --- cocod is not told ------------------------------------------------------------------------ */
 
 /* Another tool, or one whose cocod was restarted meanwhile: it has the lock and empties the file, as
  * PROTOCOL.md says, and tells nobody. Few sessions, since nothing drains them for it. */
@@ -300,8 +295,7 @@ START_TEST(nor_when_cocod_is_not_told)
 }
 END_TEST
 
-/* --- anybody is killed at any time ---------------------------------------------------------------
- */
+/* --- anybody is killed at any time ------------------------------------------------------------ */
 
 /* In a child: lets go of what it has inherited, above all of the sessions' lease descriptors, whose
  * locks would otherwise outlive the sessions. Keeps two, as 3 and 4. */

@@ -38,8 +38,7 @@ static void get_table(struct coco_client *client, uint8_t *table, struct coco_ce
     ck_assert_uint_eq(result->status, COCO_STATUS_OK);
 }
 
-/* --- starting and stopping -----------------------------------------------------------------------
- */
+/* --- starting and stopping -------------------------------------------------------------------- */
 
 START_TEST(sigterm_ends_it_cleanly_and_removes_its_sockets)
 {
@@ -194,8 +193,7 @@ START_TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
 }
 END_TEST
 
-/* --- reloading -----------------------------------------------------------------------------------
- */
+/* --- reloading -------------------------------------------------------------------------------- */
 
 START_TEST(reload_publishes_a_new_chain_to_a_living_session)
 {
@@ -279,8 +277,7 @@ START_TEST(a_lease_holds_off_a_replacement_until_it_is_given_back)
 }
 END_TEST
 
-/* --- dying ---------------------------------------------------------------------------------------
- */
+/* --- dying ------------------------------------------------------------------------------------ */
 
 struct asker {
     pthread_t thread;
@@ -375,8 +372,7 @@ START_TEST(kill_9_again_and_again_fails_no_call)
 }
 END_TEST
 
-/* --- the updater's lock --------------------------------------------------------------------------
- */
+/* --- the updater's lock ----------------------------------------------------------------------- */
 
 START_TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
 {
@@ -403,8 +399,7 @@ START_TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
 }
 END_TEST
 
-/* --- cococtl -------------------------------------------------------------------------------------
- */
+/* --- cococtl ---------------------------------------------------------------------------------- */
 
 static void expect_output(const char *const *words, int code, const char *text)
 {

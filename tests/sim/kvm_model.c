@@ -71,8 +71,7 @@ struct kvm_vcpu {
     unsigned interrupts[256]; /* under vm->lock */
 };
 
-/* --- memory -------------------------------------------------------------------------------------
- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 struct kvm_model *kvm_model_new(enum kvm_model_type type)
 {
@@ -239,8 +238,7 @@ int kvm_model_guest_write(struct kvm_model *vm, uint64_t gpa, const void *data, 
     return copy_in(vm, gpa, data, size, true);
 }
 
-/* --- VM and vCPUs -------------------------------------------------------------------------------
- */
+/* --- VM and vCPUs ----------------------------------------------------------------------------- */
 
 void kvm_model_set_firmware(struct kvm_model *vm, struct snp_firmware *fw)
 {
@@ -318,8 +316,7 @@ unsigned kvm_vcpu_interrupts(struct kvm_vcpu *vcpu, uint8_t vector)
     return n;
 }
 
-/* --- SNP guest requests -------------------------------------------------------------------------
- */
+/* --- SNP guest requests ----------------------------------------------------------------------- */
 
 /* SNP_GUEST_REQUEST: the report is made now, under the keys and the TCB of now. */
 static void ask_firmware(struct kvm_vcpu *vcpu)
@@ -385,8 +382,7 @@ const struct kvm_snp_result *kvm_vcpu_snp_result(const struct kvm_vcpu *vcpu)
     return &vcpu->snp;
 }
 
-/* --- TDVMCALLs ----------------------------------------------------------------------------------
- */
+/* --- TDVMCALLs -------------------------------------------------------------------------------- */
 
 static void exit_to_vmm(struct kvm_vcpu *vcpu, const struct coco_kvm_tdx *exit)
 {
@@ -457,8 +453,7 @@ const struct kvm_tdx_result *kvm_vcpu_tdx_result(const struct kvm_vcpu *vcpu)
     return &vcpu->tdx;
 }
 
-/* --- KVM_RUN ------------------------------------------------------------------------------------
- */
+/* --- KVM_RUN ---------------------------------------------------------------------------------- */
 
 static int complete(struct kvm_vcpu *vcpu)
 {

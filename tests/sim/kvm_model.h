@@ -18,8 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- the VM and its memory ----------------------------------------------------------------------
- */
+/* --- the VM and its memory -------------------------------------------------------------------- */
 
 struct kvm_model;
 
@@ -54,8 +53,7 @@ int kvm_model_load64_acquire(struct kvm_model *vm, uint64_t gpa, uint64_t *ret);
 int kvm_model_guest_read(struct kvm_model *vm, uint64_t gpa, void *out, size_t size);
 int kvm_model_guest_write(struct kvm_model *vm, uint64_t gpa, const void *data, size_t size);
 
-/* --- the firmware of an SNP host ----------------------------------------------------------------
- */
+/* --- the firmware of an SNP host -------------------------------------------------------------- */
 
 /* Shared by all VMs of a host. */
 struct snp_firmware;
@@ -107,8 +105,7 @@ void kvm_model_set_firmware(struct kvm_model *vm, struct snp_firmware *fw);
 /* KVM_SEV_SNP_ENABLE_REQ_CERTS: -EINVAL for a TD, and once the VM has a vCPU. */
 int kvm_model_enable_req_certs(struct kvm_model *vm);
 
-/* --- vCPUs, as a VMM sees them ------------------------------------------------------------------
- */
+/* --- vCPUs, as a VMM sees them ---------------------------------------------------------------- */
 
 #define KVM_MODEL_EXIT_HLT 5u
 
@@ -147,8 +144,7 @@ void kvm_vcpu_reset(struct kvm_vcpu *vcpu);
 int kvm_model_signal_msi(struct kvm_model *vm, uint32_t apic_id, uint32_t vector);
 unsigned kvm_vcpu_interrupts(struct kvm_vcpu *vcpu, uint8_t vector);
 
-/* --- vCPUs, as a guest sees them ----------------------------------------------------------------
- */
+/* --- vCPUs, as a guest sees them -------------------------------------------------------------- */
 
 enum kvm_guest_action {
     KVM_GUEST_CALLS, /* one of the calls below was made */

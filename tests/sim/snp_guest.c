@@ -81,8 +81,7 @@ void snp_guest_free(struct snp_guest *g)
     free(g);
 }
 
-/* --- the driver's memory ------------------------------------------------------------------------
- */
+/* --- the driver's memory ---------------------------------------------------------------------- */
 
 /* Clears the pages that are offered and marks those behind them. A page that a test took away is
  * left alone: writing it is what the host must cope with. */
@@ -157,8 +156,7 @@ static void take_certs(struct snp_guest *g)
     result->certs = result->certs_size > 0 ? g->certs : NULL;
 }
 
-/* --- the driver's calls -------------------------------------------------------------------------
- */
+/* --- the driver's calls ----------------------------------------------------------------------- */
 
 static void finish(struct snp_guest *g, int error)
 {
@@ -283,8 +281,7 @@ static enum kvm_guest_action run_guest(void *guest, struct kvm_vcpu *vcpu)
     }
 }
 
-/* --- programs -----------------------------------------------------------------------------------
- */
+/* --- programs --------------------------------------------------------------------------------- */
 
 static int start(struct snp_guest *g, size_t certs_len, bool two_calls, const uint8_t *report_data)
 {

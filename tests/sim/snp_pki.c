@@ -92,8 +92,7 @@ struct snp_pki {
     struct authority cas[N_CAS];
 };
 
-/* --- certificates ------------------------------------------------------------------------------
- */
+/* --- certificates ----------------------------------------------------------------------------- */
 
 static bool add_name(X509_NAME *name, int nid, int type, const char *text)
 {
@@ -182,8 +181,7 @@ static int encode_cert(X509 *cert, uint8_t **ret_der, size_t *ret_size)
     return 0;
 }
 
-/* --- authorities --------------------------------------------------------------------------------
- */
+/* --- authorities ------------------------------------------------------------------------------ */
 
 static void ca_common_name(const struct product *product, enum snp_pki_ca ca, char out[32])
 {
@@ -388,8 +386,7 @@ uint32_t snp_pki_ca_serial(const struct snp_pki *pki, enum snp_pki_ca ca)
     return pki->product->serials[ca];
 }
 
-/* --- leaves -------------------------------------------------------------------------------------
- */
+/* --- leaves ----------------------------------------------------------------------------------- */
 
 /* A non-critical extension with these bytes as its value. */
 static bool add_raw(X509 *cert, const struct snp_pki_leaf_options *o, const char *suffix,
@@ -551,8 +548,7 @@ void snp_pki_leaf_done(struct snp_pki_leaf *leaf)
     *leaf = (struct snp_pki_leaf){0};
 }
 
-/* --- CRL, table, folder -------------------------------------------------------------------------
- */
+/* --- CRL, table, folder ----------------------------------------------------------------------- */
 
 static bool add_revoked(X509_CRL *crl, uint32_t serial, int64_t when)
 {

@@ -37,8 +37,7 @@
 #define MAX_ENTRIES     64
 #define TURIN_CHIP_SIZE 8
 
-/* --- TCB_VERSION --------------------------------------------------------------------------------
- */
+/* --- TCB_VERSION ------------------------------------------------------------------------------ */
 
 static bool is_turin(const char *product)
 {
@@ -76,8 +75,7 @@ bool snp_tcb_equal(struct snp_pki_tcb a, struct snp_pki_tcb b)
     return a.bl == b.bl && a.tee == b.tee && a.snp == b.snp && a.ucode == b.ucode && a.fmc == b.fmc;
 }
 
-/* --- making -------------------------------------------------------------------------------------
- */
+/* --- making ----------------------------------------------------------------------------------- */
 
 /* One of R and S: 48 bytes, little-endian, in a field of 72. */
 static bool write_number(struct coco_writer *w, const BIGNUM *number)
@@ -165,8 +163,7 @@ int snp_report_build(const struct snp_report_fields *f, EVP_PKEY *key, uint8_t r
     return 0;
 }
 
-/* --- judging: the table -------------------------------------------------------------------------
- */
+/* --- judging: the table ----------------------------------------------------------------------- */
 
 struct chain {
     X509 *ark, *ask, *leaf;
@@ -271,8 +268,7 @@ static enum snp_verdict read_table(const uint8_t *table, size_t size, struct cha
     return chain->leaf && chain->ask && chain->ark ? SNP_VERDICT_OK : SNP_VERDICT_BAD_CHAIN;
 }
 
-/* --- judging: the chain -------------------------------------------------------------------------
- */
+/* --- judging: the chain ----------------------------------------------------------------------- */
 
 static const uint8_t amd_roots[3][32] = {
     /* ARK-Milan, ARK-Genoa, ARK-Turin */
@@ -386,8 +382,7 @@ static bool check_chain(struct chain *c, const uint8_t *trusted, int64_t now, co
     return is_p384(X509_get0_pubkey(c->leaf));
 }
 
-/* --- judging: the leaf against the report -------------------------------------------------------
- */
+/* --- judging: the leaf against the report ----------------------------------------------------- */
 
 /* The value of extension 1.3.6.1.4.1.3704.1.<suffix>, which must be there once; NULL else. */
 static const ASN1_OCTET_STRING *find_extension(X509 *cert, const char *suffix)

@@ -78,8 +78,7 @@ static uint64_t now_us(void)
     return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
-/* --- exits --------------------------------------------------------------------------------------
- */
+/* --- exits ------------------------------------------------------------------------------------ */
 
 static int run_vcpu(struct vcpu *vcpu, struct kvm_vcpu *kvm_vcpu)
 {
@@ -128,8 +127,7 @@ static void answer_tdx(struct vcpu *vcpu)
     pthread_mutex_unlock(&vmm->lock);
 }
 
-/* --- libcoco's callbacks ------------------------------------------------------------------------
- */
+/* --- libcoco's callbacks ---------------------------------------------------------------------- */
 
 static int snp_read(void *userdata, uint64_t gpa, void *to, size_t size)
 {
@@ -272,8 +270,7 @@ static uint64_t step_tdx(struct vcpu *vcpu)
     return vcpu->tdx_next_us;
 }
 
-/* --- vCPU threads -------------------------------------------------------------------------------
- */
+/* --- vCPU threads ----------------------------------------------------------------------------- */
 
 static bool idle(const struct vcpu *vcpu)
 {
@@ -323,8 +320,7 @@ static void *vcpu_main(void *arg)
     return NULL;
 }
 
-/* --- life ---------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static int make_vmm(struct synth_vmm *vmm, bool tdx, struct coco_vmm **ret)
 {

@@ -134,8 +134,7 @@ static bool take_option(struct program *p, int option, const char *text)
     }
 }
 
-/* --- judging ------------------------------------------------------------------------------------
- */
+/* --- judging ---------------------------------------------------------------------------------- */
 
 /* The lock is held. */
 static void note_bad(struct program *p, const char *what, unsigned vcpu, const char *verdict,
@@ -175,8 +174,7 @@ static void judge_tdx(void *userdata, unsigned vcpu, const struct tdx_guest *gue
     pthread_mutex_unlock(&p->lock);
 }
 
-/* --- the host -----------------------------------------------------------------------------------
- */
+/* --- the host --------------------------------------------------------------------------------- */
 
 static FILE *open_in(const char *dir, const char *name)
 {

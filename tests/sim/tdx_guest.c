@@ -100,8 +100,7 @@ void tdx_guest_free(struct tdx_guest *g)
     free(g);
 }
 
-/* --- the shared buffer --------------------------------------------------------------------------
- */
+/* --- the shared buffer ------------------------------------------------------------------------ */
 
 static uint64_t read_status(const struct tdx_guest *g)
 {
@@ -144,8 +143,7 @@ static bool guard_broken(const struct tdx_guest *g)
     return false;
 }
 
-/* --- the driver ---------------------------------------------------------------------------------
- */
+/* --- the driver ------------------------------------------------------------------------------- */
 
 static void finish(struct tdx_guest *g, int error)
 {
@@ -276,8 +274,7 @@ bool tdx_guest_touched_after_reset(const struct tdx_guest *g)
     return false;
 }
 
-/* --- judging ------------------------------------------------------------------------------------
- */
+/* --- judging ---------------------------------------------------------------------------------- */
 
 static enum tdx_verdict judge_quote(const struct tdx_guest *g, const char **why)
 {

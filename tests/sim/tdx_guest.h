@@ -12,8 +12,8 @@
  */
 #pragma once
 
+#include "coco_limits.h"
 #include "kvm_model.h"
-#include "limits.h"
 #include "vclock.h"
 
 #define TDX_GUEST_BUFFER_DEFAULT 8192u

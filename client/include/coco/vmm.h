@@ -100,8 +100,7 @@ struct coco_fatal_event {
     char text[65];        /* TDX_FATAL: the guest's message; printable ASCII, the rest is '?' */
 };
 
-/* --- a VM ----------------------------------------------------------------------------------------
- */
+/* --- a VM ------------------------------------------------------------------------------------- */
 
 /* The VM's side. Guest memory is reached by guest physical address, never by pointer: so a VMM sees
  * each access (dirty bitmaps), and can refuse pages that were converted away. Functions return 0 or
@@ -194,8 +193,7 @@ COCO_PUBLIC int coco_vmm_new(const struct coco_vmm_options *options, struct coco
 COCO_PUBLIC void coco_vmm_free(struct coco_vmm *vmm);
 COCO_PUBLIC void coco_vmm_stats(struct coco_vmm *vmm, struct coco_vmm_stats *ret_stats);
 
-/* --- vCPUs ---------------------------------------------------------------------------------------
- */
+/* --- vCPUs ------------------------------------------------------------------------------------ */
 
 /* A new vCPU. `index` numbers the VM's vCPUs from 0: it chooses the lease byte. `apic_id` is what
  * `interrupt` is given when this vCPU set up the notification. -EBUSY while quiesced, -ENOMEM,
@@ -219,8 +217,7 @@ COCO_PUBLIC void coco_vcpu_unkick(struct coco_vcpu *vcpu);
  * lease". Nothing where none is held. */
 COCO_PUBLIC void coco_vcpu_ran(struct coco_vcpu *vcpu);
 
-/* --- exits ---------------------------------------------------------------------------------------
- */
+/* --- exits ------------------------------------------------------------------------------------ */
 
 /* Blocking form: handles every exit of the family that is merged upstream, and writes the answer
  * into `run`. Waits at most exit_wait_ms (SNP); GetQuote does not wait. enum coco_act; -EINVAL. */
@@ -271,8 +268,7 @@ COCO_PUBLIC int coco_vcpu_event(struct coco_vcpu *vcpu, const struct coco_event_
 COCO_PUBLIC int coco_event_decode(const struct coco_event_exit *exit,
                                   struct coco_fatal_event *ret_event);
 
-/* --- driving GetQuotes ---------------------------------------------------------------------------
- */
+/* --- driving GetQuotes ------------------------------------------------------------------------ */
 
 /* The same descriptor for the VM's life; it turns readable when coco_vmm_process() has work. */
 COCO_PUBLIC int coco_vmm_fd(const struct coco_vmm *vmm);
@@ -287,8 +283,7 @@ COCO_PUBLIC void coco_vmm_wait(struct coco_vmm *vmm, int timeout_ms);
 /* Ends one coco_vmm_wait(). Any thread; async-signal-safe. */
 COCO_PUBLIC void coco_vmm_wake(struct coco_vmm *vmm);
 
-/* --- lifecycle -----------------------------------------------------------------------------------
- */
+/* --- lifecycle -------------------------------------------------------------------------------- */
 
 /* The VM is reset; its vCPUs are out of KVM_RUN and out of libcoco. Every request is forgotten and
  * cancelled, the notification is cleared, the busy budget is full again, leases are given back.
@@ -307,8 +302,7 @@ COCO_PUBLIC int coco_vmm_quiesce(struct coco_vmm *vmm, uint32_t timeout_ms);
 /* Takes work again, on either side of what failed. */
 COCO_PUBLIC void coco_vmm_resume(struct coco_vmm *vmm);
 
-/* --- KVM_EXIT_SNP_REQ_CERTS' switch --------------------------------------------------------------
- */
+/* --- KVM_EXIT_SNP_REQ_CERTS' switch ----------------------------------------------------------- */
 
 /* Does this host's KVM have it? kvm_fd: /dev/kvm. 1, 0, or a negative errno. */
 COCO_PUBLIC int coco_snp_probe(int kvm_fd);

@@ -92,8 +92,7 @@ static void make_request(uint64_t seed, uint8_t *tdreport, uint8_t wire[COCO_QGS
     coco_qgs_prefix_encode(COCO_QGS_QUOTE_REQ_SIZE, wire);
 }
 
-/* --- attackers: each a process, an account of its own --------------------------------------------
- */
+/* --- attackers: each a process, an account of its own ----------------------------------------- */
 
 static void leave(void)
 {
@@ -189,8 +188,7 @@ static pid_t attack(void (*attacker)(void))
     return pid;
 }
 
-/* --- the good client -----------------------------------------------------------------------------
- */
+/* --- the good client -------------------------------------------------------------------------- */
 
 struct figures {
     unsigned n;

@@ -11,7 +11,7 @@
  *
  * Every child dies with this program (PR_SET_PDEATHSIG); the folder is removed at the end.
  */
-#include "limits.h"
+#include "coco_limits.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
 #include "wire.h"
@@ -89,8 +89,7 @@ static uint64_t quantile(uint64_t *values, size_t n, unsigned percent)
     return n ? values[n * percent / 100 < n ? n * percent / 100 : n - 1] : 0;
 }
 
-/* --- processes -----------------------------------------------------------------------------------
- */
+/* --- processes -------------------------------------------------------------------------------- */
 
 static pid_t start(const char *program, const char *const *argv)
 {
@@ -176,8 +175,7 @@ static pid_t start_cocod(const char *name, bool verify)
     return pid;
 }
 
-/* --- clients -------------------------------------------------------------------------------------
- */
+/* --- clients ---------------------------------------------------------------------------------- */
 
 static bool read_all(int fd, uint8_t *out, size_t size)
 {
@@ -276,8 +274,7 @@ static int start_echo(size_t request, size_t reply)
     return pair[0];
 }
 
-/* --- latency -------------------------------------------------------------------------------------
- */
+/* --- latency ---------------------------------------------------------------------------------- */
 
 static bool latency(void)
 {
@@ -341,8 +338,7 @@ static bool latency(void)
     return ratio <= 2;
 }
 
-/* --- load ----------------------------------------------------------------------------------------
- */
+/* --- load ------------------------------------------------------------------------------------- */
 
 struct vm_result {
     uint64_t quotes;

@@ -3,8 +3,8 @@
  * The synthetic VMM as a whole, against a scripted server: its guests get what they asked for, under
  * the lease, and what they began is finished. The rows of the contract are in test_vmm_*.c.
  */
+#include "coco_limits.h"
 #include "fake_server.h"
-#include "limits.h"
 #include "status.h"
 #include "support.h"
 #include "synth_vmm.h"

@@ -4,8 +4,8 @@
  * and buffer out, as the model gives them to the guest; the other leaves; reset and quiesce.
  */
 #include "bytes.h"
+#include "coco_limits.h"
 #include "kvm_abi.h"
-#include "limits.h"
 #include "qgs_msg.h"
 #include "status.h"
 #include "support.h"

@@ -25,8 +25,7 @@
 
 static struct world world;
 
-/* --- a client ------------------------------------------------------------------------------------
- */
+/* --- a client --------------------------------------------------------------------------------- */
 
 struct door {
     int fd; /* -1: refused */
@@ -98,8 +97,7 @@ static void close_world(void)
     world_close(&world);
 }
 
-/* --- requests and what must come back ------------------------------------------------------------
- */
+/* --- requests and what must come back --------------------------------------------------------- */
 
 static size_t framed(uint64_t seed, uint16_t minor, uint8_t out[COCO_QGS_QUOTE_REQ_WIRE])
 {
@@ -204,8 +202,7 @@ static struct door *ask(uint64_t seed)
     return door;
 }
 
-/* --- the forms -----------------------------------------------------------------------------------
- */
+/* --- the forms -------------------------------------------------------------------------------- */
 
 START_TEST(framed_requests_of_both_versions_get_version_1_1)
 {
@@ -324,8 +321,7 @@ START_TEST(the_id_list_is_ignored)
 }
 END_TEST
 
-/* --- half-close, leaving, trailing bytes ---------------------------------------------------------
- */
+/* --- half-close, leaving, trailing bytes ------------------------------------------------------ */
 
 START_TEST(a_client_that_shuts_down_its_side_gets_its_answer)
 {
@@ -418,8 +414,7 @@ START_TEST(bytes_behind_the_request_close)
 }
 END_TEST
 
-/* --- wrong messages ------------------------------------------------------------------------------
- */
+/* --- wrong messages --------------------------------------------------------------------------- */
 
 static void put_u32(uint8_t *at, uint32_t value)
 {
@@ -543,8 +538,7 @@ START_TEST(failures_of_qgs_end_in_0x12001_or_a_close)
 }
 END_TEST
 
-/* --- EAGAIN --------------------------------------------------------------------------------------
- */
+/* --- EAGAIN ----------------------------------------------------------------------------------- */
 
 static void fill_queue(void)
 {
@@ -658,8 +652,7 @@ START_TEST(one_that_is_held_may_leave_unnoticed)
 }
 END_TEST
 
-/* --- time ----------------------------------------------------------------------------------------
- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 START_TEST(silence_and_drips_end_after_five_seconds)
 {
@@ -711,8 +704,7 @@ START_TEST(a_client_that_does_not_read_is_disconnected)
 }
 END_TEST
 
-/* --- vsock ---------------------------------------------------------------------------------------
- */
+/* --- vsock ------------------------------------------------------------------------------------ */
 
 static struct sockaddr_vm vsock_peer;
 
@@ -791,8 +783,7 @@ START_TEST(the_allow_list_is_for_vsock_and_can_be_reloaded)
 }
 END_TEST
 
-/* --- out of memory -------------------------------------------------------------------------------
- */
+/* --- out of memory ---------------------------------------------------------------------------- */
 
 static int64_t allocs_left; /* until one fails; < 0: none does */
 

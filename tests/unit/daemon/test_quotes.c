@@ -93,8 +93,7 @@ static struct backend_status backend(size_t i)
     return status;
 }
 
-/* --- join and keep -------------------------------------------------------------------------------
- */
+/* --- join and keep ---------------------------------------------------------------------------- */
 
 START_TEST(the_same_tdreport_of_one_account_is_asked_once)
 {
@@ -179,8 +178,7 @@ START_TEST(what_is_kept_is_bounded_in_number_and_bytes)
 }
 END_TEST
 
-/* --- limits and deadlines ------------------------------------------------------------------------
- */
+/* --- limits and deadlines --------------------------------------------------------------------- */
 
 START_TEST(one_vm_has_sixteen_in_flight_and_other_users_are_one_vm)
 {
@@ -266,8 +264,7 @@ START_TEST(cancelling_and_leaving_take_a_job_out_of_the_queue)
 }
 END_TEST
 
-/* --- retries and blame ---------------------------------------------------------------------------
- */
+/* --- retries and blame ------------------------------------------------------------------------ */
 
 START_TEST(early_closes_are_retried_up_to_slots_and_one)
 {
@@ -435,8 +432,7 @@ START_TEST(failures_to_connect_are_told_apart_and_are_nobodys_fault)
 }
 END_TEST
 
-/* --- slots ---------------------------------------------------------------------------------------
- */
+/* --- slots ------------------------------------------------------------------------------------ */
 
 START_TEST(after_the_start_one_slot_opens_and_the_others_as_answers_come)
 {
@@ -554,8 +550,7 @@ START_TEST(a_quote_that_is_not_genuine_never_reaches_a_guest)
 }
 END_TEST
 
-/* --- other questions -----------------------------------------------------------------------------
- */
+/* --- other questions -------------------------------------------------------------------------- */
 
 /* As a frontend that asks QGS for something else than a quote does. The answer is spelled as PING's,
  * which is counted like any. */

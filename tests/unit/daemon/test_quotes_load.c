@@ -57,8 +57,7 @@ static struct backend_status backend(size_t i)
     return status;
 }
 
-/* --- many VMs ------------------------------------------------------------------------------------
- */
+/* --- many VMs --------------------------------------------------------------------------------- */
 
 #define VMS     64
 #define THREADS 4
@@ -215,8 +214,7 @@ START_TEST(a_flood_of_wrong_macs_harms_nobody_else)
 }
 END_TEST
 
-/* --- overload ------------------------------------------------------------------------------------
- */
+/* --- overload --------------------------------------------------------------------------------- */
 
 /* Guests that want ten times what QGS can make: each asks, gives up at its deadline (half of them
  * long before it, by CANCEL), and asks again for the same until it has its quote; then for the

@@ -112,8 +112,7 @@ static struct chain_input make_crl(int product, uint32_t number, uint32_t serial
     return input_of("crl", der, size);
 }
 
-/* --- keys ----------------------------------------------------------------------------------------
- */
+/* --- keys ------------------------------------------------------------------------------------- */
 
 START_TEST(keys_have_one_spelling)
 {
@@ -149,8 +148,7 @@ START_TEST(keys_have_one_spelling)
 }
 END_TEST
 
-/* --- coming in -----------------------------------------------------------------------------------
- */
+/* --- coming in -------------------------------------------------------------------------------- */
 
 START_TEST(a_chain_in_any_order_is_found_again)
 {
@@ -272,8 +270,7 @@ START_TEST(a_file_under_another_name_is_not_served)
 }
 END_TEST
 
-/* --- CRLs ----------------------------------------------------------------------------------------
- */
+/* --- CRLs ------------------------------------------------------------------------------------- */
 
 START_TEST(a_revoked_intermediate_is_refused_and_what_is_stored_ends)
 {
@@ -343,8 +340,7 @@ START_TEST(an_outdated_crl_alarms_and_a_foreign_one_is_refused)
 }
 END_TEST
 
-/* --- listing and removing ------------------------------------------------------------------------
- */
+/* --- listing and removing --------------------------------------------------------------------- */
 
 START_TEST(what_is_stored_is_listed_and_can_be_removed)
 {
@@ -376,8 +372,7 @@ START_TEST(what_is_stored_is_listed_and_can_be_removed)
 }
 END_TEST
 
-/* --- stopping in the middle ----------------------------------------------------------------------
- */
+/* --- stopping in the middle ------------------------------------------------------------------- */
 
 static unsigned calls_left;
 
@@ -514,8 +509,7 @@ START_TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
 }
 END_TEST
 
-/* --- AMD's own -----------------------------------------------------------------------------------
- */
+/* --- AMD's own -------------------------------------------------------------------------------- */
 
 static struct chain_input real_input(const char *name)
 {

@@ -4,7 +4,7 @@
  * the lock, and what kinds of files are taken.
  */
 #include "certs/table_file.h"
-#include "limits.h"
+#include "coco_limits.h"
 #include "rig.h"
 #include "snp_table.h"
 #include "support.h"

@@ -6,8 +6,8 @@
  */
 #pragma once
 
+#include "coco_limits.h"
 #include "cocod.h"
-#include "limits.h"
 #include "support.h"
 #include "wire.h"
 #include <stdbool.h>
