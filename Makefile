@@ -98,7 +98,7 @@ REPLAY_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_SRC)
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS)
 # One test each, by the exit status.
-TEST_SCRIPTS := tests/vendored/run
+TEST_SCRIPTS := tests/vendored/run tests/install/run tests/docs/run
 
 # --- the product ------------------------------------------------------------------------------------
 .PHONY: all
@@ -152,6 +152,8 @@ $(BUILD)/libcoco.so.0: $(call obj,$(CLIENT_SRC) $(PROTO_SRC)) client/libcoco.map
 	$(call say,LD,$@) $(CC) -shared -Wl,-soname,libcoco.so.0 -Wl,--version-script=client/libcoco.map $(LDFLAGS_ALL) \
 	      -o $@ $(filter %.o,$^)
 
+# It says where things are installed, which is known when they are.
+.PHONY: $(BUILD)/libcoco.pc
 $(BUILD)/libcoco.pc: client/libcoco.pc.in proto/coco_limits.h
 	@mkdir -p $(@D)
 	$(call say,GEN,$@) sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
@@ -279,7 +281,7 @@ check-thread: ## the tests with threads under ThreadSanitizer
 
 check-systemd: ## install the packages in a container under a real systemd, and show what holds there (root)
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
-	@if command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki; fi
+	@if command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki $(BUILD)/tests/sev-sim; fi
 	@tests/systemd/boot.sh $(BUILD)
 
 check-valgrind: tests ## the unit tests under valgrind
@@ -342,7 +344,7 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/vendored/run tests/model/check docs/cococtl.1.sh $(wildcard tests/systemd/*.sh) && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/docs/run tests/install/run tests/vendored/run tests/model/check docs/cococtl.1.sh $(wildcard tests/systemd/*.sh) && echo "  lint    shell"; fi
 
 # Installed into a folder, so that what the units start is there.
 UNITS = $(abspath $(BUILD))/units

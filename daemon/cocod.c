@@ -191,7 +191,7 @@ static int make_services(struct cocod *cocod, const struct config *config)
     struct server_limits limits = server_limits(config);
     struct platform_options platform = platform_options(config);
 
-    cocod->worker = worker_new(cocod->base);
+    cocod->worker = worker_new(cocod->base, &cocod->timers);
     cocod->server = server_new(cocod->base, &cocod->timers, &limits);
     if (!cocod->worker || !cocod->server)
         return -ENOMEM;
@@ -246,6 +246,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     cocod->admin = (struct admin){.certs = cocod->certs,
                                   .quotes = cocod->quotes,
                                   .server = cocod->server,
+                                  .worker = cocod->worker,
                                   .instance = instance};
     cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
     find_import_user(cocod, config);

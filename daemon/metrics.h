@@ -62,7 +62,8 @@
     X(updates, "firmware updates that ended")                                                  \
     X(updates_forced, "of these without the lock: the guarantee of some VMs was void")         \
     X(platform_reads, "readings of the platform")                                              \
-    X(platform_failures, "readings of the platform that failed")
+    X(platform_failures, "readings of the platform that failed")                               \
+    X(worker_stalls, "times that reading or writing files took more than 10 s")
 
 struct metrics {
 #define METRICS_FIELD(name, text) uint64_t name;

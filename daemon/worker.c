@@ -2,14 +2,21 @@
 /*
  * Two lists under one mutex: what is to be run, and what has been run and is to be told. An eventfd
  * wakes the loop. The thread takes no signals: those are the loop's.
+ *
+ * Nothing can be done about a thread that hangs in the kernel, and killing the daemon for it would end
+ * what still works: the loop has its own count of what it waits for, and a timer that says so.
  */
 #include "worker.h"
+#include "log.h"
+#include "metrics.h"
 #include "sys.h"
+#include "timer.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -24,6 +31,11 @@ struct worker {
     bool stopping;
     int wake_fd;
     struct event wake;
+
+    /* The loop's. */
+    unsigned n_pending; /* submitted, and not told yet */
+    struct timer watch; /* armed while there is any */
+    bool stalled;
 };
 
 static void *worker_main(void *data)
@@ -52,6 +64,35 @@ static void *worker_main(void *data)
     return NULL;
 }
 
+static void on_stalled(struct timer *timer)
+{
+    struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, watch));
+
+    worker->stalled = true;
+    metrics.worker_stalls++;
+    log_event(
+        LOG_LEVEL_ERROR, "worker-stalled", NULL, 0,
+        "reading or writing files has not come to an end in %u s: a disk or a file system does "
+        "not answer; what is served stays, and nothing new is read",
+        WORKER_STALLED_US / 1000000u);
+}
+
+static void watch(struct worker *worker)
+{
+    if (worker->n_pending > 0)
+        timer_arm(&worker->watch, sys.now_us() + WORKER_STALLED_US);
+    else
+        timer_disarm(&worker->watch);
+}
+
+static void note_progress(struct worker *worker)
+{
+    if (worker->stalled)
+        log_event(LOG_LEVEL_NOTICE, "worker-goes-on", NULL, 0, "files are read and written again");
+    worker->stalled = false;
+    watch(worker);
+}
+
 static void tell(struct worker *worker)
 {
     pthread_mutex_lock(&worker->mutex);
@@ -62,6 +103,8 @@ static void tell(struct worker *worker)
         struct work *work = told;
         told = work->next;
         work->next = NULL;
+        worker->n_pending--;
+        note_progress(worker);
         work->done(work);
     }
 }
@@ -87,12 +130,16 @@ static int start_thread(struct worker *worker)
     return -r;
 }
 
-struct worker *worker_new(struct event_base *base)
+struct worker *worker_new(struct event_base *base, struct timers *timers)
 {
     struct worker *worker = sys.alloc(sizeof(*worker));
 
     if (!worker)
         return NULL;
+    if (timer_init(&worker->watch, timers, on_stalled) < 0) {
+        sys.free(worker);
+        return NULL;
+    }
     pthread_mutex_init(&worker->mutex, NULL);
     pthread_cond_init(&worker->wanted, NULL);
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -108,6 +155,7 @@ struct worker *worker_new(struct event_base *base)
     }
     pthread_cond_destroy(&worker->wanted);
     pthread_mutex_destroy(&worker->mutex);
+    timer_done(&worker->watch);
     sys.free(worker);
     return NULL;
 }
@@ -122,6 +170,7 @@ void worker_free(struct worker *worker)
     pthread_mutex_unlock(&worker->mutex);
     pthread_join(worker->thread, NULL);
     tell(worker);
+    timer_done(&worker->watch);
     event_del(&worker->wake);
     close(worker->wake_fd);
     pthread_cond_destroy(&worker->wanted);
@@ -142,5 +191,12 @@ int worker_submit(struct worker *worker, struct work *work)
         r = 0;
     }
     pthread_mutex_unlock(&worker->mutex);
+    if (r == 0 && worker->n_pending++ == 0)
+        watch(worker);
     return r;
+}
+
+bool worker_stalled(const struct worker *worker)
+{
+    return worker->stalled;
 }

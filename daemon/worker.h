@@ -6,6 +6,7 @@
 #pragma once
 
 #include <event2/event.h>
+#include <stdbool.h>
 
 struct work {
     void (*run)(struct work *work);  /* on the worker; touches nothing but its own struct */
@@ -14,12 +15,18 @@ struct work {
 };
 
 #define WORKER_QUEUE_MAX 64u
+/* Work that nothing of was finished for so long is said to hang. */
+#define WORKER_STALLED_US (10u * 1000000u)
 
+struct timers;
 struct worker;
 
 /* NULL: no thread or no memory. */
-struct worker *worker_new(struct event_base *base);
+struct worker *worker_new(struct event_base *base, struct timers *timers);
 /* Finishes what was submitted, then ends the thread. */
 void worker_free(struct worker *worker);
 /* -EAGAIN: the queue is full. The work belongs to the worker until `done`. */
 int worker_submit(struct worker *worker, struct work *work);
+/* It hangs, in a file system that does not answer most likely: what needs it waits, the loop goes
+ * on. Logged at its begin and at its end. */
+bool worker_stalled(const struct worker *worker);

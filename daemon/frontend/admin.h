@@ -13,12 +13,14 @@ struct certs;
 struct peer;
 struct quotes;
 struct server;
+struct worker;
 
 /* The context of every peer of admin_dialect. */
 struct admin {
     struct certs *certs;
     struct quotes *quotes;
     struct server *server;
+    const struct worker *worker;
     uint64_t instance;
     uint64_t ready_us;    /* when the daemon was ready, sys.now_us() */
     struct peer *updater; /* began the firmware update that is under way; NULL: none */

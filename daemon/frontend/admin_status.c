@@ -11,6 +11,7 @@
 #include "snp_table.h"
 #include "status.h"
 #include "sys.h"
+#include "worker.h"
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
@@ -137,6 +138,11 @@ static struct json_object *reasons(const struct admin *admin)
     quotes_get_status(admin->quotes, &status);
     if (admin->config_problem)
         json_object_array_add(array, json_object_new_string(admin->config_problem));
+    if (worker_stalled(admin->worker))
+        json_object_array_add(array, json_object_new_string(
+                                         "reading or writing files hangs: a disk or a file system "
+                                         "does not answer; look at `dmesg` and at the folders of "
+                                         "[certs]; what is served stays as it is"));
     for (size_t i = 0; i < n; i++)
         json_object_array_add(array, json_object_new_string(problems[i]));
     bool told = false;

@@ -57,7 +57,7 @@ place_material() {
     done
     make_older "$dir/upper/opt/check/older.deb" &&
         "$build/tests/snp-pki" "$dir/upper/opt/check/chain" >/dev/null &&
-        cp "$here/checks.sh" "$build/tests/systemd-load" "$dir/upper/opt/check/" &&
+        cp "$here/checks.sh" "$build/tests/systemd-load" "$build/tests/sev-sim" "$dir/upper/opt/check/" &&
         mount -t overlay -o "lowerdir=$base,upperdir=$dir/upper,workdir=$dir/work" overlay "$dir/root"
 }
 
@@ -87,7 +87,7 @@ boot() {
         for child in $(cat /proc/$nspawn/task/*/children 2>/dev/null); do
             [ "$(cat "/proc/$child/comm" 2>/dev/null)" = systemd ] && leader=$child
         done
-        [ -n "$leader" ] && nsenter -t "$leader" -a systemctl is-system-running --wait >/dev/null 2>&1
+        [ -n "$leader" ] && timeout 20 nsenter -t "$leader" -a systemctl is-system-running --wait >/dev/null 2>&1
         [ -n "$leader" ] && nsenter -t "$leader" -a systemctl is-active -q multi-user.target 2>/dev/null && return 0
         sleep 0.1
     done
@@ -100,8 +100,11 @@ if [ "${COCO_CHECK_INSIDE:-}" = yes ]; then
     make_base
     place_material 2>"$dir/place.log" || fail "the container's files cannot be put together" "$dir/place.log"
     boot || fail "the container does not boot" "$dir/boot.log"
-    setsid -w nsenter -t "$leader" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 bash /opt/check/checks.sh "${@:2}"
-    exit $?
+    # About a minute and a half; what a check waits for is bounded, too.
+    timeout 900 setsid -w nsenter -t "$leader" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 bash /opt/check/checks.sh "${@:2}"
+    code=$?
+    [ $code -ne 124 ] || fail "the checks did not come to an end in 15 minutes"
+    exit $code
 fi
 
 [ "$(id -u)" = 0 ] || skip "it needs root, for mounts and a container"

@@ -5,6 +5,8 @@
  *
  *     load CLIENTS RATE    asks until SIGTERM, then prints one line and ends with 0 where no call failed
  *     load --who           prints whom the socket leads to, as the kernel names it, and reports a guest event
+ *     load --hold N EACH   N sessions of N / EACH processes, each asked once; "ready", held until SIGTERM
+ *     load --hang PID TID  stops one thread of a process, which no signal can do, until SIGTERM
  *
  * The schedule is fixed: a call that took long is followed by those that were due meanwhile, so that
  * the number of calls is clients x rate x time, and an outage hides nothing. A call fails that does not
@@ -20,8 +22,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CALL_MS     10000u
 #define CLIENTS_MAX 1000
@@ -179,14 +185,97 @@ static int who(void)
     return fflush(stdout) != 0;
 }
 
+static void wait_for_sigterm(void)
+{
+    sigset_t signals;
+    int number;
+
+    puts("ready");
+    fflush(stdout);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigwait(&signals, &number);
+}
+
+/* A VMM that has `each` sessions: says by one byte that it has been answered on all of them. */
+static void hold_some(unsigned each, int tell_fd)
+{
+    uint8_t table[COCO_API_TABLE_MAX];
+    size_t size;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (unsigned i = 0; i < each; i++) {
+        struct coco_client *client = new_client();
+        if (!client || !get_table(client, table, &size))
+            _exit(1);
+    }
+    if (write(tell_fd, "", 1) != 1)
+        _exit(1);
+    for (;;)
+        pause();
+}
+
+static int hold(unsigned long n, unsigned long each)
+{
+    unsigned long n_processes = n / each, n_told = 0;
+    uint64_t begin_ns = now_ns();
+    int pipe_fds[2];
+    char byte;
+
+    if (pipe(pipe_fds) < 0)
+        return 2;
+    for (unsigned long i = 0; i < n_processes; i++) {
+        pid_t pid = fork();
+        if (pid < 0)
+            return 2;
+        if (pid == 0)
+            hold_some((unsigned)each, pipe_fds[1]);
+    }
+    close(pipe_fds[1]);
+    while (read(pipe_fds[0], &byte, 1) == 1 && ++n_told < n_processes)
+        ;
+    fprintf(stderr, "%lu sessions of %lu processes in %.1f s\n", n_told * each, n_told,
+            (double)(now_ns() - begin_ns) / (double)NS_PER_S);
+    if (n_told == n_processes)
+        wait_for_sigterm();
+    return n_told == n_processes ? 0 : 1;
+}
+
+static int hang(pid_t pid, pid_t tid)
+{
+    if (kill(pid, 0) < 0 || ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0 ||
+        ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 || waitpid(tid, NULL, __WALL) != tid)
+        return 1;
+    wait_for_sigterm(); /* the thread goes on when its tracer is gone */
+    return 0;
+}
+
+/* Those with two numbers. */
+static int hold_or_hang(char **argv)
+{
+    unsigned long first = strtoul(argv[2], NULL, 10), second = strtoul(argv[3], NULL, 10);
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    if (first < 1 || second < 1)
+        return 2;
+    if (strcmp(argv[1], "--hold") == 0)
+        return hold(first, second);
+    return strcmp(argv[1], "--hang") == 0 ? hang((pid_t)first, (pid_t)second) : 2;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 4)
+        return hold_or_hang(argv);
     if (argc == 2 && strcmp(argv[1], "--who") == 0)
         return who();
     unsigned long n = argc == 3 ? strtoul(argv[1], NULL, 10) : 0;
     unsigned long rate = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
     if (n < 1 || n > CLIENTS_MAX || rate < 1 || rate > 10000) {
-        fputs("load CLIENTS RATE | load --who\n", stderr);
+        fputs("load CLIENTS RATE | --who | --hold N EACH | --hang PID TID\n", stderr);
         return 2;
     }
     return load((unsigned)n, (unsigned)rate);

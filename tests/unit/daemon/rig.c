@@ -72,7 +72,7 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     rig->base = cocod_base_new();
     ck_assert_ptr_nonnull(rig->base);
     ck_assert_int_eq(timers_init(&rig->timers, rig->base), 0);
-    rig->worker = worker_new(rig->base);
+    rig->worker = worker_new(rig->base, &rig->timers);
     ck_assert_ptr_nonnull(rig->worker);
     rig->server = server_new(rig->base, &rig->timers, &options->limits);
     ck_assert_ptr_nonnull(rig->server);
@@ -92,6 +92,7 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     rig->admin = (struct admin){.certs = rig->certs,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
+                                .worker = rig->worker,
                                 .instance = rig->vmm.options.instance,
                                 .ready_us = rig_clock_us};
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);

@@ -2,8 +2,11 @@
 /*
  * The worker: order, its bounded queue, and that the end of work is told on the loop, always.
  */
+#include "log.h"
+#include "metrics.h"
 #include "support.h"
 #include "sys.h"
+#include "timer.h"
 #include "worker.h"
 #include <errno.h>
 #include <event2/event.h>
@@ -14,19 +17,22 @@
 #include <string.h>
 
 static struct event_base *base;
+static struct timers timers;
 static struct worker *worker;
 
 static void setup(void)
 {
     base = event_base_new();
     ck_assert_ptr_nonnull(base);
-    worker = worker_new(base);
+    ck_assert_int_eq(timers_init(&timers, base), 0);
+    worker = worker_new(base, &timers);
     ck_assert_ptr_nonnull(worker);
 }
 
 static void teardown(void)
 {
     worker_free(worker);
+    timers_done(&timers);
     event_base_free(base);
 }
 
@@ -209,6 +215,64 @@ START_TEST(the_thread_takes_no_signals)
 }
 END_TEST
 
+static uint64_t clock_us;
+static unsigned n_stalled, n_going_on;
+
+static uint64_t virtual_now_us(void)
+{
+    return clock_us;
+}
+
+static void count_events(void *data, const struct log_record *record)
+{
+    (void)data;
+    n_stalled += record->event && strcmp(record->event, "worker-stalled") == 0;
+    n_going_on += record->event && strcmp(record->event, "worker-goes-on") == 0;
+}
+
+/* Once however long it lasts, and not for what is idle. */
+START_TEST(work_that_hangs_is_said_to_hang_until_it_ends)
+{
+    sys.now_us = virtual_now_us;
+    n_stalled = n_going_on = 0;
+    metrics.worker_stalls = 0;
+    log_set_sink(count_events, NULL);
+    make_jobs();
+    ck_assert_int_eq(sem_init(&gate, 0, 0), 0);
+    jobs[0].work.run = jobs[1].work.run = run_at_gate;
+    clock_us += 2u * WORKER_STALLED_US;
+    timers_run(&timers);
+    ck_assert(!worker_stalled(worker));
+    ck_assert_int_eq(worker_submit(worker, &jobs[0].work), 0);
+    clock_us += WORKER_STALLED_US - 1;
+    ck_assert_int_eq(worker_submit(worker, &jobs[1].work), 0); /* is no progress */
+    timers_run(&timers);
+    ck_assert(!worker_stalled(worker));
+    clock_us++;
+    timers_run(&timers);
+    ck_assert(worker_stalled(worker));
+    clock_us += 100u * WORKER_STALLED_US;
+    timers_run(&timers);
+    ck_assert_uint_eq(n_stalled, 1);
+    ck_assert_uint_eq(metrics.worker_stalls, 1);
+    sem_post(&gate);
+    loop_until_done(1);
+    ck_assert(!worker_stalled(worker));
+    ck_assert_uint_eq(n_going_on, 1);
+    clock_us += WORKER_STALLED_US; /* the second one hangs for itself */
+    timers_run(&timers);
+    ck_assert(worker_stalled(worker));
+    sem_post(&gate);
+    loop_until_done(2);
+    ck_assert(!worker_stalled(worker));
+    ck_assert_uint_eq(timers_next_us(&timers), UINT64_MAX);
+    ck_assert_uint_eq(n_going_on, 2);
+    log_set_sink(NULL, NULL);
+    sem_destroy(&gate);
+    sys.now_us = sys_real.now_us;
+}
+END_TEST
+
 static void *no_memory(size_t size)
 {
     (void)size;
@@ -218,7 +282,7 @@ static void *no_memory(size_t size)
 START_TEST(without_memory_there_is_no_worker)
 {
     sys.alloc = no_memory;
-    ck_assert_ptr_null(worker_new(base));
+    ck_assert_ptr_null(worker_new(base, &timers));
     sys = sys_real;
     worker_free(NULL);
 }
@@ -237,6 +301,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, freeing_finishes_and_tells_what_was_submitted);
     tcase_add_test(tcase, stopping_takes_no_more_work);
     tcase_add_test(tcase, the_thread_takes_no_signals);
+    tcase_add_test(tcase, work_that_hangs_is_said_to_hang_until_it_ends);
     tcase_add_test(tcase, without_memory_there_is_no_worker);
     suite_add_tcase(suite, tcase);
     return suite;
