@@ -2,6 +2,10 @@
 /*
  * Two lists under one mutex: what is to be run, and what has been run and is to be told. An eventfd
  * wakes the loop. The thread takes no signals: those are the loop's.
+ *
+ * The thread is started by the first work. A host without certificates has none, and a process of
+ * one thread gets its memory and its system calls without locks: that is felt on the way of a
+ * quote.
  */
 #include "worker.h"
 #include "sys.h"
@@ -21,6 +25,7 @@ struct worker {
     struct work *todo;
     struct work *told;
     unsigned n_todo;
+    bool started;
     bool stopping;
     int wake_fd;
     struct event wake;
@@ -84,6 +89,7 @@ static int start_thread(struct worker *worker)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int r = pthread_create(&worker->thread, NULL, worker_main, worker);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    worker->started = r == 0;
     return -r;
 }
 
@@ -99,7 +105,7 @@ struct worker *worker_new(struct event_base *base)
     if (worker->wake_fd >= 0 &&
         event_assign(&worker->wake, base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake, worker) ==
             0 &&
-        event_add(&worker->wake, NULL) == 0 && start_thread(worker) == 0)
+        event_add(&worker->wake, NULL) == 0)
         return worker;
     if (worker->wake_fd >= 0) {
         if (event_initialized(&worker->wake))
@@ -120,7 +126,8 @@ void worker_free(struct worker *worker)
     worker->stopping = true;
     pthread_cond_signal(&worker->wanted);
     pthread_mutex_unlock(&worker->mutex);
-    pthread_join(worker->thread, NULL);
+    if (worker->started)
+        pthread_join(worker->thread, NULL);
     tell(worker);
     event_del(&worker->wake);
     close(worker->wake_fd);
@@ -133,6 +140,8 @@ int worker_submit(struct worker *worker, struct work *work)
 {
     int r = -EAGAIN;
 
+    if (!worker->started && start_thread(worker) < 0)
+        return -EAGAIN;
     pthread_mutex_lock(&worker->mutex);
     if (worker->n_todo < WORKER_QUEUE_MAX && !worker->stopping) {
         work->next = NULL;

@@ -17,9 +17,9 @@ struct work {
 
 struct worker;
 
-/* NULL: no thread or no memory. */
+/* NULL: no descriptor or no memory. */
 struct worker *worker_new(struct event_base *base);
 /* Finishes what was submitted, then ends the thread. */
 void worker_free(struct worker *worker);
-/* -EAGAIN: the queue is full. The work belongs to the worker until `done`. */
+/* -EAGAIN: the queue is full, or there is no thread. The work belongs to the worker until `done`. */
 int worker_submit(struct worker *worker, struct work *work);
