@@ -27,6 +27,7 @@
 #include "sys.h"
 #include <errno.h>
 #include <event2/event_struct.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -411,6 +412,14 @@ static bool connect_and_send(struct exchange *exchange)
         return false;
     }
     return true;
+}
+
+/* Looks at the socket, too: the answer may be there, and its turn in the loop yet to come. */
+bool exchange_is_out(const struct exchange *exchange)
+{
+    struct pollfd pollfd = {.fd = exchange->fd, .events = POLLIN};
+
+    return exchange->sent == exchange->size && exchange->received == 0 && poll(&pollfd, 1, 0) == 0;
 }
 
 int exchange_start(const struct exchange_target *target, const uint8_t *message, size_t size,
