@@ -20,8 +20,8 @@
  * one that needs no PCCS. It takes a suspect slot where there is one, else a free one. It is sent
  * when a slot becomes suspect, repeated with pauses up to PROBE_PAUSE_MAX_US while the breaker is
  * open or all slots are suspect, and else sent when it can prove something: when every other slot is
- * in use, which is also when the suspect one is missed. A refused connect tells that the process
- * with all its threads is gone: then no slot is suspect.
+ * in use, which is also when the suspect one is missed. A refused connect, or a socket of another
+ * process, tells that the process with all its threads is gone: then no slot is suspect.
  *
  * Always holds: exchanges + suspect slots not being probed ≤ slots. So QGS never has more quotes
  * than threads, also where threads never come back; beyond that at most one probe at a time.
@@ -58,10 +58,11 @@ struct backend {
     struct exchange_target target;
     char *restart_file; /* NULL: none */
     unsigned slots;
-    unsigned open;    /* slots opened since the start */
-    unsigned suspect; /* of them */
-    uint64_t late_us; /* a byteless end from here on is QGS's timer */
-    struct use *uses; /* the probe included */
+    unsigned open;     /* slots opened since the start */
+    unsigned suspect;  /* of them */
+    pid_t suspect_pid; /* whose threads those are; 0: not known */
+    uint64_t late_us;  /* a byteless end from here on is QGS's timer */
+    struct use *uses;  /* the probe included */
     unsigned n_uses;
     struct timer open_all;
 
@@ -146,6 +147,13 @@ static void on_open_all(struct timer *timer)
     backend->changed(backend->changed_data);
 }
 
+static bool is_another_process(const struct backend *backend, const struct exchange *exchange)
+{
+    pid_t pid = backend->suspect_pid > 0 ? exchange_server_pid(exchange) : 0;
+
+    return pid > 0 && pid != backend->suspect_pid;
+}
+
 static void on_used(void *data, const struct exchange_result *result);
 
 /* Takes the slot; whether there is one is the caller's affair. */
@@ -164,6 +172,8 @@ static int use_slot(struct backend *backend, const uint8_t *message, size_t size
     }
     DL_APPEND(backend->uses, use);
     backend->n_uses++;
+    if (backend->suspect > 0 && is_another_process(backend, use->exchange))
+        backend->suspect = 0;
     invariant(backend->n_uses <= backend->slots);
     return 0;
 }
@@ -359,8 +369,10 @@ static void learn(struct backend *backend, const struct use *use,
         backend->suspect = 0;
         backend->probing_suspect = false;
     }
-    if (backend_timed_out(backend, result) && !(probe && backend->probing_suspect)) {
+    if (backend_timed_out(backend, result) &&
+        !(probe && backend->probing_suspect && backend->suspect > 0)) {
         backend->suspect++;
+        backend->suspect_pid = exchange_server_pid(use->exchange);
         metrics.qgs_suspects++;
     }
     if (probe)

@@ -422,6 +422,16 @@ bool exchange_is_out(const struct exchange *exchange)
     return exchange->sent == exchange->size && exchange->received == 0 && poll(&pollfd, 1, 0) == 0;
 }
 
+pid_t exchange_server_pid(const struct exchange *exchange)
+{
+    struct ucred cred;
+
+    if (exchange->target->address.any.sa_family != AF_UNIX || !exchange->connected ||
+        sys.peer_cred(exchange->fd, &cred) < 0)
+        return 0;
+    return cred.pid;
+}
+
 int exchange_start(const struct exchange_target *target, const uint8_t *message, size_t size,
                    void (*done)(void *data, const struct exchange_result *result), void *data,
                    struct exchange **ret)

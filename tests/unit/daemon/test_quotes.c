@@ -529,6 +529,32 @@ START_TEST(a_thread_that_never_comes_back_costs_one_slot)
 }
 END_TEST
 
+/* qgsd was restarted, and nobody asked in between. */
+START_TEST(threads_of_a_process_that_is_gone_are_not_suspect)
+{
+    open_with("qgs = unix:/q\n");
+
+    world.probes_hang = true;
+    world.qgs_pid = 0x40000000;
+    for (uint64_t i = 0; i < 4; i++)
+        ask(vm(0, (int)i + 1), i, 60000);
+    world_pass(&world, 31 * S);
+    ck_assert_uint_eq(backend(0).suspect, 4);
+    world_pass(&world, 60 * S);
+    ck_assert_uint_eq(backend(0).suspect, 4);
+    world.probes_hang = false;
+    world.qgs_pid++;
+    world_pass(&world,
+               40 * S); /* what was asked of the old one ends, and the next probe finds out */
+    ck_assert_uint_eq(backend(0).suspect, 0);
+    for (uint64_t i = 10; i < 14; i++)
+        ask(vm(0, (int)i), i, 60000);
+    ck_assert_uint_eq(at_qgs(), 4);
+    while (oldest())
+        answer(WORLD_QUOTE);
+}
+END_TEST
+
 /* Where a probe takes long, another exchange that overtakes all before it proves as much. */
 START_TEST(overtaking_proves_that_a_thread_is_back)
 {
@@ -747,6 +773,7 @@ Suite *coco_suite(void)
         after_the_start_one_slot_opens_and_the_others_as_answers_come,
         a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered,
         a_thread_that_never_comes_back_costs_one_slot,
+        threads_of_a_process_that_is_gone_are_not_suspect,
         overtaking_proves_that_a_thread_is_back,
         suspect_slots_come_back_one_by_one,
         a_qgs_without_threads_is_named_as_what_it_is,
