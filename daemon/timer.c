@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A binary heap of pointers to embedded timers. Each timer knows its place, so moving and disarming
- * are logarithmic. The libevent timer is set to the heap's head and only ever moved earlier; when
- * it comes too early, because the head was disarmed or a test's clock stands still, nothing is due
- * and it is set again.
+ * are logarithmic. Behind the heap is one timerfd, set to the heap's head and only ever moved
+ * earlier; when it comes too early, because the head was disarmed or a test's clock stands still,
+ * nothing is due and it is set again. So arming and disarming, several times a request, ask nothing
+ * of the kernel as long as an earlier timer is pending; and each wait for events is one without a
+ * timeout, which would cost the kernel a timer of its own (and libevent a look at the clock).
  *
  * Always holds: n ≤ registered ≤ capacity; heap[t->place - 1] == t for each armed timer t.
  */
@@ -12,6 +14,8 @@
 #include "sys.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 static void place(struct timers *timers, size_t i, struct timer *timer)
 {
@@ -55,19 +59,23 @@ static void set_event(struct timers *timers)
         return;
     uint64_t now = sys.now_us();
     uint64_t wait_us = next > now ? next - now : 0;
-    struct timeval tv = {.tv_sec = (time_t)(wait_us / 1000000u),
-                         .tv_usec = (suseconds_t)(wait_us % 1000000u)};
-    /* A failure to add cannot be told to anybody here; libevent's own heap grows in powers of two
-     * and holds few events, and the next timer to be armed tries again. */
-    timers->event_at_us = event_add(&timers->event, &tv) == 0 ? next : UINT64_MAX;
+    struct itimerspec spec = {.it_value.tv_sec = (time_t)(wait_us / 1000000u),
+                              .it_value.tv_nsec = wait_us > 0 ? (long)(wait_us % 1000000u) * 1000
+                                                              : 1}; /* 0 disarms */
+    /* It can only fail on a descriptor that is none, or a time that is none. */
+    int r = timerfd_settime(timers->fd, 0, &spec, NULL);
+    invariant(r == 0);
+    timers->event_at_us = next;
 }
 
 static void on_event(evutil_socket_t fd, short what, void *data)
 {
     struct timers *timers = data;
+    uint64_t expirations;
+    ssize_t taken = read(fd, &expirations, sizeof(expirations));
 
-    (void)fd;
     (void)what;
+    (void)taken; /* nothing: it was set again since the loop looked */
     timers->event_at_us = UINT64_MAX;
     timers_run(timers);
 }
@@ -76,16 +84,25 @@ int timers_init(struct timers *timers, struct event_base *base)
 {
     memset(timers, 0, sizeof(*timers));
     timers->event_at_us = UINT64_MAX;
-    if (event_assign(&timers->event, base, -1, 0, on_event, timers) < 0)
-        return -EINVAL;
-    return 0;
+    timers->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (timers->fd < 0)
+        return -errno;
+    if (event_assign(&timers->event, base, timers->fd, EV_READ | EV_PERSIST, on_event, timers) ==
+            0 &&
+        event_add(&timers->event, NULL) == 0)
+        return 0;
+    close(timers->fd);
+    memset(timers, 0, sizeof(*timers));
+    return -ENOMEM;
 }
 
 void timers_done(struct timers *timers)
 {
     invariant(timers->n == 0 && timers->registered == 0);
-    if (event_initialized(&timers->event))
+    if (event_initialized(&timers->event)) {
         event_del(&timers->event);
+        close(timers->fd);
+    }
     sys.free(timers->heap);
     memset(timers, 0, sizeof(*timers));
 }
@@ -151,11 +168,6 @@ void timer_disarm(struct timer *timer)
     size_t i = timer->place - 1;
     struct timer *last = timers->heap[--timers->n];
     timer->place = 0;
-    if (timers->n == 0 && timers->event_at_us != UINT64_MAX) {
-        /* With a timeout pending, each wait for events costs the kernel a timer of its own. */
-        event_del(&timers->event);
-        timers->event_at_us = UINT64_MAX;
-    }
     if (last == timer)
         return;
     if (i > 0 && last->at_us < timers->heap[(i - 1) / 2]->at_us)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Timers: one heap behind one libevent timer, by the clock of sys.h. Loop thread only.
+ * Timers: one heap behind one timerfd, by the clock of sys.h. Loop thread only.
  *
  * A timer is embedded in what it times. timer_init reserves its place in the heap and may fail;
  * arming and disarming never do.
@@ -26,10 +26,12 @@ struct timers {
     size_t n;          /* armed */
     size_t registered; /* initialised: the heap always has room for all of them */
     size_t capacity;
+    int fd; /* timerfd */
     struct event event;
-    uint64_t event_at_us; /* what the event is set to; UINT64_MAX: not pending */
+    uint64_t event_at_us; /* what it is set to; UINT64_MAX: it has fired, or never was set */
 };
 
+/* Negative errno: no descriptor or no memory. */
 int timers_init(struct timers *timers, struct event_base *base);
 void timers_done(struct timers *timers);
 /* Fires what is due by sys.now_us(). Returns how many fired. The loop calls it; tests that move the

@@ -5,6 +5,10 @@
  *
  * Nothing can be done about a thread that hangs in the kernel, and killing the daemon for it would end
  * what still works: the loop has its own count of what it waits for, and a timer that says so.
+ *
+ * The thread is started by the first work. A host without certificates has none, and a process of
+ * one thread gets its memory and its system calls without locks: that is felt on the way of a
+ * quote.
  */
 #include "worker.h"
 #include "log.h"
@@ -28,6 +32,7 @@ struct worker {
     struct work *todo;
     struct work *told;
     unsigned n_todo;
+    bool started;
     bool stopping;
     int wake_fd;
     struct event wake;
@@ -127,6 +132,7 @@ static int start_thread(struct worker *worker)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int r = pthread_create(&worker->thread, NULL, worker_main, worker);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    worker->started = r == 0;
     return -r;
 }
 
@@ -146,7 +152,7 @@ struct worker *worker_new(struct event_base *base, struct timers *timers)
     if (worker->wake_fd >= 0 &&
         event_assign(&worker->wake, base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake, worker) ==
             0 &&
-        event_add(&worker->wake, NULL) == 0 && start_thread(worker) == 0)
+        event_add(&worker->wake, NULL) == 0)
         return worker;
     if (worker->wake_fd >= 0) {
         if (event_initialized(&worker->wake))
@@ -168,7 +174,8 @@ void worker_free(struct worker *worker)
     worker->stopping = true;
     pthread_cond_signal(&worker->wanted);
     pthread_mutex_unlock(&worker->mutex);
-    pthread_join(worker->thread, NULL);
+    if (worker->started)
+        pthread_join(worker->thread, NULL);
     tell(worker);
     timer_done(&worker->watch);
     event_del(&worker->wake);
@@ -182,6 +189,8 @@ int worker_submit(struct worker *worker, struct work *work)
 {
     int r = -EAGAIN;
 
+    if (!worker->started && start_thread(worker) < 0)
+        return -EAGAIN;
     pthread_mutex_lock(&worker->mutex);
     if (worker->n_todo < WORKER_QUEUE_MAX && !worker->stopping) {
         work->next = NULL;

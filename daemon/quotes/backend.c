@@ -4,7 +4,12 @@
  * counting those that nobody waits for any more. Three things take slots away:
  *
  * - Where QGS closed at its own timer without a byte (or never closed at all), its thread may still
- * be at work: the slot is *suspect*, and carries nothing but a probe, until a probe is answered.
+ * be at work, or never come back: the slot is *suspect*, and carries nothing but a probe, until it is
+ * proven that the thread is back. An answered probe alone proves nothing about it: any idle thread
+ * can answer. But QGS serves in order of arrival. So where one exchange is answered while n that
+ * were sent before it are out, those n have a thread each, and n + 1 are alive. With a probe on the
+ * suspect slot and all others in use, that happens as soon as one overtakes all others. What is
+ * never proven (a QGS whose every answer takes equally long) is cleared by a restart of QGS.
  * - After the start one slot is open, since requests of a cocod that was here before may still be
  * in QGS; each answer opens one more, and some time (30 s: QGS has given them up) opens all.
  * - The breaker. A guest can make QGS fail (a TDREPORT with a wrong MAC), so failures count only
@@ -12,12 +17,14 @@
  * fails, a probe is sent at once and decides as well.
  *
  * A probe is GET_PLATFORM_INFO: a whole request, never a mere connect (which can crash QGS), and
- * one that needs no PCCS. It takes a suspect slot where there is one, else a free one. It is
- * repeated, with pauses up to PROBE_PAUSE_MAX_US, while the breaker is open or a slot is suspect. A
- * refused connect also tells that the process with all its threads is gone: then no slot is
- * suspect.
+ * one that needs no PCCS. It takes a suspect slot where there is one, else a free one. It is sent
+ * when a slot becomes suspect, repeated with pauses up to PROBE_PAUSE_MAX_US while the breaker is
+ * open or all slots are suspect, and else sent when it can prove something: when every other slot is
+ * in use, which is also when the suspect one is missed. A refused connect, or a socket of another
+ * process, tells that the process with all its threads is gone: then no slot is suspect.
  *
- * Always holds: exchanges + suspect slots not being probed ≤ slots.
+ * Always holds: exchanges + suspect slots not being probed ≤ slots. So QGS never has more quotes
+ * than threads, also where threads never come back; beyond that at most one probe at a time.
  */
 #include "quotes/backend.h"
 #include "invariant.h"
@@ -51,10 +58,11 @@ struct backend {
     struct exchange_target target;
     char *restart_file; /* NULL: none */
     unsigned slots;
-    unsigned open;    /* slots opened since the start */
-    unsigned suspect; /* of them */
-    uint64_t late_us; /* a byteless end from here on is QGS's timer */
-    struct use *uses; /* the probe included */
+    unsigned open;     /* slots opened since the start */
+    unsigned suspect;  /* of them */
+    pid_t suspect_pid; /* whose threads those are; 0: not known */
+    uint64_t late_us;  /* a byteless end from here on is QGS's timer */
+    struct use *uses;  /* the probe included */
     unsigned n_uses;
     struct timer open_all;
 
@@ -65,7 +73,9 @@ struct backend {
 
     bool probing;
     bool probing_suspect; /* and on a suspect slot */
-    bool probe_wanted;    /* as soon as there is a slot */
+    bool probe_can_prove; /* all other slots were in use when it was sent */
+    unsigned suspect_at_probe;
+    bool probe_wanted; /* as soon as there is a slot */
     uint64_t probe_pause_us;
     struct timer probe;
     uint64_t successes; /* answers of any kind: what a silent probe is held against */
@@ -91,12 +101,33 @@ const char *breaker_name(enum breaker breaker)
 
 static unsigned used(const struct backend *backend)
 {
-    return backend->n_uses + backend->suspect - (backend->probing_suspect ? 1 : 0);
+    return backend->n_uses + backend->suspect -
+           (backend->probing_suspect && backend->suspect > 0 ? 1 : 0);
 }
 
 bool backend_has_slot(const struct backend *backend)
 {
     return backend->breaker == BREAKER_CLOSED && used(backend) < backend->open;
+}
+
+/* No slot is free but suspect ones. */
+static bool suspects_are_missed(const struct backend *backend)
+{
+    unsigned others = backend->n_uses - (backend->probing ? 1 : 0);
+
+    return backend->suspect > 0 && others + backend->suspect >= backend->slots;
+}
+
+/* Answered: which threads does that prove alive, besides the one that answered? */
+static void judge_suspects(struct backend *backend, const struct use *answered)
+{
+    const struct use *other;
+    unsigned alive = 1;
+
+    for (other = backend->uses; other != answered; other = other->next)
+        alive += exchange_is_out(other->exchange);
+    if (backend->suspect > backend->slots - alive)
+        backend->suspect = backend->slots - alive;
 }
 
 static void open_slot(struct backend *backend)
@@ -114,6 +145,13 @@ static void on_open_all(struct timer *timer)
 
     backend->open = backend->slots;
     backend->changed(backend->changed_data);
+}
+
+static bool is_another_process(const struct backend *backend, const struct exchange *exchange)
+{
+    pid_t pid = backend->suspect_pid > 0 ? exchange_server_pid(exchange) : 0;
+
+    return pid > 0 && pid != backend->suspect_pid;
 }
 
 static void on_used(void *data, const struct exchange_result *result);
@@ -134,6 +172,8 @@ static int use_slot(struct backend *backend, const uint8_t *message, size_t size
     }
     DL_APPEND(backend->uses, use);
     backend->n_uses++;
+    if (backend->suspect > 0 && is_another_process(backend, use->exchange))
+        backend->suspect = 0;
     invariant(backend->n_uses <= backend->slots);
     return 0;
 }
@@ -188,6 +228,12 @@ static void probe_later(struct backend *backend)
         backend->probe_pause_us = PROBE_PAUSE_MAX_US;
 }
 
+static void probe_where_missed(struct backend *backend)
+{
+    if (suspects_are_missed(backend) && !backend->probing && !timer_armed(&backend->probe))
+        probe_now(backend);
+}
+
 static void probe_answered(struct backend *backend)
 {
     backend->probe_pause_us = PROBE_PAUSE_MIN_US;
@@ -201,8 +247,11 @@ static void probe_answered(struct backend *backend)
         backend->problem[0] = 0;
     backend->connect_problem = false;
     set_breaker(backend, BREAKER_CLOSED);
-    if (backend->suspect > 0)
-        probe_now(backend);
+    if (backend->suspect > 0 && backend->suspect == backend->suspect_at_probe &&
+        backend->probe_can_prove)
+        timer_arm(&backend->probe, sys.now_us() + PROBE_PAUSE_MIN_US); /* and it did not */
+    else
+        probe_where_missed(backend);
 }
 
 static void probe_failed(struct backend *backend, const struct exchange_result *result)
@@ -239,12 +288,8 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
 static void on_probe_done(void *data, const struct exchange_result *result)
 {
     struct backend *backend = data;
-    bool suspect = backend->probing_suspect;
 
     backend->probing = backend->probing_suspect = false;
-    if (suspect && backend->suspect > 0 &&
-        (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED))
-        backend->suspect--;
     if (result->outcome == EXCHANGE_ANSWERED)
         probe_answered(backend);
     else if (result->outcome == EXCHANGE_MEMORY)
@@ -274,13 +319,18 @@ static void probe_now(struct backend *backend)
     }
     metrics.qgs_probes++;
     backend->probing = true;
+    backend->probe_can_prove = suspects_are_missed(backend);
+    backend->suspect_at_probe = backend->suspect;
     backend->probing_suspect = backend->suspect > 0;
     backend->successes_at_probe = backend->successes;
 }
 
 static void on_probe_due(struct timer *timer)
 {
-    probe_now((struct backend *)((char *)timer - offsetof(struct backend, probe)));
+    struct backend *backend = (struct backend *)((char *)timer - offsetof(struct backend, probe));
+
+    if (backend->breaker != BREAKER_CLOSED || suspects_are_missed(backend))
+        probe_now(backend);
 }
 
 void backend_wake(struct backend *backend)
@@ -294,6 +344,11 @@ void backend_wake(struct backend *backend)
 
 /* --- exchanges -------------------------------------------------------------------------------- */
 
+static bool is_answer(const struct exchange_result *result)
+{
+    return result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED;
+}
+
 static bool process_is_gone(const struct exchange_result *result)
 {
     return result->outcome == EXCHANGE_UNREACHABLE &&
@@ -306,7 +361,7 @@ static void learn(struct backend *backend, const struct use *use,
 {
     bool probe = use->done == on_probe_done;
 
-    if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED) {
+    if (is_answer(result)) {
         backend->successes++;
         open_slot(backend);
     }
@@ -314,8 +369,10 @@ static void learn(struct backend *backend, const struct use *use,
         backend->suspect = 0;
         backend->probing_suspect = false;
     }
-    if (backend_timed_out(backend, result) && !(probe && backend->probing_suspect)) {
+    if (backend_timed_out(backend, result) &&
+        !(probe && backend->probing_suspect && backend->suspect > 0)) {
         backend->suspect++;
+        backend->suspect_pid = exchange_server_pid(use->exchange);
         metrics.qgs_suspects++;
     }
     if (probe)
@@ -334,11 +391,14 @@ static void on_used(void *data, const struct exchange_result *result)
     struct use *use = data;
     struct backend *backend = use->backend;
 
+    unsigned suspect = backend->suspect;
+    if (suspect > 0 && is_answer(result))
+        judge_suspects(backend, use);
     DL_DELETE(backend->uses, use);
     backend->n_uses--;
     learn(backend, use, result);
-    if (backend->probe_wanted || (backend->suspect > 0 && !backend->probing &&
-                                  use->done != on_probe_done && !timer_armed(&backend->probe)))
+    if (backend->probe_wanted ||
+        (backend->suspect > suspect && !backend->probing && !timer_armed(&backend->probe)))
         probe_now(backend);
     use->done(use->data, result);
     sys.free(use);
@@ -349,7 +409,10 @@ int backend_start(struct backend *backend, const uint8_t *message, size_t size,
 {
     if (!backend_has_slot(backend))
         return -EBUSY;
-    return use_slot(backend, message, size, done, data);
+    int r = use_slot(backend, message, size, done, data);
+    if (r == 0)
+        probe_where_missed(backend);
+    return r;
 }
 
 void backend_note_success(struct backend *backend)

@@ -17,12 +17,30 @@
 #include <stdbool.h>
 #include <string.h>
 
+/* SHA-384, looked up in OpenSSL's tables once: the look-up takes as long as the hashing. Loop thread
+ * only, and kept until the process ends. NULL: out of memory. */
+static EVP_MD_CTX *sha384(void)
+{
+    static EVP_MD_CTX *ctx;
+
+    if (ctx)
+        return EVP_DigestInit_ex(ctx, NULL, NULL) == 1 ? ctx : NULL;
+    ctx = EVP_MD_CTX_new();
+    if (ctx && EVP_DigestInit_ex(ctx, EVP_sha384(), NULL) == 1)
+        return ctx;
+    EVP_MD_CTX_free(ctx);
+    ctx = NULL;
+    return NULL;
+}
+
 /* 0, -EBADMSG where the hash differs, -ENOMEM. */
 static int check_hash(const uint8_t *bytes, size_t size, const uint8_t hash[COCO_SHA384_SIZE])
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX *ctx = sha384();
 
-    if (EVP_Digest(bytes, size, digest, NULL, EVP_sha384(), NULL) != 1)
+    if (!ctx || EVP_DigestUpdate(ctx, bytes, size) != 1 ||
+        EVP_DigestFinal_ex(ctx, digest, NULL) != 1)
         return -ENOMEM;
     return memcmp(digest, hash, COCO_SHA384_SIZE) == 0 ? 0 : -EBADMSG;
 }

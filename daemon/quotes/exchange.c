@@ -27,11 +27,15 @@
 #include "sys.h"
 #include <errno.h>
 #include <event2/event_struct.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* More than the whole answer to a GET_QUOTE has today. */
+#define RECEIVE_SIZE 16384u
 
 struct exchange {
     const struct exchange_target *target;
@@ -189,34 +193,49 @@ static void reply_ended(struct exchange *exchange, int error)
                       exchange->received, error ? ": " : "", error ? strerror(error) : "");
 }
 
-/* One recv of what is wanted next. Returns false once the exchange has ended. */
+/* Takes over what arrived. Returns false once the exchange has ended. */
+static bool take_received(struct exchange *exchange, const uint8_t *bytes, size_t size)
+{
+    if (exchange->received < COCO_QGS_PREFIX_SIZE) {
+        size_t of_prefix = COCO_QGS_PREFIX_SIZE - exchange->received;
+        if (of_prefix > size)
+            of_prefix = size;
+        memcpy(exchange->prefix + exchange->received, bytes, of_prefix);
+        exchange->received += of_prefix;
+        if (exchange->received < COCO_QGS_PREFIX_SIZE)
+            return true;
+        if (!begin_reply(exchange))
+            return false;
+        bytes += of_prefix;
+        size -= of_prefix;
+    }
+    size_t at = exchange->received - COCO_QGS_PREFIX_SIZE;
+    size_t left = exchange->reply->capacity - at;
+    if (size > left)
+        size = left;
+    memcpy(exchange->reply->bytes + at, bytes, size);
+    exchange->received += size;
+    if (size < left)
+        return true;
+    reply_complete(exchange);
+    return false;
+}
+
+/* One recv, by way of the stack: how long the reply is, is only known once its beginning is there,
+ * and all of it is there at once as a rule. A short read means that the socket is empty. Returns
+ * false once the exchange has ended, or there is nothing more. */
 static bool receive_some(struct exchange *exchange)
 {
-    size_t at = exchange->received;
-    uint8_t *buf;
-    size_t room;
+    uint8_t bytes[RECEIVE_SIZE];
+    ssize_t n = sys.recv(exchange->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 
-    if (exchange->reply) {
-        buf = exchange->reply->bytes + (at - COCO_QGS_PREFIX_SIZE);
-        room = exchange->reply->capacity - (at - COCO_QGS_PREFIX_SIZE);
-    } else {
-        buf = exchange->prefix + at;
-        room = COCO_QGS_PREFIX_SIZE - at;
-    }
-    ssize_t n = sys.recv(exchange->fd, buf, room, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n <= 0) {
         reply_ended(exchange, n < 0 ? errno : 0);
         return false;
     }
-    exchange->received += (size_t)n;
-    if (!exchange->reply)
-        return exchange->received < COCO_QGS_PREFIX_SIZE || begin_reply(exchange);
-    if (exchange->received < COCO_QGS_PREFIX_SIZE + exchange->reply->capacity)
-        return true;
-    reply_complete(exchange);
-    return false;
+    return take_received(exchange, bytes, (size_t)n) && (size_t)n == sizeof(bytes);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *data)
@@ -393,6 +412,24 @@ static bool connect_and_send(struct exchange *exchange)
         return false;
     }
     return true;
+}
+
+/* Looks at the socket, too: the answer may be there, and its turn in the loop yet to come. */
+bool exchange_is_out(const struct exchange *exchange)
+{
+    struct pollfd pollfd = {.fd = exchange->fd, .events = POLLIN};
+
+    return exchange->sent == exchange->size && exchange->received == 0 && poll(&pollfd, 1, 0) == 0;
+}
+
+pid_t exchange_server_pid(const struct exchange *exchange)
+{
+    struct ucred cred;
+
+    if (exchange->target->address.any.sa_family != AF_UNIX || !exchange->connected ||
+        sys.peer_cred(exchange->fd, &cred) < 0)
+        return 0;
+    return cred.pid;
 }
 
 int exchange_start(const struct exchange_target *target, const uint8_t *message, size_t size,

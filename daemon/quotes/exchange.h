@@ -59,5 +59,9 @@ struct exchange;
 int exchange_start(const struct exchange_target *target, const uint8_t *message, size_t size,
                    void (*done)(void *data, const struct exchange_result *result), void *data,
                    struct exchange **ret);
+/* Has QGS the whole request, and has not begun to answer it? */
+bool exchange_is_out(const struct exchange *exchange);
+/* The process that made the socket; 0: not known. */
+pid_t exchange_server_pid(const struct exchange *exchange);
 /* Ends it without telling; for the end of the daemon, since QGS cannot cancel. */
 void exchange_free(struct exchange *exchange);

@@ -8,6 +8,7 @@
 #include "tdx_quote.h"
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ static struct coco_client *client;
 static struct qgs_sim_options sim_options;
 static uint64_t seed;
 static unsigned fds_before;
+static unsigned stuck; /* threads of the simulator that never come back */
 
 static unsigned count_fds(void)
 {
@@ -92,6 +94,7 @@ static void setup(void)
     sim_options.timer_ms = TIMER_MS;
     sim_options.check_mac = true;
     seed = 0;
+    stuck = 0;
 }
 
 static void open_broker(void)
@@ -118,7 +121,9 @@ static void open_well(void)
 static void teardown(void)
 {
     if (host.sim) {
-        ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), 4);
+        ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_QUOTES), 4);
+        /* Whether a thread is back can only be found out by one probe more than there are threads. */
+        ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), stuck ? 5 : 4);
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_HALF_OPEN), 0);
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_SECOND_WRITES), 0);
     }
@@ -191,6 +196,81 @@ START_TEST(it_hangs)
     status_says("QGS accepts but never answers");
     qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, 0);
     recovers();
+}
+END_TEST
+
+#define BUSY_CLIENTS 8
+
+static void *ask_often(void *data)
+{
+    uint64_t mine = (uint64_t)(uintptr_t)data << 32;
+    struct coco_client *own = host_client(&host, 0);
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[16384];
+    uintptr_t failed = 0;
+    size_t size;
+
+    for (int i = 0; i < 40; i++) {
+        tdx_make_tdreport(mine + (uint64_t)i, NULL, tdreport);
+        failed += coco_quote_get(own, tdreport, quote, sizeof(quote), 10000, &size) != 0;
+    }
+    coco_client_free(own);
+    return (void *)failed;
+}
+
+/* More at once than there are threads. Returns how many failed. */
+static unsigned ask_at_once(void)
+{
+    pthread_t threads[BUSY_CLIENTS];
+    unsigned failed = 0;
+    void *result;
+
+    for (uintptr_t i = 0; i < BUSY_CLIENTS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_often, (void *)(i + 1)), 0);
+    for (int i = 0; i < BUSY_CLIENTS; i++) {
+        pthread_join(threads[i], &result);
+        failed += (unsigned)(uintptr_t)result;
+    }
+    return failed;
+}
+
+/* Quotes go on with the threads that are left, and never are there more than threads; nothing but a
+ * restart brings the others back. */
+START_TEST(threads_of_it_never_come_back)
+{
+    sim_options.delay_ms = 5;
+    open_well();
+    stuck = (unsigned)_i;
+    qgs_sim_set_fault(host.sim, QGS_FAULT_STUCK, _i);
+    for (int i = 0; i < _i; i++)
+        ck_assert_int_eq(get_quote(5000), -COCO_STATUS_ETIMEDOUT);
+    ck_assert_uint_eq(ask_at_once(), 0);
+    char text[32];
+    snprintf(text, sizeof(text), "%d suspect", _i);
+    status_says(text);
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_MOST_QUOTES), 4);
+}
+END_TEST
+
+/* Those that come back are used again. */
+START_TEST(threads_of_it_come_back)
+{
+    sim_options.delay_ms = 5;
+    sim_options.delay_random = true; /* so that one overtakes all others now and then */
+    open_well();
+    stuck = 1; /* the simulator may count one that is just coming back */
+    qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, 2);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(get_quote(5000), -COCO_STATUS_ETIMEDOUT);
+    status_says("suspect");
+    for (int i = 0; i < 40; i++) {
+        ck_assert_uint_eq(ask_at_once(), 0);
+        char *output = status_text();
+        bool all = strstr(output, " 0 suspect") || !strstr(output, "suspect");
+        free(output);
+        if (all)
+            return;
+    }
+    ck_abort_msg("the suspect slots did not come back");
 }
 END_TEST
 
@@ -379,6 +459,8 @@ Suite *coco_suite(void)
     tcase_add_loop_test(tcase, a_wrong_answer, 0, sizeof(answers) / sizeof(answers[0]));
     tcase_add_test(tcase, a_byte_at_a_time);
     tcase_add_test(tcase, it_hangs);
+    tcase_add_loop_test(tcase, threads_of_it_never_come_back, 1, 4);
+    tcase_add_test(tcase, threads_of_it_come_back);
     tcase_add_test(tcase, it_has_no_threads);
     tcase_add_test(tcase, its_backlog_is_stuck);
     tcase_add_test(tcase, it_dies_and_returns);

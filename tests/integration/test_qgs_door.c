@@ -341,6 +341,69 @@ START_TEST(other_questions_are_answered_where_allowed)
 }
 END_TEST
 
+static unsigned same_question; /* not 0: every asker asks that one */
+
+/* One client with a question about a platform of his own, or the same as all. */
+static void *ask_collateral(void *data)
+{
+    uint8_t fmspc[6] = {(uint8_t)(same_question ? same_question : (uintptr_t)data)};
+    const struct coco_qgs_collateral_req req = {.minor = 1,
+                                                .fmspc_size = 6,
+                                                .pckca_size = 8,
+                                                .fmspc = fmspc,
+                                                .pckca = (const uint8_t *)"platform"};
+    struct coco_qgs_collateral_resp resp;
+    uint8_t wire[64];
+    uint8_t *reply = malloc(REPLY_ROOM);
+
+    int64_t n = coco_qgs_collateral_req_encode(&req, wire + 4, sizeof(wire) - 4);
+    coco_qgs_prefix_encode((uint32_t)n, wire);
+    size_t size = exchange(wire, (size_t)n + 4, reply, REPLY_ROOM);
+    if (coco_qgs_collateral_resp_decode(reply, size, &resp) < 0 || resp.error_code != 0)
+        wrong_answers++;
+    free(reply);
+    return NULL;
+}
+
+#define ASKERS 12
+
+/* All at once, and quotes one after the other beside them. */
+static void ask_all(uint64_t seed)
+{
+    pthread_t threads[ASKERS];
+
+    wrong_answers = 0;
+    for (uintptr_t i = 0; i < ASKERS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_collateral, (void *)(i + 1)), 0);
+    for (int i = 0; i < 4; i++)
+        must(qemu(seed + (uint64_t)i));
+    for (int i = 0; i < ASKERS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(wrong_answers, 0);
+}
+
+START_TEST(other_questions_share_one_slot)
+{
+    start("allow_collateral = yes\n");
+    host_start(&host);
+    for (uint64_t i = 1; i <= 4; i++) /* opens all slots */
+        must(qemu(i));
+    qgs_sim_set_delay(host.sim, 20);
+    same_question = 0;
+    ask_all(100);
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_REQUESTS), 4 + 4 + ASKERS);
+    /* A quote and a question: with two slots for questions, there would be three. */
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), 2);
+    ask_all(200); /* kept, by now */
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_REQUESTS), 4 + 4 + ASKERS + 4);
+    same_question = 77;
+    ask_all(300); /* and who asks the same meanwhile waits for the same answer */
+    ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_REQUESTS), 4 + 4 + ASKERS + 4 + 4 + 1);
+    qgs_is_well();
+    host_close(&host);
+}
+END_TEST
+
 /* Threads that never come back: cocod finds QGS hanging and asks for its restart, once. */
 START_TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
 {
@@ -456,6 +519,7 @@ Suite *coco_suite(void)
     suite_add_tcase(suite, running);
     tcase_set_timeout(sockets, 60);
     tcase_add_test(sockets, other_questions_are_answered_where_allowed);
+    tcase_add_test(sockets, other_questions_share_one_slot);
     tcase_add_test(sockets, a_qgs_that_hangs_is_asked_to_be_restarted);
     tcase_add_test(sockets, the_socket_has_the_mode_that_was_asked_for);
     tcase_add_test(sockets, systemd_passes_the_socket);

@@ -96,12 +96,13 @@ static void dispatch(struct qgs_sim *sim, struct conn *conn, bool raw)
                         .wire = wire,
                         .size = conn->in_used,
                         .raw = raw,
+                        .quote = raw || wire[8] == COCO_QGS_GET_QUOTE_REQ,
                         .fault = take_fault(sim, raw, wire),
                         .deadline_ms = conn->deadline_ms};
     conn->job = job;
     *sim->last = job;
     sim->last = &job->next;
-    qgs_count(sim, QGS_STAT_OUTSTANDING, 1);
+    qgs_count_outstanding(sim, job, 1);
     /* All wait on it: workers for work, and those that pause; the latter must not swallow the
      * signal. */
     pthread_cond_broadcast(&sim->work);

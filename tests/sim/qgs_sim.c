@@ -47,6 +47,15 @@ void qgs_count(struct qgs_sim *sim, enum qgs_stat stat, int by)
     pthread_cond_broadcast(&sim->changed);
 }
 
+void qgs_count_outstanding(struct qgs_sim *sim, const struct job *job, int by)
+{
+    if (job->quote)
+        sim->quotes_out += (unsigned)by;
+    if (sim->quotes_out > sim->stats[QGS_STAT_MOST_QUOTES])
+        sim->stats[QGS_STAT_MOST_QUOTES] = sim->quotes_out;
+    qgs_count(sim, QGS_STAT_OUTSTANDING, by);
+}
+
 static void wake_io(struct qgs_sim *sim)
 {
     uint64_t one = 1;
@@ -110,7 +119,7 @@ static void work_on(struct qgs_sim *sim, struct job *job)
             qgs_count(sim, QGS_STAT_WASTED, 1);
         free(answer.bytes);
     }
-    qgs_count(sim, QGS_STAT_OUTSTANDING, -1);
+    qgs_count_outstanding(sim, job, -1);
 }
 
 static void *worker_main(void *arg)
@@ -354,8 +363,8 @@ void qgs_sim_stop(struct qgs_sim *sim)
     while (sim->first) {
         struct job *job = sim->first;
         sim->first = job->next;
+        qgs_count_outstanding(sim, job, -1);
         job_free(job);
-        qgs_count(sim, QGS_STAT_OUTSTANDING, -1);
     }
     sim->last = &sim->first;
     pthread_mutex_unlock(&sim->lock);
@@ -448,6 +457,7 @@ static const char *const stat_names[QGS_N_STATS] = {
     [QGS_STAT_FAULTS] = "faults",
     [QGS_STAT_OUTSTANDING] = "outstanding",
     [QGS_STAT_MOST_OUTSTANDING] = "most_outstanding",
+    [QGS_STAT_MOST_QUOTES] = "most_quotes",
     [QGS_STAT_ABANDONED] = "abandoned",
     [QGS_STAT_WASTED] = "wasted",
     [QGS_STAT_TIMED_OUT] = "timed_out",

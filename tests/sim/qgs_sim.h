@@ -39,6 +39,7 @@ enum qgs_stat {
     QGS_STAT_FAULTS,           /* requests that met a fault on demand */
     QGS_STAT_OUTSTANDING,      /* requests read and not yet answered or given up by a worker */
     QGS_STAT_MOST_OUTSTANDING, /* the most there ever were */
+    QGS_STAT_MOST_QUOTES,      /* the most of these that were GET_QUOTE, at one time */
     QGS_STAT_ABANDONED,        /* peers that closed before the answer to a full request */
     QGS_STAT_WASTED,           /* answers for which nobody was there any more */
     QGS_STAT_TIMED_OUT,        /* connections that the timer closed */

@@ -17,6 +17,7 @@ struct job {
     uint8_t *wire;
     size_t size;
     bool raw;
+    bool quote; /* GET_QUOTE, framed or raw */
     enum qgs_fault fault;
     int64_t deadline_ms; /* the connection's */
     struct job *next;
@@ -47,6 +48,7 @@ struct qgs_sim {
     pthread_cond_t work;    /* the queue, or `stopping` */
     pthread_cond_t changed; /* a counter */
     uint64_t stats[QGS_N_STATS];
+    unsigned quotes_out; /* of QGS_STAT_OUTSTANDING those that are GET_QUOTE */
     uint64_t random;
 
     bool started, stopping, crashed;
@@ -62,6 +64,8 @@ struct qgs_sim {
     size_t room_polls;
 };
 
+/* One more, or one fewer, that a worker has or is to have. */
+void qgs_count_outstanding(struct qgs_sim *sim, const struct job *job, int by);
 /* Adds to a counter (not to QGS_N_STATS) and signals `changed`. */
 void qgs_count(struct qgs_sim *sim, enum qgs_stat stat, int by);
 

@@ -8,6 +8,7 @@
 #include "sys.h"
 #include "timer.h"
 #include "worker.h"
+#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
@@ -98,6 +99,31 @@ START_TEST(work_runs_in_order_and_its_end_is_told_on_the_loop)
         ck_assert(pthread_equal(jobs[i].done_on, pthread_self()));
         ck_assert(!pthread_equal(jobs[i].ran_on, pthread_self()));
     }
+}
+END_TEST
+
+static unsigned count_threads(void)
+{
+    unsigned n = 0;
+    DIR *dir = opendir("/proc/self/task");
+    ck_assert_ptr_nonnull(dir);
+
+    for (const struct dirent *entry; (entry = readdir(dir));)
+        n += entry->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+START_TEST(without_work_there_is_no_thread)
+{
+    unsigned before = count_threads();
+
+    make_jobs();
+    ck_assert_int_eq(worker_submit(worker, &jobs[0].work), 0);
+    ck_assert_uint_eq(count_threads(), before + 1);
+    ck_assert_int_eq(worker_submit(worker, &jobs[1].work), 0);
+    loop_until_done(2);
+    ck_assert_uint_eq(count_threads(), before + 1);
 }
 END_TEST
 
@@ -295,6 +321,7 @@ Suite *coco_suite(void)
 
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, without_work_there_is_no_thread);
     tcase_add_test(tcase, work_runs_in_order_and_its_end_is_told_on_the_loop);
     tcase_add_test(tcase, done_may_submit_more);
     tcase_add_test(tcase, a_full_queue_refuses);

@@ -254,6 +254,8 @@ static int fake_peer(int fd, struct ucred *ret)
 
     if (peer_pid != 0)
         *ret = (struct ucred){.uid = peer_uid, .gid = 0, .pid = peer_pid};
+    else if (the_world->qgs_pid != 0)
+        ret->pid = the_world->qgs_pid;
     return r;
 }
 
@@ -278,7 +280,10 @@ struct world_client *world_connect_as(struct world *world, uid_t uid, pid_t vm)
         memset(client, 0, sizeof(*client));
         client->fd = pair[1];
         client->next_id = 1;
-        if (!server_adopt(world->cocod->server, &vmm_dialect, &world->cocod->vmm, pair[0])) {
+        bool adopted =
+            server_adopt(world->cocod->server, &vmm_dialect, &world->cocod->vmm, pair[0]);
+        peer_pid = 0;
+        if (!adopted) {
             close(client->fd);
             client->fd = -1;
             return NULL;
