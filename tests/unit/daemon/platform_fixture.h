@@ -178,6 +178,7 @@ static inline void platform_setup(void)
 
 static inline void platform_open(void)
 {
+    rig_reset_sys();
     sys.connect = fake_connect;
     rig_open(&rig, &options);
     platform_settle();
