@@ -138,7 +138,7 @@ struct certs_answer certs_get(struct certs *certs, uint64_t npages)
         return answer;
     }
     if (certs->state != CERTS_SERVING || !certs->current.table || certs->unsure ||
-        (certs_knows_platform(certs) && (certs_stale(certs) || overtaken(certs)))) {
+        (certs_knows_platform(certs) && certs_stale(certs)) || overtaken(certs)) {
         answer.status = COCO_EAGAIN;
         return answer;
     }

@@ -59,7 +59,8 @@ struct certs {
 
     /* certs_publish.c */
     bool file_stale; /* the file does not hold the current table */
-    bool must_read;  /* an updater may have been there: the platform is read under the lock */
+    bool must_read;  /* an updater may have been there: the platform, or where that is not known the
+                      * files, are read under the lock */
     bool locked;     /* this process holds the write lock, while a selection runs */
     struct table_file file;
     struct timer retry;

@@ -4,8 +4,8 @@
  *
  *   SERVING ──next is there──▶ take the write lock
  *        ▲     ├─ taken: rewrite the file, swap the generation ──▶ SERVING
- *        │     ├─ taken, and an updater may have been there: keep it, read the platform, select
- *        │     │     (certs_select.c); then rewrite and swap
+ *        │     ├─ taken, and an updater may have been there: keep it, read the platform, or where it
+ *        │     │     is not known the files, select (certs_select.c); then rewrite and swap
  *        │     ├─ a lease is in the way ──▶ DRAINING: CERTS_GET is EAGAIN, so that readers cannot
  *        │     │     starve the writer; again every 2 ms
  *        │     └─ somebody else has the write lock ──▶ UPDATING: a firmware command runs; EAGAIN,
@@ -123,14 +123,17 @@ static void publish_without_file(struct certs *certs, int error)
 static void select_anew(struct certs *certs)
 {
     certs->must_read = false;
+    certs->unsure = true;
     certs_generation_done(&certs->next);
     certs_select(certs, true);
 }
 
 static bool lock_comes_first(const struct certs *certs)
 {
-    if (!certs_knows_platform(certs) || certs->locked)
+    if (certs->locked)
         return false;
+    if (!certs_knows_platform(certs))
+        return certs->must_read;
     return certs->must_read || certs->file_stale || !certs->current.found.chain ||
            table_file_emptied(&certs->file);
 }
@@ -200,7 +203,7 @@ void certs_publish(struct certs *certs)
         return;
     case TABLE_UPDATER:
         certs_set_state(certs, CERTS_UPDATING);
-        certs->must_read = certs_knows_platform(certs);
+        certs->must_read = certs_offered(certs);
         certs->drain_by_us = 0;
         certs_publish_later(certs, UPDATER_RETRY_US);
         certs_update_tell(certs, -EAGAIN);
@@ -209,7 +212,7 @@ void certs_publish(struct certs *certs)
         behind_readers(certs, byte);
         return;
     case TABLE_LOCK_FAILED:
-        if (certs->must_read && !certs->next.table)
+        if (certs->must_read)
             select_anew(certs);
         else
             publish_without_file(certs, errno);

@@ -80,13 +80,14 @@ void certs_serve_nothing(struct certs *certs)
     take_empty(certs);
 }
 
-/* The chain of the files: what is served stays, but for one that has itself become bad. */
+/* The chain of the files: what is served stays, but for one that has itself become bad, or that an
+ * updater may have made the wrong one. */
 static void refuse_chain(struct certs *certs, const char *why, const char *outdated)
 {
     const struct chain *current = certs->current.found.chain;
     bool have = current || certs->next.found.chain;
-    bool ends = current && outdated && outdated[0] &&
-                strcmp(current->certs[CHAIN_LEAF].sha256, outdated) == 0;
+    bool ends = certs->unsure || (current && outdated && outdated[0] &&
+                                  strcmp(current->certs[CHAIN_LEAF].sha256, outdated) == 0);
 
     metrics.certs_rejected++;
     snprintf(certs->chain_problem, sizeof(certs->chain_problem), "%s (%s)", why,

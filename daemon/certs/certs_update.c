@@ -62,10 +62,7 @@ bool certs_update_step(struct certs *certs)
     update->active = false;
     metrics.updates++;
     certs->drain_by_us = 0;
-    if (certs_knows_platform(certs))
-        certs->must_read = true;
-    else
-        certs->file_stale = true; /* the updater has emptied it */
+    certs->must_read = certs_offered(certs); /* and the updater has emptied the file */
     return false;
 }
 

@@ -5,21 +5,21 @@
  * judges each report by the table that came with it: a table of one TCB with a report of another
  * must not occur, whoever is killed when.
  *
- * The updater is what `cococtl certs rotate --exec` is: a process that brackets the update over the
- * admin socket and has the lock, and a command, its child, that inherits the locked descriptor. The
- * command asks the test, by a pipe, to change the firmware: so the model of the firmware is in the
- * process that judges. When that pipe is closed, nobody of the updater is left.
+ * The updater is `cococtl certs rotate --exec` itself (updater.h). Its command, or a process that the
+ * command leaves behind, asks the test to change the firmware: so the model of the firmware is in the
+ * process that judges. A rotation is over for the test when nobody of it is left that could ask.
  *
- * COCO_ROTATIONS: how many of each kind (100); `make stress` says 2000.
+ * What is done, and who is killed when, follows from the seed (COCO_TEST_SEED); what it meets there
+ * is up to the machine. COCO_ROTATIONS: how many of each kind (12); `make stress` says 2000.
  */
 #include "admin_call.h"
 #include "host.h"
 #include "sev_sim.h"
 #include "snp_pki.h"
 #include "synth_vmm.h"
+#include "updater.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,7 +35,9 @@
 #define VCPUS          16u
 #define CLIENTS        4u
 #define UPDATE_MS      10000u
-#define KILL_WITHIN_US 30000u
+#define KILL_WITHIN_US 60000u
+#define HANGS_US       60000000u
+#define NEVER          UINT64_MAX
 
 static const uint8_t chip[64] = {0xc0, 0xc0, 0xd};
 
@@ -52,6 +54,11 @@ struct stress {
     struct test_random random;
     struct synth_vmm *vmms[VMMS];
     pid_t clients[CLIENTS];
+    struct updater updater;
+    unsigned changes;                /* of the firmware */
+    unsigned kills[3];               /* of enum victim */
+    unsigned done, again, away;      /* cococtl's exit statuses: 0, 75, 69 */
+    unsigned long cocod_kib, at_kib; /* most memory that it ever had; early on */
 
     pthread_mutex_t lock;
     uint64_t matches, empty, mismatches, other;
@@ -64,7 +71,15 @@ static unsigned rotations(void)
 {
     const char *text = getenv("COCO_ROTATIONS");
 
-    return text ? (unsigned)strtoul(text, NULL, 10) : 100;
+    return text ? (unsigned)strtoul(text, NULL, 10) : 12;
+}
+
+static uint64_t now_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
 static void rest_us(unsigned us)
@@ -142,7 +157,9 @@ static void start(struct stress *s)
     memset(s, 0, sizeof(*s));
     pthread_mutex_init(&s->lock, NULL);
     s->random.state = test_seed(20261121);
+    printf("seed %llu\n", (unsigned long long)s->random.state);
     host_open(&s->host);
+    updater_init(&s->updater, s->host.dir);
     s->pki = snp_pki_new(&options);
     ck_assert_ptr_nonnull(s->pki);
     snp_pki_ark_sha256(s->pki, s->ark);
@@ -196,11 +213,13 @@ static void finish(struct stress *s, unsigned n)
         kvm_errors += stats.kvm_errors;
         synth_vmm_free(s->vmms[i]);
     }
-    printf("%u rotations: %llu reports matched, %llu with the empty table, %llu "
-           "mismatches; %llu exits, %llu BUSY\n",
-           n, (unsigned long long)s->matches, (unsigned long long)s->empty,
+    printf("%u rotations, %u changes of the firmware: %llu reports matched, %llu with the empty "
+           "table, %llu mismatches; %llu exits, %llu BUSY, %llu EIO\n",
+           n, s->changes, (unsigned long long)s->matches, (unsigned long long)s->empty,
            (unsigned long long)s->mismatches, (unsigned long long)sum.exits,
-           (unsigned long long)sum.busy);
+           (unsigned long long)sum.busy, (unsigned long long)sum.eio);
+    printf("cocod's memory: %lu KiB early on, %lu KiB at most\n", s->at_kib, s->cocod_kib);
+    updater_done(&s->updater);
     sev_sim_stop(s->sev);
     host_close(&s->host);
     snp_firmware_free(s->firmware);
@@ -216,129 +235,37 @@ static void finish(struct stress *s, unsigned n)
 }
 
 /* Kilobytes of memory of its own that the daemon has. */
-static unsigned long data_kib(const struct process *process)
+static void note_memory(struct stress *s)
 {
     char path[64], line[256];
     unsigned long kib = 0;
 
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)process->pid);
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)s->host.cocod.pid);
     FILE *f = fopen(path, "re");
     ck_assert_ptr_nonnull(f);
     while (fgets(line, sizeof(line), f) && sscanf(line, "RssAnon: %lu", &kib) != 1)
         ;
     (void)fclose(f);
-    return kib;
+    if (kib > s->cocod_kib)
+        s->cocod_kib = kib;
 }
 
-/* --- nobody is killed ------------------------------------------------------------------------- */
-
-/* One rotation, by this process itself. */
-static void rotate(struct stress *s, int admin, unsigned n)
+static void check_memory(const struct stress *s)
 {
-    char key[192], tcb[32];
-
-    ck_assert(admin_begin_update(admin, UPDATE_MS));
-    int fd = admin_lock_table(s->host.table, UPDATE_MS);
-    ck_assert_msg(fd >= 0, "no lock: %s", strerror(-fd));
-    set_firmware(s, n);
-    close(fd);
-    ck_assert(admin_end_update(admin, key));
-    snprintf(tcb, sizeof(tcb), "/3.0.%u.115", 8 + n);
-    ck_assert_msg(strstr(key, tcb), "served: %s, not %s", key, tcb);
-}
-
-START_TEST(no_report_comes_with_the_certificates_of_another_tcb)
-{
-    struct stress *s = &stress;
-    unsigned n = rotations(), quarter = n / 4 + 1;
-    unsigned long before = 0;
-
-    start(s);
-    start_vmms(s, VMMS, VCPUS);
-    int admin = admin_connect(s->host.admin);
-    ck_assert_int_ge(admin, 0);
-    for (unsigned i = 0; i < n; i++) {
-        rotate(s, admin, (s->now + 1 + test_random_below(&s->random, CHAINS - 1)) % CHAINS);
-        rest_us(test_random_below(&s->random, 10000));
-        if (i == quarter)
-            before = data_kib(&s->host.cocod);
-    }
-    unsigned long after = data_kib(&s->host.cocod);
-    printf("cocod's memory: %lu KiB after a quarter, %lu KiB at the end\n", before, after);
 #ifndef __SANITIZE_ADDRESS__ /* which keeps what was freed */
-    ck_assert_uint_le(after, before + 2048);
+    ck_assert_uint_le(s->cocod_kib, s->at_kib + 2048);
+#else
+    (void)s;
 #endif
-    close(admin);
-    finish(s, n);
-}
-END_TEST
-
-/* --- cocod is not told ------------------------------------------------------------------------ */
-
-/* Another tool, or one whose cocod was restarted meanwhile: it has the lock and empties the file, as
- * PROTOCOL.md says, and tells nobody. Few sessions, since nothing drains them for it. */
-START_TEST(nor_when_cocod_is_not_told)
-{
-    struct stress *s = &stress;
-    unsigned n = rotations() / 4 + 1;
-
-    start(s);
-    start_vmms(s, 1, 2);
-    for (unsigned i = 0; i < n; i++) {
-        int fd = admin_lock_table(s->host.table, UPDATE_MS);
-        ck_assert_msg(fd >= 0, "no lock: %s", strerror(-fd));
-        set_firmware(s, (s->now + 1) % CHAINS);
-        close(fd);
-        rest_us(20000 + test_random_below(&s->random, 20000));
-    }
-    finish(s, n);
-}
-END_TEST
-
-/* --- anybody is killed at any time ------------------------------------------------------------ */
-
-/* In a child: lets go of what it has inherited, above all of the sessions' lease descriptors, whose
- * locks would otherwise outlive the sessions. Keeps two, as 3 and 4. */
-static void keep_only(int a, int b)
-{
-    int high_a = fcntl(a, F_DUPFD, 1000), high_b = fcntl(b, F_DUPFD, 1000);
-
-    (void)close_range(3, 999, 0);
-    if (dup2(high_a, 3) < 0 || dup2(high_b, 4) < 0)
-        _exit(2);
-    (void)close_range(5, ~0u, 0);
 }
 
-/* The firmware command: has the lock by its inherited descriptor, and nothing else. */
-static void run_command(int ask, int told)
-{
-    char byte = 'c';
+/* --- rotations by cococtl --------------------------------------------------------------------- */
 
-    rest_us(2000);
-    if (write(ask, &byte, 1) == 1)
-        (void)!read(told, &byte, 1);
-    rest_us(2000);
-    _exit(0);
-}
-
-/* The updater. */
-static void run_updater(const struct stress *s, int ask, int told)
-{
-    int admin = admin_connect(s->host.admin);
-
-    if (admin < 0 || !admin_begin_update(admin, UPDATE_MS))
-        _exit(1);
-    int fd = admin_lock_table(s->host.table, UPDATE_MS);
-    if (fd < 0)
-        _exit(75);
-    pid_t command = fork();
-    if (command == 0)
-        run_command(ask, told);
-    waitpid(command, NULL, 0);
-    close(fd);
-    close(ask); /* what comes now changes no firmware */
-    _exit(admin_end_update(admin, NULL) ? 0 : 1);
-}
+enum victim {
+    UPDATER, /* cococtl: its command lives on */
+    COCOD,
+    CLIENT,
+};
 
 /* A client that asks under its lease for as long as it lives; nobody judges it, it is there to be
  * killed with the lease in its hands. */
@@ -373,62 +300,120 @@ static pid_t start_client(struct stress *s)
     }
 }
 
-static uint64_t now_us(void)
+static void kill_one(struct stress *s, enum victim victim)
 {
-    struct timespec ts;
+    unsigned n = test_random_below(&s->random, CLIENTS);
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+    s->kills[victim]++;
+    switch (victim) {
+    case UPDATER:
+        updater_kill(&s->updater);
+        break;
+    case COCOD:
+        note_memory(s);
+        process_kill(&s->host.cocod);
+        host_start(&s->host);
+        break;
+    case CLIENT:
+        kill(s->clients[n], SIGKILL);
+        waitpid(s->clients[n], NULL, 0);
+        s->clients[n] = start_client(s);
+        break;
+    }
 }
 
-/* A rotation by processes of its own, some of which are killed on the way. Ends when none of the
- * updater is left that could change the firmware. */
-static void rotate_and_kill(struct stress *s, unsigned n)
+/* What cococtl says has come of it. Without kills it is the chain of the new TCB, or, where the
+ * command left somebody behind, that cocod waits for him. */
+static void note_end(struct stress *s, bool kills, bool leaves)
 {
-    bool kill_updater = test_random_below(&s->random, 3) == 0;
-    bool kill_cocod = test_random_below(&s->random, 4) == 0;
-    unsigned victim = test_random_below(&s->random, CLIENTS);
-    uint64_t at_us = now_us() + test_random_below(&s->random, KILL_WITHIN_US);
-    int ask[2], told[2];
-    char byte;
+    const char *output = updater_output(&s->updater);
+    char tcb[32];
 
-    ck_assert_int_eq(pipe(ask), 0);
-    ck_assert_int_eq(pipe(told), 0);
-    pid_t updater = fork();
-    if (updater == 0) {
-        keep_only(ask[1], told[0]);
-        run_updater(s, 3, 4);
+    snprintf(tcb, sizeof(tcb), "/3.0.%u.115", 8 + s->now);
+    s->done += s->updater.code == 0;
+    s->again += s->updater.code == 75;
+    s->away += s->updater.code == 69;
+    ck_assert_msg(s->updater.code == 0 || s->updater.code == 75 ||
+                      (kills && (s->updater.code == 69 || s->updater.code == 128 + SIGKILL)),
+                  "exit status %d: %s", s->updater.code, output);
+    if (!kills && !leaves)
+        ck_assert_msg(s->updater.code == 0 && strstr(output, tcb), "%s, not %s", output, tcb);
+}
+
+/* Who is killed in this rotation, and when. */
+static void plan_kills(struct stress *s, uint64_t at_us[3])
+{
+    static const unsigned one_in[3] = {[UPDATER] = 3, [COCOD] = 4, [CLIENT] = 2};
+
+    for (int i = 0; i < 3; i++) {
+        bool dies = test_random_below(&s->random, one_in[i]) == 0;
+        unsigned after_us = test_random_below(&s->random, KILL_WITHIN_US);
+        at_us[i] = dies ? now_us() + after_us : NEVER;
     }
-    close(ask[1]);
-    close(told[0]);
-    for (bool killed = false;;) {
-        struct pollfd p = {.fd = ask[0], .events = POLLIN};
-        uint64_t now = now_us();
-        if (!killed && now >= at_us) {
-            if (kill_updater)
-                kill(updater, SIGKILL);
-            if (kill_cocod)
-                process_kill(&s->host.cocod);
-            kill(s->clients[victim], SIGKILL);
-            waitpid(s->clients[victim], NULL, 0);
-            if (kill_cocod)
-                host_start(&s->host);
-            s->clients[victim] = start_client(s);
-            killed = true;
+}
+
+/* Ends when none of the updater is left that could change the firmware. False: cocod was not done yet
+ * with the one before, which had left somebody behind. */
+static bool rotate(struct stress *s, bool kills)
+{
+    unsigned next = (s->now + 1 + test_random_below(&s->random, CHAINS - 1)) % CHAINS;
+    const struct updater_options how = {.admin = s->host.admin,
+                                        .leaves = test_random_below(&s->random, 4) == 0,
+                                        .rests_ms = test_random_below(&s->random, 4)};
+    const uint64_t hangs_us = now_us() + HANGS_US;
+    uint64_t at_us[3] = {NEVER, NEVER, NEVER};
+
+    updater_start(&s->updater, &how);
+    if (kills)
+        plan_kills(s, at_us);
+    while (!updater_look(&s->updater)) {
+        if (updater_asked(&s->updater, 1)) {
+            set_firmware(s, next);
+            s->changes++;
+            updater_tell(&s->updater);
         }
-        int r = poll(&p, 1, killed ? 30000 : (int)((at_us - now) / 1000) + 1);
-        ck_assert_msg(!killed || r > 0, "the updater hangs");
-        if (r <= 0)
-            continue;
-        if (read(ask[0], &byte, 1) != 1)
-            break;
-        set_firmware(s, n);
-        (void)!write(told[1], &byte, 1);
+        for (int i = 0; i < 3; i++) {
+            if (now_us() < at_us[i])
+                continue;
+            at_us[i] = NEVER;
+            kill_one(s, (enum victim)i);
+        }
+        ck_assert_msg(now_us() < hangs_us, "the updater hangs: %s", updater_output(&s->updater));
     }
-    close(ask[0]);
-    close(told[1]);
-    waitpid(updater, NULL, 0);
+    if (s->updater.code == 75 && strstr(updater_output(&s->updater), "another update is under way"))
+        return false;
+    note_end(s, kills, how.leaves);
+    return true;
 }
+
+static void rotate_often(struct stress *s, unsigned n, bool kills)
+{
+    for (unsigned i = 0; i < n; i++) {
+        while (!rotate(s, kills))
+            rest_us(5000);
+        note_memory(s);
+        if (i == n / 4)
+            s->at_kib = s->cocod_kib;
+        rest_us(test_random_below(&s->random, 10000));
+    }
+    printf("cococtl: %u times 0, %u times 75, %u times 69; killed: cococtl %u, cocod %u, clients "
+           "%u\n",
+           s->done, s->again, s->away, s->kills[UPDATER], s->kills[COCOD], s->kills[CLIENT]);
+}
+
+START_TEST(no_report_comes_with_the_certificates_of_another_tcb)
+{
+    struct stress *s = &stress;
+    unsigned n = rotations();
+
+    start(s);
+    start_vmms(s, VMMS, VCPUS);
+    rotate_often(s, n, false);
+    ck_assert_uint_eq(s->changes, n);
+    check_memory(s);
+    finish(s, n);
+}
+END_TEST
 
 START_TEST(nor_when_anybody_is_killed)
 {
@@ -440,13 +425,35 @@ START_TEST(nor_when_anybody_is_killed)
     start_vmms(s, VMMS, VCPUS);
     for (unsigned i = 0; i < CLIENTS; i++)
         s->clients[i] = start_client(s);
-    for (unsigned i = 0; i < n; i++) {
-        rotate_and_kill(s, (s->now + 1 + test_random_below(&s->random, CHAINS - 1)) % CHAINS);
-        rest_us(test_random_below(&s->random, 20000));
-    }
+    rotate_often(s, n, true);
     for (unsigned i = 0; i < CLIENTS; i++) {
         kill(s->clients[i], SIGKILL);
         waitpid(s->clients[i], NULL, 0);
+    }
+    ck_assert_uint_gt(s->changes, n / 3);
+    check_memory(s);
+    finish(s, n);
+}
+END_TEST
+
+/* --- cocod is not told ------------------------------------------------------------------------ */
+
+/* Another tool, or one whose cocod was restarted meanwhile: it has the lock and empties the file, as
+ * PROTOCOL.md says, and tells nobody. Few sessions, since nothing drains them for it. */
+START_TEST(nor_when_cocod_is_not_told)
+{
+    struct stress *s = &stress;
+    unsigned n = rotations() / 4 + 1;
+
+    start(s);
+    start_vmms(s, 1, 2);
+    for (unsigned i = 0; i < n; i++) {
+        int fd = admin_lock_table(s->host.table, UPDATE_MS);
+        ck_assert_msg(fd >= 0, "no lock: %s", strerror(-fd));
+        set_firmware(s, (s->now + 1) % CHAINS);
+        s->changes++;
+        close(fd);
+        rest_us(20000 + test_random_below(&s->random, 20000));
     }
     finish(s, n);
 }

@@ -82,33 +82,44 @@ static struct coco_sev_reply reply_to(const struct coco_sev_request *request,
     return m;
 }
 
-/* Sends what the fault makes of the reply; false: the connection ends. */
-static bool answer(int fd, const struct coco_sev_request *request, const struct sev_sim_platform *p)
+size_t sev_sim_answer(const struct coco_sev_request *request, const struct sev_sim_platform *p,
+                      uint8_t out[SEV_SIM_ANSWER_MAX], bool *ret_close)
 {
     struct coco_sev_reply m = reply_to(request, p);
-    uint8_t bytes[COCO_SEV_REPLY_SIZE + 1] = {0};
     size_t size = COCO_SEV_REPLY_SIZE;
 
-    if (p->fault == SEV_SIM_SILENT)
-        return true;
-    if (p->fault == SEV_SIM_CLOSE)
-        return false;
+    *ret_close = p->fault == SEV_SIM_CLOSE || p->fault == SEV_SIM_SHORT;
+    if (p->fault == SEV_SIM_SILENT || p->fault == SEV_SIM_CLOSE)
+        return 0;
     if (p->fault == SEV_SIM_WRONG_ID)
         m.id++;
     if (p->fault == SEV_SIM_WRONG_OP)
         m = reply_to(&(struct coco_sev_request){.op = (uint16_t)(3 - request->op),
                                                 .id = request->id},
                      p);
-    if (coco_sev_reply_encode(&m, bytes) < 0)
-        return false;
+    if (coco_sev_reply_encode(&m, out) < 0) {
+        *ret_close = true;
+        return 0;
+    }
+    out[size] = 0;
     if (p->fault == SEV_SIM_GARBAGE)
-        memset(bytes, 0xa5, size);
+        memset(out, 0xa5, size);
     if (p->fault == SEV_SIM_SHORT)
         size /= 2;
     if (p->fault == SEV_SIM_LONG)
         size++;
-    return send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size &&
-           p->fault != SEV_SIM_SHORT;
+    return size;
+}
+
+/* Sends what the fault makes of the reply; false: the connection ends. */
+static bool answer(int fd, const struct coco_sev_request *request, const struct sev_sim_platform *p)
+{
+    uint8_t bytes[SEV_SIM_ANSWER_MAX];
+    bool ends;
+    size_t size = sev_sim_answer(request, p, bytes, &ends);
+
+    return (size == 0 || send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size) &&
+           !ends;
 }
 
 /* Waits for sev_sim_set or _stop, or for the delay to pass. */

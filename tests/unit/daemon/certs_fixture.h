@@ -70,6 +70,13 @@ static inline void reload(unsigned n, char *file)
     rig_await_worker(&rig);
 }
 
+/* Lets time pass; what is loaded for it is loaded then. */
+static inline void pass_and_load(uint64_t us)
+{
+    rig_pass(&rig, us);
+    rig_await_worker(&rig);
+}
+
 static inline bool has_problem(const char *text)
 {
     const char *problems[CERTS_PROBLEMS_MAX];

@@ -76,7 +76,11 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     ck_assert_ptr_nonnull(rig->worker);
     rig->server = server_new(rig->base, &rig->timers, &options->limits);
     ck_assert_ptr_nonnull(rig->server);
-    rig->certs = certs_new(&rig->timers, rig->worker, &options->certs);
+    rig->platform = platform_new(rig->base, &rig->timers, &options->platform);
+    ck_assert_ptr_nonnull(rig->platform);
+    struct certs_options certs = options->certs;
+    certs.platform = rig->platform;
+    rig->certs = certs_new(&rig->timers, rig->worker, &certs);
     ck_assert_ptr_nonnull(rig->certs);
     struct quotes_options quotes = options->quotes;
     quotes.backends = &options->backend;
@@ -114,6 +118,7 @@ void rig_close(struct rig *rig)
     quotes_free(rig->quotes); /* gives accounts back */
     server_free(rig->server);
     certs_free(rig->certs);
+    platform_free(rig->platform);
     worker_free(rig->worker);
     ck_assert_uint_eq(rig->timers.n, 0);
     timers_done(&rig->timers); /* asserts that every timer was given back */

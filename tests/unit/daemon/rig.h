@@ -9,6 +9,7 @@
 #pragma once
 
 #include "certs/certs.h"
+#include "certs/platform.h"
 #include "frontend/admin.h"
 #include "frontend/vmm.h"
 #include "peer/server.h"
@@ -24,7 +25,8 @@
 
 struct rig_options {
     struct server_limits limits;
-    struct certs_options certs; /* without a chain: not offered */
+    struct certs_options certs; /* without a chain: not offered; `platform` is the rig's */
+    struct platform_options platform;
     struct backend_options backend;
     struct quotes_options quotes; /* n_backends 0 or 1 */
 };
@@ -33,6 +35,7 @@ struct rig {
     struct event_base *base;
     struct timers timers;
     struct worker *worker;
+    struct platform *platform;
     struct server *server;
     struct certs *certs;
     struct quotes *quotes;

@@ -153,7 +153,7 @@ START_TEST(an_update_that_runs_holds_the_next_chain_back)
     rig_pass(&rig, 600u * (uint64_t)SECOND); /* for as long as that takes */
     expect_busy(CERTS_UPDATING);
     close(update);
-    rig_pass(&rig, 20000);
+    pass_and_load(20000);
     expect_chain(1);
     ck_assert(file_is_current());
     rig_close(&rig);
@@ -171,7 +171,7 @@ START_TEST(an_update_that_runs_at_the_start)
     rig_pass(&rig, 10u * SECOND);
     expect_busy(CERTS_UPDATING);
     close(update);
-    rig_pass(&rig, 20000);
+    pass_and_load(20000);
     expect_chain(0);
     ck_assert(file_is_current());
     rig_close(&rig);
@@ -207,8 +207,150 @@ START_TEST(an_updater_after_readers)
     rig_pass(&rig, options.certs.drain_timeout_us - SECOND);
     expect_busy(CERTS_DRAINING);
     close(lease);
-    rig_pass(&rig, 20000);
+    pass_and_load(20000);
     expect_chain(1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- updates where only the files say which chain is right ------------------------------------ */
+
+/* The configured files, whose content an update replaces: those of chain n; 3: no certificates. */
+static void put_files(unsigned n)
+{
+    static char paths[3][160];
+    static char *chain[3] = {paths[0], paths[1], paths[2]};
+    struct certs_options from = options.certs;
+
+    rig_chain(&from, n < 3 ? n : 0);
+    for (size_t i = 0; i < 3; i++) {
+        size_t size;
+        uint8_t *data = test_read_file(from.chain[i], &size);
+        snprintf(paths[i], sizeof(paths[i]), "%s.%zu", table_path, i);
+        test_write_file(paths[i], data, n < 3 ? size : 20);
+        free(data);
+    }
+    options.certs.n_chain = 3;
+    options.certs.chain = chain;
+    options.certs.n_roots = from.n_roots;
+    options.certs.roots = from.roots;
+}
+
+/* As PROTOCOL.md tells an updater. */
+static void empty_file(int fd)
+{
+    static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
+
+    ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+    ck_assert_int_eq(ftruncate(fd, sizeof(zeros)), 0);
+}
+
+static void expect_after_update(unsigned n)
+{
+    if (n < 3) {
+        expect_chain(n);
+        ck_assert_uint_eq(n_problems(), 0);
+    } else { /* what was served before is not assumed any more */
+        expect_empty();
+        ck_assert(has_problem("the empty table is served"));
+    }
+    ck_assert(file_is_current());
+}
+
+static void ended(void *data, int result)
+{
+    *(int *)data = result;
+}
+
+/* The files are read when the update is over, not before: the same ones, others, or none. */
+START_TEST(after_an_update_the_files_are_read_again)
+{
+    int result = 1;
+
+    put_files(0);
+    rig_open(&rig, &options);
+    expect_chain(0);
+    ck_assert_int_eq(certs_update_begin(rig.certs, 10u * SECOND, "a test"), 0);
+    int update = take_update();
+    empty_file(update);
+    rig_pass(&rig, SECOND);
+    expect_busy(CERTS_UPDATING);
+    put_files((unsigned)_i);
+    close(update);
+    certs_update_end(rig.certs, false, ended, &result);
+    ck_assert_int_eq(result, 1);
+    pass_and_load(20000);
+    ck_assert_int_eq(result, 0);
+    expect_after_update((unsigned)_i);
+    rig_close(&rig);
+}
+END_TEST
+
+/* The updater told nobody, or its cocod has died: the emptied file tells. */
+START_TEST(an_update_that_cocod_was_not_told_of)
+{
+    put_files(0);
+    rig_open(&rig, &options);
+    expect_chain(0);
+    int update = take_update();
+    empty_file(update);
+    put_files((unsigned)_i);
+    ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EAGAIN); /* one without a lease asks */
+    rig_pass(&rig, SECOND);
+    expect_busy(CERTS_UPDATING);
+    close(update);
+    pass_and_load(20000);
+    expect_after_update((unsigned)_i);
+
+    update = take_update(); /* and one that nobody asked during */
+    empty_file(update);
+    put_files(0);
+    close(update);
+    if (_i < 3) /* the empty table is right whatever was done, until the next reload */
+        ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EAGAIN);
+    pass_and_load(0);
+    expect_after_update(_i == 3 ? 3 : 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(cocod_starts_in_the_midst_of_an_update)
+{
+    make_table_file();
+    int update = take_update();
+    put_files(0);
+    rig_open(&rig, &options);
+    rig_pass(&rig, SECOND);
+    expect_busy(CERTS_UPDATING);
+    put_files((unsigned)_i);
+    close(update);
+    pass_and_load(20000);
+    expect_after_update((unsigned)_i);
+    rig_close(&rig);
+}
+END_TEST
+
+/* The kernel documentation's tool takes the lock and leaves the file alone. While it runs no lease is
+ * given, so no report is under way; and it does not wait for cocod's memory of it. */
+START_TEST(a_lock_without_a_word)
+{
+    struct flock lease = {.l_type = F_RDLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = COCO_LEASE_BASE_MIN,
+                          .l_len = 1};
+    uint64_t base;
+
+    open_certs(0);
+    int update = take_update();
+    int fd = certs_open_lease(rig.certs, &base);
+    ck_assert_int_ge(fd, 0);
+    lease.l_start = (off_t)base;
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lease), -1);
+    ck_assert(errno == EAGAIN || errno == EACCES);
+    close(update);
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lease), 0);
+    expect_chain(0);
+    close(fd);
     rig_close(&rig);
 }
 END_TEST
@@ -319,7 +461,7 @@ START_TEST(locks_that_fail_after_an_update_leave_nobody_waiting)
     expect_busy(CERTS_UPDATING);
     sys.ofd_lock = no_locks;
     close(update);
-    rig_pass(&rig, SECOND);
+    pass_and_load(SECOND);
     expect_chain(1);
     sys.ofd_lock = sys_real.ofd_lock;
     rig_pass(&rig, 2u * SECOND);
@@ -347,6 +489,10 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, an_update_that_runs_at_the_start);
     tcase_add_test(tcase, a_lease_that_is_held_at_the_start);
     tcase_add_test(tcase, an_updater_after_readers);
+    tcase_add_loop_test(tcase, after_an_update_the_files_are_read_again, 0, 4);
+    tcase_add_loop_test(tcase, an_update_that_cocod_was_not_told_of, 0, 4);
+    tcase_add_loop_test(tcase, cocod_starts_in_the_midst_of_an_update, 0, 4);
+    tcase_add_test(tcase, a_lock_without_a_word);
     tcase_add_test(tcase, a_table_file_that_cannot_be_opened_is_a_problem_and_no_more);
     tcase_add_test(tcase, a_table_file_that_comes_late_is_filled);
     tcase_add_test(tcase, a_table_file_that_cannot_be_written_is_tried_again);

@@ -269,6 +269,7 @@ START_TEST(an_update_is_told_as_draining)
     ck_assert(!rig_take(fd, &message));
     close(lease);
     rig_pass(&rig, 2000);
+    rig_await_worker(&rig);
     expect_notify(fd, COCO_NOTIFY_GENERATION);
     expect_notify(fd, COCO_NOTIFY_SERVING);
     close(fd);
