@@ -82,14 +82,14 @@ static int real_ofd_lock(int fd, int cmd, struct flock *lock)
     return fcntl(fd, cmd, lock);
 }
 
-#define SYS_REAL                                                                                   \
-    {                                                                                              \
-        .now_us = real_now_us, .wall_s = real_wall_s, .clock_watch = real_clock_watch,             \
-        .alloc = real_alloc, .free = free, .accept = real_accept, .getpeername = real_getpeername, \
-        .socket = socket, .peer_cred = real_peer_cred, .connect = real_connect, .recv = recv,      \
-        .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .pread = pread,              \
-        .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, .rename = rename,                  \
-        .unlink = unlink, .ofd_lock = real_ofd_lock,                                               \
+#define SYS_REAL                                                                                  \
+    {                                                                                             \
+        .now_us = real_now_us, .wall_s = real_wall_s, .clock_watch = real_clock_watch,            \
+        .alloc = real_alloc, .free = free, .crypto_realloc = realloc, .accept = real_accept,      \
+        .getpeername = real_getpeername, .socket = socket, .peer_cred = real_peer_cred,           \
+        .connect = real_connect, .recv = recv, .sendmsg = real_sendmsg, .open = real_open,        \
+        .pwrite = pwrite, .pread = pread, .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, \
+        .rename = rename, .unlink = unlink, .ofd_lock = real_ofd_lock,                            \
     }
 
 const struct sys_calls sys_real = SYS_REAL;

@@ -19,6 +19,7 @@ struct sys_calls {
     int (*clock_watch)(void);
     void *(*alloc)(size_t size); /* zeroed, or NULL */
     void (*free)(void *p);
+    void *(*crypto_realloc)(void *p, size_t size); /* OpenSSL's memory (chain_watch_memory) */
 
     int (*accept)(int fd, int flags);
     int (*getpeername)(int fd, struct sockaddr *addr, socklen_t *size);

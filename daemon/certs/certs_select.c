@@ -239,11 +239,12 @@ static void take_nothing(struct certs *certs, const char *why, const char *outda
         refuse_chain(certs, why, outdated);
 }
 
-/* Neither a chain nor the word that there is none: it is asked for again in a minute. Of the files
- * alone only where memory ran out: what else is wrong with them is for the operator to mend. */
+/* Neither a chain nor the word that there is none: it is asked for again in a minute. Without a
+ * platform only where that may pass by itself: what else is wrong with the files is for the operator
+ * to mend. */
 static bool is_overdue(const struct certs *certs, int result)
 {
-    if (result == -ENOMEM)
+    if (result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -EIO)
         return true;
     return certs_knows_platform(certs) && result < 0 && result != -ENOENT && result != -EBADMSG &&
            result != -ESTALE;

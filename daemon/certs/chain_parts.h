@@ -41,7 +41,8 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
                      struct chain_kind *ret_kind, X509 **ret_x509, const struct chain_why *why);
 void chain_cert_done(struct chain_cert *cert);
 
-/* Did OpenSSL fail for want of memory, since its error queue was cleared last? Clears it. */
+/* From here on, did OpenSSL find no memory, in this thread? */
+void chain_mark_memory(void);
 bool chain_out_of_memory(void);
 
 /* Small readers of what certificates and CRLs have in common. False: it is not as AMD's are. */

@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -381,7 +380,7 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
     struct examination e = {.chain = c, .roots = roots, .last = last, .why = why};
     int r = 0;
 
-    ERR_clear_error();
+    chain_mark_memory();
     for (enum chain_role role = CHAIN_ARK; role <= last && r == 0; role++) {
         e.x[role] = chain_cert_x509(&c->certs[role]);
         if (!e.x[role])

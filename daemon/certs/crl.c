@@ -14,7 +14,6 @@
 #include "certs/chain_parts.h"
 #include "sys.h"
 #include <errno.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
@@ -111,7 +110,7 @@ int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **
     if (size > CRL_MAX)
         return chain_refuse(&sentence, "%s is larger than a CRL may be (%u bytes)", source,
                             CRL_MAX);
-    ERR_clear_error();
+    chain_mark_memory();
     X509_CRL *x = decode(der, size, &exact);
     if (!x || !exact) {
         r = chain_refuse(&sentence, x ? "%s is not exactly one CRL in DER" : "%s is no CRL",
@@ -159,7 +158,7 @@ int crl_verify(const struct crl *crl, const struct chain_cert *ark, char *why, s
     const unsigned char *p = crl->der;
     const X509_ALGOR *algorithm = NULL;
 
-    ERR_clear_error();
+    chain_mark_memory();
     X509_CRL *x = d2i_X509_CRL(NULL, &p, (long)crl->size);
     X509 *root = chain_cert_x509(ark);
     int r = x && root ? 0 : -ENOMEM;

@@ -124,6 +124,9 @@ static void conclude(struct import *import, struct store_result *result, int r)
 {
     if (r == -ENOMEM)
         import->error = r;
+    if (r < 0 && r != -EALREADY && !result->reason[0])
+        (void)snprintf(result->reason, sizeof(result->reason), "cannot read the store: %s",
+                       strerror(-r));
     result->action = r == 0 ? STORE_ADDED : r == -EALREADY ? STORE_UNCHANGED : STORE_REFUSED;
     if (r == 0 || r == -EALREADY)
         result->reason[0] = 0;
@@ -351,7 +354,7 @@ static int keep_intermediate(const struct store *store, struct item *item,
     if (r < 0)
         return r;
     r = refuse_rootless(item->cert.source, item->kind.product, why);
-    for (size_t i = 0; i < arks->n && r < 0 && r != -ENOMEM; i++)
+    for (size_t i = 0; i < arks->n && (r == -EBADMSG || r == -ESTALE); i++)
         r = verify_intermediate(store, item, &arks->files[i], why);
     store_files_free(arks);
     if (r < 0)
@@ -395,7 +398,7 @@ static int keep_crl(const struct store *store, struct item *item, const struct c
     if (r < 0)
         return r;
     r = refuse_rootless(crl->source, crl->product, why);
-    for (; i < arks->n && r < 0 && r != -ENOMEM; i++) {
+    for (; i < arks->n && r == -EBADMSG; i++) {
         const struct store_file *ark = &arks->files[i];
         r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
         if (r < 0)
@@ -426,7 +429,7 @@ static int compare_leaf(const char *path, const struct chain_cert *cert,
     int r = chain_read_file(path, &data, &size);
 
     if (r < 0)
-        return r == -ENOMEM ? r : 0; /* none, or none that can be read: it is replaced */
+        return store_is_no_file(r) ? 0 : r; /* what is no file is replaced */
     r = chain_cert_parse(data, size, path, &have, &kind, NULL, &nowhere);
     if (r == 0) {
         if (have.size == cert->size && memcmp(have.der, cert->der, cert->size) == 0)
