@@ -218,6 +218,25 @@ static void find_import_user(struct cocod *cocod, const struct config *config)
     cocod->admin.import_uid = user ? user->pw_uid : (uid_t)number;
 }
 
+static void on_clock_set(void *data)
+{
+    const struct cocod *cocod = data;
+
+    log_event(LOG_LEVEL_NOTICE, "clock-set", NULL, 0,
+              "the host's clock was set: certificates are judged again");
+    certs_clock_set(cocod->certs);
+}
+
+/* Before the certificates are judged, so that no setting of the clock falls between. */
+static void watch_clock(struct cocod *cocod)
+{
+    int r = clock_watch_init(&cocod->clock, cocod->base, on_clock_set, cocod);
+
+    if (r < 0)
+        log_event(LOG_LEVEL_NOTICE, "clock-unwatched", NULL, 0,
+                  "cannot watch the host's clock: %s; it is looked at once a minute", strerror(-r));
+}
+
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
 {
     struct cocod *cocod = sys.alloc(sizeof(*cocod));
@@ -226,6 +245,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     if (!cocod)
         return -ENOMEM;
     cocod->base = base;
+    cocod->clock.fd = -1;
     int r = timers_init(&cocod->timers, base);
     if (r == 0 && getrandom(&instance, sizeof(instance), 0) != sizeof(instance))
         r = -EIO;
@@ -252,6 +272,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     find_import_user(cocod, config);
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     cocod->config = config;
+    watch_clock(cocod);
     certs_start(cocod->certs);
     cocod->admin.ready_us = sys.now_us();
     *ret = cocod;
@@ -266,6 +287,7 @@ void cocod_free(struct cocod *cocod)
         server_stop_listening(cocod->server);
         server_close_peers(cocod->server, CLOSE_SHUTDOWN); /* completes every request */
     }
+    clock_watch_done(&cocod->clock);
     quotes_free(cocod->quotes); /* gives back the accounts of what QGS still works on */
     server_free(cocod->server);
     if (cocod->certs)

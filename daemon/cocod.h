@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "clock_watch.h"
 #include "frontend/admin.h"
 #include "frontend/qgs_door.h"
 #include "frontend/vmm.h"
@@ -18,6 +19,7 @@ struct worker;
 struct cocod {
     struct event_base *base;
     struct timers timers;
+    struct clock_watch clock;
     struct worker *worker;
     struct server *server;
     struct platform *platform;

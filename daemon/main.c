@@ -4,6 +4,7 @@
  * loop. Only this file exits.
  */
 #include "certs/certs.h"
+#include "certs/chain.h"
 #include "coco_limits.h"
 #include "cocod.h"
 #include "config.h"
@@ -424,6 +425,7 @@ int main(int argc, char **argv)
     struct program program = {0};
     int c;
 
+    chain_watch_memory();
     while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
         switch (c) {
         case 'c':

@@ -3,9 +3,11 @@
  * The real system behind the table of sys.h. Nothing here decides anything.
  */
 #include "sys.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +22,22 @@ static uint64_t real_now_us(void)
 static int64_t real_wall_s(void)
 {
     return (int64_t)time(NULL);
+}
+
+/* A timer that is never due, but is cancelled where the clock jumps (timerfd_create(2)). */
+static int real_clock_watch(void)
+{
+    const struct itimerspec never = {.it_value.tv_sec = 8000000000}; /* the year 2223 */
+    int fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+
+    if (fd >= 0 &&
+        timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) < 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
 }
 
 static void *real_alloc(size_t size)
@@ -64,14 +82,14 @@ static int real_ofd_lock(int fd, int cmd, struct flock *lock)
     return fcntl(fd, cmd, lock);
 }
 
-#define SYS_REAL                                                                         \
-    {                                                                                    \
-        .now_us = real_now_us, .wall_s = real_wall_s, .alloc = real_alloc, .free = free, \
-        .accept = real_accept, .getpeername = real_getpeername, .socket = socket,        \
-        .peer_cred = real_peer_cred, .connect = real_connect, .recv = recv,              \
-        .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .pread = pread,    \
-        .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, .rename = rename,        \
-        .unlink = unlink, .ofd_lock = real_ofd_lock,                                     \
+#define SYS_REAL                                                                                  \
+    {                                                                                             \
+        .now_us = real_now_us, .wall_s = real_wall_s, .clock_watch = real_clock_watch,            \
+        .alloc = real_alloc, .free = free, .crypto_realloc = realloc, .accept = real_accept,      \
+        .getpeername = real_getpeername, .socket = socket, .peer_cred = real_peer_cred,           \
+        .connect = real_connect, .recv = recv, .sendmsg = real_sendmsg, .open = real_open,        \
+        .pwrite = pwrite, .pread = pread, .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, \
+        .rename = rename, .unlink = unlink, .ofd_lock = real_ofd_lock,                            \
     }
 
 const struct sys_calls sys_real = SYS_REAL;

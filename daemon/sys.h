@@ -12,10 +12,14 @@
 #include <sys/types.h>
 
 struct sys_calls {
-    uint64_t (*now_us)(void);    /* CLOCK_MONOTONIC, microseconds */
-    int64_t (*wall_s)(void);     /* CLOCK_REALTIME, seconds since 1970 */
+    uint64_t (*now_us)(void); /* CLOCK_MONOTONIC, microseconds */
+    int64_t (*wall_s)(void);  /* CLOCK_REALTIME, seconds since 1970 */
+    /* A descriptor that becomes readable each time that CLOCK_REALTIME is set; reading it, with
+     * whatever result, makes it wait for the next time. */
+    int (*clock_watch)(void);
     void *(*alloc)(size_t size); /* zeroed, or NULL */
     void (*free)(void *p);
+    void *(*crypto_realloc)(void *p, size_t size); /* OpenSSL's memory (chain_watch_memory) */
 
     int (*accept)(int fd, int flags);
     int (*getpeername)(int fd, struct sockaddr *addr, socklen_t *size);

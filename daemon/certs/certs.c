@@ -237,5 +237,5 @@ const struct crl *certs_crl(const struct certs *certs)
 
 bool certs_serves_crl(const struct certs *certs)
 {
-    return certs->options.serve_crl;
+    return certs->options.serve_crl && !certs->current.found.crl_left_out;
 }

@@ -53,6 +53,9 @@ void certs_start(struct certs *certs);
  * serving. */
 void certs_reload(struct certs *certs, const struct certs_options *options);
 
+/* The host's clock was set: what depends on it is judged again. */
+void certs_clock_set(struct certs *certs);
+
 /* Is there an SNP service on this host at all? */
 bool certs_offered(const struct certs *certs);
 
@@ -96,6 +99,8 @@ enum certs_job_kind {
     CERTS_JOB_REMOVE,
 };
 
+#define CERTS_JOB_FILES_MAX 64u
+
 /* Work on the store, which blocks: it runs on the worker. Made by certs_job_new; what it holds is
  * its own. */
 struct certs_job {
@@ -106,7 +111,7 @@ struct certs_job {
     void (*told)(struct certs_job *job);
     void *data;
 
-    size_t n_files; /* IMPORT, VERIFY */
+    size_t n_files; /* IMPORT, VERIFY; at most CERTS_JOB_FILES_MAX */
     struct chain_input *files;
     struct store_key key; /* CHAIN, REMOVE */
 

@@ -20,10 +20,10 @@ void certs_job_free(struct certs_job *job)
     if (!job)
         return;
     for (size_t i = 0; i < job->n_files; i++) {
-        free((void *)(uintptr_t)job->files[i].name);
+        sys.free((void *)(uintptr_t)job->files[i].name);
         sys.free((void *)(uintptr_t)job->files[i].data);
     }
-    free(job->files);
+    sys.free(job->files);
     store_results_done(&job->results);
     store_list_done(&job->list);
     store_chain_done(&job->chain);
@@ -126,20 +126,19 @@ struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
 
 int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *data, size_t size)
 {
-    struct chain_input *files = realloc(job->files, (job->n_files + 1) * sizeof(*files));
-
-    if (!files)
-        return -ENOMEM;
-    job->files = files;
-    char *own_name = strdup(name);
+    if (!job->files)
+        job->files = sys.alloc(CERTS_JOB_FILES_MAX * sizeof(*job->files));
+    char *own_name = sys.alloc(strlen(name) + 1);
     uint8_t *own_data = sys.alloc(size ? size : 1);
-    if (!own_name || !own_data) {
-        free(own_name);
+    if (!job->files || !own_name || !own_data || job->n_files == CERTS_JOB_FILES_MAX) {
+        sys.free(own_name);
         sys.free(own_data);
         return -ENOMEM;
     }
+    memcpy(own_name, name, strlen(name) + 1);
     memcpy(own_data, data, size);
-    files[job->n_files++] = (struct chain_input){.name = own_name, .data = own_data, .size = size};
+    job->files[job->n_files++] =
+        (struct chain_input){.name = own_name, .data = own_data, .size = size};
     return 0;
 }
 

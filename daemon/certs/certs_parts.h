@@ -80,6 +80,7 @@ struct certs {
     struct timer recheck; /* dates, and the clock */
     struct load *load;    /* on the worker */
     bool clock_trusted;
+    bool overdue; /* the last selection found no memory, no worker or no disk */
     int64_t clock_floor_s;
     unsigned rechecks;
 

@@ -14,8 +14,10 @@
  * at most). A host where nothing is asked for is left alone: each reading costs it something. Then
  * the first request finds what is known too old, is told to come again, and begins a reading.
  *
- * With a store or a platform, the clock and the dates of what is served are looked at once a minute,
- * without asking anybody.
+ * When the clock is set, everything is judged again. Beside that, the clock and the dates of what is
+ * served are looked at once a minute, without asking anybody, where there is a store or a platform;
+ * and everywhere as long as the clock is wrong, or the last selection found no memory, no worker or
+ * no disk.
  */
 #include "certs/certs_parts.h"
 #include "log.h"
@@ -53,7 +55,9 @@ static void take_generation(struct certs *certs, struct generation *generation)
 
     if (!certs->file_stale && !certs->locked && same_table(now, generation->table)) {
         struct generation *kept = certs->next.table ? &certs->next : &certs->current;
-        memcpy(kept->found.alarm, generation->found.alarm, sizeof(kept->found.alarm));
+        const struct store_chain before = kept->found; /* the CRL may be another */
+        kept->found = generation->found;
+        generation->found = before;
         log_event(LOG_LEVEL_DEBUG, NULL, NULL, 0, "the certificate chain is unchanged");
         certs_generation_done(generation);
         end_selection(certs);
@@ -115,21 +119,46 @@ static void no_match(struct certs *certs, const char *why)
     take_empty(certs);
 }
 
+/* --- looking again ---------------------------------------------------------------------------- */
+
+/* Without store and platform the files' chain is the operator's alone: judged when it is loaded, and
+ * when the clock is set. */
+static bool rechecks(const struct certs *certs)
+{
+    return certs->options.store || certs_knows_platform(certs) || certs->overdue ||
+           !certs->clock_trusted;
+}
+
+static void arm_recheck(struct certs *certs)
+{
+    if (!rechecks(certs))
+        timer_disarm(&certs->recheck);
+    else if (!timer_armed(&certs->recheck))
+        timer_arm(&certs->recheck, sys.now_us() + RECHECK_US);
+}
+
 /* --- loading ---------------------------------------------------------------------------------- */
 
 static void free_strings(char *const *strings, size_t n)
 {
     for (size_t i = 0; strings && i < n; i++)
-        free(strings[i]);
-    free((void *)(uintptr_t)strings);
+        sys.free(strings[i]);
+    sys.free((void *)(uintptr_t)strings);
+}
+
+static char *copy_string(const char *text)
+{
+    char *copy = sys.alloc(strlen(text) + 1);
+
+    return copy ? memcpy(copy, text, strlen(text) + 1) : NULL;
 }
 
 static char **copy_strings(char *const *strings, size_t n)
 {
-    char **copy = calloc(n ? n : 1, sizeof(*copy));
+    char **copy = sys.alloc((n ? n : 1) * sizeof(*copy));
 
     for (size_t i = 0; copy && i < n; i++) {
-        copy[i] = strdup(strings[i]);
+        copy[i] = copy_string(strings[i]);
         if (!copy[i]) {
             free_strings(copy, i);
             return NULL;
@@ -142,7 +171,7 @@ void certs_load_options_done(struct load_options *options, char *store)
 {
     free_strings(options->paths.chain, options->paths.n_chain);
     free_strings(options->paths.roots, options->paths.n_roots);
-    free(store);
+    sys.free(store);
 }
 
 int certs_load_options(const struct certs *certs, struct load_options *ret, char **ret_store)
@@ -152,7 +181,7 @@ int certs_load_options(const struct certs *certs, struct load_options *ret, char
                                    .clock_floor_s = from->clock_floor_s,
                                    .serve_crl = from->serve_crl,
                                    .signer = from->signer};
-    char *store = from->store ? strdup(from->store) : NULL;
+    char *store = from->store ? copy_string(from->store) : NULL;
 
     options.paths.n_chain = from->n_chain;
     options.paths.n_roots = from->n_roots;
@@ -211,11 +240,23 @@ static void take_nothing(struct certs *certs, const char *why, const char *outda
         refuse_chain(certs, why, outdated);
 }
 
+/* Neither a chain nor the word that there is none: it is asked for again in a minute. Without a
+ * platform only where that may pass by itself: what else is wrong with the files is for the operator
+ * to mend. */
+static bool is_overdue(const struct certs *certs, int result)
+{
+    if (result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -EIO)
+        return true;
+    return certs_knows_platform(certs) && result < 0 && result != -ENOENT && result != -EBADMSG &&
+           result != -ESTALE;
+}
+
 static void take_load(struct certs *certs, struct load *load)
 {
     struct generation generation = {.table = load->found.table, .found = load->found.found};
 
     certs->selecting = SELECT_IDLE;
+    certs->overdue = is_overdue(certs, load->result);
     if (load->found.clock_floor_s != 0 || load->result == 0) {
         certs->clock_floor_s = load->found.clock_floor_s;
         certs->clock_trusted = load->found.clock_trusted;
@@ -223,6 +264,7 @@ static void take_load(struct certs *certs, struct load *load)
             log_event(LOG_LEVEL_WARNING, "clock-wrong", NULL, 0, "%s", load->found.clock_problem);
         memcpy(certs->clock_problem, load->found.clock_problem, sizeof(certs->clock_problem));
     }
+    arm_recheck(certs);
     if (load->result < 0) {
         take_nothing(certs, load->why, load->found.outdated_sha256);
         return;
@@ -272,8 +314,9 @@ static void start_load(struct certs *certs)
         load_free(load);
         certs->selecting = SELECT_IDLE;
         certs->known = false; /* the next reading leads to a load */
-        take_nothing(certs, r == -ENOMEM ? "out of memory" : "the worker is busy; reload again",
-                     NULL);
+        certs->overdue = true;
+        arm_recheck(certs);
+        take_nothing(certs, r == -ENOMEM ? "out of memory" : "the worker is busy", NULL);
         return;
     }
     certs->load = load;
@@ -330,16 +373,9 @@ static void on_platform(void *data, const struct platform_state *state, const ch
     start_load(certs);
 }
 
-/* Without store and platform the files' chain is the operator's alone: judged when it is loaded. */
-static bool rechecks(const struct certs *certs)
-{
-    return certs->options.store || certs_knows_platform(certs);
-}
-
 void certs_select(struct certs *certs, bool forced)
 {
-    if (rechecks(certs) && !timer_armed(&certs->recheck))
-        timer_arm(&certs->recheck, sys.now_us() + RECHECK_US);
+    arm_recheck(certs);
     if (certs->selecting == SELECT_LOADING) {
         certs->select_again = true;
         return;
@@ -389,6 +425,14 @@ static bool first_expiry(const struct certs *certs, int64_t *ret_s)
     return chain != NULL;
 }
 
+/* The CRL of what is served has become outdated, and nobody was told. */
+static bool crl_to_be_told(const struct certs *certs, int64_t now_s)
+{
+    const struct store_chain *found = &certs->current.found;
+
+    return found->crl && !found->alarm[0] && now_s > found->crl->next_update_s;
+}
+
 static void on_recheck(struct timer *timer)
 {
     struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, recheck));
@@ -401,8 +445,15 @@ static void on_recheck(struct timer *timer)
         return;
     bool trusted = now_s >= certs->clock_floor_s;
     bool expired = first_expiry(certs, &end_s) && trusted && now_s > end_s;
+    bool outdated = trusted && crl_to_be_told(certs, now_s);
     bool due = certs_knows_platform(certs) && ++certs->rechecks % RESELECT_CHECKS == 0;
-    if (expired || due || trusted != certs->clock_trusted)
+    if (expired || outdated || due || certs->overdue || trusted != certs->clock_trusted)
+        certs_select(certs, true);
+}
+
+void certs_clock_set(struct certs *certs)
+{
+    if (certs_offered(certs))
         certs_select(certs, true);
 }
 

@@ -129,7 +129,7 @@ int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, 
     if (!a.chain)
         return -ENOMEM;
     for (size_t i = 0; i < n && r == 0; i++)
-        r = chain_split(&inputs[i], take_cert, &a, &sentence);
+        r = chain_split(&inputs[i], false, take_cert, &a, &sentence);
     if (r == 0)
         r = check_complete(&a, n);
     if (r == 0) {

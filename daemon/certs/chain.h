@@ -10,6 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* From now on what OpenSSL could not do for want of memory is told from what it found wrong. To be
+ * called before OpenSSL is used at all; without it OpenSSL's own word is taken, which is often
+ * missing. */
+void chain_watch_memory(void);
+
 /* A certificate file, and one certificate, larger than this is refused. */
 #define CHAIN_FILE_MAX  (64u * 1024u)
 #define CHAIN_CERT_MAX  (8u * 1024u)

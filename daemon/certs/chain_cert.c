@@ -10,12 +10,17 @@
  * ARK-<product>, SEV-<product> (ASK), SEV-VLEK-<product> (ASVK), SEV-VCEK, SEV-VLEK. A leaf names
  * its product by its issuer. Nothing is verified here.
  *
- * OpenSSL's error queue (16 entries for each thread) is left as OpenSSL leaves it: nobody reads it.
+ * OpenSSL says of most failures only that it failed, and where its memory ran out, it often says
+ * something else. What was no verdict for that is -ENOMEM: above all, a CRL that could not be verified for
+ * want of memory must not count as one that is not there. So cocod gives OpenSSL its memory (see
+ * chain_watch_memory), and knows.
  */
 #include "certs/chain_parts.h"
 #include "sys.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -23,6 +28,56 @@
 #include <time.h>
 
 #define X509_VERSION_3 2
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+static _Thread_local bool starved;
+
+static void *crypto_realloc(void *p, size_t size, const char *file, int line)
+{
+    void *memory = sys.crypto_realloc(p, size);
+
+    (void)file;
+    (void)line;
+    if (!memory && size > 0)
+        starved = true;
+    return memory;
+}
+
+static void *crypto_malloc(size_t size, const char *file, int line)
+{
+    return crypto_realloc(NULL, size, file, line);
+}
+
+static void crypto_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    sys.free(p);
+}
+
+void chain_watch_memory(void)
+{
+    (void)CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free);
+}
+
+void chain_mark_memory(void)
+{
+    starved = false;
+    ERR_clear_error();
+}
+
+bool chain_out_of_memory(void)
+{
+    unsigned long error;
+    bool found = starved;
+
+    while ((error = ERR_get_error()) != 0)
+        found = found || ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+    return found;
+}
+
+/* --- small readers ---------------------------------------------------------------------------- */
 
 void chain_hex(char *out, const uint8_t *bytes, size_t n)
 {
@@ -172,11 +227,12 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
     if (size > CHAIN_CERT_MAX)
         return chain_refuse(why, "%s is larger than a certificate may be (%u bytes)", source,
                             CHAIN_CERT_MAX);
+    chain_mark_memory();
     X509 *x = decode(der, size, &used, &canonical);
-    if (!x)
-        return chain_refuse(why, "%s is no X.509 certificate", source);
     int r = 0;
-    if (used != size)
+    if (!x)
+        r = chain_refuse(why, "%s is no X.509 certificate", source);
+    else if (used != size)
         r = chain_refuse(why, "%s has %zu bytes behind its certificate", source, size - used);
     else if (!canonical)
         r = chain_refuse(why, "%s is not encoded by DER's rules", source);
@@ -190,6 +246,8 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
         memcpy(cert.source, source, strlen(source) + 1);
         r = describe(x, source, &cert, &kind, why);
     }
+    if (r == -EBADMSG && chain_out_of_memory())
+        r = -ENOMEM;
     if (r == 0 && ret_x509) {
         *ret_x509 = x;
         x = NULL;

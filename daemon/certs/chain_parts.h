@@ -21,9 +21,9 @@ int chain_refuse(const struct chain_why *why, const char *fmt, ...)
 /* --- chain_split.c: an input's certificates --- */
 
 /* Called with the DER of each certificate and what to call it: the input's name, and its number in
- * there where there are several. */
+ * there where there are several. `crls`: PEM blocks of CRLs are taken as well. */
 typedef int (*chain_take)(void *userdata, const uint8_t *der, size_t size, const char *source);
-int chain_split(const struct chain_input *input, chain_take take, void *userdata,
+int chain_split(const struct chain_input *input, bool crls, chain_take take, void *userdata,
                 const struct chain_why *why);
 
 /* --- chain_cert.c: one certificate --- */
@@ -40,6 +40,10 @@ struct chain_kind {
 int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct chain_cert *ret,
                      struct chain_kind *ret_kind, X509 **ret_x509, const struct chain_why *why);
 void chain_cert_done(struct chain_cert *cert);
+
+/* From here on, did OpenSSL find no memory, in this thread? */
+void chain_mark_memory(void);
+bool chain_out_of_memory(void);
 
 /* Small readers of what certificates and CRLs have in common. False: it is not as AMD's are. */
 void chain_hex(char *out, const uint8_t *bytes, size_t n); /* with a NUL */

@@ -2,8 +2,8 @@
 /*
  * Taking an input apart into certificates: PEM or DER is decided by the first bytes.
  *
- * PEM is RFC 7468's strict form: blocks of CERTIFICATE, between them nothing but white space; LF or
- * CRLF (AMD serves Turin's chain with CRLF). Base64 must be canonical: full quanta, padding only at
+ * PEM is RFC 7468's strict form: blocks of CERTIFICATE (for an import also of X509 CRL), between them
+ * nothing but white space; LF or CRLF (AMD serves Turin's chain with CRLF). Base64 must be canonical: full quanta, padding only at
  * the end, its spare bits zero. What is put beside a certificate by accident is named in the
  * refusal: a private key above all, which must not lie where cocod can read it.
  *
@@ -20,7 +20,6 @@
 #include <string.h>
 
 static const char begin_mark[] = "-----BEGIN ";
-static const char end_line[] = "-----END CERTIFICATE-----";
 
 int chain_refuse(const struct chain_why *why, const char *fmt, ...)
 {
@@ -110,14 +109,18 @@ static bool decode_base64(struct coco_reader *r, struct coco_writer *out)
     return n == 0 && !out->bad;
 }
 
-/* The rest of a BEGIN line: the label, which must be CERTIFICATE. */
-static int check_label(struct coco_reader *r, const struct chain_input *input,
-                       const struct chain_why *why)
+static const char certificate_label[] = "CERTIFICATE";
+static const char crl_label[] = "X509 CRL";
+#define LABEL_SIZE 48u
+
+/* The rest of a BEGIN line: the label, which must be CERTIFICATE, or that of a CRL where those are
+ * wanted. */
+static int read_label(struct coco_reader *r, const struct chain_input *input, bool crls,
+                      char label[LABEL_SIZE], const struct chain_why *why)
 {
-    char label[48];
     size_t n = 0;
 
-    while (coco_reader_left(r) > 0 && peek(r) != '-' && n < sizeof(label) - 1) {
+    while (coco_reader_left(r) > 0 && peek(r) != '-' && n < LABEL_SIZE - 1) {
         uint8_t c = coco_read_u8(r);
         label[n++] = c >= 0x20 && c < 0x7F ? (char)c : '?';
     }
@@ -127,19 +130,19 @@ static int check_label(struct coco_reader *r, const struct chain_input *input,
                             "%s holds a private key, which has no place beside certificates that "
                             "are given to guests: remove it",
                             input->name);
-    if (strcmp(label, "CERTIFICATE") != 0)
+    if (strcmp(label, certificate_label) != 0 && !(crls && strcmp(label, crl_label) == 0))
         return chain_refuse(why, "%s holds a PEM block \"%s\"; only CERTIFICATE is wanted",
                             input->name, label);
     if (!move_over(r, "-----") || (peek(r) != '\n' && peek(r) != '\r'))
-        return chain_refuse(why, "%s has a damaged BEGIN CERTIFICATE line", input->name);
+        return chain_refuse(why, "%s has a damaged BEGIN %s line", input->name, label);
     return 0;
 }
 
-static int split_pem(const struct chain_input *input, uint8_t *scratch, chain_take take,
+static int split_pem(const struct chain_input *input, bool crls, uint8_t *scratch, chain_take take,
                      void *userdata, const struct chain_why *why)
 {
     struct coco_reader r = coco_reader_of(input->data, input->size);
-    char source[256];
+    char source[256], label[LABEL_SIZE], end_line[LABEL_SIZE + 16];
 
     skip_white(&r);
     for (unsigned number = 1; coco_reader_left(&r) > 0; number++) {
@@ -149,9 +152,10 @@ static int split_pem(const struct chain_input *input, uint8_t *scratch, chain_ta
                                 "%s holds text outside of its certificates (byte %zu): keep only "
                                 "the lines from BEGIN to END",
                                 input->name, r.pos);
-        int ret = check_label(&r, input, why);
+        int ret = read_label(&r, input, crls, label, why);
         if (ret < 0)
             return ret;
+        (void)snprintf(end_line, sizeof(end_line), "-----END %s-----", label);
         if (!decode_base64(&r, &out) || !move_over(&r, end_line))
             return chain_refuse(why, "%s is damaged: its certificate %u is not complete base64",
                                 input->name, number);
@@ -167,7 +171,7 @@ static int split_pem(const struct chain_input *input, uint8_t *scratch, chain_ta
     return 0;
 }
 
-int chain_split(const struct chain_input *input, chain_take take, void *userdata,
+int chain_split(const struct chain_input *input, bool crls, chain_take take, void *userdata,
                 const struct chain_why *why)
 {
     struct coco_reader r = coco_reader_of(input->data, input->size);
@@ -185,7 +189,7 @@ int chain_split(const struct chain_input *input, chain_take take, void *userdata
     uint8_t *scratch = sys.alloc(input->size);
     if (!scratch)
         return -ENOMEM;
-    int ret = split_pem(input, scratch, take, userdata, why);
+    int ret = split_pem(input, crls, scratch, take, userdata, why);
     sys.free(scratch);
     return ret;
 }

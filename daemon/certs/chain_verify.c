@@ -109,7 +109,7 @@ int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, 
     const struct chain_why sentence = {.text = why, .size = why_size};
     struct chain_roots grown = *roots;
     struct adding a = {.roots = &grown, .why = &sentence};
-    int r = chain_split(input, take_root, &a, &sentence);
+    int r = chain_split(input, false, take_root, &a, &sentence);
 
     if (r == 0)
         *roots = grown;
@@ -380,6 +380,7 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
     struct examination e = {.chain = c, .roots = roots, .last = last, .why = why};
     int r = 0;
 
+    chain_mark_memory();
     for (enum chain_role role = CHAIN_ARK; role <= last && r == 0; role++) {
         e.x[role] = chain_cert_x509(&c->certs[role]);
         if (!e.x[role])
@@ -387,6 +388,8 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
     }
     if (r == 0)
         r = examine(&e, now_s);
+    if (r == -EBADMSG && chain_out_of_memory())
+        r = -ENOMEM;
     for (int role = 0; role < CHAIN_ROLES; role++)
         X509_free(e.x[role]);
     return r;

@@ -110,11 +110,13 @@ int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **
     if (size > CRL_MAX)
         return chain_refuse(&sentence, "%s is larger than a CRL may be (%u bytes)", source,
                             CRL_MAX);
+    chain_mark_memory();
     X509_CRL *x = decode(der, size, &exact);
     if (!x || !exact) {
+        r = chain_refuse(&sentence, x ? "%s is not exactly one CRL in DER" : "%s is no CRL",
+                         source);
         X509_CRL_free(x);
-        return chain_refuse(&sentence, x ? "%s is not exactly one CRL in DER" : "%s is no CRL",
-                            source);
+        return chain_out_of_memory() ? -ENOMEM : r;
     }
     struct crl *crl = sys.alloc(sizeof(*crl));
     if (crl) {
@@ -130,6 +132,8 @@ int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **
         r = describe(x, crl, &sentence);
     }
     X509_CRL_free(x);
+    if (r == -EBADMSG && chain_out_of_memory())
+        r = -ENOMEM;
     if (r < 0) {
         crl_free(crl);
         return r;
@@ -153,6 +157,8 @@ int crl_verify(const struct crl *crl, const struct chain_cert *ark, char *why, s
     const struct chain_why sentence = {.text = why, .size = why_size};
     const unsigned char *p = crl->der;
     const X509_ALGOR *algorithm = NULL;
+
+    chain_mark_memory();
     X509_CRL *x = d2i_X509_CRL(NULL, &p, (long)crl->size);
     X509 *root = chain_cert_x509(ark);
     int r = x && root ? 0 : -ENOMEM;
@@ -175,7 +181,7 @@ int crl_verify(const struct crl *crl, const struct chain_cert *ark, char *why, s
     }
     X509_CRL_free(x);
     X509_free(root);
-    return r;
+    return r == -EBADMSG && chain_out_of_memory() ? -ENOMEM : r;
 }
 
 bool crl_lists(const struct crl *crl, const char *serial)

@@ -40,7 +40,7 @@ static void free_inputs(struct chain_input *inputs, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         sys.free((void *)(uintptr_t)inputs[i].data);
-    free(inputs);
+    sys.free(inputs);
 }
 
 static int load_roots(const struct chain_paths *paths, struct chain_roots *roots, char *why,
@@ -63,7 +63,7 @@ static int load_roots(const struct chain_paths *paths, struct chain_roots *roots
 static int parse_files(const struct chain_paths *paths, struct chain **ret, char *why,
                        size_t why_size)
 {
-    struct chain_input *inputs = calloc(paths->n_chain, sizeof(*inputs));
+    struct chain_input *inputs = sys.alloc(paths->n_chain * sizeof(*inputs));
     size_t n = 0;
     int r = 0;
 
@@ -144,8 +144,7 @@ int load_key(const struct platform_state *platform, enum load_signer signer, str
 
 /* --- the chain -------------------------------------------------------------------------------- */
 
-int load_table(const struct store_chain *c, bool serve_crl, struct blob **ret, char *why,
-               size_t why_size)
+int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *why, size_t why_size)
 {
     struct chain_input crl = {.name = "the CRL"};
     uint8_t *table = NULL;
@@ -156,6 +155,16 @@ int load_table(const struct store_chain *c, bool serve_crl, struct blob **ret, c
         crl.size = c->crl->size;
     }
     int r = chain_build_table(c->chain, crl.data ? &crl : NULL, &table, &size, why, why_size);
+    c->crl_left_out = r == -EBADMSG && crl.data;
+    if (c->crl_left_out) { /* guests want the chain; they can fetch the CRL themselves */
+        r = chain_build_table(c->chain, NULL, &table, &size, why, why_size);
+        if (!c->alarm[0])
+            (void)
+                snprintf(c->alarm, sizeof(c->alarm),
+                         "the CRL of %s (%zu bytes) does not fit into the table beside its chain, "
+                         "and is left out",
+                         c->crl->issuer_cn, crl.size);
+    }
     if (r < 0)
         return r;
     struct blob *blob = blob_copy(table, size);

@@ -68,6 +68,7 @@ void load_result_done(struct load_result *result);
 int chain_load(const struct load_options *options, struct load_result *ret, char *why,
                size_t why_size);
 
-/* The table of a chain, with its CRL where that is wanted. As chain_build_table. */
-int load_table(const struct store_chain *c, bool serve_crl, struct blob **ret, char *why,
+/* The table of a chain, with its CRL where that is wanted and fits: where it does not, an alarm. As
+ * chain_build_table. */
+int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *why,
                size_t why_size);

@@ -50,7 +50,7 @@ int store_read_crl(const char *dir, const char *product, const struct store_file
     if (r < 0) {
         if (r != -ENOENT && ret_why)
             (void)snprintf(ret_why, why_size, "cannot read %s: %s", path, strerror(-r));
-        return r == -ENOMEM ? r : 0;
+        return store_is_no_file(r) ? 0 : r;
     }
     r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, &nowhere);
     if (r == 0) {
@@ -124,6 +124,20 @@ static int judge_revocation(const struct store *store, const struct store_file *
     return 0;
 }
 
+/* Says it something about the certificates, and not of memory, descriptors or the disk? */
+static bool is_verdict(int r)
+{
+    return r == 0 || r == -EBADMSG || r == -ESTALE;
+}
+
+/* What is no verdict has its sentence here. */
+static int explain(const struct store *store, int r, const struct chain_why *why)
+{
+    if (!is_verdict(r))
+        (void)chain_refuse(why, "cannot read the store %s: %s", store->dir, strerror(-r));
+    return r;
+}
+
 int store_check_crl(const struct store *store, const struct chain *chain, struct store_chain *ret,
                     char *why, size_t why_size)
 {
@@ -135,7 +149,7 @@ int store_check_crl(const struct store *store, const struct chain *chain, struct
     int r = store_read_files(store->dir, chain->product, "ark", &arks);
 
     if (r < 0)
-        return r;
+        return explain(store, r, &sentence);
     of_chain.data = root->der;
     of_chain.size = root->size;
     (void)snprintf(of_chain.path, sizeof(of_chain.path), "%s", root->source);
@@ -145,7 +159,7 @@ int store_check_crl(const struct store *store, const struct chain *chain, struct
             ark = &arks->files[i];
     r = judge_revocation(store, ark, chain, ret, &sentence);
     store_files_free(arks);
-    return r;
+    return explain(store, r, &sentence);
 }
 
 int64_t store_newest_update_s(const char *dir)
@@ -212,8 +226,8 @@ int store_assemble(const struct store *store, const struct chain_input *leaf,
                          "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
                          leaf->name, arks->n == 0 ? "root" : "intermediate", kind->product,
                          kind->signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek", kind->product);
-    for (size_t i = 0; arks && i < arks->n && r != -ENOMEM; i++)
-        for (size_t j = 0; asks && j < asks->n && r < 0 && r != -ENOMEM; j++)
+    for (size_t i = 0; arks && i < arks->n && is_verdict(r); i++)
+        for (size_t j = 0; asks && j < asks->n && r < 0 && is_verdict(r); j++)
             r = try_pair(store, &arks->files[i], &asks->files[j], leaf, ret, why);
     store_files_free(arks);
     store_files_free(asks);
@@ -248,7 +262,7 @@ int store_load(const struct store *store, const struct store_key *key, struct st
     r = store_assemble(store, &leaf, &kind, &c, &sentence);
     sys.free(data);
     if (r < 0)
-        return r;
+        return explain(store, r, &sentence);
     store_key_of_chain(c.chain, &found);
     if (!store_key_equal(&found, key)) {
         store_chain_done(&c);

@@ -48,6 +48,7 @@ struct store {
 struct store_chain {
     struct chain *chain;
     struct crl *crl;            /* its root's; NULL: there is none */
+    bool crl_left_out;          /* of the table, where it would be too large with it */
     char alarm[CHAIN_WHY_SIZE]; /* what needs the operator all the same; "": nothing */
 };
 void store_chain_done(struct store_chain *c);
@@ -78,7 +79,8 @@ struct store_list {
         char problem[CHAIN_WHY_SIZE];
     } * crls;
 };
-#define STORE_CHAINS_MAX 2048u
+/* More are not listed: with a problem each, these fit into an administrator's message. */
+#define STORE_CHAINS_MAX 1024u
 int store_list(const struct store *store, struct store_list *ret);
 void store_list_done(struct store_list *list);
 
@@ -104,6 +106,8 @@ struct store_results {
     size_t n;
     struct store_result *items;
 };
+/* The last of so many is the refusal of what came behind. */
+#define STORE_RESULTS_MAX 512u
 void store_results_done(struct store_results *results);
 
 /* Verifies and keeps what is good. 0, and a result for everything in the inputs; -ENOMEM, and then

@@ -51,20 +51,33 @@ static int by_suffix(const void *a, const void *b)
     return strcmp(x->suffix, y->suffix);
 }
 
+bool store_is_no_file(int error)
+{
+    static const int errors[] = {ENOENT, ENOTDIR, EISDIR, EINVAL, EFBIG, EACCES, EPERM, ELOOP};
+
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        if (error == -errors[i])
+            return true;
+    return false;
+}
+
 int store_read_files(const char *dir, const char *product, const char *stem,
                      struct store_files **ret)
 {
     struct store_files *files = sys.alloc(sizeof(*files));
     char folder[STORE_PATH_MAX];
     const struct dirent *entry;
+    int r = 0;
 
+    *ret = files;
     if (!files)
         return -ENOMEM;
-    *ret = files;
     if (snprintf(folder, sizeof(folder), "%s/%s", dir, product) >= STORE_PATH_MAX)
         return 0;
     DIR *d = opendir(folder);
-    while (d && files->n < STORE_CAS_MAX && (entry = readdir(d)) != NULL) {
+    if (!d)
+        r = -errno;
+    while (d && r == 0 && files->n < STORE_CAS_MAX && (entry = readdir(d)) != NULL) {
         struct store_file *file = &files->files[files->n];
         char suffix[sizeof(file->suffix)];
         if (!match_name(entry->d_name, stem, suffix) ||
@@ -72,11 +85,19 @@ int store_read_files(const char *dir, const char *product, const char *stem,
                 STORE_PATH_MAX)
             continue;
         memcpy(file->suffix, suffix, sizeof(suffix));
-        if (chain_read_file(file->path, &file->data, &file->size) == 0)
+        r = chain_read_file(file->path, &file->data, &file->size);
+        if (r == 0)
             files->n++;
+        else if (store_is_no_file(r))
+            r = 0;
     }
     if (d)
         closedir(d);
+    if (r < 0 && !store_is_no_file(r)) {
+        store_files_free(files);
+        *ret = NULL;
+        return r;
+    }
     qsort(files->files, files->n, sizeof(files->files[0]), by_suffix);
     return 0;
 }

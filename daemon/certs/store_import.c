@@ -15,7 +15,6 @@
 #include "snp_table.h"
 #include "sys.h"
 #include <errno.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,42 +43,76 @@ struct import {
     size_t n_items;
     const char *name; /* of the input that is being taken apart */
     int error;
+    bool full; /* STORE_RESULTS_MAX is reached: the last result says so */
 };
 
 void store_results_done(struct store_results *results)
 {
-    free(results->items);
+    sys.free(results->items);
     *results = (struct store_results){.n = 0};
 }
 
 /* --- results ---------------------------------------------------------------------------------- */
 
-/* A new result, refused without a reason yet; NULL: out of memory. */
+static void *grown(void *array, size_t used, size_t room, size_t size)
+{
+    void *larger = sys.alloc(room * size);
+
+    if (larger && used > 0)
+        memcpy(larger, array, used * size);
+    if (larger)
+        sys.free(array);
+    return larger;
+}
+
+/* Room for one more result and item. */
+static bool make_room(struct import *import)
+{
+    struct store_results *results = &import->results;
+    size_t room = 2 * (results->n + 1);
+
+    if ((results->n & (results->n + 1)) != 0) /* 0, 1, 3, 7 …: room is doubled in time */
+        return true;
+    struct store_result *items = grown(results->items, results->n, room, sizeof(*items));
+    if (!items)
+        return false;
+    results->items = items;
+    struct item *larger = grown(import->items, import->n_items, room, sizeof(*larger));
+    if (!larger)
+        return false;
+    import->items = larger;
+    return true;
+}
+
+/* A new result, refused without a reason yet; NULL: out of memory, or there are enough (no_room
+ * tells). */
 static struct store_result *add_result(struct import *import, const char *kind)
 {
     struct store_results *results = &import->results;
-    struct store_result *items = results->items;
 
-    if ((results->n & (results->n + 1)) == 0) { /* 0, 1, 3, 7 …: room is doubled in time */
-        size_t room = 2 * (results->n + 1);
-        items = realloc(items, room * sizeof(*items));
-        if (items) {
-            results->items = items;
-            struct item *grown = realloc(import->items, room * sizeof(*grown));
-            if (grown)
-                import->items = grown;
-            else
-                items = NULL;
-        }
-    }
-    if (!items) {
+    if (import->full)
+        return NULL;
+    if (!make_room(import)) {
         import->error = -ENOMEM;
         return NULL;
     }
-    struct store_result *result = &items[results->n++];
-    *result = (struct store_result){.kind = kind, .action = STORE_REFUSED};
+    import->full = results->n == STORE_RESULTS_MAX - 1;
+    struct store_result *result = &results->items[results->n++];
+    *result = (struct store_result){.kind = import->full ? "OTHER" : kind, .action = STORE_REFUSED};
     (void)snprintf(result->name, sizeof(result->name), "%s", import->name);
-    return result;
+    if (!import->full)
+        return result;
+    (void)snprintf(result->reason, sizeof(result->reason),
+                   "an import takes %u certificates and CRLs: give this one, and what comes behind "
+                   "it, in another",
+                   STORE_RESULTS_MAX - 1);
+    return NULL;
+}
+
+/* Why add_result had none. */
+static int no_room(const struct import *import)
+{
+    return import->error ? import->error : -E2BIG;
 }
 
 static struct chain_why why_of(struct store_result *result)
@@ -91,6 +124,9 @@ static void conclude(struct import *import, struct store_result *result, int r)
 {
     if (r == -ENOMEM)
         import->error = r;
+    if (r < 0 && r != -EALREADY && !result->reason[0])
+        (void)snprintf(result->reason, sizeof(result->reason), "cannot read the store: %s",
+                       strerror(-r));
     result->action = r == 0 ? STORE_ADDED : r == -EALREADY ? STORE_UNCHANGED : STORE_REFUSED;
     if (r == 0 || r == -EALREADY)
         result->reason[0] = 0;
@@ -121,7 +157,7 @@ static int add_crl(struct import *import, struct crl *crl)
 
     if (!item) {
         crl_free(crl);
-        return -ENOMEM;
+        return no_room(import);
     }
     item->crl = crl;
     return 0;
@@ -144,7 +180,7 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
         struct item *item = add_item(import, ranks[kind.role], kind_name(&kind));
         if (!item) {
             chain_cert_done(&cert);
-            return -ENOMEM;
+            return no_room(import);
         }
         item->cert = cert;
         item->kind = kind;
@@ -159,7 +195,7 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
         return r;
     struct store_result *result = add_result(import, "OTHER");
     if (!result)
-        return -ENOMEM;
+        return no_room(import);
     (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
     return 0;
 }
@@ -169,34 +205,9 @@ static int refuse_input(struct import *import, const char *reason)
     struct store_result *result = add_result(import, "OTHER");
 
     if (!result)
-        return -ENOMEM;
+        return no_room(import);
     (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
     return 0;
-}
-
-static const char crl_begin[] = "-----BEGIN X509 CRL-----";
-
-/* A PEM CRL: one block and nothing else. */
-static int take_pem_crl(struct import *import, const struct chain_input *input)
-{
-    BIO *bio = BIO_new_mem_buf(input->data, (int)input->size);
-    char *name = NULL, *header = NULL;
-    unsigned char *der = NULL;
-    long size = 0;
-    int r;
-
-    if (!bio)
-        return -ENOMEM;
-    if (PEM_read_bio(bio, &name, &header, &der, &size) != 1 || strcmp(name, "X509 CRL") != 0 ||
-        header[0])
-        r = refuse_input(import, "it is a damaged PEM CRL");
-    else
-        r = take_der(import, der, (size_t)size, input->name);
-    OPENSSL_free(name);
-    OPENSSL_free(header);
-    OPENSSL_free(der);
-    BIO_free(bio);
-    return r;
 }
 
 static int take_certificates(struct import *import, const struct chain_input *input)
@@ -204,10 +215,7 @@ static int take_certificates(struct import *import, const struct chain_input *in
     char reason[CHAIN_WHY_SIZE];
     const struct chain_why why = {.text = reason, .size = sizeof(reason)};
 
-    if (input->size > sizeof(crl_begin) &&
-        memcmp(input->data, crl_begin, sizeof(crl_begin) - 1) == 0)
-        return take_pem_crl(import, input);
-    int r = chain_split(input, take_der, import, &why);
+    int r = chain_split(input, true, take_der, import, &why);
     return r == -EBADMSG ? refuse_input(import, reason) : r;
 }
 
@@ -346,7 +354,7 @@ static int keep_intermediate(const struct store *store, struct item *item,
     if (r < 0)
         return r;
     r = refuse_rootless(item->cert.source, item->kind.product, why);
-    for (size_t i = 0; i < arks->n && r < 0 && r != -ENOMEM; i++)
+    for (size_t i = 0; i < arks->n && (r == -EBADMSG || r == -ESTALE); i++)
         r = verify_intermediate(store, item, &arks->files[i], why);
     store_files_free(arks);
     if (r < 0)
@@ -390,7 +398,7 @@ static int keep_crl(const struct store *store, struct item *item, const struct c
     if (r < 0)
         return r;
     r = refuse_rootless(crl->source, crl->product, why);
-    for (; i < arks->n && r < 0 && r != -ENOMEM; i++) {
+    for (; i < arks->n && r == -EBADMSG; i++) {
         const struct store_file *ark = &arks->files[i];
         r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
         if (r < 0)
@@ -421,7 +429,7 @@ static int compare_leaf(const char *path, const struct chain_cert *cert,
     int r = chain_read_file(path, &data, &size);
 
     if (r < 0)
-        return r == -ENOMEM ? r : 0; /* none, or none that can be read: it is replaced */
+        return store_is_no_file(r) ? 0 : r; /* what is no file is replaced */
     r = chain_cert_parse(data, size, path, &have, &kind, NULL, &nowhere);
     if (r == 0) {
         if (have.size == cert->size && memcmp(have.der, cert->der, cert->size) == 0)
@@ -502,6 +510,8 @@ int store_import(const struct store *store, const struct chain_input *files, siz
 
     for (size_t i = 0; i < n && r == 0; i++)
         r = take_input(&import, &files[i]);
+    if (r == -E2BIG)
+        r = 0;
     for (enum rank rank = 0; rank < RANKS && r == 0; rank++)
         for (size_t i = 0; i < import.n_items && import.error == 0; i++)
             if (import.items[i].rank == rank)
@@ -514,7 +524,7 @@ int store_import(const struct store *store, const struct chain_input *files, siz
         else
             chain_cert_done(&import.items[i].cert);
     }
-    free(import.items);
+    sys.free(import.items);
     if (r < 0) {
         store_results_done(&import.results);
         return r;

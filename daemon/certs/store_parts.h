@@ -31,7 +31,11 @@ struct store_files {
     } files[STORE_CAS_MAX];
 };
 
-/* What cannot be read is left out. -ENOMEM. `ret` is the caller's, to be freed. */
+/* Is it an error of what is in a file's place, rather than of memory, descriptors or the disk? Only
+ * the first may count as "there is none". */
+bool store_is_no_file(int error);
+/* What is no file is left out. Negative errno where something there cannot be read now; then *ret is
+ * NULL. `ret` is the caller's, to be freed. */
 int store_read_files(const char *dir, const char *product, const char *stem,
                      struct store_files **ret);
 void store_files_free(struct store_files *files);
@@ -49,6 +53,7 @@ int store_assemble(const struct store *store, const struct chain_input *leaf,
                    const struct chain_kind *kind, struct store_chain *ret,
                    const struct chain_why *why);
 /* The CRL of a root, by its file's suffix; NULL: none that is good. In `ret_why` (may be NULL) what
- * is wrong with one that is there. -ENOMEM. */
+ * is wrong with one that is there. Negative errno where one that is there cannot be read now: whom
+ * it revokes is not known then. */
 int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
                    struct crl **ret, char *ret_why, size_t why_size);

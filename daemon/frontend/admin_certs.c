@@ -19,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IMPORT_FILES_MAX 64u
-
 static void on_cancel(struct request *request)
 {
     struct certs_job *job = request->holder;
@@ -161,7 +159,7 @@ static void import_or_verify(const struct call *call, enum certs_job_kind kind)
     if (unknown_parameter(call, names))
         return;
     if (!json_object_is_type(files, json_type_array) || json_object_array_length(files) == 0 ||
-        json_object_array_length(files) > IMPORT_FILES_MAX) {
+        json_object_array_length(files) > CERTS_JOB_FILES_MAX) {
         refuse_parameter(call, "files");
         return;
     }
@@ -290,9 +288,11 @@ static void told_chain(struct certs_job *job)
     if (job->result < 0)
         fail(job);
     else
-        complete(job,
-                 chain_parameters(job->chain.chain, job->judge_by.serve_crl ? job->chain.crl : NULL,
-                                  job->table));
+        complete(job, chain_parameters(job->chain.chain,
+                                       job->judge_by.serve_crl && !job->chain.crl_left_out
+                                           ? job->chain.crl
+                                           : NULL,
+                                       job->table));
 }
 
 static void told_remove(struct certs_job *job)

@@ -3,6 +3,7 @@
  * The certificate service: what is served at the start and after each kind of reload. How it waits
  * for leases and firmware updates is in test_certs_lock.c.
  */
+#include "certs/platform.h"
 #include "certs_fixture.h"
 
 /* --- the start ------------------------------------------------------------------------------- */
@@ -19,27 +20,118 @@ START_TEST(a_good_chain_is_served_from_the_start)
 }
 END_TEST
 
-START_TEST(real_amd_chain_is_served)
-{
-    static char paths[3][4096];
-    static char *files[] = {paths[0], paths[1], paths[2]};
-    static const char *const names[] = {"snp/vcek_milan.der", "snp/milan_ask.pem",
-                                        "snp/milan_ark.pem"};
+#define SEPTEMBER_2026 1788220800
+#define JUNE_2025      1748736000
 
-    for (int i = 0; i < 3; i++) {
-        const char *path = test_data(names[i]);
+static int64_t fixed_s;
+
+static int64_t fixed_clock(void)
+{
+    return fixed_s;
+}
+
+/* Each real chain is served on the platform that its report, or its certificate, comes from, by
+ * AMD's own roots, at a fixed time; the VLEK's not a year later. */
+START_TEST(real_chains_are_served_on_their_platforms)
+{
+    static const struct {
+        const char *files[3], *product, *report, *chip_id;
+        uint64_t tcb;
+        bool vlek;
+        int64_t now_s;
+        bool served;
+    } cases[] = {
+        {{"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan.der"},
+         "Milan",
+         "snp/report_milan.hex",
+         NULL,
+         0,
+         false,
+         SEPTEMBER_2026,
+         true},
+        {{"snp/turin_ark.pem", "snp/turin_ask.pem", "snp/vcek_turin.der"},
+         "Turin",
+         NULL,
+         "\x1E\x55\x0A\x8E\xE5\xCF\x9F\x4D",
+         (uint64_t)9 << 56,
+         false,
+         SEPTEMBER_2026,
+         true},
+        {{"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
+         "Milan",
+         "snp/report_vlek_milan.bin",
+         NULL,
+         0,
+         true,
+         JUNE_2025,
+         true},
+        {{"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
+         "Milan",
+         "snp/report_vlek_milan.bin",
+         NULL,
+         0,
+         true,
+         SEPTEMBER_2026,
+         false},
+        {{"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan_bad_signature.der"},
+         "Milan",
+         "snp/report_milan.hex",
+         NULL,
+         0,
+         false,
+         SEPTEMBER_2026,
+         false},
+    };
+    struct platform_options at = {.kind = PLATFORM_FIXED};
+    char paths[3][4096], *files[3];
+    size_t n = 0, size;
+    uint64_t tcb = cases[_i].tcb;
+    struct timers timers;
+
+    for (; n < 3 && cases[_i].files[n]; n++) {
+        const char *path = test_data(cases[_i].files[n]);
         if (!path)
             return;
-        snprintf(paths[i], sizeof(paths[i]), "%s", path);
+        snprintf(paths[n], sizeof(paths[n]), "%s", path);
+        files[n] = paths[n];
     }
-    options.certs.n_chain = 3;
+    enum coco_snp_product product = coco_snp_product_of_name(cases[_i].product);
+    snprintf(at.fixed.product, sizeof(at.fixed.product), "%s", cases[_i].product);
+    at.fixed.chip_id_size = coco_snp_product_chip_id_size(product);
+    at.fixed.vlek_en = cases[_i].vlek;
+    if (cases[_i].report) {
+        const char *path = test_data(cases[_i].report);
+        uint8_t *report =
+            strstr(path, ".hex") ? test_read_hex(path, &size) : test_read_file(path, &size);
+        memcpy(&tcb, report + 0x180, 8);
+        memcpy(at.fixed.chip_id, report + 0x1a0, 64);
+        free(report);
+    } else {
+        memcpy(at.fixed.chip_id, cases[_i].chip_id, at.fixed.chip_id_size);
+    }
+    ck_assert_int_eq(coco_snp_tcb_decode(product, tcb, &at.fixed.reported), 0);
+    struct event_base *base = event_base_new();
+    ck_assert_int_eq(timers_init(&timers, base), 0);
+    options.certs.n_chain = n;
     options.certs.chain = files; /* without a root of one's own: AMD's are known */
+    options.certs.platform = platform_new(base, &timers, &at);
+    fixed_s = cases[_i].now_s;
+    sys.wall_s = fixed_clock;
     rig_open(&rig, &options);
-    ck_assert_uint_eq(n_problems(), 0);
-    ck_assert_str_eq(certs_chain(rig.certs)->product, "Milan");
-    ck_assert_uint_eq(certs_get(rig.certs, 2).status, COCO_OK);
-    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), cases[_i].served ? 0 : 1);
+    if (cases[_i].served) {
+        ck_assert_str_eq(certs_chain(rig.certs)->product, cases[_i].product);
+        ck_assert_uint_eq(chain_tcb_version(certs_chain(rig.certs)), tcb);
+        ck_assert_uint_eq(certs_get(rig.certs, 2).status, COCO_OK);
+        ck_assert(file_is_current());
+    } else {
+        expect_empty();
+    }
+    struct platform *platform = options.certs.platform;
     rig_close(&rig);
+    platform_free(platform);
+    timers_done(&timers);
+    event_base_free(base);
 }
 END_TEST
 
@@ -401,7 +493,7 @@ Suite *coco_suite(void)
     tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
     tcase_add_checked_fixture(tcase, setup, NULL);
     tcase_add_test(tcase, a_good_chain_is_served_from_the_start);
-    tcase_add_test(tcase, real_amd_chain_is_served);
+    tcase_add_loop_test(tcase, real_chains_are_served_on_their_platforms, 0, 5);
     tcase_add_test(tcase, without_a_chain_there_is_no_service);
     tcase_add_loop_test(tcase, a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem, 0,
                         3);

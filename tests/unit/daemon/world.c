@@ -17,6 +17,7 @@
 #include "sys.h"
 #include "tdx.h"
 #include "tdx_quote.h"
+#include "worker.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -592,6 +593,26 @@ void world_open(struct world *world, const char *text)
     ck_assert_int_eq(cocod_new(world->base, config, &world->cocod), 0);
 }
 
+static void note_done(struct work *work)
+{
+    work->run = NULL;
+}
+
+static void nothing(struct work *work)
+{
+    (void)work;
+}
+
+/* Work runs in order: when a piece submitted now is told, so is everything before it. */
+static void await_worker(struct world *world)
+{
+    struct work last = {.run = nothing, .done = note_done};
+
+    ck_assert_int_eq(worker_submit(world->cocod->worker, &last), 0);
+    while (last.run)
+        ck_assert_int_ge(event_base_loop(world->base, EVLOOP_ONCE), 0);
+}
+
 void world_close(struct world *world)
 {
     for (int i = 0; i < WORLD_CLIENTS; i++)
@@ -603,6 +624,8 @@ void world_close(struct world *world)
     world_settle(world);
     world->connect_error = 0;
     world->probes_hang = world->probes_fail = false;
+    world_pass(world, 60u * 1000000u); /* what found no memory is tried again */
+    await_worker(world);
     world_pass(world, 240u * 1000000u); /* longer than any timer, lingering accounts included */
     for (size_t i = 0; i < metric_names_count; i++)
         if (strncmp(metric_names[i].name, "now_", 4) == 0)
