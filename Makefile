@@ -192,9 +192,9 @@ $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench:
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS) $(CTL_LIBS)
 
 # The installed library's first user.
-$(BUILD)/tests/systemd-load: $(call obj,$(SYSTEMD_SRC)) $(BUILD)/libcoco.so.0
+$(BUILD)/tests/systemd-load: $(call obj,$(SYSTEMD_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.so.0
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ -lpthread
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS)
 
 $(EXAMPLE_PROGRAMS): $(BUILD)/examples/%: $(BUILD)/obj/client/examples/%.o $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	@mkdir -p $(@D)
@@ -281,7 +281,7 @@ check-thread: ## the tests with threads under ThreadSanitizer
 
 check-systemd: ## install the packages in a container under a real systemd, and show what holds there (root)
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
-	@if command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki $(BUILD)/tests/sev-sim; fi
+	@if command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki $(BUILD)/tests/sev-sim $(BUILD)/tests/qgs-sim; fi
 	@tests/systemd/boot.sh $(BUILD)
 
 check-valgrind: tests ## the unit tests under valgrind

@@ -207,5 +207,5 @@ int worker_submit(struct worker *worker, struct work *work)
 
 bool worker_stalled(const struct worker *worker)
 {
-    return worker->stalled;
+    return worker && worker->stalled;
 }

@@ -57,7 +57,7 @@ place_material() {
     done
     make_older "$dir/upper/opt/check/older.deb" &&
         "$build/tests/snp-pki" "$dir/upper/opt/check/chain" >/dev/null &&
-        cp "$here/checks.sh" "$build/tests/systemd-load" "$build/tests/sev-sim" "$dir/upper/opt/check/" &&
+        cp "$here/checks.sh" "$build/tests/systemd-load" "$build/tests/sev-sim" "$build/tests/qgs-sim" "$dir/upper/opt/check/" &&
         mount -t overlay -o "lowerdir=$base,upperdir=$dir/upper,workdir=$dir/work" overlay "$dir/root"
 }
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Load on an installed cocod, as VMMs make it: one thread and one client a vCPU, each asking for the
- * certificate table at a fixed rate, whatever happens to the daemon meanwhile.
+ * certificate table, or a quote, at a fixed rate, whatever happens to the daemon meanwhile.
  *
  *     load CLIENTS RATE    asks until SIGTERM, then prints one line and ends with 0 where no call failed
+ *     load --quotes CLIENTS RATE    the same for quotes, each client for a TD of its own
  *     load --who           prints whom the socket leads to, as the kernel names it, and reports a guest event
  *     load --hold N EACH   N sessions of N / EACH processes, each asked once; "ready", held until SIGTERM
  *     load --hang PID TID  stops one thread of a process, which no signal can do, until SIGTERM
  *
  * The schedule is fixed: a call that took long is followed by those that were due meanwhile, so that
  * the number of calls is clients x rate x time, and an outage hides nothing. A call fails that does not
- * bring the whole table, equal to the first one seen, within CALL_MS. "ready" is printed once each
+ * bring the whole table, equal to the first one seen, or the quote of its TD, within CALL_MS. "ready" is printed once each
  * client has its first table.
  */
 #include <coco/coco.h>
@@ -26,6 +27,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <tdx_quote.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,9 +39,11 @@ struct asker {
     pthread_t thread;
     struct coco_client *client;
     unsigned long long calls, failed, longest_ns;
+    uint8_t tdreport[TDX_TDREPORT_SIZE]; /* for quotes */
 };
 
 static struct asker askers[CLIENTS_MAX];
+static bool quotes;
 static uint8_t expected[COCO_API_TABLE_MAX];
 static size_t expected_size;
 static uint64_t period_ns;
@@ -78,18 +82,38 @@ static bool get_table(struct coco_client *client, uint8_t *table, size_t *ret_si
     return false;
 }
 
+static bool get_quote(struct asker *asker)
+{
+    uint8_t quote[TDX_QUOTE_ROOM];
+    const char *why = "";
+    size_t size = 0;
+    int r = coco_quote_get(asker->client, asker->tdreport, quote, sizeof(quote), CALL_MS, &size);
+
+    if (r == 0 && tdx_verify_quote(quote, size, asker->tdreport, &why) == 0)
+        return true;
+    fprintf(stderr, "a quote failed: %s %s\n", r < 0 ? coco_result_name((uint32_t)-r) : "", why);
+    return false;
+}
+
+static bool call(struct asker *asker)
+{
+    uint8_t table[COCO_API_TABLE_MAX];
+    size_t size;
+
+    if (quotes)
+        return get_quote(asker);
+    return get_table(asker->client, table, &size) && size == expected_size &&
+           memcmp(table, expected, size) == 0;
+}
+
 static void *ask(void *data)
 {
     struct asker *asker = data;
-    uint8_t table[COCO_API_TABLE_MAX];
     uint64_t due_ns = now_ns();
-    size_t size;
 
     while (stop_ns == 0 || due_ns < stop_ns) {
         uint64_t begin_ns = now_ns();
-        if (!get_table(asker->client, table, &size) || size != expected_size ||
-            memcmp(table, expected, size) != 0)
-            asker->failed++;
+        asker->failed += !call(asker);
         uint64_t took_ns = now_ns() - begin_ns;
         if (took_ns > asker->longest_ns)
             asker->longest_ns = took_ns;
@@ -111,6 +135,7 @@ static int start_askers(unsigned n)
     pthread_attr_setstacksize(&attributes, 256u * 1024u);
     for (unsigned i = 0; i < n; i++) {
         askers[i].client = new_client();
+        tdx_make_tdreport(i, NULL, askers[i].tdreport);
         if (!askers[i].client ||
             pthread_create(&askers[i].thread, &attributes, ask, &askers[i]) != 0)
             return -ENOMEM;
@@ -154,7 +179,9 @@ static int load(unsigned n, unsigned rate)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    if (!first || !get_table(first, expected, &expected_size) || expected_size <= 24)
+    if (!first)
+        return 2;
+    if (!quotes && (!get_table(first, expected, &expected_size) || expected_size <= 24))
         return 2;
     coco_client_free(first);
     period_ns = NS_PER_S / rate;
@@ -268,6 +295,9 @@ static int hold_or_hang(char **argv)
 
 int main(int argc, char **argv)
 {
+    quotes = argc == 4 && strcmp(argv[1], "--quotes") == 0;
+    if (quotes)
+        argc--, argv++;
     if (argc == 4)
         return hold_or_hang(argv);
     if (argc == 2 && strcmp(argv[1], "--who") == 0)
@@ -275,7 +305,7 @@ int main(int argc, char **argv)
     unsigned long n = argc == 3 ? strtoul(argv[1], NULL, 10) : 0;
     unsigned long rate = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
     if (n < 1 || n > CLIENTS_MAX || rate < 1 || rate > 10000) {
-        fputs("load CLIENTS RATE | --who | --hold N EACH | --hang PID TID\n", stderr);
+        fputs("load [--quotes] CLIENTS RATE | --who | --hold N EACH | --hang PID TID\n", stderr);
         return 2;
     }
     return load((unsigned)n, (unsigned)rate);
