@@ -4,24 +4,23 @@
  * KVM_RUN and waits for cocod inside its exits, and one thread that drives GetQuotes. Rust VMMs
  * look like this. docs/vmm-guide.md walks through it; the numbers (1) … (6) are its steps.
  *
- *     mini-vmm [--seccomp] [--tdx] [cocod's socket]
+ *     mini-vmm [--seccomp] [--model] [--tdx] [cocod's socket]
  *
- * Ends with 0 where the guest kept its key (SNP), or got a final answer (TDX).
+ * It runs on /dev/kvm where that has such guests, but has no image to launch (mini_kvm.h), so that
+ * KVM refuses the first KVM_RUN there; and on a model of KVM elsewhere, and with --model. Ends with
+ * 0 where the guest shut itself down.
  */
-#include "mini_host.h"
+#include "mini_kvm.h"
 #include "mini_seccomp.h"
-#include <coco/coco.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <unistd.h>
 
 struct vmm {
-    struct mini_guest guest;
+    struct mini_vm vm;
     struct coco_vmm *coco;
     struct coco_vcpu *vcpu;
     atomic_bool stop;
-    bool seccomp;
+    bool seccomp, shut_down;
 };
 
 /* --- (1) guest memory by gpa, and what else only the VMM can do ------------------------------ */
@@ -30,7 +29,7 @@ static int on_read(void *userdata, uint64_t gpa, void *to, size_t bytes)
 {
     struct vmm *vmm = userdata;
 
-    return kvm_model_read(vmm->guest.vm, gpa, to, bytes);
+    return mini_read(&vmm->vm, gpa, to, bytes);
 }
 
 /* A VMM that migrates marks these pages dirty. */
@@ -38,32 +37,31 @@ static int on_write(void *userdata, uint64_t gpa, const void *from, size_t bytes
 {
     struct vmm *vmm = userdata;
 
-    return kvm_model_write(vmm->guest.vm, gpa, from, bytes);
+    return mini_write(&vmm->vm, gpa, from, bytes);
 }
 
-/* __atomic_store_n(host_address, htole64(value), __ATOMIC_RELEASE). */
 static int on_store64_release(void *userdata, uint64_t gpa, uint64_t value)
 {
     struct vmm *vmm = userdata;
 
-    return kvm_model_store64_release(vmm->guest.vm, gpa, value);
+    return mini_store64_release(&vmm->vm, gpa, value);
 }
 
-/* KVM_SET_MEMORY_ATTRIBUTES, and giving the other kind of memory back to the host. */
 static int on_attributes(void *userdata, uint64_t gpa, uint64_t bytes, int make_private)
 {
     struct vmm *vmm = userdata;
 
-    return kvm_model_set_access(vmm->guest.vm, gpa, bytes,
-                                make_private ? KVM_MODEL_PRIVATE : KVM_MODEL_SHARED);
+    return mini_set_attributes(&vmm->vm, gpa, bytes, make_private);
 }
 
-/* KVM_SIGNAL_MSI. */
 static int on_interrupt(void *userdata, uint32_t apic_id, uint32_t vector)
 {
     struct vmm *vmm = userdata;
+    struct kvm_msi msi = {.address_lo = 0xfee00000u | (apic_id & 0xff) << 12,
+                          .address_hi = apic_id & ~0xffu,
+                          .data = vector};
 
-    return kvm_model_signal_msi(vmm->guest.vm, apic_id, vector);
+    return ioctl(vmm->vm.vm_fd, KVM_SIGNAL_MSI, &msi) < 0 ? -errno : 0;
 }
 
 static void on_fatal(void *userdata, const struct coco_fatal_event *event)
@@ -80,12 +78,18 @@ static void on_warn(void *userdata, uint32_t status, const char *text)
 
 /* --- (2) the VM ------------------------------------------------------------------------------ */
 
-static int create(struct vmm *vmm, bool tdx, const char *socket_path)
+static int create(struct vmm *vmm, bool tdx, bool model, const char *socket_path)
 {
     struct coco_vmm_options options;
 
-    /* SNP: coco_snp_probe(kvm_fd) and coco_snp_enable(vm_fd) belong here, before the vCPUs. */
-    int r = mini_guest_init(&vmm->guest, tdx);
+    int r = mini_open(&vmm->vm, tdx, model);
+    if (r == 0)
+        r = mini_create(&vmm->vm, true);
+    /* Before the first vCPU; without it KVM gives the guest the empty table by itself. */
+    if (r == 0 && !tdx && coco_snp_probe(vmm->vm.kvm_fd) == 1)
+        r = coco_snp_enable(vmm->vm.vm_fd);
+    if (r == 0)
+        r = mini_add_vcpu(&vmm->vm);
     if (r < 0)
         return r;
     coco_vmm_options_init(&options);
@@ -106,40 +110,33 @@ static int create(struct vmm *vmm, bool tdx, const char *socket_path)
 
 /* --- (3) the vCPU thread --------------------------------------------------------------------- */
 
-/* The VMM's own exits; false: the VM ends. */
-static bool own_exit(struct vmm *vmm)
-{
-    if (vmm->guest.run->exit_reason != KVM_MODEL_EXIT_HLT)
-        return false;
-    int ms = mini_halt_ms(&vmm->guest);
-    if (ms > 0)
-        (void)usleep((useconds_t)ms * 1000);
-    return mini_guest_busy(&vmm->guest);
-}
-
 static void *vcpu_main(void *arg)
 {
     struct vmm *vmm = arg;
-    struct kvm_run *run = vmm->guest.run;
+    struct kvm_run *run = vmm->vm.run;
+    int act = COCO_ACT_RUN;
 
     if (vmm->seccomp && mini_seccomp() < 0)
         return NULL;
-    for (;;) {
-        int r = mini_run(&vmm->guest);
+    while (act == COCO_ACT_RUN || act == COCO_ACT_RUN_IMMEDIATE) {
+        run->immediate_exit = act == COCO_ACT_RUN_IMMEDIATE;
+        act = COCO_ACT_RUN;
+        int r = ioctl(vmm->vm.vcpu_fd, KVM_RUN, 0) < 0 ? -errno : 0;
         coco_vcpu_ran(vmm->vcpu); /* whatever r is: the lease goes back */
-        run->immediate_exit = 0;
-        if (r < 0 && errno == EINTR)
+        if (r == -EINTR)
             continue;
-        if (r < 0)
+        if (r < 0) {
+            (void)fprintf(stderr, "mini-vmm: KVM_RUN: %s\n", strerror(-r));
             break;
-        int act;
+        }
         /* EINTR: kicked while pages changed; a VMM parks here, and then hands the exit in again. */
         while ((act = coco_vmm_handle_exit(vmm->coco, vmm->vcpu, run)) == -EINTR)
             coco_vcpu_unkick(vmm->vcpu);
-        if (act == COCO_ACT_RUN_IMMEDIATE)
-            run->immediate_exit = 1;
-        if (act == COCO_ACT_FATAL || act < 0 || (act == COCO_ACT_UNHANDLED && !own_exit(vmm)))
-            break;
+        /* Here the VMM's own exits follow: devices, and the end. */
+        if (act == COCO_ACT_UNHANDLED && run->exit_reason == KVM_EXIT_SHUTDOWN)
+            vmm->shut_down = true;
+        else if (act == COCO_ACT_UNHANDLED)
+            (void)fprintf(stderr, "mini-vmm: exit %u\n", run->exit_reason);
     }
     return NULL;
 }
@@ -179,22 +176,18 @@ static int run_vm(struct vmm *vmm)
 
 /* --- (6) the end ----------------------------------------------------------------------------- */
 
-static bool report(struct vmm *vmm)
+static void report(const struct vmm *vmm)
 {
     struct coco_vmm_stats stats;
 
     coco_vmm_stats(vmm->coco, &stats);
-    if (vmm->guest.tdx) {
-        const struct tdx_guest_result *result = tdx_guest_result(vmm->guest.td);
-        printf("tdx: R10 %#llx, status %#llx, quote of %u bytes\n", (unsigned long long)result->r10,
-               (unsigned long long)result->status, result->out_len);
-        return !mini_guest_busy(&vmm->guest) && result->r10 == 0 && stats.quotes_in_flight == 0;
-    }
-    const struct snp_guest_result *result = snp_guest_result(vmm->guest.snp);
-    printf("snp: exitinfo2 %#llx, %s table, %u exits, key %s\n",
-           (unsigned long long)result->exitinfo2, stats.snp_tables > 0 ? "cocod's" : "the empty",
-           result->exits, result->vmpck_alive ? "kept" : "lost");
-    return result->vmpck_alive;
+    if (vmm->vm.tdx)
+        printf("tdx: %llu quotes, %llu failed, %u in flight\n", (unsigned long long)stats.quotes_ok,
+               (unsigned long long)stats.quotes_error, stats.quotes_in_flight);
+    else
+        printf("snp: %llu tables, %llu empty, %llu times busy\n",
+               (unsigned long long)stats.snp_tables, (unsigned long long)stats.snp_empty,
+               (unsigned long long)stats.snp_busy);
 }
 
 int main(int argc, char **argv)
@@ -204,17 +197,20 @@ int main(int argc, char **argv)
 
     vmm.seccomp = argc > at && strcmp(argv[at], "--seccomp") == 0;
     at += vmm.seccomp;
+    bool model = argc > at && strcmp(argv[at], "--model") == 0;
+    at += model;
     bool tdx = argc > at && strcmp(argv[at], "--tdx") == 0;
     at += tdx;
-    int r = create(&vmm, tdx, argc > at ? argv[at] : COCO_API_SOCKET);
+    int r = create(&vmm, tdx, model, argc > at ? argv[at] : COCO_API_SOCKET);
 
     if (r == 0)
         r = run_vm(&vmm);
-    bool good = r == 0 && report(&vmm);
-    if (r < 0)
+    if (r == 0)
+        report(&vmm);
+    else
         (void)fprintf(stderr, "mini-vmm: %s\n", strerror(-r));
     coco_vcpu_detach(vmm.vcpu);
     coco_vmm_free(vmm.coco);
-    mini_guest_done(&vmm.guest);
-    return good ? 0 : 1;
+    mini_done(&vmm.vm);
+    return r == 0 && vmm.shut_down ? 0 : 1;
 }

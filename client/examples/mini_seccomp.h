@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -26,13 +28,14 @@ static inline int mini_seccomp(void)
         SYS_close, SYS_futex, SYS_clock_gettime,
         /* its default allocator */
         SYS_brk, SYS_mmap, SYS_munmap, SYS_madvise,
-        /* the example's own: a halted guest, the model's guest and firmware, a thread's end */
-        SYS_clock_nanosleep, SYS_mprotect, SYS_getrandom, SYS_rt_sigprocmask, SYS_exit,
-        SYS_exit_group};
+        /* the example's own: KVM's ioctls, whose requests are looked at below; a halted guest, the
+           model's guest and firmware; a thread's end */
+        SYS_ioctl, SYS_clock_nanosleep, SYS_mprotect, SYS_getrandom, SYS_getpid, SYS_rt_sigprocmask,
+        SYS_exit, SYS_exit_group};
     enum {
         N = sizeof(allowed) / sizeof(allowed[0])
     };
-    struct sock_filter code[N + 5] = {
+    struct sock_filter code[N + 10] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, N + 1),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -40,9 +43,18 @@ static inline int mini_seccomp(void)
     for (unsigned i = 0; i < N; i++)
         code[3 + i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i],
                                                    (uint8_t)(N - i), 0);
-    code[3 + N] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-    code[4 + N] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    const struct sock_fprog program = {.len = N + 5, .filter = code};
+    const struct sock_filter end[7] = {
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        /* ioctl: KVM's alone, by the type in the request's second byte. */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xff00),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, KVMIO << 8, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    memcpy(code + 3 + N, end, sizeof(end));
+    const struct sock_fprog program = {.len = N + 10, .filter = code};
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)

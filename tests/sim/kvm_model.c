@@ -38,6 +38,7 @@ struct region {
     size_t size;
     uint8_t *bytes;
     uint8_t *access; /* one a page */
+    bool user;       /* the bytes are the VMM's own */
 };
 
 struct kvm_model {
@@ -49,12 +50,16 @@ struct kvm_model {
     size_t n_vcpus;
     struct snp_firmware *firmware;
     bool req_certs;
+    bool before_7_2;
 };
 
 enum open_exit {
     OPEN_NOTHING,
     OPEN_SNP_CERTS,
     OPEN_TDX,
+    OPEN_PSC_PAGE,
+    OPEN_PSC_MSR,
+    OPEN_MAP_GPA,
 };
 
 struct kvm_vcpu {
@@ -67,6 +72,8 @@ struct kvm_vcpu {
     struct snp_report_request request; /* of the open SNP call */
     struct kvm_snp_result snp;
     struct kvm_tdx_result tdx;
+    uint64_t map_next, map_end; /* of the open MapGPA */
+    bool map_shared;
     uint64_t wake_us;
     unsigned interrupts[256]; /* under vm->lock */
 };
@@ -92,7 +99,8 @@ void kvm_model_free(struct kvm_model *vm)
     if (!vm)
         return;
     for (size_t i = 0; i < vm->n_regions; i++) {
-        free(vm->regions[i].bytes);
+        if (!vm->regions[i].user)
+            free(vm->regions[i].bytes);
         free(vm->regions[i].access);
     }
     for (size_t i = 0; i < vm->n_vcpus; i++)
@@ -101,21 +109,25 @@ void kvm_model_free(struct kvm_model *vm)
     free(vm);
 }
 
-static int add_region(struct kvm_model *vm, uint64_t gpa, size_t size)
+static int add_region(struct kvm_model *vm, uint64_t gpa, size_t size, uint8_t *bytes)
 {
     if (vm->n_regions == MAX_REGIONS)
         return -ENOSPC;
     for (size_t i = 0; i < vm->n_regions; i++) {
         const struct region *r = &vm->regions[i];
-        if (gpa < r->gpa + r->size && r->gpa < gpa + size)
-            return -EEXIST;
+        if (gpa >= r->gpa + r->size || r->gpa >= gpa + size)
+            continue;
+        bool within = gpa >= r->gpa && gpa + size <= r->gpa + r->size;
+        return within && r->user && !bytes ? 0 : -EEXIST;
     }
     struct region region = {.gpa = gpa,
                             .size = size,
-                            .bytes = calloc(1, size),
-                            .access = calloc(1, size / PAGE)};
+                            .bytes = bytes ? bytes : calloc(1, size),
+                            .access = calloc(1, size / PAGE),
+                            .user = bytes != NULL};
     if (!region.bytes || !region.access) {
-        free(region.bytes);
+        if (!region.user)
+            free(region.bytes);
         free(region.access);
         return -ENOMEM;
     }
@@ -123,16 +135,26 @@ static int add_region(struct kvm_model *vm, uint64_t gpa, size_t size)
     return 0;
 }
 
-int kvm_model_add_memory(struct kvm_model *vm, uint64_t gpa, size_t size)
+static int add_memory(struct kvm_model *vm, uint64_t gpa, size_t size, uint8_t *bytes)
 {
     uint64_t end;
 
     if (gpa % PAGE != 0 || size % PAGE != 0 || size == 0 || __builtin_add_overflow(gpa, size, &end))
         return -EINVAL;
     pthread_mutex_lock(&vm->lock);
-    int r = add_region(vm, gpa, size);
+    int r = add_region(vm, gpa, size, bytes);
     pthread_mutex_unlock(&vm->lock);
     return r;
+}
+
+int kvm_model_add_memory(struct kvm_model *vm, uint64_t gpa, size_t size)
+{
+    return add_memory(vm, gpa, size, NULL);
+}
+
+int kvm_model_add_user_memory(struct kvm_model *vm, uint64_t gpa, size_t size, void *bytes)
+{
+    return add_memory(vm, gpa, size, bytes);
 }
 
 /* The region that holds all of [gpa, gpa + size), or NULL. A transfer does not span regions. */
@@ -251,6 +273,11 @@ int kvm_model_enable_req_certs(struct kvm_model *vm)
         return -EINVAL;
     vm->req_certs = true;
     return 0;
+}
+
+void kvm_model_before_7_2(struct kvm_model *vm)
+{
+    vm->before_7_2 = true;
 }
 
 struct kvm_vcpu *kvm_model_add_vcpu(struct kvm_model *vm, uint32_t apic_id)
@@ -382,6 +409,103 @@ const struct kvm_snp_result *kvm_vcpu_snp_result(const struct kvm_vcpu *vcpu)
     return &vcpu->snp;
 }
 
+/* --- KVM_HC_MAP_GPA_RANGE --------------------------------------------------------------------- */
+
+#define MAP_GPA_PRIVATE (1ull << 4)
+#define MAP_GPA_CHUNK   0x200000u
+
+/* GHCB specification: how a page state change failed, in each form. */
+#define PSC_ERROR_GENERIC (0x100ull << 32)
+#define MSR_PSC_RESP      0x015ull
+#define MSR_ERROR_GENERIC (1ull << 63)
+
+static void exit_map_gpa(struct kvm_vcpu *vcpu, enum open_exit open, uint64_t gpa, uint64_t npages,
+                         bool make_private)
+{
+    vcpu->open = open;
+    vcpu->run.exit_reason = KVM_MODEL_EXIT_HYPERCALL;
+    memset(&vcpu->run.u, 0, sizeof(vcpu->run.u));
+    vcpu->run.u.hypercall.nr = COCO_KVM_HC_MAP_GPA_RANGE;
+    vcpu->run.u.hypercall.args[0] = gpa;
+    vcpu->run.u.hypercall.args[1] = npages;
+    vcpu->run.u.hypercall.args[2] = make_private ? MAP_GPA_PRIVATE : 0;
+}
+
+/* The VMM's answer: 0, EAGAIN or EINVAL; negative where KVM does not take it. */
+static int map_gpa_answer(const struct kvm_vcpu *vcpu)
+{
+    const uint64_t ret = vcpu->run.u.hypercall.ret;
+
+    if (vcpu->vm->before_7_2)
+        return ret == 0 ? 0 : EINVAL;
+    return ret == 0 || ret == COCO_KVM_MAP_GPA_RET_EAGAIN || ret == COCO_KVM_MAP_GPA_RET_EINVAL
+               ? (int)ret
+               : -EINVAL;
+}
+
+void kvm_vcpu_snp_psc(struct kvm_vcpu *vcpu, uint64_t gpa, uint64_t npages, bool make_private,
+                      bool msr_form)
+{
+    vcpu->snp = (struct kvm_snp_result){0};
+    exit_map_gpa(vcpu, msr_form ? OPEN_PSC_MSR : OPEN_PSC_PAGE, gpa, msr_form ? 1 : npages,
+                 make_private);
+}
+
+/* Neither form can tell the guest to come again. */
+static int complete_psc(struct kvm_vcpu *vcpu, bool msr_form)
+{
+    int answer = map_gpa_answer(vcpu);
+
+    if (answer < 0)
+        return answer;
+    if (msr_form)
+        vcpu->snp.ghcb_msr = MSR_PSC_RESP | (answer ? MSR_ERROR_GENERIC : 0);
+    else
+        vcpu->snp.sw_exitinfo2 = answer ? PSC_ERROR_GENERIC : 0;
+    return 0;
+}
+
+static void map_next_piece(struct kvm_vcpu *vcpu)
+{
+    const uint64_t left = vcpu->map_end - vcpu->map_next;
+
+    exit_map_gpa(vcpu, OPEN_MAP_GPA, vcpu->map_next,
+                 (left < MAP_GPA_CHUNK ? left : MAP_GPA_CHUNK) / PAGE, !vcpu->map_shared);
+}
+
+static void begin_map_gpa(struct kvm_vcpu *vcpu, uint64_t r12, uint64_t size)
+{
+    vcpu->map_shared = r12 & KVM_MODEL_TDX_SHARED;
+    vcpu->map_next = r12 & ~KVM_MODEL_TDX_SHARED;
+    if (vcpu->map_next % PAGE != 0 || size % PAGE != 0 || size == 0 ||
+        __builtin_add_overflow(vcpu->map_next, size, &vcpu->map_end)) {
+        vcpu->tdx.r10 = COCO_TDVMCALL_INVALID_OPERAND;
+        return;
+    }
+    map_next_piece(vcpu);
+}
+
+/* 1: another piece is with the VMM. */
+static int complete_map_gpa(struct kvm_vcpu *vcpu)
+{
+    int answer = map_gpa_answer(vcpu);
+
+    if (answer < 0)
+        return answer;
+    if (answer == 0) {
+        vcpu->map_next += vcpu->run.u.hypercall.args[1] * PAGE;
+        if (vcpu->map_next < vcpu->map_end) {
+            map_next_piece(vcpu);
+            return 1;
+        }
+        vcpu->tdx.r10 = COCO_TDVMCALL_SUCCESS;
+        return 0;
+    }
+    vcpu->tdx.r10 = answer == EAGAIN ? COCO_TDVMCALL_RETRY : COCO_TDVMCALL_INVALID_OPERAND;
+    vcpu->tdx.r11 = vcpu->map_next | (vcpu->map_shared ? KVM_MODEL_TDX_SHARED : 0);
+    return 0;
+}
+
 /* --- TDVMCALLs -------------------------------------------------------------------------------- */
 
 static void exit_to_vmm(struct kvm_vcpu *vcpu, const struct coco_kvm_tdx *exit)
@@ -397,6 +521,9 @@ void kvm_vcpu_tdvmcall(struct kvm_vcpu *vcpu, uint64_t leaf, uint64_t r12, uint6
 
     vcpu->tdx = (struct kvm_tdx_result){.r10 = COCO_TDVMCALL_SUCCESS};
     switch (leaf) {
+    case COCO_TDVMCALL_MAP_GPA:
+        begin_map_gpa(vcpu, r12, r13);
+        return;
     case COCO_TDVMCALL_GET_QUOTE:
         if (!(r12 & KVM_MODEL_TDX_SHARED)) {
             vcpu->tdx.r10 = COCO_TDVMCALL_INVALID_OPERAND;
@@ -455,6 +582,7 @@ const struct kvm_tdx_result *kvm_vcpu_tdx_result(const struct kvm_vcpu *vcpu)
 
 /* --- KVM_RUN ---------------------------------------------------------------------------------- */
 
+/* 0: the guest goes on; 1: its call is with the VMM again. */
 static int complete(struct kvm_vcpu *vcpu)
 {
     enum open_exit open = vcpu->open;
@@ -465,6 +593,11 @@ static int complete(struct kvm_vcpu *vcpu)
         return complete_snp_certs(vcpu);
     case OPEN_TDX:
         return complete_tdx(vcpu);
+    case OPEN_PSC_PAGE:
+    case OPEN_PSC_MSR:
+        return complete_psc(vcpu, open == OPEN_PSC_MSR);
+    case OPEN_MAP_GPA:
+        return complete_map_gpa(vcpu);
     case OPEN_NOTHING:
         break;
     }
@@ -477,6 +610,8 @@ int kvm_model_run(struct kvm_vcpu *vcpu)
 
     if (r < 0)
         return r;
+    if (r > 0)
+        return 0;
     if (vcpu->run.immediate_exit)
         return -EINTR;
     for (;;) {

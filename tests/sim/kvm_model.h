@@ -38,6 +38,9 @@ enum kvm_model_access {
 
 /* Zeroed, shared pages at gpa; both numbers are multiples of 4096. -EEXIST where they overlap. */
 int kvm_model_add_memory(struct kvm_model *vm, uint64_t gpa, size_t size);
+/* The same, in memory of the VMM's own, as it is: KVM_SET_USER_MEMORY_REGION. It outlives the VM;
+ * kvm_model_add_memory() within it adds nothing. */
+int kvm_model_add_user_memory(struct kvm_model *vm, uint64_t gpa, size_t size, void *bytes);
 /* Changes pages that are there; -EFAULT where some are not. */
 int kvm_model_set_access(struct kvm_model *vm, uint64_t gpa, size_t size,
                          enum kvm_model_access access);
@@ -104,10 +107,13 @@ void snp_firmware_answer(struct snp_firmware *fw, const struct snp_report_reques
 void kvm_model_set_firmware(struct kvm_model *vm, struct snp_firmware *fw);
 /* KVM_SEV_SNP_ENABLE_REQ_CERTS: -EINVAL for a TD, and once the VM has a vCPU. */
 int kvm_model_enable_req_certs(struct kvm_model *vm);
+/* Linux before 7.2: whatever `ret` of KVM_HC_MAP_GPA_RANGE is not 0 is one failure. */
+void kvm_model_before_7_2(struct kvm_model *vm);
 
 /* --- vCPUs, as a VMM sees them ---------------------------------------------------------------- */
 
-#define KVM_MODEL_EXIT_HLT 5u
+#define KVM_MODEL_EXIT_HYPERCALL 3u
+#define KVM_MODEL_EXIT_HLT       5u
 
 /* hlt.wake_us of a guest that waits for nothing. */
 #define KVM_MODEL_NEVER UINT64_MAX
@@ -115,8 +121,15 @@ int kvm_model_enable_req_certs(struct kvm_model *vm);
 /* What is shared with the VMM, as struct kvm_run. */
 struct kvm_model_run {
     uint8_t immediate_exit;
-    uint32_t exit_reason; /* COCO_KVM_EXIT_SNP_REQ_CERTS, COCO_KVM_EXIT_TDX, KVM_MODEL_EXIT_HLT */
+    /* COCO_KVM_EXIT_SNP_REQ_CERTS, COCO_KVM_EXIT_TDX, KVM_MODEL_EXIT_HYPERCALL, _HLT */
+    uint32_t exit_reason;
     union {
+        /* KVM_HC_MAP_GPA_RANGE: gpa, pages, flags. */
+        struct {
+            uint64_t nr;
+            uint64_t args[6];
+            uint64_t ret;
+        } hypercall;
         struct coco_kvm_snp_req_certs snp_req_certs;
         struct coco_kvm_tdx tdx;
         /* Nothing to run before this time of the guest's clock. */
@@ -163,10 +176,16 @@ void kvm_vcpu_halt(struct kvm_vcpu *vcpu, uint64_t wake_us);
 void kvm_vcpu_snp_guest_request(struct kvm_vcpu *vcpu, const struct snp_report_request *request,
                                 bool extended, uint64_t gpa, uint64_t npages);
 
+/* SNP page state change of one range: in the form of a page, whose result is SW_EXITINFO2, or of
+ * the GHCB MSR, for one page, whose result is the MSR. */
+void kvm_vcpu_snp_psc(struct kvm_vcpu *vcpu, uint64_t gpa, uint64_t npages, bool make_private,
+                      bool msr_form);
+
 struct kvm_snp_result {
     uint64_t sw_exitinfo1; /* 2: KVM found the request malformed */
     uint64_t sw_exitinfo2;
     uint64_t rbx;
+    uint64_t ghcb_msr;
     struct snp_report_response response;
 };
 
@@ -175,12 +194,12 @@ const struct kvm_snp_result *kvm_vcpu_snp_result(const struct kvm_vcpu *vcpu);
 /* TDVMCALLs. A shared address carries this bit, and KVM takes it off. */
 #define KVM_MODEL_TDX_SHARED (1ull << 51)
 
-/* Any leaf, with its arguments. */
+/* Any leaf, with its arguments. MapGPA (gpa, size) is handed to the VMM in pieces of 2 MiB. */
 void kvm_vcpu_tdvmcall(struct kvm_vcpu *vcpu, uint64_t leaf, uint64_t r12, uint64_t r13);
 
 struct kvm_tdx_result {
     uint64_t r10;
-    uint64_t r11, r12, r13, r14; /* GetTdVmCallInfo */
+    uint64_t r11, r12, r13, r14; /* GetTdVmCallInfo; MapGPA: r11, where it stopped */
 };
 
 const struct kvm_tdx_result *kvm_vcpu_tdx_result(const struct kvm_vcpu *vcpu);

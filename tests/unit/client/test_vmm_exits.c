@@ -159,6 +159,128 @@ START_TEST(a_kick_is_eagain_where_the_kernel_has_it)
 }
 END_TEST
 
+enum map_form {
+    PSC_PAGE,
+    PSC_MSR,
+    MAP_GPA
+};
+
+#define PSC_GENERIC (0x100ull << 32)
+#define MSR_RESP    0x015ull
+#define MSR_FAILED  (1ull << 63 | MSR_RESP)
+#define FOR_EVER    4000
+
+/* What the VMM's own call says `n` times before it succeeds → what the guest sees: SW_EXITINFO2,
+ * the GHCB MSR, or R10. Each kernel, each way in. */
+static const struct {
+    enum map_form form;
+    bool before_7_2;
+    uint32_t flags;
+    int error;
+    unsigned n;
+    uint64_t seen;
+} map_rows[] = {
+    {PSC_PAGE, false, 0, 0, 0, 0},
+    {PSC_PAGE, false, 0, -EAGAIN, 50, 0},
+    {PSC_PAGE, false, 0, -EINTR, 50, 0},
+    {PSC_PAGE, false, 0, -EAGAIN, FOR_EVER, PSC_GENERIC},
+    {PSC_PAGE, false, 0, -EINTR, FOR_EVER, PSC_GENERIC},
+    {PSC_PAGE, false, 0, -EFAULT, 1, PSC_GENERIC},
+    {PSC_PAGE, true, 0, 0, 0, 0},
+    {PSC_PAGE, true, 0, -EAGAIN, FOR_EVER, PSC_GENERIC},
+    {PSC_PAGE, true, 0, -EPERM, 1, PSC_GENERIC},
+    {PSC_MSR, false, 0, 0, 0, MSR_RESP},
+    {PSC_MSR, false, 0, -EAGAIN, FOR_EVER, MSR_FAILED},
+    {PSC_MSR, false, 0, -ENOMEM, 1, MSR_FAILED},
+    {PSC_MSR, true, 0, 0, 0, MSR_RESP},
+    {PSC_MSR, true, 0, -EINVAL, 1, MSR_FAILED},
+    {MAP_GPA, false, 0, 0, 0, COCO_TDVMCALL_SUCCESS},
+    {MAP_GPA, false, 0, -EAGAIN, 50, COCO_TDVMCALL_SUCCESS},
+    {MAP_GPA, false, 0, -EAGAIN, FOR_EVER, COCO_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, false, 0, -EINTR, FOR_EVER, COCO_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, false, 0, -EIO, 1, COCO_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, 0, 0, COCO_TDVMCALL_SUCCESS},
+    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EAGAIN, FOR_EVER, COCO_TDVMCALL_RETRY},
+    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EINTR, FOR_EVER, COCO_TDVMCALL_RETRY},
+    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EPERM, 1, COCO_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, true, 0, 0, 0, COCO_TDVMCALL_SUCCESS},
+    {MAP_GPA, true, 0, -EAGAIN, FOR_EVER, COCO_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, true, 0, -EPERM, 1, COCO_TDVMCALL_INVALID_OPERAND},
+};
+
+static uint32_t row_flags;
+static void set_row_flags(struct coco_vmm_options *options)
+{
+    options->flags = row_flags;
+}
+
+/* Runs the guest's call to its end: how often it was with the VMM. */
+static unsigned answer_map_gpa(void)
+{
+    struct kvm_model_run *run = kvm_vcpu_run_area(bed.kvm[0]);
+    unsigned n = 0;
+    int r;
+
+    run->immediate_exit = 1;
+    do {
+        struct coco_hypercall_exit exit;
+        ck_assert_uint_eq(run->exit_reason, KVM_EXIT_HYPERCALL);
+        memcpy(&exit, &run->u, sizeof(exit));
+        ck_assert_int_eq(coco_vcpu_hypercall(bed.vcpu[0], &exit), COCO_ACT_RUN);
+        memcpy(&run->u, &exit, sizeof(exit));
+        n++;
+        r = kvm_model_run(bed.kvm[0]);
+    } while (r == 0);
+    ck_assert_int_eq(r, -EINTR); /* KVM took the answer */
+    return n;
+}
+
+START_TEST(map_gpa_as_the_guest_sees_it)
+{
+    const enum map_form form = map_rows[_i].form;
+    uint64_t seen;
+
+    bed_done(&bed);
+    row_flags = map_rows[_i].flags;
+    ck_assert(bed_init(&bed, form == MAP_GPA ? KVM_MODEL_TDX : KVM_MODEL_SNP, set_row_flags));
+    if (map_rows[_i].before_7_2)
+        kvm_model_before_7_2(bed.vm);
+    again_for(map_rows[_i].n, map_rows[_i].error);
+    if (form == MAP_GPA) {
+        kvm_vcpu_tdvmcall(bed.kvm[0], COCO_TDVMCALL_MAP_GPA, BED_GPA | KVM_MODEL_TDX_SHARED, 8192);
+        ck_assert_uint_eq(answer_map_gpa(), 1);
+        seen = kvm_vcpu_tdx_result(bed.kvm[0])->r10;
+        ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r11,
+                          seen ? BED_GPA | KVM_MODEL_TDX_SHARED : 0);
+    } else {
+        kvm_vcpu_snp_psc(bed.kvm[0], BED_GPA, 2, false, form == PSC_MSR);
+        ck_assert_uint_eq(answer_map_gpa(), 1);
+        seen = form == PSC_MSR ? kvm_vcpu_snp_result(bed.kvm[0])->ghcb_msr
+                               : kvm_vcpu_snp_result(bed.kvm[0])->sw_exitinfo2;
+    }
+    ck_assert_msg(seen == map_rows[_i].seen, "row %d: %#llx", _i, (unsigned long long)seen);
+}
+END_TEST
+
+/* KVM hands a long range over in pieces; the guest learns which one failed, and goes on there. */
+START_TEST(a_td_goes_on_where_a_piece_failed)
+{
+    bed_done(&bed);
+    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    again_for(FOR_EVER, -EAGAIN);
+    fails[0] = 0;
+    kvm_vcpu_tdvmcall(bed.kvm[0], COCO_TDVMCALL_MAP_GPA, BED_GPA, 5u << 20);
+    ck_assert_uint_eq(answer_map_gpa(), 2);
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r10, COCO_TDVMCALL_RETRY);
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r11, BED_GPA + (2u << 20));
+    again_for(0, 0);
+    kvm_vcpu_tdvmcall(bed.kvm[0], COCO_TDVMCALL_MAP_GPA, BED_GPA + (2u << 20), 3u << 20);
+    ck_assert_uint_eq(answer_map_gpa(), 2);
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r10, COCO_TDVMCALL_SUCCESS);
+    ck_assert_int_eq(kvm_model_write(bed.vm, BED_GPA + (5u << 20) - 8, "x", 1), -EFAULT);
+}
+END_TEST
+
 START_TEST(other_hypercalls_are_left_alone)
 {
     struct coco_hypercall_exit exit = {.nr = 11, .args = {1, 2, 3}, .ret = 4}, before = exit;
@@ -590,6 +712,9 @@ Suite *coco_suite(void)
     tcase_add_test(tc, map_gpa_says_eagain_where_the_kernel_has_it);
     tcase_add_loop_test(tc, a_kick_ends_the_tries_without_a_failure, 0, 2);
     tcase_add_test(tc, a_kick_is_eagain_where_the_kernel_has_it);
+    tcase_add_loop_test(tc, map_gpa_as_the_guest_sees_it, 0,
+                        sizeof(map_rows) / sizeof(map_rows[0]));
+    tcase_add_test(tc, a_td_goes_on_where_a_piece_failed);
     tcase_add_test(tc, other_hypercalls_are_left_alone);
     tcase_add_test(tc, psc_coalesces);
     tcase_add_test(tc, psc_of_253_entries_and_of_2_mib);
