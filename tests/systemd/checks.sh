@@ -520,7 +520,7 @@ qgsd_comes_back_from_exit_0_and_over_a_stale_socket() {
 qgsd_is_restarted_when_cocod_asks_three_times_an_hour_at_most() {
     local before
     systemctl start qgsd cocod-qgs-restart.path
-    for number in 1 2 3; do
+    for _ in 1 2 3; do
         before=$(show InvocationID qgsd)
         setpriv --reuid=cocod --regid=cocod --clear-groups sh -c 'echo it hangs >/run/cocod/restart-qgs'
         until_true qgs_runs "$before"
