@@ -311,6 +311,7 @@ START_TEST(its_backlog_is_stuck)
         r = get_quote(500);
     ck_assert(r == -COCO_STATUS_EAGAIN || r == -COCO_STATUS_ENODEV);
     status_says("does not accept connections");
+    process_wait_log(&host.cocod, "does not accept connections");
     qgs_sim_free(host.sim);
     sim_options.no_accept = false;
     sim_options.backlog = 4096;
@@ -328,6 +329,7 @@ START_TEST(it_dies_and_returns)
         qgs_sim_stop(host.sim);
         ck_assert_int_eq(get_quote(2000), -COCO_STATUS_ENODEV);
         status_says("there is no socket at");
+        process_wait_log(&host.cocod, "there is no socket at");
         ck_assert_int_eq(qgs_sim_start(host.sim), 0);
         ck_assert_int_eq(get_quote(2000), 0); /* at once: somebody asked */
     }
@@ -341,6 +343,7 @@ START_TEST(it_crashes_and_leaves_its_socket)
     int r = get_quote(2000); /* closed without a byte, tried again, refused */
     ck_assert_int_eq(r, -COCO_STATUS_ENODEV);
     status_says("nobody listens at");
+    process_wait_log(&host.cocod, "nobody listens at");
     qgs_sim_free(host.sim);
     sim_options.crash_after = -1;
     host_start_qgs(&host, &sim_options);

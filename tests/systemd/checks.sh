@@ -480,6 +480,73 @@ without_a_last_good_copy_the_defaults_run() {
     until_true serves_the_chain
 }
 
+# --- the quoting service -----------------------------------------------------------------------------
+
+# As Intel's package has it, but for the program: one that makes the socket, as QGS does after it has forked, and
+# fails where a file is in its place.
+make_qgsd() {
+    cat >/etc/systemd/system/qgsd.service <<'END'
+[Service]
+Type=forking
+ExecStart=/bin/sh -c 'umask 022; systemd-socket-activate -l /run/tdx-qgs/qgs.socket /bin/cat & sleep 0.2'
+Restart=on-failure
+RestartSec=15s
+END
+    install -D -m 644 /usr/share/doc/cocod/qgsd.service.d/50-cocod.conf /etc/systemd/system/qgsd.service.d/50-cocod.conf
+    systemctl daemon-reload
+}
+
+qgs_runs() { [ "$(show SubState qgsd)" = running ] && [ "$(show InvocationID qgsd)" != "$1" ]; }
+qgs_socket_is() { [ "$(stat -c '%F %a' /run/tdx-qgs/qgs.socket 2>/dev/null)" = "socket $1" ]; }
+
+qgsd_comes_back_from_exit_0_and_over_a_stale_socket() {
+    local before
+    make_qgsd
+    systemd-analyze verify qgsd.service cocod-qgs-restart.path cocod-qgs-restart.service
+    systemctl start qgsd
+    until_true qgs_socket_is 660
+    expect StartLimitIntervalUSec "$(show StartLimitIntervalUSec qgsd)" 0
+    expect LimitNOFILE "$(show LimitNOFILE qgsd)" 65536
+    before=$(show InvocationID qgsd)
+    systemctl kill --signal=TERM --kill-whom=all qgsd # to systemd a clean end, as exit status 0 is; its socket stays
+    until_true qgs_runs "$before"
+    until_true qgs_socket_is 660
+    for _ in 1 2 3 4 5 6; do # more often than the distribution's limit of five in ten seconds
+        systemctl restart qgsd
+    done
+    expect "qgsd" "$(systemctl is-active qgsd)" active
+}
+
+qgsd_is_restarted_when_cocod_asks_three_times_an_hour_at_most() {
+    local before
+    systemctl start qgsd cocod-qgs-restart.path
+    for _ in 1 2 3; do
+        before=$(show InvocationID qgsd)
+        setpriv --reuid=cocod --regid=cocod --clear-groups sh -c 'echo it hangs >/run/cocod/restart-qgs'
+        until_true qgs_runs "$before"
+        until_true eval '[ "$(show ActiveState cocod-qgs-restart.service)" = inactive ]'
+    done
+    before=$(show InvocationID qgsd)
+    setpriv --reuid=cocod --regid=cocod --clear-groups sh -c 'echo it hangs >/run/cocod/restart-qgs'
+    until_true eval '[ "$(show ActiveState cocod-qgs-restart.path)" = failed ]'
+    expect "the path unit ended by" "$(show Result cocod-qgs-restart.path)" unit-start-limit-hit
+    expect "qgsd's invocation" "$(show InvocationID qgsd)" "$before"
+    # As docs/integrations.md says, and one more works.
+    systemctl reset-failed cocod-qgs-restart.service
+    systemctl restart cocod-qgs-restart.path
+    setpriv --reuid=cocod --regid=cocod --clear-groups sh -c 'echo it hangs >/run/cocod/restart-qgs'
+    until_true qgs_runs "$before"
+    # A QGS that the administrator has stopped stays stopped.
+    systemctl stop qgsd
+    until_true eval '[ "$(show ActiveState cocod-qgs-restart.service)" = inactive ]'
+    setpriv --reuid=cocod --regid=cocod --clear-groups sh -c 'echo it hangs >/run/cocod/restart-qgs'
+    until_true eval '[ "$(journalctl -u cocod-qgs-restart.service --no-pager | grep -c Finished)" -ge 5 ]'
+    expect "qgsd" "$(show ActiveState qgsd)" inactive
+    systemctl stop cocod-qgs-restart.path
+    rm -r /etc/systemd/system/qgsd.service /etc/systemd/system/qgsd.service.d /run/cocod/restart-qgs
+    systemctl daemon-reload
+}
+
 # --- removing ----------------------------------------------------------------------------------------
 
 removal_leaves_nothing() {
@@ -520,6 +587,8 @@ all="
     an_upgrade_and_a_downgrade_under_load_fail_no_call
     after_50_crashes_and_with_a_bad_configuration_a_client_is_served
     without_a_last_good_copy_the_defaults_run
+    qgsd_comes_back_from_exit_0_and_over_a_stale_socket
+    qgsd_is_restarted_when_cocod_asks_three_times_an_hour_at_most
     removal_leaves_nothing
 "
 [ $# -gt 0 ] || set -- $all

@@ -398,7 +398,8 @@ static double median(double values[ROUNDS])
 }
 
 /* Differences and ratios are formed in each round; told are the medians of the rounds. */
-static bool report_latency(const char *where, size_t echo_reply, uint64_t p50[ROUNDS][KINDS])
+static bool report_latency(const char *where, bool bounded, size_t echo_reply,
+                           uint64_t p50[ROUNDS][KINDS])
 {
     double us[KINDS][ROUNDS], check_us[ROUNDS], added_us[ROUNDS], ratios[ROUNDS];
 
@@ -417,13 +418,13 @@ static bool report_latency(const char *where, size_t echo_reply, uint64_t p50[RO
            median(check_us));
     printf("  echo of %zu and %zu bytes  %8.1f us\n", (size_t)ECHO_REQUEST, echo_reply,
            median(us[ECHO]));
-    printf("  cocod adds                  %8.1f us = %.2f echo round trips (at most 2); "
+    printf("  cocod adds                  %8.1f us = %.2f echo round trips%s; "
            "rounds: %.2f to %.2f\n",
-           median(added_us), ratio, ratios[0], ratios[ROUNDS - 1]);
-    return ratio <= 2;
+           median(added_us), ratio, bounded ? " (at most 2)" : "", ratios[0], ratios[ROUNDS - 1]);
+    return !bounded || ratio <= 2;
 }
 
-static bool latency(const char *where)
+static bool latency(const char *where, bool bounded)
 {
     static uint64_t p50[ROUNDS][KINDS];
     struct latency latency = {.id = 1};
@@ -448,7 +449,7 @@ static bool latency(const char *where)
     stop(a);
     stop(b);
     stop(qgs);
-    return report_latency(where, latency.echo_reply, p50);
+    return report_latency(where, bounded, latency.echo_reply, p50);
 }
 
 /* Where who runs decides how long a wake-up takes, for the echo as for cocod. The bound is for the
@@ -471,15 +472,15 @@ static bool latencies(void)
            SAMPLES);
     server_cpu = last;
     pin(last);
-    bool good = latency("everybody on one CPU");
+    bool good = latency("everybody on one CPU", false);
     if (before >= 0) {
         pin(before);
-        good = latency("the client on one CPU, everybody else on another");
+        good = latency("the client on one CPU, everybody else on another", true);
     }
     server_cpu = -1;
     if (sched_setaffinity(0, sizeof(all), &all) < 0)
         fail("sched_setaffinity");
-    (void)latency("everybody where the scheduler likes");
+    (void)latency("everybody where the scheduler likes", false);
     return good;
 }
 

@@ -3,6 +3,7 @@
  * The broker on a virtual clock: joining, keeping, retrying, blaming, suspecting, setting aside;
  * and what VMs see of each other when there are many.
  */
+#include "broker_fixture.h"
 #include "metrics.h"
 #include "peer/peer.h"
 #include "peer/request.h"
@@ -10,88 +11,13 @@
 #include "qgs_msg.h"
 #include "quotes/quotes.h"
 #include "status.h"
+#include "tdx_quote.h"
 #include "world.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
-
-#define S  1000000u
-#define MS 1000u
-
-static struct world world;
-
-static void teardown(void)
-{
-    world_close(&world);
-}
-
-/* Past the slow start. */
-static void open_with(const char *text)
-{
-    char all[1024];
-
-    snprintf(all, sizeof(all), "[quotes]\n%s", text);
-    world_open(&world, all);
-    memset(&metrics, 0, sizeof(metrics));
-    world_pass(&world, 31 * S);
-}
-
-static struct world_client *vm(uid_t uid, int number)
-{
-    struct world_client *client = world_connect_as(&world, uid, (pid_t)number);
-
-    ck_assert_ptr_nonnull(client);
-    world_hello(&world, client, 0);
-    ck_assert(client->established);
-    return client;
-}
-
-static void ask(struct world_client *client, uint64_t seed, uint32_t timeout_ms)
-{
-    world_quote_get(client, seed, true, timeout_ms, COCO_QUOTE_MAX);
-    world_send(&world, client, SIZE_MAX);
-}
-
-/* The oldest open exchange that carries a whole quote request. */
-static struct world_exchange *oldest(void)
-{
-    struct world_exchange *best = NULL;
-
-    for (int i = 0; i < WORLD_EXCHANGES; i++) {
-        struct world_exchange *exchange = &world.exchanges[i];
-        if (world_qgs_request(&world, exchange) && (!best || exchange->since_us < best->since_us))
-            best = exchange;
-    }
-    return best;
-}
-
-static unsigned at_qgs(void)
-{
-    unsigned n = 0;
-
-    for (int i = 0; i < WORLD_EXCHANGES; i++)
-        n += world_qgs_request(&world, &world.exchanges[i]) != NULL;
-    return n;
-}
-
-static void answer(enum world_answer how)
-{
-    struct world_exchange *exchange = oldest();
-
-    ck_assert_ptr_nonnull(exchange);
-    ck_assert(world_qgs_answer(&world, exchange, how));
-    world_pass(&world, 0);
-}
-
-static struct backend_status backend(size_t i)
-{
-    struct backend_status status;
-
-    quotes_get_backend_status(world.cocod->quotes, i, &status);
-    return status;
-}
 
 /* --- join and keep ---------------------------------------------------------------------------- */
 
@@ -203,6 +129,61 @@ START_TEST(one_vm_has_sixteen_in_flight_and_other_users_are_one_vm)
 }
 END_TEST
 
+START_TEST(all_vms_of_a_user_together_have_a_limit)
+{
+    open_with("qgs = unix:/q\nvmm_users = 0 77\n[limits]\nrequests_per_user = 20\n");
+    struct world_client *clients[4] = {vm(0, 1), vm(0, 2), vm(0, 3), vm(77, 4)};
+
+    for (int i = 0; i < 4; i++)
+        for (uint64_t k = 0; k < 8; k++)
+            ask(clients[i], k, 5000);
+    world_pass(&world, 0);
+    ck_assert_uint_eq(world.answered[COCO_EAGAIN], 4); /* of 24; the other user's are its own */
+    for (int i = 0; i < 4; i++)
+        answer(WORLD_QUOTE);
+    for (int i = 0; i < 2; i++) /* room again */
+        ask(clients[i], 100, 5000);
+    world_pass(&world, 0);
+    ck_assert_uint_eq(world.answered[COCO_EAGAIN], 4);
+}
+END_TEST
+
+/* Which of the clients' requests QGS gets next: by the seed, that is the client's number. */
+static uint64_t next_served(void)
+{
+    const uint8_t *tdreport = world_qgs_request(&world, oldest());
+    uint8_t expected[COCO_TDREPORT_SIZE];
+
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        tdx_make_tdreport(seed, NULL, expected);
+        if (memcmp(expected, tdreport, sizeof(expected)) == 0) {
+            answer(WORLD_QUOTE);
+            return seed / 10;
+        }
+    }
+    ck_abort_msg("QGS was asked for something else");
+}
+
+/* Two VMs of a VMM user and three processes of another user: three take turns, and the three
+ * processes share one turn. */
+START_TEST(vms_take_turns_and_all_of_another_user_are_one_of_them)
+{
+    static const uint64_t expected[] = {1, 2, 3, 1, 2, 4, 1, 2, 5, 3, 4, 5};
+    open_with("qgs = unix:/q\nslots = 1\n");
+    struct world_client *clients[] = {vm(0, 1), vm(0, 2), vm(1000, 3), vm(1000, 4), vm(1000, 5)};
+
+    ask(vm(0, 6), 60, 60000); /* has the slot while the others queue */
+    for (uint64_t round = 0; round < 3; round++)
+        for (uint64_t i = 0; i < 5; i++)
+            if (i < 2 || round < 2)
+                ask(clients[i], 10 * (i + 1) + round, 60000);
+    ck_assert_uint_eq(next_served(), 6);
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+        ck_assert_uint_eq(next_served(), expected[i]);
+    ck_assert_uint_eq(at_qgs(), 0);
+}
+END_TEST
+
 START_TEST(memory_and_number_of_waiting_jobs_are_bounded)
 {
     open_with("qgs = unix:/q\nqueue = 6\nqueue_memory = 16KiB\nslots = 1\n");
@@ -279,6 +260,27 @@ START_TEST(early_closes_are_retried_up_to_slots_and_one)
     ask(a, 1, 5000);
     for (int i = 0; i < 6; i++) /* once, and five times more */
         answer(WORLD_EOF);
+    ck_assert_uint_eq(at_qgs(), 0);
+    ck_assert_uint_eq(world.answered[COCO_EIO], 1);
+}
+END_TEST
+
+START_TEST(nothing_is_retried_that_could_not_be_done_by_its_deadline)
+{
+    open_with("qgs = unix:/q\n");
+    struct world_client *a = vm(0, 1);
+
+    for (uint64_t i = 0; i < 3; i++) { /* QGS takes 2 s */
+        ask(a, i, 10000);
+        world_pass(&world, 2 * S);
+        answer(WORLD_QUOTE);
+    }
+    ask(a, 10, 5000);
+    world_pass(&world, 1 * S);
+    answer(WORLD_EOF);
+    ck_assert_uint_eq(at_qgs(), 1);
+    world_pass(&world, 2500 * MS);
+    answer(WORLD_EOF); /* 1.5 s are left, less what the answer needs */
     ck_assert_uint_eq(at_qgs(), 0);
     ck_assert_uint_eq(world.answered[COCO_EIO], 1);
 }
@@ -432,223 +434,7 @@ START_TEST(failures_to_connect_are_told_apart_and_are_nobodys_fault)
 }
 END_TEST
 
-/* --- slots ------------------------------------------------------------------------------------ */
-
-START_TEST(after_the_start_one_slot_opens_and_the_others_as_answers_come)
-{
-    world_open(&world, "[quotes]\nqgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
-
-    for (uint64_t i = 0; i < 8; i++)
-        ask(a, i, 60000);
-    ck_assert_uint_eq(at_qgs(), 1);
-    answer(WORLD_QUOTE);
-    ck_assert_uint_eq(at_qgs(), 2);
-    answer(WORLD_QUOTE);
-    ck_assert_uint_eq(at_qgs(), 3);
-    ck_assert_uint_eq(backend(0).slots_open, 3);
-    for (int i = 0; i < 6; i++)
-        answer(WORLD_QUOTE);
-    teardown();
-    world_open(&world, "[quotes]\nqgs = unix:/q\n");
-    a = vm(0, 1);
-    for (uint64_t i = 0; i < 8; i++)
-        ask(a, i, 60000);
-    world_pass(&world, 29900 * MS);
-    ck_assert_uint_eq(at_qgs(), 1);
-    world_pass(&world, 200 * MS);
-    ck_assert_uint_ge(at_qgs(), 3);
-}
-END_TEST
-
-START_TEST(a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered)
-{
-    open_with("qgs = unix:/q\nslots = 2\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
-
-    world.probes_hang = true;
-    ask(a, 0, 60000);
-    world_pass(&world, 30 * S); /* QGS's own timer */
-    ck_assert_uint_eq(world.answered[COCO_ETIMEDOUT], 1);
-    ck_assert_uint_eq(backend(0).suspect, 1);
-    ck_assert_uint_eq(backend(0).busy, 1); /* the probe, on that slot */
-    ask(b, 1, 25000);
-    ask(b, 2, 25000);
-    ck_assert_uint_eq(at_qgs(), 1);
-    world.probes_hang = false;
-    world_pass(&world, 0);
-    ck_assert_uint_eq(backend(0).suspect, 0);
-    ck_assert_uint_eq(at_qgs(), 2);
-    answer(WORLD_QUOTE);
-    answer(WORLD_QUOTE);
-    ck_assert_uint_le(world.most_open, 2);
-}
-END_TEST
-
-/* One of four threads is gone for good. The test plays the three others: a probe is answered where
- * one of them is free, so not while they have three quotes. */
-START_TEST(a_thread_that_never_comes_back_costs_one_slot)
-{
-    open_with("qgs = unix:/q\nslots = 4\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(0, 3);
-
-    ask(a, 0, 60000);
-    world_pass(&world, 31 * S); /* QGS closes; a thread that is idle answers the probe */
-    ck_assert_uint_eq(world.probes, 1);
-    ck_assert_uint_eq(backend(0).suspect, 1);
-    ck_assert_uint_eq(backend(0).busy, 0);
-    world_pass(&world, 60 * S); /* nor is QGS asked again while nobody misses the slot */
-    ck_assert_uint_eq(world.probes, 1);
-    for (uint64_t i = 1; i < 31; i++) {
-        world.probes_hang = at_qgs() >= 2;
-        ask(i % 2 ? b : c, i, 60000);
-        world_pass(&world, 0);
-        ck_assert_uint_eq(at_qgs(), i < 3 ? i : 3);
-        ck_assert_uint_le(world.n_open, 4); /* with the probe, which waits in QGS */
-        if (i < 6)
-            continue;
-        struct world_exchange *exchange = oldest();
-        ck_assert(world_qgs_answer(&world, exchange, WORLD_QUOTE));
-        world_settle(&world);
-        ck_assert_uint_eq(at_qgs(), 3);
-        world.probes_hang = false; /* the thread that is free takes the probe next */
-        world_pass(&world, 0);
-        ck_assert_uint_eq(backend(0).suspect, 1);
-        ck_assert_uint_eq(at_qgs(), 3);
-        world.probes_hang = true;
-        world_pass(&world, 500 * MS);
-    }
-    ck_assert_uint_gt(world.probes, 5);
-    /* It is back: it answers while the others have three. */
-    world.probes_hang = false;
-    world_pass(&world, 2 * S);
-    ck_assert_uint_eq(backend(0).suspect, 0);
-    ck_assert_uint_eq(at_qgs(), 4);
-    while (oldest())
-        answer(WORLD_QUOTE);
-}
-END_TEST
-
-/* qgsd was restarted, and nobody asked in between. */
-START_TEST(threads_of_a_process_that_is_gone_are_not_suspect)
-{
-    open_with("qgs = unix:/q\n");
-
-    world.probes_hang = true;
-    world.qgs_pid = 0x40000000;
-    for (uint64_t i = 0; i < 4; i++)
-        ask(vm(0, (int)i + 1), i, 60000);
-    world_pass(&world, 31 * S);
-    ck_assert_uint_eq(backend(0).suspect, 4);
-    world_pass(&world, 60 * S);
-    ck_assert_uint_eq(backend(0).suspect, 4);
-    world.probes_hang = false;
-    world.qgs_pid++;
-    world_pass(&world,
-               40 * S); /* what was asked of the old one ends, and the next probe finds out */
-    ck_assert_uint_eq(backend(0).suspect, 0);
-    for (uint64_t i = 10; i < 14; i++)
-        ask(vm(0, (int)i), i, 60000);
-    ck_assert_uint_eq(at_qgs(), 4);
-    while (oldest())
-        answer(WORLD_QUOTE);
-}
-END_TEST
-
-/* Where a probe takes long, another exchange that overtakes all before it proves as much. */
-START_TEST(overtaking_proves_that_a_thread_is_back)
-{
-    open_with("qgs = unix:/q\nslots = 3\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(0, 3);
-
-    ask(a, 0, 60000);
-    world_pass(&world, 31 * S);
-    ck_assert_uint_eq(backend(0).suspect, 1);
-    world.probes_hang = true;
-    ask(b, 1, 60000);
-    world_pass(&world, 10 * MS);
-    ask(b, 2, 60000);
-    world_pass(&world, 10 * MS);
-    ask(c, 3, 60000);
-    ask(c, 4, 60000);
-    ck_assert_uint_eq(at_qgs(), 2);
-    answer(WORLD_QUOTE); /* the first of them: nothing was before it */
-    ck_assert_uint_eq(backend(0).suspect, 1);
-    ck_assert_uint_eq(at_qgs(), 2);
-    world_pass(&world, 10 * MS);
-    /* The last that came is answered, while the one before it and the probe are out. */
-    struct world_exchange *last = NULL;
-    for (int i = 0; i < WORLD_EXCHANGES; i++)
-        if (world_qgs_request(&world, &world.exchanges[i]) && &world.exchanges[i] != oldest())
-            last = &world.exchanges[i];
-    ck_assert_ptr_nonnull(last);
-    ck_assert(world_qgs_answer(&world, last, WORLD_QUOTE));
-    world_settle(&world);
-    ck_assert_uint_eq(backend(0).suspect, 0);
-    ck_assert_uint_eq(at_qgs(), 2); /* the probe has the third */
-    ck_assert_uint_eq(backend(0).busy, 3);
-    world.probes_hang = false;
-    world_pass(&world, 0);
-    while (oldest())
-        answer(WORLD_QUOTE);
-}
-END_TEST
-
-/* All of them hung. Each answered probe gives back one slot, and only where all others are in use. */
-START_TEST(suspect_slots_come_back_one_by_one)
-{
-    open_with("qgs = unix:/q\nslots = 4\n");
-    struct world_client *a = vm(0, 1);
-
-    world.probes_hang = true;
-    for (uint64_t i = 0; i < 4; i++)
-        ask(a, i, 60000);
-    world_pass(&world, 31 * S);
-    ck_assert_uint_eq(backend(0).suspect, 4);
-    world.probes_hang = false;
-    world_pass(&world, 10 * S);
-    ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
-    ck_assert_uint_eq(backend(0).suspect, 3);
-    for (unsigned i = 1; i <= 3; i++) {
-        uint64_t probes = world.probes;
-        ask(vm(0, 10 + (int)i), 10 + i, 60000);
-        world_pass(&world, 0);
-        ck_assert_uint_eq(at_qgs(), i);
-        ck_assert_uint_eq(backend(0).suspect, 3 - i);
-        ck_assert_uint_eq(world.probes, probes + 1);
-    }
-    while (oldest())
-        answer(WORLD_QUOTE);
-}
-END_TEST
-
-START_TEST(a_qgs_without_threads_is_named_as_what_it_is)
-{
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
-
-    world.probes_hang = true;
-    ask(a, 0, 10000);
-    world_pass(&world, 70 * S); /* the quote's thirty seconds, then the probe's */
-    ck_assert_int_eq(backend(0).breaker, BREAKER_OPEN);
-    ck_assert_ptr_nonnull(strstr(backend(0).problem, "number_threads is missing in qgs.conf"));
-    ck_assert_ptr_nonnull(strstr(backend(0).problem, "restart qgsd"));
-    ask(a, 1, 10000);
-    world_receive(&world, a);
-    ck_assert_uint_eq(world.answered[COCO_ENODEV], 1);
-    /* qgsd is restarted. */
-    world.probes_hang = false;
-    world_pass(&world, 40 * S);
-    ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
-    ck_assert_uint_eq(backend(0).suspect, 1); /* as far as is proven */
-    for (uint64_t i = 10; i < 14; i++)
-        ask(vm(0, (int)i), i, 10000);
-    ck_assert_uint_eq(backend(0).suspect, 0);
-    ck_assert_uint_eq(at_qgs(), 4);
-    for (int i = 0; i < 4; i++)
-        answer(WORLD_QUOTE);
-}
-END_TEST
+/* --- several backends ------------------------------------------------------------------------- */
 
 START_TEST(where_one_backend_fails_another_is_asked)
 {
@@ -761,22 +547,18 @@ Suite *coco_suite(void)
         who_comes_back_while_qgs_works_finds_his_own_job,
         what_is_kept_is_bounded_in_number_and_bytes,
         one_vm_has_sixteen_in_flight_and_other_users_are_one_vm,
+        all_vms_of_a_user_together_have_a_limit,
+        vms_take_turns_and_all_of_another_user_are_one_of_them,
         memory_and_number_of_waiting_jobs_are_bounded,
         what_cannot_be_done_in_time_is_refused_at_once_but_never_by_an_idle_qgs,
         cancelling_and_leaving_take_a_job_out_of_the_queue,
         early_closes_are_retried_up_to_slots_and_one,
+        nothing_is_retried_that_could_not_be_done_by_its_deadline,
         an_error_is_retried_once_and_then_held_against_the_vm,
         leaving_does_not_wash_a_failure_off,
         three_vms_that_fail_open_no_breaker_while_a_fourth_succeeds,
         a_failed_probe_sets_a_backend_aside_until_it_answers,
         failures_to_connect_are_told_apart_and_are_nobodys_fault,
-        after_the_start_one_slot_opens_and_the_others_as_answers_come,
-        a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered,
-        a_thread_that_never_comes_back_costs_one_slot,
-        threads_of_a_process_that_is_gone_are_not_suspect,
-        overtaking_proves_that_a_thread_is_back,
-        suspect_slots_come_back_one_by_one,
-        a_qgs_without_threads_is_named_as_what_it_is,
         where_one_backend_fails_another_is_asked,
         a_quote_that_is_not_genuine_never_reaches_a_guest,
         other_questions_take_one_slot_and_are_asked_once,

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What tests of the broker share: a cocod on a virtual clock whose QGS the test plays, VMs that ask,
+ * and answers.
+ */
+#pragma once
+
+#include "metrics.h"
+#include "quotes/quotes.h"
+#include "world.h"
+#include <stdio.h>
+#include <string.h>
+
+#define S  1000000u
+#define MS 1000u
+
+static struct world world;
+
+static inline void teardown(void)
+{
+    world_close(&world);
+}
+
+/* Past the slow start. */
+static inline void open_with(const char *text)
+{
+    char all[1024];
+
+    snprintf(all, sizeof(all), "[quotes]\n%s", text);
+    world_open(&world, all);
+    memset(&metrics, 0, sizeof(metrics));
+    world_pass(&world, 31 * S);
+}
+
+static inline struct world_client *vm(uid_t uid, int number)
+{
+    struct world_client *client = world_connect_as(&world, uid, (pid_t)number);
+
+    ck_assert_ptr_nonnull(client);
+    world_hello(&world, client, 0);
+    ck_assert(client->established);
+    return client;
+}
+
+static inline void ask(struct world_client *client, uint64_t seed, uint32_t timeout_ms)
+{
+    world_quote_get(client, seed, true, timeout_ms, COCO_QUOTE_MAX);
+    world_send(&world, client, SIZE_MAX);
+}
+
+/* The oldest open exchange that carries a whole quote request. */
+static inline struct world_exchange *oldest(void)
+{
+    struct world_exchange *best = NULL;
+
+    for (int i = 0; i < WORLD_EXCHANGES; i++) {
+        struct world_exchange *exchange = &world.exchanges[i];
+        if (world_qgs_request(&world, exchange) && (!best || exchange->since_us < best->since_us))
+            best = exchange;
+    }
+    return best;
+}
+
+static inline unsigned at_qgs(void)
+{
+    unsigned n = 0;
+
+    for (int i = 0; i < WORLD_EXCHANGES; i++)
+        n += world_qgs_request(&world, &world.exchanges[i]) != NULL;
+    return n;
+}
+
+static inline void answer(enum world_answer how)
+{
+    struct world_exchange *exchange = oldest();
+
+    ck_assert_ptr_nonnull(exchange);
+    ck_assert(world_qgs_answer(&world, exchange, how));
+    world_pass(&world, 0);
+}
+
+static inline struct backend_status backend(size_t i)
+{
+    struct backend_status status;
+
+    quotes_get_backend_status(world.cocod->quotes, i, &status);
+    return status;
+}
