@@ -483,6 +483,9 @@ without_a_last_good_copy_the_defaults_run() {
 # --- removing ----------------------------------------------------------------------------------------
 
 removal_leaves_nothing() {
+    # Also of what an administrator enabled, and what runs.
+    systemctl enable cocod.service cocod-qgs.socket cocod-fetch.timer cocod-vlek-load.service cocod-ready.target cocod-qgs-restart.path
+    systemctl start cocod-fetch.timer cocod-qgs-restart.path cocod.service
     dpkg --purge cocod libcoco0 libcoco-dev
     not grep -qx cocod /proc/[0-9]*/comm
     not getent passwd cocod
