@@ -283,7 +283,7 @@ check-thread: ## the tests with threads under ThreadSanitizer
 
 check-systemd: ## install the packages in a container under a real systemd, and show what holds there (root)
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
-	@if command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki $(BUILD)/tests/sev-sim $(BUILD)/tests/qgs-sim; fi
+	@if [ "$$(id -u)" = 0 ] && command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki $(BUILD)/tests/sev-sim $(BUILD)/tests/qgs-sim; fi
 	@tests/systemd/boot.sh $(BUILD)
 
 check-valgrind: tests ## the unit tests under valgrind

@@ -294,6 +294,9 @@ a_worker_that_hangs_is_an_alarm_and_no_restart() {
     until_true serves_the_chain
     pid=$(main_pid)
     start_load 20 50
+    # What is read at the start is read by the loop; the first reload starts the thread.
+    systemctl reload cocod
+    until_true eval '[ "$(ls "/proc/$pid/task" | wc -l)" = 2 ]'
     hang "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 ! -name "$pid" -printf %f)"
     systemctl reload cocod
     until_true eval 'entries worker-stalled | grep -q .'
@@ -550,6 +553,9 @@ qgsd_is_restarted_when_cocod_asks_three_times_an_hour_at_most() {
 # --- removing ----------------------------------------------------------------------------------------
 
 removal_leaves_nothing() {
+    # Also of what an administrator enabled, and what runs.
+    systemctl enable cocod.service cocod-qgs.socket cocod-fetch.timer cocod-vlek-load.service cocod-ready.target cocod-qgs-restart.path
+    systemctl start cocod-fetch.timer cocod-qgs-restart.path cocod.service
     dpkg --purge cocod libcoco0 libcoco-dev
     not grep -qx cocod /proc/[0-9]*/comm
     not getent passwd cocod
