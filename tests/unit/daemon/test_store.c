@@ -6,6 +6,7 @@
 #include "certs/store.h"
 #include "certs/store_parts.h"
 #include "chain_fixture.h"
+#include "rig.h"
 #include "snp_table.h"
 #include "sys.h"
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *base;
+static char base[128];
 static char dir[256];
 static struct chain_roots roots;
 static struct store store;
@@ -22,7 +23,7 @@ static const uint8_t chip[64] = {0xab, 1, 2, 3};
 static void setup(void)
 {
     sys = sys_real;
-    base = test_tmpdir();
+    snprintf(base, sizeof(base), "%s", rig_tmpdir());
     snprintf(dir, sizeof(dir), "%s/certs", base);
     roots = roots_of(MILAN);
     struct chain_input turin = ca_input(TURIN, SNP_PKI_ARK, "ark");
