@@ -82,6 +82,9 @@ DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/d
 CTL_TEST_SRC := $(filter-out tests/unit/ctl/test_%,$(wildcard tests/unit/ctl/*.c))
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
+# Those that look at parts of cococtl, beside the daemon's.
+FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c
+FUZZ_CTL_SRC := client/cococtl/kds.c client/cococtl/base64.c
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
@@ -130,7 +133,7 @@ $(BUILD)/obj/daemon/%.o: daemon/%.c
 BUILD_TIME_S := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 $(BUILD)/obj/daemon/build_time.o: CFLAGS_ALL += -DCOCO_BUILD_TIME_S=$(BUILD_TIME_S)
 
-$(call obj,$(wildcard tests/unit/ctl/*.c)): CFLAGS_ALL += -Iclient/cococtl
+$(call obj,$(wildcard tests/unit/ctl/*.c) $(FUZZ_CTL)): CFLAGS_ALL += -Iclient/cococtl
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE -Itests -Itests/support -Itests/sim $(DAEMON_CFLAGS) $(CHECK_CFLAGS) -c $< -o $@
@@ -236,14 +239,15 @@ $(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
+$(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
 $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
     $(BUILD)/libdaemon.a $(BUILD)/libcoco.a
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(DAEMON_LIBS)
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # libFuzzer wants its own compilation of everything it watches; only what a target needs is linked.
-FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests $(DAEMON_CFLAGS) -O1 -g \
+FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O1 -g \
               -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -MMD -MP
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -251,8 +255,9 @@ $(BUILD)/fuzz/obj/%.o: %.c
 $(BUILD)/fuzz/libproduct.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(PROTO_SRC) $(DAEMON_SRC) $(CLIENT_SRC))
 	@rm -f $@
 	$(call say,AR,$@) $(AR) rcs $@ $^
+$(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_CTL)): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_CTL_SRC))
 $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/libproduct.a
-	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(DAEMON_LIBS)
+	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
 .PHONY: deps programs tests check check-sanitize check-thread check-systemd check-valgrind stress demo bench bench-quotes bench-door guests \

@@ -113,14 +113,14 @@ static const struct config_key keys[] = {
             "and the chip's or provider's certificate (VCEK or VLEK), PEM or DER, in any order, "
             "one or more certificates a file. Where the platform is known, it is served only while "
             "it is the "
-            "platform's chain. Without chain, store and platform, no SNP certificates are served."},
+            "platform's chain. Without chain and platform, no SNP certificates are served."},
     {.section = "certs",
      .name = "store",
      .type = CONFIG_OPTIONAL_PATH,
      .offset = AT(certs_store),
      .default_value = "",
      .doc = "The folder in which cocod keeps the chains that it was given by cococtl certs import, "
-            "such as /var/lib/cocod/certs. Empty: no store."},
+            "such as /var/lib/cocod/certs, which the Debian package sets. Empty: no store."},
     {.section = "certs",
      .name = "platform",
      .type = CONFIG_PLATFORM,

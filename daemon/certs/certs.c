@@ -114,7 +114,7 @@ void certs_start(struct certs *certs)
 
 bool certs_offered(const struct certs *certs)
 {
-    return certs->options.n_chain > 0 || certs->options.store || certs_knows_platform(certs);
+    return certs->options.n_chain > 0 || certs_knows_platform(certs);
 }
 
 /* An updater was there, and nobody told. */

@@ -56,7 +56,8 @@ void certs_reload(struct certs *certs, const struct certs_options *options);
 /* The host's clock was set: what depends on it is judged again. */
 void certs_clock_set(struct certs *certs);
 
-/* Is there an SNP service on this host at all? */
+/* Is there an SNP service on this host at all? A store alone makes none: nothing tells which of its
+ * chains is this host's. */
 bool certs_offered(const struct certs *certs);
 
 struct certs_answer {

@@ -125,8 +125,8 @@ static void no_match(struct certs *certs, const char *why)
  * when the clock is set. */
 static bool rechecks(const struct certs *certs)
 {
-    return certs->options.store || certs_knows_platform(certs) || certs->overdue ||
-           !certs->clock_trusted;
+    return certs_offered(certs) && (certs->options.store || certs_knows_platform(certs) ||
+                                    certs->overdue || !certs->clock_trusted);
 }
 
 static void arm_recheck(struct certs *certs)

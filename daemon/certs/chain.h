@@ -11,8 +11,7 @@
 #include <stdint.h>
 
 /* From now on what OpenSSL could not do for want of memory is told from what it found wrong. To be
- * called before OpenSSL is used at all; without it OpenSSL's own word is taken, which is often
- * missing. */
+ * called before OpenSSL is used at all. */
 void chain_watch_memory(void);
 
 /* A certificate file, and one certificate, larger than this is refused. */

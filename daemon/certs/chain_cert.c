@@ -10,8 +10,8 @@
  * ARK-<product>, SEV-<product> (ASK), SEV-VLEK-<product> (ASVK), SEV-VCEK, SEV-VLEK. A leaf names
  * its product by its issuer. Nothing is verified here.
  *
- * OpenSSL says of most failures only that it failed, and where its memory ran out, it often says
- * something else. What was no verdict for that is -ENOMEM: above all, a CRL that could not be verified for
+ * OpenSSL says of most failures only that it failed; its error queue often does not know of memory that
+ * ran out, and sometimes speaks of it where a key is damaged. What was no verdict for that is -ENOMEM: above all, a CRL that could not be verified for
  * want of memory must not count as one that is not there. So cocod gives OpenSSL its memory (see
  * chain_watch_memory), and knows.
  */
@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -64,17 +63,11 @@ void chain_watch_memory(void)
 void chain_mark_memory(void)
 {
     starved = false;
-    ERR_clear_error();
 }
 
 bool chain_out_of_memory(void)
 {
-    unsigned long error;
-    bool found = starved;
-
-    while ((error = ERR_get_error()) != 0)
-        found = found || ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
-    return found;
+    return starved;
 }
 
 /* --- small readers ---------------------------------------------------------------------------- */
@@ -180,6 +173,7 @@ static X509 *decode(const uint8_t *der, size_t size, size_t *ret_used, bool *ret
         return NULL;
     }
     *ret_used = (size_t)(p - der);
+    (void)i2d_re_X509_tbs(x, NULL); /* forgets the bytes that it was decoded from */
     int n = i2d_X509(x, &again);
     *ret_canonical = n > 0 && (size_t)n == *ret_used && memcmp(again, der, (size_t)n) == 0;
     OPENSSL_free(again);

@@ -58,6 +58,8 @@ X509 *chain_cert_x509(const struct chain_cert *cert);
 
 /* --- chain_verify.c --- */
 
+/* Byte for byte: X509_NAME_cmp takes "milan" for "Milan". */
+bool chain_same_name(const X509_NAME *a, const X509_NAME *b);
 /* RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes, and nothing else. */
 bool chain_algorithm_is_amds(const X509_ALGOR *alg);
 /* chain_verify for the certificates from the root down to `last`; the others need not be there. The

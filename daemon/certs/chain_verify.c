@@ -137,7 +137,7 @@ static const char *name_of(const struct examination *e, enum chain_role role)
     return chain_cert_name(e->chain, role);
 }
 
-static bool same_name(const X509_NAME *a, const X509_NAME *b)
+bool chain_same_name(const X509_NAME *a, const X509_NAME *b)
 {
     const unsigned char *pa = NULL;
     const unsigned char *pb = NULL;
@@ -162,8 +162,8 @@ static int check_names(const struct examination *e)
     for (enum chain_role role = CHAIN_ARK; role <= e->last; role++) {
         const struct chain_cert *cert = &c->certs[role];
         const struct chain_cert *issuer = &c->certs[issuer_role(role)];
-        if (same_name(X509_get_issuer_name(e->x[role]),
-                      X509_get_subject_name(e->x[issuer_role(role)])))
+        if (chain_same_name(X509_get_issuer_name(e->x[role]),
+                            X509_get_subject_name(e->x[issuer_role(role)])))
             continue;
         if (strcmp(cert->issuer_cn, issuer->subject_cn) == 0)
             return chain_refuse(e->why,

@@ -29,6 +29,7 @@ static X509_CRL *decode(const uint8_t *der, size_t size, bool *ret_exact)
 
     if (!x)
         return NULL;
+    (void)i2d_re_X509_CRL_tbs(x, NULL); /* forgets the bytes that it was decoded from */
     int n = i2d_X509_CRL(x, &again);
     *ret_exact = n > 0 && (size_t)n == size && memcmp(again, der, size) == 0;
     OPENSSL_free(again);
@@ -165,7 +166,7 @@ int crl_verify(const struct crl *crl, const struct chain_cert *ark, char *why, s
 
     if (r == 0) {
         X509_CRL_get0_signature(x, NULL, &algorithm);
-        if (X509_NAME_cmp(X509_CRL_get_issuer(x), X509_get_subject_name(root)) != 0)
+        if (!chain_same_name(X509_CRL_get_issuer(x), X509_get_subject_name(root)))
             r = chain_refuse(&sentence, "%s is the CRL of %s, not of %s (%s)", crl->source,
                              crl->issuer_cn, ark->subject_cn, ark->source);
         else if (!chain_algorithm_is_amds(algorithm))

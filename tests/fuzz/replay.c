@@ -4,7 +4,7 @@
  *
  * The program's name says which target it is: fuzz_X replays tests/fuzz/corpus/fuzz_X/, relative to
  * the current folder. The target sees each file, every truncation of it, and every single-bit flip;
- * of files over 4096 bytes every 7th bit is flipped, so that a replay takes seconds. The oracle is
+ * of files over 4096 bytes every 7th of either, so that a replay takes seconds. The oracle is
  * in the target, which aborts. The last line says how many inputs it saw; a corpus that is missing
  * or empty is a failure, since a replay of nothing proves nothing.
  *
@@ -48,7 +48,7 @@ static void run_seed(uint8_t *data, size_t size)
 {
     size_t step = size > LARGE ? LARGE_EVERY : 1;
 
-    for (size_t n = 0; n <= size; n++)
+    for (size_t n = size % step; n <= size; n += step)
         run_copy(data, n);
     for (size_t bit = 0; bit < size * 8; bit += step) {
         uint8_t mask = (uint8_t)(1u << (bit % 8));

@@ -136,7 +136,7 @@ users_folders_and_sockets_are_there() {
     expect /run/cocod "$(stat -c '%U:%G %a' /run/cocod)" "cocod:kvm 755"
     expect cocod.sock "$(stat -c '%U:%G %a' /run/cocod/cocod.sock)" "root:kvm 660"
     expect io.cocod.Admin "$(stat -c '%U:%G %a' /run/cocod/io.cocod.Admin)" "root:cocod-fetch 660"
-    test -f /etc/cocod/cocod.conf
+    grep -qx 'store = /var/lib/cocod/certs' /etc/cocod/cocod.conf
     cocod --check >/dev/null
 }
 

@@ -93,6 +93,25 @@ START_TEST(a_removed_chain_is_not_served)
 }
 END_TEST
 
+/* As the package leaves a host: no service, but imports are taken, and then it is said what is
+ * missing. */
+START_TEST(a_store_alone_takes_imports_and_serves_nothing)
+{
+    start("");
+    ck_assert(!certs_offered(cocod->certs));
+    ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_EOPNOTSUPP);
+    ck_assert_uint_eq(cocod->timers.n, 0);
+    ck_assert(!has_problem(""));
+    import_chains(false);
+    ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_EOPNOTSUPP);
+    expect_problem("nothing tells which stored chain is this host's");
+    reconfigure(milan("3.0.8.115", ""));
+    expect_served("ARK VCEK ASK");
+    ck_assert(!has_problem("nothing tells"));
+    stop();
+}
+END_TEST
+
 /* --- the CRL ---------------------------------------------------------------------------------- */
 
 START_TEST(a_crl_that_lists_the_intermediate_unpublishes_what_is_served)
@@ -437,6 +456,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, vcek_though_a_vlek_is_loaded);
     tcase_add_test(tc, files_and_store);
     tcase_add_test(tc, a_removed_chain_is_not_served);
+    tcase_add_test(tc, a_store_alone_takes_imports_and_serves_nothing);
     tcase_add_test(tc, a_crl_that_lists_the_intermediate_unpublishes_what_is_served);
     tcase_add_test(tc, a_crl_also_unpublishes_the_files_chain);
     tcase_add_test(tc, an_outdated_crl_alarms_and_no_more);

@@ -6,6 +6,7 @@
 #include "certs/store.h"
 #include "certs/store_parts.h"
 #include "chain_fixture.h"
+#include "rig.h"
 #include "snp_table.h"
 #include "sys.h"
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *base;
+static char base[128];
 static char dir[256];
 static struct chain_roots roots;
 static struct store store;
@@ -22,7 +23,7 @@ static const uint8_t chip[64] = {0xab, 1, 2, 3};
 static void setup(void)
 {
     sys = sys_real;
-    base = test_tmpdir();
+    snprintf(base, sizeof(base), "%s", rig_tmpdir());
     snprintf(dir, sizeof(dir), "%s/certs", base);
     roots = roots_of(MILAN);
     struct chain_input turin = ca_input(TURIN, SNP_PKI_ARK, "ark");
@@ -340,6 +341,96 @@ START_TEST(an_outdated_crl_alarms_and_a_foreign_one_is_refused)
 }
 END_TEST
 
+/* "ARK-milan" with the same key is another root: names are compared byte for byte. */
+START_TEST(a_crl_is_of_the_root_whose_name_it_has)
+{
+    const struct chain_why sentence = {.text = why, .size = sizeof(why)};
+    struct chain_input crl_input = make_crl(MILAN, 1, 0, 0),
+                       ark = ca_input(MILAN, SNP_PKI_ARK, "ark");
+    uint8_t *der = malloc(ark.size);
+    struct chain_cert root;
+    struct chain_kind kind;
+    struct crl *crl;
+
+    ck_assert_ptr_nonnull(der);
+    memcpy(der, ark.data, ark.size);
+    ck_assert_int_eq(crl_parse(crl_input.data, crl_input.size, "crl", &crl, why, sizeof(why)), 0);
+    for (int changed = 0; changed < 2; changed++) {
+        ck_assert_int_eq(chain_cert_parse(der, ark.size, "ark", &root, &kind, NULL, &sentence), 0);
+        ck_assert_int_eq(crl_verify(crl, &root, why, sizeof(why)), changed ? -EBADMSG : 0);
+        chain_cert_done(&root);
+        uint8_t *name = der;
+        for (size_t i = 0; i + 9 <= ark.size; i++) /* the last of both: the subject */
+            if (memcmp(der + i, "ARK-Milan", 9) == 0)
+                name = der + i;
+        name[4] = 'm';
+    }
+    assert_why("is the CRL of ARK-Milan, not of ARK-milan");
+    crl_free(crl);
+    free(der);
+    free((void *)(uintptr_t)crl_input.data);
+}
+END_TEST
+
+/* PEM, several in a file, with a CRL between certificates; and what is behind it comes in, too. */
+START_TEST(a_crl_in_a_pem_file_with_others)
+{
+    struct snp_pki_leaf leaf = vcek(MILAN, 8);
+    struct chain_input crl = make_crl(MILAN, 1, 0, 0), ark = ca_input(MILAN, SNP_PKI_ARK, ""),
+                       ask = ca_input(MILAN, SNP_PKI_ASK, "");
+    char *pems[] = {to_pem(ark.data, ark.size, "\n"), to_pem(crl.data, crl.size, "\r\n"),
+                    to_pem(ask.data, ask.size, "\n"), to_pem(leaf.der, leaf.der_size, "\n")};
+    char text[32768];
+
+    /* to_pem knows one label; the CRL's is as long as "CERTIFICATE" less three. */
+    char *body = strstr(pems[1], "\r\n"), *end = strstr(pems[1], "-----END");
+    *end = 0;
+    snprintf(text, sizeof(text), "%s-----BEGIN X509 CRL-----%s-----END X509 CRL-----\r\n%s%s",
+             pems[0], body, pems[2], pems[3]);
+    import_one(input_of("all.pem", text, strlen(text)),
+               "ARK added, CRL added, ASK added, VCEK added");
+    ck_assert_int_eq(load(milan_key("3.0.8.115")), 0);
+    ck_assert_str_eq(why, "");
+    memcpy(strstr(text, "END X509 CRL"), "END X509 CRX", 12);
+    import_one(input_of("all.pem", text, strlen(text)), "ARK unchanged, OTHER refused");
+    assert_why("is damaged");
+    for (size_t i = 0; i < 4; i++)
+        free(pems[i]);
+    free((void *)(uintptr_t)crl.data);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
+/* As snphost import writes a table: the files verbatim, so PEM where they were PEM, in any order. */
+START_TEST(a_table_of_pem_blobs)
+{
+    struct snp_pki_leaf leaf = vcek(MILAN, 8);
+    const struct chain_input files[] = {leaf_input(&leaf, ""), ca_input(MILAN, SNP_PKI_ASK, ""),
+                                        ca_input(MILAN, SNP_PKI_ARK, "")};
+    static const enum coco_snp_kind kinds[] = {COCO_SNP_VCEK, COCO_SNP_ASK, COCO_SNP_ARK};
+    uint8_t bytes[COCO_SNP_TABLE_MAX];
+    struct coco_snp_table table = {.n_entries = 0};
+    char *pems[3];
+
+    for (size_t i = 0; i < 3; i++) {
+        pems[i] = to_pem(files[i].data, files[i].size, i == 1 ? "\r\n" : "\n");
+        if (i == 2) /* one of them was DER */
+            ck_assert_int_eq(coco_snp_table_add(&table, kinds[i], files[i].data, files[i].size), 0);
+        else
+            ck_assert_int_eq(coco_snp_table_add(&table, kinds[i], (uint8_t *)pems[i],
+                                                strlen(pems[i])),
+                             0);
+    }
+    size_t size = coco_snp_table_layout(&table);
+    ck_assert_int_eq(coco_snp_table_encode(&table, bytes, sizeof(bytes)), 0);
+    import_one(input_of("blob", bytes, size), "VCEK added, ASK added, ARK added");
+    ck_assert_int_eq(load(milan_key("3.0.8.115")), 0);
+    for (size_t i = 0; i < 3; i++)
+        free(pems[i]);
+    snp_pki_leaf_done(&leaf);
+}
+END_TEST
+
 /* --- listing and removing --------------------------------------------------------------------- */
 
 START_TEST(what_is_stored_is_listed_and_can_be_removed)
@@ -578,6 +669,9 @@ Suite *coco_suite(void)
     tcase_add_test(tc, a_revoked_intermediate_is_refused_and_what_is_stored_ends);
     tcase_add_test(tc, a_crl_counts_for_what_comes_with_it);
     tcase_add_test(tc, an_outdated_crl_alarms_and_a_foreign_one_is_refused);
+    tcase_add_test(tc, a_crl_is_of_the_root_whose_name_it_has);
+    tcase_add_test(tc, a_crl_in_a_pem_file_with_others);
+    tcase_add_test(tc, a_table_of_pem_blobs);
     tcase_add_test(tc, what_is_stored_is_listed_and_can_be_removed);
     tcase_add_test(tc, an_import_that_is_stopped_anywhere_leaves_nothing_half);
     tcase_add_test(tc, a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new);

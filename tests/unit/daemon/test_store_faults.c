@@ -9,11 +9,12 @@
 #include "certs/store.h"
 #include "certs/store_parts.h"
 #include "chain_fixture.h"
+#include "rig.h"
 #include "sys.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,7 +45,7 @@ __attribute__((constructor)) static void take_over_memory(void)
 
 /* --- a store ---------------------------------------------------------------------------------- */
 
-static const char *base;
+static char base[128];
 static char dir[256];
 static struct chain_roots roots;
 static struct store store;
@@ -103,7 +104,7 @@ static void setup(void)
     struct chain_input second = {.name = "second"};
 
     sys = sys_real;
-    base = test_tmpdir();
+    snprintf(base, sizeof(base), "%s", rig_tmpdir());
     snprintf(dir, sizeof(dir), "%s/certs", base);
     roots = roots_of(MILAN);
     second.data = snp_pki_ca_der(other, SNP_PKI_ARK, &second.size);
@@ -219,7 +220,7 @@ static bool strikes(void)
         return false;
     struck = true;
     if (fault == 0)
-        _exit(0); /* nothing of ours runs any more: as kill -9 */
+        (void)kill(getpid(), SIGKILL);
     errno = fault;
     return true;
 }
@@ -285,11 +286,10 @@ static bool killed_at(unsigned n)
         size_t count = update_files(files);
         strike_at(n, 0);
         (void)store_import(&store, files, count, &results);
-        _exit(7);
+        _exit(0);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert(WIFEXITED(status));
-    return WEXITSTATUS(status) == 0;
+    return WIFSIGNALED(status);
 }
 
 START_TEST(a_kill_at_each_call_that_writes)

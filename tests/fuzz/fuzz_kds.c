@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzz target: what cococtl makes of the answers of AMD's key distribution service, a walk through
+ * foreign DER. The input is a target as text, "PRODUCT CHIP TCB", ended by a NUL, and an answer.
+ *
+ * Oracle: a refusal has a sentence; a target has one path, which holds nothing but what is its; and
+ * the walk agrees with the daemon's own parser, which is another program on OpenSSL: what the daemon
+ * reads as a VCEK of this product, chip and TCB is taken, and what it reads as another one is not.
+ */
+#include "certs/chain_parts.h"
+#include "kds.h"
+#include "snp_tcb.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUIRE(condition) \
+    do {                   \
+        if (!(condition))  \
+            abort();       \
+    } while (0)
+
+static bool read_target(const char *text, struct kds_target *ret)
+{
+    char product[16], chip[140], tcb[32], why[KDS_WHY_SIZE] = "", path[KDS_PATH_SIZE];
+
+    if (sscanf(text, "%15s %139s %31s", product, chip, tcb) != 3)
+        return false;
+    int r = kds_target_parse(product, chip, tcb, ret, why);
+    REQUIRE(r == 0 || (r == -EINVAL && why[0]));
+    if (r < 0)
+        return false;
+    kds_vcek_path(ret, path);
+    REQUIRE(strncmp(path, "/vcek/v1/", 9) == 0 && strlen(path) < KDS_PATH_SIZE - 1);
+    REQUIRE(strspn(path, "/?=&abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") ==
+            strlen(path));
+    return true;
+}
+
+/* The daemon's reading of a VCEK; false: it has none. */
+static bool read_leaf(const uint8_t *der, size_t size, struct chain *ret)
+{
+    const struct chain_why nowhere = {.text = NULL};
+    struct chain_kind kind;
+    X509 *x = NULL;
+
+    *ret = (struct chain){.signer = CHAIN_SIGNER_VCEK};
+    struct chain_cert *leaf = &ret->certs[CHAIN_LEAF];
+    if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, &nowhere) < 0)
+        return false;
+    memcpy(ret->product, kind.product, sizeof(ret->product));
+    bool good = kind.role == CHAIN_LEAF && kind.signer == CHAIN_SIGNER_VCEK &&
+                chain_leaf_parse(ret, x, &nowhere) == 0;
+    X509_free(x);
+    if (!good)
+        chain_cert_done(leaf);
+    return good;
+}
+
+static bool is_target(const struct chain *c, const struct kds_target *target)
+{
+    char chip[2 * COCO_SNP_CHIP_ID_SIZE + 1];
+
+    chain_hex(chip, c->hwid, c->hwid_size);
+    return strcmp(c->product, coco_snp_product_name(target->product)) == 0 &&
+           strcmp(chip, target->chip_id) == 0 && c->tcb.bootloader == target->tcb.bl &&
+           c->tcb.tee == target->tcb.tee && c->tcb.snp == target->tcb.snp &&
+           c->tcb.microcode == target->tcb.ucode && c->tcb.fmc == target->tcb.fmc;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char text[256] = "", why[KDS_WHY_SIZE] = "";
+    const uint8_t *end = memchr(data, 0, size < sizeof(text) ? size : sizeof(text));
+    struct kds_target target;
+    struct chain leaf;
+
+    if (end)
+        memcpy(text, data, (size_t)(end - data));
+    const uint8_t *der = end ? end + 1 : data;
+    size_t n = size - (size_t)(der - data);
+    int r = kds_check_chain(der, n, why);
+    REQUIRE(r == 0 || (r == -EBADMSG && why[0]));
+    why[0] = 0;
+    r = kds_check_crl(der, n, why);
+    REQUIRE(r == 0 || (r == -EBADMSG && why[0]));
+    if (!end || !read_target(text, &target))
+        return 0;
+    why[0] = 0;
+    r = kds_check_vcek(der, n, &target, why);
+    REQUIRE(r == 0 || (r == -EBADMSG && why[0]));
+    if (n <= KDS_VCEK_MAX && read_leaf(der, n, &leaf)) {
+        REQUIRE(is_target(&leaf, &target) == (r == 0));
+        chain_cert_done(&leaf.certs[CHAIN_LEAF]);
+    }
+    return 0;
+}
