@@ -4,12 +4,11 @@
  * byte; calls of one connection are answered in their order. A message that is not such an object
  * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
- * Each method is a row of `methods`. Most are answered within their dispatch. One that has to wait
- * becomes a request, and its peer is held until that is complete, which keeps the order; the
- * request's blob is the whole reply. What methods do is in admin_status.c and admin_certs.c.
+ * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch. One
+ * that has to wait becomes a request, and its peer is held until that is complete, which keeps the
+ * order; the request's blob is the whole reply. What methods do is in the other admin_ files.
  */
 #include "frontend/admin.h"
-#include "admin_varlink.h"
 #include "certs/certs.h"
 #include "coco_limits.h"
 #include "frontend/admin_parts.h"
@@ -131,81 +130,7 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
         peer_hold(peer, false);
 }
 
-/* --- org.varlink.service ---------------------------------------------------------------------- */
-
-static const char service_description[] =
-    "# The Varlink Service Interface is provided by every varlink service.\n"
-    "interface org.varlink.service\n\n"
-    "method GetInfo() -> (vendor: string, product: string, version: string, url: string, "
-    "interfaces: []string)\n\n"
-    "method GetInterfaceDescription(interface: string) -> (description: string)\n\n"
-    "error InterfaceNotFound (interface: string)\n\n"
-    "error MethodNotFound (method: string)\n\n"
-    "error MethodNotImplemented (method: string)\n\n"
-    "error InvalidParameter (parameter: string)\n";
-
-static void get_info(const struct call *call)
-{
-    struct json_object *object = json_object_new_object();
-    struct json_object *interfaces = json_object_new_array();
-
-    json_object_array_add(interfaces, json_object_new_string(ADMIN_VARLINK));
-    json_object_array_add(interfaces, json_object_new_string(ADMIN_INTERFACE));
-    admin_add_text(object, "vendor", "cocod");
-    admin_add_text(object, "product", "cocod");
-    admin_add_text(object, "version", COCO_VERSION_STRING);
-    admin_add_text(object, "url", "");
-    json_object_object_add(object, "interfaces", interfaces);
-    admin_send_parameters(call, object);
-}
-
-static void get_interface_description(const struct call *call)
-{
-    struct json_object *value = NULL;
-    const char *text = NULL;
-
-    if (call->parameters)
-        json_object_object_get_ex(call->parameters, "interface", &value);
-    const char *interface = admin_string(value);
-    if (!interface) {
-        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", "interface");
-        return;
-    }
-    if (strcmp(interface, ADMIN_INTERFACE) == 0)
-        text = admin_varlink;
-    else if (strcmp(interface, ADMIN_VARLINK) == 0)
-        text = service_description;
-    if (!text) {
-        admin_send_error(call, ADMIN_VARLINK ".InterfaceNotFound", "interface", interface);
-        return;
-    }
-    struct json_object *object = json_object_new_object();
-    admin_add_text(object, "description", text);
-    admin_send_parameters(call, object);
-}
-
 /* --- calls ------------------------------------------------------------------------------------ */
-
-static const struct method {
-    const char *name;
-    void (*handle)(const struct call *call);
-    bool takes_parameters;
-    bool for_importer; /* also for the user who may only import */
-} methods[] = {
-    {ADMIN_VARLINK ".GetInfo", get_info, false, true},
-    {ADMIN_VARLINK ".GetInterfaceDescription", get_interface_description, true, true},
-    {ADMIN_INTERFACE ".GetStatus", admin_get_status, false, true},
-    {ADMIN_INTERFACE ".ListCertificates", admin_list_certificates, false, true},
-    {ADMIN_INTERFACE ".Import", admin_import, true, true},
-    {ADMIN_INTERFACE ".Verify", admin_verify, true, true},
-    {ADMIN_INTERFACE ".ListChains", admin_list_chains, false, true},
-    {ADMIN_INTERFACE ".GetChain", admin_get_chain, true, false},
-    {ADMIN_INTERFACE ".RemoveChain", admin_remove_chain, true, false},
-    {ADMIN_INTERFACE ".Preflight", admin_preflight, true, true},
-    {ADMIN_INTERFACE ".BeginUpdate", admin_begin_update, true, false},
-    {ADMIN_INTERFACE ".LeaseHolders", admin_lease_holders, false, false},
-    {ADMIN_INTERFACE ".EndUpdate", admin_end_update, true, false},
-};
 
 static void not_found(const struct call *call, const char *name)
 {
@@ -223,38 +148,47 @@ static void not_found(const struct call *call, const char *name)
 }
 
 /* False: answered with NotAllowed. */
-static bool allowed(const struct call *call, const struct method *method)
+static bool allowed(const struct call *call, const struct admin_method *method)
 {
-    uid_t uid = call->peer->account->key.uid;
-
-    if (method->for_importer || !call->admin->has_import_user || uid != call->admin->import_uid)
+    if (admin_role_of(call) >= method->role)
         return true;
     struct json_object *parameters = json_object_new_object();
     struct json_object *reply = admin_error(ADMIN_INTERFACE ".NotAllowed", NULL, NULL);
-    admin_add_int(parameters, "uid", uid);
+    admin_add_int(parameters, "uid", call->peer->account->key.uid);
     json_object_object_add(reply, "parameters", parameters);
     admin_send(call, reply);
     return false;
 }
 
+/* A parameter that the method does not have; NULL: none. */
+static const char *unknown_parameter(const struct call *call, const struct admin_method *method)
+{
+    if (!call->parameters)
+        return NULL;
+    json_object_object_foreach(call->parameters, key, value)
+    {
+        (void)value;
+        if (!admin_method_takes(method, key))
+            return key;
+    }
+    return NULL;
+}
+
 static void handle_call(const struct call *call, const char *name)
 {
-    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-        if (strcmp(methods[i].name, name) != 0)
-            continue;
-        if (!methods[i].takes_parameters && call->parameters) {
-            json_object_object_foreach(call->parameters, key, value)
-            {
-                (void)value;
-                admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", key);
-                return;
-            }
-        }
-        if (allowed(call, &methods[i]))
-            methods[i].handle(call);
+    const struct admin_method *method = admin_method_find(name);
+
+    if (!method) {
+        not_found(call, name);
         return;
     }
-    not_found(call, name);
+    const char *unknown = unknown_parameter(call, method);
+    if (unknown) {
+        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", unknown);
+        return;
+    }
+    if (allowed(call, method))
+        method->handle(call);
 }
 
 /* False: the message is not a call. */

@@ -17,6 +17,24 @@ struct crl;
 struct json_object;
 struct request;
 
+/* Each includes the one before. */
+enum admin_role {
+    ADMIN_ROLE_NONE,
+    ADMIN_ROLE_READ,    /* ask how things are */
+    ADMIN_ROLE_IMPORT,  /* give certificates to the store */
+    ADMIN_ROLE_OPERATE, /* all the rest */
+};
+
+struct call;
+
+/* A row of the table in admin_methods.c. */
+struct admin_method {
+    const char *name;       /* with its interface */
+    enum admin_role role;   /* that the caller needs */
+    const char *parameters; /* names with a space between; all others are refused before */
+    void (*handle)(const struct call *call);
+};
+
 struct call {
     struct peer *peer;
     struct admin *admin;
@@ -38,6 +56,16 @@ void admin_send_error(const struct call *call, const char *name, const char *key
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder);
 /* By who holds it. */
 void admin_complete(struct request *request, struct json_object *reply);
+
+/* --- admin_methods.c --- */
+
+const struct admin_method *admin_methods(size_t *ret_n);
+/* NULL: there is none of that name. */
+const struct admin_method *admin_method_find(const char *name);
+bool admin_method_takes(const struct admin_method *method, const char *parameter);
+const char *admin_role_name(enum admin_role role);
+/* What the caller may do. */
+enum admin_role admin_role_of(const struct call *call);
 
 /* --- admin_json.c --- */
 

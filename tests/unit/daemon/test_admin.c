@@ -496,12 +496,8 @@ START_TEST(wrong_parameters_are_named)
                  invalid, "parameter", "verbose");
     expect_error(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":{\"x\":null}}",
                  invalid, "parameter", "x");
-    static const char *const values[] = {"",
-                                         "\"interface\":7",
-                                         "\"interface\":null",
-                                         "\"interface\":[\"io.cocod.Admin\"]",
-                                         "\"interface\":{}",
-                                         "\"other\":\"io.cocod.Admin\""};
+    static const char *const values[] = {"", "\"interface\":7", "\"interface\":null",
+                                         "\"interface\":[\"io.cocod.Admin\"]", "\"interface\":{}"};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         char call[256];
         snprintf(call, sizeof(call),
@@ -512,6 +508,10 @@ START_TEST(wrong_parameters_are_named)
     }
     expect_error(fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\"}", invalid,
                  "parameter", "interface");
+    expect_error(fd,
+                 "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                 "\"parameters\":{\"interface\":\"io.cocod.Admin\",\"other\":1}}",
+                 invalid, "parameter", "other");
     end(fd);
 }
 END_TEST
