@@ -8,6 +8,7 @@
 #include "certs/certs.h"
 #include "certs/platform.h"
 #include "config.h"
+#include "event.h"
 #include "log.h"
 #include "peer/listen.h"
 #include "peer/server.h"
@@ -201,7 +202,9 @@ static int make_services(struct cocod *cocod, const struct config *config)
     struct certs_options certs = certs_options(config, cocod->platform);
     cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
     cocod->quotes = make_quotes(cocod, config);
-    return cocod->certs && cocod->quotes ? 0 : -ENOMEM;
+    if (!cocod->certs || !cocod->quotes)
+        return -ENOMEM;
+    return health_init(&cocod->health, &cocod->timers, cocod->certs, cocod->quotes, cocod->worker);
 }
 
 /* A number is taken as it is: the user may come later. */
@@ -237,6 +240,15 @@ static void watch_clock(struct cocod *cocod)
                   "cannot watch the host's clock: %s; it is looked at once a minute", strerror(-r));
 }
 
+/* Degraded and healthy are themselves events. */
+static void on_event(void *data, enum event_id id)
+{
+    struct cocod *cocod = data;
+
+    if (id != EVENT_DEGRADED && id != EVENT_HEALTHY)
+        health_look_soon(&cocod->health);
+}
+
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
 {
     struct cocod *cocod = sys.alloc(sizeof(*cocod));
@@ -266,12 +278,14 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     cocod->admin = (struct admin){.certs = cocod->certs,
                                   .quotes = cocod->quotes,
                                   .server = cocod->server,
-                                  .worker = cocod->worker,
+                                  .health = &cocod->health,
                                   .instance = instance};
     cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
     find_import_user(cocod, config);
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
+    certs_set_namer(cocod->certs, vmm_name_holder, &cocod->vmm);
     cocod->config = config;
+    event_set_listener(on_event, cocod);
     watch_clock(cocod);
     certs_start(cocod->certs);
     cocod->admin.ready_us = sys.now_us();
@@ -288,6 +302,8 @@ void cocod_free(struct cocod *cocod)
         server_close_peers(cocod->server, CLOSE_SHUTDOWN); /* completes every request */
     }
     clock_watch_done(&cocod->clock);
+    event_set_listener(NULL, NULL);
+    health_done(&cocod->health);
     quotes_free(cocod->quotes); /* gives back the accounts of what QGS still works on */
     server_free(cocod->server);
     if (cocod->certs)
@@ -307,7 +323,7 @@ void cocod_reload(struct cocod *cocod, struct config *config)
     struct certs_options options = certs_options(config, cocod->platform);
 
     platform_set_options(cocod->platform, &platform);
-    cocod->admin.config_problem = NULL;
+    cocod->health.config_problem = NULL;
     find_import_user(cocod, config);
     cocod->config = config;
     log_set_level(config->log_level);
@@ -320,6 +336,6 @@ void cocod_refuse_config(struct cocod *cocod, const char *in_force, const char *
 {
     snprintf(cocod->config_problem, sizeof(cocod->config_problem),
              "the configuration was refused, %s in force: %s", in_force, why);
-    cocod->admin.config_problem = cocod->config_problem;
-    log_event(LOG_LEVEL_ERROR, "config-refused", NULL, 0, "%s", cocod->config_problem);
+    cocod->health.config_problem = cocod->config_problem;
+    event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_problem);
 }

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 struct certs;
+struct health;
 struct peer;
 struct quotes;
 struct server;
@@ -20,13 +21,12 @@ struct admin {
     struct certs *certs;
     struct quotes *quotes;
     struct server *server;
-    const struct worker *worker;
+    const struct health *health;
     uint64_t instance;
     uint64_t ready_us;    /* when the daemon was ready, sys.now_us() */
     struct peer *updater; /* began the firmware update that is under way; NULL: none */
     bool has_import_user; /* then import_uid may import and ask, and nothing else */
     uid_t import_uid;
-    const char *config_problem; /* a configuration that was refused; NULL: none */
 };
 
 extern const struct dialect admin_dialect;

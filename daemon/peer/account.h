@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "log.h"
 #include "timer.h"
 #include <stdint.h>
 #include <sys/types.h>
@@ -30,6 +31,9 @@ struct account {
     unsigned n_peers;    /* connections */
     unsigned n_requests; /* requests in flight that wait for a backend */
     struct timer linger;
+    /* Lines of the log that it causes: what it reports of its guest, and what it is refused. */
+    struct log_limit guest_events;
+    struct log_limit refusals;
     UT_hash_handle hh;
 };
 
@@ -47,6 +51,11 @@ void accounts_done(struct accounts *accounts);
 struct account *account_get(struct accounts *accounts, const struct account_key *key);
 struct account *account_ref(struct account *account);
 void account_unref(struct account *account);
+
+/* Tells that it was refused something, once a minute: a `limit` of [limits], or what the socket or
+ * method demands. */
+void account_over_limit(struct account *account, const char *limit);
+void account_denied(struct account *account, const char *what, const char *role);
 
 /* Whom SO_PEERCRED names at the other end of a connected Unix socket. Negative errno. */
 int account_key_of_unix_peer(int fd, struct account_key *ret);
