@@ -207,18 +207,14 @@ static int make_services(struct cocod *cocod, const struct config *config)
     return health_init(&cocod->health, &cocod->timers, cocod->certs, cocod->quotes, cocod->worker);
 }
 
-/* A number is taken as it is: the user may come later. */
-static void find_import_user(struct cocod *cocod, const struct config *config)
+static void grant_roles(struct cocod *cocod, const struct config *config)
 {
-    const char *text = config->admin_import_user;
-    char *end;
+    struct admin_roles *roles = &cocod->admin.roles;
 
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    bool is_number = end != text && !*end && errno == 0 && number < UINT32_MAX;
-    const struct passwd *user = is_number || !text[0] ? NULL : getpwnam(text);
-    cocod->admin.has_import_user = is_number || user;
-    cocod->admin.import_uid = user ? user->pw_uid : (uid_t)number;
+    roles->n = 0;
+    admin_roles_grant(roles, ADMIN_ROLE_READ, config->admin_read);
+    admin_roles_grant(roles, ADMIN_ROLE_IMPORT, config->admin_import);
+    admin_roles_grant(roles, ADMIN_ROLE_OPERATE, config->admin_operate);
 }
 
 static void on_clock_set(void *data)
@@ -247,6 +243,7 @@ static void on_event(void *data, enum event_id id)
 
     if (id != EVENT_DEGRADED && id != EVENT_HEALTHY)
         health_look_soon(&cocod->health);
+    admin_note_event(&cocod->admin);
 }
 
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
@@ -280,8 +277,13 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
                                   .server = cocod->server,
                                   .health = &cocod->health,
                                   .instance = instance};
+    r = admin_init(&cocod->admin, &cocod->timers);
+    if (r < 0) {
+        cocod_free(cocod);
+        return r;
+    }
     cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
-    find_import_user(cocod, config);
+    grant_roles(cocod, config);
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     certs_set_namer(cocod->certs, vmm_name_holder, &cocod->vmm);
     cocod->config = config;
@@ -304,6 +306,7 @@ void cocod_free(struct cocod *cocod)
     clock_watch_done(&cocod->clock);
     event_set_listener(NULL, NULL);
     health_done(&cocod->health);
+    admin_done(&cocod->admin);
     quotes_free(cocod->quotes); /* gives back the accounts of what QGS still works on */
     server_free(cocod->server);
     if (cocod->certs)
@@ -324,7 +327,7 @@ void cocod_reload(struct cocod *cocod, struct config *config)
 
     platform_set_options(cocod->platform, &platform);
     cocod->health.config_problem = NULL;
-    find_import_user(cocod, config);
+    grant_roles(cocod, config);
     cocod->config = config;
     log_set_level(config->log_level);
     cocod->door.options = door_options(config);

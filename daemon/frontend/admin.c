@@ -16,12 +16,12 @@
 #include "peer/request.h"
 #include "status.h"
 #include "sys.h"
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MESSAGE_MAX (1024u * 1024u)
-#define DEPTH_MAX   16
 /* The worker gets to every job; this is for one that hangs on a broken disk. */
 #define WAIT_MAX_US 600000000u
 #define ONEWAY      1u /* the id of a request whose call wants no reply */
@@ -48,8 +48,17 @@ static struct blob *message_of(struct json_object *reply)
     return blob;
 }
 
+/* "ok", or the error's name: within the reply. */
+static const char *result_of(struct json_object *reply)
+{
+    struct json_object *error = NULL;
+
+    return json_object_object_get_ex(reply, "error", &error) ? json_object_get_string(error) : "ok";
+}
+
 void admin_send(const struct call *call, struct json_object *reply)
 {
+    admin_audit_end(call->peer, result_of(reply));
     struct blob *blob = message_of(reply);
 
     if (!blob)
@@ -65,7 +74,7 @@ struct json_object *admin_error(const char *name, const char *key, const char *v
     struct json_object *parameters = json_object_new_object();
 
     if (key)
-        json_object_object_add(parameters, key, json_object_new_string(value));
+        admin_add_text(parameters, key, value);
     json_object_object_add(reply, "error", json_object_new_string(name));
     json_object_object_add(reply, "parameters", parameters);
     return reply;
@@ -105,6 +114,7 @@ struct request *admin_wait(const struct call *call, void (*cancel)(struct reques
 
 void admin_complete(struct request *request, struct json_object *reply)
 {
+    admin_audit_end(request->peer, result_of(reply));
     struct blob *blob = message_of(reply);
 
     request_release(request);
@@ -150,11 +160,13 @@ static void not_found(const struct call *call, const char *name)
 /* False: answered with NotAllowed. */
 static bool allowed(const struct call *call, const struct admin_method *method)
 {
-    if (admin_role_of(call) >= method->role)
+    if (admin_roles_of(&call->admin->roles, call->peer->fd) >= method->role)
         return true;
+    account_denied(call->peer->account, method->name, admin_role_name(method->role));
     struct json_object *parameters = json_object_new_object();
     struct json_object *reply = admin_error(ADMIN_INTERFACE ".NotAllowed", NULL, NULL);
     admin_add_int(parameters, "uid", call->peer->account->key.uid);
+    admin_add_text(parameters, "role", admin_role_name(method->role));
     json_object_object_add(reply, "parameters", parameters);
     admin_send(call, reply);
     return false;
@@ -187,8 +199,23 @@ static void handle_call(const struct call *call, const char *name)
         admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", unknown);
         return;
     }
-    if (allowed(call, method))
-        method->handle(call);
+    if (!allowed(call, method))
+        return;
+    if (method->role > ADMIN_ROLE_READ)
+        admin_audit_begin(call, method);
+    method->handle(call);
+}
+
+/* A flag of the call: false where it is absent, or a boolean. */
+static bool read_flag(struct json_object *message, const char *name, bool *ret)
+{
+    struct json_object *value;
+
+    *ret = false;
+    if (!json_object_object_get_ex(message, name, &value))
+        return true;
+    *ret = json_object_get_boolean(value);
+    return json_object_is_type(value, json_type_boolean);
 }
 
 /* False: the message is not a call. */
@@ -196,9 +223,9 @@ static bool handle_message(struct peer *peer, struct json_object *message)
 {
     struct call call = {.peer = peer, .admin = peer->context};
     struct json_object *value;
+    bool upgrade;
 
-    if (!json_object_is_type(message, json_type_object) ||
-        !json_object_object_get_ex(message, "method", &value))
+    if (!json_object_object_get_ex(message, "method", &value))
         return false;
     const char *method = admin_string(value);
     if (!method)
@@ -206,49 +233,57 @@ static bool handle_message(struct peer *peer, struct json_object *message)
     if (json_object_object_get_ex(message, "parameters", &call.parameters) && call.parameters &&
         !json_object_is_type(call.parameters, json_type_object))
         return false;
-    if (json_object_object_get_ex(message, "oneway", &value)) {
-        if (!json_object_is_type(value, json_type_boolean))
-            return false;
-        call.oneway = json_object_get_boolean(value);
-    }
-    handle_call(&call, method);
+    /* At most one of them: a call cannot want no reply and several. */
+    if (!read_flag(message, "oneway", &call.oneway) || !read_flag(message, "more", &call.more) ||
+        !read_flag(message, "upgrade", &upgrade) || call.oneway + call.more + upgrade > 1)
+        return false;
+    if (upgrade)
+        admin_send_error(&call, ADMIN_VARLINK ".MethodNotImplemented", "method", method);
+    else
+        handle_call(&call, method);
     return true;
 }
 
 static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
 {
-    struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     struct json_object *message = NULL;
 
-    if (!tokener) {
-        peer_close(peer, CLOSE_MEMORY);
-        return;
-    }
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    message = json_tokener_parse_ex(tokener, (const char *)frame, (int)size);
-    bool ok =
-        json_tokener_get_error(tokener) == json_tokener_success && handle_message(peer, message);
+    /* A monitor's replies never end, so nothing that follows could be answered. */
+    int r = admin_session_of(peer)->monitors ? -EBADMSG : admin_parse(frame, size - 1, &message);
+    if (r == 0 && !handle_message(peer, message))
+        r = -EBADMSG;
     json_object_put(message);
-    json_tokener_free(tokener);
-    if (!ok)
-        peer_close(peer, CLOSE_PROTOCOL);
+    if (r < 0)
+        peer_close(peer, r == -ENOMEM ? CLOSE_MEMORY : CLOSE_PROTOCOL);
+}
+
+static void drained(struct peer *peer)
+{
+    if (admin_session_of(peer)->monitors)
+        admin_serve_monitor(peer);
 }
 
 static void closed(struct peer *peer)
 {
     struct admin *admin = peer->context;
 
+    admin_audit_end(peer, "the connection closed before it was answered");
+    admin_monitor_closed(peer);
     if (admin->updater == peer) {
         admin->updater = NULL;
+        admin_audit_tell(peer, ADMIN_INTERFACE ".EndUpdate", "",
+                         "the connection of the update closed, which ends it");
         certs_update_abandon(admin->certs);
     }
 }
 
 const struct dialect admin_dialect = {
     .name = "admin",
+    .session_size = sizeof(struct admin_session),
     .frame_max = MESSAGE_MAX,
     .frame_size = frame_size,
     .dispatch = dispatch,
     .answer = answer,
+    .drained = drained,
     .closed = closed,
 };

@@ -26,7 +26,9 @@ static const char service_description[] =
     "error InterfaceNotFound (interface: string)\n\n"
     "error MethodNotFound (method: string)\n\n"
     "error MethodNotImplemented (method: string)\n\n"
-    "error InvalidParameter (parameter: string)\n";
+    "error InvalidParameter (parameter: string)\n\n"
+    "error PermissionDenied ()\n\n"
+    "error ExpectedMore ()\n";
 
 static void get_info(const struct call *call)
 {
@@ -64,7 +66,7 @@ static void get_interface_description(const struct call *call)
         return;
     }
     struct json_object *object = json_object_new_object();
-    admin_add_text(object, "description", text);
+    json_object_object_add(object, "description", json_object_new_string(text));
     admin_send_parameters(call, object);
 }
 
@@ -72,8 +74,8 @@ static void get_interface_description(const struct call *call)
 
 /* In the order of the interface's description. */
 static const struct admin_method methods[] = {
-    {ADMIN_VARLINK ".GetInfo", ADMIN_ROLE_READ, "", get_info},
-    {ADMIN_VARLINK ".GetInterfaceDescription", ADMIN_ROLE_READ, "interface",
+    {ADMIN_VARLINK ".GetInfo", ADMIN_ROLE_NONE, "", get_info},
+    {ADMIN_VARLINK ".GetInterfaceDescription", ADMIN_ROLE_NONE, "interface",
      get_interface_description},
     {ADMIN_INTERFACE ".GetStatus", ADMIN_ROLE_READ, "", admin_get_status},
     {ADMIN_INTERFACE ".ListCertificates", ADMIN_ROLE_READ, "", admin_list_certificates},
@@ -86,6 +88,8 @@ static const struct admin_method methods[] = {
     {ADMIN_INTERFACE ".BeginUpdate", ADMIN_ROLE_OPERATE, "timeoutMs reason", admin_begin_update},
     {ADMIN_INTERFACE ".LeaseHolders", ADMIN_ROLE_READ, "", admin_lease_holders},
     {ADMIN_INTERFACE ".EndUpdate", ADMIN_ROLE_OPERATE, "forced void", admin_end_update},
+    {ADMIN_INTERFACE ".GetEvents", ADMIN_ROLE_READ, "", admin_get_events},
+    {ADMIN_INTERFACE ".Monitor", ADMIN_ROLE_READ, "past", admin_monitor},
 };
 
 const struct admin_method *admin_methods(size_t *ret_n)
@@ -115,20 +119,4 @@ bool admin_method_takes(const struct admin_method *method, const char *parameter
         p += length;
     }
     return false;
-}
-
-const char *admin_role_name(enum admin_role role)
-{
-    static const char *const names[] = {"none", "read", "import", "operate"};
-
-    return names[role];
-}
-
-enum admin_role admin_role_of(const struct call *call)
-{
-    const struct admin *admin = call->admin;
-
-    return admin->has_import_user && call->peer->account->key.uid == admin->import_uid
-               ? ADMIN_ROLE_IMPORT
-               : ADMIN_ROLE_OPERATE;
 }

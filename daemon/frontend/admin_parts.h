@@ -5,6 +5,7 @@
 #pragma once
 
 #include "frontend/admin.h"
+#include "peer/peer.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,14 +17,6 @@ struct chain;
 struct crl;
 struct json_object;
 struct request;
-
-/* Each includes the one before. */
-enum admin_role {
-    ADMIN_ROLE_NONE,
-    ADMIN_ROLE_READ,    /* ask how things are */
-    ADMIN_ROLE_IMPORT,  /* give certificates to the store */
-    ADMIN_ROLE_OPERATE, /* all the rest */
-};
 
 struct call;
 
@@ -40,7 +33,21 @@ struct call {
     struct admin *admin;
     struct json_object *parameters; /* an object, or NULL */
     bool oneway;
+    bool more;
 };
+
+/* What an administrator's connection has. */
+struct admin_session {
+    const struct admin_method *audited; /* a changing call that is not answered yet; NULL: none */
+    char arguments[400];                /* of it */
+    bool monitors;
+    uint64_t next_event; /* that the monitor is told */
+};
+
+static inline struct admin_session *admin_session_of(struct peer *peer)
+{
+    return (struct admin_session *)peer->session;
+}
 
 /* --- admin.c: varlink. Each takes its JSON over. --- */
 
@@ -63,14 +70,31 @@ const struct admin_method *admin_methods(size_t *ret_n);
 /* NULL: there is none of that name. */
 const struct admin_method *admin_method_find(const char *name);
 bool admin_method_takes(const struct admin_method *method, const char *parameter);
-const char *admin_role_name(enum admin_role role);
-/* What the caller may do. */
-enum admin_role admin_role_of(const struct call *call);
+
+/* --- admin_parse.c --- */
+
+/* One JSON object and white space. -EBADMSG: it is none, or not one that is read in one way only;
+ * -ENOMEM. */
+int admin_parse(const uint8_t *text, size_t size, struct json_object **ret);
+
+/* --- admin_audit.c --- */
+
+/* A changing call begins. */
+void admin_audit_begin(const struct call *call, const struct admin_method *method);
+/* And ends, in an error of that name or "ok"; nothing where none has begun. */
+void admin_audit_end(struct peer *peer, const char *result);
+/* What changes without a call's being answered. */
+void admin_audit_tell(const struct peer *peer, const char *method, const char *arguments,
+                      const char *result);
+/* JSON for people, with long strings shortened, cut to `size`. */
+void admin_shorten(struct json_object *value, char *out, size_t size);
 
 /* --- admin_json.c --- */
 
 /* A string as a C string; NULL where it is none, or where a NUL hides in it. */
 const char *admin_string(struct json_object *value);
+/* A string, escaped (log_escape.h): all text that may be foreign goes out by this. */
+struct json_object *admin_text(const char *text);
 void admin_add_text(struct json_object *object, const char *key, const char *text); /* or null */
 void admin_add_int(struct json_object *object, const char *key, uint64_t value);
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value);
@@ -90,6 +114,14 @@ void admin_get_status(const struct call *call);
 void admin_list_certificates(const struct call *call);
 /* An array; `chain` NULL: an empty one; `crl` may be NULL. */
 struct json_object *admin_certificates(const struct chain *chain, const struct crl *crl);
+
+/* --- admin_events.c --- */
+
+void admin_get_events(const struct call *call);
+void admin_monitor(const struct call *call);
+/* Sends what it has not been told, as far as its socket takes it. */
+void admin_serve_monitor(struct peer *peer);
+void admin_monitor_closed(struct peer *peer);
 
 /* --- admin_certs.c --- */
 

@@ -131,7 +131,7 @@ static struct json_object *quote_status(const struct quotes *quotes)
 
 static void add_reason(void *data, const char *reason)
 {
-    json_object_array_add(data, json_object_new_string(reason));
+    json_object_array_add(data, admin_text(reason));
 }
 
 static uint64_t count_peers(const struct server *server)

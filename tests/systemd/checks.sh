@@ -135,7 +135,7 @@ users_folders_and_sockets_are_there() {
     expect "cocod's shell" "$(getent passwd cocod | cut -d: -f7)" /usr/sbin/nologin
     expect /run/cocod "$(stat -c '%U:%G %a' /run/cocod)" "cocod:kvm 755"
     expect cocod.sock "$(stat -c '%U:%G %a' /run/cocod/cocod.sock)" "root:kvm 660"
-    expect io.cocod.Admin "$(stat -c '%U:%G %a' /run/cocod/io.cocod.Admin)" "root:cocod-fetch 660"
+    expect io.cocod.Admin "$(stat -c '%U:%G %a' /run/cocod/io.cocod.Admin)" "root:cocod-admin 660"
     test -f /etc/cocod/cocod.conf
     cocod --check >/dev/null
 }
@@ -486,7 +486,7 @@ removal_leaves_nothing() {
     dpkg --purge cocod libcoco0 libcoco-dev
     not grep -qx cocod /proc/[0-9]*/comm
     not getent passwd cocod
-    not getent group cocod cocod-fetch
+    not getent group cocod cocod-fetch cocod-admin
     systemctl list-units --all --no-legend 'cocod*'
     expect "units that are left" "$(systemctl list-units --all --no-legend 'cocod*' | wc -l)" 0
     every_file >$here/after

@@ -63,6 +63,14 @@ struct rig_options rig_defaults(void)
     };
 }
 
+static void on_event(void *data, enum event_id id)
+{
+    struct rig *rig = data;
+
+    (void)id;
+    admin_note_event(&rig->admin);
+}
+
 void rig_open(struct rig *rig, const struct rig_options *options)
 {
     memset(rig, 0, sizeof(*rig));
@@ -103,6 +111,8 @@ void rig_open(struct rig *rig, const struct rig_options *options)
                                 .health = &rig->health,
                                 .instance = rig->vmm.options.instance,
                                 .ready_us = rig_clock_us};
+    ck_assert_int_eq(admin_init(&rig->admin, &rig->timers), 0);
+    event_set_listener(on_event, rig);
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);
     certs_start(rig->certs);
 }
@@ -119,7 +129,9 @@ void rig_close(struct rig *rig)
 {
     server_stop_listening(rig->server);
     server_close_peers(rig->server, CLOSE_SHUTDOWN);
+    event_set_listener(NULL, NULL);
     health_done(&rig->health);
+    admin_done(&rig->admin);
     quotes_free(rig->quotes); /* gives accounts back */
     server_free(rig->server);
     certs_free(rig->certs);
