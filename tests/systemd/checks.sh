@@ -271,6 +271,28 @@ the_journal_has_the_fields() {
     grep -qF 'slots = many' <<<"$refused"
 }
 
+the_journal_explains_the_events() {
+    entries config-refused | tail -n 1 | grep -E '"MESSAGE_ID":"[0-9a-f]{32}"'
+    journalctl -u cocod -x --no-pager COCO_EVENT=config-refused | tee -a /dev/stderr | grep -F 'cocod --check'
+}
+
+administrators_have_roles_and_leave_a_record() {
+    local code=0 who chain=Milan/VLEK/-/1.2.3.4
+    who="setpriv --reuid=4242 --regid=4242 --groups=$(getent group cocod-admin | cut -d: -f3)"
+    $who cococtl status
+    $who cococtl certs remove $chain || code=$?
+    expect "cococtl's exit status" $code 77
+    until_true eval 'entries peer-denied | grep -q .'
+    entries peer-denied | tail -n 1 | tee -a /dev/stderr >$here/denied
+    grep -F '"PEER_UID":"4242"' $here/denied | grep -F '"COCO_ROLE":"operate"'
+    code=0
+    cococtl certs remove $chain || code=$?
+    expect "cococtl's exit status" $code 1
+    until_true eval 'entries admin-audit | grep -q COCO_ARGUMENTS'
+    entries admin-audit | tail -n 1 | tee -a /dev/stderr >$here/audit
+    grep -F '"COCO_USER":"root"' $here/audit | grep -F 'RemoveChain' | grep -F 'COCO_RESULT'
+}
+
 # --- dying -------------------------------------------------------------------------------------------
 
 a_watchdog_ends_a_stopped_loop_and_clients_recover() {
@@ -508,6 +530,8 @@ all="
     a_bad_reload_keeps_what_is_served_and_says_why
     systemd_hears_ready_reloading_and_stopping
     the_journal_has_the_fields
+    the_journal_explains_the_events
+    administrators_have_roles_and_leave_a_record
     a_watchdog_ends_a_stopped_loop_and_clients_recover
     a_worker_that_hangs_is_an_alarm_and_no_restart
     a_helper_that_hangs_is_an_alarm_and_no_restart

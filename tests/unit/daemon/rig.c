@@ -114,6 +114,7 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     ck_assert_int_eq(admin_init(&rig->admin, &rig->timers), 0);
     event_set_listener(on_event, rig);
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);
+    certs_set_namer(rig->certs, vmm_name_holder, &rig->vmm);
     certs_start(rig->certs);
 }
 
