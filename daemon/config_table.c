@@ -505,12 +505,14 @@ static const struct config_key keys[] = {
      .name = "events_per_peer_per_minute",
      .type = CONFIG_U32,
      .offset = AT(limits_events_per_peer_per_minute),
-     .default_value = "1",
+     .default_value = "10",
      .min = 1,
      .max = 10000,
      .unit = "lines",
-     .doc = "Lines that what one VM's guest reports may cause in the log in a minute. Those left "
-            "out are counted, and the number is said in the next one."},
+     .doc =
+         "Lines that the fatal events of one account's guests may cause in the log in a minute; of "
+         "each guest there is one at most. Those left out are counted, and the number is said in "
+         "the next one."},
 };
 
 static_assert(sizeof(keys) / sizeof(keys[0]) <= CONFIG_KEYS_MAX,

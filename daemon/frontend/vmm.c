@@ -277,6 +277,18 @@ static void on_cancel(struct peer *peer, const struct coco_header *call, const u
         request_complete(request, COCO_ECANCELED, NULL);
 }
 
+/* FNV-1a of UUID and name: what tells the VMs of one process apart. */
+static uint64_t guest_hash(const struct coco_hello *hello)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < sizeof(hello->vm_uuid); i++)
+        hash = (hash ^ hello->vm_uuid[i]) * UINT64_C(0x100000001b3);
+    for (const char *p = hello->vm_name; *p; p++)
+        hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
 static void on_guest_event(struct peer *peer, const struct coco_header *call,
                            const uint8_t *payload)
 {
@@ -292,8 +304,8 @@ static void on_guest_event(struct peer *peer, const struct coco_header *call,
         return;
     }
     metrics.guest_events++;
-    if (!log_limit_pass(&peer->account->guest_events, sys.now_us(), vmm->options.events_per_minute,
-                        60u * 1000000u, &dropped))
+    if (!account_guest_event(peer->account, guest_hash(&session->hello),
+                             vmm->options.events_per_minute, &dropped))
         return;
     const char *kind = event.kind == COCO_GUEST_EVENT_SEV_TERM
                            ? "the SNP guest asked to be terminated"

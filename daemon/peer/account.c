@@ -99,7 +99,7 @@ void account_unref(struct account *account)
         timer_arm(&account->linger, sys.now_us() + account->accounts->linger_us);
 }
 
-#define REFUSALS_US 60000000u
+#define MINUTE_US 60000000u
 #define PEER_FIELDS(key)                                                             \
     log_number("PEER_UID", (int64_t)(key)->uid), log_number("PEER_PID", (key)->pid), \
         log_number("PEER_CID", (int64_t)(key)->cid)
@@ -113,9 +113,34 @@ static void describe(const struct account_key *key, char *out, size_t size)
         snprintf(out, size, "process %d of user %u", (int)key->pid, key->uid);
 }
 
+/* The place of the one that was heard of longest ago is the next one's. */
+static struct account_guest *find_guest(struct account *account, uint64_t hash)
+{
+    struct account_guest *oldest = &account->guests[0];
+
+    for (size_t i = 0; i < ACCOUNT_GUESTS; i++) {
+        struct account_guest *guest = &account->guests[i];
+        if (guest->events.window_start_us != 0 && guest->hash == hash)
+            return guest;
+        if (guest->events.window_start_us < oldest->events.window_start_us)
+            oldest = guest;
+    }
+    *oldest = (struct account_guest){.hash = hash};
+    return oldest;
+}
+
+bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
+                         unsigned *ret_dropped)
+{
+    uint64_t now_us = sys.now_us();
+
+    return log_limit_pass(&find_guest(account, guest)->events, now_us, 1, MINUTE_US, ret_dropped) &&
+           log_limit_pass(&account->guest_events, now_us, per_minute, MINUTE_US, NULL);
+}
+
 static bool tell_refusal(struct account *account)
 {
-    return log_limit_pass(&account->refusals, sys.now_us(), 1, REFUSALS_US, NULL);
+    return log_limit_pass(&account->refusals, sys.now_us(), 1, MINUTE_US, NULL);
 }
 
 void account_over_limit(struct account *account, const char *limit)

@@ -109,7 +109,7 @@ START_TEST(defaults_are_the_documented_ones)
     ck_assert_uint_eq(config->limits_send_timeout_ms, 30000);
     ck_assert_uint_eq(config->limits_unsent, 1048576);
     ck_assert_uint_eq(config->limits_account_linger_ms, 60000);
-    ck_assert_uint_eq(config->limits_events_per_peer_per_minute, 1);
+    ck_assert_uint_eq(config->limits_events_per_peer_per_minute, 10);
     ck_assert_ptr_null(config->file);
 }
 END_TEST
@@ -507,7 +507,7 @@ START_TEST(reference_names_every_key)
     ck_assert_int_eq(fclose(f), 0);
     ck_assert_ptr_nonnull(strstr(text, "## [quotes]\n"));
     ck_assert_ptr_nonnull(strstr(text, "\n*slots* = 4\n\tHow many"));
-    ck_assert_ptr_nonnull(strstr(text, "*events\\_per\\_peer\\_per\\_minute* = 1\n"));
+    ck_assert_ptr_nonnull(strstr(text, "*events\\_per\\_peer\\_per\\_minute* = 10\n"));
     ck_assert_uint_le(n, CONFIG_KEYS_MAX);
     for (size_t i = 0; i < n; i++) {
         ck_assert_uint_gt(strlen(keys[i].doc), 10);
