@@ -94,6 +94,11 @@ static const struct event_kind kinds[EVENT_IDS] = {
          "status cocod-sev.socket 'cocod-sev@*'`, at whether SNP is enabled (`dmesg | grep -i "
          "sev`), and at [certs] platform."},
 
+    [EVENT_PLATFORM_CHANGED] =
+        {"platform-changed", "8f5f1647fff144638713f4d8f2ee3d48", LOG_LEVEL_NOTICE, 0, "",
+         "The firmware reports another TCB, or a VLEK came or went.",
+         "After a firmware update nothing is to be done. Outside of one, somebody acted behind "
+         "cocod's back: whoever can open /dev/sev can. Update with `cococtl certs rotate`."},
     [EVENT_TABLE_FILE] =
         {"table-file", "552de8ed65a94d62b286c8fa6330519c", LOG_LEVEL_ERROR, 0, "COCO_FILE",
          "The certificate table file cannot be opened, locked or written.",

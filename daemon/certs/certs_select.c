@@ -375,8 +375,8 @@ static void on_platform(void *data, const struct platform_state *state, const ch
     }
     bool same = certs->known && same_platform(state, &certs->platform);
     if (!same && certs->known)
-        log_event(LOG_LEVEL_NOTICE, "platform-changed", NULL, 0,
-                  "the platform reports another TCB, or a VLEK was loaded or lost");
+        event_emit(EVENT_PLATFORM_CHANGED, NULL, 0,
+                   "the platform reports another TCB, or a VLEK was loaded or lost");
     certs->platform_problem[0] = 0;
     certs->known = true;
     certs->platform = *state;

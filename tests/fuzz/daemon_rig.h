@@ -297,7 +297,7 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
                                         .quote_timeout_us = 25000000,
                                         .quote_max_timeout_us = 60000000,
                                         .events_per_minute = 10}};
-    REQUIRE(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes) == 0);
+    REQUIRE(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, NULL) == 0);
     rig->admin = (struct admin){.health = &rig->health,
                                 .certs = rig->certs,
                                 .quotes = rig->quotes,
