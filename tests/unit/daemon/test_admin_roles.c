@@ -342,16 +342,13 @@ END_TEST
 
 START_TEST(a_call_whose_caller_left_is_recorded_all_the_same)
 {
+    static const char call[] = "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":["
+                               "{\"name\":\"x\",\"data\":\"QUJD\"}]}}"; /* with its NUL */
+
     options.certs.store = rig_tmpdir();
     rig_open(&rig, &options);
     int fd = connect_admin();
-    server_close_peers(rig.server, CLOSE_SHUTDOWN);
-    close(fd);
-    fd = connect_admin();
-    rig_send(fd,
-             "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":[{\"name\":\"x\","
-             "\"data\":\"QUJD\"}]}}",
-             91);
+    rig_send(fd, call, sizeof(call));
     event_base_loop(rig.base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
     server_close_peers(rig.server, CLOSE_SHUTDOWN);
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
