@@ -364,6 +364,10 @@ lint-tidy: $(BUILD)/gen/admin_varlink.h
 	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 4 sh -c \
 	 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null || exit 255' tidy && echo "  lint    clang-tidy: $(words $(filter %.c,$(C_FILES))) files"
 
+.PHONY: events
+events: $(BUILD)/cocod ## make the journal's catalog from the daemon's table of events
+	@$(BUILD)/cocod --catalog > systemd/cocod.catalog
+
 # libcoco(3) is made from the public headers, and committed.
 MAN_HEADERS := $(patsubst %,client/include/coco/%.h,base vmm unmerged client session)
 .PHONY: man lint-man
@@ -397,6 +401,10 @@ $(BUILD)/man/cocod.conf.5.scd: docs/cocod.conf.5.scd $(BUILD)/cocod
 	@mkdir -p $(@D)
 	@$(BUILD)/cocod --reference | sed 's/^## \[\(.*\)\]$$/## \1/' > $@.keys
 	@sed -e '/^@REFERENCE@$$/{r $@.keys' -e 'd}' $< > $@
+$(BUILD)/man/cocod.8.scd: docs/cocod.8.scd $(BUILD)/cocod
+	@mkdir -p $(@D)
+	@$(BUILD)/cocod --events > $@.events
+	@sed -e '/^@EVENTS@$$/{r $@.events' -e 'd}' $< > $@
 $(BUILD)/man/cococtl.1.scd: docs/cococtl.1.scd docs/cococtl.1.sh $(BUILD)/cococtl
 	@mkdir -p $(@D)
 	@sh docs/cococtl.1.sh $(BUILD)/cococtl $< > $@
@@ -421,6 +429,7 @@ install: all install-man ## install under PREFIX (/usr/local), libraries under L
 	for unit in $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.path systemd/*.timer systemd/*.target)); do \
 	 sed -e 's|/usr/bin/coco|$(PREFIX)/bin/coco|g' -e 's|/usr/lib/cocod/|$(PREFIX)/lib/cocod/|g' systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -m 644 systemd/cocod.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/cocod.conf
+	install -D -m 644 systemd/cocod.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/cocod.catalog
 	install -m 644 systemd/cocod.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/cocod.conf
 	install -m 644 systemd/cocod.service.d/vsock.conf cocod.conf.example $(DOC_DIR)/examples
 	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DOC_DIR)/qgsd.service.d/50-cocod.conf

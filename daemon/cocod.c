@@ -8,6 +8,7 @@
 #include "certs/certs.h"
 #include "certs/platform.h"
 #include "config.h"
+#include "event.h"
 #include "log.h"
 #include "peer/listen.h"
 #include "peer/server.h"
@@ -201,21 +202,19 @@ static int make_services(struct cocod *cocod, const struct config *config)
     struct certs_options certs = certs_options(config, cocod->platform);
     cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
     cocod->quotes = make_quotes(cocod, config);
-    return cocod->certs && cocod->quotes ? 0 : -ENOMEM;
+    if (!cocod->certs || !cocod->quotes)
+        return -ENOMEM;
+    return health_init(&cocod->health, &cocod->timers, cocod->certs, cocod->quotes, cocod->worker);
 }
 
-/* A number is taken as it is: the user may come later. */
-static void find_import_user(struct cocod *cocod, const struct config *config)
+static void grant_roles(struct cocod *cocod, const struct config *config)
 {
-    const char *text = config->admin_import_user;
-    char *end;
+    struct admin_roles *roles = &cocod->admin.roles;
 
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    bool is_number = end != text && !*end && errno == 0 && number < UINT32_MAX;
-    const struct passwd *user = is_number || !text[0] ? NULL : getpwnam(text);
-    cocod->admin.has_import_user = is_number || user;
-    cocod->admin.import_uid = user ? user->pw_uid : (uid_t)number;
+    roles->n = 0;
+    admin_roles_grant(roles, ADMIN_ROLE_READ, config->admin_read);
+    admin_roles_grant(roles, ADMIN_ROLE_IMPORT, config->admin_import);
+    admin_roles_grant(roles, ADMIN_ROLE_OPERATE, config->admin_operate);
 }
 
 static void on_clock_set(void *data)
@@ -235,6 +234,16 @@ static void watch_clock(struct cocod *cocod)
     if (r < 0)
         log_event(LOG_LEVEL_NOTICE, "clock-unwatched", NULL, 0,
                   "cannot watch the host's clock: %s; it is looked at once a minute", strerror(-r));
+}
+
+/* Degraded and healthy are themselves events. */
+static void on_event(void *data, enum event_id id)
+{
+    struct cocod *cocod = data;
+
+    if (id != EVENT_DEGRADED && id != EVENT_HEALTHY)
+        health_look_soon(&cocod->health);
+    admin_note_event(&cocod->admin);
 }
 
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
@@ -266,12 +275,19 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     cocod->admin = (struct admin){.certs = cocod->certs,
                                   .quotes = cocod->quotes,
                                   .server = cocod->server,
-                                  .worker = cocod->worker,
+                                  .health = &cocod->health,
                                   .instance = instance};
+    r = admin_init(&cocod->admin, &cocod->timers);
+    if (r < 0) {
+        cocod_free(cocod);
+        return r;
+    }
     cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
-    find_import_user(cocod, config);
+    grant_roles(cocod, config);
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
+    certs_set_namer(cocod->certs, vmm_name_holder, &cocod->vmm);
     cocod->config = config;
+    event_set_listener(on_event, cocod);
     watch_clock(cocod);
     certs_start(cocod->certs);
     cocod->admin.ready_us = sys.now_us();
@@ -288,6 +304,9 @@ void cocod_free(struct cocod *cocod)
         server_close_peers(cocod->server, CLOSE_SHUTDOWN); /* completes every request */
     }
     clock_watch_done(&cocod->clock);
+    event_set_listener(NULL, NULL);
+    health_done(&cocod->health);
+    admin_done(&cocod->admin);
     quotes_free(cocod->quotes); /* gives back the accounts of what QGS still works on */
     server_free(cocod->server);
     if (cocod->certs)
@@ -307,8 +326,8 @@ void cocod_reload(struct cocod *cocod, struct config *config)
     struct certs_options options = certs_options(config, cocod->platform);
 
     platform_set_options(cocod->platform, &platform);
-    cocod->admin.config_problem = NULL;
-    find_import_user(cocod, config);
+    cocod->health.config_problem = NULL;
+    grant_roles(cocod, config);
     cocod->config = config;
     log_set_level(config->log_level);
     cocod->door.options = door_options(config);
@@ -320,6 +339,6 @@ void cocod_refuse_config(struct cocod *cocod, const char *in_force, const char *
 {
     snprintf(cocod->config_problem, sizeof(cocod->config_problem),
              "the configuration was refused, %s in force: %s", in_force, why);
-    cocod->admin.config_problem = cocod->config_problem;
-    log_event(LOG_LEVEL_ERROR, "config-refused", NULL, 0, "%s", cocod->config_problem);
+    cocod->health.config_problem = cocod->config_problem;
+    event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_problem);
 }

@@ -9,6 +9,7 @@
 #include "frontend/admin.h"
 #include "frontend/qgs_door.h"
 #include "frontend/vmm.h"
+#include "health.h"
 #include "timer.h"
 #include <event2/event.h>
 
@@ -28,6 +29,7 @@ struct cocod {
     struct vmm vmm;
     struct admin admin;
     struct qgs_door door;
+    struct health health;
     struct config *config; /* owned; what certs' options point into */
     char config_problem[512];
 };

@@ -89,7 +89,9 @@ struct config {
     char *admin_listen;
     uint32_t admin_mode;
     char *admin_group;
-    char *admin_import_user; /* name or number; "": nobody */
+    char *admin_read; /* names and numbers of users, @ before those of groups */
+    char *admin_import;
+    char *admin_operate;
 
     /* [certs] */
     struct string_list certs_chain; /* files; none: no SNP certificates */
@@ -184,7 +186,8 @@ enum config_type {
     CONFIG_PATH_LIST,
     CONFIG_MODE,
     CONFIG_GROUP,
-    CONFIG_USERS, /* names and numbers in one string */
+    CONFIG_USERS,   /* names and numbers in one string */
+    CONFIG_MEMBERS, /* the same, and @groups */
     CONFIG_ENDPOINT_LIST,
     CONFIG_LISTENERS, /* struct endpoint_list */
     CONFIG_CIDS,      /* struct u32_list */

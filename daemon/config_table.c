@@ -86,7 +86,8 @@ static const struct config_key keys[] = {
      .default_value = "0600",
      .min = 0600,
      .max = 0666,
-     .doc = "The socket's mode: who may write to it may administer cocod."},
+     .doc = "The socket's mode: who may write to it may connect, and do what read, import and "
+            "operate say."},
     {.section = "admin",
      .name = "group",
      .type = CONFIG_GROUP,
@@ -94,14 +95,27 @@ static const struct config_key keys[] = {
      .default_value = "",
      .doc = "The socket's group. Empty: cocod's own."},
     {.section = "admin",
-     .name = "import_user",
-     .type = CONFIG_TEXT,
-     .offset = AT(admin_import_user),
-     .default_value = "cocod-fetch",
+     .name = "read",
+     .type = CONFIG_MEMBERS,
+     .offset = AT(admin_read),
+     .default_value = "@cocod-admin",
      .doc =
-         "The user that cocod-fetch.service runs as: where the socket lets it in, it may import "
-         "certificates and ask how things are, and nothing else. A name or a number; where there "
-         "is no such user, nobody is restricted."},
+         "Who may ask how things are: status, certificates, chains, events. These three lists say "
+         "what somebody may do whom the socket lets in; they name users, and groups with an @ "
+         "before. Root and cocod's own user may do everything."},
+    {.section = "admin",
+     .name = "import",
+     .type = CONFIG_MEMBERS,
+     .offset = AT(admin_import),
+     .default_value = "cocod-fetch",
+     .doc = "Who may, beside that, give certificates to the store: what is given is verified. "
+            "cocod-fetch is the user of cocod-fetch.service."},
+    {.section = "admin",
+     .name = "operate",
+     .type = CONFIG_MEMBERS,
+     .offset = AT(admin_operate),
+     .default_value = "",
+     .doc = "Who may, beside those, do all the rest: remove chains, update firmware."},
 
     {.section = "certs",
      .name = "chain",
@@ -495,9 +509,10 @@ static const struct config_key keys[] = {
      .min = 1,
      .max = 10000,
      .unit = "lines",
-     .doc = "Lines that one peer may cause in the log in a minute. Those left out are counted, and "
-            "the "
-            "number is said in the next one."},
+     .doc =
+         "Lines that the fatal events of one account's guests may cause in the log in a minute; of "
+         "each guest there is one at most. Those left out are counted, and the number is said in "
+         "the next one."},
 };
 
 static_assert(sizeof(keys) / sizeof(keys[0]) <= CONFIG_KEYS_MAX,

@@ -247,7 +247,8 @@ static int append_endpoint(struct endpoint_list *list, const char *text, char *w
     return 0;
 }
 
-static int check_users(const char *text)
+/* `groups`: with an @ before, groups are allowed as well. */
+static int check_users(const char *text, bool groups)
 {
     char name[33];
 
@@ -257,7 +258,8 @@ static int check_users(const char *text)
             return -EINVAL;
         memcpy(name, text, n);
         name[n] = '\0';
-        if (check_group(name) < 0) /* names of users are as those of groups */
+        const char *bare = groups && name[0] == '@' && name[1] ? name + 1 : name;
+        if (check_group(bare) < 0) /* names of users are as those of groups */
             return -EINVAL;
         text += n + strspn(text + n, " ,");
     }
@@ -422,6 +424,11 @@ void config_value_allowed(const struct config_key *key, char *out, size_t out_si
     case CONFIG_USERS:
         (void)snprintf(out, out_size, "users' names or numbers, separated by spaces; may be empty");
         break;
+    case CONFIG_MEMBERS:
+        (void)snprintf(out, out_size,
+                       "names or numbers of users, and of groups with an @ before, separated by "
+                       "spaces; may be empty");
+        break;
     case CONFIG_ENDPOINT_LIST:
         (void)snprintf(out, out_size,
                        "none, unix:/PATH (at most %u bytes) or vsock:CID:PORT, perhaps followed by "
@@ -529,7 +536,8 @@ int config_value_set(struct config *c, const struct config_key *key, const char 
             return refuse_allowed(key, why, why_size);
         return set_string(field_of(c, key), text);
     case CONFIG_USERS:
-        if (check_users(text) < 0)
+    case CONFIG_MEMBERS:
+        if (check_users(text, key->type == CONFIG_MEMBERS) < 0)
             return refuse_allowed(key, why, why_size);
         return set_string(field_of(c, key), text);
     case CONFIG_ENDPOINT_LIST:
@@ -583,7 +591,8 @@ void config_value_clear(struct config *c, const struct config_key *key)
         *list = (struct u32_list){.n = 0};
     } else if (key->type == CONFIG_PATH || key->type == CONFIG_SOCKET_PATH ||
                key->type == CONFIG_GROUP || key->type == CONFIG_USERS ||
-               key->type == CONFIG_OPTIONAL_PATH || key->type == CONFIG_TEXT) {
+               key->type == CONFIG_MEMBERS || key->type == CONFIG_OPTIONAL_PATH ||
+               key->type == CONFIG_TEXT) {
         char **text = field_of(c, key);
         sys.free(*text);
         *text = NULL;
@@ -677,6 +686,7 @@ int config_value_text(const struct config *c, const struct config_key *key, size
     case CONFIG_SOCKET_PATH:
     case CONFIG_GROUP:
     case CONFIG_USERS:
+    case CONFIG_MEMBERS:
         return snprintf(out, out_size, "%s", *(char *const *)field);
     case CONFIG_OPTIONAL_PATH:
     case CONFIG_TEXT:

@@ -8,6 +8,7 @@
 #include "coco_limits.h"
 #include "cocod.h"
 #include "config.h"
+#include "event.h"
 #include "invariant.h"
 #include "last_good.h"
 #include "log.h"
@@ -66,6 +67,8 @@ static void usage(FILE *out)
           "                                 it comes from; exit status 78 where it is wrong\n"
           "  cocod --example                print an example configuration with all keys\n"
           "  cocod --reference              print the manual of all keys\n"
+          "  cocod --events                 print the manual of all events\n"
+          "  cocod --catalog                print the events' catalog for the journal\n"
           "  cocod --version\n"
           "\n"
           "FILE is " DEFAULT_CONFIG " by default; without it, the defaults hold. A FILE that\n"
@@ -355,7 +358,7 @@ static int run_loop(struct program *program)
         r = start_watchdog(program);
     if (r == 0) {
         sd_notify(0, "READY=1");
-        log_event(LOG_LEVEL_NOTICE, "ready", NULL, 0, "cocod " COCO_VERSION_STRING " is ready");
+        event_emit(EVENT_READY, NULL, 0, "cocod " COCO_VERSION_STRING " is ready");
         if (event_base_dispatch(program->cocod->base) < 0)
             r = -EIO;
     }
@@ -418,6 +421,8 @@ int main(int argc, char **argv)
         {"check", no_argument, NULL, 'k'},
         {"example", no_argument, NULL, 'e'},
         {"reference", no_argument, NULL, 'r'},
+        {"events", no_argument, NULL, 'E'},
+        {"catalog", no_argument, NULL, 'C'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -438,6 +443,10 @@ int main(int argc, char **argv)
             return config_print_example(stdout) < 0 || fflush(stdout) != 0;
         case 'r':
             return config_print_reference(stdout) < 0 || fflush(stdout) != 0;
+        case 'E':
+            return event_print_reference(stdout) < 0;
+        case 'C':
+            return event_print_catalog(stdout) < 0;
         case 'v':
             puts("cocod " COCO_VERSION_STRING);
             return EXIT_SUCCESS;

@@ -62,6 +62,11 @@ static int real_peer_cred(int fd, struct ucred *ret)
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret, &size);
 }
 
+static int real_peer_groups(int fd, gid_t *groups, socklen_t *size)
+{
+    return getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, size);
+}
+
 static int real_connect(int fd, const struct sockaddr *addr, socklen_t size)
 {
     return connect(fd, addr, size);
@@ -82,14 +87,15 @@ static int real_ofd_lock(int fd, int cmd, struct flock *lock)
     return fcntl(fd, cmd, lock);
 }
 
-#define SYS_REAL                                                                                  \
-    {                                                                                             \
-        .now_us = real_now_us, .wall_s = real_wall_s, .clock_watch = real_clock_watch,            \
-        .alloc = real_alloc, .free = free, .crypto_realloc = realloc, .accept = real_accept,      \
-        .getpeername = real_getpeername, .socket = socket, .peer_cred = real_peer_cred,           \
-        .connect = real_connect, .recv = recv, .sendmsg = real_sendmsg, .open = real_open,        \
-        .pwrite = pwrite, .pread = pread, .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, \
-        .rename = rename, .unlink = unlink, .ofd_lock = real_ofd_lock,                            \
+#define SYS_REAL                                                                             \
+    {                                                                                        \
+        .now_us = real_now_us, .wall_s = real_wall_s, .clock_watch = real_clock_watch,       \
+        .alloc = real_alloc, .free = free, .crypto_realloc = realloc, .accept = real_accept, \
+        .getpeername = real_getpeername, .socket = socket, .peer_cred = real_peer_cred,      \
+        .peer_groups = real_peer_groups, .connect = real_connect, .recv = recv,              \
+        .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .pread = pread,        \
+        .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, .rename = rename,            \
+        .unlink = unlink, .ofd_lock = real_ofd_lock,                                         \
     }
 
 const struct sys_calls sys_real = SYS_REAL;

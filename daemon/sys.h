@@ -24,7 +24,8 @@ struct sys_calls {
     int (*accept)(int fd, int flags);
     int (*getpeername)(int fd, struct sockaddr *addr, socklen_t *size);
     int (*socket)(int domain, int type, int protocol);
-    int (*peer_cred)(int fd, struct ucred *ret); /* SO_PEERCRED */
+    int (*peer_cred)(int fd, struct ucred *ret);                /* SO_PEERCRED */
+    int (*peer_groups)(int fd, gid_t *groups, socklen_t *size); /* SO_PEERGROUPS */
     int (*connect)(int fd, const struct sockaddr *addr, socklen_t size);
     ssize_t (*recv)(int fd, void *buf, size_t size, int flags);
     ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);

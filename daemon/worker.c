@@ -11,7 +11,7 @@
  * quote.
  */
 #include "worker.h"
-#include "log.h"
+#include "event.h"
 #include "metrics.h"
 #include "sys.h"
 #include "timer.h"
@@ -75,8 +75,8 @@ static void on_stalled(struct timer *timer)
 
     worker->stalled = true;
     metrics.worker_stalls++;
-    log_event(
-        LOG_LEVEL_ERROR, "worker-stalled", NULL, 0,
+    event_emit(
+        EVENT_WORKER_STALLED, NULL, 0,
         "reading or writing files has not come to an end in %u s: a disk or a file system does "
         "not answer; what is served stays, and nothing new is read",
         WORKER_STALLED_US / 1000000u);
@@ -93,7 +93,7 @@ static void watch(struct worker *worker)
 static void note_progress(struct worker *worker)
 {
     if (worker->stalled)
-        log_event(LOG_LEVEL_NOTICE, "worker-goes-on", NULL, 0, "files are read and written again");
+        event_emit(EVENT_WORKER_GOES_ON, NULL, 0, "files are read and written again");
     worker->stalled = false;
     watch(worker);
 }

@@ -232,8 +232,10 @@ int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
     if (answer->error < 0)
         return net_explain(ctl->admin, "--admin", answer->error);
     if (strcmp(answer->name, "io.cocod.Admin.NotAllowed") == 0) {
-        term_error("cocod at %s does not let this user administer it", ctl->admin);
-        term_hint("Run this as root, or as a user that cocod's configuration names.");
+        const char *role = text_of(answer->parameters, "role", "");
+        term_error("cocod at %s does not let this user do that%s%s", ctl->admin,
+                   role[0] ? ": it takes the role " : "", role);
+        term_hint("Run this as root, or as a user whom [admin] in cocod.conf grants the role.");
         return CTL_DENIED;
     }
     for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {

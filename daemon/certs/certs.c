@@ -75,6 +75,7 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     certs->state = CERTS_DRAINING; /* nothing to serve yet */
     certs->empty = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
     if (!certs->empty || certs_publish_init(certs) < 0 || certs_select_init(certs) < 0 ||
+        certs_expiry_init(certs) < 0 ||
         getrandom(&certs->generation_id, sizeof(certs->generation_id), 0) < 0 ||
         getrandom(&certs->lease_epoch, sizeof(certs->lease_epoch), 0) < 0) {
         certs_free(certs);
@@ -90,6 +91,7 @@ void certs_free(struct certs *certs)
     certs_update_tell(certs, -ECANCELED);
     certs_jobs_done(certs);
     certs_select_done(certs);
+    certs_expiry_done(certs);
     certs_publish_done(certs);
     blob_unref(certs->empty);
     sys.free(certs);
@@ -170,9 +172,9 @@ size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_
 {
     size_t n = 0;
 
-    const char *const all[CERTS_PROBLEMS_MAX] = {certs->platform_problem, certs->chain_problem,
+    const char *const all[CERTS_PROBLEMS_MAX] = {certs->platform_problem,    certs->chain_problem,
                                                  certs->current.found.alarm, certs->file_problem,
-                                                 certs->clock_problem};
+                                                 certs->clock_problem,       certs->expiry_problem};
 
     for (size_t i = 0; i < CERTS_PROBLEMS_MAX; i++)
         if (all[i][0])
@@ -194,6 +196,13 @@ void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *
 {
     certs->changed = changed;
     certs->changed_data = data;
+}
+
+void certs_set_namer(struct certs *certs,
+                     bool (*who)(void *data, uint64_t byte, struct certs_who *ret), void *data)
+{
+    certs->who = who;
+    certs->who_data = data;
 }
 
 int certs_open_lease(struct certs *certs, uint64_t *ret_base)

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* architecture: SERVING → DRAINING → UPDATING → SERVING. */
 enum certs_state {
@@ -74,7 +75,7 @@ struct certs_answer certs_get(struct certs *certs, uint64_t npages);
 uint64_t certs_generation(const struct certs *certs);
 enum certs_state certs_get_state(const struct certs *certs);
 /* What is wrong, each a sentence that says what to do. Returns how many there are. */
-#define CERTS_PROBLEMS_MAX 5u
+#define CERTS_PROBLEMS_MAX 6u
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX]);
 /* The chain that is served; NULL: none. */
 const struct chain *certs_chain(const struct certs *certs);
@@ -85,6 +86,16 @@ bool certs_serves_crl(const struct certs *certs);
 
 /* Who is told when the state or the generation changes. One. */
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data);
+
+/* Who knows whose lease a byte of the table file is: false where nobody's of this run. The strings
+ * are valid until the next turn of the loop. One. */
+struct certs_who {
+    const char *vm;
+    pid_t pid;
+    uid_t uid;
+};
+void certs_set_namer(struct certs *certs,
+                     bool (*who)(void *data, uint64_t byte, struct certs_who *ret), void *data);
 
 /* A lease for a new session: a read-only descriptor of its own on the table file, and the first of
  * its COCO_LEASE_BYTES lease bytes. Negative errno. */

@@ -37,6 +37,7 @@ struct update {
     bool ended; /* or abandoned */
     bool forced;
     uint64_t by_us;
+    uint64_t blocked_us; /* from then on a lease is in the way; UINT64_MAX: that was told */
     char reason[128];
     certs_update_told *told;
     void *data;
@@ -84,6 +85,11 @@ struct certs {
     int64_t clock_floor_s;
     unsigned rechecks;
 
+    /* certs_expiry.c */
+    struct timer expiry;
+    char expiry_sha256[65]; /* of the certificate that the alarms are about */
+    size_t expiry_told;     /* how many of them */
+
     struct update update;
     struct certs_job *jobs; /* on the worker */
 
@@ -92,10 +98,13 @@ struct certs {
 
     void (*changed)(void *data);
     void *changed_data;
+    bool (*who)(void *data, uint64_t byte, struct certs_who *ret);
+    void *who_data;
     char chain_problem[CHAIN_WHY_SIZE + 64];
     char file_problem[CHAIN_WHY_SIZE];
     char platform_problem[CHAIN_WHY_SIZE];
     char clock_problem[CHAIN_WHY_SIZE];
+    char expiry_problem[160];
 };
 
 /* certs.c */
@@ -128,6 +137,14 @@ void certs_publish(struct certs *certs);
 /* A selection has ended without a new table: what is served is right. */
 void certs_confirm(struct certs *certs);
 void certs_publish_later(struct certs *certs, uint64_t us);
+/* Tells that the lease on that byte stands in the way. */
+void certs_tell_blocked(struct certs *certs, uint64_t byte, const char *text);
+
+/* certs_expiry.c */
+int certs_expiry_init(struct certs *certs);
+void certs_expiry_done(struct certs *certs);
+/* Of what is served now; from then on once a minute. */
+void certs_look_at_expiry(struct certs *certs);
 
 /* certs_jobs.c */
 void certs_jobs_done(struct certs *certs);

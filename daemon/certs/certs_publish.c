@@ -23,6 +23,7 @@
  * get tables by value, and the lock of an update is the updater's business.
  */
 #include "certs/certs_parts.h"
+#include "event.h"
 #include "log.h"
 #include "metrics.h"
 #include "sys.h"
@@ -35,6 +36,23 @@
 #define UPDATER_RETRY_US 20000u
 #define STALE_RETRY_US   1000000u
 
+static void tell_served(const struct certs *certs)
+{
+    const struct chain *chain = certs->current.found.chain;
+    struct store_key key;
+    char text[STORE_KEY_SIZE], generation[17];
+
+    store_key_of_chain(chain, &key);
+    store_key_format(&key, text);
+    snprintf(generation, sizeof(generation), "%016llx", (unsigned long long)certs->generation_id);
+    event_emit(EVENT_CHAIN_SERVED,
+               LOG_FIELDS(log_text("COCO_KEY", text),
+                          log_number("COCO_TABLE_BYTES", (int64_t)certs->current.table->size),
+                          log_text("COCO_GENERATION", generation)),
+               "serving a certificate table of %zu bytes: %s chain of %s",
+               certs->current.table->size, chain_signer_name(chain->signer), chain->product);
+}
+
 static void swap_generation(struct certs *certs)
 {
     certs_generation_done(&certs->current);
@@ -42,12 +60,9 @@ static void swap_generation(struct certs *certs)
     certs->next = (struct generation){.table = NULL};
     certs->generation_id++;
     metrics.certs_published++;
-    const struct chain *chain = certs->current.found.chain;
-    if (chain)
-        log_event(LOG_LEVEL_NOTICE, "certs-published",
-                  LOG_FIELDS(log_number("COCO_TABLE_BYTES", (int64_t)certs->current.table->size)),
-                  "serving a certificate table of %zu bytes: %s chain of %s",
-                  certs->current.table->size, chain_signer_name(chain->signer), chain->product);
+    if (certs->current.found.chain)
+        tell_served(certs);
+    certs_look_at_expiry(certs);
     if (certs->state == CERTS_SERVING && certs->changed)
         certs->changed(certs->changed_data);
     certs_confirm(certs);
@@ -74,7 +89,8 @@ file_trouble(struct certs *certs, const char *fmt, ...)
     if (strcmp(text, certs->file_problem) == 0)
         return;
     memcpy(certs->file_problem, text, sizeof(text));
-    log_error("%s", text);
+    event_emit(EVENT_TABLE_FILE, LOG_FIELDS(log_text("COCO_FILE", certs->options.table_file.path)),
+               "%s", text);
 }
 
 static void write_file(struct certs *certs, const struct blob *table)
@@ -91,14 +107,30 @@ static void write_file(struct certs *certs, const struct blob *table)
                      certs->options.table_file.path, strerror(-r));
 }
 
+void certs_tell_blocked(struct certs *certs, uint64_t byte, const char *text)
+{
+    struct certs_who who = {.vm = ""};
+
+    if (!certs->who || !certs->who(certs->who_data, byte, &who)) {
+        event_emit(EVENT_LEASE_BLOCKS, LOG_FIELDS(log_number("COCO_BYTE", (int64_t)byte)), "%s",
+                   text);
+        return;
+    }
+    event_emit(EVENT_LEASE_BLOCKS,
+               LOG_FIELDS(log_text("COCO_VM", who.vm), log_number("PEER_PID", who.pid),
+                          log_number("PEER_UID", (int64_t)who.uid),
+                          log_number("COCO_BYTE", (int64_t)byte)),
+               "%s; it is that of VM %s, pid %d", text, who.vm[0] ? who.vm : "without a name",
+               (int)who.pid);
+}
+
 static void give_up_draining(struct certs *certs, uint64_t byte)
 {
     snprintf(certs->file_problem, sizeof(certs->file_problem),
              "a lease on byte %llu of the table file %s is not given back; sessions get the new "
              "table, the file follows when the lease is gone (lsof names its holder)",
              (unsigned long long)byte, certs->options.table_file.path);
-    log_event(LOG_LEVEL_WARNING, "lease-held", LOG_FIELDS(log_number("COCO_BYTE", (int64_t)byte)),
-              "%s", certs->file_problem);
+    certs_tell_blocked(certs, byte, certs->file_problem);
     certs->drain_by_us = 0;
     certs->file_stale = true;
     certs_publish_later(certs, STALE_RETRY_US);

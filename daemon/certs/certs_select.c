@@ -20,6 +20,7 @@
  * no disk.
  */
 #include "certs/certs_parts.h"
+#include "event.h"
 #include "log.h"
 #include "metrics.h"
 #include "sys.h"
@@ -29,8 +30,8 @@
 #include <string.h>
 
 #define READ_EVERY_US   1800000u
-#define FRESH_US        (READ_EVERY_US + PLATFORM_TIMEOUT_US)
 #define RECHECK_US      60000000u
+#define FRESH_US        (READ_EVERY_US + PLATFORM_TIMEOUT_US)
 #define RESELECT_CHECKS 60u
 
 /* --- what is selected ------------------------------------------------------------------------- */
@@ -97,24 +98,35 @@ static void refuse_chain(struct certs *certs, const char *why, const char *outda
     snprintf(certs->chain_problem, sizeof(certs->chain_problem), "%s (%s)", why,
              have && !ends ? "the chain loaded before is still served"
                            : "the empty table is served");
-    log_event(LOG_LEVEL_ERROR, "chain-refused", NULL, 0, "certificate chain refused: %s",
-              certs->chain_problem);
+    event_emit(EVENT_CHAIN_REFUSED, NULL, 0, "certificate chain refused: %s", certs->chain_problem);
     if (ends || (!have && !certs->current.table && !certs->next.table))
         take_empty(certs);
     else
         end_selection(certs);
 }
 
+/* Of the chain that the platform needs; "": there can be none. */
+static void wanted_key(const struct certs *certs, char out[STORE_KEY_SIZE])
+{
+    struct store_key key;
+    char why[CHAIN_WHY_SIZE];
+
+    out[0] = 0;
+    if (load_key(&certs->platform, certs->options.signer, &key, why, sizeof(why)) == 0)
+        store_key_format(&key, out);
+}
+
 /* The platform has no chain that may be served. Said once, however often it is found. */
 static void no_match(struct certs *certs, const char *why)
 {
-    char text[sizeof(certs->chain_problem)];
+    char text[sizeof(certs->chain_problem)], key[STORE_KEY_SIZE];
 
+    wanted_key(certs, key);
     snprintf(text, sizeof(text), "%s (the empty table is served)", why);
     if (strcmp(text, certs->chain_problem) != 0) {
         metrics.certs_rejected++;
         memcpy(certs->chain_problem, text, sizeof(text));
-        log_event(LOG_LEVEL_ERROR, "chain-missing", NULL, 0, "%s", text);
+        event_emit(EVENT_CHAIN_MISMATCH, LOG_FIELDS(log_text("COCO_KEY", key)), "%s", text);
     }
     take_empty(certs);
 }
@@ -261,7 +273,11 @@ static void take_load(struct certs *certs, struct load *load)
         certs->clock_floor_s = load->found.clock_floor_s;
         certs->clock_trusted = load->found.clock_trusted;
         if (load->found.clock_problem[0] && !certs->clock_problem[0])
-            log_event(LOG_LEVEL_WARNING, "clock-wrong", NULL, 0, "%s", load->found.clock_problem);
+            event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", load->found.clock_problem);
+        else if (!load->found.clock_problem[0] && certs->clock_problem[0])
+            event_emit(
+                EVENT_CLOCK_RIGHT, NULL, 0,
+                "this host's clock is plausible again: the dates of certificates are checked");
         memcpy(certs->clock_problem, load->found.clock_problem, sizeof(certs->clock_problem));
     }
     arm_recheck(certs);
@@ -274,7 +290,7 @@ static void take_load(struct certs *certs, struct load *load)
     certs->chain_problem[0] = 0;
     if (generation.found.alarm[0] &&
         strcmp(generation.found.alarm, certs->current.found.alarm) != 0)
-        log_event(LOG_LEVEL_WARNING, "crl-alarm", NULL, 0, "%s", generation.found.alarm);
+        event_emit(EVENT_CRL_ALARM, NULL, 0, "%s", generation.found.alarm);
     take_generation(certs, &generation);
 }
 
@@ -337,8 +353,7 @@ static void platform_unknown(struct certs *certs, const char *why)
     certs->known = false;
     if (strcmp(certs->platform_problem, why) != 0) {
         snprintf(certs->platform_problem, sizeof(certs->platform_problem), "%s", why);
-        log_event(LOG_LEVEL_ERROR, "platform-unknown", NULL, 0, "%s (the empty table is served)",
-                  why);
+        event_emit(EVENT_PLATFORM_UNKNOWN, NULL, 0, "%s (the empty table is served)", why);
     }
     certs->chain_problem[0] = 0;
     take_empty(certs);
@@ -360,8 +375,8 @@ static void on_platform(void *data, const struct platform_state *state, const ch
     }
     bool same = certs->known && same_platform(state, &certs->platform);
     if (!same && certs->known)
-        log_event(LOG_LEVEL_NOTICE, "platform-changed", NULL, 0,
-                  "the platform reports another TCB, or a VLEK was loaded or lost");
+        event_emit(EVENT_PLATFORM_CHANGED, NULL, 0,
+                   "the platform reports another TCB, or a VLEK was loaded or lost");
     certs->platform_problem[0] = 0;
     certs->known = true;
     certs->platform = *state;

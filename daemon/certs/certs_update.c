@@ -10,6 +10,7 @@
  * the same platform. Once somebody had the lock, what was served before is never assumed again.
  */
 #include "certs/certs_parts.h"
+#include "event.h"
 #include "log.h"
 #include "metrics.h"
 #include "sys.h"
@@ -27,7 +28,9 @@ int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *rea
         return -EBUSY;
     if (certs->file.fd < 0)
         return -EOPNOTSUPP;
-    *update = (struct update){.active = true, .by_us = sys.now_us() + timeout_us};
+    *update = (struct update){.active = true,
+                              .by_us = sys.now_us() + timeout_us,
+                              .blocked_us = sys.now_us() + certs->options.drain_timeout_us};
     snprintf(update->reason, sizeof(update->reason), "%s", reason);
     log_event(LOG_LEVEL_NOTICE, "update-begins", NULL, 0, "a firmware update begins: %s",
               update->reason);
@@ -41,6 +44,19 @@ int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *rea
     return 0;
 }
 
+/* Leases end within milliseconds once nothing is handed out: one that does not is told of, once. */
+static void look_for_holder(struct certs *certs)
+{
+    struct table_holder lock;
+
+    if (sys.now_us() < certs->update.blocked_us || certs->update.ended ||
+        !table_file_holder(&certs->file, 0, 0, &lock) || lock.write)
+        return;
+    certs->update.blocked_us = UINT64_MAX;
+    certs_tell_blocked(certs, lock.start,
+                       "a lease that is not given back stands in the way of a firmware update");
+}
+
 bool certs_update_step(struct certs *certs)
 {
     struct update *update = &certs->update;
@@ -50,6 +66,8 @@ bool certs_update_step(struct certs *certs)
     bool taken = table_file_updater(&certs->file);
     if (taken)
         certs_set_state(certs, CERTS_UPDATING);
+    else
+        look_for_holder(certs);
     if (taken || (!update->ended && sys.now_us() < update->by_us)) {
         certs_publish_later(certs, WATCH_US);
         if (taken && update->ended)
@@ -57,8 +75,8 @@ bool certs_update_step(struct certs *certs)
         return true;
     }
     if (!update->ended)
-        log_event(LOG_LEVEL_WARNING, "update-timeout", NULL, 0,
-                  "a firmware update did not end in its time; serving again (%s)", update->reason);
+        event_emit(EVENT_UPDATE_TIMEOUT, LOG_FIELDS(log_text("COCO_REASON", update->reason)),
+                   "a firmware update did not end in its time; serving again (%s)", update->reason);
     update->active = false;
     metrics.updates++;
     certs->drain_by_us = 0;

@@ -4,12 +4,11 @@
  * byte; calls of one connection are answered in their order. A message that is not such an object
  * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
- * Each method is a row of `methods`. Most are answered within their dispatch. One that has to wait
- * becomes a request, and its peer is held until that is complete, which keeps the order; the
- * request's blob is the whole reply. What methods do is in admin_status.c and admin_certs.c.
+ * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch. One
+ * that has to wait becomes a request, and its peer is held until that is complete, which keeps the
+ * order; the request's blob is the whole reply. What methods do is in the other admin_ files.
  */
 #include "frontend/admin.h"
-#include "admin_varlink.h"
 #include "certs/certs.h"
 #include "coco_limits.h"
 #include "frontend/admin_parts.h"
@@ -17,12 +16,12 @@
 #include "peer/request.h"
 #include "status.h"
 #include "sys.h"
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MESSAGE_MAX (1024u * 1024u)
-#define DEPTH_MAX   16
 /* The worker gets to every job; this is for one that hangs on a broken disk. */
 #define WAIT_MAX_US 600000000u
 #define ONEWAY      1u /* the id of a request whose call wants no reply */
@@ -49,8 +48,17 @@ static struct blob *message_of(struct json_object *reply)
     return blob;
 }
 
+/* "ok", or the error's name: within the reply. */
+static const char *result_of(struct json_object *reply)
+{
+    struct json_object *error = NULL;
+
+    return json_object_object_get_ex(reply, "error", &error) ? json_object_get_string(error) : "ok";
+}
+
 void admin_send(const struct call *call, struct json_object *reply)
 {
+    admin_audit_end(call->peer, result_of(reply));
     struct blob *blob = message_of(reply);
 
     if (!blob)
@@ -66,7 +74,7 @@ struct json_object *admin_error(const char *name, const char *key, const char *v
     struct json_object *parameters = json_object_new_object();
 
     if (key)
-        json_object_object_add(parameters, key, json_object_new_string(value));
+        admin_add_text(parameters, key, value);
     json_object_object_add(reply, "error", json_object_new_string(name));
     json_object_object_add(reply, "parameters", parameters);
     return reply;
@@ -106,6 +114,7 @@ struct request *admin_wait(const struct call *call, void (*cancel)(struct reques
 
 void admin_complete(struct request *request, struct json_object *reply)
 {
+    admin_audit_end(request->peer, result_of(reply));
     struct blob *blob = message_of(reply);
 
     request_release(request);
@@ -131,81 +140,7 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
         peer_hold(peer, false);
 }
 
-/* --- org.varlink.service ---------------------------------------------------------------------- */
-
-static const char service_description[] =
-    "# The Varlink Service Interface is provided by every varlink service.\n"
-    "interface org.varlink.service\n\n"
-    "method GetInfo() -> (vendor: string, product: string, version: string, url: string, "
-    "interfaces: []string)\n\n"
-    "method GetInterfaceDescription(interface: string) -> (description: string)\n\n"
-    "error InterfaceNotFound (interface: string)\n\n"
-    "error MethodNotFound (method: string)\n\n"
-    "error MethodNotImplemented (method: string)\n\n"
-    "error InvalidParameter (parameter: string)\n";
-
-static void get_info(const struct call *call)
-{
-    struct json_object *object = json_object_new_object();
-    struct json_object *interfaces = json_object_new_array();
-
-    json_object_array_add(interfaces, json_object_new_string(ADMIN_VARLINK));
-    json_object_array_add(interfaces, json_object_new_string(ADMIN_INTERFACE));
-    admin_add_text(object, "vendor", "cocod");
-    admin_add_text(object, "product", "cocod");
-    admin_add_text(object, "version", COCO_VERSION_STRING);
-    admin_add_text(object, "url", "");
-    json_object_object_add(object, "interfaces", interfaces);
-    admin_send_parameters(call, object);
-}
-
-static void get_interface_description(const struct call *call)
-{
-    struct json_object *value = NULL;
-    const char *text = NULL;
-
-    if (call->parameters)
-        json_object_object_get_ex(call->parameters, "interface", &value);
-    const char *interface = admin_string(value);
-    if (!interface) {
-        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", "interface");
-        return;
-    }
-    if (strcmp(interface, ADMIN_INTERFACE) == 0)
-        text = admin_varlink;
-    else if (strcmp(interface, ADMIN_VARLINK) == 0)
-        text = service_description;
-    if (!text) {
-        admin_send_error(call, ADMIN_VARLINK ".InterfaceNotFound", "interface", interface);
-        return;
-    }
-    struct json_object *object = json_object_new_object();
-    admin_add_text(object, "description", text);
-    admin_send_parameters(call, object);
-}
-
 /* --- calls ------------------------------------------------------------------------------------ */
-
-static const struct method {
-    const char *name;
-    void (*handle)(const struct call *call);
-    bool takes_parameters;
-    bool for_importer; /* also for the user who may only import */
-} methods[] = {
-    {ADMIN_VARLINK ".GetInfo", get_info, false, true},
-    {ADMIN_VARLINK ".GetInterfaceDescription", get_interface_description, true, true},
-    {ADMIN_INTERFACE ".GetStatus", admin_get_status, false, true},
-    {ADMIN_INTERFACE ".ListCertificates", admin_list_certificates, false, true},
-    {ADMIN_INTERFACE ".Import", admin_import, true, true},
-    {ADMIN_INTERFACE ".Verify", admin_verify, true, true},
-    {ADMIN_INTERFACE ".ListChains", admin_list_chains, false, true},
-    {ADMIN_INTERFACE ".GetChain", admin_get_chain, true, false},
-    {ADMIN_INTERFACE ".RemoveChain", admin_remove_chain, true, false},
-    {ADMIN_INTERFACE ".Preflight", admin_preflight, true, true},
-    {ADMIN_INTERFACE ".BeginUpdate", admin_begin_update, true, false},
-    {ADMIN_INTERFACE ".LeaseHolders", admin_lease_holders, false, false},
-    {ADMIN_INTERFACE ".EndUpdate", admin_end_update, true, false},
-};
 
 static void not_found(const struct call *call, const char *name)
 {
@@ -223,38 +158,64 @@ static void not_found(const struct call *call, const char *name)
 }
 
 /* False: answered with NotAllowed. */
-static bool allowed(const struct call *call, const struct method *method)
+static bool allowed(const struct call *call, const struct admin_method *method)
 {
-    uid_t uid = call->peer->account->key.uid;
-
-    if (method->for_importer || !call->admin->has_import_user || uid != call->admin->import_uid)
+    if (admin_roles_of(&call->admin->roles, call->peer->fd) >= method->role)
         return true;
+    account_denied(call->peer->account, method->name, admin_role_name(method->role));
     struct json_object *parameters = json_object_new_object();
     struct json_object *reply = admin_error(ADMIN_INTERFACE ".NotAllowed", NULL, NULL);
-    admin_add_int(parameters, "uid", uid);
+    admin_add_int(parameters, "uid", call->peer->account->key.uid);
+    admin_add_text(parameters, "role", admin_role_name(method->role));
     json_object_object_add(reply, "parameters", parameters);
     admin_send(call, reply);
     return false;
 }
 
+/* A parameter that the method does not have; NULL: none. */
+static const char *unknown_parameter(const struct call *call, const struct admin_method *method)
+{
+    if (!call->parameters)
+        return NULL;
+    json_object_object_foreach(call->parameters, key, value)
+    {
+        (void)value;
+        if (!admin_method_takes(method, key))
+            return key;
+    }
+    return NULL;
+}
+
 static void handle_call(const struct call *call, const char *name)
 {
-    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-        if (strcmp(methods[i].name, name) != 0)
-            continue;
-        if (!methods[i].takes_parameters && call->parameters) {
-            json_object_object_foreach(call->parameters, key, value)
-            {
-                (void)value;
-                admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", key);
-                return;
-            }
-        }
-        if (allowed(call, &methods[i]))
-            methods[i].handle(call);
+    const struct admin_method *method = admin_method_find(name);
+
+    if (!method) {
+        not_found(call, name);
         return;
     }
-    not_found(call, name);
+    const char *unknown = unknown_parameter(call, method);
+    if (unknown) {
+        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", unknown);
+        return;
+    }
+    if (!allowed(call, method))
+        return;
+    if (method->role > ADMIN_ROLE_READ)
+        admin_audit_begin(call, method);
+    method->handle(call);
+}
+
+/* A flag of the call: false where it is absent, or a boolean. */
+static bool read_flag(struct json_object *message, const char *name, bool *ret)
+{
+    struct json_object *value;
+
+    *ret = false;
+    if (!json_object_object_get_ex(message, name, &value))
+        return true;
+    *ret = json_object_get_boolean(value);
+    return json_object_is_type(value, json_type_boolean);
 }
 
 /* False: the message is not a call. */
@@ -262,9 +223,9 @@ static bool handle_message(struct peer *peer, struct json_object *message)
 {
     struct call call = {.peer = peer, .admin = peer->context};
     struct json_object *value;
+    bool upgrade;
 
-    if (!json_object_is_type(message, json_type_object) ||
-        !json_object_object_get_ex(message, "method", &value))
+    if (!json_object_object_get_ex(message, "method", &value))
         return false;
     const char *method = admin_string(value);
     if (!method)
@@ -272,49 +233,57 @@ static bool handle_message(struct peer *peer, struct json_object *message)
     if (json_object_object_get_ex(message, "parameters", &call.parameters) && call.parameters &&
         !json_object_is_type(call.parameters, json_type_object))
         return false;
-    if (json_object_object_get_ex(message, "oneway", &value)) {
-        if (!json_object_is_type(value, json_type_boolean))
-            return false;
-        call.oneway = json_object_get_boolean(value);
-    }
-    handle_call(&call, method);
+    /* At most one of them: a call cannot want no reply and several. */
+    if (!read_flag(message, "oneway", &call.oneway) || !read_flag(message, "more", &call.more) ||
+        !read_flag(message, "upgrade", &upgrade) || call.oneway + call.more + upgrade > 1)
+        return false;
+    if (upgrade)
+        admin_send_error(&call, ADMIN_VARLINK ".MethodNotImplemented", "method", method);
+    else
+        handle_call(&call, method);
     return true;
 }
 
 static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
 {
-    struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     struct json_object *message = NULL;
 
-    if (!tokener) {
-        peer_close(peer, CLOSE_MEMORY);
-        return;
-    }
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    message = json_tokener_parse_ex(tokener, (const char *)frame, (int)size);
-    bool ok =
-        json_tokener_get_error(tokener) == json_tokener_success && handle_message(peer, message);
+    /* A monitor's replies never end, so nothing that follows could be answered. */
+    int r = admin_session_of(peer)->monitors ? -EBADMSG : admin_parse(frame, size - 1, &message);
+    if (r == 0 && !handle_message(peer, message))
+        r = -EBADMSG;
     json_object_put(message);
-    json_tokener_free(tokener);
-    if (!ok)
-        peer_close(peer, CLOSE_PROTOCOL);
+    if (r < 0)
+        peer_close(peer, r == -ENOMEM ? CLOSE_MEMORY : CLOSE_PROTOCOL);
+}
+
+static void drained(struct peer *peer)
+{
+    if (admin_session_of(peer)->monitors)
+        admin_serve_monitor(peer);
 }
 
 static void closed(struct peer *peer)
 {
     struct admin *admin = peer->context;
 
+    admin_audit_end(peer, "the connection closed before it was answered");
+    admin_monitor_closed(peer);
     if (admin->updater == peer) {
         admin->updater = NULL;
+        admin_audit_tell(peer, ADMIN_INTERFACE ".EndUpdate", "",
+                         "the connection of the update closed, which ends it");
         certs_update_abandon(admin->certs);
     }
 }
 
 const struct dialect admin_dialect = {
     .name = "admin",
+    .session_size = sizeof(struct admin_session),
     .frame_max = MESSAGE_MAX,
     .frame_size = frame_size,
     .dispatch = dispatch,
     .answer = answer,
+    .drained = drained,
     .closed = closed,
 };

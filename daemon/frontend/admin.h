@@ -4,12 +4,15 @@
  */
 #pragma once
 
+#include "frontend/admin_roles.h"
 #include "frontend/frontend.h"
+#include "timer.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct certs;
+struct health;
 struct peer;
 struct quotes;
 struct server;
@@ -20,13 +23,19 @@ struct admin {
     struct certs *certs;
     struct quotes *quotes;
     struct server *server;
-    const struct worker *worker;
+    const struct health *health;
     uint64_t instance;
     uint64_t ready_us;    /* when the daemon was ready, sys.now_us() */
     struct peer *updater; /* began the firmware update that is under way; NULL: none */
-    bool has_import_user; /* then import_uid may import and ask, and nothing else */
-    uid_t import_uid;
-    const char *config_problem; /* a configuration that was refused; NULL: none */
+    struct admin_roles roles;
+    unsigned n_monitors;
+    struct timer pump; /* serves them */
 };
 
 extern const struct dialect admin_dialect;
+
+/* After the members were set. -ENOMEM. */
+int admin_init(struct admin *admin, struct timers *timers);
+void admin_done(struct admin *admin);
+/* There is a new event: monitors will be told. */
+void admin_note_event(struct admin *admin);

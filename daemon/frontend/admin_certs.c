@@ -83,25 +83,6 @@ static void fail(const struct certs_job *job)
     admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why));
 }
 
-/* Is there a parameter that the method does not have? Then it is answered. */
-static bool unknown_parameter(const struct call *call, const char *const *names)
-{
-    if (!call->parameters)
-        return false;
-    json_object_object_foreach(call->parameters, key, value)
-    {
-        size_t i = 0;
-        (void)value;
-        while (names[i] && strcmp(names[i], key) != 0)
-            i++;
-        if (!names[i]) {
-            refuse_parameter(call, key);
-            return true;
-        }
-    }
-    return false;
-}
-
 /* --- Import ----------------------------------------------------------------------------------- */
 
 static void told_import(struct certs_job *job)
@@ -152,12 +133,9 @@ static int add_file(struct certs_job *job, struct json_object *file)
 
 static void import_or_verify(const struct call *call, enum certs_job_kind kind)
 {
-    static const char *const names[] = {"files", NULL};
     struct json_object *files = admin_parameter(call, "files");
     int r = 0;
 
-    if (unknown_parameter(call, names))
-        return;
     if (!json_object_is_type(files, json_type_array) || json_object_array_length(files) == 0 ||
         json_object_array_length(files) > CERTS_JOB_FILES_MAX) {
         refuse_parameter(call, "files");
@@ -315,8 +293,6 @@ static bool read_key(const struct call *call, const char *text, struct store_key
     return false;
 }
 
-static const char *const key_names[] = {"key", NULL};
-
 void admin_get_chain(const struct call *call)
 {
     const struct certs *certs = call->admin->certs;
@@ -324,8 +300,6 @@ void admin_get_chain(const struct call *call)
     struct store_key key;
     const char *text;
 
-    if (unknown_parameter(call, key_names))
-        return;
     if (!admin_optional_string(call, "key", &text)) {
         refuse_parameter(call, "key");
         return;
@@ -355,8 +329,6 @@ void admin_remove_chain(const struct call *call)
     struct store_key key;
     const char *text;
 
-    if (unknown_parameter(call, key_names))
-        return;
     (void)admin_optional_string(call, "key", &text);
     if (!read_key(call, text, &key))
         return;
@@ -438,11 +410,8 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
 
 void admin_preflight(const struct call *call)
 {
-    static const char *const names[] = {"tcb", "product", "chipId", "signer", NULL};
     struct store_key key;
 
-    if (unknown_parameter(call, names))
-        return;
     const char *bad = preflight_key(call, &key);
     if (bad && bad[0]) {
         refuse_parameter(call, bad);

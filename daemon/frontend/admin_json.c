@@ -4,6 +4,7 @@
  * are strict: what is not of the type that the interface names is not there.
  */
 #include "frontend/admin_parts.h"
+#include "log_escape.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <openssl/evp.h>
@@ -21,9 +22,22 @@ const char *admin_string(struct json_object *value)
     return strlen(text) == (size_t)json_object_get_string_len(value) ? text : NULL;
 }
 
+/* Whoever shows it need not think of what is in it. */
+struct json_object *admin_text(const char *text)
+{
+    size_t n = strlen(text), size = 4 * n + 1;
+    char *escaped = malloc(size); /* each byte may become \xNN */
+    struct json_object *value = NULL;
+
+    if (escaped)
+        value = json_object_new_string_len(escaped, (int)log_escape(escaped, size, text, n));
+    free(escaped);
+    return value;
+}
+
 void admin_add_text(struct json_object *object, const char *key, const char *text)
 {
-    json_object_object_add(object, key, text ? json_object_new_string(text) : NULL);
+    json_object_object_add(object, key, text ? admin_text(text) : NULL);
 }
 
 void admin_add_int(struct json_object *object, const char *key, uint64_t value)
@@ -58,7 +72,7 @@ void admin_add_base64(struct json_object *object, const char *key, const uint8_t
 
     if (text)
         (void)EVP_EncodeBlock((unsigned char *)text, data, (int)size);
-    admin_add_text(object, key, text);
+    json_object_object_add(object, key, text ? json_object_new_string(text) : NULL);
     free(text);
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "frontend/admin.h"
+#include "peer/peer.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,12 +18,36 @@ struct crl;
 struct json_object;
 struct request;
 
+struct call;
+
+/* A row of the table in admin_methods.c. */
+struct admin_method {
+    const char *name;       /* with its interface */
+    enum admin_role role;   /* that the caller needs */
+    const char *parameters; /* names with a space between; all others are refused before */
+    void (*handle)(const struct call *call);
+};
+
 struct call {
     struct peer *peer;
     struct admin *admin;
     struct json_object *parameters; /* an object, or NULL */
     bool oneway;
+    bool more;
 };
+
+/* What an administrator's connection has. */
+struct admin_session {
+    const struct admin_method *audited; /* a changing call that is not answered yet; NULL: none */
+    char arguments[400];                /* of it */
+    bool monitors;
+    uint64_t next_event; /* that the monitor is told */
+};
+
+static inline struct admin_session *admin_session_of(struct peer *peer)
+{
+    return (struct admin_session *)peer->session;
+}
 
 /* --- admin.c: varlink. Each takes its JSON over. --- */
 
@@ -39,10 +64,37 @@ struct request *admin_wait(const struct call *call, void (*cancel)(struct reques
 /* By who holds it. */
 void admin_complete(struct request *request, struct json_object *reply);
 
+/* --- admin_methods.c --- */
+
+const struct admin_method *admin_methods(size_t *ret_n);
+/* NULL: there is none of that name. */
+const struct admin_method *admin_method_find(const char *name);
+bool admin_method_takes(const struct admin_method *method, const char *parameter);
+
+/* --- admin_parse.c --- */
+
+/* One JSON object and white space. -EBADMSG: it is none, or not one that is read in one way only;
+ * -ENOMEM. */
+int admin_parse(const uint8_t *text, size_t size, struct json_object **ret);
+
+/* --- admin_audit.c --- */
+
+/* A changing call begins. */
+void admin_audit_begin(const struct call *call, const struct admin_method *method);
+/* And ends, in an error of that name or "ok"; nothing where none has begun. */
+void admin_audit_end(struct peer *peer, const char *result);
+/* What changes without a call's being answered. */
+void admin_audit_tell(const struct peer *peer, const char *method, const char *arguments,
+                      const char *result);
+/* JSON for people, with long strings shortened, cut to `size`. */
+void admin_shorten(struct json_object *value, char *out, size_t size);
+
 /* --- admin_json.c --- */
 
 /* A string as a C string; NULL where it is none, or where a NUL hides in it. */
 const char *admin_string(struct json_object *value);
+/* A string, escaped (log_escape.h): all text that may be foreign goes out by this. */
+struct json_object *admin_text(const char *text);
 void admin_add_text(struct json_object *object, const char *key, const char *text); /* or null */
 void admin_add_int(struct json_object *object, const char *key, uint64_t value);
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value);
@@ -62,6 +114,14 @@ void admin_get_status(const struct call *call);
 void admin_list_certificates(const struct call *call);
 /* An array; `chain` NULL: an empty one; `crl` may be NULL. */
 struct json_object *admin_certificates(const struct chain *chain, const struct crl *crl);
+
+/* --- admin_events.c --- */
+
+void admin_get_events(const struct call *call);
+void admin_monitor(const struct call *call);
+/* Sends what it has not been told, as far as its socket takes it. */
+void admin_serve_monitor(struct peer *peer);
+void admin_monitor_closed(struct peer *peer);
 
 /* --- admin_certs.c --- */
 

@@ -5,6 +5,7 @@
 #include "certs/certs.h"
 #include "certs/chain.h"
 #include "frontend/admin_parts.h"
+#include "health.h"
 #include "metrics.h"
 #include "peer/peer.h"
 #include "quotes/quotes.h"
@@ -128,37 +129,9 @@ static struct json_object *quote_status(const struct quotes *quotes)
     return object;
 }
 
-static struct json_object *reasons(const struct admin *admin)
+static void add_reason(void *data, const char *reason)
 {
-    struct json_object *array = json_object_new_array();
-    const char *problems[CERTS_PROBLEMS_MAX];
-    struct quotes_status status;
-    size_t n = certs_problems(admin->certs, problems);
-
-    quotes_get_status(admin->quotes, &status);
-    if (admin->config_problem)
-        json_object_array_add(array, json_object_new_string(admin->config_problem));
-    if (worker_stalled(admin->worker))
-        json_object_array_add(array, json_object_new_string(
-                                         "reading or writing files hangs: a disk or a file system "
-                                         "does not answer; look at `dmesg` and at the folders of "
-                                         "[certs]; what is served stays as it is"));
-    for (size_t i = 0; i < n; i++)
-        json_object_array_add(array, json_object_new_string(problems[i]));
-    bool told = false;
-    for (size_t i = 0; i < status.n_backends; i++) {
-        struct backend_status backend;
-        char text[512];
-        quotes_get_backend_status(admin->quotes, i, &backend);
-        if (!backend.problem)
-            continue;
-        snprintf(text, sizeof(text), "%s: %s", backend.name, backend.problem);
-        json_object_array_add(array, json_object_new_string(text));
-        told = true;
-    }
-    if (status.problem && !told)
-        json_object_array_add(array, json_object_new_string(status.problem));
-    return array;
+    json_object_array_add(data, admin_text(reason));
 }
 
 static uint64_t count_peers(const struct server *server)
@@ -193,8 +166,9 @@ void admin_get_status(const struct call *call)
 {
     const struct admin *admin = call->admin;
     struct json_object *object = json_object_new_object();
-    struct json_object *array = reasons(admin);
+    struct json_object *array = json_object_new_array();
 
+    health_reasons(admin->health, add_reason, array);
     admin_add_text(object, "version", COCO_VERSION_STRING);
     admin_add_hex64(object, "instance", admin->instance);
     admin_add_int(object, "pid", (uint64_t)getpid());

@@ -5,9 +5,9 @@
  */
 #include "certs/certs.h"
 #include "certs/chain.h"
+#include "event.h"
 #include "frontend/admin_parts.h"
 #include "frontend/vmm.h"
-#include "log.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "sys.h"
@@ -150,15 +150,27 @@ static bool are_names(struct json_object *array)
     return true;
 }
 
-static void log_void(const struct call *call, struct json_object *names)
+static void tell_forced(const struct call *call, struct json_object *names)
 {
-    for (size_t i = 0; i < json_object_array_length(names); i++)
-        log_event(LOG_LEVEL_WARNING, "update-forced",
-                  LOG_FIELDS(log_text("COCO_VM", admin_string(json_object_array_get_idx(names, i))),
-                             log_number("PEER_UID", (int64_t)call->peer->account->key.uid)),
-                  "a firmware update went on although this VM held a lease: one report of it may "
-                  "not match its certificates (%s)",
-                  admin_string(json_object_array_get_idx(names, i)));
+    const struct account_key *key = &call->peer->account->key;
+    const char *reason = certs_update_reason(call->admin->certs);
+    size_t n = json_object_array_length(names);
+
+    for (size_t i = 0; i < n; i++) {
+        const char *vm = admin_string(json_object_array_get_idx(names, i));
+        event_emit(EVENT_UPDATE_FORCED,
+                   LOG_FIELDS(log_text("COCO_VM", vm), log_number("PEER_UID", (int64_t)key->uid),
+                              log_number("PEER_PID", key->pid), log_text("COCO_REASON", reason)),
+                   "a firmware update went on although this VM held a lease: one report of it may "
+                   "not match its certificates (%s)",
+                   vm);
+    }
+    if (n == 0)
+        event_emit(EVENT_UPDATE_FORCED,
+                   LOG_FIELDS(log_number("PEER_UID", (int64_t)key->uid),
+                              log_number("PEER_PID", key->pid), log_text("COCO_REASON", reason)),
+                   "a firmware update went on without the lock: reports of VMs that held a lease "
+                   "may not match their certificates");
 }
 
 void admin_end_update(const struct call *call)
@@ -184,7 +196,8 @@ void admin_end_update(const struct call *call)
         admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", "out of memory");
         return;
     }
-    log_void(call, names);
+    if (json_object_get_boolean(forced) || json_object_array_length(names) > 0)
+        tell_forced(call, names);
     admin->updater = NULL;
     certs_update_end(admin->certs, json_object_get_boolean(forced), told_end, request);
 }

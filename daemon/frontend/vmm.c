@@ -13,6 +13,7 @@
 #include "frontend/vmm.h"
 #include "certs/certs.h"
 #include "coco_limits.h"
+#include "event.h"
 #include "log.h"
 #include "metrics.h"
 #include "peer/peer.h"
@@ -36,7 +37,6 @@ struct session {
     uint32_t features; /* agreed */
     uint64_t lease_base;
     struct coco_hello hello;
-    struct log_limit events;
 };
 
 static struct session *session_of(struct peer *peer)
@@ -277,6 +277,18 @@ static void on_cancel(struct peer *peer, const struct coco_header *call, const u
         request_complete(request, COCO_ECANCELED, NULL);
 }
 
+/* FNV-1a of UUID and name: what tells the VMs of one process apart. */
+static uint64_t guest_hash(const struct coco_hello *hello)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < sizeof(hello->vm_uuid); i++)
+        hash = (hash ^ hello->vm_uuid[i]) * UINT64_C(0x100000001b3);
+    for (const char *p = hello->vm_name; *p; p++)
+        hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
 static void on_guest_event(struct peer *peer, const struct coco_header *call,
                            const uint8_t *payload)
 {
@@ -284,6 +296,7 @@ static void on_guest_event(struct peer *peer, const struct coco_header *call,
     const struct vmm *vmm = vmm_of(peer);
     struct coco_guest_event event;
     unsigned dropped = 0;
+    char data[24];
 
     if (coco_guest_event_decode(payload, call->length, &event) < 0 ||
         (event.kind != COCO_GUEST_EVENT_SEV_TERM && event.kind != COCO_GUEST_EVENT_TDX_FATAL)) {
@@ -291,20 +304,24 @@ static void on_guest_event(struct peer *peer, const struct coco_header *call,
         return;
     }
     metrics.guest_events++;
-    if (!log_limit_pass(&session->events, sys.now_us(), vmm->options.events_per_minute,
-                        60u * 1000000u, &dropped))
+    if (!account_guest_event(peer->account, guest_hash(&session->hello),
+                             vmm->options.events_per_minute, &dropped))
         return;
     const char *kind = event.kind == COCO_GUEST_EVENT_SEV_TERM
                            ? "the SNP guest asked to be terminated"
                            : "the TDX guest reported a fatal error";
-    log_event(LOG_LEVEL_WARNING, "guest-fatal",
-              LOG_FIELDS(log_text("COCO_VM", session->hello.vm_name),
-                         log_number("PEER_PID", peer->account->key.pid),
-                         log_number("PEER_UID", (int64_t)peer->account->key.uid),
-                         log_number("COCO_EVENT_KIND", event.kind)),
-              "%s (VM %s, pid %d, data[0] 0x%llx, %u lines left out)", kind,
-              session->hello.vm_name[0] ? session->hello.vm_name : "without a name",
-              (int)peer->account->key.pid, (unsigned long long)event.data[0], dropped);
+    snprintf(data, sizeof(data), "0x%llx", (unsigned long long)event.data[0]);
+    event_emit(EVENT_GUEST_FATAL,
+               LOG_FIELDS(log_text("COCO_VM", session->hello.vm_name),
+                          log_text("COCO_GUEST_EVENT", event.kind == COCO_GUEST_EVENT_SEV_TERM
+                                                           ? "sev-term"
+                                                           : "tdx-fatal"),
+                          log_text("COCO_GUEST_DATA", data),
+                          log_number("PEER_PID", peer->account->key.pid),
+                          log_number("PEER_UID", (int64_t)peer->account->key.uid)),
+               "%s (VM %s, pid %d, data[0] %s, %u lines left out)", kind,
+               session->hello.vm_name[0] ? session->hello.vm_name : "without a name",
+               (int)peer->account->key.pid, data, dropped);
 }
 
 static const struct handler {
@@ -379,6 +396,19 @@ bool vmm_find_session(const struct server *server, uint64_t byte, struct vmm_ses
         return true;
     }
     return false;
+}
+
+bool vmm_name_holder(void *data, uint64_t byte, struct certs_who *ret)
+{
+    const struct vmm *vmm = data;
+    struct vmm_session session;
+
+    if (!vmm_find_session(vmm->server, byte, &session))
+        return false;
+    *ret = (struct certs_who){.vm = session.vm_name,
+                              .pid = session.peer->account->key.pid,
+                              .uid = session.peer->account->key.uid};
+    return true;
 }
 
 /* --- NOTIFY ----------------------------------------------------------------------------------- */

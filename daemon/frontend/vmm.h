@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct certs;
+struct certs_who;
 struct peer;
 struct quotes;
 struct server;
@@ -17,7 +18,7 @@ struct vmm_options {
     uint64_t instance; /* random, of this run */
     uint64_t quote_timeout_us;
     uint64_t quote_max_timeout_us;
-    unsigned events_per_minute; /* GUEST_EVENT lines that one session may cause */
+    unsigned events_per_minute; /* GUEST_EVENT lines that one account may cause */
 };
 
 /* The context of every peer of vmm_dialect. */
@@ -41,6 +42,9 @@ struct vmm_session {
     uint64_t vcpu;
 };
 bool vmm_find_session(const struct server *server, uint64_t byte, struct vmm_session *ret);
+
+/* For certs_set_namer; `data` is a struct vmm. */
+bool vmm_name_holder(void *data, uint64_t byte, struct certs_who *ret);
 
 /* Tells the sessions that asked for it that state or generation changed. `data` is a struct vmm. */
 void vmm_certs_changed(void *data);

@@ -15,6 +15,7 @@
 #define uthash_free(p, size)                 sys.free(p)
 #define HASH_FUNCTION(key, size, hash_value) HASH_FNV(key, size, hash_value)
 #include "account.h"
+#include "event.h"
 #include "invariant.h"
 #include "metrics.h"
 #include <errno.h>
@@ -96,6 +97,75 @@ void account_unref(struct account *account)
     invariant(account->refs > 0);
     if (--account->refs == 0)
         timer_arm(&account->linger, sys.now_us() + account->accounts->linger_us);
+}
+
+#define MINUTE_US 60000000u
+#define PEER_FIELDS(key)                                                             \
+    log_number("PEER_UID", (int64_t)(key)->uid), log_number("PEER_PID", (key)->pid), \
+        log_number("PEER_CID", (int64_t)(key)->cid)
+
+/* "process 17 of user 1000", or "guest with CID 7". */
+static void describe(const struct account_key *key, char *out, size_t size)
+{
+    if (key->cid)
+        snprintf(out, size, "guest with CID %u", key->cid);
+    else
+        snprintf(out, size, "process %d of user %u", (int)key->pid, key->uid);
+}
+
+/* The place of the one that was heard of longest ago is the next one's. */
+static struct account_guest *find_guest(struct account *account, uint64_t hash)
+{
+    struct account_guest *oldest = &account->guests[0];
+
+    for (size_t i = 0; i < ACCOUNT_GUESTS; i++) {
+        struct account_guest *guest = &account->guests[i];
+        if (guest->events.window_start_us != 0 && guest->hash == hash)
+            return guest;
+        if (guest->events.window_start_us < oldest->events.window_start_us)
+            oldest = guest;
+    }
+    *oldest = (struct account_guest){.hash = hash};
+    return oldest;
+}
+
+bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
+                         unsigned *ret_dropped)
+{
+    uint64_t now_us = sys.now_us();
+
+    return log_limit_pass(&find_guest(account, guest)->events, now_us, 1, MINUTE_US, ret_dropped) &&
+           log_limit_pass(&account->guest_events, now_us, per_minute, MINUTE_US, NULL);
+}
+
+static bool tell_refusal(struct account *account)
+{
+    return log_limit_pass(&account->refusals, sys.now_us(), 1, MINUTE_US, NULL);
+}
+
+void account_over_limit(struct account *account, const char *limit)
+{
+    char who[64];
+
+    if (!tell_refusal(account))
+        return;
+    describe(&account->key, who, sizeof(who));
+    event_emit(EVENT_PEER_LIMIT,
+               LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", limit)),
+               "a %s is over its limit: [limits] %s", who, limit);
+}
+
+void account_denied(struct account *account, const char *what, const char *role)
+{
+    char who[64];
+
+    if (!tell_refusal(account))
+        return;
+    describe(&account->key, who, sizeof(who));
+    event_emit(EVENT_PEER_DENIED,
+               LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_METHOD", what),
+                          log_text("COCO_ROLE", role)),
+               "a %s was denied %s%s%s", who, what, role[0] ? ": it needs the role " : "", role);
 }
 
 /* Field 22 of /proc/PID/stat, proc(5). The command name, field 2, is in parentheses and may hold

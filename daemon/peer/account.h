@@ -7,7 +7,9 @@
  */
 #pragma once
 
+#include "log.h"
 #include "timer.h"
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <uthash.h>
@@ -23,6 +25,13 @@ struct account_key {
 
 struct accounts;
 
+/* A VM as its VMM names it; those that were heard of last are known. */
+#define ACCOUNT_GUESTS 4u
+struct account_guest {
+    uint64_t hash;
+    struct log_limit events;
+};
+
 struct account {
     struct accounts *accounts;
     struct account_key key;
@@ -30,6 +39,11 @@ struct account {
     unsigned n_peers;    /* connections */
     unsigned n_requests; /* requests in flight that wait for a backend */
     struct timer linger;
+    /* Lines of the log that it causes: what it reports of its guests, each for itself and all
+     * together, and what it is refused. */
+    struct account_guest guests[ACCOUNT_GUESTS];
+    struct log_limit guest_events;
+    struct log_limit refusals;
     UT_hash_handle hh;
 };
 
@@ -47,6 +61,16 @@ void accounts_done(struct accounts *accounts);
 struct account *account_get(struct accounts *accounts, const struct account_key *key);
 struct account *account_ref(struct account *account);
 void account_unref(struct account *account);
+
+/* May a line be written about what happened to that guest? Once a minute for each, and at most
+ * `per_minute` times for all of this account's. *ret_dropped: how many were left out since. */
+bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
+                         unsigned *ret_dropped);
+
+/* Tells that it was refused something, once a minute: a `limit` of [limits], or what the socket or
+ * method demands. */
+void account_over_limit(struct account *account, const char *limit);
+void account_denied(struct account *account, const char *what, const char *role);
 
 /* Whom SO_PEERCRED names at the other end of a connected Unix socket. Negative errno. */
 int account_key_of_unix_peer(int fd, struct account_key *ret);

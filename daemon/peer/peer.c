@@ -384,6 +384,8 @@ static void on_writable(evutil_socket_t fd, short what, void *data)
         peer_close(peer, CLOSE_IO);
     else
         peer_settle(peer);
+    if (peer->state == PEER_OPEN && !peer->out && peer->dialect->drained)
+        peer->dialect->drained(peer);
     peer_unref(peer);
 }
 
@@ -430,7 +432,7 @@ static void peer_settle(struct peer *peer)
     }
 
     if (peer->out) {
-        if (peer->sent_by_us == NEVER)
+        if (peer->sent_by_us == NEVER && !peer->patient)
             peer->sent_by_us = sys.now_us() + peer->server->limits.send_timeout_us;
         if (!event_pending(&peer->writable, EV_WRITE, NULL) &&
             event_add(&peer->writable, NULL) < 0) {
@@ -520,6 +522,13 @@ void peer_hold(struct peer *peer, bool hold)
     peer->held = hold;
     if (!hold)
         peer_settle(peer);
+}
+
+void peer_be_patient(struct peer *peer)
+{
+    peer->patient = true;
+    peer->sent_by_us = NEVER;
+    peer_settle(peer);
 }
 
 static void release_events(struct peer *peer)

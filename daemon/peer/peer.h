@@ -36,10 +36,11 @@ struct peer {
     enum close_reason close_reason;
     unsigned refs;
     bool established;
-    bool paused; /* not read: back-pressure, deaf or held */
-    bool asked;  /* the one frame of a one_request dialect was dispatched */
-    bool deaf;   /* the peer shut its sending side down: nothing is read any more */
-    bool held;   /* the dialect wants nothing before the answer that it owes */
+    bool paused;  /* not read: back-pressure, deaf or held */
+    bool asked;   /* the one frame of a one_request dialect was dispatched */
+    bool deaf;    /* the peer shut its sending side down: nothing is read any more */
+    bool patient; /* its unsent replies have no deadline */
+    bool held;    /* the dialect wants nothing before the answer that it owes */
     int fd;
     uint64_t since_us; /* when the connection began */
     struct event readable;
@@ -90,6 +91,9 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
 /* Dispatches nothing more until that is taken back: for dialects whose answers come in the order of
  * their calls. A peer that closes meanwhile is noticed afterwards. */
 void peer_hold(struct peer *peer, bool hold);
+
+/* From now on unsent replies may lie for any time: for a peer that is sent nothing more meanwhile. */
+void peer_be_patient(struct peer *peer);
 
 /* Ends the connection now: completes its requests with ECANCELED (unsent), forgets what was unsent.
  */

@@ -8,6 +8,7 @@
  * unaccepted one would hang in the backlog of everybody.
  */
 #include "peer/server.h"
+#include "event.h"
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
@@ -104,6 +105,28 @@ void server_free(struct server *server)
     sys.free(server);
 }
 
+static void tell_full(struct server *server)
+{
+    if (log_limit_pass(&server->complaints, sys.now_us(), 1, 60u * 1000000u, NULL))
+        event_emit(EVENT_PEER_LIMIT, LOG_FIELDS(log_text("COCO_LIMIT", "peers")),
+                   "a connection was refused: there are as many as [limits] peers allows (%u)",
+                   server->limits.peers);
+}
+
+static bool may_connect(const struct server *server, const struct dialect *dialect,
+                        const void *context, struct account *account)
+{
+    if (dialect->admits && !dialect->admits(context, &account->key)) {
+        account_denied(account, "a connection to the QGS front door", "");
+        return false;
+    }
+    if (account->n_peers >= server->limits.peers_per_account) {
+        account_over_limit(account, "peers_per_account");
+        return false;
+    }
+    return true;
+}
+
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd)
 {
@@ -111,10 +134,11 @@ struct peer *server_adopt(struct server *server, const struct dialect *dialect, 
     struct account *account = NULL;
 
     /* Who is refused for everybody's limit leaves no account behind. */
-    if (server->n_peers < server->limits.peers && account_key_of_peer(fd, &key) == 0 &&
-        (!dialect->admits || dialect->admits(context, &key)))
+    if (server->n_peers >= server->limits.peers)
+        tell_full(server);
+    else if (account_key_of_peer(fd, &key) == 0)
         account = account_get(&server->accounts, &key);
-    if (account && account->n_peers < server->limits.peers_per_account)
+    if (account && may_connect(server, dialect, context, account))
         return peer_new(server, dialect, context, fd, account);
     metrics.peers_refused++;
     if (account)

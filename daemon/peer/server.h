@@ -50,6 +50,7 @@ struct server {
     struct peer *peers;
     unsigned n_peers;
     uint64_t closed[CLOSE_REASONS];
+    struct log_limit complaints; /* about being full */
     uint8_t receive[SERVER_RECEIVE_SIZE];
 };
 

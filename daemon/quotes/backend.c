@@ -27,6 +27,7 @@
  * than threads, also where threads never come back; beyond that at most one probe at a time.
  */
 #include "quotes/backend.h"
+#include "event.h"
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
@@ -186,9 +187,8 @@ static void set_problem(struct backend *backend, const char *text)
 
     snprintf(backend->problem, sizeof(backend->problem), "%s", text);
     if (log_limit_pass(&backend->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
-        log_event(LOG_LEVEL_WARNING, "qgs-failed",
-                  LOG_FIELDS(log_text("QGS", backend->target.name)), "%s: %s%s",
-                  backend->target.name, text, dropped ? " (and more like it)" : "");
+        event_emit(EVENT_QGS_FAILED, LOG_FIELDS(log_text("COCO_QGS", backend->target.name)),
+                   "%s: %s%s", backend->target.name, text, dropped ? " (and more like it)" : "");
 }
 
 /* Told once, however often a request makes a probe try again meanwhile. */
@@ -198,13 +198,12 @@ static void set_breaker(struct backend *backend, enum breaker breaker)
     if (breaker == BREAKER_OPEN && !backend->told) {
         backend->told = true;
         metrics.qgs_breakers++;
-        log_event(LOG_LEVEL_ERROR, "qgs-set-aside",
-                  LOG_FIELDS(log_text("QGS", backend->target.name)),
-                  "%s is set aside until it answers: %s", backend->target.name, backend->problem);
+        event_emit(EVENT_BREAKER_OPEN, LOG_FIELDS(log_text("COCO_QGS", backend->target.name)),
+                   "%s is set aside until it answers: %s", backend->target.name, backend->problem);
     } else if (breaker == BREAKER_CLOSED && backend->told) {
         backend->told = false;
-        log_event(LOG_LEVEL_NOTICE, "qgs-back", LOG_FIELDS(log_text("QGS", backend->target.name)),
-                  "%s answers again", backend->target.name);
+        event_emit(EVENT_BREAKER_CLOSED, LOG_FIELDS(log_text("COCO_QGS", backend->target.name)),
+                   "%s answers again", backend->target.name);
     }
 }
 

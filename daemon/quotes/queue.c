@@ -192,6 +192,12 @@ bool lane_admits(const struct lane *lane)
            lane->user->n_requests < limits->requests_per_user;
 }
 
+const char *lane_limit(const struct lane *lane)
+{
+    return lane->n_requests < lane->queue->limits.requests_per_vm ? "requests_per_user"
+                                                                  : "requests_per_account";
+}
+
 void lane_request_begin(struct lane *lane)
 {
     lane->n_requests++;

@@ -68,6 +68,8 @@ void lane_unref(struct lane *lane);
 
 /* May one more request wait? Then count it. */
 bool lane_admits(const struct lane *lane);
+/* Where it does not: the key of [limits] that says so. */
+const char *lane_limit(const struct lane *lane);
 void lane_request_begin(struct lane *lane);
 void lane_request_end(struct lane *lane);
 

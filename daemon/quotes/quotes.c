@@ -22,6 +22,7 @@
  * EBADMSG.
  */
 #include "quotes/quotes.h"
+#include "event.h"
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
@@ -58,6 +59,7 @@ struct quotes {
     char problem[384];
     struct log_limit complaints;
     bool pumping;
+    bool down; /* no backend is in service, and that was told */
 };
 
 /* --- counting --------------------------------------------------------------------------------- */
@@ -148,8 +150,8 @@ static void note_failure(struct quotes *quotes, uint32_t status, const char *tex
     quotes->problem_status = status;
     snprintf(quotes->problem, sizeof(quotes->problem), "%s", text);
     if (log_limit_pass(&quotes->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
-        log_event(LOG_LEVEL_WARNING, "quote-failed", NULL, 0, "no quote: %s%s", text,
-                  dropped ? " (and more like it)" : "");
+        event_emit(EVENT_QUOTE_FAILED, NULL, 0, "no quote: %s%s", text,
+                   dropped ? " (and more like it)" : "");
 }
 
 /* Is this QGS's answer to the job, and a right one? Else `text` says why not. */
@@ -174,10 +176,12 @@ static uint32_t check_answer(struct quotes *quotes, const struct job *job, struc
         return COCO_EAGAIN;
     }
     if (r < 0) {
-        log_event(LOG_LEVEL_ERROR, "quote-not-bound",
-                  LOG_FIELDS(log_number("PEER_PID", job->account->key.pid),
-                             log_number("PEER_UID", (int64_t)job->account->key.uid)),
-                  "%s; the guest does not get it", text);
+        event_emit(EVENT_QUOTE_NOT_BOUND,
+                   LOG_FIELDS(log_text("COCO_QGS",
+                                       backend_name(quotes->sources.items[job->source].backend)),
+                              log_number("PEER_PID", job->account->key.pid),
+                              log_number("PEER_UID", (int64_t)job->account->key.uid)),
+                   "%s; the guest does not get it", text);
         return COCO_EBADMSG;
     }
     blob_narrow(answer, (size_t)(answer->data - answer->bytes), size);
@@ -302,6 +306,19 @@ static void flush(struct quotes *quotes)
     }
 }
 
+/* Between the two nothing is told: it is in doubt, or a probe is on its way. */
+static void tell_up_or_down(struct quotes *quotes)
+{
+    if (!quotes->down && quotes->sources.n > 0 && sources_all_set_aside(&quotes->sources)) {
+        quotes->down = true;
+        event_emit(EVENT_QGS_DOWN, NULL, 0, "no quoting service answers: %s",
+                   quotes->sources.names);
+    } else if (quotes->down && sources_any_in_service(&quotes->sources)) {
+        quotes->down = false;
+        event_emit(EVENT_QGS_UP, NULL, 0, "a quoting service answers again");
+    }
+}
+
 /* Starts what slots allow. A job that can no longer be done in time gives way to those that wait
  * behind it. */
 static void pump(struct quotes *quotes)
@@ -311,6 +328,7 @@ static void pump(struct quotes *quotes)
     if (quotes->pumping)
         return;
     quotes->pumping = true;
+    tell_up_or_down(quotes);
     if (sources_all_set_aside(&quotes->sources))
         flush(quotes);
     while (sources_any_slot(&quotes->sources) && (item = queue_pop(&quotes->queue, fits, quotes))) {
@@ -413,8 +431,10 @@ void quotes_get(struct quotes *quotes, struct request *request,
     }
     struct lane *lane = queue_lane(&quotes->queue, request->account);
     if (!lane || !lane_admits(lane)) {
-        if (lane)
+        if (lane) {
+            account_over_limit(request->account, lane_limit(lane));
             lane_unref(lane);
+        }
         finish(request, COCO_EAGAIN, NULL);
         return;
     }

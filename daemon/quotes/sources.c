@@ -46,6 +46,14 @@ bool sources_any_slot(const struct sources *sources)
     return false;
 }
 
+bool sources_any_in_service(const struct sources *sources)
+{
+    for (size_t i = 0; i < sources->n; i++)
+        if (backend_breaker(sources->items[i].backend) == BREAKER_CLOSED)
+            return true;
+    return false;
+}
+
 bool sources_has_untried(const struct sources *sources, uint64_t tried)
 {
     for (size_t i = 0; i < sources->n; i++)

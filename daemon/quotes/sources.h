@@ -37,6 +37,7 @@ static inline uint64_t source_bit(size_t i)
 bool sources_any_slot(const struct sources *sources);
 /* None is in service, or may be: each one's breaker is open. */
 bool sources_all_set_aside(const struct sources *sources);
+bool sources_any_in_service(const struct sources *sources);
 /* Is there one that is in service, or may be, outside of the set? */
 bool sources_has_untried(const struct sources *sources, uint64_t tried);
 /* The least busy one with a free slot; one of the set only where there is no other to wait for. n:

@@ -10,8 +10,10 @@
 #pragma once
 
 #include "certs/certs.h"
+#include "event.h"
 #include "frontend/admin.h"
 #include "frontend/vmm.h"
+#include "health.h"
 #include "log.h"
 #include "metrics.h"
 #include "peer/server.h"
@@ -60,6 +62,7 @@ struct rig {
     struct certs *certs;
     struct quotes *quotes;
     struct vmm vmm;
+    struct health health;
     struct admin admin;
     int client;
     /* The input's first byte. */
@@ -225,6 +228,14 @@ static inline void rig_pass(struct rig *rig, uint64_t us)
     rig_settle(rig);
 }
 
+static inline void rig_on_event(void *data, enum event_id id)
+{
+    struct rig *rig = data;
+
+    (void)id;
+    admin_note_event(&rig->admin);
+}
+
 static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
 {
     static const size_t pieces[] = {0, 1, 3, 31, 32, 33, 1000, 4096};
@@ -286,11 +297,16 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
                                         .quote_timeout_us = 25000000,
                                         .quote_max_timeout_us = 60000000,
                                         .events_per_minute = 10}};
-    rig->admin = (struct admin){.certs = rig->certs,
+    REQUIRE(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, NULL) == 0);
+    rig->admin = (struct admin){.health = &rig->health,
+                                .certs = rig->certs,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
                                 .instance = 1,
                                 .ready_us = rig_clock_us};
+    REQUIRE(admin_init(&rig->admin, &rig->timers) == 0);
+    event_reset();
+    event_set_listener(rig_on_event, rig);
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);
     certs_start(rig->certs);
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
@@ -345,6 +361,9 @@ static inline void rig_close(struct rig *rig)
     for (size_t i = 0; i < metric_names_count; i++)
         if (strncmp(metric_names[i].name, "now_", 4) == 0)
             REQUIRE(metric_value(&metric_names[i]) == 0);
+    event_set_listener(NULL, NULL);
+    health_done(&rig->health);
+    admin_done(&rig->admin);
     REQUIRE(rig->timers.n == 0);
     quotes_free(rig->quotes);
     server_free(rig->server);

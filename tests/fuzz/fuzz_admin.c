@@ -4,8 +4,8 @@
  * (daemon_rig.h); the rest is what is sent.
  *
  * Oracle: every reply is one JSON object and a NUL, with parameters or with an error's name; there
- * are no more replies than messages; a session that is still open has answered each that is not
- * one-way. And what daemon_rig.h has for everybody.
+ * are no more replies than messages, but from a monitor; a session that is still open has answered
+ * each that is not one-way. And what daemon_rig.h has for everybody.
  */
 #include "fuzz/daemon_rig.h"
 #include <json-c/json.h>
@@ -71,9 +71,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         rig_settle(&rig);
         take(&rig);
     }
-    REQUIRE(n_replies <= n_messages);
+    /* Escapes may spell any name. */
+    bool monitor = memmem(data, size, "Monitor", 7) || memchr(data, '\\', size);
+    REQUIRE(monitor || n_replies <= n_messages);
     if (rig_peer_open(&rig) && sent == size - 1 && !one_way)
-        REQUIRE(n_replies == n_messages);
+        REQUIRE(monitor || n_replies == n_messages);
     rig_close(&rig);
     return 0;
 }

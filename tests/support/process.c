@@ -204,7 +204,7 @@ int process_run(const char *const *argv, char **ret_output)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(fd, 1);
         dup2(fd, 2);
-        execv(argv[0], (char *const *)(uintptr_t)argv);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
         _exit(127);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);

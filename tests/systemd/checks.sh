@@ -135,7 +135,7 @@ users_folders_and_sockets_are_there() {
     expect "cocod's shell" "$(getent passwd cocod | cut -d: -f7)" /usr/sbin/nologin
     expect /run/cocod "$(stat -c '%U:%G %a' /run/cocod)" "cocod:kvm 755"
     expect cocod.sock "$(stat -c '%U:%G %a' /run/cocod/cocod.sock)" "root:kvm 660"
-    expect io.cocod.Admin "$(stat -c '%U:%G %a' /run/cocod/io.cocod.Admin)" "root:cocod-fetch 660"
+    expect io.cocod.Admin "$(stat -c '%U:%G %a' /run/cocod/io.cocod.Admin)" "root:cocod-admin 660"
     grep -qx 'store = /var/lib/cocod/certs' /etc/cocod/cocod.conf
     cocod --check >/dev/null
 }
@@ -269,6 +269,28 @@ the_journal_has_the_fields() {
     done
     grep -qF '"PRIORITY":"3"' <<<"$refused"
     grep -qF 'slots = many' <<<"$refused"
+}
+
+the_journal_explains_the_events() {
+    entries config-refused | tail -n 1 | grep -E '"MESSAGE_ID":"[0-9a-f]{32}"'
+    journalctl -u cocod -x --no-pager COCO_EVENT=config-refused | tee -a /dev/stderr | grep -F 'cocod --check'
+}
+
+administrators_have_roles_and_leave_a_record() {
+    local code=0 who chain=Milan/VLEK/-/1.2.3.4
+    who="setpriv --reuid=4242 --regid=4242 --groups=$(getent group cocod-admin | cut -d: -f3)"
+    $who cococtl status
+    $who cococtl certs remove $chain || code=$?
+    expect "cococtl's exit status" $code 77
+    until_true eval 'entries peer-denied | grep -q .'
+    entries peer-denied | tail -n 1 | tee -a /dev/stderr >$here/denied
+    grep -F '"PEER_UID":"4242"' $here/denied | grep -F '"COCO_ROLE":"operate"'
+    code=0
+    cococtl certs remove $chain || code=$?
+    expect "cococtl's exit status" $code 1
+    until_true eval 'entries admin-audit | grep -q COCO_ARGUMENTS'
+    entries admin-audit | tail -n 1 | tee -a /dev/stderr >$here/audit
+    grep -F '"COCO_USER":"root"' $here/audit | grep -F 'RemoveChain' | grep -F 'COCO_RESULT'
 }
 
 # --- dying -------------------------------------------------------------------------------------------
@@ -559,7 +581,7 @@ removal_leaves_nothing() {
     dpkg --purge cocod libcoco0 libcoco-dev
     not grep -qx cocod /proc/[0-9]*/comm
     not getent passwd cocod
-    not getent group cocod cocod-fetch
+    not getent group cocod cocod-fetch cocod-admin
     systemctl list-units --all --no-legend 'cocod*'
     expect "units that are left" "$(systemctl list-units --all --no-legend 'cocod*' | wc -l)" 0
     every_file >$here/after
@@ -581,6 +603,8 @@ all="
     a_bad_reload_keeps_what_is_served_and_says_why
     systemd_hears_ready_reloading_and_stopping
     the_journal_has_the_fields
+    the_journal_explains_the_events
+    administrators_have_roles_and_leave_a_record
     a_watchdog_ends_a_stopped_loop_and_clients_recover
     a_worker_that_hangs_is_an_alarm_and_no_restart
     a_helper_that_hangs_is_an_alarm_and_no_restart

@@ -301,6 +301,10 @@ START_TEST(hostile_import_replies)
     rig_has(rig_err, "keeps no certificates");
     reply = "{\"error\":\"io.cocod.Admin.NotAllowed\",\"parameters\":{\"uid\":7}}";
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem")), 77);
+    reply = "{\"error\":\"io.cocod.Admin.NotAllowed\","
+            "\"parameters\":{\"uid\":7,\"role\":\"import\"}}";
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem")), 77);
+    rig_has(rig_err, "it takes the role import");
 }
 END_TEST
 

@@ -6,6 +6,7 @@
  */
 #include "rig.h"
 #include "cocod.h"
+#include "event.h"
 #include "log.h"
 #include "metrics.h"
 #include "peer/peer.h"
@@ -62,10 +63,19 @@ struct rig_options rig_defaults(void)
     };
 }
 
+static void on_event(void *data, enum event_id id)
+{
+    struct rig *rig = data;
+
+    (void)id;
+    admin_note_event(&rig->admin);
+}
+
 void rig_open(struct rig *rig, const struct rig_options *options)
 {
     memset(rig, 0, sizeof(*rig));
     memset(&metrics, 0, sizeof(metrics));
+    event_reset();
     log_set_level(LOG_LEVEL_CRITICAL);
     if (sys.now_us != rig_now_us)
         rig_reset_sys();
@@ -93,13 +103,18 @@ void rig_open(struct rig *rig, const struct rig_options *options)
                                         .quote_timeout_us = 25u * 1000000u,
                                         .quote_max_timeout_us = 60u * 1000000u,
                                         .events_per_minute = 10}};
+    ck_assert_int_eq(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, rig->worker),
+                     0);
     rig->admin = (struct admin){.certs = rig->certs,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
-                                .worker = rig->worker,
+                                .health = &rig->health,
                                 .instance = rig->vmm.options.instance,
                                 .ready_us = rig_clock_us};
+    ck_assert_int_eq(admin_init(&rig->admin, &rig->timers), 0);
+    event_set_listener(on_event, rig);
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);
+    certs_set_namer(rig->certs, vmm_name_holder, &rig->vmm);
     certs_start(rig->certs);
 }
 
@@ -115,6 +130,9 @@ void rig_close(struct rig *rig)
 {
     server_stop_listening(rig->server);
     server_close_peers(rig->server, CLOSE_SHUTDOWN);
+    event_set_listener(NULL, NULL);
+    health_done(&rig->health);
+    admin_done(&rig->admin);
     quotes_free(rig->quotes); /* gives accounts back */
     server_free(rig->server);
     certs_free(rig->certs);

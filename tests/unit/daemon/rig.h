@@ -12,6 +12,7 @@
 #include "certs/platform.h"
 #include "frontend/admin.h"
 #include "frontend/vmm.h"
+#include "health.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include "support.h"
@@ -40,6 +41,7 @@ struct rig {
     struct certs *certs;
     struct quotes *quotes;
     struct vmm vmm;
+    struct health health;
     struct admin admin;
 };
 

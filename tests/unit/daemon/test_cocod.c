@@ -179,9 +179,9 @@ START_TEST(a_reload_brings_the_new_chain_and_tells_sessions)
     ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
     int fd = connect_session();
     cocod_refuse_config(cocod, "the one before it stays", "line 3: no such key");
-    ck_assert_ptr_nonnull(strstr(cocod->admin.config_problem, "line 3: no such key"));
+    ck_assert_ptr_nonnull(strstr(cocod->health.config_problem, "line 3: no such key"));
     cocod_reload(cocod, make_config(1, ""));
-    ck_assert_ptr_null(cocod->admin.config_problem);
+    ck_assert_ptr_null(cocod->health.config_problem);
     await_worker();
     rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
     ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);

@@ -128,13 +128,17 @@ START_TEST(every_value_can_be_set)
                   "max_timeout=90s\nqgs_timer = 1min\n"
                   "[limits]\npeers = 1\npeers_per_account=2\nrequests_per_account=3\n"
                   "hello_timeout=1s\nframe_timeout=2s\nsend_timeout=3s\nunsent=65536\n"
-                  "account_linger=1h\nevents_per_peer_per_minute=1\n[rpc]\n");
+                  "account_linger=1h\nevents_per_peer_per_minute=1\n[rpc]\n"
+                  "[admin]\nread = @adm, 12 prometheus\nimport=\n");
     ck_assert_int_eq(config->log_level, LOG_LEVEL_DEBUG);
     ck_assert_str_eq(config->rpc_listen, "/a");
     ck_assert_uint_eq(config->rpc_mode, 0666);
     ck_assert_str_eq(config->rpc_group, "kvm");
     ck_assert_str_eq(config->admin_listen, "/b");
     ck_assert_str_eq(config->admin_group, "107");
+    ck_assert_str_eq(config->admin_read, "@adm, 12 prometheus");
+    ck_assert_str_eq(config->admin_import, "");
+    ck_assert_str_eq(config->admin_operate, "");
     ck_assert_uint_eq(config->certs_chain.n, 2);
     ck_assert_str_eq(config->certs_chain.items[0], "/c/1.pem");
     ck_assert_str_eq(config->certs_chain.items[1], "/c/2 3.der");
@@ -316,6 +320,11 @@ START_TEST(wrong_values_are_named_with_file_and_line)
         {"[quotes]\nqgs = unix:/q slots=0\n", "slots= must be a whole number from 1 to 64"},
         {"[quotes]\nqgs = unix:/q slots=two\n", "slots= must be a whole number from 1 to 64"},
         {"[quotes]\nqgs = unix:/q\nqgs = unix:/q slots=2\n", "is there twice"},
+        {"[quotes]\nvmm_users = @kvm\n", "must be users' names or numbers"},
+        {"[admin]\nread = @\n", "and of groups with an @ before"},
+        {"[admin]\nimport = @@kvm\n", "and of groups with an @ before"},
+        {"[admin]\noperate = a@b\n", "and of groups with an @ before"},
+        {"[admin]\nimport_user = cocod-fetch\n", "no such key"},
         {"[quotes]\nvmm_users = root;qemu\n", "must be users' names or numbers"},
     };
 

@@ -561,6 +561,13 @@ void world_pass(struct world *world, uint64_t us)
     receive_all(world);
 }
 
+/* Timers that run though nobody is there: for the dates of a chain, and until a problem is over. */
+static size_t watching(const struct world *world)
+{
+    return (certs_chain(world->cocod->certs) ? 1u : 0u) +
+           (timer_armed(&world->cocod->health.look) ? 1u : 0u);
+}
+
 void world_open(struct world *world, const char *text)
 {
     struct config_errors errors = {0};
@@ -631,7 +638,7 @@ void world_close(struct world *world)
         if (strncmp(metric_names[i].name, "now_", 4) == 0)
             ck_assert_msg(metric_value(&metric_names[i]) == 0, "%s is %llu, not 0",
                           metric_names[i].name, (unsigned long long)metric_value(&metric_names[i]));
-    ck_assert_uint_eq(world->cocod->timers.n, 0);
+    ck_assert_uint_eq(world->cocod->timers.n, watching(world));
     cocod_free(world->cocod);
     event_base_free(world->base);
     sys = sys_real;

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events for administrators: the kept ones, monitors quick and slow, and the flags of a call.
+ */
+#include "admin_fixture.h"
+#include "event.h"
+#include "metrics.h"
+#include "peer/peer.h"
+#include <stdlib.h>
+
+#define MONITOR "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true}"
+#define MONITOR_PAST \
+    "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true,\"parameters\":{\"past\":true}}"
+#define GET_EVENTS "{\"method\":\"io.cocod.Admin.GetEvents\"}"
+#define GET_INFO   "{\"method\":\"org.varlink.service.GetInfo\"}"
+
+static void emit(const char *text)
+{
+    event_emit(EVENT_QGS_DOWN, NULL, 0, "%s", text);
+    rig_settle(&rig);
+}
+
+/* The next reply's event, which must be there; *ret_lost how many were lost before it. */
+static struct json_object *hear_event(int fd, int64_t *ret_lost, struct json_object **ret_reply)
+{
+    *ret_reply = hear(fd);
+    ck_assert_ptr_nonnull(*ret_reply);
+    ck_assert(json_object_get_boolean(get(*ret_reply, "continues")));
+    struct json_object *parameters = get(*ret_reply, "parameters");
+    *ret_lost = number_of(parameters, "lost");
+    return get(parameters, "event");
+}
+
+static void expect_event(int fd, const char *text, int64_t lost)
+{
+    struct json_object *reply;
+    int64_t n;
+    struct json_object *event = hear_event(fd, &n, &reply);
+
+    ck_assert_int_eq(n, lost);
+    if (text)
+        ck_assert_str_eq(text_of(event, "text"), text);
+    else
+        ck_assert_ptr_null(event);
+    json_object_put(reply);
+}
+
+START_TEST(events_come_as_they_happen)
+{
+    struct json_object *reply;
+    int64_t lost;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    emit("before");
+    say(fd, MONITOR);
+    expect_event(fd, NULL, 0); /* it has begun */
+    ck_assert_ptr_null(hear(fd));
+    event_emit(EVENT_GUEST_FATAL,
+               LOG_FIELDS(log_text("COCO_VM", "db-7\n"), log_number("PEER_PID", 17)), "it died");
+    rig_settle(&rig);
+    struct json_object *event = hear_event(fd, &lost, &reply);
+    ck_assert_int_eq(lost, 0);
+    ck_assert_int_eq(number_of(event, "number"), (int64_t)event_newest());
+    ck_assert_str_eq(text_of(event, "event"), "guest-fatal");
+    ck_assert_str_eq(text_of(event, "messageId"), event_kind(EVENT_GUEST_FATAL)->message_id);
+    ck_assert_str_eq(text_of(event, "priority"), "warning");
+    ck_assert_str_eq(text_of(event, "text"), "it died");
+    ck_assert_uint_eq(strlen(text_of(event, "time")), 20);
+    ck_assert_str_eq(text_of(get(event, "fields"), "COCO_VM"), "db-7\\x0a");
+    ck_assert_str_eq(text_of(get(event, "fields"), "PEER_PID"), "17");
+    json_object_put(reply);
+    ck_assert_uint_eq(rig.admin.n_monitors, 1);
+    end(fd);
+    ck_assert_uint_eq(rig.admin.n_monitors, 0);
+}
+END_TEST
+
+START_TEST(the_kept_ones_may_come_first)
+{
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    event_reset();
+    emit("one");
+    emit("two");
+    say(fd, MONITOR_PAST);
+    event_set_listener(NULL, NULL);
+    expect_event(fd, NULL, 0);
+    expect_event(fd, "one", 0);
+    expect_event(fd, "two", 0);
+    ck_assert_ptr_null(hear(fd));
+    end(fd);
+}
+END_TEST
+
+START_TEST(what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it)
+{
+    char text[32];
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    for (unsigned i = 0; i < 3 * EVENTS_KEPT; i++) {
+        snprintf(text, sizeof(text), "number %u", i);
+        emit(text);
+    }
+    say(fd, MONITOR_PAST);
+    expect_event(fd, NULL, 0);
+    for (unsigned i = 2 * EVENTS_KEPT; i < 3 * EVENTS_KEPT; i++) {
+        snprintf(text, sizeof(text), "number %u", i);
+        expect_event(fd, text, 0);
+    }
+    end(fd);
+}
+END_TEST
+
+/* It neither blocks anybody nor makes cocod hold more than a message for it, and learns how many it
+ * has lost; and it may take its time. */
+START_TEST(a_slow_monitor_loses_events_and_is_told_how_many)
+{
+    static char text[400];
+    struct json_object *reply;
+    int64_t lost, all = 0, last = -1;
+    const int n = 5000;
+
+    rig_open(&rig, &options);
+    int slow = connect_admin(), quick = connect_admin();
+    say(slow, MONITOR);
+    say(quick, MONITOR);
+    expect_event(quick, NULL, 0);
+    memset(text, 'x', sizeof(text) - 1);
+    for (int i = 0; i < n; i++) {
+        emit(text);
+        expect_event(quick, text, 0);
+        ck_assert_uint_lt(metrics.now_unsent_bytes, 2048);
+    }
+    ck_assert_uint_gt(metrics.now_unsent_bytes, 0);
+    rig_pass(&rig, 10 * options.limits.send_timeout_us);
+    expect_event(slow, NULL, 0);
+    for (int got = 0; all < n; got++) {
+        ck_assert_int_lt(got, n);
+        struct json_object *event = hear_event(slow, &lost, &reply);
+        ck_assert(last < 0 || number_of(event, "number") == last + lost + 1);
+        last = number_of(event, "number");
+        all += lost + 1;
+        json_object_put(reply);
+        rig_settle(&rig);
+    }
+    ck_assert_int_eq(all, n);
+    ck_assert_int_eq(last, (int64_t)event_newest());
+    emit("after");
+    expect_event(slow, "after", 0);
+    close(quick);
+    end(slow);
+}
+END_TEST
+
+START_TEST(one_that_leaves_is_forgotten_at_once)
+{
+    rig_open(&rig, &options);
+    for (int i = 0; i < 3; i++) {
+        int fd = connect_admin();
+        say(fd, MONITOR);
+        ck_assert_uint_eq(rig.admin.n_monitors, 1);
+        close(fd);
+        rig_settle(&rig);
+        ck_assert_uint_eq(rig.admin.n_monitors, 0);
+        ck_assert_uint_eq(rig.server->n_peers, 0);
+        emit("to nobody");
+    }
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_monitor_that_broke_harms_no_other)
+{
+    rig_open(&rig, &options);
+    int one = connect_admin(), other = connect_admin();
+    say(one, MONITOR);
+    say(other, MONITOR);
+    close(one);
+    event_emit(EVENT_QGS_UP, NULL, 0, "up"); /* before its end is noticed */
+    rig_settle(&rig);
+    expect_event(other, NULL, 0);
+    expect_event(other, "up", 0);
+    end(other);
+}
+END_TEST
+
+START_TEST(a_monitor_is_for_nothing_else)
+{
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    say(fd, MONITOR);
+    say(fd, GET_INFO);
+    expect_event(fd, NULL, 0);
+    ck_assert(rig_closed(fd));
+    ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
+    ck_assert_uint_eq(rig.admin.n_monitors, 0);
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_monitor_wants_more_and_a_boolean)
+{
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    say(fd, "{\"method\":\"io.cocod.Admin.Monitor\"}");
+    struct json_object *reply = hear(fd);
+    ck_assert_str_eq(text_of(reply, "error"), "org.varlink.service.ExpectedMore");
+    json_object_put(reply);
+    expect_error(
+        fd, "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true,\"parameters\":{\"past\":1}}",
+        "org.varlink.service.InvalidParameter", "parameter", "past");
+    ck_assert_uint_eq(rig.admin.n_monitors, 0);
+    end(fd);
+}
+END_TEST
+
+START_TEST(the_kept_events_at_once)
+{
+    struct json_object *reply;
+    char text[32];
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    event_reset();
+    struct json_object *events = get(ask(fd, GET_EVENTS, &reply), "events");
+    ck_assert_uint_eq(json_object_array_length(events), 0);
+    json_object_put(reply);
+    for (unsigned i = 1; i <= EVENTS_KEPT + 5; i++) {
+        snprintf(text, sizeof(text), "number %u", i);
+        event_emit(EVENT_QGS_UP, NULL, 0, "%s", text);
+    }
+    events = get(ask(fd, GET_EVENTS, &reply), "events");
+    ck_assert_uint_eq(json_object_array_length(events), EVENTS_KEPT);
+    struct json_object *first = json_object_array_get_idx(events, 0);
+    ck_assert_str_eq(text_of(first, "text"), "number 6");
+    ck_assert_int_eq(number_of(first, "number"), 6);
+    ck_assert_str_eq(text_of(json_object_array_get_idx(events, EVENTS_KEPT - 1), "text"), text);
+    json_object_put(reply);
+    end(fd);
+}
+END_TEST
+
+/* --- flags of a call ------------------------------------------------------------------------- */
+
+START_TEST(more_of_a_method_that_has_one_reply_is_one_reply)
+{
+    struct json_object *reply, *value;
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    ask(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"more\":true}", &reply);
+    ck_assert(!json_object_object_get_ex(reply, "continues", &value));
+    json_object_put(reply);
+    ck_assert_ptr_null(hear(fd));
+    end(fd);
+}
+END_TEST
+
+START_TEST(nothing_is_upgraded)
+{
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    expect_error(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"upgrade\":true}",
+                 "org.varlink.service.MethodNotImplemented", "method",
+                 "org.varlink.service.GetInfo");
+    end(fd);
+}
+END_TEST
+
+static const char *const bad_flags[] = {
+    "\"more\":1",
+    "\"more\":null",
+    "\"more\":\"true\"",
+    "\"upgrade\":0",
+    "\"upgrade\":[]",
+    "\"oneway\":null",
+    "\"oneway\":true,\"more\":true",
+    "\"more\":true,\"upgrade\":true",
+    "\"oneway\":true,\"upgrade\":true",
+};
+
+START_TEST(flags_that_make_no_sense_close)
+{
+    char call[128];
+
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    snprintf(call, sizeof(call), "{\"method\":\"org.varlink.service.GetInfo\",%s}", bad_flags[_i]);
+    say(fd, call);
+    ck_assert_ptr_null(hear(fd));
+    ck_assert_msg(rig_closed(fd), "%s was taken", call);
+    end(fd);
+}
+END_TEST
+
+START_TEST(texts_of_others_are_escaped)
+{
+    struct json_object *reply;
+
+    rig_open(&rig, &options);
+    rig.health.config_problem = "evil\x1b[2J \xe2\x80\xae name";
+    int fd = connect_admin();
+    struct json_object *status = ask(fd, "{\"method\":\"io.cocod.Admin.GetStatus\"}", &reply);
+    ck_assert_str_eq(json_object_get_string(json_object_array_get_idx(get(status, "reasons"), 0)),
+                     "evil\\x1b[2J \\xe2\\x80\\xae name");
+    json_object_put(reply);
+    expect_error(fd, "{\"method\":\"io.cocod.Admin.X\\u001b\\u202e\"}",
+                 "org.varlink.service.MethodNotFound", "method",
+                 "io.cocod.Admin.X\\x1b\\xe2\\x80\\xae");
+    end(fd);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("admin-events");
+    TCase *tcase = tcase_create("events");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, events_come_as_they_happen);
+    tcase_add_test(tcase, the_kept_ones_may_come_first);
+    tcase_add_test(tcase, what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it);
+    tcase_add_test(tcase, a_slow_monitor_loses_events_and_is_told_how_many);
+    tcase_add_test(tcase, one_that_leaves_is_forgotten_at_once);
+    tcase_add_test(tcase, a_monitor_that_broke_harms_no_other);
+    tcase_add_test(tcase, a_monitor_is_for_nothing_else);
+    tcase_add_test(tcase, a_monitor_wants_more_and_a_boolean);
+    tcase_add_test(tcase, the_kept_events_at_once);
+    tcase_add_test(tcase, more_of_a_method_that_has_one_reply_is_one_reply);
+    tcase_add_test(tcase, nothing_is_upgraded);
+    tcase_add_loop_test(tcase, flags_that_make_no_sense_close, 0,
+                        (int)(sizeof(bad_flags) / sizeof(bad_flags[0])));
+    tcase_add_test(tcase, texts_of_others_are_escaped);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who may call what, and the record of those who did.
+ */
+#include "admin_fixture.h"
+#include "event.h"
+#include "frontend/admin_parts.h"
+#include "sys.h"
+#include <errno.h>
+#include <grp.h>
+#include <stdlib.h>
+
+/* --- who the peer is -------------------------------------------------------------------------- */
+
+static struct ucred cred;
+static gid_t groups[70000];
+static size_t n_groups;
+static bool no_groups; /* SO_PEERGROUPS fails */
+
+static int fake_cred(int fd, struct ucred *ret)
+{
+    (void)fd;
+    *ret = cred;
+    return 0;
+}
+
+static int fake_groups(int fd, gid_t *out, socklen_t *size)
+{
+    socklen_t need = (socklen_t)(n_groups * sizeof(gid_t));
+
+    (void)fd;
+    if (no_groups || *size < need) {
+        *size = need;
+        errno = no_groups ? ENOPROTOOPT : ERANGE;
+        return -1;
+    }
+    *size = need;
+    if (need > 0)
+        memcpy(out, groups, need);
+    return 0;
+}
+
+static void become(uid_t uid, gid_t gid)
+{
+    cred = (struct ucred){.pid = getpid(), .uid = uid, .gid = gid};
+    memset(groups, 0xff, sizeof(groups)); /* of nobody */
+    n_groups = 0;
+    no_groups = false;
+    sys.peer_cred = fake_cred;
+    sys.peer_groups = fake_groups;
+}
+
+static void grant(const char *read, const char *import, const char *operate)
+{
+    rig.admin.roles.n = 0;
+    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_READ, read);
+    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_IMPORT, import);
+    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_OPERATE, operate);
+}
+
+static enum admin_role role_now(void)
+{
+    return admin_roles_of(&rig.admin.roles, -1);
+}
+
+START_TEST(users_and_groups_have_the_roles_that_they_are_given)
+{
+    rig_open(&rig, &options);
+    grant("70001, @80001", "70002 @80002", "70003,@80003 70001x @ nobody-of-that-name @nor-such");
+    ck_assert_uint_eq(rig.admin.roles.n, 6);
+    become(70000, 80000);
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_NONE);
+    become(70001, 80000);
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_READ);
+    become(70002, 80000);
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_IMPORT);
+    become(70003, 80000);
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_OPERATE);
+    become(70000, 80002); /* the group that it runs as */
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_IMPORT);
+    become(80002, 70002); /* a user is no group */
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_NONE);
+    become(70001, 80000); /* the highest counts */
+    groups[0] = 1;
+    groups[1] = 80003;
+    groups[2] = 80002;
+    n_groups = 3;
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_OPERATE);
+    no_groups = true; /* what is not known is not granted */
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_READ);
+    become(70000, 80000);
+    n_groups = 65536; /* as many as there can be */
+    groups[65535] = 80001;
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_READ);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(root_and_its_own_user_may_do_everything)
+{
+    rig_open(&rig, &options);
+    grant("", "", "");
+    become(0, 0);
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_OPERATE);
+    become(geteuid(), 80000);
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_OPERATE);
+    become((uid_t)-1, (gid_t)-1);
+    ck_assert_int_eq(role_now(), ADMIN_ROLE_NONE);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(names_are_looked_up)
+{
+    const struct group *group = getgrgid(0);
+
+    rig_open(&rig, &options);
+    char text[128];
+    snprintf(text, sizeof(text), "@%s", group->gr_name);
+    grant("root", text, "");
+    ck_assert_uint_eq(rig.admin.roles.n, 2);
+    ck_assert_uint_eq(rig.admin.roles.grants[0].id, 0);
+    ck_assert(!rig.admin.roles.grants[0].group);
+    ck_assert_uint_eq(rig.admin.roles.grants[1].id, 0);
+    ck_assert(rig.admin.roles.grants[1].group);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(more_grants_than_there_is_room_for_are_left_out)
+{
+    static char text[8000];
+
+    rig_open(&rig, &options);
+    for (unsigned i = 0; i < ADMIN_GRANTS_MAX + 50; i++)
+        sprintf(text + strlen(text), "%u ", 70000 + i);
+    grant(text, "7", "");
+    ck_assert_uint_eq(rig.admin.roles.n, ADMIN_GRANTS_MAX);
+    rig_close(&rig);
+}
+END_TEST
+
+/* What the kernel says is what this process is. */
+START_TEST(the_kernel_tells_the_groups_of_a_peer)
+{
+    static gid_t mine[65536], theirs[65536];
+    int n = getgroups(65536, mine), pair[2];
+    socklen_t size = sizeof(theirs);
+
+    ck_assert_int_ge(n, 0);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    ck_assert_int_eq(sys_real.peer_groups(pair[0], theirs, &size), 0);
+    ck_assert_uint_eq(size, (size_t)n * sizeof(gid_t));
+    ck_assert_int_eq(memcmp(mine, theirs, size), 0);
+    close(pair[0]);
+    close(pair[1]);
+}
+END_TEST
+
+/* --- what they may call ----------------------------------------------------------------------- */
+
+/* An error's name; "": none. */
+static void call_error(int fd, const char *method, char *out, size_t size)
+{
+    struct json_object *error = NULL;
+    char call[128];
+
+    snprintf(call, sizeof(call), "{\"method\":\"%s\"}", method);
+    say(fd, call);
+    struct json_object *reply = hear(fd);
+    ck_assert_msg(reply != NULL, "no reply to %s", method);
+    snprintf(out, size, "%s",
+             json_object_object_get_ex(reply, "error", &error) ? json_object_get_string(error)
+                                                               : "");
+    json_object_put(reply);
+}
+
+START_TEST(each_method_wants_its_role)
+{
+    static const uid_t uids[] = {70000, 70001, 70002, 70003}; /* none, read, import, operate */
+    size_t n;
+    const struct admin_method *methods = admin_methods(&n);
+    char error[128];
+
+    rig_open(&rig, &options);
+    grant("70001", "70002", "70003");
+    for (enum admin_role role = ADMIN_ROLE_NONE; role <= ADMIN_ROLE_OPERATE; role++) {
+        become(uids[role], 80000);
+        int fd = connect_admin();
+        for (size_t i = 0; i < n; i++) {
+            call_error(fd, methods[i].name, error, sizeof(error));
+            bool denied = strcmp(error, "io.cocod.Admin.NotAllowed") == 0;
+            ck_assert_msg(denied == (role < methods[i].role), "%s as %s: %s", methods[i].name,
+                          admin_role_name(role), error);
+        }
+        close(fd);
+        rig_settle(&rig);
+    }
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(who_may_not_is_told_which_role_it_takes)
+{
+    rig_open(&rig, &options);
+    grant("70001", "", "");
+    become(70001, 80000);
+    int fd = connect_admin();
+    say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":1000,"
+            "\"reason\":\"x\"}}");
+    struct json_object *reply = hear(fd);
+    ck_assert_str_eq(text_of(reply, "error"), "io.cocod.Admin.NotAllowed");
+    ck_assert_str_eq(text_of(get(reply, "parameters"), "role"), "operate");
+    ck_assert_int_eq(number_of(get(reply, "parameters"), "uid"), 70001);
+    json_object_put(reply);
+    ck_assert(!certs_update_active(rig.certs));
+    end(fd);
+}
+END_TEST
+
+/* One line a minute for each who tries, whatever he tries. */
+START_TEST(who_may_not_is_told_of)
+{
+    char error[128];
+
+    rig_open(&rig, &options);
+    grant("", "", "");
+    become(70001, 80000);
+    int fd = connect_admin();
+    for (int i = 0; i < 5; i++)
+        call_error(fd, "io.cocod.Admin.RemoveChain", error, sizeof(error));
+    ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 1);
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 0);
+    become(70002, 80000);
+    int other = connect_admin();
+    call_error(other, "io.cocod.Admin.GetStatus", error, sizeof(error));
+    ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 2);
+    ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "user 70002"));
+    ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "role read"));
+    rig_pass(&rig, 60u * 1000000u);
+    call_error(other, "io.cocod.Admin.GetStatus", error, sizeof(error));
+    ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 3);
+    close(other);
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
+{
+    char error[128];
+
+    rig_open(&rig, &options);
+    grant("70001", "", "");
+    become(70001, 80000);
+    int fd = connect_admin();
+    call_error(fd, "io.cocod.Admin.GetStatus", error, sizeof(error));
+    ck_assert_str_eq(error, "");
+    grant("", "", "");
+    call_error(fd, "io.cocod.Admin.GetStatus", error, sizeof(error));
+    ck_assert_str_eq(error, "io.cocod.Admin.NotAllowed");
+    end(fd);
+}
+END_TEST
+
+/* --- the record ------------------------------------------------------------------------------- */
+
+static const char *field(const char *name)
+{
+    const struct event_record *event = event_find(event_newest());
+    const char *p = event->fields;
+    size_t n = strlen(name);
+
+    ck_assert_int_eq(event->id, EVENT_ADMIN_AUDIT);
+    for (size_t i = 0; i < event->n_fields; i++, p += strlen(p) + 1)
+        if (strncmp(p, name, n) == 0 && p[n] == '=')
+            return p + n + 1;
+    ck_abort_msg("there is no %s", name);
+}
+
+static void drop_reply(int fd)
+{
+    struct json_object *reply = hear(fd);
+
+    ck_assert_ptr_nonnull(reply);
+    json_object_put(reply);
+}
+
+START_TEST(each_changing_call_is_recorded)
+{
+    rig_open(&rig, &options);
+    become(0, 0);
+    int fd = connect_admin();
+    say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":1000,"
+            "\"reason\":\"firmware\\n1.55\"}}");
+    drop_reply(fd);
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
+    ck_assert_str_eq(field("PEER_UID"), "0");
+    ck_assert_int_eq(atoi(field("PEER_PID")), getpid());
+    ck_assert_str_eq(field("COCO_USER"), "root");
+    ck_assert_str_eq(field("COCO_METHOD"), "io.cocod.Admin.BeginUpdate");
+    ck_assert_str_eq(field("COCO_ARGUMENTS"),
+                     "{\"timeoutMs\": 1000, \"reason\": \"firmware\\x0a1.55\"}");
+    ck_assert_str_eq(field("COCO_RESULT"), "ok");
+    say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":1000,"
+            "\"reason\":\"again\"}}");
+    drop_reply(fd);
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 2);
+    ck_assert_str_eq(field("COCO_RESULT"), "io.cocod.Admin.Busy");
+    say(fd, "{\"method\":\"io.cocod.Admin.RemoveChain\",\"oneway\":true}");
+    ck_assert_ptr_null(hear(fd));
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 3);
+    ck_assert_str_eq(field("COCO_ARGUMENTS"), "null");
+    ck_assert_str_eq(field("COCO_RESULT"), "org.varlink.service.InvalidParameter");
+    say(fd, "{\"method\":\"io.cocod.Admin.GetStatus\"}");
+    drop_reply(fd);
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 3);
+    close(fd); /* which ends the update */
+    rig_settle(&rig);
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 4);
+    ck_assert_str_eq(field("COCO_METHOD"), "io.cocod.Admin.EndUpdate");
+    rig_pass(&rig, 5u * 1000000u);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_call_that_waits_is_recorded_when_it_is_answered)
+{
+    options.certs.store = rig_tmpdir();
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    say(fd, "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":[{\"name\":\"x\","
+            "\"data\":\"QUJD\"}]}}");
+    rig_await_worker(&rig);
+    drop_reply(fd);
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
+    ck_assert_str_eq(field("COCO_RESULT"), "ok");
+    ck_assert_str_eq(field("COCO_ARGUMENTS"),
+                     "{\"files\": [{\"name\": \"x\", \"data\": \"QUJD\"}]}");
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_call_whose_caller_left_is_recorded_all_the_same)
+{
+    static const char call[] = "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":["
+                               "{\"name\":\"x\",\"data\":\"QUJD\"}]}}"; /* with its NUL */
+
+    options.certs.store = rig_tmpdir();
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    rig_send(fd, call, sizeof(call));
+    event_base_loop(rig.base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+    server_close_peers(rig.server, CLOSE_SHUTDOWN);
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
+    ck_assert_ptr_nonnull(strstr(field("COCO_RESULT"), "closed before it was answered"));
+    rig_await_worker(&rig);
+    ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
+    end(fd);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("admin-roles");
+    TCase *tcase = tcase_create("roles");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, users_and_groups_have_the_roles_that_they_are_given);
+    tcase_add_test(tcase, root_and_its_own_user_may_do_everything);
+    tcase_add_test(tcase, names_are_looked_up);
+    tcase_add_test(tcase, more_grants_than_there_is_room_for_are_left_out);
+    tcase_add_test(tcase, the_kernel_tells_the_groups_of_a_peer);
+    tcase_add_test(tcase, each_method_wants_its_role);
+    tcase_add_test(tcase, who_may_not_is_told_which_role_it_takes);
+    tcase_add_test(tcase, who_may_not_is_told_of);
+    tcase_add_test(tcase, a_role_that_is_taken_away_is_gone_for_open_connections);
+    tcase_add_test(tcase, each_changing_call_is_recorded);
+    tcase_add_test(tcase, a_call_that_waits_is_recorded_when_it_is_answered);
+    tcase_add_test(tcase, a_call_whose_caller_left_is_recorded_all_the_same);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

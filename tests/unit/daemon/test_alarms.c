@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What happens is told: each thing that an operator alerts on, made to happen to a whole cocod on a
+ * virtual clock, and looked for among the events.
+ */
+#include "admin_fixture.h"
+#include "config.h"
+#include "event.h"
+#include "metrics.h"
+#include "status.h"
+#include "sys.h"
+#include "world.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#define S 1000000u
+
+static struct world world;
+
+/* --- events that were told ------------------------------------------------------------------- */
+
+/* The newest of a kind, which must be there. */
+static const struct event_record *newest(enum event_id id)
+{
+    for (uint64_t i = event_newest(); i > 0; i--) {
+        const struct event_record *event = event_find(i);
+        if (event && event->id == id)
+            return event;
+    }
+    ck_abort_msg("no %s was told", event_kind(id)->name);
+}
+
+static const char *field(enum event_id id, const char *name)
+{
+    const struct event_record *event = newest(id);
+    const char *p = event->fields;
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < event->n_fields; i++, p += strlen(p) + 1)
+        if (strncmp(p, name, n) == 0 && p[n] == '=')
+            return p + n + 1;
+    ck_abort_msg("%s has no %s", event_kind(id)->name, name);
+}
+
+static uint64_t count(enum event_id id)
+{
+    return event_count(id);
+}
+
+/* --- quotes ---------------------------------------------------------------------------------- */
+
+static void open_world(const char *text)
+{
+    event_reset();
+    world_open(&world, text);
+    world_pass(&world, 31 * S);
+}
+
+static struct world_client *vm(uid_t uid, int number)
+{
+    struct world_client *client = world_connect_as(&world, uid, (pid_t)number);
+
+    ck_assert_ptr_nonnull(client);
+    world_hello(&world, client, 0);
+    return client;
+}
+
+static void ask_quote(struct world_client *client, uint64_t seed)
+{
+    world_quote_get(client, seed, true, 20000, COCO_QUOTE_MAX);
+    world_send(&world, client, SIZE_MAX);
+    world_settle(&world);
+}
+
+/* Answers whatever has arrived. */
+static void answer_all(enum world_answer answer)
+{
+    for (int i = 0; i < WORLD_EXCHANGES; i++)
+        if (world.exchanges[i].fd >= 0)
+            (void)world_qgs_answer(&world, &world.exchanges[i], answer);
+    world_settle(&world);
+}
+
+START_TEST(a_quoting_service_that_dies_and_comes_back)
+{
+    open_world("[quotes]\nqgs = unix:/run/one\nqgs = unix:/run/two\n");
+    struct world_client *client = vm(1000, 1);
+    world.connect_error = ECONNREFUSED;
+    world.dead_path = "/run/one";
+    for (uint64_t i = 0; i < 4; i++) {
+        ask_quote(client, i);
+        answer_all(WORLD_QUOTE);
+        world_pass(&world, S);
+        world_receive(&world, client);
+    }
+    ck_assert_uint_eq(count(EVENT_BREAKER_OPEN), 1);
+    ck_assert_str_eq(field(EVENT_BREAKER_OPEN, "COCO_QGS"), "unix:/run/one");
+    ck_assert_uint_eq(count(EVENT_QGS_DOWN), 0); /* there is another one */
+    world_pass(&world, 2 * S);
+    ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
+    world.dead_path = NULL;
+    for (uint64_t i = 10; i < 14; i++) {
+        ask_quote(client, i);
+        world_pass(&world, S);
+        world_receive(&world, client);
+    }
+    ck_assert_uint_eq(count(EVENT_BREAKER_OPEN), 2);
+    ck_assert_uint_eq(count(EVENT_QGS_DOWN), 1);
+    world_pass(&world, 60 * S); /* probes fail, and nothing is said again */
+    ck_assert_uint_eq(count(EVENT_QGS_DOWN), 1);
+    ck_assert_uint_eq(count(EVENT_BREAKER_OPEN), 2);
+    world.connect_error = 0;
+    world_pass(&world, 10 * S);
+    ck_assert_uint_eq(count(EVENT_QGS_UP), 1);
+    ck_assert_uint_eq(count(EVENT_BREAKER_CLOSED), 2);
+    ask_quote(client, 20);
+    answer_all(WORLD_QUOTE);
+    world_receive(&world, client);
+    world_pass(&world, 70 * S);
+    ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
+    ck_assert_uint_eq(count(EVENT_HEALTHY), 1);
+    world_close(&world);
+}
+END_TEST
+
+START_TEST(a_quote_that_is_anothers)
+{
+    open_world("[quotes]\nqgs = unix:/run/one\n");
+    struct world_client *client = vm(1000, 7);
+    ask_quote(client, 1);
+    answer_all(WORLD_OTHER_QUOTE);
+    world_receive(&world, client);
+    ck_assert_uint_eq(count(EVENT_QUOTE_NOT_BOUND), 1);
+    ck_assert_str_eq(field(EVENT_QUOTE_NOT_BOUND, "COCO_QGS"), "unix:/run/one");
+    ck_assert_str_eq(field(EVENT_QUOTE_NOT_BOUND, "PEER_UID"), "1000");
+    world_close(&world);
+}
+END_TEST
+
+START_TEST(a_vm_that_is_over_its_limits)
+{
+    open_world("[quotes]\nqgs = unix:/run/one\n[limits]\nrequests_per_account = 2\n"
+               "peers_per_account = 3\n");
+    struct world_client *client = vm(1000, 7), *other = vm(1000, 8);
+    for (uint64_t i = 0; i < 5; i++)
+        ask_quote(client, i);
+    ck_assert_uint_eq(count(EVENT_PEER_LIMIT), 1); /* once a minute, however often */
+    ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "requests_per_account");
+    for (uint64_t i = 0; i < 3; i++)
+        ask_quote(other, 10 + i);
+    ck_assert_uint_eq(count(EVENT_PEER_LIMIT), 2); /* another one is another one */
+    world_pass(&world, 61 * S);
+    ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 7));
+    ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 7));
+    ck_assert_ptr_null(world_connect_as(&world, 1000, 7));
+    ck_assert_uint_eq(count(EVENT_PEER_LIMIT), 3);
+    ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "peers_per_account");
+    world_close(&world);
+}
+END_TEST
+
+START_TEST(a_host_that_is_full)
+{
+    open_world("[quotes]\nqgs = none\n[limits]\npeers = 2\n");
+    ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 1));
+    ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 2));
+    for (int i = 3; i < 20; i++)
+        ck_assert_ptr_null(world_connect_as(&world, 1000, i));
+    ck_assert_uint_eq(count(EVENT_PEER_LIMIT), 1);
+    ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "peers");
+    world_close(&world);
+}
+END_TEST
+
+START_TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
+{
+    struct config *config;
+
+    open_world("");
+    ck_assert_uint_eq(count(EVENT_DEGRADED), 0);
+    cocod_refuse_config(world.cocod, "the one before it stays", "line 3: no such key");
+    ck_assert_uint_eq(count(EVENT_CONFIG_REFUSED), 1);
+    world_pass(&world, 2 * S);
+    ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
+    ck_assert_ptr_nonnull(strstr(newest(EVENT_DEGRADED)->sentence, "line 3: no such key"));
+    ck_assert_str_eq(field(EVENT_DEGRADED, "COCO_REASONS"), "1");
+    world_pass(&world, 600 * S); /* said once */
+    ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
+    ck_assert_uint_eq(count(EVENT_HEALTHY), 0);
+    ck_assert_int_eq(config_parse("test", "", 0, &config, NULL), 0);
+    cocod_reload(world.cocod, config);
+    world_pass(&world, 61 * S);
+    ck_assert_uint_eq(count(EVENT_HEALTHY), 1);
+    world_close(&world);
+}
+END_TEST
+
+/* --- certificates ---------------------------------------------------------------------------- */
+
+START_TEST(a_lease_that_blocks_an_update_names_its_vm)
+{
+    struct coco_hello_reply hello;
+    struct rig_message message;
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+    setup();
+    rig_open(&rig, &options);
+    int vmm = rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL), fd = connect_admin();
+    struct coco_hello ask = {.version_min = 1,
+                             .version_max = 1,
+                             .features = COCO_FEATURE_LEASE,
+                             .vm_name = "db-7"};
+    uint8_t payload[COCO_HELLO_SIZE];
+    coco_hello_encode(&ask, payload);
+    rig_call(&rig, vmm, COCO_HELLO, 1, payload, sizeof(payload));
+    rig_expect(vmm, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    ck_assert_int_eq(coco_hello_reply_decode(message.payload, COCO_HELLO_REPLY_SIZE, &hello), 0);
+    ck_assert_int_ge(message.passed_fd, 0);
+    lock.l_start = (off_t)hello.lease_base + 3;
+    ck_assert_int_eq(fcntl(message.passed_fd, F_OFD_SETLK, &lock), 0);
+
+    say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":60000,"
+            "\"reason\":\"firmware\"}}");
+    rig_pass(&rig, options.certs.drain_timeout_us - S);
+    ck_assert_uint_eq(count(EVENT_LEASE_BLOCKS), 0); /* it may still end in time */
+    rig_pass(&rig, 10 * S);
+    ck_assert_uint_eq(count(EVENT_LEASE_BLOCKS), 1);
+    ck_assert_str_eq(field(EVENT_LEASE_BLOCKS, "COCO_VM"), "db-7");
+    ck_assert_int_eq(atoi(field(EVENT_LEASE_BLOCKS, "PEER_PID")), getpid());
+    ck_assert_uint_eq(strtoull(field(EVENT_LEASE_BLOCKS, "COCO_BYTE"), NULL, 10),
+                      hello.lease_base + 3);
+    rig_pass(&rig, 60 * S);
+    ck_assert_uint_eq(count(EVENT_UPDATE_TIMEOUT), 1);
+    ck_assert_str_eq(field(EVENT_UPDATE_TIMEOUT, "COCO_REASON"), "firmware");
+    close(message.passed_fd);
+    close(vmm);
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_forced_update_names_the_vms)
+{
+    setup();
+    rig_open(&rig, &options);
+    int fd = connect_admin();
+    say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":60000,"
+            "\"reason\":\"firmware\"}}");
+    say(fd, "{\"method\":\"io.cocod.Admin.EndUpdate\",\"parameters\":{\"forced\":true,"
+            "\"void\":[\"db-7\",\"db-8\"]}}");
+    ck_assert_uint_eq(count(EVENT_UPDATE_FORCED), 2);
+    ck_assert_str_eq(field(EVENT_UPDATE_FORCED, "COCO_VM"), "db-8");
+    ck_assert_str_eq(field(EVENT_UPDATE_FORCED, "COCO_REASON"), "firmware");
+    rig_await_worker(&rig);
+    say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":60000,"
+            "\"reason\":\"again\"}}");
+    say(fd,
+        "{\"method\":\"io.cocod.Admin.EndUpdate\",\"parameters\":{\"forced\":true,\"void\":[]}}");
+    ck_assert_uint_eq(count(EVENT_UPDATE_FORCED), 3);
+    rig_await_worker(&rig);
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_platform_without_its_chain)
+{
+    char config[512], chip[129];
+
+    memset(chip, '0', 128);
+    chip[128] = 0;
+    snprintf(config, sizeof(config),
+             "[certs]\nplatform = fixed\nfixed_product = Milan\nfixed_chip_id = %s\n"
+             "fixed_tcb = 3.0.8.115\n",
+             chip);
+    open_world(config);
+    ck_assert_uint_eq(count(EVENT_CHAIN_MISMATCH), 1);
+    snprintf(config, sizeof(config), "Milan/VCEK/%s/3.0.8.115", chip);
+    ck_assert_str_eq(field(EVENT_CHAIN_MISMATCH, "COCO_KEY"), config);
+    cocod_free(world.cocod);
+    event_base_free(world.base);
+    sys = sys_real;
+}
+END_TEST
+
+START_TEST(a_chain_that_is_refused_and_a_good_one)
+{
+    struct certs_options next;
+    static char *none[] = {(char *)"/nonexistent/chain.pem"};
+
+    setup();
+    next = options.certs;
+    options.certs.n_chain = 1;
+    options.certs.chain = none;
+    rig_open(&rig, &options);
+    ck_assert_uint_eq(count(EVENT_CHAIN_REFUSED), 1);
+    ck_assert_uint_eq(count(EVENT_CHAIN_SERVED), 0);
+    certs_reload(rig.certs, &next);
+    rig_await_worker(&rig);
+    ck_assert_uint_eq(count(EVENT_CHAIN_SERVED), 1);
+    ck_assert_int_eq(strncmp(field(EVENT_CHAIN_SERVED, "COCO_KEY"), "Milan/VCEK/", 11), 0);
+    ck_assert_uint_gt(strtoul(field(EVENT_CHAIN_SERVED, "COCO_TABLE_BYTES"), NULL, 10), 24);
+    rig_close(&rig);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("alarms");
+    TCase *tcase = tcase_create("alarms");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_test(tcase, a_quoting_service_that_dies_and_comes_back);
+    tcase_add_test(tcase, a_quote_that_is_anothers);
+    tcase_add_test(tcase, a_vm_that_is_over_its_limits);
+    tcase_add_test(tcase, a_host_that_is_full);
+    tcase_add_test(tcase, a_configuration_that_is_refused_degrades_until_a_good_one);
+    tcase_add_test(tcase, a_lease_that_blocks_an_update_names_its_vm);
+    tcase_add_test(tcase, a_forced_update_names_the_vms);
+    tcase_add_test(tcase, a_platform_without_its_chain);
+    tcase_add_test(tcase, a_chain_that_is_refused_and_a_good_one);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
