@@ -4,57 +4,41 @@
  *
  * Names in certificates, paths, messages of the daemon, file names of the command line: none of it
  * may move the cursor, change colours, reverse the reading direction or end a line. So characters
- * that do are spelled out: a byte as \xNN, a character as \u{N}, and a backslash is doubled, so
- * that the spelling is unambiguous. Bytes that are not UTF-8 (RFC 3629) are spelled as bytes.
+ * that do, and bytes that are not UTF-8, are spelled out as \xNN by the escaper that the daemon's log
+ * has, too (proto/text.h).
  *
  * JSON text has its own spelling of the same characters, \uNNNN, which may replace them only within
  * strings; the characters in question appear nowhere else in the output of a JSON serializer.
  */
 #include "ctl.h"
+#include "text.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
-/* The character at s, and its bytes; 0 bytes where it is not UTF-8. */
-static size_t utf8_decode(const uint8_t *s, size_t n, uint32_t *ret_char)
+/* Of standard output; term_setup() decides. */
+static unsigned tty_width;
+static bool colours;
+
+void term_setup(const struct ctl *ctl)
 {
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length;
-    uint32_t c;
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    struct winsize size = {0};
 
-    if (s[0] < 0x80) {
-        *ret_char = s[0];
-        return 1;
-    }
-    if ((s[0] & 0xe0) == 0xc0)
-        length = 2, c = s[0] & 0x1f;
-    else if ((s[0] & 0xf0) == 0xe0)
-        length = 3, c = s[0] & 0x0f;
-    else if ((s[0] & 0xf8) == 0xf0)
-        length = 4, c = s[0] & 0x07;
-    else
-        return 0;
-    if (length > n)
-        return 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (s[i] & 0x3f);
-    }
-    if (c < least[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-        return 0;
-    *ret_char = c;
-    return length;
+    if (ctl->out || !isatty(STDOUT_FILENO))
+        return;
+    /* no-color.org: present, and not empty. */
+    colours = !(no_color && no_color[0]) && term && strcmp(term, "dumb") != 0;
+    tty_width = 80;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        tty_width = size.ws_col;
 }
 
-/* Does the character do something else than being seen? Controls, line and paragraph separators,
- * bidirectional controls, and invisible ones. */
-static bool acts(uint32_t c)
+unsigned term_width(void)
 {
-    return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0xad || c == 0x61c ||
-           (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
-           (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) ||
-           (c >= 0xe0000 && c <= 0xe0fff);
+    return tty_width;
 }
 
 void term_printf(FILE *to, const char *format, ...)
@@ -74,20 +58,15 @@ void term_puts(FILE *to, const char *text)
 void term_text(FILE *to, const char *text, size_t size)
 {
     const uint8_t *s = (const uint8_t *)text;
+    char shown[32];
 
     for (size_t i = 0; i < size;) {
         uint32_t c;
-        size_t length = utf8_decode(s + i, size - i, &c);
+        size_t length = coco_text_char(s + i, size - i, &c);
+        size_t take = length ? length : 1;
 
-        if (length == 0)
-            term_printf(to, "\\x%02x", s[i]);
-        else if (c == '\\')
-            term_puts(to, "\\\\");
-        else if (acts(c))
-            term_printf(to, c < 0x80 ? "\\x%02x" : "\\u{%x}", c);
-        else
-            (void)fwrite(s + i, 1, length, to);
-        i += length ? length : 1;
+        (void)fwrite(shown, 1, coco_text_escape(shown, sizeof(shown), text + i, take), to);
+        i += take;
     }
 }
 
@@ -112,16 +91,112 @@ void term_json(FILE *to, const char *json)
 
     for (size_t i = 0; i < size;) {
         uint32_t c;
-        size_t length = utf8_decode(s + i, size - i, &c);
+        size_t length = coco_text_char(s + i, size - i, &c);
 
         if (length == 0)
             json_char(to, 0xfffd);
-        else if (c != '\n' && acts(c)) /* between values a line break is the serializer's own */
+        else if (c != '\n' &&
+                 coco_text_acts(c)) /* between values a line break is the serializer's own */
             json_char(to, c);
         else
             (void)fwrite(s + i, 1, length, to);
         i += length ? length : 1;
     }
+}
+
+void term_paint(FILE *to, enum term_paint paint, const char *text)
+{
+    static const char *const codes[] = {
+        [TERM_PLAIN] = NULL, [TERM_GOOD] = "32", [TERM_WARNING] = "33",
+        [TERM_BAD] = "31;1", [TERM_FAINT] = "2", [TERM_TITLE] = "1"};
+
+    if (colours && codes[paint])
+        term_printf(to, "\x1b[%sm", codes[paint]);
+    term_string(to, text);
+    if (colours && codes[paint])
+        term_puts(to, "\x1b[0m");
+}
+
+/* What is seen of a text: malloc'ed; NULL: out of memory. */
+static char *shown_text(const char *text)
+{
+    size_t n = strlen(text), room = 4 * n + 1;
+    char *shown = malloc(room);
+
+    if (shown)
+        (void)coco_text_escape(shown, room, text, n);
+    return shown;
+}
+
+static unsigned columns_of(const char *text, size_t n)
+{
+    unsigned columns = 0;
+
+    for (size_t i = 0; i < n; i++)
+        columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return columns;
+}
+
+void term_wrap(FILE *to, const char *text, unsigned indent, unsigned max)
+{
+    char *shown = shown_text(text);
+    unsigned column = indent;
+
+    if (!shown || max <= indent + 20) {
+        term_string(to, text);
+        free(shown);
+        return;
+    }
+    for (const char *p = shown; *p;) {
+        size_t n = strcspn(p, " ");
+        if (p[0] == '[') /* an option of a usage, with its value */
+            n = strcspn(p, "]") + (strchr(p, ']') ? 1 : 0);
+        unsigned columns = columns_of(p, n);
+        if (column > indent && column + 1 + columns > max) {
+            term_printf(to, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            (void)fputc(' ', to);
+            column++;
+        }
+        (void)fwrite(p, 1, n, to);
+        column += columns;
+        p += n;
+        p += strspn(p, " ");
+    }
+    free(shown);
+}
+
+void term_column(FILE *to, const char *text, unsigned max)
+{
+    char *shown = shown_text(text);
+    unsigned column = 0;
+
+    if (!shown) {
+        term_string(to, text);
+        return;
+    }
+    bool cut = columns_of(shown, strlen(shown)) + 1 > max;
+    for (const char *p = shown; *p; p++) {
+        bool begins = ((unsigned char)*p & 0xc0) != 0x80;
+        if (begins && cut && column + 2 >= max)
+            break;
+        column += begins;
+        (void)fputc(*p, to);
+    }
+    if (cut) {
+        (void)fputc('~', to);
+        column++;
+    }
+    term_printf(to, "%*s", (int)(max > column ? max - column : 1), "");
+    free(shown);
+}
+
+void term_field(FILE *to, const char *name, const char *text)
+{
+    term_printf(to, "%-14s", name);
+    term_wrap(to, text, 14, tty_width);
+    (void)fputc('\n', to);
 }
 
 void term_line(FILE *to, const char *name, const char *text)
@@ -177,5 +252,7 @@ void term_error(const char *format, ...)
 
 void term_hint(const char *hint)
 {
-    term_printf(stderr, "  %s\n", hint);
+    term_puts(stderr, "  ");
+    term_wrap(stderr, hint, 2, isatty(STDERR_FILENO) ? TERM_HELP_WIDTH : 0);
+    (void)fputc('\n', stderr);
 }

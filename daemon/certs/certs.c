@@ -131,31 +131,62 @@ static bool overtaken(struct certs *certs)
     return true;
 }
 
+static const char *why_not_now(const struct certs *certs)
+{
+    if (certs->drained)
+        return "an administrator drained cocod";
+    if (certs->state == CERTS_UPDATING)
+        return "a firmware update is running";
+    if (certs->state == CERTS_DRAINING)
+        return "a new table, or a firmware update, waits for leases to end";
+    return "what the platform reports is being read again";
+}
+
 struct certs_answer certs_get(struct certs *certs, uint64_t npages)
 {
     struct certs_answer answer = {.generation = certs->generation_id};
 
     if (!certs_offered(certs)) {
         answer.status = COCO_EOPNOTSUPP;
+        answer.why = "certificates are not served on this host";
         return answer;
     }
-    if (certs->state != CERTS_SERVING || !certs->current.table || certs->unsure ||
+    if (certs->drained || certs->state != CERTS_SERVING || !certs->current.table || certs->unsure ||
         (certs_knows_platform(certs) && certs_stale(certs)) || overtaken(certs)) {
         answer.status = COCO_EAGAIN;
+        answer.why = why_not_now(certs);
         return answer;
     }
     if (!certs->current.found.chain && certs->options.refuse_missing) {
         answer.status = COCO_EIO;
+        answer.why = "there is no chain to serve, and missing_chain = refuse";
         return answer;
     }
     answer.npages = coco_npages(certs->current.table->size);
     /* The empty table is never ENOSPC: a guest that offers no page is written nothing. */
     if (certs->current.found.chain && npages < answer.npages) {
         answer.status = COCO_ENOSPC;
+        answer.why = "the guest offered too few pages, and asks again with more";
         return answer;
     }
     answer.table = certs->current.table;
+    if (!certs->current.found.chain)
+        answer.why = "there is no chain to serve: it got the empty table";
     return answer;
+}
+
+void certs_set_drained(struct certs *certs, bool drained)
+{
+    if (certs->drained == drained)
+        return;
+    certs->drained = drained;
+    if (certs->changed)
+        certs->changed(certs->changed_data);
+}
+
+bool certs_drained(const struct certs *certs)
+{
+    return certs->drained;
 }
 
 uint64_t certs_generation(const struct certs *certs)
@@ -168,17 +199,29 @@ enum certs_state certs_get_state(const struct certs *certs)
     return certs->state;
 }
 
+const char *certs_problem(const struct certs *certs, enum certs_trouble trouble)
+{
+    const char *const all[CERTS_PROBLEMS_MAX] = {
+        [CERTS_TROUBLE_PLATFORM] = certs->platform_problem,
+        [CERTS_TROUBLE_CHAIN] = certs->chain_problem,
+        [CERTS_TROUBLE_ALARM] = certs->current.found.alarm,
+        [CERTS_TROUBLE_FILE] = certs->file_problem,
+        [CERTS_TROUBLE_CLOCK] = certs->clock_problem,
+        [CERTS_TROUBLE_EXPIRY] = certs->expiry_problem,
+    };
+
+    return all[trouble][0] ? all[trouble] : NULL;
+}
+
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX])
 {
     size_t n = 0;
 
-    const char *const all[CERTS_PROBLEMS_MAX] = {certs->platform_problem,    certs->chain_problem,
-                                                 certs->current.found.alarm, certs->file_problem,
-                                                 certs->clock_problem,       certs->expiry_problem};
-
-    for (size_t i = 0; i < CERTS_PROBLEMS_MAX; i++)
-        if (all[i][0])
-            ret[n++] = all[i];
+    for (unsigned i = 0; i < CERTS_PROBLEMS_MAX; i++) {
+        const char *problem = certs_problem(certs, (enum certs_trouble)i);
+        if (problem)
+            ret[n++] = problem;
+    }
     return n;
 }
 
@@ -217,6 +260,19 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base)
         (uint64_t)(certs->lease_epoch & 0xffffffu) << 24 | (certs->lease_next++ & 0xffffffu);
     *ret_base = COCO_LEASE_BASE_MIN + session * COCO_LEASE_BYTES;
     return fd;
+}
+
+const char *certs_platform_source(const struct certs *certs)
+{
+    static const char *const names[] = {
+        [PLATFORM_NONE] = "none", [PLATFORM_FIXED] = "fixed", [PLATFORM_SEV] = "sev"};
+
+    return names[platform_kind(certs->options.platform)];
+}
+
+const char *certs_store_path(const struct certs *certs)
+{
+    return certs->options.store;
 }
 
 bool certs_has_store(const struct certs *certs)
