@@ -22,10 +22,10 @@
  */
 #include "config.h"
 #include "config_value.h"
-#include "log_escape.h"
 #include "read_all.h"
 #include "snp_tcb.h"
 #include "sys.h"
+#include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -96,7 +96,7 @@ __attribute__((format(printf, 3, 4))) static void mistake(struct reading *in, ui
     if (n >= 0 && (size_t)n < sizeof(raw))
         (void)vsnprintf(raw + n, sizeof(raw) - (size_t)n, fmt, ap);
     va_end(ap);
-    log_escape(text, sizeof(text), raw, strlen(raw));
+    coco_text_escape(text, sizeof(text), raw, strlen(raw));
     in->mistakes++;
     if (add_error(in->errors, text) < 0)
         in->no_memory = true;
@@ -510,7 +510,7 @@ int config_parse(const char *name, const char *text, size_t size, struct config 
                          .errors = errors ? errors : &own};
     int r = -ENOMEM;
 
-    log_escape(shown, sizeof(shown), name, strlen(name));
+    coco_text_escape(shown, sizeof(shown), name, strlen(name));
     in.config = sys.alloc(sizeof(*in.config));
     if (in.config) {
         *in.config = (struct config){.log_level = 0};
@@ -581,7 +581,7 @@ int config_load(const char *path, struct config **ret, struct config_errors *err
     if (r == -ENOMEM)
         return r;
     if (r < 0) {
-        log_escape(shown, sizeof(shown), path, strlen(path));
+        coco_text_escape(shown, sizeof(shown), path, strlen(path));
         if (r == -EFBIG)
             (void)snprintf(message, sizeof(message), "%s: is larger than %u bytes", shown,
                            CONFIG_FILE_MAX);

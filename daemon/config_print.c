@@ -8,7 +8,7 @@
  * take as markup.
  */
 #include "config_value.h"
-#include "log_escape.h"
+#include "text.h"
 
 #include <errno.h>
 #include <string.h>
@@ -74,7 +74,7 @@ int config_print(const struct config *c, FILE *out)
     char value[4096 + 16];
     char file[512];
 
-    log_escape(file, sizeof(file), c->file ? c->file : "", c->file ? strlen(c->file) : 0);
+    coco_text_escape(file, sizeof(file), c->file ? c->file : "", c->file ? strlen(c->file) : 0);
     for (size_t i = 0; i < n; i++) {
         if (starts_section(keys, i))
             (void)fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", keys[i].section);

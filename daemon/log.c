@@ -17,7 +17,7 @@
  * people.
  */
 #include "log.h"
-#include "log_escape.h"
+#include "text.h"
 
 /* The journal would otherwise be told this file and line for every record. */
 #define SD_JOURNAL_SUPPRESS_LOCATION
@@ -130,7 +130,7 @@ static void add_field(struct record_buffer *b, const struct log_field *f)
     if (n < 0 || (size_t)n >= FIELD_SIZE)
         return;
     if (f->text)
-        log_escape(out + n, FIELD_SIZE - (size_t)n, f->text, strlen(f->text));
+        coco_text_escape(out + n, FIELD_SIZE - (size_t)n, f->text, strlen(f->text));
     else
         (void)snprintf(out + n, FIELD_SIZE - (size_t)n, "%" PRId64, f->number);
     b->field_list[b->n_fields++] = out;
@@ -219,7 +219,7 @@ void log_event(int level, const char *event, const struct log_field *fields, siz
 {
     int saved_errno = errno;
     struct record_buffer b = {.n_fields = 0};
-    /* Larger than what is kept: a sentence cut off here is cut off, and marked, by log_escape. */
+    /* Larger than what is kept: a sentence cut off here is cut off, and marked, by coco_text_escape. */
     char raw[2 * LOG_SENTENCE_MAX];
     va_list ap;
 
@@ -234,7 +234,7 @@ void log_event(int level, const char *event, const struct log_field *fields, siz
     va_end(ap);
     if (n < 0)
         raw[0] = '\0';
-    log_escape(b.sentence, sizeof(b.sentence), raw, strlen(raw));
+    coco_text_escape(b.sentence, sizeof(b.sentence), raw, strlen(raw));
     for (size_t i = 0; fields && i < n_fields; i++)
         add_field(&b, &fields[i]);
 

@@ -3,7 +3,7 @@
  * Logging: one sentence and structured fields, to the journal or to stderr. Known by all, knowing
  * none.
  *
- * Sentence and field values are escaped (log_escape.h) on their way out: callers pass foreign text
+ * Sentence and field values are escaped (text.h) on their way out: callers pass foreign text
  * as it is. Nothing here allocates or fails; errno is left as it was.
  */
 #pragma once

@@ -19,6 +19,7 @@
 #include "wire.h"
 #include "bytes.h"
 #include "status.h"
+#include "text.h"
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -127,50 +128,13 @@ int coco_header_check_from_server(const struct coco_header *header)
 
 /* --- texts --------------------------------------------------------------------------------- */
 
-/* Bytes of the UTF-8 character at the start of s, 0 where there is none: no overlong forms, no
- * surrogates, nothing above U+10FFFF (RFC 3629, section 4). */
-static size_t utf8_char(const uint8_t *s, size_t n)
-{
-    uint8_t low = 0x80, high = 0xBF;
-    size_t length;
-
-    if (n == 0)
-        return 0;
-    if (s[0] < 0x80)
-        return 1;
-    if (s[0] >= 0xC2 && s[0] <= 0xDF)
-        length = 2;
-    else if (s[0] >= 0xE0 && s[0] <= 0xEF)
-        length = 3;
-    else if (s[0] >= 0xF0 && s[0] <= 0xF4)
-        length = 4;
-    else
-        return 0;
-    if (length > n)
-        return 0;
-    /* The second byte is what tells overlong forms, surrogates and U+110000 and above. */
-    if (s[0] == 0xE0)
-        low = 0xA0;
-    else if (s[0] == 0xED)
-        high = 0x9F;
-    else if (s[0] == 0xF0)
-        low = 0x90;
-    else if (s[0] == 0xF4)
-        high = 0x8F;
-    if (s[1] < low || s[1] > high)
-        return 0;
-    for (size_t i = 2; i < length; i++)
-        if (s[i] < 0x80 || s[i] > 0xBF)
-            return 0;
-    return length;
-}
-
 /* Bytes of the longest start of s that is whole UTF-8 characters. */
 static size_t utf8_prefix(const uint8_t *s, size_t n)
 {
     size_t i = 0;
+    uint32_t c;
 
-    for (size_t length; (length = utf8_char(s + i, n - i)) > 0;)
+    for (size_t length; (length = coco_text_char(s + i, n - i, &c)) > 0;)
         i += length;
     return i;
 }

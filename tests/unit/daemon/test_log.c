@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "log.h"
-#include "log_escape.h"
 #include "support.h"
+#include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ static const char *escaped(const char *in, size_t n)
 {
     static char out[512];
 
-    size_t used = log_escape(out, sizeof(out), in, n);
+    size_t used = coco_text_escape(out, sizeof(out), in, n);
     ck_assert_uint_eq(used, strlen(out));
     return out;
 }
@@ -68,21 +68,21 @@ START_TEST(what_does_not_fit_is_cut_between_characters)
     char out[16];
 
     memset(out, 'z', sizeof(out));
-    ck_assert_uint_eq(log_escape(out, 0, "abc", 3), 0);
+    ck_assert_uint_eq(coco_text_escape(out, 0, "abc", 3), 0);
     ck_assert_int_eq(out[0], 'z');
-    log_escape(out, 1, "abc", 3);
+    coco_text_escape(out, 1, "abc", 3);
     ck_assert_str_eq(out, "");
-    log_escape(out, 4, "abc", 3);
+    coco_text_escape(out, 4, "abc", 3);
     ck_assert_str_eq(out, "abc");
-    log_escape(out, 4, "abcd", 4);
+    coco_text_escape(out, 4, "abcd", 4);
     ck_assert_str_eq(out, "abc");
-    log_escape(out, 8, "abcdefgh", 8);
+    coco_text_escape(out, 8, "abcdefgh", 8);
     ck_assert_str_eq(out, "abcd...");
-    log_escape(out, 8, "abc\xE2\x82\xAC\xE2\x82\xAC", 9);
+    coco_text_escape(out, 8, "abc\xE2\x82\xAC\xE2\x82\xAC", 9);
     ck_assert_str_eq(out, "abc...");
-    log_escape(out, 8, "abc\n\n", 5);
+    coco_text_escape(out, 8, "abc\n\n", 5);
     ck_assert_str_eq(out, "abc...");
-    log_escape(out, 8, "abcdefg", 7);
+    coco_text_escape(out, 8, "abcdefg", 7);
     ck_assert_str_eq(out, "abcdefg");
 }
 END_TEST
@@ -102,14 +102,14 @@ START_TEST(random_bytes_become_safe_text)
             in[i] = (char)(test_random_below(&r, 3) ? 0x80 + test_random_below(&r, 0x80)
                                                     : test_random_below(&r, 0x80));
         memset(out, 'z', sizeof(out));
-        size_t used = log_escape(out, room, in, n);
+        size_t used = coco_text_escape(out, room, in, n);
         ck_assert_uint_lt(used, room);
         ck_assert_int_eq(out[used], '\0');
         for (size_t i = room; i < sizeof(out); i++)
             ck_assert_int_eq(out[i], 'z');
         for (size_t i = 0; i < used; i++)
             ck_assert_msg((unsigned char)out[i] >= 0x20 && out[i] != 0x7F, "byte %zu", i);
-        ck_assert_uint_eq(log_escape(again, sizeof(again), out, used), used);
+        ck_assert_uint_eq(coco_text_escape(again, sizeof(again), out, used), used);
         ck_assert_str_eq(again, out);
     }
 }

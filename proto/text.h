@@ -5,7 +5,16 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of the UTF-8 character at the start of `s`, and which it is; 0 where there is none: no
+ * overlong forms, no surrogates, nothing above U+10FFFF (RFC 3629, section 4). */
+size_t coco_text_char(const uint8_t *s, size_t n, uint32_t *ret);
+/* Does the character do something else than being seen? Controls, separators of lines, what changes
+ * the order of others, and what is invisible. */
+bool coco_text_acts(uint32_t c);
 
 /* Copies the `n` bytes of `in` to `out`, always ending it with a NUL. Control characters (C0, DEL,
  * C1, U+2028, U+2029), bidirectional and zero-width controls, and every byte that is not
@@ -13,4 +22,4 @@
  * is, so that escaping twice changes nothing. What does not fit is cut off between characters and
  * marked by "..." where there is room for that. Returns the length of what was written. `out` and
  * `in` must not overlap. */
-size_t log_escape(char *out, size_t out_size, const char *in, size_t n);
+size_t coco_text_escape(char *out, size_t out_size, const char *in, size_t n);

@@ -9,11 +9,12 @@
  * begins no well-formed character is escaped alone. So the output is always well-formed UTF-8 on
  * one line, and no byte of the input is lost unless the output is full. The backslash is left
  * alone: the text is for people, and must survive being escaped twice.
+ *
+ * It is the one escaper of the tree: the journal, the terminal, and texts of VMs in the
+ * administrators' JSON go through it; who spells otherwise (JSON's \uNNNN) asks here what is to be
+ * spelled.
  */
-#include "log_escape.h"
-
-#include <stdbool.h>
-#include <stdint.h>
+#include "text.h"
 #include <string.h>
 
 /* Invisible characters, and those that change the order or the lines in which others are shown. */
@@ -30,10 +31,10 @@ static const struct {
     {0x2060, 0x206F},   /* word joiner, isolates, deprecated format controls */
     {0xFEFF, 0xFEFF},   /* byte order mark */
     {0xFFF9, 0xFFFB},   /* interlinear annotation */
-    {0xE0000, 0xE007F}, /* tags */
+    {0xE0000, 0xE0FFF}, /* tags, variation selectors, what else is ignored by default */
 };
 
-static bool is_unsafe(uint32_t c)
+bool coco_text_acts(uint32_t c)
 {
     for (size_t i = 0; i < sizeof(unsafe) / sizeof(unsafe[0]); i++)
         if (c >= unsafe[i].first && c <= unsafe[i].last)
@@ -41,22 +42,21 @@ static bool is_unsafe(uint32_t c)
     return false;
 }
 
-/* The length of the well-formed character at `in`, and its code point; 0 where there is none. */
-static size_t decode_utf8(const unsigned char *in, size_t n, uint32_t *ret)
+size_t coco_text_char(const uint8_t *s, size_t n, uint32_t *ret)
 {
     static const struct {
-        unsigned char mask, lead;
+        uint8_t mask, lead;
         uint32_t least;
     } forms[] = {{0x80, 0x00, 0}, {0xE0, 0xC0, 0x80}, {0xF0, 0xE0, 0x800}, {0xF8, 0xF0, 0x10000}};
 
     for (size_t length = 1; length <= 4 && length <= n; length++) {
-        if ((in[0] & forms[length - 1].mask) != forms[length - 1].lead)
+        if ((s[0] & forms[length - 1].mask) != forms[length - 1].lead)
             continue;
-        uint32_t c = in[0] & (unsigned char)~forms[length - 1].mask;
+        uint32_t c = s[0] & (uint8_t)~forms[length - 1].mask;
         for (size_t i = 1; i < length; i++) {
-            if ((in[i] & 0xC0) != 0x80)
+            if ((s[i] & 0xC0) != 0x80)
                 return 0;
-            c = c << 6 | (in[i] & 0x3F);
+            c = c << 6 | (s[i] & 0x3F);
         }
         if (c < forms[length - 1].least || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF))
             return 0;
@@ -66,11 +66,11 @@ static size_t decode_utf8(const unsigned char *in, size_t n, uint32_t *ret)
     return 0;
 }
 
-size_t log_escape(char *out, size_t out_size, const char *in, size_t n)
+size_t coco_text_escape(char *out, size_t out_size, const char *in, size_t n)
 {
     static const char hex[] = "0123456789abcdef";
     static const char mark[] = "...";
-    const unsigned char *bytes = (const unsigned char *)in;
+    const uint8_t *bytes = (const uint8_t *)in;
     size_t used = 0;
     size_t markable = 0; /* the last end of a character behind which the mark still fits */
 
@@ -78,8 +78,8 @@ size_t log_escape(char *out, size_t out_size, const char *in, size_t n)
         return 0;
     for (size_t i = 0; i < n;) {
         uint32_t c = 0;
-        size_t length = decode_utf8(bytes + i, n - i, &c);
-        bool escape = length == 0 || is_unsafe(c);
+        size_t length = coco_text_char(bytes + i, n - i, &c);
+        bool escape = length == 0 || coco_text_acts(c);
         size_t take = length == 0 ? 1 : length;
         size_t need = escape ? 4 * take : take;
 
@@ -91,7 +91,7 @@ size_t log_escape(char *out, size_t out_size, const char *in, size_t n)
             break;
         }
         for (size_t k = 0; k < take; k++) {
-            unsigned char b = bytes[i + k];
+            uint8_t b = bytes[i + k];
             if (escape) {
                 out[used++] = '\\';
                 out[used++] = 'x';
