@@ -131,31 +131,62 @@ static bool overtaken(struct certs *certs)
     return true;
 }
 
+static const char *why_not_now(const struct certs *certs)
+{
+    if (certs->drained)
+        return "an administrator drained cocod";
+    if (certs->state == CERTS_UPDATING)
+        return "a firmware update is running";
+    if (certs->state == CERTS_DRAINING)
+        return "a new table, or a firmware update, waits for leases to end";
+    return "what the platform reports is being read again";
+}
+
 struct certs_answer certs_get(struct certs *certs, uint64_t npages)
 {
     struct certs_answer answer = {.generation = certs->generation_id};
 
     if (!certs_offered(certs)) {
         answer.status = COCO_EOPNOTSUPP;
+        answer.why = "certificates are not served on this host";
         return answer;
     }
-    if (certs->state != CERTS_SERVING || !certs->current.table || certs->unsure ||
+    if (certs->drained || certs->state != CERTS_SERVING || !certs->current.table || certs->unsure ||
         (certs_knows_platform(certs) && certs_stale(certs)) || overtaken(certs)) {
         answer.status = COCO_EAGAIN;
+        answer.why = why_not_now(certs);
         return answer;
     }
     if (!certs->current.found.chain && certs->options.refuse_missing) {
         answer.status = COCO_EIO;
+        answer.why = "there is no chain to serve, and missing_chain = refuse";
         return answer;
     }
     answer.npages = coco_npages(certs->current.table->size);
     /* The empty table is never ENOSPC: a guest that offers no page is written nothing. */
     if (certs->current.found.chain && npages < answer.npages) {
         answer.status = COCO_ENOSPC;
+        answer.why = "the guest offered too few pages, and asks again with more";
         return answer;
     }
     answer.table = certs->current.table;
+    if (!certs->current.found.chain)
+        answer.why = "there is no chain to serve: it got the empty table";
     return answer;
+}
+
+void certs_set_drained(struct certs *certs, bool drained)
+{
+    if (certs->drained == drained)
+        return;
+    certs->drained = drained;
+    if (certs->changed)
+        certs->changed(certs->changed_data);
+}
+
+bool certs_drained(const struct certs *certs)
+{
+    return certs->drained;
 }
 
 uint64_t certs_generation(const struct certs *certs)

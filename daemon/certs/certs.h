@@ -65,11 +65,20 @@ struct certs_answer {
     uint64_t generation;
     uint32_t npages;    /* that the table needs */
     struct blob *table; /* borrowed; NULL unless COCO_OK */
+    const char *why;    /* static text: why it is no chain; NULL: it is one */
 };
 
 /* CERTS_GET. Never blocks or fails. Where the platform has not been read for 2 s, this begins a
  * reading and is EAGAIN until it has ended. */
 struct certs_answer certs_get(struct certs *certs, uint64_t npages);
+
+/* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
+#define CERTS_PAST 32u
+const struct store_key *certs_generation_key(const struct certs *certs, uint64_t generation);
+
+/* While drained, by an administrator, CERTS_GET is EAGAIN. */
+void certs_set_drained(struct certs *certs, bool drained);
+bool certs_drained(const struct certs *certs);
 
 uint64_t certs_generation(const struct certs *certs);
 enum certs_state certs_get_state(const struct certs *certs);

@@ -57,6 +57,12 @@ struct certs {
     uint64_t generation_id;
     struct generation current; /* table is NULL until the first publication */
     struct generation next;    /* table is NULL: nothing waits */
+    struct {
+        uint64_t generation;
+        bool has_chain;
+        struct store_key key;
+    } past[CERTS_PAST]; /* by generation modulo CERTS_PAST */
+    bool drained;
 
     /* certs_publish.c */
     bool file_stale; /* the file does not hold the current table */

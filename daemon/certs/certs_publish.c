@@ -53,6 +53,25 @@ static void tell_served(const struct certs *certs)
                certs->current.table->size, chain_signer_name(chain->signer), chain->product);
 }
 
+/* For those who ask later what a generation was. */
+static void note_generation(struct certs *certs, const struct chain *chain)
+{
+    size_t i = certs->generation_id % CERTS_PAST;
+
+    certs->past[i].generation = certs->generation_id;
+    certs->past[i].has_chain = chain != NULL;
+    if (chain)
+        store_key_of_chain(chain, &certs->past[i].key);
+}
+
+const struct store_key *certs_generation_key(const struct certs *certs, uint64_t generation)
+{
+    size_t i = generation % CERTS_PAST;
+
+    return certs->past[i].generation == generation && certs->past[i].has_chain ? &certs->past[i].key
+                                                                               : NULL;
+}
+
 static void swap_generation(struct certs *certs)
 {
     certs_generation_done(&certs->current);
@@ -60,6 +79,7 @@ static void swap_generation(struct certs *certs)
     certs->next = (struct generation){.table = NULL};
     certs->generation_id++;
     metrics.certs_published++;
+    note_generation(certs, certs->current.found.chain);
     if (certs->current.found.chain)
         tell_served(certs);
     certs_look_at_expiry(certs);

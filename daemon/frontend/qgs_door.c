@@ -169,12 +169,27 @@ static bool send_message(struct peer *peer, struct blob *message)
 
 static void hold(struct peer *peer);
 
+static void remember(const struct request *request, uint32_t status, const struct blob *blob)
+{
+    enum history_kind kind = HISTORY_QUOTE;
+
+    if (request->type == COCO_QGS_GET_COLLATERAL_RESP)
+        kind = HISTORY_COLLATERAL;
+    else if (request->type == COCO_QGS_GET_PLATFORM_INFO_RESP)
+        kind = HISTORY_PLATFORM;
+    request_remember(request, kind, status, blob);
+}
+
 static void answer(struct peer *peer, const struct request *request, uint32_t status,
                    struct blob *blob)
 {
+    bool again = status == COCO_EAGAIN && request->type == COCO_QGS_GET_QUOTE_RESP;
+
+    if (!again || !peer_open(peer))
+        remember(request, status, blob);
     if (!peer_open(peer))
         return;
-    if (status == COCO_EAGAIN && request->type == COCO_QGS_GET_QUOTE_RESP) {
+    if (again) {
         hold(peer);
         return;
     }
@@ -202,16 +217,30 @@ static void ask_quote(struct peer *peer)
     quotes_get(door_of(peer)->quotes, request, session->tdreport);
 }
 
+/* It was held to its end. */
+static void out_of_time(const struct peer *peer)
+{
+    const struct history_entry entry = {.received_us = peer->since_us,
+                                        .took_us = (uint32_t)(sys.now_us() - peer->since_us),
+                                        .why = "there was no room for it until its time was over",
+                                        .kind = HISTORY_QUOTE,
+                                        .status = COCO_ETIMEDOUT};
+
+    history_add(peer->account->history, &entry);
+}
+
 static void on_retry(struct timer *timer)
 {
     struct session *session = (struct session *)((char *)timer - offsetof(struct session, retry));
     struct peer *peer = (struct peer *)((char *)session - offsetof(struct peer, session));
 
     peer_ref(peer);
-    if (sys.now_us() >= session->deadline_us)
+    if (sys.now_us() >= session->deadline_us) {
+        out_of_time(peer);
         refuse(peer);
-    else
+    } else {
         ask_quote(peer);
+    }
     peer_unref(peer);
 }
 
@@ -285,6 +314,7 @@ static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
     metrics.requests++;
     metrics.door_requests++;
     peer_established(peer);
+    (void)account_history(peer->account);
     session->deadline_us = peer->since_us + door_of(peer)->options.timeout_us;
     session->pause_us = RETRY_FIRST_US;
     session->raw = frame[0] == RAW_MARK;

@@ -87,6 +87,7 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
 {
     uint8_t head[COCO_HEADER_SIZE];
 
+    request_remember(request, HISTORY_QUOTE, status, blob);
     reply_header(request->type, request->id, status, blob ? (uint32_t)blob->size : 0, head);
     peer_send(peer, head, sizeof(head), blob, -1);
 }
@@ -164,6 +165,11 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
     uint8_t message[COCO_HEADER_SIZE + COCO_HELLO_REPLY_SIZE];
     reply_header(call->type, call->id, COCO_OK, COCO_HELLO_REPLY_SIZE, message);
     coco_hello_reply_encode(&reply, message + COCO_HEADER_SIZE);
+    struct history *history = account_history(peer->account);
+    if (history) {
+        memcpy(history->vm_name, session->hello.vm_name, sizeof(history->vm_name));
+        memcpy(history->vm_uuid, session->hello.vm_uuid, sizeof(history->vm_uuid));
+    }
     peer_established(peer);
     peer_send(peer, message, sizeof(message), NULL, lease_fd);
 }
@@ -190,18 +196,34 @@ static void count_certs(const struct certs_answer *answer_, size_t table_size)
     }
 }
 
+static void remember_certs(struct peer *peer, const struct certs_answer *got, uint32_t bytes)
+{
+    struct history_entry entry = {.received_us = sys.now_us(),
+                                  .generation = got->generation,
+                                  .why = got->why,
+                                  .bytes = bytes,
+                                  .session = vmm_lease_session(session_of(peer)->lease_base),
+                                  .kind = HISTORY_CERTS,
+                                  .status = (uint8_t)got->status};
+
+    history_add(peer->account->history, &entry);
+}
+
 static void on_certs_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
 {
     struct coco_certs_get get;
 
     if (coco_certs_get_decode(payload, call->length, &get) < 0) {
+        const struct certs_answer bad = {.status = COCO_EINVAL, .why = "the request is malformed"};
         metrics.certs_refused++;
+        remember_certs(peer, &bad, 0);
         reply_status(peer, call, COCO_EINVAL);
         return;
     }
     struct certs_answer got = certs_get(vmm_of(peer)->certs, get.npages);
     uint32_t table_size = got.table ? (uint32_t)got.table->size : 0;
     count_certs(&got, table_size);
+    remember_certs(peer, &got, table_size);
     if (got.status != COCO_OK && got.status != COCO_ENOSPC) {
         reply_status(peer, call, got.status);
         return;
@@ -433,7 +455,7 @@ static void notify_all(struct vmm *vmm, uint32_t event)
 void vmm_certs_changed(void *data)
 {
     struct vmm *vmm = data;
-    bool serving = certs_get_state(vmm->certs) == CERTS_SERVING;
+    bool serving = certs_get_state(vmm->certs) == CERTS_SERVING && !certs_drained(vmm->certs);
 
     if (certs_generation(vmm->certs) != vmm->told_generation) {
         vmm->told_generation = certs_generation(vmm->certs);

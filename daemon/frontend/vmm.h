@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "coco_limits.h"
 #include "frontend/frontend.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,12 @@ struct vmm {
 };
 
 extern const struct dialect vmm_dialect;
+
+/* A session's number by its first lease byte; 0: it has no lease. */
+static inline uint32_t vmm_lease_session(uint64_t lease_base)
+{
+    return lease_base ? (uint32_t)(lease_base / COCO_LEASE_BYTES) : 0;
+}
 
 /* The session whose lease byte this is; NULL: nobody's of this run. The strings are the session's
  * claims, valid until it closes. */

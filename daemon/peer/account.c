@@ -18,6 +18,7 @@
 #include "event.h"
 #include "invariant.h"
 #include "metrics.h"
+#include "peer/history.h"
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <stdio.h>
@@ -31,6 +32,8 @@ static void on_linger(struct timer *timer)
 
     HASH_DEL(account->accounts->table, account);
     timer_done(&account->linger);
+    account->accounts->n_histories -= account->history != NULL;
+    history_free(account->history);
     metrics.now_accounts--;
     sys.free(account);
 }
@@ -81,13 +84,15 @@ struct account *account_get(struct accounts *accounts, const struct account_key 
         return NULL;
     }
     account->refs = 1;
+    account->serial = ++accounts->serial;
     metrics.now_accounts++;
     return account;
 }
 
 struct account *account_ref(struct account *account)
 {
-    account->refs++;
+    if (account->refs++ == 0)
+        account->accounts->n_histories -= account->history != NULL;
     timer_disarm(&account->linger);
     return account;
 }
@@ -95,8 +100,22 @@ struct account *account_ref(struct account *account)
 void account_unref(struct account *account)
 {
     invariant(account->refs > 0);
-    if (--account->refs == 0)
-        timer_arm(&account->linger, sys.now_us() + account->accounts->linger_us);
+    if (--account->refs > 0)
+        return;
+    timer_arm(&account->linger, sys.now_us() + account->accounts->linger_us);
+    if (account->history && account->accounts->n_histories >= ACCOUNT_HISTORIES_LINGER) {
+        history_free(account->history);
+        account->history = NULL;
+    }
+    account->accounts->n_histories += account->history != NULL;
+}
+
+struct history *account_history(struct account *account)
+{
+    invariant(account->refs > 0);
+    if (!account->history)
+        account->history = history_new();
+    return account->history;
 }
 
 #define MINUTE_US 60000000u

@@ -2,7 +2,8 @@
 /*
  * Accounts: whom the kernel vouches for, and what they hold of cocod. All limits hang here.
  *
- * An account outlives its last connection for a while, so that reconnecting resets nothing. Loop
+ * An account outlives its last connection for a while, so that reconnecting resets nothing. With
+ * it goes the history of its requests; of those that linger, a limited number keep theirs. Loop
  * thread only.
  */
 #pragma once
@@ -24,6 +25,7 @@ struct account_key {
 };
 
 struct accounts;
+struct history;
 
 /* A VM as its VMM names it; those that were heard of last are known. */
 #define ACCOUNT_GUESTS 4u
@@ -35,9 +37,11 @@ struct account_guest {
 struct account {
     struct accounts *accounts;
     struct account_key key;
-    unsigned refs;       /* peers and jobs */
-    unsigned n_peers;    /* connections */
-    unsigned n_requests; /* requests in flight that wait for a backend */
+    uint64_t serial;         /* in the order in which they came; never used twice */
+    struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
+    unsigned refs;           /* peers and jobs */
+    unsigned n_peers;        /* connections */
+    unsigned n_requests;     /* requests in flight that wait for a backend */
     struct timer linger;
     /* Lines of the log that it causes: what it reports of its guests, each for itself and all
      * together, and what it is refused. */
@@ -49,9 +53,15 @@ struct account {
 
 struct accounts {
     struct timers *timers;
-    uint64_t linger_us; /* how long an account without references is kept */
-    struct account *table;
+    uint64_t linger_us;    /* how long an account without references is kept */
+    struct account *table; /* in the order of `serial` */
+    uint64_t serial;
+    unsigned n_histories; /* of accounts without references */
 };
+
+/* So memory for histories is bounded by the limit of connections and this, however many processes
+ * come and go within `linger`. */
+#define ACCOUNT_HISTORIES_LINGER 1024u
 
 void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us);
 /* Every reference must have been given back. */
@@ -61,6 +71,8 @@ void accounts_done(struct accounts *accounts);
 struct account *account_get(struct accounts *accounts, const struct account_key *key);
 struct account *account_ref(struct account *account);
 void account_unref(struct account *account);
+/* Its history, made where there is none; NULL: out of memory. */
+struct history *account_history(struct account *account);
 
 /* May a line be written about what happened to that guest? Once a minute for each, and at most
  * `per_minute` times for all of this account's. *ret_dropped: how many were left out since. */

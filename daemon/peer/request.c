@@ -57,6 +57,23 @@ void request_release(struct request *request)
     request->holder = NULL;
 }
 
+void request_remember(const struct request *request, enum history_kind kind, uint32_t status,
+                      const struct blob *blob)
+{
+    uint64_t took_us = sys.now_us() - request->received_us;
+    struct history_entry entry = {.received_us = request->received_us,
+                                  .service_us = request->trace.service_us,
+                                  .code = request->trace.code,
+                                  .why = request->trace.why,
+                                  .took_us = took_us < UINT32_MAX ? (uint32_t)took_us : UINT32_MAX,
+                                  .bytes = blob ? (uint32_t)blob->size : 0,
+                                  .kind = (uint8_t)kind,
+                                  .status = (uint8_t)status,
+                                  .backend = request->trace.backend};
+
+    history_add(request->account->history, &entry);
+}
+
 void request_complete(struct request *request, uint32_t status, struct blob *blob)
 {
     struct peer *peer = request->peer;

@@ -9,12 +9,21 @@
 #pragma once
 
 #include "blob.h"
+#include "peer/history.h"
 #include "timer.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 struct peer;
 struct account;
+
+/* What is remembered of a request beside its end. */
+struct request_trace {
+    const char *why;     /* static text; NULL: nothing is to be said */
+    uint32_t service_us; /* of the last exchange with QGS; 0: none */
+    uint32_t code;       /* QGS's own error code */
+    uint8_t backend;     /* counted from 1; 0: none was asked */
+};
 
 struct request {
     struct peer *peer;
@@ -31,6 +40,7 @@ struct request {
     struct request *prev, *next;               /* of the peer */
     struct request *waiter_prev, *waiter_next; /* of the holder */
     uint32_t reply_max;                        /* bytes that the peer can take */
+    struct request_trace trace;
 };
 
 /* A request that expires at deadline_us with ETIMEDOUT. NULL: out of memory. */
@@ -43,3 +53,7 @@ void request_release(struct request *request);
 /* Answers and frees. `status` is the contract's (proto/status.h); `blob` may be NULL, its reference
  * stays the caller's. */
 void request_complete(struct request *request, uint32_t status, struct blob *blob);
+
+/* Adds an ended request to its account's history; for dialects. */
+void request_remember(const struct request *request, enum history_kind kind, uint32_t status,
+                      const struct blob *blob);

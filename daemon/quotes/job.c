@@ -39,6 +39,7 @@ struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lan
     job->lane = lane;
     job->ask = ask;
     job->size = size;
+    job->since_us = sys.now_us();
     memcpy(job->message, message, size);
     jobs->bytes += sizeof(*job) + size;
     metrics.now_jobs++;
@@ -108,10 +109,16 @@ static void on_cancel(struct request *request)
 {
     struct job *job = request->holder;
 
-    if (sys.now_us() >= request->deadline_us)
+    request->trace = job->trace;
+    if (sys.now_us() >= request->deadline_us) {
         metrics.quotes_etimedout++;
-    else
+        request->trace.why = job->state == JOB_QUEUED
+                                 ? "its time was over while it waited for a slot of QGS"
+                                 : "its time was over before QGS answered";
+    } else {
         metrics.quotes_ecanceled++;
+        request->trace.why = "it was cancelled, or its connection closed";
+    }
     detach(job, request);
     if (job->waiters)
         return;

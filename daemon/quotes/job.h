@@ -6,13 +6,13 @@
 #pragma once
 
 #include "blob.h"
+#include "peer/request.h"
 #include "quotes/queue.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct account;
-struct request;
 
 enum job_state {
     JOB_NEW,
@@ -38,12 +38,14 @@ struct job {
     bool ask;                /* not a quote */
     struct account *account; /* who asked; of an ask: who asked first */
     struct lane *lane;
-    struct request *waiters; /* by waiter_prev, waiter_next */
-    struct job *prev, *next; /* of those that run, or are abandoned */
-    size_t source;           /* while it runs: where */
-    uint64_t tried;          /* sources where it failed, a bit each */
-    unsigned closed;         /* times that QGS closed without an answer */
-    unsigned refused;        /* times that QGS answered with an error */
+    struct request *waiters;    /* by waiter_prev, waiter_next */
+    struct job *prev, *next;    /* of those that run, or are abandoned */
+    size_t source;              /* while it runs: where */
+    uint64_t since_us;          /* when it was made */
+    uint64_t tried;             /* sources where it failed, a bit each */
+    unsigned closed;            /* times that QGS closed without an answer */
+    unsigned refused;           /* times that QGS answered with an error */
+    struct request_trace trace; /* of its last exchange */
     size_t size;
     uint8_t message[]; /* of QGS's protocol, without prefix */
 };

@@ -32,6 +32,30 @@ uint32_t outcome_status(const struct exchange_result *result, bool timed_out)
     return COCO_EIO;
 }
 
+const char *outcome_why(const struct exchange_result *result, bool timed_out)
+{
+    if (timed_out || result->outcome == EXCHANGE_SILENT)
+        return "QGS accepted it and never answered: PCCS hangs, or number_threads is missing";
+    switch (result->outcome) {
+    case EXCHANGE_REFUSED:
+        return "QGS refused it: a TDREPORT that is not of this host and boot, or PCCS trouble";
+    case EXCHANGE_EOF:
+        return "QGS closed without an answer; its reason is in qgsd's journal";
+    case EXCHANGE_UNREACHABLE:
+        return "no quoting service could be reached";
+    case EXCHANGE_SATURATED:
+        return "QGS's backlog is full: it hangs, or is overloaded";
+    case EXCHANGE_MALFORMED:
+        return "QGS's answer breaks its protocol";
+    case EXCHANGE_BROKEN:
+        return "the connection to QGS broke";
+    case EXCHANGE_MEMORY:
+        return "cocod was out of memory or descriptors";
+    default:
+        return NULL;
+    }
+}
+
 void outcome_explain(const struct exchange_result *result, bool timed_out, unsigned closed,
                      char *out, size_t out_size)
 {

@@ -11,6 +11,8 @@
 
 /* The contract's status. `timed_out`: QGS gave it up by its own timer, or never answered. */
 uint32_t outcome_status(const struct exchange_result *result, bool timed_out);
+/* Why there is no quote, for the history of a request: static text. */
+const char *outcome_why(const struct exchange_result *result, bool timed_out);
 /* A sentence for the operator. `closed`: how often in a row QGS has closed without an answer. */
 void outcome_explain(const struct exchange_result *result, bool timed_out, unsigned closed,
                      char *out, size_t out_size);

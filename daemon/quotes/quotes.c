@@ -60,6 +60,7 @@ struct quotes {
     struct log_limit complaints;
     bool pumping;
     bool down; /* no backend is in service, and that was told */
+    bool drained;
 };
 
 /* --- counting --------------------------------------------------------------------------------- */
@@ -92,10 +93,19 @@ static void count_outcome(uint32_t status)
 
 static void finish(struct request *request, uint32_t status, struct blob *answer)
 {
-    if (status == COCO_OK && answer && answer->size > request->reply_max)
+    if (status == COCO_OK && answer && answer->size > request->reply_max) {
         status = COCO_EMSGSIZE;
+        request->trace.why = "the quote is larger than the guest's buffer";
+    }
     count_outcome(status);
     request_complete(request, status, status == COCO_OK ? answer : NULL);
+}
+
+/* Before QGS was asked. */
+static void turn_away(struct request *request, uint32_t status, const char *why)
+{
+    request->trace.why = why;
+    finish(request, status, NULL);
 }
 
 /* --- jobs ------------------------------------------------------------------------------------- */
@@ -109,8 +119,10 @@ static void complete_waiters(struct job *job, uint32_t status, struct blob *answ
 {
     struct request *request;
 
-    while ((request = job_take_waiter(job)))
+    while ((request = job_take_waiter(job))) {
+        request->trace = job->trace;
         finish(request, status, answer);
+    }
 }
 
 static void join(struct job *job, struct request *request)
@@ -155,7 +167,7 @@ static void note_failure(struct quotes *quotes, uint32_t status, const char *tex
 }
 
 /* Is this QGS's answer to the job, and a right one? Else `text` says why not. */
-static uint32_t check_answer(struct quotes *quotes, const struct job *job, struct blob *answer,
+static uint32_t check_answer(struct quotes *quotes, struct job *job, struct blob *answer,
                              char *text, size_t text_size)
 {
     const char *why = "";
@@ -165,13 +177,17 @@ static uint32_t check_answer(struct quotes *quotes, const struct job *job, struc
         return COCO_OK; /* decoded already; there is nothing to hold it against */
     int r = check_quote(answer->data, answer->size, tdreport_of(job), &size, &why);
     if (r < 0) {
+        job->trace.why = "QGS's quote is malformed, or not about the TDREPORT";
         snprintf(text, text_size, "QGS's quote is malformed or not about the TDREPORT: %s", why);
     } else if (quotes->options.verify_signature) {
         r = check_signature(answer->data, size, &why);
         metrics.quotes_unsigned += r == -EBADMSG;
+        if (r < 0)
+            job->trace.why = "QGS's quote is not signed as it says";
         snprintf(text, text_size, "QGS's quote is not genuine: %s", why);
     }
     if (r == -ENOMEM) {
+        job->trace.why = "cocod was out of memory";
         snprintf(text, text_size, "out of memory while a quote was checked");
         return COCO_EAGAIN;
     }
@@ -245,6 +261,11 @@ static void retry(struct job *job)
     job_queue(job, true);
 }
 
+static uint32_t trace_us(uint64_t us)
+{
+    return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
 static void on_done(void *data, const struct exchange_result *result)
 {
     struct job *job = data;
@@ -255,6 +276,11 @@ static void on_done(void *data, const struct exchange_result *result)
     char text[384] = "";
 
     job_stop(job);
+    job->trace =
+        (struct request_trace){.why = outcome_why(result, timed_out),
+                               .service_us = trace_us(result->elapsed_us),
+                               .code = result->outcome == EXCHANGE_REFUSED ? result->code : 0,
+                               .backend = (uint8_t)(job->source + 1)};
     if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED)
         estimate_add(&source->estimate, sys.now_us(), result->elapsed_us);
     if (status == COCO_OK) {
@@ -278,10 +304,14 @@ static void on_done(void *data, const struct exchange_result *result)
     pump(quotes);
 }
 
+static const char no_service[] = "no quoting service is in service";
+static const char hopeless[] = "QGS could not have answered within its time: too many wait";
+
 /* --- the pump --------------------------------------------------------------------------------- */
 
-static void refuse(struct job *job, uint32_t status)
+static void refuse(struct job *job, uint32_t status, const char *why)
 {
+    job->trace.why = why;
     complete_waiters(job, status, NULL);
     job_free(job);
 }
@@ -293,7 +323,7 @@ static void start(struct quotes *quotes, struct job *job)
                       job) == 0)
         return;
     job_stop(job); /* out of memory */
-    refuse(job, COCO_EAGAIN);
+    refuse(job, COCO_EAGAIN, "cocod was out of memory");
 }
 
 /* Nobody is left to ask: better told now than at the deadline. */
@@ -302,7 +332,7 @@ static void flush(struct quotes *quotes)
     while (quotes->queue.round) {
         struct queue_item *item = quotes->queue.round->items;
         queue_remove(item);
-        refuse(job_dequeued(item), COCO_ENODEV);
+        refuse(job_dequeued(item), COCO_ENODEV, no_service);
     }
 }
 
@@ -336,7 +366,7 @@ static void pump(struct quotes *quotes)
         if (quotes->queue.n_items > 0 &&
             sys.now_us() + sources_service_us(&quotes->sources) > job_deadline_us(job)) {
             metrics.quotes_hopeless++;
-            refuse(job, COCO_EAGAIN);
+            refuse(job, COCO_EAGAIN, hopeless);
             continue;
         }
         start(quotes, job);
@@ -360,14 +390,20 @@ static bool any_backend(struct quotes *quotes)
 }
 
 /* COCO_OK: it may be queued. */
-static uint32_t admit(struct quotes *quotes, const struct lane *lane, const struct request *request)
+static uint32_t admit(struct quotes *quotes, const struct lane *lane, const struct request *request,
+                      const char **ret_why)
 {
-    if (!any_backend(quotes))
+    if (!any_backend(quotes)) {
+        *ret_why = no_service;
         return COCO_ENODEV;
-    if (!queue_has_room(&quotes->queue))
+    }
+    if (!queue_has_room(&quotes->queue)) {
+        *ret_why = "the queue is full";
         return COCO_EAGAIN;
+    }
     if (!sources_any_slot(&quotes->sources) && expected_us(quotes, lane) > request->deadline_us) {
         metrics.quotes_hopeless++;
+        *ret_why = hopeless;
         return COCO_EAGAIN;
     }
     return COCO_OK;
@@ -377,16 +413,17 @@ static uint32_t admit(struct quotes *quotes, const struct lane *lane, const stru
 static void enqueue(struct quotes *quotes, struct request *request, struct lane *lane,
                     const uint8_t *message, size_t size, bool ask)
 {
-    uint32_t status = admit(quotes, lane, request);
+    const char *why = NULL;
+    uint32_t status = admit(quotes, lane, request, &why);
 
     if (status != COCO_OK) {
         lane_unref(lane);
-        finish(request, status, NULL);
+        turn_away(request, status, why);
         return;
     }
     struct job *job = job_new(&quotes->jobs, request->account, lane, message, size, ask);
     if (!job) {
-        finish(request, COCO_EAGAIN, NULL);
+        turn_away(request, COCO_EAGAIN, "queue_memory is used up, or cocod is out of memory");
         return;
     }
     job_attach(job, request);
@@ -404,6 +441,18 @@ static void make_message(const uint8_t *tdreport, uint8_t out[COCO_QGS_QUOTE_REQ
     invariant(n == COCO_QGS_QUOTE_REQ_SIZE);
 }
 
+/* False: the request was completed. */
+static bool is_open(struct quotes *quotes, struct request *request)
+{
+    if (!quotes_offered(quotes))
+        turn_away(request, COCO_EOPNOTSUPP, "quotes are not served on this host");
+    else if (quotes->drained)
+        turn_away(request, COCO_EAGAIN, "an administrator drained cocod");
+    else
+        return true;
+    return false;
+}
+
 void quotes_get(struct quotes *quotes, struct request *request,
                 const uint8_t tdreport[COCO_TDREPORT_SIZE])
 {
@@ -411,14 +460,14 @@ void quotes_get(struct quotes *quotes, struct request *request,
     struct job *job = NULL;
     const char *why = "";
 
-    if (!quotes_offered(quotes)) {
-        finish(request, COCO_EOPNOTSUPP, NULL);
+    if (!is_open(quotes, request))
         return;
-    }
     int r = check_tdreport(tdreport, &why);
     if (r < 0) {
         log_debug("TDREPORT refused: %s", why);
-        finish(request, r == -ENOMEM ? COCO_EAGAIN : COCO_EINVAL, NULL);
+        turn_away(request, r == -ENOMEM ? COCO_EAGAIN : COCO_EINVAL,
+                  r == -ENOMEM ? "cocod was out of memory"
+                               : "it is no TDREPORT, or its hashes are wrong");
         return;
     }
     make_message(tdreport, message);
@@ -426,6 +475,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
     if (kept) {
         metrics.quotes_from_kept++;
         quotes->answered++;
+        request->trace.why = "made for an earlier request of the VM, and kept";
         finish(request, COCO_OK, kept);
         return;
     }
@@ -435,7 +485,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
             account_over_limit(request->account, lane_limit(lane));
             lane_unref(lane);
         }
-        finish(request, COCO_EAGAIN, NULL);
+        turn_away(request, COCO_EAGAIN, "the VM, or its user, has too many in flight");
         return;
     }
     if (quotes->options.reuse)
@@ -451,10 +501,8 @@ void quotes_get(struct quotes *quotes, struct request *request,
 void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *message, size_t size)
 {
     invariant(size <= QUOTES_ASK_MAX);
-    if (!quotes_offered(quotes)) {
-        finish(request, COCO_EOPNOTSUPP, NULL);
+    if (!is_open(quotes, request))
         return;
-    }
     struct blob *kept = kept_find(&quotes->asks, NULL, message, size);
     if (kept) {
         finish(request, COCO_OK, kept);
@@ -466,10 +514,15 @@ void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *m
         return;
     }
     if (quotes->ask_lane->n_items >= ASKS_MAX) {
-        finish(request, COCO_EAGAIN, NULL);
+        turn_away(request, COCO_EAGAIN, "the queue is full");
         return;
     }
     enqueue(quotes, request, lane_ref(quotes->ask_lane), message, size, true);
+}
+
+void quotes_set_drained(struct quotes *quotes, bool drained)
+{
+    quotes->drained = drained;
 }
 
 bool quotes_offered(const struct quotes *quotes)

@@ -77,6 +77,9 @@ struct quotes_status {
     size_t n_backends;
 };
 
+/* While drained, by an administrator, new requests are EAGAIN; what is queued or runs goes on. */
+void quotes_set_drained(struct quotes *quotes, bool drained);
+
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret);
 /* i < n_backends. */
 void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret);
