@@ -14,8 +14,8 @@
  * change under their feet: it takes note, and acts later.
  */
 #include "event.h"
-#include "log_escape.h"
 #include "sys.h"
+#include "text.h"
 #include <stdarg.h>
 #include <string.h>
 
@@ -66,7 +66,7 @@ static void keep_field(struct event_record *event, size_t *used, const struct lo
     size_t room = sizeof(event->fields) - *used;
 
     if (field->text)
-        (void)log_escape(value, sizeof(value), field->text, strlen(field->text));
+        (void)coco_text_escape(value, sizeof(value), field->text, strlen(field->text));
     else
         (void)snprintf(value, sizeof(value), "%lld", (long long)field->number);
     int n = snprintf(event->fields + *used, room, "%s=%s", field->name, value);
@@ -83,7 +83,7 @@ static void keep(enum event_id id, const struct log_field *fields, size_t n_fiel
     size_t used = 0;
 
     *event = (struct event_record){.id = id, .number = state.newest, .wall_s = sys.wall_s()};
-    (void)log_escape(event->sentence, sizeof(event->sentence), sentence, strlen(sentence));
+    (void)coco_text_escape(event->sentence, sizeof(event->sentence), sentence, strlen(sentence));
     for (size_t i = 0; i < n_fields; i++)
         keep_field(event, &used, &fields[i]);
 }

@@ -32,6 +32,9 @@ void health_reasons(const struct health *health, void (*each)(void *data, const 
     if (worker_stalled(health->worker))
         each(data, "reading or writing files hangs: a disk or a file system does not answer; look "
                    "at `dmesg` and at the folders of [certs]; what is served stays as it is");
+    if (certs_drained(health->certs))
+        each(data, "drained by an administrator: every request is told to come again; \"cococtl "
+                   "resume\" ends it");
     for (size_t i = 0; i < n; i++)
         each(data, problems[i]);
     for (size_t i = 0; i < status.n_backends; i++) {

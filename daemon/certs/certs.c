@@ -199,17 +199,29 @@ enum certs_state certs_get_state(const struct certs *certs)
     return certs->state;
 }
 
+const char *certs_problem(const struct certs *certs, enum certs_trouble trouble)
+{
+    const char *const all[CERTS_PROBLEMS_MAX] = {
+        [CERTS_TROUBLE_PLATFORM] = certs->platform_problem,
+        [CERTS_TROUBLE_CHAIN] = certs->chain_problem,
+        [CERTS_TROUBLE_ALARM] = certs->current.found.alarm,
+        [CERTS_TROUBLE_FILE] = certs->file_problem,
+        [CERTS_TROUBLE_CLOCK] = certs->clock_problem,
+        [CERTS_TROUBLE_EXPIRY] = certs->expiry_problem,
+    };
+
+    return all[trouble][0] ? all[trouble] : NULL;
+}
+
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX])
 {
     size_t n = 0;
 
-    const char *const all[CERTS_PROBLEMS_MAX] = {certs->platform_problem,    certs->chain_problem,
-                                                 certs->current.found.alarm, certs->file_problem,
-                                                 certs->clock_problem,       certs->expiry_problem};
-
-    for (size_t i = 0; i < CERTS_PROBLEMS_MAX; i++)
-        if (all[i][0])
-            ret[n++] = all[i];
+    for (unsigned i = 0; i < CERTS_PROBLEMS_MAX; i++) {
+        const char *problem = certs_problem(certs, (enum certs_trouble)i);
+        if (problem)
+            ret[n++] = problem;
+    }
     return n;
 }
 
@@ -248,6 +260,19 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base)
         (uint64_t)(certs->lease_epoch & 0xffffffu) << 24 | (certs->lease_next++ & 0xffffffu);
     *ret_base = COCO_LEASE_BASE_MIN + session * COCO_LEASE_BYTES;
     return fd;
+}
+
+const char *certs_platform_source(const struct certs *certs)
+{
+    static const char *const names[] = {
+        [PLATFORM_NONE] = "none", [PLATFORM_FIXED] = "fixed", [PLATFORM_SEV] = "sev"};
+
+    return names[platform_kind(certs->options.platform)];
+}
+
+const char *certs_store_path(const struct certs *certs)
+{
+    return certs->options.store;
 }
 
 bool certs_has_store(const struct certs *certs)

@@ -82,8 +82,20 @@ bool certs_drained(const struct certs *certs);
 
 uint64_t certs_generation(const struct certs *certs);
 enum certs_state certs_get_state(const struct certs *certs);
-/* What is wrong, each a sentence that says what to do. Returns how many there are. */
+/* What may be wrong: with the platform (or its reading), the chain, the chain that is served all the
+ * same, the table file, the clock, its days that are left. */
+enum certs_trouble {
+    CERTS_TROUBLE_PLATFORM,
+    CERTS_TROUBLE_CHAIN,
+    CERTS_TROUBLE_ALARM,
+    CERTS_TROUBLE_FILE,
+    CERTS_TROUBLE_CLOCK,
+    CERTS_TROUBLE_EXPIRY,
+};
 #define CERTS_PROBLEMS_MAX 6u
+/* A sentence that says what to do; NULL: nothing is wrong with it. */
+const char *certs_problem(const struct certs *certs, enum certs_trouble trouble);
+/* All that is wrong, as above. Returns how many there are. */
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX]);
 /* The chain that is served; NULL: none. */
 const struct chain *certs_chain(const struct certs *certs);
@@ -155,6 +167,10 @@ int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *d
 int certs_job_submit(struct certs_job *job);
 void certs_job_free(struct certs_job *job);
 
+/* "none", "fixed" or "sev": how the platform is known. */
+const char *certs_platform_source(const struct certs *certs);
+/* The folder of the store; NULL: none. */
+const char *certs_store_path(const struct certs *certs);
 bool certs_has_store(const struct certs *certs);
 /* The platform as it was read last; NULL: not known. */
 const struct platform_state *certs_platform(const struct certs *certs);

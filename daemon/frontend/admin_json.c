@@ -4,7 +4,7 @@
  * are strict: what is not of the type that the interface names is not there.
  */
 #include "frontend/admin_parts.h"
-#include "log_escape.h"
+#include "text.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <openssl/evp.h>
@@ -30,7 +30,7 @@ struct json_object *admin_text(const char *text)
     struct json_object *value = NULL;
 
     if (escaped)
-        value = json_object_new_string_len(escaped, (int)log_escape(escaped, size, text, n));
+        value = json_object_new_string_len(escaped, (int)coco_text_escape(escaped, size, text, n));
     free(escaped);
     return value;
 }
@@ -38,6 +38,11 @@ struct json_object *admin_text(const char *text)
 void admin_add_text(struct json_object *object, const char *key, const char *text)
 {
     json_object_object_add(object, key, text ? admin_text(text) : NULL);
+}
+
+void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE])
+{
+    (void)coco_text_escape(out, ADMIN_FOREIGN_SIZE, text, strlen(text));
 }
 
 void admin_add_int(struct json_object *object, const char *key, uint64_t value)

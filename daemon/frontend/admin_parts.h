@@ -13,8 +13,10 @@
 #define ADMIN_INTERFACE "io.cocod.Admin"
 #define ADMIN_VARLINK   "org.varlink.service"
 
+struct account_key;
 struct chain;
 struct crl;
+struct history;
 struct json_object;
 struct request;
 
@@ -93,9 +95,12 @@ void admin_shorten(struct json_object *value, char *out, size_t size);
 
 /* A string as a C string; NULL where it is none, or where a NUL hides in it. */
 const char *admin_string(struct json_object *value);
-/* A string, escaped (log_escape.h): all text that may be foreign goes out by this. */
+/* A string, escaped (text.h): all text that may be foreign goes out by this. */
 struct json_object *admin_text(const char *text);
 void admin_add_text(struct json_object *object, const char *key, const char *text); /* or null */
+/* What admin_add_text makes of a text. */
+#define ADMIN_FOREIGN_SIZE 512u
+void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE]);
 void admin_add_int(struct json_object *object, const char *key, uint64_t value);
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value);
 void admin_add_time(struct json_object *object, const char *key, int64_t seconds);
@@ -137,3 +142,26 @@ void admin_preflight(const struct call *call);
 void admin_begin_update(const struct call *call);
 void admin_lease_holders(const struct call *call);
 void admin_end_update(const struct call *call);
+
+/* --- admin_vms.c --- */
+
+void admin_list_vms(const struct call *call);
+void admin_explain(const struct call *call);
+/* vm, uuid, pid, uid and cid; `history` may be NULL. */
+void admin_add_account(struct json_object *object, const struct account_key *key,
+                       const struct history *history);
+
+/* --- admin_quotes.c --- */
+
+void admin_list_jobs(const struct call *call);
+
+/* --- admin_operate.c --- */
+
+void admin_get_log_level(const struct call *call);
+void admin_set_log_level(const struct call *call);
+void admin_drain(const struct call *call);
+void admin_resume(const struct call *call);
+
+/* --- admin_doctor.c --- */
+
+void admin_diagnose(const struct call *call);

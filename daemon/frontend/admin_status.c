@@ -174,6 +174,7 @@ void admin_get_status(const struct call *call)
     admin_add_int(object, "pid", (uint64_t)getpid());
     admin_add_int(object, "uptimeMs", (sys.now_us() - admin->ready_us) / 1000u);
     admin_add_text(object, "state", certs_state_name(certs_get_state(admin->certs)));
+    json_object_object_add(object, "drained", json_object_new_boolean(certs_drained(admin->certs)));
     json_object_object_add(object, "degraded",
                            json_object_new_boolean(json_object_array_length(array) > 0));
     json_object_object_add(object, "reasons", array);

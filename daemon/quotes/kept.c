@@ -108,3 +108,13 @@ struct blob *kept_find(const struct kept_store *store, const struct account *acc
     }
     return NULL;
 }
+
+void kept_each(const struct kept_store *store, kept_told *told, void *data)
+{
+    const struct kept *kept;
+
+    DL_FOREACH(store->entries, kept)
+    {
+        told(data, kept->account, kept->answer->size, kept->expires_us);
+    }
+}

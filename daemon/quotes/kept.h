@@ -31,6 +31,10 @@ void kept_done(struct kept_store *store);
  * oldest make room. Without memory, or where it does not fit at all, nothing is kept. */
 void kept_put(struct kept_store *store, struct account *account, const uint8_t *question,
               size_t size, struct blob *answer);
+/* `account` is NULL where it is kept for all. */
+typedef void kept_told(void *data, const struct account *account, size_t answer_size,
+                       uint64_t expires_us);
+void kept_each(const struct kept_store *store, kept_told *told, void *data);
 /* Borrowed; NULL: none. */
 struct blob *kept_find(const struct kept_store *store, const struct account *account,
                        const uint8_t *question, size_t size);

@@ -30,11 +30,8 @@
 #include "peer/request.h"
 #include "qgs_msg.h"
 #include "quotes/check.h"
-#include "quotes/job.h"
-#include "quotes/kept.h"
 #include "quotes/outcome.h"
-#include "quotes/queue.h"
-#include "quotes/sources.h"
+#include "quotes/quotes_parts.h"
 #include "status.h"
 #include "sys.h"
 #include <errno.h>
@@ -44,24 +41,6 @@
 
 /* Jobs of quotes_ask that may wait. */
 #define ASKS_MAX 16u
-
-struct quotes {
-    struct quotes_options options;
-    struct sources sources;
-    struct jobs jobs;
-    struct queue queue;
-    struct kept_store kept; /* quotes, for one account each */
-    struct kept_store asks; /* other answers, for all */
-    struct lane *ask_lane;
-    uint64_t answered;
-    uint64_t failed;
-    uint32_t problem_status;
-    char problem[384];
-    struct log_limit complaints;
-    bool pumping;
-    bool down; /* no backend is in service, and that was told */
-    bool drained;
-};
 
 /* --- counting --------------------------------------------------------------------------------- */
 
@@ -528,45 +507,6 @@ void quotes_set_drained(struct quotes *quotes, bool drained)
 bool quotes_offered(const struct quotes *quotes)
 {
     return quotes->sources.n > 0;
-}
-
-/* --- status ----------------------------------------------------------------------------------- */
-
-void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
-{
-    *ret = (struct quotes_status){
-        .backend = quotes->sources.n > 0 ? quotes->sources.names : NULL,
-        .queued = quotes->queue.n_items,
-        .abandoned = quotes->jobs.n_abandoned,
-        .kept = quotes->kept.n,
-        .answered = quotes->answered,
-        .failed = quotes->failed,
-        .problem_status = quotes->problem_status,
-        .problem = quotes->problem[0] ? quotes->problem : NULL,
-        .n_backends = quotes->sources.n,
-    };
-    for (size_t i = 0; i < quotes->sources.n; i++) {
-        ret->slots += backend_slots(quotes->sources.items[i].backend);
-        ret->slots_busy += backend_busy(quotes->sources.items[i].backend);
-    }
-    const struct job *job;
-    DL_FOREACH(quotes->jobs.running, job)
-    {
-        ret->running += job->state == JOB_RUNNING;
-    }
-}
-
-void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret)
-{
-    const struct job *job;
-
-    *ret = (struct backend_status){
-        .service_us = estimate_us(&quotes->sources.items[i].estimate, sys.now_us())};
-    backend_get_status(quotes->sources.items[i].backend, ret);
-    DL_FOREACH(quotes->jobs.running, job)
-    {
-        ret->abandoned += job->state == JOB_ABANDONED && job->source == i;
-    }
 }
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 
 #include "coco_limits.h"
 #include "quotes/backend.h"
+#include "quotes/kept.h"
 #include "timer.h"
 #include <event2/event.h>
 #include <stdbool.h>
@@ -14,6 +15,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct account_key;
+struct history;
 struct request;
 
 struct quotes_options {
@@ -83,3 +86,21 @@ void quotes_set_drained(struct quotes *quotes, bool drained);
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret);
 /* i < n_backends. */
 void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret);
+
+/* An exchange with QGS that is queued or runs. Valid during the call. */
+struct quotes_job {
+    const char *state; /* "queued", "running", "abandoned" */
+    bool quote;        /* else a question of quotes_ask */
+    const struct account_key *account;
+    const struct history *history; /* of the account; NULL: none */
+    unsigned waiters;
+    uint64_t since_us;
+    uint64_t deadline_us; /* the last waiter's; 0: nobody waits */
+    const char *backend;  /* NULL: it is queued */
+    unsigned tries;
+};
+typedef void quotes_job_told(void *data, const struct quotes_job *job);
+/* Those that have a slot first, then those that wait, VM by VM in the order of their turns. */
+void quotes_each_job(const struct quotes *quotes, quotes_job_told *told, void *data);
+/* Quotes that are kept for requesters that left. */
+void quotes_each_kept(const struct quotes *quotes, kept_told *told, void *data);

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How the broker stands, for those who ask: numbers, each backend, each job, each answer that is
+ * kept. Nothing here changes anything.
+ */
+#include "peer/account.h"
+#include "quotes/quotes_parts.h"
+#include "sys.h"
+#include <utlist.h>
+
+void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
+{
+    *ret = (struct quotes_status){
+        .backend = quotes->sources.n > 0 ? quotes->sources.names : NULL,
+        .queued = quotes->queue.n_items,
+        .abandoned = quotes->jobs.n_abandoned,
+        .kept = quotes->kept.n,
+        .answered = quotes->answered,
+        .failed = quotes->failed,
+        .problem_status = quotes->problem_status,
+        .problem = quotes->problem[0] ? quotes->problem : NULL,
+        .n_backends = quotes->sources.n,
+    };
+    for (size_t i = 0; i < quotes->sources.n; i++) {
+        ret->slots += backend_slots(quotes->sources.items[i].backend);
+        ret->slots_busy += backend_busy(quotes->sources.items[i].backend);
+    }
+    const struct job *job;
+    DL_FOREACH(quotes->jobs.running, job)
+    {
+        ret->running += job->state == JOB_RUNNING;
+    }
+}
+
+void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret)
+{
+    const struct job *job;
+
+    *ret = (struct backend_status){
+        .service_us = estimate_us(&quotes->sources.items[i].estimate, sys.now_us())};
+    backend_get_status(quotes->sources.items[i].backend, ret);
+    DL_FOREACH(quotes->jobs.running, job)
+    {
+        ret->abandoned += job->state == JOB_ABANDONED && job->source == i;
+    }
+}
+
+static const char *state_name(enum job_state state)
+{
+    static const char *const names[] = {"new", "queued", "running", "abandoned"};
+
+    return names[state];
+}
+
+static void tell_job(const struct quotes *quotes, const struct job *job, quotes_job_told *told,
+                     void *data)
+{
+    const struct request *request;
+    struct quotes_job view = {.state = state_name(job->state),
+                              .quote = !job->ask,
+                              .account = &job->account->key,
+                              .history = job->account->history,
+                              .since_us = job->since_us,
+                              .deadline_us = job_deadline_us(job),
+                              .tries = job->refused + job->closed + (job->state != JOB_QUEUED)};
+
+    DL_FOREACH2(job->waiters, request, waiter_next)
+    {
+        view.waiters++;
+    }
+    if (job->state != JOB_QUEUED)
+        view.backend = backend_name(quotes->sources.items[job->source].backend);
+    told(data, &view);
+}
+
+void quotes_each_job(const struct quotes *quotes, quotes_job_told *told, void *data)
+{
+    const struct queue_item *item;
+    const struct lane *lane;
+    const struct job *job;
+
+    DL_FOREACH(quotes->jobs.running, job)
+    {
+        tell_job(quotes, job, told, data);
+    }
+    DL_FOREACH(quotes->queue.round, lane)
+    {
+        DL_FOREACH(lane->items, item)
+        {
+            tell_job(quotes, job_of_item((struct queue_item *)item), told, data);
+        }
+    }
+}
+
+void quotes_each_kept(const struct quotes *quotes, kept_told *told, void *data)
+{
+    kept_each(&quotes->kept, told, data);
+}
