@@ -89,7 +89,7 @@ SYSTEMD_SRC := $(wildcard tests/systemd/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
-            $(BUILD)/libcoco.so.0 $(BUILD)/libcoco.pc
+            $(BUILD)/libcoco.so.0 $(BUILD)/libcoco.pc $(BUILD)/cococtl.bash
 EXAMPLE_PROGRAMS := $(patsubst client/examples/%.c,$(BUILD)/examples/%,$(EXAMPLE_SRC))
 SIM_PROGRAMS := $(subst _,-,$(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(SIM_MAIN)))
 UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
@@ -170,6 +170,9 @@ $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load:
 $(BUILD)/libctl.a: $(call obj,$(filter-out client/cococtl/main.c,$(CTL_SRC)))
 $(BUILD)/cococtl: $(call obj,client/cococtl/main.c) $(BUILD)/libctl.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(CTL_LIBS)
+
+$(BUILD)/cococtl.bash: $(BUILD)/cococtl
+	$(call say,GEN,$@) $(BUILD)/cococtl completion > $@
 
 # The admin interface's description is served by the daemon: the file itself, as a C string.
 $(BUILD)/gen/admin_varlink.h: proto/io.cocod.Admin.varlink
@@ -413,6 +416,7 @@ install: all install-man ## install under PREFIX (/usr/local), libraries under L
 	        $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d $(DOC_DIR)/examples
 	install -m 755 $(BUILD)/cocod $(BUILD)/cococtl $(DESTDIR)$(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/lib/cocod
+	install -D -m 644 $(BUILD)/cococtl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cococtl
 	install -m 755 $(BUILD)/cocod-sev $(DESTDIR)$(PREFIX)/lib/cocod/cocod-sev
 	install -m 755 $(BUILD)/cocod-vlek-load $(DESTDIR)$(PREFIX)/lib/cocod/vlek-load
 	install -m 644 $(BUILD)/libcoco.a $(BUILD)/libcoco.so.0 $(DESTDIR)$(LIBDIR)

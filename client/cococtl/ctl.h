@@ -42,6 +42,10 @@ struct ctl {
     const char *ca;
     const char *inventory;
     uint32_t gap_ms;
+    bool all;
+    const char *journal;
+    uint32_t interval_ms;
+    uint64_t count; /* 0: it was not given */
 };
 
 /* term.c: everything foreign that is printed goes through these. */
@@ -54,10 +58,32 @@ __attribute__((format(printf, 2, 3))) void term_printf(FILE *to, const char *for
 void term_puts(FILE *to, const char *text);
 /* Pads by what is printed, taking each character for one column; at least one space. */
 void term_cell(FILE *to, const char *text, int width);
+/* As term_cell, but never wider: what is longer is cut off and marked. */
+void term_column(FILE *to, const char *text, unsigned width);
 /* A name, padded, and a foreign text behind it: one line. */
 void term_line(FILE *to, const char *name, const char *text);
 /* "cococtl: " and a message to stderr; each %s is escaped, %d and %u are the only others. */
 __attribute__((format(printf, 1, 2))) void term_error(const char *format, ...);
+/* Colours are for a terminal, and not where NO_COLOR is set or TERM is dumb; so is wrapping, at the
+ * terminal's width. Decided once, for standard output. */
+void term_setup(const struct ctl *ctl);
+enum term_paint {
+    TERM_PLAIN,
+    TERM_GOOD,
+    TERM_WARNING,
+    TERM_BAD,
+    TERM_FAINT,
+    TERM_TITLE,
+};
+/* Foreign text in that colour, or as it is. */
+void term_paint(FILE *to, enum term_paint paint, const char *text);
+/* Columns of the terminal; 0: standard output is none, and nothing is wrapped. */
+unsigned term_width(void);
+#define TERM_HELP_WIDTH 80u
+/* Foreign text that begins at a column and goes on there on further lines. 0: on one line. */
+void term_wrap(FILE *to, const char *text, unsigned indent, unsigned width);
+/* A name, and a text behind it that is wrapped; its line is ended. */
+void term_field(FILE *to, const char *name, const char *text);
 /* An indented second line to stderr: what to do next. Fixed text. */
 void term_hint(const char *hint);
 
@@ -129,6 +155,9 @@ typedef void reply_print(FILE *to, struct reply *reply, struct json_object *para
  * The exit status. */
 int reply_show(const struct ctl *ctl, const char *method, struct json_object *parameters,
                reply_print *print);
+/* NULL, and 0, where the field is null. */
+bool reply_optional_int(struct reply *reply, struct json_object *object, const char *name,
+                        int64_t *ret);
 /* A text as a JSON value; NULL as null. */
 struct json_object *json_text(const char *text);
 
@@ -185,8 +214,28 @@ int import_inputs(const struct ctl *ctl, const char *method, const struct inputs
 int import_show(const struct ctl *ctl, bool verify_only, const struct inputs *inputs,
                 struct json_object *results);
 
+/* vms.c */
+/* All pages of ListVms as one: {"vms": […]}, which the caller puts; otherwise the exit status, and
+ * the reason was printed. */
+int vms_get(const struct ctl *ctl, struct json_object **ret);
+/* A VM's pid, or "CID 42". */
+void vm_who(struct reply *reply, struct json_object *vm, char out[24]);
+/* "250 ms", "12 s", "3 min". */
+void ms_text(int64_t ms, char out[24]);
+
 /* The verbs. */
 int verb_status(const struct ctl *ctl);
+int verb_top(const struct ctl *ctl);
+int verb_doctor(const struct ctl *ctl);
+int verb_vms(const struct ctl *ctl);
+int verb_explain(const struct ctl *ctl);
+int verb_quotes(const struct ctl *ctl);
+int verb_backends(const struct ctl *ctl);
+int verb_drain(const struct ctl *ctl);
+int verb_resume(const struct ctl *ctl);
+int verb_log_level(const struct ctl *ctl);
+int verb_completion(const struct ctl *ctl);
+int verb_help(const struct ctl *ctl);
 int verb_ping(const struct ctl *ctl);
 int verb_request_certs(const struct ctl *ctl);
 int verb_request_quote(const struct ctl *ctl);

@@ -56,6 +56,18 @@ int64_t reply_int(struct reply *reply, struct json_object *object, const char *n
     return value ? json_object_get_int64(value) : 0;
 }
 
+bool reply_optional_int(struct reply *reply, struct json_object *object, const char *name,
+                        int64_t *ret)
+{
+    struct json_object *value = NULL;
+
+    *ret = 0;
+    if (!json_object_object_get_ex(object, name, &value) || !value)
+        return false;
+    *ret = reply_int(reply, object, name);
+    return true;
+}
+
 bool reply_bool(struct reply *reply, struct json_object *object, const char *name)
 {
     struct json_object *value = reply_field(reply, object, name, json_type_boolean);

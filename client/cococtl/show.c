@@ -55,7 +55,7 @@ static void print_certificates(FILE *to, struct reply *reply, struct json_object
     if (not_after)
         term_line(to, "  valid until", not_after);
     if (problem)
-        term_line(to, "  problem", problem);
+        term_field(to, "  problem", problem);
     for (size_t i = 0; i < n; i++) {
         struct json_object *entry = json_object_array_get_idx(entries, i);
 
@@ -82,7 +82,7 @@ static void print_backend(FILE *to, struct reply *reply, struct json_object *bac
     int64_t us = reply_int(reply, backend, "serviceUs");
     term_printf(to, ", a quote takes about %" PRId64 ".%03" PRId64 " ms\n", us / 1000, us % 1000);
     if (problem)
-        term_line(to, "    problem", problem);
+        term_field(to, "    problem", problem);
 }
 
 static void print_backends(FILE *to, struct reply *reply, struct json_object *quotes)
@@ -122,16 +122,22 @@ static void print_quotes(FILE *to, struct reply *reply, struct json_object *quot
     (void)fputc('\n', to);
 }
 
-static void print_counters(FILE *to, struct reply *reply, struct json_object *counters)
+/* `to` NULL: they are only looked at. */
+static void print_counters(FILE *to, struct reply *reply, struct json_object *status)
 {
+    struct json_object *counters = reply_field(reply, status, "counters", json_type_object);
     const char *title = "counters";
 
+    if (!counters)
+        return;
     json_object_object_foreach(counters, name, value)
     {
         if (!json_object_is_type(value, json_type_int)) {
             reply->bad = true;
             return;
         }
+        if (!to)
+            continue;
         term_printf(to, "%-14s", title);
         term_cell(to, name, 40);
         term_printf(to, "%" PRId64 "\n", json_object_get_int64(value));
@@ -139,12 +145,18 @@ static void print_counters(FILE *to, struct reply *reply, struct json_object *co
     }
 }
 
-static void print_status(FILE *to, struct reply *reply, struct json_object *status)
+/* A daemon that is older than cococtl does not say. */
+static bool drained_of(struct reply *reply, struct json_object *status)
+{
+    return json_object_object_get_ex(status, "drained", NULL) &&
+           reply_bool(reply, status, "drained");
+}
+
+static void print_state(FILE *to, struct reply *reply, struct json_object *status)
 {
     struct json_object *reasons;
     struct json_object *certificates = reply_optional_object(reply, status, "certificates");
     struct json_object *quotes = reply_optional_object(reply, status, "quotes");
-    struct json_object *counters = reply_field(reply, status, "counters", json_type_object);
     bool degraded = reply_bool(reply, status, "degraded");
     size_t n_reasons = reply_array(reply, status, "reasons", json_type_string, &reasons);
 
@@ -155,9 +167,13 @@ static void print_status(FILE *to, struct reply *reply, struct json_object *stat
     (void)fputc('\n', to);
     term_line(to, "instance", reply_string(reply, status, "instance"));
     term_line(to, "state", reply_string(reply, status, "state"));
-    term_line(to, "health", degraded ? "degraded" : "good");
+    if (drained_of(reply, status))
+        term_line(to, "", "drained: \"cococtl resume\" serves again");
+    term_printf(to, "%-14s", "health");
+    term_paint(to, degraded ? TERM_BAD : TERM_GOOD, degraded ? "degraded" : "good");
+    (void)fputc('\n', to);
     for (size_t i = 0; i < n_reasons; i++)
-        term_line(to, "  reason", json_object_get_string(json_object_array_get_idx(reasons, i)));
+        term_field(to, "  reason", json_object_get_string(json_object_array_get_idx(reasons, i)));
     term_printf(to, "%-14s%" PRId64 " connected, %" PRId64 " requests in flight\n", "peers",
                 reply_int(reply, status, "peers"), reply_int(reply, status, "requestsInFlight"));
     if (certificates)
@@ -168,8 +184,18 @@ static void print_status(FILE *to, struct reply *reply, struct json_object *stat
         print_quotes(to, reply, quotes);
     else
         term_line(to, "quotes", "not served on this host");
-    if (counters)
-        print_counters(to, reply, counters);
+}
+
+static void print_all(FILE *to, struct reply *reply, struct json_object *status)
+{
+    print_state(to, reply, status);
+    print_counters(to, reply, status);
+}
+
+static void print_status(FILE *to, struct reply *reply, struct json_object *status)
+{
+    print_state(to, reply, status);
+    print_counters(NULL, reply, status);
 }
 
 int verb_status(const struct ctl *ctl)
@@ -177,5 +203,7 @@ int verb_status(const struct ctl *ctl)
     struct json_object *parameters = NULL;
     int code = varlink_call(ctl, "GetStatus", NULL, &parameters);
 
-    return code == CTL_OK ? reply_show(ctl, "GetStatus", parameters, print_status) : code;
+    return code == CTL_OK
+               ? reply_show(ctl, "GetStatus", parameters, ctl->all ? print_all : print_status)
+               : code;
 }

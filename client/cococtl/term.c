@@ -15,6 +15,31 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* Of standard output; term_setup() decides. */
+static unsigned tty_width;
+static bool colours;
+
+void term_setup(const struct ctl *ctl)
+{
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    struct winsize size = {0};
+
+    if (ctl->out || !isatty(STDOUT_FILENO))
+        return;
+    /* no-color.org: present, and not empty. */
+    colours = !(no_color && no_color[0]) && term && strcmp(term, "dumb") != 0;
+    tty_width = 80;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        tty_width = size.ws_col;
+}
+
+unsigned term_width(void)
+{
+    return tty_width;
+}
 
 void term_printf(FILE *to, const char *format, ...)
 {
@@ -77,6 +102,101 @@ void term_json(FILE *to, const char *json)
             (void)fwrite(s + i, 1, length, to);
         i += length ? length : 1;
     }
+}
+
+void term_paint(FILE *to, enum term_paint paint, const char *text)
+{
+    static const char *const codes[] = {
+        [TERM_PLAIN] = NULL, [TERM_GOOD] = "32", [TERM_WARNING] = "33",
+        [TERM_BAD] = "31;1", [TERM_FAINT] = "2", [TERM_TITLE] = "1"};
+
+    if (colours && codes[paint])
+        term_printf(to, "\x1b[%sm", codes[paint]);
+    term_string(to, text);
+    if (colours && codes[paint])
+        term_puts(to, "\x1b[0m");
+}
+
+/* What is seen of a text: malloc'ed; NULL: out of memory. */
+static char *shown_text(const char *text)
+{
+    size_t n = strlen(text), room = 4 * n + 1;
+    char *shown = malloc(room);
+
+    if (shown)
+        (void)coco_text_escape(shown, room, text, n);
+    return shown;
+}
+
+static unsigned columns_of(const char *text, size_t n)
+{
+    unsigned columns = 0;
+
+    for (size_t i = 0; i < n; i++)
+        columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return columns;
+}
+
+void term_wrap(FILE *to, const char *text, unsigned indent, unsigned max)
+{
+    char *shown = shown_text(text);
+    unsigned column = indent;
+
+    if (!shown || max <= indent + 20) {
+        term_string(to, text);
+        free(shown);
+        return;
+    }
+    for (const char *p = shown; *p;) {
+        size_t n = strcspn(p, " ");
+        if (p[0] == '[') /* an option of a usage, with its value */
+            n = strcspn(p, "]") + (strchr(p, ']') ? 1 : 0);
+        unsigned columns = columns_of(p, n);
+        if (column > indent && column + 1 + columns > max) {
+            term_printf(to, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            (void)fputc(' ', to);
+            column++;
+        }
+        (void)fwrite(p, 1, n, to);
+        column += columns;
+        p += n;
+        p += strspn(p, " ");
+    }
+    free(shown);
+}
+
+void term_column(FILE *to, const char *text, unsigned max)
+{
+    char *shown = shown_text(text);
+    unsigned column = 0;
+
+    if (!shown) {
+        term_string(to, text);
+        return;
+    }
+    bool cut = columns_of(shown, strlen(shown)) + 1 > max;
+    for (const char *p = shown; *p; p++) {
+        bool begins = ((unsigned char)*p & 0xc0) != 0x80;
+        if (begins && cut && column + 2 >= max)
+            break;
+        column += begins;
+        (void)fputc(*p, to);
+    }
+    if (cut) {
+        (void)fputc('~', to);
+        column++;
+    }
+    term_printf(to, "%*s", (int)(max > column ? max - column : 1), "");
+    free(shown);
+}
+
+void term_field(FILE *to, const char *name, const char *text)
+{
+    term_printf(to, "%-14s", name);
+    term_wrap(to, text, 14, tty_width);
+    (void)fputc('\n', to);
 }
 
 void term_line(FILE *to, const char *name, const char *text)

@@ -210,6 +210,9 @@ static const struct meaning {
     {"TryAgain", "cocod is busy: ", "reason", "Try again in a moment.", CTL_AGAIN},
     {"Busy", "another update is under way: ", "reason",
      "Wait for its end (\"cococtl status\" shows it).", CTL_AGAIN},
+    {"NoSuchVm", "cocod knows no VM ", "vm",
+     "\"cococtl vms\" lists them. A VM is remembered for a minute after its last connection.",
+     CTL_FAILED},
     {"NoSuchChain", "there is no chain ", "key",
      "\"cococtl certs list\" shows the chains that are stored, and which one is served.",
      CTL_FAILED},
@@ -219,6 +222,24 @@ static const struct meaning {
      "cocod ends an update whose time is over; its log says more (\"journalctl -u cocod\").",
      CTL_FAILED},
 };
+
+static int explain_ambiguous(const struct varlink_answer *answer)
+{
+    struct json_object *array = NULL;
+
+    term_error("several VMs say that they are called %s:", text_of(answer->parameters, "vm", "so"));
+    if (json_object_object_get_ex(answer->parameters, "candidates", &array) &&
+        json_object_is_type(array, json_type_array))
+        for (size_t i = 0; i < json_object_array_length(array); i++) {
+            struct json_object *value = json_object_array_get_idx(array, i);
+            term_puts(stderr, "    ");
+            if (json_object_is_type(value, json_type_string))
+                term_string(stderr, json_object_get_string(value));
+            (void)fputc('\n', stderr);
+        }
+    term_hint("Ask again by one of these: a name is what a VM says of itself.");
+    return CTL_FAILED;
+}
 
 int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
 {
@@ -238,6 +259,8 @@ int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
         term_hint("Run this as root, or as a user whom [admin] in cocod.conf grants the role.");
         return CTL_DENIED;
     }
+    if (strcmp(answer->name, "io.cocod.Admin.AmbiguousVm") == 0)
+        return explain_ambiguous(answer);
     for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
         const struct meaning *m = &meanings[i];
         if (strncmp(answer->name, prefix, strlen(prefix)) != 0 ||

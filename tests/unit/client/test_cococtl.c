@@ -374,10 +374,12 @@ START_TEST(status_as_a_table)
     assert_has(out, "valid until");
     assert_has(out, "platform    Milan, TCB 3.0.8.115, a VLEK is loaded\n  chip id     00ff\n");
     assert_has(out, "ENODEV: nobody listens");
-    assert_has(out, "certsAnswered");
+    assert_lacks(out, "certsAnswered");
     assert_has(out, "/etc/cocod/\\x1b[2Jchain");
     assert_lacks(out, "\x1b");
     ck_assert_str_eq(err, "");
+    ck_assert_int_eq(status_of("--all"), 0);
+    assert_has(out, "certsAnswered");
 
     admin_says(STATUS_HEAD "\"certificates\":null}}");
     ck_assert_int_eq(status_of(NULL), 0);

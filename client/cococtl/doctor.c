@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * doctor: everything that must be right for guests to attest, one line a check, and what to do.
+ *
+ * What cocod knows comes from its Diagnose; here is added what it cannot or may not do: look at the
+ * disks (which may block), connect as a VMM does, and read qgsd's journal (qgsd.c).
+ */
+#include "qgsd.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define ROOM_MIN_BYTES (16u << 20)
+#define ROOM_MIN_FILES 64u
+
+static void add_check(struct json_object *checks, const char *name, const char *verdict,
+                      const char *text, const char *fix)
+{
+    struct json_object *check = json_object_new_object();
+
+    json_object_object_add(check, "name", json_text(name));
+    json_object_object_add(check, "verdict", json_text(verdict));
+    json_object_object_add(check, "text", json_text(text));
+    json_object_object_add(check, "fix", json_text(fix));
+    json_object_array_add(checks, check);
+}
+
+static void check_vmm_socket(const struct ctl *ctl, struct json_object *checks)
+{
+    char text[PATH_MAX + 64];
+    int fd = net_connect(ctl->socket);
+
+    if (fd >= 0) {
+        close(fd);
+        (void)snprintf(text, sizeof(text), "cocod takes connections at %s", ctl->socket);
+        add_check(checks, "VMMs", "good", text, NULL);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "%s: %s", ctl->socket, strerror(-fd));
+    if (fd == -EACCES || fd == -EPERM)
+        add_check(checks, "VMMs", "warning", text,
+                  "this user may not; the users of VMMs must be in the socket's group");
+    else
+        add_check(checks, "VMMs", "bad", text,
+                  "\"systemctl status cocod.socket\"; --socket names another one");
+}
+
+static void check_disk(const char *what, const char *path, struct json_object *checks)
+{
+    char text[PATH_MAX + 128];
+    struct statvfs fs;
+
+    if (statvfs(path, &fs) < 0) {
+        (void)snprintf(text, sizeof(text), "%s (%s): %s", what, path, strerror(errno));
+        if (errno == EACCES)
+            add_check(checks, "disk", "skipped", text, "run this as root to look at it");
+        else
+            add_check(checks, "disk", "bad", text, "the folder must be there, and be cocod's");
+        return;
+    }
+    uint64_t bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    bool full = bytes < ROOM_MIN_BYTES || (fs.f_files > 0 && fs.f_favail < ROOM_MIN_FILES);
+    (void)snprintf(text, sizeof(text), "%s (%s): %" PRIu64 " MiB free", what, path, bytes >> 20);
+    add_check(checks, "disk",
+              full                      ? "bad"
+              : (fs.f_flag & ST_RDONLY) ? "bad"
+                                        : "good",
+              text,
+              full                      ? "make room: imports and new tables fail"
+              : (fs.f_flag & ST_RDONLY) ? "it is mounted read-only"
+                                        : NULL);
+}
+
+static void check_disks(struct reply *reply, struct json_object *parameters,
+                        struct json_object *checks)
+{
+    const char *store = reply_optional_string(reply, parameters, "storePath");
+    const char *table = reply_optional_string(reply, parameters, "tableFile");
+    char folder[PATH_MAX];
+
+    if (store)
+        check_disk("the store", store, checks);
+    if (table && table[0]) {
+        (void)snprintf(folder, sizeof(folder), "%s", table);
+        check_disk("the table file", dirname(folder), checks);
+    }
+}
+
+/* Are there quotes on this host at all? */
+static bool serves_quotes(struct json_object *checks)
+{
+    struct reply reply = {0};
+
+    for (size_t i = 0; i < json_object_array_length(checks); i++) {
+        struct json_object *check = json_object_array_get_idx(checks, i);
+        if (strcmp(reply_string(&reply, check, "name"), "QGS") == 0 &&
+            strcmp(reply_string(&reply, check, "verdict"), "skipped") != 0)
+            return true;
+    }
+    return false;
+}
+
+static void on_code(void *data, const struct qgsd_code *code, unsigned n)
+{
+    struct json_object *checks = data;
+    char text[256];
+
+    (void)snprintf(text, sizeof(text), "0x%x in qgsd's log, %u time%s: %s", code->code, n,
+                   n == 1 ? "" : "s", code->meaning);
+    add_check(checks, "qgsd's log", "warning", text, code->fix);
+}
+
+static void check_qgsd(const struct ctl *ctl, struct json_object *checks)
+{
+    char why[256];
+    unsigned n = 0;
+
+    if (!ctl->journal && !serves_quotes(checks))
+        return;
+    int r = qgsd_codes(ctl, on_code, checks, &n, why);
+    if (r < 0)
+        add_check(checks, "qgsd's log", "skipped", why,
+                  "--journal FILE reads a copy of it, \"journalctl -u qgsd\"");
+    else if (n == 0)
+        add_check(checks, "qgsd's log", "good", "it has none of the codes that are known", NULL);
+}
+
+static enum term_paint paint_of(const char *verdict)
+{
+    if (strcmp(verdict, "good") == 0)
+        return TERM_GOOD;
+    if (strcmp(verdict, "skipped") == 0)
+        return TERM_FAINT;
+    return strcmp(verdict, "warning") == 0 ? TERM_WARNING : TERM_BAD;
+}
+
+static void print_checks(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    struct json_object *checks;
+    size_t n = reply_array(reply, parameters, "checks", json_type_object, &checks);
+    unsigned bad = 0, warnings = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *check = json_object_array_get_idx(checks, i);
+        const char *verdict = reply_string(reply, check, "verdict");
+        const char *fix = reply_optional_string(reply, check, "fix");
+
+        bad += strcmp(verdict, "bad") == 0;
+        warnings += strcmp(verdict, "warning") == 0;
+        term_paint(to, paint_of(verdict), verdict);
+        for (size_t k = strlen(verdict); k < 9; k++)
+            (void)fputc(' ', to);
+        term_column(to, reply_string(reply, check, "name"), 15);
+        term_wrap(to, reply_string(reply, check, "text"), 24, term_width());
+        if (fix && term_width() > 0)
+            term_printf(to, "\n%24s", "");
+        else if (fix)
+            term_puts(to, "; ");
+        if (fix) {
+            term_puts(to, "-> ");
+            term_wrap(to, fix, 27, term_width());
+        }
+        (void)fputc('\n', to);
+    }
+    term_printf(to, "%zu checks: %u bad, %u warning%s\n", n, bad, warnings,
+                warnings == 1 ? "" : "s");
+}
+
+static bool any_bad(struct json_object *checks)
+{
+    struct reply reply = {0};
+    bool bad = false;
+
+    for (size_t i = 0; i < json_object_array_length(checks); i++)
+        bad |= strcmp(reply_string(&reply, json_object_array_get_idx(checks, i), "verdict"),
+                      "bad") == 0;
+    return bad;
+}
+
+int verb_doctor(const struct ctl *ctl)
+{
+    struct json_object *parameters = NULL, *checks;
+    struct reply reply = {0};
+    int code = varlink_call(ctl, "Diagnose", NULL, &parameters);
+
+    if (code != CTL_OK)
+        return code;
+    (void)reply_array(&reply, parameters, "checks", json_type_object, &checks);
+    if (!reply.bad) {
+        check_vmm_socket(ctl, checks);
+        check_disks(&reply, parameters, checks);
+        check_qgsd(ctl, checks);
+    }
+    if (reply.bad) {
+        json_object_put(parameters);
+        return reply_malformed(ctl, "Diagnose");
+    }
+    bool bad = any_bad(checks);
+    code = reply_show(ctl, "Diagnose", parameters, print_checks);
+    return code == CTL_OK && bad ? CTL_FAILED : code;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * drain, resume and log-level: what changes how cocod runs until it stops.
+ */
+#include "ctl.h"
+#include <inttypes.h>
+#include <string.h>
+
+static void print_drain(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    bool changed = reply_bool(reply, parameters, "changed");
+    int64_t n = reply_int(reply, parameters, "requestsInFlight");
+
+    term_puts(to, changed ? "drained: new requests are told to come again\n"
+                          : "it was drained already\n");
+    if (n > 0)
+        term_printf(to,
+                    "%" PRId64 " request%s still under way; \"cococtl status\" shows when they "
+                    "have ended\n",
+                    n, n == 1 ? " is" : "s are");
+    else
+        term_puts(to, "nothing is under way\n");
+    term_puts(to, "\"cococtl resume\" ends it; so does a restart of cocod\n");
+}
+
+static void print_resume(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    (void)reply_int(reply, parameters, "requestsInFlight");
+    term_puts(to, reply_bool(reply, parameters, "changed") ? "requests are served again\n"
+                                                           : "it was not drained\n");
+}
+
+int verb_drain(const struct ctl *ctl)
+{
+    struct json_object *parameters = NULL;
+    int code = varlink_call(ctl, "Drain", NULL, &parameters);
+
+    return code == CTL_OK ? reply_show(ctl, "Drain", parameters, print_drain) : code;
+}
+
+int verb_resume(const struct ctl *ctl)
+{
+    struct json_object *parameters = NULL;
+    int code = varlink_call(ctl, "Resume", NULL, &parameters);
+
+    return code == CTL_OK ? reply_show(ctl, "Resume", parameters, print_resume) : code;
+}
+
+static void print_level(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    const char *before = reply_optional_string(reply, parameters, "before");
+
+    term_string(to, reply_string(reply, parameters, "level"));
+    if (before) {
+        term_puts(to, " (it was ");
+        term_string(to, before);
+        term_puts(to, "), until cocod stops or its configuration is loaded again");
+    }
+    (void)fputc('\n', to);
+}
+
+int verb_log_level(const struct ctl *ctl)
+{
+    const char *method = ctl->n_args > 0 ? "SetLogLevel" : "GetLogLevel";
+    struct json_object *parameters = NULL;
+
+    if (ctl->n_args > 0) {
+        parameters = json_object_new_object();
+        json_object_object_add(parameters, "level", json_text(ctl->args[0]));
+    }
+    int code = varlink_call(ctl, method, parameters, &parameters);
+    return code == CTL_OK ? reply_show(ctl, method, parameters, print_level) : code;
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * top: rates and the busiest VMs, a view after each interval.
+ *
+ * A view is the difference of two samples; a sample is GetStatus and ListVms. VMs are told apart by
+ * the kernel's word (pid or CID). Where standard output is no terminal, the views follow each other
+ * as text, or with --json as an object a line. A connection that is lost is made again at the next
+ * view, so a restart of cocod is seen as one; whoever cannot be reached at the first view ends it.
+ */
+#include "ctl.h"
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define HEAD_LINES 7u
+
+struct vm_sample {
+    char who[24];
+    int64_t certs, quotes, failed;
+    double certs_rate, quotes_rate, failed_rate;
+    struct json_object *vm; /* of the sample's */
+};
+
+struct sample {
+    uint64_t at_ns;
+    struct json_object *status;
+    struct json_object *list;
+    struct vm_sample *vms;
+    size_t n;
+};
+
+static void sample_done(struct sample *sample)
+{
+    json_object_put(sample->status);
+    json_object_put(sample->list);
+    free(sample->vms);
+    *sample = (struct sample){0};
+}
+
+static int take_vms(const struct ctl *ctl, struct sample *sample)
+{
+    struct reply reply = {0};
+    struct json_object *array;
+    int code = vms_get(ctl, &sample->list);
+
+    if (code != CTL_OK)
+        return code;
+    sample->n = reply_array(&reply, sample->list, "vms", json_type_object, &array);
+    sample->vms = calloc(sample->n + 1, sizeof(*sample->vms));
+    if (!sample->vms) {
+        term_error("out of memory");
+        return CTL_FAILED;
+    }
+    for (size_t i = 0; i < sample->n; i++) {
+        struct vm_sample *vm = &sample->vms[i];
+        vm->vm = json_object_array_get_idx(array, i);
+        vm_who(&reply, vm->vm, vm->who);
+        vm->certs = reply_int(&reply, vm->vm, "certs");
+        vm->quotes = reply_int(&reply, vm->vm, "quotes");
+        vm->failed =
+            reply_int(&reply, vm->vm, "certsFailed") + reply_int(&reply, vm->vm, "quotesFailed");
+    }
+    return reply.bad ? reply_malformed(ctl, "ListVms") : CTL_OK;
+}
+
+static int take_sample(const struct ctl *ctl, struct sample *ret)
+{
+    struct sample sample = {.at_ns = net_now_ns()};
+    int code = varlink_call(ctl, "GetStatus", NULL, &sample.status);
+
+    if (code == CTL_OK)
+        code = take_vms(ctl, &sample);
+    if (code != CTL_OK) {
+        sample_done(&sample);
+        return code;
+    }
+    *ret = sample;
+    return CTL_OK;
+}
+
+/* --- rates ------------------------------------------------------------------------------------ */
+
+/* What counters grew by, a second; a counter that fell belongs to another run of cocod. */
+static double rate(int64_t now, int64_t before, double seconds)
+{
+    if (now < before)
+        before = 0;
+    return seconds > 0 ? (double)(now - before) / seconds : 0;
+}
+
+static int by_who(const void *a, const void *b)
+{
+    return strcmp(((const struct vm_sample *)a)->who, ((const struct vm_sample *)b)->who);
+}
+
+static int by_rate(const void *a, const void *b)
+{
+    const struct vm_sample *x = a, *y = b;
+    double rx = x->certs_rate + x->quotes_rate, ry = y->certs_rate + y->quotes_rate;
+
+    return rx < ry ? 1 : rx > ry ? -1 : strcmp(x->who, y->who);
+}
+
+static void vm_rates(struct sample *now, struct sample *before, double seconds)
+{
+    qsort(before->vms, before->n, sizeof(*before->vms), by_who);
+    for (size_t i = 0; i < now->n; i++) {
+        struct vm_sample *vm = &now->vms[i];
+        const struct vm_sample nobody = {.certs = 0};
+        const struct vm_sample *old =
+            before->n > 0 ? bsearch(vm, before->vms, before->n, sizeof(*before->vms), by_who)
+                          : NULL;
+        if (!old)
+            old = &nobody;
+        vm->certs_rate = rate(vm->certs, old->certs, seconds);
+        vm->quotes_rate = rate(vm->quotes, old->quotes, seconds);
+        vm->failed_rate = rate(vm->failed, old->failed, seconds);
+    }
+    qsort(now->vms, now->n, sizeof(*now->vms), by_rate);
+}
+
+static double counter_rate(const struct sample *now, const struct sample *before, const char *name,
+                           double seconds)
+{
+    struct reply reply = {0}; /* a counter that is not there, is 0 */
+    struct json_object *a = reply_optional_object(&reply, now->status, "counters");
+    struct json_object *b = reply_optional_object(&reply, before->status, "counters");
+
+    return rate(a ? reply_int(&reply, a, name) : 0, b ? reply_int(&reply, b, name) : 0, seconds);
+}
+
+static const struct {
+    const char *counter;
+    const char *name;
+} rates[] = {{"certs_ok", "certsPerS"},
+             {"certs_empty", "certsEmptyPerS"},
+             {"certs_eagain", "certsAgainPerS"},
+             {"quotes_ok", "quotesPerS"},
+             {"quotes_failed", "quotesFailedPerS"},
+             {"quotes_eagain", "quotesAgainPerS"}};
+#define N_RATES (sizeof(rates) / sizeof(rates[0]))
+
+/* --- a view ----------------------------------------------------------------------------------- */
+
+static void print_head(FILE *to, struct reply *reply, const struct sample *now,
+                       const double values[N_RATES])
+{
+    struct json_object *status = now->status, *reasons;
+    struct json_object *quotes = reply_optional_object(reply, status, "quotes");
+    bool degraded = reply_bool(reply, status, "degraded");
+    size_t n = reply_array(reply, status, "reasons", json_type_string, &reasons);
+
+    term_puts(to, "cocod ");
+    term_string(to, reply_string(reply, status, "version"));
+    term_printf(to, ", %s, ", reply_string(reply, status, "state"));
+    term_paint(to, degraded ? TERM_BAD : TERM_GOOD, degraded ? "degraded" : "good");
+    if (degraded)
+        term_printf(to, " (%zu reason%s: \"cococtl status\")", n, n == 1 ? "" : "s");
+    term_printf(to, "\nconnections %7" PRId64 "   in flight %" PRId64 "\n",
+                reply_int(reply, status, "peers"), reply_int(reply, status, "requestsInFlight"));
+    term_printf(to, "tables/s   %8.1f   empty %.1f   come again %.1f\n", values[0], values[1],
+                values[2]);
+    term_printf(to, "quotes/s   %8.1f   failed %.1f   come again %.1f\n", values[3], values[4],
+                values[5]);
+    if (quotes)
+        term_printf(to, "quotes now %8" PRId64 " running, %" PRId64 " queued, %" PRId64 " kept\n",
+                    reply_int(reply, quotes, "running"), reply_int(reply, quotes, "queued"),
+                    reply_int(reply, quotes, "kept"));
+    else
+        term_puts(to, "quotes are not served on this host\n");
+    (void)fputc('\n', to);
+    term_paint(to, TERM_TITLE,
+               "VM                  PID       CONN  WAIT LEASE  CERTS/S  QUOTES/S  FAILED/S");
+    (void)fputc('\n', to);
+}
+
+static void print_view(FILE *to, struct reply *reply, const struct sample *now,
+                       const double values[N_RATES], size_t rows)
+{
+    print_head(to, reply, now, values);
+    for (size_t i = 0; i < now->n && i < rows; i++) {
+        const struct vm_sample *vm = &now->vms[i];
+        const char *name = reply_optional_string(reply, vm->vm, "vm");
+        term_column(to, name ? name : "-", 20);
+        term_printf(to, "%-10s%4" PRId64 "%6" PRId64 "%6" PRId64 "%9.1f%10.1f%10.1f\n", vm->who,
+                    reply_int(reply, vm->vm, "connections"), reply_int(reply, vm->vm, "inFlight"),
+                    reply_int(reply, vm->vm, "leases"), vm->certs_rate, vm->quotes_rate,
+                    vm->failed_rate);
+    }
+}
+
+static void add_double(struct json_object *object, const char *name, double value)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof(text), "%.3f", value);
+    json_object_object_add(object, name, json_object_new_double_s(value, text));
+}
+
+static void print_json_view(const struct sample *now, const double values[N_RATES], double seconds)
+{
+    struct json_object *object = json_object_new_object(), *vms = json_object_new_array();
+
+    add_double(object, "seconds", seconds);
+    for (size_t i = 0; i < N_RATES; i++)
+        add_double(object, rates[i].name, values[i]);
+    for (size_t i = 0; i < now->n; i++) {
+        const struct vm_sample *vm = &now->vms[i];
+        add_double(vm->vm, "certsPerS", vm->certs_rate);
+        add_double(vm->vm, "quotesPerS", vm->quotes_rate);
+        add_double(vm->vm, "failedPerS", vm->failed_rate);
+        json_object_array_add(vms, json_object_get(vm->vm));
+    }
+    json_object_object_add(object, "vms", vms);
+    term_json(stdout, json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+                                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
+    (void)fputc('\n', stdout);
+    json_object_put(object);
+}
+
+/* How many rows of VMs a view has room for. */
+static size_t rows_of_terminal(void)
+{
+    struct winsize size = {0};
+
+    if (term_width() == 0)
+        return SIZE_MAX;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_row == 0)
+        size.ws_row = 24;
+    return size.ws_row > HEAD_LINES + 2 ? size.ws_row - HEAD_LINES - 1u : 1;
+}
+
+static int show(const struct ctl *ctl, struct sample *now, struct sample *before)
+{
+    double seconds = (double)(now->at_ns - before->at_ns) / 1e9, values[N_RATES];
+    struct reply reply = {0};
+    char *text = NULL;
+    size_t size = 0;
+
+    for (size_t i = 0; i < N_RATES; i++)
+        values[i] = counter_rate(now, before, rates[i].counter, seconds);
+    vm_rates(now, before, seconds);
+    if (ctl->json) {
+        print_json_view(now, values, seconds);
+        return output_close(&(const struct ctl){0}, stdout);
+    }
+    FILE *memory = open_memstream(&text, &size);
+    if (memory)
+        print_view(memory, &reply, now, values, rows_of_terminal());
+    if (!memory || fclose(memory) != 0) {
+        free(text);
+        term_error("out of memory");
+        return CTL_FAILED;
+    }
+    if (!reply.bad) {
+        term_puts(stdout, term_width() > 0 ? "\x1b[H\x1b[J" : "");
+        (void)fwrite(text, 1, size, stdout);
+    }
+    free(text);
+    return reply.bad ? reply_malformed(ctl, "GetStatus")
+                     : output_close(&(const struct ctl){0}, stdout);
+}
+
+int verb_top(const struct ctl *ctl)
+{
+    uint64_t count = ctl->count ? ctl->count : term_width() > 0 ? UINT64_MAX : 1;
+    struct sample before = {0}, now = {0};
+    int code = take_sample(ctl, &before);
+
+    for (uint64_t i = 0; code == CTL_OK && i < count; i++) {
+        (void)poll(NULL, 0, (int)ctl->interval_ms);
+        code = take_sample(ctl, &now);
+        if (code == CTL_AWAY && i > 0) {
+            code = CTL_OK; /* it is restarted; that was said */
+            continue;
+        }
+        if (code != CTL_OK)
+            break;
+        code = show(ctl, &now, &before);
+        sample_done(&before);
+        before = now;
+        now = (struct sample){0};
+    }
+    sample_done(&before);
+    return code;
+}

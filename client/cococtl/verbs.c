@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of verbs and that of options. A verb is a row here and a function; nothing else knows
+ * it by name. Texts are sentences without line breaks: whoever shows them knows the width. A
+ * summary fits beside its verb in 80 columns.
+ */
+#include "verbs.h"
+#include "coco/coco.h"
+#include <assert.h>
+#include <string.h>
+
+const struct opt ctl_opts[] = {
+    {OPT_SOCKET, "socket", "PATH", "the VMMs' socket (default " COCO_API_SOCKET ")", NULL},
+    {OPT_ADMIN, "admin", "PATH", "cocod's administrative socket (default " CTL_ADMIN_SOCKET ")",
+     NULL},
+    {OPT_JSON, "json", NULL, "print the result as JSON", NULL},
+    {OPT_TIMEOUT, "timeout", "SECONDS", "give up after this time, 0.001 to 86400", NULL},
+    {OPT_OUT, "out", "FILE", "write the result to a file, or into a folder where the verb has many",
+     NULL},
+    {OPT_ALL, "all", NULL, "show the counters, too", NULL},
+    {OPT_INTERVAL, "interval", "SECONDS", "time between two views (default 1)", NULL},
+    {OPT_COUNT, "count", "N", "end after N views", NULL},
+    {OPT_JOURNAL, "journal", "FILE", "qgsd's log, instead of the last day of the journal", NULL},
+    {OPT_NPAGES, "npages", "N", "pages that the guest offers (default 4)", NULL},
+    {OPT_TCB, "tcb", "TCB", "BL.TEE.SNP.UCODE, on Turin BL.TEE.SNP.UCODE.FMC; decimal", NULL},
+    {OPT_PRODUCT, "product", "NAME", "Milan, Genoa or Turin", "Milan Genoa Turin"},
+    {OPT_CHIP_ID, "chip-id", "HEX", "the chip's id, 128 digits, on Turin 16", NULL},
+    {OPT_SIGNER, "signer", "NAME", "VCEK or VLEK", "VCEK VLEK"},
+    {OPT_URL, "url", "URL", "a mirror instead of AMD's key distribution service", NULL},
+    {OPT_CA, "ca", "FILE", "trust these roots for the mirror's TLS, instead of the system's", NULL},
+    {OPT_INVENTORY, "inventory", "FILE", "hosts to fetch for: lines of PRODUCT CHIP-ID TCB", NULL},
+    {OPT_GAP, "gap", "SECONDS", "time between two requests for a VCEK (default 10)", NULL},
+    {OPT_FORCE, "force", NULL, "after the timeout go on without those who hold leases", NULL},
+    {OPT_HELP, "help", NULL, "print help and exit", NULL},
+    {OPT_VERSION, "version", NULL, "print the version and exit", NULL},
+    {OPT_EXEC, "exec", "COMMAND...", "run this under the lock; everything behind it is its own",
+     NULL},
+};
+const size_t ctl_n_opts = sizeof(ctl_opts) / sizeof(ctl_opts[0]);
+static_assert(sizeof(ctl_opts) / sizeof(ctl_opts[0]) <= OPTS_MAX, "main.c has room for so many");
+
+#define ADMIN_OPTS (OPT_ADMIN | OPT_JSON | OPT_TIMEOUT | OPT_HELP)
+#define VMM_OPTS   (OPT_SOCKET | OPT_JSON | OPT_TIMEOUT | OPT_HELP)
+
+const struct verb ctl_verbs[] = {
+    {.words = {"status"},
+     .options = ADMIN_OPTS | OPT_ALL,
+     .run = verb_status,
+     .summary = "show what cocod does and what is wrong",
+     .help = "Shows the daemon's state, whether something needs you and what, the certificate "
+             "table that is being served, and the quoting service; with --all the counters since "
+             "the start, too."},
+    {.words = {"top"},
+     .options = ADMIN_OPTS | OPT_INTERVAL | OPT_COUNT,
+     .run = verb_top,
+     .summary = "watch rates and the busiest VMs",
+     .help = "Shows requests a second, the queue, and the VMs that ask most, again and again until "
+             "Ctrl-C. Where the output is no terminal, --count says how often (default 1); with "
+             "--json each view is an object on a line of its own."},
+    {.words = {"doctor"},
+     .options = ADMIN_OPTS | OPT_SOCKET | OPT_JOURNAL,
+     .timeout_ms = 10000,
+     .run = verb_doctor,
+     .summary = "check all that must be right, and say how to mend it",
+     .help = "One line a check, with what to do about it: the configuration, the SNP device, TCB, "
+             "VLEK, expiry, revocation list, clock, disks, descriptors, the quoting service, and "
+             "what the codes in qgsd's journal mean. The exit status is 1 where anything is bad."},
+    {.words = {"vms"},
+     .options = ADMIN_OPTS,
+     .run = verb_vms,
+     .summary = "list the VMs: connections, leases, requests",
+     .help = "Lists the VMs that are connected, and for a minute those that were: what each holds "
+             "now, and how many requests it made. A VM's name is what its VMM says; pid, uid and "
+             "CID are the kernel's word."},
+    {.words = {"explain"},
+     .argument = "VM",
+     .min_args = 1,
+     .max_args = 1,
+     .options = ADMIN_OPTS,
+     .run = verb_explain,
+     .summary = "show a VM's last 64 requests, and why they ended so",
+     .help = "VM is a name, a UUID, pid:NUMBER, cid:NUMBER, or a pid. Shows for each request when "
+             "it came, its status and why, how long it took; of certificates the generation, the "
+             "chain, its TCB and a lease that is still held; of quotes the service that was asked, "
+             "how long it took and the code that it gave."},
+    {.words = {"quotes"},
+     .options = ADMIN_OPTS,
+     .run = verb_quotes,
+     .summary = "list the quotes that are queued, running or kept",
+     .help = "Lists the exchanges with the quoting service: whose each one is, how old, how long "
+             "its requester will wait, and where it runs; then the quotes that are kept for VMs "
+             "that had gone when they came."},
+    {.words = {"backends"},
+     .options = ADMIN_OPTS,
+     .run = verb_backends,
+     .summary = "show the quoting services (QGS) in plain words",
+     .help = "Shows for each quoting service whether it is in service, its slots, how long a quote "
+             "takes, and what is wrong with it."},
+    {.words = {"drain"},
+     .options = ADMIN_OPTS,
+     .run = verb_drain,
+     .summary = "tell new requests to come again later",
+     .help = "New requests are answered with EAGAIN, what is under way goes on. Guests wait; SNP "
+             "guests give up after 20 seconds and go on without certificates, so this is for short "
+             "work on the host. It ends with \"cococtl resume\", and with a restart of cocod."},
+    {.words = {"resume"},
+     .options = ADMIN_OPTS,
+     .run = verb_resume,
+     .summary = "serve again after a drain",
+     .help = "Ends what \"cococtl drain\" began."},
+    {.words = {"log-level"},
+     .argument = "[LEVEL]",
+     .max_args = 1,
+     .options = ADMIN_OPTS,
+     .run = verb_log_level,
+     .summary = "show or change what cocod logs",
+     .help = "LEVEL is critical, error, warning, notice, info or debug: the least urgent level "
+             "that is logged, until cocod stops or its configuration is loaded again.",
+     .values = "critical error warning notice info debug"},
+    {.words = {"certs", "list"},
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_certs_list,
+     .summary = "list the chains and revocation lists that are stored",
+     .help = "Lists every chain of the store by its key, and marks the one that is served. A chain "
+             "that may not be served now says why."},
+    {.words = {"certs", "show"},
+     .argument = "[KEY]",
+     .max_args = 1,
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_certs_show,
+     .summary = "list the certificates that are served, or those of KEY",
+     .help = "Lists each certificate and revocation list: kind, subject, issuer, serial number, "
+             "validity, SHA-256 and file. With --out the list goes to a file."},
+    {.words = {"certs", "import"},
+     .argument = "PATH...",
+     .min_args = 1,
+     .max_args = ANY_NUMBER,
+     .options = ADMIN_OPTS,
+     .timeout_ms = 30000,
+     .run = verb_certs_import,
+     .summary = "verify certificates and keep what is good",
+     .help = "Takes files and folders: certificates in PEM or DER, several PEM ones in one file, "
+             "certificate tables (GHCB), revocation lists; the folders of \"snphost fetch\", "
+             "cocod's own, and Trustee's offline store. Files are opened by this user; cocod "
+             "verifies what they hold and keeps what is good. The exit status is 1 where anything "
+             "was refused."},
+    {.words = {"certs", "verify"},
+     .argument = "PATH...",
+     .min_args = 1,
+     .max_args = ANY_NUMBER,
+     .options = ADMIN_OPTS,
+     .timeout_ms = 30000,
+     .run = verb_certs_verify,
+     .summary = "verify as an import would, and keep nothing",
+     .help = "As \"certs import\", but nothing is kept: cocod's answer to whether it would take "
+             "these. The exit status is 0 only where every certificate is good."},
+    {.words = {"certs", "remove"},
+     .argument = "KEY",
+     .min_args = 1,
+     .max_args = 1,
+     .options = ADMIN_OPTS,
+     .run = verb_certs_remove,
+     .summary = "remove a chain from the store",
+     .help = "Takes a chain's leaf out of the store. Roots, intermediates and revocation lists "
+             "stay."},
+    {.words = {"certs", "export"},
+     .argument = "[KEY]",
+     .max_args = 1,
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_certs_export,
+     .summary = "write the chain that is served, or KEY, to files",
+     .help = "--out names a file for the certificate table (GHCB), or a folder, that exists or "
+             "whose name ends in a slash, for its certificates in DER: ark.der, ask.der or "
+             "asvk.der, vcek.der or vlek.der."},
+    {.words = {"certs", "preflight"},
+     .options = ADMIN_OPTS | OPT_TCB | OPT_PRODUCT | OPT_CHIP_ID | OPT_SIGNER,
+     .run = verb_certs_preflight,
+     .summary = "is the chain of a coming TCB stored?",
+     .help = "The exit status is 0 only where a verified chain for this TCB is stored, so that an "
+             "update to it will find its chain. Product, chip and signer are this host's unless "
+             "given."},
+    {.words = {"certs", "rotate"},
+     .options = ADMIN_OPTS | OPT_FORCE | OPT_EXEC,
+     .timeout_ms = 30000,
+     .run = verb_certs_rotate,
+     .summary = "update the firmware while no report is under way",
+     .help = "Makes cocod pause, waits until no VMM holds a lease (--timeout, default 30 seconds), "
+             "runs COMMAND under the lock, and publishes the chain that the platform then asks "
+             "for. Without --exec the platform is only read again. COMMAND gets a fresh "
+             "environment and an empty standard input; its exit status, where it is not 0, is this "
+             "one's. --force goes on after the timeout without those who hold leases: their guests "
+             "may get certificates that do not match their reports."},
+    {.words = {"certs", "fetch"},
+     .options = ADMIN_OPTS | OPT_OUT | OPT_TCB | OPT_PRODUCT | OPT_CHIP_ID | OPT_SIGNER | OPT_URL |
+                OPT_CA | OPT_INVENTORY | OPT_GAP,
+     .timeout_ms = 300000,
+     .run = verb_certs_fetch,
+     .summary = "get certificates from AMD's key distribution service",
+     .help = "Gets the intermediate and root, the revocation list, and the VCEK for this platform, "
+             "or for the TCB, product and chip given, and imports them; with --out they are "
+             "written to a folder instead. --inventory with --out does it for many hosts; what is "
+             "there already is kept, so a run that was cut short is continued by the next. Proxies "
+             "are taken from https_proxy and no_proxy."},
+    {.words = {"ping"},
+     .options = VMM_OPTS,
+     .run = verb_ping,
+     .summary = "check that cocod answers VMMs",
+     .help = "Connects as a VMM does, and measures one round trip."},
+    {.words = {"request", "certs"},
+     .options = VMM_OPTS | OPT_OUT | OPT_NPAGES,
+     .run = verb_request_certs,
+     .summary = "ask for the certificate table as a VMM does",
+     .help = "Takes a lease, asks for the table that a guest would get, and shows its entries. "
+             "With --out the table itself is written to a file."},
+    {.words = {"request", "quote"},
+     .argument = "FILE",
+     .min_args = 1,
+     .max_args = 1,
+     .options = VMM_OPTS | OPT_OUT,
+     .timeout_ms = 30000,
+     .run = verb_request_quote,
+     .summary = "ask for a quote as a VMM does",
+     .help = "FILE is a TDREPORT of 1024 bytes. Shows the quote's version and size. With --out the "
+             "quote itself is written to a file. The default timeout is 30 seconds."},
+    {.words = {"completion"},
+     .options = OPT_OUT | OPT_HELP,
+     .run = verb_completion,
+     .summary = "print the completion of command lines for bash",
+     .help = "Prints what bash needs to complete cococtl's command lines, to be sourced. It is "
+             "installed with cocod."},
+    {.words = {"help"},
+     .argument = "[VERB]",
+     .max_args = 2,
+     .options = OPT_JSON | OPT_HELP,
+     .run = verb_help,
+     .summary = "print this, or what there is to say about VERB",
+     .help = "Prints the list of verbs, or the help of one; with --json all of them as one "
+             "object."},
+};
+const size_t ctl_n_verbs = sizeof(ctl_verbs) / sizeof(ctl_verbs[0]);
+
+const struct verb *verb_find(char *const *words, int n, int *ret_used)
+{
+    for (size_t i = 0; i < ctl_n_verbs; i++) {
+        int count = ctl_verbs[i].words[1] ? 2 : 1;
+
+        if (n < count || strcmp(words[0], ctl_verbs[i].words[0]) != 0 ||
+            (count == 2 && strcmp(words[1], ctl_verbs[i].words[1]) != 0))
+            continue;
+        *ret_used = count;
+        return &ctl_verbs[i];
+    }
+    return NULL;
+}
+
+void verb_name(const struct verb *verb, char out[VERB_NAME_SIZE])
+{
+    (void)snprintf(out, VERB_NAME_SIZE, "%s%s%s", verb->words[0], verb->words[1] ? " " : "",
+                   verb->words[1] ? verb->words[1] : "");
+}
+
+bool verb_is_one_of(const char *words, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *p = words; *p; p += strspn(p, " ")) {
+        size_t length = strcspn(p, " ");
+        if (length == n && memcmp(p, word, n) == 0)
+            return true;
+        p += length;
+    }
+    return false;
+}

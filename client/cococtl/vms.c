@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vms and explain: who asks cocod, and what became of one VM's requests.
+ *
+ * ListVms comes in pages; both forms of output show all of them as one list. A chain's key has up
+ * to 160 characters and an address 100, so explain's lines refer to them by number, and they stand
+ * below, once.
+ */
+#include "ctl.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGES_MAX  1000u
+#define LEGEND_MAX 64u
+
+/* "pid 4711", "CID 42", "-". */
+void vm_who(struct reply *reply, struct json_object *vm, char out[24])
+{
+    int64_t number;
+
+    if (reply_optional_int(reply, vm, "cid", &number))
+        (void)snprintf(out, 24, "CID %" PRId64, number);
+    else if (reply_optional_int(reply, vm, "pid", &number))
+        (void)snprintf(out, 24, "%" PRId64, number);
+    else
+        (void)snprintf(out, 24, "-");
+}
+
+/* "4.6 ms", "12 s", "3 min", "2 h", "5 d". */
+void ms_text(int64_t ms, char out[24])
+{
+    if (ms < 10000)
+        (void)snprintf(out, 24, "%" PRId64 " ms", ms);
+    else if (ms < 120000)
+        (void)snprintf(out, 24, "%" PRId64 " s", ms / 1000);
+    else if (ms < 7200000)
+        (void)snprintf(out, 24, "%" PRId64 " min", ms / 60000);
+    else if (ms < 172800000)
+        (void)snprintf(out, 24, "%" PRId64 " h", ms / 3600000);
+    else
+        (void)snprintf(out, 24, "%" PRId64 " d", ms / 86400000);
+}
+
+static void us_text(int64_t us, char out[24])
+{
+    if (us < 1000000)
+        (void)snprintf(out, 24, "%" PRId64 ".%" PRId64 " ms", us / 1000, us / 100 % 10);
+    else
+        (void)snprintf(out, 24, "%" PRId64 ".%" PRId64 " s", us / 1000000, us / 100000 % 10);
+}
+
+/* --- vms -------------------------------------------------------------------------------------- */
+
+int vms_get(const struct ctl *ctl, struct json_object **ret)
+{
+    struct json_object *all = json_object_new_array(), *page, *parameters;
+    int64_t after = 0;
+    bool more = true;
+
+    for (unsigned i = 0; more && i < PAGES_MAX; i++) {
+        struct reply reply = {0};
+        parameters = json_object_new_object();
+        json_object_object_add(parameters, "after", json_object_new_int64(after));
+        int code = varlink_call(ctl, "ListVms", parameters, &parameters);
+        if (code != CTL_OK) {
+            json_object_put(all);
+            return code;
+        }
+        size_t n = reply_array(&reply, parameters, "vms", json_type_object, &page);
+        more = reply_optional_int(&reply, parameters, "next", &after);
+        for (size_t k = 0; k < n; k++)
+            json_object_array_add(all, json_object_get(json_object_array_get_idx(page, k)));
+        json_object_put(parameters);
+        if (reply.bad) {
+            json_object_put(all);
+            return reply_malformed(ctl, "ListVms");
+        }
+    }
+    *ret = json_object_new_object();
+    json_object_object_add(*ret, "vms", all);
+    return CTL_OK;
+}
+
+static void print_vm(FILE *to, struct reply *reply, struct json_object *vm)
+{
+    const char *name = reply_optional_string(reply, vm, "vm");
+    int64_t uid = 0, last_ms;
+    char who[24], uid_text[24] = "-", last[24] = "never";
+
+    vm_who(reply, vm, who);
+    if (reply_optional_int(reply, vm, "uid", &uid))
+        (void)snprintf(uid_text, sizeof(uid_text), "%" PRId64, uid);
+    if (reply_optional_int(reply, vm, "lastRequestMs", &last_ms))
+        ms_text(last_ms, last);
+    term_column(to, name ? name : "-", 20);
+    term_printf(to, "%-9s%-7s%4" PRId64 "%6" PRId64 "%6" PRId64 "%8" PRId64 "%8" PRId64, who,
+                uid_text, reply_int(reply, vm, "connections"), reply_int(reply, vm, "inFlight"),
+                reply_int(reply, vm, "leases"), reply_int(reply, vm, "certs"),
+                reply_int(reply, vm, "quotes"));
+    term_printf(to, "  %s\n", last);
+}
+
+static void print_vms(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    struct json_object *vms;
+    size_t n = reply_array(reply, parameters, "vms", json_type_object, &vms);
+    int64_t certs = 0, empty = 0, certs_failed = 0, quotes = 0, quotes_failed = 0;
+
+    if (n == 0) {
+        term_puts(to, "no VM has asked for anything since cocod started\n");
+        return;
+    }
+    term_paint(to, TERM_TITLE,
+               "VM                  PID      UID    CONN  WAIT LEASE   CERTS  QUOTES  LAST");
+    (void)fputc('\n', to);
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *vm = json_object_array_get_idx(vms, i);
+        print_vm(to, reply, vm);
+        certs += reply_int(reply, vm, "certs");
+        empty += reply_int(reply, vm, "certsEmpty");
+        certs_failed += reply_int(reply, vm, "certsFailed");
+        quotes += reply_int(reply, vm, "quotes");
+        quotes_failed += reply_int(reply, vm, "quotesFailed");
+    }
+    term_printf(to,
+                "%zu VM%s: %" PRId64 " tables (%" PRId64 " empty, %" PRId64 " refused), %" PRId64
+                " quotes (%" PRId64 " failed)\n",
+                n, n == 1 ? "" : "s", certs, empty, certs_failed, quotes, quotes_failed);
+}
+
+int verb_vms(const struct ctl *ctl)
+{
+    struct json_object *parameters = NULL;
+    int code = vms_get(ctl, &parameters);
+
+    return code == CTL_OK ? reply_show(ctl, "ListVms", parameters, print_vms) : code;
+}
+
+/* --- explain ---------------------------------------------------------------------------------- */
+
+/* What lines refer to by number, from 1 on. */
+struct legend {
+    const char *name;
+    size_t n;
+    const char *items[LEGEND_MAX];
+};
+
+static size_t legend_number(struct legend *legend, const char *text)
+{
+    for (size_t i = 0; i < legend->n; i++)
+        if (strcmp(legend->items[i], text) == 0)
+            return i + 1;
+    if (legend->n == LEGEND_MAX)
+        return 0;
+    legend->items[legend->n++] = text;
+    return legend->n;
+}
+
+static void legend_print(FILE *to, const struct legend *legend)
+{
+    for (size_t i = 0; i < legend->n; i++) {
+        term_printf(to, "%s %zu  ", legend->name, i + 1);
+        term_string(to, legend->items[i]);
+        (void)fputc('\n', to);
+    }
+}
+
+struct facts {
+    char text[512];
+    size_t n;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+add_fact(struct facts *facts, const char *format, ...)
+{
+    va_list args;
+
+    if (facts->n > 0 && facts->n + 2 < sizeof(facts->text)) {
+        memcpy(facts->text + facts->n, ", ", 3);
+        facts->n += 2;
+    }
+    va_start(args, format);
+    int n = vsnprintf(facts->text + facts->n, sizeof(facts->text) - facts->n, format, args);
+    va_end(args);
+    if (n > 0 && facts->n + (size_t)n < sizeof(facts->text))
+        facts->n += (size_t)n;
+}
+
+static void facts_of_certs(struct facts *facts, struct reply *reply, struct json_object *request,
+                           struct legend *chains)
+{
+    const char *tcb = reply_optional_string(reply, request, "tcb");
+    const char *chain = reply_optional_string(reply, request, "chain");
+    const char *generation = reply_optional_string(reply, request, "generation");
+    int64_t bytes = reply_int(reply, request, "bytes"), lease_ms;
+
+    if (tcb)
+        add_fact(facts, "TCB %s", tcb);
+    if (chain)
+        add_fact(facts, "chain %zu", legend_number(chains, chain));
+    if (bytes > 0)
+        add_fact(facts, "%" PRId64 " bytes", bytes);
+    if (generation)
+        add_fact(facts, "gen %s", generation);
+    if (reply_optional_int(reply, request, "leaseMs", &lease_ms))
+        add_fact(facts, "its lease has been held for %" PRId64 " ms", lease_ms);
+}
+
+static void facts_of_quote(struct facts *facts, struct reply *reply, struct json_object *request,
+                           struct legend *services)
+{
+    const char *backend = reply_optional_string(reply, request, "backend");
+    int64_t bytes = reply_int(reply, request, "bytes"), us, code;
+    char took[24];
+
+    if (bytes > 0)
+        add_fact(facts, "%" PRId64 " bytes", bytes);
+    if (backend)
+        add_fact(facts, "QGS %zu", legend_number(services, backend));
+    if (reply_optional_int(reply, request, "qgsUs", &us)) {
+        us_text(us, took);
+        add_fact(facts, "QGS took %s", took);
+    }
+    if (reply_optional_int(reply, request, "qgsCode", &code) && code != 0)
+        add_fact(facts, "QGS's code 0x%" PRIx64, (uint64_t)code);
+}
+
+static void print_request(FILE *to, struct reply *reply, struct json_object *request,
+                          struct legend *chains, struct legend *services)
+{
+    const char *time = reply_string(reply, request, "time");
+    const char *kind = reply_string(reply, request, "kind");
+    const char *status = reply_string(reply, request, "status");
+    const char *why = reply_optional_string(reply, request, "why");
+    struct facts facts = {.text = ""};
+    char took[24];
+
+    us_text(reply_int(reply, request, "tookUs"), took);
+    /* "2026-11-21T04:57:02Z" */
+    if (strlen(time) == 20)
+        term_printf(to, "%.5s %.8s  ", time + 5, time + 11);
+    else
+        term_cell(to, time, 16);
+    term_column(to, kind, 11);
+    term_paint(to,
+               strcmp(status, "OK") != 0 ? (strcmp(status, "EAGAIN") == 0 ? TERM_WARNING : TERM_BAD)
+                                         : (why ? TERM_WARNING : TERM_GOOD),
+               status);
+    for (size_t n = strlen(status); n < 10; n++)
+        (void)fputc(' ', to);
+    term_printf(to, "%9s  ", took);
+    if (strcmp(kind, "certs") == 0)
+        facts_of_certs(&facts, reply, request, chains);
+    else
+        facts_of_quote(&facts, reply, request, services);
+    term_wrap(to, facts.n > 0 ? facts.text : why ? why : "", 48, term_width());
+    if (facts.n > 0 && why) {
+        term_printf(to, "\n%48s", "");
+        term_wrap(to, why, 48, term_width());
+    }
+    (void)fputc('\n', to);
+}
+
+static void print_head(FILE *to, struct reply *reply, struct json_object *vm)
+{
+    const char *name = reply_optional_string(reply, vm, "vm");
+    const char *uuid = reply_optional_string(reply, vm, "uuid");
+    int64_t uid;
+    char who[24];
+
+    vm_who(reply, vm, who);
+    term_puts(to, "VM ");
+    term_paint(to, TERM_TITLE, name ? name : "without a name");
+    if (uuid) {
+        term_puts(to, " (");
+        term_string(to, uuid);
+        term_puts(to, ")");
+    }
+    term_printf(to, ", %s%s", who[0] == 'C' ? "" : "pid ", who);
+    if (reply_optional_int(reply, vm, "uid", &uid))
+        term_printf(to, ", uid %" PRId64, uid);
+    int64_t connections = reply_int(reply, vm, "connections");
+    if (connections > 0)
+        term_printf(to, "\n%" PRId64 " connection%s, %" PRId64 " waiting, %" PRId64 " lease%s\n",
+                    connections, connections == 1 ? "" : "s", reply_int(reply, vm, "inFlight"),
+                    reply_int(reply, vm, "leases"), reply_int(reply, vm, "leases") == 1 ? "" : "s");
+    else
+        term_puts(to, "\nnot connected any more\n");
+}
+
+static void print_explain(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    struct legend chains = {.name = "chain"}, services = {.name = "QGS"};
+    struct json_object *requests, *vm = reply_field(reply, parameters, "vm", json_type_object);
+    size_t n = reply_array(reply, parameters, "requests", json_type_object, &requests);
+
+    if (!vm)
+        return;
+    print_head(to, reply, vm);
+    if (n == 0) {
+        term_puts(to, "it has asked for nothing yet\n");
+        return;
+    }
+    (void)fputc('\n', to);
+    term_paint(to, TERM_TITLE, "TIME (UTC)      KIND       STATUS         TOOK  WHAT");
+    (void)fputc('\n', to);
+    for (size_t i = 0; i < n; i++)
+        print_request(to, reply, json_object_array_get_idx(requests, i), &chains, &services);
+    if (chains.n + services.n > 0)
+        (void)fputc('\n', to);
+    legend_print(to, &chains);
+    legend_print(to, &services);
+}
+
+int verb_explain(const struct ctl *ctl)
+{
+    struct json_object *parameters = json_object_new_object();
+
+    json_object_object_add(parameters, "vm", json_text(ctl->args[0]));
+    int code = varlink_call(ctl, "Explain", parameters, &parameters);
+    return code == CTL_OK ? reply_show(ctl, "Explain", parameters, print_explain) : code;
+}
