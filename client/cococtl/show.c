@@ -166,9 +166,13 @@ static void print_state(FILE *to, struct reply *reply, struct json_object *statu
     print_uptime(to, reply_int(reply, status, "uptimeMs"));
     (void)fputc('\n', to);
     term_line(to, "instance", reply_string(reply, status, "instance"));
-    term_line(to, "state", reply_string(reply, status, "state"));
-    if (drained_of(reply, status))
-        term_line(to, "", "drained: \"cococtl resume\" serves again");
+    term_printf(to, "%-14s", "state");
+    term_string(to, reply_string(reply, status, "state"));
+    if (drained_of(reply, status)) {
+        term_puts(to, ", ");
+        term_paint(to, TERM_BAD, "drained");
+    }
+    (void)fputc('\n', to);
     term_printf(to, "%-14s", "health");
     term_paint(to, degraded ? TERM_BAD : TERM_GOOD, degraded ? "degraded" : "good");
     (void)fputc('\n', to);

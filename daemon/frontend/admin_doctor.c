@@ -282,7 +282,8 @@ static void check_backend(struct examination *e, const struct backend_status *st
 {
     if (status->problem)
         say(e, BAD, "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
-            "%s: %s", status->name, status->problem);
+            "%s%s%s", strstr(status->problem, status->name) ? "" : status->name,
+            strstr(status->problem, status->name) ? "" : ": ", status->problem);
     else if (status->suspect > 0)
         say(e, WARNING, "number_threads in /etc/qgs.conf, and PCCS; then restart qgsd",
             "%s: %u of %u slots are suspect, QGS gave up on what they asked", status->name,
