@@ -19,7 +19,8 @@ static void print_owner(FILE *to, struct reply *reply, struct json_object *objec
     term_printf(to, "%-9s", who);
 }
 
-static void print_job(FILE *to, struct reply *reply, struct json_object *job)
+static void print_job(FILE *to, struct reply *reply, struct json_object *job,
+                      struct legend *services)
 {
     const char *backend = reply_optional_string(reply, job, "backend");
     char age[24], left[24] = "-";
@@ -32,8 +33,10 @@ static void print_job(FILE *to, struct reply *reply, struct json_object *job)
     term_column(to, reply_string(reply, job, "kind"), 9);
     print_owner(to, reply, job);
     term_printf(to, "%8s  %8s  %4" PRId64 "  ", age, left, reply_int(reply, job, "tries"));
-    term_string(to, backend ? backend : "-");
-    (void)fputc('\n', to);
+    if (backend)
+        term_printf(to, "QGS %zu\n", legend_number(services, backend));
+    else
+        term_puts(to, "-\n");
 }
 
 static void print_kept(FILE *to, struct reply *reply, struct json_object *kept)
@@ -43,12 +46,12 @@ static void print_kept(FILE *to, struct reply *reply, struct json_object *kept)
     ms_text(reply_int(reply, kept, "leftMs"), left);
     term_puts(to, "kept      quote    ");
     print_owner(to, reply, kept);
-    term_printf(to, "%8s  %8s        %" PRId64 " bytes\n", "", left,
-                reply_int(reply, kept, "bytes"));
+    term_printf(to, "%8s  %8s  %" PRId64 " bytes\n", "", left, reply_int(reply, kept, "bytes"));
 }
 
 static void print_jobs(FILE *to, struct reply *reply, struct json_object *parameters)
 {
+    struct legend services = {.name = "QGS"};
     struct json_object *jobs, *kept;
     size_t n = reply_array(reply, parameters, "jobs", json_type_object, &jobs);
     size_t n_kept = reply_array(reply, parameters, "kept", json_type_object, &kept);
@@ -62,11 +65,14 @@ static void print_jobs(FILE *to, struct reply *reply, struct json_object *parame
                "STATE     KIND     VM               PID           AGE      LEFT  TRIES WHERE");
     (void)fputc('\n', to);
     for (size_t i = 0; i < n; i++)
-        print_job(to, reply, json_object_array_get_idx(jobs, i));
+        print_job(to, reply, json_object_array_get_idx(jobs, i), &services);
     if (left_out > 0)
-        term_printf(to, "… and %" PRId64 " more\n", left_out);
+        term_printf(to, "and %" PRId64 " more\n", left_out);
     for (size_t i = 0; i < n_kept; i++)
         print_kept(to, reply, json_object_array_get_idx(kept, i));
+    if (services.n > 0)
+        (void)fputc('\n', to);
+    legend_print(to, &services);
 }
 
 int verb_quotes(const struct ctl *ctl)
@@ -79,14 +85,32 @@ int verb_quotes(const struct ctl *ctl)
 
 /* --- backends --------------------------------------------------------------------------------- */
 
+static void print_slots(FILE *to, struct reply *reply, struct json_object *backend)
+{
+    int64_t slots = reply_int(reply, backend, "slots");
+    int64_t open = reply_int(reply, backend, "slotsOpen");
+    int64_t abandoned = reply_int(reply, backend, "abandoned");
+    int64_t suspect = reply_int(reply, backend, "slotsSuspect");
+    char text[256], more[3][80] = {"", "", ""};
+
+    if (open < slots)
+        (void)snprintf(more[0], sizeof(more[0]), ", %" PRId64 " open so far", open);
+    if (abandoned > 0)
+        (void)snprintf(more[1], sizeof(more[1]), ", %" PRId64 " at work for nobody", abandoned);
+    if (suspect > 0)
+        (void)snprintf(more[2], sizeof(more[2]),
+                       ", %" PRId64 " suspect (QGS gave up; its thread may still work)", suspect);
+    (void)snprintf(text, sizeof(text), "%" PRId64 " of %" PRId64 " busy%s%s%s",
+                   reply_int(reply, backend, "slotsBusy"), slots, more[0], more[1], more[2]);
+    term_field(to, "  slots", text);
+}
+
 static void print_service(FILE *to, struct reply *reply, struct json_object *backend)
 {
     const char *breaker = reply_string(reply, backend, "breaker");
     const char *problem = reply_optional_string(reply, backend, "problem");
     int64_t us = reply_int(reply, backend, "serviceUs");
     int64_t answered = reply_int(reply, backend, "answered");
-    int64_t abandoned = reply_int(reply, backend, "abandoned");
-    int64_t suspect = reply_int(reply, backend, "slotsSuspect");
 
     term_paint(to, TERM_TITLE, reply_string(reply, backend, "address"));
     term_puts(to, "\n  state       ");
@@ -96,18 +120,12 @@ static void print_service(FILE *to, struct reply *reply, struct json_object *bac
         term_paint(to, TERM_WARNING, "doubted: a probe decides, until then it is asked nothing");
     else
         term_paint(to, TERM_BAD, "set aside: it is probed every few seconds, until it answers");
-    term_printf(to, "\n  slots       %" PRId64 " of %" PRId64 " busy",
-                reply_int(reply, backend, "slotsBusy"), reply_int(reply, backend, "slots"));
-    if (reply_int(reply, backend, "slotsOpen") < reply_int(reply, backend, "slots"))
-        term_printf(to, ", %" PRId64 " open so far", reply_int(reply, backend, "slotsOpen"));
-    if (abandoned > 0)
-        term_printf(to, ", %" PRId64 " at work for nobody", abandoned);
-    if (suspect > 0)
-        term_printf(to, ", %" PRId64 " suspect (QGS gave up; its thread may still work)", suspect);
+    (void)fputc('\n', to);
+    print_slots(to, reply, backend);
     if (answered > 0)
-        term_printf(to, "\n  speed       a quote takes about %" PRId64 ".%" PRId64 " ms", us / 1000,
+        term_printf(to, "  speed       a quote takes about %" PRId64 ".%" PRId64 " ms\n", us / 1000,
                     us / 100 % 10);
-    term_printf(to, "\n  so far      %" PRId64 " quote%s, %" PRId64 " failure%s\n", answered,
+    term_printf(to, "  so far      %" PRId64 " quote%s, %" PRId64 " failure%s\n", answered,
                 answered == 1 ? "" : "s", reply_int(reply, backend, "failed"),
                 reply_int(reply, backend, "failed") == 1 ? "" : "s");
     if (problem)

@@ -220,6 +220,16 @@ int import_show(const struct ctl *ctl, bool verify_only, const struct inputs *in
 int vms_get(const struct ctl *ctl, struct json_object **ret);
 /* A VM's pid, or "CID 42". */
 void vm_who(struct reply *reply, struct json_object *vm, char out[24]);
+/* Long texts that lines refer to by number, from 1 on, and that stand below, once. They are
+ * borrowed. 0: there are too many. */
+#define LEGEND_MAX 64u
+struct legend {
+    const char *name;
+    size_t n;
+    const char *items[LEGEND_MAX];
+};
+size_t legend_number(struct legend *legend, const char *text);
+void legend_print(FILE *to, const struct legend *legend);
 /* "250 ms", "12 s", "3 min". */
 void ms_text(int64_t ms, char out[24]);
 

@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGES_MAX  1000u
-#define LEGEND_MAX 64u
+#define PAGES_MAX 1000u
 
 /* "pid 4711", "CID 42", "-". */
 void vm_who(struct reply *reply, struct json_object *vm, char out[24])
@@ -141,14 +140,7 @@ int verb_vms(const struct ctl *ctl)
 
 /* --- explain ---------------------------------------------------------------------------------- */
 
-/* What lines refer to by number, from 1 on. */
-struct legend {
-    const char *name;
-    size_t n;
-    const char *items[LEGEND_MAX];
-};
-
-static size_t legend_number(struct legend *legend, const char *text)
+size_t legend_number(struct legend *legend, const char *text)
 {
     for (size_t i = 0; i < legend->n; i++)
         if (strcmp(legend->items[i], text) == 0)
@@ -159,7 +151,7 @@ static size_t legend_number(struct legend *legend, const char *text)
     return legend->n;
 }
 
-static void legend_print(FILE *to, const struct legend *legend)
+void legend_print(FILE *to, const struct legend *legend)
 {
     for (size_t i = 0; i < legend->n; i++) {
         term_printf(to, "%s %zu  ", legend->name, i + 1);

@@ -8,6 +8,7 @@
 #include "support.h"
 #include <fcntl.h>
 #include <pthread.h>
+#include <pty.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define MESSAGE_MAX (1u << 20)
@@ -171,20 +173,29 @@ static void read_back(const char *path, char *to, size_t size)
     (void)fclose(from);
 }
 
-pid_t rig_start(const char *const *words)
+const char *rig_program(void)
 {
+    static char program[300];
     const char *build = getenv("COCO_BUILD");
-    char program[300], admin[300], out[300], err[300];
-    char *argv[40] = {program, (char[]){"--admin"}, admin};
-    int n = 3;
 
     (void)snprintf(program, sizeof(program), "%s/cococtl", build ? build : "build");
     ck_assert_msg(access(program, X_OK) == 0, "%s is not built", program);
+    return program;
+}
+
+static pid_t start(const char *const *words, bool with_admin)
+{
+    const char *program = rig_program();
+    char admin[300], out[300], err[300];
+    char *argv[40] = {(char *)(uintptr_t)program, (char[]){"--admin"}, admin};
+    int n = with_admin ? 3 : 1;
+
     (void)snprintf(admin, sizeof(admin), "%s", rig_path("admin"));
     (void)snprintf(out, sizeof(out), "%s", rig_path("stdout"));
     (void)snprintf(err, sizeof(err), "%s", rig_path("stderr"));
     while (*words)
         argv[n++] = (char *)(uintptr_t)*words++;
+    argv[n] = NULL;
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
@@ -196,6 +207,43 @@ pid_t rig_start(const char *const *words)
         _exit(127);
     }
     return pid;
+}
+
+pid_t rig_start(const char *const *words)
+{
+    return start(words, true);
+}
+
+int rig_run_plain(const char *const *words)
+{
+    return rig_wait(start(words, false));
+}
+
+int rig_run_on_terminal(unsigned short columns, const char *const *words)
+{
+    struct winsize size = {.ws_row = 24, .ws_col = columns};
+    char *argv[40] = {(char *)(uintptr_t)rig_program()};
+    struct termios raw = {.c_cflag = CS8 | CREAD}; /* no \r before \n, no echo */
+    int fd, status, n = 1;
+    size_t used = 0;
+
+    while (*words)
+        argv[n++] = (char *)(uintptr_t)*words++;
+    pid_t pid = forkpty(&fd, NULL, &raw, &size);
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        (void)setenv("TERM", "xterm", 1);
+        execv(argv[0], argv);
+        _exit(127);
+    }
+    /* At the end reading fails with EIO. */
+    for (ssize_t got; used < sizeof(rig_out) - 1 &&
+                      (got = read(fd, rig_out + used, sizeof(rig_out) - 1 - used)) > 0;)
+        used += (size_t)got;
+    rig_out[used] = 0;
+    close(fd);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 int rig_wait(pid_t pid)

@@ -26,6 +26,16 @@ const char *rig_path(const char *name);
  * 128 + signal. rig_out and rig_err are what it said. */
 int rig_run(const char *const *words);
 #define RIG_RUN(...) rig_run((const char *const[]){__VA_ARGS__, NULL})
+/* The same on a terminal of so many columns (and 24 lines), which gets both outputs: rig_out. These
+ * words are all that it is given. */
+int rig_run_on_terminal(unsigned short columns, const char *const *words);
+#define RIG_ON_TERMINAL(columns, ...) \
+    rig_run_on_terminal(columns, (const char *const[]){__VA_ARGS__, NULL})
+/* The same without a terminal: no --admin before them. */
+int rig_run_plain(const char *const *words);
+#define RIG_PLAIN(...) rig_run_plain((const char *const[]){__VA_ARGS__, NULL})
+/* The program's path; static buffer. */
+const char *rig_program(void);
 /* Starts it only. */
 pid_t rig_start(const char *const *words);
 #define RIG_START(...) rig_start((const char *const[]){__VA_ARGS__, NULL})

@@ -5,7 +5,7 @@
  */
 #include "certs/certs.h"
 #include "fake_qgs.h"
-#include "frontend/qgs_door.h"
+#include "frontend/admin_roles.h"
 #include "log.h"
 #include "peer/history.h"
 #include "peer/peer.h"
@@ -52,6 +52,7 @@ static void setup(void)
     options.backend.slots = 1;
     options.limits.peers = 1000;
     rig_open(&rig, &options);
+    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_OPERATE, "64055");
     vm_pid = 1;
     admin_fd = rig_connect(&rig, &admin_dialect, &rig.admin, NULL);
 }
@@ -543,9 +544,8 @@ END_TEST
 
 START_TEST(who_only_reads_changes_nothing)
 {
-    vm_pid = 9;
-    rig.admin.has_import_user = true;
-    rig.admin.import_uid = 64055; /* that is who asks here */
+    rig.admin.roles.n = 0;
+    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_READ, "64055");
     expect_error("Drain", "{}", "io.cocod.Admin.NotAllowed");
     expect_error("Resume", "{}", "io.cocod.Admin.NotAllowed");
     expect_error("SetLogLevel", "{\"level\":\"debug\"}", "io.cocod.Admin.NotAllowed");
@@ -606,9 +606,9 @@ START_TEST(what_is_wrong_is_found)
     expect_check("table file", "good", false);
     expect_check("QGS", "good", false);
     ck_assert_str_eq(text_of(ask("Diagnose", "{}"), "tableFile"), table_path);
-    rig.admin.config_problem = "line 3";
+    rig.health.config_problem = "line 3";
     expect_check("configuration", "bad", true);
-    rig.admin.config_problem = NULL;
+    rig.health.config_problem = NULL;
     ask("Drain", "{}");
     expect_check("service", "bad", true);
     ask("Resume", "{}");
