@@ -127,10 +127,13 @@ int host_cococtl(struct host *host, const char *const *words, char **ret_output)
         ck_assert_uint_lt(n, 28);
         argv[n++] = words[i];
     }
-    bool admin = strcmp(words[0], "status") == 0 || strcmp(words[0], "certs") == 0 ||
-                 (strcmp(words[0], "--json") == 0 && words[1] &&
-                  (strcmp(words[1], "status") == 0 || strcmp(words[1], "certs") == 0));
-    argv[n++] = admin ? "--admin" : "--socket";
-    argv[n++] = admin ? host->admin : host->rpc;
+    const char *verb = strcmp(words[0], "--json") == 0 && words[1] ? words[1] : words[0];
+    bool vmm = strcmp(verb, "ping") == 0 || strcmp(verb, "request") == 0;
+    argv[n++] = vmm ? "--socket" : "--admin";
+    argv[n++] = vmm ? host->rpc : host->admin;
+    if (strcmp(verb, "doctor") == 0) {
+        argv[n++] = "--socket";
+        argv[n++] = host->rpc;
+    }
     return process_run(argv, ret_output);
 }

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cococtl and a running cocod: tracing one VM's failed attestation to its cause, draining, and the
+ * doctor on a host where something is wrong.
+ */
+#include "host.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct host host;
+static char *output;
+
+static void setup(void)
+{
+    host_open(&host);
+    output = NULL;
+}
+
+static void teardown(void)
+{
+    host_close(&host);
+    free(output);
+}
+
+/* Runs cococtl; what it said is in `output`. */
+static void run(int code, const char *const *words)
+{
+    free(output);
+    int got = host_cococtl(&host, words, &output);
+    ck_assert_msg(got == code, "cococtl %s: exit status %d, not %d:\n%s", words[0], got, code,
+                  output);
+}
+#define RUN(code, ...) run(code, (const char *const[]){__VA_ARGS__, NULL})
+
+static void says(const char *text)
+{
+    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in:\n%s", text, output);
+}
+
+static void lacks(const char *text)
+{
+    ck_assert_msg(strstr(output, text) == NULL, "\"%s\" is in:\n%s", text, output);
+}
+
+/* [certs] with a chain, [quotes] with a QGS. */
+static void start(void)
+{
+    char text[4096];
+
+    (void)snprintf(text, sizeof(text), "%s[quotes]\nqgs = unix:%s\n",
+                   host_make_chain(&host, "chain"), host.qgs);
+    host_configure(&host, text);
+    host_start(&host);
+}
+
+static int get_quote(struct coco_client *client, uint64_t seed)
+{
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[16384];
+    size_t size = 0;
+
+    tdx_make_tdreport(seed, NULL, tdreport);
+    return coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size);
+}
+
+static void get_certs(struct coco_client *client, uint32_t status)
+{
+    static uint8_t bytes[65536];
+    struct coco_certs_result result;
+
+    ck_assert_int_eq(coco_certs_get(client, 4, bytes, sizeof(bytes), 5000, &result), 0);
+    ck_assert_uint_eq(result.status, status);
+}
+
+START_TEST(one_vms_failure_is_traced_to_its_cause)
+{
+    struct coco_client *client;
+
+    start();
+    client = host_client(&host, 0);
+    ck_assert_int_eq(coco_connect(client, 5000), 0);
+    get_certs(client, COCO_STATUS_OK);
+    ck_assert_int_eq(get_quote(client, 1), -ENODEV); /* there is no QGS */
+    host_start_qgs(&host, NULL);
+    ck_assert_int_eq(get_quote(client, 2), 0);
+
+    RUN(0, "vms");
+    says("integration-test");
+    says("1 VM: 1 tables (0 empty, 0 refused), 2 quotes (1 failed)");
+    RUN(0, "explain", "integration-test");
+    says("certs      OK ");
+    says("TCB 3.0.8.115, chain 1, ");
+    says("ENODEV");
+    says("no quoting service could be reached");
+    says("QGS took ");
+    says("\nchain 1  Milan/VCEK/010203");
+    says("\nQGS 1  unix:");
+    char pid[32];
+    (void)snprintf(pid, sizeof(pid), "pid:%d", (int)getpid());
+    RUN(0, "--json", "explain", pid);
+    struct json_object *all = json_tokener_parse(output), *requests = NULL;
+    ck_assert(json_object_object_get_ex(all, "requests", &requests));
+    ck_assert_uint_eq(json_object_array_length(requests), 3);
+    json_object_put(all);
+    RUN(1, "explain", "somebody-else");
+    says("cocod knows no VM somebody-else");
+    RUN(0, "backends");
+    says("in service");
+    says("1 quote, 0 failures");
+    RUN(0, "quotes");
+    says("no quote is queued, running or kept");
+
+    /* It is remembered when it has gone. */
+    coco_client_free(client);
+    do
+        RUN(0, "--json", "vms");
+    while (!strstr(output, "\"connections\":0"));
+    RUN(0, "explain", "integration-test");
+    says("not connected any more");
+}
+END_TEST
+
+START_TEST(a_drain_is_seen_by_all_and_ends_with_the_process)
+{
+    start();
+    host_start_qgs(&host, NULL);
+    RUN(0, "request", "certs");
+    RUN(0, "drain");
+    says("nothing is under way");
+    RUN(0, "drain");
+    says("drained already");
+    RUN(75, "request", "certs", "--timeout", "0.3");
+    RUN(0, "status");
+    says("serving, drained");
+    says("cococtl resume");
+    RUN(1, "doctor");
+    says("bad      service");
+    RUN(0, "explain", "cococtl");
+    says("an administrator drained cocod");
+    RUN(0, "resume");
+    RUN(0, "request", "certs");
+    /* A drain that was forgotten, or whose cocod was killed, costs no guest its attestation. */
+    RUN(0, "drain");
+    process_kill(&host.cocod);
+    host_start(&host);
+    RUN(0, "request", "certs");
+    RUN(0, "status");
+    lacks("drained");
+}
+END_TEST
+
+START_TEST(a_reload_keeps_the_drain_and_brings_back_the_log_level)
+{
+    start();
+    RUN(0, "drain");
+    RUN(0, "log-level", "debug");
+    says("debug (it was info)");
+    process_signal(&host.cocod, SIGHUP);
+    ck_assert(process_wait_notify(&host.cocod, "READY=1", 10000));
+    RUN(0, "log-level");
+    ck_assert_str_eq(output, "info\n");
+    RUN(0, "status");
+    says("drained");
+}
+END_TEST
+
+START_TEST(the_doctor_names_what_is_wrong)
+{
+    host_configure(&host, "");
+    host_start(&host);
+    RUN(0, "doctor");
+    says("skipped  TCB            certificates are not served on this host");
+    says("skipped  QGS ");
+    says("good     VMMs ");
+    lacks("qgsd");
+    process_kill(&host.cocod);
+    start();
+    RUN(0, "doctor", "--journal", host.config);
+    says("good     TCB ");
+    says("good     QGS ");
+    says("warning  device ");
+    says("good     qgsd's log ");
+    process_kill(&host.cocod);
+    RUN(69, "doctor");
+    says("Is cocod running?");
+}
+END_TEST
+
+START_TEST(top_ends_where_nobody_is)
+{
+    const char *argv[] = {NULL,  "--admin", host.admin, "top",    "--interval",
+                          "0.1", "--count", "8",        "--json", NULL};
+
+    start();
+    argv[0] = process_built("cococtl");
+    ck_assert_int_eq(process_run(argv, &output), 0);
+    says("\"certsPerS\":");
+    process_kill(&host.cocod);
+    free(output);
+    ck_assert_int_eq(process_run(argv, &output), 69);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("cococtl-host");
+    TCase *tcase = tcase_create("cococtl");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, one_vms_failure_is_traced_to_its_cause);
+    tcase_add_test(tcase, a_drain_is_seen_by_all_and_ends_with_the_process);
+    tcase_add_test(tcase, a_reload_keeps_the_drain_and_brings_back_the_log_level);
+    tcase_add_test(tcase, the_doctor_names_what_is_wrong);
+    tcase_add_test(tcase, top_ends_where_nobody_is);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
