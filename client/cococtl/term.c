@@ -252,5 +252,7 @@ void term_error(const char *format, ...)
 
 void term_hint(const char *hint)
 {
-    term_printf(stderr, "  %s\n", hint);
+    term_puts(stderr, "  ");
+    term_wrap(stderr, hint, 2, isatty(STDERR_FILENO) ? TERM_HELP_WIDTH : 0);
+    (void)fputc('\n', stderr);
 }

@@ -122,25 +122,37 @@ static void vm_rates(struct sample *now, struct sample *before, double seconds)
     qsort(now->vms, now->n, sizeof(*now->vms), by_rate);
 }
 
-static double counter_rate(const struct sample *now, const struct sample *before, const char *name,
-                           double seconds)
+/* The sum of these counters, with a space between; one that is not there is 0. */
+static int64_t sum_of(struct json_object *status, const char *names)
 {
-    struct reply reply = {0}; /* a counter that is not there, is 0 */
-    struct json_object *a = reply_optional_object(&reply, now->status, "counters");
-    struct json_object *b = reply_optional_object(&reply, before->status, "counters");
+    struct json_object *counters = NULL, *value = NULL;
+    int64_t sum = 0;
+    char name[64];
 
-    return rate(a ? reply_int(&reply, a, name) : 0, b ? reply_int(&reply, b, name) : 0, seconds);
+    if (!json_object_object_get_ex(status, "counters", &counters))
+        return 0;
+    for (const char *p = names; *p; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+        (void)snprintf(name, sizeof(name), "%.*s", (int)n, p);
+        if (json_object_object_get_ex(counters, name, &value))
+            sum += json_object_get_int64(value);
+        p += n;
+    }
+    return sum;
 }
 
 static const struct {
-    const char *counter;
+    const char *counters;
     const char *name;
-} rates[] = {{"certs_ok", "certsPerS"},
-             {"certs_empty", "certsEmptyPerS"},
-             {"certs_eagain", "certsAgainPerS"},
-             {"quotes_ok", "quotesPerS"},
-             {"quotes_failed", "quotesFailedPerS"},
-             {"quotes_eagain", "quotesAgainPerS"}};
+} rates[] = {
+    {"certs_ok", "certsPerS"},
+    {"certs_empty", "certsEmptyPerS"},
+    {"certs_eagain", "certsAgainPerS"},
+    {"quotes_ok", "quotesPerS"},
+    {"quotes_failed quotes_einval quotes_enodev quotes_etimedout quotes_ebadmsg",
+     "quotesFailedPerS"},
+    {"quotes_eagain", "quotesAgainPerS"},
+};
 #define N_RATES (sizeof(rates) / sizeof(rates[0]))
 
 /* --- a view ----------------------------------------------------------------------------------- */
@@ -241,7 +253,8 @@ static int show(const struct ctl *ctl, struct sample *now, struct sample *before
     size_t size = 0;
 
     for (size_t i = 0; i < N_RATES; i++)
-        values[i] = counter_rate(now, before, rates[i].counter, seconds);
+        values[i] = rate(sum_of(now->status, rates[i].counters),
+                         sum_of(before->status, rates[i].counters), seconds);
     vm_rates(now, before, seconds);
     if (ctl->json) {
         print_json_view(now, values, seconds);
