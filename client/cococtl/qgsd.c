@@ -138,23 +138,23 @@ static int start_journalctl(pid_t *ret_pid, int *ret_fd)
 
 static int read_journal(uint64_t deadline_ns, char **ret)
 {
-    pid_t pid;
-    int fd, status;
+    pid_t pid = 0;
+    int fd = -1, status = 0;
     int r = start_journalctl(&pid, &fd);
 
-    if (r < 0)
-        return r;
+    if (r < 0 || fd < 0)
+        return r < 0 ? r : -EIO;
     r = read_log(fd, deadline_ns, ret);
     close(fd);
     if (r < 0)
         (void)kill(pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    if (r == 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 0) && !(*ret)[0]) {
-        free(*ret);
-        return -EIO;
-    }
-    return r;
+    if (r < 0 || !*ret || (*ret)[0] || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+        return r;
+    free(*ret); /* it failed, and said nothing */
+    *ret = NULL;
+    return -EIO;
 }
 
 static int get_log(const struct ctl *ctl, char **ret, char why[256])
@@ -181,8 +181,8 @@ int qgsd_codes(const struct ctl *ctl, qgsd_told *told, void *data, unsigned *ret
     char *text = NULL;
     int r = get_log(ctl, &text, why);
 
-    if (r < 0)
-        return r;
+    if (r < 0 || !text)
+        return r < 0 ? r : -EIO;
     *ret_n = 0;
     for (const char *p = text; (p = strstr(p, "0x"));) {
         char *end;
