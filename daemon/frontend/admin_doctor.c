@@ -16,6 +16,7 @@
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include "sys.h"
+#include "worker.h"
 #include <dirent.h>
 #include <json-c/json.h>
 #include <stdarg.h>
@@ -113,6 +114,15 @@ static void check_descriptors(struct examination *e)
             (unsigned long long)n, most, e->admin->server->limits.peers);
     else
         say(e, GOOD, NULL, "%llu of %llu are open", (unsigned long long)n, most);
+}
+
+static void check_files(struct examination *e)
+{
+    if (worker_stalled(e->admin->health->worker))
+        say(e, BAD, "\"dmesg\", and the folders of [certs]; what is served stays as it is",
+            "reading or writing files hangs: a disk or a file system does not answer");
+    else
+        say(e, GOOD, NULL, "what was read or written last, ended");
 }
 
 /* --- certificates ----------------------------------------------------------------------------- */
@@ -328,6 +338,7 @@ void admin_diagnose(const struct call *call)
         {"CRL", check_crl},
         {"clock", check_clock},
         {"table file", check_table_file},
+        {"files", check_files},
         {"descriptors", check_descriptors},
         {"QGS", check_quotes},
     };

@@ -604,6 +604,8 @@ START_TEST(what_is_wrong_is_found)
     expect_check("CRL", "warning", true);
     expect_check("clock", "good", false);
     expect_check("table file", "good", false);
+    expect_check("files", "good", false);
+    expect_check("descriptors", "good", false);
     expect_check("QGS", "good", false);
     ck_assert_str_eq(text_of(ask("Diagnose", "{}"), "tableFile"), table_path);
     rig.health.config_problem = "line 3";
