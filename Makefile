@@ -437,7 +437,7 @@ install: all install-man ## install under PREFIX (/usr/local), libraries under L
 	install -m 644 systemd/cocod.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/cocod.conf
 	install -m 644 systemd/cocod.service.d/vsock.conf cocod.conf.example $(DOC_DIR)/examples
 	install -D -m 644 systemd/qgsd.service.d/50-cocod.conf $(DOC_DIR)/qgsd.service.d/50-cocod.conf
-	install -m 644 README.md proto/PROTOCOL.md docs/*.md $(DOC_DIR)
+	install -m 644 README.md proto/PROTOCOL.md docs/*.md docs/alerts.yml docs/grafana-dashboard.json $(DOC_DIR)
 
 install-man: all
 	@if command -v scdoc >/dev/null; then $(MAKE) --no-print-directory man-pages || exit 1; \

@@ -148,15 +148,21 @@ static void backend_options(const struct config *config, const struct endpoint *
                                  .slow_start_us = config->quotes_qgs_timer_ms * 1000u};
 }
 
-static struct quotes *make_quotes(struct cocod *cocod, const struct config *config)
-{
+/* What the options of quotes point to. */
+struct quotes_parts {
     struct backend_options backends[CONFIG_ENDPOINTS_MAX];
     uid_t users[VMM_USERS_MAX];
-    struct quotes_options options = {
+};
+
+static struct quotes_options quotes_options(const struct config *config, struct quotes_parts *parts)
+{
+    for (size_t i = 0; i < config->quotes_qgs.n; i++)
+        backend_options(config, &config->quotes_qgs.items[i], &parts->backends[i]);
+    return (struct quotes_options){
         .n_backends = config->quotes_qgs.n,
-        .backends = backends,
-        .n_vmm_users = find_users(config->quotes_vmm_users, users, VMM_USERS_MAX),
-        .vmm_users = users,
+        .backends = parts->backends,
+        .n_vmm_users = find_users(config->quotes_vmm_users, parts->users, VMM_USERS_MAX),
+        .vmm_users = parts->users,
         .requests_per_vm = config->limits_requests_per_account,
         .requests_per_user = config->limits_requests_per_user,
         .queue_max = config->quotes_queue,
@@ -168,10 +174,14 @@ static struct quotes *make_quotes(struct cocod *cocod, const struct config *conf
         .ask_keep_us = ASK_KEEP_US,
         .verify_signature = config->quotes_verify_quote_signature,
     };
+}
 
-    for (size_t i = 0; i < config->quotes_qgs.n; i++)
-        backend_options(config, &config->quotes_qgs.items[i], &backends[i]);
-    return quotes_new(cocod->base, &cocod->timers, &options);
+static struct vmm_options vmm_options(const struct config *config, uint64_t instance)
+{
+    return (struct vmm_options){.instance = instance,
+                                .quote_timeout_us = config->quotes_timeout_ms * 1000u,
+                                .quote_max_timeout_us = config->quotes_max_timeout_ms * 1000u,
+                                .events_per_minute = config->limits_events_per_peer_per_minute};
 }
 
 /* Points into the configuration. */
@@ -201,7 +211,9 @@ static int make_services(struct cocod *cocod, const struct config *config)
         return -ENOMEM;
     struct certs_options certs = certs_options(config, cocod->platform);
     cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
-    cocod->quotes = make_quotes(cocod, config);
+    struct quotes_parts parts;
+    struct quotes_options quotes = quotes_options(config, &parts);
+    cocod->quotes = quotes_new(cocod->base, &cocod->timers, &quotes);
     if (!cocod->certs || !cocod->quotes)
         return -ENOMEM;
     return health_init(&cocod->health, &cocod->timers, cocod->certs, cocod->quotes, cocod->worker);
@@ -264,18 +276,22 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
         cocod_free(cocod);
         return r;
     }
-    cocod->vmm =
-        (struct vmm){.certs = cocod->certs,
-                     .quotes = cocod->quotes,
-                     .server = cocod->server,
-                     .options = {.instance = instance,
-                                 .quote_timeout_us = config->quotes_timeout_ms * 1000u,
-                                 .quote_max_timeout_us = config->quotes_max_timeout_ms * 1000u,
-                                 .events_per_minute = config->limits_events_per_peer_per_minute}};
+    cocod->vmm = (struct vmm){.certs = cocod->certs,
+                              .quotes = cocod->quotes,
+                              .server = cocod->server,
+                              .options = vmm_options(config, instance)};
+    cocod->exposition = (struct exposition){.certs = cocod->certs,
+                                            .quotes = cocod->quotes,
+                                            .server = cocod->server,
+                                            .started_s = sys.wall_s()};
+    (void)config_hash(config, cocod->exposition.config_hash);
     cocod->admin = (struct admin){.certs = cocod->certs,
                                   .quotes = cocod->quotes,
                                   .server = cocod->server,
                                   .health = &cocod->health,
+                                  .exposition = &cocod->exposition,
+                                  .config = config,
+                                  .started = config,
                                   .instance = instance};
     r = admin_init(&cocod->admin, &cocod->timers);
     if (r < 0) {
@@ -286,7 +302,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     grant_roles(cocod, config);
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     certs_set_namer(cocod->certs, vmm_name_holder, &cocod->vmm);
-    cocod->config = config;
+    cocod->config = cocod->started = config;
     event_set_listener(on_event, cocod);
     watch_clock(cocod);
     certs_start(cocod->certs);
@@ -314,9 +330,41 @@ void cocod_free(struct cocod *cocod)
     certs_free(cocod->certs);
     platform_free(cocod->platform);
     worker_free(cocod->worker);
+    exposition_done(&cocod->exposition);
     timers_done(&cocod->timers);
+    if (cocod->started != cocod->config)
+        config_free(cocod->started);
     config_free(cocod->config);
     sys.free(cocod);
+}
+
+/* --- reload ----------------------------------------------------------------------------------- */
+
+/* Which keys have another value than cocod started with, and keep that one's effect until a
+ * restart. */
+static void look_for_restart(struct cocod *cocod, const struct config *config)
+{
+    size_t n = 0, used = 0;
+    const struct config_key *keys = config_keys(&n);
+    char names[400] = "";
+
+    cocod->exposition.restart_needed = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!keys[i].at_start || config_same_value(cocod->started, config, &keys[i]))
+            continue;
+        cocod->exposition.restart_needed++;
+        if (used < sizeof(names))
+            used += (size_t)snprintf(names + used, sizeof(names) - used, "%s[%s] %s",
+                                     used ? ", " : "", keys[i].section, keys[i].name);
+    }
+    snprintf(cocod->restart_problem, sizeof(cocod->restart_problem),
+             "changed in the configuration, and taken at the next start only: %s; restart cocod "
+             "when it suits you",
+             names);
+    cocod->health.restart_problem =
+        cocod->exposition.restart_needed > 0 ? cocod->restart_problem : NULL;
+    if (cocod->health.restart_problem)
+        log_event(LOG_LEVEL_WARNING, "config-needs-restart", NULL, 0, "%s", cocod->restart_problem);
 }
 
 void cocod_reload(struct cocod *cocod, struct config *config)
@@ -324,21 +372,46 @@ void cocod_reload(struct cocod *cocod, struct config *config)
     struct config *old = cocod->config;
     struct platform_options platform = platform_options(config);
     struct certs_options options = certs_options(config, cocod->platform);
+    struct server_limits limits = server_limits(config);
+    struct quotes_parts parts;
+    struct quotes_options quotes = quotes_options(config, &parts);
 
+    look_for_restart(cocod, config);
+    /* The table file is the one that sessions have leases on. */
+    options.table_file = certs_options(cocod->started, cocod->platform).table_file;
     platform_set_options(cocod->platform, &platform);
     cocod->health.config_problem = NULL;
+    cocod->exposition.config_source = CONFIG_SOURCE_FILES;
+    (void)config_hash(config, cocod->exposition.config_hash);
     grant_roles(cocod, config);
     cocod->config = config;
+    cocod->admin.config = config;
     log_set_level(config->log_level);
+    server_set_limits(cocod->server, &limits);
+    cocod->vmm.options = vmm_options(config, cocod->vmm.options.instance);
     cocod->door.options = door_options(config);
+    int r = quotes_reload(cocod->quotes, &quotes);
+    if (r < 0)
+        log_error("not all of [quotes] could be brought in: %s; reload again", strerror(-r));
     certs_reload(cocod->certs, &options);
-    config_free(old);
+    if (old != cocod->started)
+        config_free(old);
 }
 
-void cocod_refuse_config(struct cocod *cocod, const char *in_force, const char *why)
+void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const char *why)
 {
+    static const char *const texts[CONFIG_SOURCES] = {
+        [CONFIG_SOURCE_FILES] = "it is",
+        [CONFIG_SOURCE_BEFORE] = "the one before it stays",
+        [CONFIG_SOURCE_LAST_GOOD] = "its last good copy is",
+        [CONFIG_SOURCE_DEFAULTS] = "the defaults are"};
+
+    /* Refused once more: what is in force has not become better. */
+    if (in_force == CONFIG_SOURCE_BEFORE && cocod->exposition.config_source != CONFIG_SOURCE_FILES)
+        in_force = cocod->exposition.config_source;
+    cocod->exposition.config_source = in_force;
     snprintf(cocod->config_problem, sizeof(cocod->config_problem),
-             "the configuration was refused, %s in force: %s", in_force, why);
+             "the configuration was refused, %s in force: %s", texts[in_force], why);
     cocod->health.config_problem = cocod->config_problem;
     event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_problem);
 }

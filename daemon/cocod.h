@@ -7,6 +7,7 @@
 
 #include "clock_watch.h"
 #include "frontend/admin.h"
+#include "frontend/exposition.h"
 #include "frontend/qgs_door.h"
 #include "frontend/vmm.h"
 #include "health.h"
@@ -30,7 +31,10 @@ struct cocod {
     struct admin admin;
     struct qgs_door door;
     struct health health;
-    struct config *config; /* owned; what certs' options point into */
+    struct exposition exposition;
+    struct config *config;  /* owned; what certs' options point into */
+    struct config *started; /* that cocod started with, owned; perhaps the same */
+    char restart_problem[512];
     char config_problem[512];
 };
 
@@ -42,9 +46,10 @@ struct event_base *cocod_base_new(void);
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret);
 void cocod_free(struct cocod *cocod);
 
-/* What a reload changes without a restart: the log level, the [certs] section but for the table file,
- * and of [qgs_door] all but where it listens. Takes over `config`. */
+/* A reload: brings in all but what the table of keys says is taken at the start (config_key.at_start),
+ * which is named in the log and in the status until a restart. No session and no request ends. Takes
+ * over `config`. */
 void cocod_reload(struct cocod *cocod, struct config *config);
-/* A configuration that was refused, and which one is in force instead ("the defaults are"): shown
- * by `cococtl status` until the next good one. */
-void cocod_refuse_config(struct cocod *cocod, const char *in_force, const char *why);
+/* A configuration that was refused, and which one is in force instead: shown by `cococtl status` and
+ * the metrics until the next good one. */
+void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const char *why);

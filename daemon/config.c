@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading the configuration file.
+ * Reading a configuration file into a configuration that others may have been read into before.
  *
  * libinih splits lines into section, key and value; what exists is in config_table.c, what values
  * mean in config_value.c. The file is read whole, and inih is given it line by line by read_line,
@@ -22,17 +22,14 @@
  */
 #include "config.h"
 #include "config_value.h"
-#include "read_all.h"
 #include "snp_tcb.h"
 #include "sys.h"
 #include "text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <ini.h>
 #include <stdarg.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ERRORS_MAX 100u
 #define ERROR_SIZE 768u
@@ -40,7 +37,7 @@
 #define NAME_MAX_SIZE 48u
 
 struct reading {
-    const char *name; /* of the file, escaped */
+    const char *name;
     const char *text;
     size_t size;
     size_t pos;
@@ -49,13 +46,15 @@ struct reading {
     bool skip_section; /* its header was refused */
     bool no_memory;
     struct config *config;
+    uint16_t file;                  /* its number in config->files */
+    uint32_t seen[CONFIG_KEYS_MAX]; /* lines of this file */
     struct config_errors *errors;
     size_t mistakes;
 };
 
 /* --- mistakes --- */
 
-static int add_error(struct config_errors *errors, const char *text)
+int config_error_add(struct config_errors *errors, const char *text)
 {
     size_t size = strlen(text) + 1;
 
@@ -84,22 +83,42 @@ void config_errors_clear(struct config_errors *errors)
     *errors = (struct config_errors){.n = 0};
 }
 
-__attribute__((format(printf, 3, 4))) static void mistake(struct reading *in, uint32_t line,
-                                                          const char *fmt, ...)
+static int add_mistake(struct config_errors *errors, const char *file, uint32_t line,
+                       const char *fmt, va_list ap)
 {
     char raw[ERROR_SIZE];
     char text[ERROR_SIZE];
-    va_list ap;
+    char shown[256];
 
-    int n = snprintf(raw, sizeof(raw), "%s:%u: ", in->name, line);
-    va_start(ap, fmt);
+    coco_text_escape(shown, sizeof(shown), file, strlen(file));
+    int n = snprintf(raw, sizeof(raw), "%s:%u: ", shown, line);
     if (n >= 0 && (size_t)n < sizeof(raw))
         (void)vsnprintf(raw + n, sizeof(raw) - (size_t)n, fmt, ap);
-    va_end(ap);
     coco_text_escape(text, sizeof(text), raw, strlen(raw));
-    in->mistakes++;
-    if (add_error(in->errors, text) < 0)
+    return config_error_add(errors, text);
+}
+
+int config_mistake(struct config_errors *errors, const char *file, uint32_t line, const char *fmt,
+                   ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    int r = add_mistake(errors, file, line, fmt, ap);
+    va_end(ap);
+    return r;
+}
+
+__attribute__((format(printf, 3, 4))) static void mistake(struct reading *in, uint32_t line,
+                                                          const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (add_mistake(in->errors, in->name, line, fmt, ap) < 0)
         in->no_memory = true;
+    va_end(ap);
+    in->mistakes++;
 }
 
 /* --- names --- */
@@ -330,6 +349,55 @@ static void unknown_key(struct reading *in, const char *section, const char *nam
                 meant->name);
 }
 
+/* Forgets where the key's value came from: another takes its place. */
+static void forget_origins(struct config *c, size_t key)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < c->n_origins; i++)
+        if (c->origins[i].key != key)
+            c->origins[kept++] = c->origins[i];
+    c->n_origins = kept;
+}
+
+static int note_origin(struct config *c, size_t key, uint16_t file, uint32_t line, bool item)
+{
+    if (c->n_origins == c->origins_room) {
+        size_t room = c->origins_room ? 2 * c->origins_room : 64;
+        struct config_set *more = sys.alloc(room * sizeof(*more));
+        if (!more)
+            return -ENOMEM;
+        if (c->n_origins > 0)
+            memcpy(more, c->origins, c->n_origins * sizeof(*more));
+        sys.free(c->origins);
+        c->origins = more;
+        c->origins_room = room;
+    }
+    c->origins[c->n_origins++] =
+        (struct config_set){.key = (uint16_t)key, .file = file, .line = line, .item = item};
+    return 0;
+}
+
+/* A list's line adds an item; one that is empty, or "none", takes away those before it. */
+static int set_key(struct reading *in, const struct config_key *key, size_t index,
+                   const char *value, char *why, size_t why_size)
+{
+    struct config *c = in->config;
+    bool list = config_value_is_list(key);
+    bool reset = list && (value[0] == '\0' || strcmp(value, "none") == 0);
+    int r = config_value_set(c, key, value, why, why_size);
+
+    if (r < 0)
+        return r;
+    if (!list || reset)
+        forget_origins(c, index);
+    if (reset)
+        config_value_reset(c, key);
+    if (!list || reset || c->lines[index] == 0)
+        c->lines[index] = in->line;
+    return note_origin(c, index, in->file, in->line, !reset);
+}
+
 static int on_key(void *user, const char *section, const char *name, const char *value)
 {
     struct reading *in = user;
@@ -347,15 +415,14 @@ static int on_key(void *user, const char *section, const char *name, const char 
         unknown_key(in, section, name);
         return 1;
     }
-    uint32_t *line = &in->config->lines[key - keys];
-    if (*line != 0 && !config_value_is_list(key)) {
+    uint32_t *seen = &in->seen[key - keys];
+    if (*seen != 0 && !config_value_is_list(key)) {
         mistake(in, in->line, "[%s] %s = %s: was set in line %u already; one of them must go",
-                section, name, value, *line);
+                section, name, value, *seen);
         return 1;
     }
-    if (*line == 0)
-        *line = in->line;
-    int r = config_value_set(in->config, key, value, why, sizeof(why));
+    *seen = in->line;
+    int r = set_key(in, key, (size_t)(key - keys), value, why, sizeof(why));
     if (r == -ENOMEM)
         in->no_memory = true;
     else if (r < 0)
@@ -364,115 +431,6 @@ static int on_key(void *user, const char *section, const char *name, const char 
 }
 
 /* --- the whole --- */
-
-static uint32_t line_of(const struct config *c, const char *section, const char *name)
-{
-    struct config_origin origin = {.line = 0};
-
-    (void)config_origin(c, section, name, &origin);
-    return origin.line;
-}
-
-/* The front door's part of check_together. */
-static void check_door(struct reading *in)
-{
-    const struct config *c = in->config;
-    const struct endpoint_list *listen = &c->qgs_door_listen;
-    const char *others[] = {c->rpc_listen, c->admin_listen, c->certs_table_file};
-    uint32_t line = line_of(c, "qgs_door", "timeout");
-    uint32_t other = line_of(c, "qgs_door", "request_timeout");
-
-    if (c->qgs_door_request_timeout_ms > c->qgs_door_timeout_ms)
-        mistake(in, line > other ? line : other,
-                "[qgs_door] request_timeout (%llu ms) is longer than timeout (%llu ms)",
-                (unsigned long long)c->qgs_door_request_timeout_ms,
-                (unsigned long long)c->qgs_door_timeout_ms);
-    line = line_of(c, "qgs_door", "listen");
-    for (size_t i = 0; i < listen->n; i++) {
-        const struct endpoint *e = &listen->items[i];
-        bool taken = false;
-        for (size_t k = 0; k < c->quotes_qgs.n; k++)
-            taken = taken ||
-                    (e->kind == ENDPOINT_UNIX && c->quotes_qgs.items[k].kind == ENDPOINT_UNIX &&
-                     strcmp(e->path, c->quotes_qgs.items[k].path) == 0);
-        for (size_t k = 0; k < 3; k++)
-            taken = taken || (e->kind == ENDPOINT_UNIX && strcmp(e->path, others[k]) == 0);
-        for (size_t k = 0; k < i; k++)
-            taken =
-                taken || (e->kind == listen->items[k].kind && e->port == listen->items[k].port &&
-                          strcmp(e->path, listen->items[k].path) == 0);
-        if (taken && e->kind == ENDPOINT_UNIX)
-            mistake(in, line, "[qgs_door] listen = unix:%s: is another socket's path already",
-                    e->path);
-        else if (taken)
-            mistake(in, line, "[qgs_door] listen = vsock::%u: is there twice", e->port);
-    }
-}
-
-static bool is_chip_id(const char *text, enum coco_snp_product product)
-{
-    return strlen(text) == 2 * coco_snp_product_chip_id_size(product) &&
-           strspn(text, "0123456789abcdef") == strlen(text);
-}
-
-static void check_fixed_platform(struct reading *in)
-{
-    const struct config *c = in->config;
-    enum coco_snp_product product = (enum coco_snp_product)c->certs_fixed_product;
-    struct coco_snp_tcb tcb;
-
-    if (c->certs_platform.kind != ENDPOINT_FIXED)
-        return;
-    if (!is_chip_id(c->certs_fixed_chip_id, product))
-        mistake(in, line_of(c, "certs", "fixed_chip_id"),
-                "[certs] fixed_chip_id = %s: must be %zu lower-case hexadecimal digits for %s",
-                c->certs_fixed_chip_id, 2 * coco_snp_product_chip_id_size(product),
-                coco_snp_product_name(product));
-    if (coco_snp_tcb_parse(product, c->certs_fixed_tcb, &tcb) < 0)
-        mistake(in, line_of(c, "certs", "fixed_tcb"),
-                "[certs] fixed_tcb = %s: must be BOOTLOADER.TEE.SNP.MICROCODE%s for %s",
-                c->certs_fixed_tcb, coco_snp_product_has_fmc(product) ? ".FMC" : "",
-                coco_snp_product_name(product));
-}
-
-/* What the keys say about each other. Only asked where each alone is right. */
-static void check_together(struct reading *in)
-{
-    const struct config *c = in->config;
-    uint32_t line = line_of(c, "quotes", "timeout");
-    uint32_t other = line_of(c, "quotes", "max_timeout");
-
-    if (c->quotes_timeout_ms > c->quotes_max_timeout_ms)
-        mistake(in, line > other ? line : other,
-                "[quotes] timeout (%llu ms) is longer than max_timeout (%llu ms)",
-                (unsigned long long)c->quotes_timeout_ms,
-                (unsigned long long)c->quotes_max_timeout_ms);
-    for (size_t i = 0; i < c->quotes_qgs.n; i++) {
-        const struct endpoint *qgs = &c->quotes_qgs.items[i];
-        if (qgs->kind == ENDPOINT_UNIX &&
-            (strcmp(qgs->path, c->rpc_listen) == 0 || strcmp(qgs->path, c->admin_listen) == 0))
-            mistake(in, line_of(c, "quotes", "qgs"),
-                    "[quotes] qgs = unix:%s: is cocod's own socket, not the quoting service's",
-                    qgs->path);
-    }
-
-    check_fixed_platform(in);
-
-    const struct {
-        const char *path, *section, *name;
-    } made[] = {{c->rpc_listen, "rpc", "listen"},
-                {c->admin_listen, "admin", "listen"},
-                {c->certs_table_file, "certs", "table_file"}};
-    for (size_t i = 0; i < 3; i++)
-        for (size_t k = i + 1; k < 3; k++) {
-            if (strcmp(made[i].path, made[k].path) != 0)
-                continue;
-            line = line_of(c, made[i].section, made[i].name);
-            other = line_of(c, made[k].section, made[k].name);
-            mistake(in, line > other ? line : other, "[%s] %s and [%s] %s are the same path, %s",
-                    made[i].section, made[i].name, made[k].section, made[k].name, made[k].path);
-        }
-}
 
 static int set_defaults(struct config *c)
 {
@@ -488,110 +446,81 @@ static int set_defaults(struct config *c)
     return 0;
 }
 
-static int copy_name(struct config *c, const char *name)
+static int note_file(struct config *c, const char *name, uint16_t *ret)
 {
-    size_t size = strlen(name) + 1;
+    size_t n = c->n_files;
 
-    c->file = sys.alloc(size);
-    if (!c->file)
+    if (n == CONFIG_FILES_MAX)
+        return -E2BIG;
+    char **files = sys.alloc((n + 1) * sizeof(*files));
+    char *copy = sys.alloc(strlen(name) + 1);
+    if (!files || !copy) {
+        sys.free(files);
+        sys.free(copy);
         return -ENOMEM;
-    memcpy(c->file, name, size);
+    }
+    memcpy(copy, name, strlen(name) + 1);
+    if (n > 0)
+        memcpy(files, c->files, n * sizeof(*files));
+    files[n] = copy;
+    sys.free(c->files);
+    c->files = files;
+    c->n_files = n + 1;
+    *ret = (uint16_t)n;
     return 0;
+}
+
+int config_new(struct config **ret)
+{
+    struct config *c = sys.alloc(sizeof(*c));
+
+    if (!c)
+        return -ENOMEM;
+    *c = (struct config){.log_level = 0};
+    int r = set_defaults(c);
+    if (r < 0) {
+        config_free(c);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+int config_add_text(struct config *c, const char *name, const char *text, size_t size,
+                    struct config_errors *errors)
+{
+    struct reading in = {.name = name, .text = text, .size = size, .config = c, .errors = errors};
+    int r = note_file(c, name, &in.file);
+
+    if (r < 0)
+        return r;
+    int first_bad_line = ini_parse_stream(read_line, &in, on_key, &in);
+    /* The last line, where inih was built to stop at its first error. */
+    check_previous(&in);
+    if (in.no_memory || first_bad_line == -2)
+        return -ENOMEM;
+    return in.mistakes > 0 ? -EINVAL : 0;
 }
 
 int config_parse(const char *name, const char *text, size_t size, struct config **ret,
                  struct config_errors *errors)
 {
     struct config_errors own = {.n = 0};
-    char shown[256];
-    struct reading in = {.name = shown,
-                         .text = text,
-                         .size = size,
-                         .errors = errors ? errors : &own};
-    int r = -ENOMEM;
+    struct config_errors *all = errors ? errors : &own;
+    struct config *c = NULL;
+    int r = config_new(&c);
 
-    coco_text_escape(shown, sizeof(shown), name, strlen(name));
-    in.config = sys.alloc(sizeof(*in.config));
-    if (in.config) {
-        *in.config = (struct config){.log_level = 0};
-        r = set_defaults(in.config);
-    }
     if (r == 0)
-        r = copy_name(in.config, name);
-    if (r == 0) {
-        int first_bad_line = ini_parse_stream(read_line, &in, on_key, &in);
-        /* The last line, where inih was built to stop at its first error. */
-        check_previous(&in);
-        if (in.mistakes == 0 && !in.no_memory) {
-            check_together(&in);
-            check_door(&in);
-        }
-        if (in.no_memory || first_bad_line == -2)
-            r = -ENOMEM;
-        else if (in.mistakes > 0)
-            r = -EINVAL;
-    }
+        r = config_add_text(c, name, text, size, all);
+    if (r == 0)
+        r = config_check(c, all);
     config_errors_clear(&own);
     if (r < 0) {
-        config_free(in.config);
+        config_free(c);
         return r;
     }
-    *ret = in.config;
-    return 0;
-}
-
-/* The file's text, at most CONFIG_FILE_MAX bytes. */
-static int read_file(const char *path, char **ret, size_t *ret_size)
-{
-    uint8_t *text = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
-    if (fd < 0)
-        return -errno;
-    int r = read_all(fd, CONFIG_FILE_MAX, &text, ret_size);
-    (void)close(fd);
-    if (r == 0)
-        *ret = (char *)text;
-    return r;
-}
-
-static int load_defaults(struct config **ret)
-{
-    struct config *c = NULL;
-    int r = config_parse("defaults", "", 0, &c, NULL);
-
-    if (r < 0)
-        return r;
-    sys.free(c->file);
-    c->file = NULL;
     *ret = c;
     return 0;
-}
-
-int config_load(const char *path, struct config **ret, struct config_errors *errors)
-{
-    char message[ERROR_SIZE];
-    char shown[512];
-    char *text = NULL;
-    size_t size = 0;
-
-    if (!path)
-        return load_defaults(ret);
-    int r = read_file(path, &text, &size);
-    if (r == -ENOMEM)
-        return r;
-    if (r < 0) {
-        coco_text_escape(shown, sizeof(shown), path, strlen(path));
-        if (r == -EFBIG)
-            (void)snprintf(message, sizeof(message), "%s: is larger than %u bytes", shown,
-                           CONFIG_FILE_MAX);
-        else
-            (void)snprintf(message, sizeof(message), "%s: cannot be read: %s", shown, strerror(-r));
-        return errors && add_error(errors, message) < 0 ? -ENOMEM : r;
-    }
-    r = config_parse(path, text, size, ret, errors);
-    sys.free(text);
-    return r;
 }
 
 void config_free(struct config *c)
@@ -603,8 +532,28 @@ void config_free(struct config *c)
         return;
     for (size_t i = 0; i < n; i++)
         config_value_clear(c, &keys[i]);
-    sys.free(c->file);
+    for (size_t i = 0; i < c->n_files; i++)
+        sys.free(c->files[i]);
+    sys.free(c->files);
+    sys.free(c->origins);
     sys.free(c);
+}
+
+bool config_item_origin(const struct config *c, size_t key, size_t item, struct config_origin *ret)
+{
+    size_t n = 0;
+
+    *ret = (struct config_origin){.file = NULL};
+    for (size_t i = 0; i < c->n_origins; i++) {
+        const struct config_set *set = &c->origins[i];
+        if (set->key != key || (set->item ? n++ != item : item != 0))
+            continue;
+        *ret = (struct config_origin){.file = c->files[set->file], .line = set->line};
+        if (set->item)
+            return true;
+    }
+    /* The line that emptied a list speaks for it while there is no item. */
+    return ret->file != NULL;
 }
 
 bool config_origin(const struct config *c, const char *section, const char *name,
@@ -616,7 +565,6 @@ bool config_origin(const struct config *c, const char *section, const char *name
 
     if (!key)
         return false;
-    ret->line = c->lines[key - keys];
-    ret->file = ret->line != 0 ? c->file : NULL;
+    (void)config_item_origin(c, (size_t)(key - keys), 0, ret);
     return true;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The configuration: an INI file, read once into a plain struct whose fields are the values.
+ * The configuration: INI files, read once into a plain struct whose fields are the values.
  *
  * One const table (config_keys) says what exists: parser, `cocod --check`, cocod.conf.example and
  * the manual come from it. Reading collects every mistake, each with its file and line. Nothing
- * here logs, and nothing but config_load touches the file system.
+ * here logs, and nothing but config_load and config_load_dirs touches the file system.
  */
 #pragma once
 
@@ -18,6 +18,8 @@
 #define CONFIG_KEYS_MAX 64u
 /* A file larger than this is refused. */
 #define CONFIG_FILE_MAX (256u * 1024u)
+/* More files are refused. */
+#define CONFIG_FILES_MAX 256u
 /* sun_path with its NUL. */
 #define CONFIG_SOCKET_PATH_SIZE 108u
 
@@ -75,6 +77,14 @@ enum config_product {
     CONFIG_TURIN,
 };
 
+/* One line that is in force. */
+struct config_set {
+    uint16_t key;
+    uint16_t file; /* in config's files */
+    uint32_t line;
+    bool item; /* false: it emptied a list */
+};
+
 /* All strings are set (perhaps ""), owned by the struct. Times are milliseconds, sizes bytes. */
 struct config {
     /* [cocod] */
@@ -92,6 +102,11 @@ struct config {
     char *admin_read; /* names and numbers of users, @ before those of groups */
     char *admin_import;
     char *admin_operate;
+
+    /* [metrics] */
+    char *metrics_listen; /* "": none */
+    uint32_t metrics_mode;
+    char *metrics_group;
 
     /* [certs] */
     struct string_list certs_chain; /* files; none: no SNP certificates */
@@ -150,8 +165,12 @@ struct config {
     uint32_t limits_events_per_peer_per_minute; /* lines that one peer may put into the log */
 
     /* Where the values came from. */
-    char *file;                      /* NULL: defaults alone */
+    size_t n_files;                  /* 0: defaults alone */
+    char **files;                    /* in the order in which they were read */
     uint32_t lines[CONFIG_KEYS_MAX]; /* 0: default; of a list, its first line */
+    size_t n_origins;
+    size_t origins_room;
+    struct config_set *origins; /* in the order in which they were set */
 };
 
 /* Every mistake, a sentence each: "FILE:LINE: [section] key = value: reason and what is allowed".
@@ -166,6 +185,17 @@ struct config_errors {
  * -errno where it cannot be read (said in `errors`, too); -ENOMEM. `errors` may be NULL; it is
  * appended to, and the caller's to clear. */
 int config_load(const char *path, struct config **ret, struct config_errors *errors);
+/* The defaults, and over them what is found in these folders, of which a later one goes before those
+ * before it: cocod.conf of the last folder that has one, then cocod.conf.d/NAME.conf of all of them,
+ * in the order of the names; of two with the same name the later folder's alone. A file that is
+ * empty, or a link to /dev/null, masks those below it. A key in a later file replaces what was
+ * before; a list's adds to it, and an empty value takes away what was before. Fails as
+ * config_load. */
+int config_load_dirs(const char *const *dirs, size_t n_dirs, struct config **ret,
+                     struct config_errors *errors);
+/* systemd's order of folders. */
+#define CONFIG_DIRS 3u
+extern const char *const config_dirs[CONFIG_DIRS];
 /* The same, from memory; `name` stands for the file in messages. */
 int config_parse(const char *name, const char *text, size_t size, struct config **ret,
                  struct config_errors *errors);
@@ -209,6 +239,7 @@ struct config_key {
     uint64_t min, max; /* numbers: the range; CONFIG_MODE: bits that must, and that may, be set */
     const char *unit;  /* of a plain number, for people: "connections"; may be NULL */
     const struct config_choice *choices; /* CONFIG_ENUM */
+    bool at_start;                       /* a change waits for a restart */
     const char *doc;                     /* one or more whole sentences */
 };
 
@@ -219,6 +250,8 @@ struct config_origin {
     const char *file; /* NULL: the default; else the config's own string */
     unsigned line;
 };
+/* Of an item of the key with that number in the table. False: it is the default. */
+bool config_item_origin(const struct config *c, size_t key, size_t item, struct config_origin *ret);
 bool config_origin(const struct config *c, const char *section, const char *name,
                    struct config_origin *ret);
 
@@ -226,6 +259,13 @@ bool config_origin(const struct config *c, const char *section, const char *name
  * -ENOENT where there is no such item. */
 int config_value_text(const struct config *c, const struct config_key *key, size_t i, char *out,
                       size_t out_size);
+
+/* A hash of all values, wherever they came from: 16 hexadecimal digits and a NUL. 0 or -ENOMEM. */
+#define CONFIG_HASH_SIZE 17u
+int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE]);
+/* Is the value the same in both? */
+bool config_same_value(const struct config *a, const struct config *b,
+                       const struct config_key *key);
 
 /* Every value with its origin, in the file's own form. 0 or -EIO. */
 int config_print(const struct config *c, FILE *out);

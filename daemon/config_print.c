@@ -11,6 +11,7 @@
 #include "text.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 #define WRAP_AT 96u
@@ -67,14 +68,55 @@ static void print_allowed(FILE *out, const char *indent, const struct config_key
     }
 }
 
+int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE])
+{
+    size_t n = 0, length = 0;
+    const struct config_key *keys = config_keys(&n);
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    char value[4096 + 16];
+    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+
+    for (size_t i = 0; i < n && ok; i++) {
+        ok = EVP_DigestUpdate(md, keys[i].section, strlen(keys[i].section) + 1) &&
+             EVP_DigestUpdate(md, keys[i].name, strlen(keys[i].name) + 1);
+        for (size_t item = 0; ok; item++) {
+            if (config_value_text(c, &keys[i], item, value, sizeof(value)) < 0)
+                break;
+            ok = EVP_DigestUpdate(md, value, strlen(value) + 1);
+        }
+    }
+    ok = ok && EVP_DigestFinal_ex(md, digest, NULL);
+    EVP_MD_CTX_free(md);
+    if (!ok)
+        return -ENOMEM;
+    for (size_t i = 0; i < (CONFIG_HASH_SIZE - 1) / 2; i++)
+        length += (size_t)snprintf(out + length, CONFIG_HASH_SIZE - length, "%02x", digest[i]);
+    return 0;
+}
+
+bool config_same_value(const struct config *a, const struct config *b, const struct config_key *key)
+{
+    char text_a[4096 + 16], text_b[4096 + 16];
+    int r = 0;
+
+    for (size_t item = 0; r >= 0; item++) {
+        r = config_value_text(a, key, item, text_a, sizeof(text_a));
+        if ((config_value_text(b, key, item, text_b, sizeof(text_b)) < 0) != (r < 0) ||
+            (r >= 0 && strcmp(text_a, text_b) != 0))
+            return false;
+    }
+    return true;
+}
+
 int config_print(const struct config *c, FILE *out)
 {
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
     char value[4096 + 16];
     char file[512];
+    struct config_origin origin;
 
-    coco_text_escape(file, sizeof(file), c->file ? c->file : "", c->file ? strlen(c->file) : 0);
     for (size_t i = 0; i < n; i++) {
         if (starts_section(keys, i))
             (void)fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", keys[i].section);
@@ -82,12 +124,12 @@ int config_print(const struct config *c, FILE *out)
         while (config_value_text(c, &keys[i], item, value, sizeof(value)) >= 0 || item == 0) {
             bool empty = config_value_text(c, &keys[i], item, value, sizeof(value)) <= 0;
             (void)fprintf(out, "%s =%s%s  ; ", keys[i].name, empty ? "" : " ", empty ? "" : value);
-            if (c->lines[i] == 0)
+            if (config_item_origin(c, i, item, &origin)) {
+                coco_text_escape(file, sizeof(file), origin.file, strlen(origin.file));
+                (void)fprintf(out, "%s:%u\n", file, origin.line);
+            } else {
                 (void)fprintf(out, "default\n");
-            else if (item == 0)
-                (void)fprintf(out, "%s:%u\n", file, c->lines[i]);
-            else
-                (void)fprintf(out, "%s\n", file);
+            }
             item++;
         }
     }
@@ -106,8 +148,9 @@ int config_print_example(FILE *out)
         out, "# ",
         "The form: [section], then key = value, each on a line of its own. Comments are lines "
         "that start with # or ;, and what follows a space and ; behind a value. A line is at "
-        "most 197 bytes long. A key may be set once; those that hold a list may be "
-        "repeated. Unknown sections and keys are mistakes.");
+        "most 197 bytes long. A key may be set once in a file; those that hold a list may be "
+        "repeated, and an empty value takes away what was before. Unknown sections and keys are "
+        "mistakes. Files in cocod.conf.d/ beside this one are read after it: cocod.conf(5).");
     (void)fputs("#\n", out);
     print_wrapped(out, "# ",
                   "cocod --check FILE names all mistakes in FILE and shows the values in force.");

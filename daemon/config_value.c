@@ -406,8 +406,8 @@ void config_value_allowed(const struct config_key *key, char *out, size_t out_si
                        CONFIG_SOCKET_PATH_SIZE - 1);
         break;
     case CONFIG_SOCKET_PATH:
-        (void)snprintf(out, out_size, "an absolute path of at most %u bytes",
-                       CONFIG_SOCKET_PATH_SIZE - 1);
+        (void)snprintf(out, out_size, "an absolute path of at most %u bytes%s",
+                       CONFIG_SOCKET_PATH_SIZE - 1, key->default_value[0] ? "" : ", or empty");
         break;
     case CONFIG_PATH_LIST:
         (void)snprintf(out, out_size,
@@ -597,6 +597,14 @@ void config_value_clear(struct config *c, const struct config_key *key)
         sys.free(*text);
         *text = NULL;
     }
+}
+
+void config_value_reset(struct config *c, const struct config_key *key)
+{
+    if (key->type == CONFIG_ENDPOINT_LIST || key->type == CONFIG_LISTENERS)
+        *(struct endpoint_list *)field_of(c, key) = (struct endpoint_list){.n = 0};
+    else
+        config_value_clear(c, key);
 }
 
 static const char *choice_name(const struct config_choice *choices, int value)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The types of configuration values: text to field, field to text, and what is allowed. Private to
- * config.
+ * What the files of config share: the types of values, and the steps of reading. Private to them.
  */
 #pragma once
 
@@ -11,6 +10,8 @@
  * what is allowed; -ENOMEM. On failure the field is as it was. */
 int config_value_set(struct config *c, const struct config_key *key, const char *text, char *why,
                      size_t why_size);
+/* Empties a list. */
+void config_value_reset(struct config *c, const struct config_key *key);
 /* Does each line of the key add to the one before? */
 bool config_value_is_list(const struct config_key *key);
 void config_value_clear(struct config *c, const struct config_key *key);
@@ -20,3 +21,20 @@ void config_value_allowed(const struct config_key *key, char *out, size_t out_si
 
 /* The section's sentence for people. Static text. */
 const char *config_section_doc(const char *section);
+
+/* --- config.c: a configuration is made from the defaults and any number of texts --- */
+
+int config_new(struct config **ret);
+/* 0; -EINVAL for mistakes, which are in `errors`; -E2BIG: too many files; -ENOMEM. */
+int config_add_text(struct config *c, const char *name, const char *text, size_t size,
+                    struct config_errors *errors);
+/* "FILE:LINE: …". 0 or -ENOMEM. */
+int config_mistake(struct config_errors *errors, const char *file, uint32_t line, const char *fmt,
+                   ...) __attribute__((format(printf, 4, 5)));
+/* The same without a place. */
+int config_error_add(struct config_errors *errors, const char *text);
+
+/* --- config_check.c: what the keys say about each other; asked where each alone is right --- */
+
+/* 0, -EINVAL, -ENOMEM. */
+int config_check(const struct config *c, struct config_errors *errors);

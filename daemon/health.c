@@ -29,6 +29,8 @@ void health_reasons(const struct health *health, void (*each)(void *data, const 
     quotes_get_status(health->quotes, &status);
     if (health->config_problem)
         each(data, health->config_problem);
+    if (health->restart_problem)
+        each(data, health->restart_problem);
     if (worker_stalled(health->worker))
         each(data, "reading or writing files hangs: a disk or a file system does not answer; look "
                    "at `dmesg` and at the folders of [certs]; what is served stays as it is");

@@ -27,15 +27,15 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define DEFAULT_CONFIG "/etc/cocod/cocod.conf"
 /* sysexits.h */
 #define EXIT_USAGE  64
 #define EXIT_CONFIG 78
-/* The RPC's, the administrators', the front door's. */
-#define SOCKETS_MAX (2u + CONFIG_ENDPOINTS_MAX)
+/* The RPC's, the administrators', the metrics', the front door's. */
+#define SOCKETS_MAX (3u + CONFIG_ENDPOINTS_MAX)
 
 struct options {
-    const char *config; /* NULL: the default file, where there is one */
+    const char *config; /* one file; NULL: all that the folders have */
+    const char *root;   /* before the folders' names; NULL: none */
     bool check;
 };
 
@@ -54,6 +54,7 @@ struct program {
 struct inherited {
     bool rpc;
     bool admin;
+    bool metrics;
     bool door_unix;
     bool door_vsock;
 };
@@ -63,34 +64,48 @@ static void usage(FILE *out)
     fputs("cocod - the confidential-computing host daemon\n"
           "\n"
           "  cocod [--config FILE]          run in the foreground\n"
-          "  cocod --check [--config FILE]  check the configuration, print every value and where\n"
+          "  cocod --check [FILE]           check the configuration, print every value and where\n"
           "                                 it comes from; exit status 78 where it is wrong\n"
           "  cocod --example                print an example configuration with all keys\n"
           "  cocod --reference              print the manual of all keys\n"
           "  cocod --events                 print the manual of all events\n"
           "  cocod --catalog                print the events' catalog for the journal\n"
+          "  cocod --metrics                print the list of metrics\n"
           "  cocod --version\n"
           "\n"
-          "FILE is " DEFAULT_CONFIG " by default; without it, the defaults hold. A FILE that\n"
-          "is wrong keeps cocod from no service: it runs with its last good copy, kept in\n"
-          "$STATE_DIRECTORY, or with the defaults, and says so in its log and status.\n",
+          "Without FILE, cocod.conf is read from the last of /usr/lib/cocod, /run/cocod and\n"
+          "/etc/cocod that has it, then cocod.conf.d/*.conf of all three in the order of their\n"
+          "names; --root DIR looks for these folders under DIR. Without any, the defaults hold.\n"
+          "A mistake keeps cocod from no service: it runs with the last good configuration, kept\n"
+          "in $STATE_DIRECTORY, or with the defaults, and says so in its log and status.\n",
           out);
 }
 
 /* --- configuration ---------------------------------------------------------------------------- */
 
-static const char *config_file(const struct options *options)
+static int load_config(const struct options *options, struct config **ret,
+                       struct config_errors *errors)
 {
+    char paths[CONFIG_DIRS][4096];
+    const char *dirs[CONFIG_DIRS];
+
     if (options->config)
-        return options->config;
-    return access(DEFAULT_CONFIG, F_OK) == 0 ? DEFAULT_CONFIG : NULL;
+        return config_load(options->config, ret, errors);
+    for (size_t i = 0; i < CONFIG_DIRS; i++) {
+        int n = snprintf(paths[i], sizeof(paths[i]), "%s%s", options->root ? options->root : "",
+                         config_dirs[i]);
+        if (n < 0 || (size_t)n >= sizeof(paths[i]))
+            return -ENAMETOOLONG;
+        dirs[i] = paths[i];
+    }
+    return config_load_dirs(dirs, CONFIG_DIRS, ret, errors);
 }
 
 static int check(const struct options *options)
 {
     struct config_errors errors = {0};
     struct config *config = NULL;
-    int r = config_load(config_file(options), &config, &errors);
+    int r = load_config(options, &config, &errors);
 
     for (size_t i = 0; i < errors.n; i++)
         fprintf(stderr, "%s\n", errors.items[i]);
@@ -126,21 +141,20 @@ static void keep_last_good(const struct config *config)
         log_warn("cannot keep a copy of the configuration in %s: %s", path, strerror(-r));
 }
 
-/* The configuration to start with. Where the file is wrong: its last good copy, else the defaults;
- * *ret_in_force then says which, and `errors` why. Fails only where memory does. */
+/* The configuration to start with. Where the files are wrong: their last good copy, else the
+ * defaults; *ret_in_force says which, and `errors` why. Fails only where memory does. */
 static int start_config(const struct options *options, struct config **ret,
-                        const char **ret_in_force, struct config_errors *errors)
+                        enum config_source *ret_in_force, struct config_errors *errors)
 {
     char path[4096];
 
-    *ret_in_force = NULL;
-    if (config_load(config_file(options), ret, errors) == 0)
+    *ret_in_force = CONFIG_SOURCE_FILES;
+    if (load_config(options, ret, errors) == 0)
         return 0;
-    if (last_good_path(path, sizeof(path)) && last_good_load(path, ret) == 0) {
-        *ret_in_force = "its last good copy is";
+    *ret_in_force = CONFIG_SOURCE_LAST_GOOD;
+    if (last_good_path(path, sizeof(path)) && last_good_load(path, ret) == 0)
         return 0;
-    }
-    *ret_in_force = "the defaults are";
+    *ret_in_force = CONFIG_SOURCE_DEFAULTS;
     return config_load(NULL, ret, NULL);
 }
 
@@ -150,12 +164,12 @@ static void reload(struct program *program)
     struct config *config = NULL;
 
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)sys.now_us());
-    int r = config_load(config_file(&program->options), &config, &errors);
+    int r = load_config(&program->options, &config, &errors);
     if (r == 0) {
         keep_last_good(config);
         cocod_reload(program->cocod, config);
     } else {
-        cocod_refuse_config(program->cocod, "the one before it stays",
+        cocod_refuse_config(program->cocod, CONFIG_SOURCE_BEFORE,
                             errors.n > 0 ? errors.items[0] : strerror(-r));
     }
     config_errors_clear(&errors);
@@ -205,8 +219,9 @@ static int take_socket(struct program *program, const char *name, int fd,
     bool rpc = strcmp(name, "rpc") == 0 || strcmp(name, "cocod.socket") == 0;
     bool admin = strcmp(name, "admin") == 0 || strcmp(name, "cocod-admin.socket") == 0;
     bool door = strcmp(name, "qgs") == 0 || strcmp(name, "cocod-qgs.socket") == 0;
+    bool figures = strcmp(name, "metrics") == 0 || strcmp(name, "cocod-metrics.socket") == 0;
     bool vsock = false;
-    int r = rpc || admin || door ? listen_inherited(fd) : -EINVAL;
+    int r = rpc || admin || door || figures ? listen_inherited(fd) : -EINVAL;
 
     if (door && r == -EAFNOSUPPORT) {
         r = listen_inherited_vsock(fd);
@@ -214,8 +229,9 @@ static int take_socket(struct program *program, const char *name, int fd,
     }
     if (r < 0) {
         log_error("socket '%s' from systemd is not used: %s", name,
-                  rpc || admin || door ? strerror(-r)
-                                       : "FileDescriptorName= must be rpc, admin or qgs");
+                  rpc || admin || door || figures
+                      ? strerror(-r)
+                      : "FileDescriptorName= must be rpc, admin, metrics or qgs");
         close(fd);
         return 0;
     }
@@ -223,12 +239,15 @@ static int take_socket(struct program *program, const char *name, int fd,
         r = serve(program, &vmm_dialect, &cocod->vmm, fd);
     else if (admin)
         r = serve(program, &admin_dialect, &cocod->admin, fd);
+    else if (figures)
+        r = serve(program, &metrics_dialect, &cocod->exposition, fd);
     else
         r = serve(program, &qgs_door_dialect, &cocod->door, fd);
     if (r < 0)
         return r;
     inherited->rpc |= rpc;
     inherited->admin |= admin;
+    inherited->metrics |= figures;
     inherited->door_unix |= door && !vsock;
     inherited->door_vsock |= door && vsock;
     return 0;
@@ -287,6 +306,9 @@ static int open_sockets(struct program *program)
     if (r == 0 && !inherited.admin)
         r = make_socket(program, &admin_dialect, &program->cocod->admin, config->admin_listen,
                         config->admin_mode, config->admin_group);
+    if (r == 0 && !inherited.metrics && config->metrics_listen[0])
+        r = make_socket(program, &metrics_dialect, &program->cocod->exposition,
+                        config->metrics_listen, config->metrics_mode, config->metrics_group);
     return r < 0 ? r : open_door(program, &inherited);
 }
 
@@ -384,14 +406,14 @@ static int run(struct program *program)
 {
     struct config_errors errors = {0};
     struct config *config = NULL;
-    const char *in_force;
+    enum config_source in_force;
     int r = start_config(&program->options, &config, &in_force, &errors);
 
     for (size_t i = 0; i < errors.n; i++)
         log_error("%s", errors.items[i]);
     if (r == 0) {
         log_set_level(config->log_level);
-        if (!in_force)
+        if (in_force == CONFIG_SOURCE_FILES)
             keep_last_good(config);
     }
     raise_descriptor_limit();
@@ -402,7 +424,7 @@ static int run(struct program *program)
         log_error("cannot start: %s", strerror(-r));
         config_free(config);
     } else {
-        if (in_force)
+        if (in_force != CONFIG_SOURCE_FILES)
             cocod_refuse_config(program->cocod, in_force,
                                 errors.n > 0 ? errors.items[0] : "it cannot be read");
         r = serve_all(program);
@@ -423,6 +445,8 @@ int main(int argc, char **argv)
         {"reference", no_argument, NULL, 'r'},
         {"events", no_argument, NULL, 'E'},
         {"catalog", no_argument, NULL, 'C'},
+        {"metrics", no_argument, NULL, 'm'},
+        {"root", required_argument, NULL, 'R'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -447,6 +471,11 @@ int main(int argc, char **argv)
             return event_print_reference(stdout) < 0;
         case 'C':
             return event_print_catalog(stdout) < 0;
+        case 'm':
+            return exposition_print_reference(stdout) < 0;
+        case 'R':
+            program.options.root = optarg;
+            break;
         case 'v':
             puts("cocod " COCO_VERSION_STRING);
             return EXIT_SUCCESS;
@@ -458,6 +487,8 @@ int main(int argc, char **argv)
             return EXIT_USAGE;
         }
     }
+    if (program.options.check && optind < argc && !program.options.config)
+        program.options.config = argv[optind++];
     if (optind < argc) {
         fprintf(stderr, "cocod: what is '%s'?\n", argv[optind]);
         usage(stderr);

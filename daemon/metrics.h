@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counters and gauges of the whole daemon, listed once: the struct, the names that `cococtl status`
- * shows and the texts come from one table. Loop thread only.
+ * Counters, gauges and histograms of the whole daemon, each listed once: the struct, the names that
+ * `cococtl status` shows, the names and texts of the Prometheus exposition (frontend/exposition.c)
+ * come from these tables. Counting allocates nothing and reads no clock. Loop thread only.
  */
 #pragma once
 
@@ -65,10 +66,86 @@
     X(platform_failures, "readings of the platform that failed")                               \
     X(worker_stalls, "times that reading or writing files took more than 10 s")
 
+/* How a QUOTE_GET ends. */
+enum quote_end {
+    QUOTE_END_OK,
+    QUOTE_END_EINVAL,
+    QUOTE_END_EAGAIN,
+    QUOTE_END_ETIMEDOUT,
+    QUOTE_END_ENODEV,
+    QUOTE_END_EBADMSG,
+    QUOTE_END_ECANCELED,
+    QUOTE_END_FAILED,
+    QUOTE_ENDS,
+};
+
+/* Why a QUOTE_GET is EAGAIN. */
+enum quote_again {
+    QUOTE_AGAIN_SESSION,   /* too many of its session are in flight */
+    QUOTE_AGAIN_VM,        /* [limits] requests_per_account, requests_per_user */
+    QUOTE_AGAIN_QUEUE,     /* [quotes] queue */
+    QUOTE_AGAIN_HOPELESS,  /* it could not be answered by its deadline */
+    QUOTE_AGAIN_SATURATED, /* QGS's backlog is full */
+    QUOTE_AGAIN_MEMORY,    /* [quotes] queue_memory, or memory */
+    QUOTE_AGAIN_DRAINED,   /* an administrator wants it so */
+    QUOTE_AGAINS,
+};
+
+/* How a CERTS_GET ends. */
+enum certs_end {
+    CERTS_END_TABLE,
+    CERTS_END_EMPTY,
+    CERTS_END_ENOSPC,
+    CERTS_END_EAGAIN,
+    CERTS_END_REFUSED,
+    CERTS_ENDS,
+};
+
+/* Why the table is empty, or CERTS_GET is EAGAIN. */
+enum certs_reason {
+    CERTS_REASON_NONE,
+    CERTS_REASON_NOT_CONFIGURED, /* empty: there is no chain, store or platform */
+    CERTS_REASON_NO_CHAIN,       /* empty: there is none for this platform */
+    CERTS_REASON_EXPIRED,        /* empty: it has a date that is over, or not yet */
+    CERTS_REASON_REFUSED,        /* empty: it does not verify */
+    CERTS_REASON_PLATFORM,       /* empty: the platform cannot be read */
+    CERTS_REASON_LOAD,           /* empty: loading failed for want of memory or of the worker */
+    CERTS_REASON_STARTING,       /* EAGAIN: nothing was published yet */
+    CERTS_REASON_DRAINING,       /* EAGAIN: a new table, or an update, waits for leases */
+    CERTS_REASON_UPDATING,       /* EAGAIN: a firmware update runs */
+    CERTS_REASON_READING,        /* EAGAIN: the platform is being read anew */
+    CERTS_REASON_DRAINED,        /* EAGAIN: an administrator wants it so */
+    CERTS_REASONS,
+};
+
+/* Counts by bucket; the last is what is above all bounds. The bounds are the observer's. */
+#define HISTOGRAM_BOUNDS 14u
+struct histogram {
+    uint64_t buckets[HISTOGRAM_BOUNDS + 1];
+    uint64_t sum;
+};
+
+extern const uint64_t histogram_short_us[HISTOGRAM_BOUNDS]; /* 2 µs to 50 ms */
+extern const uint64_t histogram_long_us[HISTOGRAM_BOUNDS];  /* 1 ms to 60 s */
+extern const uint64_t histogram_depth[HISTOGRAM_BOUNDS];    /* 0 to 4096 */
+
+void histogram_observe(struct histogram *histogram, const uint64_t bounds[HISTOGRAM_BOUNDS],
+                       uint64_t value);
+
+/* One CERTS_GET of this many has its latency measured, so that the others read no clock. */
+#define CERTS_SAMPLE 16u
+
 struct metrics {
 #define METRICS_FIELD(name, text) uint64_t name;
     METRICS(METRICS_FIELD)
 #undef METRICS_FIELD
+    uint64_t certs_seen; /* what is sampled goes by it */
+    uint64_t certs_reasons[CERTS_REASONS];
+    uint64_t quote_agains[QUOTE_AGAINS];
+    struct histogram certs_us[CERTS_ENDS];
+    struct histogram quote_us[QUOTE_ENDS];
+    struct histogram qgs_us[2]; /* answered, refused */
+    struct histogram queue_depth;
 };
 
 extern struct metrics metrics;
@@ -81,4 +158,10 @@ struct metric_name {
 
 extern const struct metric_name metric_names[];
 extern const size_t metric_names_count;
+
+const char *quote_end_name(enum quote_end end);
+const char *quote_again_name(enum quote_again again);
+const char *certs_end_name(enum certs_end end);
+const char *certs_reason_name(enum certs_reason reason);
+
 uint64_t metric_value(const struct metric_name *name);

@@ -247,6 +247,8 @@ int verb_log_level(const struct ctl *ctl);
 int verb_completion(const struct ctl *ctl);
 int verb_help(const struct ctl *ctl);
 int verb_ping(const struct ctl *ctl);
+int verb_metrics(const struct ctl *ctl);
+int verb_config(const struct ctl *ctl);
 int verb_request_certs(const struct ctl *ctl);
 int verb_request_quote(const struct ctl *ctl);
 int verb_certs_list(const struct ctl *ctl);

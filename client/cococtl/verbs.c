@@ -117,6 +117,20 @@ const struct verb ctl_verbs[] = {
      .help = "LEVEL is critical, error, warning, notice, info or debug: the least urgent level "
              "that is logged, until cocod stops or its configuration is loaded again.",
      .values = "critical error warning notice info debug"},
+    {.words = {"metrics"},
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_metrics,
+     .summary = "print all metrics in Prometheus' text format",
+     .help = "Prints what cocod counts. --out replaces a file as a whole, for node_exporter's "
+             "textfile collector; cocod-metrics.timer does that every 15 seconds where it is "
+             "enabled."},
+    {.words = {"config"},
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_config,
+     .summary = "show the configuration in force, and where it is from",
+     .help = "Prints every value that the daemon goes by with the file and line it came from, and "
+             "the hash that is equal on hosts that are configured alike. What takes effect at the "
+             "next start only says so."},
     {.words = {"certs", "list"},
      .options = ADMIN_OPTS | OPT_OUT,
      .run = verb_certs_list,

@@ -189,6 +189,21 @@ bool certs_drained(const struct certs *certs)
     return certs->drained;
 }
 
+enum certs_reason certs_reason(const struct certs *certs)
+{
+    if (certs->drained)
+        return CERTS_REASON_DRAINED;
+    if (certs->state == CERTS_UPDATING)
+        return CERTS_REASON_UPDATING;
+    if (!certs->current.table)
+        return CERTS_REASON_STARTING;
+    if (certs->state == CERTS_DRAINING)
+        return CERTS_REASON_DRAINING;
+    if (certs->unsure)
+        return CERTS_REASON_READING;
+    return certs->current.found.chain ? CERTS_REASON_NONE : certs->empty_reason;
+}
+
 uint64_t certs_generation(const struct certs *certs)
 {
     return certs->generation_id;

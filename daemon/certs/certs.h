@@ -8,6 +8,7 @@
 #include "blob.h"
 #include "certs/load.h"
 #include "certs/table_file.h"
+#include "metrics.h"
 #include "timer.h"
 #include "worker.h"
 #include <stdbool.h>
@@ -72,6 +73,8 @@ struct certs_answer {
 /* CERTS_GET. Never blocks or fails. Where the platform has not been read for 2 s, this begins a
  * reading and is EAGAIN until it has ended. */
 struct certs_answer certs_get(struct certs *certs, uint64_t npages);
+/* Why that answer was EAGAIN or the empty table; asked right after it. */
+enum certs_reason certs_reason(const struct certs *certs);
 
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
 #define CERTS_PAST 32u

@@ -8,6 +8,7 @@
 #include "certs/load.h"
 #include "certs/platform.h"
 #include "coco_limits.h"
+#include "metrics.h"
 
 /* A generation is replaced as a whole. */
 struct generation {
@@ -75,12 +76,13 @@ struct certs {
 
     /* certs_select.c */
     enum selecting selecting;
-    bool select_again;  /* asked for meanwhile */
-    bool forced_select; /* the reading that is under way leads to a load in any case */
-    bool starting;      /* before the loop runs: loads run at once */
-    bool unsure;        /* what is current may not match the platform */
-    bool used;          /* CERTS_GET was answered since the last reading */
-    bool known;         /* `platform` is what was read last, at read_us */
+    bool select_again;              /* asked for meanwhile */
+    bool forced_select;             /* the reading that is under way leads to a load in any case */
+    bool starting;                  /* before the loop runs: loads run at once */
+    bool unsure;                    /* what is current may not match the platform */
+    enum certs_reason empty_reason; /* while there is no chain */
+    bool used;                      /* CERTS_GET was answered since the last reading */
+    bool known;                     /* `platform` is what was read last, at read_us */
     struct platform_state platform;
     uint64_t read_us;
     struct timer reread;

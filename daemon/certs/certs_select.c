@@ -82,6 +82,7 @@ static void take_empty(struct certs *certs)
 void certs_serve_nothing(struct certs *certs)
 {
     certs->chain_problem[0] = 0;
+    certs->empty_reason = CERTS_REASON_NOT_CONFIGURED;
     take_empty(certs);
 }
 
@@ -243,9 +244,25 @@ static struct load *load_new(struct certs *certs)
     return load;
 }
 
-/* There was no load, or it brought no chain. */
-static void take_nothing(struct certs *certs, const char *why, const char *outdated)
+static enum certs_reason reason_of(int result)
 {
+    switch (result) {
+    case -ENOENT:
+        return CERTS_REASON_NO_CHAIN;
+    case -ESTALE:
+        return CERTS_REASON_EXPIRED;
+    case -ENOMEM:
+    case -EAGAIN:
+        return CERTS_REASON_LOAD;
+    default:
+        return CERTS_REASON_REFUSED;
+    }
+}
+
+/* There was no load, or it brought no chain. */
+static void take_nothing(struct certs *certs, int result, const char *why, const char *outdated)
+{
+    certs->empty_reason = reason_of(result);
     if (certs_knows_platform(certs))
         no_match(certs, why);
     else
@@ -282,7 +299,7 @@ static void take_load(struct certs *certs, struct load *load)
     }
     arm_recheck(certs);
     if (load->result < 0) {
-        take_nothing(certs, load->why, load->found.outdated_sha256);
+        take_nothing(certs, load->result, load->why, load->found.outdated_sha256);
         return;
     }
     load->found.table = NULL;
@@ -332,7 +349,7 @@ static void start_load(struct certs *certs)
         certs->known = false; /* the next reading leads to a load */
         certs->overdue = true;
         arm_recheck(certs);
-        take_nothing(certs, r == -ENOMEM ? "out of memory" : "the worker is busy", NULL);
+        take_nothing(certs, r, r == -ENOMEM ? "out of memory" : "the worker is busy", NULL);
         return;
     }
     certs->load = load;
@@ -356,6 +373,7 @@ static void platform_unknown(struct certs *certs, const char *why)
         event_emit(EVENT_PLATFORM_UNKNOWN, NULL, 0, "%s (the empty table is served)", why);
     }
     certs->chain_problem[0] = 0;
+    certs->empty_reason = CERTS_REASON_PLATFORM;
     take_empty(certs);
 }
 

@@ -12,6 +12,8 @@
 #include <sys/types.h>
 
 struct certs;
+struct config;
+struct exposition;
 struct health;
 struct peer;
 struct quotes;
@@ -24,6 +26,9 @@ struct admin {
     struct quotes *quotes;
     struct server *server;
     const struct health *health;
+    struct exposition *exposition;
+    const struct config *config;  /* in force */
+    const struct config *started; /* what cocod started with: of what is taken at the start only */
     uint64_t instance;
     uint64_t ready_us;    /* when the daemon was ready, sys.now_us() */
     struct peer *updater; /* began the firmware update that is under way; NULL: none */

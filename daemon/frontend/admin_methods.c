@@ -86,6 +86,8 @@ static const struct admin_method methods[] = {
     {ADMIN_INTERFACE ".SetLogLevel", ADMIN_ROLE_OPERATE, "level", admin_set_log_level},
     {ADMIN_INTERFACE ".Drain", ADMIN_ROLE_OPERATE, "", admin_drain},
     {ADMIN_INTERFACE ".Resume", ADMIN_ROLE_OPERATE, "", admin_resume},
+    {ADMIN_INTERFACE ".GetMetrics", ADMIN_ROLE_READ, "", admin_get_metrics},
+    {ADMIN_INTERFACE ".GetConfig", ADMIN_ROLE_READ, "", admin_get_config},
     {ADMIN_INTERFACE ".ListCertificates", ADMIN_ROLE_READ, "", admin_list_certificates},
     {ADMIN_INTERFACE ".Import", ADMIN_ROLE_IMPORT, "files", admin_import},
     {ADMIN_INTERFACE ".Verify", ADMIN_ROLE_IMPORT, "files", admin_verify},

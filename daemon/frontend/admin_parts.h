@@ -116,9 +116,14 @@ bool admin_optional_string(const struct call *call, const char *key, const char 
 /* --- admin_status.c --- */
 
 void admin_get_status(const struct call *call);
+void admin_get_metrics(const struct call *call);
 void admin_list_certificates(const struct call *call);
 /* An array; `chain` NULL: an empty one; `crl` may be NULL. */
 struct json_object *admin_certificates(const struct chain *chain, const struct crl *crl);
+
+/* --- admin_config.c --- */
+
+void admin_get_config(const struct call *call);
 
 /* --- admin_events.c --- */
 

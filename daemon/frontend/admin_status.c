@@ -5,6 +5,7 @@
 #include "certs/certs.h"
 #include "certs/chain.h"
 #include "frontend/admin_parts.h"
+#include "frontend/exposition.h"
 #include "health.h"
 #include "metrics.h"
 #include "peer/peer.h"
@@ -185,6 +186,23 @@ void admin_get_status(const struct call *call)
     admin_add_int(object, "peers", count_peers(admin->server));
     admin_add_int(object, "requestsInFlight", metrics.now_requests);
     json_object_object_add(object, "counters", counters(admin->server));
+    admin_send_parameters(call, object);
+}
+
+/* --- GetMetrics ------------------------------------------------------------------------------- */
+
+void admin_get_metrics(const struct call *call)
+{
+    struct blob *text = exposition_text(call->admin->exposition);
+
+    if (!text) {
+        peer_close(call->peer, CLOSE_MEMORY);
+        return;
+    }
+    struct json_object *object = json_object_new_object();
+    json_object_object_add(object, "text",
+                           json_object_new_string_len((const char *)text->data, (int)text->size));
+    blob_unref(text);
     admin_send_parameters(call, object);
 }
 

@@ -229,16 +229,13 @@ static void add_certs(struct json_object *object, const struct certs *certs,
 static void add_quote(struct json_object *object, const struct quotes *quotes,
                       const struct history_entry *entry)
 {
-    struct backend_status status = {.name = NULL};
-
     if (entry->backend == 0) {
         admin_add_text(object, "backend", NULL);
         admin_add_text(object, "qgsUs", NULL);
         admin_add_text(object, "qgsCode", NULL);
         return;
     }
-    quotes_get_backend_status(quotes, (size_t)entry->backend - 1, &status);
-    admin_add_text(object, "backend", status.name);
+    admin_add_text(object, "backend", quotes_backend_name(quotes, entry->backend));
     admin_add_int(object, "qgsUs", entry->service_us);
     admin_add_int(object, "qgsCode", entry->code);
 }

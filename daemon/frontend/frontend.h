@@ -30,6 +30,8 @@ struct dialect {
     /* How long from accept to peer_established; NULL: the server's hello_timeout_us. */
     uint64_t (*hello_timeout_us)(const void *context);
 
+    /* The peer is there. May send, or close it. NULL: nothing is done before it asks. */
+    void (*opened)(struct peer *peer);
     /* Bytes of the frame that starts here; 0: more are needed to tell; negative: this can't be one,
      * close. Never more than frame_max. */
     ssize_t (*frame_size)(const uint8_t *data, size_t size);

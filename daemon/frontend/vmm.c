@@ -176,23 +176,28 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
 
 /* --- CERTS_GET -------------------------------------------------------------------------------- */
 
-static void count_certs(const struct certs_answer *answer_, size_t table_size)
+static enum certs_end count_certs(const struct vmm *vmm, const struct certs_answer *answer_,
+                                  size_t table_size)
 {
     switch (answer_->status) {
     case COCO_OK:
-        if (table_size > COCO_SNP_EMPTY_TABLE_SIZE)
+        if (table_size > COCO_SNP_EMPTY_TABLE_SIZE) {
             metrics.certs_ok++;
-        else
-            metrics.certs_empty++;
-        break;
+            return CERTS_END_TABLE;
+        }
+        metrics.certs_empty++;
+        metrics.certs_reasons[certs_reason(vmm->certs)]++;
+        return CERTS_END_EMPTY;
     case COCO_ENOSPC:
         metrics.certs_enospc++;
-        break;
+        return CERTS_END_ENOSPC;
     case COCO_EAGAIN:
         metrics.certs_eagain++;
-        break;
+        metrics.certs_reasons[certs_reason(vmm->certs)]++;
+        return CERTS_END_EAGAIN;
     default:
         metrics.certs_refused++;
+        return CERTS_END_REFUSED;
     }
 }
 
@@ -209,7 +214,8 @@ static void remember_certs(struct peer *peer, const struct certs_answer *got, ui
     history_add(peer->account->history, &entry);
 }
 
-static void on_certs_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
+static enum certs_end answer_certs(struct peer *peer, const struct coco_header *call,
+                                   const uint8_t *payload)
 {
     struct coco_certs_get get;
 
@@ -218,15 +224,15 @@ static void on_certs_get(struct peer *peer, const struct coco_header *call, cons
         metrics.certs_refused++;
         remember_certs(peer, &bad, 0);
         reply_status(peer, call, COCO_EINVAL);
-        return;
+        return CERTS_END_REFUSED;
     }
     struct certs_answer got = certs_get(vmm_of(peer)->certs, get.npages);
     uint32_t table_size = got.table ? (uint32_t)got.table->size : 0;
-    count_certs(&got, table_size);
+    enum certs_end end = count_certs(vmm_of(peer), &got, table_size);
     remember_certs(peer, &got, table_size);
     if (got.status != COCO_OK && got.status != COCO_ENOSPC) {
         reply_status(peer, call, got.status);
-        return;
+        return end;
     }
     struct coco_certs_reply fixed = {.generation = got.generation,
                                      .npages = got.npages,
@@ -235,6 +241,18 @@ static void on_certs_get(struct peer *peer, const struct coco_header *call, cons
     reply_header(call->type, call->id, got.status, COCO_CERTS_REPLY_HEADER + table_size, head);
     coco_certs_reply_encode_fixed(&fixed, head + COCO_HEADER_SIZE);
     peer_send(peer, head, sizeof(head), got.table, -1);
+    return end;
+}
+
+/* Two readings of the clock would be felt in every answer: one in CERTS_SAMPLE is measured. */
+static void on_certs_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
+{
+    bool measured = metrics.certs_seen++ % CERTS_SAMPLE == 0;
+    uint64_t begin_us = measured ? sys.now_us() : 0;
+    enum certs_end end = answer_certs(peer, call, payload);
+
+    if (measured)
+        histogram_observe(&metrics.certs_us[end], histogram_short_us, sys.now_us() - begin_us);
 }
 
 /* --- QUOTE_GET -------------------------------------------------------------------------------- */
@@ -257,6 +275,7 @@ static void on_quote_get(struct peer *peer, const struct coco_header *call, cons
 
     if (coco_quote_get_decode(payload, call->length, &get) < 0) {
         metrics.quotes_einval++;
+        histogram_observe(&metrics.quote_us[QUOTE_END_EINVAL], histogram_long_us, 0);
         reply_status(peer, call, COCO_EINVAL);
         return;
     }
@@ -265,6 +284,9 @@ static void on_quote_get(struct peer *peer, const struct coco_header *call, cons
         request = request_new(peer, call->type, call->id, deadline_us(vmm, call->timeout_ms));
     if (!request) {
         metrics.quotes_eagain++;
+        metrics.quote_agains[peer->n_requests < COCO_IN_FLIGHT_MAX ? QUOTE_AGAIN_MEMORY
+                                                                   : QUOTE_AGAIN_SESSION]++;
+        histogram_observe(&metrics.quote_us[QUOTE_END_EAGAIN], histogram_long_us, 0);
         reply_status(peer, call, COCO_EAGAIN);
         return;
     }

@@ -33,7 +33,7 @@ struct history_entry {
     uint32_t session; /* CERTS: whose lease it was asked under; 0: none */
     uint8_t kind;     /* enum history_kind */
     uint8_t status;   /* the contract's: all of them are below 256 */
-    uint8_t backend;  /* which of the configuration's, counted from 1; 0: none was asked */
+    uint8_t backend;  /* for quotes_backend_name; 0: none was asked */
 };
 
 struct history {

@@ -493,7 +493,13 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
             peer->since_us + (dialect->hello_timeout_us ? dialect->hello_timeout_us(context)
                                                         : server->limits.hello_timeout_us);
     peer_settle(peer);
-    return peer;
+    if (!dialect->opened)
+        return peer;
+    peer_ref(peer);
+    dialect->opened(peer);
+    bool closed = peer->state == PEER_CLOSED;
+    peer_unref(peer);
+    return closed ? NULL : peer;
 }
 
 struct peer *peer_ref(struct peer *peer)

@@ -22,7 +22,7 @@ struct request_trace {
     const char *why;     /* static text; NULL: nothing is to be said */
     uint32_t service_us; /* of the last exchange with QGS; 0: none */
     uint32_t code;       /* QGS's own error code */
-    uint8_t backend;     /* counted from 1; 0: none was asked */
+    uint8_t backend;     /* for quotes_backend_name; 0: none was asked */
 };
 
 struct request {

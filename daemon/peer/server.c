@@ -65,6 +65,12 @@ struct server *server_new(struct event_base *base, struct timers *timers,
     return server;
 }
 
+void server_set_limits(struct server *server, const struct server_limits *limits)
+{
+    server->limits = *limits;
+    server->accounts.linger_us = limits->account_linger_us;
+}
+
 static void listener_free(struct listener *listener)
 {
     if (event_initialized(&listener->event))

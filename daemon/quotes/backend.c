@@ -24,7 +24,8 @@
  * process, tells that the process with all its threads is gone: then no slot is suspect.
  *
  * Always holds: exchanges + suspect slots not being probed ≤ slots. So QGS never has more quotes
- * than threads, also where threads never come back; beyond that at most one probe at a time.
+ * than threads, also where threads never come back; beyond that at most one probe at a time. Where a
+ * reload makes the slots fewer, nothing is sent until that is so again.
  */
 #include "quotes/backend.h"
 #include "event.h"
@@ -67,6 +68,7 @@ struct backend {
     unsigned n_uses;
     struct timer open_all;
 
+    bool retired; /* the configuration has it no more */
     enum breaker breaker;
     bool told; /* that it is open */
     uint64_t failed_vms[DOUBT_VMS];
@@ -108,7 +110,7 @@ static unsigned used(const struct backend *backend)
 
 bool backend_has_slot(const struct backend *backend)
 {
-    return backend->breaker == BREAKER_CLOSED && used(backend) < backend->open;
+    return !backend->retired && backend->breaker == BREAKER_CLOSED && used(backend) < backend->open;
 }
 
 /* No slot is free but suspect ones. */
@@ -127,8 +129,9 @@ static void judge_suspects(struct backend *backend, const struct use *answered)
 
     for (other = backend->uses; other != answered; other = other->next)
         alive += exchange_is_out(other->exchange);
-    if (backend->suspect > backend->slots - alive)
-        backend->suspect = backend->slots - alive;
+    unsigned others = alive < backend->slots ? backend->slots - alive : 0;
+    if (backend->suspect > others)
+        backend->suspect = others;
 }
 
 static void open_slot(struct backend *backend)
@@ -171,11 +174,11 @@ static int use_slot(struct backend *backend, const uint8_t *message, size_t size
         sys.free(use);
         return r;
     }
+    invariant(backend->n_uses < backend->slots);
     DL_APPEND(backend->uses, use);
     backend->n_uses++;
     if (backend->suspect > 0 && is_another_process(backend, use->exchange))
         backend->suspect = 0;
-    invariant(backend->n_uses <= backend->slots);
     return 0;
 }
 
@@ -221,6 +224,8 @@ static void probe_now(struct backend *backend);
 
 static void probe_later(struct backend *backend)
 {
+    if (backend->retired)
+        return;
     timer_arm(&backend->probe, sys.now_us() + backend->probe_pause_us);
     backend->probe_pause_us *= 2;
     if (backend->probe_pause_us > PROBE_PAUSE_MAX_US)
@@ -267,7 +272,7 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
         snprintf(text, sizeof(text),
                  "QGS accepts but never answers: number_threads is missing in qgs.conf, or PCCS "
                  "hangs; restart qgsd");
-        if (backend->restart_file)
+        if (backend->restart_file && !backend->retired)
             (void)restart_ask(backend->restart_file, text);
     } else if (result->outcome == EXCHANGE_REFUSED) {
         snprintf(text, sizeof(text),
@@ -304,10 +309,12 @@ static void probe_now(struct backend *backend)
     struct coco_qgs_platform_req req = {.minor = COCO_QGS_MINOR};
     uint8_t message[COCO_QGS_HEADER_SIZE];
 
-    if (backend->probing)
+    if (backend->probing || backend->retired)
         return;
     timer_disarm(&backend->probe);
-    backend->probe_wanted = backend->suspect == 0 && used(backend) >= backend->open;
+    /* A suspect slot is one to probe on, but for those that a reload took away. */
+    backend->probe_wanted = backend->n_uses >= backend->slots ||
+                            (backend->suspect == 0 && used(backend) >= backend->open);
     if (backend->probe_wanted)
         return;
     int64_t n = coco_qgs_platform_req_encode(&req, message, sizeof(message));
@@ -441,22 +448,29 @@ void backend_note_failure(struct backend *backend, uint64_t vm, const char *text
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+static void name_target(struct exchange_target *target, const struct backend_options *options)
+{
+    if (options->kind == BACKEND_VSOCK)
+        snprintf(target->name, sizeof(target->name), "vsock:%u:%u", options->cid, options->port);
+    else
+        snprintf(target->name, sizeof(target->name), "unix:%s", options->path);
+}
+
 static void set_address(struct backend *backend, const struct backend_options *options)
 {
     struct exchange_target *target = &backend->target;
 
+    name_target(target, options);
     if (options->kind == BACKEND_VSOCK) {
         target->address.vm.svm_family = AF_VSOCK;
         target->address.vm.svm_cid = options->cid;
         target->address.vm.svm_port = options->port;
         target->address_size = sizeof(target->address.vm);
-        snprintf(target->name, sizeof(target->name), "vsock:%u:%u", options->cid, options->port);
     } else {
         target->address.un.sun_family = AF_UNIX;
         snprintf(target->address.un.sun_path, sizeof(target->address.un.sun_path), "%s",
                  options->path);
         target->address_size = sizeof(target->address.un);
-        snprintf(target->name, sizeof(target->name), "unix:%s", options->path);
     }
 }
 
@@ -521,7 +535,59 @@ void backend_free(struct backend *backend)
 
 enum breaker backend_breaker(const struct backend *backend)
 {
-    return backend->breaker;
+    return backend->retired ? BREAKER_OPEN : backend->breaker;
+}
+
+/* --- reload ----------------------------------------------------------------------------------- */
+
+static void set_slots(struct backend *backend, unsigned slots)
+{
+    if (backend->open == backend->slots || backend->open > slots)
+        backend->open = slots; /* the start is over, or ends with that */
+    backend->slots = slots;
+    if (backend->open == slots)
+        timer_disarm(&backend->open_all);
+}
+
+int backend_set_options(struct backend *backend, const struct backend_options *options)
+{
+    char *old = backend->restart_file;
+
+    set_slots(backend, options->slots);
+    backend->target.give_up_us = options->qgs_timer_us + GRACE_US;
+    backend->late_us = options->qgs_timer_us / 30u * 29u;
+    if (backend->retired) {
+        backend->retired = false;
+        if (backend->suspect > 0 || backend->breaker != BREAKER_CLOSED)
+            probe_now(backend);
+    }
+    backend->restart_file = NULL;
+    int r = set_restart_file(backend, options->restart_file);
+    if (r < 0)
+        backend->restart_file = old;
+    else
+        sys.free(old);
+    return r;
+}
+
+void backend_retire(struct backend *backend)
+{
+    backend->retired = true;
+    backend->probe_wanted = false;
+    timer_disarm(&backend->probe);
+}
+
+bool backend_retired(const struct backend *backend)
+{
+    return backend->retired;
+}
+
+bool backend_is(const struct backend *backend, const struct backend_options *options)
+{
+    struct exchange_target target;
+
+    name_target(&target, options);
+    return strcmp(target.name, backend->target.name) == 0;
 }
 
 unsigned backend_slots(const struct backend *backend)

@@ -58,6 +58,15 @@ struct backend;
 struct backend *backend_new(struct event_base *base, struct timers *timers,
                             const struct backend_options *options, void (*changed)(void *data),
                             void *data);
+/* Another number of slots, timer or restart file. Fewer slots are kept to as exchanges end. -ENOMEM:
+ * the restart file is as it was. */
+int backend_set_options(struct backend *backend, const struct backend_options *options);
+/* No work is sent to it any more, nor a probe; what runs goes on to its end. It counts as set aside.
+ * backend_set_options takes that back. */
+void backend_retire(struct backend *backend);
+bool backend_retired(const struct backend *backend);
+/* Is it the one that these options name? */
+bool backend_is(const struct backend *backend, const struct backend_options *options);
 /* Ends what still runs without telling. */
 void backend_free(struct backend *backend);
 

@@ -109,8 +109,12 @@ static void on_cancel(struct request *request)
 {
     struct job *job = request->holder;
 
+    uint64_t now_us = sys.now_us();
+    enum quote_end end = now_us >= request->deadline_us ? QUOTE_END_ETIMEDOUT : QUOTE_END_ECANCELED;
+
+    histogram_observe(&metrics.quote_us[end], histogram_long_us, now_us - request->received_us);
     request->trace = job->trace;
-    if (sys.now_us() >= request->deadline_us) {
+    if (end == QUOTE_END_ETIMEDOUT) {
         metrics.quotes_etimedout++;
         request->trace.why = job->state == JOB_QUEUED
                                  ? "its time was over while it waited for a slot of QGS"

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "blob.h"
+#include "metrics.h"
 #include "peer/request.h"
 #include "quotes/queue.h"
 #include <stdbool.h>
@@ -45,6 +46,7 @@ struct job {
     uint64_t tried;             /* sources where it failed, a bit each */
     unsigned closed;            /* times that QGS closed without an answer */
     unsigned refused;           /* times that QGS answered with an error */
+    enum quote_again again;     /* why its waiters are told EAGAIN, where they are */
     struct request_trace trace; /* of its last exchange */
     size_t size;
     uint8_t message[]; /* of QGS's protocol, without prefix */

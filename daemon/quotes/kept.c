@@ -64,6 +64,24 @@ int kept_init(struct kept_store *store, struct timers *timers, uint64_t keep_us,
     return timer_init(&store->expiry, timers, on_expiry);
 }
 
+void kept_set_limits(struct kept_store *store, uint64_t keep_us, unsigned entries_max,
+                     size_t bytes_max)
+{
+    struct kept *kept;
+
+    DL_FOREACH(store->entries, kept)
+    {
+        kept->expires_us = kept->expires_us - store->keep_us + keep_us;
+    }
+    store->keep_us = keep_us;
+    store->entries_max = entries_max;
+    store->bytes_max = bytes_max;
+    while (store->entries && (store->n > entries_max || store->bytes > bytes_max ||
+                              store->entries->expires_us <= sys.now_us()))
+        drop_oldest(store);
+    set_timer(store);
+}
+
 void kept_done(struct kept_store *store)
 {
     while (store->entries)

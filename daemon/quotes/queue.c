@@ -36,7 +36,7 @@ struct user {
     UT_hash_handle hh;
 };
 
-int queue_init(struct queue *queue, const struct queue_limits *limits)
+int queue_set_limits(struct queue *queue, const struct queue_limits *limits)
 {
     size_t size = limits->n_vmm_users * sizeof(uid_t);
     uid_t *users = sys.alloc(size + 1);
@@ -45,9 +45,16 @@ int queue_init(struct queue *queue, const struct queue_limits *limits)
         return -ENOMEM;
     if (size > 0)
         memcpy(users, limits->vmm_users, size);
-    *queue = (struct queue){.limits = *limits};
+    sys.free(queue->limits.vmm_users);
+    queue->limits = *limits;
     queue->limits.vmm_users = users;
     return 0;
+}
+
+int queue_init(struct queue *queue, const struct queue_limits *limits)
+{
+    *queue = (struct queue){.n_items = 0};
+    return queue_set_limits(queue, limits);
 }
 
 /* --- lanes ------------------------------------------------------------------------------------ */

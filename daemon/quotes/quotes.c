@@ -44,29 +44,30 @@
 
 /* --- counting --------------------------------------------------------------------------------- */
 
-static void count_outcome(uint32_t status)
+static enum quote_end count_outcome(uint32_t status)
 {
     switch (status) {
     case COCO_OK:
         metrics.quotes_ok++;
-        break;
+        return QUOTE_END_OK;
     case COCO_EINVAL:
         metrics.quotes_einval++;
-        break;
+        return QUOTE_END_EINVAL;
     case COCO_EAGAIN:
         metrics.quotes_eagain++;
-        break;
+        return QUOTE_END_EAGAIN;
     case COCO_ENODEV:
         metrics.quotes_enodev++;
-        break;
+        return QUOTE_END_ENODEV;
     case COCO_ETIMEDOUT:
         metrics.quotes_etimedout++;
-        break;
+        return QUOTE_END_ETIMEDOUT;
     case COCO_EBADMSG:
         metrics.quotes_ebadmsg++;
-        break;
+        return QUOTE_END_EBADMSG;
     default:
         metrics.quotes_failed++;
+        return QUOTE_END_FAILED;
     }
 }
 
@@ -76,7 +77,8 @@ static void finish(struct request *request, uint32_t status, struct blob *answer
         status = COCO_EMSGSIZE;
         request->trace.why = "the quote is larger than the guest's buffer";
     }
-    count_outcome(status);
+    histogram_observe(&metrics.quote_us[count_outcome(status)], histogram_long_us,
+                      sys.now_us() - request->received_us);
     request_complete(request, status, status == COCO_OK ? answer : NULL);
 }
 
@@ -85,6 +87,23 @@ static void turn_away(struct request *request, uint32_t status, const char *why)
 {
     request->trace.why = why;
     finish(request, status, NULL);
+}
+
+static const char *const why_again[QUOTE_AGAINS] = {
+    [QUOTE_AGAIN_SESSION] = "too many of its connection are in flight",
+    [QUOTE_AGAIN_VM] = "the VM, or its user, has too many in flight",
+    [QUOTE_AGAIN_QUEUE] = "the queue is full",
+    [QUOTE_AGAIN_HOPELESS] = "QGS could not have answered within its time: too many wait",
+    [QUOTE_AGAIN_SATURATED] = "QGS takes no more connections",
+    [QUOTE_AGAIN_MEMORY] = "queue_memory is used up, or cocod is out of memory",
+    [QUOTE_AGAIN_DRAINED] = "an administrator drained cocod",
+};
+
+/* Not now. */
+static void turn_back(struct request *request, enum quote_again again)
+{
+    metrics.quote_agains[again]++;
+    turn_away(request, COCO_EAGAIN, why_again[again]);
 }
 
 /* --- jobs ------------------------------------------------------------------------------------- */
@@ -100,6 +119,8 @@ static void complete_waiters(struct job *job, uint32_t status, struct blob *answ
 
     while ((request = job_take_waiter(job))) {
         request->trace = job->trace;
+        if (status == COCO_EAGAIN)
+            metrics.quote_agains[job->again]++;
         finish(request, status, answer);
     }
 }
@@ -259,9 +280,13 @@ static void on_done(void *data, const struct exchange_result *result)
         (struct request_trace){.why = outcome_why(result, timed_out),
                                .service_us = trace_us(result->elapsed_us),
                                .code = result->outcome == EXCHANGE_REFUSED ? result->code : 0,
-                               .backend = (uint8_t)(job->source + 1)};
-    if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED)
+                               .backend = source->serial};
+    job->again = result->outcome == EXCHANGE_SATURATED ? QUOTE_AGAIN_SATURATED : QUOTE_AGAIN_MEMORY;
+    if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED) {
         estimate_add(&source->estimate, sys.now_us(), result->elapsed_us);
+        histogram_observe(&metrics.qgs_us[result->outcome == EXCHANGE_REFUSED], histogram_long_us,
+                          result->elapsed_us);
+    }
     if (status == COCO_OK) {
         status = check_answer(quotes, job, result->reply, text, sizeof(text));
     } else {
@@ -284,7 +309,6 @@ static void on_done(void *data, const struct exchange_result *result)
 }
 
 static const char no_service[] = "no quoting service is in service";
-static const char hopeless[] = "QGS could not have answered within its time: too many wait";
 
 /* --- the pump --------------------------------------------------------------------------------- */
 
@@ -295,6 +319,12 @@ static void refuse(struct job *job, uint32_t status, const char *why)
     job_free(job);
 }
 
+static void refuse_for_now(struct job *job, enum quote_again again)
+{
+    job->again = again;
+    refuse(job, COCO_EAGAIN, why_again[again]);
+}
+
 static void start(struct quotes *quotes, struct job *job)
 {
     job_run(job, sources_choose(&quotes->sources, job->tried));
@@ -302,7 +332,7 @@ static void start(struct quotes *quotes, struct job *job)
                       job) == 0)
         return;
     job_stop(job); /* out of memory */
-    refuse(job, COCO_EAGAIN, "cocod was out of memory");
+    refuse_for_now(job, QUOTE_AGAIN_MEMORY);
 }
 
 /* Nobody is left to ask: better told now than at the deadline. */
@@ -345,7 +375,7 @@ static void pump(struct quotes *quotes)
         if (quotes->queue.n_items > 0 &&
             sys.now_us() + sources_service_us(&quotes->sources) > job_deadline_us(job)) {
             metrics.quotes_hopeless++;
-            refuse(job, COCO_EAGAIN, hopeless);
+            refuse_for_now(job, QUOTE_AGAIN_HOPELESS);
             continue;
         }
         start(quotes, job);
@@ -370,19 +400,16 @@ static bool any_backend(struct quotes *quotes)
 
 /* COCO_OK: it may be queued. */
 static uint32_t admit(struct quotes *quotes, const struct lane *lane, const struct request *request,
-                      const char **ret_why)
+                      enum quote_again *ret_again)
 {
-    if (!any_backend(quotes)) {
-        *ret_why = no_service;
+    *ret_again = QUOTE_AGAIN_QUEUE;
+    if (!any_backend(quotes))
         return COCO_ENODEV;
-    }
-    if (!queue_has_room(&quotes->queue)) {
-        *ret_why = "the queue is full";
+    if (!queue_has_room(&quotes->queue))
         return COCO_EAGAIN;
-    }
     if (!sources_any_slot(&quotes->sources) && expected_us(quotes, lane) > request->deadline_us) {
         metrics.quotes_hopeless++;
-        *ret_why = hopeless;
+        *ret_again = QUOTE_AGAIN_HOPELESS;
         return COCO_EAGAIN;
     }
     return COCO_OK;
@@ -392,17 +419,21 @@ static uint32_t admit(struct quotes *quotes, const struct lane *lane, const stru
 static void enqueue(struct quotes *quotes, struct request *request, struct lane *lane,
                     const uint8_t *message, size_t size, bool ask)
 {
-    const char *why = NULL;
-    uint32_t status = admit(quotes, lane, request, &why);
+    enum quote_again again;
+    uint32_t status = admit(quotes, lane, request, &again);
 
+    histogram_observe(&metrics.queue_depth, histogram_depth, quotes->queue.n_items);
     if (status != COCO_OK) {
         lane_unref(lane);
-        turn_away(request, status, why);
+        if (status == COCO_EAGAIN)
+            turn_back(request, again);
+        else
+            turn_away(request, status, no_service);
         return;
     }
     struct job *job = job_new(&quotes->jobs, request->account, lane, message, size, ask);
     if (!job) {
-        turn_away(request, COCO_EAGAIN, "queue_memory is used up, or cocod is out of memory");
+        turn_back(request, QUOTE_AGAIN_MEMORY);
         return;
     }
     job_attach(job, request);
@@ -426,7 +457,7 @@ static bool is_open(struct quotes *quotes, struct request *request)
     if (!quotes_offered(quotes))
         turn_away(request, COCO_EOPNOTSUPP, "quotes are not served on this host");
     else if (quotes->drained)
-        turn_away(request, COCO_EAGAIN, "an administrator drained cocod");
+        turn_back(request, QUOTE_AGAIN_DRAINED);
     else
         return true;
     return false;
@@ -444,9 +475,10 @@ void quotes_get(struct quotes *quotes, struct request *request,
     int r = check_tdreport(tdreport, &why);
     if (r < 0) {
         log_debug("TDREPORT refused: %s", why);
-        turn_away(request, r == -ENOMEM ? COCO_EAGAIN : COCO_EINVAL,
-                  r == -ENOMEM ? "cocod was out of memory"
-                               : "it is no TDREPORT, or its hashes are wrong");
+        if (r == -ENOMEM)
+            turn_back(request, QUOTE_AGAIN_MEMORY);
+        else
+            turn_away(request, COCO_EINVAL, "it is no TDREPORT, or its hashes are wrong");
         return;
     }
     make_message(tdreport, message);
@@ -464,7 +496,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
             account_over_limit(request->account, lane_limit(lane));
             lane_unref(lane);
         }
-        turn_away(request, COCO_EAGAIN, "the VM, or its user, has too many in flight");
+        turn_back(request, lane ? QUOTE_AGAIN_VM : QUOTE_AGAIN_MEMORY);
         return;
     }
     if (quotes->options.reuse)
@@ -493,7 +525,7 @@ void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *m
         return;
     }
     if (quotes->ask_lane->n_items >= ASKS_MAX) {
-        turn_away(request, COCO_EAGAIN, "the queue is full");
+        turn_back(request, QUOTE_AGAIN_QUEUE);
         return;
     }
     enqueue(quotes, request, lane_ref(quotes->ask_lane), message, size, true);
@@ -506,19 +538,32 @@ void quotes_set_drained(struct quotes *quotes, bool drained)
 
 bool quotes_offered(const struct quotes *quotes)
 {
-    return quotes->sources.n > 0;
+    return quotes->sources.n_offered > 0;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+static struct queue_limits queue_limits(const struct quotes_options *options)
+{
+    return (struct queue_limits){.n_vmm_users = options->n_vmm_users,
+                                 .vmm_users = (uid_t *)options->vmm_users,
+                                 .requests_per_vm = options->requests_per_vm,
+                                 .requests_per_user = options->requests_per_user,
+                                 .items = options->queue_max};
+}
+
+static void set_options(struct quotes *quotes, const struct quotes_options *options)
+{
+    quotes->options = *options;
+    quotes->options.backends = NULL;
+    quotes->options.vmm_users = NULL;
+    quotes->jobs.bytes_max = options->queue_bytes;
+}
+
 static int make_parts(struct quotes *quotes, struct event_base *base, struct timers *timers,
                       const struct quotes_options *options)
 {
-    struct queue_limits limits = {.n_vmm_users = options->n_vmm_users,
-                                  .vmm_users = (uid_t *)options->vmm_users,
-                                  .requests_per_vm = options->requests_per_vm,
-                                  .requests_per_user = options->requests_per_user,
-                                  .items = options->queue_max};
+    struct queue_limits limits = queue_limits(options);
     struct account asks;
 
     memset(&asks, 0, sizeof(asks)); /* with the padding of the key */
@@ -546,16 +591,26 @@ struct quotes *quotes_new(struct event_base *base, struct timers *timers,
 
     if (!quotes)
         return NULL;
-    quotes->options = *options;
-    quotes->options.backends = NULL;
-    quotes->options.vmm_users = NULL;
+    set_options(quotes, options);
     quotes->jobs.owner = quotes;
-    quotes->jobs.bytes_max = options->queue_bytes;
     if (make_parts(quotes, base, timers, options) < 0) {
         quotes_free(quotes);
         return NULL;
     }
     return quotes;
+}
+
+int quotes_reload(struct quotes *quotes, const struct quotes_options *options)
+{
+    struct queue_limits limits = queue_limits(options);
+    int r = queue_set_limits(&quotes->queue, &limits);
+
+    set_options(quotes, options);
+    kept_set_limits(&quotes->kept, options->keep_us, options->keep_entries, options->keep_bytes);
+    kept_set_limits(&quotes->asks, options->ask_keep_us, ASKS_MAX, options->keep_bytes);
+    int backends = sources_set(&quotes->sources, options->backends, options->n_backends);
+    pump(quotes);
+    return r < 0 ? r : backends;
 }
 
 void quotes_free(struct quotes *quotes)

@@ -41,6 +41,9 @@ struct quotes;
 /* NULL: out of memory. */
 struct quotes *quotes_new(struct event_base *base, struct timers *timers,
                           const struct quotes_options *options);
+/* Brings in other options: no request ends by it, and what a quoting service that is configured no
+ * more works on comes to its end. -ENOMEM, -EBUSY: not all of it was done. */
+int quotes_reload(struct quotes *quotes, const struct quotes_options *options);
 /* Every request must have been completed. Exchanges that still run are ended. */
 void quotes_free(struct quotes *quotes);
 
@@ -85,6 +88,8 @@ void quotes_set_drained(struct quotes *quotes, bool drained);
 
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret);
 /* i < n_backends. */
+/* Of what a request's trace has as `backend`; NULL: it has left the configuration. */
+const char *quotes_backend_name(const struct quotes *quotes, uint8_t serial);
 void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret);
 
 /* An exchange with QGS that is queued or runs. Valid during the call. */

@@ -3,6 +3,7 @@
  * How the broker stands, for those who ask: numbers, each backend, each job, each answer that is
  * kept. Nothing here changes anything.
  */
+#include "invariant.h"
 #include "peer/account.h"
 #include "quotes/quotes_parts.h"
 #include "sys.h"
@@ -10,8 +11,10 @@
 
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
 {
+    size_t shown[SOURCES_MAX];
+
     *ret = (struct quotes_status){
-        .backend = quotes->sources.n > 0 ? quotes->sources.names : NULL,
+        .backend = quotes_offered(quotes) ? quotes->sources.names : NULL,
         .queued = quotes->queue.n_items,
         .abandoned = quotes->jobs.n_abandoned,
         .kept = quotes->kept.n,
@@ -19,11 +22,12 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
         .failed = quotes->failed,
         .problem_status = quotes->problem_status,
         .problem = quotes->problem[0] ? quotes->problem : NULL,
-        .n_backends = quotes->sources.n,
+        .n_backends = sources_shown(&quotes->sources, shown),
     };
-    for (size_t i = 0; i < quotes->sources.n; i++) {
-        ret->slots += backend_slots(quotes->sources.items[i].backend);
-        ret->slots_busy += backend_busy(quotes->sources.items[i].backend);
+    for (size_t i = 0; i < ret->n_backends; i++) {
+        const struct backend *backend = quotes->sources.items[shown[i]].backend;
+        ret->slots += backend_retired(backend) ? 0 : backend_slots(backend);
+        ret->slots_busy += backend_busy(backend);
     }
     const struct job *job;
     DL_FOREACH(quotes->jobs.running, job)
@@ -35,14 +39,21 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
 void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret)
 {
     const struct job *job;
+    size_t shown[SOURCES_MAX];
 
-    *ret = (struct backend_status){
-        .service_us = estimate_us(&quotes->sources.items[i].estimate, sys.now_us())};
-    backend_get_status(quotes->sources.items[i].backend, ret);
+    invariant(i < sources_shown(&quotes->sources, shown));
+    const struct source *source = &quotes->sources.items[shown[i]];
+    *ret = (struct backend_status){.service_us = estimate_us(&source->estimate, sys.now_us())};
+    backend_get_status(source->backend, ret);
     DL_FOREACH(quotes->jobs.running, job)
     {
-        ret->abandoned += job->state == JOB_ABANDONED && job->source == i;
+        ret->abandoned += job->state == JOB_ABANDONED && job->source == shown[i];
     }
+}
+
+const char *quotes_backend_name(const struct quotes *quotes, uint8_t serial)
+{
+    return sources_name(&quotes->sources, serial);
 }
 
 static const char *state_name(enum job_state state)

@@ -14,20 +14,98 @@ int sources_init(struct sources *sources, struct event_base *base, struct timers
                  const struct backend_options *options, size_t n, void (*changed)(void *data),
                  void *data)
 {
-    invariant(n <= SOURCES_MAX);
-    sources->items = sys.alloc(n * sizeof(*sources->items) + 1);
+    *sources = (struct sources){.base = base, .timers = timers, .changed = changed, .data = data};
+    sources->items = sys.alloc(SOURCES_MAX * sizeof(*sources->items));
     if (!sources->items)
         return -ENOMEM;
-    for (size_t i = 0; i < n; i++) {
-        struct backend *backend = backend_new(base, timers, &options[i], changed, data);
-        if (!backend)
-            return -ENOMEM;
-        sources->items[sources->n++].backend = backend;
-        size_t used = strlen(sources->names);
-        snprintf(sources->names + used, sizeof(sources->names) - used, "%s%s", used ? ", " : "",
-                 backend_name(backend));
+    return sources_set(sources, options, n);
+}
+
+/* --- reload ----------------------------------------------------------------------------------- */
+
+static bool is_idle(const struct source *source)
+{
+    return backend_retired(source->backend) && backend_busy(source->backend) == 0;
+}
+
+/* The place of that backend, one that has left and is idle, or a new one. */
+static size_t find_place(const struct sources *sources, const struct backend_options *options)
+{
+    size_t place = sources->n;
+
+    for (size_t i = 0; i < sources->n; i++) {
+        if (backend_is(sources->items[i].backend, options))
+            return i;
+        if (place == sources->n && is_idle(&sources->items[i]))
+            place = i;
     }
+    return place;
+}
+
+static int take(struct sources *sources, const struct backend_options *options)
+{
+    size_t place = find_place(sources, options);
+    struct source *source = &sources->items[place];
+
+    if (place == SOURCES_MAX)
+        return -EBUSY;
+    if (place < sources->n && backend_is(source->backend, options))
+        return backend_set_options(source->backend, options);
+    struct backend *backend =
+        backend_new(sources->base, sources->timers, options, sources->changed, sources->data);
+    if (!backend)
+        return -ENOMEM;
+    if (place == sources->n)
+        sources->n++;
+    else
+        backend_free(source->backend);
+    if (++sources->last_serial == 0)
+        sources->last_serial = 1;
+    *source = (struct source){.backend = backend, .serial = sources->last_serial};
     return 0;
+}
+
+int sources_set(struct sources *sources, const struct backend_options *options, size_t n)
+{
+    int result = 0;
+
+    invariant(n <= SOURCES_MAX);
+    for (size_t i = 0; i < sources->n; i++)
+        backend_retire(sources->items[i].backend);
+    for (size_t i = 0; i < n; i++) {
+        int r = take(sources, &options[i]);
+        if (r < 0)
+            result = r;
+    }
+    sources->n_offered = 0;
+    sources->names[0] = 0;
+    for (size_t i = 0; i < sources->n; i++) {
+        size_t used = strlen(sources->names);
+        if (backend_retired(sources->items[i].backend))
+            continue;
+        sources->n_offered++;
+        snprintf(sources->names + used, sizeof(sources->names) - used, "%s%s", used ? ", " : "",
+                 backend_name(sources->items[i].backend));
+    }
+    return result;
+}
+
+size_t sources_shown(const struct sources *sources, size_t ret[SOURCES_MAX])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < sources->n; i++)
+        if (!is_idle(&sources->items[i]))
+            ret[n++] = i;
+    return n;
+}
+
+const char *sources_name(const struct sources *sources, uint8_t serial)
+{
+    for (size_t i = 0; i < sources->n; i++)
+        if (sources->items[i].serial == serial)
+            return backend_name(sources->items[i].backend);
+    return NULL;
 }
 
 void sources_done(struct sources *sources)

@@ -15,11 +15,21 @@
 struct source {
     struct backend *backend;
     struct estimate estimate;
+    uint8_t serial; /* names it in histories; never 0 */
 };
 
+/* One that the configuration has no more keeps its place, for the jobs that run there, until a reload
+ * finds it idle; it is set aside for everybody who asks. Then its place is free: `backend` is NULL
+ * only behind `n` and where there is no memory for one. */
 struct sources {
-    struct source *items;
-    size_t n;
+    struct source *items; /* room for SOURCES_MAX */
+    size_t n;             /* places in use, with those that are leaving */
+    size_t n_offered;     /* of them, in the configuration */
+    struct event_base *base;
+    struct timers *timers;
+    void (*changed)(void *data);
+    void *data;
+    uint8_t last_serial;
     char names[512]; /* "unix:/a, unix:/b" */
 };
 
@@ -27,6 +37,13 @@ struct sources {
 int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
                  const struct backend_options *options, size_t n, void (*changed)(void *data),
                  void *data);
+/* What a reload brings: known ones stay and take the new options, new ones come, others leave when
+ * what runs there has ended. -ENOMEM, -EBUSY (too many are leaving): not all of it was done. */
+int sources_set(struct sources *sources, const struct backend_options *options, size_t n);
+/* Those that have something to show: all but the idle ones that have left. */
+size_t sources_shown(const struct sources *sources, size_t ret[SOURCES_MAX]);
+/* NULL: it has left. */
+const char *sources_name(const struct sources *sources, uint8_t serial);
 void sources_done(struct sources *sources);
 
 static inline uint64_t source_bit(size_t i)

@@ -10,8 +10,10 @@
 #pragma once
 
 #include "certs/certs.h"
+#include "config.h"
 #include "event.h"
 #include "frontend/admin.h"
+#include "frontend/exposition.h"
 #include "frontend/vmm.h"
 #include "health.h"
 #include "log.h"
@@ -63,6 +65,8 @@ struct rig {
     struct quotes *quotes;
     struct vmm vmm;
     struct health health;
+    struct config *config;
+    struct exposition exposition;
     struct admin admin;
     int client;
     /* The input's first byte. */
@@ -298,8 +302,14 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
                                         .quote_max_timeout_us = 60000000,
                                         .events_per_minute = 10}};
     REQUIRE(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, NULL) == 0);
+    REQUIRE(config_load(NULL, &rig->config, NULL) == 0);
+    rig->exposition =
+        (struct exposition){.certs = rig->certs, .quotes = rig->quotes, .server = rig->server};
     rig->admin = (struct admin){.health = &rig->health,
                                 .certs = rig->certs,
+                                .exposition = &rig->exposition,
+                                .config = rig->config,
+                                .started = rig->config,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
                                 .instance = 1,
@@ -368,6 +378,8 @@ static inline void rig_close(struct rig *rig)
     quotes_free(rig->quotes);
     server_free(rig->server);
     certs_free(rig->certs);
+    exposition_done(&rig->exposition);
+    config_free(rig->config);
     timers_done(&rig->timers);
     rig_close_qgs(rig);
     event_base_free(rig->base);

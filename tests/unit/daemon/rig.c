@@ -105,7 +105,13 @@ void rig_open(struct rig *rig, const struct rig_options *options)
                                         .events_per_minute = 10}};
     ck_assert_int_eq(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, rig->worker),
                      0);
+    ck_assert_int_eq(config_load(NULL, &rig->config, NULL), 0);
+    rig->exposition =
+        (struct exposition){.certs = rig->certs, .quotes = rig->quotes, .server = rig->server};
     rig->admin = (struct admin){.certs = rig->certs,
+                                .exposition = &rig->exposition,
+                                .config = rig->config,
+                                .started = rig->config,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
                                 .health = &rig->health,
@@ -137,6 +143,8 @@ void rig_close(struct rig *rig)
     server_free(rig->server);
     certs_free(rig->certs);
     platform_free(rig->platform);
+    exposition_done(&rig->exposition);
+    config_free(rig->config);
     worker_free(rig->worker);
     ck_assert_uint_eq(rig->timers.n, 0);
     timers_done(&rig->timers); /* asserts that every timer was given back */

@@ -10,7 +10,9 @@
 
 #include "certs/certs.h"
 #include "certs/platform.h"
+#include "config.h"
 #include "frontend/admin.h"
+#include "frontend/exposition.h"
 #include "frontend/vmm.h"
 #include "health.h"
 #include "peer/server.h"
@@ -42,6 +44,8 @@ struct rig {
     struct quotes *quotes;
     struct vmm vmm;
     struct health health;
+    struct config *config; /* the defaults */
+    struct exposition exposition;
     struct admin admin;
 };
 

@@ -179,7 +179,7 @@ START_TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
 
     open_world("");
     ck_assert_uint_eq(count(EVENT_DEGRADED), 0);
-    cocod_refuse_config(world.cocod, "the one before it stays", "line 3: no such key");
+    cocod_refuse_config(world.cocod, CONFIG_SOURCE_BEFORE, "line 3: no such key");
     ck_assert_uint_eq(count(EVENT_CONFIG_REFUSED), 1);
     world_pass(&world, 2 * S);
     ck_assert_uint_eq(count(EVENT_DEGRADED), 1);

@@ -178,7 +178,7 @@ START_TEST(a_reload_brings_the_new_chain_and_tells_sessions)
 
     ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
     int fd = connect_session();
-    cocod_refuse_config(cocod, "the one before it stays", "line 3: no such key");
+    cocod_refuse_config(cocod, CONFIG_SOURCE_BEFORE, "line 3: no such key");
     ck_assert_ptr_nonnull(strstr(cocod->health.config_problem, "line 3: no such key"));
     cocod_reload(cocod, make_config(1, ""));
     ck_assert_ptr_null(cocod->health.config_problem);

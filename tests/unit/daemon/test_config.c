@@ -110,7 +110,7 @@ START_TEST(defaults_are_the_documented_ones)
     ck_assert_uint_eq(config->limits_unsent, 1048576);
     ck_assert_uint_eq(config->limits_account_linger_ms, 60000);
     ck_assert_uint_eq(config->limits_events_per_peer_per_minute, 10);
-    ck_assert_ptr_null(config->file);
+    ck_assert_uint_eq(config->n_files, 0);
 }
 END_TEST
 
@@ -153,7 +153,7 @@ START_TEST(every_value_can_be_set)
     ck_assert_uint_eq(config->quotes_timeout_ms, 60000);
     ck_assert_uint_eq(config->limits_unsent, 65536);
     ck_assert_uint_eq(config->limits_account_linger_ms, 3600000);
-    ck_assert_str_eq(config->file, "test.conf");
+    ck_assert_str_eq(config->files[0], "test.conf");
     ck_assert(config_origin(config, "certs", "chain", &origin));
     ck_assert_str_eq(origin.file, "test.conf");
     ck_assert_uint_eq(origin.line, 14);
@@ -199,7 +199,8 @@ START_TEST(the_front_doors_keys)
     ck_assert_str_eq(config->quotes_qgs_restart_file, "");
 
     assert_parses("[quotes]\nqgs_restart_file = /run/cocod/restart-qgs\n"
-                  "[qgs_door]\nlisten = unix:/d/a\nlisten = vsock::4050\nlisten =\nmode = 666\n"
+                  "[qgs_door]\nlisten = unix:/d/gone\nlisten =\nlisten = unix:/d/a\nlisten = "
+                  "vsock::4050\nmode = 666\n"
                   "group = kvm\nvsock_allow = 3\nvsock_allow = 4294967294\n"
                   "request_timeout = 1s\ntimeout = 10s\nallow_collateral = yes\n"
                   "allow_platform_info = yes\n");
@@ -467,7 +468,8 @@ START_TEST(printed_values_read_back_the_same)
                   "timeout = 61001ms\nmax_timeout = 120s\n[limits]\nunsent = 100000\n"
                   "hello_timeout = 120s\n[cocod]\nlog_level = warning\n[rpc]\ngroup = kvm\n");
     char *first = printed_values();
-    ck_assert_ptr_nonnull(strstr(first, "chain = /a  ; test.conf:2\nchain = /b c  ; test.conf\n"));
+    ck_assert_ptr_nonnull(
+        strstr(first, "chain = /a  ; test.conf:2\nchain = /b c  ; test.conf:4\n"));
     ck_assert_ptr_nonnull(strstr(first, "slots = 4  ; default\n"));
     ck_assert_ptr_nonnull(strstr(first, "timeout = 61001ms  ; test.conf:7\n"));
     ck_assert_ptr_nonnull(strstr(first, "max_timeout = 2min  ; test.conf:8\n"));
