@@ -465,7 +465,7 @@ static void try_run(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
     before = run;
     int act = coco_vmm_start_exit(vmm, vcpu, &run);
     if (act == COCO_ACT_UNHANDLED)
-        HOLDS(memcmp(&run, &before, sizeof(run)) == 0);
+        HOLDS(memcmp((const uint8_t *)&run, (const uint8_t *)&before, sizeof(run)) == 0);
     if (run.exit_reason == 42) {
         if (act == COCO_ACT_WAIT) {
             (void)wait_snp(vmm, vcpu, act);
