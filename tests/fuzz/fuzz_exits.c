@@ -55,7 +55,7 @@ static struct guest {
     unsigned accesses_left; /* until all fail; 0: no limit */
     bool gone, changes;
     uint64_t low, high; /* what may be written */
-    uint64_t status_gpa;
+    uint64_t status_gpa, status_seen;
     uint32_t out_len;
     unsigned n_stores;
     uint64_t now_ns;
@@ -121,6 +121,8 @@ static int on_read(void *userdata, uint64_t gpa, void *to, size_t size)
     (void)userdata;
     if (p)
         memcpy(to, p, size);
+    if (p && gpa == guest.status_gpa && size == sizeof(guest.status_seen))
+        memcpy(&guest.status_seen, to, size);
     return p ? 0 : trouble();
 }
 
@@ -132,6 +134,8 @@ static int on_write(void *userdata, uint64_t gpa, const void *from, size_t size)
     HOLDS(gpa >= guest.low && gpa + size <= guest.high);
     if (size == COCOD_TABLE && guest.status_gpa == 0)
         HOLDS(cocod.tables > 0 && (!cocod.leases || cocod_leased()));
+    if (guest.n_stores > 0) /* and the guest has not taken its buffer back */
+        HOLDS(guest.status_seen == UINT64_MAX);
     if (!p)
         return trouble();
     memcpy(p, from, size);
@@ -266,9 +270,9 @@ static void try_snp(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
         expect_table(exit.gpa);
         int act = wait_snp(vmm, vcpu, coco_vcpu_snp_start(vcpu, &exit));
         if ((guest.flags & LIFE_MASK) == LIFE_RESET) {
+            guest.low = guest.high = 0;
             HOLDS(coco_vmm_reset(vmm) == 0);
             HOLDS(!cocod_leased() && coco_vcpu_snp_finish(vcpu, &exit) == -EINVAL);
-            guest.low = guest.high = 0;
             return;
         }
         HOLDS(coco_vcpu_snp_finish(vcpu, &exit) == act);
@@ -360,9 +364,11 @@ static void end_quotes(struct coco_vmm *vmm, struct coco_vcpu *vcpu,
     for (unsigned n = 0; stats.quotes_in_flight > 0; n++) {
         HOLDS(n < 300);
         live(vmm, vcpu, n);
+        if ((guest.flags & (LIFE_MASK | IS_LATE)) == IS_LATE && n == 3)
+            return; /* the VM ends with a quote in flight */
         if (reset && n == (guest.flags & IS_LATE ? 3u : 0u)) {
-            HOLDS(coco_vmm_reset(vmm) == 0);
             guest.low = guest.high = 0;
+            HOLDS(coco_vmm_reset(vmm) == 0);
         }
         pass(100);
         coco_vmm_process(vmm);
@@ -401,6 +407,7 @@ static void try_tdx(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
 static void try_psc(struct coco_vcpu *vcpu)
 {
     struct coco_vmgexit_exit exit = {.ghcb_msr = word()};
+    uint16_t end;
 
     if (guest.flags & IS_SANE) {
         static const uint8_t code[8] = {0x10, 0, 0, 0x80}, scratch[8] = {0, 0x18};
@@ -411,9 +418,13 @@ static void try_psc(struct coco_vcpu *vcpu)
     /* The shared buffer. */
     guest.low = exit.ghcb_msr + 0x800;
     guest.high = exit.ghcb_msr + 0x800 + 2032;
-    if (coco_vcpu_psc(vcpu, &exit) == COCO_ACT_RUN)
-        HOLDS(exit.ret == 0 || exit.ret == 1ull << 31 || exit.ret == (1ull << 32 | 1) ||
-              exit.ret == (1ull << 32 | 2) || exit.ret == 0x100ull << 32);
+    memcpy(&end, guest.memory + 0x802, sizeof(end));
+    if (coco_vcpu_psc(vcpu, &exit) != COCO_ACT_RUN)
+        return;
+    if (guest.flags & IS_SANE && quiet())
+        HOLDS((end >= 253) == (exit.ret == (1ull << 32 | 1)));
+    HOLDS(exit.ret == 0 || exit.ret == 1ull << 31 || exit.ret == (1ull << 32 | 1) ||
+          exit.ret == (1ull << 32 | 2) || exit.ret == 0x100ull << 32);
 }
 
 static void try_hypercall(struct coco_vcpu *vcpu)
@@ -541,6 +552,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     HOLDS(coco_vmm_new(&options, &vmm) == 0);
     HOLDS(coco_vcpu_attach(vmm, 0, APIC_ID, &vcpu) == 0);
     try_exit((data[0] & 0x7f) % 7, vmm, vcpu);
+    guest.low = guest.high = 0;
     coco_vcpu_detach(vcpu);
     HOLDS(!cocod_leased());
     coco_vmm_free(vmm);
