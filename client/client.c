@@ -24,19 +24,23 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-static uint64_t monotonic_ns(void *userdata)
+uint64_t coco_kernel_ns(clockid_t clock)
 {
     struct timespec ts;
 
-    (void)userdata;
-    if (clock_gettime(CLOCK_MONOTONIC, &ts) < 0)
+    if (clock_gettime(clock, &ts) < 0)
         return 0;
     return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t coco_monotonic_ns(void *userdata)
+{
+    (void)userdata;
+    return coco_kernel_ns(CLOCK_MONOTONIC);
 }
 
 uint64_t coco_client_now(const struct coco_client *c)
@@ -110,7 +114,7 @@ int coco_client_new(const struct coco_client_options *options, struct coco_clien
     c->connect_userdata = options->connect_userdata;
     c->note = options->note;
     c->note_userdata = options->note_userdata;
-    c->clock_ns = options->clock_ns ? options->clock_ns : monotonic_ns;
+    c->clock_ns = options->clock_ns ? options->clock_ns : coco_monotonic_ns;
     c->clock_userdata = options->clock_userdata;
     c->requests_max = options->in_flight_max ? options->in_flight_max : COCO_IN_FLIGHT_MAX;
 

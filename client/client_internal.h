@@ -10,6 +10,7 @@
 #include "memory.h"
 #include <stdbool.h>
 #include <sys/un.h>
+#include <time.h>
 
 #define COCO_NS_PER_MS 1000000ull
 
@@ -95,6 +96,9 @@ struct coco_client {
 };
 
 /* client.c */
+/* Nanoseconds of a clock of the kernel's; and the default of options.clock_ns. */
+uint64_t coco_kernel_ns(clockid_t clock);
+uint64_t coco_monotonic_ns(void *userdata);
 uint64_t coco_client_now(const struct coco_client *c);
 /* Milliseconds from now to then, rounded up, at most INT32_MAX. */
 int coco_client_ms_until(uint64_t now_ns, uint64_t then_ns);

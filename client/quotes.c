@@ -80,8 +80,11 @@ static uint64_t write_result(const struct coco_quote *q, uint64_t final, const u
             coco_write_u32(&w, (uint32_t)(size + (q->framed ? FRAME_SIZE : 0)));
         }
     }
-    (void)vmm->ops.write(vmm->userdata, q->gpa + COCO_GETQUOTE_OFF_OUT_LEN, out_len,
-                         sizeof(out_len));
+    /* SUCCESS over a length that could not be written would have the guest read another. */
+    if (vmm->ops.write(vmm->userdata, q->gpa + COCO_GETQUOTE_OFF_OUT_LEN, out_len,
+                       sizeof(out_len)) < 0 &&
+        final == COCO_GETQUOTE_SUCCESS)
+        final = COCO_GETQUOTE_ERROR;
     if (vmm->ops.store64_release(vmm->userdata, q->gpa + COCO_GETQUOTE_OFF_STATUS, final) < 0)
         return COCO_GETQUOTE_IN_FLIGHT;
     return final;

@@ -24,7 +24,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define QUOTES_DEFAULT         16u
@@ -40,22 +39,8 @@
 
 static uint64_t kernel_boottime_ns(void *userdata)
 {
-    struct timespec ts;
-
     (void)userdata;
-    if (clock_gettime(CLOCK_BOOTTIME, &ts) < 0)
-        return 0;
-    return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
-static uint64_t monotonic_ns(void *userdata)
-{
-    struct timespec ts;
-
-    (void)userdata;
-    if (clock_gettime(CLOCK_MONOTONIC, &ts) < 0)
-        return 0;
-    return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+    return coco_kernel_ns(CLOCK_BOOTTIME);
 }
 
 uint64_t coco_vmm_now(const struct coco_vmm *vmm)
@@ -201,7 +186,7 @@ static void take_options(struct coco_vmm *vmm, const struct coco_vmm_options *o)
     vmm->userdata = o->userdata;
     vmm->client_options = o->client;
     if (!vmm->client_options.clock_ns)
-        vmm->client_options.clock_ns = monotonic_ns;
+        vmm->client_options.clock_ns = coco_monotonic_ns;
     vmm->boottime_ns = o->boottime_ns ? o->boottime_ns : kernel_boottime_ns;
     vmm->boottime_userdata = o->boottime_userdata;
     vmm->flags = o->flags;

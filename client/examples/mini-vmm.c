@@ -57,6 +57,7 @@ static int on_attributes(void *userdata, uint64_t gpa, uint64_t bytes, int make_
 static int on_interrupt(void *userdata, uint32_t apic_id, uint32_t vector)
 {
     struct vmm *vmm = userdata;
+    /* The id's upper bits count where the VMM has enabled KVM_CAP_X2APIC_API. */
     struct kvm_msi msi = {.address_lo = 0xfee00000u | (apic_id & 0xff) << 12,
                           .address_hi = apic_id & ~0xffu,
                           .data = vector};

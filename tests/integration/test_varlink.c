@@ -54,7 +54,7 @@ START_TEST(messages_end_in_a_nul_wherever_they_are_cut)
     static const char two[] = GET_INFO "\0" GET_INFO; /* the literal's own NUL ends the second */
 
     for (size_t i = 0; i < sizeof(GET_INFO); i++)
-        ck_assert(varlink_send(&v, GET_INFO + i, 1));
+        ck_assert(varlink_send(&v, &GET_INFO[i], 1));
     expect(&v, "parameters.vendor", "\"cocod\"");
     ck_assert(varlink_send(&v, two, sizeof(two)));
     expect(&v, "parameters.vendor", "\"cocod\"");

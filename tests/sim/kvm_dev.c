@@ -41,15 +41,26 @@
 #define SEV_INIT2             22u
 #define MEM_GUEST_MEMFD       (1u << 2)
 #define ATTRIBUTE_PRIVATE     (1ull << 3)
-#define SET_USER_MEMORY2      _IOC(_IOC_WRITE, KVMIO, 0x49, 160)
-#define CREATE_GUEST_MEMFD    _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0xd4, 64)
-#define SET_MEMORY_ATTRIBUTES _IOC(_IOC_WRITE, KVMIO, 0xd2, 32)
+#define SET_USER_MEMORY2      0x40a0ae49u
+#define CREATE_GUEST_MEMFD    0xc040aed4u
+#define SET_MEMORY_ATTRIBUTES 0x4020aed2u
 
 struct memory_region2 {
     uint32_t slot, flags;
     uint64_t gpa, size, user_address, memfd_offset;
     uint32_t memfd, pad1;
     uint64_t pad2[14];
+};
+
+struct guest_memfd {
+    uint64_t size, flags, reserved[6];
+};
+
+struct sev_init {
+    uint64_t vmsa_features;
+    uint32_t flags;
+    uint16_t ghcb_version, pad1;
+    uint32_t pad2[8];
 };
 
 struct memory_attributes {
@@ -60,6 +71,7 @@ struct vm {
     struct kvm_model *model;
     bool tdx, initialised, irqchip;
     int memfd;
+    uint64_t memfd_size;
     struct kvm_vcpu *vcpu;
     struct kvm_run *run;
     struct vclock clock;
@@ -195,16 +207,22 @@ static int kvm_ioctl(unsigned long request, void *arg)
 
 /* --- a VM ------------------------------------------------------------------------------------ */
 
+static int sev_init(struct vm *vm, const struct sev_init *init)
+{
+    if (!init)
+        return -EFAULT;
+    if (vm->initialised || vm->vcpu || init->flags != 0 || init->ghcb_version > 2)
+        return -EINVAL;
+    vm->initialised = true;
+    return 0;
+}
+
 static int sev_command(struct vm *vm, const struct kvm_sev_cmd *command)
 {
     if (vm->tdx)
         return -ENOTTY;
-    if (command->id == SEV_INIT2) {
-        if (vm->initialised || vm->vcpu)
-            return -EINVAL;
-        vm->initialised = true;
-        return 0;
-    }
+    if (command->id == SEV_INIT2)
+        return sev_init(vm, (const void *)(uintptr_t)command->data);
     if (command->id == COCO_KVM_SEV_SNP_ENABLE_REQ_CERTS)
         return vm->initialised ? kvm_model_enable_req_certs(vm->model) : -EINVAL;
     return -EINVAL;
@@ -221,12 +239,33 @@ static int enable_cap(struct vm *vm, const struct kvm_enable_cap *cap)
                : -EINVAL;
 }
 
+static int create_memfd(struct vm *vm, const struct guest_memfd *memfd)
+{
+    if (memfd->size == 0 || memfd->size % COCO_PAGE_SIZE != 0 || memfd->flags != 0)
+        return -EINVAL;
+    vm->memfd = add_fd(FD_MEMORY, vm);
+    vm->memfd_size = memfd->size;
+    return vm->memfd;
+}
+
 static int set_memory(struct vm *vm, const struct memory_region2 *region)
 {
-    if (region->flags != MEM_GUEST_MEMFD || (int)region->memfd != vm->memfd)
+    if (region->flags != MEM_GUEST_MEMFD || (int)region->memfd != vm->memfd ||
+        region->user_address % COCO_PAGE_SIZE != 0 || region->memfd_offset % COCO_PAGE_SIZE != 0 ||
+        region->memfd_offset > vm->memfd_size ||
+        region->size > vm->memfd_size - region->memfd_offset)
         return -EINVAL;
     return kvm_model_add_user_memory(vm->model, region->gpa, region->size,
                                      (void *)(uintptr_t)region->user_address);
+}
+
+static int set_attributes(struct vm *vm, const struct memory_attributes *a)
+{
+    if (a->flags != 0 || (a->attributes & ~ATTRIBUTE_PRIVATE) || a->size == 0 ||
+        a->gpa % COCO_PAGE_SIZE != 0 || a->size % COCO_PAGE_SIZE != 0)
+        return -EINVAL;
+    return kvm_model_set_access(vm->model, a->gpa, a->size,
+                                a->attributes ? KVM_MODEL_PRIVATE : KVM_MODEL_SHARED);
 }
 
 static void tick(struct vm *vm)
@@ -295,7 +334,6 @@ static int create_vcpu(struct vm *vm, uint32_t apic_id)
 
 static int vm_ioctl(struct vm *vm, unsigned long request, void *arg)
 {
-    const struct memory_attributes *attributes = arg;
     const struct kvm_msi *msi = arg;
 
     switch (request) {
@@ -304,14 +342,11 @@ static int vm_ioctl(struct vm *vm, unsigned long request, void *arg)
     case KVM_ENABLE_CAP:
         return enable_cap(vm, arg);
     case CREATE_GUEST_MEMFD:
-        vm->memfd = add_fd(FD_MEMORY, vm);
-        return vm->memfd;
+        return create_memfd(vm, arg);
     case SET_USER_MEMORY2:
         return set_memory(vm, arg);
     case SET_MEMORY_ATTRIBUTES:
-        return kvm_model_set_access(vm->model, attributes->gpa, attributes->size,
-                                    attributes->attributes == ATTRIBUTE_PRIVATE ? KVM_MODEL_PRIVATE
-                                                                                : KVM_MODEL_SHARED);
+        return set_attributes(vm, arg);
     case KVM_SIGNAL_MSI:
         return vm->irqchip
                    ? kvm_model_signal_msi(vm->model, msi->address_lo >> 12 & 0xff, msi->data & 0xff)

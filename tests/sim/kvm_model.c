@@ -2,10 +2,6 @@
 /*
  * The model of KVM.
  *
- * A VM has memory regions, at most 16, each with an access mode a page. One mutex a VM guards bytes
- * and modes, for the VMM writes answers from other threads than the vCPU's; since every access
- * takes it, a store is seen only with all that the same thread stored before.
- *
  * A vCPU is a small state machine. The guest's function makes a call (kvm_vcpu_snp_guest_request,
  * kvm_vcpu_tdvmcall); KVM answers it itself, or leaves it open and exits. An open call is completed
  * at the next kvm_model_run(), before anything else happens there, and by nothing but what the run
@@ -15,43 +11,19 @@
  * An answer that KVM does not take closes the call without a result, as Linux does: sw_exitinfo2
  * stays 0 and the response page untouched.
  *
- * The firmware is in snp_firmware.c.
+ * Guest memory is in kvm_memory.c, the firmware in snp_firmware.c.
  */
-#include "kvm_model.h"
-#include <endian.h>
+#include "kvm_model_internal.h"
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE        4096u
-#define MAX_REGIONS 16
-#define MAX_VCPUS   64
+#define PAGE KVM_MODEL_PAGE
 
 /* GHCB specification: SW_EXITINFO1 of a malformed request, and the reason in SW_EXITINFO2. */
 #define GHCB_MALFORMED_INPUT   2
 #define GHCB_ERR_INVALID_INPUT 5
 #define EMPTY_TABLE_SIZE       24
-
-struct region {
-    uint64_t gpa;
-    size_t size;
-    uint8_t *bytes;
-    uint8_t *access; /* one a page */
-    bool user;       /* the bytes are the VMM's own */
-};
-
-struct kvm_model {
-    enum kvm_model_type type;
-    pthread_mutex_t lock;
-    struct region regions[MAX_REGIONS];
-    size_t n_regions;
-    struct kvm_vcpu *vcpus[MAX_VCPUS];
-    size_t n_vcpus;
-    struct snp_firmware *firmware;
-    bool req_certs;
-    bool before_7_2;
-};
 
 enum open_exit {
     OPEN_NOTHING,
@@ -78,7 +50,7 @@ struct kvm_vcpu {
     unsigned interrupts[256]; /* under vm->lock */
 };
 
-/* --- memory ----------------------------------------------------------------------------------- */
+/* --- VM and vCPUs ----------------------------------------------------------------------------- */
 
 struct kvm_model *kvm_model_new(enum kvm_model_type type)
 {
@@ -98,169 +70,12 @@ void kvm_model_free(struct kvm_model *vm)
 {
     if (!vm)
         return;
-    for (size_t i = 0; i < vm->n_regions; i++) {
-        if (!vm->regions[i].user)
-            free(vm->regions[i].bytes);
-        free(vm->regions[i].access);
-    }
+    kvm_model_free_memory(vm);
     for (size_t i = 0; i < vm->n_vcpus; i++)
         free(vm->vcpus[i]);
     pthread_mutex_destroy(&vm->lock);
     free(vm);
 }
-
-static int add_region(struct kvm_model *vm, uint64_t gpa, size_t size, uint8_t *bytes)
-{
-    if (vm->n_regions == MAX_REGIONS)
-        return -ENOSPC;
-    for (size_t i = 0; i < vm->n_regions; i++) {
-        const struct region *r = &vm->regions[i];
-        if (gpa >= r->gpa + r->size || r->gpa >= gpa + size)
-            continue;
-        bool within = gpa >= r->gpa && gpa + size <= r->gpa + r->size;
-        return within && r->user && !bytes ? 0 : -EEXIST;
-    }
-    struct region region = {.gpa = gpa,
-                            .size = size,
-                            .bytes = bytes ? bytes : calloc(1, size),
-                            .access = calloc(1, size / PAGE),
-                            .user = bytes != NULL};
-    if (!region.bytes || !region.access) {
-        if (!region.user)
-            free(region.bytes);
-        free(region.access);
-        return -ENOMEM;
-    }
-    vm->regions[vm->n_regions++] = region;
-    return 0;
-}
-
-static int add_memory(struct kvm_model *vm, uint64_t gpa, size_t size, uint8_t *bytes)
-{
-    uint64_t end;
-
-    if (gpa % PAGE != 0 || size % PAGE != 0 || size == 0 || __builtin_add_overflow(gpa, size, &end))
-        return -EINVAL;
-    pthread_mutex_lock(&vm->lock);
-    int r = add_region(vm, gpa, size, bytes);
-    pthread_mutex_unlock(&vm->lock);
-    return r;
-}
-
-int kvm_model_add_memory(struct kvm_model *vm, uint64_t gpa, size_t size)
-{
-    return add_memory(vm, gpa, size, NULL);
-}
-
-int kvm_model_add_user_memory(struct kvm_model *vm, uint64_t gpa, size_t size, void *bytes)
-{
-    return add_memory(vm, gpa, size, bytes);
-}
-
-/* The region that holds all of [gpa, gpa + size), or NULL. A transfer does not span regions. */
-static struct region *find_region(struct kvm_model *vm, uint64_t gpa, size_t size)
-{
-    for (size_t i = 0; i < vm->n_regions; i++) {
-        struct region *r = &vm->regions[i];
-        if (gpa >= r->gpa && gpa - r->gpa <= r->size && size <= r->size - (gpa - r->gpa))
-            return r;
-    }
-    return NULL;
-}
-
-int kvm_model_set_access(struct kvm_model *vm, uint64_t gpa, size_t size,
-                         enum kvm_model_access access)
-{
-    int r = -EFAULT;
-
-    if (gpa % PAGE != 0 || size % PAGE != 0)
-        return -EINVAL;
-    pthread_mutex_lock(&vm->lock);
-    struct region *region = find_region(vm, gpa, size);
-    if (region) {
-        memset(region->access + (gpa - region->gpa) / PAGE, (int)access, size / PAGE);
-        r = 0;
-    }
-    pthread_mutex_unlock(&vm->lock);
-    return r;
-}
-
-/* Where the bytes are, if every page that they touch allows it; the lock is held. */
-static uint8_t *locate(struct kvm_model *vm, uint64_t gpa, size_t size, bool guest)
-{
-    struct region *r = find_region(vm, gpa, size);
-
-    if (!r || size == 0)
-        return NULL;
-    size_t first = (gpa - r->gpa) / PAGE, last = (gpa - r->gpa + size - 1) / PAGE;
-    for (size_t i = first; i <= last; i++)
-        if (r->access[i] == KVM_MODEL_UNMAPPED || (!guest && r->access[i] != KVM_MODEL_SHARED))
-            return NULL;
-    return r->bytes + (gpa - r->gpa);
-}
-
-static int copy_out(struct kvm_model *vm, uint64_t gpa, void *out, size_t size, bool guest)
-{
-    if (size == 0)
-        return 0;
-    pthread_mutex_lock(&vm->lock);
-    const uint8_t *p = locate(vm, gpa, size, guest);
-    if (p)
-        memcpy(out, p, size);
-    pthread_mutex_unlock(&vm->lock);
-    return p ? 0 : -EFAULT;
-}
-
-static int copy_in(struct kvm_model *vm, uint64_t gpa, const void *data, size_t size, bool guest)
-{
-    if (size == 0)
-        return 0;
-    pthread_mutex_lock(&vm->lock);
-    uint8_t *p = locate(vm, gpa, size, guest);
-    if (p)
-        memcpy(p, data, size);
-    pthread_mutex_unlock(&vm->lock);
-    return p ? 0 : -EFAULT;
-}
-
-int kvm_model_read(struct kvm_model *vm, uint64_t gpa, void *out, size_t size)
-{
-    return copy_out(vm, gpa, out, size, false);
-}
-
-int kvm_model_write(struct kvm_model *vm, uint64_t gpa, const void *data, size_t size)
-{
-    return copy_in(vm, gpa, data, size, false);
-}
-
-int kvm_model_store64_release(struct kvm_model *vm, uint64_t gpa, uint64_t value)
-{
-    uint64_t bytes = htole64(value);
-
-    return gpa % 8 != 0 ? -EINVAL : copy_in(vm, gpa, &bytes, sizeof(bytes), false);
-}
-
-int kvm_model_load64_acquire(struct kvm_model *vm, uint64_t gpa, uint64_t *ret)
-{
-    uint64_t bytes;
-    int r = gpa % 8 != 0 ? -EINVAL : copy_out(vm, gpa, &bytes, sizeof(bytes), false);
-
-    if (r == 0)
-        *ret = le64toh(bytes);
-    return r;
-}
-
-int kvm_model_guest_read(struct kvm_model *vm, uint64_t gpa, void *out, size_t size)
-{
-    return copy_out(vm, gpa, out, size, true);
-}
-
-int kvm_model_guest_write(struct kvm_model *vm, uint64_t gpa, const void *data, size_t size)
-{
-    return copy_in(vm, gpa, data, size, true);
-}
-
-/* --- VM and vCPUs ----------------------------------------------------------------------------- */
 
 void kvm_model_set_firmware(struct kvm_model *vm, struct snp_firmware *fw)
 {
@@ -282,7 +97,7 @@ void kvm_model_before_7_2(struct kvm_model *vm)
 
 struct kvm_vcpu *kvm_model_add_vcpu(struct kvm_model *vm, uint32_t apic_id)
 {
-    struct kvm_vcpu *vcpu = vm->n_vcpus < MAX_VCPUS ? calloc(1, sizeof(*vcpu)) : NULL;
+    struct kvm_vcpu *vcpu = vm->n_vcpus < KVM_MODEL_MAX_VCPUS ? calloc(1, sizeof(*vcpu)) : NULL;
 
     if (!vcpu)
         return NULL;

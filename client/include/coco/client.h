@@ -154,6 +154,7 @@ COCO_PUBLIC int coco_client_server(const struct coco_client *client,
  * HELLO was refused with; -EBADMSG after a violation; 0 while HELLO is accepted, and before the
  * first attempt. For messages to people. */
 COCO_PUBLIC int coco_client_error(const struct coco_client *client);
+/* The counts as they are now. */
 COCO_PUBLIC void coco_client_stats(const struct coco_client *client,
                                    struct coco_client_stats *ret_stats);
 

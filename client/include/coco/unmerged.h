@@ -24,8 +24,9 @@ struct coco_vmgexit_exit {
 
 /* Page state change, MSR and page form, by ops.set_memory_attributes. In the page form cur_entry
  * and cur_page of what was done are written back, so that a guest which is told 0 with entries left
- * comes again for the rest. COCO_ACT_RUN; COCO_ACT_UNHANDLED: not a page state change, or no
- * set_memory_attributes; -EINTR, MSR form: kicked, to be handed in again. */
+ * comes again for the rest. Tries for at most 100 ms a range, as coco_vcpu_hypercall() does.
+ * COCO_ACT_RUN; COCO_ACT_UNHANDLED: not a page state change, or no set_memory_attributes; -EINTR,
+ * MSR form: kicked, to be handed in again. GHCB specification, "SNP Page State Change". */
 COCO_PUBLIC int coco_vcpu_psc(struct coco_vcpu *vcpu, struct coco_vmgexit_exit *exit);
 
 /* kvm_run.coco of KVM_EXIT_COCO as posted in June 2024: certificates for an SNP guest. There is no
@@ -38,7 +39,8 @@ struct coco_coco_exit {
     uint32_t ret; /* out: 0, 1 (INVALID_LEN, with npages) or 1 << 31 (GENERIC) */
 };
 
-/* Blocking; and as start, then coco_vcpu_process() as with coco_vcpu_snp_start(), and finish. */
+/* Blocking; and as start, then coco_vcpu_process() as with coco_vcpu_snp_start(), and finish. The
+ * errors are those of coco_vcpu_snp_certs(). Section "SEV-SNP". */
 COCO_PUBLIC int coco_vcpu_coco_certs(struct coco_vcpu *vcpu, struct coco_coco_exit *exit);
 COCO_PUBLIC int coco_vcpu_coco_start(struct coco_vcpu *vcpu, const struct coco_coco_exit *exit);
 COCO_PUBLIC int coco_vcpu_coco_finish(struct coco_vcpu *vcpu, struct coco_coco_exit *exit);

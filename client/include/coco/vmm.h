@@ -107,9 +107,9 @@ struct coco_fatal_event {
  * a negative errno; -EFAULT means that the guest's pages are not there or not shared, and is the
  * guest's own fault; anything else is the VMM's trouble: an SNP guest is told BUSY within the busy
  * budget, then gets the empty table, and where that cannot be written either ENOSPC, which fails
- * its request and leaves it its key; a TD's request ends in ERROR. A range is one that the guest chose: it
- * may be anything, but never wraps around. They may block on the VMM's own locks, not on libcoco.
- */
+ * its request and leaves it its key; a TD's request ends in ERROR. A range is one that the guest
+ * chose: it may be anything, but never wraps around. They may block on the VMM's own locks, not on
+ * libcoco. */
 struct coco_vmm_ops {
     size_t size; /* sizeof(struct coco_vmm_ops) */
 
@@ -191,6 +191,7 @@ COCO_PUBLIC int coco_vmm_new(const struct coco_vmm_options *options, struct coco
 /* For a VM that has ended: nothing is written to guest memory. Detach all vCPUs first; no other
  * thread may be in a function of this VM. Takes NULL. */
 COCO_PUBLIC void coco_vmm_free(struct coco_vmm *vmm);
+/* The counts as they are now. */
 COCO_PUBLIC void coco_vmm_stats(struct coco_vmm *vmm, struct coco_vmm_stats *ret_stats);
 
 /* --- vCPUs ------------------------------------------------------------------------------------ */
@@ -220,13 +221,17 @@ COCO_PUBLIC void coco_vcpu_ran(struct coco_vcpu *vcpu);
 /* --- exits ------------------------------------------------------------------------------------ */
 
 /* Blocking form: handles every exit of the family that is merged upstream, and writes the answer
- * into `run`. Waits at most exit_wait_ms (SNP); GetQuote does not wait. enum coco_act; -EINVAL. */
+ * into `run`. Waits at most exit_wait_ms (SNP), or 100 ms (memory attributes); GetQuote does not
+ * wait. enum coco_act; -EINVAL: no `run`, or a vCPU of another VM; -EBUSY: an exit of this vCPU is
+ * open in the poll form; -EINTR: coco_vcpu_hypercall(). Another exit, TDVMCALL leaf or hypercall:
+ * COCO_ACT_UNHANDLED, and `run` is as it was. Sections "SEV-SNP", "TDX", "GUEST_EVENT". */
 COCO_PUBLIC int coco_vmm_handle_exit(struct coco_vmm *vmm, struct coco_vcpu *vcpu,
                                      struct kvm_run *run);
 
-/* Poll form: as above, but never waits. After COCO_ACT_WAIT, poll coco_vcpu_fd() for POLLIN, at
- * most coco_vcpu_timeout_ms(), and call coco_vcpu_process() until it returns something else; then
- * coco_vmm_finish_exit() writes the answer into `run` and returns what to do. */
+/* Poll form: as above, but does not wait for cocod. After COCO_ACT_WAIT, poll coco_vcpu_fd() for
+ * POLLIN, at most coco_vcpu_timeout_ms(), and call coco_vcpu_process() until it returns something
+ * else; then coco_vmm_finish_exit() writes the answer into `run` and returns what to do; it is
+ * -EBUSY before that, and -EINVAL where no exit is open. */
 COCO_PUBLIC int coco_vmm_start_exit(struct coco_vmm *vmm, struct coco_vcpu *vcpu,
                                     struct kvm_run *run);
 COCO_PUBLIC int coco_vmm_finish_exit(struct coco_vmm *vmm, struct coco_vcpu *vcpu,
@@ -241,7 +246,7 @@ COCO_PUBLIC int coco_vcpu_timeout_ms(const struct coco_vcpu *vcpu);
 COCO_PUBLIC int coco_vcpu_process(struct coco_vcpu *vcpu);
 
 /* KVM_EXIT_SNP_REQ_CERTS alone: blocking, and as start (then as above) and finish. -EBUSY: an exit
- * is open. Sections "The lease", "SEV-SNP", "The busy budget". */
+ * is open, or (finish) has no answer yet; -EINVAL (finish): none is open. Sections "The lease", "SEV-SNP", "The busy budget". */
 COCO_PUBLIC int coco_vcpu_snp_certs(struct coco_vcpu *vcpu, struct coco_snp_exit *exit);
 COCO_PUBLIC int coco_vcpu_snp_start(struct coco_vcpu *vcpu, const struct coco_snp_exit *exit);
 COCO_PUBLIC int coco_vcpu_snp_finish(struct coco_vcpu *vcpu, struct coco_snp_exit *exit);
@@ -250,21 +255,22 @@ COCO_PUBLIC int coco_vcpu_snp_finish(struct coco_vcpu *vcpu, struct coco_snp_exi
  * untouched: COCO_ACT_UNHANDLED. Section "TDX". Never waits: a GetQuote that was accepted (ret 0)
  * has its final status in the guest's buffer later. */
 COCO_PUBLIC int coco_vcpu_tdx(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit);
-/* Waits until no GetQuote of this vCPU is in flight, and drives them meanwhile. 0; -ETIMEDOUT;
+/* Waits until no GetQuote of this vCPU is in flight, and drives them meanwhile; milliseconds. 0; -ETIMEDOUT;
  * -EINTR: kicked or quiesced. For VMMs that let the vCPU wait for its quote within the exit; after
  * anything but 0 somebody else must drive. */
 COCO_PUBLIC int coco_vcpu_quote_wait(struct coco_vcpu *vcpu, uint32_t timeout_ms);
 
-/* KVM_HC_MAP_GPA_RANGE alone: `ret` is 0, EINVAL, or EAGAIN with COCO_VMM_MAP_GPA_EAGAIN. Tries for
+/* KVM_HC_MAP_GPA_RANGE alone; COCO_ACT_UNHANDLED for other hypercalls, and where there is no
+ * set_memory_attributes. `ret` is 0, EINVAL, or EAGAIN with COCO_VMM_MAP_GPA_EAGAIN. Tries for
  * at most 100 ms where set_memory_attributes says -EAGAIN. A kick ends that: `ret` EAGAIN where the
  * guest can be told so, else -EINTR with the exit as it was, to be handed in again after
  * coco_vcpu_unkick(). */
 COCO_PUBLIC int coco_vcpu_hypercall(struct coco_vcpu *vcpu, struct coco_hypercall_exit *exit);
 
 /* SEV_TERM and TDX_FATAL alone: calls ops.fatal, and tells cocod without waiting for anything.
- * COCO_ACT_FATAL, or COCO_ACT_UNHANDLED for other events. */
+ * COCO_ACT_FATAL, or COCO_ACT_UNHANDLED for other events. Section "GUEST_EVENT". */
 COCO_PUBLIC int coco_vcpu_event(struct coco_vcpu *vcpu, const struct coco_event_exit *exit);
-/* Only decodes. 0; -ENOENT: another event. */
+/* Only decodes; needs no VM. 0; -ENOENT: another event. */
 COCO_PUBLIC int coco_event_decode(const struct coco_event_exit *exit,
                                   struct coco_fatal_event *ret_event);
 
@@ -297,7 +303,7 @@ COCO_PUBLIC int coco_vmm_reset(struct coco_vmm *vmm);
  * nothing is in flight, no exit waits and no lease is held. -ETIMEDOUT: a vCPU has not completed
  * its exit yet; it does so by one KVM_RUN with immediate_exit. May be called again. -EDEADLK:
  * called from a callback. timeout_ms 0 does not wait: right for a VMM with one thread, which
- * completes its vCPUs' exits between two calls. */
+ * completes its vCPUs' exits between two calls. Sections "The busy budget", "TDX". */
 COCO_PUBLIC int coco_vmm_quiesce(struct coco_vmm *vmm, uint32_t timeout_ms);
 /* Takes work again, on either side of what failed. */
 COCO_PUBLIC void coco_vmm_resume(struct coco_vmm *vmm);

@@ -33,7 +33,8 @@ static void teardown(void)
 
 static int make_vm(unsigned long type, bool init)
 {
-    struct kvm_sev_cmd command = {.id = SEV_INIT2};
+    static const uint8_t parameters[48];
+    struct kvm_sev_cmd command = {.id = SEV_INIT2, .data = (uintptr_t)parameters};
     int vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, type);
 
     ck_assert_int_ge(vm_fd, 0);

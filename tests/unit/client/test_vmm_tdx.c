@@ -417,6 +417,24 @@ START_TEST(a_buffer_that_cannot_be_set_in_flight_is_refused)
 }
 END_TEST
 
+static int no_length(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
+{
+    (void)b;
+    (void)gpa;
+    return op == BED_WRITE && size == 4 ? -EIO : 0;
+}
+
+START_TEST(a_length_that_cannot_be_written_is_an_error)
+{
+    fill(BED_GPA, 1, 1024);
+    bed.fault = no_length;
+    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    bed_drive(&bed, 1000);
+    ck_assert_uint_eq(bed.quotes_seen, 1);
+    ck_assert_uint_eq(status_of(BED_GPA), ERROR);
+}
+END_TEST
+
 /* --- the other leaves ------------------------------------------------------------------------ */
 
 static void without_interrupt(struct coco_vmm_options *options)
@@ -593,6 +611,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, the_same_buffer_twice_is_answered_once);
     tcase_add_loop_test(tc, pages_that_go_away_in_flight, 0, 2);
     tcase_add_test(tc, a_buffer_that_cannot_be_set_in_flight_is_refused);
+    tcase_add_test(tc, a_length_that_cannot_be_written_is_an_error);
     tcase_add_test(tc, other_leaves);
     tcase_add_loop_test(tc, nothing_is_written_after_a_reset, 0, 2);
     tcase_add_test(tc, a_reset_cancels);
