@@ -175,8 +175,6 @@ END_TEST
 
 START_TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
 {
-    struct config *config;
-
     open_world("");
     ck_assert_uint_eq(count(EVENT_DEGRADED), 0);
     cocod_refuse_config(world.cocod, CONFIG_SOURCE_BEFORE, "line 3: no such key");
@@ -188,8 +186,7 @@ START_TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
     world_pass(&world, 600 * S); /* said once */
     ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
     ck_assert_uint_eq(count(EVENT_HEALTHY), 0);
-    ck_assert_int_eq(config_parse("test", "", 0, &config, NULL), 0);
-    cocod_reload(world.cocod, config);
+    world_reload(&world, "");
     world_pass(&world, 61 * S);
     ck_assert_uint_eq(count(EVENT_HEALTHY), 1);
     world_close(&world);

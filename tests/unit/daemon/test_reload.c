@@ -23,18 +23,7 @@ static struct world world;
 
 static void reload(const char *text)
 {
-    struct config_errors errors = {0};
-    struct config *config;
-    char full[4096];
-
-    snprintf(full, sizeof(full),
-             "[cocod]\nlog_level = critical\n%s[certs]\ntable_file = %s/table\n"
-             "[quotes]\nverify_quote_signature = no\n",
-             text, world.dir);
-    int r = config_parse("later", full, strlen(full), &config, &errors);
-    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
-    cocod_reload(world.cocod, config);
-    world_settle(&world);
+    world_reload(&world, text);
 }
 
 static void open_with(const char *text)

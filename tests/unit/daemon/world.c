@@ -568,12 +568,30 @@ static size_t watching(const struct world *world)
            (timer_armed(&world->cocod->health.look) ? 1u : 0u);
 }
 
-void world_open(struct world *world, const char *text)
+static struct config *make_config(const struct world *world, const char *text)
 {
     struct config_errors errors = {0};
     struct config *config;
     char full[8192];
 
+    snprintf(full, sizeof(full),
+             "[cocod]\nlog_level = critical\n%s[certs]\ntable_file = %s/table\n%s", text,
+             world->dir,
+             strstr(text, "verify_quote_signature") ? ""
+                                                    : "[quotes]\nverify_quote_signature = no\n");
+    int r = config_parse("test", full, strlen(full), &config, &errors);
+    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
+    return config;
+}
+
+void world_reload(struct world *world, const char *text)
+{
+    cocod_reload(world->cocod, make_config(world, text));
+    world_settle(world);
+}
+
+void world_open(struct world *world, const char *text)
+{
     memset(world, 0, sizeof(*world));
     the_world = world;
     for (int i = 0; i < WORLD_CLIENTS; i++)
@@ -590,14 +608,9 @@ void world_open(struct world *world, const char *text)
     if (!dir[0])
         snprintf(dir, sizeof(dir), "%s", test_tmpdir());
     snprintf(world->dir, sizeof(world->dir), "%s", dir);
-    snprintf(full, sizeof(full), "%s[certs]\ntable_file = %s/table\n%s", text, world->dir,
-             strstr(text, "verify_quote_signature") ? ""
-                                                    : "[quotes]\nverify_quote_signature = no\n");
-    int r = config_parse("test", full, strlen(full), &config, &errors);
-    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
     world->base = cocod_base_new();
     ck_assert_ptr_nonnull(world->base);
-    ck_assert_int_eq(cocod_new(world->base, config, &world->cocod), 0);
+    ck_assert_int_eq(cocod_new(world->base, make_config(world, text), &world->cocod), 0);
 }
 
 static void note_done(struct work *work)

@@ -75,6 +75,8 @@ struct world {
 /* One world at a time. `config` is the text of a configuration; TABLE in it becomes a private path.
  * Virtual time begins at 1000 s. */
 void world_open(struct world *world, const char *config);
+/* Another configuration. */
+void world_reload(struct world *world, const char *config);
 /* Closes every client, lets time pass, and checks that every gauge is back at zero. */
 void world_close(struct world *world);
 void world_settle(struct world *world);
