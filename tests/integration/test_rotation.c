@@ -477,6 +477,25 @@ END_TEST
 
 /* --- cocod is not told ------------------------------------------------------------------------ */
 
+static uint64_t n_reports(struct stress *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t n = s->matches + s->empty + s->mismatches + s->other;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+/* However slow the machine is. */
+static void await_reports(struct stress *s, uint64_t n)
+{
+    const uint64_t hangs_us = now_us() + HANGS_US;
+
+    while (n_reports(s) < n) {
+        ck_assert_msg(now_us() < hangs_us, "no guest gets a report");
+        rest_us(1000);
+    }
+}
+
 /* Another tool, or one whose cocod was restarted meanwhile: it has the lock and empties the file, as
  * PROTOCOL.md says, and tells nobody. Few sessions, since nothing drains them for it. */
 START_TEST(nor_when_cocod_is_not_told)
@@ -492,7 +511,8 @@ START_TEST(nor_when_cocod_is_not_told)
         set_firmware(s, (s->now + 1) % CHAINS);
         s->changes++;
         close(fd);
-        rest_us(20000 + test_random_below(&s->random, 20000));
+        await_reports(s, n_reports(s) + 2);
+        rest_us(test_random_below(&s->random, 20000));
     }
     finish(s, n);
 }
