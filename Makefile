@@ -295,7 +295,7 @@ check-systemd: ## install the packages in a container under a real systemd, and 
 	@tests/systemd/boot.sh $(BUILD)
 
 check-valgrind: tests ## the unit tests under valgrind
-	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 \
+	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 COCO_STRIDE=7 \
 	 TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" \
 	 tests/run $(BUILD) $(UNIT_PROGRAMS)
 

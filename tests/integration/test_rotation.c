@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rotations under load: 64 sessions of four synthetic VMMs fetch reports with certificates, under
- * leases, while the firmware changes its TCB and key inside of update after update. The guest model
- * judges each report by the table that came with it: a table of one TCB with a report of another
- * must not occur, whoever is killed when.
+ * Rotations under load: 64 sessions, one for each vCPU of four synthetic VMMs, fetch reports with
+ * certificates, under leases, while the firmware changes its TCB and key inside of update after
+ * update. The guest model judges each report by the table that came with it: a table of one TCB with
+ * a report of another must not occur, whoever is killed when.
  *
  * The updater is `cococtl certs rotate --exec` itself (updater.h). Its command, or a process that the
  * command leaves behind, asks the test to change the firmware: so the model of the firmware is in the
@@ -58,6 +58,7 @@ struct stress {
     unsigned changes;                /* of the firmware */
     unsigned kills[3];               /* of enum victim */
     unsigned done, again, away;      /* cococtl's exit statuses: 0, 75, 69 */
+    unsigned late;                   /* the helper did not get to answer in its 200 ms */
     unsigned long cocod_kib, at_kib; /* most memory that it ever had; early on */
 
     pthread_mutex_t lock;
@@ -218,7 +219,10 @@ static void finish(struct stress *s, unsigned n)
            n, s->changes, (unsigned long long)s->matches, (unsigned long long)s->empty,
            (unsigned long long)s->mismatches, (unsigned long long)sum.exits,
            (unsigned long long)sum.busy, (unsigned long long)sum.eio);
-    printf("cocod's memory: %lu KiB early on, %lu KiB at most\n", s->at_kib, s->cocod_kib);
+    if (s->late > 0)
+        printf("the helper was late %u times\n", s->late);
+    if (s->cocod_kib > 0)
+        printf("cocod's memory: %lu KiB early on, %lu KiB at most\n", s->at_kib, s->cocod_kib);
     updater_done(&s->updater);
     sev_sim_stop(s->sev);
     host_close(&s->host);
@@ -322,6 +326,35 @@ static void kill_one(struct stress *s, enum victim victim)
     }
 }
 
+/* On a loaded machine the helper, a thread of this process, may not get to run within the 200 ms that
+ * cocod gives it. Then the empty table is right, for that reason and no other, and the chain at the
+ * next reading. */
+static void await_late_reading(struct stress *s, const char *tcb)
+{
+    const uint64_t hangs_us = now_us() + HANGS_US;
+    char *status, *output;
+    bool served;
+
+    s->late++;
+    do {
+        ck_assert_int_eq(host_cococtl(&s->host, (const char *[]){"certs", "rotate", NULL}, &output),
+                         0);
+        served = strstr(output, tcb) != NULL;
+        ck_assert_msg(served || strstr(output, "the empty table"), "%s, not %s", output, tcb);
+        free(output);
+        if (served)
+            break;
+        ck_assert_int_eq(host_cococtl(&s->host, (const char *[]){"--json", "status", NULL},
+                                      &status),
+                         0);
+        /* It may have read again meanwhile. */
+        ck_assert_msg(strstr(status, "did not answer within 200 ms") || strstr(status, tcb + 1),
+                      "%s", status);
+        free(status);
+        ck_assert_msg(now_us() < hangs_us, "it is never %s", tcb);
+    } while (!served);
+}
+
 /* What cococtl says has come of it. Without kills it is the chain of the new TCB, or, where the
  * command left somebody behind, that cocod waits for him. */
 static void note_end(struct stress *s, bool kills, bool leaves)
@@ -336,8 +369,13 @@ static void note_end(struct stress *s, bool kills, bool leaves)
     ck_assert_msg(s->updater.code == 0 || s->updater.code == 75 ||
                       (kills && (s->updater.code == 69 || s->updater.code == 128 + SIGKILL)),
                   "exit status %d: %s", s->updater.code, output);
-    if (!kills && !leaves)
-        ck_assert_msg(s->updater.code == 0 && strstr(output, tcb), "%s, not %s", output, tcb);
+    if (kills || leaves)
+        return;
+    ck_assert_int_eq(s->updater.code, 0);
+    if (!strstr(output, tcb)) {
+        ck_assert_msg(strstr(output, "the empty table"), "%s, not %s", output, tcb);
+        await_late_reading(s, tcb);
+    }
 }
 
 /* Who is killed in this rotation, and when. */
@@ -410,6 +448,7 @@ START_TEST(no_report_comes_with_the_certificates_of_another_tcb)
     start_vmms(s, VMMS, VCPUS);
     rotate_often(s, n, false);
     ck_assert_uint_eq(s->changes, n);
+    ck_assert_uint_le(s->late, n / 2);
     check_memory(s);
     finish(s, n);
 }
@@ -438,6 +477,25 @@ END_TEST
 
 /* --- cocod is not told ------------------------------------------------------------------------ */
 
+static uint64_t n_reports(struct stress *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t n = s->matches + s->empty + s->mismatches + s->other;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+/* However slow the machine is. */
+static void await_reports(struct stress *s, uint64_t n)
+{
+    const uint64_t hangs_us = now_us() + HANGS_US;
+
+    while (n_reports(s) < n) {
+        ck_assert_msg(now_us() < hangs_us, "no guest gets a report");
+        rest_us(1000);
+    }
+}
+
 /* Another tool, or one whose cocod was restarted meanwhile: it has the lock and empties the file, as
  * PROTOCOL.md says, and tells nobody. Few sessions, since nothing drains them for it. */
 START_TEST(nor_when_cocod_is_not_told)
@@ -453,7 +511,8 @@ START_TEST(nor_when_cocod_is_not_told)
         set_firmware(s, (s->now + 1) % CHAINS);
         s->changes++;
         close(fd);
-        rest_us(20000 + test_random_below(&s->random, 20000));
+        await_reports(s, n_reports(s) + 2);
+        rest_us(test_random_below(&s->random, 20000));
     }
     finish(s, n);
 }
