@@ -134,7 +134,10 @@ static bool handle(int fd, unsigned n, void *userdata)
         reply = answer_call(name, parameters);
     }
     json_object_put(call);
-    bool good = reply && fake_send(fd, reply, strlen(reply) + 1) == 0;
+    size_t size = reply ? strlen(reply) + 1 : 0;
+    for (char *p = reply; p && (p = strchr(p, '\n')); p++)
+        *p = 0;
+    bool good = reply && fake_send(fd, reply, size) == 0;
     free(reply);
     return good;
 }
@@ -151,14 +154,24 @@ void rig_open(rig_answer *answer)
     calls[0] = 0;
     memset(kept, 0, sizeof(kept));
     answer_call = answer;
+    rig_start_server();
+}
+
+void rig_start_server(void)
+{
     server = fake_server_start(rig_path("admin"), handle, NULL);
     ck_assert_ptr_nonnull(server);
 }
 
-void rig_close(void)
+void rig_stop_server(void)
 {
     fake_server_stop(server);
     server = NULL;
+}
+
+void rig_close(void)
+{
+    rig_stop_server();
 }
 
 /* --- the program ----------------------------------------------------------------------------- */

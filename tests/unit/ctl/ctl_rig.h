@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 /* The answer to one call: {"parameters": {…}} or {"error": …}, malloc'ed. NULL: the connection is
- * closed instead. Called in the server's thread. */
+ * closed instead. A line break ends one of several messages. Called in the server's thread. */
 typedef char *rig_answer(const char *method, struct json_object *parameters);
 
 /* Texts of a printf as an answer. */
@@ -19,6 +19,9 @@ __attribute__((format(printf, 1, 2))) char *rig_say(const char *format, ...);
 /* A private folder with the server in it. */
 void rig_open(rig_answer *answer);
 void rig_close(void);
+/* The daemon goes away, with all connections, and comes back at the same place. */
+void rig_stop_server(void);
+void rig_start_server(void);
 /* "DIR/name"; static buffers, keep at most 32. */
 const char *rig_path(const char *name);
 
