@@ -196,7 +196,7 @@ const char *rig_program(void)
     return program;
 }
 
-static pid_t start(const char *const *words, bool with_admin)
+static pid_t start(const char *const *words, bool with_admin, bool (*prepare)(void))
 {
     const char *program = rig_program();
     char admin[300], out[300], err[300];
@@ -214,9 +214,12 @@ static pid_t start(const char *const *words, bool with_admin)
     if (pid == 0) {
         int o = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
         int e = open(err, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+        int p = open(program, O_RDONLY | O_CLOEXEC); /* where it lies, it may not be reached then */
         dup2(o, 1);
         dup2(e, 2);
-        execv(program, argv);
+        if (prepare && !prepare())
+            _exit(RIG_UNPREPARED);
+        fexecve(p, argv, environ);
         _exit(127);
     }
     return pid;
@@ -224,12 +227,17 @@ static pid_t start(const char *const *words, bool with_admin)
 
 pid_t rig_start(const char *const *words)
 {
-    return start(words, true);
+    return start(words, true, NULL);
 }
 
 int rig_run_plain(const char *const *words)
 {
-    return rig_wait(start(words, false));
+    return rig_wait(start(words, false, NULL));
+}
+
+int rig_run_prepared(bool (*prepare)(void), const char *const *words)
+{
+    return rig_wait(start(words, false, prepare));
 }
 
 int rig_run_on_terminal(unsigned short columns, const char *const *words)

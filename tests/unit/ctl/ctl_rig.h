@@ -37,6 +37,12 @@ int rig_run_on_terminal(unsigned short columns, const char *const *words);
 /* The same without a terminal: no --admin before them. */
 int rig_run_plain(const char *const *words);
 #define RIG_PLAIN(...) rig_run_plain((const char *const[]){__VA_ARGS__, NULL})
+/* The same by a process that was prepared (as root, mostly): it has all that it needs
+ * open by then. RIG_UNPREPARED: `prepare` returned false. */
+int rig_run_prepared(bool (*prepare)(void), const char *const *words);
+#define RIG_PREPARED(prepare, ...) \
+    rig_run_prepared(prepare, (const char *const[]){__VA_ARGS__, NULL})
+#define RIG_UNPREPARED 126
 /* The program's path; static buffer. */
 const char *rig_program(void);
 /* Starts it only. */

@@ -311,15 +311,6 @@ START_TEST(codes_of_qgsd)
 }
 END_TEST
 
-/* Whatever this machine's journal says, or has none: it is one line, and the verdict stands. */
-START_TEST(the_journal_itself)
-{
-    qgs_verdict = "good";
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 0);
-    rig_has(rig_out, "qgsd's log");
-}
-END_TEST
-
 START_TEST(top)
 {
     ck_assert_int_eq(RIG_RUN("top", "--interval", "0.05"), 0); /* no terminal: one view */
@@ -546,7 +537,6 @@ Suite *coco_suite(void)
     tcase_add_test(tc, log_level);
     tcase_add_test(tc, doctor);
     tcase_add_test(tc, codes_of_qgsd);
-    tcase_add_test(tc, the_journal_itself);
     tcase_add_test(tc, top);
     tcase_add_test(tc, each_error_has_its_status_and_says_what_to_do);
     tcase_add_test(tc, nobody_is_there);
