@@ -233,8 +233,8 @@ static void on_clock_set(void *data)
 {
     const struct cocod *cocod = data;
 
-    log_event(LOG_LEVEL_NOTICE, "clock-set", NULL, 0,
-              "the host's clock was set: certificates are judged again");
+    event_emit(EVENT_CLOCK_SET, NULL, 0,
+               "the host's clock was set: certificates are judged again");
     certs_clock_set(cocod->certs);
 }
 

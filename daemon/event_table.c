@@ -87,6 +87,12 @@ static const struct event_kind kinds[EVENT_IDS] = {
     [EVENT_CLOCK_RIGHT] = {"clock-right", "78f31d459b7f4904a622d5ffdf871396", LOG_LEVEL_NOTICE, 0,
                            "", "The host's clock is plausible again; dates are checked.",
                            "Nothing is to be done."},
+    [EVENT_CLOCK_SET] = {"clock-set", "b8a211440bc9442c80de57b9a3247782", LOG_LEVEL_NOTICE, 5, "",
+                         "The host's clock was set; the dates of certificates are judged again.",
+                         "After a boot nothing is to be done. A clock that is set again and again "
+                         "is one that two services fight over, or somebody who moves it so that an "
+                         "expired certificate counts: see `journalctl -u chrony -u "
+                         "systemd-timesyncd`. Told five times a minute at most."},
     [EVENT_PLATFORM_UNKNOWN] =
         {"platform-unknown", "4938687e93c54f58bd16e92e74e67a95", LOG_LEVEL_ERROR, 0, "",
          "cocod cannot learn which TCB the firmware reports.",
@@ -149,6 +155,19 @@ static const struct event_kind kinds[EVENT_IDS] = {
                           "The message says how, and what to do about it; docs/quotes.md lists the "
                           "causes. Told five "
                           "times a minute at most."},
+    [EVENT_QGS_RESTART_ASKED] =
+        {"qgs-restart-asked", "a3e567a159ee46329be4d12b4d89d207", LOG_LEVEL_WARNING, 0, "COCO_FILE",
+         "cocod has asked systemd for a restart of a quoting service that hangs.",
+         "Quotes go on when it is back. See in its journal why it hung: where this comes again and "
+         "again, a restart is no cure. It is asked for only where [quotes] qgs_restart_file is "
+         "set."},
+    [EVENT_QGS_RESTART_NOT_ASKED] =
+        {"qgs-restart-not-asked", "eba1e505a4ec416b90630890a4ef81f9", LOG_LEVEL_ERROR, 5,
+         "COCO_FILE ERRNO", "A quoting service hangs, and cocod cannot ask for its restart.",
+         "The file that [quotes] qgs_restart_file names cannot be written: a full file system, or "
+         "a folder "
+         "that is not cocod's. Restart the quoting service by hand (`systemctl restart qgsd`), and "
+         "mend it. Told five times a minute at most."},
     [EVENT_QUOTE_FAILED] =
         {"quote-failed", "4abe584411544b8f9708af4e39fbb234", LOG_LEVEL_WARNING, 30, "",
          "A guest's request for a quote failed.",

@@ -50,6 +50,7 @@ static void print_crl(FILE *to, struct reply *reply, struct json_object *crl)
 static void print_chains(FILE *to, struct reply *reply, struct json_object *parameters)
 {
     struct json_object *chains, *crls;
+    int64_t left_out;
     size_t n = reply_array(reply, parameters, "chains", json_type_object, &chains);
     size_t n_crls = reply_array(reply, parameters, "crls", json_type_object, &crls);
 
@@ -69,6 +70,12 @@ static void print_chains(FILE *to, struct reply *reply, struct json_object *para
     }
     if (n == 0)
         term_puts(to, "no chains are stored\n");
+    /* A daemon that is older than cococtl does not say. */
+    if (reply_optional_int(reply, parameters, "leftOut", &left_out) && left_out > 0)
+        term_printf(to,
+                    "and %" PRId64 " more, which are stored and not listed; \"cococtl certs show "
+                    "KEY\" shows each\n",
+                    left_out);
     for (size_t i = 0; i < n_crls; i++)
         print_crl(to, reply, json_object_array_get_idx(crls, i));
 }

@@ -43,6 +43,7 @@ struct ctl {
     const char *inventory;
     uint32_t gap_ms;
     bool all;
+    bool follow;
     const char *journal;
     uint32_t interval_ms;
     uint64_t count; /* 0: it was not given */
@@ -60,6 +61,8 @@ void term_puts(FILE *to, const char *text);
 void term_cell(FILE *to, const char *text, int width);
 /* As term_cell, but never wider: what is longer is cut off and marked. */
 void term_column(FILE *to, const char *text, unsigned width);
+/* "2026-11-21T04:57:02Z" as "11-21 04:57:02  "; what is no such time, as term_cell. */
+void term_time(FILE *to, const char *time);
 /* A name, padded, and a foreign text behind it: one line. */
 void term_line(FILE *to, const char *name, const char *text);
 /* "cococtl: " and a message to stderr; each %s is escaped, %d and %u are the only others. */
@@ -100,6 +103,9 @@ int net_explain(const char *path, const char *option, int error);
 struct varlink {
     const struct ctl *ctl;
     int fd; /* -1: closed */
+    /* Of a call with `more`: what was received behind the last reply. */
+    char *received;
+    size_t n_received, capacity;
 };
 
 /* How a call ended: `error` is a negative errno of the connection (-EBADMSG: what came is not
@@ -118,6 +124,13 @@ void varlink_close(struct varlink *v);
  * failed in the connection closes it. */
 void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
                  uint32_t timeout_ms, struct varlink_answer *ret);
+/* A call with `more`; 0 or a negative errno. Its replies are taken by varlink_next, and the
+ * connection is for nothing else from then on. */
+int varlink_begin(struct varlink *v, const char *method, struct json_object *parameters,
+                  uint32_t timeout_ms);
+/* The next reply, where it is there: true. It does not wait; the connection's end is an answer,
+ * too. */
+bool varlink_next(struct varlink *v, struct varlink_answer *ret);
 void varlink_answer_done(struct varlink_answer *answer);
 static inline bool varlink_succeeded(const struct varlink_answer *answer)
 {
@@ -239,6 +252,7 @@ int verb_top(const struct ctl *ctl);
 int verb_doctor(const struct ctl *ctl);
 int verb_vms(const struct ctl *ctl);
 int verb_explain(const struct ctl *ctl);
+int verb_events(const struct ctl *ctl);
 int verb_quotes(const struct ctl *ctl);
 int verb_backends(const struct ctl *ctl);
 int verb_drain(const struct ctl *ctl);

@@ -128,6 +128,9 @@ static int take_option(struct ctl *ctl, unsigned bit, const char *value)
     case OPT_ALL:
         ctl->all = true;
         break;
+    case OPT_FOLLOW:
+        ctl->follow = true;
+        break;
     case OPT_JOURNAL:
         ctl->journal = value;
         break;

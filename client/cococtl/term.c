@@ -206,6 +206,19 @@ void term_line(FILE *to, const char *name, const char *text)
     (void)fputc('\n', to);
 }
 
+void term_time(FILE *to, const char *time)
+{
+    static const char digits[] = "0123456789", form[] = "0000-00-00T00:00:00Z";
+    size_t n = 0;
+
+    while (form[n] && (form[n] == '0' ? time[n] && strchr(digits, time[n]) : time[n] == form[n]))
+        n++;
+    if (form[n] == 0 && time[n] == 0)
+        term_printf(to, "%.5s %.8s  ", time + 5, time + 11);
+    else
+        term_cell(to, time, 16);
+}
+
 void term_cell(FILE *to, const char *text, int width)
 {
     char *shown = NULL;

@@ -3,6 +3,8 @@
  * A varlink client: JSON objects that end in a NUL byte, over a Unix stream socket (varlink.org,
  * "Method Call"). The interface is proto/io.cocod.Admin.varlink. One call at a time is under way
  * on a connection; after a failure it is closed, since nobody could tell whose answer came next.
+ * A call with `more` has many replies, which are taken from a buffer as they come; it is the last
+ * of its connection.
  *
  * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB, is one
  * JSON object of limited depth in valid UTF-8, has nothing behind it, and has either `parameters`
@@ -128,7 +130,8 @@ void varlink_close(struct varlink *v)
 {
     if (v->fd >= 0)
         close(v->fd);
-    v->fd = -1;
+    free(v->received);
+    *v = (struct varlink){.ctl = v->ctl, .fd = -1};
 }
 
 static int judge(struct json_object *reply, struct varlink_answer *ret)
@@ -169,26 +172,97 @@ static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
     return r;
 }
 
-void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
-                 uint32_t timeout_ms, struct varlink_answer *ret)
+/* NULL: out of memory. The text is the object's. */
+static const char *call_text(const char *method, struct json_object *parameters, bool more,
+                             struct json_object **ret_call)
 {
     struct json_object *call = json_object_new_object();
     char name[96];
 
-    *ret = (struct varlink_answer){.error = -ENOMEM};
+    *ret_call = call;
+    if (!call)
+        return NULL;
     (void)snprintf(name, sizeof(name), "io.cocod.Admin.%s", method);
-    if (call) {
-        json_object_object_add(call, "method", json_object_new_string(name));
-        if (parameters)
-            json_object_object_add(call, "parameters", json_object_get(parameters));
-        const char *text = json_object_to_json_string_ext(call, JSON_C_TO_STRING_PLAIN |
-                                                                    JSON_C_TO_STRING_NOSLASHESCAPE);
-        if (text)
-            ret->error = exchange(v, text, net_now_ns() + timeout_ms * 1000000ull, ret);
-    }
+    json_object_object_add(call, "method", json_object_new_string(name));
+    if (parameters)
+        json_object_object_add(call, "parameters", json_object_get(parameters));
+    if (more)
+        json_object_object_add(call, "more", json_object_new_boolean(true));
+    return json_object_to_json_string_ext(call,
+                                          JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
+                 uint32_t timeout_ms, struct varlink_answer *ret)
+{
+    struct json_object *call;
+    const char *text = call_text(method, parameters, false, &call);
+
+    *ret = (struct varlink_answer){.error = -ENOMEM};
+    if (text)
+        ret->error = exchange(v, text, net_now_ns() + timeout_ms * 1000000ull, ret);
     json_object_put(call);
     if (ret->error < 0)
         varlink_close(v);
+}
+
+int varlink_begin(struct varlink *v, const char *method, struct json_object *parameters,
+                  uint32_t timeout_ms)
+{
+    struct json_object *call;
+    const char *text = call_text(method, parameters, true, &call);
+    int r = !text ? -ENOMEM : v->fd < 0 ? -ENOTCONN : 0;
+
+    if (r == 0)
+        r = send_all(v->fd, text, strlen(text) + 1, net_now_ns() + timeout_ms * 1000000ull);
+    json_object_put(call);
+    return r;
+}
+
+/* Receives into the buffer. Positive: something came; 0: nothing is there. */
+static int receive_some(struct varlink *v)
+{
+    if (v->n_received == v->capacity) {
+        size_t larger = v->capacity ? v->capacity * 2 : 4096;
+        char *bytes = v->capacity < REPLY_MAX ? realloc(v->received, larger) : NULL;
+        if (!bytes)
+            return v->capacity < REPLY_MAX ? -ENOMEM : -EBADMSG;
+        v->received = bytes;
+        v->capacity = larger;
+    }
+    for (;;) {
+        ssize_t n = recv(v->fd, v->received + v->n_received, v->capacity - v->n_received, 0);
+        if (n > 0) {
+            v->n_received += (size_t)n;
+            return 1;
+        }
+        if (n == 0)
+            return -ECONNRESET;
+        if (errno != EINTR)
+            return errno == EAGAIN ? 0 : -errno;
+    }
+}
+
+bool varlink_next(struct varlink *v, struct varlink_answer *ret)
+{
+    const char *end;
+    int r = v->fd < 0 ? -ENOTCONN : 1;
+
+    *ret = (struct varlink_answer){.error = 0};
+    while (r > 0 && !(end = v->received ? memchr(v->received, 0, v->n_received) : NULL))
+        r = receive_some(v);
+    if (r == 0)
+        return false;
+    if (r > 0) {
+        size_t size = (size_t)(end - v->received) + 1;
+        struct json_object *reply = parse(v->received);
+        r = reply ? judge(reply, ret) : -EBADMSG;
+        json_object_put(reply);
+        v->n_received -= size;
+        memmove(v->received, v->received + size, v->n_received);
+    }
+    ret->error = r;
+    return true;
 }
 
 void varlink_answer_done(struct varlink_answer *answer)

@@ -18,6 +18,7 @@ const struct opt ctl_opts[] = {
     {OPT_OUT, "out", "FILE", "write the result to a file, or into a folder where the verb has many",
      NULL},
     {OPT_ALL, "all", NULL, "show the counters, too", NULL},
+    {OPT_FOLLOW, "follow", NULL, "go on with what happens from now on, until Ctrl-C", NULL},
     {OPT_INTERVAL, "interval", "SECONDS", "time between two views (default 1)", NULL},
     {OPT_COUNT, "count", "N", "end after N views", NULL},
     {OPT_JOURNAL, "journal", "FILE", "qgsd's log, instead of the last day of the journal", NULL},
@@ -83,6 +84,17 @@ const struct verb ctl_verbs[] = {
              "it came, its status and why, how long it took; of certificates the generation, the "
              "chain, its TCB and a lease that is still held; of quotes the service that was asked, "
              "how long it took and the code that it gave."},
+    {.words = {"events"},
+     .options = ADMIN_OPTS | OPT_FOLLOW,
+     .timeout_ms = 30000,
+     .run = verb_events,
+     .summary = "show what has happened: alarms, changes, who did what",
+     .help = "Shows the newest events that cocod keeps (at most 128), oldest first; with --follow "
+             "also each further one as it comes, until Ctrl-C. cocod(8) lists them all. Where "
+             "they come faster than they are read, it says how many were lost. When cocod "
+             "restarts, --follow goes on with the next one; it ends with exit status 69 where "
+             "there is none within --timeout (default 30 seconds). With --follow and --json each "
+             "event is an object on a line of its own."},
     {.words = {"quotes"},
      .options = ADMIN_OPTS,
      .run = verb_quotes,

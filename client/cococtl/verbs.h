@@ -30,6 +30,7 @@
 #define OPT_JOURNAL   (1u << 19)
 #define OPT_INTERVAL  (1u << 20)
 #define OPT_COUNT     (1u << 21)
+#define OPT_FOLLOW    (1u << 22)
 
 /* Options and verbs, at most. */
 #define OPTS_MAX 32u

@@ -231,11 +231,7 @@ static void print_request(FILE *to, struct reply *reply, struct json_object *req
     char took[24];
 
     us_text(reply_int(reply, request, "tookUs"), took);
-    /* "2026-11-21T04:57:02Z" */
-    if (strlen(time) == 20)
-        term_printf(to, "%.5s %.8s  ", time + 5, time + 11);
-    else
-        term_cell(to, time, 16);
+    term_time(to, time);
     term_column(to, kind, 11);
     term_paint(to,
                strcmp(status, "OK") != 0 ? (strcmp(status, "EAGAIN") == 0 ? TERM_WARNING : TERM_BAD)

@@ -291,8 +291,10 @@ static int add_listed(const struct store *store, struct store_list *list,
     struct store_chain c = {.chain = NULL};
     struct store no_clock = *store;
 
-    if (list->n_chains == STORE_CHAINS_MAX)
+    if (list->n_chains == STORE_CHAINS_MAX) {
+        list->n_left_out++;
         return 0;
+    }
     struct store_listed *listed = &list->chains[list->n_chains];
     *listed = (struct store_listed){.key = *key};
     int r = store_load(store, key, &c, listed->problem, sizeof(listed->problem));

@@ -73,13 +73,14 @@ struct store_list {
         int64_t not_after_s; /* the first to expire; 0: not known */
         char problem[CHAIN_WHY_SIZE];
     } * chains;
+    size_t n_left_out; /* chains beyond STORE_CHAINS_MAX */
     size_t n_crls;
     struct store_listed_crl {
         struct crl *crl;
         char problem[CHAIN_WHY_SIZE];
     } * crls;
 };
-/* More are not listed: with a problem each, these fit into an administrator's message. */
+/* More are only counted: with a problem each, these fit into an administrator's message. */
 #define STORE_CHAINS_MAX 1024u
 int store_list(const struct store *store, struct store_list *ret);
 void store_list_done(struct store_list *list);

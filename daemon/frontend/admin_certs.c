@@ -232,6 +232,7 @@ static void told_list(struct certs_job *job)
     for (size_t i = 0; i < job->list.n_crls; i++)
         json_object_array_add(crls, crl_entry(&job->list.crls[i]));
     json_object_object_add(object, "chains", chains);
+    admin_add_int(object, "leftOut", job->list.n_left_out);
     json_object_object_add(object, "crls", crls);
     complete(job, object);
 }

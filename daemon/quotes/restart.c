@@ -8,7 +8,7 @@
  * a configuration may name another.
  */
 #include "quotes/restart.h"
-#include "log.h"
+#include "event.h"
 #include "sys.h"
 #include <errno.h>
 #include <stdio.h>
@@ -56,11 +56,11 @@ int restart_ask(const char *path, const char *why)
     if (fd >= 0)
         close(fd);
     if (r < 0)
-        log_event(LOG_LEVEL_ERROR, "qgs-restart-not-asked",
-                  LOG_FIELDS(log_text("COCO_FILE", path), log_number("ERRNO", -r)),
-                  "cannot ask for a restart of QGS by writing %s: %s", path, strerror(-r));
+        event_emit(EVENT_QGS_RESTART_NOT_ASKED,
+                   LOG_FIELDS(log_text("COCO_FILE", path), log_number("ERRNO", -r)),
+                   "cannot ask for a restart of QGS by writing %s: %s", path, strerror(-r));
     else if (r > 0)
-        log_event(LOG_LEVEL_NOTICE, "qgs-restart-asked", LOG_FIELDS(log_text("COCO_FILE", path)),
-                  "asked for a restart of QGS by writing %s: %s", path, why);
+        event_emit(EVENT_QGS_RESTART_ASKED, LOG_FIELDS(log_text("COCO_FILE", path)),
+                   "asked for a restart of QGS by writing %s: %s", path, why);
     return r;
 }

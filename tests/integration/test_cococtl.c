@@ -199,6 +199,81 @@ START_TEST(the_doctor_names_what_is_wrong)
 }
 END_TEST
 
+/* A long-running cococtl, beside this test. */
+static void start_beside(struct process *process, const char *const *words)
+{
+    const char *argv[16] = {process_built("cococtl"), "--admin", host.admin};
+    struct process_options options = {.argv = argv,
+                                      .dir = host.dir,
+                                      .name = "beside",
+                                      .no_notify = true};
+
+    for (size_t n = 3; *words; n++)
+        argv[n] = *words++;
+    *process = (struct process){.notify_fd = -1};
+    process_start(process, &options);
+}
+
+/* What happens is followed over a crash of cocod and into the next one, where nothing is lost. */
+START_TEST(events_are_followed_over_a_restart)
+{
+    struct process beside;
+
+    start();
+    RUN(0, "events");
+    says("notice   ready ");
+    RUN(0, "--json", "events");
+    says("\"COCO_KEY\":\"Milan/VCEK/010203");
+    start_beside(&beside, (const char *const[]){"events", "--follow", NULL});
+    process_wait_log(&beside, "notice   ready ");
+    RUN(0, "drain");
+    process_wait_log(&beside, "notice   admin-audit           ");
+    RUN(0, "resume");
+    process_wait_log(&beside, "Resume");
+    process_kill(&host.cocod);
+    process_wait_log(&beside, "waiting for it to come back");
+    host_start(&host);
+    RUN(0, "log-level", "debug");
+    process_wait_log(&beside, "SetLogLevel");
+    process_signal(&beside, SIGINT);
+    ck_assert_int_eq(process_wait(&beside), 0);
+    free(output);
+    output = process_log(&beside);
+    unsigned ready = 0;
+    for (const char *p = output; (p = strstr(p, "notice   ready ")); p++)
+        ready++;
+    ck_assert_uint_eq(ready, 2); /* that of the second cocod came before it was asked */
+    lacks("lost");
+    lacks("cannot reach");
+}
+END_TEST
+
+START_TEST(top_goes_on_over_a_restart)
+{
+    struct process beside;
+
+    start();
+    start_beside(&beside, (const char *const[]){"top", "--json", "--interval", "0.05", "--count",
+                                                "100000", NULL});
+    process_wait_log(&beside, "\"certsPerS\":");
+    RUN(0, "request", "certs");
+    process_wait_log(&beside, "\"vm\":\"cococtl\"");
+    process_kill(&host.cocod);
+    process_wait_log(&beside, "cannot reach cocod");
+    host_start(&host);
+    struct coco_client *client = host_client(&host, 0);
+    ck_assert_int_eq(coco_connect(client, 5000), 0);
+    get_certs(client, COCO_STATUS_OK);
+    process_wait_log(&beside, "\"vm\":\"integration-test\"");
+    coco_client_free(client);
+    process_signal(&beside, SIGTERM);
+    (void)process_wait(&beside);
+    free(output);
+    output = process_log(&beside);
+    lacks("PerS\":-"); /* the counters began anew */
+}
+END_TEST
+
 START_TEST(top_ends_where_nobody_is)
 {
     const char *argv[] = {NULL,  "--admin", host.admin, "top",    "--interval",
@@ -225,6 +300,8 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, a_drain_is_seen_by_all_and_ends_with_the_process);
     tcase_add_test(tcase, a_reload_keeps_the_drain_and_brings_back_the_log_level);
     tcase_add_test(tcase, the_doctor_names_what_is_wrong);
+    tcase_add_test(tcase, events_are_followed_over_a_restart);
+    tcase_add_test(tcase, top_goes_on_over_a_restart);
     tcase_add_test(tcase, top_ends_where_nobody_is);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -134,7 +134,10 @@ static bool handle(int fd, unsigned n, void *userdata)
         reply = answer_call(name, parameters);
     }
     json_object_put(call);
-    bool good = reply && fake_send(fd, reply, strlen(reply) + 1) == 0;
+    size_t size = reply ? strlen(reply) + 1 : 0;
+    for (char *p = reply; p && (p = strchr(p, '\n')); p++)
+        *p = 0;
+    bool good = reply && fake_send(fd, reply, size) == 0;
     free(reply);
     return good;
 }
@@ -151,14 +154,24 @@ void rig_open(rig_answer *answer)
     calls[0] = 0;
     memset(kept, 0, sizeof(kept));
     answer_call = answer;
+    rig_start_server();
+}
+
+void rig_start_server(void)
+{
     server = fake_server_start(rig_path("admin"), handle, NULL);
     ck_assert_ptr_nonnull(server);
 }
 
-void rig_close(void)
+void rig_stop_server(void)
 {
     fake_server_stop(server);
     server = NULL;
+}
+
+void rig_close(void)
+{
+    rig_stop_server();
 }
 
 /* --- the program ----------------------------------------------------------------------------- */
@@ -183,7 +196,7 @@ const char *rig_program(void)
     return program;
 }
 
-static pid_t start(const char *const *words, bool with_admin)
+static pid_t start(const char *const *words, bool with_admin, bool (*prepare)(void))
 {
     const char *program = rig_program();
     char admin[300], out[300], err[300];
@@ -201,9 +214,12 @@ static pid_t start(const char *const *words, bool with_admin)
     if (pid == 0) {
         int o = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
         int e = open(err, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+        int p = open(program, O_RDONLY | O_CLOEXEC); /* where it lies, it may not be reached then */
         dup2(o, 1);
         dup2(e, 2);
-        execv(program, argv);
+        if (prepare && !prepare())
+            _exit(RIG_UNPREPARED);
+        fexecve(p, argv, environ);
         _exit(127);
     }
     return pid;
@@ -211,12 +227,17 @@ static pid_t start(const char *const *words, bool with_admin)
 
 pid_t rig_start(const char *const *words)
 {
-    return start(words, true);
+    return start(words, true, NULL);
 }
 
 int rig_run_plain(const char *const *words)
 {
-    return rig_wait(start(words, false));
+    return rig_wait(start(words, false, NULL));
+}
+
+int rig_run_prepared(bool (*prepare)(void), const char *const *words)
+{
+    return rig_wait(start(words, false, prepare));
 }
 
 int rig_run_on_terminal(unsigned short columns, const char *const *words)

@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 /* The answer to one call: {"parameters": {…}} or {"error": …}, malloc'ed. NULL: the connection is
- * closed instead. Called in the server's thread. */
+ * closed instead. A line break ends one of several messages. Called in the server's thread. */
 typedef char *rig_answer(const char *method, struct json_object *parameters);
 
 /* Texts of a printf as an answer. */
@@ -19,6 +19,9 @@ __attribute__((format(printf, 1, 2))) char *rig_say(const char *format, ...);
 /* A private folder with the server in it. */
 void rig_open(rig_answer *answer);
 void rig_close(void);
+/* The daemon goes away, with all connections, and comes back at the same place. */
+void rig_stop_server(void);
+void rig_start_server(void);
 /* "DIR/name"; static buffers, keep at most 32. */
 const char *rig_path(const char *name);
 
@@ -34,6 +37,12 @@ int rig_run_on_terminal(unsigned short columns, const char *const *words);
 /* The same without a terminal: no --admin before them. */
 int rig_run_plain(const char *const *words);
 #define RIG_PLAIN(...) rig_run_plain((const char *const[]){__VA_ARGS__, NULL})
+/* The same by a process that was prepared (as root, mostly): it has all that it needs
+ * open by then. RIG_UNPREPARED: `prepare` returned false. */
+int rig_run_prepared(bool (*prepare)(void), const char *const *words);
+#define RIG_PREPARED(prepare, ...) \
+    rig_run_prepared(prepare, (const char *const[]){__VA_ARGS__, NULL})
+#define RIG_UNPREPARED 126
 /* The program's path; static buffer. */
 const char *rig_program(void);
 /* Starts it only. */

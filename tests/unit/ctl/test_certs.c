@@ -332,6 +332,13 @@ START_TEST(list)
     reply = "{\"parameters\":{\"chains\":[],\"crls\":[]}}";
     ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
     rig_has(rig_out, "no chains are stored");
+    rig_lacks(rig_out, "more");
+    reply = "{\"parameters\":{\"chains\":[],\"leftOut\":7,\"crls\":[]}}";
+    ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
+    rig_has(rig_out, "and 7 more, which are stored and not listed");
+    reply = "{\"parameters\":{\"chains\":[],\"leftOut\":\"x\",\"crls\":[]}}";
+    ck_assert_int_eq(RIG_RUN("certs", "list"), 1);
+    ck_assert_str_eq(rig_out, "");
     reply = "{\"parameters\":{\"chains\":[{\"key\":\"x\"}],\"crls\":[]}}";
     ck_assert_int_eq(RIG_RUN("certs", "list"), 1);
     ck_assert_str_eq(rig_out, "");

@@ -68,6 +68,7 @@ START_TEST(verbs_and_their_second_words)
 {
     ck_assert_str_eq(offered("cococtl st"), "status ");
     ck_assert_str_eq(offered("cococtl re"), "resume request ");
+    ck_assert_str_eq(offered("cococtl ev"), "events ");
     ck_assert_str_eq(offered("cococtl certs ''"),
                      "list show import verify remove export preflight rotate fetch ");
     ck_assert_str_eq(offered("cococtl certs re"), "remove ");
@@ -95,6 +96,7 @@ END_TEST
 START_TEST(options_are_those_of_the_verb)
 {
     ck_assert_str_eq(offered("cococtl status --"), "--admin --json --timeout --all --help ");
+    ck_assert_str_eq(offered("cococtl events --"), "--admin --json --timeout --follow --help ");
     ck_assert_str_eq(offered("cococtl explain db-7 --j"), "");
     ck_assert_str_eq(offered("cococtl explain --j"), "--json ");
     ck_assert_str_eq(offered("cococtl certs preflight --tcb 1.2.3.4 --s"), "--signer ");

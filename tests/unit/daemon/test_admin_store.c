@@ -9,6 +9,7 @@
 #include "store_fixture.h"
 #include <json-c/json.h>
 #include <openssl/evp.h>
+#include <sys/stat.h>
 
 #define ADMIN   "io.cocod.Admin."
 #define INVALID "org.varlink.service.InvalidParameter"
@@ -193,6 +194,37 @@ static const char *key_parameter(const char *key)
 }
 
 /* --- Import, Verify, ListChains, GetChain, RemoveChain ---------------------------------------- */
+
+/* A store of a fleet: what does not fit into the answer is counted. They need not be good for that. */
+START_TEST(chains_that_are_not_listed_are_counted)
+{
+    static const char *const folders[] = {"store", "store/Milan", "store/Milan/vcek"};
+    struct json_object *reply;
+    char path[400], folder[300];
+    size_t n = 0;
+
+    open_admin(milan("3.0.8.115", ""));
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(folder, sizeof(folder), "%s/%s", home, folders[i]);
+        ck_assert(mkdir(folder, 0700) == 0 || errno == EEXIST);
+    }
+    snprintf(folder, sizeof(folder), "%s/%s/%0128d", home, folders[2], 7);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    for (; n < STORE_CHAINS_MAX + 3; n++) {
+        snprintf(path, sizeof(path), "%s/3.0.%zu.%zu.der", folder, n / 256, n % 256);
+        test_write_file(path, "x", 1);
+        if (n < STORE_CHAINS_MAX - 1 || n == STORE_CHAINS_MAX + 1)
+            continue;
+        struct json_object *list = ask("ListChains", "", &reply);
+        size_t listed = json_object_array_length(get(list, "chains"));
+        ck_assert_uint_eq(listed, STORE_CHAINS_MAX);
+        ck_assert_int_eq(json_object_get_int64(get(list, "leftOut")),
+                         (int64_t)(n + 1 - STORE_CHAINS_MAX));
+        json_object_put(reply);
+    }
+    close_admin();
+}
+END_TEST
 
 START_TEST(life_of_a_chain)
 {
@@ -868,6 +900,7 @@ Suite *coco_suite(void)
     tcase_add_unchecked_fixture(tc, make_pki, free_pki);
     tcase_add_checked_fixture(tc, fixture_setup, NULL);
     tcase_add_test(tc, life_of_a_chain);
+    tcase_add_test(tc, chains_that_are_not_listed_are_counted);
     tcase_add_test(tc, with_the_crl_in_the_table);
     tcase_add_test(tc, refusals_have_their_sentence);
     tcase_add_test(tc, names_are_labels);

@@ -1,208 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The administrators' methods about VMs, jobs, draining and health, on a host with a chain and a
- * QGS that the test plays. Which process a connection is from is the test's to say.
+ * The administrators' methods about VMs, jobs, draining and the log's level.
  */
-#include "certs/certs.h"
-#include "fake_qgs.h"
-#include "frontend/admin_roles.h"
-#include "log.h"
-#include "peer/history.h"
-#include "peer/peer.h"
-#include "rig.h"
-#include "status.h"
-#include "sys.h"
-#include "tdx_quote.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <json-c/json.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#define SECOND 1000000u
-
-static struct rig rig;
-static struct rig_options options;
-static struct rig_message message;
-static char table_path[128];
-static pid_t vm_pid;
-static int admin_fd;
-static struct json_object *reply;
-
-static int say_who(int fd, struct ucred *ret)
-{
-    (void)fd;
-    *ret = (struct ucred){.pid = vm_pid, .uid = 64055, .gid = 1};
-    return 0;
-}
-
-static void setup(void)
-{
-    rig_reset_sys();
-    fake_qgs_install();
-    sys.peer_cred = say_who;
-    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
-    options = rig_defaults();
-    options.certs.table_file =
-        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
-    rig_chain(&options.certs, 0);
-    options.quotes.n_backends = 1;
-    options.backend.slots = 1;
-    options.limits.peers = 1000;
-    rig_open(&rig, &options);
-    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_OPERATE, "64055");
-    vm_pid = 1;
-    admin_fd = rig_connect(&rig, &admin_dialect, &rig.admin, NULL);
-}
-
-static void teardown(void)
-{
-    json_object_put(reply);
-    reply = NULL;
-    close(admin_fd);
-    rig_settle(&rig);
-    fake_qgs_close_all();
-    rig_settle(&rig);
-    rig_close(&rig);
-    log_set_level(LOG_LEVEL_INFO);
-}
-
-/* --- asking ---------------------------------------------------------------------------------- */
-
-/* A call with these parameters; the whole reply is in `reply`. */
-static void call(const char *method, const char *parameters)
-{
-    static char text[1u << 20];
-    size_t size = 0;
-
-    int n = snprintf(text, sizeof(text), "{\"method\":\"io.cocod.Admin.%s\",\"parameters\":%s}",
-                     method, parameters);
-    rig_send(admin_fd, text, (size_t)n + 1);
-    rig_settle(&rig);
-    while (size < sizeof(text) && rig_receive(admin_fd, text + size, 1, NULL) == 1)
-        if (text[size++] == 0)
-            break;
-    ck_assert_msg(size > 0, "no reply to %s", method);
-    json_object_put(reply);
-    reply = json_tokener_parse(text);
-    ck_assert_ptr_nonnull(reply);
-}
-
-static struct json_object *get(struct json_object *object, const char *key)
-{
-    struct json_object *value = NULL;
-
-    ck_assert_msg(json_object_object_get_ex(object, key, &value), "there is no %s in %s", key,
-                  json_object_to_json_string(object));
-    return value;
-}
-
-/* A call that succeeds: its parameters. */
-static struct json_object *ask(const char *method, const char *parameters)
-{
-    struct json_object *error = NULL;
-
-    call(method, parameters);
-    ck_assert_msg(!json_object_object_get_ex(reply, "error", &error), "%s: %s", method,
-                  json_object_to_json_string(reply));
-    return get(reply, "parameters");
-}
-
-static void expect_error(const char *method, const char *parameters, const char *name)
-{
-    call(method, parameters);
-    ck_assert_str_eq(json_object_get_string(get(reply, "error")), name);
-}
-
-static const char *text_of(struct json_object *object, const char *key)
-{
-    struct json_object *value = get(object, key);
-
-    return value ? json_object_get_string(value) : "null";
-}
-
-static int64_t number_of(struct json_object *object, const char *key)
-{
-    struct json_object *value = get(object, key);
-
-    ck_assert_msg(json_object_is_type(value, json_type_int), "%s is no int", key);
-    return json_object_get_int64(value);
-}
-
-static struct json_object *at(struct json_object *object, const char *key, size_t i)
-{
-    struct json_object *array = get(object, key);
-
-    ck_assert_uint_lt(i, json_object_array_length(array));
-    return json_object_array_get_idx(array, i);
-}
-
-static size_t count(struct json_object *object, const char *key)
-{
-    return json_object_array_length(get(object, key));
-}
-
-/* --- VMs ------------------------------------------------------------------------------------- */
-
-static int connect_vm(pid_t pid, const char *name, int *ret_lease)
-{
-    struct coco_hello hello = {.version_min = 1,
-                               .version_max = 1,
-                               .features = ret_lease ? COCO_FEATURE_LEASE : 0,
-                               .vm_uuid = {(uint8_t)pid, 2, 3}};
-    uint8_t payload[COCO_HELLO_SIZE];
-
-    vm_pid = pid;
-    snprintf(hello.vm_name, sizeof(hello.vm_name), "%s", name);
-    int fd = rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL);
-    coco_hello_encode(&hello, payload);
-    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
-    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
-    if (ret_lease)
-        *ret_lease = message.passed_fd;
-    return fd;
-}
-
-static void get_certs(int fd, uint64_t npages, uint32_t status)
-{
-    static uint64_t id = 1000;
-    struct coco_certs_get get_ = {.npages = npages};
-    uint8_t payload[COCO_CERTS_GET_SIZE];
-
-    coco_certs_get_encode(&get_, payload);
-    rig_call(&rig, fd, COCO_CERTS_GET, ++id, payload, sizeof(payload));
-    rig_expect(fd, &message, COCO_CERTS_REPLY, id, status);
-}
-
-static void ask_quote(int fd, uint64_t id, uint32_t quote_max, bool good)
-{
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get quote_get = {.quote_max = quote_max, .tdreport = tdreport};
-
-    tdx_make_tdreport(id, NULL, tdreport);
-    if (!good)
-        tdreport[300] ^= 1;
-    coco_quote_get_encode(&quote_get, payload);
-    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
-}
-
-static void end(int fd)
-{
-    close(fd);
-    rig_settle(&rig);
-}
-
-/* The newest of a VM's requests. */
-static struct json_object *last_request(const char *vm)
-{
-    char parameters[300];
-
-    snprintf(parameters, sizeof(parameters), "{\"vm\":\"%s\"}", vm);
-    struct json_object *answer = ask("Explain", parameters);
-    return at(answer, "requests", count(answer, "requests") - 1);
-}
+#include "vms_fixture.h"
 
 START_TEST(vms_are_listed_with_what_they_hold)
 {
@@ -328,147 +128,6 @@ START_TEST(names_are_escaped)
 }
 END_TEST
 
-START_TEST(certificates_are_explained)
-{
-    struct coco_hello_reply hello;
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
-    int lease, a = connect_vm(4711, "a", &lease);
-    char generation[17];
-
-    ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, &hello), 0);
-    lock.l_start = (off_t)hello.lease_base;
-    ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
-    get_certs(a, 4, COCO_OK);
-    rig_clock_us += 250000;
-    struct json_object *request = last_request("a");
-    snprintf(generation, sizeof(generation), "%016llx",
-             (unsigned long long)certs_generation(rig.certs));
-    ck_assert_str_eq(text_of(request, "kind"), "certs");
-    ck_assert_str_eq(text_of(request, "status"), "OK");
-    ck_assert_ptr_null(get(request, "why"));
-    ck_assert_str_eq(text_of(request, "generation"), generation);
-    ck_assert_ptr_nonnull(strstr(text_of(request, "chain"), "Milan/VCEK/"));
-    ck_assert_ptr_nonnull(strstr(text_of(request, "chain"), text_of(request, "tcb")));
-    ck_assert_int_eq(number_of(request, "bytes"), (int64_t)certs_table(rig.certs)->size);
-    ck_assert_int_eq(number_of(request, "agoMs"), 250);
-    ck_assert_int_eq(number_of(request, "leaseMs"), 250);
-    ck_assert_ptr_null(get(request, "backend"));
-    ck_assert_ptr_null(get(request, "qgsUs"));
-    ck_assert_ptr_null(get(request, "qgsCode"));
-    ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "leases"), 1);
-    lock.l_type = F_UNLCK;
-    ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
-    ck_assert_ptr_null(get(last_request("a"), "leaseMs"));
-
-    get_certs(a, 0, COCO_ENOSPC);
-    request = last_request("a");
-    ck_assert_str_eq(text_of(request, "status"), "ENOSPC");
-    ck_assert_ptr_nonnull(strstr(text_of(request, "why"), "too few pages"));
-    ck_assert_ptr_nonnull(get(request, "chain"));
-    rig_call(&rig, a, COCO_CERTS_GET, 77, "short", 5);
-    rig_expect(a, &message, COCO_CERTS_REPLY, 77, COCO_EINVAL);
-    request = last_request("a");
-    ck_assert_str_eq(text_of(request, "why"), "the request is malformed");
-    ck_assert_ptr_null(get(request, "generation"));
-    ask("BeginUpdate", "{\"timeoutMs\":60000,\"reason\":\"test\"}");
-    get_certs(a, 4, COCO_EAGAIN);
-    request = last_request("a");
-    ck_assert_str_eq(text_of(request, "status"), "EAGAIN");
-    ck_assert_ptr_nonnull(strstr(text_of(request, "why"), "update"));
-    ck_assert_ptr_null(get(request, "chain"));
-    ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "certsFailed"), 2);
-    close(lease);
-    end(a);
-}
-END_TEST
-
-START_TEST(quotes_are_explained)
-{
-    uint8_t error[256], tdreport[COCO_TDREPORT_SIZE];
-    int a = connect_vm(4711, "a", NULL);
-
-    ask_quote(a, 1, COCO_QUOTE_MAX, true);
-    rig_clock_us += 4600;
-    fake_qgs_answer(0);
-    rig_settle(&rig);
-    rig_expect(a, &message, COCO_QUOTE_REPLY, 1, COCO_OK);
-    struct json_object *request = last_request("a");
-    ck_assert_str_eq(text_of(request, "kind"), "quote");
-    ck_assert_str_eq(text_of(request, "status"), "OK");
-    ck_assert_ptr_nonnull(get(request, "backend"));
-    ck_assert_int_eq(number_of(request, "qgsUs"), 4600);
-    ck_assert_int_eq(number_of(request, "tookUs"), 4600);
-    ck_assert_int_eq(number_of(request, "qgsCode"), 0);
-    ck_assert_int_eq(number_of(request, "bytes"), message.header.length);
-
-    ask_quote(a, 2, COCO_QUOTE_MAX, false);
-    rig_expect(a, &message, COCO_QUOTE_REPLY, 2, COCO_EINVAL);
-    request = last_request("a");
-    ck_assert_ptr_nonnull(strstr(text_of(request, "why"), "no TDREPORT"));
-    ck_assert_ptr_null(get(request, "backend"));
-
-    ask_quote(a, 3, 10, true);
-    fake_qgs_answer(1);
-    rig_settle(&rig);
-    rig_expect(a, &message, COCO_QUOTE_REPLY, 3, COCO_EMSGSIZE);
-    ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "larger than"));
-
-    /* An error, and the second try's. */
-    ask_quote(a, 4, COCO_QUOTE_MAX, true);
-    size_t size = fake_qgs_make_error(0x12001, error, sizeof(error));
-    for (unsigned i = 2; i < 4; i++) {
-        fake_qgs_request(i, tdreport);
-        fake_qgs_send(i, error, size);
-        fake_qgs_close(i);
-        rig_settle(&rig);
-    }
-    rig_expect(a, &message, COCO_QUOTE_REPLY, 4, COCO_EIO);
-    request = last_request("a");
-    ck_assert_int_eq(number_of(request, "qgsCode"), 0x12001);
-    ck_assert_ptr_nonnull(strstr(text_of(request, "why"), "QGS refused it"));
-    ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "quotesFailed"), 3);
-    end(a);
-}
-END_TEST
-
-START_TEST(quotes_that_never_came_are_explained)
-{
-    int a = connect_vm(4711, "a", NULL);
-
-    ask_quote(a, 1, COCO_QUOTE_MAX, true);
-    rig_pass(&rig, 25 * SECOND);
-    rig_expect(a, &message, COCO_QUOTE_REPLY, 1, COCO_ETIMEDOUT);
-    ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "before QGS answered"));
-    ask_quote(a, 2, COCO_QUOTE_MAX, true);
-    rig_call(&rig, a, COCO_CANCEL, 2, NULL, 0);
-    rig_expect(a, &message, COCO_QUOTE_REPLY, 2, COCO_ECANCELED);
-    ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "cancelled"));
-    fake_qgs_close_all();
-    rig_settle(&rig);
-    end(a);
-}
-END_TEST
-
-START_TEST(the_last_64_are_there_in_their_order)
-{
-    int a = connect_vm(4711, "a", NULL);
-
-    for (unsigned i = 0; i < 100; i++) {
-        rig_clock_us += 1000;
-        get_certs(a, i % 2 ? 4 : 0, i % 2 ? COCO_OK : COCO_ENOSPC);
-    }
-    struct json_object *answer = ask("Explain", "{\"vm\":\"a\"}");
-    ck_assert_uint_eq(count(answer, "requests"), HISTORY_ENTRIES);
-    for (size_t i = 0; i < HISTORY_ENTRIES; i++) {
-        struct json_object *request = at(answer, "requests", i);
-        ck_assert_int_eq(number_of(request, "agoMs"), (int64_t)(HISTORY_ENTRIES - 1 - i));
-        ck_assert_str_eq(text_of(request, "status"), i % 2 ? "OK" : "ENOSPC");
-    }
-    ck_assert_int_eq(number_of(get(answer, "vm"), "certs"), 100);
-    end(a);
-}
-END_TEST
-
 START_TEST(jobs_are_listed)
 {
     int a = connect_vm(4711, "a", NULL);
@@ -542,6 +201,37 @@ START_TEST(drained_everything_new_comes_again)
 }
 END_TEST
 
+/* The sessions that asked to be told of it are told, once each way. */
+START_TEST(a_drain_is_told_to_those_who_want_to_know)
+{
+    struct coco_hello_reply hello;
+    struct coco_notify notify;
+    int quiet = connect_vm(4711, "quiet", NULL);
+
+    vm_pid = 4712;
+    int told = rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL);
+    rig_hello(&rig, told, COCO_FEATURE_NOTIFY, &hello);
+    for (int i = 0; i < 2; i++) {
+        ask("Drain", "{}");
+        rig_expect(told, &message, COCO_NOTIFY, 0, COCO_OK);
+        ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);
+        ck_assert_uint_eq(notify.event, COCO_NOTIFY_DRAINING);
+        ck_assert_uint_eq(notify.generation, hello.generation);
+        ask("Drain", "{}"); /* it was already */
+        ck_assert(!rig_take(told, &message));
+        ask("Resume", "{}");
+        rig_expect(told, &message, COCO_NOTIFY, 0, COCO_OK);
+        ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);
+        ck_assert_uint_eq(notify.event, COCO_NOTIFY_SERVING);
+        ask("Resume", "{}");
+        ck_assert(!rig_take(told, &message));
+    }
+    ck_assert(!rig_take(quiet, &message));
+    end(told);
+    end(quiet);
+}
+END_TEST
+
 START_TEST(who_only_reads_changes_nothing)
 {
     rig.admin.roles.n = 0;
@@ -571,67 +261,6 @@ START_TEST(the_log_level_changes)
 }
 END_TEST
 
-/* --- health ---------------------------------------------------------------------------------- */
-
-static struct json_object *check_of(struct json_object *answer, const char *name)
-{
-    for (size_t i = 0; i < count(answer, "checks"); i++)
-        if (strcmp(text_of(at(answer, "checks", i), "name"), name) == 0)
-            return at(answer, "checks", i);
-    ck_abort_msg("there is no check of %s", name);
-    return NULL;
-}
-
-static void expect_check(const char *name, const char *verdict, bool fix)
-{
-    struct json_object *check = check_of(ask("Diagnose", "{}"), name);
-
-    ck_assert_msg(strcmp(text_of(check, "verdict"), verdict) == 0, "%s: %s (%s), not %s", name,
-                  text_of(check, "verdict"), text_of(check, "text"), verdict);
-    ck_assert_uint_gt(strlen(text_of(check, "text")), 3);
-    ck_assert_int_eq(get(check, "fix") != NULL, fix);
-}
-
-START_TEST(what_is_wrong_is_found)
-{
-    int a = connect_vm(4711, "a", NULL);
-
-    expect_check("configuration", "good", false);
-    expect_check("service", "good", false);
-    expect_check("device", "warning", true); /* no platform is configured */
-    expect_check("TCB", "good", false);
-    expect_check("VLEK", "skipped", false);
-    expect_check("CRL", "warning", true);
-    expect_check("clock", "good", false);
-    expect_check("table file", "good", false);
-    expect_check("files", "good", false);
-    expect_check("descriptors", "good", false);
-    expect_check("QGS", "good", false);
-    ck_assert_str_eq(text_of(ask("Diagnose", "{}"), "tableFile"), table_path);
-    rig.health.config_problem = "line 3";
-    expect_check("configuration", "bad", true);
-    rig.health.config_problem = NULL;
-    ask("Drain", "{}");
-    expect_check("service", "bad", true);
-    ask("Resume", "{}");
-    fake_qgs_error = ECONNREFUSED;
-    for (uint64_t i = 0; i < 3; i++)
-        ask_quote(a, 10 + i, COCO_QUOTE_MAX, true);
-    rig_settle(&rig);
-    expect_check("QGS", "bad", true);
-    end(a);
-}
-END_TEST
-
-START_TEST(expiry_is_judged_by_the_days)
-{
-    struct json_object *check = check_of(ask("Diagnose", "{}"), "expiry");
-
-    ck_assert_str_eq(text_of(check, "verdict"), "good");
-    ck_assert_ptr_nonnull(strstr(text_of(check, "text"), "expires on 20"));
-}
-END_TEST
-
 Suite *coco_suite(void)
 {
     Suite *suite = suite_create("admin-vms");
@@ -645,16 +274,11 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, a_vm_is_found_by_name_uuid_and_pid);
     tcase_add_test(tcase, a_name_that_two_claim_decides_nothing);
     tcase_add_test(tcase, names_are_escaped);
-    tcase_add_test(tcase, certificates_are_explained);
-    tcase_add_test(tcase, quotes_are_explained);
-    tcase_add_test(tcase, quotes_that_never_came_are_explained);
-    tcase_add_test(tcase, the_last_64_are_there_in_their_order);
     tcase_add_test(tcase, jobs_are_listed);
     tcase_add_test(tcase, drained_everything_new_comes_again);
+    tcase_add_test(tcase, a_drain_is_told_to_those_who_want_to_know);
     tcase_add_test(tcase, who_only_reads_changes_nothing);
     tcase_add_test(tcase, the_log_level_changes);
-    tcase_add_test(tcase, what_is_wrong_is_found);
-    tcase_add_test(tcase, expiry_is_judged_by_the_days);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -3,6 +3,7 @@
  * Asking for a restart of QGS: once, then not for 21 minutes, whoever asks; and never through a
  * link.
  */
+#include "event.h"
 #include "log.h"
 #include "quotes/restart.h"
 #include "support.h"
@@ -36,6 +37,7 @@ static void setup(void)
     sys = sys_real;
     sys.wall_s = wall_later;
     log_set_level(LOG_LEVEL_CRITICAL);
+    event_reset();
 }
 
 static void teardown(void)
@@ -74,6 +76,10 @@ START_TEST(three_an_hour_at_most)
     ck_assert_int_eq(restart_ask(path, "a second time"), 1);
     must_say("a second time\n");
     ck_assert_int_ge(3 * RESTART_PAUSE_S, 3600);
+    /* Who alerts on it is told of each that was asked, and of no other. */
+    ck_assert_uint_eq(event_count(EVENT_QGS_RESTART_ASKED), 2);
+    ck_assert_uint_eq(event_count(EVENT_QGS_RESTART_NOT_ASKED), 0);
+    ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "a second time"));
 }
 END_TEST
 
@@ -124,6 +130,9 @@ START_TEST(a_full_disk_is_no_ask)
 {
     sys.pwrite = full_disk;
     ck_assert_int_eq(restart_ask(path, "it hangs"), -ENOSPC);
+    ck_assert_uint_eq(event_count(EVENT_QGS_RESTART_ASKED), 0);
+    ck_assert_uint_eq(event_count(EVENT_QGS_RESTART_NOT_ASKED), 1);
+    ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "No space left"));
     sys.pwrite = sys_real.pwrite;
     ck_assert_int_eq(restart_ask(path, "it hangs"), 1);
 }

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * events: what has happened, and with --follow what happens.
+ *
+ * Following is one Monitor call, which begins with the kept events; so none falls between. Before it
+ * the same connection is asked for the daemon's instance: when the connection is lost and made again,
+ * that tells another daemon, all of whose events are new, from the same one, whose events go on behind
+ * the last that was shown. A restart of cocod is what an operator follows events for, so its end is no
+ * end of this: it is tried again until --timeout is over.
+ *
+ * It ends by a signal, or when nobody reads any more, which is looked for while nothing happens. Each
+ * event is written at once and whole, so there is nothing to be put in order then.
+ */
+#include "ctl.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PAUSE_MS    250
+#define TEXT_COLUMN 47u
+
+/* --- one event -------------------------------------------------------------------------------- */
+
+static enum term_paint paint_of(const char *priority)
+{
+    if (strcmp(priority, "critical") == 0 || strcmp(priority, "error") == 0)
+        return TERM_BAD;
+    if (strcmp(priority, "warning") == 0)
+        return TERM_WARNING;
+    return strcmp(priority, "notice") == 0 ? TERM_PLAIN : TERM_FAINT;
+}
+
+/* In a column of its own; a colour does not count. */
+static void print_priority(FILE *to, const char *priority)
+{
+    size_t n = strlen(priority);
+
+    term_paint(to, paint_of(priority), priority);
+    term_printf(to, "%*s", n < 9 ? (int)(9 - n) : 1, "");
+}
+
+static void print_title(FILE *to)
+{
+    term_paint(to, TERM_TITLE, "TIME (UTC)      PRIORITY EVENT                 WHAT");
+    (void)fputc('\n', to);
+}
+
+static void print_event(FILE *to, struct reply *reply, struct json_object *event)
+{
+    term_time(to, reply_string(reply, event, "time"));
+    print_priority(to, reply_string(reply, event, "priority"));
+    term_column(to, reply_string(reply, event, "event"), 22);
+    term_wrap(to, reply_string(reply, event, "text"), TEXT_COLUMN, term_width());
+    (void)fputc('\n', to);
+}
+
+static void print_events(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    struct json_object *events;
+    size_t n = reply_array(reply, parameters, "events", json_type_object, &events);
+
+    if (n == 0) {
+        term_puts(to, "nothing has happened since cocod started\n");
+        return;
+    }
+    print_title(to);
+    for (size_t i = 0; i < n; i++)
+        print_event(to, reply, json_object_array_get_idx(events, i));
+}
+
+/* --- following -------------------------------------------------------------------------------- */
+
+struct follower {
+    const struct ctl *ctl;
+    struct varlink v;
+    char instance[64]; /* whose events were shown; "": none were */
+    int64_t last;      /* the number of the newest that was shown */
+    bool titled;
+    bool begun; /* this connection monitors */
+};
+
+/* How a connection ended. */
+enum end {
+    END_LOST,     /* the daemon is away; `error` says how */
+    END_FINISHED, /* `code` is the exit status */
+};
+
+static void print_one(FILE *to, struct reply *reply, struct follower *f,
+                      struct json_object *parameters, struct json_object *event, int64_t lost)
+{
+    if (f->ctl->json) {
+        term_json(to,
+                  json_object_to_json_string_ext(parameters, JSON_C_TO_STRING_PLAIN |
+                                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
+        (void)fputc('\n', to);
+        return;
+    }
+    if (!f->titled)
+        print_title(to);
+    f->titled = true;
+    if (lost > 0) {
+        char text[96];
+        (void)snprintf(text, sizeof(text), "%" PRId64 " event%s lost: not read in time", lost,
+                       lost == 1 ? " was" : "s were");
+        term_paint(to, TERM_WARNING, text);
+        (void)fputc('\n', to);
+    }
+    print_event(to, reply, event);
+}
+
+/* One reply of Monitor. */
+static int show(struct follower *f, struct json_object *parameters)
+{
+    struct reply reply = {0};
+    struct json_object *event = reply_optional_object(&reply, parameters, "event");
+    int64_t lost = reply_int(&reply, parameters, "lost");
+    int64_t number = event ? reply_int(&reply, event, "number") : 0;
+    char *text = NULL;
+    size_t size = 0;
+
+    if (!event || (number <= f->last && !reply.bad))
+        return reply.bad ? reply_malformed(f->ctl, "Monitor") : CTL_OK;
+    /* Over a connection that was lost the daemon cannot know. */
+    if (f->last > 0 && !reply.bad && number - f->last - 1 > lost) {
+        lost = number - f->last - 1;
+        json_object_object_add(parameters, "lost", json_object_new_int64(lost));
+    }
+    f->last = number;
+    FILE *memory = open_memstream(&text, &size);
+    if (memory)
+        print_one(memory, &reply, f, parameters, event, lost);
+    if (!memory || fclose(memory) != 0) {
+        free(text);
+        term_error("out of memory");
+        return CTL_FAILED;
+    }
+    if (!reply.bad)
+        (void)fwrite(text, 1, size, stdout);
+    free(text);
+    return reply.bad ? reply_malformed(f->ctl, "Monitor")
+                     : output_close(&(const struct ctl){0}, stdout);
+}
+
+/* Waits until the daemon says something. False: nobody reads what is written here. */
+static bool wait_for_more(const struct follower *f, int timeout_ms)
+{
+    struct pollfd fds[] = {{.fd = f->v.fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
+
+    (void)poll(fds, 2, timeout_ms);
+    return !(fds[1].revents & (POLLERR | POLLHUP));
+}
+
+/* Asks whose events these are, and begins. What was shown of another daemon says nothing of this. */
+static void begin(struct follower *f, struct varlink_answer *answer)
+{
+    struct reply reply = {0};
+
+    f->begun = false;
+    answer->error = varlink_open(&f->v, f->ctl);
+    if (answer->error < 0)
+        return;
+    varlink_ask(&f->v, "GetStatus", NULL, f->ctl->timeout_ms, answer);
+    if (!varlink_succeeded(answer))
+        return;
+    const char *instance = reply_string(&reply, answer->parameters, "instance");
+    if (reply.bad) {
+        answer->error = -EPROTO;
+        return;
+    }
+    if (strncmp(f->instance, instance, sizeof(f->instance) - 1) != 0)
+        f->last = 0;
+    (void)snprintf(f->instance, sizeof(f->instance), "%s", instance);
+
+    struct json_object *parameters = json_object_new_object();
+    json_object_object_add(parameters, "past", json_object_new_boolean(true));
+    answer->error = varlink_begin(&f->v, "Monitor", parameters, f->ctl->timeout_ms);
+    json_object_put(parameters);
+}
+
+/* A connection, from its beginning to its end. */
+static enum end follow_once(struct follower *f, struct varlink_answer *answer, int *ret_code)
+{
+    begin(f, answer);
+    while (varlink_succeeded(answer)) {
+        varlink_answer_done(answer);
+        if (!varlink_next(&f->v, answer)) {
+            if (wait_for_more(f, -1))
+                continue;
+            *ret_code = CTL_OK;
+            return END_FINISHED;
+        }
+        if (!varlink_succeeded(answer))
+            break;
+        f->begun = true;
+        *ret_code = show(f, answer->parameters);
+        if (*ret_code != CTL_OK)
+            return END_FINISHED;
+    }
+    switch (answer->error) {
+    case -ENOENT: /* the socket is away, too */
+    case -ECONNREFUSED:
+    case -ECONNRESET:
+    case -EPIPE:
+    case -EAGAIN:
+    case -ETIMEDOUT:
+        return END_LOST;
+    case -EPROTO:
+        *ret_code = reply_malformed(f->ctl, "GetStatus");
+        return END_FINISHED;
+    default:
+        *ret_code = varlink_explain(f->ctl, answer);
+        return END_FINISHED;
+    }
+}
+
+static void on_end(int sig)
+{
+    (void)sig;
+    _exit(CTL_OK);
+}
+
+/* A signal that was ignored by whoever started this stays so, but for SIGPIPE. */
+static void end_by_signals(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGPIPE};
+    struct sigaction action = {.sa_handler = on_end}, before;
+
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        if (sigaction(signals[i], NULL, &before) == 0 &&
+            (signals[i] == SIGPIPE || before.sa_handler != SIG_IGN))
+            (void)sigaction(signals[i], &action, NULL);
+}
+
+static int follow(const struct ctl *ctl)
+{
+    struct follower f = {.ctl = ctl, .v = {.fd = -1}};
+    uint64_t deadline_ns = 0; /* 0: it is there, or was never */
+    int code = CTL_OK;
+
+    end_by_signals();
+    for (;;) {
+        struct varlink_answer answer = {0};
+        enum end end = follow_once(&f, &answer, &code);
+        varlink_close(&f.v);
+        if (f.begun)
+            deadline_ns = 0;
+        bool over = deadline_ns != 0 && net_now_ns() >= deadline_ns;
+        if (end == END_LOST && (over || !f.instance[0])) { /* or there was none to begin with */
+            code = varlink_explain(ctl, &answer);
+            end = END_FINISHED;
+        }
+        varlink_answer_done(&answer);
+        if (end == END_FINISHED)
+            return code;
+        if (deadline_ns == 0) {
+            deadline_ns = net_now_ns() + ctl->timeout_ms * 1000000ull;
+            term_error("cocod has closed the connection; waiting for it to come back");
+        }
+        if (!wait_for_more(&f, PAUSE_MS))
+            return CTL_OK;
+    }
+}
+
+int verb_events(const struct ctl *ctl)
+{
+    struct json_object *parameters = NULL;
+
+    if (ctl->follow)
+        return follow(ctl);
+    int code = varlink_call(ctl, "GetEvents", NULL, &parameters);
+    return code == CTL_OK ? reply_show(ctl, "GetEvents", parameters, print_events) : code;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What "cococtl doctor" asks the daemon: each check's verdict, on hosts where that is wrong which it
+ * looks at.
+ */
+#include "snp_pki.h" /* before the fixture, whose names it must not see */
+
+#include "admin_fixture.h"
+#include "certs/chain.h"
+#include "sys.h"
+#include "tdx_quote.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define DIAGNOSE "{\"method\":\"io.cocod.Admin.Diagnose\"}"
+#define DAY_S    86400
+
+static int admin_fd;
+static struct json_object *reply;
+
+static void open_host(void)
+{
+    rig_open(&rig, &options);
+    admin_fd = connect_admin();
+    reply = NULL;
+}
+
+static void close_host(void)
+{
+    json_object_put(reply);
+    end(admin_fd);
+}
+
+static struct json_object *diagnose(void)
+{
+    json_object_put(reply);
+    return ask(admin_fd, DIAGNOSE, &reply);
+}
+
+static void tell(const char *method)
+{
+    char call[100];
+    struct json_object *answer;
+
+    snprintf(call, sizeof(call), "{\"method\":\"io.cocod.Admin.%s\"}", method);
+    ask(admin_fd, call, &answer);
+    json_object_put(answer);
+}
+
+static struct json_object *check_of(const char *name)
+{
+    struct json_object *checks = get(diagnose(), "checks");
+
+    for (size_t i = 0; i < json_object_array_length(checks); i++)
+        if (strcmp(text_of(json_object_array_get_idx(checks, i), "name"), name) == 0)
+            return json_object_array_get_idx(checks, i);
+    ck_abort_msg("there is no check of %s", name);
+    return NULL;
+}
+
+/* What is not good says what to do. */
+static void expect_check(const char *name, const char *verdict, const char *text)
+{
+    struct json_object *check = check_of(name);
+    bool fix = strcmp(verdict, "bad") == 0 || strcmp(verdict, "warning") == 0;
+
+    ck_assert_msg(strcmp(text_of(check, "verdict"), verdict) == 0, "%s: %s (%s), not %s", name,
+                  text_of(check, "verdict"), text_of(check, "text"), verdict);
+    ck_assert_msg(strstr(text_of(check, "text"), text) != NULL, "%s: \"%s\" is not in %s", name,
+                  text, text_of(check, "text"));
+    ck_assert_int_eq(!is_null(check, "fix"), fix);
+}
+
+static void ask_quote(int fd, uint64_t id)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
+    struct coco_quote_get quote_get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
+
+    tdx_make_tdreport(id, NULL, tdreport);
+    coco_quote_get_encode(&quote_get, payload);
+    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
+}
+
+START_TEST(what_is_wrong_is_found)
+{
+    open_host();
+    expect_check("configuration", "good", "in force");
+    expect_check("service", "good", "connections");
+    expect_check("device", "warning", "not asked"); /* no platform is configured */
+    expect_check("TCB", "good", "is served");
+    expect_check("VLEK", "skipped", "not known");
+    expect_check("CRL", "warning", "there is none");
+    expect_check("clock", "good", "issued");
+    expect_check("table file", "good", table_path);
+    expect_check("files", "good", "ended");
+    expect_check("descriptors", "good", "are open");
+    expect_check("QGS", "good", "not needed yet");
+    ck_assert_str_eq(text_of(diagnose(), "tableFile"), table_path);
+    rig.health.config_problem = "line 3";
+    expect_check("configuration", "bad", "line 3");
+    rig.health.config_problem = NULL;
+    tell("Drain");
+    expect_check("service", "bad", "drained");
+    tell("Resume");
+    expect_check("service", "good", "connections");
+    fake_qgs_error = ECONNREFUSED;
+    int vm = rig_session(&rig, 0);
+    for (uint64_t i = 0; i < 3; i++)
+        ask_quote(vm, 10 + i);
+    rig_settle(&rig);
+    expect_check("QGS", "bad", "/nowhere/qgs.socket");
+    close(vm);
+    close_host();
+}
+END_TEST
+
+/* --- VLEK ------------------------------------------------------------------------------------- */
+
+/* A Milan, and a chain for it of that signer. */
+static void make_host(bool vlek, bool chain_is_vlek)
+{
+    static char paths[3][200], *files[3], *roots[1];
+    struct snp_pki_options pki_options = {.keys_dir = snp_pki_cache_dir()};
+    struct snp_pki *pki = snp_pki_new(&pki_options);
+    struct snp_pki_tcb tcb = {.bl = 3, .snp = 8, .ucode = 115};
+    struct platform_state *fixed = &options.platform.fixed;
+    const char *names[] = {chain_is_vlek ? "vlek" : "vcek", chain_is_vlek ? "asvk" : "ask", "ark"};
+    struct snp_pki_leaf leaf = {0};
+
+    options.platform.kind = PLATFORM_FIXED;
+    snprintf(fixed->product, sizeof(fixed->product), "Milan");
+    fixed->chip_id[0] = 7;
+    fixed->chip_id_size = sizeof(fixed->chip_id);
+    fixed->reported = (struct coco_snp_tcb){.bl = tcb.bl, .snp = tcb.snp, .ucode = tcb.ucode};
+    fixed->vlek_en = vlek;
+    ck_assert_ptr_nonnull(pki);
+    ck_assert_int_eq(chain_is_vlek ? snp_pki_make_vlek(pki, tcb, &leaf)
+                                   : snp_pki_make_vcek(pki, tcb, fixed->chip_id, &leaf),
+                     0);
+    const char *dir = rig_tmpdir();
+    ck_assert_int_eq(snp_pki_write_dir(pki, &leaf, dir), 0);
+    for (int i = 0; i < 3; i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s/%s.pem", dir, names[i]);
+        files[i] = paths[i];
+    }
+    roots[0] = paths[2];
+    options.certs.chain = files;
+    options.certs.n_chain = 3;
+    options.certs.roots = roots;
+    options.certs.n_roots = 1;
+    snp_pki_leaf_done(&leaf);
+    snp_pki_free(pki);
+}
+
+START_TEST(a_vlek_that_is_served)
+{
+    make_host(true, true);
+    open_host();
+    expect_check("TCB", "good", "the VLEK chain");
+    expect_check("VLEK", "good", "one is loaded, and its chain is served");
+    close_host();
+}
+END_TEST
+
+START_TEST(a_vlek_whose_chain_is_not_there)
+{
+    make_host(true, false);
+    open_host();
+    expect_check("TCB", "bad", "the empty table is served");
+    expect_check("VLEK", "warning", "its chain is not served");
+    expect_check("expiry", "skipped", "no chain is served");
+    close_host();
+}
+END_TEST
+
+START_TEST(the_chips_own_key_signs)
+{
+    make_host(false, false);
+    open_host();
+    expect_check("VLEK", "good", "the chip's own key (VCEK) signs");
+    close_host();
+}
+END_TEST
+
+START_TEST(a_vlek_that_is_wanted_and_not_loaded)
+{
+    make_host(false, true);
+    options.certs.signer = LOAD_SIGNER_VLEK;
+    open_host();
+    expect_check("VLEK", "bad", "none is loaded, and signer = vlek");
+    ck_assert_ptr_nonnull(strstr(text_of(check_of("VLEK"), "fix"), "cocod-vlek-load"));
+    close_host();
+}
+END_TEST
+
+START_TEST(a_masked_key_without_a_vlek)
+{
+    make_host(false, false);
+    options.platform.fixed.mask_chip_key = true;
+    open_host();
+    expect_check("VLEK", "bad", "nothing signs");
+    ck_assert_ptr_nonnull(strstr(text_of(check_of("VLEK"), "fix"), "cocod-vlek-load"));
+    close_host();
+}
+END_TEST
+
+/* --- expiry ----------------------------------------------------------------------------------- */
+
+static int64_t wall_s;
+
+static int64_t test_wall(void)
+{
+    return wall_s;
+}
+
+/* The first certificate that ends decides, and each day at which the verdict changes. */
+START_TEST(expiry_is_judged_by_the_days)
+{
+    static const struct {
+        int64_t left_s;
+        const char *verdict, *text;
+    } cases[] = {
+        {1000 * DAY_S, "good", "in 1000 days"},    {60 * DAY_S, "good", "in 60 days"},
+        {60 * DAY_S - 1, "warning", "in 59 days"}, {7 * DAY_S, "warning", "in 7 days"},
+        {7 * DAY_S - 1, "bad", "in 6 days"},       {1, "bad", "in 0 days"},
+    };
+
+    open_host();
+    const struct chain *chain = certs_chain(rig.certs);
+    int64_t first = chain->certs[0].not_after_s;
+    for (size_t i = 1; i < CHAIN_ROLES; i++)
+        if (chain->certs[i].not_after_s < first)
+            first = chain->certs[i].not_after_s;
+    sys.wall_s = test_wall;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        wall_s = first - cases[i].left_s;
+        expect_check("expiry", cases[i].verdict, cases[i].text);
+        ck_assert_ptr_nonnull(strstr(text_of(check_of("expiry"), "text"), "expires on 20"));
+    }
+    sys.wall_s = sys_real.wall_s;
+    close_host();
+}
+END_TEST
+
+START_TEST(what_is_not_served_is_not_checked)
+{
+    static const char *const names[] = {"device", "TCB",   "VLEK",      "expiry",
+                                        "CRL",    "clock", "table file"};
+
+    options.certs.n_chain = 0;
+    options.quotes.n_backends = 0;
+    open_host();
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        expect_check(names[i], "skipped", "certificates are not served");
+    expect_check("QGS", "skipped", "quotes are not served");
+    ck_assert(is_null(diagnose(), "tableFile"));
+    close_host();
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("admin-doctor");
+    TCase *tcase = tcase_create("doctor");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, what_is_wrong_is_found);
+    tcase_add_test(tcase, a_vlek_that_is_served);
+    tcase_add_test(tcase, a_vlek_whose_chain_is_not_there);
+    tcase_add_test(tcase, the_chips_own_key_signs);
+    tcase_add_test(tcase, a_vlek_that_is_wanted_and_not_loaded);
+    tcase_add_test(tcase, a_masked_key_without_a_vlek);
+    tcase_add_test(tcase, expiry_is_judged_by_the_days);
+    tcase_add_test(tcase, what_is_not_served_is_not_checked);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
