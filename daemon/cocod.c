@@ -233,8 +233,7 @@ static void on_clock_set(void *data)
 {
     const struct cocod *cocod = data;
 
-    event_emit(EVENT_CLOCK_SET, NULL, 0,
-               "the host's clock was set: certificates are judged again");
+    event_emit(EVENT_CLOCK_SET, NULL, 0, "the host's clock was set: certificates are judged again");
     certs_clock_set(cocod->certs);
 }
 
