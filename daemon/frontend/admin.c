@@ -273,7 +273,7 @@ static void closed(struct peer *peer)
         admin->updater = NULL;
         admin_audit_tell(peer, ADMIN_INTERFACE ".EndUpdate", "",
                          "the connection of the update closed, which ends it");
-        certs_update_abandon(admin->certs);
+        admin_update_gone(peer);
     }
 }
 

@@ -147,6 +147,8 @@ void admin_preflight(const struct call *call);
 void admin_begin_update(const struct call *call);
 void admin_lease_holders(const struct call *call);
 void admin_end_update(const struct call *call);
+/* The connection that began the update has closed. */
+void admin_update_gone(const struct peer *peer);
 
 /* --- admin_vms.c --- */
 

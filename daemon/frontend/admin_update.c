@@ -8,6 +8,7 @@
 #include "event.h"
 #include "frontend/admin_parts.h"
 #include "frontend/vmm.h"
+#include "metrics.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "sys.h"
@@ -150,10 +151,11 @@ static bool are_names(struct json_object *array)
     return true;
 }
 
-static void tell_forced(const struct call *call, struct json_object *names)
+static void tell_forced(const struct peer *peer, const struct certs *certs,
+                        struct json_object *names)
 {
-    const struct account_key *key = &call->peer->account->key;
-    const char *reason = certs_update_reason(call->admin->certs);
+    const struct account_key *key = &peer->account->key;
+    const char *reason = certs_update_reason(certs);
     size_t n = json_object_array_length(names);
 
     for (size_t i = 0; i < n; i++) {
@@ -197,7 +199,44 @@ void admin_end_update(const struct call *call)
         return;
     }
     if (json_object_get_boolean(forced) || json_object_array_length(names) > 0)
-        tell_forced(call, names);
+        tell_forced(call->peer, admin->certs, names);
     admin->updater = NULL;
     certs_update_end(admin->certs, json_object_get_boolean(forced), told_end, request);
+}
+
+/* --- the updater is gone ---------------------------------------------------------------------- */
+
+static void add_name(const struct admin *admin, const struct certs_holder *holder,
+                     struct json_object *names)
+{
+    char text[COCO_NAME_SIZE + 64] = "a process that reads the table file";
+    struct vmm_session session;
+
+    if (vmm_find_session(admin->server, holder->lock.start, &session))
+        snprintf(text, sizeof(text), "VM %s, pid %d", session.vm_name,
+                 (int)session.peer->account->key.pid);
+    json_object_array_add(names, json_object_new_string(text));
+}
+
+/* An updater that was killed does not say that it went on by force; its lock does: a write lock beside
+ * read locks goes around them. */
+void admin_update_gone(const struct peer *peer)
+{
+    struct admin *admin = peer->context;
+    struct certs_holder holders[CERTS_HOLDERS_MAX];
+    size_t n = certs_holders(admin->certs, holders, CERTS_HOLDERS_MAX);
+    struct json_object *names = json_object_new_array();
+    bool updates = false;
+
+    for (size_t i = 0; i < n; i++) {
+        updates = updates || holders[i].lock.write;
+        if (!holders[i].lock.write)
+            add_name(admin, &holders[i], names);
+    }
+    if (updates && json_object_array_length(names) > 0) {
+        metrics.updates_forced++;
+        tell_forced(peer, admin->certs, names);
+    }
+    json_object_put(names);
+    certs_update_abandon(admin->certs);
 }

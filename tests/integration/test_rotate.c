@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Firmware updates by the real cococtl against the real cocod, in which somebody dies while the
+ * command runs, or does not let go: what is excluded for how long, what is served afterwards, and
+ * what the administrator is told.
+ */
+#include "admin_call.h"
+#include "host.h"
+#include "sev_sim.h"
+#include "snp_pki.h"
+#include "snp_table.h"
+#include "updater.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct host host;
+static struct snp_pki *pki;
+static struct sev_sim *sim;
+static struct sev_sim_platform platform;
+static struct updater updater;
+static struct coco_client *client;
+static uint8_t tables[2][COCO_API_TABLE_MAX]; /* of 3.0.8.115, which is first, and 3.0.9.115 */
+static uint8_t table[COCO_API_TABLE_MAX];
+static struct coco_certs_result result;
+
+static void import(struct admin_file *leaf)
+{
+    struct admin_file files[3];
+    int fd = admin_connect(host.admin);
+
+    ck_assert_int_ge(fd, 0);
+    files[0].data = snp_pki_ca_der(pki, SNP_PKI_ARK, &files[0].size);
+    files[1].data = snp_pki_ca_der(pki, SNP_PKI_ASK, &files[1].size);
+    files[2] = *leaf;
+    char *reply = admin_import(fd, files, 3);
+    ck_assert_msg(reply && !strstr(reply, "refused"), "%s", reply);
+    free(reply);
+    close(fd);
+}
+
+/* One leaf into the store, and what its table is. */
+static void make_chain(unsigned n)
+{
+    const struct snp_pki_tcb tcb = {.bl = 3, .snp = (uint8_t)(8 + n), .ucode = 115};
+    struct snp_pki_leaf leaf;
+    uint8_t *bytes;
+    size_t size;
+
+    ck_assert_int_eq(snp_pki_make_vcek(pki, tcb, platform.chip_id, &leaf), 0);
+    ck_assert_int_eq(snp_pki_make_table(pki, &leaf, &bytes, &size), 0);
+    memcpy(tables[n], bytes, size);
+    free(bytes);
+    import(&(struct admin_file){leaf.der, leaf.der_size});
+    snp_pki_leaf_done(&leaf);
+}
+
+/* What a guest is served: 8 or 9, the SPL of SNP; 0: the empty table; -1: come again. */
+static int served(void)
+{
+    struct coco_snp_table decoded;
+
+    /* A cocod that was killed is no answer either. */
+    int r = coco_certs_get(client, 4, table, sizeof(table), 200, &result);
+
+    if (r < 0 || result.status == COCO_STATUS_EAGAIN)
+        return -1;
+    ck_assert_int_eq(result.status, COCO_STATUS_OK);
+    ck_assert_int_eq(coco_snp_table_decode(table, result.table_size, &decoded), 0);
+    if (decoded.n_entries == 0)
+        return 0;
+    for (int n = 0; n < 2; n++)
+        if (memcmp(table, tables[n], result.table_size) == 0)
+            return 8 + n;
+    ck_abort_msg("a table that nobody made");
+    return -2;
+}
+
+static int served_at_last(void)
+{
+    int now;
+
+    while ((now = served()) < 0)
+        usleep(2000);
+    return now;
+}
+
+static void set_tcb(const char *tcb)
+{
+    ck_assert(sev_sim_set_field(&platform, "tcb", tcb));
+    sev_sim_set(sim, &platform);
+}
+
+static void setup(void)
+{
+    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
+    char text[2048], path[300], sev_path[300];
+    size_t size;
+
+    host_open(&host);
+    updater_init(&updater, host.dir);
+    pki = snp_pki_new(&options);
+    ck_assert_ptr_nonnull(pki);
+    snprintf(path, sizeof(path), "%s/root.der", host.dir);
+    const uint8_t *ark = snp_pki_ca_der(pki, SNP_PKI_ARK, &size);
+    test_write_file(path, ark, size);
+    snprintf(sev_path, sizeof(sev_path), "%s/sev.sock", host.dir);
+    sev_sim_platform_init(&platform);
+    ck_assert(sev_sim_set_field(&platform, "tcb", "3.0.8.115"));
+    sim = sev_sim_start(sev_path, &platform);
+    ck_assert_ptr_nonnull(sim);
+    snprintf(text, sizeof(text),
+             "root = %s\nstore = %s/certs\nplatform = unix:%s\ndrain_timeout = 1s\n", path,
+             host.dir, sev_path);
+    host_configure(&host, text);
+    host_start(&host);
+    client = host_client(&host, COCO_USE_LEASE);
+    make_chain(1);
+    make_chain(0);
+    while (served() != 8) /* from the empty table on */
+        usleep(2000);
+}
+
+static void teardown(void)
+{
+    coco_client_free(client);
+    sev_sim_stop(sim);
+    host_close(&host);
+    updater_done(&updater);
+    snp_pki_free(pki);
+}
+
+/* Nobody can get a lease, and who reads the file all the same sees the empty table. */
+static void expect_excluded(void)
+{
+    struct flock lease = {.l_type = F_RDLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = (off_t)1 << 40,
+                          .l_len = 1};
+    static const uint8_t zeros[24];
+    int fd = open(host.table, O_RDONLY | O_CLOEXEC);
+    uint8_t bytes[25];
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lease), -1);
+    ck_assert(errno == EAGAIN || errno == EACCES);
+    ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), 24);
+    ck_assert_mem_eq(bytes, zeros, 24);
+    close(fd);
+}
+
+static void expect_output(const char *text)
+{
+    ck_assert_msg(strstr(updater_output(&updater), text), "\"%s\" is not in %s", text,
+                  updater_output(&updater));
+}
+
+static void expect_status(const char *text)
+{
+    char *output;
+
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"--json", "status", NULL}, &output), 0);
+    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in %s", text, output);
+    free(output);
+}
+
+static bool file_is_served(void)
+{
+    size_t size;
+    uint8_t *file = test_read_file(host.table, &size);
+    bool same = size == result.table_size && memcmp(file, table, size) == 0;
+
+    free(file);
+    return same;
+}
+
+/* --- somebody dies while the command runs ----------------------------------------------------- */
+
+enum {
+    KILL_COCOCTL = 1,
+    KILL_COCOD = 2,
+    LEAVES = 4, /* the command is over; it is a child of it that does the update */
+    NO_CHAIN = 8,
+    CASES = 16,
+};
+
+START_TEST(exclusion_holds_until_the_last_process_is_gone)
+{
+    const struct updater_options how = {.admin = host.admin, .leaves = _i & LEAVES};
+
+    updater_start(&updater, &how);
+    while (!updater_asked(&updater, 100))
+        ck_assert_msg(!updater_look(&updater), "%s", updater_output(&updater));
+    expect_excluded();
+    if (_i & KILL_COCOCTL)
+        updater_kill(&updater);
+    if (_i & KILL_COCOD)
+        process_kill(&host.cocod);
+    expect_excluded();
+    if (_i & KILL_COCOD)
+        host_start(&host);
+    if (_i & (KILL_COCOCTL | LEAVES))
+        (void)updater_wait(&updater);
+    ck_assert_int_eq(served(), -1);
+    expect_excluded();
+    expect_status("\"state\":\"updating\"");
+    set_tcb(_i & NO_CHAIN ? "3.0.7.115" : "3.0.9.115");
+    ck_assert_int_eq(served(), -1); /* it is not published before the end */
+    ck_assert(!updater_look(&updater));
+    expect_excluded();
+    updater_tell(&updater);
+    updater_wait_gone(&updater);
+    int now = served_at_last();
+    ck_assert_msg(now == (_i & NO_CHAIN ? 0 : 9), "%d is served: %s", now,
+                  updater_output(&updater));
+    ck_assert(file_is_served());
+    if (_i & NO_CHAIN)
+        expect_status("the store has no chain for this platform");
+    if (!(_i & (KILL_COCOCTL | KILL_COCOD)))
+        ck_assert_int_eq(updater.code, _i & LEAVES ? 75 : 0);
+    if ((_i & ~NO_CHAIN) == KILL_COCOD) {
+        ck_assert_int_eq(updater.code, 69);
+        expect_output("cocod went away during the update");
+    }
+    if ((_i & (KILL_COCOCTL | LEAVES)) == KILL_COCOCTL)
+        ck_assert_int_eq(updater.code, 128 + 9);
+}
+END_TEST
+
+/* --- somebody does not let go ----------------------------------------------------------------- */
+
+static void hold_a_lease(void)
+{
+    ck_assert_int_eq(coco_lease_lock(client, 3), 0);
+    ck_assert_int_eq(served(), 8);
+}
+
+static void expect_named(void)
+{
+    char pid[32];
+
+    snprintf(pid, sizeof(pid), "pid %d", (int)getpid());
+    expect_output("VM integration-test");
+    expect_output(pid);
+    expect_output("vCPU 3, for ");
+    expect_output(" ms");
+}
+
+START_TEST(who_does_not_let_go_is_named)
+{
+    const struct updater_options how = {.admin = host.admin, .timeout = "0.2"};
+
+    hold_a_lease();
+    updater_start(&updater, &how);
+    ck_assert_int_eq(updater_wait(&updater), 75);
+    updater_wait_gone(&updater);
+    ck_assert(!updater_asked(&updater, 0)); /* the command was not started */
+    expect_named();
+    expect_output("nothing was changed");
+    ck_assert_int_eq(served_at_last(), 8);
+    ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
+}
+END_TEST
+
+/* cococtl lives, or is killed while the forced command runs: it is logged and counted all the same. */
+START_TEST(force_says_whose_guarantee_is_void)
+{
+    const struct updater_options how = {.admin = host.admin, .timeout = "0.2", .force = true};
+
+    hold_a_lease();
+    updater_start(&updater, &how);
+    while (!updater_asked(&updater, 100))
+        ck_assert_msg(!updater_look(&updater), "%s", updater_output(&updater));
+    expect_named();
+    expect_output("going on without a lock on these");
+    set_tcb("3.0.9.115");
+    if (_i == 1) {
+        updater_kill(&updater);
+        ck_assert_int_eq(updater_wait(&updater), 128 + 9);
+    }
+    updater_tell(&updater);
+    updater_wait_gone(&updater);
+    ck_assert_int_eq(updater.code, _i == 1 ? 128 + 9 : 0);
+    ck_assert_int_eq(served_at_last(), 9); /* sessions do not wait for who is stuck */
+    process_wait_log(&host.cocod, "a firmware update went on although this VM held a lease");
+    process_wait_log(&host.cocod, "integration-test");
+    expect_status("\"updates_forced\":1");
+    ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
+}
+END_TEST
+
+/* --- what is passed on ------------------------------------------------------------------------ */
+
+START_TEST(exit_statuses)
+{
+    struct updater_options how = {.admin = host.admin, .exit_status = 7};
+    struct updater second;
+    char path[220];
+
+    updater_start(&updater, &how);
+    while (!updater_asked(&updater, 100))
+        ck_assert_msg(!updater_look(&updater), "%s", updater_output(&updater));
+    snprintf(path, sizeof(path), "%s/second", host.dir);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    updater_init(&second, path);
+    updater_start(&second, &how); /* one at a time */
+    ck_assert_int_eq(updater_wait(&second), 75);
+    ck_assert_ptr_nonnull(strstr(updater_output(&second), "another update is under way"));
+    updater_wait_gone(&second);
+    updater_done(&second);
+    updater_tell(&updater);
+    ck_assert_int_eq(updater_wait(&updater), 7); /* the command's */
+    updater_wait_gone(&updater);
+    expect_output("exit status 7");
+    ck_assert_int_eq(served_at_last(), 8); /* nothing has changed */
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("rotate");
+    TCase *tc = tcase_create("rotate");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, exclusion_holds_until_the_last_process_is_gone, 0, CASES);
+    tcase_add_test(tc, who_does_not_let_go_is_named);
+    tcase_add_loop_test(tc, force_says_whose_guarantee_is_void, 0, 2);
+    tcase_add_test(tc, exit_statuses);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
