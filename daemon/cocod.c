@@ -260,7 +260,7 @@ static void on_event(void *data, enum event_id id)
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
 {
     struct cocod *cocod = sys.alloc(sizeof(*cocod));
-    uint64_t instance;
+    uint64_t instance = 0;
 
     if (!cocod)
         return -ENOMEM;
