@@ -37,8 +37,7 @@ static const void *const_field_of(const struct config *c, const struct config_ke
     return (const char *)c + key->offset;
 }
 
-__attribute__((format(printf, 3, 4))) static int refuse(char *why, size_t why_size, const char *fmt,
-                                                        ...)
+int config_refuse(char *why, size_t why_size, const char *fmt, ...)
 {
     va_list ap;
 
@@ -51,7 +50,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(char *why, size_t why_si
 /* --- numbers --- */
 
 /* Digits alone, up to the first other character. */
-static int parse_digits(const char **text, unsigned base, uint64_t *ret)
+int config_parse_digits(const char **text, unsigned base, uint64_t *ret)
 {
     const char *p = *text;
     uint64_t v = 0;
@@ -69,11 +68,11 @@ static int parse_digits(const char **text, unsigned base, uint64_t *ret)
     return 0;
 }
 
-static int parse_number(const char *text, uint64_t *ret)
+int config_parse_number(const char *text, uint64_t *ret)
 {
     uint64_t v = 0;
 
-    if (parse_digits(&text, 10, &v) < 0 || *text != '\0')
+    if (config_parse_digits(&text, 10, &v) < 0 || *text != '\0')
         return -EINVAL;
     *ret = v;
     return 0;
@@ -83,7 +82,7 @@ static int parse_scaled(const char *text, const struct unit *units, uint64_t *re
 {
     uint64_t v = 0;
 
-    if (parse_digits(&text, 10, &v) < 0)
+    if (config_parse_digits(&text, 10, &v) < 0)
         return -EINVAL;
     for (size_t i = 0; i < N_UNITS; i++)
         if (strcmp(text, units[i].name) == 0)
@@ -122,7 +121,7 @@ static int check_group(const char *text)
 
     if (n == 0)
         return 0;
-    if (parse_number(text, &id) == 0)
+    if (config_parse_number(text, &id) == 0)
         return id < UINT32_MAX ? 0 : -EINVAL;
     for (size_t i = 0; i < n; i++)
         if (!is_name_character(text[i], i == 0))
@@ -131,119 +130,23 @@ static int check_group(const char *text)
 }
 
 /* Paths that would surprise whoever wrote them are refused, with the likely reason. */
-static int check_path(const char *text, size_t max, char *why, size_t why_size)
+int config_check_path(const char *text, size_t max, char *why, size_t why_size)
 {
     size_t n = strlen(text);
 
     if (text[0] != '/')
-        return refuse(why, why_size, "is no absolute path");
+        return config_refuse(why, why_size, "is no absolute path");
     if (text[n - 1] == '/')
-        return refuse(why, why_size, "is the path of a folder");
+        return config_refuse(why, why_size, "is the path of a folder");
     if (n > max)
-        return refuse(why, why_size, "is %zu bytes long; at most %zu are allowed", n, max);
+        return config_refuse(why, why_size, "is %zu bytes long; at most %zu are allowed", n, max);
     if (strstr(text, " #") || strstr(text, "\t#"))
-        return refuse(why, why_size,
-                      "holds '#': a comment behind a value starts with a space and ';'");
+        return config_refuse(why, why_size,
+                             "holds '#': a comment behind a value starts with a space and ';'");
     if (strstr(text, " /") || strstr(text, "\t/") || strstr(text, ",/"))
-        return refuse(why, why_size,
-                      "looks like several paths: one a line, repeating the key where it is a list");
-    return 0;
-}
-
-/* " slots=N" at the end, taken off. */
-static int parse_slots(char *text, uint32_t *ret)
-{
-    char *at = strstr(text, " slots=");
-    uint64_t v = 0;
-
-    *ret = 0;
-    if (!at)
-        return 0;
-    if (parse_number(at + 7, &v) < 0 || v < 1 || v > 64)
-        return -EINVAL;
-    while (at > text && at[-1] == ' ')
-        at--;
-    *at = '\0';
-    *ret = (uint32_t)v;
-    return 0;
-}
-
-static int parse_endpoint(const char *text, struct endpoint *ret, char *why, size_t why_size)
-{
-    struct endpoint e = {.kind = ENDPOINT_NONE};
-    uint64_t cid = 0;
-    uint64_t port = 0;
-
-    if (strcmp(text, "none") == 0) {
-        *ret = e;
-        return 0;
-    }
-    if (strncmp(text, "unix:", 5) == 0) {
-        int r = check_path(text + 5, sizeof(e.path) - 1, why, why_size);
-        if (r < 0)
-            return r;
-        e.kind = ENDPOINT_UNIX;
-        memcpy(e.path, text + 5, strlen(text + 5) + 1);
-        *ret = e;
-        return 0;
-    }
-    if (strncmp(text, "vsock:", 6) == 0) {
-        const char *p = text + 6;
-        /* All ones is "any" in both fields, and CID 0 is reserved: vsock(7). */
-        if (parse_digits(&p, 10, &cid) < 0 || *p++ != ':' || parse_number(p, &port) < 0 ||
-            cid == 0 || cid >= UINT32_MAX || port >= UINT32_MAX)
-            return refuse(why, why_size,
-                          "is not vsock:CID:PORT with decimal numbers, the CID 1 to 4294967294");
-        e.kind = ENDPOINT_VSOCK;
-        e.cid = (uint32_t)cid;
-        e.port = (uint32_t)port;
-        *ret = e;
-        return 0;
-    }
-    return refuse(why, why_size, "is not none, unix:/PATH or vsock:CID:PORT");
-}
-
-/* Where cocod itself listens: the vsock form names no CID, since it is always the host's. */
-static int parse_listener(const char *text, struct endpoint *ret, char *why, size_t why_size)
-{
-    uint64_t port = 0;
-
-    if (strncmp(text, "unix:", 5) == 0)
-        return parse_endpoint(text, ret, why, why_size);
-    if (strncmp(text, "vsock::", 7) != 0 || parse_number(text + 7, &port) < 0 || port == 0 ||
-        port >= UINT32_MAX)
-        return refuse(why, why_size, "is not unix:/PATH or vsock::PORT");
-    *ret = (struct endpoint){.kind = ENDPOINT_VSOCK, .cid = CONFIG_ANY_CID, .port = (uint32_t)port};
-    return 0;
-}
-
-static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
-{
-    return a->kind == b->kind && strcmp(a->path, b->path) == 0 && a->cid == b->cid &&
-           a->port == b->port;
-}
-
-static int append_endpoint(struct endpoint_list *list, const char *text, char *why, size_t why_size)
-{
-    struct endpoint e = {.kind = ENDPOINT_NONE};
-    char copy[256];
-    uint32_t slots = 0;
-
-    if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy))
-        return refuse(why, why_size, "is too long");
-    if (parse_slots(copy, &slots) < 0)
-        return refuse(why, why_size, "slots= must be a whole number from 1 to 64");
-    int r = parse_endpoint(copy, &e, why, why_size);
-    if (r < 0 || e.kind == ENDPOINT_NONE)
-        return r;
-    e.slots = slots;
-    for (size_t i = 0; i < list->n; i++)
-        if (same_endpoint(&list->items[i], &e))
-            return refuse(why, why_size, "is there twice");
-    if (list->n == CONFIG_ENDPOINTS_MAX)
-        return refuse(why, why_size, "is one too many: at most %u are possible",
-                      CONFIG_ENDPOINTS_MAX);
-    list->items[list->n++] = e;
+        return config_refuse(
+            why, why_size,
+            "looks like several paths: one a line, repeating the key where it is a list");
     return 0;
 }
 
@@ -266,17 +169,6 @@ static int check_users(const char *text, bool groups)
     return 0;
 }
 
-static int parse_platform(const char *text, struct endpoint *ret, char *why, size_t why_size)
-{
-    if (strcmp(text, "fixed") == 0) {
-        *ret = (struct endpoint){.kind = ENDPOINT_FIXED};
-        return 0;
-    }
-    if (strcmp(text, "none") == 0 || strncmp(text, "unix:", 5) == 0)
-        return parse_endpoint(text, ret, why, why_size);
-    return refuse(why, why_size, "is not none, fixed or unix:/PATH");
-}
-
 static int set_string(char **field, const char *text)
 {
     size_t size = strlen(text) + 1;
@@ -290,27 +182,13 @@ static int set_string(char **field, const char *text)
     return 0;
 }
 
-static int append_listener(struct endpoint_list *list, const char *text, char *why, size_t why_size)
-{
-    struct endpoint e;
-    int r = parse_listener(text, &e, why, why_size);
-
-    if (r < 0)
-        return r;
-    if (list->n == CONFIG_ENDPOINTS_MAX)
-        return refuse(why, why_size, "is one too many: at most %u are possible",
-                      CONFIG_ENDPOINTS_MAX);
-    list->items[list->n++] = e;
-    return 0;
-}
-
 static int append_cid(struct u32_list *list, const char *text, char *why, size_t why_size)
 {
     uint64_t v = 0;
 
     /* 0 to 2 are the hypervisor, the loopback and the host: vsock(7). */
-    if (parse_number(text, &v) < 0 || v < 3 || v >= UINT32_MAX)
-        return refuse(why, why_size, "is no guest's CID: one a line, from 3 to 4294967294");
+    if (config_parse_number(text, &v) < 0 || v < 3 || v >= UINT32_MAX)
+        return config_refuse(why, why_size, "is no guest's CID: one a line, from 3 to 4294967294");
     uint32_t *items = sys.alloc((list->n + 1) * sizeof(*items));
     if (!items)
         return -ENOMEM;
@@ -455,15 +333,15 @@ static int refuse_allowed(const struct config_key *key, char *why, size_t why_si
     char allowed[256];
 
     config_value_allowed(key, allowed, sizeof(allowed));
-    return refuse(why, why_size, "must be %s", allowed);
+    return config_refuse(why, why_size, "must be %s", allowed);
 }
 
 static int set_number(struct config *c, const struct config_key *key, const char *text, char *why,
                       size_t why_size)
 {
     uint64_t v = 0;
-    int r =
-        key->type == CONFIG_U32 ? parse_number(text, &v) : parse_scaled(text, units_of(key), &v);
+    int r = key->type == CONFIG_U32 ? config_parse_number(text, &v)
+                                    : parse_scaled(text, units_of(key), &v);
 
     if (r == 0 && v >= key->min && v <= key->max) {
         uint32_t narrow = (uint32_t)v;
@@ -473,9 +351,10 @@ static int set_number(struct config *c, const struct config_key *key, const char
             memcpy(field_of(c, key), &v, sizeof(v));
         return 0;
     }
-    if (key->type == CONFIG_DURATION && parse_number(text, &v) == 0)
-        return refuse(why, why_size, "has no unit: write %ss for seconds or %sms for milliseconds",
-                      text, text);
+    if (key->type == CONFIG_DURATION && config_parse_number(text, &v) == 0)
+        return config_refuse(why, why_size,
+                             "has no unit: write %ss for seconds or %sms for milliseconds", text,
+                             text);
     return refuse_allowed(key, why, why_size);
 }
 
@@ -486,8 +365,8 @@ static int set_mode(struct config *c, const struct config_key *key, const char *
     uint64_t v = 0;
     size_t n = strlen(text);
 
-    if (n < 3 || n > 4 || parse_digits(&p, 8, &v) < 0 || *p != '\0' || (v & ~key->max) != 0 ||
-        (v & key->min) != key->min)
+    if (n < 3 || n > 4 || config_parse_digits(&p, 8, &v) < 0 || *p != '\0' ||
+        (v & ~key->max) != 0 || (v & key->min) != key->min)
         return refuse_allowed(key, why, why_size);
     uint32_t mode = (uint32_t)v;
     memcpy(field_of(c, key), &mode, sizeof(mode));
@@ -541,21 +420,21 @@ int config_value_set(struct config *c, const struct config_key *key, const char 
             return refuse_allowed(key, why, why_size);
         return set_string(field_of(c, key), text);
     case CONFIG_ENDPOINT_LIST:
-        return append_endpoint(field_of(c, key), text, why, why_size);
+        return config_append_endpoint(field_of(c, key), text, why, why_size);
     case CONFIG_PLATFORM:
-        return parse_platform(text, field_of(c, key), why, why_size);
+        return config_parse_platform(text, field_of(c, key), why, why_size);
     case CONFIG_TEXT:
         return set_string(field_of(c, key), text);
     case CONFIG_OPTIONAL_PATH:
-        r = text[0] ? check_path(text, 4095 - 256, why, why_size) : 0;
+        r = text[0] ? config_check_path(text, 4095 - 256, why, why_size) : 0;
         return r < 0 ? r : set_string(field_of(c, key), text);
     case CONFIG_PATH_LIST:
         if (text[0] == '\0')
             return 0;
-        r = check_path(text, 4095, why, why_size);
+        r = config_check_path(text, 4095, why, why_size);
         return r < 0 ? r : append_string(field_of(c, key), text);
     case CONFIG_LISTENERS:
-        return text[0] == '\0' ? 0 : append_listener(field_of(c, key), text, why, why_size);
+        return text[0] == '\0' ? 0 : config_append_listener(field_of(c, key), text, why, why_size);
     case CONFIG_CIDS:
         return text[0] == '\0' ? 0 : append_cid(field_of(c, key), text, why, why_size);
     case CONFIG_PATH:
@@ -564,8 +443,8 @@ int config_value_set(struct config *c, const struct config_key *key, const char 
             return set_string(field_of(c, key), text);
         if (text[0] == '\0')
             return refuse_allowed(key, why, why_size);
-        r = check_path(text, key->type == CONFIG_PATH ? 4095 : CONFIG_SOCKET_PATH_SIZE - 1, why,
-                       why_size);
+        r = config_check_path(text, key->type == CONFIG_PATH ? 4095 : CONFIG_SOCKET_PATH_SIZE - 1,
+                              why, why_size);
         return r < 0 ? r : set_string(field_of(c, key), text);
     }
     return -EINVAL;
@@ -613,27 +492,6 @@ static const char *choice_name(const struct config_choice *choices, int value)
         if (choices->value == value)
             return choices->name;
     return "";
-}
-
-static int endpoint_text(const struct endpoint *e, char *out, size_t out_size)
-{
-    char slots[24] = "";
-
-    if (e->slots > 0)
-        (void)snprintf(slots, sizeof(slots), " slots=%" PRIu32, e->slots);
-    switch (e->kind) {
-    case ENDPOINT_UNIX:
-        return snprintf(out, out_size, "unix:%s%s", e->path, slots);
-    case ENDPOINT_VSOCK:
-        if (e->cid == CONFIG_ANY_CID)
-            return snprintf(out, out_size, "vsock::%" PRIu32, e->port);
-        return snprintf(out, out_size, "vsock:%" PRIu32 ":%" PRIu32 "%s", e->cid, e->port, slots);
-    case ENDPOINT_FIXED:
-        return snprintf(out, out_size, "fixed");
-    case ENDPOINT_NONE:
-        break;
-    }
-    return snprintf(out, out_size, "none");
 }
 
 /* Items of a list; 1 of anything else. */
@@ -687,7 +545,8 @@ int config_value_text(const struct config *c, const struct config_key *key, size
         return snprintf(out, out_size, "%s", ((const struct string_list *)field)->items[i]);
     case CONFIG_ENDPOINT_LIST:
     case CONFIG_LISTENERS:
-        return endpoint_text(&((const struct endpoint_list *)field)->items[i], out, out_size);
+        return config_endpoint_text(&((const struct endpoint_list *)field)->items[i], out,
+                                    out_size);
     case CONFIG_CIDS:
         return snprintf(out, out_size, "%" PRIu32, ((const struct u32_list *)field)->items[i]);
     case CONFIG_PATH:
@@ -700,7 +559,7 @@ int config_value_text(const struct config *c, const struct config_key *key, size
     case CONFIG_TEXT:
         return snprintf(out, out_size, "%s", *(char *const *)field);
     case CONFIG_PLATFORM:
-        return endpoint_text(field, out, out_size);
+        return config_endpoint_text(field, out, out_size);
     }
     return -ENOENT;
 }

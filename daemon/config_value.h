@@ -19,6 +19,31 @@ void config_value_clear(struct config *c, const struct config_key *key);
 /* "a whole number from 1 to 64", … */
 void config_value_allowed(const struct config_key *key, char *out, size_t out_size);
 
+/* In `why`, what is wrong; -EINVAL. */
+int config_refuse(char *why, size_t why_size, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The whole text, or -EINVAL. */
+int config_parse_number(const char *text, uint64_t *ret);
+/* As many digits as there are, one at least; *text is moved behind them. */
+int config_parse_digits(const char **text, unsigned base, uint64_t *ret);
+/* Is it the absolute path of a file, as far as its text says? At most `max` bytes. */
+int config_check_path(const char *text, size_t max, char *why, size_t why_size);
+
+/* --- config_endpoint.c --- */
+
+/* 0, or -EINVAL and what is wrong. */
+int config_parse_endpoint(const char *text, struct endpoint *ret, char *why, size_t why_size);
+/* Where the platform is asked: "fixed" as well, and no vsock. */
+int config_parse_platform(const char *text, struct endpoint *ret, char *why, size_t why_size);
+/* Another quoting service, perhaps with slots; "none" adds nothing. */
+int config_append_endpoint(struct endpoint_list *list, const char *text, char *why,
+                           size_t why_size);
+/* Another socket where cocod itself listens. */
+int config_append_listener(struct endpoint_list *list, const char *text, char *why,
+                           size_t why_size);
+/* As snprintf. */
+int config_endpoint_text(const struct endpoint *e, char *out, size_t out_size);
+
 /* The section's sentence for people. Static text. */
 const char *config_section_doc(const char *section);
 
