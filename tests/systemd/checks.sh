@@ -161,7 +161,6 @@ the_exposure_of_each_service_is_at_most_1() {
     for unit in /lib/systemd/system/cocod*.service; do
         unit=${unit##*/}
         for how in "" "--offline=true --root=/"; do
-            # shellcheck disable=SC2086
             exposure=$(systemd-analyze security --no-pager $how "$unit" | sed -n "s/.*Overall exposure level for $unit: \([0-9.]*\).*/\1/p")
             echo "figure: $unit $exposure${how:+ (offline)}"
             awk -v e="$exposure" 'BEGIN {exit !(e != "" && e <= 1.0)}' || bad=1
