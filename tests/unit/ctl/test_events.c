@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,6 +122,7 @@ static void follow(const char *const *words)
     follower.pid = fork();
     ck_assert_int_ge(follower.pid, 0);
     if (follower.pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves none behind */
         dup2(out[1], 1);
         dup2(err[1], 2);
         execv(argv[0], argv);
