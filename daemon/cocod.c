@@ -282,6 +282,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     cocod->exposition = (struct exposition){.certs = cocod->certs,
                                             .quotes = cocod->quotes,
                                             .server = cocod->server,
+                                            .health = &cocod->health,
                                             .started_s = sys.wall_s()};
     (void)config_hash(config, cocod->exposition.config_hash);
     cocod->admin = (struct admin){.certs = cocod->certs,
@@ -393,6 +394,7 @@ void cocod_reload(struct cocod *cocod, struct config *config)
     if (r < 0)
         log_error("not all of [quotes] could be brought in: %s; reload again", strerror(-r));
     certs_reload(cocod->certs, &options);
+    health_look_soon(&cocod->health);
     if (old != cocod->started)
         config_free(old);
 }

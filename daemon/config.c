@@ -22,7 +22,6 @@
  */
 #include "config.h"
 #include "config_value.h"
-#include "snp_tcb.h"
 #include "sys.h"
 #include "text.h"
 

@@ -21,6 +21,7 @@
 #include "certs/chain.h"
 #include "certs/crl.h"
 #include "coco_limits.h"
+#include "health.h"
 #include "metrics.h"
 #include "peer/peer.h"
 #include "peer/request.h"
@@ -162,8 +163,7 @@ static bool quotes_are_wrong(const struct exposition *from)
 
 static void degraded(FILE *out, const char *name, const struct exposition *from)
 {
-    count(out, name, NULL, NULL,
-          config_is_wrong(from) || certs_are_wrong(from) || quotes_are_wrong(from));
+    count(out, name, NULL, NULL, health_count(from->health) > 0);
 }
 
 static void degraded_by(FILE *out, const char *name, const struct exposition *from)

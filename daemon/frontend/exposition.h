@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 struct certs;
+struct health;
 struct quotes;
 struct server;
 
@@ -31,6 +32,7 @@ struct exposition {
     struct certs *certs;
     struct quotes *quotes;
     struct server *server;
+    const struct health *health;
     int64_t started_s; /* wall clock */
     enum config_source config_source;
     char config_hash[CONFIG_HASH_SIZE]; /* of the values in force, hexadecimal */

@@ -87,9 +87,9 @@ struct quotes_status {
 void quotes_set_drained(struct quotes *quotes, bool drained);
 
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret);
-/* i < n_backends. */
 /* Of what a request's trace has as `backend`; NULL: it has left the configuration. */
 const char *quotes_backend_name(const struct quotes *quotes, uint8_t serial);
+/* i < n_backends. */
 void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret);
 
 /* An exchange with QGS that is queued or runs. Valid during the call. */

@@ -303,8 +303,10 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
                                         .events_per_minute = 10}};
     REQUIRE(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, NULL) == 0);
     REQUIRE(config_load(NULL, &rig->config, NULL) == 0);
-    rig->exposition =
-        (struct exposition){.certs = rig->certs, .quotes = rig->quotes, .server = rig->server};
+    rig->exposition = (struct exposition){.certs = rig->certs,
+                                          .quotes = rig->quotes,
+                                          .server = rig->server,
+                                          .health = &rig->health};
     rig->admin = (struct admin){.health = &rig->health,
                                 .certs = rig->certs,
                                 .exposition = &rig->exposition,

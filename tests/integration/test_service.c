@@ -412,6 +412,96 @@ static void expect_output(const char *const *words, int code, const char *text)
     free(output);
 }
 
+static void write_file(const char *name, const char *text)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s", host.dir, name);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+START_TEST(drop_ins_are_found_checked_and_named)
+{
+    static const char *const folders[] = {
+        "etc",     "etc/cocod",     "etc/cocod/cocod.conf.d",    "usr",
+        "usr/lib", "usr/lib/cocod", "usr/lib/cocod/cocod.conf.d"};
+    char program[4096], path[512], want[700];
+    char *output;
+
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", host.dir, folders[i]);
+        ck_assert_int_eq(mkdir(path, 0700), 0);
+    }
+    write_file("etc/cocod/cocod.conf", "[quotes]\nslots = 2\n");
+    write_file("usr/lib/cocod/cocod.conf.d/50-vendor.conf", "[quotes]\nslots = 3\n");
+    snprintf(program, sizeof(program), "%s", process_built("cocod"));
+    ck_assert_int_eq(process_run((const char *[]){program, "--check", "--root", host.dir, NULL},
+                                 &output),
+                     0);
+    snprintf(want, sizeof(want), "slots = 3  ; %s/usr/lib/cocod/cocod.conf.d/50-vendor.conf:2\n",
+             host.dir);
+    ck_assert_msg(strstr(output, want), "%s", output);
+    free(output);
+    /* One file alone. */
+    snprintf(path, sizeof(path), "%s/etc/cocod/cocod.conf", host.dir);
+    ck_assert_int_eq(process_run((const char *[]){program, "--check", path, NULL}, &output), 0);
+    snprintf(want, sizeof(want), "slots = 2  ; %s:2\n", path);
+    ck_assert_msg(strstr(output, want), "%s", output);
+    free(output);
+    write_file("etc/cocod/cocod.conf.d/90-bad.conf", "[quotes]\nslots = many\n");
+    ck_assert_int_eq(process_run((const char *[]){program, "--check", "--root", host.dir, NULL},
+                                 &output),
+                     78);
+    ck_assert_msg(strstr(output, "90-bad.conf:2: [quotes] slots = many"), "%s", output);
+    free(output);
+}
+END_TEST
+
+START_TEST(metrics_and_configuration_of_the_real_daemon)
+{
+    char text[512], path[512], want[700];
+    char *output, got[65536];
+    size_t size = 0;
+    ssize_t n;
+
+    snprintf(text, sizeof(text), "[metrics]\nlisten = %s/metrics\n[quotes]\nslots = 3\n", host.dir);
+    host_configure(&host, text);
+    host_start(&host);
+    expect_output((const char *[]){"metrics", NULL}, 0, "cocod_build_info{version=\"");
+    expect_output((const char *[]){"--json", "metrics", NULL}, 0, "\"text\":");
+    snprintf(want, sizeof(want), "slots = 3  ; %s:", host.config);
+    expect_output((const char *[]){"config", NULL}, 0, want);
+    expect_output((const char *[]){"--json", "config", NULL}, 0, "\"source\":\"files\"");
+
+    snprintf(path, sizeof(path), "%s/cocod.prom", host.dir);
+    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"metrics", "--out", path, NULL}, &output),
+                     0);
+    free(output);
+    snprintf(text, sizeof(text), "%s/metrics", host.dir);
+    int fd = host_connect_raw(text);
+    while ((n = read(fd, got + size, sizeof(got) - 1 - size)) > 0)
+        size += (size_t)n;
+    ck_assert_int_eq(n, 0);
+    close(fd);
+    got[size] = 0;
+    ck_assert_ptr_nonnull(strstr(got, "\ncocod_degraded 0\n"));
+    char *file = (char *)test_read_file(path, &size);
+    ck_assert_uint_gt(size, 10000);
+    ck_assert_int_eq(file[size - 1], '\n');
+    free(file);
+    expect_output((const char *[]){"metrics", "--out", "/nonexistent/x", NULL}, 1,
+                  "cannot write /nonexistent/x");
+
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+    ck_assert_int_ne(access(text, F_OK), 0); /* the socket is removed with the others */
+    expect_output((const char *[]){"metrics", NULL}, 69, "");
+    expect_output((const char *[]){"config", NULL}, 69, "");
+}
+END_TEST
+
 START_TEST(cococtl_against_the_real_daemon)
 {
     uint8_t tdreport[COCO_API_TDREPORT_SIZE];
@@ -468,6 +558,8 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, kill_9_in_the_middle_of_a_request_is_survived);
     tcase_add_test(tcase, kill_9_again_and_again_fails_no_call);
     tcase_add_test(tcase, while_somebody_holds_the_write_lock_cocod_is_updating);
+    tcase_add_test(tcase, drop_ins_are_found_checked_and_named);
+    tcase_add_test(tcase, metrics_and_configuration_of_the_real_daemon);
     tcase_add_test(tcase, cococtl_against_the_real_daemon);
     suite_add_tcase(suite, tcase);
     return suite;

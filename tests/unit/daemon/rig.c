@@ -106,8 +106,10 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     ck_assert_int_eq(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, rig->worker),
                      0);
     ck_assert_int_eq(config_load(NULL, &rig->config, NULL), 0);
-    rig->exposition =
-        (struct exposition){.certs = rig->certs, .quotes = rig->quotes, .server = rig->server};
+    rig->exposition = (struct exposition){.certs = rig->certs,
+                                          .quotes = rig->quotes,
+                                          .server = rig->server,
+                                          .health = &rig->health};
     rig->admin = (struct admin){.certs = rig->certs,
                                 .exposition = &rig->exposition,
                                 .config = rig->config,

@@ -189,6 +189,11 @@ START_TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
     world_reload(&world, "");
     world_pass(&world, 61 * S);
     ck_assert_uint_eq(count(EVENT_HEALTHY), 1);
+    /* What a reload cannot bring in is said, too. */
+    world_reload(&world, "[metrics]\nlisten = /run/elsewhere\n");
+    world_pass(&world, 2 * S);
+    ck_assert_uint_eq(count(EVENT_DEGRADED), 2);
+    ck_assert_ptr_nonnull(strstr(newest(EVENT_DEGRADED)->sentence, "[metrics] listen"));
     world_close(&world);
 }
 END_TEST
