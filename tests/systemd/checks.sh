@@ -460,6 +460,25 @@ the_front_door_is_closed_until_it_is_enabled() {
     until_true serves_the_chain
 }
 
+the_metrics_are_written_and_served() {
+    systemctl start cocod-metrics.service
+    expect cocod.prom "$(stat -c '%U %a' /run/cocod-metrics/cocod.prom)" "cocod 644"
+    grep -q '^cocod_certs_table_bytes \|^cocod_degraded ' /run/cocod-metrics/cocod.prom
+    systemctl start cocod-metrics.timer
+    rm /run/cocod-metrics/cocod.prom
+    until_true test -f /run/cocod-metrics/cocod.prom
+    systemctl stop cocod-metrics.timer
+    test ! -e /run/cocod/metrics.sock
+    systemctl stop cocod.service cocod.socket cocod-admin.socket
+    systemctl start cocod-metrics.socket cocod.socket cocod-admin.socket
+    expect metrics.sock "$(stat -c '%U:%G %a' /run/cocod/metrics.sock)" "root:cocod-admin 660"
+    perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0) && connect(S, pack_sockaddr_un("/run/cocod/metrics.sock")) or die $!;
+        print while <S>' | grep -q '^cocod_degraded 0$'
+    systemctl stop cocod.service cocod-metrics.socket
+    systemctl restart cocod.socket cocod-admin.socket
+    until_true serves_the_chain
+}
+
 restarts_under_load_fail_no_call() {
     start_load 200 50
     for _ in 1 2 3 4 5; do
@@ -622,8 +641,8 @@ qgsd_is_restarted_when_cocod_asks_three_times_an_hour_at_most() {
 
 removal_leaves_nothing() {
     # Also of what an administrator enabled, and what runs.
-    systemctl enable cocod.service cocod-qgs.socket cocod-fetch.timer cocod-vlek-load.service cocod-ready.target cocod-qgs-restart.path
-    systemctl start cocod-fetch.timer cocod-qgs-restart.path cocod.service
+    systemctl enable cocod.service cocod-qgs.socket cocod-fetch.timer cocod-metrics.timer cocod-metrics.socket cocod-vlek-load.service cocod-ready.target cocod-qgs-restart.path
+    systemctl start cocod-fetch.timer cocod-metrics.timer cocod-qgs-restart.path cocod.service
     dpkg --purge cocod libcoco0 libcoco-dev
     not grep -qx cocod /proc/[0-9]*/comm
     not getent passwd cocod
@@ -659,6 +678,7 @@ all="
     ten_thousand_sessions_are_held_and_served
     qgs_is_restarted_when_cocod_asks_for_it
     the_front_door_is_closed_until_it_is_enabled
+    the_metrics_are_written_and_served
     restarts_under_load_fail_no_call
     kill_9_under_load_fails_no_call
     restarts_and_crashes_lose_no_quote
