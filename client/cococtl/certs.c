@@ -139,13 +139,18 @@ static struct json_object *key_parameters(const char *key)
 
 int verb_certs_show(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL;
+    struct json_object *parameters = NULL, *certificates;
     const char *key = key_of(ctl), *method = key ? "GetChain" : "ListCertificates";
     int code = varlink_call(ctl, method, key ? key_parameters(key) : NULL, &parameters);
 
     if (code != CTL_OK)
         return code;
-    return reply_show(ctl, method, parameters, key ? print_chain : print_served);
+    /* What waits for a chain at the boot goes by this. */
+    bool nothing = !key && json_object_object_get_ex(parameters, "certificates", &certificates) &&
+                   json_object_is_type(certificates, json_type_array) &&
+                   json_object_array_length(certificates) == 0;
+    code = reply_show(ctl, method, parameters, key ? print_chain : print_served);
+    return code == CTL_OK && nothing ? CTL_FAILED : code;
 }
 
 /* --- certs remove ---------------------------------------------------------------------------- */

@@ -156,7 +156,8 @@ const struct verb ctl_verbs[] = {
      .run = verb_certs_show,
      .summary = "list the certificates that are served, or those of KEY",
      .help = "Lists each certificate and revocation list: kind, subject, issuer, serial number, "
-             "validity, SHA-256 and file. With --out the list goes to a file."},
+             "validity, SHA-256 and file. With --out the list goes to a file. The exit status is 1 "
+             "while the empty table is served."},
     {.words = {"certs", "import"},
      .argument = "PATH...",
      .min_args = 1,

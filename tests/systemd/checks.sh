@@ -199,6 +199,32 @@ EOF
     until_true serves_the_chain
 }
 
+the_ready_target_waits_for_the_chain_that_matches() {
+    local missing
+    missing=$(printf 'platform = fixed\nfixed_product = Milan\nfixed_chip_id = %s\nfixed_tcb = 4.0.9.116\n' "$(printf 'c2%.0s' $(seq 64))")
+    mknod /dev/sev c 1 3
+    echo "$missing" | configure
+    systemctl restart cocod
+    systemctl start --no-block cocod-ready.target
+    sleep 2.5
+    expect cocod-ready.service "$(systemctl is-active cocod-ready.service || true)" activating
+    expect cocod-ready.target "$(systemctl is-active cocod-ready.target || true)" inactive
+    configure </dev/null
+    systemctl reload cocod
+    until_true systemctl is-active cocod-ready.target
+    serves_the_chain
+    systemctl stop cocod-ready.target cocod-ready.service
+    rm /dev/sev
+    # Without the device nobody waits.
+    echo "$missing" | configure
+    systemctl reload cocod
+    systemctl start cocod-ready.target
+    systemctl stop cocod-ready.target
+    configure </dev/null
+    systemctl reload cocod
+    until_true serves_the_chain
+}
+
 # As far as it goes without a network: it asks cocod which chip and TCB, and comes again when there is one.
 the_fetcher_works_in_its_sandbox() {
     printf 'platform = fixed\nfixed_product = Milan\nfixed_chip_id = %s\nfixed_tcb = 4.0.9.116\n' "$(printf 'c2%.0s' $(seq 64))" | configure
@@ -661,6 +687,7 @@ all="
     the_first_request_starts_the_service
     the_exposure_of_each_service_is_at_most_1
     the_vlek_loader_works_in_its_sandbox
+    the_ready_target_waits_for_the_chain_that_matches
     the_fetcher_works_in_its_sandbox
     no_unit_gives_up
     it_has_no_capability_and_no_way_to_one
