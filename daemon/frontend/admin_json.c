@@ -59,6 +59,15 @@ void admin_add_hex64(struct json_object *object, const char *key, uint64_t value
     admin_add_text(object, key, text);
 }
 
+void admin_uuid_text(const uint8_t uuid[16], char out[ADMIN_UUID_SIZE])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < 16; i++)
+        n += (size_t)snprintf(out + n, ADMIN_UUID_SIZE - n, "%s%02x",
+                              i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+}
+
 void admin_add_time(struct json_object *object, const char *key, int64_t seconds)
 {
     char text[32];

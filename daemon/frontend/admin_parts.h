@@ -103,6 +103,9 @@ void admin_add_text(struct json_object *object, const char *key, const char *tex
 void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE]);
 void admin_add_int(struct json_object *object, const char *key, uint64_t value);
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value);
+/* RFC 9562's text form, lower case. */
+#define ADMIN_UUID_SIZE 37u
+void admin_uuid_text(const uint8_t uuid[16], char out[ADMIN_UUID_SIZE]);
 void admin_add_time(struct json_object *object, const char *key, int64_t seconds);
 void admin_add_base64(struct json_object *object, const char *key, const uint8_t *data,
                       size_t size);

@@ -62,25 +62,16 @@ void admin_begin_update(const struct call *call)
 
 /* --- LeaseHolders ----------------------------------------------------------------------------- */
 
-static void add_uuid(struct json_object *object, const uint8_t *uuid)
-{
-    char text[37];
-    size_t n = 0;
-
-    for (size_t i = 0; i < 16; i++)
-        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%02x",
-                              i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
-    admin_add_text(object, "uuid", text);
-}
-
 static struct json_object *holder_entry(const struct call *call, const struct certs_holder *holder)
 {
     struct json_object *entry = json_object_new_object();
     struct vmm_session session;
+    char uuid[ADMIN_UUID_SIZE];
 
     if (vmm_find_session(call->admin->server, holder->lock.start, &session)) {
         admin_add_text(entry, "vm", session.vm_name);
-        add_uuid(entry, session.vm_uuid);
+        admin_uuid_text(session.vm_uuid, uuid);
+        admin_add_text(entry, "uuid", uuid);
         admin_add_int(entry, "pid", (uint64_t)session.peer->account->key.pid);
         admin_add_int(entry, "uid", session.peer->account->key.uid);
         admin_add_int(entry, "vcpu", session.vcpu);

@@ -52,25 +52,16 @@ static void take_leases(const struct call *call, struct leases *ret)
     }
 }
 
-static void uuid_text(const uint8_t uuid[16], char out[37])
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < 16; i++)
-        n += (size_t)snprintf(out + n, 37 - n, "%s%02x",
-                              i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
-}
-
 /* --- who it is -------------------------------------------------------------------------------- */
 
 void admin_add_account(struct json_object *object, const struct account_key *key,
                        const struct history *history)
 {
     static const uint8_t no_uuid[16];
-    char uuid[37] = "";
+    char uuid[ADMIN_UUID_SIZE] = "";
 
     if (history && memcmp(history->vm_uuid, no_uuid, sizeof(no_uuid)) != 0)
-        uuid_text(history->vm_uuid, uuid);
+        admin_uuid_text(history->vm_uuid, uuid);
     admin_add_text(object, "vm", history && history->vm_name[0] ? history->vm_name : NULL);
     admin_add_text(object, "uuid", uuid[0] ? uuid : NULL);
     if (key->cid != 0) {
@@ -157,12 +148,12 @@ static void account_label(const struct account *account, char out[32])
 static bool answers_to(const struct account *account, const char *text)
 {
     const struct history *history = account->history;
-    char label[32], uuid[37], shown[ADMIN_FOREIGN_SIZE];
+    char label[32], uuid[ADMIN_UUID_SIZE], shown[ADMIN_FOREIGN_SIZE];
 
     account_label(account, label);
     if (strcmp(text, label) == 0 || (account->key.cid == 0 && strcmp(text, label + 4) == 0))
         return true;
-    uuid_text(history->vm_uuid, uuid);
+    admin_uuid_text(history->vm_uuid, uuid);
     admin_foreign(history->vm_name, shown);
     return strcasecmp(text, uuid) == 0 ||
            (history->vm_name[0] &&
