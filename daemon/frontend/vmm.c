@@ -201,9 +201,10 @@ static enum certs_end count_certs(const struct vmm *vmm, const struct certs_answ
     }
 }
 
-static void remember_certs(struct peer *peer, const struct certs_answer *got, uint32_t bytes)
+static void remember_certs(struct peer *peer, const struct certs_answer *got, uint32_t bytes,
+                           uint64_t received_us)
 {
-    struct history_entry entry = {.received_us = sys.now_us(),
+    struct history_entry entry = {.received_us = received_us,
                                   .generation = got->generation,
                                   .why = got->why,
                                   .bytes = bytes,
@@ -215,21 +216,21 @@ static void remember_certs(struct peer *peer, const struct certs_answer *got, ui
 }
 
 static enum certs_end answer_certs(struct peer *peer, const struct coco_header *call,
-                                   const uint8_t *payload)
+                                   const uint8_t *payload, uint64_t received_us)
 {
     struct coco_certs_get get;
 
     if (coco_certs_get_decode(payload, call->length, &get) < 0) {
         const struct certs_answer bad = {.status = COCO_EINVAL, .why = "the request is malformed"};
         metrics.certs_refused++;
-        remember_certs(peer, &bad, 0);
+        remember_certs(peer, &bad, 0, received_us);
         reply_status(peer, call, COCO_EINVAL);
         return CERTS_END_REFUSED;
     }
     struct certs_answer got = certs_get(vmm_of(peer)->certs, get.npages);
     uint32_t table_size = got.table ? (uint32_t)got.table->size : 0;
     enum certs_end end = count_certs(vmm_of(peer), &got, table_size);
-    remember_certs(peer, &got, table_size);
+    remember_certs(peer, &got, table_size, received_us);
     if (got.status != COCO_OK && got.status != COCO_ENOSPC) {
         reply_status(peer, call, got.status);
         return end;
@@ -244,15 +245,15 @@ static enum certs_end answer_certs(struct peer *peer, const struct coco_header *
     return end;
 }
 
-/* Two readings of the clock would be felt in every answer: one in CERTS_SAMPLE is measured. */
+/* A second reading of the clock would be felt in every answer: one in CERTS_SAMPLE is measured. */
 static void on_certs_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
 {
     bool measured = metrics.certs_seen++ % CERTS_SAMPLE == 0;
-    uint64_t begin_us = measured ? sys.now_us() : 0;
-    enum certs_end end = answer_certs(peer, call, payload);
+    uint64_t received_us = sys.now_us();
+    enum certs_end end = answer_certs(peer, call, payload, received_us);
 
     if (measured)
-        histogram_observe(&metrics.certs_us[end], histogram_short_us, sys.now_us() - begin_us);
+        histogram_observe(&metrics.certs_us[end], histogram_short_us, sys.now_us() - received_us);
 }
 
 /* --- QUOTE_GET -------------------------------------------------------------------------------- */
