@@ -26,6 +26,9 @@ VERSION := $(shell sed -n 's/^\#define COCO_VERSION_STRING "\(.*\)"/\1/p' proto/
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
+# What people type builds with all processors, unless make was told otherwise.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # One line a step; `make V=1` shows the commands.
 V ?= 0
 ifeq ($(V),0)
@@ -100,6 +103,9 @@ INTEGRATION_PROGRAMS := $(patsubst tests/integration/%.c,$(BUILD)/tests/integrat
 REPLAY_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_SRC))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS)
+# Floods, chaos and other load are not run again under sanitizers: what they show is not what those find, and they take longest.
+LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/test_load integration/test_rotation \
+              integration/test_update_kills integration/test_store_scale)
 # One test each, by the exit status.
 TEST_SCRIPTS := tests/vendored/run tests/install/run tests/docs/run
 
@@ -263,7 +269,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-systemd check-valgrind stress demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-systemd check-skew check-valgrind stress demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -273,18 +279,18 @@ programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BU
 tests: programs $(TEST_PROGRAMS)
 
 check: deps ## build everything and run all tests; ends with "N passed, N failed"
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory $(JOBS) tests
 	@tests/run $(BUILD) $(TEST_PROGRAMS) $(TEST_SCRIPTS)
 
-check-sanitize: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
+check-sanitize: ## the same, but for what is load, under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
 	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	 tests/run $(BUILD)/sanitize $(addprefix $(BUILD)/sanitize/,$(patsubst $(BUILD)/%,%,$(TEST_PROGRAMS)))
+	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS),$(TEST_PROGRAMS)))
 
 # The tests that have threads, or that what they test has.
 THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
 check-thread: ## the tests with threads under ThreadSanitizer
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/thread SANITIZE=thread OPT="-O1 -g" \
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/thread SANITIZE=thread OPT="-O1 -g" \
 	 $(addprefix $(BUILD)/thread/,$(addprefix tests/,$(THREAD_TESTS)) cocod cococtl)
 	@TSAN_OPTIONS=halt_on_error=1 \
 	 tests/run $(BUILD)/thread $(addprefix $(BUILD)/thread/tests/,$(THREAD_TESTS))
@@ -293,6 +299,10 @@ check-systemd: ## install the packages in a container under a real systemd, and 
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
 	@if [ "$$(id -u)" = 0 ] && command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki $(BUILD)/tests/sev-sim $(BUILD)/tests/qgs-sim; fi
 	@tests/systemd/boot.sh $(BUILD)
+
+check-skew: ## the release before with this one: VMMs, cococtl, store, configuration, interfaces
+	@$(MAKE) --no-print-directory $(JOBS) programs
+	@tests/skew/run $(BUILD)
 
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 COCO_STRIDE=7 \
@@ -304,7 +314,7 @@ stress: tests ## 2000 rotations of each kind under load, judged by the guest mod
 	@cat $(BUILD)/tests/log/integration.test_rotation.log
 
 demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
-	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory $(JOBS) programs
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/demo --build $(BUILD)
 
 bench: programs ## measure CERTS_GET beside an echo server, Redis and a locked file (BENCH_FLAGS=--json)
@@ -354,7 +364,7 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/docs/run tests/install/run tests/vendored/run tests/model/check docs/cococtl.1.sh tests/debian/chroot $(wildcard tests/systemd/*.sh) && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/docs/run tests/install/run tests/vendored/run tests/model/check docs/cococtl.1.sh tests/debian/chroot tests/skew/run $(wildcard tests/systemd/*.sh) && echo "  lint    shell"; fi
 
 # Installed into a folder, so that what the units start is there.
 UNITS = $(abspath $(BUILD))/units
