@@ -269,7 +269,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-systemd check-skew check-valgrind stress demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-valgrind stress demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -294,6 +294,9 @@ check-thread: ## the tests with threads under ThreadSanitizer
 	 $(addprefix $(BUILD)/thread/,$(addprefix tests/,$(THREAD_TESTS)) cocod cococtl)
 	@TSAN_OPTIONS=halt_on_error=1 \
 	 tests/run $(BUILD)/thread $(addprefix $(BUILD)/thread/tests/,$(THREAD_TESTS))
+
+check-abi: $(BUILD)/libcoco.a $(BUILD)/libsev.a ## compare each number and layout of Linux's with the headers of a released kernel (fetches them)
+	@tests/abi/run $(BUILD)
 
 check-systemd: ## install the packages in a container under a real systemd, and show what holds there (root)
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
@@ -364,7 +367,7 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/docs/run tests/install/run tests/vendored/run tests/model/check docs/cococtl.1.sh tests/debian/chroot tests/skew/run $(wildcard tests/systemd/*.sh) && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 $$(grep -lrIE '^#!/.*\<(ba)?sh' .ci tests docs) && echo "  lint    shell"; fi
 
 # Installed into a folder, so that what the units start is there.
 UNITS = $(abspath $(BUILD))/units
@@ -374,7 +377,7 @@ lint-units: all
 	 SYSTEMD_UNIT_PATH=$$PWD: systemd-analyze verify --man=no *.* && echo "  lint    units"; fi
 
 lint-tidy: $(BUILD)/gen/admin_varlink.h
-	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 4 sh -c \
+	@printf '%s\n' $(filter-out tests/abi/%,$(filter %.c,$(C_FILES))) | xargs -P 2 -n 4 sh -c \
 	 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null || exit 255' tidy && echo "  lint    clang-tidy: $(words $(filter %.c,$(C_FILES))) files"
 
 .PHONY: events

@@ -45,7 +45,8 @@ struct coco_vmm {
     char *strings; /* what client_options points to */
     uint64_t (*boottime_ns)(void *userdata);
     void *boottime_userdata;
-    uint32_t flags, exit_wait_ms, quote_timeout_ms, quotes_max, quote_buffer_max;
+    uint32_t flags, exit_wait_ms, quote_timeout_ms, quotes_max;
+    uint64_t quote_buffer_max;
     uint32_t busy_budget_option_ms;
     int quiesced; /* atomic */
     int epoll_fd, wake_fd;

@@ -3,7 +3,7 @@
  * The errno contract, spelled out a second time in plain numbers and compared with the table in
  * proto/status.c, over every status that a u32 of the interesting range can carry.
  */
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include "status.h"
 #include "support.h"
 #include "wire.h"
@@ -161,8 +161,8 @@ START_TEST(getquote_never_stays_in_flight)
     for (uint32_t status = 0; status < 4096; status++) {
         uint64_t end = coco_status_to_getquote(status);
 
-        ck_assert_uint_ne(end, COCO_GETQUOTE_IN_FLIGHT);
-        ck_assert_int_eq(end == COCO_GETQUOTE_SUCCESS, status == 0);
+        ck_assert_uint_ne(end, ABI_GETQUOTE_IN_FLIGHT);
+        ck_assert_int_eq(end == ABI_GETQUOTE_SUCCESS, status == 0);
     }
 }
 END_TEST
