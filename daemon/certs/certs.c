@@ -64,6 +64,8 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
 {
     if (options)
         certs->options = *options;
+    if (certs->selecting == SELECT_READING) /* of another platform, perhaps */
+        certs->selecting = SELECT_IDLE;
     certs_open_file(certs);
     if (certs_offered(certs))
         certs_select(certs, true);
@@ -174,11 +176,13 @@ static bool serving(const struct certs *certs)
     return !certs->drained && certs->state == CERTS_SERVING && certs->current.table;
 }
 
-/* Is what stands in the way of an answer soon over, by itself? */
+/* Is what stands in the way of an answer soon over, by itself? That is a selection which needs no
+ * lock, or has it already. */
 static bool is_soon(const struct certs *certs)
 {
-    return serving(certs) && certs->unsure && certs->selecting != SELECT_IDLE &&
-           !certs->must_read && !certs->locked;
+    if (!certs_offered(certs) || certs->drained || certs->selecting == SELECT_IDLE)
+        return false;
+    return certs->locked || (serving(certs) && certs->unsure && !certs->must_read);
 }
 
 /* Why there can be no table now; CERTS_REASON_NONE: there can. */

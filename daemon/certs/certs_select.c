@@ -389,6 +389,8 @@ static void on_platform(void *data, const struct platform_state *state, const ch
     struct certs *certs = data;
     bool forced = certs->forced_select;
 
+    if (certs->selecting != SELECT_READING) /* a reload wants no reading any more */
+        return;
     certs->selecting = SELECT_IDLE;
     certs->forced_select = false;
     certs->read_us = certs->asked_us;
