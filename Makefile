@@ -242,7 +242,7 @@ $(filter $(BUILD)/tests/client/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/o
 	$(UNIT_LINK) $(SIM_LIBS)
 
 $(filter $(BUILD)/tests/daemon/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
-    $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a
+    $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(DAEMON_LIBS) $(SIM_LIBS)
 
 $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o \
