@@ -197,8 +197,8 @@ static void oldest_request(FILE *out, const char *name, const struct exposition 
 
 static void certs_get_total(FILE *out, const char *name, const struct exposition *from)
 {
-    const uint64_t values[CERTS_ENDS] = {metrics.certs_ok, metrics.certs_empty,
-                                         metrics.certs_enospc, metrics.certs_eagain,
+    const uint64_t values[CERTS_ENDS] = {metrics.certs_ok,        metrics.certs_empty,
+                                         metrics.certs_enospc,    metrics.certs_eagain,
                                          metrics.certs_ecanceled, metrics.certs_refused};
 
     (void)from;
@@ -430,7 +430,8 @@ static const struct family families[] = {
     {"certs_eagain_total", "counter", "reason", "CERTS_GET answered with EAGAIN, by reason",
      certs_eagain},
     {"certs_get_seconds", "histogram", "outcome",
-     "from the dispatch of a CERTS_GET until its answer was written, waiting for the platform to be "
+     "from the dispatch of a CERTS_GET until its answer was written, waiting for the platform to "
+     "be "
      "read included; every 16th is measured",
      certs_seconds},
     {"certs_state", "gauge", "state", "1 for the state: serving, draining or updating",
@@ -476,10 +477,10 @@ static const struct family families[] = {
 #define N_FAMILIES (sizeof(families) / sizeof(families[0]))
 
 /* Counters that are outcomes of a family, by the beginning of their names. */
-static const char *const in_family[] = {"certs_ok",      "certs_empty",    "certs_enospc",
-                                        "certs_eagain",  "certs_ecanceled", "certs_refused",
-                                        "quotes_ok",     "quotes_einval",   "quotes_eagain",
-                                        "quotes_etimedout", "quotes_enodev", "quotes_ebadmsg",
+static const char *const in_family[] = {"certs_ok",         "certs_empty",     "certs_enospc",
+                                        "certs_eagain",     "certs_ecanceled", "certs_refused",
+                                        "quotes_ok",        "quotes_einval",   "quotes_eagain",
+                                        "quotes_etimedout", "quotes_enodev",   "quotes_ebadmsg",
                                         "quotes_ecanceled", "quotes_failed"};
 
 static bool is_in_family(const struct metric_name *metric)

@@ -263,8 +263,8 @@ static void answer_waited(struct peer *peer, const struct request *request, uint
     if (status == COCO_OK)
         got = certs_get(certs, request->reply_max);
     else if (status != COCO_ECANCELED)
-        got = certs_again(certs, status == COCO_ETIMEDOUT ? CERTS_REASON_READING
-                                                          : CERTS_REASON_UNREAD);
+        got = certs_again(certs,
+                          status == COCO_ETIMEDOUT ? CERTS_REASON_READING : CERTS_REASON_UNREAD);
     if (!got.why)
         got.why = "it waited for the platform to be read";
     enum certs_end end =

@@ -131,7 +131,8 @@ static bool helper_was_late(unsigned long long *failures)
 static char *run_program(int which)
 {
     char path[4096], *output;
-    const char *argv[] = {path, which > 0 ? "--model" : host.rpc, which > 0 ? host.rpc : NULL, NULL};
+    const char *argv[] = {path, which > 0 ? "--model" : host.rpc, which > 0 ? host.rpc : NULL,
+                          NULL};
 
     snprintf(path, sizeof(path), "%s", process_built(programs[which]));
     ck_assert_msg(process_run(argv, &output) == 0, "%s", output);

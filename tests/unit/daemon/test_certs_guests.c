@@ -52,7 +52,8 @@ static void store_keeping(unsigned n)
     const struct store store = {.dir = store_dir, .roots = &roots, .now_s = (int64_t)time(NULL)};
     struct store_results results;
 
-    fw.tcb[n] = leaf_options.tcb = (struct snp_pki_tcb){.bl = 3, .snp = (uint8_t)(8 + n), .ucode = 115};
+    fw.tcb[n] = leaf_options.tcb =
+        (struct snp_pki_tcb){.bl = 3, .snp = (uint8_t)(8 + n), .ucode = 115};
     fw.leaf[n] = make_leaf(MILAN, &leaf_options);
     struct chain_input files[] = {ca_input(MILAN, SNP_PKI_ARK, "ark"),
                                   ca_input(MILAN, SNP_PKI_ASK, "ask"),
@@ -253,8 +254,7 @@ static uint64_t vm_step(struct vm *vm)
     if (snp_guest_busy(vm->guest))
         return wake_us;
     if (asks) {
-        enum snp_verdict verdict =
-            snp_guest_judge(vm->guest, fw.ark, (int64_t)time(NULL), &reason);
+        enum snp_verdict verdict = snp_guest_judge(vm->guest, fw.ark, (int64_t)time(NULL), &reason);
         ck_assert_msg(verdict == SNP_VERDICT_OK, "verdict %d: %s", (int)verdict, reason);
         ck_assert(snp_guest_vmpck_alive(vm->guest));
     }

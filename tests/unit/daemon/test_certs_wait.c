@@ -86,7 +86,8 @@ static int take_answer(const struct session *session)
         return BUSY;
     if (message.header.status != COCO_OK)
         return -(int)message.header.status;
-    ck_assert_int_eq(coco_certs_reply_decode(message.payload, message.header.length, COCO_OK, &reply),
+    ck_assert_int_eq(coco_certs_reply_decode(message.payload, message.header.length, COCO_OK,
+                                             &reply),
                      0);
     ck_assert_int_eq(coco_snp_table_decode(reply.table, reply.table_size, &table), 0);
     if (table.n_entries == 0)
@@ -154,7 +155,8 @@ static uint32_t features_of(int i)
 /* Linux' guest driver sleeps 2 s between tries, and after 60 s of BUSY it destroys its key. */
 START_TEST(a_guest_that_comes_every_two_seconds_is_never_told_busy)
 {
-    static const uint64_t every_us[] = {2000000, 2100000, 1999999, 1800000, 2000001, 5000000, 60000000};
+    static const uint64_t every_us[] = {2000000, 2100000, 1999999, 1800000,
+                                        2000001, 5000000, 60000000};
     const uint64_t pause_us = every_us[_i / 2];
 
     open_host();
@@ -255,7 +257,8 @@ START_TEST(no_answer_is_older_than_two_seconds)
                           "%d is handed out, and was not true for 2 s", answer);
         }
         unsigned who = test_random_below(&dice, 4);
-        if (!waits[who] && test_random_below(&dice, 30) == 0 && set_lease(&sessions[who], F_RDLCK)) {
+        if (!waits[who] && test_random_below(&dice, 30) == 0 &&
+            set_lease(&sessions[who], F_RDLCK)) {
             send_certs(&sessions[who], 4, 1000);
             waits[who] = true;
             n_waiting++;
@@ -303,7 +306,7 @@ static const struct {
     int connect_error;
     uint64_t at_us; /* when that is known */
 } failures[] = {
-    {"silent", 0, 180000}, {"close", 0, 0},          {"short", 0, 0},  {"garbage", 0, 0},
+    {"silent", 0, 180000}, {"close", 0, 0},         {"short", 0, 0},   {"garbage", 0, 0},
     {"error", 0, 0},       {"ok", ECONNREFUSED, 0}, {"ok", ENOENT, 0},
 };
 #define N_FAILURES ((int)(sizeof(failures) / sizeof(failures[0])))
@@ -496,7 +499,8 @@ START_TEST(its_own_deadline_may_be_shorter)
     static const struct {
         uint32_t timeout_ms;
         uint64_t answered_us;
-    } deadlines[] = {{0, 180000}, {1000, 180000}, {100, 75000}, {4, 3000}, {1, 750}, {UINT32_MAX, 180000}};
+    } deadlines[] = {{0, 180000}, {1000, 180000}, {100, 75000},
+                     {4, 3000},   {1, 750},       {UINT32_MAX, 180000}};
 
     open_host();
     struct session session = session_open(0);
@@ -507,9 +511,10 @@ START_TEST(its_own_deadline_may_be_shorter)
     ck_assert_int_eq(take_answer(&session), NONE);
     pass(1);
     ck_assert_int_eq(take_answer(&session), BUSY);
-    ck_assert_uint_eq(metrics.certs_reasons[deadlines[_i].answered_us < 180000 ? CERTS_REASON_READING
-                                                                              : CERTS_REASON_UNREAD],
-                      1);
+    ck_assert_uint_eq(
+        metrics.certs_reasons[deadlines[_i].answered_us < 180000 ? CERTS_REASON_READING
+                                                                 : CERTS_REASON_UNREAD],
+        1);
     close_host(&session);
 }
 END_TEST
