@@ -214,6 +214,17 @@ $(EXAMPLE_PROGRAMS): $(BUILD)/examples/%: $(BUILD)/obj/client/examples/%.o $(BUI
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS)
 
+# What README.md shows in C, as a program.
+$(BUILD)/obj/tests/docs/readme.inc: README.md
+	@mkdir -p $(@D)
+	@sed -n '/^```c$$/,/^```$$/p' $< | sed '/^```/d' >$@
+$(BUILD)/obj/tests/docs/readme_vmm.o: $(BUILD)/obj/tests/docs/readme.inc
+$(BUILD)/obj/tests/docs/readme_vmm.o: CFLAGS_ALL += -I$(BUILD)/obj/tests/docs
+$(BUILD)/tests/readme-vmm: LDFLAGS_ALL += -Wl,--wrap=ioctl
+$(BUILD)/tests/readme-vmm: $(BUILD)/obj/tests/docs/readme_vmm.o $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS)
+
 UNIT_LINK = $(call say,LD,$@) mkdir -p $(@D) && $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CHECK_LIBS)
 
 $(filter $(BUILD)/tests/proto/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
@@ -237,7 +248,7 @@ $(filter $(BUILD)/tests/client/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/o
 	$(UNIT_LINK) $(SIM_LIBS)
 
 $(filter $(BUILD)/tests/daemon/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
-    $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a
+    $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(DAEMON_LIBS) $(SIM_LIBS)
 
 $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o \
@@ -274,7 +285,8 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
-programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench $(EXAMPLE_PROGRAMS)
+programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench $(EXAMPLE_PROGRAMS) \
+          $(BUILD)/tests/readme-vmm
 
 tests: programs $(TEST_PROGRAMS)
 

@@ -476,7 +476,9 @@ static const struct config_key keys[] = {
      .min = 1,
      .max = 1000000,
      .unit = "connections",
-     .doc = "Connections of one account: one process of one user, as the kernel names them."},
+     .doc =
+         "Connections of one account: one process of one user, as the kernel names them. As many "
+         "of its certificate tables may wait for the platform to be read at a time."},
     {.section = "limits",
      .name = "requests_per_account",
      .type = CONFIG_U32,

@@ -64,7 +64,7 @@ static const struct row rows[] = {
      UNAVAILABLE, "EOPNOTSUPP", "not served on this host"},
     {COCO_ETIMEDOUT, ETIMEDOUT, QUOTE_, COCO_KVM_SNP_RET_OK, true, UNAVAILABLE, "ETIMEDOUT",
      "the deadline has passed"},
-    {COCO_ECANCELED, ECANCELED, QUOTE_, COCO_KVM_SNP_RET_OK, true, ERROR, "ECANCELED",
+    {COCO_ECANCELED, ECANCELED, CERTS_ | QUOTE_, COCO_KVM_SNP_RET_OK, true, ERROR, "ECANCELED",
      "the client cancelled the request"},
 };
 

@@ -41,6 +41,7 @@ struct certs_options {
 };
 
 struct certs;
+struct request;
 
 /* Makes the service without loading anything; certs_start does. What the options point to stays
  * valid until the next certs_reload or certs_free. NULL: out of memory. */
@@ -63,7 +64,9 @@ void certs_clock_set(struct certs *certs);
 bool certs_offered(const struct certs *certs);
 
 struct certs_answer {
-    uint32_t status; /* COCO_OK, _ENOSPC, _EAGAIN, _EIO, _EOPNOTSUPP */
+    uint32_t status;          /* COCO_OK, _ENOSPC, _EAGAIN, _EIO, _EOPNOTSUPP */
+    bool wait;                /* of an EAGAIN: it need not be one, see certs_wait */
+    enum certs_reason reason; /* of EAGAIN and of the empty table; else CERTS_REASON_NONE */
     uint64_t generation;
     uint32_t npages;    /* that the table needs */
     struct blob *table; /* borrowed; NULL unless COCO_OK */
@@ -71,10 +74,19 @@ struct certs_answer {
 };
 
 /* CERTS_GET. Never blocks or fails. Where the platform has not been read for 2 s, this begins a
- * reading and is EAGAIN until it has ended. */
+ * reading, and until that has ended the answer is EAGAIN with `wait`. */
 struct certs_answer certs_get(struct certs *certs, uint64_t npages);
-/* Why that answer was EAGAIN or the empty table; asked right after it. */
-enum certs_reason certs_reason(const struct certs *certs);
+/* The answer EAGAIN for that reason. */
+struct certs_answer certs_again(const struct certs *certs, enum certs_reason reason);
+
+/* How long a CERTS_GET may wait: PROTOCOL.md "CERTS_GET" promises 200 ms, way and loop included. */
+#define CERTS_WAIT_US 190000u
+
+/* Holds a request for which certs_get has just said `wait`, until there is something to be answered:
+ * then it is completed with COCO_OK, and its dialect asks certs_get. Or with COCO_EAGAIN: the
+ * reading that it waited for failed, and is the first to do so (CERTS_REASON_UNREAD). One reading
+ * serves all who wait. They may hold leases, so what needs leases to end ends their waiting. */
+void certs_wait(struct certs *certs, struct request *request);
 
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
 #define CERTS_PAST 32u

@@ -10,9 +10,9 @@
  * fails, and a platform without a chain, are the empty table and a problem.
  *
  * When the platform is read: at the start, around each update, and every 1.8 s while tables are
- * being served, so that a change behind cocod's back is noticed within 2 s (a reading takes 200 ms
+ * being served, so that a change behind cocod's back is noticed within 2 s (a reading takes 180 ms
  * at most). A host where nothing is asked for is left alone: each reading costs it something. Then
- * the first request finds what is known too old, is told to come again, and begins a reading.
+ * the first request finds what is known too old, begins a reading, and waits for its end.
  *
  * When the clock is set, everything is judged again. Beside that, the clock and the dates of what is
  * served are looked at once a minute, without asking anybody, where there is a store or a platform;
@@ -24,15 +24,18 @@
 #include "log.h"
 #include "metrics.h"
 #include "sys.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define READ_EVERY_US   1800000u
+#define FRESH_US        2000000u
 #define RECHECK_US      60000000u
-#define FRESH_US        (READ_EVERY_US + PLATFORM_TIMEOUT_US)
 #define RESELECT_CHECKS 60u
+
+static_assert(READ_EVERY_US + PLATFORM_TIMEOUT_US < FRESH_US, "in use nobody waits");
 
 /* --- what is selected ------------------------------------------------------------------------- */
 
@@ -365,8 +368,12 @@ static bool same_platform(const struct platform_state *a, const struct platform_
            a->vlek_en == b->vlek_en && a->mask_chip_key == b->mask_chip_key;
 }
 
+/* Those who wait for this reading are told to come again where the one before it succeeded, for
+ * the next may, too; else they get the empty table, lest a guest be told so until it gives up. */
 static void platform_unknown(struct certs *certs, const char *why)
 {
+    if (certs->known)
+        certs_wake_unread(certs);
     certs->known = false;
     if (strcmp(certs->platform_problem, why) != 0) {
         snprintf(certs->platform_problem, sizeof(certs->platform_problem), "%s", why);
@@ -382,9 +389,11 @@ static void on_platform(void *data, const struct platform_state *state, const ch
     struct certs *certs = data;
     bool forced = certs->forced_select;
 
+    if (certs->selecting != SELECT_READING) /* a reload wants no reading any more */
+        return;
     certs->selecting = SELECT_IDLE;
     certs->forced_select = false;
-    certs->read_us = sys.now_us();
+    certs->read_us = certs->asked_us;
     if (platform_kind(certs->options.platform) == PLATFORM_SEV)
         timer_arm(&certs->reread, certs->read_us + READ_EVERY_US);
     if (!state) {
@@ -402,7 +411,10 @@ static void on_platform(void *data, const struct platform_state *state, const ch
         end_selection(certs);
         return;
     }
-    certs->unsure = true;
+    /* What is served and matches is served on while it is loaded again, however long that takes. */
+    certs->unsure =
+        !same || certs->next.table || certs->must_read || certs->locked || certs->update.active;
+    certs_wake(certs);
     start_load(certs);
 }
 
@@ -414,11 +426,13 @@ void certs_select(struct certs *certs, bool forced)
         return;
     }
     if (!certs_knows_platform(certs)) {
+        certs->known = false;
         start_load(certs);
         return;
     }
     certs->selecting = SELECT_READING;
     certs->forced_select = certs->forced_select || forced;
+    certs->asked_us = sys.now_us();
     platform_read(certs->options.platform, on_platform, certs);
 }
 
@@ -433,17 +447,26 @@ static void on_reread(struct timer *timer)
         certs_select(certs, false);
 }
 
-bool certs_stale(struct certs *certs)
+void certs_select_anew(struct certs *certs)
 {
-    if (platform_kind(certs->options.platform) == PLATFORM_SEV &&
-        sys.now_us() >= certs->read_us + FRESH_US) {
-        certs->unsure = true;
-        if (certs->selecting == SELECT_IDLE)
-            certs_select(certs, false);
-        return true;
+    certs->must_read = false;
+    certs->unsure = true;
+    certs_generation_done(&certs->next);
+    certs_select(certs, true);
+}
+
+int certs_freshen(struct certs *certs)
+{
+    if (platform_kind(certs->options.platform) != PLATFORM_SEV ||
+        sys.now_us() < certs->read_us + FRESH_US) {
+        certs->used = true;
+        return 0;
     }
-    certs->used = true;
-    return false;
+    const bool known = certs->known;
+    certs->unsure = true;
+    if (certs->selecting == SELECT_IDLE)
+        certs_select(certs, false);
+    return known && !certs->known ? -EIO : 0;
 }
 
 /* --- dates ------------------------------------------------------------------------------------ */

@@ -36,7 +36,7 @@ static const struct {
     {90, EMSGSIZE, "EMSGSIZE", "Q", 0, ERROR_, true},
     {95, EOPNOTSUPP, "EOPNOTSUPP", "HCQU", 0, AWAY_, true},
     {110, ETIMEDOUT, "ETIMEDOUT", "Q", 0, AWAY_, true},
-    {125, ECANCELED, "ECANCELED", "Q", 0, ERROR_, true},
+    {125, ECANCELED, "ECANCELED", "CQ", 0, ERROR_, true},
 };
 #define N_CONTRACT (sizeof(contract) / sizeof(contract[0]))
 
