@@ -298,6 +298,10 @@ static void check_backend(struct examination *e, const struct backend_status *st
         say(e, WARNING, "number_threads in /etc/qgs.conf, and PCCS; then restart qgsd",
             "%s: %u of %u slots are suspect, QGS gave up on what they asked", status->name,
             status->suspect, status->slots);
+    else if (status->answered == 0 && status->failed > 0)
+        say(e, WARNING, "\"cococtl explain VM\" shows whom it refused, \"journalctl -u qgsd\" why",
+            "%s: it answers, but has not made a quote since cocod started; %llu failed",
+            status->name, (unsigned long long)status->failed);
     else if (status->answered == 0)
         say(e, GOOD, NULL, "%s: nothing is known against it, and it was not needed yet",
             status->name);

@@ -79,7 +79,9 @@ struct quotes_status {
     uint64_t answered;
     uint64_t failed;
     uint32_t problem_status; /* the contract's, of `problem` */
-    const char *problem;     /* the last failure, until the next success; NULL: none */
+    const char *problem;     /* the last failure, until the next success, or where it was a service's
+                                until they are well again; NULL: none. No reason to be degraded: those
+                                are the backends' */
     size_t n_backends;
 };
 

@@ -23,6 +23,7 @@ struct quotes {
     uint64_t failed;
     uint32_t problem_status;
     char problem[384];
+    bool problem_charged; /* to a VM */
     struct log_limit complaints;
     bool pumping;
     bool down; /* no backend is in service, and that was told */

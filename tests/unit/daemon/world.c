@@ -179,9 +179,10 @@ static bool answer_probes(struct world *world)
         if (exchange->fd < 0)
             continue;
         receive_request(exchange);
-        if (!is_probe(exchange))
+        if (is_probe(exchange))
+            answer_probe(world, exchange);
+        else if (!world->questions_answered || !world_qgs_answer(world, exchange, WORLD_QUOTE))
             continue;
-        answer_probe(world, exchange);
         any = true;
     }
     return any;
@@ -611,6 +612,8 @@ void world_open(struct world *world, const char *text)
     world->base = cocod_base_new();
     ck_assert_ptr_nonnull(world->base);
     ck_assert_int_eq(cocod_new(world->base, make_config(world, text), &world->cocod), 0);
+    world_settle(world);
+    world->probes = world->connects = world->most_open = 0; /* how cocod greets each QGS */
 }
 
 static void note_done(struct work *work)
@@ -644,6 +647,7 @@ void world_close(struct world *world)
     world_settle(world);
     world->connect_error = 0;
     world->probes_hang = world->probes_fail = false;
+    world->questions_answered = true;
     world_pass(world, 60u * 1000000u); /* what found no memory is tried again */
     await_worker(world);
     world_pass(world, 240u * 1000000u); /* longer than any timer, lingering accounts included */

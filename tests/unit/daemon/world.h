@@ -61,6 +61,7 @@ struct world {
     const char *dead_path; /* connects to it alone fail with connect_error; NULL: all do */
     bool probes_hang;      /* GET_PLATFORM_INFO is not answered; else it is, at once */
     bool probes_fail;      /* it is answered with an error */
+    bool questions_answered; /* GET_QUOTE is answered at once, too */
     pid_t qgs_pid;         /* what SO_PEERCRED says of it; 0: the truth, this process */
     uint64_t probes;       /* answered */
     uint64_t connects;
