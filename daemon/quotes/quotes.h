@@ -60,7 +60,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
  *
  * Completes the request now or later, once. COCO_OK: the blob is QGS's whole reply message, without
  * its prefix, decoded and of the type that belongs to the request, with error code 0; its minor
- * version is QGS's. Else a status as for a quote: an error code from QGS is COCO_EIO.
+ * version and its padding are QGS's. Else a status as for a quote: an error code from QGS is COCO_EIO.
  *
  * All such questions together take one slot at most. Equal ones are asked once, whoever asks, and
  * the answer is kept for a while. */

@@ -60,6 +60,8 @@ struct qgs_sim_options {
     unsigned padding;             /* 70: zero bytes behind a made quote */
     bool check_mac;               /* a TDREPORT without the simulated MAC is an error */
     bool fixed_split;             /* requests may come in pieces, as from DCAP 1.26 on */
+    bool old;                     /* as up to DCAP 1.20: minor 0, collateral always padded, any prefix
+                                     is a length (there is no raw form), pieces are read */
     const char *replay;           /* folder of NAME_tdreport.bin and NAME_quote.bin, or NULL */
     bool replay_only;             /* any other TDREPORT is an error */
     bool no_accept;               /* listens and never accepts */
