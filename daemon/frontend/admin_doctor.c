@@ -357,5 +357,9 @@ void admin_diagnose(const struct call *call)
     admin_add_text(object, "storePath", certs_store_path(call->admin->certs));
     admin_add_text(object, "tableFile",
                    certs_offered(call->admin->certs) ? certs_table_path(call->admin->certs) : NULL);
+    struct quotes_status quotes;
+    quotes_get_status(call->admin->quotes, &quotes);
+    json_object_object_add(object, "quoteAt",
+                           quotes.quote_s > 0 ? json_object_new_int64(quotes.quote_s) : NULL);
     admin_send_parameters(call, object);
 }

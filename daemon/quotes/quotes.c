@@ -217,6 +217,8 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
 {
     quotes->answered++;
     quotes->problem[0] = 0;
+    if (!job->ask)
+        quotes->quote_s = sys.wall_s();
     backend_note_success(backend, job->ask ? NULL : job->message);
     job->lane->failed = false;
     if (job->ask) {

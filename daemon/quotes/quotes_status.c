@@ -21,6 +21,7 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
         .kept = quotes->kept.n,
         .answered = quotes->answered,
         .failed = quotes->failed,
+        .quote_s = quotes->quote_s,
         .problem_status = quotes->problem_status,
         .n_backends = sources_shown(&quotes->sources, shown),
     };
