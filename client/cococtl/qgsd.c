@@ -504,13 +504,13 @@ static void tell(struct reading *reading, qgsd_told *told, void *data)
         const struct finding *finding = &findings->known[i];
         if (finding->code != UINT32_MAX)
             continue;
-        (void)snprintf(text, sizeof(text), "qgsd's log says %u time%s: %s", finding->n,
+        (void)snprintf(text, sizeof(text), "logged %u time%s: %s", finding->n,
                        finding->n == 1 ? "" : "s", finding->means.meaning);
         told(data, text, finding->means.cure);
         reading->summary.told++;
     }
     for (size_t i = 0; i < findings->n_unknown; i++) {
-        (void)snprintf(text, sizeof(text), "qgsd's log says %u time%s: \"%s\"",
+        (void)snprintf(text, sizeof(text), "logged %u time%s: \"%s\"",
                        findings->unknown[i].n, findings->unknown[i].n == 1 ? "" : "s",
                        findings->unknown[i].quote);
         told(data, text, "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it");

@@ -291,7 +291,11 @@ static void check_table_file(struct examination *e)
 static void check_backend(struct examination *e, const struct backend_status *status)
 {
     if (status->problem)
-        say(e, BAD, "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
+        say(e, BAD,
+            strstr(status->problem, "restart qgsd")
+                ? "\"systemctl restart qgsd\"; docs/quotes.md explains it, \"journalctl -u qgsd\" "
+                  "says more"
+                : "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
             "%s%s%s", strstr(status->problem, status->name) ? "" : status->name,
             strstr(status->problem, status->name) ? "" : ": ", status->problem);
     else if (status->suspect > 0)

@@ -101,7 +101,7 @@ START_TEST(a_code_that_nobody_knows_is_quoted)
         (void)snprintf(log, sizeof(log), "tee_att_new return 0x%x\n", unused[i]);
         doctor_on(log);
         (void)snprintf(line, sizeof(line),
-                       "warning  qgsd's log     qgsd's log says 1 time: \"tee_att_new return 0x%x\"",
+                       "warning  qgsd's log     logged 1 time: \"tee_att_new return 0x%x\"",
                        unused[i]);
         rig_has(rig_out, line);
     }
@@ -166,7 +166,7 @@ START_TEST(a_comma_missing_in_the_configuration_of_dcap_issue_457)
                      "correct /etc/sgx_default_qcnl.conf");
     rig_has(rig_out, "0xe067 in qgsd's log, 1 time: ");
     rig_has(rig_out, "0x11001 in qgsd's log, 1 time: ");
-    rig_has(rig_out, "qgsd's log says 1 time: /etc/sgx_default_qcnl.conf is no valid JSON");
+    rig_has(rig_out, "logged 1 time: /etc/sgx_default_qcnl.conf is no valid JSON");
     ck_assert_uint_eq(warnings(), 4);
 }
 END_TEST
@@ -179,7 +179,7 @@ START_TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
 
     doctor_on("qgsd[7]: The flux capacitor FAILED to load\n"
               "qgsd[7]: The flux capacitor FAILED to load\n");
-    rig_has(rig_out, "warning  qgsd's log     qgsd's log says 2 times: \"The flux capacitor FAILED to "
+    rig_has(rig_out, "warning  qgsd's log     logged 2 times: \"The flux capacitor FAILED to "
                      "load\"; -> no meaning of it is known");
     ck_assert_uint_eq(warnings(), 1);
 
