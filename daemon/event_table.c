@@ -158,7 +158,8 @@ static const struct event_kind kinds[EVENT_IDS] = {
     [EVENT_QGS_RESTART_ASKED] =
         {"qgs-restart-asked", "a3e567a159ee46329be4d12b4d89d207", LOG_LEVEL_WARNING, 0, "COCO_FILE",
          "cocod has asked systemd for a restart of a quoting service.",
-         "It hangs, or refuses everybody. Quotes go on when it is back. See why (`cococtl doctor`): "
+         "It hangs, or refuses everybody. Quotes go on when it is back. See why (`cococtl "
+         "doctor`): "
          "where this comes again and again, a restart is no cure. It is asked for only where "
          "[quotes] qgs_restart_file is set."},
     [EVENT_QGS_RESTART_NOT_ASKED] =

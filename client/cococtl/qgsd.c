@@ -80,20 +80,13 @@ static int read_log(int fd, uint64_t deadline_ns, char **ret, bool *ret_whole)
 static int start_journalctl(pid_t *ret_pid, int *ret_fd)
 {
     static const char *const argv[] = {
-        "journalctl",
-        "-u",
-        "qgsd",
-        "--since",
-        "-24h",
-        "-o",
-        "json",
-        "--output-fields=MESSAGE,PRIORITY,INVOCATION_ID,_SYSTEMD_INVOCATION_ID",
-        "-r",
-        "--no-pager",
-        "-q",
-        "-n",
-        "20000",
-        NULL};
+        "journalctl", "-u",
+        "qgsd",       "--since",
+        "-24h",       "-o",
+        "json",       "--output-fields=MESSAGE,PRIORITY,INVOCATION_ID,_SYSTEMD_INVOCATION_ID",
+        "-r",         "--no-pager",
+        "-q",         "-n",
+        "20000",      NULL};
     static const char *const env[] = {"LC_ALL=C.UTF-8", NULL};
     posix_spawn_file_actions_t actions;
     char path[PATH_MAX];
@@ -183,8 +176,8 @@ static int read_file(const char *path, uint64_t deadline_ns, char **ret)
 static int get_log(const struct ctl *ctl, char **ret, char why[256])
 {
     uint64_t deadline_ns = net_now_ns() + ctl->timeout_ms * 1000000ull;
-    int r = ctl->journal ? read_file(ctl->journal, deadline_ns, ret)
-                         : read_journal(deadline_ns, ret);
+    int r =
+        ctl->journal ? read_file(ctl->journal, deadline_ns, ret) : read_journal(deadline_ns, ret);
 
     (void)snprintf(why, 256, "%.160s: %s", ctl->journal ? ctl->journal : "journalctl",
                    r < 0 ? strerror(-r) : "");
@@ -288,10 +281,11 @@ static void parse_line(const char *raw, struct line *ret)
 static bool sounds_bad(const struct line *line)
 {
     static const char *const words[] = {
-        "error",   "fail",       "cannot",  "can't",     "couldn't", "could not", "unable",
-        "denied",  "invalid",    "timeout", "timed out", "refused",  "unexpected", "abort",
-        "terminate called", "exception", "segfault", "dumped", "killed", "untrusted", "expired",
-        "missing", "no such", "not found", "not supported", "unsupported", "illegal", "legimit"};
+        "error",         "fail",        "cannot",           "can't",     "couldn't",  "could not",
+        "unable",        "denied",      "invalid",          "timeout",   "timed out", "refused",
+        "unexpected",    "abort",       "terminate called", "exception", "segfault",  "dumped",
+        "killed",        "untrusted",   "expired",          "missing",   "no such",   "not found",
+        "not supported", "unsupported", "illegal",          "legimit"};
 
     if (line->priority <= PRIORITY_WARNING)
         return true;
@@ -305,7 +299,8 @@ static bool sounds_bad(const struct line *line)
  * the end. */
 static bool next_code(const char **p, uint32_t *ret)
 {
-    bool decimal = strstr(*p, "verification collateral :") || strstr(*p, "verification_collateral return");
+    bool decimal =
+        strstr(*p, "verification collateral :") || strstr(*p, "verification_collateral return");
 
     while (**p) {
         bool hex = (*p)[0] == '0' && ((*p)[1] == 'x' || (*p)[1] == 'X');
@@ -352,8 +347,8 @@ static void add_known(struct findings *findings, uint32_t code, const struct qgs
 {
     size_t i = 0;
 
-    while (i < findings->n_known && (findings->known[i].code != code ||
-                                     findings->known[i].means.meaning != means->meaning))
+    while (i < findings->n_known &&
+           (findings->known[i].code != code || findings->known[i].means.meaning != means->meaning))
         i++;
     if (i == FINDINGS_MAX)
         return;
@@ -446,8 +441,8 @@ static bool take_line(struct reading *reading, const char *raw)
         memcpy(reading->run, line.run, sizeof(line.run));
     if (line.run[0] && strcmp(line.run, reading->run) != 0)
         return false;
-    bool old = line.at_s > 0 && line.at_s < reading->quote_s &&
-               reading->now_s - line.at_s > JUST_PAST_S;
+    bool old =
+        line.at_s > 0 && line.at_s < reading->quote_s && reading->now_s - line.at_s > JUST_PAST_S;
     if (judge(old ? NULL : &reading->findings, &line) && old) {
         reading->summary.old++;
         if (line.at_s > reading->summary.newest_old_s)
@@ -510,15 +505,15 @@ static void tell(struct reading *reading, qgsd_told *told, void *data)
         reading->summary.told++;
     }
     for (size_t i = 0; i < findings->n_unknown; i++) {
-        (void)snprintf(text, sizeof(text), "logged %u time%s: \"%s\"",
-                       findings->unknown[i].n, findings->unknown[i].n == 1 ? "" : "s",
-                       findings->unknown[i].quote);
-        told(data, text, "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it");
+        (void)snprintf(text, sizeof(text), "logged %u time%s: \"%s\"", findings->unknown[i].n,
+                       findings->unknown[i].n == 1 ? "" : "s", findings->unknown[i].quote);
+        told(data, text,
+             "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it");
         reading->summary.told++;
     }
     if (findings->more > 0) {
-        (void)snprintf(text, sizeof(text), "and %u other lines of qgsd's log that sound like errors",
-                       findings->more);
+        (void)snprintf(text, sizeof(text),
+                       "and %u other lines of qgsd's log that sound like errors", findings->more);
         told(data, text, "\"journalctl -u qgsd\" shows them");
         reading->summary.told++;
     }

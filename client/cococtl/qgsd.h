@@ -21,7 +21,7 @@ bool qgsd_text_find(const char *line, struct qgsd_meaning *ret);
 
 struct qgsd_summary {
     unsigned told;
-    unsigned old;        /* errors that quotes have come after */
+    unsigned old;         /* errors that quotes have come after */
     int64_t newest_old_s; /* the last of these; seconds since 1970 */
 };
 

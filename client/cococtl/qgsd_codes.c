@@ -22,21 +22,26 @@ static const char registration[] =
 static const char restart[] = "restart qgsd";
 static const char stale[] = "restart qgsd: what it holds of PCCS goes stale after days; where that "
                             "does not help, look at PCCS's log";
-static const char packages[] = "install libsgx-dcap-default-qpl and the TDX quoting enclave, all of "
-                               "one release of DCAP; then restart qgsd";
+static const char packages[] =
+    "install libsgx-dcap-default-qpl and the TDX quoting enclave, all of "
+    "one release of DCAP; then restart qgsd";
 static const char config[] = "correct /etc/sgx_default_qcnl.conf; then restart qgsd";
-static const char tls[] = "give PCCS a certificate that this host trusts, or set use_secure_cert to "
-                          "false in /etc/sgx_default_qcnl.conf; then restart qgsd";
+static const char tls[] =
+    "give PCCS a certificate that this host trusts, or set use_secure_cert to "
+    "false in /etc/sgx_default_qcnl.conf; then restart qgsd";
 static const char memory[] = "free memory; then restart qgsd";
 static const char key[] = "restart qgsd: it makes another attestation key";
 static const char files[] = "look at the folders of qgsd's user: owner, room, a read-only mount";
-static const char firmware[] = "update the microcode, the firmware and the TDX module; then register "
-                               "the platform again";
-static const char devices[] = "put qgsd's user into the group sgx_prv, and look at /dev/sgx_*; then "
-                              "restart qgsd";
+static const char firmware[] =
+    "update the microcode, the firmware and the TDX module; then register "
+    "the platform again";
+static const char devices[] =
+    "put qgsd's user into the group sgx_prv, and look at /dev/sgx_*; then "
+    "restart qgsd";
 static const char refresh[] = "let PCCS refresh what it holds of Intel's";
-static const char verifier[] = "nothing here: it is for who verifies quotes, and came by a question "
-                               "about collateral";
+static const char verifier[] =
+    "nothing here: it is for who verifies quotes, and came by a question "
+    "about collateral";
 static const char client[] = "cocod sends no such thing: let nobody else connect to qgsd";
 
 /* The last byte, or two, of the code. */
@@ -223,8 +228,7 @@ static const struct {
     {"Load JSON config error", {"/etc/sgx_default_qcnl.conf is no valid JSON", config}},
     {"Cannot create context", {"the quoting library does not start", devices}},
     {"sgx_create_enclave", {"an enclave does not load", devices}},
-    {"Couldn't find the platform library",
-     {"the library that talks to PCCS is missing", packages}},
+    {"Couldn't find the platform library", {"the library that talks to PCCS is missing", packages}},
     {"Quote Provider Library", {"the library that talks to PCCS is missing", packages}},
     {"Whoops, bad request", {"a client asked for what QGS does not do", client}},
     {"Cannot get msg type", {"a client sent no message of QGS's", client}},
@@ -233,10 +237,12 @@ static const struct {
     {"Address already in use",
      {"the socket of a qgsd that crashed is in the way (up to DCAP 1.25)",
       "remove /var/run/tdx-qgs/qgs.socket; then start qgsd"}},
-    {"Too many open files", {"qgsd ran out of descriptors, and may take no connection any more", restart}},
+    {"Too many open files",
+     {"qgsd ran out of descriptors, and may take no connection any more", restart}},
     {"create path for socket", {"qgsd cannot make its socket", files}},
     {"Failed to create directory", {"qgsd cannot make the folder of its socket", files}},
-    {"Failed with result", {"qgsd ended by itself", "\"coredumpctl list qgsd\"; then restart qgsd"}},
+    {"Failed with result",
+     {"qgsd ended by itself", "\"coredumpctl list qgsd\"; then restart qgsd"}},
 };
 
 bool qgsd_text_find(const char *line, struct qgsd_meaning *ret)

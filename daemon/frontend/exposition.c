@@ -444,7 +444,8 @@ static const struct family families[] = {
      "how long the oldest of these locks has been seen by one who asked", oldest_lease},
 
     {"quotes_offered", "gauge", "", "1 where a quoting service is configured", quotes_offered_now},
-    {"quote_get_total", "counter", "outcome", "QUOTE_GET ended, by the contract's status; refused: by QGS, charged to the VM",
+    {"quote_get_total", "counter", "outcome",
+     "QUOTE_GET ended, by the contract's status; refused: by QGS, charged to the VM",
      quote_get_total},
     {"quote_eagain_total", "counter", "reason", "QUOTE_GET answered with EAGAIN, by reason",
      quote_eagain},

@@ -43,7 +43,8 @@
 #define RETRY_FIRST_US (25u * 1000u)
 #define RETRY_MOST_US  (400u * 1000u)
 
-static_assert(QUOTES_ASK_MAX >= WIRE_MAX - COCO_QGS_PREFIX_SIZE, "what the door takes, QGS is asked");
+static_assert(QUOTES_ASK_MAX >= WIRE_MAX - COCO_QGS_PREFIX_SIZE,
+              "what the door takes, QGS is asked");
 static_assert(COCO_QGS_PREFIX_SIZE + 52u <= PEER_HEAD_MAX, "an error reply fits a head");
 
 struct session {

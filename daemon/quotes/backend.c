@@ -369,7 +369,9 @@ static void on_probe_done(void *data, const struct exchange_result *result)
     bool quote = backend->probing_quote;
 
     backend->probing = backend->probing_suspect = backend->probing_quote = false;
-    if (result->outcome == EXCHANGE_ANSWERED)
+    /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. */
+    bool closed = !quote && result->outcome == EXCHANGE_EOF && !backend_timed_out(backend, result);
+    if (result->outcome == EXCHANGE_ANSWERED || closed)
         probe_answered(backend, quote);
     else if (result->outcome == EXCHANGE_MEMORY)
         probe_later(backend);

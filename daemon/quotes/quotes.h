@@ -78,9 +78,9 @@ struct quotes_status {
     unsigned kept;      /* quotes kept for a requester that left */
     uint64_t answered;
     uint64_t failed;
-    int64_t quote_s; /* when a service last made a quote, seconds since 1970; 0: not yet */
+    int64_t quote_s;         /* when a service last made a quote, seconds since 1970; 0: not yet */
     uint32_t problem_status; /* the contract's, of `problem` */
-    const char *problem;     /* the last failure, until the next success, or where it was a service's
+    const char *problem; /* the last failure, until the next success, or where it was a service's
                                 until they are well again; NULL: none. No reason to be degraded: those
                                 are the backends' */
     size_t n_backends;

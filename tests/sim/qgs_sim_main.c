@@ -152,7 +152,7 @@ static void set_flag(struct program *p, int option)
         break;
     case OPT_FIXED_SPLIT:
         p->options.fixed_split = true;
-        return true;
+        break;
     case OPT_OLD:
         p->options.old = true;
         break;

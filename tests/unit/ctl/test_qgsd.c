@@ -135,9 +135,9 @@ START_TEST(the_stale_session_of_dcap_issue_450_asks_for_a_restart_first)
         return;
     const char *first = strstr(rig_out, "warning  ");
     ck_assert_ptr_nonnull(first);
-    static const char says[] =
-        "warning  qgsd's log     0xb011 in qgsd's log, 1 time: PCCS answered something that was not "
-        "understood; -> restart qgsd";
+    static const char says[] = "warning  qgsd's log     0xb011 in qgsd's log, 1 time: PCCS "
+                               "answered something that was not "
+                               "understood; -> restart qgsd";
     ck_assert_msg(strncmp(first, says, strlen(says)) == 0, "%s", first);
     rig_has(rig_out, "0xe044 in qgsd's log, 1 time: ");
     rig_has(rig_out, "0x11001 in qgsd's log, 1 time: ");
@@ -152,8 +152,9 @@ START_TEST(certificates_that_pccs_does_not_have_are_no_restart)
         return;
     rig_has(rig_out, "0xb012 in qgsd's log, 1 time: PCCS has no certificates for this platform; -> "
                      "register the platform");
-    rig_has(rig_out, "0xe049 in qgsd's log, 1 time: there are no certificates for this platform; -> "
-                     "register the platform");
+    rig_has(rig_out,
+            "0xe049 in qgsd's log, 1 time: there are no certificates for this platform; -> "
+            "register the platform");
     ck_assert_uint_eq(warnings(), 2);
 }
 END_TEST
@@ -162,8 +163,9 @@ START_TEST(a_comma_missing_in_the_configuration_of_dcap_issue_457)
 {
     if (!field("qcnl_json457.log"))
         return;
-    rig_has(rig_out, "0xb035 in qgsd's log, 1 time: /etc/sgx_default_qcnl.conf is no valid JSON; -> "
-                     "correct /etc/sgx_default_qcnl.conf");
+    rig_has(rig_out,
+            "0xb035 in qgsd's log, 1 time: /etc/sgx_default_qcnl.conf is no valid JSON; -> "
+            "correct /etc/sgx_default_qcnl.conf");
     rig_has(rig_out, "0xe067 in qgsd's log, 1 time: ");
     rig_has(rig_out, "0x11001 in qgsd's log, 1 time: ");
     rig_has(rig_out, "logged 1 time: /etc/sgx_default_qcnl.conf is no valid JSON");
@@ -252,8 +254,9 @@ START_TEST(errors_of_a_process_that_is_gone_are_over)
               "Nov 27 11:00:00 host systemd[1]: Stopping qgsd.service...\n"
               "Nov 27 11:00:01 host qgsd[200]: About to start main loop\n");
     all_is_well();
-    doctor_on("Nov 27 10:00:00 host qgsd[100]: tee_att_get_quote return 0x11001\n"
-              "Nov 27 11:00:00 host systemd[1]: Starting Intel(R) TD Quoting Generation Service...\n");
+    doctor_on(
+        "Nov 27 10:00:00 host qgsd[100]: tee_att_get_quote return 0x11001\n"
+        "Nov 27 11:00:00 host systemd[1]: Starting Intel(R) TD Quoting Generation Service...\n");
     all_is_well();
     /* Of the one that runs, whatever came before it. */
     doctor_on("Nov 27 10:00:00 host qgsd[100]: tee_att_get_quote return 0x11001\n"
@@ -280,7 +283,8 @@ START_TEST(the_journals_own_form_tells_starts_and_priorities)
     char *p = log;
     int64_t now_s = time(NULL);
 
-    json_line(&p, now_s - 900, "_SYSTEMD_INVOCATION_ID", 'a', 3, "\"tee_att_get_quote return 0x11001\"");
+    json_line(&p, now_s - 900, "_SYSTEMD_INVOCATION_ID", 'a', 3,
+              "\"tee_att_get_quote return 0x11001\"");
     json_line(&p, now_s - 800, "INVOCATION_ID", 'b', 6, "\"Started qgsd.\"");
     json_line(&p, now_s - 700, "_SYSTEMD_INVOCATION_ID", 'b', 3, "\"hullabaloo\"");
     json_line(&p, now_s - 600, "_SYSTEMD_INVOCATION_ID", 'b', 6, "\"hubbub\"");
@@ -311,8 +315,9 @@ START_TEST(errors_before_the_last_quote_are_over_unless_just_past)
     quote_s = now_s - 60;
     doctor_on(log);
     ck_assert_uint_eq(warnings(), 0);
-    rig_has(rig_out, "good     qgsd's log     2 errors, the last 60 minutes ago, and quotes were made "
-                     "since\n");
+    rig_has(rig_out,
+            "good     qgsd's log     2 errors, the last 60 minutes ago, and quotes were made "
+            "since\n");
     json_line(&p, now_s - 120, "_SYSTEMD_INVOCATION_ID", 'a', 3, "\"x return 0x11014\"");
     doctor_on(log);
     ck_assert_uint_eq(warnings(), 1); /* one thread may be ill, the others well */
@@ -336,8 +341,8 @@ START_TEST(only_the_end_of_a_huge_log_is_read)
     doctor_reads(rig_path("qgsd.log"));
     rig_has(rig_out, "0xb033");
     rig_lacks(rig_out, "0xb006");
-    ck_assert_int_eq(
-        RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", rig_path(".")), 0);
+    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", rig_path(".")),
+                     0);
     rig_has(rig_out, "Is a directory");
 }
 END_TEST

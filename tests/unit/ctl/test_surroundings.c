@@ -183,9 +183,10 @@ START_TEST(the_last_day_of_the_journal_is_read)
     rig_has(rig_out, "warning  qgsd's log     0x11015 in qgsd's log, 1 time: ");
     rig_has(rig_out, "4 checks: 0 bad, 2 warnings\n");
     char *called = (char *)test_read_file(rig_path("called"), &size);
-    ck_assert_str_eq(called, "-u qgsd --since -24h -o json "
-                             "--output-fields=MESSAGE,PRIORITY,INVOCATION_ID,_SYSTEMD_INVOCATION_ID "
-                             "-r --no-pager -q -n 20000 ");
+    ck_assert_str_eq(called,
+                     "-u qgsd --since -24h -o json "
+                     "--output-fields=MESSAGE,PRIORITY,INVOCATION_ID,_SYSTEMD_INVOCATION_ID "
+                     "-r --no-pager -q -n 20000 ");
     free(called);
 
     ck_assert_int_eq(doctor_with("echo 'all is well'"), 0);

@@ -13,30 +13,33 @@
 
 static struct world world;
 
-static const uint8_t platform_req[] = {0, 0, 0, 16, 1, 0, 1, 0, 4, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0};
-static const uint8_t collateral_req[] = {
-    0,    0,    0,    38,            /* prefix */
-    1,    0,    1,    0,             /* 1.1 */
-    2,    0,    0,    0,             /* GET_COLLATERAL_REQ */
-    38,   0,    0,    0,             /* size */
-    0,    0,    0,    0,             /* error_code */
-    6,    0,    0,    0,             /* fmspc_size */
-    8,    0,    0,    0,             /* pckca_size */
-    0x00, 0x90, 0x6e, 0xd5, 0, 0,    /* FMSPC */
-    'p',  'l',  'a',  't',  'f', 'o', 'r', 'm'};
+static const uint8_t platform_req[] = {0, 0, 0,  16, 1, 0, 1, 0, 4, 0,
+                                       0, 0, 16, 0,  0, 0, 0, 0, 0, 0};
+static const uint8_t collateral_req[] = {0,    0,    0,    38,           /* prefix */
+                                         1,    0,    1,    0,            /* 1.1 */
+                                         2,    0,    0,    0,            /* GET_COLLATERAL_REQ */
+                                         38,   0,    0,    0,            /* size */
+                                         0,    0,    0,    0,            /* error_code */
+                                         6,    0,    0,    0,            /* fmspc_size */
+                                         8,    0,    0,    0,            /* pckca_size */
+                                         0x00, 0x90, 0x6e, 0xd5, 0,   0, /* FMSPC */
+                                         'p',  'l',  'a',  't',  'f', 'o', 'r', 'm'};
 
 /* 1.0, 64 bytes: TDQE 5, PCE 13, 16 and 16 bytes, 4 that are nothing. */
-static const uint8_t platform_resp_1_20[] = {
-    0,    0,    0,    64,   1,    0,    0,    0,    5,    0,    0,    0,    64,   0,
-    0,    0,    0,    0,    0,    0,    5,    0,    13,   0,    16,   0,    0,    0,
-    16,   0,    0,    0,    0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9,
-    0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7,
-    0xc8, 0xc9, 0xca, 0xcb, 0xcc, 0xcd, 0xce, 0xcf, 0,    0,    0,    0};
+static const uint8_t platform_resp_1_20[] = {0,    0,    0,    64,   1,    0,    0,    0,    5,
+                                             0,    0,    0,    64,   0,    0,    0,    0,    0,
+                                             0,    0,    5,    0,    13,   0,    16,   0,    0,
+                                             0,    16,   0,    0,    0,    0xa0, 0xa1, 0xa2, 0xa3,
+                                             0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac,
+                                             0xad, 0xae, 0xaf, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5,
+                                             0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xcb, 0xcc, 0xcd, 0xce,
+                                             0xcf, 0,    0,    0,    0};
 /* 1.0, 59 bytes: seven blobs of a byte each, and the 4 bytes. */
-static const uint8_t collateral_resp_1_20[] = {
-    0, 0, 0, 59, 1, 0, 0, 0, 3, 0, 0, 0, 59, 0, 0, 0, 0, 0, 0, 0, 3,   0,   1,   0,   1,   0,
-    0, 0, 1, 0,  0, 0, 1, 0, 0, 0, 1, 0, 0,  0, 1, 0, 0, 0, 1, 0, 0,   0,   1,   0,   0,   0,
-    'a', 'b', 'c', 'd', 'e', 'f', 'g', 0, 0, 0, 0};
+static const uint8_t collateral_resp_1_20[] = {0,   0,   0,   59,  1,   0,   0,   0, 3, 0, 0, 0, 59,
+                                               0,   0,   0,   0,   0,   0,   0,   3, 0, 1, 0, 1, 0,
+                                               0,   0,   1,   0,   0,   0,   1,   0, 0, 0, 1, 0, 0,
+                                               0,   1,   0,   0,   0,   1,   0,   0, 0, 1, 0, 0, 0,
+                                               'a', 'b', 'c', 'd', 'e', 'f', 'g', 0, 0, 0, 0};
 
 static void setup(void)
 {
@@ -139,13 +142,12 @@ START_TEST(collateral_for_a_client_of_1_0_is_padded)
     }
     memcpy(want, collateral_resp_1_20, sizeof(want));
     want[6] = 1;
-    ck_assert_uint_eq(
-        through_the_door(req, sizeof(req), collateral_req, says, says_size, out), sizeof(want));
+    ck_assert_uint_eq(through_the_door(req, sizeof(req), collateral_req, says, says_size, out),
+                      sizeof(want));
     ck_assert_mem_eq(out, want, sizeof(want));
     /* The answer is kept for both kinds of client. */
-    ck_assert_uint_eq(
-        through_the_door(collateral_req, sizeof(collateral_req), NULL, NULL, 0, out),
-        sizeof(want) - 4);
+    ck_assert_uint_eq(through_the_door(collateral_req, sizeof(collateral_req), NULL, NULL, 0, out),
+                      sizeof(want) - 4);
     ck_assert_uint_eq(out[6], 1);
 }
 END_TEST

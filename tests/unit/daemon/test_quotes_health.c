@@ -354,6 +354,28 @@ START_TEST(an_enclave_that_does_not_load_is_qgs_own_fault)
 }
 END_TEST
 
+/* DCAP 1.14 to 1.16 close on GET_PLATFORM_INFO: it must not set them aside for good. */
+START_TEST(a_qgs_that_does_not_know_the_probe_is_in_service)
+{
+    open_health("vmm_users = 1000\n");
+    world.probes_close = true;
+    world_reload(&world, "[quotes]\nqgs = unix:/other\nvmm_users = 1000\n");
+    world_pass(&world, 31 * S);
+    ck_assert_uint_eq(reasons(), 0);
+    struct world_client *a = vm(1000, 1);
+    asks_and(a, 1, WORLD_QUOTE);
+    world.connect_error = ECONNREFUSED; /* restarted */
+    ask(a, 2, 5000);
+    world_pass(&world, 12 * S);
+    ck_assert_uint_eq(reasons(), 1);
+    world.connect_error = 0;
+    world_pass(&world, 6 * S);
+    ck_assert_uint_eq(reasons(), 0);
+    asks_and(a, 3, WORLD_QUOTE);
+    ck_assert_uint_eq(metrics.quotes_ok, 2);
+}
+END_TEST
+
 /* A question that hangs is judged by one that waits for nobody but QGS. */
 START_TEST(a_question_that_hangs_restarts_nothing_by_itself)
 {
@@ -464,8 +486,7 @@ Suite *coco_suite(void)
 
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, NULL, teardown);
-    tcase_add_test(tcase,
-                   a_qgs_that_answers_again_is_no_reason_any_more_though_nobody_asked_since);
+    tcase_add_test(tcase, a_qgs_that_answers_again_is_no_reason_any_more_though_nobody_asked_since);
     tcase_add_test(tcase, a_full_backlog_that_is_over_is_no_reason_any_more);
     tcase_add_test(tcase, one_vms_refused_tdreports_are_no_reason_and_count_apart);
     tcase_add_test(tcase, a_service_that_leaves_the_configuration_takes_its_reason_along);
@@ -478,6 +499,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, closed_connections_of_several_users_are_qgs_own_fault);
     tcase_add_test(tcase, closed_connections_of_one_user_restart_nothing);
     tcase_add_test(tcase, an_enclave_that_does_not_load_is_qgs_own_fault);
+    tcase_add_test(tcase, a_qgs_that_does_not_know_the_probe_is_in_service);
     tcase_add_test(tcase, a_question_that_hangs_restarts_nothing_by_itself);
     tcase_add_loop_test(tcase, a_wrong_path_shows_before_a_guest_needs_it, 0, 3);
     tcase_add_test(tcase, what_is_no_socket_is_named_so);

@@ -164,7 +164,8 @@ static void answer_probe(struct world *world, struct world_exchange *exchange)
                                               sizeof(reply) - COCO_QGS_PREFIX_SIZE);
     ck_assert_int_gt(n, 0);
     coco_qgs_prefix_encode((uint32_t)n, reply);
-    write_all(exchange->fd, reply, (size_t)n + COCO_QGS_PREFIX_SIZE);
+    if (!world->probes_close)
+        write_all(exchange->fd, reply, (size_t)n + COCO_QGS_PREFIX_SIZE);
     exchange_close(world, exchange);
     world->probes++;
 }
@@ -646,7 +647,7 @@ void world_close(struct world *world)
             exchange_close(world, &world->exchanges[i]);
     world_settle(world);
     world->connect_error = 0;
-    world->probes_hang = world->probes_fail = false;
+    world->probes_hang = world->probes_fail = world->probes_close = false;
     world->questions_answered = true;
     world_pass(world, 60u * 1000000u); /* what found no memory is tried again */
     await_worker(world);

@@ -274,8 +274,8 @@ END_TEST
  * no raw form: a bare TDREPORT announces a length. */
 START_TEST(one_of_1_20)
 {
-    static const uint8_t collateral[] = {0, 0, 0, 26, 1, 0, 1, 0, 2, 0, 0, 0, 26, 0, 0, 0, 0, 0, 0, 0,
-                                         1, 0, 0, 0,  1, 0, 0, 0, 'f', 'c'};
+    static const uint8_t collateral[] = {0, 0, 0, 26, 1, 0, 1, 0, 2, 0, 0, 0, 26, 0,   0,
+                                         0, 0, 0, 0,  0, 1, 0, 0, 0, 1, 0, 0, 0,  'f', 'c'};
     struct coco_qgs_collateral_resp collateral_resp;
     struct coco_qgs_quote_resp resp;
 
