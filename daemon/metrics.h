@@ -37,6 +37,7 @@
     X(quotes_ebadmsg, "QUOTE_GET failed: QGS's answer malformed, or not about the TDREPORT")   \
     X(quotes_ecanceled, "QUOTE_GET cancelled, or its requester left")                          \
     X(quotes_failed, "QUOTE_GET that ended in another error")                                  \
+    X(quotes_refused, "QUOTE_GET that QGS refused, charged to the VM")                         \
     X(door_requests, "requests at the QGS front door, bare TDREPORTs included")                \
     X(door_refused, "of these, answered with an error or closed without a quote")              \
     X(door_held, "times that one had to wait and ask again: over a limit, or QGS saturated")   \
@@ -78,6 +79,7 @@ enum quote_end {
     QUOTE_END_EBADMSG,
     QUOTE_END_ECANCELED,
     QUOTE_END_FAILED,
+    QUOTE_END_REFUSED, /* QGS refused that VM's, and nothing is known to be wrong with QGS */
     QUOTE_ENDS,
 };
 
