@@ -9,6 +9,7 @@
 /* First: the fixtures' variables have names that its functions have, too. */
 #include <coco/coco.h>
 
+#include "linux_abi.h"
 #include "platform_fixture.h"
 
 #include "kvm_model.h"
@@ -216,8 +217,8 @@ static void answer_exit(struct vm *vm, struct kvm_model_run *run)
     }
     act = coco_vcpu_snp_finish(vm->vcpu, exit);
     ck_assert(act == COCO_ACT_RUN || act == COCO_ACT_RUN_IMMEDIATE);
-    vm->busy += exit->ret == COCO_KVM_SNP_RET_EAGAIN;
-    vm->out_of_turn += exit->ret == COCO_KVM_SNP_RET_EAGAIN && rig_clock_us > fw.busy_until_us;
+    vm->busy += exit->ret == ABI_RET_EAGAIN;
+    vm->out_of_turn += exit->ret == ABI_RET_EAGAIN && rig_clock_us > fw.busy_until_us;
     run->immediate_exit = act == COCO_ACT_RUN_IMMEDIATE;
 }
 
@@ -233,7 +234,7 @@ static uint64_t vm_run(struct vm *vm)
         coco_vcpu_ran(vm->vcpu);
         if (r < 0)
             continue;
-        if (run->exit_reason != COCO_KVM_EXIT_SNP_REQ_CERTS)
+        if (run->exit_reason != ABI_EXIT_SNP_REQ_CERTS)
             return run->u.hlt.wake_us;
         answer_exit(vm, run);
     }
