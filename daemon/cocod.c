@@ -69,7 +69,7 @@ static void read_hex(const char *text, uint8_t *out, size_t n)
 static struct platform_options platform_options(const struct config *config)
 {
     struct platform_options options = {.kind = PLATFORM_NONE, .path = config->certs_platform.path};
-    enum coco_snp_product product = (enum coco_snp_product)config->certs_fixed_product;
+    enum coco_snp_product product = config->certs_fixed_product;
 
     if (config->certs_platform.kind == ENDPOINT_UNIX)
         options.kind = PLATFORM_SEV;

@@ -223,6 +223,7 @@ const char *certs_problem(const struct certs *certs, enum certs_trouble trouble)
         [CERTS_TROUBLE_FILE] = certs->file_problem,
         [CERTS_TROUBLE_CLOCK] = certs->clock_problem,
         [CERTS_TROUBLE_EXPIRY] = certs->expiry_problem,
+        [CERTS_TROUBLE_ROOTS] = certs->roots_problem,
     };
 
     return all[trouble][0] ? all[trouble] : NULL;

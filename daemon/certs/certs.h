@@ -87,7 +87,7 @@ bool certs_drained(const struct certs *certs);
 uint64_t certs_generation(const struct certs *certs);
 enum certs_state certs_get_state(const struct certs *certs);
 /* What may be wrong: with the platform (or its reading), the chain, the chain that is served all the
- * same, the table file, the clock, its days that are left. */
+ * same, the table file, the clock, its days that are left, the roots that the configuration names. */
 enum certs_trouble {
     CERTS_TROUBLE_PLATFORM,
     CERTS_TROUBLE_CHAIN,
@@ -95,8 +95,9 @@ enum certs_trouble {
     CERTS_TROUBLE_FILE,
     CERTS_TROUBLE_CLOCK,
     CERTS_TROUBLE_EXPIRY,
+    CERTS_TROUBLE_ROOTS,
 };
-#define CERTS_PROBLEMS_MAX 6u
+#define CERTS_PROBLEMS_MAX 7u
 /* A sentence that says what to do; NULL: nothing is wrong with it. */
 const char *certs_problem(const struct certs *certs, enum certs_trouble trouble);
 /* All that is wrong, as above. Returns how many there are. */

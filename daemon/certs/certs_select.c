@@ -296,6 +296,9 @@ static void take_load(struct certs *certs, struct load *load)
                 EVENT_CLOCK_RIGHT, NULL, 0,
                 "this host's clock is plausible again: the dates of certificates are checked");
         memcpy(certs->clock_problem, load->found.clock_problem, sizeof(certs->clock_problem));
+        if (load->found.roots_problem[0] && !certs->roots_problem[0])
+            log_warn("%s", load->found.roots_problem);
+        memcpy(certs->roots_problem, load->found.roots_problem, sizeof(certs->roots_problem));
     }
     arm_recheck(certs);
     if (load->result < 0) {

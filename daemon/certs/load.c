@@ -11,6 +11,7 @@
  * on a host whose clock has not been set yet.
  */
 #include "certs/load.h"
+#include "certs/chain_parts.h"
 #include "sys.h"
 #include <errno.h>
 #include <stdio.h>
@@ -41,6 +42,22 @@ static void free_inputs(struct chain_input *inputs, size_t n)
     for (size_t i = 0; i < n; i++)
         sys.free((void *)(uintptr_t)inputs[i].data);
     sys.free(inputs);
+}
+
+/* Trusted or not, a root of an unknown product has no chains here: said, since whoever named it waits
+ * for them. */
+static void judge_roots(const struct chain_roots *roots, char *out, size_t size)
+{
+    const char *const prefix = COCO_SNP_CN_ARK;
+
+    for (size_t i = 0; i < roots->n; i++) {
+        const char *product = roots->roots[i].name + strlen(prefix);
+        if (coco_snp_product_of_name(product))
+            continue;
+        const struct chain_why sentence = {.text = out, .size = size};
+        (void)chain_refuse_product(&sentence, "[certs] root: a trusted one", product);
+        return;
+    }
 }
 
 static int load_roots(const struct chain_paths *paths, struct chain_roots *roots, char *why,
@@ -113,9 +130,12 @@ static void judge_clock(const struct load_options *options, struct load_judge *j
 int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
                size_t why_size)
 {
-    ret->clock_problem[0] = 0;
+    ret->clock_problem[0] = ret->roots_problem[0] = 0;
     judge_clock(options, ret);
-    return load_roots(&options->paths, &ret->roots, why, why_size);
+    int r = load_roots(&options->paths, &ret->roots, why, why_size);
+    if (r == 0)
+        judge_roots(&ret->roots, ret->roots_problem, sizeof(ret->roots_problem));
+    return r;
 }
 
 int load_key(const struct platform_state *platform, enum load_signer signer, struct store_key *ret,
@@ -262,6 +282,7 @@ int chain_load(const struct load_options *options, struct load_result *ret, char
     ret->clock_floor_s = judge.clock_floor_s;
     ret->clock_trusted = judge.now_s != CHAIN_NO_CLOCK;
     memcpy(ret->clock_problem, judge.clock_problem, sizeof(ret->clock_problem));
+    memcpy(ret->roots_problem, judge.roots_problem, sizeof(ret->roots_problem));
     if (options->platform) {
         r = load_for_platform(options, &judge, ret, why, why_size);
     } else if (options->paths.n_chain > 0) {

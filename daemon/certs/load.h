@@ -43,6 +43,7 @@ struct load_judge {
     int64_t now_s;         /* CHAIN_NO_CLOCK: the clock is not trusted */
     int64_t clock_floor_s; /* the newest stored CRL counted in */
     char clock_problem[CHAIN_WHY_SIZE];
+    char roots_problem[CHAIN_WHY_SIZE]; /* a root that serves nothing; "": none is */
 };
 /* Reads root files and stored CRLs. Negative errno and a sentence. */
 int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
@@ -60,6 +61,7 @@ struct load_result {
     /* Of a files' chain that has expired or was revoked, its leaf's; else "". */
     char outdated_sha256[65];
     char clock_problem[CHAIN_WHY_SIZE];
+    char roots_problem[CHAIN_WHY_SIZE];
 };
 void load_result_done(struct load_result *result);
 

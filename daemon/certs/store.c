@@ -19,9 +19,6 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const products[] = {"Genoa", "Milan", "Turin"}; /* in the order of keys */
-#define N_PRODUCTS (sizeof(products) / sizeof(products[0]))
-
 void store_chain_done(struct store_chain *c)
 {
     chain_free(c->chain);
@@ -166,9 +163,9 @@ int64_t store_newest_update_s(const char *dir)
 {
     int64_t newest = INT64_MIN;
 
-    for (size_t p = 0; p < N_PRODUCTS; p++) {
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
         struct store_files *files;
-        if (store_read_files(dir, products[p], "crl", &files) < 0)
+        if (store_read_files(dir, coco_snp_product_name(p), "crl", &files) < 0)
             continue;
         for (size_t i = 0; i < files->n; i++) {
             struct crl *crl;
@@ -338,12 +335,13 @@ static int walk_leaves(const struct store *store, const char *folder, struct sto
     return r;
 }
 
-static int walk_product(const struct store *store, const char *product, struct store_list *list)
+static int walk_product(const struct store *store, enum coco_snp_product p, struct store_list *list)
 {
     char folder[STORE_PATH_MAX], chip_folder[STORE_PATH_MAX];
     struct store_key key = {.signer = CHAIN_SIGNER_VLEK};
     const struct dirent *entry;
-    size_t hex = 2 * chain_product_find(product)->hwid_size;
+    size_t hex = 2 * coco_snp_product_chip_id_size(p);
+    const char *product = coco_snp_product_name(p);
 
     (void)snprintf(key.product, sizeof(key.product), "%s", product);
     if (snprintf(folder, sizeof(folder), "%s/%s/vlek", store->dir, product) >= STORE_PATH_MAX)
@@ -398,13 +396,14 @@ int store_list(const struct store *store, struct store_list *ret)
     int r = 0;
 
     list.chains = sys.alloc(STORE_CHAINS_MAX * sizeof(*list.chains));
-    list.crls = sys.alloc(N_PRODUCTS * STORE_CAS_MAX * sizeof(*list.crls));
+    list.crls = sys.alloc(COCO_SNP_PRODUCTS * STORE_CAS_MAX * sizeof(*list.crls));
     if (!list.chains || !list.crls)
         r = -ENOMEM;
-    for (size_t p = 0; r == 0 && p < N_PRODUCTS; p++) {
-        r = walk_product(store, products[p], &list);
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; r == 0 && p < COCO_SNP_PRODUCTS;
+         p++) {
+        r = walk_product(store, p, &list);
         if (r == 0)
-            r = list_crls(store, products[p], &list);
+            r = list_crls(store, coco_snp_product_name(p), &list);
     }
     if (r < 0) {
         store_list_done(&list);

@@ -17,8 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What names a chain: "Milan/VCEK/3ac3…/3.0.8.115", "Turin/VLEK/-/1.2.3.4.5". The TCB is
- * bootloader, TEE, SNP, microcode, and behind them on products that have one the FMC. */
+/* What names a chain: "Milan/VCEK/3ac3…/3.0.8.115", "Turin/VLEK/-/1.2.3.4.5". The TCB is that of
+ * coco_snp_tcb_format. */
 struct store_key {
     char product[16];
     enum chain_signer signer;

@@ -301,9 +301,8 @@ static int keep_root(const struct store *store, struct item *item, const struct 
 
     c.certs[CHAIN_ARK] = item->cert;
     memcpy(c.product, item->kind.product, sizeof(c.product));
-    if (!chain_product_find(c.product))
-        return chain_refuse(why, "%s is for the product \"%s\", which is not known",
-                            item->cert.subject_cn, c.product);
+    if (!coco_snp_product_of_name(c.product))
+        return chain_refuse_product(why, item->cert.subject_cn, c.product);
     int r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, store->now_s, why);
     return r < 0 ? r : keep_ca(store, "ark", item, why);
 }
@@ -347,9 +346,8 @@ static int keep_intermediate(const struct store *store, struct item *item,
 {
     struct store_files *arks;
 
-    if (!chain_product_find(item->kind.product))
-        return chain_refuse(why, "%s is for the product \"%s\", which is not known",
-                            item->cert.subject_cn, item->kind.product);
+    if (!coco_snp_product_of_name(item->kind.product))
+        return chain_refuse_product(why, item->cert.subject_cn, item->kind.product);
     int r = store_read_files(store->dir, item->kind.product, "ark", &arks);
     if (r < 0)
         return r;
@@ -455,16 +453,12 @@ static int keep_leaf(const struct store *store, struct item *item, struct store_
     struct store_chain c = {.chain = NULL};
     struct store_key key;
 
-    if (!chain_product_find(item->kind.product))
-        return chain_refuse(why, "%s is for the product \"%s\", which is not known", leaf.name,
-                            item->kind.product);
+    if (!coco_snp_product_of_name(item->kind.product))
+        return chain_refuse_product(why, leaf.name, item->kind.product);
     int r = store_assemble(store, &leaf, &item->kind, &c, why);
     if (r < 0)
         return r;
     store_key_of_chain(c.chain, &key);
-    const struct chain_tcb *tcb = &c.chain->tcb;
-    if (tcb->spl4 || tcb->spl5 || tcb->spl6 || tcb->spl7)
-        r = chain_refuse(why, "%s has reserved security patch levels that are not 0", leaf.name);
     store_chain_done(&c);
     if (r == 0)
         r = store_leaf_path(store->dir, &key, folder, path);

@@ -27,14 +27,9 @@ int store_key_make(const char *product, enum chain_signer signer, const uint8_t 
 
 void store_key_of_chain(const struct chain *chain, struct store_key *ret)
 {
-    const struct coco_snp_tcb tcb = {.bl = chain->tcb.bootloader,
-                                     .tee = chain->tcb.tee,
-                                     .snp = chain->tcb.snp,
-                                     .ucode = chain->tcb.microcode,
-                                     .fmc = chain->tcb.fmc};
-
     /* A parsed chain's product is known and its chip id is as long as it must be. */
-    (void)store_key_make(chain->product, chain->signer, chain->hwid, chain->hwid_size, &tcb, ret);
+    (void)store_key_make(chain->product, chain->signer, chain->hwid, chain->hwid_size, &chain->tcb,
+                         ret);
 }
 
 /* The part up to the next '/', or the last one, which must fit; moves on behind that. */

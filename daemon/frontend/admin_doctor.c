@@ -142,9 +142,13 @@ static void check_device(struct examination *e)
     const struct platform_state *platform = certs_platform(certs);
     const char *problem = certs_problem(certs, CERTS_TROUBLE_PLATFORM);
     const char *source = certs_platform_source(certs);
+    const char *roots = certs_problem(certs, CERTS_TROUBLE_ROOTS);
 
     if (no_certs(e))
         return;
+    if (roots)
+        say(e, WARNING, "take that file out of [certs] root, or install a newer cocod", "%s",
+            roots);
     if (problem)
         say(e, BAD,
             "is this an SNP host, and does cocod-sev run? \"systemctl status cocod-sev.socket "

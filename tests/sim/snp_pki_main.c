@@ -187,10 +187,11 @@ static bool parse_arguments(int argc, char **argv, struct arguments *a)
             return false;
         }
     if (optind != argc - 1) {
-        (void)fprintf(stderr, "usage: snp_pki [--product Milan|Genoa|Turin] [--tcb B.T.S.U[.F]] "
-                              "[--chip HEX] [--vlek] [--keys DIR]\n"
-                              "               [--expired] [--bad KIND] [--missing OID] "
-                              "[--not-before SECONDS] [--revoke SERIAL] [--crl] OUTDIR\n");
+        (void)fprintf(stderr,
+                      "usage: snp_pki [--product Milan|Genoa|Turin|Venice] [--tcb B.T.S.U[.F]] "
+                      "[--chip HEX] [--vlek] [--keys DIR]\n"
+                      "               [--expired] [--bad KIND] [--missing OID] "
+                      "[--not-before SECONDS] [--revoke SERIAL] [--crl] OUTDIR\n");
         return false;
     }
     a->out = argv[optind];
