@@ -77,7 +77,7 @@ struct chain_input {
 /* Takes the inputs apart (each PEM, with one or more certificates, or one DER certificate), finds
  * the roles by the names inside, and reads the leaf's extensions. Nothing is verified yet. 0,
  * -ENOMEM, or -EBADMSG and a sentence in `why` that names input and reason. A certificate that is
- * given twice, byte for byte, counts once. */
+ * given twice, byte for byte, counts once; of several intermediates and roots the leaf's are taken. */
 int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, char *why,
                 size_t why_size);
 void chain_free(struct chain *c);
