@@ -98,6 +98,7 @@ static struct certs_options certs_options(const struct config *config, struct pl
         .store = config->certs_store[0] ? config->certs_store : NULL,
         .platform = platform,
         .signer = signers[config->certs_signer],
+        .vlek_csp = config->certs_vlek_csp,
         .serve_crl = config->certs_serve_crl,
         .clock_floor_s = build_time_s,
         .table_file = {.path = config->certs_table_file, .mode = config->certs_table_mode},

@@ -115,6 +115,7 @@ struct config {
     enum coco_snp_product certs_fixed_product;
     char *
         certs_fixed_chip_id; /* hexadecimal, as long as the product's where the platform is fixed */
+    char *certs_vlek_csp;    /* "": the only one that is stored */
     char *certs_fixed_tcb;   /* as snp_tcb.h writes it */
     bool certs_fixed_vlek;
     enum config_signer certs_signer;

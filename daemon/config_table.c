@@ -180,6 +180,15 @@ static const struct config_key keys[] = {
      .choices = signer_choices,
      .doc = "Whose certificates are served where the platform is known. A table holds one signer."},
     {.section = "certs",
+     .name = "vlek_csp",
+     .type = CONFIG_TEXT,
+     .offset = AT(certs_vlek_csp),
+     .default_value = "",
+     .doc = "The CSP_ID of this host's VLEK, as its certificate has it (CN=csp.example); cococtl "
+            "certs list shows those that are stored. Empty: the only one that is stored for the "
+            "reported TCB. Where there are several, the empty table is served and an alarm names "
+            "them, since the firmware does not tell which one it has loaded."},
+    {.section = "certs",
      .name = "serve_crl",
      .type = CONFIG_BOOL,
      .offset = AT(certs_serve_crl),

@@ -269,7 +269,7 @@ static int fetch_one(struct fetch *f)
         code = CTL_USAGE;
     }
     if (code == CTL_OK && f->vlek) {
-        target.product = coco_snp_product_of_name(platform.product);
+        target.product = coco_snp_product_of_text(platform.product);
         if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
             char names[COCO_SNP_NAMES_SIZE];
             coco_snp_product_names(names);

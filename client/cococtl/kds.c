@@ -30,7 +30,7 @@ static int refuse(char why[KDS_WHY_SIZE], int error, const char *text)
 int kds_target_parse(const char *product, const char *chip_id, const char *tcb,
                      struct kds_target *ret, char why[KDS_WHY_SIZE])
 {
-    struct kds_target target = {.product = coco_snp_product_of_name(product)};
+    struct kds_target target = {.product = coco_snp_product_of_text(product)};
     size_t digits = 2 * coco_snp_product_chip_id_size(target.product), n = strlen(chip_id);
     char text[COCO_SNP_NAMES_SIZE];
 

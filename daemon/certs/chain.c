@@ -137,23 +137,24 @@ static bool signed_by(const struct chain_cert *issuer, const struct chain_cert *
 static int choose(struct assembly *a, enum chain_role role)
 {
     const struct chain_cert *child = &a->chain->certs[role + 1];
-    struct chain_cert *only = NULL, *named = NULL, *signer = NULL;
+    struct chain_cert *only = NULL, *named = NULL, *chosen;
     size_t n = 0, n_named = 0;
 
     for (size_t i = 0; i < a->n; i++) {
-        struct chain_cert *cert = &a->issuers[i];
-        if (cert->role != role)
+        if (a->issuers[i].role != role)
             continue;
-        only = cert;
+        only = &a->issuers[i];
         n++;
-        if (strcmp(cert->subject_cn, child->issuer_cn) != 0)
+        if (strcmp(only->subject_cn, child->issuer_cn) != 0)
             continue;
+        named = only;
         n_named++;
-        named = cert;
-        if (!signer && signed_by(cert, child))
-            signer = cert;
     }
-    struct chain_cert *chosen = n == 1 ? only : n_named > 1 && signer ? signer : named;
+    chosen = n == 1 ? only : named;
+    for (size_t i = 0; n_named > 1 && i < a->n; i++)
+        if (a->issuers[i].role == role && strcmp(a->issuers[i].subject_cn, child->issuer_cn) == 0 &&
+            signed_by(&a->issuers[i], child))
+            chosen = &a->issuers[i];
     if (n > 1 && !chosen)
         return chain_refuse(a->why, "none of the %zu %ss is %s, which issued %s: add that one's", n,
                             role_text(role), child->issuer_cn, child->source);

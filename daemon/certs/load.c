@@ -138,8 +138,8 @@ int load_judge(const struct load_options *options, struct load_judge *ret, char 
     return r;
 }
 
-int load_key(const struct platform_state *platform, enum load_signer signer, struct store_key *ret,
-             char *why, size_t why_size)
+int load_key(const struct platform_state *platform, enum load_signer signer, const char *vlek_csp,
+             struct store_key *ret, char *why, size_t why_size)
 {
     bool vlek = signer == LOAD_SIGNER_VLEK || (signer == LOAD_SIGNER_AUTO && platform->vlek_en);
 
@@ -156,7 +156,8 @@ int load_key(const struct platform_state *platform, enum load_signer signer, str
         return -EINVAL;
     }
     int r = store_key_make(platform->product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK,
-                           platform->chip_id, platform->chip_id_size, &platform->reported, ret);
+                           platform->chip_id, platform->chip_id_size, vlek_csp, &platform->reported,
+                           ret);
     if (r < 0)
         (void)snprintf(why, why_size, "this platform cannot have a chain: %s", platform->product);
     return r;
@@ -213,7 +214,7 @@ static int load_files(const struct load_options *options, const struct load_judg
     if (r < 0)
         return r;
     store_key_of_chain(c.chain, &found);
-    if (key && !store_key_equal(key, &found)) {
+    if (key && !store_key_fits(key, &found)) {
         store_key_format(&found, have);
         store_key_format(key, want);
         (void)snprintf(why, why_size, "the files of [certs] chain are of %.200s, not of %.200s",
@@ -246,7 +247,7 @@ static int load_for_platform(const struct load_options *options, const struct lo
                                 .now_s = judge->now_s};
     struct store_key key;
     char text[STORE_KEY_SIZE];
-    int r = load_key(options->platform, options->signer, &key, why, why_size);
+    int r = load_key(options->platform, options->signer, options->vlek_csp, &key, why, why_size);
 
     if (r < 0)
         return -ENOENT;
@@ -262,10 +263,13 @@ static int load_for_platform(const struct load_options *options, const struct lo
         return r;
     r = store_load(&store, &key, &ret->found, why, why_size);
     if (r == -ENOENT)
-        (void)snprintf(why, why_size,
-                       "the store has no chain for this platform, %s: fetch it (cococtl certs "
-                       "fetch) or import it (cococtl certs import)",
-                       text);
+        (void)snprintf(why, why_size, "the store has no chain for this platform, %s: %s", text,
+                       key.signer == CHAIN_SIGNER_VCEK
+                           ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
+                       : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
+                                      "(cococtl certs import)"
+                                    : "import the VLEK that AMD's enrolment gave (cococtl certs "
+                                      "import)");
     return r;
 }
 

@@ -34,6 +34,7 @@ struct load_options {
     int64_t clock_floor_s;
     bool serve_crl;
     enum load_signer signer;
+    const char *vlek_csp;                  /* "": the only one */
     const struct platform_state *platform; /* NULL: the files' chain is served whatever it is of */
 };
 
@@ -50,8 +51,8 @@ int load_judge(const struct load_options *options, struct load_judge *ret, char 
                size_t why_size);
 
 /* The key of the chain that a platform needs. -EINVAL and a sentence: no chain is right for it. */
-int load_key(const struct platform_state *platform, enum load_signer signer, struct store_key *ret,
-             char *why, size_t why_size);
+int load_key(const struct platform_state *platform, enum load_signer signer, const char *vlek_csp,
+             struct store_key *ret, char *why, size_t why_size);
 
 struct load_result {
     struct store_chain found; /* its chain is NULL: the empty table, `why` says why */

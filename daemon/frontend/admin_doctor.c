@@ -205,7 +205,10 @@ static void check_vlek(struct examination *e)
     else if (platform->vlek_en && chain && chain->signer == CHAIN_SIGNER_VLEK)
         say(e, GOOD, NULL, "one is loaded, and its chain is served");
     else if (platform->vlek_en)
-        say(e, WARNING, "import the VLEK's chain, or set signer = vcek in [certs]",
+        say(e, WARNING,
+            "import the VLEK's chain; name its CSP_ID in [certs] vlek_csp where several are "
+            "stored; or "
+            "set signer = vcek there",
             "one is loaded, and its chain is not served");
     else if (certs_signer(certs) == LOAD_SIGNER_VLEK)
         say(e, BAD, load, "none is loaded, and signer = vlek");

@@ -82,7 +82,7 @@ static void check_results(const struct store *store, const struct store_results 
         struct store_chain c = {.chain = NULL};
         char why[CHAIN_WHY_SIZE];
         struct store_key key;
-        REQUIRE((result->action == STORE_REFUSED) == (result->reason[0] != 0));
+        REQUIRE((result->action >= STORE_KEPT_OUT) == (result->reason[0] != 0));
         REQUIRE(strlen(result->reason) < sizeof(result->reason));
         REQUIRE(result->action != STORE_REFUSED || !result->key[0]);
         if (!result->key[0] || !store)

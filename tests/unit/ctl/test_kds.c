@@ -69,7 +69,7 @@ START_TEST(targets_that_are_none)
     (void)snprintf(tail, sizeof(tail), "%s", hex_of(chip_with_tail, 64));
     const char *const cases[][3] = {
         {"Rome", id, "1.2.3.4"},
-        {"milan", id, "1.2.3.4"},
+        {"Milan-B0", id, "1.2.3.4"},
         {"", id, "1.2.3.4"},
         {"Milan", "", "1.2.3.4"},
         {"Milan", "00", "1.2.3.4"},
