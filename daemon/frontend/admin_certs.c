@@ -75,7 +75,9 @@ static void fail(const struct certs_job *job)
 {
     char text[STORE_KEY_SIZE];
 
-    if (job->result == -ENOENT && job->key.product[0]) {
+    /* Of several VLEKs that a key fits none is the one. */
+    bool open = job->result == -EBADMSG && job->key.signer == CHAIN_SIGNER_VLEK && !job->key.csp[0];
+    if ((job->result == -ENOENT || open) && job->key.product[0]) {
         store_key_format(&job->key, text);
         admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
         return;

@@ -176,7 +176,10 @@ static void check_tcb(struct examination *e)
     if (no_certs(e))
         return;
     if (problem || !chain) {
-        say(e, chain ? WARNING : BAD, "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
+        bool vlek = platform && platform->vlek_en && certs_signer(certs) != LOAD_SIGNER_VCEK;
+        say(e, chain ? WARNING : BAD,
+            vlek ? "\"cococtl certs list\" shows what is stored; \"cococtl certs import PATH\""
+                 : "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
             "%s", problem ? problem : "there is no chain: the empty table is served");
         return;
     }
