@@ -5,7 +5,6 @@
  */
 #include "certs/store_parts.h"
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -168,7 +167,7 @@ int store_leaf_path(const char *dir, const struct store_key *key, char folder[ST
     char csp[STORE_CSP_TEXT_SIZE];
 
     store_csp_escape(key->csp, csp);
-    if (strlen(csp) > NAME_MAX)
+    if (strlen(csp) > STORE_CSP_TEXT_MAX)
         return -ENAMETOOLONG;
     int n = snprintf(folder, STORE_PATH_MAX, "%s/%s/%s%s%s", dir, key->product,
                      vlek ? "vlek" : "vcek", vlek && !csp[0] ? "" : "/", vlek ? csp : key->chip);

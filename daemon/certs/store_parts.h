@@ -21,6 +21,9 @@ int store_leaf_path(const char *dir, const struct store_key *key, char folder[ST
 
 /* A CSP_ID's part of keys and paths; and back: false where it is none, in its only spelling. */
 #define STORE_CSP_TEXT_SIZE (3u * 127u + 1u)
+/* A longer one is not stored. AMD's have about 30 characters; with as many as a chip's id has, a list
+ * of the most chains fits into a message whatever they are. */
+#define STORE_CSP_TEXT_MAX 128u
 void store_csp_escape(const char *csp, char out[STORE_CSP_TEXT_SIZE]);
 bool store_csp_unescape(const char *text, char out[128]);
 
