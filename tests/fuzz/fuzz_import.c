@@ -91,7 +91,8 @@ static void check_key(const uint8_t *data, size_t size)
     REQUIRE(strcmp(text, again) == 0);
     if (store_leaf_path("/store", &key, folder, path) < 0)
         return;
-    REQUIRE(!strstr(path, "/.") && !strstr(path, "//") && strncmp(path, folder, strlen(folder)) == 0);
+    REQUIRE(!strstr(path, "/.") && !strstr(path, "//") &&
+            strncmp(path, folder, strlen(folder)) == 0);
     size_t slashes = 0;
     for (const char *p = path; *p; p++) {
         REQUIRE(*p > ' ' && *p < 0x7f);
