@@ -45,7 +45,9 @@ static const struct event_kind kinds[EVENT_IDS] = {
          "cannot, their attestation fails. The usual cause is a firmware update whose chain was "
          "not "
          "brought first. Get it with `cococtl certs fetch`, or on a host without a network with "
-         "`cococtl certs import`; it is served as soon as it is there."},
+         "`cococtl certs import`; it is served as soon as it is there. Where the message names "
+         "several CSP_IDs, VLEKs of several regions are stored: name this host's in [certs] "
+         "vlek_csp."},
     [EVENT_CHAIN_REFUSED] = {"chain-refused", "de8a6c04ecf44d2e9ff13a4e11b98b58", LOG_LEVEL_ERROR,
                              0, "", "The certificate chain of the configured files is refused.",
                              "The message says which certificate and why, and what is served "

@@ -57,6 +57,8 @@ static void print_chains(FILE *to, struct reply *reply, struct json_object *para
     for (size_t i = 0; i < n; i++) {
         struct json_object *chain = json_object_array_get_idx(chains, i);
         const char *problem = reply_optional_string(reply, chain, "problem");
+        const char *csp =
+            reply_optional_string(reply, chain, "cspId"); /* of a VLEK, by a new daemon */
         term_cell(to, reply_bool(reply, chain, "served") ? "*" : "", 2);
         term_cell(to, reply_string(reply, chain, "product"), 7);
         term_cell(to, reply_string(reply, chain, "signer"), 6);
@@ -65,6 +67,8 @@ static void print_chains(FILE *to, struct reply *reply, struct json_object *para
         term_string(to, reply_string(reply, chain, "notAfter"));
         (void)fputc('\n', to);
         term_line(to, "    key", reply_string(reply, chain, "key"));
+        if (csp)
+            term_line(to, "    CSP_ID", csp);
         if (problem)
             term_line(to, "    problem", problem);
     }

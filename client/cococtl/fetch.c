@@ -37,7 +37,7 @@ struct fetch {
     bool over;    /* the time */
     bool progress;
     unsigned done, all;
-    bool products[COCO_SNP_TURIN + 1]; /* whose chain and list were asked for */
+    bool products[COCO_SNP_PRODUCTS]; /* whose chain and list were asked for */
 };
 
 /* --- results --------------------------------------------------------------------------------- */
@@ -269,9 +269,11 @@ static int fetch_one(struct fetch *f)
         code = CTL_USAGE;
     }
     if (code == CTL_OK && f->vlek) {
-        target.product = coco_snp_product_of_name(platform.product);
+        target.product = coco_snp_product_of_text(platform.product);
         if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
-            term_error("the product is Milan, Genoa or Turin, not \"%s\"", platform.product);
+            char names[COCO_SNP_NAMES_SIZE];
+            coco_snp_product_names(names);
+            term_error("the product is %s, not \"%s\"", names, platform.product);
             code = CTL_USAGE;
         }
     }
@@ -361,7 +363,7 @@ static int read_inventory(const char *path, struct kds_target **ret, size_t *ret
 static int fetch_inventory(struct fetch *f)
 {
     struct kds_target *targets = NULL;
-    bool products[COCO_SNP_TURIN + 1] = {0};
+    bool products[COCO_SNP_PRODUCTS] = {0};
     size_t n = 0;
     int code = read_inventory(f->ctl->inventory, &targets, &n);
 

@@ -206,8 +206,9 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
         const char *action = field(result, "action"), *key = field(result, "key");
         const char *reason = field(result, "reason"), *kind = field(result, "kind");
         bool bad = action && strcmp(action, "refused") == 0;
+        bool kept_out = action && reason && strcmp(action, "unchanged") == 0;
         refused += bad;
-        term_cell(to, bad || !verify_only ? action : "good", 11);
+        term_cell(to, bad ? action : verify_only ? "good" : kept_out ? "kept out" : action, 11);
         term_cell(to, kind ? kind : "OTHER", 6);
         term_string(to, field(result, "name"));
         if (key || reason) {

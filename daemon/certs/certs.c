@@ -118,6 +118,9 @@ void certs_free(struct certs *certs)
 void certs_start(struct certs *certs)
 {
     certs->starting = true;
+    if (certs->options.store && store_vlek_migrate(certs->options.store) < 0)
+        log_warn("%s: not all that the release before stored is in its place; what is, is served",
+                 certs->options.store);
     certs_open_file(certs);
     if (!certs_offered(certs)) {
         certs_serve_nothing(certs);
@@ -325,6 +328,7 @@ const char *certs_problem(const struct certs *certs, enum certs_trouble trouble)
         [CERTS_TROUBLE_FILE] = certs->file_problem,
         [CERTS_TROUBLE_CLOCK] = certs->clock_problem,
         [CERTS_TROUBLE_EXPIRY] = certs->expiry_problem,
+        [CERTS_TROUBLE_ROOTS] = certs->roots_problem,
     };
 
     return all[trouble][0] ? all[trouble] : NULL;
@@ -405,6 +409,11 @@ const struct platform_state *certs_platform(const struct certs *certs)
 enum load_signer certs_signer(const struct certs *certs)
 {
     return certs->options.signer;
+}
+
+const char *certs_vlek_csp(const struct certs *certs)
+{
+    return certs->options.vlek_csp ? certs->options.vlek_csp : "";
 }
 
 const char *certs_table_path(const struct certs *certs)

@@ -33,6 +33,7 @@ struct certs_options {
     const char *store;         /* folder; NULL: none */
     struct platform *platform; /* NULL: not known, and the files' chain is served as it is */
     enum load_signer signer;
+    const char *vlek_csp; /* whose VLEK this host has; NULL or "": the only one that is stored */
     bool serve_crl;
     int64_t clock_floor_s; /* an earlier clock is wrong; 0: none is */
     struct table_file_options table_file;
@@ -99,7 +100,7 @@ bool certs_drained(const struct certs *certs);
 uint64_t certs_generation(const struct certs *certs);
 enum certs_state certs_get_state(const struct certs *certs);
 /* What may be wrong: with the platform (or its reading), the chain, the chain that is served all the
- * same, the table file, the clock, its days that are left. */
+ * same, the table file, the clock, its days that are left, the roots that the configuration names. */
 enum certs_trouble {
     CERTS_TROUBLE_PLATFORM,
     CERTS_TROUBLE_CHAIN,
@@ -107,8 +108,9 @@ enum certs_trouble {
     CERTS_TROUBLE_FILE,
     CERTS_TROUBLE_CLOCK,
     CERTS_TROUBLE_EXPIRY,
+    CERTS_TROUBLE_ROOTS,
 };
-#define CERTS_PROBLEMS_MAX 6u
+#define CERTS_PROBLEMS_MAX 7u
 /* A sentence that says what to do; NULL: nothing is wrong with it. */
 const char *certs_problem(const struct certs *certs, enum certs_trouble trouble);
 /* All that is wrong, as above. Returns how many there are. */
@@ -191,6 +193,7 @@ bool certs_has_store(const struct certs *certs);
 /* The platform as it was read last; NULL: not known. */
 const struct platform_state *certs_platform(const struct certs *certs);
 enum load_signer certs_signer(const struct certs *certs);
+const char *certs_vlek_csp(const struct certs *certs); /* "": the only one */
 
 /* --- firmware updates: certs_update.c --- */
 

@@ -118,6 +118,7 @@ struct certs {
     char file_problem[CHAIN_WHY_SIZE];
     char platform_problem[CHAIN_WHY_SIZE];
     char clock_problem[CHAIN_WHY_SIZE];
+    char roots_problem[CHAIN_WHY_SIZE];
     char expiry_problem[160];
 };
 

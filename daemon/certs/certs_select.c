@@ -116,7 +116,8 @@ static void wanted_key(const struct certs *certs, char out[STORE_KEY_SIZE])
     char why[CHAIN_WHY_SIZE];
 
     out[0] = 0;
-    if (load_key(&certs->platform, certs->options.signer, &key, why, sizeof(why)) == 0)
+    if (load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &key, why,
+                 sizeof(why)) == 0)
         store_key_format(&key, out);
 }
 
@@ -185,6 +186,7 @@ static char **copy_strings(char *const *strings, size_t n)
 
 void certs_load_options_done(struct load_options *options, char *store)
 {
+    sys.free((void *)(uintptr_t)options->vlek_csp);
     free_strings(options->paths.chain, options->paths.n_chain);
     free_strings(options->paths.roots, options->paths.n_roots);
     sys.free(store);
@@ -203,8 +205,10 @@ int certs_load_options(const struct certs *certs, struct load_options *ret, char
     options.paths.n_roots = from->n_roots;
     options.paths.chain = copy_strings(from->chain, from->n_chain);
     options.paths.roots = copy_strings(from->roots, from->n_roots);
+    options.vlek_csp = copy_string(from->vlek_csp ? from->vlek_csp : "");
     options.store = store;
-    if (!options.paths.chain || !options.paths.roots || (from->store && !store)) {
+    if (!options.paths.chain || !options.paths.roots || !options.vlek_csp ||
+        (from->store && !store)) {
         certs_load_options_done(&options, store);
         return -ENOMEM;
     }
@@ -299,6 +303,9 @@ static void take_load(struct certs *certs, struct load *load)
                 EVENT_CLOCK_RIGHT, NULL, 0,
                 "this host's clock is plausible again: the dates of certificates are checked");
         memcpy(certs->clock_problem, load->found.clock_problem, sizeof(certs->clock_problem));
+        if (load->found.roots_problem[0] && !certs->roots_problem[0])
+            log_warn("%s", load->found.roots_problem);
+        memcpy(certs->roots_problem, load->found.roots_problem, sizeof(certs->roots_problem));
     }
     arm_recheck(certs);
     if (load->result < 0) {

@@ -70,13 +70,8 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
 
 /* --- chain_leaf.c: AMD's extensions --- */
 
-/* How products differ; NULL for one that is unknown. */
-struct chain_product {
-    const char *name;
-    size_t hwid_size;
-    bool has_fmc; /* and with it the other layout of TCB_VERSION */
-};
-const struct chain_product *chain_product_find(const char *name);
+/* Says that the product of `what` is not known, and what that means; always -EBADMSG. */
+int chain_refuse_product(const struct chain_why *why, const char *what, const char *product);
 
 /* Reads the leaf's extensions into `c`, whose signer, product and leaf certificate are set. */
 int chain_leaf_parse(struct chain *c, X509 *leaf, const struct chain_why *why);

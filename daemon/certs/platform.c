@@ -119,8 +119,14 @@ static void take_replies(struct platform *platform)
         return;
     enum coco_snp_product product = coco_snp_product_of_cpu(reply.cpu_family, reply.cpu_model);
     if (!product) {
-        fail(platform, "this CPU (family %02Xh, model %02Xh) is not one that cocod knows",
-             reply.cpu_family, reply.cpu_model);
+        char names[COCO_SNP_NAMES_SIZE], why[400];
+        coco_snp_product_names(names);
+        snprintf(why, sizeof(why),
+                 "this CPU (family %02Xh, model %02Xh) is not one that cocod knows (it knows %s): "
+                 "guests "
+                 "here fetch their certificates themselves, until a newer cocod serves them",
+                 reply.cpu_family, reply.cpu_model, names);
+        tell(platform, NULL, why);
         return;
     }
     if (coco_snp_tcb_decode(product, reply.reported_tcb, &state.reported) < 0) {

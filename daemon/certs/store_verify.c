@@ -55,7 +55,6 @@ static int copy_files(const struct store *store, const char *scratch, const char
 int store_verify(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret)
 {
-    static const char *const products[] = {"Milan", "Genoa", "Turin"};
     static const char *const stems[] = {"ark", "ask", "asvk", "crl"};
     char dir[STORE_PATH_MAX];
     struct store scratch = *store;
@@ -67,9 +66,9 @@ int store_verify(const struct store *store, const struct chain_input *files, siz
     if ((sys.mkdir(store->dir, FOLDER_MODE) < 0 && errno != EEXIST) ||
         sys.mkdir(dir, FOLDER_MODE) < 0)
         return -errno;
-    for (size_t i = 0; i < 3; i++)
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++)
         for (size_t k = 0; k < 4 && r == 0; k++)
-            r = copy_files(store, dir, products[i], stems[k]);
+            r = copy_files(store, dir, coco_snp_product_name(p), stems[k]);
     scratch.dir = dir;
     if (r == 0)
         r = store_import(&scratch, files, n, ret);

@@ -142,9 +142,13 @@ static void check_device(struct examination *e)
     const struct platform_state *platform = certs_platform(certs);
     const char *problem = certs_problem(certs, CERTS_TROUBLE_PLATFORM);
     const char *source = certs_platform_source(certs);
+    const char *roots = certs_problem(certs, CERTS_TROUBLE_ROOTS);
 
     if (no_certs(e))
         return;
+    if (roots)
+        say(e, WARNING, "take that file out of [certs] root, or install a newer cocod", "%s",
+            roots);
     if (problem)
         say(e, BAD,
             "is this an SNP host, and does cocod-sev run? \"systemctl status cocod-sev.socket "
@@ -172,7 +176,10 @@ static void check_tcb(struct examination *e)
     if (no_certs(e))
         return;
     if (problem || !chain) {
-        say(e, chain ? WARNING : BAD, "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
+        bool vlek = platform && platform->vlek_en && certs_signer(certs) != LOAD_SIGNER_VCEK;
+        say(e, chain ? WARNING : BAD,
+            vlek ? "\"cococtl certs list\" shows what is stored; \"cococtl certs import PATH\""
+                 : "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
             "%s", problem ? problem : "there is no chain: the empty table is served");
         return;
     }
@@ -201,7 +208,10 @@ static void check_vlek(struct examination *e)
     else if (platform->vlek_en && chain && chain->signer == CHAIN_SIGNER_VLEK)
         say(e, GOOD, NULL, "one is loaded, and its chain is served");
     else if (platform->vlek_en)
-        say(e, WARNING, "import the VLEK's chain, or set signer = vcek in [certs]",
+        say(e, WARNING,
+            "import the VLEK's chain; name its CSP_ID in [certs] vlek_csp where several are "
+            "stored; or "
+            "set signer = vcek there",
             "one is loaded, and its chain is not served");
     else if (certs_signer(certs) == LOAD_SIGNER_VLEK)
         say(e, BAD, load, "none is loaded, and signer = vlek");

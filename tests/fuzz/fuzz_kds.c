@@ -67,9 +67,7 @@ static bool is_target(const struct chain *c, const struct kds_target *target)
 
     chain_hex(chip, c->hwid, c->hwid_size);
     return strcmp(c->product, coco_snp_product_name(target->product)) == 0 &&
-           strcmp(chip, target->chip_id) == 0 && c->tcb.bootloader == target->tcb.bl &&
-           c->tcb.tee == target->tcb.tee && c->tcb.snp == target->tcb.snp &&
-           c->tcb.microcode == target->tcb.ucode && c->tcb.fmc == target->tcb.fmc;
+           strcmp(chip, target->chip_id) == 0 && memcmp(&c->tcb, &target->tcb, sizeof(c->tcb)) == 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

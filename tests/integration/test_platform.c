@@ -134,7 +134,7 @@ START_TEST(what_is_imported_is_served_where_it_matches)
     import(true, 9);
     ck_assert(sev_sim_set_field(&platform, "vlek_en", "1"));
     sev_sim_set(sim, &platform);
-    read_now("Milan/VLEK/-/3.0.9.115");
+    read_now("Milan/VLEK/CN=csp.example/3.0.9.115");
     await(COCO_SNP_VLEK);
 }
 END_TEST

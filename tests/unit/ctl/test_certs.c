@@ -27,6 +27,8 @@ static const char *judge(const uint8_t *bytes, size_t size)
 {
     if (size >= 3 && memcmp(bytes, "bad", 3) == 0)
         return "refused\",\"kind\":\"VCEK\",\"reason\":\"the signature\\u001b is wrong";
+    if (size >= 5 && memcmp(bytes, "older", 5) == 0)
+        return "unchanged\",\"kind\":\"CRL\",\"reason\":\"kept out: it is the older\\u001b one";
     if (size >= 4 && memcmp(bytes, "leaf", 4) == 0 && !intermediate_came)
         return "refused\",\"kind\":\"VCEK\",\"reason\":\"its intermediate is missing";
     if (size >= 4 && memcmp(bytes, "leaf", 4) == 0)
@@ -308,6 +310,27 @@ START_TEST(hostile_import_replies)
 }
 END_TEST
 
+/* A daily push that brings what is older than what is stored has not failed. */
+START_TEST(what_is_kept_out_is_no_failure_and_says_why)
+{
+    make_file("old.crl", "older");
+    make_file("ask.pem", "intermediate");
+    make_file("bad.der", "bad");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("old.crl"), rig_path("ask.pem")), 0);
+    rig_has(rig_out, "kept out   CRL   ");
+    rig_has(rig_out, "kept out: it is the older\\x1b one");
+    rig_lacks(rig_out, "refused");
+    ck_assert_int_eq(RIG_RUN("certs", "import", "--json", rig_path("old.crl")), 0);
+    rig_has(rig_out, "\"action\":\"unchanged\"");
+    rig_has(rig_out, "\"reason\":\"kept out: ");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("old.crl"), rig_path("bad.der")), 1);
+    rig_has(rig_out, "kept out   CRL   ");
+    rig_has(rig_out, "1 of 2 refused");
+    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("old.crl")), 0);
+    rig_has(rig_out, "good       CRL   ");
+}
+END_TEST
+
 /* --- list, show, remove, preflight ----------------------------------------------------------- */
 
 START_TEST(list)
@@ -316,8 +339,9 @@ START_TEST(list)
             "{\"key\":\"Milan/VCEK/00/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VCEK\","
             "\"chipId\":\"00\",\"tcb\":\"3.0.8.115\",\"notAfter\":\"2031-01-01T00:00:00Z\","
             "\"served\":true,\"problem\":null},"
-            "{\"key\":\"Milan/VLEK/-/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VLEK\","
-            "\"chipId\":null,\"tcb\":\"3.0.8.115\",\"notAfter\":\"2025-01-01T00:00:00Z\","
+            "{\"key\":\"Milan/VLEK/CN=a%2Fb/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VLEK\","
+            "\"cspId\":\"CN=a/"
+            "b\",\"chipId\":null,\"tcb\":\"3.0.8.115\",\"notAfter\":\"2025-01-01T00:00:00Z\","
             "\"served\":false,\"problem\":\"it \\u202eexpired\"}],"
             "\"crls\":[{\"product\":\"Genoa\",\"number\":\"0a\","
             "\"thisUpdate\":\"2026-08-19T00:00:00Z\",\"nextUpdate\":null,\"revoked\":[\"020001\"],"
@@ -325,6 +349,7 @@ START_TEST(list)
     ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
     rig_has(rig_out, "* Milan  VCEK  3.0.8.115       until 2031-01-01T00:00:00Z\n");
     rig_has(rig_out, "  Milan  VLEK  3.0.8.115       until 2025");
+    rig_has(rig_out, "    key       Milan/VLEK/CN=a%2Fb/3.0.8.115\n    CSP_ID    CN=a/b\n");
     rig_has(rig_out, "it \\xe2\\x80\\xaeexpired");
     rig_has(rig_out, "CRL Genoa number 0a, 2026-08-19T00:00:00Z to open, revokes 020001\n");
     ck_assert_int_eq(RIG_RUN("certs", "list", "--json"), 0);
@@ -448,6 +473,7 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, base64);
     tcase_add_test(tc, import_of_files);
+    tcase_add_test(tc, what_is_kept_out_is_no_failure_and_says_why);
     tcase_add_test(tc, one_file_twice);
     tcase_add_test(tc, files_that_cannot_be_read);
     tcase_add_test(tc, folders);

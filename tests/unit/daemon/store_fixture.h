@@ -236,7 +236,7 @@ static char imported[1024];
 
 static void fixture_imported(struct certs_job *job)
 {
-    static const char *const actions[] = {"added", "unchanged", "refused"};
+    static const char *const actions[] = {"added", "unchanged", "kept out", "refused"};
 
     ck_assert_int_eq(job->result, 0);
     imported[0] = 0;
@@ -244,7 +244,7 @@ static void fixture_imported(struct certs_job *job)
         size_t n = strlen(imported);
         snprintf(imported + n, sizeof(imported) - n, "%s%s", i ? " " : "",
                  actions[job->results.items[i].action]);
-        if (job->results.items[i].action == STORE_REFUSED) {
+        if (job->results.items[i].action >= STORE_KEPT_OUT) {
             n = strlen(imported);
             snprintf(imported + n, sizeof(imported) - n, " (%s)", job->results.items[i].reason);
         }
