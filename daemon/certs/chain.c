@@ -123,13 +123,14 @@ int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, 
 {
     const struct chain_why sentence = {.text = why, .size = why_size};
     struct assembly a = {.why = &sentence};
+    const struct chain_taker taker = {.take = take_cert, .userdata = &a};
     int r = 0;
 
     a.chain = sys.alloc(sizeof(*a.chain));
     if (!a.chain)
         return -ENOMEM;
     for (size_t i = 0; i < n && r == 0; i++)
-        r = chain_split(&inputs[i], false, take_cert, &a, &sentence);
+        r = chain_split(&inputs[i], &taker, &sentence);
     if (r == 0)
         r = check_complete(&a, n);
     if (r == 0) {

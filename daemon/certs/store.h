@@ -100,7 +100,7 @@ struct store_result {
     const char *kind; /* "ARK", …, "CRL", "OTHER": static text */
     enum store_action action;
     char key[STORE_KEY_SIZE];    /* "" but of a leaf that is stored */
-    char reason[CHAIN_WHY_SIZE]; /* of a refusal */
+    char reason[CHAIN_WHY_SIZE]; /* of a refusal, or why it is passed over (unchanged); else "" */
 };
 
 struct store_results {

@@ -2,8 +2,7 @@
 /*
  * Importing: from foreign bytes to files of the store, with a result for each certificate and CRL.
  *
- * First everything is taken apart: PEM and DER by chain_split, CRLs, and GHCB tables by proto's
- * codec, their blobs again PEM or DER (some tools put PEM there). Then each is verified with what is
+ * First everything is taken apart by chain_split. Then each is verified with what is
  * stored and what came before it, and written, in the order roots, CRLs, intermediates, leaves: so
  * an import may bring a chain in any order, and a CRL counts for what comes with it. Each stands
  * for itself; a refused one leaves the others and the store as they are.
@@ -163,6 +162,27 @@ static int add_crl(struct import *import, struct crl *crl)
     return 0;
 }
 
+static int refuse_part(void *userdata, const char *reason)
+{
+    struct import *import = userdata;
+    struct store_result *result = add_result(import, "OTHER");
+
+    if (!result)
+        return no_room(import);
+    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
+    return 0;
+}
+
+static int pass_over_part(void *userdata, const char *reason)
+{
+    int r = refuse_part(userdata, reason);
+    struct import *import = userdata;
+
+    if (r == 0)
+        import->results.items[import->results.n - 1].action = STORE_UNCHANGED;
+    return r;
+}
+
 /* One certificate, or what is in its place. What is wrong with it becomes its result. */
 static int take_der(void *userdata, const uint8_t *der, size_t size, const char *source)
 {
@@ -193,62 +213,21 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
         return add_crl(import, crl);
     if (r == -ENOMEM)
         return r;
-    struct store_result *result = add_result(import, "OTHER");
-    if (!result)
-        return no_room(import);
-    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
-    return 0;
-}
-
-static int refuse_input(struct import *import, const char *reason)
-{
-    struct store_result *result = add_result(import, "OTHER");
-
-    if (!result)
-        return no_room(import);
-    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
-    return 0;
-}
-
-static int take_certificates(struct import *import, const struct chain_input *input)
-{
-    char reason[CHAIN_WHY_SIZE];
-    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
-
-    int r = chain_split(input, true, take_der, import, &why);
-    return r == -EBADMSG ? refuse_input(import, reason) : r;
-}
-
-static int take_table(struct import *import, const struct chain_input *input)
-{
-    struct coco_snp_table table;
-    char name[300];
-    int r = 0;
-
-    if (coco_snp_table_decode(input->data, input->size, &table) < 0)
-        return refuse_input(import, "it begins like a GHCB certificate table, but is none");
-    for (size_t i = 0; i < table.n_entries && r == 0; i++) {
-        const struct coco_snp_entry *entry = &table.entries[i];
-        (void)snprintf(name, sizeof(name), "%s, %s entry", input->name,
-                       coco_snp_kind_name(coco_snp_kind_of(entry->guid)));
-        const struct chain_input blob = {.name = name, .data = entry->data, .size = entry->length};
-        r = take_certificates(import, &blob);
-    }
-    return r;
+    return refuse_part(import, chain_is_crl(der, size) ? other : reason);
 }
 
 static int take_input(struct import *import, const struct chain_input *input)
 {
-    static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
+    const struct chain_taker taker = {.crls = true,
+                                      .take = take_der,
+                                      .refuse = refuse_part,
+                                      .pass_over = pass_over_part,
+                                      .userdata = import};
+    char reason[CHAIN_WHY_SIZE];
+    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
 
     import->name = input->name;
-    if (input->size > CHAIN_FILE_MAX)
-        return refuse_input(import, "it is larger than 64 KiB: not a certificate file");
-    if (input->size >= sizeof(zeros) && memcmp(input->data, zeros, sizeof(zeros)) == 0)
-        return refuse_input(import, "it is the empty certificate table");
-    if (input->size >= 16 && coco_snp_kind_of(input->data) != COCO_SNP_OTHER)
-        return take_table(import, input);
-    return take_certificates(import, input);
+    return chain_split(input, &taker, &why);
 }
 
 /* --- keeping ---------------------------------------------------------------------------------- */

@@ -104,7 +104,7 @@ static void told_import(struct certs_job *job)
         admin_add_text(entry, "kind", result->kind);
         admin_add_text(entry, "key", result->key[0] ? result->key : NULL);
         admin_add_text(entry, "action", actions[result->action]);
-        admin_add_text(entry, "reason", result->action == STORE_REFUSED ? result->reason : NULL);
+        admin_add_text(entry, "reason", result->reason[0] ? result->reason : NULL);
         json_object_array_add(array, entry);
     }
     json_object_object_add(object, "results", array);
