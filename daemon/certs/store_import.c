@@ -33,6 +33,7 @@ struct item {
     struct chain_cert cert; /* but of a CRL */
     struct chain_kind kind;
     struct crl *crl;
+    char *path; /* of a root, intermediate or CRL: the store's file with these bytes */
 };
 
 struct import {
@@ -232,10 +233,19 @@ static int take_input(struct import *import, const struct chain_input *input)
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-static int write_part(const struct store *store, const char *product, const char *stem,
-                      const char *suffix, const uint8_t *data, size_t size,
-                      const struct chain_why *why)
+/* From now on the item is what the store's file is called by. Without memory it goes by its path. */
+static void note_path(struct item *item, const char *path)
 {
+    item->path = sys.alloc(strlen(path) + 1);
+    if (item->path)
+        memcpy(item->path, path, strlen(path) + 1);
+}
+
+static int write_part(const struct store *store, const char *product, const char *stem,
+                      const char *suffix, struct item *item, const struct chain_why *why)
+{
+    const uint8_t *data = item->crl ? item->crl->der : item->cert.der;
+    size_t size = item->crl ? item->crl->size : item->cert.size;
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
 
     if (snprintf(folder, sizeof(folder), "%s/%s", store->dir, product) >= STORE_PATH_MAX ||
@@ -244,11 +254,13 @@ static int write_part(const struct store *store, const char *product, const char
     int r = store_write_file(store->dir, folder, path, data, size);
     if (r < 0)
         (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+    else
+        note_path(item, path);
     return r;
 }
 
 /* A root or intermediate that was verified: beside those that are there. -EALREADY: it is there. */
-static int keep_ca(const struct store *store, const char *stem, const struct item *item,
+static int keep_ca(const struct store *store, const char *stem, struct item *item,
                    const struct chain_why *why)
 {
     const struct chain_cert *cert = &item->cert;
@@ -260,8 +272,10 @@ static int keep_ca(const struct store *store, const char *stem, const struct ite
         return r;
     for (size_t i = 0; i < files->n; i++) {
         if (files->files[i].size == cert->size &&
-            memcmp(files->files[i].data, cert->der, cert->size) == 0)
+            memcmp(files->files[i].data, cert->der, cert->size) == 0) {
             r = -EALREADY;
+            note_path(item, files->files[i].path);
+        }
         if (!files->files[i].suffix[0])
             (void)snprintf(suffix, sizeof(suffix), "-%.16s", cert->sha256);
     }
@@ -271,7 +285,7 @@ static int keep_ca(const struct store *store, const char *stem, const struct ite
     store_files_free(files);
     if (r < 0)
         return r;
-    return write_part(store, item->kind.product, stem, suffix, cert->der, cert->size, why);
+    return write_part(store, item->kind.product, stem, suffix, item, why);
 }
 
 static int keep_root(const struct store *store, struct item *item, const struct chain_why *why)
@@ -342,9 +356,10 @@ static int keep_intermediate(const struct store *store, struct item *item,
 }
 
 /* A verified CRL: only forward. */
-static int replace_crl(const struct store *store, const struct crl *crl,
-                       const struct store_file *ark, const struct chain_why *why)
+static int replace_crl(const struct store *store, struct item *item, const struct store_file *ark,
+                       const struct chain_why *why)
 {
+    const struct crl *crl = item->crl;
     struct crl *have = NULL;
     int r = store_read_crl(store->dir, crl->product, ark, &have, NULL, 0);
 
@@ -359,7 +374,7 @@ static int replace_crl(const struct store *store, const struct crl *crl,
     crl_free(have);
     if (r < 0)
         return r;
-    return write_part(store, crl->product, "crl", ark->suffix, crl->der, crl->size, why);
+    return write_part(store, crl->product, "crl", ark->suffix, item, why);
 }
 
 static int keep_crl(const struct store *store, struct item *item, const struct chain_why *why)
@@ -391,7 +406,7 @@ static int keep_crl(const struct store *store, struct item *item, const struct c
         chain_cert_done(&root);
     }
     if (r == 0)
-        r = replace_crl(store, crl, &arks->files[i - 1], why);
+        r = replace_crl(store, item, &arks->files[i - 1], why);
     store_files_free(arks);
     return r;
 }
@@ -481,6 +496,35 @@ static void keep(struct import *import, struct item *item)
     conclude(import, result, r);
 }
 
+void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name)
+{
+    char text[CHAIN_WHY_SIZE];
+    const char *at = strstr(reason, path);
+
+    while (at) {
+        int before = (int)(at - reason);
+        (void)snprintf(text, sizeof(text), "%.*s%s%s", before, reason, name, at + strlen(path));
+        memcpy(reason, text, sizeof(text));
+        size_t behind = (size_t)before + strlen(name);
+        at = behind < strlen(reason) ? strstr(reason + behind, path) : NULL;
+    }
+}
+
+/* Sentences name the store's files. Those that came with this import are called as it calls them. */
+static void name_as_given(struct import *import)
+{
+    for (size_t i = 0; i < import->n_items; i++) {
+        const struct item *item = &import->items[i];
+        bool first = item->path != NULL;
+        for (size_t k = 0; first && k < i; k++)
+            first = !import->items[k].path || strcmp(import->items[k].path, item->path) != 0;
+        for (size_t k = 0; first && k < import->results.n; k++)
+            if (import->results.items[k].reason[0])
+                store_rename(import->results.items[k].reason, item->path,
+                             item->crl ? item->crl->source : item->cert.source);
+    }
+}
+
 int store_import(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret)
 {
@@ -497,7 +541,9 @@ int store_import(const struct store *store, const struct chain_input *files, siz
                 keep(&import, &import.items[i]);
     if (r == 0)
         r = import.error;
+    name_as_given(&import);
     for (size_t i = 0; i < import.n_items; i++) {
+        sys.free(import.items[i].path);
         if (import.items[i].rank == RANK_CRL)
             crl_free(import.items[i].crl);
         else

@@ -307,6 +307,69 @@ START_TEST(a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_name
 }
 END_TEST
 
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* What the only refusal says, of an import or a verification. */
+static void judge_files(struct store *store, bool verify, const struct chain_input *files, size_t n)
+{
+    struct store_results results;
+    unsigned refused = 0;
+
+    ck_assert_int_eq(verify ? store_verify(store, files, n, &results)
+                            : store_import(store, files, n, &results),
+                     0);
+    for (size_t i = 0; i < results.n; i++) {
+        if (results.items[i].action != STORE_REFUSED)
+            continue;
+        (void)snprintf(why, sizeof(why), "%s", results.items[i].reason);
+        refused++;
+    }
+    ck_assert_uint_eq(refused, 1);
+    store_results_done(&results);
+}
+
+/* The scratch store's paths, STORE/.verify/Milan/ark.der, were in the sentences of "certs verify". */
+START_TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there)
+{
+    struct chain_roots roots = roots_of(MILAN);
+    struct store store = open_store(&roots, (int64_t)time(NULL));
+    struct chain_input ark = ca_input(MILAN, SNP_PKI_ARK, "kds/my-ark.pem"),
+                       ask = ca_input(MILAN, SNP_PKI_ASK, "kds/my-ask.pem"),
+                       bad_ask = ca_input(MILAN, SNP_PKI_ASK, "kds/bad-ask.pem");
+    uint8_t *altered = malloc(ask.size), *altered_leaf = malloc(leaf.der_size);
+    char stored[300];
+
+    ck_assert(altered && altered_leaf);
+    memcpy(altered, ask.data, ask.size);
+    altered[ask.size - 1] ^= 1;
+    bad_ask.data = altered;
+    memcpy(altered_leaf, leaf.der, leaf.der_size);
+    altered_leaf[leaf.der_size - 1] ^= 1;
+    struct chain_input bad_leaf = input_of("kds/bad-vcek.der", altered_leaf, leaf.der_size);
+    const struct chain_input with_ark[] = {bad_ask, ark}, with_both[] = {bad_leaf, ask, ark};
+
+    for (int verify = 1; verify >= 0; verify--) {
+        judge_files(&store, verify != 0, with_ark, 2);
+        assert_why("kds/bad-ask.pem");
+        assert_why("ARK-Milan (kds/my-ark.pem)");
+        ck_assert_msg(!strstr(why, store.dir), "%s", why);
+        judge_files(&store, verify != 0, with_both, 3);
+        assert_why("kds/bad-vcek.der");
+        assert_why("kds/my-ask.pem");
+        ck_assert_msg(!strstr(why, store.dir), "%s", why);
+    }
+    /* Both are stored by now. */
+    (void)snprintf(stored, sizeof(stored), "%s/Milan/ark.der", store.dir);
+    judge_files(&store, true, &bad_ask, 1);
+    assert_why(stored);
+    (void)snprintf(stored, sizeof(stored), "%s/Milan/ask.der", store.dir);
+    judge_files(&store, true, &bad_leaf, 1);
+    assert_why(stored);
+    free(altered);
+    free(altered_leaf);
+}
+END_TEST
+
 /* --- what it is --------------------------------------------------------------------------------- */
 
 #define TEXT(text, what)             \
@@ -525,6 +588,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, der_behind_der_is_taken);
     tcase_add_test(tc, an_import_takes_what_is_good_around_what_is_not);
     tcase_add_test(tc, a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_named);
+    tcase_add_test(tc, verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there);
     tcase_add_test(tc, what_is_no_certificate_is_named);
     tcase_add_test(tc, what_firmware_writes_is_named);
     tcase_add_test(tc, field_pem_with_text_around);
