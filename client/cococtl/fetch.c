@@ -18,6 +18,7 @@
 #include "fetcher.h"
 #include "inventory.h"
 #include "kds.h"
+#include "spelling.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -274,12 +275,12 @@ static int fetch_one(struct fetch *f)
         code = CTL_FAILED;
     }
     if (code == CTL_OK && !f->vlek &&
-        inventory_target(platform.product, platform.chip_id, platform.tcb, &target, why) < 0) {
+        spelled_target(platform.product, platform.chip_id, platform.tcb, &target, why) < 0) {
         term_error("%s", why);
         code = CTL_USAGE;
     }
     if (code == CTL_OK && f->vlek) {
-        target.product = inventory_product(platform.product);
+        target.product = spelled_product(platform.product);
         if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
             term_error("the product is Milan, Genoa or Turin, not \"%s\"", platform.product);
             code = CTL_USAGE;

@@ -25,105 +25,6 @@
 
 static const char blanks[] = " \t\r\n";
 
-/* --- spellings --------------------------------------------------------------------------------- */
-
-enum coco_snp_product inventory_product(const char *name)
-{
-    char plain[32];
-    size_t n = strcspn(name, "-");
-
-    if (n >= sizeof(plain))
-        return COCO_SNP_UNKNOWN_PRODUCT;
-    for (size_t i = 0; i < n; i++)
-        plain[i] =
-            (char)(i == 0 ? toupper((unsigned char)name[i]) : tolower((unsigned char)name[i]));
-    plain[n] = 0;
-    /* AMD 57230: their certificates are under Genoa's name. */
-    if (strcmp(plain, "Bergamo") == 0 || strcmp(plain, "Siena") == 0)
-        return coco_snp_product_of_name("Genoa");
-    return coco_snp_product_of_name(plain);
-}
-
-/* A decimal number, which leading zeros leave as it is: its digits, moved over; NULL: it is none. */
-static const char *level_of(const char **text, size_t *ret_digits)
-{
-    const char *from = *text;
-
-    from += strspn(from, "0");
-    size_t n = strspn(from, "0123456789");
-    if (from + n == *text)
-        return NULL;
-    *text = from + n;
-    *ret_digits = n;
-    return n > 0 ? from : "0";
-}
-
-static bool append_level(char out[64], size_t *used, const char *digits, size_t n)
-{
-    int more =
-        snprintf(out + *used, 64 - *used, "%s%.*s", *used ? "." : "", (int)(n > 0 ? n : 1), digits);
-
-    *used += (size_t)more;
-    return *used < 64;
-}
-
-/* "blSPL=03&teeSPL=00&…" or "bl03_tee00_…", in any order, into BL.TEE.SNP.UCODE.FMC without those that
- * are not there. False: it is not spelled so. */
-static bool read_named_levels(const char *text, char out[64])
-{
-    static const char *const names[] = {"bl", "tee", "snp", "ucode", "fmc"};
-    const char *digits[5] = {NULL};
-    size_t n_digits[5] = {0}, used = 0;
-
-    while (*text) {
-        size_t i = 0;
-        while (i < 5 && strncasecmp(text, names[i], strlen(names[i])) != 0)
-            i++;
-        if (i == 5 || digits[i])
-            return false;
-        text += strlen(names[i]);
-        if (strncasecmp(text, "SPL=", 4) == 0)
-            text += 4;
-        digits[i] = level_of(&text, &n_digits[i]);
-        if (!digits[i] || (*text && *text != '&' && *text != '_'))
-            return false;
-        text += *text != 0;
-    }
-    for (size_t i = 0; i < 5; i++)
-        if (digits[i] && !append_level(out, &used, digits[i], n_digits[i]))
-            return false;
-    return used > 0;
-}
-
-static bool read_dotted_levels(const char *text, char out[64])
-{
-    size_t used = 0, n;
-
-    for (;;) {
-        const char *digits = level_of(&text, &n);
-        if (!digits || !append_level(out, &used, digits, n))
-            return false;
-        if (!*text)
-            return true;
-        if (*text++ != '.')
-            return false;
-    }
-}
-
-int inventory_target(const char *product, const char *chip_id, const char *tcb,
-                     struct kds_target *ret, char why[KDS_WHY_SIZE])
-{
-    enum coco_snp_product known = inventory_product(product);
-    char levels[64];
-
-    if (strncasecmp(chip_id, "0x", 2) == 0)
-        chip_id += 2;
-    if (!read_named_levels(tcb, levels) && !read_dotted_levels(tcb, levels))
-        (void)snprintf(levels, sizeof(levels), "%.63s", tcb); /* which is refused */
-    return kds_target_parse(known ? coco_snp_product_name(known) : product, chip_id, levels, ret,
-                            why);
-}
-
 /* --- lines ------------------------------------------------------------------------------------- */
 
 /* Which column is which; all 0: they are the first three. */
@@ -231,7 +132,7 @@ static int parse_url(char *text, struct kds_target *ret, char why[KDS_WHY_SIZE])
         return wrong(why, "a URL of a VCEK is /vcek/v1/PRODUCT/CHIP-ID?blSPL=…&teeSPL=…");
     *chip_id++ = 0;
     *tcb++ = 0;
-    return inventory_target(product, chip_id, tcb, ret, why);
+    return spelled_target(product, chip_id, tcb, ret, why);
 }
 
 /* 1: a target; 0: nothing; -EINVAL: why. */
@@ -256,12 +157,12 @@ static int parse_line(char *text, struct columns *columns, bool first, struct kd
     if (!named && n != 3)
         return wrong(why, "a line has a product, a chip id and a TCB");
     if (!named)
-        r = inventory_target(words[0], words[1], words[2], ret, why);
+        r = spelled_target(words[0], words[1], words[2], ret, why);
     else if (columns->product >= n || columns->chip_id >= n || columns->tcb >= n)
         return wrong(why, "the line has fewer columns than the first, which names them");
     else
-        r = inventory_target(words[columns->product], words[columns->chip_id], words[columns->tcb],
-                             ret, why);
+        r = spelled_target(words[columns->product], words[columns->chip_id], words[columns->tcb],
+                           ret, why);
     return r < 0 ? r : 1;
 }
 

@@ -185,6 +185,8 @@ static const char *what_firmware_wrote(const uint8_t *data, size_t size)
 {
     static const uint8_t quote[] = {2, 0, 0x81, 0, 0, 0};
 
+    if (has_at(data, size, 0, "HCLA", 4))
+        return "is a report of Azure's virtual TPM, and no certificate";
     if (is_report(data, size, 0))
         return size > REPORT_SIZE + 24
                    ? "is an attestation report with more behind it; where that is a certificate "
@@ -198,8 +200,6 @@ static const char *what_firmware_wrote(const uint8_t *data, size_t size)
     if (size == HASHSTICK_SIZE && is_zero(data, 0x0c, 0x10) && is_zero(data, 0x198, 0x1a0))
         return "is a wrapped VLEK (hashstick), which the firmware takes (cocod-vlek-load), and no "
                "certificate";
-    if (has_at(data, size, 0, "HCLA", 4))
-        return "is a report of Azure's virtual TPM, and no certificate";
     if (size >= 48 && (data[0] == 4 || data[0] == 5) && data[1] == 0 &&
         has_at(data, size, 2, quote, sizeof(quote)))
         return "is a quote of a TDX guest, which has no part in SEV-SNP";
@@ -283,6 +283,8 @@ static const char *what_text_is(const uint8_t *data, size_t size)
         return NULL;
     if (data[at] == '{' && contains(data, size, "\"vcekCert\""))
         return "is JSON of Azure's THIM service: \"cococtl certs import\" takes it";
+    if (data[at] == '{' && contains(data, size, "BEGIN CERTIFICATE"))
+        return "is JSON with a certificate in it: take its text out (jq -r), from BEGIN to END";
     if (data[at] == '{' || (data[at] == '[' && contains(data, size, "]")))
         return "is JSON, and no certificate";
     if (data[at] == '<')

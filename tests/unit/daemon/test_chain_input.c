@@ -392,6 +392,8 @@ START_TEST(what_is_no_certificate_is_named)
         TEXT("{\"vcekCert\":\"-----BEGIN CERTIFICATE-----\\nMII\"}",
              "file is JSON of Azure's THIM service: \"cococtl certs import\" takes it"),
         TEXT(" {\"error\": \"no\"}", "file is JSON, and no certificate"),
+        TEXT("{\"data\": {\"vcek.pem\": \"-----BEGIN CERTIFICATE-----\\nMII\"}}",
+             "file is JSON with a certificate in it: take its text out"),
         TEXT("<!DOCTYPE html>\n<html>", "file is a web page"),
         TEXT("<?xml version=\"1.0\"?><Error>", "file is a web page or XML"),
         TEXT("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 x", "file is a key of SSH"),
@@ -451,6 +453,7 @@ START_TEST(what_firmware_writes_is_named)
         {432, {{1, 7}, {0x190, 4}}, "is a wrapped VLEK (hashstick)"},
         {5000, {{0, 4}, {2, 2}, {4, 0x81}}, "is a quote of a TDX guest"},
         {1024, {{0, 0x81}}, "is a report of a TDX guest"},
+        {2600, {{0, 'H'}, {1, 'C'}, {2, 'L'}, {3, 'A'}}, "is a report of Azure's virtual TPM"},
         {512, {{0, 0}, {257, 'u'}}, "is the empty certificate table"},
         {1500, {{20, 1}}, "is neither PEM nor DER"},
     };
