@@ -40,18 +40,18 @@ static const char *level_of(const char **text, size_t *ret_digits)
     return n > 0 ? from : "0";
 }
 
-static bool append_level(char out[64], size_t *used, const char *digits, size_t n)
+static bool append_level(char out[SPELLED_TCB_SIZE], size_t *used, const char *digits, size_t n)
 {
-    int more =
-        snprintf(out + *used, 64 - *used, "%s%.*s", *used ? "." : "", (int)(n > 0 ? n : 1), digits);
+    int more = snprintf(out + *used, SPELLED_TCB_SIZE - *used, "%s%.*s", *used ? "." : "",
+                        (int)(n > 0 ? n : 1), digits);
 
     *used += (size_t)more;
-    return *used < 64;
+    return *used < SPELLED_TCB_SIZE;
 }
 
 /* "blSPL=03&teeSPL=00&…" or "bl03_tee00_…", in any order, into BL.TEE.SNP.UCODE.FMC without those that
  * are not there. False: it is not spelled so. */
-static bool read_named_levels(const char *text, char out[64])
+static bool read_named_levels(const char *text, char out[SPELLED_TCB_SIZE])
 {
     static const char *const names[] = {"bl", "tee", "snp", "ucode", "fmc"};
     const char *digits[5] = {NULL};
@@ -77,7 +77,7 @@ static bool read_named_levels(const char *text, char out[64])
     return used > 0;
 }
 
-static bool read_dotted_levels(const char *text, char out[64])
+static bool read_dotted_levels(const char *text, char out[SPELLED_TCB_SIZE])
 {
     size_t used = 0, n;
 
@@ -92,16 +92,21 @@ static bool read_dotted_levels(const char *text, char out[64])
     }
 }
 
+void spelled_tcb(const char *text, char out[SPELLED_TCB_SIZE])
+{
+    if (!read_named_levels(text, out) && !read_dotted_levels(text, out))
+        (void)snprintf(out, SPELLED_TCB_SIZE, "%.*s", (int)SPELLED_TCB_SIZE - 1, text);
+}
+
 int spelled_target(const char *product, const char *chip_id, const char *tcb,
                    struct kds_target *ret, char why[KDS_WHY_SIZE])
 {
     enum coco_snp_product known = spelled_product(product);
-    char levels[64];
+    char levels[SPELLED_TCB_SIZE];
 
     if (strncasecmp(chip_id, "0x", 2) == 0)
         chip_id += 2;
-    if (!read_named_levels(tcb, levels) && !read_dotted_levels(tcb, levels))
-        (void)snprintf(levels, sizeof(levels), "%.63s", tcb); /* which is refused */
+    spelled_tcb(tcb, levels);
     return kds_target_parse(known ? coco_snp_product_name(known) : product, chip_id, levels, ret,
                             why);
 }

@@ -12,5 +12,8 @@
  * ("blSPL=03&teeSPL=00&…", "bl03_tee00_…"). 0, or -EINVAL and which one is wrong. */
 int spelled_target(const char *product, const char *chip_id, const char *tcb,
                    struct kds_target *ret, char why[KDS_WHY_SIZE]);
+/* Such a TCB as kds_target_parse has it; what is spelled in no known way stays as it is, cut off. */
+#define SPELLED_TCB_SIZE 64
+void spelled_tcb(const char *text, char out[SPELLED_TCB_SIZE]);
 /* The product of such a name. */
 enum coco_snp_product spelled_product(const char *name);

@@ -495,6 +495,13 @@ START_TEST(preflight)
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4"), 0);
     ck_assert_str_eq(rig_last("Preflight"), "{ \"tcb\": \"1.2.3.4\", \"product\": null, "
                                             "\"chipId\": null, \"signer\": null }");
+    /* As KDS writes levels, and a name whose certificates are Genoa's. */
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "01.02.03.072", "--product", "bergamo"),
+                     0);
+    ck_assert_str_eq(rig_last("Preflight"), "{ \"tcb\": \"1.2.3.72\", \"product\": \"Genoa\", "
+                                            "\"chipId\": null, \"signer\": null }");
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "no", "--product", "Rome"), 0);
+    rig_has(rig_last("Preflight"), "\"tcb\": \"no\", \"product\": \"Rome\"");
     reply = "{\"parameters\":{\"ready\":false,\"reason\":\"no such chain is stored\"}}";
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4", "--product", "Milan",
                              "--chip-id", "00", "--signer", "VCEK"),
