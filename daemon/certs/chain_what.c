@@ -223,9 +223,7 @@ static const char *what_format(const uint8_t *data, size_t size)
         {"PK\x03\x04", 4, 0, "is a ZIP archive: unpack it first"},
         {"ustar", 5, 257, "is a tar archive: unpack it first, and give the folder"},
         {"BZh", 3, 0, unpack},
-        {"\xfd"
-         "7zXZ",
-         5, 0, unpack},
+        {"\3757zXZ", 5, 0, unpack},
         {"7z\xbc\xaf", 4, 0, unpack},
         {"\x28\xb5\x2f\xfd", 4, 0, unpack},
         {"\xfe\xed\xfe\xed", 4, 0,

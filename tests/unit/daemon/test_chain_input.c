@@ -386,9 +386,7 @@ START_TEST(what_is_no_certificate_is_named)
     } cases[] = {
         TEXT("\x1f\x8b\x08\0\0\0", "file is compressed with gzip: unpack it first"),
         TEXT("PK\x03\x04\x14\0", "file is a ZIP archive"),
-        TEXT("\xfd"
-             "7zXZ\0\0\x04",
-             "file is compressed"),
+        TEXT("\3757zXZ\0\0\x04", "file is compressed"),
         TEXT("{\"vcekCert\":\"-----BEGIN CERTIFICATE-----\\nMII\"}",
              "file is JSON of Azure's THIM service: \"cococtl certs import\" takes it"),
         TEXT(" {\"error\": \"no\"}", "file is JSON, and no certificate"),

@@ -305,7 +305,7 @@ START_TEST(tables_from_the_field)
                 continue;
             guid_bytes("9f4116cd-c503-4f5a-8f6f-fb68882f4ce2", vendor);
             ck_assert_mem_eq(table.entries[k].guid, vendor, 16);
-            ck_assert_mem_eq(table.entries[k].data, "\x0a\x10" "firmware-endorse", 18);
+            ck_assert_mem_eq(table.entries[k].data, "\n\020firmware-endorse", 18);
         }
         ck_assert_str_eq(kinds, cases[i].kinds);
         ck_assert_int_eq(coco_snp_table_encode(&table, out, sizeof(out)), 0);
