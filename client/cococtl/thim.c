@@ -17,13 +17,18 @@
 
 #define DEPTH_MAX 8
 
+static bool is_white(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static size_t trimmed(const uint8_t *bytes, size_t size, size_t *ret_from)
 {
     size_t from = size >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 
-    while (from < size && memchr(" \t\r\n", bytes[from], 4))
+    while (from < size && is_white(bytes[from]))
         from++;
-    while (size > from && memchr(" \t\r\n", bytes[size - 1], 4))
+    while (size > from && is_white(bytes[size - 1]))
         size--;
     *ret_from = from;
     return size - from;

@@ -164,14 +164,15 @@ static enum line find_line(struct coco_reader *r)
     return LINE_NONE;
 }
 
-static unsigned count_blocks(const struct chain_input *input)
+/* How many lines there are of a kind. */
+static unsigned count_lines(const struct chain_input *input, enum line wanted)
 {
     struct coco_reader r = coco_reader_of(input->data, input->size);
     unsigned n = 0;
     enum line line;
 
     while ((line = find_line(&r)) != LINE_NONE)
-        n += line == LINE_BEGIN;
+        n += line == wanted;
     return n;
 }
 
@@ -251,9 +252,10 @@ static int take_block(const struct split *s, struct coco_reader *r, unsigned num
     return ret < 0 ? ret : 1;
 }
 
-static int split_pem(struct split *s, unsigned n_blocks)
+static int split_pem(struct split *s)
 {
     struct coco_reader r = coco_reader_of(s->input->data, s->input->size);
+    unsigned n_blocks = count_lines(s->input, LINE_BEGIN);
     bool damaged = false; /* the last block was, so that its END line is still to come */
     unsigned number = 0;
     enum line line;
@@ -264,7 +266,7 @@ static int split_pem(struct split *s, unsigned n_blocks)
         return -ENOMEM;
     while (ret >= 0 && (line = find_line(&r)) != LINE_NONE) {
         bool expected = damaged;
-        damaged = false;
+
         ret = 1;
         if (line == LINE_BEGIN) {
             struct coco_reader block = r;
@@ -316,7 +318,6 @@ static int split_certificates(const struct chain_input *whole, const struct chai
 {
     struct chain_input input = *whole;
     struct split s = {.input = &input, .taker = taker, .why = why};
-    unsigned n;
 
     /* (A length below 128, in one byte, is no certificate's, but could be a text's.) */
     if (input.size > 1 && input.data[0] == 0x30 && input.data[1] > 0x80)
@@ -324,9 +325,9 @@ static int split_certificates(const struct chain_input *whole, const struct chai
     /* Some write a C string with its end, or fill a page. */
     while (input.size > 0 && input.data[input.size - 1] == 0)
         input.size--;
-    if (!memchr(input.data ? input.data : (const uint8_t *)"", 0, input.size) &&
-        (n = count_blocks(&input)) > 0)
-        return split_pem(&s, n);
+    if (input.size > 0 && !memchr(input.data, 0, input.size) &&
+        count_lines(&input, LINE_BEGIN) + count_lines(&input, LINE_END) > 0)
+        return split_pem(&s);
     if (whole->size > 0 && whole->data[0] == 0x30)
         return taker->take(taker->userdata, whole->data, whole->size, whole->name);
     const char *what = chain_what_is(whole->data, whole->size);

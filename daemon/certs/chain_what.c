@@ -181,6 +181,13 @@ static bool is_legacy_sev(const uint8_t *data, size_t size)
            usage >= 0x1001 && usage <= 0x1004;
 }
 
+/* go-sev-guest's message Attestation: member 1 is the report, and its member 1 the version. */
+static bool is_protobuf(const uint8_t *data, size_t size)
+{
+    return size > REPORT_SIZE && data[0] == 0x0a && data[1] > 0x7f && data[2] < 0x80 &&
+           data[3] == 0x08 && data[4] >= 1 && data[4] <= 16;
+}
+
 static const char *what_firmware_wrote(const uint8_t *data, size_t size)
 {
     static const uint8_t quote[] = {2, 0, 0x81, 0, 0, 0};
@@ -194,6 +201,8 @@ static const char *what_firmware_wrote(const uint8_t *data, size_t size)
                    : "is an attestation report, which guests get, and no certificate";
     if (is_report(data, size, REPORT_REPLY_SIZE))
         return "is the firmware's reply with an attestation report, and no certificate";
+    if (is_protobuf(data, size))
+        return "is an attestation as go-sev-guest writes it (protobuf), and no certificate";
     if (is_legacy_sev(data, size))
         return "is a certificate of SEV from before SEV-SNP (not X.509), which SEV-SNP has no use "
                "for: fetch the certificates of this chip (cococtl certs fetch)";
@@ -229,6 +238,8 @@ static const char *what_format(const uint8_t *data, size_t size)
         {"\xfe\xed\xfe\xed", 4, 0,
          "is a Java keystore: take the certificates out of it (keytool -exportcert -rfc)"},
         {"PuTTY-User-Key-File", 19, 0, private_key},
+        {"report:", 7, 0,
+         "is an attestation as go-sev-guest writes it (textproto), and no certificate"},
         {"ssh-", 4, 0, "is a key of SSH, and no certificate"},
         {"ecdsa-sha2-", 11, 0, "is a key of SSH, and no certificate"},
         {"version https://git-lfs", 23, 0, "is Git's note of a file, not the file: git lfs pull"},

@@ -5,12 +5,12 @@
  * length over what is left means the rest.
  *
  * Oracle: a refusal has a sentence; a chain given again as its three certificates, or as those
- * behind each other in one file, is the same chain; its table, where one can be made, decodes to
- * these certificates, and given again is that chain. Nothing but a trusted root's chain verifies.
+ * behind each other in one file, is the same chain; its table, where one can be made, is canonical,
+ * decodes to these certificates, and given again is that chain. Nothing but a trusted root's chain verifies.
  */
 #include "bytes.h"
 #include "certs/chain.h"
-#include "snp_table.h"
+#include "fuzz/snp_table_oracle.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -83,6 +83,7 @@ static void check_table(const struct chain *c, bool again)
     }
     REQUIRE(size <= COCO_SNP_TABLE_MAX);
     REQUIRE(coco_snp_table_decode(bytes, size, &table) == 0 && table.n_entries == 3);
+    REQUIRE(table.size == size && snp_is_canonical(bytes, &table));
     for (size_t i = 0; i < 3; i++) {
         const struct chain_cert *cert = &c->certs[order[i]];
         REQUIRE(table.entries[i].length == cert->size);

@@ -245,6 +245,9 @@ START_TEST(an_import_takes_what_is_good_around_what_is_not)
     expect_import(&store, input_of("all.pem", text, strlen(text)), "OTHER refused, ASK unchanged");
     assert_why("has an END line without its BEGIN line");
     free(text);
+    const char *alone = strchr(ark_pem, '\n');
+    expect_import(&store, input_of("all.pem", alone, strlen(alone)), "OTHER refused");
+    assert_why("has an END line without its BEGIN line");
     free(cut);
 }
 END_TEST
@@ -394,6 +397,7 @@ START_TEST(what_is_no_certificate_is_named)
              "file is JSON with a certificate in it: take its text out"),
         TEXT("<!DOCTYPE html>\n<html>", "file is a web page"),
         TEXT("<?xml version=\"1.0\"?><Error>", "file is a web page or XML"),
+        TEXT("report: {\n  version: 2", "as go-sev-guest writes it (textproto)"),
         TEXT("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 x", "file is a key of SSH"),
         TEXT("PuTTY-User-Key-File-3: ssh-rsa", "file is a private key"),
         TEXT("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
@@ -443,6 +447,8 @@ START_TEST(what_firmware_writes_is_named)
         {1184, {{0, 5}, {0x34, 1}, {0x30, 3}}, "is an attestation report, which guests get"},
         {1184 + 4096, {{0, 3}, {0x34, 1}}, "give it alone (tail -c +1185 FILE)"},
         {1216, {{5, 4}, {4, 0xa0}, {32, 2}, {32 + 0x34, 1}}, "reply with an attestation report"},
+        {4000, {{0, 0x0a}, {1, 0xa8}, {2, 9}, {3, 8}}, "is neither PEM nor DER"},
+        {4000, {{0, 0x0a}, {1, 0xa8}, {3, 8}, {4, 2}}, "as go-sev-guest writes it (protobuf)"},
         {832, {{0, 1}, {0x24, 0x13}}, "is a certificate of SEV from before SEV-SNP (not X.509)"},
         {1600, {{0, 1}}, "from before SEV-SNP"},
         {3200, {{0, 1}, {0x24, 0x13}}, "from before SEV-SNP"},
