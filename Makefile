@@ -87,7 +87,7 @@ INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integ
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
 FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c
-FUZZ_CTL_SRC := client/cococtl/kds.c client/cococtl/base64.c
+FUZZ_CTL_SRC := client/cococtl/kds.c client/cococtl/spelling.c client/cococtl/base64.c
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)

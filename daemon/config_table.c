@@ -153,9 +153,9 @@ static const struct config_key keys[] = {
      .doc = "The files that hold the SEV-SNP certificate chain: root (ARK), intermediate (ASK or "
             "ASVK) "
             "and the chip's or provider's certificate (VCEK or VLEK), PEM or DER, in any order, "
-            "one or more certificates a file. Where the platform is known, it is served only while "
-            "it is the "
-            "platform's chain. Without chain and platform, no SNP certificates are served."},
+            "one or more certificates a file; or one that is their certificate table (GHCB). Where "
+            "the platform is known, it is served only while it is the platform's chain. Without "
+            "chain and platform, no SNP certificates are served."},
     {.section = "certs",
      .name = "store",
      .type = CONFIG_OPTIONAL_PATH,

@@ -206,9 +206,14 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
         const char *action = field(result, "action"), *key = field(result, "key");
         const char *reason = field(result, "reason"), *kind = field(result, "kind");
         bool bad = action && strcmp(action, "refused") == 0;
-        bool kept_out = action && reason && strcmp(action, "unchanged") == 0;
+        bool passed_over = kind && action && reason && strcmp(action, "unchanged") == 0;
         refused += bad;
-        term_cell(to, bad ? action : verify_only ? "good" : kept_out ? "kept out" : action, 11);
+        term_cell(to,
+                  bad           ? action
+                  : passed_over ? strcmp(kind, "OTHER") == 0 ? "skipped" : "kept out"
+                  : verify_only ? "good"
+                                : action,
+                  11);
         term_cell(to, kind ? kind : "OTHER", 6);
         term_string(to, field(result, "name"));
         if (key || reason) {
@@ -223,8 +228,9 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
         term_printf(to, "%zu of %zu refused\n", refused, n);
     if (inputs->passed_over > 0)
         term_printf(to,
-                    "%u passed over, whose names end in something else than .pem, .der, .crt, "
-                    ".cer, .crl, .bin, .cert or .certs\n",
+                    "%u passed over: they have neither an ending of certificate files (.pem, .der, "
+                    ".crt, .cer, .crl, .bin, .cert, .certs) nor, without any, a certificate's "
+                    "bytes\n",
                     inputs->passed_over);
 }
 

@@ -220,6 +220,31 @@ static bool read_extensions(const uint8_t *der, size_t size, struct extensions *
 
 /* --- is the answer what was asked for -------------------------------------------------------- */
 
+/* What came in place of `what`, as far as its first bytes tell. */
+static int refuse_answer(char why[KDS_WHY_SIZE], const uint8_t *bytes, size_t size,
+                         const char *what)
+{
+    size_t from = 0, n = 0;
+
+    while (from < size && isspace(bytes[from]))
+        from++;
+    while (from + n < size && n < 60 && isprint(bytes[from + n]))
+        n++;
+    if (from == size)
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is empty, and not %s", what);
+    else if (bytes[from] == '<')
+        (void)snprintf(why, KDS_WHY_SIZE,
+                       "the answer is a web page or XML, and not %s: it comes from a proxy or a "
+                       "portal in between, or from another service than AMD's",
+                       what);
+    else if (n >= 8) /* never binary */
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is a text, and not %s: \"%.*s\"", what,
+                       (int)n, (const char *)bytes + from);
+    else
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is not %s", what);
+    return -EBADMSG;
+}
+
 static bool names_product(struct coco_reader value, const char *product)
 {
     const uint8_t *text = coco_read_bytes(&value, strlen(product));
@@ -245,7 +270,7 @@ int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *tar
     struct extensions e;
 
     if (size > KDS_VCEK_MAX || !read_extensions(der, size, &e))
-        return refuse(why, -EBADMSG, "the answer is not a certificate");
+        return refuse_answer(why, der, size, "a certificate");
     if (!names_product(e.product, coco_snp_product_name(target->product)))
         return refuse(why, -EBADMSG, "the certificate is for another product");
     if (!names_chip(e.chip_id, target->chip_id))
@@ -257,22 +282,31 @@ int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *tar
     return 0;
 }
 
+/* Where the text is found last; NULL: nowhere. */
+static const uint8_t *find_last(const uint8_t *bytes, size_t size, const char *text)
+{
+    const uint8_t *last = NULL, *at = bytes;
+
+    while ((at = memmem(at, size - (size_t)(at - bytes), text, strlen(text))) != NULL)
+        last = at++;
+    return last;
+}
+
 int kds_check_chain(const uint8_t *pem, size_t size, char why[KDS_WHY_SIZE])
 {
-    static const char begin[] = "-----BEGIN CERTIFICATE-----", end[] = "-----END CERTIFICATE-----";
+    const uint8_t *begin = find_last(pem, size, "-----BEGIN CERTIFICATE-----");
+    const uint8_t *end = find_last(pem, size, "-----END CERTIFICATE-----");
 
-    while (size > 0 && isspace(pem[size - 1]))
-        size--;
-    if (size > KDS_CHAIN_MAX || size < sizeof(begin) + sizeof(end) ||
-        memcmp(pem, begin, sizeof(begin) - 1) != 0 ||
-        memcmp(pem + size - (sizeof(end) - 1), end, sizeof(end) - 1) != 0)
-        return refuse(why, -EBADMSG, "the answer is not a certificate chain in PEM");
+    if (size > KDS_CHAIN_MAX || !begin)
+        return refuse_answer(why, pem, size, "a certificate chain in PEM");
+    if (!end || end < begin)
+        return refuse(why, -EBADMSG, "the answer is a certificate chain that was cut short");
     return 0;
 }
 
 int kds_check_crl(const uint8_t *der, size_t size, char why[KDS_WHY_SIZE])
 {
     if (size > KDS_CRL_MAX || !is_whole_sequence(der, size))
-        return refuse(why, -EBADMSG, "the answer is not a revocation list");
+        return refuse_answer(why, der, size, "a revocation list");
     return 0;
 }

@@ -168,11 +168,11 @@ const struct verb ctl_verbs[] = {
      .timeout_ms = 30000,
      .run = verb_certs_import,
      .summary = "verify certificates and keep what is good",
-     .help = "Takes files and folders: certificates in PEM or DER, several PEM ones in one file, "
-             "certificate tables (GHCB), revocation lists; the folders of \"snphost fetch\", "
-             "cocod's own, and Trustee's offline store. Files are opened by this user; cocod "
-             "verifies what they hold and keeps what is good. The exit status is 1 where anything "
-             "was refused."},
+     .help = "Takes files and folders: certificates and revocation lists in PEM or DER, one or "
+             "several in a file, certificate tables (GHCB), JSON of Azure's THIM service; the "
+             "folders of \"snphost fetch\", cocod's own, and Trustee's offline store. Files are "
+             "opened by this user; cocod verifies what they hold and keeps what is good. The exit "
+             "status is 1 where anything was refused."},
     {.words = {"certs", "verify"},
      .argument = "PATH...",
      .min_args = 1,

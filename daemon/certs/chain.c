@@ -195,13 +195,14 @@ int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, 
 {
     const struct chain_why sentence = {.text = why, .size = why_size};
     struct assembly a = {.why = &sentence};
+    const struct chain_taker taker = {.take = take_cert, .userdata = &a};
     int r = 0;
 
     a.chain = sys.alloc(sizeof(*a.chain));
     if (!a.chain)
         return -ENOMEM;
     for (size_t i = 0; i < n && r == 0; i++)
-        r = chain_split(&inputs[i], false, take_cert, &a, &sentence);
+        r = chain_split(&inputs[i], &taker, &sentence);
     chain_mark_memory();
     for (int role = CHAIN_ASK; role >= CHAIN_ARK && r == 0; role--)
         if (a.chain->certs[role + 1].der)

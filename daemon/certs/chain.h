@@ -74,7 +74,7 @@ struct chain_input {
     size_t size;
 };
 
-/* Takes the inputs apart (each PEM, with one or more certificates, or one DER certificate), finds
+/* Takes the inputs apart (each PEM or DER, of one or more certificates, or a GHCB table), finds
  * the roles by the names inside, and reads the leaf's extensions. Nothing is verified yet. 0,
  * -ENOMEM, or -EBADMSG and a sentence in `why` that names input and reason. A certificate that is
  * given twice, byte for byte, counts once; of several intermediates and roots the leaf's are taken. */

@@ -224,8 +224,9 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
     chain_mark_memory();
     X509 *x = decode(der, size, &used, &canonical);
     int r = 0;
+    const char *what = x ? NULL : chain_what_is(der, size);
     if (!x)
-        r = chain_refuse(why, "%s is no X.509 certificate", source);
+        r = chain_refuse(why, "%s %s", source, what ? what : "is no X.509 certificate");
     else if (used != size)
         r = chain_refuse(why, "%s has %zu bytes behind its certificate", source, size - used);
     else if (!canonical)

@@ -96,7 +96,8 @@ int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, 
     const struct chain_why sentence = {.text = why, .size = why_size};
     struct chain_roots grown = *roots;
     struct adding a = {.roots = &grown, .why = &sentence};
-    int r = chain_split(input, false, take_root, &a, &sentence);
+    const struct chain_taker taker = {.take = take_root, .userdata = &a};
+    int r = chain_split(input, &taker, &sentence);
 
     if (r == 0)
         *roots = grown;

@@ -98,7 +98,7 @@ int store_remove(const char *dir, const struct store_key *key, char *why, size_t
 enum store_action {
     STORE_ADDED,
     STORE_UNCHANGED,
-    STORE_KEPT_OUT, /* good, and older than what is stored */
+    STORE_KEPT_OUT, /* nothing is wrong: older than what is stored, or not cocod's concern */
     STORE_REFUSED,
 };
 
@@ -108,7 +108,7 @@ struct store_result {
     const char *kind; /* "ARK", …, "CRL", "OTHER": static text */
     enum store_action action;
     char key[STORE_KEY_SIZE];    /* "" but of a leaf that is stored */
-    char reason[CHAIN_WHY_SIZE]; /* of a refusal, or of being kept out */
+    char reason[CHAIN_WHY_SIZE]; /* of a refusal, or of being kept out; else "" */
 };
 
 struct store_results {

@@ -2,8 +2,7 @@
 /*
  * Importing: from foreign bytes to files of the store, with a result for each certificate and CRL.
  *
- * First everything is taken apart: PEM and DER by chain_split, CRLs, and GHCB tables by proto's
- * codec, their blobs again PEM or DER (some tools put PEM there). Then each is verified with what is
+ * First everything is taken apart by chain_split. Then each is verified with what is
  * stored and what came before it, and written, in the order roots, CRLs, intermediates, leaves: so
  * an import may bring a chain in any order, and a CRL counts for what comes with it. Each stands
  * for itself; a refused one leaves the others and the store as they are.
@@ -40,6 +39,7 @@ struct item {
     struct chain_cert cert; /* but of a CRL */
     struct chain_kind kind;
     struct crl *crl;
+    char *path; /* of a root, intermediate or CRL: the store's file with these bytes */
 };
 
 struct import {
@@ -173,6 +173,27 @@ static int add_crl(struct import *import, struct crl *crl)
     return 0;
 }
 
+static int refuse_part(void *userdata, const char *reason)
+{
+    struct import *import = userdata;
+    struct store_result *result = add_result(import, "OTHER");
+
+    if (!result)
+        return no_room(import);
+    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
+    return 0;
+}
+
+static int pass_over_part(void *userdata, const char *reason)
+{
+    int r = refuse_part(userdata, reason);
+    struct import *import = userdata;
+
+    if (r == 0)
+        import->results.items[import->results.n - 1].action = STORE_KEPT_OUT;
+    return r;
+}
+
 /* One certificate, or what is in its place. What is wrong with it becomes its result. */
 static int take_der(void *userdata, const uint8_t *der, size_t size, const char *source)
 {
@@ -203,70 +224,38 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
         return add_crl(import, crl);
     if (r == -ENOMEM)
         return r;
-    struct store_result *result = add_result(import, "OTHER");
-    if (!result)
-        return no_room(import);
-    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
-    return 0;
-}
-
-static int refuse_input(struct import *import, const char *reason)
-{
-    struct store_result *result = add_result(import, "OTHER");
-
-    if (!result)
-        return no_room(import);
-    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
-    return 0;
-}
-
-static int take_certificates(struct import *import, const struct chain_input *input)
-{
-    char reason[CHAIN_WHY_SIZE];
-    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
-
-    int r = chain_split(input, true, take_der, import, &why);
-    return r == -EBADMSG ? refuse_input(import, reason) : r;
-}
-
-static int take_table(struct import *import, const struct chain_input *input)
-{
-    struct coco_snp_table table;
-    char name[300];
-    int r = 0;
-
-    if (coco_snp_table_decode(input->data, input->size, &table) < 0)
-        return refuse_input(import, "it begins like a GHCB certificate table, but is none");
-    for (size_t i = 0; i < table.n_entries && r == 0; i++) {
-        const struct coco_snp_entry *entry = &table.entries[i];
-        (void)snprintf(name, sizeof(name), "%s, %s entry", input->name,
-                       coco_snp_kind_name(coco_snp_kind_of(entry->guid)));
-        const struct chain_input blob = {.name = name, .data = entry->data, .size = entry->length};
-        r = take_certificates(import, &blob);
-    }
-    return r;
+    return refuse_part(import, chain_is_crl(der, size) ? other : reason);
 }
 
 static int take_input(struct import *import, const struct chain_input *input)
 {
-    static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
+    const struct chain_taker taker = {.crls = true,
+                                      .take = take_der,
+                                      .refuse = refuse_part,
+                                      .pass_over = pass_over_part,
+                                      .userdata = import};
+    char reason[CHAIN_WHY_SIZE];
+    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
 
     import->name = input->name;
-    if (input->size > CHAIN_FILE_MAX)
-        return refuse_input(import, "it is larger than 64 KiB: not a certificate file");
-    if (input->size >= sizeof(zeros) && memcmp(input->data, zeros, sizeof(zeros)) == 0)
-        return refuse_input(import, "it is the empty certificate table");
-    if (input->size >= 16 && coco_snp_kind_of(input->data) != COCO_SNP_OTHER)
-        return take_table(import, input);
-    return take_certificates(import, input);
+    return chain_split(input, &taker, &why);
 }
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-static int write_part(const struct store *store, const char *product, const char *stem,
-                      const char *suffix, const uint8_t *data, size_t size,
-                      const struct chain_why *why)
+/* From now on the item is what the store's file is called by. Without memory it goes by its path. */
+static void note_path(struct item *item, const char *path)
 {
+    item->path = sys.alloc(strlen(path) + 1);
+    if (item->path)
+        memcpy(item->path, path, strlen(path) + 1);
+}
+
+static int write_part(const struct store *store, const char *product, const char *stem,
+                      const char *suffix, struct item *item, const struct chain_why *why)
+{
+    const uint8_t *data = item->crl ? item->crl->der : item->cert.der;
+    size_t size = item->crl ? item->crl->size : item->cert.size;
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
 
     if (snprintf(folder, sizeof(folder), "%s/%s", store->dir, product) >= STORE_PATH_MAX ||
@@ -275,11 +264,13 @@ static int write_part(const struct store *store, const char *product, const char
     int r = store_write_file(store->dir, folder, path, data, size);
     if (r < 0)
         (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+    else
+        note_path(item, path);
     return r;
 }
 
 /* A root or intermediate that was verified: beside those that are there. -EALREADY: it is there. */
-static int keep_ca(const struct store *store, const char *stem, const struct item *item,
+static int keep_ca(const struct store *store, const char *stem, struct item *item,
                    const struct chain_why *why)
 {
     const struct chain_cert *cert = &item->cert;
@@ -291,8 +282,10 @@ static int keep_ca(const struct store *store, const char *stem, const struct ite
         return r;
     for (size_t i = 0; i < files->n; i++) {
         if (files->files[i].size == cert->size &&
-            memcmp(files->files[i].data, cert->der, cert->size) == 0)
+            memcmp(files->files[i].data, cert->der, cert->size) == 0) {
             r = -EALREADY;
+            note_path(item, files->files[i].path);
+        }
         if (!files->files[i].suffix[0])
             (void)snprintf(suffix, sizeof(suffix), "-%.16s", cert->sha256);
     }
@@ -302,7 +295,7 @@ static int keep_ca(const struct store *store, const char *stem, const struct ite
     store_files_free(files);
     if (r < 0)
         return r;
-    return write_part(store, item->kind.product, stem, suffix, cert->der, cert->size, why);
+    return write_part(store, item->kind.product, stem, suffix, item, why);
 }
 
 static int keep_root(const struct store *store, struct item *item, const struct chain_why *why)
@@ -385,9 +378,10 @@ static int keep_out(int r, const struct chain_why *why, const char *fmt, ...)
 }
 
 /* A verified CRL: only forward. Two of one number are told apart by their dates. */
-static int replace_crl(const struct store *store, const struct crl *crl,
-                       const struct store_file *ark, const struct chain_why *why)
+static int replace_crl(const struct store *store, struct item *item, const struct store_file *ark,
+                       const struct chain_why *why)
 {
+    const struct crl *crl = item->crl;
     struct crl *have = NULL;
     int r = store_read_crl(store->dir, crl->product, ark, &have, NULL, 0);
 
@@ -403,7 +397,7 @@ static int replace_crl(const struct store *store, const struct crl *crl,
     crl_free(have);
     if (r < 0)
         return r;
-    return write_part(store, crl->product, "crl", ark->suffix, crl->der, crl->size, why);
+    return write_part(store, crl->product, "crl", ark->suffix, item, why);
 }
 
 static int keep_crl(const struct store *store, struct item *item, const struct chain_why *why)
@@ -435,7 +429,7 @@ static int keep_crl(const struct store *store, struct item *item, const struct c
         chain_cert_done(&root);
     }
     if (r == 0)
-        r = replace_crl(store, crl, &arks->files[i - 1], why);
+        r = replace_crl(store, item, &arks->files[i - 1], why);
     store_files_free(arks);
     return r;
 }
@@ -535,6 +529,35 @@ static void keep(struct import *import, struct item *item)
     conclude(import, result, r);
 }
 
+void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name)
+{
+    char text[CHAIN_WHY_SIZE];
+    const char *at = strstr(reason, path);
+
+    while (at) {
+        int before = (int)(at - reason);
+        (void)snprintf(text, sizeof(text), "%.*s%s%s", before, reason, name, at + strlen(path));
+        memcpy(reason, text, sizeof(text));
+        size_t behind = (size_t)before + strlen(name);
+        at = behind < strlen(reason) ? strstr(reason + behind, path) : NULL;
+    }
+}
+
+/* Sentences name the store's files. Those that came with this import are called as it calls them. */
+static void name_as_given(struct import *import)
+{
+    for (size_t i = 0; i < import->n_items; i++) {
+        const struct item *item = &import->items[i];
+        bool first = item->path != NULL;
+        for (size_t k = 0; first && k < i; k++)
+            first = !import->items[k].path || strcmp(import->items[k].path, item->path) != 0;
+        for (size_t k = 0; first && k < import->results.n; k++)
+            if (import->results.items[k].reason[0])
+                store_rename(import->results.items[k].reason, item->path,
+                             item->crl ? item->crl->source : item->cert.source);
+    }
+}
+
 int store_import(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret)
 {
@@ -551,7 +574,9 @@ int store_import(const struct store *store, const struct chain_input *files, siz
                 keep(&import, &import.items[i]);
     if (r == 0)
         r = import.error;
+    name_as_given(&import);
     for (size_t i = 0; i < import.n_items; i++) {
+        sys.free(import.items[i].path);
         if (import.items[i].rank == RANK_CRL)
             crl_free(import.items[i].crl);
         else

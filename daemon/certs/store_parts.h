@@ -65,6 +65,11 @@ void store_files_free(struct store_files *files);
 int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
                      size_t size);
 
+/* --- store_import.c --- */
+
+/* In a sentence, what is at `path` is called `name`. */
+void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name);
+
 /* --- store.c --- */
 
 /* A chain from this leaf with the roots and intermediates that are stored, verified and not

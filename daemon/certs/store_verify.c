@@ -6,7 +6,8 @@
  * the same import is there already. So that its answer cannot differ from an import's, verifying *is* an
  * import, into a scratch store that begins with copies of the roots, intermediates and CRLs. It lies in
  * the store's folder, where nothing else looks at names that begin with a dot, and there is one at a
- * time, since there is one worker. What a killed daemon left of it goes with the next.
+ * time, since there is one worker. What a killed daemon left of it goes with the next. Nobody is told
+ * of it: sentences name what was given as it was given, and copies as the store's own files.
  */
 #include "certs/store.h"
 #include "certs/store_parts.h"
@@ -72,6 +73,8 @@ int store_verify(const struct store *store, const struct chain_input *files, siz
     scratch.dir = dir;
     if (r == 0)
         r = store_import(&scratch, files, n, ret);
+    for (size_t i = 0; r == 0 && i < ret->n; i++)
+        store_rename(ret->items[i].reason, dir, store->dir);
     remove_scratch(dir);
     return r;
 }

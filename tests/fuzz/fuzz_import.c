@@ -4,7 +4,7 @@
  * certificates of the first file are trusted as roots; 2: it is verified first), then files: u16
  * little-endian length, bytes; a length over what is left means the rest.
  *
- * Oracle: what is refused has a sentence, and nothing else has; what is verified is judged as it is
+ * Oracle: what is refused has a sentence, and what is added has none; what is verified is judged as it is
  * imported, and leaves nothing; what was imported is listed without a problem and is loaded under
  * the key that its result named; a second import adds nothing; without a trusted root nothing is
  * kept at all. The input is a key's text as well: one that is taken is spelled in its only way, and

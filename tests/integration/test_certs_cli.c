@@ -5,6 +5,7 @@
  */
 #include "host.h"
 #include "snp_pki.h"
+#include <json-c/json.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,6 +297,64 @@ START_TEST(real_milan_chain)
 }
 END_TEST
 
+static char *read_text(const char *name)
+{
+    size_t size;
+    uint8_t *bytes = test_read_file(path_of(name), &size);
+    char *text = strndup((const char *)bytes, size);
+
+    ck_assert_ptr_nonnull(text);
+    free(bytes);
+    return text;
+}
+
+/* What other people's tools and services make of one chain; each is taken whole by the real daemon. */
+START_TEST(chains_as_people_have_them)
+{
+    char *text = NULL;
+
+    start("");
+    char *ark = read_text("pki/ark.pem"), *ask = read_text("pki/ask.pem"),
+         *vcek = read_text("pki/vcek.pem");
+    /* KDS's names, and text around. */
+    ck_assert_int_eq(mkdir(path_of("kds"), 0700), 0);
+    ck_assert_int_gt(asprintf(&text, "\xef\xbb\xbf# the CA\n%sBag Attributes\n%s", ask, ark), 0);
+    test_write_file(path_of("kds/cert_chain"), text, strlen(text));
+    free(text);
+    ck_assert_int_gt(asprintf(&text, "Certificate:\n    Data:\n%s\nend\n", vcek), 0);
+    test_write_file(path_of("kds/010203?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"), text,
+                    strlen(text));
+    free(text);
+    ck_assert_int_eq(CERTS("verify", path_of("kds")), 0);
+    assert_has("good       VCEK");
+    assert_lacks(".verify");
+    /* Azure's JSON: the same texts. */
+    struct json_object *thim = json_object_new_object();
+    ck_assert_int_gt(asprintf(&text, "%s%s", ask, ark), 0);
+    json_object_object_add(thim, "vcekCert", json_object_new_string(vcek));
+    json_object_object_add(thim, "tcbm", json_object_new_string("7308000000000003"));
+    json_object_object_add(thim, "certificateChain", json_object_new_string(text));
+    const char *json = json_object_to_json_string(thim);
+    test_write_file(path_of("thim.json"), json, strlen(json));
+    json_object_put(thim);
+    free(text);
+    ck_assert_int_eq(CERTS("import", path_of("thim.json")), 0);
+    assert_has(key);
+    assert_has("thim.json, certificateChain");
+    ck_assert_int_eq(CERTS("show"), 0);
+    assert_has("SEV-VCEK"); /* and it is served */
+    ck_assert_int_eq(CERTS("import", path_of("kds")), 0);
+    assert_lacks("added");
+    /* What is none, and is told so by the daemon. */
+    test_write_file(path_of("page.pem"), "<html>Blocked</html>", 20);
+    ck_assert_int_eq(CERTS("verify", path_of("page.pem")), 1);
+    assert_has("is a web page or XML");
+    free(ark);
+    free(ask);
+    free(vcek);
+}
+END_TEST
+
 Suite *coco_suite(void)
 {
     Suite *suite = suite_create("certs_cli");
@@ -309,6 +368,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, an_older_crl_or_vcek_is_kept_out_with_exit_status_0);
     tcase_add_test(tc, vleks_of_two_regions_on_the_command_line);
     tcase_add_test(tc, real_milan_chain);
+    tcase_add_test(tc, chains_as_people_have_them);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -211,12 +211,17 @@ START_TEST(chains_and_lists)
 {
     static const char chain[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     static const char page[] = "<html><body>Sorry, we will be back soon. Please come again</body>";
+    static const char text[] = "\xef\xbb\xbf# Milan\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END "
+                               "CERTIFICATE-----\n\n# the end\n";
     static const uint8_t crl[] = {0x30, 3, 2, 1, 5}, longer[] = {0x30, 3, 2, 1, 5, 0};
 
     ck_assert_int_eq(kds_check_chain((const uint8_t *)chain, strlen(chain), why), 0);
     for (size_t n = 0; n + 1 < strlen(chain); n++) /* the last byte is the line's end */
         ck_assert_int_eq(kds_check_chain((const uint8_t *)chain, n, why), -EBADMSG);
+    ck_assert_str_eq(why, "the answer is a certificate chain that was cut short");
     ck_assert_int_eq(kds_check_chain((const uint8_t *)page, strlen(page), why), -EBADMSG);
+    ck_assert_ptr_nonnull(strstr(why, "is a web page or XML, and not a certificate chain in PEM"));
+    ck_assert_int_eq(kds_check_chain((const uint8_t *)text, strlen(text), why), 0);
     ck_assert_int_eq(kds_check_crl(crl, sizeof(crl), why), 0);
     ck_assert_int_eq(kds_check_crl(longer, sizeof(longer), why), -EBADMSG);
     ck_assert_int_eq(kds_check_crl(crl, sizeof(crl) - 1, why), -EBADMSG);

@@ -412,9 +412,14 @@ START_TEST(pem_that_is_not_certificates_alone_is_refused)
         {"-----BEGIN EC PRIVATE KEY-----\nAAAA\n", "holds a private key"},
         {"-----BEGIN RSA PRIVATE KEY-----", "holds a private key"},
         {"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n", "\"CERTIFICATE REQUEST\""},
-        {"-----BEGIN X509 CRL-----\nAAAA\n", "\"X509 CRL\""},
-        {"hello\n", "holds text outside of its certificates"},
-        {"-----", "holds text outside of its certificates"},
+        {"-----BEGIN X509 CRL-----\nAAAA\n",
+         "\"X509 CRL\": a revocation list belongs into the store"},
+        {"-----BEGIN PKCS7-----\nAAAA\n", "\"PKCS7\": take the certificates out of it"},
+        {"-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n", "write it plainly"},
+        {"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "holds a private key"},
+        {"-----BEGIN PUBLIC KEY-----\nAAAA\n", "\"PUBLIC KEY\": only CERTIFICATE is wanted"},
+        {"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----", "spelled \\n"},
+        {"----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "without its BEGIN line"},
         {"-----BEGIN CERTIFICATE----", "damaged BEGIN CERTIFICATE line"},
         {"-----BEGIN CERTIFICATE-----AAAA-----END CERTIFICATE-----", "damaged BEGIN"},
         {"-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n",
@@ -430,7 +435,7 @@ START_TEST(pem_that_is_not_certificates_alone_is_refused)
         {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
          "all.pem, certificate 4 is no X.509 certificate"},
         {"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
-         "all.pem, certificate 4 is no X.509 certificate"},
+         "all.pem, certificate 4 is empty"},
     };
     struct snp_pki_leaf leaf = a_vcek(MILAN);
 
@@ -460,7 +465,8 @@ START_TEST(inputs_that_are_no_certificates_are_refused)
         {"GIF89a", 6, "file is neither PEM nor DER"},
         {"\0\0\0", 3, "file is neither PEM nor DER"},
         {"0", 1, "file is no X.509 certificate"},
-        {"0\x82\xFF\xFF", 4, "file is no X.509 certificate"},
+        {"0\x03\x02\x01\x01", 5, "file is no X.509 certificate"},
+        {"0\x82\xFF\xFF", 4, "file was cut short"},
     };
     struct chain *c = NULL;
     uint8_t *large = calloc(1, CHAIN_FILE_MAX + 1);
