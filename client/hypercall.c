@@ -13,8 +13,8 @@
  * when it has seen to the kick: the change is idempotent.
  *
  * While the VM is quiesced, a guest that can be told to come again is told so at once: EAGAIN came
- * into KVM so that conversions can be put off while a VM migrates. For any other guest the change is
- * made: the exit is to be completed then, and the tries end by themselves within 100 ms.
+ * into KVM so that conversions can be put off while a VM migrates. For any other guest the change
+ * is made: the exit is to be completed then, and the tries end by themselves within 100 ms.
  */
 #include "kvm_abi.h"
 #include "vmm_internal.h"

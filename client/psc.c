@@ -4,9 +4,9 @@
  * coco/unmerged.h. The request is in the GHCB, whose layout is that of AMD's GHCB specification,
  * "SNP Page State Change".
  *
- * MSR form: one page, in the MSR's value, and so is the answer. Page form: up to 253 entries in the GHCB's shared buffer,
- * of which cur_entry to end_entry are to be done; an entry is a 4 KiB page or a 2 MiB range, done
- * from its cur_page on.
+ * MSR form: one page, in the MSR's value, and so is the answer. Page form: up to 253 entries in the
+ * GHCB's shared buffer, of which cur_entry to end_entry are to be done; an entry is a 4 KiB page or
+ * a 2 MiB range, done from its cur_page on.
  *
  * What always holds: the buffer is read once, and everything that was read is bounded before it is
  * used; only cur_entry and the cur_page of entries that are done are written back, in that order of
