@@ -240,7 +240,7 @@ START_TEST(no_answer_is_older_than_two_seconds)
     truth[n_truth++].snp = 8;
     for (unsigned i = 0; i < 4; i++)
         sessions[i] = session_open(features_of((int)i));
-    for (unsigned step = 0; step < 30000; step++) {
+    for (unsigned step = 0; step < 20000; step++) {
         for (unsigned i = 0; i < 4; i++) {
             int answer = take_answer(&sessions[i]);
             if (answer == NONE)
@@ -272,8 +272,8 @@ START_TEST(no_answer_is_older_than_two_seconds)
         }
         pass(n_waiting == 0 && test_random_below(&dice, 30) == 0 ? 3u * SECOND : 1000u);
     }
-    ck_assert_uint_gt(answers[8], 50);
-    ck_assert_uint_gt(answers[9], 50);
+    ck_assert_uint_gt(answers[8], 30);
+    ck_assert_uint_gt(answers[9], 30);
     ck_assert_uint_gt(metrics.certs_waited, 50);
     ck_assert_uint_gt(busy, 0);
     for (unsigned i = 1; i < 4; i++)
@@ -469,25 +469,107 @@ START_TEST(an_untold_update_during_the_waiting_is_noticed)
 }
 END_TEST
 
-/* What is known and matches is served on while the chain is loaded again, however slow the disk is. */
-START_TEST(a_load_that_takes_long_keeps_nobody_waiting)
+/* The worker is stuck in its work until the test lets go; or dead, for all that cocod knows. */
+static int hang[2];
+
+static void hang_run(struct work *work)
+{
+    char byte;
+
+    (void)work;
+    (void)!read(hang[0], &byte, 1);
+}
+
+static void hang_done(struct work *work)
+{
+    (void)work;
+}
+
+static void hang_worker(void)
+{
+    static struct work work;
+
+    ck_assert_int_eq(pipe2(hang, O_CLOEXEC), 0);
+    work = (struct work){.run = hang_run, .done = hang_done};
+    ck_assert_int_eq(worker_submit(rig.worker, &work), 0);
+}
+
+static void release_worker(void)
+{
+    ck_assert_int_eq(write(hang[1], "", 1), 1);
+    platform_settle();
+    close(hang[0]);
+    close(hang[1]);
+}
+
+/* As pass(), but nobody waits for the worker. */
+static void pass_without_worker(uint64_t us)
+{
+    for (uint64_t end_us = rig_clock_us + us; rig_clock_us < end_us;) {
+        rig_pass(&rig, 1000);
+        for (int i = 0; i < HELPERS; i++)
+            if (helpers[i].fd > 0 && helper_serve(&helpers[i]))
+                rig_settle(&rig);
+    }
+}
+
+static int exit_without_worker(struct session *session)
+{
+    int answer;
+
+    ck_assert(set_lease(session, F_RDLCK));
+    send_certs(session, 4, 1000);
+    for (unsigned ms = 0; (answer = take_answer(session)) == NONE; ms++) {
+        ck_assert_uint_lt(ms, 200);
+        pass_without_worker(1000);
+    }
+    ck_assert(set_lease(session, F_UNLCK));
+    return answer;
+}
+
+/* What is known and matches is served on while the chain is loaded again, however long that takes:
+ * the platform is read all the same. */
+START_TEST(a_disk_that_hangs_keeps_nobody_waiting)
 {
     struct certs_options next = options.certs;
 
     open_host();
     struct session session = session_open(features_of(_i));
     ck_assert_int_eq(one_exit(&session, NULL), 8);
+    hang_worker();
     next.platform = rig.platform;
     certs_reload(rig.certs, &next);
-    rig_settle(&rig); /* the helper is asked */
-    for (int i = 0; i < HELPERS; i++)
-        if (helpers[i].fd > 0)
-            helper_serve(&helpers[i]);
-    rig_settle(&rig); /* and has answered; what the worker loads is not taken yet, or it is */
-    send_certs(&session, 4, 1000);
-    rig_settle(&rig);
-    ck_assert_int_eq(take_answer(&session), 8);
-    platform_settle();
+    for (unsigned i = 0; i < 30; i++) { /* as Linux does */
+        ck_assert_int_eq(exit_without_worker(&session), 8);
+        pass_without_worker(2u * SECOND);
+    }
+    ck_assert_uint_eq(metrics.certs_eagain, 0);
+    release_worker();
+    ck_assert_int_eq(one_exit(&session, NULL), 8);
+    close_host(&session);
+}
+END_TEST
+
+/* But nothing that does not match: neither the old table nor, for want of its chain, the new. */
+START_TEST(a_change_while_the_disk_hangs_is_noticed)
+{
+    struct certs_options next = options.certs;
+
+    open_host();
+    struct session session = session_open(features_of(_i));
+    hang_worker();
+    next.platform = rig.platform;
+    certs_reload(rig.certs, &next);
+    pass_without_worker(10u * SECOND);
+    set_host("tcb", "3.0.9.115");
+    for (unsigned i = 0; i < 5; i++) {
+        ck_assert_int_eq(exit_without_worker(&session), BUSY);
+        pass_without_worker(2u * SECOND);
+    }
+    release_worker();
+    pass(SECOND);
+    ck_assert_int_eq(one_exit(&session, NULL), 9);
+    ck_assert(file_is_current());
     close_host(&session);
 }
 END_TEST
@@ -737,7 +819,7 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tcase, platform_setup, NULL);
     tcase_add_loop_test(tcase, a_guest_that_comes_every_two_seconds_is_never_told_busy, 0, 14);
     tcase_add_loop_test(tcase, whatever_the_helper_takes_the_answer_is_within_the_promise, 0, 2);
-    tcase_add_loop_test(tcase, no_answer_is_older_than_two_seconds, 0, 4);
+    tcase_add_loop_test(tcase, no_answer_is_older_than_two_seconds, 0, 2);
     tcase_add_loop_test(tcase, after_a_change_in_the_quiet, 0, 2);
     tcase_add_loop_test(tcase, a_reading_that_fails_once_is_eagain_and_the_next_one_may_succeed, 0,
                         2 * N_FAILURES);
@@ -745,7 +827,8 @@ Suite *coco_suite(void)
                         2 * N_FAILURES);
     tcase_add_loop_test(tcase, what_ends_the_waiting_ends_it_at_once, 0, 2 * n_events);
     tcase_add_test(tcase, an_untold_update_during_the_waiting_is_noticed);
-    tcase_add_loop_test(tcase, a_load_that_takes_long_keeps_nobody_waiting, 0, 2);
+    tcase_add_loop_test(tcase, a_disk_that_hangs_keeps_nobody_waiting, 0, 2);
+    tcase_add_loop_test(tcase, a_change_while_the_disk_hangs_is_noticed, 0, 2);
     tcase_add_loop_test(tcase, its_own_deadline_may_be_shorter, 0, 6);
     tcase_add_test(tcase, cancelled_while_it_waits);
     tcase_add_test(tcase, its_vmm_leaves_while_it_waits);
