@@ -64,7 +64,8 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
 {
     if (options)
         certs->options = *options;
-    if (certs->selecting == SELECT_READING) /* of another platform, perhaps */
+    certs->reading = false; /* perhaps of another platform */
+    if (certs->selecting == SELECT_READING)
         certs->selecting = SELECT_IDLE;
     certs_open_file(certs);
     if (certs_offered(certs))

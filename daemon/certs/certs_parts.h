@@ -78,6 +78,8 @@ struct certs {
 
     /* certs_select.c */
     enum selecting selecting;
+    bool reading;                   /* the platform is asked; perhaps during a load */
+    bool loading_again;             /* the load is for the platform that `current` is for */
     bool select_again;              /* asked for meanwhile */
     bool forced_select;             /* the reading that is under way leads to a load in any case */
     bool starting;                  /* before the loop runs: loads run at once */

@@ -391,18 +391,35 @@ static void platform_unknown(struct certs *certs, const char *why)
     take_empty(certs);
 }
 
+/* A reading that was asked for while a chain is loaded, which takes longer than a reading keeps. */
+static void during_load(struct certs *certs, bool same, bool failed)
+{
+    if (same && certs->loading_again)
+        certs->unsure = false;
+    else
+        certs->select_again = true;
+    if (failed)
+        certs_wake_unread(certs);
+    certs_wake(certs);
+}
+
 static void on_platform(void *data, const struct platform_state *state, const char *why)
 {
     struct certs *certs = data;
     bool forced = certs->forced_select;
 
-    if (certs->selecting != SELECT_READING) /* a reload wants no reading any more */
+    if (!certs->reading) /* a reload wants it no more */
         return;
-    certs->selecting = SELECT_IDLE;
-    certs->forced_select = false;
+    certs->reading = false;
     certs->read_us = certs->asked_us;
     if (platform_kind(certs->options.platform) == PLATFORM_SEV)
         timer_arm(&certs->reread, certs->read_us + READ_EVERY_US);
+    if (certs->selecting == SELECT_LOADING) {
+        during_load(certs, state && certs->known && same_platform(state, &certs->platform), !state);
+        return;
+    }
+    certs->selecting = SELECT_IDLE;
+    certs->forced_select = false;
     if (!state) {
         platform_unknown(certs, why);
         return;
@@ -419,10 +436,18 @@ static void on_platform(void *data, const struct platform_state *state, const ch
         return;
     }
     /* What is served and matches is served on while it is loaded again, however long that takes. */
-    certs->unsure =
-        !same || certs->next.table || certs->must_read || certs->locked || certs->update.active;
+    certs->loading_again = same && certs->current.table && !certs->next.table &&
+                           !certs->must_read && !certs->locked && !certs->update.active;
+    certs->unsure = !certs->loading_again;
     certs_wake(certs);
     start_load(certs);
+}
+
+static void read_platform(struct certs *certs)
+{
+    certs->reading = true;
+    certs->asked_us = sys.now_us();
+    platform_read(certs->options.platform, on_platform, certs);
 }
 
 void certs_select(struct certs *certs, bool forced)
@@ -433,14 +458,13 @@ void certs_select(struct certs *certs, bool forced)
         return;
     }
     if (!certs_knows_platform(certs)) {
-        certs->known = false;
+        certs->known = certs->loading_again = false;
         start_load(certs);
         return;
     }
     certs->selecting = SELECT_READING;
     certs->forced_select = certs->forced_select || forced;
-    certs->asked_us = sys.now_us();
-    platform_read(certs->options.platform, on_platform, certs);
+    read_platform(certs);
 }
 
 static void on_reread(struct timer *timer)
@@ -473,6 +497,8 @@ int certs_freshen(struct certs *certs)
     certs->unsure = true;
     if (certs->selecting == SELECT_IDLE)
         certs_select(certs, false);
+    else if (!certs->reading)
+        read_platform(certs);
     return known && !certs->known ? -EIO : 0;
 }
 

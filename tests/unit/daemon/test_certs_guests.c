@@ -44,7 +44,7 @@ struct vm {
     uint64_t next_us, asked, busy, out_of_turn;
 };
 
-/* --- the host ------------------------------------------------------------------------------- */
+/* --- the host --------------------------------------------------------------------------------- */
 
 static void store_keeping(unsigned n)
 {
@@ -143,7 +143,7 @@ static void update_or_not(void)
     }
 }
 
-/* --- the VMM -------------------------------------------------------------------------------- */
+/* --- the VMM ---------------------------------------------------------------------------------- */
 
 static int on_read(void *userdata, uint64_t gpa, void *to, size_t bytes)
 {
@@ -262,7 +262,7 @@ static uint64_t vm_step(struct vm *vm)
     return vm->next_us;
 }
 
-/* --- an hour -------------------------------------------------------------------------------- */
+/* --- an hour ---------------------------------------------------------------------------------- */
 
 static void live(struct vm *vms, unsigned n, unsigned minutes)
 {

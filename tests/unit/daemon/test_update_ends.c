@@ -106,7 +106,7 @@ static void told(void *data, int result)
     *(int *)data = result;
 }
 
-/* --- the ways ----------------------------------------------------------------------------------- */
+/* --- the ways --------------------------------------------------------------------------------- */
 
 /* cococtl's time is over, it could not open the file, it was killed: its connection ends. */
 static void gives_up(void)
@@ -207,7 +207,7 @@ START_TEST(broken_files_are_not_looked_at_for_who_gave_up)
 }
 END_TEST
 
-/* --- with the lock ------------------------------------------------------------------------------ */
+/* --- with the lock ---------------------------------------------------------------------------- */
 
 /* No lease was stuck then, and one is now. */
 static int begin_with_lock(void)
@@ -270,7 +270,7 @@ START_TEST(an_update_that_was_quicker_than_cocod_looks)
 }
 END_TEST
 
-/* --- beside other things ------------------------------------------------------------------------ */
+/* --- beside other things ---------------------------------------------------------------------- */
 
 /* A reload came during the update: what it loaded comes in as it would have. */
 START_TEST(a_reload_during_an_update_that_gives_up)
