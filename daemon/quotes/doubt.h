@@ -28,8 +28,8 @@ struct doubt {
     uint8_t question[COCO_QGS_QUOTE_REQ_SIZE];
 };
 
-/* True: with this one there are DOUBT_VMS of them. */
-bool doubt_failed(struct doubt *doubt, const struct doubt_vm *vm);
+void doubt_failed(struct doubt *doubt, const struct doubt_vm *vm);
+/* DOUBT_VMS different ones failed. */
 bool doubt_is_full(const struct doubt *doubt);
 /* Full, of at least two users, and each was closed without an answer. */
 bool doubt_is_proven(const struct doubt *doubt);
