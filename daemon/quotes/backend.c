@@ -560,10 +560,10 @@ void backend_note_failure(struct backend *backend, const struct doubt_vm *vm)
     if (backend->breaker != BREAKER_CLOSED || backend->quotes_problem)
         return;
     if (doubt_is_full(&backend->doubt)) {
-        backend->doubt_asked = false;
+        backend->doubt_asked = vm->silent;
         set_breaker(backend, BREAKER_DOUBTED);
         probe_now(backend);
-    } else if (backend->doubt.known && sys.now_us() >= backend->next_question_us) {
+    } else if (backend->doubt.known && !vm->silent && sys.now_us() >= backend->next_question_us) {
         backend->question_wanted = true;
         probe_now(backend);
     }
