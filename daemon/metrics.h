@@ -49,7 +49,7 @@
     X(qgs_not_permitted, "connects that failed with EACCES: permissions")                      \
     X(qgs_backlog_full, "connects that failed with EAGAIN: it hangs or is overloaded")         \
     X(qgs_unreachable, "connects that failed for another reason")                              \
-    X(qgs_probes, "GET_PLATFORM_INFO sent to see whether a quoting service answers")           \
+    X(qgs_probes, "questions of cocod's own, whether a quoting service answers and quotes")    \
     X(qgs_suspects, "slots that became suspect: QGS closed at its own timer without a byte")   \
     X(qgs_breakers, "times that a quoting service was set aside")                              \
     X(quotes_joined, "QUOTE_GET that joined a job already queued or running")                  \

@@ -371,14 +371,16 @@ static void on_probe_done(void *data, const struct exchange_result *result)
     backend->probing = backend->probing_suspect = backend->probing_quote = false;
     /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. */
     bool closed = !quote && result->outcome == EXCHANGE_EOF && !backend_timed_out(backend, result);
-    if (result->outcome == EXCHANGE_ANSWERED || closed)
+    if (result->outcome == EXCHANGE_ANSWERED || closed) {
         probe_answered(backend, quote);
-    else if (result->outcome == EXCHANGE_MEMORY)
+    } else if (result->outcome == EXCHANGE_MEMORY) {
+        backend->doubt_asked &= !quote; /* it was not */
         probe_later(backend);
-    else if (quote && !is_unreached(result))
+    } else if (quote && !is_unreached(result)) {
         question_failed(backend, result);
-    else
+    } else {
         probe_failed(backend, result);
+    }
     backend->changed(backend->changed_data);
 }
 
@@ -554,14 +556,14 @@ void backend_note_success(struct backend *backend, const uint8_t *quote_req)
 void backend_note_failure(struct backend *backend, const struct doubt_vm *vm)
 {
     backend->failed++;
-    bool doubted = doubt_failed(&backend->doubt, vm);
+    doubt_failed(&backend->doubt, vm);
     if (backend->breaker != BREAKER_CLOSED || backend->quotes_problem)
         return;
-    if (doubted) {
-        backend->doubt_asked = false;
+    if (doubt_is_full(&backend->doubt)) {
+        backend->doubt_asked = vm->silent;
         set_breaker(backend, BREAKER_DOUBTED);
         probe_now(backend);
-    } else if (backend->doubt.known && sys.now_us() >= backend->next_question_us) {
+    } else if (backend->doubt.known && !vm->silent && sys.now_us() >= backend->next_question_us) {
         backend->question_wanted = true;
         probe_now(backend);
     }

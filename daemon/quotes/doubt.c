@@ -12,18 +12,17 @@
 #include "quotes/doubt.h"
 #include <string.h>
 
-bool doubt_failed(struct doubt *doubt, const struct doubt_vm *vm)
+void doubt_failed(struct doubt *doubt, const struct doubt_vm *vm)
 {
-    for (unsigned i = 0; i < doubt->n; i++) {
-        if (doubt->vms[i].serial != vm->serial)
-            continue;
-        doubt->vms[i] = *vm;
-        return false;
-    }
-    if (doubt->n == DOUBT_VMS)
-        return false;
-    doubt->vms[doubt->n++] = *vm;
-    return doubt->n == DOUBT_VMS;
+    unsigned i = 0;
+
+    while (i < doubt->n && doubt->vms[i].serial != vm->serial)
+        i++;
+    if (i == DOUBT_VMS)
+        return;
+    doubt->vms[i] = *vm;
+    if (i == doubt->n)
+        doubt->n++;
 }
 
 bool doubt_is_full(const struct doubt *doubt)

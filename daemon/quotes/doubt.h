@@ -19,6 +19,7 @@ struct doubt_vm {
     uint64_t serial; /* of its lane */
     uid_t uid;
     bool closed; /* QGS closed without an answer, which no TDREPORT makes it do */
+    bool silent; /* QGS did not answer in its time: the question could lose it another thread */
 };
 
 struct doubt {
@@ -28,8 +29,8 @@ struct doubt {
     uint8_t question[COCO_QGS_QUOTE_REQ_SIZE];
 };
 
-/* True: with this one there are DOUBT_VMS of them. */
-bool doubt_failed(struct doubt *doubt, const struct doubt_vm *vm);
+void doubt_failed(struct doubt *doubt, const struct doubt_vm *vm);
+/* DOUBT_VMS different ones failed. */
 bool doubt_is_full(const struct doubt *doubt);
 /* Full, of at least two users, and each was closed without an answer. */
 bool doubt_is_proven(const struct doubt *doubt);
