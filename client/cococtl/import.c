@@ -206,13 +206,14 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
         const char *action = field(result, "action"), *key = field(result, "key");
         const char *reason = field(result, "reason"), *kind = field(result, "kind");
         bool bad = action && strcmp(action, "refused") == 0;
-        bool passed_over = kind && action && reason && strcmp(action, "unchanged") == 0;
+        bool other = !kind || strcmp(kind, "OTHER") == 0;
         refused += bad;
         term_cell(to,
-                  bad           ? action
-                  : passed_over ? strcmp(kind, "OTHER") == 0 ? "skipped" : "kept out"
-                  : verify_only ? "good"
-                                : action,
+                  bad               ? action
+                  : reason && other ? "skipped"
+                  : verify_only     ? "good"
+                  : reason          ? "kept out"
+                                    : action,
                   11);
         term_cell(to, kind ? kind : "OTHER", 6);
         term_string(to, field(result, "name"));
