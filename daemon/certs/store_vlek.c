@@ -178,7 +178,7 @@ static int migrate_file(const char *dir, const char *from, const struct store_ke
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
     struct store_key own = *key;
-    struct chain c, have;
+    struct chain c = {.signer = CHAIN_SIGNER_VLEK}, have = c;
     int r = read_vlek(from, key, &c);
 
     if (r < 0)
