@@ -55,11 +55,12 @@ static int read_vlek(const char *path, const struct store_key *key, struct chain
         store_key_of_chain(&c, &found);
         r = store_key_fits(key, &found) ? 0 : -EBADMSG;
     }
-    if (r == 0)
-        *ret = c;
-    else
+    if (r < 0) {
         chain_cert_done(&c.certs[CHAIN_LEAF]);
-    return r;
+        return r;
+    }
+    *ret = c;
+    return 0;
 }
 
 int store_vlek_csp(const char *path, const struct store_key *key, char ret[128])
@@ -178,7 +179,7 @@ static int migrate_file(const char *dir, const char *from, const struct store_ke
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
     struct store_key own = *key;
-    struct chain c = {.signer = CHAIN_SIGNER_VLEK}, have = c;
+    struct chain c, have;
     int r = read_vlek(from, key, &c);
 
     if (r < 0)
