@@ -37,7 +37,7 @@ bool store_key_equal(const struct store_key *a, const struct store_key *b);
 /* The same, where what is wanted may leave the CSP_ID open. */
 bool store_key_fits(const struct store_key *wanted, const struct store_key *key);
 /* -EINVAL: an unknown product, or a chip id that is not as long as the product's. Of a VLEK the chip
- * is not looked at, of a VCEK the CSP_ID. */
+ * is not looked at, of a VCEK the CSP_ID; NULL leaves it open. */
 int store_key_make(const char *product, enum chain_signer signer, const uint8_t *chip,
                    size_t chip_size, const char *csp, const struct coco_snp_tcb *tcb,
                    struct store_key *ret);

@@ -76,7 +76,7 @@ int store_key_make(const char *product, enum chain_signer signer, const uint8_t 
     if (signer == CHAIN_SIGNER_VCEK)
         chain_hex(key.chip, chip, chip_size);
     else
-        (void)snprintf(key.csp, sizeof(key.csp), "%s", csp);
+        (void)snprintf(key.csp, sizeof(key.csp), "%s", csp ? csp : "");
     coco_snp_tcb_format(known, tcb, key.tcb);
     *ret = key;
     return 0;

@@ -55,11 +55,12 @@ static int read_vlek(const char *path, const struct store_key *key, struct chain
         store_key_of_chain(&c, &found);
         r = store_key_fits(key, &found) ? 0 : -EBADMSG;
     }
-    if (r == 0)
-        *ret = c;
-    else
+    if (r < 0) {
         chain_cert_done(&c.certs[CHAIN_LEAF]);
-    return r;
+        return r;
+    }
+    *ret = c;
+    return 0;
 }
 
 int store_vlek_csp(const char *path, const struct store_key *key, char ret[128])
