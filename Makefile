@@ -47,7 +47,7 @@ else
 # (What gcc thinks may be cut off depends on what the sanitizers keep it from seeing.)
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-format-truncation
 endif
-CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include $(WARN) $(HARDEN) $(OPT) $(SANFLAGS) -MMD -MP $(CFLAGS)
+CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -Iproto -Ijson -Iclient/include $(WARN) $(HARDEN) $(OPT) $(SANFLAGS) -MMD -MP $(CFLAGS)
 LDFLAGS_ALL = -Wl,-z,relro,-z,now,-z,noexecstack $(SANFLAGS) $(LDFLAGS)
 STRICT := -Wconversion -Wsign-conversion
 
@@ -63,10 +63,12 @@ SIM_LIBS      := $(call pc,libs,libssl libcrypto) -lpthread
 
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
+# What the daemon and cococtl share beyond that.
+JSON_SRC   := $(wildcard json/*.c)
 # Programs of their own: no code of the daemon is in them, and none of theirs in the daemon.
 SEV_MAIN   := daemon/sev/cocod_sev.c daemon/sev/vlek_load.c
 SEV_SRC    := $(filter-out $(SEV_MAIN),$(wildcard daemon/sev/*.c))
-DAEMON_SRC := $(filter-out daemon/main.c $(SEV_MAIN) $(SEV_SRC),$(wildcard daemon/*.c daemon/*/*.c))
+DAEMON_SRC := $(filter-out daemon/main.c $(SEV_MAIN) $(SEV_SRC),$(wildcard daemon/*.c daemon/*/*.c)) $(JSON_SRC)
 CLIENT_SRC := $(wildcard client/*.c)
 CTL_SRC    := $(wildcard client/cococtl/*.c)
 EXAMPLE_SRC := $(wildcard client/examples/*.c)
@@ -114,6 +116,10 @@ $(BUILD)/obj/proto/%.o: proto/%.c
 $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
+
+$(BUILD)/obj/json/%.o: json/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,json-c) -c $< -o $@
 
 # The examples see the library's public headers alone, and kvm_dev.h: where there is no /dev/kvm with guests for them, the
 # model answers their ioctl(2).
@@ -171,7 +177,7 @@ $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load:
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^
 
 # cococtl's parts without its main(), for its own tests.
-$(BUILD)/libctl.a: $(call obj,$(filter-out client/cococtl/main.c,$(CTL_SRC)))
+$(BUILD)/libctl.a: $(call obj,$(filter-out client/cococtl/main.c,$(CTL_SRC)) $(JSON_SRC))
 $(BUILD)/cococtl: $(call obj,client/cococtl/main.c) $(BUILD)/libctl.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(CTL_LIBS)
 
@@ -250,7 +256,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # libFuzzer wants its own compilation of everything it watches; only what a target needs is linked.
-FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O1 -g \
+FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Ijson -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O1 -g \
               -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -MMD -MP
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -330,8 +336,8 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	 [ $${PIPESTATUS:-0} = 0 ] || exit 1; done
 
 # --- lint -------------------------------------------------------------------------------------------
-C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
-TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl $(DAEMON_CFLAGS)
+C_FILES := $(wildcard $(foreach d,proto json daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
+TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Ijson -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl $(DAEMON_CFLAGS)
 
 lint: lint-format lint-headers lint-man lint-packaging lint-units lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
@@ -350,8 +356,8 @@ lint-headers: $(BUILD)/gen/admin_varlink.h
 
 lint-cppcheck:
 	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr --std=c11 \
-	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Idaemon -Iclient/include -D_GNU_SOURCE \
-	 -j 2 proto daemon client && echo "  lint    cppcheck"
+	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Ijson -Idaemon -Iclient/include -D_GNU_SOURCE \
+	 -j 2 proto json daemon client && echo "  lint    cppcheck"
 
 lint-shell:
 	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/docs/run tests/install/run tests/vendored/run tests/model/check docs/cococtl.1.sh tests/debian/chroot $(wildcard tests/systemd/*.sh) && echo "  lint    shell"; fi
