@@ -269,7 +269,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-systemd check-valgrind stress demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-systemd check-debian check-valgrind stress demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -299,6 +299,11 @@ check-systemd: ## install the packages in a container under a real systemd, and 
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
 	@if [ "$$(id -u)" = 0 ] && command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki $(BUILD)/tests/sev-sim $(BUILD)/tests/qgs-sim; fi
 	@tests/systemd/boot.sh $(BUILD)
+
+SUITE ?= trixie
+check-debian: ## the demo, the tests and the packages on another Debian, in a chroot (SUITE=trixie, sid, bookworm; root)
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
+	@tests/debian/check $(SUITE) $(BUILD)
 
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 COCO_STRIDE=7 \
@@ -339,6 +344,7 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 C_FILES := $(wildcard $(foreach d,proto json daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
 TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Ijson -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl $(DAEMON_CFLAGS)
 
+# As Debian 12's clang-format, clang-tidy and cppcheck judge: those of other releases lay out, and find, other things.
 lint: lint-format lint-headers lint-man lint-packaging lint-units lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
 .PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell lint-units
@@ -360,7 +366,7 @@ lint-cppcheck:
 	 -j 2 proto json daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/docs/run tests/install/run tests/vendored/run tests/model/check docs/cococtl.1.sh tests/debian/chroot $(wildcard tests/systemd/*.sh) && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/docs/run tests/install/run tests/vendored/run tests/model/check docs/cococtl.1.sh $(wildcard tests/debian/* tests/systemd/*.sh) && echo "  lint    shell"; fi
 
 # Installed into a folder, so that what the units start is there.
 UNITS = $(abspath $(BUILD))/units
@@ -420,8 +426,10 @@ $(BUILD)/man/cococtl.1.scd: docs/cococtl.1.scd docs/cococtl.1.sh $(BUILD)/cococt
 $(BUILD)/man/%.scd: docs/%.scd
 	@mkdir -p $(@D)
 	@cp $< $@
+# (Its first line says that a page has tables, which scdoc leaves out, and man-db guesses: man(1), "DEFAULTS".)
 $(MAN_PAGES): $(BUILD)/man/%: $(BUILD)/man/%.scd
-	$(call say,MAN,$@) scdoc < $< > $@
+	$(call say,MAN,$@) scdoc < $< > $@.page
+	@{ if grep -q '^\.TS' $@.page; then echo "'\\\" t"; fi; cat $@.page; } > $@ && rm $@.page
 
 DOC_DIR = $(DESTDIR)$(PREFIX)/share/doc/cocod
 install: all install-man ## install under PREFIX (/usr/local), libraries under LIBDIR, into DESTDIR
@@ -456,6 +464,7 @@ install-man: all
 DEB_DIR := $(BUILD)/deb
 .PHONY: deb
 deb: ## Debian packages in build/deb: cocod, libcoco0, libcoco-dev; judged by lintian where it is there
+	@command -v dpkg-buildpackage >/dev/null || { echo "deb: what this needs is not here; .ci/packages --deb installs it"; exit 1; }
 	@rm -rf $(DEB_DIR) && mkdir -p $(DEB_DIR)/cocod
 	@tar -c --exclude=./.git --exclude=./$(BUILD) . | tar -x -C $(DEB_DIR)/cocod
 	@cd $(DEB_DIR)/cocod && MAKEFLAGS= MAKELEVEL= dpkg-buildpackage -us -uc -b -j2 >../build.log 2>&1 || { tail -n 40 ../build.log; exit 1; }
