@@ -50,7 +50,7 @@ else
 # (What gcc thinks may be cut off depends on what the sanitizers keep it from seeing.)
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-format-truncation
 endif
-CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include $(WARN) $(HARDEN) $(OPT) $(SANFLAGS) -MMD -MP $(CFLAGS)
+CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include $(WARN) $(HARDEN) $(OPT) $(SANFLAGS) -MMD -MP $(CFLAGS)
 LDFLAGS_ALL = -Wl,-z,relro,-z,now,-z,noexecstack $(SANFLAGS) $(LDFLAGS)
 STRICT := -Wconversion -Wsign-conversion
 
@@ -66,10 +66,12 @@ SIM_LIBS      := $(call pc,libs,libssl libcrypto) -lpthread
 
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
+# What the daemon and cococtl share beyond that.
+JSON_SRC   := $(wildcard proto/json/*.c)
 # Programs of their own: no code of the daemon is in them, and none of theirs in the daemon.
 SEV_MAIN   := daemon/sev/cocod_sev.c daemon/sev/vlek_load.c
 SEV_SRC    := $(filter-out $(SEV_MAIN),$(wildcard daemon/sev/*.c))
-DAEMON_SRC := $(filter-out daemon/main.c $(SEV_MAIN) $(SEV_SRC),$(wildcard daemon/*.c daemon/*/*.c))
+DAEMON_SRC := $(filter-out daemon/main.c $(SEV_MAIN) $(SEV_SRC),$(wildcard daemon/*.c daemon/*/*.c)) $(JSON_SRC)
 CLIENT_SRC := $(wildcard client/*.c)
 CTL_SRC    := $(wildcard client/cococtl/*.c)
 EXAMPLE_SRC := $(wildcard client/examples/*.c)
@@ -120,6 +122,10 @@ $(BUILD)/obj/proto/%.o: proto/%.c
 $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
+
+$(BUILD)/obj/proto/json/%.o: proto/json/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,json-c) -c $< -o $@
 
 # The examples see the library's public headers alone, and kvm_dev.h: where there is no /dev/kvm with guests for them, the
 # model answers their ioctl(2).
@@ -177,7 +183,7 @@ $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load:
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^
 
 # cococtl's parts without its main(), for its own tests.
-$(BUILD)/libctl.a: $(call obj,$(filter-out client/cococtl/main.c,$(CTL_SRC)))
+$(BUILD)/libctl.a: $(call obj,$(filter-out client/cococtl/main.c,$(CTL_SRC)) $(JSON_SRC))
 $(BUILD)/cococtl: $(call obj,client/cococtl/main.c) $(BUILD)/libctl.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(CTL_LIBS)
 
@@ -267,7 +273,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # libFuzzer wants its own compilation of everything it watches; only what a target needs is linked.
-FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O1 -g \
+FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O1 -g \
               -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -MMD -MP
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -280,7 +286,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-valgrind stress demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-debian check-valgrind stress demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -319,6 +325,11 @@ check-skew: ## the release before with this one: VMMs, cococtl, store, configura
 	@$(MAKE) --no-print-directory $(JOBS) programs
 	@tests/skew/run $(BUILD)
 
+SUITE ?= trixie
+check-debian: ## the demo, the tests and the packages on another Debian, in a chroot (SUITE=trixie, sid, bookworm; root)
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
+	@tests/debian/check $(SUITE) $(BUILD)
+
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 COCO_STRIDE=7 \
 	 TEST_WRAPPER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" \
@@ -356,9 +367,10 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 
 # --- lint -------------------------------------------------------------------------------------------
 C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
-TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl \
+TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl \
              -I$(BUILD)/obj/tests/docs $(DAEMON_CFLAGS)
 
+# As Debian 12's clang-format, clang-tidy and cppcheck judge: those of other releases lay out, and find, other things.
 lint: lint-format lint-headers lint-man lint-packaging lint-units lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
 .PHONY: lint-format lint-headers lint-cppcheck lint-tidy lint-shell lint-units
@@ -376,7 +388,7 @@ lint-headers: $(BUILD)/gen/admin_varlink.h
 
 lint-cppcheck:
 	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr --std=c11 \
-	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Idaemon -Iclient/include -D_GNU_SOURCE \
+	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Iproto/json -Idaemon -Iclient/include -D_GNU_SOURCE \
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
@@ -440,8 +452,10 @@ $(BUILD)/man/cococtl.1.scd: docs/cococtl.1.scd docs/cococtl.1.sh $(BUILD)/cococt
 $(BUILD)/man/%.scd: docs/%.scd
 	@mkdir -p $(@D)
 	@cp $< $@
+# (Its first line says that a page has tables, which scdoc leaves out, and man-db guesses: man(1), "DEFAULTS".)
 $(MAN_PAGES): $(BUILD)/man/%: $(BUILD)/man/%.scd
-	$(call say,MAN,$@) scdoc < $< > $@
+	$(call say,MAN,$@) scdoc < $< > $@.page
+	@{ if grep -q '^\.TS' $@.page; then echo "'\\\" t"; fi; cat $@.page; } > $@ && rm $@.page
 
 DOC_DIR = $(DESTDIR)$(PREFIX)/share/doc/cocod
 install: all install-man ## install under PREFIX (/usr/local), libraries under LIBDIR, into DESTDIR
@@ -476,6 +490,7 @@ install-man: all
 DEB_DIR := $(BUILD)/deb
 .PHONY: deb
 deb: ## Debian packages in build/deb: cocod, libcoco0, libcoco-dev; judged by lintian where it is there
+	@command -v dpkg-buildpackage >/dev/null || { echo "deb: what this needs is not here; .ci/packages --deb installs it"; exit 1; }
 	@rm -rf $(DEB_DIR) && mkdir -p $(DEB_DIR)/cocod
 	@tar -c --exclude=./.git --exclude=./$(BUILD) . | tar -x -C $(DEB_DIR)/cocod
 	@cd $(DEB_DIR)/cocod && MAKEFLAGS= MAKELEVEL= dpkg-buildpackage -us -uc -b -j2 >../build.log 2>&1 || { tail -n 40 ../build.log; exit 1; }

@@ -12,10 +12,11 @@
  * members nobody's. Each of the two may be there once: of two, one would be lost unseen.
  */
 #include "ctl.h"
+#include "json_reader.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define DEPTH_MAX 8
+#define VALUES_MAX 64u
 
 static bool is_white(uint8_t c)
 {
@@ -78,25 +79,15 @@ static bool is_text(struct json_object *value)
 
 struct json_object *thim_parse(const char *text, const char **ret_why)
 {
-    struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     struct json_object *value, *object = NULL;
-    size_t size = strlen(text);
-    bool whole = false;
 
-    if (tokener) {
-        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-        object = json_tokener_parse_ex(tokener, text, (int)size);
-        whole = json_tokener_get_error(tokener) == json_tokener_success &&
-                json_tokener_get_parse_end(tokener) == size;
-    }
-    json_tokener_free(tokener);
     *ret_why = NULL;
-    if (!whole || !json_object_is_type(object, json_type_object))
-        *ret_why =
-            "this begins like JSON of Azure's THIM service, but is not whole: fetch it again";
-    else if (count(text, "\"vcekCert\"") > 1 || count(text, "\"certificateChain\"") > 1)
+    if (count(text, "\"vcekCert\"") > 1 || count(text, "\"certificateChain\"") > 1)
         *ret_why =
             "this is JSON of Azure's THIM service with a member twice: give one answer a file";
+    else if (json_read((const uint8_t *)text, strlen(text), VALUES_MAX, &object) < 0)
+        *ret_why =
+            "this begins like JSON of Azure's THIM service, but is not whole: fetch it again";
     else if (!json_object_object_get_ex(object, "vcekCert", &value) || !is_text(value) ||
              (json_object_object_get_ex(object, "certificateChain", &value) && !is_text(value)))
         *ret_why =

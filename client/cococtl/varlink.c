@@ -7,10 +7,11 @@
  * of its connection.
  *
  * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB, is one
- * JSON object of limited depth in valid UTF-8, has nothing behind it, and has either `parameters`
- * that are an object or an `error` that is a string.
+ * JSON object as json_reader.h takes it, and has either `parameters` that are an object or an
+ * `error` that is a string.
  */
 #include "ctl.h"
+#include "json_reader.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -19,7 +20,6 @@
 #include <unistd.h>
 
 #define REPLY_MAX (1u << 20)
-#define DEPTH_MAX 16
 
 static int send_all(int fd, const char *bytes, size_t size, uint64_t deadline_ns)
 {
@@ -89,24 +89,6 @@ static int receive_message(int fd, uint64_t deadline_ns, char **ret_message)
     return r;
 }
 
-static struct json_object *parse(const char *text)
-{
-    struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
-    size_t size = strlen(text);
-
-    if (!tokener)
-        return NULL;
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    struct json_object *object = json_tokener_parse_ex(tokener, text, (int)size);
-    bool whole = json_tokener_get_error(tokener) == json_tokener_success &&
-                 json_tokener_get_parse_end(tokener) == size;
-    json_tokener_free(tokener);
-    if (whole && json_object_is_type(object, json_type_object))
-        return object;
-    json_object_put(object);
-    return NULL;
-}
-
 static const char *text_of(struct json_object *parameters, const char *name, const char *fallback)
 {
     struct json_object *value = NULL;
@@ -134,7 +116,7 @@ void varlink_close(struct varlink *v)
     *v = (struct varlink){.ctl = v->ctl, .fd = -1};
 }
 
-static int judge(struct json_object *reply, struct varlink_answer *ret)
+static int judge_object(struct json_object *reply, struct varlink_answer *ret)
 {
     struct json_object *error = NULL, *parameters = NULL;
     bool has_error = json_object_object_get_ex(reply, "error", &error);
@@ -153,6 +135,18 @@ static int judge(struct json_object *reply, struct varlink_answer *ret)
     return 0;
 }
 
+/* A reply's text. Its size limits its values. */
+static int judge(const char *text, struct varlink_answer *ret)
+{
+    struct json_object *reply = NULL;
+    int r = json_read((const uint8_t *)text, strlen(text), REPLY_MAX, &reply);
+
+    if (r == 0)
+        r = judge_object(reply, ret);
+    json_object_put(reply);
+    return r;
+}
+
 static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
                     struct varlink_answer *ret)
 {
@@ -165,10 +159,8 @@ static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
         r = receive_message(v->fd, deadline_ns, &text);
     if (r < 0)
         return r == -EMSGSIZE ? -EBADMSG : r;
-    struct json_object *reply = text ? parse(text) : NULL;
+    r = judge(text, ret);
     free(text);
-    r = reply ? judge(reply, ret) : -EBADMSG;
-    json_object_put(reply);
     return r;
 }
 
@@ -255,9 +247,7 @@ bool varlink_next(struct varlink *v, struct varlink_answer *ret)
         return false;
     if (r > 0) {
         size_t size = (size_t)(end - v->received) + 1;
-        struct json_object *reply = parse(v->received);
-        r = reply ? judge(reply, ret) : -EBADMSG;
-        json_object_put(reply);
+        r = judge(v->received, ret);
         v->n_received -= size;
         memmove(v->received, v->received + size, v->n_received);
     }

@@ -12,6 +12,7 @@
 #include "certs/certs.h"
 #include "coco_limits.h"
 #include "frontend/admin_parts.h"
+#include "json_reader.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "status.h"
@@ -249,7 +250,9 @@ static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
     struct json_object *message = NULL;
 
     /* A monitor's replies never end, so nothing that follows could be answered. */
-    int r = admin_session_of(peer)->monitors ? -EBADMSG : admin_parse(frame, size - 1, &message);
+    int r = admin_session_of(peer)->monitors
+                ? -EBADMSG
+                : json_read(frame, size - 1, ADMIN_VALUES_MAX, &message);
     if (r == 0 && !handle_message(peer, message))
         r = -EBADMSG;
     json_object_put(message);

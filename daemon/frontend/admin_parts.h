@@ -12,6 +12,8 @@
 
 #define ADMIN_INTERFACE "io.cocod.Admin"
 #define ADMIN_VARLINK   "org.varlink.service"
+/* Of one message: a tree takes a hundred times the memory of its text. */
+#define ADMIN_VALUES_MAX 32768u
 
 struct account_key;
 struct chain;
@@ -72,12 +74,6 @@ const struct admin_method *admin_methods(size_t *ret_n);
 /* NULL: there is none of that name. */
 const struct admin_method *admin_method_find(const char *name);
 bool admin_method_takes(const struct admin_method *method, const char *parameter);
-
-/* --- admin_parse.c --- */
-
-/* One JSON object and white space. -EBADMSG: it is none, or not one that is read in one way only;
- * -ENOMEM. */
-int admin_parse(const uint8_t *text, size_t size, struct json_object **ret);
 
 /* --- admin_audit.c --- */
 

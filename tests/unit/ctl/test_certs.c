@@ -316,7 +316,8 @@ START_TEST(json_of_azure_that_is_none)
         {"{\"vcekCert\":\"\"}", "are not both texts"},
         {"{\"vcekCert\":\"leaf\",\"certificateChain\":[]}", "are not both texts"},
         {"{\"x\":{\"vcekCert\":\"leaf\"}}", "are not both texts"},
-        {"{\"vcekCert\":[[[[[[[[[[]]]]]]]]]]}", "is not whole"},
+        {"{\"vcekCert\":[[[[[[[[[[]]]]]]]]]]}", "are not both texts"},
+        {"{\"vcekCert\":[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}", "is not whole"}, /* 16 levels */
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
