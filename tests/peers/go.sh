@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Google's go-sev-guest and go-tdx-guest.
 
 # The roots that go-sev-guest trusts are files in its source tree, which Debian leaves out; they are laid over it.
@@ -50,7 +50,8 @@ check_go_sev_guest_verifies_a_real_report() {
     ctl real request certs --out "$dir/real/table" >/dev/null
     says verified sev_table /peers/real/table /peers/real/report.bin
     # One bit of REPORT_DATA; and the same report with another host's certificates.
-    { head -c 80 "$dir/real/report.bin" && printf '\377' && tail -c +82 "$dir/real/report.bin"; } >"$dir/real/wrong-report.bin"
+    cp "$dir/real/report.bin" "$dir/real/wrong-report.bin"
+    flip "$dir/real/wrong-report.bin" 80
     refuses "signature" sev_table /peers/real/table /peers/real/wrong-report.bin
     ctl made request certs --out "$dir/made/table" >/dev/null
     refuses "" sev_table /peers/made/table /peers/real/report.bin

@@ -1,8 +1,7 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # virtee's snphost: what cococtl writes it reads, and the other way round; with a made-up PKI and with AMD's own.
 
 snphost() { in_sid snphost "$@"; }
-hosts() { echo made && { [ ! -d "$dir/real" ] || echo real; }; }
 
 # Its exit status is 0 whatever it found; a link that does not hold is struck through (U+0338, and U+0337 of a root).
 links_of() { # FOLDER
@@ -16,16 +15,9 @@ check_snphost_verifies_what_cococtl_exports() {
         expect "$host: the chain as snphost sees it" "$(links_of /peers/$host/exported | tr '\n' ';')" "ARK •;ARK ⬑ ask;ask ⬑ vcek;"
         # One bit of the leaf's signature, which is at its end.
         cp -r "$dir/$host/exported" "$dir/$host/altered"
-        flip_last "$dir/$host/altered/vcek.der"
+        flip "$dir/$host/altered/vcek.der" -1
         expect "$host: a leaf that was altered" "$(links_of /peers/$host/altered | tr '\n' ';')" "ARK •;ARK ⬑ ask;ask ⬑̸ vcek;"
     done
-}
-
-flip_last() { # FILE
-    local size last
-    size=$(stat -c %s "$1")
-    last=$(od -An -tu1 -j $((size - 1)) "$1")
-    printf "\\x$(printf %02x $((last ^ 1)))" | dd of="$1" bs=1 seek=$((size - 1)) conv=notrunc status=none
 }
 
 same_files() { # FOLDER FOLDER NAME…
@@ -68,7 +60,7 @@ check_snphost_imports_what_cococtl_exports() {
         expect "$host: certificates that are good" "$(grep -c '^good ' "$dir/verified")" 3
         # One bit of a signature, and it is refused.
         cp "$dir/$host/snphost.table" "$dir/$host/bad.table"
-        flip_last "$dir/$host/bad.table"
+        flip "$dir/$host/bad.table" -1
         refuses "refused " ctl $host certs verify "$dir/$host/bad.table"
         # A folder without certificates makes no table that cocod would take.
         mkdir "$dir/$host/nothing"

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # systemd's varlinkctl at the administrators' socket.
 
 admin=unix:/peers/made/admin.sock

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # QEMU and libvirt take what docs/integrations.md tells an administrator to write: the page's own lines, not copies.
 
 # The indented block behind the heading.
