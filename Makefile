@@ -294,7 +294,9 @@ check-systemd: ## install the packages in a container under a real systemd, and 
 	@if [ "$$(id -u)" = 0 ] && command -v dpkg-buildpackage >/dev/null; then $(MAKE) --no-print-directory deb $(BUILD)/tests/systemd-load $(BUILD)/tests/snp-pki $(BUILD)/tests/sev-sim $(BUILD)/tests/qgs-sim; fi
 	@tests/systemd/boot.sh $(BUILD)
 
-check-peers: programs man-pages ## meet other people's programs, those of Debian sid in a chroot: varlinkctl, snphost, QEMU, … (root)
+check-peers: ## other people's programs, Debian sid's in a chroot, meet cocod: varlinkctl, snphost, QEMU, … (root; PEERS="CHECK…")
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
+	@$(MAKE) --no-print-directory programs man-pages
 	@tests/peers/run $(BUILD) $(PEERS)
 
 check-valgrind: tests ## the unit tests under valgrind

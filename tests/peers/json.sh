@@ -62,8 +62,11 @@ check_jq_reads_every_verb() {
             head -c 2000 "$dir/json"
             return 1
         }
+        # Of an object that has nothing of it, none of the programs says yes.
+        if in_sid jq -n -e "{} | $q" >/dev/null 2>&1; then
+            echo "$verb: this is so of anything: $q"
+            return 1
+        fi
     done 3<"$dir/verbs"
     echo "figure: $n verbs"
-    echo '{"state": "serving"} {' >"$dir/json"
-    refuses "parse error" in_sid jq -s . /peers/json
 }

@@ -51,7 +51,9 @@ check_rust_sample_of_the_guide_on_kvm_ioctls() {
     needs_kvm
     local exit
     exit=$(sed -n 's/.*`Unsupported(\([0-9]*\))`.*/\1/p' "$root/docs/vmm-guide.md")
-    in_sid /cache/rust/debug/vmm /peers/made/cocod.sock "$exit" /peers/made/rust.table
+    says "Unsupported($exit)" in_sid /cache/rust/debug/vmm /peers/made/cocod.sock "$exit" /peers/made/rust.table
     ctl made request certs --out "$dir/made/table" >/dev/null
     cmp -n "$(stat -c %s "$dir/made/table")" "$dir/made/rust.table" "$dir/made/table"
+    # An exit that KVM does not have.
+    refuses "for an exit 32767" in_sid /cache/rust/debug/vmm /peers/made/cocod.sock 32767 /peers/made/none.table
 }

@@ -62,9 +62,5 @@ check_snphost_imports_what_cococtl_exports() {
         cp "$dir/$host/snphost.table" "$dir/$host/bad.table"
         flip "$dir/$host/bad.table" -1
         refuses "refused " ctl $host certs verify "$dir/$host/bad.table"
-        # A folder without certificates makes no table that cocod would take.
-        mkdir "$dir/$host/nothing"
-        snphost import /peers/$host/nothing /peers/$host/nothing.table || true
-        [ ! -e "$dir/$host/nothing.table" ] || refuses "" ctl $host certs verify "$dir/$host/nothing.table"
     done
 }

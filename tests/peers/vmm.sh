@@ -19,7 +19,7 @@ check_qemu_knows_the_documented_properties() {
     refuses "Parameter 'quote-generation-sockets' is unexpected" qemu tcg s/quote-generation-socket/quote-generation-sockets/
     refuses "Parameter 'type' does not accept value 'unixe'" qemu tcg 's/"unix"/"unixe"/'
     refuses "Parameter 'qom-type' does not accept value 'tdx-guests'" qemu tcg 's/"tdx-guest"/"tdx-guests"/'
-    refuses "No object with ID 'tdx1'" qemu tcg s/support=tdx0/support=tdx1/
+    refuses "Device 'tdx1' not found" qemu tcg s/support=tdx0/support=tdx1/
 }
 
 check_qemu_under_kvm_ends_at_what_the_host_lacks() {

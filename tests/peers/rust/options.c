@@ -2,8 +2,7 @@
 /* For vmm.rs: a VM whose callbacks are Rust's; what a VMM has bindgen for. */
 #include <coco/coco.h>
 
-int peer_vmm_new(const char *path, void *memory,
-                 int (*read)(void *, uint64_t, void *, size_t),
+int peer_vmm_new(const char *path, void *memory, int (*read)(void *, uint64_t, void *, size_t),
                  int (*write)(void *, uint64_t, const void *, size_t),
                  int (*store64_release)(void *, uint64_t, uint64_t), struct coco_vmm **ret)
 {
