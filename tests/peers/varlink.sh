@@ -123,3 +123,10 @@ check_varlinkctl_more_monitors() {
     kill $pid
     in_sid jq --seq -s -e '.[0].event == null and ([.[1:][].event.number] | . == (sort | unique)) and all(.[].lost; . == 0)' /peers/monitored
 }
+
+check_varlinkctl_flags_of_a_call() {
+    says '[{"level":"info"}]' varlinkctl -j --collect call $admin io.cocod.Admin.GetLogLevel '{}'
+    says '{"level":"info"}' varlinkctl -j --more call $admin io.cocod.Admin.GetLogLevel '{}'
+    expect "what comes of a oneway call" "$(varlinkctl -j --oneway call $admin io.cocod.Admin.GetLogLevel '{}')" ""
+    refuses "MethodNotImplemented" varlinkctl -j --upgrade call $admin io.cocod.Admin.GetLogLevel '{}'
+}
