@@ -286,7 +286,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-debian check-valgrind stress demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -329,6 +329,11 @@ SUITE ?= trixie
 check-debian: ## the demo, the tests and the packages on another Debian, in a chroot (SUITE=trixie, sid, bookworm; root)
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
 	@tests/debian/check $(SUITE) $(BUILD)
+
+check-peers: ## other people's programs, Debian sid's in a chroot, meet cocod: varlinkctl, snphost, QEMU, … (root; PEERS="CHECK…")
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
+	@$(MAKE) --no-print-directory $(JOBS) programs man-pages
+	@tests/peers/run $(BUILD) $(PEERS)
 
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 COCO_STRIDE=7 \

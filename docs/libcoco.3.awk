@@ -62,6 +62,16 @@ FNR == 1 {
 skip { if (/^#endif/) skip = 0; next }
 /^#pragma|^#include|SPDX-License/ { next }
 
+# A line that parts a header becomes a heading; a text may follow it in the same comment.
+!comment && /^\/\* --- .* ---/ {
+    flush_code()
+    line = $0
+    gsub(/^\/\* -+ | -+( \*\/)?$/, "", line)
+    gsub(/[\\*_<>`#]/, "\\\\&", line)
+    print "## " line "\n"
+    comment = !/\*\//
+    next
+}
 !comment && /^\/\*/ {
     flush_code()
     line = $0
