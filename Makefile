@@ -473,7 +473,7 @@ deb: ## Debian packages in build/deb: cocod, libcoco0, libcoco-dev; judged by li
 	@cd $(DEB_DIR)/cocod && MAKEFLAGS= MAKELEVEL= dpkg-buildpackage -us -uc -b -j2 >../build.log 2>&1 || { tail -n 40 ../build.log; exit 1; }
 	@rm -rf $(DEB_DIR)/cocod && ls $(DEB_DIR)/*.deb | sed 's/^/  DEB     /'
 	@if command -v lintian >/dev/null; then \
-	 if lintian-explain-tags $(NO_INIT_SCRIPT) | grep -q '^I:'; then known="--suppress-tags $(NO_INIT_SCRIPT)"; fi; \
+	 if lintian-explain-tags $(NO_INIT_SCRIPT) 2>&1 | grep -q '^I:'; then known="--suppress-tags $(NO_INIT_SCRIPT)"; fi; \
 	 lintian --fail-on warning --display-info --allow-root $$known $(DEB_DIR)/*.changes && echo "  lint    lintian"; \
 	 else echo "  lint    there is no lintian here: the packages were not judged"; fi
 
