@@ -159,7 +159,7 @@ static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
         r = receive_message(v->fd, deadline_ns, &text);
     if (r < 0)
         return r == -EMSGSIZE ? -EBADMSG : r;
-    r = judge(text, ret);
+    r = text ? judge(text, ret) : -EBADMSG;
     free(text);
     return r;
 }
