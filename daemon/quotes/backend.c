@@ -11,16 +11,19 @@
  * suspect slot and all others in use, that happens as soon as one overtakes all others. What is
  * never proven (a QGS whose every answer takes equally long) is cleared by a restart of QGS.
  * - After the start one slot is open, since requests of a cocod that was here before may still be
- * in QGS; each answer opens one more, and some time (30 s: QGS has given them up) opens all.
+ * in QGS; each answer opens one more, and so does each second, since one thread that hangs must not
+ * keep the others idle; some time (30 s: QGS has given them up) opens all.
  * - The breaker. A guest can make QGS fail (a TDREPORT with a wrong MAC), so failures count only
  * when three different VMs had them with no success between. A probe then decides. Where connecting
- * fails, a probe is sent at once and decides as well.
+ * fails, or QGS closes more often in a row than it has threads to start, whoever asked, a probe is
+ * sent at once and decides as well.
  *
  * A probe is GET_PLATFORM_INFO: a whole request, never a mere connect (which can crash QGS), and
  * one that needs no PCCS. It takes a suspect slot where there is one, else a free one. It is sent
  * when a slot becomes suspect, repeated with pauses up to PROBE_PAUSE_MAX_US while the breaker is
  * open or all slots are suspect, and else sent when it can prove something: when every other slot is
- * in use, which is also when the suspect one is missed. A refused connect, or a socket of another
+ * in use, which is also when the suspect one is missed. A QGS that is away, as while it restarts, is
+ * tried more often for as long as requests wait for it: a connect that fails costs nobody anything. A refused connect, or a socket of another
  * process, tells that the process with all its threads is gone: then no slot is suspect.
  *
  * Always holds: exchanges + suspect slots not being probed ≤ slots. So QGS never has more quotes
@@ -44,6 +47,11 @@
 #define GRACE_US           (5u * 1000u * 1000u)
 #define PROBE_PAUSE_MIN_US (1u * 1000u * 1000u)
 #define PROBE_PAUSE_MAX_US (5u * 1000u * 1000u)
+/* The same where it is away: the shortest, and the longest while requests wait for it. */
+#define AWAY_PAUSE_MIN_US (100u * 1000u)
+#define AWAY_PAUSE_MAX_US (400u * 1000u)
+/* After the start, while nothing is answered, one slot more is opened each time. */
+#define OPEN_EVERY_US (1u * 1000u * 1000u)
 /* Failures of that many different VMs in a row throw doubt on QGS. */
 #define DOUBT_VMS 3u
 
@@ -66,13 +74,22 @@ struct backend {
     uint64_t late_us;  /* a byteless end from here on is QGS's timer */
     struct use *uses;  /* the probe included */
     unsigned n_uses;
-    struct timer open_all;
+    struct timer open_next; /* slot, by time */
+    uint64_t open_all_us;   /* when all are */
 
     bool retired; /* the configuration has it no more */
     enum breaker breaker;
     bool told; /* that it is open */
     uint64_t failed_vms[DOUBT_VMS];
     unsigned n_failed_vms;
+    uint64_t made_us;
+    uint64_t wait_us;
+    bool reached;      /* somebody took a connection, ever */
+    uint64_t away_us;  /* since when it is out of service; 0: it is not */
+    unsigned returns;  /* from there */
+    bool cheap_to_try; /* the last probe found nobody, or a closed door */
+    uint64_t tried_us; /* when that was */
+    unsigned n_closes; /* early and without an answer, in a row, whoever asked */
 
     bool probing;
     bool probing_suspect; /* and on a suspect slot */
@@ -139,15 +156,19 @@ static void open_slot(struct backend *backend)
     if (backend->open < backend->slots)
         backend->open++;
     if (backend->open == backend->slots)
-        timer_disarm(&backend->open_all);
+        timer_disarm(&backend->open_next);
 }
 
-static void on_open_all(struct timer *timer)
+static void on_open_next(struct timer *timer)
 {
     struct backend *backend =
-        (struct backend *)((char *)timer - offsetof(struct backend, open_all));
+        (struct backend *)((char *)timer - offsetof(struct backend, open_next));
+    uint64_t now_us = sys.now_us();
 
-    backend->open = backend->slots;
+    if (now_us >= backend->open_all_us)
+        backend->open = backend->slots;
+    timer_arm(timer, now_us + OPEN_EVERY_US);
+    open_slot(backend);
     backend->changed(backend->changed_data);
 }
 
@@ -194,10 +215,22 @@ static void set_problem(struct backend *backend, const char *text)
                    "%s: %s%s", backend->target.name, text, dropped ? " (and more like it)" : "");
 }
 
+static void note_away(struct backend *backend)
+{
+    if (backend->away_us == 0)
+        backend->away_us = backend->reached ? sys.now_us() : backend->made_us;
+}
+
 /* Told once, however often a request makes a probe try again meanwhile. */
 static void set_breaker(struct backend *backend, enum breaker breaker)
 {
     backend->breaker = breaker;
+    if (breaker == BREAKER_OPEN)
+        note_away(backend);
+    if (breaker == BREAKER_CLOSED) {
+        backend->returns += backend->away_us != 0;
+        backend->away_us = 0;
+    }
     if (breaker == BREAKER_OPEN && !backend->told) {
         backend->told = true;
         metrics.qgs_breakers++;
@@ -218,18 +251,30 @@ bool backend_timed_out(const struct backend *backend, const struct exchange_resu
            (result->outcome == EXCHANGE_EOF && result->elapsed_us >= backend->late_us);
 }
 
+bool backend_closed_early(const struct backend *backend, const struct exchange_result *result)
+{
+    return (result->outcome == EXCHANGE_EOF || result->outcome == EXCHANGE_BROKEN) &&
+           !backend_timed_out(backend, result);
+}
+
 /* --- probes ----------------------------------------------------------------------------------- */
 
 static void probe_now(struct backend *backend);
 
 static void probe_later(struct backend *backend)
 {
+    bool waited_for = sys.now_us() < backend->away_us + backend->wait_us;
+    uint64_t min_us = backend->cheap_to_try ? AWAY_PAUSE_MIN_US : PROBE_PAUSE_MIN_US;
+    uint64_t max_us = backend->cheap_to_try && waited_for ? AWAY_PAUSE_MAX_US : PROBE_PAUSE_MAX_US;
+
     if (backend->retired)
         return;
+    if (backend->probe_pause_us < min_us)
+        backend->probe_pause_us = min_us;
+    if (backend->probe_pause_us > max_us)
+        backend->probe_pause_us = max_us;
     timer_arm(&backend->probe, sys.now_us() + backend->probe_pause_us);
     backend->probe_pause_us *= 2;
-    if (backend->probe_pause_us > PROBE_PAUSE_MAX_US)
-        backend->probe_pause_us = PROBE_PAUSE_MAX_US;
 }
 
 static void probe_where_missed(struct backend *backend)
@@ -240,7 +285,8 @@ static void probe_where_missed(struct backend *backend)
 
 static void probe_answered(struct backend *backend)
 {
-    backend->probe_pause_us = PROBE_PAUSE_MIN_US;
+    backend->probe_pause_us = 0;
+    backend->cheap_to_try = false;
     backend->n_failed_vms = 0;
     if (backend->breaker == BREAKER_DOUBTED && !backend->connect_problem)
         set_problem(backend,
@@ -258,10 +304,17 @@ static void probe_answered(struct backend *backend)
         probe_where_missed(backend);
 }
 
+static bool found_nobody(const struct exchange_result *result)
+{
+    return result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
+}
+
 static void probe_failed(struct backend *backend, const struct exchange_result *result)
 {
     char text[384];
 
+    backend->cheap_to_try = found_nobody(result) || backend_closed_early(backend, result);
+    backend->tried_us = sys.now_us();
     if (backend_timed_out(backend, result)) {
         /* Something else was answered meanwhile: QGS is slow, not dead. */
         if (backend->successes != backend->successes_at_probe &&
@@ -283,8 +336,7 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
         snprintf(text, sizeof(text), "%s", result->text);
     }
     set_problem(backend, text);
-    backend->connect_problem =
-        result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
+    backend->connect_problem = found_nobody(result);
     set_breaker(backend, BREAKER_OPEN);
     probe_later(backend);
 }
@@ -341,11 +393,18 @@ static void on_probe_due(struct timer *timer)
 
 void backend_wake(struct backend *backend)
 {
-    if (backend->breaker != BREAKER_OPEN || !backend->connect_problem || backend->probing)
+    if (backend->breaker != BREAKER_OPEN || !backend->cheap_to_try || backend->probing ||
+        sys.now_us() < backend->tried_us + AWAY_PAUSE_MIN_US)
         return;
     probe_now(backend);
     if (backend->probing)
         set_breaker(backend, BREAKER_DOUBTED);
+}
+
+void backend_look(struct backend *backend)
+{
+    if (backend->breaker == BREAKER_CLOSED)
+        probe_now(backend);
 }
 
 /* --- exchanges -------------------------------------------------------------------------------- */
@@ -361,6 +420,15 @@ static bool process_is_gone(const struct exchange_result *result)
            (result->code == ENOENT || result->code == ECONNREFUSED);
 }
 
+/* Nothing more is sent until a probe has decided. */
+static void doubt(struct backend *backend)
+{
+    if (backend->breaker != BREAKER_CLOSED || backend->retired)
+        return;
+    set_breaker(backend, BREAKER_DOUBTED);
+    probe_now(backend);
+}
+
 /* What every end of an exchange says about QGS, whoever is to blame for it. */
 static void learn(struct backend *backend, const struct use *use,
                   const struct exchange_result *result)
@@ -369,8 +437,11 @@ static void learn(struct backend *backend, const struct use *use,
 
     if (is_answer(result)) {
         backend->successes++;
+        backend->n_closes = 0;
         open_slot(backend);
     }
+    if (!found_nobody(result) && result->outcome != EXCHANGE_MEMORY)
+        backend->reached = true;
     if (process_is_gone(result)) {
         backend->suspect = 0;
         backend->probing_suspect = false;
@@ -383,9 +454,12 @@ static void learn(struct backend *backend, const struct use *use,
     }
     if (probe)
         return;
-    if (result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED) {
+    if (found_nobody(result)) {
         set_problem(backend, result->text);
         backend->connect_problem = true;
+        doubt(backend);
+    } else if (backend_closed_early(backend, result) && ++backend->n_closes > backend->slots) {
+        backend->n_closes = 0;
         if (backend->breaker == BREAKER_CLOSED)
             probe_now(backend);
     }
@@ -440,10 +514,8 @@ void backend_note_failure(struct backend *backend, uint64_t vm, const char *text
             return;
     if (backend->n_failed_vms < DOUBT_VMS)
         backend->failed_vms[backend->n_failed_vms++] = vm;
-    if (backend->n_failed_vms < DOUBT_VMS || backend->breaker != BREAKER_CLOSED)
-        return;
-    set_breaker(backend, BREAKER_DOUBTED);
-    probe_now(backend);
+    if (backend->n_failed_vms == DOUBT_VMS)
+        doubt(backend);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -501,18 +573,20 @@ struct backend *backend_new(struct event_base *base, struct timers *timers,
     backend->late_us = options->qgs_timer_us / 30u * 29u;
     backend->slots = options->slots;
     backend->open = options->slow_start_us > 0 ? 1 : options->slots;
-    backend->probe_pause_us = PROBE_PAUSE_MIN_US;
+    backend->made_us = sys.now_us();
+    backend->open_all_us = backend->made_us + options->slow_start_us;
+    backend->wait_us = options->wait_us;
     backend->changed = changed;
     backend->changed_data = data;
     set_address(backend, options);
     if (set_restart_file(backend, options->restart_file) < 0 ||
-        timer_init(&backend->open_all, timers, on_open_all) < 0 ||
+        timer_init(&backend->open_next, timers, on_open_next) < 0 ||
         timer_init(&backend->probe, timers, on_probe_due) < 0) {
         backend_free(backend);
         return NULL;
     }
     if (backend->open < backend->slots)
-        timer_arm(&backend->open_all, sys.now_us() + options->slow_start_us);
+        timer_arm(&backend->open_next, backend->made_us + OPEN_EVERY_US);
     return backend;
 }
 
@@ -527,7 +601,7 @@ void backend_free(struct backend *backend)
         exchange_free(use->exchange);
         sys.free(use);
     }
-    timer_done(&backend->open_all);
+    timer_done(&backend->open_next);
     timer_done(&backend->probe);
     sys.free(backend->restart_file);
     sys.free(backend);
@@ -538,6 +612,16 @@ enum breaker backend_breaker(const struct backend *backend)
     return backend->retired ? BREAKER_OPEN : backend->breaker;
 }
 
+uint64_t backend_away_us(const struct backend *backend)
+{
+    return backend->away_us;
+}
+
+unsigned backend_returns(const struct backend *backend)
+{
+    return backend->returns;
+}
+
 /* --- reload ----------------------------------------------------------------------------------- */
 
 static void set_slots(struct backend *backend, unsigned slots)
@@ -546,7 +630,7 @@ static void set_slots(struct backend *backend, unsigned slots)
         backend->open = slots; /* the start is over, or ends with that */
     backend->slots = slots;
     if (backend->open == slots)
-        timer_disarm(&backend->open_all);
+        timer_disarm(&backend->open_next);
 }
 
 int backend_set_options(struct backend *backend, const struct backend_options *options)
@@ -556,6 +640,7 @@ int backend_set_options(struct backend *backend, const struct backend_options *o
     set_slots(backend, options->slots);
     backend->target.give_up_us = options->qgs_timer_us + GRACE_US;
     backend->late_us = options->qgs_timer_us / 30u * 29u;
+    backend->wait_us = options->wait_us;
     if (backend->retired) {
         backend->retired = false;
         if (backend->suspect > 0 || backend->breaker != BREAKER_CLOSED)
@@ -613,6 +698,7 @@ void backend_get_status(const struct backend *backend, struct backend_status *re
     ret->busy = backend->n_uses;
     ret->suspect = backend->suspect;
     ret->breaker = backend->breaker;
+    ret->away_us = backend->away_us;
     ret->answered = backend->answered;
     ret->failed = backend->failed;
     ret->problem = backend->problem[0] ? backend->problem : NULL;

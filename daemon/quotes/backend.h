@@ -25,7 +25,8 @@ struct backend_options {
     unsigned slots;           /* QGS's number_threads */
     const char *restart_file; /* written when it hangs, restart.h; copied; NULL or "": none */
     uint64_t qgs_timer_us;    /* after this long QGS has closed every connection by itself */
-    uint64_t slow_start_us;   /* until then slots open one by one, as answers come */
+    uint64_t slow_start_us;   /* until then slots open one by one, by answers and by the second */
+    uint64_t wait_us;         /* so long requests wait for it while it is away */
 };
 
 /* CLOSED ──three accounts fail in a row, or a probe fails──▶ DOUBTED or OPEN ──success──▶ CLOSED */
@@ -45,6 +46,7 @@ struct backend_status {
     unsigned suspect;    /* slots whose thread may still be at work on what QGS gave up */
     unsigned abandoned;  /* filled in by quotes */
     enum breaker breaker;
+    uint64_t away_us;    /* since when it is out of service, sys.now_us(); 0: it is in service */
     uint64_t service_us; /* filled in by quotes: how long a quote takes, see estimate.h */
     uint64_t answered;
     uint64_t failed;
@@ -73,6 +75,11 @@ void backend_free(struct backend *backend);
 /* In service, and with a free slot. */
 bool backend_has_slot(const struct backend *backend);
 enum breaker backend_breaker(const struct backend *backend);
+/* Since when it is out of service; one that was never reached, since it was made. 0: it is in
+ * service, or in doubt. */
+uint64_t backend_away_us(const struct backend *backend);
+/* How often it came back. */
+unsigned backend_returns(const struct backend *backend);
 unsigned backend_slots(const struct backend *backend);
 unsigned backend_busy(const struct backend *backend);
 /* "unix:/path" or "vsock:CID:PORT". */
@@ -88,13 +95,18 @@ int backend_start(struct backend *backend, const uint8_t *message, size_t size,
 void backend_note_success(struct backend *backend);
 void backend_note_failure(struct backend *backend, uint64_t vm, const char *text);
 
-/* Somebody wants it: where it is set aside because connecting failed, which is cheap to try, a
- * probe is sent now, and it is DOUBTED until that is back.
+/* Somebody wants it: where it is set aside because it could not be reached, which is cheap to try,
+ * and was not tried just now, a probe is sent, and it is DOUBTED until that is back.
  */
 void backend_wake(struct backend *backend);
 
+/* Is it still there? For who was cut off there and now waits for another: sends a probe. */
+void backend_look(struct backend *backend);
+
 /* Is that failure QGS's answer at its own timer, or none at all? */
 bool backend_timed_out(const struct backend *backend, const struct exchange_result *result);
+/* Did QGS close, or the connection break, before that and without a whole answer? */
+bool backend_closed_early(const struct backend *backend, const struct exchange_result *result);
 
 /* `abandoned` and `service_us` are left alone. */
 void backend_get_status(const struct backend *backend, struct backend_status *ret);

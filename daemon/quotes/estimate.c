@@ -3,10 +3,8 @@
  * A moving median over the last 31 answers, each from the sending of the request to the whole
  * reply. A median, since one quote that waited for PCCS says nothing about the next.
  *
- * Start value: 50 ms, until there is a sample; about ten times what QGS needs, so that a cocod that
- * knows nothing refuses only what is far from possible. Decay: a sample is forgotten after 60 s; a
- * QGS that was slow for a while is not held to be slow for ever, and with none left it is the start
- * value again.
+ * A sample is forgotten after 60 s, so that a QGS that was slow for a while is not held to be slow for
+ * ever. With none left nothing is known, and nothing is made up.
  */
 #include "quotes/estimate.h"
 
@@ -32,5 +30,7 @@ uint64_t estimate_us(const struct estimate *estimate, uint64_t now_us)
             sorted[at] = sorted[at - 1];
         sorted[at] = estimate->samples[i].took_us;
     }
-    return kept > 0 ? sorted[kept / 2] : ESTIMATE_START_US;
+    if (kept == 0)
+        return ESTIMATE_UNKNOWN;
+    return sorted[kept / 2] > 0 ? sorted[kept / 2] : 1;
 }

@@ -14,6 +14,7 @@
 #include "metrics.h"
 #include "peer/account.h"
 #include "peer/request.h"
+#include "quotes/sources.h"
 #include "sys.h"
 #include <string.h>
 #include <utlist.h>
@@ -169,6 +170,11 @@ uint64_t job_deadline_us(const struct job *job)
             latest = request->deadline_us;
     }
     return latest;
+}
+
+uint64_t job_tried(const struct job *job, const struct sources *sources)
+{
+    return job->returns == sources_returns(sources) ? job->tried : 0;
 }
 
 static bool asks_the_same(const struct job *job, const struct account *account,

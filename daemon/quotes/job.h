@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct account;
+struct sources;
 
 enum job_state {
     JOB_NEW,
@@ -44,8 +45,10 @@ struct job {
     size_t source;              /* while it runs: where */
     uint64_t since_us;          /* when it was made */
     uint64_t tried;             /* sources where it failed, a bit each */
+    unsigned returns;           /* of sources, when that was set */
     unsigned closed;            /* times that QGS closed without an answer */
     unsigned refused;           /* times that QGS answered with an error */
+    bool waited;                /* for a QGS, when none was in service */
     enum quote_again again;     /* why its waiters are told EAGAIN, where they are */
     struct request_trace trace; /* of its last exchange */
     size_t size;
@@ -73,6 +76,8 @@ void job_attach(struct job *job, struct request *request);
 struct request *job_take_waiter(struct job *job);
 /* The latest of the waiters'. */
 uint64_t job_deadline_us(const struct job *job);
+/* The sources where it failed since one of them came back last. */
+uint64_t job_tried(const struct job *job, const struct sources *sources);
 
 /* A queued or running job that asks the same for the same account (an ask: for whomever). */
 struct job *job_find(const struct jobs *jobs, const struct lane *lane,

@@ -23,6 +23,7 @@ struct lane {
     unsigned n_items;
     unsigned n_running;  /* of its jobs, with a slot */
     unsigned n_requests; /* that wait for its jobs */
+    unsigned n_closed;   /* of its jobs, QGS closed in a row without an answer */
     bool failed;         /* its last job failed: no retries, and one slot, until one succeeds */
     uint64_t forget_us;  /* without jobs, but failed: remembered until then */
     bool in_round;

@@ -33,6 +33,7 @@ struct quotes_options {
     unsigned keep_entries; /* and how many, and how many bytes */
     size_t keep_bytes;
     uint64_t ask_keep_us; /* how long answers of quotes_ask are kept */
+    uint64_t wait_us;     /* how long jobs wait where no quoting service is in service */
     bool verify_signature;
 };
 
@@ -73,6 +74,7 @@ struct quotes_status {
     unsigned slots;
     unsigned slots_busy;
     unsigned queued;
+    unsigned waiting;   /* of these, where no quoting service is in service; else 0 */
     unsigned running;   /* with somebody waiting */
     unsigned abandoned; /* without; they hold their slots until QGS answers */
     unsigned kept;      /* quotes kept for a requester that left */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What quotes.c and quotes_status.c share; private to them.
+ * What quotes.c, waiting.c and quotes_status.c share; private to them.
  */
 #pragma once
 
@@ -24,7 +24,20 @@ struct quotes {
     uint32_t problem_status;
     char problem[384];
     struct log_limit complaints;
+    struct timer patience; /* while no backend is in service: when the next job gives up waiting */
     bool pumping;
     bool down; /* no backend is in service, and that was told */
     bool drained;
 };
+
+/* --- while no service is there: waiting.c ----------------------------------------------------- */
+
+/* From then on a job could not be done in time. */
+uint64_t waiting_latest_us(const struct quotes *quotes, const struct job *job);
+/* Until when jobs wait, though no service is there; UINT64_MAX: one is, or may be. */
+uint64_t waiting_until_us(const struct quotes *quotes);
+/* Puts a job into the queue, and sees to it that it does not wait for too long. */
+void waiting_put(struct quotes *quotes, struct job *job, bool first);
+/* Where no service is there: takes out of the queue what has waited long enough, for the caller to
+ * end; a list by prev, next. They are gathered first, since ending one may end others. */
+struct job *waiting_over(struct quotes *quotes);

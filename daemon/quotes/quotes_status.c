@@ -16,6 +16,7 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
     *ret = (struct quotes_status){
         .backend = quotes_offered(quotes) ? quotes->sources.names : NULL,
         .queued = quotes->queue.n_items,
+        .waiting = sources_all_set_aside(&quotes->sources) ? quotes->queue.n_items : 0,
         .abandoned = quotes->jobs.n_abandoned,
         .kept = quotes->kept.n,
         .answered = quotes->answered,
