@@ -48,6 +48,7 @@
 #define ASKS_MAX 16u
 
 static const char no_service[] = "no quoting service is in service";
+static const char none_came_back[] = "it waited for a quoting service, and none came back in time";
 
 /* --- counting --------------------------------------------------------------------------------- */
 
@@ -135,6 +136,8 @@ static void complete_waiters(struct job *job, uint32_t status, struct blob *answ
 static void refuse(struct job *job, uint32_t status, const char *why)
 {
     job->trace.why = why;
+    if (job->first) /* a hedge: the first goes on */
+        job_unhedge(job->first);
     complete_waiters(job, status, NULL);
     job_free(job);
 }
@@ -150,8 +153,7 @@ static bool fits(void *data, struct queue_item *item)
     const struct quotes *quotes = data;
     const struct job *job = job_of_item(item);
 
-    return !(job->ask && quotes->jobs.asking) &&
-           sources_choose(&quotes->sources, job_tried(job, &quotes->sources)) < quotes->sources.n;
+    return !(job->ask && quotes->jobs.asking) && hedge_choose(quotes, job) < quotes->sources.n;
 }
 
 /* When a new job of that lane would be done. */
@@ -230,10 +232,12 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
     job->lane->n_closed = 0;
     if (job->ask) {
         kept_put(&quotes->asks, NULL, job->message, job->size, answer);
-    } else if (!job->waiters && quotes->options.reuse) {
+    } else if (!job->waiters && !job->answered && quotes->options.reuse) {
         metrics.quotes_kept++;
         kept_put(&quotes->kept, job->account, job->message, job->size, answer);
     }
+    if (job->waited && !job->trace.why)
+        job->trace.why = "QGS was away, and was waited for";
     complete_waiters(job, COCO_OK, answer);
 }
 
@@ -279,9 +283,10 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
 
     if (!charged && !job->waiters)
         return; /* it was nobody's fault, and nobody wants it */
-    note_failure(quotes, status, text);
+    if (!job->answered)
+        note_failure(quotes, status, text);
     if (charged) {
-        if (!job->ask)
+        if (!job->ask && !job->answered) /* another service could, so it is not the VM */
             job->lane->failed = true;
         backend_note_failure(quotes->sources.items[job->source].backend, job->lane->serial, text);
     }
@@ -320,6 +325,32 @@ static void count_failure(const struct quotes *quotes, struct job *job,
     }
 }
 
+/* One of a job and its hedge has ended. True: the other goes on for both, and this one is freed. */
+static bool leave_it_to_the_other(struct job *job, bool answered)
+{
+    struct job *first = job->first;
+
+    if (first && answered) {
+        metrics.quotes_hedges_won++;
+        job->trace.why =
+            "the quoting service that was asked first took long; this one was asked, too";
+        job_take_over(job, first);
+        first->answered = true;
+        return false;
+    }
+    if (first) {
+        job_unhedge(first);
+        job_add_tries(first, job);
+    } else if (answered || job->hedge->state == JOB_QUEUED) {
+        job_drop_hedge(job);
+        return false;
+    } else {
+        job_take_over(job->hedge, job);
+    }
+    job_free(job);
+    return true;
+}
+
 static void on_done(void *data, const struct exchange_result *result)
 {
     struct job *job = data;
@@ -341,11 +372,18 @@ static void on_done(void *data, const struct exchange_result *result)
         histogram_observe(&metrics.qgs_us[result->outcome == EXCHANGE_REFUSED], histogram_long_us,
                           result->elapsed_us);
     }
-    if (status == COCO_OK) {
+    bool came = status == COCO_OK;
+    if (came)
         status = check_answer(quotes, job, result->reply, text, sizeof(text));
-    } else {
+    if (status != COCO_OK)
         count_failure(quotes, job, source->backend, result);
+    if (!came)
         outcome_explain(result, timed_out, job->closed, text, sizeof(text));
+    if (job->hedges)
+        hedge_ended(quotes);
+    if ((job->first || job->hedge) && leave_it_to_the_other(job, status == COCO_OK)) {
+        pump(quotes);
+        return;
     }
     if (status == COCO_OK) {
         succeed(quotes, job, source->backend, result->reply);
@@ -370,7 +408,8 @@ static void refuse_for_now(struct job *job, enum quote_again again)
 
 static void start(struct quotes *quotes, struct job *job)
 {
-    job_run(job, sources_choose(&quotes->sources, job_tried(job, &quotes->sources)));
+    job_run(job, hedge_choose(quotes, job));
+    hedge_watch(quotes, job);
     if (backend_start(quotes->sources.items[job->source].backend, job->message, job->size, on_done,
                       job) == 0)
         return;
@@ -385,7 +424,7 @@ static void end_those_that_waited(struct quotes *quotes)
 
     while ((job = over)) {
         DL_DELETE(over, job);
-        refuse(job, COCO_ENODEV, no_service);
+        refuse(job, COCO_ENODEV, job->waited ? none_came_back : no_service);
     }
 }
 
@@ -420,7 +459,7 @@ static void pump(struct quotes *quotes)
         struct job *job = job_dequeued(item);
         if (quotes->queue.n_items > 0 &&
             sys.now_us() + sources_service_us(&quotes->sources) > job_deadline_us(job)) {
-            metrics.quotes_hopeless++;
+            metrics.quotes_hopeless += !job->first;
             refuse_for_now(job, QUOTE_AGAIN_HOPELESS);
             continue;
         }
@@ -432,6 +471,14 @@ static void pump(struct quotes *quotes)
 static void on_changed(void *data)
 {
     pump(data);
+}
+
+static void on_hedging(struct timer *timer)
+{
+    struct quotes *quotes = (struct quotes *)((char *)timer - offsetof(struct quotes, hedging));
+
+    hedge_those_that_take_long(quotes);
+    pump(quotes);
 }
 
 static void on_patience(struct timer *timer)
@@ -628,6 +675,8 @@ static int make_parts(struct quotes *quotes, struct event_base *base, struct tim
         r = queue_init(&quotes->queue, &limits);
     if (r == 0)
         r = timer_init(&quotes->patience, timers, on_patience);
+    if (r == 0)
+        r = timer_init(&quotes->hedging, timers, on_hedging);
     if (r < 0)
         return r;
     quotes->ask_lane = queue_lane(&quotes->queue, &asks);
@@ -663,6 +712,7 @@ int quotes_reload(struct quotes *quotes, const struct quotes_options *options)
     kept_set_limits(&quotes->asks, options->ask_keep_us, ASKS_MAX, options->keep_bytes);
     int backends = sources_set(&quotes->sources, options->backends, options->n_backends);
     timer_disarm(&quotes->patience); /* it may be another now */
+    hedge_ended(quotes);             /* and there may be another service */
     pump(quotes);
     return r < 0 ? r : backends;
 }
@@ -673,10 +723,13 @@ void quotes_free(struct quotes *quotes)
         return;
     invariant(!quotes->queue.round);
     timer_done(&quotes->patience);
+    timer_done(&quotes->hedging);
     sources_done(&quotes->sources);
     while (quotes->jobs.running) {
         struct job *job = quotes->jobs.running;
         invariant(job->state == JOB_ABANDONED);
+        if (job->hedge || job->first)
+            job_unhedge(job->first ? job->first : job);
         job_stop(job);
         job_free(job);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What quotes.c, waiting.c and quotes_status.c share; private to them.
+ * What quotes.c, waiting.c, hedge.c and quotes_status.c share; private to them.
  */
 #pragma once
 
@@ -25,6 +25,7 @@ struct quotes {
     char problem[384];
     struct log_limit complaints;
     struct timer patience; /* while no backend is in service: when the next job gives up waiting */
+    struct timer hedging;  /* when the next job has taken long */
     bool pumping;
     bool down; /* no backend is in service, and that was told */
     bool drained;
@@ -41,3 +42,14 @@ void waiting_put(struct quotes *quotes, struct job *job, bool first);
 /* Where no service is there: takes out of the queue what has waited long enough, for the caller to
  * end; a list by prev, next. They are gathered first, since ending one may end others. */
 struct job *waiting_over(struct quotes *quotes);
+
+/* --- asking another service as well: hedge.c -------------------------------------------------- */
+
+/* A job was started: it is looked at again when it has taken long. */
+void hedge_watch(struct quotes *quotes, const struct job *job);
+/* Queues the hedges that are due. */
+void hedge_those_that_take_long(struct quotes *quotes);
+/* A hedge ended: the next of its lane may go. */
+void hedge_ended(struct quotes *quotes);
+/* Where a hedge may be asked, as sources_choose; of any other job, where it may be. */
+size_t hedge_choose(const struct quotes *quotes, const struct job *job);

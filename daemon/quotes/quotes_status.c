@@ -33,7 +33,8 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
     const struct job *job;
     DL_FOREACH(quotes->jobs.running, job)
     {
-        ret->running += job->state == JOB_RUNNING;
+        ret->running += job->state == JOB_RUNNING && !job->first;
+        ret->hedged += job->state == JOB_RUNNING && job->hedge;
     }
 }
 
@@ -74,9 +75,10 @@ static void tell_job(const struct quotes *quotes, const struct job *job, quotes_
                               .history = job->account->history,
                               .since_us = job->since_us,
                               .deadline_us = job_deadline_us(job),
+                              .hedge = job->first != NULL,
                               .tries = job->refused + job->closed + (job->state != JOB_QUEUED)};
 
-    DL_FOREACH2(job->waiters, request, waiter_next)
+    DL_FOREACH2(job->first ? job->first->waiters : job->waiters, request, waiter_next)
     {
         view.waiters++;
     }

@@ -140,6 +140,14 @@ bool sources_has_untried(const struct sources *sources, uint64_t tried)
     return false;
 }
 
+bool sources_has_other(const struct sources *sources, uint64_t set)
+{
+    for (size_t i = 0; i < sources->n; i++)
+        if (!(set & source_bit(i)) && backend_breaker(sources->items[i].backend) == BREAKER_CLOSED)
+            return true;
+    return false;
+}
+
 bool sources_all_set_aside(const struct sources *sources)
 {
     return !sources_has_untried(sources, 0);
@@ -199,7 +207,7 @@ static uint64_t known_or_assumed(uint64_t us)
     return us == ESTIMATE_UNKNOWN ? SOURCES_ASSUMED_US : us;
 }
 
-uint64_t sources_service_us(const struct sources *sources)
+static uint64_t quickest_us(const struct sources *sources)
 {
     uint64_t best = ESTIMATE_UNKNOWN;
 
@@ -208,7 +216,19 @@ uint64_t sources_service_us(const struct sources *sources)
         if (us != ESTIMATE_UNKNOWN && (best == ESTIMATE_UNKNOWN || us < best))
             best = us;
     }
-    return known_or_assumed(best);
+    return best;
+}
+
+uint64_t sources_service_us(const struct sources *sources)
+{
+    return known_or_assumed(quickest_us(sources));
+}
+
+uint64_t sources_usual_us(const struct sources *sources, size_t source)
+{
+    uint64_t us = estimate_us(&sources->items[source].estimate, sys.now_us());
+
+    return us == ESTIMATE_UNKNOWN ? quickest_us(sources) : us;
 }
 
 uint64_t sources_expected_us(const struct sources *sources, unsigned ahead)

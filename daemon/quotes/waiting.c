@@ -32,7 +32,7 @@ uint64_t waiting_until_us(const struct quotes *quotes)
 
 static void note_waiting(struct job *job)
 {
-    metrics.quotes_waited += !job->waited;
+    metrics.quotes_waited += !job->waited && !job->first;
     job->waited = true;
 }
 
