@@ -304,6 +304,7 @@ static void probe_answered(struct backend *backend)
         probe_where_missed(backend);
 }
 
+/* Nobody took the connection. */
 static bool found_nobody(const struct exchange_result *result)
 {
     return result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
@@ -393,9 +394,15 @@ static void on_probe_due(struct timer *timer)
 
 void backend_wake(struct backend *backend)
 {
-    if (backend->breaker != BREAKER_OPEN || !backend->cheap_to_try || backend->probing ||
-        sys.now_us() < backend->tried_us + AWAY_PAUSE_MIN_US)
+    uint64_t soon_us = backend->tried_us + AWAY_PAUSE_MIN_US;
+
+    if (backend->breaker != BREAKER_OPEN || !backend->cheap_to_try || backend->probing)
         return;
+    if (sys.now_us() < soon_us) {
+        if (timer_armed(&backend->probe) && backend->probe.at_us > soon_us)
+            timer_arm(&backend->probe, soon_us);
+        return;
+    }
     probe_now(backend);
     if (backend->probing)
         set_breaker(backend, BREAKER_DOUBTED);

@@ -95,8 +95,8 @@ int backend_start(struct backend *backend, const uint8_t *message, size_t size,
 void backend_note_success(struct backend *backend);
 void backend_note_failure(struct backend *backend, uint64_t vm, const char *text);
 
-/* Somebody wants it: where it is set aside because it could not be reached, which is cheap to try,
- * and was not tried just now, a probe is sent, and it is DOUBTED until that is back.
+/* Somebody wants it: where it is set aside because it could not be reached, which is cheap to try, a
+ * probe is sent, and it is DOUBTED until that is back; a little later where it was tried just now.
  */
 void backend_wake(struct backend *backend);
 
