@@ -104,7 +104,7 @@ short coco_vmm_revents(const struct coco_client *client)
     return p.fd >= 0 && poll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
-void coco_vmm_warn(struct coco_vmm *vmm, uint32_t status)
+void coco_vmm_warn(struct coco_vmm *vmm, uint16_t request_type, uint32_t status)
 {
     if (!vmm->ops.warn)
         return;
@@ -113,7 +113,7 @@ void coco_vmm_warn(struct coco_vmm *vmm, uint32_t status)
     vmm->warned = status;
     pthread_mutex_unlock(&vmm->lock);
     if (!again && status != COCO_OK)
-        vmm->ops.warn(vmm->userdata, status, coco_status_text(status));
+        vmm->ops.warn(vmm->userdata, status, coco_status_text_for(request_type, status));
 }
 
 /* --- a VM's life ----------------------------------------------------------------------------- */

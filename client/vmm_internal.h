@@ -128,7 +128,7 @@ void coco_vmm_repoll(int epoll_fd, const struct coco_client *client, int *fd, sh
 short coco_vmm_revents(const struct coco_client *client);
 void coco_signal_fd(int fd);
 void coco_drain_fd(int fd);
-void coco_vmm_warn(struct coco_vmm *vmm, uint32_t status);
+void coco_vmm_warn(struct coco_vmm *vmm, uint16_t request_type, uint32_t status);
 uint32_t coco_next_pause(uint32_t pause_ms);
 
 /* snp_exit.c */

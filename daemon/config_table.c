@@ -403,9 +403,10 @@ static const struct config_key keys[] = {
      .type = CONFIG_PATH,
      .offset = AT(quotes_qgs_restart_file),
      .default_value = "",
-     .doc = "A file that cocod writes when QGS hangs, at most once in 21 minutes, to ask for its "
-            "restart: /run/cocod/restart-qgs where cocod-qgs-restart.path is enabled. Empty: cocod "
-            "only says so."},
+     .doc =
+         "A file that cocod writes when QGS hangs or refuses everybody, at most once in 21 "
+         "minutes, to ask for its restart: /run/cocod/restart-qgs where cocod-qgs-restart.path is "
+         "enabled. Empty: cocod only says so."},
 
     {.section = "qgs_door",
      .name = "listen",

@@ -157,13 +157,14 @@ static const struct event_kind kinds[EVENT_IDS] = {
                           "times a minute at most."},
     [EVENT_QGS_RESTART_ASKED] =
         {"qgs-restart-asked", "a3e567a159ee46329be4d12b4d89d207", LOG_LEVEL_WARNING, 0, "COCO_FILE",
-         "cocod has asked systemd for a restart of a quoting service that hangs.",
-         "Quotes go on when it is back. See in its journal why it hung: where this comes again and "
-         "again, a restart is no cure. It is asked for only where [quotes] qgs_restart_file is "
-         "set."},
+         "cocod has asked systemd for a restart of a quoting service.",
+         "It hangs, or refuses everybody. Quotes go on when it is back. See why (`cococtl "
+         "doctor`): "
+         "where this comes again and again, a restart is no cure. It is asked for only where "
+         "[quotes] qgs_restart_file is set."},
     [EVENT_QGS_RESTART_NOT_ASKED] =
         {"qgs-restart-not-asked", "eba1e505a4ec416b90630890a4ef81f9", LOG_LEVEL_ERROR, 5,
-         "COCO_FILE ERRNO", "A quoting service hangs, and cocod cannot ask for its restart.",
+         "COCO_FILE ERRNO", "A quoting service needs a restart, and cocod cannot ask for it.",
          "The file that [quotes] qgs_restart_file names cannot be written: a full file system, or "
          "a folder "
          "that is not cocod's. Restart the quoting service by hand (`systemctl restart qgsd`), and "

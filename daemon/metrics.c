@@ -47,8 +47,9 @@ void histogram_observe(struct histogram *histogram, const uint64_t bounds[HISTOG
 
 const char *quote_end_name(enum quote_end end)
 {
-    static const char *const names[QUOTE_ENDS] = {"ok",     "einval",  "eagain",    "etimedout",
-                                                  "enodev", "ebadmsg", "ecanceled", "failed"};
+    static const char *const names[QUOTE_ENDS] = {"ok",        "einval", "eagain",
+                                                  "etimedout", "enodev", "ebadmsg",
+                                                  "ecanceled", "failed", "refused"};
 
     return names[end];
 }

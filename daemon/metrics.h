@@ -35,6 +35,7 @@
     X(quotes_ebadmsg, "QUOTE_GET failed: QGS's answer malformed, or not about the TDREPORT")   \
     X(quotes_ecanceled, "QUOTE_GET cancelled, or its requester left")                          \
     X(quotes_failed, "QUOTE_GET that ended in another error")                                  \
+    X(quotes_refused, "QUOTE_GET that QGS refused, charged to the VM")                         \
     X(door_requests, "requests at the QGS front door, bare TDREPORTs included")                \
     X(door_refused, "of these, answered with an error or closed without a quote")              \
     X(door_held, "times that one had to wait and ask again: over a limit, or QGS saturated")   \
@@ -46,7 +47,7 @@
     X(qgs_not_permitted, "connects that failed with EACCES: permissions")                      \
     X(qgs_backlog_full, "connects that failed with EAGAIN: it hangs or is overloaded")         \
     X(qgs_unreachable, "connects that failed for another reason")                              \
-    X(qgs_probes, "GET_PLATFORM_INFO sent to see whether a quoting service answers")           \
+    X(qgs_probes, "questions of cocod's own, whether a quoting service answers and quotes")    \
     X(qgs_suspects, "slots that became suspect: QGS closed at its own timer without a byte")   \
     X(qgs_breakers, "times that a quoting service was set aside")                              \
     X(quotes_joined, "QUOTE_GET that joined a job already queued or running")                  \
@@ -79,6 +80,7 @@ enum quote_end {
     QUOTE_END_EBADMSG,
     QUOTE_END_ECANCELED,
     QUOTE_END_FAILED,
+    QUOTE_END_REFUSED, /* QGS refused that VM's, and nothing is known to be wrong with QGS */
     QUOTE_ENDS,
 };
 

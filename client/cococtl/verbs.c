@@ -65,7 +65,8 @@ const struct verb ctl_verbs[] = {
      .summary = "check all that must be right, and say how to mend it",
      .help = "One line a check, with what to do about it: the configuration, the SNP device, TCB, "
              "VLEK, expiry, revocation list, clock, disks, descriptors, the quoting service, and "
-             "what the codes in qgsd's journal mean. The exit status is 1 where anything is bad."},
+             "the errors in qgsd's journal since its last start, with what they mean. The exit "
+             "status is 1 where anything is bad."},
     {.words = {"vms"},
      .options = ADMIN_OPTS,
      .run = verb_vms,

@@ -291,13 +291,21 @@ static void check_table_file(struct examination *e)
 static void check_backend(struct examination *e, const struct backend_status *status)
 {
     if (status->problem)
-        say(e, BAD, "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
+        say(e, BAD,
+            strstr(status->problem, "restart qgsd")
+                ? "\"systemctl restart qgsd\"; docs/quotes.md explains it, \"journalctl -u qgsd\" "
+                  "says more"
+                : "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
             "%s%s%s", strstr(status->problem, status->name) ? "" : status->name,
             strstr(status->problem, status->name) ? "" : ": ", status->problem);
     else if (status->suspect > 0)
         say(e, WARNING, "number_threads in /etc/qgs.conf, and PCCS; then restart qgsd",
             "%s: %u of %u slots are suspect, QGS gave up on what they asked", status->name,
             status->suspect, status->slots);
+    else if (status->answered == 0 && status->failed > 0)
+        say(e, WARNING, "\"cococtl explain VM\" shows whom it refused, \"journalctl -u qgsd\" why",
+            "%s: it answers, but has not made a quote since cocod started; %llu failed",
+            status->name, (unsigned long long)status->failed);
     else if (status->answered == 0)
         say(e, GOOD, NULL, "%s: nothing is known against it, and it was not needed yet",
             status->name);
@@ -353,5 +361,9 @@ void admin_diagnose(const struct call *call)
     admin_add_text(object, "storePath", certs_store_path(call->admin->certs));
     admin_add_text(object, "tableFile",
                    certs_offered(call->admin->certs) ? certs_table_path(call->admin->certs) : NULL);
+    struct quotes_status quotes;
+    quotes_get_status(call->admin->quotes, &quotes);
+    json_object_object_add(object, "quoteAt",
+                           quotes.quote_s > 0 ? json_object_new_int64(quotes.quote_s) : NULL);
     admin_send_parameters(call, object);
 }

@@ -149,10 +149,9 @@ static bool certs_are_wrong(const struct exposition *from)
 static bool quotes_are_wrong(const struct exposition *from)
 {
     struct quotes_status status;
-    bool wrong;
+    bool wrong = false;
 
     quotes_get_status(from->quotes, &status);
-    wrong = status.problem != NULL;
     for (size_t i = 0; i < status.n_backends && !wrong; i++) {
         struct backend_status backend;
         quotes_get_backend_status(from->quotes, i, &backend);
@@ -297,7 +296,8 @@ static void quote_get_total(FILE *out, const char *name, const struct exposition
     const uint64_t values[QUOTE_ENDS] = {metrics.quotes_ok,        metrics.quotes_einval,
                                          metrics.quotes_eagain,    metrics.quotes_etimedout,
                                          metrics.quotes_enodev,    metrics.quotes_ebadmsg,
-                                         metrics.quotes_ecanceled, metrics.quotes_failed};
+                                         metrics.quotes_ecanceled, metrics.quotes_failed,
+                                         metrics.quotes_refused};
 
     (void)from;
     for (unsigned i = 0; i < QUOTE_ENDS; i++)
@@ -444,7 +444,8 @@ static const struct family families[] = {
      "how long the oldest of these locks has been seen by one who asked", oldest_lease},
 
     {"quotes_offered", "gauge", "", "1 where a quoting service is configured", quotes_offered_now},
-    {"quote_get_total", "counter", "outcome", "QUOTE_GET ended, by the contract's status",
+    {"quote_get_total", "counter", "outcome",
+     "QUOTE_GET ended, by the contract's status; refused: by QGS, charged to the VM",
      quote_get_total},
     {"quote_eagain_total", "counter", "reason", "QUOTE_GET answered with EAGAIN, by reason",
      quote_eagain},

@@ -23,6 +23,7 @@ struct request_trace {
     uint32_t service_us; /* of the last exchange with QGS; 0: none */
     uint32_t code;       /* QGS's own error code */
     uint8_t backend;     /* for quotes_backend_name; 0: none was asked */
+    bool vm_at_fault;    /* QGS refused what the VM sent, and nothing is wrong with QGS */
 };
 
 struct request {

@@ -52,8 +52,12 @@ static const char none_came_back[] = "it waited for a quoting service, and none 
 
 /* --- counting --------------------------------------------------------------------------------- */
 
-static enum quote_end count_outcome(uint32_t status)
+static enum quote_end count_outcome(const struct request *request, uint32_t status)
 {
+    if (request->trace.vm_at_fault) {
+        metrics.quotes_refused++;
+        return QUOTE_END_REFUSED;
+    }
     switch (status) {
     case COCO_OK:
         metrics.quotes_ok++;
@@ -85,7 +89,7 @@ static void finish(struct request *request, uint32_t status, struct blob *answer
         status = COCO_EMSGSIZE;
         request->trace.why = "the quote is larger than the guest's buffer";
     }
-    histogram_observe(&metrics.quote_us[count_outcome(status)], histogram_long_us,
+    histogram_observe(&metrics.quote_us[count_outcome(request, status)], histogram_long_us,
                       sys.now_us() - request->received_us);
     request_complete(request, status, status == COCO_OK ? answer : NULL);
 }
@@ -170,12 +174,14 @@ static uint64_t expected_us(const struct quotes *quotes, const struct lane *lane
 
 /* --- what QGS answered ------------------------------------------------------------------------ */
 
-static void note_failure(struct quotes *quotes, uint32_t status, const char *text)
+/* `charged`: to a VM, else it is over as soon as a service is well again. */
+static void note_failure(struct quotes *quotes, uint32_t status, bool charged, const char *text)
 {
     unsigned dropped = 0;
 
     quotes->failed++;
     quotes->problem_status = status;
+    quotes->problem_charged = charged;
     snprintf(quotes->problem, sizeof(quotes->problem), "%s", text);
     if (log_limit_pass(&quotes->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
         event_emit(EVENT_QUOTE_FAILED, NULL, 0, "no quote: %s%s", text,
@@ -227,7 +233,9 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
 {
     quotes->answered++;
     quotes->problem[0] = 0;
-    backend_note_success(backend);
+    if (!job->ask)
+        quotes->quote_s = sys.wall_s();
+    backend_note_success(backend, job->ask ? NULL : job->message);
     job->lane->failed = false;
     job->lane->n_closed = 0;
     if (job->ask) {
@@ -279,16 +287,22 @@ static bool is_charged(const struct quotes *quotes, const struct job *job,
 static void fail(struct quotes *quotes, struct job *job, const struct exchange_result *result,
                  uint32_t status, const char *text)
 {
+    struct backend *backend = quotes->sources.items[job->source].backend;
+    const struct doubt_vm vm = {.serial = job->lane->serial,
+                                .uid = job->lane->key.uid,
+                                .closed = result->outcome == EXCHANGE_EOF && status == COCO_EIO};
     bool charged = is_charged(quotes, job, result, status);
 
     if (!charged && !job->waiters)
         return; /* it was nobody's fault, and nobody wants it */
     if (!job->answered)
-        note_failure(quotes, status, text);
-    if (charged) {
-        if (!job->ask && !job->answered) /* another service could, so it is not the VM */
+        note_failure(quotes, status, charged, text);
+    if (charged && !job->ask) {
+        if (!job->answered) /* another service could, so it is not the VM */
             job->lane->failed = true;
-        backend_note_failure(quotes->sources.items[job->source].backend, job->lane->serial, text);
+        job->trace.vm_at_fault =
+            result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
+        backend_note_failure(backend, &vm);
     }
     complete_waiters(job, status, NULL);
 }
@@ -417,6 +431,18 @@ static void start(struct quotes *quotes, struct job *job)
     refuse_for_now(job, QUOTE_AGAIN_MEMORY);
 }
 
+/* Why none is there: what is wrong with the first. */
+static const char *why_none(const struct quotes *quotes)
+{
+    for (size_t i = 0; i < quotes->sources.n; i++) {
+        struct backend_status status;
+        backend_get_status(quotes->sources.items[i].backend, &status);
+        if (status.problem)
+            return status.problem;
+    }
+    return no_service;
+}
+
 /* No service is there: better told now than at the deadline. */
 static void end_those_that_waited(struct quotes *quotes)
 {
@@ -424,6 +450,8 @@ static void end_those_that_waited(struct quotes *quotes)
 
     while ((job = over)) {
         DL_DELETE(over, job);
+        if (!job->first)
+            note_failure(quotes, COCO_ENODEV, false, why_none(quotes));
         refuse(job, COCO_ENODEV, job->waited ? none_came_back : no_service);
     }
 }
@@ -431,7 +459,9 @@ static void end_those_that_waited(struct quotes *quotes)
 /* Between the two nothing is told: it is in doubt, or a probe is on its way. */
 static void tell_up_or_down(struct quotes *quotes)
 {
-    if (!quotes->down && quotes->sources.n > 0 && sources_all_set_aside(&quotes->sources)) {
+    if (!quotes_offered(quotes)) {
+        quotes->down = false; /* the configuration has none: that is no outage */
+    } else if (!quotes->down && sources_all_set_aside(&quotes->sources)) {
         quotes->down = true;
         event_emit(EVENT_QGS_DOWN, NULL, 0, "no quoting service answers: %s",
                    quotes->sources.names);

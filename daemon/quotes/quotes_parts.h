@@ -21,8 +21,10 @@ struct quotes {
     struct lane *ask_lane;
     uint64_t answered;
     uint64_t failed;
+    int64_t quote_s;
     uint32_t problem_status;
     char problem[384];
+    bool problem_charged; /* to a VM */
     struct log_limit complaints;
     struct timer patience; /* while no backend is in service: when the next job gives up waiting */
     struct timer hedging;  /* when the next job has taken long */

@@ -109,7 +109,7 @@ COCO_PUBLIC const char *coco_version(void);
 /* "OK", "EAGAIN", ...; "E?" for a number outside the contract. Static text. */
 COCO_PUBLIC const char *coco_result_name(uint32_t status);
 
-/* What a status means, one short English sentence. Static text. */
+/* What a status means, one short English sentence that holds for any request. Static text. */
 COCO_PUBLIC const char *coco_result_text(uint32_t status);
 
 #ifdef __cplusplus

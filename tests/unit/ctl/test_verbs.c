@@ -301,13 +301,13 @@ START_TEST(codes_of_qgsd)
     test_write_file(file, log, strlen(log));
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", file), 0);
     rig_has(rig_out,
-            "warning  qgsd's log     0xb006 in qgsd's log, 2 times: PCCS cannot be reached; ->"
-            " start PCCS");
+            "warning  qgsd's log     0xb006 in qgsd's log, 2 times: PCCS cannot be reached: nobody "
+            "takes the connection; -> start PCCS");
     rig_has(rig_out, "0x11015 in qgsd's log, 2 times: a TDREPORT that is not of this host");
     rig_lacks(rig_out, "\x1b");
     test_write_file(file, "all is well\n", 12);
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", file), 0);
-    rig_has(rig_out, "none of the codes");
+    rig_has(rig_out, "no errors since qgsd's last start");
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", "/nothing"), 0);
     rig_has(rig_out, "skipped  qgsd's log     /nothing: No such file");
     rig_has(rig_out, "--journal FILE");

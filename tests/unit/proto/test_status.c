@@ -73,6 +73,37 @@ START_TEST(which_request_a_status_answers)
 }
 END_TEST
 
+static void speaks_not_of(const char *text, const char *const *words)
+{
+    for (; *words; words++)
+        ck_assert_msg(!strcasestr(text, *words), "%s: in \"%s\"", *words, text);
+}
+
+/* A refused quote was once explained by the operator's choice about certificates. */
+START_TEST(no_text_speaks_of_the_other_service)
+{
+    static const char *const of_snp[] = {"certificate", "SNP", "firmware", "chain", NULL};
+    static const char *const of_tdx[] = {"quot", "TDX", "QGS", "TDREPORT", NULL};
+
+    for (size_t i = 0; i < N_CONTRACT; i++) {
+        uint32_t status = contract[i].status;
+        bool certs = coco_status_valid_for(COCO_CERTS_GET, status);
+        bool quotes = coco_status_valid_for(COCO_QUOTE_GET, status);
+        if (quotes)
+            speaks_not_of(coco_status_text_for(COCO_QUOTE_GET, status), of_snp);
+        if (certs)
+            speaks_not_of(coco_status_text_for(COCO_CERTS_GET, status), of_tdx);
+        if (certs == quotes) {
+            speaks_not_of(coco_status_text(status), of_snp);
+            speaks_not_of(coco_status_text(status), of_tdx);
+        }
+    }
+    ck_assert_ptr_nonnull(strstr(coco_status_text_for(COCO_QUOTE_GET, COCO_EIO), "qgsd"));
+    ck_assert_ptr_nonnull(strstr(coco_status_text_for(COCO_CERTS_GET, COCO_EIO), "certificate"));
+    ck_assert_str_eq(coco_status_text_for(COCO_QUOTE_GET, 4711), coco_status_text(4711));
+}
+END_TEST
+
 START_TEST(no_status_answers_what_is_no_request)
 {
     static const uint16_t types[] = {COCO_HELLO_REPLY, COCO_CERTS_REPLY, COCO_CANCEL,
@@ -174,6 +205,7 @@ Suite *coco_suite(void)
 
     tcase_add_test(tcase, every_status_of_the_contract);
     tcase_add_test(tcase, which_request_a_status_answers);
+    tcase_add_test(tcase, no_text_speaks_of_the_other_service);
     tcase_add_test(tcase, no_status_answers_what_is_no_request);
     tcase_add_test(tcase, unknown_statuses);
     tcase_add_test(tcase, errno_without_a_counterpart_is_eio);
