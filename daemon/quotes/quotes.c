@@ -417,6 +417,18 @@ static void start(struct quotes *quotes, struct job *job)
     refuse_for_now(job, QUOTE_AGAIN_MEMORY);
 }
 
+/* Why none is there: what is wrong with the first. */
+static const char *why_none(const struct quotes *quotes)
+{
+    for (size_t i = 0; i < quotes->sources.n; i++) {
+        struct backend_status status;
+        backend_get_status(quotes->sources.items[i].backend, &status);
+        if (status.problem)
+            return status.problem;
+    }
+    return no_service;
+}
+
 /* No service is there: better told now than at the deadline. */
 static void end_those_that_waited(struct quotes *quotes)
 {
@@ -424,6 +436,8 @@ static void end_those_that_waited(struct quotes *quotes)
 
     while ((job = over)) {
         DL_DELETE(over, job);
+        if (!job->first)
+            note_failure(quotes, COCO_ENODEV, why_none(quotes));
         refuse(job, COCO_ENODEV, job->waited ? none_came_back : no_service);
     }
 }

@@ -233,13 +233,20 @@ START_TEST(who_waits_is_told_after_ten_seconds_and_who_comes_later_at_once)
 }
 END_TEST
 
-START_TEST(a_qgs_that_was_never_there_is_waited_for_from_the_start)
+/* That of cocod, or of the reload that brought it. */
+static struct world_client *start_without_qgs(void)
 {
-    world_open(&world, "[quotes]\nqgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
-
+    open_with("qgs = unix:/q\n");
     world.on_quote = note_end;
     world.connect_error = ENOENT;
+    world_reload(&world, "[quotes]\nqgs = unix:/never\n");
+    return vm(0, 1);
+}
+
+START_TEST(a_qgs_that_was_never_there_is_waited_for_from_the_start)
+{
+    struct world_client *a = start_without_qgs();
+
     world_pass(&world, 4 * S);
     ask(a, 1, 25000); /* a guest that was started before qgsd was */
     world_pass(&world, 60 * S);
@@ -249,10 +256,7 @@ START_TEST(a_qgs_that_was_never_there_is_waited_for_from_the_start)
     must_end(COCO_ENODEV, 0, 0);
     teardown();
 
-    world_open(&world, "[quotes]\nqgs = unix:/q\n");
-    a = vm(0, 1);
-    world.on_quote = note_end;
-    world.connect_error = ENOENT;
+    a = start_without_qgs();
     world_pass(&world, 3600 * S); /* nobody asked for an hour */
     ask(a, 3, 25000);
     world_pass(&world, 0);
