@@ -22,6 +22,10 @@
  * charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and whatever
  * proves it wrong comes there: a quote, or the probe that it calls for until then.
  *
+ * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM is
+ * charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and whatever
+ * proves it wrong comes there: a quote, or the probe that it calls for until then.
+ *
  * A probe is GET_PLATFORM_INFO: a whole request, never a mere connect (which can crash QGS), and
  * one that needs no PCCS; where it is quotes that are in doubt, doubt.c's question. It takes a suspect slot where there is one, else a free one. It is sent
  * when a slot becomes suspect, repeated with pauses up to PROBE_PAUSE_MAX_US while the breaker is
@@ -641,9 +645,9 @@ void backend_note_failure(struct backend *backend, const struct doubt_vm *vm)
     if (backend->breaker != BREAKER_CLOSED || backend->quotes_problem)
         return;
     if (doubt_is_full(&backend->doubt)) {
-        backend->doubt_asked = false;
+        backend->doubt_asked = vm->silent;
         put_in_doubt(backend);
-    } else if (backend->doubt.known && sys.now_us() >= backend->next_question_us) {
+    } else if (backend->doubt.known && !vm->silent && sys.now_us() >= backend->next_question_us) {
         backend->question_wanted = true;
         probe_now(backend);
     }

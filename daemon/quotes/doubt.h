@@ -19,6 +19,7 @@ struct doubt_vm {
     uint64_t serial; /* of its lane */
     uid_t uid;
     bool closed; /* QGS closed without an answer, which no TDREPORT makes it do */
+    bool silent; /* QGS did not answer in its time: the question could lose it another thread */
 };
 
 struct doubt {

@@ -290,7 +290,8 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     struct backend *backend = quotes->sources.items[job->source].backend;
     const struct doubt_vm vm = {.serial = job->lane->serial,
                                 .uid = job->lane->key.uid,
-                                .closed = result->outcome == EXCHANGE_EOF && status == COCO_EIO};
+                                .closed = result->outcome == EXCHANGE_EOF && status == COCO_EIO,
+                                .silent = status == COCO_ETIMEDOUT};
     bool charged = is_charged(quotes, job, result, status);
 
     if (!charged && !job->waiters)

@@ -310,8 +310,8 @@ START_TEST(its_backlog_is_stuck)
     for (int i = 0; i < 40 && r == -COCO_STATUS_ETIMEDOUT; i++)
         r = get_quote(500);
     ck_assert(r == -COCO_STATUS_EAGAIN || r == -COCO_STATUS_ENODEV);
-    status_says("does not accept connections");
     process_wait_log(&host.cocod, "does not accept connections");
+    status_says("does not accept connections");
     qgs_sim_free(host.sim);
     sim_options.no_accept = false;
     sim_options.backlog = 4096;
@@ -338,7 +338,7 @@ END_TEST
 
 START_TEST(it_crashes_and_leaves_its_socket)
 {
-    sim_options.crash_after = 6;
+    sim_options.crash_after = 7; /* the greeting, and six quotes */
     open_well();
     int r = get_quote(2000); /* closed without a byte, tried again, refused */
     ck_assert_int_eq(r, -COCO_STATUS_ENODEV);

@@ -392,6 +392,21 @@ START_TEST(a_question_that_hangs_restarts_nothing_by_itself)
 }
 END_TEST
 
+/* A QGS that is silent is not asked for more quotes: each could take a thread with it. */
+START_TEST(silence_is_judged_without_a_quote)
+{
+    open_health("");
+    struct world_client *a = vm(1000, 1);
+    asks_and(a, 1, WORLD_QUOTE);
+    ask(a, 2, 40000);
+    world_pass(&world, 31 * S);
+    world_receive(&world, a);
+    ck_assert_uint_eq(world_waiting(a), 0);
+    ck_assert_uint_eq(at_qgs(), 0);
+    ck_assert_uint_ge(world.probes, 1);
+}
+END_TEST
+
 /* --- the configuration ------------------------------------------------------------------------ */
 
 START_TEST(a_wrong_path_shows_before_a_guest_needs_it)
@@ -501,6 +516,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, an_enclave_that_does_not_load_is_qgs_own_fault);
     tcase_add_test(tcase, a_qgs_that_does_not_know_the_probe_is_in_service);
     tcase_add_test(tcase, a_question_that_hangs_restarts_nothing_by_itself);
+    tcase_add_test(tcase, silence_is_judged_without_a_quote);
     tcase_add_loop_test(tcase, a_wrong_path_shows_before_a_guest_needs_it, 0, 3);
     tcase_add_test(tcase, what_is_no_socket_is_named_so);
     tcase_add_test(tcase, a_reload_that_removes_the_last_service_is_no_outage);
