@@ -286,7 +286,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -343,6 +343,10 @@ check-valgrind: tests ## the unit tests under valgrind
 stress: tests ## 2000 rotations of each kind under load, judged by the guest model (COCO_ROTATIONS)
 	@COCO_ROTATIONS=$${COCO_ROTATIONS:-2000} tests/run $(BUILD) $(BUILD)/tests/integration/test_rotation
 	@cat $(BUILD)/tests/log/integration.test_rotation.log
+
+stress-qgs: tests ## 20 restarts of QGS of each kind under load, none of 64 + 16 requests lost (COCO_QGS_RESTARTS)
+	@COCO_QGS_RESTARTS=$${COCO_QGS_RESTARTS:-20} tests/run $(BUILD) $(BUILD)/tests/integration/test_qgs_restart
+	@cat $(BUILD)/tests/log/integration.test_qgs_restart.log
 
 demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
 	@$(MAKE) --no-print-directory $(JOBS) programs

@@ -146,7 +146,8 @@ static void backend_options(const struct config *config, const struct endpoint *
                                  .slots = endpoint->slots ? endpoint->slots : config->quotes_slots,
                                  .restart_file = config->quotes_qgs_restart_file,
                                  .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u,
-                                 .slow_start_us = config->quotes_qgs_timer_ms * 1000u};
+                                 .slow_start_us = config->quotes_qgs_timer_ms * 1000u,
+                                 .wait_us = config->quotes_qgs_wait_ms * 1000u};
 }
 
 /* What the options of quotes point to. */
@@ -169,6 +170,7 @@ static struct quotes_options quotes_options(const struct config *config, struct 
         .queue_max = config->quotes_queue,
         .queue_bytes = config->quotes_queue_memory,
         .reuse = config->quotes_reuse,
+        .wait_us = config->quotes_qgs_wait_ms * 1000u,
         .keep_us = config->quotes_keep_ms * 1000u,
         .keep_entries = config->quotes_keep_quotes,
         .keep_bytes = config->quotes_keep_memory,

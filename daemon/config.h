@@ -135,6 +135,7 @@ struct config {
     uint64_t quotes_timeout_ms;     /* where a client names none */
     uint64_t quotes_max_timeout_ms; /* never below quotes_timeout_ms */
     uint64_t quotes_qgs_timer_ms;
+    uint64_t quotes_qgs_wait_ms;
     char *quotes_qgs_restart_file; /* "": none */
 
     /* [qgs_door] */

@@ -392,6 +392,18 @@ static const struct config_key keys[] = {
      .doc =
          "After how long QGS itself closes a connection whose quote is not ready, while its thread "
          "works on. It is built into QGS: change this only for one that was built otherwise."},
+    {.section = "quotes",
+     .name = "qgs_wait",
+     .type = CONFIG_DURATION,
+     .offset = AT(quotes_qgs_wait_ms),
+     .default_value = "10s",
+     .min = 0,
+     .max = 5 * MINUTES,
+     .doc =
+         "How long requests wait while no QGS can be reached, as when it is restarted; where that "
+         "would be too late for a request, it ends sooner. Once QGS has been away that long, they "
+         "are told so at once. qgsd.service starts a QGS that crashed 15 seconds later: see its "
+         "RestartSec=."},
 
     {.section = "quotes",
      .name = "qgs_restart_file",

@@ -147,8 +147,8 @@ static const struct event_kind kinds[EVENT_IDS] = {
         {"qgs-down", "3b056d9ff9d043aa8cbf5ba196645ac0", LOG_LEVEL_ERROR, 0, "",
          "No quoting service answers: no TDX guest of this host gets a quote.",
          "Start or restart it (`systemctl restart qgsd`), and see what its journal says "
-         "(`journalctl -u qgsd`). Guests are told ENODEV meanwhile; those that ask again succeed "
-         "once it answers."},
+         "(`journalctl -u qgsd`). Requests wait for it for [quotes] qgs_wait (10 s); then guests "
+         "are told ENODEV, and those that ask again succeed once it answers."},
     [EVENT_QGS_UP] = {"qgs-up", "c07b67e398464adcbce58c5eb7c9d555", LOG_LEVEL_NOTICE, 0, "",
                       "A quoting service answers: TDX guests get quotes again.",
                       "Nothing is to be done."},

@@ -57,6 +57,9 @@
     X(quotes_from_kept, "QUOTE_GET answered from what was kept")                               \
     X(quotes_hopeless, "QUOTE_GET refused: the deadline could not be met")                     \
     X(quotes_retried, "jobs sent to a quoting service once more")                              \
+    X(quotes_waited, "jobs that waited for a quoting service while none was in service")       \
+    X(quotes_hedged, "jobs asked of another quoting service as well, since one took long")     \
+    X(quotes_hedges_won, "of these, answered by the other one")                                \
     X(quotes_unsigned, "quotes refused: their signature is not right")                         \
     X(guest_events, "fatal guest events reported by VMMs")                                     \
     X(certs_published, "generations of the certificate table published")                       \

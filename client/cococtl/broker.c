@@ -33,8 +33,9 @@ static void print_job(FILE *to, struct reply *reply, struct json_object *job,
     term_column(to, reply_string(reply, job, "kind"), 9);
     print_owner(to, reply, job);
     term_printf(to, "%8s  %8s  %4" PRId64 "  ", age, left, reply_int(reply, job, "tries"));
+    bool hedge = json_object_object_get_ex(job, "hedge", NULL) && reply_bool(reply, job, "hedge");
     if (backend)
-        term_printf(to, "QGS %zu\n", legend_number(services, backend));
+        term_printf(to, "QGS %zu%s\n", legend_number(services, backend), hedge ? "+" : "");
     else
         term_puts(to, "-\n");
 }
@@ -111,6 +112,8 @@ static void print_service(FILE *to, struct reply *reply, struct json_object *bac
     const char *problem = reply_optional_string(reply, backend, "problem");
     int64_t us = reply_int(reply, backend, "serviceUs");
     int64_t answered = reply_int(reply, backend, "answered");
+    int64_t away_ms;
+    char away[24];
 
     term_paint(to, TERM_TITLE, reply_string(reply, backend, "address"));
     term_puts(to, "\n  state       ");
@@ -120,6 +123,10 @@ static void print_service(FILE *to, struct reply *reply, struct json_object *bac
         term_paint(to, TERM_WARNING, "doubted: a probe decides, until then it is asked nothing");
     else
         term_paint(to, TERM_BAD, "set aside: it is probed every few seconds, until it answers");
+    if (reply_optional_int(reply, backend, "awayMs", &away_ms)) {
+        ms_text(away_ms, away);
+        term_printf(to, "\n  away        for %s", away);
+    }
     (void)fputc('\n', to);
     print_slots(to, reply, backend);
     if (us > 0)

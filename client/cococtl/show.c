@@ -101,6 +101,18 @@ static void print_backends(FILE *to, struct reply *reply, struct json_object *qu
         print_backend(to, reply, json_object_array_get_idx(backends, i));
 }
 
+/* A daemon that is older than cococtl tells neither. */
+static void print_waiting(FILE *to, struct reply *reply, struct json_object *quotes)
+{
+    int64_t n;
+
+    if (reply_optional_int(reply, quotes, "waiting", &n) && n > 0)
+        term_printf(to, "%-14s%" PRId64 " for a quoting service to come back\n", "  waiting", n);
+    if (reply_optional_int(reply, quotes, "hedged", &n) && n > 0)
+        term_printf(to, "%-14s%" PRId64 " asked of two services, since one takes long\n",
+                    "  hedged", n);
+}
+
 static void print_quotes(FILE *to, struct reply *reply, struct json_object *quotes)
 {
     const char *error = reply_optional_string(reply, quotes, "lastError");
@@ -112,6 +124,7 @@ static void print_quotes(FILE *to, struct reply *reply, struct json_object *quot
     term_printf(to, "%-14s%" PRId64 " queued, %" PRId64 " running, %" PRId64 " abandoned\n",
                 "  now", reply_int(reply, quotes, "queued"), reply_int(reply, quotes, "running"),
                 reply_int(reply, quotes, "abandoned"));
+    print_waiting(to, reply, quotes);
     term_printf(to, "%-14s%" PRId64 " answered, %" PRId64 " failed\n", "  so far",
                 reply_int(reply, quotes, "answered"), reply_int(reply, quotes, "failed"));
     print_backends(to, reply, quotes);

@@ -41,6 +41,7 @@ static void on_job(void *data, const struct quotes_job *job)
         admin_add_text(entry, "leftMs", NULL);
     admin_add_text(entry, "backend", job->backend);
     admin_add_int(entry, "tries", job->tries);
+    json_object_object_add(entry, "hedge", json_object_new_boolean(job->hedge));
     json_object_array_add(lists->jobs, entry);
 }
 

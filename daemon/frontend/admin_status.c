@@ -84,6 +84,14 @@ static struct json_object *certificate_status(const struct certs *certs)
     return object;
 }
 
+static void add_away(struct json_object *object, const struct backend_status *status)
+{
+    if (status->away_us > 0)
+        admin_add_int(object, "awayMs", (sys.now_us() - status->away_us) / 1000u);
+    else
+        admin_add_text(object, "awayMs", NULL);
+}
+
 static struct json_object *backend_list(const struct quotes *quotes, size_t n)
 {
     struct json_object *array = json_object_new_array();
@@ -99,6 +107,7 @@ static struct json_object *backend_list(const struct quotes *quotes, size_t n)
         admin_add_int(object, "slotsSuspect", status.suspect);
         admin_add_int(object, "abandoned", status.abandoned);
         admin_add_text(object, "breaker", breaker_name(status.breaker));
+        add_away(object, &status);
         admin_add_int(object, "serviceUs", status.service_us);
         admin_add_int(object, "answered", status.answered);
         admin_add_int(object, "failed", status.failed);
@@ -118,7 +127,9 @@ static struct json_object *quote_status(const struct quotes *quotes)
     admin_add_int(object, "slots", status.slots);
     admin_add_int(object, "slotsBusy", status.slots_busy);
     admin_add_int(object, "queued", status.queued);
+    admin_add_int(object, "waiting", status.waiting);
     admin_add_int(object, "running", status.running);
+    admin_add_int(object, "hedged", status.hedged);
     admin_add_int(object, "abandoned", status.abandoned);
     admin_add_int(object, "answered", status.answered);
     admin_add_int(object, "failed", status.failed);

@@ -11,10 +11,16 @@
  * suspect slot and all others in use, that happens as soon as one overtakes all others. What is
  * never proven (a QGS whose every answer takes equally long) is cleared by a restart of QGS.
  * - After the start one slot is open, since requests of a cocod that was here before may still be
- * in QGS; each answer opens one more, and some time (30 s: QGS has given them up) opens all.
+ * in QGS; each answer opens one more, and so does each second, since one thread that hangs must not
+ * keep the others idle; some time (30 s: QGS has given them up) opens all.
  * - The breaker. A guest can make QGS fail (a TDREPORT with a wrong MAC), so failures count only
  * when three different VMs had them with no success between. A probe then decides. Where connecting
- * fails, a probe is sent at once and decides as well.
+ * fails, or QGS closes more often in a row than it has threads to start, whoever asked, a probe is
+ * sent at once and decides as well.
+ *
+ * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM is
+ * charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and whatever
+ * proves it wrong comes there: a quote, or the probe that it calls for until then.
  *
  * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM is
  * charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and whatever
@@ -24,7 +30,8 @@
  * one that needs no PCCS; where it is quotes that are in doubt, doubt.c's question. It takes a suspect slot where there is one, else a free one. It is sent
  * when a slot becomes suspect, repeated with pauses up to PROBE_PAUSE_MAX_US while the breaker is
  * open or all slots are suspect, and else sent when it can prove something: when every other slot is
- * in use, which is also when the suspect one is missed. A refused connect, or a socket of another
+ * in use, which is also when the suspect one is missed. A QGS that is away, as while it restarts, is
+ * tried more often for as long as requests wait for it: a connect that fails costs nobody anything. A refused connect, or a socket of another
  * process, tells that the process with all its threads is gone: then no slot is suspect.
  *
  * Always holds: exchanges + suspect slots not being probed ≤ slots. So QGS never has more quotes
@@ -49,6 +56,11 @@
 #define GRACE_US           (5u * 1000u * 1000u)
 #define PROBE_PAUSE_MIN_US (1u * 1000u * 1000u)
 #define PROBE_PAUSE_MAX_US (5u * 1000u * 1000u)
+/* The same where it is away: the shortest, and the longest while requests wait for it. */
+#define AWAY_PAUSE_MIN_US (100u * 1000u)
+#define AWAY_PAUSE_MAX_US (400u * 1000u)
+/* After the start, while nothing is answered, one slot more is opened each time. */
+#define OPEN_EVERY_US (1u * 1000u * 1000u)
 /* Between two questions of doubt.c while QGS refuses them, or a VM fails. */
 #define QUESTION_PAUSE_US (60u * 1000u * 1000u)
 
@@ -71,7 +83,8 @@ struct backend {
     uint64_t late_us;  /* a byteless end from here on is QGS's timer */
     struct use *uses;  /* the probe included */
     unsigned n_uses;
-    struct timer open_all;
+    struct timer open_next; /* slot, by time */
+    uint64_t open_all_us;   /* when all are */
 
     bool retired; /* the configuration has it no more */
     enum breaker breaker;
@@ -80,6 +93,15 @@ struct backend {
     bool doubt_asked;          /* its question was asked in this doubt */
     bool question_wanted;      /* the next probe asks it */
     uint64_t next_question_us; /* not before that because of one VM */
+    uint64_t made_us;
+    uint64_t wait_us;
+    bool reached;      /* somebody took a connection, ever */
+    uint64_t away_us;  /* since when it is out of service; 0: it is not */
+    unsigned returns;  /* from there */
+    bool cheap_to_try; /* the last probe found nobody, or a closed door */
+    uint64_t tried_us; /* when that was */
+    unsigned n_closes; /* early and without an answer, in a row, whoever asked */
+    bool knows_probe;  /* it has answered GET_PLATFORM_INFO, ever */
 
     bool probing;
     bool probing_quote;   /* and by doubt.c's question */
@@ -149,15 +171,19 @@ static void open_slot(struct backend *backend)
     if (backend->open < backend->slots)
         backend->open++;
     if (backend->open == backend->slots)
-        timer_disarm(&backend->open_all);
+        timer_disarm(&backend->open_next);
 }
 
-static void on_open_all(struct timer *timer)
+static void on_open_next(struct timer *timer)
 {
     struct backend *backend =
-        (struct backend *)((char *)timer - offsetof(struct backend, open_all));
+        (struct backend *)((char *)timer - offsetof(struct backend, open_next));
+    uint64_t now_us = sys.now_us();
 
-    backend->open = backend->slots;
+    if (now_us >= backend->open_all_us)
+        backend->open = backend->slots;
+    timer_arm(timer, now_us + OPEN_EVERY_US);
+    open_slot(backend);
     backend->changed(backend->changed_data);
 }
 
@@ -213,10 +239,22 @@ static void clear_problem(struct backend *backend)
     doubt_clear(&backend->doubt);
 }
 
+static void note_away(struct backend *backend)
+{
+    if (backend->away_us == 0)
+        backend->away_us = backend->reached ? sys.now_us() : backend->made_us;
+}
+
 /* Told once, however often a request makes a probe try again meanwhile. */
 static void set_breaker(struct backend *backend, enum breaker breaker)
 {
     backend->breaker = breaker;
+    if (breaker == BREAKER_OPEN)
+        note_away(backend);
+    if (breaker == BREAKER_CLOSED) {
+        backend->returns += backend->away_us != 0;
+        backend->away_us = 0;
+    }
     if (breaker == BREAKER_OPEN && !backend->told) {
         backend->told = true;
         metrics.qgs_breakers++;
@@ -237,23 +275,36 @@ bool backend_timed_out(const struct backend *backend, const struct exchange_resu
            (result->outcome == EXCHANGE_EOF && result->elapsed_us >= backend->late_us);
 }
 
+bool backend_closed_early(const struct backend *backend, const struct exchange_result *result)
+{
+    return (result->outcome == EXCHANGE_EOF || result->outcome == EXCHANGE_BROKEN) &&
+           !backend_timed_out(backend, result);
+}
+
 /* --- probes ----------------------------------------------------------------------------------- */
 
 static void probe_now(struct backend *backend);
 
-static bool is_unreached(const struct exchange_result *result)
+/* Nobody took the connection. */
+static bool found_nobody(const struct exchange_result *result)
 {
     return result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
 }
 
 static void probe_later(struct backend *backend)
 {
+    bool waited_for = sys.now_us() < backend->away_us + backend->wait_us;
+    uint64_t min_us = backend->cheap_to_try ? AWAY_PAUSE_MIN_US : PROBE_PAUSE_MIN_US;
+    uint64_t max_us = backend->cheap_to_try && waited_for ? AWAY_PAUSE_MAX_US : PROBE_PAUSE_MAX_US;
+
     if (backend->retired)
         return;
+    if (backend->probe_pause_us < min_us)
+        backend->probe_pause_us = min_us;
+    if (backend->probe_pause_us > max_us)
+        backend->probe_pause_us = max_us;
     timer_arm(&backend->probe, sys.now_us() + backend->probe_pause_us);
     backend->probe_pause_us *= 2;
-    if (backend->probe_pause_us > PROBE_PAUSE_MAX_US)
-        backend->probe_pause_us = PROBE_PAUSE_MAX_US;
 }
 
 static void probe_where_missed(struct backend *backend)
@@ -300,7 +351,8 @@ static void probe_answered(struct backend *backend, bool quote)
 {
     bool doubted = backend->breaker == BREAKER_DOUBTED && !backend->connect_problem;
 
-    backend->probe_pause_us = PROBE_PAUSE_MIN_US;
+    backend->probe_pause_us = 0;
+    backend->cheap_to_try = false;
     if (!quote && doubted) {
         if (!judge_quotes(backend))
             return;
@@ -335,6 +387,8 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
 {
     char text[384];
 
+    backend->cheap_to_try = found_nobody(result) || backend_closed_early(backend, result);
+    backend->tried_us = sys.now_us();
     if (backend_timed_out(backend, result)) {
         /* Something else was answered meanwhile: QGS is slow, not dead. */
         if (backend->successes != backend->successes_at_probe &&
@@ -356,7 +410,7 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
     }
     set_problem(backend, text);
     backend->quotes_problem = false;
-    backend->connect_problem = is_unreached(result);
+    backend->connect_problem = found_nobody(result);
     if (!backend->connect_problem && doubt_is_full(&backend->doubt))
         ask_for_restart(backend, text);
     set_breaker(backend, BREAKER_OPEN);
@@ -369,14 +423,17 @@ static void on_probe_done(void *data, const struct exchange_result *result)
     bool quote = backend->probing_quote;
 
     backend->probing = backend->probing_suspect = backend->probing_quote = false;
-    /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. */
-    bool closed = !quote && result->outcome == EXCHANGE_EOF && !backend_timed_out(backend, result);
+    /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. One that
+     * knows it and closes is going, or its proxy is all that is there. */
+    backend->knows_probe |= !quote && result->outcome == EXCHANGE_ANSWERED;
+    bool closed = !quote && result->outcome == EXCHANGE_EOF && !backend->knows_probe &&
+                  !backend_timed_out(backend, result);
     if (result->outcome == EXCHANGE_ANSWERED || closed) {
         probe_answered(backend, quote);
     } else if (result->outcome == EXCHANGE_MEMORY) {
         backend->doubt_asked &= !quote; /* it was not */
         probe_later(backend);
-    } else if (quote && !is_unreached(result)) {
+    } else if (quote && !found_nobody(result)) {
         question_failed(backend, result);
     } else {
         probe_failed(backend, result);
@@ -456,11 +513,24 @@ void backend_greet(struct backend *backend)
 
 void backend_wake(struct backend *backend)
 {
-    if (backend->breaker != BREAKER_OPEN || !backend->connect_problem || backend->probing)
+    uint64_t soon_us = backend->tried_us + AWAY_PAUSE_MIN_US;
+
+    if (backend->breaker != BREAKER_OPEN || !backend->cheap_to_try || backend->probing)
         return;
+    if (sys.now_us() < soon_us) {
+        if (timer_armed(&backend->probe) && backend->probe.at_us > soon_us)
+            timer_arm(&backend->probe, soon_us);
+        return;
+    }
     probe_now(backend);
     if (backend->probing)
         set_breaker(backend, BREAKER_DOUBTED);
+}
+
+void backend_look(struct backend *backend)
+{
+    if (backend->breaker == BREAKER_CLOSED)
+        probe_now(backend);
 }
 
 /* --- exchanges -------------------------------------------------------------------------------- */
@@ -476,6 +546,15 @@ static bool process_is_gone(const struct exchange_result *result)
            (result->code == ENOENT || result->code == ECONNREFUSED);
 }
 
+/* Nothing more is sent until a probe has decided. */
+static void put_in_doubt(struct backend *backend)
+{
+    if (backend->breaker != BREAKER_CLOSED || backend->retired)
+        return;
+    set_breaker(backend, BREAKER_DOUBTED);
+    probe_now(backend);
+}
+
 /* What every end of an exchange says about QGS, whoever is to blame for it. */
 static void learn(struct backend *backend, const struct use *use,
                   const struct exchange_result *result)
@@ -484,11 +563,14 @@ static void learn(struct backend *backend, const struct use *use,
 
     if (is_answer(result)) {
         backend->successes++;
+        backend->n_closes = 0;
         if (!(probe && backend->greeting))
             open_slot(backend);
     }
     if (probe)
         backend->greeting = false;
+    if (!found_nobody(result) && result->outcome != EXCHANGE_MEMORY)
+        backend->reached = true;
     if (process_is_gone(result)) {
         backend->suspect = 0;
         backend->probing_suspect = false;
@@ -503,9 +585,12 @@ static void learn(struct backend *backend, const struct use *use,
     }
     if (probe)
         return;
-    if (is_unreached(result)) {
+    if (found_nobody(result)) {
         set_problem(backend, result->text);
         backend->connect_problem = true;
+        put_in_doubt(backend);
+    } else if (backend_closed_early(backend, result) && ++backend->n_closes > backend->slots) {
+        backend->n_closes = 0;
         if (backend->breaker == BREAKER_CLOSED)
             probe_now(backend);
     }
@@ -561,8 +646,7 @@ void backend_note_failure(struct backend *backend, const struct doubt_vm *vm)
         return;
     if (doubt_is_full(&backend->doubt)) {
         backend->doubt_asked = vm->silent;
-        set_breaker(backend, BREAKER_DOUBTED);
-        probe_now(backend);
+        put_in_doubt(backend);
     } else if (backend->doubt.known && !vm->silent && sys.now_us() >= backend->next_question_us) {
         backend->question_wanted = true;
         probe_now(backend);
@@ -629,18 +713,20 @@ struct backend *backend_new(struct event_base *base, struct timers *timers,
     backend->late_us = options->qgs_timer_us / 30u * 29u;
     backend->slots = options->slots;
     backend->open = options->slow_start_us > 0 ? 1 : options->slots;
-    backend->probe_pause_us = PROBE_PAUSE_MIN_US;
+    backend->made_us = sys.now_us();
+    backend->open_all_us = backend->made_us + options->slow_start_us;
+    backend->wait_us = options->wait_us;
     backend->changed = changed;
     backend->changed_data = data;
     set_address(backend, options);
     if (set_restart_file(backend, options->restart_file) < 0 ||
-        timer_init(&backend->open_all, timers, on_open_all) < 0 ||
+        timer_init(&backend->open_next, timers, on_open_next) < 0 ||
         timer_init(&backend->probe, timers, on_probe_due) < 0) {
         backend_free(backend);
         return NULL;
     }
     if (backend->open < backend->slots)
-        timer_arm(&backend->open_all, sys.now_us() + options->slow_start_us);
+        timer_arm(&backend->open_next, backend->made_us + OPEN_EVERY_US);
     return backend;
 }
 
@@ -655,7 +741,7 @@ void backend_free(struct backend *backend)
         exchange_free(use->exchange);
         sys.free(use);
     }
-    timer_done(&backend->open_all);
+    timer_done(&backend->open_next);
     timer_done(&backend->probe);
     sys.free(backend->restart_file);
     sys.free(backend);
@@ -666,6 +752,16 @@ enum breaker backend_breaker(const struct backend *backend)
     return backend->retired ? BREAKER_OPEN : backend->breaker;
 }
 
+uint64_t backend_away_us(const struct backend *backend)
+{
+    return backend->away_us;
+}
+
+unsigned backend_returns(const struct backend *backend)
+{
+    return backend->returns;
+}
+
 /* --- reload ----------------------------------------------------------------------------------- */
 
 static void set_slots(struct backend *backend, unsigned slots)
@@ -674,7 +770,7 @@ static void set_slots(struct backend *backend, unsigned slots)
         backend->open = slots; /* the start is over, or ends with that */
     backend->slots = slots;
     if (backend->open == slots)
-        timer_disarm(&backend->open_all);
+        timer_disarm(&backend->open_next);
 }
 
 int backend_set_options(struct backend *backend, const struct backend_options *options)
@@ -684,6 +780,7 @@ int backend_set_options(struct backend *backend, const struct backend_options *o
     set_slots(backend, options->slots);
     backend->target.give_up_us = options->qgs_timer_us + GRACE_US;
     backend->late_us = options->qgs_timer_us / 30u * 29u;
+    backend->wait_us = options->wait_us;
     if (backend->retired) {
         backend->retired = false;
         if (backend->suspect > 0 || backend->breaker != BREAKER_CLOSED)
@@ -743,6 +840,7 @@ void backend_get_status(const struct backend *backend, struct backend_status *re
     ret->busy = backend->n_uses;
     ret->suspect = backend->suspect;
     ret->breaker = backend->breaker;
+    ret->away_us = backend->away_us;
     ret->answered = backend->answered;
     ret->failed = backend->failed;
     ret->problem = backend->problem[0] && !backend->retired ? backend->problem : NULL;

@@ -27,7 +27,8 @@ struct backend_options {
     const char *restart_file; /* written when it hangs or refuses everybody, restart.h; copied; NULL
                                  or "": none */
     uint64_t qgs_timer_us;    /* after this long QGS has closed every connection by itself */
-    uint64_t slow_start_us;   /* until then slots open one by one, as answers come */
+    uint64_t slow_start_us;   /* until then slots open one by one, by answers and by the second */
+    uint64_t wait_us;         /* so long requests wait for it while it is away */
 };
 
 /* CLOSED ──three accounts fail in a row, or a probe fails──▶ DOUBTED or OPEN ──success──▶ CLOSED */
@@ -47,6 +48,7 @@ struct backend_status {
     unsigned suspect;    /* slots whose thread may still be at work on what QGS gave up */
     unsigned abandoned;  /* filled in by quotes */
     enum breaker breaker;
+    uint64_t away_us;    /* since when it is out of service, sys.now_us(); 0: it is in service */
     uint64_t service_us; /* filled in by quotes: how long answers took, estimate.h; 0: none yet */
     uint64_t answered;
     uint64_t failed;
@@ -75,6 +77,11 @@ void backend_free(struct backend *backend);
 /* In service, and with a free slot. */
 bool backend_has_slot(const struct backend *backend);
 enum breaker backend_breaker(const struct backend *backend);
+/* Since when it is out of service; one that was never reached, since it was made. 0: it is in
+ * service, or in doubt. */
+uint64_t backend_away_us(const struct backend *backend);
+/* How often it came back. */
+unsigned backend_returns(const struct backend *backend);
 unsigned backend_slots(const struct backend *backend);
 unsigned backend_busy(const struct backend *backend);
 /* "unix:/path" or "vsock:CID:PORT". */
@@ -97,13 +104,18 @@ bool backend_is_at_fault(const struct backend *backend);
 /* It is new in the configuration: a probe is sent, so that what is wrong with it shows before a guest
  * needs it. */
 void backend_greet(struct backend *backend);
-/* Somebody wants it: where it is set aside because connecting failed, which is cheap to try, a
- * probe is sent now, and it is DOUBTED until that is back.
+/* Somebody wants it: where it is set aside because it could not be reached, which is cheap to try, a
+ * probe is sent, and it is DOUBTED until that is back; a little later where it was tried just now.
  */
 void backend_wake(struct backend *backend);
 
+/* Is it still there? For who was cut off there and now waits for another: sends a probe. */
+void backend_look(struct backend *backend);
+
 /* Is that failure QGS's answer at its own timer, or none at all? */
 bool backend_timed_out(const struct backend *backend, const struct exchange_result *result);
+/* Did QGS close, or the connection break, before that and without a whole answer? */
+bool backend_closed_early(const struct backend *backend, const struct exchange_result *result);
 
 /* `abandoned` and `service_us` are left alone. */
 void backend_get_status(const struct backend *backend, struct backend_status *ret);

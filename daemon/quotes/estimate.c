@@ -3,10 +3,8 @@
  * A moving median over the last 31 answers, each from the sending of the request to the whole
  * reply. A median, since one quote that waited for PCCS says nothing about the next.
  *
- * Start value: 50 ms, until there is a sample; about ten times what QGS needs, so that a cocod that
- * knows nothing refuses only what is far from possible. Decay: a sample is forgotten after 60 s; a
- * QGS that was slow for a while is not held to be slow for ever, and with none left it is the start
- * value again.
+ * A sample is forgotten after 60 s, so that a QGS that was slow for a while is not held to be slow for
+ * ever. With none left nothing is known, and nothing is made up.
  */
 #include "quotes/estimate.h"
 
@@ -15,10 +13,10 @@ void estimate_add(struct estimate *estimate, uint64_t now_us, uint64_t took_us)
     unsigned i = estimate->n++ % ESTIMATE_SAMPLES;
 
     estimate->samples[i].at_us = now_us;
-    estimate->samples[i].took_us = took_us;
+    estimate->samples[i].took_us = took_us > 0 ? took_us : 1; /* 0 is ESTIMATE_UNKNOWN */
 }
 
-/* Of the samples since then; 0: there is none. */
+/* Of the samples since then; ESTIMATE_UNKNOWN: there is none. */
 static uint64_t median_us(const struct estimate *estimate, uint64_t since_us)
 {
     unsigned n = estimate->n < ESTIMATE_SAMPLES ? estimate->n : ESTIMATE_SAMPLES;
@@ -33,14 +31,12 @@ static uint64_t median_us(const struct estimate *estimate, uint64_t since_us)
             sorted[at] = sorted[at - 1];
         sorted[at] = estimate->samples[i].took_us;
     }
-    return kept > 0 ? sorted[kept / 2] : 0;
+    return kept > 0 ? sorted[kept / 2] : ESTIMATE_UNKNOWN;
 }
 
 uint64_t estimate_us(const struct estimate *estimate, uint64_t now_us)
 {
-    uint64_t us = median_us(estimate, now_us > ESTIMATE_AGE_US ? now_us - ESTIMATE_AGE_US : 0);
-
-    return us > 0 ? us : ESTIMATE_START_US;
+    return median_us(estimate, now_us > ESTIMATE_AGE_US ? now_us - ESTIMATE_AGE_US : 0);
 }
 
 uint64_t estimate_measured_us(const struct estimate *estimate)

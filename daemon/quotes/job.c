@@ -7,6 +7,9 @@
  *             │          │  └──────somebody joins────────┘
  *             └─last waiter leaves─▶ freed
  *
+ * A hedge goes through the same states; it is where its first's waiters leave, and where others join
+ * it, that both of the two change theirs together.
+ *
  * A job holds its account and its lane, and is charged to jobs->bytes, from job_new to job_free.
  */
 #include "quotes/job.h"
@@ -14,6 +17,7 @@
 #include "metrics.h"
 #include "peer/account.h"
 #include "peer/request.h"
+#include "quotes/sources.h"
 #include "sys.h"
 #include <string.h>
 #include <utlist.h>
@@ -48,7 +52,8 @@ struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lan
 
 void job_free(struct job *job)
 {
-    invariant(!job->waiters && job->state == JOB_NEW);
+    invariant(!job->waiters && job->state == JOB_NEW && !job->hedge && !job->first);
+    job->lane->n_hedges -= job->hedges;
     job->jobs->bytes -= sizeof(*job) + job->size;
     account_unref(job->account);
     lane_unref(job->lane);
@@ -59,10 +64,18 @@ void job_free(struct job *job)
 void job_queue(struct job *job, bool first)
 {
     job->state = JOB_QUEUED;
+    job->item.yields = false;
     if (first)
         queue_push_front(&job->item, job->lane);
     else
         queue_push(&job->item, job->lane);
+}
+
+void job_queue_hedge(struct job *hedge)
+{
+    hedge->state = JOB_QUEUED;
+    hedge->item.yields = true;
+    queue_push_next(&hedge->item, hedge->lane);
 }
 
 struct job *job_dequeued(struct queue_item *item)
@@ -77,6 +90,7 @@ void job_run(struct job *job, size_t source)
 {
     job->state = JOB_RUNNING;
     job->source = source;
+    job->asked_us = sys.now_us();
     job->lane->n_running++;
     job->jobs->asking |= job->ask;
     DL_APPEND(job->jobs->running, job);
@@ -104,6 +118,33 @@ static void detach(struct job *job, struct request *request)
         lane_request_end(job->lane);
 }
 
+static void abandon(struct job *job)
+{
+    if (job->state != JOB_RUNNING)
+        return;
+    job->state = JOB_ABANDONED;
+    job->jobs->n_abandoned++;
+}
+
+static void leave_queue(struct job *job)
+{
+    queue_remove(&job->item);
+    job_free(job_dequeued(&job->item));
+}
+
+/* Nobody waits for the two any more. */
+static void abandon_hedge(struct job *job)
+{
+    struct job *hedge = job->hedge;
+
+    if (hedge->state == JOB_QUEUED) {
+        job_unhedge(job);
+        leave_queue(hedge);
+    } else {
+        abandon(hedge);
+    }
+}
+
 /* A waiter left by itself: it expired, was cancelled, or its peer closed. */
 static void on_cancel(struct request *request)
 {
@@ -126,21 +167,27 @@ static void on_cancel(struct request *request)
     detach(job, request);
     if (job->waiters)
         return;
-    if (job->state == JOB_QUEUED) {
-        queue_remove(&job->item);
-        job_free(job_dequeued(&job->item));
-    } else if (job->state == JOB_RUNNING) {
-        job->state = JOB_ABANDONED;
-        job->jobs->n_abandoned++;
-    }
+    if (job->hedge)
+        abandon_hedge(job);
+    if (job->state == JOB_QUEUED)
+        leave_queue(job);
+    else
+        abandon(job);
+}
+
+static void resume(struct job *job)
+{
+    if (job->state != JOB_ABANDONED)
+        return;
+    job->state = JOB_RUNNING;
+    job->jobs->n_abandoned--;
 }
 
 void job_attach(struct job *job, struct request *request)
 {
-    if (job->state == JOB_ABANDONED) {
-        job->state = JOB_RUNNING;
-        job->jobs->n_abandoned--;
-    }
+    resume(job);
+    if (job->hedge)
+        resume(job->hedge);
     DL_APPEND2(job->waiters, request, waiter_prev, waiter_next);
     request_hold(request, on_cancel, job);
     if (!job->ask)
@@ -163,6 +210,8 @@ uint64_t job_deadline_us(const struct job *job)
     const struct request *request;
     uint64_t latest = 0;
 
+    if (job->first)
+        return job_deadline_us(job->first);
     DL_FOREACH2(job->waiters, request, waiter_next)
     {
         if (request->deadline_us > latest)
@@ -171,11 +220,76 @@ uint64_t job_deadline_us(const struct job *job)
     return latest;
 }
 
+uint64_t job_tried(const struct job *job, const struct sources *sources)
+{
+    return job->returns == sources_returns(sources) ? job->tried : 0;
+}
+
+/* --- hedges ----------------------------------------------------------------------------------- */
+
+struct job *job_new_hedge(struct job *job)
+{
+    struct job *hedge =
+        job_new(job->jobs, job->account, lane_ref(job->lane), job->message, job->size, job->ask);
+
+    if (!hedge)
+        return NULL;
+    hedge->hedges = true;
+    hedge->lane->n_hedges++;
+    hedge->since_us = job->since_us;
+    hedge->first = job;
+    job->hedge = hedge;
+    return hedge;
+}
+
+void job_unhedge(struct job *job)
+{
+    job->hedge->first = NULL;
+    job->hedge = NULL;
+}
+
+void job_drop_hedge(struct job *job)
+{
+    struct job *hedge = job->hedge;
+
+    job_unhedge(job);
+    if (hedge->state == JOB_QUEUED) {
+        leave_queue(hedge);
+        return;
+    }
+    abandon(hedge);
+    hedge->answered = true;
+}
+
+void job_take_over(struct job *hedge, struct job *first)
+{
+    struct request *request;
+
+    invariant(hedge->first == first);
+    job_unhedge(first);
+    while ((request = job_take_waiter(first)))
+        job_attach(hedge, request);
+    abandon(first);
+    job_add_tries(hedge, first);
+}
+
+void job_add_tries(struct job *job, const struct job *other)
+{
+    job->closed += other->closed;
+    job->refused += other->refused;
+    if (job->returns < other->returns) {
+        job->tried = 0;
+        job->returns = other->returns;
+    }
+    if (job->returns == other->returns)
+        job->tried |= other->tried;
+}
+
 static bool asks_the_same(const struct job *job, const struct account *account,
                           const uint8_t *message, size_t size)
 {
-    return (job->account == account || job->ask) && job->size == size &&
-           memcmp(job->message, message, size) == 0;
+    return (job->account == account || job->ask) && !job->first && !job->answered &&
+           job->size == size && memcmp(job->message, message, size) == 0;
 }
 
 struct job *job_find(const struct jobs *jobs, const struct lane *lane,

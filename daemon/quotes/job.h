@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A job: one question to QGS, those who wait for its answer, and how often it was tried. What moves
- * jobs is in quotes.c. Loop thread only.
+ * jobs is in quotes.c.
+ *
+ * A hedge is a second job with the same question, asked of another service since the first takes long.
+ * It has no waiters of its own: it serves those of the first, and takes them over when the first
+ * fails. Loop thread only.
  */
 #pragma once
 
@@ -14,6 +18,7 @@
 #include <stdint.h>
 
 struct account;
+struct sources;
 
 enum job_state {
     JOB_NEW,
@@ -41,11 +46,18 @@ struct job {
     struct lane *lane;
     struct request *waiters;    /* by waiter_prev, waiter_next */
     struct job *prev, *next;    /* of those that run, or are abandoned */
+    struct job *hedge;          /* its hedge; NULL: none */
+    struct job *first;          /* of a hedge: whose it is; NULL: it is none, or is alone by now */
+    bool hedges;                /* it was made as a hedge: its lane is charged for that */
+    bool answered;              /* by the other of the two: nobody wants its answer any more */
     size_t source;              /* while it runs: where */
+    uint64_t asked_us;          /* and since when */
     uint64_t since_us;          /* when it was made */
     uint64_t tried;             /* sources where it failed, a bit each */
+    unsigned returns;           /* of sources, when that was set */
     unsigned closed;            /* times that QGS closed without an answer */
     unsigned refused;           /* times that QGS answered with an error */
+    bool waited;                /* for a QGS, when none was in service */
     enum quote_again again;     /* why its waiters are told EAGAIN, where they are */
     struct request_trace trace; /* of its last exchange */
     size_t size;
@@ -60,6 +72,8 @@ void job_free(struct job *job);
 struct job *job_of_item(struct queue_item *item);
 
 void job_queue(struct job *job, bool first);
+/* A hedge: for the next turn of its lane. */
+void job_queue_hedge(struct job *hedge);
 /* Its item was taken out of the queue: NEW again. */
 struct job *job_dequeued(struct queue_item *item);
 void job_run(struct job *job, size_t source);
@@ -71,8 +85,22 @@ void job_stop(struct job *job);
 void job_attach(struct job *job, struct request *request);
 /* Detaches the first waiter, for the caller to complete; NULL: there is none. */
 struct request *job_take_waiter(struct job *job);
-/* The latest of the waiters'. */
+/* The latest of the waiters', of a hedge of the first's. */
 uint64_t job_deadline_us(const struct job *job);
+/* The sources where it failed since one of them came back last. */
+uint64_t job_tried(const struct job *job, const struct sources *sources);
+
+/* A new hedge for a job that runs. NULL as job_new. */
+struct job *job_new_hedge(struct job *job);
+/* Its hedge is of no more use: it leaves the queue, or is abandoned. */
+void job_drop_hedge(struct job *job);
+/* The hedge does no more for the job, which goes on alone. */
+void job_unhedge(struct job *job);
+/* The hedge takes the waiters of its first, and what was tried, and is alone. Where the first runs, it
+ * is abandoned. */
+void job_take_over(struct job *hedge, struct job *first);
+/* What was tried for the other counts for this one, too. */
+void job_add_tries(struct job *job, const struct job *other);
 
 /* A queued or running job that asks the same for the same account (an ask: for whomever). */
 struct job *job_find(const struct jobs *jobs, const struct lane *lane,

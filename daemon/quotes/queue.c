@@ -264,6 +264,15 @@ void queue_push_front(struct queue_item *item, struct lane *lane)
     lane->in_round = true;
 }
 
+void queue_push_next(struct queue_item *item, struct lane *lane)
+{
+    DL_PREPEND(lane->items, item);
+    added(item, lane);
+    if (!lane->in_round)
+        DL_APPEND(lane->queue->round, lane);
+    lane->in_round = true;
+}
+
 void queue_remove(struct queue_item *item)
 {
     struct lane *lane = item->lane;
@@ -288,7 +297,11 @@ struct queue_item *queue_pop(struct queue *queue, bool (*fits)(void *data, struc
     DL_FOREACH(queue->round, lane)
     {
         struct queue_item *item = lane->items;
-        if ((lane->failed && lane->n_running > 0) || !fits(data, item))
+        if (lane->failed && lane->n_running > 0)
+            continue;
+        while (item && !fits(data, item))
+            item = item->yields ? item->next : NULL;
+        if (!item)
             continue;
         queue_remove(item);
         if (lane->in_round) {

@@ -22,7 +22,9 @@ struct lane {
     struct queue_item *items; /* waiting */
     unsigned n_items;
     unsigned n_running;  /* of its jobs, with a slot */
+    unsigned n_hedges;   /* of its jobs, queued and running ones */
     unsigned n_requests; /* that wait for its jobs */
+    unsigned n_closed;   /* of its jobs, QGS closed in a row without an answer */
     bool failed;         /* its last job failed: no retries, and one slot, until one succeeds */
     uint64_t forget_us;  /* without jobs, but failed: remembered until then */
     bool in_round;
@@ -35,6 +37,7 @@ struct lane {
 struct queue_item {
     struct lane *lane;
     bool queued;
+    bool yields; /* where it does not fit, the one behind it is asked */
     struct queue_item *prev, *next;
 };
 
@@ -81,9 +84,11 @@ bool queue_has_room(const struct queue *queue);
 void queue_push(struct queue_item *item, struct lane *lane);
 /* Before everything else: for what was begun already. */
 void queue_push_front(struct queue_item *item, struct lane *lane);
+/* Before everything else of its lane, which waits for its turn. */
+void queue_push_next(struct queue_item *item, struct lane *lane);
 void queue_remove(struct queue_item *item);
 /* The next in turn whose lane may have a slot and that `fits`; NULL: none. Each lane is asked for
- * its first item only. */
+ * its first item only, but for those that yield. */
 struct queue_item *queue_pop(struct queue *queue, bool (*fits)(void *data, struct queue_item *item),
                              void *data);
 /* How many items would be served before a new one of that lane. */

@@ -10,13 +10,18 @@
  * Always holds: a QUEUED or RUNNING job has a waiter, an ABANDONED one has none; a job that runs or
  * is abandoned has a slot of its backend, since QGS works on for a requester that is gone.
  *
+ * A restart of QGS costs a wait, not an error: what was in flight is asked again, and while no
+ * service is there jobs stay queued, within their limits, until one is back, they could no longer be
+ * done in time, or it has been away for wait_us.
+ *
  * Overload is met where it costs nothing: what is being made is joined, what was made is kept, and
  * what cannot be done by its deadline is refused while QGS has not begun.
  *
  * Who is to blame: a guest can make QGS fail at will, and then QGS looks the same as in an outage.
  * So a failure is held against the VM first (its lane: no retries and one slot until it succeeds),
  * and against the backend only as backend.c says. Failures to connect are nobody's but the
- * backend's.
+ * backend's. What QGS closed, as when it is stopped, is held against nobody before it has happened
+ * more often in a row, to this job or this VM, than QGS has threads to start.
  *
  * What comes back is believed only after check_quote: a quote about another TDREPORT ends here as
  * EBADMSG.
@@ -41,6 +46,9 @@
 
 /* Jobs of quotes_ask that may wait. */
 #define ASKS_MAX 16u
+
+static const char no_service[] = "no quoting service is in service";
+static const char none_came_back[] = "it waited for a quoting service, and none came back in time";
 
 /* --- counting --------------------------------------------------------------------------------- */
 
@@ -129,6 +137,15 @@ static void complete_waiters(struct job *job, uint32_t status, struct blob *answ
     }
 }
 
+static void refuse(struct job *job, uint32_t status, const char *why)
+{
+    job->trace.why = why;
+    if (job->first) /* a hedge: the first goes on */
+        job_unhedge(job->first);
+    complete_waiters(job, status, NULL);
+    job_free(job);
+}
+
 static void join(struct job *job, struct request *request)
 {
     metrics.quotes_joined++;
@@ -140,8 +157,7 @@ static bool fits(void *data, struct queue_item *item)
     const struct quotes *quotes = data;
     const struct job *job = job_of_item(item);
 
-    return !(job->ask && quotes->jobs.asking) &&
-           sources_choose(&quotes->sources, job->tried) < quotes->sources.n;
+    return !(job->ask && quotes->jobs.asking) && hedge_choose(quotes, job) < quotes->sources.n;
 }
 
 /* When a new job of that lane would be done. */
@@ -221,12 +237,15 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
         quotes->quote_s = sys.wall_s();
     backend_note_success(backend, job->ask ? NULL : job->message);
     job->lane->failed = false;
+    job->lane->n_closed = 0;
     if (job->ask) {
         kept_put(&quotes->asks, NULL, job->message, job->size, answer);
-    } else if (!job->waiters && quotes->options.reuse) {
+    } else if (!job->waiters && !job->answered && quotes->options.reuse) {
         metrics.quotes_kept++;
         kept_put(&quotes->kept, job->account, job->message, job->size, answer);
     }
+    if (job->waited && !job->trace.why)
+        job->trace.why = "QGS was away, and was waited for";
     complete_waiters(job, COCO_OK, answer);
 }
 
@@ -235,20 +254,34 @@ static bool worth_retrying(const struct quotes *quotes, const struct job *job,
                            const struct exchange_result *result, bool timed_out)
 {
     const struct backend *backend = quotes->sources.items[job->source].backend;
-    bool elsewhere = sources_has_untried(&quotes->sources, job->tried);
+    bool elsewhere = sources_has_untried(&quotes->sources, job_tried(job, &quotes->sources));
 
-    if (!job->waiters || sys.now_us() + sources_service_us(&quotes->sources) > job_deadline_us(job))
+    if (!job->waiters || waiting_latest_us(quotes, job) < sys.now_us())
         return false;
-    if (result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED)
-        return elsewhere; /* not the VM's doing */
+    if (result->outcome == EXCHANGE_UNREACHABLE)
+        return true; /* once it is back, or elsewhere */
+    if (result->outcome == EXCHANGE_SATURATED)
+        return elsewhere;                      /* not the VM's doing */
+    if (backend_closed_early(backend, result)) /* one that fails at once may have been cut off */
+        return job->closed <= (job->lane->failed ? 1 : backend_slots(backend) + 1);
     if (job->lane->failed)
         return false;
     if (timed_out)
         return elsewhere;
-    if (result->outcome == EXCHANGE_REFUSED)
-        return job->refused <= 1;
-    return (result->outcome == EXCHANGE_EOF || result->outcome == EXCHANGE_BROKEN) &&
-           job->closed <= backend_slots(backend) + 1;
+    return result->outcome == EXCHANGE_REFUSED && job->refused <= 1;
+}
+
+/* Is that failure held against the VM? */
+static bool is_charged(const struct quotes *quotes, const struct job *job,
+                       const struct exchange_result *result, uint32_t status)
+{
+    const struct backend *backend = quotes->sources.items[job->source].backend;
+    unsigned starts = backend_slots(backend) + 1;
+
+    if (!outcome_is_charged(result) || status == COCO_EAGAIN)
+        return false;
+    return !backend_closed_early(backend, result) || job->closed > starts ||
+           job->lane->n_closed > starts || (job->lane->failed && job->closed > 1);
 }
 
 static void fail(struct quotes *quotes, struct job *job, const struct exchange_result *result,
@@ -259,11 +292,15 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
                                 .uid = job->lane->key.uid,
                                 .closed = result->outcome == EXCHANGE_EOF && status == COCO_EIO,
                                 .silent = status == COCO_ETIMEDOUT};
-    bool charged = outcome_is_charged(result) && status != COCO_EAGAIN;
+    bool charged = is_charged(quotes, job, result, status);
 
-    note_failure(quotes, status, charged, text);
+    if (!charged && !job->waiters)
+        return; /* it was nobody's fault, and nobody wants it */
+    if (!job->answered)
+        note_failure(quotes, status, charged, text);
     if (charged && !job->ask) {
-        job->lane->failed = true;
+        if (!job->answered) /* another service could, so it is not the VM */
+            job->lane->failed = true;
         job->trace.vm_at_fault =
             result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
         backend_note_failure(backend, &vm);
@@ -271,15 +308,62 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     complete_waiters(job, status, NULL);
 }
 
-static void retry(struct job *job)
+static void retry(struct quotes *quotes, struct job *job, const struct exchange_result *result)
 {
-    metrics.quotes_retried++;
-    job_queue(job, true);
+    struct backend *backend = quotes->sources.items[job->source].backend;
+
+    metrics.quotes_retried += result->outcome != EXCHANGE_UNREACHABLE;
+    if (backend_closed_early(backend, result) &&
+        sources_choose(&quotes->sources, job_tried(job, &quotes->sources)) == quotes->sources.n)
+        backend_look(backend);
+    waiting_put(quotes, job, true);
 }
 
 static uint32_t trace_us(uint64_t us)
 {
     return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
+static void count_failure(const struct quotes *quotes, struct job *job,
+                          const struct backend *backend, const struct exchange_result *result)
+{
+    job->tried = job_tried(job, &quotes->sources);
+    job->returns = sources_returns(&quotes->sources);
+    if (result->outcome != EXCHANGE_UNREACHABLE) /* it was not tried at all */
+        job->tried |= source_bit(job->source);
+    job->refused += result->outcome == EXCHANGE_REFUSED;
+    if (backend_closed_early(backend, result)) {
+        job->closed++;
+        job->lane->n_closed += !job->ask;
+    } else if (result->outcome == EXCHANGE_REFUSED) {
+        job->lane->n_closed = 0;
+    }
+}
+
+/* One of a job and its hedge has ended. True: the other goes on for both, and this one is freed. */
+static bool leave_it_to_the_other(struct job *job, bool answered)
+{
+    struct job *first = job->first;
+
+    if (first && answered) {
+        metrics.quotes_hedges_won++;
+        job->trace.why =
+            "the quoting service that was asked first took long; this one was asked, too";
+        job_take_over(job, first);
+        first->answered = true;
+        return false;
+    }
+    if (first) {
+        job_unhedge(first);
+        job_add_tries(first, job);
+    } else if (answered || job->hedge->state == JOB_QUEUED) {
+        job_drop_hedge(job);
+        return false;
+    } else {
+        job_take_over(job->hedge, job);
+    }
+    job_free(job);
+    return true;
 }
 
 static void on_done(void *data, const struct exchange_result *result)
@@ -303,18 +387,23 @@ static void on_done(void *data, const struct exchange_result *result)
         histogram_observe(&metrics.qgs_us[result->outcome == EXCHANGE_REFUSED], histogram_long_us,
                           result->elapsed_us);
     }
-    if (status == COCO_OK) {
+    bool came = status == COCO_OK;
+    if (came)
         status = check_answer(quotes, job, result->reply, text, sizeof(text));
-    } else {
-        job->tried |= source_bit(job->source);
-        job->refused += result->outcome == EXCHANGE_REFUSED;
-        job->closed += result->outcome == EXCHANGE_EOF || result->outcome == EXCHANGE_BROKEN;
+    if (status != COCO_OK)
+        count_failure(quotes, job, source->backend, result);
+    if (!came)
         outcome_explain(result, timed_out, job->closed, text, sizeof(text));
+    if (job->hedges)
+        hedge_ended(quotes);
+    if ((job->first || job->hedge) && leave_it_to_the_other(job, status == COCO_OK)) {
+        pump(quotes);
+        return;
     }
     if (status == COCO_OK) {
         succeed(quotes, job, source->backend, result->reply);
     } else if (worth_retrying(quotes, job, result, timed_out)) {
-        retry(job);
+        retry(quotes, job, result);
         pump(quotes);
         return;
     } else {
@@ -324,16 +413,7 @@ static void on_done(void *data, const struct exchange_result *result)
     pump(quotes);
 }
 
-static const char no_service[] = "no quoting service is in service";
-
 /* --- the pump --------------------------------------------------------------------------------- */
-
-static void refuse(struct job *job, uint32_t status, const char *why)
-{
-    job->trace.why = why;
-    complete_waiters(job, status, NULL);
-    job_free(job);
-}
 
 static void refuse_for_now(struct job *job, enum quote_again again)
 {
@@ -343,7 +423,8 @@ static void refuse_for_now(struct job *job, enum quote_again again)
 
 static void start(struct quotes *quotes, struct job *job)
 {
-    job_run(job, sources_choose(&quotes->sources, job->tried));
+    job_run(job, hedge_choose(quotes, job));
+    hedge_watch(quotes, job);
     if (backend_start(quotes->sources.items[job->source].backend, job->message, job->size, on_done,
                       job) == 0)
         return;
@@ -351,13 +432,28 @@ static void start(struct quotes *quotes, struct job *job)
     refuse_for_now(job, QUOTE_AGAIN_MEMORY);
 }
 
-/* Nobody is left to ask: better told now than at the deadline. */
-static void flush(struct quotes *quotes)
+/* Why none is there: what is wrong with the first. */
+static const char *why_none(const struct quotes *quotes)
 {
-    while (quotes->queue.round) {
-        struct queue_item *item = quotes->queue.round->items;
-        queue_remove(item);
-        refuse(job_dequeued(item), COCO_ENODEV, no_service);
+    for (size_t i = 0; i < quotes->sources.n; i++) {
+        struct backend_status status;
+        backend_get_status(quotes->sources.items[i].backend, &status);
+        if (status.problem)
+            return status.problem;
+    }
+    return no_service;
+}
+
+/* No service is there: better told now than at the deadline. */
+static void end_those_that_waited(struct quotes *quotes)
+{
+    struct job *over = waiting_over(quotes), *job;
+
+    while ((job = over)) {
+        DL_DELETE(over, job);
+        if (!job->first)
+            note_failure(quotes, COCO_ENODEV, false, why_none(quotes));
+        refuse(job, COCO_ENODEV, job->waited ? none_came_back : no_service);
     }
 }
 
@@ -386,13 +482,15 @@ static void pump(struct quotes *quotes)
         return;
     quotes->pumping = true;
     tell_up_or_down(quotes);
-    if (sources_all_set_aside(&quotes->sources))
-        flush(quotes);
+    if (!sources_all_set_aside(&quotes->sources))
+        timer_disarm(&quotes->patience);
+    else if (!timer_armed(&quotes->patience))
+        end_those_that_waited(quotes);
     while (sources_any_slot(&quotes->sources) && (item = queue_pop(&quotes->queue, fits, quotes))) {
         struct job *job = job_dequeued(item);
         if (quotes->queue.n_items > 0 &&
             sys.now_us() + sources_service_us(&quotes->sources) > job_deadline_us(job)) {
-            metrics.quotes_hopeless++;
+            metrics.quotes_hopeless += !job->first;
             refuse_for_now(job, QUOTE_AGAIN_HOPELESS);
             continue;
         }
@@ -406,14 +504,27 @@ static void on_changed(void *data)
     pump(data);
 }
 
+static void on_hedging(struct timer *timer)
+{
+    struct quotes *quotes = (struct quotes *)((char *)timer - offsetof(struct quotes, hedging));
+
+    hedge_those_that_take_long(quotes);
+    pump(quotes);
+}
+
+static void on_patience(struct timer *timer)
+{
+    pump((struct quotes *)((char *)timer - offsetof(struct quotes, patience)));
+}
+
 /* --- the service ------------------------------------------------------------------------------ */
 
-/* A request that can only be answered by a backend: is there one? */
+/* A request that can only be answered by a backend: is there one, or may it still come back? */
 static bool any_backend(struct quotes *quotes)
 {
     if (sources_all_set_aside(&quotes->sources))
         sources_wake(&quotes->sources);
-    return !sources_all_set_aside(&quotes->sources);
+    return sys.now_us() < waiting_until_us(quotes);
 }
 
 /* COCO_OK: it may be queued. */
@@ -455,7 +566,7 @@ static void enqueue(struct quotes *quotes, struct request *request, struct lane 
         return;
     }
     job_attach(job, request);
-    job_queue(job, false);
+    waiting_put(quotes, job, false);
     pump(quotes);
 }
 
@@ -593,6 +704,10 @@ static int make_parts(struct quotes *quotes, struct event_base *base, struct tim
         r = kept_init(&quotes->asks, timers, options->ask_keep_us, ASKS_MAX, options->keep_bytes);
     if (r == 0)
         r = queue_init(&quotes->queue, &limits);
+    if (r == 0)
+        r = timer_init(&quotes->patience, timers, on_patience);
+    if (r == 0)
+        r = timer_init(&quotes->hedging, timers, on_hedging);
     if (r < 0)
         return r;
     quotes->ask_lane = queue_lane(&quotes->queue, &asks);
@@ -627,6 +742,8 @@ int quotes_reload(struct quotes *quotes, const struct quotes_options *options)
     kept_set_limits(&quotes->kept, options->keep_us, options->keep_entries, options->keep_bytes);
     kept_set_limits(&quotes->asks, options->ask_keep_us, ASKS_MAX, options->keep_bytes);
     int backends = sources_set(&quotes->sources, options->backends, options->n_backends);
+    timer_disarm(&quotes->patience); /* it may be another now */
+    hedge_ended(quotes);             /* and there may be another service */
     pump(quotes);
     return r < 0 ? r : backends;
 }
@@ -636,10 +753,14 @@ void quotes_free(struct quotes *quotes)
     if (!quotes)
         return;
     invariant(!quotes->queue.round);
+    timer_done(&quotes->patience);
+    timer_done(&quotes->hedging);
     sources_done(&quotes->sources);
     while (quotes->jobs.running) {
         struct job *job = quotes->jobs.running;
         invariant(job->state == JOB_ABANDONED);
+        if (job->hedge || job->first)
+            job_unhedge(job->first ? job->first : job);
         job_stop(job);
         job_free(job);
     }

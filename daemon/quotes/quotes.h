@@ -33,6 +33,7 @@ struct quotes_options {
     unsigned keep_entries; /* and how many, and how many bytes */
     size_t keep_bytes;
     uint64_t ask_keep_us; /* how long answers of quotes_ask are kept */
+    uint64_t wait_us;     /* how long jobs wait where no quoting service is in service */
     bool verify_signature;
 };
 
@@ -73,7 +74,9 @@ struct quotes_status {
     unsigned slots;
     unsigned slots_busy;
     unsigned queued;
+    unsigned waiting;   /* of these, where no quoting service is in service; else 0 */
     unsigned running;   /* with somebody waiting */
+    unsigned hedged;    /* of these, asked of another service as well, or waiting for its slot */
     unsigned abandoned; /* without; they hold their slots until QGS answers */
     unsigned kept;      /* quotes kept for a requester that left */
     uint64_t answered;
@@ -105,6 +108,7 @@ struct quotes_job {
     uint64_t since_us;
     uint64_t deadline_us; /* the last waiter's; 0: nobody waits */
     const char *backend;  /* NULL: it is queued */
+    bool hedge;           /* the same is asked elsewhere already, where it takes long */
     unsigned tries;
 };
 typedef void quotes_job_told(void *data, const struct quotes_job *job);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What quotes.c and quotes_status.c share; private to them.
+ * What quotes.c, waiting.c, hedge.c and quotes_status.c share; private to them.
  */
 #pragma once
 
@@ -26,7 +26,32 @@ struct quotes {
     char problem[384];
     bool problem_charged; /* to a VM */
     struct log_limit complaints;
+    struct timer patience; /* while no backend is in service: when the next job gives up waiting */
+    struct timer hedging;  /* when the next job has taken long */
     bool pumping;
     bool down; /* no backend is in service, and that was told */
     bool drained;
 };
+
+/* --- while no service is there: waiting.c ----------------------------------------------------- */
+
+/* From then on a job could not be done in time. */
+uint64_t waiting_latest_us(const struct quotes *quotes, const struct job *job);
+/* Until when jobs wait, though no service is there; UINT64_MAX: one is, or may be. */
+uint64_t waiting_until_us(const struct quotes *quotes);
+/* Puts a job into the queue, and sees to it that it does not wait for too long. */
+void waiting_put(struct quotes *quotes, struct job *job, bool first);
+/* Where no service is there: takes out of the queue what has waited long enough, for the caller to
+ * end; a list by prev, next. They are gathered first, since ending one may end others. */
+struct job *waiting_over(struct quotes *quotes);
+
+/* --- asking another service as well: hedge.c -------------------------------------------------- */
+
+/* A job was started: it is looked at again when it has taken long. */
+void hedge_watch(struct quotes *quotes, const struct job *job);
+/* Queues the hedges that are due. */
+void hedge_those_that_take_long(struct quotes *quotes);
+/* A hedge ended: the next of its lane may go. */
+void hedge_ended(struct quotes *quotes);
+/* Where a hedge may be asked, as sources_choose; of any other job, where it may be. */
+size_t hedge_choose(const struct quotes *quotes, const struct job *job);

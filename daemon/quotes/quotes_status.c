@@ -17,6 +17,7 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
     *ret = (struct quotes_status){
         .backend = quotes_offered(quotes) ? quotes->sources.names : NULL,
         .queued = quotes->queue.n_items,
+        .waiting = sources_all_set_aside(&quotes->sources) ? quotes->queue.n_items : 0,
         .abandoned = quotes->jobs.n_abandoned,
         .kept = quotes->kept.n,
         .answered = quotes->answered,
@@ -36,7 +37,8 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
     const struct job *job;
     DL_FOREACH(quotes->jobs.running, job)
     {
-        ret->running += job->state == JOB_RUNNING;
+        ret->running += job->state == JOB_RUNNING && !job->first;
+        ret->hedged += job->state == JOB_RUNNING && job->hedge;
     }
 }
 
@@ -77,9 +79,10 @@ static void tell_job(const struct quotes *quotes, const struct job *job, quotes_
                               .history = job->account->history,
                               .since_us = job->since_us,
                               .deadline_us = job_deadline_us(job),
+                              .hedge = job->first != NULL,
                               .tries = job->refused + job->closed + (job->state != JOB_QUEUED)};
 
-    DL_FOREACH2(job->waiters, request, waiter_next)
+    DL_FOREACH2(job->first ? job->first->waiters : job->waiters, request, waiter_next)
     {
         view.waiters++;
     }

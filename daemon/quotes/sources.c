@@ -141,6 +141,14 @@ bool sources_has_untried(const struct sources *sources, uint64_t tried)
     return false;
 }
 
+bool sources_has_other(const struct sources *sources, uint64_t set)
+{
+    for (size_t i = 0; i < sources->n; i++)
+        if (!(set & source_bit(i)) && backend_breaker(sources->items[i].backend) == BREAKER_CLOSED)
+            return true;
+    return false;
+}
+
 bool sources_all_set_aside(const struct sources *sources)
 {
     return !sources_has_untried(sources, 0);
@@ -172,30 +180,72 @@ void sources_wake(struct sources *sources)
         backend_wake(sources->items[i].backend);
 }
 
-uint64_t sources_service_us(const struct sources *sources)
+uint64_t sources_away_us(const struct sources *sources)
 {
-    uint64_t best = UINT64_MAX;
+    uint64_t last = 0;
+
+    if (!sources_all_set_aside(sources))
+        return UINT64_MAX;
+    for (size_t i = 0; i < sources->n; i++) {
+        const struct backend *backend = sources->items[i].backend;
+        if (!backend_retired(backend) && backend_away_us(backend) > last)
+            last = backend_away_us(backend);
+    }
+    return last;
+}
+
+unsigned sources_returns(const struct sources *sources)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < sources->n; i++)
+        n += backend_returns(sources->items[i].backend);
+    return n;
+}
+
+static uint64_t known_or_assumed(uint64_t us)
+{
+    return us == ESTIMATE_UNKNOWN ? SOURCES_ASSUMED_US : us;
+}
+
+static uint64_t quickest_us(const struct sources *sources)
+{
+    uint64_t best = ESTIMATE_UNKNOWN;
 
     for (size_t i = 0; i < sources->n; i++) {
         uint64_t us = estimate_us(&sources->items[i].estimate, sys.now_us());
-        if (us < best)
+        if (us != ESTIMATE_UNKNOWN && (best == ESTIMATE_UNKNOWN || us < best))
             best = us;
     }
     return best;
 }
 
+uint64_t sources_service_us(const struct sources *sources)
+{
+    return known_or_assumed(quickest_us(sources));
+}
+
+uint64_t sources_usual_us(const struct sources *sources, size_t source)
+{
+    uint64_t us = estimate_us(&sources->items[source].estimate, sys.now_us());
+
+    return us == ESTIMATE_UNKNOWN ? quickest_us(sources) : us;
+}
+
 uint64_t sources_expected_us(const struct sources *sources, unsigned ahead)
 {
     uint64_t now_us = sys.now_us();
+    bool away = sources_all_set_aside(sources);
     double per_us = 0; /* jobs that all slots do in a microsecond */
 
     for (size_t i = 0; i < sources->n; i++) {
         const struct source *source = &sources->items[i];
         struct backend_status status;
         backend_get_status(source->backend, &status);
-        if (status.breaker != BREAKER_OPEN && status.slots_open > status.suspect)
+        if (!backend_retired(source->backend) && (away || status.breaker != BREAKER_OPEN) &&
+            status.slots_open > status.suspect)
             per_us += (double)(status.slots_open - status.suspect) /
-                      (double)(estimate_us(&source->estimate, now_us) + 1);
+                      (double)known_or_assumed(estimate_us(&source->estimate, now_us));
     }
     if (per_us <= 0)
         return UINT64_MAX;

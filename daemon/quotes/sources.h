@@ -60,11 +60,24 @@ bool sources_has_untried(const struct sources *sources, uint64_t tried);
 /* The least busy one with a free slot; one of the set only where there is no other to wait for. n:
  * none now. */
 size_t sources_choose(const struct sources *sources, uint64_t tried);
+/* Is one in service outside of the set? */
+bool sources_has_other(const struct sources *sources, uint64_t set);
 /* Somebody needs one: see backend_wake. */
 void sources_wake(struct sources *sources);
 
-/* How long a quote takes where it is quickest now. */
+/* Where all are set aside, or about to leave: since when none is in service; 0: there is none at all.
+ * UINT64_MAX: one is in service, or may be. */
+uint64_t sources_away_us(const struct sources *sources);
+/* How often any of them came back: what was tried before says nothing about it any more. */
+unsigned sources_returns(const struct sources *sources);
+
+/* How long a quote takes where it is quickest now. Where nobody knows, SOURCES_ASSUMED_US: for plans
+ * alone, since somebody must be the first; about ten times what QGS needs, so that little is refused
+ * that was possible. */
+#define SOURCES_ASSUMED_US 50000u
 uint64_t sources_service_us(const struct sources *sources);
+/* The same of one, or ESTIMATE_UNKNOWN; of one that does not know, of the quickest. */
+uint64_t sources_usual_us(const struct sources *sources, size_t source);
 /* How long until `ahead` others are done, and then one more: jobs ahead × service time ÷ slots, and
- * its own service time. UINT64_MAX: never. */
+ * its own service time. Where all are set aside: if they came back now. UINT64_MAX: never. */
 uint64_t sources_expected_us(const struct sources *sources, unsigned ahead);

@@ -104,7 +104,7 @@ START_TEST(one_vms_failure_is_traced_to_its_cause)
     says("certs      OK ");
     says("TCB 3.0.8.115, chain 1, ");
     says("ENODEV");
-    says("no quoting service ");
+    says("none came back in time");
     says("QGS took ");
     says("\nchain 1  Milan/VCEK/010203");
     says("\nQGS 1  unix:");

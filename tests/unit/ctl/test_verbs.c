@@ -44,30 +44,32 @@ static const char explanation[] = "{\"parameters\":{\"vm\":" VM(
           "\"generation\":\"00ff00ff00ff00ff\",\"chain\":null,\"tcb\":null,\"backend\":null,"
           "\"qgsUs\":null,\"qgsCode\":null,\"leaseMs\":null}]}}";
 
-#define STATUS                                                                                    \
-    "{\"parameters\":{\"version\":\"0.1.0\",\"instance\":\"00112233445566aa\",\"pid\":4321,"      \
-    "\"uptimeMs\":93784000,\"state\":\"serving\",\"drained\":true,\"degraded\":true,"             \
-    "\"reasons\":[\"drained by an administrator: every request is told to come again; "           \
-    "\\\"cococtl "                                                                                \
-    "resume\\\" ends it\"],\"certificates\":null,\"peers\":4,\"requestsInFlight\":2,"             \
-    "\"counters\":{\"certs_ok\":%u},"                                                             \
-    "\"quotes\":{\"backend\":\"unix:/run/qgs\",\"slots\":4,\"slotsBusy\":1,\"queued\":2,"         \
-    "\"running\":1,\"abandoned\":0,\"answered\":12,\"failed\":3,\"lastError\":null,"              \
-    "\"lastErrorText\":null,\"kept\":0,\"backends\":["                                            \
-    "{\"address\":\"unix:/run/qgs-a\",\"slots\":4,\"slotsOpen\":2,\"slotsBusy\":1,"               \
-    "\"slotsSuspect\":1,\"abandoned\":1,\"breaker\":\"closed\",\"serviceUs\":4612,"               \
-    "\"answered\":12,\"failed\":1,\"problem\":null},"                                             \
-    "{\"address\":\"unix:/run/qgs-b\",\"slots\":4,\"slotsOpen\":4,\"slotsBusy\":0,"               \
-    "\"slotsSuspect\":0,\"abandoned\":0,\"breaker\":\"open\",\"serviceUs\":50000,\"answered\":0," \
-    "\"failed\":0,\"problem\":\"nobody\\u001b[2J listens at unix:/run/qgs-b: qgsd stopped\"},"    \
-    "{\"address\":\"unix:/run/qgs-c\",\"slots\":4,\"slotsOpen\":4,\"slotsBusy\":0,"               \
-    "\"slotsSuspect\":0,\"abandoned\":0,\"breaker\":\"doubted\",\"serviceUs\":50000,"             \
+#define STATUS                                                                                 \
+    "{\"parameters\":{\"version\":\"0.1.0\",\"instance\":\"00112233445566aa\",\"pid\":4321,"   \
+    "\"uptimeMs\":93784000,\"state\":\"serving\",\"drained\":true,\"degraded\":true,"          \
+    "\"reasons\":[\"drained by an administrator: every request is told to come again; "        \
+    "\\\"cococtl "                                                                             \
+    "resume\\\" ends it\"],\"certificates\":null,\"peers\":4,\"requestsInFlight\":2,"          \
+    "\"counters\":{\"certs_ok\":%u},"                                                          \
+    "\"quotes\":{\"backend\":\"unix:/run/qgs\",\"slots\":4,\"slotsBusy\":1,\"queued\":2,"      \
+    "\"waiting\":2,\"hedged\":1,"                                                              \
+    "\"running\":1,\"abandoned\":0,\"answered\":12,\"failed\":3,\"lastError\":null,"           \
+    "\"lastErrorText\":null,\"kept\":0,\"backends\":["                                         \
+    "{\"address\":\"unix:/run/qgs-a\",\"slots\":4,\"slotsOpen\":2,\"slotsBusy\":1,"            \
+    "\"slotsSuspect\":1,\"abandoned\":1,\"breaker\":\"closed\",\"serviceUs\":4612,"            \
+    "\"answered\":12,\"failed\":1,\"problem\":null},"                                          \
+    "{\"address\":\"unix:/run/qgs-b\",\"slots\":4,\"slotsOpen\":4,\"slotsBusy\":0,"            \
+    "\"slotsSuspect\":0,\"abandoned\":0,\"breaker\":\"open\",\"awayMs\":3120,"                 \
+    "\"serviceUs\":50000,\"answered\":0,"                                                      \
+    "\"failed\":0,\"problem\":\"nobody\\u001b[2J listens at unix:/run/qgs-b: qgsd stopped\"}," \
+    "{\"address\":\"unix:/run/qgs-c\",\"slots\":4,\"slotsOpen\":4,\"slotsBusy\":0,"            \
+    "\"slotsSuspect\":0,\"abandoned\":0,\"breaker\":\"doubted\",\"serviceUs\":50000,"          \
     "\"answered\":0,\"failed\":0,\"problem\":null}]}}}"
 
 static const char jobs[] =
     "{\"parameters\":{\"jobs\":[{\"state\":\"running\",\"kind\":\"quote\",\"vm\":\"a-name-that-is-"
     "much-too-long\",\"uuid\":null,\"pid\":null,\"uid\":null,\"cid\":42,\"waiters\":1,\"ageMs\":12,"
-    "\"leftMs\":23988,\"backend\":\"unix:/run/qgs\",\"tries\":2},"
+    "\"leftMs\":23988,\"backend\":\"unix:/run/qgs\",\"tries\":2,\"hedge\":true},"
     "{\"state\":\"queued\",\"kind\":\"question\",\"vm\":null,\"uuid\":null,\"pid\":7,\"uid\":0,"
     "\"cid\":null,\"waiters\":0,\"ageMs\":12,\"leftMs\":null,\"backend\":null,\"tries\":0}],"
     "\"leftOut\":5,\"kept\":[{\"vm\":\"x\",\"uuid\":null,\"pid\":8,\"uid\":0,\"cid\":null,"
@@ -194,7 +196,7 @@ START_TEST(quotes)
 {
     ck_assert_int_eq(RIG_RUN("quotes"), 0);
     rig_has(rig_out, "running   quote    a-name-that-is-~ CID 42");
-    rig_has(rig_out, "23 s     2  QGS 1\n");
+    rig_has(rig_out, "23 s     2  QGS 1+\n");
     rig_has(rig_out, "queued    question -");
     rig_has(rig_out, "and 5 more");
     rig_has(rig_out, "5006 bytes\n");
@@ -212,7 +214,8 @@ START_TEST(backends)
             "unix:/run/qgs-a\n  state       in service\n  slots       1 of 4 busy, 2 open so "
             "far, 1 at work for nobody, 1 suspect");
     rig_has(rig_out, "a quote takes about 4.6 ms\n  so far      12 quotes, 1 failure\n");
-    rig_has(rig_out, "set aside");
+    rig_has(rig_out, "set aside: it is probed every few seconds, until it answers\n"
+                     "  away        for 3120 ms\n");
     rig_has(rig_out, "doubted");
     rig_has(rig_out, "  problem     nobody\\x1b[2J listens");
     ck_assert_int_eq(RIG_RUN("backends", "--json"), 0);

@@ -22,7 +22,9 @@ static int next_request(struct qgs_model *model)
 
     for (int i = 0; i < WORLD_EXCHANGES; i++) {
         struct world_exchange *exchange = &model->world->exchanges[i];
-        if (exchange->fd < 0 || is_started(model, i) || !world_qgs_request(model->world, exchange))
+        if (exchange->fd < 0 || is_started(model, i) ||
+            (model->path && strcmp(model->path, exchange->path) != 0) ||
+            !world_qgs_request(model->world, exchange))
             continue;
         if (best < 0 || exchange->since_us < model->world->exchanges[best].since_us)
             best = i;
@@ -34,10 +36,12 @@ static void take_requests(struct qgs_model *model)
 {
     int i;
 
-    while (model->n_working < model->threads && (i = next_request(model)) >= 0) {
+    while (!model->stopped && model->n_working < model->threads && (i = next_request(model)) >= 0) {
         model->works[i].taken = true;
         model->works[i].since_us = model->world->exchanges[i].since_us;
-        model->works[i].done_us = world_now_us() + model->service_us;
+        model->works[i].done_us =
+            model->hangs > 0 ? UINT64_MAX : world_now_us() + model->service_us;
+        model->hangs -= model->hangs > 0;
         model->n_working++;
         if (model->n_working > model->most_working)
             model->most_working = model->n_working;
@@ -56,7 +60,7 @@ static uint64_t next_done_us(const struct qgs_model *model)
 
 static void finish_due(struct qgs_model *model)
 {
-    for (int i = 0; i < WORLD_EXCHANGES; i++) {
+    for (int i = 0; i < WORLD_EXCHANGES && !model->stopped; i++) {
         struct world_exchange *exchange = &model->world->exchanges[i];
         if (!model->works[i].taken || model->works[i].done_us > world_now_us())
             continue;
@@ -72,23 +76,39 @@ static void finish_due(struct qgs_model *model)
     }
 }
 
-void qgs_model_run(struct qgs_model *model, uint64_t us, void (*each)(void *data), void *data)
+void qgs_models_run(struct qgs_model *models, size_t n, uint64_t us, void (*each)(void *data),
+                    void *data)
 {
+    struct world *world = models[0].world;
     uint64_t end = world_now_us() + us;
 
     for (;;) {
-        world_pass(model->world, 0);
+        world_pass(world, 0);
         if (each)
             each(data);
-        take_requests(model);
-        uint64_t next = next_done_us(model);
-        uint64_t tick = world_now_us() + model->service_us / 8;
-        if (next > tick)
-            next = tick;
+        uint64_t next = world_now_us() + models[0].service_us / 8;
+        for (size_t i = 0; i < n; i++) {
+            take_requests(&models[i]);
+            if (!models[i].stopped && next_done_us(&models[i]) < next)
+                next = next_done_us(&models[i]);
+        }
         if (next >= end)
             break;
-        world_pass(model->world, next > world_now_us() ? next - world_now_us() : 0);
-        finish_due(model);
+        world_pass(world, next > world_now_us() ? next - world_now_us() : 0);
+        for (size_t i = 0; i < n; i++)
+            finish_due(&models[i]);
     }
-    world_pass(model->world, end - world_now_us());
+    world_pass(world, end - world_now_us());
+}
+
+void qgs_model_run(struct qgs_model *model, uint64_t us, void (*each)(void *data), void *data)
+{
+    qgs_models_run(model, 1, us, each, data);
+}
+
+void qgs_model_die(struct qgs_model *model)
+{
+    memset(model->works, 0, sizeof(model->works));
+    model->n_working = 0;
+    world_qgs_die(model->world, model->path);
 }

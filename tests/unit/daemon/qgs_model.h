@@ -9,7 +9,10 @@
 
 struct qgs_model {
     struct world *world;
+    const char *path; /* the one that this is; NULL: the only one */
     unsigned threads;
+    unsigned hangs; /* so many of the next requests have a thread that never comes back */
+    bool stopped;   /* nothing is taken or answered */
     uint64_t service_us;
     bool check_mac; /* a TDREPORT with a wrong MAC is answered with an error */
     struct {
@@ -24,3 +27,7 @@ struct qgs_model {
 
 /* Lets time pass; calls `each` (may be NULL) after every step. */
 void qgs_model_run(struct qgs_model *model, uint64_t us, void (*each)(void *data), void *data);
+void qgs_models_run(struct qgs_model *models, size_t n, uint64_t us, void (*each)(void *data),
+                    void *data);
+/* It dies, with all that its threads had. What connects find next is world.connect_error. */
+void qgs_model_die(struct qgs_model *model);

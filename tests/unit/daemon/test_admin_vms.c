@@ -149,6 +149,7 @@ START_TEST(jobs_are_listed)
     ck_assert_int_eq(number_of(job, "ageMs"), 1000);
     ck_assert_int_gt(number_of(job, "leftMs"), 0);
     ck_assert_int_eq(number_of(job, "tries"), 1);
+    ck_assert(!json_object_get_boolean(get(job, "hedge")));
     ck_assert_ptr_nonnull(get(job, "backend"));
     job = at(answer, "jobs", 2);
     ck_assert_str_eq(text_of(job, "state"), "queued");

@@ -216,7 +216,7 @@ START_TEST(every_request_completes_exactly_once)
 {
     const char *text = config_text();
     uint64_t first = test_seed(1);
-    uint64_t quotes = 0;
+    uint64_t quotes = 0, hedged = metrics.quotes_hedged, won = metrics.quotes_hedges_won;
 
     for (uint64_t seed = first; seed < first + 100; seed++) {
         struct test_random r = {seed};
@@ -233,6 +233,8 @@ START_TEST(every_request_completes_exactly_once)
         world_close(&world);
     }
     ck_assert_uint_gt(quotes, 2000);
+    ck_assert_uint_gt(metrics.quotes_hedged - hedged, 100);
+    ck_assert_uint_gt(metrics.quotes_hedges_won - won, 10);
 }
 END_TEST
 

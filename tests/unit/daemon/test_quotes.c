@@ -9,6 +9,7 @@
 #include "peer/request.h"
 #include "peer/server.h"
 #include "qgs_msg.h"
+#include "quotes/estimate.h"
 #include "quotes/quotes.h"
 #include "quotes/quotes_parts.h"
 #include "status.h"
@@ -285,8 +286,7 @@ START_TEST(nothing_is_retried_that_could_not_be_done_by_its_deadline)
     world_pass(&world, 2500 * MS);
     answer(WORLD_EOF); /* 1.5 s are left, less what the answer needs */
     ck_assert_uint_eq(world.answered[COCO_EIO], 1);
-    answer(WORLD_QUOTE); /* the question whose fault it is */
-    ck_assert_uint_eq(at_qgs(), 0);
+    ck_assert_uint_eq(at_qgs(), 0); /* held against nobody: QGS may have been restarted */
 }
 END_TEST
 
@@ -384,12 +384,17 @@ START_TEST(a_failed_probe_sets_a_backend_aside_until_it_answers)
         answer(WORLD_ERROR);
     }
     ck_assert_int_eq(backend(0).breaker, BREAKER_OPEN);
+    ask(clients[3], 8, 25000); /* it may be better soon */
+    world_pass(&world, 9999 * MS);
+    ck_assert_uint_eq(world.answered[COCO_ENODEV], 0);
+    world_pass(&world, 1 * MS);
+    ck_assert_uint_eq(world.answered[COCO_ENODEV], 1);
     uint64_t before = world.connects;
     ask(clients[3], 9, 5000);
     world_receive(&world, clients[3]);
-    ck_assert_uint_eq(world.answered[COCO_ENODEV], 1);
+    ck_assert_uint_eq(world.answered[COCO_ENODEV], 2);
     ck_assert_uint_eq(world.connects, before);
-    world_pass(&world, 20 * S);
+    world_pass(&world, 10 * S);
     ck_assert_uint_ge(world.probes, 4);
     ck_assert_uint_le(world.probes, 8);
     world.probes_fail = false;
@@ -421,12 +426,12 @@ START_TEST(failures_to_connect_are_told_apart_and_are_nobodys_fault)
         struct world_client *a = vm(0, 1);
         uint64_t before = world.answered[cases[i].status];
         world.connect_error = cases[i].error;
-        ask(a, 100 * i, 5000);
-        world_pass(&world, 0);
+        ask(a, 100 * i, 25000);
+        world_pass(&world, cases[i].status == COCO_ENODEV ? 10 * S : 0);
         ck_assert_uint_eq(world.answered[cases[i].status], before + 1);
         ck_assert_uint_ge(*cases[i].counter, 1);
         ck_assert_msg(strstr(backend(0).problem, cases[i].says) != NULL, "%s", backend(0).problem);
-        world_pass(&world, 1500 * MS);
+        world_pass(&world, 1250 * MS); /* not just when cocod has tried */
         world.connect_error = 0;
         /* Somebody asks: that is enough to find that QGS is back; and with retries. */
         ask(a, 100 * i + 1, 5000);

@@ -4,6 +4,7 @@
  * gives them back, and what does not.
  */
 #include "broker_fixture.h"
+#include "qgs_model.h"
 #include "status.h"
 
 /* --- slots ------------------------------------------------------------------------------------ */
@@ -23,15 +24,54 @@ START_TEST(after_the_start_one_slot_opens_and_the_others_as_answers_come)
     ck_assert_uint_eq(backend(0).slots_open, 3);
     for (int i = 0; i < 6; i++)
         answer(WORLD_QUOTE);
-    teardown();
-    world_open(&world, "[quotes]\nqgs = unix:/q\n");
-    a = vm(0, 1);
-    for (uint64_t i = 0; i < 8; i++)
+}
+END_TEST
+
+START_TEST(without_answers_one_slot_more_opens_each_second_and_all_after_thirty)
+{
+    world_open(&world, "[quotes]\nqgs = unix:/q slots=40\n[limits]\nrequests_per_account = 60\n");
+    struct world_client *a = vm(0, 1);
+
+    world.probes_hang = true;
+    for (uint64_t i = 0; i < 50; i++)
         ask(a, i, 60000);
-    world_pass(&world, 29900 * MS);
-    ck_assert_uint_eq(at_qgs(), 1);
-    world_pass(&world, 200 * MS);
-    ck_assert_uint_ge(at_qgs(), 3);
+    for (unsigned s = 0; s < 29; s++) {
+        ck_assert_uint_eq(at_qgs(), 1 + s);
+        world_pass(&world, 999 * MS);
+        ck_assert_uint_eq(at_qgs(), 1 + s);
+        world_pass(&world, 1 * MS);
+    }
+    ck_assert_uint_eq(backend(0).slots_open, 30);
+    world_pass(&world, 1 * S); /* QGS has given up the first: that slot is suspect */
+    ck_assert_uint_eq(backend(0).slots_open, 40);
+    ck_assert_uint_eq(backend(0).suspect, 1);
+    ck_assert_uint_eq(at_qgs(), 39);
+    ck_assert_uint_le(world.most_open, 40);
+    while (oldest())
+        answer(WORLD_QUOTE);
+}
+END_TEST
+
+/* cocod was restarted while one of QGS's four threads hung, or the first request makes one hang. */
+START_TEST(one_thread_that_hangs_after_the_start_costs_its_own_request_alone)
+{
+    struct qgs_model model = {.world = &world, .threads = 4, .hangs = 1, .service_us = 100 * MS};
+
+    world_open(&world, "[quotes]\nqgs = unix:/q\n");
+    memset(&metrics, 0, sizeof(metrics));
+    for (int i = 0; i < 32; i++)
+        ask(vm(0, i + 1), (uint64_t)i, 25000);
+    qgs_model_run(&model, 4 * S, NULL, NULL);
+    ck_assert_uint_eq(metrics.quotes_ok, 31);
+    qgs_model_run(&model, 22 * S, NULL, NULL);
+    ck_assert_uint_eq(metrics.quotes_ok, 31);
+    ck_assert_uint_eq(metrics.quotes_etimedout, 1);
+    ck_assert_uint_le(world.most_open, 4); /* what was abandoned counts */
+    ck_assert_uint_eq(backend(0).abandoned, 1);
+    world.probes_hang = true; /* QGS gives the hung one up */
+    qgs_model_run(&model, 6 * S, NULL, NULL);
+    ck_assert_uint_eq(backend(0).suspect, 1);
+    world.probes_hang = false;
 }
 END_TEST
 
@@ -230,6 +270,8 @@ Suite *coco_suite(void)
     TCase *tcase = tcase_create("slots");
     const TTest *const tests[] = {
         after_the_start_one_slot_opens_and_the_others_as_answers_come,
+        without_answers_one_slot_more_opens_each_second_and_all_after_thirty,
+        one_thread_that_hangs_after_the_start_costs_its_own_request_alone,
         a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered,
         a_thread_that_never_comes_back_costs_one_slot,
         threads_of_a_process_that_is_gone_are_not_suspect,

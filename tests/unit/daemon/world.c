@@ -72,6 +72,12 @@ static int fake_connect(int fd, const struct sockaddr *addr, socklen_t size)
     return -1;
 }
 
+/* NULL: any. */
+static bool is_path(const struct world_exchange *exchange, const char *path)
+{
+    return !path || strcmp(exchange->path, path) == 0;
+}
+
 static void exchange_close(struct world *world, struct world_exchange *exchange)
 {
     close(exchange->fd);
@@ -175,9 +181,9 @@ static bool answer_probes(struct world *world)
 {
     bool any = false;
 
-    for (int i = 0; i < WORLD_EXCHANGES && !world->probes_hang; i++) {
+    for (int i = 0; i < WORLD_EXCHANGES; i++) {
         struct world_exchange *exchange = &world->exchanges[i];
-        if (exchange->fd < 0)
+        if (exchange->fd < 0 || (world->probes_hang && is_path(exchange, world->hung_path)))
             continue;
         receive_request(exchange);
         if (is_probe(exchange))
@@ -243,6 +249,16 @@ bool world_qgs_answer(struct world *world, struct world_exchange *exchange,
     write_all(exchange->fd, reply, size);
     exchange_close(world, exchange);
     return true;
+}
+
+void world_qgs_die(struct world *world, const char *path)
+{
+    for (int i = 0; i < WORLD_EXCHANGES; i++)
+        if (world->exchanges[i].fd >= 0 && is_path(&world->exchanges[i], path))
+            exchange_close(world, &world->exchanges[i]);
+    if (world->qgs_pid != 0)
+        world->qgs_pid++;
+    world_settle(world);
 }
 
 /* --- clients --------------------------------------------------------------------------------- */

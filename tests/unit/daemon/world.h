@@ -60,6 +60,7 @@ struct world {
     int connect_error;       /* what the next connects to QGS fail with; 0: they succeed */
     const char *dead_path;   /* connects to it alone fail with connect_error; NULL: all do */
     bool probes_hang;        /* GET_PLATFORM_INFO is not answered; else it is, at once */
+    const char *hung_path;   /* probes to it alone hang; NULL: all do */
     bool probes_close;       /* it is closed without a byte, as up to DCAP 1.16 */
     bool probes_fail;        /* it is answered with an error */
     bool questions_answered; /* GET_QUOTE is answered at once, too */
@@ -121,3 +122,6 @@ enum world_answer {
 const uint8_t *world_qgs_request(struct world *world, struct world_exchange *exchange);
 bool world_qgs_answer(struct world *world, struct world_exchange *exchange,
                       enum world_answer answer);
+/* The QGS at that path dies, NULL: all do: every connection to it ends, and what listens next is
+ * another process. What connects find is connect_error. */
+void world_qgs_die(struct world *world, const char *path);
