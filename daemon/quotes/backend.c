@@ -16,23 +16,20 @@
  * - The breaker. A guest can make QGS fail (a TDREPORT with a wrong MAC), so failures count only
  * when three different VMs had them with no success between. A probe then decides. Where connecting
  * fails, or QGS closes more often in a row than it has threads to start, whoever asked, a probe is
- * sent at once and decides as well.
- *
- * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM is
- * charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and whatever
- * proves it wrong comes there: a quote, or the probe that it calls for until then.
+ * sent at once and decides as well. Until it is back nothing else is sent.
  *
  * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM is
  * charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and whatever
  * proves it wrong comes there: a quote, or the probe that it calls for until then.
  *
  * A probe is GET_PLATFORM_INFO: a whole request, never a mere connect (which can crash QGS), and
- * one that needs no PCCS; where it is quotes that are in doubt, doubt.c's question. It takes a suspect slot where there is one, else a free one. It is sent
- * when a slot becomes suspect, repeated with pauses up to PROBE_PAUSE_MAX_US while the breaker is
- * open or all slots are suspect, and else sent when it can prove something: when every other slot is
- * in use, which is also when the suspect one is missed. A QGS that is away, as while it restarts, is
- * tried more often for as long as requests wait for it: a connect that fails costs nobody anything. A refused connect, or a socket of another
- * process, tells that the process with all its threads is gone: then no slot is suspect.
+ * one that needs no PCCS; where it is quotes that are in doubt, doubt.c's question. It takes a
+ * suspect slot where there is one, else a free one. It is sent when a slot becomes suspect, repeated
+ * with pauses up to PROBE_PAUSE_MAX_US while the breaker is open or all slots are suspect, and else
+ * sent when it can prove something: when every other slot is in use, which is also when the suspect
+ * one is missed. A QGS that is away, as while it restarts, is tried more often for as long as
+ * requests wait for it: a connect that fails costs nobody anything. A refused connect, or a socket of
+ * another process, tells that the process with all its threads is gone: then no slot is suspect.
  *
  * Always holds: exchanges + suspect slots not being probed ≤ slots. So QGS never has more quotes
  * than threads, also where threads never come back; beyond that at most one probe at a time. Where a
@@ -90,18 +87,20 @@ struct backend {
     enum breaker breaker;
     bool told; /* that it is open */
     struct doubt doubt;
+    bool quotes_doubted;       /* DOUBTED since VMs failed, not since it is away or closes */
     bool doubt_asked;          /* its question was asked in this doubt */
     bool question_wanted;      /* the next probe asks it */
+    bool question_closed;      /* as often as threads may have to start: the next probe judges */
     uint64_t next_question_us; /* not before that because of one VM */
     uint64_t made_us;
     uint64_t wait_us;
     bool reached;      /* somebody took a connection, ever */
+    bool knows_probe;  /* it has answered GET_PLATFORM_INFO: to close on it is no answer any more */
     uint64_t away_us;  /* since when it is out of service; 0: it is not */
     unsigned returns;  /* from there */
     bool cheap_to_try; /* the last probe found nobody, or a closed door */
     uint64_t tried_us; /* when that was */
-    unsigned n_closes; /* early and without an answer, in a row, whoever asked */
-    bool knows_probe;  /* it has answered GET_PLATFORM_INFO, ever */
+    unsigned n_closes; /* of quotes early and without an answer, in a row, whoever asked */
 
     bool probing;
     bool probing_quote;   /* and by doubt.c's question */
@@ -235,7 +234,7 @@ static void clear_problem(struct backend *backend)
 {
     backend->problem[0] = 0;
     backend->connect_problem = backend->quotes_problem = false;
-    backend->doubt_asked = backend->question_wanted = false;
+    backend->doubt_asked = backend->question_wanted = backend->question_closed = false;
     doubt_clear(&backend->doubt);
 }
 
@@ -249,6 +248,7 @@ static void note_away(struct backend *backend)
 static void set_breaker(struct backend *backend, enum breaker breaker)
 {
     backend->breaker = breaker;
+    backend->quotes_doubted &= breaker == BREAKER_DOUBTED;
     if (breaker == BREAKER_OPEN)
         note_away(backend);
     if (breaker == BREAKER_CLOSED) {
@@ -281,12 +281,22 @@ bool backend_closed_early(const struct backend *backend, const struct exchange_r
            !backend_timed_out(backend, result);
 }
 
+/* More often in a row than it has threads to start. */
+static bool closes_whatever(const struct backend *backend)
+{
+    return backend->n_closes > backend->slots;
+}
+
 /* --- probes ----------------------------------------------------------------------------------- */
 
 static void probe_now(struct backend *backend);
 
-/* Nobody took the connection. */
-static bool found_nobody(const struct exchange_result *result)
+static bool is_answer(const struct exchange_result *result)
+{
+    return result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED;
+}
+
+static bool is_unreached(const struct exchange_result *result)
 {
     return result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
 }
@@ -319,18 +329,28 @@ static void ask_for_restart(struct backend *backend, const char *why)
         (void)restart_ask(backend->restart_file, why);
 }
 
+/* While QGS makes no quotes, it is asked each minute whether it does. */
+static void question_later(struct backend *backend)
+{
+    if (backend->doubt.known && !backend->retired)
+        timer_arm(&backend->probe, sys.now_us() + QUESTION_PAUSE_US);
+}
+
+static const char refuses_everybody[] =
+    "QGS refuses everybody, also a TDREPORT that it has quoted before: its session is stale or "
+    "PCCS is in trouble; restart qgsd, and see its journal";
+
 /* QGS is up, and makes no quotes. The breaker lets VMs try, and until one succeeds the question is
  * repeated, so that nobody has to. `proven`: it is certainly not the VMs. */
 static void note_no_quotes(struct backend *backend, bool proven, const char *text)
 {
     set_problem(backend, text);
-    backend->connect_problem = false;
+    backend->connect_problem = backend->question_closed = false;
     backend->quotes_problem = true;
     if (proven && doubt_is_full(&backend->doubt))
         ask_for_restart(backend, text);
     set_breaker(backend, BREAKER_CLOSED);
-    if (backend->doubt.known && !backend->retired)
-        timer_arm(&backend->probe, sys.now_us() + QUESTION_PAUSE_US);
+    question_later(backend);
 }
 
 /* QGS answered GET_PLATFORM_INFO, which says nothing of quotes. False: the next probe does. */
@@ -349,15 +369,21 @@ static bool judge_quotes(struct backend *backend)
 
 static void probe_answered(struct backend *backend, bool quote)
 {
-    bool doubted = backend->breaker == BREAKER_DOUBTED && !backend->connect_problem;
-
     backend->probe_pause_us = 0;
     backend->cheap_to_try = false;
-    if (!quote && doubted) {
+    backend->n_closes = 0;
+    if (!quote && backend->question_closed) {
+        note_no_quotes(backend, true, refuses_everybody);
+    } else if (!quote && backend->quotes_doubted) {
         if (!judge_quotes(backend))
             return;
+    } else if (!quote && backend->quotes_problem && backend->doubt.known) {
+        set_breaker(backend, BREAKER_CLOSED); /* it is there; does it make quotes by now? */
+        probe_now(backend);
+        return;
     } else {
-        if (quote || backend->breaker == BREAKER_OPEN || backend->connect_problem)
+        /* One that is not about quotes was about a probe or a connect. */
+        if (quote || backend->connect_problem || (backend->problem[0] && !backend->quotes_problem))
             clear_problem(backend);
         set_breaker(backend, BREAKER_CLOSED);
     }
@@ -372,22 +398,25 @@ static void probe_answered(struct backend *backend, bool quote)
 static void question_failed(struct backend *backend, const struct exchange_result *result)
 {
     if (backend_timed_out(backend, result)) {
-        if (backend->quotes_problem)
-            timer_arm(&backend->probe, sys.now_us() + QUESTION_PAUSE_US);
+        if (backend->quotes_problem && backend->breaker == BREAKER_CLOSED)
+            question_later(backend);
         else
             probe_now(backend); /* by GET_PLATFORM_INFO, which waits for nobody but QGS */
-        return;
+    } else if (backend_closed_early(backend, result)) {
+        /* A thread had to start, or QGS is being restarted: it is asked again as quotes are. */
+        backend->question_closed = closes_whatever(backend);
+        backend->question_wanted = !backend->question_closed;
+        probe_now(backend);
+    } else {
+        note_no_quotes(backend, true, refuses_everybody);
     }
-    note_no_quotes(backend, true,
-                   "QGS refuses everybody, also a TDREPORT that it has quoted before: its session "
-                   "is stale or PCCS is in trouble; restart qgsd, and see its journal");
 }
 
 static void probe_failed(struct backend *backend, const struct exchange_result *result)
 {
     char text[384];
 
-    backend->cheap_to_try = found_nobody(result) || backend_closed_early(backend, result);
+    backend->cheap_to_try = is_unreached(result) || backend_closed_early(backend, result);
     backend->tried_us = sys.now_us();
     if (backend_timed_out(backend, result)) {
         /* Something else was answered meanwhile: QGS is slow, not dead. */
@@ -409,9 +438,9 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
         snprintf(text, sizeof(text), "%s", result->text);
     }
     set_problem(backend, text);
-    backend->quotes_problem = false;
-    backend->connect_problem = found_nobody(result);
-    if (!backend->connect_problem && doubt_is_full(&backend->doubt))
+    backend->quotes_problem = backend->question_closed = false;
+    backend->connect_problem = is_unreached(result);
+    if (!backend->cheap_to_try && doubt_is_full(&backend->doubt))
         ask_for_restart(backend, text);
     set_breaker(backend, BREAKER_OPEN);
     probe_later(backend);
@@ -423,17 +452,17 @@ static void on_probe_done(void *data, const struct exchange_result *result)
     bool quote = backend->probing_quote;
 
     backend->probing = backend->probing_suspect = backend->probing_quote = false;
-    /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. One that
-     * knows it and closes is going, or its proxy is all that is there. */
-    backend->knows_probe |= !quote && result->outcome == EXCHANGE_ANSWERED;
-    bool closed = !quote && result->outcome == EXCHANGE_EOF && !backend->knows_probe &&
+    /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. From one
+     * that knows it, it is no answer: QGS is going, or a proxy stands in front of none. */
+    bool closed = !quote && !backend->knows_probe && result->outcome == EXCHANGE_EOF &&
                   !backend_timed_out(backend, result);
+    backend->knows_probe |= !quote && is_answer(result);
     if (result->outcome == EXCHANGE_ANSWERED || closed) {
         probe_answered(backend, quote);
     } else if (result->outcome == EXCHANGE_MEMORY) {
         backend->doubt_asked &= !quote; /* it was not */
         probe_later(backend);
-    } else if (quote && !found_nobody(result)) {
+    } else if (quote && !is_unreached(result)) {
         question_failed(backend, result);
     } else {
         probe_failed(backend, result);
@@ -441,14 +470,14 @@ static void on_probe_done(void *data, const struct exchange_result *result)
     backend->changed(backend->changed_data);
 }
 
-/* Is it quotes that the next probe is about? */
+/* Is it quotes that the next probe is about? Not before it is known that QGS is there at all. */
 static bool asks_for_quote(const struct backend *backend)
 {
-    bool doubted = backend->breaker == BREAKER_DOUBTED && !backend->connect_problem;
-
-    return backend->doubt.known && backend->breaker != BREAKER_OPEN &&
-           (backend->quotes_problem || backend->question_wanted ||
-            (doubted && !backend->doubt_asked));
+    if (!backend->doubt.known || closes_whatever(backend))
+        return false;
+    if (backend->breaker == BREAKER_CLOSED)
+        return backend->quotes_problem || backend->question_wanted;
+    return backend->quotes_doubted && (backend->question_wanted || !backend->doubt_asked);
 }
 
 static int send_probe(struct backend *backend, bool quote)
@@ -535,11 +564,6 @@ void backend_look(struct backend *backend)
 
 /* --- exchanges -------------------------------------------------------------------------------- */
 
-static bool is_answer(const struct exchange_result *result)
-{
-    return result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED;
-}
-
 static bool process_is_gone(const struct exchange_result *result)
 {
     return result->outcome == EXCHANGE_UNREACHABLE &&
@@ -547,10 +571,11 @@ static bool process_is_gone(const struct exchange_result *result)
 }
 
 /* Nothing more is sent until a probe has decided. */
-static void put_in_doubt(struct backend *backend)
+static void hold_back(struct backend *backend, bool quotes_doubted)
 {
     if (backend->breaker != BREAKER_CLOSED || backend->retired)
         return;
+    backend->quotes_doubted = quotes_doubted;
     set_breaker(backend, BREAKER_DOUBTED);
     probe_now(backend);
 }
@@ -560,7 +585,10 @@ static void learn(struct backend *backend, const struct use *use,
                   const struct exchange_result *result)
 {
     bool probe = use->done == on_probe_done;
+    bool closed = backend_closed_early(backend, result);
 
+    if (closed && (!probe || backend->probing_quote))
+        backend->n_closes++;
     if (is_answer(result)) {
         backend->successes++;
         backend->n_closes = 0;
@@ -569,12 +597,13 @@ static void learn(struct backend *backend, const struct use *use,
     }
     if (probe)
         backend->greeting = false;
-    if (!found_nobody(result) && result->outcome != EXCHANGE_MEMORY)
+    if (!is_unreached(result) && result->outcome != EXCHANGE_MEMORY)
         backend->reached = true;
     if (process_is_gone(result)) {
         backend->suspect = 0;
         backend->probing_suspect = false;
         backend->quotes_problem = false;
+        backend->knows_probe = false; /* another version may come */
         doubt_clear(&backend->doubt);
     }
     if (backend_timed_out(backend, result) &&
@@ -585,14 +614,13 @@ static void learn(struct backend *backend, const struct use *use,
     }
     if (probe)
         return;
-    if (found_nobody(result)) {
+    if (is_unreached(result)) {
         set_problem(backend, result->text);
         backend->connect_problem = true;
-        put_in_doubt(backend);
-    } else if (backend_closed_early(backend, result) && ++backend->n_closes > backend->slots) {
-        backend->n_closes = 0;
-        if (backend->breaker == BREAKER_CLOSED)
-            probe_now(backend);
+        backend->quotes_doubted = false;
+        hold_back(backend, false);
+    } else if (closed && closes_whatever(backend)) {
+        hold_back(backend, false);
     }
 }
 
@@ -646,7 +674,7 @@ void backend_note_failure(struct backend *backend, const struct doubt_vm *vm)
         return;
     if (doubt_is_full(&backend->doubt)) {
         backend->doubt_asked = vm->silent;
-        put_in_doubt(backend);
+        hold_back(backend, true);
     } else if (backend->doubt.known && !vm->silent && sys.now_us() >= backend->next_question_us) {
         backend->question_wanted = true;
         probe_now(backend);

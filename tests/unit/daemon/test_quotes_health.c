@@ -407,6 +407,113 @@ START_TEST(silence_is_judged_without_a_quote)
 }
 END_TEST
 
+/* --- QGS is restarted meanwhile --------------------------------------------------------------- */
+
+/* Three VMs were refused, and QGS is asked for itself. */
+static void doubt_qgs(void)
+{
+    asks_and(vm(1000, 1), 1, WORLD_QUOTE);
+    asks_and(vm(1000, 2), 2, WORLD_ERROR);
+    answer_question(WORLD_QUOTE);
+    asks_and(vm(1000, 2), 2, WORLD_ERROR);
+    asks_and(vm(1000, 3), 3, WORLD_ERROR);
+    asks_and(vm(1000, 4), 4, WORLD_ERROR);
+    ck_assert_int_eq(backend(0).breaker, BREAKER_DOUBTED);
+    ck_assert_uint_eq(at_qgs(), 1);
+}
+
+/* Somebody restarts it just when it is in doubt: that is what cocod would ask for. */
+START_TEST(a_question_that_a_restart_cuts_off_restarts_nothing)
+{
+    bool seen = _i == 0; /* that it was away */
+
+    open_health("vmm_users = 1000\n");
+    doubt_qgs();
+    world.connect_error = seen ? ECONNREFUSED : 0;
+    world_qgs_die(&world, NULL);
+    world_pass(&world, 300 * MS);
+    ck_assert_int_eq(backend(0).breaker, seen ? BREAKER_OPEN : BREAKER_DOUBTED);
+    ck_assert_uint_eq(reasons(), seen);
+    world.connect_error = 0;
+    world_pass(&world, 400 * MS);
+    if (!seen)
+        answer_question(WORLD_QUOTE);
+    ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
+    ck_assert_uint_eq(reasons(), 0);
+    ck_assert(!asked_for_restart());
+}
+END_TEST
+
+/* As often as its threads may each have to start: then it is QGS, if it is there. */
+START_TEST(a_question_that_is_closed_again_and_again_is_a_failure)
+{
+    open_health("vmm_users = 1000\n");
+    doubt_qgs();
+    for (int i = 0; i < 5; i++) {
+        ck_assert(!asked_for_restart());
+        answer_question(WORLD_EOF);
+    }
+    ck_assert(asked_for_restart());
+    ck_assert_uint_eq(reasons(), 1);
+    ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
+    world_pass(&world, 61 * S);
+    answer_question(WORLD_QUOTE);
+    ck_assert_uint_eq(reasons(), 0);
+}
+END_TEST
+
+/* It makes no quotes, and then a proxy stands in front of none: it is away, and not only refusing. */
+START_TEST(a_qgs_that_makes_no_quotes_can_be_away_as_well)
+{
+    open_health("vmm_users = 1000\n");
+    struct world_client *a = vm(1000, 9);
+    doubt_qgs();
+    answer_question(WORLD_ERROR);
+    ck_assert_ptr_nonnull(strstr(backend(0).problem, "refuses everybody"));
+    world.probes_close = true;
+    ask(a, 9, 25000);
+    for (int i = 0; i < 5; i++)
+        answer(WORLD_EOF);
+    ck_assert_int_eq(backend(0).breaker, BREAKER_OPEN);
+    ck_assert_uint_ne(backend(0).away_us, 0);
+    world_qgs_die(&world, NULL); /* the sixth */
+    ck_assert_uint_eq(world_waiting(a), 1);
+    world_pass(&world, 3 * S);
+    ck_assert_uint_eq(at_qgs(), 0);
+    world.probes_close = false; /* it is back, and makes quotes */
+    world_pass(&world, 400 * MS);
+    answer(WORLD_QUOTE);
+    ck_assert_uint_eq(world_waiting(a), 0);
+    ck_assert_uint_eq(metrics.quotes_ok, 2);
+    ck_assert_uint_eq(reasons(), 0);
+}
+END_TEST
+
+/* Somebody asks, and it is back: no VM has failed, so quotes are in no doubt. */
+START_TEST(a_qgs_that_is_back_after_it_closed_everything_is_in_no_doubt)
+{
+    open_health("");
+    struct world_client *a = vm(0, 1);
+    asks_and(a, 1, WORLD_QUOTE);
+    world.probes_close = true;
+    ask(a, 2, 25000);
+    for (int i = 0; i < 5; i++)
+        answer(WORLD_EOF);
+    world_qgs_die(&world, NULL);
+    ck_assert_int_eq(backend(0).breaker, BREAKER_OPEN);
+    ck_assert_uint_eq(reasons(), 1);
+    world_pass(&world, 250 * MS); /* just tried, and not to be tried for a while */
+    world.probes_close = false;
+    ask(a, 3, 25000);
+    ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
+    ck_assert_uint_eq(reasons(), 0);
+    ck_assert_uint_eq(at_qgs(), 2);
+    while (oldest())
+        answer(WORLD_QUOTE);
+    ck_assert_uint_eq(metrics.quotes_ok, 3);
+}
+END_TEST
+
 /* --- the configuration ------------------------------------------------------------------------ */
 
 START_TEST(a_wrong_path_shows_before_a_guest_needs_it)
@@ -517,6 +624,10 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, a_qgs_that_does_not_know_the_probe_is_in_service);
     tcase_add_test(tcase, a_question_that_hangs_restarts_nothing_by_itself);
     tcase_add_test(tcase, silence_is_judged_without_a_quote);
+    tcase_add_loop_test(tcase, a_question_that_a_restart_cuts_off_restarts_nothing, 0, 2);
+    tcase_add_test(tcase, a_question_that_is_closed_again_and_again_is_a_failure);
+    tcase_add_test(tcase, a_qgs_that_makes_no_quotes_can_be_away_as_well);
+    tcase_add_test(tcase, a_qgs_that_is_back_after_it_closed_everything_is_in_no_doubt);
     tcase_add_loop_test(tcase, a_wrong_path_shows_before_a_guest_needs_it, 0, 3);
     tcase_add_test(tcase, what_is_no_socket_is_named_so);
     tcase_add_test(tcase, a_reload_that_removes_the_last_service_is_no_outage);

@@ -228,7 +228,34 @@ START_TEST(where_both_fail_the_vm_is_told)
     answer_at(_i ? first : other, WORLD_ERROR);
     answer_at(_i ? other : first, WORLD_ERROR);
     ck_assert_uint_eq(world.answered[COCO_EIO], 1);
-    ck_assert_uint_eq(world_waiting(a), 0);
+    answer_at(_i ? other : first, WORLD_QUOTE); /* the question whose fault it is */
+    ck_assert_uint_eq(at_qgs(), 0);
+}
+END_TEST
+
+/* Another service could: it is not the VM, so it is that service which is asked. */
+START_TEST(who_has_his_quote_is_not_blamed_for_the_one_that_lost)
+{
+    struct quotes_status status;
+
+    open_with(TWO);
+    struct world_client *a = vm(0, 1);
+    get_used_to(a, 5 * MS);
+    hedge_one(a, 10);
+    answer_at(other, WORLD_QUOTE);
+    answer_at(first, WORLD_ERROR);
+    ck_assert_uint_eq(count_at(first), 1);
+    answer_at(first, WORLD_QUOTE);
+    ck_assert_uint_eq(metrics.quotes_ok, 1);
+    ck_assert_uint_eq(metrics.quotes_refused + metrics.quotes_failed, 0);
+    quotes_get_status(world.cocod->quotes, &status);
+    ck_assert_uint_eq(status.failed, 0);
+    ck_assert_ptr_null(status.problem);
+    ask(a, 20, 25000); /* it has more than one slot */
+    ask(a, 21, 25000);
+    ck_assert_uint_eq(at_qgs(), 2);
+    while (oldest())
+        answer(WORLD_QUOTE);
 }
 END_TEST
 
@@ -424,6 +451,7 @@ Suite *coco_suite(void)
     const TTest *const tests[] = {
         eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual,
         not_where_there_is_no_other,
+        who_has_his_quote_is_not_blamed_for_the_one_that_lost,
         who_leaves_abandons_both_and_who_comes_back_finds_both,
         a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there,
         a_hedge_that_waits_holds_up_nobody,

@@ -95,6 +95,22 @@ START_TEST(a_restart_of_three_seconds_loses_none_of_64)
 }
 END_TEST
 
+START_TEST(nor_does_it_lose_a_single_one)
+{
+    for (uint64_t seed = test_seed(1); seed < test_seed(1) + SEEDS; seed++) {
+        open_model("qgs = unix:/q\n");
+        struct world_client *a = vm(0, 1);
+        ask(a, seed, 25000);
+        restart((enum restart)_i);
+        qgs_model_run(&model, 1 * S, NULL, NULL);
+        ck_assert_uint_eq(metrics.quotes_ok, 1);
+        ck_assert_uint_eq(backend(0).failed, 0);
+        teardown();
+    }
+    open_model("qgs = unix:/q\n");
+}
+END_TEST
+
 /* Twenty restarts in the life of one cocod, under load. */
 static uint64_t next_seed;
 
@@ -539,6 +555,7 @@ Suite *coco_suite(void)
     tcase_set_timeout(tcase, 300);
     tcase_add_checked_fixture(tcase, NULL, teardown);
     tcase_add_loop_test(tcase, a_restart_of_three_seconds_loses_none_of_64, 0, RESTARTS);
+    tcase_add_loop_test(tcase, nor_does_it_lose_a_single_one, 0, RESTARTS);
     tcase_add_loop_test(tcase, sixteen_at_the_front_door_lose_nothing, 0, RESTARTS);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(tcase, tests[i]);
