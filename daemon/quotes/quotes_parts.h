@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What quotes.c, waiting.c, hedge.c and quotes_status.c share; private to them.
+ * What quotes.c, quotes_end.c, waiting.c, hedge.c and quotes_status.c share; private to them.
  */
 #pragma once
 
@@ -32,6 +32,23 @@ struct quotes {
     bool down; /* no backend is in service, and that was told */
     bool drained;
 };
+
+/* --- the jobs' course: quotes.c --------------------------------------------------------------- */
+
+/* Starts what slots allow. A job that can no longer be done in time gives way to those that wait
+ * behind it. */
+void quotes_pump(struct quotes *quotes);
+/* Those who wait for the job get that answer and its trace, and it has no waiters any more. `answer`:
+ * NULL but with COCO_OK; the caller's reference stays his. */
+void quotes_complete_waiters(struct job *job, uint32_t status, struct blob *answer);
+
+/* --- what QGS answered: quotes_end.c ---------------------------------------------------------- */
+
+/* Of backend_start: `data` is the job. */
+void quotes_on_done(void *data, const struct exchange_result *result);
+/* For the status and the journal. `charged`: to a VM, else it is over as soon as a service is well
+ * again. */
+void quotes_note_failure(struct quotes *quotes, uint32_t status, bool charged, const char *text);
 
 /* --- while no service is there: waiting.c ----------------------------------------------------- */
 
