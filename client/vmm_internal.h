@@ -142,8 +142,8 @@ void coco_snp_abandon(struct coco_vcpu *vcpu);
 int coco_vmm_own(struct coco_vmm *vmm); /* waits; -EDEADLK where this thread is the owner */
 void coco_vmm_disown(struct coco_vmm *vmm);
 void coco_vmm_service(struct coco_vmm *vmm);
-/* Waits for work, at most cap_ms, or until event_fd (-1: none) is readable. Leaves the VM's eventfd to
- * the thread that drives: coco_vmm_wake() is meant for it. */
+/* Waits for work, at most cap_ms, or until event_fd (-1: none) is readable. Leaves the VM's eventfd
+ * to the thread that drives: coco_vmm_wake() is meant for it. */
 void coco_vmm_linger(struct coco_vmm *vmm, int event_fd, int cap_ms);
 /* The owner's: ends all quotes, forgetting or with SERVICE_UNAVAILABLE. */
 void coco_quotes_end(struct coco_vmm *vmm, bool forget);

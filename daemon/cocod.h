@@ -46,10 +46,10 @@ struct event_base *cocod_base_new(void);
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret);
 void cocod_free(struct cocod *cocod);
 
-/* A reload: brings in all but what the table of keys says is taken at the start (config_key.at_start),
- * which is named in the log and in the status until a restart. No session and no request ends. Takes
- * over `config`. */
+/* A reload: brings in all but what the table of keys says is taken at the start
+ * (config_key.at_start), which is named in the log and in the status until a restart. No session
+ * and no request ends. Takes over `config`. */
 void cocod_reload(struct cocod *cocod, struct config *config);
-/* A configuration that was refused, and which one is in force instead: shown by `cococtl status` and
- * the metrics until the next good one. */
+/* A configuration that was refused, and which one is in force instead: shown by `cococtl status`
+ * and the metrics until the next good one. */
 void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const char *why);

@@ -181,11 +181,11 @@ struct config_errors {
  * -errno where it cannot be read (said in `errors`, too); -ENOMEM. `errors` may be NULL; it is
  * appended to, and the caller's to clear. */
 int config_load(const char *path, struct config **ret, struct config_errors *errors);
-/* The defaults, and over them what is found in these folders, of which a later one goes before those
- * before it: cocod.conf of the last folder that has one, then cocod.conf.d/NAME.conf of all of them,
- * in the order of the names; of two with the same name the later folder's alone. A file that is
- * empty, or a link to /dev/null, masks those below it. A key in a later file replaces what was
- * before; a list's adds to it, and an empty value takes away what was before. Fails as
+/* The defaults, and over them what is found in these folders, of which a later one goes before
+ * those before it: cocod.conf of the last folder that has one, then cocod.conf.d/NAME.conf of all
+ * of them, in the order of the names; of two with the same name the later folder's alone. A file
+ * that is empty, or a link to /dev/null, masks those below it. A key in a later file replaces what
+ * was before; a list's adds to it, and an empty value takes away what was before. Fails as
  * config_load. */
 int config_load_dirs(const char *const *dirs, size_t n_dirs, struct config **ret,
                      struct config_errors *errors);

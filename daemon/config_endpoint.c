@@ -3,8 +3,9 @@
  * Endpoints as configuration spells them: "none", "fixed", "unix:/PATH", "vsock:CID:PORT", and of
  * cocod's own sockets "vsock::PORT"; a quoting service may have " slots=N" behind it.
  *
- * Each form is read into struct endpoint and written from it here, so that text made from an endpoint
- * gives the same one when it is read again. What an endpoint is for decides which forms it may have.
+ * Each form is read into struct endpoint and written from it here, so that text made from an
+ * endpoint gives the same one when it is read again. What an endpoint is for decides which forms it
+ * may have.
  */
 #include "config_value.h"
 #include <errno.h>

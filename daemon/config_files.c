@@ -4,8 +4,8 @@
  * (systemd.unit(5), "drop-in"; the same for /usr/lib, /run and /etc).
  *
  * All files that are found are read, also after one that has mistakes, so that all mistakes are
- * told at once. A folder that is not there has no files; one that cannot be read is a mistake, since
- * what stands in it would be passed over in silence.
+ * told at once. A folder that is not there has no files; one that cannot be read is a mistake,
+ * since what stands in it would be passed over in silence.
  */
 #include "config_value.h"
 #include "read_all.h"

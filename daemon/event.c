@@ -3,8 +3,8 @@
  * Emitting events, and keeping the newest of them.
  *
  * An event is a line of the log like any other, but for its MESSAGE_ID; so whoever has only the
- * journal misses nothing. Beside that it is written into a ring, escaped and cut to size, from which
- * monitors are served: the ring is all that they can make cocod hold.
+ * journal misses nothing. Beside that it is written into a ring, escaped and cut to size, from
+ * which monitors are served: the ring is all that they can make cocod hold.
  *
  * Two kinds of limit keep others from filling journal and ring. Who causes events is limited where
  * he is known: a VM, an account. The table's per_minute is for all of them together; what it leaves

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Degraded is what has at least one reason. Nobody keeps that as a state of his own: the reasons are
- * asked for, and whether there are any is compared with what was told last.
+ * Degraded is what has at least one reason. Nobody keeps that as a state of his own: the reasons
+ * are asked for, and whether there are any is compared with what was told last.
  *
  * What makes a reason also emits an event, and a look follows each event, a little later, when what
- * caused it is settled. Recovery may be silent: while degraded, a look comes once a minute. A healthy
- * daemon's timer is off.
+ * caused it is settled. Recovery may be silent: while degraded, a look comes once a minute. A
+ * healthy daemon's timer is off.
  */
 #include "health.h"
 #include "certs/certs.h"

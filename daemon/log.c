@@ -219,7 +219,8 @@ void log_event(int level, const char *event, const struct log_field *fields, siz
 {
     int saved_errno = errno;
     struct record_buffer b = {.n_fields = 0};
-    /* Larger than what is kept: a sentence cut off here is cut off, and marked, by coco_text_escape. */
+    /* Larger than what is kept: a sentence cut off here is cut off, and marked, by
+     * coco_text_escape. */
     char raw[2 * LOG_SENTENCE_MAX];
     va_list ap;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading a small file whole: configuration and certificates. One byte more than the limit is asked for,
- * so that a file that is too large is told from one that just fits.
+ * Reading a small file whole: configuration and certificates. One byte more than the limit is asked
+ * for, so that a file that is too large is told from one that just fits.
  */
 #include "read_all.h"
 #include "sys.h"

@@ -3,8 +3,8 @@
  * Two lists under one mutex: what is to be run, and what has been run and is to be told. An eventfd
  * wakes the loop. The thread takes no signals: those are the loop's.
  *
- * Nothing can be done about a thread that hangs in the kernel, and killing the daemon for it would end
- * what still works: the loop has its own count of what it waits for, and a timer that says so.
+ * Nothing can be done about a thread that hangs in the kernel, and killing the daemon for it would
+ * end what still works: the loop has its own count of what it waits for, and a timer that says so.
  *
  * The thread is started by the first work. A host without certificates has none, and a process of
  * one thread gets its memory and its system calls without locks: that is felt on the way of a

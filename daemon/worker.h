@@ -25,7 +25,8 @@ struct worker;
 struct worker *worker_new(struct event_base *base, struct timers *timers);
 /* Finishes what was submitted, then ends the thread. */
 void worker_free(struct worker *worker);
-/* -EAGAIN: the queue is full, or there is no thread. The work belongs to the worker until `done`. */
+/* -EAGAIN: the queue is full, or there is no thread. The work belongs to the worker until `done`.
+ */
 int worker_submit(struct worker *worker, struct work *work);
 /* It hangs, in a file system that does not answer most likely: what needs it waits, the loop goes
  * on. Logged at its begin and at its end. NULL: there is none. */

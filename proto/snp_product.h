@@ -62,7 +62,8 @@ enum coco_snp_product coco_snp_product_of_cpu(uint32_t family, uint32_t model);
 const char *coco_snp_product_name(enum coco_snp_product product);
 /* COCO_SNP_UNKNOWN_PRODUCT where it is none of these names, letter by letter. */
 enum coco_snp_product coco_snp_product_of_name(const char *name);
-/* The same for what people write: in capitals or not, and by a code name (Bergamo, Siena: Genoa). */
+/* The same for what people write: in capitals or not, and by a code name (Bergamo, Siena: Genoa).
+ */
 enum coco_snp_product coco_snp_product_of_text(const char *text);
 /* All names, for messages: "Milan, Genoa, Turin or Venice". */
 #define COCO_SNP_NAMES_SIZE 96u

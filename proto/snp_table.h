@@ -5,8 +5,8 @@
  * table".
  *
  * Decoding takes the tables of others as the specification allows them: blobs anywhere in the
- * buffer behind the entries. Encoding writes one form alone, blobs behind each other in the order of
- * their entries. Nothing here allocates; blobs are pointers into the caller's memory.
+ * buffer behind the entries. Encoding writes one form alone, blobs behind each other in the order
+ * of their entries. Nothing here allocates; blobs are pointers into the caller's memory.
  */
 #pragma once
 
@@ -47,17 +47,17 @@ enum coco_snp_kind coco_snp_kind_of(const uint8_t guid[16]);
 /* The 16 bytes of a kind, as they lie in memory; NULL for COCO_SNP_OTHER. */
 const uint8_t *coco_snp_guid(enum coco_snp_kind kind);
 
-/* Decodes the table at the start of `in`. A GUID of zeros ends its list of entries; those of length 0
- * are left out. Blobs may lie in any order, with anything between them, and may share bytes. What is
- * behind them (a guest's buffer is whole pages) is not looked at: `ret->size` tells where the table
- * ends. -EBADMSG where the list does not end in `size` bytes, has more than
+/* Decodes the table at the start of `in`. A GUID of zeros ends its list of entries; those of length
+ * 0 are left out. Blobs may lie in any order, with anything between them, and may share bytes. What
+ * is behind them (a guest's buffer is whole pages) is not looked at: `ret->size` tells where the
+ * table ends. -EBADMSG where the list does not end in `size` bytes, has more than
  * COCO_SNP_TABLE_ENTRIES_MAX entries, or a blob is not wholly between its end and `size`. */
 int coco_snp_table_decode(const uint8_t *in, size_t size, struct coco_snp_table *ret);
 
 /* Gives the blobs their places: behind the entries and behind each other, in the order of the
  * entries; places that decoding found are forgotten. The bytes that encoding takes; 0, and nothing
- * changes, where the table cannot be encoded (too many entries, an empty blob, a GUID of zeros, over
- * UINT32_MAX). */
+ * changes, where the table cannot be encoded (too many entries, an empty blob, a GUID of zeros,
+ * over UINT32_MAX). */
 size_t coco_snp_table_layout(struct coco_snp_table *table);
 
 /* Lays out and encodes; -EMSGSIZE where `out_size` is too small, -EINVAL where layout fails. */

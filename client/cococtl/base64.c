@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Base64 (RFC 4648, section 4), in which the administrative interface carries bytes. Padded, nothing
- * between; what is not canonical is refused, so that one text stands for one sequence of bytes.
+ * Base64 (RFC 4648, section 4), in which the administrative interface carries bytes. Padded,
+ * nothing between; what is not canonical is refused, so that one text stands for one sequence of
+ * bytes.
  */
 #include "bytes.h"
 #include "ctl.h"

@@ -2,9 +2,9 @@
 /*
  * certs list, show, remove, export, preflight: what the daemon's store has and serves.
  *
- * Keys are the daemon's names for chains, and are not taken apart here. What an export writes is the
- * table as the daemon would serve it, or its blobs one by one, so that what leaves the store is exactly
- * what guests are given.
+ * Keys are the daemon's names for chains, and are not taken apart here. What an export writes is
+ * the table as the daemon would serve it, or its blobs one by one, so that what leaves the store is
+ * exactly what guests are given.
  */
 #include "ctl.h"
 #include "snp_table.h"

@@ -221,8 +221,8 @@ bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes
 /* thim.c: JSON of Azure's THIM service. */
 /* The JSON as text, malloc'ed, where the bytes are that or base64 of it; else NULL. */
 char *thim_text(const uint8_t *bytes, size_t size);
-/* Its object, which has a text vcekCert and, it may be, a text certificateChain, and which the caller
- * puts; or NULL and why. */
+/* Its object, which has a text vcekCert and, it may be, a text certificateChain, and which the
+ * caller puts; or NULL and why. */
 struct json_object *thim_parse(const char *text, const char **ret_why);
 
 /* import.c: gives inputs to `method` (Import or Verify) of the daemon. *ret_results is an array of

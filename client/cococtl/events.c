@@ -2,14 +2,14 @@
 /*
  * events: what has happened, and with --follow what happens.
  *
- * Following is one Monitor call, which begins with the kept events; so none falls between. Before it
- * the same connection is asked for the daemon's instance: when the connection is lost and made again,
- * that tells another daemon, all of whose events are new, from the same one, whose events go on behind
- * the last that was shown. A restart of cocod is what an operator follows events for, so its end is no
- * end of this: it is tried again until --timeout is over.
+ * Following is one Monitor call, which begins with the kept events; so none falls between. Before
+ * it the same connection is asked for the daemon's instance: when the connection is lost and made
+ * again, that tells another daemon, all of whose events are new, from the same one, whose events go
+ * on behind the last that was shown. A restart of cocod is what an operator follows events for, so
+ * its end is no end of this: it is tried again until --timeout is over.
  *
- * It ends by a signal, or when nobody reads any more, which is looked for while nothing happens. Each
- * event is written at once and whole, so there is nothing to be put in order then.
+ * It ends by a signal, or when nobody reads any more, which is looked for while nothing happens.
+ * Each event is written at once and whole, so there is nothing to be put in order then.
  */
 #include "ctl.h"
 #include <errno.h>
@@ -154,7 +154,8 @@ static bool wait_for_more(const struct follower *f, int timeout_ms)
     return !(fds[1].revents & (POLLERR | POLLHUP));
 }
 
-/* Asks whose events these are, and begins. What was shown of another daemon says nothing of this. */
+/* Asks whose events these are, and begins. What was shown of another daemon says nothing of this.
+ */
 static void begin(struct follower *f, struct varlink_answer *answer)
 {
     struct reply reply = {0};

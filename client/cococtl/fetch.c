@@ -2,15 +2,17 @@
 /*
  * certs fetch: what is needed of AMD's key distribution service, and where it goes.
  *
- * For one host, three files: the chain of intermediate and root, their revocation list, the VCEK of a
- * chip at a TCB. They are imported through cocod, which verifies them; or written to a folder. For many
- * hosts (--inventory): the first two for each product, and a VCEK for each line. Folders are laid out as
- * cocod's store is (PRODUCT/vcek/CHIP-ID/TCB.der), and "certs import" takes them whole.
+ * For one host, three files: the chain of intermediate and root, their revocation list, the VCEK of
+ * a chip at a TCB. They are imported through cocod, which verifies them; or written to a folder.
+ * For many hosts (--inventory): the first two for each product, and a VCEK for each line. Folders
+ * are laid out as cocod's store is (PRODUCT/vcek/CHIP-ID/TCB.der), and "certs import" takes them
+ * whole.
  *
- * A VCEK costs a turn at a service that has one for everybody every ten seconds, so it is not asked for
- * where it is there already: in cocod's store (Preflight), or in the folder, whose file is looked at
- * again before it counts. Files appear whole or not at all, so a run that was ended anyhow is continued
- * by the next. Chains and revocation lists are asked for each time: lists change.
+ * A VCEK costs a turn at a service that has one for everybody every ten seconds, so it is not asked
+ * for where it is there already: in cocod's store (Preflight), or in the folder, whose file is
+ * looked at again before it counts. Files appear whole or not at all, so a run that was ended
+ * anyhow is continued by the next. Chains and revocation lists are asked for each time: lists
+ * change.
  *
  * What fails does not stop the rest, unless the time is over: then nothing more can come.
  */

@@ -2,16 +2,18 @@
 /*
  * One request at a time over libcurl, and patience.
  *
- * KDS takes about one VCEK request in 10 seconds from an address and answers 429 beyond that; in outages
- * it answers 5xx, or 404, or an empty 200, or nothing. So a limited request waits until the gap since the last one has
- * passed, and a failure that may pass is repeated: after what Retry-After asks for (RFC 9110, section
- * 10.2.3: seconds, or a date), else after a time that doubles from the gap to five minutes, with up to
- * a quarter added by chance, so that many hosts do not come back together. Nothing waits beyond the
- * deadline: if the next try would be later, the answer is FETCH_AGAIN at once.
+ * KDS takes about one VCEK request in 10 seconds from an address and answers 429 beyond that; in
+ * outages it answers 5xx, or 404, or an empty 200, or nothing. So a limited request waits until the
+ * gap since the last one has passed, and a failure that may pass is repeated: after what
+ * Retry-After asks for (RFC 9110, section 10.2.3: seconds, or a date), else after a time that
+ * doubles from the gap to five minutes, with up to a quarter added by chance, so that many hosts do
+ * not come back together. Nothing waits beyond the deadline: if the next try would be later, the
+ * answer is FETCH_AGAIN at once.
  *
- * What an answer can do to this host is bounded: its size, its time, and where it leads. Redirects are
- * followed by hand and only within scheme, host and port, three at most. TLS is verified always, and
- * failing that is no reason to try again. Proxies are libcurl's own business (https_proxy, no_proxy).
+ * What an answer can do to this host is bounded: its size, its time, and where it leads. Redirects
+ * are followed by hand and only within scheme, host and port, three at most. TLS is verified
+ * always, and failing that is no reason to try again. Proxies are libcurl's own business
+ * (https_proxy, no_proxy).
  */
 #include "fetcher.h"
 #include <curl/curl.h>

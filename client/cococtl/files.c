@@ -2,14 +2,14 @@
 /*
  * Certificate files, as their caller may read them.
  *
- * Which format a file has is the daemon's to tell, from its bytes; but for the JSON of Azure, whose two
- * texts are given to it in the file's place (thim.c). In folders, which often hold more than
- * certificates (keys, notes), names decide first: files with one of the usual endings are taken, those
- * with another are passed over, and said to be. Names without an ending are those of AMD's service
- * (cert_chain, crl, CHIP-ID?blSPL=…) and GUIDs; such a file is looked at, and taken where it begins
- * like a certificate, a list or a table. A file that the command line names is always taken. All known
- * layouts are covered by going down: the flat folders of `snphost fetch` (ark.pem, ask.pem, vcek.pem)
- * and of snpguest, cocod's own store, and the offline store of Trustee
+ * Which format a file has is the daemon's to tell, from its bytes; but for the JSON of Azure, whose
+ * two texts are given to it in the file's place (thim.c). In folders, which often hold more than
+ * certificates (keys, notes), names decide first: files with one of the usual endings are taken,
+ * those with another are passed over, and said to be. Names without an ending are those of AMD's
+ * service (cert_chain, crl, CHIP-ID?blSPL=…) and GUIDs; such a file is looked at, and taken where
+ * it begins like a certificate, a list or a table. A file that the command line names is always
+ * taken. All known layouts are covered by going down: the flat folders of `snphost fetch` (ark.pem,
+ * ask.pem, vcek.pem) and of snpguest, cocod's own store, and the offline store of Trustee
  * (STORE/vcek/HWID/bl03_…_vcek.der).
  *
  * Files are opened without waiting (a FIFO would hold up everything) and must be regular; links to
@@ -193,7 +193,8 @@ static bool add_file(struct inputs *inputs, const char *path)
     return input && refuse(input, why);
 }
 
-/* --- folders ------------------------------------------------------------------------------------ */
+/* --- folders ------------------------------------------------------------------------------------
+ */
 
 static bool has_text(const uint8_t *bytes, size_t size, const char *text)
 {

@@ -2,11 +2,11 @@
 /*
  * certs import, certs verify: files to the daemon, and what became of each certificate.
  *
- * A message has at most 1 MiB and 64 files, so many files go in several calls, each on the heels of the
- * last. A leaf is refused while its intermediate is neither stored nor in the same call, and which file
- * has which is not known here: so where there were several calls, the files of which anything was
- * refused are given once more behind the last, when all that can help is there. Their second result
- * counts.
+ * A message has at most 1 MiB and 64 files, so many files go in several calls, each on the heels of
+ * the last. A leaf is refused while its intermediate is neither stored nor in the same call, and
+ * which file has which is not known here: so where there were several calls, the files of which
+ * anything was refused are given once more behind the last, when all that can help is there. Their
+ * second result counts.
  *
  * Verify keeps nothing, so that there a second call would know no more than the first: leaves and
  * their intermediates have to come together, or be stored.
@@ -40,8 +40,8 @@ static struct json_object *local_result(const struct input *input)
     return result;
 }
 
-/* A name that the JSON of a call can carry, that the daemon takes, and that is not the one before it
- * in the call: results come in the order of the files, each by its file's name. */
+/* A name that the JSON of a call can carry, that the daemon takes, and that is not the one before
+ * it in the call: results come in the order of the files, each by its file's name. */
 static void label(char *out, const char *before, size_t index, const char *name)
 {
     size_t length = strlen(name), from = length > LABEL_SIZE - 32 ? length - (LABEL_SIZE - 32) : 0;

@@ -7,9 +7,9 @@
  *     host,product,chip_id,tcb                        a line that names columns: then they count
  *     https://kdsintf.amd.com/vcek/v1/Milan/3ac3…?…   what "snphost show vcek-url" prints
  *
- * What is behind # is a comment. Lines end in LF or CRLF, and the byte order mark of UTF-8 is passed
- * over. One wrong line refuses the whole list, by its number: a host that is left out by mistake is
- * noticed on the day of its update.
+ * What is behind # is a comment. Lines end in LF or CRLF, and the byte order mark of UTF-8 is
+ * passed over. One wrong line refuses the whole list, by its number: a host that is left out by
+ * mistake is noticed on the day of its update.
  */
 #include "inventory.h"
 #include "ctl.h"
@@ -25,7 +25,8 @@
 
 static const char blanks[] = " \t\r\n";
 
-/* --- lines ------------------------------------------------------------------------------------- */
+/* --- lines -------------------------------------------------------------------------------------
+ */
 
 /* Which column is which; all 0: they are the first three. */
 struct columns {
@@ -166,7 +167,8 @@ static int parse_line(char *text, struct columns *columns, bool first, struct kd
     return r < 0 ? r : 1;
 }
 
-/* --- files ------------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------------------
+ */
 
 struct inventory {
     struct kds_target *targets;

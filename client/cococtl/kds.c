@@ -6,11 +6,11 @@
  * Interface Specification", AMD 57230, chapter 4); which levels, and how long a chip's id is, the
  * table of products says.
  *
- * An answer is looked at as far as it takes to know that it is the one that was asked for: a proxy's
- * page of apology, a certificate of another chip, a body that was cut short must not be kept as if the
- * job were done. The extensions are those of chapter 3 there; they are found by walking the DER
- * (X.690) down to the certificate's extensions, through bounded cursors. Whether the certificate is
- * genuine is decided elsewhere, by its signatures.
+ * An answer is looked at as far as it takes to know that it is the one that was asked for: a
+ * proxy's page of apology, a certificate of another chip, a body that was cut short must not be
+ * kept as if the job were done. The extensions are those of chapter 3 there; they are found by
+ * walking the DER (X.690) down to the certificate's extensions, through bounded cursors. Whether
+ * the certificate is genuine is decided elsewhere, by its signatures.
  */
 #include "kds.h"
 #include "bytes.h"

@@ -2,13 +2,14 @@
 /*
  * The write lock over the table file, and who else has locks there.
  *
- * Locks are those of open file descriptions (fcntl(2), F_OFD_*): whoever inherits the descriptor holds
- * the lock with everybody else who has it, and it ends with the last of them. That is why a lock that
- * was taken here outlives this process for as long as the firmware command, which inherited it, runs.
+ * Locks are those of open file descriptions (fcntl(2), F_OFD_*): whoever inherits the descriptor
+ * holds the lock with everybody else who has it, and it ends with the last of them. That is why a
+ * lock that was taken here outlives this process for as long as the firmware command, which
+ * inherited it, runs.
  *
- * The kernel does not say who holds an OFD lock (its pid is -1). It does say which descriptor carries
- * which lock, in /proc/PID/fdinfo (proc(5)), to those who may look; several processes can carry the
- * same one, and the first that is found is named.
+ * The kernel does not say who holds an OFD lock (its pid is -1). It does say which descriptor
+ * carries which lock, in /proc/PID/fdinfo (proc(5)), to those who may look; several processes can
+ * carry the same one, and the first that is found is named.
  */
 #include "lock.h"
 #include "coco_limits.h"

@@ -3,9 +3,9 @@
  * Reading qgsd's log. What Intel numbers is told with its meaning (qgsd_codes.c); what else looks
  * like an error is quoted, since an error that nobody has foreseen is not "good".
  *
- * The log is read from its end, and no further back than the last start of qgsd: what was wrong with
- * a process that is gone is over. Likewise an error after which QGS made quotes, unless it is only
- * just past (one of its threads may be ill, and the others well).
+ * The log is read from its end, and no further back than the last start of qgsd: what was wrong
+ * with a process that is gone is over. Likewise an error after which QGS made quotes, unless it is
+ * only just past (one of its threads may be ill, and the others well).
  *
  * The journal is asked for by journalctl, a program of the fixed search path, with an empty
  * environment, newest first, for so much time and so many bytes: what could not be read is old. Its
@@ -118,8 +118,8 @@ static int start_journalctl(pid_t *ret_pid, int *ret_fd)
     return 0;
 }
 
-/* Waits for one that has closed its output, or is to be killed; not for ever: a disk that hangs holds
- * a process beyond its death. True: it ended well. */
+/* Waits for one that has closed its output, or is to be killed; not for ever: a disk that hangs
+ * holds a process beyond its death. True: it ended well. */
 static bool end_journalctl(pid_t pid, bool whole)
 {
     static const struct timespec pause = {.tv_nsec = 5000000};
@@ -295,8 +295,8 @@ static bool sounds_bad(const struct line *line)
     return false;
 }
 
-/* The next number of Intel's in a line, from *p on. About collateral they are written in decimal, at
- * the end. */
+/* The next number of Intel's in a line, from *p on. About collateral they are written in decimal,
+ * at the end. */
 static bool next_code(const char **p, uint32_t *ret)
 {
     bool decimal =

@@ -27,9 +27,9 @@ struct qgsd_summary {
 
 /* `text` has no character that a terminal would obey. */
 typedef void qgsd_told(void *data, const char *text, const char *cure);
-/* Tells each error that qgsd has logged since its last start, equal ones once: those with a meaning,
- * then those without, quoted. The log is --journal FILE, or the last day of the journal. `quote_s`:
- * when QGS last made a quote, in seconds since 1970; 0: not known.
- * Negative errno, and why: the log cannot be read. */
+/* Tells each error that qgsd has logged since its last start, equal ones once: those with a
+ * meaning, then those without, quoted. The log is --journal FILE, or the last day of the journal.
+ * `quote_s`: when QGS last made a quote, in seconds since 1970; 0: not known. Negative errno, and
+ * why: the log cannot be read. */
 int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *data,
               struct qgsd_summary *ret, char why[256]);

@@ -2,20 +2,20 @@
 /*
  * certs rotate: a firmware update that no report races with. PROTOCOL.md "The lease".
  *
- * BeginUpdate makes cocod tell guests to come again; then the write lock over the whole table file says
- * that no VMM is between a certificate table and its report; then the file is made the empty table, and
- * the command runs, sharing the lock; then this process lets go of its own share, and EndUpdate makes
- * cocod read the platform and publish what matches.
+ * BeginUpdate makes cocod tell guests to come again; then the write lock over the whole table file
+ * says that no VMM is between a certificate table and its report; then the file is made the empty
+ * table, and the command runs, sharing the lock; then this process lets go of its own share, and
+ * EndUpdate makes cocod read the platform and publish what matches.
  *
- * What always holds: up to the command's start, every failure changes nothing (the connection's end is
- * the end of the update, and cocod publishes what it had). From its start on, the old table is gone from
- * the file, and exclusion lasts as long as the command does, whoever else dies: neither this process's
- * end nor cocod's frees the lock. If the lock is still taken when the command is over (it left a process
- * behind), cocod waits for that process, and this is said.
+ * What always holds: up to the command's start, every failure changes nothing (the connection's end
+ * is the end of the update, and cocod publishes what it had). From its start on, the old table is
+ * gone from the file, and exclusion lasts as long as the command does, whoever else dies: neither
+ * this process's end nor cocod's frees the lock. If the lock is still taken when the command is
+ * over (it left a process behind), cocod waits for that process, and this is said.
  *
- * --force goes on after the timeout, with a lock on everything but the bytes of those who did not let
- * go. Their guests may get certificates that do not match their reports: they are named here, and in
- * cocod's log through EndUpdate.
+ * --force goes on after the timeout, with a lock on everything but the bytes of those who did not
+ * let go. Their guests may get certificates that do not match their reports: they are named here,
+ * and in cocod's log through EndUpdate.
  */
 #include "command.h"
 #include "ctl.h"
@@ -295,8 +295,8 @@ static void let_go(struct rotation *r)
     r->fd = other;
 }
 
-/* cocod ended the update by itself, in the moment between the lock's end and EndUpdate: its time was
- * over while the command ran. What it serves now is what EndUpdate would have told. */
+/* cocod ended the update by itself, in the moment between the lock's end and EndUpdate: its time
+ * was over while the command ran. What it serves now is what EndUpdate would have told. */
 static int show_ended(struct rotation *r, int status)
 {
     struct varlink_answer state = {0}, chain = {0};

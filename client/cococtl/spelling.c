@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Products, chip ids and TCBs as people and AMD's tools spell them, turned into the one spelling that
- * kds.c reads. Nothing is guessed: a level that is missing, or there twice, is refused there or here.
+ * Products, chip ids and TCBs as people and AMD's tools spell them, turned into the one spelling
+ * that kds.c reads. Nothing is guessed: a level that is missing, or there twice, is refused there
+ * or here.
  */
 #include "spelling.h"
 #include <ctype.h>
@@ -22,7 +23,8 @@ enum coco_snp_product spelled_product(const char *name)
     return coco_snp_product_of_text(plain);
 }
 
-/* A decimal number, which leading zeros leave as it is: its digits, moved over; NULL: it is none. */
+/* A decimal number, which leading zeros leave as it is: its digits, moved over; NULL: it is none.
+ */
 static const char *level_of(const char **text, size_t *ret_digits)
 {
     const char *from = *text;
@@ -45,8 +47,8 @@ static bool append_level(char out[SPELLED_TCB_SIZE], size_t *used, const char *d
     return *used < SPELLED_TCB_SIZE;
 }
 
-/* "blSPL=03&teeSPL=00&…" or "bl03_tee00_…", in any order, into BL.TEE.SNP.UCODE.FMC without those that
- * are not there. False: it is not spelled so. */
+/* "blSPL=03&teeSPL=00&…" or "bl03_tee00_…", in any order, into BL.TEE.SNP.UCODE.FMC without those
+ * that are not there. False: it is not spelled so. */
 static bool read_named_levels(const char *text, char out[SPELLED_TCB_SIZE])
 {
     static const char *const names[] = {"bl", "tee", "snp", "ucode", "fmc"};

@@ -4,8 +4,8 @@
  *
  * Names in certificates, paths, messages of the daemon, file names of the command line: none of it
  * may move the cursor, change colours, reverse the reading direction or end a line. So characters
- * that do, and bytes that are not UTF-8, are spelled out as \xNN by the escaper that the daemon's log
- * has, too (proto/text.h).
+ * that do, and bytes that are not UTF-8, are spelled out as \xNN by the escaper that the daemon's
+ * log has, too (proto/text.h).
  *
  * JSON text has its own spelling of the same characters, \uNNNN, which may replace them only within
  * strings; the characters in question appear nowhere else in the output of a JSON serializer.

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON of Azure's Trusted Hardware Identity Management (http://169.254.169.254/metadata/THIM/amd/certification):
+ * JSON of Azure's Trusted Hardware Identity Management
+ * (http://169.254.169.254/metadata/THIM/amd/certification):
  *
- *     {"vcekCert": "-----BEGIN CERTIFICATE-----…", "certificateChain": "…", "tcbm": "…", "cacheControl": "…"}
+ *     {"vcekCert": "-----BEGIN CERTIFICATE-----…", "certificateChain": "…", "tcbm": "…",
+ * "cacheControl": "…"}
  *
- * vcekCert is the VCEK, certificateChain its intermediate and root, both PEM. Azure's container groups
- * find the same text as a file, in base64 (host-amd-cert-base64).
+ * vcekCert is the VCEK, certificateChain its intermediate and root, both PEM. Azure's container
+ * groups find the same text as a file, in base64 (host-amd-cert-base64).
  *
- * The two texts are taken out of it here and given to cocod, so that the daemon, which is for bytes of
- * certificates, has no document format to read. What they hold is the daemon's to judge, and the other
- * members nobody's. Each of the two may be there once: of two, one would be lost unseen.
+ * The two texts are taken out of it here and given to cocod, so that the daemon, which is for bytes
+ * of certificates, has no document format to read. What they hold is the daemon's to judge, and the
+ * other members nobody's. Each of the two may be there once: of two, one would be lost unseen.
  */
 #include "ctl.h"
 #include "json_reader.h"

@@ -7,16 +7,16 @@
  * table file; certs_update.c brackets firmware updates, certs_jobs.c works on the store. They share
  * one struct, and all of them but the work itself is the loop thread's.
  *
- * Two things make an answer EAGAIN: the state (draining, updating); or the table file has become the
- * empty table, which is what an updater does to it, so that an update that cocod was never told of
- * is noticed before the next table is handed out. The asker holds its lease while it asks, so what
- * is found then stays true until it lets go.
+ * Two things make an answer EAGAIN: the state (draining, updating); or the table file has become
+ * the empty table, which is what an updater does to it, so that an update that cocod was never told
+ * of is noticed before the next table is handed out. The asker holds its lease while it asks, so
+ * what is found then stays true until it lets go.
  *
  * Where what is known of the platform is too old, the request waits for the reading that it begins:
  * told to come again, a guest would come after exactly the time in which a reading grows old. It
- * waits for nothing that its own lease could stand in the way of: whatever needs leases to end makes
- * it an EAGAIN at once. Those who wait are looked at by a timer, some at a time, never from within a
- * change of state.
+ * waits for nothing that its own lease could stand in the way of: whatever needs leases to end
+ * makes it an EAGAIN at once. Those who wait are looked at by a timer, some at a time, never from
+ * within a change of state.
  */
 #include "certs/certs.h"
 #include "certs/certs_parts.h"

@@ -83,10 +83,11 @@ struct certs_answer certs_again(const struct certs *certs, enum certs_reason rea
 /* How long a CERTS_GET may wait: PROTOCOL.md "CERTS_GET" promises 200 ms, way and loop included. */
 #define CERTS_WAIT_US 190000u
 
-/* Holds a request for which certs_get has just said `wait`, until there is something to be answered:
- * then it is completed with COCO_OK, and its dialect asks certs_get. Or with COCO_EAGAIN: the
- * reading that it waited for failed, and is the first to do so (CERTS_REASON_UNREAD). One reading
- * serves all who wait. They may hold leases, so what needs leases to end ends their waiting. */
+/* Holds a request for which certs_get has just said `wait`, until there is something to be
+ * answered: then it is completed with COCO_OK, and its dialect asks certs_get. Or with COCO_EAGAIN:
+ * the reading that it waited for failed, and is the first to do so (CERTS_REASON_UNREAD). One
+ * reading serves all who wait. They may hold leases, so what needs leases to end ends their
+ * waiting. */
 void certs_wait(struct certs *certs, struct request *request);
 
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
@@ -99,8 +100,9 @@ bool certs_drained(const struct certs *certs);
 
 uint64_t certs_generation(const struct certs *certs);
 enum certs_state certs_get_state(const struct certs *certs);
-/* What may be wrong: with the platform (or its reading), the chain, the chain that is served all the
- * same, the table file, the clock, its days that are left, the roots that the configuration names. */
+/* What may be wrong: with the platform (or its reading), the chain, the chain that is served all
+ * the same, the table file, the clock, its days that are left, the roots that the configuration
+ * names. */
 enum certs_trouble {
     CERTS_TROUBLE_PLATFORM,
     CERTS_TROUBLE_CHAIN,
@@ -204,8 +206,8 @@ typedef void certs_update_told(void *data, int result);
  * file. `reason` is copied. */
 int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *reason);
 /* The updater has let go of the lock. `told`, once: 0 when the match or the empty table is served
- * again, -EAGAIN where somebody else holds the lock (it goes on by itself). `forced`: leases are not
- * waited for. */
+ * again, -EAGAIN where somebody else holds the lock (it goes on by itself). `forced`: leases are
+ * not waited for. */
 void certs_update_end(struct certs *certs, bool forced, certs_update_told *told, void *data);
 /* The updater is gone: ends the update once nobody holds the lock. Told nobody. */
 void certs_update_abandon(struct certs *certs);

@@ -2,8 +2,8 @@
 /*
  * What administrators do with the store. A job owns copies of all that it needs, runs on the worker
  * (so the store has one writer), and is told on the loop. After one that changed the store the
- * selection runs again: an import may bring the chain that the platform needs, or a CRL that revokes
- * what is served.
+ * selection runs again: an import may bring the chain that the platform needs, or a CRL that
+ * revokes what is served.
  */
 #include "certs/certs_parts.h"
 #include "log.h"

@@ -4,14 +4,12 @@
  *
  *   SERVING ──next is there──▶ take the write lock
  *        ▲     ├─ taken: rewrite the file, swap the generation ──▶ SERVING
- *        │     ├─ taken, and an updater may have been there: keep it, read the platform, or where it
- *        │     │     is not known the files, select (certs_select.c); then rewrite and swap
- *        │     ├─ a lease is in the way ──▶ DRAINING: CERTS_GET is EAGAIN, so that readers cannot
- *        │     │     starve the writer; again every 2 ms
- *        │     └─ somebody else has the write lock ──▶ UPDATING: a firmware command runs; EAGAIN,
- *        │           for as long as that takes
- *        └── drained too long: the generation is swapped for the RPC's sessions, and the file
- *            follows when the lease is gone (`file_stale`)
+ *        │     ├─ taken, and an updater may have been there: keep it, read the platform, or where
+ * it │     │     is not known the files, select (certs_select.c); then rewrite and swap │     ├─ a
+ * lease is in the way ──▶ DRAINING: CERTS_GET is EAGAIN, so that readers cannot │     │     starve
+ * the writer; again every 2 ms │     └─ somebody else has the write lock ──▶ UPDATING: a firmware
+ * command runs; EAGAIN, │           for as long as that takes └── drained too long: the generation
+ * is swapped for the RPC's sessions, and the file follows when the lease is gone (`file_stale`)
  *
  * What always holds where the platform is known: a chain becomes public only if the platform was
  * read while this process had the write lock; or if it was read before, and the file still holds

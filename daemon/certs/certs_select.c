@@ -5,19 +5,19 @@
  *   the platform is read (platform.c) ──▶ a load on the worker (load.c) ──▶ `next`, published
  *
  * One selection runs at a time; what is asked for meanwhile runs afterwards. Where the platform is
- * not known to cocod (platform = none), the load is all there is, and a chain that is refused leaves
- * the one before it serving. Where it is known, what does not match is never served: a reading that
- * fails, and a platform without a chain, are the empty table and a problem.
+ * not known to cocod (platform = none), the load is all there is, and a chain that is refused
+ * leaves the one before it serving. Where it is known, what does not match is never served: a
+ * reading that fails, and a platform without a chain, are the empty table and a problem.
  *
  * When the platform is read: at the start, around each update, and every 1.8 s while tables are
  * being served, so that a change behind cocod's back is noticed within 2 s (a reading takes 180 ms
  * at most). A host where nothing is asked for is left alone: each reading costs it something. Then
  * the first request finds what is known too old, begins a reading, and waits for its end.
  *
- * When the clock is set, everything is judged again. Beside that, the clock and the dates of what is
- * served are looked at once a minute, without asking anybody, where there is a store or a platform;
- * and everywhere as long as the clock is wrong, or the last selection found no memory, no worker or
- * no disk.
+ * When the clock is set, everything is judged again. Beside that, the clock and the dates of what
+ * is served are looked at once a minute, without asking anybody, where there is a store or a
+ * platform; and everywhere as long as the clock is wrong, or the last selection found no memory, no
+ * worker or no disk.
  */
 #include "certs/certs_parts.h"
 #include "event.h"
@@ -138,8 +138,8 @@ static void no_match(struct certs *certs, const char *why)
 
 /* --- looking again ---------------------------------------------------------------------------- */
 
-/* Without store and platform the files' chain is the operator's alone: judged when it is loaded, and
- * when the clock is set. */
+/* Without store and platform the files' chain is the operator's alone: judged when it is loaded,
+ * and when the clock is set. */
 static bool rechecks(const struct certs *certs)
 {
     return certs_offered(certs) && (certs->options.store || certs_knows_platform(certs) ||
@@ -277,8 +277,8 @@ static void take_nothing(struct certs *certs, int result, const char *why, const
 }
 
 /* Neither a chain nor the word that there is none: it is asked for again in a minute. Without a
- * platform only where that may pass by itself: what else is wrong with the files is for the operator
- * to mend. */
+ * platform only where that may pass by itself: what else is wrong with the files is for the
+ * operator to mend. */
 static bool is_overdue(const struct certs *certs, int result)
 {
     if (result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -EIO)

@@ -9,9 +9,9 @@
  * Up to the lock, a failed update leaves everything as it was, and service is restored at once: an
  * updater makes the file the empty table before its command, so the file tells that there was none.
  * What the platform reports is read again all the same, without the lock, which the lease that the
- * updater gave up for may hold for ever; requests wait for that reading. Once somebody was seen with
- * the lock, or the file is empty, what was served before is never assumed again, and cocod reads
- * under the lock.
+ * updater gave up for may hold for ever; requests wait for that reading. Once somebody was seen
+ * with the lock, or the file is empty, what was served before is never assumed again, and cocod
+ * reads under the lock.
  */
 #include "certs/certs_parts.h"
 #include "event.h"

@@ -132,8 +132,8 @@ static bool signed_by(const struct chain_cert *issuer, const struct chain_cert *
     return good;
 }
 
-/* Moves the issuer of the certificate below into its place. One that is alone is taken whatever it is:
- * chain_verify says best what is wrong with it. */
+/* Moves the issuer of the certificate below into its place. One that is alone is taken whatever it
+ * is: chain_verify says best what is wrong with it. */
 static int choose(struct assembly *a, enum chain_role role)
 {
     const struct chain_cert *child = &a->chain->certs[role + 1];

@@ -77,7 +77,8 @@ struct chain_input {
 /* Takes the inputs apart (each PEM or DER, of one or more certificates, or a GHCB table), finds
  * the roles by the names inside, and reads the leaf's extensions. Nothing is verified yet. 0,
  * -ENOMEM, or -EBADMSG and a sentence in `why` that names input and reason. A certificate that is
- * given twice, byte for byte, counts once; of several intermediates and roots the leaf's are taken. */
+ * given twice, byte for byte, counts once; of several intermediates and roots the leaf's are taken.
+ */
 int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, char *why,
                 size_t why_size);
 void chain_free(struct chain *c);
@@ -107,9 +108,9 @@ int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, 
 int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
                  size_t why_size);
 
-/* The GHCB certificate table (ARK, leaf, intermediate, and where given the CRL; DER), validated. -EBADMSG with a sentence
- * where it may not be published, as when it is over 16384 bytes; -ENOMEM. malloc'ed, by
- * sys.alloc. */
+/* The GHCB certificate table (ARK, leaf, intermediate, and where given the CRL; DER), validated.
+ * -EBADMSG with a sentence where it may not be published, as when it is over 16384 bytes; -ENOMEM.
+ * malloc'ed, by sys.alloc. */
 int chain_build_table(const struct chain *c, const struct chain_input *crl, uint8_t **ret,
                       size_t *ret_size, char *why, size_t why_size);
 

@@ -10,10 +10,10 @@
  * ARK-<product>, SEV-<product> (ASK), SEV-VLEK-<product> (ASVK), SEV-VCEK, SEV-VLEK. A leaf names
  * its product by its issuer. Nothing is verified here.
  *
- * OpenSSL says of most failures only that it failed; its error queue often does not know of memory that
- * ran out, and sometimes speaks of it where a key is damaged. What was no verdict for that is -ENOMEM: above all, a CRL that could not be verified for
- * want of memory must not count as one that is not there. So cocod gives OpenSSL its memory (see
- * chain_watch_memory), and knows.
+ * OpenSSL says of most failures only that it failed; its error queue often does not know of memory
+ * that ran out, and sometimes speaks of it where a key is damaged. What was no verdict for that is
+ * -ENOMEM: above all, a CRL that could not be verified for want of memory must not count as one
+ * that is not there. So cocod gives OpenSSL its memory (see chain_watch_memory), and knows.
  */
 #include "certs/chain_parts.h"
 #include "sys.h"

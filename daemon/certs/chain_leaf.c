@@ -6,10 +6,10 @@
  *
  * Their order varies and is not looked at; each may occur once; those that are unknown are ignored,
  * since new ones have appeared with new products. Required are the parts that select a chain:
- * product, the levels that the product's TCB has, and the chip's id (VCEK) or the provider's (VLEK).
- * Any other level must be 0 or left out: one that is not would be of a TCB that cannot be told from
- * another here. A chip id is raw bytes in extnValue, without an ASN.1 tag; an OCTET STRING around
- * them is taken as well.
+ * product, the levels that the product's TCB has, and the chip's id (VCEK) or the provider's
+ * (VLEK). Any other level must be 0 or left out: one that is not would be of a TCB that cannot be
+ * told from another here. A chip id is raw bytes in extnValue, without an ASN.1 tag; an OCTET
+ * STRING around them is taken as well.
  */
 #include "bytes.h"
 #include "certs/chain_parts.h"

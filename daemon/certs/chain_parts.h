@@ -22,7 +22,8 @@ int chain_refuse(const struct chain_why *why, const char *fmt, ...)
 
 /* Who wants them. Each returns 0, or a negative errno, with which chain_split ends. */
 struct chain_taker {
-    /* CRLs in PEM are taken as well, and a table's; else the first are refused, and the latter passed over. */
+    /* CRLs in PEM are taken as well, and a table's; else the first are refused, and the latter
+     * passed over. */
     bool crls;
     /* The DER of a certificate, and what to call it: the input's name, and its number or entry in
      * there where there are several. */

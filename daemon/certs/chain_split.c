@@ -2,12 +2,13 @@
 /*
  * Taking an input apart into certificates: PEM, DER or a GHCB table is decided by its bytes.
  *
- * PEM is a text with blocks from a BEGIN line to an END line (RFC 7468). What stands outside of them is
- * explanatory text (section 2), as `openssl x509 -text`, PKCS#12 exports and people put it there, and
- * is passed over; only an END line without its BEGIN is not, since a certificate is missing there. LF,
- * CR or CRLF; a byte order mark of UTF-8 counts as white space. Base64 must be canonical: full
- * quanta, padding only at the end, its spare bits zero. What is put beside a certificate by accident
- * is named in the refusal: a private key above all, which must not lie where cocod can read it.
+ * PEM is a text with blocks from a BEGIN line to an END line (RFC 7468). What stands outside of
+ * them is explanatory text (section 2), as `openssl x509 -text`, PKCS#12 exports and people put it
+ * there, and is passed over; only an END line without its BEGIN is not, since a certificate is
+ * missing there. LF, CR or CRLF; a byte order mark of UTF-8 counts as white space. Base64 must be
+ * canonical: full quanta, padding only at the end, its spare bits zero. What is put beside a
+ * certificate by accident is named in the refusal: a private key above all, which must not lie
+ * where cocod can read it.
  *
  * DER is one certificate, or several behind each other and nothing else. Whether the bytes are a
  * certificate at all is not decided here.
@@ -176,7 +177,8 @@ static unsigned count_lines(const struct chain_input *input, enum line wanted)
     return n;
 }
 
-/* Labels of certificates (RFC 7468, section 5.1), and what to do about others. NULL: it is wanted. */
+/* Labels of certificates (RFC 7468, section 5.1), and what to do about others. NULL: it is wanted.
+ */
 static const char *refused_label(const char *label, bool crls)
 {
     static const char *const wanted[] = {"CERTIFICATE", "X509 CERTIFICATE", "X.509 CERTIFICATE"};
@@ -311,7 +313,8 @@ static int split_der(const struct split *s)
     return 0;
 }
 
-/* --- either, and tables ------------------------------------------------------------------------ */
+/* --- either, and tables ------------------------------------------------------------------------
+ */
 
 static int split_certificates(const struct chain_input *whole, const struct chain_taker *taker,
                               const struct chain_why *why)

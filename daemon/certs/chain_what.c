@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is it, if it is no certificate? People give what they have: an archive, a bundle for another
- * program, an attestation report, a proxy's page that was saved in a certificate's place. Whoever did
- * that at night is helped by the name of the thing and by what to do, and not by "no certificate".
+ * program, an attestation report, a proxy's page that was saved in a certificate's place. Whoever
+ * did that at night is helped by the name of the thing and by what to do, and not by "no
+ * certificate".
  *
- * Nothing here decides what is taken: it is asked when bytes were refused already. A wrong guess is a
- * wrong sentence. Each look is bounded, and together they are linear in the input's size.
+ * Nothing here decides what is taken: it is asked when bytes were refused already. A wrong guess is
+ * a wrong sentence. Each look is bounded, and together they are linear in the input's size.
  *
  * Layouts: attestation report, "SEV Secure Nested Paging Firmware ABI" (AMD 56860), MSG_REPORT_REQ;
  * certificates of SEV without SNP, "SEV API" (AMD 55766), appendices B and C; wrapped VLEK,
@@ -156,7 +157,8 @@ bool chain_is_crl(const uint8_t *data, size_t size)
     return what_der_is(data, size) == crl;
 }
 
-/* --- what firmware and its tools write --------------------------------------------------------- */
+/* --- what firmware and its tools write ---------------------------------------------------------
+ */
 
 static bool is_report(const uint8_t *data, size_t size, size_t at)
 {
@@ -217,7 +219,8 @@ static const char *what_firmware_wrote(const uint8_t *data, size_t size)
     return NULL;
 }
 
-/* --- archives, documents, text ------------------------------------------------------------------ */
+/* --- archives, documents, text ------------------------------------------------------------------
+ */
 
 static const char *what_format(const uint8_t *data, size_t size)
 {

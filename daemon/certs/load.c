@@ -44,8 +44,8 @@ static void free_inputs(struct chain_input *inputs, size_t n)
     sys.free(inputs);
 }
 
-/* Trusted or not, a root of an unknown product has no chains here: said, since whoever named it waits
- * for them. */
+/* Trusted or not, a root of an unknown product has no chains here: said, since whoever named it
+ * waits for them. */
 static void judge_roots(const struct chain_roots *roots, char *out, size_t size)
 {
     const char *const prefix = COCO_SNP_CN_ARK;

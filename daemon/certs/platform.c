@@ -3,7 +3,8 @@
  * Asking the platform. One reading is one connection to the helper: the requests in one write
  * (SNP_PLATFORM_STATUS, and once in cocod's life the chip's id, which never changes), a fixed-size
  * record for each, close. Whatever goes wrong, silence for 180 ms included, ends the reading with
- * "not known": cocod then serves the empty table, since a chain of the wrong TCB is worse than none.
+ * "not known": cocod then serves the empty table, since a chain of the wrong TCB is worse than
+ * none.
  *
  * When to read is not decided here.
  */

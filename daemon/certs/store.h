@@ -7,7 +7,8 @@
  *     DIR/PRODUCT/ark.der  ask.der  asvk.der  crl.der     further ones: ask-0123456789abcdef.der
  *     DIR/PRODUCT/vcek/CHIPID/TCB.der                     CHIPID: lower-case hexadecimal
  *     DIR/PRODUCT/vlek/CSPID/TCB.der                      CSPID and TCB: as in keys, below
- *     DIR/PRODUCT/vlek/TCB.der                            a copy for the release before: store_vlek.c
+ *     DIR/PRODUCT/vlek/TCB.der                            a copy for the release before:
+ * store_vlek.c
  */
 #pragma once
 
@@ -18,9 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What names a chain: "Milan/VCEK/3ac3…/3.0.8.115", "Turin/VLEK/CN=csp.example/1.2.3.4.5". The TCB is
- * that of coco_snp_tcb_format. A CSP_ID is written with %XX for what is no letter, digit or one of
- * ".-_=@+", and for a first character that is no letter; "-" stands for whichever alone is stored. */
+/* What names a chain: "Milan/VCEK/3ac3…/3.0.8.115", "Turin/VLEK/CN=csp.example/1.2.3.4.5". The TCB
+ * is that of coco_snp_tcb_format. A CSP_ID is written with %XX for what is no letter, digit or one
+ * of
+ * ".-_=@+", and for a first character that is no letter; "-" stands for whichever alone is stored.
+ */
 struct store_key {
     char product[16];
     enum chain_signer signer;
@@ -36,8 +39,8 @@ void store_key_format(const struct store_key *key, char out[STORE_KEY_SIZE]);
 bool store_key_equal(const struct store_key *a, const struct store_key *b);
 /* The same, where what is wanted may leave the CSP_ID open. */
 bool store_key_fits(const struct store_key *wanted, const struct store_key *key);
-/* -EINVAL: an unknown product, or a chip id that is not as long as the product's. Of a VLEK the chip
- * is not looked at, of a VCEK the CSP_ID; NULL leaves it open. */
+/* -EINVAL: an unknown product, or a chip id that is not as long as the product's. Of a VLEK the
+ * chip is not looked at, of a VCEK the CSP_ID; NULL leaves it open. */
 int store_key_make(const char *product, enum chain_signer signer, const uint8_t *chip,
                    size_t chip_size, const char *csp, const struct coco_snp_tcb *tcb,
                    struct store_key *ret);
@@ -60,12 +63,12 @@ struct store_chain {
 void store_chain_done(struct store_chain *c);
 
 /* Reads, verifies, looks at the CRL. 0; -ENOENT where the key is not stored; -EBADMSG or -ESTALE
- * where it may not be served (as chain_verify), or where the key leaves a CSP_ID open and several are
- * stored; -ENOMEM; or the disk's error. A sentence in any case. */
+ * where it may not be served (as chain_verify), or where the key leaves a CSP_ID open and several
+ * are stored; -ENOMEM; or the disk's error. A sentence in any case. */
 int store_load(const struct store *store, const struct store_key *key, struct store_chain *ret,
                char *why, size_t why_size);
-/* What the stored CRL says about a verified chain from elsewhere: `ret` takes the CRL and the alarm,
- * not the chain. 0, -EBADMSG (revoked) or -ENOMEM. */
+/* What the stored CRL says about a verified chain from elsewhere: `ret` takes the CRL and the
+ * alarm, not the chain. 0, -EBADMSG (revoked) or -ENOMEM. */
 int store_check_crl(const struct store *store, const struct chain *chain, struct store_chain *ret,
                     char *why, size_t why_size);
 /* The newest thisUpdate of all stored CRLs: the clock cannot be before it. INT64_MIN: none. */
@@ -119,8 +122,8 @@ struct store_results {
 #define STORE_RESULTS_MAX 512u
 void store_results_done(struct store_results *results);
 
-/* Brings what the release before stored to its place, as an import does first. Negative errno: some of
- * it is not there; it is found all the same. */
+/* Brings what the release before stored to its place, as an import does first. Negative errno: some
+ * of it is not there; it is found all the same. */
 int store_vlek_migrate(const char *dir);
 
 /* Verifies and keeps what is good. 0, and a result for everything in the inputs; -ENOMEM, and then

@@ -8,9 +8,9 @@
  * for itself; a refused one leaves the others and the store as they are.
  *
  * What may replace what: a root or intermediate nothing (another one gets a name by its
- * fingerprint), a CRL one with a lower number, a leaf one of the same key that began earlier. What is
- * good, and older than what is stored, is kept out, and is no failure: KDS issues the same VCEK anew,
- * and its nodes lag behind each other, so what comes in which order says nothing.
+ * fingerprint), a CRL one with a lower number, a leaf one of the same key that began earlier. What
+ * is good, and older than what is stored, is kept out, and is no failure: KDS issues the same VCEK
+ * anew, and its nodes lag behind each other, so what comes in which order says nothing.
  */
 #include "certs/store_parts.h"
 #include "snp_table.h"
@@ -243,7 +243,8 @@ static int take_input(struct import *import, const struct chain_input *input)
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-/* From now on the item is what the store's file is called by. Without memory it goes by its path. */
+/* From now on the item is what the store's file is called by. Without memory it goes by its path.
+ */
 static void note_path(struct item *item, const char *path)
 {
     item->path = sys.alloc(strlen(path) + 1);
@@ -434,7 +435,8 @@ static int keep_crl(const struct store *store, struct item *item, const struct c
     return r;
 }
 
-/* By the dates; and where those are the same, by something that does not depend on who came first. */
+/* By the dates; and where those are the same, by something that does not depend on who came first.
+ */
 static bool is_newer(const struct chain_cert *a, const struct chain_cert *b)
 {
     if (a->not_before_s != b->not_before_s)
@@ -543,7 +545,8 @@ void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *nam
     }
 }
 
-/* Sentences name the store's files. Those that came with this import are called as it calls them. */
+/* Sentences name the store's files. Those that came with this import are called as it calls them.
+ */
 static void name_as_given(struct import *import)
 {
     for (size_t i = 0; i < import->n_items; i++) {

@@ -21,16 +21,16 @@ int store_leaf_path(const char *dir, const struct store_key *key, char folder[ST
 
 /* A CSP_ID's part of keys and paths; and back: false where it is none, in its only spelling. */
 #define STORE_CSP_TEXT_SIZE (3u * 127u + 1u)
-/* A longer one is not stored. AMD's have about 30 characters; with as many as a chip's id has, a list
- * of the most chains fits into a message whatever they are. */
+/* A longer one is not stored. AMD's have about 30 characters; with as many as a chip's id has, a
+ * list of the most chains fits into a message whatever they are. */
 #define STORE_CSP_TEXT_MAX 128u
 void store_csp_escape(const char *csp, char out[STORE_CSP_TEXT_SIZE]);
 bool store_csp_unescape(const char *text, char out[128]);
 
 /* --- store_vlek.c: VLEKs, whose keys have a CSP_ID --- */
 
-/* The CSP_ID of the VLEK in a file that is called as one of this key's product and TCB. 0, -EBADMSG,
- * -ENOMEM, or as chain_read_file. */
+/* The CSP_ID of the VLEK in a file that is called as one of this key's product and TCB. 0,
+ * -EBADMSG, -ENOMEM, or as chain_read_file. */
 int store_vlek_csp(const char *path, const struct store_key *key, char ret[128]);
 /* Fills in a CSP_ID that the key leaves open, where there is one to choose. 0 (also where there is
  * none), -EBADMSG and a sentence that names them all, or another error. */
@@ -54,8 +54,8 @@ struct store_files {
 /* Is it an error of what is in a file's place, rather than of memory, descriptors or the disk? Only
  * the first may count as "there is none". */
 bool store_is_no_file(int error);
-/* What is no file is left out. Negative errno where something there cannot be read now; then *ret is
- * NULL. `ret` is the caller's, to be freed. */
+/* What is no file is left out. Negative errno where something there cannot be read now; then *ret
+ * is NULL. `ret` is the caller's, to be freed. */
 int store_read_files(const char *dir, const char *product, const char *stem,
                      struct store_files **ret);
 void store_files_free(struct store_files *files);

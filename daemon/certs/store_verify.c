@@ -2,12 +2,13 @@
 /*
  * What an import would say, without keeping anything.
  *
- * An import judges each certificate by what is on the disk when its turn comes: what came before it in
- * the same import is there already. So that its answer cannot differ from an import's, verifying *is* an
- * import, into a scratch store that begins with copies of the roots, intermediates and CRLs. It lies in
- * the store's folder, where nothing else looks at names that begin with a dot, and there is one at a
- * time, since there is one worker. What a killed daemon left of it goes with the next. Nobody is told
- * of it: sentences name what was given as it was given, and copies as the store's own files.
+ * An import judges each certificate by what is on the disk when its turn comes: what came before it
+ * in the same import is there already. So that its answer cannot differ from an import's, verifying
+ * *is* an import, into a scratch store that begins with copies of the roots, intermediates and
+ * CRLs. It lies in the store's folder, where nothing else looks at names that begin with a dot, and
+ * there is one at a time, since there is one worker. What a killed daemon left of it goes with the
+ * next. Nobody is told of it: sentences name what was given as it was given, and copies as the
+ * store's own files.
  */
 #include "certs/store.h"
 #include "certs/store_parts.h"

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VLEKs. A provider has one for each of its regions: product and TCB are the same, CSP_ID and key are
- * others, so the CSP_ID belongs to the key. Nothing that the platform reports tells it: where a key
- * leaves it open, the only one that is stored is meant, and where there are several, none.
+ * VLEKs. A provider has one for each of its regions: product and TCB are the same, CSP_ID and key
+ * are others, so the CSP_ID belongs to the key. Nothing that the platform reports tells it: where a
+ * key leaves it open, the only one that is stored is meant, and where there are several, none.
  *
- * The release before this layout knew DIR/PRODUCT/vlek/TCB.der, of whichever CSP_ID came last. What it
- * left is read in its place, and copied to its own by the next import, before anything else. The other
- * way round, that release finds a copy there as long as one CSP_ID alone is stored at that TCB; where
- * there are several it finds none, since it could not tell that the wrong one is there. The copy is
- * never read while the file that it was made from is there and good.
+ * The release before this layout knew DIR/PRODUCT/vlek/TCB.der, of whichever CSP_ID came last. What
+ * it left is read in its place, and copied to its own by the next import, before anything else. The
+ * other way round, that release finds a copy there as long as one CSP_ID alone is stored at that
+ * TCB; where there are several it finds none, since it could not tell that the wrong one is there.
+ * The copy is never read while the file that it was made from is there and good.
  *
- * So each step leaves a store that both read: a new file comes before the copy changes, and goes after
- * the copy is gone.
+ * So each step leaves a store that both read: a new file comes before the copy changes, and goes
+ * after the copy is gone.
  */
 #include "certs/store_parts.h"
 #include "sys.h"
@@ -102,7 +102,8 @@ static void add_csp(struct csps *csps, const char *csp)
     csps->n++;
 }
 
-/* Whose files there are at the key's product and TCB; without what only the release before knows. */
+/* Whose files there are at the key's product and TCB; without what only the release before knows.
+ */
 static int find_csps(const char *dir, const struct store_key *key, struct csps *ret)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];

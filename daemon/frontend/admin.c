@@ -4,9 +4,9 @@
  * byte; calls of one connection are answered in their order. A message that is not such an object
  * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
- * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch. One
- * that has to wait becomes a request, and its peer is held until that is complete, which keeps the
- * order; the request's blob is the whole reply. What methods do is in the other admin_ files.
+ * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch.
+ * One that has to wait becomes a request, and its peer is held until that is complete, which keeps
+ * the order; the request's blob is the whole reply. What methods do is in the other admin_ files.
  */
 #include "frontend/admin.h"
 #include "certs/certs.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The record of changing calls: who, which method, what arguments, how it ended. A call is noted when
- * it is let through and told when it is answered, so that a line says both; a connection that closes
- * in between has its call told as unanswered.
+ * The record of changing calls: who, which method, what arguments, how it ended. A call is noted
+ * when it is let through and told when it is answered, so that a line says both; a connection that
+ * closes in between has its call told as unanswered.
  *
- * Arguments are the call's JSON with each string shortened, and cut to a size. Of a file that was given
- * (the member "data") the size alone: it may be a private key by mistake, and its first bytes are
- * more than a journal may have. The user's name is that
- * of /etc/passwd alone: name services may ask other hosts, and the loop waits for nobody.
+ * Arguments are the call's JSON with each string shortened, and cut to a size. Of a file that was
+ * given (the member "data") the size alone: it may be a private key by mistake, and its first bytes
+ * are more than a journal may have. The user's name is that of /etc/passwd alone: name services may
+ * ask other hosts, and the loop waits for nobody.
  */
 #include "event.h"
 #include "frontend/admin_parts.h"

@@ -4,8 +4,8 @@
  * certificate service, which runs on the worker; when it is told, its result is spelled. A call
  * whose caller has left is forgotten, the job is done all the same.
  *
- * No name that a caller sends is opened: an import's file names are labels, and a key is taken apart
- * into checked parts before it is used.
+ * No name that a caller sends is opened: an import's file names are labels, and a key is taken
+ * apart into checked parts before it is used.
  */
 #include "certs/certs.h"
 #include "certs/chain.h"

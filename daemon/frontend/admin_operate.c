@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Administrators' methods that change how cocod runs, until it stops: the log's level, and draining.
+ * Administrators' methods that change how cocod runs, until it stops: the log's level, and
+ * draining.
  *
  * A drain is kept in memory alone. It makes guests wait, and after their budget go without, so the
  * state that a crash, a restart or a forgotten session leads back to is serving. Neither does a

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who may do what on the administrators' socket: users and groups of the configuration, held against
- * what the kernel says of a peer.
+ * Who may do what on the administrators' socket: users and groups of the configuration, held
+ * against what the kernel says of a peer.
  */
 #pragma once
 
@@ -32,8 +32,8 @@ struct admin_roles {
 };
 
 /* Adds the users and @groups that a text names, separated by spaces or commas, as they are known on
- * this host now; those that are not are passed over. May ask the name service: at the start and at a
- * reload only. */
+ * this host now; those that are not are passed over. May ask the name service: at the start and at
+ * a reload only. */
 void admin_roles_grant(struct admin_roles *roles, enum admin_role role, const char *text);
 
 /* The highest role of who is at the other end of a connected Unix socket. Root's and this process's

@@ -209,8 +209,8 @@ static void add_name(const struct admin *admin, const struct certs_holder *holde
     json_object_array_add(names, json_object_new_string(text));
 }
 
-/* An updater that was killed does not say that it went on by force; its lock does: a write lock beside
- * read locks goes around them. */
+/* An updater that was killed does not say that it went on by force; its lock does: a write lock
+ * beside read locks goes around them. */
 void admin_update_gone(const struct peer *peer)
 {
     struct admin *admin = peer->context;

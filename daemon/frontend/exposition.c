@@ -8,9 +8,9 @@
  * documentation (docs/metrics.md) is printed from the same tables. A name that was released is
  * neither changed nor given another meaning.
  *
- * Labels. Each value of a label comes from a list in this program or from the configuration. Nothing
- * that a guest, a VMM or a certificate says becomes a label, so that none of them decides how many
- * series there are.
+ * Labels. Each value of a label comes from a list in this program or from the configuration.
+ * Nothing that a guest, a VMM or a certificate says becomes a label, so that none of them decides
+ * how many series there are.
  *
  * Readers. A text is made at most once a second, whoever asks how often. On the socket it is sent
  * by reference; a reader that takes nothing is closed by [limits] send_timeout like any peer, and

@@ -155,10 +155,10 @@ static void send_quote(struct peer *peer, struct blob *quote)
     peer_send(peer, head, sizeof(head), quote, -1);
 }
 
-/* QGS's message in the form that the client's own library takes, whatever the version of this QGS is
- * (up to DCAP 1.20 it says minor 0, and pads what nobody asked it to pad): minor 1, as QGS says it to
- * everybody since; collateral padded for who said minor 0, platform info always. False: out of
- * memory. */
+/* QGS's message in the form that the client's own library takes, whatever the version of this QGS
+ * is (up to DCAP 1.20 it says minor 0, and pads what nobody asked it to pad): minor 1, as QGS says
+ * it to everybody since; collateral padded for who said minor 0, platform info always. False: out
+ * of memory. */
 static bool send_message(struct peer *peer, const struct blob *message)
 {
     size_t room = message->size + 4; /* what is added at most */

@@ -11,8 +11,9 @@
  * sendmsg. Only what the socket does not take is queued, by reference to the blob.
  *
  * Back-pressure is decided in one function, peer_settle: a peer that leaves more unsent bytes lying
- * than its limit is not read, nor one that its dialect holds. So are the deadlines: for the greeting, for a frame once begun, for
- * the oldest unsent reply; each is absolute, so that a drip keeps nothing alive.
+ * than its limit is not read, nor one that its dialect holds. So are the deadlines: for the
+ * greeting, for a frame once begun, for the oldest unsent reply; each is absolute, so that a drip
+ * keeps nothing alive.
  *
  * A peer's end of file ends the connection, but for a dialect of one request a connection: whoever
  * has asked there may shut down its sending side while it waits. The kernel tells that apart from

@@ -92,7 +92,8 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
  * their calls. A peer that closes meanwhile is noticed afterwards. */
 void peer_hold(struct peer *peer, bool hold);
 
-/* From now on unsent replies may lie for any time: for a peer that is sent nothing more meanwhile. */
+/* From now on unsent replies may lie for any time: for a peer that is sent nothing more meanwhile.
+ */
 void peer_be_patient(struct peer *peer);
 
 /* Ends the connection now: completes its requests with ECANCELED (unsent), forgets what was unsent.

@@ -57,7 +57,8 @@ struct server {
 /* NULL: out of memory. `base` and `timers` outlive the server. */
 struct server *server_new(struct event_base *base, struct timers *timers,
                           const struct server_limits *limits);
-/* For what begins from now on: who is connected stays, also over a limit that has become smaller. */
+/* For what begins from now on: who is connected stays, also over a limit that has become smaller.
+ */
 void server_set_limits(struct server *server, const struct server_limits *limits);
 /* Closes everything. */
 void server_free(struct server *server);

@@ -4,12 +4,12 @@
  * counting those that nobody waits for any more. Three things take slots away:
  *
  * - Where QGS closed at its own timer without a byte (or never closed at all), its thread may still
- * be at work, or never come back: the slot is *suspect*, and carries nothing but a probe, until it is
- * proven that the thread is back. An answered probe alone proves nothing about it: any idle thread
- * can answer. But QGS serves in order of arrival. So where one exchange is answered while n that
- * were sent before it are out, those n have a thread each, and n + 1 are alive. With a probe on the
- * suspect slot and all others in use, that happens as soon as one overtakes all others. What is
- * never proven (a QGS whose every answer takes equally long) is cleared by a restart of QGS: a
+ * be at work, or never come back: the slot is *suspect*, and carries nothing but a probe, until it
+ * is proven that the thread is back. An answered probe alone proves nothing about it: any idle
+ * thread can answer. But QGS serves in order of arrival. So where one exchange is answered while n
+ * that were sent before it are out, those n have a thread each, and n + 1 are alive. With a probe
+ * on the suspect slot and all others in use, that happens as soon as one overtakes all others. What
+ * is never proven (a QGS whose every answer takes equally long) is cleared by a restart of QGS: a
  * refused connect, or a socket of another process, tells that the process with all its threads is
  * gone, and then no slot is suspect.
  * - After the start one slot is open, since requests of a cocod that was here before may still be
@@ -18,8 +18,8 @@
  * - The breaker, which takes all of them: backend_probe.c.
  *
  * Always holds: exchanges + suspect slots not being probed ≤ slots. So QGS never has more quotes
- * than threads, also where threads never come back; beyond that at most one probe at a time. Where a
- * reload makes the slots fewer, nothing is sent until that is so again.
+ * than threads, also where threads never come back; beyond that at most one probe at a time. Where
+ * a reload makes the slots fewer, nothing is sent until that is so again.
  */
 #include "quotes/backend.h"
 #include "invariant.h"

@@ -62,11 +62,11 @@ struct backend;
 struct backend *backend_new(struct event_base *base, struct timers *timers,
                             const struct backend_options *options, void (*changed)(void *data),
                             void *data);
-/* Another number of slots, timer or restart file. Fewer slots are kept to as exchanges end. -ENOMEM:
- * the restart file is as it was. */
+/* Another number of slots, timer or restart file. Fewer slots are kept to as exchanges end.
+ * -ENOMEM: the restart file is as it was. */
 int backend_set_options(struct backend *backend, const struct backend_options *options);
-/* No work is sent to it any more, nor a probe; what runs goes on to its end. It counts as set aside.
- * backend_set_options takes that back. */
+/* No work is sent to it any more, nor a probe; what runs goes on to its end. It counts as set
+ * aside. backend_set_options takes that back. */
 void backend_retire(struct backend *backend);
 bool backend_retired(const struct backend *backend);
 /* Is it the one that these options name? */
@@ -101,11 +101,12 @@ void backend_note_failure(struct backend *backend, const struct doubt_vm *vm);
 /* Is there something wrong with it that explains a failure? */
 bool backend_is_at_fault(const struct backend *backend);
 
-/* It is new in the configuration: a probe is sent, so that what is wrong with it shows before a guest
- * needs it. */
+/* It is new in the configuration: a probe is sent, so that what is wrong with it shows before a
+ * guest needs it. */
 void backend_greet(struct backend *backend);
-/* Somebody wants it: where it is set aside because it could not be reached, which is cheap to try, a
- * probe is sent, and it is DOUBTED until that is back; a little later where it was tried just now.
+/* Somebody wants it: where it is set aside because it could not be reached, which is cheap to try,
+ * a probe is sent, and it is DOUBTED until that is back; a little later where it was tried just
+ * now.
  */
 void backend_wake(struct backend *backend);
 

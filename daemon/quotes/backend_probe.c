@@ -5,19 +5,20 @@
  * The breaker takes all slots away. A guest can make QGS fail (a TDREPORT with a wrong MAC), so
  * failures count only when three different VMs had them with no success between. A probe then
  * decides. Where connecting fails, or QGS closes more often in a row than it has threads to start,
- * whoever asked, a probe is sent at once and decides as well. Until it is back nothing else is sent.
+ * whoever asked, a probe is sent at once and decides as well. Until it is back nothing else is
+ * sent.
  *
- * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM is
- * charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and whatever
- * proves it wrong comes there: a quote, or the probe that it calls for until then.
+ * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM
+ * is charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and
+ * whatever proves it wrong comes there: a quote, or the probe that it calls for until then.
  *
  * A probe is GET_PLATFORM_INFO: a whole request, never a mere connect (which can crash QGS), and
  * one that needs no PCCS; where it is quotes that are in doubt, doubt.c's question. It takes a
- * suspect slot where there is one, else a free one. It is sent when a slot becomes suspect, repeated
- * with pauses up to PROBE_PAUSE_MAX_US while the breaker is open or all slots are suspect, and else
- * sent when it can prove something: when every other slot is in use, which is also when the suspect
- * one is missed. A QGS that is away, as while it restarts, is tried more often for as long as
- * requests wait for it: a connect that fails costs nobody anything.
+ * suspect slot where there is one, else a free one. It is sent when a slot becomes suspect,
+ * repeated with pauses up to PROBE_PAUSE_MAX_US while the breaker is open or all slots are suspect,
+ * and else sent when it can prove something: when every other slot is in use, which is also when
+ * the suspect one is missed. A QGS that is away, as while it restarts, is tried more often for as
+ * long as requests wait for it: a connect that fails costs nobody anything.
  */
 #include "event.h"
 #include "invariant.h"

@@ -17,8 +17,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* SHA-384, looked up in OpenSSL's tables once: the look-up takes as long as the hashing. Loop thread
- * only, and kept until the process ends. NULL: out of memory. */
+/* SHA-384, looked up in OpenSSL's tables once: the look-up takes as long as the hashing. Loop
+ * thread only, and kept until the process ends. NULL: out of memory. */
 static EVP_MD_CTX *sha384(void)
 {
     static EVP_MD_CTX *ctx;

@@ -3,8 +3,8 @@
  * A moving median over the last 31 answers, each from the sending of the request to the whole
  * reply. A median, since one quote that waited for PCCS says nothing about the next.
  *
- * A sample is forgotten after 60 s, so that a QGS that was slow for a while is not held to be slow for
- * ever. With none left nothing is known, and nothing is made up.
+ * A sample is forgotten after 60 s, so that a QGS that was slow for a while is not held to be slow
+ * for ever. With none left nothing is known, and nothing is made up.
  */
 #include "quotes/estimate.h"
 

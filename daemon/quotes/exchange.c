@@ -267,7 +267,8 @@ static int send_request(struct exchange *exchange)
     return event_add(&exchange->readable, NULL) < 0 ? -ENOMEM : 0;
 }
 
-/* What is there, and is something else, refuses connections as a socket does where nobody listens. */
+/* What is there, and is something else, refuses connections as a socket does where nobody listens.
+ */
 static bool is_no_socket(const struct exchange_target *target)
 {
     struct stat st;

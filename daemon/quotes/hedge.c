@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where one QGS hangs and another does not, a quote must not wait for the one that hangs. Once it has
- * taken several times the usual time at one, it is asked of another as well, and the first answer
- * wins.
+ * Where one QGS hangs and another does not, a quote must not wait for the one that hangs. Once it
+ * has taken several times the usual time at one, it is asked of another as well, and the first
+ * answer wins.
  *
- * What that costs is the VM's: its hedge takes a turn of the VM's in the queue, before what else the VM
- * has there; and a VM has one hedge at a time, from when it is queued until QGS has answered it, so that
- * one whose quotes make services hang gets no second set of slots out of it. One that has failed gets
- * none. Where a hedge cannot go now, those behind it can.
+ * What that costs is the VM's: its hedge takes a turn of the VM's in the queue, before what else
+ * the VM has there; and a VM has one hedge at a time, from when it is queued until QGS has answered
+ * it, so that one whose quotes make services hang gets no second set of slots out of it. One that
+ * has failed gets none. Where a hedge cannot go now, those behind it can.
  *
- * The one that loses is abandoned as if its requester had left: it keeps its slot until QGS has answered,
- * and that answer is not kept, since the requester has his. Questions other than quotes have one slot
- * in all, and are not hedged.
+ * The one that loses is abandoned as if its requester had left: it keeps its slot until QGS has
+ * answered, and that answer is not kept, since the requester has his. Questions other than quotes
+ * have one slot in all, and are not hedged.
  */
 #include "metrics.h"
 #include "quotes/quotes_parts.h"
 #include "sys.h"
 #include <utlist.h>
 
-/* So many times the usual; at least so long, since less is within what a QGS needs that asks PCCS; and
- * no longer than that, but for twice the usual. */
+/* So many times the usual; at least so long, since less is within what a QGS needs that asks PCCS;
+ * and no longer than that, but for twice the usual. */
 #define HEDGE_TIMES  8u
 #define HEDGE_MIN_US 200000u
 #define HEDGE_MAX_US 5000000u

@@ -7,8 +7,8 @@
  *             │          │  └──────somebody joins────────┘
  *             └─last waiter leaves─▶ freed
  *
- * A hedge goes through the same states; it is where its first's waiters leave, and where others join
- * it, that both of the two change theirs together.
+ * A hedge goes through the same states; it is where its first's waiters leave, and where others
+ * join it, that both of the two change theirs together.
  *
  * A job holds its account and its lane, and is charged to jobs->bytes, from job_new to job_free.
  */

@@ -3,9 +3,9 @@
  * A job: one question to QGS, those who wait for its answer, and how often it was tried. What moves
  * jobs is in quotes.c.
  *
- * A hedge is a second job with the same question, asked of another service since the first takes long.
- * It has no waiters of its own: it serves those of the first, and takes them over when the first
- * fails. Loop thread only.
+ * A hedge is a second job with the same question, asked of another service since the first takes
+ * long. It has no waiters of its own: it serves those of the first, and takes them over when the
+ * first fails. Loop thread only.
  */
 #pragma once
 
@@ -96,8 +96,8 @@ struct job *job_new_hedge(struct job *job);
 void job_drop_hedge(struct job *job);
 /* The hedge does no more for the job, which goes on alone. */
 void job_unhedge(struct job *job);
-/* The hedge takes the waiters of its first, and what was tried, and is alone. Where the first runs, it
- * is abandoned. */
+/* The hedge takes the waiters of its first, and what was tried, and is alone. Where the first runs,
+ * it is abandoned. */
 void job_take_over(struct job *hedge, struct job *first);
 /* What was tried for the other counts for this one, too. */
 void job_add_tries(struct job *job, const struct job *other);

@@ -61,8 +61,8 @@ struct queue {
 
 /* -ENOMEM. limits->vmm_users is copied. */
 int queue_init(struct queue *queue, const struct queue_limits *limits);
-/* Other limits, for what comes from now on. A VM that waits already stays in the lane that it is in.
- * -ENOMEM: they are as they were. */
+/* Other limits, for what comes from now on. A VM that waits already stays in the lane that it is
+ * in. -ENOMEM: they are as they were. */
 int queue_set_limits(struct queue *queue, const struct queue_limits *limits);
 /* Nothing is queued, every lane was given back. */
 void queue_done(struct queue *queue);

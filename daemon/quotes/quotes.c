@@ -11,8 +11,8 @@
  * is abandoned has a slot of its backend, since QGS works on for a requester that is gone.
  *
  * A restart of QGS costs a wait, not an error: what was in flight is asked again, and while no
- * service is there jobs stay queued, within their limits, until one is back, they could no longer be
- * done in time, or it has been away for wait_us.
+ * service is there jobs stay queued, within their limits, until one is back, they could no longer
+ * be done in time, or it has been away for wait_us.
  *
  * Overload is met where it costs nothing: what is being made is joined, what was made is kept, and
  * what cannot be done by its deadline is refused while QGS has not begun.

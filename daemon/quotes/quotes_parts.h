@@ -38,8 +38,8 @@ struct quotes {
 /* Starts what slots allow. A job that can no longer be done in time gives way to those that wait
  * behind it. */
 void quotes_pump(struct quotes *quotes);
-/* Those who wait for the job get that answer and its trace, and it has no waiters any more. `answer`:
- * NULL but with COCO_OK; the caller's reference stays his. */
+/* Those who wait for the job get that answer and its trace, and it has no waiters any more.
+ * `answer`: NULL but with COCO_OK; the caller's reference stays his. */
 void quotes_complete_waiters(struct job *job, uint32_t status, struct blob *answer);
 
 /* --- what QGS answered: quotes_end.c ---------------------------------------------------------- */

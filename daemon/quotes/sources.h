@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All backends together: which one is asked next, and when a quote could be there. Loop thread only.
+ * All backends together: which one is asked next, and when a quote could be there. Loop thread
+ * only.
  */
 #pragma once
 
@@ -18,9 +19,9 @@ struct source {
     uint8_t serial; /* names it in histories; never 0 */
 };
 
-/* One that the configuration has no more keeps its place, for the jobs that run there, until a reload
- * finds it idle; it is set aside for everybody who asks. Then its place is free: `backend` is NULL
- * only behind `n` and where there is no memory for one. */
+/* One that the configuration has no more keeps its place, for the jobs that run there, until a
+ * reload finds it idle; it is set aside for everybody who asks. Then its place is free: `backend`
+ * is NULL only behind `n` and where there is no memory for one. */
 struct sources {
     struct source *items; /* room for SOURCES_MAX */
     size_t n;             /* places in use, with those that are leaving */
@@ -65,15 +66,15 @@ bool sources_has_other(const struct sources *sources, uint64_t set);
 /* Somebody needs one: see backend_wake. */
 void sources_wake(struct sources *sources);
 
-/* Where all are set aside, or about to leave: since when none is in service; 0: there is none at all.
- * UINT64_MAX: one is in service, or may be. */
+/* Where all are set aside, or about to leave: since when none is in service; 0: there is none at
+ * all. UINT64_MAX: one is in service, or may be. */
 uint64_t sources_away_us(const struct sources *sources);
 /* How often any of them came back: what was tried before says nothing about it any more. */
 unsigned sources_returns(const struct sources *sources);
 
-/* How long a quote takes where it is quickest now. Where nobody knows, SOURCES_ASSUMED_US: for plans
- * alone, since somebody must be the first; about ten times what QGS needs, so that little is refused
- * that was possible. */
+/* How long a quote takes where it is quickest now. Where nobody knows, SOURCES_ASSUMED_US: for
+ * plans alone, since somebody must be the first; about ten times what QGS needs, so that little is
+ * refused that was possible. */
 #define SOURCES_ASSUMED_US 50000u
 uint64_t sources_service_us(const struct sources *sources);
 /* The same of one, or ESTIMATE_UNKNOWN; of one that does not know, of the quickest. */

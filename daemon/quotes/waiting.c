@@ -2,7 +2,8 @@
 /*
  * While no service is there, jobs stay in the queue, each until it could no longer be done in time,
  * all of them until the service has been away for wait_us. One timer stands at the first of these
- * moments; it is armed exactly while there are jobs that wait so, but for what pump() has yet to see.
+ * moments; it is armed exactly while there are jobs that wait so, but for what pump() has yet to
+ * see.
  */
 #include "metrics.h"
 #include "quotes/quotes_parts.h"

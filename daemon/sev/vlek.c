@@ -9,8 +9,8 @@
  *
  * The firmware refuses one of another TCB with BAD_SVN and one of another chip with
  * BAD_MEASUREMENT. Here the TCB is compared first, because then the refusal can name both; and SNP
- * must be initialised, because older kernels then load into a firmware that they shut down again, and
- * report success. /dev/sev is opened for writing only when nothing speaks against loading, and
+ * must be initialised, because older kernels then load into a firmware that they shut down again,
+ * and report success. /dev/sev is opened for writing only when nothing speaks against loading, and
  * what counts as success is what the firmware says afterwards.
  *
  * The exclusion of VMMs is the caller's: this is run by `cococtl certs rotate --exec`, and holds

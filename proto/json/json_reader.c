@@ -4,14 +4,14 @@
  * are how checks are walked around.
  *
  * json-c holds the tree, but does not read. What its reader takes is another thing in each of its
- * releases: even in strict mode 0.16 takes NaN and bytes that are no UTF-8, cuts names at a NUL, lets
- * the last of two equal names win and makes the largest integer of one that is larger; 0.18 refuses
- * each byte of a string that is not ASCII; up to 0.18 an escaped U+1D800 becomes U+FFFD. So the bytes
- * are read here (RFC 8259), once, and the same message is the same tree on every host.
+ * releases: even in strict mode 0.16 takes NaN and bytes that are no UTF-8, cuts names at a NUL,
+ * lets the last of two equal names win and makes the largest integer of one that is larger; 0.18
+ * refuses each byte of a string that is not ASCII; up to 0.18 an escaped U+1D800 becomes U+FFFD. So
+ * the bytes are read here (RFC 8259), once, and the same message is the same tree on every host.
  *
- * Beyond RFC 8259: no name twice in one object, no NUL in any string, no integer outside of 64 bits,
- * no number that is infinite as a double, limits on depth and on how many values there are (a tree
- * takes a hundred times the memory of its text).
+ * Beyond RFC 8259: no name twice in one object, no NUL in any string, no integer outside of 64
+ * bits, no number that is infinite as a double, limits on depth and on how many values there are (a
+ * tree takes a hundred times the memory of its text).
  */
 #include "json_reader.h"
 #include "text.h"

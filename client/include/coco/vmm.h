@@ -250,7 +250,8 @@ COCO_PUBLIC int coco_vcpu_timeout_ms(const struct coco_vcpu *vcpu);
 COCO_PUBLIC int coco_vcpu_process(struct coco_vcpu *vcpu);
 
 /* KVM_EXIT_SNP_REQ_CERTS alone: blocking, and as start (then as above) and finish. -EBUSY: an exit
- * is open, or (finish) has no answer yet; -EINVAL (finish): none is open. Sections "The lease", "SEV-SNP", "The busy budget". */
+ * is open, or (finish) has no answer yet; -EINVAL (finish): none is open. Sections "The lease",
+ * "SEV-SNP", "The busy budget". */
 COCO_PUBLIC int coco_vcpu_snp_certs(struct coco_vcpu *vcpu, struct coco_snp_exit *exit);
 COCO_PUBLIC int coco_vcpu_snp_start(struct coco_vcpu *vcpu, const struct coco_snp_exit *exit);
 COCO_PUBLIC int coco_vcpu_snp_finish(struct coco_vcpu *vcpu, struct coco_snp_exit *exit);
@@ -259,9 +260,9 @@ COCO_PUBLIC int coco_vcpu_snp_finish(struct coco_vcpu *vcpu, struct coco_snp_exi
  * untouched: COCO_ACT_UNHANDLED. Section "TDX". Never waits: a GetQuote that was accepted (ret 0)
  * has its final status in the guest's buffer later. */
 COCO_PUBLIC int coco_vcpu_tdx(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit);
-/* Waits until no GetQuote of this vCPU is in flight, and drives them meanwhile; milliseconds. 0; -ETIMEDOUT;
- * -EINTR: kicked or quiesced. For VMMs that let the vCPU wait for its quote within the exit; after
- * anything but 0 somebody else must drive. */
+/* Waits until no GetQuote of this vCPU is in flight, and drives them meanwhile; milliseconds. 0;
+ * -ETIMEDOUT; -EINTR: kicked or quiesced. For VMMs that let the vCPU wait for its quote within the
+ * exit; after anything but 0 somebody else must drive. */
 COCO_PUBLIC int coco_vcpu_quote_wait(struct coco_vcpu *vcpu, uint32_t timeout_ms);
 
 /* KVM_HC_MAP_GPA_RANGE alone; COCO_ACT_UNHANDLED for other hypercalls, and where there is no
