@@ -193,8 +193,7 @@ static bool add_file(struct inputs *inputs, const char *path)
     return input && refuse(input, why);
 }
 
-/* --- folders ------------------------------------------------------------------------------------
- */
+/* --- folders ---------------------------------------------------------------------------------- */
 
 static bool has_text(const uint8_t *bytes, size_t size, const char *text)
 {

@@ -25,8 +25,7 @@
 
 static const char blanks[] = " \t\r\n";
 
-/* --- lines -------------------------------------------------------------------------------------
- */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 /* Which column is which; all 0: they are the first three. */
 struct columns {
@@ -167,8 +166,7 @@ static int parse_line(char *text, struct columns *columns, bool first, struct kd
     return r < 0 ? r : 1;
 }
 
-/* --- files -------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 struct inventory {
     struct kds_target *targets;

@@ -313,8 +313,7 @@ static int split_der(const struct split *s)
     return 0;
 }
 
-/* --- either, and tables ------------------------------------------------------------------------
- */
+/* --- either, and tables ----------------------------------------------------------------------- */
 
 static int split_certificates(const struct chain_input *whole, const struct chain_taker *taker,
                               const struct chain_why *why)

@@ -157,8 +157,7 @@ bool chain_is_crl(const uint8_t *data, size_t size)
     return what_der_is(data, size) == crl;
 }
 
-/* --- what firmware and its tools write ---------------------------------------------------------
- */
+/* --- what firmware and its tools write -------------------------------------------------------- */
 
 static bool is_report(const uint8_t *data, size_t size, size_t at)
 {
@@ -219,8 +218,7 @@ static const char *what_firmware_wrote(const uint8_t *data, size_t size)
     return NULL;
 }
 
-/* --- archives, documents, text ------------------------------------------------------------------
- */
+/* --- archives, documents, text ---------------------------------------------------------------- */
 
 static const char *what_format(const uint8_t *data, size_t size)
 {
