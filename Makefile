@@ -26,6 +26,9 @@ VERSION := $(shell sed -n 's/^\#define COCO_VERSION_STRING "\(.*\)"/\1/p' proto/
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
+# What people type builds with all processors, unless make was told otherwise.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # One line a step; `make V=1` shows the commands.
 V ?= 0
 ifeq ($(V),0)
@@ -84,7 +87,7 @@ INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integ
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
 FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c
-FUZZ_CTL_SRC := client/cococtl/kds.c client/cococtl/base64.c
+FUZZ_CTL_SRC := client/cococtl/kds.c client/cococtl/spelling.c client/cococtl/base64.c
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
@@ -100,6 +103,9 @@ INTEGRATION_PROGRAMS := $(patsubst tests/integration/%.c,$(BUILD)/tests/integrat
 REPLAY_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_SRC))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS)
+# Floods, chaos and other load are not run again under sanitizers: what they show is not what those find, and they take longest.
+LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/test_load integration/test_rotation \
+              integration/test_update_kills integration/test_store_scale)
 # One test each, by the exit status.
 TEST_SCRIPTS := tests/vendored/run tests/install/run tests/docs/run
 
@@ -208,6 +214,17 @@ $(EXAMPLE_PROGRAMS): $(BUILD)/examples/%: $(BUILD)/obj/client/examples/%.o $(BUI
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS)
 
+# What README.md shows in C, as a program.
+$(BUILD)/obj/tests/docs/readme.inc: README.md
+	@mkdir -p $(@D)
+	@sed -n '/^```c$$/,/^```$$/p' $< | sed '/^```/d' >$@
+$(BUILD)/obj/tests/docs/readme_vmm.o: $(BUILD)/obj/tests/docs/readme.inc
+$(BUILD)/obj/tests/docs/readme_vmm.o: CFLAGS_ALL += -I$(BUILD)/obj/tests/docs
+$(BUILD)/tests/readme-vmm: LDFLAGS_ALL += -Wl,--wrap=ioctl
+$(BUILD)/tests/readme-vmm: $(BUILD)/obj/tests/docs/readme_vmm.o $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS)
+
 UNIT_LINK = $(call say,LD,$@) mkdir -p $(@D) && $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CHECK_LIBS)
 
 $(filter $(BUILD)/tests/proto/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
@@ -231,7 +248,7 @@ $(filter $(BUILD)/tests/client/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/o
 	$(UNIT_LINK) $(SIM_LIBS)
 
 $(filter $(BUILD)/tests/daemon/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
-    $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a
+    $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(DAEMON_LIBS) $(SIM_LIBS)
 
 $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o \
@@ -263,31 +280,35 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-systemd check-peers check-valgrind stress demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-peers check-skew check-valgrind stress demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
-programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench $(EXAMPLE_PROGRAMS)
+programs: all $(SIM_PROGRAMS) $(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench $(EXAMPLE_PROGRAMS) \
+          $(BUILD)/tests/readme-vmm
 
 tests: programs $(TEST_PROGRAMS)
 
 check: deps ## build everything and run all tests; ends with "N passed, N failed"
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory $(JOBS) tests
 	@tests/run $(BUILD) $(TEST_PROGRAMS) $(TEST_SCRIPTS)
 
-check-sanitize: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
+check-sanitize: ## the same, but for what is load, under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
 	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	 tests/run $(BUILD)/sanitize $(addprefix $(BUILD)/sanitize/,$(patsubst $(BUILD)/%,%,$(TEST_PROGRAMS)))
+	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS),$(TEST_PROGRAMS)))
 
 # The tests that have threads, or that what they test has.
 THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
 check-thread: ## the tests with threads under ThreadSanitizer
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/thread SANITIZE=thread OPT="-O1 -g" \
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/thread SANITIZE=thread OPT="-O1 -g" \
 	 $(addprefix $(BUILD)/thread/,$(addprefix tests/,$(THREAD_TESTS)) cocod cococtl)
 	@TSAN_OPTIONS=halt_on_error=1 \
 	 tests/run $(BUILD)/thread $(addprefix $(BUILD)/thread/tests/,$(THREAD_TESTS))
+
+check-abi: $(BUILD)/libcoco.a $(BUILD)/libsev.a ## compare each number and layout of Linux's with the headers of a released kernel (fetches them)
+	@tests/abi/run $(BUILD)
 
 check-systemd: ## install the packages in a container under a real systemd, and show what holds there (root)
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
@@ -296,8 +317,12 @@ check-systemd: ## install the packages in a container under a real systemd, and 
 
 check-peers: ## other people's programs, Debian sid's in a chroot, meet cocod: varlinkctl, snphost, QEMU, … (root; PEERS="CHECK…")
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
-	@$(MAKE) --no-print-directory programs man-pages
+	@$(MAKE) --no-print-directory $(JOBS) programs man-pages
 	@tests/peers/run $(BUILD) $(PEERS)
+
+check-skew: ## the release before with this one: VMMs, cococtl, store, configuration, interfaces
+	@$(MAKE) --no-print-directory $(JOBS) programs
+	@tests/skew/run $(BUILD)
 
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 COCO_STRIDE=7 \
@@ -309,7 +334,7 @@ stress: tests ## 2000 rotations of each kind under load, judged by the guest mod
 	@cat $(BUILD)/tests/log/integration.test_rotation.log
 
 demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
-	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory $(JOBS) programs
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/demo --build $(BUILD)
 
 bench: programs ## measure CERTS_GET beside an echo server, Redis and a locked file (BENCH_FLAGS=--json)
@@ -336,7 +361,8 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 
 # --- lint -------------------------------------------------------------------------------------------
 C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
-TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl $(DAEMON_CFLAGS)
+TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl \
+             -I$(BUILD)/obj/tests/docs $(DAEMON_CFLAGS)
 
 lint: lint-format lint-headers lint-man lint-packaging lint-units lint-cppcheck lint-shell lint-tidy ## clang-format, clang-tidy, cppcheck, headers alone
 
@@ -359,7 +385,7 @@ lint-cppcheck:
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 .ci/run .ci/packages tests/run tests/docs/run tests/install/run tests/vendored/run tests/model/check docs/cococtl.1.sh tests/debian/chroot tests/peers/run $(wildcard tests/systemd/*.sh tests/peers/*.sh) && echo "  lint    shell"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -e SC2086,SC2016,SC1091,SC2013 $$(grep -lrIE '^#!/.*\<(ba)?sh' .ci tests docs) tests/peers/*.sh && echo "  lint    shell"; fi
 
 # Installed into a folder, so that what the units start is there.
 UNITS = $(abspath $(BUILD))/units
@@ -368,8 +394,8 @@ lint-units: all
 	 $(MAKE) --no-print-directory install PREFIX=$(UNITS) >/dev/null && cd $(UNITS)/lib/systemd/system && \
 	 SYSTEMD_UNIT_PATH=$$PWD: systemd-analyze verify --man=no *.* && echo "  lint    units"; fi
 
-lint-tidy: $(BUILD)/gen/admin_varlink.h
-	@printf '%s\n' $(filter %.c,$(C_FILES)) | xargs -P 2 -n 4 sh -c \
+lint-tidy: $(BUILD)/gen/admin_varlink.h $(BUILD)/obj/tests/docs/readme.inc
+	@printf '%s\n' $(filter-out tests/abi/%,$(filter %.c,$(C_FILES))) | xargs -P 2 -n 4 sh -c \
 	 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null || exit 255' tidy && echo "  lint    clang-tidy: $(words $(filter %.c,$(C_FILES))) files"
 
 .PHONY: events

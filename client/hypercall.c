@@ -10,21 +10,27 @@
  *
  * A kick ends that too, but must not become a failure that kills the guest. Where the guest can be
  * told to come again, it is; otherwise the exit stays unanswered, and the VMM hands it in again
- * when it has seen to the kick: the change is idempotent. Quiesce is not looked at: the exit is to
- * be completed then, and the tries end by themselves within 100 ms.
+ * when it has seen to the kick: the change is idempotent.
+ *
+ * While the VM is quiesced, a guest that can be told to come again is told so at once: EAGAIN came
+ * into KVM so that conversions can be put off while a VM migrates. For any other guest the change
+ * is made: the exit is to be completed then, and the tries end by themselves within 100 ms.
  */
 #include "kvm_abi.h"
 #include "vmm_internal.h"
 #include <errno.h>
 #include <poll.h>
 
-/* Bits 0-3: a hint about the page size. Bit 4: private. */
-#define FLAG_SIZE_MASK 0xfull
-#define FLAG_ENCRYPTED (1ull << 4)
-
 /* EAGAIN is given 100 ms; EINTR so many times, which is a VMM that never lets it through. */
 #define AGAIN_TRIES 100u
 #define INTR_TRIES  1000u
+
+/* Is a change put off, since the guest can be told so? */
+static bool put_off(const struct coco_vmm *vmm)
+{
+    return (vmm->flags & COCO_VMM_MAP_GPA_EAGAIN) &&
+           __atomic_load_n(&vmm->quiesced, __ATOMIC_ACQUIRE);
+}
 
 int coco_vcpu_set_attributes(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t bytes,
                              bool make_private)
@@ -34,7 +40,7 @@ int coco_vcpu_set_attributes(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t byte
 
     for (;;) {
         int r = vmm->ops.set_memory_attributes(vmm->userdata, gpa, bytes, make_private);
-        if ((r == -EINTR || r == -EAGAIN) && coco_vcpu_kicked(vcpu))
+        if ((r == -EINTR || r == -EAGAIN) && (coco_vcpu_kicked(vcpu) || put_off(vmm)))
             return -EINTR;
         if (r == -EINTR && ++interrupted < INTR_TRIES)
             continue;
@@ -52,7 +58,7 @@ static bool decode(const struct coco_hypercall_exit *exit, uint64_t *ret_bytes)
     uint64_t end;
 
     return gpa % COCO_PAGE_SIZE == 0 && npages > 0 &&
-           !(flags & ~(FLAG_SIZE_MASK | FLAG_ENCRYPTED)) &&
+           !(flags & ~(COCO_KVM_MAP_GPA_SIZE_MASK | COCO_KVM_MAP_GPA_ENCRYPTED)) &&
            !__builtin_mul_overflow(npages, (uint64_t)COCO_PAGE_SIZE, ret_bytes) &&
            !__builtin_add_overflow(gpa, *ret_bytes, &end);
 }
@@ -68,7 +74,9 @@ int coco_vcpu_hypercall(struct coco_vcpu *vcpu, struct coco_hypercall_exit *exit
         exit->ret = COCO_KVM_MAP_GPA_RET_EINVAL;
         return COCO_ACT_RUN;
     }
-    int r = coco_vcpu_set_attributes(vcpu, exit->args[0], bytes, exit->args[2] & FLAG_ENCRYPTED);
+    int r = put_off(vmm) ? -EAGAIN
+                         : coco_vcpu_set_attributes(vcpu, exit->args[0], bytes,
+                                                    exit->args[2] & COCO_KVM_MAP_GPA_ENCRYPTED);
     if (r == 0)
         exit->ret = COCO_KVM_MAP_GPA_RET_OK;
     else if ((r == -EAGAIN || r == -EINTR) && (vmm->flags & COCO_VMM_MAP_GPA_EAGAIN))

@@ -4,9 +4,9 @@
  * coco/unmerged.h. The request is in the GHCB, whose layout is that of AMD's GHCB specification,
  * "SNP Page State Change".
  *
- * MSR form: one page, in the MSR's value. Page form: up to 253 entries in the GHCB's shared buffer,
- * of which cur_entry to end_entry are to be done; an entry is a 4 KiB page or a 2 MiB range, done
- * from its cur_page on.
+ * MSR form: one page, in the MSR's value, and so is the answer. Page form: up to 253 entries in the
+ * GHCB's shared buffer, of which cur_entry to end_entry are to be done; an entry is a 4 KiB page or
+ * a 2 MiB range, done from its cur_page on.
  *
  * What always holds: the buffer is read once, and everything that was read is bounded before it is
  * used; only cur_entry and the cur_page of entries that are done are written back, in that order of
@@ -22,11 +22,12 @@
 
 #define GHCB_INFO_MASK    0xfffull
 #define GHCB_PSC_REQ      0x014ull
+#define GHCB_PSC_RESP     0x015ull
 #define MSR_GFN_SHIFT     12
 #define MSR_GFN_MASK      0xffffffffffull
 #define MSR_OP_SHIFT      52
 #define MSR_OP_MASK       0xfu
-#define MSR_ERROR_GENERIC (1u << 31) /* bit 63 of the response */
+#define MSR_ERROR_GENERIC (1ull << 63) /* of the response, whose bits 63:32 are the error */
 
 #define OP_PRIVATE 1u
 #define OP_SHARED  2u
@@ -168,7 +169,8 @@ static int do_msr_form(struct coco_vcpu *vcpu, struct coco_vmgexit_exit *exit)
         r = coco_vcpu_set_attributes(vcpu, gfn * COCO_PAGE_SIZE, COCO_PAGE_SIZE, op == OP_PRIVATE);
     if (r == -EINTR)
         return -EINTR; /* the MSR protocol has no "come again" */
-    exit->ret = r == 0 ? 0 : MSR_ERROR_GENERIC;
+    /* KVM of that series copies this field back to the guest, and does not look at `ret`. */
+    exit->ghcb_msr = GHCB_PSC_RESP | (r == 0 ? 0 : MSR_ERROR_GENERIC);
     return COCO_ACT_RUN;
 }
 

@@ -24,6 +24,7 @@
 #include "qgs_msg.h"
 #include "status.h"
 #include "vmm_internal.h"
+#include "wire.h"
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -108,7 +109,7 @@ void coco_quote_finish(struct coco_quote *q, uint32_t status, const uint8_t *dat
         final = write_result(q, coco_status_to_getquote(status), data, size);
         if (final != COCO_GETQUOTE_IN_FLIGHT)
             notify(vmm);
-        coco_vmm_warn(vmm, status);
+        coco_vmm_warn(vmm, COCO_QUOTE_GET, status);
     }
     pthread_mutex_lock(&vmm->lock);
     q->state = QUOTE_FREE;

@@ -25,6 +25,7 @@
 #include "kvm_abi.h"
 #include "status.h"
 #include "vmm_internal.h"
+#include "wire.h"
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -151,7 +152,7 @@ static void conclude(struct coco_vcpu *vcpu, uint32_t status)
     struct coco_vmm *vmm = vcpu->vmm;
 
     if (outcome.empty_table || outcome.kvm_ret == COCO_KVM_SNP_RET_EIO || status == COCO_OK)
-        coco_vmm_warn(vmm, status);
+        coco_vmm_warn(vmm, COCO_CERTS_GET, status);
     if (outcome.empty_table || (status == COCO_OK && vcpu->table_size <= COCO_SNP_EMPTY_TABLE_SIZE))
         give_empty(vcpu, true);
     else if (outcome.kvm_ret == COCO_KVM_SNP_RET_OK)

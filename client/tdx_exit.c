@@ -23,13 +23,6 @@
 
 static_assert(sizeof(struct coco_tdx_exit) == sizeof(struct coco_kvm_tdx), "linux/kvm.h");
 
-/* Bit 1 of R11 for leaf 1: SetupEventNotifyInterrupt. What every VMM has, GetQuote, is not listed.
- */
-#define INFO_SETUP_EVENT_NOTIFY (1ull << 1)
-
-#define VECTOR_MIN 32u
-#define VECTOR_MAX 255u
-
 /* --- GetQuote: checks ------------------------------------------------------------------------ */
 
 /* What a guest may send is a bare TDREPORT, or one within QGS's message and prefix. */
@@ -145,7 +138,9 @@ static uint64_t get_quote(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t size)
         return COCO_TDVMCALL_RETRY;
     q->gpa = gpa;
     q->framed = request.framed;
-    q->quote_max = (uint32_t)size - COCO_GETQUOTE_HEADER_SIZE - (request.framed ? FRAME_SIZE : 0u);
+    /* The room for a quote; what is beyond the largest one is the guest's to waste. */
+    size -= COCO_GETQUOTE_HEADER_SIZE + (request.framed ? FRAME_SIZE : 0u);
+    q->quote_max = size < COCO_QUOTE_MAX ? (uint32_t)size : COCO_QUOTE_MAX;
     memcpy(q->tdreport, request.tdreport, sizeof(q->tdreport));
     q->pause_ms = COCO_PAUSE_MIN_MS;
     q->resume_ns = coco_vmm_now(vmm);
@@ -177,7 +172,7 @@ static int setup_event_notify(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit
 
     if (!vmm->ops.interrupt)
         return COCO_ACT_UNHANDLED;
-    if (vector < VECTOR_MIN || vector > VECTOR_MAX) {
+    if (vector < COCO_TDVMCALL_VECTOR_MIN || vector > COCO_TDVMCALL_VECTOR_MAX) {
         exit->ret = COCO_TDVMCALL_INVALID_OPERAND;
         return COCO_ACT_RUN;
     }
@@ -197,7 +192,7 @@ static int get_info(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
         exit->ret = COCO_TDVMCALL_INVALID_OPERAND;
         return COCO_ACT_RUN;
     }
-    exit->arg[1] = vcpu->vmm->ops.interrupt ? INFO_SETUP_EVENT_NOTIFY : 0;
+    exit->arg[1] = vcpu->vmm->ops.interrupt ? COCO_TDVMCALL_INFO_SETUP_EVENT_NOTIFY : 0;
     exit->arg[2] = exit->arg[3] = exit->arg[4] = 0;
     exit->ret = COCO_TDVMCALL_SUCCESS;
     return COCO_ACT_RUN;

@@ -26,11 +26,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define QUOTES_DEFAULT         16u
-#define QUOTE_TIMEOUT_MS       25000u
-#define QUOTE_TIMEOUT_MAX_MS   29999u
-#define QUOTE_BUFFER_MIN_BYTES (128u * 1024u)
-#define QUOTE_BUFFER_MAX_BYTES (4u * 1024u * 1024u)
+#define QUOTES_DEFAULT       16u
+#define QUOTE_TIMEOUT_MS     25000u
+#define QUOTE_TIMEOUT_MAX_MS 29999u
+/* What a guest allocates for the largest quote, header and whole pages: never refused. */
+#define QUOTE_BUFFER_BYTES (COCO_QUOTE_MAX + COCO_PAGE_SIZE)
 /* How often quiesce looks whether the vCPUs are done. */
 #define LINGER_MS 5
 #define HUGE_MS   (24u * 3600u * 1000u)
@@ -104,7 +104,7 @@ short coco_vmm_revents(const struct coco_client *client)
     return p.fd >= 0 && poll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
-void coco_vmm_warn(struct coco_vmm *vmm, uint32_t status)
+void coco_vmm_warn(struct coco_vmm *vmm, uint16_t request_type, uint32_t status)
 {
     if (!vmm->ops.warn)
         return;
@@ -113,7 +113,7 @@ void coco_vmm_warn(struct coco_vmm *vmm, uint32_t status)
     vmm->warned = status;
     pthread_mutex_unlock(&vmm->lock);
     if (!again && status != COCO_OK)
-        vmm->ops.warn(vmm->userdata, status, coco_status_text(status));
+        vmm->ops.warn(vmm->userdata, status, coco_status_text_for(request_type, status));
 }
 
 /* --- a VM's life ----------------------------------------------------------------------------- */
@@ -130,9 +130,6 @@ static int check_options(const struct coco_vmm_options *o)
         return -EINVAL;
     if (o->quotes_max > COCO_QUOTES_MAX || o->quote_timeout_ms > QUOTE_TIMEOUT_MAX_MS ||
         o->exit_wait_ms > HUGE_MS || (o->flags & ~(uint32_t)COCO_VMM_MAP_GPA_EAGAIN))
-        return -EINVAL;
-    if (o->quote_buffer_max != 0 && (o->quote_buffer_max < QUOTE_BUFFER_MIN_BYTES ||
-                                     o->quote_buffer_max > QUOTE_BUFFER_MAX_BYTES))
         return -EINVAL;
     return 0;
 }
@@ -195,7 +192,9 @@ static void take_options(struct coco_vmm *vmm, const struct coco_vmm_options *o)
     vmm->busy_budget_ms = o->busy_budget_ms ? o->busy_budget_ms : COCO_BUSY_BUDGET_MS;
     vmm->quote_timeout_ms = o->quote_timeout_ms ? o->quote_timeout_ms : QUOTE_TIMEOUT_MS;
     vmm->quotes_max = o->quotes_max ? o->quotes_max : QUOTES_DEFAULT;
-    vmm->quote_buffer_max = o->quote_buffer_max ? o->quote_buffer_max : QUOTE_BUFFER_MAX_BYTES;
+    vmm->quote_buffer_max = o->quote_buffer_max ? o->quote_buffer_max : UINT64_MAX;
+    if (vmm->quote_buffer_max < QUOTE_BUFFER_BYTES)
+        vmm->quote_buffer_max = QUOTE_BUFFER_BYTES;
 }
 
 static void destroy(struct coco_vmm *vmm)

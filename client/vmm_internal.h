@@ -45,7 +45,8 @@ struct coco_vmm {
     char *strings; /* what client_options points to */
     uint64_t (*boottime_ns)(void *userdata);
     void *boottime_userdata;
-    uint32_t flags, exit_wait_ms, quote_timeout_ms, quotes_max, quote_buffer_max;
+    uint32_t flags, exit_wait_ms, quote_timeout_ms, quotes_max;
+    uint64_t quote_buffer_max;
     uint32_t busy_budget_option_ms;
     int quiesced; /* atomic */
     int epoll_fd, wake_fd;
@@ -128,7 +129,7 @@ void coco_vmm_repoll(int epoll_fd, const struct coco_client *client, int *fd, sh
 short coco_vmm_revents(const struct coco_client *client);
 void coco_signal_fd(int fd);
 void coco_drain_fd(int fd);
-void coco_vmm_warn(struct coco_vmm *vmm, uint32_t status);
+void coco_vmm_warn(struct coco_vmm *vmm, uint16_t request_type, uint32_t status);
 uint32_t coco_next_pause(uint32_t pause_ms);
 
 /* snp_exit.c */

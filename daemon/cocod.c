@@ -69,7 +69,7 @@ static void read_hex(const char *text, uint8_t *out, size_t n)
 static struct platform_options platform_options(const struct config *config)
 {
     struct platform_options options = {.kind = PLATFORM_NONE, .path = config->certs_platform.path};
-    enum coco_snp_product product = (enum coco_snp_product)config->certs_fixed_product;
+    enum coco_snp_product product = config->certs_fixed_product;
 
     if (config->certs_platform.kind == ENDPOINT_UNIX)
         options.kind = PLATFORM_SEV;
@@ -98,6 +98,7 @@ static struct certs_options certs_options(const struct config *config, struct pl
         .store = config->certs_store[0] ? config->certs_store : NULL,
         .platform = platform,
         .signer = signers[config->certs_signer],
+        .vlek_csp = config->certs_vlek_csp,
         .serve_crl = config->certs_serve_crl,
         .clock_floor_s = build_time_s,
         .table_file = {.path = config->certs_table_file, .mode = config->certs_table_mode},

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "snp_tcb.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -70,13 +71,6 @@ enum config_signer {
     CONFIG_SIGNER_VLEK,
 };
 
-/* proto's numbers of them (snp_tcb.h). */
-enum config_product {
-    CONFIG_MILAN = 1,
-    CONFIG_GENOA,
-    CONFIG_TURIN,
-};
-
 /* One line that is in force. */
 struct config_set {
     uint16_t key;
@@ -118,9 +112,10 @@ struct config {
     uint64_t certs_drain_timeout_ms;
     char *certs_store; /* folder; "": none */
     struct endpoint certs_platform;
-    enum config_product certs_fixed_product;
+    enum coco_snp_product certs_fixed_product;
     char *
         certs_fixed_chip_id; /* hexadecimal, as long as the product's where the platform is fixed */
+    char *certs_vlek_csp;    /* "": the only one that is stored */
     char *certs_fixed_tcb;   /* as snp_tcb.h writes it */
     bool certs_fixed_vlek;
     enum config_signer certs_signer;

@@ -96,22 +96,22 @@ static bool is_chip_id(const char *text, enum coco_snp_product product)
 static void check_fixed_platform(struct checking *in)
 {
     const struct config *c = in->config;
-    enum coco_snp_product product = (enum coco_snp_product)c->certs_fixed_product;
+    enum coco_snp_product product = c->certs_fixed_product;
     const struct key_name chip_id = KEY("certs", "fixed_chip_id"), text = KEY("certs", "fixed_tcb");
+    char form[COCO_SNP_TCB_FORM_SIZE];
     struct coco_snp_tcb tcb;
 
     if (c->certs_platform.kind != ENDPOINT_FIXED)
         return;
+    coco_snp_tcb_form(product, form);
     if (!is_chip_id(c->certs_fixed_chip_id, product))
         mistake(in, chip_id, chip_id,
                 "[certs] fixed_chip_id = %s: must be %zu lower-case hexadecimal digits for %s",
                 c->certs_fixed_chip_id, 2 * coco_snp_product_chip_id_size(product),
                 coco_snp_product_name(product));
     if (coco_snp_tcb_parse(product, c->certs_fixed_tcb, &tcb) < 0)
-        mistake(in, text, text,
-                "[certs] fixed_tcb = %s: must be BOOTLOADER.TEE.SNP.MICROCODE%s for %s",
-                c->certs_fixed_tcb, coco_snp_product_has_fmc(product) ? ".FMC" : "",
-                coco_snp_product_name(product));
+        mistake(in, text, text, "[certs] fixed_tcb = %s: must be %s, in decimal, for %s",
+                c->certs_fixed_tcb, form, coco_snp_product_name(product));
 }
 
 static void check_quotes(struct checking *in)

@@ -34,11 +34,7 @@ static const struct config_choice signer_choices[] = {
      "the VLEK's; without a loaded VLEK the empty table, never the VCEK's"},
     {NULL, 0, NULL}};
 
-static const struct config_choice product_choices[] = {
-    {"Milan", CONFIG_MILAN, "EPYC 7003"},
-    {"Genoa", CONFIG_GENOA, "EPYC 9004, 8004, 97x4: Bergamo and Siena, too"},
-    {"Turin", CONFIG_TURIN, "EPYC 9005"},
-    {NULL, 0, NULL}};
+static struct config_choice product_choices[COCO_SNP_PRODUCTS]; /* made when first asked for */
 
 static const struct config_key keys[] = {
     {.section = "cocod",
@@ -157,9 +153,9 @@ static const struct config_key keys[] = {
      .doc = "The files that hold the SEV-SNP certificate chain: root (ARK), intermediate (ASK or "
             "ASVK) "
             "and the chip's or provider's certificate (VCEK or VLEK), PEM or DER, in any order, "
-            "one or more certificates a file. Where the platform is known, it is served only while "
-            "it is the "
-            "platform's chain. Without chain and platform, no SNP certificates are served."},
+            "one or more certificates a file; or one that is their certificate table (GHCB). Where "
+            "the platform is known, it is served only while it is the platform's chain. Without "
+            "chain and platform, no SNP certificates are served."},
     {.section = "certs",
      .name = "store",
      .type = CONFIG_OPTIONAL_PATH,
@@ -184,6 +180,15 @@ static const struct config_key keys[] = {
      .choices = signer_choices,
      .doc = "Whose certificates are served where the platform is known. A table holds one signer."},
     {.section = "certs",
+     .name = "vlek_csp",
+     .type = CONFIG_TEXT,
+     .offset = AT(certs_vlek_csp),
+     .default_value = "",
+     .doc = "The CSP_ID of this host's VLEK, as its certificate has it (CN=csp.example); cococtl "
+            "certs list shows those that are stored. Empty: the only one that is stored for the "
+            "reported TCB. Where there are several, the empty table is served and an alarm names "
+            "them, since the firmware does not tell which one it has loaded."},
+    {.section = "certs",
      .name = "serve_crl",
      .type = CONFIG_BOOL,
      .offset = AT(certs_serve_crl),
@@ -202,16 +207,17 @@ static const struct config_key keys[] = {
      .type = CONFIG_TEXT,
      .offset = AT(certs_fixed_chip_id),
      .default_value = "",
-     .doc =
-         "With platform = fixed: the chip's id, lower-case hexadecimal, 128 digits (Turin: 16)."},
+     .doc = "With platform = fixed: the chip's id, lower-case hexadecimal: 128 digits, from Turin "
+            "on 16."},
     {.section = "certs",
      .name = "fixed_tcb",
      .type = CONFIG_TEXT,
      .offset = AT(certs_fixed_tcb),
      .default_value = "",
-     .doc = "With platform = fixed: the reported TCB, BOOTLOADER.TEE.SNP.MICROCODE, on Turin with "
-            ".FMC "
-            "behind."},
+     .doc =
+         "With platform = fixed: the reported TCB: of BOOTLOADER.TEE.SNP.MICROCODE.FMC the parts "
+         "that the product has, in decimal. Milan and Genoa have no FMC, Venice has no bootloader "
+         "and no microcode."},
     {.section = "certs",
      .name = "fixed_vlek",
      .type = CONFIG_BOOL,
@@ -224,8 +230,9 @@ static const struct config_key keys[] = {
      .offset = AT(certs_root),
      .default_value = "",
      .doc =
-         "Files of root certificates that are trusted besides AMD's own (Milan, Genoa, Turin), for "
-         "test PKIs. Leave it empty in production."},
+         "Files of root certificates that are trusted besides AMD's own, for test PKIs. Leave it "
+         "empty in production: AMD's roots of the products above are known. The root of another "
+         "product is named in cococtl status and serves nothing."},
     {.section = "certs",
      .name = "table_file",
      .type = CONFIG_PATH,
@@ -391,9 +398,10 @@ static const struct config_key keys[] = {
      .type = CONFIG_PATH,
      .offset = AT(quotes_qgs_restart_file),
      .default_value = "",
-     .doc = "A file that cocod writes when QGS hangs, at most once in 21 minutes, to ask for its "
-            "restart: /run/cocod/restart-qgs where cocod-qgs-restart.path is enabled. Empty: cocod "
-            "only says so."},
+     .doc =
+         "A file that cocod writes when QGS hangs or refuses everybody, at most once in 21 "
+         "minutes, to ask for its restart: /run/cocod/restart-qgs where cocod-qgs-restart.path is "
+         "enabled. Empty: cocod only says so."},
 
     {.section = "qgs_door",
      .name = "listen",
@@ -476,7 +484,9 @@ static const struct config_key keys[] = {
      .min = 1,
      .max = 1000000,
      .unit = "connections",
-     .doc = "Connections of one account: one process of one user, as the kernel names them."},
+     .doc =
+         "Connections of one account: one process of one user, as the kernel names them. As many "
+         "of its certificate tables may wait for the platform to be read at a time."},
     {.section = "limits",
      .name = "requests_per_account",
      .type = CONFIG_U32,
@@ -571,6 +581,9 @@ static const struct {
 
 const struct config_key *config_keys(size_t *ret_n)
 {
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++)
+        product_choices[p - 1] = (struct config_choice){coco_snp_product_name(p), (int)p,
+                                                        coco_snp_product_facts(p)->processors};
     *ret_n = sizeof(keys) / sizeof(keys[0]);
     return keys;
 }

@@ -45,7 +45,9 @@ static const struct event_kind kinds[EVENT_IDS] = {
          "cannot, their attestation fails. The usual cause is a firmware update whose chain was "
          "not "
          "brought first. Get it with `cococtl certs fetch`, or on a host without a network with "
-         "`cococtl certs import`; it is served as soon as it is there."},
+         "`cococtl certs import`; it is served as soon as it is there. Where the message names "
+         "several CSP_IDs, VLEKs of several regions are stored: name this host's in [certs] "
+         "vlek_csp."},
     [EVENT_CHAIN_REFUSED] = {"chain-refused", "de8a6c04ecf44d2e9ff13a4e11b98b58", LOG_LEVEL_ERROR,
                              0, "", "The certificate chain of the configured files is refused.",
                              "The message says which certificate and why, and what is served "
@@ -157,13 +159,14 @@ static const struct event_kind kinds[EVENT_IDS] = {
                           "times a minute at most."},
     [EVENT_QGS_RESTART_ASKED] =
         {"qgs-restart-asked", "a3e567a159ee46329be4d12b4d89d207", LOG_LEVEL_WARNING, 0, "COCO_FILE",
-         "cocod has asked systemd for a restart of a quoting service that hangs.",
-         "Quotes go on when it is back. See in its journal why it hung: where this comes again and "
-         "again, a restart is no cure. It is asked for only where [quotes] qgs_restart_file is "
-         "set."},
+         "cocod has asked systemd for a restart of a quoting service.",
+         "It hangs, or refuses everybody. Quotes go on when it is back. See why (`cococtl "
+         "doctor`): "
+         "where this comes again and again, a restart is no cure. It is asked for only where "
+         "[quotes] qgs_restart_file is set."},
     [EVENT_QGS_RESTART_NOT_ASKED] =
         {"qgs-restart-not-asked", "eba1e505a4ec416b90630890a4ef81f9", LOG_LEVEL_ERROR, 5,
-         "COCO_FILE ERRNO", "A quoting service hangs, and cocod cannot ask for its restart.",
+         "COCO_FILE ERRNO", "A quoting service needs a restart, and cocod cannot ask for it.",
          "The file that [quotes] qgs_restart_file names cannot be written: a full file system, or "
          "a folder "
          "that is not cocod's. Restart the quoting service by hand (`systemctl restart qgsd`), and "

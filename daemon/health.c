@@ -24,7 +24,6 @@ void health_reasons(const struct health *health, void (*each)(void *data, const 
     const char *problems[CERTS_PROBLEMS_MAX];
     struct quotes_status status;
     size_t n = certs_problems(health->certs, problems);
-    bool told = false;
 
     quotes_get_status(health->quotes, &status);
     if (health->config_problem)
@@ -47,10 +46,7 @@ void health_reasons(const struct health *health, void (*each)(void *data, const 
             continue;
         snprintf(text, sizeof(text), "%s: %s", backend.name, backend.problem);
         each(data, text);
-        told = true;
     }
-    if (status.problem && !told)
-        each(data, status.problem);
 }
 
 struct gathered {

@@ -8,7 +8,7 @@
 
 /* clang-format off */
 const uint64_t histogram_short_us[HISTOGRAM_BOUNDS] = {
-    2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000};
+    2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 20000, 50000, 200000};
 const uint64_t histogram_long_us[HISTOGRAM_BOUNDS] = {
     1000, 2000, 5000, 10000, 20000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000,
     20000000, 60000000};
@@ -47,8 +47,9 @@ void histogram_observe(struct histogram *histogram, const uint64_t bounds[HISTOG
 
 const char *quote_end_name(enum quote_end end)
 {
-    static const char *const names[QUOTE_ENDS] = {"ok",     "einval",  "eagain",    "etimedout",
-                                                  "enodev", "ebadmsg", "ecanceled", "failed"};
+    static const char *const names[QUOTE_ENDS] = {"ok",        "einval", "eagain",
+                                                  "etimedout", "enodev", "ebadmsg",
+                                                  "ecanceled", "failed", "refused"};
 
     return names[end];
 }
@@ -64,7 +65,8 @@ const char *quote_again_name(enum quote_again again)
 
 const char *certs_end_name(enum certs_end end)
 {
-    static const char *const names[CERTS_ENDS] = {"table", "empty", "enospc", "eagain", "refused"};
+    static const char *const names[CERTS_ENDS] = {"table",  "empty",     "enospc",
+                                                  "eagain", "ecanceled", "refused"};
 
     return names[end];
 }
@@ -83,7 +85,10 @@ const char *certs_reason_name(enum certs_reason reason)
                                                      [CERTS_REASON_DRAINING] = "draining",
                                                      [CERTS_REASON_UPDATING] = "updating",
                                                      [CERTS_REASON_READING] = "platform_reading",
-                                                     [CERTS_REASON_DRAINED] = "drained"};
+                                                     [CERTS_REASON_UNREAD] = "platform_unread",
+                                                     [CERTS_REASON_DRAINED] = "drained",
+                                                     [CERTS_REASON_LIMIT] = "limit",
+                                                     [CERTS_REASON_MEMORY] = "memory"};
 
     return names[reason];
 }

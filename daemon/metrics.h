@@ -26,7 +26,9 @@
     X(certs_empty, "CERTS_GET answered with the empty table")                                  \
     X(certs_enospc, "CERTS_GET answered with ENOSPC: the guest offered too few pages")         \
     X(certs_eagain, "CERTS_GET answered with EAGAIN: draining or updating")                    \
+    X(certs_ecanceled, "CERTS_GET cancelled, or its requester left, while it waited")          \
     X(certs_refused, "CERTS_GET answered with another error")                                  \
+    X(certs_waited, "CERTS_GET that waited for the platform to be read")                       \
     X(quotes_ok, "QUOTE_GET answered with a quote")                                            \
     X(quotes_einval, "QUOTE_GET refused: not a TDREPORT, or its hashes are wrong")             \
     X(quotes_eagain, "QUOTE_GET answered with EAGAIN: over a limit, or QGS saturated")         \
@@ -35,6 +37,7 @@
     X(quotes_ebadmsg, "QUOTE_GET failed: QGS's answer malformed, or not about the TDREPORT")   \
     X(quotes_ecanceled, "QUOTE_GET cancelled, or its requester left")                          \
     X(quotes_failed, "QUOTE_GET that ended in another error")                                  \
+    X(quotes_refused, "QUOTE_GET that QGS refused, charged to the VM")                         \
     X(door_requests, "requests at the QGS front door, bare TDREPORTs included")                \
     X(door_refused, "of these, answered with an error or closed without a quote")              \
     X(door_held, "times that one had to wait and ask again: over a limit, or QGS saturated")   \
@@ -46,7 +49,7 @@
     X(qgs_not_permitted, "connects that failed with EACCES: permissions")                      \
     X(qgs_backlog_full, "connects that failed with EAGAIN: it hangs or is overloaded")         \
     X(qgs_unreachable, "connects that failed for another reason")                              \
-    X(qgs_probes, "GET_PLATFORM_INFO sent to see whether a quoting service answers")           \
+    X(qgs_probes, "questions of cocod's own, whether a quoting service answers and quotes")    \
     X(qgs_suspects, "slots that became suspect: QGS closed at its own timer without a byte")   \
     X(qgs_breakers, "times that a quoting service was set aside")                              \
     X(quotes_joined, "QUOTE_GET that joined a job already queued or running")                  \
@@ -76,6 +79,7 @@ enum quote_end {
     QUOTE_END_EBADMSG,
     QUOTE_END_ECANCELED,
     QUOTE_END_FAILED,
+    QUOTE_END_REFUSED, /* QGS refused that VM's, and nothing is known to be wrong with QGS */
     QUOTE_ENDS,
 };
 
@@ -97,6 +101,7 @@ enum certs_end {
     CERTS_END_EMPTY,
     CERTS_END_ENOSPC,
     CERTS_END_EAGAIN,
+    CERTS_END_ECANCELED,
     CERTS_END_REFUSED,
     CERTS_ENDS,
 };
@@ -113,8 +118,11 @@ enum certs_reason {
     CERTS_REASON_STARTING,       /* EAGAIN: nothing was published yet */
     CERTS_REASON_DRAINING,       /* EAGAIN: a new table, or an update, waits for leases */
     CERTS_REASON_UPDATING,       /* EAGAIN: a firmware update runs */
-    CERTS_REASON_READING,        /* EAGAIN: the platform is being read anew */
+    CERTS_REASON_READING,        /* EAGAIN: reading the platform, or loading, took too long */
+    CERTS_REASON_UNREAD,         /* EAGAIN: reading it failed for the first time */
     CERTS_REASON_DRAINED,        /* EAGAIN: an administrator wants it so */
+    CERTS_REASON_LIMIT,          /* EAGAIN: as many of the session, or account, wait as may */
+    CERTS_REASON_MEMORY,         /* EAGAIN: there is none for one that waits */
     CERTS_REASONS,
 };
 
@@ -125,7 +133,7 @@ struct histogram {
     uint64_t sum;
 };
 
-extern const uint64_t histogram_short_us[HISTOGRAM_BOUNDS]; /* 2 µs to 50 ms */
+extern const uint64_t histogram_short_us[HISTOGRAM_BOUNDS]; /* 2 µs to 200 ms */
 extern const uint64_t histogram_long_us[HISTOGRAM_BOUNDS];  /* 1 ms to 60 s */
 extern const uint64_t histogram_depth[HISTOGRAM_BOUNDS];    /* 0 to 4096 */
 

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define COCO_VERSION_STRING "0.1.0"
+#define COCO_VERSION_STRING "0.2.0"
 
 /* RPC, PROTOCOL.md "Frame" and "Limits". */
 #define COCO_MAGIC         0x4F434F43u

@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The KVM exits that cocod answers, as Linux documents them (Documentation/virt/kvm/api.rst), for
- * build hosts whose linux/kvm.h is older. Written from the documentation. Names carry a COCO_
+ * The KVM exits that cocod answers, for build hosts whose linux/kvm.h is older. Names carry a COCO_
  * prefix, so that this header and linux/kvm.h can be included together.
+ *
+ * What the headers of a released kernel have too is compared with them by `make check-abi`; what
+ * they do not have is listed in tests/abi/numbers with its source. Both are whole: a number that is
+ * added here and not there fails that check.
  */
 #pragma once
 
 #include <stdint.h>
 
+/* --- struct kvm_run --------------------------------------------------------------------------- */
+#define COCO_KVM_RUN_OFF_EXIT_REASON 8u
+#define COCO_KVM_RUN_OFF_EXIT        32u /* the union of all exits */
+
 /* --- KVM_EXIT_SNP_REQ_CERTS, Linux 7.0 -------------------------------------------------------- */
-#define COCO_KVM_EXIT_SNP_REQ_CERTS 42u
+#define COCO_KVM_EXIT_SNP_REQ_CERTS 43u
+/* Its number in the series as it was posted, and in kernels that were built from it. The merge gave
+ * that one to KVM_EXIT_ARM_LDST64B; on x86 it is nobody else's. */
+#define COCO_KVM_EXIT_SNP_REQ_CERTS_POSTED 42u
 
 struct coco_kvm_snp_req_certs {
     uint64_t gpa;    /* guest's RAX: where the certificate table goes, 4 KiB aligned */
@@ -76,6 +86,13 @@ struct coco_kvm_tdx {
 #define COCO_TDVMCALL_ALIGN_ERROR         0x8000000000000002ull
 #define COCO_TDVMCALL_SUBFUNC_UNSUPPORTED 0x8000000000000003ull
 
+/* R11 of GetTdVmCallInfo's leaf 1: SetupEventNotifyInterrupt is there. GetQuote, which every VMM
+ * has, is not listed. */
+#define COCO_TDVMCALL_INFO_SETUP_EVENT_NOTIFY (1ull << 1)
+/* What SetupEventNotifyInterrupt takes for a vector. */
+#define COCO_TDVMCALL_VECTOR_MIN 32u
+#define COCO_TDVMCALL_VECTOR_MAX 255u
+
 /* GetQuote's shared buffer, GHCI "TDG.VP.VMCALL<GetQuote>": little-endian, this header and the
  * data, which is the TDREPORT going in and the quote coming out. */
 #define COCO_GETQUOTE_HEADER_SIZE 24u
@@ -91,12 +108,17 @@ struct coco_kvm_tdx {
 #define COCO_GETQUOTE_SERVICE_UNAVAILABLE 0x8000000000000001ull
 
 /* --- KVM_EXIT_HYPERCALL, KVM_HC_MAP_GPA_RANGE ------------------------------------------------- */
+#define COCO_KVM_EXIT_HYPERCALL   3u
 #define COCO_KVM_HC_MAP_GPA_RANGE 12u
+/* Flags. Bits 0-3: a hint about the page size. Bit 4: private. */
+#define COCO_KVM_MAP_GPA_SIZE_MASK 0xfull
+#define COCO_KVM_MAP_GPA_ENCRYPTED (1ull << 4)
 /* The values of `ret` that Linux 7.2 and later take; before, any non-zero value is an error. */
 #define COCO_KVM_MAP_GPA_RET_OK     0u
 #define COCO_KVM_MAP_GPA_RET_EAGAIN 11u
 #define COCO_KVM_MAP_GPA_RET_EINVAL 22u
 
 /* --- KVM_EXIT_SYSTEM_EVENT -------------------------------------------------------------------- */
+#define COCO_KVM_EXIT_SYSTEM_EVENT      24u
 #define COCO_KVM_SYSTEM_EVENT_SEV_TERM  6u
 #define COCO_KVM_SYSTEM_EVENT_TDX_FATAL 7u

@@ -5,7 +5,8 @@
  * One pair of functions a message. What always holds:
  * - a decoder accepts exactly what the encoder of the same message can make, so the header's size
  * is the size of the buffer, the inner sizes add up to it, and nothing trails (but for the 4 stray
- *   zero bytes that QGS itself appends to two of its replies, kept as `padded`);
+ *   zero bytes that QGS itself appends to two of its replies, kept as `padded`; on errors it does
+ *   not, but its own library asks for them there, too, so they are taken);
  * - a request carries error code 0; a reply with an error carries nothing else;
  * - inner sizes are added in 64 bits, where no sum of a message's u32 fields can wrap;
  * - outputs are untouched on failure, and decoded pointers point into the input. A pointer to an
@@ -273,7 +274,7 @@ int64_t coco_qgs_collateral_req_encode(const struct coco_qgs_collateral_req *req
     return (int64_t)total;
 }
 
-/* On success no blob is empty, on error every one is, and nothing is padded. */
+/* On success no blob is empty, on error every one is. */
 static bool collateral_resp_valid(const struct coco_qgs_collateral_resp *resp)
 {
     bool ok = resp->error_code == COCO_QGS_OK;
@@ -281,7 +282,7 @@ static bool collateral_resp_valid(const struct coco_qgs_collateral_resp *resp)
     for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++)
         if ((resp->sizes[i] != 0) != ok)
             return false;
-    return ok || (resp->error_code < COCO_QGS_ERROR_MAX && !resp->padded);
+    return ok || resp->error_code < COCO_QGS_ERROR_MAX;
 }
 
 int coco_qgs_collateral_resp_decode(const uint8_t *in, size_t size,
@@ -362,7 +363,7 @@ static bool platform_resp_valid(const struct coco_qgs_platform_resp *resp)
     if (resp->error_code == COCO_QGS_OK)
         return resp->platform_id_size != 0 && resp->cpusvn_size != 0;
     return resp->error_code < COCO_QGS_ERROR_MAX && resp->platform_id_size == 0 &&
-           resp->cpusvn_size == 0 && !resp->padded;
+           resp->cpusvn_size == 0;
 }
 
 int coco_qgs_platform_resp_decode(const uint8_t *in, size_t size,

@@ -117,7 +117,8 @@ struct coco_qgs_collateral_resp {
     uint16_t collateral_minor;
     uint32_t sizes[COCO_QGS_COLLATERAL_BLOBS];
     const uint8_t *blobs[COCO_QGS_COLLATERAL_BLOBS];
-    bool padded; /* QGS appends 4 zero bytes when the request said minor 0 */
+    bool
+        padded; /* QGS appends 4 zero bytes when the request said minor 0; up to DCAP 1.20 always */
 };
 
 int coco_qgs_collateral_resp_decode(const uint8_t *in, size_t size,
@@ -135,7 +136,7 @@ int64_t coco_qgs_platform_req_encode(const struct coco_qgs_platform_req *req, ui
                                      size_t out_size);
 
 /* GET_PLATFORM_INFO_RESP: 28 bytes, platform id, CPUSVN, and on success the 4 stray zero bytes that
- * QGS appends (`padded`; both forms are taken). */
+ * QGS appends (`padded`; both forms are taken, on error, too). */
 struct coco_qgs_platform_resp {
     uint16_t minor;
     uint32_t error_code;

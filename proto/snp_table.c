@@ -74,36 +74,21 @@ static uint64_t header_size(size_t n_entries)
     return ((uint64_t)n_entries + 1) * COCO_SNP_ENTRY_SIZE;
 }
 
-/* Where a blob lies when everything before it ends at `pos`: at its own offset, or right there.
- * Gives the end, or 0 where it cannot lie there. */
-static uint64_t place(const struct coco_snp_entry *entry, uint64_t pos, uint64_t *ret_start)
-{
-    uint64_t start = entry->offset != 0 ? entry->offset : pos;
-    uint64_t end = start + entry->length;
-
-    if (start < pos || entry->length == 0 || end > UINT32_MAX)
-        return 0;
-    /* Some readers take a zero GUID alone for the end of the table. */
-    if (memcmp(entry->guid, zero_guid, sizeof(zero_guid)) == 0)
-        return 0;
-    *ret_start = start;
-    return end;
-}
-
-/* The size that layout gives, without changing the table; 0 where there is no layout. */
+/* The size of the canonical form; 0 where there is none. */
 static uint64_t measure(const struct coco_snp_table *table)
 {
     if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)
         return 0;
-    uint64_t pos = header_size(table->n_entries);
+    uint64_t size = header_size(table->n_entries);
     for (size_t i = 0; i < table->n_entries; i++) {
-        uint64_t start;
+        const struct coco_snp_entry *entry = &table->entries[i];
 
-        pos = place(&table->entries[i], pos, &start);
-        if (pos == 0)
+        size += entry->length;
+        if (entry->length == 0 || size > UINT32_MAX ||
+            memcmp(entry->guid, zero_guid, sizeof(zero_guid)) == 0)
             return 0;
     }
-    return pos;
+    return size;
 }
 
 /* The entries alone; where the blobs lie is not looked at. False where the list does not end. */
@@ -118,7 +103,9 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
         if (r->bad)
             return false;
         if (memcmp(entry.guid, zero_guid, sizeof(zero_guid)) == 0)
-            return entry.offset == 0 && entry.length == 0;
+            return true;
+        if (entry.length == 0)
+            continue;
         if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)
             return false;
         table->entries[table->n_entries++] = entry;
@@ -132,19 +119,20 @@ int coco_snp_table_decode(const uint8_t *in, size_t size, struct coco_snp_table 
 
     if (!read_entries(&r, &table))
         return -EBADMSG;
+    table.size = r.pos;
     for (size_t i = 0; i < table.n_entries; i++) {
         struct coco_snp_entry *entry = &table.entries[i];
-        uint64_t start;
+        struct coco_reader at = coco_reader_of(in, size);
 
-        /* On the wire 0 is an offset like any other, and a wrong one. */
-        if (entry->offset == 0 || place(entry, r.pos, &start) == 0)
+        if (entry->offset < r.pos)
             return -EBADMSG;
-        coco_read_zeros(&r, (size_t)start - r.pos);
-        entry->data = coco_read_bytes(&r, entry->length);
-        if (r.bad)
+        (void)coco_read_bytes(&at, entry->offset);
+        entry->data = coco_read_bytes(&at, entry->length);
+        if (at.bad)
             return -EBADMSG;
+        if (at.pos > table.size)
+            table.size = at.pos;
     }
-    table.size = r.pos;
     *ret = table;
     return 0;
 }
@@ -157,11 +145,8 @@ size_t coco_snp_table_layout(struct coco_snp_table *table)
         return 0;
     uint64_t pos = header_size(table->n_entries);
     for (size_t i = 0; i < table->n_entries; i++) {
-        struct coco_snp_entry *entry = &table->entries[i];
-        uint64_t start = 0;
-
-        pos = place(entry, pos, &start);
-        entry->offset = (uint32_t)start;
+        table->entries[i].offset = (uint32_t)pos;
+        pos += table->entries[i].length;
     }
     table->size = (size_t)size;
     return table->size;
@@ -184,12 +169,8 @@ int coco_snp_table_encode(struct coco_snp_table *table, uint8_t *out, size_t out
         coco_write_u32(&w, entry->length);
     }
     coco_write_zeros(&w, COCO_SNP_ENTRY_SIZE);
-    for (size_t i = 0; i < table->n_entries; i++) {
-        const struct coco_snp_entry *entry = &table->entries[i];
-
-        coco_write_zeros(&w, entry->offset - w.pos);
-        coco_write_bytes(&w, entry->data, entry->length);
-    }
+    for (size_t i = 0; i < table->n_entries; i++)
+        coco_write_bytes(&w, table->entries[i].data, table->entries[i].length);
     return 0;
 }
 
@@ -202,10 +183,6 @@ int coco_snp_table_add(struct coco_snp_table *table, enum coco_snp_kind kind, co
         return -EINVAL;
     if (table->n_entries >= COCO_SNP_TABLE_ENTRIES_MAX || length > UINT32_MAX)
         return -EMSGSIZE;
-    /* One entry more moves every blob: an earlier layout no longer holds. */
-    for (size_t i = 0; i < table->n_entries; i++)
-        table->entries[i].offset = 0;
-    table->size = 0;
     struct coco_snp_entry *entry = &table->entries[table->n_entries++];
     *entry = (struct coco_snp_entry){.length = (uint32_t)length, .data = data};
     memcpy(entry->guid, guid, sizeof(entry->guid));

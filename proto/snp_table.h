@@ -4,9 +4,9 @@
  * {GUID, offset, length}, ended by 24 zero bytes, then the blobs. PROTOCOL.md "The certificate
  * table".
  *
- * Decoding accepts what this host may hand to a guest or import: entries in the order of their
- * blobs, no overlap, nothing but zeros between blobs. What decodes, encodes to the same bytes.
- * Nothing here allocates; blobs are pointers into the caller's memory.
+ * Decoding takes the tables of others as the specification allows them: blobs anywhere in the
+ * buffer behind the entries. Encoding writes one form alone, blobs behind each other in the order of
+ * their entries. Nothing here allocates; blobs are pointers into the caller's memory.
  */
 #pragma once
 
@@ -30,14 +30,14 @@ enum coco_snp_kind {
 
 struct coco_snp_entry {
     uint8_t guid[16];
-    uint32_t offset; /* from the table's start; 0 when encoding: right behind what precedes */
+    uint32_t offset; /* from the table's start, by decoding and by layout */
     uint32_t length;
     const uint8_t *data;
 };
 
 struct coco_snp_table {
     size_t n_entries;
-    size_t size; /* bytes, from the first entry to the last blob's end */
+    size_t size; /* bytes, from the first entry to the end of the blob that ends last */
     struct coco_snp_entry entries[COCO_SNP_TABLE_ENTRIES_MAX];
 };
 
@@ -47,19 +47,23 @@ enum coco_snp_kind coco_snp_kind_of(const uint8_t guid[16]);
 /* The 16 bytes of a kind, as they lie in memory; NULL for COCO_SNP_OTHER. */
 const uint8_t *coco_snp_guid(enum coco_snp_kind kind);
 
-/* Decodes the table at the start of `in`; what lies behind its last blob (a guest's buffer is whole
- * pages) is not looked at: `ret->size` tells where the table ends. -EBADMSG. */
+/* Decodes the table at the start of `in`. A GUID of zeros ends its list of entries; those of length 0
+ * are left out. Blobs may lie in any order, with anything between them, and may share bytes. What is
+ * behind them (a guest's buffer is whole pages) is not looked at: `ret->size` tells where the table
+ * ends. -EBADMSG where the list does not end in `size` bytes, has more than
+ * COCO_SNP_TABLE_ENTRIES_MAX entries, or a blob is not wholly between its end and `size`. */
 int coco_snp_table_decode(const uint8_t *in, size_t size, struct coco_snp_table *ret);
 
-/* Bytes that encoding takes; 0 where the table cannot be encoded (too many entries, blobs that
- * overlap, over UINT32_MAX). Offsets of 0 are filled in. */
+/* Gives the blobs their places: behind the entries and behind each other, in the order of the
+ * entries; places that decoding found are forgotten. The bytes that encoding takes; 0, and nothing
+ * changes, where the table cannot be encoded (too many entries, an empty blob, a GUID of zeros, over
+ * UINT32_MAX). */
 size_t coco_snp_table_layout(struct coco_snp_table *table);
 
 /* Lays out and encodes; -EMSGSIZE where `out_size` is too small, -EINVAL where layout fails. */
 int coco_snp_table_encode(struct coco_snp_table *table, uint8_t *out, size_t out_size);
 
-/* Appends a blob and forgets an earlier layout (offsets are 0 again, also those of a decoded
- * table). -EMSGSIZE when full, -EINVAL for an empty blob or COCO_SNP_OTHER. */
+/* Appends a blob. -EMSGSIZE when full, -EINVAL for an empty blob or COCO_SNP_OTHER. */
 int coco_snp_table_add(struct coco_snp_table *table, enum coco_snp_kind kind, const uint8_t *data,
                        size_t length);
 

@@ -1,133 +1,63 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TCB_VERSION: products, layouts, text. PROTOCOL.md "TCB_VERSION".
+ * TCB_VERSION: layouts, text. PROTOCOL.md "TCB_VERSION".
  *
- * One table says for each product which byte of the u64 (0 is the lowest) holds which part; a byte
- * that no part claims is reserved and must be zero. Everything else here walks that table, so a new
- * product is a new row.
+ * Which byte of the u64 holds which part is in the table of products; a byte that no part claims is
+ * reserved and must be zero. Everything here walks that table.
  */
 #include "snp_tcb.h"
 #include <errno.h>
 #include <string.h>
 
-#define PARTS   5u
-#define NO_BYTE 0xffu
+#define PARTS COCO_SNP_PARTS
 
-struct layout {
-    const char *name;
-    uint8_t chip_id_size;
-    uint8_t bytes[PARTS]; /* of bl, tee, snp, ucode, fmc */
-};
-
-static const struct layout layouts[] = {
-    [COCO_SNP_MILAN] = {"Milan", 64, {0, 1, 6, 7, NO_BYTE}},
-    [COCO_SNP_GENOA] = {"Genoa", 64, {0, 1, 6, 7, NO_BYTE}},
-    [COCO_SNP_TURIN] = {"Turin", 8, {1, 2, 3, 7, 0}},
-};
-
-static const struct {
-    uint32_t family, first_model, last_model;
-    enum coco_snp_product product;
-} cpus[] = {
-    {0x19, 0x00, 0x0f, COCO_SNP_MILAN},
-    {0x19, 0x10, 0x1f, COCO_SNP_GENOA},
-    {0x19, 0xa0, 0xaf, COCO_SNP_GENOA},
-    {0x1a, 0x00, 0x11, COCO_SNP_TURIN},
-};
-
-static const struct layout *layout_of(enum coco_snp_product product)
-{
-    size_t i = (size_t)product;
-
-    return i < sizeof(layouts) / sizeof(layouts[0]) && layouts[i].name ? &layouts[i] : NULL;
-}
-
-enum coco_snp_product coco_snp_product_of_cpu(uint32_t family, uint32_t model)
-{
-    for (size_t i = 0; i < sizeof(cpus) / sizeof(cpus[0]); i++)
-        if (family == cpus[i].family && model >= cpus[i].first_model && model <= cpus[i].last_model)
-            return cpus[i].product;
-    return COCO_SNP_UNKNOWN_PRODUCT;
-}
-
-const char *coco_snp_product_name(enum coco_snp_product product)
-{
-    const struct layout *layout = layout_of(product);
-
-    return layout ? layout->name : NULL;
-}
-
-enum coco_snp_product coco_snp_product_of_name(const char *name)
-{
-    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++)
-        if (layouts[i].name && strcmp(layouts[i].name, name) == 0)
-            return (enum coco_snp_product)i;
-    return COCO_SNP_UNKNOWN_PRODUCT;
-}
-
-size_t coco_snp_product_chip_id_size(enum coco_snp_product product)
-{
-    const struct layout *layout = layout_of(product);
-
-    return layout ? layout->chip_id_size : 0;
-}
-
-bool coco_snp_product_has_fmc(enum coco_snp_product product)
-{
-    const struct layout *layout = layout_of(product);
-
-    return layout && layout->bytes[PARTS - 1] != NO_BYTE;
-}
-
-/* The parts in the order of `layout.bytes` and of the text. */
-static void to_parts(const struct coco_snp_tcb *tcb, uint8_t parts[PARTS])
+uint8_t coco_snp_tcb_part(const struct coco_snp_tcb *tcb, enum coco_snp_part part)
 {
     const uint8_t all[PARTS] = {tcb->bl, tcb->tee, tcb->snp, tcb->ucode, tcb->fmc};
 
-    memcpy(parts, all, sizeof(all));
+    return all[part];
 }
 
-static struct coco_snp_tcb from_parts(const uint8_t parts[PARTS])
+void coco_snp_tcb_set_part(struct coco_snp_tcb *tcb, enum coco_snp_part part, uint8_t level)
 {
-    struct coco_snp_tcb tcb = {parts[0], parts[1], parts[2], parts[3], parts[4]};
+    uint8_t *const all[PARTS] = {&tcb->bl, &tcb->tee, &tcb->snp, &tcb->ucode, &tcb->fmc};
 
-    return tcb;
+    *all[part] = level;
 }
 
 int coco_snp_tcb_decode(enum coco_snp_product product, uint64_t version, struct coco_snp_tcb *ret)
 {
-    const struct layout *layout = layout_of(product);
-    uint8_t parts[PARTS] = {0};
+    const struct coco_snp_facts *facts = coco_snp_product_facts(product);
+    struct coco_snp_tcb tcb = {0};
 
-    if (!layout)
+    if (!facts)
         return -EINVAL;
-    for (size_t i = 0; i < PARTS; i++) {
-        if (layout->bytes[i] == NO_BYTE)
+    for (enum coco_snp_part i = 0; i < PARTS; i++) {
+        if (facts->tcb_bytes[i] == COCO_SNP_NO_BYTE)
             continue;
-        unsigned shift = 8u * layout->bytes[i];
-        parts[i] = (uint8_t)(version >> shift);
+        unsigned shift = 8u * facts->tcb_bytes[i];
+        coco_snp_tcb_set_part(&tcb, i, (uint8_t)(version >> shift));
         version &= ~((uint64_t)0xff << shift);
     }
     if (version != 0)
         return -EBADMSG;
-    *ret = from_parts(parts);
+    *ret = tcb;
     return 0;
 }
 
 int coco_snp_tcb_encode(enum coco_snp_product product, const struct coco_snp_tcb *tcb,
                         uint64_t *ret)
 {
-    const struct layout *layout = layout_of(product);
-    uint8_t parts[PARTS];
+    const struct coco_snp_facts *facts = coco_snp_product_facts(product);
     uint64_t version = 0;
 
-    if (!layout)
+    if (!facts)
         return -EINVAL;
-    to_parts(tcb, parts);
-    for (size_t i = 0; i < PARTS; i++) {
-        if (layout->bytes[i] != NO_BYTE)
-            version |= (uint64_t)parts[i] << (8u * layout->bytes[i]);
-        else if (parts[i] != 0)
+    for (enum coco_snp_part i = 0; i < PARTS; i++) {
+        uint8_t level = coco_snp_tcb_part(tcb, i);
+        if (facts->tcb_bytes[i] != COCO_SNP_NO_BYTE)
+            version |= (uint64_t)level << (8u * facts->tcb_bytes[i]);
+        else if (level != 0)
             return -EINVAL;
     }
     *ret = version;
@@ -147,15 +77,30 @@ static char *put_decimal(char *p, uint8_t v)
 void coco_snp_tcb_format(enum coco_snp_product product, const struct coco_snp_tcb *tcb,
                          char out[COCO_SNP_TCB_TEXT_SIZE])
 {
-    const struct layout *layout = layout_of(product);
-    uint8_t parts[PARTS];
     char *p = out;
 
-    to_parts(tcb, parts);
-    for (size_t i = 0; layout && i < PARTS && layout->bytes[i] != NO_BYTE; i++) {
-        if (i > 0)
+    for (enum coco_snp_part i = 0; i < PARTS; i++) {
+        if (!coco_snp_product_has(product, i))
+            continue;
+        if (p > out)
             *p++ = '.';
-        p = put_decimal(p, parts[i]);
+        p = put_decimal(p, coco_snp_tcb_part(tcb, i));
+    }
+    *p = 0;
+}
+
+void coco_snp_tcb_form(enum coco_snp_product product, char out[COCO_SNP_TCB_FORM_SIZE])
+{
+    static const char names[PARTS][6] = {"BL", "TEE", "SNP", "UCODE", "FMC"};
+    char *p = out;
+
+    for (enum coco_snp_part i = 0; i < PARTS; i++) {
+        if (!coco_snp_product_has(product, i))
+            continue;
+        if (p > out)
+            *p++ = '.';
+        memcpy(p, names[i], strlen(names[i]));
+        p += strlen(names[i]);
     }
     *p = 0;
 }
@@ -177,34 +122,32 @@ static bool take_decimal(const char **text, uint8_t *ret)
 
 int coco_snp_tcb_parse(enum coco_snp_product product, const char *text, struct coco_snp_tcb *ret)
 {
-    const struct layout *layout = layout_of(product);
-    uint8_t parts[PARTS] = {0};
+    struct coco_snp_tcb tcb = {0};
+    bool first = true;
 
-    if (!layout)
-        return -EINVAL;
-    for (size_t i = 0; i < PARTS && layout->bytes[i] != NO_BYTE; i++) {
-        if (i > 0 && *text++ != '.')
+    for (enum coco_snp_part i = 0; i < PARTS; i++) {
+        uint8_t level;
+        if (!coco_snp_product_has(product, i))
+            continue;
+        if ((!first && *text++ != '.') || !take_decimal(&text, &level))
             return -EINVAL;
-        if (!take_decimal(&text, &parts[i]))
-            return -EINVAL;
+        coco_snp_tcb_set_part(&tcb, i, level);
+        first = false;
     }
-    if (*text)
+    if (first || *text)
         return -EINVAL;
-    *ret = from_parts(parts);
+    *ret = tcb;
     return 0;
 }
 
 enum coco_snp_tcb_order coco_snp_tcb_compare(const struct coco_snp_tcb *a,
                                              const struct coco_snp_tcb *b)
 {
-    uint8_t left[PARTS], right[PARTS];
     bool lower = false, higher = false;
 
-    to_parts(a, left);
-    to_parts(b, right);
-    for (size_t i = 0; i < PARTS; i++) {
-        lower = lower || left[i] < right[i];
-        higher = higher || left[i] > right[i];
+    for (enum coco_snp_part i = 0; i < PARTS; i++) {
+        lower = lower || coco_snp_tcb_part(a, i) < coco_snp_tcb_part(b, i);
+        higher = higher || coco_snp_tcb_part(a, i) > coco_snp_tcb_part(b, i);
     }
     if (lower && higher)
         return COCO_SNP_TCB_MIXED;

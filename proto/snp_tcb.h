@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "snp_product.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,49 +18,37 @@
 extern "C" {
 #endif
 
-/* As AMD's key distribution service names them. */
-enum coco_snp_product {
-    COCO_SNP_UNKNOWN_PRODUCT = 0,
-    COCO_SNP_MILAN,
-    COCO_SNP_GENOA, /* Bergamo and Siena, too */
-    COCO_SNP_TURIN,
-};
-
-#define COCO_SNP_CHIP_ID_SIZE 64u
-
-/* Family and model as CPUID has them with the extended parts added: 0x19, 0x11. */
-enum coco_snp_product coco_snp_product_of_cpu(uint32_t family, uint32_t model);
-/* "Milan", "Genoa", "Turin"; NULL for an unknown one. Static text. */
-const char *coco_snp_product_name(enum coco_snp_product product);
-/* COCO_SNP_UNKNOWN_PRODUCT where it is none of these names, letter by letter. */
-enum coco_snp_product coco_snp_product_of_name(const char *name);
-/* Bytes of a chip's id in URLs and certificates: 64, on Turin 8 (a report then has zeros behind
- * it); 0 for an unknown product. */
-size_t coco_snp_product_chip_id_size(enum coco_snp_product product);
-bool coco_snp_product_has_fmc(enum coco_snp_product product);
-
+/* A part that the product does not have is 0. */
 struct coco_snp_tcb {
     uint8_t bl;
     uint8_t tee;
     uint8_t snp;
     uint8_t ucode;
-    uint8_t fmc; /* 0 on products without */
+    uint8_t fmc;
 };
+
+uint8_t coco_snp_tcb_part(const struct coco_snp_tcb *tcb, enum coco_snp_part part);
+void coco_snp_tcb_set_part(struct coco_snp_tcb *tcb, enum coco_snp_part part, uint8_t level);
 
 /* -EINVAL for an unknown product; -EBADMSG where a reserved byte is not zero: a level that this
  * layout does not know could not be compared. */
 int coco_snp_tcb_decode(enum coco_snp_product product, uint64_t version, struct coco_snp_tcb *ret);
-/* -EINVAL for an unknown product, or an FMC where the product has none. */
+/* -EINVAL for an unknown product, or where a part that the product does not have is not 0. */
 int coco_snp_tcb_encode(enum coco_snp_product product, const struct coco_snp_tcb *tcb,
                         uint64_t *ret);
 
-/* "BL.TEE.SNP.UCODE", on products with an FMC "BL.TEE.SNP.UCODE.FMC"; decimal. */
+/* The product's parts in decimal: "BL.TEE.SNP.UCODE", Turin's "BL.TEE.SNP.UCODE.FMC", Venice's
+ * "TEE.SNP.FMC". */
 #define COCO_SNP_TCB_TEXT_SIZE 20u
 /* An empty string for an unknown product. */
 void coco_snp_tcb_format(enum coco_snp_product product, const struct coco_snp_tcb *tcb,
                          char out[COCO_SNP_TCB_TEXT_SIZE]);
 /* Exactly what _format writes: no signs, no spaces, no leading zeros. -EINVAL. */
 int coco_snp_tcb_parse(enum coco_snp_product product, const char *text, struct coco_snp_tcb *ret);
+
+/* What a text of that product's looks like: "BL.TEE.SNP.UCODE". Empty for an unknown product. */
+#define COCO_SNP_TCB_FORM_SIZE 24u
+void coco_snp_tcb_form(enum coco_snp_product product, char out[COCO_SNP_TCB_FORM_SIZE]);
 
 enum coco_snp_tcb_order {
     COCO_SNP_TCB_EQUAL,

@@ -40,32 +40,39 @@ struct row {
     uint64_t get_quote; /* TDX */
     const char *name;
     const char *text;
+    const char *certs_text; /* where more is to be said of that request; NULL: `text` says it */
+    const char *quote_text;
 };
 
 static const struct row rows[] = {
-    {COCO_OK, 0, ALL_, COCO_KVM_SNP_RET_OK, false, SUCCESS, "OK", "done"},
+    {COCO_OK, 0, ALL_, COCO_KVM_SNP_RET_OK, false, SUCCESS, "OK", "done", NULL, NULL},
     {COCO_EIO, EIO, CERTS_ | QUOTE_, COCO_KVM_SNP_RET_EIO, false, ERROR, "EIO",
-     "permanent failure, or a guest without a certificate chain must not attest"},
+     "it failed, and asking again will not help",
+     "the operator chose that a guest without a certificate chain must not attest",
+     "the quoting service refused it or failed; why is in qgsd's journal"},
     {COCO_EAGAIN, EAGAIN, ALL_ | UNKNOWN_, COCO_KVM_SNP_RET_EAGAIN, false, UNAVAILABLE, "EAGAIN",
-     "busy: draining, updating, or over a limit"},
+     "busy: draining, updating, or over a limit",
+     "busy: draining, a firmware update, or over a limit",
+     "busy: draining, over a limit, or more quotes wait than can be made in time"},
     {COCO_EACCES, EACCES, HELLO_ | CERTS_ | QUOTE_, COCO_KVM_SNP_RET_OK, true, ERROR, "EACCES",
-     "this peer may not ask for it"},
+     "this peer may not ask for it", NULL, NULL},
     {COCO_ENODEV, ENODEV, QUOTE_, COCO_KVM_SNP_RET_OK, true, UNAVAILABLE, "ENODEV",
-     "no quoting service can be reached"},
+     "no quoting service can be reached", NULL, NULL},
     {COCO_EINVAL, EINVAL, ALL_, COCO_KVM_SNP_RET_OK, true, ERROR, "EINVAL",
-     "the request is malformed"},
+     "the request is malformed", NULL, "it is no TDREPORT, or one that contradicts itself"},
     {COCO_ENOSPC, ENOSPC, CERTS_, COCO_KVM_SNP_RET_ENOSPC, false, ERROR, "ENOSPC",
-     "the certificate table needs more pages than the guest offers"},
+     "the certificate table needs more pages than the guest offers", NULL, NULL},
     {COCO_EBADMSG, EBADMSG, QUOTE_, COCO_KVM_SNP_RET_OK, true, ERROR, "EBADMSG",
-     "the quoting service's answer is malformed or not bound to the TDREPORT"},
+     "the quoting service's answer is malformed or not bound to the TDREPORT", NULL, NULL},
     {COCO_EMSGSIZE, EMSGSIZE, QUOTE_, COCO_KVM_SNP_RET_OK, true, ERROR, "EMSGSIZE",
-     "the quote is larger than the guest's buffer"},
+     "the quote is larger than the guest's buffer", NULL, NULL},
     {COCO_EOPNOTSUPP, EOPNOTSUPP, HELLO_ | CERTS_ | QUOTE_ | UNKNOWN_, COCO_KVM_SNP_RET_OK, true,
-     UNAVAILABLE, "EOPNOTSUPP", "not served on this host"},
+     UNAVAILABLE, "EOPNOTSUPP", "not served on this host",
+     "SEV-SNP certificates are not served on this host", "TDX quotes are not served on this host"},
     {COCO_ETIMEDOUT, ETIMEDOUT, QUOTE_, COCO_KVM_SNP_RET_OK, true, UNAVAILABLE, "ETIMEDOUT",
-     "the deadline has passed"},
-    {COCO_ECANCELED, ECANCELED, QUOTE_, COCO_KVM_SNP_RET_OK, true, ERROR, "ECANCELED",
-     "the client cancelled the request"},
+     "the deadline has passed", NULL, NULL},
+    {COCO_ECANCELED, ECANCELED, CERTS_ | QUOTE_, COCO_KVM_SNP_RET_OK, true, ERROR, "ECANCELED",
+     "the client cancelled the request", NULL, NULL},
 };
 
 /* Numbers on the wire are those of Linux on x86, and KVM takes its own four from the same list. */
@@ -108,6 +115,17 @@ const char *coco_status_text(uint32_t status)
     const struct row *row = find(status);
 
     return row ? row->text : "a status outside the contract";
+}
+
+const char *coco_status_text_for(uint16_t request_type, uint32_t status)
+{
+    const struct row *row = find(status);
+
+    if (row && request_type == COCO_CERTS_GET && row->certs_text)
+        return row->certs_text;
+    if (row && request_type == COCO_QUOTE_GET && row->quote_text)
+        return row->quote_text;
+    return coco_status_text(status);
 }
 
 bool coco_status_valid_for(uint16_t request_type, uint32_t status)

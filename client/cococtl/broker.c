@@ -122,7 +122,7 @@ static void print_service(FILE *to, struct reply *reply, struct json_object *bac
         term_paint(to, TERM_BAD, "set aside: it is probed every few seconds, until it answers");
     (void)fputc('\n', to);
     print_slots(to, reply, backend);
-    if (answered > 0)
+    if (us > 0)
         term_printf(to, "  speed       a quote takes about %" PRId64 ".%" PRId64 " ms\n", us / 1000,
                     us / 100 % 10);
     term_printf(to, "  so far      %" PRId64 " quote%s, %" PRId64 " failure%s\n", answered,

@@ -8,6 +8,7 @@
  */
 #include "ctl.h"
 #include "snp_table.h"
+#include "spelling.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -57,6 +58,8 @@ static void print_chains(FILE *to, struct reply *reply, struct json_object *para
     for (size_t i = 0; i < n; i++) {
         struct json_object *chain = json_object_array_get_idx(chains, i);
         const char *problem = reply_optional_string(reply, chain, "problem");
+        const char *csp =
+            reply_optional_string(reply, chain, "cspId"); /* of a VLEK, by a new daemon */
         term_cell(to, reply_bool(reply, chain, "served") ? "*" : "", 2);
         term_cell(to, reply_string(reply, chain, "product"), 7);
         term_cell(to, reply_string(reply, chain, "signer"), 6);
@@ -65,6 +68,8 @@ static void print_chains(FILE *to, struct reply *reply, struct json_object *para
         term_string(to, reply_string(reply, chain, "notAfter"));
         (void)fputc('\n', to);
         term_line(to, "    key", reply_string(reply, chain, "key"));
+        if (csp)
+            term_line(to, "    CSP_ID", csp);
         if (problem)
             term_line(to, "    problem", problem);
     }
@@ -301,14 +306,18 @@ int verb_certs_preflight(const struct ctl *ctl)
 {
     struct json_object *call, *parameters = NULL;
     struct reply reply = {0};
+    char tcb[SPELLED_TCB_SIZE];
 
     if (!ctl->tcb) {
         term_error("--tcb is missing: the TCB that the platform is going to report");
         return CTL_USAGE;
     }
+    spelled_tcb(ctl->tcb, tcb);
+    enum coco_snp_product product = ctl->product ? spelled_product(ctl->product) : 0;
     call = json_object_new_object();
-    json_object_object_add(call, "tcb", json_object_new_string(ctl->tcb));
-    json_object_object_add(call, "product", json_text(ctl->product));
+    json_object_object_add(call, "tcb", json_object_new_string(tcb));
+    json_object_object_add(call, "product",
+                           json_text(product ? coco_snp_product_name(product) : ctl->product));
     json_object_object_add(call, "chipId", json_text(ctl->chip_id));
     json_object_object_add(call, "signer", json_text(ctl->signer));
     int code = varlink_call(ctl, "Preflight", call, &parameters);

@@ -208,7 +208,8 @@ struct input {
 struct inputs {
     struct input *list;
     size_t n, capacity;
-    unsigned passed_over; /* files of a folder whose names say that they are something else */
+    unsigned
+        passed_over; /* files of a folder whose names or bytes say that they are something else */
 };
 
 void inputs_done(struct inputs *inputs);
@@ -216,6 +217,13 @@ void inputs_done(struct inputs *inputs);
 bool inputs_add_path(struct inputs *inputs, const char *path);
 /* Bytes in memory, which are copied. */
 bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes, size_t size);
+
+/* thim.c: JSON of Azure's THIM service. */
+/* The JSON as text, malloc'ed, where the bytes are that or base64 of it; else NULL. */
+char *thim_text(const uint8_t *bytes, size_t size);
+/* Its object, which has a text vcekCert and, it may be, a text certificateChain, and which the caller
+ * puts; or NULL and why. */
+struct json_object *thim_parse(const char *text, const char **ret_why);
 
 /* import.c: gives inputs to `method` (Import or Verify) of the daemon. *ret_results is an array of
  * ImportResult with the files that could not be read in it, which the caller puts. CTL_OK where all

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ROOM_MIN_BYTES (16u << 20)
@@ -106,29 +107,42 @@ static bool serves_quotes(struct json_object *checks)
     return false;
 }
 
-static void on_code(void *data, const struct qgsd_code *code, unsigned n)
+static void on_error(void *data, const char *text, const char *cure)
 {
-    struct json_object *checks = data;
-    char text[256];
-
-    (void)snprintf(text, sizeof(text), "0x%x in qgsd's log, %u time%s: %s", code->code, n,
-                   n == 1 ? "" : "s", code->meaning);
-    add_check(checks, "qgsd's log", "warning", text, code->fix);
+    add_check(data, "qgsd's log", "warning", text, cure);
 }
 
-static void check_qgsd(const struct ctl *ctl, struct json_object *checks)
+/* When a quoting service last made a quote; 0: never, or the daemon is too old to say. */
+static int64_t quote_time(struct json_object *parameters)
 {
-    char why[256];
-    unsigned n = 0;
+    struct json_object *value;
+
+    if (!json_object_object_get_ex(parameters, "quoteAt", &value))
+        return 0;
+    return json_object_get_int64(value);
+}
+
+static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
+                       struct json_object *checks)
+{
+    struct qgsd_summary summary = {0};
+    char why[256], text[160];
 
     if (!ctl->journal && !serves_quotes(checks))
         return;
-    int r = qgsd_codes(ctl, on_code, checks, &n, why);
+    int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, why);
     if (r < 0)
         add_check(checks, "qgsd's log", "skipped", why,
                   "--journal FILE reads a copy of it, \"journalctl -u qgsd\"");
-    else if (n == 0)
-        add_check(checks, "qgsd's log", "good", "it has none of the codes that are known", NULL);
+    else if (summary.told == 0 && summary.old == 0)
+        add_check(checks, "qgsd's log", "good", "no errors since qgsd's last start", NULL);
+    else if (summary.told == 0) {
+        (void)snprintf(text, sizeof(text),
+                       "%u error%s, the last %" PRId64 " minutes ago, and quotes were made since",
+                       summary.old, summary.old == 1 ? "" : "s",
+                       ((int64_t)time(NULL) - summary.newest_old_s) / 60);
+        add_check(checks, "qgsd's log", "good", text, NULL);
+    }
 }
 
 static enum term_paint paint_of(const char *verdict)
@@ -195,7 +209,7 @@ int verb_doctor(const struct ctl *ctl)
     if (!reply.bad) {
         check_vmm_socket(ctl, checks);
         check_disks(&reply, parameters, checks);
-        check_qgsd(ctl, checks);
+        check_qgsd(ctl, parameters, checks);
     }
     if (reply.bad) {
         json_object_put(parameters);

@@ -16,16 +16,14 @@
  */
 #include "ctl.h"
 #include "fetcher.h"
+#include "inventory.h"
 #include "kds.h"
-#include <ctype.h>
+#include "spelling.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define TARGETS_MAX 100000u
-#define LINE_MAX_   512
 
 struct fetch {
     const struct ctl *ctl;
@@ -37,7 +35,7 @@ struct fetch {
     bool over;    /* the time */
     bool progress;
     unsigned done, all;
-    bool products[COCO_SNP_TURIN + 1]; /* whose chain and list were asked for */
+    bool products[COCO_SNP_PRODUCTS]; /* whose chain and list were asked for */
 };
 
 /* --- results --------------------------------------------------------------------------------- */
@@ -76,6 +74,17 @@ static int check(const struct wanted *w, const uint8_t *bytes, size_t size, char
     if (w->target)
         return kds_check_vcek(bytes, size, w->target, why);
     return w->crl ? kds_check_crl(bytes, size, why) : kds_check_chain(bytes, size, why);
+}
+
+/* What to look at where the service has no such file. */
+static const char *not_found(const struct wanted *w)
+{
+    if (w->target)
+        return ": is the chip id right, and is the TCB one that this chip has had?";
+    return w->crl ? ": it has no revocation list of this product. Is the product right, and does a "
+                    "mirror have AMD's lists as well?"
+                  : ": it has no certificates of this product. Is the product right, and does a "
+                    "mirror have AMD's chains as well?";
 }
 
 static bool file_path(const struct fetch *f, const struct wanted *w, char path[PATH_MAX])
@@ -119,7 +128,7 @@ static int keep(struct fetch *f, const struct wanted *w, const uint8_t *bytes, s
 /* CTL_OK also where it did not come, which is in the results; else this host failed. */
 static int get(struct fetch *f, const struct wanted *w)
 {
-    char why[KDS_WHY_SIZE] = "";
+    char why[KDS_WHY_SIZE] = "", refusal[1024];
     uint8_t *bytes = NULL;
     size_t size = 0;
     int code = CTL_OK;
@@ -140,7 +149,9 @@ static int get(struct fetch *f, const struct wanted *w)
         add_result(f, w->name, "later", fetcher_why(f->fetcher));
         f->over = true;
     } else if (result == FETCH_REFUSED) {
-        add_result(f, w->name, "refused", fetcher_why(f->fetcher));
+        (void)snprintf(refusal, sizeof(refusal), "%s%s", fetcher_why(f->fetcher),
+                       fetcher_status(f->fetcher) == 404 ? not_found(w) : "");
+        add_result(f, w->name, "refused", refusal);
         f->refused = true;
     } else if (check(w, bytes, size, why) < 0) {
         add_result(f, w->name, "refused", why);
@@ -264,14 +275,16 @@ static int fetch_one(struct fetch *f)
         code = CTL_FAILED;
     }
     if (code == CTL_OK && !f->vlek &&
-        kds_target_parse(platform.product, platform.chip_id, platform.tcb, &target, why) < 0) {
+        spelled_target(platform.product, platform.chip_id, platform.tcb, &target, why) < 0) {
         term_error("%s", why);
         code = CTL_USAGE;
     }
     if (code == CTL_OK && f->vlek) {
-        target.product = coco_snp_product_of_name(platform.product);
+        target.product = coco_snp_product_of_text(platform.product);
         if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
-            term_error("the product is Milan, Genoa or Turin, not \"%s\"", platform.product);
+            char names[COCO_SNP_NAMES_SIZE];
+            coco_snp_product_names(names);
+            term_error("the product is %s, not \"%s\"", names, platform.product);
             code = CTL_USAGE;
         }
     }
@@ -288,82 +301,12 @@ static int fetch_one(struct fetch *f)
     return code;
 }
 
-/* "PRODUCT CHIP-ID TCB", blanks or commas between; # begins a comment. 1: a target; 0: nothing. */
-static int parse_line(char *text, struct kds_target *ret, char why[KDS_WHY_SIZE])
-{
-    char *words[4] = {0}, *save = NULL;
-    size_t n = 0;
-
-    text[strcspn(text, "#\r\n")] = 0;
-    for (char *word = strtok_r(text, " \t,;", &save); word && n < 4;
-         word = strtok_r(NULL, " \t,;", &save))
-        words[n++] = word;
-    if (n == 0)
-        return 0;
-    if (n != 3) {
-        (void)snprintf(why, KDS_WHY_SIZE, "a line has a product, a chip id and a TCB");
-        return -EINVAL;
-    }
-    int r = kds_target_parse(words[0], words[1], words[2], ret, why);
-    return r < 0 ? r : 1;
-}
-
-static int read_inventory(const char *path, struct kds_target **ret, size_t *ret_n)
-{
-    FILE *from = fopen(path, "re");
-    struct kds_target *targets = NULL;
-    char text[LINE_MAX_], why[KDS_WHY_SIZE];
-    size_t n = 0, capacity = 0;
-    unsigned number = 0;
-    int code = CTL_OK;
-
-    if (!from) {
-        term_error("cannot read %s: %s", path, strerror(errno));
-        return CTL_FAILED;
-    }
-    while (code == CTL_OK && fgets(text, sizeof(text), from)) {
-        struct kds_target target;
-        number++;
-        int r = strlen(text) == sizeof(text) - 1 ? -EINVAL : parse_line(text, &target, why);
-        if (strlen(text) == sizeof(text) - 1)
-            (void)snprintf(why, sizeof(why), "the line is too long");
-        if (r < 0) {
-            term_error("%s, line %u: %s", path, number, why);
-            code = CTL_USAGE;
-        } else if (r > 0 && n == capacity) {
-            capacity = capacity ? capacity * 2 : 64;
-            struct kds_target *larger =
-                n < TARGETS_MAX ? reallocarray(targets, capacity, sizeof(*larger)) : NULL;
-            if (!larger) {
-                term_error("%s has too many lines", path);
-                code = CTL_FAILED;
-            } else {
-                targets = larger;
-            }
-        }
-        if (r > 0 && code == CTL_OK)
-            targets[n++] = target;
-    }
-    if (code == CTL_OK && ferror(from)) {
-        term_error("cannot read %s: %s", path, strerror(errno));
-        code = CTL_FAILED;
-    }
-    (void)fclose(from);
-    if (code != CTL_OK) {
-        free(targets);
-        return code;
-    }
-    *ret = targets;
-    *ret_n = n;
-    return CTL_OK;
-}
-
 static int fetch_inventory(struct fetch *f)
 {
     struct kds_target *targets = NULL;
-    bool products[COCO_SNP_TURIN + 1] = {0};
+    bool products[COCO_SNP_PRODUCTS] = {0};
     size_t n = 0;
-    int code = read_inventory(f->ctl->inventory, &targets, &n);
+    int code = inventory_read(f->ctl->inventory, &targets, &n);
 
     for (size_t i = 0; i < n; i++) {
         f->all += products[targets[i].product] ? 1 : 3;

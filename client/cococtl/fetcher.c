@@ -3,7 +3,7 @@
  * One request at a time over libcurl, and patience.
  *
  * KDS takes about one VCEK request in 10 seconds from an address and answers 429 beyond that; in outages
- * it answers 5xx, or 404, or nothing. So a limited request waits until the gap since the last one has
+ * it answers 5xx, or 404, or an empty 200, or nothing. So a limited request waits until the gap since the last one has
  * passed, and a failure that may pass is repeated: after what Retry-After asks for (RFC 9110, section
  * 10.2.3: seconds, or a date), else after a time that doubles from the gap to five minutes, with up to
  * a quarter added by chance, so that many hosts do not come back together. Nothing waits beyond the
@@ -44,6 +44,7 @@ struct fetcher {
     size_t size, max;
     bool too_large;
     char retry_after[64];
+    long status;
     char curl_error[CURL_ERROR_SIZE];
     char why[512];
 };
@@ -285,7 +286,8 @@ static bool passes(const struct fetcher *f, CURLcode code, long status)
 
     switch (code) {
     case CURLE_OK:
-        return status == 404 || status == 408 || status == 429 || status >= 500;
+        /* (200 without a byte: it was no file.) */
+        return status == 200 || status == 404 || status == 408 || status == 429 || status >= 500;
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_CONNECT:
@@ -311,11 +313,11 @@ static void explain(struct fetcher *f, CURLcode code, long status)
         (void)snprintf(f->why, sizeof(f->why),
                        "the answer has more than %zu bytes, which no such file has", f->max);
     else if (code == CURLE_OK && status == 404)
-        (void)snprintf(f->why, sizeof(f->why),
-                       "the service knows no such file (404): is the chip id right, and is the TCB "
-                       "one that this chip has had?");
+        (void)snprintf(f->why, sizeof(f->why), "the service knows no such file (404)");
     else if (code == CURLE_OK && status == 429)
         (void)snprintf(f->why, sizeof(f->why), "the service was asked too often (429)");
+    else if (code == CURLE_OK && status == 200)
+        (void)snprintf(f->why, sizeof(f->why), "the service answered with nothing (200, no bytes)");
     else if (code == CURLE_OK)
         (void)snprintf(f->why, sizeof(f->why), "the service answered with HTTP status %ld", status);
     else
@@ -391,6 +393,7 @@ enum fetch_result fetcher_get(struct fetcher *f, const char *path, size_t max, b
     unsigned not_found = 0;
 
     f->max = max;
+    f->status = 0;
     for (unsigned tries = 0;; tries++) {
         CURLcode code = CURLE_OK;
         long status = 0;
@@ -404,6 +407,7 @@ enum fetch_result fetcher_get(struct fetcher *f, const char *path, size_t max, b
             f->last_ms = now_ms(f);
         }
         enum fetch_result result = follow(f, path, &code, &status);
+        f->status = status;
         if (limited)
             f->last_ms = now_ms(f);
         if (result != FETCH_OK)
@@ -460,6 +464,11 @@ void fetcher_free(struct fetcher *fetcher)
     curl_easy_cleanup(fetcher->curl);
     free(fetcher->body);
     free(fetcher);
+}
+
+long fetcher_status(const struct fetcher *fetcher)
+{
+    return fetcher->status;
 }
 
 const char *fetcher_why(const struct fetcher *fetcher)

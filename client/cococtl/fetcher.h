@@ -45,5 +45,7 @@ void fetcher_free(struct fetcher *fetcher);
  * requests once in `gap_ms` only. */
 enum fetch_result fetcher_get(struct fetcher *fetcher, const char *path, size_t max, bool limited,
                               uint8_t **ret, size_t *ret_size);
+/* The HTTP status of the last answer; 0: there was none. */
+long fetcher_status(const struct fetcher *fetcher);
 /* Why the last one failed: a sentence that may have foreign text in it. */
 const char *fetcher_why(const struct fetcher *fetcher);

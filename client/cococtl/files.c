@@ -2,11 +2,14 @@
 /*
  * Certificate files, as their caller may read them.
  *
- * Which format a file has is the daemon's to tell, from its bytes; here only names decide, and only
- * in folders: a folder often holds more than certificates (keys, notes), so that files without one of
- * the usual endings are passed over, and said to be. A file that the command line names is always
- * taken. All known layouts are covered by going down: the flat folders of `snphost fetch`
- * (ark.pem, ask.pem, vcek.pem), cocod's own store, and the offline store of Trustee
+ * Which format a file has is the daemon's to tell, from its bytes; but for the JSON of Azure, whose two
+ * texts are given to it in the file's place (thim.c). In folders, which often hold more than
+ * certificates (keys, notes), names decide first: files with one of the usual endings are taken, those
+ * with another are passed over, and said to be. Names without an ending are those of AMD's service
+ * (cert_chain, crl, CHIP-ID?blSPL=…) and GUIDs; such a file is looked at, and taken where it begins
+ * like a certificate, a list or a table. A file that the command line names is always taken. All known
+ * layouts are covered by going down: the flat folders of `snphost fetch` (ark.pem, ask.pem, vcek.pem)
+ * and of snpguest, cocod's own store, and the offline store of Trustee
  * (STORE/vcek/HWID/bl03_…_vcek.der).
  *
  * Files are opened without waiting (a FIFO would hold up everything) and must be regular; links to
@@ -14,6 +17,7 @@
  * order of their names: the same files give the same report.
  */
 #include "ctl.h"
+#include "snp_table.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +89,7 @@ bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes
 }
 
 /* Everything of an open file. NULL, or why it cannot be taken: static or strerror's text. */
-static const char *read_whole(int fd, struct input *input)
+static const char *read_whole(int fd, uint8_t **ret, size_t *ret_size)
 {
     struct stat st;
     size_t size = 0;
@@ -94,44 +98,141 @@ static const char *read_whole(int fd, struct input *input)
         return strerror(errno);
     if (!S_ISREG(st.st_mode))
         return "this is not a regular file";
-    input->bytes = malloc(INPUT_FILE_MAX + 1);
-    if (!input->bytes)
+    uint8_t *bytes = malloc(INPUT_FILE_MAX + 1);
+    if (!bytes)
         return strerror(ENOMEM);
-    while (size <= INPUT_FILE_MAX) {
-        ssize_t n = read(fd, input->bytes + size, INPUT_FILE_MAX + 1 - size);
+    const char *why = NULL;
+    while (size <= INPUT_FILE_MAX && !why) {
+        ssize_t n = read(fd, bytes + size, INPUT_FILE_MAX + 1 - size);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return strerror(errno);
-        if (n == 0)
+            why = strerror(errno);
+        if (n <= 0)
             break;
         size += (size_t)n;
     }
-    if (size > INPUT_FILE_MAX)
-        return "this is larger than 65536 bytes, which no certificate file is";
-    if (size == 0)
-        return "the file is empty";
-    uint8_t *exact = realloc(input->bytes, size);
-    input->bytes = exact ? exact : input->bytes;
-    input->size = size;
+    if (!why && size > INPUT_FILE_MAX)
+        why = "this is larger than 65536 bytes, which no certificate file is";
+    if (!why && size == 0)
+        why = "the file is empty";
+    if (why) {
+        free(bytes);
+        return why;
+    }
+    uint8_t *exact = realloc(bytes, size);
+    *ret = exact ? exact : bytes;
+    *ret_size = size;
     return NULL;
+}
+
+static const char *read_path(const char *path, uint8_t **ret, size_t *ret_size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0)
+        return strerror(errno);
+    const char *why = read_whole(fd, ret, ret_size);
+    close(fd);
+    return why;
+}
+
+/* One of the texts in Azure's JSON, as a file of its own. */
+static bool add_member(struct inputs *inputs, const char *path, struct json_object *object,
+                       const char *member)
+{
+    struct json_object *value = NULL;
+    char *name = NULL;
+
+    if (!json_object_object_get_ex(object, member, &value))
+        return true;
+    size_t size = (size_t)json_object_get_string_len(value);
+    if (asprintf(&name, "%s, %s", path, member) < 0)
+        return false;
+    bool good = inputs_add_bytes(inputs, name, json_object_get_string(value), size);
+    free(name);
+    return good;
+}
+
+/* Bytes of a file, which are the entry's from now on. */
+static bool take(struct inputs *inputs, const char *path, uint8_t *bytes, size_t size)
+{
+    const char *why = NULL;
+    char *text = thim_text(bytes, size);
+    struct json_object *object = text ? thim_parse(text, &why) : NULL;
+    bool good = true;
+
+    if (object) {
+        good = add_member(inputs, path, object, "vcekCert") &&
+               add_member(inputs, path, object, "certificateChain");
+        free(bytes);
+    } else {
+        struct input *input = add(inputs, path);
+        good = input && (!why || refuse(input, why));
+        if (input) {
+            input->bytes = bytes;
+            input->size = size;
+        } else {
+            free(bytes);
+        }
+    }
+    json_object_put(object);
+    free(text);
+    return good;
 }
 
 static bool add_file(struct inputs *inputs, const char *path)
 {
-    struct input *input = add(inputs, path);
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    const char *why = read_path(path, &bytes, &size);
 
-    if (!input)
-        return false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return refuse(input, strerror(errno));
-    const char *why = read_whole(fd, input);
-    close(fd);
-    return !why || refuse(input, why);
+    if (!why)
+        return take(inputs, path, bytes, size);
+    struct input *input = add(inputs, path);
+    return input && refuse(input, why);
 }
 
-static bool looks_right(const char *name)
+/* --- folders ------------------------------------------------------------------------------------ */
+
+static bool has_text(const uint8_t *bytes, size_t size, const char *text)
+{
+    return memmem(bytes, size, text, strlen(text)) != NULL;
+}
+
+static bool is_table(const uint8_t *bytes, size_t size)
+{
+    struct coco_snp_table table;
+
+    if (coco_snp_table_decode(bytes, size, &table) < 0)
+        return false;
+    for (size_t i = 0; i < table.n_entries; i++)
+        if (coco_snp_kind_of(table.entries[i].guid) != COCO_SNP_OTHER)
+            return true;
+    return false;
+}
+
+/* From afar. What has a private key in it is not given to anybody. */
+static bool begins_like_one(const uint8_t *bytes, size_t size)
+{
+    if (has_text(bytes, size, "PRIVATE KEY-----"))
+        return false;
+    /* A SEQUENCE of 256 bytes and more in another one, as certificates and CRLs are, keys not. */
+    if (size >= 8 && bytes[0] == 0x30 && bytes[1] == 0x82 && bytes[4] == 0x30 && bytes[5] == 0x82)
+        return true;
+    char *text = thim_text(bytes, size);
+    free(text);
+    return text || has_text(bytes, size, "-----BEGIN CERTIFICATE-----") ||
+           has_text(bytes, size, "-----BEGIN X509 CRL-----") || is_table(bytes, size);
+}
+
+enum ending {
+    ENDING_USUAL,
+    ENDING_NONE, /* or one that says nothing */
+    ENDING_OTHER,
+};
+
+static enum ending ending_of(const char *name)
 {
     static const char *const endings[] = {".pem", ".der", ".crt",   ".cer",
                                           ".crl", ".bin", ".certs", ".cert"};
@@ -139,8 +240,23 @@ static bool looks_right(const char *name)
 
     for (size_t i = 0; dot && i < sizeof(endings) / sizeof(endings[0]); i++)
         if (strcasecmp(dot, endings[i]) == 0)
-            return true;
-    return false;
+            return ENDING_USUAL;
+    /* The numbers of a TCB are none. */
+    if (!dot || strcasecmp(dot, ".json") == 0 || strspn(dot + 1, "0123456789") == strlen(dot + 1))
+        return ENDING_NONE;
+    return ENDING_OTHER;
+}
+
+static bool look_at_file(struct inputs *inputs, const char *path)
+{
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+
+    if (!read_path(path, &bytes, &size) && bytes && begins_like_one(bytes, size))
+        return take(inputs, path, bytes, size);
+    free(bytes);
+    inputs->passed_over++;
+    return true;
 }
 
 static bool add_folder(struct inputs *inputs, const char *path, unsigned depth)
@@ -160,10 +276,13 @@ static bool add_folder(struct inputs *inputs, const char *path, unsigned depth)
         int length = snprintf(below, sizeof(below), "%s/%s", path, name);
         if (good && name[0] != '.' && length > 0 && (size_t)length < sizeof(below) &&
             lstat(below, &st) == 0) {
+            enum ending ending = ending_of(name);
             if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
                 good = add_folder(inputs, below, depth + 1);
-            else if (!S_ISDIR(st.st_mode) && looks_right(name))
+            else if (!S_ISDIR(st.st_mode) && ending == ENDING_USUAL)
                 good = add_file(inputs, below);
+            else if (!S_ISDIR(st.st_mode) && ending == ENDING_NONE)
+                good = look_at_file(inputs, below);
             else
                 inputs->passed_over++;
         }

@@ -206,8 +206,15 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
         const char *action = field(result, "action"), *key = field(result, "key");
         const char *reason = field(result, "reason"), *kind = field(result, "kind");
         bool bad = action && strcmp(action, "refused") == 0;
+        bool other = !kind || strcmp(kind, "OTHER") == 0;
         refused += bad;
-        term_cell(to, bad || !verify_only ? action : "good", 11);
+        term_cell(to,
+                  bad               ? action
+                  : reason && other ? "skipped"
+                  : verify_only     ? "good"
+                  : reason          ? "kept out"
+                                    : action,
+                  11);
         term_cell(to, kind ? kind : "OTHER", 6);
         term_string(to, field(result, "name"));
         if (key || reason) {
@@ -222,8 +229,9 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
         term_printf(to, "%zu of %zu refused\n", refused, n);
     if (inputs->passed_over > 0)
         term_printf(to,
-                    "%u passed over, whose names end in something else than .pem, .der, .crt, "
-                    ".cer, .crl, .bin, .cert or .certs\n",
+                    "%u passed over: they have neither an ending of certificate files (.pem, .der, "
+                    ".crt, .cer, .crl, .bin, .cert, .certs) nor, without any, a certificate's "
+                    "bytes\n",
                     inputs->passed_over);
 }
 

@@ -3,8 +3,8 @@
  * AMD's key distribution service: paths and a look at the answers.
  *
  * A path names a product, a chip and security patch levels, in decimal ("VCEK Certificate and KDS
- * Interface Specification", AMD 57230, chapter 4). Turin's chip ids have 8 bytes, and its levels
- * begin with that of the FMC.
+ * Interface Specification", AMD 57230, chapter 4); which levels, and how long a chip's id is, the
+ * table of products says.
  *
  * An answer is looked at as far as it takes to know that it is the one that was asked for: a proxy's
  * page of apology, a certificate of another chip, a body that was cut short must not be kept as if the
@@ -30,39 +30,53 @@ static int refuse(char why[KDS_WHY_SIZE], int error, const char *text)
 int kds_target_parse(const char *product, const char *chip_id, const char *tcb,
                      struct kds_target *ret, char why[KDS_WHY_SIZE])
 {
-    struct kds_target target = {.product = coco_snp_product_of_name(product)};
+    struct kds_target target = {.product = coco_snp_product_of_text(product)};
     size_t digits = 2 * coco_snp_product_chip_id_size(target.product), n = strlen(chip_id);
+    char text[COCO_SNP_NAMES_SIZE];
 
-    if (target.product == COCO_SNP_UNKNOWN_PRODUCT)
-        return refuse(why, -EINVAL, "the product is Milan, Genoa or Turin");
-    if (n != digits && n != 2 * COCO_SNP_CHIP_ID_SIZE)
-        return refuse(why, -EINVAL, "a chip id has 128 hexadecimal digits, on Turin 16");
-    for (size_t i = 0; i < n; i++) {
+    if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
+        coco_snp_product_names(text);
+        (void)snprintf(why, KDS_WHY_SIZE, "the product is %s", text);
+        return -EINVAL;
+    }
+    bool good = n == digits || n == 2 * COCO_SNP_CHIP_ID_SIZE;
+    for (size_t i = 0; i < n && good; i++) {
         char c = (char)tolower((unsigned char)chip_id[i]);
-        if (!isxdigit((unsigned char)c) || (i >= digits && c != '0'))
-            return refuse(why, -EINVAL, "a chip id has 128 hexadecimal digits, on Turin 16");
+        good = isxdigit((unsigned char)c) && (i < digits || c == '0');
         if (i < digits)
             target.chip_id[i] = c;
     }
-    if (coco_snp_tcb_parse(target.product, tcb, &target.tcb) < 0)
-        return refuse(why, -EINVAL,
-                      coco_snp_product_has_fmc(target.product)
-                          ? "a TCB of Turin is BL.TEE.SNP.UCODE.FMC, decimal"
-                          : "a TCB is BL.TEE.SNP.UCODE, decimal");
+    if (!good) {
+        (void)snprintf(why, KDS_WHY_SIZE, "a chip id of %s has %zu hexadecimal digits",
+                       coco_snp_product_name(target.product), digits);
+        return -EINVAL;
+    }
+    if (coco_snp_tcb_parse(target.product, tcb, &target.tcb) < 0) {
+        coco_snp_tcb_form(target.product, text);
+        (void)snprintf(why, KDS_WHY_SIZE, "a TCB of %s is %s, decimal",
+                       coco_snp_product_name(target.product), text);
+        return -EINVAL;
+    }
     *ret = target;
     return 0;
 }
 
+/* The levels that the product has, the FMC's first. */
 void kds_vcek_path(const struct kds_target *target, char out[KDS_PATH_SIZE])
 {
-    char fmc[24] = "";
+    static const enum coco_snp_part order[] = {COCO_SNP_FMC, COCO_SNP_BL, COCO_SNP_TEE,
+                                               COCO_SNP_SNP, COCO_SNP_UCODE};
+    char separator = '?';
+    int n = snprintf(out, KDS_PATH_SIZE, "/vcek/v1/%s/%s", coco_snp_product_name(target->product),
+                     target->chip_id);
 
-    if (coco_snp_product_has_fmc(target->product))
-        (void)snprintf(fmc, sizeof(fmc), "fmcSPL=%02u&", target->tcb.fmc);
-    (void)snprintf(out, KDS_PATH_SIZE,
-                   "/vcek/v1/%s/%s?%sblSPL=%02u&teeSPL=%02u&snpSPL=%02u&ucodeSPL=%02u",
-                   coco_snp_product_name(target->product), target->chip_id, fmc, target->tcb.bl,
-                   target->tcb.tee, target->tcb.snp, target->tcb.ucode);
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        if (!coco_snp_product_has(target->product, order[i]))
+            continue;
+        n += snprintf(out + n, KDS_PATH_SIZE - (size_t)n, "%c%s=%02u", separator,
+                      coco_snp_part_spl(order[i]), coco_snp_tcb_part(&target->tcb, order[i]));
+        separator = '&';
+    }
 }
 
 void kds_chain_path(enum coco_snp_product product, bool vlek, char out[KDS_PATH_SIZE])
@@ -145,7 +159,7 @@ static struct coco_reader find_extensions(const uint8_t *der, size_t size)
 struct extensions {
     struct coco_reader product;
     struct coco_reader chip_id;
-    int levels[10]; /* by the last number of 1.3.6.1.4.1.3704.1.3.N */
+    int levels[COCO_SNP_SPLS + 1]; /* by the last number of 1.3.6.1.4.1.3704.1.3.N */
 };
 
 static int read_level(struct coco_reader value)
@@ -171,15 +185,15 @@ static void read_extension(struct coco_reader oid, struct coco_reader value, str
     if (!prefix || memcmp(prefix, amd, sizeof(amd)) != 0)
         return;
     uint8_t branch = coco_read_u8(&oid);
-    if (branch == 2 && coco_reader_done(&oid)) {
+    if (branch == COCO_SNP_OID_PRODUCT_NAME && coco_reader_done(&oid)) {
         ret->product = der_enter(&value, DER_IA5_STRING);
-    } else if (branch == 4 && coco_reader_done(&oid)) {
-        /* The bytes themselves, or an OCTET STRING of them: 8 or 64 bytes do not begin so. */
+    } else if (branch == COCO_SNP_OID_HWID && coco_reader_done(&oid)) {
+        /* The bytes themselves, or an OCTET STRING of them, which has two more. */
         size_t n = coco_reader_left(&value);
         ret->chip_id = n == 10 || n == 66 ? der_enter(&value, DER_OCTETS) : value;
-    } else if (branch == 3) {
+    } else if (branch == COCO_SNP_OID_SPL) {
         uint8_t level = coco_read_u8(&oid);
-        if (coco_reader_done(&oid) && level < 10)
+        if (coco_reader_done(&oid) && level <= COCO_SNP_SPLS)
             ret->levels[level] = read_level(value);
     }
 }
@@ -206,6 +220,31 @@ static bool read_extensions(const uint8_t *der, size_t size, struct extensions *
 
 /* --- is the answer what was asked for -------------------------------------------------------- */
 
+/* What came in place of `what`, as far as its first bytes tell. */
+static int refuse_answer(char why[KDS_WHY_SIZE], const uint8_t *bytes, size_t size,
+                         const char *what)
+{
+    size_t from = 0, n = 0;
+
+    while (from < size && isspace(bytes[from]))
+        from++;
+    while (from + n < size && n < 60 && isprint(bytes[from + n]))
+        n++;
+    if (from == size)
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is empty, and not %s", what);
+    else if (bytes[from] == '<')
+        (void)snprintf(why, KDS_WHY_SIZE,
+                       "the answer is a web page or XML, and not %s: it comes from a proxy or a "
+                       "portal in between, or from another service than AMD's",
+                       what);
+    else if (n >= 8) /* never binary */
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is a text, and not %s: \"%.*s\"", what,
+                       (int)n, (const char *)bytes + from);
+    else
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is not %s", what);
+    return -EBADMSG;
+}
+
 static bool names_product(struct coco_reader value, const char *product)
 {
     const uint8_t *text = coco_read_bytes(&value, strlen(product));
@@ -231,34 +270,43 @@ int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *tar
     struct extensions e;
 
     if (size > KDS_VCEK_MAX || !read_extensions(der, size, &e))
-        return refuse(why, -EBADMSG, "the answer is not a certificate");
+        return refuse_answer(why, der, size, "a certificate");
     if (!names_product(e.product, coco_snp_product_name(target->product)))
         return refuse(why, -EBADMSG, "the certificate is for another product");
     if (!names_chip(e.chip_id, target->chip_id))
         return refuse(why, -EBADMSG, "the certificate is for another chip");
-    if (e.levels[1] != tcb->bl || e.levels[2] != tcb->tee || e.levels[3] != tcb->snp ||
-        e.levels[8] != tcb->ucode ||
-        (coco_snp_product_has_fmc(target->product) && e.levels[9] != tcb->fmc))
-        return refuse(why, -EBADMSG, "the certificate is for another TCB");
+    for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++)
+        if (coco_snp_product_has(target->product, part) &&
+            e.levels[coco_snp_part_oid(part)] != coco_snp_tcb_part(tcb, part))
+            return refuse(why, -EBADMSG, "the certificate is for another TCB");
     return 0;
+}
+
+/* Where the text is found last; NULL: nowhere. */
+static const uint8_t *find_last(const uint8_t *bytes, size_t size, const char *text)
+{
+    const uint8_t *last = NULL, *at = bytes;
+
+    while ((at = memmem(at, size - (size_t)(at - bytes), text, strlen(text))) != NULL)
+        last = at++;
+    return last;
 }
 
 int kds_check_chain(const uint8_t *pem, size_t size, char why[KDS_WHY_SIZE])
 {
-    static const char begin[] = "-----BEGIN CERTIFICATE-----", end[] = "-----END CERTIFICATE-----";
+    const uint8_t *begin = find_last(pem, size, "-----BEGIN CERTIFICATE-----");
+    const uint8_t *end = find_last(pem, size, "-----END CERTIFICATE-----");
 
-    while (size > 0 && isspace(pem[size - 1]))
-        size--;
-    if (size > KDS_CHAIN_MAX || size < sizeof(begin) + sizeof(end) ||
-        memcmp(pem, begin, sizeof(begin) - 1) != 0 ||
-        memcmp(pem + size - (sizeof(end) - 1), end, sizeof(end) - 1) != 0)
-        return refuse(why, -EBADMSG, "the answer is not a certificate chain in PEM");
+    if (size > KDS_CHAIN_MAX || !begin)
+        return refuse_answer(why, pem, size, "a certificate chain in PEM");
+    if (!end || end < begin)
+        return refuse(why, -EBADMSG, "the answer is a certificate chain that was cut short");
     return 0;
 }
 
 int kds_check_crl(const uint8_t *der, size_t size, char why[KDS_WHY_SIZE])
 {
     if (size > KDS_CRL_MAX || !is_whole_sequence(der, size))
-        return refuse(why, -EBADMSG, "the answer is not a revocation list");
+        return refuse_answer(why, der, size, "a revocation list");
     return 0;
 }

@@ -39,7 +39,7 @@ void kds_crl_path(enum coco_snp_product product, bool vlek, char out[KDS_PATH_SI
  * looked at: that is cocod's to do, with the roots that it trusts. 0, or -EBADMSG and why. */
 int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *target,
                    char why[KDS_WHY_SIZE]);
-/* PEM text of CERTIFICATE blocks, whole to the last line. */
+/* A text with PEM blocks of CERTIFICATE, the last of them whole. */
 int kds_check_chain(const uint8_t *pem, size_t size, char why[KDS_WHY_SIZE]);
 /* One DER SEQUENCE, whole, nothing behind it. */
 int kds_check_crl(const uint8_t *der, size_t size, char why[KDS_WHY_SIZE]);

@@ -8,6 +8,7 @@
  */
 #include "coco/coco.h"
 #include "ctl.h"
+#include "snp_product.h"
 #include "verbs.h"
 #include <ctype.h>
 #include <errno.h>
@@ -108,7 +109,9 @@ static int take_option(struct ctl *ctl, unsigned bit, const char *value)
         ctl->tcb = value;
         break;
     case OPT_PRODUCT:
-        ctl->product = value;
+        ctl->product = coco_snp_product_name(coco_snp_product_of_text(value));
+        if (!ctl->product)
+            ctl->product = value; /* the verb says what is wrong */
         break;
     case OPT_CHIP_ID:
         ctl->chip_id = value;

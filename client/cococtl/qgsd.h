@@ -1,22 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What qgsd's log says. QGS tells its clients one error for everything; the cause is in its log
- * alone, as a number.
+ * alone, as a number, or as a text.
  */
 #pragma once
 
 #include "ctl.h"
 
-struct qgsd_code {
-    uint32_t code;
+struct qgsd_meaning {
     const char *meaning;
-    const char *fix;
+    const char *cure;
 };
 
-/* NULL: not known. */
-const struct qgsd_code *qgsd_code_find(uint32_t code);
+/* Does Intel number errors so, known or not? */
+bool qgsd_is_code(uint32_t code);
+/* False: not known. */
+bool qgsd_code_find(uint32_t code, struct qgsd_meaning *ret);
+/* Of a line that has no code. `meaning` "": it follows from another. False: not known. */
+bool qgsd_text_find(const char *line, struct qgsd_meaning *ret);
 
-typedef void qgsd_told(void *data, const struct qgsd_code *code, unsigned n);
-/* Tells each known code that is in the log (--journal, or the last day of the journal), with how
- * often; *ret_n: how many there were. Negative errno, and why: the log cannot be read. */
-int qgsd_codes(const struct ctl *ctl, qgsd_told *told, void *data, unsigned *ret_n, char why[256]);
+struct qgsd_summary {
+    unsigned told;
+    unsigned old;         /* errors that quotes have come after */
+    int64_t newest_old_s; /* the last of these; seconds since 1970 */
+};
+
+/* `text` has no character that a terminal would obey. */
+typedef void qgsd_told(void *data, const char *text, const char *cure);
+/* Tells each error that qgsd has logged since its last start, equal ones once: those with a meaning,
+ * then those without, quoted. The log is --journal FILE, or the last day of the journal. `quote_s`:
+ * when QGS last made a quote, in seconds since 1970; 0: not known.
+ * Negative errno, and why: the log cannot be read. */
+int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *data,
+              struct qgsd_summary *ret, char why[256]);

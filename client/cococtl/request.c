@@ -10,7 +10,9 @@
 #include "coco/coco.h"
 #include "ctl.h"
 #include "snp_table.h"
+#include "status.h"
 #include "tdx.h"
+#include "wire.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -86,17 +88,22 @@ static int link_open(struct link *link, const struct ctl *ctl, uint32_t features
 
 /* Says how a request ended that did not end well, and ends the link; the exit status. A request
  * that ran out of time because the connection was lost is explained by that. */
-static int explain_status(struct link *link, const char *what, uint32_t status)
+static int explain_status(struct link *link, const char *what, uint16_t request_type,
+                          uint32_t status)
 {
     int error = coco_client_error(link->client);
 
     link_close(link);
     if (error < 0 && (status == COCO_STATUS_EAGAIN || status == COCO_STATUS_ETIMEDOUT))
         return net_explain(link->ctl->socket, "--socket", error);
-    term_error("%s: %s (%s)", what, coco_result_text(status), coco_result_name(status));
+    bool quote = request_type == COCO_QUOTE_GET;
+    term_error("%s: %s (%s)", what, coco_status_text_for(request_type, status),
+               coco_result_name(status));
     switch (status) {
     case COCO_STATUS_EAGAIN:
-        term_hint("An update may be running (\"cococtl status\"); try again, or raise --timeout.");
+        term_hint(quote ? "\"cococtl quotes\" shows what waits; try again, or raise --timeout."
+                        : "An update may be running (\"cococtl status\"); try again, or raise "
+                          "--timeout.");
         return CTL_AGAIN;
     case COCO_STATUS_ETIMEDOUT:
         term_hint("\"cococtl status\" shows how many quotes wait; try again, or raise --timeout.");
@@ -112,7 +119,12 @@ static int explain_status(struct link *link, const char *what, uint32_t status)
         term_hint("cocod is not configured to serve it on this host.");
         return CTL_FAILED;
     case COCO_STATUS_EINVAL:
-        term_hint("For a quote: is the file a TDREPORT that this machine made?");
+        term_hint(quote ? "Is the file a TDREPORT that this machine made?"
+                        : "cocod's log says more (\"journalctl -u cocod\").");
+        return CTL_FAILED;
+    case COCO_STATUS_EIO:
+        term_hint(quote ? "\"cococtl doctor\" reads qgsd's journal."
+                        : "\"cococtl status\" says why there is no chain.");
         return CTL_FAILED;
     case COCO_STATUS_EBADMSG:
         term_hint("The quoting service answered with something else than a quote of this TDREPORT; "
@@ -170,7 +182,7 @@ int verb_ping(const struct ctl *ctl)
     int r = coco_ping(link.client, link_left_ms(&link));
     int64_t us = (int64_t)((net_now_ns() - start_ns) / 1000);
     if (r < 0)
-        return explain_status(&link, "no answer to a ping", (uint32_t)-r);
+        return explain_status(&link, "no answer to a ping", COCO_PING, (uint32_t)-r);
     hex64(instance, link.server.instance);
     link_close(&link);
 
@@ -299,7 +311,7 @@ int verb_request_certs(const struct ctl *ctl)
         return CTL_FAILED;
     }
     if (result.status != COCO_STATUS_OK && result.status != COCO_STATUS_ENOSPC)
-        return explain_status(&link, "no certificates", result.status);
+        return explain_status(&link, "no certificates", COCO_CERTS_GET, result.status);
     link_close(&link);
     if (result.status == COCO_STATUS_ENOSPC) {
         term_error("the table needs %u pages, and a guest that offers fewer is told so",
@@ -380,7 +392,7 @@ int verb_request_quote(const struct ctl *ctl)
         int r = coco_quote_get(link.client, report, bytes, COCO_API_QUOTE_MAX, link_left_ms(&link),
                                &size);
         if (r < 0) {
-            code = explain_status(&link, "no quote", (uint32_t)-r);
+            code = explain_status(&link, "no quote", COCO_QUOTE_GET, (uint32_t)-r);
         } else {
             link_close(&link);
             code = show_quote(ctl, bytes, size);

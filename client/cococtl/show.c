@@ -80,7 +80,11 @@ static void print_backend(FILE *to, struct reply *reply, struct json_object *bac
     term_printf(to, "%-14s", "    breaker");
     term_string(to, reply_string(reply, backend, "breaker"));
     int64_t us = reply_int(reply, backend, "serviceUs");
-    term_printf(to, ", a quote takes about %" PRId64 ".%03" PRId64 " ms\n", us / 1000, us % 1000);
+    if (us > 0)
+        term_printf(to, ", a quote takes about %" PRId64 ".%03" PRId64 " ms\n", us / 1000,
+                    us % 1000);
+    else
+        term_puts(to, ", no quote was timed yet\n");
     if (problem)
         term_field(to, "    problem", problem);
 }

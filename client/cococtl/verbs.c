@@ -23,9 +23,10 @@ const struct opt ctl_opts[] = {
     {OPT_COUNT, "count", "N", "end after N views", NULL},
     {OPT_JOURNAL, "journal", "FILE", "qgsd's log, instead of the last day of the journal", NULL},
     {OPT_NPAGES, "npages", "N", "pages that the guest offers (default 4)", NULL},
-    {OPT_TCB, "tcb", "TCB", "BL.TEE.SNP.UCODE, on Turin BL.TEE.SNP.UCODE.FMC; decimal", NULL},
-    {OPT_PRODUCT, "product", "NAME", "Milan, Genoa or Turin", "Milan Genoa Turin"},
-    {OPT_CHIP_ID, "chip-id", "HEX", "the chip's id, 128 digits, on Turin 16", NULL},
+    {OPT_TCB, "tcb", "TCB",
+     "BL.TEE.SNP.UCODE, on Turin .FMC behind, on Venice TEE.SNP.FMC; decimal", NULL},
+    {OPT_PRODUCT, "product", "NAME", "Milan, Genoa, Turin or Venice", "Milan Genoa Turin Venice"},
+    {OPT_CHIP_ID, "chip-id", "HEX", "the chip's id, 128 digits, from Turin on 16", NULL},
     {OPT_SIGNER, "signer", "NAME", "VCEK or VLEK", "VCEK VLEK"},
     {OPT_URL, "url", "URL", "a mirror instead of AMD's key distribution service", NULL},
     {OPT_CA, "ca", "FILE", "trust these roots for the mirror's TLS, instead of the system's", NULL},
@@ -65,7 +66,8 @@ const struct verb ctl_verbs[] = {
      .summary = "check all that must be right, and say how to mend it",
      .help = "One line a check, with what to do about it: the configuration, the SNP device, TCB, "
              "VLEK, expiry, revocation list, clock, disks, descriptors, the quoting service, and "
-             "what the codes in qgsd's journal mean. The exit status is 1 where anything is bad."},
+             "the errors in qgsd's journal since its last start, with what they mean. The exit "
+             "status is 1 where anything is bad."},
     {.words = {"vms"},
      .options = ADMIN_OPTS,
      .run = verb_vms,
@@ -166,11 +168,11 @@ const struct verb ctl_verbs[] = {
      .timeout_ms = 30000,
      .run = verb_certs_import,
      .summary = "verify certificates and keep what is good",
-     .help = "Takes files and folders: certificates in PEM or DER, several PEM ones in one file, "
-             "certificate tables (GHCB), revocation lists; the folders of \"snphost fetch\", "
-             "cocod's own, and Trustee's offline store. Files are opened by this user; cocod "
-             "verifies what they hold and keeps what is good. The exit status is 1 where anything "
-             "was refused."},
+     .help = "Takes files and folders: certificates and revocation lists in PEM or DER, one or "
+             "several in a file, certificate tables (GHCB), JSON of Azure's THIM service; the "
+             "folders of \"snphost fetch\", cocod's own, and Trustee's offline store. Files are "
+             "opened by this user; cocod verifies what they hold and keeps what is good. The exit "
+             "status is 1 where anything was refused."},
     {.words = {"certs", "verify"},
      .argument = "PATH...",
      .min_args = 1,

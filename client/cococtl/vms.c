@@ -6,6 +6,7 @@
  * to 160 characters and an address 100, so explain's lines refer to them by number, and they stand
  * below, once.
  */
+#include "coco_limits.h"
 #include "ctl.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -227,6 +228,7 @@ static void print_request(FILE *to, struct reply *reply, struct json_object *req
     const char *kind = reply_string(reply, request, "kind");
     const char *status = reply_string(reply, request, "status");
     const char *why = reply_optional_string(reply, request, "why");
+    const bool got_it = reply_int(reply, request, "bytes") > (int64_t)COCO_SNP_EMPTY_TABLE_SIZE;
     struct facts facts = {.text = ""};
     char took[24];
 
@@ -235,7 +237,7 @@ static void print_request(FILE *to, struct reply *reply, struct json_object *req
     term_column(to, kind, 11);
     term_paint(to,
                strcmp(status, "OK") != 0 ? (strcmp(status, "EAGAIN") == 0 ? TERM_WARNING : TERM_BAD)
-                                         : (why ? TERM_WARNING : TERM_GOOD),
+                                         : (why && !got_it ? TERM_WARNING : TERM_GOOD),
                status);
     for (size_t n = strlen(status); n < 10; n++)
         (void)fputc(' ', to);

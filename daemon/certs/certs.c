@@ -7,14 +7,21 @@
  * table file; certs_update.c brackets firmware updates, certs_jobs.c works on the store. They share
  * one struct, and all of them but the work itself is the loop thread's.
  *
- * Three things make an answer EAGAIN: the state (draining, updating); what is known of the platform
- * is too old; or the table file has become the empty table, which is what an updater does to it, so
- * that an update that cocod was never told of is noticed before the next table is handed out. The
- * asker holds its lease while it asks, so what is found then stays true until it lets go.
+ * Two things make an answer EAGAIN: the state (draining, updating); or the table file has become the
+ * empty table, which is what an updater does to it, so that an update that cocod was never told of
+ * is noticed before the next table is handed out. The asker holds its lease while it asks, so what
+ * is found then stays true until it lets go.
+ *
+ * Where what is known of the platform is too old, the request waits for the reading that it begins:
+ * told to come again, a guest would come after exactly the time in which a reading grows old. It
+ * waits for nothing that its own lease could stand in the way of: whatever needs leases to end makes
+ * it an EAGAIN at once. Those who wait are looked at by a timer, some at a time, never from within a
+ * change of state.
  */
 #include "certs/certs.h"
 #include "certs/certs_parts.h"
 #include "log.h"
+#include "peer/request.h"
 #include "snp_table.h"
 #include "status.h"
 #include "sys.h"
@@ -22,6 +29,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <utlist.h>
+
+/* Answered in one turn of the loop. */
+#define WAKE_BATCH 64u
 
 const char *certs_state_name(enum certs_state state)
 {
@@ -42,6 +53,7 @@ void certs_set_state(struct certs *certs, enum certs_state state)
         return;
     log_event(LOG_LEVEL_INFO, "certs-state", NULL, 0, "certificates: %s", certs_state_name(state));
     certs->state = state;
+    certs_wake(certs);
     if (certs->changed)
         certs->changed(certs->changed_data);
 }
@@ -52,6 +64,9 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
 {
     if (options)
         certs->options = *options;
+    certs->reading = false; /* perhaps of another platform */
+    if (certs->selecting == SELECT_READING)
+        certs->selecting = SELECT_IDLE;
     certs_open_file(certs);
     if (certs_offered(certs))
         certs_select(certs, true);
@@ -59,7 +74,10 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
         certs_serve_nothing(certs);
     else
         certs->select_again = true;
+    certs_wake(certs);
 }
+
+static void on_wake(struct timer *timer);
 
 struct certs *certs_new(struct timers *timers, struct worker *worker,
                         const struct certs_options *options)
@@ -75,7 +93,7 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     certs->state = CERTS_DRAINING; /* nothing to serve yet */
     certs->empty = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
     if (!certs->empty || certs_publish_init(certs) < 0 || certs_select_init(certs) < 0 ||
-        certs_expiry_init(certs) < 0 ||
+        certs_expiry_init(certs) < 0 || timer_init(&certs->wake, timers, on_wake) < 0 ||
         getrandom(&certs->generation_id, sizeof(certs->generation_id), 0) < 0 ||
         getrandom(&certs->lease_epoch, sizeof(certs->lease_epoch), 0) < 0) {
         certs_free(certs);
@@ -93,6 +111,7 @@ void certs_free(struct certs *certs)
     certs_select_done(certs);
     certs_expiry_done(certs);
     certs_publish_done(certs);
+    timer_done(&certs->wake);
     blob_unref(certs->empty);
     sys.free(certs);
 }
@@ -100,6 +119,9 @@ void certs_free(struct certs *certs)
 void certs_start(struct certs *certs)
 {
     certs->starting = true;
+    if (certs->options.store && store_vlek_migrate(certs->options.store) < 0)
+        log_warn("%s: not all that the release before stored is in its place; what is, is served",
+                 certs->options.store);
     certs_open_file(certs);
     if (!certs_offered(certs)) {
         certs_serve_nothing(certs);
@@ -128,18 +150,61 @@ static bool overtaken(struct certs *certs)
     certs->unsure = true;
     certs->must_read = true;
     certs_publish_later(certs, 0);
+    certs_wake(certs);
     return true;
 }
 
-static const char *why_not_now(const struct certs *certs)
+static const char *const why_again[CERTS_REASONS] = {
+    [CERTS_REASON_STARTING] = "cocod has just started, and has nothing to serve yet",
+    [CERTS_REASON_DRAINING] = "a new table, or a firmware update, waits for leases to end",
+    [CERTS_REASON_UPDATING] = "a firmware update is running, or was until now",
+    [CERTS_REASON_READING] =
+        "the platform could not be read, and its chain loaded, before the request's time was over",
+    [CERTS_REASON_UNREAD] = "the platform could not be read, for the first time",
+    [CERTS_REASON_DRAINED] = "an administrator drained cocod",
+    [CERTS_REASON_LIMIT] = "as many of its requests are waiting as may",
+    [CERTS_REASON_MEMORY] = "there was no memory in which it could wait",
+};
+
+struct certs_answer certs_again(const struct certs *certs, enum certs_reason reason)
 {
+    return (struct certs_answer){.status = COCO_EAGAIN,
+                                 .reason = reason,
+                                 .generation = certs->generation_id,
+                                 .why = why_again[reason]};
+}
+
+/* Can a table be handed out, as far as the state is concerned? */
+static bool serving(const struct certs *certs)
+{
+    return !certs->drained && certs->state == CERTS_SERVING && certs->current.table;
+}
+
+/* Is what stands in the way of an answer soon over, by itself? That is a selection which needs no
+ * lock, or has it already. */
+static bool is_soon(const struct certs *certs)
+{
+    if (!certs_offered(certs) || certs->drained || certs->selecting == SELECT_IDLE)
+        return false;
+    return certs->locked || (serving(certs) && certs->unsure && !certs->must_read);
+}
+
+/* Why there can be no table now; CERTS_REASON_NONE: there can. */
+static enum certs_reason in_the_way(struct certs *certs)
+{
+    if (serving(certs) && certs_knows_platform(certs) && certs_freshen(certs) < 0)
+        return CERTS_REASON_UNREAD;
     if (certs->drained)
-        return "an administrator drained cocod";
+        return CERTS_REASON_DRAINED;
     if (certs->state == CERTS_UPDATING)
-        return "a firmware update is running";
+        return CERTS_REASON_UPDATING;
+    if (!certs->current.table)
+        return CERTS_REASON_STARTING;
     if (certs->state == CERTS_DRAINING)
-        return "a new table, or a firmware update, waits for leases to end";
-    return "what the platform reports is being read again";
+        return CERTS_REASON_DRAINING;
+    if (certs->unsure)
+        return certs->must_read ? CERTS_REASON_UPDATING : CERTS_REASON_READING;
+    return overtaken(certs) ? CERTS_REASON_UPDATING : CERTS_REASON_NONE;
 }
 
 struct certs_answer certs_get(struct certs *certs, uint64_t npages)
@@ -151,10 +216,10 @@ struct certs_answer certs_get(struct certs *certs, uint64_t npages)
         answer.why = "certificates are not served on this host";
         return answer;
     }
-    if (certs->drained || certs->state != CERTS_SERVING || !certs->current.table || certs->unsure ||
-        (certs_knows_platform(certs) && certs_stale(certs)) || overtaken(certs)) {
-        answer.status = COCO_EAGAIN;
-        answer.why = why_not_now(certs);
+    enum certs_reason reason = in_the_way(certs);
+    if (reason != CERTS_REASON_NONE) {
+        answer = certs_again(certs, reason);
+        answer.wait = is_soon(certs);
         return answer;
     }
     if (!certs->current.found.chain && certs->options.refuse_missing) {
@@ -170,16 +235,72 @@ struct certs_answer certs_get(struct certs *certs, uint64_t npages)
         return answer;
     }
     answer.table = certs->current.table;
-    if (!certs->current.found.chain)
+    if (!certs->current.found.chain) {
+        answer.reason = certs->empty_reason;
         answer.why = "there is no chain to serve: it got the empty table";
+    }
     return answer;
 }
+
+/* --- those who wait --------------------------------------------------------------------------- */
+
+/* By other hands than ours: its time is over, or its asker has cancelled it or left. */
+static void leave(struct request *request)
+{
+    struct certs *certs = request->holder;
+
+    DL_DELETE2(certs->waiting, request, waiter_prev, waiter_next);
+}
+
+void certs_wait(struct certs *certs, struct request *request)
+{
+    request_hold(request, leave, certs);
+    DL_APPEND2(certs->waiting, request, waiter_prev, waiter_next);
+}
+
+void certs_wake(struct certs *certs)
+{
+    if (certs->waiting)
+        timer_arm(&certs->wake, sys.now_us());
+}
+
+/* They are the first in the row, and known by their trace: whoever comes from now on waits for the
+ * next reading. */
+void certs_wake_unread(struct certs *certs)
+{
+    struct request *request;
+
+    DL_FOREACH2(certs->waiting, request, waiter_next)
+    {
+        request->trace.why = why_again[CERTS_REASON_UNREAD];
+    }
+    certs_wake(certs);
+}
+
+static void on_wake(struct timer *timer)
+{
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, wake));
+
+    for (unsigned n = 0; certs->waiting && n < WAKE_BATCH; n++) {
+        struct request *request = certs->waiting;
+        bool unread = request->trace.why != NULL;
+        if (!unread && is_soon(certs))
+            return;
+        leave(request);
+        request_release(request);
+        request_complete(request, unread ? COCO_EAGAIN : COCO_OK, NULL);
+    }
+    certs_wake(certs);
+}
+
+/* --- what others ask, the rest ---------------------------------------------------------------- */
 
 void certs_set_drained(struct certs *certs, bool drained)
 {
     if (certs->drained == drained)
         return;
     certs->drained = drained;
+    certs_wake(certs);
     if (certs->changed)
         certs->changed(certs->changed_data);
 }
@@ -187,21 +308,6 @@ void certs_set_drained(struct certs *certs, bool drained)
 bool certs_drained(const struct certs *certs)
 {
     return certs->drained;
-}
-
-enum certs_reason certs_reason(const struct certs *certs)
-{
-    if (certs->drained)
-        return CERTS_REASON_DRAINED;
-    if (certs->state == CERTS_UPDATING)
-        return CERTS_REASON_UPDATING;
-    if (!certs->current.table)
-        return CERTS_REASON_STARTING;
-    if (certs->state == CERTS_DRAINING)
-        return CERTS_REASON_DRAINING;
-    if (certs->unsure)
-        return CERTS_REASON_READING;
-    return certs->current.found.chain ? CERTS_REASON_NONE : certs->empty_reason;
 }
 
 uint64_t certs_generation(const struct certs *certs)
@@ -223,6 +329,7 @@ const char *certs_problem(const struct certs *certs, enum certs_trouble trouble)
         [CERTS_TROUBLE_FILE] = certs->file_problem,
         [CERTS_TROUBLE_CLOCK] = certs->clock_problem,
         [CERTS_TROUBLE_EXPIRY] = certs->expiry_problem,
+        [CERTS_TROUBLE_ROOTS] = certs->roots_problem,
     };
 
     return all[trouble][0] ? all[trouble] : NULL;
@@ -303,6 +410,11 @@ const struct platform_state *certs_platform(const struct certs *certs)
 enum load_signer certs_signer(const struct certs *certs)
 {
     return certs->options.signer;
+}
+
+const char *certs_vlek_csp(const struct certs *certs)
+{
+    return certs->options.vlek_csp ? certs->options.vlek_csp : "";
 }
 
 const char *certs_table_path(const struct certs *certs)

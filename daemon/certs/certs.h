@@ -33,6 +33,7 @@ struct certs_options {
     const char *store;         /* folder; NULL: none */
     struct platform *platform; /* NULL: not known, and the files' chain is served as it is */
     enum load_signer signer;
+    const char *vlek_csp; /* whose VLEK this host has; NULL or "": the only one that is stored */
     bool serve_crl;
     int64_t clock_floor_s; /* an earlier clock is wrong; 0: none is */
     struct table_file_options table_file;
@@ -41,6 +42,7 @@ struct certs_options {
 };
 
 struct certs;
+struct request;
 
 /* Makes the service without loading anything; certs_start does. What the options point to stays
  * valid until the next certs_reload or certs_free. NULL: out of memory. */
@@ -63,7 +65,9 @@ void certs_clock_set(struct certs *certs);
 bool certs_offered(const struct certs *certs);
 
 struct certs_answer {
-    uint32_t status; /* COCO_OK, _ENOSPC, _EAGAIN, _EIO, _EOPNOTSUPP */
+    uint32_t status;          /* COCO_OK, _ENOSPC, _EAGAIN, _EIO, _EOPNOTSUPP */
+    bool wait;                /* of an EAGAIN: it need not be one, see certs_wait */
+    enum certs_reason reason; /* of EAGAIN and of the empty table; else CERTS_REASON_NONE */
     uint64_t generation;
     uint32_t npages;    /* that the table needs */
     struct blob *table; /* borrowed; NULL unless COCO_OK */
@@ -71,10 +75,19 @@ struct certs_answer {
 };
 
 /* CERTS_GET. Never blocks or fails. Where the platform has not been read for 2 s, this begins a
- * reading and is EAGAIN until it has ended. */
+ * reading, and until that has ended the answer is EAGAIN with `wait`. */
 struct certs_answer certs_get(struct certs *certs, uint64_t npages);
-/* Why that answer was EAGAIN or the empty table; asked right after it. */
-enum certs_reason certs_reason(const struct certs *certs);
+/* The answer EAGAIN for that reason. */
+struct certs_answer certs_again(const struct certs *certs, enum certs_reason reason);
+
+/* How long a CERTS_GET may wait: PROTOCOL.md "CERTS_GET" promises 200 ms, way and loop included. */
+#define CERTS_WAIT_US 190000u
+
+/* Holds a request for which certs_get has just said `wait`, until there is something to be answered:
+ * then it is completed with COCO_OK, and its dialect asks certs_get. Or with COCO_EAGAIN: the
+ * reading that it waited for failed, and is the first to do so (CERTS_REASON_UNREAD). One reading
+ * serves all who wait. They may hold leases, so what needs leases to end ends their waiting. */
+void certs_wait(struct certs *certs, struct request *request);
 
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
 #define CERTS_PAST 32u
@@ -87,7 +100,7 @@ bool certs_drained(const struct certs *certs);
 uint64_t certs_generation(const struct certs *certs);
 enum certs_state certs_get_state(const struct certs *certs);
 /* What may be wrong: with the platform (or its reading), the chain, the chain that is served all the
- * same, the table file, the clock, its days that are left. */
+ * same, the table file, the clock, its days that are left, the roots that the configuration names. */
 enum certs_trouble {
     CERTS_TROUBLE_PLATFORM,
     CERTS_TROUBLE_CHAIN,
@@ -95,8 +108,9 @@ enum certs_trouble {
     CERTS_TROUBLE_FILE,
     CERTS_TROUBLE_CLOCK,
     CERTS_TROUBLE_EXPIRY,
+    CERTS_TROUBLE_ROOTS,
 };
-#define CERTS_PROBLEMS_MAX 6u
+#define CERTS_PROBLEMS_MAX 7u
 /* A sentence that says what to do; NULL: nothing is wrong with it. */
 const char *certs_problem(const struct certs *certs, enum certs_trouble trouble);
 /* All that is wrong, as above. Returns how many there are. */
@@ -179,6 +193,7 @@ bool certs_has_store(const struct certs *certs);
 /* The platform as it was read last; NULL: not known. */
 const struct platform_state *certs_platform(const struct certs *certs);
 enum load_signer certs_signer(const struct certs *certs);
+const char *certs_vlek_csp(const struct certs *certs); /* "": the only one */
 
 /* --- firmware updates: certs_update.c --- */
 

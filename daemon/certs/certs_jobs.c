@@ -62,9 +62,7 @@ static void run(struct work *work)
                                      sizeof(job->why));
         break;
     case CERTS_JOB_REMOVE:
-        job->result = store_remove(job->store, &job->key);
-        if (job->result < 0)
-            snprintf(job->why, sizeof(job->why), "cannot remove it: %s", strerror(-job->result));
+        job->result = store_remove(job->store, &job->key, job->why, sizeof(job->why));
         break;
     }
 }

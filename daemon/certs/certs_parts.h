@@ -35,8 +35,10 @@ struct load {
 
 struct update {
     bool active;
-    bool ended; /* or abandoned */
+    bool ended;     /* or abandoned */
+    bool abandoned; /* the updater went without a word */
     bool forced;
+    bool locked; /* somebody was seen with the write lock */
     uint64_t by_us;
     uint64_t blocked_us; /* from then on a lease is in the way; UINT64_MAX: that was told */
     char reason[128];
@@ -76,15 +78,18 @@ struct certs {
 
     /* certs_select.c */
     enum selecting selecting;
+    bool reading;                   /* the platform is asked; perhaps during a load */
+    bool loading_again;             /* the load is for the platform that `current` is for */
     bool select_again;              /* asked for meanwhile */
     bool forced_select;             /* the reading that is under way leads to a load in any case */
     bool starting;                  /* before the loop runs: loads run at once */
     bool unsure;                    /* what is current may not match the platform */
     enum certs_reason empty_reason; /* while there is no chain */
     bool used;                      /* CERTS_GET was answered since the last reading */
-    bool known;                     /* `platform` is what was read last, at read_us */
+    bool known;                     /* `platform` is what was read last */
     struct platform_state platform;
-    uint64_t read_us;
+    uint64_t asked_us; /* when the last reading began */
+    uint64_t read_us;  /* when the last one began that has ended: what it found is as old as that */
     struct timer reread;
     struct timer recheck; /* dates, and the clock */
     struct load *load;    /* on the worker */
@@ -101,6 +106,9 @@ struct certs {
     struct update update;
     struct certs_job *jobs; /* on the worker */
 
+    struct request *waiting; /* certs_wait, in their order */
+    struct timer wake;
+
     uint32_t lease_epoch; /* random: two runs of cocod use different lease bytes */
     uint32_t lease_next;
 
@@ -112,11 +120,16 @@ struct certs {
     char file_problem[CHAIN_WHY_SIZE];
     char platform_problem[CHAIN_WHY_SIZE];
     char clock_problem[CHAIN_WHY_SIZE];
+    char roots_problem[CHAIN_WHY_SIZE];
     char expiry_problem[160];
 };
 
 /* certs.c */
 void certs_set_state(struct certs *certs, enum certs_state state);
+/* Something has changed that those who wait may have waited for: soon they are looked at. */
+void certs_wake(struct certs *certs);
+/* The reading that they wait for has failed. */
+void certs_wake_unread(struct certs *certs);
 void certs_generation_done(struct generation *generation);
 static inline bool certs_knows_platform(const struct certs *certs)
 {
@@ -133,8 +146,11 @@ int certs_select_init(struct certs *certs);
 void certs_select_done(struct certs *certs);
 /* Serves the empty table, from its publication on. */
 void certs_serve_nothing(struct certs *certs);
-/* When was the platform read? True where that is too long ago; then a reading begins. */
-bool certs_stale(struct certs *certs);
+/* Forgets what was selected, and selects anew: an updater may have been there since. */
+void certs_select_anew(struct certs *certs);
+/* Where the platform was not read within 2 s, nothing is sure, and a reading begins. -EIO: it has
+ * failed already, and the one before it had not. */
+int certs_freshen(struct certs *certs);
 
 /* certs_publish.c */
 int certs_publish_init(struct certs *certs);

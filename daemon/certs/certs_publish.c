@@ -93,6 +93,7 @@ static void serve(struct certs *certs)
     certs->unsure = false;
     certs->update.forced = false;
     certs_set_state(certs, CERTS_SERVING);
+    certs_wake(certs);
     certs_update_tell(certs, 0);
 }
 
@@ -171,15 +172,6 @@ static void publish_without_file(struct certs *certs, int error)
         serve(certs);
 }
 
-/* Forgets what was selected: an updater may have been there since. */
-static void select_anew(struct certs *certs)
-{
-    certs->must_read = false;
-    certs->unsure = true;
-    certs_generation_done(&certs->next);
-    certs_select(certs, true);
-}
-
 static bool lock_comes_first(const struct certs *certs)
 {
     if (certs->locked)
@@ -196,7 +188,7 @@ static void with_lock(struct certs *certs)
     if (lock_comes_first(certs)) {
         certs->locked = true;
         certs_set_state(certs, CERTS_UPDATING);
-        select_anew(certs);
+        certs_select_anew(certs);
         return;
     }
     certs->must_read = false;
@@ -231,7 +223,7 @@ static void behind_readers(struct certs *certs, uint64_t byte)
         return;
     }
     if (certs->must_read) /* without the lock; drain_by_us stays past for what is selected */
-        select_anew(certs);
+        certs_select_anew(certs);
     else
         give_up_draining(certs, byte);
 }
@@ -265,7 +257,7 @@ void certs_publish(struct certs *certs)
         return;
     case TABLE_LOCK_FAILED:
         if (certs->must_read)
-            select_anew(certs);
+            certs_select_anew(certs);
         else
             publish_without_file(certs, errno);
         return;

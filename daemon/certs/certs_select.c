@@ -10,9 +10,9 @@
  * fails, and a platform without a chain, are the empty table and a problem.
  *
  * When the platform is read: at the start, around each update, and every 1.8 s while tables are
- * being served, so that a change behind cocod's back is noticed within 2 s (a reading takes 200 ms
+ * being served, so that a change behind cocod's back is noticed within 2 s (a reading takes 180 ms
  * at most). A host where nothing is asked for is left alone: each reading costs it something. Then
- * the first request finds what is known too old, is told to come again, and begins a reading.
+ * the first request finds what is known too old, begins a reading, and waits for its end.
  *
  * When the clock is set, everything is judged again. Beside that, the clock and the dates of what is
  * served are looked at once a minute, without asking anybody, where there is a store or a platform;
@@ -24,15 +24,18 @@
 #include "log.h"
 #include "metrics.h"
 #include "sys.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define READ_EVERY_US   1800000u
+#define FRESH_US        2000000u
 #define RECHECK_US      60000000u
-#define FRESH_US        (READ_EVERY_US + PLATFORM_TIMEOUT_US)
 #define RESELECT_CHECKS 60u
+
+static_assert(READ_EVERY_US + PLATFORM_TIMEOUT_US < FRESH_US, "in use nobody waits");
 
 /* --- what is selected ------------------------------------------------------------------------- */
 
@@ -113,7 +116,8 @@ static void wanted_key(const struct certs *certs, char out[STORE_KEY_SIZE])
     char why[CHAIN_WHY_SIZE];
 
     out[0] = 0;
-    if (load_key(&certs->platform, certs->options.signer, &key, why, sizeof(why)) == 0)
+    if (load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &key, why,
+                 sizeof(why)) == 0)
         store_key_format(&key, out);
 }
 
@@ -182,6 +186,7 @@ static char **copy_strings(char *const *strings, size_t n)
 
 void certs_load_options_done(struct load_options *options, char *store)
 {
+    sys.free((void *)(uintptr_t)options->vlek_csp);
     free_strings(options->paths.chain, options->paths.n_chain);
     free_strings(options->paths.roots, options->paths.n_roots);
     sys.free(store);
@@ -200,8 +205,10 @@ int certs_load_options(const struct certs *certs, struct load_options *ret, char
     options.paths.n_roots = from->n_roots;
     options.paths.chain = copy_strings(from->chain, from->n_chain);
     options.paths.roots = copy_strings(from->roots, from->n_roots);
+    options.vlek_csp = copy_string(from->vlek_csp ? from->vlek_csp : "");
     options.store = store;
-    if (!options.paths.chain || !options.paths.roots || (from->store && !store)) {
+    if (!options.paths.chain || !options.paths.roots || !options.vlek_csp ||
+        (from->store && !store)) {
         certs_load_options_done(&options, store);
         return -ENOMEM;
     }
@@ -296,6 +303,9 @@ static void take_load(struct certs *certs, struct load *load)
                 EVENT_CLOCK_RIGHT, NULL, 0,
                 "this host's clock is plausible again: the dates of certificates are checked");
         memcpy(certs->clock_problem, load->found.clock_problem, sizeof(certs->clock_problem));
+        if (load->found.roots_problem[0] && !certs->roots_problem[0])
+            log_warn("%s", load->found.roots_problem);
+        memcpy(certs->roots_problem, load->found.roots_problem, sizeof(certs->roots_problem));
     }
     arm_recheck(certs);
     if (load->result < 0) {
@@ -365,8 +375,12 @@ static bool same_platform(const struct platform_state *a, const struct platform_
            a->vlek_en == b->vlek_en && a->mask_chip_key == b->mask_chip_key;
 }
 
+/* Those who wait for this reading are told to come again where the one before it succeeded, for
+ * the next may, too; else they get the empty table, lest a guest be told so until it gives up. */
 static void platform_unknown(struct certs *certs, const char *why)
 {
+    if (certs->known)
+        certs_wake_unread(certs);
     certs->known = false;
     if (strcmp(certs->platform_problem, why) != 0) {
         snprintf(certs->platform_problem, sizeof(certs->platform_problem), "%s", why);
@@ -377,16 +391,35 @@ static void platform_unknown(struct certs *certs, const char *why)
     take_empty(certs);
 }
 
+/* A reading that was asked for while a chain is loaded, which takes longer than a reading keeps. */
+static void during_load(struct certs *certs, bool same, bool failed)
+{
+    if (same && certs->loading_again)
+        certs->unsure = false;
+    else
+        certs->select_again = true;
+    if (failed)
+        certs_wake_unread(certs);
+    certs_wake(certs);
+}
+
 static void on_platform(void *data, const struct platform_state *state, const char *why)
 {
     struct certs *certs = data;
     bool forced = certs->forced_select;
 
-    certs->selecting = SELECT_IDLE;
-    certs->forced_select = false;
-    certs->read_us = sys.now_us();
+    if (!certs->reading) /* a reload wants it no more */
+        return;
+    certs->reading = false;
+    certs->read_us = certs->asked_us;
     if (platform_kind(certs->options.platform) == PLATFORM_SEV)
         timer_arm(&certs->reread, certs->read_us + READ_EVERY_US);
+    if (certs->selecting == SELECT_LOADING) {
+        during_load(certs, state && certs->known && same_platform(state, &certs->platform), !state);
+        return;
+    }
+    certs->selecting = SELECT_IDLE;
+    certs->forced_select = false;
     if (!state) {
         platform_unknown(certs, why);
         return;
@@ -402,8 +435,19 @@ static void on_platform(void *data, const struct platform_state *state, const ch
         end_selection(certs);
         return;
     }
-    certs->unsure = true;
+    /* What is served and matches is served on while it is loaded again, however long that takes. */
+    certs->loading_again = same && certs->current.table && !certs->next.table &&
+                           !certs->must_read && !certs->locked && !certs->update.active;
+    certs->unsure = !certs->loading_again;
+    certs_wake(certs);
     start_load(certs);
+}
+
+static void read_platform(struct certs *certs)
+{
+    certs->reading = true;
+    certs->asked_us = sys.now_us();
+    platform_read(certs->options.platform, on_platform, certs);
 }
 
 void certs_select(struct certs *certs, bool forced)
@@ -414,12 +458,13 @@ void certs_select(struct certs *certs, bool forced)
         return;
     }
     if (!certs_knows_platform(certs)) {
+        certs->known = certs->loading_again = false;
         start_load(certs);
         return;
     }
     certs->selecting = SELECT_READING;
     certs->forced_select = certs->forced_select || forced;
-    platform_read(certs->options.platform, on_platform, certs);
+    read_platform(certs);
 }
 
 static void on_reread(struct timer *timer)
@@ -433,17 +478,28 @@ static void on_reread(struct timer *timer)
         certs_select(certs, false);
 }
 
-bool certs_stale(struct certs *certs)
+void certs_select_anew(struct certs *certs)
 {
-    if (platform_kind(certs->options.platform) == PLATFORM_SEV &&
-        sys.now_us() >= certs->read_us + FRESH_US) {
-        certs->unsure = true;
-        if (certs->selecting == SELECT_IDLE)
-            certs_select(certs, false);
-        return true;
+    certs->must_read = false;
+    certs->unsure = true;
+    certs_generation_done(&certs->next);
+    certs_select(certs, true);
+}
+
+int certs_freshen(struct certs *certs)
+{
+    if (platform_kind(certs->options.platform) != PLATFORM_SEV ||
+        sys.now_us() < certs->read_us + FRESH_US) {
+        certs->used = true;
+        return 0;
     }
-    certs->used = true;
-    return false;
+    const bool known = certs->known;
+    certs->unsure = true;
+    if (certs->selecting == SELECT_IDLE)
+        certs_select(certs, false);
+    else if (!certs->reading)
+        read_platform(certs);
+    return known && !certs->known ? -EIO : 0;
 }
 
 /* --- dates ------------------------------------------------------------------------------------ */

@@ -6,8 +6,12 @@
  * what matches the platform then. The exclusion itself is the kernel's, so whoever is killed when,
  * cocod included, none of it is lost with him.
  *
- * Up to the lock, a failed update leaves everything as it was: the selection that follows it finds
- * the same platform. Once somebody had the lock, what was served before is never assumed again.
+ * Up to the lock, a failed update leaves everything as it was, and service is restored at once: an
+ * updater makes the file the empty table before its command, so the file tells that there was none.
+ * What the platform reports is read again all the same, without the lock, which the lease that the
+ * updater gave up for may hold for ever; requests wait for that reading. Once somebody was seen with
+ * the lock, or the file is empty, what was served before is never assumed again, and cocod reads
+ * under the lock.
  */
 #include "certs/certs_parts.h"
 #include "event.h"
@@ -57,6 +61,26 @@ static void look_for_holder(struct certs *certs)
                        "a lease that is not given back stands in the way of a firmware update");
 }
 
+/* May the firmware, or where that is all there is the files, be others than before the update? */
+static bool may_have_changed(const struct certs *certs)
+{
+    return certs->update.locked || certs->update.forced || !certs->current.table ||
+           (certs->current.found.chain && table_file_emptied(&certs->file));
+}
+
+/* Nobody had the lock. Without a platform the files are read again for those who said that the
+ * update has ended, and not for those who went: what is served is the operator's word. */
+static void restore(struct certs *certs)
+{
+    bool said = certs->update.ended && !certs->update.abandoned;
+
+    certs_set_state(certs, CERTS_SERVING);
+    if (certs_offered(certs) && (said || certs_knows_platform(certs)))
+        certs_select_anew(certs);
+    else if (!certs->next.table && !certs->file_stale)
+        certs_confirm(certs);
+}
+
 bool certs_update_step(struct certs *certs)
 {
     struct update *update = &certs->update;
@@ -64,6 +88,7 @@ bool certs_update_step(struct certs *certs)
     if (!update->active)
         return false;
     bool taken = table_file_updater(&certs->file);
+    update->locked = update->locked || taken;
     if (taken)
         certs_set_state(certs, CERTS_UPDATING);
     else
@@ -80,7 +105,9 @@ bool certs_update_step(struct certs *certs)
     update->active = false;
     metrics.updates++;
     certs->drain_by_us = 0;
-    certs->must_read = certs_offered(certs); /* and the updater has emptied the file */
+    certs->must_read = certs_offered(certs) && (certs->must_read || may_have_changed(certs));
+    if (!certs->must_read)
+        restore(certs);
     return false;
 }
 
@@ -104,7 +131,7 @@ void certs_update_abandon(struct certs *certs)
     update->told = NULL;
     if (!update->active)
         return;
-    update->ended = true;
+    update->ended = update->abandoned = true;
     certs_publish_later(certs, 0);
 }
 

@@ -4,8 +4,10 @@
  *
  * A chain is three certificates: root (ARK), intermediate (ASK, or ASVK over a VLEK), and the leaf
  * whose key signs reports (VCEK or VLEK). Inputs may hold them in any order and grouping; the names
- * inside tell which is which. A table of two signer families breaks verifiers, which find
- * certificates by one GUID each, so what is ambiguous is refused instead of picked from.
+ * inside tell which is which. There must be one leaf, and it decides: of several intermediates and
+ * roots (ASK and ASVK come in one bundle, Genoa's ASK was replaced) those that issued it are taken,
+ * by name, and where that leaves several, by signature. Two leaves are refused instead of picked
+ * from: a table of two signer families breaks verifiers, which find certificates by one GUID each.
  *
  * The work is divided: chain_split takes inputs apart, chain_cert reads one certificate, chain_leaf
  * its AMD extensions, and chain_verify decides. All of them are functions of their arguments; only
@@ -39,10 +41,14 @@ const char *chain_cert_name(const struct chain *c, enum chain_role role)
 }
 
 /* A chain that is being put together. */
+#define ISSUERS_MAX 16u
+
 struct assembly {
     struct chain *chain;
-    struct chain_kind kinds[CHAIN_ROLES];
+    struct chain_kind kind; /* of the leaf */
     X509 *leaf;
+    size_t n; /* intermediates and roots to choose from */
+    struct chain_cert issuers[ISSUERS_MAX];
     const struct chain_why *why;
 };
 
@@ -51,18 +57,50 @@ static const char *role_text(enum chain_role role)
     return role == CHAIN_ARK ? "root" : role == CHAIN_ASK ? "intermediate" : "leaf";
 }
 
-static int refuse_second(const struct assembly *a, const struct chain_cert *have,
-                         const struct chain_cert *other, const struct chain_kind *kind)
+static bool same_cert(const struct chain_cert *a, const struct chain_cert *b)
 {
-    if (kind->role == CHAIN_LEAF && kind->signer != a->kinds[CHAIN_LEAF].signer)
+    return a->size == b->size && memcmp(a->der, b->der, a->size) == 0;
+}
+
+static int refuse_second_leaf(const struct assembly *a, const struct chain_cert *other,
+                              const struct chain_kind *kind)
+{
+    const struct chain_cert *have = &a->chain->certs[CHAIN_LEAF];
+
+    if (kind->signer != a->kind.signer)
         return chain_refuse(a->why,
                             "%s is a %s and %s a %s: a table serves one signer, so give one of "
                             "them, with its own intermediate",
-                            have->source, chain_signer_name(a->kinds[CHAIN_LEAF].signer),
-                            other->source, chain_signer_name(kind->signer));
-    return chain_refuse(a->why, "%s (%s) is a second %s beside %s (%s): give one of them",
-                        other->source, other->subject_cn, role_text(kind->role), have->source,
-                        have->subject_cn);
+                            have->source, chain_signer_name(a->kind.signer), other->source,
+                            chain_signer_name(kind->signer));
+    return chain_refuse(a->why, "%s (%s) is a second leaf beside %s (%s): give one of them",
+                        other->source, other->subject_cn, have->source, have->subject_cn);
+}
+
+/* 1: taken; 0: there already. */
+static int take_leaf(struct assembly *a, const struct chain_cert *cert,
+                     const struct chain_kind *kind, X509 *x)
+{
+    struct chain_cert *have = &a->chain->certs[CHAIN_LEAF];
+
+    if (have->der)
+        return same_cert(have, cert) ? 0 : refuse_second_leaf(a, cert, kind);
+    *have = *cert;
+    a->kind = *kind;
+    a->leaf = x;
+    return 1;
+}
+
+static int take_issuer(struct assembly *a, const struct chain_cert *cert)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (same_cert(&a->issuers[i], cert))
+            return 0;
+    if (a->n == ISSUERS_MAX)
+        return chain_refuse(a->why, "%s is one certificate too many: give those of one chain",
+                            cert->source);
+    a->issuers[a->n++] = *cert;
+    return 1;
 }
 
 static int take_cert(void *userdata, const uint8_t *der, size_t size, const char *source)
@@ -75,44 +113,78 @@ static int take_cert(void *userdata, const uint8_t *der, size_t size, const char
 
     if (r < 0)
         return r;
-    struct chain_cert *have = &a->chain->certs[kind.role];
-    if (!have->der) {
-        *have = cert;
-        a->kinds[kind.role] = kind;
-        if (kind.role == CHAIN_LEAF) {
-            a->leaf = x;
-            x = NULL;
-        }
+    r = kind.role == CHAIN_LEAF ? take_leaf(a, &cert, &kind, x) : take_issuer(a, &cert);
+    if (r <= 0)
+        chain_cert_done(&cert);
+    if (r <= 0 || kind.role != CHAIN_LEAF)
         X509_free(x);
-        return 0;
-    }
-    if (have->size != cert.size || memcmp(have->der, cert.der, cert.size) != 0)
-        r = refuse_second(a, have, &cert, &kind);
+    return r < 0 ? r : 0;
+}
+
+/* Is it the key that signed `child`? */
+static bool signed_by(const struct chain_cert *issuer, const struct chain_cert *child)
+{
+    X509 *x = chain_cert_x509(child), *by = chain_cert_x509(issuer);
+    bool good = x && by && X509_verify(x, X509_get0_pubkey(by)) == 1;
+
     X509_free(x);
-    chain_cert_done(&cert);
-    return r;
+    X509_free(by);
+    return good;
+}
+
+/* Moves the issuer of the certificate below into its place. One that is alone is taken whatever it is:
+ * chain_verify says best what is wrong with it. */
+static int choose(struct assembly *a, enum chain_role role)
+{
+    const struct chain_cert *child = &a->chain->certs[role + 1];
+    struct chain_cert *only = NULL, *named = NULL, *chosen;
+    size_t n = 0, n_named = 0;
+
+    for (size_t i = 0; i < a->n; i++) {
+        if (a->issuers[i].role != role)
+            continue;
+        only = &a->issuers[i];
+        n++;
+        if (strcmp(only->subject_cn, child->issuer_cn) != 0)
+            continue;
+        named = only;
+        n_named++;
+    }
+    chosen = n == 1 ? only : named;
+    for (size_t i = 0; n_named > 1 && i < a->n; i++)
+        if (a->issuers[i].role == role && strcmp(a->issuers[i].subject_cn, child->issuer_cn) == 0 &&
+            signed_by(&a->issuers[i], child))
+            chosen = &a->issuers[i];
+    if (n > 1 && !chosen)
+        return chain_refuse(a->why, "none of the %zu %ss is %s, which issued %s: add that one's", n,
+                            role_text(role), child->issuer_cn, child->source);
+    if (chosen) {
+        a->chain->certs[role] = *chosen;
+        *chosen = (struct chain_cert){.role = CHAIN_LEAF};
+    }
+    return 0;
 }
 
 /* All three are there; says what is missing and where to get it. */
 static int check_complete(const struct assembly *a, size_t n_inputs)
 {
     const struct chain *c = a->chain;
-    const struct chain_kind *leaf = &a->kinds[CHAIN_LEAF];
+    const struct chain_kind *leaf = &a->kind;
 
     if (n_inputs == 0)
         return chain_refuse(a->why, "no certificate file was given");
     if (!c->certs[CHAIN_LEAF].der)
         return chain_refuse(a->why, "the chain has no VCEK or VLEK: add the certificate of this "
                                     "chip or provider");
-    for (int role = CHAIN_ARK; role <= CHAIN_ASK; role++)
+    for (int role = CHAIN_ASK; role >= CHAIN_ARK; role--)
         if (!c->certs[role].der)
             return chain_refuse(a->why,
                                 "the chain of %s lacks the %s (%s%s): add the certificates from "
                                 "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
                                 c->certs[CHAIN_LEAF].source, role_text((enum chain_role)role),
-                                role == CHAIN_ARK                   ? "ARK-"
-                                : leaf->signer == CHAIN_SIGNER_VLEK ? "SEV-VLEK-"
-                                                                    : "SEV-",
+                                role == CHAIN_ARK                   ? COCO_SNP_CN_ARK
+                                : leaf->signer == CHAIN_SIGNER_VLEK ? COCO_SNP_CN_ASVK
+                                                                    : COCO_SNP_CN_ASK,
                                 leaf->product, leaf->signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek",
                                 leaf->product);
     return 0;
@@ -123,21 +195,29 @@ int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, 
 {
     const struct chain_why sentence = {.text = why, .size = why_size};
     struct assembly a = {.why = &sentence};
+    const struct chain_taker taker = {.take = take_cert, .userdata = &a};
     int r = 0;
 
     a.chain = sys.alloc(sizeof(*a.chain));
     if (!a.chain)
         return -ENOMEM;
     for (size_t i = 0; i < n && r == 0; i++)
-        r = chain_split(&inputs[i], false, take_cert, &a, &sentence);
+        r = chain_split(&inputs[i], &taker, &sentence);
+    chain_mark_memory();
+    for (int role = CHAIN_ASK; role >= CHAIN_ARK && r == 0; role--)
+        if (a.chain->certs[role + 1].der)
+            r = choose(&a, (enum chain_role)role);
+    if (r == 0 && chain_out_of_memory())
+        r = -ENOMEM;
     if (r == 0)
         r = check_complete(&a, n);
     if (r == 0) {
-        const struct chain_kind *leaf = &a.kinds[CHAIN_LEAF];
-        a.chain->signer = leaf->signer;
-        memcpy(a.chain->product, leaf->product, sizeof(a.chain->product));
+        a.chain->signer = a.kind.signer;
+        memcpy(a.chain->product, a.kind.product, sizeof(a.chain->product));
         r = chain_leaf_parse(a.chain, a.leaf, &sentence);
     }
+    for (size_t i = 0; i < a.n; i++)
+        chain_cert_done(&a.issuers[i]);
     X509_free(a.leaf);
     if (r < 0) {
         chain_free(a.chain);

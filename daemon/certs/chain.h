@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "snp_tcb.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,29 +47,18 @@ struct chain_cert {
     char sha256[65]; /* of the DER, hex, lower case */
 };
 
-/* The security patch levels that a leaf was issued for (snp: 1.3.6.1.4.1.3704.1.3). */
-struct chain_tcb {
-    uint8_t bootloader;
-    uint8_t tee;
-    uint8_t snp;
-    uint8_t microcode;
-    uint8_t fmc; /* 0 without has_fmc */
-    bool has_fmc;
-    uint8_t spl4, spl5, spl6, spl7; /* reserved; 0 in all that is known */
-};
-
 struct chain {
     struct chain_cert certs[CHAIN_ROLES];
     enum chain_signer signer;
-    char product[16]; /* the family that names root and intermediate: "Milan", "Genoa", "Turin" */
+    char product[16]; /* the family that names root and intermediate: "Milan" (snp_product.h) */
 
     /* The leaf's AMD extensions. */
     uint32_t struct_version;
-    char product_name[32]; /* as it stands: "Milan-B0" */
-    struct chain_tcb tcb;
-    uint8_t hwid[64]; /* zero-filled behind hwid_size */
-    size_t hwid_size; /* 64 or 8; 0 of a VLEK */
-    char csp_id[128]; /* printable ASCII, of a VLEK; else "" */
+    char product_name[32];   /* as it stands: "Milan-B0" */
+    struct coco_snp_tcb tcb; /* that it was issued for */
+    uint8_t hwid[64];        /* zero-filled behind hwid_size */
+    size_t hwid_size;        /* the product's; 0 of a VLEK */
+    char csp_id[128];        /* printable ASCII, of a VLEK; else "" */
 };
 
 /* "VCEK" or "VLEK". Static text. */
@@ -76,8 +66,6 @@ const char *chain_signer_name(enum chain_signer signer);
 /* What people call a certificate of this chain: "ARK", "ASK" or "ASVK", "VCEK" or "VLEK". Static
  * text. */
 const char *chain_cert_name(const struct chain *c, enum chain_role role);
-/* The TCB_VERSION as the firmware gives it: u64, whose layout depends on the product. */
-uint64_t chain_tcb_version(const struct chain *c);
 
 /* A file's bytes. */
 struct chain_input {
@@ -86,10 +74,10 @@ struct chain_input {
     size_t size;
 };
 
-/* Takes the inputs apart (each PEM, with one or more certificates, or one DER certificate), finds
+/* Takes the inputs apart (each PEM or DER, of one or more certificates, or a GHCB table), finds
  * the roles by the names inside, and reads the leaf's extensions. Nothing is verified yet. 0,
  * -ENOMEM, or -EBADMSG and a sentence in `why` that names input and reason. A certificate that is
- * given twice, byte for byte, counts once. */
+ * given twice, byte for byte, counts once; of several intermediates and roots the leaf's are taken. */
 int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, char *why,
                 size_t why_size);
 void chain_free(struct chain *c);
@@ -103,7 +91,7 @@ struct chain_roots {
     } roots[CHAIN_ROOTS_MAX];
 };
 
-/* AMD's own: Milan, Genoa, Turin. */
+/* AMD's own, of all products that are known. */
 void chain_roots_init(struct chain_roots *roots);
 /* Trusts the root certificates in a file as well (PEM or DER). As chain_parse; -ENOSPC (with a
  * sentence) where there are too many. */

@@ -139,20 +139,20 @@ static bool find_kind(const struct chain_cert *cert, struct chain_kind *ret)
     struct chain_kind k = {.role = CHAIN_LEAF};
     bool found = false;
 
-    if (strcmp(cert->subject_cn, "SEV-VCEK") == 0) {
+    if (strcmp(cert->subject_cn, COCO_SNP_CN_VCEK) == 0) {
         k.signer = CHAIN_SIGNER_VCEK;
-        found = chain_product_behind(cert->issuer_cn, "SEV-", k.product);
-    } else if (strcmp(cert->subject_cn, "SEV-VLEK") == 0) {
+        found = chain_product_behind(cert->issuer_cn, COCO_SNP_CN_ASK, k.product);
+    } else if (strcmp(cert->subject_cn, COCO_SNP_CN_VLEK) == 0) {
         k.signer = CHAIN_SIGNER_VLEK;
-        found = chain_product_behind(cert->issuer_cn, "SEV-VLEK-", k.product);
-    } else if (chain_product_behind(cert->subject_cn, "ARK-", k.product)) {
+        found = chain_product_behind(cert->issuer_cn, COCO_SNP_CN_ASVK, k.product);
+    } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ARK, k.product)) {
         k.role = CHAIN_ARK;
         found = true;
-    } else if (chain_product_behind(cert->subject_cn, "SEV-VLEK-", k.product)) {
+    } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ASVK, k.product)) {
         k.role = CHAIN_ASK;
         k.signer = CHAIN_SIGNER_VLEK;
         found = true;
-    } else if (chain_product_behind(cert->subject_cn, "SEV-", k.product)) {
+    } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ASK, k.product)) {
         k.role = CHAIN_ASK;
         k.signer = CHAIN_SIGNER_VCEK;
         found = true;
@@ -224,8 +224,9 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
     chain_mark_memory();
     X509 *x = decode(der, size, &used, &canonical);
     int r = 0;
+    const char *what = x ? NULL : chain_what_is(der, size);
     if (!x)
-        r = chain_refuse(why, "%s is no X.509 certificate", source);
+        r = chain_refuse(why, "%s %s", source, what ? what : "is no X.509 certificate");
     else if (used != size)
         r = chain_refuse(why, "%s has %zu bytes behind its certificate", source, size - used);
     else if (!canonical)

@@ -6,71 +6,44 @@
  *
  * Their order varies and is not looked at; each may occur once; those that are unknown are ignored,
  * since new ones have appeared with new products. Required are the parts that select a chain:
- * product, bootloader, TEE, SNP and microcode levels, on products with an FMC its level, and the
- * chip's id (VCEK) or the provider's (VLEK). A chip id is raw bytes in extnValue, without an ASN.1
- * tag, 64 bytes or, on Turin, 8; an OCTET STRING around them is taken as well.
+ * product, the levels that the product's TCB has, and the chip's id (VCEK) or the provider's (VLEK).
+ * Any other level must be 0 or left out: one that is not would be of a TCB that cannot be told from
+ * another here. A chip id is raw bytes in extnValue, without an ASN.1 tag; an OCTET STRING around
+ * them is taken as well.
  */
 #include "bytes.h"
 #include "certs/chain_parts.h"
 
 #include <openssl/objects.h>
 #include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-#define AMD_ARC "1.3.6.1.4.1.3704.1."
 
 #define DER_INTEGER      0x02
 #define DER_OCTET_STRING 0x04
 #define DER_IA5_STRING   0x16
 
-enum field {
-    STRUCT_VERSION,
-    PRODUCT_NAME,
-    BL_SPL,
-    TEE_SPL,
-    SNP_SPL,
-    SPL4,
-    SPL5,
-    SPL6,
-    SPL7,
-    UCODE_SPL,
-    FMC_SPL,
-    HWID,
-    CSP_ID,
-    N_FIELDS,
-};
+/* By the number behind AMD's arc; levels behind them, by the number behind theirs. */
+#define N_PLAIN  (COCO_SNP_OID_CSP_ID + 1u)
+#define N_FIELDS (N_PLAIN + COCO_SNP_SPLS + 1u)
+#define NO_FIELD N_FIELDS
 
-static const struct {
-    const char *oid; /* below AMD_ARC */
-    const char *name;
-} fields[N_FIELDS] = {
-    [STRUCT_VERSION] = {"1", "structVersion"},
-    [PRODUCT_NAME] = {"2", "productName"},
-    [BL_SPL] = {"3.1", "blSPL"},
-    [TEE_SPL] = {"3.2", "teeSPL"},
-    [SNP_SPL] = {"3.3", "snpSPL"},
-    [SPL4] = {"3.4", "spl4"},
-    [SPL5] = {"3.5", "spl5"},
-    [SPL6] = {"3.6", "spl6"},
-    [SPL7] = {"3.7", "spl7"},
-    [UCODE_SPL] = {"3.8", "ucodeSPL"},
-    [FMC_SPL] = {"3.9", "fmcSPL"},
-    [HWID] = {"4", "hwID"},
-    [CSP_ID] = {"5", "CSP_ID"},
-};
-
-static const struct chain_product products[] = {
-    {.name = "Milan", .hwid_size = 64, .has_fmc = false},
-    {.name = "Genoa", .hwid_size = 64, .has_fmc = false}, /* Bergamo and Siena, too */
-    {.name = "Turin", .hwid_size = 8, .has_fmc = true},
-};
-
-const struct chain_product *chain_product_find(const char *name)
+#define FIELD_NAME_SIZE 16u
+static const char *field_name(unsigned field, char out[FIELD_NAME_SIZE])
 {
-    for (size_t i = 0; i < sizeof(products) / sizeof(products[0]); i++)
-        if (strcmp(products[i].name, name) == 0)
-            return &products[i];
-    return NULL;
+    static const char *const plain[N_PLAIN] = {[COCO_SNP_OID_STRUCT_VERSION] = "structVersion",
+                                               [COCO_SNP_OID_PRODUCT_NAME] = "productName",
+                                               [COCO_SNP_OID_HWID] = "hwID",
+                                               [COCO_SNP_OID_CSP_ID] = "CSP_ID"};
+
+    if (field < N_PLAIN)
+        return plain[field];
+    for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++)
+        if (coco_snp_part_oid(part) == field - N_PLAIN)
+            return coco_snp_part_spl(part);
+    (void)snprintf(out, FIELD_NAME_SIZE, "spl%u", field - N_PLAIN);
+    return out;
 }
 
 /* A DER INTEGER from 0 to 255, in its shortest form. */
@@ -129,136 +102,151 @@ static bool read_struct_version(struct coco_reader *r, struct chain *c)
     return good;
 }
 
-static bool read_field(struct chain *c, enum field field, struct coco_reader *r,
-                       const struct chain_product *product)
+/* A level: where it is no part of the TCB, 0. */
+static bool read_spl(unsigned number, struct coco_reader *r, struct coco_snp_tcb *tcb,
+                     enum coco_snp_product product)
 {
-    switch (field) {
-    case STRUCT_VERSION:
-        return read_struct_version(r, c);
-    case PRODUCT_NAME:
-        return read_text(r, c->product_name, sizeof(c->product_name));
-    case BL_SPL:
-        return read_level(r, &c->tcb.bootloader);
-    case TEE_SPL:
-        return read_level(r, &c->tcb.tee);
-    case SNP_SPL:
-        return read_level(r, &c->tcb.snp);
-    case SPL4:
-        return read_level(r, &c->tcb.spl4);
-    case SPL5:
-        return read_level(r, &c->tcb.spl5);
-    case SPL6:
-        return read_level(r, &c->tcb.spl6);
-    case SPL7:
-        return read_level(r, &c->tcb.spl7);
-    case UCODE_SPL:
-        return read_level(r, &c->tcb.microcode);
-    case FMC_SPL:
-        c->tcb.has_fmc = true;
-        return read_level(r, &c->tcb.fmc);
-    case HWID:
-        return read_hwid(r, c, product->hwid_size);
-    case CSP_ID:
-        return read_text(r, c->csp_id, sizeof(c->csp_id));
-    case N_FIELDS:
-        break;
+    uint8_t level = 0;
+
+    if (!read_level(r, &level))
+        return false;
+    for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++) {
+        if (coco_snp_part_oid(part) != number || !coco_snp_product_has(product, part))
+            continue;
+        coco_snp_tcb_set_part(tcb, part, level);
+        return true;
     }
-    return false;
+    return level == 0;
 }
 
-static enum field find_field(const X509_EXTENSION *ext)
+static bool read_field(struct chain *c, unsigned field, struct coco_reader *r,
+                       enum coco_snp_product product)
 {
+    switch (field) {
+    case COCO_SNP_OID_STRUCT_VERSION:
+        return read_struct_version(r, c);
+    case COCO_SNP_OID_PRODUCT_NAME:
+        return read_text(r, c->product_name, sizeof(c->product_name));
+    case COCO_SNP_OID_HWID:
+        return read_hwid(r, c, coco_snp_product_chip_id_size(product));
+    case COCO_SNP_OID_CSP_ID:
+        return read_text(r, c->csp_id, sizeof(c->csp_id));
+    default:
+        return read_spl(field - N_PLAIN, r, &c->tcb, product);
+    }
+}
+
+/* "1", "3.8": the number, and that of a level behind it. */
+static unsigned find_field(const X509_EXTENSION *ext)
+{
+    static const char arc[] = COCO_SNP_OID ".", levels[] = COCO_SNP_OID ".3.";
     char oid[64];
     const ASN1_OBJECT *object = X509_EXTENSION_get_object((X509_EXTENSION *)ext);
     int n = OBJ_obj2txt(oid, sizeof(oid), object, 1);
+    bool level = strncmp(oid, levels, sizeof(levels) - 1) == 0;
 
-    if (n <= 0 || (size_t)n >= sizeof(oid) || strncmp(oid, AMD_ARC, strlen(AMD_ARC)) != 0)
-        return N_FIELDS;
-    for (size_t i = 0; i < N_FIELDS; i++)
-        if (strcmp(oid + strlen(AMD_ARC), fields[i].oid) == 0)
-            return (enum field)i;
-    return N_FIELDS;
+    if (n <= 0 || (size_t)n >= sizeof(oid) || strncmp(oid, arc, sizeof(arc) - 1) != 0)
+        return NO_FIELD;
+    const char *number = oid + (level ? sizeof(levels) : sizeof(arc)) - 1;
+    if (strlen(number) != 1 || number[0] < '1' || number[0] > '9') /* all that are known */
+        return NO_FIELD;
+    unsigned v = (unsigned)(number[0] - '0');
+    if (level)
+        return N_PLAIN + v;
+    return v < N_PLAIN && v != COCO_SNP_OID_SPL ? v : NO_FIELD;
 }
 
 /* Must this kind of leaf have the field (1), must it not (-1), or may it (0)? */
-static int wanted(enum field field, enum chain_signer signer, const struct chain_product *product)
+static int wanted(unsigned field, enum chain_signer signer, enum coco_snp_product product)
 {
     switch (field) {
-    case SPL4:
-    case SPL5:
-    case SPL6:
-    case SPL7:
-        return 0;
-    case FMC_SPL:
-        return product->has_fmc ? 1 : -1;
-    case HWID:
+    case COCO_SNP_OID_STRUCT_VERSION:
+    case COCO_SNP_OID_PRODUCT_NAME:
+        return 1;
+    case COCO_SNP_OID_HWID:
         return signer == CHAIN_SIGNER_VCEK ? 1 : -1;
-    case CSP_ID:
+    case COCO_SNP_OID_CSP_ID:
         return signer == CHAIN_SIGNER_VLEK ? 1 : -1;
     default:
-        return 1;
+        for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++)
+            if (field == N_PLAIN + coco_snp_part_oid(part))
+                return coco_snp_product_has(product, part);
+        return 0;
     }
 }
 
-/* "Milan", or "Milan-" and a stepping. */
-static bool product_name_fits(const char *product_name, const char *product)
+/* "Milan", or "Milan-" and a stepping; or so with a code name of the product. */
+static bool name_fits(const char *product_name, const char *name)
 {
-    size_t n = strlen(product);
+    size_t n = strlen(name);
 
-    return strncmp(product_name, product, n) == 0 &&
+    return strncmp(product_name, name, n) == 0 &&
            (product_name[n] == '\0' || (product_name[n] == '-' && product_name[n + 1] != '\0'));
+}
+
+static bool product_name_fits(const char *product_name, enum coco_snp_product product)
+{
+    const struct coco_snp_facts *facts = coco_snp_product_facts(product);
+    bool fits = name_fits(product_name, facts->name);
+
+    for (size_t i = 0; facts->code_names[i]; i++)
+        fits = fits || name_fits(product_name, facts->code_names[i]);
+    return fits;
+}
+
+int chain_refuse_product(const struct chain_why *why, const char *what, const char *product)
+{
+    char names[COCO_SNP_NAMES_SIZE];
+
+    coco_snp_product_names(names);
+    return chain_refuse(
+        why,
+        "%s is for the product \"%s\", which this cocod does not know (it knows %s): "
+        "it can neither store nor serve its certificates; guests on such a host get "
+        "theirs from AMD themselves, until a newer cocod does",
+        what, product, names);
 }
 
 int chain_leaf_parse(struct chain *c, X509 *leaf, const struct chain_why *why)
 {
     const char *source = c->certs[CHAIN_LEAF].source;
     const char *name = chain_signer_name(c->signer);
-    const struct chain_product *product = chain_product_find(c->product);
+    enum coco_snp_product product = coco_snp_product_of_name(c->product);
     bool seen[N_FIELDS] = {false};
+    char spl[FIELD_NAME_SIZE];
 
     if (!product)
-        return chain_refuse(why, "%s (%s) is for the product \"%s\", which is not known", source,
-                            name, c->product);
+        return chain_refuse_product(why, source, c->product);
     for (int i = 0; i < X509_get_ext_count(leaf); i++) {
         X509_EXTENSION *ext = X509_get_ext(leaf, i);
-        enum field field = find_field(ext);
-        if (field == N_FIELDS)
+        unsigned field = find_field(ext);
+        if (field == NO_FIELD)
             continue;
         const ASN1_OCTET_STRING *value = X509_EXTENSION_get_data(ext);
         struct coco_reader r =
             coco_reader_of(ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value));
         if (seen[field])
             return chain_refuse(why, "%s (%s) has the extension %s twice", source, name,
-                                fields[field].name);
+                                field_name(field, spl));
         seen[field] = true;
         if (!read_field(c, field, &r, product))
-            return chain_refuse(why, "%s (%s) has a malformed extension %s", source, name,
-                                fields[field].name);
+            return chain_refuse(why, "%s (%s) has a malformed extension %s%s", source, name,
+                                field_name(field, spl),
+                                field > N_PLAIN && wanted(field, c->signer, product) == 0
+                                    ? ", or one that is not 0: that level is not known here"
+                                    : "");
     }
-    for (enum field f = 0; f < N_FIELDS; f++) {
+    for (unsigned f = 0; f < N_FIELDS; f++) {
         int want = wanted(f, c->signer, product);
         if (want > 0 && !seen[f])
             return chain_refuse(why, "%s lacks the extension %s that every %s of %s has", source,
-                                fields[f].name, name, c->product);
+                                field_name(f, spl), name, c->product);
         if (want < 0 && seen[f])
             return chain_refuse(why, "%s has the extension %s that no %s of %s has", source,
-                                fields[f].name, name, c->product);
+                                field_name(f, spl), name, c->product);
     }
-    if (!product_name_fits(c->product_name, c->product))
+    if (!product_name_fits(c->product_name, product))
         return chain_refuse(why, "%s (%s) was issued under %s, but says that it is for \"%s\"",
                             source, name, c->certs[CHAIN_LEAF].issuer_cn, c->product_name);
     return 0;
-}
-
-/* SEV-SNP firmware ABI (document 56860), TCB_VERSION: Turin put the FMC first and moved the others.
- */
-uint64_t chain_tcb_version(const struct chain *c)
-{
-    const struct chain_tcb *t = &c->tcb;
-    const uint8_t old[8] = {t->bootloader, t->tee,  t->spl4, t->spl5,
-                            t->spl6,       t->spl7, t->snp,  t->microcode};
-    const uint8_t with_fmc[8] = {t->fmc, t->bootloader, t->tee, t->snp, 0, 0, 0, t->microcode};
-    struct coco_reader r = coco_reader_of(t->has_fmc ? with_fmc : old, sizeof(old));
-
-    return coco_read_u64(&r);
 }

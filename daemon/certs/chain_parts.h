@@ -20,11 +20,33 @@ int chain_refuse(const struct chain_why *why, const char *fmt, ...)
 
 /* --- chain_split.c: an input's certificates --- */
 
-/* Called with the DER of each certificate and what to call it: the input's name, and its number in
- * there where there are several. `crls`: PEM blocks of CRLs are taken as well. */
-typedef int (*chain_take)(void *userdata, const uint8_t *der, size_t size, const char *source);
-int chain_split(const struct chain_input *input, bool crls, chain_take take, void *userdata,
+/* Who wants them. Each returns 0, or a negative errno, with which chain_split ends. */
+struct chain_taker {
+    /* CRLs in PEM are taken as well, and a table's; else the first are refused, and the latter passed over. */
+    bool crls;
+    /* The DER of a certificate, and what to call it: the input's name, and its number or entry in
+     * there where there are several. */
+    int (*take)(void *userdata, const uint8_t *der, size_t size, const char *source);
+    /* A part of the input that is refused, and the sentence why; the others are taken all the same.
+     * NULL: then so is the whole input, with -EBADMSG and the sentence in `why`. */
+    int (*refuse)(void *userdata, const char *reason);
+    /* An entry of a table that is of no concern, as a sentence. May be NULL. */
+    int (*pass_over)(void *userdata, const char *reason);
+    void *userdata;
+};
+/* `why` has room for a sentence where taker->refuse is set. */
+int chain_split(const struct chain_input *input, const struct chain_taker *taker,
                 const struct chain_why *why);
+
+/* --- chain_what.c --- */
+
+/* What bytes are that are not a certificate, and what to do, to stand behind their name ("is a tar
+ * archive: …"); NULL: nothing that is known. Static text. */
+const char *chain_what_is(const uint8_t *data, size_t size);
+/* A CRL, from afar: it may be a bad one. */
+bool chain_is_crl(const uint8_t *data, size_t size);
+/* The size of the DER SEQUENCE that they begin with; 0: it is none, or is cut short. */
+size_t chain_der_size(const uint8_t *data, size_t size);
 
 /* --- chain_cert.c: one certificate --- */
 
@@ -70,13 +92,8 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
 
 /* --- chain_leaf.c: AMD's extensions --- */
 
-/* How products differ; NULL for one that is unknown. */
-struct chain_product {
-    const char *name;
-    size_t hwid_size;
-    bool has_fmc; /* and with it the other layout of TCB_VERSION */
-};
-const struct chain_product *chain_product_find(const char *name);
+/* Says that the product of `what` is not known, and what that means; always -EBADMSG. */
+int chain_refuse_product(const struct chain_why *why, const char *what, const char *product);
 
 /* Reads the leaf's extensions into `c`, whose signer, product and leaf certificate are set. */
 int chain_leaf_parse(struct chain *c, X509 *leaf, const struct chain_why *why);

@@ -32,28 +32,15 @@
 #define PSS_SALT     48
 #define LEAF_CURVE   "secp384r1"
 
-/* Retrieved from AMD's Key Distribution Service,
- * https://kdsintf.amd.com/vcek/v1/<product>/cert_chain: the second certificate of each answer. The
- * same roots stand over VLEKs. */
-static const struct chain_root amd_roots[] = {
-    {.name = "ARK-Milan", /* serial 010000, 2020-10-22 to 2045-10-22 */
-     .sha256 = {0x69, 0xd0, 0x63, 0xb4, 0x53, 0x44, 0xd2, 0x6a, 0x2e, 0x94, 0xe1,
-                0xf4, 0x21, 0x0d, 0xe4, 0x9e, 0xf5, 0x55, 0x30, 0x82, 0x87, 0xd4,
-                0xc1, 0x74, 0x44, 0x5c, 0x95, 0x63, 0x9a, 0x54, 0x0b, 0xcd}},
-    {.name = "ARK-Genoa", /* serial 020000, 2022-01-26 to 2047-01-26 */
-     .sha256 = {0x4c, 0x65, 0x98, 0xd1, 0x9c, 0x18, 0x71, 0x9c, 0x5d, 0xfd, 0x4a,
-                0x7d, 0x33, 0x5f, 0x67, 0x4e, 0x5b, 0xfe, 0x1d, 0x8f, 0x80, 0x0c,
-                0xea, 0x2c, 0xf2, 0x70, 0xc1, 0x0d, 0x10, 0x3d, 0xb2, 0xf1}},
-    {.name = "ARK-Turin", /* serial 030000, 2023-05-15 to 2048-05-15 */
-     .sha256 = {0x1f, 0x08, 0x41, 0x61, 0xa4, 0x4b, 0xb6, 0xd9, 0x37, 0x78, 0xa9,
-                0x04, 0x87, 0x7d, 0x48, 0x19, 0xca, 0xfa, 0x5d, 0x05, 0xef, 0x41,
-                0x93, 0xb2, 0xde, 0xd9, 0xdd, 0x9c, 0x73, 0xdd, 0x3f, 0x6a}},
-};
-
 void chain_roots_init(struct chain_roots *roots)
 {
-    *roots = (struct chain_roots){.n = sizeof(amd_roots) / sizeof(amd_roots[0])};
-    memcpy(roots->roots, amd_roots, sizeof(amd_roots));
+    *roots = (struct chain_roots){.n = 0};
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
+        struct chain_root *root = &roots->roots[roots->n++];
+        const struct coco_snp_facts *facts = coco_snp_product_facts(p);
+        memcpy(root->sha256, facts->ark_sha256, sizeof(root->sha256));
+        (void)snprintf(root->name, sizeof(root->name), COCO_SNP_CN_ARK "%s", facts->name);
+    }
 }
 
 static bool root_trusted(const struct chain_roots *roots, const uint8_t sha256[32])
@@ -109,7 +96,8 @@ int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, 
     const struct chain_why sentence = {.text = why, .size = why_size};
     struct chain_roots grown = *roots;
     struct adding a = {.roots = &grown, .why = &sentence};
-    int r = chain_split(input, false, take_root, &a, &sentence);
+    const struct chain_taker taker = {.take = take_root, .userdata = &a};
+    int r = chain_split(input, &taker, &sentence);
 
     if (r == 0)
         *roots = grown;
@@ -174,7 +162,7 @@ static int check_names(const struct examination *e)
                             name_of(e, role), cert->source, cert->issuer_cn, issuer->source,
                             issuer->subject_cn);
     }
-    (void)snprintf(expected, sizeof(expected), "ARK-%s", c->product);
+    (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", c->product);
     if (strcmp(c->certs[CHAIN_ARK].subject_cn, expected) != 0)
         return chain_refuse(e->why, "the root (%s) is %s, but the %s (%s) is for %s",
                             source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn,

@@ -82,10 +82,11 @@ static int describe(X509_CRL *x, struct crl *crl, const struct chain_why *why)
     const ASN1_TIME *next = X509_CRL_get0_nextUpdate(x);
 
     if (!chain_get_cn(X509_CRL_get_issuer(x), crl->issuer_cn) ||
-        !chain_product_behind(crl->issuer_cn, "ARK-", crl->product) ||
-        !chain_product_find(crl->product))
+        !chain_product_behind(crl->issuer_cn, COCO_SNP_CN_ARK, crl->product))
         return chain_refuse(why, "%s is no CRL of an AMD root: its issuer must be ARK-…",
                             crl->source);
+    if (!coco_snp_product_of_name(crl->product))
+        return chain_refuse_product(why, crl->source, crl->product);
     if (X509_CRL_get_version(x) != X509_CRL_VERSION_V2 ||
         has_critical(X509_CRL_get0_extensions(x)) || !read_number(x, crl))
         return chain_refuse(why,

@@ -11,6 +11,7 @@
  * on a host whose clock has not been set yet.
  */
 #include "certs/load.h"
+#include "certs/chain_parts.h"
 #include "sys.h"
 #include <errno.h>
 #include <stdio.h>
@@ -41,6 +42,22 @@ static void free_inputs(struct chain_input *inputs, size_t n)
     for (size_t i = 0; i < n; i++)
         sys.free((void *)(uintptr_t)inputs[i].data);
     sys.free(inputs);
+}
+
+/* Trusted or not, a root of an unknown product has no chains here: said, since whoever named it waits
+ * for them. */
+static void judge_roots(const struct chain_roots *roots, char *out, size_t size)
+{
+    const char *const prefix = COCO_SNP_CN_ARK;
+
+    for (size_t i = 0; i < roots->n; i++) {
+        const char *product = roots->roots[i].name + strlen(prefix);
+        if (coco_snp_product_of_name(product))
+            continue;
+        const struct chain_why sentence = {.text = out, .size = size};
+        (void)chain_refuse_product(&sentence, "[certs] root: a trusted one", product);
+        return;
+    }
 }
 
 static int load_roots(const struct chain_paths *paths, struct chain_roots *roots, char *why,
@@ -113,13 +130,16 @@ static void judge_clock(const struct load_options *options, struct load_judge *j
 int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
                size_t why_size)
 {
-    ret->clock_problem[0] = 0;
+    ret->clock_problem[0] = ret->roots_problem[0] = 0;
     judge_clock(options, ret);
-    return load_roots(&options->paths, &ret->roots, why, why_size);
+    int r = load_roots(&options->paths, &ret->roots, why, why_size);
+    if (r == 0)
+        judge_roots(&ret->roots, ret->roots_problem, sizeof(ret->roots_problem));
+    return r;
 }
 
-int load_key(const struct platform_state *platform, enum load_signer signer, struct store_key *ret,
-             char *why, size_t why_size)
+int load_key(const struct platform_state *platform, enum load_signer signer, const char *vlek_csp,
+             struct store_key *ret, char *why, size_t why_size)
 {
     bool vlek = signer == LOAD_SIGNER_VLEK || (signer == LOAD_SIGNER_AUTO && platform->vlek_en);
 
@@ -136,7 +156,8 @@ int load_key(const struct platform_state *platform, enum load_signer signer, str
         return -EINVAL;
     }
     int r = store_key_make(platform->product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK,
-                           platform->chip_id, platform->chip_id_size, &platform->reported, ret);
+                           platform->chip_id, platform->chip_id_size, vlek_csp, &platform->reported,
+                           ret);
     if (r < 0)
         (void)snprintf(why, why_size, "this platform cannot have a chain: %s", platform->product);
     return r;
@@ -193,7 +214,7 @@ static int load_files(const struct load_options *options, const struct load_judg
     if (r < 0)
         return r;
     store_key_of_chain(c.chain, &found);
-    if (key && !store_key_equal(key, &found)) {
+    if (key && !store_key_fits(key, &found)) {
         store_key_format(&found, have);
         store_key_format(key, want);
         (void)snprintf(why, why_size, "the files of [certs] chain are of %.200s, not of %.200s",
@@ -226,7 +247,7 @@ static int load_for_platform(const struct load_options *options, const struct lo
                                 .now_s = judge->now_s};
     struct store_key key;
     char text[STORE_KEY_SIZE];
-    int r = load_key(options->platform, options->signer, &key, why, why_size);
+    int r = load_key(options->platform, options->signer, options->vlek_csp, &key, why, why_size);
 
     if (r < 0)
         return -ENOENT;
@@ -242,10 +263,13 @@ static int load_for_platform(const struct load_options *options, const struct lo
         return r;
     r = store_load(&store, &key, &ret->found, why, why_size);
     if (r == -ENOENT)
-        (void)snprintf(why, why_size,
-                       "the store has no chain for this platform, %s: fetch it (cococtl certs "
-                       "fetch) or import it (cococtl certs import)",
-                       text);
+        (void)snprintf(why, why_size, "the store has no chain for this platform, %s: %s", text,
+                       key.signer == CHAIN_SIGNER_VCEK
+                           ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
+                       : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
+                                      "(cococtl certs import)"
+                                    : "import the VLEK that AMD's enrolment gave (cococtl certs "
+                                      "import)");
     return r;
 }
 
@@ -262,6 +286,7 @@ int chain_load(const struct load_options *options, struct load_result *ret, char
     ret->clock_floor_s = judge.clock_floor_s;
     ret->clock_trusted = judge.now_s != CHAIN_NO_CLOCK;
     memcpy(ret->clock_problem, judge.clock_problem, sizeof(ret->clock_problem));
+    memcpy(ret->roots_problem, judge.roots_problem, sizeof(ret->roots_problem));
     if (options->platform) {
         r = load_for_platform(options, &judge, ret, why, why_size);
     } else if (options->paths.n_chain > 0) {

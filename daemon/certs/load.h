@@ -34,6 +34,7 @@ struct load_options {
     int64_t clock_floor_s;
     bool serve_crl;
     enum load_signer signer;
+    const char *vlek_csp;                  /* "": the only one */
     const struct platform_state *platform; /* NULL: the files' chain is served whatever it is of */
 };
 
@@ -43,14 +44,15 @@ struct load_judge {
     int64_t now_s;         /* CHAIN_NO_CLOCK: the clock is not trusted */
     int64_t clock_floor_s; /* the newest stored CRL counted in */
     char clock_problem[CHAIN_WHY_SIZE];
+    char roots_problem[CHAIN_WHY_SIZE]; /* a root that serves nothing; "": none is */
 };
 /* Reads root files and stored CRLs. Negative errno and a sentence. */
 int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
                size_t why_size);
 
 /* The key of the chain that a platform needs. -EINVAL and a sentence: no chain is right for it. */
-int load_key(const struct platform_state *platform, enum load_signer signer, struct store_key *ret,
-             char *why, size_t why_size);
+int load_key(const struct platform_state *platform, enum load_signer signer, const char *vlek_csp,
+             struct store_key *ret, char *why, size_t why_size);
 
 struct load_result {
     struct store_chain found; /* its chain is NULL: the empty table, `why` says why */
@@ -60,6 +62,7 @@ struct load_result {
     /* Of a files' chain that has expired or was revoked, its leaf's; else "". */
     char outdated_sha256[65];
     char clock_problem[CHAIN_WHY_SIZE];
+    char roots_problem[CHAIN_WHY_SIZE];
 };
 void load_result_done(struct load_result *result);
 

@@ -2,7 +2,7 @@
 /*
  * Asking the platform. One reading is one connection to the helper: the requests in one write
  * (SNP_PLATFORM_STATUS, and once in cocod's life the chip's id, which never changes), a fixed-size
- * record for each, close. Whatever goes wrong, silence for 200 ms included, ends the reading with
+ * record for each, close. Whatever goes wrong, silence for 180 ms included, ends the reading with
  * "not known": cocod then serves the empty table, since a chain of the wrong TCB is worse than none.
  *
  * When to read is not decided here.
@@ -119,8 +119,14 @@ static void take_replies(struct platform *platform)
         return;
     enum coco_snp_product product = coco_snp_product_of_cpu(reply.cpu_family, reply.cpu_model);
     if (!product) {
-        fail(platform, "this CPU (family %02Xh, model %02Xh) is not one that cocod knows",
-             reply.cpu_family, reply.cpu_model);
+        char names[COCO_SNP_NAMES_SIZE], why[400];
+        coco_snp_product_names(names);
+        snprintf(why, sizeof(why),
+                 "this CPU (family %02Xh, model %02Xh) is not one that cocod knows (it knows %s): "
+                 "guests "
+                 "here fetch their certificates themselves, until a newer cocod serves them",
+                 reply.cpu_family, reply.cpu_model, names);
+        tell(platform, NULL, why);
         return;
     }
     if (coco_snp_tcb_decode(product, reply.reported_tcb, &state.reported) < 0) {

@@ -18,9 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-static const char *const products[] = {"Genoa", "Milan", "Turin"}; /* in the order of keys */
-#define N_PRODUCTS (sizeof(products) / sizeof(products[0]))
+#include <unistd.h>
 
 void store_chain_done(struct store_chain *c)
 {
@@ -68,7 +66,7 @@ int store_read_crl(const char *dir, const char *product, const struct store_file
     return 0;
 }
 
-static void say_date(char out[16], int64_t seconds)
+void store_date(int64_t seconds, char out[16])
 {
     time_t t = (time_t)seconds;
     struct tm tm;
@@ -84,7 +82,7 @@ static void judge_crl_age(const struct crl *crl, int64_t now_s, char *out, size_
 
     if (now_s == CHAIN_NO_CLOCK || now_s <= crl->next_update_s)
         return;
-    say_date(day, crl->next_update_s);
+    store_date(crl->next_update_s, day);
     (void)snprintf(out, size,
                    "the CRL of %s is outdated since %s: import the current one from "
                    "https://kdsintf.amd.com/vcek/v1/%s/crl",
@@ -166,9 +164,9 @@ int64_t store_newest_update_s(const char *dir)
 {
     int64_t newest = INT64_MIN;
 
-    for (size_t p = 0; p < N_PRODUCTS; p++) {
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
         struct store_files *files;
-        if (store_read_files(dir, products[p], "crl", &files) < 0)
+        if (store_read_files(dir, coco_snp_product_name(p), "crl", &files) < 0)
             continue;
         for (size_t i = 0; i < files->n; i++) {
             struct crl *crl;
@@ -234,23 +232,45 @@ int store_assemble(const struct store *store, const struct chain_input *leaf,
     return r;
 }
 
+/* Where a stored leaf is: in its own place, or, of a VLEK, where the release before put it. */
+static int find_leaf(const char *dir, const struct store_key *key, char path[STORE_PATH_MAX],
+                     uint8_t **ret, size_t *ret_size)
+{
+    char folder[STORE_PATH_MAX], csp[sizeof(key->csp)];
+    struct store_key before = *key;
+    int r = store_leaf_path(dir, key, folder, path);
+
+    if (r == 0)
+        r = chain_read_file(path, ret, ret_size);
+    if ((r != -ENOENT && r != -ENOTDIR) || !key->csp[0])
+        return r;
+    before.csp[0] = 0;
+    r = store_leaf_path(dir, &before, folder, path);
+    if (r == 0)
+        r = store_vlek_csp(path, key, csp);
+    if (r == 0 && strcmp(csp, key->csp) == 0)
+        return chain_read_file(path, ret, ret_size);
+    return r < 0 && r != -EBADMSG ? r : -ENOENT;
+}
+
 int store_load(const struct store *store, const struct store_key *key, struct store_chain *ret,
                char *why, size_t why_size)
 {
     const struct chain_why sentence = {.text = why, .size = why_size};
     struct chain_kind kind = {.role = CHAIN_LEAF, .signer = key->signer};
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], text[STORE_KEY_SIZE];
+    char path[STORE_PATH_MAX] = "", text[STORE_KEY_SIZE];
     struct store_chain c = {.chain = NULL};
-    struct store_key found;
+    struct store_key wanted = *key, found;
     uint8_t *data = NULL;
     size_t size = 0;
 
     memcpy(kind.product, key->product, sizeof(kind.product));
     (void)snprintf(why, why_size, "out of memory");
     store_key_format(key, text);
-    int r = store_leaf_path(store->dir, key, folder, path);
-    if (r == 0)
-        r = chain_read_file(path, &data, &size);
+    int r = store_vlek_resolve(store->dir, &wanted, &sentence);
+    if (r < 0)
+        return explain(store, r, &sentence);
+    r = find_leaf(store->dir, &wanted, path, &data, &size);
     if (r < 0) {
         if (r == -ENOENT || r == -ENOTDIR)
             (void)snprintf(why, why_size, "the store has no chain %s", text);
@@ -264,7 +284,7 @@ int store_load(const struct store *store, const struct store_key *key, struct st
     if (r < 0)
         return explain(store, r, &sentence);
     store_key_of_chain(c.chain, &found);
-    if (!store_key_equal(&found, key)) {
+    if (!store_key_fits(&wanted, &found)) {
         store_chain_done(&c);
         return chain_refuse(&sentence, "%s is not what its name says: its chain is another one",
                             path);
@@ -315,6 +335,23 @@ static int add_listed(const struct store *store, struct store_list *list,
     return 0;
 }
 
+/* What the release before left is a key of its own where the file in its own place is missing. */
+static int add_listed_before(const struct store *store, struct store_list *list,
+                             const struct store_key *key)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    struct store_key own = *key;
+    int r = store_leaf_path(store->dir, key, folder, path);
+
+    if (r == 0)
+        r = store_vlek_csp(path, key, own.csp);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0 || store_leaf_path(store->dir, &own, folder, path) < 0 || access(path, F_OK) < 0)
+        return add_listed(store, list, r < 0 ? key : &own);
+    return 0;
+}
+
 /* Calls for each NAME.der of a folder that makes a key with `key`'s other parts. */
 static int walk_leaves(const struct store *store, const char *folder, struct store_key *key,
                        struct store_list *list)
@@ -330,40 +367,55 @@ static int walk_leaves(const struct store *store, const char *folder, struct sto
             continue;
         memcpy(key->tcb, entry->d_name, n - 4);
         key->tcb[n - 4] = 0;
-        if (coco_snp_tcb_parse(coco_snp_product_of_name(key->product), key->tcb, &tcb) == 0)
-            r = add_listed(store, list, key);
+        if (coco_snp_tcb_parse(coco_snp_product_of_name(key->product), key->tcb, &tcb) < 0)
+            continue;
+        r = key->signer == CHAIN_SIGNER_VLEK && !key->csp[0] ? add_listed_before(store, list, key)
+                                                             : add_listed(store, list, key);
     }
     if (d)
         closedir(d);
     return r;
 }
 
-static int walk_product(const struct store *store, const char *product, struct store_list *list)
+/* DIR/PRODUCT/vcek or vlek: the folders in it, by their chip or CSP_ID. */
+static int walk_signer(const struct store *store, enum coco_snp_product p, enum chain_signer signer,
+                       struct store_list *list)
 {
-    char folder[STORE_PATH_MAX], chip_folder[STORE_PATH_MAX];
-    struct store_key key = {.signer = CHAIN_SIGNER_VLEK};
+    char folder[STORE_PATH_MAX], below[STORE_PATH_MAX];
+    struct store_key key = {.signer = signer};
+    size_t hex = 2 * coco_snp_product_chip_id_size(p);
     const struct dirent *entry;
-    size_t hex = 2 * chain_product_find(product)->hwid_size;
+    int r = 0;
 
-    (void)snprintf(key.product, sizeof(key.product), "%s", product);
-    if (snprintf(folder, sizeof(folder), "%s/%s/vlek", store->dir, product) >= STORE_PATH_MAX)
+    (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(p));
+    if (snprintf(folder, sizeof(folder), "%s/%s/%s", store->dir, key.product,
+                 signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek") >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
-    int r = walk_leaves(store, folder, &key, list);
-    key.signer = CHAIN_SIGNER_VCEK;
-    (void)snprintf(folder, sizeof(folder), "%s/%s/vcek", store->dir, product);
+    if (signer == CHAIN_SIGNER_VLEK)
+        r = walk_leaves(store, folder, &key, list);
     DIR *d = opendir(folder);
     while (d && r == 0 && (entry = readdir(d)) != NULL) {
-        size_t n = strlen(entry->d_name);
-        if (n != hex || strspn(entry->d_name, "0123456789abcdef") != n ||
-            snprintf(chip_folder, sizeof(chip_folder), "%s/%s", folder, entry->d_name) >=
-                STORE_PATH_MAX)
+        const char *name = entry->d_name;
+        if (snprintf(below, sizeof(below), "%s/%s", folder, name) >= STORE_PATH_MAX)
             continue;
-        memcpy(key.chip, entry->d_name, n + 1);
-        r = walk_leaves(store, chip_folder, &key, list);
+        if (signer == CHAIN_SIGNER_VLEK && store_csp_unescape(name, key.csp)) {
+            r = walk_leaves(store, below, &key, list);
+        } else if (signer == CHAIN_SIGNER_VCEK && strlen(name) == hex &&
+                   strspn(name, "0123456789abcdef") == hex) {
+            memcpy(key.chip, name, hex + 1);
+            r = walk_leaves(store, below, &key, list);
+        }
     }
     if (d)
         closedir(d);
     return r;
+}
+
+static int walk_product(const struct store *store, enum coco_snp_product p, struct store_list *list)
+{
+    int r = walk_signer(store, p, CHAIN_SIGNER_VLEK, list);
+
+    return r == 0 ? walk_signer(store, p, CHAIN_SIGNER_VCEK, list) : r;
 }
 
 static int list_crls(const struct store *store, const char *product, struct store_list *list)
@@ -398,13 +450,14 @@ int store_list(const struct store *store, struct store_list *ret)
     int r = 0;
 
     list.chains = sys.alloc(STORE_CHAINS_MAX * sizeof(*list.chains));
-    list.crls = sys.alloc(N_PRODUCTS * STORE_CAS_MAX * sizeof(*list.crls));
+    list.crls = sys.alloc(COCO_SNP_PRODUCTS * STORE_CAS_MAX * sizeof(*list.crls));
     if (!list.chains || !list.crls)
         r = -ENOMEM;
-    for (size_t p = 0; r == 0 && p < N_PRODUCTS; p++) {
-        r = walk_product(store, products[p], &list);
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; r == 0 && p < COCO_SNP_PRODUCTS;
+         p++) {
+        r = walk_product(store, p, &list);
         if (r == 0)
-            r = list_crls(store, products[p], &list);
+            r = list_crls(store, coco_snp_product_name(p), &list);
     }
     if (r < 0) {
         store_list_done(&list);

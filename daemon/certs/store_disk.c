@@ -198,7 +198,8 @@ int store_write_file(const char *dir, const char *folder, const char *path, cons
     return sync_folder(folder);
 }
 
-int store_remove(const char *dir, const struct store_key *key)
+/* With what it was alone in: an empty folder of a chip or CSP_ID says nothing. */
+static int remove_file(const char *dir, const struct store_key *key)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
     int r = store_leaf_path(dir, key, folder, path);
@@ -208,8 +209,43 @@ int store_remove(const char *dir, const struct store_key *key)
     if (sys.unlink(path) < 0)
         return -errno;
     r = sync_folder(folder);
-    /* An empty folder of a chip says nothing; one that is not empty stays. */
-    if (key->signer == CHAIN_SIGNER_VCEK)
+    if (key->chip[0] || key->csp[0])
         (void)rmdir(folder);
+    return r;
+}
+
+/* The copy for the release before goes first: alone, it would be what was removed. */
+static int remove_vlek(const char *dir, const struct store_key *key)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[sizeof(key->csp)];
+    struct store_key copy = *key;
+    bool was_there = false;
+    int r;
+
+    copy.csp[0] = 0;
+    r = store_leaf_path(dir, &copy, folder, path);
+    if (r == 0 && store_vlek_csp(path, key, csp) == 0 && strcmp(csp, key->csp) == 0) {
+        r = remove_file(dir, &copy);
+        was_there = r == 0;
+    }
+    if (r == 0)
+        r = remove_file(dir, key);
+    if (was_there && (r == -ENOENT || r == -ENOTDIR))
+        r = 0;
+    if (r == 0)
+        store_vlek_settle(dir, key);
+    return r;
+}
+
+int store_remove(const char *dir, const struct store_key *key, char *why, size_t why_size)
+{
+    const struct chain_why sentence = {.text = why, .size = why_size};
+    struct store_key one = *key;
+    int r = store_vlek_resolve(dir, &one, &sentence);
+
+    if (r == 0)
+        r = one.csp[0] ? remove_vlek(dir, &one) : remove_file(dir, &one);
+    if (r < 0 && r != -EBADMSG)
+        (void)snprintf(why, why_size, "cannot remove it: %s", strerror(-r));
     return r;
 }

@@ -2,22 +2,27 @@
 /*
  * Importing: from foreign bytes to files of the store, with a result for each certificate and CRL.
  *
- * First everything is taken apart: PEM and DER by chain_split, CRLs, and GHCB tables by proto's
- * codec, their blobs again PEM or DER (some tools put PEM there). Then each is verified with what is
+ * First everything is taken apart by chain_split. Then each is verified with what is
  * stored and what came before it, and written, in the order roots, CRLs, intermediates, leaves: so
  * an import may bring a chain in any order, and a CRL counts for what comes with it. Each stands
  * for itself; a refused one leaves the others and the store as they are.
  *
  * What may replace what: a root or intermediate nothing (another one gets a name by its
- * fingerprint), a CRL one with a lower number, a leaf one of the same key that began earlier.
+ * fingerprint), a CRL one with a lower number, a leaf one of the same key that began earlier. What is
+ * good, and older than what is stored, is kept out, and is no failure: KDS issues the same VCEK anew,
+ * and its nodes lag behind each other, so what comes in which order says nothing.
  */
 #include "certs/store_parts.h"
 #include "snp_table.h"
 #include "sys.h"
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What is good and older than what is stored ends in this, and a reason. */
+#define KEPT_OUT (-EEXIST)
 
 enum rank {
     RANK_ROOT,
@@ -34,6 +39,7 @@ struct item {
     struct chain_cert cert; /* but of a CRL */
     struct chain_kind kind;
     struct crl *crl;
+    char *path; /* of a root, intermediate or CRL: the store's file with these bytes */
 };
 
 struct import {
@@ -43,7 +49,8 @@ struct import {
     size_t n_items;
     const char *name; /* of the input that is being taken apart */
     int error;
-    bool full; /* STORE_RESULTS_MAX is reached: the last result says so */
+    bool full;     /* STORE_RESULTS_MAX is reached: the last result says so */
+    bool migrated; /* nothing is left where the release before put it */
 };
 
 void store_results_done(struct store_results *results)
@@ -127,7 +134,10 @@ static void conclude(struct import *import, struct store_result *result, int r)
     if (r < 0 && r != -EALREADY && !result->reason[0])
         (void)snprintf(result->reason, sizeof(result->reason), "cannot read the store: %s",
                        strerror(-r));
-    result->action = r == 0 ? STORE_ADDED : r == -EALREADY ? STORE_UNCHANGED : STORE_REFUSED;
+    result->action = r == 0           ? STORE_ADDED
+                     : r == -EALREADY ? STORE_UNCHANGED
+                     : r == KEPT_OUT  ? STORE_KEPT_OUT
+                                      : STORE_REFUSED;
     if (r == 0 || r == -EALREADY)
         result->reason[0] = 0;
 }
@@ -163,6 +173,27 @@ static int add_crl(struct import *import, struct crl *crl)
     return 0;
 }
 
+static int refuse_part(void *userdata, const char *reason)
+{
+    struct import *import = userdata;
+    struct store_result *result = add_result(import, "OTHER");
+
+    if (!result)
+        return no_room(import);
+    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
+    return 0;
+}
+
+static int pass_over_part(void *userdata, const char *reason)
+{
+    int r = refuse_part(userdata, reason);
+    struct import *import = userdata;
+
+    if (r == 0)
+        import->results.items[import->results.n - 1].action = STORE_KEPT_OUT;
+    return r;
+}
+
 /* One certificate, or what is in its place. What is wrong with it becomes its result. */
 static int take_der(void *userdata, const uint8_t *der, size_t size, const char *source)
 {
@@ -193,70 +224,38 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
         return add_crl(import, crl);
     if (r == -ENOMEM)
         return r;
-    struct store_result *result = add_result(import, "OTHER");
-    if (!result)
-        return no_room(import);
-    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
-    return 0;
-}
-
-static int refuse_input(struct import *import, const char *reason)
-{
-    struct store_result *result = add_result(import, "OTHER");
-
-    if (!result)
-        return no_room(import);
-    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
-    return 0;
-}
-
-static int take_certificates(struct import *import, const struct chain_input *input)
-{
-    char reason[CHAIN_WHY_SIZE];
-    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
-
-    int r = chain_split(input, true, take_der, import, &why);
-    return r == -EBADMSG ? refuse_input(import, reason) : r;
-}
-
-static int take_table(struct import *import, const struct chain_input *input)
-{
-    struct coco_snp_table table;
-    char name[300];
-    int r = 0;
-
-    if (coco_snp_table_decode(input->data, input->size, &table) < 0)
-        return refuse_input(import, "it begins like a GHCB certificate table, but is none");
-    for (size_t i = 0; i < table.n_entries && r == 0; i++) {
-        const struct coco_snp_entry *entry = &table.entries[i];
-        (void)snprintf(name, sizeof(name), "%s, %s entry", input->name,
-                       coco_snp_kind_name(coco_snp_kind_of(entry->guid)));
-        const struct chain_input blob = {.name = name, .data = entry->data, .size = entry->length};
-        r = take_certificates(import, &blob);
-    }
-    return r;
+    return refuse_part(import, chain_is_crl(der, size) ? other : reason);
 }
 
 static int take_input(struct import *import, const struct chain_input *input)
 {
-    static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
+    const struct chain_taker taker = {.crls = true,
+                                      .take = take_der,
+                                      .refuse = refuse_part,
+                                      .pass_over = pass_over_part,
+                                      .userdata = import};
+    char reason[CHAIN_WHY_SIZE];
+    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
 
     import->name = input->name;
-    if (input->size > CHAIN_FILE_MAX)
-        return refuse_input(import, "it is larger than 64 KiB: not a certificate file");
-    if (input->size >= sizeof(zeros) && memcmp(input->data, zeros, sizeof(zeros)) == 0)
-        return refuse_input(import, "it is the empty certificate table");
-    if (input->size >= 16 && coco_snp_kind_of(input->data) != COCO_SNP_OTHER)
-        return take_table(import, input);
-    return take_certificates(import, input);
+    return chain_split(input, &taker, &why);
 }
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-static int write_part(const struct store *store, const char *product, const char *stem,
-                      const char *suffix, const uint8_t *data, size_t size,
-                      const struct chain_why *why)
+/* From now on the item is what the store's file is called by. Without memory it goes by its path. */
+static void note_path(struct item *item, const char *path)
 {
+    item->path = sys.alloc(strlen(path) + 1);
+    if (item->path)
+        memcpy(item->path, path, strlen(path) + 1);
+}
+
+static int write_part(const struct store *store, const char *product, const char *stem,
+                      const char *suffix, struct item *item, const struct chain_why *why)
+{
+    const uint8_t *data = item->crl ? item->crl->der : item->cert.der;
+    size_t size = item->crl ? item->crl->size : item->cert.size;
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
 
     if (snprintf(folder, sizeof(folder), "%s/%s", store->dir, product) >= STORE_PATH_MAX ||
@@ -265,11 +264,13 @@ static int write_part(const struct store *store, const char *product, const char
     int r = store_write_file(store->dir, folder, path, data, size);
     if (r < 0)
         (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+    else
+        note_path(item, path);
     return r;
 }
 
 /* A root or intermediate that was verified: beside those that are there. -EALREADY: it is there. */
-static int keep_ca(const struct store *store, const char *stem, const struct item *item,
+static int keep_ca(const struct store *store, const char *stem, struct item *item,
                    const struct chain_why *why)
 {
     const struct chain_cert *cert = &item->cert;
@@ -281,8 +282,10 @@ static int keep_ca(const struct store *store, const char *stem, const struct ite
         return r;
     for (size_t i = 0; i < files->n; i++) {
         if (files->files[i].size == cert->size &&
-            memcmp(files->files[i].data, cert->der, cert->size) == 0)
+            memcmp(files->files[i].data, cert->der, cert->size) == 0) {
             r = -EALREADY;
+            note_path(item, files->files[i].path);
+        }
         if (!files->files[i].suffix[0])
             (void)snprintf(suffix, sizeof(suffix), "-%.16s", cert->sha256);
     }
@@ -292,7 +295,7 @@ static int keep_ca(const struct store *store, const char *stem, const struct ite
     store_files_free(files);
     if (r < 0)
         return r;
-    return write_part(store, item->kind.product, stem, suffix, cert->der, cert->size, why);
+    return write_part(store, item->kind.product, stem, suffix, item, why);
 }
 
 static int keep_root(const struct store *store, struct item *item, const struct chain_why *why)
@@ -301,9 +304,8 @@ static int keep_root(const struct store *store, struct item *item, const struct 
 
     c.certs[CHAIN_ARK] = item->cert;
     memcpy(c.product, item->kind.product, sizeof(c.product));
-    if (!chain_product_find(c.product))
-        return chain_refuse(why, "%s is for the product \"%s\", which is not known",
-                            item->cert.subject_cn, c.product);
+    if (!coco_snp_product_of_name(c.product))
+        return chain_refuse_product(why, item->cert.subject_cn, c.product);
     int r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, store->now_s, why);
     return r < 0 ? r : keep_ca(store, "ark", item, why);
 }
@@ -347,9 +349,8 @@ static int keep_intermediate(const struct store *store, struct item *item,
 {
     struct store_files *arks;
 
-    if (!chain_product_find(item->kind.product))
-        return chain_refuse(why, "%s is for the product \"%s\", which is not known",
-                            item->cert.subject_cn, item->kind.product);
+    if (!coco_snp_product_of_name(item->kind.product))
+        return chain_refuse_product(why, item->cert.subject_cn, item->kind.product);
     int r = store_read_files(store->dir, item->kind.product, "ark", &arks);
     if (r < 0)
         return r;
@@ -362,10 +363,25 @@ static int keep_intermediate(const struct store *store, struct item *item,
     return keep_ca(store, item->kind.signer == CHAIN_SIGNER_VLEK ? "asvk" : "ask", item, why);
 }
 
-/* A verified CRL: only forward. */
-static int replace_crl(const struct store *store, const struct crl *crl,
-                       const struct store_file *ark, const struct chain_why *why)
+static int keep_out(int r, const struct chain_why *why, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Gives back `r`, with a sentence. */
+static int keep_out(int r, const struct chain_why *why, const char *fmt, ...)
 {
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(why->text, why->size, fmt, ap);
+    va_end(ap);
+    return r;
+}
+
+/* A verified CRL: only forward. Two of one number are told apart by their dates. */
+static int replace_crl(const struct store *store, struct item *item, const struct store_file *ark,
+                       const struct chain_why *why)
+{
+    const struct crl *crl = item->crl;
     struct crl *have = NULL;
     int r = store_read_crl(store->dir, crl->product, ark, &have, NULL, 0);
 
@@ -373,14 +389,15 @@ static int replace_crl(const struct store *store, const struct crl *crl,
         int order = crl_compare(crl, have);
         if (have->size == crl->size && memcmp(have->der, crl->der, crl->size) == 0)
             r = -EALREADY;
-        else if (order <= 0)
-            r = chain_refuse(why, "%s has the CRL number %s, %s the stored one's %s", crl->source,
-                             crl->number, order < 0 ? "which is lower than" : "as", have->number);
+        else if (order < 0 || (order == 0 && crl->this_update_s <= have->this_update_s))
+            r = keep_out(KEPT_OUT, why,
+                         "kept out: %s has the CRL number %s, %s the stored one's %s", crl->source,
+                         crl->number, order < 0 ? "which is lower than" : "as", have->number);
     }
     crl_free(have);
     if (r < 0)
         return r;
-    return write_part(store, crl->product, "crl", ark->suffix, crl->der, crl->size, why);
+    return write_part(store, crl->product, "crl", ark->suffix, item, why);
 }
 
 static int keep_crl(const struct store *store, struct item *item, const struct chain_why *why)
@@ -412,42 +429,50 @@ static int keep_crl(const struct store *store, struct item *item, const struct c
         chain_cert_done(&root);
     }
     if (r == 0)
-        r = replace_crl(store, crl, &arks->files[i - 1], why);
+        r = replace_crl(store, item, &arks->files[i - 1], why);
     store_files_free(arks);
     return r;
 }
 
-/* -EALREADY: the same; -EBADMSG: the stored one is the newer. */
-static int compare_leaf(const char *path, const struct chain_cert *cert,
-                        const struct chain_why *why)
+/* By the dates; and where those are the same, by something that does not depend on who came first. */
+static bool is_newer(const struct chain_cert *a, const struct chain_cert *b)
 {
-    const struct chain_why nowhere = {.text = NULL};
-    struct chain_cert have;
-    struct chain_kind kind;
-    uint8_t *data;
-    size_t size;
-    int r = chain_read_file(path, &data, &size);
+    if (a->not_before_s != b->not_before_s)
+        return a->not_before_s > b->not_before_s;
+    if (a->not_after_s != b->not_after_s)
+        return a->not_after_s > b->not_after_s;
+    return strcmp(a->sha256, b->sha256) > 0;
+}
 
-    if (r < 0)
-        return store_is_no_file(r) ? 0 : r; /* what is no file is replaced */
-    r = chain_cert_parse(data, size, path, &have, &kind, NULL, &nowhere);
-    if (r == 0) {
-        if (have.size == cert->size && memcmp(have.der, cert->der, cert->size) == 0)
-            r = -EALREADY;
-        else if (have.not_before_s > cert->not_before_s)
-            r = chain_refuse(why, "the store has a newer certificate of the same key than %s",
-                             cert->source);
-        chain_cert_done(&have);
-    } else if (r == -EBADMSG) {
-        r = 0;
-    }
-    sys.free(data);
+/* -EALREADY: the same; KEPT_OUT: the stored one is the newer, and good. */
+static int compare_leaf(const struct store *store, const struct store_key *key,
+                        const struct chain_cert *cert, const struct chain_why *why)
+{
+    struct store_chain have = {.chain = NULL};
+    char ignored[CHAIN_WHY_SIZE], theirs[16], ours[16];
+    int r = store_load(store, key, &have, ignored, sizeof(ignored));
+
+    if (r < 0) /* what may not be served is replaced */
+        return r == -EBADMSG || r == -ESTALE || store_is_no_file(r) ? 0 : r;
+    const struct chain_cert *stored = &have.chain->certs[CHAIN_LEAF];
+    store_date(stored->not_before_s, ours);
+    store_date(cert->not_before_s, theirs);
+    if (stored->size == cert->size && memcmp(stored->der, cert->der, cert->size) == 0)
+        r = -EALREADY;
+    else if (is_newer(stored, cert))
+        r = keep_out(
+            KEPT_OUT, why,
+            "kept out: the store has a newer certificate of the same key than %s, from %s; "
+            "this one is from %s",
+            cert->source, ours, theirs);
+    store_chain_done(&have);
     return r;
 }
 
-static int keep_leaf(const struct store *store, struct item *item, struct store_result *result,
+static int keep_leaf(const struct import *import, struct item *item, struct store_result *result,
                      const struct chain_why *why)
 {
+    const struct store *store = import->store;
     const struct chain_input leaf = {.name = item->cert.source,
                                      .data = item->cert.der,
                                      .size = item->cert.size};
@@ -455,27 +480,29 @@ static int keep_leaf(const struct store *store, struct item *item, struct store_
     struct store_chain c = {.chain = NULL};
     struct store_key key;
 
-    if (!chain_product_find(item->kind.product))
-        return chain_refuse(why, "%s is for the product \"%s\", which is not known", leaf.name,
-                            item->kind.product);
+    if (!coco_snp_product_of_name(item->kind.product))
+        return chain_refuse_product(why, leaf.name, item->kind.product);
     int r = store_assemble(store, &leaf, &item->kind, &c, why);
     if (r < 0)
         return r;
     store_key_of_chain(c.chain, &key);
-    const struct chain_tcb *tcb = &c.chain->tcb;
-    if (tcb->spl4 || tcb->spl5 || tcb->spl6 || tcb->spl7)
-        r = chain_refuse(why, "%s has reserved security patch levels that are not 0", leaf.name);
     store_chain_done(&c);
-    if (r == 0)
-        r = store_leaf_path(store->dir, &key, folder, path);
-    if (r == 0)
-        r = compare_leaf(path, &item->cert, why);
+    r = store_leaf_path(store->dir, &key, folder, path);
+    if (r < 0)
+        return chain_refuse(why,
+                            "%s: its CSP_ID, or the path of the store, is too long for a file's "
+                            "name",
+                            leaf.name);
+    why->text[0] = 0;
+    r = compare_leaf(store, &key, &item->cert, why);
     if (r == 0) {
         r = store_write_file(store->dir, folder, path, item->cert.der, item->cert.size);
         if (r < 0)
             (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
     }
-    if (r == 0 || r == -EALREADY)
+    if ((r == 0 || r == -EALREADY) && import->migrated)
+        store_vlek_settle(store->dir, &key);
+    if (r == 0 || r == -EALREADY || r == KEPT_OUT)
         store_key_format(&key, result->key);
     return r;
 }
@@ -497,15 +524,44 @@ static void keep(struct import *import, struct item *item)
         r = keep_intermediate(import->store, item, &why);
         break;
     default:
-        r = keep_leaf(import->store, item, result, &why);
+        r = keep_leaf(import, item, result, &why);
     }
     conclude(import, result, r);
+}
+
+void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name)
+{
+    char text[CHAIN_WHY_SIZE];
+    const char *at = strstr(reason, path);
+
+    while (at) {
+        int before = (int)(at - reason);
+        (void)snprintf(text, sizeof(text), "%.*s%s%s", before, reason, name, at + strlen(path));
+        memcpy(reason, text, sizeof(text));
+        size_t behind = (size_t)before + strlen(name);
+        at = behind < strlen(reason) ? strstr(reason + behind, path) : NULL;
+    }
+}
+
+/* Sentences name the store's files. Those that came with this import are called as it calls them. */
+static void name_as_given(struct import *import)
+{
+    for (size_t i = 0; i < import->n_items; i++) {
+        const struct item *item = &import->items[i];
+        bool first = item->path != NULL;
+        for (size_t k = 0; first && k < i; k++)
+            first = !import->items[k].path || strcmp(import->items[k].path, item->path) != 0;
+        for (size_t k = 0; first && k < import->results.n; k++)
+            if (import->results.items[k].reason[0])
+                store_rename(import->results.items[k].reason, item->path,
+                             item->crl ? item->crl->source : item->cert.source);
+    }
 }
 
 int store_import(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret)
 {
-    struct import import = {.store = store};
+    struct import import = {.store = store, .migrated = store_vlek_migrate(store->dir) == 0};
     int r = 0;
 
     for (size_t i = 0; i < n && r == 0; i++)
@@ -518,7 +574,9 @@ int store_import(const struct store *store, const struct chain_input *files, siz
                 keep(&import, &import.items[i]);
     if (r == 0)
         r = import.error;
+    name_as_given(&import);
     for (size_t i = 0; i < import.n_items; i++) {
+        sys.free(import.items[i].path);
         if (import.items[i].rank == RANK_CRL)
             crl_free(import.items[i].crl);
         else

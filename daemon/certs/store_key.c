@@ -8,8 +8,63 @@
 #include <stdio.h>
 #include <string.h>
 
+/* --- CSP_ID ----------------------------------------------------------------------------------- */
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+void store_csp_escape(const char *csp, char out[STORE_CSP_TEXT_SIZE])
+{
+    static const char digits[] = "0123456789ABCDEF";
+
+    for (const char *p = csp; *p; p++) {
+        bool plain =
+            is_letter(*p) || (p > csp && ((*p >= '0' && *p <= '9') || strchr(".-_=@+", *p)));
+        if (plain) {
+            *out++ = *p;
+            continue;
+        }
+        *out++ = '%';
+        *out++ = digits[(unsigned char)*p >> 4];
+        *out++ = digits[(unsigned char)*p & 15];
+    }
+    *out = 0;
+}
+
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+bool store_csp_unescape(const char *text, char out[128])
+{
+    char csp[128], again[STORE_CSP_TEXT_SIZE];
+    size_t n = 0;
+
+    for (const char *p = text; *p; n++) {
+        int high = *p == '%' ? hex_value(p[1]) : 0, low = *p == '%' && p[1] ? hex_value(p[2]) : 0;
+        if (n == sizeof(csp) - 1 || high < 0 || low < 0)
+            return false;
+        csp[n] = *p == '%' ? (char)(high << 4 | low) : *p;
+        if (csp[n] < 0x20 || csp[n] > 0x7e) /* no CSP_ID has that */
+            return false;
+        p += *p == '%' ? 3 : 1;
+    }
+    csp[n] = 0;
+    store_csp_escape(csp, again);
+    if (n == 0 || strcmp(text, again) != 0)
+        return false;
+    memcpy(out, csp, n + 1);
+    return true;
+}
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
 int store_key_make(const char *product, enum chain_signer signer, const uint8_t *chip,
-                   size_t chip_size, const struct coco_snp_tcb *tcb, struct store_key *ret)
+                   size_t chip_size, const char *csp, const struct coco_snp_tcb *tcb,
+                   struct store_key *ret)
 {
     enum coco_snp_product known = coco_snp_product_of_name(product);
     struct store_key key = {.signer = signer};
@@ -20,6 +75,8 @@ int store_key_make(const char *product, enum chain_signer signer, const uint8_t 
     (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(known));
     if (signer == CHAIN_SIGNER_VCEK)
         chain_hex(key.chip, chip, chip_size);
+    else
+        (void)snprintf(key.csp, sizeof(key.csp), "%s", csp ? csp : "");
     coco_snp_tcb_format(known, tcb, key.tcb);
     *ret = key;
     return 0;
@@ -27,14 +84,9 @@ int store_key_make(const char *product, enum chain_signer signer, const uint8_t 
 
 void store_key_of_chain(const struct chain *chain, struct store_key *ret)
 {
-    const struct coco_snp_tcb tcb = {.bl = chain->tcb.bootloader,
-                                     .tee = chain->tcb.tee,
-                                     .snp = chain->tcb.snp,
-                                     .ucode = chain->tcb.microcode,
-                                     .fmc = chain->tcb.fmc};
-
     /* A parsed chain's product is known and its chip id is as long as it must be. */
-    (void)store_key_make(chain->product, chain->signer, chain->hwid, chain->hwid_size, &tcb, ret);
+    (void)store_key_make(chain->product, chain->signer, chain->hwid, chain->hwid_size,
+                         chain->csp_id, &chain->tcb, ret);
 }
 
 /* The part up to the next '/', or the last one, which must fit; moves on behind that. */
@@ -54,12 +106,12 @@ static bool read_part(const char **text, bool last, char *out, size_t size)
 int store_key_parse(const char *text, struct store_key *ret)
 {
     struct store_key key = {.signer = CHAIN_SIGNER_VCEK};
-    char signer[8], chip[sizeof(key.chip)];
+    char signer[8], third[STORE_CSP_TEXT_SIZE];
     struct coco_snp_tcb tcb;
 
     if (!read_part(&text, false, key.product, sizeof(key.product)) ||
         !read_part(&text, false, signer, sizeof(signer)) ||
-        !read_part(&text, false, chip, sizeof(chip)) ||
+        !read_part(&text, false, third, sizeof(third)) ||
         !read_part(&text, true, key.tcb, sizeof(key.tcb)))
         return -EINVAL;
     enum coco_snp_product product = coco_snp_product_of_name(key.product);
@@ -67,14 +119,14 @@ int store_key_parse(const char *text, struct store_key *ret)
         return -EINVAL;
     if (strcmp(signer, "VLEK") == 0) {
         key.signer = CHAIN_SIGNER_VLEK;
-        if (strcmp(chip, "-") != 0)
+        if (strcmp(third, "-") != 0 && !store_csp_unescape(third, key.csp))
             return -EINVAL;
     } else if (strcmp(signer, "VCEK") != 0 ||
-               strlen(chip) != 2 * coco_snp_product_chip_id_size(product) ||
-               strspn(chip, "0123456789abcdef") != strlen(chip)) {
+               strlen(third) != 2 * coco_snp_product_chip_id_size(product) ||
+               strspn(third, "0123456789abcdef") != strlen(third)) {
         return -EINVAL;
     } else {
-        memcpy(key.chip, chip, sizeof(chip));
+        memcpy(key.chip, third, sizeof(key.chip));
     }
     *ret = key;
     return 0;
@@ -82,23 +134,43 @@ int store_key_parse(const char *text, struct store_key *ret)
 
 void store_key_format(const struct store_key *key, char out[STORE_KEY_SIZE])
 {
+    char csp[STORE_CSP_TEXT_SIZE];
+
+    store_csp_escape(key->csp, csp);
     (void)snprintf(out, STORE_KEY_SIZE, "%s/%s/%s/%s", key->product, chain_signer_name(key->signer),
-                   key->chip[0] ? key->chip : "-", key->tcb);
+                   key->chip[0] ? key->chip
+                   : csp[0]     ? csp
+                                : "-",
+                   key->tcb);
 }
 
 bool store_key_equal(const struct store_key *a, const struct store_key *b)
 {
     return a->signer == b->signer && strcmp(a->product, b->product) == 0 &&
-           strcmp(a->chip, b->chip) == 0 && strcmp(a->tcb, b->tcb) == 0;
+           strcmp(a->chip, b->chip) == 0 && strcmp(a->csp, b->csp) == 0 &&
+           strcmp(a->tcb, b->tcb) == 0;
+}
+
+bool store_key_fits(const struct store_key *wanted, const struct store_key *key)
+{
+    struct store_key exact = *wanted;
+
+    if (wanted->signer == CHAIN_SIGNER_VLEK && !wanted->csp[0])
+        memcpy(exact.csp, key->csp, sizeof(exact.csp));
+    return store_key_equal(&exact, key);
 }
 
 int store_leaf_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
                     char path[STORE_PATH_MAX])
 {
-    int n = key->signer == CHAIN_SIGNER_VLEK
-                ? snprintf(folder, STORE_PATH_MAX, "%s/%s/vlek", dir, key->product)
-                : snprintf(folder, STORE_PATH_MAX, "%s/%s/vcek/%s", dir, key->product, key->chip);
+    bool vlek = key->signer == CHAIN_SIGNER_VLEK;
+    char csp[STORE_CSP_TEXT_SIZE];
 
+    store_csp_escape(key->csp, csp);
+    if (strlen(csp) > STORE_CSP_TEXT_MAX)
+        return -ENAMETOOLONG;
+    int n = snprintf(folder, STORE_PATH_MAX, "%s/%s/%s%s%s", dir, key->product,
+                     vlek ? "vlek" : "vcek", vlek && !csp[0] ? "" : "/", vlek ? csp : key->chip);
     if (n >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
     n = snprintf(path, STORE_PATH_MAX, "%s/%s.der", folder, key->tcb);

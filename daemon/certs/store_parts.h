@@ -14,9 +14,29 @@
 
 /* --- store_key.c --- */
 
-/* Where a key's leaf lies: the folder, and the file in it. -ENAMETOOLONG. */
+/* Where a key's leaf lies: the folder, and the file in it. Of a VLEK whose CSP_ID is left open, the
+ * release before's. -ENAMETOOLONG. */
 int store_leaf_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
                     char path[STORE_PATH_MAX]);
+
+/* A CSP_ID's part of keys and paths; and back: false where it is none, in its only spelling. */
+#define STORE_CSP_TEXT_SIZE (3u * 127u + 1u)
+/* A longer one is not stored. AMD's have about 30 characters; with as many as a chip's id has, a list
+ * of the most chains fits into a message whatever they are. */
+#define STORE_CSP_TEXT_MAX 128u
+void store_csp_escape(const char *csp, char out[STORE_CSP_TEXT_SIZE]);
+bool store_csp_unescape(const char *text, char out[128]);
+
+/* --- store_vlek.c: VLEKs, whose keys have a CSP_ID --- */
+
+/* The CSP_ID of the VLEK in a file that is called as one of this key's product and TCB. 0, -EBADMSG,
+ * -ENOMEM, or as chain_read_file. */
+int store_vlek_csp(const char *path, const struct store_key *key, char ret[128]);
+/* Fills in a CSP_ID that the key leaves open, where there is one to choose. 0 (also where there is
+ * none), -EBADMSG and a sentence that names them all, or another error. */
+int store_vlek_resolve(const char *dir, struct store_key *key, const struct chain_why *why);
+/* Makes the copy for the release before what it should be, as far as the disk lets it. */
+void store_vlek_settle(const char *dir, const struct store_key *key);
 
 /* --- store_disk.c --- */
 
@@ -45,6 +65,11 @@ void store_files_free(struct store_files *files);
 int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
                      size_t size);
 
+/* --- store_import.c --- */
+
+/* In a sentence, what is at `path` is called `name`. */
+void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name);
+
 /* --- store.c --- */
 
 /* A chain from this leaf with the roots and intermediates that are stored, verified and not
@@ -52,6 +77,8 @@ int store_write_file(const char *dir, const char *folder, const char *path, cons
 int store_assemble(const struct store *store, const struct chain_input *leaf,
                    const struct chain_kind *kind, struct store_chain *ret,
                    const struct chain_why *why);
+/* "2024-08-06" */
+void store_date(int64_t seconds, char out[16]);
 /* The CRL of a root, by its file's suffix; NULL: none that is good. In `ret_why` (may be NULL) what
  * is wrong with one that is there. Negative errno where one that is there cannot be read now: whom
  * it revokes is not known then. */

@@ -6,7 +6,8 @@
  * the same import is there already. So that its answer cannot differ from an import's, verifying *is* an
  * import, into a scratch store that begins with copies of the roots, intermediates and CRLs. It lies in
  * the store's folder, where nothing else looks at names that begin with a dot, and there is one at a
- * time, since there is one worker. What a killed daemon left of it goes with the next.
+ * time, since there is one worker. What a killed daemon left of it goes with the next. Nobody is told
+ * of it: sentences name what was given as it was given, and copies as the store's own files.
  */
 #include "certs/store.h"
 #include "certs/store_parts.h"
@@ -55,7 +56,6 @@ static int copy_files(const struct store *store, const char *scratch, const char
 int store_verify(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret)
 {
-    static const char *const products[] = {"Milan", "Genoa", "Turin"};
     static const char *const stems[] = {"ark", "ask", "asvk", "crl"};
     char dir[STORE_PATH_MAX];
     struct store scratch = *store;
@@ -67,12 +67,14 @@ int store_verify(const struct store *store, const struct chain_input *files, siz
     if ((sys.mkdir(store->dir, FOLDER_MODE) < 0 && errno != EEXIST) ||
         sys.mkdir(dir, FOLDER_MODE) < 0)
         return -errno;
-    for (size_t i = 0; i < 3; i++)
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++)
         for (size_t k = 0; k < 4 && r == 0; k++)
-            r = copy_files(store, dir, products[i], stems[k]);
+            r = copy_files(store, dir, coco_snp_product_name(p), stems[k]);
     scratch.dir = dir;
     if (r == 0)
         r = store_import(&scratch, files, n, ret);
+    for (size_t i = 0; r == 0 && i < ret->n; i++)
+        store_rename(ret->items[i].reason, dir, store->dir);
     remove_scratch(dir);
     return r;
 }

@@ -4,7 +4,9 @@
  * it is let through and told when it is answered, so that a line says both; a connection that closes
  * in between has its call told as unanswered.
  *
- * Arguments are the call's JSON with each string shortened, and cut to a size. The user's name is that
+ * Arguments are the call's JSON with each string shortened, and cut to a size. Of a file that was given
+ * (the member "data") the size alone: it may be a private key by mistake, and its first bytes are
+ * more than a journal may have. The user's name is that
  * of /etc/passwd alone: name services may ask other hosts, and the loop waits for nobody.
  */
 #include "event.h"
@@ -79,7 +81,10 @@ static void add_value(struct text *text, struct json_object *value)
             add(text, "%s", between);
             add_string(text, key);
             add(text, ": ");
-            add_value(text, member);
+            if (strcmp(key, "data") == 0 && json_object_is_type(member, json_type_string))
+                add(text, "(%d bytes)", json_object_get_string_len(member));
+            else
+                add_value(text, member);
             between = ", ";
         }
         add(text, "}");

@@ -75,7 +75,9 @@ static void fail(const struct certs_job *job)
 {
     char text[STORE_KEY_SIZE];
 
-    if (job->result == -ENOENT && job->key.product[0]) {
+    /* Of several VLEKs that a key fits none is the one. */
+    bool open = job->result == -EBADMSG && job->key.signer == CHAIN_SIGNER_VLEK && !job->key.csp[0];
+    if ((job->result == -ENOENT || open) && job->key.product[0]) {
         store_key_format(&job->key, text);
         admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
         return;
@@ -87,7 +89,7 @@ static void fail(const struct certs_job *job)
 
 static void told_import(struct certs_job *job)
 {
-    static const char *const actions[] = {"added", "unchanged", "refused"};
+    static const char *const actions[] = {"added", "unchanged", "unchanged", "refused"};
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
 
@@ -104,7 +106,7 @@ static void told_import(struct certs_job *job)
         admin_add_text(entry, "kind", result->kind);
         admin_add_text(entry, "key", result->key[0] ? result->key : NULL);
         admin_add_text(entry, "action", actions[result->action]);
-        admin_add_text(entry, "reason", result->action == STORE_REFUSED ? result->reason : NULL);
+        admin_add_text(entry, "reason", result->reason[0] ? result->reason : NULL);
         json_object_array_add(array, entry);
     }
     json_object_object_add(object, "results", array);
@@ -191,6 +193,7 @@ static struct json_object *chain_entry(const struct certs_job *job,
     admin_add_text(entry, "product", listed->key.product);
     admin_add_text(entry, "signer", chain_signer_name(listed->key.signer));
     admin_add_text(entry, "chipId", listed->key.chip[0] ? listed->key.chip : NULL);
+    admin_add_text(entry, "cspId", listed->key.csp[0] ? listed->key.csp : NULL);
     admin_add_text(entry, "tcb", listed->key.tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
     json_object_object_add(entry, "served",
@@ -356,7 +359,11 @@ static void told_preflight(struct certs_job *job)
 {
     char text[STORE_KEY_SIZE];
 
-    store_key_format(&job->key, text);
+    struct store_key key = job->key;
+
+    if (job->chain.chain) /* the key may leave a CSP_ID open */
+        store_key_of_chain(job->chain.chain, &key);
+    store_key_format(&key, text);
     if (job->result == -ENOMEM)
         fail(job);
     else
@@ -402,7 +409,8 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
         return "tcb";
     if (vlek || !chip)
         return store_key_make(product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK, wanted.chip_id,
-                              wanted.chip_id_size, &wanted.reported, ret) < 0
+                              wanted.chip_id_size, certs_vlek_csp(call->admin->certs),
+                              &wanted.reported, ret) < 0
                    ? "product"
                    : NULL;
     (void)snprintf(text, sizeof(text), "%s/VCEK/%s/%s", product, chip, tcb);

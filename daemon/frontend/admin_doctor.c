@@ -142,9 +142,13 @@ static void check_device(struct examination *e)
     const struct platform_state *platform = certs_platform(certs);
     const char *problem = certs_problem(certs, CERTS_TROUBLE_PLATFORM);
     const char *source = certs_platform_source(certs);
+    const char *roots = certs_problem(certs, CERTS_TROUBLE_ROOTS);
 
     if (no_certs(e))
         return;
+    if (roots)
+        say(e, WARNING, "take that file out of [certs] root, or install a newer cocod", "%s",
+            roots);
     if (problem)
         say(e, BAD,
             "is this an SNP host, and does cocod-sev run? \"systemctl status cocod-sev.socket "
@@ -172,7 +176,10 @@ static void check_tcb(struct examination *e)
     if (no_certs(e))
         return;
     if (problem || !chain) {
-        say(e, chain ? WARNING : BAD, "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
+        bool vlek = platform && platform->vlek_en && certs_signer(certs) != LOAD_SIGNER_VCEK;
+        say(e, chain ? WARNING : BAD,
+            vlek ? "\"cococtl certs list\" shows what is stored; \"cococtl certs import PATH\""
+                 : "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
             "%s", problem ? problem : "there is no chain: the empty table is served");
         return;
     }
@@ -201,7 +208,10 @@ static void check_vlek(struct examination *e)
     else if (platform->vlek_en && chain && chain->signer == CHAIN_SIGNER_VLEK)
         say(e, GOOD, NULL, "one is loaded, and its chain is served");
     else if (platform->vlek_en)
-        say(e, WARNING, "import the VLEK's chain, or set signer = vcek in [certs]",
+        say(e, WARNING,
+            "import the VLEK's chain; name its CSP_ID in [certs] vlek_csp where several are "
+            "stored; or "
+            "set signer = vcek there",
             "one is loaded, and its chain is not served");
     else if (certs_signer(certs) == LOAD_SIGNER_VLEK)
         say(e, BAD, load, "none is loaded, and signer = vlek");
@@ -291,13 +301,21 @@ static void check_table_file(struct examination *e)
 static void check_backend(struct examination *e, const struct backend_status *status)
 {
     if (status->problem)
-        say(e, BAD, "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
+        say(e, BAD,
+            strstr(status->problem, "restart qgsd")
+                ? "\"systemctl restart qgsd\"; docs/quotes.md explains it, \"journalctl -u qgsd\" "
+                  "says more"
+                : "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
             "%s%s%s", strstr(status->problem, status->name) ? "" : status->name,
             strstr(status->problem, status->name) ? "" : ": ", status->problem);
     else if (status->suspect > 0)
         say(e, WARNING, "number_threads in /etc/qgs.conf, and PCCS; then restart qgsd",
             "%s: %u of %u slots are suspect, QGS gave up on what they asked", status->name,
             status->suspect, status->slots);
+    else if (status->answered == 0 && status->failed > 0)
+        say(e, WARNING, "\"cococtl explain VM\" shows whom it refused, \"journalctl -u qgsd\" why",
+            "%s: it answers, but has not made a quote since cocod started; %llu failed",
+            status->name, (unsigned long long)status->failed);
     else if (status->answered == 0)
         say(e, GOOD, NULL, "%s: nothing is known against it, and it was not needed yet",
             status->name);
@@ -353,5 +371,9 @@ void admin_diagnose(const struct call *call)
     admin_add_text(object, "storePath", certs_store_path(call->admin->certs));
     admin_add_text(object, "tableFile",
                    certs_offered(call->admin->certs) ? certs_table_path(call->admin->certs) : NULL);
+    struct quotes_status quotes;
+    quotes_get_status(call->admin->quotes, &quotes);
+    json_object_object_add(object, "quoteAt",
+                           quotes.quote_s > 0 ? json_object_new_int64(quotes.quote_s) : NULL);
     admin_send_parameters(call, object);
 }

@@ -149,10 +149,9 @@ static bool certs_are_wrong(const struct exposition *from)
 static bool quotes_are_wrong(const struct exposition *from)
 {
     struct quotes_status status;
-    bool wrong;
+    bool wrong = false;
 
     quotes_get_status(from->quotes, &status);
-    wrong = status.problem != NULL;
     for (size_t i = 0; i < status.n_backends && !wrong; i++) {
         struct backend_status backend;
         quotes_get_backend_status(from->quotes, i, &backend);
@@ -197,9 +196,9 @@ static void oldest_request(FILE *out, const char *name, const struct exposition 
 
 static void certs_get_total(FILE *out, const char *name, const struct exposition *from)
 {
-    const uint64_t values[CERTS_ENDS] = {metrics.certs_ok, metrics.certs_empty,
-                                         metrics.certs_enospc, metrics.certs_eagain,
-                                         metrics.certs_refused};
+    const uint64_t values[CERTS_ENDS] = {metrics.certs_ok,        metrics.certs_empty,
+                                         metrics.certs_enospc,    metrics.certs_eagain,
+                                         metrics.certs_ecanceled, metrics.certs_refused};
 
     (void)from;
     for (unsigned i = 0; i < CERTS_ENDS; i++)
@@ -297,7 +296,8 @@ static void quote_get_total(FILE *out, const char *name, const struct exposition
     const uint64_t values[QUOTE_ENDS] = {metrics.quotes_ok,        metrics.quotes_einval,
                                          metrics.quotes_eagain,    metrics.quotes_etimedout,
                                          metrics.quotes_enodev,    metrics.quotes_ebadmsg,
-                                         metrics.quotes_ecanceled, metrics.quotes_failed};
+                                         metrics.quotes_ecanceled, metrics.quotes_failed,
+                                         metrics.quotes_refused};
 
     (void)from;
     for (unsigned i = 0; i < QUOTE_ENDS; i++)
@@ -422,14 +422,17 @@ static const struct family families[] = {
 
     {"certs_offered", "gauge", "", "1 where this host serves SNP certificates", certs_offered_now},
     {"certs_get_total", "counter", "outcome",
-     "CERTS_GET answered: table, empty (the empty table), enospc (too few pages), eagain, refused",
+     "CERTS_GET ended: table, empty (the empty table), enospc (too few pages), eagain, ecanceled, "
+     "refused",
      certs_get_total},
     {"certs_empty_total", "counter", "reason", "answers with the empty table, by reason",
      certs_empty},
     {"certs_eagain_total", "counter", "reason", "CERTS_GET answered with EAGAIN, by reason",
      certs_eagain},
     {"certs_get_seconds", "histogram", "outcome",
-     "from the dispatch of a CERTS_GET until its answer was written; every 16th is measured",
+     "from the dispatch of a CERTS_GET until its answer was written, waiting for the platform to "
+     "be "
+     "read included; every 16th is measured",
      certs_seconds},
     {"certs_state", "gauge", "state", "1 for the state: serving, draining or updating",
      certs_state},
@@ -444,7 +447,8 @@ static const struct family families[] = {
      "how long the oldest of these locks has been seen by one who asked", oldest_lease},
 
     {"quotes_offered", "gauge", "", "1 where a quoting service is configured", quotes_offered_now},
-    {"quote_get_total", "counter", "outcome", "QUOTE_GET ended, by the contract's status",
+    {"quote_get_total", "counter", "outcome",
+     "QUOTE_GET ended, by the contract's status; refused: by QGS, charged to the VM",
      quote_get_total},
     {"quote_eagain_total", "counter", "reason", "QUOTE_GET answered with EAGAIN, by reason",
      quote_eagain},
@@ -474,11 +478,11 @@ static const struct family families[] = {
 #define N_FAMILIES (sizeof(families) / sizeof(families[0]))
 
 /* Counters that are outcomes of a family, by the beginning of their names. */
-static const char *const in_family[] = {"certs_ok",      "certs_empty",    "certs_enospc",
-                                        "certs_eagain",  "certs_refused",  "quotes_ok",
-                                        "quotes_einval", "quotes_eagain",  "quotes_etimedout",
-                                        "quotes_enodev", "quotes_ebadmsg", "quotes_ecanceled",
-                                        "quotes_failed"};
+static const char *const in_family[] = {"certs_ok",         "certs_empty",     "certs_enospc",
+                                        "certs_eagain",     "certs_ecanceled", "certs_refused",
+                                        "quotes_ok",        "quotes_einval",   "quotes_eagain",
+                                        "quotes_etimedout", "quotes_enodev",   "quotes_ebadmsg",
+                                        "quotes_ecanceled", "quotes_failed"};
 
 static bool is_in_family(const struct metric_name *metric)
 {

@@ -43,11 +43,14 @@
 #define RETRY_FIRST_US (25u * 1000u)
 #define RETRY_MOST_US  (400u * 1000u)
 
+static_assert(QUOTES_ASK_MAX >= WIRE_MAX - COCO_QGS_PREFIX_SIZE,
+              "what the door takes, QGS is asked");
 static_assert(COCO_QGS_PREFIX_SIZE + 52u <= PEER_HEAD_MAX, "an error reply fits a head");
 
 struct session {
     bool raw;
     uint16_t reply; /* the type of the answer, enum coco_qgs_type */
+    bool minor_0;   /* that is the version of the request */
     uint64_t deadline_us;
     uint64_t pause_us;  /* before the next retry */
     struct timer retry; /* of a GET_QUOTE that met EAGAIN */
@@ -152,18 +155,39 @@ static void send_quote(struct peer *peer, struct blob *quote)
     peer_send(peer, head, sizeof(head), quote, -1);
 }
 
-/* A whole message of QGS's, as it came from there; never one of another version than clients get
- * from cocod itself. False: it was not sent. */
-static bool send_message(struct peer *peer, struct blob *message)
+/* QGS's message in the form that the client's own library takes, whatever the version of this QGS is
+ * (up to DCAP 1.20 it says minor 0, and pads what nobody asked it to pad): minor 1, as QGS says it to
+ * everybody since; collateral padded for who said minor 0, platform info always. False: out of
+ * memory. */
+static bool send_message(struct peer *peer, const struct blob *message)
 {
+    size_t room = message->size + 4; /* what is added at most */
+    struct coco_qgs_collateral_resp collateral;
+    struct coco_qgs_platform_resp platform;
     uint8_t prefix[COCO_QGS_PREFIX_SIZE];
-    struct coco_qgs_header header;
+    struct blob *own = blob_new(room);
+    int64_t size;
 
-    if (coco_qgs_header_decode(message->data, message->size, &header) < 0 ||
-        header.minor != COCO_QGS_MINOR)
+    if (!own)
         return false;
-    coco_qgs_prefix_encode((uint32_t)message->size, prefix);
-    peer_send(peer, prefix, sizeof(prefix), message, -1);
+    if (session_of(peer)->reply == COCO_QGS_GET_COLLATERAL_RESP) {
+        int r = coco_qgs_collateral_resp_decode(message->data, message->size, &collateral);
+        invariant(r == 0); /* quotes_ask has done that, too */
+        collateral.minor = COCO_QGS_MINOR;
+        collateral.padded = session_of(peer)->minor_0;
+        size = coco_qgs_collateral_resp_encode(&collateral, own->bytes, room);
+    } else {
+        int r = coco_qgs_platform_resp_decode(message->data, message->size, &platform);
+        invariant(r == 0);
+        platform.minor = COCO_QGS_MINOR;
+        platform.padded = true;
+        size = coco_qgs_platform_resp_encode(&platform, own->bytes, room);
+    }
+    invariant(size > 0);
+    blob_narrow(own, 0, (size_t)size);
+    coco_qgs_prefix_encode((uint32_t)size, prefix);
+    peer_send(peer, prefix, sizeof(prefix), own, -1);
+    blob_unref(own);
     return true;
 }
 
@@ -276,32 +300,50 @@ static void on_get_quote(struct peer *peer, const uint8_t *message, size_t size)
 
 /* --- the two others --------------------------------------------------------------------------- */
 
-static bool allowed(struct peer *peer, const uint8_t *message, size_t size)
+/* Is it a good one, and allowed? Then the same question as cocod itself would ask it is in `out`:
+ * clients' versions make no two of it. Its size, else 0. */
+static size_t own_question(struct peer *peer, const uint8_t *message, size_t size,
+                           uint8_t out[QUOTES_ASK_MAX])
 {
     const struct qgs_door_options *options = &door_of(peer)->options;
+    struct session *session = session_of(peer);
     struct coco_qgs_collateral_req collateral;
     struct coco_qgs_platform_req platform;
+    int64_t n = 0;
 
-    if (session_of(peer)->reply == COCO_QGS_GET_COLLATERAL_RESP)
-        return options->allow_collateral &&
-               coco_qgs_collateral_req_decode(message, size, &collateral) == 0;
-    return options->allow_platform_info &&
-           coco_qgs_platform_req_decode(message, size, &platform) == 0;
+    if (session->reply == COCO_QGS_GET_COLLATERAL_RESP) {
+        if (!options->allow_collateral ||
+            coco_qgs_collateral_req_decode(message, size, &collateral) < 0)
+            return 0;
+        session->minor_0 = collateral.minor == 0;
+        collateral.minor = COCO_QGS_MINOR;
+        n = coco_qgs_collateral_req_encode(&collateral, out, QUOTES_ASK_MAX);
+    } else {
+        if (!options->allow_platform_info ||
+            coco_qgs_platform_req_decode(message, size, &platform) < 0)
+            return 0;
+        platform.minor = COCO_QGS_MINOR;
+        n = coco_qgs_platform_req_encode(&platform, out, QUOTES_ASK_MAX);
+    }
+    invariant(n > 0);
+    return (size_t)n;
 }
 
 static void on_ask(struct peer *peer, const uint8_t *message, size_t size)
 {
     struct session *session = session_of(peer);
     struct request *request = NULL;
+    uint8_t question[QUOTES_ASK_MAX];
 
-    if (allowed(peer, message, size))
+    size = own_question(peer, message, size, question);
+    if (size > 0)
         request = request_new(peer, session->reply, 0, session->deadline_us);
     if (!request) {
         refuse(peer);
         return;
     }
     request->reply_max = COCO_QGS_MESSAGE_MAX;
-    quotes_ask(door_of(peer)->quotes, request, message, size);
+    quotes_ask(door_of(peer)->quotes, request, question, size);
 }
 
 /* --- the dialect ------------------------------------------------------------------------------ */

@@ -3,9 +3,9 @@
  * The VMM's frontend: frames are RPC messages (proto/wire.h), calls are spelled as PROTOCOL.md
  * says.
  *
- * CERTS_GET never becomes a request: it is answered from the gate within its dispatch, with the
- * header on the stack and the table by reference. QUOTE_GET becomes a request that the quotes
- * service completes.
+ * CERTS_GET is answered from the gate within its dispatch, with the header on the stack and the
+ * table by reference; where the gate says that it may wait, it becomes a request, and the gate is
+ * asked again when that is over. QUOTE_GET becomes a request that the quotes service completes.
  *
  * Whose fault: broken framing and broken session rules close; a malformed payload is EINVAL and the
  * session lives; a malformed one-way message is counted and forgotten.
@@ -81,12 +81,24 @@ static void reply_status(struct peer *peer, const struct coco_header *call, uint
     peer_send(peer, head, sizeof(head), NULL, -1);
 }
 
+/* A little before the client's own timer, which runs this long. */
+static uint64_t shortened_us(uint64_t timeout_us)
+{
+    return timeout_us - (timeout_us / 4 < EARLY_US ? timeout_us / 4 : EARLY_US);
+}
+
+static void answer_waited(struct peer *peer, const struct request *request, uint32_t status);
+
 /* A request is over. */
 static void answer(struct peer *peer, const struct request *request, uint32_t status,
                    struct blob *blob)
 {
     uint8_t head[COCO_HEADER_SIZE];
 
+    if (request->type == COCO_CERTS_GET) {
+        answer_waited(peer, request, status);
+        return;
+    }
     request_remember(request, HISTORY_QUOTE, status, blob);
     reply_header(request->type, request->id, status, blob ? (uint32_t)blob->size : 0, head);
     peer_send(peer, head, sizeof(head), blob, -1);
@@ -176,25 +188,27 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
 
 /* --- CERTS_GET -------------------------------------------------------------------------------- */
 
-static enum certs_end count_certs(const struct vmm *vmm, const struct certs_answer *answer_,
-                                  size_t table_size)
+static enum certs_end count_certs(const struct certs_answer *got, size_t table_size)
 {
-    switch (answer_->status) {
+    switch (got->status) {
     case COCO_OK:
         if (table_size > COCO_SNP_EMPTY_TABLE_SIZE) {
             metrics.certs_ok++;
             return CERTS_END_TABLE;
         }
         metrics.certs_empty++;
-        metrics.certs_reasons[certs_reason(vmm->certs)]++;
+        metrics.certs_reasons[got->reason]++;
         return CERTS_END_EMPTY;
     case COCO_ENOSPC:
         metrics.certs_enospc++;
         return CERTS_END_ENOSPC;
     case COCO_EAGAIN:
         metrics.certs_eagain++;
-        metrics.certs_reasons[certs_reason(vmm->certs)]++;
+        metrics.certs_reasons[got->reason]++;
         return CERTS_END_EAGAIN;
+    case COCO_ECANCELED:
+        metrics.certs_ecanceled++;
+        return CERTS_END_ECANCELED;
     default:
         metrics.certs_refused++;
         return CERTS_END_REFUSED;
@@ -202,11 +216,12 @@ static enum certs_end count_certs(const struct vmm *vmm, const struct certs_answ
 }
 
 static void remember_certs(struct peer *peer, const struct certs_answer *got, uint32_t bytes,
-                           uint64_t received_us)
+                           uint64_t received_us, uint32_t took_us)
 {
     struct history_entry entry = {.received_us = received_us,
                                   .generation = got->generation,
                                   .why = got->why,
+                                  .took_us = took_us,
                                   .bytes = bytes,
                                   .session = vmm_lease_session(session_of(peer)->lease_base),
                                   .kind = HISTORY_CERTS,
@@ -215,58 +230,102 @@ static void remember_certs(struct peer *peer, const struct certs_answer *got, ui
     history_add(peer->account->history, &entry);
 }
 
-static enum certs_end answer_certs(struct peer *peer, const struct coco_header *call,
-                                   const uint8_t *payload, uint64_t received_us)
+/* `took_us`: 0 where it did not wait. */
+static enum certs_end send_certs(struct peer *peer, uint64_t id, const struct certs_answer *got,
+                                 uint64_t received_us, uint32_t took_us)
 {
-    struct coco_certs_get get;
+    uint32_t table_size = got->table ? (uint32_t)got->table->size : 0;
+    enum certs_end end = count_certs(got, table_size);
 
-    if (coco_certs_get_decode(payload, call->length, &get) < 0) {
-        const struct certs_answer bad = {.status = COCO_EINVAL, .why = "the request is malformed"};
-        metrics.certs_refused++;
-        remember_certs(peer, &bad, 0, received_us);
-        reply_status(peer, call, COCO_EINVAL);
-        return CERTS_END_REFUSED;
-    }
-    struct certs_answer got = certs_get(vmm_of(peer)->certs, get.npages);
-    uint32_t table_size = got.table ? (uint32_t)got.table->size : 0;
-    enum certs_end end = count_certs(vmm_of(peer), &got, table_size);
-    remember_certs(peer, &got, table_size, received_us);
-    if (got.status != COCO_OK && got.status != COCO_ENOSPC) {
-        reply_status(peer, call, got.status);
+    remember_certs(peer, got, table_size, received_us, took_us);
+    if (got->status != COCO_OK && got->status != COCO_ENOSPC) {
+        const struct coco_header call = {.type = COCO_CERTS_GET, .id = id};
+        reply_status(peer, &call, got->status);
         return end;
     }
-    struct coco_certs_reply fixed = {.generation = got.generation,
-                                     .npages = got.npages,
+    struct coco_certs_reply fixed = {.generation = got->generation,
+                                     .npages = got->npages,
                                      .table_size = table_size};
     uint8_t head[COCO_HEADER_SIZE + COCO_CERTS_REPLY_HEADER];
-    reply_header(call->type, call->id, got.status, COCO_CERTS_REPLY_HEADER + table_size, head);
+    reply_header(COCO_CERTS_GET, id, got->status, COCO_CERTS_REPLY_HEADER + table_size, head);
     coco_certs_reply_encode_fixed(&fixed, head + COCO_HEADER_SIZE);
-    peer_send(peer, head, sizeof(head), got.table, -1);
+    peer_send(peer, head, sizeof(head), got->table, -1);
     return end;
+}
+
+/* The end of one that waited: the gate says now what it gets, unless it has ended otherwise. */
+static void answer_waited(struct peer *peer, const struct request *request, uint32_t status)
+{
+    struct certs *certs = vmm_of(peer)->certs;
+    uint64_t took_us = sys.now_us() - request->received_us;
+    struct certs_answer got = {.status = status, .why = "it was cancelled, or its VMM left"};
+
+    if (status == COCO_OK)
+        got = certs_get(certs, request->reply_max);
+    else if (status != COCO_ECANCELED)
+        got = certs_again(certs,
+                          status == COCO_ETIMEDOUT ? CERTS_REASON_READING : CERTS_REASON_UNREAD);
+    if (!got.why)
+        got.why = "it waited for the platform to be read";
+    enum certs_end end =
+        send_certs(peer, request->id, &got, request->received_us, (uint32_t)took_us);
+    if (request->measured)
+        histogram_observe(&metrics.certs_us[end], histogram_short_us, took_us);
+}
+
+/* A session may have as many in flight as it was told; an account, as many wait for anything as it
+ * may have connections. */
+static enum certs_reason wait_for_certs(struct peer *peer, const struct coco_header *call,
+                                        uint64_t npages, bool measured)
+{
+    uint64_t wait_us = CERTS_WAIT_US;
+
+    if (peer->n_requests >= COCO_IN_FLIGHT_MAX ||
+        peer->account->n_requests >= peer->server->limits.peers_per_account)
+        return CERTS_REASON_LIMIT;
+    if (call->timeout_ms && shortened_us((uint64_t)call->timeout_ms * 1000u) < wait_us)
+        wait_us = shortened_us((uint64_t)call->timeout_ms * 1000u);
+    struct request *request = request_new(peer, call->type, call->id, sys.now_us() + wait_us);
+    if (!request)
+        return CERTS_REASON_MEMORY;
+    request->reply_max = npages < UINT32_MAX ? (uint32_t)npages : UINT32_MAX;
+    request->measured = measured;
+    metrics.certs_waited++;
+    certs_wait(vmm_of(peer)->certs, request);
+    return CERTS_REASON_NONE;
 }
 
 /* A second reading of the clock would be felt in every answer: one in CERTS_SAMPLE is measured. */
 static void on_certs_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
 {
+    struct certs_answer got = {.status = COCO_EINVAL, .why = "the request is malformed"};
     bool measured = metrics.certs_seen++ % CERTS_SAMPLE == 0;
     uint64_t received_us = sys.now_us();
-    enum certs_end end = answer_certs(peer, call, payload, received_us);
+    struct coco_certs_get get;
 
+    if (coco_certs_get_decode(payload, call->length, &get) == 0)
+        got = certs_get(vmm_of(peer)->certs, get.npages);
+    if (got.wait) {
+        enum certs_reason reason = wait_for_certs(peer, call, get.npages, measured);
+        if (reason == CERTS_REASON_NONE)
+            return;
+        got = certs_again(vmm_of(peer)->certs, reason);
+    }
+    enum certs_end end = send_certs(peer, call->id, &got, received_us, 0);
     if (measured)
         histogram_observe(&metrics.certs_us[end], histogram_short_us, sys.now_us() - received_us);
 }
 
 /* --- QUOTE_GET -------------------------------------------------------------------------------- */
 
-/* When to answer a request at the latest: a little before its client's own timer. */
+/* When to answer a request at the latest. */
 static uint64_t deadline_us(const struct vmm *vmm, uint32_t timeout_ms)
 {
     uint64_t timeout_us = timeout_ms ? (uint64_t)timeout_ms * 1000u : vmm->options.quote_timeout_us;
 
     if (timeout_us > vmm->options.quote_max_timeout_us)
         timeout_us = vmm->options.quote_max_timeout_us;
-    uint64_t early_us = timeout_us / 4 < EARLY_US ? timeout_us / 4 : EARLY_US;
-    return sys.now_us() + timeout_us - early_us;
+    return sys.now_us() + shortened_us(timeout_us);
 }
 
 static void on_quote_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A request: one question of one peer that waits for a backend. (CERTS_GET never waits: it lives on
- * its dispatcher's stack.)
+ * A request: one question of one peer that waits for a backend. (A CERTS_GET is one only where the
+ * platform must be read first; else it lives on its dispatcher's stack.)
  *
  * request_complete is the only exit and runs exactly once: by answer, by expiry, by CANCEL, or
  * because the peer closed. Whoever works on a request registers how to be told that it is over.
@@ -23,6 +23,7 @@ struct request_trace {
     uint32_t service_us; /* of the last exchange with QGS; 0: none */
     uint32_t code;       /* QGS's own error code */
     uint8_t backend;     /* for quotes_backend_name; 0: none was asked */
+    bool vm_at_fault;    /* QGS refused what the VM sent, and nothing is wrong with QGS */
 };
 
 struct request {
@@ -39,7 +40,8 @@ struct request {
     void *holder;
     struct request *prev, *next;               /* of the peer */
     struct request *waiter_prev, *waiter_next; /* of the holder */
-    uint32_t reply_max;                        /* bytes that the peer can take */
+    uint32_t reply_max; /* what the peer can take: bytes; of a CERTS_GET, pages */
+    bool measured;      /* its latency is sampled */
     struct request_trace trace;
 };
 

@@ -16,8 +16,12 @@
  * when three different VMs had them with no success between. A probe then decides. Where connecting
  * fails, a probe is sent at once and decides as well.
  *
+ * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM is
+ * charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and whatever
+ * proves it wrong comes there: a quote, or the probe that it calls for until then.
+ *
  * A probe is GET_PLATFORM_INFO: a whole request, never a mere connect (which can crash QGS), and
- * one that needs no PCCS. It takes a suspect slot where there is one, else a free one. It is sent
+ * one that needs no PCCS; where it is quotes that are in doubt, doubt.c's question. It takes a suspect slot where there is one, else a free one. It is sent
  * when a slot becomes suspect, repeated with pauses up to PROBE_PAUSE_MAX_US while the breaker is
  * open or all slots are suspect, and else sent when it can prove something: when every other slot is
  * in use, which is also when the suspect one is missed. A refused connect, or a socket of another
@@ -33,6 +37,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "qgs_msg.h"
+#include "quotes/doubt.h"
 #include "quotes/restart.h"
 #include "sys.h"
 #include <errno.h>
@@ -44,8 +49,8 @@
 #define GRACE_US           (5u * 1000u * 1000u)
 #define PROBE_PAUSE_MIN_US (1u * 1000u * 1000u)
 #define PROBE_PAUSE_MAX_US (5u * 1000u * 1000u)
-/* Failures of that many different VMs in a row throw doubt on QGS. */
-#define DOUBT_VMS 3u
+/* Between two questions of doubt.c while QGS refuses them, or a VM fails. */
+#define QUESTION_PAUSE_US (60u * 1000u * 1000u)
 
 /* One exchange out. */
 struct use {
@@ -71,10 +76,14 @@ struct backend {
     bool retired; /* the configuration has it no more */
     enum breaker breaker;
     bool told; /* that it is open */
-    uint64_t failed_vms[DOUBT_VMS];
-    unsigned n_failed_vms;
+    struct doubt doubt;
+    bool doubt_asked;          /* its question was asked in this doubt */
+    bool question_wanted;      /* the next probe asks it */
+    uint64_t next_question_us; /* not before that because of one VM */
 
     bool probing;
+    bool probing_quote;   /* and by doubt.c's question */
+    bool greeting;        /* and nobody needs it: slots open by answers that somebody waited for */
     bool probing_suspect; /* and on a suspect slot */
     bool probe_can_prove; /* all other slots were in use when it was sent */
     unsigned suspect_at_probe;
@@ -88,6 +97,7 @@ struct backend {
     uint64_t failed;
     char problem[384];
     bool connect_problem; /* `problem` is about connecting: over once a probe is answered */
+    bool quotes_problem;  /* ... that QGS makes no quotes: over once it has made one */
     struct log_limit complaints;
     void (*changed)(void *data);
     void *changed_data;
@@ -194,6 +204,15 @@ static void set_problem(struct backend *backend, const char *text)
                    "%s: %s%s", backend->target.name, text, dropped ? " (and more like it)" : "");
 }
 
+/* Where every reason ends. */
+static void clear_problem(struct backend *backend)
+{
+    backend->problem[0] = 0;
+    backend->connect_problem = backend->quotes_problem = false;
+    backend->doubt_asked = backend->question_wanted = false;
+    doubt_clear(&backend->doubt);
+}
+
 /* Told once, however often a request makes a probe try again meanwhile. */
 static void set_breaker(struct backend *backend, enum breaker breaker)
 {
@@ -222,6 +241,11 @@ bool backend_timed_out(const struct backend *backend, const struct exchange_resu
 
 static void probe_now(struct backend *backend);
 
+static bool is_unreached(const struct exchange_result *result)
+{
+    return result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
+}
+
 static void probe_later(struct backend *backend)
 {
     if (backend->retired)
@@ -238,24 +262,73 @@ static void probe_where_missed(struct backend *backend)
         probe_now(backend);
 }
 
-static void probe_answered(struct backend *backend)
+static void ask_for_restart(struct backend *backend, const char *why)
 {
-    backend->probe_pause_us = PROBE_PAUSE_MIN_US;
-    backend->n_failed_vms = 0;
-    if (backend->breaker == BREAKER_DOUBTED && !backend->connect_problem)
-        set_problem(backend,
-                    "QGS is up but fails the quotes of several VMs: usually PCCS cannot be "
-                    "reached or the platform is not registered, qgsd's journal says which; "
-                    "once that is mended, restart qgsd");
-    else if (backend->breaker == BREAKER_OPEN || backend->connect_problem)
-        backend->problem[0] = 0;
+    if (backend->restart_file && !backend->retired)
+        (void)restart_ask(backend->restart_file, why);
+}
+
+/* QGS is up, and makes no quotes. The breaker lets VMs try, and until one succeeds the question is
+ * repeated, so that nobody has to. `proven`: it is certainly not the VMs. */
+static void note_no_quotes(struct backend *backend, bool proven, const char *text)
+{
+    set_problem(backend, text);
     backend->connect_problem = false;
+    backend->quotes_problem = true;
+    if (proven && doubt_is_full(&backend->doubt))
+        ask_for_restart(backend, text);
     set_breaker(backend, BREAKER_CLOSED);
+    if (backend->doubt.known && !backend->retired)
+        timer_arm(&backend->probe, sys.now_us() + QUESTION_PAUSE_US);
+}
+
+/* QGS answered GET_PLATFORM_INFO, which says nothing of quotes. False: the next probe does. */
+static bool judge_quotes(struct backend *backend)
+{
+    if (backend->doubt.known && !backend->doubt_asked) {
+        probe_now(backend);
+        return false;
+    }
+    note_no_quotes(backend, doubt_is_proven(&backend->doubt),
+                   "QGS is up but fails the quotes of several VMs, and has made none since: "
+                   "usually PCCS cannot be reached or the platform is not registered, qgsd's "
+                   "journal says which; once that is mended, restart qgsd");
+    return true;
+}
+
+static void probe_answered(struct backend *backend, bool quote)
+{
+    bool doubted = backend->breaker == BREAKER_DOUBTED && !backend->connect_problem;
+
+    backend->probe_pause_us = PROBE_PAUSE_MIN_US;
+    if (!quote && doubted) {
+        if (!judge_quotes(backend))
+            return;
+    } else {
+        if (quote || backend->breaker == BREAKER_OPEN || backend->connect_problem)
+            clear_problem(backend);
+        set_breaker(backend, BREAKER_CLOSED);
+    }
     if (backend->suspect > 0 && backend->suspect == backend->suspect_at_probe &&
         backend->probe_can_prove)
         timer_arm(&backend->probe, sys.now_us() + PROBE_PAUSE_MIN_US); /* and it did not */
     else
         probe_where_missed(backend);
+}
+
+/* The question of doubt.c has no quote for an answer. */
+static void question_failed(struct backend *backend, const struct exchange_result *result)
+{
+    if (backend_timed_out(backend, result)) {
+        if (backend->quotes_problem)
+            timer_arm(&backend->probe, sys.now_us() + QUESTION_PAUSE_US);
+        else
+            probe_now(backend); /* by GET_PLATFORM_INFO, which waits for nobody but QGS */
+        return;
+    }
+    note_no_quotes(backend, true,
+                   "QGS refuses everybody, also a TDREPORT that it has quoted before: its session "
+                   "is stale or PCCS is in trouble; restart qgsd, and see its journal");
 }
 
 static void probe_failed(struct backend *backend, const struct exchange_result *result)
@@ -272,8 +345,7 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
         snprintf(text, sizeof(text),
                  "QGS accepts but never answers: number_threads is missing in qgs.conf, or PCCS "
                  "hangs; restart qgsd");
-        if (backend->restart_file && !backend->retired)
-            (void)restart_ask(backend->restart_file, text);
+        ask_for_restart(backend, text);
     } else if (result->outcome == EXCHANGE_REFUSED) {
         snprintf(text, sizeof(text),
                  "QGS cannot even say what platform it is on (error 0x%x): its enclave does not "
@@ -283,8 +355,10 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
         snprintf(text, sizeof(text), "%s", result->text);
     }
     set_problem(backend, text);
-    backend->connect_problem =
-        result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
+    backend->quotes_problem = false;
+    backend->connect_problem = is_unreached(result);
+    if (!backend->connect_problem && doubt_is_full(&backend->doubt))
+        ask_for_restart(backend, text);
     set_breaker(backend, BREAKER_OPEN);
     probe_later(backend);
 }
@@ -292,23 +366,50 @@ static void probe_failed(struct backend *backend, const struct exchange_result *
 static void on_probe_done(void *data, const struct exchange_result *result)
 {
     struct backend *backend = data;
+    bool quote = backend->probing_quote;
 
-    backend->probing = backend->probing_suspect = false;
-    if (result->outcome == EXCHANGE_ANSWERED)
-        probe_answered(backend);
-    else if (result->outcome == EXCHANGE_MEMORY)
+    backend->probing = backend->probing_suspect = backend->probing_quote = false;
+    /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. */
+    bool closed = !quote && result->outcome == EXCHANGE_EOF && !backend_timed_out(backend, result);
+    if (result->outcome == EXCHANGE_ANSWERED || closed) {
+        probe_answered(backend, quote);
+    } else if (result->outcome == EXCHANGE_MEMORY) {
+        backend->doubt_asked &= !quote; /* it was not */
         probe_later(backend);
-    else
+    } else if (quote && !is_unreached(result)) {
+        question_failed(backend, result);
+    } else {
         probe_failed(backend, result);
+    }
     backend->changed(backend->changed_data);
+}
+
+/* Is it quotes that the next probe is about? */
+static bool asks_for_quote(const struct backend *backend)
+{
+    bool doubted = backend->breaker == BREAKER_DOUBTED && !backend->connect_problem;
+
+    return backend->doubt.known && backend->breaker != BREAKER_OPEN &&
+           (backend->quotes_problem || backend->question_wanted ||
+            (doubted && !backend->doubt_asked));
+}
+
+static int send_probe(struct backend *backend, bool quote)
+{
+    struct coco_qgs_platform_req req = {.minor = COCO_QGS_MINOR};
+    uint8_t message[COCO_QGS_HEADER_SIZE];
+
+    if (quote)
+        return use_slot(backend, backend->doubt.question, sizeof(backend->doubt.question),
+                        on_probe_done, backend);
+    int64_t n = coco_qgs_platform_req_encode(&req, message, sizeof(message));
+    invariant(n == COCO_QGS_HEADER_SIZE);
+    return use_slot(backend, message, sizeof(message), on_probe_done, backend);
 }
 
 /* Now, or as soon as a slot is there. */
 static void probe_now(struct backend *backend)
 {
-    struct coco_qgs_platform_req req = {.minor = COCO_QGS_MINOR};
-    uint8_t message[COCO_QGS_HEADER_SIZE];
-
     if (backend->probing || backend->retired)
         return;
     timer_disarm(&backend->probe);
@@ -317,14 +418,19 @@ static void probe_now(struct backend *backend)
                             (backend->suspect == 0 && used(backend) >= backend->open);
     if (backend->probe_wanted)
         return;
-    int64_t n = coco_qgs_platform_req_encode(&req, message, sizeof(message));
-    invariant(n == COCO_QGS_HEADER_SIZE);
-    if (use_slot(backend, message, sizeof(message), on_probe_done, backend) < 0) {
+    bool quote = asks_for_quote(backend);
+    if (send_probe(backend, quote) < 0) {
         probe_later(backend);
         return;
     }
     metrics.qgs_probes++;
     backend->probing = true;
+    backend->probing_quote = quote;
+    if (quote) {
+        backend->doubt_asked = true;
+        backend->question_wanted = false;
+        backend->next_question_us = sys.now_us() + QUESTION_PAUSE_US;
+    }
     backend->probe_can_prove = suspects_are_missed(backend);
     backend->suspect_at_probe = backend->suspect;
     backend->probing_suspect = backend->suspect > 0;
@@ -335,8 +441,17 @@ static void on_probe_due(struct timer *timer)
 {
     struct backend *backend = (struct backend *)((char *)timer - offsetof(struct backend, probe));
 
-    if (backend->breaker != BREAKER_CLOSED || suspects_are_missed(backend))
+    if (backend->breaker != BREAKER_CLOSED || backend->connect_problem || backend->quotes_problem ||
+        suspects_are_missed(backend))
         probe_now(backend);
+}
+
+void backend_greet(struct backend *backend)
+{
+    if (backend->breaker != BREAKER_CLOSED || backend->n_uses > 0)
+        return;
+    probe_now(backend);
+    backend->greeting = backend->probing;
 }
 
 void backend_wake(struct backend *backend)
@@ -369,11 +484,16 @@ static void learn(struct backend *backend, const struct use *use,
 
     if (is_answer(result)) {
         backend->successes++;
-        open_slot(backend);
+        if (!(probe && backend->greeting))
+            open_slot(backend);
     }
+    if (probe)
+        backend->greeting = false;
     if (process_is_gone(result)) {
         backend->suspect = 0;
         backend->probing_suspect = false;
+        backend->quotes_problem = false;
+        doubt_clear(&backend->doubt);
     }
     if (backend_timed_out(backend, result) &&
         !(probe && backend->probing_suspect && backend->suspect > 0)) {
@@ -383,7 +503,7 @@ static void learn(struct backend *backend, const struct use *use,
     }
     if (probe)
         return;
-    if (result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED) {
+    if (is_unreached(result)) {
         set_problem(backend, result->text);
         backend->connect_problem = true;
         if (backend->breaker == BREAKER_CLOSED)
@@ -421,29 +541,37 @@ int backend_start(struct backend *backend, const uint8_t *message, size_t size,
     return r;
 }
 
-void backend_note_success(struct backend *backend)
+void backend_note_success(struct backend *backend, const uint8_t *quote_req)
 {
     backend->answered++;
-    backend->n_failed_vms = 0;
-    backend->problem[0] = 0;
-    backend->connect_problem = false;
+    if (quote_req) {
+        doubt_learn(&backend->doubt, quote_req);
+        clear_problem(backend);
+    } else if (!backend->quotes_problem) {
+        clear_problem(backend);
+    }
     set_breaker(backend, BREAKER_CLOSED);
 }
 
-void backend_note_failure(struct backend *backend, uint64_t vm, const char *text)
+void backend_note_failure(struct backend *backend, const struct doubt_vm *vm)
 {
     backend->failed++;
-    backend->connect_problem = false;
-    set_problem(backend, text);
-    for (unsigned i = 0; i < backend->n_failed_vms; i++)
-        if (backend->failed_vms[i] == vm)
-            return;
-    if (backend->n_failed_vms < DOUBT_VMS)
-        backend->failed_vms[backend->n_failed_vms++] = vm;
-    if (backend->n_failed_vms < DOUBT_VMS || backend->breaker != BREAKER_CLOSED)
+    doubt_failed(&backend->doubt, vm);
+    if (backend->breaker != BREAKER_CLOSED || backend->quotes_problem)
         return;
-    set_breaker(backend, BREAKER_DOUBTED);
-    probe_now(backend);
+    if (doubt_is_full(&backend->doubt)) {
+        backend->doubt_asked = vm->silent;
+        set_breaker(backend, BREAKER_DOUBTED);
+        probe_now(backend);
+    } else if (backend->doubt.known && !vm->silent && sys.now_us() >= backend->next_question_us) {
+        backend->question_wanted = true;
+        probe_now(backend);
+    }
+}
+
+bool backend_is_at_fault(const struct backend *backend)
+{
+    return backend->problem[0] != 0;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -560,6 +688,8 @@ int backend_set_options(struct backend *backend, const struct backend_options *o
         backend->retired = false;
         if (backend->suspect > 0 || backend->breaker != BREAKER_CLOSED)
             probe_now(backend);
+        else
+            backend_greet(backend);
     }
     backend->restart_file = NULL;
     int r = set_restart_file(backend, options->restart_file);
@@ -615,5 +745,5 @@ void backend_get_status(const struct backend *backend, struct backend_status *re
     ret->breaker = backend->breaker;
     ret->answered = backend->answered;
     ret->failed = backend->failed;
-    ret->problem = backend->problem[0] ? backend->problem : NULL;
+    ret->problem = backend->problem[0] && !backend->retired ? backend->problem : NULL;
 }

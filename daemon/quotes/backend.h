@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "quotes/doubt.h"
 #include "quotes/exchange.h"
 #include "timer.h"
 #include <event2/event.h>
@@ -23,7 +24,8 @@ struct backend_options {
     unsigned cid;
     unsigned port;
     unsigned slots;           /* QGS's number_threads */
-    const char *restart_file; /* written when it hangs, restart.h; copied; NULL or "": none */
+    const char *restart_file; /* written when it hangs or refuses everybody, restart.h; copied; NULL
+                                 or "": none */
     uint64_t qgs_timer_us;    /* after this long QGS has closed every connection by itself */
     uint64_t slow_start_us;   /* until then slots open one by one, as answers come */
 };
@@ -45,7 +47,7 @@ struct backend_status {
     unsigned suspect;    /* slots whose thread may still be at work on what QGS gave up */
     unsigned abandoned;  /* filled in by quotes */
     enum breaker breaker;
-    uint64_t service_us; /* filled in by quotes: how long a quote takes, see estimate.h */
+    uint64_t service_us; /* filled in by quotes: how long answers took, estimate.h; 0: none yet */
     uint64_t answered;
     uint64_t failed;
     const char *problem; /* what is wrong and what to do, in plain words; NULL: nothing */
@@ -84,10 +86,17 @@ const char *backend_name(const struct backend *backend);
 int backend_start(struct backend *backend, const uint8_t *message, size_t size,
                   void (*done)(void *data, const struct exchange_result *result), void *data);
 
-/* What the caller makes of a result: quotes know whom to blame. `vm` names who asked. */
-void backend_note_success(struct backend *backend);
-void backend_note_failure(struct backend *backend, uint64_t vm, const char *text);
+/* What the caller makes of a result: quotes know whom to blame. `quote_req`: the GET_QUOTE that a
+ * right quote came for; NULL: it was another question. */
+void backend_note_success(struct backend *backend, const uint8_t *quote_req);
+/* Of a GET_QUOTE, charged to that VM. */
+void backend_note_failure(struct backend *backend, const struct doubt_vm *vm);
+/* Is there something wrong with it that explains a failure? */
+bool backend_is_at_fault(const struct backend *backend);
 
+/* It is new in the configuration: a probe is sent, so that what is wrong with it shows before a guest
+ * needs it. */
+void backend_greet(struct backend *backend);
 /* Somebody wants it: where it is set aside because connecting failed, which is cheap to try, a
  * probe is sent now, and it is DOUBTED until that is back.
  */

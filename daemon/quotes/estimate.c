@@ -18,19 +18,32 @@ void estimate_add(struct estimate *estimate, uint64_t now_us, uint64_t took_us)
     estimate->samples[i].took_us = took_us;
 }
 
-uint64_t estimate_us(const struct estimate *estimate, uint64_t now_us)
+/* Of the samples since then; 0: there is none. */
+static uint64_t median_us(const struct estimate *estimate, uint64_t since_us)
 {
     unsigned n = estimate->n < ESTIMATE_SAMPLES ? estimate->n : ESTIMATE_SAMPLES;
     uint64_t sorted[ESTIMATE_SAMPLES];
     unsigned kept = 0;
 
     for (unsigned i = 0; i < n; i++) {
-        if (now_us - estimate->samples[i].at_us > ESTIMATE_AGE_US)
+        if (estimate->samples[i].at_us < since_us)
             continue;
         unsigned at = kept++;
         for (; at > 0 && sorted[at - 1] > estimate->samples[i].took_us; at--)
             sorted[at] = sorted[at - 1];
         sorted[at] = estimate->samples[i].took_us;
     }
-    return kept > 0 ? sorted[kept / 2] : ESTIMATE_START_US;
+    return kept > 0 ? sorted[kept / 2] : 0;
+}
+
+uint64_t estimate_us(const struct estimate *estimate, uint64_t now_us)
+{
+    uint64_t us = median_us(estimate, now_us > ESTIMATE_AGE_US ? now_us - ESTIMATE_AGE_US : 0);
+
+    return us > 0 ? us : ESTIMATE_START_US;
+}
+
+uint64_t estimate_measured_us(const struct estimate *estimate)
+{
+    return median_us(estimate, 0);
 }

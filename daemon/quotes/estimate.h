@@ -21,3 +21,5 @@ struct estimate {
 void estimate_add(struct estimate *estimate, uint64_t now_us, uint64_t took_us);
 /* The median, or ESTIMATE_START_US. */
 uint64_t estimate_us(const struct estimate *estimate, uint64_t now_us);
+/* For people: the median of the last samples, however old; 0: there was none ever. */
+uint64_t estimate_measured_us(const struct estimate *estimate);

@@ -32,6 +32,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* More than the whole answer to a GET_QUOTE has today. */
@@ -266,6 +267,15 @@ static int send_request(struct exchange *exchange)
     return event_add(&exchange->readable, NULL) < 0 ? -ENOMEM : 0;
 }
 
+/* What is there, and is something else, refuses connections as a socket does where nobody listens. */
+static bool is_no_socket(const struct exchange_target *target)
+{
+    struct stat st;
+
+    return target->address.any.sa_family == AF_UNIX &&
+           stat(target->address.un.sun_path, &st) == 0 && !S_ISSOCK(st.st_mode);
+}
+
 /* The causes are told apart: each asks the operator for something else. */
 static void describe_connect(const struct exchange *exchange, int error,
                              struct exchange_result *ret)
@@ -291,6 +301,11 @@ static void describe_connect(const struct exchange *exchange, int error,
         return;
     case ECONNREFUSED:
         metrics.qgs_refused++;
+        if (is_no_socket(exchange->target)) {
+            snprintf(ret->text, sizeof(ret->text),
+                     "%s is no socket: [quotes] qgs names another path than qgsd's", name);
+            return;
+        }
         snprintf(ret->text, sizeof(ret->text),
                  "nobody listens at %s: qgsd has stopped or crashed; start it (up to DCAP 1.25, "
                  "remove the stale socket first)",

@@ -44,8 +44,12 @@
 
 /* --- counting --------------------------------------------------------------------------------- */
 
-static enum quote_end count_outcome(uint32_t status)
+static enum quote_end count_outcome(const struct request *request, uint32_t status)
 {
+    if (request->trace.vm_at_fault) {
+        metrics.quotes_refused++;
+        return QUOTE_END_REFUSED;
+    }
     switch (status) {
     case COCO_OK:
         metrics.quotes_ok++;
@@ -77,7 +81,7 @@ static void finish(struct request *request, uint32_t status, struct blob *answer
         status = COCO_EMSGSIZE;
         request->trace.why = "the quote is larger than the guest's buffer";
     }
-    histogram_observe(&metrics.quote_us[count_outcome(status)], histogram_long_us,
+    histogram_observe(&metrics.quote_us[count_outcome(request, status)], histogram_long_us,
                       sys.now_us() - request->received_us);
     request_complete(request, status, status == COCO_OK ? answer : NULL);
 }
@@ -154,12 +158,14 @@ static uint64_t expected_us(const struct quotes *quotes, const struct lane *lane
 
 /* --- what QGS answered ------------------------------------------------------------------------ */
 
-static void note_failure(struct quotes *quotes, uint32_t status, const char *text)
+/* `charged`: to a VM, else it is over as soon as a service is well again. */
+static void note_failure(struct quotes *quotes, uint32_t status, bool charged, const char *text)
 {
     unsigned dropped = 0;
 
     quotes->failed++;
     quotes->problem_status = status;
+    quotes->problem_charged = charged;
     snprintf(quotes->problem, sizeof(quotes->problem), "%s", text);
     if (log_limit_pass(&quotes->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
         event_emit(EVENT_QUOTE_FAILED, NULL, 0, "no quote: %s%s", text,
@@ -211,7 +217,9 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
 {
     quotes->answered++;
     quotes->problem[0] = 0;
-    backend_note_success(backend);
+    if (!job->ask)
+        quotes->quote_s = sys.wall_s();
+    backend_note_success(backend, job->ask ? NULL : job->message);
     job->lane->failed = false;
     if (job->ask) {
         kept_put(&quotes->asks, NULL, job->message, job->size, answer);
@@ -246,11 +254,19 @@ static bool worth_retrying(const struct quotes *quotes, const struct job *job,
 static void fail(struct quotes *quotes, struct job *job, const struct exchange_result *result,
                  uint32_t status, const char *text)
 {
-    note_failure(quotes, status, text);
-    if (outcome_is_charged(result) && status != COCO_EAGAIN) {
-        if (!job->ask)
-            job->lane->failed = true;
-        backend_note_failure(quotes->sources.items[job->source].backend, job->lane->serial, text);
+    struct backend *backend = quotes->sources.items[job->source].backend;
+    const struct doubt_vm vm = {.serial = job->lane->serial,
+                                .uid = job->lane->key.uid,
+                                .closed = result->outcome == EXCHANGE_EOF && status == COCO_EIO,
+                                .silent = status == COCO_ETIMEDOUT};
+    bool charged = outcome_is_charged(result) && status != COCO_EAGAIN;
+
+    note_failure(quotes, status, charged, text);
+    if (charged && !job->ask) {
+        job->lane->failed = true;
+        job->trace.vm_at_fault =
+            result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
+        backend_note_failure(backend, &vm);
     }
     complete_waiters(job, status, NULL);
 }
@@ -348,7 +364,9 @@ static void flush(struct quotes *quotes)
 /* Between the two nothing is told: it is in doubt, or a probe is on its way. */
 static void tell_up_or_down(struct quotes *quotes)
 {
-    if (!quotes->down && quotes->sources.n > 0 && sources_all_set_aside(&quotes->sources)) {
+    if (!quotes_offered(quotes)) {
+        quotes->down = false; /* the configuration has none: that is no outage */
+    } else if (!quotes->down && sources_all_set_aside(&quotes->sources)) {
         quotes->down = true;
         event_emit(EVENT_QGS_DOWN, NULL, 0, "no quoting service answers: %s",
                    quotes->sources.names);

@@ -60,7 +60,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
  *
  * Completes the request now or later, once. COCO_OK: the blob is QGS's whole reply message, without
  * its prefix, decoded and of the type that belongs to the request, with error code 0; its minor
- * version is QGS's. Else a status as for a quote: an error code from QGS is COCO_EIO.
+ * version and its padding are QGS's. Else a status as for a quote: an error code from QGS is COCO_EIO.
  *
  * All such questions together take one slot at most. Equal ones are asked once, whoever asks, and
  * the answer is kept for a while. */
@@ -78,8 +78,11 @@ struct quotes_status {
     unsigned kept;      /* quotes kept for a requester that left */
     uint64_t answered;
     uint64_t failed;
+    int64_t quote_s;         /* when a service last made a quote, seconds since 1970; 0: not yet */
     uint32_t problem_status; /* the contract's, of `problem` */
-    const char *problem;     /* the last failure, until the next success; NULL: none */
+    const char *problem; /* the last failure, until the next success, or where it was a service's
+                                until they are well again; NULL: none. No reason to be degraded: those
+                                are the backends' */
     size_t n_backends;
 };
 

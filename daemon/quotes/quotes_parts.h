@@ -21,8 +21,10 @@ struct quotes {
     struct lane *ask_lane;
     uint64_t answered;
     uint64_t failed;
+    int64_t quote_s;
     uint32_t problem_status;
     char problem[384];
+    bool problem_charged; /* to a VM */
     struct log_limit complaints;
     bool pumping;
     bool down; /* no backend is in service, and that was told */

@@ -12,6 +12,7 @@
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
 {
     size_t shown[SOURCES_MAX];
+    bool wrong = false;
 
     *ret = (struct quotes_status){
         .backend = quotes_offered(quotes) ? quotes->sources.names : NULL,
@@ -20,15 +21,18 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
         .kept = quotes->kept.n,
         .answered = quotes->answered,
         .failed = quotes->failed,
+        .quote_s = quotes->quote_s,
         .problem_status = quotes->problem_status,
-        .problem = quotes->problem[0] ? quotes->problem : NULL,
         .n_backends = sources_shown(&quotes->sources, shown),
     };
     for (size_t i = 0; i < ret->n_backends; i++) {
         const struct backend *backend = quotes->sources.items[shown[i]].backend;
         ret->slots += backend_retired(backend) ? 0 : backend_slots(backend);
         ret->slots_busy += backend_busy(backend);
+        wrong |= backend_is_at_fault(backend);
     }
+    if (quotes->problem[0] && (quotes->problem_charged || wrong))
+        ret->problem = quotes->problem;
     const struct job *job;
     DL_FOREACH(quotes->jobs.running, job)
     {
@@ -43,7 +47,7 @@ void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct bac
 
     invariant(i < sources_shown(&quotes->sources, shown));
     const struct source *source = &quotes->sources.items[shown[i]];
-    *ret = (struct backend_status){.service_us = estimate_us(&source->estimate, sys.now_us())};
+    *ret = (struct backend_status){.service_us = estimate_measured_us(&source->estimate)};
     backend_get_status(source->backend, ret);
     DL_FOREACH(quotes->jobs.running, job)
     {

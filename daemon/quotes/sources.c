@@ -62,6 +62,7 @@ static int take(struct sources *sources, const struct backend_options *options)
     if (++sources->last_serial == 0)
         sources->last_serial = 1;
     *source = (struct source){.backend = backend, .serial = sources->last_serial};
+    backend_greet(backend);
     return 0;
 }
 

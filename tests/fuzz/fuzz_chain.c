@@ -4,13 +4,13 @@
  * root; 2: a chain that was taken is given again), then files: u16 little-endian length, bytes; a
  * length over what is left means the rest.
  *
- * Oracle: a refusal has a sentence; a chain given again as its three certificates is the same
- * chain; its table, where one can be made, decodes to these certificates. Nothing but a trusted
- * root's chain verifies.
+ * Oracle: a refusal has a sentence; a chain given again as its three certificates, or as those
+ * behind each other in one file, is the same chain; its table, where one can be made, is canonical,
+ * decodes to these certificates, and given again is that chain. Nothing but a trusted root's chain verifies.
  */
 #include "bytes.h"
 #include "certs/chain.h"
-#include "snp_table.h"
+#include "fuzz/snp_table_oracle.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,20 +36,14 @@ static void check_refusal(int r, const char *why)
     REQUIRE(why[0] != '\0' && strlen(why) < CHAIN_WHY_SIZE);
 }
 
-static void check_again(const struct chain *c)
+static void check_same(const struct chain *c, const struct chain_input *in, size_t n)
 {
-    static const char *const names[CHAIN_ROLES] = {"ark", "ask", "leaf"};
-    struct chain_input in[CHAIN_ROLES];
     struct chain *again = NULL;
     char why[CHAIN_WHY_SIZE];
 
-    for (int role = 0; role < CHAIN_ROLES; role++)
-        in[role] = (struct chain_input){.name = names[role],
-                                        .data = c->certs[role].der,
-                                        .size = c->certs[role].size};
-    REQUIRE(chain_parse(in, CHAIN_ROLES, &again, why, sizeof(why)) == 0);
+    REQUIRE(chain_parse(in, n, &again, why, sizeof(why)) == 0);
     REQUIRE(again->signer == c->signer && strcmp(again->product, c->product) == 0);
-    REQUIRE(chain_tcb_version(again) == chain_tcb_version(c));
+    REQUIRE(memcmp(&again->tcb, &c->tcb, sizeof(c->tcb)) == 0);
     REQUIRE(again->hwid_size == c->hwid_size);
     REQUIRE(memcmp(again->hwid, c->hwid, sizeof(c->hwid)) == 0);
     for (int role = 0; role < CHAIN_ROLES; role++)
@@ -57,7 +51,24 @@ static void check_again(const struct chain *c)
     chain_free(again);
 }
 
-static void check_table(const struct chain *c)
+static void check_again(const struct chain *c)
+{
+    static const char *const names[CHAIN_ROLES] = {"ark", "ask", "leaf"};
+    static uint8_t all[CHAIN_ROLES * CHAIN_CERT_MAX];
+    struct chain_input in[CHAIN_ROLES], one = {.name = "all", .data = all};
+
+    for (int role = 0; role < CHAIN_ROLES; role++) {
+        in[role] = (struct chain_input){.name = names[role],
+                                        .data = c->certs[role].der,
+                                        .size = c->certs[role].size};
+        memcpy(all + one.size, c->certs[role].der, c->certs[role].size);
+        one.size += c->certs[role].size;
+    }
+    check_same(c, in, CHAIN_ROLES);
+    check_same(c, &one, 1);
+}
+
+static void check_table(const struct chain *c, bool again)
 {
     static const enum chain_role order[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK};
     struct coco_snp_table table;
@@ -72,11 +83,15 @@ static void check_table(const struct chain *c)
     }
     REQUIRE(size <= COCO_SNP_TABLE_MAX);
     REQUIRE(coco_snp_table_decode(bytes, size, &table) == 0 && table.n_entries == 3);
+    REQUIRE(table.size == size && snp_is_canonical(bytes, &table));
     for (size_t i = 0; i < 3; i++) {
         const struct chain_cert *cert = &c->certs[order[i]];
         REQUIRE(table.entries[i].length == cert->size);
         REQUIRE(memcmp(table.entries[i].data, cert->der, cert->size) == 0);
     }
+    const struct chain_input in = {.name = "table", .data = bytes, .size = size};
+    if (again)
+        check_same(c, &in, 1);
     free(bytes);
 }
 
@@ -118,7 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (e < 0)
         check_refusal(e, why);
     REQUIRE(e < 0 || !only_amd);
-    check_table(c);
+    check_table(c, (flags & FLAG_AGAIN) != 0);
     chain_free(c);
     return 0;
 }

@@ -27,11 +27,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
             abort();      \
     } while (0)
 
-#define GPA      0x1000u
-#define MEMORY   ((size_t)0x4000)
-#define PREFIX   7u
-#define MS       1000000ull
-#define APIC_ID  3u
+#define GPA     0x1000u
+#define MEMORY  ((size_t)0x4000)
+#define PREFIX  7u
+#define MS      1000000ull
+#define APIC_ID 3u
+#if defined(__x86_64__) || defined(__i386__)
+#define IS_X86 true
+#else
+#define IS_X86 false
+#endif
 #define VECTORED 0x20u
 
 enum {
@@ -406,7 +411,7 @@ static void try_tdx(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
 
 static void try_psc(struct coco_vcpu *vcpu)
 {
-    struct coco_vmgexit_exit exit = {.ghcb_msr = word()};
+    struct coco_vmgexit_exit exit = {.ghcb_msr = word(), .ret = 0x77};
     uint16_t end;
 
     if (guest.flags & IS_SANE) {
@@ -416,6 +421,7 @@ static void try_psc(struct coco_vcpu *vcpu)
         memcpy(guest.memory + 0x3a8, scratch, 8);
     }
     /* The shared buffer. */
+    const uint64_t msr = exit.ghcb_msr;
     guest.low = exit.ghcb_msr + 0x800;
     guest.high = exit.ghcb_msr + 0x800 + 2032;
     memcpy(&end, guest.memory + 0x802, sizeof(end));
@@ -423,16 +429,26 @@ static void try_psc(struct coco_vcpu *vcpu)
         return;
     if (guest.flags & IS_SANE && quiet())
         HOLDS((end >= 253) == (exit.ret == (1ull << 32 | 1)));
-    HOLDS(exit.ret == 0 || exit.ret == 1ull << 31 || exit.ret == (1ull << 32 | 1) ||
-          exit.ret == (1ull << 32 | 2) || exit.ret == 0x100ull << 32);
+    if ((msr & 0xfff) == 0x014) {
+        HOLDS(exit.ghcb_msr == 0x015 || exit.ghcb_msr == 0x8000000000000015);
+        HOLDS(exit.ret == 0x77);
+        return;
+    }
+    HOLDS(exit.ghcb_msr == msr);
+    HOLDS(exit.ret == 0 || exit.ret == (1ull << 32 | 1) || exit.ret == (1ull << 32 | 2) ||
+          exit.ret == 0x100ull << 32);
 }
 
-static void try_hypercall(struct coco_vcpu *vcpu)
+/* Of a kernel that has EAGAIN where the VM is quiesced: then nothing is changed. */
+static void try_hypercall(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
 {
     struct coco_hypercall_exit call = {.nr = 12, .args = {word(), word(), word()}};
+    const bool quiesced = (guest.flags & LIFE_MASK) == LIFE_QUIESCE;
 
+    if (quiesced)
+        HOLDS(coco_vmm_quiesce(vmm, 0) == 0);
     HOLDS(coco_vcpu_hypercall(vcpu, &call) == COCO_ACT_RUN);
-    HOLDS(call.ret == 0 || call.ret == EINVAL);
+    HOLDS(call.ret == 22 || call.ret == (quiesced ? 11 : 0));
 }
 
 static void try_event(struct coco_vcpu *vcpu)
@@ -457,16 +473,18 @@ static void try_event(struct coco_vcpu *vcpu)
 
 static void try_run(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
 {
-    static const uint32_t reasons[] = {42, 40, 3, 24, 5, 8, 39, 41, 50, 0};
+    /* Both numbers of KVM_EXIT_SNP_REQ_CERTS (on x86), and those of exits that are not libcoco's. */
+    static const uint32_t reasons[] = {43, 40, 3, 24, 5, 8, 39, 41, 50, 0, 42, 44};
     static struct kvm_run run, before;
     struct coco_snp_exit snp = {.gpa = GPA, .npages = next() % 5};
     struct coco_tdx_exit tdx = {0};
 
     memset(&run, 0, sizeof(run));
-    run.exit_reason = reasons[next() % 10];
+    run.exit_reason = reasons[next() % 12];
     for (size_t i = 0; i < 144; i++)
         ((uint8_t *)&run.hypercall)[i] = next();
-    if (run.exit_reason == 42) {
+    const bool is_snp = run.exit_reason == 43 || (IS_X86 && run.exit_reason == 42);
+    if (is_snp) {
         memcpy(&run.hypercall, &snp, sizeof(snp));
         expect_table(snp.gpa);
     } else if (run.exit_reason == 40) {
@@ -477,7 +495,7 @@ static void try_run(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
     int act = coco_vmm_start_exit(vmm, vcpu, &run);
     if (act == COCO_ACT_UNHANDLED)
         HOLDS(memcmp((const uint8_t *)&run, (const uint8_t *)&before, sizeof(run)) == 0);
-    if (run.exit_reason == 42) {
+    if (is_snp) {
         if (act == COCO_ACT_WAIT) {
             (void)wait_snp(vmm, vcpu, act);
             act = coco_vmm_finish_exit(vmm, vcpu, &run);
@@ -503,7 +521,7 @@ static void try_exit(unsigned which, struct coco_vmm *vmm, struct coco_vcpu *vcp
         try_psc(vcpu);
         break;
     case 3:
-        try_hypercall(vcpu);
+        try_hypercall(vmm, vcpu);
         break;
     case 4:
         try_event(vcpu);
@@ -549,6 +567,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     options.client.connect = data[2] & HAS_COCOD ? cocod_connect : no_connection;
     options.client.clock_ns = on_clock;
     options.boottime_ns = on_clock;
+    if ((data[2] & LIFE_MASK) == LIFE_QUIESCE)
+        options.flags = COCO_VMM_MAP_GPA_EAGAIN;
     HOLDS(coco_vmm_new(&options, &vmm) == 0);
     HOLDS(coco_vcpu_attach(vmm, 0, APIC_ID, &vcpu) == 0);
     try_exit((data[0] & 0x7f) % 7, vmm, vcpu);

@@ -4,15 +4,16 @@
  * certificates of the first file are trusted as roots; 2: it is verified first), then files: u16
  * little-endian length, bytes; a length over what is left means the rest.
  *
- * Oracle: what is refused has a sentence, and nothing else has; what is verified is judged as it is
+ * Oracle: what is refused has a sentence, and what is added has none; what is verified is judged as it is
  * imported, and leaves nothing; what was imported is listed without a problem and is loaded under
  * the key that its result named; a second import adds nothing; without a trusted root nothing is
- * kept at all.
+ * kept at all. The input is a key's text as well: one that is taken is spelled in its only way, and
+ * its file lies below the store.
  *
  * The store is a folder of its own, emptied for each input; fsync does nothing.
  */
 #include "bytes.h"
-#include "certs/store.h"
+#include "certs/store_parts.h"
 #include "sys.h"
 
 #include <errno.h>
@@ -74,6 +75,32 @@ static void prepare(void)
     (void)atexit(leave);
 }
 
+static void check_key(const uint8_t *data, size_t size)
+{
+    char text[STORE_KEY_SIZE] = "", again[STORE_KEY_SIZE], folder[STORE_PATH_MAX],
+         path[STORE_PATH_MAX];
+    struct store_key key;
+
+    if (size >= sizeof(text))
+        return;
+    if (size > 0)
+        memcpy(text, data, size);
+    if (strlen(text) != size || store_key_parse(text, &key) < 0)
+        return;
+    store_key_format(&key, again);
+    REQUIRE(strcmp(text, again) == 0);
+    if (store_leaf_path("/store", &key, folder, path) < 0)
+        return;
+    REQUIRE(!strstr(path, "/.") && !strstr(path, "//") &&
+            strncmp(path, folder, strlen(folder)) == 0);
+    size_t slashes = 0;
+    for (const char *p = path; *p; p++) {
+        REQUIRE(*p > ' ' && *p < 0x7f);
+        slashes += *p == '/';
+    }
+    REQUIRE(slashes == (key.chip[0] || key.csp[0] ? 5 : 4));
+}
+
 static void check_results(const struct store *store, const struct store_results *results)
 {
     REQUIRE(results->n <= STORE_RESULTS_MAX);
@@ -82,7 +109,7 @@ static void check_results(const struct store *store, const struct store_results 
         struct store_chain c = {.chain = NULL};
         char why[CHAIN_WHY_SIZE];
         struct store_key key;
-        REQUIRE((result->action == STORE_REFUSED) == (result->reason[0] != 0));
+        REQUIRE((result->action >= STORE_KEPT_OUT) == (result->reason[0] != 0));
         REQUIRE(strlen(result->reason) < sizeof(result->reason));
         REQUIRE(result->action != STORE_REFUSED || !result->key[0]);
         if (!result->key[0] || !store)
@@ -159,6 +186,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t n = 0, none;
     uint8_t flags = coco_read_u8(&r);
 
+    check_key(data, size);
     prepare();
     empty_store();
     for (; n < FILES_MAX && coco_reader_left(&r) >= 2; n++) {

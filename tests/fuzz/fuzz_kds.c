@@ -3,13 +3,15 @@
  * Fuzz target: what cococtl makes of the answers of AMD's key distribution service, a walk through
  * foreign DER. The input is a target as text, "PRODUCT CHIP TCB", ended by a NUL, and an answer.
  *
- * Oracle: a refusal has a sentence; a target has one path, which holds nothing but what is its; and
+ * Oracle: a refusal has a sentence; a target has one path, which holds nothing but what is its, and
+ * which is that of the strict spelling where the text has that; and
  * the walk agrees with the daemon's own parser, which is another program on OpenSSL: what the daemon
  * reads as a VCEK of this product, chip and TCB is taken, and what it reads as another one is not.
  */
 #include "certs/chain_parts.h"
 #include "kds.h"
 #include "snp_tcb.h"
+#include "spelling.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,15 +28,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool read_target(const char *text, struct kds_target *ret)
 {
-    char product[16], chip[140], tcb[32], why[KDS_WHY_SIZE] = "", path[KDS_PATH_SIZE];
+    char product[16], chip[140], tcb[64], why[KDS_WHY_SIZE] = "";
+    char path[KDS_PATH_SIZE] = "", strict[KDS_PATH_SIZE];
+    struct kds_target freely;
 
-    if (sscanf(text, "%15s %139s %31s", product, chip, tcb) != 3)
+    if (sscanf(text, "%15s %139s %63s", product, chip, tcb) != 3)
         return false;
     int r = kds_target_parse(product, chip, tcb, ret, why);
     REQUIRE(r == 0 || (r == -EINVAL && why[0]));
-    if (r < 0)
+    int spelled = spelled_target(product, chip, tcb, &freely, why);
+    REQUIRE(spelled == 0 || (r < 0 && spelled == -EINVAL && why[0]));
+    if (spelled < 0)
         return false;
-    kds_vcek_path(ret, path);
+    kds_vcek_path(&freely, path);
+    if (r == 0) {
+        kds_vcek_path(ret, strict);
+        REQUIRE(strcmp(path, strict) == 0);
+    }
+    *ret = freely;
     REQUIRE(strncmp(path, "/vcek/v1/", 9) == 0 && strlen(path) < KDS_PATH_SIZE - 1);
     REQUIRE(strspn(path, "/?=&abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") ==
             strlen(path));
@@ -67,9 +78,7 @@ static bool is_target(const struct chain *c, const struct kds_target *target)
 
     chain_hex(chip, c->hwid, c->hwid_size);
     return strcmp(c->product, coco_snp_product_name(target->product)) == 0 &&
-           strcmp(chip, target->chip_id) == 0 && c->tcb.bootloader == target->tcb.bl &&
-           c->tcb.tee == target->tcb.tee && c->tcb.snp == target->tcb.snp &&
-           c->tcb.microcode == target->tcb.ucode && c->tcb.fmc == target->tcb.fmc;
+           strcmp(chip, target->chip_id) == 0 && memcmp(&c->tcb, &target->tcb, sizeof(c->tcb)) == 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -67,6 +67,16 @@ static inline int sev_reply_oracle(const uint8_t in[COCO_SEV_REPLY_SIZE])
     return 0;
 }
 
+/* A product's own name is one of what people may write for it. */
+static inline void product_text_oracle(const char *text)
+{
+    enum coco_snp_product product = coco_snp_product_of_name(text);
+
+    sev_oracle_demand(!product || (coco_snp_product_of_text(text) == product &&
+                                   strcmp(coco_snp_product_name(product), text) == 0));
+    sev_oracle_demand(coco_snp_product_of_text(text) < COCO_SNP_PRODUCTS);
+}
+
 /* A TCB through all its forms. 0, or as coco_snp_tcb_decode. */
 static inline int snp_tcb_oracle(enum coco_snp_product product, uint64_t version)
 {

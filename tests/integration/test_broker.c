@@ -338,7 +338,7 @@ END_TEST
 
 START_TEST(it_crashes_and_leaves_its_socket)
 {
-    sim_options.crash_after = 6;
+    sim_options.crash_after = 7; /* the greeting, and six quotes */
     open_well();
     int r = get_quote(2000); /* closed without a byte, tried again, refused */
     ck_assert_int_eq(r, -COCO_STATUS_ENODEV);

@@ -5,11 +5,13 @@
  */
 #include "host.h"
 #include "snp_pki.h"
+#include <json-c/json.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TCB "3.0.8.115"
@@ -177,6 +179,102 @@ START_TEST(who_may_only_import)
 }
 END_TEST
 
+/* A folder that is pushed every day, from a mirror that lags: 0 though it is older, 1 for what is bad. */
+START_TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
+{
+    struct snp_pki_leaf_options options = {.tcb = {.bl = 3, .snp = 8, .ucode = 115}};
+    struct snp_pki_leaf leaves[2];
+    uint8_t chip[64] = {1, 2, 3}, *crls[2];
+    size_t sizes[2];
+    const int64_t now_s = (int64_t)time(NULL);
+
+    start("");
+    const struct snp_pki_options pki_options = {.keys_dir = pki};
+    struct snp_pki *made = snp_pki_new(&pki_options);
+    ck_assert_ptr_nonnull(made);
+    options.chip_id = chip;
+    for (uint32_t i = 0; i < 2; i++) { /* the older, and the newer */
+        const struct snp_pki_crl_options crl = {.number = i + 1,
+                                                .this_update = now_s - (2 - i) * 864000};
+        options.not_before = now_s - (2 - i) * 864000;
+        ck_assert_int_eq(snp_pki_make_leaf(made, &options, &leaves[i]), 0);
+        ck_assert_int_eq(snp_pki_make_crl(made, &crl, &crls[i], &sizes[i]), 0);
+    }
+    ck_assert_int_eq(mkdir(path_of("old"), 0755), 0);
+    ck_assert_int_eq(mkdir(path_of("new"), 0755), 0);
+    test_write_file(path_of("old/vcek.der"), leaves[0].der, leaves[0].der_size);
+    test_write_file(path_of("new/vcek.der"), leaves[1].der, leaves[1].der_size);
+    test_write_file(path_of("old/crl.der"), crls[0], sizes[0]);
+    test_write_file(path_of("new/crl.der"), crls[1], sizes[1]);
+    ck_assert_int_eq(CERTS("import", path_of("pki/ark.der"), path_of("pki/ask.der")), 0);
+    ck_assert_int_eq(CERTS("import", path_of("new")), 0);
+    assert_has("added      VCEK");
+    ck_assert_int_eq(CERTS("import", path_of("old")), 0);
+    assert_has("kept out   CRL ");
+    assert_has("kept out   VCEK");
+    assert_has("the store has a newer certificate of the same key");
+    ck_assert_int_eq(CERTS("import", "--json", path_of("old")), 0);
+    assert_has("\"action\":\"unchanged\"");
+    assert_has("\"reason\":\"kept out: ");
+    assert_has(key);
+    leaves[0].der[leaves[0].der_size - 1] ^= 1;
+    test_write_file(path_of("old/vcek.der"), leaves[0].der, leaves[0].der_size);
+    ck_assert_int_eq(CERTS("import", path_of("old")), 1);
+    assert_has("kept out   CRL ");
+    assert_has("refused    VCEK");
+    assert_has("1 of 2 refused");
+    for (size_t i = 0; i < 2; i++) {
+        snp_pki_leaf_done(&leaves[i]);
+        free(crls[i]);
+    }
+    snp_pki_free(made);
+}
+END_TEST
+
+/* Two regions: listed, refused to be told apart, removed by their keys. */
+START_TEST(vleks_of_two_regions_on_the_command_line)
+{
+    static const char *const csps[] = {"CN=east.example", "CN=a/b c"};
+    char name[64];
+
+    start("");
+    const struct snp_pki_options pki_options = {.keys_dir = pki};
+    struct snp_pki *made = snp_pki_new(&pki_options);
+    ck_assert_ptr_nonnull(made);
+    size_t size;
+    const uint8_t *asvk = snp_pki_ca_der(made, SNP_PKI_ASVK, &size);
+    ck_assert_int_eq(mkdir(path_of("vleks"), 0755), 0);
+    test_write_file(path_of("vleks/asvk.der"), asvk, size);
+    for (size_t i = 0; i < 2; i++) {
+        const struct snp_pki_leaf_options options = {.vlek = true,
+                                                     .tcb = {.bl = 3, .snp = 8, .ucode = 115},
+                                                     .csp_id = csps[i]};
+        struct snp_pki_leaf leaf;
+        ck_assert_int_eq(snp_pki_make_leaf(made, &options, &leaf), 0);
+        (void)snprintf(name, sizeof(name), "vleks/%zu.der", i);
+        test_write_file(path_of(name), leaf.der, leaf.der_size);
+        snp_pki_leaf_done(&leaf);
+    }
+    ck_assert_int_eq(CERTS("import", path_of("pki/ark.der"), path_of("vleks")), 0);
+    assert_has("Milan/VLEK/CN=east.example/" TCB);
+    assert_has("Milan/VLEK/CN=a%2Fb%20c/" TCB);
+    ck_assert_int_eq(CERTS("list"), 0);
+    assert_has("    CSP_ID    CN=a/b c\n");
+    ck_assert_int_eq(CERTS("list", "--json"), 0);
+    assert_has("\"cspId\":\"CN=a/b c\"");
+    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 1);
+    assert_has("CN=a/b c and CN=east.example: name this host's in [certs] vlek_csp");
+    ck_assert_int_eq(CERTS("show", "Milan/VLEK/CN=a%2Fb%20c/" TCB), 0);
+    ck_assert_int_eq(CERTS("show", "Milan/VLEK/-/" TCB), 1);
+    assert_has("there is no chain Milan/VLEK/-/" TCB);
+    ck_assert_int_eq(CERTS("remove", "Milan/VLEK/-/" TCB), 1);
+    ck_assert_int_eq(CERTS("remove", "Milan/VLEK/CN=a%2Fb%20c/" TCB), 0);
+    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 0);
+    assert_has("Milan/VLEK/CN=east.example/" TCB);
+    snp_pki_free(made);
+}
+END_TEST
+
 START_TEST(real_milan_chain)
 {
     const char *data = test_data("snp/vcek_milan.der");
@@ -199,6 +297,64 @@ START_TEST(real_milan_chain)
 }
 END_TEST
 
+static char *read_text(const char *name)
+{
+    size_t size;
+    uint8_t *bytes = test_read_file(path_of(name), &size);
+    char *text = strndup((const char *)bytes, size);
+
+    ck_assert_ptr_nonnull(text);
+    free(bytes);
+    return text;
+}
+
+/* What other people's tools and services make of one chain; each is taken whole by the real daemon. */
+START_TEST(chains_as_people_have_them)
+{
+    char *text = NULL;
+
+    start("");
+    char *ark = read_text("pki/ark.pem"), *ask = read_text("pki/ask.pem"),
+         *vcek = read_text("pki/vcek.pem");
+    /* KDS's names, and text around. */
+    ck_assert_int_eq(mkdir(path_of("kds"), 0700), 0);
+    ck_assert_int_gt(asprintf(&text, "\xef\xbb\xbf# the CA\n%sBag Attributes\n%s", ask, ark), 0);
+    test_write_file(path_of("kds/cert_chain"), text, strlen(text));
+    free(text);
+    ck_assert_int_gt(asprintf(&text, "Certificate:\n    Data:\n%s\nend\n", vcek), 0);
+    test_write_file(path_of("kds/010203?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"), text,
+                    strlen(text));
+    free(text);
+    ck_assert_int_eq(CERTS("verify", path_of("kds")), 0);
+    assert_has("good       VCEK");
+    assert_lacks(".verify");
+    /* Azure's JSON: the same texts. */
+    struct json_object *thim = json_object_new_object();
+    ck_assert_int_gt(asprintf(&text, "%s%s", ask, ark), 0);
+    json_object_object_add(thim, "vcekCert", json_object_new_string(vcek));
+    json_object_object_add(thim, "tcbm", json_object_new_string("7308000000000003"));
+    json_object_object_add(thim, "certificateChain", json_object_new_string(text));
+    const char *json = json_object_to_json_string(thim);
+    test_write_file(path_of("thim.json"), json, strlen(json));
+    json_object_put(thim);
+    free(text);
+    ck_assert_int_eq(CERTS("import", path_of("thim.json")), 0);
+    assert_has(key);
+    assert_has("thim.json, certificateChain");
+    ck_assert_int_eq(CERTS("show"), 0);
+    assert_has("SEV-VCEK"); /* and it is served */
+    ck_assert_int_eq(CERTS("import", path_of("kds")), 0);
+    assert_lacks("added");
+    /* What is none, and is told so by the daemon. */
+    test_write_file(path_of("page.pem"), "<html>Blocked</html>", 20);
+    ck_assert_int_eq(CERTS("verify", path_of("page.pem")), 1);
+    assert_has("is a web page or XML");
+    free(ark);
+    free(ask);
+    free(vcek);
+}
+END_TEST
+
 Suite *coco_suite(void)
 {
     Suite *suite = suite_create("certs_cli");
@@ -209,7 +365,10 @@ Suite *coco_suite(void)
     tcase_add_test(tc, life_of_a_chain);
     tcase_add_test(tc, rotation);
     tcase_add_test(tc, who_may_only_import);
+    tcase_add_test(tc, an_older_crl_or_vcek_is_kept_out_with_exit_status_0);
+    tcase_add_test(tc, vleks_of_two_regions_on_the_command_line);
     tcase_add_test(tc, real_milan_chain);
+    tcase_add_test(tc, chains_as_people_have_them);
     suite_add_tcase(suite, tc);
     return suite;
 }

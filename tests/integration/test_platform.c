@@ -134,7 +134,7 @@ START_TEST(what_is_imported_is_served_where_it_matches)
     import(true, 9);
     ck_assert(sev_sim_set_field(&platform, "vlek_en", "1"));
     sev_sim_set(sim, &platform);
-    read_now("Milan/VLEK/-/3.0.9.115");
+    read_now("Milan/VLEK/CN=csp.example/3.0.9.115");
     await(COCO_SNP_VLEK);
 }
 END_TEST
@@ -155,7 +155,7 @@ START_TEST(what_is_not_known_is_the_empty_table)
     sim = sev_sim_start(sev_path, &platform);
     ck_assert_ptr_nonnull(sim);
     read_now("the empty table");
-    expect_reason("did not answer within 200 ms");
+    expect_reason("did not answer within 180 ms");
     platform.fault = SEV_SIM_OK;
     sev_sim_set(sim, &platform);
     read_now("Milan/VCEK/");

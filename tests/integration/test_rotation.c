@@ -58,7 +58,7 @@ struct stress {
     unsigned changes;                /* of the firmware */
     unsigned kills[3];               /* of enum victim */
     unsigned done, again, away;      /* cococtl's exit statuses: 0, 75, 69 */
-    unsigned late;                   /* the helper did not get to answer in its 200 ms */
+    unsigned late;                   /* the helper did not get to answer in its 180 ms */
     unsigned long cocod_kib, at_kib; /* most memory that it ever had; early on */
 
     pthread_mutex_t lock;
@@ -326,7 +326,7 @@ static void kill_one(struct stress *s, enum victim victim)
     }
 }
 
-/* On a loaded machine the helper, a thread of this process, may not get to run within the 200 ms that
+/* On a loaded machine the helper, a thread of this process, may not get to run within the 180 ms that
  * cocod gives it. Then the empty table is right, for that reason and no other, and the chain at the
  * next reading. */
 static void await_late_reading(struct stress *s, const char *tcb)
@@ -348,7 +348,7 @@ static void await_late_reading(struct stress *s, const char *tcb)
                                       &status),
                          0);
         /* It may have read again meanwhile. */
-        ck_assert_msg(strstr(status, "did not answer within 200 ms") || strstr(status, tcb + 1),
+        ck_assert_msg(strstr(status, "did not answer within 180 ms") || strstr(status, tcb + 1),
                       "%s", status);
         free(status);
         ck_assert_msg(now_us() < hangs_us, "it is never %s", tcb);

@@ -3,6 +3,7 @@
  * cocod as a service: starting, sockets passed by systemd, reloading, stopping, dying; and what its
  * clients see of it. Also cococtl against the real daemon.
  */
+#include "fuzz/snp_table_oracle.h"
 #include "host.h"
 #include "snp_table.h"
 #include "tdx_quote.h"
@@ -526,6 +527,7 @@ START_TEST(cococtl_against_the_real_daemon)
     expect_output((const char *[]){"request", "certs", "--out", out, NULL}, 0, "VCEK");
     uint8_t *table = test_read_file(out, &size);
     ck_assert_int_eq(coco_snp_table_decode(table, size, &decoded), 0);
+    ck_assert(decoded.size == size && snp_is_canonical(table, &decoded));
     ck_assert_int_eq(coco_snp_table_validate(&decoded, &why), 0);
     free(table);
     expect_output((const char *[]){"request", "quote", report, "--out", out, NULL}, 0, "4");

@@ -174,7 +174,7 @@ static void step_snp(void)
                 continue;
             if (r < 0)
                 note_bad("KVM_RUN failed");
-            if (r < 0 || v->run->exit_reason != COCO_KVM_EXIT_SNP_REQ_CERTS)
+            if (r < 0 || v->run->exit_reason != ABI_EXIT_SNP_REQ_CERTS)
                 return;
             act = coco_vcpu_snp_start(v->vcpu, exit);
         }
@@ -191,7 +191,7 @@ static void step_td(void)
     struct loop_vm *v = &loop.td;
 
     coco_vmm_process(v->vmm);
-    while (kvm_model_run(v->kvm) == 0 && v->run->exit_reason == COCO_KVM_EXIT_TDX)
+    while (kvm_model_run(v->kvm) == 0 && v->run->exit_reason == ABI_EXIT_TDX)
         (void)coco_vcpu_tdx(v->vcpu, (struct coco_tdx_exit *)&v->run->u.tdx);
 }
 

@@ -16,16 +16,24 @@
  * within an update. What is atomic here is one system call, one message, or one command of the
  * firmware.
  *
- * Safety: no report is signed under another TCB than that of the chain that went with it, where the
- * chain was copied under a lease (the empty table goes with every report). Liveness, with LIVE: an
- * update whose lease holders are not stuck finishes; and cocod always comes back to serving.
+ * A CERTS_GET may wait in cocod until the platform was read, under its asker's lease: that is the
+ * time between a lease and the answer, which is as long as it likes here.
  *
- * Deliberately broken, each to be refuted: BROKEN_LEASE (given back before KVM_RUN), BROKEN_INHERIT
+ * Safety: no report is signed under another TCB than that of the chain that went with it, where the
+ * chain was copied under a lease (the empty table goes with every report). cocod answers without
+ * looking for somebody else's write lock: whoever asks under a lease excludes it. Liveness, with
+ * LIVE: an update whose lease holders are not stuck finishes; and cocod always comes back to serving,
+ * with STUCK also where a lease is never given back and each update gives up for it.
+ *
+ * Deliberately broken, each to be refuted: BROKEN_LEASE (given back before KVM_RUN), BROKEN_ORDER
+ * (taken after CERTS_GET: an updater whom nobody announced, and who has not written yet, may have
+ * the lock then, and cocod answers), BROKEN_INHERIT
  * (the command has no descriptor of the lock), BROKEN_NOTICE (cocod does not look whether the file
  * was made empty by an updater that it does not know of, or no longer), BROKEN_UPDATING (cocod
- * publishes without waiting for somebody else's write lock to end), BROKEN_EMPTY (the file keeps the old table while the
- * command runs), and, for liveness, BROKEN_DRAIN (cocod goes on answering while an updater waits for
- * leases to end).
+ * publishes without waiting for somebody else's write lock to end), BROKEN_EMPTY (the file keeps the
+ * old table while the command runs), and, for liveness, BROKEN_DRAIN (cocod goes on answering while an
+ * updater waits for leases to end), BROKEN_WAIT (a CERTS_GET that waits is not told when draining
+ * begins), and BROKEN_GAVE_UP (after an updater that gave up cocod wants the lock before it serves).
  */
 #ifndef KILLS
 #define KILLS 2
@@ -75,12 +83,20 @@ proctype vmm(byte v)
 
 again:
     got = EMPTY;
+#ifdef BROKEN_ORDER
+    atomic { ANSWERS -> got = served }
+    atomic { NO_WRITE_LOCK -> lease[v] = true }
+#else
     /* The lease; refused while somebody has the write lock. */
     atomic { NO_WRITE_LOCK -> lease[v] = true }
     if
     :: atomic { ANSWERS -> got = served }
 #ifdef BROKEN_DRAIN
     :: atomic { up && mode == DRAINING -> got = served }
+#endif
+#ifdef BROKEN_WAIT
+    :: up && mode == SERVING ->
+       atomic { ANSWERS -> got = served }
 #endif
     :: atomic {
            /* Busy, or away: give the lease back before waiting, for as long as cocod does not serve.
@@ -94,6 +110,7 @@ again:
        ANSWERS;
        goto again
     fi;
+#endif
 #ifdef BROKEN_LEASE
     lease[v] = false;
 #endif
@@ -108,6 +125,10 @@ again:
 proctype reader(byte v)
 {
     byte got = EMPTY;
+#ifdef STUCK
+    atomic { up && mode == SERVING && served != EMPTY && NO_WRITE_LOCK -> lease[v] = true }
+    false; /* for ever */
+#endif
 #ifdef LIVE
     byte rounds = 2; /* nothing tells a reader that somebody waits: its requests must not be endless */
 #endif
@@ -160,16 +181,27 @@ publish:
 serving:
         if
         :: atomic { mode == DRAINING && end_update -> mode = STARTING }
+        /* The updater went without a word. The file tells whether its command may have begun; where
+         * not, nothing has changed, and the lock is not needed to serve on. */
+#ifdef BROKEN_GAVE_UP
         :: atomic { mode == DRAINING && !connection -> mode = STARTING }
+#else
+        :: atomic {
+               mode == DRAINING && !connection && (EMPTIED || (served == EMPTY && NO_LEASE)) ->
+               mode = STARTING
+           }
+        :: atomic { mode == DRAINING && !connection && !EMPTIED -> mode = SERVING };
+           goto serving
+#endif
         :: atomic { mode == SERVING && EMPTIED -> mode = STARTING }
 #ifndef LIVE
         :: atomic {
-               /* The update's time is up, and nobody has the lock. */
+               /* The update's time is up, and nobody has the lock: as if the updater had gone. */
                mode == DRAINING && connection && NO_WRITE_LOCK ->
                connection = false;
-               end_update = false;
-               mode = STARTING
-           }
+               end_update = false
+           };
+           goto serving
 #endif
         fi;
         goto publish
@@ -234,7 +266,7 @@ again:
         fi;
         if
         :: atomic { NO_WRITE_LOCK && NO_LEASE -> lock_cococtl = true }
-#ifndef LIVE
+#if !defined(LIVE) || defined(STUCK)
         :: goto stop /* gives up: nothing has changed */
 #endif
         :: told && !connection -> goto stop

@@ -265,9 +265,9 @@ static void run_vcpu(struct vm *vm, unsigned i)
         if (kvm_model_run(vm->bed.kvm[i]) < 0)
             continue;
         coco_vcpu_ran(vm->bed.vcpu[i]);
-        if (run->exit_reason == COCO_KVM_EXIT_SNP_REQ_CERTS)
+        if (run->exit_reason == ABI_EXIT_SNP_REQ_CERTS)
             handle_snp(vm, run);
-        else if (run->exit_reason == COCO_KVM_EXIT_TDX)
+        else if (run->exit_reason == ABI_EXIT_TDX)
             (void)coco_vcpu_tdx(vm->bed.vcpu[i], (struct coco_tdx_exit *)(void *)&run->u.tdx);
         else
             break;
@@ -279,12 +279,12 @@ static void run_vcpu(struct vm *vm, unsigned i)
 /* The guest wants an interrupt at the end of each quote. After a migration the VMM says it again. */
 static void set_up_notification(struct vm *vm)
 {
-    struct coco_tdx_exit exit = {.nr = COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
-                                 .ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED,
+    struct coco_tdx_exit exit = {.nr = ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
+                                 .ret = ABI_TDVMCALL_SUBFUNC_UNSUPPORTED,
                                  .arg = {VECTOR}};
 
     int act = coco_vcpu_tdx(vm->bed.vcpu[0], &exit);
-    tdx.failed += act != COCO_ACT_RUN || exit.ret != COCO_TDVMCALL_SUCCESS;
+    tdx.failed += act != COCO_ACT_RUN || exit.ret != ABI_TDVMCALL_SUCCESS;
     vm->notified = true;
 }
 
@@ -418,8 +418,8 @@ static void judge_tdx(struct td *td, unsigned i)
         tdx.foreign_quotes++;
         break;
     }
-    if (!td->vm.notified || result->r10 != COCO_TDVMCALL_SUCCESS ||
-        result->status == COCO_GETQUOTE_IN_FLIGHT)
+    if (!td->vm.notified || result->r10 != ABI_TDVMCALL_SUCCESS ||
+        result->status == ABI_GETQUOTE_IN_FLIGHT)
         return;
     if (++td->interrupts > interrupts) {
         tdx.silent++;

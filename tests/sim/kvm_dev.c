@@ -34,39 +34,6 @@
 #define RUN_BYTES 4096
 #define GUEST_GPA 0x100000u
 
-/* Numbers and layouts of later kernels. */
-#define CAP_VM_TYPES          235
-#define VM_SNP                4ul
-#define VM_TDX                5ul
-#define SEV_INIT2             22u
-#define MEM_GUEST_MEMFD       (1u << 2)
-#define ATTRIBUTE_PRIVATE     (1ull << 3)
-#define SET_USER_MEMORY2      0x40a0ae49u
-#define CREATE_GUEST_MEMFD    0xc040aed4u
-#define SET_MEMORY_ATTRIBUTES 0x4020aed2u
-
-struct memory_region2 {
-    uint32_t slot, flags;
-    uint64_t gpa, size, user_address, memfd_offset;
-    uint32_t memfd, pad1;
-    uint64_t pad2[14];
-};
-
-struct guest_memfd {
-    uint64_t size, flags, reserved[6];
-};
-
-struct sev_init {
-    uint64_t vmsa_features;
-    uint32_t flags;
-    uint16_t ghcb_version, pad1;
-    uint32_t pad2[8];
-};
-
-struct memory_attributes {
-    uint64_t gpa, size, attributes, flags;
-};
-
 struct vm {
     struct kvm_model *model;
     bool tdx, initialised, irqchip;
@@ -161,12 +128,12 @@ static int create_vm(unsigned long type)
 {
     struct vm *vm = &dev.vms[dev.n_vms];
 
-    if (type != VM_SNP && type != VM_TDX)
+    if (type != ABI_VM_SNP && type != ABI_VM_TDX)
         return -EINVAL;
     if (dev.n_vms == MAX_VMS)
         return -ENOMEM;
     memset(vm, 0, sizeof(*vm));
-    vm->tdx = type == VM_TDX;
+    vm->tdx = type == ABI_VM_TDX;
     vm->memfd = -1;
     vm->model = kvm_model_new(vm->tdx ? KVM_MODEL_TDX : KVM_MODEL_SNP);
     if (!vm->model)
@@ -179,7 +146,7 @@ static int device_attr(const struct kvm_device_attr *attr, bool get)
 {
     const uint64_t one = 1;
 
-    if (attr->group != COCO_KVM_X86_GRP_SEV || attr->attr != COCO_KVM_X86_SEV_SNP_REQ_CERTS)
+    if (attr->group != ABI_X86_GRP_SEV || attr->attr != ABI_X86_SEV_SNP_REQ_CERTS)
         return -ENXIO;
     if (get)
         memcpy((void *)(uintptr_t)attr->addr, &one, sizeof(one));
@@ -192,7 +159,7 @@ static int kvm_ioctl(unsigned long request, void *arg)
     case KVM_GET_API_VERSION:
         return KVM_API_VERSION;
     case KVM_CHECK_EXTENSION:
-        return (uintptr_t)arg == CAP_VM_TYPES ? 1 << VM_SNP | 1 << VM_TDX : 0;
+        return (uintptr_t)arg == ABI_CAP_VM_TYPES ? 1 << ABI_VM_SNP | 1 << ABI_VM_TDX : 0;
     case KVM_HAS_DEVICE_ATTR:
     case KVM_GET_DEVICE_ATTR:
         return device_attr(arg, request == KVM_GET_DEVICE_ATTR);
@@ -207,7 +174,7 @@ static int kvm_ioctl(unsigned long request, void *arg)
 
 /* --- a VM ------------------------------------------------------------------------------------ */
 
-static int sev_init(struct vm *vm, const struct sev_init *init)
+static int sev_init(struct vm *vm, const struct abi_sev_init *init)
 {
     if (!init)
         return -EFAULT;
@@ -221,9 +188,9 @@ static int sev_command(struct vm *vm, const struct kvm_sev_cmd *command)
 {
     if (vm->tdx)
         return -ENOTTY;
-    if (command->id == SEV_INIT2)
+    if (command->id == ABI_SEV_INIT2)
         return sev_init(vm, (const void *)(uintptr_t)command->data);
-    if (command->id == COCO_KVM_SEV_SNP_ENABLE_REQ_CERTS)
+    if (command->id == ABI_SEV_SNP_ENABLE_REQ_CERTS)
         return vm->initialised ? kvm_model_enable_req_certs(vm->model) : -EINVAL;
     return -EINVAL;
 }
@@ -234,12 +201,12 @@ static int enable_cap(struct vm *vm, const struct kvm_enable_cap *cap)
         vm->irqchip = true;
         return 0;
     }
-    return cap->cap == KVM_CAP_EXIT_HYPERCALL && cap->args[0] == 1ull << COCO_KVM_HC_MAP_GPA_RANGE
+    return cap->cap == KVM_CAP_EXIT_HYPERCALL && cap->args[0] == 1ull << ABI_HC_MAP_GPA_RANGE
                ? 0
                : -EINVAL;
 }
 
-static int create_memfd(struct vm *vm, const struct guest_memfd *memfd)
+static int create_memfd(struct vm *vm, const struct abi_guest_memfd *memfd)
 {
     if (memfd->size == 0 || memfd->size % COCO_PAGE_SIZE != 0 || memfd->flags != 0)
         return -EINVAL;
@@ -248,9 +215,9 @@ static int create_memfd(struct vm *vm, const struct guest_memfd *memfd)
     return vm->memfd;
 }
 
-static int set_memory(struct vm *vm, const struct memory_region2 *region)
+static int set_memory(struct vm *vm, const struct abi_memory_region2 *region)
 {
-    if (region->flags != MEM_GUEST_MEMFD || (int)region->memfd != vm->memfd ||
+    if (region->flags != ABI_MEM_GUEST_MEMFD || (int)region->memfd != vm->memfd ||
         region->user_address % COCO_PAGE_SIZE != 0 || region->memfd_offset % COCO_PAGE_SIZE != 0 ||
         region->memfd_offset > vm->memfd_size ||
         region->size > vm->memfd_size - region->memfd_offset)
@@ -259,9 +226,9 @@ static int set_memory(struct vm *vm, const struct memory_region2 *region)
                                      (void *)(uintptr_t)region->user_address);
 }
 
-static int set_attributes(struct vm *vm, const struct memory_attributes *a)
+static int set_attributes(struct vm *vm, const struct abi_memory_attributes *a)
 {
-    if (a->flags != 0 || (a->attributes & ~ATTRIBUTE_PRIVATE) || a->size == 0 ||
+    if (a->flags != 0 || (a->attributes & ~ABI_ATTRIBUTE_PRIVATE) || a->size == 0 ||
         a->gpa % COCO_PAGE_SIZE != 0 || a->size % COCO_PAGE_SIZE != 0)
         return -EINVAL;
     return kvm_model_set_access(vm->model, a->gpa, a->size,
@@ -341,11 +308,11 @@ static int vm_ioctl(struct vm *vm, unsigned long request, void *arg)
         return sev_command(vm, arg);
     case KVM_ENABLE_CAP:
         return enable_cap(vm, arg);
-    case CREATE_GUEST_MEMFD:
+    case ABI_CREATE_GUEST_MEMFD:
         return create_memfd(vm, arg);
-    case SET_USER_MEMORY2:
+    case ABI_SET_USER_MEMORY2:
         return set_memory(vm, arg);
-    case SET_MEMORY_ATTRIBUTES:
+    case ABI_SET_MEMORY_ATTRIBUTES:
         return set_attributes(vm, arg);
     case KVM_SIGNAL_MSI:
         return vm->irqchip
@@ -397,7 +364,7 @@ static int run_guest(struct vm *vm)
     if (vm->state == BOOTS) {
         vm->state = SHARES;
         if (vm->tdx)
-            kvm_vcpu_tdvmcall(vm->vcpu, COCO_TDVMCALL_MAP_GPA, GUEST_GPA | KVM_MODEL_TDX_SHARED,
+            kvm_vcpu_tdvmcall(vm->vcpu, ABI_TDVMCALL_MAP_GPA, GUEST_GPA | KVM_MODEL_TDX_SHARED,
                               vm->shared_bytes);
         else
             kvm_vcpu_snp_psc(vm->vcpu, GUEST_GPA, vm->shared_bytes / COCO_PAGE_SIZE, false, false);

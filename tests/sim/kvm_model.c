@@ -20,10 +20,7 @@
 
 #define PAGE KVM_MODEL_PAGE
 
-/* GHCB specification: SW_EXITINFO1 of a malformed request, and the reason in SW_EXITINFO2. */
-#define GHCB_MALFORMED_INPUT   2
-#define GHCB_ERR_INVALID_INPUT 5
-#define EMPTY_TABLE_SIZE       24
+#define EMPTY_TABLE_SIZE 24
 
 enum open_exit {
     OPEN_NOTHING,
@@ -31,6 +28,8 @@ enum open_exit {
     OPEN_TDX,
     OPEN_PSC_PAGE,
     OPEN_PSC_MSR,
+    OPEN_VMGEXIT_PAGE,
+    OPEN_VMGEXIT_MSR,
     OPEN_MAP_GPA,
 };
 
@@ -93,6 +92,11 @@ int kvm_model_enable_req_certs(struct kvm_model *vm)
 void kvm_model_before_7_2(struct kvm_model *vm)
 {
     vm->before_7_2 = true;
+}
+
+void kvm_model_use_vmgexit(struct kvm_model *vm)
+{
+    vm->vmgexit = true;
 }
 
 struct kvm_vcpu *kvm_model_add_vcpu(struct kvm_model *vm, uint32_t apic_id)
@@ -175,22 +179,22 @@ void kvm_vcpu_snp_guest_request(struct kvm_vcpu *vcpu, const struct snp_report_r
     vcpu->request = *request;
     vcpu->snp = (struct kvm_snp_result){.rbx = npages};
     if (extended && gpa % PAGE != 0) {
-        vcpu->snp.sw_exitinfo1 = GHCB_MALFORMED_INPUT;
-        vcpu->snp.sw_exitinfo2 = GHCB_ERR_INVALID_INPUT;
+        vcpu->snp.sw_exitinfo1 = ABI_GHCB_MALFORMED_INPUT;
+        vcpu->snp.sw_exitinfo2 = ABI_GHCB_ERR_INVALID_INPUT;
         return;
     }
     if (extended && vcpu->vm->req_certs) {
         vcpu->open = OPEN_SNP_CERTS;
-        vcpu->run.exit_reason = COCO_KVM_EXIT_SNP_REQ_CERTS;
+        vcpu->run.exit_reason = ABI_EXIT_SNP_REQ_CERTS;
         vcpu->run.u.snp_req_certs =
-            (struct coco_kvm_snp_req_certs){.gpa = gpa, .npages = npages, .ret = 0};
+            (struct abi_snp_req_certs){.gpa = gpa, .npages = npages, .ret = 0};
         return;
     }
     /* Not opted in: KVM writes the empty table itself. */
     if (extended && npages > 0 &&
         kvm_model_write(vcpu->vm, gpa, empty_table, sizeof(empty_table)) < 0) {
-        vcpu->snp.sw_exitinfo1 = GHCB_MALFORMED_INPUT;
-        vcpu->snp.sw_exitinfo2 = GHCB_ERR_INVALID_INPUT;
+        vcpu->snp.sw_exitinfo1 = ABI_GHCB_MALFORMED_INPUT;
+        vcpu->snp.sw_exitinfo2 = ABI_GHCB_ERR_INVALID_INPUT;
         return;
     }
     ask_firmware(vcpu);
@@ -198,21 +202,21 @@ void kvm_vcpu_snp_guest_request(struct kvm_vcpu *vcpu, const struct snp_report_r
 
 static int complete_snp_certs(struct kvm_vcpu *vcpu)
 {
-    const struct coco_kvm_snp_req_certs *answer = &vcpu->run.u.snp_req_certs;
+    const struct abi_snp_req_certs *answer = &vcpu->run.u.snp_req_certs;
 
     switch (answer->ret) {
-    case COCO_KVM_SNP_RET_OK:
+    case ABI_RET_OK:
         ask_firmware(vcpu);
         return 0;
-    case COCO_KVM_SNP_RET_ENOSPC:
+    case ABI_RET_ENOSPC:
         vcpu->snp.rbx = answer->npages;
-        vcpu->snp.sw_exitinfo2 = COCO_GHCB_EXITINFO2_INVALID_LEN;
+        vcpu->snp.sw_exitinfo2 = ABI_EXITINFO2_INVALID_LEN;
         return 0;
-    case COCO_KVM_SNP_RET_EAGAIN:
-        vcpu->snp.sw_exitinfo2 = COCO_GHCB_EXITINFO2_BUSY;
+    case ABI_RET_EAGAIN:
+        vcpu->snp.sw_exitinfo2 = ABI_EXITINFO2_BUSY;
         return 0;
-    case COCO_KVM_SNP_RET_EIO:
-        vcpu->snp.sw_exitinfo2 = COCO_GHCB_EXITINFO2_GENERIC;
+    case ABI_RET_EIO:
+        vcpu->snp.sw_exitinfo2 = ABI_EXITINFO2_GENERIC;
         return 0;
     default:
         return -EINVAL;
@@ -226,24 +230,18 @@ const struct kvm_snp_result *kvm_vcpu_snp_result(const struct kvm_vcpu *vcpu)
 
 /* --- KVM_HC_MAP_GPA_RANGE --------------------------------------------------------------------- */
 
-#define MAP_GPA_PRIVATE (1ull << 4)
-#define MAP_GPA_CHUNK   0x200000u
-
-/* GHCB specification: how a page state change failed, in each form. */
-#define PSC_ERROR_GENERIC (0x100ull << 32)
-#define MSR_PSC_RESP      0x015ull
-#define MSR_ERROR_GENERIC (1ull << 63)
+#define MAP_GPA_CHUNK 0x200000u
 
 static void exit_map_gpa(struct kvm_vcpu *vcpu, enum open_exit open, uint64_t gpa, uint64_t npages,
                          bool make_private)
 {
     vcpu->open = open;
-    vcpu->run.exit_reason = KVM_MODEL_EXIT_HYPERCALL;
+    vcpu->run.exit_reason = ABI_EXIT_HYPERCALL;
     memset(&vcpu->run.u, 0, sizeof(vcpu->run.u));
-    vcpu->run.u.hypercall.nr = COCO_KVM_HC_MAP_GPA_RANGE;
+    vcpu->run.u.hypercall.nr = ABI_HC_MAP_GPA_RANGE;
     vcpu->run.u.hypercall.args[0] = gpa;
     vcpu->run.u.hypercall.args[1] = npages;
-    vcpu->run.u.hypercall.args[2] = make_private ? MAP_GPA_PRIVATE : 0;
+    vcpu->run.u.hypercall.args[2] = make_private ? ABI_MAP_GPA_ENCRYPTED : 0;
 }
 
 /* The VMM's answer: 0, EAGAIN or EINVAL; negative where KVM does not take it. */
@@ -253,15 +251,29 @@ static int map_gpa_answer(const struct kvm_vcpu *vcpu)
 
     if (vcpu->vm->before_7_2)
         return ret == 0 ? 0 : EINVAL;
-    return ret == 0 || ret == COCO_KVM_MAP_GPA_RET_EAGAIN || ret == COCO_KVM_MAP_GPA_RET_EINVAL
-               ? (int)ret
-               : -EINVAL;
+    return ret == 0 || ret == ABI_RET_EAGAIN || ret == ABI_RET_EINVAL ? (int)ret : -EINVAL;
+}
+
+static void exit_vmgexit(struct kvm_vcpu *vcpu, enum open_exit open, uint64_t ghcb_msr)
+{
+    vcpu->open = open;
+    vcpu->run.exit_reason = ABI_EXIT_VMGEXIT;
+    vcpu->run.u.vmgexit = (struct abi_vmgexit){.ghcb_msr = ghcb_msr};
 }
 
 void kvm_vcpu_snp_psc(struct kvm_vcpu *vcpu, uint64_t gpa, uint64_t npages, bool make_private,
                       bool msr_form)
 {
     vcpu->snp = (struct kvm_snp_result){0};
+    if (vcpu->vm->vmgexit) {
+        if (msr_form)
+            exit_vmgexit(vcpu, OPEN_VMGEXIT_MSR,
+                         ABI_MSR_PSC_REQ | gpa |
+                             (make_private ? ABI_MSR_PSC_PRIVATE : ABI_MSR_PSC_SHARED));
+        else
+            exit_vmgexit(vcpu, OPEN_VMGEXIT_PAGE, gpa);
+        return;
+    }
     exit_map_gpa(vcpu, msr_form ? OPEN_PSC_MSR : OPEN_PSC_PAGE, gpa, msr_form ? 1 : npages,
                  make_private);
 }
@@ -274,9 +286,9 @@ static int complete_psc(struct kvm_vcpu *vcpu, bool msr_form)
     if (answer < 0)
         return answer;
     if (msr_form)
-        vcpu->snp.ghcb_msr = MSR_PSC_RESP | (answer ? MSR_ERROR_GENERIC : 0);
+        vcpu->snp.ghcb_msr = ABI_MSR_PSC_RESP | (answer ? ABI_MSR_ERROR_GENERIC : 0);
     else
-        vcpu->snp.sw_exitinfo2 = answer ? PSC_ERROR_GENERIC : 0;
+        vcpu->snp.sw_exitinfo2 = answer ? ABI_PSC_ERROR_GENERIC : 0;
     return 0;
 }
 
@@ -294,7 +306,7 @@ static void begin_map_gpa(struct kvm_vcpu *vcpu, uint64_t r12, uint64_t size)
     vcpu->map_next = r12 & ~KVM_MODEL_TDX_SHARED;
     if (vcpu->map_next % PAGE != 0 || size % PAGE != 0 || size == 0 ||
         __builtin_add_overflow(vcpu->map_next, size, &vcpu->map_end)) {
-        vcpu->tdx.r10 = COCO_TDVMCALL_INVALID_OPERAND;
+        vcpu->tdx.r10 = ABI_TDVMCALL_INVALID_OPERAND;
         return;
     }
     map_next_piece(vcpu);
@@ -313,61 +325,61 @@ static int complete_map_gpa(struct kvm_vcpu *vcpu)
             map_next_piece(vcpu);
             return 1;
         }
-        vcpu->tdx.r10 = COCO_TDVMCALL_SUCCESS;
+        vcpu->tdx.r10 = ABI_TDVMCALL_SUCCESS;
         return 0;
     }
-    vcpu->tdx.r10 = answer == EAGAIN ? COCO_TDVMCALL_RETRY : COCO_TDVMCALL_INVALID_OPERAND;
+    vcpu->tdx.r10 = answer == EAGAIN ? ABI_TDVMCALL_RETRY : ABI_TDVMCALL_INVALID_OPERAND;
     vcpu->tdx.r11 = vcpu->map_next | (vcpu->map_shared ? KVM_MODEL_TDX_SHARED : 0);
     return 0;
 }
 
 /* --- TDVMCALLs -------------------------------------------------------------------------------- */
 
-static void exit_to_vmm(struct kvm_vcpu *vcpu, const struct coco_kvm_tdx *exit)
+static void exit_to_vmm(struct kvm_vcpu *vcpu, const struct abi_tdx *exit)
 {
     vcpu->open = OPEN_TDX;
-    vcpu->run.exit_reason = COCO_KVM_EXIT_TDX;
+    vcpu->run.exit_reason = ABI_EXIT_TDX;
     vcpu->run.u.tdx = *exit;
 }
 
 void kvm_vcpu_tdvmcall(struct kvm_vcpu *vcpu, uint64_t leaf, uint64_t r12, uint64_t r13)
 {
-    struct coco_kvm_tdx exit = {.nr = leaf};
+    struct abi_tdx exit = {.nr = leaf};
 
-    vcpu->tdx = (struct kvm_tdx_result){.r10 = COCO_TDVMCALL_SUCCESS};
+    vcpu->tdx = (struct kvm_tdx_result){.r10 = ABI_TDVMCALL_SUCCESS};
     switch (leaf) {
-    case COCO_TDVMCALL_MAP_GPA:
+    case ABI_TDVMCALL_MAP_GPA:
         begin_map_gpa(vcpu, r12, r13);
         return;
-    case COCO_TDVMCALL_GET_QUOTE:
+    case ABI_TDVMCALL_GET_QUOTE:
         if (!(r12 & KVM_MODEL_TDX_SHARED)) {
-            vcpu->tdx.r10 = COCO_TDVMCALL_INVALID_OPERAND;
+            vcpu->tdx.r10 = ABI_TDVMCALL_INVALID_OPERAND;
             return;
         }
-        exit.u.get_quote.ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED;
+        exit.u.get_quote.ret = ABI_TDVMCALL_SUBFUNC_UNSUPPORTED;
         exit.u.get_quote.gpa = r12 & ~KVM_MODEL_TDX_SHARED;
         exit.u.get_quote.size = r13;
         break;
-    case COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT:
+    case ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT:
         if (r12 < 32 || r12 > 255) {
-            vcpu->tdx.r10 = COCO_TDVMCALL_INVALID_OPERAND;
+            vcpu->tdx.r10 = ABI_TDVMCALL_INVALID_OPERAND;
             return;
         }
-        exit.u.setup_event_notify.ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED;
+        exit.u.setup_event_notify.ret = ABI_TDVMCALL_SUBFUNC_UNSUPPORTED;
         exit.u.setup_event_notify.vector = r12;
         break;
-    case COCO_TDVMCALL_GET_TD_VM_CALL_INFO:
+    case ABI_TDVMCALL_GET_TD_VM_CALL_INFO:
         /* Leaf 0 KVM answers: nothing beyond the base. Leaf 1 is the VMM's. */
         if (r12 != 1) {
-            vcpu->tdx.r10 = r12 == 0 ? COCO_TDVMCALL_SUCCESS : COCO_TDVMCALL_INVALID_OPERAND;
+            vcpu->tdx.r10 = r12 == 0 ? ABI_TDVMCALL_SUCCESS : ABI_TDVMCALL_INVALID_OPERAND;
             return;
         }
-        exit.u.get_tdvmcall_info.ret = COCO_TDVMCALL_SUCCESS;
+        exit.u.get_tdvmcall_info.ret = ABI_TDVMCALL_SUCCESS;
         exit.u.get_tdvmcall_info.leaf = r12;
         break;
     default:
         /* A leaf of some later kernel: a VMM that does not know it leaves what is preset. */
-        exit.u.unknown.ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED;
+        exit.u.unknown.ret = ABI_TDVMCALL_SUBFUNC_UNSUPPORTED;
         exit.u.unknown.data[0] = r12;
         exit.u.unknown.data[1] = r13;
         break;
@@ -378,10 +390,10 @@ void kvm_vcpu_tdvmcall(struct kvm_vcpu *vcpu, uint64_t leaf, uint64_t r12, uint6
 /* `ret` lies at the same place in every leaf, and reaches R10 as it is: any number. */
 static int complete_tdx(struct kvm_vcpu *vcpu)
 {
-    const struct coco_kvm_tdx *answer = &vcpu->run.u.tdx;
+    const struct abi_tdx *answer = &vcpu->run.u.tdx;
 
     vcpu->tdx.r10 = answer->u.unknown.ret;
-    if (answer->nr == COCO_TDVMCALL_GET_TD_VM_CALL_INFO) {
+    if (answer->nr == ABI_TDVMCALL_GET_TD_VM_CALL_INFO) {
         vcpu->tdx.r11 = answer->u.get_tdvmcall_info.r11;
         vcpu->tdx.r12 = answer->u.get_tdvmcall_info.r12;
         vcpu->tdx.r13 = answer->u.get_tdvmcall_info.r13;
@@ -411,6 +423,12 @@ static int complete(struct kvm_vcpu *vcpu)
     case OPEN_PSC_PAGE:
     case OPEN_PSC_MSR:
         return complete_psc(vcpu, open == OPEN_PSC_MSR);
+    case OPEN_VMGEXIT_PAGE:
+        vcpu->snp.sw_exitinfo2 = vcpu->run.u.vmgexit.ret;
+        return 0;
+    case OPEN_VMGEXIT_MSR:
+        vcpu->snp.ghcb_msr = vcpu->run.u.vmgexit.ghcb_msr;
+        return 0;
     case OPEN_MAP_GPA:
         return complete_map_gpa(vcpu);
     case OPEN_NOTHING:
@@ -434,7 +452,7 @@ int kvm_model_run(struct kvm_vcpu *vcpu)
         enum kvm_guest_action action =
             vcpu->guest_run ? vcpu->guest_run(vcpu->guest, vcpu) : KVM_GUEST_HALTS;
         if (action == KVM_GUEST_HALTS) {
-            vcpu->run.exit_reason = KVM_MODEL_EXIT_HLT;
+            vcpu->run.exit_reason = ABI_EXIT_HLT;
             vcpu->run.u.hlt.wake_us = vcpu->wake_us;
             return 0;
         }

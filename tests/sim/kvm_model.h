@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include "snp_report.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -109,11 +109,12 @@ void kvm_model_set_firmware(struct kvm_model *vm, struct snp_firmware *fw);
 int kvm_model_enable_req_certs(struct kvm_model *vm);
 /* Linux before 7.2: whatever `ret` of KVM_HC_MAP_GPA_RANGE is not 0 is one failure. */
 void kvm_model_before_7_2(struct kvm_model *vm);
+/* A kernel of the SNP series v10: page state changes are KVM_EXIT_VMGEXIT. In the MSR form what
+ * ghcb_msr holds at the next KVM_RUN is the guest's, and `ret` is not looked at; in the page form
+ * `ret` is SW_EXITINFO2. */
+void kvm_model_use_vmgexit(struct kvm_model *vm);
 
 /* --- vCPUs, as a VMM sees them ---------------------------------------------------------------- */
-
-#define KVM_MODEL_EXIT_HYPERCALL 3u
-#define KVM_MODEL_EXIT_HLT       5u
 
 /* hlt.wake_us of a guest that waits for nothing. */
 #define KVM_MODEL_NEVER UINT64_MAX
@@ -121,17 +122,13 @@ void kvm_model_before_7_2(struct kvm_model *vm);
 /* What is shared with the VMM, as struct kvm_run. */
 struct kvm_model_run {
     uint8_t immediate_exit;
-    /* COCO_KVM_EXIT_SNP_REQ_CERTS, COCO_KVM_EXIT_TDX, KVM_MODEL_EXIT_HYPERCALL, _HLT */
+    /* ABI_EXIT_SNP_REQ_CERTS, _TDX, _HYPERCALL, _VMGEXIT, _HLT */
     uint32_t exit_reason;
     union {
-        /* KVM_HC_MAP_GPA_RANGE: gpa, pages, flags. */
-        struct {
-            uint64_t nr;
-            uint64_t args[6];
-            uint64_t ret;
-        } hypercall;
-        struct coco_kvm_snp_req_certs snp_req_certs;
-        struct coco_kvm_tdx tdx;
+        struct abi_hypercall hypercall; /* KVM_HC_MAP_GPA_RANGE: gpa, pages, flags */
+        struct abi_snp_req_certs snp_req_certs;
+        struct abi_tdx tdx;
+        struct abi_vmgexit vmgexit; /* only after kvm_model_use_vmgexit() */
         /* Nothing to run before this time of the guest's clock. */
         struct {
             uint64_t wake_us;
@@ -177,7 +174,9 @@ void kvm_vcpu_snp_guest_request(struct kvm_vcpu *vcpu, const struct snp_report_r
                                 bool extended, uint64_t gpa, uint64_t npages);
 
 /* SNP page state change of one range: in the form of a page, whose result is SW_EXITINFO2, or of
- * the GHCB MSR, for one page, whose result is the MSR. */
+ * the GHCB MSR, for one page, whose result is the MSR. With kvm_model_use_vmgexit() the page form's
+ * gpa is the GHCB's, in which the guest has put the request; npages and make_private do not count.
+ */
 void kvm_vcpu_snp_psc(struct kvm_vcpu *vcpu, uint64_t gpa, uint64_t npages, bool make_private,
                       bool msr_form);
 

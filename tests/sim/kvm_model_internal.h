@@ -29,6 +29,7 @@ struct kvm_model {
     struct snp_firmware *firmware;
     bool req_certs;
     bool before_7_2;
+    bool vmgexit;
 };
 
 /* Frees what the regions hold. */

@@ -31,6 +31,7 @@ struct qgs_answerer {
     unsigned version;
     size_t padding;
     bool check_mac;
+    bool old;
     bool replay_only;
     struct pair *pairs;
     size_t n_pairs;
@@ -107,6 +108,7 @@ struct qgs_answerer *qgs_answerer_new(const struct qgs_sim_options *options)
     a->version = options->version;
     a->padding = options->padding;
     a->check_mac = options->check_mac;
+    a->old = options->old;
     a->replay_only = options->replay_only;
     pthread_mutex_init(&a->lock, NULL);
     a->signer = tdx_signer_new();
@@ -251,9 +253,15 @@ static struct qgs_answer framed(uint8_t *wire, int64_t n, enum qgs_stat counts)
     return (struct qgs_answer){.bytes = wire, .size = PREFIX + (size_t)n, .counts = counts};
 }
 
-static struct qgs_answer quote_error(void)
+/* Of the service's own library. */
+static uint16_t minor_of(const struct qgs_answerer *a)
 {
-    struct coco_qgs_quote_resp resp = {.minor = COCO_QGS_MINOR,
+    return a->old ? 0 : COCO_QGS_MINOR;
+}
+
+static struct qgs_answer quote_error(const struct qgs_answerer *a)
+{
+    struct coco_qgs_quote_resp resp = {.minor = minor_of(a),
                                        .error_code = COCO_QGS_ERROR_UNEXPECTED};
     uint8_t *wire = room_for(COCO_QGS_QUOTE_RESP_FIXED);
 
@@ -278,15 +286,15 @@ static struct qgs_answer answer_quote(struct qgs_answerer *a, const uint8_t *in,
                                       enum qgs_fault fault)
 {
     struct coco_qgs_quote_req req;
-    struct coco_qgs_quote_resp resp = {.minor = COCO_QGS_MINOR};
+    struct coco_qgs_quote_resp resp = {.minor = minor_of(a)};
     size_t quote_size;
 
     if (fault == QGS_FAULT_ERROR || coco_qgs_quote_req_decode(in, size, &req) < 0 ||
         req.report_size != TDX_TDREPORT_SIZE)
-        return quote_error();
+        return quote_error(a);
     uint8_t *quote = quote_for(a, req.report, fault, &quote_size);
     if (!quote)
-        return quote_error();
+        return quote_error(a);
     if (fault == QGS_FAULT_RAW)
         return (struct qgs_answer){.bytes = quote, .size = quote_size, .counts = QGS_N_STATS};
 
@@ -299,14 +307,15 @@ static struct qgs_answer answer_quote(struct qgs_answerer *a, const uint8_t *in,
     return framed(wire, n, fault == QGS_N_FAULTS ? QGS_STAT_QUOTES : QGS_N_STATS);
 }
 
-static struct qgs_answer answer_collateral(const uint8_t *in, size_t size, enum qgs_fault fault)
+static struct qgs_answer answer_collateral(const struct qgs_answerer *a, const uint8_t *in,
+                                           size_t size, enum qgs_fault fault)
 {
     static const char *const text[COCO_QGS_COLLATERAL_BLOBS] = {
         "pck crl issuer chain",    "root ca crl",      "pck crl",
         "tcb info issuer chain",   "{\"tcbInfo\":{}}", "qe identity issuer chain",
         "{\"enclaveIdentity\":{}}"};
     struct coco_qgs_collateral_req req;
-    struct coco_qgs_collateral_resp resp = {.minor = COCO_QGS_MINOR};
+    struct coco_qgs_collateral_resp resp = {.minor = minor_of(a)};
     uint8_t *wire = room_for(512);
 
     if (fault == QGS_FAULT_ERROR || coco_qgs_collateral_req_decode(in, size, &req) < 0 ||
@@ -314,7 +323,7 @@ static struct qgs_answer answer_collateral(const uint8_t *in, size_t size, enum 
         resp.error_code = COCO_QGS_ERROR_UNEXPECTED;
     } else {
         resp.collateral_major = 3;
-        resp.padded = req.minor == 0;
+        resp.padded = a->old || req.minor == 0;
         for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++) {
             resp.blobs[i] = (const uint8_t *)text[i];
             resp.sizes[i] = (uint32_t)strlen(text[i]);
@@ -324,12 +333,13 @@ static struct qgs_answer answer_collateral(const uint8_t *in, size_t size, enum 
                   resp.error_code ? QGS_STAT_ERRORS : QGS_N_STATS);
 }
 
-static struct qgs_answer answer_platform(const uint8_t *in, size_t size, enum qgs_fault fault)
+static struct qgs_answer answer_platform(const struct qgs_answerer *a, const uint8_t *in,
+                                         size_t size, enum qgs_fault fault)
 {
     static const uint8_t id[16] = {0x10, 0x32, 0x54, 0x76};
     static const uint8_t cpusvn[16] = {6, 6, 0x13, 0x15, 3, 0xff, 0, 3};
     struct coco_qgs_platform_req req;
-    struct coco_qgs_platform_resp resp = {.minor = COCO_QGS_MINOR};
+    struct coco_qgs_platform_resp resp = {.minor = minor_of(a)};
     uint8_t *wire = room_for(64);
 
     if (fault == QGS_FAULT_ERROR || coco_qgs_platform_req_decode(in, size, &req) < 0) {
@@ -395,10 +405,10 @@ struct qgs_answer qgs_answer(struct qgs_answerer *a, const uint8_t *wire, size_t
         answer = answer_quote(a, wire + PREFIX, size - PREFIX, fault);
         break;
     case COCO_QGS_GET_COLLATERAL_REQ:
-        answer = answer_collateral(wire + PREFIX, size - PREFIX, fault);
+        answer = answer_collateral(a, wire + PREFIX, size - PREFIX, fault);
         break;
     case COCO_QGS_GET_PLATFORM_INFO_REQ:
-        answer = answer_platform(wire + PREFIX, size - PREFIX, fault);
+        answer = answer_platform(a, wire + PREFIX, size - PREFIX, fault);
         break;
     default:
         break;

@@ -33,6 +33,27 @@ enum look {
     LOOK_CLOSE,  /* close at once */
 };
 
+/* Up to DCAP 1.20: four bytes are a length, whatever they say; so a bare TDREPORT announces two
+ * gigabytes. What is wrong with the message is found when it is whole. */
+static enum look look_at_old(const uint8_t *in, size_t size)
+{
+    struct coco_reader r = coco_reader_of(in, size);
+    uint32_t prefix = coco_read_u32be(&r);
+
+    if (r.bad)
+        return LOOK_WAIT;
+    if (prefix == 0)
+        return LOOK_CLOSE;
+    if (size - 4 < prefix)
+        return LOOK_WAIT;
+    uint16_t major = coco_read_u16(&r);
+    coco_read_u16(&r);
+    uint32_t type = coco_read_u32(&r);
+    if (prefix < COCO_QGS_HEADER_SIZE || major != COCO_QGS_MAJOR)
+        return LOOK_CLOSE;
+    return type % 2 == 0 && type <= COCO_QGS_GET_PLATFORM_INFO_REQ ? LOOK_FRAMED : LOOK_CLOSE;
+}
+
 static enum look look_at(const struct qgs_sim *sim, const uint8_t *in, size_t size)
 {
     struct coco_reader r = coco_reader_of(in, size);
@@ -133,7 +154,8 @@ static void conn_free(struct conn *conn)
 static void conn_new(struct qgs_sim *sim, int fd, int64_t now)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
-    size_t in_size = sim->options.fixed_split ? READ_SIZE_FIXED : READ_SIZE;
+    bool whole = sim->options.fixed_split || sim->options.old;
+    size_t in_size = whole ? READ_SIZE_FIXED : READ_SIZE;
     uint8_t *in = malloc(in_size);
 
     if (sim->n_conns == sim->room_conns) {
@@ -175,8 +197,8 @@ static void conn_end(struct qgs_sim *sim, struct conn *conn, bool gone)
 
 static void conn_read(struct qgs_sim *sim, struct conn *conn, bool gone)
 {
-    bool over =
-        conn->full || conn->in_used == conn->in_size || (conn->looked && !sim->options.fixed_split);
+    bool whole = sim->options.fixed_split || sim->options.old;
+    bool over = conn->full || conn->in_used == conn->in_size || (conn->looked && !whole);
     size_t at = over ? 0 : conn->in_used;
     ssize_t n = recv(conn->fd, conn->in + at, conn->in_size - at, 0);
 
@@ -191,10 +213,11 @@ static void conn_read(struct qgs_sim *sim, struct conn *conn, bool gone)
     if (conn->full)
         return;
     conn->in_used = at + (size_t)n;
-    if (conn->in_used < READ_FIRST)
+    if (conn->in_used < READ_FIRST && !sim->options.old)
         return;
     conn->looked = true;
-    enum look look = look_at(sim, conn->in, conn->in_used);
+    enum look look = sim->options.old ? look_at_old(conn->in, conn->in_used)
+                                      : look_at(sim, conn->in, conn->in_used);
     if (look == LOOK_CLOSE)
         qgs_conn_close(sim, conn);
     else if (look != LOOK_WAIT)

@@ -49,23 +49,25 @@ enum qgs_stat {
 };
 
 struct qgs_sim_options {
-    const char *path;             /* of the Unix socket; a stale one is replaced */
-    unsigned threads;             /* 4; 0: accepts, reads, never answers */
-    unsigned timer_ms;            /* 30000, from accept; then closes without a byte */
-    unsigned delay_ms;            /* 0; that a worker takes for each request */
-    bool delay_random;            /* from 0 to delay_ms, evenly */
-    uint64_t seed;                /* of that */
-    unsigned drip_ms;             /* 10 */
-    unsigned version;             /* 4 or 5: of made quotes */
-    unsigned padding;             /* 70: zero bytes behind a made quote */
-    bool check_mac;               /* a TDREPORT without the simulated MAC is an error */
-    bool fixed_split;             /* requests may come in pieces, as from DCAP 1.26 on */
-    const char *replay;           /* folder of NAME_tdreport.bin and NAME_quote.bin, or NULL */
-    bool replay_only;             /* any other TDREPORT is an error */
-    bool no_accept;               /* listens and never accepts */
-    int backlog;                  /* 4096 */
-    bool faults_on_all;           /* faults hit GET_COLLATERAL and GET_PLATFORM_INFO too */
-    int64_t crash_after;          /* −1: never; n: dies on reading request n + 1 */
+    const char *path;    /* of the Unix socket; a stale one is replaced */
+    unsigned threads;    /* 4; 0: accepts, reads, never answers */
+    unsigned timer_ms;   /* 30000, from accept; then closes without a byte */
+    unsigned delay_ms;   /* 0; that a worker takes for each request */
+    bool delay_random;   /* from 0 to delay_ms, evenly */
+    uint64_t seed;       /* of that */
+    unsigned drip_ms;    /* 10 */
+    unsigned version;    /* 4 or 5: of made quotes */
+    unsigned padding;    /* 70: zero bytes behind a made quote */
+    bool check_mac;      /* a TDREPORT without the simulated MAC is an error */
+    bool fixed_split;    /* requests may come in pieces, as from DCAP 1.26 on */
+    bool old;            /* as up to DCAP 1.20: minor 0, collateral always padded, any prefix
+                                     is a length (there is no raw form), pieces are read */
+    const char *replay;  /* folder of NAME_tdreport.bin and NAME_quote.bin, or NULL */
+    bool replay_only;    /* any other TDREPORT is an error */
+    bool no_accept;      /* listens and never accepts */
+    int backlog;         /* 4096 */
+    bool faults_on_all;  /* faults hit GET_COLLATERAL and GET_PLATFORM_INFO too */
+    int64_t crash_after; /* −1: never; n: dies on reading request n + 1 */
     int64_t faults[QGS_N_FAULTS]; /* 0: none; n: the next n requests; QGS_ALWAYS */
     /* Called on a thread of the simulator when it has died by crash_after: its sockets are closed,
      * the socket file is left. May be NULL. */

@@ -32,6 +32,7 @@ static const char usage[] =
     "  --check-mac        a TDREPORT without the simulated MAC is an error\n"
     "  --bug-split        requests in pieces are lost, as up to DCAP 1.25 (the default)\n"
     "  --fixed-split      requests in pieces are read, as from DCAP 1.26 on\n"
+    "  --old              as up to DCAP 1.20: minor 0, no raw form, collateral always padded\n"
     "  --replay DIR       answer NAME_tdreport.bin with NAME_quote.bin\n"
     "  --replay-only      and any other TDREPORT with an error\n"
     "  --fault NAME[:N]   the next N requests (all): eof error hang stuck garbage oversize "
@@ -55,6 +56,7 @@ enum {
     OPT_CHECK_MAC,
     OPT_BUG_SPLIT,
     OPT_FIXED_SPLIT,
+    OPT_OLD,
     OPT_REPLAY,
     OPT_REPLAY_ONLY,
     OPT_FAULT,
@@ -78,6 +80,7 @@ static const struct option long_options[] = {
     {"check-mac", no_argument, NULL, OPT_CHECK_MAC},
     {"bug-split", no_argument, NULL, OPT_BUG_SPLIT},
     {"fixed-split", no_argument, NULL, OPT_FIXED_SPLIT},
+    {"old", no_argument, NULL, OPT_OLD},
     {"replay", required_argument, NULL, OPT_REPLAY},
     {"replay-only", no_argument, NULL, OPT_REPLAY_ONLY},
     {"fault", required_argument, NULL, OPT_FAULT},
@@ -149,6 +152,9 @@ static void set_flag(struct program *p, int option)
         break;
     case OPT_FIXED_SPLIT:
         p->options.fixed_split = true;
+        break;
+    case OPT_OLD:
+        p->options.old = true;
         break;
     case OPT_REPLAY_ONLY:
         p->options.replay_only = true;

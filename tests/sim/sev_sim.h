@@ -38,7 +38,7 @@ struct sev_sim_platform {
 void sev_sim_platform_init(struct sev_sim_platform *platform);
 
 /* Sets one field from text; false (and nothing is changed) where there is no such field or value:
- *   product Milan|Genoa|Turin      clears the TCBs, whose layout it decides
+ *   product Milan|Genoa|Turin|Venice  clears the TCBs, whose layout it decides
  *   chip_id HEX                    1 to 64 bytes, zeros behind them
  *   tcb T, current T, reported T   BL.TEE.SNP.UCODE[.FMC]; `tcb` is both
  *   vlek_en, mask_chip_id, mask_chip_key, snp_init   0|1

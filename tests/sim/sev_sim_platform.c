@@ -24,6 +24,7 @@ static const struct {
     {COCO_SNP_MILAN, 0x19, 0x01},
     {COCO_SNP_GENOA, 0x19, 0x11},
     {COCO_SNP_TURIN, 0x1a, 0x02},
+    {COCO_SNP_VENICE, 0x1a, 0x50},
 };
 
 static const struct {

@@ -31,8 +31,7 @@ struct snp_firmware *snp_firmware_new(const char *product,
         return NULL;
     }
     memcpy(fw->product, product, strlen(product) + 1);
-    /* A Turin's id is eight bytes long; the report's field is filled up with zeros. */
-    memcpy(fw->chip_id, chip_id, strcmp(product, "Turin") == 0 ? 8 : sizeof(fw->chip_id));
+    memcpy(fw->chip_id, chip_id, snp_report_chip_size(product));
     return fw;
 }
 

@@ -209,7 +209,7 @@ static void handle_answer(struct snp_guest *g)
     case 0:
         handle_success(g, &r->response);
         return;
-    case COCO_GHCB_EXITINFO2_BUSY:
+    case ABI_EXITINFO2_BUSY:
         g->result.busy++;
         if (vclock_now_us(g->clock) - g->call_start_us >= MAX_RETRY_US) {
             lose_vmpck(g, -ETIMEDOUT);
@@ -218,7 +218,7 @@ static void handle_answer(struct snp_guest *g)
         g->retry_at_us = vclock_now_us(g->clock) + RETRY_DELAY_US;
         g->state = SLEEPING;
         return;
-    case COCO_GHCB_EXITINFO2_INVALID_LEN:
+    case ABI_EXITINFO2_INVALID_LEN:
         /* RBX is the host's number: a silly one saturates, and the program cannot offer it. */
         g->result.certs_needed = r->rbx > UINT32_MAX / PAGE ? UINT32_MAX : (size_t)r->rbx * PAGE;
         g->state = ASK_PLAIN;

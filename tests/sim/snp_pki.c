@@ -36,7 +36,6 @@
 #define DAY_S       86400
 #define AMD_OID     "1.3.6.1.4.1.3704.1."
 #define N_CAS       3
-#define TURIN_ID    8
 #define CRL_DAYS    46
 #define TABLE_ENTRY 24
 
@@ -46,7 +45,8 @@ struct product {
     uint32_t serials[N_CAS]; /* ARK, ASK, ASVK */
     struct tm made[N_CAS];   /* their notBefore */
     uint8_t struct_version;
-    bool turin;
+    uint8_t chip_id_size;
+    const char *levels; /* the numbers behind 3 of its levels, in its order */
 };
 
 #define DATE(y, m, d, hh, mm, ss)                                                              \
@@ -60,19 +60,33 @@ static const struct product products[] = {
      .leaf_name = "Milan-B0",
      .serials = {0x010000, 0x010001, 0x010101},
      .made = {DATE(2020, 10, 22, 17, 23, 5), DATE(2020, 10, 22, 18, 24, 20),
-              DATE(2022, 11, 16, 22, 45, 24)}},
+              DATE(2022, 11, 16, 22, 45, 24)},
+     .chip_id_size = 64,
+     .levels = "12456738"},
     {.name = "Genoa",
      .leaf_name = "Genoa",
      .serials = {0x020000, 0x020002, 0x020101},
      .made = {DATE(2022, 1, 26, 15, 34, 37), DATE(2022, 10, 31, 13, 33, 48),
-              DATE(2022, 11, 18, 1, 17, 1)}},
+              DATE(2022, 11, 18, 1, 17, 1)},
+     .chip_id_size = 64,
+     .levels = "12456738"},
     {.name = "Turin",
      .leaf_name = "Turin",
      .serials = {0x030000, 0x030001, 0x030101},
      .made = {DATE(2023, 5, 15, 20, 3, 12), DATE(2023, 5, 15, 20, 25, 21),
               DATE(2023, 5, 15, 20, 30, 0)},
      .struct_version = 1,
-     .turin = true},
+     .chip_id_size = 8,
+     .levels = "91235678"},
+    /* The root is AMD's in all but its key; of the others and the leaves none has been seen. */
+    {.name = "Venice",
+     .leaf_name = "Venice",
+     .serials = {0x040000, 0x040001, 0x040101},
+     .made = {DATE(2025, 4, 29, 1, 18, 22), DATE(2025, 4, 29, 1, 30, 0),
+              DATE(2025, 4, 29, 1, 40, 0)},
+     .struct_version = 1,
+     .chip_id_size = 8,
+     .levels = "923"},
 };
 
 static const char *const ca_names[N_CAS] = {"ark", "ask", "asvk"};
@@ -444,26 +458,44 @@ static bool add_hwid(X509 *cert, const struct snp_pki_leaf_options *o, const uin
     return add_raw(cert, o, "4", wrapped, size + 2);
 }
 
+/* The level with that number behind 3; 0 of those that are reserved. */
+static uint8_t level_of(const struct snp_pki_tcb *tcb, char number)
+{
+    switch (number) {
+    case '1':
+        return tcb->bl;
+    case '2':
+        return tcb->tee;
+    case '3':
+        return tcb->snp;
+    case '8':
+        return tcb->ucode;
+    case '9':
+        return tcb->fmc;
+    default:
+        return 0;
+    }
+}
+
 static bool add_leaf_extensions(const struct product *product, X509 *cert,
                                 const struct snp_pki_leaf_options *o)
 {
     static const uint8_t no_chip[SNP_PKI_CHIP_ID_SIZE];
     const uint8_t *chip_id = o->chip_id ? o->chip_id : no_chip;
-    bool turin = product->turin;
+    char levels[16];
 
+    (void)snprintf(levels, sizeof(levels), "%s%s", product->levels, o->more ? o->more : "");
     if (!add_integer(cert, o, "1", product->struct_version) ||
-        !add_text(cert, o, "2", o->vlek ? product->name : product->leaf_name) ||
-        (turin && !add_integer(cert, o, "3.9", o->tcb.fmc)) ||
-        !add_integer(cert, o, "3.1", o->tcb.bl) || !add_integer(cert, o, "3.2", o->tcb.tee) ||
-        (turin && !add_integer(cert, o, "3.3", o->tcb.snp)) ||
-        (!turin && !add_integer(cert, o, "3.4", 0)) || !add_integer(cert, o, "3.5", 0) ||
-        !add_integer(cert, o, "3.6", 0) || !add_integer(cert, o, "3.7", 0) ||
-        (!turin && !add_integer(cert, o, "3.3", o->tcb.snp)) ||
-        !add_integer(cert, o, "3.8", o->tcb.ucode))
+        !add_text(cert, o, "2", o->vlek ? product->name : product->leaf_name))
         return false;
+    for (const char *p = levels; *p; p++) {
+        const char suffix[] = {'3', '.', *p, 0};
+        if (!add_integer(cert, o, suffix, level_of(&o->tcb, *p)))
+            return false;
+    }
     if (o->vlek)
         return add_text(cert, o, "5", o->csp_id ? o->csp_id : "CN=csp.example");
-    return add_hwid(cert, o, chip_id, turin ? TURIN_ID : SNP_PKI_CHIP_ID_SIZE);
+    return add_hwid(cert, o, chip_id, product->chip_id_size);
 }
 
 static int64_t leaf_start(const struct snp_pki *pki, const struct snp_pki_leaf_options *o)

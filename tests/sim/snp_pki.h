@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A TCB by its components; fmc exists on Turin only. */
+/* A TCB by its components; not every product has each. */
 struct snp_pki_tcb {
     uint8_t bl, tee, snp, ucode, fmc;
 };
@@ -19,7 +19,7 @@ struct snp_pki_tcb {
 #define SNP_PKI_CHIP_ID_SIZE 64
 
 struct snp_pki_options {
-    const char *product; /* "Milan" (NULL), "Genoa", "Turin" */
+    const char *product; /* "Milan" (NULL), "Genoa", "Turin", "Venice" */
     /* Where NAME.key is read from and, where it is missing or unreadable, a new key is left, for
      * NAME ark, ask and asvk. A NAME.pem there is used too, if it is this product's and this key's:
      * so the folder may be a cache of keys, or a folder that snp_pki_write_dir() filled. NULL: new
@@ -67,11 +67,12 @@ enum snp_pki_bad {
 struct snp_pki_leaf_options {
     bool vlek;
     struct snp_pki_tcb tcb;
-    const uint8_t *chip_id; /* 64 bytes; Turin's certificate holds the first 8; NULL: zeros */
+    const uint8_t *chip_id; /* 64 bytes; from Turin on, the first 8 are certified; NULL: zeros */
     const char *csp_id;     /* VLEK; NULL: "CN=csp.example" */
     EVP_PKEY *key;          /* NULL: a new one; else it is referenced */
     int64_t not_before;     /* 0: 30 days before the PKI's now */
     unsigned bad;           /* enum snp_pki_bad */
+    const char *more;       /* numbers of levels beside the product's: "18" */
     const char *omit;       /* leave out 1.3.6.1.4.1.3704.1.<omit>: "3.8", "4", … */
 };
 

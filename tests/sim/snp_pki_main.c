@@ -111,6 +111,7 @@ enum {
     OPT_TCB,
     OPT_CHIP,
     OPT_VLEK,
+    OPT_CSP,
     OPT_KEYS,
     OPT_EXPIRED,
     OPT_BAD,
@@ -125,6 +126,7 @@ static const struct option options[] = {
     {"tcb", required_argument, NULL, OPT_TCB},
     {"chip", required_argument, NULL, OPT_CHIP},
     {"vlek", no_argument, NULL, OPT_VLEK},
+    {"csp", required_argument, NULL, OPT_CSP},
     {"keys", required_argument, NULL, OPT_KEYS},
     {"expired", no_argument, NULL, OPT_EXPIRED},
     {"bad", required_argument, NULL, OPT_BAD},
@@ -148,6 +150,9 @@ static bool take_option(struct arguments *a, int option, const char *value)
     case OPT_VLEK:
         a->leaf.vlek = true;
         return true;
+    case OPT_CSP:
+        a->leaf.csp_id = value;
+        return strlen(value) < 100;
     case OPT_KEYS:
         a->pki.keys_dir = value;
         return true;
@@ -187,10 +192,11 @@ static bool parse_arguments(int argc, char **argv, struct arguments *a)
             return false;
         }
     if (optind != argc - 1) {
-        (void)fprintf(stderr, "usage: snp_pki [--product Milan|Genoa|Turin] [--tcb B.T.S.U[.F]] "
-                              "[--chip HEX] [--vlek] [--keys DIR]\n"
-                              "               [--expired] [--bad KIND] [--missing OID] "
-                              "[--not-before SECONDS] [--revoke SERIAL] [--crl] OUTDIR\n");
+        (void)fprintf(stderr,
+                      "usage: snp_pki [--product Milan|Genoa|Turin|Venice] [--tcb B.T.S.U[.F]] "
+                      "[--chip HEX] [--vlek [--csp ID]] [--keys DIR]\n"
+                      "               [--expired] [--bad KIND] [--missing OID] "
+                      "[--not-before SECONDS] [--revoke SERIAL] [--crl] OUTDIR\n");
         return false;
     }
     a->out = argv[optind];

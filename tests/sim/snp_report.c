@@ -26,39 +26,117 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SIGNED_SIZE     0x2a0
-#define OFF_KEY_INFO    0x48
-#define OFF_REPORTED    0x180
-#define OFF_FAMILY      0x188
-#define OFF_CHIP_ID     0x1a0
-#define NUMBER_SIZE     72
-#define P384_SIZE       48
-#define ENTRY_SIZE      24
-#define MAX_ENTRIES     64
-#define TURIN_CHIP_SIZE 8
+#define SIGNED_SIZE  0x2a0
+#define OFF_KEY_INFO 0x48
+#define OFF_REPORTED 0x180
+#define OFF_FAMILY   0x188
+#define OFF_CHIP_ID  0x1a0
+#define NUMBER_SIZE  72
+#define P384_SIZE    48
+#define ENTRY_SIZE   24
+#define MAX_ENTRIES  64
 
 /* --- TCB_VERSION ------------------------------------------------------------------------------ */
 
-static bool is_turin(const char *product)
+/* What this judge knows of each product, written apart from the table that the product has. */
+struct product {
+    const char *name;
+    uint8_t family, model; /* of one of its CPUs */
+    struct {
+        uint8_t first, last;
+    } models[3];
+    const char *bytes; /* of a TCB: b, t, s, u, f; a blank is zero */
+    size_t chip_size;
+    uint8_t ark[32]; /* SHA-256 of AMD's root */
+};
+
+static const struct product products[] = {
+    {"Milan", 0x19, 0x01, {{0x00, 0x0f}}, "bt    su", 64, {0x69, 0xd0, 0x63, 0xb4, 0x53, 0x44, 0xd2,
+                                                           0x6a, 0x2e, 0x94, 0xe1, 0xf4, 0x21, 0x0d,
+                                                           0xe4, 0x9e, 0xf5, 0x55, 0x30, 0x82, 0x87,
+                                                           0xd4, 0xc1, 0x74, 0x44, 0x5c, 0x95, 0x63,
+                                                           0x9a, 0x54, 0x0b, 0xcd}},
+    {"Genoa",
+     0x19,
+     0x11,
+     {{0x10, 0x1f}, {0xa0, 0xaf}},
+     "bt    su",
+     64,
+     {0x4c, 0x65, 0x98, 0xd1, 0x9c, 0x18, 0x71, 0x9c, 0x5d, 0xfd, 0x4a,
+      0x7d, 0x33, 0x5f, 0x67, 0x4e, 0x5b, 0xfe, 0x1d, 0x8f, 0x80, 0x0c,
+      0xea, 0x2c, 0xf2, 0x70, 0xc1, 0x0d, 0x10, 0x3d, 0xb2, 0xf1}},
+    {"Turin", 0x1a, 0x02, {{0x00, 0x11}}, "fbts   u", 8, {0x1f, 0x08, 0x41, 0x61, 0xa4, 0x4b, 0xb6,
+                                                          0xd9, 0x37, 0x78, 0xa9, 0x04, 0x87, 0x7d,
+                                                          0x48, 0x19, 0xca, 0xfa, 0x5d, 0x05, 0xef,
+                                                          0x41, 0x93, 0xb2, 0xde, 0xd9, 0xdd, 0x9c,
+                                                          0x73, 0xdd, 0x3f, 0x6a}},
+    {"Venice",
+     0x1a,
+     0x50,
+     {{0x50, 0x5f}, {0x90, 0xaf}, {0xc0, 0xcf}},
+     "f ts    ",
+     8,
+     {0x46, 0xef, 0x2e, 0xb7, 0x66, 0x41, 0x75, 0xc7, 0xe9, 0xd3, 0x92,
+      0x3e, 0xa0, 0xd2, 0x75, 0xe5, 0x72, 0x36, 0x6d, 0x75, 0x55, 0x56,
+      0xa3, 0x0e, 0x22, 0x96, 0x34, 0x59, 0x2d, 0xce, 0x59, 0x03}},
+};
+#define N_PRODUCTS (sizeof(products) / sizeof(products[0]))
+
+/* NULL: there is none of that name. */
+static const struct product *find_product(const char *name)
 {
-    return strcmp(product, "Turin") == 0;
+    for (size_t i = 0; i < N_PRODUCTS; i++)
+        if (strcmp(products[i].name, name) == 0)
+            return &products[i];
+    return NULL;
+}
+
+static uint8_t *tcb_part(struct snp_pki_tcb *tcb, char part)
+{
+    switch (part) {
+    case 'b':
+        return &tcb->bl;
+    case 't':
+        return &tcb->tee;
+    case 's':
+        return &tcb->snp;
+    case 'u':
+        return &tcb->ucode;
+    case 'f':
+        return &tcb->fmc;
+    default:
+        return NULL;
+    }
 }
 
 void snp_tcb_encode(const char *product, struct snp_pki_tcb tcb, uint8_t ret[8])
 {
-    const uint8_t turin[8] = {tcb.fmc, tcb.bl, tcb.tee, tcb.snp, 0, 0, 0, tcb.ucode};
-    const uint8_t others[8] = {tcb.bl, tcb.tee, 0, 0, 0, 0, tcb.snp, tcb.ucode};
+    const struct product *p = find_product(product);
 
-    memcpy(ret, is_turin(product) ? turin : others, 8);
+    for (size_t i = 0; i < 8; i++) {
+        const uint8_t *part = p ? tcb_part(&tcb, p->bytes[i]) : NULL;
+        ret[i] = part ? *part : 0;
+    }
 }
 
 struct snp_pki_tcb snp_tcb_decode(const char *product, const uint8_t bytes[8])
 {
-    if (is_turin(product))
-        return (struct snp_pki_tcb){
-            .fmc = bytes[0], .bl = bytes[1], .tee = bytes[2], .snp = bytes[3], .ucode = bytes[7]};
-    return (
-        struct snp_pki_tcb){.bl = bytes[0], .tee = bytes[1], .snp = bytes[6], .ucode = bytes[7]};
+    const struct product *p = find_product(product);
+    struct snp_pki_tcb tcb = {0};
+
+    for (size_t i = 0; p && i < 8; i++) {
+        uint8_t *part = tcb_part(&tcb, p->bytes[i]);
+        if (part)
+            *part = bytes[i];
+    }
+    return tcb;
+}
+
+size_t snp_report_chip_size(const char *product)
+{
+    const struct product *p = find_product(product);
+
+    return p ? p->chip_size : SNP_PKI_CHIP_ID_SIZE;
 }
 
 uint64_t snp_tcb_version(const char *product, struct snp_pki_tcb tcb)
@@ -119,10 +197,10 @@ static void write_tcb(struct coco_writer *w, const char *product, struct snp_pki
 /* Family, model and stepping of a CPU of that product, from CPUID Fn8000_0001. */
 static void write_cpu(struct coco_writer *w, const char *product)
 {
-    coco_write_u8(w, is_turin(product) ? 0x1a : 0x19);
-    coco_write_u8(w, strcmp(product, "Milan") == 0   ? 0x01
-                     : strcmp(product, "Genoa") == 0 ? 0x11
-                                                     : 0x02);
+    const struct product *p = find_product(product);
+
+    coco_write_u8(w, p ? p->family : 0);
+    coco_write_u8(w, p ? p->model : 0);
     coco_write_u8(w, 1);
 }
 
@@ -270,19 +348,6 @@ static enum snp_verdict read_table(const uint8_t *table, size_t size, struct cha
 
 /* --- judging: the chain ----------------------------------------------------------------------- */
 
-static const uint8_t amd_roots[3][32] = {
-    /* ARK-Milan, ARK-Genoa, ARK-Turin */
-    {0x69, 0xd0, 0x63, 0xb4, 0x53, 0x44, 0xd2, 0x6a, 0x2e, 0x94, 0xe1,
-     0xf4, 0x21, 0x0d, 0xe4, 0x9e, 0xf5, 0x55, 0x30, 0x82, 0x87, 0xd4,
-     0xc1, 0x74, 0x44, 0x5c, 0x95, 0x63, 0x9a, 0x54, 0x0b, 0xcd},
-    {0x4c, 0x65, 0x98, 0xd1, 0x9c, 0x18, 0x71, 0x9c, 0x5d, 0xfd, 0x4a,
-     0x7d, 0x33, 0x5f, 0x67, 0x4e, 0x5b, 0xfe, 0x1d, 0x8f, 0x80, 0x0c,
-     0xea, 0x2c, 0xf2, 0x70, 0xc1, 0x0d, 0x10, 0x3d, 0xb2, 0xf1},
-    {0x1f, 0x08, 0x41, 0x61, 0xa4, 0x4b, 0xb6, 0xd9, 0x37, 0x78, 0xa9,
-     0x04, 0x87, 0x7d, 0x48, 0x19, 0xca, 0xfa, 0x5d, 0x05, 0xef, 0x41,
-     0x93, 0xb2, 0xde, 0xd9, 0xdd, 0x9c, 0x73, 0xdd, 0x3f, 0x6a},
-};
-
 static bool is_trusted(X509 *ark, const uint8_t *trusted)
 {
     uint8_t digest[32];
@@ -291,8 +356,8 @@ static bool is_trusted(X509 *ark, const uint8_t *trusted)
         return false;
     if (trusted)
         return memcmp(digest, trusted, 32) == 0;
-    for (size_t i = 0; i < 3; i++)
-        if (memcmp(digest, amd_roots[i], 32) == 0)
+    for (size_t i = 0; i < N_PRODUCTS; i++)
+        if (memcmp(digest, products[i].ark, 32) == 0)
             return true;
     return false;
 }
@@ -412,24 +477,28 @@ static bool read_spl(X509 *cert, const char *suffix, uint8_t *ret)
     return ok;
 }
 
-static bool read_tcb(X509 *cert, bool turin, struct snp_pki_tcb *ret)
+static bool read_tcb(X509 *cert, const struct product *p, struct snp_pki_tcb *ret)
 {
+    static const struct {
+        char part;
+        const char *suffix;
+    } levels[] = {{'b', "3.1"}, {'t', "3.2"}, {'s', "3.3"}, {'u', "3.8"}, {'f', "3.9"}};
     struct snp_pki_tcb tcb = {0};
 
-    if (!read_spl(cert, "3.1", &tcb.bl) || !read_spl(cert, "3.2", &tcb.tee) ||
-        !read_spl(cert, "3.3", &tcb.snp) || !read_spl(cert, "3.8", &tcb.ucode) ||
-        (turin && !read_spl(cert, "3.9", &tcb.fmc)))
-        return false;
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+        if (strchr(p->bytes, levels[i].part) &&
+            !read_spl(cert, levels[i].suffix, tcb_part(&tcb, levels[i].part)))
+            return false;
     *ret = tcb;
     return true;
 }
 
 /* The report's chip id, zero behind the certified bytes, is the hwID: raw, or as an OCTET STRING.
  */
-static bool same_chip(X509 *cert, bool turin, const uint8_t *chip_id)
+static bool same_chip(X509 *cert, const struct product *p, const uint8_t *chip_id)
 {
     static const uint8_t zeros[SNP_PKI_CHIP_ID_SIZE];
-    size_t want = turin ? TURIN_CHIP_SIZE : SNP_PKI_CHIP_ID_SIZE;
+    size_t want = p->chip_size;
     const ASN1_OCTET_STRING *value = find_extension(cert, "4");
     struct coco_reader r = {0};
 
@@ -472,21 +541,21 @@ static bool check_signature(const uint8_t *report, EVP_PKEY *key)
 }
 
 /* From version 3 on, a report names its CPU: it must be one of the chain's product. */
-static bool fits_product(uint8_t family, uint8_t model, const char *product)
+static bool fits_product(uint8_t family, uint8_t model, const struct product *p)
 {
-    if (strcmp(product, "Milan") == 0)
-        return family == 0x19 && model <= 0x0f;
-    if (strcmp(product, "Genoa") == 0)
-        return family == 0x19 &&
-               ((model >= 0x10 && model <= 0x1f) || (model >= 0xa0 && model <= 0xaf));
-    return strcmp(product, "Turin") == 0 && family == 0x1a && model <= 0x11;
+    bool fits = false;
+
+    for (size_t i = 0; i < 3; i++)
+        fits = fits || (p->models[i].last != 0 && model >= p->models[i].first &&
+                        model <= p->models[i].last);
+    return fits && family == p->family;
 }
 
 static enum snp_verdict check_report(const uint8_t *report, const struct chain *c, const char **why)
 {
     static const uint8_t masked[SNP_PKI_CHIP_ID_SIZE];
     struct coco_reader r = coco_reader_of(report, SNP_REPORT_SIZE);
-    const bool turin = is_turin(c->product);
+    const struct product *product = find_product(c->product);
     uint8_t tcb[8], chip_id[SNP_PKI_CHIP_ID_SIZE];
     struct snp_pki_tcb certified;
 
@@ -501,20 +570,20 @@ static enum snp_verdict check_report(const uint8_t *report, const struct chain *
     struct snp_pki_tcb reported = snp_tcb_decode(c->product, tcb);
 
     *why = "the report's version is unknown, or it is of another product";
-    if (version < 2 || (version >= 3 && !fits_product(family, model, c->product)))
+    if (version < 2 || !product || (version >= 3 && !fits_product(family, model, product)))
         return SNP_VERDICT_BAD_REPORT;
     *why = "the report is not signed, or names a signing key that the table does not certify";
     if (signing_key != (c->vlek ? SNP_SIGNED_BY_VLEK : SNP_SIGNED_BY_VCEK))
         return SNP_VERDICT_BAD_REPORT;
     *why = "the leaf lacks the extensions of its TCB";
-    if (!read_tcb(c->leaf, turin, &certified))
+    if (!read_tcb(c->leaf, product, &certified))
         return SNP_VERDICT_BAD_CHAIN;
     *why = "the leaf certifies another TCB than the reported one";
     if (!snp_tcb_equal(certified, reported))
         return SNP_VERDICT_WRONG_TCB;
     *why = "the leaf certifies another chip";
     if (!c->vlek && memcmp(chip_id, masked, sizeof(masked)) != 0 &&
-        !same_chip(c->leaf, turin, chip_id))
+        !same_chip(c->leaf, product, chip_id))
         return SNP_VERDICT_WRONG_CHIP;
     *why = "the leaf's key did not sign the report";
     return check_signature(report, X509_get0_pubkey(c->leaf)) ? SNP_VERDICT_OK

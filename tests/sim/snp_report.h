@@ -22,7 +22,7 @@ enum snp_signing_key {
 
 struct snp_report_fields {
     uint32_t version;    /* 2, or 3 and later: with the CPU's family and model */
-    const char *product; /* "Milan", "Genoa", "Turin": the layout of a TCB */
+    const char *product; /* "Milan", …: the layout of a TCB */
     uint32_t vmpl;
     uint8_t report_data[SNP_REPORT_DATA_SIZE];
     uint8_t measurement[48];
@@ -37,6 +37,8 @@ void snp_tcb_encode(const char *product, struct snp_pki_tcb tcb, uint8_t ret[8])
 struct snp_pki_tcb snp_tcb_decode(const char *product, const uint8_t bytes[8]);
 /* The same as a little-endian number, which is how SNP_PLATFORM_STATUS gives it. */
 uint64_t snp_tcb_version(const char *product, struct snp_pki_tcb tcb);
+/* Bytes of a chip's id; the report's field is filled up with zeros. */
+size_t snp_report_chip_size(const char *product);
 bool snp_tcb_equal(struct snp_pki_tcb a, struct snp_pki_tcb b);
 
 /* Builds and signs a report; `key` is the signing key, not used for SNP_SIGNED_BY_NONE. 0, or

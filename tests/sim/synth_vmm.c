@@ -162,13 +162,13 @@ static int tdx_store(void *userdata, uint64_t gpa, uint64_t status)
     struct synth_tdx_stats *stats = &vmm->stats.tdx;
 
     pthread_mutex_lock(&vmm->lock);
-    if (status == COCO_GETQUOTE_IN_FLIGHT)
+    if (status == ABI_GETQUOTE_IN_FLIGHT)
         vcpu->tdx_start_us = now_us();
     else
         synth_latency_add(&stats->latency, now_us() - vcpu->tdx_start_us);
-    stats->quotes += status == COCO_GETQUOTE_SUCCESS;
-    stats->errors += status == COCO_GETQUOTE_ERROR;
-    stats->unavailable += status == COCO_GETQUOTE_SERVICE_UNAVAILABLE;
+    stats->quotes += status == ABI_GETQUOTE_SUCCESS;
+    stats->errors += status == ABI_GETQUOTE_ERROR;
+    stats->unavailable += status == ABI_GETQUOTE_SERVICE_UNAVAILABLE;
     pthread_mutex_unlock(&vmm->lock);
     return kvm_model_store64_release(vmm->tdx_vm, gpa, status);
 }
@@ -225,7 +225,7 @@ static uint64_t step_snp(struct vcpu *vcpu)
     while (snp_guest_busy(guest)) {
         if (run_vcpu(vcpu, vcpu->snp_vcpu) < 0)
             return KVM_MODEL_NEVER;
-        if (run->exit_reason == COCO_KVM_EXIT_SNP_REQ_CERTS)
+        if (run->exit_reason == ABI_EXIT_SNP_REQ_CERTS)
             answer_snp(vcpu);
         else if (snp_guest_busy(guest))
             return run->u.hlt.wake_us;
@@ -259,7 +259,7 @@ static uint64_t step_tdx(struct vcpu *vcpu)
     while (tdx_guest_busy(guest)) {
         if (run_vcpu(vcpu, vcpu->tdx_vcpu) < 0)
             return KVM_MODEL_NEVER;
-        if (run->exit_reason == COCO_KVM_EXIT_TDX)
+        if (run->exit_reason == ABI_EXIT_TDX)
             answer_tdx(vcpu);
         else if (tdx_guest_busy(guest))
             return run->u.hlt.wake_us;

@@ -56,7 +56,7 @@ static struct kvm_model *vm_of(const struct tdx_guest *g)
 
 static size_t payload_size(const struct tdx_guest *g)
 {
-    return g->options.buffer_size - COCO_GETQUOTE_HEADER_SIZE;
+    return g->options.buffer_size - ABI_GETQUOTE_HEADER_SIZE;
 }
 
 struct tdx_guest *tdx_guest_new(struct kvm_vcpu *vcpu, struct vclock *clock, uint64_t gpa,
@@ -104,13 +104,13 @@ void tdx_guest_free(struct tdx_guest *g)
 
 static uint64_t read_status(const struct tdx_guest *g)
 {
-    uint64_t status = COCO_GETQUOTE_IN_FLIGHT;
+    uint64_t status = ABI_GETQUOTE_IN_FLIGHT;
     uint8_t raw[8];
 
-    if (kvm_model_load64_acquire(vm_of(g), g->gpa + COCO_GETQUOTE_OFF_STATUS, &status) == 0)
+    if (kvm_model_load64_acquire(vm_of(g), g->gpa + ABI_GETQUOTE_OFF_STATUS, &status) == 0)
         return status;
     /* A page that is not shared (a test made it private): the guest still sees what it wrote. */
-    if (kvm_model_guest_read(vm_of(g), g->gpa + COCO_GETQUOTE_OFF_STATUS, raw, sizeof(raw)) == 0) {
+    if (kvm_model_guest_read(vm_of(g), g->gpa + ABI_GETQUOTE_OFF_STATUS, raw, sizeof(raw)) == 0) {
         struct coco_reader r = coco_reader_of(raw, sizeof(raw));
         status = coco_read_u64(&r);
     }
@@ -121,8 +121,8 @@ static void fill_buffer(struct tdx_guest *g)
 {
     struct coco_writer w = coco_writer_of(g->buffer, g->options.buffer_size);
 
-    coco_write_u64(&w, COCO_GETQUOTE_VERSION);
-    coco_write_u64(&w, COCO_GETQUOTE_SUCCESS);
+    coco_write_u64(&w, ABI_GETQUOTE_VERSION);
+    coco_write_u64(&w, ABI_GETQUOTE_SUCCESS);
     coco_write_u32(&w, COCO_TDREPORT_SIZE);
     coco_write_u32(&w, 0);
     coco_write_bytes(&w, g->tdreport, COCO_TDREPORT_SIZE);
@@ -155,14 +155,14 @@ static void finish(struct tdx_guest *g, int error)
 /* The status is final: the rest of the buffer was written before it. */
 static void take_quote(struct tdx_guest *g)
 {
-    uint8_t header[COCO_GETQUOTE_HEADER_SIZE] = {0};
+    uint8_t header[ABI_GETQUOTE_HEADER_SIZE] = {0};
     struct coco_reader r = coco_reader_of(header, sizeof(header));
 
     if (kvm_model_guest_read(vm_of(g), g->gpa, header, sizeof(header)) < 0) {
         finish(g, -EIO);
         return;
     }
-    (void)coco_read_bytes(&r, COCO_GETQUOTE_OFF_OUT_LEN);
+    (void)coco_read_bytes(&r, ABI_GETQUOTE_OFF_OUT_LEN);
     g->result.out_len = coco_read_u32(&r);
     if (g->result.out_len > payload_size(g)) {
         g->overrun = true;
@@ -180,7 +180,7 @@ static void look(struct tdx_guest *g)
     uint64_t now = vclock_now_us(g->clock);
 
     g->result.status = read_status(g);
-    if (g->result.status != COCO_GETQUOTE_IN_FLIGHT) {
+    if (g->result.status != ABI_GETQUOTE_IN_FLIGHT) {
         take_quote(g);
         return;
     }
@@ -196,7 +196,7 @@ static void look(struct tdx_guest *g)
 static void handle_call_result(struct tdx_guest *g)
 {
     g->result.r10 = kvm_vcpu_tdx_result(g->vcpu)->r10;
-    if (g->result.r10 != COCO_TDVMCALL_SUCCESS) {
+    if (g->result.r10 != ABI_TDVMCALL_SUCCESS) {
         g->result.status = read_status(g);
         finish(g, -EIO);
         return;
@@ -215,7 +215,7 @@ static enum kvm_guest_action run_guest(void *guest, struct kvm_vcpu *vcpu)
         look(g);
     if (g->state == ASK) {
         g->state = ASKED;
-        kvm_vcpu_tdvmcall(vcpu, COCO_TDVMCALL_GET_QUOTE, g->gpa | KVM_MODEL_TDX_SHARED,
+        kvm_vcpu_tdvmcall(vcpu, ABI_TDVMCALL_GET_QUOTE, g->gpa | KVM_MODEL_TDX_SHARED,
                           g->options.buffer_size);
         return KVM_GUEST_CALLS;
     }
@@ -227,7 +227,7 @@ int tdx_guest_start(struct tdx_guest *g, const uint8_t tdreport[COCO_TDREPORT_SI
 {
     if (g->state != IDLE)
         return -EAGAIN;
-    if (g->started && read_status(g) == COCO_GETQUOTE_IN_FLIGHT)
+    if (g->started && read_status(g) == ABI_GETQUOTE_IN_FLIGHT)
         return -EBUSY;
     g->result = (struct tdx_guest_result){0};
     g->overrun = false;
@@ -256,7 +256,7 @@ void tdx_guest_reset(struct tdx_guest *g)
     g->overrun = false;
     g->result = (struct tdx_guest_result){0};
     memset(g->buffer, GUARD_BYTE, g->options.buffer_size + PAGE);
-    memset(g->buffer + COCO_GETQUOTE_OFF_STATUS, 0xff, sizeof(uint64_t));
+    memset(g->buffer + ABI_GETQUOTE_OFF_STATUS, 0xff, sizeof(uint64_t));
     (void)kvm_model_guest_write(vm_of(g), g->gpa, g->buffer, g->options.buffer_size + PAGE);
 }
 
@@ -280,7 +280,7 @@ static enum tdx_verdict judge_quote(const struct tdx_guest *g, const char **why)
 {
     const struct tdx_guest_result *result = &g->result;
 
-    if (result->status != COCO_GETQUOTE_SUCCESS) {
+    if (result->status != ABI_GETQUOTE_SUCCESS) {
         *why = "the host refused, with a final status and no quote";
         if (!result->quote)
             return TDX_VERDICT_REFUSED;
@@ -306,10 +306,10 @@ enum tdx_verdict tdx_guest_judge(const struct tdx_guest *g, const char **ret_why
     if (g->overrun || (g->started && guard_broken(g))) {
         why = "out_len, or what the host wrote, goes beyond the buffer";
         verdict = TDX_VERDICT_OVERRUN;
-    } else if (result->status == COCO_GETQUOTE_IN_FLIGHT) {
+    } else if (result->status == ABI_GETQUOTE_IN_FLIGHT) {
         why = "the request stayed in flight: every later one fails";
         verdict = TDX_VERDICT_STUCK;
-    } else if (result->r10 != COCO_TDVMCALL_SUCCESS || result->error != 0) {
+    } else if (result->r10 != ABI_TDVMCALL_SUCCESS || result->error != 0) {
         why = "GetQuote failed, and the guest does not try again";
         verdict = TDX_VERDICT_CALL_FAILED;
     } else {

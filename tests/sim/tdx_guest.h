@@ -17,14 +17,15 @@
 #include "vclock.h"
 
 #define TDX_GUEST_BUFFER_DEFAULT 8192u
-#define TDX_GUEST_BUFFER_MAX     (4u << 20)
+/* 24 bytes and the largest quote of a module, 4 MiB, in whole pages. */
+#define TDX_GUEST_BUFFER_MAX ((4u << 20) + 4096u)
 
 /* Is `quote` a genuine one, of this TDREPORT? 0, or a negative errno and a reason, static text. */
 typedef int (*tdx_guest_verify)(const uint8_t *quote, size_t size,
                                 const uint8_t tdreport[COCO_TDREPORT_SIZE], const char **ret_why);
 
 struct tdx_guest_options {
-    size_t buffer_size;      /* whole pages, up to 4 MiB; 0: 8 KiB */
+    size_t buffer_size;      /* whole pages, up to TDX_GUEST_BUFFER_MAX; 0: 8 KiB */
     uint64_t poll_us;        /* 0: 1 s, as released kernels; later ones poll each 5 ms */
     uint64_t timeout_us;     /* 0: 30 s */
     tdx_guest_verify verify; /* NULL: tdx_verify_quote */

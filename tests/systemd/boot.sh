@@ -40,8 +40,15 @@ make_base() {
     mv "$base.new" "$base"
 }
 
-# The same files with a smaller version number, for the downgrade.
+# The release before, as it was packaged; where the history does not have it, the same files with a smaller version number.
 make_older() {
+    local older
+    older=$("$here/../skew/run" --package "$build" 9>&- | tail -n 1)
+    if [ -f "$older" ]; then
+        cp "$older" "$1"
+        return
+    fi
+    echo "  the release before cannot be packaged here ($older): this one stands in for it"
     rm -rf "$dir/older"
     dpkg-deb -R "$build"/deb/cocod_*.deb "$dir/older" &&
         sed -i 's/^Version:.*/Version: 0.0.1/' "$dir/older/DEBIAN/control" &&

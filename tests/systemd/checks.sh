@@ -559,7 +559,8 @@ an_upgrade_and_a_downgrade_under_load_fail_no_call() {
     pid=$(main_pid)
     dpkg -i $here/older.deb
     running_anew "$pid"
-    expect "the version" "$(dpkg-query -W -f '${Version}' cocod)" 0.0.1
+    expect "the version" "$(dpkg-query -W -f '${Version}' cocod)" "$(dpkg-deb -f $here/older.deb Version)"
+    expect "which is older" "$(dpkg --compare-versions "$(dpkg-query -W -f '${Version}' cocod)" lt "$(dpkg-deb -f $here/debs/cocod_*.deb Version)" && echo yes)" yes
     pid=$(main_pid)
     dpkg -i $here/debs/cocod_*.deb
     running_anew "$pid"

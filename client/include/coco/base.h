@@ -103,13 +103,13 @@ struct coco_reply {
     uint32_t npages;     /* CERTS_GET, OK and ENOSPC: 4096-byte pages that the table needs */
 };
 
-/* The library's version, "0.1.0". Static text. */
+/* The library's version, "0.2.0". Static text. */
 COCO_PUBLIC const char *coco_version(void);
 
 /* "OK", "EAGAIN", ...; "E?" for a number outside the contract. Static text. */
 COCO_PUBLIC const char *coco_result_name(uint32_t status);
 
-/* What a status means, one short English sentence. Static text. */
+/* What a status means, one short English sentence that holds for any request. Static text. */
 COCO_PUBLIC const char *coco_result_text(uint32_t status);
 
 #ifdef __cplusplus

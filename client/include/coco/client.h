@@ -180,7 +180,8 @@ struct coco_certs_result {
 /* The certificate table for a guest that offers `npages` pages, written to buf. `cap` is what buf
  * holds, bytes: at least npages * 4096, or COCO_API_TABLE_MAX where that is less. Returns 0 and
  * fills *ret_result, whose status is the answer; for trouble of any kind within the timeout it is
- * EAGAIN. -EINVAL, -EDEADLK: nothing was asked.
+ * EAGAIN. -EINVAL, -EDEADLK: nothing was asked. The answer comes at once, or within 200 ms where the
+ * server must look at the platform first, as on a host where nobody has asked for a while.
  *
  * While the client holds a lease, the server's EAGAIN is returned at once: an update waits for the
  * lease, so give it up before waiting for the update. Keep timeout_ms within a second while a guest

@@ -17,9 +17,10 @@ extern "C" {
 /* kvm_run.vmgexit of KVM_EXIT_VMGEXIT as in the SNP series v10 (October 2023; number 50 there): an
  * SNP guest's page state change. Later versions of the series have another layout. */
 struct coco_vmgexit_exit {
-    uint64_t ghcb_msr; /* a request of the MSR protocol, or the GHCB's address */
-    uint64_t ret; /* out: 0, or the error: SW_EXITINFO2; for the MSR protocol the error code, which
-                     KVM puts into bits 63:32 of the response */
+    /* A request of the MSR protocol (0x014 in bits 11:0), or the GHCB's address. Out, for the MSR
+     * protocol: the response, 0x015 with the error in bits 63:32, 0 where it was done. */
+    uint64_t ghcb_msr;
+    uint64_t ret; /* out, page form: SW_EXITINFO2, 0 or the error; MSR protocol: not looked at */
 };
 
 /* Page state change, MSR and page form, by ops.set_memory_attributes. In the page form cur_entry

@@ -56,7 +56,8 @@ enum coco_act {
  * itself. Each has the layout of the kernel's.
  */
 
-/* kvm_run.snp_req_certs of KVM_EXIT_SNP_REQ_CERTS (42, Linux 7.0). */
+/* kvm_run.snp_req_certs of KVM_EXIT_SNP_REQ_CERTS (43, Linux 7.0; 42 in the series as
+ * it was posted, which coco_vmm_handle_exit() takes too on x86). */
 struct coco_snp_exit {
     uint64_t gpa;    /* where the certificate table goes */
     uint64_t npages; /* pages offered; out, with ENOSPC: pages needed */
@@ -133,8 +134,9 @@ struct coco_vmm_ops {
 };
 
 enum coco_vmm_flag {
-    /* The kernel takes EAGAIN for KVM_HC_MAP_GPA_RANGE (Linux 7.2), and the guest is a TD: it is
-     * told to retry where attributes cannot be changed right now. */
+    /* The kernel takes EAGAIN for KVM_HC_MAP_GPA_RANGE (Linux 7.2; KVM has no capability for it, so
+     * that the VMM looks at uname(2)), and the guest is a TD: it is told to retry where attributes
+     * cannot be changed right now, and at once while the VM is quiesced. */
     COCO_VMM_MAP_GPA_EAGAIN = 1
 };
 
@@ -159,7 +161,9 @@ struct coco_vmm_options {
     uint32_t busy_budget_ms;   /* 0: what cocod says, 20000 until it was asked */
     uint32_t quote_timeout_ms; /* until a GetQuote has its final status; 0: 25000; below 30000 */
     uint32_t quotes_max;       /* GetQuotes of this VM in flight, 1 … 64; 0: 16 */
-    uint32_t quote_buffer_max; /* largest GetQuote buffer, bytes, 128 KiB … 4 MiB; 0: 4 MiB */
+    /* Largest GetQuote buffer that is taken, bytes; 0: any. One of 4 MiB + 4 KiB always is: that is
+     * what a guest allocates for the largest quote, so that a smaller number counts as it. */
+    uint32_t quote_buffer_max;
 };
 
 static inline void coco_vmm_options_init(struct coco_vmm_options *options)
@@ -264,7 +268,8 @@ COCO_PUBLIC int coco_vcpu_quote_wait(struct coco_vcpu *vcpu, uint32_t timeout_ms
  * set_memory_attributes. `ret` is 0, EINVAL, or EAGAIN with COCO_VMM_MAP_GPA_EAGAIN. Tries for
  * at most 100 ms where set_memory_attributes says -EAGAIN. A kick ends that: `ret` EAGAIN where the
  * guest can be told so, else -EINTR with the exit as it was, to be handed in again after
- * coco_vcpu_unkick(). */
+ * coco_vcpu_unkick(). While the VM is quiesced, a guest that can be told EAGAIN is told so without
+ * set_memory_attributes being called. */
 COCO_PUBLIC int coco_vcpu_hypercall(struct coco_vcpu *vcpu, struct coco_hypercall_exit *exit);
 
 /* SEV_TERM and TDX_FATAL alone: calls ops.fatal, and tells cocod without waiting for anything.
@@ -298,7 +303,8 @@ COCO_PUBLIC void coco_vmm_wake(struct coco_vmm *vmm);
 COCO_PUBLIC int coco_vmm_reset(struct coco_vmm *vmm);
 
 /* Before a save, the last dirty pass of a migration, the switch-over of a post-copy, or exec: ends
- * all waits of vCPUs, refuses new work (SNP exits get BUSY, GetQuotes SERVICE_UNAVAILABLE), drives
+ * all waits of vCPUs, refuses new work (SNP exits get BUSY, GetQuotes SERVICE_UNAVAILABLE, changes
+ * of memory attributes EAGAIN where COCO_VMM_MAP_GPA_EAGAIN is set, else they are made), drives
  * quotes to their end, and gives those that have none by the deadline SERVICE_UNAVAILABLE. 0:
  * nothing is in flight, no exit waits and no lease is held. -ETIMEDOUT: a vCPU has not completed
  * its exit yet; it does so by one KVM_RUN with immediate_exit. May be called again. -EDEADLK:

@@ -272,10 +272,10 @@ START_TEST(notes_and_guest_events)
     ck_assert_uint_eq(n_notes, 3);
     ck_assert_uint_eq(notes[0], COCO_NOTE_DRAINING);
     ck_assert_uint_eq(notes[2], COCO_NOTE_SERVING);
-    ck_assert_int_eq(coco_client_guest_event(client, COCO_GUEST_EVENT_SEV_TERM, data, 2), 0);
+    ck_assert_int_eq(coco_client_guest_event(client, 6, data, 2), 0);
     expect(COCO_GUEST_EVENT, &request);
     ck_assert_int_eq(coco_guest_event_decode(request.payload, request.header.length, &event), 0);
-    ck_assert_uint_eq(event.kind, COCO_GUEST_EVENT_SEV_TERM);
+    ck_assert_uint_eq(event.kind, 6);
     ck_assert_uint_eq(event.ndata, 2);
     ck_assert_uint_eq(event.data[1], 12);
     close(server_fd);

@@ -2,7 +2,7 @@
 /*
  * Fatal events; the dispatch from struct kvm_run; options.
  */
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include "status.h"
 #include "support.h"
 #include "vmm_bed.h"
@@ -99,15 +99,24 @@ static void *at(void)
     return area.page + offsetof(struct kvm_run, hypercall);
 }
 
+static bool is_ours(uint32_t reason)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    if (reason == 42)
+        return true;
+#endif
+    return reason == 43 || reason == 40 || reason == 3 || reason == 24;
+}
+
 START_TEST(dispatch)
 {
     struct kvm_run *run = &area.run;
     struct coco_snp_exit snp = {.gpa = BED_GPA, .npages = 1};
-    struct coco_tdx_exit tdx = {.nr = COCO_TDVMCALL_GET_TD_VM_CALL_INFO, .arg = {1}};
+    struct coco_tdx_exit tdx = {.nr = ABI_TDVMCALL_GET_TD_VM_CALL_INFO, .arg = {1}};
     uint8_t before[sizeof(area)];
 
     /* SNP, in the poll form, with ENOSPC. */
-    run->exit_reason = 42;
+    run->exit_reason = 43;
     memcpy(at(), &snp, sizeof(snp));
     int act = bed_finish_snp(&bed, 0, coco_vmm_start_exit(bed.vmm, bed.vcpu[0], run));
     ck_assert_int_eq(act, COCO_ACT_RUN);
@@ -144,7 +153,7 @@ START_TEST(dispatch)
     ck_assert_uint_eq(bed.fatal.reason_code, 2);
 
     for (uint32_t reason = 0; reason < 64; reason++) {
-        if (reason == 42 || reason == 40 || reason == 3 || reason == 24)
+        if (is_ours(reason))
             continue;
         run->exit_reason = reason;
         memcpy(before, &area, sizeof(area));
@@ -153,6 +162,32 @@ START_TEST(dispatch)
     }
     ck_assert_int_eq(coco_vmm_handle_exit(bed.vmm, bed.vcpu[0], NULL), -EINVAL);
     ck_assert_int_eq(coco_vmm_finish_exit(bed.vmm, bed.vcpu[0], run), -EINVAL);
+}
+END_TEST
+
+/* KVM_EXIT_SNP_REQ_CERTS is 43 in every release; 42 in kernels that were built from the series, where
+ * arm64's 42 is another exit and not touched. Both forms, under either number. */
+START_TEST(the_number_of_the_posted_series_is_answered_on_x86_alone)
+{
+    const struct coco_snp_exit asked = {.gpa = BED_GPA, .npages = 1, .ret = 99};
+    struct coco_snp_exit snp = asked;
+    struct kvm_run *run = &area.run;
+
+    memset(&area, 0, sizeof(area));
+    run->exit_reason = _i == 0 ? 43 : 42;
+    memcpy(at(), &snp, sizeof(snp));
+    int act = coco_vmm_start_exit(bed.vmm, bed.vcpu[0], run);
+    if (is_ours(run->exit_reason)) {
+        ck_assert_int_eq(bed_finish_snp(&bed, 0, act), COCO_ACT_RUN);
+        ck_assert_int_eq(coco_vmm_finish_exit(bed.vmm, bed.vcpu[0], run), COCO_ACT_RUN);
+        memcpy(&snp, at(), sizeof(snp));
+        ck_assert_uint_eq(snp.ret, 28);
+        ck_assert_uint_eq(snp.npages, 2);
+    } else {
+        ck_assert_int_eq(act, COCO_ACT_UNHANDLED);
+        ck_assert_mem_eq(at(), &asked, sizeof(asked));
+    }
+    ck_assert_uint_eq(run->exit_reason, _i == 0 ? 43 : 42);
 }
 END_TEST
 
@@ -206,8 +241,6 @@ START_TEST(options_are_checked)
     BAD(client.alloc = malloc);
     BAD(quotes_max = 65);
     BAD(quote_timeout_ms = 30000);
-    BAD(quote_buffer_max = 4096);
-    BAD(quote_buffer_max = (4u << 20) + 1);
     BAD(flags = 2);
     /* Each allocation in turn. */
     good.client.alloc = few;
@@ -247,6 +280,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, sev_term);
     tcase_add_test(tc, tdx_fatal_text_is_safe);
     tcase_add_test(tc, dispatch);
+    tcase_add_loop_test(tc, the_number_of_the_posted_series_is_answered_on_x86_alone, 0, 2);
     tcase_add_test(tc, options_are_checked);
     tcase_add_test(tc, switches_of_a_kernel_that_has_none);
     suite_add_tcase(suite, tc);

@@ -4,7 +4,7 @@
  * sees of each answer, by kernel and by way in.
  */
 #include "attributes.h"
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include <linux/kvm.h>
 #include <string.h>
 
@@ -120,6 +120,55 @@ START_TEST(a_kick_is_eagain_where_the_kernel_has_it)
 }
 END_TEST
 
+/* What EAGAIN is in KVM for: a VM that migrates puts its guest's conversions off. */
+START_TEST(a_quiesced_vm_puts_conversions_off_at_once)
+{
+    bed_done(&bed);
+    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    ck_assert_int_eq(coco_vmm_quiesce(bed.vmm, 0), 0);
+    ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 11);
+    ck_assert_uint_eq(bed.attributes, 0);
+    ck_assert_uint_eq(map_gpa(BED_GPA, 0, 0), 22); /* malformed all the same */
+    coco_vmm_resume(bed.vmm);
+    ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
+    ck_assert_uint_eq(bed.attributes, 1);
+}
+END_TEST
+
+static int quiesce_while_failing(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
+{
+    (void)gpa;
+    (void)size;
+    if (op != BED_ATTRIBUTES)
+        return 0;
+    if (++n_calls == 3)
+        (void)coco_vmm_quiesce(b->vmm, 0);
+    return fails[0];
+}
+
+START_TEST(a_quiesce_ends_the_tries_where_the_kernel_has_eagain)
+{
+    bed_done(&bed);
+    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    again_for(1, _i == 0 ? -EAGAIN : -EINTR);
+    bed.fault = quiesce_while_failing;
+    ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 11);
+    ck_assert_uint_eq(n_calls, 3);
+}
+END_TEST
+
+/* Kernels before 7.2, and every SNP guest: there is no "come again", so that the change is made. */
+START_TEST(a_quiesced_vm_converts_where_the_guest_cannot_be_put_off)
+{
+    ck_assert_int_eq(coco_vmm_quiesce(bed.vmm, 0), 0);
+    ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
+    ck_assert_uint_eq(bed.attributes, 1);
+    again_for(3, -EAGAIN);
+    ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
+    ck_assert_uint_eq(n_calls, 4);
+}
+END_TEST
+
 enum map_form {
     PSC_PAGE,
     PSC_MSR,
@@ -155,18 +204,18 @@ static const struct {
     {PSC_MSR, false, 0, -ENOMEM, 1, MSR_FAILED},
     {PSC_MSR, true, 0, 0, 0, MSR_RESP},
     {PSC_MSR, true, 0, -EINVAL, 1, MSR_FAILED},
-    {MAP_GPA, false, 0, 0, 0, COCO_TDVMCALL_SUCCESS},
-    {MAP_GPA, false, 0, -EAGAIN, 50, COCO_TDVMCALL_SUCCESS},
-    {MAP_GPA, false, 0, -EAGAIN, FOR_EVER, COCO_TDVMCALL_INVALID_OPERAND},
-    {MAP_GPA, false, 0, -EINTR, FOR_EVER, COCO_TDVMCALL_INVALID_OPERAND},
-    {MAP_GPA, false, 0, -EIO, 1, COCO_TDVMCALL_INVALID_OPERAND},
-    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, 0, 0, COCO_TDVMCALL_SUCCESS},
-    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EAGAIN, FOR_EVER, COCO_TDVMCALL_RETRY},
-    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EINTR, FOR_EVER, COCO_TDVMCALL_RETRY},
-    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EPERM, 1, COCO_TDVMCALL_INVALID_OPERAND},
-    {MAP_GPA, true, 0, 0, 0, COCO_TDVMCALL_SUCCESS},
-    {MAP_GPA, true, 0, -EAGAIN, FOR_EVER, COCO_TDVMCALL_INVALID_OPERAND},
-    {MAP_GPA, true, 0, -EPERM, 1, COCO_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, false, 0, 0, 0, ABI_TDVMCALL_SUCCESS},
+    {MAP_GPA, false, 0, -EAGAIN, 50, ABI_TDVMCALL_SUCCESS},
+    {MAP_GPA, false, 0, -EAGAIN, FOR_EVER, ABI_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, false, 0, -EINTR, FOR_EVER, ABI_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, false, 0, -EIO, 1, ABI_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, 0, 0, ABI_TDVMCALL_SUCCESS},
+    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EAGAIN, FOR_EVER, ABI_TDVMCALL_RETRY},
+    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EINTR, FOR_EVER, ABI_TDVMCALL_RETRY},
+    {MAP_GPA, false, COCO_VMM_MAP_GPA_EAGAIN, -EPERM, 1, ABI_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, true, 0, 0, 0, ABI_TDVMCALL_SUCCESS},
+    {MAP_GPA, true, 0, -EAGAIN, FOR_EVER, ABI_TDVMCALL_INVALID_OPERAND},
+    {MAP_GPA, true, 0, -EPERM, 1, ABI_TDVMCALL_INVALID_OPERAND},
 };
 
 static uint32_t row_flags;
@@ -208,7 +257,7 @@ START_TEST(map_gpa_as_the_guest_sees_it)
         kvm_model_before_7_2(bed.vm);
     again_for(map_rows[_i].n, map_rows[_i].error);
     if (form == MAP_GPA) {
-        kvm_vcpu_tdvmcall(bed.kvm[0], COCO_TDVMCALL_MAP_GPA, BED_GPA | KVM_MODEL_TDX_SHARED, 8192);
+        kvm_vcpu_tdvmcall(bed.kvm[0], ABI_TDVMCALL_MAP_GPA, BED_GPA | KVM_MODEL_TDX_SHARED, 8192);
         ck_assert_uint_eq(answer_map_gpa(), 1);
         seen = kvm_vcpu_tdx_result(bed.kvm[0])->r10;
         ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r11,
@@ -230,14 +279,14 @@ START_TEST(a_td_goes_on_where_a_piece_failed)
     ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
     again_for(FOR_EVER, -EAGAIN);
     fails[0] = 0;
-    kvm_vcpu_tdvmcall(bed.kvm[0], COCO_TDVMCALL_MAP_GPA, BED_GPA, 5u << 20);
+    kvm_vcpu_tdvmcall(bed.kvm[0], ABI_TDVMCALL_MAP_GPA, BED_GPA, 5u << 20);
     ck_assert_uint_eq(answer_map_gpa(), 2);
-    ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r10, COCO_TDVMCALL_RETRY);
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r10, ABI_TDVMCALL_RETRY);
     ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r11, BED_GPA + (2u << 20));
     again_for(0, 0);
-    kvm_vcpu_tdvmcall(bed.kvm[0], COCO_TDVMCALL_MAP_GPA, BED_GPA + (2u << 20), 3u << 20);
+    kvm_vcpu_tdvmcall(bed.kvm[0], ABI_TDVMCALL_MAP_GPA, BED_GPA + (2u << 20), 3u << 20);
     ck_assert_uint_eq(answer_map_gpa(), 2);
-    ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r10, COCO_TDVMCALL_SUCCESS);
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r10, ABI_TDVMCALL_SUCCESS);
     ck_assert_int_eq(kvm_model_write(bed.vm, BED_GPA + (5u << 20) - 8, "x", 1), -EFAULT);
 }
 END_TEST
@@ -263,6 +312,9 @@ Suite *coco_suite(void)
     tcase_add_test(tc, map_gpa_says_eagain_where_the_kernel_has_it);
     tcase_add_loop_test(tc, a_kick_ends_the_tries_without_a_failure, 0, 2);
     tcase_add_test(tc, a_kick_is_eagain_where_the_kernel_has_it);
+    tcase_add_test(tc, a_quiesced_vm_puts_conversions_off_at_once);
+    tcase_add_loop_test(tc, a_quiesce_ends_the_tries_where_the_kernel_has_eagain, 0, 2);
+    tcase_add_test(tc, a_quiesced_vm_converts_where_the_guest_cannot_be_put_off);
     tcase_add_loop_test(tc, map_gpa_as_the_guest_sees_it, 0,
                         sizeof(map_rows) / sizeof(map_rows[0]));
     tcase_add_test(tc, a_td_goes_on_where_a_piece_failed);

@@ -50,6 +50,7 @@ static uint64_t psc(void)
     struct coco_vmgexit_exit exit = {.ghcb_msr = GHCB, .ret = 0x77};
 
     ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_RUN);
+    ck_assert_uint_eq(exit.ghcb_msr, GHCB);
     return exit.ret;
 }
 
@@ -172,32 +173,66 @@ START_TEST(psc_msr_form_and_a_kick)
     again_for(1, -EAGAIN);
     coco_vcpu_kick(bed.vcpu[0]);
     ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), -EINTR);
-    ck_assert_uint_eq(exit.ret, 99);
+    ck_assert_uint_eq(exit.ghcb_msr, 0x014 | BED_GPA | 1ull << 52);
     ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_RUN);
-    ck_assert_uint_eq(exit.ret, 0);
+    ck_assert_uint_eq(exit.ghcb_msr, 0x015);
 }
 END_TEST
 
 START_TEST(psc_msr_form)
 {
     static const struct {
-        uint64_t msr, ret;
+        uint64_t msr, answer;
         int made_private;
     } rows[] = {
-        {0x014 | (BED_GPA + 0x5000) | 1ull << 52, 0, 1},
-        {0x014 | (BED_GPA + 0x5000) | 2ull << 52, 0, 0},
-        {0x014 | (BED_GPA + 0x5000) | 3ull << 52, 1ull << 31, -1},
-        {0x014 | (BED_GPA + 0x5000), 1ull << 31, -1},
-        {0x014 | 0x1000 | 1ull << 52, 1ull << 31, 1},
+        {0x014 | (BED_GPA + 0x5000) | 1ull << 52, 0x015, 1},
+        {0x014 | (BED_GPA + 0x5000) | 2ull << 52, 0x015, 0},
+        {0x014 | (BED_GPA + 0x5000) | 3ull << 52, 0x8000000000000015, -1},
+        {0x014 | (BED_GPA + 0x5000), 0x8000000000000015, -1},
+        {0x014 | 0x1000 | 1ull << 52, 0x8000000000000015, 1},
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct coco_vmgexit_exit exit = {.ghcb_msr = rows[i].msr, .ret = 99};
         bed.attr_private = -1;
         ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_RUN);
-        ck_assert_uint_eq(exit.ret, rows[i].ret);
+        ck_assert_uint_eq(exit.ghcb_msr, rows[i].answer);
+        ck_assert_uint_eq(exit.ret, 99); /* KVM does not look at it */
         ck_assert_int_eq(bed.attr_private, rows[i].made_private);
     }
+}
+END_TEST
+
+/* From the guest's request to its result, through the exit and what KVM of the series makes of it. */
+START_TEST(psc_as_the_guest_of_a_v10_kernel_sees_it)
+{
+    static const struct {
+        bool msr_form;
+        uint64_t gpa;
+        uint64_t seen;
+    } rows[] = {
+        {true, BED_GPA + 0x5000, 0x015},
+        {true, 0x1000, 0x8000000000000015}, /* no memory there */
+        {false, BED_GPA + 0x5000, 0},
+        {false, 0x1000, 0x10000000000},
+    };
+    struct kvm_model_run *run = kvm_vcpu_run_area(bed.kvm[0]);
+    struct coco_vmgexit_exit exit;
+
+    kvm_model_use_vmgexit(bed.vm);
+    psc_header(0, 0);
+    put(BUFFER + 8, entry(rows[_i].gpa, PRIVATE, false, 0), 8);
+    kvm_vcpu_snp_psc(bed.kvm[0], rows[_i].msr_form ? rows[_i].gpa : GHCB, 1, true,
+                     rows[_i].msr_form);
+    ck_assert_uint_eq(run->exit_reason, 50);
+    memcpy(&exit, &run->u, sizeof(exit));
+    ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_RUN);
+    memcpy(&run->u, &exit, sizeof(exit));
+    run->immediate_exit = 1;
+    ck_assert_int_eq(kvm_model_run(bed.kvm[0]), -EINTR);
+    ck_assert_uint_eq(rows[_i].msr_form ? kvm_vcpu_snp_result(bed.kvm[0])->ghcb_msr
+                                        : kvm_vcpu_snp_result(bed.kvm[0])->sw_exitinfo2,
+                      rows[_i].seen);
 }
 END_TEST
 
@@ -215,6 +250,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, psc_elsewhere_or_something_else);
     tcase_add_test(tc, psc_msr_form_and_a_kick);
     tcase_add_test(tc, psc_msr_form);
+    tcase_add_loop_test(tc, psc_as_the_guest_of_a_v10_kernel_sees_it, 0, 4);
     suite_add_tcase(suite, tc);
     return suite;
 }

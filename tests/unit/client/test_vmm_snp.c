@@ -3,7 +3,7 @@
  * KVM_EXIT_SNP_REQ_CERTS and KVM_EXIT_COCO: every end of a CERTS_GET in, and exactly the right
  * result out, as KVM's model gives it to the guest.
  */
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include "snp_guest.h"
 #include "status.h"
 #include "support.h"
@@ -83,9 +83,9 @@ struct row {
     uint32_t warned;
 };
 
-#define INVALID_LEN COCO_GHCB_EXITINFO2_INVALID_LEN
-#define BUSY        COCO_GHCB_EXITINFO2_BUSY
-#define GENERIC     COCO_GHCB_EXITINFO2_GENERIC
+#define INVALID_LEN ABI_EXITINFO2_INVALID_LEN
+#define BUSY        ABI_EXITINFO2_BUSY
+#define GENERIC     ABI_EXITINFO2_GENERIC
 #define IMMEDIATE   COCO_ACT_RUN_IMMEDIATE
 #define RUN         COCO_ACT_RUN
 
@@ -308,7 +308,7 @@ START_TEST(linux_keeps_its_vmpck_without_cocod)
         ck_assert_uint_lt(turns++, 1000);
         ck_assert_int_eq(kvm_model_run(bed.kvm[1]), 0);
         coco_vcpu_ran(bed.vcpu[1]);
-        if (run->exit_reason == COCO_KVM_EXIT_SNP_REQ_CERTS) {
+        if (run->exit_reason == ABI_EXIT_SNP_REQ_CERTS) {
             struct coco_snp_exit *exit = (struct coco_snp_exit *)(void *)&run->u.snp_req_certs;
             (void)bed_finish_snp(&bed, 1, coco_vcpu_snp_start(bed.vcpu[1], exit));
             ck_assert_int_ge(coco_vcpu_snp_finish(bed.vcpu[1], exit), COCO_ACT_RUN);

@@ -5,7 +5,7 @@
  */
 #include "bytes.h"
 #include "coco_limits.h"
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include "qgs_msg.h"
 #include "status.h"
 #include "support.h"
@@ -76,7 +76,7 @@ static uint32_t out_len(uint64_t gpa)
 static uint64_t call(unsigned vcpu, uint64_t gpa, uint64_t size)
 {
     struct coco_tdx_exit *exit =
-        bed_tdx_exit(&bed, vcpu, COCO_TDVMCALL_GET_QUOTE, gpa | SHARED, size);
+        bed_tdx_exit(&bed, vcpu, ABI_TDVMCALL_GET_QUOTE, gpa | SHARED, size);
     struct kvm_model_run *run = kvm_vcpu_run_area(bed.kvm[vcpu]);
 
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[vcpu], exit), COCO_ACT_RUN);
@@ -96,8 +96,8 @@ static unsigned in_flight(void)
 
 /* --- R10 ------------------------------------------------------------------------------------- */
 
-#define INVALID COCO_TDVMCALL_INVALID_OPERAND
-#define ALIGN   COCO_TDVMCALL_ALIGN_ERROR
+#define INVALID ABI_TDVMCALL_INVALID_OPERAND
+#define ALIGN   ABI_TDVMCALL_ALIGN_ERROR
 
 static const struct {
     uint64_t gpa, size, version;
@@ -107,13 +107,15 @@ static const struct {
     {BED_GPA, 8192, 1, 1024, 0},
     {BED_GPA, 4096, 1, 1024, 0},
     {BED_GPA, 4u << 20, 1, 1024, 0},
+    {BED_GPA, (4u << 20) + 4096, 1, 1024, 0},
+    {BED_GPA, (4u << 20) + 4096, 1, 1052, 0},
+    {BED_GPA, 1ull << 32, 1, 1024, 0},
     {BED_GPA, 8192, 1, 1052, 0},
     {BED_GPA, 0, 1, 1024, INVALID},
     {BED_GPA + 8, 0, 1, 1024, INVALID},
     {BED_GPA + 8, 8192, 1, 1024, ALIGN},
     {BED_GPA, 8200, 1, 1024, ALIGN},
     {BED_GPA, 8, 1, 1024, ALIGN},
-    {BED_GPA, (4u << 20) + 4096, 1, 1024, INVALID},
     {BED_GPA, UINT64_MAX - 4095, 1, 1024, INVALID},
     {BED_GPA, 8192, 0, 1024, INVALID},
     {BED_GPA, 8192, 2, 1024, INVALID},
@@ -133,9 +135,44 @@ START_TEST(r10_of_every_check)
     fill(BED_GPA, checks[_i].version, checks[_i].in_len);
     ck_assert_uint_eq(call(0, checks[_i].gpa, checks[_i].size), checks[_i].r10);
     ck_assert_uint_eq(in_flight(), checks[_i].r10 == 0);
-    ck_assert_uint_eq(status_of(BED_GPA), checks[_i].r10 == 0 ? COCO_GETQUOTE_IN_FLIGHT : 0);
+    ck_assert_uint_eq(status_of(BED_GPA), checks[_i].r10 == 0 ? ABI_GETQUOTE_IN_FLIGHT : 0);
     bed_drive(&bed, 30000);
     ck_assert_uint_eq(bed.quotes_seen, checks[_i].r10 == 0);
+}
+END_TEST
+
+/* A guest allocates 24 bytes and the module's QUOTE_MAX_SIZE, which may be 4 MiB, in whole pages. */
+static uint32_t row_buffer_max;
+static void set_buffer_max(struct coco_vmm_options *options)
+{
+    options->quote_buffer_max = row_buffer_max;
+}
+
+static const struct {
+    uint32_t option;
+    uint64_t size;
+    uint64_t r10;
+    uint32_t quote_max;
+} buffers[] = {
+    {0, 131072, 0, 131072 - 24},    {0, 4194304, 0, 4194304 - 24}, {0, 4198400, 0, 4194304},
+    {0, 16777216, 0, 4194304},      {1, 4198400, 0, 4194304},      {131072, 4198400, 0, 4194304},
+    {4194304, 4198400, 0, 4194304}, {131072, 4202496, INVALID, 0}, {8388608, 8388608, 0, 4194304},
+    {8388608, 8392704, INVALID, 0},
+};
+
+START_TEST(no_setting_refuses_the_buffer_of_the_largest_quote)
+{
+    bed_done(&bed);
+    row_buffer_max = buffers[_i].option;
+    ck_assert(bed_init(&bed, KVM_MODEL_TDX, set_buffer_max));
+    fill(BED_GPA, 1, 1024);
+    ck_assert_uint_eq(call(0, BED_GPA, buffers[_i].size), buffers[_i].r10);
+    bed_drive(&bed, 30000);
+    ck_assert_uint_eq(bed.quote_max, buffers[_i].quote_max);
+    if (buffers[_i].r10 != 0)
+        return;
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(out_len(BED_GPA), bed.quote_size);
 }
 END_TEST
 
@@ -160,21 +197,21 @@ START_TEST(retry_only_above_the_own_limit)
     for (unsigned i = 0; i < 17; i++) {
         fill(BED_GPA + i * 0x4000, 1, 1024);
         ck_assert_uint_eq(call(i % BED_VCPUS, BED_GPA + i * 0x4000, 8192),
-                          i < 16 ? COCO_TDVMCALL_SUCCESS : COCO_TDVMCALL_RETRY);
+                          i < 16 ? ABI_TDVMCALL_SUCCESS : ABI_TDVMCALL_RETRY);
     }
     ck_assert_uint_eq(status_of(BED_GPA + 16 * 0x4000), 0);
     bed_drive(&bed, 30000);
     ck_assert_uint_eq(in_flight(), 0);
     for (unsigned i = 0; i < 16; i++)
-        ck_assert_uint_eq(status_of(BED_GPA + i * 0x4000), COCO_GETQUOTE_SERVICE_UNAVAILABLE);
+        ck_assert_uint_eq(status_of(BED_GPA + i * 0x4000), ABI_GETQUOTE_SERVICE_UNAVAILABLE);
     ck_assert_uint_eq(call(0, BED_GPA + 16 * 0x4000, 8192), 0);
 }
 END_TEST
 
 /* --- the buffer ------------------------------------------------------------------------------ */
 
-#define UNAVAILABLE COCO_GETQUOTE_SERVICE_UNAVAILABLE
-#define ERROR       COCO_GETQUOTE_ERROR
+#define UNAVAILABLE ABI_GETQUOTE_SERVICE_UNAVAILABLE
+#define ERROR       ABI_GETQUOTE_ERROR
 
 static const struct {
     uint32_t quote_status, hello_status;
@@ -184,9 +221,9 @@ static const struct {
     unsigned asked; /* at least */
     int waits;
 } ends[] = {
-    {0, 0, 0, 0, 5006, COCO_GETQUOTE_SUCCESS, 1, 0},
-    {0, 0, 0, 0, 1, COCO_GETQUOTE_SUCCESS, 1, 0},
-    {0, 0, 0, 0, 8168, COCO_GETQUOTE_SUCCESS, 1, 0},
+    {0, 0, 0, 0, 5006, ABI_GETQUOTE_SUCCESS, 1, 0},
+    {0, 0, 0, 0, 1, ABI_GETQUOTE_SUCCESS, 1, 0},
+    {0, 0, 0, 0, 8168, ABI_GETQUOTE_SUCCESS, 1, 0},
     {0, 0, 0, 0, 8169, ERROR, 1, 0},
     {COCO_EIO, 0, 0, 0, 1, ERROR, 1, 0},
     {COCO_EAGAIN, 0, 0, 0, 1, UNAVAILABLE, 50, 1},
@@ -220,11 +257,11 @@ START_TEST(every_status_has_its_end)
     bed.quote_size = ends[_i].quote_size;
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_IN_FLIGHT);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_IN_FLIGHT);
     bed_drive(&bed, 30000);
     ck_assert_msg(status_of(BED_GPA) == ends[_i].status, "row %d: %#llx", _i,
                   (unsigned long long)status_of(BED_GPA));
-    bool ok = ends[_i].status == COCO_GETQUOTE_SUCCESS;
+    bool ok = ends[_i].status == ABI_GETQUOTE_SUCCESS;
     ck_assert_uint_eq(out_len(BED_GPA), ok ? ends[_i].quote_size : 0);
     ck_assert_uint_ge(bed.quotes_seen, ends[_i].asked);
     ck_assert_int_eq(bed.now_ns - start_ns > 24000 * 1000000ull, ends[_i].waits);
@@ -249,7 +286,7 @@ START_TEST(a_framed_request_gets_a_framed_answer)
     ck_assert_uint_eq(bed.quote_max, 4096 - 24 - 28);
     ck_assert_uint_eq(bed.tdreport[0], 0x81);
     ck_assert_uint_eq(bed.tdreport[128], MARK);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(out_len(BED_GPA), sizeof(reply));
     ck_assert_int_eq(kvm_model_guest_read(bed.vm, BED_GPA + 24, reply, sizeof(reply)), 0);
     ck_assert_uint_eq(coco_qgs_prefix_decode(reply), 124);
@@ -267,7 +304,7 @@ START_TEST(a_framed_request_that_fails_has_no_answer)
     fill(BED_GPA, 1, 1052);
     ck_assert_uint_eq(call(0, BED_GPA, 4096), 0);
     bed_drive(&bed, 100);
-    ck_assert_uint_eq(status_of(BED_GPA), _i ? ERROR : COCO_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(status_of(BED_GPA), _i ? ERROR : ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(out_len(BED_GPA), _i ? 0 : 4096 - 24);
 }
 END_TEST
@@ -282,7 +319,7 @@ START_TEST(a_crash_is_survived)
     bed_crash(&bed);
     bed.mute = false;
     bed_drive(&bed, 2000);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(bed.quotes_seen, 2);
 }
 END_TEST
@@ -315,7 +352,7 @@ static int check_order(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t siz
 START_TEST(payload_then_length_then_status_then_interrupt)
 {
     struct coco_tdx_exit *exit =
-        bed_tdx_exit(&bed, 2, COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT, 0x51, 0);
+        bed_tdx_exit(&bed, 2, ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT, 0x51, 0);
 
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[2], exit), COCO_ACT_RUN);
     ck_assert_uint_eq(exit->ret, 0);
@@ -361,7 +398,7 @@ START_TEST(a_header_that_changes_changes_nothing)
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(bed.quote_max, 8168);
     ck_assert_uint_eq(bed.tdreport[0], 0x81);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(out_len(BED_GPA), 8168);
 }
 END_TEST
@@ -372,7 +409,7 @@ START_TEST(the_same_buffer_twice_is_answered_once)
     ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
     ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
     bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(in_flight(), 0);
 }
 END_TEST
@@ -444,7 +481,7 @@ static void without_interrupt(struct coco_vmm_options *options)
 
 START_TEST(other_leaves)
 {
-    struct coco_tdx_exit *exit = bed_tdx_exit(&bed, 0, COCO_TDVMCALL_GET_TD_VM_CALL_INFO, 1, 0);
+    struct coco_tdx_exit *exit = bed_tdx_exit(&bed, 0, ABI_TDVMCALL_GET_TD_VM_CALL_INFO, 1, 0);
     struct coco_tdx_exit before;
 
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], exit), COCO_ACT_RUN);
@@ -455,23 +492,23 @@ START_TEST(other_leaves)
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], exit), COCO_ACT_RUN);
     ck_assert_uint_eq(exit->ret, INVALID);
     for (uint64_t leaf = 0; leaf < 0x20000; leaf += 0xfff) {
-        struct coco_tdx_exit unknown = {.nr = leaf, .ret = COCO_TDVMCALL_SUBFUNC_UNSUPPORTED};
+        struct coco_tdx_exit unknown = {.nr = leaf, .ret = ABI_TDVMCALL_SUBFUNC_UNSUPPORTED};
         before = unknown;
         ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], &unknown), COCO_ACT_UNHANDLED);
         ck_assert_mem_eq(&unknown, &before, sizeof(before));
     }
     for (uint64_t vector = 0; vector < 300; vector++) {
-        struct coco_tdx_exit setup_exit = {.nr = COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
+        struct coco_tdx_exit setup_exit = {.nr = ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
                                            .arg = {vector}};
         ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], &setup_exit), COCO_ACT_RUN);
         ck_assert_uint_eq(setup_exit.ret, vector >= 32 && vector <= 255 ? 0 : INVALID);
     }
     bed_done(&bed);
     ck_assert(bed_init(&bed, KVM_MODEL_TDX, without_interrupt));
-    exit = bed_tdx_exit(&bed, 0, COCO_TDVMCALL_GET_TD_VM_CALL_INFO, 1, 0);
+    exit = bed_tdx_exit(&bed, 0, ABI_TDVMCALL_GET_TD_VM_CALL_INFO, 1, 0);
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], exit), COCO_ACT_RUN);
     ck_assert_uint_eq(exit->arg[1], 0);
-    exit = bed_tdx_exit(&bed, 0, COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT, 0x51, 0);
+    exit = bed_tdx_exit(&bed, 0, ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT, 0x51, 0);
     before = *exit;
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], exit), COCO_ACT_UNHANDLED);
     ck_assert_mem_eq(exit, &before, sizeof(before));
@@ -521,7 +558,7 @@ START_TEST(a_reset_cancels)
     ck_assert_uint_eq(bed.cancels_seen, 1);
     bed_drive(&bed, 30000);
     ck_assert_uint_eq(bed.writes + bed.stores, writes + stores);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_IN_FLIGHT);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_IN_FLIGHT);
 }
 END_TEST
 
@@ -538,8 +575,7 @@ START_TEST(quiesce_finalises_and_refuses)
     bed_serve(&bed);
     ck_assert_int_eq(coco_vmm_quiesce(bed.vmm, 0), 0);
     for (unsigned i = 0; i < 3; i++)
-        ck_assert_uint_eq(status_of(BED_GPA + i * 0x4000),
-                          _i ? UNAVAILABLE : COCO_GETQUOTE_SUCCESS);
+        ck_assert_uint_eq(status_of(BED_GPA + i * 0x4000), _i ? UNAVAILABLE : ABI_GETQUOTE_SUCCESS);
     unsigned seen = bed.quotes_seen;
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
@@ -552,7 +588,7 @@ START_TEST(quiesce_finalises_and_refuses)
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
     bed_drive(&bed, 5000);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
 END_TEST
 
@@ -577,7 +613,7 @@ START_TEST(callbacks_may_call_back)
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
     bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
 END_TEST
 
@@ -588,7 +624,7 @@ START_TEST(a_quote_survives_its_vcpu)
     coco_vcpu_detach(bed.vcpu[3]);
     bed.vcpu[3] = NULL;
     bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), COCO_GETQUOTE_SUCCESS);
+    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
 END_TEST
 
@@ -599,6 +635,8 @@ Suite *coco_suite(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]));
+    tcase_add_loop_test(tc, no_setting_refuses_the_buffer_of_the_largest_quote, 0,
+                        sizeof(buffers) / sizeof(buffers[0]));
     tcase_add_test(tc, a_message_that_is_none);
     tcase_add_test(tc, retry_only_above_the_own_limit);
     tcase_add_loop_test(tc, every_status_has_its_end, 0, sizeof(ends) / sizeof(ends[0]));

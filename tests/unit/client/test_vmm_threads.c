@@ -4,7 +4,7 @@
  * a thread that drives quotes, kicks, resets and quiescing from yet another. Made to be run under
  * ThreadSanitizer too.
  */
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include "status.h"
 #include "support.h"
 #include "vmm_bed.h"
@@ -121,7 +121,7 @@ static uint64_t now_ms(void)
 
 static uint64_t quote(unsigned i, uint8_t mark)
 {
-    struct coco_tdx_exit exit = {.nr = COCO_TDVMCALL_GET_QUOTE, .arg = {gpa_of(i), BUFFER}};
+    struct coco_tdx_exit exit = {.nr = ABI_TDVMCALL_GET_QUOTE, .arg = {gpa_of(i), BUFFER}};
     uint8_t head[24 + 1024] = {1};
 
     head[17] = 4; /* in_len 1024 */
@@ -259,9 +259,9 @@ START_TEST(a_kick_ends_waiting_for_a_quote)
     ck_assert_int_eq(coco_vcpu_quote_wait(vcpus[0], 20000), -EINTR);
     coco_vcpu_unkick(vcpus[0]);
     ck_assert_int_eq(coco_vcpu_quote_wait(vcpus[0], 5), -ETIMEDOUT);
-    ck_assert_uint_eq(status_of(0), COCO_GETQUOTE_IN_FLIGHT);
+    ck_assert_uint_eq(status_of(0), ABI_GETQUOTE_IN_FLIGHT);
     ck_assert_int_eq(coco_vmm_quiesce(vmm, 1), 0);
-    ck_assert_uint_eq(status_of(0), COCO_GETQUOTE_SERVICE_UNAVAILABLE);
+    ck_assert_uint_eq(status_of(0), ABI_GETQUOTE_SERVICE_UNAVAILABLE);
 }
 END_TEST
 

@@ -27,6 +27,8 @@ static const char *judge(const uint8_t *bytes, size_t size)
 {
     if (size >= 3 && memcmp(bytes, "bad", 3) == 0)
         return "refused\",\"kind\":\"VCEK\",\"reason\":\"the signature\\u001b is wrong";
+    if (size >= 5 && memcmp(bytes, "older", 5) == 0)
+        return "unchanged\",\"kind\":\"CRL\",\"reason\":\"kept out: it is the older\\u001b one";
     if (size >= 4 && memcmp(bytes, "leaf", 4) == 0 && !intermediate_came)
         return "refused\",\"kind\":\"VCEK\",\"reason\":\"its intermediate is missing";
     if (size >= 4 && memcmp(bytes, "leaf", 4) == 0)
@@ -224,6 +226,129 @@ START_TEST(folders)
 }
 END_TEST
 
+/* KDS's own names have no ending, and were passed over; so were files that are named by their GUID. */
+START_TEST(folders_with_the_names_of_kds)
+{
+    static const char pem[] = "intermediate\n-----BEGIN CERTIFICATE-----\n";
+    static const uint8_t der[] = {0x30, 0x82, 0x05, 0x4c, 0x30, 0x82, 0x02, 0xfb};
+    static const uint8_t key[] = {0x30, 0x82, 0x09, 0x40, 0x02, 0x01, 0x00, 0x30};
+    uint8_t table[COCO_SNP_EMPTY_TABLE_SIZE + 24 + 1] = {0};
+
+    memcpy(table, coco_snp_guid(COCO_SNP_VCEK), 16);
+    table[16] = 48;
+    table[20] = 1;
+    make_folder("kds");
+    make_file("kds/cert_chain", pem);
+    test_write_file(rig_path("kds/crl"), der, sizeof(der));
+    test_write_file(rig_path("kds/b12164b4?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"), der,
+                    sizeof(der));
+    test_write_file(rig_path("kds/3.0.8.115"), der, sizeof(der));
+    test_write_file(rig_path("kds/63da758d-e664-4564-adc5-f4b93be8accd"), der, sizeof(der));
+    test_write_file(rig_path("kds/auxblob"), table, sizeof(table));
+    test_write_file(rig_path("kds/id_key"), key, sizeof(key));
+    make_file("kds/bundle", "-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\n");
+    make_file("kds/notes", "hello");
+    make_file("kds/notes.md", pem);
+    make_file("kds/cache.json", "{\"a\": 1}");
+    make_file("kds/nothing", "");
+    ck_assert_int_eq(symlink("/dev/zero", rig_path("kds/zero")), 0);
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("kds")), 0);
+    ck_assert_uint_eq(n_files, 6);
+    rig_has(rig_out, "/cert_chain\n");
+    rig_has(rig_out, "/crl\n");
+    rig_has(rig_out, "/auxblob\n");
+    rig_has(rig_out, "7 passed over: they have neither an ending");
+}
+END_TEST
+
+#define THIM(vcek, chain)                                                        \
+    "{\"vcekCert\":\"" vcek "\",\"tcbm\":\"DB1800\",\"cacheControl\":\"86400\"," \
+    "\"certificateChain\":\"" chain "\"}"
+
+START_TEST(json_of_azure)
+{
+    static const char json[] = THIM("leaf\\nA+\\/", "intermediate\\n");
+
+    make_file("thim.json", "\xef\xbb\xbf" THIM("leaf\\nA+\\/", "intermediate\\n") "\n");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("thim.json")), 1); /* in this order */
+    ck_assert_uint_eq(n_files, 2);
+    rig_has(rig_out, "thim.json, vcekCert\n");
+    rig_has(rig_out, "unchanged  ASK   ");
+    rig_has(rig_out, "thim.json, certificateChain\n");
+    struct json_object *call = json_tokener_parse(rig_last("Import")), *files, *data = NULL;
+    json_object_object_get_ex(call, "files", &files);
+    json_object_object_get_ex(json_object_array_get_idx(files, 0), "data", &data);
+    ck_assert_str_eq(json_object_get_string(data), "bGVhZgpBKy8="); /* "leaf\nA+/" */
+    json_object_put(call);
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("thim.json")), 0);
+    rig_has(rig_out, "Milan/VCEK/00/1.2.3.4");
+    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("thim.json")), 0);
+    /* As container groups have it, and in a folder, where other JSON is passed over. */
+    char *encoded = base64_encode(json, strlen(json));
+    make_folder("azure");
+    make_file("azure/host-amd-cert-base64", encoded);
+    make_file("azure/thim.json", json);
+    make_file("azure/other.json", "{\"vcek\":\"\"}");
+    n_files = 0;
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("azure")), 0);
+    ck_assert_uint_eq(n_files, 4);
+    rig_has(rig_out, "host-amd-cert-base64, vcekCert\n");
+    rig_has(rig_out, "1 passed over");
+    free(encoded);
+    /* Without a chain, which may be stored. */
+    make_file("alone.json", "{\"vcekCert\":\"leaf\"}");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("alone.json")), 0);
+    rig_lacks(rig_out, "certificateChain");
+}
+END_TEST
+
+START_TEST(json_of_azure_that_is_none)
+{
+    static const struct {
+        const char *text, *why;
+    } cases[] = {
+        {"{\"vcekCert\":\"leaf\"", "is not whole: fetch it again"},
+        {"{\"vcekCert\":\"leaf\"} x", "is not whole"},
+        {"{\"vcekCert\":'leaf'}", "is not whole"},
+        {"{\"vcekCert\":\"leaf\",\"vcekCert\":\"leaf\"}", "with a member twice"},
+        {THIM("leaf", "a\",\"certificateChain\":\"b"), "with a member twice"},
+        {"{\"vcekCert\":7}", "are not both texts"},
+        {"{\"vcekCert\":\"\"}", "are not both texts"},
+        {"{\"vcekCert\":\"leaf\",\"certificateChain\":[]}", "are not both texts"},
+        {"{\"x\":{\"vcekCert\":\"leaf\"}}", "are not both texts"},
+        {"{\"vcekCert\":[[[[[[[[[[]]]]]]]]]]}", "is not whole"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        make_file("thim.json", cases[i].text);
+        ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("thim.json")), 1);
+        rig_has(rig_out, cases[i].why);
+        rig_has(rig_out, "1 of 1 refused");
+    }
+    ck_assert_uint_eq(n_files, 0);
+}
+END_TEST
+
+/* What cocod passes over is no failure, and is said. */
+START_TEST(what_is_passed_over_is_skipped)
+{
+    char text[512];
+
+    make_file("table", "x");
+    (void)snprintf(text, sizeof(text),
+                   "{\"parameters\":{\"results\":[{\"name\":\"%s\",\"kind\":\"OTHER\","
+                   "\"action\":\"unchanged\",\"reason\":\"somebody's own\"}]}}",
+                   rig_path("table"));
+    reply = text;
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("table")), 0);
+    rig_has(rig_out, "skipped    OTHER ");
+    rig_has(rig_out, "somebody's own");
+    rig_lacks(rig_out, "refused");
+    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("table")), 0);
+    rig_has(rig_out, "skipped    OTHER ");
+}
+END_TEST
+
 START_TEST(many_files)
 {
     char name[64];
@@ -308,6 +433,27 @@ START_TEST(hostile_import_replies)
 }
 END_TEST
 
+/* A daily push that brings what is older than what is stored has not failed. */
+START_TEST(what_is_kept_out_is_no_failure_and_says_why)
+{
+    make_file("old.crl", "older");
+    make_file("ask.pem", "intermediate");
+    make_file("bad.der", "bad");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("old.crl"), rig_path("ask.pem")), 0);
+    rig_has(rig_out, "kept out   CRL   ");
+    rig_has(rig_out, "kept out: it is the older\\x1b one");
+    rig_lacks(rig_out, "refused");
+    ck_assert_int_eq(RIG_RUN("certs", "import", "--json", rig_path("old.crl")), 0);
+    rig_has(rig_out, "\"action\":\"unchanged\"");
+    rig_has(rig_out, "\"reason\":\"kept out: ");
+    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("old.crl"), rig_path("bad.der")), 1);
+    rig_has(rig_out, "kept out   CRL   ");
+    rig_has(rig_out, "1 of 2 refused");
+    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("old.crl")), 0);
+    rig_has(rig_out, "good       CRL   ");
+}
+END_TEST
+
 /* --- list, show, remove, preflight ----------------------------------------------------------- */
 
 START_TEST(list)
@@ -316,8 +462,9 @@ START_TEST(list)
             "{\"key\":\"Milan/VCEK/00/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VCEK\","
             "\"chipId\":\"00\",\"tcb\":\"3.0.8.115\",\"notAfter\":\"2031-01-01T00:00:00Z\","
             "\"served\":true,\"problem\":null},"
-            "{\"key\":\"Milan/VLEK/-/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VLEK\","
-            "\"chipId\":null,\"tcb\":\"3.0.8.115\",\"notAfter\":\"2025-01-01T00:00:00Z\","
+            "{\"key\":\"Milan/VLEK/CN=a%2Fb/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VLEK\","
+            "\"cspId\":\"CN=a/"
+            "b\",\"chipId\":null,\"tcb\":\"3.0.8.115\",\"notAfter\":\"2025-01-01T00:00:00Z\","
             "\"served\":false,\"problem\":\"it \\u202eexpired\"}],"
             "\"crls\":[{\"product\":\"Genoa\",\"number\":\"0a\","
             "\"thisUpdate\":\"2026-08-19T00:00:00Z\",\"nextUpdate\":null,\"revoked\":[\"020001\"],"
@@ -325,6 +472,7 @@ START_TEST(list)
     ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
     rig_has(rig_out, "* Milan  VCEK  3.0.8.115       until 2031-01-01T00:00:00Z\n");
     rig_has(rig_out, "  Milan  VLEK  3.0.8.115       until 2025");
+    rig_has(rig_out, "    key       Milan/VLEK/CN=a%2Fb/3.0.8.115\n    CSP_ID    CN=a/b\n");
     rig_has(rig_out, "it \\xe2\\x80\\xaeexpired");
     rig_has(rig_out, "CRL Genoa number 0a, 2026-08-19T00:00:00Z to open, revokes 020001\n");
     ck_assert_int_eq(RIG_RUN("certs", "list", "--json"), 0);
@@ -372,6 +520,13 @@ START_TEST(preflight)
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4"), 0);
     ck_assert_str_eq(rig_last("Preflight"), "{ \"tcb\": \"1.2.3.4\", \"product\": null, "
                                             "\"chipId\": null, \"signer\": null }");
+    /* As KDS writes levels, and a name whose certificates are Genoa's. */
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "01.02.03.072", "--product", "bergamo"),
+                     0);
+    ck_assert_str_eq(rig_last("Preflight"), "{ \"tcb\": \"1.2.3.72\", \"product\": \"Genoa\", "
+                                            "\"chipId\": null, \"signer\": null }");
+    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "no", "--product", "Rome"), 0);
+    rig_has(rig_last("Preflight"), "\"tcb\": \"no\", \"product\": \"Rome\"");
     reply = "{\"parameters\":{\"ready\":false,\"reason\":\"no such chain is stored\"}}";
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4", "--product", "Milan",
                              "--chip-id", "00", "--signer", "VCEK"),
@@ -448,9 +603,14 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, base64);
     tcase_add_test(tc, import_of_files);
+    tcase_add_test(tc, what_is_kept_out_is_no_failure_and_says_why);
     tcase_add_test(tc, one_file_twice);
     tcase_add_test(tc, files_that_cannot_be_read);
     tcase_add_test(tc, folders);
+    tcase_add_test(tc, folders_with_the_names_of_kds);
+    tcase_add_test(tc, json_of_azure);
+    tcase_add_test(tc, json_of_azure_that_is_none);
+    tcase_add_test(tc, what_is_passed_over_is_skipped);
     tcase_add_test(tc, many_files);
     tcase_add_test(tc, large_files_go_in_several_calls);
     tcase_add_test(tc, verify_keeps_nothing);

@@ -8,6 +8,8 @@
 #include "kds_sim.h"
 #include "snp_pki.h"
 #include "support.h"
+#include <ctype.h>
+#include <ftw.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +28,8 @@ static uint8_t *crl;
 static size_t crl_size;
 static char chain[8192];
 static atomic_bool away, ready, wrong_chip, no_platform;
-static atomic_int away_from; /* requests from this number on fail; -1: none */
+static _Atomic(const char *) crl_answer; /* NULL: the list; "404"; or a body */
+static atomic_int away_from;             /* requests from this number on fail; -1: none */
 static char asked[64][400];
 static unsigned n_asked, n_imported;
 static char imported[4096];
@@ -71,6 +74,11 @@ static void serve(const char *path, unsigned n, struct kds_answer *a, void *user
     if (strstr(path, "/cert_chain")) {
         a->body = chain;
         a->size = strlen(chain);
+    } else if (strstr(path, "/crl") && crl_answer) {
+        if (strcmp(crl_answer, "404") == 0)
+            a->status = 404;
+        a->body = crl_answer;
+        a->size = strlen(crl_answer);
     } else if (strstr(path, "/crl")) {
         a->body = crl;
         a->size = crl_size;
@@ -123,6 +131,7 @@ static void setup(void)
     (void)snprintf(ca, sizeof(ca), "%s", rig_path("ca.pem"));
     away = ready = wrong_chip = no_platform = false;
     away_from = -1;
+    crl_answer = NULL;
     n_asked = n_imported = 0;
     unsetenv("https_proxy");
     unsetenv("HTTPS_PROXY");
@@ -139,6 +148,19 @@ static void teardown(void)
         snp_pki_leaf_done(&leaves[i]);
     free(crl);
     rig_close();
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int remove_tree(const char *path)
+{
+    return nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 #define FETCH(...) \
@@ -258,16 +280,141 @@ START_TEST(inventory)
 }
 END_TEST
 
+/* A list that KDS didn't have was said to be a wrong chip id; a proxy's page, no list; nothing, no
+ * certificate. */
+START_TEST(answers_that_are_something_else_are_named)
+{
+    static const struct {
+        const char *answer, *why;
+        int code;
+    } cases[] = {
+        {"404",
+         "the service knows no such file (404): it has no revocation list of this product. Is the",
+         1},
+        {"", "the service answered with nothing (200, no bytes); the next try would be in", 75},
+        {"<!DOCTYPE html><html>Blocked",
+         "is a web page or XML, and not a revocation list: it comes "
+         "from a proxy",
+         1},
+        {"{\"error\": \"quota\"}", "is a text, and not a revocation list: ", 1},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        crl_answer = cases[i].answer;
+        ck_assert_int_eq(RIG_RUN("certs", "fetch", "--json", "--gap", "0", "--timeout", "2",
+                                 "--url", kds_sim_url(sim), "--ca", ca),
+                         cases[i].code);
+        rig_has(rig_out, cases[i].why);
+        rig_lacks(rig_out, "chip id right");
+    }
+}
+END_TEST
+
+#define ASKS_MILAN "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"
+
+/* Inventories as people have them. Each asks for chip 0 of Milan at 3.0.8.115, but for what it says. */
+START_TEST(inventories_in_every_spelling)
+{
+    static const struct {
+        const char *text; /* @: the chip's id */
+        const char *product;
+    } cases[] = {
+        {"\xef\xbb\xbfMilan @ 3.0.8.115\n", "Milan"},
+        {"\xef\xbb\xbf# hosts\r\n\r\nmilan;@;3.0.8.115\r\n", "Milan"},
+        {"MILAN 0x@ 03.00.08.115", "Milan"},
+        {"Milan-B0\t@\t03.000.08.0115\n", "Milan"},
+        {"\"Milan\",\"@\",\"3.0.8.115\"\n", "Milan"},
+        {"'Milan', '@', '3.0.8.115'\n", "Milan"},
+        {"Milan @ blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115\n", "Milan"},
+        {"Milan @ bl03_tee00_snp08_ucode115\n", "Milan"},
+        {"https://kdsintf.amd.com/vcek/v1/Milan/@?ucodeSPL=115&snpSPL=08&teeSPL=00&blSPL=03\n",
+         "Milan"},
+        {"Product,Chip_ID,TCB\nMilan,@,3.0.8.115\n", "Milan"},
+        {"# ours\nhost;tcb;rack;chip id;product\na;3.0.8.115;;@;Milan\n", "Milan"},
+        {"rack,product,hwid,reported_tcb\n\"7, upper\",Milan,\"@\",\"3.0.8.115\"\n", "Milan"},
+        {"product chipid tcb host\nMilan @ 3.0.8.115 h # spare\n", "Milan"},
+        {"Bergamo @ 3.0.8.115\n", "Genoa"},
+        {"SIENA @ 3.0.8.115\n", "Genoa"},
+        {"Genoa-B1 @ 3.0.8.115\n", "Genoa"},
+    };
+    char text[1024], expected[300], upper[129];
+
+    for (size_t i = 0; i < 129; i++)
+        upper[i] = (char)toupper((unsigned char)chip_hex[0][i]);
+    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+        int before = (int)strcspn(cases[i / 2].text, "@");
+        (void)snprintf(text, sizeof(text), "%.*s%s%s", before, cases[i / 2].text,
+                       i % 2 ? upper : chip_hex[0], cases[i / 2].text + before + 1);
+        test_write_file(rig_path("hosts"), text, strlen(text));
+        (void)snprintf(expected, sizeof(expected), "/vcek/v1/%s/%s" ASKS_MILAN,
+                       cases[i / 2].product, chip_hex[0]);
+        memset(asked, 0, sizeof(asked));
+        kds_sim_stop(sim); /* requests are counted anew */
+        sim = kds_sim_start(ca, serve, NULL);
+        (void)FETCH("--inventory", rig_path("hosts"), "--out", rig_path("none"));
+        ck_assert_msg(strcmp(asked[2], expected) == 0, "%s: %s (%s)", text, asked[2], rig_err);
+        ck_assert_int_eq(remove_tree(rig_path("none")), 0);
+    }
+}
+END_TEST
+
+/* KDS writes levels with leading zeros, in decimal: 072 is not 58. */
+START_TEST(leading_zeros_are_decimal)
+{
+    ck_assert_int_eq(FETCH("--product", "siena", "--chip-id", chip_hex[1], "--tcb", "03.00.08.072"),
+                     1);
+    rig_has(asked[2], "/vcek/v1/Genoa/");
+    rig_has(asked[2], "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=72");
+    ck_assert_int_eq(FETCH("--product", "Bergamo", "--signer", "VLEK"), 0);
+    ck_assert_str_eq(asked[3], "/vlek/v1/Genoa/cert_chain");
+}
+END_TEST
+
+START_TEST(field_inventories)
+{
+    static const struct {
+        const char *name, *path;
+    } cases[] = {
+        {"field/inventory/bom.txt",
+         "/vcek/v1/Milan/b12164b45a2a27426e04ab52c5781d404fe2eab35ef5c4f714ce0fc23d2fb3f3"},
+        {"field/inventory/bergamo.txt",
+         "/vcek/v1/Genoa/b12164b45a2a27426e04ab52c5781d404fe2eab35ef5c4f714ce0fc23d2fb3f3"},
+    };
+
+    for (size_t i = 0; i < 2; i++) {
+        const char *path = test_data(cases[i].name);
+        if (!path)
+            return;
+        memset(asked, 0, sizeof(asked));
+        kds_sim_stop(sim);
+        sim = kds_sim_start(ca, serve, NULL);
+        ck_assert_int_eq(FETCH("--inventory", path, "--out", rig_path("none")),
+                         1); /* not that chip */
+        rig_has(rig_out, "(404): is the chip id right");
+        ck_assert_msg(strncmp(asked[2], cases[i].path, strlen(cases[i].path)) == 0, "%s", asked[2]);
+        rig_has(asked[2], i == 0 ? ASKS_MILAN : "?blSPL=10&teeSPL=00&snpSPL=23&ucodeSPL=84");
+    }
+}
+END_TEST
+
 START_TEST(inventories_that_are_none)
 {
-    static const char *const texts[] = {"Milan 00 1.2.3.4\n", "Milan\n", "a b c d e\n",
-                                        "Turin 0011223344556677 1.2.3.4\n"};
+    static const char *const texts[] = {"Milan 00 1.2.3.4\n",
+                                        "Milan\n",
+                                        "a b c d e\n",
+                                        "Turin 0011223344556677 1.2.3.4\n",
+                                        "https://kdsintf.amd.com/vcek/v1/Milan/cert_chain\n",
+                                        "\xff\xfeM\0i\0"};
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         test_write_file(rig_path("hosts"), texts[i], strlen(texts[i]));
         ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2);
         rig_has(rig_err, "line 1");
     }
+    static const char short_line[] = "product,chip_id,tcb\nMilan,00\n";
+    test_write_file(rig_path("hosts"), short_line, strlen(short_line));
+    ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2);
+    rig_has(rig_err, "line 2: the line has fewer columns than the first");
     char *text = malloc(5000);
     memset(text, 'x', 5000);
     test_write_file(rig_path("hosts"), text, 5000);
@@ -289,6 +436,10 @@ Suite *coco_suite(void)
     tcase_add_test(tc, for_a_platform_that_is_named);
     tcase_add_test(tc, refused_and_later);
     tcase_add_test(tc, inventory);
+    tcase_add_test(tc, answers_that_are_something_else_are_named);
+    tcase_add_test(tc, inventories_in_every_spelling);
+    tcase_add_test(tc, leading_zeros_are_decimal);
+    tcase_add_test(tc, field_inventories);
     tcase_add_test(tc, inventories_that_are_none);
     suite_add_tcase(suite, tc);
     return suite;

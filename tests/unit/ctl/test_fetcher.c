@@ -217,6 +217,18 @@ START_TEST(not_found)
 }
 END_TEST
 
+/* 200 without a byte was said to be no certificate; it passes, as an outage does. */
+START_TEST(an_empty_answer_is_tried_again)
+{
+    script[0].body = script[1].body = "";
+    n_script = 2;
+    open_fetcher(kds_sim_url(sim), ca_path, 600000);
+    ck_assert_int_eq(get("/a", true), FETCH_OK);
+    ck_assert_uint_eq(kds_sim_requests(sim), 3);
+    ck_assert_int_eq(fetcher_status(fetcher), 200);
+}
+END_TEST
+
 START_TEST(refused_for_good)
 {
     static const int statuses[] = {400, 401, 403, 410, 201, 204};
@@ -400,6 +412,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, backoff_doubles_and_ends);
     tcase_add_test(tc, nothing_waits_past_the_deadline);
     tcase_add_test(tc, not_found);
+    tcase_add_test(tc, an_empty_answer_is_tried_again);
     tcase_add_test(tc, refused_for_good);
     tcase_add_test(tc, broken_connections_are_tried_again);
     tcase_add_test(tc, outage);

@@ -46,6 +46,12 @@ START_TEST(paths)
                            "&ucodeSPL=74");
     turin = target_of("Turin", "ABCD010000000000", "1.2.3.74.5");
     ck_assert_str_eq(turin.chip_id, "abcd010000000000");
+    /* Venice: no bootloader and no microcode. */
+    struct kds_target venice = target_of("Venice", "ABCD010000000000", "2.3.5");
+    kds_vcek_path(&venice, path);
+    ck_assert_str_eq(path, "/vcek/v1/Venice/abcd010000000000?fmcSPL=05&teeSPL=02&snpSPL=03");
+    kds_chain_path(COCO_SNP_VENICE, false, path);
+    ck_assert_str_eq(path, "/vcek/v1/Venice/cert_chain");
     kds_chain_path(COCO_SNP_GENOA, false, path);
     ck_assert_str_eq(path, "/vcek/v1/Genoa/cert_chain");
     kds_crl_path(COCO_SNP_GENOA, true, path);
@@ -63,7 +69,7 @@ START_TEST(targets_that_are_none)
     (void)snprintf(tail, sizeof(tail), "%s", hex_of(chip_with_tail, 64));
     const char *const cases[][3] = {
         {"Rome", id, "1.2.3.4"},
-        {"milan", id, "1.2.3.4"},
+        {"Milan-B0", id, "1.2.3.4"},
         {"", id, "1.2.3.4"},
         {"Milan", "", "1.2.3.4"},
         {"Milan", "00", "1.2.3.4"},
@@ -94,17 +100,15 @@ static void check_leaf(const uint8_t *der, size_t size, const char *product, con
     struct kds_target right = target_of(product, chip_id, tcb), other;
 
     ck_assert_msg(kds_check_vcek(der, size, &right, why) == 0, "%s", why);
-    uint8_t *parts[] = {&other.tcb.bl, &other.tcb.tee, &other.tcb.snp, &other.tcb.ucode};
-    for (size_t i = 0; i < 4; i++) {
+    uint8_t *parts[] = {&other.tcb.bl, &other.tcb.tee, &other.tcb.snp, &other.tcb.ucode,
+                        &other.tcb.fmc};
+    for (size_t i = 0; i < COCO_SNP_PARTS; i++) {
+        if (!coco_snp_product_has(right.product, (enum coco_snp_part)i))
+            continue;
         other = right;
         *parts[i] ^= 1;
         ck_assert_int_eq(kds_check_vcek(der, size, &other, why), -EBADMSG);
         ck_assert_str_eq(why, "the certificate is for another TCB");
-    }
-    if (coco_snp_product_has_fmc(right.product)) {
-        other = right;
-        other.tcb.fmc ^= 1;
-        ck_assert_int_eq(kds_check_vcek(der, size, &other, why), -EBADMSG);
     }
     other = right;
     other.chip_id[3] = other.chip_id[3] == '0' ? '1' : '0';
@@ -143,6 +147,7 @@ START_TEST(leaves_of_every_product)
         {"Milan", "3.0.8.115", {.bl = 3, .snp = 8, .ucode = 115}, 64},
         {"Genoa", "9.0.21.217", {.bl = 9, .snp = 21, .ucode = 217}, 64}, /* two bytes in DER */
         {"Turin", "1.1.4.75.2", {.bl = 1, .tee = 1, .snp = 4, .ucode = 75, .fmc = 2}, 8},
+        {"Venice", "1.4.2", {.tee = 1, .snp = 4, .fmc = 2}, 8},
     };
     uint8_t chip[64];
 
@@ -206,12 +211,17 @@ START_TEST(chains_and_lists)
 {
     static const char chain[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     static const char page[] = "<html><body>Sorry, we will be back soon. Please come again</body>";
+    static const char text[] = "\xef\xbb\xbf# Milan\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END "
+                               "CERTIFICATE-----\n\n# the end\n";
     static const uint8_t crl[] = {0x30, 3, 2, 1, 5}, longer[] = {0x30, 3, 2, 1, 5, 0};
 
     ck_assert_int_eq(kds_check_chain((const uint8_t *)chain, strlen(chain), why), 0);
     for (size_t n = 0; n + 1 < strlen(chain); n++) /* the last byte is the line's end */
         ck_assert_int_eq(kds_check_chain((const uint8_t *)chain, n, why), -EBADMSG);
+    ck_assert_str_eq(why, "the answer is a certificate chain that was cut short");
     ck_assert_int_eq(kds_check_chain((const uint8_t *)page, strlen(page), why), -EBADMSG);
+    ck_assert_ptr_nonnull(strstr(why, "is a web page or XML, and not a certificate chain in PEM"));
+    ck_assert_int_eq(kds_check_chain((const uint8_t *)text, strlen(text), why), 0);
     ck_assert_int_eq(kds_check_crl(crl, sizeof(crl), why), 0);
     ck_assert_int_eq(kds_check_crl(longer, sizeof(longer), why), -EBADMSG);
     ck_assert_int_eq(kds_check_crl(crl, sizeof(crl) - 1, why), -EBADMSG);

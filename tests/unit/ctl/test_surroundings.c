@@ -183,17 +183,23 @@ START_TEST(the_last_day_of_the_journal_is_read)
     rig_has(rig_out, "warning  qgsd's log     0x11015 in qgsd's log, 1 time: ");
     rig_has(rig_out, "4 checks: 0 bad, 2 warnings\n");
     char *called = (char *)test_read_file(rig_path("called"), &size);
-    ck_assert_str_eq(called, "-u qgsd --since -24h -o cat --no-pager -q -n 20000 ");
+    ck_assert_str_eq(called,
+                     "-u qgsd --since -24h -o json "
+                     "--output-fields=MESSAGE,PRIORITY,INVOCATION_ID,_SYSTEMD_INVOCATION_ID "
+                     "-r --no-pager -q -n 20000 ");
     free(called);
 
     ck_assert_int_eq(doctor_with("echo 'all is well'"), 0);
-    rig_has(rig_out, "good     qgsd's log     it has none of the codes that are known\n");
+    rig_has(rig_out, "good     qgsd's log     no errors since qgsd's last start\n");
     ck_assert_int_eq(doctor_with("exit 0"), 0);
-    rig_has(rig_out, "good     qgsd's log     it has none");
+    rig_has(rig_out, "good     qgsd's log     no errors");
     /* Nothing, and a failure, is no log without codes. */
     ck_assert_int_eq(doctor_with("echo 0xb006 >&2; exit 1"), 0);
     rig_has(rig_out, "skipped  qgsd's log     journalctl: Input/output error; -> --journal FILE");
     rig_lacks(rig_out, "0xb006");
+    /* What hangs is ended, and what it has said until then is the newest. */
+    ck_assert_int_eq(doctor_with("echo 0xb006; exec sleep 60"), 0);
+    rig_has(rig_out, "0xb006 in qgsd's log, 1 time");
     ck_assert_int_eq(doctor_with("exec sleep 60"), 0);
     rig_has(rig_out, "skipped  qgsd's log     journalctl: Connection timed out");
     ck_assert_int_eq(doctor_with("printf '\\033[2J0xb006\\033[2J'"), 0);

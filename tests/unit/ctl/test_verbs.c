@@ -5,7 +5,9 @@
  * line is longer but for what cannot be broken, and no colour is where NO_COLOR is.
  */
 #include "ctl_rig.h"
+#include "snp_product.h"
 #include "support.h"
+#include "verbs.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -298,13 +300,13 @@ START_TEST(codes_of_qgsd)
     test_write_file(file, log, strlen(log));
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", file), 0);
     rig_has(rig_out,
-            "warning  qgsd's log     0xb006 in qgsd's log, 2 times: PCCS cannot be reached; ->"
-            " start PCCS");
+            "warning  qgsd's log     0xb006 in qgsd's log, 2 times: PCCS cannot be reached: nobody "
+            "takes the connection; -> start PCCS");
     rig_has(rig_out, "0x11015 in qgsd's log, 2 times: a TDREPORT that is not of this host");
     rig_lacks(rig_out, "\x1b");
     test_write_file(file, "all is well\n", 12);
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", file), 0);
-    rig_has(rig_out, "none of the codes");
+    rig_has(rig_out, "no errors since qgsd's last start");
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", "/nothing"), 0);
     rig_has(rig_out, "skipped  qgsd's log     /nothing: No such file");
     rig_has(rig_out, "--journal FILE");
@@ -522,6 +524,26 @@ START_TEST(help_is_the_table)
 }
 END_TEST
 
+/* What is completed and helped with is what there is. */
+START_TEST(the_products_of_the_options_are_those_of_the_table)
+{
+    char words[COCO_SNP_NAMES_SIZE] = "", names[COCO_SNP_NAMES_SIZE];
+
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++)
+        (void)snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s",
+                       words[0] ? " " : "", coco_snp_product_name(p));
+    coco_snp_product_names(names);
+    for (size_t i = 0; i < ctl_n_opts; i++) {
+        if (strcmp(ctl_opts[i].name, "product") != 0)
+            continue;
+        ck_assert_str_eq(ctl_opts[i].words, words);
+        ck_assert_str_eq(ctl_opts[i].help, names);
+        return;
+    }
+    ck_abort_msg("there is no --product");
+}
+END_TEST
+
 Suite *coco_suite(void)
 {
     Suite *suite = suite_create("verbs");
@@ -530,6 +552,7 @@ Suite *coco_suite(void)
     tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, vms);
+    tcase_add_test(tc, the_products_of_the_options_are_those_of_the_table);
     tcase_add_test(tc, explain);
     tcase_add_test(tc, quotes);
     tcase_add_test(tc, backends);

@@ -21,6 +21,7 @@ enum {
     MILAN,
     GENOA,
     TURIN,
+    VENICE,
     N_PRODUCTS
 };
 
@@ -29,7 +30,7 @@ static char why[CHAIN_WHY_SIZE];
 
 static void make_pkis(void)
 {
-    static const char *const products[] = {"Milan", "Genoa", "Turin"};
+    static const char *const products[] = {"Milan", "Genoa", "Turin", "Venice"};
 
     for (int i = 0; i < N_PRODUCTS; i++) {
         struct snp_pki_options options = {.product = products[i], .keys_dir = snp_pki_cache_dir()};
@@ -69,6 +70,16 @@ static inline struct snp_pki_leaf make_leaf(int product, const struct snp_pki_le
 static inline struct chain_input leaf_input(const struct snp_pki_leaf *leaf, const char *name)
 {
     return input_of(name, leaf->der, leaf->der_size);
+}
+
+/* Its TCB as the firmware would give it. */
+static inline uint64_t chain_tcb_version(const struct chain *c)
+{
+    uint64_t version = 0;
+
+    ck_assert_int_eq(coco_snp_tcb_encode(coco_snp_product_of_name(c->product), &c->tcb, &version),
+                     0);
+    return version;
 }
 
 /* The PKI's root is trusted, besides AMD's. */

@@ -54,6 +54,21 @@ void fake_qgs_close(unsigned i)
     fake_qgs_fds[i] = -1;
 }
 
+bool fake_qgs_take_greetings(void)
+{
+    if (sys.connect != fake_connect || fake_qgs_error)
+        return false;
+    for (unsigned i = 0; i < fake_qgs_n; i++)
+        fake_qgs_answer_probe(i);
+    return fake_qgs_n > 0;
+}
+
+void fake_qgs_forget(void)
+{
+    fake_qgs_close_all();
+    fake_qgs_connects = fake_qgs_n = 0;
+}
+
 void fake_qgs_close_all(void)
 {
     for (unsigned i = 0; i < fake_qgs_n; i++)

@@ -20,6 +20,10 @@ extern unsigned fake_qgs_n;
 
 /* Replaces sys.connect and forgets what was. */
 void fake_qgs_install(void);
+/* Answers cocod's greeting of each QGS; then it is to be let run, and what was is to be forgotten.
+ * False: there is none. */
+bool fake_qgs_take_greetings(void);
+void fake_qgs_forget(void);
 /* Closes what is open. */
 void fake_qgs_close_all(void);
 void fake_qgs_close(unsigned i);

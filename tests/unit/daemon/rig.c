@@ -7,6 +7,7 @@
 #include "rig.h"
 #include "cocod.h"
 #include "event.h"
+#include "fake_qgs.h"
 #include "log.h"
 #include "metrics.h"
 #include "peer/peer.h"
@@ -124,6 +125,11 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);
     certs_set_namer(rig->certs, vmm_name_holder, &rig->vmm);
     certs_start(rig->certs);
+    if (fake_qgs_take_greetings()) {
+        rig_settle(rig);
+        fake_qgs_forget();
+        metrics.qgs_connects = metrics.qgs_probes = metrics.qgs_answers = 0;
+    }
 }
 
 void rig_check_gauges(void)

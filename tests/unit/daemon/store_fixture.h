@@ -8,6 +8,7 @@
 #include "certs/certs.h"
 #include "cocod.h"
 #include "config.h"
+#include "fuzz/snp_table_oracle.h"
 #include "log.h"
 #include "metrics.h"
 #include "rig.h"
@@ -236,7 +237,7 @@ static char imported[1024];
 
 static void fixture_imported(struct certs_job *job)
 {
-    static const char *const actions[] = {"added", "unchanged", "refused"};
+    static const char *const actions[] = {"added", "unchanged", "kept out", "refused"};
 
     ck_assert_int_eq(job->result, 0);
     imported[0] = 0;
@@ -244,7 +245,7 @@ static void fixture_imported(struct certs_job *job)
         size_t n = strlen(imported);
         snprintf(imported + n, sizeof(imported) - n, "%s%s", i ? " " : "",
                  actions[job->results.items[i].action]);
-        if (job->results.items[i].action == STORE_REFUSED) {
+        if (job->results.items[i].action >= STORE_KEPT_OUT) {
             n = strlen(imported);
             snprintf(imported + n, sizeof(imported) - n, " (%s)", job->results.items[i].reason);
         }
@@ -326,6 +327,7 @@ static inline const char *served(void)
     if (answer.table->size == COCO_SNP_EMPTY_TABLE_SIZE)
         return text;
     ck_assert_int_eq(coco_snp_table_decode(answer.table->data, answer.table->size, &table), 0);
+    ck_assert(table.size == answer.table->size && snp_is_canonical(answer.table->data, &table));
     for (size_t i = 0; i < table.n_entries; i++) {
         size_t n = strlen(text);
         snprintf(text + n, sizeof(text) - n, "%s%s", i ? " " : "",

@@ -170,7 +170,8 @@ START_TEST(the_status_of_a_busy_and_ill_daemon)
     struct json_object *status = ask(fd, GET_STATUS, &reply);
     ck_assert(json_object_get_boolean(get(status, "degraded")));
     struct json_object *reasons = get(status, "reasons");
-    ck_assert_uint_eq(json_object_array_length(reasons), 3);
+    /* That QGS refused one VM is none: it may be the VM's TDREPORT. */
+    ck_assert_uint_eq(json_object_array_length(reasons), 2);
     ck_assert_str_eq(json_object_get_string(json_object_array_get_idx(reasons, 0)),
                      "the configuration was refused");
     ck_assert_ptr_nonnull(
@@ -191,7 +192,8 @@ START_TEST(the_status_of_a_busy_and_ill_daemon)
     ck_assert_str_eq(text_of(backend, "breaker"), "closed");
     ck_assert_int_eq(number_of(backend, "slots"), 4);
     ck_assert_int_eq(number_of(backend, "abandoned"), 1);
-    ck_assert_ptr_nonnull(strstr(text_of(backend, "problem"), "0x12001"));
+    ck_assert(is_null(backend, "problem"));
+    ck_assert_int_eq(number_of(backend, "serviceUs"), 0); /* QGS's refusals took no time here */
     ck_assert_int_eq(number_of(status, "requestsInFlight"), 5);
     ck_assert_int_eq(number_of(status, "peers"), 1);
     struct json_object *certs = get(status, "certificates");

@@ -114,6 +114,35 @@ START_TEST(what_is_wrong_is_found)
 }
 END_TEST
 
+/* One VM's failures are no reason to be degraded, but where nothing ever succeeded they are worth a
+ * look. */
+START_TEST(a_quoting_service_that_has_only_refused_is_a_warning)
+{
+    static uint8_t error[64];
+    uint8_t tdreport[COCO_TDREPORT_SIZE];
+    size_t size = fake_qgs_make_error(0x12001, error, sizeof(error));
+
+    open_host();
+    int vm = rig_session(&rig, 0);
+    ask_quote(vm, 10);
+    for (unsigned i = 0; i < 2; i++) {
+        fake_qgs_request(i, tdreport);
+        fake_qgs_send(i, error, size);
+        fake_qgs_close(i);
+        rig_settle(&rig);
+    }
+    expect_check("QGS", "warning", "has not made a quote since cocod started; 1 failed");
+    ck_assert(is_null(diagnose(), "quoteAt"));
+    ask_quote(vm, 11);
+    fake_qgs_answer(2);
+    rig_settle(&rig);
+    expect_check("QGS", "good", "a quote takes about");
+    ck_assert_int_eq(number_of(diagnose(), "quoteAt"), sys.wall_s());
+    close(vm);
+    close_host();
+}
+END_TEST
+
 /* --- VLEK ------------------------------------------------------------------------------------- */
 
 /* A Milan, and a chain for it of that signer. */
@@ -267,6 +296,7 @@ Suite *coco_suite(void)
     tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, what_is_wrong_is_found);
+    tcase_add_test(tcase, a_quoting_service_that_has_only_refused_is_a_warning);
     tcase_add_test(tcase, a_vlek_that_is_served);
     tcase_add_test(tcase, a_vlek_whose_chain_is_not_there);
     tcase_add_test(tcase, the_chips_own_key_signs);

@@ -217,20 +217,22 @@ END_TEST
 
 /* --- shortened for the record ---------------------------------------------------------------- */
 
+/* Of a file's bytes nothing: the first 36 of a private key that was imported by mistake stood in the
+ * journal. */
 START_TEST(arguments_are_shortened)
 {
     static const char text[] =
         "{\"files\":[{\"name\":\"ark.pem\",\"data\":"
         "\"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5eg==\"}],\"n\":7,"
-        "\"x\":null}";
+        "\"x\":\"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqx\"}";
     struct json_object *object;
     char out[400], small[20];
 
     ck_assert_int_eq(admin_parse((const uint8_t *)text, sizeof(text) - 1, &object), 0);
     admin_shorten(object, out, sizeof(out));
-    ck_assert_str_eq(out, "{\"files\": [{\"name\": \"ark.pem\", \"data\": "
-                          "\"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlq\"... (72 bytes)}], "
-                          "\"n\": 7, \"x\": null}");
+    ck_assert_str_eq(out, "{\"files\": [{\"name\": \"ark.pem\", \"data\": (72 bytes)}], "
+                          "\"n\": 7, \"x\": "
+                          "\"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlq\"... (49 bytes)}");
     admin_shorten(object, small, sizeof(small));
     ck_assert_str_eq(small, "{\"files\": [{\"nam...");
     admin_shorten(NULL, out, sizeof(out));

@@ -554,7 +554,8 @@ START_TEST(preflight)
     ck_assert(ready("\"tcb\":\"3.0.8.115\"", key_of("3.0.8.115"), NULL));
     ck_assert(ready("\"tcb\":\"3.0.9.115\"", key_of("3.0.9.115"), NULL));
     ck_assert(!ready("\"tcb\":\"3.0.10.115\"", key_of("3.0.10.115"), "the store has no chain"));
-    ck_assert(ready("\"tcb\":\"3.0.8.115\",\"signer\":\"VLEK\"", "Milan/VLEK/-/3.0.8.115", NULL));
+    ck_assert(ready("\"tcb\":\"3.0.8.115\",\"signer\":\"VLEK\"",
+                    "Milan/VLEK/CN=csp.example/3.0.8.115", NULL));
     ck_assert(!ready("\"tcb\":\"3.0.9.115\",\"signer\":\"VLEK\"", "Milan/VLEK/-/3.0.9.115",
                      "the store has no chain"));
     snprintf(chip_text, sizeof(chip_text),
@@ -584,7 +585,8 @@ START_TEST(preflight)
         expect_error("Preflight", bad[i][0], INVALID, "parameter", bad[i][1]);
     import_one(crl); /* stored is not enough: it must be one that may be served */
     ck_assert(!ready("\"tcb\":\"3.0.9.115\"", key_of("3.0.9.115"), "was revoked"));
-    ck_assert(ready("\"tcb\":\"3.0.8.115\",\"signer\":\"VLEK\"", "Milan/VLEK/-/3.0.8.115", NULL));
+    ck_assert(ready("\"tcb\":\"3.0.8.115\",\"signer\":\"VLEK\"",
+                    "Milan/VLEK/CN=csp.example/3.0.8.115", NULL));
     free_input(crl);
     close_admin();
 }

@@ -4,7 +4,37 @@
  * served, when the clock counts, and the CRL in the table.
  */
 #include "build_time.h"
+#include "snp_report.h"
 #include "store_fixture.h"
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+/* What cocod looks at of a root that is named in the configuration: its name. */
+static void make_unknown_root(const char *cn, const char *path)
+{
+    size_t size;
+    const uint8_t *der = snp_pki_ca_der(pki, SNP_PKI_ARK, &size);
+    const unsigned char *p = der;
+    X509 *x = d2i_X509(NULL, &p, (long)size);
+    X509_NAME *name = X509_NAME_new();
+    EVP_PKEY *key = EVP_EC_gen("P-384");
+    unsigned char *out = NULL;
+
+    ck_assert(x && name && key);
+    ck_assert_int_eq(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn,
+                                                -1, -1, 0),
+                     1);
+    ck_assert_int_eq(X509_set_subject_name(x, name), 1);
+    ck_assert_int_eq(X509_set_issuer_name(x, name), 1);
+    ck_assert_int_gt(X509_sign(x, key, EVP_sha384()), 0);
+    int n = i2d_X509(x, &out);
+    ck_assert_int_gt(n, 0);
+    test_write_file(path, out, (size_t)n);
+    OPENSSL_free(out);
+    EVP_PKEY_free(key);
+    X509_NAME_free(name);
+    X509_free(x);
+}
 
 /* --- whose certificates ----------------------------------------------------------------------- */
 
@@ -39,6 +69,145 @@ START_TEST(vlek_without_a_loaded_vlek_is_the_empty_table)
     ck_assert_str_eq(certs_chain(cocod->certs)->csp_id, "CN=csp.example");
     reconfigure(milan("3.0.8.115", "signer = vlek\n"));
     expect_served("");
+    stop();
+}
+END_TEST
+
+/* Two regions of one provider: the firmware does not tell which VLEK it has loaded. */
+START_TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
+{
+    static const char loaded[] = "fixed_vlek = yes\n";
+    struct snp_pki_leaf leaves[2];
+    struct chain_input files[] = {ca(SNP_PKI_ARK),
+                                  ca(SNP_PKI_ASVK),
+                                  {.name = "east"},
+                                  {.name = "west"}};
+    char more[256];
+
+    for (size_t i = 0; i < 2; i++) {
+        struct snp_pki_leaf_options options = {.vlek = true,
+                                               .tcb = {.bl = 3, .snp = 8, .ucode = 115},
+                                               .csp_id =
+                                                   i == 0 ? "CN=east.example" : "CN=west.example"};
+        ck_assert_int_eq(snp_pki_make_leaf(pki, &options, &leaves[i]), 0);
+        files[2 + i].data = leaves[i].der;
+        files[2 + i].size = leaves[i].der_size;
+    }
+    start(milan("3.0.8.115", loaded));
+    import(files, 3);
+    expect_served("ARK VLEK ASK");
+    ck_assert_str_eq(certs_chain(cocod->certs)->csp_id, "CN=east.example");
+    import(files, 4);
+    expect_served(""); /* rather than one of the two */
+    expect_problem("the store has VLEKs of several CSP_IDs for Milan at 3.0.8.115, CN=east.example "
+                   "and CN=west.example: name this host's in [certs] vlek_csp");
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(more, sizeof(more), "%svlek_csp = %s\n", loaded,
+                 i == 0 ? "CN=east.example" : "CN=west.example");
+        reconfigure(milan("3.0.8.115", more));
+        expect_served("ARK VLEK ASK");
+        ck_assert(!has_problem("CSP_ID"));
+        ck_assert_mem_eq(certs_chain(cocod->certs)->certs[CHAIN_LEAF].der, leaves[i].der,
+                         leaves[i].der_size);
+    }
+    snprintf(more, sizeof(more), "%svlek_csp = CN=north.example\n", loaded);
+    reconfigure(milan("3.0.8.115", more));
+    expect_served("");
+    expect_problem("the store has no chain for this platform, "
+                   "Milan/VLEK/CN=north.example/3.0.8.115: import the VLEK of the CSP_ID that "
+                   "[certs] vlek_csp names");
+    stop();
+    snp_pki_leaf_done(&leaves[0]);
+    snp_pki_leaf_done(&leaves[1]);
+}
+END_TEST
+
+/* Reports of two regions of AWS, with AMD's own certificates: each verifies with the table that is
+ * served for its region, and with no other. */
+START_TEST(a_real_report_of_each_region_verifies_with_what_is_served_for_it)
+{
+    static const struct {
+        const char *csp, *report;
+    } regions[] = {{"CN=cc-us-east-2.amazonaws.com", "field/vlek/report_us-east-2.bin"},
+                   {"CN=cc-eu-west-1.amazonaws.com", "field/vlek/report_eu-west-1.b64"}};
+    static const char *const names[] = {"field/vlek/vlek_cert_chain.pem",
+                                        "field/vlek/vlek_us-east-2.der",
+                                        "field/vlek/vlek_eu-west-1.der"};
+    static const int64_t june_2025 = 1748736000;
+    struct chain_input files[3];
+    uint8_t reports[2][SNP_REPORT_SIZE];
+    char more[256];
+    size_t size;
+
+    for (size_t i = 0; i < 3; i++) {
+        const char *path = test_data(names[i]);
+        if (!path)
+            return;
+        files[i] = (struct chain_input){.name = names[i]};
+        files[i].data = test_read_file(path, &files[i].size);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        uint8_t *report = test_read_file(test_data(regions[i].report), &size);
+        if (strstr(regions[i].report, ".b64")) {
+            uint8_t bytes[2048];
+            size_t used = 0;
+            for (size_t k = 0; k < size; k++) /* in one line */
+                if (report[k] > ' ')
+                    report[used++] = report[k];
+            ck_assert_uint_le(used, 2048);
+            ck_assert_int_ge(EVP_DecodeBlock(bytes, report, (int)used), SNP_REPORT_SIZE);
+            memcpy(reports[i], bytes, SNP_REPORT_SIZE);
+        } else {
+            ck_assert_uint_ge(size, SNP_REPORT_SIZE);
+            memcpy(reports[i], report, SNP_REPORT_SIZE);
+        }
+        free(report);
+    }
+    wall_s = june_2025; /* before the build: dates do not count, but for the judge */
+    start(milan("4.0.24.217", "fixed_vlek = yes\n"));
+    import(files, 3);
+    expect_served("");
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(more, sizeof(more), "fixed_vlek = yes\nvlek_csp = %s\n", regions[i].csp);
+        reconfigure(milan("4.0.24.217", more));
+        expect_served("ARK VLEK ASK");
+        const struct blob *table = certs_table(cocod->certs);
+        for (size_t k = 0; k < 2; k++) {
+            const char *text = "";
+            enum snp_verdict verdict =
+                snp_report_verify(reports[k], table->data, table->size, NULL, june_2025, &text);
+            ck_assert_msg(verdict == (k == i ? SNP_VERDICT_OK : SNP_VERDICT_BAD_SIGNATURE),
+                          "%s with the table of %s: %s, %s", regions[k].report, regions[i].csp,
+                          snp_verdict_name(verdict), text);
+        }
+    }
+    stop();
+    for (size_t i = 0; i < 3; i++)
+        free_input(files[i]);
+}
+END_TEST
+
+/* A root that nothing can be done with is said, and what it means; the others stay trusted. */
+START_TEST(a_root_of_an_unknown_product_is_said_and_the_others_serve)
+{
+    char path[128], more[256];
+
+    snprintf(path, sizeof(path), "%s/verona.der", home);
+    make_unknown_root("ARK-Verona", path);
+    start(milan("3.0.8.115", ""));
+    import_chains(true);
+    expect_served("ARK VCEK ASK");
+    ck_assert(!has_problem("Verona"));
+    snprintf(more, sizeof(more), "root = %s\n", path);
+    reconfigure(milan("3.0.8.115", more));
+    expect_served("ARK VCEK ASK");
+    expect_problem(
+        "[certs] root: a trusted one is for the product \"Verona\", which this cocod does "
+        "not know (it knows Milan, Genoa, Turin or Venice): it can neither store nor serve "
+        "its certificates; guests on such a host get theirs from AMD themselves, until a "
+        "newer cocod does");
+    reconfigure(milan("3.0.8.115", ""));
+    ck_assert(!has_problem("Verona"));
     stop();
 }
 END_TEST
@@ -455,6 +624,9 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tc, fixture_setup, NULL);
     tcase_add_test(tc, auto_follows_the_firmware);
     tcase_add_test(tc, vlek_without_a_loaded_vlek_is_the_empty_table);
+    tcase_add_test(tc, vleks_of_two_regions_are_an_alarm_until_one_is_named);
+    tcase_add_test(tc, a_real_report_of_each_region_verifies_with_what_is_served_for_it);
+    tcase_add_test(tc, a_root_of_an_unknown_product_is_said_and_the_others_serve);
     tcase_add_test(tc, vcek_though_a_vlek_is_loaded);
     tcase_add_test(tc, files_and_store);
     tcase_add_test(tc, a_removed_chain_is_not_served);

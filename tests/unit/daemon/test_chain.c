@@ -14,7 +14,7 @@
 
 /* --- real material --- */
 
-#define REAL_MAX 4
+#define REAL_MAX 5
 
 struct real {
     struct chain_input in[REAL_MAX];
@@ -27,7 +27,7 @@ static bool real_open(struct real *r, const char *const *names)
     *r = (struct real){.n = 0};
     for (; *names; names++) {
         char path[64];
-        (void)snprintf(path, sizeof(path), "snp/%s", *names);
+        (void)snprintf(path, sizeof(path), "%s%s", strchr(*names, '/') ? "" : "snp/", *names);
         const char *file = test_data(path);
         if (!file)
             return false;
@@ -91,7 +91,6 @@ START_TEST(real_milan_vcek_verifies_and_belongs_to_its_report)
     ck_assert_str_eq(c->product_name, "Milan-B0");
     ck_assert_int_eq(c->signer, CHAIN_SIGNER_VCEK);
     ck_assert_uint_eq(c->hwid_size, 64);
-    ck_assert(!c->tcb.has_fmc);
     ck_assert_str_eq(c->csp_id, "");
     ck_assert_str_eq(c->certs[CHAIN_ARK].serial, "010000");
     ck_assert_str_eq(c->certs[CHAIN_ASK].serial, "010001");
@@ -123,7 +122,6 @@ START_TEST(real_turin_vcek_verifies)
     ck_assert_msg(real_judge(&files, SEPTEMBER_2026, &c) == 0, "%s", why);
     ck_assert_str_eq(c->product, "Turin");
     ck_assert_uint_eq(c->struct_version, 1);
-    ck_assert(c->tcb.has_fmc);
     ck_assert_uint_eq(c->hwid_size, 8);
     ck_assert_mem_eq(c->hwid, "\x1E\x55\x0A\x8E\xE5\xCF\x9F\x4D", 8);
     ck_assert_mem_eq(c->hwid + 8, zeros, 56);
@@ -151,7 +149,7 @@ START_TEST(real_vlek_verifies_until_it_expires)
     ck_assert_str_eq(c->certs[CHAIN_ASK].source, "milan_asvk_ark.pem, certificate 1");
     ck_assert_str_eq(c->csp_id, "CN=cc-us-east-2.amazonaws.com");
     ck_assert_uint_eq(c->hwid_size, 0);
-    ck_assert_uint_eq(c->tcb.microcode, 0xD9);
+    ck_assert_uint_eq(c->tcb.ucode, 0xD9);
 
     const char *path = test_data("snp/report_vlek_milan.bin");
     if (path) {
@@ -194,7 +192,8 @@ START_TEST(real_chains_are_not_mixed)
          "lacks the intermediate (SEV-Milan): add the certificates from "
          "https://kdsintf.amd.com/vcek/v1/Milan/cert_chain"},
         {{"genoa_ark.pem", "genoa_ask.pem"}, "no VCEK or VLEK"},
-        {{"milan_ask.pem", "milan_asvk_ark.pem", "vcek_milan.der"}, "is a second intermediate"},
+        {{"genoa_ask.pem", "milan_asvk_ark.pem", "vcek_milan.der"},
+         "none of the 2 intermediates is SEV-Milan, which issued vcek_milan.der"},
         {{"vcek_milan.der", "vlek_milan_expired.der", "milan_asvk_ark.pem"},
          "a table serves one signer"},
         {{"vcek_milan.der", "vcek_turin.der"}, "is a second leaf beside vcek_milan.der"},
@@ -211,19 +210,89 @@ START_TEST(real_chains_are_not_mixed)
 }
 END_TEST
 
+START_TEST(ask_and_asvk_beside_one_leaf_the_leaf_decides)
+{
+    static const struct {
+        const char *files[5], *intermediate;
+    } cases[] = {
+        {{"milan_ask.pem", "milan_asvk_ark.pem", "vcek_milan.der"}, "SEV-Milan"},
+        {{"vcek_milan.der", "milan_asvk_ark.pem", "milan_ask.pem"}, "SEV-Milan"},
+        {{"vlek_milan_expired.der", "milan_ask.pem", "milan_asvk_ark.pem"}, "SEV-VLEK-Milan"},
+        {{"genoa_ark.pem", "genoa_ask.pem", "vcek_milan.der", "field/vlek/vlek_cert_chain.pem"},
+         NULL},
+        {{"genoa_ark.pem", "genoa_ask.pem", "field/vlek/vlek_eu-west-1.der",
+          "field/vlek/vlek_cert_chain.pem"},
+         "SEV-VLEK-Milan"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct real files;
+        struct chain *c = NULL;
+        if (!real_open(&files, cases[i].files))
+            return;
+        int r = real_judge(&files, JUNE_2025, &c);
+        ck_assert_msg(r == (cases[i].intermediate ? 0 : -EBADMSG), "case %zu: %d %s", i, r, why);
+        if (cases[i].intermediate) {
+            ck_assert_str_eq(c->certs[CHAIN_ASK].subject_cn, cases[i].intermediate);
+            ck_assert_str_eq(c->certs[CHAIN_ARK].subject_cn, "ARK-Milan");
+        }
+        chain_free(c);
+        real_close(&files);
+    }
+}
+END_TEST
+
+/* As Genoa's ASK was replaced by another of the same name; roots of one name as well. */
+START_TEST(two_intermediates_of_one_name_the_signature_decides)
+{
+    char keys[4096];
+    struct snp_pki_options second = {.keys_dir = keys};
+    struct snp_pki_leaf_options options = {.chip_id = NULL};
+
+    (void)snprintf(keys, sizeof(keys), "%s/second", snp_pki_cache_dir());
+    struct snp_pki *other = snp_pki_new(&second);
+    ck_assert_ptr_nonnull(other);
+    struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
+    struct chain_input in[] = {{.name = "other ark"},
+                               {.name = "other ask"},
+                               leaf_input(&leaf, "leaf"),
+                               ca_input(MILAN, SNP_PKI_ASK, "ask"),
+                               ca_input(MILAN, SNP_PKI_ARK, "ark")};
+    struct chain_roots roots = roots_of(MILAN);
+    in[0].data = snp_pki_ca_der(other, SNP_PKI_ARK, &in[0].size);
+    in[1].data = snp_pki_ca_der(other, SNP_PKI_ASK, &in[1].size);
+    for (int turned = 0; turned < 2; turned++) {
+        struct chain *c = NULL;
+        ck_assert_msg(chain_parse(in, 5, &c, why, sizeof(why)) == 0, "%s", why);
+        ck_assert_str_eq(c->certs[CHAIN_ASK].source, "ask");
+        ck_assert_str_eq(c->certs[CHAIN_ARK].source, "ark");
+        ck_assert_int_eq(chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why)), 0);
+        chain_free(c);
+        for (int i = 0; i < 2; i++) {
+            struct chain_input kept = in[i];
+            in[i] = in[4 - i];
+            in[4 - i] = kept;
+        }
+    }
+    snp_pki_leaf_done(&leaf);
+    snp_pki_free(other);
+}
+END_TEST
+
 START_TEST(real_roots_are_the_pinned_ones)
 {
-    static const char *const names[] = {"milan_ark.pem", "genoa_ark.pem", "turin_ark.pem"};
+    static const char *const names[] = {"milan_ark.pem", "genoa_ark.pem", "turin_ark.pem",
+                                        "field/venice/ark.pem"};
 
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         struct real files;
         struct chain_roots roots;
         if (!real_open(&files, FILES(names[i])))
             return;
         chain_roots_init(&roots);
-        ck_assert_uint_eq(roots.n, 3);
+        ck_assert_uint_eq(roots.n, 4);
         ck_assert_int_eq(chain_roots_add(&roots, &files.in[0], why, sizeof(why)), 0);
-        ck_assert_uint_eq(roots.n, 3);
+        ck_assert_uint_eq(roots.n, 4);
         real_close(&files);
     }
 }
@@ -343,9 +412,14 @@ START_TEST(pem_that_is_not_certificates_alone_is_refused)
         {"-----BEGIN EC PRIVATE KEY-----\nAAAA\n", "holds a private key"},
         {"-----BEGIN RSA PRIVATE KEY-----", "holds a private key"},
         {"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n", "\"CERTIFICATE REQUEST\""},
-        {"-----BEGIN X509 CRL-----\nAAAA\n", "\"X509 CRL\""},
-        {"hello\n", "holds text outside of its certificates"},
-        {"-----", "holds text outside of its certificates"},
+        {"-----BEGIN X509 CRL-----\nAAAA\n",
+         "\"X509 CRL\": a revocation list belongs into the store"},
+        {"-----BEGIN PKCS7-----\nAAAA\n", "\"PKCS7\": take the certificates out of it"},
+        {"-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n", "write it plainly"},
+        {"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "holds a private key"},
+        {"-----BEGIN PUBLIC KEY-----\nAAAA\n", "\"PUBLIC KEY\": only CERTIFICATE is wanted"},
+        {"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----", "spelled \\n"},
+        {"----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "without its BEGIN line"},
         {"-----BEGIN CERTIFICATE----", "damaged BEGIN CERTIFICATE line"},
         {"-----BEGIN CERTIFICATE-----AAAA-----END CERTIFICATE-----", "damaged BEGIN"},
         {"-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n",
@@ -361,7 +435,7 @@ START_TEST(pem_that_is_not_certificates_alone_is_refused)
         {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
          "all.pem, certificate 4 is no X.509 certificate"},
         {"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
-         "all.pem, certificate 4 is no X.509 certificate"},
+         "all.pem, certificate 4 is empty"},
     };
     struct snp_pki_leaf leaf = a_vcek(MILAN);
 
@@ -391,7 +465,8 @@ START_TEST(inputs_that_are_no_certificates_are_refused)
         {"GIF89a", 6, "file is neither PEM nor DER"},
         {"\0\0\0", 3, "file is neither PEM nor DER"},
         {"0", 1, "file is no X.509 certificate"},
-        {"0\x82\xFF\xFF", 4, "file is no X.509 certificate"},
+        {"0\x03\x02\x01\x01", 5, "file is no X.509 certificate"},
+        {"0\x82\xFF\xFF", 4, "file was cut short"},
     };
     struct chain *c = NULL;
     uint8_t *large = calloc(1, CHAIN_FILE_MAX + 1);
@@ -589,12 +664,14 @@ Suite *coco_suite(void)
     tcase_add_test(real, real_vlek_verifies_until_it_expires);
     tcase_add_test(real, real_vcek_with_edited_chip_id_is_refused);
     tcase_add_test(real, real_chains_are_not_mixed);
+    tcase_add_test(real, ask_and_asvk_beside_one_leaf_the_leaf_decides);
     tcase_add_test(real, real_roots_are_the_pinned_ones);
     tcase_add_test(real, real_table_holds_the_certificates_in_order);
 
     suite_add_tcase(s, inputs);
     tcase_set_timeout(inputs, 120); /* making RSA-4096 keys, where none are kept yet */
     tcase_add_unchecked_fixture(inputs, make_pkis, free_pkis);
+    tcase_add_test(inputs, two_intermediates_of_one_name_the_signature_decides);
     tcase_add_test(inputs, pem_bundle_of_all_three_is_taken);
     tcase_add_test(inputs, certificate_given_twice_counts_once);
     tcase_add_test(inputs, pem_that_is_not_certificates_alone_is_refused);

@@ -17,7 +17,9 @@
 
 START_TEST(every_product_verifies_with_both_signers)
 {
-    static const char *const names[] = {"Milan", "Genoa", "Turin"};
+    static const char *const names[] = {"Milan", "Genoa", "Turin", "Venice"};
+    static const uint64_t versions[] = {0xD916000000000103, 0xD916000000000103, 0xD900000016010305,
+                                        0x16010005};
     uint8_t chip_id[64];
 
     for (size_t i = 0; i < sizeof(chip_id); i++)
@@ -29,7 +31,7 @@ START_TEST(every_product_verifies_with_both_signers)
                                                            .tee = 1,
                                                            .snp = 22,
                                                            .ucode = 217,
-                                                           .fmc = product == TURIN ? 5 : 0},
+                                                           .fmc = product >= TURIN ? 5 : 0},
                                                    .chip_id = chip_id,
                                                    .csp_id = "CN=cloud.example"};
             struct snp_pki_leaf leaf = make_leaf(product, &options);
@@ -43,9 +45,8 @@ START_TEST(every_product_verifies_with_both_signers)
                           why);
             ck_assert_str_eq(c->product, names[product]);
             ck_assert_int_eq(c->signer, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK);
-            ck_assert_uint_eq(chain_tcb_version(c),
-                              product == TURIN ? 0xD900000016010305u : 0xD916000000000103u);
-            ck_assert_uint_eq(c->hwid_size, vlek ? 0 : product == TURIN ? 8 : 64);
+            ck_assert_uint_eq(chain_tcb_version(c), versions[product]);
+            ck_assert_uint_eq(c->hwid_size, vlek ? 0 : product >= TURIN ? 8 : 64);
             ck_assert_mem_eq(c->hwid, chip_id, c->hwid_size);
             ck_assert_str_eq(c->csp_id, vlek ? "CN=cloud.example" : "");
             chain_free(c);
@@ -90,23 +91,30 @@ START_TEST(missing_extensions_are_named)
 {
     static const struct {
         const char *omit, *name;
-        bool vcek, vlek, turin_only; /* which need it */
+        bool vcek, vlek;      /* which need it */
+        const char *products; /* their numbers */
     } cases[] = {
-        {"1", "structVersion", true, true, false}, {"2", "productName", true, true, false},
-        {"3.1", "blSPL", true, true, false},       {"3.2", "teeSPL", true, true, false},
-        {"3.3", "snpSPL", true, true, false},      {"3.4", "", false, false, false},
-        {"3.5", "", false, false, false},          {"3.7", "", false, false, false},
-        {"3.8", "ucodeSPL", true, true, false},    {"3.9", "fmcSPL", true, true, true},
-        {"4", "hwID", true, false, false},         {"5", "CSP_ID", false, true, false},
+        {"1", "structVersion", true, true, "0123"},
+        {"2", "productName", true, true, "0123"},
+        {"3.1", "blSPL", true, true, "012"},
+        {"3.2", "teeSPL", true, true, "0123"},
+        {"3.3", "snpSPL", true, true, "0123"},
+        {"3.4", "", false, false, ""},
+        {"3.5", "", false, false, ""},
+        {"3.7", "", false, false, ""},
+        {"3.8", "ucodeSPL", true, true, "012"},
+        {"3.9", "fmcSPL", true, true, "23"},
+        {"4", "hwID", true, false, "0123"},
+        {"5", "CSP_ID", false, true, "0123"},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         for (int vlek = 0; vlek < 2; vlek++)
-            for (int product = MILAN; product <= TURIN; product += TURIN) {
+            for (int product = MILAN; product < N_PRODUCTS; product++) {
                 struct snp_pki_leaf_options options = {.vlek = vlek, .omit = cases[i].omit};
                 struct snp_pki_leaf leaf = make_leaf(product, &options);
                 bool needed = (vlek ? cases[i].vlek : cases[i].vcek) &&
-                              (!cases[i].turin_only || product == TURIN);
+                              strchr(cases[i].products, '0' + product) != NULL;
                 int r = judge(product, vlek, leaf.der, leaf.der_size);
                 ck_assert_msg(r == (needed ? -EBADMSG : 0), "%s, vlek %d, product %d: %d %s",
                               cases[i].omit, vlek, product, r, why);
@@ -153,8 +161,8 @@ START_TEST(only_roots_can_be_trusted_and_not_too_many)
     char *text[] = {to_pem(ark.data, ark.size, "\n"), to_pem(ask.data, ask.size, "\n")};
     char *both = NULL;
 
-    ck_assert_uint_eq(roots.n, 4);
-    ck_assert_str_eq(roots.roots[3].name, "ARK-Milan");
+    ck_assert_uint_eq(roots.n, 5);
+    ck_assert_str_eq(roots.roots[4].name, "ARK-Milan");
     ck_assert_int_eq(chain_roots_add(&roots, &ask, why, sizeof(why)), -EBADMSG);
     assert_why("ask.der (SEV-Milan) is no root");
     ck_assert_int_gt(asprintf(&both, "%s%s", text[0], text[1]), 0);
@@ -408,6 +416,11 @@ static void level_cut(X509 *x)
 
 static void fmc_on_milan(X509 *x)
 {
+    add_extension(x, AMD "3.9", false, "\x02\x01\x07", 3);
+}
+
+static void fmc_0_on_milan(X509 *x)
+{
     add_extension(x, AMD "3.9", false, "\x02\x01\x00", 3);
 }
 
@@ -497,11 +510,14 @@ START_TEST(changed_leaves_are_judged_by_what_changed)
         {level_256, -EBADMSG, "malformed extension ucodeSPL"},
         {level_trailing, -EBADMSG, "malformed extension ucodeSPL"},
         {level_cut, -EBADMSG, "malformed extension ucodeSPL"},
-        {fmc_on_milan, -EBADMSG, "has the extension fmcSPL that no VCEK of Milan has"},
+        {fmc_0_on_milan, 0, ""},
+        {fmc_on_milan, -EBADMSG, "extension fmcSPL, or one that is not 0: that level is not known"},
         {csp_id_on_vcek, -EBADMSG, "has the extension CSP_ID that no VCEK of Milan has"},
         {short_hwid, -EBADMSG, "malformed extension hwID"},
         {other_issuer_words, -EBADMSG, "in other words"},
-        {unknown_product, -EBADMSG, "is for the product \"Verona\", which is not known"},
+        {unknown_product, -EBADMSG,
+         "is for the product \"Verona\", which this cocod does not know (it knows Milan, Genoa, "
+         "Turin or Venice)"},
         {web_server, -EBADMSG, "is no certificate of AMD SEV-SNP"},
         {two_names, -EBADMSG, "no single, printable common name"},
         {version_1, -EBADMSG, "is no X.509"},
@@ -658,6 +674,32 @@ START_TEST(dates_hold_at_both_ends)
 }
 END_TEST
 
+/* Nobody has seen a Venice's certificate: what does not fit is no chain, never the wrong one. */
+START_TEST(a_venice_leaf_with_levels_beyond_its_tcb_is_refused)
+{
+    static const struct {
+        const char *more;
+        struct snp_pki_tcb tcb;
+        int result;
+    } cases[] = {
+        {"", {.bl = 4, .tee = 1, .snp = 22, .ucode = 217, .fmc = 5}, 0},
+        {"18567", {.tee = 1, .snp = 22, .fmc = 5}, 0},
+        {"1", {.bl = 4, .tee = 1, .snp = 22, .fmc = 5}, -EBADMSG},
+        {"8", {.tee = 1, .snp = 22, .ucode = 217, .fmc = 5}, -EBADMSG},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct snp_pki_leaf_options options = {.tcb = cases[i].tcb, .more = cases[i].more};
+        struct snp_pki_leaf leaf = make_leaf(VENICE, &options);
+        int r = judge(VENICE, false, leaf.der, leaf.der_size);
+        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why);
+        if (r < 0)
+            assert_why("that is not 0: that level is not known here");
+        snp_pki_leaf_done(&leaf);
+    }
+}
+END_TEST
+
 Suite *coco_suite(void)
 {
     Suite *s = suite_create("chain_verify");
@@ -670,6 +712,7 @@ Suite *coco_suite(void)
     tcase_add_test(t, bad_leaves_are_refused_with_their_reason);
     tcase_add_test(t, missing_extensions_are_named);
     tcase_add_test(t, unpinned_root_is_refused_by_its_fingerprint);
+    tcase_add_test(t, a_venice_leaf_with_levels_beyond_its_tcb_is_refused);
     tcase_add_test(t, only_roots_can_be_trusted_and_not_too_many);
     tcase_add_test(t, every_altered_byte_of_a_leaf_is_noticed);
     tcase_add_test(t, other_signature_parameters_are_refused);

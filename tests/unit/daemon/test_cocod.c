@@ -109,13 +109,22 @@ static void ask_quote(int fd, uint64_t id)
     settle();
 }
 
+/* Up to where each QGS has answered cocod's greeting. */
+static void start_cocod(const char *more)
+{
+    ck_assert_int_eq(cocod_new(base, make_config(0, more), &cocod), 0);
+    ck_assert(fake_qgs_take_greetings());
+    settle();
+    fake_qgs_forget();
+}
+
 START_TEST(starts_serves_and_stops)
 {
     static struct rig_message message;
     struct coco_certs_get get = {.npages = 4};
     uint8_t payload[COCO_CERTS_GET_SIZE], frame[64];
 
-    ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
+    start_cocod("");
     int fd = connect_session();
     coco_certs_get_encode(&get, payload);
     rig_send(fd, frame, rig_frame(frame, COCO_CERTS_GET, 2, 0, payload, sizeof(payload)));
@@ -135,7 +144,7 @@ END_TEST
 /* QGS works on for requesters that are gone, and such an exchange holds its account. */
 START_TEST(stops_while_qgs_is_working)
 {
-    ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
+    start_cocod("");
     int fd = connect_session();
     for (uint64_t id = 2; id < 8;
          id++) /* one runs: no answer has opened the second slot; five wait */

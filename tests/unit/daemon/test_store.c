@@ -47,7 +47,7 @@ static struct snp_pki_leaf vcek(int product, unsigned snp)
 /* Imports and compares what became of each: "ARK added, CRL refused". */
 static void import(const struct chain_input *files, size_t n, const char *expected)
 {
-    static const char *const actions[] = {"added", "unchanged", "refused"};
+    static const char *const actions[] = {"added", "unchanged", "kept out", "refused"};
     struct store_results results;
     char text[1024] = "";
 
@@ -58,7 +58,7 @@ static void import(const struct chain_input *files, size_t n, const char *expect
         size_t used = strlen(text);
         snprintf(text + used, sizeof(text) - used, "%s%s %s", i ? ", " : "", result->kind,
                  actions[result->action]);
-        ck_assert((result->action == STORE_REFUSED) == (result->reason[0] != 0));
+        ck_assert((result->action >= STORE_KEPT_OUT) == (result->reason[0] != 0));
         if (result->reason[0])
             snprintf(why, sizeof(why), "%s", result->reason);
     }
@@ -113,6 +113,17 @@ static struct chain_input make_crl(int product, uint32_t number, uint32_t serial
     return input_of("crl", der, size);
 }
 
+/* AMD's own; its data is NULL where the file is not there. */
+static struct chain_input real_input(const char *name)
+{
+    const char *path = test_data(name);
+    struct chain_input in = {.name = name};
+
+    if (path)
+        in.data = test_read_file(path, &in.size);
+    return in;
+}
+
 /* --- keys ------------------------------------------------------------------------------------- */
 
 START_TEST(keys_have_one_spelling)
@@ -127,6 +138,11 @@ START_TEST(keys_have_one_spelling)
     store_key_format(&key, again);
     ck_assert_str_eq(text, again);
     ck_assert_int_eq(store_key_parse("Turin/VLEK/-/1.2.3.4.5", &key), 0);
+    ck_assert_str_eq(key.csp, "");
+    ck_assert_int_eq(store_key_parse("Venice/VLEK/CN=csp%20a%2Fb/2.3.5", &key), 0);
+    ck_assert_str_eq(key.csp, "CN=csp a/b");
+    store_key_format(&key, again);
+    ck_assert_str_eq("Venice/VLEK/CN=csp%20a%2Fb/2.3.5", again);
     ck_assert_int_eq(store_key_parse("Turin/VCEK/0123456789abcdef/1.2.3.4.5", &key), 0);
     const char *const bad[] = {"",
                                "Milan",
@@ -137,6 +153,18 @@ START_TEST(keys_have_one_spelling)
                                "Milan/VLEK/-/3.0.8.115/",
                                "Milan/VLEK//3.0.8.115",
                                "milan/VLEK/-/3.0.8.115",
+                               "Milan/VLEK/../3.0.8.115", /* "%2E." it would be */
+                               "Milan/VLEK/./3.0.8.115",
+                               "Milan/VLEK/%2E%2E/3.0.8.115",
+                               "Milan/VLEK/CN=a%2fb/3.0.8.115", /* small digits */
+                               "Milan/VLEK/CN=%41/3.0.8.115",   /* a letter needs no escape */
+                               "Milan/VLEK/CN=%/3.0.8.115",
+                               "Milan/VLEK/CN=%4/3.0.8.115",
+                               "Milan/VLEK/CN=%00/3.0.8.115",
+                               "Milan/VLEK/CN=%0A/3.0.8.115",
+                               "Milan/VLEK/CN=%C3%A4/3.0.8.115",
+                               "Milan/VLEK/CN=a b/3.0.8.115",
+                               "Milan/VLEK/7up/3.0.8.115",
                                "../VLEK/-/3.0.8.115",
                                "Milan/VLEK/../3.0.8.115",
                                "Milan/VCEK/-/3.0.8.115",
@@ -248,10 +276,340 @@ START_TEST(a_newer_leaf_of_a_key_replaces_and_an_older_does_not)
     import(cas, 2, "ASVK added, ARK added");
     import_one(leaf_input(&older, "older"), "VLEK added");
     import_one(leaf_input(&newer, "newer"), "VLEK added");
-    import_one(leaf_input(&older, "older"), "VLEK refused");
+    import_one(leaf_input(&older, "older"), "VLEK kept out");
     ck_assert_int_eq(load("Milan/VLEK/-/0.0.0.0"), 0);
     snp_pki_leaf_done(&older);
     snp_pki_leaf_done(&newer);
+}
+END_TEST
+
+/* AMD's own: KDS issued one VCEK twice. Whichever comes last, the newer is kept, and none is bad. */
+START_TEST(a_reissued_vcek_older_after_newer_is_kept_out_and_no_failure)
+{
+    static const char *const files[] = {"field/certs/vcek_reissued_a.der",
+                                        "field/certs/vcek_reissued_b.der"};
+    struct store_results results;
+    struct store_list list;
+
+    chain_roots_init(&roots);
+    store.now_s = 1748736000;
+    for (int first = 0; first < 2; first++) {
+        struct chain_input in[4] = {real_input("snp/milan_ark.pem"),
+                                    real_input("snp/milan_ask.pem"), real_input(files[first]),
+                                    real_input(files[1 - first])};
+        if (!in[0].data || !in[2].data)
+            return;
+        snprintf(dir, sizeof(dir), "%s/first%d", base, first);
+        import(in, 3, "ARK added, ASK added, VCEK added");
+        ck_assert_int_eq(store_import(&store, &in[3], 1, &results), 0);
+        ck_assert_str_eq(results.items[0].name, files[1 - first]);
+        if (first == 0) {
+            ck_assert_int_eq(results.items[0].action, STORE_KEPT_OUT);
+            ck_assert_str_eq(results.items[0].reason,
+                             "kept out: the store has a newer certificate of the same key than "
+                             "field/certs/vcek_reissued_b.der, from 2024-08-06; this one is from "
+                             "2024-07-04");
+        } else {
+            ck_assert_int_eq(results.items[0].action, STORE_ADDED);
+            ck_assert_str_eq(results.items[0].reason, "");
+        }
+        ck_assert_uint_gt(strlen(results.items[0].key), 128);
+        store_results_done(&results);
+        ck_assert_int_eq(store_list(&store, &list), 0);
+        ck_assert_uint_eq(list.n_chains, 1);
+        ck_assert_int_eq(list.chains[0].not_after_s, 1943754718); /* 2031-08-06 03:51:58 */
+        ck_assert_str_eq(list.chains[0].problem, "");
+        store_list_done(&list);
+        for (size_t i = 0; i < 4; i++)
+            free((void *)(uintptr_t)in[i].data);
+    }
+}
+END_TEST
+
+/* A newer one that may not be served keeps no good one out. */
+START_TEST(a_damaged_newer_leaf_keeps_nothing_out)
+{
+    struct snp_pki_leaf_options options = {.chip_id = chip, .not_before = store.now_s - 10 * 86400};
+    struct snp_pki_leaf older = make_leaf(MILAN, &options);
+    options.not_before = store.now_s - 86400;
+    struct snp_pki_leaf newer = make_leaf(MILAN, &options);
+    char path[4096];
+
+    import_cas(MILAN);
+    import_one(leaf_input(&newer, "newer"), "VCEK added");
+    import_one(leaf_input(&older, "older"), "VCEK kept out");
+    snprintf(path, sizeof(path), "%s/Milan/vcek/ab010203%0120d/0.0.0.0.der", dir, 0);
+    newer.der[newer.der_size - 1] ^= 1;
+    test_write_file(path, newer.der, newer.der_size);
+    ck_assert_int_eq(load(milan_key("0.0.0.0")), -EBADMSG);
+    import_one(leaf_input(&older, "older"), "VCEK added");
+    ck_assert_int_eq(load(milan_key("0.0.0.0")), 0);
+    snp_pki_leaf_done(&older);
+    snp_pki_leaf_done(&newer);
+}
+END_TEST
+
+/* Of one second: which of two is kept does not depend on which came first. */
+START_TEST(two_leaves_of_one_date_the_order_does_not_decide)
+{
+    struct snp_pki_leaf_options options = {.chip_id = chip, .not_before = store.now_s - 86400};
+    struct snp_pki_leaf leaves[] = {make_leaf(MILAN, &options), make_leaf(MILAN, &options)};
+    uint8_t *kept[2];
+    size_t sizes[2];
+    char path[4096];
+
+    for (int first = 0; first < 2; first++) {
+        struct store_results results;
+        struct chain_input in[] = {leaf_input(&leaves[first], "1"),
+                                   leaf_input(&leaves[1 - first], "2")};
+        snprintf(dir, sizeof(dir), "%s/first%d", base, first);
+        import_cas(MILAN);
+        ck_assert_int_eq(store_import(&store, in, 2, &results), 0);
+        ck_assert_int_ne(results.items[1].action, STORE_REFUSED);
+        store_results_done(&results);
+        snprintf(path, sizeof(path), "%s/Milan/vcek/ab010203%0120d/0.0.0.0.der", dir, 0);
+        kept[first] = test_read_file(path, &sizes[first]);
+    }
+    ck_assert_uint_eq(sizes[0], sizes[1]);
+    ck_assert_mem_eq(kept[0], kept[1], sizes[0]);
+    free(kept[0]);
+    free(kept[1]);
+    snp_pki_leaf_done(&leaves[0]);
+    snp_pki_leaf_done(&leaves[1]);
+}
+END_TEST
+
+/* KDS's nodes lag: an older list after a newer one is no failure, nor does it come in; one bad among
+ * what is kept out is one bad. */
+START_TEST(an_older_crl_of_a_lagging_node_is_kept_out_and_no_failure)
+{
+    struct chain_input crls[] = {make_crl(MILAN, 11, 0, store.now_s - 20 * 86400),
+                                 make_crl(MILAN, 10, 0, store.now_s - 40 * 86400),
+                                 make_crl(MILAN, 11, 0, store.now_s - 30 * 86400),
+                                 make_crl(MILAN, 11, 0, store.now_s - 10 * 86400)};
+    struct chain_input bad = make_crl(MILAN, 9, 0, store.now_s - 50 * 86400);
+
+    import_cas(MILAN);
+    import_one(crls[0], "CRL added");
+    import_one(crls[1], "CRL kept out");
+    ck_assert_str_eq(why,
+                     "kept out: crl has the CRL number 0a, which is lower than the stored one's "
+                     "0b");
+    import_one(crls[2], "CRL kept out"); /* of the same number, made earlier */
+    import_one(crls[3], "CRL added");
+    ((uint8_t *)(uintptr_t)bad.data)[bad.size - 1] ^= 1;
+    const struct chain_input mixed[] = {crls[1], bad};
+    import(mixed, 2, "CRL kept out, CRL refused");
+    ck_assert_int_eq(store_newest_update_s(dir), store.now_s - 10 * 86400);
+    for (size_t i = 0; i < 4; i++)
+        free((void *)(uintptr_t)crls[i].data);
+    free((void *)(uintptr_t)bad.data);
+}
+END_TEST
+
+/* --- CSP_ID ----------------------------------------------------------------------------------- */
+
+static struct snp_pki_leaf vlek_of(const char *csp, int64_t age_days)
+{
+    struct snp_pki_leaf_options options = {.vlek = true,
+                                           .tcb = {.bl = 3, .snp = 8, .ucode = 115},
+                                           .csp_id = csp,
+                                           .not_before = store.now_s - age_days * 86400};
+
+    return make_leaf(MILAN, &options);
+}
+
+static void import_asvk(void)
+{
+    const struct chain_input cas[] = {ca_input(MILAN, SNP_PKI_ASVK, "asvk"),
+                                      ca_input(MILAN, SNP_PKI_ARK, "ark")};
+
+    import(cas, 2, "ASVK added, ARK added");
+}
+
+/* "a b": the keys' CSP_IDs in the list's order, "-" where none is known; none with a problem. */
+static const char *listed_csps(void)
+{
+    static char text[1024];
+    struct store_list list;
+
+    ck_assert_int_eq(store_list(&store, &list), 0);
+    text[0] = 0;
+    for (size_t i = 0; i < list.n_chains; i++) {
+        size_t n = strlen(text);
+        ck_assert_str_eq(list.chains[i].problem, "");
+        snprintf(text + n, sizeof(text) - n, "%s%s", i ? " " : "",
+                 list.chains[i].key.csp[0] ? list.chains[i].key.csp : "-");
+    }
+    store_list_done(&list);
+    return text;
+}
+
+/* Is the copy for the release before there, and of this leaf? NULL: it must not be there. */
+static void expect_copy(const struct snp_pki_leaf *leaf)
+{
+    char path[4096];
+    size_t size;
+
+    snprintf(path, sizeof(path), "%s/Milan/vlek/3.0.8.115.der", dir);
+    if (!leaf) {
+        ck_assert_int_ne(access(path, F_OK), 0);
+        return;
+    }
+    uint8_t *data = test_read_file(path, &size);
+    ck_assert_uint_eq(size, leaf->der_size);
+    ck_assert_mem_eq(data, leaf->der, size);
+    free(data);
+}
+
+static int remove_key(const char *text)
+{
+    struct store_key key;
+
+    ck_assert_int_eq(store_key_parse(text, &key), 0);
+    return store_remove(dir, &key, why, sizeof(why));
+}
+
+START_TEST(vleks_of_two_regions_live_beside_each_other)
+{
+    struct snp_pki_leaf east = vlek_of("CN=cc-us-east-2.csp.example", 20);
+    struct snp_pki_leaf west = vlek_of("CN=cc-eu-west-1.csp.example", 20);
+    struct snp_pki_leaf renewed = vlek_of("CN=cc-us-east-2.csp.example", 2);
+
+    import_asvk();
+    import_one(leaf_input(&east, "east"), "VLEK added");
+    ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), 0); /* the only one */
+    expect_copy(&east);
+    import_one(leaf_input(&renewed, "renewed"), "VLEK added");
+    import_one(leaf_input(&east, "east"), "VLEK kept out");
+    expect_copy(&renewed);
+    import_one(leaf_input(&west, "west"), "VLEK added");
+    expect_copy(NULL); /* the release before could not tell which is which */
+    ck_assert_str_eq(listed_csps(), "CN=cc-eu-west-1.csp.example CN=cc-us-east-2.csp.example");
+    ck_assert_int_eq(load("Milan/VLEK/CN=cc-us-east-2.csp.example/3.0.8.115"), 0);
+    ck_assert_int_eq(load("Milan/VLEK/CN=cc-eu-west-1.csp.example/3.0.8.115"), 0);
+    ck_assert_int_eq(load("Milan/VLEK/CN=cc-eu-west-2.csp.example/3.0.8.115"), -ENOENT);
+    ck_assert_int_eq(load("Milan/VLEK/-/3.0.9.115"), -ENOENT);
+    ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), -EBADMSG);
+    ck_assert_str_eq(why,
+                     "the store has VLEKs of several CSP_IDs for Milan at 3.0.8.115, "
+                     "CN=cc-eu-west-1.csp.example and CN=cc-us-east-2.csp.example: name this "
+                     "host's in [certs] vlek_csp, or remove the others (cococtl certs remove)");
+    ck_assert_int_eq(remove_key("Milan/VLEK/-/3.0.8.115"), -EBADMSG);
+    ck_assert_int_eq(remove_key("Milan/VLEK/CN=cc-us-east-2.csp.example/3.0.8.115"), 0);
+    expect_copy(&west);
+    ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), 0);
+    ck_assert_int_eq(remove_key("Milan/VLEK/-/3.0.8.115"), 0);
+    expect_copy(NULL);
+    ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), -ENOENT);
+    ck_assert_int_eq(remove_key("Milan/VLEK/-/3.0.8.115"), -ENOENT);
+    snp_pki_leaf_done(&east);
+    snp_pki_leaf_done(&west);
+    snp_pki_leaf_done(&renewed);
+}
+END_TEST
+
+/* As the release before would have left it. */
+static void put_old(const struct snp_pki_leaf *leaf)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/Milan/vlek", dir);
+    (void)mkdir(path, 0755);
+    snprintf(path, sizeof(path), "%s/Milan/vlek/3.0.8.115.der", dir);
+    test_write_file(path, leaf->der, leaf->der_size);
+}
+
+START_TEST(a_vlek_of_the_release_before_is_found_and_brought_to_its_place)
+{
+    struct snp_pki_leaf east = vlek_of("CN=east", 20), west = vlek_of("CN=west", 20);
+    struct snp_pki_leaf renewed = vlek_of("CN=east", 2);
+    char path[4096];
+
+    import_asvk();
+    put_old(&east);
+    for (int moved = 0; moved < 2; moved++) { /* before, and after */
+        ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), 0);
+        ck_assert_int_eq(load("Milan/VLEK/CN=east/3.0.8.115"), 0);
+        ck_assert_int_eq(load("Milan/VLEK/CN=west/3.0.8.115"), -ENOENT);
+        ck_assert_str_eq(listed_csps(), "CN=east");
+        ck_assert_int_eq(store_vlek_migrate(dir), 0);
+        snprintf(path, sizeof(path), "%s/Milan/vlek/CN=east/3.0.8.115.der", dir);
+        ck_assert_int_eq(access(path, R_OK), 0);
+        expect_copy(&east); /* for the way back */
+    }
+    /* The release before came again, and got the renewed one: it is not lost. */
+    put_old(&renewed);
+    import_one(leaf_input(&east, "east"), "VLEK kept out");
+    expect_copy(&renewed);
+    /* Or that of another region, which replaced it there. */
+    put_old(&west);
+    ck_assert_str_eq(listed_csps(), "CN=east CN=west");
+    ck_assert_int_eq(load("Milan/VLEK/CN=west/3.0.8.115"), 0);
+    ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), -EBADMSG);
+    import_one(leaf_input(&renewed, "renewed"), "VLEK unchanged");
+    expect_copy(NULL);
+    ck_assert_str_eq(listed_csps(), "CN=east CN=west");
+    ck_assert_int_eq(load("Milan/VLEK/CN=west/3.0.8.115"), 0);
+    /* One that was never moved can be removed. */
+    ck_assert_int_eq(remove_key("Milan/VLEK/CN=west/3.0.8.115"), 0);
+    ck_assert_int_eq(remove_key("Milan/VLEK/CN=east/3.0.8.115"), 0);
+    put_old(&west);
+    ck_assert_int_eq(remove_key("Milan/VLEK/CN=east/3.0.8.115"), -ENOENT);
+    ck_assert_int_eq(remove_key("Milan/VLEK/-/3.0.8.115"), 0);
+    ck_assert_str_eq(listed_csps(), "");
+    /* What is none is listed with its problem, and stays. */
+    snprintf(path, sizeof(path), "%s/Milan/vlek/3.0.8.115.der", dir);
+    test_write_file(path, "rubbish", 7);
+    ck_assert_int_eq(store_vlek_migrate(dir), 0);
+    ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), -EBADMSG);
+    snp_pki_leaf_done(&east);
+    snp_pki_leaf_done(&west);
+    snp_pki_leaf_done(&renewed);
+}
+END_TEST
+
+/* What a certificate says of itself becomes one name of a file, and nothing else. */
+START_TEST(hostile_csp_ids_stay_in_their_folder)
+{
+    static char slashes[100], letters[100];
+    static const struct {
+        const char *csp, *name; /* NULL: refused */
+    } cases[] = {
+        {"../../../../etc/passwd", "%2E.%2F..%2F..%2F..%2Fetc%2Fpasswd"},
+        {"..", "%2E."},
+        {"-", "%2D"},
+        {"3.0.8.115.der", "%33.0.8.115.der"},
+        {"CN=a b;$(reboot)`\"'\\", "CN=a%20b%3B%24%28reboot%29%60%22%27%5C"},
+        {"CN=%2F", "CN=%252F"},
+        {letters, letters},
+        {slashes, NULL}, /* 99 of them: too long for a name */
+        {"CN=a\nb", NULL},
+        {"CN=\xc3\xa4", NULL},
+        {"CN=\x1b[2J", NULL},
+    };
+
+    memset(slashes, '/', sizeof(slashes) - 1);
+    memset(letters, 'x', sizeof(letters) - 1);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct snp_pki_leaf leaf = vlek_of(cases[i].csp, 2);
+        char path[4096], text[STORE_KEY_SIZE];
+        snprintf(dir, sizeof(dir), "%s/hostile%zu", base, i);
+        import_asvk();
+        import_one(leaf_input(&leaf, "leaf"), cases[i].name ? "VLEK added" : "VLEK refused");
+        snp_pki_leaf_done(&leaf);
+        if (!cases[i].name) {
+            ck_assert_ptr_nonnull(strstr(why, "CSP_ID"));
+            continue;
+        }
+        snprintf(path, sizeof(path), "%s/Milan/vlek/%s/3.0.8.115.der", dir, cases[i].name);
+        ck_assert_msg(access(path, R_OK) == 0, "%s", path);
+        ck_assert_str_eq(listed_csps(), cases[i].csp);
+        snprintf(text, sizeof(text), "Milan/VLEK/%s/3.0.8.115", cases[i].name);
+        ck_assert_int_eq(load(text), 0);
+        ck_assert_int_eq(remove_key(text), 0);
+        ck_assert_str_eq(listed_csps(), "");
+    }
 }
 END_TEST
 
@@ -291,7 +649,7 @@ START_TEST(a_revoked_intermediate_is_refused_and_what_is_stored_ends)
     assert_why("was revoked");
     import_one(ca_input(MILAN, SNP_PKI_ASK, "ask"), "ASK refused");
     assert_why("was revoked");
-    import_one(none, "CRL refused"); /* no way back */
+    import_one(none, "CRL kept out"); /* no way back */
     assert_why("lower than the stored one's");
     ck_assert_int_eq(load(milan_key("3.0.8.115")), -EBADMSG);
     free((void *)(uintptr_t)none.data);
@@ -392,8 +750,9 @@ START_TEST(a_crl_in_a_pem_file_with_others)
     ck_assert_int_eq(load(milan_key("3.0.8.115")), 0);
     ck_assert_str_eq(why, "");
     memcpy(strstr(text, "END X509 CRL"), "END X509 CRX", 12);
-    import_one(input_of("all.pem", text, strlen(text)), "ARK unchanged, OTHER refused");
-    assert_why("is damaged");
+    import_one(input_of("all.pem", text, strlen(text)),
+               "ARK unchanged, OTHER refused, ASK unchanged, VCEK unchanged");
+    assert_why("is damaged: its certificate 2");
     for (size_t i = 0; i < 4; i++)
         free(pems[i]);
     free((void *)(uintptr_t)crl.data);
@@ -449,11 +808,11 @@ START_TEST(what_is_stored_is_listed_and_can_be_removed)
     ck_assert_str_eq(text, milan_key("3.0.8.115"));
     ck_assert_str_eq(list.chains[0].problem, "");
     ck_assert_int_gt(list.chains[0].not_after_s, store.now_s);
-    ck_assert_int_eq(store_remove(dir, &list.chains[0].key), 0);
-    ck_assert_int_eq(store_remove(dir, &list.chains[0].key), -ENOENT);
+    ck_assert_int_eq(store_remove(dir, &list.chains[0].key, why, sizeof(why)), 0);
+    ck_assert_int_eq(store_remove(dir, &list.chains[0].key, why, sizeof(why)), -ENOENT);
     ck_assert_int_eq(load(milan_key("3.0.8.115")), -ENOENT);
     ck_assert_int_eq(load(milan_key("3.0.9.115")), 0);
-    ck_assert_int_eq(store_remove(dir, &list.chains[1].key), 0);
+    ck_assert_int_eq(store_remove(dir, &list.chains[1].key, why, sizeof(why)), 0);
     store_list_done(&list);
     ck_assert_int_eq(store_list(&store, &list), 0);
     ck_assert_uint_eq(list.n_chains, 0);
@@ -575,7 +934,7 @@ START_TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
 
     for (bool whole = false; !whole;) {
         snprintf(dir, sizeof(dir), "%s/stop%u", base, n_old + n_new);
-        snprintf(path, sizeof(path), "%s/Milan/vlek/0.0.0.0.der", dir);
+        snprintf(path, sizeof(path), "%s/Milan/vlek/CN=csp.example/0.0.0.0.der", dir);
         import(files, 3, "ASVK added, ARK added, VLEK added");
         stop_after(n_old + n_new);
         ck_assert_int_eq(store_import(&store, &next, 1, &results), 0);
@@ -601,16 +960,6 @@ START_TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
 END_TEST
 
 /* --- AMD's own -------------------------------------------------------------------------------- */
-
-static struct chain_input real_input(const char *name)
-{
-    const char *path = test_data(name);
-    struct chain_input in = {.name = name};
-
-    if (path)
-        in.data = test_read_file(path, &in.size);
-    return in;
-}
 
 START_TEST(real_material)
 {
@@ -665,6 +1014,13 @@ Suite *coco_suite(void)
     tcase_add_test(tc, one_bad_certificate_keeps_no_other_out);
     tcase_add_test(tc, pem_tables_and_several_in_a_file);
     tcase_add_test(tc, a_newer_leaf_of_a_key_replaces_and_an_older_does_not);
+    tcase_add_test(tc, a_reissued_vcek_older_after_newer_is_kept_out_and_no_failure);
+    tcase_add_test(tc, a_damaged_newer_leaf_keeps_nothing_out);
+    tcase_add_test(tc, two_leaves_of_one_date_the_order_does_not_decide);
+    tcase_add_test(tc, an_older_crl_of_a_lagging_node_is_kept_out_and_no_failure);
+    tcase_add_test(tc, vleks_of_two_regions_live_beside_each_other);
+    tcase_add_test(tc, a_vlek_of_the_release_before_is_found_and_brought_to_its_place);
+    tcase_add_test(tc, hostile_csp_ids_stay_in_their_folder);
     tcase_add_test(tc, a_file_under_another_name_is_not_served);
     tcase_add_test(tc, a_revoked_intermediate_is_refused_and_what_is_stored_ends);
     tcase_add_test(tc, a_crl_counts_for_what_comes_with_it);

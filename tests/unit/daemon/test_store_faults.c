@@ -322,6 +322,115 @@ START_TEST(a_kill_at_each_call_that_writes)
 }
 END_TEST
 
+/* --- a store of the release before ------------------------------------------------------------ */
+
+/* One VLEK where that release put it; the import brings a renewed one, or that of another region. */
+static struct snp_pki_leaf east, east_renewed, west;
+
+static size_t old_files(struct chain_input out[8])
+{
+    out[0] = ca_input(MILAN, SNP_PKI_ARK, "ark");
+    out[1] = ca_input(MILAN, SNP_PKI_ASVK, "asvk");
+    return 2;
+}
+
+static struct snp_pki_leaf vlek_of(const char *csp, int64_t age_days)
+{
+    struct snp_pki_leaf_options options = {.vlek = true,
+                                           .csp_id = csp,
+                                           .not_before = store.now_s - age_days * 86400};
+
+    return make_leaf(MILAN, &options);
+}
+
+static void put_old(void)
+{
+    char path[4096];
+
+    import_all(old_files);
+    snprintf(path, sizeof(path), "%s/Milan/vlek", dir);
+    ck_assert_int_eq(mkdir(path, 0755), 0);
+    snprintf(path, sizeof(path), "%s/Milan/vlek/0.0.0.0.der", dir);
+    test_write_file(path, east.der, east.der_size);
+}
+
+/* What the release before would serve of it; 0: nothing. 1: east's, 2: its renewed one, 3: west's. */
+static int old_sees(void)
+{
+    const struct snp_pki_leaf *const all[] = {&east, &east_renewed, &west};
+    char path[4096];
+    size_t size;
+
+    snprintf(path, sizeof(path), "%s/Milan/vlek/0.0.0.0.der", dir);
+    if (access(path, F_OK) < 0)
+        return 0;
+    uint8_t *data = test_read_file(path, &size);
+    for (int i = 0; i < 3; i++) {
+        if (all[i]->der_size != size || memcmp(all[i]->der, data, size) != 0)
+            continue;
+        free(data);
+        return i + 1;
+    }
+    ck_abort_msg("%s is none of what was stored", path);
+}
+
+/* At every moment this release finds the VLEK that was there, that before finds it or none, and never
+ * another's; the next import ends it. A store is killed, or its disk fails, at each call that writes. */
+START_TEST(a_vlek_of_the_release_before_survives_a_stop_at_each_call_that_moves_it)
+{
+    bool second = _i & 1, kill_it = _i & 2;
+    const unsigned stride = stride_of(1);
+    bool whole = false;
+    unsigned n = 0;
+
+    east = vlek_of("CN=east", 20);
+    east_renewed = vlek_of("CN=east", 2);
+    west = vlek_of("CN=west", 20);
+    const struct chain_input next =
+        second ? leaf_input(&west, "west") : leaf_input(&east_renewed, "renewed");
+    for (; !whole; n += stride) {
+        struct store_results results;
+        int status = 0;
+        ck_assert_uint_lt(n, 100);
+        snprintf(dir, sizeof(dir), "%s/move%u", base, n);
+        put_old();
+        if (kill_it) {
+            pid_t pid = fork();
+            ck_assert_int_ge(pid, 0);
+            if (pid == 0) {
+                strike_at(n, 0);
+                (void)store_import(&store, &next, 1, &results);
+                _exit(0);
+            }
+            ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+            whole = !WIFSIGNALED(status);
+        } else {
+            strike_at(n, ENOSPC);
+            ck_assert_int_eq(store_import(&store, &next, 1, &results), 0);
+            sys = sys_real;
+            whole = !struck;
+            store_results_done(&results);
+        }
+        ck_assert_int_eq(load("Milan/VLEK/CN=east/0.0.0.0"), 0);
+        int r = load("Milan/VLEK/CN=west/0.0.0.0");
+        ck_assert(r == -ENOENT || (second && r == 0));
+        ck_assert_int_eq(load("Milan/VLEK/-/0.0.0.0"), r == 0 ? -EBADMSG : 0);
+        int seen = old_sees();
+        ck_assert_msg(seen == 1 || (second ? seen == 0 : seen == 2), "stop %u: %d", n, seen);
+        ck_assert_int_eq(store_import(&store, &next, 1, &results), 0);
+        ck_assert_int_ne(results.items[0].action, STORE_REFUSED);
+        store_results_done(&results);
+        ck_assert_int_eq(load("Milan/VLEK/CN=east/0.0.0.0"), 0);
+        ck_assert_int_eq(load("Milan/VLEK/CN=west/0.0.0.0"), second ? 0 : -ENOENT);
+        ck_assert_int_eq(old_sees(), second ? 0 : 2);
+    }
+    ck_assert_uint_gt(n, 10); /* two or three files of five calls */
+    snp_pki_leaf_done(&east);
+    snp_pki_leaf_done(&east_renewed);
+    snp_pki_leaf_done(&west);
+}
+END_TEST
+
 START_TEST(a_disk_that_fails_once_at_each_call_that_writes)
 {
     static const int errors[] = {ENOSPC, EIO, EDQUOT, EROFS};
@@ -525,6 +634,8 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, a_kill_at_each_call_that_writes);
+    tcase_add_loop_test(tc, a_vlek_of_the_release_before_survives_a_stop_at_each_call_that_moves_it,
+                        0, 4);
     tcase_add_test(tc, a_disk_that_fails_once_at_each_call_that_writes);
     tcase_add_loop_test(tc, a_read_that_fails_is_no_verdict, 0, 4);
     tcase_add_loop_test(tc, out_of_memory_is_said_as_such, 0, 3);

@@ -164,7 +164,8 @@ static void answer_probe(struct world *world, struct world_exchange *exchange)
                                               sizeof(reply) - COCO_QGS_PREFIX_SIZE);
     ck_assert_int_gt(n, 0);
     coco_qgs_prefix_encode((uint32_t)n, reply);
-    write_all(exchange->fd, reply, (size_t)n + COCO_QGS_PREFIX_SIZE);
+    if (!world->probes_close)
+        write_all(exchange->fd, reply, (size_t)n + COCO_QGS_PREFIX_SIZE);
     exchange_close(world, exchange);
     world->probes++;
 }
@@ -179,9 +180,10 @@ static bool answer_probes(struct world *world)
         if (exchange->fd < 0)
             continue;
         receive_request(exchange);
-        if (!is_probe(exchange))
+        if (is_probe(exchange))
+            answer_probe(world, exchange);
+        else if (!world->questions_answered || !world_qgs_answer(world, exchange, WORLD_QUOTE))
             continue;
-        answer_probe(world, exchange);
         any = true;
     }
     return any;
@@ -611,6 +613,8 @@ void world_open(struct world *world, const char *text)
     world->base = cocod_base_new();
     ck_assert_ptr_nonnull(world->base);
     ck_assert_int_eq(cocod_new(world->base, make_config(world, text), &world->cocod), 0);
+    world_settle(world);
+    world->probes = world->connects = world->most_open = 0; /* how cocod greets each QGS */
 }
 
 static void note_done(struct work *work)
@@ -643,7 +647,8 @@ void world_close(struct world *world)
             exchange_close(world, &world->exchanges[i]);
     world_settle(world);
     world->connect_error = 0;
-    world->probes_hang = world->probes_fail = false;
+    world->probes_hang = world->probes_fail = world->probes_close = false;
+    world->questions_answered = true;
     world_pass(world, 60u * 1000000u); /* what found no memory is tried again */
     await_worker(world);
     world_pass(world, 240u * 1000000u); /* longer than any timer, lingering accounts included */

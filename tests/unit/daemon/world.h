@@ -57,12 +57,14 @@ struct world {
     char dir[64];
     struct world_client clients[WORLD_CLIENTS];
     struct world_exchange exchanges[WORLD_EXCHANGES];
-    int connect_error;     /* what the next connects to QGS fail with; 0: they succeed */
-    const char *dead_path; /* connects to it alone fail with connect_error; NULL: all do */
-    bool probes_hang;      /* GET_PLATFORM_INFO is not answered; else it is, at once */
-    bool probes_fail;      /* it is answered with an error */
-    pid_t qgs_pid;         /* what SO_PEERCRED says of it; 0: the truth, this process */
-    uint64_t probes;       /* answered */
+    int connect_error;       /* what the next connects to QGS fail with; 0: they succeed */
+    const char *dead_path;   /* connects to it alone fail with connect_error; NULL: all do */
+    bool probes_hang;        /* GET_PLATFORM_INFO is not answered; else it is, at once */
+    bool probes_close;       /* it is closed without a byte, as up to DCAP 1.16 */
+    bool probes_fail;        /* it is answered with an error */
+    bool questions_answered; /* GET_QUOTE is answered at once, too */
+    pid_t qgs_pid;           /* what SO_PEERCRED says of it; 0: the truth, this process */
+    uint64_t probes;         /* answered */
     uint64_t connects;
     unsigned n_open; /* exchanges open */
     unsigned most_open;

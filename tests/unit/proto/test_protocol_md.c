@@ -51,9 +51,7 @@ static const struct coco_certs_reply certs_reply = {.generation = 5,
 
 static const struct coco_certs_reply certs_reply_enospc = {.generation = 5, .npages = 2};
 
-static const struct coco_guest_event guest_event = {.kind = COCO_GUEST_EVENT_SEV_TERM,
-                                                    .ndata = 1,
-                                                    .data = {0x11100}};
+static const struct coco_guest_event guest_event = {.kind = 6, .ndata = 1, .data = {0x11100}};
 
 static const struct coco_notify notify = {.event = COCO_NOTIFY_GENERATION, .generation = 6};
 

@@ -14,11 +14,18 @@ START_TEST(products_of_cpus)
         uint32_t family, model;
         const char *name;
     } cases[] = {
-        {0x19, 0x00, "Milan"}, {0x19, 0x01, "Milan"}, {0x19, 0x0f, "Milan"}, {0x19, 0x10, "Genoa"},
-        {0x19, 0x11, "Genoa"}, {0x19, 0x1f, "Genoa"}, {0x19, 0x20, NULL},    {0x19, 0x9f, NULL},
-        {0x19, 0xa0, "Genoa"}, {0x19, 0xaf, "Genoa"}, {0x19, 0xb0, NULL},    {0x1a, 0x00, "Turin"},
-        {0x1a, 0x02, "Turin"}, {0x1a, 0x11, "Turin"}, {0x1a, 0x12, NULL},    {0x18, 0x01, NULL},
-        {0x17, 0x31, NULL},    {0x00, 0x00, NULL},    {0x1b, 0x01, NULL},    {0x119, 0x01, NULL},
+        {0x19, 0x00, "Milan"},  {0x19, 0x01, "Milan"},  {0x19, 0x0f, "Milan"},
+        {0x19, 0x10, "Genoa"},  {0x19, 0x11, "Genoa"},  {0x19, 0x1f, "Genoa"},
+        {0x19, 0x20, NULL},     {0x19, 0x9f, NULL},     {0x19, 0xa0, "Genoa"},
+        {0x19, 0xaf, "Genoa"},  {0x19, 0xb0, NULL},     {0x1a, 0x00, "Turin"},
+        {0x1a, 0x02, "Turin"},  {0x1a, 0x11, "Turin"},  {0x1a, 0x12, NULL},
+        {0x1a, 0x4f, NULL},     {0x1a, 0x50, "Venice"}, {0x1a, 0x5f, "Venice"},
+        {0x1a, 0x60, NULL},     {0x1a, 0x8f, NULL},     {0x1a, 0x90, "Venice"},
+        {0x1a, 0xaf, "Venice"}, {0x1a, 0xb0, NULL},     {0x1a, 0xbf, NULL},
+        {0x1a, 0xc0, "Venice"}, {0x1a, 0xcf, "Venice"}, {0x1a, 0xd0, NULL},
+        {0x18, 0x01, NULL},     {0x119, 0x00, NULL},    {0x1a, 0x150, NULL},
+        {0x17, 0x31, NULL},     {0x00, 0x00, NULL},     {0x1b, 0x01, NULL},
+        {0x119, 0x01, NULL},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -44,11 +51,53 @@ START_TEST(product_facts)
     ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_GENOA), 64);
     ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_TURIN), 8);
     ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_UNKNOWN_PRODUCT), 0);
-    ck_assert_uint_eq(coco_snp_product_chip_id_size((enum coco_snp_product)4), 0);
-    ck_assert(!coco_snp_product_has_fmc(COCO_SNP_MILAN));
-    ck_assert(!coco_snp_product_has_fmc(COCO_SNP_GENOA));
-    ck_assert(coco_snp_product_has_fmc(COCO_SNP_TURIN));
-    ck_assert(!coco_snp_product_has_fmc(COCO_SNP_UNKNOWN_PRODUCT));
+    ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_VENICE), 8);
+    ck_assert_uint_eq(coco_snp_product_chip_id_size(COCO_SNP_PRODUCTS), 0);
+    ck_assert_ptr_null(coco_snp_product_facts(COCO_SNP_UNKNOWN_PRODUCT));
+    ck_assert_ptr_null(coco_snp_product_facts(COCO_SNP_PRODUCTS));
+    ck_assert_ptr_null(coco_snp_product_name((enum coco_snp_product)(-1)));
+    ck_assert(!coco_snp_product_has(COCO_SNP_UNKNOWN_PRODUCT, COCO_SNP_BL));
+    ck_assert_uint_eq(coco_snp_part_oid(COCO_SNP_BL), 1);
+    ck_assert_uint_eq(coco_snp_part_oid(COCO_SNP_TEE), 2);
+    ck_assert_uint_eq(coco_snp_part_oid(COCO_SNP_SNP), 3);
+    ck_assert_uint_eq(coco_snp_part_oid(COCO_SNP_UCODE), 8);
+    ck_assert_uint_eq(coco_snp_part_oid(COCO_SNP_FMC), 9);
+}
+END_TEST
+
+START_TEST(what_people_call_a_product)
+{
+    static const struct {
+        const char *text;
+        enum coco_snp_product product;
+    } cases[] = {
+        {"Milan", COCO_SNP_MILAN},
+        {"MILAN", COCO_SNP_MILAN},
+        {"venice", COCO_SNP_VENICE},
+        {"Bergamo", COCO_SNP_GENOA},
+        {"siena", COCO_SNP_GENOA},
+        {"Genoa", COCO_SNP_GENOA},
+        {"Milan-B0", 0},
+        {"Mila", 0},
+        {"Milann", 0},
+        {"", 0},
+        {"Naples", 0},
+        {"Turin ", 0},
+    };
+    char names[COCO_SNP_NAMES_SIZE], form[COCO_SNP_TCB_FORM_SIZE];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        ck_assert_int_eq(coco_snp_product_of_text(cases[i].text), cases[i].product);
+    coco_snp_product_names(names);
+    ck_assert_str_eq(names, "Milan, Genoa, Turin or Venice");
+    coco_snp_tcb_form(COCO_SNP_MILAN, form);
+    ck_assert_str_eq(form, "BL.TEE.SNP.UCODE");
+    coco_snp_tcb_form(COCO_SNP_TURIN, form);
+    ck_assert_str_eq(form, "BL.TEE.SNP.UCODE.FMC");
+    coco_snp_tcb_form(COCO_SNP_VENICE, form);
+    ck_assert_str_eq(form, "TEE.SNP.FMC");
+    coco_snp_tcb_form(COCO_SNP_UNKNOWN_PRODUCT, form);
+    ck_assert_str_eq(form, "");
 }
 END_TEST
 
@@ -60,6 +109,7 @@ static const struct {
     {COCO_SNP_MILAN, "bt    su"},
     {COCO_SNP_GENOA, "bt    su"},
     {COCO_SNP_TURIN, "fbts   u"},
+    {COCO_SNP_VENICE, "f ts    "}, /* no bootloader, no microcode */
 };
 
 START_TEST(every_byte_of_every_layout)
@@ -97,10 +147,17 @@ START_TEST(one_number_two_layouts)
     coco_snp_tcb_format(COCO_SNP_TURIN, &turin, text);
     ck_assert_str_eq(text, "3.1.7.72.2");
     ck_assert_int_eq(coco_snp_tcb_decode(COCO_SNP_UNKNOWN_PRODUCT, 0, &turin), -EINVAL);
+    /* A Turin's number on a Venice is no TCB, but where bootloader and microcode are 0. */
+    ck_assert_int_eq(coco_snp_tcb_decode(COCO_SNP_VENICE, 0x4800000007010302, &turin), -EBADMSG);
+    ck_assert_int_eq(coco_snp_tcb_decode(COCO_SNP_VENICE, 0x07010002, &turin), 0);
+    coco_snp_tcb_format(COCO_SNP_VENICE, &turin, text);
+    ck_assert_str_eq(text, "1.7.2");
+    ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_VENICE, "1.7.2"), 0);
+    ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_VENICE, "0.1.7.0.2"), -EINVAL);
 }
 END_TEST
 
-START_TEST(an_fmc_only_where_the_product_has_one)
+START_TEST(a_part_only_where_the_product_has_it)
 {
     const struct coco_snp_tcb tcb = {1, 2, 3, 4, 5};
     uint64_t version = 0;
@@ -109,6 +166,7 @@ START_TEST(an_fmc_only_where_the_product_has_one)
     ck_assert_int_eq(coco_snp_tcb_encode((enum coco_snp_product)9, &tcb, &version), -EINVAL);
     ck_assert_int_eq(coco_snp_tcb_encode(COCO_SNP_TURIN, &tcb, &version), 0);
     ck_assert_uint_eq(version, 0x0400000003020105);
+    ck_assert_int_eq(coco_snp_tcb_encode(COCO_SNP_VENICE, &tcb, &version), -EINVAL);
 }
 END_TEST
 
@@ -174,7 +232,8 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, product_facts);
     tcase_add_test(tcase, every_byte_of_every_layout);
     tcase_add_test(tcase, one_number_two_layouts);
-    tcase_add_test(tcase, an_fmc_only_where_the_product_has_one);
+    tcase_add_test(tcase, a_part_only_where_the_product_has_it);
+    tcase_add_test(tcase, what_people_call_a_product);
     tcase_add_test(tcase, text_has_one_spelling);
     tcase_add_test(tcase, longest_text_fits);
     tcase_add_test(tcase, parts_are_compared_not_integers);

@@ -3,7 +3,7 @@
  * The errno contract, spelled out a second time in plain numbers and compared with the table in
  * proto/status.c, over every status that a u32 of the interesting range can carry.
  */
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include "status.h"
 #include "support.h"
 #include "wire.h"
@@ -36,7 +36,7 @@ static const struct {
     {90, EMSGSIZE, "EMSGSIZE", "Q", 0, ERROR_, true},
     {95, EOPNOTSUPP, "EOPNOTSUPP", "HCQU", 0, AWAY_, true},
     {110, ETIMEDOUT, "ETIMEDOUT", "Q", 0, AWAY_, true},
-    {125, ECANCELED, "ECANCELED", "Q", 0, ERROR_, true},
+    {125, ECANCELED, "ECANCELED", "CQ", 0, ERROR_, true},
 };
 #define N_CONTRACT (sizeof(contract) / sizeof(contract[0]))
 
@@ -70,6 +70,37 @@ START_TEST(which_request_a_status_answers)
         for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++)
             ck_assert_int_eq(coco_status_valid_for(types[t].type, contract[i].status),
                              strchr(contract[i].answers, types[t].letter) != NULL);
+}
+END_TEST
+
+static void speaks_not_of(const char *text, const char *const *words)
+{
+    for (; *words; words++)
+        ck_assert_msg(!strcasestr(text, *words), "%s: in \"%s\"", *words, text);
+}
+
+/* A refused quote was once explained by the operator's choice about certificates. */
+START_TEST(no_text_speaks_of_the_other_service)
+{
+    static const char *const of_snp[] = {"certificate", "SNP", "firmware", "chain", NULL};
+    static const char *const of_tdx[] = {"quot", "TDX", "QGS", "TDREPORT", NULL};
+
+    for (size_t i = 0; i < N_CONTRACT; i++) {
+        uint32_t status = contract[i].status;
+        bool certs = coco_status_valid_for(COCO_CERTS_GET, status);
+        bool quotes = coco_status_valid_for(COCO_QUOTE_GET, status);
+        if (quotes)
+            speaks_not_of(coco_status_text_for(COCO_QUOTE_GET, status), of_snp);
+        if (certs)
+            speaks_not_of(coco_status_text_for(COCO_CERTS_GET, status), of_tdx);
+        if (certs == quotes) {
+            speaks_not_of(coco_status_text(status), of_snp);
+            speaks_not_of(coco_status_text(status), of_tdx);
+        }
+    }
+    ck_assert_ptr_nonnull(strstr(coco_status_text_for(COCO_QUOTE_GET, COCO_EIO), "qgsd"));
+    ck_assert_ptr_nonnull(strstr(coco_status_text_for(COCO_CERTS_GET, COCO_EIO), "certificate"));
+    ck_assert_str_eq(coco_status_text_for(COCO_QUOTE_GET, 4711), coco_status_text(4711));
 }
 END_TEST
 
@@ -161,8 +192,8 @@ START_TEST(getquote_never_stays_in_flight)
     for (uint32_t status = 0; status < 4096; status++) {
         uint64_t end = coco_status_to_getquote(status);
 
-        ck_assert_uint_ne(end, COCO_GETQUOTE_IN_FLIGHT);
-        ck_assert_int_eq(end == COCO_GETQUOTE_SUCCESS, status == 0);
+        ck_assert_uint_ne(end, ABI_GETQUOTE_IN_FLIGHT);
+        ck_assert_int_eq(end == ABI_GETQUOTE_SUCCESS, status == 0);
     }
 }
 END_TEST
@@ -174,6 +205,7 @@ Suite *coco_suite(void)
 
     tcase_add_test(tcase, every_status_of_the_contract);
     tcase_add_test(tcase, which_request_a_status_answers);
+    tcase_add_test(tcase, no_text_speaks_of_the_other_service);
     tcase_add_test(tcase, no_status_answers_what_is_no_request);
     tcase_add_test(tcase, unknown_statuses);
     tcase_add_test(tcase, errno_without_a_counterpart_is_eio);

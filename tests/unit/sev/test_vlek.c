@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static uint8_t stick[VLEK_HASHSTICK_SIZE + 1];
+#define HASHSTICK 432u
+
+static uint8_t stick[HASHSTICK + 1];
 static char folder[256], file[512], why[VLEK_WHY_SIZE];
 
 static void setup(void)
@@ -46,7 +48,7 @@ static bool loaded(void)
 
 static void refused(int e, const char *text)
 {
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), e);
+    ck_assert_int_eq(load(HASHSTICK), e);
     ck_assert_msg(strstr(why, text) != NULL, "\"%s\" is not in \"%s\"", text, why);
     ck_assert(!loaded());
     for (unsigned i = 0; i < dev.n_open; i++)
@@ -55,7 +57,7 @@ static void refused(int e, const char *text)
 
 START_TEST(loads)
 {
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), 0);
+    ck_assert_int_eq(load(HASHSTICK), 0);
     ck_assert(strstr(why, "for TCB 4.0.22.213"));
     ck_assert_uint_eq(dev.n_commands, 3); /* status, load, status */
     ck_assert_uint_eq(dev.commands[1], 12);
@@ -67,7 +69,7 @@ END_TEST
 START_TEST(loads_over_an_older_one)
 {
     dev.status[8] = 4;
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), 0);
+    ck_assert_int_eq(load(HASHSTICK), 0);
     ck_assert(loaded());
 }
 END_TEST
@@ -84,7 +86,7 @@ START_TEST(finds_the_one_for_this_chip_and_tcb)
     ck_assert_msg(strstr(why, "/0102030405060708/3.1.7.72.2.hashstick: No such file"), "%s", why);
     ck_assert_int_eq(mkdir(chip, 0700), 0);
     (void)snprintf(name, sizeof(name), "%s/3.1.7.72.2.hashstick", chip);
-    test_write_file(name, stick, VLEK_HASHSTICK_SIZE);
+    test_write_file(name, stick, HASHSTICK);
     ck_assert_int_eq(vlek_load(folder, why, sizeof(why)), 0);
     ck_assert(loaded());
 }
@@ -109,9 +111,9 @@ START_TEST(what_is_no_hashstick)
     stick[0x192] = 1; /* reserved in the TCB of a Milan */
     refused(-EBADMSG, "has not the layout of this CPU's");
     ck_assert_int_eq(load(0), -EBADMSG);
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE - 1), -EBADMSG);
+    ck_assert_int_eq(load(HASHSTICK - 1), -EBADMSG);
     ck_assert(strstr(why, "has 432 bytes, this has 431"));
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE + 1), -EBADMSG);
+    ck_assert_int_eq(load(HASHSTICK + 1), -EBADMSG);
     ck_assert(!loaded());
 }
 END_TEST
@@ -147,15 +149,15 @@ START_TEST(firmwares_refusal_in_words)
     dev.fail_after = 1; /* the status succeeds, the load fails */
     dev.command_errno = EIO;
     dev.fw_error = 0x21;
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), -EIO);
+    ck_assert_int_eq(load(HASHSTICK), -EIO);
     ck_assert(strstr(why, "SNP_VLEK_LOAD failed: firmware status 0x21, BAD_SVN"));
     dev.fail_after = 1;
     dev.fw_error = 0x0b;
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), -EIO);
+    ck_assert_int_eq(load(HASHSTICK), -EIO);
     ck_assert(strstr(why, "BAD_MEASUREMENT"));
     dev.fail_after = 1;
     dev.command_errno = EINVAL;
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), -EINVAL);
+    ck_assert_int_eq(load(HASHSTICK), -EINVAL);
     ck_assert(strstr(why, "SNP_VLEK_LOAD failed: Invalid argument"));
 }
 END_TEST
@@ -163,17 +165,17 @@ END_TEST
 START_TEST(success_is_what_the_firmware_says_afterwards)
 {
     dev.load_is_lost = true;
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), -EIO);
+    ck_assert_int_eq(load(HASHSTICK), -EIO);
     ck_assert(strstr(why, "no VLEK is loaded"));
     dev.load_is_lost = false;
     dev.load_moves_tcb = true;
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), -EIO);
+    ck_assert_int_eq(load(HASHSTICK), -EIO);
     ck_assert(strstr(why, "the reported TCB has changed"));
     fake_device_setup();
     dev.expected_hashstick = stick;
     dev.fail_after = 2;
     dev.command_errno = ENOMEM;
-    ck_assert_int_eq(load(VLEK_HASHSTICK_SIZE), -EIO); /* something did change */
+    ck_assert_int_eq(load(HASHSTICK), -EIO); /* something did change */
 }
 END_TEST
 

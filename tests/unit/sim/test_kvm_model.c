@@ -226,7 +226,7 @@ START_TEST(without_opting_in_kvm_writes_the_empty_table)
     memset(page, 0xff, sizeof(page));
     ck_assert_int_eq(kvm_model_guest_write(h.vm, CERTS, page, sizeof(page)), 0);
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
-    ck_assert_uint_eq(h.run->exit_reason, KVM_MODEL_EXIT_HLT);
+    ck_assert_uint_eq(h.run->exit_reason, ABI_EXIT_HLT);
     ck_assert_uint_eq(h.run->u.hlt.wake_us, KVM_MODEL_NEVER);
     memset(want, 0xff, sizeof(want));
     memset(want, 0, 24);
@@ -255,7 +255,7 @@ START_TEST(exit_carries_the_guests_numbers)
     h.guest.npages = 0x123456789abcdef0ull;
     h.run->u.snp_req_certs.ret = 77;
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
-    ck_assert_uint_eq(h.run->exit_reason, COCO_KVM_EXIT_SNP_REQ_CERTS);
+    ck_assert_uint_eq(h.run->exit_reason, ABI_EXIT_SNP_REQ_CERTS);
     ck_assert_uint_eq(h.run->u.snp_req_certs.gpa, CERTS);
     ck_assert_uint_eq(h.run->u.snp_req_certs.npages, 0x123456789abcdef0ull);
     ck_assert_uint_eq(h.run->u.snp_req_certs.ret, 0);
@@ -265,7 +265,7 @@ START_TEST(exit_carries_the_guests_numbers)
     host_init(&h, true);
     h.guest.gpa = CERTS + 8;
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
-    ck_assert_uint_eq(h.run->exit_reason, KVM_MODEL_EXIT_HLT);
+    ck_assert_uint_eq(h.run->exit_reason, ABI_EXIT_HLT);
     ck_assert_uint_eq(kvm_vcpu_snp_result(h.vcpu)->sw_exitinfo1, 2);
     ck_assert_uint_eq(snp_firmware_reports(h.fw), 0);
     host_done(&h);
@@ -273,7 +273,7 @@ START_TEST(exit_carries_the_guests_numbers)
     host_init(&h, true);
     h.guest.extended = false;
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
-    ck_assert_uint_eq(h.run->exit_reason, KVM_MODEL_EXIT_HLT);
+    ck_assert_uint_eq(h.run->exit_reason, ABI_EXIT_HLT);
     ck_assert_uint_eq(snp_firmware_reports(h.fw), 1);
     host_done(&h);
 }
@@ -338,7 +338,7 @@ START_TEST(immediate_exit_comes_after_completion)
     ck_assert_uint_eq(snp_firmware_reports(h.fw), 1);
     h.run->immediate_exit = 0;
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
-    ck_assert_uint_eq(h.run->exit_reason, COCO_KVM_EXIT_SNP_REQ_CERTS);
+    ck_assert_uint_eq(h.run->exit_reason, ABI_EXIT_SNP_REQ_CERTS);
     /* An answer that KVM does not take is an error before -EINTR is. */
     h.run->immediate_exit = 1;
     h.run->u.snp_req_certs.ret = 1;
@@ -435,32 +435,32 @@ static uint32_t call(struct td *t, uint64_t leaf, uint64_t r12, uint64_t r13)
 static uint64_t resume(struct td *t)
 {
     ck_assert_int_eq(kvm_model_run(t->vcpu), 0);
-    ck_assert_uint_eq(t->run->exit_reason, KVM_MODEL_EXIT_HLT);
+    ck_assert_uint_eq(t->run->exit_reason, ABI_EXIT_HLT);
     return kvm_vcpu_tdx_result(t->vcpu)->r10;
 }
 
 START_TEST(get_quote_exit)
 {
     static const uint64_t answers[] = {
-        0, 1, COCO_TDVMCALL_INVALID_OPERAND, COCO_TDVMCALL_ALIGN_ERROR, 22, 0x1234567890abcdefull};
+        0, 1, ABI_TDVMCALL_INVALID_OPERAND, ABI_TDVMCALL_ALIGN_ERROR, 22, 0x1234567890abcdefull};
     struct td t;
 
     td_init(&t);
-    ck_assert_uint_eq(call(&t, 0x10002, 0x5000 | KVM_MODEL_TDX_SHARED, 8192), COCO_KVM_EXIT_TDX);
+    ck_assert_uint_eq(call(&t, 0x10002, 0x5000 | KVM_MODEL_TDX_SHARED, 8192), ABI_EXIT_TDX);
     ck_assert_uint_eq(t.run->u.tdx.flags, 0);
     ck_assert_uint_eq(t.run->u.tdx.nr, 0x10002);
     ck_assert_uint_eq(t.run->u.tdx.u.get_quote.gpa, 0x5000); /* the shared bit is off */
     ck_assert_uint_eq(t.run->u.tdx.u.get_quote.size, 8192);
     ck_assert_uint_eq(t.run->u.tdx.u.get_quote.ret, 0x8000000000000003ull);
     /* A VMM that does nothing: the preset. */
-    ck_assert_uint_eq(resume(&t), COCO_TDVMCALL_SUBFUNC_UNSUPPORTED);
+    ck_assert_uint_eq(resume(&t), ABI_TDVMCALL_SUBFUNC_UNSUPPORTED);
     for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
-        ck_assert_uint_eq(call(&t, 0x10002, 0x5000 | KVM_MODEL_TDX_SHARED, 1), COCO_KVM_EXIT_TDX);
+        ck_assert_uint_eq(call(&t, 0x10002, 0x5000 | KVM_MODEL_TDX_SHARED, 1), ABI_EXIT_TDX);
         t.run->u.tdx.u.get_quote.ret = answers[i];
         ck_assert_uint_eq(resume(&t), answers[i]); /* not an errno: raw */
     }
-    ck_assert_uint_eq(call(&t, 0x10002, 0x5000, 8192), KVM_MODEL_EXIT_HLT); /* private */
-    ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, COCO_TDVMCALL_INVALID_OPERAND);
+    ck_assert_uint_eq(call(&t, 0x10002, 0x5000, 8192), ABI_EXIT_HLT); /* private */
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, ABI_TDVMCALL_INVALID_OPERAND);
     kvm_model_free(t.vm);
 }
 END_TEST
@@ -470,27 +470,27 @@ START_TEST(other_tdx_exits)
     struct td t;
 
     td_init(&t);
-    ck_assert_uint_eq(call(&t, 0x10004, 31, 0), KVM_MODEL_EXIT_HLT);
-    ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, COCO_TDVMCALL_INVALID_OPERAND);
-    ck_assert_uint_eq(call(&t, 0x10004, 256, 0), KVM_MODEL_EXIT_HLT);
-    ck_assert_uint_eq(call(&t, 0x10004, 255, 0), COCO_KVM_EXIT_TDX);
+    ck_assert_uint_eq(call(&t, 0x10004, 31, 0), ABI_EXIT_HLT);
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, ABI_TDVMCALL_INVALID_OPERAND);
+    ck_assert_uint_eq(call(&t, 0x10004, 256, 0), ABI_EXIT_HLT);
+    ck_assert_uint_eq(call(&t, 0x10004, 255, 0), ABI_EXIT_TDX);
     ck_assert_uint_eq(t.run->u.tdx.u.setup_event_notify.vector, 255);
-    ck_assert_uint_eq(t.run->u.tdx.u.setup_event_notify.ret, COCO_TDVMCALL_SUBFUNC_UNSUPPORTED);
+    ck_assert_uint_eq(t.run->u.tdx.u.setup_event_notify.ret, ABI_TDVMCALL_SUBFUNC_UNSUPPORTED);
     t.run->u.tdx.u.setup_event_notify.ret = 0;
     ck_assert_uint_eq(resume(&t), 0);
-    ck_assert_uint_eq(call(&t, 0x10000, 0, 0), KVM_MODEL_EXIT_HLT);
-    ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, COCO_TDVMCALL_SUCCESS);
-    ck_assert_uint_eq(call(&t, 0x10000, 2, 0), KVM_MODEL_EXIT_HLT);
-    ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, COCO_TDVMCALL_INVALID_OPERAND);
-    ck_assert_uint_eq(call(&t, 0x10000, 1, 0), COCO_KVM_EXIT_TDX);
+    ck_assert_uint_eq(call(&t, 0x10000, 0, 0), ABI_EXIT_HLT);
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, ABI_TDVMCALL_SUCCESS);
+    ck_assert_uint_eq(call(&t, 0x10000, 2, 0), ABI_EXIT_HLT);
+    ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, ABI_TDVMCALL_INVALID_OPERAND);
+    ck_assert_uint_eq(call(&t, 0x10000, 1, 0), ABI_EXIT_TDX);
     ck_assert_uint_eq(t.run->u.tdx.u.get_tdvmcall_info.leaf, 1);
-    ck_assert_uint_eq(t.run->u.tdx.u.get_tdvmcall_info.ret, COCO_TDVMCALL_SUCCESS);
+    ck_assert_uint_eq(t.run->u.tdx.u.get_tdvmcall_info.ret, ABI_TDVMCALL_SUCCESS);
     t.run->u.tdx.u.get_tdvmcall_info.r11 = 2;
     ck_assert_uint_eq(resume(&t), 0);
     ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r11, 2);
-    ck_assert_uint_eq(call(&t, 0x10099, 7, 8), COCO_KVM_EXIT_TDX); /* of some later kernel */
+    ck_assert_uint_eq(call(&t, 0x10099, 7, 8), ABI_EXIT_TDX); /* of some later kernel */
     ck_assert_uint_eq(t.run->u.tdx.nr, 0x10099);
-    ck_assert_uint_eq(resume(&t), COCO_TDVMCALL_SUBFUNC_UNSUPPORTED);
+    ck_assert_uint_eq(resume(&t), ABI_TDVMCALL_SUBFUNC_UNSUPPORTED);
     kvm_model_free(t.vm);
 }
 END_TEST

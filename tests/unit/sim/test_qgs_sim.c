@@ -270,6 +270,37 @@ START_TEST(pieces_from_1_26)
 }
 END_TEST
 
+/* Up to DCAP 1.20: its library says 1.0, pads collateral for everybody, reads whole frames, and knows
+ * no raw form: a bare TDREPORT announces a length. */
+START_TEST(one_of_1_20)
+{
+    static const uint8_t collateral[] = {0, 0, 0, 26, 1, 0, 1, 0, 2, 0, 0, 0, 26, 0,   0,
+                                         0, 0, 0, 0,  0, 1, 0, 0, 0, 1, 0, 0, 0,  'f', 'c'};
+    struct coco_qgs_collateral_resp collateral_resp;
+    struct coco_qgs_quote_resp resp;
+
+    options.old = true;
+    options.timer_ms = 200;
+    sim_start();
+    static const size_t pieces[] = {1, 4, 20, 28, 1051};
+    for (size_t i = 0; i < 5; i++) {
+        size_t size = ask_split(pieces[i]);
+        ck_assert_int_eq(coco_qgs_quote_resp_decode(reply + 4, size - 4, &resp), 0);
+        ck_assert_uint_eq(resp.minor, 0);
+        ck_assert_uint_eq(resp.error_code, 0);
+    }
+    size_t size = ask(collateral, sizeof(collateral));
+    ck_assert_int_eq(coco_qgs_collateral_resp_decode(reply + 4, size - 4, &collateral_resp), 0);
+    ck_assert(collateral_resp.padded);
+    ck_assert_uint_eq(collateral_resp.minor, 0);
+    ck_assert_uint_eq(ask(report, sizeof(report)), 0);
+    ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_TIMED_OUT), 1);
+    ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_RAW_REQUESTS), 0);
+    ck_assert_uint_eq(ask("\0\0\0\0", 4), 0);
+    ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_TIMED_OUT), 1); /* closed at once */
+}
+END_TEST
+
 /* --- queue and time -------------------------------------------------------------------------- */
 
 START_TEST(queue_is_unbounded_and_workers_are_not)
@@ -385,6 +416,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, some_get_nothing_until_the_timer);
     tcase_add_test(tc, pieces_up_to_1_25);
     tcase_add_test(tc, pieces_from_1_26);
+    tcase_add_test(tc, one_of_1_20);
     tcase_add_test(tc, queue_is_unbounded_and_workers_are_not);
     tcase_add_test(tc, nothing_is_cancelled);
     tcase_add_test(tc, half_open_peers_are_counted);

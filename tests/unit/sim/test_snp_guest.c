@@ -19,7 +19,7 @@ static const struct snp_pki_tcb new_tcb = {.bl = 4, .snp = 0x18, .ucode = 0xd9};
 struct host;
 
 /* What a VMM does with an exit: fills in the answer. */
-typedef void (*answer_fn)(struct host *h, struct coco_kvm_snp_req_certs *exit);
+typedef void (*answer_fn)(struct host *h, struct abi_snp_req_certs *exit);
 
 struct host {
     struct snp_pki *pki;
@@ -100,7 +100,7 @@ static void finish(struct host *h, answer_fn answer)
         if (r == -EINVAL)
             continue;
         ck_assert_int_eq(r, 0);
-        if (run->exit_reason == COCO_KVM_EXIT_SNP_REQ_CERTS) {
+        if (run->exit_reason == ABI_EXIT_SNP_REQ_CERTS) {
             h->exits++;
             answer(h, &run->u.snp_req_certs);
         } else if (run->u.hlt.wake_us != KVM_MODEL_NEVER) {
@@ -124,68 +124,68 @@ static enum snp_verdict judge(const struct host *h)
 
 /* --- ways to answer -------------------------------------------------------------------------- */
 
-static void serve(struct host *h, struct coco_kvm_snp_req_certs *exit)
+static void serve(struct host *h, struct abi_snp_req_certs *exit)
 {
     uint64_t needed = (h->table_size + PAGE - 1) / PAGE;
 
     if (exit->npages < needed) {
         exit->npages = needed;
-        exit->ret = COCO_KVM_SNP_RET_ENOSPC;
+        exit->ret = ABI_RET_ENOSPC;
         return;
     }
     ck_assert_int_eq(kvm_model_write(h->vm, exit->gpa, h->table, h->table_size), 0);
-    exit->ret = COCO_KVM_SNP_RET_OK;
+    exit->ret = ABI_RET_OK;
 }
 
-static void serve_empty(struct host *h, struct coco_kvm_snp_req_certs *exit)
+static void serve_empty(struct host *h, struct abi_snp_req_certs *exit)
 {
     static const uint8_t empty[24];
 
     if (exit->npages > 0)
         ck_assert_int_eq(kvm_model_write(h->vm, exit->gpa, empty, sizeof(empty)), 0);
-    exit->ret = COCO_KVM_SNP_RET_OK;
+    exit->ret = ABI_RET_OK;
 }
 
-static void say_eio(struct host *h, struct coco_kvm_snp_req_certs *exit)
+static void say_eio(struct host *h, struct abi_snp_req_certs *exit)
 {
     (void)h;
-    exit->ret = COCO_KVM_SNP_RET_EIO;
+    exit->ret = ABI_RET_EIO;
 }
 
-static void busy_for_a_while(struct host *h, struct coco_kvm_snp_req_certs *exit)
+static void busy_for_a_while(struct host *h, struct abi_snp_req_certs *exit)
 {
     if (vclock_now_us(&h->clock) < h->busy_until_us)
-        exit->ret = COCO_KVM_SNP_RET_EAGAIN;
+        exit->ret = ABI_RET_EAGAIN;
     else
         serve(h, exit);
 }
 
 /* The race: firmware is committed after the copy, before KVM_RUN. */
-static void serve_then_update(struct host *h, struct coco_kvm_snp_req_certs *exit)
+static void serve_then_update(struct host *h, struct abi_snp_req_certs *exit)
 {
     serve(h, exit);
-    if (exit->ret == COCO_KVM_SNP_RET_OK)
+    if (exit->ret == ABI_RET_OK)
         snp_firmware_use_leaf(h->fw, &h->new_leaf, new_tcb);
 }
 
-static void want_too_much(struct host *h, struct coco_kvm_snp_req_certs *exit)
+static void want_too_much(struct host *h, struct abi_snp_req_certs *exit)
 {
     (void)h;
     exit->npages = 5;
-    exit->ret = COCO_KVM_SNP_RET_ENOSPC;
+    exit->ret = ABI_RET_ENOSPC;
 }
 
-static void say_odd(struct host *h, struct coco_kvm_snp_req_certs *exit)
+static void say_odd(struct host *h, struct abi_snp_req_certs *exit)
 {
     exit->ret = h->odd_answer;
 }
 
-static void write_too_much(struct host *h, struct coco_kvm_snp_req_certs *exit)
+static void write_too_much(struct host *h, struct abi_snp_req_certs *exit)
 {
     uint8_t page[PAGE] = {0};
 
     serve(h, exit);
-    if (exit->ret == COCO_KVM_SNP_RET_OK)
+    if (exit->ret == ABI_RET_OK)
         ck_assert_int_eq(kvm_model_write(h->vm, exit->gpa + exit->npages * PAGE, page, 1), 0);
 }
 
@@ -292,16 +292,16 @@ START_TEST(busy_guest_sleeps_two_seconds)
     ck_assert_int_eq(snp_guest_start(h.guest, SNP_GUEST_TSM, h.report_data), 0);
     ck_assert_int_eq(snp_guest_start(h.guest, SNP_GUEST_TSM, h.report_data), -EBUSY);
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
-    run->u.snp_req_certs.ret = COCO_KVM_SNP_RET_EAGAIN;
+    run->u.snp_req_certs.ret = ABI_RET_EAGAIN;
     for (int i = 0; i < 2; i++) { /* woken early, it sleeps on */
         ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
-        ck_assert_uint_eq(run->exit_reason, KVM_MODEL_EXIT_HLT);
+        ck_assert_uint_eq(run->exit_reason, ABI_EXIT_HLT);
         ck_assert_uint_eq(run->u.hlt.wake_us, 7000000);
         vclock_advance_us(&h.clock, 999999);
     }
     vclock_advance_us(&h.clock, 2);
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
-    ck_assert_uint_eq(run->exit_reason, COCO_KVM_EXIT_SNP_REQ_CERTS);
+    ck_assert_uint_eq(run->exit_reason, ABI_EXIT_SNP_REQ_CERTS);
     finish(&h, serve);
     host_done(&h);
 }
@@ -354,7 +354,7 @@ START_TEST(single_ioctl)
     const struct snp_guest_result *r = snp_guest_result(h.guest);
     ck_assert_int_eq(r->error, -EIO); /* the table takes two pages */
     ck_assert_uint_eq(r->certs_needed, 2 * PAGE);
-    ck_assert_uint_eq(r->exitinfo2, COCO_GHCB_EXITINFO2_INVALID_LEN);
+    ck_assert_uint_eq(r->exitinfo2, ABI_EXITINFO2_INVALID_LEN);
     ck_assert_int_eq(snp_guest_start_ioctl(h.guest, 2 * PAGE, h.report_data), 0);
     finish(&h, serve);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);

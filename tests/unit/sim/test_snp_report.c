@@ -107,10 +107,10 @@ struct made {
 static void make(struct made *m, const char *product, struct snp_pki_leaf_options options)
 {
     *m = (struct made){.pki = cached(product)};
-    memset(m->chip, 0x5c, strcmp(product, "Turin") == 0 ? 8 : sizeof(m->chip));
+    memset(m->chip, 0x5c, snp_report_chip_size(product));
     options.tcb = tcb;
     options.chip_id = m->chip;
-    if (strcmp(product, "Turin") == 0)
+    if (snp_report_chip_size(product) == 8)
         options.tcb.fmc = 4;
     ck_assert_int_eq(snp_pki_make_leaf(m->pki, &options, &m->leaf), 0);
     snp_pki_ark_sha256(m->pki, m->ark);
@@ -168,7 +168,7 @@ START_TEST(tcb_layouts)
 }
 END_TEST
 
-static const char *const products[] = {"Milan", "Genoa", "Turin"};
+static const char *const products[] = {"Milan", "Genoa", "Turin", "Venice"};
 
 START_TEST(made_pairs_verify)
 {
@@ -568,7 +568,7 @@ Suite *coco_suite(void)
     tcase_set_timeout(tc, 300);
     tcase_add_unchecked_fixture(tc, fill_cache, NULL);
     tcase_add_test(tc, tcb_layouts);
-    tcase_add_loop_test(tc, made_pairs_verify, 0, 3);
+    tcase_add_loop_test(tc, made_pairs_verify, 0, 4);
     tcase_add_test(tc, bad_leaves_are_refused);
     tcase_add_test(tc, leaf_on_another_curve_is_refused);
     tcase_add_test(tc, each_component_of_the_tcb_counts);

@@ -55,13 +55,13 @@ static void start(struct td *t)
 {
     ck_assert_int_eq(tdx_guest_start(t->guest, t->report), 0);
     ck_assert_int_eq(kvm_model_run(t->vcpu), 0);
-    ck_assert_uint_eq(t->run->exit_reason, COCO_KVM_EXIT_TDX);
-    ck_assert_uint_eq(t->run->u.tdx.nr, COCO_TDVMCALL_GET_QUOTE);
+    ck_assert_uint_eq(t->run->exit_reason, ABI_EXIT_TDX);
+    ck_assert_uint_eq(t->run->u.tdx.nr, ABI_TDVMCALL_GET_QUOTE);
 }
 
 static void set_status(struct td *t, uint64_t status)
 {
-    ck_assert_int_eq(kvm_model_store64_release(t->vm, GPA + COCO_GETQUOTE_OFF_STATUS, status), 0);
+    ck_assert_int_eq(kvm_model_store64_release(t->vm, GPA + ABI_GETQUOTE_OFF_STATUS, status), 0);
 }
 
 static void set_out_len(struct td *t, uint32_t out_len)
@@ -70,21 +70,21 @@ static void set_out_len(struct td *t, uint32_t out_len)
     struct coco_writer w = coco_writer_of(bytes, sizeof(bytes));
 
     coco_write_u32(&w, out_len);
-    ck_assert_int_eq(kvm_model_write(t->vm, GPA + COCO_GETQUOTE_OFF_OUT_LEN, bytes, 4), 0);
+    ck_assert_int_eq(kvm_model_write(t->vm, GPA + ABI_GETQUOTE_OFF_OUT_LEN, bytes, 4), 0);
 }
 
 /* The VMM takes the request: in flight, then R10. */
 static void accept_request(struct td *t)
 {
-    set_status(t, COCO_GETQUOTE_IN_FLIGHT);
-    t->run->u.tdx.u.get_quote.ret = COCO_TDVMCALL_SUCCESS;
+    set_status(t, ABI_GETQUOTE_IN_FLIGHT);
+    t->run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_SUCCESS;
 }
 
 static void complete_request(struct td *t, const uint8_t *quote, size_t size)
 {
-    ck_assert_int_eq(kvm_model_write(t->vm, GPA + COCO_GETQUOTE_HEADER_SIZE, quote, size), 0);
+    ck_assert_int_eq(kvm_model_write(t->vm, GPA + ABI_GETQUOTE_HEADER_SIZE, quote, size), 0);
     set_out_len(t, (uint32_t)size);
-    set_status(t, COCO_GETQUOTE_SUCCESS);
+    set_status(t, ABI_GETQUOTE_SUCCESS);
 }
 
 /* Runs on virtual time until the guest has its result. */
@@ -93,7 +93,7 @@ static void finish(struct td *t)
     for (unsigned i = 0; tdx_guest_busy(t->guest); i++) {
         ck_assert_uint_lt(i, 10000);
         ck_assert_int_eq(kvm_model_run(t->vcpu), 0);
-        ck_assert_uint_eq(t->run->exit_reason, KVM_MODEL_EXIT_HLT);
+        ck_assert_uint_eq(t->run->exit_reason, ABI_EXIT_HLT);
         if (t->run->u.hlt.wake_us != KVM_MODEL_NEVER)
             vclock_set_us(&t->clock, t->run->u.hlt.wake_us);
     }
@@ -194,7 +194,7 @@ START_TEST(stuck_in_flight_ends_all_quotes)
     vclock_advance_us(&t.clock, 3600000000u);
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EBUSY);
     /* A host that ends it after all frees the buffer. */
-    set_status(&t, COCO_GETQUOTE_ERROR);
+    set_status(&t, ABI_GETQUOTE_ERROR);
     start(&t);
     accept_request(&t);
     complete_request(&t, t.quote, t.quote_size);
@@ -206,8 +206,8 @@ END_TEST
 
 START_TEST(any_r10_but_success_is_failure)
 {
-    static const uint64_t answers[] = {COCO_TDVMCALL_RETRY, COCO_TDVMCALL_INVALID_OPERAND,
-                                       COCO_TDVMCALL_ALIGN_ERROR, COCO_TDVMCALL_SUBFUNC_UNSUPPORTED,
+    static const uint64_t answers[] = {ABI_TDVMCALL_RETRY, ABI_TDVMCALL_INVALID_OPERAND,
+                                       ABI_TDVMCALL_ALIGN_ERROR, ABI_TDVMCALL_SUBFUNC_UNSUPPORTED,
                                        11};
     struct td t;
 
@@ -224,8 +224,8 @@ START_TEST(any_r10_but_success_is_failure)
     }
     /* Marked in flight and refused at once: nobody will ever end it. */
     start(&t);
-    set_status(&t, COCO_GETQUOTE_IN_FLIGHT);
-    t.run->u.tdx.u.get_quote.ret = COCO_TDVMCALL_RETRY;
+    set_status(&t, ABI_GETQUOTE_IN_FLIGHT);
+    t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_RETRY;
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_STUCK);
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EBUSY);
@@ -235,7 +235,7 @@ END_TEST
 
 START_TEST(errors_are_final_and_harmless)
 {
-    static const uint64_t statuses[] = {COCO_GETQUOTE_ERROR, COCO_GETQUOTE_SERVICE_UNAVAILABLE};
+    static const uint64_t statuses[] = {ABI_GETQUOTE_ERROR, ABI_GETQUOTE_SERVICE_UNAVAILABLE};
     struct td t;
 
     td_init(&t, NULL);
@@ -255,12 +255,12 @@ START_TEST(errors_are_final_and_harmless)
     start(&t);
     accept_request(&t);
     set_out_len(&t, 100);
-    set_status(&t, COCO_GETQUOTE_ERROR);
+    set_status(&t, ABI_GETQUOTE_ERROR);
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_BAD_QUOTE);
     /* Accepted without being marked: the driver finds a final status at once. */
     start(&t);
-    t.run->u.tdx.u.get_quote.ret = COCO_TDVMCALL_SUCCESS;
+    t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_SUCCESS;
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_EMPTY);
     td_done(&t);
@@ -326,7 +326,7 @@ START_TEST(overruns_are_seen)
     start(&t);
     accept_request(&t);
     set_out_len(&t, 8192 - 24 + 1);
-    set_status(&t, COCO_GETQUOTE_SUCCESS);
+    set_status(&t, ABI_GETQUOTE_SUCCESS);
     finish(&t);
     ck_assert_int_eq(tdx_guest_result(t.guest)->error, -EIO);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OVERRUN);
@@ -357,7 +357,7 @@ START_TEST(buffer_sizes)
     tdx_make_tdreport(1, NULL, report);
     ck_assert_int_eq(tdx_guest_start(g, report), 0);
     ck_assert_int_eq(kvm_model_run(vcpu), 0);
-    ck_assert_uint_eq(kvm_vcpu_run_area(vcpu)->u.tdx.u.get_quote.size, 4u << 20);
+    ck_assert_uint_eq(kvm_vcpu_run_area(vcpu)->u.tdx.u.get_quote.size, 4198400);
     tdx_guest_free(g);
     kvm_model_free(vm);
 }
@@ -377,7 +377,7 @@ START_TEST(reset_shows_late_writes)
     complete_request(&t, t.quote, t.quote_size);
     ck_assert(tdx_guest_touched_after_reset(t.guest));
     /* A new driver asks anew, whatever the memory holds. */
-    set_status(&t, COCO_GETQUOTE_IN_FLIGHT);
+    set_status(&t, ABI_GETQUOTE_IN_FLIGHT);
     start(&t);
     accept_request(&t);
     complete_request(&t, t.quote, t.quote_size);
@@ -386,7 +386,7 @@ START_TEST(reset_shows_late_writes)
     /* A reset while the exit is open: its answer reaches nobody. */
     start(&t);
     tdx_guest_reset(t.guest);
-    t.run->u.tdx.u.get_quote.ret = COCO_TDVMCALL_RETRY;
+    t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_RETRY;
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
     ck_assert_uint_eq(t.run->u.hlt.wake_us, KVM_MODEL_NEVER);
     td_done(&t);
@@ -401,8 +401,8 @@ START_TEST(private_buffer_fails_the_vmm)
     td_init(&t, NULL);
     ck_assert_int_eq(kvm_model_set_access(t.vm, GPA, PAGE, KVM_MODEL_PRIVATE), 0);
     start(&t);
-    ck_assert_int_eq(kvm_model_store64_release(t.vm, GPA + 8, COCO_GETQUOTE_IN_FLIGHT), -EFAULT);
-    t.run->u.tdx.u.get_quote.ret = COCO_TDVMCALL_INVALID_OPERAND;
+    ck_assert_int_eq(kvm_model_store64_release(t.vm, GPA + 8, ABI_GETQUOTE_IN_FLIGHT), -EFAULT);
+    t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_INVALID_OPERAND;
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_CALL_FAILED);
     td_done(&t);
@@ -418,7 +418,7 @@ static void *complete_from_another_thread(void *arg)
     coco_write_u32(&w, (uint32_t)t->quote_size);
     if (kvm_model_write(t->vm, GPA + 24, t->quote, t->quote_size) < 0 ||
         kvm_model_write(t->vm, GPA + 20, out_len, 4) < 0 ||
-        kvm_model_store64_release(t->vm, GPA + 8, COCO_GETQUOTE_SUCCESS) < 0)
+        kvm_model_store64_release(t->vm, GPA + 8, ABI_GETQUOTE_SUCCESS) < 0)
         return t;
     return NULL;
 }
