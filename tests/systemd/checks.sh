@@ -418,7 +418,7 @@ a_helper_that_hangs_is_an_alarm_and_no_restart() {
     pid=$(main_pid)
     until_true serves_the_chain
     kill -STOP $sim
-    until_true eval '! serves_the_chain; sees "did not answer within 200 ms"'
+    until_true eval '! serves_the_chain; sees "did not answer within 180 ms"'
     entries platform-unknown | tail -n 1 | tee -a /dev/stderr | grep -q '"PRIORITY":"3"'
     sleep 4 # twice the watchdog's time
     expect MainPID "$(main_pid)" "$pid"
@@ -557,12 +557,13 @@ an_upgrade_and_a_downgrade_under_load_fail_no_call() {
     sockets=$(show ActiveEnterTimestampMonotonic cocod.socket)
     start_load 200 50
     pid=$(main_pid)
-    dpkg -i $here/older.deb
+    # The configuration is the administrator's here: unattended, it is kept.
+    dpkg -i --force-confold $here/older.deb
     running_anew "$pid"
     expect "the version" "$(dpkg-query -W -f '${Version}' cocod)" "$(dpkg-deb -f $here/older.deb Version)"
     expect "which is older" "$(dpkg --compare-versions "$(dpkg-query -W -f '${Version}' cocod)" lt "$(dpkg-deb -f $here/debs/cocod_*.deb Version)" && echo yes)" yes
     pid=$(main_pid)
-    dpkg -i $here/debs/cocod_*.deb
+    dpkg -i --force-confold $here/debs/cocod_*.deb
     running_anew "$pid"
     end_load 400
     expect "the socket's start" "$(show ActiveEnterTimestampMonotonic cocod.socket)" "$sockets"
