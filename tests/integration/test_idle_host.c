@@ -6,10 +6,7 @@
  * than a lease and coco_certs_get(). What depends on time is in tests/unit/daemon/test_certs_wait.c;
  * here it is waited for once, since cocod's clock is the kernel's.
  */
-#include "admin_call.h"
-#include "host.h"
-#include "sev_sim.h"
-#include "snp_pki.h"
+#include "platform_host.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,20 +24,8 @@ static void import(void)
 {
     struct snp_pki_leaf_options options = {.tcb = {.bl = 3, .snp = 8, .ucode = 115},
                                            .chip_id = platform.chip_id};
-    struct admin_file files[3];
-    struct snp_pki_leaf leaf;
-    int fd = admin_connect(host.admin);
 
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(snp_pki_make_leaf(pki, &options, &leaf), 0);
-    files[0].data = snp_pki_ca_der(pki, SNP_PKI_ARK, &files[0].size);
-    files[1].data = snp_pki_ca_der(pki, SNP_PKI_ASK, &files[1].size);
-    files[2] = (struct admin_file){leaf.der, leaf.der_size};
-    char *reply = admin_import(fd, files, 3);
-    ck_assert_msg(reply && !strstr(reply, "refused"), "%s", reply);
-    free(reply);
-    snp_pki_leaf_done(&leaf);
-    close(fd);
+    platform_host_import(&host, pki, &options);
 }
 
 /* Once, while the host is in use. */
@@ -59,25 +44,8 @@ static void await_table(void)
 
 static void setup(void)
 {
-    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
-    char text[2048], path[300], sev_path[300];
-    size_t size;
-
     host_open(&host);
-    pki = snp_pki_new(&options);
-    ck_assert_ptr_nonnull(pki);
-    snprintf(path, sizeof(path), "%s/root.der", host.dir);
-    const uint8_t *ark = snp_pki_ca_der(pki, SNP_PKI_ARK, &size);
-    test_write_file(path, ark, size);
-    snprintf(sev_path, sizeof(sev_path), "%s/sev.sock", host.dir);
-    sev_sim_platform_init(&platform);
-    ck_assert(sev_sim_set_field(&platform, "tcb", "3.0.8.115"));
-    sim = sev_sim_start(sev_path, &platform);
-    ck_assert_ptr_nonnull(sim);
-    snprintf(text, sizeof(text), "root = %s\nstore = %s/certs\nplatform = unix:%s\n", path,
-             host.dir, sev_path);
-    host_configure(&host, text);
-    host_start(&host);
+    sim = platform_host_start(&host, "", &pki, &platform);
     import();
     await_table();
 }

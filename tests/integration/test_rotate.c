@@ -5,9 +5,7 @@
  * what the administrator is told.
  */
 #include "admin_call.h"
-#include "host.h"
-#include "sev_sim.h"
-#include "snp_pki.h"
+#include "platform_host.h"
 #include "snp_table.h"
 #include "updater.h"
 #include <errno.h>
@@ -97,27 +95,12 @@ static void set_tcb(const char *tcb)
 
 static void start_host(const char *drain_timeout)
 {
-    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
-    char text[2048], path[300], sev_path[300];
-    size_t size;
+    char more[64];
 
     host_open(&host);
     updater_init(&updater, host.dir);
-    pki = snp_pki_new(&options);
-    ck_assert_ptr_nonnull(pki);
-    snprintf(path, sizeof(path), "%s/root.der", host.dir);
-    const uint8_t *ark = snp_pki_ca_der(pki, SNP_PKI_ARK, &size);
-    test_write_file(path, ark, size);
-    snprintf(sev_path, sizeof(sev_path), "%s/sev.sock", host.dir);
-    sev_sim_platform_init(&platform);
-    ck_assert(sev_sim_set_field(&platform, "tcb", "3.0.8.115"));
-    sim = sev_sim_start(sev_path, &platform);
-    ck_assert_ptr_nonnull(sim);
-    snprintf(text, sizeof(text),
-             "root = %s\nstore = %s/certs\nplatform = unix:%s\ndrain_timeout = %s\n", path,
-             host.dir, sev_path, drain_timeout);
-    host_configure(&host, text);
-    host_start(&host);
+    snprintf(more, sizeof(more), "drain_timeout = %s\n", drain_timeout);
+    sim = platform_host_start(&host, more, &pki, &platform);
     client = host_client(&host, COCO_USE_LEASE);
     make_chain(1);
     make_chain(0);
