@@ -5,7 +5,6 @@
  * or here.
  */
 #include "spelling.h"
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
