@@ -15,6 +15,7 @@
 #include "config.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,8 @@ static int print_values(const struct config *config, char **ret, size_t *ret_siz
         print_key(out, config, &keys[i]);
     }
     (void)fputs(LAST_LINE, out);
-    if (fclose(out) == 0)
+    bool whole = fflush(out) == 0 && !ferror(out); /* fclose(3) does not tell of what was lost */
+    if (fclose(out) == 0 && whole)
         return 0;
     free(*ret);
     return -ENOMEM;

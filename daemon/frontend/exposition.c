@@ -564,7 +564,8 @@ static struct blob *make_text(const struct exposition *from)
     if (!out)
         return NULL;
     print_all(out, from);
-    if (fclose(out) == 0)
+    bool whole = fflush(out) == 0 && !ferror(out); /* fclose(3) does not tell of what was lost */
+    if (fclose(out) == 0 && whole)
         blob = blob_copy(text, size);
     free(text);
     return blob;

@@ -18,7 +18,7 @@ extern void *__libc_realloc(void *p, size_t size);
 extern void *__libc_memalign(size_t alignment, size_t size);
 extern void __libc_free(void *p);
 
-#define DEPTH      8 /* return addresses that make a call site */
+#define DEPTH      5 /* return addresses that make a call site */
 #define BLOCKS_MAX (1u << 17)
 
 static _Thread_local bool spared __attribute__((tls_model("initial-exec")));
