@@ -51,8 +51,9 @@ static int print_values(const struct config *config, char **ret, size_t *ret_siz
         print_key(out, config, &keys[i]);
     }
     (void)fputs(LAST_LINE, out);
-    bool whole = fflush(out) == 0 && !ferror(out); /* fclose(3) does not tell of what was lost */
-    if (fclose(out) == 0 && whole)
+    /* fclose(3) tells neither of what was lost before, nor where the text could not be handed over. */
+    bool whole = fflush(out) == 0 && !ferror(out);
+    if (fclose(out) == 0 && whole && *ret)
         return 0;
     free(*ret);
     return -ENOMEM;

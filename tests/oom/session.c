@@ -40,9 +40,9 @@
 
 /* --- what goes wrong -------------------------------------------------------------------------- */
 
-static uint64_t the_n, the_count; /* the case that is played */
-static bool injected;             /* memory may have run out already */
-static const char *step;          /* of the script */
+static uint64_t the_n, the_count;    /* the case that is played */
+static bool injected;                /* memory may have run out already */
+static const char *step = "nothing"; /* of the script */
 
 #define MUST(condition, ...)                                                                   \
     do {                                                                                       \
@@ -470,13 +470,13 @@ static const char *admin_call(const char *method, const char *parameters)
     return (const char *)admin.in;
 }
 
-static char import_parameters[32768];
+static char import_parameters[32768], verify_parameters[8192];
 static const char begin_update[] = "\"timeoutMs\":30000,\"reason\":\"test\"";
 
-/* True: the caller was told that all of it is in the store. */
-static bool import_all(const char *method)
+/* True: the caller was told what became of all files. */
+static bool give_files(const char *method, const char *parameters)
 {
-    const char *text = admin_call(method, import_parameters);
+    const char *text = admin_call(method, parameters);
 
     MUST(!text || !strstr(text, "\"refused\""), "%s", text);
     return text != NULL;
@@ -627,10 +627,10 @@ static bool play(void)
     step = "a monitor";
     watch_events();
     step = "Verify";
-    import_all(ADMIN "Verify");
+    give_files(ADMIN "Verify", verify_parameters);
     step = "Import";
     served_index = 0; /* whatever the caller hears: it may be done */
-    bool was_imported = import_all(ADMIN "Import");
+    bool was_imported = give_files(ADMIN "Import", import_parameters);
     step = "requests";
     vm_certs(&vms[0]);
     vm_certs(&vms[1]);
@@ -673,14 +673,13 @@ static void look_after(bool was_imported)
     run_for(60000000);
     size_t at = n_calls;
     if (!was_imported)
-        import_all(ADMIN "Import");
+        give_files(ADMIN "Import", import_parameters);
     n_calls = at + 1;
     run_for(1000000);
     vm_certs(&vms[0]);
     vm_certs(&vms[1]);
     vm_quote(&vms[0], 3);
     vm_quote(&vms[1], 0);
-    import_all(ADMIN "Import");
     const char *list = admin_call(ADMIN "ListChains", "");
     MUST(strstr(list, "/3.0.8.115") && strstr(list, "/3.0.9.115") &&
              strstr(list, "\"leftOut\":0") && !strstr(list, "\"problem\":\""),
@@ -729,6 +728,21 @@ static void play_session(uint64_t n, uint64_t count)
 
 /* --- which allocations ------------------------------------------------------------------------ */
 
+static void write_files(const struct chain_input *files, size_t n, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "\"files\":[");
+
+    for (size_t i = 0; i < n; i++) {
+        used += (size_t)snprintf(out + used, size - used, "%s{\"name\":\"%s\",\"data\":\"",
+                                 i ? "," : "", files[i].name);
+        MUST(used + 2 * files[i].size < size, "no room for the files");
+        used +=
+            (size_t)EVP_EncodeBlock((unsigned char *)out + used, files[i].data, (int)files[i].size);
+        used += (size_t)snprintf(out + used, size - used, "\"}");
+    }
+    snprintf(out + used, size - used, "]");
+}
+
 static void prepare(void)
 {
     struct snp_pki_leaf leaves[] = {make_leaf(false, 8), make_leaf(false, 9)};
@@ -736,16 +750,9 @@ static void prepare(void)
     const struct chain_input files[] = {der_input("a", leaves[0].der, leaves[0].der_size),
                                         der_input("b", leaves[1].der, leaves[1].der_size),
                                         ca(SNP_PKI_ASK), ca(SNP_PKI_ARK), crl};
-    size_t used = (size_t)snprintf(import_parameters, sizeof(import_parameters), "\"files\":[");
 
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        used += (size_t)snprintf(import_parameters + used, sizeof(import_parameters) - used,
-                                 "%s{\"name\":\"%s\",\"data\":\"", i ? "," : "", files[i].name);
-        used += (size_t)EVP_EncodeBlock((unsigned char *)import_parameters + used, files[i].data,
-                                        (int)files[i].size);
-        used += (size_t)snprintf(import_parameters + used, sizeof(import_parameters) - used, "\"}");
-    }
-    snprintf(import_parameters + used, sizeof(import_parameters) - used, "]");
+    write_files(files, 5, import_parameters, sizeof(import_parameters));
+    write_files(&files[3], 1, verify_parameters, sizeof(verify_parameters));
     snp_pki_leaf_done(&leaves[0]);
     snp_pki_leaf_done(&leaves[1]);
     free_input(crl);
