@@ -268,10 +268,16 @@ $(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
-# Where memory runs out: malloc is the test's own.
-$(BUILD)/tests/oom-session: $(call obj,tests/oom/session.c tests/oom/fail.c tests/oom/check_alone.c) $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a \
-    $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+# Where memory runs out: malloc is the test's own, in the program or before another one.
+$(BUILD)/tests/oom-session: $(call obj,tests/oom/session.c tests/oom/fail.c tests/oom/check_alone.c) $(BUILD)/libdaemontest.a \
+    $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS) $(SIM_LIBS)
+$(BUILD)/tests/oom-process: $(call obj,tests/oom/process.c tests/oom/check_alone.c) $(BUILD)/libintegration.a \
+    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/cocod $(BUILD)/tests/oom-fail.so
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CTL_LIBS) $(SIM_LIBS)
+$(BUILD)/tests/oom-fail.so: tests/oom/fail.c tests/oom/fail.h
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(filter-out -fsanitize%,$(CFLAGS_ALL)) -Itests -fPIC -DFAIL_PRELOADED -MF $(BUILD)/obj/oom-fail.d -shared -o $@ $<
 
 $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
@@ -295,7 +301,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 
 # --- what people type -------------------------------------------------------------------------------
 .PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door guests \
-        model fuzz lint format install clean help
+        model oom oom-all fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
@@ -371,6 +377,14 @@ bench-quotes: programs ## measure the quote broker: latency added, throughput, f
 
 bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
 	@COCO_BUILD=$(BUILD) $<
+
+oom: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## memory runs out at each call site once, and at 500 drawn allocations (SEED: COCO_TEST_SEED)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process
+
+oom-all: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## at each allocation; hours (OOM_STRIDE=N: one of N)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process --all
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session --all
 
 model: ## check the model of leases and firmware updates, and that its broken variants are refuted (spin)
 	@tests/model/check $(BUILD)

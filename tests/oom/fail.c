@@ -4,6 +4,7 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -259,10 +260,24 @@ void fail_print_live(void)
 
 #ifdef FAIL_PRELOADED
 
+/* Whose abort it is, is told in the log. */
+static void on_crash(int which)
+{
+    void *frames[32];
+
+    inside = true;
+    backtrace_symbols_fd(frames, backtrace(frames, 32), STDERR_FILENO);
+    signal(which, SIG_DFL);
+    raise(which);
+}
+
 static void __attribute__((constructor)) begin(void)
 {
     const char *from = getenv("OOM_FROM"), *count = getenv("OOM_COUNT");
 
+    warm_up();
+    signal(SIGSEGV, on_crash);
+    signal(SIGABRT, on_crash);
     if (getenv("OOM_SITES"))
         fail_record();
     fail_arm(from ? strtoull(from, NULL, 10) : UINT64_MAX, count ? strtoull(count, NULL, 10) : 1);
