@@ -108,6 +108,8 @@ TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS)
 # Floods, chaos and other load are not run again under sanitizers: what they show is not what those find, and they take longest.
 LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/test_load integration/test_rotation \
               integration/test_update_kills integration/test_store_scale)
+# It has a malloc of its own, as sanitizers have.
+OWN_MALLOC_TESTS := $(BUILD)/tests/daemon/test_memory
 # One test each, by the exit status.
 TEST_SCRIPTS := tests/vendored/run tests/install/run tests/docs/run
 
@@ -317,7 +319,7 @@ check: deps ## build everything and run all tests; ends with "N passed, N failed
 check-sanitize: ## the same, but for what is load, under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
 	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS),$(TEST_PROGRAMS)))
+	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS) $(OWN_MALLOC_TESTS),$(TEST_PROGRAMS)))
 
 # The tests that have threads, or that what they test has.
 THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
@@ -378,7 +380,7 @@ bench-quotes: programs ## measure the quote broker: latency added, throughput, f
 bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
 	@COCO_BUILD=$(BUILD) $<
 
-oom: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## memory runs out at each call site once, and at 500 drawn allocations (SEED: COCO_TEST_SEED)
+oom: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process
 
