@@ -505,7 +505,7 @@ static void finish(void)
     for (int turn = 0; turn < 8; turn++) {
         for (int i = 0; i < PEERS; i++)
             send_some(&players[i], OUT_MAX);
-        rig_pass(&rig, 10000000);
+        rig_pass(&rig, 4000000);
         for (int i = 0; i < PEERS; i++)
             read_some(i, sizeof(players[i].in));
     }
@@ -518,6 +518,8 @@ static void finish(void)
     }
     for (int i = 0; i < PEERS; i++)
         hang_up(&players[i]);
+    if (rig.qgs != RIG_QGS_NONE)
+        rig.qgs = RIG_QGS_QUOTE; /* else each of its probes would be played */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
