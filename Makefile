@@ -395,7 +395,7 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
 	 echo "== $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
 	 -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/found/$$name- \
-	 $(BUILD)/fuzz/found/$$name tests/fuzz/corpus/$$name 2>&1 | grep -E 'number_of_executed|ERROR|SUMMARY' ; \
+	 $(BUILD)/fuzz/found/$$name tests/fuzz/corpus/$$name 2>&1 | grep -E 'number_of_executed|average_exec|ERROR|SUMMARY' ; \
 	 [ $${PIPESTATUS:-0} = 0 ] || exit 1; done
 
 # --- lint -------------------------------------------------------------------------------------------
