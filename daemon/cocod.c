@@ -49,6 +49,12 @@ static struct server_limits server_limits(const struct config *config)
     return (struct server_limits){
         .peers = config->limits_peers,
         .peers_per_account = config->limits_peers_per_account,
+        .in_flight = config->limits_in_flight,
+        .in_flight_per_account = config->limits_in_flight_per_account,
+        .descriptors = config->limits_descriptors,
+        .descriptors_per_account = config->limits_descriptors_per_account,
+        .memory = config->limits_memory,
+        .memory_per_account = config->limits_memory_per_account,
         .hello_timeout_us = config->limits_hello_timeout_ms * 1000u,
         .frame_timeout_us = config->limits_frame_timeout_ms * 1000u,
         .send_timeout_us = config->limits_send_timeout_ms * 1000u,

@@ -280,10 +280,18 @@ static void closed(struct peer *peer)
     }
 }
 
+static bool privileged(const void *context, int fd)
+{
+    const struct admin *admin = context;
+
+    return admin_roles_of(&admin->roles, fd) >= ADMIN_ROLE_OPERATE;
+}
+
 const struct dialect admin_dialect = {
     .name = "admin",
     .session_size = sizeof(struct admin_session),
     .frame_max = MESSAGE_MAX,
+    .privileged = privileged,
     .frame_size = frame_size,
     .dispatch = dispatch,
     .answer = answer,

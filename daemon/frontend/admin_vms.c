@@ -86,8 +86,8 @@ static struct json_object *vm_entry(const struct account *account, const struct 
     for (unsigned i = 0; i < HISTORY_ENTRIES && history_at(history, i); i++)
         last_us = history_at(history, i)->received_us;
     admin_add_account(entry, &account->key, history);
-    admin_add_int(entry, "connections", account->n_peers);
-    admin_add_int(entry, "inFlight", account->n_requests);
+    admin_add_int(entry, "connections", account->held[CHARGE_PLACES]);
+    admin_add_int(entry, "inFlight", account->held[CHARGE_REQUESTS]);
     admin_add_int(entry, "leases", held);
     admin_add_int(entry, "certs", history->certs);
     admin_add_int(entry, "certsEmpty", history->certs_empty);
@@ -171,7 +171,7 @@ static size_t find_vm(const struct accounts *accounts, const char *text,
     for (account = accounts->table; account; account = account->hh.next) {
         if (!account->history || !answers_to(account, text))
             continue;
-        if (account->n_peers == 0)
+        if (account->held[CHARGE_PLACES] == 0)
             gone = account;
         else if (n < CANDIDATES_MAX)
             ret[n++] = account;

@@ -27,6 +27,8 @@ struct dialect {
 
     /* May this peer connect? NULL: everybody whom the socket lets in. */
     bool (*admits)(const void *context, const struct account_key *key);
+    /* May this connected socket have one of the places that are kept for administrators? NULL: no. */
+    bool (*privileged)(const void *context, int fd);
     /* How long from accept to peer_established; NULL: the server's hello_timeout_us. */
     uint64_t (*hello_timeout_us)(const void *context);
 

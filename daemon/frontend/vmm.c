@@ -281,7 +281,7 @@ static enum certs_reason wait_for_certs(struct peer *peer, const struct coco_hea
     uint64_t wait_us = CERTS_WAIT_US;
 
     if (peer->n_requests >= COCO_IN_FLIGHT_MAX ||
-        peer->account->n_requests >= peer->server->limits.peers_per_account)
+        peer->account->held[CHARGE_REQUESTS] >= peer->server->limits.peers_per_account)
         return CERTS_REASON_LIMIT;
     if (call->timeout_ms && shortened_us((uint64_t)call->timeout_ms * 1000u) < wait_us)
         wait_us = shortened_us((uint64_t)call->timeout_ms * 1000u);

@@ -465,6 +465,7 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
 
     if (!peer || timer_init(&peer->deadline, server->timers, on_deadline) < 0) {
         sys.free(peer);
+        account_uncharge(account, CHARGE_PLACES, 1);
         account_unref(account);
         close(fd);
         return NULL;
@@ -479,7 +480,6 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
     peer->hello_by_us = peer->frame_by_us = peer->sent_by_us = NEVER;
     DL_APPEND(server->peers, peer);
     server->n_peers++;
-    account->n_peers++;
     metrics.now_peers++;
     if (event_assign(&peer->readable, server->base, fd, EV_READ | EV_PERSIST, on_readable, peer) <
             0 ||
@@ -575,7 +575,7 @@ void peer_close(struct peer *peer, enum close_reason reason)
     peer->fd = -1;
     DL_DELETE(server->peers, peer);
     server->n_peers--;
-    peer->account->n_peers--;
+    account_uncharge(peer->account, CHARGE_PLACES, 1);
     metrics.now_peers--;
     account_unref(peer->account);
     peer_unref(peer); /* the server's */

@@ -66,7 +66,8 @@ struct peer {
     _Alignas(16) uint8_t session[];
 };
 
-/* Takes over fd (closed on failure too) and account reference. NULL: out of memory. */
+/* Takes over fd (closed on failure too), account reference and the charge for its place. NULL: out of
+ * memory. */
 struct peer *peer_new(struct server *server, const struct dialect *dialect, void *context, int fd,
                       struct account *account);
 
