@@ -505,7 +505,7 @@ static const struct config_key keys[] = {
      .type = CONFIG_BYTES,
      .offset = AT(limits_memory),
      .default_value = "256MiB",
-     .min = 1ull << 20,
+     .min = 16ull << 20,
      .max = 64ull << 30,
      .doc = "What replies that are not read and messages that are not whole may take, in all, as "
             "the allocator counts it. The last eighth is for users who hold a 256th at most. Past "

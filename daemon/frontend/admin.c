@@ -99,6 +99,10 @@ void admin_send_parameters(const struct call *call, struct json_object *paramete
     admin_send(call, admin_reply(parameters));
 }
 
+static const char no_memory[] =
+    "replies that were not read, and calls that were not whole, take all "
+    "the memory that they may: [limits] memory";
+
 /* --- calls that wait -------------------------------------------------------------------------- */
 
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder)
@@ -135,6 +139,8 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
     else if (status == COCO_ETIMEDOUT)
         admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason",
                          "it takes too long; it may still be done");
+    else if (status == COCO_EAGAIN)
+        admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
     else if (status != COCO_OK)
         peer_close(peer, CLOSE_MEMORY);
     if (peer_open(peer))
@@ -202,6 +208,10 @@ static void handle_call(const struct call *call, const char *name)
     }
     if (!allowed(call, method))
         return;
+    if (!account_may(call->peer->account, CHARGE_BYTES, PEER_REPLY_ROOM)) {
+        admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
+        return;
+    }
     if (method->role > ADMIN_ROLE_READ)
         admin_audit_begin(call, method);
     method->handle(call);
@@ -266,6 +276,13 @@ static void drained(struct peer *peer)
         admin_serve_monitor(peer);
 }
 
+static void no_room(struct peer *peer)
+{
+    const struct call call = {.peer = peer, .admin = peer->context};
+
+    admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
+}
+
 static void closed(struct peer *peer)
 {
     struct admin *admin = peer->context;
@@ -296,5 +313,6 @@ const struct dialect admin_dialect = {
     .dispatch = dispatch,
     .answer = answer,
     .drained = drained,
+    .no_room = no_room,
     .closed = closed,
 };

@@ -44,6 +44,9 @@ struct dialect {
                    struct blob *blob);
     /* What had to wait has been sent. May be NULL. */
     void (*drained)(struct peer *peer);
+    /* There is no room for the rest of a frame that has begun: the connection ends once everything
+     * is sent. May say why; NULL: nothing is said. */
+    void (*no_room)(struct peer *peer);
     /* The peer is about to be forgotten. May be NULL. */
     void (*closed)(struct peer *peer);
 };

@@ -57,6 +57,7 @@ static void account_free(struct account *account)
     HASH_DEL(accounts->table, account);
     timer_done(&account->linger);
     history_free(account->history);
+    sys.free(account->guests);
     user_unref(accounts, account->user);
     metrics.now_accounts--;
     sys.free(account);
@@ -157,6 +158,9 @@ void account_unref(struct account *account)
     invariant(account->refs > 0);
     if (--account->refs > 0)
         return;
+    if (user->lingering &&
+        (user->n_lingering >= ACCOUNTS_LINGER_PER_USER || accounts->n_lingering >= ACCOUNTS_LINGER))
+        account_free(user->lingering);
     if (account->history && accounts->n_histories >= ACCOUNT_HISTORIES_LINGER) {
         history_free(account->history);
         account->history = NULL;
@@ -166,8 +170,8 @@ void account_unref(struct account *account)
     user->n_lingering++;
     accounts->n_lingering++;
     accounts->n_histories += account->history != NULL;
-    if (user->n_lingering > ACCOUNTS_LINGER_PER_USER || accounts->n_lingering > ACCOUNTS_LINGER)
-        account_free(user->lingering);
+    if (accounts->n_lingering > ACCOUNTS_LINGER) /* all of them others' */
+        account_free(account);
 }
 
 struct history *account_history(struct account *account)
@@ -214,6 +218,12 @@ bool account_guest_event(struct account *account, uint64_t guest, unsigned per_m
 {
     uint64_t now_us = sys.now_us();
 
+    if (ret_dropped)
+        *ret_dropped = 0;
+    if (!account->guests)
+        account->guests = sys.alloc(ACCOUNT_GUESTS * sizeof(*account->guests));
+    if (!account->guests)
+        return false;
     return log_limit_pass(&find_guest(account, guest)->events, now_us, 1, MINUTE_US, ret_dropped) &&
            log_limit_pass(&account->guest_events, now_us, per_minute, MINUTE_US, NULL);
 }
@@ -312,14 +322,20 @@ static void tell_limit(struct account *account, enum charge kind, bool of_accoun
         of_account ? "" : ", and the last eighth is kept for users who hold little");
 }
 
-bool account_charge(struct account *account, enum charge kind, size_t amount)
+bool account_may(struct account *account, enum charge kind, size_t amount)
 {
     bool of_account = account_full(account, kind, amount);
 
-    if (of_account || all_full(account, kind, amount)) {
-        tell_limit(account, kind, of_account);
+    if (!of_account && !all_full(account, kind, amount))
+        return true;
+    tell_limit(account, kind, of_account);
+    return false;
+}
+
+bool account_charge(struct account *account, enum charge kind, size_t amount)
+{
+    if (!account_may(account, kind, amount))
         return false;
-    }
     account_charge_anyway(account, kind, amount);
     return true;
 }

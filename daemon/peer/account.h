@@ -30,6 +30,7 @@ struct account_key {
 
 struct accounts;
 struct history;
+struct passed;
 
 /* What one can make cocod hold. */
 enum charge {
@@ -78,12 +79,13 @@ struct account {
     struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
     struct account_user *user;
     size_t held[CHARGES];
-    unsigned refs; /* peers and jobs */
+    unsigned refs;         /* peers and jobs */
+    struct passed *passed; /* on their way; by prev2, next2 */
     struct timer linger;
     struct account *prev, *next; /* of the user's lingering ones */
     /* Lines of the log that it causes: what it reports of its guests, each for itself and all
      * together, and what it is refused. */
-    struct account_guest guests[ACCOUNT_GUESTS];
+    struct account_guest *guests; /* ACCOUNT_GUESTS of them; NULL: nothing yet */
     struct log_limit guest_events;
     struct log_limit refusals;
     UT_hash_handle hh;
@@ -126,9 +128,10 @@ bool account_guest_event(struct account *account, uint64_t guest, unsigned per_m
 
 /* Is there room for that much more? */
 bool account_has_room(const struct account *account, enum charge kind, size_t amount);
-/* Charges account, user and all; false: that would be over a limit of one of them, and nothing was
- * charged. That is then told, once a minute for each account, or for each user where the limit is
+/* The same; where there is none, that is told, once a minute for each account, or for each user where the limit is
  * that of all. */
+bool account_may(struct account *account, enum charge kind, size_t amount);
+/* Charges account, user and all; false: it may not, and nothing was charged. */
 bool account_charge(struct account *account, enum charge kind, size_t amount);
 /* Charges what is there already, or must be there: for what is bounded by another kind. */
 void account_charge_anyway(struct account *account, enum charge kind, size_t amount);

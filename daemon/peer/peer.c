@@ -27,6 +27,7 @@
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
+#include "peer/passed.h"
 #include "peer/request.h"
 #include "status.h"
 #include "sys.h"
@@ -39,15 +40,19 @@
 
 #define NEVER UINT64_MAX
 
+/* Heads of replies, and the blob that belongs to the last of them: with it, it is full. */
 struct outgoing {
     struct outgoing *next, *prev;
     struct blob *blob;
     size_t blob_sent;
     size_t head_size;
     size_t head_sent;
+    size_t charged; /* bytes */
     int pass_fd;
-    uint8_t head[PEER_HEAD_MAX];
+    uint8_t head[];
 };
+
+#define OUTGOING_ROOM (PEER_REPLY_BUFFER - sizeof(struct outgoing))
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
@@ -61,6 +66,7 @@ static void outgoing_free(struct peer *peer, struct outgoing *out)
     metrics.now_unsent_bytes -= left;
     if (out->pass_fd >= 0)
         close(out->pass_fd);
+    account_uncharge(peer->account, CHARGE_BYTES, out->charged);
     blob_unref(out->blob);
     DL_DELETE(peer->out, out);
     sys.free(out);
@@ -134,10 +140,35 @@ static int flush_queue(struct peer *peer)
 
 static void peer_settle(struct peer *peer);
 
+static void charge(struct peer *peer, struct outgoing *out, size_t size)
+{
+    out->charged += account_bytes(size);
+    account_charge_anyway(peer->account, CHARGE_BYTES, account_bytes(size));
+}
+
+/* Where the next reply's head goes: behind the last one's, or into a buffer of its own, of which the
+ * first goes with the place. NULL: out of memory. */
+static struct outgoing *outgoing_for(struct peer *peer, size_t head_size, int pass_fd)
+{
+    struct outgoing *out = peer->out ? peer->out->prev : NULL;
+
+    if (out && !out->blob && pass_fd < 0 && OUTGOING_ROOM - out->head_size >= head_size)
+        return out;
+    out = sys.alloc(PEER_REPLY_BUFFER);
+    if (!out)
+        return NULL;
+    if (peer->out)
+        charge(peer, out, PEER_REPLY_BUFFER);
+    out->pass_fd = pass_fd;
+    DL_APPEND(peer->out, out);
+    return out;
+}
+
 static void enqueue(struct peer *peer, const uint8_t *head, size_t head_size, struct blob *blob,
                     size_t sent, int pass_fd)
 {
-    struct outgoing *out = sys.alloc(sizeof(*out));
+    struct outgoing *out = outgoing_for(peer, head_size, pass_fd);
+    size_t head_sent = sent < head_size ? sent : head_size;
 
     if (!out) {
         if (pass_fd >= 0)
@@ -145,23 +176,23 @@ static void enqueue(struct peer *peer, const uint8_t *head, size_t head_size, st
         peer_close(peer, CLOSE_MEMORY);
         return;
     }
-    out->pass_fd = pass_fd;
-    out->head_size = head_size;
     if (head_size > 0)
-        memcpy(out->head, head, head_size);
-    out->head_sent = sent < head_size ? sent : head_size;
+        memcpy(out->head + out->head_size, head, head_size);
+    out->head_size += head_size;
+    out->head_sent += head_sent; /* 0 where others are before it */
     if (blob) {
+        if (!blob->common)
+            charge(peer, out, sizeof(*blob) + blob->capacity);
         out->blob = blob_ref(blob);
-        out->blob_sent = sent - out->head_sent;
+        out->blob_sent = sent - head_sent;
     }
     size_t left = head_size + (blob ? blob->size : 0) - sent;
     peer->unsent += left;
     metrics.now_unsent_bytes += left;
-    DL_APPEND(peer->out, out);
     peer_settle(peer);
 }
 
-void peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
                int pass_fd)
 {
     size_t total = head_size + (blob ? blob->size : 0);
@@ -171,7 +202,7 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
     if (peer->state != PEER_OPEN) {
         if (pass_fd >= 0)
             close(pass_fd);
-        return;
+        return true;
     }
     if (!peer->out) {
         ssize_t n = send_some(peer->fd, head, head_size, blob ? blob->data : NULL,
@@ -179,8 +210,10 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
         if (n < 0 && n != -EAGAIN) {
             if (pass_fd >= 0)
                 close(pass_fd);
+            if (n == -ETOOMANYREFS)
+                return false;
             peer_close(peer, CLOSE_IO);
-            return;
+            return true;
         }
         if (n > 0 && pass_fd >= 0) {
             close(pass_fd);
@@ -190,6 +223,7 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
     }
     if (sent < total)
         enqueue(peer, head, head_size, blob, sent, pass_fd);
+    return true;
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */
@@ -197,7 +231,8 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
 static bool readable_now(const struct peer *peer)
 {
     return peer->state == PEER_OPEN && !peer->deaf && !peer->held &&
-           peer->unsent <= peer->server->limits.unsent;
+           peer->unsent <= peer->server->limits.unsent &&
+           (!peer->out || account_has_room(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
 }
 
 /* Dispatches the whole frames at the start of `data`, within the batch and as long as the peer is
@@ -233,6 +268,27 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
     return pos;
 }
 
+/* What is small goes with the place. */
+static bool charge_partial(struct peer *peer, size_t capacity)
+{
+    size_t cost = capacity > PEER_PARTIAL_FREE ? account_bytes(capacity) : 0;
+
+    if (cost > peer->partial_charged) {
+        if (!account_charge(peer->account, CHARGE_BYTES, cost - peer->partial_charged))
+            return false;
+        peer->partial_charged = cost;
+    }
+    return true;
+}
+
+/* It asks for more than its account may hold. */
+static void refuse_partial(struct peer *peer)
+{
+    if (peer->dialect->no_room)
+        peer->dialect->no_room(peer);
+    peer_finish(peer, CLOSE_REFUSED);
+}
+
 /* Keeps `size` bytes for later, with room for the frame that they begin. */
 static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, size_t need)
 {
@@ -240,8 +296,14 @@ static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, si
 
     if (need == 0) /* the frame's own size is not known yet: a little more than what is there */
         capacity = 2 * size < 64 ? 64 : 2 * size;
+    if (size < peer->dialect->frame_max && capacity > peer->dialect->frame_max && need == 0)
+        capacity = peer->dialect->frame_max;
     if (data == peer->partial || capacity > peer->partial_capacity) {
         if (capacity > peer->partial_capacity) {
+            if (!charge_partial(peer, capacity)) {
+                refuse_partial(peer);
+                return;
+            }
             uint8_t *bytes = sys.alloc(capacity);
             if (!bytes) {
                 peer_close(peer, CLOSE_MEMORY);
@@ -260,10 +322,12 @@ static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, si
 
 static void drop_partial(struct peer *peer)
 {
+    account_uncharge(peer->account, CHARGE_BYTES, peer->partial_charged);
     sys.free(peer->partial);
     peer->partial = NULL;
     peer->partial_size = 0;
     peer->partial_capacity = 0;
+    peer->partial_charged = 0;
     peer->frame_by_us = NEVER;
 }
 
@@ -326,6 +390,9 @@ static bool receive(struct peer *peer, unsigned *batch)
     uint8_t *buf = server->receive;
     size_t room = sizeof(server->receive);
 
+    /* What is left of it beyond the batch can then be kept. */
+    if (!account_has_room(peer->account, CHARGE_BYTES, room))
+        room = PEER_PARTIAL_FREE / 2;
     if (partial) {
         buf = peer->partial + peer->partial_size;
         room = peer->partial_capacity - peer->partial_size;
@@ -360,6 +427,8 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
     (void)fd;
     (void)what;
     peer_ref(peer);
+    if (peer->passed)
+        passed_look(peer->passed);
     bool more = false;
     if (readable_now(peer))
         more = take_partial(peer, &batch);
@@ -571,11 +640,13 @@ void peer_close(struct peer *peer, enum close_reason reason)
     while (peer->out)
         outgoing_free(peer, peer->out);
     drop_partial(peer);
-    close(peer->fd);
+    if (!passed_take(peer)) {
+        close(peer->fd);
+        account_uncharge(peer->account, CHARGE_PLACES, 1);
+    }
     peer->fd = -1;
     DL_DELETE(server->peers, peer);
     server->n_peers--;
-    account_uncharge(peer->account, CHARGE_PLACES, 1);
     metrics.now_peers--;
     account_unref(peer->account);
     peer_unref(peer); /* the server's */

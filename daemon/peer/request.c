@@ -83,6 +83,13 @@ void request_complete(struct request *request, uint32_t status, struct blob *blo
         cancel(request);
         request->holder = NULL;
     }
+    /* What its account may not hold, should the peer not read it, it is not sent. */
+    if (blob && !blob->common && peer_open(peer) &&
+        !account_may(peer->account, CHARGE_BYTES, account_bytes(sizeof(*blob) + blob->capacity))) {
+        status = COCO_EAGAIN;
+        blob = NULL;
+        request->trace.why = "its process leaves replies unread: [limits] memory";
+    }
     timer_done(&request->expiry);
     DL_DELETE(peer->requests, request);
     invariant(peer->n_requests > 0);

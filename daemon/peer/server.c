@@ -12,6 +12,7 @@
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
+#include "peer/passed.h"
 #include "peer/peer.h"
 #include "sys.h"
 #include <errno.h>
@@ -60,6 +61,10 @@ struct server *server_new(struct event_base *base, struct timers *timers,
         return NULL;
     server->base = base;
     server->timers = timers;
+    if (passed_init(server) < 0) {
+        sys.free(server);
+        return NULL;
+    }
     accounts_init(&server->accounts, timers, limits->account_linger_us);
     server_set_limits(server, limits);
     return server;
@@ -117,6 +122,7 @@ void server_free(struct server *server)
         return;
     server_stop_listening(server);
     server_close_peers(server, CLOSE_SHUTDOWN);
+    passed_done(server);
     accounts_done(&server->accounts);
     sys.free(server);
 }

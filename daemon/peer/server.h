@@ -59,6 +59,9 @@ struct server {
     struct listener *listeners;
     struct peer *peers;
     unsigned n_peers;
+    struct passed *passed; /* descriptors on their way */
+    struct timer passed_look;
+    struct log_limit complaints; /* about the kernel, which refuses to pass more */
     uint64_t closed[CLOSE_REASONS];
     uint8_t receive[SERVER_RECEIVE_SIZE];
 };
