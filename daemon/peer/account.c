@@ -26,21 +26,32 @@
 #include <string.h>
 #include <unistd.h>
 
+static void user_unref(struct accounts *accounts, struct account_user *user)
+{
+    if (--user->refs > 0)
+        return;
+    HASH_DEL(accounts->users, user);
+    sys.free(user);
+}
+
 static void on_linger(struct timer *timer)
 {
     struct account *account = (struct account *)((char *)timer - offsetof(struct account, linger));
 
     HASH_DEL(account->accounts->table, account);
     timer_done(&account->linger);
+    user_unref(account->accounts, account->user);
     account->accounts->n_histories -= account->history != NULL;
     history_free(account->history);
     metrics.now_accounts--;
     sys.free(account);
 }
 
-void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us)
+void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,
+                   uint64_t linger_us)
 {
     *accounts = (struct accounts){.timers = timers, .linger_us = linger_us};
+    turns_init(&accounts->turns, base);
 }
 
 void accounts_done(struct accounts *accounts)
@@ -52,6 +63,30 @@ void accounts_done(struct accounts *accounts)
         invariant(account->refs == 0);
         on_linger(&account->linger);
     }
+    turns_done(&accounts->turns);
+}
+
+/* One reference more. NULL: out of memory. */
+static struct account_user *user_get(struct accounts *accounts, const struct account_key *key)
+{
+    uint64_t who = (uint64_t)key->cid << 32 | (uint32_t)key->uid;
+    struct account_user *user;
+
+    HASH_FIND(hh, accounts->users, &who, sizeof(who), user);
+    if (!user) {
+        user = sys.alloc(sizeof(*user));
+        if (!user)
+            return NULL;
+        user->who = who;
+        user->turn.above = &accounts->turns.top;
+        HASH_ADD(hh, accounts->users, who, sizeof(user->who), user);
+        if (!user->hh.tbl) {
+            sys.free(user);
+            return NULL;
+        }
+    }
+    user->refs++;
+    return user;
 }
 
 struct account *account_get(struct accounts *accounts, const struct account_key *key)
@@ -69,17 +104,20 @@ struct account *account_get(struct accounts *accounts, const struct account_key 
         return account_ref(account);
 
     account = sys.alloc(sizeof(*account));
-    if (!account)
-        return NULL;
-    account->accounts = accounts;
-    memcpy(&account->key, &padded, sizeof(padded));
-    if (timer_init(&account->linger, accounts->timers, on_linger) < 0) {
+    struct account_user *user = account ? user_get(accounts, &padded) : NULL;
+    if (!user) {
         sys.free(account);
         return NULL;
     }
-    HASH_ADD(hh, accounts->table, key, sizeof(account->key), account);
+    account->accounts = accounts;
+    account->user = user;
+    account->turn.above = &user->turn;
+    memcpy(&account->key, &padded, sizeof(padded));
+    if (timer_init(&account->linger, accounts->timers, on_linger) == 0)
+        HASH_ADD(hh, accounts->table, key, sizeof(account->key), account);
     if (!account->hh.tbl) { /* HASH_NONFATAL_OOM: it was not added */
         timer_done(&account->linger);
+        user_unref(accounts, user);
         sys.free(account);
         return NULL;
     }

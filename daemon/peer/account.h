@@ -9,6 +9,7 @@
 #pragma once
 
 #include "log.h"
+#include "peer/turn.h"
 #include "timer.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +28,14 @@ struct account_key {
 struct accounts;
 struct history;
 
+/* All accounts of one uid, or of one guest over vsock. It lives as long as one of them does. */
+struct account_user {
+    uint64_t who; /* CID and uid */
+    unsigned refs;
+    struct turn turn; /* beside the other users' */
+    UT_hash_handle hh;
+};
+
 /* A VM as its VMM names it; those that were heard of last are known. */
 #define ACCOUNT_GUESTS 4u
 struct account_guest {
@@ -39,9 +48,11 @@ struct account {
     struct account_key key;
     uint64_t serial;         /* in the order in which they came; never used twice */
     struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
-    unsigned refs;           /* peers and jobs */
-    unsigned n_peers;        /* connections */
-    unsigned n_requests;     /* requests in flight that wait for a backend */
+    struct account_user *user;
+    struct turn turn;    /* beside the user's other accounts' */
+    unsigned refs;       /* peers and jobs */
+    unsigned n_peers;    /* connections */
+    unsigned n_requests; /* requests in flight that wait for a backend */
     struct timer linger;
     /* Lines of the log that it causes: what it reports of its guests, each for itself and all
      * together, and what it is refused. */
@@ -55,6 +66,8 @@ struct accounts {
     struct timers *timers;
     uint64_t linger_us;    /* how long an account without references is kept */
     struct account *table; /* in the order of `serial` */
+    struct account_user *users;
+    struct turns turns; /* of all users */
     uint64_t serial;
     unsigned n_histories; /* of accounts without references */
 };
@@ -63,7 +76,8 @@ struct accounts {
  * come and go within `linger`. */
 #define ACCOUNT_HISTORIES_LINGER 1024u
 
-void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us);
+void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,
+                   uint64_t linger_us);
 /* Every reference must have been given back. */
 void accounts_done(struct accounts *accounts);
 
