@@ -4,6 +4,10 @@
  * byte; calls of one connection are answered in their order. A message that is not such an object
  * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
+ * Who is asking is looked at before what is asked costs anything: a message that is longer than a few
+ * KiB, which only files make it, is read only of somebody who may bring files, and a short one has
+ * few values.
+ *
  * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch.
  * One that has to wait becomes a request, and its peer is held until that is complete, which keeps
  * the order; the request's blob is the whole reply. What methods do is in the other admin_ files.
@@ -158,16 +162,16 @@ static void not_found(const struct call *call, const char *name)
     admin_send_error(call, ADMIN_VARLINK ".InterfaceNotFound", "interface", interface);
 }
 
-/* False: answered with NotAllowed. */
-static bool allowed(const struct call *call, const struct admin_method *method)
+/* `what` takes a role. False: answered with NotAllowed. */
+static bool allowed(const struct call *call, const char *what, enum admin_role role)
 {
-    if (admin_roles_of(&call->admin->roles, call->peer->fd) >= method->role)
+    if (admin_roles_of(&call->admin->roles, call->peer->fd) >= role)
         return true;
-    account_denied(call->peer->account, method->name, admin_role_name(method->role));
+    account_denied(call->peer->account, what, admin_role_name(role));
     struct json_object *parameters = json_object_new_object();
     struct json_object *reply = admin_error(ADMIN_INTERFACE ".NotAllowed", NULL, NULL);
     admin_add_int(parameters, "uid", call->peer->account->key.uid);
-    admin_add_text(parameters, "role", admin_role_name(method->role));
+    admin_add_text(parameters, "role", admin_role_name(role));
     json_object_object_add(reply, "parameters", parameters);
     admin_send(call, reply);
     return false;
@@ -200,7 +204,7 @@ static void handle_call(const struct call *call, const char *name)
         admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", unknown);
         return;
     }
-    if (!allowed(call, method))
+    if (!allowed(call, method->name, method->role))
         return;
     if (method->role > ADMIN_ROLE_READ)
         admin_audit_begin(call, method);
@@ -245,14 +249,25 @@ static bool handle_message(struct peer *peer, struct json_object *message)
     return true;
 }
 
+/* What carries files is looked at only where somebody may bring them. */
+static bool takes_long(struct peer *peer)
+{
+    const struct call call = {.peer = peer, .admin = peer->context};
+
+    if (allowed(&call, "a message of more than 4 KiB", ADMIN_ROLE_IMPORT))
+        return true;
+    peer_finish(peer, CLOSE_REFUSED);
+    return false;
+}
+
 static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
 {
+    size_t values_max = size > ADMIN_SHORT ? ADMIN_VALUES_MAX : ADMIN_SHORT_VALUES;
     struct json_object *message = NULL;
 
     /* A monitor's replies never end, so nothing that follows could be answered. */
-    int r = admin_session_of(peer)->monitors
-                ? -EBADMSG
-                : json_read(frame, size - 1, ADMIN_VALUES_MAX, &message);
+    int r = admin_session_of(peer)->monitors ? -EBADMSG
+                                             : json_read(frame, size - 1, values_max, &message);
     if (r == 0 && !handle_message(peer, message))
         r = -EBADMSG;
     json_object_put(message);
@@ -284,6 +299,8 @@ const struct dialect admin_dialect = {
     .name = "admin",
     .session_size = sizeof(struct admin_session),
     .frame_max = MESSAGE_MAX,
+    .frame_long = ADMIN_SHORT,
+    .takes_long = takes_long,
     .frame_size = frame_size,
     .dispatch = dispatch,
     .answer = answer,

@@ -12,8 +12,11 @@
 
 #define ADMIN_INTERFACE "io.cocod.Admin"
 #define ADMIN_VARLINK   "org.varlink.service"
-/* Of one message: a tree takes a hundred times the memory of its text. */
-#define ADMIN_VALUES_MAX 32768u
+/* Of one message: a tree takes a hundred times the memory of its text, and the time that goes with
+ * it. What is longer than ADMIN_SHORT carries files, and is for who may bring some. */
+#define ADMIN_SHORT        4096u
+#define ADMIN_SHORT_VALUES 128u
+#define ADMIN_VALUES_MAX   1024u
 
 struct account_key;
 struct chain;

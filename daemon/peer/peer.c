@@ -270,6 +270,10 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
             peer_close(peer, CLOSE_PROTOCOL);
             break;
         }
+        if (peer->dialect->frame_long > 0 &&
+            (frame > 0 ? (size_t)frame : size - pos) > peer->dialect->frame_long &&
+            !peer->dialect->takes_long(peer))
+            break;
         *ret_need = (size_t)frame;
         if (frame == 0 || (size_t)frame > size - pos || *batch == 0)
             break;
@@ -279,6 +283,8 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
         pos += (size_t)frame;
         *ret_need = 0;
     }
+    if (!readable_now(peer)) /* what is left was not looked at: it may be whole, and need no room */
+        *ret_need = size - pos;
     return pos;
 }
 
@@ -377,8 +383,9 @@ static bool receive(struct peer *peer, size_t *batch)
 
     if (partial) {
         buf = peer->partial + peer->partial_size;
-        if (room > peer->partial_capacity - peer->partial_size)
-            room = peer->partial_capacity - peer->partial_size;
+        room = peer->partial_capacity - peer->partial_size;
+        if (room > PEER_TURN_BYTES)
+            room = PEER_TURN_BYTES;
         invariant(room > 0);
     }
     ssize_t n = sys.recv(peer->fd, buf, room, MSG_DONTWAIT);

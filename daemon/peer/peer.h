@@ -27,7 +27,8 @@ enum peer_state {
 #define PEER_BATCH      4u
 #define PEER_LONG_FRAME 256u
 
-/* Replies, and bytes of them, that one peer is sent in one turn of those that had to wait. */
+/* Replies that had to wait, and bytes of them, that one peer is sent in one turn; and bytes of one
+ * long frame that are received. */
 #define PEER_TURN_REPLIES 8u
 #define PEER_TURN_BYTES   16384u
 

@@ -38,8 +38,9 @@ struct server_limits {
     size_t unsent; /* above this many unsent reply bytes a peer is not read */
 };
 
-/* One shared buffer receives for all peers: what is left of it after a wake-up is copied. */
-#define SERVER_RECEIVE_SIZE 16384u
+/* One shared buffer receives for all peers. What is left of it after a turn is copied, so it holds not
+ * much more than what a turn dispatches. */
+#define SERVER_RECEIVE_SIZE 2048u
 
 struct server {
     struct event_base *base;
