@@ -4,9 +4,8 @@
  * byte; calls of one connection are answered in their order. A message that is not such an object
  * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
- * Who is asking is looked at before what is asked costs anything: a message that is longer than a few
- * KiB, which only files make it, is read only of somebody who may bring files, and a short one has
- * few values.
+ * Who is asking is looked at before what is asked costs anything: long messages, and messages of many
+ * values, which only files make so, are read only of somebody who may bring files.
  *
  * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch.
  * One that has to wait becomes a request, and its peer is held until that is complete, which keeps
@@ -165,7 +164,7 @@ static void not_found(const struct call *call, const char *name)
 /* `what` takes a role. False: answered with NotAllowed. */
 static bool allowed(const struct call *call, const char *what, enum admin_role role)
 {
-    if (admin_roles_of(&call->admin->roles, call->peer->fd) >= role)
+    if (call->role >= role)
         return true;
     account_denied(call->peer->account, what, admin_role_name(role));
     struct json_object *parameters = json_object_new_object();
@@ -223,10 +222,17 @@ static bool read_flag(struct json_object *message, const char *name, bool *ret)
     return json_object_is_type(value, json_type_boolean);
 }
 
-/* False: the message is not a call. */
-static bool handle_message(struct peer *peer, struct json_object *message)
+static struct call call_of(struct peer *peer)
 {
-    struct call call = {.peer = peer, .admin = peer->context};
+    struct admin *admin = peer->context;
+
+    return (
+        struct call){.peer = peer, .admin = admin, .role = admin_roles_of(&admin->roles, peer->fd)};
+}
+
+/* False: the message is not a call. */
+static bool handle_message(struct call call, struct json_object *message)
+{
     struct json_object *value;
     bool upgrade;
 
@@ -252,7 +258,7 @@ static bool handle_message(struct peer *peer, struct json_object *message)
 /* What carries files is looked at only where somebody may bring them. */
 static bool takes_long(struct peer *peer)
 {
-    const struct call call = {.peer = peer, .admin = peer->context};
+    const struct call call = call_of(peer);
 
     if (allowed(&call, "a message of more than 4 KiB", ADMIN_ROLE_IMPORT))
         return true;
@@ -262,13 +268,14 @@ static bool takes_long(struct peer *peer)
 
 static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
 {
-    size_t values_max = size > ADMIN_SHORT ? ADMIN_VALUES_MAX : ADMIN_SHORT_VALUES;
+    const struct call call = call_of(peer);
+    size_t values = call.role >= ADMIN_ROLE_IMPORT ? ADMIN_VALUES_MAX : ADMIN_SHORT_VALUES;
     struct json_object *message = NULL;
 
     /* A monitor's replies never end, so nothing that follows could be answered. */
-    int r = admin_session_of(peer)->monitors ? -EBADMSG
-                                             : json_read(frame, size - 1, values_max, &message);
-    if (r == 0 && !handle_message(peer, message))
+    int r =
+        admin_session_of(peer)->monitors ? -EBADMSG : json_read(frame, size - 1, values, &message);
+    if (r == 0 && !handle_message(call, message))
         r = -EBADMSG;
     json_object_put(message);
     if (r < 0)
