@@ -13,6 +13,7 @@
 #pragma once
 
 #include "log.h"
+#include "peer/turn.h"
 #include "timer.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -62,6 +63,7 @@ struct account_user {
      * new process is a new account, but no new user. */
     struct log_limit told[CHARGES];
     struct log_limit refusals;
+    struct turn turn; /* beside the other users' */
     UT_hash_handle hh;
 };
 
@@ -81,6 +83,7 @@ struct account {
     size_t held[CHARGES];
     unsigned refs;         /* peers and jobs */
     struct passed *passed; /* on their way; by prev2, next2 */
+    struct turn turn;      /* beside the user's other accounts' */
     struct timer linger;
     struct account *prev, *next; /* of the user's lingering ones */
     /* Lines of the log that it causes: what it reports of its guests, each for itself and all
@@ -96,6 +99,7 @@ struct accounts {
     uint64_t linger_us;    /* how long an account without references is kept */
     struct account *table; /* in the order of `serial` */
     struct account_user *users;
+    struct turns turns; /* of all users */
     uint64_t serial;
     unsigned n_lingering;
     unsigned n_histories; /* of accounts without references */
@@ -110,7 +114,8 @@ struct accounts {
 #define ACCOUNT_HISTORIES_LINGER 1024u
 
 /* Without limits. */
-void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us);
+void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,
+                   uint64_t linger_us);
 /* Every reference must have been given back. */
 void accounts_done(struct accounts *accounts);
 

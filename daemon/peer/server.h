@@ -48,8 +48,9 @@ struct server_limits {
 /* Places beyond [limits] peers, for administrators alone (a dialect's `privileged`). */
 #define SERVER_PRIVILEGED_PLACES 64u
 
-/* One shared buffer receives for all peers: what is left of it after a wake-up is copied. */
-#define SERVER_RECEIVE_SIZE 16384u
+/* One shared buffer receives for all peers. What is left of it after a turn is copied, so it holds not
+ * much more than what a turn dispatches. */
+#define SERVER_RECEIVE_SIZE 2048u
 
 struct server {
     struct event_base *base;
