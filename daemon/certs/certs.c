@@ -89,7 +89,7 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     certs->timers = timers;
     certs->worker = worker;
     certs->options = *options;
-    certs->file.fd = -1;
+    certs->file = (struct table_file){.fd = -1};
     certs->state = CERTS_DRAINING; /* nothing to serve yet */
     certs->empty = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
     if (!certs->empty || certs_publish_init(certs) < 0 || certs_select_init(certs) < 0 ||
@@ -141,11 +141,13 @@ bool certs_offered(const struct certs *certs)
     return certs->options.n_chain > 0 || certs_knows_platform(certs);
 }
 
-/* An updater was there, and nobody told. */
+/* An updater was there, and nobody told: the file tells. Or there is one: while the file is behind,
+ * and so the empty table perhaps, the kernel is asked too. */
 static bool overtaken(struct certs *certs)
 {
-    if (!certs->current.found.chain || certs->file_stale || certs->file.fd < 0 ||
-        !table_file_emptied(&certs->file))
+    if (!certs->current.found.chain || certs->file.fd < 0 ||
+        !(table_file_emptied(&certs->file) ||
+          (certs->file_stale && table_file_taken(&certs->file))))
         return false;
     certs->unsure = true;
     certs->must_read = true;
@@ -156,7 +158,7 @@ static bool overtaken(struct certs *certs)
 
 static const char *const why_again[CERTS_REASONS] = {
     [CERTS_REASON_STARTING] = "cocod has just started, and has nothing to serve yet",
-    [CERTS_REASON_DRAINING] = "a new table, or a firmware update, waits for leases to end",
+    [CERTS_REASON_DRAINING] = "a firmware update waits for leases to end",
     [CERTS_REASON_UPDATING] = "a firmware update is running, or was until now",
     [CERTS_REASON_READING] =
         "the platform could not be read, and its chain loaded, before the request's time was over",

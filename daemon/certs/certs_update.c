@@ -104,7 +104,6 @@ bool certs_update_step(struct certs *certs)
                    "a firmware update did not end in its time; serving again (%s)", update->reason);
     update->active = false;
     metrics.updates++;
-    certs->drain_by_us = 0;
     certs->must_read = certs_offered(certs) && (certs->must_read || may_have_changed(certs));
     if (!certs->must_read)
         restore(certs);
