@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 #include <utlist.h>
 
 /* Answered in one turn of the loop. */
@@ -95,7 +96,7 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     if (!certs->empty || certs_publish_init(certs) < 0 || certs_select_init(certs) < 0 ||
         certs_expiry_init(certs) < 0 || timer_init(&certs->wake, timers, on_wake) < 0 ||
         getrandom(&certs->generation_id, sizeof(certs->generation_id), 0) < 0 ||
-        getrandom(&certs->lease_epoch, sizeof(certs->lease_epoch), 0) < 0) {
+        getrandom(&certs->lease_next, sizeof(certs->lease_next), 0) < 0) {
         certs_free(certs);
         return NULL;
     }
@@ -379,9 +380,15 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base)
     int fd = table_file_reopen(&certs->file);
     if (fd < 0)
         return fd;
-    /* 1 MiB of table, then 24 bits of this run, 24 of this session, 12 of the vCPU: below 2^63. */
-    uint64_t session =
-        (uint64_t)(certs->lease_epoch & 0xffffffu) << 24 | (certs->lease_next++ & 0xffffffu);
+    uint32_t drawn;
+    if (getrandom(&drawn, sizeof(drawn), 0) < 0) {
+        int r = -errno;
+        close(fd);
+        return r;
+    }
+    /* 1 MiB of table, then 26 bits that nobody guesses, 24 that no other session has, 12 of the
+     * vCPU: below 2^63. */
+    uint64_t session = (uint64_t)(drawn >> 6) << 24 | (certs->lease_next++ & 0xffffffu);
     *ret_base = COCO_LEASE_BASE_MIN + session * COCO_LEASE_BYTES;
     return fd;
 }

@@ -111,8 +111,7 @@ struct certs {
     struct request *waiting; /* certs_wait, in their order */
     struct timer wake;
 
-    uint32_t lease_epoch; /* random: two runs of cocod use different lease bytes */
-    uint32_t lease_next;
+    uint32_t lease_next; /* the next session's number */
 
     void (*changed)(void *data);
     void *changed_data;
