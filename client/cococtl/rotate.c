@@ -160,8 +160,7 @@ static void look(struct rotation *r, const struct lock_conflict *conflict)
     varlink_ask(&r->link, "LeaseHolders", NULL, ANSWER_MS, &answer);
     size_t n_claims = 0, n;
     if (varlink_succeeded(&answer))
-        n_claims =
-            reply_array(&reply, answer.parameters, "holders", json_type_object, &claims);
+        n_claims = reply_array(&reply, answer.parameters, "holders", json_type_object, &claims);
     if (n_claims > NAMED_MAX)
         n_claims = NAMED_MAX;
     for (size_t i = 0; i < n_claims; i++)

@@ -151,8 +151,8 @@ void certs_tell_blocked(struct certs *certs, uint64_t byte, const char *text)
                LOG_FIELDS(log_text("COCO_VM", who.vm), log_number("PEER_PID", who.pid),
                           log_number("PEER_UID", (int64_t)who.uid),
                           log_number("COCO_BYTE", (int64_t)byte)),
-               "%s; it is that of VM %s, pid %d", text, who.vm[0] ? who.vm : "without a name",
-               (int)who.pid);
+               "%s; the byte is of the range of VM %s, pid %d, whose lock it need not be", text,
+               who.vm[0] ? who.vm : "without a name", (int)who.pid);
 }
 
 /* The file is behind until it can be locked. Leases last milliseconds: one that is there for longer

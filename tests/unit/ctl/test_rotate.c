@@ -347,8 +347,8 @@ START_TEST(timeout_names_the_holders)
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1", "--exec", "touch",
                              rig_path("ran")),
                      75);
-    (void)snprintf(expected, sizeof(expected), "  pid %d \"test_rotate\", uid %u, which locks byte ",
-                   (int)getpid(), getuid());
+    (void)snprintf(expected, sizeof(expected),
+                   "  pid %d \"test_rotate\", uid %u, which locks byte ", (int)getpid(), getuid());
     rig_has(rig_err, expected);
     rig_has(rig_err, "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
                      "process is 4711, for 1234 ms\n");
