@@ -273,9 +273,9 @@ static const struct config_key keys[] = {
      .min = 100,
      .max = 1 * MINUTES,
      .doc =
-         "How long a replacement of the chain waits for the leases that VMMs hold. Meanwhile "
-         "certificate requests are told to ask again; a Linux guest gives up after one minute of "
-         "that."},
+         "How long a lease may be held before it is told of: leases last milliseconds. It keeps a "
+         "firmware update waiting, and after a replacement of the chain the table file; sessions "
+         "get the new chain at once."},
 
     {.section = "quotes",
      .name = "qgs",
