@@ -49,14 +49,20 @@ struct ctl {
     uint64_t count; /* 0: it was not given */
 };
 
-/* term.c: everything foreign that is printed goes through these. */
+/* term.c: everything that is printed goes through these. */
 void term_text(FILE *to, const char *text, size_t size);
 void term_string(FILE *to, const char *text);
 /* Valid JSON text stays valid JSON. */
 void term_json(FILE *to, const char *json);
-/* cococtl's own text, as it is. That a stream failed is seen once, in output_close(). */
+/* Each %s is escaped; beside it there are %d, %u, %x and %f, with widths. That a stream failed is
+ * seen once, in output_close(). */
 __attribute__((format(printf, 2, 3))) void term_printf(FILE *to, const char *format, ...);
+/* cococtl's own text: its line breaks stay. */
 void term_puts(FILE *to, const char *text);
+/* What these functions have written into memory. */
+void term_composed(FILE *to, const char *text, size_t size);
+void term_clear_line(FILE *to);
+void term_clear_screen(FILE *to);
 /* Pads by what is printed, taking each character for one column; at least one space. */
 void term_cell(FILE *to, const char *text, int width);
 /* As term_cell, but never wider: what is longer is cut off and marked. */
@@ -65,7 +71,7 @@ void term_column(FILE *to, const char *text, unsigned width);
 void term_time(FILE *to, const char *time);
 /* A name, padded, and a foreign text behind it: one line. */
 void term_line(FILE *to, const char *name, const char *text);
-/* "cococtl: " and a message to stderr; each %s is escaped, %d and %u are the only others. */
+/* "cococtl: " and a message to stderr, as term_printf. */
 __attribute__((format(printf, 1, 2))) void term_error(const char *format, ...);
 /* Colours are for a terminal, and not where NO_COLOR is set or TERM is dumb; so is wrapping, at the
  * terminal's width. Decided once, for standard output. */
@@ -282,3 +288,8 @@ int verb_certs_export(const struct ctl *ctl);
 int verb_certs_preflight(const struct ctl *ctl);
 int verb_certs_rotate(const struct ctl *ctl);
 int verb_certs_fetch(const struct ctl *ctl);
+
+/* Text has one way out. (Tests, which include this as well, may print as they like.) */
+#if defined(CTL_PRODUCT) && !defined(CTL_WRITES)
+#pragma GCC poison printf fprintf vprintf vfprintf dprintf vdprintf puts fputs fwrite
+#endif

@@ -269,8 +269,9 @@ static int show(const struct ctl *ctl, struct sample *now, struct sample *before
         return CTL_FAILED;
     }
     if (!reply.bad) {
-        term_puts(stdout, term_width() > 0 ? "\x1b[H\x1b[J" : "");
-        (void)fwrite(text, 1, size, stdout);
+        if (term_width() > 0)
+            term_clear_screen(stdout);
+        term_composed(stdout, text, size);
     }
     free(text);
     return reply.bad ? reply_malformed(ctl, "GetStatus")

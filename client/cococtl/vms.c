@@ -166,7 +166,7 @@ struct facts {
     size_t n;
 };
 
-static void __attribute__((format(printf, 2, 3)))
+static void __attribute__((format(__printf__, 2, 3)))
 add_fact(struct facts *facts, const char *format, ...)
 {
     va_list args;
