@@ -5,10 +5,12 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 /* Exit statuses; 69, 75 and 77 are those of sysexits.h. */
 enum ctl_exit {
@@ -21,6 +23,7 @@ enum ctl_exit {
 };
 
 #define CTL_ADMIN_SOCKET "/run/cocod/io.cocod.Admin"
+#define CTL_TABLE_FILE   "/run/cocod/certs.table"
 
 /* The command line. What was not given is NULL, false or the default. */
 struct ctl {
@@ -47,6 +50,7 @@ struct ctl {
     const char *journal;
     uint32_t interval_ms;
     uint64_t count; /* 0: it was not given */
+    const char *table_file;
 };
 
 /* term.c: everything that is printed goes through these. */
@@ -109,6 +113,8 @@ int net_explain(const char *path, const char *option, int error);
 struct varlink {
     const struct ctl *ctl;
     int fd; /* -1: closed */
+    /* The user who sent the last reply, as the kernel says; (uid_t)-1: not known, or several. */
+    uid_t user;
     /* Of a call with `more`: what was received behind the last reply. */
     char *received;
     size_t n_received, capacity;
@@ -186,6 +192,13 @@ char *base64_encode(const void *bytes, size_t size);
 /* malloc'ed; -EBADMSG, -ENOMEM. */
 int base64_decode(const char *text, uint8_t **ret, size_t *ret_size);
 
+/* conf.c */
+#define CONF_DIRS 3u
+extern const char *const conf_dirs[CONF_DIRS]; /* cocod.conf(5)'s, the most important last */
+/* What [certs] KEY is in cocod's configuration; `out` stays as it is where that does not say. False:
+ * it cannot be told, and the reason was printed. */
+bool conf_certs_path(const char *const *dirs, size_t n_dirs, const char *key, char out[PATH_MAX]);
+
 /* output.c */
 /* Where a verb's text goes: stdout, or the file of --out. NULL: failed and said so. */
 FILE *output_open(const struct ctl *ctl);
@@ -257,6 +270,8 @@ struct legend {
 };
 size_t legend_number(struct legend *legend, const char *text);
 void legend_print(FILE *to, const struct legend *legend);
+/* Of counts; at most INT64_MAX. */
+int64_t sum(int64_t a, int64_t b);
 /* "250 ms", "12 s", "3 min". */
 void ms_text(int64_t ms, char out[24]);
 

@@ -33,6 +33,8 @@ const struct opt ctl_opts[] = {
     {OPT_INVENTORY, "inventory", "FILE", "hosts to fetch for: lines of PRODUCT CHIP-ID TCB", NULL},
     {OPT_GAP, "gap", "SECONDS", "time between two requests for a VCEK (default 10)", NULL},
     {OPT_FORCE, "force", NULL, "after the timeout go on without those who hold leases", NULL},
+    {OPT_TABLE, "table-file", "PATH",
+     "cocod's table file, where its configuration in /etc/cocod does not name it", NULL},
     {OPT_HELP, "help", NULL, "print help and exit", NULL},
     {OPT_VERSION, "version", NULL, "print the version and exit", NULL},
     {OPT_EXEC, "exec", "COMMAND...", "run this under the lock; everything behind it is its own",
@@ -209,7 +211,7 @@ const struct verb ctl_verbs[] = {
              "update to it will find its chain. Product, chip and signer are this host's unless "
              "given."},
     {.words = {"certs", "rotate"},
-     .options = ADMIN_OPTS | OPT_FORCE | OPT_EXEC,
+     .options = ADMIN_OPTS | OPT_FORCE | OPT_TABLE | OPT_EXEC,
      .timeout_ms = 30000,
      .run = verb_certs_rotate,
      .summary = "update the firmware while no report is under way",
