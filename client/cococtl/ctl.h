@@ -280,6 +280,7 @@ int verb_status(const struct ctl *ctl);
 int verb_top(const struct ctl *ctl);
 int verb_doctor(const struct ctl *ctl);
 int verb_vms(const struct ctl *ctl);
+int verb_vms_disconnect(const struct ctl *ctl);
 int verb_explain(const struct ctl *ctl);
 int verb_events(const struct ctl *ctl);
 int verb_quotes(const struct ctl *ctl);

@@ -96,7 +96,7 @@ static bool is_configured(const char *what, const char *key, const char *otherwi
     return false;
 }
 
-static void check_disks(struct reply *reply, struct json_object *parameters,
+static void check_disks(const struct ctl *ctl, struct reply *reply, struct json_object *parameters,
                         struct json_object *checks)
 {
     const char *store = reply_optional_string(reply, parameters, "storePath");
@@ -106,7 +106,8 @@ static void check_disks(struct reply *reply, struct json_object *parameters,
     if (store && is_configured("the store", "store", "", store, checks))
         check_disk("the store", store, checks);
     if (table && table[0] &&
-        is_configured("the table file", "table_file", CTL_TABLE_FILE, table, checks)) {
+        ((ctl->table_file && strcmp(ctl->table_file, table) == 0) ||
+         is_configured("the table file", "table_file", CTL_TABLE_FILE, table, checks))) {
         (void)snprintf(folder, sizeof(folder), "%s", table);
         check_disk("the table file", dirname(folder), checks);
     }
@@ -227,7 +228,7 @@ int verb_doctor(const struct ctl *ctl)
     (void)reply_array(&reply, parameters, "checks", json_type_object, &checks);
     if (!reply.bad) {
         check_vmm_socket(ctl, checks);
-        check_disks(&reply, parameters, checks);
+        check_disks(ctl, &reply, parameters, checks);
         check_qgsd(ctl, parameters, checks);
     }
     if (reply.bad) {

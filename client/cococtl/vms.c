@@ -89,18 +89,21 @@ int vms_get(const struct ctl *ctl, struct json_object **ret)
     bool more = true;
 
     for (unsigned i = 0; more; i++) {
-        struct reply reply = {.bad = i == PAGES_MAX || net_now_ns() >= deadline_ns};
+        struct reply reply = {0};
         parameters = json_object_new_object();
         json_object_object_add(parameters, "after", json_object_new_int64(after));
-        int code = reply.bad ? CTL_OK : varlink_call(ctl, "ListVms", parameters, &parameters);
+        int code = varlink_call(ctl, "ListVms", parameters, &parameters);
+        if (code == CTL_OK && net_now_ns() >= deadline_ns) {
+            code = net_explain(ctl->admin, "--admin", -ETIMEDOUT);
+            json_object_put(parameters);
+        }
         if (code != CTL_OK) {
             json_object_put(all);
             return code;
         }
-        if (!reply.bad)
-            take_page(&reply, parameters, all);
-        more = !reply.bad && reply_optional_int(&reply, parameters, "next", &next);
-        if (more && next <= after) /* it would never end */
+        take_page(&reply, parameters, all);
+        more = reply_optional_int(&reply, parameters, "next", &next);
+        if (more && (next <= after || i == PAGES_MAX)) /* it would never end */
             reply.bad = true;
         after = next;
         json_object_put(parameters);
@@ -342,4 +345,40 @@ int verb_explain(const struct ctl *ctl)
     json_object_object_add(parameters, "vm", json_text(ctl->args[0]));
     int code = varlink_call(ctl, "Explain", parameters, &parameters);
     return code == CTL_OK ? reply_show(ctl, "Explain", parameters, print_explain) : code;
+}
+
+/* --- vms disconnect --------------------------------------------------------------------------- */
+
+static void print_disconnect(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    struct json_object *vm = reply_field(reply, parameters, "vm", json_type_object);
+    int64_t n = reply_int(reply, parameters, "disconnected");
+    const char *name = vm ? reply_optional_string(reply, vm, "vm") : NULL;
+    char who[24];
+
+    if (!vm)
+        return;
+    vm_who(reply, vm, who);
+    term_printf(to, "%s, %s%s: ", name ? name : "a VM without a name",
+                who[0] == 'C' ? "" : "pid ", who);
+    if (n > 0)
+        term_printf(to, "%" PRId64 " connection%s ended\n", n, n == 1 ? "" : "s");
+    else
+        term_puts(to, "it was not connected any more\n");
+    if (reply_int(reply, vm, "leases") > 0)
+        term_puts(to, "It held a lease: that ends when its process gives it back, or ends.\n");
+}
+
+int verb_vms_disconnect(const struct ctl *ctl)
+{
+    struct json_object *parameters = json_object_new_object(), *n = NULL;
+
+    json_object_object_add(parameters, "vm", json_text(ctl->args[0]));
+    int code = varlink_call(ctl, "Disconnect", parameters, &parameters);
+    if (code != CTL_OK)
+        return code;
+    bool ended = json_object_object_get_ex(parameters, "disconnected", &n) &&
+                 json_object_is_type(n, json_type_int) && json_object_get_int64(n) > 0;
+    code = reply_show(ctl, "Disconnect", parameters, print_disconnect);
+    return code == CTL_OK && !ended ? CTL_FAILED : code;
 }
