@@ -20,7 +20,7 @@
 #define CALL_BYTES_MAX (900u * 1024u)
 #define LABEL_SIZE     201u
 /* The interface's 511 and one that refuses the rest; and one for each file that cannot be read. */
-#define CALL_RESULTS_MAX (512u + CALL_FILES_MAX)
+#define CALL_RESULTS_MAX   (512u + CALL_FILES_MAX)
 #define RESULT_MEMBERS_MAX 64
 
 struct import {

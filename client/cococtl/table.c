@@ -136,6 +136,5 @@ bool table_holds_one(int fd)
     } while (n < 0 && errno == EINTR);
     if (n <= 0)
         return n == 0;
-    return (size_t)n <= COCO_SNP_TABLE_MAX &&
-           coco_snp_table_decode(bytes, (size_t)n, &table) == 0;
+    return (size_t)n <= COCO_SNP_TABLE_MAX && coco_snp_table_decode(bytes, (size_t)n, &table) == 0;
 }

@@ -84,10 +84,11 @@ const struct verb ctl_verbs[] = {
      .options = ADMIN_OPTS,
      .run = verb_vms_disconnect,
      .summary = "end a VM's connections",
-     .help = "VM is as for \"explain\". Ends every connection of that process (or CID), and what it "
-             "waits for. It is no ban: who may open the socket may come again, and a process keeps "
-             "the groups that it began with; what it has got, a lease's descriptor for one, stays "
-             "with it until it ends."},
+     .help =
+         "VM is as for \"explain\". Ends every connection of that process (or CID), and what it "
+         "waits for. It is no ban: who may open the socket may come again, and a process keeps "
+         "the groups that it began with; what it has got, a lease's descriptor for one, stays "
+         "with it until it ends."},
     {.words = {"explain"},
      .argument = "VM",
      .min_args = 1,

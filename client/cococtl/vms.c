@@ -359,8 +359,8 @@ static void print_disconnect(FILE *to, struct reply *reply, struct json_object *
     if (!vm)
         return;
     vm_who(reply, vm, who);
-    term_printf(to, "%s, %s%s: ", name ? name : "a VM without a name",
-                who[0] == 'C' ? "" : "pid ", who);
+    term_printf(to, "%s, %s%s: ", name ? name : "a VM without a name", who[0] == 'C' ? "" : "pid ",
+                who);
     if (n > 0)
         term_printf(to, "%" PRId64 " connection%s ended\n", n, n == 1 ? "" : "s");
     else

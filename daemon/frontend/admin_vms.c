@@ -182,8 +182,8 @@ static size_t find_vm(const struct accounts *accounts, const char *text,
     return n;
 }
 
-static void send_ambiguous(const struct call *call, const char *text,
-                           struct account *const *found, size_t n)
+static void send_ambiguous(const struct call *call, const char *text, struct account *const *found,
+                           size_t n)
 {
     struct json_object *reply = admin_error(ADMIN_INTERFACE ".AmbiguousVm", "vm", text);
     struct json_object *array = json_object_new_array(), *parameters = NULL;
@@ -318,8 +318,8 @@ void admin_explain(const struct call *call)
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
     for (unsigned i = 0; i < HISTORY_ENTRIES && history_at(vm->history, i); i++)
-        json_object_array_add(
-            array, request_entry(call, history_at(vm->history, i), is_held(vm, i, &leases)));
+        json_object_array_add(array, request_entry(call, history_at(vm->history, i),
+                                                   is_held(vm, i, &leases)));
     json_object_object_add(object, "vm", vm_entry(vm, &leases));
     json_object_object_add(object, "requests", array);
     admin_send_parameters(call, object);
@@ -338,8 +338,7 @@ void admin_disconnect(const struct call *call)
     struct json_object *object = json_object_new_object();
     json_object_object_add(object, "vm", vm_entry(vm, &leases));
     /* An administrator's process may be a VM as well: this connection is to be answered. */
-    unsigned n =
-        server_close_account(call->admin->server, vm, &admin_dialect, CLOSE_ADMIN);
+    unsigned n = server_close_account(call->admin->server, vm, &admin_dialect, CLOSE_ADMIN);
     admin_add_int(object, "disconnected", n);
     admin_send_parameters(call, object);
 }

@@ -61,15 +61,9 @@ static void drain(int fd)
 void updater_start(struct updater *updater, const struct updater_options *options)
 {
     char program[4096], script[1024], rest[48] = "", table[4096];
-    const char *argv[24] = {program,
-                            "--admin",
-                            options->admin,
-                            "certs",
-                            "rotate",
-                            "--table-file",
-                            table,
-                            "--timeout",
-                            options->timeout ? options->timeout : "10"};
+    const char *argv[24] = {program, "--admin",   options->admin,
+                            "certs", "rotate",    "--table-file",
+                            table,   "--timeout", options->timeout ? options->timeout : "10"};
     size_t n = 9;
 
     ck_assert(updater->gone);

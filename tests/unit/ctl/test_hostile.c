@@ -24,9 +24,9 @@
 
 /* ESC and CSI, C1's CSI (U+009B), a title with BEL, CR and LF, DEL, a reversed reading direction, a
  * line separator, a zero-width space. */
-#define ACTS                                                                                  \
-    "evil\x1b[2J\x1b[31;1m\xc2\x9b"                                                           \
-    "8m\x1b]0;title\x07\r\nsecond line\x7f\xe2\x80\xae\xe2\x80\xa8\xe2\x80\x8b\xe2\x81\xa6"   \
+#define ACTS                                                                                \
+    "evil\x1b[2J\x1b[31;1m\xc2\x9b"                                                         \
+    "8m\x1b]0;title\x07\r\nsecond line\x7f\xe2\x80\xae\xe2\x80\xa8\xe2\x80\x8b\xe2\x81\xa6" \
     "end"
 /* And what is no UTF-8: a lone continuation, CSI as one byte, half a character, a surrogate. */
 #define NO_UTF8 ACTS "\x80\x9b\xc3\x28\xed\xa0\x80\xff"
@@ -35,17 +35,17 @@
 
 /* --- good replies ----------------------------------------------------------------------------- */
 
-#define OF_VM                                                                                   \
-    "{\"vm\":\"db-7\",\"uuid\":\"6c1f\",\"pid\":4711,\"uid\":64055,\"cid\":null,"               \
-    "\"connections\":2,\"inFlight\":1,\"leases\":1,\"certs\":5,\"certsEmpty\":1,"               \
+#define OF_VM                                                                     \
+    "{\"vm\":\"db-7\",\"uuid\":\"6c1f\",\"pid\":4711,\"uid\":64055,\"cid\":null," \
+    "\"connections\":2,\"inFlight\":1,\"leases\":1,\"certs\":5,\"certsEmpty\":1," \
     "\"certsFailed\":2,\"quotes\":5,\"quotesFailed\":3,\"lastRequestMs\":65000}"
-#define OF_QGS                                                                                  \
-    "{\"address\":\"unix:/run/qgs\",\"slots\":4,\"slotsOpen\":2,\"slotsBusy\":1,"               \
-    "\"slotsSuspect\":1,\"abandoned\":1,\"breaker\":\"open\",\"awayMs\":3120,"                  \
+#define OF_QGS                                                                    \
+    "{\"address\":\"unix:/run/qgs\",\"slots\":4,\"slotsOpen\":2,\"slotsBusy\":1," \
+    "\"slotsSuspect\":1,\"abandoned\":1,\"breaker\":\"open\",\"awayMs\":3120,"    \
     "\"serviceUs\":4612,\"answered\":12,\"failed\":1,\"problem\":\"nobody listens\"}"
-#define OF_CERTIFICATE                                                                          \
-    "{\"kind\":\"ARK\",\"subject\":\"ARK-Milan\",\"issuer\":\"ARK-Milan\",\"serial\":\"01\","   \
-    "\"notBefore\":\"2031-05-01T00:00:00Z\",\"notAfter\":\"2032-05-01T00:00:00Z\","             \
+#define OF_CERTIFICATE                                                                        \
+    "{\"kind\":\"ARK\",\"subject\":\"ARK-Milan\",\"issuer\":\"ARK-Milan\",\"serial\":\"01\"," \
+    "\"notBefore\":\"2031-05-01T00:00:00Z\",\"notAfter\":\"2032-05-01T00:00:00Z\","           \
     "\"sha256\":\"00\",\"file\":\"/a/b\"}"
 #define OF_EVENT                                                                                \
     "{\"number\":1,\"time\":\"2026-11-21T04:57:02Z\",\"event\":\"ready\",\"messageId\":\"00\"," \
@@ -65,7 +65,8 @@ static const struct {
      "\"3.0.8.115\",\"vlek\":false},\"problem\":\"it expires\"},"
      "\"quotes\":{\"backend\":\"unix:/run/qgs\",\"slots\":4,\"slotsBusy\":1,\"queued\":2,"
      "\"waiting\":2,\"hedged\":1,\"running\":1,\"abandoned\":0,\"answered\":12,\"failed\":3,"
-     "\"lastError\":\"EIO\",\"lastErrorText\":\"it failed\",\"kept\":0,\"backends\":[" OF_QGS "]}}"},
+     "\"lastError\":\"EIO\",\"lastErrorText\":\"it failed\",\"kept\":0,\"backends\":[" OF_QGS
+     "]}}"},
     {"ListVms", "{\"vms\":[" OF_VM "],\"next\":null}"},
     {"Disconnect", "{\"vm\":" OF_VM ",\"disconnected\":2}"},
     {"Explain",
@@ -82,10 +83,9 @@ static const struct {
      "\"pid\":7,\"uid\":0,\"cid\":null,\"waiters\":1,\"ageMs\":12,\"leftMs\":23988,\"backend\":"
      "\"unix:/run/qgs\",\"tries\":2,\"hedge\":true}],\"leftOut\":5,\"kept\":[{\"vm\":\"x\","
      "\"uuid\":\"6c1f\",\"pid\":8,\"uid\":0,\"cid\":null,\"bytes\":5006,\"leftMs\":60000}]}"},
-    {"Diagnose",
-     "{\"checks\":[{\"name\":\"TCB\",\"verdict\":\"bad\",\"text\":\"no chain\",\"fix\":"
-     "\"fetch one\"}],\"storePath\":\"/var/lib/cocod/store\",\"tableFile\":\"/run/t\","
-     "\"quoteAt\":5}"},
+    {"Diagnose", "{\"checks\":[{\"name\":\"TCB\",\"verdict\":\"bad\",\"text\":\"no chain\",\"fix\":"
+                 "\"fetch one\"}],\"storePath\":\"/var/lib/cocod/store\",\"tableFile\":\"/run/t\","
+                 "\"quoteAt\":5}"},
     {"GetLogLevel", "{\"level\":\"info\"}"},
     {"SetLogLevel", "{\"level\":\"info\",\"before\":\"debug\"}"},
     {"Drain", "{\"changed\":true,\"requestsInFlight\":2}"},
@@ -99,17 +99,17 @@ static const struct {
     {"Import",
      "{\"results\":[{\"name\":\"@FILE@\",\"kind\":\"ARK\",\"key\":\"Milan\",\"action\":\"added\","
      "\"reason\":\"it is newer\"}]}"},
-    {"Verify",
-     "{\"results\":[{\"name\":\"@FILE@\",\"kind\":\"ARK\",\"key\":\"Milan\",\"action\":"
-     "\"refused\",\"reason\":\"it is old\"}]}"},
+    {"Verify", "{\"results\":[{\"name\":\"@FILE@\",\"kind\":\"ARK\",\"key\":\"Milan\",\"action\":"
+               "\"refused\",\"reason\":\"it is old\"}]}"},
     {"ListChains",
      "{\"chains\":[{\"key\":\"Milan/VCEK/c1/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VCEK\","
      "\"chipId\":\"c1\",\"cspId\":\"csp\",\"tcb\":\"3.0.8.115\",\"notAfter\":\"2033\",\"served\":"
      "true,\"problem\":\"it expires\"}],\"leftOut\":3,\"crls\":[{\"product\":\"Milan\",\"number\":"
      "\"01\",\"thisUpdate\":\"2031\",\"nextUpdate\":\"2032\",\"revoked\":[\"05\"],\"problem\":"
      "\"outdated\"}]}"},
-    {"GetChain", "{\"key\":\"Milan/VCEK/c1/3.0.8.115\",\"table\":\"@TABLE@\",\"certificates\":["
-                 OF_CERTIFICATE "]}"},
+    {"GetChain",
+     "{\"key\":\"Milan/VCEK/c1/3.0.8.115\",\"table\":\"@TABLE@\",\"certificates\":[" OF_CERTIFICATE
+     "]}"},
     {"RemoveChain", "{}"},
     {"Preflight", "{\"ready\":false,\"key\":\"Milan/VCEK\",\"reason\":\"there is none\"}"},
     {"BeginUpdate", "{\"tableFile\":\"@TABLE_FILE@\",\"generation\":\"00ff\"}"},
@@ -299,8 +299,8 @@ static void words_of(const struct verb *verb, bool json, const char *words[WORDS
 /* No byte of it acts: but for the line breaks, and on a terminal the colours, that are cococtl's. */
 static void is_clean(const char *what, const char *of, const char *text, bool terminal)
 {
-    static const char *const own[] = {"\x1b[32m", "\x1b[33m", "\x1b[31;1m", "\x1b[2m", "\x1b[1m",
-                                      "\x1b[0m", "\x1b[H\x1b[J", "\r\x1b[K"};
+    static const char *const own[] = {"\x1b[32m", "\x1b[33m", "\x1b[31;1m",   "\x1b[2m",
+                                      "\x1b[1m",  "\x1b[0m",  "\x1b[H\x1b[J", "\r\x1b[K"};
     size_t size = strlen(text);
 
     for (size_t i = 0; i < size;) {
@@ -654,7 +654,8 @@ START_TEST(metrics_of_others_are_not_passed_on)
         ck_assert_str_eq(rig_out, "");
         ck_assert_int_ne(stat(rig_path("cocod.prom"), &st), 0);
     }
-    metrics_text = "# HELP cocod_x caf\\u00e9\\n# TYPE cocod_x gauge\\ncocod_x{a=\\\"b\\\\\\\\\\\"} 1\\n";
+    metrics_text =
+        "# HELP cocod_x caf\\u00e9\\n# TYPE cocod_x gauge\\ncocod_x{a=\\\"b\\\\\\\\\\\"} 1\\n";
     ck_assert_int_eq(RIG_RUN("metrics", "--out", rig_path("cocod.prom")), 0);
     ck_assert_int_eq(RIG_RUN("metrics"), 0);
     rig_has(rig_out, "cocod_x{a=\"b\\\\\"} 1\n");
