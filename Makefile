@@ -121,7 +121,7 @@ $(BUILD)/obj/proto/%.o: proto/%.c
 
 $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
+	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -DCTL_PRODUCT -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
 
 $(BUILD)/obj/proto/json/%.o: proto/json/%.c
 	@mkdir -p $(@D)

@@ -379,6 +379,8 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base)
 {
     if (certs->file.fd < 0)
         return -EOPNOTSUPP;
+    if (!certs_file_is_named(certs))
+        return -ESTALE;
     int fd = table_file_reopen(&certs->file);
     if (fd < 0)
         return fd;

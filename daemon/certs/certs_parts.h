@@ -157,6 +157,8 @@ int certs_freshen(struct certs *certs);
 int certs_publish_init(struct certs *certs);
 void certs_publish_done(struct certs *certs);
 void certs_open_file(struct certs *certs);
+/* Is it the file that an updater opens by its name? Says what is wrong where it is not. */
+bool certs_file_is_named(struct certs *certs);
 /* Brings in `next`, or a stale file up to date, as far as the lock allows now. */
 void certs_publish(struct certs *certs);
 /* A selection has ended without a new table: what is served is right. */

@@ -352,3 +352,15 @@ void certs_open_file(struct certs *certs)
         certs_publish_later(certs, 0);
     }
 }
+
+bool certs_file_is_named(struct certs *certs)
+{
+    if (table_file_is_named(&certs->file, certs->options.table_file.path))
+        return true;
+    file_trouble(certs,
+                 "the table file %s was removed or replaced while cocod ran: a lease on it would "
+                 "keep no firmware update back, so none is given, and no update begins; restart "
+                 "cocod",
+                 certs->options.table_file.path);
+    return false;
+}
