@@ -53,6 +53,12 @@ static const struct event_kind kinds[EVENT_IDS] = {
                              "The message says which certificate and why, and what is served "
                              "instead. Replace the files "
                              "that [certs] chain names and run `systemctl reload cocod`."},
+    [EVENT_CHAIN_UNREAD] =
+        {"chain-unread", "46b97b490a3d4106b6ee3c766d61a331", LOG_LEVEL_WARNING, 0, "",
+         "Certificates cannot be read or judged now: memory, descriptors or a disk fail.",
+         "It is tried again until it can be done. A chain that was verified for the platform as it "
+         "is goes on being served meanwhile; the message says what is served. Where that lasts, "
+         "look at `dmesg`, at the folders of [certs], and at the limits of cocod.service."},
     [EVENT_CHAIN_SERVED] = {"chain-served", "21c931797b13404fa05351c908a46389", LOG_LEVEL_NOTICE, 0,
                             "COCO_KEY COCO_TABLE_BYTES COCO_GENERATION",
                             "Another certificate chain is being served.",

@@ -65,7 +65,7 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
     if (options)
         certs->options = *options;
     certs->reading = false; /* perhaps of another platform */
-    if (certs->selecting == SELECT_READING)
+    if (certs->selecting == SELECT_READING || certs->selecting == SELECT_AGAIN)
         certs->selecting = SELECT_IDLE;
     certs_open_file(certs);
     if (certs_offered(certs))

@@ -20,6 +20,7 @@ enum selecting {
     SELECT_IDLE,
     SELECT_READING, /* the platform is asked */
     SELECT_LOADING, /* a load is on the worker */
+    SELECT_AGAIN,   /* nothing could be found out, and nothing is published until it can */
 };
 
 struct load {
@@ -94,7 +95,10 @@ struct certs {
     struct timer recheck; /* dates, and the clock */
     struct load *load;    /* on the worker */
     bool clock_trusted;
-    bool overdue; /* the last selection found no memory, no worker or no disk */
+    bool overdue;              /* the last selection found no memory, no worker or no disk */
+    struct timer again;        /* after a failure that is likely to pass: selects anew */
+    uint64_t failing_since_us; /* of such failures in a row; 0: there is none */
+    unsigned n_failures;
     int64_t clock_floor_s;
     unsigned rechecks;
 
