@@ -93,7 +93,8 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     certs->state = CERTS_DRAINING; /* nothing to serve yet */
     certs->empty = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
     if (!certs->empty || certs_publish_init(certs) < 0 || certs_select_init(certs) < 0 ||
-        certs_expiry_init(certs) < 0 || timer_init(&certs->wake, timers, on_wake) < 0 ||
+        certs_expiry_init(certs) < 0 || certs_jobs_init(certs) < 0 ||
+        timer_init(&certs->wake, timers, on_wake) < 0 ||
         getrandom(&certs->generation_id, sizeof(certs->generation_id), 0) < 0 ||
         getrandom(&certs->lease_epoch, sizeof(certs->lease_epoch), 0) < 0) {
         certs_free(certs);

@@ -108,7 +108,12 @@ struct certs {
     size_t expiry_told;     /* how many of them */
 
     struct update update;
-    struct certs_job *jobs; /* on the worker */
+
+    /* certs_jobs.c */
+    struct certs_job *job;   /* on the worker; NULL: none */
+    struct certs_job *jobs;  /* that wait */
+    uint64_t turn;           /* of the last that was begun */
+    struct timer job_failed; /* `job` could not be given to the worker */
 
     struct request *waiting; /* certs_wait, in their order */
     struct timer wake;
@@ -175,6 +180,7 @@ void certs_expiry_done(struct certs *certs);
 void certs_look_at_expiry(struct certs *certs);
 
 /* certs_jobs.c */
+int certs_jobs_init(struct certs *certs);
 void certs_jobs_done(struct certs *certs);
 
 /* certs_update.c */
