@@ -29,13 +29,14 @@ static const struct event_kind kinds[EVENT_IDS] = {
                        "Nothing needs the operator any more.", "Nothing is to be done."},
 
     [EVENT_WORKER_STALLED] = {"worker-stalled", "5fb3181564b24719b3e84e6595821117", LOG_LEVEL_ERROR,
-                              0, "", "Reading or writing files hangs.",
-                              "A disk or a file system does not answer. What is served stays as it "
-                              "is, and nothing new is "
-                              "read: no chain comes in, and imports wait. Look at `dmesg`, and at "
-                              "the folders of [certs]."},
+                              0, "", "Reading or writing files, or a reload, hangs.",
+                              "A disk, a file system or a name service does not answer. What is "
+                              "served stays as it is, and nothing new is read: the message says "
+                              "whether that is certificates or the configuration. Look at `dmesg`, "
+                              "at the folders of [certs], and at the users and groups that the "
+                              "configuration names."},
     [EVENT_WORKER_GOES_ON] = {"worker-goes-on", "cf724221b10d4c2cba38035a48cee1ae",
-                              LOG_LEVEL_NOTICE, 0, "", "Files are read and written again.",
+                              LOG_LEVEL_NOTICE, 0, "", "What hung goes on.",
                               "Nothing is to be done."},
 
     [EVENT_CHAIN_MISMATCH] =

@@ -70,7 +70,7 @@
     X(updates_forced, "of these without the lock: the guarantee of some VMs was void")         \
     X(platform_reads, "readings of the platform")                                              \
     X(platform_failures, "readings of the platform that failed")                               \
-    X(worker_stalls, "times that reading or writing files took more than 10 s")
+    X(worker_stalls, "times that reading or writing files, or a reload, took more than 10 s")
 
 /* How a QUOTE_GET ends. */
 enum quote_end {

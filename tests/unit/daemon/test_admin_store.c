@@ -581,7 +581,7 @@ START_TEST(a_flood_of_calls_takes_no_chain_away)
     expect_served("ARK VCEK ASK");
     for (size_t i = 0; i < 200; i++)
         fds[i] = list_as(1000 + (uid_t)i % 20, (pid_t)i + 1);
-    cocod_reload(cocod, fixture_config(milan("3.0.9.115", "missing_chain = refuse\n" READERS)));
+    rig_reload_cocod(cocod, fixture_config(milan("3.0.9.115", "missing_chain = refuse\n" READERS)));
     settle();
     ck_assert_uint_ne(certs_get(cocod->certs, 4).status, COCO_EIO);
     int root = list_as(0, 500);

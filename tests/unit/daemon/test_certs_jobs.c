@@ -132,7 +132,7 @@ START_TEST(a_selection_waits_for_one_job)
     close_gate();
     for (unsigned i = 0; i < CERTS_JOBS_OF_OTHERS; i++)
         ck_assert_int_eq(submit_as(1000 + i / CERTS_JOBS_PER_USER, i, NULL), 0);
-    cocod_reload(cocod, fixture_config(milan("3.0.9.115", "missing_chain = refuse\n")));
+    rig_reload_cocod(cocod, fixture_config(milan("3.0.9.115", "missing_chain = refuse\n")));
     settle();
     sem_post(&gate);
     while (certs_get(cocod->certs, 4).status != COCO_OK || certs_chain(cocod->certs)->tcb.snp != 9)
