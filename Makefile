@@ -266,6 +266,11 @@ $(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
+# Attacks by real processes with real uids.
+$(BUILD)/tests/attack-quotes: $(BUILD)/obj/tests/attack/quotes.o $(BUILD)/cocod $(BUILD)/libintegration.a \
+    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+
 $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
 $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
@@ -287,7 +292,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door floods guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door floods attack-quotes guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -365,9 +370,12 @@ bench-quotes: programs ## measure the quote broker: latency added, throughput, f
 bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
 	@COCO_BUILD=$(BUILD) $<
 
-SECONDS ?= 3
-floods: $(BUILD)/cocod $(BUILD)/tests/floods ## measure a good client of cocod beside floods of every kind (root, 2 CPUs; SECONDS=3 each)
-	@$(BUILD)/tests/floods --cocod $(BUILD)/cocod --seconds $(SECONDS) $(FLOODS)
+FLOOD_SECONDS ?= 3
+floods: $(BUILD)/cocod $(BUILD)/tests/floods ## measure a good client of cocod beside floods of every kind (root, 2 CPUs; FLOOD_SECONDS=3 each)
+	@$(BUILD)/tests/floods --cocod $(BUILD)/cocod --seconds $(FLOOD_SECONDS) $(FLOODS)
+
+attack-quotes: $(BUILD)/tests/attack-quotes ## what 1000 processes of one user cost another user who wants quotes (root)
+	@COCO_BUILD=$(BUILD) $<
 
 model: ## check the model of leases and firmware updates, and that its broken variants are refuted (spin)
 	@tests/model/check $(BUILD)

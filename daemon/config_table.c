@@ -321,7 +321,8 @@ static const struct config_key keys[] = {
      .offset = AT(quotes_vmm_users),
      .default_value = "root qemu libvirt-qemu",
      .doc =
-         "Users whose processes are VMMs, one VM each: their VMs take turns one by one. All "
+         "Users whose processes are VMMs, one VM each: their VMs take that user's turns one by "
+         "one. All "
          "processes of any other user count as one VM together. Users that do not exist here are "
          "passed over."},
     {.section = "quotes",
@@ -356,7 +357,8 @@ static const struct config_key keys[] = {
      .min = 0,
      .max = 65536,
      .unit = "quotes",
-     .doc = "How many of them, at most; then the oldest goes."},
+     .doc = "How many of them, at most; then the oldest goes, of a user who has half of them "
+            "its own."},
     {.section = "quotes",
      .name = "keep_memory",
      .type = CONFIG_BYTES,

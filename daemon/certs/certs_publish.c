@@ -317,7 +317,10 @@ void certs_publish_later(struct certs *certs, uint64_t us)
 
 static void on_retry(struct timer *timer)
 {
-    certs_publish((struct certs *)((char *)timer - offsetof(struct certs, retry)));
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, retry));
+
+    certs_open_file(certs);
+    certs_publish(certs);
 }
 
 int certs_publish_init(struct certs *certs)
@@ -344,6 +347,8 @@ void certs_open_file(struct certs *certs)
                      "cannot open the table file %s: %s; leases are not offered and nothing "
                      "excludes a firmware update",
                      certs->options.table_file.path, strerror(-r));
+        if (load_is_passing(r))
+            certs_publish_later(certs, STALE_RETRY_US);
         return;
     }
     certs->file_problem[0] = 0;
