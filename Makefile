@@ -293,7 +293,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 
 # --- what people type -------------------------------------------------------------------------------
 .PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door floods attack-quotes guests \
-        model fuzz lint format install clean help
+        model prove prove-all fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
@@ -380,6 +380,14 @@ attack-quotes: $(BUILD)/tests/attack-quotes ## what 1000 processes of one user c
 model: ## check the model of leases and firmware updates, and that its broken variants are refuted (spin)
 	@tests/model/check $(BUILD)
 
+prove: ## show by CBMC, Debian sid's in a chroot, that no input breaks proto/, and that broken variants are refuted (root)
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
+	@mkdir -p $(BUILD) && tests/proof/run $(BUILD)
+
+prove-all: ## the same with the proofs that take longer
+	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
+	@mkdir -p $(BUILD) && tests/proof/run $(BUILD) --all
+
 fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
 	 echo "== $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
@@ -424,7 +432,7 @@ lint-units: all
 	 SYSTEMD_UNIT_PATH=$$PWD: systemd-analyze verify --man=no *.* && echo "  lint    units"; fi
 
 lint-tidy: $(BUILD)/gen/admin_varlink.h $(BUILD)/obj/tests/docs/readme.inc
-	@printf '%s\n' $(filter-out tests/abi/%,$(filter %.c,$(C_FILES))) | xargs -P 2 -n 4 sh -c \
+	@printf '%s\n' $(filter-out tests/abi/% tests/proof/%,$(filter %.c,$(C_FILES))) | xargs -P 2 -n 4 sh -c \
 	 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null || exit 255' tidy && echo "  lint    clang-tidy: $(words $(filter %.c,$(C_FILES))) files"
 
 .PHONY: events
