@@ -94,6 +94,7 @@ BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
 SYSTEMD_SRC := $(wildcard tests/systemd/*.c)
+CHAOS_SRC  := $(addprefix tests/chaos/,chaos.c ground.c guests.c asker.c hostile.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
@@ -264,6 +265,16 @@ $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integr
 $(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)/cocod $(BUILD)/libintegration.a \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+
+# The firmware is one for all processes of the run: tests/chaos/guests.c.
+$(BUILD)/tests/chaos: LDFLAGS_ALL += -Wl,--wrap=snp_firmware_answer
+$(BUILD)/tests/chaos: $(call obj,$(CHAOS_SRC)) $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a \
+    | $(BUILD)/tests/chaos-clock.so
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+# (Preloaded before any sanitizer's library, so without one.)
+$(BUILD)/tests/chaos-clock.so: tests/chaos/clock_preload.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -Wno-missing-prototypes -O2 -fPIC -shared -o $@ $<
 
 $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
