@@ -271,6 +271,8 @@ $(BUILD)/tests/chaos: LDFLAGS_ALL += -Wl,--wrap=snp_firmware_answer
 $(BUILD)/tests/chaos: $(call obj,$(CHAOS_SRC)) $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a \
     | $(BUILD)/tests/chaos-clock.so
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+$(BUILD)/tests/soak: $(BUILD)/obj/tests/chaos/soak.o $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 # (Preloaded before any sanitizer's library, so without one.)
 $(BUILD)/tests/chaos-clock.so: tests/chaos/clock_preload.c
 	@mkdir -p $(@D)
@@ -297,7 +299,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs chaos soak demo bench bench-quotes bench-door guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -358,6 +360,22 @@ stress: tests ## 2000 rotations of each kind under load, judged by the guest mod
 stress-qgs: tests ## 20 restarts of QGS of each kind under load, none of 64 + 16 requests lost (COCO_QGS_RESTARTS)
 	@COCO_QGS_RESTARTS=$${COCO_QGS_RESTARTS:-20} tests/run $(BUILD) $(BUILD)/tests/integration/test_qgs_restart
 	@cat $(BUILD)/tests/log/integration.test_qgs_restart.log
+
+# SECONDS of events with each of SEEDS ("kept": those of tests/chaos/seeds), with SEED, or with one of the time.
+comma := ,
+SECONDS ?= 60
+SEED ?=
+SEEDS ?= $(SEED)
+HOSTILE ?=
+kept_seeds = $(shell sed -n 's/^\([0-9][0-9]*\).*/\1/p' tests/chaos/seeds)
+chaos_build = $(BUILD)$(if $(ASAN),/sanitize)
+chaos: ## what may happen to a host, all at once, from a seed (SECONDS=60 SEED= SEEDS=kept HOSTILE="ping …" ASAN=1; best as root)
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(chaos_build) $(if $(ASAN),SANITIZE=address$(comma)undefined OPT="-O1 -g") \
+	 $(addprefix $(chaos_build)/,cocod cococtl tests/chaos tests/qgs-sim tests/sev-sim)
+	@CHAOS_HOSTILE="$(HOSTILE)" tests/chaos/run $(chaos_build) $(SECONDS) $(if $(filter kept,$(SEEDS)),$(kept_seeds),$(SEEDS))
+
+soak: $(BUILD)/cocod $(BUILD)/tests/soak ## ten million requests, ten thousand idle sessions: cocod's memory and descriptors (COCO_SOAK)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/soak
 
 demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
 	@$(MAKE) --no-print-directory $(JOBS) programs
