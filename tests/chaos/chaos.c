@@ -11,11 +11,13 @@
  * end is a line with its time.
  *
  * Now and then the run comes to rest: whatever is broken is mended, whoever is hostile is gone. Then
- * guests must get chains and quotes again, and cocod must be as small as it was.
+ * guests must get chains and quotes again, and cocod must be as small as it was. From every other
+ * rest to the next one cocod is not ended, so that what it does not give back can be seen.
  *
  * No bound here is a latency. Each is so long that only what makes no progress reaches it.
  *
- * CHAOS_SECONDS (60), CHAOS_SEED (of the time), CHAOS_HOSTILE (names, all; "none").
+ * CHAOS_SECONDS (60), CHAOS_SEED (of the time), CHAOS_HOSTILE (names, all; "none"). For tests/chaos/check
+ * CHAOS_COCOD, CHAOS_PATIENCE_S.
  */
 #include "ground.h"
 #include "guests.h"
@@ -43,11 +45,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define QGSS           2u
-#define COCOD_FILES    8192u
-#define HANGS_US       180000000u /* nothing takes that long which makes progress */
-#define QUIET_EVERY_US 60000000u
-#define MORE_AT_REST   3u /* good answers of each kind, for everybody */
+#define QGSS          2u
+#define COCOD_FILES   8192u
+#define REST_EVERY_US 60000000u
+#define MORE_AT_REST  3u /* good answers of each kind, for everybody */
 /* What cocod has open at rest: 12 + 6 sessions, some sockets, 8 slots; far below one descriptor
  * kept for each session that an attacker had. */
 #define FILES_AT_REST 64u
@@ -115,6 +116,14 @@ static void fail_if_violated(void)
 }
 
 /* --- small things ----------------------------------------------------------------------------- */
+
+/* Nothing takes that long which makes progress. */
+static uint64_t hangs_after_us(void)
+{
+    const char *text = getenv("CHAOS_PATIENCE_S");
+
+    return (text ? strtoull(text, NULL, 10) : 180) * 1000000;
+}
 
 static uint32_t below(uint32_t n)
 {
@@ -185,7 +194,7 @@ static void start_cocod(unsigned unused)
     process_start(&host.cocod, &options);
     cocod_up = true;
     lives++;
-    if (!process_wait_notify(&host.cocod, "READY=1", HANGS_US / 1000))
+    if (!process_wait_notify(&host.cocod, "READY=1", (int)(hangs_after_us() / 1000)))
         violate("died", "cocod is not ready");
     tell("cocod", "is ready, pid %d", (int)host.cocod.pid);
 }
@@ -193,7 +202,7 @@ static void start_cocod(unsigned unused)
 /* Its end was wanted; exit status or 128 + signal. */
 static int end_cocod(int number)
 {
-    const uint64_t hangs_us = now_us() + HANGS_US;
+    const uint64_t hangs_us = now_us() + hangs_after_us();
     int status = 0;
 
     if (!cocod_up)
@@ -288,9 +297,10 @@ static void sample(void)
         const struct vm_counts *c = &ground->vms[i];
         const uint64_t now = now_us(), at = atomic_load(&c->report_us),
                        quote_at = atomic_load(&c->quote_us);
-        if (now > at + HANGS_US || now > quote_at + HANGS_US)
-            violate("starved", "VM %u: no %s has ended for %u s", i,
-                    now > at + HANGS_US ? "report" : "quote", HANGS_US / 1000000);
+        if (now > at + hangs_after_us() || now > quote_at + hangs_after_us())
+            violate("starved", "VM %u: no %s has ended for %llu s", i,
+                    now > at + hangs_after_us() ? "report" : "quote",
+                    (unsigned long long)hangs_after_us() / 1000000);
     }
 }
 
@@ -430,7 +440,7 @@ static void look_after_the_others(void)
             t->pid = 0;
             if (!WIFEXITED(status))
                 violate("died", "cococtl: signal %d", WTERMSIG(status));
-        } else if (now_us() > t->since_us + HANGS_US) {
+        } else if (now_us() > t->since_us + hangs_after_us()) {
             violate("hangs", "cococtl, pid %d", (int)t->pid);
         }
     }
@@ -478,7 +488,7 @@ static void step_updater(void)
         updater_tell(&updater);
     }
     if (!updater_look(&updater)) {
-        if (now_us() > updater_since_us + HANGS_US)
+        if (now_us() > updater_since_us + hangs_after_us())
             violate("hangs", "cococtl certs rotate: %s", updater_output(&updater));
         return;
     }
@@ -557,8 +567,10 @@ static void kill_cocod(draw_t draw)
     const bool kill9 = draw[0] % 3 != 0;
     const unsigned away_ms = draw[1] % 1500;
 
-    if (!cocod_up)
+    if (!cocod_up || rests % 2 == 1) {
+        tell("cocod", "skipped: this one lives until the next rest");
         return;
+    }
     tell("cocod", "%s, away for %u ms", kill9 ? "kill -9" : "SIGTERM", away_ms);
     int code = end_cocod(kill9 ? SIGKILL : SIGTERM);
     if (!kill9 && code != 0)
@@ -901,7 +913,7 @@ static const char *not_yet(const uint64_t from[VMS][2], const uint64_t answers[A
 
 static void mend_all(void)
 {
-    const uint64_t hangs_us = now_us() + 2 * (uint64_t)HANGS_US;
+    const uint64_t hangs_us = now_us() + 2 * hangs_after_us();
 
     run_ends(true);
     /* Again, since what was denied last may have been read-only when it was to be mended. */
@@ -948,7 +960,7 @@ static void come_to_rest(void)
     const uint64_t since_us = now_us();
     while ((what = not_yet(from, answers))) {
         tick();
-        if (now_us() > since_us + HANGS_US) {
+        if (now_us() > since_us + hangs_after_us()) {
             violate(strstr(what, "descriptors") ? "descriptors" : "starved", "at rest, %s", what);
             fail_if_violated();
         }
@@ -1073,7 +1085,7 @@ static void make_places(void)
     snprintf(ground->platform, sizeof(ground->platform), "%s/platform", host.dir);
     for (unsigned i = 0; i < QGSS; i++)
         snprintf(qgs_paths[i], sizeof(qgs_paths[i]), "%s/qgs-%u.sock", host.dir, i);
-    copy_program("cocod", "cocod");
+    copy_program(getenv("CHAOS_COCOD") ? getenv("CHAOS_COCOD") : "cocod", "cocod");
     copy_program("tests/chaos-clock.so", "clock.so");
     make_clock();
 }
@@ -1123,12 +1135,12 @@ static void begin(void)
         start_qgs(i);
     listeners[0] = listening(host.rpc, GID_VMM);
     listeners[1] = listening(host.admin, GID_ADMIN);
+    start_cocod(0);
+    import_chains();
     for (unsigned i = 0; i < VMS; i++)
         start_vm(i);
     for (unsigned i = 0; i < ASKERS; i++)
         start_asker(i);
-    start_cocod(0);
-    import_chains();
 }
 
 static void print_sums(void)
@@ -1241,7 +1253,7 @@ START_TEST(nothing_comes_to_harm)
     come_to_rest();
     end_us = now_us() + seconds() * UINT64_C(1000000);
     event_us = now_us();
-    rest_us = now_us() + QUIET_EVERY_US;
+    rest_us = now_us() + REST_EVERY_US;
     while (now_us() < end_us) {
         tick();
         if (now_us() >= event_us) {
@@ -1251,7 +1263,7 @@ START_TEST(nothing_comes_to_harm)
         if (now_us() >= rest_us) {
             come_to_rest();
             event_us = now_us();
-            rest_us = now_us() + QUIET_EVERY_US;
+            rest_us = now_us() + REST_EVERY_US;
         }
         rest_ms(2);
     }
