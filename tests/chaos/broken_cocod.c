@@ -70,19 +70,13 @@ WRAPPED(void, peer_send, struct peer *peer, const void *head, size_t head_size, 
         peer_close(peer, CLOSE_MEMORY);
 }
 
-/* Each session leaves something behind. */
-WRAPPED(void, peer_close, struct peer *peer, enum close_reason reason)
-{
-    if (broken("leaks"))
-        memset(malloc(128 << 10), 1, 128 << 10); // NOLINT: that is it
-    __real_peer_close(peer, reason);
-}
-
-/* The descriptor that a client is given stays open here. */
+/* Each session leaves something behind: memory, or the descriptor that the client is given. */
 WRAPPED(int, certs_open_lease, struct certs *certs, uint64_t *ret_base)
 {
     int fd = __real_certs_open_lease(certs, ret_base);
 
+    if (broken("leaks"))
+        memset(malloc(128 << 10), 1, 128 << 10); // NOLINT: that is it
     return broken("keeps") ? dup(fd) : fd;
 }
 

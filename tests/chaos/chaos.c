@@ -47,7 +47,7 @@
 
 #define QGSS          2u
 #define COCOD_FILES   8192u
-#define REST_EVERY_US 60000000u
+#define REST_EVERY_US 25000000u
 #define MORE_AT_REST  3u /* good answers of each kind, for everybody */
 /* What cocod has open at rest: 12 + 6 sessions, some sockets, 8 slots; far below one descriptor
  * kept for each session that an attacker had. */
@@ -749,7 +749,7 @@ static void import(draw_t draw)
 
 static void administer(draw_t draw)
 {
-    static const char *const verbs[][5] = {
+    static const char *const verbs[][6] = {
         {"status"},          {"status", "--json"},
         {"certs", "list"},   {"vms"},
         {"vms", "--json"},   {"explain", "vm-1"},
@@ -1200,6 +1200,16 @@ static void end_all(void)
         violate("died", "cocod ended with %d at SIGTERM", code);
 }
 
+static void free_chains(void)
+{
+    guests_done();
+    for (unsigned i = 0; i < CHAINS; i++) {
+        free(ground->tables[i]);
+        snp_pki_leaf_done(&ground->leaves[i]);
+    }
+    snp_pki_free(ground->pki);
+}
+
 static void unmount(void)
 {
     if (!have_mounts)
@@ -1270,6 +1280,8 @@ START_TEST(nothing_comes_to_harm)
     come_to_rest();
     end_of_run(true);
     unmount();
+    updater_done(&updater);
+    free_chains();
     printf("chaos: nothing came to harm, seed %llu\n", (unsigned long long)seed);
 }
 END_TEST

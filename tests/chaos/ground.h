@@ -13,8 +13,7 @@
 #include <sys/types.h>
 
 #define CHAINS 4u /* TCBs that the firmware goes through */
-#define VMS    4u /* processes with an SNP guest and a TD each */
-#define VCPUS  2u
+#define VMS    6u /* processes with an SNP guest and a TD each */
 #define ASKERS 2u /* processes that count answers on the wire */
 #define ASKS   3u /* sessions of each of these */
 

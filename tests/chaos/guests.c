@@ -2,7 +2,8 @@
 /*
  * A VMM of a chaos run: libcoco on the model of KVM (synth_vmm.h), an SNP guest and a TD. What the
  * guests get is judged where they live; a VMM that is killed takes its judgement with it, since its
- * guests are gone, too.
+ * guests are gone, too. One vCPU each: synth_vmm's vCPUs have a driver of their own each, and a
+ * Linux guest has one, which asks for one report at a time. The busy budget is counted for that.
  */
 #include "guests.h"
 #include "ground.h"
@@ -41,6 +42,12 @@ void guests_prepare(void)
         ck_assert_ptr_nonnull(firmwares[i]);
         snp_firmware_use_leaf(firmwares[i], &ground->leaves[i], ground->tcbs[i]);
     }
+}
+
+void guests_done(void)
+{
+    for (unsigned i = 0; i < CHAINS; i++)
+        snp_firmware_free(firmwares[i]);
 }
 
 static void judge_report(void *userdata, unsigned vcpu, const struct snp_guest *guest)
@@ -107,7 +114,7 @@ void vmm_main(unsigned n)
     char name[16];
     const struct synth_vmm_options options = {.socket = ground->rpc,
                                               .name = name,
-                                              .vcpus = VCPUS,
+                                              .vcpus = 1,
                                               .firmware = firmwares[0],
                                               .tdx = true,
                                               .snp_pause_us = 20000,

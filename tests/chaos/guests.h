@@ -7,6 +7,7 @@
 
 /* One model of the firmware for each leaf; before the first fork. */
 void guests_prepare(void);
+void guests_done(void);
 /* VM number n, until SIGTERM. */
 void vmm_main(unsigned n) __attribute__((noreturn));
 /* Client number n, until it is killed. */
