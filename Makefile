@@ -277,8 +277,7 @@ BROKEN_COCOD := check_quote check_tdreport table_file_emptied request_complete p
 $(BUILD)/tests/cocod-broken: LDFLAGS_ALL += $(addprefix -Wl$(comma)--wrap=,$(BROKEN_COCOD))
 $(BUILD)/tests/cocod-broken: $(call obj,daemon/main.c tests/chaos/broken_cocod.c) $(BUILD)/libdaemon.a $(BUILD)/libproto.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(DAEMON_LIBS)
-BROKEN_VMM := coco_status_to_snp coco_status_to_getquote
-$(BUILD)/tests/chaos-broken: LDFLAGS_ALL += $(addprefix -Wl$(comma)--wrap=,snp_firmware_answer $(BROKEN_VMM))
+$(BUILD)/tests/chaos-broken: LDFLAGS_ALL += $(addprefix -Wl$(comma)--wrap=,snp_firmware_answer coco_status_to_getquote)
 $(BUILD)/tests/chaos-broken: $(call obj,$(CHAOS_SRC) tests/chaos/broken_vmm.c) $(BUILD)/libintegration.a $(BUILD)/libsupport.a \
     $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/tests/chaos-clock.so
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #define AT_ONCE 8u
-/* Behind its own time an answer may be late by this: so slow no machine is that makes progress. */
-#define LATE_US      60000000u
+/* Behind its own time an answer may be late by this. */
+#define LATE_US      (patience_us() / 4)
 #define CLOSED_US    20000000u /* that the run may take to say that it has ended cocod */
 #define UNKNOWN_TYPE 0x0100
 

@@ -60,13 +60,23 @@ WRAPPED(void, request_complete, struct request *request, uint32_t status, struct
 WRAPPED(void, peer_send, struct peer *peer, const void *head, size_t head_size, struct blob *blob,
         int pass_fd)
 {
+    uint8_t changed[COCO_HEADER_SIZE];
     struct coco_header header;
-    const bool known = head_size >= COCO_HEADER_SIZE && coco_header_decode(head, &header) == 0;
 
+    if (head_size < COCO_HEADER_SIZE || coco_header_decode(head, &header) < 0) {
+        __real_peer_send(peer, head, head_size, blob, pass_fd);
+        return;
+    }
+    /* A guest that could come again is told that its request failed. */
+    if (header.type == COCO_CERTS_REPLY && header.status == COCO_EAGAIN && broken("eio")) {
+        header.status = COCO_EIO;
+        coco_header_encode(&header, changed);
+        head = changed;
+    }
     __real_peer_send(peer, head, head_size, blob, pass_fd);
-    if (known && header.type == COCO_PING_REPLY && broken("twice"))
+    if (header.type == COCO_PING_REPLY && broken("twice"))
         __real_peer_send(peer, head, head_size, NULL, -1);
-    if (known && header.type == COCO_CERTS_REPLY && ++count % 500 == 0 && broken("closes"))
+    if (header.type == COCO_CERTS_REPLY && ++count % 500 == 0 && broken("closes"))
         peer_close(peer, CLOSE_MEMORY);
 }
 
@@ -75,8 +85,11 @@ WRAPPED(int, certs_open_lease, struct certs *certs, uint64_t *ret_base)
 {
     int fd = __real_certs_open_lease(certs, ret_base);
 
-    if (broken("leaks"))
-        memset(malloc(128 << 10), 1, 128 << 10); // NOLINT: that is it
+    if (broken("leaks")) {
+        static void *volatile last;
+        last = calloc(1, 128 << 10); // NOLINT: the one before is lost
+        memset(last, 1, 128 << 10);
+    }
     return broken("keeps") ? dup(fd) : fd;
 }
 

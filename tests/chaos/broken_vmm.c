@@ -4,12 +4,9 @@
  */
 #include "kvm_abi.h"
 #include "status.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct coco_snp_outcome __real_coco_status_to_snp(uint32_t status);
-struct coco_snp_outcome __wrap_coco_status_to_snp(uint32_t status);
 uint64_t __real_coco_status_to_getquote(uint32_t status);
 uint64_t __wrap_coco_status_to_getquote(uint32_t status);
 
@@ -18,14 +15,6 @@ static bool broken(const char *name)
     const char *which = getenv("CHAOS_BROKEN");
 
     return which && strcmp(which, name) == 0;
-}
-
-/* A guest that could come again is told that its request failed. */
-struct coco_snp_outcome __wrap_coco_status_to_snp(uint32_t status)
-{
-    if (status == COCO_EAGAIN && broken("eio"))
-        return (struct coco_snp_outcome){.kvm_ret = EIO};
-    return __real_coco_status_to_snp(status);
 }
 
 /* What has failed is not said to have. */

@@ -11,8 +11,9 @@
  * end is a line with its time.
  *
  * Now and then the run comes to rest: whatever is broken is mended, whoever is hostile is gone. Then
- * guests must get chains and quotes again, and cocod must be as small as it was. From every other
- * rest to the next one cocod is not ended, so that what it does not give back can be seen.
+ * guests must get chains and quotes again, and cocod must be as small as it was. Two times of three
+ * cocod is not ended from one rest to the next, and once that is long: what it does not give back
+ * would go with it, and so would what it owes.
  *
  * No bound here is a latency. Each is so long that only what makes no progress reaches it.
  *
@@ -45,10 +46,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define QGSS          2u
-#define COCOD_FILES   8192u
-#define REST_EVERY_US 25000000u
-#define MORE_AT_REST  3u /* good answers of each kind, for everybody */
+#define QGSS         2u
+#define COCOD_FILES  8192u
+#define STRETCH_US   25000000u /* from one rest to the next; each third is longer */
+#define STRETCHED_US 90000000u
+#define MORE_AT_REST 3u /* good answers of each kind, for everybody */
 /* What cocod has open at rest: 12 + 6 sessions, some sockets, 8 slots; far below one descriptor
  * kept for each session that an attacker had. */
 #define FILES_AT_REST 64u
@@ -116,14 +118,6 @@ static void fail_if_violated(void)
 }
 
 /* --- small things ----------------------------------------------------------------------------- */
-
-/* Nothing takes that long which makes progress. */
-static uint64_t hangs_after_us(void)
-{
-    const char *text = getenv("CHAOS_PATIENCE_S");
-
-    return (text ? strtoull(text, NULL, 10) : 180) * 1000000;
-}
 
 static uint32_t below(uint32_t n)
 {
@@ -194,7 +188,7 @@ static void start_cocod(unsigned unused)
     process_start(&host.cocod, &options);
     cocod_up = true;
     lives++;
-    if (!process_wait_notify(&host.cocod, "READY=1", (int)(hangs_after_us() / 1000)))
+    if (!process_wait_notify(&host.cocod, "READY=1", (int)(patience_us() / 1000)))
         violate("died", "cocod is not ready");
     tell("cocod", "is ready, pid %d", (int)host.cocod.pid);
 }
@@ -202,7 +196,7 @@ static void start_cocod(unsigned unused)
 /* Its end was wanted; exit status or 128 + signal. */
 static int end_cocod(int number)
 {
-    const uint64_t hangs_us = now_us() + hangs_after_us();
+    const uint64_t hangs_us = now_us() + patience_us();
     int status = 0;
 
     if (!cocod_up)
@@ -297,10 +291,10 @@ static void sample(void)
         const struct vm_counts *c = &ground->vms[i];
         const uint64_t now = now_us(), at = atomic_load(&c->report_us),
                        quote_at = atomic_load(&c->quote_us);
-        if (now > at + hangs_after_us() || now > quote_at + hangs_after_us())
+        if (now > at + patience_us() || now > quote_at + patience_us())
             violate("starved", "VM %u: no %s has ended for %llu s", i,
-                    now > at + hangs_after_us() ? "report" : "quote",
-                    (unsigned long long)hangs_after_us() / 1000000);
+                    now > at + patience_us() ? "report" : "quote",
+                    (unsigned long long)patience_us() / 1000000);
     }
 }
 
@@ -440,7 +434,7 @@ static void look_after_the_others(void)
             t->pid = 0;
             if (!WIFEXITED(status))
                 violate("died", "cococtl: signal %d", WTERMSIG(status));
-        } else if (now_us() > t->since_us + hangs_after_us()) {
+        } else if (now_us() > t->since_us + patience_us()) {
             violate("hangs", "cococtl, pid %d", (int)t->pid);
         }
     }
@@ -488,7 +482,7 @@ static void step_updater(void)
         updater_tell(&updater);
     }
     if (!updater_look(&updater)) {
-        if (now_us() > updater_since_us + hangs_after_us())
+        if (now_us() > updater_since_us + patience_us())
             violate("hangs", "cococtl certs rotate: %s", updater_output(&updater));
         return;
     }
@@ -567,7 +561,7 @@ static void kill_cocod(draw_t draw)
     const bool kill9 = draw[0] % 3 != 0;
     const unsigned away_ms = draw[1] % 1500;
 
-    if (!cocod_up || rests % 2 == 1) {
+    if (!cocod_up || rests % 3 != 2) {
         tell("cocod", "skipped: this one lives until the next rest");
         return;
     }
@@ -913,7 +907,7 @@ static const char *not_yet(const uint64_t from[VMS][2], const uint64_t answers[A
 
 static void mend_all(void)
 {
-    const uint64_t hangs_us = now_us() + 2 * hangs_after_us();
+    const uint64_t hangs_us = now_us() + 2 * patience_us();
 
     run_ends(true);
     /* Again, since what was denied last may have been read-only when it was to be mended. */
@@ -960,7 +954,7 @@ static void come_to_rest(void)
     const uint64_t since_us = now_us();
     while ((what = not_yet(from, answers))) {
         tick();
-        if (now_us() > since_us + hangs_after_us()) {
+        if (now_us() > since_us + patience_us()) {
             violate(strstr(what, "descriptors") ? "descriptors" : "starved", "at rest, %s", what);
             fail_if_violated();
         }
@@ -1263,7 +1257,7 @@ START_TEST(nothing_comes_to_harm)
     come_to_rest();
     end_us = now_us() + seconds() * UINT64_C(1000000);
     event_us = now_us();
-    rest_us = now_us() + REST_EVERY_US;
+    rest_us = now_us() + STRETCH_US;
     while (now_us() < end_us) {
         tick();
         if (now_us() >= event_us) {
@@ -1273,7 +1267,7 @@ START_TEST(nothing_comes_to_harm)
         if (now_us() >= rest_us) {
             come_to_rest();
             event_us = now_us();
-            rest_us = now_us() + REST_EVERY_US;
+            rest_us = now_us() + (rests % 3 == 0 ? STRETCHED_US : STRETCH_US);
         }
         rest_ms(2);
     }

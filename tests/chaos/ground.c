@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -34,6 +35,13 @@ void rest_ms(unsigned ms)
     const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
     nanosleep(&pause, NULL);
+}
+
+uint64_t patience_us(void)
+{
+    const char *text = getenv("CHAOS_PATIENCE_S");
+
+    return (text ? strtoull(text, NULL, 10) : 180) * 1000000;
 }
 
 void violate(const char *row, const char *format, ...)

@@ -67,6 +67,8 @@ extern struct ground *ground;
 
 uint64_t now_us(void);
 void rest_ms(unsigned ms);
+/* Nothing takes that long which makes progress: CHAOS_PATIENCE_S, or three minutes. */
+uint64_t patience_us(void);
 
 /* One of the invariants does not hold: `row` is its name. Any process; the run ends by it. */
 __attribute__((format(printf, 2, 3))) void violate(const char *row, const char *format, ...);
