@@ -64,6 +64,7 @@ CHECK_CFLAGS  := $(call pc,cflags,check)
 CHECK_LIBS    := $(call pc,libs,check)
 SIM_LIBS      := $(call pc,libs,libssl libcrypto) -lpthread
 
+comma := ,
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
 # What the daemon and cococtl share beyond that.
@@ -94,6 +95,7 @@ BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
 SYSTEMD_SRC := $(wildcard tests/systemd/*.c)
+CHAOS_SRC  := $(addprefix tests/chaos/,chaos.c ground.c guests.c asker.c hostile.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
@@ -271,6 +273,27 @@ $(BUILD)/tests/attack-quotes: $(BUILD)/obj/tests/attack/quotes.o $(BUILD)/cocod 
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
+# The firmware is one for all processes of the run: tests/chaos/guests.c.
+$(BUILD)/tests/chaos: LDFLAGS_ALL += -Wl,--wrap=snp_firmware_answer
+$(BUILD)/tests/chaos: $(call obj,$(CHAOS_SRC)) $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a \
+    | $(BUILD)/tests/chaos-clock.so
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+# The same, with one thing broken: tests/chaos/check.
+BROKEN_COCOD := check_quote check_tdreport table_file_emptied request_complete peer_send certs_open_lease
+$(BUILD)/tests/cocod-broken: LDFLAGS_ALL += $(addprefix -Wl$(comma)--wrap=,$(BROKEN_COCOD))
+$(BUILD)/tests/cocod-broken: $(call obj,daemon/main.c tests/chaos/broken_cocod.c) $(BUILD)/libdaemon.a $(BUILD)/libproto.a
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(DAEMON_LIBS)
+$(BUILD)/tests/chaos-broken: LDFLAGS_ALL += $(addprefix -Wl$(comma)--wrap=,snp_firmware_answer coco_status_to_getquote)
+$(BUILD)/tests/chaos-broken: $(call obj,$(CHAOS_SRC) tests/chaos/broken_vmm.c) $(BUILD)/libintegration.a $(BUILD)/libsupport.a \
+    $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/tests/chaos-clock.so
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+$(BUILD)/tests/soak: $(BUILD)/obj/tests/chaos/soak.o $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+# (Preloaded before any sanitizer's library, so without one.)
+$(BUILD)/tests/chaos-clock.so: tests/chaos/clock_preload.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -Wno-missing-prototypes -O2 -fPIC -shared -o $@ $<
+
 $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
 $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
@@ -292,7 +315,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door floods attack-quotes guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
         model prove prove-all fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -353,6 +376,24 @@ stress: tests ## 2000 rotations of each kind under load, judged by the guest mod
 stress-qgs: tests ## 20 restarts of QGS of each kind under load, none of 64 + 16 requests lost (COCO_QGS_RESTARTS)
 	@COCO_QGS_RESTARTS=$${COCO_QGS_RESTARTS:-20} tests/run $(BUILD) $(BUILD)/tests/integration/test_qgs_restart
 	@cat $(BUILD)/tests/log/integration.test_qgs_restart.log
+
+# SECONDS of events with each of SEEDS ("kept": those of tests/chaos/seeds), with SEED, or with one of the time.
+SECONDS ?= 60
+SEED ?=
+SEEDS ?= $(SEED)
+HOSTILE ?=
+chaos_build = $(BUILD)$(if $(ASAN),/sanitize)
+chaos: ## what may happen to a host, all at once, from a seed (SECONDS=60 SEED= SEEDS=kept HOSTILE="ping …" ASAN=1; best as root)
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(chaos_build) $(if $(ASAN),SANITIZE=address$(comma)undefined OPT="-O1 -g") \
+	 $(addprefix $(chaos_build)/,cocod cococtl tests/chaos tests/qgs-sim tests/sev-sim)
+	@CHAOS_HOSTILE="$(HOSTILE)" tests/chaos/run $(chaos_build) $(SECONDS) $(SEEDS)
+
+chaos-check: ## show that a chaos run finds what is broken: eleven things, one after the other (BROKEN="NAME …"; root)
+	@$(MAKE) --no-print-directory $(JOBS) $(addprefix $(BUILD)/,cococtl tests/chaos-broken tests/cocod-broken tests/qgs-sim tests/sev-sim)
+	@tests/chaos/check $(BUILD) $(BROKEN)
+
+soak: $(BUILD)/cocod $(BUILD)/tests/soak ## ten million requests, ten thousand idle sessions: cocod's memory and descriptors (COCO_SOAK)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/soak
 
 demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
 	@$(MAKE) --no-print-directory $(JOBS) programs
