@@ -110,6 +110,8 @@ TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS)
 # Floods, chaos and other load are not run again under sanitizers: what they show is not what those find, and they take longest.
 LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/test_load integration/test_rotation \
               integration/test_update_kills integration/test_store_scale)
+# It has a malloc of its own, as sanitizers have.
+OWN_MALLOC_TESTS := $(BUILD)/tests/daemon/test_memory
 # One test each, by the exit status.
 TEST_SCRIPTS := tests/vendored/run tests/install/run tests/docs/run
 
@@ -260,6 +262,9 @@ $(filter $(BUILD)/tests/daemon/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/o
     $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(DAEMON_LIBS) $(SIM_LIBS)
 
+# Its malloc fails when it is told to.
+$(BUILD)/tests/daemon/test_memory: $(BUILD)/obj/tests/oom/fail.o
+
 $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o \
     $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
@@ -294,6 +299,17 @@ $(BUILD)/tests/chaos-clock.so: tests/chaos/clock_preload.c
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -Wno-missing-prototypes -O2 -fPIC -shared -o $@ $<
 
+# Where memory runs out: malloc is the test's own, in the program or before another one.
+$(BUILD)/tests/oom-session: $(call obj,tests/oom/session.c tests/oom/fail.c tests/oom/check_alone.c) $(BUILD)/libdaemontest.a \
+    $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS) $(SIM_LIBS)
+$(BUILD)/tests/oom-process: $(call obj,tests/oom/process.c tests/oom/check_alone.c) $(BUILD)/libintegration.a \
+    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/cocod $(BUILD)/tests/oom-fail.so
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CTL_LIBS) $(SIM_LIBS)
+$(BUILD)/tests/oom-fail.so: tests/oom/fail.c tests/oom/fail.h
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(filter-out -fsanitize%,$(CFLAGS_ALL)) -Itests -fPIC -DFAIL_PRELOADED -MF $(BUILD)/obj/oom-fail.d -shared -o $@ $<
+
 $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
 $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
@@ -316,7 +332,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 
 # --- what people type -------------------------------------------------------------------------------
 .PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
-        model prove prove-all fuzz lint format install clean help
+        model prove prove-all oom oom-all fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
@@ -332,7 +348,7 @@ check: deps ## build everything and run all tests; ends with "N passed, N failed
 check-sanitize: ## the same, but for what is load, under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
 	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS),$(TEST_PROGRAMS)))
+	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS) $(OWN_MALLOC_TESTS),$(TEST_PROGRAMS)))
 
 # The tests that have threads, or that what they test has.
 THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
@@ -417,6 +433,14 @@ floods: $(BUILD)/cocod $(BUILD)/tests/floods ## measure a good client of cocod b
 
 attack-quotes: $(BUILD)/tests/attack-quotes ## what 1000 processes of one user cost another user who wants quotes (root)
 	@COCO_BUILD=$(BUILD) $<
+
+oom: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process
+
+oom-all: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## at each allocation; hours (OOM_STRIDE=N: one of N)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process --all
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session --all
 
 model: ## check the model of leases and firmware updates, and that its broken variants are refuted (spin)
 	@tests/model/check $(BUILD)
