@@ -2,7 +2,8 @@
 /*
  * The administrators' methods on the store. Parameters are checked here and become a job of the
  * certificate service, which runs on the worker; when it is told, its result is spelled. A call
- * whose caller has left is forgotten, the job is done all the same.
+ * whose caller has left is forgotten: a job that has begun is finished all the same, one that waits
+ * for its turn is dropped.
  *
  * No name that a caller sends is opened: an import's file names are labels, and a key is taken
  * apart into checked parts before it is used.
@@ -11,6 +12,7 @@
 #include "certs/chain.h"
 #include "frontend/admin_parts.h"
 #include "json_writer.h"
+#include "peer/account.h"
 #include "peer/request.h"
 #include "snp_tcb.h"
 #include "status.h"
@@ -19,12 +21,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void on_cancel(struct request *request)
 {
-    struct certs_job *job = request->holder;
-
-    job->told = NULL;
+    certs_job_cancel(request->holder);
 }
 
 static void refuse_parameter(const struct call *call, const char *name)
@@ -50,9 +51,23 @@ static struct certs_job *new_job(const struct call *call, enum certs_job_kind ki
     return job;
 }
 
+static const char *why_refused(int r, char *out, size_t size)
+{
+    if (r == -EDQUOT)
+        snprintf(out, size, "%u calls on the store of this process wait already",
+                 CERTS_JOBS_PER_ACCOUNT);
+    else if (r == -EUSERS)
+        snprintf(out, size, "%u calls on the store of this user wait already", CERTS_JOBS_PER_USER);
+    else
+        snprintf(out, size, "%u calls on the store wait already", CERTS_JOBS_OF_OTHERS);
+    return out;
+}
+
 static void submit(const struct call *call, struct certs_job *job,
                    void (*told)(struct certs_job *job))
 {
+    const struct account *account = call->peer->account;
+    char why[80];
     struct request *request = admin_wait(call, on_cancel, job);
 
     if (!request) {
@@ -62,9 +77,14 @@ static void submit(const struct call *call, struct certs_job *job,
     }
     job->told = told;
     job->data = request;
-    if (certs_job_submit(job) < 0)
+    job->who =
+        (struct certs_job_who){.account = account->serial,
+                               .uid = account->key.uid,
+                               .own = account->key.uid == 0 || account->key.uid == geteuid()};
+    int r = certs_job_submit(job);
+    if (r < 0)
         admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason",
-                                            "the disk is busy with other calls"));
+                                            why_refused(r, why, sizeof(why))));
 }
 
 static void complete(const struct certs_job *job, struct json_object *parameters)

@@ -81,6 +81,7 @@ static const struct admin_method methods[] = {
     {ADMIN_INTERFACE ".GetStatus", ADMIN_ROLE_READ, "", admin_get_status},
     {ADMIN_INTERFACE ".ListVms", ADMIN_ROLE_READ, "after", admin_list_vms},
     {ADMIN_INTERFACE ".Explain", ADMIN_ROLE_READ, "vm", admin_explain},
+    {ADMIN_INTERFACE ".Disconnect", ADMIN_ROLE_OPERATE, "vm", admin_disconnect},
     {ADMIN_INTERFACE ".ListJobs", ADMIN_ROLE_READ, "", admin_list_jobs},
     {ADMIN_INTERFACE ".Diagnose", ADMIN_ROLE_READ, "", admin_diagnose},
     {ADMIN_INTERFACE ".GetLogLevel", ADMIN_ROLE_READ, "", admin_get_log_level},

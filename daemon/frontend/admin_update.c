@@ -201,11 +201,13 @@ void admin_end_update(const struct call *call)
 static void add_name(const struct admin *admin, const struct certs_holder *holder,
                      struct json_object *names)
 {
-    char text[COCO_NAME_SIZE + 64] = "a process that reads the table file";
+    char text[COCO_NAME_SIZE + 128] = "a process that reads the table file";
     struct vmm_session session;
 
     if (vmm_find_session(admin->server, holder->lock.start, &session))
-        snprintf(text, sizeof(text), "VM %s, pid %d", session.vm_name,
+        snprintf(text, sizeof(text),
+                 "whoever locks byte %llu, which is of the range of VM %s, pid %d",
+                 (unsigned long long)holder->lock.start, session.vm_name,
                  (int)session.peer->account->key.pid);
     json_append(names, json_object_new_string(text));
 }

@@ -568,6 +568,8 @@ static struct blob *make_text(const struct exposition *from)
     bool whole = fflush(out) == 0 && !ferror(out);
     if (fclose(out) == 0 && whole && text)
         blob = blob_copy(text, size);
+    if (blob)
+        blob->common = true; /* at most one a second is made, for whomever asks */
     free(text);
     return blob;
 }
