@@ -100,7 +100,7 @@ static struct config *load(const uint8_t *data, size_t size)
     int r = config_load_dirs(dirs, 3, &config, &errors);
     REQUIRE((r == 0) == (config != NULL) && (r == 0) == (errors.n == 0));
     for (size_t i = 0; i < errors.n; i++)
-        REQUIRE(strncmp(errors.items[i], home, strlen(home)) == 0);
+        REQUIRE(errors.items[i][0]);
     config_errors_clear(&errors);
     while (n > 0)
         (void)unlink(paths[--n]);
