@@ -13,6 +13,7 @@
 #include "certs/store.h"
 #include "frontend/admin_parts.h"
 #include "frontend/vmm.h"
+#include "json_writer.h"
 #include "peer/history.h"
 #include "peer/peer.h"
 #include "quotes/quotes.h"
@@ -87,8 +88,8 @@ static struct json_object *vm_entry(const struct account *account, const struct 
     for (unsigned i = 0; i < HISTORY_ENTRIES && history_at(history, i); i++)
         last_us = history_at(history, i)->received_us;
     admin_add_account(entry, &account->key, history);
-    admin_add_int(entry, "connections", account->n_peers);
-    admin_add_int(entry, "inFlight", account->n_requests);
+    admin_add_int(entry, "connections", account->held[CHARGE_PLACES]);
+    admin_add_int(entry, "inFlight", account->held[CHARGE_REQUESTS]);
     admin_add_int(entry, "leases", held);
     admin_add_int(entry, "certs", history->certs);
     admin_add_int(entry, "certsEmpty", history->certs_empty);
@@ -120,19 +121,20 @@ void admin_list_vms(const struct call *call)
     take_leases(call, &leases);
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
-    struct json_object *next = NULL;
     for (account = call->admin->server->accounts.table; account; account = account->hh.next) {
         if (account->serial <= behind || !account->history)
             continue;
-        if (json_object_array_length(array) == PAGE_MAX) {
-            next = json_object_new_int64((int64_t)behind);
+        if (json_length(array) == PAGE_MAX) {
             break;
         }
-        json_object_array_add(array, vm_entry(account, &leases));
+        json_append(array, vm_entry(account, &leases));
         behind = account->serial;
     }
-    json_object_object_add(object, "vms", array);
-    json_object_object_add(object, "next", next);
+    json_set(object, "vms", array);
+    if (account)
+        admin_add_int(object, "next", behind);
+    else
+        json_set_null(object, "next");
     admin_send_parameters(call, object);
 }
 
@@ -172,7 +174,7 @@ static size_t find_vm(const struct accounts *accounts, const char *text,
     for (account = accounts->table; account; account = account->hh.next) {
         if (!account->history || !answers_to(account, text))
             continue;
-        if (account->n_peers == 0)
+        if (account->held[CHARGE_PLACES] == 0)
             gone = account;
         else if (n < CANDIDATES_MAX)
             ret[n++] = account;
@@ -191,10 +193,10 @@ static void send_ambiguous(const struct call *call, const char *text, struct acc
 
     for (size_t i = 0; i < n; i++) {
         account_label(found[i], label);
-        json_object_array_add(array, json_object_new_string(label));
+        json_append(array, json_object_new_string(label));
     }
     json_object_object_get_ex(reply, "parameters", &parameters);
-    json_object_object_add(parameters, "candidates", array);
+    json_set(parameters, "candidates", array);
     admin_send(call, reply);
 }
 
@@ -318,10 +320,10 @@ void admin_explain(const struct call *call)
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
     for (unsigned i = 0; i < HISTORY_ENTRIES && history_at(vm->history, i); i++)
-        json_object_array_add(array, request_entry(call, history_at(vm->history, i),
-                                                   is_held(vm, i, &leases)));
-    json_object_object_add(object, "vm", vm_entry(vm, &leases));
-    json_object_object_add(object, "requests", array);
+        json_append(array,
+                    request_entry(call, history_at(vm->history, i), is_held(vm, i, &leases)));
+    json_set(object, "vm", vm_entry(vm, &leases));
+    json_set(object, "requests", array);
     admin_send_parameters(call, object);
 }
 
@@ -336,7 +338,7 @@ void admin_disconnect(const struct call *call)
         return;
     take_leases(call, &leases);
     struct json_object *object = json_object_new_object();
-    json_object_object_add(object, "vm", vm_entry(vm, &leases));
+    json_set(object, "vm", vm_entry(vm, &leases));
     /* An administrator's process may be a VM as well: this connection is to be answered. */
     unsigned n = server_close_account(call->admin->server, vm, &admin_dialect, CLOSE_ADMIN);
     admin_add_int(object, "disconnected", n);
