@@ -65,6 +65,7 @@ CHECK_LIBS    := $(call pc,libs,check)
 SIM_LIBS      := $(call pc,libs,libssl libcrypto) -lpthread
 
 comma := ,
+
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
 # What the daemon and cococtl share beyond that.
@@ -89,8 +90,11 @@ CTL_TEST_SRC := $(filter-out tests/unit/ctl/test_%,$(wildcard tests/unit/ctl/*.c
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
-FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c
+FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c tests/fuzz/fuzz_cococtl.c
 FUZZ_CTL_SRC := client/cococtl/kds.c client/cococtl/spelling.c client/cococtl/base64.c
+# And all of it but for its main() and the network, with the daemon, the clock and the disk in the target's hands.
+FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/fetcher.c $(FUZZ_CTL_SRC),$(CTL_SRC))
+FUZZ_COCOCTL_LDFLAGS := $(patsubst %,-Wl$(comma)--wrap=%,net_connect send poll clock_gettime output_replace output_make_parents)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
@@ -311,6 +315,8 @@ $(BUILD)/tests/oom-fail.so: tests/oom/fail.c tests/oom/fail.h
 	$(call say,LD,$@) $(CC) $(filter-out -fsanitize%,$(CFLAGS_ALL)) -Itests -fPIC -DFAIL_PRELOADED -MF $(BUILD)/obj/oom-fail.d -shared -o $@ $<
 
 $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
+$(BUILD)/tests/replay/fuzz_cococtl: $(call obj,$(FUZZ_COCOCTL_SRC))
+$(BUILD)/tests/replay/fuzz_cococtl: LDFLAGS_ALL += $(FUZZ_COCOCTL_LDFLAGS)
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
 $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
     $(BUILD)/libdaemon.a $(BUILD)/libcoco.a
@@ -327,8 +333,10 @@ $(BUILD)/fuzz/libproduct.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(PROTO_SRC) $(
 	@rm -f $@
 	$(call say,AR,$@) $(AR) rcs $@ $^
 $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_CTL)): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_CTL_SRC))
+$(BUILD)/fuzz/fuzz_cococtl: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_COCOCTL_SRC))
+$(BUILD)/fuzz/fuzz_cococtl: FUZZ_LDFLAGS = $(FUZZ_COCOCTL_LDFLAGS)
 $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/libproduct.a
-	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
+	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined $(FUZZ_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
 .PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
