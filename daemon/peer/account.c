@@ -68,9 +68,11 @@ static void on_linger(struct timer *timer)
     account_free((struct account *)((char *)timer - offsetof(struct account, linger)));
 }
 
-void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us)
+void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,
+                   uint64_t linger_us)
 {
     *accounts = (struct accounts){.timers = timers, .linger_us = linger_us};
+    turns_init(&accounts->turns, base);
 }
 
 void accounts_done(struct accounts *accounts)
@@ -82,6 +84,7 @@ void accounts_done(struct accounts *accounts)
         invariant(account->refs == 0);
         account_free(account);
     }
+    turns_done(&accounts->turns);
 }
 
 /* One reference more. NULL: out of memory. */
@@ -96,6 +99,7 @@ static struct account_user *user_get(struct accounts *accounts, const struct acc
         if (!user)
             return NULL;
         user->who = who;
+        user->turn.above = &accounts->turns.top;
         HASH_ADD(hh, accounts->users, who, sizeof(user->who), user);
         if (!user->hh.tbl) {
             sys.free(user);
@@ -128,6 +132,7 @@ struct account *account_get(struct accounts *accounts, const struct account_key 
     }
     account->accounts = accounts;
     account->user = user;
+    account->turn.above = &user->turn;
     memcpy(&account->key, &padded, sizeof(padded));
     if (timer_init(&account->linger, accounts->timers, on_linger) == 0)
         HASH_ADD(hh, accounts->table, key, sizeof(account->key), account);

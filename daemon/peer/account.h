@@ -13,6 +13,7 @@
 #pragma once
 
 #include "log.h"
+#include "peer/turn.h"
 #include "timer.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -57,6 +58,7 @@ struct account_user {
     unsigned refs;
     unsigned n_lingering;
     struct account *lingering; /* the oldest first */
+    struct turn turn;          /* beside the other users' */
     size_t held[CHARGES];
     /* Lines of the log about what it was refused: by a limit of all, and by all others together. A
      * new process is a new account, but no new user. */
@@ -79,6 +81,7 @@ struct account {
     struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
     struct account_user *user;
     size_t held[CHARGES];
+    struct turn turn;      /* beside the user's other accounts' */
     unsigned refs;         /* peers and jobs */
     struct passed *passed; /* on their way; by prev2, next2 */
     struct timer linger;
@@ -96,6 +99,7 @@ struct accounts {
     uint64_t linger_us;    /* how long an account without references is kept */
     struct account *table; /* in the order of `serial` */
     struct account_user *users;
+    struct turns turns; /* of all users */
     uint64_t serial;
     unsigned n_lingering;
     unsigned n_histories; /* of accounts without references */
@@ -110,7 +114,8 @@ struct accounts {
 #define ACCOUNT_HISTORIES_LINGER 1024u
 
 /* Without limits. */
-void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us);
+void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,
+                   uint64_t linger_us);
 /* Every reference must have been given back. */
 void accounts_done(struct accounts *accounts);
 

@@ -10,6 +10,7 @@
 #include "frontend/frontend.h"
 #include "peer/account.h"
 #include "peer/server.h"
+#include "peer/turn.h"
 #include "timer.h"
 #include <event2/event_struct.h>
 #include <stdbool.h>
@@ -21,8 +22,14 @@ enum peer_state {
     PEER_CLOSED,
 };
 
-/* Frames that one peer may have dispatched in one wake-up. */
-#define PEER_BATCH 16u
+/* Frames that one peer may have dispatched in one turn; a frame of this many bytes and more counts
+ * as several. */
+#define PEER_BATCH      4u
+#define PEER_LONG_FRAME 256u
+
+/* Replies, and bytes of them, that one peer is sent in one turn of those that had to wait. */
+#define PEER_TURN_REPLIES 8u
+#define PEER_TURN_BYTES   16384u
 
 /* Bytes of a message's own part, before the blob. */
 #define PEER_HEAD_MAX 96u
@@ -52,6 +59,13 @@ struct peer {
     bool deaf;    /* the peer shut its sending side down: nothing is read any more */
     bool patient; /* its unsent replies have no deadline */
     bool held;    /* the dialect wants nothing before the answer that it owes */
+
+    bool reads;       /* the socket may have bytes, or its end */
+    bool ends;        /* the peer has shut down its sending side, or left: behind what it sent */
+    bool writes;      /* the socket takes bytes, as far as is known */
+    bool whole;       /* `partial` may begin with a whole frame */
+    bool unwatched;   /* it has said that it has bytes, more than once, and waits for its turn */
+    struct turn turn; /* beside the account's other peers' */
     int fd;
     uint64_t since_us; /* when the connection began */
     struct event readable;

@@ -4,6 +4,9 @@
  * nothing, or cocod lacks descriptors or memory. Then the listener rests for 100 ms: left alone it
  * would wake the loop a hundred thousand times a second for as long as the lack lasts.
  *
+ * Accepting takes turns with everything else, one connection at a time. What waits in a socket's
+ * backlog comes in its own order: whose it is cannot be known before.
+ *
  * A connection over a limit is accepted and closed at once: its owner learns it now, where an
  * unaccepted one would hang in the backlog of everybody.
  */
@@ -20,8 +23,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define ACCEPT_BATCH   64
 #define ACCEPT_REST_US (100u * 1000u)
+/* What a connection costs, roughly: to find out whose it is, above all. */
+#define CONNECT_US 20u
 
 struct listener {
     struct server *server;
@@ -29,6 +33,7 @@ struct listener {
     void *context;
     int fd;
     struct event event;
+    struct turn turn; /* beside the users': who connects is not known before */
     struct timer rest;
     struct log_limit complaints;
     struct listener *next;
@@ -65,7 +70,7 @@ struct server *server_new(struct event_base *base, struct timers *timers,
         sys.free(server);
         return NULL;
     }
-    accounts_init(&server->accounts, timers, limits->account_linger_us);
+    accounts_init(&server->accounts, base, timers, limits->account_linger_us);
     server_set_limits(server, limits);
     return server;
 }
@@ -90,6 +95,7 @@ static void listener_free(struct listener *listener)
 {
     if (event_initialized(&listener->event))
         event_del(&listener->event);
+    turn_leave(&listener->turn);
     timer_done(&listener->rest);
     close(listener->fd);
     sys.free(listener);
@@ -143,6 +149,14 @@ static bool take_place(const struct dialect *dialect, const void *context, struc
     return account_charge(account, CHARGE_PLACES, 1);
 }
 
+static void bound_send_buffer(const struct server *server, int fd)
+{
+    int size = server->n_peers < SERVER_ROOMY_PEERS ? SERVER_SEND_BUFFER : SERVER_SEND_BUFFER_LEAST;
+
+    /* Where it fails, as perhaps for vsock, the kernel has its own bound. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd)
 {
@@ -153,8 +167,12 @@ struct peer *server_adopt(struct server *server, const struct dialect *dialect, 
     if (places < (size_t)server->limits.peers + SERVER_PRIVILEGED_PLACES &&
         account_key_of_peer(fd, &key) == 0)
         account = account_get(&server->accounts, &key);
-    if (account && take_place(dialect, context, account, fd))
+    if (account)
+        turn_charge(&account->turn, CONNECT_US);
+    if (account && take_place(dialect, context, account, fd)) {
+        bound_send_buffer(server, fd);
         return peer_new(server, dialect, context, fd, account);
+    }
     metrics.peers_refused++;
     if (account)
         account_unref(account);
@@ -184,21 +202,29 @@ static void on_rest_over(struct timer *timer)
         timer_arm(timer, sys.now_us() + ACCEPT_REST_US);
 }
 
+/* One connection. What it costs is its owner's, too. */
+static void accept_one(struct turn *turn)
+{
+    struct listener *listener = (struct listener *)((char *)turn - offsetof(struct listener, turn));
+    int fd = sys.accept(listener->fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            listener_rest(listener, errno);
+        return;
+    }
+    metrics.peers_accepted++;
+    turn_wait(&listener->server->accounts.turns, turn);
+    server_adopt(listener->server, listener->dialect, listener->context, fd);
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *data)
 {
     struct listener *listener = data;
 
+    (void)fd;
     (void)what;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
-        int peer_fd = sys.accept(fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (peer_fd < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                listener_rest(listener, errno);
-            return;
-        }
-        metrics.peers_accepted++;
-        server_adopt(listener->server, listener->dialect, listener->context, peer_fd);
-    }
+    turn_wait(&listener->server->accounts.turns, &listener->turn);
 }
 
 int server_listen(struct server *server, const struct dialect *dialect, void *context, int fd)
@@ -213,6 +239,7 @@ int server_listen(struct server *server, const struct dialect *dialect, void *co
     listener->dialect = dialect;
     listener->context = context;
     listener->fd = fd;
+    listener->turn = (struct turn){.above = &server->accounts.turns.top, .run = accept_one};
     if (timer_init(&listener->rest, server->timers, on_rest_over) < 0 ||
         event_assign(&listener->event, server->base, fd, EV_READ | EV_PERSIST, on_acceptable,
                      listener) < 0 ||

@@ -28,7 +28,7 @@ static void setup(void)
     base = event_base_new();
     ck_assert_ptr_nonnull(base);
     ck_assert_int_eq(timers_init(&timers, base), 0);
-    accounts_init(&accounts, &timers, LINGER_US);
+    accounts_init(&accounts, base, &timers, LINGER_US);
 }
 
 static void teardown(void)
