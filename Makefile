@@ -209,7 +209,8 @@ $(SIM_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/sim/$$(subst -,_,%)_main.o
 $(BUILD)/tests/demo: $(call obj,$(DEMO_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
 $(BUILD)/tests/coco-bench: $(call obj,$(BENCH_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
 $(BUILD)/tests/quote-bench: $(call obj,$(QUOTE_BENCH_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
-$(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench:
+$(BUILD)/tests/floods: $(call obj,tests/attack/floods.c tests/bench/servers.c tests/bench/echo.c) $(BUILD)/libsim.a $(BUILD)/libcoco.a
+$(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench $(BUILD)/tests/floods:
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS) $(CTL_LIBS)
 
@@ -294,7 +295,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs demo bench bench-quotes bench-door floods guests \
         model fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -371,6 +372,10 @@ bench-quotes: programs ## measure the quote broker: latency added, throughput, f
 
 bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
 	@COCO_BUILD=$(BUILD) $<
+
+SECONDS ?= 3
+floods: $(BUILD)/cocod $(BUILD)/tests/floods ## measure a good client of cocod beside floods of every kind (root, 2 CPUs; SECONDS=3 each)
+	@$(BUILD)/tests/floods --cocod $(BUILD)/cocod --seconds $(SECONDS) $(FLOODS)
 
 model: ## check the model of leases and firmware updates, and that its broken variants are refuted (spin)
 	@tests/model/check $(BUILD)

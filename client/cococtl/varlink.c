@@ -155,8 +155,11 @@ static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
     if (v->fd < 0)
         return -ENOTCONN;
     int r = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
-    if (r == 0)
-        r = receive_message(v->fd, deadline_ns, &text);
+    /* A call that is refused before it was read whole is answered all the same. */
+    if (r == 0 || r == -EPIPE) {
+        int received = receive_message(v->fd, deadline_ns, &text);
+        r = received == 0 || r == 0 ? received : r;
+    }
     if (r < 0)
         return r == -EMSGSIZE ? -EBADMSG : r;
     r = text ? judge(text, ret) : -EBADMSG;

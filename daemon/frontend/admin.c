@@ -4,6 +4,9 @@
  * byte; calls of one connection are answered in their order. A message that is not such an object
  * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
+ * Who is asking is looked at before what is asked costs anything: long messages, and messages of many
+ * values, which only files make so, are read only of somebody who may bring files.
+ *
  * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch.
  * One that has to wait becomes a request, and its peer is held until that is complete, which keeps
  * the order; the request's blob is the whole reply. What methods do is in the other admin_ files.
@@ -164,16 +167,16 @@ static void not_found(const struct call *call, const char *name)
     admin_send_error(call, ADMIN_VARLINK ".InterfaceNotFound", "interface", interface);
 }
 
-/* False: answered with NotAllowed. */
-static bool allowed(const struct call *call, const struct admin_method *method)
+/* `what` takes a role. False: answered with NotAllowed. */
+static bool allowed(const struct call *call, const char *what, enum admin_role role)
 {
-    if (admin_roles_of(&call->admin->roles, call->peer->fd) >= method->role)
+    if (call->role >= role)
         return true;
-    account_denied(call->peer->account, method->name, admin_role_name(method->role));
+    account_denied(call->peer->account, what, admin_role_name(role));
     struct json_object *parameters = json_object_new_object();
     struct json_object *reply = admin_error(ADMIN_INTERFACE ".NotAllowed", NULL, NULL);
     admin_add_int(parameters, "uid", call->peer->account->key.uid);
-    admin_add_text(parameters, "role", admin_role_name(method->role));
+    admin_add_text(parameters, "role", admin_role_name(role));
     json_object_object_add(reply, "parameters", parameters);
     admin_send(call, reply);
     return false;
@@ -206,7 +209,7 @@ static void handle_call(const struct call *call, const char *name)
         admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", unknown);
         return;
     }
-    if (!allowed(call, method))
+    if (!allowed(call, method->name, method->role))
         return;
     if (!account_may(call->peer->account, CHARGE_BYTES, PEER_REPLY_ROOM)) {
         admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
@@ -229,10 +232,17 @@ static bool read_flag(struct json_object *message, const char *name, bool *ret)
     return json_object_is_type(value, json_type_boolean);
 }
 
-/* False: the message is not a call. */
-static bool handle_message(struct peer *peer, struct json_object *message)
+static struct call call_of(struct peer *peer)
 {
-    struct call call = {.peer = peer, .admin = peer->context};
+    struct admin *admin = peer->context;
+
+    return (
+        struct call){.peer = peer, .admin = admin, .role = admin_roles_of(&admin->roles, peer->fd)};
+}
+
+/* False: the message is not a call. */
+static bool handle_message(struct call call, struct json_object *message)
+{
     struct json_object *value;
     bool upgrade;
 
@@ -255,15 +265,27 @@ static bool handle_message(struct peer *peer, struct json_object *message)
     return true;
 }
 
+/* What carries files is looked at only where somebody may bring them. */
+static bool takes_long(struct peer *peer)
+{
+    const struct call call = call_of(peer);
+
+    if (allowed(&call, "a message of more than 4 KiB", ADMIN_ROLE_IMPORT))
+        return true;
+    peer_finish(peer, CLOSE_REFUSED);
+    return false;
+}
+
 static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
 {
+    const struct call call = call_of(peer);
+    size_t values = call.role >= ADMIN_ROLE_IMPORT ? ADMIN_VALUES_MAX : ADMIN_SHORT_VALUES;
     struct json_object *message = NULL;
 
     /* A monitor's replies never end, so nothing that follows could be answered. */
-    int r = admin_session_of(peer)->monitors
-                ? -EBADMSG
-                : json_read(frame, size - 1, ADMIN_VALUES_MAX, &message);
-    if (r == 0 && !handle_message(peer, message))
+    int r =
+        admin_session_of(peer)->monitors ? -EBADMSG : json_read(frame, size - 1, values, &message);
+    if (r == 0 && !handle_message(call, message))
         r = -EBADMSG;
     json_object_put(message);
     if (r < 0)
@@ -309,6 +331,8 @@ const struct dialect admin_dialect = {
     .session_size = sizeof(struct admin_session),
     .frame_max = MESSAGE_MAX,
     .privileged = privileged,
+    .frame_long = ADMIN_SHORT,
+    .takes_long = takes_long,
     .frame_size = frame_size,
     .dispatch = dispatch,
     .answer = answer,

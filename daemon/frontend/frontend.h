@@ -20,7 +20,11 @@ struct dialect {
     const char *name;
     size_t session_size; /* of the dialect's own state in each peer, zeroed at first */
     size_t frame_max;    /* bytes; what may be asked to be buffered for one frame */
-    int needs_hello;     /* close a peer that has not called peer_established in time */
+    /* Frames over this many bytes are let in only where `takes_long` says so: asked before more of
+     * one is read, and where it says no it has answered, or closed. 0: all are let in. */
+    size_t frame_long;
+    bool (*takes_long)(struct peer *peer);
+    int needs_hello; /* close a peer that has not called peer_established in time */
     /* A connection carries one frame. A byte behind it closes the connection; the peer may shut its
      * sending side down and still gets its answer. */
     int one_request;

@@ -27,7 +27,8 @@ enum peer_state {
 #define PEER_BATCH      4u
 #define PEER_LONG_FRAME 256u
 
-/* Replies, and bytes of them, that one peer is sent in one turn of those that had to wait. */
+/* Replies that had to wait, and bytes of them, that one peer is sent in one turn; and bytes of one
+ * long frame that are received. */
 #define PEER_TURN_REPLIES 8u
 #define PEER_TURN_BYTES   16384u
 
@@ -50,8 +51,8 @@ struct peer {
     const struct dialect *dialect;
     void *context; /* the dialect's, as given to server_listen */
     struct account *account;
-    enum peer_state state;
-    enum close_reason close_reason;
+    enum peer_state state : 8;
+    enum close_reason close_reason : 8;
     unsigned refs;
     bool established;
     bool paused;  /* not read: back-pressure, deaf or held */
@@ -69,15 +70,13 @@ struct peer {
     int fd;
     uint64_t since_us; /* when the connection began */
     struct event readable;
-    struct event writable;
+    struct event *writable; /* while replies wait; or NULL */
 
     uint8_t *partial; /* received, not dispatched yet */
-    size_t partial_size;
-    size_t partial_capacity;
-    size_t partial_charged;
+    uint32_t partial_size;
+    uint32_t partial_capacity;
 
     struct outgoing *out;  /* first is being sent */
-    size_t unsent;         /* bytes in `out` */
     struct passed *passed; /* the descriptor that was passed to it, and is not received; or NULL */
 
     /* Absolute deadlines, UINT64_MAX: none; `deadline` is armed for the earliest. */
@@ -88,6 +87,7 @@ struct peer {
 
     struct request *requests;
     unsigned n_requests;
+    uint32_t unsent; /* bytes in `out` */
 
     struct peer *prev, *next; /* of the server */
     _Alignas(16) uint8_t session[];

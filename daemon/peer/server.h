@@ -56,8 +56,9 @@ struct server_limits {
 /* What a socket holds at most: twice that, the message that goes beyond it, and their heads. */
 #define SERVER_SOCKET_BYTES(send_buffer) (3u * (send_buffer) + 4096u)
 
-/* One shared buffer receives for all peers: what is left of it after a wake-up is copied. */
-#define SERVER_RECEIVE_SIZE 16384u
+/* One shared buffer receives for all peers. What is left of it after a turn is copied, so it holds not
+ * much more than what a turn dispatches. */
+#define SERVER_RECEIVE_SIZE 2048u
 
 struct server {
     struct event_base *base;

@@ -35,6 +35,8 @@ void turn_charge(struct turn *turn, uint64_t us)
         if (turn->waits) {
             DL_DELETE(above->below, turn);
             insert(above, turn);
+        } else if (!above->below) {
+            above->now = above->most;
         }
     }
 }

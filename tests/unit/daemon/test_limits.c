@@ -496,8 +496,8 @@ static size_t place_bytes(void)
            account_bytes(PEER_PARTIAL_FREE) + account_bytes(sizeof(struct account)) +
            account_bytes(sizeof(struct account_user)) + account_bytes(sizeof(struct history)) +
            account_bytes(HISTORY_ENTRIES * sizeof(struct history_entry)) +
-           account_bytes(ACCOUNT_GUESTS * sizeof(struct account_guest)) +
-           account_bytes(sizeof(struct passed)) + 4 * 2 * sizeof(void *) /* timers' heap */ +
+           account_bytes(sizeof(struct account_guests)) + account_bytes(sizeof(struct passed)) +
+           account_bytes(sizeof(struct event)) + 4 * 2 * sizeof(void *) /* timers' heap */ +
            2 * 64 /* libevent's map, hash buckets */;
 }
 
@@ -528,8 +528,8 @@ START_TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
         SERVER_ROOMY_PEERS * (unsigned long long)SERVER_SOCKET_BYTES(SERVER_SEND_BUFFER) +
         (c->limits_peers + SERVER_PRIVILEGED_PLACES) * 2048ull; /* socket, file, inode */
     unsigned long long lingering =
-        ACCOUNTS_LINGER * (account_bytes(sizeof(struct account)) +
-                           account_bytes(ACCOUNT_GUESTS * sizeof(struct account_guest))) +
+        ACCOUNTS_LINGER *
+            (account_bytes(sizeof(struct account)) + account_bytes(sizeof(struct account_guests))) +
         ACCOUNT_HISTORIES_LINGER * (sizeof(struct history) + HISTORY_ENTRIES * 40);
     unsigned long long requests = c->limits_in_flight * account_bytes(sizeof(struct request));
     /* The one reply that may be made above the limit, and what it is made from. */
@@ -546,6 +546,35 @@ START_TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
            memory / MIB, quotes / MIB, worker / MIB, rest / MIB, sum / MIB, memory_max() / MIB);
     ck_assert_uint_lt(sum, memory_max());
     config_free(c);
+}
+END_TEST
+
+#define IDLE 2000
+
+/* Each of a process of its own. */
+START_TEST(an_idle_session_takes_less_than_a_KiB)
+{
+    static int fds[IDLE];
+
+    options.limits.peers = 4000;
+    options.limits.peers_per_account = 1;
+    rig_open(&rig, &options);
+    who_pid = 0x40010000;
+    int first = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    size_t before = heap();
+    for (int i = 0; i < IDLE; i++) {
+        who_pid++;
+        fds[i] = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    }
+    printf("an idle session: %zu bytes (struct peer %zu, session %zu, account %zu, history %zu)\n",
+           (heap() - before) / IDLE, sizeof(struct peer), vmm_dialect.session_size,
+           sizeof(struct account), sizeof(struct history));
+    ck_assert_uint_le((heap() - before) / IDLE, 1024);
+    for (int i = 0; i < IDLE; i++)
+        close(fds[i]);
+    close(first);
+    rig_settle(&rig);
+    rig_close(&rig);
 }
 END_TEST
 
@@ -618,6 +647,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, a_descriptor_stays_charged_while_its_session_asks_on_without_reading);
     tcase_add_test(tcase, where_the_kernel_passes_no_more_hello_is_told_to_ask_again);
     tcase_add_test(tcase, at_the_defaults_all_limits_together_are_less_than_MemoryMax);
+    tcase_add_test(tcase, an_idle_session_takes_less_than_a_KiB);
     tcase_add_test(tcase, the_page_of_limits_is_what_the_configuration_says);
     suite_add_tcase(suite, tcase);
     return suite;
