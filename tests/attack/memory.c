@@ -21,15 +21,23 @@
 
 static struct host host;
 
-/* Sends `data` on each connection again and again, until all of them have been full for a while. */
+/* Sends `data`, whole frames, on each connection again and again, until all of them have been full
+ * for a while. */
 static uint32_t stuff(const int *fds, unsigned n, const uint8_t *data, size_t size)
 {
+    static size_t sent[CONNECTIONS]; /* of `data`, this time round */
+
     for (int quiet = 0, rounds = 0; quiet < 20 && rounds < 20000; rounds++) {
-        bool sent = false;
-        for (unsigned i = 0; i < n; i++)
-            sent |= send(fds[i], data, size, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
-        quiet = sent ? 0 : quiet + 1;
-        if (!sent)
+        quiet++;
+        for (unsigned i = 0; i < n; i++) {
+            ssize_t took =
+                send(fds[i], data + sent[i], size - sent[i], MSG_DONTWAIT | MSG_NOSIGNAL);
+            if (took <= 0)
+                continue;
+            sent[i] = (sent[i] + (size_t)took) % size;
+            quiet = 0;
+        }
+        if (quiet > 0)
             nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
     return n;
