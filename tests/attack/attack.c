@@ -183,18 +183,3 @@ bool attack_ping(int fd)
            coco_header_decode(reply, &header) == 0 && header.type == COCO_PING + 1 &&
            header.id == 7 && header.status == 0;
 }
-
-unsigned attack_memory_mib(const struct host *host)
-{
-    char path[64], line[200];
-    unsigned long kib = 0;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)host->cocod.pid);
-    FILE *file = fopen(path, "re");
-    ck_assert_msg(file != NULL, "cocod is gone");
-    while (fgets(line, sizeof(line), file))
-        if (sscanf(line, "RssAnon: %lu", &kib) == 1)
-            break;
-    (void)fclose(file);
-    return (unsigned)(kib / 1024);
-}

@@ -42,6 +42,3 @@ int attack_connect(const char *path);
 int attack_hello(int fd, uint32_t features, bool leave);
 /* PING, and its right answer within 5 s. */
 bool attack_ping(int fd);
-
-/* MiB of anonymous memory that cocod has. */
-unsigned attack_memory_mib(const struct host *host);
