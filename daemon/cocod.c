@@ -28,7 +28,6 @@
  * what else activates itself. */
 #define CALLBACKS_PER_TURN 64
 
-#define VMM_USERS_MAX 64u
 /* Platform info and collateral change when the platform is updated, which restarts QGS, or once in
  * weeks. */
 #define ASK_KEEP_US (60u * 1000000u)
@@ -119,12 +118,13 @@ static struct platform_options platform_options(const struct config *config)
     return options;
 }
 
-static struct certs_options certs_options(const struct config *config, struct platform *platform)
+static struct certs_options certs_options(const struct config *config, struct platform *platform,
+                                          gid_t table_group)
 {
     static const enum load_signer signers[] = {[CONFIG_SIGNER_AUTO] = LOAD_SIGNER_AUTO,
                                                [CONFIG_SIGNER_VCEK] = LOAD_SIGNER_VCEK,
                                                [CONFIG_SIGNER_VLEK] = LOAD_SIGNER_VLEK};
-    struct certs_options options = {
+    return (struct certs_options){
         .n_chain = config->certs_chain.n,
         .chain = config->certs_chain.items,
         .n_roots = config->certs_root.n,
@@ -135,15 +135,22 @@ static struct certs_options certs_options(const struct config *config, struct pl
         .vlek_csp = config->certs_vlek_csp,
         .serve_crl = config->certs_serve_crl,
         .clock_floor_s = build_time_s,
-        .table_file = {.path = config->certs_table_file, .mode = config->certs_table_mode},
+        .table_file = {.path = config->certs_table_file,
+                       .mode = config->certs_table_mode,
+                       .group = table_group},
         .refuse_missing = config->certs_missing_chain == MISSING_CHAIN_REFUSE,
         .drain_timeout_us = config->certs_drain_timeout_ms * 1000u,
     };
+}
 
-    if (listen_group(config->certs_table_group, &options.table_file.group) < 0)
+static gid_t find_table_group(const struct config *config)
+{
+    gid_t group = (gid_t)-1;
+
+    if (listen_group(config->certs_table_group, &group) < 0)
         log_warn("[certs] table_group: there is no group %s; the table file keeps its group",
                  config->certs_table_group);
-    return options;
+    return group;
 }
 
 /* Users that do not exist on this host are passed over: the default names those of several
@@ -168,6 +175,15 @@ static size_t find_users(const char *text, uid_t *out, size_t room)
     return n;
 }
 
+void cocod_find_names(const struct config *config, struct cocod_names *ret)
+{
+    *ret = (struct cocod_names){.n_vmm_users = 0};
+    ret->n_vmm_users = find_users(config->quotes_vmm_users, ret->vmm_users, COCOD_VMM_USERS_MAX);
+    admin_roles_grant(&ret->roles, ADMIN_ROLE_READ, config->admin_read);
+    admin_roles_grant(&ret->roles, ADMIN_ROLE_IMPORT, config->admin_import);
+    admin_roles_grant(&ret->roles, ADMIN_ROLE_OPERATE, config->admin_operate);
+}
+
 static void backend_options(const struct config *config, const struct endpoint *endpoint,
                             struct backend_options *ret)
 {
@@ -184,21 +200,18 @@ static void backend_options(const struct config *config, const struct endpoint *
                                  .wait_us = config->quotes_qgs_wait_ms * 1000u};
 }
 
-/* What the options of quotes point to. */
-struct quotes_parts {
-    struct backend_options backends[CONFIG_ENDPOINTS_MAX];
-    uid_t users[VMM_USERS_MAX];
-};
-
-static struct quotes_options quotes_options(const struct config *config, struct quotes_parts *parts)
+/* `backends` has room for CONFIG_ENDPOINTS_MAX; the options point to it, and to the names. */
+static struct quotes_options quotes_options(const struct config *config,
+                                            const struct cocod_names *names,
+                                            struct backend_options *backends)
 {
     for (size_t i = 0; i < config->quotes_qgs.n; i++)
-        backend_options(config, &config->quotes_qgs.items[i], &parts->backends[i]);
+        backend_options(config, &config->quotes_qgs.items[i], &backends[i]);
     return (struct quotes_options){
         .n_backends = config->quotes_qgs.n,
-        .backends = parts->backends,
-        .n_vmm_users = find_users(config->quotes_vmm_users, parts->users, VMM_USERS_MAX),
-        .vmm_users = parts->users,
+        .backends = backends,
+        .n_vmm_users = names->n_vmm_users,
+        .vmm_users = names->vmm_users,
         .requests_per_vm = config->limits_requests_per_account,
         .requests_per_user = config->limits_requests_per_user,
         .queue_max = config->quotes_queue,
@@ -234,36 +247,28 @@ static struct qgs_door_options door_options(const struct config *config)
     };
 }
 
-static int make_services(struct cocod *cocod, const struct config *config)
+static int make_services(struct cocod *cocod, const struct config *config,
+                         const struct cocod_names *names)
 {
+    struct backend_options backends[CONFIG_ENDPOINTS_MAX];
     struct server_limits limits = server_limits(config);
     struct platform_options platform = platform_options(config);
 
-    cocod->worker = worker_new(cocod->base, &cocod->timers);
+    cocod->worker = worker_new(cocod->base, &cocod->timers, "reading or writing files");
     cocod->server = server_new(cocod->base, &cocod->timers, &limits);
     if (!cocod->worker || !cocod->server)
         return -ENOMEM;
     cocod->platform = platform_new(cocod->base, &cocod->timers, &platform);
     if (!cocod->platform)
         return -ENOMEM;
-    struct certs_options certs = certs_options(config, cocod->platform);
+    cocod->table_group = find_table_group(config);
+    struct certs_options certs = certs_options(config, cocod->platform, cocod->table_group);
     cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
-    struct quotes_parts parts;
-    struct quotes_options quotes = quotes_options(config, &parts);
+    struct quotes_options quotes = quotes_options(config, names, backends);
     cocod->quotes = quotes_new(cocod->base, &cocod->timers, &quotes);
     if (!cocod->certs || !cocod->quotes)
         return -ENOMEM;
     return health_init(&cocod->health, &cocod->timers, cocod->certs, cocod->quotes, cocod->worker);
-}
-
-static void grant_roles(struct cocod *cocod, const struct config *config)
-{
-    struct admin_roles *roles = &cocod->admin.roles;
-
-    roles->n = 0;
-    admin_roles_grant(roles, ADMIN_ROLE_READ, config->admin_read);
-    admin_roles_grant(roles, ADMIN_ROLE_IMPORT, config->admin_import);
-    admin_roles_grant(roles, ADMIN_ROLE_OPERATE, config->admin_operate);
 }
 
 static void on_clock_set(void *data)
@@ -297,6 +302,7 @@ static void on_event(void *data, enum event_id id)
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
 {
     struct cocod *cocod = sys.alloc(sizeof(*cocod));
+    struct cocod_names names;
     uint64_t instance = 0;
 
     if (!cocod)
@@ -307,7 +313,9 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     if (r == 0 && getrandom(&instance, sizeof(instance), 0) != sizeof(instance))
         r = -EIO;
     if (r == 0)
-        r = make_services(cocod, config);
+        cocod_find_names(config, &names);
+    if (r == 0)
+        r = make_services(cocod, config, &names);
     if (r < 0) {
         cocod_free(cocod);
         return r;
@@ -336,7 +344,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
         return r;
     }
     cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
-    grant_roles(cocod, config);
+    cocod->admin.roles = names.roles;
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     certs_set_namer(cocod->certs, vmm_name_holder, &cocod->vmm);
     cocod->config = cocod->started = config;
@@ -404,23 +412,24 @@ static void look_for_restart(struct cocod *cocod, const struct config *config)
         log_event(LOG_LEVEL_WARNING, "config-needs-restart", NULL, 0, "%s", cocod->restart_problem);
 }
 
-void cocod_reload(struct cocod *cocod, struct config *config)
+void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod_names *names)
 {
+    struct backend_options backends[CONFIG_ENDPOINTS_MAX];
     struct config *old = cocod->config;
     struct platform_options platform = platform_options(config);
-    struct certs_options options = certs_options(config, cocod->platform);
+    struct certs_options options = certs_options(config, cocod->platform, cocod->table_group);
     struct server_limits limits = server_limits(config);
-    struct quotes_parts parts;
-    struct quotes_options quotes = quotes_options(config, &parts);
+    struct quotes_options quotes = quotes_options(config, names, backends);
 
     look_for_restart(cocod, config);
     /* The table file is the one that sessions have leases on. */
-    options.table_file = certs_options(cocod->started, cocod->platform).table_file;
+    options.table_file =
+        certs_options(cocod->started, cocod->platform, cocod->table_group).table_file;
     platform_set_options(cocod->platform, &platform);
     cocod->health.config_problem = NULL;
     cocod->exposition.config_source = CONFIG_SOURCE_FILES;
     (void)config_hash(config, cocod->exposition.config_hash);
-    grant_roles(cocod, config);
+    cocod->admin.roles = names->roles;
     cocod->config = config;
     cocod->admin.config = config;
     log_set_level(config->log_level);

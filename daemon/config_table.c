@@ -273,9 +273,9 @@ static const struct config_key keys[] = {
      .min = 100,
      .max = 1 * MINUTES,
      .doc =
-         "How long a replacement of the chain waits for the leases that VMMs hold. Meanwhile "
-         "certificate requests are told to ask again; a Linux guest gives up after one minute of "
-         "that."},
+         "How long a lease may be held before it is told of: leases last milliseconds. It keeps a "
+         "firmware update waiting, and after a replacement of the chain the table file; sessions "
+         "get the new chain at once."},
 
     {.section = "quotes",
      .name = "qgs",
@@ -321,7 +321,8 @@ static const struct config_key keys[] = {
      .offset = AT(quotes_vmm_users),
      .default_value = "root qemu libvirt-qemu",
      .doc =
-         "Users whose processes are VMMs, one VM each: their VMs take turns one by one. All "
+         "Users whose processes are VMMs, one VM each: their VMs take that user's turns one by "
+         "one. All "
          "processes of any other user count as one VM together. Users that do not exist here are "
          "passed over."},
     {.section = "quotes",
@@ -356,7 +357,8 @@ static const struct config_key keys[] = {
      .min = 0,
      .max = 65536,
      .unit = "quotes",
-     .doc = "How many of them, at most; then the oldest goes."},
+     .doc = "How many of them, at most; then the oldest goes, of a user who has half of them "
+            "its own."},
     {.section = "quotes",
      .name = "keep_memory",
      .type = CONFIG_BYTES,

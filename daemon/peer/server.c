@@ -50,6 +50,7 @@ static const char *const close_reason_names[CLOSE_REASONS] = {
     [CLOSE_SEND_TIMEOUT] = "send-timeout",
     [CLOSE_MEMORY] = "memory",
     [CLOSE_SHUTDOWN] = "shutdown",
+    [CLOSE_ADMIN] = "administrator",
 };
 
 const char *close_reason_name(enum close_reason reason)
@@ -110,6 +111,30 @@ void server_stop_listening(struct server *server)
         LL_DELETE(server->listeners, listener);
         listener_free(listener);
     }
+}
+
+unsigned server_close_account(struct server *server, const struct account *account,
+                              const struct dialect *but, enum close_reason reason)
+{
+    struct peer *next;
+    unsigned n = 0;
+
+    for (struct peer *peer = server->peers; peer; peer = next) {
+        next = peer->next;
+        if (peer->account != account || peer->dialect == but)
+            continue;
+        /* What it waited for is completed, and any answer may find that its peer is gone. */
+        if (next)
+            peer_ref(next);
+        peer_close(peer, reason);
+        n++;
+        bool gone = next && next->state == PEER_CLOSED;
+        if (next)
+            peer_unref(next);
+        if (gone)
+            next = server->peers;
+    }
+    return n;
 }
 
 void server_close_peers(struct server *server, enum close_reason reason)

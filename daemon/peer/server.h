@@ -23,6 +23,7 @@ enum close_reason {
     CLOSE_SEND_TIMEOUT,  /* did not read its replies */
     CLOSE_MEMORY,
     CLOSE_SHUTDOWN,
+    CLOSE_ADMIN, /* an administrator wants it */
     CLOSE_REASONS,
 };
 
@@ -94,5 +95,8 @@ void server_stop_listening(struct server *server);
  */
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd);
+/* Closes the peers of an account but for those of a dialect; how many there were. */
+unsigned server_close_account(struct server *server, const struct account *account,
+                              const struct dialect *but, enum close_reason reason);
 /* Closes every peer. */
 void server_close_peers(struct server *server, enum close_reason reason);
