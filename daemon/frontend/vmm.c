@@ -35,9 +35,11 @@
 #define EARLY_US 50000u
 
 struct session {
-    uint32_t features; /* agreed */
     uint64_t lease_base;
-    struct coco_hello hello;
+    uint32_t features; /* agreed */
+    /* Of its HELLO: claims. */
+    uint8_t vm_uuid[16];
+    char vm_name[COCO_NAME_SIZE + 1];
 };
 
 static struct session *session_of(struct peer *peer)
@@ -146,22 +148,24 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
 {
     struct session *session = session_of(peer);
     struct vmm *vmm = vmm_of(peer);
+    struct coco_hello hello;
     int lease_fd;
 
     if (peer->established) {
         peer_close(peer, CLOSE_PROTOCOL);
         return;
     }
-    if (coco_hello_decode(payload, call->length, &session->hello) < 0) {
+    if (coco_hello_decode(payload, call->length, &hello) < 0) {
         refuse_hello(peer, call, COCO_EINVAL);
         return;
     }
-    if (session->hello.version_min > COCO_WIRE_VERSION ||
-        session->hello.version_max < COCO_WIRE_VERSION) {
+    if (hello.version_min > COCO_WIRE_VERSION || hello.version_max < COCO_WIRE_VERSION) {
         refuse_hello(peer, call, COCO_EOPNOTSUPP);
         return;
     }
-    session->features = session->hello.features & FEATURES;
+    memcpy(session->vm_name, hello.vm_name, sizeof(session->vm_name));
+    memcpy(session->vm_uuid, hello.vm_uuid, sizeof(session->vm_uuid));
+    session->features = hello.features & FEATURES;
     if (!open_lease(peer, &session->features, &lease_fd)) {
         refuse_hello(peer, call, COCO_EAGAIN);
         return;
@@ -184,8 +188,8 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
     coco_hello_reply_encode(&reply, message + COCO_HEADER_SIZE);
     struct history *history = account_history(peer->account);
     if (history) {
-        memcpy(history->vm_name, session->hello.vm_name, sizeof(history->vm_name));
-        memcpy(history->vm_uuid, session->hello.vm_uuid, sizeof(history->vm_uuid));
+        memcpy(history->vm_name, session->vm_name, sizeof(history->vm_name));
+        memcpy(history->vm_uuid, session->vm_uuid, sizeof(history->vm_uuid));
     }
     if (!peer_send(peer, message, sizeof(message), NULL, lease_fd)) {
         passed_cancel(peer);
@@ -393,13 +397,13 @@ static void on_cancel(struct peer *peer, const struct coco_header *call, const u
 }
 
 /* FNV-1a of UUID and name: what tells the VMs of one process apart. */
-static uint64_t guest_hash(const struct coco_hello *hello)
+static uint64_t guest_hash(const struct session *session)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
-    for (size_t i = 0; i < sizeof(hello->vm_uuid); i++)
-        hash = (hash ^ hello->vm_uuid[i]) * UINT64_C(0x100000001b3);
-    for (const char *p = hello->vm_name; *p; p++)
+    for (size_t i = 0; i < sizeof(session->vm_uuid); i++)
+        hash = (hash ^ session->vm_uuid[i]) * UINT64_C(0x100000001b3);
+    for (const char *p = session->vm_name; *p; p++)
         hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
     return hash;
 }
@@ -419,15 +423,15 @@ static void on_guest_event(struct peer *peer, const struct coco_header *call,
         return;
     }
     metrics.guest_events++;
-    if (!account_guest_event(peer->account, guest_hash(&session->hello),
-                             vmm->options.events_per_minute, &dropped))
+    if (!account_guest_event(peer->account, guest_hash(session), vmm->options.events_per_minute,
+                             &dropped))
         return;
     const char *kind = event.kind == COCO_GUEST_EVENT_SEV_TERM
                            ? "the SNP guest asked to be terminated"
                            : "the TDX guest reported a fatal error";
     snprintf(data, sizeof(data), "0x%llx", (unsigned long long)event.data[0]);
     event_emit(EVENT_GUEST_FATAL,
-               LOG_FIELDS(log_text("COCO_VM", session->hello.vm_name),
+               LOG_FIELDS(log_text("COCO_VM", session->vm_name),
                           log_text("COCO_GUEST_EVENT", event.kind == COCO_GUEST_EVENT_SEV_TERM
                                                            ? "sev-term"
                                                            : "tdx-fatal"),
@@ -435,7 +439,7 @@ static void on_guest_event(struct peer *peer, const struct coco_header *call,
                           log_number("PEER_PID", peer->account->key.pid),
                           log_number("PEER_UID", (int64_t)peer->account->key.uid)),
                "%s (VM %s, pid %d, data[0] %s, %u lines left out)", kind,
-               session->hello.vm_name[0] ? session->hello.vm_name : "without a name",
+               session->vm_name[0] ? session->vm_name : "without a name",
                (int)peer->account->key.pid, data, dropped);
 }
 
@@ -505,8 +509,8 @@ bool vmm_find_session(const struct server *server, uint64_t byte, struct vmm_ses
             byte - session->lease_base >= COCO_LEASE_BYTES)
             continue;
         *ret = (struct vmm_session){.peer = peer,
-                                    .vm_name = session->hello.vm_name,
-                                    .vm_uuid = session->hello.vm_uuid,
+                                    .vm_name = session->vm_name,
+                                    .vm_uuid = session->vm_uuid,
                                     .vcpu = byte - session->lease_base};
         return true;
     }

@@ -43,6 +43,7 @@ static void user_unref(struct accounts *accounts, struct account_user *user)
 static void stop_lingering(struct account *account)
 {
     DL_DELETE(account->user->lingering, account);
+    account->passed = NULL;
     account->user->n_lingering--;
     account->accounts->n_lingering--;
     account->accounts->n_histories -= account->history != NULL;
@@ -205,10 +206,10 @@ static void describe(const struct account_key *key, char *out, size_t size)
 /* The place of the one that was heard of longest ago is the next one's. */
 static struct account_guest *find_guest(struct account *account, uint64_t hash)
 {
-    struct account_guest *oldest = &account->guests[0];
+    struct account_guest *oldest = &account->guests->guests[0];
 
     for (size_t i = 0; i < ACCOUNT_GUESTS; i++) {
-        struct account_guest *guest = &account->guests[i];
+        struct account_guest *guest = &account->guests->guests[i];
         if (guest->events.window_start_us != 0 && guest->hash == hash)
             return guest;
         if (guest->events.window_start_us < oldest->events.window_start_us)
@@ -226,11 +227,11 @@ bool account_guest_event(struct account *account, uint64_t guest, unsigned per_m
     if (ret_dropped)
         *ret_dropped = 0;
     if (!account->guests)
-        account->guests = sys.alloc(ACCOUNT_GUESTS * sizeof(*account->guests));
+        account->guests = sys.alloc(sizeof(*account->guests));
     if (!account->guests)
         return false;
     return log_limit_pass(&find_guest(account, guest)->events, now_us, 1, MINUTE_US, ret_dropped) &&
-           log_limit_pass(&account->guest_events, now_us, per_minute, MINUTE_US, NULL);
+           log_limit_pass(&account->guests->events, now_us, per_minute, MINUTE_US, NULL);
 }
 
 static bool tell_refusal(struct account *account)
@@ -321,7 +322,7 @@ static void tell_limit(struct account *account, enum charge kind, bool of_accoun
         EVENT_PEER_LIMIT,
         LOG_FIELDS(PEER_FIELDS(&account->key),
                    log_text("COCO_LIMIT", charge_limit_name(kind, of_account))),
-        "a %s is over its limit: [limits] %s = %zu; it holds %zu, its user %zu, all together %zu%s",
+        "a %s is over its limit: [limits] %s = %zu; it holds %u, its user %zu, all together %zu%s",
         who, charge_limit_name(kind, of_account), limit, account->held[kind],
         account->user->held[kind], accounts->held[kind],
         of_account ? "" : ", and the last eighth is kept for users who hold little");
@@ -347,7 +348,7 @@ bool account_charge(struct account *account, enum charge kind, size_t amount)
 
 void account_charge_anyway(struct account *account, enum charge kind, size_t amount)
 {
-    account->held[kind] += amount;
+    account->held[kind] += (uint32_t)amount;
     account->user->held[kind] += amount;
     account->accounts->held[kind] += amount;
 }
@@ -355,7 +356,7 @@ void account_charge_anyway(struct account *account, enum charge kind, size_t amo
 void account_uncharge(struct account *account, enum charge kind, size_t amount)
 {
     invariant(account->held[kind] >= amount);
-    account->held[kind] -= amount;
+    account->held[kind] -= (uint32_t)amount;
     account->user->held[kind] -= amount;
     account->accounts->held[kind] -= amount;
 }

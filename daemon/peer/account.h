@@ -58,20 +58,23 @@ struct account_user {
     unsigned refs;
     unsigned n_lingering;
     struct account *lingering; /* the oldest first */
+    struct turn turn;          /* beside the other users' */
     size_t held[CHARGES];
     /* Lines of the log about what it was refused: by a limit of all, and by all others together. A
      * new process is a new account, but no new user. */
     struct log_limit told[CHARGES];
     struct log_limit refusals;
-    struct turn turn; /* beside the other users' */
     UT_hash_handle hh;
 };
 
 /* A VM as its VMM names it; those that were heard of last are known. */
 #define ACCOUNT_GUESTS 4u
-struct account_guest {
-    uint64_t hash;
-    struct log_limit events;
+struct account_guests {
+    struct log_limit events; /* of all of them */
+    struct account_guest {
+        uint64_t hash;
+        struct log_limit events;
+    } guests[ACCOUNT_GUESTS];
 };
 
 struct account {
@@ -80,16 +83,18 @@ struct account {
     uint64_t serial;         /* in the order in which they came; never used twice */
     struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
     struct account_user *user;
-    size_t held[CHARGES];
-    unsigned refs;         /* peers and jobs */
-    struct passed *passed; /* on their way; by prev2, next2 */
-    struct turn turn;      /* beside the user's other accounts' */
+    uint32_t held[CHARGES];
+    struct turn turn; /* beside the user's other accounts' */
+    unsigned refs;    /* peers and jobs */
     struct timer linger;
-    struct account *prev, *next; /* of the user's lingering ones */
+    union {
+        struct passed *passed; /* on their way; by prev2, next2 */
+        struct account *prev;  /* without references: of the user's lingering ones */
+    };
+    struct account *next;
     /* Lines of the log that it causes: what it reports of its guests, each for itself and all
-     * together, and what it is refused. */
-    struct account_guest *guests; /* ACCOUNT_GUESTS of them; NULL: nothing yet */
-    struct log_limit guest_events;
+     * together (NULL: nothing yet), and what it is refused. */
+    struct account_guests *guests;
     struct log_limit refusals;
     UT_hash_handle hh;
 };

@@ -37,14 +37,14 @@ struct history_entry {
 };
 
 struct history {
+    uint64_t n;                                /* ever added; the last HISTORY_ENTRIES are there */
+    uint64_t certs, certs_empty, certs_failed; /* ENOSPC is no failure: the guest asks again */
+    struct history_entry *entries;
+    uint32_t quotes, quotes_failed;
+    uint32_t room; /* for entries: few at first, HISTORY_ENTRIES in the end */
     /* What the account's last session called itself: claims. */
     char vm_name[COCO_NAME_SIZE + 1];
     uint8_t vm_uuid[16];
-    uint64_t n;                                /* ever added; the last HISTORY_ENTRIES are there */
-    uint64_t certs, certs_empty, certs_failed; /* ENOSPC is no failure: the guest asks again */
-    uint64_t quotes, quotes_failed;
-    struct history_entry *entries;
-    unsigned room; /* for entries: few at first, HISTORY_ENTRIES in the end */
 };
 
 /* NULL, both: out of memory, and the requests go on without. */

@@ -323,17 +323,10 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
     return pos;
 }
 
-/* What is small goes with the place. */
-static bool charge_partial(struct peer *peer, size_t capacity)
+/* What a buffer for a message that is not whole is charged: what is small goes with the place. */
+static size_t partial_cost(size_t capacity)
 {
-    size_t cost = capacity > PEER_PARTIAL_FREE ? account_bytes(capacity) : 0;
-
-    if (cost > peer->partial_charged) {
-        if (!account_charge(peer->account, CHARGE_BYTES, cost - peer->partial_charged))
-            return false;
-        peer->partial_charged = cost;
-    }
-    return true;
+    return capacity > PEER_PARTIAL_FREE ? account_bytes(capacity) : 0;
 }
 
 /* It asks for more than its account may hold. */
@@ -355,19 +348,21 @@ static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, si
         capacity = peer->dialect->frame_max;
     if (data == peer->partial || capacity > peer->partial_capacity) {
         if (capacity > peer->partial_capacity) {
-            if (!charge_partial(peer, capacity)) {
+            size_t more = partial_cost(capacity) - partial_cost(peer->partial_capacity);
+            if (more > 0 && !account_charge(peer->account, CHARGE_BYTES, more)) {
                 refuse_partial(peer);
                 return;
             }
             uint8_t *bytes = sys.alloc(capacity);
             if (!bytes) {
+                account_uncharge(peer->account, CHARGE_BYTES, more);
                 peer_close(peer, CLOSE_MEMORY);
                 return;
             }
             memcpy(bytes, data, size);
             sys.free(peer->partial);
             peer->partial = bytes;
-            peer->partial_capacity = capacity;
+            peer->partial_capacity = (uint32_t)capacity;
         }
     } else {
         memmove(peer->partial, data, size);
@@ -377,12 +372,11 @@ static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, si
 
 static void drop_partial(struct peer *peer)
 {
-    account_uncharge(peer->account, CHARGE_BYTES, peer->partial_charged);
+    account_uncharge(peer->account, CHARGE_BYTES, partial_cost(peer->partial_capacity));
     sys.free(peer->partial);
     peer->partial = NULL;
     peer->partial_size = 0;
     peer->partial_capacity = 0;
-    peer->partial_charged = 0;
     peer->frame_by_us = NEVER;
 }
 
@@ -445,9 +439,6 @@ static bool receive(struct peer *peer, size_t *batch)
     uint8_t *buf = server->receive;
     size_t room = sizeof(server->receive);
 
-    /* What is left of it beyond the batch can then be kept. */
-    if (!account_has_room(peer->account, CHARGE_BYTES, room))
-        room = PEER_PARTIAL_FREE / 2;
     if (partial) {
         buf = peer->partial + peer->partial_size;
         room = peer->partial_capacity - peer->partial_size;
@@ -569,6 +560,30 @@ static void on_deadline(struct timer *timer)
         peer_close(peer, CLOSE_FRAME_TIMEOUT);
 }
 
+/* The event is there while replies wait: most connections are idle, and it is large. */
+static bool watch_writable(struct peer *peer)
+{
+    struct event *event = sys.alloc(sizeof(*event));
+
+    if (event &&
+        event_assign(event, peer->server->base, peer->fd, EV_WRITE | EV_ET | EV_PERSIST,
+                     on_writable, peer) == 0 &&
+        event_add(event, NULL) == 0) {
+        peer->writable = event;
+        return true;
+    }
+    sys.free(event);
+    return false;
+}
+
+static void unwatch_writable(struct peer *peer)
+{
+    if (peer->writable)
+        event_del(peer->writable);
+    sys.free(peer->writable);
+    peer->writable = NULL;
+}
+
 /* Brings events and the deadline timer in line with what the peer has and owes. Nothing is asked of
  * the kernel where nothing changed: on the way of a CERTS_GET that is always so. */
 static void peer_settle(struct peer *peer)
@@ -591,6 +606,8 @@ static void peer_settle(struct peer *peer)
         } else {
             event_del(&peer->readable);
             peer->unwatched = false;
+            if (peer->out)
+                (void)account_may(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM); /* tells */
             peer->frame_by_us = NEVER; /* it is cocod that does not read on */
         }
         peer->paused = !read;
@@ -600,15 +617,14 @@ static void peer_settle(struct peer *peer)
     if (peer->out) {
         if (peer->sent_by_us == NEVER && !peer->patient)
             peer->sent_by_us = sys.now_us() + peer->server->limits.send_timeout_us;
-        if (!event_pending(&peer->writable, EV_WRITE, NULL) &&
-            event_add(&peer->writable, NULL) < 0) {
+        if (!peer->writable && !watch_writable(peer)) {
             peer_close(peer, CLOSE_MEMORY);
             return;
         }
-    } else if (peer->sent_by_us != NEVER || event_pending(&peer->writable, EV_WRITE, NULL)) {
+    } else if (peer->sent_by_us != NEVER || peer->writable) {
         peer->sent_by_us = NEVER;
         peer->writes = false;
-        event_del(&peer->writable);
+        unwatch_writable(peer);
     }
 
     uint64_t at = peer->hello_by_us;
@@ -650,8 +666,6 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
     peer->turn = (struct turn){.above = &account->turn, .run = take_turn};
     if (event_assign(&peer->readable, server->base, fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST,
                      on_readable, peer) < 0 ||
-        event_assign(&peer->writable, server->base, fd, EV_WRITE | EV_ET | EV_PERSIST, on_writable,
-                     peer) < 0 ||
         event_add(&peer->readable, NULL) < 0) {
         peer_close(peer, CLOSE_MEMORY);
         return NULL;
@@ -709,8 +723,7 @@ static void release_events(struct peer *peer)
 {
     if (event_initialized(&peer->readable))
         event_del(&peer->readable);
-    if (event_initialized(&peer->writable))
-        event_del(&peer->writable);
+    unwatch_writable(peer);
     timer_done(&peer->deadline);
     turn_leave(&peer->turn);
 }

@@ -51,8 +51,8 @@ struct peer {
     const struct dialect *dialect;
     void *context; /* the dialect's, as given to server_listen */
     struct account *account;
-    enum peer_state state;
-    enum close_reason close_reason;
+    enum peer_state state : 8;
+    enum close_reason close_reason : 8;
     unsigned refs;
     bool established;
     bool paused;  /* not read: back-pressure, deaf or held */
@@ -70,15 +70,13 @@ struct peer {
     int fd;
     uint64_t since_us; /* when the connection began */
     struct event readable;
-    struct event writable;
+    struct event *writable; /* while replies wait; or NULL */
 
     uint8_t *partial; /* received, not dispatched yet */
-    size_t partial_size;
-    size_t partial_capacity;
-    size_t partial_charged;
+    uint32_t partial_size;
+    uint32_t partial_capacity;
 
     struct outgoing *out;  /* first is being sent */
-    size_t unsent;         /* bytes in `out` */
     struct passed *passed; /* the descriptor that was passed to it, and is not received; or NULL */
 
     /* Absolute deadlines, UINT64_MAX: none; `deadline` is armed for the earliest. */
@@ -89,6 +87,7 @@ struct peer {
 
     struct request *requests;
     unsigned n_requests;
+    uint32_t unsent; /* bytes in `out` */
 
     struct peer *prev, *next; /* of the server */
     _Alignas(16) uint8_t session[];

@@ -174,6 +174,14 @@ static bool take_place(const struct dialect *dialect, const void *context, struc
     return account_charge(account, CHARGE_PLACES, 1);
 }
 
+static void bound_send_buffer(const struct server *server, int fd)
+{
+    int size = server->n_peers < SERVER_ROOMY_PEERS ? SERVER_SEND_BUFFER : SERVER_SEND_BUFFER_LEAST;
+
+    /* Where it fails, as perhaps for vsock, the kernel has its own bound. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd)
 {
@@ -186,8 +194,10 @@ struct peer *server_adopt(struct server *server, const struct dialect *dialect, 
         account = account_get(&server->accounts, &key);
     if (account)
         turn_charge(&account->turn, CONNECT_US);
-    if (account && take_place(dialect, context, account, fd))
+    if (account && take_place(dialect, context, account, fd)) {
+        bound_send_buffer(server, fd);
         return peer_new(server, dialect, context, fd, account);
+    }
     metrics.peers_refused++;
     if (account)
         account_unref(account);

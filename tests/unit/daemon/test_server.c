@@ -347,6 +347,48 @@ START_TEST(shutting_down_closes_every_peer_and_says_so)
 }
 END_TEST
 
+static unsigned accepts_before;
+
+static void note_accepts(const struct peer *speaker)
+{
+    (void)speaker;
+    accepts_before = n_accepts;
+}
+
+static int another_user(int fd, struct ucred *ret)
+{
+    (void)fd;
+    *ret = (struct ucred){.uid = 70001, .pid = 0x40000001}; /* no process has it */
+    return 0;
+}
+
+/* Whoever is connected waits for one connection that others make, not for all of them. */
+START_TEST(a_request_does_not_wait_for_the_connects_of_others)
+{
+    uint8_t frame[4];
+    int fds[50];
+
+    open_server();
+    int fd = connect_client();
+    ck_assert(echoes(fd));
+    sys.peer_cred = another_user;
+    for (int i = 0; i < 50; i++)
+        fds[i] = connect_client();
+    rig_send(fd, frame, toy_frame(frame, TOY_NOTE, 1, sizeof(frame)));
+    toy_on_dispatch = note_accepts;
+    n_accepts = 0;
+    rig_settle(&rig);
+    ck_assert_uint_eq(toy_n_log, 2);
+    ck_assert_uint_le(accepts_before, 1);
+    ck_assert_uint_eq(metrics.now_peers, 51);
+    for (int i = 0; i < 50; i++)
+        close(fds[i]);
+    close(fd);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(every_close_reason_has_a_name)
 {
     for (int i = 0; i < CLOSE_REASONS; i++) {
@@ -366,6 +408,7 @@ Suite *coco_suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, NULL);
     tcase_add_test(tcase, accepts_and_serves);
+    tcase_add_test(tcase, a_request_does_not_wait_for_the_connects_of_others);
     tcase_add_loop_test(tcase, for_lack_of_descriptors_the_listener_rests_100_ms, 0, 4);
     tcase_add_test(tcase, a_connection_that_is_gone_already_is_nothing);
     tcase_add_test(tcase, stopping_while_the_listener_rests);

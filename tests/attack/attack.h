@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the attacks share: a cocod of a user of its own, and processes of other real users that do
+ * something to it and then keep what they have. Only root can make them.
+ */
+#pragma once
+
+#include "host.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define ATTACK_COCOD 64990u /* uids that nobody has */
+#define ATTACK_A     64991u
+#define ATTACK_B     64992u
+
+/* False: not root, which is said. */
+bool attack_possible(void);
+/* cocod as ATTACK_COCOD, with a chain, sockets for everybody and the defaults' limits; `text` are
+ * further sections. */
+void attack_start(struct host *host, const char *text);
+/* Once more, after the process was killed. */
+void attack_restart(struct host *host);
+
+struct attacker {
+    pid_t pid;
+    int fd; /* its report */
+};
+
+/* A process of that user: calls `run`, reports what it returns, and stays as it is. */
+void attack_begin(struct attacker *attacker, uid_t uid, uint32_t (*run)(const struct host *host),
+                  const struct host *host);
+/* Waits for its report, 120 s at most. */
+uint32_t attack_report(struct attacker *attacker);
+void attack_end(struct attacker *attacker);
+/* All of it at once. */
+uint32_t attack_as(uid_t uid, uint32_t (*run)(const struct host *host), const struct host *host);
+
+/* For attackers: a blocking connection, -1: refused. */
+int attack_connect(const char *path);
+/* Sends HELLO; the status of its reply, which stays unread where `leave`; -1: there is none. */
+int attack_hello(int fd, uint32_t features, bool leave);
+/* PING, and its right answer within 5 s. */
+bool attack_ping(int fd);

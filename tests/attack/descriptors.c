@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * HELLO with LEASE, then garbage, and the reply left unread at the own end: the descriptor in it
+ * stays on its way, charged by the kernel to cocod's user.
+ *
+ * Before cocod charged it, too, one user had as many on their way as cocod's LimitNOFILE (20,000 of
+ * 20,000 here), and from then on nobody got a new session with a lease, not even after a restart.
+ */
+#include "attack.h"
+#include "wire.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PROCESSES 80
+#define TRIES     300
+
+static struct host host;
+
+static uint32_t leave_descriptors(const struct host *h)
+{
+    static const char garbage[COCO_HEADER_SIZE] = "garbage garbage garbage garbage";
+    uint32_t kept = 0;
+
+    for (int i = 0; i < TRIES; i++) {
+        int fd = attack_connect(h->rpc);
+        if (fd < 0)
+            continue;
+        if (attack_hello(fd, COCO_FEATURE_LEASE, true) == 0) {
+            kept++;
+            (void)send(fd, garbage, sizeof(garbage), MSG_NOSIGNAL);
+        } else {
+            close(fd);
+        }
+    }
+    return kept;
+}
+
+static uint32_t get_leases(const struct host *h)
+{
+    uint32_t got = 0;
+
+    for (int i = 0; i < 20; i++) {
+        int fd = attack_connect(h->rpc);
+        got += fd >= 0 && attack_hello(fd, COCO_FEATURE_LEASE, false) == 0;
+        close(fd);
+    }
+    return got;
+}
+
+START_TEST(descriptors_that_nobody_receives_are_bounded_by_account_and_user)
+{
+    struct attacker attackers[PROCESSES];
+    uint32_t kept = 0, most = 0;
+
+    if (!attack_possible())
+        return;
+    attack_start(&host, "");
+    for (int i = 0; i < PROCESSES; i++)
+        attack_begin(&attackers[i], ATTACK_A, leave_descriptors, &host);
+    for (int i = 0; i < PROCESSES; i++) {
+        uint32_t n = attack_report(&attackers[i]);
+        kept += n;
+        most = n > most ? n : most;
+    }
+    uint32_t got = attack_as(ATTACK_B, get_leases, &host);
+    char *log = process_log(&host.cocod);
+    process_kill(&host.cocod);
+    attack_restart(&host);
+    uint32_t after_restart = attack_as(ATTACK_B, get_leases, &host);
+    printf("%d processes of one user have %u descriptors on their way, one of them %u; another "
+           "user got %u of 20 leases, %u after a restart\n",
+           PROCESSES, kept, most, got, after_restart);
+    for (int i = 0; i < PROCESSES; i++)
+        attack_end(&attackers[i]);
+    ck_assert_uint_eq(got, 20);
+    ck_assert_uint_eq(after_restart, 20);
+    ck_assert_uint_eq(most, 64);
+    ck_assert_uint_eq(kept, 4096 - 4096 / 8);
+    ck_assert_ptr_nonnull(strstr(log, "[limits] descriptors"));
+    host_close(&host);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("descriptors");
+    TCase *tcase = tcase_create("descriptors");
+
+    tcase_set_timeout(tcase, 300);
+    tcase_add_test(tcase, descriptors_that_nobody_receives_are_bounded_by_account_and_user);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}

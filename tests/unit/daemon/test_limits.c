@@ -1,0 +1,654 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What one can make cocod hold, walked to the edge of each limit: exactly so much, and for one more
+ * a polite no, which is told. And that all of it together is less than the unit's MemoryMax=.
+ */
+#include "bytes.h"
+#include "certs/certs.h"
+#include "config.h"
+#include "event.h"
+#include "frontend/admin_parts.h"
+#include "frontend/qgs_door.h"
+#include "metrics.h"
+#include "peer/history.h"
+#include "peer/passed.h"
+#include "peer/peer.h"
+#include "peer/request.h"
+#include "rig.h"
+#include "status.h"
+#include "sys.h"
+#include "toy.h"
+#include "worker.h"
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MIB 1048576u
+
+static struct rig rig;
+static struct rig_options options;
+static char table_path[128];
+static uid_t who_uid;
+static pid_t who_pid;
+
+static int say_who(int fd, struct ucred *ret)
+{
+    (void)fd;
+    *ret = (struct ucred){.pid = who_pid, .uid = who_uid, .gid = who_uid};
+    return 0;
+}
+
+static void setup(void)
+{
+    rig_reset_sys();
+    toy_reset();
+    event_reset();
+    sys.peer_cred = say_who;
+    who_uid = 1000;
+    who_pid = 0x40000001;
+    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
+    options = rig_defaults();
+    options.certs.table_file =
+        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
+    rig_chain(&options.certs, 0);
+}
+
+static const char *limit_told(void)
+{
+    for (uint64_t i = event_newest(); i > 0; i--) {
+        const struct event_record *event = event_find(i);
+        if (!event || event->id != EVENT_PEER_LIMIT)
+            continue;
+        const char *p = event->fields;
+        for (size_t k = 0; k < event->n_fields; k++, p += strlen(p) + 1)
+            if (strncmp(p, "COCO_LIMIT=", 11) == 0)
+                return p + 11;
+    }
+    return "";
+}
+
+static int connect_as(uid_t uid, pid_t pid, const struct dialect *dialect, void *context)
+{
+    struct peer *peer;
+
+    who_uid = uid;
+    who_pid = 0x40000000 + pid; /* no process has it */
+    int fd = rig_connect(&rig, dialect, context, &peer);
+    if (peer)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* --- the mechanism ---------------------------------------------------------------------------- */
+
+static struct account *account_of(uid_t uid, pid_t pid)
+{
+    const struct account_key key = {.uid = uid, .pid = pid};
+    struct account *account = account_get(&rig.server->accounts, &key);
+
+    ck_assert_ptr_nonnull(account);
+    return account;
+}
+
+/* 10 for an account, 512 for all: of these the last 64 for users who have 2 at most. */
+START_TEST(each_kind_is_refused_at_its_edge_and_not_before)
+{
+    enum charge kind = (enum charge)_i;
+    struct account *greedy[45], *others[33];
+    unsigned n = 0;
+
+    rig_open(&rig, &options);
+    rig.server->accounts.limits[kind] = (struct charge_limit){10, 512};
+    for (int i = 0; i < 45; i++) {
+        greedy[i] = account_of(1000, i + 1);
+        for (int k = 0; k < 10 && n < 448; k++, n++)
+            ck_assert(account_charge(greedy[i], kind, 1));
+        if (i < 44)
+            ck_assert(!account_charge(greedy[i], kind, 1));
+    }
+    ck_assert_str_eq(limit_told(), charge_limit_name(kind, true));
+    ck_assert_uint_eq(greedy[44]->held[kind], 8);
+    ck_assert(!account_charge(greedy[44], kind, 1)); /* it has two left, but not its user */
+    ck_assert_str_eq(limit_told(), charge_limit_name(kind, false));
+    for (int i = 0; i < 33; i++) {
+        others[i] = account_of(2000 + (uid_t)i, 1);
+        ck_assert_int_eq(account_charge(others[i], kind, 2), i < 32);
+        ck_assert(!account_charge(others[i], kind, 1));
+    }
+    ck_assert_uint_eq(rig.server->accounts.held[kind], 512);
+    account_uncharge(others[0], kind, 2); /* room again, for who has little */
+    ck_assert(!account_charge(greedy[44], kind, 1));
+    ck_assert(account_charge(others[32], kind, 2));
+    for (int i = 0; i < 45; i++) {
+        account_uncharge(greedy[i], kind, greedy[i]->held[kind]);
+        account_unref(greedy[i]);
+    }
+    for (int i = 0; i < 33; i++) {
+        account_uncharge(others[i], kind, others[i]->held[kind]);
+        account_unref(others[i]);
+    }
+    ck_assert_uint_eq(rig.server->accounts.held[kind], 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_charge_larger_than_its_limit_does_not_wrap)
+{
+    rig_open(&rig, &options);
+    rig.server->accounts.limits[CHARGE_BYTES] = (struct charge_limit){1000, 100000};
+    struct account *account = account_of(1, 1);
+    ck_assert(!account_charge(account, CHARGE_BYTES, SIZE_MAX));
+    ck_assert(!account_charge(account, CHARGE_BYTES, 1001));
+    ck_assert(account_charge(account, CHARGE_BYTES, 1000));
+    account_uncharge(account, CHARGE_BYTES, 1000);
+    account_unref(account);
+    rig_close(&rig);
+}
+END_TEST
+
+/* The charge is what the allocator takes. */
+START_TEST(bytes_are_charged_as_malloc_counts_them)
+{
+    static const size_t sizes[] = {1,    8,    24,   25,    40,    56,     160,    1000,
+                                   1008, 4096, 4224, 65536, 90000, 131072, 1048576};
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        void *p = malloc(sizes[i]);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_ge(account_bytes(sizes[i]), malloc_usable_size(p));
+        ck_assert_uint_le(account_bytes(sizes[i]), sizes[i] + 16 + 4096);
+        free(p);
+    }
+}
+END_TEST
+
+/* --- places ----------------------------------------------------------------------------------- */
+
+START_TEST(one_user_has_all_places_but_the_reserve)
+{
+    int fds[600], n = 0;
+
+    options.limits.peers = 256;
+    options.limits.peers_per_account = 16;
+    rig_open(&rig, &options);
+    while ((fds[n] = connect_as(1000, 1 + n / 16, &toy_dialect, NULL)) >= 0)
+        n++;
+    ck_assert_int_eq(n, 224); /* 7/8 */
+    ck_assert_str_eq(limit_told(), "peers");
+    for (uid_t uid = 2000; uid < 2032; uid++) {
+        fds[n] = connect_as(uid, 1, &toy_dialect, NULL);
+        ck_assert_int_ge(fds[n++], 0);
+        ck_assert_int_lt(connect_as(uid, 2, &toy_dialect, NULL), 0);
+    }
+    ck_assert_int_lt(connect_as(3000, 1, &toy_dialect, NULL), 0); /* it is full */
+    ck_assert_int_lt(connect_as(0, 1, &toy_dialect, NULL), 0);
+    ck_assert_int_lt(connect_as(3000, 1, &admin_dialect, &rig.admin), 0); /* without a role */
+    for (unsigned i = 0; i < SERVER_PRIVILEGED_PLACES; i++) {
+        fds[n] = connect_as(0, 1 + (pid_t)i, &admin_dialect, &rig.admin);
+        ck_assert_int_ge(fds[n++], 0);
+    }
+    ck_assert_int_lt(connect_as(0, 100, &admin_dialect, &rig.admin), 0);
+    while (n > 0)
+        close(fds[--n]);
+    rig_settle(&rig);
+    ck_assert_uint_eq(rig.server->accounts.held[CHARGE_PLACES], 0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(an_account_has_its_places_and_no_more)
+{
+    int fds[3];
+
+    options.limits.peers_per_account = 3;
+    rig_open(&rig, &options);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_ge(fds[i] = connect_as(1000, 1, &toy_dialect, NULL), 0);
+    ck_assert_int_lt(connect_as(1000, 1, &toy_dialect, NULL), 0);
+    ck_assert_str_eq(limit_told(), "peers_per_account");
+    int other = connect_as(1000, 2, &toy_dialect, NULL);
+    ck_assert_int_ge(other, 0);
+    close(other);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+#define PINGERS 32
+
+/* Sends PINGs until it is not read any more, and reads nothing. */
+static void ping_until_it_is_full(int fd)
+{
+    uint8_t frames[128 * COCO_HEADER_SIZE];
+
+    for (size_t i = 0; i < 128; i++)
+        rig_frame(frames + i * COCO_HEADER_SIZE, COCO_PING, 2 + i, 0, NULL, 0);
+    for (int rounds = 0; rounds < 4000; rounds++) {
+        ssize_t n = send(fd, frames, sizeof(frames), MSG_DONTWAIT | MSG_NOSIGNAL);
+        rig_settle(&rig);
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n > 0 && (size_t)n < sizeof(frames)) /* the rest of a frame would be needed first */
+            return;
+    }
+    ck_abort_msg("it is read for ever");
+}
+
+static size_t heap(void)
+{
+    return mallinfo2().uordblks + mallinfo2().hblkhd;
+}
+
+/* With 32 bytes charged where 160 were held, a limit of 1 MiB was 5 MiB for each of them. */
+START_TEST(replies_that_are_not_read_take_no_more_than_their_limit)
+{
+    int fds[PINGERS];
+
+    options.limits.memory_per_account = MIB;
+    options.limits.memory = 64 * MIB;
+    rig_open(&rig, &options);
+    for (int i = 0; i < PINGERS; i++) {
+        who_pid = 0x40000001;
+        fds[i] = rig_session(&rig, 0);
+    }
+    size_t before = heap();
+    for (int i = 0; i < PINGERS; i++)
+        ping_until_it_is_full(fds[i]);
+    size_t places = PINGERS * (account_bytes(PEER_REPLY_BUFFER) + account_bytes(PEER_PARTIAL_FREE));
+    size_t held = rig.server->accounts.held[CHARGE_BYTES];
+    ck_assert_uint_gt(held, MIB / 2);
+    ck_assert_uint_le(held, MIB);
+    ck_assert_uint_le(heap() - before, held + places + 65536);
+    ck_assert_str_eq(limit_told(), "memory_per_account");
+    /* Somebody else is served meanwhile, */
+    who_pid = 0x40000002;
+    struct rig_message message;
+    int other = rig_session(&rig, 0);
+    rig_call(&rig, other, COCO_PING, 2, NULL, 0);
+    rig_expect(other, &message, COCO_PING + 1, 2, COCO_OK);
+    close(other);
+    /* and so are these once they read: each gets all its answers. */
+    static uint8_t bytes[1u << 20];
+    for (int rounds = 0; rounds < 3; rounds++)
+        for (int i = 0; i < PINGERS; i++)
+            do
+                rig_settle(&rig);
+            while (rig_receive(fds[i], bytes, sizeof(bytes), NULL) > 0);
+    ck_assert_uint_eq(rig.server->accounts.held[CHARGE_BYTES], 0);
+    for (int i = 0; i < PINGERS; i++)
+        close(fds[i]);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Half of a call of 1 MiB each, from somebody who may import; memory for seven of them. */
+START_TEST(calls_that_are_not_whole_take_no_more_than_their_limit)
+{
+    static uint8_t half[512u << 10];
+    int fds[12], refused = 0;
+
+    memset(half, ' ', sizeof(half));
+    memcpy(half, "{\"method\": ", 11);
+    options.limits.memory_per_account = 4 * MIB;
+    rig_open(&rig, &options);
+    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_IMPORT, "1000");
+    for (int i = 0; i < 12; i++) {
+        char answer[600] = "";
+        fds[i] = connect_as(1000, 1, &admin_dialect, &rig.admin);
+        for (size_t sent = 0; sent < sizeof(half);) {
+            ssize_t n = send(fds[i], half + sent, sizeof(half) - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+            if (n < 0 && errno != EAGAIN)
+                break;
+            sent += n > 0 ? (size_t)n : 0;
+            for (int k = 0; k < 16; k++)
+                rig_settle(&rig);
+        }
+        if (recv(fds[i], answer, sizeof(answer) - 1, MSG_DONTWAIT) > 0) {
+            ck_assert_ptr_nonnull(strstr(answer, "TryAgain"));
+            ck_assert_ptr_nonnull(strstr(answer, "[limits] memory"));
+            refused++;
+        }
+        ck_assert_uint_le(rig.server->accounts.held[CHARGE_BYTES], 4 * MIB);
+    }
+    ck_assert_int_ge(refused, 4);
+    ck_assert_int_le(refused, 9);
+    ck_assert_str_eq(limit_told(), "memory_per_account");
+    for (int i = 0; i < 12; i++)
+        close(fds[i]);
+    rig_settle(&rig);
+    ck_assert_uint_eq(rig.server->accounts.held[CHARGE_BYTES], 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- descriptors ------------------------------------------------------------------------------ */
+
+static void send_hello(int fd)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
+    uint8_t payload[COCO_HELLO_SIZE];
+
+    coco_hello_encode(&hello, payload);
+    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
+}
+
+static int lease_session(pid_t pid)
+{
+    int fd = connect_as(1000, pid, &vmm_dialect, &rig.vmm);
+
+    ck_assert_int_ge(fd, 0);
+    send_hello(fd);
+    return fd;
+}
+
+static void open_leases(unsigned per_account, unsigned all)
+{
+    options.limits.descriptors_per_account = per_account;
+    options.limits.descriptors = all;
+    rig_open(&rig, &options);
+}
+
+static size_t on_their_way(void)
+{
+    return rig.server->accounts.held[CHARGE_DESCRIPTORS];
+}
+
+static void expect_hello(int fd, uint32_t status)
+{
+    struct rig_message message;
+
+    rig_expect(fd, &message, COCO_HELLO + 1, 1, status);
+    ck_assert_int_eq(message.passed_fd >= 0, status == COCO_OK);
+    if (message.passed_fd >= 0)
+        close(message.passed_fd);
+}
+
+START_TEST(so_many_descriptors_may_be_on_their_way_and_no_more)
+{
+    int fds[4];
+
+    open_leases(3, 100);
+    for (int i = 0; i < 4; i++)
+        fds[i] = lease_session(1);
+    ck_assert_uint_eq(on_their_way(), 3);
+    expect_hello(fds[3], COCO_EAGAIN);
+    ck_assert_str_eq(limit_told(), "descriptors_per_account");
+    expect_hello(fds[0], COCO_OK); /* it is received: there is room for another */
+    close(fds[3]);
+    fds[3] = lease_session(1);
+    expect_hello(fds[3], COCO_OK);
+    for (int i = 0; i < 4; i++)
+        close(fds[i]);
+    rig_pass(&rig, 1000000);
+    ck_assert_uint_eq(on_their_way(), 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Closed by cocod, kept by its peer: the kernel goes on counting it, and so does cocod. */
+START_TEST(a_descriptor_that_nobody_receives_stays_charged_when_its_session_is_closed)
+{
+    int fds[3];
+
+    open_leases(2, 100);
+    for (int i = 0; i < 2; i++) {
+        fds[i] = lease_session(1);
+        rig_send(fds[i], "garbage garbage garbage garbage ", 32);
+    }
+    rig_pass(&rig, 5000000);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 2);
+    ck_assert_uint_eq(metrics.now_peers, 0);
+    ck_assert_uint_eq(on_their_way(), 2);
+    ck_assert_uint_eq(rig.server->accounts.held[CHARGE_PLACES], 2);
+    fds[2] = lease_session(1);
+    expect_hello(fds[2], COCO_EAGAIN);
+    /* Its peer finds the end of the connection behind the reply. */
+    expect_hello(fds[0], COCO_OK);
+    ck_assert(rig_closed(fds[0]));
+    rig_pass(&rig, 200000);
+    ck_assert_uint_eq(on_their_way(), 1);
+    close(fds[1]); /* unread: its socket is gone, and with it the descriptor */
+    rig_pass(&rig, 200000);
+    ck_assert_uint_eq(on_their_way(), 0);
+    close(fds[0]);
+    close(fds[2]);
+    rig_pass(&rig, 200000);
+    ck_assert_uint_eq(rig.server->accounts.held[CHARGE_PLACES], 0);
+    rig_close(&rig);
+}
+END_TEST
+
+/* What a peer sends on proves nothing. */
+START_TEST(a_descriptor_stays_charged_while_its_session_asks_on_without_reading)
+{
+    uint8_t frame[COCO_HEADER_SIZE];
+
+    open_leases(2, 100);
+    int fd = lease_session(1);
+    for (uint64_t id = 2; id < 10; id++) {
+        rig_send(fd, frame, rig_frame(frame, COCO_PING, id, 0, NULL, 0));
+        rig_settle(&rig);
+    }
+    ck_assert_uint_eq(on_their_way(), 1);
+    expect_hello(fd, COCO_OK);
+    rig_receive(fd, (uint8_t[4096]){0}, 4096, NULL);
+    rig_send(fd, frame, rig_frame(frame, COCO_PING, 10, 0, NULL, 0));
+    rig_settle(&rig);
+    ck_assert_uint_eq(on_their_way(), 0);
+    close(fd);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+static ssize_t too_many_references(int fd, const struct msghdr *msg, int flags)
+{
+    if (msg->msg_controllen > 0) {
+        errno = ETOOMANYREFS;
+        return -1;
+    }
+    return sys_real.sendmsg(fd, msg, flags);
+}
+
+/* A cocod before this one has left them behind, perhaps. */
+START_TEST(where_the_kernel_passes_no_more_hello_is_told_to_ask_again)
+{
+    open_leases(2, 100);
+    sys.sendmsg = too_many_references;
+    int fd = lease_session(1);
+    expect_hello(fd, COCO_EAGAIN);
+    ck_assert_str_eq(limit_told(), "LimitNOFILE");
+    ck_assert_uint_eq(on_their_way(), 0);
+    sys.sendmsg = sys_real.sendmsg;
+    close(fd);
+    fd = lease_session(1);
+    expect_hello(fd, COCO_OK);
+    close(fd);
+    rig_pass(&rig, 200000);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- the sum ---------------------------------------------------------------------------------- */
+
+static size_t largest(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What a connection takes that is in none of the other limits, each with an account of its own. */
+static size_t place_bytes(void)
+{
+    size_t session = largest(largest(vmm_dialect.session_size, admin_dialect.session_size),
+                             qgs_door_dialect.session_size);
+
+    return account_bytes(sizeof(struct peer) + session) + account_bytes(PEER_REPLY_BUFFER) +
+           account_bytes(PEER_PARTIAL_FREE) + account_bytes(sizeof(struct account)) +
+           account_bytes(sizeof(struct account_user)) + account_bytes(sizeof(struct history)) +
+           account_bytes(HISTORY_ENTRIES * sizeof(struct history_entry)) +
+           account_bytes(sizeof(struct account_guests)) + account_bytes(sizeof(struct passed)) +
+           account_bytes(sizeof(struct event)) + 4 * 2 * sizeof(void *) /* timers' heap */ +
+           2 * 64 /* libevent's map, hash buckets */;
+}
+
+static unsigned long long memory_max(void)
+{
+    size_t size;
+    char *text = (char *)test_read_file("systemd/cocod.service", &size);
+    char *line = strstr(text, "\nMemoryMax=");
+    unsigned long long n = 0;
+    char unit = 0;
+
+    ck_assert_ptr_nonnull(line);
+    ck_assert_int_eq(sscanf(line, "\nMemoryMax=%llu%c", &n, &unit), 2);
+    ck_assert_int_eq(unit, 'G');
+    free(text);
+    return n << 30;
+}
+
+START_TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
+{
+    struct config *c = NULL;
+
+    ck_assert_int_eq(config_load(NULL, &c, NULL), 0);
+    unsigned long long places = (c->limits_peers + SERVER_PRIVILEGED_PLACES) * place_bytes();
+    unsigned long long sockets =
+        (c->limits_peers + SERVER_PRIVILEGED_PLACES - SERVER_ROOMY_PEERS) *
+            (unsigned long long)SERVER_SOCKET_BYTES(SERVER_SEND_BUFFER_LEAST) +
+        SERVER_ROOMY_PEERS * (unsigned long long)SERVER_SOCKET_BYTES(SERVER_SEND_BUFFER) +
+        (c->limits_peers + SERVER_PRIVILEGED_PLACES) * 2048ull; /* socket, file, inode */
+    unsigned long long lingering =
+        ACCOUNTS_LINGER *
+            (account_bytes(sizeof(struct account)) + account_bytes(sizeof(struct account_guests))) +
+        ACCOUNT_HISTORIES_LINGER * (sizeof(struct history) + HISTORY_ENTRIES * 40);
+    unsigned long long requests = c->limits_in_flight * account_bytes(sizeof(struct request));
+    /* The one reply that may be made above the limit, and what it is made from. */
+    unsigned long long memory = c->limits_memory + 2ull * COCO_REPLY_MAX + 8 * MIB;
+    unsigned long long quotes = c->quotes_queue_memory + c->quotes_keep_memory +
+                                4ull * c->quotes_slots * COCO_QGS_MESSAGE_MAX + 4096 * 256;
+    unsigned long long worker = (WORKER_QUEUE_MAX + 1ull) * 2 * MIB;
+    unsigned long long rest = 64 * MIB; /* libraries, the chain, events, OpenSSL at work */
+    unsigned long long sum =
+        places + sockets + lingering + requests + memory + quotes + worker + rest;
+    printf("place %zu B; places %llu, sockets %llu, lingering %llu, requests %llu, memory %llu, "
+           "quotes %llu, worker %llu, rest %llu: %llu MiB of %llu\n",
+           place_bytes(), places / MIB, sockets / MIB, lingering / MIB, requests / MIB,
+           memory / MIB, quotes / MIB, worker / MIB, rest / MIB, sum / MIB, memory_max() / MIB);
+    ck_assert_uint_lt(sum, memory_max());
+    config_free(c);
+}
+END_TEST
+
+#define IDLE 2000
+
+/* Each of a process of its own. */
+START_TEST(an_idle_session_takes_less_than_a_KiB)
+{
+    static int fds[IDLE];
+
+    options.limits.peers = 4000;
+    options.limits.peers_per_account = 1;
+    rig_open(&rig, &options);
+    who_pid = 0x40010000;
+    int first = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    size_t before = heap();
+    for (int i = 0; i < IDLE; i++) {
+        who_pid++;
+        fds[i] = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    }
+    printf("an idle session: %zu bytes (struct peer %zu, session %zu, account %zu, history %zu)\n",
+           (heap() - before) / IDLE, sizeof(struct peer), vmm_dialect.session_size,
+           sizeof(struct account), sizeof(struct history));
+    ck_assert_uint_le((heap() - before) / IDLE, 1024);
+    for (int i = 0; i < IDLE; i++)
+        close(fds[i]);
+    close(first);
+    rig_settle(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+/* Each key is in the page's table, with its default. */
+START_TEST(the_page_of_limits_is_what_the_configuration_says)
+{
+    size_t n, size;
+    const struct config_key *keys = config_keys(&n);
+    char *page = (char *)test_read_file("docs/limits.md", &size);
+    static const char *const of_quotes[] = {"slots", "queue", "queue_memory", "keep_quotes",
+                                            "keep_memory"};
+    static const struct {
+        const char *name;
+        unsigned long value;
+    } constants[] = {
+        {"COCO_IN_FLIGHT_MAX", COCO_IN_FLIGHT_MAX},
+        {"COCO_REQUEST_MAX", COCO_REQUEST_MAX},
+        {"WORKER_QUEUE_MAX", WORKER_QUEUE_MAX},
+        {"SERVER_PRIVILEGED_PLACES", SERVER_PRIVILEGED_PLACES},
+        {"ACCOUNTS_LINGER_PER_USER", ACCOUNTS_LINGER_PER_USER},
+        {"ACCOUNTS_LINGER", ACCOUNTS_LINGER},
+        {"ACCOUNT_HISTORIES_LINGER", ACCOUNT_HISTORIES_LINGER},
+        {"HISTORY_ENTRIES", HISTORY_ENTRIES},
+        {"EVENTS_KEPT", EVENTS_KEPT},
+        {"STORE_CHAINS_MAX", STORE_CHAINS_MAX},
+        {"CERTS_JOB_FILES_MAX", CERTS_JOB_FILES_MAX},
+        {"ADMIN_VALUES_MAX", ADMIN_VALUES_MAX},
+    };
+    char row[200];
+
+    for (size_t i = 0; i < n; i++) {
+        bool named = strcmp(keys[i].section, "limits") == 0;
+        for (size_t k = 0; k < sizeof(of_quotes) / sizeof(of_quotes[0]); k++)
+            named |=
+                strcmp(keys[i].section, "quotes") == 0 && strcmp(keys[i].name, of_quotes[k]) == 0;
+        if (!named)
+            continue;
+        snprintf(row, sizeof(row), "\n| `[%s] %s` | %s |", keys[i].section, keys[i].name,
+                 keys[i].default_value);
+        ck_assert_msg(strstr(page, row) != NULL, "docs/limits.md has no row:%s", row);
+    }
+    for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++) {
+        snprintf(row, sizeof(row), "\n| `%s` | %lu |", constants[i].name, constants[i].value);
+        ck_assert_msg(strstr(page, row) != NULL, "docs/limits.md has no row:%s", row);
+    }
+    free(page);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("limits");
+    TCase *tcase = tcase_create("limits");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
+    tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_loop_test(tcase, each_kind_is_refused_at_its_edge_and_not_before, 0, CHARGES);
+    tcase_add_test(tcase, a_charge_larger_than_its_limit_does_not_wrap);
+    tcase_add_test(tcase, bytes_are_charged_as_malloc_counts_them);
+    tcase_add_test(tcase, one_user_has_all_places_but_the_reserve);
+    tcase_add_test(tcase, an_account_has_its_places_and_no_more);
+    tcase_add_test(tcase, replies_that_are_not_read_take_no_more_than_their_limit);
+    tcase_add_test(tcase, calls_that_are_not_whole_take_no_more_than_their_limit);
+    tcase_add_test(tcase, so_many_descriptors_may_be_on_their_way_and_no_more);
+    tcase_add_test(tcase,
+                   a_descriptor_that_nobody_receives_stays_charged_when_its_session_is_closed);
+    tcase_add_test(tcase, a_descriptor_stays_charged_while_its_session_asks_on_without_reading);
+    tcase_add_test(tcase, where_the_kernel_passes_no_more_hello_is_told_to_ask_again);
+    tcase_add_test(tcase, at_the_defaults_all_limits_together_are_less_than_MemoryMax);
+    tcase_add_test(tcase, an_idle_session_takes_less_than_a_KiB);
+    tcase_add_test(tcase, the_page_of_limits_is_what_the_configuration_says);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
