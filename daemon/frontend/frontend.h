@@ -44,7 +44,7 @@ struct dialect {
     /* The request is over. Spell the answer, unless the peer is closed (peer_open). */
     void (*answer)(struct peer *peer, const struct request *request, uint32_t status,
                    struct blob *blob);
-    /* What had to wait has been sent. May be NULL. */
+    /* What had to wait has been sent, or it goes on (peer_go_on). May be NULL. */
     void (*drained)(struct peer *peer);
     /* The peer is about to be forgotten. May be NULL. */
     void (*closed)(struct peer *peer);
