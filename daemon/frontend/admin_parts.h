@@ -157,6 +157,7 @@ void admin_update_gone(const struct peer *peer);
 
 void admin_list_vms(const struct call *call);
 void admin_explain(const struct call *call);
+void admin_disconnect(const struct call *call);
 /* vm, uuid, pid, uid and cid; `history` may be NULL. */
 void admin_add_account(struct json_object *object, const struct account_key *key,
                        const struct history *history);

@@ -31,6 +31,8 @@ struct dialect {
 
     /* May this peer connect? NULL: everybody whom the socket lets in. */
     bool (*admits)(const void *context, const struct account_key *key);
+    /* May this connected socket have one of the places that are kept for administrators? NULL: no. */
+    bool (*privileged)(const void *context, int fd);
     /* How long from accept to peer_established; NULL: the server's hello_timeout_us. */
     uint64_t (*hello_timeout_us)(const void *context);
 
@@ -46,6 +48,9 @@ struct dialect {
                    struct blob *blob);
     /* What had to wait has been sent, or it goes on (peer_go_on). May be NULL. */
     void (*drained)(struct peer *peer);
+    /* There is no room for the rest of a frame that has begun: the connection ends once everything
+     * is sent. May say why; NULL: nothing is said. */
+    void (*no_room)(struct peer *peer);
     /* The peer is about to be forgotten. May be NULL. */
     void (*closed)(struct peer *peer);
 };

@@ -36,6 +36,7 @@
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
+#include "peer/passed.h"
 #include "peer/request.h"
 #include "status.h"
 #include "sys.h"
@@ -48,15 +49,19 @@
 
 #define NEVER UINT64_MAX
 
+/* Heads of replies, and the blob that belongs to the last of them: with it, it is full. */
 struct outgoing {
     struct outgoing *next, *prev;
     struct blob *blob;
     size_t blob_sent;
     size_t head_size;
     size_t head_sent;
+    size_t charged; /* bytes */
     int pass_fd;
-    uint8_t head[PEER_HEAD_MAX];
+    uint8_t head[];
 };
+
+#define OUTGOING_ROOM (PEER_REPLY_BUFFER - sizeof(struct outgoing))
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
@@ -70,6 +75,7 @@ static void outgoing_free(struct peer *peer, struct outgoing *out)
     metrics.now_unsent_bytes -= left;
     if (out->pass_fd >= 0)
         close(out->pass_fd);
+    account_uncharge(peer->account, CHARGE_BYTES, out->charged);
     blob_unref(out->blob);
     DL_DELETE(peer->out, out);
     sys.free(out);
@@ -173,10 +179,35 @@ static int flush_queue(struct peer *peer)
 
 static void peer_settle(struct peer *peer);
 
+static void charge(struct peer *peer, struct outgoing *out, size_t size)
+{
+    out->charged += account_bytes(size);
+    account_charge_anyway(peer->account, CHARGE_BYTES, account_bytes(size));
+}
+
+/* Where the next reply's head goes: behind the last one's, or into a buffer of its own, of which the
+ * first goes with the place. NULL: out of memory. */
+static struct outgoing *outgoing_for(struct peer *peer, size_t head_size, int pass_fd)
+{
+    struct outgoing *out = peer->out ? peer->out->prev : NULL;
+
+    if (out && !out->blob && pass_fd < 0 && OUTGOING_ROOM - out->head_size >= head_size)
+        return out;
+    out = sys.alloc(PEER_REPLY_BUFFER);
+    if (!out)
+        return NULL;
+    if (peer->out)
+        charge(peer, out, PEER_REPLY_BUFFER);
+    out->pass_fd = pass_fd;
+    DL_APPEND(peer->out, out);
+    return out;
+}
+
 static void enqueue(struct peer *peer, const uint8_t *head, size_t head_size, struct blob *blob,
                     size_t sent, int pass_fd)
 {
-    struct outgoing *out = sys.alloc(sizeof(*out));
+    struct outgoing *out = outgoing_for(peer, head_size, pass_fd);
+    size_t head_sent = sent < head_size ? sent : head_size;
 
     if (!out) {
         if (pass_fd >= 0)
@@ -184,23 +215,23 @@ static void enqueue(struct peer *peer, const uint8_t *head, size_t head_size, st
         peer_close(peer, CLOSE_MEMORY);
         return;
     }
-    out->pass_fd = pass_fd;
-    out->head_size = head_size;
     if (head_size > 0)
-        memcpy(out->head, head, head_size);
-    out->head_sent = sent < head_size ? sent : head_size;
+        memcpy(out->head + out->head_size, head, head_size);
+    out->head_size += head_size;
+    out->head_sent += head_sent; /* 0 where others are before it */
     if (blob) {
+        if (!blob->common)
+            charge(peer, out, sizeof(*blob) + blob->capacity);
         out->blob = blob_ref(blob);
-        out->blob_sent = sent - out->head_sent;
+        out->blob_sent = sent - head_sent;
     }
     size_t left = head_size + (blob ? blob->size : 0) - sent;
     peer->unsent += left;
     metrics.now_unsent_bytes += left;
-    DL_APPEND(peer->out, out);
     peer_settle(peer);
 }
 
-void peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
                int pass_fd)
 {
     size_t total = head_size + (blob ? blob->size : 0);
@@ -210,7 +241,7 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
     if (peer->state != PEER_OPEN) {
         if (pass_fd >= 0)
             close(pass_fd);
-        return;
+        return true;
     }
     if (!peer->out) {
         struct iovec iov[2];
@@ -222,8 +253,10 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
         if (n < 0 && n != -EAGAIN) {
             if (pass_fd >= 0)
                 close(pass_fd);
+            if (n == -ETOOMANYREFS)
+                return false;
             peer_close(peer, CLOSE_IO);
-            return;
+            return true;
         }
         if (n > 0 && pass_fd >= 0) {
             close(pass_fd);
@@ -233,6 +266,7 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
     }
     if (sent < total)
         enqueue(peer, head, head_size, blob, sent, pass_fd);
+    return true;
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */
@@ -240,7 +274,8 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
 static bool readable_now(const struct peer *peer)
 {
     return peer->state == PEER_OPEN && !peer->deaf && !peer->held &&
-           peer->unsent <= peer->server->limits.unsent;
+           peer->unsent <= peer->server->limits.unsent &&
+           (!peer->out || account_has_room(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
 }
 
 /* Of a batch: a long frame is as much work as several short ones. */
@@ -288,6 +323,27 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
     return pos;
 }
 
+/* What is small goes with the place. */
+static bool charge_partial(struct peer *peer, size_t capacity)
+{
+    size_t cost = capacity > PEER_PARTIAL_FREE ? account_bytes(capacity) : 0;
+
+    if (cost > peer->partial_charged) {
+        if (!account_charge(peer->account, CHARGE_BYTES, cost - peer->partial_charged))
+            return false;
+        peer->partial_charged = cost;
+    }
+    return true;
+}
+
+/* It asks for more than its account may hold. */
+static void refuse_partial(struct peer *peer)
+{
+    if (peer->dialect->no_room)
+        peer->dialect->no_room(peer);
+    peer_finish(peer, CLOSE_REFUSED);
+}
+
 /* Keeps `size` bytes for later, with room for the frame that they begin. */
 static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, size_t need)
 {
@@ -295,8 +351,14 @@ static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, si
 
     if (need == 0) /* the frame's own size is not known yet: a little more than what is there */
         capacity = 2 * size < 64 ? 64 : 2 * size;
+    if (size < peer->dialect->frame_max && capacity > peer->dialect->frame_max && need == 0)
+        capacity = peer->dialect->frame_max;
     if (data == peer->partial || capacity > peer->partial_capacity) {
         if (capacity > peer->partial_capacity) {
+            if (!charge_partial(peer, capacity)) {
+                refuse_partial(peer);
+                return;
+            }
             uint8_t *bytes = sys.alloc(capacity);
             if (!bytes) {
                 peer_close(peer, CLOSE_MEMORY);
@@ -315,10 +377,12 @@ static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, si
 
 static void drop_partial(struct peer *peer)
 {
+    account_uncharge(peer->account, CHARGE_BYTES, peer->partial_charged);
     sys.free(peer->partial);
     peer->partial = NULL;
     peer->partial_size = 0;
     peer->partial_capacity = 0;
+    peer->partial_charged = 0;
     peer->frame_by_us = NEVER;
 }
 
@@ -381,6 +445,9 @@ static bool receive(struct peer *peer, size_t *batch)
     uint8_t *buf = server->receive;
     size_t room = sizeof(server->receive);
 
+    /* What is left of it beyond the batch can then be kept. */
+    if (!account_has_room(peer->account, CHARGE_BYTES, room))
+        room = PEER_PARTIAL_FREE / 2;
     if (partial) {
         buf = peer->partial + peer->partial_size;
         room = peer->partial_capacity - peer->partial_size;
@@ -440,6 +507,8 @@ static void take_turn(struct turn *turn)
     size_t batch = PEER_BATCH;
 
     peer_ref(peer);
+    if (peer->passed)
+        passed_look(peer->passed);
     if (peer->out && peer->writes) {
         peer->goes_on = true;
         if (flush_queue(peer) < 0)
@@ -568,6 +637,7 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
 
     if (!peer || timer_init(&peer->deadline, server->timers, on_deadline) < 0) {
         sys.free(peer);
+        account_uncharge(account, CHARGE_PLACES, 1);
         account_unref(account);
         close(fd);
         return NULL;
@@ -582,7 +652,6 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
     peer->hello_by_us = peer->frame_by_us = peer->sent_by_us = NEVER;
     DL_APPEND(server->peers, peer);
     server->n_peers++;
-    account->n_peers++;
     metrics.now_peers++;
     peer->turn = (struct turn){.above = &account->turn, .run = take_turn};
     if (event_assign(&peer->readable, server->base, fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST,
@@ -684,11 +753,13 @@ void peer_close(struct peer *peer, enum close_reason reason)
     while (peer->out)
         outgoing_free(peer, peer->out);
     drop_partial(peer);
-    close(peer->fd);
+    if (!passed_take(peer)) {
+        close(peer->fd);
+        account_uncharge(peer->account, CHARGE_PLACES, 1);
+    }
     peer->fd = -1;
     DL_DELETE(server->peers, peer);
     server->n_peers--;
-    peer->account->n_peers--;
     metrics.now_peers--;
     account_unref(peer->account);
     peer_unref(peer); /* the server's */

@@ -15,6 +15,7 @@
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
+#include "peer/passed.h"
 #include "peer/peer.h"
 #include "sys.h"
 #include <errno.h>
@@ -49,6 +50,7 @@ static const char *const close_reason_names[CLOSE_REASONS] = {
     [CLOSE_SEND_TIMEOUT] = "send-timeout",
     [CLOSE_MEMORY] = "memory",
     [CLOSE_SHUTDOWN] = "shutdown",
+    [CLOSE_ADMIN] = "administrator",
 };
 
 const char *close_reason_name(enum close_reason reason)
@@ -65,15 +67,29 @@ struct server *server_new(struct event_base *base, struct timers *timers,
         return NULL;
     server->base = base;
     server->timers = timers;
-    server->limits = *limits;
+    if (passed_init(server) < 0) {
+        sys.free(server);
+        return NULL;
+    }
     accounts_init(&server->accounts, base, timers, limits->account_linger_us);
+    server_set_limits(server, limits);
     return server;
 }
 
 void server_set_limits(struct server *server, const struct server_limits *limits)
 {
+    struct accounts *accounts = &server->accounts;
+
     server->limits = *limits;
-    server->accounts.linger_us = limits->account_linger_us;
+    accounts->linger_us = limits->account_linger_us;
+    accounts->limits[CHARGE_PLACES] =
+        (struct charge_limit){limits->peers_per_account, limits->peers};
+    accounts->limits[CHARGE_BYTES] =
+        (struct charge_limit){limits->memory_per_account, limits->memory};
+    accounts->limits[CHARGE_DESCRIPTORS] =
+        (struct charge_limit){limits->descriptors_per_account, limits->descriptors};
+    accounts->limits[CHARGE_REQUESTS] =
+        (struct charge_limit){limits->in_flight_per_account, limits->in_flight};
 }
 
 static void listener_free(struct listener *listener)
@@ -97,6 +113,30 @@ void server_stop_listening(struct server *server)
     }
 }
 
+unsigned server_close_account(struct server *server, const struct account *account,
+                              const struct dialect *but, enum close_reason reason)
+{
+    struct peer *next;
+    unsigned n = 0;
+
+    for (struct peer *peer = server->peers; peer; peer = next) {
+        next = peer->next;
+        if (peer->account != account || peer->dialect == but)
+            continue;
+        /* What it waited for is completed, and any answer may find that its peer is gone. */
+        if (next)
+            peer_ref(next);
+        peer_close(peer, reason);
+        n++;
+        bool gone = next && next->state == PEER_CLOSED;
+        if (next)
+            peer_unref(next);
+        if (gone)
+            next = server->peers;
+    }
+    return n;
+}
+
 void server_close_peers(struct server *server, enum close_reason reason)
 {
     struct peer *peer, *next;
@@ -113,46 +153,40 @@ void server_free(struct server *server)
         return;
     server_stop_listening(server);
     server_close_peers(server, CLOSE_SHUTDOWN);
+    passed_done(server);
     accounts_done(&server->accounts);
     sys.free(server);
 }
 
-static void tell_full(struct server *server)
-{
-    if (log_limit_pass(&server->complaints, sys.now_us(), 1, 60u * 1000000u, NULL))
-        event_emit(EVENT_PEER_LIMIT, LOG_FIELDS(log_text("COCO_LIMIT", "peers")),
-                   "a connection was refused: there are as many as [limits] peers allows (%u)",
-                   server->limits.peers);
-}
-
-static bool may_connect(const struct server *server, const struct dialect *dialect,
-                        const void *context, struct account *account)
+/* The places beyond the limit are for administrators, whoever has taken the others. */
+static bool take_place(const struct dialect *dialect, const void *context, struct account *account,
+                       int fd)
 {
     if (dialect->admits && !dialect->admits(context, &account->key)) {
         account_denied(account, "a connection to the QGS front door", "");
         return false;
     }
-    if (account->n_peers >= server->limits.peers_per_account) {
-        account_over_limit(account, "peers_per_account");
-        return false;
+    if (!account_has_room(account, CHARGE_PLACES, 1) && dialect->privileged &&
+        dialect->privileged(context, fd)) {
+        account_charge_anyway(account, CHARGE_PLACES, 1);
+        return true;
     }
-    return true;
+    return account_charge(account, CHARGE_PLACES, 1);
 }
 
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd)
 {
+    size_t places = server->accounts.held[CHARGE_PLACES];
     struct account_key key;
     struct account *account = NULL;
 
-    /* Who is refused for everybody's limit leaves no account behind. */
-    if (server->n_peers >= server->limits.peers)
-        tell_full(server);
-    else if (account_key_of_peer(fd, &key) == 0)
+    if (places < (size_t)server->limits.peers + SERVER_PRIVILEGED_PLACES &&
+        account_key_of_peer(fd, &key) == 0)
         account = account_get(&server->accounts, &key);
     if (account)
         turn_charge(&account->turn, CONNECT_US);
-    if (account && may_connect(server, dialect, context, account))
+    if (account && take_place(dialect, context, account, fd))
         return peer_new(server, dialect, context, fd, account);
     metrics.peers_refused++;
     if (account)

@@ -493,14 +493,14 @@ START_TEST(a_request_expires_once)
     send_frame(fd, TOY_REQUEST, 42, 4);
     rig_pass(&rig, 5 * SECOND - 1);
     ck_assert_uint_eq(toy_n_answers, 0);
-    ck_assert_uint_eq(peer->account->n_requests, 1);
+    ck_assert_uint_eq(peer->account->held[CHARGE_REQUESTS], 1);
     rig_pass(&rig, 1);
     ck_assert_uint_eq(toy_n_answers, 1);
     ck_assert_uint_eq(toy_answers[0].id, 42);
     ck_assert_uint_eq(toy_answers[0].status, COCO_ETIMEDOUT);
     ck_assert_int_eq(toy_answers[0].open, 1);
     ck_assert_uint_eq(toy_n_cancelled, 1); /* its holder was told */
-    ck_assert_uint_eq(peer->account->n_requests, 0);
+    ck_assert_uint_eq(peer->account->held[CHARGE_REQUESTS], 0);
     ck_assert_uint_eq(metrics.now_requests, 0);
     rig_pass(&rig, 100 * SECOND);
     ck_assert_uint_eq(toy_n_answers, 1);
