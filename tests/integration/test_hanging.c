@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct host host;
@@ -176,6 +178,58 @@ START_TEST(a_file_system_that_hangs_keeps_only_what_is_read_from_it)
 }
 END_TEST
 
+/* A journal of the test's own, which takes no more than fits into its socket. */
+static int open_journal(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket"};
+    char log[256], stream[64];
+    struct stat st;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    ck_assert_int_eq(mount("run", "/run", "tmpfs", 0, NULL), 0);
+    ck_assert_int_eq(mkdir("/run/systemd", 0755), 0);
+    ck_assert_int_eq(mkdir("/run/systemd/journal", 0755), 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    snprintf(log, sizeof(log), "%s/cocod.log", host.dir);
+    test_write_file(log, "", 0);
+    ck_assert_int_eq(stat(log, &st), 0);
+    snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    return fd;
+}
+
+/* Takes all that is there; is that text in it? */
+static bool journal_says(int fd, const char *text)
+{
+    static char record[65536];
+    bool said = false;
+    ssize_t n;
+
+    while ((n = recv(fd, record, sizeof(record) - 1, 0)) > 0) {
+        record[n] = 0;
+        said |= strstr(record, text) != NULL;
+    }
+    return said;
+}
+
+START_TEST(a_journal_that_hangs_loses_lines_and_keeps_nobody)
+{
+    if (skipped)
+        return;
+    int journal = open_journal();
+    start("[cocod]\nlog_level = debug\n");
+    ck_assert(journal_says(journal, "MESSAGE=serving a certificate table"));
+    for (int i = 0; i < 30; i++)
+        is_served();
+    ck_assert(!journal_says(journal, "are lost"));
+    is_served();
+    ck_assert(journal_says(journal, "records before this one are lost"));
+    ck_assert_int_eq(process_stop(&host.cocod), 0);
+    close(journal);
+}
+END_TEST
+
 Suite *coco_suite(void)
 {
     Suite *suite = suite_create("hanging");
@@ -185,6 +239,7 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_name_service_that_hangs_keeps_only_the_reload);
     tcase_add_loop_test(tcase, a_file_system_that_hangs_keeps_only_what_is_read_from_it, 0, 3);
+    tcase_add_test(tcase, a_journal_that_hangs_loses_lines_and_keeps_nobody);
     suite_add_tcase(suite, tcase);
     return suite;
 }
