@@ -226,7 +226,7 @@ Suite *coco_suite(void)
     Suite *suite = suite_create("attack_quotes");
     TCase *tcase = tcase_create("attack");
 
-    tcase_set_timeout(tcase, 300);
+    tcase_set_timeout(tcase, 600);
     tcase_add_test(tcase, one_users_flood_costs_another_user_a_turn);
     suite_add_tcase(suite, tcase);
     return suite;
