@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 /* Callbacks between two looks at the sockets: a peer that has work for itself cannot keep the loop
  * from the others. */
@@ -43,17 +44,50 @@ struct event_base *cocod_base_new(void)
     return base;
 }
 
+/* What cocod opens for itself: files, QGS, the worker's, systemd's sockets. */
+#define OWN_DESCRIPTORS 256u
+
+/* A connection is a descriptor; and descriptors on their way are the kernel's to count, who refuses
+ * everybody at this limit, those of a cocod before this one included. */
+static void fit_to_descriptors(struct server_limits *limits)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur == RLIM_INFINITY)
+        return;
+    rlim_t others = OWN_DESCRIPTORS + SERVER_PRIVILEGED_PLACES;
+    rlim_t peers = files.rlim_cur > 2 * others ? files.rlim_cur - others : files.rlim_cur / 2;
+    if (limits->peers > peers) {
+        log_event(LOG_LEVEL_NOTICE, "limit-lowered", NULL, 0,
+                  "[limits] peers is %u, but LimitNOFILE is %llu: there is room for %llu "
+                  "connections",
+                  limits->peers, (unsigned long long)files.rlim_cur, (unsigned long long)peers);
+        limits->peers = (unsigned)peers;
+    }
+    if (limits->descriptors > files.rlim_cur / 4)
+        limits->descriptors = (unsigned)(files.rlim_cur / 4);
+}
+
 static struct server_limits server_limits(const struct config *config)
 {
-    return (struct server_limits){
+    struct server_limits limits = {
         .peers = config->limits_peers,
         .peers_per_account = config->limits_peers_per_account,
+        .in_flight = config->limits_in_flight,
+        .in_flight_per_account = config->limits_in_flight_per_account,
+        .descriptors = config->limits_descriptors,
+        .descriptors_per_account = config->limits_descriptors_per_account,
+        .memory = config->limits_memory,
+        .memory_per_account = config->limits_memory_per_account,
         .hello_timeout_us = config->limits_hello_timeout_ms * 1000u,
         .frame_timeout_us = config->limits_frame_timeout_ms * 1000u,
         .send_timeout_us = config->limits_send_timeout_ms * 1000u,
         .account_linger_us = config->limits_account_linger_ms * 1000u,
         .unsent = config->limits_unsent,
     };
+
+    fit_to_descriptors(&limits);
+    return limits;
 }
 
 static void read_hex(const char *text, uint8_t *out, size_t n)

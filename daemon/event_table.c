@@ -124,11 +124,12 @@ static const struct event_kind kinds[EVENT_IDS] = {
     [EVENT_LEASE_BLOCKS] =
         {"lease-blocks", "5ab027238a5e4afb8a91b4262ab4e188", LOG_LEVEL_WARNING, 0,
          "COCO_VM " PEER " COCO_BYTE",
-         "A VM keeps its lease on the certificates and stands in the way of an update.",
+         "A lease is kept, and stands in the way of an update, or of the table file.",
          "A VMM holds the lease only from its question until the guest has its report, which takes "
-         "milliseconds; one that keeps it hangs, or its vCPU is stopped. The update waits for it. "
-         "`cococtl status` and `lsof` on the table file name the process: let it go on, or end "
-         "it."},
+         "milliseconds; one that keeps it hangs, its vCPU is stopped, or it means harm. An update "
+         "waits for it; sessions do not. The VM that is named is the one in whose range of bytes "
+         "the lock is, which anybody can lock: before you end a process, look whose lock it is, "
+         "in /proc/PID/fdinfo, or by `cococtl certs rotate`, which does that."},
     [EVENT_UPDATE_FORCED] =
         {"update-forced", "6f95aae99d2b41849051d0bebf2344f6", LOG_LEVEL_WARNING, 0,
          "COCO_VM " PEER " COCO_REASON", "A firmware update went on although leases were held.",

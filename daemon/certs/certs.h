@@ -238,5 +238,7 @@ struct certs_holder {
     uint64_t since_us; /* when it was first seen */
 };
 #define CERTS_HOLDERS_MAX 256u
-/* Who has locks on the table file now; returns how many. */
+/* Which locks there are on the table file now; returns how many. Not all of them where there are
+ * more than `max`, or so many that finding them takes longer than 2 ms. Whose they are the kernel
+ * tells nobody by that: a byte of a session's range says only to whom that range was given. */
 size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max);

@@ -75,13 +75,15 @@ struct certs {
     bool locked;     /* this process holds the write lock, while a selection runs */
     struct table_file file;
     struct timer retry;
-    uint64_t drain_by_us;
+    uint64_t behind_by_us; /* leases keep the file behind: then that is told; 0: they do not */
+    bool behind_told;
 
     /* certs_select.c */
     enum selecting selecting;
     bool reading;                   /* the platform is asked; perhaps during a load */
     bool loading_again;             /* the load is for the platform that `current` is for */
     bool select_again;              /* asked for meanwhile */
+    bool dropped;                   /* what was selected last: `current` is for something else */
     bool forced_select;             /* the reading that is under way leads to a load in any case */
     bool starting;                  /* before the loop runs: loads run at once */
     bool unsure;                    /* what is current may not match the platform */
@@ -118,8 +120,7 @@ struct certs {
     struct request *waiting; /* certs_wait, in their order */
     struct timer wake;
 
-    uint32_t lease_epoch; /* random: two runs of cocod use different lease bytes */
-    uint32_t lease_next;
+    uint32_t lease_next; /* the next session's number */
 
     void (*changed)(void *data);
     void *changed_data;
@@ -165,6 +166,8 @@ int certs_freshen(struct certs *certs);
 int certs_publish_init(struct certs *certs);
 void certs_publish_done(struct certs *certs);
 void certs_open_file(struct certs *certs);
+/* Is it the file that an updater opens by its name? Says what is wrong where it is not. */
+bool certs_file_is_named(struct certs *certs);
 /* Brings in `next`, or a stale file up to date, as far as the lock allows now. */
 void certs_publish(struct certs *certs);
 /* A selection has ended without a new table: what is served is right. */

@@ -66,7 +66,8 @@ static void take_generation(struct certs *certs, struct generation *generation)
 {
     const struct blob *now = certs->next.table ? certs->next.table : certs->current.table;
 
-    if (!certs->file_stale && !certs->locked && same_table(now, generation->table)) {
+    certs->dropped = false;
+    if (!certs->locked && same_table(now, generation->table)) {
         struct generation *kept = certs->next.table ? &certs->next : &certs->current;
         const struct store_chain before = kept->found; /* the CRL may be another */
         kept->found = generation->found;
@@ -79,8 +80,6 @@ static void take_generation(struct certs *certs, struct generation *generation)
     certs_generation_done(&certs->next);
     certs->next = *generation;
     *generation = (struct generation){.table = NULL};
-    if (!certs->must_read && !certs->locked && certs->drain_by_us > sys.now_us())
-        certs->drain_by_us = 0;
     end_selection(certs);
 }
 
@@ -554,7 +553,7 @@ static void on_platform(void *data, const struct platform_state *state, const ch
         return;
     }
     /* What is served and matches is served on while it is loaded again, however long that takes. */
-    certs->loading_again = same && certs->current.table && !certs->next.table &&
+    certs->loading_again = same && certs->current.table && !certs->next.table && !certs->dropped &&
                            !certs->must_read && !certs->locked && !certs->update.active;
     certs->unsure = !certs->loading_again;
     certs_wake(certs);
@@ -600,6 +599,7 @@ void certs_select_anew(struct certs *certs)
 {
     certs->must_read = false;
     certs->unsure = true;
+    certs->dropped = certs->dropped || certs->next.table;
     certs_generation_done(&certs->next);
     certs_select(certs, true);
 }

@@ -222,6 +222,9 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *w
     if (r < 0)
         return r;
     struct blob *blob = blob_copy(table, size);
+
+    if (blob)
+        blob->common = true;
     sys.free(table);
     if (!blob) {
         (void)snprintf(why, why_size, "out of memory");

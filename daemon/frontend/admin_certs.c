@@ -11,6 +11,7 @@
 #include "certs/certs.h"
 #include "certs/chain.h"
 #include "frontend/admin_parts.h"
+#include "json_writer.h"
 #include "peer/account.h"
 #include "peer/request.h"
 #include "snp_tcb.h"
@@ -127,9 +128,9 @@ static void told_import(struct certs_job *job)
         admin_add_text(entry, "key", result->key[0] ? result->key : NULL);
         admin_add_text(entry, "action", actions[result->action]);
         admin_add_text(entry, "reason", result->reason[0] ? result->reason : NULL);
-        json_object_array_add(array, entry);
+        json_append(array, entry);
     }
-    json_object_object_add(object, "results", array);
+    json_set(object, "results", array);
     complete(job, object);
 }
 
@@ -216,8 +217,7 @@ static struct json_object *chain_entry(const struct certs_job *job,
     admin_add_text(entry, "cspId", listed->key.csp[0] ? listed->key.csp : NULL);
     admin_add_text(entry, "tcb", listed->key.tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
-    json_object_object_add(entry, "served",
-                           json_object_new_boolean(is_served(job->certs, &listed->key)));
+    json_set(entry, "served", json_object_new_boolean(is_served(job->certs, &listed->key)));
     admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
     return entry;
 }
@@ -229,7 +229,7 @@ static struct json_object *crl_entry(const struct store_listed_crl *listed)
     struct json_object *revoked = json_object_new_array();
 
     for (size_t i = 0; i < crl->n_revoked; i++)
-        json_object_array_add(revoked, json_object_new_string(crl->revoked[i]));
+        json_append(revoked, json_object_new_string(crl->revoked[i]));
     admin_add_text(entry, "product", crl->product);
     admin_add_text(entry, "number", crl->number);
     admin_add_time(entry, "thisUpdate", crl->this_update_s);
@@ -237,7 +237,7 @@ static struct json_object *crl_entry(const struct store_listed_crl *listed)
         admin_add_text(entry, "nextUpdate", NULL);
     else
         admin_add_time(entry, "nextUpdate", crl->next_update_s);
-    json_object_object_add(entry, "revoked", revoked);
+    json_set(entry, "revoked", revoked);
     admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
     return entry;
 }
@@ -251,12 +251,12 @@ static void told_list(struct certs_job *job)
     struct json_object *object = json_object_new_object();
     struct json_object *chains = json_object_new_array(), *crls = json_object_new_array();
     for (size_t i = 0; i < job->list.n_chains; i++)
-        json_object_array_add(chains, chain_entry(job, &job->list.chains[i]));
+        json_append(chains, chain_entry(job, &job->list.chains[i]));
     for (size_t i = 0; i < job->list.n_crls; i++)
-        json_object_array_add(crls, crl_entry(&job->list.crls[i]));
-    json_object_object_add(object, "chains", chains);
+        json_append(crls, crl_entry(&job->list.crls[i]));
+    json_set(object, "chains", chains);
     admin_add_int(object, "leftOut", job->list.n_left_out);
-    json_object_object_add(object, "crls", crls);
+    json_set(object, "crls", crls);
     complete(job, object);
 }
 
@@ -281,7 +281,7 @@ static struct json_object *chain_parameters(const struct chain *chain, const str
     store_key_format(&key, text);
     admin_add_text(object, "key", text);
     admin_add_base64(object, "table", table->data, table->size);
-    json_object_object_add(object, "certificates", admin_certificates(chain, crl));
+    json_set(object, "certificates", admin_certificates(chain, crl));
     return object;
 }
 
@@ -369,7 +369,7 @@ static struct json_object *preflight_parameters(bool ready, const char *key, con
 {
     struct json_object *object = json_object_new_object();
 
-    json_object_object_add(object, "ready", json_object_new_boolean(ready));
+    json_set(object, "ready", json_object_new_boolean(ready));
     admin_add_text(object, "key", key);
     admin_add_text(object, "reason", reason);
     return object;

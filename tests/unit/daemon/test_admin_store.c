@@ -828,6 +828,7 @@ START_TEST(a_forced_update)
     ck_assert_uint_eq(metrics.updates_forced, 1);
     ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_OK);
     ck_assert_uint_eq(certs_chain(cocod->certs)->tcb.snp, 9);
+    pass(6u * SECOND);
     expect_problem("is not given back");
     close(lease);
     pass(2u * SECOND);
