@@ -569,13 +569,16 @@ static bool start_up(void)
 static void reload(const char *tcb, int index)
 {
     struct config *config = NULL;
+    struct cocod_names names;
 
     int r = parse(tcb, &config);
     daemon_on();
-    if (r == 0)
-        cocod_reload(cocod, config);
-    else
+    if (r == 0) {
+        cocod_find_names(config, &names);
+        cocod_reload(cocod, config, &names);
+    } else {
         cocod_refuse_config(cocod, CONFIG_SOURCE_BEFORE, strerror(-r));
+    }
     daemon_off();
     if (r == 0 && served_index >= 0)
         served_index = index;
