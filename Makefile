@@ -285,6 +285,12 @@ $(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
+# A name service that hangs.
+$(BUILD)/tests/libnss_block.so.2: tests/integration/nss/block.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -fPIC -shared -Wl,-soname,libnss_block.so.2 -o $@ $<
+$(BUILD)/tests/integration/test_hanging: $(BUILD)/tests/libnss_block.so.2
+
 # Attacks by real processes with real uids.
 $(BUILD)/tests/attack-quotes: $(BUILD)/obj/tests/attack/quotes.o $(BUILD)/cocod $(BUILD)/libintegration.a \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
