@@ -240,7 +240,7 @@ static void expect_named(void)
     snprintf(pid, sizeof(pid), "pid %d", (int)getpid());
     expect_output("VM integration-test");
     expect_output(pid);
-    expect_output("vCPU 3, for ");
+    expect_output("vCPU 3, whose process is ");
     expect_output(" ms");
 }
 

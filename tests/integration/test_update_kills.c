@@ -343,7 +343,7 @@ static void expect_output(const char *text)
 START_TEST(a_lease_that_is_never_given_back)
 {
     struct updater_options how = {.timeout = "0.3"};
-    char text[128], *output;
+    char text[160], *output;
 
     start(true);
     how.admin = host.admin;
@@ -356,8 +356,8 @@ START_TEST(a_lease_that_is_never_given_back)
     ck_assert(!updater_asked(&updater, 0)); /* its command has not run */
     snprintf(text, sizeof(text),
              "VM integration-test (00000000-0000-0000-0000-000000000000), "
-             "pid %d, uid %d, vCPU 5, for ",
-             (int)getpid(), (int)getuid());
+             "vCPU 5, whose process is %d, for ",
+             (int)getpid());
     expect_output(text);
     expect_output("nothing was changed");
     await(FIRST);
