@@ -373,8 +373,6 @@ START_TEST(a_lease_that_is_never_given_back)
     expect_output("going on without a lock on these");
     expect_output(text);
     expect_output("/3.0.9.115");
-    snprintf(text, sizeof(text),
-             "VM integration-test (00000000-0000-0000-0000-000000000000), pid %d", (int)getpid());
     output = process_log(&host.cocod);
     ck_assert_msg(strstr(output, "update-forced") && strstr(output, text), "%s", output);
     free(output);

@@ -265,7 +265,8 @@ serving:
         /* The file follows. */
         :: atomic { mode == SERVING && stale && NO_WRITE_LOCK && NO_LEASE -> lock_cocod = true };
            if
-           :: atomic { EMPTIED -> mode = STARTING }; goto locked
+           :: atomic { EMPTIED && mode == SERVING -> mode = STARTING }; goto locked
+           :: atomic { EMPTIED && mode != SERVING -> lock_cocod = false }; goto serving
            :: atomic { !EMPTIED -> table = served; marked = false }
            fi;
            atomic { lock_cocod = false; stale = false };
