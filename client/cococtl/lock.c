@@ -31,19 +31,6 @@
 #define AROUND_MAX 64u
 #define AROUND_NS  500000000u
 
-int lock_open(const char *path)
-{
-    struct stat st;
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-
-    if (fd < 0)
-        return -errno;
-    int r = fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EINVAL;
-    if (r < 0)
-        close(fd);
-    return r < 0 ? r : fd;
-}
-
 /* Bytes from start to end; end 0: to the end of all files. */
 static int try_range(int fd, int64_t start, int64_t end, struct lock_conflict *ret)
 {

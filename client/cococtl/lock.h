@@ -15,10 +15,6 @@ struct lock_conflict {
     int64_t length; /* 0: to the end of all files */
 };
 
-/* Opens the table file for writing, as the caller: CLOEXEC. Negative errno; -EINVAL where it is no
- * regular file. */
-int lock_open(const char *path);
-
 /* Tries to write-lock the whole file. 0; -EAGAIN and who stands in the way (the first of them);
  * another negative errno. */
 int lock_try(int fd, struct lock_conflict *ret);

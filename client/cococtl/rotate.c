@@ -27,6 +27,7 @@
 #include "command.h"
 #include "ctl.h"
 #include "lock.h"
+#include "table.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -234,11 +235,8 @@ static int begin(struct rotation *r)
         const char *path = reply_string(&reply, answer.parameters, "tableFile");
         if (reply.bad)
             code = reply_malformed(r->ctl, "BeginUpdate");
-        else if ((r->fd = lock_open(path)) < 0) {
-            term_error("cannot open the table file %s for writing: %s", path, strerror(-r->fd));
-            term_hint("Run this as root. Nothing was changed.");
-            code = r->fd == -EACCES || r->fd == -EPERM ? CTL_DENIED : CTL_FAILED;
-        }
+        else
+            code = table_open(r->ctl, path, r->link.user, &r->fd);
     }
     varlink_answer_done(&answer);
     return code;
@@ -302,6 +300,13 @@ static int run_command(struct rotation *r, int *ret_status)
     *ret_status = -1;
     if (!r->command[0])
         return CTL_OK;
+    if (!table_holds_one(r->fd)) {
+        term_error("the table file does not hold a certificate table: it is left as it is, and %s "
+                   "was not started",
+                   r->command);
+        term_hint("A restart of cocod writes it anew.");
+        return CTL_FAILED;
+    }
     int error = lock_empty_table(r->fd);
     if (error < 0) {
         term_error("cannot rewrite the table file: %s; %s was not started", strerror(-error),

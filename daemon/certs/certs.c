@@ -66,7 +66,7 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
     if (options)
         certs->options = *options;
     certs->reading = false; /* perhaps of another platform */
-    if (certs->selecting == SELECT_READING)
+    if (certs->selecting == SELECT_READING || certs->selecting == SELECT_AGAIN)
         certs->selecting = SELECT_IDLE;
     certs_open_file(certs);
     if (certs_offered(certs))
@@ -93,8 +93,11 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     certs->file = (struct table_file){.fd = -1};
     certs->state = CERTS_DRAINING; /* nothing to serve yet */
     certs->empty = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
+    if (certs->empty)
+        certs->empty->common = true;
     if (!certs->empty || certs_publish_init(certs) < 0 || certs_select_init(certs) < 0 ||
-        certs_expiry_init(certs) < 0 || timer_init(&certs->wake, timers, on_wake) < 0 ||
+        certs_expiry_init(certs) < 0 || certs_jobs_init(certs) < 0 ||
+        timer_init(&certs->wake, timers, on_wake) < 0 ||
         getrandom(&certs->generation_id, sizeof(certs->generation_id), 0) < 0 ||
         getrandom(&certs->lease_next, sizeof(certs->lease_next), 0) < 0) {
         certs_free(certs);
@@ -377,6 +380,8 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base)
 {
     if (certs->file.fd < 0)
         return -EOPNOTSUPP;
+    if (!certs_file_is_named(certs))
+        return -ESTALE;
     int fd = table_file_reopen(&certs->file);
     if (fd < 0)
         return fd;

@@ -317,7 +317,10 @@ void certs_publish_later(struct certs *certs, uint64_t us)
 
 static void on_retry(struct timer *timer)
 {
-    certs_publish((struct certs *)((char *)timer - offsetof(struct certs, retry)));
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, retry));
+
+    certs_open_file(certs);
+    certs_publish(certs);
 }
 
 int certs_publish_init(struct certs *certs)
@@ -344,6 +347,8 @@ void certs_open_file(struct certs *certs)
                      "cannot open the table file %s: %s; leases are not offered and nothing "
                      "excludes a firmware update",
                      certs->options.table_file.path, strerror(-r));
+        if (load_is_passing(r))
+            certs_publish_later(certs, STALE_RETRY_US);
         return;
     }
     certs->file_problem[0] = 0;
@@ -351,4 +356,16 @@ void certs_open_file(struct certs *certs)
         certs->file_stale = true;
         certs_publish_later(certs, 0);
     }
+}
+
+bool certs_file_is_named(struct certs *certs)
+{
+    if (table_file_is_named(&certs->file, certs->options.table_file.path))
+        return true;
+    file_trouble(certs,
+                 "the table file %s was removed or replaced while cocod ran: a lease on it would "
+                 "keep no firmware update back, so none is given, and no update begins; restart "
+                 "cocod",
+                 certs->options.table_file.path);
+    return false;
 }

@@ -33,7 +33,7 @@ int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *rea
 
     if (update->active)
         return -EBUSY;
-    if (certs->file.fd < 0)
+    if (certs->file.fd < 0 || !certs_file_is_named(certs))
         return -EOPNOTSUPP;
     *update = (struct update){.active = true,
                               .by_us = sys.now_us() + timeout_us,

@@ -181,6 +181,14 @@ int table_file_write(struct table_file *file, const uint8_t *table, size_t size)
     return write_at(file->fd, table, sizeof(zeros), 0);
 }
 
+bool table_file_is_named(const struct table_file *file, const char *path)
+{
+    struct stat own, named;
+
+    return fstat(file->fd, &own) == 0 && lstat(path, &named) == 0 && own.st_dev == named.st_dev &&
+           own.st_ino == named.st_ino;
+}
+
 int table_file_reopen(const struct table_file *file)
 {
     char path[64];

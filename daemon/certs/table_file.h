@@ -75,5 +75,8 @@ bool table_file_holder(const struct table_file *file, uint64_t start, uint64_t e
  * or as the old one where not a byte could be written. */
 int table_file_write(struct table_file *file, const uint8_t *table, size_t size);
 
+/* Is it the file of that name still? */
+bool table_file_is_named(const struct table_file *file, const char *path);
+
 /* A new read-only open file description of the same inode. Negative errno. */
 int table_file_reopen(const struct table_file *file);
