@@ -22,7 +22,7 @@ void prove_coco_snp_product_facts(void)
     SHOW(!facts || (facts->chip_id_size > 0 && facts->chip_id_size <= COCO_SNP_CHIP_ID_SIZE),
          "an id that fits");
     enum coco_snp_part part;
-    GIVEN(part < COCO_SNP_PARTS);
+    GIVEN(part >= 0 && part < COCO_SNP_PARTS);
     SHOW(!facts || facts->tcb_bytes[part] == COCO_SNP_NO_BYTE || facts->tcb_bytes[part] < 8,
          "a byte of a u64");
 }
@@ -103,7 +103,7 @@ void prove_coco_snp_product_has(void)
     enum coco_snp_product product;
     enum coco_snp_part part;
 
-    GIVEN(part < COCO_SNP_PARTS);
+    GIVEN(part >= 0 && part < COCO_SNP_PARTS);
     SHOW(!coco_snp_product_has(product, part) || coco_snp_product_facts(product) != NULL,
          "no part of an unknown one");
 }
@@ -115,7 +115,7 @@ void prove_coco_snp_part_oid(void)
 {
     enum coco_snp_part part;
 
-    GIVEN(part < COCO_SNP_PARTS);
+    GIVEN(part >= 0 && part < COCO_SNP_PARTS);
     unsigned oid = coco_snp_part_oid(part);
     SHOW(oid >= 1 && oid <= COCO_SNP_SPLS, "one of the levels' numbers");
 }
@@ -127,6 +127,6 @@ void prove_coco_snp_part_spl(void)
 {
     enum coco_snp_part part;
 
-    GIVEN(part < COCO_SNP_PARTS);
+    GIVEN(part >= 0 && part < COCO_SNP_PARTS);
     SHOW(coco_snp_part_spl(part) != NULL, "each has a name");
 }
