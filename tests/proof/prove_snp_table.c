@@ -70,7 +70,7 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
 /* bound: lists of 4 entries and their end, any bytes in them; an entry of length 0 is none
  * unwind: 17
  * broken: s/        if (r->bad)$/        if (false)/
- * refuted: unwinding assertion */
+ * refuted: behind the entries and their end */
 void prove_read_entries(void)
 {
     size_t size, i;
@@ -91,7 +91,7 @@ void prove_read_entries(void)
 /* bound: lists of 2 entries where the list may have no more, any number of them read before
  * unwind: 17
  * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
- * refuted: failure */
+ * refuted: bound */
 void prove_read_entries_full(void)
 {
     size_t size;
@@ -149,7 +149,7 @@ void prove_coco_snp_table_layout(void)
 /* bound: 2 entries, blobs of 1 or 2 bytes, any GUIDs, into any buffer to 80 bytes
  * unwind: 17
  * broken: s/    if (size > out_size)/    if (false)/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_snp_table_encode(void)
 {
     struct coco_snp_table table, back;
@@ -194,7 +194,7 @@ void prove_coco_snp_table_add(void)
 /* bound: none
  * unwind: 17
  * broken: s/for (size_t i = 0; i < table->n_entries; i++)$/for (size_t i = 0; i <= table->n_entries; i++)/
- * refuted: failure */
+ * refuted: bound */
 void prove_coco_snp_table_find(void)
 {
     struct coco_snp_table table;

@@ -119,7 +119,8 @@ void prove_coco_snp_tcb_parse(void)
 
 /* bound: none
  * broken: s/static const char names.PARTS..6. = {"BL", "TEE", "SNP", "UCODE", "FMC"}/static const char names[PARTS][12] = {"BOOTLOADER", "TEE", "SNP", "MICROCODE", "FMC"}/
- * refuted: failure */
+ * unwind: 12
+ * refuted: dereference failure */
 void prove_coco_snp_tcb_form(void)
 {
     enum coco_snp_product product;
