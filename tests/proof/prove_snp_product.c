@@ -75,6 +75,7 @@ void prove_coco_snp_product_of_text(void)
 }
 
 /* bound: none: there is no input
+ * unwind: 40
  * broken: s/size_t used = 0;/size_t used = 90;/
  * refuted: all of them fit */
 void prove_coco_snp_product_names(void)
