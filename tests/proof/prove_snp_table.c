@@ -67,7 +67,7 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
 }
 #endif
 
-/* bound: lists of 4 entries and their end, any bytes in them; an entry of length 0 is none
+/* bound: lists of 2 entries and their end, any bytes in them; an entry of length 0 is none
  * unwind: 17
  * broken: s/        if (r->bad)$/        if (false)/
  * refuted: behind the entries and their end */
@@ -76,7 +76,7 @@ void prove_read_entries(void)
     size_t size, i;
     struct coco_snp_table table = {0};
 
-    GIVEN(size <= (size_t)5 * COCO_SNP_ENTRY_SIZE + 3);
+    GIVEN(size <= (size_t)3 * COCO_SNP_ENTRY_SIZE + 3);
     const uint8_t *in = any_bytes(size);
     struct coco_reader r = coco_reader_of(in, size);
     bool ended = read_entries(&r, &table);
@@ -88,7 +88,7 @@ void prove_read_entries(void)
          "behind the entries and their end");
 }
 
-/* bound: lists of 2 entries where the list may have no more, any number of them read before
+/* bound: one entry and the end, any number of entries read before: up to a list that is full
  * unwind: 17
  * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
  * refuted: bound */
@@ -97,7 +97,7 @@ void prove_read_entries_full(void)
     size_t size;
     struct coco_snp_table table;
 
-    GIVEN(size <= (size_t)3 * COCO_SNP_ENTRY_SIZE && table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX);
+    GIVEN(size <= (size_t)2 * COCO_SNP_ENTRY_SIZE && table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX);
     struct coco_reader r = coco_reader_of(any_bytes(size), size);
     (void)read_entries(&r, &table);
     SHOW(table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX, "no more than it has room for");
