@@ -64,6 +64,7 @@ CHECK_CFLAGS  := $(call pc,cflags,check)
 CHECK_LIBS    := $(call pc,libs,check)
 SIM_LIBS      := $(call pc,libs,libssl libcrypto) -lpthread
 
+comma := ,
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
 # What the daemon and cococtl share beyond that.
@@ -94,6 +95,7 @@ BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
 SYSTEMD_SRC := $(wildcard tests/systemd/*.c)
+CHAOS_SRC  := $(addprefix tests/chaos/,chaos.c ground.c guests.c asker.c hostile.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
@@ -108,6 +110,8 @@ TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS)
 # Floods, chaos and other load are not run again under sanitizers: what they show is not what those find, and they take longest.
 LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/test_load integration/test_rotation \
               integration/test_update_kills integration/test_store_scale)
+# It has a malloc of its own, as sanitizers have.
+OWN_MALLOC_TESTS := $(BUILD)/tests/daemon/test_memory
 # One test each, by the exit status.
 TEST_SCRIPTS := tests/vendored/run tests/install/run tests/docs/run
 
@@ -121,7 +125,7 @@ $(BUILD)/obj/proto/%.o: proto/%.c
 
 $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
+	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -DCTL_PRODUCT -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
 
 $(BUILD)/obj/proto/json/%.o: proto/json/%.c
 	@mkdir -p $(@D)
@@ -206,7 +210,8 @@ $(SIM_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/sim/$$(subst -,_,%)_main.o
 $(BUILD)/tests/demo: $(call obj,$(DEMO_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
 $(BUILD)/tests/coco-bench: $(call obj,$(BENCH_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
 $(BUILD)/tests/quote-bench: $(call obj,$(QUOTE_BENCH_SRC)) $(BUILD)/libsim.a $(BUILD)/libcoco.a
-$(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench:
+$(BUILD)/tests/floods: $(call obj,tests/attack/floods.c tests/bench/servers.c tests/bench/echo.c) $(BUILD)/libsim.a $(BUILD)/libcoco.a
+$(BUILD)/tests/demo $(BUILD)/tests/coco-bench $(BUILD)/tests/quote-bench $(BUILD)/tests/floods:
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(SIM_LIBS) $(CTL_LIBS)
 
@@ -257,6 +262,9 @@ $(filter $(BUILD)/tests/daemon/%,$(UNIT_PROGRAMS)): $(BUILD)/tests/%: $(BUILD)/o
     $(BUILD)/libdaemontest.a $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libproto.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(DAEMON_LIBS) $(SIM_LIBS)
 
+# Its malloc fails when it is told to.
+$(BUILD)/tests/daemon/test_memory: $(BUILD)/obj/tests/oom/fail.o
+
 $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o \
     $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
@@ -264,6 +272,43 @@ $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integr
 $(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)/cocod $(BUILD)/libintegration.a \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+
+# Attacks by real processes with real uids.
+$(BUILD)/tests/attack-quotes: $(BUILD)/obj/tests/attack/quotes.o $(BUILD)/cocod $(BUILD)/libintegration.a \
+    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+
+# The firmware is one for all processes of the run: tests/chaos/guests.c.
+$(BUILD)/tests/chaos: LDFLAGS_ALL += -Wl,--wrap=snp_firmware_answer
+$(BUILD)/tests/chaos: $(call obj,$(CHAOS_SRC)) $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a \
+    | $(BUILD)/tests/chaos-clock.so
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+# The same, with one thing broken: tests/chaos/check.
+BROKEN_COCOD := check_quote check_tdreport table_file_emptied request_complete peer_send certs_open_lease
+$(BUILD)/tests/cocod-broken: LDFLAGS_ALL += $(addprefix -Wl$(comma)--wrap=,$(BROKEN_COCOD))
+$(BUILD)/tests/cocod-broken: $(call obj,daemon/main.c tests/chaos/broken_cocod.c) $(BUILD)/libdaemon.a $(BUILD)/libproto.a
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $^ $(DAEMON_LIBS)
+$(BUILD)/tests/chaos-broken: LDFLAGS_ALL += $(addprefix -Wl$(comma)--wrap=,snp_firmware_answer coco_status_to_getquote)
+$(BUILD)/tests/chaos-broken: $(call obj,$(CHAOS_SRC) tests/chaos/broken_vmm.c) $(BUILD)/libintegration.a $(BUILD)/libsupport.a \
+    $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/tests/chaos-clock.so
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+$(BUILD)/tests/soak: $(BUILD)/obj/tests/chaos/soak.o $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
+# (Preloaded before any sanitizer's library, so without one.)
+$(BUILD)/tests/chaos-clock.so: tests/chaos/clock_preload.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -Wno-missing-prototypes -O2 -fPIC -shared -o $@ $<
+
+# Where memory runs out: malloc is the test's own, in the program or before another one.
+$(BUILD)/tests/oom-session: $(call obj,tests/oom/session.c tests/oom/fail.c tests/oom/check_alone.c) $(BUILD)/libdaemontest.a \
+    $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS) $(SIM_LIBS)
+$(BUILD)/tests/oom-process: $(call obj,tests/oom/process.c tests/oom/check_alone.c) $(BUILD)/libintegration.a \
+    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/cocod $(BUILD)/tests/oom-fail.so
+	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CTL_LIBS) $(SIM_LIBS)
+$(BUILD)/tests/oom-fail.so: tests/oom/fail.c tests/oom/fail.h
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(filter-out -fsanitize%,$(CFLAGS_ALL)) -Itests -fPIC -DFAIL_PRELOADED -MF $(BUILD)/obj/oom-fail.d -shared -o $@ $<
 
 $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
@@ -286,8 +331,8 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind coverage stress stress-qgs demo bench bench-quotes bench-door guests \
-        model prove prove-all fuzz lint format install clean help
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind coverage stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
+        model prove prove-all oom oom-all fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
 
@@ -303,7 +348,7 @@ check: deps ## build everything and run all tests; ends with "N passed, N failed
 check-sanitize: ## the same, but for what is load, under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
 	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS),$(TEST_PROGRAMS)))
+	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS) $(OWN_MALLOC_TESTS),$(TEST_PROGRAMS)))
 
 # The tests that have threads, or that what they test has.
 THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
@@ -357,6 +402,24 @@ stress-qgs: tests ## 20 restarts of QGS of each kind under load, none of 64 + 16
 	@COCO_QGS_RESTARTS=$${COCO_QGS_RESTARTS:-20} tests/run $(BUILD) $(BUILD)/tests/integration/test_qgs_restart
 	@cat $(BUILD)/tests/log/integration.test_qgs_restart.log
 
+# SECONDS of events with each of SEEDS ("kept": those of tests/chaos/seeds), with SEED, or with one of the time.
+SECONDS ?= 60
+SEED ?=
+SEEDS ?= $(SEED)
+HOSTILE ?=
+chaos_build = $(BUILD)$(if $(ASAN),/sanitize)
+chaos: ## what may happen to a host, all at once, from a seed (SECONDS=60 SEED= SEEDS=kept HOSTILE="ping …" ASAN=1; best as root)
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(chaos_build) $(if $(ASAN),SANITIZE=address$(comma)undefined OPT="-O1 -g") \
+	 $(addprefix $(chaos_build)/,cocod cococtl tests/chaos tests/qgs-sim tests/sev-sim)
+	@CHAOS_HOSTILE="$(HOSTILE)" tests/chaos/run $(chaos_build) $(SECONDS) $(SEEDS)
+
+chaos-check: ## show that a chaos run finds what is broken: eleven things, one after the other (BROKEN="NAME …"; root)
+	@$(MAKE) --no-print-directory $(JOBS) $(addprefix $(BUILD)/,cococtl tests/chaos-broken tests/cocod-broken tests/qgs-sim tests/sev-sim)
+	@tests/chaos/check $(BUILD) $(BROKEN)
+
+soak: $(BUILD)/cocod $(BUILD)/tests/soak ## ten million requests, ten thousand idle sessions: cocod's memory and descriptors (COCO_SOAK)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/soak
+
 demo: deps ## show it at work: cocod, a simulated QGS and a synthetic VMM in a private folder
 	@$(MAKE) --no-print-directory $(JOBS) programs
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/demo --build $(BUILD)
@@ -372,6 +435,21 @@ bench-quotes: programs ## measure the quote broker: latency added, throughput, f
 
 bench-door: $(BUILD)/tests/door-stress ## measure a good client of the QGS front door beside hostile ones
 	@COCO_BUILD=$(BUILD) $<
+
+FLOOD_SECONDS ?= 3
+floods: $(BUILD)/cocod $(BUILD)/tests/floods ## measure a good client of cocod beside floods of every kind (root, 2 CPUs; FLOOD_SECONDS=3 each)
+	@$(BUILD)/tests/floods --cocod $(BUILD)/cocod --seconds $(FLOOD_SECONDS) $(FLOODS)
+
+attack-quotes: $(BUILD)/tests/attack-quotes ## what 1000 processes of one user cost another user who wants quotes (root)
+	@COCO_BUILD=$(BUILD) $<
+
+oom: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process
+
+oom-all: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## at each allocation; hours (OOM_STRIDE=N: one of N)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process --all
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session --all
 
 model: ## check the model of leases and firmware updates, and that its broken variants are refuted (spin)
 	@tests/model/check $(BUILD)

@@ -8,6 +8,7 @@
 #include "support.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -45,6 +46,14 @@ static int make_notify_socket(const char *dir, const char *name, char *path, siz
     return fd;
 }
 
+/* In the child. */
+static void become(uid_t uid)
+{
+    if (uid != 0 &&
+        (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0))
+        _exit(126);
+}
+
 /* In the child: descriptors as systemd passes them, from 3 on. */
 static void place_listen_fds(const struct process_options *options)
 {
@@ -79,6 +88,7 @@ void process_start(struct process *process, const struct process_options *option
     process->pid = fork();
     ck_assert_int_ge(process->pid, 0);
     if (process->pid == 0) {
+        become(options->uid); /* which takes away what the next line sets */
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
             _exit(126);
@@ -86,6 +96,8 @@ void process_start(struct process *process, const struct process_options *option
         dup2(log, 2);
         if (notify[0])
             setenv("NOTIFY_SOCKET", notify, 1);
+        if (options->preload)
+            setenv("LD_PRELOAD", options->preload, 1);
         if (options->n_listen_fds > 0)
             place_listen_fds(options);
         /* Nothing else of the test's is inherited: a listening socket held by a child would live

@@ -26,6 +26,8 @@ struct process_options {
     size_t n_listen_fds;
     const char *listen_names; /* "rpc:admin" */
     bool no_notify;
+    uid_t uid;           /* and the group of that number, and no other; 0: as the test is */
+    const char *preload; /* a shared object; NULL: none */
 };
 
 /* Starts it. The test fails where that is not possible. */

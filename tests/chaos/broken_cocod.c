@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A cocod with one thing broken, CHAOS_BROKEN says which, so that tests/chaos/check can show that a
+ * chaos run finds it. Linked with cocod's own code, between which and these functions the linker
+ * steps (--wrap).
+ */
+#include "certs/certs.h"
+#include "certs/table_file.h"
+#include "frontend/vmm.h"
+#include "peer/peer.h"
+#include "peer/request.h"
+#include "quotes/check.h"
+#include "status.h"
+#include "wire.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WRAPPED(result, name, ...)     \
+    result __real_##name(__VA_ARGS__); \
+    result __wrap_##name(__VA_ARGS__); \
+    result __wrap_##name(__VA_ARGS__)
+
+static bool broken(const char *name)
+{
+    const char *which = getenv("CHAOS_BROKEN");
+
+    return which && strcmp(which, name) == 0;
+}
+
+static unsigned count;
+
+/* Whatever QGS sends is the guest's. */
+WRAPPED(int, check_quote, const uint8_t *quote, size_t size,
+        const uint8_t tdreport[COCO_TDREPORT_SIZE], size_t *ret_size, const char **ret_why)
+{
+    int r = __real_check_quote(quote, size, tdreport, ret_size, ret_why);
+
+    if (r == -EBADMSG && broken("unchecked")) {
+        *ret_size = size;
+        return 0;
+    }
+    return r;
+}
+
+/* An updater that was not announced is not noticed. */
+WRAPPED(bool, table_file_emptied, const struct table_file *file)
+{
+    return !broken("unnoticed") && __real_table_file_emptied(file);
+}
+
+/* What is called off is not answered any more. */
+WRAPPED(void, request_complete, struct request *request, uint32_t status, struct blob *blob)
+{
+    if (status != COCO_ECANCELED || !broken("unanswered"))
+        __real_request_complete(request, status, blob);
+}
+
+WRAPPED(void, peer_send, struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+        int pass_fd)
+{
+    uint8_t changed[COCO_HEADER_SIZE];
+    struct coco_header header;
+
+    if (head_size < COCO_HEADER_SIZE || coco_header_decode(head, &header) < 0) {
+        __real_peer_send(peer, head, head_size, blob, pass_fd);
+        return;
+    }
+    /* A guest that could come again is told that its request failed. */
+    if (header.type == COCO_CERTS_REPLY && header.status == COCO_EAGAIN && broken("eio")) {
+        header.status = COCO_EIO;
+        coco_header_encode(&header, changed);
+        head = changed;
+    }
+    __real_peer_send(peer, head, head_size, blob, pass_fd);
+    if (header.type == COCO_PING_REPLY && broken("twice"))
+        __real_peer_send(peer, head, head_size, NULL, -1);
+    if (header.type == COCO_CERTS_REPLY && ++count % 500 == 0 && broken("closes"))
+        peer_close(peer, CLOSE_MEMORY);
+}
+
+/* Each session leaves something behind: memory, or the descriptor that the client is given. */
+WRAPPED(int, certs_open_lease, struct certs *certs, uint64_t *ret_base)
+{
+    int fd = __real_certs_open_lease(certs, ret_base);
+
+    if (broken("leaks")) {
+        static void *volatile last;
+        last = calloc(1, 128 << 10); // NOLINT: the one before is lost
+        memset(last, 1, 128 << 10);
+    }
+    return broken("keeps") ? dup(fd) : fd;
+}
+
+/* Bad TDREPORTs are too much for it; or quotes come to an end. */
+WRAPPED(int, check_tdreport, const uint8_t tdreport[COCO_TDREPORT_SIZE], const char **ret_why)
+{
+    int r = __real_check_tdreport(tdreport, ret_why);
+
+    if (r == -EBADMSG && broken("dies"))
+        abort();
+    return broken("starves") ? -ENOMEM : r;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the processes of a chaos run share: where things are, what the firmware is, what they have
+ * seen. It is memory that all of them map, made before any of them is.
+ */
+#pragma once
+
+#include "snp_pki.h"
+#include "support.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CHAINS 4u /* TCBs that the firmware goes through */
+#define VMS    6u /* processes with an SNP guest and a TD each */
+#define ASKERS 2u /* processes that count answers on the wire */
+#define ASKS   3u /* sessions of each of these */
+
+/* Numbers, so that nothing has to be added to the machine's users. Without root everybody is who
+ * runs the test. */
+#define GID_VMM     60100u
+#define GID_ADMIN   60101u
+#define UID_COCOD   60100u
+#define UID_VM      60001u /* and the one behind it: VMs take them in turn */
+#define UID_ASKER   60011u
+#define UID_HOSTILE 60021u
+#define UID_CLERK   60031u /* in the administrators' group, with no role */
+
+struct vm_counts {
+    atomic_uint_fast64_t reports, empty, none, quotes, refused;
+    atomic_uint_fast64_t report_us, quote_us; /* when a request of the guest last ended */
+};
+
+struct asker_counts {
+    atomic_uint_fast64_t asked, answered, ended; /* ended: with the session */
+    atomic_uint_fast64_t sessions, refused, answer_us;
+};
+
+struct ground {
+    char rpc[200], admin[200], table[200], platform[200], store[200], run[200];
+    bool root;
+    uint64_t began_us;
+
+    pthread_mutex_t platform_lock; /* of nobody who is ever killed */
+    atomic_uint leaf;              /* whose TCB and key the firmware has */
+    atomic_uint life;              /* grows before cocod is ended */
+    char sev_fault[32];            /* a line of the platform's file, under the lock */
+
+    struct vm_counts vms[VMS];
+    struct asker_counts askers[ASKERS];
+    atomic_uint_fast64_t hostile_acts[16];
+
+    atomic_uint n_violations;
+    char violations[8][400];
+
+    /* Read-only, from before the first fork. */
+    uint8_t ark[32];
+    struct snp_pki *pki;
+    struct snp_pki_leaf leaves[CHAINS];
+    struct snp_pki_tcb tcbs[CHAINS];
+    uint8_t *tables[CHAINS];
+    size_t table_sizes[CHAINS];
+};
+
+extern struct ground *ground;
+
+uint64_t now_us(void);
+void rest_ms(unsigned ms);
+/* Nothing takes that long which makes progress: CHAOS_PATIENCE_S, or three minutes. */
+uint64_t patience_us(void);
+
+/* One of the invariants does not hold: `row` is its name. Any process; the run ends by it. */
+__attribute__((format(printf, 2, 3))) void violate(const char *row, const char *format, ...);
+
+/* For a child of the run: another user where that can be had, no descriptor of the parent's, and an
+ * end with the parent. */
+void become(uid_t uid, gid_t gid);
+
+/* The firmware changes, and what the platform's helper says of it; or (leaf CHAINS) only what the
+ * helper's trouble is. NULL: the fault stays as it is. */
+void set_firmware(unsigned leaf, const char *fault);
+
+/* A socket connected to `path`, or -1. */
+int connect_to(const char *path, int flags);
