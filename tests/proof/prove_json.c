@@ -198,6 +198,7 @@ void prove_skip_number(void)
 
 /* bound: 4 bytes, any in them: quotes and an escape or a character of two bytes
  * unwind: 6
+ * long: more than half a minute
  * broken: s/if (n == 0 || peek(in) < 0x20)/if (n == 0)/
  * refuted: no control */
 void prove_read_string(void)
@@ -277,7 +278,7 @@ static int read_number(struct reader *in, struct json_object **ret)
 /* bound: texts of 7 bytes, an array or object in an object; json-c may fail at each call
  * unwind: 6
  * cut: read_string read_number
- * long: minutes
+ * long: more than half a minute
  * broken: s/    if (r == 0 && in.at != in.end) {/    if (false) {/
  * refuted: nothing trails */
 void prove_json_read(void)

@@ -210,6 +210,7 @@ void prove_coco_qgs_collateral_req_encode(void)
 }
 
 /* bound: none; the bytes of encoding in messages of 60
+ * long: more than half a minute
  * broken: s/if ((resp->sizes.i. != 0) != ok)/if ((resp->sizes[i] != 0) \&\& !ok)/
  * refuted: all of them, or an error */
 void prove_coco_qgs_collateral_resp_decode(void)
@@ -230,6 +231,7 @@ void prove_coco_qgs_collateral_resp_decode(void)
 }
 
 /* bound: fields to 2 bytes, all of them but one of 1, into any buffer to 64; of any size, they are refused for it
+ * long: more than half a minute
  * broken: s/total > UINT32_MAX || total > out_size/false/
  * refuted: dereference failure */
 void prove_coco_qgs_collateral_resp_encode(void)

@@ -69,6 +69,7 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
 
 /* bound: lists of 2 entries and their end, any bytes in them; an entry of length 0 is none
  * unwind: 17
+ * long: more than half a minute
  * broken: s/        if (r->bad)$/        if (false)/
  * refuted: behind the entries and their end */
 void prove_read_entries(void)
@@ -90,6 +91,7 @@ void prove_read_entries(void)
 
 /* bound: one entry and the end, any number of entries read before: up to a list that is full
  * unwind: 17
+ * long: more than half a minute
  * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
  * refuted: bound */
 void prove_read_entries_full(void)
@@ -106,6 +108,7 @@ void prove_read_entries_full(void)
 /* bound: none
  * unwind: 18
  * cut: read_entries
+ * long: more than half a minute
  * broken: s/if (entry->offset < r.pos)/if (false)/
  * refuted: behind the list */
 void prove_coco_snp_table_decode(void)
@@ -129,6 +132,7 @@ void prove_coco_snp_table_decode(void)
 
 /* bound: none
  * unwind: 18
+ * long: more than half a minute
  * broken: s/entry->length == 0 || size > UINT32_MAX ||/entry->length == 0 ||/
  * refuted: it fits 32 bits */
 void prove_coco_snp_table_layout(void)
@@ -148,6 +152,7 @@ void prove_coco_snp_table_layout(void)
 
 /* bound: 2 entries, blobs of 1 or 2 bytes, any GUIDs, into any buffer to 80 bytes
  * unwind: 17
+ * long: more than half a minute
  * broken: s/    if (size > out_size)/    if (false)/
  * refuted: dereference failure */
 void prove_coco_snp_table_encode(void)
