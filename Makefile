@@ -353,7 +353,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined $(FUZZ_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind coverage stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
         model prove prove-all oom oom-all fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -401,6 +401,15 @@ check-peers: ## other people's programs, Debian sid's in a chroot, meet cocod: v
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
 	@$(MAKE) --no-print-directory $(JOBS) programs man-pages
 	@tests/peers/run $(BUILD) $(PEERS)
+
+# Without optimisation, so that each branch is one of the source.
+COVERAGE := $(BUILD)/coverage
+coverage: ## the tests, but for what is load, with gcov: the share of lines and branches that they run through
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(COVERAGE) OPT="-O0 -g --coverage -fprofile-update=atomic" CFLAGS=-U_FORTIFY_SOURCE \
+	 LDFLAGS=--coverage tests
+	@find $(COVERAGE) -name '*.gcda' -delete
+	@tests/run $(COVERAGE) $(patsubst $(BUILD)/%,$(COVERAGE)/%,$(filter-out $(LOAD_TESTS),$(TEST_PROGRAMS)))
+	@tests/coverage $(COVERAGE)
 
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 COCO_STRIDE=7 \
@@ -619,6 +628,19 @@ deb: ## Debian packages in build/deb: cocod, libcoco0, libcoco-dev; judged by li
 	 if lintian-explain-tags $(NO_INIT_SCRIPT) 2>&1 | grep -q '^I:'; then known="--suppress-tags $(NO_INIT_SCRIPT)"; fi; \
 	 lintian --fail-on warning --display-info --allow-root $$known $(DEB_DIR)/*.changes && echo "  lint    lintian"; \
 	 else echo "  lint    there is no lintian here: the packages were not judged"; fi
+
+SBOM := $(BUILD)/cocod-$(VERSION).spdx
+.PHONY: sbom check-sbom reproducible
+sbom: deb ## what the packages contain and need, in SPDX 2.3: build/cocod-VERSION.spdx
+	@tests/packages/sbom $(DEB_DIR) >$(SBOM) && echo "  SPDX    $(SBOM)"
+
+check-sbom: sbom ## judged by SPDX's own tools, Debian sid's in a chroot (root)
+	@tests/debian/chroot make sid $(BUILD)/chroot/sid python3-spdx-tools
+	@tests/debian/chroot run $(abspath $(BUILD))/chroot/sid -b $(abspath $(BUILD)) /out pyspdxtools -i /out/$(notdir $(SBOM)) && \
+	 echo "1 passed, 0 failed" || { echo "0 passed, 1 failed"; exit 1; }
+
+reproducible: deb ## the packages again at another place, time, umask, time zone: the same bytes
+	@tests/packages/reproducible $(DEB_DIR)
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
