@@ -134,6 +134,8 @@ static void make_places(void)
     make_dir(state, sizeof(state), "state", NULL);
     setenv("STATE_DIRECTORY", state, 1);
     snprintf(run.host.table, sizeof(run.host.table), "%s/run/table", run.host.dir);
+    /* Side by side: updater.h knows the one by the other. */
+    snprintf(run.host.admin, sizeof(run.host.admin), "%s/run/admin.sock", run.host.dir);
     snprintf(ground->rpc, sizeof(ground->rpc), "%s", run.host.rpc);
     snprintf(ground->admin, sizeof(ground->admin), "%s", run.host.admin);
     snprintf(ground->table, sizeof(ground->table), "%s", run.host.table);
