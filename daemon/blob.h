@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ struct blob {
     size_t size;         /* of data */
     const uint8_t *data; /* inside bytes[] */
     size_t capacity;     /* of bytes[] */
+    bool common;         /* it is there anyway: who is sent it is not charged for it */
     uint8_t bytes[];
 };
 

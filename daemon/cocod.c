@@ -22,12 +22,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 /* Callbacks between two looks at the sockets: a peer that has work for itself cannot keep the loop
  * from the others. */
 #define CALLBACKS_PER_TURN 64
 
-#define VMM_USERS_MAX 64u
 /* Platform info and collateral change when the platform is updated, which restarts QGS, or once in
  * weeks. */
 #define ASK_KEEP_US (60u * 1000000u)
@@ -44,17 +44,50 @@ struct event_base *cocod_base_new(void)
     return base;
 }
 
+/* What cocod opens for itself: files, QGS, the worker's, systemd's sockets. */
+#define OWN_DESCRIPTORS 256u
+
+/* A connection is a descriptor; and descriptors on their way are the kernel's to count, who refuses
+ * everybody at this limit, those of a cocod before this one included. */
+static void fit_to_descriptors(struct server_limits *limits)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur == RLIM_INFINITY)
+        return;
+    rlim_t others = OWN_DESCRIPTORS + SERVER_PRIVILEGED_PLACES;
+    rlim_t peers = files.rlim_cur > 2 * others ? files.rlim_cur - others : files.rlim_cur / 2;
+    if (limits->peers > peers) {
+        log_event(LOG_LEVEL_NOTICE, "limit-lowered", NULL, 0,
+                  "[limits] peers is %u, but LimitNOFILE is %llu: there is room for %llu "
+                  "connections",
+                  limits->peers, (unsigned long long)files.rlim_cur, (unsigned long long)peers);
+        limits->peers = (unsigned)peers;
+    }
+    if (limits->descriptors > files.rlim_cur / 4)
+        limits->descriptors = (unsigned)(files.rlim_cur / 4);
+}
+
 static struct server_limits server_limits(const struct config *config)
 {
-    return (struct server_limits){
+    struct server_limits limits = {
         .peers = config->limits_peers,
         .peers_per_account = config->limits_peers_per_account,
+        .in_flight = config->limits_in_flight,
+        .in_flight_per_account = config->limits_in_flight_per_account,
+        .descriptors = config->limits_descriptors,
+        .descriptors_per_account = config->limits_descriptors_per_account,
+        .memory = config->limits_memory,
+        .memory_per_account = config->limits_memory_per_account,
         .hello_timeout_us = config->limits_hello_timeout_ms * 1000u,
         .frame_timeout_us = config->limits_frame_timeout_ms * 1000u,
         .send_timeout_us = config->limits_send_timeout_ms * 1000u,
         .account_linger_us = config->limits_account_linger_ms * 1000u,
         .unsent = config->limits_unsent,
     };
+
+    fit_to_descriptors(&limits);
+    return limits;
 }
 
 static void read_hex(const char *text, uint8_t *out, size_t n)
@@ -85,12 +118,13 @@ static struct platform_options platform_options(const struct config *config)
     return options;
 }
 
-static struct certs_options certs_options(const struct config *config, struct platform *platform)
+static struct certs_options certs_options(const struct config *config, struct platform *platform,
+                                          gid_t table_group)
 {
     static const enum load_signer signers[] = {[CONFIG_SIGNER_AUTO] = LOAD_SIGNER_AUTO,
                                                [CONFIG_SIGNER_VCEK] = LOAD_SIGNER_VCEK,
                                                [CONFIG_SIGNER_VLEK] = LOAD_SIGNER_VLEK};
-    struct certs_options options = {
+    return (struct certs_options){
         .n_chain = config->certs_chain.n,
         .chain = config->certs_chain.items,
         .n_roots = config->certs_root.n,
@@ -101,15 +135,22 @@ static struct certs_options certs_options(const struct config *config, struct pl
         .vlek_csp = config->certs_vlek_csp,
         .serve_crl = config->certs_serve_crl,
         .clock_floor_s = build_time_s,
-        .table_file = {.path = config->certs_table_file, .mode = config->certs_table_mode},
+        .table_file = {.path = config->certs_table_file,
+                       .mode = config->certs_table_mode,
+                       .group = table_group},
         .refuse_missing = config->certs_missing_chain == MISSING_CHAIN_REFUSE,
         .drain_timeout_us = config->certs_drain_timeout_ms * 1000u,
     };
+}
 
-    if (listen_group(config->certs_table_group, &options.table_file.group) < 0)
+static gid_t find_table_group(const struct config *config)
+{
+    gid_t group = (gid_t)-1;
+
+    if (listen_group(config->certs_table_group, &group) < 0)
         log_warn("[certs] table_group: there is no group %s; the table file keeps its group",
                  config->certs_table_group);
-    return options;
+    return group;
 }
 
 /* Users that do not exist on this host are passed over: the default names those of several
@@ -134,6 +175,15 @@ static size_t find_users(const char *text, uid_t *out, size_t room)
     return n;
 }
 
+void cocod_find_names(const struct config *config, struct cocod_names *ret)
+{
+    *ret = (struct cocod_names){.n_vmm_users = 0};
+    ret->n_vmm_users = find_users(config->quotes_vmm_users, ret->vmm_users, COCOD_VMM_USERS_MAX);
+    admin_roles_grant(&ret->roles, ADMIN_ROLE_READ, config->admin_read);
+    admin_roles_grant(&ret->roles, ADMIN_ROLE_IMPORT, config->admin_import);
+    admin_roles_grant(&ret->roles, ADMIN_ROLE_OPERATE, config->admin_operate);
+}
+
 static void backend_options(const struct config *config, const struct endpoint *endpoint,
                             struct backend_options *ret)
 {
@@ -150,21 +200,18 @@ static void backend_options(const struct config *config, const struct endpoint *
                                  .wait_us = config->quotes_qgs_wait_ms * 1000u};
 }
 
-/* What the options of quotes point to. */
-struct quotes_parts {
-    struct backend_options backends[CONFIG_ENDPOINTS_MAX];
-    uid_t users[VMM_USERS_MAX];
-};
-
-static struct quotes_options quotes_options(const struct config *config, struct quotes_parts *parts)
+/* `backends` has room for CONFIG_ENDPOINTS_MAX; the options point to it, and to the names. */
+static struct quotes_options quotes_options(const struct config *config,
+                                            const struct cocod_names *names,
+                                            struct backend_options *backends)
 {
     for (size_t i = 0; i < config->quotes_qgs.n; i++)
-        backend_options(config, &config->quotes_qgs.items[i], &parts->backends[i]);
+        backend_options(config, &config->quotes_qgs.items[i], &backends[i]);
     return (struct quotes_options){
         .n_backends = config->quotes_qgs.n,
-        .backends = parts->backends,
-        .n_vmm_users = find_users(config->quotes_vmm_users, parts->users, VMM_USERS_MAX),
-        .vmm_users = parts->users,
+        .backends = backends,
+        .n_vmm_users = names->n_vmm_users,
+        .vmm_users = names->vmm_users,
         .requests_per_vm = config->limits_requests_per_account,
         .requests_per_user = config->limits_requests_per_user,
         .queue_max = config->quotes_queue,
@@ -200,36 +247,28 @@ static struct qgs_door_options door_options(const struct config *config)
     };
 }
 
-static int make_services(struct cocod *cocod, const struct config *config)
+static int make_services(struct cocod *cocod, const struct config *config,
+                         const struct cocod_names *names)
 {
+    struct backend_options backends[CONFIG_ENDPOINTS_MAX];
     struct server_limits limits = server_limits(config);
     struct platform_options platform = platform_options(config);
 
-    cocod->worker = worker_new(cocod->base, &cocod->timers);
+    cocod->worker = worker_new(cocod->base, &cocod->timers, "reading or writing files");
     cocod->server = server_new(cocod->base, &cocod->timers, &limits);
     if (!cocod->worker || !cocod->server)
         return -ENOMEM;
     cocod->platform = platform_new(cocod->base, &cocod->timers, &platform);
     if (!cocod->platform)
         return -ENOMEM;
-    struct certs_options certs = certs_options(config, cocod->platform);
+    cocod->table_group = find_table_group(config);
+    struct certs_options certs = certs_options(config, cocod->platform, cocod->table_group);
     cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
-    struct quotes_parts parts;
-    struct quotes_options quotes = quotes_options(config, &parts);
+    struct quotes_options quotes = quotes_options(config, names, backends);
     cocod->quotes = quotes_new(cocod->base, &cocod->timers, &quotes);
     if (!cocod->certs || !cocod->quotes)
         return -ENOMEM;
     return health_init(&cocod->health, &cocod->timers, cocod->certs, cocod->quotes, cocod->worker);
-}
-
-static void grant_roles(struct cocod *cocod, const struct config *config)
-{
-    struct admin_roles *roles = &cocod->admin.roles;
-
-    roles->n = 0;
-    admin_roles_grant(roles, ADMIN_ROLE_READ, config->admin_read);
-    admin_roles_grant(roles, ADMIN_ROLE_IMPORT, config->admin_import);
-    admin_roles_grant(roles, ADMIN_ROLE_OPERATE, config->admin_operate);
 }
 
 static void on_clock_set(void *data)
@@ -263,6 +302,7 @@ static void on_event(void *data, enum event_id id)
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
 {
     struct cocod *cocod = sys.alloc(sizeof(*cocod));
+    struct cocod_names names;
     uint64_t instance = 0;
 
     if (!cocod)
@@ -273,7 +313,9 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     if (r == 0 && getrandom(&instance, sizeof(instance), 0) != sizeof(instance))
         r = -EIO;
     if (r == 0)
-        r = make_services(cocod, config);
+        cocod_find_names(config, &names);
+    if (r == 0)
+        r = make_services(cocod, config, &names);
     if (r < 0) {
         cocod_free(cocod);
         return r;
@@ -302,7 +344,7 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
         return r;
     }
     cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
-    grant_roles(cocod, config);
+    cocod->admin.roles = names.roles;
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     certs_set_namer(cocod->certs, vmm_name_holder, &cocod->vmm);
     cocod->config = cocod->started = config;
@@ -370,23 +412,24 @@ static void look_for_restart(struct cocod *cocod, const struct config *config)
         log_event(LOG_LEVEL_WARNING, "config-needs-restart", NULL, 0, "%s", cocod->restart_problem);
 }
 
-void cocod_reload(struct cocod *cocod, struct config *config)
+void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod_names *names)
 {
+    struct backend_options backends[CONFIG_ENDPOINTS_MAX];
     struct config *old = cocod->config;
     struct platform_options platform = platform_options(config);
-    struct certs_options options = certs_options(config, cocod->platform);
+    struct certs_options options = certs_options(config, cocod->platform, cocod->table_group);
     struct server_limits limits = server_limits(config);
-    struct quotes_parts parts;
-    struct quotes_options quotes = quotes_options(config, &parts);
+    struct quotes_options quotes = quotes_options(config, names, backends);
 
     look_for_restart(cocod, config);
     /* The table file is the one that sessions have leases on. */
-    options.table_file = certs_options(cocod->started, cocod->platform).table_file;
+    options.table_file =
+        certs_options(cocod->started, cocod->platform, cocod->table_group).table_file;
     platform_set_options(cocod->platform, &platform);
     cocod->health.config_problem = NULL;
     cocod->exposition.config_source = CONFIG_SOURCE_FILES;
     (void)config_hash(config, cocod->exposition.config_hash);
-    grant_roles(cocod, config);
+    cocod->admin.roles = names->roles;
     cocod->config = config;
     cocod->admin.config = config;
     log_set_level(config->log_level);

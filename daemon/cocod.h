@@ -18,6 +18,14 @@ struct config;
 struct platform;
 struct worker;
 
+/* The numbers behind the names of a configuration. */
+#define COCOD_VMM_USERS_MAX 64u
+struct cocod_names {
+    struct admin_roles roles;
+    uid_t vmm_users[COCOD_VMM_USERS_MAX];
+    size_t n_vmm_users;
+};
+
 struct cocod {
     struct event_base *base;
     struct timers timers;
@@ -34,6 +42,7 @@ struct cocod {
     struct exposition exposition;
     struct config *config;  /* owned; what certs' options point into */
     struct config *started; /* that cocod started with, owned; perhaps the same */
+    gid_t table_group;      /* of `started` */
     char restart_problem[512];
     char config_problem[512];
 };
@@ -41,15 +50,19 @@ struct cocod {
 /* An event base as cocod wants it. NULL: out of memory. */
 struct event_base *cocod_base_new(void);
 
+/* Asks the name service, which may take as long as it likes: on a worker, or before the loop runs.
+ * Users and groups that this host does not have are passed over. */
+void cocod_find_names(const struct config *config, struct cocod_names *ret);
+
 /* Builds everything and loads the certificates; listens on nothing yet. Takes over `config` on
- * success. Negative errno. */
+ * success. Negative errno. Blocks, before the loop runs. */
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret);
 void cocod_free(struct cocod *cocod);
 
 /* A reload: brings in all but what the table of keys says is taken at the start
  * (config_key.at_start), which is named in the log and in the status until a restart. No session
- * and no request ends. Takes over `config`. */
-void cocod_reload(struct cocod *cocod, struct config *config);
+ * and no request ends. Takes over `config`. Waits for nobody. */
+void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod_names *names);
 /* A configuration that was refused, and which one is in force instead: shown by `cococtl status`
  * and the metrics until the next good one. */
 void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const char *why);

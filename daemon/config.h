@@ -16,7 +16,7 @@
 
 /* A key of the table is known by its number here and in struct config; at least as many as there
  * are keys. */
-#define CONFIG_KEYS_MAX 64u
+#define CONFIG_KEYS_MAX 96u
 /* A file larger than this is refused. */
 #define CONFIG_FILE_MAX (256u * 1024u)
 /* More files are refused. */
@@ -151,6 +151,12 @@ struct config {
     /* [limits] */
     uint32_t limits_peers;
     uint32_t limits_peers_per_account;
+    uint32_t limits_in_flight;
+    uint32_t limits_in_flight_per_account;
+    uint32_t limits_descriptors;
+    uint32_t limits_descriptors_per_account;
+    uint64_t limits_memory;
+    uint64_t limits_memory_per_account;
     uint32_t limits_requests_per_account;
     uint32_t limits_requests_per_user;
     uint64_t limits_hello_timeout_ms;

@@ -273,9 +273,9 @@ static const struct config_key keys[] = {
      .min = 100,
      .max = 1 * MINUTES,
      .doc =
-         "How long a replacement of the chain waits for the leases that VMMs hold. Meanwhile "
-         "certificate requests are told to ask again; a Linux guest gives up after one minute of "
-         "that."},
+         "How long a lease may be held before it is told of: leases last milliseconds. It keeps a "
+         "firmware update waiting, and after a replacement of the chain the table file; sessions "
+         "get the new chain at once."},
 
     {.section = "quotes",
      .name = "qgs",
@@ -321,7 +321,8 @@ static const struct config_key keys[] = {
      .offset = AT(quotes_vmm_users),
      .default_value = "root qemu libvirt-qemu",
      .doc =
-         "Users whose processes are VMMs, one VM each: their VMs take turns one by one. All "
+         "Users whose processes are VMMs, one VM each: their VMs take that user's turns one by "
+         "one. All "
          "processes of any other user count as one VM together. Users that do not exist here are "
          "passed over."},
     {.section = "quotes",
@@ -356,7 +357,8 @@ static const struct config_key keys[] = {
      .min = 0,
      .max = 65536,
      .unit = "quotes",
-     .doc = "How many of them, at most; then the oldest goes."},
+     .doc = "How many of them, at most; then the oldest goes, of a user who has half of them "
+            "its own."},
     {.section = "quotes",
      .name = "keep_memory",
      .type = CONFIG_BYTES,
@@ -487,7 +489,8 @@ static const struct config_key keys[] = {
      .max = 1000000,
      .unit = "connections",
      .doc = "Connections in all. Each takes a file descriptor, so the unit's LimitNOFILE= must be "
-            "larger."},
+            "larger. The last eighth is for users who have few of them (a 256th), so one user may "
+            "have seven eighths while nobody else asks; 64 more are kept for administrators."},
     {.section = "limits",
      .name = "peers_per_account",
      .type = CONFIG_U32,
@@ -499,6 +502,65 @@ static const struct config_key keys[] = {
      .doc =
          "Connections of one account: one process of one user, as the kernel names them. As many "
          "of its certificate tables may wait for the platform to be read at a time."},
+    {.section = "limits",
+     .name = "memory",
+     .type = CONFIG_BYTES,
+     .offset = AT(limits_memory),
+     .default_value = "256MiB",
+     .min = 16ull << 20,
+     .max = 64ull << 30,
+     .doc = "What replies that are not read and messages that are not whole may take, in all, as "
+            "the allocator counts it. The last eighth is for users who hold a 256th at most. Past "
+            "it a peer that does not read is not read, and calls are told to try again."},
+    {.section = "limits",
+     .name = "memory_per_account",
+     .type = CONFIG_BYTES,
+     .offset = AT(limits_memory_per_account),
+     .default_value = "8MiB",
+     .min = 256ull << 10,
+     .max = 1ull << 30,
+     .doc = "The same for one account."},
+    {.section = "limits",
+     .name = "descriptors",
+     .type = CONFIG_U32,
+     .offset = AT(limits_descriptors),
+     .default_value = "4096",
+     .min = 1,
+     .max = 1000000,
+     .unit = "descriptors",
+     .doc = "Lease descriptors that were passed to a peer which has not received them yet, in all. "
+            "The kernel counts them against cocod's user, and fails at LimitNOFILE=, for "
+            "everybody. The last eighth is for users who hold a 256th at most. Past it HELLO is "
+            "told to ask again."},
+    {.section = "limits",
+     .name = "descriptors_per_account",
+     .type = CONFIG_U32,
+     .offset = AT(limits_descriptors_per_account),
+     .default_value = "64",
+     .min = 1,
+     .max = 1000000,
+     .unit = "descriptors",
+     .doc = "The same for one account."},
+    {.section = "limits",
+     .name = "in_flight",
+     .type = CONFIG_U32,
+     .offset = AT(limits_in_flight),
+     .default_value = "16384",
+     .min = 1,
+     .max = 1000000,
+     .unit = "requests",
+     .doc = "Requests that wait for anything, quotes and certificate tables and administrators' "
+            "calls, in all. The last eighth is for users who have a 256th at most. Past it they "
+            "are told to ask again."},
+    {.section = "limits",
+     .name = "in_flight_per_account",
+     .type = CONFIG_U32,
+     .offset = AT(limits_in_flight_per_account),
+     .default_value = "1024",
+     .min = 1,
+     .max = 1000000,
+     .unit = "requests",
+     .doc = "The same for one account."},
     {.section = "limits",
      .name = "requests_per_account",
      .type = CONFIG_U32,

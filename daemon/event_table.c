@@ -29,13 +29,14 @@ static const struct event_kind kinds[EVENT_IDS] = {
                        "Nothing needs the operator any more.", "Nothing is to be done."},
 
     [EVENT_WORKER_STALLED] = {"worker-stalled", "5fb3181564b24719b3e84e6595821117", LOG_LEVEL_ERROR,
-                              0, "", "Reading or writing files hangs.",
-                              "A disk or a file system does not answer. What is served stays as it "
-                              "is, and nothing new is "
-                              "read: no chain comes in, and imports wait. Look at `dmesg`, and at "
-                              "the folders of [certs]."},
+                              0, "", "Reading or writing files, or a reload, hangs.",
+                              "A disk, a file system or a name service does not answer. What is "
+                              "served stays as it is, and nothing new is read: the message says "
+                              "whether that is certificates or the configuration. Look at `dmesg`, "
+                              "at the folders of [certs], and at the users and groups that the "
+                              "configuration names."},
     [EVENT_WORKER_GOES_ON] = {"worker-goes-on", "cf724221b10d4c2cba38035a48cee1ae",
-                              LOG_LEVEL_NOTICE, 0, "", "Files are read and written again.",
+                              LOG_LEVEL_NOTICE, 0, "", "What hung goes on.",
                               "Nothing is to be done."},
 
     [EVENT_CHAIN_MISMATCH] =
@@ -53,6 +54,12 @@ static const struct event_kind kinds[EVENT_IDS] = {
                              "The message says which certificate and why, and what is served "
                              "instead. Replace the files "
                              "that [certs] chain names and run `systemctl reload cocod`."},
+    [EVENT_CHAIN_UNREAD] =
+        {"chain-unread", "46b97b490a3d4106b6ee3c766d61a331", LOG_LEVEL_WARNING, 0, "",
+         "Certificates cannot be read or judged now: memory, descriptors or a disk fail.",
+         "It is tried again until it can be done. A chain that was verified for the platform as it "
+         "is goes on being served meanwhile; the message says what is served. Where that lasts, "
+         "look at `dmesg`, at the folders of [certs], and at the limits of cocod.service."},
     [EVENT_CHAIN_SERVED] = {"chain-served", "21c931797b13404fa05351c908a46389", LOG_LEVEL_NOTICE, 0,
                             "COCO_KEY COCO_TABLE_BYTES COCO_GENERATION",
                             "Another certificate chain is being served.",
@@ -117,11 +124,12 @@ static const struct event_kind kinds[EVENT_IDS] = {
     [EVENT_LEASE_BLOCKS] =
         {"lease-blocks", "5ab027238a5e4afb8a91b4262ab4e188", LOG_LEVEL_WARNING, 0,
          "COCO_VM " PEER " COCO_BYTE",
-         "A VM keeps its lease on the certificates and stands in the way of an update.",
+         "A lease is kept, and stands in the way of an update, or of the table file.",
          "A VMM holds the lease only from its question until the guest has its report, which takes "
-         "milliseconds; one that keeps it hangs, or its vCPU is stopped. The update waits for it. "
-         "`cococtl status` and `lsof` on the table file name the process: let it go on, or end "
-         "it."},
+         "milliseconds; one that keeps it hangs, its vCPU is stopped, or it means harm. An update "
+         "waits for it; sessions do not. The VM that is named is the one in whose range of bytes "
+         "the lock is, which anybody can lock: before you end a process, look whose lock it is, "
+         "in /proc/PID/fdinfo, or by `cococtl certs rotate`, which does that."},
     [EVENT_UPDATE_FORCED] =
         {"update-forced", "6f95aae99d2b41849051d0bebf2344f6", LOG_LEVEL_WARNING, 0,
          "COCO_VM " PEER " COCO_REASON", "A firmware update went on although leases were held.",

@@ -33,6 +33,10 @@ void health_reasons(const struct health *health, void (*each)(void *data, const 
     if (worker_stalled(health->worker))
         each(data, "reading or writing files hangs: a disk or a file system does not answer; look "
                    "at `dmesg` and at the folders of [certs]; what is served stays as it is");
+    if (worker_stalled(health->reloader))
+        each(data, "reading the configuration hangs: a disk, a file system or a name service does "
+                   "not answer; look at `dmesg`, and at what [admin] and vmm_users name; the "
+                   "configuration before stays in force");
     if (certs_drained(health->certs))
         each(data, "drained by an administrator: every request is told to come again; \"cococtl "
                    "resume\" ends it");

@@ -15,8 +15,9 @@ struct worker;
 struct health {
     const struct certs *certs;
     const struct quotes *quotes;
-    const struct worker *worker; /* may be NULL */
-    const char *config_problem;  /* a configuration that was refused; NULL: none */
+    const struct worker *worker;   /* may be NULL */
+    const struct worker *reloader; /* may be NULL */
+    const char *config_problem;    /* a configuration that was refused; NULL: none */
     const char *restart_problem; /* what was changed that counts at the next start; NULL: nothing */
     struct timer look;
     bool degraded; /* as it was told last */

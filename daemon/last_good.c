@@ -15,6 +15,7 @@
 #include "config.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,9 @@ static int print_values(const struct config *config, char **ret, size_t *ret_siz
         print_key(out, config, &keys[i]);
     }
     (void)fputs(LAST_LINE, out);
-    if (fclose(out) == 0)
+    /* fclose(3) tells neither of what was lost before, nor where the text could not be handed over. */
+    bool whole = fflush(out) == 0 && !ferror(out);
+    if (fclose(out) == 0 && whole && *ret)
         return 0;
     free(*ret);
     return -ENOMEM;

@@ -10,11 +10,11 @@
 #include "config.h"
 #include "event.h"
 #include "invariant.h"
-#include "last_good.h"
 #include "log.h"
 #include "metrics.h"
 #include "peer/listen.h"
 #include "peer/server.h"
+#include "reload.h"
 #include "sys.h"
 #include <errno.h>
 #include <event2/event.h>
@@ -34,14 +34,14 @@
 #define SOCKETS_MAX (3u + CONFIG_ENDPOINTS_MAX)
 
 struct options {
-    const char *config; /* one file; NULL: all that the folders have */
-    const char *root;   /* before the folders' names; NULL: none */
+    struct reload_options files;
     bool check;
 };
 
 struct program {
     struct options options;
     struct cocod *cocod;
+    struct reload reload;
     struct timer watchdog;
     uint64_t watchdog_us;
     /* The sockets that this process made, to be removed at the end; a reload may change what the
@@ -83,29 +83,11 @@ static void usage(FILE *out)
 
 /* --- configuration ---------------------------------------------------------------------------- */
 
-static int load_config(const struct options *options, struct config **ret,
-                       struct config_errors *errors)
-{
-    char paths[CONFIG_DIRS][4096];
-    const char *dirs[CONFIG_DIRS];
-
-    if (options->config)
-        return config_load(options->config, ret, errors);
-    for (size_t i = 0; i < CONFIG_DIRS; i++) {
-        int n = snprintf(paths[i], sizeof(paths[i]), "%s%s", options->root ? options->root : "",
-                         config_dirs[i]);
-        if (n < 0 || (size_t)n >= sizeof(paths[i]))
-            return -ENAMETOOLONG;
-        dirs[i] = paths[i];
-    }
-    return config_load_dirs(dirs, CONFIG_DIRS, ret, errors);
-}
-
 static int check(const struct options *options)
 {
     struct config_errors errors = {0};
     struct config *config = NULL;
-    int r = load_config(options, &config, &errors);
+    int r = reload_read(&options->files, &config, &errors);
 
     for (size_t i = 0; i < errors.n; i++)
         fprintf(stderr, "%s\n", errors.items[i]);
@@ -119,61 +101,15 @@ static int check(const struct options *options)
     return r < 0 || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* Where the last good configuration is kept; systemd names the folder. False: nowhere. */
-static bool last_good_path(char *out, size_t size)
+static void reloaded(void)
 {
-    const char *dir = getenv("STATE_DIRECTORY");
-
-    if (!dir || dir[0] != '/')
-        return false;
-    int n = snprintf(out, size, "%.*s/last-good.conf", (int)strcspn(dir, ":"), dir);
-    return n > 0 && (size_t)n < size;
-}
-
-static void keep_last_good(const struct config *config)
-{
-    char path[4096];
-
-    if (!last_good_path(path, sizeof(path)))
-        return;
-    int r = last_good_save(config, path);
-    if (r < 0)
-        log_warn("cannot keep a copy of the configuration in %s: %s", path, strerror(-r));
-}
-
-/* The configuration to start with. Where the files are wrong: their last good copy, else the
- * defaults; *ret_in_force says which, and `errors` why. Fails only where memory does. */
-static int start_config(const struct options *options, struct config **ret,
-                        enum config_source *ret_in_force, struct config_errors *errors)
-{
-    char path[4096];
-
-    *ret_in_force = CONFIG_SOURCE_FILES;
-    if (load_config(options, ret, errors) == 0)
-        return 0;
-    *ret_in_force = CONFIG_SOURCE_LAST_GOOD;
-    if (last_good_path(path, sizeof(path)) && last_good_load(path, ret) == 0)
-        return 0;
-    *ret_in_force = CONFIG_SOURCE_DEFAULTS;
-    return config_load(NULL, ret, NULL);
+    sd_notify(0, "READY=1");
 }
 
 static void reload(struct program *program)
 {
-    struct config_errors errors = {0};
-    struct config *config = NULL;
-
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)sys.now_us());
-    int r = load_config(&program->options, &config, &errors);
-    if (r == 0) {
-        keep_last_good(config);
-        cocod_reload(program->cocod, config);
-    } else {
-        cocod_refuse_config(program->cocod, CONFIG_SOURCE_BEFORE,
-                            errors.n > 0 ? errors.items[0] : strerror(-r));
-    }
-    config_errors_clear(&errors);
-    sd_notify(0, "READY=1");
+    reload_begin(&program->reload);
 }
 
 /* --- sockets ---------------------------------------------------------------------------------- */
@@ -407,14 +343,14 @@ static int run(struct program *program)
     struct config_errors errors = {0};
     struct config *config = NULL;
     enum config_source in_force;
-    int r = start_config(&program->options, &config, &in_force, &errors);
+    int r = reload_read_any(&program->options.files, &config, &in_force, &errors);
 
     for (size_t i = 0; i < errors.n; i++)
         log_error("%s", errors.items[i]);
     if (r == 0) {
         log_set_level(config->log_level);
         if (in_force == CONFIG_SOURCE_FILES)
-            keep_last_good(config);
+            reload_keep(config);
     }
     raise_descriptor_limit();
     struct event_base *base = cocod_base_new();
@@ -427,7 +363,10 @@ static int run(struct program *program)
         if (in_force != CONFIG_SOURCE_FILES)
             cocod_refuse_config(program->cocod, in_force,
                                 errors.n > 0 ? errors.items[0] : "it cannot be read");
-        r = serve_all(program);
+        r = reload_init(&program->reload, &program->options.files, program->cocod, reloaded);
+        if (r == 0)
+            r = serve_all(program);
+        reload_done(&program->reload);
         cocod_free(program->cocod);
     }
     config_errors_clear(&errors);
@@ -458,7 +397,7 @@ int main(int argc, char **argv)
     while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
         switch (c) {
         case 'c':
-            program.options.config = optarg;
+            program.options.files.config = optarg;
             break;
         case 'k':
             program.options.check = true;
@@ -474,7 +413,7 @@ int main(int argc, char **argv)
         case 'm':
             return exposition_print_reference(stdout) < 0;
         case 'R':
-            program.options.root = optarg;
+            program.options.files.root = optarg;
             break;
         case 'v':
             puts("cocod " COCO_VERSION_STRING);
@@ -487,8 +426,8 @@ int main(int argc, char **argv)
             return EXIT_USAGE;
         }
     }
-    if (program.options.check && optind < argc && !program.options.config)
-        program.options.config = argv[optind++];
+    if (program.options.check && optind < argc && !program.options.files.config)
+        program.options.files.config = argv[optind++];
     if (optind < argc) {
         fprintf(stderr, "cocod: what is '%s'?\n", argv[optind]);
         usage(stderr);

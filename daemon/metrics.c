@@ -56,9 +56,9 @@ const char *quote_end_name(enum quote_end end)
 
 const char *quote_again_name(enum quote_again again)
 {
-    static const char *const names[QUOTE_AGAINS] = {"session_limit", "vm_limit",      "queue_full",
-                                                    "hopeless",      "qgs_saturated", "memory",
-                                                    "drained"};
+    static const char *const names[QUOTE_AGAINS] = {"session_limit", "vm_limit", "queue_full",
+                                                    "gave_way",      "hopeless", "qgs_saturated",
+                                                    "memory",        "drained"};
 
     return names[again];
 }

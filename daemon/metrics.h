@@ -70,7 +70,7 @@
     X(updates_forced, "of these without the lock: the guarantee of some VMs was void")         \
     X(platform_reads, "readings of the platform")                                              \
     X(platform_failures, "readings of the platform that failed")                               \
-    X(worker_stalls, "times that reading or writing files took more than 10 s")
+    X(worker_stalls, "times that reading or writing files, or a reload, took more than 10 s")
 
 /* How a QUOTE_GET ends. */
 enum quote_end {
@@ -91,6 +91,7 @@ enum quote_again {
     QUOTE_AGAIN_SESSION,   /* too many of its session are in flight */
     QUOTE_AGAIN_VM,        /* [limits] requests_per_account, requests_per_user */
     QUOTE_AGAIN_QUEUE,     /* [quotes] queue */
+    QUOTE_AGAIN_SHARE,     /* no room, and it gave way to one of somebody who had less */
     QUOTE_AGAIN_HOPELESS,  /* it could not be answered by its deadline */
     QUOTE_AGAIN_SATURATED, /* QGS's backlog is full */
     QUOTE_AGAIN_MEMORY,    /* [quotes] queue_memory, or memory */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,6 +73,24 @@ static int real_connect(int fd, const struct sockaddr *addr, socklen_t size)
     return connect(fd, addr, size);
 }
 
+/* Whatever comes with the bytes, descriptors above all, is dropped. The kernel ends a read there,
+ * and that is undone: a short read means that the socket is empty. */
+static ssize_t real_recv(int fd, void *buf, size_t size, int flags)
+{
+    size_t received = 0;
+
+    for (;;) {
+        struct iovec iov = {(char *)buf + received, size - received};
+        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t n = recvmsg(fd, &msg, flags);
+        if (n < 0)
+            return received > 0 ? (ssize_t)received : n;
+        received += (size_t)n;
+        if (n == 0 || received == size || !(msg.msg_flags & MSG_CTRUNC))
+            return (ssize_t)received;
+    }
+}
+
 static ssize_t real_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     return sendmsg(fd, msg, flags);
@@ -92,7 +111,7 @@ static int real_ofd_lock(int fd, int cmd, struct flock *lock)
         .now_us = real_now_us, .wall_s = real_wall_s, .clock_watch = real_clock_watch,       \
         .alloc = real_alloc, .free = free, .crypto_realloc = realloc, .accept = real_accept, \
         .getpeername = real_getpeername, .socket = socket, .peer_cred = real_peer_cred,      \
-        .peer_groups = real_peer_groups, .connect = real_connect, .recv = recv,              \
+        .peer_groups = real_peer_groups, .connect = real_connect, .recv = real_recv,         \
         .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .pread = pread,        \
         .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, .rename = rename,            \
         .unlink = unlink, .ofd_lock = real_ofd_lock,                                         \

@@ -27,6 +27,7 @@ struct sys_calls {
     int (*peer_cred)(int fd, struct ucred *ret);                /* SO_PEERCRED */
     int (*peer_groups)(int fd, gid_t *groups, socklen_t *size); /* SO_PEERGROUPS */
     int (*connect)(int fd, const struct sockaddr *addr, socklen_t size);
+    /* Less than `size` bytes: the socket had no more. Whatever comes with them is dropped. */
     ssize_t (*recv)(int fd, void *buf, size_t size, int flags);
     ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);
     int (*open)(const char *path, int flags, mode_t mode);

@@ -40,6 +40,7 @@ struct worker {
     /* The loop's. */
     unsigned n_pending; /* submitted, and not told yet */
     struct timer watch; /* armed while there is any */
+    const char *what;
     bool stalled;
 };
 
@@ -77,9 +78,9 @@ static void on_stalled(struct timer *timer)
     metrics.worker_stalls++;
     event_emit(
         EVENT_WORKER_STALLED, NULL, 0,
-        "reading or writing files has not come to an end in %u s: a disk or a file system does "
-        "not answer; what is served stays, and nothing new is read",
-        WORKER_STALLED_US / 1000000u);
+        "%s has not come to an end in %u s: a disk, a file system or a name service does not "
+        "answer; what is served stays, and nothing new is read",
+        worker->what, WORKER_STALLED_US / 1000000u);
 }
 
 static void watch(struct worker *worker)
@@ -93,7 +94,7 @@ static void watch(struct worker *worker)
 static void note_progress(struct worker *worker)
 {
     if (worker->stalled)
-        event_emit(EVENT_WORKER_GOES_ON, NULL, 0, "files are read and written again");
+        event_emit(EVENT_WORKER_GOES_ON, NULL, 0, "%s goes on", worker->what);
     worker->stalled = false;
     watch(worker);
 }
@@ -136,12 +137,13 @@ static int start_thread(struct worker *worker)
     return -r;
 }
 
-struct worker *worker_new(struct event_base *base, struct timers *timers)
+struct worker *worker_new(struct event_base *base, struct timers *timers, const char *what)
 {
     struct worker *worker = sys.alloc(sizeof(*worker));
 
     if (!worker)
         return NULL;
+    worker->what = what;
     if (timer_init(&worker->watch, timers, on_stalled) < 0) {
         sys.free(worker);
         return NULL;

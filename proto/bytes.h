@@ -153,7 +153,7 @@ static inline void coco_write_le(struct coco_writer *w, uint64_t v, size_t n)
     uint8_t *p = coco_write_space(w, n);
 
     for (size_t i = 0; !w->bad && i < n; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
+        p[i] = (uint8_t)(v >> (8 * i) & 0xff);
 }
 
 static inline void coco_write_u8(struct coco_writer *w, uint8_t v)

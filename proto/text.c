@@ -52,7 +52,7 @@ size_t coco_text_char(const uint8_t *s, size_t n, uint32_t *ret)
     for (size_t length = 1; length <= 4 && length <= n; length++) {
         if ((s[0] & forms[length - 1].mask) != forms[length - 1].lead)
             continue;
-        uint32_t c = s[0] & (uint8_t)~forms[length - 1].mask;
+        uint32_t c = s[0] & ~(uint32_t)forms[length - 1].mask;
         for (size_t i = 1; i < length; i++) {
             if ((s[i] & 0xC0) != 0x80)
                 return 0;

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 /* Exit statuses; 69, 75 and 77 are those of sysexits.h. */
 enum ctl_exit {
@@ -21,6 +23,7 @@ enum ctl_exit {
 };
 
 #define CTL_ADMIN_SOCKET "/run/cocod/io.cocod.Admin"
+#define CTL_TABLE_FILE   "/run/cocod/certs.table"
 
 /* The command line. What was not given is NULL, false or the default. */
 struct ctl {
@@ -47,16 +50,23 @@ struct ctl {
     const char *journal;
     uint32_t interval_ms;
     uint64_t count; /* 0: it was not given */
+    const char *table_file;
 };
 
-/* term.c: everything foreign that is printed goes through these. */
+/* term.c: everything that is printed goes through these. */
 void term_text(FILE *to, const char *text, size_t size);
 void term_string(FILE *to, const char *text);
 /* Valid JSON text stays valid JSON. */
 void term_json(FILE *to, const char *json);
-/* cococtl's own text, as it is. That a stream failed is seen once, in output_close(). */
+/* Each %s is escaped; beside it there are %d, %u, %x and %f, with widths. That a stream failed is
+ * seen once, in output_close(). */
 __attribute__((format(printf, 2, 3))) void term_printf(FILE *to, const char *format, ...);
+/* cococtl's own text: its line breaks stay. */
 void term_puts(FILE *to, const char *text);
+/* What these functions have written into memory. */
+void term_composed(FILE *to, const char *text, size_t size);
+void term_clear_line(FILE *to);
+void term_clear_screen(FILE *to);
 /* Pads by what is printed, taking each character for one column; at least one space. */
 void term_cell(FILE *to, const char *text, int width);
 /* As term_cell, but never wider: what is longer is cut off and marked. */
@@ -65,7 +75,7 @@ void term_column(FILE *to, const char *text, unsigned width);
 void term_time(FILE *to, const char *time);
 /* A name, padded, and a foreign text behind it: one line. */
 void term_line(FILE *to, const char *name, const char *text);
-/* "cococtl: " and a message to stderr; each %s is escaped, %d and %u are the only others. */
+/* "cococtl: " and a message to stderr, as term_printf. */
 __attribute__((format(printf, 1, 2))) void term_error(const char *format, ...);
 /* Colours are for a terminal, and not where NO_COLOR is set or TERM is dumb; so is wrapping, at the
  * terminal's width. Decided once, for standard output. */
@@ -103,6 +113,8 @@ int net_explain(const char *path, const char *option, int error);
 struct varlink {
     const struct ctl *ctl;
     int fd; /* -1: closed */
+    /* The user who sent the last reply, as the kernel says; (uid_t)-1: not known, or several. */
+    uid_t user;
     /* Of a call with `more`: what was received behind the last reply. */
     char *received;
     size_t n_received, capacity;
@@ -180,6 +192,13 @@ char *base64_encode(const void *bytes, size_t size);
 /* malloc'ed; -EBADMSG, -ENOMEM. */
 int base64_decode(const char *text, uint8_t **ret, size_t *ret_size);
 
+/* conf.c */
+#define CONF_DIRS 3u
+extern const char *const conf_dirs[CONF_DIRS]; /* cocod.conf(5)'s, the most important last */
+/* What [certs] KEY is in cocod's configuration; `out` stays as it is where that does not say. False:
+ * it cannot be told, and the reason was printed. */
+bool conf_certs_path(const char *const *dirs, size_t n_dirs, const char *key, char out[PATH_MAX]);
+
 /* output.c */
 /* Where a verb's text goes: stdout, or the file of --out. NULL: failed and said so. */
 FILE *output_open(const struct ctl *ctl);
@@ -251,6 +270,8 @@ struct legend {
 };
 size_t legend_number(struct legend *legend, const char *text);
 void legend_print(FILE *to, const struct legend *legend);
+/* Of counts; at most INT64_MAX. */
+int64_t sum(int64_t a, int64_t b);
 /* "250 ms", "12 s", "3 min". */
 void ms_text(int64_t ms, char out[24]);
 
@@ -259,6 +280,7 @@ int verb_status(const struct ctl *ctl);
 int verb_top(const struct ctl *ctl);
 int verb_doctor(const struct ctl *ctl);
 int verb_vms(const struct ctl *ctl);
+int verb_vms_disconnect(const struct ctl *ctl);
 int verb_explain(const struct ctl *ctl);
 int verb_events(const struct ctl *ctl);
 int verb_quotes(const struct ctl *ctl);
@@ -282,3 +304,8 @@ int verb_certs_export(const struct ctl *ctl);
 int verb_certs_preflight(const struct ctl *ctl);
 int verb_certs_rotate(const struct ctl *ctl);
 int verb_certs_fetch(const struct ctl *ctl);
+
+/* Text has one way out. (Tests, which include this as well, may print as they like.) */
+#if defined(CTL_PRODUCT) && !defined(CTL_WRITES)
+#pragma GCC poison printf fprintf vprintf vfprintf dprintf vdprintf puts fputs fwrite
+#endif

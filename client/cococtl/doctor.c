@@ -78,16 +78,36 @@ static void check_disk(const char *what, const char *path, struct json_object *c
                                         : NULL);
 }
 
-static void check_disks(struct reply *reply, struct json_object *parameters,
+/* A path that cocod names is looked up only where its configuration names it, too: a look can mount
+ * a file system, or wait for one. */
+static bool is_configured(const char *what, const char *key, const char *otherwise,
+                          const char *path, struct json_object *checks)
+{
+    char own[PATH_MAX], text[PATH_MAX + 128];
+
+    (void)snprintf(own, sizeof(own), "%s", otherwise);
+    if (conf_certs_path(conf_dirs, CONF_DIRS, key, own) && strcmp(own, path) == 0)
+        return true;
+    (void)snprintf(text, sizeof(text), "%s: cocod says %.1024s, its configuration says %.1024s",
+                   what, path, own[0] ? own : "none");
+    add_check(checks, "disk", "skipped", text,
+              "restart cocod where its configuration was changed; where it has another one, look "
+              "with \"df\"");
+    return false;
+}
+
+static void check_disks(const struct ctl *ctl, struct reply *reply, struct json_object *parameters,
                         struct json_object *checks)
 {
     const char *store = reply_optional_string(reply, parameters, "storePath");
     const char *table = reply_optional_string(reply, parameters, "tableFile");
     char folder[PATH_MAX];
 
-    if (store)
+    if (store && is_configured("the store", "store", "", store, checks))
         check_disk("the store", store, checks);
-    if (table && table[0]) {
+    if (table && table[0] &&
+        ((ctl->table_file && strcmp(ctl->table_file, table) == 0) ||
+         is_configured("the table file", "table_file", CTL_TABLE_FILE, table, checks))) {
         (void)snprintf(folder, sizeof(folder), "%s", table);
         check_disk("the table file", dirname(folder), checks);
     }
@@ -208,7 +228,7 @@ int verb_doctor(const struct ctl *ctl)
     (void)reply_array(&reply, parameters, "checks", json_type_object, &checks);
     if (!reply.bad) {
         check_vmm_socket(ctl, checks);
-        check_disks(&reply, parameters, checks);
+        check_disks(ctl, &reply, parameters, checks);
         check_qgsd(ctl, parameters, checks);
     }
     if (reply.bad) {

@@ -139,7 +139,7 @@ static int show(struct follower *f, struct json_object *parameters)
         return CTL_FAILED;
     }
     if (!reply.bad)
-        (void)fwrite(text, 1, size, stdout);
+        term_composed(stdout, text, size);
     free(text);
     return reply.bad ? reply_malformed(f->ctl, "Monitor")
                      : output_close(&(const struct ctl){0}, stdout);

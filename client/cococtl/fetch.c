@@ -56,7 +56,8 @@ static void show_progress(struct fetch *f, const char *what)
 {
     if (!f->progress)
         return;
-    term_printf(stderr, "\r\x1b[K%u of %u: %.60s", f->done, f->all, what);
+    term_clear_line(stderr);
+    term_printf(stderr, "%u of %u: %.60s", f->done, f->all, what);
     (void)fflush(stderr);
 }
 
@@ -368,7 +369,7 @@ static int finish(struct fetch *f)
     int code = CTL_OK;
 
     if (f->progress)
-        term_puts(stderr, "\r\x1b[K");
+        term_clear_line(stderr);
     if (!f->ctl->out && f->inputs.n > 0)
         code = import_inputs(f->ctl, "Import", &f->inputs, &imported);
     int shown = show(f, imported);

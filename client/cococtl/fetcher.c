@@ -16,7 +16,9 @@
  * (https_proxy, no_proxy).
  */
 #include "fetcher.h"
-#include <curl/curl.h>
+#include <curl/curl.h> /* its macros name what ctl.h poisons */
+
+#include "ctl.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -70,13 +72,15 @@ static void real_sleep_ms(void *userdata, uint64_t ms, const char *why)
         uint64_t slice = ms > 1000 ? 1000 : ms;
         struct timespec ts = {.tv_sec = (time_t)(slice / 1000),
                               .tv_nsec = (long)(slice % 1000) * 1000000};
-        if (*progress)
-            (void)fprintf(stderr, "\r\x1b[K%s: %" PRIu64 " s", why, (ms + 999) / 1000);
+        if (*progress) {
+            term_clear_line(stderr);
+            term_printf(stderr, "%s: %" PRIu64 " s", why, (ms + 999) / 1000);
+        }
         (void)nanosleep(&ts, NULL);
         ms -= slice;
     }
     if (*progress)
-        (void)fprintf(stderr, "\r\x1b[K");
+        term_clear_line(stderr);
 }
 
 static int64_t real_wall_s(void *userdata)

@@ -2,13 +2,45 @@
 /*
  * metrics and config: what cocod counts, and what it goes by.
  *
- * The metrics' text is printed as it came but for what a terminal might obey: it is for Prometheus,
- * whose own lines have no such bytes. With --out the file is replaced as a whole, since a collector
- * reads it at any moment.
+ * The metrics' text goes into a collector that has others' beside it, so it is passed on only where
+ * each line is about cocod, and as long as a line may be that Prometheus reads. With --out the file
+ * is replaced as a whole, since a collector reads it at any moment.
  */
 #include "ctl.h"
+#include "text.h"
 #include <inttypes.h>
 #include <string.h>
+
+#define LINE_MAX_BYTES 4096u
+
+/* "cocod_…", "# HELP cocod_…", "# TYPE cocod_…", with nothing that acts on a terminal. */
+static bool is_about_cocod(const char *line, size_t size)
+{
+    static const char *const begins[] = {"cocod_", "# HELP cocod_", "# TYPE cocod_"};
+    bool known = false;
+
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+        known = known || strncmp(line, begins[i], strlen(begins[i])) == 0;
+    for (size_t i = 0; known && i < size;) {
+        uint32_t c;
+        size_t n = coco_text_char((const uint8_t *)line + i, size - i, &c);
+        known = n > 0 && !coco_text_acts(c);
+        i += n;
+    }
+    return known && size <= LINE_MAX_BYTES;
+}
+
+static bool are_metrics(const char *text)
+{
+    size_t n;
+
+    for (const char *line = text; *line; line += n + 1) {
+        n = strcspn(line, "\n");
+        if (line[n] != '\n' || !is_about_cocod(line, n))
+            return false;
+    }
+    return true;
+}
 
 int verb_metrics(const struct ctl *ctl)
 {
@@ -21,17 +53,12 @@ int verb_metrics(const struct ctl *ctl)
     if (ctl->json)
         return reply_show(ctl, "GetMetrics", parameters, NULL);
     const char *text = reply_string(&reply, parameters, "text");
-    if (reply.bad) {
+    if (reply.bad || !are_metrics(text)) {
         code = reply_malformed(ctl, "GetMetrics");
     } else if (ctl->out) {
         code = output_replace(ctl->out, text, strlen(text));
     } else {
-        for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-            char shown[1024];
-            (void)snprintf(shown, sizeof(shown), "%.*s", (int)strcspn(line, "\n"), line);
-            term_json(stdout, shown); /* leaves a backslash as it is */
-            (void)fputc('\n', stdout);
-        }
+        term_puts(stdout, text);
         code = output_close(ctl, stdout);
     }
     json_object_put(parameters);

@@ -158,21 +158,33 @@ static void words_of_verbs(FILE *to, const char *first)
     for (size_t i = 0, n = 0; i < ctl_n_verbs; i++) {
         const struct verb *verb = &ctl_verbs[i];
         bool again = !first && i > 0 && strcmp(verb->words[0], ctl_verbs[i - 1].words[0]) == 0;
-        if (again || (first && strcmp(verb->words[0], first) != 0))
+        if (again || (first && (!verb->words[1] || strcmp(verb->words[0], first) != 0)))
             continue;
         term_printf(to, "%s%s", n++ ? " " : "", verb->words[first ? 1 : 0]);
     }
 }
 
+/* The table has verbs with the same first word together, one that is this word alone before the
+ * others. */
+static bool has_more_words(size_t i)
+{
+    return i + 1 < ctl_n_verbs && ctl_verbs[i + 1].words[1] &&
+           strcmp(ctl_verbs[i].words[0], ctl_verbs[i + 1].words[0]) == 0;
+}
+
 /* A verb's options, and what its arguments are. Verbs of two words have a case for the first one,
- * too, which the table has together. */
+ * too. */
 static void case_of_verb(FILE *to, size_t i)
 {
     const struct verb *verb = &ctl_verbs[i];
+    bool begins = i == 0 || strcmp(verb->words[0], ctl_verbs[i - 1].words[0]) != 0;
+    bool both = !verb->words[1] && has_more_words(i);
     char name[VERB_NAME_SIZE];
 
-    if (verb->words[1] && (i == 0 || strcmp(verb->words[0], ctl_verbs[i - 1].words[0]) != 0)) {
-        term_printf(to, "    %s | 'help %s') next='", verb->words[0], verb->words[0]);
+    if (begins && (verb->words[1] || both)) {
+        if (!both)
+            term_printf(to, "    %s |", verb->words[0]);
+        term_printf(to, "%s'help %s') next='", both ? "    " : " ", verb->words[0]);
         words_of_verbs(to, verb->words[0]);
         term_puts(to, "' ;;\n");
     }
@@ -180,6 +192,11 @@ static void case_of_verb(FILE *to, size_t i)
     term_printf(to, "    '%s') options='", name);
     names_of_options(to, verb->options, false, " ");
     term_puts(to, "'");
+    if (both) {
+        term_puts(to, " next='");
+        words_of_verbs(to, verb->words[0]);
+        term_puts(to, "'");
+    }
     if (verb->values)
         term_printf(to, " next='%s'", verb->values);
     else if (strcmp(name, "help") == 0)

@@ -19,6 +19,9 @@
 #define CALL_FILES_MAX 64u
 #define CALL_BYTES_MAX (900u * 1024u)
 #define LABEL_SIZE     201u
+/* The interface's 511 and one that refuses the rest; and one for each file that cannot be read. */
+#define CALL_RESULTS_MAX   (512u + CALL_FILES_MAX)
+#define RESULT_MEMBERS_MAX 64
 
 struct import {
     const struct ctl *ctl;
@@ -73,8 +76,12 @@ static int take_results(struct import *import, struct json_object *parameters,
     struct json_object *list;
     size_t n = reply_array(&reply, parameters, "results", json_type_object, &list), at = 0;
 
+    if (n > CALL_RESULTS_MAX)
+        reply.bad = true;
     for (size_t i = 0; i < n && !reply.bad; i++) {
         struct json_object *result = json_object_array_get_idx(list, i);
+        if (json_object_object_length(result) > RESULT_MEMBERS_MAX)
+            reply.bad = true;
         const char *name = reply_string(&reply, result, "name");
         (void)reply_string(&reply, result, "kind");
         (void)reply_string(&reply, result, "action");

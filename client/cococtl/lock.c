@@ -8,11 +8,14 @@
  * inherited it, runs.
  *
  * The kernel does not say who holds an OFD lock (its pid is -1). It does say which descriptor
- * carries which lock, in /proc/PID/fdinfo (proc(5)), to those who may look; several processes can
- * carry the same one, and the first that is found is named.
+ * carries which lock, in /proc/PID/fdinfo (proc(5)), to those who may look.
+ *
+ * Locks are a list for each file, in which the kernel looks from its beginning, and it bounds nobody's.
+ * So nothing here asks it once for each lock: with n of them that would be n * n steps.
  */
 #include "lock.h"
 #include "coco_limits.h"
+#include "ctl.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -22,24 +25,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* Holders that are stepped around; more VMs than that have leases nowhere. */
-#define AROUND_MAX 65536u
-
-int lock_open(const char *path)
-{
-    struct stat st;
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-
-    if (fd < 0)
-        return -errno;
-    int r = fstat(fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EINVAL;
-    if (r < 0)
-        close(fd);
-    return r < 0 ? r : fd;
-}
+/* How many locks are stepped around, and for how long. */
+#define AROUND_MAX 64u
+#define AROUND_NS  500000000u
 
 /* Bytes from start to end; end 0: to the end of all files. */
 static int try_range(int fd, int64_t start, int64_t end, struct lock_conflict *ret)
@@ -71,31 +61,40 @@ int lock_try(int fd, struct lock_conflict *ret)
     return try_range(fd, 0, 0, ret);
 }
 
-int lock_around(int fd)
+int lock_around(int fd, bool *ret_whole)
 {
-    int64_t start = 0;
+    struct {
+        int64_t start, end;
+    } todo[AROUND_MAX + 2] = {{COCO_LEASE_BASE_MIN, 0}, {0, COCO_LEASE_BASE_MIN}};
+    const uint64_t deadline_ns = net_now_ns() + AROUND_NS;
+    size_t n = 2, around = 0;
 
-    for (unsigned i = 0; i < AROUND_MAX; i++) {
+    while (n > 0 && around < AROUND_MAX && net_now_ns() < deadline_ns) {
+        const int64_t start = todo[n - 1].start, end = todo[n - 1].end;
         struct lock_conflict conflict = {0};
-        int r = try_range(fd, start, 0, &conflict);
-        if (r != -EAGAIN)
+        int r = try_range(fd, start, end, &conflict);
+        if (r == -EAGAIN && conflict.start < 0)
+            continue; /* it has just left */
+        if (r == -EAGAIN && conflict.write)
+            return -EBUSY;
+        if (r < 0 && r != -EAGAIN)
             return r;
-        if (conflict.start < 0)
+        n--;
+        if (r == 0)
             continue;
-        /* In front of it. What somebody took in this moment is the next round's matter. */
-        if (conflict.start > start) {
-            struct lock_conflict nearer = {0};
-            r = try_range(fd, start, conflict.start, &nearer);
-            if (r == -EAGAIN)
-                continue;
-            if (r < 0)
-                return r;
+        around++;
+        const int64_t behind = conflict.start + conflict.length;
+        if (conflict.length != 0 && (end == 0 || behind < end)) {
+            todo[n].start = behind;
+            todo[n++].end = end;
         }
-        if (conflict.length == 0)
-            return 0;
-        start = conflict.start + conflict.length;
+        if (conflict.start > start) {
+            todo[n].start = start;
+            todo[n++].end = conflict.start;
+        }
     }
-    return -ELOOP;
+    *ret_whole = n == 0;
+    return 0;
 }
 
 int lock_empty_table(int fd)
@@ -117,96 +116,121 @@ int lock_empty_table(int fd)
 
 /* --- /proc ----------------------------------------------------------------------------------- */
 
-struct wanted {
-    dev_t device;
-    ino_t inode;
-    bool write;
-    int64_t start;
-};
-
-/* "lock:\t1: OFDLCK  ADVISORY  WRITE -1 00:2d:1234 0 EOF" */
-static bool line_matches(const char *line, const struct wanted *wanted)
+/* "lock:\t1: OFDLCK  ADVISORY  WRITE -1 00:2d:1234 0 EOF". Of the file that it is read for. */
+static bool take_line(const char *line, const struct lock_query *query, struct lock_holder *holder)
 {
-    char kind[16], mode[16], access[16], last_text[24];
-    unsigned major_number, minor_number;
-    uint64_t inode;
-    int64_t first, pid;
+    char kind[16], access[16], last_text[24];
+    int64_t first;
 
-    if (sscanf(line, "lock: %*d: %15s %15s %15s %" SCNd64 " %x:%x:%" SCNu64 " %" SCNd64 " %23s",
-               kind, mode, access, &pid, &major_number, &minor_number, &inode, &first,
-               last_text) != 9)
+    if (sscanf(line, "lock: %*d: %15s %*s %15s %*d %*x:%*x:%*u %" SCNd64 " %23s", kind, access,
+               &first, last_text) != 4 ||
+        strcmp(kind, "OFDLCK") != 0)
         return false;
     int64_t last = strcmp(last_text, "EOF") == 0 ? INT64_MAX : strtoll(last_text, NULL, 10);
-    return strcmp(kind, "OFDLCK") == 0 && strcmp(access, wanted->write ? "WRITE" : "READ") == 0 &&
-           inode == wanted->inode && makedev(major_number, minor_number) == wanted->device &&
-           (wanted->start < 0 || (first <= wanted->start && wanted->start <= last));
+    holder->write = holder->write || strcmp(access, "WRITE") == 0;
+    holder->n_locks++;
+    for (size_t i = 0; i < query->n_bytes; i++)
+        holder->has[i] = holder->has[i] || (first <= query->bytes[i] && query->bytes[i] <= last);
+    return true;
 }
 
-static bool descriptor_matches(const char *path, const struct wanted *wanted)
+static bool take_descriptor(const char *pid, const char *number, const struct stat *file,
+                            const struct lock_query *query, struct lock_holder *holder)
 {
-    FILE *info = fopen(path, "re");
-    char text[256];
+    char text[300];
+    struct stat st;
     bool found = false;
 
-    while (info && !found && fgets(text, sizeof(text), info))
-        found = strncmp(text, "lock:", 5) == 0 && line_matches(text, wanted);
+    (void)snprintf(text, sizeof(text), "/proc/%.20s/fd/%.20s", pid, number);
+    if (stat(text, &st) < 0 || st.st_dev != file->st_dev || st.st_ino != file->st_ino)
+        return false;
+    (void)snprintf(text, sizeof(text), "/proc/%.20s/fdinfo/%.20s", pid, number);
+    FILE *info = fopen(text, "re");
+    while (info && fgets(text, sizeof(text), info))
+        found = (strncmp(text, "lock:", 5) == 0 && take_line(text, query, holder)) || found;
     if (info)
         (void)fclose(info);
     return found;
 }
 
-static bool process_matches(const char *pid, const struct wanted *wanted)
+static void read_process(const char *pid, struct lock_holder *holder)
 {
-    char path[300];
-    bool found = false;
+    char text[256];
 
-    (void)snprintf(path, sizeof(path), "/proc/%.20s/fdinfo", pid);
-    DIR *descriptors = opendir(path);
-    const struct dirent *entry;
-    while (descriptors && !found && (entry = readdir(descriptors))) {
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        (void)snprintf(path, sizeof(path), "/proc/%.20s/fdinfo/%.20s", pid, entry->d_name);
-        found = descriptor_matches(path, wanted);
-    }
-    if (descriptors)
-        (void)closedir(descriptors);
-    return found;
-}
-
-static void read_comm(const char *pid, char comm[32])
-{
-    char path[64];
-
-    comm[0] = 0;
-    (void)snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
-    FILE *from = fopen(path, "re");
-    if (from && fgets(comm, 32, from))
-        comm[strcspn(comm, "\n")] = 0;
+    (void)snprintf(text, sizeof(text), "/proc/%.20s/comm", pid);
+    FILE *from = fopen(text, "re");
+    if (from && fgets(holder->comm, sizeof(holder->comm), from))
+        holder->comm[strcspn(holder->comm, "\n")] = 0;
+    if (from)
+        (void)fclose(from);
+    /* Not the owner of its files: that is root where the process made itself undumpable. */
+    (void)snprintf(text, sizeof(text), "/proc/%.20s/status", pid);
+    from = fopen(text, "re");
+    holder->uid = (uid_t)-1;
+    while (from && holder->uid == (uid_t)-1 && fgets(text, sizeof(text), from))
+        if (strncmp(text, "Uid:", 4) == 0)
+            holder->uid = (uid_t)strtoul(text + 4, NULL, 10);
     if (from)
         (void)fclose(from);
 }
 
-pid_t lock_find_holder(int fd, bool write, int64_t start, char comm[32])
+static bool take_process(const char *pid, const struct stat *file, const struct lock_query *query,
+                         struct lock_holder *holder)
 {
-    struct stat st;
-    pid_t found = 0;
-
-    if (fstat(fd, &st) < 0)
-        return 0;
-    const struct wanted wanted = {st.st_dev, st.st_ino, write, start};
-    DIR *processes = opendir("/proc");
+    char path[64];
     const struct dirent *entry;
-    while (processes && !found && (entry = readdir(processes))) {
-        if (!isdigit((unsigned char)entry->d_name[0]))
+    bool found = false;
+
+    (void)snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+    DIR *descriptors = opendir(path);
+    while (descriptors && net_now_ns() < query->deadline_ns && (entry = readdir(descriptors)))
+        if (isdigit((unsigned char)entry->d_name[0]))
+            found = take_descriptor(pid, entry->d_name, file, query, holder) || found;
+    if (descriptors)
+        (void)closedir(descriptors);
+    if (found)
+        read_process(pid, holder);
+    return found;
+}
+
+size_t lock_holders(int fd, const struct lock_query *query, struct lock_holder *ret, size_t max)
+{
+    struct stat file;
+    const struct dirent *entry;
+    size_t n = 0;
+
+    if (fstat(fd, &file) < 0)
+        return 0;
+    DIR *processes = opendir("/proc");
+    while (processes && n < max && net_now_ns() < query->deadline_ns &&
+           (entry = readdir(processes))) {
+        const pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (pid <= 0 || pid == getpid())
             continue;
-        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid == getpid() || !process_matches(entry->d_name, &wanted))
-            continue;
-        found = pid;
-        read_comm(entry->d_name, comm);
+        ret[n] = (struct lock_holder){.pid = pid, .has = calloc(query->n_bytes + 1, sizeof(bool))};
+        if (ret[n].has && take_process(entry->d_name, &file, query, &ret[n]))
+            n++;
+        else
+            free(ret[n].has);
     }
     if (processes)
         (void)closedir(processes);
+    return n;
+}
+
+pid_t lock_find_updater(int fd, uint64_t deadline_ns, char comm[32])
+{
+    const struct lock_query query = {.deadline_ns = deadline_ns};
+    struct lock_holder holders[64];
+    pid_t found = 0;
+
+    size_t n = lock_holders(fd, &query, holders, sizeof(holders) / sizeof(holders[0]));
+    for (size_t i = 0; i < n; i++) {
+        if (holders[i].write && found == 0) {
+            found = holders[i].pid;
+            memcpy(comm, holders[i].comm, sizeof(holders[i].comm));
+        }
+        free(holders[i].has);
+    }
     return found;
 }

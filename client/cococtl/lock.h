@@ -15,21 +15,38 @@ struct lock_conflict {
     int64_t length; /* 0: to the end of all files */
 };
 
-/* Opens the table file for writing, as the caller: CLOEXEC. Negative errno; -EINVAL where it is no
- * regular file. */
-int lock_open(const char *path);
-
 /* Tries to write-lock the whole file. 0; -EAGAIN and who stands in the way (the first of them);
  * another negative errno. */
 int lock_try(int fd, struct lock_conflict *ret);
 
-/* Locks whatever nobody else holds: all but the bytes in the way. 0 or a negative errno. */
-int lock_around(int fd);
+/* For an update that goes on although others have read locks: the table's own bytes, by which cocod
+ * and other updaters see it; and of the bytes behind, where leases are, what nobody else holds, as
+ * far as 64 locks in the way and half a second lead. *ret_whole: that was all of it. 0; -EBUSY where
+ * somebody else has a write lock; another negative errno. */
+int lock_around(int fd, bool *ret_whole);
 
 /* Makes the file the empty table; whoever reads meanwhile, reads the table or the empty one. */
 int lock_empty_table(int fd);
 
-/* A process that holds an OFD lock of that kind on the open file, touching byte `start` (whoever
- * it may be, where negative); found through /proc, so not without the right to look. 0: none was
- * found. `comm` is the process's own name for itself, a claim. */
-pid_t lock_find_holder(int fd, bool write, int64_t start, char comm[32]);
+/* A process that has locks on the file, as the kernel says: by the descriptors that it has open. */
+struct lock_holder {
+    pid_t pid;
+    uid_t uid;     /* its real one */
+    char comm[32]; /* its own name for itself, a claim */
+    bool write;    /* one of them is a write lock */
+    uint64_t n_locks;
+    bool *has; /* of each byte that was asked for: is one of them on it? The caller frees it. */
+};
+
+/* Those of other processes, in one pass through /proc, which sees what the caller may see; several
+ * processes can carry the same lock. Ends at `deadline_ns`, but for the descriptor that it is
+ * looking at then. Returns how many were found, up to `max`. */
+struct lock_query {
+    uint64_t deadline_ns;
+    const int64_t *bytes;
+    size_t n_bytes;
+};
+size_t lock_holders(int fd, const struct lock_query *query, struct lock_holder *ret, size_t max);
+
+/* The first of them with a write lock: its pid, and its comm. 0: none was found. */
+pid_t lock_find_updater(int fd, uint64_t deadline_ns, char comm[32]);

@@ -149,6 +149,9 @@ static int take_option(struct ctl *ctl, unsigned bit, const char *value)
             return usage_error();
         }
         break;
+    case OPT_TABLE:
+        ctl->table_file = value;
+        break;
     default:
         break;
     }

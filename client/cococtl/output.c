@@ -3,6 +3,7 @@
  * Where results go. Every write is checked to its end: a full disk or a closed pipe is an exit
  * status, not a truncated file that looks whole.
  */
+#define CTL_WRITES /* bytes to files */
 #include "ctl.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -120,7 +120,7 @@ int reply_show(const struct ctl *ctl, const char *method, struct json_object *pa
         FILE *to = output_open(ctl);
         code = CTL_FAILED;
         if (to) {
-            (void)fwrite(text, 1, size, to);
+            term_composed(to, text, size);
             code = output_close(ctl, to);
         }
     }

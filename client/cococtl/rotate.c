@@ -13,13 +13,21 @@
  * this process's end nor cocod's frees the lock. If the lock is still taken when the command is
  * over (it left a process behind), cocod waits for that process, and this is said.
  *
- * --force goes on after the timeout, with a lock on everything but the bytes of those who did not
- * let go. Their guests may get certificates that do not match their reports: they are named here,
- * and in cocod's log through EndUpdate.
+ * --force goes on after the timeout, with a lock around those who did not let go, as far as that
+ * leads in bounded time. It need not lead far: the table's own bytes show cocod, also one that was
+ * restarted meanwhile, and other updaters that somebody is at work, and from an emptied file and a
+ * cocod that answers EAGAIN nobody gets a chain, whatever lease he has. Those who held a lease
+ * before may get certificates that do not match their reports: they are named here, and in cocod's
+ * log through EndUpdate.
+ *
+ * Who they are is what the kernel says of descriptors and their locks. To whom cocod gave the range
+ * that a locked byte is in is another thing, since anybody can lock anybody's bytes; it is said
+ * beside, as such.
  */
 #include "command.h"
 #include "ctl.h"
 #include "lock.h"
+#include "table.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -31,6 +39,9 @@
 /* Between two tries for the lock, and between two looks at who holds leases. */
 #define TRY_MS  20
 #define LOOK_MS 1000
+/* For one such look through /proc, and how many are named. */
+#define LOOK_MAX_MS 500
+#define NAMED_MAX   64u
 /* For each of cocod's answers. */
 #define ANSWER_MS 10000
 /* cocod's limit. A forced update has no whole lock to hold cocod back, so it asks for all of it. */
@@ -44,83 +55,152 @@ struct rotation {
     char command[4096]; /* path; "" without one */
     int fd;             /* the table file; -1 */
     bool forced;
-    struct json_object *holders; /* who stands in the way; strings */
+    struct json_object *names;   /* who stands in the way; strings */
+    struct json_object *holders; /* the same for programs */
 };
 
 /* --- who stands in the way ------------------------------------------------------------------- */
 
-static char *describe(const struct rotation *r, struct reply *reply, struct json_object *holder)
+static int64_t int_of(struct json_object *object, const char *name)
 {
-    const char *vm = reply_optional_string(reply, holder, "vm");
-    const char *uuid = reply_optional_string(reply, holder, "uuid");
-    struct json_object *pid = NULL, *uid = NULL, *vcpu = NULL;
-    char comm[32] = "", *text = NULL;
-    size_t size = 0;
+    struct json_object *value = NULL;
 
-    (void)json_object_object_get_ex(holder, "pid", &pid);
-    (void)json_object_object_get_ex(holder, "uid", &uid);
-    (void)json_object_object_get_ex(holder, "vcpu", &vcpu);
-    int64_t process = json_object_is_type(pid, json_type_int) ? json_object_get_int64(pid) : 0;
-    if (process == 0)
-        process = lock_find_holder(r->fd, false, reply_int(reply, holder, "start"), comm);
-    FILE *to = open_memstream(&text, &size);
-    if (!to)
-        return NULL;
-    term_printf(to, vm ? "VM %s" : "%s", vm ? vm : "a process that reads the table file");
-    if (uuid)
-        term_printf(to, " (%s)", uuid);
-    if (process > 0)
-        term_printf(to, ", pid %" PRId64, process);
-    if (comm[0])
-        term_printf(to, " \"%s\"", comm);
-    if (json_object_is_type(uid, json_type_int))
-        term_printf(to, ", uid %" PRId64, json_object_get_int64(uid));
-    if (json_object_is_type(vcpu, json_type_int))
-        term_printf(to, ", vCPU %" PRId64, json_object_get_int64(vcpu));
-    term_printf(to, ", for %" PRId64 " ms", reply_int(reply, holder, "sinceMs"));
-    return fclose(to) == 0 ? text : NULL;
+    (void)json_object_object_get_ex(object, name, &value);
+    return json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
 }
 
-/* The holders that the daemon and /proc know, as a new list of texts. */
+/* Of LeaseHolders: to whom cocod gave the byte, and for how long it has seen it locked. */
+static void print_claim(FILE *to, struct json_object *claim)
+{
+    struct reply reply = {0};
+    const char *vm = reply_optional_string(&reply, claim, "vm");
+    const char *uuid = reply_optional_string(&reply, claim, "uuid");
+    const int64_t pid = int_of(claim, "pid"), vcpu = int_of(claim, "vcpu");
+
+    term_printf(to, "byte %" PRId64, int_of(claim, "start"));
+    if (pid >= 0)
+        term_printf(to, ", which is of the range of VM %s", vm ? vm : "without a name");
+    if (uuid)
+        term_printf(to, " (%s)", uuid);
+    if (vcpu >= 0)
+        term_printf(to, ", vCPU %" PRId64, vcpu);
+    if (pid >= 0)
+        term_printf(to, ", whose process is %" PRId64, pid);
+    term_printf(to, ", for %" PRId64 " ms", int_of(claim, "sinceMs"));
+}
+
+/* Takes what was printed to `to` as one more name. */
+static void add_name(struct json_object *names, FILE *to, char **text)
+{
+    if (fclose(to) == 0)
+        json_object_array_add(names, json_object_new_string(*text));
+    free(*text);
+}
+
+static void add_unknown(struct rotation *r, struct json_object *claim)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+
+    if (!to)
+        return;
+    term_puts(to, "a process that was not found: it locks ");
+    print_claim(to, claim);
+    add_name(r->names, to, &text);
+    struct json_object *entry = json_object_new_object();
+    json_object_object_add(entry, "pid", NULL);
+    json_object_object_add(entry, "uid", NULL);
+    json_object_object_add(entry, "comm", NULL);
+    json_object_object_add(entry, "locks", NULL);
+    json_object_object_add(entry, "claim", json_object_get(claim));
+    json_object_array_add(r->holders, entry);
+}
+
+static void add_holder(struct rotation *r, const struct lock_holder *holder,
+                       struct json_object *claim)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+
+    if (!to)
+        return;
+    if (holder->write)
+        term_puts(to, "another update, ");
+    term_printf(to, "pid %d \"%s\", uid %u", (int)holder->pid, holder->comm, holder->uid);
+    if (holder->n_locks > 1)
+        term_printf(to, ", %" PRIu64 " locks", holder->n_locks);
+    term_puts(to, claim ? ", which locks " : holder->write ? "" : ", which reads the table file");
+    if (claim)
+        print_claim(to, claim);
+    add_name(r->names, to, &text);
+    struct json_object *entry = json_object_new_object();
+    json_object_object_add(entry, "pid", json_object_new_int(holder->pid));
+    json_object_object_add(entry, "uid", json_object_new_int64(holder->uid));
+    json_object_object_add(entry, "comm", json_text(holder->comm));
+    json_object_object_add(entry, "locks", json_object_new_int64((int64_t)holder->n_locks));
+    json_object_object_add(entry, "claim", json_object_get(claim));
+    json_object_array_add(r->holders, entry);
+}
+
+/* Who stands in the way, as the kernel says, and what the daemon knows beside. */
 static void look(struct rotation *r, const struct lock_conflict *conflict)
 {
-    struct json_object *texts = json_object_new_array(), *list;
+    struct lock_holder found[NAMED_MAX];
+    int64_t bytes[NAMED_MAX];
     struct varlink_answer answer;
     struct reply reply = {0};
-    char comm[32];
+    struct json_object *claims = NULL;
+    bool claimed[NAMED_MAX] = {false};
 
+    json_object_put(r->names);
+    json_object_put(r->holders);
+    r->names = json_object_new_array();
+    r->holders = json_object_new_array();
     varlink_ask(&r->link, "LeaseHolders", NULL, ANSWER_MS, &answer);
-    if (varlink_succeeded(&answer)) {
-        size_t n = reply_array(&reply, answer.parameters, "holders", json_type_object, &list);
-        for (size_t i = 0; i < n; i++) {
-            char *text = describe(r, &reply, json_object_array_get_idx(list, i));
-            if (text && !reply.bad)
-                json_object_array_add(texts, json_object_new_string(text));
-            free(text);
+    size_t n_claims = 0, n;
+    if (varlink_succeeded(&answer))
+        n_claims = reply_array(&reply, answer.parameters, "holders", json_type_object, &claims);
+    if (n_claims > NAMED_MAX)
+        n_claims = NAMED_MAX;
+    for (size_t i = 0; i < n_claims; i++)
+        bytes[i] = int_of(json_object_array_get_idx(claims, i), "start");
+    const struct lock_query query = {.deadline_ns = net_now_ns() + LOOK_MAX_MS * 1000000ull,
+                                     .bytes = bytes,
+                                     .n_bytes = n_claims};
+    n = lock_holders(r->fd, &query, found, NAMED_MAX);
+    for (size_t i = 0; i < n_claims; i++) {
+        struct json_object *claim = json_object_array_get_idx(claims, i);
+        size_t j = 0;
+        while (j < n && !found[j].has[i])
+            j++;
+        if (j == n) {
+            add_unknown(r, claim);
+        } else if (!claimed[j]) {
+            claimed[j] = true;
+            add_holder(r, &found[j], claim);
         }
     }
-    varlink_answer_done(&answer);
-    if (conflict->write && conflict->start >= 0) {
-        char text[128];
-        pid_t pid = lock_find_holder(r->fd, true, conflict->start, comm);
-        if (pid > 0)
-            (void)snprintf(text, sizeof(text), "another update, pid %d \"%s\"", (int)pid, comm);
-        else
-            (void)snprintf(text, sizeof(text), "another update that holds the write lock");
-        json_object_array_add(texts, json_object_new_string(text));
+    for (size_t j = 0; j < n; j++) {
+        if (!claimed[j])
+            add_holder(r, &found[j], NULL);
+        free(found[j].has);
     }
-    json_object_put(r->holders);
-    r->holders = texts;
+    varlink_answer_done(&answer);
+    if (n == 0 && conflict->write)
+        json_object_array_add(r->names,
+                              json_object_new_string("another update that holds the write lock"));
 }
 
 static void name_holders(const struct rotation *r, const char *heading)
 {
-    size_t n = json_object_array_length(r->holders);
+    size_t n = json_object_array_length(r->names);
 
     term_error("%s", heading);
     for (size_t i = 0; i < n; i++) {
         term_puts(stderr, "  ");
-        term_string(stderr, json_object_get_string(json_object_array_get_idx(r->holders, i)));
+        term_string(stderr, json_object_get_string(json_object_array_get_idx(r->names, i)));
         (void)fputc('\n', stderr);
     }
     if (n == 0)
@@ -154,11 +234,8 @@ static int begin(struct rotation *r)
         const char *path = reply_string(&reply, answer.parameters, "tableFile");
         if (reply.bad)
             code = reply_malformed(r->ctl, "BeginUpdate");
-        else if ((r->fd = lock_open(path)) < 0) {
-            term_error("cannot open the table file %s for writing: %s", path, strerror(-r->fd));
-            term_hint("Run this as root. Nothing was changed.");
-            code = r->fd == -EACCES || r->fd == -EPERM ? CTL_DENIED : CTL_FAILED;
-        }
+        else
+            code = table_open(r->ctl, path, r->link.user, &r->fd);
     }
     varlink_answer_done(&answer);
     return code;
@@ -205,7 +282,11 @@ static int take_lock(struct rotation *r)
     name_holders(r, "going on without a lock on these; their guests may get certificates that do "
                     "not match their reports:");
     r->forced = true;
-    result = lock_around(r->fd);
+    bool whole;
+    result = lock_around(r->fd, &whole);
+    if (result == 0 && !whole)
+        term_error("there are too many locks to go around each; cocod answers nobody meanwhile "
+                   "all the same");
     if (result == 0)
         return CTL_OK;
     term_error("cannot lock the table file: %s; nothing was changed", strerror(-result));
@@ -218,6 +299,13 @@ static int run_command(struct rotation *r, int *ret_status)
     *ret_status = -1;
     if (!r->command[0])
         return CTL_OK;
+    if (!table_holds_one(r->fd)) {
+        term_error("the table file does not hold a certificate table: it is left as it is, and %s "
+                   "was not started",
+                   r->command);
+        term_hint("A restart of cocod writes it anew.");
+        return CTL_FAILED;
+    }
     int error = lock_empty_table(r->fd);
     if (error < 0) {
         term_error("cannot rewrite the table file: %s; %s was not started", strerror(-error),
@@ -246,7 +334,8 @@ static int show(const struct rotation *r, int status, const char *key, int64_t b
         json_object_object_add(object, "key", json_text(key));
         json_object_object_add(object, "tableBytes", json_object_new_int64(bytes));
         json_object_object_add(object, "forced", json_object_new_boolean(r->forced));
-        json_object_object_add(object, "void", json_object_get(r->forced ? r->holders : NULL));
+        json_object_object_add(object, "void", json_object_get(r->forced ? r->names : NULL));
+        json_object_object_add(object, "holders", json_object_get(r->forced ? r->holders : NULL));
         json_object_object_add(object, "exitStatus",
                                status < 0 ? NULL : json_object_new_int64(status));
         output_json(stdout, object);
@@ -273,7 +362,7 @@ static int explain_end(const struct rotation *r, const struct varlink_answer *an
     }
     if (strcmp(answer->name, "io.cocod.Admin.TryAgain") != 0)
         return varlink_explain(r->ctl, answer);
-    pid_t pid = lock_find_holder(r->fd, true, -1, comm);
+    pid_t pid = lock_find_updater(r->fd, net_now_ns() + LOOK_MAX_MS * 1000000ull, comm);
     if (pid > 0)
         term_error("the write lock is still held, by pid %d \"%s\": the command left it behind",
                    (int)pid, comm);
@@ -333,7 +422,7 @@ static int end(struct rotation *r, int status)
     let_go(r);
     json_object_object_add(call, "forced", json_object_new_boolean(r->forced));
     json_object_object_add(call, "void",
-                           r->forced ? json_object_get(r->holders) : json_object_new_array());
+                           r->forced ? json_object_get(r->names) : json_object_new_array());
     varlink_ask(&r->link, "EndUpdate", call, ANSWER_MS, &answer);
     json_object_put(call);
     if (varlink_succeeded(&answer)) {
@@ -382,6 +471,7 @@ int verb_certs_rotate(const struct ctl *ctl)
     if (r.fd >= 0)
         close(r.fd);
     varlink_close(&r.link);
+    json_object_put(r.names);
     json_object_put(r.holders);
     return code;
 }

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way of foreign text to the terminal.
+ * The one way out to a terminal.
  *
  * Names in certificates, paths, messages of the daemon, file names of the command line: none of it
  * may move the cursor, change colours, reverse the reading direction or end a line. So characters
  * that do, and bytes that are not UTF-8, are spelled out as \xNN by the escaper that the daemon's
  * log has, too (proto/text.h).
  *
+ * Nobody else writes text: the functions of stdio that could are poisoned by ctl.h, and what stands
+ * in for printf here escapes its strings, so that no verb can forget to.
+ *
  * JSON text has its own spelling of the same characters, \uNNNN, which may replace them only within
  * strings; the characters in question appear nowhere else in the output of a JSON serializer.
  */
+#define CTL_WRITES
 #include "ctl.h"
 #include "text.h"
+#include <ctype.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,20 +47,6 @@ unsigned term_width(void)
     return tty_width;
 }
 
-void term_printf(FILE *to, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    (void)vfprintf(to, format, args);
-    va_end(args);
-}
-
-void term_puts(FILE *to, const char *text)
-{
-    (void)fputs(text, to);
-}
-
 void term_text(FILE *to, const char *text, size_t size)
 {
     const uint8_t *s = (const uint8_t *)text;
@@ -74,6 +66,200 @@ void term_string(FILE *to, const char *text)
 {
     term_text(to, text, strlen(text));
 }
+
+void term_puts(FILE *to, const char *text)
+{
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, "\n");
+        term_text(to, p, n);
+        p += n;
+        if (*p == '\n')
+            (void)fputc(*p++, to);
+    }
+}
+
+void term_composed(FILE *to, const char *text, size_t size)
+{
+    (void)fwrite(text, 1, size, to);
+}
+
+void term_clear_line(FILE *to)
+{
+    (void)fputs("\r\x1b[K", to);
+}
+
+void term_clear_screen(FILE *to)
+{
+    (void)fputs("\x1b[H\x1b[J", to);
+}
+
+/* --- printf ----------------------------------------------------------------------------------- */
+
+struct arguments {
+    va_list list;
+};
+
+struct conversion {
+    bool left, zero;
+    int width;
+    int precision; /* -1: none was given */
+    unsigned longs;
+    bool of_size; /* z */
+    char type;
+};
+
+/* A number of a format, or an argument where it is a star. */
+static int read_number(const char **p, struct arguments *args)
+{
+    int n = 0;
+
+    if (**p == '*') {
+        ++*p;
+        return va_arg(args->list, int);
+    }
+    for (; isdigit((unsigned char)**p); ++*p)
+        n = n * 10 + (**p - '0');
+    return n;
+}
+
+/* Behind the '%'; returns what is behind the conversion. */
+static const char *read_conversion(const char *p, struct arguments *args, struct conversion *ret)
+{
+    *ret = (struct conversion){.precision = -1};
+    for (; *p == '-' || *p == '0'; p++) {
+        ret->left |= *p == '-';
+        ret->zero |= *p == '0';
+    }
+    ret->width = read_number(&p, args);
+    if (*p == '.') {
+        p++;
+        ret->precision = read_number(&p, args);
+    }
+    for (; *p == 'l' || *p == 'z'; p++) {
+        ret->longs += *p == 'l';
+        ret->of_size |= *p == 'z';
+    }
+    ret->type = *p;
+    return *p ? p + 1 : p;
+}
+
+static int64_t take_signed(struct arguments *args, const struct conversion *c)
+{
+    if (c->of_size)
+        return va_arg(args->list, ssize_t);
+    if (c->longs > 1)
+        return va_arg(args->list, long long);
+    return c->longs == 1 ? va_arg(args->list, long) : va_arg(args->list, int);
+}
+
+static uint64_t take_unsigned(struct arguments *args, const struct conversion *c)
+{
+    if (c->of_size)
+        return va_arg(args->list, size_t);
+    if (c->longs > 1)
+        return va_arg(args->list, unsigned long long);
+    return c->longs == 1 ? va_arg(args->list, unsigned long) : va_arg(args->list, unsigned);
+}
+
+static unsigned columns_of(const char *text, size_t n)
+{
+    unsigned columns = 0;
+
+    for (size_t i = 0; i < n; i++)
+        columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return columns;
+}
+
+/* What is seen of a text: malloc'ed; NULL: out of memory. */
+static char *shown_text(const char *text, size_t n)
+{
+    size_t room = 4 * n + 1;
+    char *shown = malloc(room);
+
+    if (shown)
+        (void)coco_text_escape(shown, room, text, n);
+    return shown;
+}
+
+static void print_string(FILE *to, const struct conversion *c, const char *text)
+{
+    size_t n = c->precision < 0 ? strlen(text) : strnlen(text, (size_t)c->precision);
+    char *shown = c->width > 0 ? shown_text(text, n) : NULL;
+    int columns = shown ? (int)columns_of(shown, strlen(shown)) : c->width;
+    int pad = c->width > columns ? c->width - columns : 0;
+
+    free(shown);
+    (void)fprintf(to, "%*s", c->left ? 0 : pad, "");
+    term_text(to, text, n);
+    (void)fprintf(to, "%*s", c->left ? pad : 0, "");
+}
+
+static void print_conversion(FILE *to, const struct conversion *c, struct arguments *args)
+{
+    int width = c->left ? -c->width : c->width;
+
+    switch (c->type) {
+    case 's':
+        print_string(to, c, va_arg(args->list, const char *));
+        break;
+    case 'd':
+        if (c->zero)
+            (void)fprintf(to, "%0*" PRId64, width, take_signed(args, c));
+        else
+            (void)fprintf(to, "%*" PRId64, width, take_signed(args, c));
+        break;
+    case 'u':
+        (void)fprintf(to, "%*" PRIu64, width, take_unsigned(args, c));
+        break;
+    case 'x':
+        (void)fprintf(to, "%0*" PRIx64, width, take_unsigned(args, c));
+        break;
+    case 'f':
+        (void)fprintf(to, "%*.*f", width, c->precision, va_arg(args->list, double));
+        break;
+    default: /* none that cococtl uses */
+        abort();
+    }
+}
+
+static void print_format(FILE *to, const char *format, struct arguments *args)
+{
+    struct conversion c;
+
+    for (const char *p = format; *p;) {
+        if (*p != '%') {
+            (void)fputc(*p++, to);
+            continue;
+        }
+        p = read_conversion(p + 1, args, &c);
+        if (c.type == '%')
+            (void)fputc('%', to);
+        else
+            print_conversion(to, &c, args);
+    }
+}
+
+void term_printf(FILE *to, const char *format, ...)
+{
+    struct arguments args;
+
+    va_start(args.list, format);
+    print_format(to, format, &args);
+    va_end(args.list);
+}
+
+void term_error(const char *format, ...)
+{
+    struct arguments args;
+
+    (void)fputs("cococtl: ", stderr);
+    va_start(args.list, format);
+    print_format(stderr, format, &args);
+    va_end(args.list);
+    (void)fputc('\n', stderr);
+}
+
+/* --- JSON ------------------------------------------------------------------------------------- */
 
 static void json_char(FILE *to, uint32_t c)
 {
@@ -104,6 +290,8 @@ void term_json(FILE *to, const char *json)
     }
 }
 
+/* --- text in columns -------------------------------------------------------------------------- */
+
 void term_paint(FILE *to, enum term_paint paint, const char *text)
 {
     static const char *const codes[] = {
@@ -111,35 +299,15 @@ void term_paint(FILE *to, enum term_paint paint, const char *text)
         [TERM_BAD] = "31;1", [TERM_FAINT] = "2", [TERM_TITLE] = "1"};
 
     if (colours && codes[paint])
-        term_printf(to, "\x1b[%sm", codes[paint]);
+        (void)fprintf(to, "\x1b[%sm", codes[paint]);
     term_string(to, text);
     if (colours && codes[paint])
-        term_puts(to, "\x1b[0m");
-}
-
-/* What is seen of a text: malloc'ed; NULL: out of memory. */
-static char *shown_text(const char *text)
-{
-    size_t n = strlen(text), room = 4 * n + 1;
-    char *shown = malloc(room);
-
-    if (shown)
-        (void)coco_text_escape(shown, room, text, n);
-    return shown;
-}
-
-static unsigned columns_of(const char *text, size_t n)
-{
-    unsigned columns = 0;
-
-    for (size_t i = 0; i < n; i++)
-        columns += ((unsigned char)text[i] & 0xc0) != 0x80;
-    return columns;
+        (void)fputs("\x1b[0m", to);
 }
 
 void term_wrap(FILE *to, const char *text, unsigned indent, unsigned max)
 {
-    char *shown = shown_text(text);
+    char *shown = shown_text(text, strlen(text));
     unsigned column = indent;
 
     if (!shown || max <= indent + 20) {
@@ -169,7 +337,7 @@ void term_wrap(FILE *to, const char *text, unsigned indent, unsigned max)
 
 void term_column(FILE *to, const char *text, unsigned max)
 {
-    char *shown = shown_text(text);
+    char *shown = shown_text(text, strlen(text));
     unsigned column = 0;
 
     if (!shown) {
@@ -221,46 +389,12 @@ void term_time(FILE *to, const char *time)
 
 void term_cell(FILE *to, const char *text, int width)
 {
-    char *shown = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&shown, &size);
+    char *shown = shown_text(text, strlen(text));
+    int columns = shown ? (int)columns_of(shown, strlen(shown)) : width;
 
-    if (!memory) {
-        term_string(to, text);
-        return;
-    }
-    term_string(memory, text);
-    (void)fclose(memory);
-    for (const char *p = shown; *p; p++)
-        if (((unsigned char)*p & 0xc0) != 0x80)
-            width--;
-    term_puts(to, shown);
     free(shown);
-    term_printf(to, "%*s", width > 0 ? width : 1, "");
-}
-
-/* A printf of its own: the arguments are escaped, not what surrounds them. */
-void term_error(const char *format, ...)
-{
-    va_list args;
-
-    term_puts(stderr, "cococtl: ");
-    va_start(args, format);
-    for (const char *p = format; *p; p++) {
-        if (*p != '%') {
-            (void)fputc(*p, stderr);
-            continue;
-        }
-        p++;
-        if (*p == 's')
-            term_string(stderr, va_arg(args, const char *));
-        else if (*p == 'd')
-            term_printf(stderr, "%d", va_arg(args, int));
-        else if (*p == 'u')
-            term_printf(stderr, "%u", va_arg(args, unsigned));
-    }
-    va_end(args);
-    (void)fputc('\n', stderr);
+    term_string(to, text);
+    term_printf(to, "%*s", width > columns ? width - columns : 1, "");
 }
 
 void term_hint(const char *hint)

@@ -60,8 +60,8 @@ static int take_vms(const struct ctl *ctl, struct sample *sample)
         vm_who(&reply, vm->vm, vm->who);
         vm->certs = reply_int(&reply, vm->vm, "certs");
         vm->quotes = reply_int(&reply, vm->vm, "quotes");
-        vm->failed =
-            reply_int(&reply, vm->vm, "certsFailed") + reply_int(&reply, vm->vm, "quotesFailed");
+        vm->failed = sum(reply_int(&reply, vm->vm, "certsFailed"),
+                         reply_int(&reply, vm->vm, "quotesFailed"));
     }
     return reply.bad ? reply_malformed(ctl, "ListVms") : CTL_OK;
 }
@@ -88,7 +88,7 @@ static double rate(int64_t now, int64_t before, double seconds)
 {
     if (now < before)
         before = 0;
-    return seconds > 0 ? (double)(now - before) / seconds : 0;
+    return seconds > 0 ? ((double)now - (double)before) / seconds : 0;
 }
 
 static int by_who(const void *a, const void *b)
@@ -126,7 +126,7 @@ static void vm_rates(struct sample *now, struct sample *before, double seconds)
 static int64_t sum_of(struct json_object *status, const char *names)
 {
     struct json_object *counters = NULL, *value = NULL;
-    int64_t sum = 0;
+    int64_t all = 0;
     char name[64];
 
     if (!json_object_object_get_ex(status, "counters", &counters))
@@ -135,10 +135,10 @@ static int64_t sum_of(struct json_object *status, const char *names)
         size_t n = strcspn(p, " ");
         (void)snprintf(name, sizeof(name), "%.*s", (int)n, p);
         if (json_object_object_get_ex(counters, name, &value))
-            sum += json_object_get_int64(value);
+            all = sum(all, json_object_get_int64(value));
         p += n;
     }
-    return sum;
+    return all;
 }
 
 static const struct {
@@ -269,8 +269,9 @@ static int show(const struct ctl *ctl, struct sample *now, struct sample *before
         return CTL_FAILED;
     }
     if (!reply.bad) {
-        term_puts(stdout, term_width() > 0 ? "\x1b[H\x1b[J" : "");
-        (void)fwrite(text, 1, size, stdout);
+        if (term_width() > 0)
+            term_clear_screen(stdout);
+        term_composed(stdout, text, size);
     }
     free(text);
     return reply.bad ? reply_malformed(ctl, "GetStatus")

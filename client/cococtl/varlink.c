@@ -6,8 +6,8 @@
  * A call with `more` has many replies, which are taken from a buffer as they come; it is the last
  * of its connection.
  *
- * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB, is one
- * JSON object as json_reader.h takes it, and has either `parameters` that are an object or an
+ * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB and 65,536
+ * values, is one JSON object as json_reader.h takes it, and has either `parameters` that are an object or an
  * `error` that is a string.
  */
 #include "ctl.h"
@@ -20,6 +20,9 @@
 #include <unistd.h>
 
 #define REPLY_MAX (1u << 20)
+/* The largest that there are, ListJobs with all its 1024, have 14,000; a tree takes a hundred times
+ * the memory of its text. */
+#define VALUES_MAX (1u << 16)
 
 static int send_all(int fd, const char *bytes, size_t size, uint64_t deadline_ns)
 {
@@ -41,9 +44,32 @@ static int send_all(int fd, const char *bytes, size_t size, uint64_t deadline_ns
     return 0;
 }
 
+/* recv(2), and who sent it: the kernel puts each sender's user beside its bytes (SO_PASSCRED). */
+static ssize_t receive_from(int fd, void *bytes, size_t size, uid_t *user)
+{
+    struct iovec iov = {.iov_base = bytes, .iov_len = size};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(struct ucred))];
+    } control;
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    struct ucred who = {.uid = (uid_t)-1};
+
+    ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_CREDENTIALS)
+        memcpy(&who, CMSG_DATA(cmsg), sizeof(who));
+    if (n > 0)
+        *user = who.uid;
+    return n;
+}
+
 /* One message, without its NUL but terminated, malloc'ed. -EMSGSIZE: too long; -EBADMSG: something
  * behind it; -ECONNRESET: the end before it was whole. */
-static int receive_message(int fd, uint64_t deadline_ns, char **ret_message)
+static int receive_message(struct varlink *v, uint64_t deadline_ns, char **ret_message)
 {
     char *message = NULL;
     size_t size = 0, capacity = 0;
@@ -63,8 +89,10 @@ static int receive_message(int fd, uint64_t deadline_ns, char **ret_message)
             }
             message = larger;
         }
-        ssize_t n = recv(fd, message + size, capacity - size, 0);
+        uid_t user = (uid_t)-1;
+        ssize_t n = receive_from(v->fd, message + size, capacity - size, &user);
         if (n > 0) {
+            v->user = size == 0 || v->user == user ? user : (uid_t)-1;
             const char *end = memchr(message + size, 0, (size_t)n);
             size += (size_t)n;
             if (!end)
@@ -78,7 +106,7 @@ static int receive_message(int fd, uint64_t deadline_ns, char **ret_message)
         }
         if (errno == EINTR)
             continue;
-        r = errno == EAGAIN ? net_wait(fd, POLLIN, deadline_ns) : -errno;
+        r = errno == EAGAIN ? net_wait(v->fd, POLLIN, deadline_ns) : -errno;
         if (r < 0)
             break;
     }
@@ -104,7 +132,11 @@ int varlink_open(struct varlink *v, const struct ctl *ctl)
 {
     int fd = net_connect(ctl->admin);
 
-    *v = (struct varlink){.ctl = ctl, .fd = fd < 0 ? -1 : fd};
+    const int yes = 1;
+
+    *v = (struct varlink){.ctl = ctl, .fd = fd < 0 ? -1 : fd, .user = (uid_t)-1};
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
     return fd < 0 ? fd : 0;
 }
 
@@ -113,7 +145,7 @@ void varlink_close(struct varlink *v)
     if (v->fd >= 0)
         close(v->fd);
     free(v->received);
-    *v = (struct varlink){.ctl = v->ctl, .fd = -1};
+    *v = (struct varlink){.ctl = v->ctl, .fd = -1, .user = (uid_t)-1};
 }
 
 static int judge_object(struct json_object *reply, struct varlink_answer *ret)
@@ -135,11 +167,11 @@ static int judge_object(struct json_object *reply, struct varlink_answer *ret)
     return 0;
 }
 
-/* A reply's text. Its size limits its values. */
+/* A reply's text. */
 static int judge(const char *text, struct varlink_answer *ret)
 {
     struct json_object *reply = NULL;
-    int r = json_read((const uint8_t *)text, strlen(text), REPLY_MAX, &reply);
+    int r = json_read((const uint8_t *)text, strlen(text), VALUES_MAX, &reply);
 
     if (r == 0)
         r = judge_object(reply, ret);
@@ -155,8 +187,11 @@ static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
     if (v->fd < 0)
         return -ENOTCONN;
     int r = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
-    if (r == 0)
-        r = receive_message(v->fd, deadline_ns, &text);
+    /* A call that is refused before it was read whole is answered all the same. */
+    if (r == 0 || r == -EPIPE) {
+        int received = receive_message(v, deadline_ns, &text);
+        r = received == 0 || r == 0 ? received : r;
+    }
     if (r < 0)
         return r == -EMSGSIZE ? -EBADMSG : r;
     r = text ? judge(text, ret) : -EBADMSG;

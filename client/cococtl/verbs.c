@@ -33,6 +33,8 @@ const struct opt ctl_opts[] = {
     {OPT_INVENTORY, "inventory", "FILE", "hosts to fetch for: lines of PRODUCT CHIP-ID TCB", NULL},
     {OPT_GAP, "gap", "SECONDS", "time between two requests for a VCEK (default 10)", NULL},
     {OPT_FORCE, "force", NULL, "after the timeout go on without those who hold leases", NULL},
+    {OPT_TABLE, "table-file", "PATH",
+     "cocod's table file, where its configuration in /etc/cocod does not name it", NULL},
     {OPT_HELP, "help", NULL, "print help and exit", NULL},
     {OPT_VERSION, "version", NULL, "print the version and exit", NULL},
     {OPT_EXEC, "exec", "COMMAND...", "run this under the lock; everything behind it is its own",
@@ -60,7 +62,7 @@ const struct verb ctl_verbs[] = {
              "Ctrl-C. Where the output is no terminal, --count says how often (default 1); with "
              "--json each view is an object on a line of its own."},
     {.words = {"doctor"},
-     .options = ADMIN_OPTS | OPT_SOCKET | OPT_JOURNAL,
+     .options = ADMIN_OPTS | OPT_SOCKET | OPT_JOURNAL | OPT_TABLE,
      .timeout_ms = 10000,
      .run = verb_doctor,
      .summary = "check all that must be right, and say how to mend it",
@@ -75,6 +77,18 @@ const struct verb ctl_verbs[] = {
      .help = "Lists the VMs that are connected, and for a minute those that were: what each holds "
              "now, and how many requests it made. A VM's name is what its VMM says; pid, uid and "
              "CID are the kernel's word."},
+    {.words = {"vms", "disconnect"},
+     .argument = "VM",
+     .min_args = 1,
+     .max_args = 1,
+     .options = ADMIN_OPTS,
+     .run = verb_vms_disconnect,
+     .summary = "end a VM's connections",
+     .help =
+         "VM is as for \"explain\". Ends every connection of that process (or CID), and what it "
+         "waits for. It is no ban: who may open the socket may come again, and a process keeps "
+         "the groups that it began with; what it has got, a lease's descriptor for one, stays "
+         "with it until it ends."},
     {.words = {"explain"},
      .argument = "VM",
      .min_args = 1,
@@ -209,7 +223,7 @@ const struct verb ctl_verbs[] = {
              "update to it will find its chain. Product, chip and signer are this host's unless "
              "given."},
     {.words = {"certs", "rotate"},
-     .options = ADMIN_OPTS | OPT_FORCE | OPT_EXEC,
+     .options = ADMIN_OPTS | OPT_FORCE | OPT_TABLE | OPT_EXEC,
      .timeout_ms = 30000,
      .run = verb_certs_rotate,
      .summary = "update the firmware while no report is under way",
@@ -268,18 +282,28 @@ const struct verb ctl_verbs[] = {
 };
 const size_t ctl_n_verbs = sizeof(ctl_verbs) / sizeof(ctl_verbs[0]);
 
-const struct verb *verb_find(char *const *words, int n, int *ret_used)
+static const struct verb *find(char *const *words, int n, int count)
 {
-    for (size_t i = 0; i < ctl_n_verbs; i++) {
-        int count = ctl_verbs[i].words[1] ? 2 : 1;
-
-        if (n < count || strcmp(words[0], ctl_verbs[i].words[0]) != 0 ||
-            (count == 2 && strcmp(words[1], ctl_verbs[i].words[1]) != 0))
-            continue;
-        *ret_used = count;
-        return &ctl_verbs[i];
+    for (size_t i = 0; i < ctl_n_verbs && n >= count; i++) {
+        const struct verb *verb = &ctl_verbs[i];
+        if ((verb->words[1] ? 2 : 1) == count && strcmp(words[0], verb->words[0]) == 0 &&
+            (count == 1 || strcmp(words[1], verb->words[1]) == 0))
+            return verb;
     }
     return NULL;
+}
+
+/* The longer name goes first. */
+const struct verb *verb_find(char *const *words, int n, int *ret_used)
+{
+    const struct verb *verb = NULL;
+
+    for (int count = 2; count > 0 && !verb; count--) {
+        verb = find(words, n, count);
+        if (verb)
+            *ret_used = count;
+    }
+    return verb;
 }
 
 void verb_name(const struct verb *verb, char out[VERB_NAME_SIZE])

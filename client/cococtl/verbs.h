@@ -31,6 +31,7 @@
 #define OPT_INTERVAL  (1u << 20)
 #define OPT_COUNT     (1u << 21)
 #define OPT_FOLLOW    (1u << 22)
+#define OPT_TABLE     (1u << 23)
 
 /* Options and verbs, at most. */
 #define OPTS_MAX 32u

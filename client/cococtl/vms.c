@@ -14,7 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGES_MAX 1000u
+/* The interface's, of a page. So many pages are more VMs than cocod can have connections. */
+#define PAGE_MAX  256u
+#define PAGES_MAX 400u
+/* More than a VM has: what is kept of all pages is bounded by this. */
+#define MEMBERS_MAX 64
 
 /* "pid 4711", "CID 42", "-". */
 void vm_who(struct reply *reply, struct json_object *vm, char out[24])
@@ -27,6 +31,13 @@ void vm_who(struct reply *reply, struct json_object *vm, char out[24])
         (void)snprintf(out, 24, "%" PRId64, number);
     else
         (void)snprintf(out, 24, "-");
+}
+
+int64_t sum(int64_t a, int64_t b)
+{
+    int64_t result;
+
+    return __builtin_add_overflow(a, b, &result) ? INT64_MAX : result;
 }
 
 /* "4.6 ms", "12 s", "3 min", "2 h", "5 d". */
@@ -54,25 +65,47 @@ static void us_text(int64_t us, char out[24])
 
 /* --- vms -------------------------------------------------------------------------------------- */
 
+/* A page's VMs, behind all others. */
+static void take_page(struct reply *reply, struct json_object *parameters, struct json_object *all)
+{
+    struct json_object *page;
+    size_t n = reply_array(reply, parameters, "vms", json_type_object, &page);
+
+    if (n > PAGE_MAX)
+        reply->bad = true;
+    for (size_t k = 0; k < n && !reply->bad; k++) {
+        struct json_object *vm = json_object_array_get_idx(page, k);
+        if (json_object_object_length(vm) > MEMBERS_MAX)
+            reply->bad = true;
+        json_object_array_add(all, json_object_get(vm));
+    }
+}
+
 int vms_get(const struct ctl *ctl, struct json_object **ret)
 {
-    struct json_object *all = json_object_new_array(), *page, *parameters;
-    int64_t after = 0;
+    const uint64_t deadline_ns = net_now_ns() + ctl->timeout_ms * 1000000ull;
+    struct json_object *all = json_object_new_array(), *parameters;
+    int64_t after = 0, next = 0;
     bool more = true;
 
-    for (unsigned i = 0; more && i < PAGES_MAX; i++) {
+    for (unsigned i = 0; more; i++) {
         struct reply reply = {0};
         parameters = json_object_new_object();
         json_object_object_add(parameters, "after", json_object_new_int64(after));
         int code = varlink_call(ctl, "ListVms", parameters, &parameters);
+        if (code == CTL_OK && net_now_ns() >= deadline_ns) {
+            code = net_explain(ctl->admin, "--admin", -ETIMEDOUT);
+            json_object_put(parameters);
+        }
         if (code != CTL_OK) {
             json_object_put(all);
             return code;
         }
-        size_t n = reply_array(&reply, parameters, "vms", json_type_object, &page);
-        more = reply_optional_int(&reply, parameters, "next", &after);
-        for (size_t k = 0; k < n; k++)
-            json_object_array_add(all, json_object_get(json_object_array_get_idx(page, k)));
+        take_page(&reply, parameters, all);
+        more = reply_optional_int(&reply, parameters, "next", &next);
+        if (more && (next <= after || i == PAGES_MAX)) /* it would never end */
+            reply.bad = true;
+        after = next;
         json_object_put(parameters);
         if (reply.bad) {
             json_object_put(all);
@@ -119,11 +152,11 @@ static void print_vms(FILE *to, struct reply *reply, struct json_object *paramet
     for (size_t i = 0; i < n; i++) {
         struct json_object *vm = json_object_array_get_idx(vms, i);
         print_vm(to, reply, vm);
-        certs += reply_int(reply, vm, "certs");
-        empty += reply_int(reply, vm, "certsEmpty");
-        certs_failed += reply_int(reply, vm, "certsFailed");
-        quotes += reply_int(reply, vm, "quotes");
-        quotes_failed += reply_int(reply, vm, "quotesFailed");
+        certs = sum(certs, reply_int(reply, vm, "certs"));
+        empty = sum(empty, reply_int(reply, vm, "certsEmpty"));
+        certs_failed = sum(certs_failed, reply_int(reply, vm, "certsFailed"));
+        quotes = sum(quotes, reply_int(reply, vm, "quotes"));
+        quotes_failed = sum(quotes_failed, reply_int(reply, vm, "quotesFailed"));
     }
     term_printf(to,
                 "%zu VM%s: %" PRId64 " tables (%" PRId64 " empty, %" PRId64 " refused), %" PRId64
@@ -166,7 +199,7 @@ struct facts {
     size_t n;
 };
 
-static void __attribute__((format(printf, 2, 3)))
+static void __attribute__((format(__printf__, 2, 3)))
 add_fact(struct facts *facts, const char *format, ...)
 {
     va_list args;
@@ -312,4 +345,40 @@ int verb_explain(const struct ctl *ctl)
     json_object_object_add(parameters, "vm", json_text(ctl->args[0]));
     int code = varlink_call(ctl, "Explain", parameters, &parameters);
     return code == CTL_OK ? reply_show(ctl, "Explain", parameters, print_explain) : code;
+}
+
+/* --- vms disconnect --------------------------------------------------------------------------- */
+
+static void print_disconnect(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    struct json_object *vm = reply_field(reply, parameters, "vm", json_type_object);
+    int64_t n = reply_int(reply, parameters, "disconnected");
+    const char *name = vm ? reply_optional_string(reply, vm, "vm") : NULL;
+    char who[24];
+
+    if (!vm)
+        return;
+    vm_who(reply, vm, who);
+    term_printf(to, "%s, %s%s: ", name ? name : "a VM without a name", who[0] == 'C' ? "" : "pid ",
+                who);
+    if (n > 0)
+        term_printf(to, "%" PRId64 " connection%s ended\n", n, n == 1 ? "" : "s");
+    else
+        term_puts(to, "it was not connected any more\n");
+    if (reply_int(reply, vm, "leases") > 0)
+        term_puts(to, "It held a lease: that ends when its process gives it back, or ends.\n");
+}
+
+int verb_vms_disconnect(const struct ctl *ctl)
+{
+    struct json_object *parameters = json_object_new_object(), *n = NULL;
+
+    json_object_object_add(parameters, "vm", json_text(ctl->args[0]));
+    int code = varlink_call(ctl, "Disconnect", parameters, &parameters);
+    if (code != CTL_OK)
+        return code;
+    bool ended = json_object_object_get_ex(parameters, "disconnected", &n) &&
+                 json_object_is_type(n, json_type_int) && json_object_get_int64(n) > 0;
+    code = reply_show(ctl, "Disconnect", parameters, print_disconnect);
+    return code == CTL_OK && !ended ? CTL_FAILED : code;
 }

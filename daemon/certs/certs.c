@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 #include <utlist.h>
 
 /* Answered in one turn of the loop. */
@@ -65,7 +66,7 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
     if (options)
         certs->options = *options;
     certs->reading = false; /* perhaps of another platform */
-    if (certs->selecting == SELECT_READING)
+    if (certs->selecting == SELECT_READING || certs->selecting == SELECT_AGAIN)
         certs->selecting = SELECT_IDLE;
     certs_open_file(certs);
     if (certs_offered(certs))
@@ -89,13 +90,16 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     certs->timers = timers;
     certs->worker = worker;
     certs->options = *options;
-    certs->file.fd = -1;
+    certs->file = (struct table_file){.fd = -1};
     certs->state = CERTS_DRAINING; /* nothing to serve yet */
     certs->empty = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
+    if (certs->empty)
+        certs->empty->common = true;
     if (!certs->empty || certs_publish_init(certs) < 0 || certs_select_init(certs) < 0 ||
-        certs_expiry_init(certs) < 0 || timer_init(&certs->wake, timers, on_wake) < 0 ||
+        certs_expiry_init(certs) < 0 || certs_jobs_init(certs) < 0 ||
+        timer_init(&certs->wake, timers, on_wake) < 0 ||
         getrandom(&certs->generation_id, sizeof(certs->generation_id), 0) < 0 ||
-        getrandom(&certs->lease_epoch, sizeof(certs->lease_epoch), 0) < 0) {
+        getrandom(&certs->lease_next, sizeof(certs->lease_next), 0) < 0) {
         certs_free(certs);
         return NULL;
     }
@@ -141,11 +145,13 @@ bool certs_offered(const struct certs *certs)
     return certs->options.n_chain > 0 || certs_knows_platform(certs);
 }
 
-/* An updater was there, and nobody told. */
+/* An updater was there, and nobody told: the file tells. Or there is one: while the file is behind,
+ * and so the empty table perhaps, the kernel is asked too. */
 static bool overtaken(struct certs *certs)
 {
-    if (!certs->current.found.chain || certs->file_stale || certs->file.fd < 0 ||
-        !table_file_emptied(&certs->file))
+    if (!certs->current.found.chain || certs->file.fd < 0 ||
+        !(table_file_emptied(&certs->file) ||
+          (certs->file_stale && table_file_taken(&certs->file))))
         return false;
     certs->unsure = true;
     certs->must_read = true;
@@ -156,7 +162,7 @@ static bool overtaken(struct certs *certs)
 
 static const char *const why_again[CERTS_REASONS] = {
     [CERTS_REASON_STARTING] = "cocod has just started, and has nothing to serve yet",
-    [CERTS_REASON_DRAINING] = "a new table, or a firmware update, waits for leases to end",
+    [CERTS_REASON_DRAINING] = "a firmware update waits for leases to end",
     [CERTS_REASON_UPDATING] = "a firmware update is running, or was until now",
     [CERTS_REASON_READING] =
         "the platform could not be read, and its chain loaded, before the request's time was over",
@@ -374,12 +380,20 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base)
 {
     if (certs->file.fd < 0)
         return -EOPNOTSUPP;
+    if (!certs_file_is_named(certs))
+        return -ESTALE;
     int fd = table_file_reopen(&certs->file);
     if (fd < 0)
         return fd;
-    /* 1 MiB of table, then 24 bits of this run, 24 of this session, 12 of the vCPU: below 2^63. */
-    uint64_t session =
-        (uint64_t)(certs->lease_epoch & 0xffffffu) << 24 | (certs->lease_next++ & 0xffffffu);
+    uint32_t drawn;
+    if (getrandom(&drawn, sizeof(drawn), 0) < 0) {
+        int r = -errno;
+        close(fd);
+        return r;
+    }
+    /* 1 MiB of table, then 26 bits that nobody guesses, 24 that no other session has, 12 of the
+     * vCPU: below 2^63. */
+    uint64_t session = (uint64_t)(drawn >> 6) << 24 | (certs->lease_next++ & 0xffffffu);
     *ret_base = COCO_LEASE_BASE_MIN + session * COCO_LEASE_BYTES;
     return fd;
 }

@@ -4,6 +4,11 @@
  * (so the store has one writer), and is told on the loop. After one that changed the store the
  * selection runs again: an import may bring the chain that the platform needs, or a CRL that
  * revokes what is served.
+ *
+ * The worker has one of them at a time, the others wait here: so whatever administrators pile up, a
+ * selection waits for one job, and never for a place. Those that wait take turns by user: a job's
+ * turn is the one after its user's last, or the present one, and the lowest goes first. One that
+ * nobody waits for any more is dropped, unless it has begun.
  */
 #include "certs/certs_parts.h"
 #include "log.h"
@@ -89,6 +94,29 @@ static bool account_import(const struct certs_job *job)
     return added > 0;
 }
 
+/* --- whose turn it is ------------------------------------------------------------------------- */
+
+static void start_next(struct certs *certs)
+{
+    struct certs_job *next = certs->jobs, *job;
+
+    if (certs->job || !next)
+        return;
+    DL_FOREACH(certs->jobs, job)
+    {
+        if (job->turn < next->turn)
+            next = job;
+    }
+    DL_DELETE(certs->jobs, next);
+    certs->turn = next->turn;
+    certs->job = next;
+    if (worker_submit(certs->worker, &next->work) == 0)
+        return;
+    next->result = -EAGAIN; /* no thread: told on the loop all the same, from a clean stack */
+    snprintf(next->why, sizeof(next->why), "there is no thread to do it");
+    timer_arm(&certs->job_failed, sys.now_us());
+}
+
 static void done(struct work *work)
 {
     struct certs_job *job = (struct certs_job *)work;
@@ -98,13 +126,84 @@ static void done(struct work *work)
     if (job->kind == CERTS_JOB_IMPORT)
         changed = account_import(job);
     if (certs)
-        DL_DELETE(certs->jobs, job);
+        certs->job = NULL;
     if (certs && changed)
         certs_select(certs, true);
     if (job->told)
         job->told(job);
     certs_job_free(job);
+    if (certs)
+        start_next(certs);
 }
+
+static void on_job_failed(struct timer *timer)
+{
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, job_failed));
+
+    done(&certs->job->work);
+}
+
+/* Its user's last turn that is taken, and one more; else the present one. */
+static uint64_t turn_of(const struct certs *certs, const struct certs_job_who *who)
+{
+    uint64_t turn = certs->turn;
+    const struct certs_job *job;
+
+    if (certs->job && certs->job->who.uid == who->uid)
+        turn = certs->job->turn + 1;
+    DL_FOREACH(certs->jobs, job)
+    {
+        if (job->who.uid == who->uid && job->turn >= turn)
+            turn = job->turn + 1;
+    }
+    return turn;
+}
+
+static int check_limits(const struct certs *certs, const struct certs_job_who *who)
+{
+    unsigned of_account = 0, of_user = 0, of_others = 0;
+    const struct certs_job *job;
+
+    DL_FOREACH(certs->jobs, job)
+    {
+        of_account += job->who.account == who->account;
+        of_user += job->who.uid == who->uid;
+        of_others += !job->who.own;
+    }
+    if (of_account >= CERTS_JOBS_PER_ACCOUNT)
+        return -EDQUOT;
+    if (of_user >= CERTS_JOBS_PER_USER)
+        return -EUSERS;
+    return !who->own && of_others >= CERTS_JOBS_OF_OTHERS ? -EAGAIN : 0;
+}
+
+int certs_job_submit(struct certs_job *job)
+{
+    struct certs *certs = job->certs;
+    int r = check_limits(certs, &job->who);
+
+    if (r < 0) {
+        certs_job_free(job);
+        return r;
+    }
+    job->turn = turn_of(certs, &job->who);
+    DL_APPEND(certs->jobs, job);
+    start_next(certs);
+    return 0;
+}
+
+void certs_job_cancel(struct certs_job *job)
+{
+    struct certs *certs = job->certs;
+
+    job->told = NULL;
+    if (!certs || certs->job == job)
+        return;
+    DL_DELETE(certs->jobs, job);
+    certs_job_free(job);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
 
 struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
 {
@@ -140,15 +239,9 @@ int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *d
     return 0;
 }
 
-int certs_job_submit(struct certs_job *job)
+int certs_jobs_init(struct certs *certs)
 {
-    int r = worker_submit(job->certs->worker, &job->work);
-
-    if (r < 0)
-        certs_job_free(job);
-    else
-        DL_APPEND(job->certs->jobs, job);
-    return r;
+    return timer_init(&certs->job_failed, certs->timers, on_job_failed);
 }
 
 void certs_jobs_done(struct certs *certs)
@@ -158,7 +251,13 @@ void certs_jobs_done(struct certs *certs)
     DL_FOREACH_SAFE(certs->jobs, job, next)
     {
         DL_DELETE(certs->jobs, job);
-        job->certs = NULL;
-        job->told = NULL;
+        certs_job_free(job);
     }
+    if (certs->job && timer_armed(&certs->job_failed)) {
+        certs_job_free(certs->job); /* the worker never had it */
+    } else if (certs->job) {
+        certs->job->certs = NULL;
+        certs->job->told = NULL;
+    }
+    timer_done(&certs->job_failed);
 }

@@ -20,6 +20,7 @@ enum selecting {
     SELECT_IDLE,
     SELECT_READING, /* the platform is asked */
     SELECT_LOADING, /* a load is on the worker */
+    SELECT_AGAIN,   /* nothing could be found out, and nothing is published until it can */
 };
 
 struct load {
@@ -74,13 +75,15 @@ struct certs {
     bool locked;     /* this process holds the write lock, while a selection runs */
     struct table_file file;
     struct timer retry;
-    uint64_t drain_by_us;
+    uint64_t behind_by_us; /* leases keep the file behind: then that is told; 0: they do not */
+    bool behind_told;
 
     /* certs_select.c */
     enum selecting selecting;
     bool reading;                   /* the platform is asked; perhaps during a load */
     bool loading_again;             /* the load is for the platform that `current` is for */
     bool select_again;              /* asked for meanwhile */
+    bool dropped;                   /* what was selected last: `current` is for something else */
     bool forced_select;             /* the reading that is under way leads to a load in any case */
     bool starting;                  /* before the loop runs: loads run at once */
     bool unsure;                    /* what is current may not match the platform */
@@ -94,7 +97,10 @@ struct certs {
     struct timer recheck; /* dates, and the clock */
     struct load *load;    /* on the worker */
     bool clock_trusted;
-    bool overdue; /* the last selection found no memory, no worker or no disk */
+    bool overdue;              /* the last selection found no memory, no worker or no disk */
+    struct timer again;        /* after a failure that is likely to pass: selects anew */
+    uint64_t failing_since_us; /* of such failures in a row; 0: there is none */
+    unsigned n_failures;
     int64_t clock_floor_s;
     unsigned rechecks;
 
@@ -104,13 +110,17 @@ struct certs {
     size_t expiry_told;     /* how many of them */
 
     struct update update;
-    struct certs_job *jobs; /* on the worker */
+
+    /* certs_jobs.c */
+    struct certs_job *job;   /* on the worker; NULL: none */
+    struct certs_job *jobs;  /* that wait */
+    uint64_t turn;           /* of the last that was begun */
+    struct timer job_failed; /* `job` could not be given to the worker */
 
     struct request *waiting; /* certs_wait, in their order */
     struct timer wake;
 
-    uint32_t lease_epoch; /* random: two runs of cocod use different lease bytes */
-    uint32_t lease_next;
+    uint32_t lease_next; /* the next session's number */
 
     void (*changed)(void *data);
     void *changed_data;
@@ -156,6 +166,8 @@ int certs_freshen(struct certs *certs);
 int certs_publish_init(struct certs *certs);
 void certs_publish_done(struct certs *certs);
 void certs_open_file(struct certs *certs);
+/* Is it the file that an updater opens by its name? Says what is wrong where it is not. */
+bool certs_file_is_named(struct certs *certs);
 /* Brings in `next`, or a stale file up to date, as far as the lock allows now. */
 void certs_publish(struct certs *certs);
 /* A selection has ended without a new table: what is served is right. */
@@ -171,6 +183,7 @@ void certs_expiry_done(struct certs *certs);
 void certs_look_at_expiry(struct certs *certs);
 
 /* certs_jobs.c */
+int certs_jobs_init(struct certs *certs);
 void certs_jobs_done(struct certs *certs);
 
 /* certs_update.c */

@@ -2,23 +2,28 @@
 /*
  * The publisher: brings a generation in, in step with the locks on the table file.
  *
- *   SERVING ──next is there──▶ take the write lock
- *        ▲     ├─ taken: rewrite the file, swap the generation ──▶ SERVING
- *        │     ├─ taken, and an updater may have been there: keep it, read the platform, or where
- * it │     │     is not known the files, select (certs_select.c); then rewrite and swap │     ├─ a
- * lease is in the way ──▶ DRAINING: CERTS_GET is EAGAIN, so that readers cannot │     │     starve
- * the writer; again every 2 ms │     └─ somebody else has the write lock ──▶ UPDATING: a firmware
- * command runs; EAGAIN, │           for as long as that takes └── drained too long: the generation
- * is swapped for the RPC's sessions, and the file follows when the lease is gone (`file_stale`)
+ *   next is there ──▶ take the write lock
+ *     ├─ taken: rewrite the file, swap the generation ──▶ SERVING
+ *     ├─ taken, and an updater may have been there: keep it, read the platform, or where that is
+ *     │  not known the files, select (certs_select.c); then rewrite and swap
+ *     ├─ a lease is in the way: swap the generation; the file is behind (`file_stale`), and follows
+ *     │  when the lease is gone
+ *     ├─ likewise, and an updater may have been there: mark the file, ask for a write lock, read and
+ *     │  select without the lock, and swap
+ *     └─ somebody else has the write lock ──▶ UPDATING: a firmware command runs; EAGAIN, for as
+ *        long as that takes
  *
- * What always holds where the platform is known: a chain becomes public only if the platform was
- * read while this process had the write lock; or if it was read before, and the file still holds
- * the table that was published last. An updater makes the file the empty table before its command,
- * so that shows that none was there in between. (Where the empty table itself is current, the file
- * shows nothing, so the lock comes first.)
+ * So a lease delays the file and never the sessions, which get tables by value, whoever holds it
+ * and for how long.
  *
- * A lease holder that never lets go delays a new generation by drain_timeout and no more: sessions
- * get tables by value, and the lock of an update is the updater's business.
+ * What always holds: a chain becomes public only if, since the platform or the files were read for
+ * it, no updater was there. This process has had the write lock since; or the file has not been
+ * made the empty table since, which is what an updater does before its command. Where the file is
+ * that table already, since the last updater left it so and cocod cannot have the lock, nothing
+ * would show: so cocod marks it first. And in this order: whoever gets the lock after the mark cuts
+ * it off; whoever has it when it is written is found by asking for a write lock afterwards; and
+ * whatever he did who let go before that, the reading sees, which begins last. The mark lies where
+ * nobody reads, so it needs no lock itself.
  */
 #include "certs/certs_parts.h"
 #include "event.h"
@@ -112,18 +117,25 @@ file_trouble(struct certs *certs, const char *fmt, ...)
                "%s", text);
 }
 
+static void tell_unwritten(struct certs *certs, int error)
+{
+    file_trouble(certs,
+                 "cannot write the table file %s: %s; VMMs that read the file see the empty table "
+                 "until it can be written",
+                 certs->options.table_file.path, strerror(-error));
+}
+
 static void write_file(struct certs *certs, const struct blob *table)
 {
     int r = table_file_write(&certs->file, table->data, table->size);
 
     certs->file_stale = r < 0;
-    if (r == 0)
+    if (r == 0) {
         certs->file_problem[0] = 0;
-    else
-        file_trouble(certs,
-                     "cannot write the table file %s: %s; VMMs that read the file see the empty "
-                     "table until it can be written",
-                     certs->options.table_file.path, strerror(-r));
+        return;
+    }
+    tell_unwritten(certs, r);
+    (void)table_file_mark(&certs->file); /* this process has the lock still */
 }
 
 void certs_tell_blocked(struct certs *certs, uint64_t byte, const char *text)
@@ -139,21 +151,34 @@ void certs_tell_blocked(struct certs *certs, uint64_t byte, const char *text)
                LOG_FIELDS(log_text("COCO_VM", who.vm), log_number("PEER_PID", who.pid),
                           log_number("PEER_UID", (int64_t)who.uid),
                           log_number("COCO_BYTE", (int64_t)byte)),
-               "%s; it is that of VM %s, pid %d", text, who.vm[0] ? who.vm : "without a name",
-               (int)who.pid);
+               "%s; the byte is of the range of VM %s, pid %d, whose lock it need not be", text,
+               who.vm[0] ? who.vm : "without a name", (int)who.pid);
 }
 
-static void give_up_draining(struct certs *certs, uint64_t byte)
+/* The file is behind until it can be locked. Leases last milliseconds: one that is there for longer
+ * is told of, once, and then waited for at leisure. */
+static void file_is_behind(struct certs *certs, uint64_t byte)
 {
+    const uint64_t now = sys.now_us();
+
+    certs->file_stale = true;
+    if (certs->behind_by_us == 0)
+        certs->behind_by_us = now + certs->options.drain_timeout_us;
+    certs_publish_later(certs, now < certs->behind_by_us ? READERS_RETRY_US : STALE_RETRY_US);
+    if (now < certs->behind_by_us || certs->behind_told)
+        return;
+    certs->behind_told = true;
     snprintf(certs->file_problem, sizeof(certs->file_problem),
              "a lease on byte %llu of the table file %s is not given back; sessions get the new "
-             "table, the file follows when the lease is gone (lsof names its holder)",
+             "table, the file follows when the lease is gone",
              (unsigned long long)byte, certs->options.table_file.path);
     certs_tell_blocked(certs, byte, certs->file_problem);
-    certs->drain_by_us = 0;
-    certs->file_stale = true;
-    certs_publish_later(certs, STALE_RETRY_US);
-    swap_generation(certs);
+}
+
+static void no_longer_behind(struct certs *certs)
+{
+    certs->behind_by_us = 0;
+    certs->behind_told = false;
 }
 
 /* Sessions are served all the same; the file is behind until it can be locked. */
@@ -170,20 +195,25 @@ static void publish_without_file(struct certs *certs, int error)
         serve(certs);
 }
 
-static bool lock_comes_first(const struct certs *certs)
+/* Was no updater there since what is to be served was read? The empty table is always right. */
+static bool is_proven(const struct certs *certs)
 {
-    if (certs->locked)
-        return false;
-    if (!certs_knows_platform(certs))
-        return certs->must_read;
-    return certs->must_read || certs->file_stale || !certs->current.found.chain ||
-           table_file_emptied(&certs->file);
+    const struct generation *served = certs->next.table ? &certs->next : &certs->current;
+
+    return !certs->must_read &&
+           (!served->found.chain || !(certs->file.blind || table_file_emptied(&certs->file)));
+}
+
+/* The operator's word, where nothing was served before that an updater could have outdated. */
+static bool is_first(const struct certs *certs)
+{
+    return !certs->must_read && !certs_knows_platform(certs) && !certs->current.found.chain;
 }
 
 static void with_lock(struct certs *certs)
 {
-    certs->drain_by_us = 0;
-    if (lock_comes_first(certs)) {
+    no_longer_behind(certs);
+    if (!certs->locked && !is_proven(certs) && !is_first(certs)) {
         certs->locked = true;
         certs_set_state(certs, CERTS_UPDATING);
         certs_select_anew(certs);
@@ -203,27 +233,41 @@ static void with_lock(struct certs *certs)
         serve(certs);
 }
 
+static void behind_updater(struct certs *certs)
+{
+    no_longer_behind(certs);
+    certs_set_state(certs, CERTS_UPDATING);
+    certs->must_read = certs_offered(certs);
+    certs_publish_later(certs, UPDATER_RETRY_US);
+    certs_update_tell(certs, -EAGAIN);
+}
+
+/* An updater may have been there, and the lock is not to be had. Requests wait for the reading. */
+static void select_without_lock(struct certs *certs)
+{
+    int r = table_file_mark(&certs->file);
+
+    if (r < 0)
+        tell_unwritten(certs, r);
+    certs->file_stale = true;
+    if (table_file_updater(&certs->file)) {
+        behind_updater(certs);
+        return;
+    }
+    if (certs->current.table)
+        certs_set_state(certs, CERTS_SERVING);
+    certs_select_anew(certs);
+}
+
 static void behind_readers(struct certs *certs, uint64_t byte)
 {
-    uint64_t now = sys.now_us();
-
-    if (!certs->next.table &&
-        !certs->must_read) { /* only the file waits, and nobody waits for it */
-        certs_publish_later(certs, STALE_RETRY_US);
+    file_is_behind(certs, byte);
+    if (certs->file.blind ? certs->must_read : !is_proven(certs))
+        select_without_lock(certs);
+    else if (certs->next.table)
+        swap_generation(certs);
+    else if (certs->current.table)
         serve(certs);
-        return;
-    }
-    if (certs->drain_by_us == 0)
-        certs->drain_by_us = certs->update.forced ? now : now + certs->options.drain_timeout_us;
-    if (now < certs->drain_by_us) {
-        certs_set_state(certs, CERTS_DRAINING);
-        certs_publish_later(certs, READERS_RETRY_US);
-        return;
-    }
-    if (certs->must_read) /* without the lock; drain_by_us stays past for what is selected */
-        certs_select_anew(certs);
-    else
-        give_up_draining(certs, byte);
 }
 
 void certs_publish(struct certs *certs)
@@ -244,18 +288,14 @@ void certs_publish(struct certs *certs)
         with_lock(certs);
         return;
     case TABLE_UPDATER:
-        certs_set_state(certs, CERTS_UPDATING);
-        certs->must_read = certs_offered(certs);
-        certs->drain_by_us = 0;
-        certs_publish_later(certs, UPDATER_RETRY_US);
-        certs_update_tell(certs, -EAGAIN);
+        behind_updater(certs);
         return;
     case TABLE_READERS:
         behind_readers(certs, byte);
         return;
     case TABLE_LOCK_FAILED:
         if (certs->must_read)
-            certs_select_anew(certs);
+            select_without_lock(certs);
         else
             publish_without_file(certs, errno);
         return;
@@ -277,7 +317,10 @@ void certs_publish_later(struct certs *certs, uint64_t us)
 
 static void on_retry(struct timer *timer)
 {
-    certs_publish((struct certs *)((char *)timer - offsetof(struct certs, retry)));
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, retry));
+
+    certs_open_file(certs);
+    certs_publish(certs);
 }
 
 int certs_publish_init(struct certs *certs)
@@ -304,6 +347,8 @@ void certs_open_file(struct certs *certs)
                      "cannot open the table file %s: %s; leases are not offered and nothing "
                      "excludes a firmware update",
                      certs->options.table_file.path, strerror(-r));
+        if (load_is_passing(r))
+            certs_publish_later(certs, STALE_RETRY_US);
         return;
     }
     certs->file_problem[0] = 0;
@@ -311,4 +356,16 @@ void certs_open_file(struct certs *certs)
         certs->file_stale = true;
         certs_publish_later(certs, 0);
     }
+}
+
+bool certs_file_is_named(struct certs *certs)
+{
+    if (table_file_is_named(&certs->file, certs->options.table_file.path))
+        return true;
+    file_trouble(certs,
+                 "the table file %s was removed or replaced while cocod ran: a lease on it would "
+                 "keep no firmware update back, so none is given, and no update begins; restart "
+                 "cocod",
+                 certs->options.table_file.path);
+    return false;
 }

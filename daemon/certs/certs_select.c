@@ -14,6 +14,11 @@
  * at most). A host where nothing is asked for is left alone: each reading costs it something. Then
  * the first request finds what is known too old, begins a reading, and waits for its end.
  *
+ * What cannot be judged is not refused. Where memory, descriptors, the disk or the worker fail, the
+ * load is tried again, after 100 ms, then twice that, and so on up to a minute. Meanwhile a chain
+ * that was verified for the platform as it is now goes on being served, for as long as its dates
+ * allow; where there is none, requests are EAGAIN for 10 s, and only then there is the empty table.
+ *
  * When the clock is set, everything is judged again. Beside that, the clock and the dates of what
  * is served are looked at once a minute, without asking anybody, where there is a store or a
  * platform; and everywhere as long as the clock is wrong, or the last selection found no memory, no
@@ -34,6 +39,10 @@
 #define FRESH_US        2000000u
 #define RECHECK_US      60000000u
 #define RESELECT_CHECKS 60u
+/* After a failure that is likely to pass. */
+#define AGAIN_MIN_US 100000u
+#define AGAIN_MAX_US RECHECK_US
+#define PATIENCE_US  10000000u
 
 static_assert(READ_EVERY_US + PLATFORM_TIMEOUT_US < FRESH_US, "in use nobody waits");
 
@@ -57,7 +66,8 @@ static void take_generation(struct certs *certs, struct generation *generation)
 {
     const struct blob *now = certs->next.table ? certs->next.table : certs->current.table;
 
-    if (!certs->file_stale && !certs->locked && same_table(now, generation->table)) {
+    certs->dropped = false;
+    if (!certs->locked && same_table(now, generation->table)) {
         struct generation *kept = certs->next.table ? &certs->next : &certs->current;
         const struct store_chain before = kept->found; /* the CRL may be another */
         kept->found = generation->found;
@@ -70,8 +80,6 @@ static void take_generation(struct certs *certs, struct generation *generation)
     certs_generation_done(&certs->next);
     certs->next = *generation;
     *generation = (struct generation){.table = NULL};
-    if (!certs->must_read && !certs->locked && certs->drain_by_us > sys.now_us())
-        certs->drain_by_us = 0;
     end_selection(certs);
 }
 
@@ -251,6 +259,23 @@ static struct load *load_new(struct certs *certs)
     return load;
 }
 
+static bool first_expiry(const struct generation *generation, int64_t *ret_s)
+{
+    const struct chain *chain = generation->found.chain;
+
+    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
+        if (i == 0 || chain->certs[i].not_after_s < *ret_s)
+            *ret_s = chain->certs[i].not_after_s;
+    return chain != NULL;
+}
+
+static bool is_expired(const struct certs *certs, const struct generation *generation)
+{
+    int64_t now_s = sys.wall_s(), end_s = INT64_MAX;
+
+    return first_expiry(generation, &end_s) && now_s >= certs->clock_floor_s && now_s > end_s;
+}
+
 static enum certs_reason reason_of(int result)
 {
     switch (result) {
@@ -258,15 +283,12 @@ static enum certs_reason reason_of(int result)
         return CERTS_REASON_NO_CHAIN;
     case -ESTALE:
         return CERTS_REASON_EXPIRED;
-    case -ENOMEM:
-    case -EAGAIN:
-        return CERTS_REASON_LOAD;
     default:
-        return CERTS_REASON_REFUSED;
+        return load_is_passing(result) ? CERTS_REASON_LOAD : CERTS_REASON_REFUSED;
     }
 }
 
-/* There was no load, or it brought no chain. */
+/* There is no chain to be served. */
 static void take_nothing(struct certs *certs, int result, const char *why, const char *outdated)
 {
     certs->empty_reason = reason_of(result);
@@ -276,15 +298,98 @@ static void take_nothing(struct certs *certs, int result, const char *why, const
         refuse_chain(certs, why, outdated);
 }
 
-/* Neither a chain nor the word that there is none: it is asked for again in a minute. Without a
- * platform only where that may pass by itself: what else is wrong with the files is for the
- * operator to mend. */
-static bool is_overdue(const struct certs *certs, int result)
+/* Is it a chain that was verified for the platform as it was just read, and not out of date? */
+static bool still_matches(const struct certs *certs, const struct generation *generation)
 {
-    if (result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -EIO)
-        return true;
-    return certs_knows_platform(certs) && result < 0 && result != -ENOENT && result != -EBADMSG &&
-           result != -ESTALE;
+    struct store_key wanted, have;
+    char why[CHAIN_WHY_SIZE];
+
+    if (!generation->found.chain || !certs->known ||
+        load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &wanted, why,
+                 sizeof(why)) < 0)
+        return false;
+    store_key_of_chain(generation->found.chain, &have);
+    return store_key_fits(&wanted, &have) && !is_expired(certs, generation);
+}
+
+/* Of a host whose platform is not known: nobody can have changed it since. */
+static bool may_stay(const struct certs *certs, const struct generation *generation)
+{
+    if (certs_knows_platform(certs))
+        return still_matches(certs, generation);
+    return generation->found.chain && !certs->unsure && !is_expired(certs, generation);
+}
+
+static void try_again(struct certs *certs)
+{
+    uint64_t after_us = AGAIN_MIN_US << (certs->n_failures < 10 ? certs->n_failures : 10);
+
+    certs->n_failures++;
+    if (certs->failing_since_us == 0)
+        certs->failing_since_us = sys.now_us();
+    timer_arm(&certs->again, sys.now_us() + (after_us < AGAIN_MAX_US ? after_us : AGAIN_MAX_US));
+}
+
+/* Said once, however often it is found. */
+static void tell_undecided(struct certs *certs, const char *why, const char *served)
+{
+    char text[sizeof(certs->chain_problem)];
+
+    snprintf(text, sizeof(text), "%s: that is tried again (%s)", why, served);
+    if (strcmp(text, certs->chain_problem) == 0)
+        return;
+    memcpy(certs->chain_problem, text, sizeof(text));
+    event_emit(EVENT_CHAIN_UNREAD, NULL, 0, "%s", text);
+}
+
+/* Nothing is served until more is known, unless that has been so for long. */
+static bool holds_back(struct certs *certs, const char *why)
+{
+    if (certs->current.table && !certs->current.found.chain)
+        return false; /* nothing is taken away */
+    if (sys.now_us() >= certs->failing_since_us + PATIENCE_US)
+        return false;
+    tell_undecided(certs, why, "until then every request is told to come again");
+    certs->selecting = SELECT_AGAIN;
+    certs->unsure = true;
+    certs_wake(certs);
+    return true;
+}
+
+/* The load could not be made, or not to its end, which says nothing about any chain. */
+static void take_no_verdict(struct certs *certs, int result, const char *why)
+{
+    bool passing = load_is_passing(result);
+
+    certs->overdue = true;
+    certs->forced_select = true; /* the next reading leads to a load */
+    arm_recheck(certs);
+    if (passing)
+        try_again(certs);
+    if (certs->next.table && !may_stay(certs, &certs->next))
+        certs_generation_done(&certs->next);
+    if (certs->next.table || may_stay(certs, &certs->current)) {
+        tell_undecided(certs, why, "the chain loaded before is still served");
+        end_selection(certs);
+    } else if (!passing || !holds_back(certs, why)) {
+        take_nothing(certs, result, why, NULL);
+    }
+}
+
+static void note_verdict(struct certs *certs)
+{
+    certs->overdue = false;
+    certs->failing_since_us = 0;
+    certs->n_failures = 0;
+    timer_disarm(&certs->again);
+}
+
+static void on_again(struct timer *timer)
+{
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, again));
+
+    if (certs_offered(certs))
+        certs_select(certs, true);
 }
 
 static void take_load(struct certs *certs, struct load *load)
@@ -292,7 +397,6 @@ static void take_load(struct certs *certs, struct load *load)
     struct generation generation = {.table = load->found.table, .found = load->found.found};
 
     certs->selecting = SELECT_IDLE;
-    certs->overdue = is_overdue(certs, load->result);
     if (load->found.clock_floor_s != 0 || load->result == 0) {
         certs->clock_floor_s = load->found.clock_floor_s;
         certs->clock_trusted = load->found.clock_trusted;
@@ -307,6 +411,11 @@ static void take_load(struct certs *certs, struct load *load)
             log_warn("%s", load->found.roots_problem);
         memcpy(certs->roots_problem, load->found.roots_problem, sizeof(certs->roots_problem));
     }
+    if (!load_is_verdict(load->result)) {
+        take_no_verdict(certs, load->result, load->why);
+        return;
+    }
+    note_verdict(certs);
     arm_recheck(certs);
     if (load->result < 0) {
         take_nothing(certs, load->result, load->why, load->found.outdated_sha256);
@@ -356,10 +465,7 @@ static void start_load(struct certs *certs)
     if (r < 0) {
         load_free(load);
         certs->selecting = SELECT_IDLE;
-        certs->known = false; /* the next reading leads to a load */
-        certs->overdue = true;
-        arm_recheck(certs);
-        take_nothing(certs, r, r == -ENOMEM ? "out of memory" : "the worker is busy", NULL);
+        take_no_verdict(certs, r, r == -ENOMEM ? "out of memory" : "there is no thread to load it");
         return;
     }
     certs->load = load;
@@ -389,6 +495,17 @@ static void platform_unknown(struct certs *certs, const char *why)
     certs->chain_problem[0] = 0;
     certs->empty_reason = CERTS_REASON_PLATFORM;
     take_empty(certs);
+}
+
+static void take_no_state(struct certs *certs, const char *why)
+{
+    if (platform_failed_here(certs->options.platform)) {
+        certs->forced_select = true;
+        try_again(certs);
+        if (holds_back(certs, why))
+            return;
+    }
+    platform_unknown(certs, why);
 }
 
 /* A reading that was asked for while a chain is loaded, which takes longer than a reading keeps. */
@@ -421,7 +538,7 @@ static void on_platform(void *data, const struct platform_state *state, const ch
     certs->selecting = SELECT_IDLE;
     certs->forced_select = false;
     if (!state) {
-        platform_unknown(certs, why);
+        take_no_state(certs, why);
         return;
     }
     bool same = certs->known && same_platform(state, &certs->platform);
@@ -436,7 +553,7 @@ static void on_platform(void *data, const struct platform_state *state, const ch
         return;
     }
     /* What is served and matches is served on while it is loaded again, however long that takes. */
-    certs->loading_again = same && certs->current.table && !certs->next.table &&
+    certs->loading_again = same && certs->current.table && !certs->next.table && !certs->dropped &&
                            !certs->must_read && !certs->locked && !certs->update.active;
     certs->unsure = !certs->loading_again;
     certs_wake(certs);
@@ -482,6 +599,7 @@ void certs_select_anew(struct certs *certs)
 {
     certs->must_read = false;
     certs->unsure = true;
+    certs->dropped = certs->dropped || certs->next.table;
     certs_generation_done(&certs->next);
     certs_select(certs, true);
 }
@@ -504,16 +622,6 @@ int certs_freshen(struct certs *certs)
 
 /* --- dates ------------------------------------------------------------------------------------ */
 
-static bool first_expiry(const struct certs *certs, int64_t *ret_s)
-{
-    const struct chain *chain = certs->current.found.chain;
-
-    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
-        if (i == 0 || chain->certs[i].not_after_s < *ret_s)
-            *ret_s = chain->certs[i].not_after_s;
-    return chain != NULL;
-}
-
 /* The CRL of what is served has become outdated, and nobody was told. */
 static bool crl_to_be_told(const struct certs *certs, int64_t now_s)
 {
@@ -525,7 +633,7 @@ static bool crl_to_be_told(const struct certs *certs, int64_t now_s)
 static void on_recheck(struct timer *timer)
 {
     struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, recheck));
-    int64_t now_s = sys.wall_s(), end_s = INT64_MAX;
+    int64_t now_s = sys.wall_s();
 
     if (!rechecks(certs))
         return;
@@ -533,7 +641,7 @@ static void on_recheck(struct timer *timer)
     if (certs->selecting != SELECT_IDLE)
         return;
     bool trusted = now_s >= certs->clock_floor_s;
-    bool expired = first_expiry(certs, &end_s) && trusted && now_s > end_s;
+    bool expired = is_expired(certs, &certs->current);
     bool outdated = trusted && crl_to_be_told(certs, now_s);
     bool due = certs_knows_platform(certs) && ++certs->rechecks % RESELECT_CHECKS == 0;
     if (expired || outdated || due || certs->overdue || trusted != certs->clock_trusted)
@@ -555,6 +663,8 @@ int certs_select_init(struct certs *certs)
     int r = timer_init(&certs->reread, certs->timers, on_reread);
     if (r == 0)
         r = timer_init(&certs->recheck, certs->timers, on_recheck);
+    if (r == 0)
+        r = timer_init(&certs->again, certs->timers, on_again);
     return r;
 }
 
@@ -564,4 +674,5 @@ void certs_select_done(struct certs *certs)
         certs->load->certs = NULL; /* its end is told to nobody */
     timer_done(&certs->reread);
     timer_done(&certs->recheck);
+    timer_done(&certs->again);
 }

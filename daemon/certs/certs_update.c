@@ -23,6 +23,9 @@
 #include <string.h>
 
 #define WATCH_US 20000u
+/* How long the loop may look for holders. Each look costs as much as there are locks; usually less
+ * than 1 us. */
+#define LOOK_US 2000u
 
 int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *reason)
 {
@@ -30,7 +33,7 @@ int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *rea
 
     if (update->active)
         return -EBUSY;
-    if (certs->file.fd < 0)
+    if (certs->file.fd < 0 || !certs_file_is_named(certs))
         return -EOPNOTSUPP;
     *update = (struct update){.active = true,
                               .by_us = sys.now_us() + timeout_us,
@@ -104,7 +107,6 @@ bool certs_update_step(struct certs *certs)
                    "a firmware update did not end in its time; serving again (%s)", update->reason);
     update->active = false;
     metrics.updates++;
-    certs->drain_by_us = 0;
     certs->must_read = certs_offered(certs) && (certs->must_read || may_have_changed(certs));
     if (!certs->must_read)
         restore(certs);
@@ -193,7 +195,7 @@ size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
     size_t n_todo = certs->file.fd >= 0 ? 1 : 0, n = 0;
     uint64_t now = sys.now_us();
 
-    while (n_todo > 0 && n < max) {
+    while (n_todo > 0 && n < max && sys.now_us() < now + LOOK_US) {
         struct table_holder lock;
         n_todo--;
         const uint64_t start = todo[n_todo].start, end = todo[n_todo].end;

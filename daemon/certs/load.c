@@ -103,18 +103,49 @@ void load_result_done(struct load_result *result)
     result->table = blob_unref(result->table);
 }
 
+bool load_is_passing(int r)
+{
+    switch (r) {
+    case -ENOMEM:
+    case -EAGAIN:
+    case -EMFILE:
+    case -ENFILE:
+    case -EIO:
+    case -EINTR:
+    case -EBUSY:
+    case -ENOSPC:
+    case -EDQUOT:
+    case -ETIMEDOUT:
+    case -ENOBUFS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool load_is_verdict(int r)
+{
+    return r == 0 || r == -ENOENT || r == -EBADMSG || r == -ESTALE;
+}
+
 /* --- what is judged by ------------------------------------------------------------------------ */
 
-static void judge_clock(const struct load_options *options, struct load_judge *judge)
+static int judge_clock(const struct load_options *options, struct load_judge *judge, char *why,
+                       size_t why_size)
 {
-    int64_t newest = options->store ? store_newest_update_s(options->store) : INT64_MIN;
+    int64_t newest = INT64_MIN;
     char when[32] = "?";
     struct tm tm;
 
+    int r = options->store ? store_newest_update_s(options->store, &newest) : 0;
+    if (r < 0) {
+        (void)snprintf(why, why_size, "cannot read the store %s: %s", options->store, strerror(-r));
+        return r;
+    }
     judge->clock_floor_s = options->clock_floor_s > newest ? options->clock_floor_s : newest;
     judge->now_s = options->wall_s;
     if (options->wall_s >= judge->clock_floor_s)
-        return;
+        return 0;
     judge->now_s = CHAIN_NO_CLOCK;
     time_t t = (time_t)options->wall_s;
     if (gmtime_r(&t, &tm))
@@ -125,14 +156,16 @@ static void judge_clock(const struct load_options *options, struct load_judge *j
                    when,
                    newest > options->clock_floor_s ? "the newest stored CRL was made"
                                                    : "this program was built");
+    return 0;
 }
 
 int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
                size_t why_size)
 {
     ret->clock_problem[0] = ret->roots_problem[0] = 0;
-    judge_clock(options, ret);
-    int r = load_roots(&options->paths, &ret->roots, why, why_size);
+    int r = judge_clock(options, ret, why, why_size);
+    if (r == 0)
+        r = load_roots(&options->paths, &ret->roots, why, why_size);
     if (r == 0)
         judge_roots(&ret->roots, ret->roots_problem, sizeof(ret->roots_problem));
     return r;
@@ -189,6 +222,9 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *w
     if (r < 0)
         return r;
     struct blob *blob = blob_copy(table, size);
+
+    if (blob)
+        blob->common = true;
     sys.free(table);
     if (!blob) {
         (void)snprintf(why, why_size, "out of memory");
@@ -259,7 +295,7 @@ static int load_for_platform(const struct load_options *options, const struct lo
                    text);
     if (options->paths.n_chain > 0)
         r = load_files(options, judge, &key, ret, why, why_size);
-    if (r == 0 || r == -ENOMEM || !options->store)
+    if (r == 0 || load_is_passing(r) || !options->store)
         return r;
     r = store_load(&store, &key, &ret->found, why, why_size);
     if (r == -ENOENT)

@@ -71,6 +71,11 @@ void load_result_done(struct load_result *result);
 int chain_load(const struct load_options *options, struct load_result *ret, char *why,
                size_t why_size);
 
+/* Does that result say something about certificates, and not of memory, descriptors or the disk? */
+bool load_is_verdict(int r);
+/* Of those that do not: is it likely to be over by itself? */
+bool load_is_passing(int r);
+
 /* The table of a chain, with its CRL where that is wanted and fits: where it does not, an alarm. As
  * chain_build_table. */
 int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *why,

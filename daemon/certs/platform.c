@@ -41,6 +41,7 @@ struct platform {
     struct timer give_up;
     size_t wanted, received; /* bytes */
     uint8_t in[2 * COCO_SEV_REPLY_SIZE];
+    bool failed_here;
 };
 
 /* --- the end of a reading --------------------------------------------------------------------- */
@@ -221,6 +222,11 @@ static int connect_helper(struct platform *platform)
     return 0;
 }
 
+static bool is_passing(int r)
+{
+    return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -ENOBUFS;
+}
+
 static void read_sev(struct platform *platform)
 {
     int r = connect_helper(platform);
@@ -229,6 +235,7 @@ static void read_sev(struct platform *platform)
         timer_arm(&platform->give_up, sys.now_us() + PLATFORM_TIMEOUT_US);
         r = send_requests(platform);
     }
+    platform->failed_here = r < 0 && is_passing(r);
     if (r < 0)
         fail(platform, "the helper at %s cannot be asked: %s", platform->options.path,
              strerror(-r));
@@ -248,6 +255,11 @@ void platform_read(struct platform *platform, platform_told *told, void *data)
 bool platform_reading(const struct platform *platform)
 {
     return platform->fd >= 0;
+}
+
+bool platform_failed_here(const struct platform *platform)
+{
+    return platform->failed_here;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -58,3 +58,6 @@ typedef void platform_told(void *data, const struct platform_state *state, const
  * untold: what is told was asked after this call. */
 void platform_read(struct platform *platform, platform_told *told, void *data);
 bool platform_reading(const struct platform *platform);
+/* The last reading could not even begin, for want of memory or descriptors: that is likely to pass.
+ */
+bool platform_failed_here(const struct platform *platform);

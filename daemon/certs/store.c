@@ -160,25 +160,31 @@ int store_check_crl(const struct store *store, const struct chain *chain, struct
     return explain(store, r, &sentence);
 }
 
-int64_t store_newest_update_s(const char *dir)
+int store_newest_update_s(const char *dir, int64_t *ret)
 {
     int64_t newest = INT64_MIN;
+    int r = 0;
 
-    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; r == 0 && p < COCO_SNP_PRODUCTS;
+         p++) {
         struct store_files *files;
-        if (store_read_files(dir, coco_snp_product_name(p), "crl", &files) < 0)
-            continue;
-        for (size_t i = 0; i < files->n; i++) {
+        r = store_read_files(dir, coco_snp_product_name(p), "crl", &files);
+        if (r < 0)
+            break;
+        for (size_t i = 0; i < files->n && r != -ENOMEM; i++) {
             struct crl *crl;
-            if (crl_parse(files->files[i].data, files->files[i].size, "", &crl, NULL, 0) < 0)
+            r = crl_parse(files->files[i].data, files->files[i].size, "", &crl, NULL, 0);
+            if (r < 0)
                 continue;
             if (crl->this_update_s > newest)
                 newest = crl->this_update_s;
             crl_free(crl);
         }
+        r = r == -ENOMEM ? r : 0;
         store_files_free(files);
     }
-    return newest;
+    *ret = newest;
+    return r;
 }
 
 /* --- chains ----------------------------------------------------------------------------------- */
@@ -361,7 +367,9 @@ static int walk_leaves(const struct store *store, const char *folder, struct sto
     int r = 0;
     DIR *d = opendir(folder);
 
-    while (d && r == 0 && (entry = readdir(d)) != NULL) {
+    if (!d)
+        return store_is_no_file(-errno) ? 0 : -errno;
+    while (r == 0 && (errno = 0, entry = readdir(d)) != NULL) {
         size_t n = strlen(entry->d_name);
         if (n < 5 || n - 4 >= sizeof(key->tcb) || strcmp(entry->d_name + n - 4, ".der") != 0)
             continue;
@@ -372,8 +380,9 @@ static int walk_leaves(const struct store *store, const char *folder, struct sto
         r = key->signer == CHAIN_SIGNER_VLEK && !key->csp[0] ? add_listed_before(store, list, key)
                                                              : add_listed(store, list, key);
     }
-    if (d)
-        closedir(d);
+    if (r == 0 && errno != 0)
+        r = -errno;
+    closedir(d);
     return r;
 }
 
@@ -393,8 +402,10 @@ static int walk_signer(const struct store *store, enum coco_snp_product p, enum 
         return -ENAMETOOLONG;
     if (signer == CHAIN_SIGNER_VLEK)
         r = walk_leaves(store, folder, &key, list);
-    DIR *d = opendir(folder);
-    while (d && r == 0 && (entry = readdir(d)) != NULL) {
+    DIR *d = r == 0 ? opendir(folder) : NULL;
+    if (!d)
+        return r < 0 ? r : store_is_no_file(-errno) ? 0 : -errno;
+    while (r == 0 && (errno = 0, entry = readdir(d)) != NULL) {
         const char *name = entry->d_name;
         if (snprintf(below, sizeof(below), "%s/%s", folder, name) >= STORE_PATH_MAX)
             continue;
@@ -406,8 +417,9 @@ static int walk_signer(const struct store *store, enum coco_snp_product p, enum 
             r = walk_leaves(store, below, &key, list);
         }
     }
-    if (d)
-        closedir(d);
+    if (r == 0 && errno != 0)
+        r = -errno;
+    closedir(d);
     return r;
 }
 

@@ -71,8 +71,9 @@ int store_load(const struct store *store, const struct store_key *key, struct st
  * alarm, not the chain. 0, -EBADMSG (revoked) or -ENOMEM. */
 int store_check_crl(const struct store *store, const struct chain *chain, struct store_chain *ret,
                     char *why, size_t why_size);
-/* The newest thisUpdate of all stored CRLs: the clock cannot be before it. INT64_MIN: none. */
-int64_t store_newest_update_s(const char *dir);
+/* The newest thisUpdate of all stored CRLs: the clock cannot be before it. INT64_MIN: none. Negative
+ * errno where they cannot be read. */
+int store_newest_update_s(const char *dir, int64_t *ret);
 
 /* Everything that is stored, by the order of the keys. */
 struct store_list {

@@ -77,7 +77,13 @@ int store_read_files(const char *dir, const char *product, const char *stem,
     DIR *d = opendir(folder);
     if (!d)
         r = -errno;
-    while (d && r == 0 && files->n < STORE_CAS_MAX && (entry = readdir(d)) != NULL) {
+    while (d && r == 0 && files->n < STORE_CAS_MAX) {
+        errno = 0;
+        entry = readdir(d);
+        if (!entry) {
+            r = -errno;
+            break;
+        }
         struct store_file *file = &files->files[files->n];
         char suffix[sizeof(file->suffix)];
         if (!match_name(entry->d_name, stem, suffix) ||

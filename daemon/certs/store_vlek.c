@@ -117,12 +117,13 @@ static int find_csps(const char *dir, const struct store_key *key, struct csps *
     DIR *d = opendir(folder);
     if (!d)
         return store_is_no_file(-errno) ? 0 : -errno;
-    while ((entry = readdir(d)) != NULL)
+    while ((errno = 0, entry = readdir(d)) != NULL)
         if (store_csp_unescape(entry->d_name, other.csp) &&
             store_leaf_path(dir, &other, folder, path) == 0 && access(path, F_OK) == 0)
             add_csp(ret, other.csp);
+    r = -errno; /* one that is left out could make another the only one */
     closedir(d);
-    return 0;
+    return r;
 }
 
 static int refuse_several(const struct csps *csps, const struct store_key *key,

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@ int table_file_open(struct table_file *file, const struct table_file_options *op
 {
     struct stat st;
 
-    file->fd = -1;
+    *file = (struct table_file){.fd = -1};
     int fd = sys.open(options->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
                       options->mode);
     if (fd < 0)
@@ -80,10 +81,11 @@ void table_file_unlock(struct table_file *file)
     sys.ofd_lock(file->fd, F_OFD_SETLK, &lock);
 }
 
-bool table_file_holder(const struct table_file *file, uint64_t start, uint64_t end,
-                       struct table_holder *ret)
+/* A lock of somebody else's that a lock of that type in [start, end) would meet. */
+static bool conflict(const struct table_file *file, short type, uint64_t start, uint64_t end,
+                     struct table_holder *ret)
 {
-    struct flock lock = {.l_type = F_WRLCK,
+    struct flock lock = {.l_type = type,
                          .l_whence = SEEK_SET,
                          .l_start = (off_t)start,
                          .l_len = end ? (off_t)(end - start) : 0};
@@ -96,21 +98,40 @@ bool table_file_holder(const struct table_file *file, uint64_t start, uint64_t e
     return true;
 }
 
+bool table_file_holder(const struct table_file *file, uint64_t start, uint64_t end,
+                       struct table_holder *ret)
+{
+    return conflict(file, F_WRLCK, start, end, ret);
+}
+
+bool table_file_taken(const struct table_file *file)
+{
+    struct table_holder holder;
+
+    return conflict(file, F_WRLCK, 0, 0, &holder) && holder.write;
+}
+
 bool table_file_updater(const struct table_file *file)
 {
     struct table_holder holder;
 
-    /* A writer's lock excludes every other lock, so one byte of it is enough. */
-    return table_file_holder(file, 0, 1, &holder) && holder.write;
+    if (!conflict(file, F_WRLCK, 0, 0, &holder))
+        return false;
+    /* A read lock meets write locks alone. */
+    return holder.write || conflict(file, F_RDLCK, 0, 0, &holder);
 }
+
+static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
 
 bool table_file_emptied(const struct table_file *file)
 {
-    static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
-    uint8_t first[COCO_SNP_ENTRY_SIZE];
-    ssize_t n = sys.pread(file->fd, first, sizeof(first), 0);
+    uint8_t first[COCO_SNP_ENTRY_SIZE + TABLE_MARK_SIZE];
+    ssize_t n = file->blind ? -1 : sys.pread(file->fd, first, sizeof(first), 0);
 
-    return n >= 0 && (n < (ssize_t)sizeof(first) || memcmp(first, zeros, sizeof(zeros)) == 0);
+    if (n < 0 || (n >= (ssize_t)sizeof(zeros) && memcmp(first, zeros, sizeof(zeros)) != 0))
+        return false;
+    return !file->marked || n < (ssize_t)sizeof(first) ||
+           memcmp(first + sizeof(zeros), file->mark, TABLE_MARK_SIZE) != 0;
 }
 
 static int write_at(int fd, const uint8_t *data, size_t size, off_t offset)
@@ -131,12 +152,24 @@ static int write_at(int fd, const uint8_t *data, size_t size, off_t offset)
     return 0;
 }
 
+int table_file_mark(struct table_file *file)
+{
+    file->marked = file->blind = false;
+    if (!table_file_emptied(file))
+        return 0;
+    int r = getrandom(file->mark, sizeof(file->mark), 0) < 0 ? -errno : 0;
+    if (r == 0)
+        r = write_at(file->fd, file->mark, sizeof(file->mark), sizeof(zeros));
+    file->marked = r == 0;
+    file->blind = r < 0;
+    return r;
+}
+
 int table_file_write(struct table_file *file, const uint8_t *table, size_t size)
 {
-    static const uint8_t zeros[COCO_SNP_ENTRY_SIZE];
-
     if (size < sizeof(zeros))
         return -EINVAL;
+    file->marked = file->blind = false;
     int r = write_at(file->fd, zeros, sizeof(zeros), 0);
     if (r < 0)
         return r;
@@ -146,6 +179,14 @@ int table_file_write(struct table_file *file, const uint8_t *table, size_t size)
     if (sys.ftruncate(file->fd, (off_t)size) < 0)
         return -errno;
     return write_at(file->fd, table, sizeof(zeros), 0);
+}
+
+bool table_file_is_named(const struct table_file *file, const char *path)
+{
+    struct stat own, named;
+
+    return fstat(file->fd, &own) == 0 && lstat(path, &named) == 0 && own.st_dev == named.st_dev &&
+           own.st_ino == named.st_ino;
 }
 
 int table_file_reopen(const struct table_file *file)

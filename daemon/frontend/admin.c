@@ -4,6 +4,9 @@
  * byte; calls of one connection are answered in their order. A message that is not such an object
  * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
+ * Who is asking is looked at before what is asked costs anything: long messages, and messages of many
+ * values, which only files make so, are read only of somebody who may bring files.
+ *
  * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch.
  * One that has to wait becomes a request, and its peer is held until that is complete, which keeps
  * the order; the request's blob is the whole reply. What methods do is in the other admin_ files.
@@ -13,6 +16,7 @@
 #include "coco_limits.h"
 #include "frontend/admin_parts.h"
 #include "json_reader.h"
+#include "json_writer.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "status.h"
@@ -36,19 +40,6 @@ static ssize_t frame_size(const uint8_t *data, size_t size)
     return end ? end - data + 1 : 0;
 }
 
-static struct blob *message_of(struct json_object *reply)
-{
-    size_t size;
-    const char *text =
-        json_object_to_json_string_length(reply,
-                                          JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE,
-                                          &size);
-    struct blob *blob = text ? blob_copy(text, size + 1) : NULL; /* the NUL ends the message */
-
-    json_object_put(reply);
-    return blob;
-}
-
 /* "ok", or the error's name: within the reply. */
 static const char *result_of(struct json_object *reply)
 {
@@ -57,10 +48,22 @@ static const char *result_of(struct json_object *reply)
     return json_object_object_get_ex(reply, "error", &error) ? json_object_get_string(error) : "ok";
 }
 
+/* A call ends: its message; NULL: out of memory. */
+static struct blob *message_of(struct peer *peer, struct json_object *reply)
+{
+    size_t size = reply ? json_text(reply, NULL, 0) : 0;
+    struct blob *blob = size > 0 ? blob_new(size + 1) : NULL; /* the NUL ends the message */
+
+    if (blob)
+        (void)json_text(reply, (char *)blob->bytes, size + 1);
+    admin_audit_end(peer, blob ? result_of(reply) : "done or not, there was no memory to say so");
+    json_object_put(reply);
+    return blob;
+}
+
 void admin_send(const struct call *call, struct json_object *reply)
 {
-    admin_audit_end(call->peer, result_of(reply));
-    struct blob *blob = message_of(reply);
+    struct blob *blob = message_of(call->peer, reply);
 
     if (!blob)
         peer_close(call->peer, CLOSE_MEMORY);
@@ -76,8 +79,8 @@ struct json_object *admin_error(const char *name, const char *key, const char *v
 
     if (key)
         admin_add_text(parameters, key, value);
-    json_object_object_add(reply, "error", json_object_new_string(name));
-    json_object_object_add(reply, "parameters", parameters);
+    json_set(reply, "error", json_object_new_string(name));
+    json_set(reply, "parameters", parameters);
     return reply;
 }
 
@@ -85,7 +88,7 @@ struct json_object *admin_reply(struct json_object *parameters)
 {
     struct json_object *reply = json_object_new_object();
 
-    json_object_object_add(reply, "parameters", parameters);
+    json_set(reply, "parameters", parameters);
     return reply;
 }
 
@@ -98,6 +101,10 @@ void admin_send_parameters(const struct call *call, struct json_object *paramete
 {
     admin_send(call, admin_reply(parameters));
 }
+
+static const char no_memory[] =
+    "replies that were not read, and calls that were not whole, take all "
+    "the memory that they may: [limits] memory";
 
 /* --- calls that wait -------------------------------------------------------------------------- */
 
@@ -115,8 +122,7 @@ struct request *admin_wait(const struct call *call, void (*cancel)(struct reques
 
 void admin_complete(struct request *request, struct json_object *reply)
 {
-    admin_audit_end(request->peer, result_of(reply));
-    struct blob *blob = message_of(reply);
+    struct blob *blob = message_of(request->peer, reply);
 
     request_release(request);
     request_complete(request, blob ? COCO_OK : COCO_EIO, blob);
@@ -135,6 +141,8 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
     else if (status == COCO_ETIMEDOUT)
         admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason",
                          "it takes too long; it may still be done");
+    else if (status == COCO_EAGAIN)
+        admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
     else if (status != COCO_OK)
         peer_close(peer, CLOSE_MEMORY);
     if (peer_open(peer))
@@ -158,17 +166,17 @@ static void not_found(const struct call *call, const char *name)
     admin_send_error(call, ADMIN_VARLINK ".InterfaceNotFound", "interface", interface);
 }
 
-/* False: answered with NotAllowed. */
-static bool allowed(const struct call *call, const struct admin_method *method)
+/* `what` takes a role. False: answered with NotAllowed. */
+static bool allowed(const struct call *call, const char *what, enum admin_role role)
 {
-    if (admin_roles_of(&call->admin->roles, call->peer->fd) >= method->role)
+    if (call->role >= role)
         return true;
-    account_denied(call->peer->account, method->name, admin_role_name(method->role));
+    account_denied(call->peer->account, what, admin_role_name(role));
     struct json_object *parameters = json_object_new_object();
     struct json_object *reply = admin_error(ADMIN_INTERFACE ".NotAllowed", NULL, NULL);
     admin_add_int(parameters, "uid", call->peer->account->key.uid);
-    admin_add_text(parameters, "role", admin_role_name(method->role));
-    json_object_object_add(reply, "parameters", parameters);
+    admin_add_text(parameters, "role", admin_role_name(role));
+    json_set(reply, "parameters", parameters);
     admin_send(call, reply);
     return false;
 }
@@ -200,8 +208,12 @@ static void handle_call(const struct call *call, const char *name)
         admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", unknown);
         return;
     }
-    if (!allowed(call, method))
+    if (!allowed(call, method->name, method->role))
         return;
+    if (!account_may(call->peer->account, CHARGE_BYTES, PEER_REPLY_ROOM)) {
+        admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
+        return;
+    }
     if (method->role > ADMIN_ROLE_READ)
         admin_audit_begin(call, method);
     method->handle(call);
@@ -219,10 +231,17 @@ static bool read_flag(struct json_object *message, const char *name, bool *ret)
     return json_object_is_type(value, json_type_boolean);
 }
 
-/* False: the message is not a call. */
-static bool handle_message(struct peer *peer, struct json_object *message)
+static struct call call_of(struct peer *peer)
 {
-    struct call call = {.peer = peer, .admin = peer->context};
+    struct admin *admin = peer->context;
+
+    return (
+        struct call){.peer = peer, .admin = admin, .role = admin_roles_of(&admin->roles, peer->fd)};
+}
+
+/* False: the message is not a call. */
+static bool handle_message(struct call call, struct json_object *message)
+{
     struct json_object *value;
     bool upgrade;
 
@@ -245,15 +264,27 @@ static bool handle_message(struct peer *peer, struct json_object *message)
     return true;
 }
 
+/* What carries files is looked at only where somebody may bring them. */
+static bool takes_long(struct peer *peer)
+{
+    const struct call call = call_of(peer);
+
+    if (allowed(&call, "a message of more than 4 KiB", ADMIN_ROLE_IMPORT))
+        return true;
+    peer_finish(peer, CLOSE_REFUSED);
+    return false;
+}
+
 static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
 {
+    const struct call call = call_of(peer);
+    size_t values = call.role >= ADMIN_ROLE_IMPORT ? ADMIN_VALUES_MAX : ADMIN_SHORT_VALUES;
     struct json_object *message = NULL;
 
     /* A monitor's replies never end, so nothing that follows could be answered. */
-    int r = admin_session_of(peer)->monitors
-                ? -EBADMSG
-                : json_read(frame, size - 1, ADMIN_VALUES_MAX, &message);
-    if (r == 0 && !handle_message(peer, message))
+    int r =
+        admin_session_of(peer)->monitors ? -EBADMSG : json_read(frame, size - 1, values, &message);
+    if (r == 0 && !handle_message(call, message))
         r = -EBADMSG;
     json_object_put(message);
     if (r < 0)
@@ -264,6 +295,13 @@ static void drained(struct peer *peer)
 {
     if (admin_session_of(peer)->monitors)
         admin_serve_monitor(peer);
+}
+
+static void no_room(struct peer *peer)
+{
+    const struct call call = {.peer = peer, .admin = peer->context};
+
+    admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
 }
 
 static void closed(struct peer *peer)
@@ -280,13 +318,24 @@ static void closed(struct peer *peer)
     }
 }
 
+static bool privileged(const void *context, int fd)
+{
+    const struct admin *admin = context;
+
+    return admin_roles_of(&admin->roles, fd) >= ADMIN_ROLE_OPERATE;
+}
+
 const struct dialect admin_dialect = {
     .name = "admin",
     .session_size = sizeof(struct admin_session),
     .frame_max = MESSAGE_MAX,
+    .privileged = privileged,
+    .frame_long = ADMIN_SHORT,
+    .takes_long = takes_long,
     .frame_size = frame_size,
     .dispatch = dispatch,
     .answer = answer,
     .drained = drained,
+    .no_room = no_room,
     .closed = closed,
 };

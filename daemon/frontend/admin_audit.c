@@ -11,6 +11,7 @@
  */
 #include "event.h"
 #include "frontend/admin_parts.h"
+#include "json_writer.h"
 #include "peer/account.h"
 #include "peer/peer.h"
 #include <json-c/json.h>
@@ -89,7 +90,9 @@ static void add_value(struct text *text, struct json_object *value)
         }
         add(text, "}");
     } else {
-        add(text, "%s", json_object_to_json_string(value));
+        char word[32];
+        (void)json_text(value, word, sizeof(word));
+        add(text, "%s", word);
     }
 }
 

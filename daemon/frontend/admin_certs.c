@@ -2,7 +2,8 @@
 /*
  * The administrators' methods on the store. Parameters are checked here and become a job of the
  * certificate service, which runs on the worker; when it is told, its result is spelled. A call
- * whose caller has left is forgotten, the job is done all the same.
+ * whose caller has left is forgotten: a job that has begun is finished all the same, one that waits
+ * for its turn is dropped.
  *
  * No name that a caller sends is opened: an import's file names are labels, and a key is taken
  * apart into checked parts before it is used.
@@ -10,6 +11,8 @@
 #include "certs/certs.h"
 #include "certs/chain.h"
 #include "frontend/admin_parts.h"
+#include "json_writer.h"
+#include "peer/account.h"
 #include "peer/request.h"
 #include "snp_tcb.h"
 #include "status.h"
@@ -18,12 +21,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void on_cancel(struct request *request)
 {
-    struct certs_job *job = request->holder;
-
-    job->told = NULL;
+    certs_job_cancel(request->holder);
 }
 
 static void refuse_parameter(const struct call *call, const char *name)
@@ -49,9 +51,23 @@ static struct certs_job *new_job(const struct call *call, enum certs_job_kind ki
     return job;
 }
 
+static const char *why_refused(int r, char *out, size_t size)
+{
+    if (r == -EDQUOT)
+        snprintf(out, size, "%u calls on the store of this process wait already",
+                 CERTS_JOBS_PER_ACCOUNT);
+    else if (r == -EUSERS)
+        snprintf(out, size, "%u calls on the store of this user wait already", CERTS_JOBS_PER_USER);
+    else
+        snprintf(out, size, "%u calls on the store wait already", CERTS_JOBS_OF_OTHERS);
+    return out;
+}
+
 static void submit(const struct call *call, struct certs_job *job,
                    void (*told)(struct certs_job *job))
 {
+    const struct account *account = call->peer->account;
+    char why[80];
     struct request *request = admin_wait(call, on_cancel, job);
 
     if (!request) {
@@ -61,9 +77,14 @@ static void submit(const struct call *call, struct certs_job *job,
     }
     job->told = told;
     job->data = request;
-    if (certs_job_submit(job) < 0)
+    job->who =
+        (struct certs_job_who){.account = account->serial,
+                               .uid = account->key.uid,
+                               .own = account->key.uid == 0 || account->key.uid == geteuid()};
+    int r = certs_job_submit(job);
+    if (r < 0)
         admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason",
-                                            "the disk is busy with other calls"));
+                                            why_refused(r, why, sizeof(why))));
 }
 
 static void complete(const struct certs_job *job, struct json_object *parameters)
@@ -107,9 +128,9 @@ static void told_import(struct certs_job *job)
         admin_add_text(entry, "key", result->key[0] ? result->key : NULL);
         admin_add_text(entry, "action", actions[result->action]);
         admin_add_text(entry, "reason", result->reason[0] ? result->reason : NULL);
-        json_object_array_add(array, entry);
+        json_append(array, entry);
     }
-    json_object_object_add(object, "results", array);
+    json_set(object, "results", array);
     complete(job, object);
 }
 
@@ -196,8 +217,7 @@ static struct json_object *chain_entry(const struct certs_job *job,
     admin_add_text(entry, "cspId", listed->key.csp[0] ? listed->key.csp : NULL);
     admin_add_text(entry, "tcb", listed->key.tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
-    json_object_object_add(entry, "served",
-                           json_object_new_boolean(is_served(job->certs, &listed->key)));
+    json_set(entry, "served", json_object_new_boolean(is_served(job->certs, &listed->key)));
     admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
     return entry;
 }
@@ -209,7 +229,7 @@ static struct json_object *crl_entry(const struct store_listed_crl *listed)
     struct json_object *revoked = json_object_new_array();
 
     for (size_t i = 0; i < crl->n_revoked; i++)
-        json_object_array_add(revoked, json_object_new_string(crl->revoked[i]));
+        json_append(revoked, json_object_new_string(crl->revoked[i]));
     admin_add_text(entry, "product", crl->product);
     admin_add_text(entry, "number", crl->number);
     admin_add_time(entry, "thisUpdate", crl->this_update_s);
@@ -217,7 +237,7 @@ static struct json_object *crl_entry(const struct store_listed_crl *listed)
         admin_add_text(entry, "nextUpdate", NULL);
     else
         admin_add_time(entry, "nextUpdate", crl->next_update_s);
-    json_object_object_add(entry, "revoked", revoked);
+    json_set(entry, "revoked", revoked);
     admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
     return entry;
 }
@@ -231,12 +251,12 @@ static void told_list(struct certs_job *job)
     struct json_object *object = json_object_new_object();
     struct json_object *chains = json_object_new_array(), *crls = json_object_new_array();
     for (size_t i = 0; i < job->list.n_chains; i++)
-        json_object_array_add(chains, chain_entry(job, &job->list.chains[i]));
+        json_append(chains, chain_entry(job, &job->list.chains[i]));
     for (size_t i = 0; i < job->list.n_crls; i++)
-        json_object_array_add(crls, crl_entry(&job->list.crls[i]));
-    json_object_object_add(object, "chains", chains);
+        json_append(crls, crl_entry(&job->list.crls[i]));
+    json_set(object, "chains", chains);
     admin_add_int(object, "leftOut", job->list.n_left_out);
-    json_object_object_add(object, "crls", crls);
+    json_set(object, "crls", crls);
     complete(job, object);
 }
 
@@ -261,7 +281,7 @@ static struct json_object *chain_parameters(const struct chain *chain, const str
     store_key_format(&key, text);
     admin_add_text(object, "key", text);
     admin_add_base64(object, "table", table->data, table->size);
-    json_object_object_add(object, "certificates", admin_certificates(chain, crl));
+    json_set(object, "certificates", admin_certificates(chain, crl));
     return object;
 }
 
@@ -349,7 +369,7 @@ static struct json_object *preflight_parameters(bool ready, const char *key, con
 {
     struct json_object *object = json_object_new_object();
 
-    json_object_object_add(object, "ready", json_object_new_boolean(ready));
+    json_set(object, "ready", json_object_new_boolean(ready));
     admin_add_text(object, "key", key);
     admin_add_text(object, "reason", reason);
     return object;

@@ -7,6 +7,7 @@
 #include "frontend/admin_parts.h"
 #include "frontend/exposition.h"
 #include "health.h"
+#include "json_writer.h"
 #include <json-c/json.h>
 
 static struct json_object *value_row(const struct admin *admin, size_t i, size_t item,
@@ -23,8 +24,11 @@ static struct json_object *value_row(const struct admin *admin, size_t i, size_t
     admin_add_text(row, "key", key->name);
     admin_add_text(row, "value", value);
     admin_add_text(row, "file", known ? origin.file : NULL);
-    json_object_object_add(row, "line", known ? json_object_new_int64(origin.line) : NULL);
-    json_object_object_add(row, "restart", json_object_new_boolean(restart));
+    if (known)
+        admin_add_int(row, "line", origin.line);
+    else
+        json_set_null(row, "line");
+    json_set(row, "restart", json_object_new_boolean(restart));
     return row;
 }
 
@@ -38,9 +42,9 @@ static struct json_object *value_rows(const struct admin *admin)
     for (size_t i = 0; i < n; i++) {
         size_t item = 0;
         while (config_value_text(admin->config, &keys[i], item, value, sizeof(value)) >= 0)
-            json_object_array_add(array, value_row(admin, i, item++, value));
+            json_append(array, value_row(admin, i, item++, value));
         if (item == 0)
-            json_object_array_add(array, value_row(admin, i, 0, ""));
+            json_append(array, value_row(admin, i, 0, ""));
     }
     return array;
 }
@@ -52,11 +56,11 @@ void admin_get_config(const struct call *call)
     struct json_object *files = json_object_new_array();
 
     for (size_t i = 0; i < admin->config->n_files; i++)
-        json_object_array_add(files, json_object_new_string(admin->config->files[i]));
+        json_append(files, json_object_new_string(admin->config->files[i]));
     admin_add_text(object, "source", config_source_name(admin->exposition->config_source));
     admin_add_text(object, "problem", admin->health->config_problem);
     admin_add_text(object, "hash", admin->exposition->config_hash);
-    json_object_object_add(object, "files", files);
-    json_object_object_add(object, "values", value_rows(admin));
+    json_set(object, "files", files);
+    json_set(object, "values", value_rows(admin));
     admin_send_parameters(call, object);
 }

@@ -13,6 +13,7 @@
 #include "certs/platform.h"
 #include "frontend/admin_parts.h"
 #include "health.h"
+#include "json_writer.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include "sys.h"
@@ -56,7 +57,7 @@ say(struct examination *e, enum verdict verdict, const char *fix, const char *fm
     admin_add_text(check, "verdict", names[verdict]);
     admin_add_text(check, "text", text);
     admin_add_text(check, "fix", fix);
-    json_object_array_add(e->checks, check);
+    json_append(e->checks, check);
 }
 
 static void date(int64_t s, char out[24])
@@ -367,13 +368,15 @@ void admin_diagnose(const struct call *call)
         e.name = checks[i].name;
         checks[i].check(&e);
     }
-    json_object_object_add(object, "checks", e.checks);
+    json_set(object, "checks", e.checks);
     admin_add_text(object, "storePath", certs_store_path(call->admin->certs));
     admin_add_text(object, "tableFile",
                    certs_offered(call->admin->certs) ? certs_table_path(call->admin->certs) : NULL);
     struct quotes_status quotes;
     quotes_get_status(call->admin->quotes, &quotes);
-    json_object_object_add(object, "quoteAt",
-                           quotes.quote_s > 0 ? json_object_new_int64(quotes.quote_s) : NULL);
+    if (quotes.quote_s > 0)
+        admin_add_int(object, "quoteAt", (uint64_t)quotes.quote_s);
+    else
+        json_set_null(object, "quoteAt");
     admin_send_parameters(call, object);
 }

@@ -12,6 +12,7 @@
  */
 #include "event.h"
 #include "frontend/admin_parts.h"
+#include "json_writer.h"
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "sys.h"
@@ -30,7 +31,7 @@ static struct json_object *event_object(const struct event_record *event)
         char name[64];
         int n = (int)strcspn(field, "=");
         snprintf(name, sizeof(name), "%.*s", n, field);
-        admin_add_text(fields, name, field + n + 1);
+        json_set_named(fields, name, admin_text(field + n + 1));
     }
     admin_add_int(object, "number", event->number);
     admin_add_time(object, "time", event->wall_s);
@@ -38,7 +39,7 @@ static struct json_object *event_object(const struct event_record *event)
     admin_add_text(object, "messageId", kind->message_id);
     admin_add_text(object, "priority", log_level_name(kind->level));
     admin_add_text(object, "text", event->sentence);
-    json_object_object_add(object, "fields", fields);
+    json_set(object, "fields", fields);
     return object;
 }
 
@@ -53,8 +54,8 @@ void admin_get_events(const struct call *call)
     struct json_object *array = json_object_new_array();
 
     for (uint64_t i = oldest_kept(); i <= event_newest(); i++)
-        json_object_array_add(array, event_object(event_find(i)));
-    json_object_object_add(object, "events", array);
+        json_append(array, event_object(event_find(i)));
+    json_set(object, "events", array);
     admin_send_parameters(call, object);
 }
 
@@ -66,10 +67,13 @@ static void send_event(struct peer *peer, const struct event_record *event, uint
     struct json_object *object = json_object_new_object();
     struct json_object *reply;
 
-    json_object_object_add(object, "event", event ? event_object(event) : NULL);
+    if (event)
+        json_set(object, "event", event_object(event));
+    else
+        json_set_null(object, "event");
     admin_add_int(object, "lost", lost);
     reply = admin_reply(object);
-    json_object_object_add(reply, "continues", json_object_new_boolean(true));
+    json_set(reply, "continues", json_object_new_boolean(true));
     admin_send(&call, reply);
 }
 

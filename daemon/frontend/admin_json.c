@@ -4,6 +4,7 @@
  * are strict: what is not of the type that the interface names is not there.
  */
 #include "frontend/admin_parts.h"
+#include "json_writer.h"
 #include "text.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -37,7 +38,10 @@ struct json_object *admin_text(const char *text)
 
 void admin_add_text(struct json_object *object, const char *key, const char *text)
 {
-    json_object_object_add(object, key, text ? admin_text(text) : NULL);
+    if (text)
+        json_set(object, key, admin_text(text));
+    else
+        json_set_null(object, key);
 }
 
 void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE])
@@ -47,8 +51,7 @@ void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE])
 
 void admin_add_int(struct json_object *object, const char *key, uint64_t value)
 {
-    json_object_object_add(object, key,
-                           json_object_new_int64(value > INT64_MAX ? INT64_MAX : (int64_t)value));
+    json_set(object, key, json_object_new_int64(value > INT64_MAX ? INT64_MAX : (int64_t)value));
 }
 
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value)
@@ -86,7 +89,7 @@ void admin_add_base64(struct json_object *object, const char *key, const uint8_t
 
     if (text)
         (void)EVP_EncodeBlock((unsigned char *)text, data, (int)size);
-    json_object_object_add(object, key, text ? json_object_new_string(text) : NULL);
+    json_set(object, key, text ? json_object_new_string(text) : NULL);
     free(text);
 }
 

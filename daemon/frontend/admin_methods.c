@@ -11,6 +11,7 @@
 #include "admin_varlink.h"
 #include "coco_limits.h"
 #include "frontend/admin_parts.h"
+#include "json_writer.h"
 #include "peer/peer.h"
 #include <json-c/json.h>
 #include <string.h>
@@ -35,13 +36,13 @@ static void get_info(const struct call *call)
     struct json_object *object = json_object_new_object();
     struct json_object *interfaces = json_object_new_array();
 
-    json_object_array_add(interfaces, json_object_new_string(ADMIN_VARLINK));
-    json_object_array_add(interfaces, json_object_new_string(ADMIN_INTERFACE));
+    json_append(interfaces, json_object_new_string(ADMIN_VARLINK));
+    json_append(interfaces, json_object_new_string(ADMIN_INTERFACE));
     admin_add_text(object, "vendor", "cocod");
     admin_add_text(object, "product", "cocod");
     admin_add_text(object, "version", COCO_VERSION_STRING);
     admin_add_text(object, "url", "");
-    json_object_object_add(object, "interfaces", interfaces);
+    json_set(object, "interfaces", interfaces);
     admin_send_parameters(call, object);
 }
 
@@ -66,7 +67,7 @@ static void get_interface_description(const struct call *call)
         return;
     }
     struct json_object *object = json_object_new_object();
-    json_object_object_add(object, "description", json_object_new_string(text));
+    json_set(object, "description", json_object_new_string(text));
     admin_send_parameters(call, object);
 }
 
@@ -80,6 +81,7 @@ static const struct admin_method methods[] = {
     {ADMIN_INTERFACE ".GetStatus", ADMIN_ROLE_READ, "", admin_get_status},
     {ADMIN_INTERFACE ".ListVms", ADMIN_ROLE_READ, "after", admin_list_vms},
     {ADMIN_INTERFACE ".Explain", ADMIN_ROLE_READ, "vm", admin_explain},
+    {ADMIN_INTERFACE ".Disconnect", ADMIN_ROLE_OPERATE, "vm", admin_disconnect},
     {ADMIN_INTERFACE ".ListJobs", ADMIN_ROLE_READ, "", admin_list_jobs},
     {ADMIN_INTERFACE ".Diagnose", ADMIN_ROLE_READ, "", admin_diagnose},
     {ADMIN_INTERFACE ".GetLogLevel", ADMIN_ROLE_READ, "", admin_get_log_level},

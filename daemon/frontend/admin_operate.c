@@ -9,6 +9,7 @@
  */
 #include "certs/certs.h"
 #include "frontend/admin_parts.h"
+#include "json_writer.h"
 #include "log.h"
 #include "metrics.h"
 #include "quotes/quotes.h"
@@ -47,7 +48,7 @@ static void set_drained(const struct call *call, bool drained)
 
     certs_set_drained(call->admin->certs, drained);
     quotes_set_drained(call->admin->quotes, drained);
-    json_object_object_add(object, "changed", json_object_new_boolean(drained != before));
+    json_set(object, "changed", json_object_new_boolean(drained != before));
     admin_add_int(object, "requestsInFlight", metrics.now_requests);
     admin_send_parameters(call, object);
 }

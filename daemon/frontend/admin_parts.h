@@ -12,8 +12,11 @@
 
 #define ADMIN_INTERFACE "io.cocod.Admin"
 #define ADMIN_VARLINK   "org.varlink.service"
-/* Of one message: a tree takes a hundred times the memory of its text. */
-#define ADMIN_VALUES_MAX 32768u
+/* What carries files is longer than a few KiB and has some values, and is for who may bring files: a
+ * tree takes a hundred times the memory of its text, and the time that goes with it. */
+#define ADMIN_SHORT        4096u
+#define ADMIN_SHORT_VALUES 64u
+#define ADMIN_VALUES_MAX   1024u
 
 struct account_key;
 struct chain;
@@ -35,6 +38,7 @@ struct admin_method {
 struct call {
     struct peer *peer;
     struct admin *admin;
+    enum admin_role role;           /* the caller's, when the call came */
     struct json_object *parameters; /* an object, or NULL */
     bool oneway;
     bool more;
@@ -153,6 +157,7 @@ void admin_update_gone(const struct peer *peer);
 
 void admin_list_vms(const struct call *call);
 void admin_explain(const struct call *call);
+void admin_disconnect(const struct call *call);
 /* vm, uuid, pid, uid and cid; `history` may be NULL. */
 void admin_add_account(struct json_object *object, const struct account_key *key,
                        const struct history *history);

@@ -4,6 +4,7 @@
  * quotes that are kept. It tells at most JOBS_MAX of them, so that a long queue fits a message.
  */
 #include "frontend/admin_parts.h"
+#include "json_writer.h"
 #include "peer/account.h"
 #include "peer/history.h"
 #include "quotes/quotes.h"
@@ -24,7 +25,7 @@ static void on_job(void *data, const struct quotes_job *job)
     struct lists *lists = data;
     uint64_t now_us = sys.now_us();
 
-    if (json_object_array_length(lists->jobs) >= JOBS_MAX) {
+    if (json_length(lists->jobs) >= JOBS_MAX) {
         lists->left_out++;
         return;
     }
@@ -41,8 +42,8 @@ static void on_job(void *data, const struct quotes_job *job)
         admin_add_text(entry, "leftMs", NULL);
     admin_add_text(entry, "backend", job->backend);
     admin_add_int(entry, "tries", job->tries);
-    json_object_object_add(entry, "hedge", json_object_new_boolean(job->hedge));
-    json_object_array_add(lists->jobs, entry);
+    json_set(entry, "hedge", json_object_new_boolean(job->hedge));
+    json_append(lists->jobs, entry);
 }
 
 static void on_kept(void *data, const struct account *account, size_t size, uint64_t expires_us)
@@ -55,7 +56,7 @@ static void on_kept(void *data, const struct account *account, size_t size, uint
     admin_add_account(entry, account ? &account->key : &nobody, account ? account->history : NULL);
     admin_add_int(entry, "bytes", size);
     admin_add_int(entry, "leftMs", expires_us > now_us ? (expires_us - now_us) / 1000u : 0);
-    json_object_array_add(lists->kept, entry);
+    json_append(lists->kept, entry);
 }
 
 void admin_list_jobs(const struct call *call)
@@ -65,8 +66,8 @@ void admin_list_jobs(const struct call *call)
 
     quotes_each_job(call->admin->quotes, on_job, &lists);
     quotes_each_kept(call->admin->quotes, on_kept, &lists);
-    json_object_object_add(object, "jobs", lists.jobs);
+    json_set(object, "jobs", lists.jobs);
     admin_add_int(object, "leftOut", lists.left_out);
-    json_object_object_add(object, "kept", lists.kept);
+    json_set(object, "kept", lists.kept);
     admin_send_parameters(call, object);
 }

@@ -7,6 +7,7 @@
 #include "frontend/admin_parts.h"
 #include "frontend/exposition.h"
 #include "health.h"
+#include "json_writer.h"
 #include "metrics.h"
 #include "peer/peer.h"
 #include "quotes/quotes.h"
@@ -34,7 +35,7 @@ static struct json_object *table_entries(const struct blob *blob)
         admin_add_text(entry, "kind", coco_snp_kind_name(coco_snp_kind_of(table.entries[i].guid)));
         admin_add_int(entry, "offset", table.entries[i].offset);
         admin_add_int(entry, "length", table.entries[i].length);
-        json_object_array_add(array, entry);
+        json_append(array, entry);
     }
     return array;
 }
@@ -51,7 +52,7 @@ static struct json_object *platform_status(const struct platform_state *platform
     admin_add_text(object, "product", platform->product);
     admin_add_text(object, "chipId", chip_id[0] ? chip_id : NULL);
     admin_add_text(object, "tcb", tcb);
-    json_object_object_add(object, "vlek", json_object_new_boolean(platform->vlek_en));
+    json_set(object, "vlek", json_object_new_boolean(platform->vlek_en));
     return object;
 }
 
@@ -66,10 +67,12 @@ static struct json_object *certificate_status(const struct certs *certs)
     const struct platform_state *platform = certs_platform(certs);
 
     admin_add_hex64(object, "generation", certs_generation(certs));
-    json_object_object_add(object, "platform", platform ? platform_status(platform) : NULL);
+    if (platform)
+        json_set(object, "platform", platform_status(platform));
+    else
+        json_set_null(object, "platform");
     admin_add_int(object, "tableBytes", table ? table->size : 0);
-    json_object_object_add(object, "tableEntries",
-                           table ? table_entries(table) : json_object_new_array());
+    json_set(object, "tableEntries", table ? table_entries(table) : json_object_new_array());
     admin_add_text(object, "source", chain ? chain->certs[CHAIN_LEAF].source : NULL);
     if (chain) {
         int64_t first = chain->certs[0].not_after_s;
@@ -112,7 +115,7 @@ static struct json_object *backend_list(const struct quotes *quotes, size_t n)
         admin_add_int(object, "answered", status.answered);
         admin_add_int(object, "failed", status.failed);
         admin_add_text(object, "problem", status.problem);
-        json_object_array_add(array, object);
+        json_append(array, object);
     }
     return array;
 }
@@ -137,13 +140,13 @@ static struct json_object *quote_status(const struct quotes *quotes)
                    status.problem ? coco_status_name(status.problem_status) : NULL);
     admin_add_text(object, "lastErrorText", status.problem);
     admin_add_int(object, "kept", status.kept);
-    json_object_object_add(object, "backends", backend_list(quotes, status.n_backends));
+    json_set(object, "backends", backend_list(quotes, status.n_backends));
     return object;
 }
 
 static void add_reason(void *data, const char *reason)
 {
-    json_object_array_add(data, admin_text(reason));
+    json_append(data, admin_text(reason));
 }
 
 static uint64_t count_peers(const struct server *server)
@@ -161,15 +164,16 @@ static uint64_t count_peers(const struct server *server)
 
 static struct json_object *counters(const struct server *server)
 {
+    static char closed[CLOSE_REASONS][32]; /* outlive the reply */
     struct json_object *object = json_object_new_object();
-    char name[64];
 
     for (size_t i = 0; i < metric_names_count; i++)
         if (strncmp(metric_names[i].name, "now_", 4) != 0)
             admin_add_int(object, metric_names[i].name, metric_value(&metric_names[i]));
     for (int i = 0; i < CLOSE_REASONS; i++) {
-        snprintf(name, sizeof(name), "closed_%s", close_reason_name((enum close_reason)i));
-        admin_add_int(object, name, server->closed[i]);
+        snprintf(closed[i], sizeof(closed[i]), "closed_%s",
+                 close_reason_name((enum close_reason)i));
+        admin_add_int(object, closed[i], server->closed[i]);
     }
     return object;
 }
@@ -186,17 +190,20 @@ void admin_get_status(const struct call *call)
     admin_add_int(object, "pid", (uint64_t)getpid());
     admin_add_int(object, "uptimeMs", (sys.now_us() - admin->ready_us) / 1000u);
     admin_add_text(object, "state", certs_state_name(certs_get_state(admin->certs)));
-    json_object_object_add(object, "drained", json_object_new_boolean(certs_drained(admin->certs)));
-    json_object_object_add(object, "degraded",
-                           json_object_new_boolean(json_object_array_length(array) > 0));
-    json_object_object_add(object, "reasons", array);
-    json_object_object_add(object, "certificates",
-                           certs_offered(admin->certs) ? certificate_status(admin->certs) : NULL);
-    json_object_object_add(object, "quotes",
-                           quotes_offered(admin->quotes) ? quote_status(admin->quotes) : NULL);
+    json_set(object, "drained", json_object_new_boolean(certs_drained(admin->certs)));
+    json_set(object, "degraded", json_object_new_boolean(json_length(array) > 0));
+    json_set(object, "reasons", array);
+    if (certs_offered(admin->certs))
+        json_set(object, "certificates", certificate_status(admin->certs));
+    else
+        json_set_null(object, "certificates");
+    if (quotes_offered(admin->quotes))
+        json_set(object, "quotes", quote_status(admin->quotes));
+    else
+        json_set_null(object, "quotes");
     admin_add_int(object, "peers", count_peers(admin->server));
     admin_add_int(object, "requestsInFlight", metrics.now_requests);
-    json_object_object_add(object, "counters", counters(admin->server));
+    json_set(object, "counters", counters(admin->server));
     admin_send_parameters(call, object);
 }
 
@@ -211,8 +218,7 @@ void admin_get_metrics(const struct call *call)
         return;
     }
     struct json_object *object = json_object_new_object();
-    json_object_object_add(object, "text",
-                           json_object_new_string_len((const char *)text->data, (int)text->size));
+    json_set(object, "text", json_object_new_string_len((const char *)text->data, (int)text->size));
     blob_unref(text);
     admin_send_parameters(call, object);
 }
@@ -232,7 +238,7 @@ static void add_certificate(struct json_object *array, const char *kind,
     admin_add_time(entry, "notAfter", cert->not_after_s);
     admin_add_text(entry, "sha256", cert->sha256);
     admin_add_text(entry, "file", cert->source);
-    json_object_array_add(array, entry);
+    json_append(array, entry);
 }
 
 static void add_crl(struct json_object *array, const struct crl *crl)
@@ -250,7 +256,7 @@ static void add_crl(struct json_object *array, const struct crl *crl)
         admin_add_time(entry, "notAfter", crl->next_update_s);
     admin_add_text(entry, "sha256", crl->sha256);
     admin_add_text(entry, "file", crl->source);
-    json_object_array_add(array, entry);
+    json_append(array, entry);
 }
 
 struct json_object *admin_certificates(const struct chain *chain, const struct crl *crl)
@@ -272,8 +278,8 @@ void admin_list_certificates(const struct call *call)
     struct json_object *object = json_object_new_object();
 
     admin_add_hex64(object, "generation", certs_generation(certs));
-    json_object_object_add(object, "certificates",
-                           admin_certificates(certs_chain(certs),
-                                              certs_serves_crl(certs) ? certs_crl(certs) : NULL));
+    json_set(object, "certificates",
+             admin_certificates(certs_chain(certs),
+                                certs_serves_crl(certs) ? certs_crl(certs) : NULL));
     admin_send_parameters(call, object);
 }

@@ -8,6 +8,7 @@
 #include "event.h"
 #include "frontend/admin_parts.h"
 #include "frontend/vmm.h"
+#include "json_writer.h"
 #include "metrics.h"
 #include "peer/peer.h"
 #include "peer/request.h"
@@ -95,8 +96,8 @@ void admin_lease_holders(const struct call *call)
 
     for (size_t i = 0; i < n; i++)
         if (!holders[i].lock.write)
-            json_object_array_add(array, holder_entry(call, &holders[i]));
-    json_object_object_add(object, "holders", array);
+            json_append(array, holder_entry(call, &holders[i]));
+    json_set(object, "holders", array);
     admin_send_parameters(call, object);
 }
 
@@ -200,13 +201,15 @@ void admin_end_update(const struct call *call)
 static void add_name(const struct admin *admin, const struct certs_holder *holder,
                      struct json_object *names)
 {
-    char text[COCO_NAME_SIZE + 64] = "a process that reads the table file";
+    char text[COCO_NAME_SIZE + 128] = "a process that reads the table file";
     struct vmm_session session;
 
     if (vmm_find_session(admin->server, holder->lock.start, &session))
-        snprintf(text, sizeof(text), "VM %s, pid %d", session.vm_name,
+        snprintf(text, sizeof(text),
+                 "whoever locks byte %llu, which is of the range of VM %s, pid %d",
+                 (unsigned long long)holder->lock.start, session.vm_name,
                  (int)session.peer->account->key.pid);
-    json_object_array_add(names, json_object_new_string(text));
+    json_append(names, json_object_new_string(text));
 }
 
 /* An updater that was killed does not say that it went on by force; its lock does: a write lock
@@ -224,7 +227,7 @@ void admin_update_gone(const struct peer *peer)
         if (!holders[i].lock.write)
             add_name(admin, &holders[i], names);
     }
-    if (updates && json_object_array_length(names) > 0) {
+    if (updates && json_length(names) > 0) {
         metrics.updates_forced++;
         tell_forced(peer, admin->certs, names);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Administrators' methods about VMs: who they are, and what became of one's last requests.
+ * Administrators' methods about VMs: who they are, what became of one's last requests, and the end
+ * of its connections.
  *
  * A VM is an account: a process, or a vsock CID, that the kernel vouches for. What it calls itself
  * is a claim, so a name never decides alone: where several answer to one, the caller is told their
@@ -12,6 +13,7 @@
 #include "certs/store.h"
 #include "frontend/admin_parts.h"
 #include "frontend/vmm.h"
+#include "json_writer.h"
 #include "peer/history.h"
 #include "peer/peer.h"
 #include "quotes/quotes.h"
@@ -86,8 +88,8 @@ static struct json_object *vm_entry(const struct account *account, const struct 
     for (unsigned i = 0; i < HISTORY_ENTRIES && history_at(history, i); i++)
         last_us = history_at(history, i)->received_us;
     admin_add_account(entry, &account->key, history);
-    admin_add_int(entry, "connections", account->n_peers);
-    admin_add_int(entry, "inFlight", account->n_requests);
+    admin_add_int(entry, "connections", account->held[CHARGE_PLACES]);
+    admin_add_int(entry, "inFlight", account->held[CHARGE_REQUESTS]);
     admin_add_int(entry, "leases", held);
     admin_add_int(entry, "certs", history->certs);
     admin_add_int(entry, "certsEmpty", history->certs_empty);
@@ -119,23 +121,24 @@ void admin_list_vms(const struct call *call)
     take_leases(call, &leases);
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
-    struct json_object *next = NULL;
     for (account = call->admin->server->accounts.table; account; account = account->hh.next) {
         if (account->serial <= behind || !account->history)
             continue;
-        if (json_object_array_length(array) == PAGE_MAX) {
-            next = json_object_new_int64((int64_t)behind);
+        if (json_length(array) == PAGE_MAX) {
             break;
         }
-        json_object_array_add(array, vm_entry(account, &leases));
+        json_append(array, vm_entry(account, &leases));
         behind = account->serial;
     }
-    json_object_object_add(object, "vms", array);
-    json_object_object_add(object, "next", next);
+    json_set(object, "vms", array);
+    if (account)
+        admin_add_int(object, "next", behind);
+    else
+        json_set_null(object, "next");
     admin_send_parameters(call, object);
 }
 
-/* --- Explain: which VM ------------------------------------------------------------------------ */
+/* --- which VM --------------------------------------------------------------------------------- */
 
 static void account_label(const struct account *account, char out[32])
 {
@@ -163,15 +166,15 @@ static bool answers_to(const struct account *account, const char *text)
 /* Who is connected goes before who was. Where none is, the last one to come. Returns how many
  * there are to choose from. */
 static size_t find_vm(const struct accounts *accounts, const char *text,
-                      const struct account *ret[CANDIDATES_MAX])
+                      struct account *ret[CANDIDATES_MAX])
 {
-    const struct account *account, *gone = NULL;
+    struct account *account, *gone = NULL;
     size_t n = 0;
 
     for (account = accounts->table; account; account = account->hh.next) {
         if (!account->history || !answers_to(account, text))
             continue;
-        if (account->n_peers == 0)
+        if (account->held[CHARGE_PLACES] == 0)
             gone = account;
         else if (n < CANDIDATES_MAX)
             ret[n++] = account;
@@ -181,8 +184,8 @@ static size_t find_vm(const struct accounts *accounts, const char *text,
     return n;
 }
 
-static void send_ambiguous(const struct call *call, const char *text,
-                           const struct account *const *found, size_t n)
+static void send_ambiguous(const struct call *call, const char *text, struct account *const *found,
+                           size_t n)
 {
     struct json_object *reply = admin_error(ADMIN_INTERFACE ".AmbiguousVm", "vm", text);
     struct json_object *array = json_object_new_array(), *parameters = NULL;
@@ -190,10 +193,10 @@ static void send_ambiguous(const struct call *call, const char *text,
 
     for (size_t i = 0; i < n; i++) {
         account_label(found[i], label);
-        json_object_array_add(array, json_object_new_string(label));
+        json_append(array, json_object_new_string(label));
     }
     json_object_object_get_ex(reply, "parameters", &parameters);
-    json_object_object_add(parameters, "candidates", array);
+    json_set(parameters, "candidates", array);
     admin_send(call, reply);
 }
 
@@ -286,32 +289,58 @@ static bool is_held(const struct account *account, unsigned i, const struct leas
     return false;
 }
 
-void admin_explain(const struct call *call)
+/* The one VM that the call names; NULL: it was answered with what is wrong. */
+static struct account *named_vm(const struct call *call)
 {
     const char *text = admin_string(admin_parameter(call, "vm"));
-    const struct account *found[CANDIDATES_MAX];
-    struct leases leases;
+    struct account *found[CANDIDATES_MAX];
 
     if (!text) {
         admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", "vm");
-        return;
+        return NULL;
     }
     size_t n = find_vm(&call->admin->server->accounts, text, found);
-    if (n == 0) {
+    if (n == 1)
+        return found[0];
+    if (n == 0)
         admin_send_error(call, ADMIN_INTERFACE ".NoSuchVm", "vm", text);
-        return;
-    }
-    if (n > 1) {
+    else
         send_ambiguous(call, text, found, n);
+    return NULL;
+}
+
+void admin_explain(const struct call *call)
+{
+    const struct account *vm = named_vm(call);
+    struct leases leases;
+
+    if (!vm)
         return;
-    }
     take_leases(call, &leases);
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
-    for (unsigned i = 0; i < HISTORY_ENTRIES && history_at(found[0]->history, i); i++)
-        json_object_array_add(array, request_entry(call, history_at(found[0]->history, i),
-                                                   is_held(found[0], i, &leases)));
-    json_object_object_add(object, "vm", vm_entry(found[0], &leases));
-    json_object_object_add(object, "requests", array);
+    for (unsigned i = 0; i < HISTORY_ENTRIES && history_at(vm->history, i); i++)
+        json_append(array,
+                    request_entry(call, history_at(vm->history, i), is_held(vm, i, &leases)));
+    json_set(object, "vm", vm_entry(vm, &leases));
+    json_set(object, "requests", array);
+    admin_send_parameters(call, object);
+}
+
+/* --- Disconnect ------------------------------------------------------------------------------- */
+
+void admin_disconnect(const struct call *call)
+{
+    struct account *vm = named_vm(call);
+    struct leases leases;
+
+    if (!vm)
+        return;
+    take_leases(call, &leases);
+    struct json_object *object = json_object_new_object();
+    json_set(object, "vm", vm_entry(vm, &leases));
+    /* An administrator's process may be a VM as well: this connection is to be answered. */
+    unsigned n = server_close_account(call->admin->server, vm, &admin_dialect, CLOSE_ADMIN);
+    admin_add_int(object, "disconnected", n);
     admin_send_parameters(call, object);
 }

@@ -564,8 +564,12 @@ static struct blob *make_text(const struct exposition *from)
     if (!out)
         return NULL;
     print_all(out, from);
-    if (fclose(out) == 0)
+    /* fclose(3) tells neither of what was lost before, nor where the text could not be handed over. */
+    bool whole = fflush(out) == 0 && !ferror(out);
+    if (fclose(out) == 0 && whole && text)
         blob = blob_copy(text, size);
+    if (blob)
+        blob->common = true; /* at most one a second is made, for whomever asks */
     free(text);
     return blob;
 }

@@ -20,13 +20,19 @@ struct dialect {
     const char *name;
     size_t session_size; /* of the dialect's own state in each peer, zeroed at first */
     size_t frame_max;    /* bytes; what may be asked to be buffered for one frame */
-    int needs_hello;     /* close a peer that has not called peer_established in time */
+    /* Frames over this many bytes are let in only where `takes_long` says so: asked before more of
+     * one is read, and where it says no it has answered, or closed. 0: all are let in. */
+    size_t frame_long;
+    bool (*takes_long)(struct peer *peer);
+    int needs_hello; /* close a peer that has not called peer_established in time */
     /* A connection carries one frame. A byte behind it closes the connection; the peer may shut its
      * sending side down and still gets its answer. */
     int one_request;
 
     /* May this peer connect? NULL: everybody whom the socket lets in. */
     bool (*admits)(const void *context, const struct account_key *key);
+    /* May this connected socket have one of the places that are kept for administrators? NULL: no. */
+    bool (*privileged)(const void *context, int fd);
     /* How long from accept to peer_established; NULL: the server's hello_timeout_us. */
     uint64_t (*hello_timeout_us)(const void *context);
 
@@ -42,6 +48,9 @@ struct dialect {
                    struct blob *blob);
     /* What had to wait has been sent. May be NULL. */
     void (*drained)(struct peer *peer);
+    /* There is no room for the rest of a frame that has begun: the connection ends once everything
+     * is sent. May say why; NULL: nothing is said. */
+    void (*no_room)(struct peer *peer);
     /* The peer is about to be forgotten. May be NULL. */
     void (*closed)(struct peer *peer);
 };

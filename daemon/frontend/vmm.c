@@ -16,6 +16,7 @@
 #include "event.h"
 #include "log.h"
 #include "metrics.h"
+#include "peer/passed.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "peer/server.h"
@@ -128,7 +129,11 @@ static bool open_lease(struct peer *peer, uint32_t *features, int *ret_fd)
     *ret_fd = -1;
     if (!(*features & COCO_FEATURE_LEASE))
         return true;
+    if (!passed_begin(peer))
+        return false;
     fd = certs_open_lease(vmm_of(peer)->certs, &session->lease_base);
+    if (fd < 0)
+        passed_cancel(peer);
     if (fd == -EOPNOTSUPP) {
         *features &= ~COCO_FEATURE_LEASE;
         return true;
@@ -182,8 +187,14 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
         memcpy(history->vm_name, session->hello.vm_name, sizeof(history->vm_name));
         memcpy(history->vm_uuid, session->hello.vm_uuid, sizeof(history->vm_uuid));
     }
-    peer_established(peer);
-    peer_send(peer, message, sizeof(message), NULL, lease_fd);
+    if (!peer_send(peer, message, sizeof(message), NULL, lease_fd)) {
+        passed_cancel(peer);
+        passed_refused(peer->server);
+        refuse_hello(peer, call, COCO_EAGAIN);
+        return;
+    }
+    if (peer_open(peer))
+        peer_established(peer);
 }
 
 /* --- CERTS_GET -------------------------------------------------------------------------------- */
@@ -281,7 +292,7 @@ static enum certs_reason wait_for_certs(struct peer *peer, const struct coco_hea
     uint64_t wait_us = CERTS_WAIT_US;
 
     if (peer->n_requests >= COCO_IN_FLIGHT_MAX ||
-        peer->account->n_requests >= peer->server->limits.peers_per_account)
+        peer->account->held[CHARGE_REQUESTS] >= peer->server->limits.peers_per_account)
         return CERTS_REASON_LIMIT;
     if (call->timeout_ms && shortened_us((uint64_t)call->timeout_ms * 1000u) < wait_us)
         wait_us = shortened_us((uint64_t)call->timeout_ms * 1000u);

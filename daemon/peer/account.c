@@ -6,7 +6,10 @@
  * which is a VM's; a CID that is given to the next VM brings its predecessor's account along for
  * as long as that lingers.
  *
- * An account without references is kept for a while and then freed by its timer.
+ * An account without references is kept for a while and then freed by its timer, or when more of
+ * its user's linger than may.
+ *
+ * Always holds: what a user holds is the sum over his accounts, what all hold that over the users.
  */
 #include "sys.h"
 /* The hash table's memory, too, is of the kind that may run out (sys.h, HASH_NONFATAL_OOM). FNV-1a,
@@ -25,22 +28,51 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <utlist.h>
 
-static void on_linger(struct timer *timer)
+static void user_unref(struct accounts *accounts, struct account_user *user)
 {
-    struct account *account = (struct account *)((char *)timer - offsetof(struct account, linger));
+    if (--user->refs > 0)
+        return;
+    for (unsigned kind = 0; kind < CHARGES; kind++)
+        invariant(user->held[kind] == 0);
+    HASH_DEL(accounts->users, user);
+    sys.free(user);
+}
 
-    HASH_DEL(account->accounts->table, account);
-    timer_done(&account->linger);
+static void stop_lingering(struct account *account)
+{
+    DL_DELETE(account->user->lingering, account);
+    account->user->n_lingering--;
+    account->accounts->n_lingering--;
     account->accounts->n_histories -= account->history != NULL;
+    timer_disarm(&account->linger);
+}
+
+static void account_free(struct account *account)
+{
+    struct accounts *accounts = account->accounts;
+
+    stop_lingering(account);
+    HASH_DEL(accounts->table, account);
+    timer_done(&account->linger);
     history_free(account->history);
+    sys.free(account->guests);
+    user_unref(accounts, account->user);
     metrics.now_accounts--;
     sys.free(account);
 }
 
-void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us)
+static void on_linger(struct timer *timer)
+{
+    account_free((struct account *)((char *)timer - offsetof(struct account, linger)));
+}
+
+void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,
+                   uint64_t linger_us)
 {
     *accounts = (struct accounts){.timers = timers, .linger_us = linger_us};
+    turns_init(&accounts->turns, base);
 }
 
 void accounts_done(struct accounts *accounts)
@@ -50,8 +82,32 @@ void accounts_done(struct accounts *accounts)
     HASH_ITER(hh, accounts->table, account, next)
     {
         invariant(account->refs == 0);
-        on_linger(&account->linger);
+        account_free(account);
     }
+    turns_done(&accounts->turns);
+}
+
+/* One reference more. NULL: out of memory. */
+static struct account_user *user_get(struct accounts *accounts, const struct account_key *key)
+{
+    uint64_t who = (uint64_t)key->cid << 32 | (uint32_t)key->uid;
+    struct account_user *user;
+
+    HASH_FIND(hh, accounts->users, &who, sizeof(who), user);
+    if (!user) {
+        user = sys.alloc(sizeof(*user));
+        if (!user)
+            return NULL;
+        user->who = who;
+        user->turn.above = &accounts->turns.top;
+        HASH_ADD(hh, accounts->users, who, sizeof(user->who), user);
+        if (!user->hh.tbl) {
+            sys.free(user);
+            return NULL;
+        }
+    }
+    user->refs++;
+    return user;
 }
 
 struct account *account_get(struct accounts *accounts, const struct account_key *key)
@@ -69,17 +125,20 @@ struct account *account_get(struct accounts *accounts, const struct account_key 
         return account_ref(account);
 
     account = sys.alloc(sizeof(*account));
-    if (!account)
-        return NULL;
-    account->accounts = accounts;
-    memcpy(&account->key, &padded, sizeof(padded));
-    if (timer_init(&account->linger, accounts->timers, on_linger) < 0) {
+    struct account_user *user = account ? user_get(accounts, &padded) : NULL;
+    if (!user) {
         sys.free(account);
         return NULL;
     }
-    HASH_ADD(hh, accounts->table, key, sizeof(account->key), account);
+    account->accounts = accounts;
+    account->user = user;
+    account->turn.above = &user->turn;
+    memcpy(&account->key, &padded, sizeof(padded));
+    if (timer_init(&account->linger, accounts->timers, on_linger) == 0)
+        HASH_ADD(hh, accounts->table, key, sizeof(account->key), account);
     if (!account->hh.tbl) { /* HASH_NONFATAL_OOM: it was not added */
         timer_done(&account->linger);
+        user_unref(accounts, user);
         sys.free(account);
         return NULL;
     }
@@ -92,22 +151,32 @@ struct account *account_get(struct accounts *accounts, const struct account_key 
 struct account *account_ref(struct account *account)
 {
     if (account->refs++ == 0)
-        account->accounts->n_histories -= account->history != NULL;
-    timer_disarm(&account->linger);
+        stop_lingering(account);
     return account;
 }
 
 void account_unref(struct account *account)
 {
+    struct accounts *accounts = account->accounts;
+    struct account_user *user = account->user;
+
     invariant(account->refs > 0);
     if (--account->refs > 0)
         return;
-    timer_arm(&account->linger, sys.now_us() + account->accounts->linger_us);
-    if (account->history && account->accounts->n_histories >= ACCOUNT_HISTORIES_LINGER) {
+    if (user->lingering &&
+        (user->n_lingering >= ACCOUNTS_LINGER_PER_USER || accounts->n_lingering >= ACCOUNTS_LINGER))
+        account_free(user->lingering);
+    if (account->history && accounts->n_histories >= ACCOUNT_HISTORIES_LINGER) {
         history_free(account->history);
         account->history = NULL;
     }
-    account->accounts->n_histories += account->history != NULL;
+    timer_arm(&account->linger, sys.now_us() + accounts->linger_us);
+    DL_APPEND(user->lingering, account);
+    user->n_lingering++;
+    accounts->n_lingering++;
+    accounts->n_histories += account->history != NULL;
+    if (accounts->n_lingering > ACCOUNTS_LINGER) /* all of them others' */
+        account_free(account);
 }
 
 struct history *account_history(struct account *account)
@@ -118,7 +187,8 @@ struct history *account_history(struct account *account)
     return account->history;
 }
 
-#define MINUTE_US 60000000u
+#define MINUTE_US     60000000u
+#define USER_REFUSALS 10u
 #define PEER_FIELDS(key)                                                             \
     log_number("PEER_UID", (int64_t)(key)->uid), log_number("PEER_PID", (key)->pid), \
         log_number("PEER_CID", (int64_t)(key)->cid)
@@ -153,13 +223,22 @@ bool account_guest_event(struct account *account, uint64_t guest, unsigned per_m
 {
     uint64_t now_us = sys.now_us();
 
+    if (ret_dropped)
+        *ret_dropped = 0;
+    if (!account->guests)
+        account->guests = sys.alloc(ACCOUNT_GUESTS * sizeof(*account->guests));
+    if (!account->guests)
+        return false;
     return log_limit_pass(&find_guest(account, guest)->events, now_us, 1, MINUTE_US, ret_dropped) &&
            log_limit_pass(&account->guest_events, now_us, per_minute, MINUTE_US, NULL);
 }
 
 static bool tell_refusal(struct account *account)
 {
-    return log_limit_pass(&account->refusals, sys.now_us(), 1, MINUTE_US, NULL);
+    uint64_t now_us = sys.now_us();
+
+    return log_limit_pass(&account->refusals, now_us, 1, MINUTE_US, NULL) &&
+           log_limit_pass(&account->user->refusals, now_us, USER_REFUSALS, MINUTE_US, NULL);
 }
 
 void account_over_limit(struct account *account, const char *limit)
@@ -186,6 +265,113 @@ void account_denied(struct account *account, const char *what, const char *role)
                           log_text("COCO_ROLE", role)),
                "a %s was denied %s%s%s", who, what, role[0] ? ": it needs the role " : "", role);
 }
+
+/* --- charges ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *account, *all;
+} limit_names[CHARGES] = {
+    [CHARGE_PLACES] = {"peers_per_account", "peers"},
+    [CHARGE_BYTES] = {"memory_per_account", "memory"},
+    [CHARGE_DESCRIPTORS] = {"descriptors_per_account", "descriptors"},
+    [CHARGE_REQUESTS] = {"in_flight_per_account", "in_flight"},
+};
+
+const char *charge_limit_name(enum charge kind, bool of_account)
+{
+    return of_account ? limit_names[kind].account : limit_names[kind].all;
+}
+
+static bool account_full(const struct account *account, enum charge kind, size_t amount)
+{
+    size_t limit = account->accounts->limits[kind].account;
+
+    return limit > 0 && (amount > limit || account->held[kind] > limit - amount);
+}
+
+/* The reserve is for users who hold no more than their share. */
+static bool all_full(const struct account *account, enum charge kind, size_t amount)
+{
+    const struct accounts *accounts = account->accounts;
+    size_t limit = accounts->limits[kind].all;
+
+    if (limit == 0)
+        return false;
+    if (account->user->held[kind] + amount > CHARGE_SHARE(limit))
+        limit -= CHARGE_RESERVE(limit);
+    return accounts->held[kind] + amount > limit;
+}
+
+bool account_has_room(const struct account *account, enum charge kind, size_t amount)
+{
+    return !account_full(account, kind, amount) && !all_full(account, kind, amount);
+}
+
+static void tell_limit(struct account *account, enum charge kind, bool of_account)
+{
+    const struct accounts *accounts = account->accounts;
+    size_t limit = of_account ? accounts->limits[kind].account : accounts->limits[kind].all;
+    char who[64];
+
+    if (of_account ? !tell_refusal(account)
+                   : !log_limit_pass(&account->user->told[kind], sys.now_us(), 1, MINUTE_US, NULL))
+        return;
+    describe(&account->key, who, sizeof(who));
+    event_emit(
+        EVENT_PEER_LIMIT,
+        LOG_FIELDS(PEER_FIELDS(&account->key),
+                   log_text("COCO_LIMIT", charge_limit_name(kind, of_account))),
+        "a %s is over its limit: [limits] %s = %zu; it holds %zu, its user %zu, all together %zu%s",
+        who, charge_limit_name(kind, of_account), limit, account->held[kind],
+        account->user->held[kind], accounts->held[kind],
+        of_account ? "" : ", and the last eighth is kept for users who hold little");
+}
+
+bool account_may(struct account *account, enum charge kind, size_t amount)
+{
+    bool of_account = account_full(account, kind, amount);
+
+    if (!of_account && !all_full(account, kind, amount))
+        return true;
+    tell_limit(account, kind, of_account);
+    return false;
+}
+
+bool account_charge(struct account *account, enum charge kind, size_t amount)
+{
+    if (!account_may(account, kind, amount))
+        return false;
+    account_charge_anyway(account, kind, amount);
+    return true;
+}
+
+void account_charge_anyway(struct account *account, enum charge kind, size_t amount)
+{
+    account->held[kind] += amount;
+    account->user->held[kind] += amount;
+    account->accounts->held[kind] += amount;
+}
+
+void account_uncharge(struct account *account, enum charge kind, size_t amount)
+{
+    invariant(account->held[kind] >= amount);
+    account->held[kind] -= amount;
+    account->user->held[kind] -= amount;
+    account->accounts->held[kind] -= amount;
+}
+
+/* As glibc's malloc does it: a word before it, in steps of 16, 32 at least; from 128 KiB on, pages
+ * of its own. */
+size_t account_bytes(size_t size)
+{
+    size_t bytes = (size + sizeof(size_t) + 15u) & ~(size_t)15u;
+
+    if (size >= 128u << 10)
+        return (size + 16u + 4095u) & ~(size_t)4095u;
+    return bytes < 32 ? 32 : bytes;
+}
+
+/* --- whom the kernel names -------------------------------------------------------------------- */
 
 /* Field 22 of /proc/PID/stat, proc(5). The command name, field 2, is in parentheses and may hold
  * anything, so fields are counted from its last ')'. 0 where it cannot be had: the process is gone,

@@ -2,6 +2,10 @@
 /*
  * Accounts: whom the kernel vouches for, and what they hold of cocod. All limits hang here.
  *
+ * Whoever makes cocod hold something is charged for it, and so are his user and all together; at a
+ * limit of any of the three he is refused. What kinds there are, and what their limits are by
+ * default: docs/limits.md.
+ *
  * An account outlives its last connection for a while, so that reconnecting resets nothing. With
  * it goes the history of its requests; of those that linger, a limited number keep theirs. Loop
  * thread only.
@@ -9,6 +13,7 @@
 #pragma once
 
 #include "log.h"
+#include "peer/turn.h"
 #include "timer.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,6 +31,41 @@ struct account_key {
 
 struct accounts;
 struct history;
+struct passed;
+
+/* What one can make cocod hold. */
+enum charge {
+    CHARGE_PLACES,      /* connections */
+    CHARGE_BYTES,       /* replies unsent and messages not whole, as the allocator counts them */
+    CHARGE_DESCRIPTORS, /* that were passed to a peer, which has not received them yet */
+    CHARGE_REQUESTS,    /* that wait for anything */
+    CHARGES,
+};
+
+struct charge_limit {
+    size_t account; /* 0: no limit of its own */
+    size_t all;
+};
+
+/* The last of each kind are for users who hold little of it: one may have all but this reserve
+ * while nobody else asks, and whoever comes then still finds something. */
+#define CHARGE_RESERVE(all) ((all) / 8u)
+#define CHARGE_SHARE(all)   ((all) / 256u > 0 ? (all) / 256u : 1u)
+
+/* All accounts of one uid, or of one guest over vsock. It lives as long as one of them does. */
+struct account_user {
+    uint64_t who; /* CID and uid */
+    unsigned refs;
+    unsigned n_lingering;
+    struct account *lingering; /* the oldest first */
+    size_t held[CHARGES];
+    /* Lines of the log about what it was refused: by a limit of all, and by all others together. A
+     * new process is a new account, but no new user. */
+    struct log_limit told[CHARGES];
+    struct log_limit refusals;
+    struct turn turn; /* beside the other users' */
+    UT_hash_handle hh;
+};
 
 /* A VM as its VMM names it; those that were heard of last are known. */
 #define ACCOUNT_GUESTS 4u
@@ -39,13 +79,16 @@ struct account {
     struct account_key key;
     uint64_t serial;         /* in the order in which they came; never used twice */
     struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
-    unsigned refs;           /* peers and jobs */
-    unsigned n_peers;        /* connections */
-    unsigned n_requests;     /* requests in flight that wait for a backend */
+    struct account_user *user;
+    size_t held[CHARGES];
+    unsigned refs;         /* peers and jobs */
+    struct passed *passed; /* on their way; by prev2, next2 */
+    struct turn turn;      /* beside the user's other accounts' */
     struct timer linger;
+    struct account *prev, *next; /* of the user's lingering ones */
     /* Lines of the log that it causes: what it reports of its guests, each for itself and all
      * together, and what it is refused. */
-    struct account_guest guests[ACCOUNT_GUESTS];
+    struct account_guest *guests; /* ACCOUNT_GUESTS of them; NULL: nothing yet */
     struct log_limit guest_events;
     struct log_limit refusals;
     UT_hash_handle hh;
@@ -55,15 +98,24 @@ struct accounts {
     struct timers *timers;
     uint64_t linger_us;    /* how long an account without references is kept */
     struct account *table; /* in the order of `serial` */
+    struct account_user *users;
+    struct turns turns; /* of all users */
     uint64_t serial;
+    unsigned n_lingering;
     unsigned n_histories; /* of accounts without references */
+    struct charge_limit limits[CHARGES];
+    size_t held[CHARGES];
 };
 
-/* So memory for histories is bounded by the limit of connections and this, however many processes
- * come and go within `linger`. */
+/* So memory is bounded by the limit of connections and these, however many processes come and go
+ * within `linger`: past them the user's oldest goes at once. */
+#define ACCOUNTS_LINGER_PER_USER 1024u
+#define ACCOUNTS_LINGER          8192u
 #define ACCOUNT_HISTORIES_LINGER 1024u
 
-void accounts_init(struct accounts *accounts, struct timers *timers, uint64_t linger_us);
+/* Without limits. */
+void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,
+                   uint64_t linger_us);
 /* Every reference must have been given back. */
 void accounts_done(struct accounts *accounts);
 
@@ -79,8 +131,23 @@ struct history *account_history(struct account *account);
 bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
                          unsigned *ret_dropped);
 
-/* Tells that it was refused something, once a minute: a `limit` of [limits], or what the socket or
- * method demands. */
+/* Is there room for that much more? */
+bool account_has_room(const struct account *account, enum charge kind, size_t amount);
+/* The same; where there is none, that is told, once a minute for each account, or for each user where the limit is
+ * that of all. */
+bool account_may(struct account *account, enum charge kind, size_t amount);
+/* Charges account, user and all; false: it may not, and nothing was charged. */
+bool account_charge(struct account *account, enum charge kind, size_t amount);
+/* Charges what is there already, or must be there: for what is bounded by another kind. */
+void account_charge_anyway(struct account *account, enum charge kind, size_t amount);
+void account_uncharge(struct account *account, enum charge kind, size_t amount);
+/* What the allocator takes for `size` bytes. */
+size_t account_bytes(size_t size);
+/* What the kinds' limits are called in [limits]. */
+const char *charge_limit_name(enum charge kind, bool of_account);
+
+/* Tells that it was refused something, once a minute, ten times for each user: a `limit` of
+ * [limits], or what the socket or method demands. */
 void account_over_limit(struct account *account, const char *limit);
 void account_denied(struct account *account, const char *what, const char *role);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A ring of fixed size, made once for an account (account.c says when, and how many there are at
- * most), so that adding to it costs the hot path a copy of one entry: no allocation, no system
- * call, no formatting. An entry holds numbers and pointers to static text; whoever shows it spells
+ * A ring, made for an account (account.c says when, and how many there are at most). It grows
+ * with what the account asks, so that one that is idle takes little, and adding to it costs the hot
+ * path a copy of one entry: no system call, no formatting, and no allocation but three. An entry holds numbers and pointers to static text; whoever shows it spells
  * them.
  */
 #include "peer/history.h"
@@ -10,6 +10,9 @@
 #include "status.h"
 #include "sys.h"
 #include <assert.h>
+#include <string.h>
+
+#define FIRST_ROOM 4u /* 4, 16, 64 */
 
 static_assert(sizeof(struct history_entry) <= 40, "10,000 VMs have 64 of them each");
 static_assert(COCO_ECANCELED < 256, "the contract's largest fits an entry");
@@ -21,6 +24,8 @@ struct history *history_new(void)
 
 void history_free(struct history *history)
 {
+    if (history)
+        sys.free(history->entries);
     sys.free(history);
 }
 
@@ -38,17 +43,35 @@ static void count(struct history *history, const struct history_entry *entry)
         history->certs_empty++;
 }
 
+/* Before the ring has come round. Without memory it stays as large as it is, and comes round. */
+static void grow(struct history *history)
+{
+    unsigned room = history->room > 0 ? 4 * history->room : FIRST_ROOM;
+    struct history_entry *entries = sys.alloc(room * sizeof(*entries));
+
+    if (!entries)
+        return;
+    if (history->n > 0)
+        memcpy(entries, history->entries, history->n * sizeof(*entries));
+    sys.free(history->entries);
+    history->entries = entries;
+    history->room = room;
+}
+
 void history_add(struct history *history, const struct history_entry *entry)
 {
     if (!history)
         return;
-    history->entries[history->n++ % HISTORY_ENTRIES] = *entry;
+    if (history->n == history->room && history->room < HISTORY_ENTRIES)
+        grow(history);
+    if (history->room > 0)
+        history->entries[history->n++ % history->room] = *entry;
     count(history, entry);
 }
 
 const struct history_entry *history_at(const struct history *history, unsigned i)
 {
-    uint64_t first = history->n > HISTORY_ENTRIES ? history->n - HISTORY_ENTRIES : 0;
+    uint64_t first = history->n > history->room ? history->n - history->room : 0;
 
-    return first + i < history->n ? &history->entries[(first + i) % HISTORY_ENTRIES] : NULL;
+    return first + i < history->n ? &history->entries[(first + i) % history->room] : NULL;
 }

@@ -43,14 +43,15 @@ struct history {
     uint64_t n;                                /* ever added; the last HISTORY_ENTRIES are there */
     uint64_t certs, certs_empty, certs_failed; /* ENOSPC is no failure: the guest asks again */
     uint64_t quotes, quotes_failed;
-    struct history_entry entries[HISTORY_ENTRIES];
+    struct history_entry *entries;
+    unsigned room; /* for entries: few at first, HISTORY_ENTRIES in the end */
 };
 
 /* NULL, both: out of memory, and the requests go on without. */
 struct history *history_new(void);
 void history_free(struct history *history);
 
-/* Adds an entry, and counts it; nothing where `history` is NULL. Allocates nothing. */
+/* Adds an entry, and counts it; nothing where `history` is NULL. Allocates three times in its life. */
 void history_add(struct history *history, const struct history_entry *entry);
 
 /* The i-th of those that are there, 0 the oldest; NULL behind the last. */

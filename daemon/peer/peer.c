@@ -4,11 +4,20 @@
  *
  * Receiving. All peers share one receive buffer. Frames are dispatched where they lie; only what is
  * left after a wake-up (a frame's beginning, or frames beyond the batch) is copied to the peer's
- * own memory, which therefore exists for few peers at a time. A short read means that the socket is
- * empty, so a request costs one recv.
+ * own memory, which therefore exists for few peers at a time.
+ *
+ * Turns. An event of libevent's only notes that the socket has something; what there is to do is
+ * done in the peer's turn (turn.h), a few frames and a few replies each time. Events are
+ * edge-triggered, so that a socket that waits for its turn costs nothing meanwhile: it is told once.
+ * One that is told again while it waits sends faster than it is served; it is no longer asked about
+ * until it was. A short read means that the socket is empty (but for its end, which EV_CLOSED tells),
+ * so a request costs one recv.
  *
  * Sending. A reply is written at once, header from the stack and table from its blob, with one
- * sendmsg. Only what the socket does not take is queued, by reference to the blob.
+ * sendmsg. Only what the socket does not take is queued, by reference to the blob. What is queued
+ * goes out several replies at a time, within the turn's budget: whoever lets replies pile up and
+ * then reads them fast takes nothing from the others. A descriptor goes with the first byte of its
+ * own reply.
  *
  * Back-pressure is decided in one function, peer_settle: a peer that leaves more unsent bytes lying
  * than its limit is not read, nor one that its dialect holds. So are the deadlines: for the
@@ -27,6 +36,7 @@
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
+#include "peer/passed.h"
 #include "peer/request.h"
 #include "status.h"
 #include "sys.h"
@@ -39,15 +49,19 @@
 
 #define NEVER UINT64_MAX
 
+/* Heads of replies, and the blob that belongs to the last of them: with it, it is full. */
 struct outgoing {
     struct outgoing *next, *prev;
     struct blob *blob;
     size_t blob_sent;
     size_t head_size;
     size_t head_sent;
+    size_t charged; /* bytes */
     int pass_fd;
-    uint8_t head[PEER_HEAD_MAX];
+    uint8_t head[];
 };
+
+#define OUTGOING_ROOM (PEER_REPLY_BUFFER - sizeof(struct outgoing))
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
@@ -61,26 +75,21 @@ static void outgoing_free(struct peer *peer, struct outgoing *out)
     metrics.now_unsent_bytes -= left;
     if (out->pass_fd >= 0)
         close(out->pass_fd);
+    account_uncharge(peer->account, CHARGE_BYTES, out->charged);
     blob_unref(out->blob);
     DL_DELETE(peer->out, out);
     sys.free(out);
 }
 
-/* One sendmsg of what is left of head and blob. Returns bytes taken, or negative errno. */
-static ssize_t send_some(int fd, const uint8_t *head, size_t head_left, const uint8_t *body,
-                         size_t body_left, int pass_fd)
+/* One sendmsg. Returns bytes taken, or negative errno. */
+static ssize_t send_some(int fd, struct iovec *iov, size_t n_iov, int pass_fd)
 {
-    struct iovec iov[2];
-    struct msghdr msg = {.msg_iov = iov};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n_iov};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control;
 
-    if (head_left > 0)
-        iov[msg.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)head, head_left};
-    if (body_left > 0)
-        iov[msg.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)body, body_left};
     if (pass_fd >= 0) {
         memset(&control, 0, sizeof(control));
         msg.msg_control = control.bytes;
@@ -100,44 +109,105 @@ static ssize_t send_some(int fd, const uint8_t *head, size_t head_left, const ui
     }
 }
 
-/* Sends from the queue until it is empty or the socket is full. Negative errno: the socket is
- * broken. */
-static int flush_queue(struct peer *peer)
+static void add_iovec(struct iovec *iov, size_t *n_iov, const uint8_t *data, size_t size)
 {
+    if (size > 0)
+        iov[(*n_iov)++] = (struct iovec){(void *)(uintptr_t)data, size};
+}
+
+static size_t bytes_left(const struct outgoing *out)
+{
+    return out->head_size - out->head_sent + (out->blob ? out->blob->size - out->blob_sent : 0);
+}
+
+/* The queue's beginning, as far as a turn goes: whole replies, or a part of one that is longer.
+ * Returns how many pieces of memory that is. */
+static size_t gather(const struct peer *peer, struct iovec iov[static 2 * PEER_TURN_REPLIES])
+{
+    size_t n = 0, size = 0;
+    const struct outgoing *out = peer->out;
+
+    for (unsigned i = 0; out && i < PEER_TURN_REPLIES; i++, out = out->next) {
+        if (i > 0 && (out->pass_fd >= 0 || size + bytes_left(out) > PEER_TURN_BYTES))
+            break;
+        add_iovec(iov, &n, out->head + out->head_sent, out->head_size - out->head_sent);
+        size += bytes_left(out);
+        if (out->blob)
+            add_iovec(iov, &n, out->blob->data + out->blob_sent, out->blob->size - out->blob_sent);
+    }
+    if (size > PEER_TURN_BYTES) /* it is the first one's blob that is so long */
+        iov[n - 1].iov_len -= size - PEER_TURN_BYTES;
+    return n;
+}
+
+/* `n` bytes of the queue's beginning are sent. */
+static void note_sent(struct peer *peer, size_t n)
+{
+    peer->unsent -= n;
+    metrics.now_unsent_bytes -= n;
     while (peer->out) {
         struct outgoing *out = peer->out;
         size_t head_left = out->head_size - out->head_sent;
-        size_t body_left = out->blob ? out->blob->size - out->blob_sent : 0;
-        ssize_t n =
-            send_some(peer->fd, out->head + out->head_sent, head_left,
-                      out->blob ? out->blob->data + out->blob_sent : NULL, body_left, out->pass_fd);
-        if (n == -EAGAIN)
-            return 0;
-        if (n < 0)
-            return (int)n;
-        if (out->pass_fd >= 0) {
-            close(out->pass_fd);
-            out->pass_fd = -1;
-        }
-        size_t of_head = (size_t)n < head_left ? (size_t)n : head_left;
-        out->head_sent += of_head;
-        out->blob_sent += (size_t)n - of_head;
-        peer->unsent -= (size_t)n;
-        metrics.now_unsent_bytes -= (size_t)n;
-        if ((size_t)n < head_left + body_left)
-            return 0;
+        size_t taken = n < bytes_left(out) ? n : bytes_left(out);
+        out->head_sent += taken < head_left ? taken : head_left;
+        out->blob_sent += taken < head_left ? 0 : taken - head_left;
+        n -= taken;
+        if (bytes_left(out) > 0)
+            return;
         outgoing_free(peer, out);
         peer->sent_by_us = NEVER; /* the next reply has a deadline of its own */
     }
+}
+
+/* Sends from the queue, once. Negative errno: the socket is broken. */
+static int flush_queue(struct peer *peer)
+{
+    struct iovec iov[2 * PEER_TURN_REPLIES];
+    size_t n_iov = gather(peer, iov);
+
+    ssize_t n = send_some(peer->fd, iov, n_iov, peer->out->pass_fd);
+    peer->writes = n >= 0;
+    if (n < 0)
+        return n == -EAGAIN ? 0 : (int)n;
+    if (peer->out->pass_fd >= 0) {
+        close(peer->out->pass_fd);
+        peer->out->pass_fd = -1;
+    }
+    note_sent(peer, (size_t)n);
     return 0;
 }
 
 static void peer_settle(struct peer *peer);
 
+static void charge(struct peer *peer, struct outgoing *out, size_t size)
+{
+    out->charged += account_bytes(size);
+    account_charge_anyway(peer->account, CHARGE_BYTES, account_bytes(size));
+}
+
+/* Where the next reply's head goes: behind the last one's, or into a buffer of its own, of which the
+ * first goes with the place. NULL: out of memory. */
+static struct outgoing *outgoing_for(struct peer *peer, size_t head_size, int pass_fd)
+{
+    struct outgoing *out = peer->out ? peer->out->prev : NULL;
+
+    if (out && !out->blob && pass_fd < 0 && OUTGOING_ROOM - out->head_size >= head_size)
+        return out;
+    out = sys.alloc(PEER_REPLY_BUFFER);
+    if (!out)
+        return NULL;
+    if (peer->out)
+        charge(peer, out, PEER_REPLY_BUFFER);
+    out->pass_fd = pass_fd;
+    DL_APPEND(peer->out, out);
+    return out;
+}
+
 static void enqueue(struct peer *peer, const uint8_t *head, size_t head_size, struct blob *blob,
                     size_t sent, int pass_fd)
 {
-    struct outgoing *out = sys.alloc(sizeof(*out));
+    struct outgoing *out = outgoing_for(peer, head_size, pass_fd);
+    size_t head_sent = sent < head_size ? sent : head_size;
 
     if (!out) {
         if (pass_fd >= 0)
@@ -145,23 +215,23 @@ static void enqueue(struct peer *peer, const uint8_t *head, size_t head_size, st
         peer_close(peer, CLOSE_MEMORY);
         return;
     }
-    out->pass_fd = pass_fd;
-    out->head_size = head_size;
     if (head_size > 0)
-        memcpy(out->head, head, head_size);
-    out->head_sent = sent < head_size ? sent : head_size;
+        memcpy(out->head + out->head_size, head, head_size);
+    out->head_size += head_size;
+    out->head_sent += head_sent; /* 0 where others are before it */
     if (blob) {
+        if (!blob->common)
+            charge(peer, out, sizeof(*blob) + blob->capacity);
         out->blob = blob_ref(blob);
-        out->blob_sent = sent - out->head_sent;
+        out->blob_sent = sent - head_sent;
     }
     size_t left = head_size + (blob ? blob->size : 0) - sent;
     peer->unsent += left;
     metrics.now_unsent_bytes += left;
-    DL_APPEND(peer->out, out);
     peer_settle(peer);
 }
 
-void peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
                int pass_fd)
 {
     size_t total = head_size + (blob ? blob->size : 0);
@@ -171,16 +241,22 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
     if (peer->state != PEER_OPEN) {
         if (pass_fd >= 0)
             close(pass_fd);
-        return;
+        return true;
     }
     if (!peer->out) {
-        ssize_t n = send_some(peer->fd, head, head_size, blob ? blob->data : NULL,
-                              blob ? blob->size : 0, pass_fd);
+        struct iovec iov[2];
+        size_t n_iov = 0;
+        add_iovec(iov, &n_iov, head, head_size);
+        if (blob)
+            add_iovec(iov, &n_iov, blob->data, blob->size);
+        ssize_t n = send_some(peer->fd, iov, n_iov, pass_fd);
         if (n < 0 && n != -EAGAIN) {
             if (pass_fd >= 0)
                 close(pass_fd);
+            if (n == -ETOOMANYREFS)
+                return false;
             peer_close(peer, CLOSE_IO);
-            return;
+            return true;
         }
         if (n > 0 && pass_fd >= 0) {
             close(pass_fd);
@@ -190,6 +266,7 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
     }
     if (sent < total)
         enqueue(peer, head, head_size, blob, sent, pass_fd);
+    return true;
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */
@@ -197,13 +274,20 @@ void peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
 static bool readable_now(const struct peer *peer)
 {
     return peer->state == PEER_OPEN && !peer->deaf && !peer->held &&
-           peer->unsent <= peer->server->limits.unsent;
+           peer->unsent <= peer->server->limits.unsent &&
+           (!peer->out || account_has_room(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
+}
+
+/* Of a batch: a long frame is as much work as several short ones. */
+static size_t frame_cost(size_t frame)
+{
+    return 1 + frame / PEER_LONG_FRAME;
 }
 
 /* Dispatches the whole frames at the start of `data`, within the batch and as long as the peer is
  * to be read. Returns bytes consumed; *ret_need is the size of the frame that starts behind them, 0
  * where that is not known yet. */
-static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t size, unsigned *batch,
+static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t size, size_t *batch,
                               size_t *ret_need)
 {
     size_t pos = 0;
@@ -221,16 +305,43 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
             peer_close(peer, CLOSE_PROTOCOL);
             break;
         }
+        if (peer->dialect->frame_long > 0 &&
+            (frame > 0 ? (size_t)frame : size - pos) > peer->dialect->frame_long &&
+            !peer->dialect->takes_long(peer))
+            break;
         *ret_need = (size_t)frame;
         if (frame == 0 || (size_t)frame > size - pos || *batch == 0)
             break;
-        (*batch)--;
+        *batch -= frame_cost((size_t)frame) < *batch ? frame_cost((size_t)frame) : *batch;
         peer->asked = peer->dialect->one_request;
         peer->dialect->dispatch(peer, data + pos, (size_t)frame);
         pos += (size_t)frame;
         *ret_need = 0;
     }
+    if (!readable_now(peer)) /* what is left was not looked at: it may be whole, and need no room */
+        *ret_need = size - pos;
     return pos;
+}
+
+/* What is small goes with the place. */
+static bool charge_partial(struct peer *peer, size_t capacity)
+{
+    size_t cost = capacity > PEER_PARTIAL_FREE ? account_bytes(capacity) : 0;
+
+    if (cost > peer->partial_charged) {
+        if (!account_charge(peer->account, CHARGE_BYTES, cost - peer->partial_charged))
+            return false;
+        peer->partial_charged = cost;
+    }
+    return true;
+}
+
+/* It asks for more than its account may hold. */
+static void refuse_partial(struct peer *peer)
+{
+    if (peer->dialect->no_room)
+        peer->dialect->no_room(peer);
+    peer_finish(peer, CLOSE_REFUSED);
 }
 
 /* Keeps `size` bytes for later, with room for the frame that they begin. */
@@ -240,8 +351,14 @@ static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, si
 
     if (need == 0) /* the frame's own size is not known yet: a little more than what is there */
         capacity = 2 * size < 64 ? 64 : 2 * size;
+    if (size < peer->dialect->frame_max && capacity > peer->dialect->frame_max && need == 0)
+        capacity = peer->dialect->frame_max;
     if (data == peer->partial || capacity > peer->partial_capacity) {
         if (capacity > peer->partial_capacity) {
+            if (!charge_partial(peer, capacity)) {
+                refuse_partial(peer);
+                return;
+            }
             uint8_t *bytes = sys.alloc(capacity);
             if (!bytes) {
                 peer_close(peer, CLOSE_MEMORY);
@@ -260,10 +377,12 @@ static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, si
 
 static void drop_partial(struct peer *peer)
 {
+    account_uncharge(peer->account, CHARGE_BYTES, peer->partial_charged);
     sys.free(peer->partial);
     peer->partial = NULL;
     peer->partial_size = 0;
     peer->partial_capacity = 0;
+    peer->partial_charged = 0;
     peer->frame_by_us = NEVER;
 }
 
@@ -295,7 +414,7 @@ static bool keep_rest(struct peer *peer, const uint8_t *data, size_t used, size_
 }
 
 /* Gives the buffered bytes a turn. Returns true where whole frames remain. */
-static bool take_partial(struct peer *peer, unsigned *batch)
+static bool take_partial(struct peer *peer, size_t *batch)
 {
     size_t need;
 
@@ -319,24 +438,31 @@ static void end_of_file(struct peer *peer)
 
 /* One recv, to where it belongs: behind a frame's beginning, or into the shared buffer. Returns
  * true where whole frames remain. */
-static bool receive(struct peer *peer, unsigned *batch)
+static bool receive(struct peer *peer, size_t *batch)
 {
     struct server *server = peer->server;
     bool partial = peer->partial_size > 0;
     uint8_t *buf = server->receive;
     size_t room = sizeof(server->receive);
 
+    /* What is left of it beyond the batch can then be kept. */
+    if (!account_has_room(peer->account, CHARGE_BYTES, room))
+        room = PEER_PARTIAL_FREE / 2;
     if (partial) {
         buf = peer->partial + peer->partial_size;
         room = peer->partial_capacity - peer->partial_size;
+        if (room > PEER_TURN_BYTES)
+            room = PEER_TURN_BYTES;
         invariant(room > 0);
     }
     ssize_t n = sys.recv(peer->fd, buf, room, MSG_DONTWAIT);
     if (n < 0) {
+        peer->reads = errno != EAGAIN;
         if (errno != EAGAIN && errno != EINTR)
             peer_close(peer, CLOSE_IO);
         return false;
     }
+    peer->reads = (size_t)n == room || peer->ends;
     if (n == 0) {
         end_of_file(peer);
         return false;
@@ -352,26 +478,70 @@ static bool receive(struct peer *peer, unsigned *batch)
     return keep_rest(peer, buf, used, (size_t)n, need);
 }
 
+static struct turns *turns_of(struct peer *peer)
+{
+    return &peer->server->accounts.turns;
+}
+
+/* Waits for a turn where there is something to do in it. */
+static void wait_for_turn(struct peer *peer)
+{
+    if ((peer->out && peer->writes) || (readable_now(peer) && (peer->reads || peer->whole)))
+        turn_wait(turns_of(peer), &peer->turn);
+}
+
+/* The socket is asked about again; what it has meanwhile it tells at once. */
+static void watch_again(struct peer *peer)
+{
+    if (!peer->unwatched)
+        return;
+    peer->unwatched = false;
+    if (!peer->paused && event_add(&peer->readable, NULL) < 0)
+        peer_close(peer, CLOSE_MEMORY);
+}
+
+static void take_turn(struct turn *turn)
+{
+    struct peer *peer = (struct peer *)((char *)turn - offsetof(struct peer, turn));
+    size_t batch = PEER_BATCH;
+
+    peer_ref(peer);
+    if (peer->passed)
+        passed_look(peer->passed);
+    bool flushed = peer->out && peer->writes;
+    if (flushed && flush_queue(peer) < 0)
+        peer_close(peer, CLOSE_IO);
+    if (readable_now(peer) && peer->partial_size > 0 && peer->whole)
+        peer->whole = take_partial(peer, &batch);
+    if (readable_now(peer) && !peer->whole && peer->reads)
+        peer->whole = receive(peer, &batch);
+    if (peer->state != PEER_CLOSED)
+        watch_again(peer);
+    peer_settle(peer);
+    if (flushed && peer->state == PEER_OPEN && !peer->out && peer->dialect->drained)
+        peer->dialect->drained(peer);
+    if (peer->state != PEER_CLOSED)
+        wait_for_turn(peer);
+    peer_unref(peer);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *data)
 {
     struct peer *peer = data;
-    unsigned batch = PEER_BATCH;
+    struct turns *turns = turns_of(peer);
 
     (void)fd;
-    (void)what;
-    peer_ref(peer);
-    bool more = false;
-    if (readable_now(peer))
-        more = take_partial(peer, &batch);
-    if (!more && readable_now(peer))
-        more = receive(peer, &batch);
-    if (peer->state != PEER_CLOSED) {
-        peer_settle(peer);
-        /* Whole frames wait in memory, where no event would tell of them. */
-        if (more && readable_now(peer))
-            event_active(&peer->readable, EV_READ, 1);
+    if (peer->reads && peer->turn.waits) {
+        event_del(&peer->readable);
+        peer->unwatched = true;
     }
-    peer_unref(peer);
+    peer->reads = true;
+    if (what & EV_CLOSED)
+        peer->ends = true;
+    if (turns_idle(turns))
+        take_turn(&peer->turn);
+    else
+        turn_wait(turns, &peer->turn);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *data)
@@ -380,14 +550,8 @@ static void on_writable(evutil_socket_t fd, short what, void *data)
 
     (void)fd;
     (void)what;
-    peer_ref(peer);
-    if (flush_queue(peer) < 0)
-        peer_close(peer, CLOSE_IO);
-    else
-        peer_settle(peer);
-    if (peer->state == PEER_OPEN && !peer->out && peer->dialect->drained)
-        peer->dialect->drained(peer);
-    peer_unref(peer);
+    peer->writes = true;
+    turn_wait(turns_of(peer), &peer->turn);
 }
 
 /* --- events and deadlines: one place ---------------------------------------------------------- */
@@ -423,13 +587,14 @@ static void peer_settle(struct peer *peer)
                 peer_close(peer, CLOSE_MEMORY);
                 return;
             }
-            if (peer->partial_size > 0) /* frames may be waiting in memory */
-                event_active(&peer->readable, EV_READ, 1);
+            peer->whole = peer->partial_size > 0; /* perhaps */
         } else {
             event_del(&peer->readable);
+            peer->unwatched = false;
             peer->frame_by_us = NEVER; /* it is cocod that does not read on */
         }
         peer->paused = !read;
+        wait_for_turn(peer);
     }
 
     if (peer->out) {
@@ -442,6 +607,7 @@ static void peer_settle(struct peer *peer)
         }
     } else if (peer->sent_by_us != NEVER || event_pending(&peer->writable, EV_WRITE, NULL)) {
         peer->sent_by_us = NEVER;
+        peer->writes = false;
         event_del(&peer->writable);
     }
 
@@ -465,6 +631,7 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
 
     if (!peer || timer_init(&peer->deadline, server->timers, on_deadline) < 0) {
         sys.free(peer);
+        account_uncharge(account, CHARGE_PLACES, 1);
         account_unref(account);
         close(fd);
         return NULL;
@@ -479,12 +646,12 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
     peer->hello_by_us = peer->frame_by_us = peer->sent_by_us = NEVER;
     DL_APPEND(server->peers, peer);
     server->n_peers++;
-    account->n_peers++;
     metrics.now_peers++;
-    if (event_assign(&peer->readable, server->base, fd, EV_READ | EV_PERSIST, on_readable, peer) <
-            0 ||
-        event_assign(&peer->writable, server->base, fd, EV_WRITE | EV_PERSIST, on_writable, peer) <
-            0 ||
+    peer->turn = (struct turn){.above = &account->turn, .run = take_turn};
+    if (event_assign(&peer->readable, server->base, fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST,
+                     on_readable, peer) < 0 ||
+        event_assign(&peer->writable, server->base, fd, EV_WRITE | EV_ET | EV_PERSIST, on_writable,
+                     peer) < 0 ||
         event_add(&peer->readable, NULL) < 0) {
         peer_close(peer, CLOSE_MEMORY);
         return NULL;
@@ -545,6 +712,7 @@ static void release_events(struct peer *peer)
     if (event_initialized(&peer->writable))
         event_del(&peer->writable);
     timer_done(&peer->deadline);
+    turn_leave(&peer->turn);
 }
 
 void peer_close(struct peer *peer, enum close_reason reason)
@@ -571,11 +739,13 @@ void peer_close(struct peer *peer, enum close_reason reason)
     while (peer->out)
         outgoing_free(peer, peer->out);
     drop_partial(peer);
-    close(peer->fd);
+    if (!passed_take(peer)) {
+        close(peer->fd);
+        account_uncharge(peer->account, CHARGE_PLACES, 1);
+    }
     peer->fd = -1;
     DL_DELETE(server->peers, peer);
     server->n_peers--;
-    peer->account->n_peers--;
     metrics.now_peers--;
     account_unref(peer->account);
     peer_unref(peer); /* the server's */

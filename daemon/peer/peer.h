@@ -10,6 +10,7 @@
 #include "frontend/frontend.h"
 #include "peer/account.h"
 #include "peer/server.h"
+#include "peer/turn.h"
 #include "timer.h"
 #include <event2/event_struct.h>
 #include <stdbool.h>
@@ -21,11 +22,29 @@ enum peer_state {
     PEER_CLOSED,
 };
 
-/* Frames that one peer may have dispatched in one wake-up. */
-#define PEER_BATCH 16u
+/* Frames that one peer may have dispatched in one turn; a frame of this many bytes and more counts
+ * as several. */
+#define PEER_BATCH      4u
+#define PEER_LONG_FRAME 256u
+
+/* Replies that had to wait, and bytes of them, that one peer is sent in one turn; and bytes of one
+ * long frame that are received. */
+#define PEER_TURN_REPLIES 8u
+#define PEER_TURN_BYTES   16384u
 
 /* Bytes of a message's own part, before the blob. */
 #define PEER_HEAD_MAX 96u
+
+/* What goes with a connection's place, and is not charged as memory: so much of a message that is
+ * not whole, and the buffer for the first replies that are not read. */
+#define PEER_PARTIAL_FREE 4224u
+#define PEER_REPLY_BUFFER 1008u
+
+/* A peer that leaves replies unread is not read either unless its account may hold so much more:
+ * any table, and what the allocator adds. */
+#define PEER_REPLY_ROOM 32768u
+
+struct passed;
 
 struct peer {
     struct server *server;
@@ -41,6 +60,13 @@ struct peer {
     bool deaf;    /* the peer shut its sending side down: nothing is read any more */
     bool patient; /* its unsent replies have no deadline */
     bool held;    /* the dialect wants nothing before the answer that it owes */
+
+    bool reads;       /* the socket may have bytes, or its end */
+    bool ends;        /* the peer has shut down its sending side, or left: behind what it sent */
+    bool writes;      /* the socket takes bytes, as far as is known */
+    bool whole;       /* `partial` may begin with a whole frame */
+    bool unwatched;   /* it has said that it has bytes, more than once, and waits for its turn */
+    struct turn turn; /* beside the account's other peers' */
     int fd;
     uint64_t since_us; /* when the connection began */
     struct event readable;
@@ -49,9 +75,11 @@ struct peer {
     uint8_t *partial; /* received, not dispatched yet */
     size_t partial_size;
     size_t partial_capacity;
+    size_t partial_charged;
 
-    struct outgoing *out; /* first is being sent */
-    size_t unsent;        /* bytes in `out` */
+    struct outgoing *out;  /* first is being sent */
+    size_t unsent;         /* bytes in `out` */
+    struct passed *passed; /* the descriptor that was passed to it, and is not received; or NULL */
 
     /* Absolute deadlines, UINT64_MAX: none; `deadline` is armed for the earliest. */
     uint64_t hello_by_us;
@@ -66,7 +94,8 @@ struct peer {
     _Alignas(16) uint8_t session[];
 };
 
-/* Takes over fd (closed on failure too) and account reference. NULL: out of memory. */
+/* Takes over fd (closed on failure too), account reference and the charge for its place. NULL: out of
+ * memory. */
 struct peer *peer_new(struct server *server, const struct dialect *dialect, void *context, int fd,
                       struct account *account);
 
@@ -83,9 +112,10 @@ void peer_established(struct peer *peer);
 
 /* Sends `head` (≤ PEER_HEAD_MAX bytes, copied if need be) and then the blob (may be NULL; a
  * reference is taken where it must wait). `pass_fd` goes with the first byte and is closed in any
- * case; -1: none. What the socket does not take at once waits; where that needs memory and there is
- * none, the peer is closed. */
-void peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+ * case; -1: none; see passed.h. False: the kernel passes no descriptor now, and nothing was sent. What
+ * the socket does not take at once waits; where that needs memory and there is none, the peer is
+ * closed. */
+bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
                int pass_fd);
 
 /* Dispatches nothing more until that is taken back: for dialects whose answers come in the order of

@@ -22,11 +22,11 @@ static void on_expiry(struct timer *timer)
 
 struct request *request_new(struct peer *peer, uint16_t type, uint64_t id, uint64_t deadline_us)
 {
-    struct request *request = sys.alloc(sizeof(*request));
-
-    if (!request)
+    if (!account_charge(peer->account, CHARGE_REQUESTS, 1))
         return NULL;
-    if (timer_init(&request->expiry, peer->server->timers, on_expiry) < 0) {
+    struct request *request = sys.alloc(sizeof(*request));
+    if (!request || timer_init(&request->expiry, peer->server->timers, on_expiry) < 0) {
+        account_uncharge(peer->account, CHARGE_REQUESTS, 1);
         sys.free(request);
         return NULL;
     }
@@ -39,7 +39,6 @@ struct request *request_new(struct peer *peer, uint16_t type, uint64_t id, uint6
     timer_arm(&request->expiry, deadline_us);
     DL_APPEND(peer->requests, request);
     peer->n_requests++;
-    peer->account->n_requests++;
     metrics.now_requests++;
     return request;
 }
@@ -84,11 +83,18 @@ void request_complete(struct request *request, uint32_t status, struct blob *blo
         cancel(request);
         request->holder = NULL;
     }
+    /* What its account may not hold, should the peer not read it, it is not sent. */
+    if (blob && !blob->common && peer_open(peer) &&
+        !account_may(peer->account, CHARGE_BYTES, account_bytes(sizeof(*blob) + blob->capacity))) {
+        status = COCO_EAGAIN;
+        blob = NULL;
+        request->trace.why = "its process leaves replies unread: [limits] memory";
+    }
     timer_done(&request->expiry);
     DL_DELETE(peer->requests, request);
-    invariant(peer->n_requests > 0 && peer->account->n_requests > 0);
+    invariant(peer->n_requests > 0);
     peer->n_requests--;
-    peer->account->n_requests--;
+    account_uncharge(peer->account, CHARGE_REQUESTS, 1);
     metrics.now_requests--;
     peer_ref(peer); /* sending may close it, and the dialect may have more to do */
     peer->dialect->answer(peer, request, status, blob);

@@ -45,7 +45,8 @@ struct request {
     struct request_trace trace;
 };
 
-/* A request that expires at deadline_us with ETIMEDOUT. NULL: out of memory. */
+/* A request that expires at deadline_us with ETIMEDOUT. NULL: over the limit of those in flight, or
+ * out of memory. */
 struct request *request_new(struct peer *peer, uint16_t type, uint64_t id, uint64_t deadline_us);
 
 void request_hold(struct request *request, void (*cancel)(struct request *), void *holder);

@@ -4,6 +4,9 @@
  * nothing, or cocod lacks descriptors or memory. Then the listener rests for 100 ms: left alone it
  * would wake the loop a hundred thousand times a second for as long as the lack lasts.
  *
+ * Accepting takes turns with everything else, one connection at a time. What waits in a socket's
+ * backlog comes in its own order: whose it is cannot be known before.
+ *
  * A connection over a limit is accepted and closed at once: its owner learns it now, where an
  * unaccepted one would hang in the backlog of everybody.
  */
@@ -12,6 +15,7 @@
 #include "invariant.h"
 #include "log.h"
 #include "metrics.h"
+#include "peer/passed.h"
 #include "peer/peer.h"
 #include "sys.h"
 #include <errno.h>
@@ -19,8 +23,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define ACCEPT_BATCH   64
 #define ACCEPT_REST_US (100u * 1000u)
+/* What a connection costs, roughly: to find out whose it is, above all. */
+#define CONNECT_US 20u
 
 struct listener {
     struct server *server;
@@ -28,6 +33,7 @@ struct listener {
     void *context;
     int fd;
     struct event event;
+    struct turn turn; /* beside the users': who connects is not known before */
     struct timer rest;
     struct log_limit complaints;
     struct listener *next;
@@ -44,6 +50,7 @@ static const char *const close_reason_names[CLOSE_REASONS] = {
     [CLOSE_SEND_TIMEOUT] = "send-timeout",
     [CLOSE_MEMORY] = "memory",
     [CLOSE_SHUTDOWN] = "shutdown",
+    [CLOSE_ADMIN] = "administrator",
 };
 
 const char *close_reason_name(enum close_reason reason)
@@ -60,21 +67,36 @@ struct server *server_new(struct event_base *base, struct timers *timers,
         return NULL;
     server->base = base;
     server->timers = timers;
-    server->limits = *limits;
-    accounts_init(&server->accounts, timers, limits->account_linger_us);
+    if (passed_init(server) < 0) {
+        sys.free(server);
+        return NULL;
+    }
+    accounts_init(&server->accounts, base, timers, limits->account_linger_us);
+    server_set_limits(server, limits);
     return server;
 }
 
 void server_set_limits(struct server *server, const struct server_limits *limits)
 {
+    struct accounts *accounts = &server->accounts;
+
     server->limits = *limits;
-    server->accounts.linger_us = limits->account_linger_us;
+    accounts->linger_us = limits->account_linger_us;
+    accounts->limits[CHARGE_PLACES] =
+        (struct charge_limit){limits->peers_per_account, limits->peers};
+    accounts->limits[CHARGE_BYTES] =
+        (struct charge_limit){limits->memory_per_account, limits->memory};
+    accounts->limits[CHARGE_DESCRIPTORS] =
+        (struct charge_limit){limits->descriptors_per_account, limits->descriptors};
+    accounts->limits[CHARGE_REQUESTS] =
+        (struct charge_limit){limits->in_flight_per_account, limits->in_flight};
 }
 
 static void listener_free(struct listener *listener)
 {
     if (event_initialized(&listener->event))
         event_del(&listener->event);
+    turn_leave(&listener->turn);
     timer_done(&listener->rest);
     close(listener->fd);
     sys.free(listener);
@@ -89,6 +111,30 @@ void server_stop_listening(struct server *server)
         LL_DELETE(server->listeners, listener);
         listener_free(listener);
     }
+}
+
+unsigned server_close_account(struct server *server, const struct account *account,
+                              const struct dialect *but, enum close_reason reason)
+{
+    struct peer *next;
+    unsigned n = 0;
+
+    for (struct peer *peer = server->peers; peer; peer = next) {
+        next = peer->next;
+        if (peer->account != account || peer->dialect == but)
+            continue;
+        /* What it waited for is completed, and any answer may find that its peer is gone. */
+        if (next)
+            peer_ref(next);
+        peer_close(peer, reason);
+        n++;
+        bool gone = next && next->state == PEER_CLOSED;
+        if (next)
+            peer_unref(next);
+        if (gone)
+            next = server->peers;
+    }
+    return n;
 }
 
 void server_close_peers(struct server *server, enum close_reason reason)
@@ -107,44 +153,40 @@ void server_free(struct server *server)
         return;
     server_stop_listening(server);
     server_close_peers(server, CLOSE_SHUTDOWN);
+    passed_done(server);
     accounts_done(&server->accounts);
     sys.free(server);
 }
 
-static void tell_full(struct server *server)
-{
-    if (log_limit_pass(&server->complaints, sys.now_us(), 1, 60u * 1000000u, NULL))
-        event_emit(EVENT_PEER_LIMIT, LOG_FIELDS(log_text("COCO_LIMIT", "peers")),
-                   "a connection was refused: there are as many as [limits] peers allows (%u)",
-                   server->limits.peers);
-}
-
-static bool may_connect(const struct server *server, const struct dialect *dialect,
-                        const void *context, struct account *account)
+/* The places beyond the limit are for administrators, whoever has taken the others. */
+static bool take_place(const struct dialect *dialect, const void *context, struct account *account,
+                       int fd)
 {
     if (dialect->admits && !dialect->admits(context, &account->key)) {
         account_denied(account, "a connection to the QGS front door", "");
         return false;
     }
-    if (account->n_peers >= server->limits.peers_per_account) {
-        account_over_limit(account, "peers_per_account");
-        return false;
+    if (!account_has_room(account, CHARGE_PLACES, 1) && dialect->privileged &&
+        dialect->privileged(context, fd)) {
+        account_charge_anyway(account, CHARGE_PLACES, 1);
+        return true;
     }
-    return true;
+    return account_charge(account, CHARGE_PLACES, 1);
 }
 
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd)
 {
+    size_t places = server->accounts.held[CHARGE_PLACES];
     struct account_key key;
     struct account *account = NULL;
 
-    /* Who is refused for everybody's limit leaves no account behind. */
-    if (server->n_peers >= server->limits.peers)
-        tell_full(server);
-    else if (account_key_of_peer(fd, &key) == 0)
+    if (places < (size_t)server->limits.peers + SERVER_PRIVILEGED_PLACES &&
+        account_key_of_peer(fd, &key) == 0)
         account = account_get(&server->accounts, &key);
-    if (account && may_connect(server, dialect, context, account))
+    if (account)
+        turn_charge(&account->turn, CONNECT_US);
+    if (account && take_place(dialect, context, account, fd))
         return peer_new(server, dialect, context, fd, account);
     metrics.peers_refused++;
     if (account)
@@ -175,21 +217,29 @@ static void on_rest_over(struct timer *timer)
         timer_arm(timer, sys.now_us() + ACCEPT_REST_US);
 }
 
+/* One connection. What it costs is its owner's, too. */
+static void accept_one(struct turn *turn)
+{
+    struct listener *listener = (struct listener *)((char *)turn - offsetof(struct listener, turn));
+    int fd = sys.accept(listener->fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            listener_rest(listener, errno);
+        return;
+    }
+    metrics.peers_accepted++;
+    turn_wait(&listener->server->accounts.turns, turn);
+    server_adopt(listener->server, listener->dialect, listener->context, fd);
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *data)
 {
     struct listener *listener = data;
 
+    (void)fd;
     (void)what;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
-        int peer_fd = sys.accept(fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (peer_fd < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                listener_rest(listener, errno);
-            return;
-        }
-        metrics.peers_accepted++;
-        server_adopt(listener->server, listener->dialect, listener->context, peer_fd);
-    }
+    turn_wait(&listener->server->accounts.turns, &listener->turn);
 }
 
 int server_listen(struct server *server, const struct dialect *dialect, void *context, int fd)
@@ -204,6 +254,7 @@ int server_listen(struct server *server, const struct dialect *dialect, void *co
     listener->dialect = dialect;
     listener->context = context;
     listener->fd = fd;
+    listener->turn = (struct turn){.above = &server->accounts.turns.top, .run = accept_one};
     if (timer_init(&listener->rest, server->timers, on_rest_over) < 0 ||
         event_assign(&listener->event, server->base, fd, EV_READ | EV_PERSIST, on_acceptable,
                      listener) < 0 ||

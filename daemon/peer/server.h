@@ -23,14 +23,22 @@ enum close_reason {
     CLOSE_SEND_TIMEOUT,  /* did not read its replies */
     CLOSE_MEMORY,
     CLOSE_SHUTDOWN,
+    CLOSE_ADMIN, /* an administrator wants it */
     CLOSE_REASONS,
 };
 
 const char *close_reason_name(enum close_reason reason);
 
+/* 0, of a size or a number: no limit. */
 struct server_limits {
     unsigned peers;
     unsigned peers_per_account;
+    unsigned in_flight;
+    unsigned in_flight_per_account;
+    unsigned descriptors;
+    unsigned descriptors_per_account;
+    size_t memory;
+    size_t memory_per_account;
     uint64_t hello_timeout_us;
     uint64_t frame_timeout_us;
     uint64_t send_timeout_us;
@@ -38,8 +46,12 @@ struct server_limits {
     size_t unsent; /* above this many unsent reply bytes a peer is not read */
 };
 
-/* One shared buffer receives for all peers: what is left of it after a wake-up is copied. */
-#define SERVER_RECEIVE_SIZE 16384u
+/* Places beyond [limits] peers, for administrators alone (a dialect's `privileged`). */
+#define SERVER_PRIVILEGED_PLACES 64u
+
+/* One shared buffer receives for all peers. What is left of it after a turn is copied, so it holds not
+ * much more than what a turn dispatches. */
+#define SERVER_RECEIVE_SIZE 2048u
 
 struct server {
     struct event_base *base;
@@ -49,8 +61,10 @@ struct server {
     struct listener *listeners;
     struct peer *peers;
     unsigned n_peers;
+    struct passed *passed; /* descriptors on their way */
+    struct timer passed_look;
+    struct log_limit complaints; /* about the kernel, which refuses to pass more */
     uint64_t closed[CLOSE_REASONS];
-    struct log_limit complaints; /* about being full */
     uint8_t receive[SERVER_RECEIVE_SIZE];
 };
 
@@ -73,5 +87,8 @@ void server_stop_listening(struct server *server);
  */
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd);
+/* Closes the peers of an account but for those of a dialect; how many there were. */
+unsigned server_close_account(struct server *server, const struct account *account,
+                              const struct dialect *but, enum close_reason reason);
 /* Closes every peer. */
 void server_close_peers(struct server *server, enum close_reason reason);

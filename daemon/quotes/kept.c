@@ -4,6 +4,9 @@
  * which they expire, too. An entry is its answer's whole allocation, since a blob may show less
  * than it holds; that, and the question, is what counts against the size.
  *
+ * Where there is no room the oldest goes; of a user who has half of them already, its own: one who
+ * asks and leaves at will pushes nobody else's out beyond that.
+ *
  * An answer is kept until it expires, also when it was handed out: who asked may have died between
  * asking and reading.
  */
@@ -23,10 +26,8 @@ struct kept {
     uint8_t question[];
 };
 
-static void drop_oldest(struct kept_store *store)
+static void drop(struct kept_store *store, struct kept *kept)
 {
-    struct kept *kept = store->entries;
-
     DL_DELETE(store->entries, kept);
     store->n--;
     store->bytes -= kept->cost;
@@ -34,6 +35,33 @@ static void drop_oldest(struct kept_store *store)
     if (kept->account)
         account_unref(kept->account);
     sys.free(kept);
+}
+
+static void drop_oldest(struct kept_store *store)
+{
+    drop(store, store->entries);
+}
+
+static bool same_user(const struct account *a, const struct account *b)
+{
+    return a == b || (a && b && a->key.uid == b->key.uid && a->key.cid == b->key.cid);
+}
+
+/* For one more of that account's. */
+static void make_room(struct kept_store *store, const struct account *account)
+{
+    struct kept *oldest_own = NULL, *kept;
+    unsigned own = 0;
+
+    DL_FOREACH(store->entries, kept)
+    {
+        if (!same_user(kept->account, account))
+            continue;
+        if (!oldest_own)
+            oldest_own = kept;
+        own++;
+    }
+    drop(store, 2 * own >= store->n && oldest_own ? oldest_own : store->entries);
 }
 
 static void set_timer(struct kept_store *store)
@@ -100,7 +128,7 @@ void kept_put(struct kept_store *store, struct account *account, const uint8_t *
     if (!kept)
         return;
     while (store->n >= store->entries_max || store->bytes > store->bytes_max - cost)
-        drop_oldest(store);
+        make_room(store, account);
     kept->account = account ? account_ref(account) : NULL;
     kept->answer = blob_ref(answer);
     kept->expires_us = sys.now_us() + store->keep_us;

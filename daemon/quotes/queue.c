@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lanes in a ring. The lane at the head gives its oldest item and goes to the tail, so whatever one
- * lane piles up, the others wait for one of its items a round.
+ * Users in a ring, and each user's lanes in a ring of its own. The user at the head gives the oldest
+ * item of its first lane; both go to the tail. So whatever one user piles up, with however many
+ * processes, the others wait for one of its items a round; and so do its own lanes for each other.
  *
  * Most hypervisors run all their VMs under one uid, so VMs must be told apart by process; any other
  * user could make processes at will to be served more often, so it is one lane in all.
+ *
+ * Room is shared in the same way. Where there is none, the newest item of whoever has the most gives
+ * way to one of somebody who has less, so a flood fills what nobody else wants, and no more.
  *
  * A lane lives as long as a job holds it. One whose last job failed is remembered a minute longer,
  * so that leaving and coming again does not wash it clean. Its number of items is bounded by the
  * limits on requests, the number of lanes by that of items and requests; those that are only
  * remembered are bounded, too (IDLE_MAX: then the oldest goes).
  *
- * Always holds: a lane is in the round exactly while it has items; n_items is the sum over the
- * lanes.
+ * Always holds: a lane is in its user's round, and a user in the queue's, exactly while it has
+ * items; n_items is the sum over the lanes, of a user and of the queue.
  */
 #include "sys.h"
 /* As in account.c: memory that may run out, and a hash function that clang takes. */
@@ -27,14 +31,6 @@
 
 #define REMEMBER_US (60u * 1000000u)
 #define IDLE_MAX    4096u
-
-/* Whose requests are limited together: a uid, or one guest over vsock. */
-struct user {
-    uint64_t who;  /* CID and uid */
-    unsigned refs; /* lanes */
-    unsigned n_requests;
-    UT_hash_handle hh;
-};
 
 int queue_set_limits(struct queue *queue, const struct queue_limits *limits)
 {
@@ -233,97 +229,211 @@ bool queue_has_room(const struct queue *queue)
     return queue->n_items < queue->limits.items;
 }
 
-static void added(struct queue_item *item, struct lane *lane)
+/* Into its round; to the front of it, or where it is not there yet, to the end. */
+static void enter(struct queue *queue, struct lane *lane, bool front)
+{
+    struct user *user = lane->user;
+
+    if (lane->in_round && front)
+        DL_DELETE(user->round, lane);
+    if (front)
+        DL_PREPEND(user->round, lane);
+    else if (!lane->in_round)
+        DL_APPEND(user->round, lane);
+    lane->in_round = true;
+    if (user->in_round && front)
+        DL_DELETE(queue->round, user);
+    if (front)
+        DL_PREPEND(queue->round, user);
+    else if (!user->in_round)
+        DL_APPEND(queue->round, user);
+    user->in_round = true;
+}
+
+static void added(struct queue_item *item, struct lane *lane, bool front)
 {
     item->lane = lane;
     item->queued = true;
     lane->n_items++;
+    lane->user->n_items++;
     lane->queue->n_items++;
+    enter(lane->queue, lane, front);
 }
 
 void queue_push(struct queue_item *item, struct lane *lane)
 {
-    struct queue *queue = lane->queue;
-
     DL_APPEND(lane->items, item);
-    added(item, lane);
-    if (!lane->in_round)
-        DL_APPEND(queue->round, lane);
-    lane->in_round = true;
+    added(item, lane, false);
 }
 
 void queue_push_front(struct queue_item *item, struct lane *lane)
 {
-    struct queue *queue = lane->queue;
-
     DL_PREPEND(lane->items, item);
-    added(item, lane);
-    if (lane->in_round)
-        DL_DELETE(queue->round, lane);
-    DL_PREPEND(queue->round, lane);
-    lane->in_round = true;
+    added(item, lane, true);
 }
 
 void queue_push_next(struct queue_item *item, struct lane *lane)
 {
     DL_PREPEND(lane->items, item);
-    added(item, lane);
-    if (!lane->in_round)
-        DL_APPEND(lane->queue->round, lane);
-    lane->in_round = true;
+    added(item, lane, false);
 }
 
 void queue_remove(struct queue_item *item)
 {
     struct lane *lane = item->lane;
+    struct user *user = lane->user;
     struct queue *queue = lane->queue;
 
     invariant(item->queued);
     DL_DELETE(lane->items, item);
     item->queued = false;
     lane->n_items--;
+    user->n_items--;
     queue->n_items--;
     if (lane->items)
         return;
-    DL_DELETE(queue->round, lane);
+    DL_DELETE(user->round, lane);
     lane->in_round = false;
+    if (user->round)
+        return;
+    DL_DELETE(queue->round, user);
+    user->in_round = false;
 }
 
-struct queue_item *queue_pop(struct queue *queue, bool (*fits)(void *data, struct queue_item *item),
-                             void *data)
+static void to_the_end(struct queue *queue, struct lane *lane)
+{
+    struct user *user = lane->user;
+
+    if (lane->in_round) {
+        DL_DELETE(user->round, lane);
+        DL_APPEND(user->round, lane);
+    }
+    if (user->in_round) {
+        DL_DELETE(queue->round, user);
+        DL_APPEND(queue->round, user);
+    }
+}
+
+/* The first of that user's that may go; NULL: none. */
+static struct queue_item *next_of(const struct user *user,
+                                  bool (*fits)(void *data, struct queue_item *item), void *data)
 {
     struct lane *lane;
 
-    DL_FOREACH(queue->round, lane)
+    DL_FOREACH(user->round, lane)
     {
         struct queue_item *item = lane->items;
         if (lane->failed && lane->n_running > 0)
             continue;
         while (item && !fits(data, item))
             item = item->yields ? item->next : NULL;
+        if (item)
+            return item;
+    }
+    return NULL;
+}
+
+struct queue_item *queue_pop(struct queue *queue, bool (*fits)(void *data, struct queue_item *item),
+                             void *data)
+{
+    struct user *user;
+
+    DL_FOREACH(queue->round, user)
+    {
+        struct queue_item *item = next_of(user, fits, data);
         if (!item)
             continue;
         queue_remove(item);
-        if (lane->in_round) {
-            DL_DELETE(queue->round, lane);
-            DL_APPEND(queue->round, lane);
-        }
+        to_the_end(queue, item->lane);
         return item;
     }
     return NULL;
 }
 
+struct queue_item *queue_first(const struct queue *queue)
+{
+    return queue->round ? queue->round->round->items : NULL;
+}
+
+struct queue_item *queue_next(const struct queue_item *item)
+{
+    const struct lane *lane = item->lane;
+
+    if (item->next)
+        return item->next;
+    if (lane->next)
+        return lane->next->items;
+    return lane->user->next ? lane->user->next->round->items : NULL;
+}
+
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
 unsigned queue_ahead(const struct queue *queue, const struct lane *lane)
 {
     const struct lane *other;
-    unsigned mine = lane->n_items;
-    unsigned ahead = mine;
+    const struct user *user;
+    unsigned ahead = lane->n_items;
 
-    /* Before its turn number mine + 1 each lane has that many turns, where it has the items. */
-    DL_FOREACH(queue->round, other)
+    /* Before its turn number n + 1 each other has that many turns, where it has the items: first
+     * among the lanes of the user, then among the users. */
+    DL_FOREACH(lane->user->round, other)
     {
         if (other != lane)
-            ahead += other->n_items < mine + 1 ? other->n_items : mine + 1;
+            ahead += least(other->n_items, lane->n_items + 1);
+    }
+    const unsigned of_user = ahead;
+    DL_FOREACH(queue->round, user)
+    {
+        if (user != lane->user)
+            ahead += least(user->n_items, of_user + 1);
     }
     return ahead;
+}
+
+/* --- who gives way ---------------------------------------------------------------------------- */
+
+static struct lane *longest_lane(const struct user *user)
+{
+    struct lane *longest = user->round, *lane;
+
+    DL_FOREACH(user->round, lane)
+    {
+        if (lane->n_items > longest->n_items)
+            longest = lane;
+    }
+    return longest;
+}
+
+struct queue_item *queue_gives_way(const struct queue *queue, const struct lane *lane)
+{
+    const struct user *most = queue->round, *user;
+
+    DL_FOREACH(queue->round, user)
+    {
+        if (user->n_items > most->n_items)
+            most = user;
+    }
+    if (!most)
+        return NULL;
+    const struct lane *longest = longest_lane(most);
+    unsigned theirs = most == lane->user ? longest->n_items : most->n_items;
+    unsigned ours = most == lane->user ? lane->n_items : lane->user->n_items;
+    return theirs > ours + 1 ? longest->items->prev : NULL;
+}
+
+struct queue_item *lane_gives_way(const struct lane *lane)
+{
+    const struct lane *most = NULL, *other;
+
+    if (lane->n_requests >= lane->queue->limits.requests_per_vm)
+        return NULL; /* it has reached a limit of its own */
+    DL_FOREACH(lane->user->round, other)
+    {
+        if (!most || other->n_requests > most->n_requests)
+            most = other;
+    }
+    return most && most->n_requests > lane->n_requests + 1 ? most->items->prev : NULL;
 }

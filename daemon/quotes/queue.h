@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who is next: a round-robin over VMs, each with a queue of its own, and what one VM, one user and
- * all of them may have waiting. Pure but for the clock. Loop thread only.
+ * Who is next: turns go round users, those of a user round its VMs, and each VM has a queue of its
+ * own; and what one VM, one user and all of them may have waiting. Pure but for the clock. Loop
+ * thread only.
  */
 #pragma once
 
@@ -10,6 +11,18 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/* Who shares turns and limits: a uid, or one guest over vsock. */
+struct user {
+    uint64_t who;  /* CID and uid */
+    unsigned refs; /* lanes */
+    unsigned n_requests;
+    unsigned n_items;
+    struct lane *round; /* its lanes with items; the first is next */
+    bool in_round;
+    struct user *prev, *next; /* of the queue's round */
+    UT_hash_handle hh;
+};
 
 /* One that is scheduled as one: a VM (an account of a VMM user), or all processes of any other
  * user. */
@@ -28,7 +41,7 @@ struct lane {
     bool failed;         /* its last job failed: no retries, and one slot, until one succeeds */
     uint64_t forget_us;  /* without jobs, but failed: remembered until then */
     bool in_round;
-    struct lane *prev, *next;           /* of the round */
+    struct lane *prev, *next;           /* of its user's round */
     struct lane *idle_prev, *idle_next; /* of those that are only remembered */
     UT_hash_handle hh;
 };
@@ -53,7 +66,7 @@ struct queue {
     struct queue_limits limits;
     struct lane *lanes; /* table */
     struct user *users; /* table */
-    struct lane *round; /* lanes with items; the first is next */
+    struct user *round; /* users with items; the first is next */
     struct lane *idle;
     unsigned n_items;
     uint64_t serial;
@@ -79,8 +92,15 @@ const char *lane_limit(const struct lane *lane);
 void lane_request_begin(struct lane *lane);
 void lane_request_end(struct lane *lane);
 
+/* Where the limit of the user is in the way: the item of another of its lanes, one with more
+ * requests, that gives way to a new one of this lane. NULL: none does. */
+struct queue_item *lane_gives_way(const struct lane *lane);
+
 /* Room for one more item? */
 bool queue_has_room(const struct queue *queue);
+/* Where there is none: the item that gives way to a new one of that lane, the newest of whoever has
+ * the most. NULL: nobody has more than the lane's user, nor, of that, than the lane. */
+struct queue_item *queue_gives_way(const struct queue *queue, const struct lane *lane);
 void queue_push(struct queue_item *item, struct lane *lane);
 /* Before everything else: for what was begun already. */
 void queue_push_front(struct queue_item *item, struct lane *lane);
@@ -91,5 +111,9 @@ void queue_remove(struct queue_item *item);
  * its first item only, but for those that yield. */
 struct queue_item *queue_pop(struct queue *queue, bool (*fits)(void *data, struct queue_item *item),
                              void *data);
+/* All items, those of a lane in their order; NULL: there are no more. The one before may be removed
+ * once its next is known. */
+struct queue_item *queue_first(const struct queue *queue);
+struct queue_item *queue_next(const struct queue_item *item);
 /* How many items would be served before a new one of that lane. */
 unsigned queue_ahead(const struct queue *queue, const struct lane *lane);

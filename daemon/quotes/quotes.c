@@ -97,6 +97,7 @@ static const char *const why_again[QUOTE_AGAINS] = {
     [QUOTE_AGAIN_SESSION] = "too many of its connection are in flight",
     [QUOTE_AGAIN_VM] = "the VM, or its user, has too many in flight",
     [QUOTE_AGAIN_QUEUE] = "the queue is full",
+    [QUOTE_AGAIN_SHARE] = "the queue is full, and others had less of it",
     [QUOTE_AGAIN_HOPELESS] = "QGS could not have answered within its time: too many wait",
     [QUOTE_AGAIN_SATURATED] = "QGS takes no more connections",
     [QUOTE_AGAIN_MEMORY] = "queue_memory is used up, or cocod is out of memory",
@@ -271,6 +272,40 @@ static bool any_backend(struct quotes *quotes)
     return sys.now_us() < waiting_until_us(quotes);
 }
 
+static void give_way(struct queue_item *item)
+{
+    queue_remove(item);
+    refuse_for_now(job_dequeued(item), QUOTE_AGAIN_SHARE);
+}
+
+/* Room for one more job of that lane, perhaps in the place of somebody else's. */
+static bool make_room(struct quotes *quotes, const struct lane *lane)
+{
+    struct queue_item *item;
+
+    if (queue_has_room(&quotes->queue))
+        return true;
+    item = queue_gives_way(&quotes->queue, lane);
+    if (!item)
+        return false;
+    give_way(item);
+    return true;
+}
+
+/* May one more request of that lane wait, perhaps in the place of another VM's of its user? */
+static bool make_way(const struct lane *lane)
+{
+    struct queue_item *item;
+
+    if (lane_admits(lane))
+        return true;
+    item = lane_gives_way(lane);
+    if (!item)
+        return false;
+    give_way(item);
+    return lane_admits(lane);
+}
+
 /* COCO_OK: it may be queued. */
 static uint32_t admit(struct quotes *quotes, const struct lane *lane, const struct request *request,
                       enum quote_again *ret_again)
@@ -278,14 +313,12 @@ static uint32_t admit(struct quotes *quotes, const struct lane *lane, const stru
     *ret_again = QUOTE_AGAIN_QUEUE;
     if (!any_backend(quotes))
         return COCO_ENODEV;
-    if (!queue_has_room(&quotes->queue))
-        return COCO_EAGAIN;
     if (!sources_any_slot(&quotes->sources) && expected_us(quotes, lane) > request->deadline_us) {
         metrics.quotes_hopeless++;
         *ret_again = QUOTE_AGAIN_HOPELESS;
         return COCO_EAGAIN;
     }
-    return COCO_OK;
+    return make_room(quotes, lane) ? COCO_OK : COCO_EAGAIN;
 }
 
 /* Queues a new job. Takes over the reference to the lane. */
@@ -364,7 +397,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
         return;
     }
     struct lane *lane = queue_lane(&quotes->queue, request->account);
-    if (!lane || !lane_admits(lane)) {
+    if (!lane || !make_way(lane)) {
         if (lane) {
             account_over_limit(request->account, lane_limit(lane));
             lane_unref(lane);

@@ -93,21 +93,15 @@ static void tell_job(const struct quotes *quotes, const struct job *job, quotes_
 
 void quotes_each_job(const struct quotes *quotes, quotes_job_told *told, void *data)
 {
-    const struct queue_item *item;
-    const struct lane *lane;
+    struct queue_item *item;
     const struct job *job;
 
     DL_FOREACH(quotes->jobs.running, job)
     {
         tell_job(quotes, job, told, data);
     }
-    DL_FOREACH(quotes->queue.round, lane)
-    {
-        DL_FOREACH(lane->items, item)
-        {
-            tell_job(quotes, job_of_item((struct queue_item *)item), told, data);
-        }
-    }
+    for (item = queue_first(&quotes->queue); item; item = queue_next(item))
+        tell_job(quotes, job_of_item(item), told, data);
 }
 
 void quotes_each_kept(const struct quotes *quotes, kept_told *told, void *data)

@@ -53,24 +53,20 @@ struct job *waiting_over(struct quotes *quotes)
     uint64_t all_us = waiting_until_us(quotes);
     uint64_t next_us = all_us;
     struct job *over = NULL;
-    struct lane *lane, *next_lane;
-    struct queue_item *item, *next_item;
+    struct queue_item *item, *next;
 
-    DL_FOREACH_SAFE(quotes->queue.round, lane, next_lane)
-    {
-        DL_FOREACH_SAFE(lane->items, item, next_item)
-        {
-            struct job *job = job_of_item(item);
-            uint64_t at_us = waiting_latest_us(quotes, job);
-            if (all_us > now_us && at_us > now_us) {
-                note_waiting(job);
-                next_us = at_us < next_us ? at_us : next_us;
-                continue;
-            }
-            queue_remove(item);
-            (void)job_dequeued(item);
-            DL_APPEND(over, job);
+    for (item = queue_first(&quotes->queue); item; item = next) {
+        struct job *job = job_of_item(item);
+        uint64_t at_us = waiting_latest_us(quotes, job);
+        next = queue_next(item);
+        if (all_us > now_us && at_us > now_us) {
+            note_waiting(job);
+            next_us = at_us < next_us ? at_us : next_us;
+            continue;
         }
+        queue_remove(item);
+        (void)job_dequeued(item);
+        DL_APPEND(over, job);
     }
     if (quotes->queue.n_items > 0)
         timer_arm(&quotes->patience, next_us > now_us + LOOK_US ? next_us : now_us + LOOK_US);

@@ -60,6 +60,7 @@ struct bench_setup {
     const char *cocod;
     const char *redis; /* NULL: not to be measured */
     int server_cpu;
+    const char *more; /* of cocod's configuration; NULL: nothing */
     bool want[BENCH_ROWS];
 };
 

@@ -245,7 +245,7 @@ static int make_chain(const char *dir, struct bench_servers *servers)
 
 /* --- cocod ------------------------------------------------------------------------------------ */
 
-static int write_config(const struct bench_servers *servers, const char *path)
+static int write_config(const struct bench_servers *servers, const char *more, const char *path)
 {
     FILE *f = fopen(path, "we");
 
@@ -257,9 +257,9 @@ static int write_config(const struct bench_servers *servers, const char *path)
             "[admin]\nlisten = %s/admin\n"
             "[certs]\nchain = %s/pki/ark.pem\nchain = %s/pki/asvk.pem\nchain = %s/pki/vlek.pem\n"
             "root = %s/pki/ark.pem\ntable_file = %s\n"
-            "[limits]\npeers_per_account = %u\n",
+            "[limits]\npeers_per_account = %u\n%s",
             servers->cocod.path, servers->dir, servers->dir, servers->dir, servers->dir,
-            servers->dir, servers->table_file, 2 * BENCH_CONNECTIONS_MAX);
+            servers->dir, servers->table_file, 2 * BENCH_CONNECTIONS_MAX, more ? more : "");
     return fclose(f) == 0 ? 0 : bench_fail(errno, "%s", path);
 }
 
@@ -358,7 +358,7 @@ static int start_cocod(struct bench_servers *servers, const struct bench_setup *
     snprintf(servers->table_file, sizeof(servers->table_file), "%s/certs.table", servers->dir);
     int r = make_chain(pki, servers);
     if (r == 0)
-        r = write_config(servers, config);
+        r = write_config(servers, setup->more, config);
     if (r == 0)
         r = start_program(argv, setup->server_cpu, log, &target->pid);
     if (r == 0)

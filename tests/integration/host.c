@@ -126,6 +126,10 @@ int host_cococtl(struct host *host, const char *const *words, char **ret_output)
     for (size_t i = 0; words[i]; i++) {
         ck_assert_uint_lt(n, 28);
         argv[n++] = words[i];
+        if (i == 1 && strcmp(words[0], "certs") == 0 && strcmp(words[1], "rotate") == 0) {
+            argv[n++] = "--table-file";
+            argv[n++] = host->table;
+        }
     }
     const char *verb = strcmp(words[0], "--json") == 0 && words[1] ? words[1] : words[0];
     bool vmm = strcmp(verb, "ping") == 0 || strcmp(verb, "request") == 0;

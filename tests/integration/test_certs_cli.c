@@ -72,6 +72,10 @@ static int run_words(const char *const *words)
     argv[n++] = program;
     argv[n++] = "--admin";
     argv[n++] = host.admin;
+    if (strcmp(words[1], "rotate") == 0) {
+        argv[n++] = "--table-file";
+        argv[n++] = host.table;
+    }
     while (*words)
         argv[n++] = *words++;
     free(output);

@@ -60,20 +60,19 @@ static void drain(int fd)
 
 void updater_start(struct updater *updater, const struct updater_options *options)
 {
-    char program[4096], script[1024], rest[48] = "";
-    const char *argv[20] = {program,
-                            "--admin",
-                            options->admin,
-                            "certs",
-                            "rotate",
-                            "--timeout",
-                            options->timeout ? options->timeout : "10"};
-    size_t n = 7;
+    char program[4096], script[1024], rest[48] = "", table[4096];
+    const char *argv[24] = {program, "--admin",   options->admin,
+                            "certs", "rotate",    "--table-file",
+                            table,   "--timeout", options->timeout ? options->timeout : "10"};
+    size_t n = 9;
 
     ck_assert(updater->gone);
     if (options->rests_ms > 0)
         snprintf(rest, sizeof(rest), "sleep 0.%03u; ", options->rests_ms);
     snprintf(program, sizeof(program), "%s", process_built("cococtl"));
+    /* host.h's */
+    snprintf(table, sizeof(table), "%.*s/table",
+             (int)(strrchr(options->admin, '/') - options->admin), options->admin);
     snprintf(script, sizeof(script), "%s exec 4>%s 5<%s; %secho >&4; read x <&5; %s %s exit %d",
              options->leaves ? "(" : "", updater->ask_path, updater->told_path, rest, rest,
              options->leaves ? ") </dev/null >/dev/null 2>&1 &" : "", options->exit_status);

@@ -11,6 +11,7 @@ verb_json() {
     top) q='.seconds > 0 and .certsPerS >= 0 and (.vms[0].vm == "synthetic")' ;;
     doctor) words=(--socket "$dir/made/cocod.sock" --journal /dev/null) q='[.checks[] | select(.verdict == "bad")] == [] and (.checks | length > 10) and all(.checks[]; .name and .text)' ;;
     vms) q='[.vms[] | select(.vm == "synthetic")] | length == 1 and .[0].pid > 0 and .[0].certs > 0' ;;
+    "vms disconnect") words=("pid:$vmm_pid") q='.disconnected > 0 and .vm.vm == "synthetic"' ;;
     explain) words=("pid:$vmm_pid") q='.vm.vm == "synthetic" and (.requests | length > 0) and all(.requests[]; .time | fromdate > 0)' ;;
     events) q='[.events[].number] | length > 0 and . == sort' ;;
     quotes) q='(.jobs | type == "array") and .leftOut == 0 and .kept == []' ;;

@@ -45,6 +45,7 @@ method_call() {
     case $1 in
     GetInfo) p='{}' q='.vendor == "cocod"' ;;
     GetInterfaceDescription) p='{"interface": "org.varlink.service"}' q='.description | test("interface org.varlink.service")' ;;
+    Disconnect) p="{\"vm\": \"pid:$vmm_pid\"}" q='.disconnected > 0 and .vm.vm == "synthetic"' ;;
     GetStatus) p='{}' q='.state == "serving" and (.certificates.tableEntries | length == 3) and (.quotes.backends[0].slots == 4) and .counters.requests > 0' ;;
     ListVms) p='{"after": 0}' q='(.vms | length > 0) and (.vms[0].pid > 0) and .next == null' ;;
     Explain) p="{\"vm\": \"pid:$vmm_pid\"}" q='(.requests | length > 0) and ([.requests[].kind] | contains(["certs"]) and contains(["quote"]))' ;;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main() of every Check program, and the few helpers that most of them want.
+ * The few helpers that most tests want.
  */
 #include "support.h"
 #include <ftw.h>
@@ -9,16 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-int main(void)
-{
-    SRunner *runner = srunner_create(coco_suite());
-
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
 
 const char *test_data(const char *name)
 {

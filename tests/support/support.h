@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests share. A test program defines `coco_suite()`; its main() is in support.c.
+ * What the tests share. A test program defines `coco_suite()`; its main() is in check_main.c.
  */
 #pragma once
 

@@ -199,15 +199,21 @@ const char *rig_program(void)
 static pid_t start(const char *const *words, bool with_admin, bool (*prepare)(void))
 {
     const char *program = rig_program();
-    char admin[300], out[300], err[300];
+    char admin[300], out[300], err[300], table[300], table_option[] = "--table-file";
     char *argv[40] = {(char *)(uintptr_t)program, (char[]){"--admin"}, admin};
     int n = with_admin ? 3 : 1;
 
     (void)snprintf(admin, sizeof(admin), "%s", rig_path("admin"));
+    (void)snprintf(table, sizeof(table), "%s", rig_path("table"));
     (void)snprintf(out, sizeof(out), "%s", rig_path("stdout"));
     (void)snprintf(err, sizeof(err), "%s", rig_path("stderr"));
-    while (*words)
-        argv[n++] = (char *)(uintptr_t)*words++;
+    for (const char *before = ""; *words; before = *words++) {
+        argv[n++] = (char *)(uintptr_t)*words;
+        if (!with_admin || strcmp(before, "certs") != 0 || strcmp(*words, "rotate") != 0)
+            continue;
+        argv[n++] = table_option;
+        argv[n++] = table;
+    }
     argv[n] = NULL;
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);

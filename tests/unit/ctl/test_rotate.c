@@ -4,6 +4,7 @@
  * the command gets, and that the lock outlives everybody but the command. Processes wait for each other
  * through FIFOs and locks, not by time; --timeout bounds only the tests in which time has to run out.
  */
+#include "ctl.h"
 #include "ctl_rig.h"
 #include "support.h"
 #include <errno.h>
@@ -14,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +28,8 @@ static int lease_fd;            /* the test's own lease */
 static atomic_bool release_when_asked, close_at_begin, close_at_end, busy, ended;
 static atomic_int lock_at_end; /* what a stranger sees when EndUpdate comes */
 static const char *holders;
+#define NOBODY 65534
+static atomic_uint answers_as; /* this user, where the test is root's; 0: who runs the test */
 
 /* What a process that has nothing to do with it sees on that byte: F_RDLCK, F_WRLCK, F_UNLCK. */
 static int lock_seen(off_t byte)
@@ -80,6 +85,9 @@ static void drop_lease(void)
 static char *answer(const char *method, struct json_object *parameters)
 {
     (void)parameters;
+    /* The system call, not libc's function: for this thread alone. */
+    if (geteuid() == 0)
+        (void)syscall(SYS_setresuid, answers_as, -1, -1);
     if (strcmp(method, "BeginUpdate") == 0) {
         if (close_at_begin)
             return NULL;
@@ -120,11 +128,17 @@ static void setup(void)
     static uint8_t table[500];
 
     rig_open(answer);
+    /* A certificate table of one entry, whose GUID and bytes are all 7. */
     memset(table, 7, sizeof(table));
+    memset(table + 16, 0, 32);
+    table[16] = 48;
+    table[20] = (uint8_t)(sizeof(table) - 48);
+    table[21] = (sizeof(table) - 48) >> 8;
     (void)snprintf(table_path, sizeof(table_path), "%s", rig_path("table"));
     test_write_file(table_path, table, sizeof(table));
     table_reply = table_path;
     lease_fd = -1;
+    answers_as = 0;
     release_when_asked = close_at_begin = close_at_end = busy = ended = false;
     lock_at_end = -1;
     holders = "{\"vm\":\"db-7\\u001b[1m\",\"uuid\":\"6c1f\",\"pid\":4711,\"uid\":64055,\"vcpu\":3,"
@@ -341,11 +355,17 @@ END_TEST
 
 START_TEST(timeout_names_the_holders)
 {
+    char expected[128];
+
     take_lease(F_RDLCK);
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1", "--exec", "touch",
                              rig_path("ran")),
                      75);
-    rig_has(rig_err, "VM db-7\\x1b[1m (6c1f), pid 4711, uid 64055, vCPU 3, for 1234 ms");
+    (void)snprintf(expected, sizeof(expected),
+                   "  pid %d \"test_rotate\", uid %u, which locks byte ", (int)getpid(), getuid());
+    rig_has(rig_err, expected);
+    rig_has(rig_err, "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
+                     "process is 4711, for 1234 ms\n");
     rig_has(rig_err, "nothing was changed");
     rig_lacks(rig_err, "\x1b");
     ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders ");
@@ -363,8 +383,13 @@ START_TEST(file_readers_are_found_in_proc)
               "\"start\":1048576,\"length\":1,\"sinceMs\":5}";
     take_lease(F_RDLCK);
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1"), 75);
-    (void)snprintf(expected, sizeof(expected), "reads the table file, pid %d \"", (int)getpid());
+    (void)snprintf(expected, sizeof(expected), "pid %d \"test_rotate\", uid ", (int)getpid());
     rig_has(rig_err, expected);
+    rig_has(rig_err, ", which locks byte 1048576, for 5 ms\n");
+    holders = "";
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1"), 75);
+    rig_has(rig_err, expected);
+    rig_has(rig_err, ", which reads the table file\n");
 }
 END_TEST
 
@@ -380,6 +405,8 @@ END_TEST
 
 START_TEST(forced)
 {
+    char expected[128];
+
     take_lease(F_RDLCK);
     pid_t pid = RIG_START("certs", "rotate", "--timeout", "0.05", "--force", "--json", "--exec",
                           "sh", "-c", waiting_command(""));
@@ -396,8 +423,43 @@ START_TEST(forced)
     rig_has(rig_err, "going on without a lock on these");
     rig_has(rig_err, "db-7");
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
-    rig_has(rig_last("EndUpdate"), "\"void\": [ \"VM db-7");
+    (void)snprintf(expected, sizeof(expected), "\"void\": [ \"pid %d ", (int)getpid());
+    rig_has(rig_last("EndUpdate"), expected);
+    rig_has(rig_last("EndUpdate"), "of the range of VM db-7");
     rig_has(rig_out, "\"forced\":true");
+    (void)snprintf(expected, sizeof(expected), "\"pid\":%d,\n", (int)getpid());
+    rig_has(rig_out, expected);
+    rig_has(rig_out, "\"locks\":1,");
+    rig_has(rig_out, "\"claim\":{\n");
+}
+END_TEST
+
+/* What took 38 s and more, and then failed with ELOOP: the locks are in the way in another order
+ * than the kernel finds them in, and they are many. */
+START_TEST(forced_past_more_locks_than_can_be_gone_around)
+{
+    enum {
+        LOCKS = 3000
+    };
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int other = open(table_path, O_RDONLY | O_CLOEXEC);
+
+    take_lease(F_RDLCK); /* the first that the kernel finds */
+    for (int i = LOCKS; i > 0; i--) {
+        lock.l_start = LEASE_BYTE / 2 + 2 * i;
+        ck_assert_int_eq(fcntl(other, F_OFD_SETLK, &lock), 0);
+    }
+    pid_t pid = RIG_START("certs", "rotate", "--timeout", "0.05", "--force", "--exec", "sh", "-c",
+                          waiting_command(""));
+    wait_until_up();
+    ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK); /* by this cocod and others see it */
+    ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE), F_RDLCK);
+    let_it_end();
+    ck_assert_int_eq(rig_wait(pid), 0);
+    rig_has(rig_err, ", 3001 locks, which locks byte 1048576");
+    rig_has(rig_err, "too many locks to go around each");
+    rig_has(rig_last("EndUpdate"), "\"forced\": true");
+    close(other);
 }
 END_TEST
 
@@ -421,17 +483,6 @@ END_TEST
 
 START_TEST(nothing_changes_before_the_command)
 {
-    static const char *const paths[] = {"/no/such/table", "/", "/dev/null", ""};
-
-    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        table_reply = paths[i];
-        int code = RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran"));
-        ck_assert_msg(code == 1, "%s: %d", paths[i], code);
-        rig_has(rig_err, "cannot open the table file");
-    }
-    ck_assert_int_eq(symlink(table_path, rig_path("link")), 0);
-    table_reply = rig_path("link");
-    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran")), 1);
     busy = true;
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran")), 75);
     rig_has(rig_err, "another update is under way: night\\x1bly");
@@ -440,6 +491,217 @@ START_TEST(nothing_changes_before_the_command)
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
     ck_assert_ptr_null(strstr(rig_calls(), "EndUpdate"));
     ck_assert(table_is_untouched());
+}
+END_TEST
+
+/* --- which file that is ---------------------------------------------------------------------- */
+
+#define SECRET_SIZE 680u
+
+/* A file of root's (or of who runs this) that is no certificate table, as /etc/shadow is. */
+static const char *make_secret(void)
+{
+    static char secret[SECRET_SIZE], path[300];
+
+    (void)snprintf(path, sizeof(path), "%s", rig_path("shadow"));
+    memset(secret, '$', sizeof(secret));
+    test_write_file(path, secret, sizeof(secret));
+    ck_assert_int_eq(chmod(path, 0640), 0);
+    return path;
+}
+
+/* A rotation fails for that reason, its command does not run, and the secret has its 680 bytes. */
+static void is_refused(const char *reason)
+{
+    size_t size;
+
+    int code = RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran"));
+    ck_assert_msg(code == 1, "%d, not 1: %s", code, rig_err);
+    rig_has(rig_err, reason);
+    ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
+    free(test_read_file(rig_path("shadow"), &size));
+    ck_assert_uint_eq(size, SECRET_SIZE);
+}
+
+START_TEST(a_compromised_cocod_names_etc_shadow)
+{
+    table_reply = make_secret();
+    is_refused("cocod says that its table file is ");
+    rig_has(rig_err, "--table-file");
+    rig_has(rig_err, "nothing was changed");
+    ck_assert_str_eq(rig_calls(), "BeginUpdate ");
+    ck_assert(table_is_untouched());
+    table_reply = "/etc/\\u001b[2Jshadow";
+    is_refused("/etc/\\x1b[2Jshadow");
+    table_reply = "";
+    is_refused("cocod says that its table file is ");
+}
+END_TEST
+
+START_TEST(the_table_file_is_put_in_anothers_place)
+{
+    const char *secret = make_secret();
+
+    ck_assert_int_eq(unlink(table_path), 0);
+    is_refused("No such file");
+    ck_assert_int_eq(symlink(secret, table_path), 0);
+    is_refused("not a regular file");
+    ck_assert_int_eq(unlink(table_path), 0);
+    ck_assert_int_eq(link(secret, table_path), 0);
+    is_refused("a hard link");
+    ck_assert_int_eq(unlink(table_path), 0);
+    ck_assert_int_eq(mkfifo(table_path, 0600), 0);
+    is_refused("not a regular file");
+    ck_assert_int_eq(unlink(table_path), 0);
+    ck_assert_int_eq(mkdir(table_path, 0700), 0);
+    is_refused("not a regular file");
+    ck_assert_int_eq(rmdir(table_path), 0);
+    /* Moved there: all that is right but what it holds. */
+    ck_assert_int_eq(link(secret, rig_path("second")), 0);
+    ck_assert_int_eq(rename(secret, table_path), 0);
+    ck_assert_int_eq(unlink(rig_path("second")), 0);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran")), 1);
+    rig_has(rig_err, "does not hold a certificate table");
+    ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
+    size_t size;
+    free(test_read_file(table_path, &size));
+    ck_assert_uint_eq(size, SECRET_SIZE);
+}
+END_TEST
+
+START_TEST(the_table_files_folder_is_anybodys)
+{
+    (void)make_secret();
+    ck_assert_int_eq(chmod(rig_path("."), 0777), 0);
+    is_refused("others may make files in its folder");
+    ck_assert_int_eq(chmod(rig_path("."), 0770), 0);
+    is_refused("others may make files in its folder");
+    ck_assert_int_eq(chmod(rig_path("."), 0700), 0);
+}
+END_TEST
+
+/* The daemon is nobody's process, cococtl root's. */
+START_TEST(the_table_file_is_the_answering_users)
+{
+    if (geteuid() != 0) {
+        printf("SKIP: this takes root\n");
+        return;
+    }
+    (void)make_secret();
+    answers_as = NOBODY;
+    is_refused("not owned by the user who answers for cocod"); /* but by root */
+    ck_assert_int_eq(chown(table_path, NOBODY + 1, (gid_t)-1), 0);
+    is_refused("not owned by the user who answers for cocod");
+    ck_assert_int_eq(chown(table_path, NOBODY, (gid_t)-1), 0);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "true"), 0);
+    ck_assert(is_empty_table(table_path));
+    ck_assert_int_eq(chown(rig_path("."), NOBODY, (gid_t)-1), 0);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate"), 0);
+    ck_assert_int_eq(chown(rig_path("."), NOBODY + 1, (gid_t)-1), 0);
+    is_refused("its folder is neither root's nor cocod's");
+    ck_assert_int_eq(chown(rig_path("."), 0, (gid_t)-1), 0);
+    answers_as = 0;
+    ck_assert_int_eq(unlink(table_path), 0);
+    if (mknod(table_path, S_IFCHR | 0600, makedev(1, 3)) == 0) /* /dev/null */
+        is_refused("not a regular file");
+}
+END_TEST
+
+/* A folder on the way is swapped for another: what is opened is still cocod's own, or nothing. */
+START_TEST(a_folder_is_swapped_for_a_link)
+{
+    char inner[320];
+
+    if (geteuid() != 0) {
+        printf("SKIP: this takes root\n");
+        return;
+    }
+    const char *secret = make_secret();
+    ck_assert_int_eq(mkdir(rig_path("etc"), 0755), 0);
+    (void)snprintf(inner, sizeof(inner), "%s/etc/table", rig_path("."));
+    ck_assert_int_eq(link(secret, inner), 0);
+    ck_assert_int_eq(unlink(secret), 0);
+    ck_assert_int_eq(symlink(rig_path("etc"), rig_path("run")), 0);
+    (void)snprintf(inner, sizeof(inner), "%s", rig_path("run/table"));
+    table_reply = inner;
+    answers_as = NOBODY;
+    ck_assert_int_eq(RIG_PREPARED(NULL, "--admin", rig_path("admin"), "certs", "rotate",
+                                  "--table-file", inner, "--exec", "touch", rig_path("ran")),
+                     1);
+    rig_has(rig_err, "not owned by the user who answers for cocod");
+    ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
+    size_t size;
+    free(test_read_file(inner, &size));
+    ck_assert_uint_eq(size, SECRET_SIZE);
+}
+END_TEST
+
+/* --- what the configuration says ------------------------------------------------------------- */
+
+static void write_text(const char *path, const char *text)
+{
+    test_write_file(path, text, strlen(text));
+    ck_assert_int_eq(chmod(path, 0644), 0);
+}
+
+START_TEST(the_configuration_is_read_as_cocod_does)
+{
+    const char *dirs[] = {rig_path("usr"), rig_path("run"), rig_path("etc")};
+    char path[PATH_MAX] = "/default";
+
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_int_eq(mkdir(dirs[i], 0755), 0);
+        ck_assert(conf_certs_path(dirs, 3, "table_file", path));
+        ck_assert_str_eq(path, "/default");
+    }
+    write_text(rig_path("usr/cocod.conf"), "[certs]\ntable_file = /of/usr\n");
+    ck_assert(conf_certs_path(dirs, 3, "table_file", path));
+    ck_assert_str_eq(path, "/of/usr");
+    /* One cocod.conf counts, the last; a key of another section is another key. */
+    write_text(rig_path("etc/cocod.conf"),
+               "# table_file = /a\n[rpc]\ntable_file = /b\n  [certs]\n;table_file=/c\n"
+               "table_files = /d\n\t table_file \t=  /of/etc two ;five  ; six\nstore = /s\n");
+    (void)snprintf(path, sizeof(path), "/default");
+    ck_assert(conf_certs_path(dirs, 3, "table_file", path));
+    ck_assert_str_eq(path, "/of/etc two");
+    ck_assert(conf_certs_path(dirs, 3, "store", path));
+    ck_assert_str_eq(path, "/s");
+    /* Drop-ins in the order of their names; a later folder's takes the place of an earlier's. */
+    ck_assert_int_eq(mkdir(rig_path("usr/cocod.conf.d"), 0755), 0);
+    ck_assert_int_eq(mkdir(rig_path("etc/cocod.conf.d"), 0755), 0);
+    write_text(rig_path("usr/cocod.conf.d/20.conf"), "[certs]\ntable_file = /twenty\n");
+    write_text(rig_path("etc/cocod.conf.d/10.conf"), "[certs]\ntable_file = /ten\n");
+    write_text(rig_path("etc/cocod.conf.d/30.conf~"), "[certs]\ntable_file = /thirty\n");
+    ck_assert(conf_certs_path(dirs, 3, "table_file", path));
+    ck_assert_str_eq(path, "/twenty");
+    write_text(rig_path("etc/cocod.conf.d/20.conf"), "");
+    ck_assert(conf_certs_path(dirs, 3, "table_file", path));
+    ck_assert_str_eq(path, "/ten");
+}
+END_TEST
+
+START_TEST(a_configuration_that_others_could_write_is_not_gone_by)
+{
+    const char *dirs[] = {rig_path("run")};
+    char path[PATH_MAX] = "/default";
+
+    ck_assert_int_eq(mkdir(dirs[0], 0755), 0);
+    write_text(rig_path("run/cocod.conf"), "[certs]\ntable_file = /etc/shadow\n");
+    ck_assert_int_eq(chmod(rig_path("run/cocod.conf"), 0664), 0);
+    ck_assert(!conf_certs_path(dirs, 1, "table_file", path));
+    ck_assert_str_eq(path, "/default");
+    ck_assert(conf_certs_path(dirs, 1, "store", path)); /* it does not name that */
+    ck_assert_int_eq(chmod(rig_path("run/cocod.conf"), 0644), 0);
+    if (geteuid() == 0) {
+        ck_assert_int_eq(chown(rig_path("run/cocod.conf"), NOBODY, (gid_t)-1), 0);
+        ck_assert(!conf_certs_path(dirs, 1, "table_file", path));
+        ck_assert_int_eq(chown(rig_path("run/cocod.conf"), 0, (gid_t)-1), 0);
+    }
+    ck_assert(conf_certs_path(dirs, 1, "table_file", path));
+    ck_assert_str_eq(path, "/etc/shadow");
+    ck_assert_int_eq(unlink(rig_path("run/cocod.conf")), 0);
+    ck_assert_int_eq(mkfifo(rig_path("run/cocod.conf"), 0644), 0);
+    ck_assert(!conf_certs_path(dirs, 1, "table_file", path));
 }
 END_TEST
 
@@ -462,8 +724,16 @@ Suite *coco_suite(void)
     tcase_add_test(tc, file_readers_are_found_in_proc);
     tcase_add_test(tc, a_lease_that_ends_is_waited_for);
     tcase_add_test(tc, forced);
+    tcase_add_test(tc, forced_past_more_locks_than_can_be_gone_around);
     tcase_add_test(tc, another_update_is_not_forced);
     tcase_add_test(tc, nothing_changes_before_the_command);
+    tcase_add_test(tc, a_compromised_cocod_names_etc_shadow);
+    tcase_add_test(tc, the_table_file_is_put_in_anothers_place);
+    tcase_add_test(tc, the_table_files_folder_is_anybodys);
+    tcase_add_test(tc, the_table_file_is_the_answering_users);
+    tcase_add_test(tc, a_folder_is_swapped_for_a_link);
+    tcase_add_test(tc, the_configuration_is_read_as_cocod_does);
+    tcase_add_test(tc, a_configuration_that_others_could_write_is_not_gone_by);
     suite_add_tcase(suite, tc);
     return suite;
 }

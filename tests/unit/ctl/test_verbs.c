@@ -88,9 +88,10 @@ static const char checks[] =
     "and so the empty table is served to every guest of this host\",\"fix\":\"\\\"cococtl certs "
     "fetch\\\", or \\\"cococtl certs import PATH\\\", with what AMD has for this chip\"},"
     "{\"name\":\"QGS\",\"verdict\":\"%s\",\"text\":\"no\\u0007ne\",\"fix\":null}],"
-    "\"storePath\":%s,\"tableFile\":null}}";
+    "\"storePath\":%s,\"tableFile\":%s}}";
 
-static const char *tcb_verdict = "good", *qgs_verdict = "skipped", *store_path = "null";
+static const char *tcb_verdict = "good", *qgs_verdict = "skipped", *store_path = "null",
+                  *table_file = "null";
 
 static char *answer(const char *method, struct json_object *parameters)
 {
@@ -107,7 +108,7 @@ static char *answer(const char *method, struct json_object *parameters)
     if (strcmp(method, "GetEvents") == 0)
         return strdup(events);
     if (strcmp(method, "Diagnose") == 0)
-        return rig_say(checks, tcb_verdict, qgs_verdict, store_path);
+        return rig_say(checks, tcb_verdict, qgs_verdict, store_path, table_file);
     if (strcmp(method, "GetLogLevel") == 0)
         return strdup("{\"parameters\":{\"level\":\"info\"}}");
     if (strcmp(method, "SetLogLevel") == 0)
@@ -131,7 +132,7 @@ static void setup(void)
     rounds = 0;
     tcb_verdict = "good";
     qgs_verdict = "skipped";
-    store_path = "null";
+    store_path = table_file = "null";
     (void)unsetenv("NO_COLOR");
     rig_open(answer);
 }
@@ -284,13 +285,23 @@ START_TEST(doctor)
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("nothing")), 1);
     rig_has(rig_out, "bad      VMMs");
     rig_has(rig_out, "systemctl status cocod.socket");
-    (void)snprintf(path, sizeof(path), "\"%s\"", rig_path("nothing"));
-    store_path = path;
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 1);
+    (void)snprintf(path, sizeof(path), "\"%s\"", rig_path("nothing/table"));
+    table_file = path;
+    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file",
+                             rig_path("nothing/table")),
+                     1);
     rig_has(rig_out, "bad      disk");
-    (void)snprintf(path, sizeof(path), "\"%s\"", rig_path("."));
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 0);
+    (void)snprintf(path, sizeof(path), "\"%s\"", rig_path("table"));
+    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file",
+                             rig_path("table")),
+                     0);
     rig_has(rig_out, "MiB free");
+    /* What cocod alone names is not looked up: that could mount it, or hang. */
+    store_path = "\"/net/evil/export\"";
+    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 0);
+    rig_has(rig_out, "skipped  disk           the store: cocod says /net/evil/export, its "
+                     "configuration says none");
+    rig_has(rig_out, "skipped  disk           the table file: cocod says ");
 }
 END_TEST
 

@@ -41,6 +41,14 @@ void rig_reset_sys(void)
 
 /* --- the parts ------------------------------------------------------------------------------- */
 
+void rig_reload_cocod(struct cocod *cocod, struct config *config)
+{
+    struct cocod_names names;
+
+    cocod_find_names(config, &names);
+    cocod_reload(cocod, config, &names);
+}
+
 struct rig_options rig_defaults(void)
 {
     return (struct rig_options){
@@ -83,7 +91,7 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     rig->base = cocod_base_new();
     ck_assert_ptr_nonnull(rig->base);
     ck_assert_int_eq(timers_init(&rig->timers, rig->base), 0);
-    rig->worker = worker_new(rig->base, &rig->timers);
+    rig->worker = worker_new(rig->base, &rig->timers, "reading files");
     ck_assert_ptr_nonnull(rig->worker);
     rig->server = server_new(rig->base, &rig->timers, &options->limits);
     ck_assert_ptr_nonnull(rig->server);

@@ -10,6 +10,7 @@
 
 #include "certs/certs.h"
 #include "certs/platform.h"
+#include "cocod.h"
 #include "config.h"
 #include "frontend/admin.h"
 #include "frontend/exposition.h"
@@ -54,6 +55,9 @@ extern uint64_t rig_clock_us;
 uint64_t rig_now_us(void);
 /* sys as it really is, but for the clock. */
 void rig_reset_sys(void);
+
+/* A reload of a whole cocod, names looked up on the way; `config` as cocod_reload's. */
+void rig_reload_cocod(struct cocod *cocod, struct config *config);
 
 /* Generous limits, nothing offered. */
 struct rig_options rig_defaults(void);

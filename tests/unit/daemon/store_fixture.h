@@ -172,7 +172,7 @@ static inline void stop(void)
 
 static inline void reconfigure(const char *more)
 {
-    cocod_reload(cocod, fixture_config(more));
+    rig_reload_cocod(cocod, fixture_config(more));
     await_worker();
 }
 

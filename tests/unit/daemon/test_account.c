@@ -28,7 +28,7 @@ static void setup(void)
     base = event_base_new();
     ck_assert_ptr_nonnull(base);
     ck_assert_int_eq(timers_init(&timers, base), 0);
-    accounts_init(&accounts, &timers, LINGER_US);
+    accounts_init(&accounts, base, &timers, LINGER_US);
 }
 
 static void teardown(void)
@@ -105,13 +105,13 @@ START_TEST(an_account_lingers_so_that_reconnecting_resets_nothing)
 {
     struct account *a = get(1, 2, 3);
 
-    a->n_requests = 5;
+    account_charge_anyway(a, CHARGE_REQUESTS, 5);
     account_unref(a);
     rig_clock_us += LINGER_US - 1;
     timers_run(&timers);
     ck_assert_ptr_eq(get(1, 2, 3), a); /* the very same, with what it holds */
-    ck_assert_uint_eq(a->n_requests, 5);
-    a->n_requests = 0;
+    ck_assert_uint_eq(a->held[CHARGE_REQUESTS], 5);
+    account_uncharge(a, CHARGE_REQUESTS, 5);
     rig_clock_us += 10 * (uint64_t)LINGER_US; /* in use it does not age */
     timers_run(&timers);
     ck_assert_uint_eq(metrics.now_accounts, 1);

@@ -471,7 +471,7 @@ START_TEST(without_a_store)
 }
 END_TEST
 
-/* Who asks and leaves: what he asked for is done all the same. */
+/* Who asks and leaves: what has begun is done all the same. */
 START_TEST(a_caller_that_leaves)
 {
     struct chain_input file = ca(SNP_PKI_ARK);
@@ -493,32 +493,103 @@ START_TEST(a_caller_that_leaves)
 }
 END_TEST
 
-/* More work than the worker queues: the rest is told to come again, and nobody waits for ever. */
-START_TEST(more_calls_than_the_worker_queues)
-{
-    static int fds[WORKER_QUEUE_MAX + 20];
-    unsigned good = 0, later = 0;
+static struct ucred cred;
 
-    open_admin(milan("3.0.8.115", ""));
-    import_chains(true);
-    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
-        static const char call[] = "{\"method\":\"" ADMIN "ListChains\"}";
-        fds[i] = connect_admin();
-        rig_send(fds[i], call, sizeof(call));
-    }
-    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+static int fake_cred(int fd, struct ucred *ret)
+{
+    (void)fd;
+    *ret = cred;
+    return 0;
+}
+
+/* A connection whose call has been taken, of that process. */
+static int list_as(uid_t uid, pid_t pid)
+{
+    static const char call[] = "{\"method\":\"" ADMIN "ListChains\"}";
+
+    cred = (struct ucred){.uid = uid, .gid = 65534, .pid = pid};
+    sys.peer_cred = fake_cred;
+    int fd = connect_admin();
+    rig_send(fd, call, sizeof(call));
+    settle();
+    return fd;
+}
+
+/* Of so many calls: those that were answered; of the others the last one's reason. */
+static unsigned good_calls(const int *fds, size_t n, char reason[128])
+{
+    unsigned good = 0;
+
+    reason[0] = 0;
+    for (size_t i = 0; i < n; i++) {
         struct json_object *reply = hear(fds[i]), *error;
         if (json_object_object_get_ex(reply, "error", &error)) {
             ck_assert_str_eq(json_object_get_string(error), ADMIN "TryAgain");
-            later++;
+            snprintf(reason, 128, "%s", text_of(get(reply, "parameters"), "reason"));
         } else {
             good++;
         }
         json_object_put(reply);
         close(fds[i]);
     }
-    ck_assert_uint_ge(good, WORKER_QUEUE_MAX - 1); /* one was the test's */
-    ck_assert_uint_eq(good + later, sizeof(fds) / sizeof(fds[0]));
+    return good;
+}
+
+#define READERS                                                                                   \
+    "[admin]\nread = 1000 1001 1002 1003 1004 1005 1006 1007 1008 1009 1010 1011 1012 1013 1014 " \
+    "1015 1016 1017 1018 1019\n"
+
+START_TEST(one_process_with_many_calls_has_four_that_wait)
+{
+    int fds[20];
+    char reason[128];
+
+    open_admin(milan("3.0.8.115", READERS));
+    import_chains(true);
+    for (size_t i = 0; i < 20; i++)
+        fds[i] = list_as(1000, 77);
+    ck_assert_uint_le(good_calls(fds, 20, reason), 20);
+    ck_assert_str_eq(reason, "4 calls on the store of this process wait already");
+    close_admin();
+}
+END_TEST
+
+START_TEST(one_user_with_many_processes_has_sixteen_calls_that_wait)
+{
+    static int fds[100];
+    char reason[128];
+
+    open_admin(milan("3.0.8.115", READERS));
+    import_chains(true);
+    for (size_t i = 0; i < 100; i++)
+        fds[i] = list_as(1000, (pid_t)i + 1);
+    (void)good_calls(fds, 100, reason);
+    ck_assert_str_eq(reason, "16 calls on the store of this user wait already");
+    close_admin();
+}
+END_TEST
+
+/* 200 calls of 20 users wait when the firmware changes: they take the selection no place, and root
+ * none either. */
+START_TEST(a_flood_of_calls_takes_no_chain_away)
+{
+    static int fds[200];
+    char reason[128];
+
+    open_admin(milan("3.0.8.115", "missing_chain = refuse\n" READERS));
+    import_chains(true);
+    expect_served("ARK VCEK ASK");
+    for (size_t i = 0; i < 200; i++)
+        fds[i] = list_as(1000 + (uid_t)i % 20, (pid_t)i + 1);
+    rig_reload_cocod(cocod, fixture_config(milan("3.0.9.115", "missing_chain = refuse\n" READERS)));
+    settle();
+    ck_assert_uint_ne(certs_get(cocod->certs, 4).status, COCO_EIO);
+    int root = list_as(0, 500);
+    await_worker();
+    expect_served("ARK VCEK ASK");
+    ck_assert_uint_eq(certs_chain(cocod->certs)->tcb.snp, 9);
+    ck_assert_uint_eq(good_calls(&root, 1, reason), 1);
+    (void)good_calls(fds, 200, reason);
     close_admin();
 }
 END_TEST
@@ -757,6 +828,7 @@ START_TEST(a_forced_update)
     ck_assert_uint_eq(metrics.updates_forced, 1);
     ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_OK);
     ck_assert_uint_eq(certs_chain(cocod->certs)->tcb.snp, 9);
+    pass(6u * SECOND);
     expect_problem("is not given back");
     close(lease);
     pass(2u * SECOND);
@@ -910,7 +982,9 @@ Suite *coco_suite(void)
     tcase_add_test(tc, more_certificates_than_an_import_takes);
     tcase_add_test(tc, without_a_store);
     tcase_add_test(tc, a_caller_that_leaves);
-    tcase_add_test(tc, more_calls_than_the_worker_queues);
+    tcase_add_test(tc, one_process_with_many_calls_has_four_that_wait);
+    tcase_add_test(tc, one_user_with_many_processes_has_sixteen_calls_that_wait);
+    tcase_add_test(tc, a_flood_of_calls_takes_no_chain_away);
     tcase_add_test(tc, preflight);
     tcase_add_test(tc, preflight_without_a_platform);
     tcase_add_test(tc, an_update_from_begin_to_end);

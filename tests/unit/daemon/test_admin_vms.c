@@ -70,6 +70,72 @@ START_TEST(many_vms_come_in_pages)
 }
 END_TEST
 
+static bool is_closed(int fd)
+{
+    char byte;
+
+    rig_settle(&rig);
+    return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+START_TEST(a_vms_connections_are_ended)
+{
+    int a = connect_vm(4711, "db-7", NULL), b = connect_vm(4712, "db-8", NULL);
+    int c = connect_vm(4711, "db-7", NULL);
+
+    get_certs(a, 4, COCO_OK);
+    ask_quote(c, 5, COCO_QUOTE_MAX, true);
+    struct json_object *answer = ask("Disconnect", "{\"vm\":\"db-7\"}");
+    ck_assert_int_eq(number_of(answer, "disconnected"), 2);
+    ck_assert_int_eq(number_of(get(answer, "vm"), "pid"), 4711);
+    ck_assert_int_eq(number_of(get(answer, "vm"), "connections"), 2);
+    ck_assert_int_eq(number_of(get(answer, "vm"), "inFlight"), 1);
+    ck_assert(is_closed(a) && is_closed(c));
+    ck_assert(!is_closed(b));
+    get_certs(b, 4, COCO_OK);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_ADMIN], 2);
+    /* It is remembered, with nothing left to be ended. */
+    answer = ask("Disconnect", "{\"vm\":\"pid:4711\"}");
+    ck_assert_int_eq(number_of(answer, "disconnected"), 0);
+    ck_assert_int_eq(number_of(get(answer, "vm"), "inFlight"), 0);
+    /* And may come again. */
+    close(a);
+    a = connect_vm(4711, "db-7", NULL);
+    get_certs(a, 4, COCO_OK);
+    end(a);
+    end(b);
+    close(c);
+}
+END_TEST
+
+START_TEST(one_vm_is_ended_or_none)
+{
+    int a = connect_vm(4711, "twin", NULL), b = connect_vm(4712, "twin", NULL);
+
+    expect_error("Disconnect", "{}", "org.varlink.service.InvalidParameter");
+    expect_error("Disconnect", "{\"vm\":7}", "org.varlink.service.InvalidParameter");
+    expect_error("Disconnect", "{\"vm\":\"nobody\"}", "io.cocod.Admin.NoSuchVm");
+    expect_error("Disconnect", "{\"vm\":\"twin\"}", "io.cocod.Admin.AmbiguousVm");
+    ck_assert(!is_closed(a) && !is_closed(b));
+    ck_assert_int_eq(number_of(ask("Disconnect", "{\"vm\":\"4712\"}"), "disconnected"), 1);
+    ck_assert(!is_closed(a) && is_closed(b));
+    end(a);
+    close(b);
+}
+END_TEST
+
+/* An administrator whose process is a VM, too, is answered. */
+START_TEST(ones_own_vm_is_ended_and_the_call_answered)
+{
+    int a = connect_vm(1, "own", NULL); /* admin_fd's process */
+
+    ck_assert_int_eq(number_of(ask("Disconnect", "{\"vm\":\"pid:1\"}"), "disconnected"), 1);
+    ck_assert(is_closed(a));
+    ck_assert_uint_eq(count(ask("ListVms", "{}"), "vms"), 1);
+    close(a);
+}
+END_TEST
+
 START_TEST(a_vm_is_found_by_name_uuid_and_pid)
 {
     static const char *const names[] = {"db-7", "pid:4711", "4711",
@@ -272,6 +338,9 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, vms_are_listed_with_what_they_hold);
     tcase_add_test(tcase, many_vms_come_in_pages);
+    tcase_add_test(tcase, a_vms_connections_are_ended);
+    tcase_add_test(tcase, one_vm_is_ended_or_none);
+    tcase_add_test(tcase, ones_own_vm_is_ended_and_the_call_answered);
     tcase_add_test(tcase, a_vm_is_found_by_name_uuid_and_pid);
     tcase_add_test(tcase, a_name_that_two_claim_decides_nothing);
     tcase_add_test(tcase, names_are_escaped);

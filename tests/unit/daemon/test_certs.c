@@ -423,6 +423,56 @@ START_TEST(each_session_has_bytes_of_its_own)
 }
 END_TEST
 
+/* Whoever knows his own bytes does not know where the next session's are. */
+START_TEST(where_a_session_has_its_bytes_is_not_to_be_guessed)
+{
+    enum {
+        N = 50
+    };
+    uint64_t bases[N];
+
+    open_certs(0);
+    for (int i = 0; i < N; i++) {
+        close(certs_open_lease(rig.certs, &bases[i]));
+        if (i > 0)
+            ck_assert_uint_ne(bases[i] >> 36, bases[i - 1] >> 36);
+    }
+    rig_close(&rig);
+}
+END_TEST
+
+static unsigned n_looks;
+
+/* As with a hundred thousand locks of somebody's. */
+static int slow_lock(int fd, int cmd, struct flock *lock)
+{
+    n_looks++;
+    rig_clock_us += 7000u;
+    return sys_real.ofd_lock(fd, cmd, lock);
+}
+
+START_TEST(looking_for_holders_is_bounded_in_time_and_number)
+{
+    struct flock byte = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+    static struct certs_holder holders[CERTS_HOLDERS_MAX];
+    uint64_t base;
+
+    open_certs(0);
+    int fd = certs_open_lease(rig.certs, &base);
+    for (unsigned i = 0; i < 2000; i++) {
+        byte.l_start = (off_t)(base + 2u * (uint64_t)i);
+        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &byte), 0);
+    }
+    ck_assert_uint_eq(certs_holders(rig.certs, holders, CERTS_HOLDERS_MAX), CERTS_HOLDERS_MAX);
+    sys.ofd_lock = slow_lock;
+    n_looks = 0;
+    ck_assert_uint_eq(certs_holders(rig.certs, holders, CERTS_HOLDERS_MAX), 1);
+    ck_assert_uint_eq(n_looks, 1);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
 /* --- life ------------------------------------------------------------------------------------ */
 
 /* What runs on the worker when the service goes is told to nobody, and leaks nothing. */
@@ -512,6 +562,8 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, reloads_that_overtake_each_other);
     tcase_add_test(tcase, a_load_has_its_own_copy_of_the_names);
     tcase_add_test(tcase, each_session_has_bytes_of_its_own);
+    tcase_add_test(tcase, where_a_session_has_its_bytes_is_not_to_be_guessed);
+    tcase_add_test(tcase, looking_for_holders_is_bounded_in_time_and_number);
     tcase_add_test(tcase, freeing_during_a_load);
     tcase_add_test(tcase, no_memory_for_a_load_keeps_what_is_served);
     tcase_add_test(tcase, a_chain_that_has_expired_is_refused);

@@ -604,12 +604,123 @@ START_TEST(a_selection_that_found_no_memory_is_made_up_for)
     settle();
     memory_is_gone = false;
     await_worker();
-    expect_problem("out of memory");
-    expect_served(""); /* not known is the empty table */
-    pass(60u * SECOND);
+    expect_problem("out of memory: that is tried again (the chain loaded before is still served)");
+    expect_served("ARK VCEK ASK"); /* the platform is the same */
+    pass(SECOND / 10);
     await_worker();
     expect_served("ARK VCEK ASK");
     ck_assert(!has_problem("out of memory"));
+    stop();
+}
+END_TEST
+
+/* --- local failures take no chain away -------------------------------------------------------- */
+
+static int open_error; /* of everything in the store; 0: none */
+
+static int store_open(const char *path, int flags, mode_t mode)
+{
+    if (open_error && strstr(path, "/store/")) {
+        errno = open_error;
+        return -1;
+    }
+    return sys_real.open(path, flags, mode);
+}
+
+static const int passing[] = {EMFILE, ENFILE, ENOMEM, EIO, EINTR, ENOSPC, EAGAIN};
+
+static uint32_t status_now(void)
+{
+    return certs_get(cocod->certs, 4).status;
+}
+
+/* What a guest gets where missing_chain = refuse must not be EIO for that. */
+START_TEST(a_local_failure_takes_no_good_chain_away)
+{
+    start(milan("3.0.8.115", "missing_chain = refuse\n"));
+    import_chains(false);
+    expect_served("ARK VCEK ASK");
+    sys.open = store_open;
+    open_error = passing[_i];
+    certs_reload(cocod->certs, NULL);
+    await_worker();
+    expect_problem("the chain loaded before is still served");
+    for (int i = 0; i < 300; i++) { /* however long it lasts */
+        expect_served("ARK VCEK ASK");
+        pass(SECOND);
+        await_worker();
+    }
+    open_error = 0;
+    pass(60u * SECOND);
+    await_worker();
+    expect_served("ARK VCEK ASK");
+    ck_assert(!has_problem("still served"));
+    stop();
+}
+END_TEST
+
+/* The firmware has changed, and the chain for it cannot be read: the old one is wrong, and nothing
+ * says that there is none. */
+START_TEST(a_local_failure_after_a_change_is_waited_for)
+{
+    start(milan("3.0.8.115", "missing_chain = refuse\n"));
+    import_chains(false);
+    expect_served("ARK VCEK ASK");
+    sys.open = store_open;
+    open_error = passing[_i];
+    reconfigure(milan("3.0.9.115", "missing_chain = refuse\n"));
+    for (int i = 0; i < 50; i++) {
+        ck_assert_uint_eq(status_now(), COCO_EAGAIN);
+        pass(SECOND / 10);
+        await_worker();
+    }
+    expect_problem("is tried again (until then every request is told to come again)");
+    open_error = 0;
+    pass(7u * SECOND); /* the next try, of those that take twice as long each time */
+    await_worker();
+    expect_served("ARK VCEK ASK");
+    ck_assert_uint_eq(certs_chain(cocod->certs)->tcb.snp, 9);
+    ck_assert(!has_problem("is tried again"));
+    stop();
+}
+END_TEST
+
+/* But not for ever: after 10 s it is as if there were none, until there is. */
+START_TEST(a_local_failure_that_lasts_is_told_as_a_missing_chain)
+{
+    start(milan("3.0.8.115", "missing_chain = refuse\n"));
+    import_chains(false);
+    sys.open = store_open;
+    open_error = EMFILE;
+    reconfigure(milan("3.0.9.115", "missing_chain = refuse\n"));
+    pass(30u * SECOND);
+    await_worker();
+    pass(30u * SECOND);
+    await_worker();
+    ck_assert_uint_eq(status_now(), COCO_EIO);
+    open_error = 0;
+    pass(60u * SECOND);
+    await_worker();
+    expect_served("ARK VCEK ASK");
+    stop();
+}
+END_TEST
+
+/* What cannot be judged anew is served no longer than its dates say. */
+START_TEST(a_local_failure_does_not_prolong_a_chain)
+{
+    start(milan("3.0.8.115", ""));
+    import_chains(false);
+    expect_served("ARK VCEK ASK");
+    sys.open = store_open;
+    open_error = EIO;
+    set_clock(now_s + 40 * 365 * (int64_t)DAY);
+    pass(11u * SECOND);
+    await_worker();
+    pass(11u * SECOND);
+    await_worker();
+    expect_served("");
+    open_error = 0;
     stop();
 }
 END_TEST
@@ -644,6 +755,12 @@ Suite *coco_suite(void)
     tcase_add_test(tc, the_clock_counts_for_the_files_chain_as_well);
     tcase_add_test(tc, the_kernels_watch_waits);
     tcase_add_test(tc, a_selection_that_found_no_memory_is_made_up_for);
+    tcase_add_loop_test(tc, a_local_failure_takes_no_good_chain_away, 0,
+                        sizeof(passing) / sizeof(passing[0]));
+    tcase_add_loop_test(tc, a_local_failure_after_a_change_is_waited_for, 0,
+                        sizeof(passing) / sizeof(passing[0]));
+    tcase_add_test(tc, a_local_failure_that_lasts_is_told_as_a_missing_chain);
+    tcase_add_test(tc, a_local_failure_does_not_prolong_a_chain);
     suite_add_tcase(suite, tc);
     return suite;
 }

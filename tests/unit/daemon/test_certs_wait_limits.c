@@ -173,7 +173,7 @@ START_TEST(one_account_s_sessions_wait_up_to_its_limit)
         send_certs(&sessions[i], 4, 1000);
     }
     rig_settle(&rig);
-    ck_assert_uint_eq(sessions[0].peer->account->n_requests, SESSIONS_MAX);
+    ck_assert_uint_eq(sessions[0].peer->account->held[CHARGE_REQUESTS], SESSIONS_MAX);
     platform_settle();
     for (unsigned i = 0; i < SESSIONS_MAX; i++) {
         all_tables += take_all(&sessions[i], &busy);

@@ -167,7 +167,7 @@ END_TEST
 START_TEST(stops_while_a_chain_is_being_loaded)
 {
     ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
-    cocod_reload(cocod, make_config(1, ""));
+    rig_reload_cocod(cocod, make_config(1, ""));
 }
 END_TEST
 
@@ -189,7 +189,7 @@ START_TEST(a_reload_brings_the_new_chain_and_tells_sessions)
     int fd = connect_session();
     cocod_refuse_config(cocod, CONFIG_SOURCE_BEFORE, "line 3: no such key");
     ck_assert_ptr_nonnull(strstr(cocod->health.config_problem, "line 3: no such key"));
-    cocod_reload(cocod, make_config(1, ""));
+    rig_reload_cocod(cocod, make_config(1, ""));
     ck_assert_ptr_null(cocod->health.config_problem);
     await_worker();
     rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);

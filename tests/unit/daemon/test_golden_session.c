@@ -6,6 +6,7 @@
  */
 #include "certs/certs.h"
 #include "config.h"
+#include "rig.h"
 #include "support.h"
 #include "sys.h"
 #include "wire.h"
@@ -167,7 +168,7 @@ static void reload(unsigned leaf)
     uint64_t before = certs_generation(world.cocod->certs);
 
     sys.wall_s = wall_s;
-    cocod_reload(world.cocod, make_config(leaf));
+    rig_reload_cocod(world.cocod, make_config(leaf));
     while (!certs_chain(world.cocod->certs) || certs_generation(world.cocod->certs) == before)
         ck_assert_int_ge(event_base_loop(world.base, EVLOOP_ONCE), 0);
     world_settle(&world);

@@ -21,7 +21,7 @@ static void setup(void)
     base = event_base_new();
     ck_assert_ptr_nonnull(base);
     ck_assert_int_eq(timers_init(&timers, base), 0);
-    accounts_init(&accounts, &timers, 60u * 1000000u);
+    accounts_init(&accounts, base, &timers, 60u * 1000000u);
 }
 
 static void teardown(void)

@@ -196,7 +196,7 @@ START_TEST(there_is_a_limit_of_values)
     static char text[200000];
 
     for (int over = 0; over < 2; over++) {
-        size_t n = 32768 - 2 + (size_t)over, size = 0;
+        size_t n = ADMIN_VALUES_MAX - 2 + (size_t)over, size = 0;
         size += (size_t)sprintf(text, "{\"a\":[");
         for (size_t i = 0; i < n; i++)
             size += (size_t)sprintf(text + size, i ? ",0" : "0");

@@ -9,6 +9,7 @@
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "qgs_msg.h"
+#include "rig.h"
 #include "sys.h"
 #include "tdx.h"
 #include "tdx_quote.h"
@@ -772,7 +773,7 @@ START_TEST(the_allow_list_is_for_vsock_and_can_be_reloaded)
     ck_assert_int_ge(door_of_cid(8)->fd, 0);
     ck_assert_int_ge(door_of_cid(9)->fd, 0);
     ck_assert_int_eq(config_parse("later", later, strlen(later), &config, NULL), 0);
-    cocod_reload(world.cocod, config);
+    rig_reload_cocod(world.cocod, config);
     struct door *seven = door_of_cid(7);
     ck_assert_int_ge(seven->fd, 0);
     ck_assert_int_lt(door_of_cid(8)->fd, 0);

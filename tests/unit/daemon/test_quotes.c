@@ -166,11 +166,11 @@ static uint64_t next_served(void)
     ck_abort_msg("QGS was asked for something else");
 }
 
-/* Two VMs of a VMM user and three processes of another user: three take turns, and the three
- * processes share one turn. */
-START_TEST(vms_take_turns_and_all_of_another_user_are_one_of_them)
+/* Two VMs of a VMM user and three processes of another user: the users take turns, and among
+ * themselves the VMs; the processes are served in the order of their requests. */
+START_TEST(users_take_turns_and_the_vms_of_one_among_themselves)
 {
-    static const uint64_t expected[] = {1, 2, 3, 1, 2, 4, 1, 2, 5, 3, 4, 5};
+    static const uint64_t expected[] = {1, 3, 2, 4, 1, 5, 2, 3, 1, 4, 2, 5};
     open_with("qgs = unix:/q\nslots = 1\n");
     struct world_client *clients[] = {vm(0, 1), vm(0, 2), vm(1000, 3), vm(1000, 4), vm(1000, 5)};
 
@@ -558,7 +558,7 @@ Suite *coco_suite(void)
         what_is_kept_is_bounded_in_number_and_bytes,
         one_vm_has_sixteen_in_flight_and_other_users_are_one_vm,
         all_vms_of_a_user_together_have_a_limit,
-        vms_take_turns_and_all_of_another_user_are_one_of_them,
+        users_take_turns_and_the_vms_of_one_among_themselves,
         memory_and_number_of_waiting_jobs_are_bounded,
         what_cannot_be_done_in_time_is_refused_at_once_but_never_by_an_idle_qgs,
         cancelling_and_leaving_take_a_job_out_of_the_queue,

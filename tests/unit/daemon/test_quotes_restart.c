@@ -459,13 +459,13 @@ START_TEST(those_who_wait_are_limited_as_ever)
     ck_assert_uint_eq(world.answered[COCO_EAGAIN], 1);
     for (int i = 0; i < 26; i++) /* all: 40 */
         ask(clients[1 + i / 13], ++seed, 25000);
-    for (int i = 1; i < 5; i++)
+    for (int i = 0; i < 5; i++) /* the last two took the places of two of the one that has 16 */
         world_receive(&world, clients[i]);
     ck_assert_uint_eq(world.answered[COCO_EAGAIN], 3);
     quotes_get_status(world.cocod->quotes, &status);
     ck_assert_uint_eq(status.waiting, 40);
     ck_assert_uint_eq(status.queued, 40);
-    ck_assert_uint_eq(metrics.quotes_waited, 40);
+    ck_assert_uint_eq(metrics.quotes_waited, 42);
     ck_assert_uint_ne(backend(0).away_us, 0);
     /* What could not be done in time, were QGS back at once, is refused at once. */
     world.answered[COCO_EAGAIN] = 0;

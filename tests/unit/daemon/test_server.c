@@ -211,7 +211,8 @@ START_TEST(many_at_once_are_all_accepted)
 {
     static int fds[150];
 
-    options.limits.peers = options.limits.peers_per_account = 150;
+    options.limits.peers = 200; /* of which the last 25 are not for one user */
+    options.limits.peers_per_account = 150;
     open_server();
     for (int i = 0; i < 150; i++)
         fds[i] = connect_client();

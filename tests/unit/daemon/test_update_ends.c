@@ -270,6 +270,200 @@ START_TEST(an_update_that_was_quicker_than_cocod_looks)
 }
 END_TEST
 
+/* --- a lease that is taken when the updater lets go ------------------------------------------- */
+
+/* All but the stuck lease's byte, as "certs rotate --force" does. */
+static int lock_around(void)
+{
+    struct flock behind = {.l_type = F_WRLCK,
+                           .l_whence = SEEK_SET,
+                           .l_start = COCO_LEASE_BASE_MIN + 8};
+    int fd = take_lock(F_WRLCK, 0, COCO_LEASE_BASE_MIN + 7);
+
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &behind), 0);
+    return fd;
+}
+
+/* Never without a lock, and never on the same byte for long. */
+static void move_lease(unsigned i)
+{
+    int next = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7 + (i * 7919u) % 4096u, 1);
+
+    close(stuck_fd);
+    stuck_fd = next;
+}
+
+/* What 120 requests get in the minute from now on. */
+static void expect_a_minute_of(int right, bool hostile)
+{
+    unsigned busy = 0;
+
+    for (unsigned i = 0; i < 120; i++) {
+        int got = served();
+        busy += got == BUSY;
+        ck_assert_msg(got == BUSY || got == right, "%d is served", got);
+        if (hostile)
+            move_lease(i);
+        pass(SECOND / 2u);
+    }
+    ck_assert_msg(busy == 0, "%u of 120 are told to come again", busy);
+}
+
+/* Each VM may take a read lock in that moment, and be stopped with it, or hold it to harm. */
+START_TEST(a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_nobody_else)
+{
+    const bool by_platform = _i & 1, forced = _i & 2, changed = _i & 4, hostile = _i & 8;
+    int result = 1;
+
+    open_host(by_platform);
+    if (!forced)
+        close(stuck_fd);
+    ck_assert_int_eq(certs_update_begin(rig.certs, 30u * SECOND, "a test"), 0);
+    int lock = forced ? lock_around() : take_lock(F_WRLCK, 0, 0);
+    empty_file(lock);
+    if (changed && by_platform)
+        set_host("tcb", "3.0.9.115");
+    else if (changed)
+        put_chain(9);
+    pass(SECOND);
+    ck_assert_int_eq(served(), BUSY);
+    ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_UPDATING);
+    close(lock);
+    if (!forced)
+        stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+    certs_update_end(rig.certs, forced, told, &result);
+    pass(AT_ONCE_US);
+    ck_assert_int_eq(result, 0); /* "rotate" says "serving", and so it is */
+    expect_a_minute_of(changed ? 9 : 8, hostile);
+    ck_assert(!file_is_current());
+    ck_assert(has_problem("is not given back"));
+    close(stuck_fd);
+    pass(SECOND);
+    ck_assert(file_is_current()); /* the file follows */
+    ck_assert_uint_eq(n_problems(), 0);
+    stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+    close_host();
+}
+END_TEST
+
+/* A host whose file is the empty table, since a lease keeps cocod from filling it. */
+static void fall_behind(void)
+{
+    int lock = begin_with_lock();
+
+    empty_file(lock);
+    pass(SECOND);
+    close(lock);
+    stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+    certs_update_abandon(rig.certs);
+    pass(options.certs.drain_timeout_us + SECOND); /* now it tries once a second */
+    (void)served();                                /* the platform is read again for it */
+    pass(AT_ONCE_US);
+    ck_assert_int_eq(served(), 8);
+    ck_assert(!file_is_current());
+}
+
+static void open_behind(bool by_platform)
+{
+    open_host(by_platform);
+    fall_behind();
+}
+
+/* The lease is given back, and a tool that tells nobody comes and goes before cocod tries for the
+ * lock again. The file was empty before it: that it was made so again shows by the mark alone. */
+START_TEST(a_second_updater_is_noticed_while_the_file_is_behind)
+{
+    const bool by_platform = _i & 1, lease_after = _i & 2;
+
+    open_behind(by_platform);
+    close(stuck_fd);
+    int lock = take_lock(F_WRLCK, 0, 0);
+    empty_file(lock);
+    if (by_platform)
+        set_host("tcb", "3.0.9.115");
+    else
+        put_chain(9);
+    close(lock);
+    stuck_fd = lease_after ? take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1)
+                           : open(table_path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(served(), BUSY); /* not 8 */
+    pass(AT_ONCE_US);
+    ck_assert_int_eq(served(), 9);
+    ck_assert_int_eq(file_is_current(), !lease_after);
+    close_host();
+}
+END_TEST
+
+/* It has the lock now, and has not come to emptying the file. */
+START_TEST(the_kernel_is_asked_for_an_updater_while_the_file_is_behind)
+{
+    open_behind(_i);
+    close(stuck_fd);
+    stuck_fd = take_lock(F_WRLCK, 0, 0);
+    ck_assert_int_eq(served(), BUSY);
+    pass(10u * SECOND);
+    ck_assert_int_eq(served(), BUSY);
+    ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_UPDATING);
+    close_host();
+}
+END_TEST
+
+static ssize_t no_mark(int fd, const void *buf, size_t size, off_t offset)
+{
+    if (offset == COCO_SNP_EMPTY_TABLE_SIZE && size == TABLE_MARK_SIZE) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return sys_real.pwrite(fd, buf, size, offset);
+}
+
+/* The disk is full: sessions are served, with an alarm, and the kernel is still asked. */
+START_TEST(a_mark_that_cannot_be_written)
+{
+    open_host(_i);
+    sys.pwrite = no_mark;
+    fall_behind();
+    ck_assert_uint_gt(n_problems(), 0);
+    expect_a_minute_of(8, false);
+    close(stuck_fd);
+    stuck_fd = take_lock(F_WRLCK, 0, 0);
+    ck_assert_int_eq(served(), BUSY);
+    close(stuck_fd);
+    stuck_fd = open(table_path, O_RDONLY | O_CLOEXEC);
+    pass(SECOND);
+    ck_assert_int_eq(served(), 8);
+    ck_assert(file_is_current());
+    ck_assert_uint_eq(n_problems(), 0);
+    close_host();
+}
+END_TEST
+
+static unsigned n_lock_calls;
+
+static int count_locks(int fd, int cmd, struct flock *lock)
+{
+    n_lock_calls++;
+    return sys_real.ofd_lock(fd, cmd, lock);
+}
+
+/* Others' locks make a lock call as slow as they are many, so a request makes none. */
+START_TEST(a_request_asks_the_kernel_for_locks_only_while_the_file_is_behind)
+{
+    open_host(_i);
+    sys.ofd_lock = count_locks;
+    n_lock_calls = 0;
+    ck_assert_int_eq(served(), 8);
+    ck_assert_uint_eq(n_lock_calls, 0);
+    close_host();
+    open_behind(_i);
+    sys.ofd_lock = count_locks;
+    n_lock_calls = 0;
+    ck_assert_int_eq(served(), 8);
+    ck_assert_uint_eq(n_lock_calls, 1);
+    close_host();
+}
+END_TEST
+
 /* --- beside other things ---------------------------------------------------------------------- */
 
 /* A reload came during the update: what it loaded comes in as it would have. */
@@ -331,6 +525,14 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, broken_files_are_not_looked_at_for_who_gave_up);
     tcase_add_loop_test(tcase, an_update_whose_command_never_ran, 0, 16);
     tcase_add_loop_test(tcase, an_update_that_was_quicker_than_cocod_looks, 0, 4);
+    tcase_add_loop_test(
+        tcase, a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_nobody_else, 0,
+        16);
+    tcase_add_loop_test(tcase, a_second_updater_is_noticed_while_the_file_is_behind, 0, 4);
+    tcase_add_loop_test(tcase, the_kernel_is_asked_for_an_updater_while_the_file_is_behind, 0, 2);
+    tcase_add_loop_test(tcase, a_mark_that_cannot_be_written, 0, 2);
+    tcase_add_loop_test(tcase, a_request_asks_the_kernel_for_locks_only_while_the_file_is_behind, 0,
+                        2);
     tcase_add_loop_test(tcase, a_reload_during_an_update_that_gives_up, 0, 2);
     tcase_add_loop_test(tcase, certificates_that_are_given_up_during_an_update, 0, 2);
     suite_add_tcase(suite, tcase);

@@ -194,6 +194,48 @@ START_TEST(a_lease_that_cannot_be_opened_refuses_the_session)
 }
 END_TEST
 
+/* Who locks the file by its name would lock another: a lease on the old one protects nobody. */
+START_TEST(a_lease_on_a_file_that_is_no_more_is_refused)
+{
+    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
+    struct coco_hello without = {.version_min = 1, .version_max = 1};
+    char elsewhere[140];
+
+    rig_open(&rig, &options);
+    snprintf(elsewhere, sizeof(elsewhere), "%s.old", table_path);
+    ck_assert_int_eq(rename(table_path, elsewhere), 0);
+    for (int i = 0; i < 2; i++) {
+        int fd = connect_vmm();
+        send_hello(fd, &hello);
+        rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_EAGAIN);
+        ck_assert_int_eq(message.passed_fd, -1);
+        ck_assert(rig_closed(fd));
+        close(fd);
+        const char *problem = certs_problem(rig.certs, CERTS_TROUBLE_FILE);
+        ck_assert_ptr_nonnull(problem);
+        ck_assert_ptr_nonnull(strstr(problem, "was removed or replaced"));
+        ck_assert_int_eq(certs_update_begin(rig.certs, SECOND, "test"), -EOPNOTSUPP);
+        /* The second time there is another file in its place. */
+        int other = open(table_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        ck_assert_int_ge(other, 0);
+        close(other);
+    }
+    int fd = connect_vmm();
+    send_hello(fd, &without);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    expect_alive(fd);
+    close(fd);
+    ck_assert_int_eq(rename(elsewhere, table_path), 0);
+    fd = connect_vmm();
+    send_hello(fd, &hello);
+    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    ck_assert_int_ge(message.passed_fd, 0);
+    close(message.passed_fd);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
 /* --- NOTIFY ---------------------------------------------------------------------------------- */
 
 static void expect_notify(int fd, uint32_t event)
@@ -238,15 +280,12 @@ START_TEST(draining_and_serving_are_told)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, COCO_FEATURE_NOTIFY);
-    int lease = open(table_path, O_RDONLY | O_CLOEXEC);
-    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, COCO_LEASE_BASE_MIN, 1), 0);
-    reload(1);
+    ck_assert_int_eq(certs_update_begin(rig.certs, 10u * SECOND, "a test"), 0);
     expect_notify(fd, COCO_NOTIFY_DRAINING);
     rig_pass(&rig, SECOND);
     ck_assert(!rig_take(fd, &message)); /* once */
-    close(lease);
+    certs_update_abandon(rig.certs);
     rig_pass(&rig, 2000);
-    expect_notify(fd, COCO_NOTIFY_GENERATION);
     expect_notify(fd, COCO_NOTIFY_SERVING);
     ck_assert(!rig_take(fd, &message));
     close(fd);
@@ -256,6 +295,8 @@ END_TEST
 
 START_TEST(an_update_is_told_as_draining)
 {
+    struct coco_notify first;
+
     rig_open(&rig, &options);
     int fd = rig_session(&rig, COCO_FEATURE_NOTIFY);
     int updater = open(table_path, O_RDWR | O_CLOEXEC);
@@ -265,13 +306,15 @@ START_TEST(an_update_is_told_as_draining)
     close(updater);
     int lease = open(table_path, O_RDONLY | O_CLOEXEC);
     ck_assert_int_eq(lock_bytes(lease, F_RDLCK, COCO_LEASE_BASE_MIN, 1), 0);
-    rig_pass(&rig, 20000); /* from UPDATING to DRAINING: nothing new for a client */
-    ck_assert(!rig_take(fd, &message));
+    rig_pass(&rig, 20000); /* whoever has a lease now */
+    rig_await_worker(&rig);
+    rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
+    ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &first), 0);
+    ck_assert_uint_eq(first.event, COCO_NOTIFY_SERVING);
+    expect_notify(fd, COCO_NOTIFY_GENERATION);
     close(lease);
     rig_pass(&rig, 2000);
-    rig_await_worker(&rig);
-    expect_notify(fd, COCO_NOTIFY_GENERATION);
-    expect_notify(fd, COCO_NOTIFY_SERVING);
+    ck_assert(!rig_take(fd, &message)); /* the file follows, which is nothing to a session */
     close(fd);
     rig_close(&rig);
 }
@@ -317,6 +360,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, who_does_not_ask_for_a_lease_gets_no_descriptor);
     tcase_add_loop_test(tcase, without_a_table_file_lease_is_left_out, 0, 2);
     tcase_add_test(tcase, a_lease_that_cannot_be_opened_refuses_the_session);
+    tcase_add_test(tcase, a_lease_on_a_file_that_is_no_more_is_refused);
     tcase_add_test(tcase, a_new_generation_is_told_to_who_asked);
     tcase_add_test(tcase, draining_and_serving_are_told);
     tcase_add_test(tcase, an_update_is_told_as_draining);

@@ -26,7 +26,7 @@ static void setup(void)
     base = event_base_new();
     ck_assert_ptr_nonnull(base);
     ck_assert_int_eq(timers_init(&timers, base), 0);
-    worker = worker_new(base, &timers);
+    worker = worker_new(base, &timers, "a test");
     ck_assert_ptr_nonnull(worker);
 }
 
@@ -308,7 +308,7 @@ static void *no_memory(size_t size)
 START_TEST(without_memory_there_is_no_worker)
 {
     sys.alloc = no_memory;
-    ck_assert_ptr_null(worker_new(base, &timers));
+    ck_assert_ptr_null(worker_new(base, &timers, "a test"));
     sys = sys_real;
     worker_free(NULL);
 }

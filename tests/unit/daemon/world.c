@@ -12,6 +12,7 @@
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "qgs_msg.h"
+#include "rig.h"
 #include "snp_table.h"
 #include "status.h"
 #include "sys.h"
@@ -604,7 +605,7 @@ static struct config *make_config(const struct world *world, const char *text)
 
 void world_reload(struct world *world, const char *text)
 {
-    cocod_reload(world->cocod, make_config(world, text));
+    rig_reload_cocod(world->cocod, make_config(world, text));
     world_settle(world);
 }
 

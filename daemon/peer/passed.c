@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How cocod knows. What a Unix socket has sent stays charged to its send buffer until the receiver
+ * has read it, or is gone, and SIOCOUTQ says how much that is. HELLO's reply carries the descriptor
+ * in its first bytes; so where nothing is unread any more, it has arrived. (That a peer sends on
+ * proves nothing: it may have sent all of that before it read a byte.)
+ *
+ * A peer that closes before is what an attack looks like: its own end keeps the descriptor on its
+ * way for as long as it is open. So cocod keeps the other end, shut down, without events, and with
+ * its place, until nothing is unread there; that is so at once where the peer is really gone.
+ */
+#include "peer/passed.h"
+#include "event.h"
+#include "invariant.h"
+#include "peer/peer.h"
+#include "sys.h"
+#include <errno.h>
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define LOOK_US   (100u * 1000u)
+#define LOOKS     256u /* each time */
+#define OWN_LOOKS 64u  /* at an account's own, before it is refused */
+
+static void passed_free(struct passed *passed)
+{
+    struct server *server = passed->server;
+    struct account *account = passed->account;
+
+    DL_DELETE(server->passed, passed);
+    DL_DELETE2(account->passed, passed, prev2, next2);
+    account_uncharge(account, CHARGE_DESCRIPTORS, 1);
+    if (passed->peer) {
+        passed->peer->passed = NULL;
+    } else {
+        close(passed->fd);
+        account_uncharge(account, CHARGE_PLACES, 1);
+    }
+    account_unref(account);
+    sys.free(passed);
+}
+
+static bool arrived(const struct passed *passed)
+{
+    int unread = 0;
+
+    return ioctl(passed->fd, SIOCOUTQ, &unread) < 0 || unread == 0;
+}
+
+void passed_look(struct passed *passed)
+{
+    if (arrived(passed))
+        passed_free(passed);
+}
+
+/* Those that are looked at in vain go behind the others. */
+static void on_look(struct timer *timer)
+{
+    struct server *server = (struct server *)((char *)timer - offsetof(struct server, passed_look));
+    struct passed *passed, *last = server->passed ? server->passed->prev : NULL;
+
+    for (unsigned i = 0; i < LOOKS && (passed = server->passed); i++) {
+        bool end = passed == last;
+        DL_DELETE(server->passed, passed);
+        DL_APPEND(server->passed, passed);
+        passed_look(passed);
+        if (end)
+            break;
+    }
+    if (server->passed)
+        timer_arm(timer, sys.now_us() + LOOK_US);
+}
+
+static void look_at_own(struct account *account)
+{
+    struct passed *passed, *next;
+    unsigned i = 0;
+
+    DL_FOREACH_SAFE2(account->passed, passed, next, next2)
+    {
+        if (i++ == OWN_LOOKS)
+            break;
+        passed_look(passed);
+    }
+}
+
+bool passed_begin(struct peer *peer)
+{
+    struct server *server = peer->server;
+    struct account *account = peer->account;
+
+    if (!account_has_room(account, CHARGE_DESCRIPTORS, 1))
+        look_at_own(account);
+    if (peer->passed || !account_may(account, CHARGE_DESCRIPTORS, 1))
+        return false;
+    struct passed *passed = sys.alloc(sizeof(*passed));
+    if (!passed)
+        return false;
+    passed->server = server;
+    passed->account = account_ref(account);
+    passed->peer = peer;
+    passed->fd = peer->fd;
+    account_charge_anyway(account, CHARGE_DESCRIPTORS, 1);
+    DL_APPEND(server->passed, passed);
+    DL_APPEND2(account->passed, passed, prev2, next2);
+    peer->passed = passed;
+    if (!timer_armed(&server->passed_look))
+        timer_arm(&server->passed_look, sys.now_us() + LOOK_US);
+    return true;
+}
+
+void passed_cancel(struct peer *peer)
+{
+    if (peer->passed)
+        passed_free(peer->passed);
+}
+
+void passed_refused(struct server *server)
+{
+    if (log_limit_pass(&server->complaints, sys.now_us(), 1, 60u * 1000000u, NULL))
+        event_emit(EVENT_PEER_LIMIT, LOG_FIELDS(log_text("COCO_LIMIT", "LimitNOFILE")),
+                   "the kernel passes no more descriptors (ETOOMANYREFS): as many as cocod's "
+                   "LimitNOFILE are on their way to processes that do not receive them, %zu of "
+                   "them of this run; new sessions with a lease are told to ask again",
+                   server->accounts.held[CHARGE_DESCRIPTORS]);
+}
+
+bool passed_take(struct peer *peer)
+{
+    struct passed *passed = peer->passed;
+
+    if (!passed)
+        return false;
+    if (arrived(passed)) {
+        passed_free(passed);
+        return false;
+    }
+    shutdown(passed->fd, SHUT_RDWR);
+    passed->peer = NULL;
+    peer->passed = NULL;
+    return true;
+}
+
+int passed_init(struct server *server)
+{
+    return timer_init(&server->passed_look, server->timers, on_look);
+}
+
+void passed_done(struct server *server)
+{
+    while (server->passed)
+        passed_free(server->passed);
+    timer_done(&server->passed_look);
+}

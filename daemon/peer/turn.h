@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Turns: who is served next. Whoever has something for cocod to do waits for a turn, and who has had
+ * the least time gets it: among users, among the accounts of that user, among the connections of
+ * that account. So a flood costs the others a turn each round, however many connections, processes
+ * or users it comes from, and counts at what it costs. Loop thread only.
+ */
+#pragma once
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A place in the round, embedded in whoever takes part: zeroed, with `above` set, and at the bottom
+ * `run`. Must not wait any more when it is freed; what is above outlives what is below. */
+struct turn {
+    struct turn *above; /* in whose share it takes part; NULL: the top */
+    /* At the bottom: does one piece of the work, and calls turn_wait again where there is more. May
+     * free its own turn. */
+    void (*run)(struct turn *turn);
+    struct turn *below;       /* those that wait, in the order of `used` */
+    struct turn *prev, *next; /* of those that wait below `above` */
+    uint64_t used;            /* time that it has had, microseconds, on the scale of `above->now` */
+    uint64_t now;             /* `used` of whoever below had the last turn */
+    uint64_t most;            /* the largest `used` below */
+    bool waits;
+};
+
+struct turns {
+    struct turn top;
+    struct event_base *base;
+    struct event event;
+    bool behind; /* the event lies behind what the last look at the sockets has brought */
+    bool running;
+};
+
+/* The whole of the work that is done between two looks at the sockets: pieces, and microseconds. */
+#define TURNS_PIECES 8u
+#define TURNS_US     8u
+
+void turns_init(struct turns *turns, struct event_base *base);
+/* Nobody waits any more. */
+void turns_done(struct turns *turns);
+
+/* Nobody waits, and the last look at the sockets has brought nothing but what is served right now:
+ * that may as well be done at once. */
+bool turns_idle(const struct turns *turns);
+
+/* It has something to do; may be called again before its turn has come. */
+void turn_wait(struct turns *turns, struct turn *turn);
+/* It has not. */
+void turn_leave(struct turn *turn);
+/* `us` were spent for it. */
+void turn_charge(struct turn *turn, uint64_t us);

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of products: snp_product.c. Any product, a number outside of the list too.
+ *
+ * unit: proto/snp_product.c
+ * unwind: 9
+ */
+#include "proof.h"
+#include "snp_product.c"
+
+/* bound: none
+ * broken: s/product < COCO_SNP_PRODUCTS ? /product <= COCO_SNP_PRODUCTS ? /
+ * refuted: bound */
+void prove_coco_snp_product_facts(void)
+{
+    enum coco_snp_product product;
+    const struct coco_snp_facts *facts = coco_snp_product_facts(product);
+
+    SHOW((facts != NULL) == (product > COCO_SNP_UNKNOWN_PRODUCT && product < COCO_SNP_PRODUCTS),
+         "those of the list");
+    SHOW(!facts || facts->name != NULL, "each has a name");
+    SHOW(!facts || (facts->chip_id_size > 0 && facts->chip_id_size <= COCO_SNP_CHIP_ID_SIZE),
+         "an id that fits");
+    enum coco_snp_part part;
+    GIVEN(part < COCO_SNP_PARTS);
+    SHOW(!facts || facts->tcb_bytes[part] == COCO_SNP_NO_BYTE || facts->tcb_bytes[part] < 8,
+         "a byte of a u64");
+}
+
+/* bound: none
+ * broken: s/i < sizeof(products.p..cpus) . /i <= sizeof(products[p].cpus) \/ /
+ * refuted: bound */
+void prove_coco_snp_product_of_cpu(void)
+{
+    uint32_t family, model;
+    enum coco_snp_product p = coco_snp_product_of_cpu(family, model);
+
+    SHOW(p >= COCO_SNP_UNKNOWN_PRODUCT && p < COCO_SNP_PRODUCTS, "one of the list");
+    SHOW(p == COCO_SNP_UNKNOWN_PRODUCT || family == 0x19 || family == 0x1a,
+         "of a family that has SEV-SNP");
+}
+
+/* bound: none
+ * broken: s/return facts ? facts->name : NULL;/return facts->name;/
+ * refuted: dereference failure */
+void prove_coco_snp_product_name(void)
+{
+    enum coco_snp_product product;
+    const char *name = coco_snp_product_name(product);
+
+    SHOW((name == NULL) == (product <= COCO_SNP_UNKNOWN_PRODUCT || product >= COCO_SNP_PRODUCTS),
+         "NULL for an unknown one");
+}
+
+/* bound: texts to 7 bytes, one more than the longest name
+ * broken: s/strcmp(products.p..name, name) == 0/strncmp(products[p].name, name, 8) >= 0/
+ * refuted: its name */
+void prove_coco_snp_product_of_name(void)
+{
+    const char *text = any_text(7);
+    enum coco_snp_product p = coco_snp_product_of_name(text);
+
+    SHOW(p >= COCO_SNP_UNKNOWN_PRODUCT && p < COCO_SNP_PRODUCTS, "one of the list");
+    SHOW(p == COCO_SNP_UNKNOWN_PRODUCT || strcmp(coco_snp_product_name(p), text) == 0, "its name");
+}
+
+/* bound: texts to 8 bytes, one more than the longest name
+ * broken: s/while (.a && lower/while (lower/
+ * refuted: dereference failure */
+void prove_coco_snp_product_of_text(void)
+{
+    enum coco_snp_product p = coco_snp_product_of_text(any_text(8));
+
+    SHOW(p >= COCO_SNP_UNKNOWN_PRODUCT && p < COCO_SNP_PRODUCTS, "one of the list");
+}
+
+/* bound: none: there is no input
+ * broken: s/size_t used = 0;/size_t used = 90;/
+ * refuted: all of them fit */
+void prove_coco_snp_product_names(void)
+{
+    char out[COCO_SNP_NAMES_SIZE];
+
+    coco_snp_product_names(out);
+    SHOW(strcmp(out, "Milan, Genoa, Turin or Venice") == 0, "all of them fit");
+}
+
+/* bound: none
+ * broken: s/return facts ? facts->chip_id_size : 0;/return facts->chip_id_size;/
+ * refuted: dereference failure */
+void prove_coco_snp_product_chip_id_size(void)
+{
+    enum coco_snp_product product;
+
+    SHOW(coco_snp_product_chip_id_size(product) <= COCO_SNP_CHIP_ID_SIZE, "it fits");
+}
+
+/* bound: none
+ * broken: s/return facts .. facts->tcb_bytes/return facts->tcb_bytes/
+ * refuted: dereference failure */
+void prove_coco_snp_product_has(void)
+{
+    enum coco_snp_product product;
+    enum coco_snp_part part;
+
+    GIVEN(part < COCO_SNP_PARTS);
+    SHOW(!coco_snp_product_has(product, part) || coco_snp_product_facts(product) != NULL,
+         "no part of an unknown one");
+}
+
+/* bound: none
+ * broken: s/return parts.part..oid;/return parts[part + 1].oid;/
+ * refuted: bound */
+void prove_coco_snp_part_oid(void)
+{
+    enum coco_snp_part part;
+
+    GIVEN(part < COCO_SNP_PARTS);
+    unsigned oid = coco_snp_part_oid(part);
+    SHOW(oid >= 1 && oid <= COCO_SNP_SPLS, "one of the levels' numbers");
+}
+
+/* bound: none
+ * broken: s/return parts.part..spl;/return parts[part + 1].spl;/
+ * refuted: bound */
+void prove_coco_snp_part_spl(void)
+{
+    enum coco_snp_part part;
+
+    GIVEN(part < COCO_SNP_PARTS);
+    SHOW(coco_snp_part_spl(part) != NULL, "each has a name");
+}

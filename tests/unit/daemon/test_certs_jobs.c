@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Administrators' work on the store: whose turn it is, how much may wait, and what becomes of that
+ * which nobody waits for any more. The worker is kept busy by the test.
+ */
+#include "store_fixture.h"
+#include "worker.h"
+#include <semaphore.h>
+
+static sem_t gate;
+static struct work held;
+
+static void hold(struct work *work)
+{
+    (void)work;
+    sem_wait(&gate);
+}
+
+static void held_done(struct work *work)
+{
+    (void)work;
+}
+
+/* What is submitted from now on waits for open_gate(). */
+static void close_gate(void)
+{
+    ck_assert_int_eq(sem_init(&gate, 0, 0), 0);
+    held = (struct work){.run = hold, .done = held_done};
+    ck_assert_int_eq(worker_submit(cocod->worker, &held), 0);
+}
+
+static char told[1024]; /* the uids of jobs in the order of their ends, one letter each */
+
+static void on_told(struct certs_job *job)
+{
+    size_t n = strlen(told);
+
+    ck_assert_int_eq(job->result, 0);
+    told[n] = (char)('a' + (int)job->who.uid - 1000);
+    told[n + 1] = 0;
+}
+
+static int submit_as(uid_t uid, uint64_t account, struct certs_job **ret)
+{
+    struct certs_job *job = certs_job_new(cocod->certs, CERTS_JOB_LIST);
+
+    ck_assert_ptr_nonnull(job);
+    job->told = on_told;
+    job->who = (struct certs_job_who){.account = account, .uid = uid, .own = uid == 0};
+    if (ret)
+        *ret = job;
+    return certs_job_submit(job);
+}
+
+static void open_gate(void)
+{
+    sem_post(&gate);
+    for (int i = 0; i < 100; i++)
+        await_worker();
+    sem_destroy(&gate);
+}
+
+START_TEST(jobs_take_turns_by_user)
+{
+    start(milan("3.0.8.115", ""));
+    told[0] = 0;
+    close_gate();
+    for (uint64_t i = 0; i < 6; i++)
+        ck_assert_int_eq(submit_as(1000, i, NULL), 0);
+    for (uint64_t i = 0; i < 3; i++)
+        ck_assert_int_eq(submit_as(1001, 100 + i, NULL), 0);
+    ck_assert_int_eq(submit_as(1002, 200, NULL), 0);
+    open_gate();
+    ck_assert_str_eq(told, "abcababaaa");
+    stop();
+}
+END_TEST
+
+START_TEST(an_account_a_user_and_all_have_their_limits_and_root_its_own)
+{
+    start(milan("3.0.8.115", ""));
+    told[0] = 0;
+    close_gate();
+    ck_assert_int_eq(submit_as(1000, 1, NULL), 0); /* begun: it waits no more */
+    for (unsigned i = 0; i < CERTS_JOBS_PER_ACCOUNT; i++)
+        ck_assert_int_eq(submit_as(1000, 1, NULL), 0);
+    ck_assert_int_eq(submit_as(1000, 1, NULL), -EDQUOT);
+    for (unsigned i = CERTS_JOBS_PER_ACCOUNT; i < CERTS_JOBS_PER_USER; i++)
+        ck_assert_int_eq(submit_as(1000, 2 + i, NULL), 0);
+    ck_assert_int_eq(submit_as(1000, 99, NULL), -EUSERS);
+    for (unsigned i = CERTS_JOBS_PER_USER; i < CERTS_JOBS_OF_OTHERS; i++)
+        ck_assert_int_eq(submit_as(1001 + i / CERTS_JOBS_PER_USER, 100 + i, NULL), 0);
+    ck_assert_int_eq(submit_as(1010, 999, NULL), -EAGAIN);
+    for (unsigned i = 0; i < CERTS_JOBS_PER_USER; i++)
+        ck_assert_int_eq(submit_as(0, 5000 + i, NULL), 0);
+    ck_assert_int_eq(submit_as(0, 6000, NULL), -EUSERS);
+    open_gate();
+    ck_assert_uint_eq(strlen(told), 1 + CERTS_JOBS_OF_OTHERS + CERTS_JOBS_PER_USER);
+    stop();
+}
+END_TEST
+
+START_TEST(a_job_that_nobody_waits_for_holds_no_place)
+{
+    struct certs_job *jobs[CERTS_JOBS_PER_ACCOUNT], *begun;
+
+    start(milan("3.0.8.115", ""));
+    told[0] = 0;
+    close_gate();
+    ck_assert_int_eq(submit_as(1000, 1, &begun), 0);
+    for (unsigned round = 0; round < 100; round++) {
+        for (unsigned i = 0; i < CERTS_JOBS_PER_ACCOUNT; i++)
+            ck_assert_int_eq(submit_as(1000, 1, &jobs[i]), 0);
+        for (unsigned i = 0; i < CERTS_JOBS_PER_ACCOUNT; i++)
+            certs_job_cancel(jobs[i]);
+    }
+    certs_job_cancel(begun); /* is finished, and told nobody */
+    ck_assert_int_eq(submit_as(1001, 2, NULL), 0);
+    open_gate();
+    ck_assert_str_eq(told, "b");
+    stop();
+}
+END_TEST
+
+/* As many jobs as may wait are waiting, and the platform is read: it waits for one of them. */
+START_TEST(a_selection_waits_for_one_job)
+{
+    start(milan("3.0.8.115", "missing_chain = refuse\n"));
+    import_chains(false);
+    expect_served("ARK VCEK ASK");
+    told[0] = 0;
+    close_gate();
+    for (unsigned i = 0; i < CERTS_JOBS_OF_OTHERS; i++)
+        ck_assert_int_eq(submit_as(1000 + i / CERTS_JOBS_PER_USER, i, NULL), 0);
+    rig_reload_cocod(cocod, fixture_config(milan("3.0.9.115", "missing_chain = refuse\n")));
+    settle();
+    sem_post(&gate);
+    while (certs_get(cocod->certs, 4).status != COCO_OK || certs_chain(cocod->certs)->tcb.snp != 9)
+        ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
+    ck_assert_uint_le(strlen(told), 2);
+    for (int i = 0; i < 100; i++)
+        await_worker();
+    ck_assert_uint_eq(strlen(told), CERTS_JOBS_OF_OTHERS);
+    sem_destroy(&gate);
+    stop();
+}
+END_TEST
+
+/* The daemon stops while they wait. */
+START_TEST(a_stop_drops_what_waits)
+{
+    start(milan("3.0.8.115", ""));
+    told[0] = 0;
+    close_gate();
+    for (uint64_t i = 0; i < 10; i++)
+        ck_assert_int_eq(submit_as(1000, i, NULL), 0);
+    sem_post(&gate);
+    stop();
+    ck_assert_str_eq(told, "");
+    sem_destroy(&gate);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("certs_jobs");
+    TCase *tc = tcase_create("certs_jobs");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_unchecked_fixture(tc, make_pki, free_pki);
+    tcase_add_checked_fixture(tc, fixture_setup, NULL);
+    tcase_add_test(tc, jobs_take_turns_by_user);
+    tcase_add_test(tc, an_account_a_user_and_all_have_their_limits_and_root_its_own);
+    tcase_add_test(tc, a_job_that_nobody_waits_for_holds_no_place);
+    tcase_add_test(tc, a_selection_waits_for_one_job);
+    tcase_add_test(tc, a_stop_drops_what_waits);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is written while memory runs out is whole, or it is not there: libc's and json-c's streams lose
+ * pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h). The whole daemon
+ * is tried by `make oom`.
+ */
+#include "config.h"
+#include "frontend/exposition.h"
+#include "json_reader.h"
+#include "json_writer.h"
+#include "last_good.h"
+#include "oom/fail.h"
+#include "rig.h"
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- JSON ------------------------------------------------------------------------------------- */
+
+static void expect_text(struct json_object *tree, const char *text)
+{
+    char out[512];
+
+    ck_assert_uint_eq(json_text(tree, out, sizeof(out)), strlen(text));
+    ck_assert_str_eq(out, text);
+    json_object_put(tree);
+}
+
+START_TEST(json_is_written_as_it_was_read)
+{
+    static const char *const texts[] = {
+        "{}",
+        "{\"a\":[],\"b\":[null,true,false,-9223372036854775808,9223372036854775807,\"\"]}",
+        "{\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\":{\"é𝄞\":{}}}",
+        "{\"half\":0.5}",
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct json_object *tree = NULL;
+        ck_assert_int_eq(json_read((const uint8_t *)texts[i], strlen(texts[i]), 100, &tree), 0);
+        expect_text(tree, texts[i]);
+    }
+    expect_text(NULL, "null");
+}
+END_TEST
+
+START_TEST(a_text_that_does_not_fit_is_cut_and_counted)
+{
+    struct json_object *tree = json_object_new_object();
+    char out[8] = "xxxxxxx";
+
+    json_set(tree, "key", json_object_new_string("value"));
+    ck_assert_uint_eq(json_text(tree, NULL, 0), 15);
+    ck_assert_uint_eq(json_text(tree, out, 6), 15);
+    ck_assert_mem_eq(out, "{\"key\0x", 8);
+    json_object_put(tree);
+}
+END_TEST
+
+/* Whatever is missing, however deep, and also where it is noticed after the rest was put together. */
+START_TEST(a_tree_in_which_something_is_missing_has_no_text)
+{
+    for (int what = 0; what < 5; what++) {
+        struct json_object *root = json_object_new_object(), *array = json_object_new_array();
+        struct json_object *entry = json_object_new_object();
+        json_set(root, "array", array);
+        json_append(array, entry);
+        json_set_null(entry, "null");
+        ck_assert_uint_gt(json_text(root, NULL, 0), 0);
+        ck_assert_uint_eq(json_length(array), 1);
+        if (what == 0)
+            json_set(root, "x", NULL);
+        else if (what == 1)
+            json_append(array, NULL);
+        else if (what == 2)
+            json_set(entry, "x", NULL);
+        else if (what == 3)
+            json_set_named(entry, "x", NULL);
+        ck_assert_int_eq(json_text(root, NULL, 0) > 0, what == 4);
+        json_object_put(root);
+    }
+    json_set(NULL, "x", json_object_new_object());
+    json_set_null(NULL, "x");
+    json_append(NULL, json_object_new_object());
+    ck_assert_uint_eq(json_length(NULL), 0);
+}
+END_TEST
+
+static struct json_object *make_tree(void)
+{
+    static const char *const keys[] = {"a", "b", "c", "d", "e", "f", "g", "h",
+                                       "i", "j", "k", "l", "m", "n", "o", "p"};
+    struct json_object *root = json_object_new_object(), *array = json_object_new_array();
+
+    for (int i = 0; i < 40; i++) {
+        struct json_object *entry = json_object_new_object();
+        json_set(entry, "number", json_object_new_int64(i));
+        json_set(entry, "text",
+                 json_object_new_string("a string that is a block of its own, long"));
+        json_set_null(entry, "nothing");
+        json_append(array, entry);
+    }
+    json_set(root, "array", array);
+    for (int i = 0; i < 16; i++) /* more than a table has room for at first */
+        json_set(root, keys[i], json_object_new_boolean(true));
+    return root;
+}
+
+START_TEST(a_reply_is_whole_or_none_whichever_allocation_fails)
+{
+    static char whole[16384], text[16384];
+    int64_t before = fail_live();
+    uint64_t n = 0;
+
+    struct json_object *tree = make_tree();
+    size_t size = json_text(tree, whole, sizeof(whole));
+    json_object_put(tree);
+    ck_assert(size > 0 && size < sizeof(whole));
+    do {
+        fail_arm(n++, 1);
+        tree = make_tree();
+        size = tree ? json_text(tree, text, sizeof(text)) : 0;
+        (void)fail_disarm();
+        json_object_put(tree);
+        ck_assert_int_eq(size == 0, fail_fired() > 0);
+        ck_assert(size == 0 || strcmp(text, whole) == 0);
+        ck_assert_int_eq(fail_live(), before);
+    } while (fail_fired() > 0);
+    ck_assert_uint_gt(n, 150);
+}
+END_TEST
+
+/* --- streams into memory ---------------------------------------------------------------------- */
+
+static struct rig rig;
+
+/* glibc's stream tells of no failure where it is closed. */
+START_TEST(metrics_are_whole_or_none)
+{
+    struct rig_options options = rig_defaults();
+    struct blob *whole, *text;
+    uint64_t n = 0;
+
+    rig_reset_sys();
+    rig_open(&rig, &options);
+    whole = exposition_text(&rig.exposition);
+    ck_assert_ptr_nonnull(whole);
+    do {
+        rig_clock_us += 100000000;
+        fail_arm(n++, 1);
+        text = exposition_text(&rig.exposition);
+        (void)fail_disarm();
+        ck_assert(text || fail_fired() > 0);
+        ck_assert(!text || (text->size < whole->size + 64 && text->size + 64 > whole->size));
+        blob_unref(text);
+    } while (fail_fired() > 0);
+    ck_assert_uint_gt(n, 3);
+    blob_unref(whole);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(the_copy_of_the_configuration_is_whole_or_none)
+{
+    char text[8192] = "[quotes]\n", path[128];
+    struct config_errors errors = {0};
+    struct config *config = NULL, *copy;
+    size_t used = strlen(text);
+    uint64_t n = 0;
+
+    for (int i = 0; i < 16; i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "qgs = unix:/%0100d\n", i);
+    ck_assert_int_eq(config_parse("test", text, used, &config, &errors), 0);
+    snprintf(path, sizeof(path), "%s/last-good.conf", rig_tmpdir());
+    do {
+        (void)unlink(path);
+        fail_arm(n++, 1);
+        int r = last_good_save(config, path);
+        (void)fail_disarm();
+        ck_assert_int_eq(r == 0, access(path, F_OK) == 0);
+        ck_assert_msg(r == 0 || (r == -ENOMEM && fail_fired() > 0), "%ld: %s", (long)n,
+                      strerror(-r));
+        if (r < 0)
+            continue;
+        ck_assert_int_eq(last_good_load(path, &copy), 0);
+        ck_assert_uint_eq(copy->quotes_qgs.n, 16);
+        config_free(copy);
+    } while (fail_fired() > 0);
+    ck_assert_uint_gt(n, 3);
+    config_free(config);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("memory");
+    TCase *tc = tcase_create("memory");
+
+    tcase_add_test(tc, json_is_written_as_it_was_read);
+    tcase_add_test(tc, a_text_that_does_not_fit_is_cut_and_counted);
+    tcase_add_test(tc, a_tree_in_which_something_is_missing_has_no_text);
+    tcase_add_test(tc, a_reply_is_whole_or_none_whichever_allocation_fails);
+    tcase_add_test(tc, metrics_are_whole_or_none);
+    tcase_add_test(tc, the_copy_of_the_configuration_is_whole_or_none);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who is served next: floods of connections, processes and users, what costs much, replies that are
+ * read fast. Order is what is looked at, in frames and in time that the test makes pass.
+ */
+#include "peer_fixture.h"
+
+static struct ucred cred;
+
+static int fake_cred(int fd, struct ucred *ret)
+{
+    (void)fd;
+    *ret = cred;
+    return 0;
+}
+
+static void open_server(void)
+{
+    rig_open(&rig, &options);
+    sys.peer_cred = fake_cred;
+}
+
+/* Of that user's process; no process has such a pid. */
+static int connect_as(uid_t uid, pid_t process)
+{
+    cred = (struct ucred){.uid = uid, .pid = 0x40000000 + process};
+    return connect_toy();
+}
+
+static uint8_t stream[1u << 16];
+
+static void send_many(int fd, unsigned n)
+{
+    size_t size = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        size += toy_frame(stream + size, TOY_NOTE, 0, 4);
+    rig_send(fd, stream, size);
+}
+
+/* --- floods ----------------------------------------------------------------------------------- */
+
+#define FLOODS     64
+#define EACH       200
+#define SPEAKS_UP  (FLOODS * EACH / 2)
+#define ONE_LOOK_S (TURNS_PIECES * PEER_BATCH) /* frames between two looks at the sockets */
+
+static int quiet_fd;
+static const struct peer *quiet;
+static unsigned quiet_served_at;
+
+static void speak_up(const struct peer *speaker)
+{
+    if (speaker == quiet)
+        quiet_served_at = toy_n_log;
+    else if (toy_n_log == SPEAKS_UP)
+        send_frame(quiet_fd, TOY_NOTE, 1, 4);
+}
+
+/* Floods by 64 connections of `processes` processes of `users` users, beside a client that is of
+ * none of them, or another process of the first user. */
+static const struct {
+    unsigned users, processes;
+    uid_t quiet;
+} floods[] = {{1, 1, 2000}, {1, 8, 2000}, {1, 8, 1000}, {8, 8, 2000}};
+
+START_TEST(one_request_beside_64_floods_waits_for_one_look_at_the_sockets)
+{
+    int fds[FLOODS];
+
+    open_server();
+    for (unsigned i = 0; i < FLOODS; i++)
+        fds[i] = connect_as(1000 + i % floods[_i].users, (pid_t)(i % floods[_i].processes));
+    quiet_fd = connect_as(floods[_i].quiet, 99);
+    quiet = peer;
+    quiet_served_at = 0;
+    toy_on_dispatch = speak_up;
+    for (unsigned i = 0; i < FLOODS; i++)
+        send_many(fds[i], EACH);
+    rig_settle(&rig);
+    ck_assert_uint_eq(toy_n_log, FLOODS * EACH + 1);
+    ck_assert_uint_gt(quiet_served_at, SPEAKS_UP);
+    ck_assert_uint_le(quiet_served_at - SPEAKS_UP, ONE_LOOK_S + 1);
+    for (unsigned i = 0; i < FLOODS; i++)
+        close(fds[i]);
+    close_toy(quiet_fd);
+}
+END_TEST
+
+/* --- shares ----------------------------------------------------------------------------------- */
+
+static const struct peer *dear;
+static unsigned n_dear, n_cheap, dear_beside_cheap;
+#define CHEAP 1000u
+
+static void take_time(const struct peer *speaker)
+{
+    rig_clock_us += speaker == dear ? 60 : 6;
+    n_dear += speaker == dear;
+    n_cheap += speaker != dear;
+    if (n_cheap == CHEAP && dear_beside_cheap == 0)
+        dear_beside_cheap = n_dear;
+}
+
+/* As another user, and as another process of the same. */
+START_TEST(what_costs_ten_times_as_much_has_a_tenth_of_the_turns)
+{
+    int fds[2];
+
+    open_server();
+    fds[0] = connect_as(1000, 1);
+    dear = peer;
+    fds[1] = connect_as(_i ? 1000 : 2000, 2);
+    n_dear = n_cheap = dear_beside_cheap = 0;
+    toy_on_dispatch = take_time;
+    for (int i = 0; i < 2; i++)
+        send_many(fds[i], CHEAP);
+    rig_settle(&rig);
+    ck_assert_uint_eq(n_dear, CHEAP);
+    ck_assert_uint_ge(dear_beside_cheap, CHEAP / 10 - 2 * PEER_BATCH);
+    ck_assert_uint_le(dear_beside_cheap, CHEAP / 10 + 2 * PEER_BATCH);
+    close(fds[0]);
+    close_toy(fds[1]);
+}
+END_TEST
+
+static const struct peer *counted[3];
+static unsigned counts[3];
+
+static void count(const struct peer *speaker)
+{
+    for (int i = 0; i < 3; i++)
+        counts[i] += counted[i] == speaker;
+    if (counts[2] == EACH)
+        toy_on_dispatch = NULL;
+}
+
+/* One user has two processes, the other one. */
+START_TEST(users_share_before_their_processes_do)
+{
+    int fds[3];
+
+    open_server();
+    for (int i = 0; i < 3; i++) {
+        fds[i] = connect_as(i < 2 ? 1000 : 2000, i);
+        counted[i] = peer;
+        counts[i] = 0;
+    }
+    toy_on_dispatch = count;
+    for (int i = 0; i < 3; i++)
+        send_many(fds[i], EACH);
+    rig_settle(&rig);
+    ck_assert_uint_eq(counts[2], EACH);
+    ck_assert_uint_le(counts[0] + counts[1], EACH + 2 * PEER_BATCH);
+    ck_assert_uint_ge(counts[0] + counts[1], EACH - 2 * PEER_BATCH);
+    for (int i = 0; i < 2; i++)
+        close(fds[i]);
+    close_toy(fds[2]);
+}
+END_TEST
+
+/* --- replies that wait ------------------------------------------------------------------------ */
+
+static size_t sent_before, most_sent, n_sendmsg;
+static int floods_fd;
+
+static ssize_t noting_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    ssize_t n = sys_real.sendmsg(fd, msg, flags);
+
+    if (fd == floods_fd && n > 0) {
+        sent_before += (size_t)n;
+        most_sent = (size_t)n > most_sent ? (size_t)n : most_sent;
+        n_sendmsg++;
+    }
+    return n;
+}
+
+static void note_sent_before(const struct peer *speaker)
+{
+    if (speaker == quiet && quiet_served_at == 0)
+        quiet_served_at = (unsigned)sent_before;
+}
+
+/* Replies pile up, and are then read fast: 200 KB find room at once. */
+START_TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
+{
+    open_server();
+    int fd = connect_as(1000, 1);
+    floods_fd = peer->fd;
+    (void)stuff(fd, 250, 2000);
+    ck_assert_uint_gt(peer->unsent, 200000);
+    quiet_fd = connect_as(2000, 2);
+    quiet = peer;
+    ck_assert_uint_gt(rig_receive(fd, got, sizeof(got), NULL), 50000);
+    send_frame(quiet_fd, TOY_NOTE, 1, 4);
+    sent_before = most_sent = n_sendmsg = quiet_served_at = 0;
+    sys.sendmsg = noting_sendmsg;
+    toy_on_dispatch = note_sent_before;
+    rig_settle(&rig);
+    ck_assert_uint_gt(quiet_served_at, 0);
+    ck_assert_uint_le(quiet_served_at, 2 * PEER_TURN_BYTES);
+    ck_assert_uint_gt(sent_before, 50000);
+    ck_assert_uint_le(most_sent, PEER_TURN_BYTES);
+    ck_assert_uint_eq(most_sent, PEER_TURN_REPLIES * 2004); /* several replies go out at once */
+    close(fd);
+    close_toy(quiet_fd);
+}
+END_TEST
+
+/* What waits behind unsent replies was received once, and is not made room for again. */
+START_TEST(back_pressure_makes_no_peer_larger)
+{
+    int fd = open_toy();
+    size_t most = 0;
+
+    toy_blob_size = 60000;
+    for (int i = 0; i < 60; i++) {
+        size_t size = 0;
+        for (uint8_t j = 0; j < 200; j++)
+            size += toy_frame(stream + size, j % 50 ? TOY_NOTE : TOY_BLOB, j, 50);
+        (void)send(fd, stream, size, MSG_NOSIGNAL); /* all, or nothing where the socket is full */
+        rig_settle(&rig);
+        (void)rig_receive(fd, got, sizeof(got), NULL);
+        most = peer->partial_capacity > most ? peer->partial_capacity : most;
+    }
+    ck_assert_uint_gt(most, 0);
+    ck_assert_uint_le(most, SERVER_RECEIVE_SIZE);
+    close_toy(fd);
+}
+END_TEST
+
+Suite *coco_suite(void)
+{
+    Suite *suite = suite_create("turns");
+    TCase *tcase = tcase_create("turns");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_loop_test(tcase, one_request_beside_64_floods_waits_for_one_look_at_the_sockets, 0,
+                        sizeof(floods) / sizeof(floods[0]));
+    tcase_add_loop_test(tcase, what_costs_ten_times_as_much_has_a_tenth_of_the_turns, 0, 2);
+    tcase_add_test(tcase, users_share_before_their_processes_do);
+    tcase_add_test(tcase, replies_that_are_drained_fast_go_out_a_few_at_a_time);
+    tcase_add_test(tcase, back_pressure_makes_no_peer_larger);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
