@@ -101,7 +101,7 @@ BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
 SYSTEMD_SRC := $(wildcard tests/systemd/*.c)
-CHAOS_SRC  := $(addprefix tests/chaos/,chaos.c ground.c guests.c asker.c hostile.c)
+CHAOS_SRC  := $(addprefix tests/chaos/,chaos.c stage.c cast.c events.c ground.c guests.c asker.c hostile.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
