@@ -190,6 +190,7 @@ static void charge(struct peer *peer, struct outgoing *out, size_t size)
 static struct outgoing *outgoing_for(struct peer *peer, size_t head_size, int pass_fd)
 {
     struct outgoing *out = peer->out ? peer->out->prev : NULL;
+    invariant(out || !peer->out);
 
     if (out && !out->blob && pass_fd < 0 && OUTGOING_ROOM - out->head_size >= head_size)
         return out;
