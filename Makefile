@@ -65,6 +65,7 @@ CHECK_LIBS    := $(call pc,libs,check)
 SIM_LIBS      := $(call pc,libs,libssl libcrypto) -lpthread
 
 comma := ,
+
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
 # What the daemon and cococtl share beyond that.
@@ -91,13 +92,16 @@ INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integ
 ATTACK_SRC := $(addprefix tests/attack/,descriptors.c places.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
-FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c
+FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c tests/fuzz/fuzz_cococtl.c
 FUZZ_CTL_SRC := client/cococtl/kds.c client/cococtl/spelling.c client/cococtl/base64.c
+# And all of it but for its main() and the network, with the daemon, the clock and the disk in the target's hands.
+FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/fetcher.c $(FUZZ_CTL_SRC),$(CTL_SRC))
+FUZZ_COCOCTL_LDFLAGS := $(patsubst %,-Wl$(comma)--wrap=%,net_connect send poll clock_gettime output_replace output_make_parents)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
 DEMO_SRC   := $(wildcard tests/demo/*.c)
 SYSTEMD_SRC := $(wildcard tests/systemd/*.c)
-CHAOS_SRC  := $(addprefix tests/chaos/,chaos.c ground.c guests.c asker.c hostile.c)
+CHAOS_SRC  := $(addprefix tests/chaos/,chaos.c stage.c cast.c events.c ground.c guests.c asker.c hostile.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 PROGRAMS := $(BUILD)/cocod $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load $(BUILD)/cococtl $(BUILD)/libcoco.a \
@@ -281,6 +285,12 @@ $(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
 
+# A name service that hangs.
+$(BUILD)/tests/libnss_block.so.2: tests/integration/nss/block.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -fPIC -shared -Wl,-soname,libnss_block.so.2 -o $@ $<
+$(BUILD)/tests/integration/test_hanging: $(BUILD)/tests/libnss_block.so.2
+
 # Attacks by real processes with real uids.
 $(BUILD)/tests/attack-quotes: $(BUILD)/obj/tests/attack/quotes.o $(BUILD)/cocod $(BUILD)/libintegration.a \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
@@ -319,6 +329,8 @@ $(BUILD)/tests/oom-fail.so: tests/oom/fail.c tests/oom/fail.h
 	$(call say,LD,$@) $(CC) $(filter-out -fsanitize%,$(CFLAGS_ALL)) -Itests -fPIC -DFAIL_PRELOADED -MF $(BUILD)/obj/oom-fail.d -shared -o $@ $<
 
 $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(FUZZ_CTL)): $(call obj,$(FUZZ_CTL_SRC))
+$(BUILD)/tests/replay/fuzz_cococtl: $(call obj,$(FUZZ_COCOCTL_SRC))
+$(BUILD)/tests/replay/fuzz_cococtl: LDFLAGS_ALL += $(FUZZ_COCOCTL_LDFLAGS)
 # A replay program runs its fuzz target over the committed corpus, every truncation and every bit flip of it.
 $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
     $(BUILD)/libdaemon.a $(BUILD)/libcoco.a
@@ -335,11 +347,13 @@ $(BUILD)/fuzz/libproduct.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(PROTO_SRC) $(
 	@rm -f $@
 	$(call say,AR,$@) $(AR) rcs $@ $^
 $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_CTL)): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_CTL_SRC))
+$(BUILD)/fuzz/fuzz_cococtl: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_COCOCTL_SRC))
+$(BUILD)/fuzz/fuzz_cococtl: FUZZ_LDFLAGS = $(FUZZ_COCOCTL_LDFLAGS)
 $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/libproduct.a
-	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
+	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined $(FUZZ_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind coverage stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
         model prove prove-all oom oom-all fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -387,6 +401,15 @@ check-peers: ## other people's programs, Debian sid's in a chroot, meet cocod: v
 	@if [ "$$(id -u)" = 0 ]; then .ci/packages --service; fi
 	@$(MAKE) --no-print-directory $(JOBS) programs man-pages
 	@tests/peers/run $(BUILD) $(PEERS)
+
+# Without optimisation, so that each branch is one of the source.
+COVERAGE := $(BUILD)/coverage
+coverage: ## the tests, but for what is load, with gcov: the share of lines and branches that they run through
+	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(COVERAGE) OPT="-O0 -g --coverage -fprofile-update=atomic" CFLAGS=-U_FORTIFY_SOURCE \
+	 LDFLAGS=--coverage tests
+	@find $(COVERAGE) -name '*.gcda' -delete
+	@tests/run $(COVERAGE) $(patsubst $(BUILD)/%,$(COVERAGE)/%,$(filter-out $(LOAD_TESTS),$(TEST_PROGRAMS)))
+	@tests/coverage $(COVERAGE)
 
 check-valgrind: tests ## the unit tests under valgrind
 	@CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 COCO_STRIDE=7 \
@@ -465,7 +488,7 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 	@for f in $(FUZZ_PROGRAMS); do name=$$(basename $$f); mkdir -p $(BUILD)/fuzz/found/$$name; \
 	 echo "== $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
 	 -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/found/$$name- \
-	 $(BUILD)/fuzz/found/$$name tests/fuzz/corpus/$$name 2>&1 | grep -E 'number_of_executed|ERROR|SUMMARY' ; \
+	 $(BUILD)/fuzz/found/$$name tests/fuzz/corpus/$$name 2>&1 | grep -E 'number_of_executed|average_exec|ERROR|SUMMARY' ; \
 	 [ $${PIPESTATUS:-0} = 0 ] || exit 1; done
 
 # --- lint -------------------------------------------------------------------------------------------
@@ -605,6 +628,19 @@ deb: ## Debian packages in build/deb: cocod, libcoco0, libcoco-dev; judged by li
 	 if lintian-explain-tags $(NO_INIT_SCRIPT) 2>&1 | grep -q '^I:'; then known="--suppress-tags $(NO_INIT_SCRIPT)"; fi; \
 	 lintian --fail-on warning --display-info --allow-root $$known $(DEB_DIR)/*.changes && echo "  lint    lintian"; \
 	 else echo "  lint    there is no lintian here: the packages were not judged"; fi
+
+SBOM := $(BUILD)/cocod-$(VERSION).spdx
+.PHONY: sbom check-sbom reproducible
+sbom: deb ## what the packages contain and need, in SPDX 2.3: build/cocod-VERSION.spdx
+	@tests/packages/sbom $(DEB_DIR) >$(SBOM) && echo "  SPDX    $(SBOM)"
+
+check-sbom: sbom ## judged by SPDX's own tools, Debian sid's in a chroot (root)
+	@tests/debian/chroot make sid $(BUILD)/chroot/sid python3-spdx-tools
+	@tests/debian/chroot run $(abspath $(BUILD))/chroot/sid -b $(abspath $(BUILD)) /out pyspdxtools -i /out/$(notdir $(SBOM)) && \
+	 echo "1 passed, 0 failed" || { echo "0 passed, 1 failed"; exit 1; }
+
+reproducible: deb ## the packages again at another place, time, umask, time zone: the same bytes
+	@tests/packages/reproducible $(DEB_DIR)
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)

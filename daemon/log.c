@@ -4,9 +4,10 @@
  *
  * A record is put together in fixed buffers on the stack, escaped, and handed over whole: to the
  * journal by its own protocol, to stderr by one write, or to a test's sink. Memory that has run
- * out, a full disk or a closed stderr never make a caller fail; what cannot be written is lost. The
- * only state is the level, the target and the sink, set at the start; the worker may log too, since
- * each record is one system call.
+ * out, a full disk or a closed stderr never make a caller fail, and a journal that does not read
+ * never makes one wait (sd_journal_sendv(3) would): what cannot be written is lost, and counted. The
+ * only state is the level, the target and the sink, set at the start, and that count; a worker may
+ * log too, since each record is one system call.
  *
  * The target follows sd-daemon(3) and systemd.exec(5): JOURNAL_STREAM names the device and inode of
  * the stream that systemd connected stderr to, so that a program whose stderr was redirected
@@ -17,10 +18,8 @@
  * people.
  */
 #include "log.h"
+#include "sys.h"
 #include "text.h"
-
-/* The journal would otherwise be told this file and line for every record. */
-#define SD_JOURNAL_SUPPRESS_LOCATION
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -30,7 +29,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <systemd/sd-journal.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* NAME=value, escaped. */
@@ -38,12 +37,17 @@
 /* A line on stderr: sentence, fields, and what joins them. */
 #define LINE_SIZE (LOG_SENTENCE_MAX + (LOG_FIELDS_MAX + 1u) * FIELD_SIZE + 64u)
 
+/* Where journald takes records: "The Native Journal Protocol" of systemd. */
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+
 static struct {
     _Atomic int level;
     _Atomic int target;
+    _Atomic int journal_fd;
+    _Atomic unsigned lost;
     log_sink sink;
     void *sink_data;
-} state = {.level = LOG_LEVEL_INFO, .target = LOG_TARGET_PLAIN};
+} state = {.level = LOG_LEVEL_INFO, .target = LOG_TARGET_PLAIN, .journal_fd = -1};
 
 static const char *const level_names[] = {
     [LOG_LEVEL_CRITICAL] = "critical", [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARNING] = "warning",
@@ -119,6 +123,9 @@ void log_init(void)
                           (int)log_detect(STDERR_FILENO, getenv("JOURNAL_STREAM"),
                                           getenv("INVOCATION_ID")),
                           memory_order_relaxed);
+    if (atomic_load_explicit(&state.journal_fd, memory_order_relaxed) < 0)
+        atomic_store_explicit(&state.journal_fd, socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+                              memory_order_relaxed);
 }
 
 static void add_field(struct record_buffer *b, const struct log_field *f)
@@ -181,7 +188,10 @@ static void write_stderr(int level, bool prefix, const char *event, const struct
         used--;
     append(line, &used, "\n");
     for (size_t done = 0; done < used;) {
-        ssize_t n = write(STDERR_FILENO, line + done, used - done);
+        /* A socket is the journal's, and may be full. */
+        ssize_t n = send(STDERR_FILENO, line + done, used - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == ENOTSOCK)
+            n = write(STDERR_FILENO, line + done, used - done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -190,28 +200,69 @@ static void write_stderr(int level, bool prefix, const char *event, const struct
     }
 }
 
+/* One datagram, a line for each field: no value has a line's end in it, since all are escaped. */
+static int send_journal(const char *const *fields, size_t n)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET};
+    struct iovec iov[2 * (LOG_FIELDS_MAX + 4)];
+    struct msghdr msg = {.msg_name = &address,
+                         .msg_namelen = sizeof(address),
+                         .msg_iov = iov,
+                         .msg_iovlen = 2 * n};
+    int fd = atomic_load_explicit(&state.journal_fd, memory_order_relaxed);
+
+    for (size_t i = 0; i < n; i++) {
+        iov[2 * i] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)fields[i], .iov_len = strlen(fields[i])};
+        iov[2 * i + 1] = (struct iovec){.iov_base = (void *)(uintptr_t) "\n", .iov_len = 1};
+    }
+    if (sys.sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        return 0;
+    return -errno;
+}
+
+/* Says how many are missing, once there is room again. */
+static void tell_lost(void)
+{
+    char message[96];
+    const char *const fields[] = {message, "PRIORITY=4", "SYSLOG_IDENTIFIER=cocod",
+                                  "COCO_EVENT=log-lost"};
+    unsigned lost = atomic_exchange_explicit(&state.lost, 0, memory_order_relaxed);
+
+    if (lost == 0)
+        return;
+    (void)snprintf(message, sizeof(message),
+                   "MESSAGE=%u records before this one are lost: the journal did not take them",
+                   lost);
+    if (send_journal(fields, sizeof(fields) / sizeof(fields[0])) < 0)
+        atomic_fetch_add_explicit(&state.lost, lost, memory_order_relaxed);
+}
+
 static int write_journal(int level, const char *event, const struct record_buffer *b)
 {
     char message[sizeof("MESSAGE=") + LOG_SENTENCE_MAX];
     char event_field[FIELD_SIZE];
     char priority[] = "PRIORITY=0";
-    char identifier[] = "SYSLOG_IDENTIFIER=cocod";
-    struct iovec iov[LOG_FIELDS_MAX + 4];
-    int n = 0;
+    const char *fields[LOG_FIELDS_MAX + 4];
+    size_t n = 0;
 
     (void)snprintf(message, sizeof(message), "MESSAGE=%s", b->sentence);
     priority[sizeof(priority) - 2] = (char)('0' + level);
-    iov[n++] = (struct iovec){.iov_base = message, .iov_len = strlen(message)};
-    iov[n++] = (struct iovec){.iov_base = priority, .iov_len = sizeof(priority) - 1};
-    iov[n++] = (struct iovec){.iov_base = identifier, .iov_len = sizeof(identifier) - 1};
+    fields[n++] = message;
+    fields[n++] = priority;
+    fields[n++] = "SYSLOG_IDENTIFIER=cocod";
     if (event) {
         (void)snprintf(event_field, sizeof(event_field), "COCO_EVENT=%s", event);
-        iov[n++] = (struct iovec){.iov_base = event_field, .iov_len = strlen(event_field)};
+        fields[n++] = event_field;
     }
     for (size_t i = 0; i < b->n_fields; i++)
-        iov[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)b->field_list[i],
-                                  .iov_len = strlen(b->field_list[i])};
-    return sd_journal_sendv(iov, n);
+        fields[n++] = b->field_list[i];
+    tell_lost();
+    int r = send_journal(fields, n);
+    if (r != -EAGAIN && r != -ENOBUFS)
+        return r;
+    atomic_fetch_add_explicit(&state.lost, 1, memory_order_relaxed);
+    return 0;
 }
 
 void log_event(int level, const char *event, const struct log_field *fields, size_t n_fields,

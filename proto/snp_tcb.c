@@ -36,7 +36,7 @@ int coco_snp_tcb_decode(enum coco_snp_product product, uint64_t version, struct 
         if (facts->tcb_bytes[i] == COCO_SNP_NO_BYTE)
             continue;
         unsigned shift = 8u * facts->tcb_bytes[i];
-        coco_snp_tcb_set_part(&tcb, i, (uint8_t)(version >> shift));
+        coco_snp_tcb_set_part(&tcb, i, (uint8_t)(version >> shift & 0xff));
         version &= ~((uint64_t)0xff << shift);
     }
     if (version != 0)

@@ -39,9 +39,10 @@
 /* Between two tries for the lock, and between two looks at who holds leases. */
 #define TRY_MS  20
 #define LOOK_MS 1000
-/* For one such look through /proc, and how many are named. */
-#define LOOK_MAX_MS 500
-#define NAMED_MAX   64u
+/* For a look through /proc while the lock is waited for, for the last one, and how many are named. */
+#define LOOK_MAX_MS  500
+#define LAST_LOOK_MS 5000
+#define NAMED_MAX    64u
 /* For each of cocod's answers. */
 #define ANSWER_MS 10000
 /* cocod's limit. A forced update has no whole lock to hold cocod back, so it asks for all of it. */
@@ -145,7 +146,7 @@ static void add_holder(struct rotation *r, const struct lock_holder *holder,
 }
 
 /* Who stands in the way, as the kernel says, and what the daemon knows beside. */
-static void look(struct rotation *r, const struct lock_conflict *conflict)
+static void look(struct rotation *r, const struct lock_conflict *conflict, uint64_t ms)
 {
     struct lock_holder found[NAMED_MAX];
     int64_t bytes[NAMED_MAX];
@@ -166,7 +167,7 @@ static void look(struct rotation *r, const struct lock_conflict *conflict)
         n_claims = NAMED_MAX;
     for (size_t i = 0; i < n_claims; i++)
         bytes[i] = int_of(json_object_array_get_idx(claims, i), "start");
-    const struct lock_query query = {.deadline_ns = net_now_ns() + LOOK_MAX_MS * 1000000ull,
+    const struct lock_query query = {.deadline_ns = net_now_ns() + ms * 1000000ull,
                                      .bytes = bytes,
                                      .n_bytes = n_claims};
     n = lock_holders(r->fd, &query, found, NAMED_MAX);
@@ -252,7 +253,7 @@ static int take_lock(struct rotation *r)
 
     while ((result = lock_try(r->fd, &conflict)) == -EAGAIN && net_now_ns() < deadline_ns) {
         if (net_now_ns() >= look_ns) {
-            look(r, &conflict);
+            look(r, &conflict, LOOK_MAX_MS);
             if (!named)
                 name_holders(r, "waiting for those who are between a table and a report:");
             named = true;
@@ -271,7 +272,7 @@ static int take_lock(struct rotation *r)
         term_error("cannot lock the table file: %s; nothing was changed", strerror(-result));
         return CTL_FAILED;
     }
-    look(r, &conflict);
+    look(r, &conflict, LAST_LOOK_MS);
     if (!r->ctl->force || conflict.write) {
         name_holders(r, "the time is over; nothing was changed. In the way:");
         term_hint(conflict.write ? "Another update cannot be forced; wait for its end."
@@ -362,7 +363,7 @@ static int explain_end(const struct rotation *r, const struct varlink_answer *an
     }
     if (strcmp(answer->name, "io.cocod.Admin.TryAgain") != 0)
         return varlink_explain(r->ctl, answer);
-    pid_t pid = lock_find_updater(r->fd, net_now_ns() + LOOK_MAX_MS * 1000000ull, comm);
+    pid_t pid = lock_find_updater(r->fd, net_now_ns() + LAST_LOOK_MS * 1000000ull, comm);
     if (pid > 0)
         term_error("the write lock is still held, by pid %d \"%s\": the command left it behind",
                    (int)pid, comm);

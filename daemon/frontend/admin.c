@@ -51,11 +51,11 @@ static const char *result_of(struct json_object *reply)
 /* A call ends: its message; NULL: out of memory. */
 static struct blob *message_of(struct peer *peer, struct json_object *reply)
 {
-    size_t size = reply ? json_text(reply, NULL, 0) : 0;
+    size_t size = reply ? json_write(reply, NULL, 0) : 0;
     struct blob *blob = size > 0 ? blob_new(size + 1) : NULL; /* the NUL ends the message */
 
     if (blob)
-        (void)json_text(reply, (char *)blob->bytes, size + 1);
+        (void)json_write(reply, (char *)blob->bytes, size + 1);
     admin_audit_end(peer, blob ? result_of(reply) : "done or not, there was no memory to say so");
     json_object_put(reply);
     return blob;

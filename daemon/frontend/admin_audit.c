@@ -91,7 +91,7 @@ static void add_value(struct text *text, struct json_object *value)
         add(text, "}");
     } else {
         char word[32];
-        (void)json_text(value, word, sizeof(word));
+        (void)json_write(value, word, sizeof(word));
         add(text, "%s", word);
     }
 }

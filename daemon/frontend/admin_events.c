@@ -61,6 +61,9 @@ void admin_get_events(const struct call *call)
 
 /* --- monitors --------------------------------------------------------------------------------- */
 
+/* So that neither much past nor many monitors keep others waiting. */
+#define EVENTS_PER_TURN 2u
+
 static void send_event(struct peer *peer, const struct event_record *event, uint64_t lost)
 {
     struct call call = {.peer = peer, .admin = peer->context};
@@ -81,7 +84,12 @@ void admin_serve_monitor(struct peer *peer)
 {
     struct admin_session *session = admin_session_of(peer);
 
-    while (peer_open(peer) && !peer->out && session->next_event <= event_newest()) {
+    for (unsigned i = 0; peer_open(peer) && !peer->out && session->next_event <= event_newest();
+         i++) {
+        if (i == EVENTS_PER_TURN) {
+            peer_go_on(peer);
+            break;
+        }
         uint64_t oldest = oldest_kept();
         uint64_t lost = session->next_event < oldest ? oldest - session->next_event : 0;
         session->next_event += lost;
@@ -128,15 +136,12 @@ void admin_monitor_closed(struct peer *peer)
 static void on_pump(struct timer *timer)
 {
     struct admin *admin = (struct admin *)((char *)timer - offsetof(struct admin, pump));
-    struct peer *peer, *next;
+    struct peer *peer;
 
-    DL_FOREACH_SAFE(admin->server->peers, peer, next)
+    DL_FOREACH(admin->server->peers, peer)
     {
-        if (peer->dialect == &admin_dialect && admin_session_of(peer)->monitors) {
-            peer_ref(peer);
-            admin_serve_monitor(peer);
-            peer_unref(peer);
-        }
+        if (peer->dialect == &admin_dialect && admin_session_of(peer)->monitors)
+            peer_go_on(peer);
     }
 }
 

@@ -132,7 +132,7 @@ void admin_get_config(const struct call *call);
 
 void admin_get_events(const struct call *call);
 void admin_monitor(const struct call *call);
-/* Sends what it has not been told, as far as its socket takes it. */
+/* Sends what it has not been told, as far as its socket takes it, some events each turn. */
 void admin_serve_monitor(struct peer *peer);
 void admin_monitor_closed(struct peer *peer);
 

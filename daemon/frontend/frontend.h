@@ -46,7 +46,7 @@ struct dialect {
     /* The request is over. Spell the answer, unless the peer is closed (peer_open). */
     void (*answer)(struct peer *peer, const struct request *request, uint32_t status,
                    struct blob *blob);
-    /* What had to wait has been sent. May be NULL. */
+    /* What had to wait has been sent, or it goes on (peer_go_on). May be NULL. */
     void (*drained)(struct peer *peer);
     /* There is no room for the rest of a frame that has begun: the connection ends once everything
      * is sent. May say why; NULL: nothing is said. */

@@ -477,7 +477,8 @@ static struct turns *turns_of(struct peer *peer)
 /* Waits for a turn where there is something to do in it. */
 static void wait_for_turn(struct peer *peer)
 {
-    if ((peer->out && peer->writes) || (readable_now(peer) && (peer->reads || peer->whole)))
+    if ((peer->out && peer->writes) || (readable_now(peer) && (peer->reads || peer->whole)) ||
+        (peer->goes_on && !peer->out && peer->state == PEER_OPEN))
         turn_wait(turns_of(peer), &peer->turn);
 }
 
@@ -499,9 +500,11 @@ static void take_turn(struct turn *turn)
     peer_ref(peer);
     if (peer->passed)
         passed_look(peer->passed);
-    bool flushed = peer->out && peer->writes;
-    if (flushed && flush_queue(peer) < 0)
-        peer_close(peer, CLOSE_IO);
+    if (peer->out && peer->writes) {
+        peer->goes_on = true;
+        if (flush_queue(peer) < 0)
+            peer_close(peer, CLOSE_IO);
+    }
     if (readable_now(peer) && peer->partial_size > 0 && peer->whole)
         peer->whole = take_partial(peer, &batch);
     if (readable_now(peer) && !peer->whole && peer->reads)
@@ -509,8 +512,11 @@ static void take_turn(struct turn *turn)
     if (peer->state != PEER_CLOSED)
         watch_again(peer);
     peer_settle(peer);
-    if (flushed && peer->state == PEER_OPEN && !peer->out && peer->dialect->drained)
-        peer->dialect->drained(peer);
+    if (peer->goes_on && peer->state == PEER_OPEN && !peer->out) {
+        peer->goes_on = false;
+        if (peer->dialect->drained)
+            peer->dialect->drained(peer);
+    }
     if (peer->state != PEER_CLOSED)
         wait_for_turn(peer);
     peer_unref(peer);
@@ -710,6 +716,14 @@ void peer_hold(struct peer *peer, bool hold)
     peer->held = hold;
     if (!hold)
         peer_settle(peer);
+}
+
+void peer_go_on(struct peer *peer)
+{
+    if (peer->state != PEER_OPEN)
+        return;
+    peer->goes_on = true;
+    wait_for_turn(peer);
 }
 
 void peer_be_patient(struct peer *peer)

@@ -65,6 +65,7 @@ struct peer {
     bool ends;        /* the peer has shut down its sending side, or left: behind what it sent */
     bool writes;      /* the socket takes bytes, as far as is known */
     bool whole;       /* `partial` may begin with a whole frame */
+    bool goes_on;     /* peer_go_on */
     bool unwatched;   /* it has said that it has bytes, more than once, and waits for its turn */
     struct turn turn; /* beside the account's other peers' */
     int fd;
@@ -120,6 +121,10 @@ bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
 /* Dispatches nothing more until that is taken back: for dialects whose answers come in the order of
  * their calls. A peer that closes meanwhile is noticed afterwards. */
 void peer_hold(struct peer *peer, bool hold);
+
+/* In a turn of the peer's, when nothing is unsent, the dialect's `drained` is called: for what is too
+ * much for one turn, or for one of many peers'. */
+void peer_go_on(struct peer *peer);
 
 /* From now on unsent replies may lie for any time: for a peer that is sent nothing more meanwhile.
  */

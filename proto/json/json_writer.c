@@ -173,7 +173,7 @@ static void put_value(struct writer *w, struct json_object *value)
     }
 }
 
-size_t json_text(struct json_object *tree, char *out, size_t size)
+size_t json_write(struct json_object *tree, char *out, size_t size)
 {
     struct writer w = {.out = out, .size = size, .whole = true};
 

@@ -29,4 +29,4 @@ size_t json_length(struct json_object *array);
 /* Writes the tree as a string of at most `size` bytes, NUL included, without space between its
  * parts; `out` may be NULL where `size` is 0. Returns the bytes that the whole of it takes, without
  * the NUL; 0: something is missing in it. Takes no memory. `tree` NULL is null. */
-size_t json_text(struct json_object *tree, char *out, size_t size);
+size_t json_write(struct json_object *tree, char *out, size_t size);

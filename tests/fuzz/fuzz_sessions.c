@@ -3,7 +3,8 @@
  * Several peers at once: two VMMs, an administrator and a client of the front door, of two users, whose
  * moves come between each other as the input says: frames that are good or not, sent and read in any
  * pieces, connections closed, half closed and made again, time. Meanwhile the daemon's own calls
- * receive and send less than there is, are interrupted, and find no memory; and QGS is what it is.
+ * receive and send less than there is, are interrupted, and find no memory; and QGS says what it likes,
+ * on each of its connections, when it likes.
  *
  *     0  what QGS does at first (daemon_rig.h)
  *     1  moves: a byte (bits 0-2: which, 3-4: whose, 5-7: how), and one more byte; OP_RAW: and bytes
@@ -39,7 +40,7 @@ enum op {
     OP_END, /* closes, half closes, makes again */
     OP_TIME,
     OP_CALLS, /* how the daemon's own calls behave */
-    OP_QGS,
+    OP_QGS,   /* what QGS does; or what it says next on one of its connections */
 };
 
 struct asked {
@@ -184,7 +185,7 @@ static void connect_player(int i)
 
 static void queue(struct player *p, const void *data, size_t size)
 {
-    if (size > OUT_MAX - p->out_size)
+    if (size == 0 || size > OUT_MAX - p->out_size)
         return;
     memcpy(p->out + p->out_size, data, size);
     p->out_size += size;
@@ -409,6 +410,36 @@ static void behave(unsigned how, uint8_t more)
         allocations_left = 1 + more;
 }
 
+/* On the `which`-th of QGS's open connections: bytes of the input, the right quote, that of another TD, or
+ * half of one, or the end. Returns how many bytes of the input it has used. */
+static size_t say_as_qgs(int which, unsigned how, uint8_t more, const uint8_t *data, size_t size)
+{
+    uint8_t in[COCO_QGS_QUOTE_REQ_WIRE], out[4096];
+    int *exchange = NULL;
+
+    for (int i = 0; i < RIG_EXCHANGES && !exchange; i++)
+        if (rig.exchanges[i] >= 0 && which-- == 0)
+            exchange = &rig.exchanges[i];
+    if (!exchange)
+        return 0;
+    if (how == 4) {
+        size_t n = more < size ? more : size;
+        (void)!send(*exchange, data, n, MSG_NOSIGNAL);
+        return n;
+    }
+    if (how == 7) {
+        close(*exchange);
+        *exchange = -1;
+        return 0;
+    }
+    if (recv(*exchange, in, sizeof(in), MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof(in)) {
+        const uint8_t *report = how == 5 ? in + COCO_QGS_PREFIX_SIZE + 24 : tdreports[more % TDS];
+        size_t n = rig_make_quote(report, out, sizeof(out));
+        (void)!send(*exchange, out, more & 128 ? n / 2 : n, MSG_NOSIGNAL);
+    }
+    return 0;
+}
+
 /* Returns how many bytes of the input it has used. */
 static size_t move(const uint8_t *data, size_t size)
 {
@@ -457,6 +488,11 @@ static size_t move(const uint8_t *data, size_t size)
         behave(how, (uint8_t)more);
         break;
     default:
+        if (how >= 4) {
+            used += say_as_qgs(i, how, (uint8_t)more, data + 2, size - 2);
+            rig_settle(&rig);
+            break;
+        }
         rig.qgs = rig.qgs == RIG_QGS_NONE ? RIG_QGS_NONE : (enum rig_qgs)(more % RIG_QGS_NONE);
     }
     return used;
@@ -469,7 +505,7 @@ static void finish(void)
     for (int turn = 0; turn < 8; turn++) {
         for (int i = 0; i < PEERS; i++)
             send_some(&players[i], OUT_MAX);
-        rig_pass(&rig, 10000000);
+        rig_pass(&rig, 4000000);
         for (int i = 0; i < PEERS; i++)
             read_some(i, sizeof(players[i].in));
     }
@@ -482,6 +518,8 @@ static void finish(void)
     }
     for (int i = 0; i < PEERS; i++)
         hang_up(&players[i]);
+    if (rig.qgs != RIG_QGS_NONE)
+        rig.qgs = RIG_QGS_QUOTE; /* else each of its probes would be played */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -84,6 +84,32 @@ static void get_certs(struct coco_client *client, uint32_t status)
     ck_assert_uint_eq(result.status, status);
 }
 
+START_TEST(a_vm_is_disconnected_and_may_come_again)
+{
+    char pid[32];
+
+    start();
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE);
+    ck_assert_int_eq(coco_connect(client, 5000), 0);
+    ck_assert_int_eq(coco_lease_lock(client, 0), 0);
+    get_certs(client, COCO_STATUS_OK);
+    RUN(1, "vms", "disconnect", "somebody-else");
+    says("cocod knows no VM somebody-else");
+    (void)snprintf(pid, sizeof(pid), "pid:%d", (int)getpid());
+    RUN(0, "vms", "disconnect", pid);
+    says(": 1 connection ended\n");
+    says("It held a lease");
+    RUN(1, "vms", "disconnect", "integration-test");
+    says("it was not connected any more");
+    RUN(0, "events");
+    says("called io.cocod.Admin.Disconnect: ok");
+    ck_assert_int_eq(coco_lease_unlock(client, 0), 0);
+    get_certs(client, COCO_STATUS_OK); /* libcoco has connected again */
+    RUN(0, "vms", "disconnect", "integration-test");
+    coco_client_free(client);
+}
+END_TEST
+
 START_TEST(one_vms_failure_is_traced_to_its_cause)
 {
     struct coco_client *client;
@@ -301,6 +327,7 @@ Suite *coco_suite(void)
 
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_vm_is_disconnected_and_may_come_again);
     tcase_add_test(tcase, one_vms_failure_is_traced_to_its_cause);
     tcase_add_test(tcase, a_drain_is_seen_by_all_and_ends_with_the_process);
     tcase_add_test(tcase, a_reload_keeps_the_drain_and_brings_back_the_log_level);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct host host;
@@ -240,7 +241,7 @@ static void expect_named(void)
     snprintf(pid, sizeof(pid), "pid %d", (int)getpid());
     expect_output("VM integration-test");
     expect_output(pid);
-    expect_output("vCPU 3, for ");
+    expect_output("vCPU 3, whose process is ");
     expect_output(" ms");
 }
 
@@ -296,6 +297,148 @@ START_TEST(force_says_whose_guarantee_is_void)
 }
 END_TEST
 
+/* --- somebody means harm ---------------------------------------------------------------------- */
+
+/* A process of another user (of the same, where the tests are not root's) with a descriptor of the
+ * table file, as each VMM has one. It lives for as long as `harm_fd` is open. */
+#define HARM_UID 65534u
+static pid_t harm_pid;
+static int harm_fd;
+
+static int set_lock(int fd, short type, off_t byte)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+/* So many locks, none beside another, from that byte on. */
+static void lock_many(int fd, off_t byte, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (set_lock(fd, F_RDLCK, byte + 2 * (off_t)i) < 0)
+            _exit(1);
+}
+
+/* One lock, the moment that somebody who had the write lock lets go. */
+static void lock_after_updater(int fd, off_t byte, unsigned n)
+{
+    (void)n;
+    while (set_lock(fd, F_RDLCK, byte) == 0)
+        if (set_lock(fd, F_UNLCK, byte) < 0)
+            _exit(1);
+    while (set_lock(fd, F_RDLCK, byte) < 0)
+        ;
+}
+
+static void start_harm(void (*harm)(int fd, off_t byte, unsigned n), off_t byte, unsigned n,
+                       bool wait)
+{
+    int until[2], done[2];
+    char c;
+
+    ck_assert_int_eq(pipe(until), 0);
+    ck_assert_int_eq(pipe(done), 0);
+    harm_pid = fork();
+    ck_assert_int_ge(harm_pid, 0);
+    if (harm_pid == 0) {
+        int fd = open(host.table, O_RDONLY | O_CLOEXEC);
+        close(until[1]);
+        close(done[0]);
+        if (fd < 0 || (geteuid() == 0 && setresuid(HARM_UID, HARM_UID, HARM_UID) < 0))
+            _exit(1);
+        harm(fd, byte, n);
+        if ((wait && write(done[1], "", 1) != 1) || read(until[0], &c, 1) != 0)
+            _exit(1);
+        _exit(0);
+    }
+    close(until[0]);
+    close(done[1]);
+    harm_fd = until[1];
+    if (wait)
+        ck_assert_int_eq(read(done[0], &c, 1), 1);
+    close(done[0]);
+}
+
+static void end_harm(void)
+{
+    int status;
+
+    close(harm_fd);
+    ck_assert_int_eq(waitpid(harm_pid, &status, 0), harm_pid);
+    ck_assert_int_eq(status, 0);
+}
+
+/* On which byte of which session there is a lock now, anybody can ask. */
+static off_t locked_byte(void)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(host.table, O_RDONLY | O_CLOEXEC);
+
+    ck_assert_int_eq(fcntl(fd, F_OFD_GETLK, &lock), 0);
+    ck_assert_int_eq(lock.l_type, F_RDLCK);
+    close(fd);
+    return lock.l_start;
+}
+
+/* An administrator ends the process that he is told of: that must not be the innocent VM's. And 2000
+ * locks are found in one pass, and are not gone around one by one. */
+START_TEST(who_locks_a_byte_of_anothers_range_is_named_himself)
+{
+    const struct updater_options how = {.admin = host.admin, .timeout = "0.5", .force = true};
+    char text[160];
+
+    ck_assert_int_eq(coco_lease_lock(client, 3), 0);
+    off_t byte = locked_byte();
+    ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
+    start_harm(lock_many, byte, 2000, true);
+    updater_start(&updater, &how);
+    while (!updater_asked(&updater, 100))
+        ck_assert_msg(!updater_look(&updater), "%s", updater_output(&updater));
+    snprintf(text, sizeof(text), "  pid %d \"test_rotate\", uid %u, 2000 locks, which locks byte ",
+             (int)harm_pid, geteuid() == 0 ? HARM_UID : getuid());
+    expect_output(text);
+    snprintf(text, sizeof(text),
+             "which is of the range of VM integration-test (00000000-0000-0000-0000-000000000000), "
+             "vCPU ");
+    expect_output(text);
+    snprintf(text, sizeof(text), "  pid %d ", (int)getpid());
+    ck_assert_ptr_null(strstr(updater_output(&updater), text));
+    set_tcb("3.0.9.115");
+    updater_tell(&updater);
+    ck_assert_int_eq(updater_wait(&updater), 0);
+    updater_wait_gone(&updater);
+    ck_assert_int_eq(served_at_last(), 9);
+    end_harm();
+}
+END_TEST
+
+START_TEST(who_locks_when_the_updater_lets_go_delays_nobody)
+{
+    const struct updater_options how = {.admin = host.admin, .timeout = "30"};
+    const int right = _i ? 9 : 8;
+
+    start_harm(lock_after_updater, (off_t)1 << 41, 0, false);
+    updater_start(&updater, &how);
+    while (!updater_asked(&updater, 100))
+        ck_assert_msg(!updater_look(&updater), "%s", updater_output(&updater));
+    if (_i)
+        set_tcb("3.0.9.115");
+    updater_tell(&updater);
+    ck_assert_int_eq(updater_wait(&updater), 0);
+    updater_wait_gone(&updater);
+    expect_output("state         serving");
+    /* From now on each request is answered, for twice as long as is waited for a lease. */
+    for (unsigned i = 0; i < 100; i++) {
+        ck_assert_int_eq(served(), right);
+        usleep(20000);
+    }
+    end_harm();
+    while (!file_is_served())
+        usleep(2000);
+}
+END_TEST
+
 /* --- what is passed on ------------------------------------------------------------------------ */
 
 START_TEST(exit_statuses)
@@ -332,6 +475,8 @@ Suite *coco_suite(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, exclusion_holds_until_the_last_process_is_gone, 0, CASES);
     tcase_add_loop_test(tc, force_says_whose_guarantee_is_void, 0, 2);
+    tcase_add_test(tc, who_locks_a_byte_of_anothers_range_is_named_himself);
+    tcase_add_loop_test(tc, who_locks_when_the_updater_lets_go_delays_nobody, 0, 2);
     tcase_add_test(tc, exit_statuses);
     suite_add_tcase(suite, tc);
 

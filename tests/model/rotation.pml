@@ -3,8 +3,11 @@
  * Leases, draining and firmware updates, for the model checker Spin. docs/rotation.md explains the
  * protocol and this model in plain words; proto/PROTOCOL.md "The lease" is what it is a model of.
  *
- *   vmm     (two) a VMM over the RPC: lease, CERTS_GET, copy, KVM_RUN, unlock; it may die anywhere
- *   reader  a VMM that reads the table file under the kernel documentation's lock; likewise
+ *   vmm     (two, one user's) a VMM over the RPC: lease, CERTS_GET, copy, KVM_RUN, unlock; it may die
+ *           anywhere
+ *   reader  (another user's) a VMM that reads the table file under the kernel documentation's lock;
+ *           likewise. With HOSTILE it takes a lock whenever it can get one, and holds it for as long
+ *           as it likes, or for ever
  *   cocod   serves, drains, publishes; may be killed and is started again
  *   cococtl updates, again and again; may give up, may be killed; or is another tool, which does not
  *           tell cocod
@@ -16,24 +19,31 @@
  * within an update. What is atomic here is one system call, one message, or one command of the
  * firmware.
  *
+ * With UNKNOWN cocod does not know the platform, and reads the operator's files where it would read
+ * the platform; then the command takes them away, changes the TCB, and puts those that match there.
+ *
  * A CERTS_GET may wait in cocod until the platform was read, under its asker's lease: that is the
  * time between a lease and the answer, which is as long as it likes here.
  *
  * Safety: no report is signed under another TCB than that of the chain that went with it, where the
- * chain was copied under a lease (the empty table goes with every report). cocod answers without
- * looking for somebody else's write lock: whoever asks under a lease excludes it. Liveness, with
- * LIVE: an update whose lease holders are not stuck finishes; and cocod always comes back to serving,
- * with STUCK also where a lease is never given back and each update gives up for it.
+ * chain was copied under a lease (the empty table goes with every report). While the file is current,
+ * cocod answers without looking for somebody else's write lock: whoever asks under a lease excludes
+ * it. Liveness, with LIVE: an update whose lease holders are not stuck finishes; and cocod always
+ * comes to answering again, with HOSTILE too.
  *
  * Deliberately broken, each to be refuted: BROKEN_LEASE (given back before KVM_RUN), BROKEN_ORDER
  * (taken after CERTS_GET: an updater whom nobody announced, and who has not written yet, may have
- * the lock then, and cocod answers), BROKEN_INHERIT
- * (the command has no descriptor of the lock), BROKEN_NOTICE (cocod does not look whether the file
- * was made empty by an updater that it does not know of, or no longer), BROKEN_UPDATING (cocod
- * publishes without waiting for somebody else's write lock to end), BROKEN_EMPTY (the file keeps the
- * old table while the command runs), and, for liveness, BROKEN_DRAIN (cocod goes on answering while an
- * updater waits for leases to end), BROKEN_WAIT (a CERTS_GET that waits is not told when draining
- * begins), and BROKEN_GAVE_UP (after an updater that gave up cocod wants the lock before it serves).
+ * the lock then, and cocod answers), BROKEN_INHERIT (the command has no descriptor of the lock),
+ * BROKEN_NOTICE (cocod does not look whether the file was made empty by an updater that it does not
+ * know of, or no longer), BROKEN_UPDATING (cocod publishes without waiting for somebody else's write
+ * lock to end), BROKEN_EMPTY (the file keeps the old table while the command runs), BROKEN_MARK (cocod
+ * selects beside a lease without marking the empty file: who comes and goes afterwards leaves no
+ * trace), BROKEN_ASKED (it marks, and does not ask whether somebody has the write lock), BROKEN_LATE
+ * (it reads first, and marks and asks then); and, for liveness, BROKEN_DRAIN (cocod goes on answering
+ * while an updater waits for leases to end), BROKEN_WAIT (a CERTS_GET that waits is not told when
+ * draining begins), BROKEN_GAVE_UP (cocod wants the lock before it serves again), and BROKEN_GATE
+ * (beside a lease cocod finds that the same table is right, leaves the emptied file as it is, and the
+ * gate finds it emptied).
  */
 #ifndef KILLS
 #define KILLS 2
@@ -48,6 +58,8 @@
 
 byte tcb = 1;        /* what the firmware reports, and signs under */
 byte table = 1;      /* the table file's content: the TCB of its chain, or EMPTY */
+bool marked = false; /* and behind EMPTY, the mark of the cocod that runs */
+bool stale = false;  /* what cocod serves is not what it has written */
 byte served = EMPTY; /* cocod's current generation */
 byte mode = STARTING;
 bool up = false;         /* cocod runs */
@@ -67,13 +79,27 @@ bool die_command = false;
 
 #define NO_LEASE      (!lease[0] && !lease[1] && !lease[2])
 #define NO_WRITE_LOCK (!lock_cococtl && !lock_command && !lock_cocod)
-#ifdef BROKEN_NOTICE
+#if defined(BROKEN_NOTICE)
 #define EMPTIED false
+#elif defined(BROKEN_MARK)
+#define EMPTIED (served != EMPTY && table == EMPTY && !stale)
 #else
-#define EMPTIED (served != EMPTY && table == EMPTY)
+#define EMPTIED (served != EMPTY && table == EMPTY && !marked)
+#endif
+#ifdef BROKEN_ASKED
+#define TAKEN false
+#else
+#define TAKEN (stale && !NO_WRITE_LOCK)
 #endif
 /* Looked at while the asker holds a lease: nobody can change the file meanwhile. */
-#define ANSWERS (up && mode == SERVING && !EMPTIED)
+#define ANSWERS (up && mode == SERVING && !EMPTIED && !TAKEN)
+
+#ifdef UNKNOWN
+byte files = 1; /* the TCB of the operator's chain, or EMPTY */
+#define TRUTH files
+#else
+#define TRUTH tcb
+#endif
 
 /* --- VMMs ------------------------------------------------------------------------------------ */
 
@@ -125,9 +151,13 @@ again:
 proctype reader(byte v)
 {
     byte got = EMPTY;
-#ifdef STUCK
-    atomic { up && mode == SERVING && served != EMPTY && NO_WRITE_LOCK -> lease[v] = true }
-    false; /* for ever */
+#ifdef HOSTILE
+hostile:
+    atomic { NO_WRITE_LOCK -> lease[v] = true }
+    if
+    :: lease[v] = false; goto hostile
+    :: skip; false /* for ever */
+    fi;
 #endif
 #ifdef LIVE
     byte rounds = 2; /* nothing tells a reader that somebody waits: its requests must not be endless */
@@ -156,17 +186,24 @@ proctype cocod()
 
 start:
     {
-        atomic { up = true; mode = STARTING; served = EMPTY }
+        atomic { up = true; mode = STARTING; served = EMPTY; marked = false; stale = false }
 publish:
         /* For as long as somebody else has the write lock this is the state UPDATING. */
-#ifdef BROKEN_UPDATING
-        atomic { NO_LEASE -> lock_cocod = true }
-#else
-        atomic { NO_WRITE_LOCK && NO_LEASE -> lock_cocod = true }
-#endif
-        table = EMPTY;
         if
-        :: match = tcb   /* the platform is read, and its chain is in the store */
+#ifdef BROKEN_UPDATING
+        :: atomic { NO_LEASE -> lock_cocod = true }
+#else
+        :: atomic { NO_WRITE_LOCK && NO_LEASE -> lock_cocod = true }
+#endif
+#ifndef BROKEN_GAVE_UP
+        :: atomic { NO_WRITE_LOCK && !NO_LEASE -> skip }; /* the lock is refused, for a lease */
+           goto beside
+#endif
+        fi;
+locked:
+        atomic { table = EMPTY; marked = false }
+        if
+        :: match = TRUTH /* the platform is read, and its chain is in the store */
         :: match = EMPTY /* it is not, or the platform says nothing */
         fi;
         table = match;
@@ -174,10 +211,41 @@ publish:
             served = match;
             match = EMPTY;
             lock_cocod = false;
+            stale = false;
             connection = connection && !end_update;
             end_update = false;
             mode = SERVING
-        }
+        };
+        goto serving;
+beside:
+#ifdef BROKEN_LATE
+        match = TRUTH;
+#endif
+#if !defined(BROKEN_GATE) && !defined(BROKEN_MARK)
+        atomic { if :: table == EMPTY -> marked = true :: else fi };
+#endif
+#ifndef BROKEN_ASKED
+        if
+        :: NO_WRITE_LOCK
+        :: atomic { !NO_WRITE_LOCK -> match = EMPTY }; goto publish
+        fi;
+#endif
+#ifndef BROKEN_LATE
+        if
+        :: match = TRUTH
+        :: match = EMPTY
+        fi;
+#endif
+        atomic {
+            served = match;
+            match = EMPTY;
+#ifndef BROKEN_GATE
+            stale = true;
+#endif
+            connection = connection && !end_update;
+            end_update = false;
+            mode = SERVING
+        };
 serving:
         if
         :: atomic { mode == DRAINING && end_update -> mode = STARTING }
@@ -193,7 +261,16 @@ serving:
         :: atomic { mode == DRAINING && !connection && !EMPTIED -> mode = SERVING };
            goto serving
 #endif
-        :: atomic { mode == SERVING && EMPTIED -> mode = STARTING }
+        :: atomic { mode == SERVING && (EMPTIED || TAKEN) -> mode = STARTING }
+        /* The file follows. */
+        :: atomic { mode == SERVING && stale && NO_WRITE_LOCK && NO_LEASE -> lock_cocod = true };
+           if
+           :: atomic { EMPTIED && mode == SERVING -> mode = STARTING }; goto locked
+           :: atomic { EMPTIED && mode != SERVING -> lock_cocod = false }; goto serving
+           :: atomic { !EMPTIED -> table = served; marked = false }
+           fi;
+           atomic { lock_cocod = false; stale = false };
+           goto serving
 #ifndef LIVE
         :: atomic {
                /* The update's time is up, and nobody has the lock: as if the updater had gone. */
@@ -216,7 +293,9 @@ serving:
             lock_cocod = false;
             match = EMPTY;
             mode = STARTING;
-            served = EMPTY
+            served = EMPTY;
+            marked = false;
+            stale = false
         }
     };
     goto start
@@ -229,6 +308,9 @@ proctype command()
 again:
     command_runs;
     {
+#ifdef UNKNOWN
+        files = EMPTY;
+#endif
         if
         :: tcb = NEXT(tcb)
         :: skip /* refused by the firmware */
@@ -237,6 +319,9 @@ again:
         :: tcb = NEXT(tcb)
         :: skip
         fi
+#ifdef UNKNOWN
+        ; files = tcb
+#endif
     }
     unless {
         die_command
@@ -266,13 +351,13 @@ again:
         fi;
         if
         :: atomic { NO_WRITE_LOCK && NO_LEASE -> lock_cococtl = true }
-#if !defined(LIVE) || defined(STUCK)
+#if !defined(LIVE) || defined(HOSTILE)
         :: goto stop /* gives up: nothing has changed */
 #endif
         :: told && !connection -> goto stop
         fi;
 #ifndef BROKEN_EMPTY
-        table = EMPTY;
+        atomic { table = EMPTY; marked = false }
 #endif
         atomic {
 #ifndef BROKEN_INHERIT
@@ -319,5 +404,5 @@ init {
 
 #ifdef LIVE
 ltl finishes { [] (updating -> <> !updating) }
-ltl serves { [] <> (up && mode == SERVING) }
+ltl serves { [] <> ANSWERS }
 #endif

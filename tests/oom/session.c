@@ -573,7 +573,7 @@ static void reload(const char *tcb, int index)
     int r = parse(tcb, &config);
     daemon_on();
     if (r == 0)
-        cocod_reload(cocod, config);
+        rig_reload_cocod(cocod, config);
     else
         cocod_refuse_config(cocod, CONFIG_SOURCE_BEFORE, strerror(-r));
     daemon_off();

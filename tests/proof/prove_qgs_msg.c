@@ -100,7 +100,7 @@ void prove_coco_qgs_quote_req_decode(void)
 
 /* bound: fields to 4 bytes into any buffer to 36; of any size, they are refused for it
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_qgs_quote_req_encode(void)
 {
     struct coco_qgs_quote_req m;
@@ -138,7 +138,7 @@ void prove_coco_qgs_quote_resp_decode(void)
 
 /* bound: fields to 4 bytes into any buffer to 36; of any size, they are refused for it
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_qgs_quote_resp_encode(void)
 {
     struct coco_qgs_quote_resp m;
@@ -193,7 +193,7 @@ void prove_coco_qgs_collateral_req_decode(void)
 
 /* bound: fields to 4 bytes into any buffer to 36; of any size, they are refused for it
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_qgs_collateral_req_encode(void)
 {
     struct coco_qgs_collateral_req m;
@@ -210,6 +210,7 @@ void prove_coco_qgs_collateral_req_encode(void)
 }
 
 /* bound: none; the bytes of encoding in messages of 60
+ * long: more than half a minute
  * broken: s/if ((resp->sizes.i. != 0) != ok)/if ((resp->sizes[i] != 0) \&\& !ok)/
  * refuted: all of them, or an error */
 void prove_coco_qgs_collateral_resp_decode(void)
@@ -230,8 +231,9 @@ void prove_coco_qgs_collateral_resp_decode(void)
 }
 
 /* bound: fields to 2 bytes, all of them but one of 1, into any buffer to 64; of any size, they are refused for it
+ * long: more than half a minute
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_qgs_collateral_resp_encode(void)
 {
     struct coco_qgs_collateral_resp m;
@@ -265,7 +267,7 @@ void prove_coco_qgs_platform_req_decode(void)
 
 /* bound: none
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_qgs_platform_req_encode(void)
 {
     struct coco_qgs_platform_req m;
@@ -300,7 +302,7 @@ void prove_coco_qgs_platform_resp_decode(void)
 
 /* bound: fields to 4 bytes into any buffer to 44; of any size, they are refused for it
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_qgs_platform_resp_encode(void)
 {
     struct coco_qgs_platform_resp m;

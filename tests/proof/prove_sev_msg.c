@@ -41,7 +41,7 @@ void prove_coco_sev_request_encode(void)
 
 /* bound: none
  * broken: s/m->chip_id_size == 64 || m->chip_id_size == 8/m->chip_id_size < 100/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_sev_reply_decode(void)
 {
     uint8_t in[COCO_SEV_REPLY_SIZE], out[COCO_SEV_REPLY_SIZE];

@@ -20,6 +20,7 @@ void prove_coco_snp_kind_name(void)
 {
     enum coco_snp_kind kind;
 
+    GIVEN(kind >= 0);
     SHOW(coco_snp_kind_name(kind) != NULL, "always a name");
 }
 
@@ -43,6 +44,8 @@ void prove_coco_snp_kind_of(void)
 void prove_coco_snp_guid(void)
 {
     enum coco_snp_kind kind;
+
+    GIVEN(kind >= 0); /* as gcc and clang have it: the type has no negative number */
     const uint8_t *guid = coco_snp_guid(kind);
 
     SHOW((guid == NULL) == ((size_t)kind >= COCO_SNP_OTHER), "NULL for another kind");
@@ -64,16 +67,17 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
 }
 #endif
 
-/* bound: lists of 4 entries and their end, any bytes in them; an entry of length 0 is none
+/* bound: lists of 2 entries and their end, any bytes in them; an entry of length 0 is none
  * unwind: 17
+ * long: more than half a minute
  * broken: s/        if (r->bad)$/        if (false)/
- * refuted: unwinding assertion */
+ * refuted: behind the entries and their end */
 void prove_read_entries(void)
 {
     size_t size, i;
     struct coco_snp_table table = {0};
 
-    GIVEN(size <= (size_t)5 * COCO_SNP_ENTRY_SIZE + 3);
+    GIVEN(size <= (size_t)3 * COCO_SNP_ENTRY_SIZE + 3);
     const uint8_t *in = any_bytes(size);
     struct coco_reader r = coco_reader_of(in, size);
     bool ended = read_entries(&r, &table);
@@ -85,16 +89,17 @@ void prove_read_entries(void)
          "behind the entries and their end");
 }
 
-/* bound: lists of 2 entries where the list may have no more, any number of them read before
+/* bound: one entry and the end, any number of entries read before: up to a list that is full
  * unwind: 17
+ * long: more than half a minute
  * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
- * refuted: failure */
+ * refuted: bound */
 void prove_read_entries_full(void)
 {
     size_t size;
     struct coco_snp_table table;
 
-    GIVEN(size <= (size_t)3 * COCO_SNP_ENTRY_SIZE && table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX);
+    GIVEN(size <= (size_t)2 * COCO_SNP_ENTRY_SIZE && table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX);
     struct coco_reader r = coco_reader_of(any_bytes(size), size);
     (void)read_entries(&r, &table);
     SHOW(table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX, "no more than it has room for");
@@ -103,6 +108,7 @@ void prove_read_entries_full(void)
 /* bound: none
  * unwind: 18
  * cut: read_entries
+ * long: more than half a minute
  * broken: s/if (entry->offset < r.pos)/if (false)/
  * refuted: behind the list */
 void prove_coco_snp_table_decode(void)
@@ -126,6 +132,7 @@ void prove_coco_snp_table_decode(void)
 
 /* bound: none
  * unwind: 18
+ * long: more than half a minute
  * broken: s/entry->length == 0 || size > UINT32_MAX ||/entry->length == 0 ||/
  * refuted: it fits 32 bits */
 void prove_coco_snp_table_layout(void)
@@ -145,8 +152,9 @@ void prove_coco_snp_table_layout(void)
 
 /* bound: 2 entries, blobs of 1 or 2 bytes, any GUIDs, into any buffer to 80 bytes
  * unwind: 17
+ * long: more than half a minute
  * broken: s/    if (size > out_size)/    if (false)/
- * refuted: failure */
+ * refuted: dereference failure */
 void prove_coco_snp_table_encode(void)
 {
     struct coco_snp_table table, back;
@@ -179,6 +187,8 @@ void prove_coco_snp_table_add(void)
     struct coco_snp_table table;
     enum coco_snp_kind kind;
     size_t length, before = table.n_entries;
+
+    GIVEN(kind >= 0);
     int r = coco_snp_table_add(&table, kind, any_bytes(length), length);
 
     SHOW(table.n_entries == before + (r == 0 ? 1 : 0), "one more, or none");
@@ -189,7 +199,7 @@ void prove_coco_snp_table_add(void)
 /* bound: none
  * unwind: 17
  * broken: s/for (size_t i = 0; i < table->n_entries; i++)$/for (size_t i = 0; i <= table->n_entries; i++)/
- * refuted: failure */
+ * refuted: bound */
 void prove_coco_snp_table_find(void)
 {
     struct coco_snp_table table;

@@ -23,7 +23,7 @@ void prove_coco_snp_tcb_part(void)
     struct coco_snp_tcb tcb;
     enum coco_snp_part part;
 
-    GIVEN(part < PARTS);
+    GIVEN(part >= 0 && part < PARTS);
     uint8_t v = coco_snp_tcb_part(&tcb, part);
     SHOW(part != COCO_SNP_BL || v == tcb.bl, "the bootloader's");
     SHOW(part != COCO_SNP_FMC || v == tcb.fmc, "the FMC's");
@@ -38,7 +38,7 @@ void prove_coco_snp_tcb_set_part(void)
     enum coco_snp_part part;
     uint8_t level;
 
-    GIVEN(part < PARTS);
+    GIVEN(part >= 0 && part < PARTS);
     coco_snp_tcb_set_part(&tcb, part, level);
     SHOW(coco_snp_tcb_part(&tcb, part) == level, "the one that was set");
 }
@@ -94,14 +94,15 @@ void prove_coco_snp_tcb_format(void)
     SHOW(same(&tcb, &back), "the same parts");
 }
 
-/* bound: texts to 21 bytes, one more than the longest; any bytes in them
- * unwind: 21
+/* bound: texts to 9 bytes, any bytes in them
+ * unwind: 11
+ * long: more than half a minute
  * broken: s/if (first || .text)/if (first)/
  * refuted: the same text */
 void prove_coco_snp_tcb_parse(void)
 {
     enum coco_snp_product product;
-    char *text = any_text(21), again[COCO_SNP_TCB_TEXT_SIZE];
+    char *text = any_text(9), again[COCO_SNP_TCB_TEXT_SIZE];
     struct coco_snp_tcb tcb, before = tcb;
     size_t i;
     int r = coco_snp_tcb_parse(product, text, &tcb);
@@ -119,7 +120,8 @@ void prove_coco_snp_tcb_parse(void)
 
 /* bound: none
  * broken: s/static const char names.PARTS..6. = {"BL", "TEE", "SNP", "UCODE", "FMC"}/static const char names[PARTS][12] = {"BOOTLOADER", "TEE", "SNP", "MICROCODE", "FMC"}/
- * refuted: failure */
+ * unwind: 12
+ * refuted: dereference failure */
 void prove_coco_snp_tcb_form(void)
 {
     enum coco_snp_product product;

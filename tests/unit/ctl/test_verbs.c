@@ -163,6 +163,35 @@ START_TEST(vms)
 }
 END_TEST
 
+#define ENDED(n) "{\"parameters\":{\"vm\":" VM("\"db-7\"", "4711", "1") ",\"disconnected\":" n "}}"
+
+START_TEST(vms_disconnect)
+{
+    reply = ENDED("2");
+    ck_assert_int_eq(RIG_RUN("vms", "disconnect", "db-7"), 0);
+    ck_assert_str_eq(rig_last("Disconnect"), "{ \"vm\": \"db-7\" }");
+    ck_assert_str_eq(rig_out, "db-7, pid 4711: 2 connections ended\n");
+    ck_assert_int_eq(RIG_RUN("vms", "disconnect", "--json", "db-7"), 0);
+    rig_has(rig_out, "\"disconnected\":2");
+    reply = ENDED("0");
+    ck_assert_int_eq(RIG_RUN("vms", "disconnect", "4711"), 1);
+    ck_assert_str_eq(rig_out, "db-7, pid 4711: it was not connected any more\n");
+    reply = "{\"error\":\"io.cocod.Admin.AmbiguousVm\",\"parameters\":{\"vm\":\"db-7\","
+            "\"candidates\":[\"pid:1\",\"pid:2\"]}}";
+    ck_assert_int_eq(RIG_RUN("vms", "disconnect", "db-7"), 1);
+    rig_has(rig_err, "several VMs say that they are called db-7:\n    pid:1\n    pid:2\n");
+    reply = "{\"error\":\"io.cocod.Admin.NotAllowed\",\"parameters\":{\"uid\":1,\"role\":"
+            "\"operate\"}}";
+    ck_assert_int_eq(RIG_RUN("vms", "disconnect", "db-7"), 77);
+    reply = "{\"parameters\":{\"vm\":{},\"disconnected\":2}}";
+    ck_assert_int_eq(RIG_RUN("vms", "disconnect", "db-7"), 1);
+    rig_has(rig_err, "not what io.cocod.Admin describes");
+    ck_assert_int_eq(RIG_RUN("vms", "disconnect"), 2);
+    ck_assert_int_eq(RIG_RUN("vms", "disconnect", "a", "b"), 2);
+    ck_assert_int_eq(RIG_RUN("vms", "db-7"), 2);
+}
+END_TEST
+
 START_TEST(explain)
 {
     ck_assert_int_eq(RIG_RUN("explain", "db-7"), 0);
@@ -566,6 +595,7 @@ Suite *coco_suite(void)
     tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, vms);
+    tcase_add_test(tc, vms_disconnect);
     tcase_add_test(tc, the_products_of_the_options_are_those_of_the_table);
     tcase_add_test(tc, explain);
     tcase_add_test(tc, quotes);

@@ -6,6 +6,7 @@
 #include "event.h"
 #include "metrics.h"
 #include "peer/peer.h"
+#include "sys.h"
 #include <stdlib.h>
 
 #define MONITOR "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true}"
@@ -89,6 +90,34 @@ START_TEST(the_kept_ones_may_come_first)
     expect_event(fd, "one", 0);
     expect_event(fd, "two", 0);
     ck_assert_ptr_null(hear(fd));
+    end(fd);
+}
+END_TEST
+
+static unsigned n_sent, sent_before_info;
+
+static ssize_t counting_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    if (memmem(msg->msg_iov[0].iov_base, msg->msg_iov[0].iov_len, "vendor", 6))
+        sent_before_info = n_sent;
+    n_sent++;
+    return sys_real.sendmsg(fd, msg, flags);
+}
+
+START_TEST(a_monitor_with_much_past_keeps_nobody_waiting)
+{
+    rig_open(&rig, &options);
+    for (unsigned i = 0; i < EVENTS_KEPT; i++)
+        emit("past");
+    int fd = connect_admin(), other = connect_admin();
+    n_sent = sent_before_info = 0;
+    sys.sendmsg = counting_sendmsg;
+    rig_send(fd, MONITOR_PAST, sizeof(MONITOR_PAST));
+    say(other, GET_INFO);
+    ck_assert_uint_eq(n_sent, EVENTS_KEPT + 2);
+    ck_assert_uint_gt(sent_before_info, 0);
+    ck_assert_uint_le(sent_before_info, 1 + 2 * 2); /* its begin, and two turns */
+    close(other);
     end(fd);
 }
 END_TEST
@@ -324,6 +353,7 @@ Suite *coco_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, events_come_as_they_happen);
     tcase_add_test(tcase, the_kept_ones_may_come_first);
+    tcase_add_test(tcase, a_monitor_with_much_past_keeps_nobody_waiting);
     tcase_add_test(tcase, what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it);
     tcase_add_test(tcase, a_slow_monitor_loses_events_and_is_told_how_many);
     tcase_add_test(tcase, one_that_leaves_is_forgotten_at_once);

@@ -24,7 +24,7 @@ static void expect_text(struct json_object *tree, const char *text)
 {
     char out[512];
 
-    ck_assert_uint_eq(json_text(tree, out, sizeof(out)), strlen(text));
+    ck_assert_uint_eq(json_write(tree, out, sizeof(out)), strlen(text));
     ck_assert_str_eq(out, text);
     json_object_put(tree);
 }
@@ -53,8 +53,8 @@ START_TEST(a_text_that_does_not_fit_is_cut_and_counted)
     char out[8] = "xxxxxxx";
 
     json_set(tree, "key", json_object_new_string("value"));
-    ck_assert_uint_eq(json_text(tree, NULL, 0), 15);
-    ck_assert_uint_eq(json_text(tree, out, 6), 15);
+    ck_assert_uint_eq(json_write(tree, NULL, 0), 15);
+    ck_assert_uint_eq(json_write(tree, out, 6), 15);
     ck_assert_mem_eq(out, "{\"key\0x", 8);
     json_object_put(tree);
 }
@@ -69,7 +69,7 @@ START_TEST(a_tree_in_which_something_is_missing_has_no_text)
         json_set(root, "array", array);
         json_append(array, entry);
         json_set_null(entry, "null");
-        ck_assert_uint_gt(json_text(root, NULL, 0), 0);
+        ck_assert_uint_gt(json_write(root, NULL, 0), 0);
         ck_assert_uint_eq(json_length(array), 1);
         if (what == 0)
             json_set(root, "x", NULL);
@@ -79,7 +79,7 @@ START_TEST(a_tree_in_which_something_is_missing_has_no_text)
             json_set(entry, "x", NULL);
         else if (what == 3)
             json_set_named(entry, "x", NULL);
-        ck_assert_int_eq(json_text(root, NULL, 0) > 0, what == 4);
+        ck_assert_int_eq(json_write(root, NULL, 0) > 0, what == 4);
         json_object_put(root);
     }
     json_set(NULL, "x", json_object_new_object());
@@ -116,13 +116,13 @@ START_TEST(a_reply_is_whole_or_none_whichever_allocation_fails)
     uint64_t n = 0;
 
     struct json_object *tree = make_tree();
-    size_t size = json_text(tree, whole, sizeof(whole));
+    size_t size = json_write(tree, whole, sizeof(whole));
     json_object_put(tree);
     ck_assert(size > 0 && size < sizeof(whole));
     do {
         fail_arm(n++, 1);
         tree = make_tree();
-        size = tree ? json_text(tree, text, sizeof(text)) : 0;
+        size = tree ? json_write(tree, text, sizeof(text)) : 0;
         (void)fail_disarm();
         json_object_put(tree);
         ck_assert_int_eq(size == 0, fail_fired() > 0);

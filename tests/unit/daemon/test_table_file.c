@@ -493,6 +493,140 @@ START_TEST(no_descriptor_is_an_error)
 }
 END_TEST
 
+/* --- the mark --------------------------------------------------------------------------------- */
+
+static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
+
+static void write_table(void)
+{
+    size_t size;
+    uint8_t *table = make_table(5, 1000, &size);
+
+    ck_assert_int_eq(table_file_write(&file, table, size), 0);
+    free(table);
+}
+
+static void by_rewriting(void)
+{
+    ck_assert_int_eq(pwrite(file.fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+    ck_assert_int_eq(ftruncate(file.fd, sizeof(zeros)), 0);
+}
+
+static void by_truncating(void)
+{
+    ck_assert_int_eq(ftruncate(file.fd, 0), 0);
+}
+
+static void by_cocods_own_hand(void)
+{
+    ck_assert_int_eq(table_file_write(&file, zeros, sizeof(zeros)), 0);
+}
+
+static void (*const emptyings[])(void) = {by_rewriting, by_truncating, by_cocods_own_hand};
+
+/* PROTOCOL.md "Rewriting the file": to a reader a marked file is the empty table; and each way of
+ * making it that again shows. */
+START_TEST(a_marked_file_reads_as_the_empty_table_until_it_is_emptied_again)
+{
+    struct coco_snp_table table;
+    size_t size;
+
+    write_table();
+    ck_assert(!table_file_emptied(&file));
+    emptyings[_i]();
+    ck_assert(table_file_emptied(&file));
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(table_file_mark(&file), 0);
+        ck_assert(!table_file_emptied(&file));
+        uint8_t *bytes = test_read_file(path, &size);
+        ck_assert_uint_eq(size, sizeof(zeros) + TABLE_MARK_SIZE);
+        ck_assert_mem_eq(bytes, zeros, sizeof(zeros));
+        ck_assert_int_eq(coco_snp_table_decode(bytes, size, &table), 0);
+        ck_assert_uint_eq(table.n_entries, 0);
+        free(bytes);
+        emptyings[_i]();
+        ck_assert(table_file_emptied(&file));
+    }
+    write_table();
+    ck_assert(!table_file_emptied(&file));
+}
+END_TEST
+
+/* That of a cocod that ran before says nothing to the next one. */
+START_TEST(a_mark_is_known_by_who_wrote_it)
+{
+    struct table_file next;
+
+    ck_assert_int_eq(table_file_mark(&file), 0);
+    ck_assert(!table_file_emptied(&file));
+    ck_assert_int_eq(table_file_open(&next, &options), 0);
+    ck_assert(table_file_emptied(&next));
+    ck_assert_int_eq(table_file_mark(&next), 0);
+    ck_assert(!table_file_emptied(&next));
+    ck_assert(table_file_emptied(&file));
+    table_file_close(&next);
+}
+END_TEST
+
+/* A table in the file tells as much, and readers read it. */
+START_TEST(a_table_is_not_marked)
+{
+    size_t size, after;
+
+    write_table();
+    uint8_t *before = test_read_file(path, &size);
+    ck_assert_int_eq(table_file_mark(&file), 0);
+    uint8_t *bytes = test_read_file(path, &after);
+    ck_assert_uint_eq(after, size);
+    ck_assert_mem_eq(bytes, before, size);
+    free(before);
+    free(bytes);
+}
+END_TEST
+
+static int n_lock_calls;
+
+static int count_locks(int fd, int cmd, struct flock *lock)
+{
+    n_lock_calls++;
+    return sys_real.ofd_lock(fd, cmd, lock);
+}
+
+/* An updater who goes around leases, as --force does, is one to be seen, wherever his lock is. */
+START_TEST(whoever_has_a_write_lock_is_found_beside_leases)
+{
+    static const struct {
+        off_t start, length;
+    } ranges[] = {{0, 1}, {0, COCO_LEASE_BASE_MIN}, {(off_t)1 << 50, 1}, {5000, 10}};
+    int lease = open(path, O_RDONLY | O_CLOEXEC), updater = open(path, O_RDWR | O_CLOEXEC);
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 << 30, .l_len = 1};
+
+    ck_assert(!table_file_taken(&file) && !table_file_updater(&file));
+    ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
+    ck_assert(!table_file_taken(&file) && !table_file_updater(&file));
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        lock = (struct flock){.l_type = F_WRLCK,
+                              .l_whence = SEEK_SET,
+                              .l_start = ranges[i].start,
+                              .l_len = ranges[i].length};
+        ck_assert_int_eq(fcntl(updater, F_OFD_SETLK, &lock), 0);
+        ck_assert(table_file_updater(&file));
+        lock.l_type = F_UNLCK;
+        ck_assert_int_eq(fcntl(updater, F_OFD_SETLK, &lock), 0);
+        ck_assert(!table_file_updater(&file));
+    }
+    close(lease);
+    lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    ck_assert_int_eq(fcntl(updater, F_OFD_SETLK, &lock), 0);
+    sys.ofd_lock = count_locks;
+    n_lock_calls = 0;
+    ck_assert(table_file_taken(&file));
+    ck_assert_int_eq(n_lock_calls, 1);
+    ck_assert(table_file_updater(&file));
+    close(updater);
+}
+END_TEST
+
 Suite *coco_suite(void)
 {
     Suite *suite = suite_create("table_file");
@@ -514,6 +648,11 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, a_session_gets_an_open_file_description_of_its_own);
     tcase_add_test(tcase, it_is_the_same_inode_whatever_becomes_of_the_name);
     tcase_add_test(tcase, no_descriptor_is_an_error);
+    tcase_add_loop_test(tcase, a_marked_file_reads_as_the_empty_table_until_it_is_emptied_again, 0,
+                        3);
+    tcase_add_test(tcase, a_mark_is_known_by_who_wrote_it);
+    tcase_add_test(tcase, a_table_is_not_marked);
+    tcase_add_test(tcase, whoever_has_a_write_lock_is_found_beside_leases);
     suite_add_tcase(suite, tcase);
     return suite;
 }
