@@ -177,9 +177,12 @@ static bool take_place(const struct dialect *dialect, const void *context, struc
 static void bound_send_buffer(const struct server *server, int fd)
 {
     int size = server->n_peers < SERVER_ROOMY_PEERS ? SERVER_SEND_BUFFER : SERVER_SEND_BUFFER_LEAST;
+    int now = 0; /* twice what was set: socket(7) */
+    socklen_t now_size = sizeof(now);
 
     /* Where it fails, as perhaps for vsock, the kernel has its own bound. */
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &now, &now_size) == 0 && now > 2 * size)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,

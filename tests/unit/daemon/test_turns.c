@@ -186,8 +186,9 @@ static void note_sent_before(const struct peer *speaker)
 START_TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
 {
     open_server();
-    int fd = connect_as(1000, 1);
+    int fd = connect_as(1000, 1), large = 106496;
     floods_fd = peer->fd;
+    ck_assert_int_eq(setsockopt(peer->fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
     (void)stuff(fd, 250, 2000);
     ck_assert_uint_gt(peer->unsent, 200000);
     quiet_fd = connect_as(2000, 2);

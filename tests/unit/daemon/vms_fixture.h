@@ -84,9 +84,15 @@ static inline void call(const char *method, const char *parameters)
                      method, parameters);
     rig_send(admin_fd, text, (size_t)n + 1);
     rig_settle(&rig);
-    while (size < sizeof(text) && rig_receive(admin_fd, text + size, 1, NULL) == 1)
+    while (size < sizeof(text)) {
+        if (rig_receive(admin_fd, text + size, 1, NULL) == 0) {
+            rig_settle(&rig); /* the socket takes so much at a time */
+            if (rig_receive(admin_fd, text + size, 1, NULL) == 0)
+                break;
+        }
         if (text[size++] == 0)
             break;
+    }
     ck_assert_msg(size > 0, "no reply to %s", method);
     json_object_put(reply);
     reply = json_tokener_parse(text);
