@@ -42,7 +42,9 @@ static void user_unref(struct accounts *accounts, struct account_user *user)
 
 static void stop_lingering(struct account *account)
 {
-    invariant(account->user->lingering && account->prev);
+    const struct account *first = account->user->lingering;
+
+    invariant(account->prev && (account != first || account->prev == account || account->next));
     DL_DELETE(account->user->lingering, account);
     account->passed = NULL;
     account->user->n_lingering--;
