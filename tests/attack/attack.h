@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "host.h"
+#include "integration/host.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
