@@ -82,8 +82,9 @@ void config_errors_clear(struct config_errors *errors)
     *errors = (struct config_errors){.n = 0};
 }
 
-static int add_mistake(struct config_errors *errors, const char *file, uint32_t line,
-                       const char *fmt, va_list ap)
+static int __attribute__((format(printf, 4, 0)))
+add_mistake(struct config_errors *errors, const char *file, uint32_t line, const char *fmt,
+            va_list ap)
 {
     char raw[ERROR_SIZE];
     char text[ERROR_SIZE];

@@ -42,6 +42,7 @@ static void user_unref(struct accounts *accounts, struct account_user *user)
 
 static void stop_lingering(struct account *account)
 {
+    invariant(account->user->lingering && account->prev);
     DL_DELETE(account->user->lingering, account);
     account->passed = NULL;
     account->user->n_lingering--;

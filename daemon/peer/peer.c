@@ -189,12 +189,9 @@ static void charge(struct peer *peer, struct outgoing *out, size_t size)
  * first goes with the place. NULL: out of memory. */
 static struct outgoing *outgoing_for(struct peer *peer, size_t head_size, int pass_fd)
 {
-    struct outgoing *out = NULL;
+    struct outgoing *out = peer->out ? peer->out->prev : NULL;
+    invariant(out || !peer->out);
 
-    if (peer->out) {
-        out = peer->out->prev;
-        invariant(out);
-    }
     if (out && !out->blob && pass_fd < 0 && OUTGOING_ROOM - out->head_size >= head_size)
         return out;
     out = sys.alloc(PEER_REPLY_BUFFER);

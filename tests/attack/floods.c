@@ -322,7 +322,8 @@ static int measure(const struct bench_target *target, int fd, double seconds, st
         nanosleep(&pause, NULL);
     }
     qsort(samples, n, sizeof(samples[0]), compare);
-    *ret = (struct figures){samples[n / 2] / 1e3, samples[n - 1 - n / 100] / 1e3};
+    size_t half = n / 2, last = n - 1 - n / 100;
+    *ret = (struct figures){samples[half] / 1e3, samples[last] / 1e3};
     return 0;
 }
 

@@ -156,9 +156,10 @@ static bool measure(const char *name, unsigned processes, bool bad_mac, struct f
         (double)(bad_mac ? done->refused : done->answered) * 1e6 / (double)(now_us() - begun_us);
     end_flood(pids, n);
     qsort(out->us, out->n, sizeof(out->us[0]), compare);
+    size_t half = out->n / 2, last = out->n * 99 / 100;
     printf("%-28s p50 %7.1f ms   p99 %7.1f ms   refused %3u of %3u   the flood: %.0f quotes/s\n",
-           name, (double)out->us[out->n / 2] / 1e3, (double)out->us[out->n * 99 / 100] / 1e3,
-           out->refused, out->n, out->flood_per_s);
+           name, (double)out->us[half] / 1e3, (double)out->us[last] / 1e3, out->refused, out->n,
+           out->flood_per_s);
     (void)fflush(stdout);
     return ran;
 }
@@ -196,8 +197,8 @@ static int judge(void)
                measure("beside 1000 processes", PROCESSES, false, &figures[2]) &&
                measure("beside 1000 with wrong MACs", PROCESSES, true, &figures[3]);
     for (int i = 1; i < 4; i++) {
-        double ratio =
-            (double)figures[i].us[figures[i].n / 2] / (double)figures[0].us[figures[0].n / 2];
+        size_t half = figures[i].n / 2, quiet = figures[0].n / 2;
+        double ratio = (double)figures[i].us[half] / (double)figures[0].us[quiet];
         failed += ratio > RATIO_MAX || figures[i].refused > 0 ||
                   figures[i].flood_per_s < THREADS * 1000.0 / SERVICE_MS / 4;
         printf("%s%.1f", i == 1 ? "p50 beside the flood, in times of the quiet one: " : ", ",

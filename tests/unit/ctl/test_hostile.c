@@ -437,11 +437,17 @@ END_TEST
 
 START_TEST(errors_are_shown_with_care)
 {
-    static const char *const names[] = {
-        "io.cocod.Admin.TryAgain",    "io.cocod.Admin.Busy",        "io.cocod.Admin.NoSuchVm",
-        "io.cocod.Admin.AmbiguousVm", "io.cocod.Admin.NoSuchChain", "io.cocod.Admin.NoStore",
-        "io.cocod.Admin.NotAllowed",  "io.cocod.Admin.NotUpdating", ACTS,
-        "org.varlink.service." ACTS};
+    static const char acts[] = ACTS, foreign[] = "org.varlink.service." ACTS;
+    static const char *const names[] = {"io.cocod.Admin.TryAgain",
+                                        "io.cocod.Admin.Busy",
+                                        "io.cocod.Admin.NoSuchVm",
+                                        "io.cocod.Admin.AmbiguousVm",
+                                        "io.cocod.Admin.NoSuchChain",
+                                        "io.cocod.Admin.NoStore",
+                                        "io.cocod.Admin.NotAllowed",
+                                        "io.cocod.Admin.NotUpdating",
+                                        acts,
+                                        foreign};
     const struct verb *verb = &ctl_verbs[_i];
 
     if (!asks_the_daemon(verb))
