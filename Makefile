@@ -279,7 +279,6 @@ $(INTEGRATION_PROGRAMS): $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integr
 $(ATTACK_PROGRAMS): $(BUILD)/tests/attack/%: $(BUILD)/obj/tests/attack/%.o $(BUILD)/obj/tests/attack/attack.o \
     $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(UNIT_LINK) $(SIM_LIBS) $(CTL_LIBS)
-$(call obj,$(ATTACK_SRC) tests/attack/attack.c): CFLAGS_ALL += -Itests/integration
 
 $(BUILD)/tests/door-stress: $(BUILD)/obj/tests/bench/door/door_stress.o $(BUILD)/cocod $(BUILD)/libintegration.a \
     $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a

@@ -57,7 +57,6 @@ static void account_free(struct account *account)
 {
     struct accounts *accounts = account->accounts;
 
-    stop_lingering(account);
     HASH_DEL(accounts->table, account);
     timer_done(&account->linger);
     history_free(account->history);
@@ -67,9 +66,15 @@ static void account_free(struct account *account)
     sys.free(account);
 }
 
+static void forget_lingering(struct account *account)
+{
+    stop_lingering(account);
+    account_free(account);
+}
+
 static void on_linger(struct timer *timer)
 {
-    account_free((struct account *)((char *)timer - offsetof(struct account, linger)));
+    forget_lingering((struct account *)((char *)timer - offsetof(struct account, linger)));
 }
 
 void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,
@@ -86,7 +91,7 @@ void accounts_done(struct accounts *accounts)
     HASH_ITER(hh, accounts->table, account, next)
     {
         invariant(account->refs == 0);
-        account_free(account);
+        forget_lingering(account);
     }
     turns_done(&accounts->turns);
 }
@@ -169,7 +174,11 @@ void account_unref(struct account *account)
         return;
     if (user->lingering &&
         (user->n_lingering >= ACCOUNTS_LINGER_PER_USER || accounts->n_lingering >= ACCOUNTS_LINGER))
-        account_free(user->lingering);
+        forget_lingering(user->lingering);
+    if (accounts->n_lingering >= ACCOUNTS_LINGER) { /* all of them others' */
+        account_free(account);
+        return;
+    }
     if (account->history && accounts->n_histories >= ACCOUNT_HISTORIES_LINGER) {
         history_free(account->history);
         account->history = NULL;
@@ -179,8 +188,6 @@ void account_unref(struct account *account)
     user->n_lingering++;
     accounts->n_lingering++;
     accounts->n_histories += account->history != NULL;
-    if (accounts->n_lingering > ACCOUNTS_LINGER) /* all of them others' */
-        account_free(account);
 }
 
 struct history *account_history(struct account *account)

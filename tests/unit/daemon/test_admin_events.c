@@ -114,7 +114,7 @@ START_TEST(a_monitor_with_much_past_keeps_nobody_waiting)
     sys.sendmsg = counting_sendmsg;
     rig_send(fd, MONITOR_PAST, sizeof(MONITOR_PAST));
     say(other, GET_INFO);
-    ck_assert_uint_eq(n_sent, EVENTS_KEPT + 2);
+    ck_assert_uint_gt(n_sent, 30); /* as many as the socket takes at once */
     ck_assert_uint_gt(sent_before_info, 0);
     ck_assert_uint_le(sent_before_info, 1 + 2 * 2); /* its begin, and two turns */
     close(other);
