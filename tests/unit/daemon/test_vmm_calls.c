@@ -163,24 +163,42 @@ END_TEST
 
 START_TEST(while_draining_certs_get_is_busy_and_never_held)
 {
+    struct coco_certs_reply got;
+
+    rig_open(&rig, &options);
+    int fd = rig_session(&rig, 0);
+    ck_assert_int_eq(certs_update_begin(rig.certs, 1000000, "a test"), 0);
+    ask_certs(fd, 2, 4);
+    expect_certs(fd, 2, COCO_EAGAIN, NULL);
+    certs_update_end(rig.certs, false, NULL, NULL);
+    rig_await_worker(&rig);
+    rig_pass(&rig, 2000);
+    ask_certs(fd, 3, 4);
+    expect_certs(fd, 3, COCO_OK, &got);
+    ck_assert_uint_eq(metrics.certs_eagain, 1);
+    end(fd);
+}
+END_TEST
+
+START_TEST(a_lease_delays_the_file_of_a_reload_and_no_answer)
+{
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 << 20, .l_len = 1};
     struct certs_options next = options.certs;
     struct coco_certs_reply got;
 
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
+    uint64_t generation = certs_generation(rig.certs);
     int lease = open(table_path, O_RDONLY | O_CLOEXEC);
     ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
     rig_chain(&next, 1);
     certs_reload(rig.certs, &next);
     rig_await_worker(&rig);
     ask_certs(fd, 2, 4);
-    expect_certs(fd, 2, COCO_EAGAIN, NULL);
+    expect_certs(fd, 2, COCO_OK, &got);
+    ck_assert_uint_gt(got.generation, generation);
+    ck_assert_uint_eq(metrics.certs_eagain, 0);
     close(lease);
-    rig_pass(&rig, 2000);
-    ask_certs(fd, 3, 4);
-    expect_certs(fd, 3, COCO_OK, &got);
-    ck_assert_uint_eq(metrics.certs_eagain, 1);
     end(fd);
 }
 END_TEST
@@ -692,6 +710,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, without_a_chain_the_empty_table_comes);
     tcase_add_loop_test(tcase, the_other_statuses_of_certs_get, 0, 2);
     tcase_add_test(tcase, while_draining_certs_get_is_busy_and_never_held);
+    tcase_add_test(tcase, a_lease_delays_the_file_of_a_reload_and_no_answer);
     tcase_add_test(tcase, a_table_half_sent_stays_what_it_was);
     tcase_add_test(tcase, a_quote_comes_trimmed_and_verifies);
     tcase_add_test(tcase, what_is_no_tdreport_never_reaches_qgs);
