@@ -192,10 +192,11 @@ START_TEST(slots_up_and_down_never_exceed_the_limit)
         received(one);
         received(two);
     }
-    while (at_qgs(NULL) > 0)
+    while (at_qgs(NULL) > 0) {
         answer(NULL);
-    received(one);
-    received(two);
+        received(one);
+        received(two);
+    }
     ck_assert_uint_eq(world_waiting(one) + world_waiting(two), 0);
     ck_assert_uint_eq(metrics.quotes_ok, n);
     world_close(&world);
