@@ -249,7 +249,7 @@ START_TEST(a_bad_reload_keeps_the_old_configuration_and_chain)
 }
 END_TEST
 
-START_TEST(a_lease_holds_off_a_replacement_until_it_is_given_back)
+START_TEST(a_lease_holds_off_the_file_and_nobody_s_answer)
 {
     struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX];
@@ -264,16 +264,16 @@ START_TEST(a_lease_holds_off_a_replacement_until_it_is_given_back)
     get_table(client, table, &first);
     host_make_chain(&host, "chain");
     process_signal(&host.cocod, SIGHUP);
-    process_wait_log(&host.cocod, "draining");
-    /* Whoever asks now is told to come again; the holder's table stands. */
+    process_wait_log(&host.cocod, "COCO_EVENT=lease-blocks");
     ck_assert_int_eq(host_cococtl(&host,
                                   (const char *[]){"request", "certs", "--timeout", "0.2", NULL},
                                   &output),
-                     75);
+                     0);
     free(output);
-    ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
-    get_table(client, table, &second); /* asks again until the new one is there */
+    get_table(client, table, &second);
     ck_assert_uint_ne(first.generation, second.generation);
+    ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
+    process_wait_log(&host.cocod, "COCO_EVENT=healthy"); /* the file has followed */
     coco_client_free(client);
 }
 END_TEST
@@ -556,7 +556,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, sockets_passed_by_systemd_are_served_and_show_cocod);
     tcase_add_test(tcase, reload_publishes_a_new_chain_to_a_living_session);
     tcase_add_test(tcase, a_bad_reload_keeps_the_old_configuration_and_chain);
-    tcase_add_test(tcase, a_lease_holds_off_a_replacement_until_it_is_given_back);
+    tcase_add_test(tcase, a_lease_holds_off_the_file_and_nobody_s_answer);
     tcase_add_test(tcase, kill_9_in_the_middle_of_a_request_is_survived);
     tcase_add_test(tcase, kill_9_again_and_again_fails_no_call);
     tcase_add_test(tcase, while_somebody_holds_the_write_lock_cocod_is_updating);
