@@ -249,6 +249,16 @@ START_TEST(a_bad_reload_keeps_the_old_configuration_and_chain)
 }
 END_TEST
 
+static bool file_holds(const char *path, const uint8_t *table, size_t table_size)
+{
+    size_t size;
+    uint8_t *data = test_read_file(path, &size);
+    bool same = size == table_size && memcmp(data, table, size) == 0;
+
+    free(data);
+    return same;
+}
+
 START_TEST(a_lease_holds_off_the_file_and_nobody_s_answer)
 {
     struct coco_client *client;
@@ -272,8 +282,12 @@ START_TEST(a_lease_holds_off_the_file_and_nobody_s_answer)
     free(output);
     get_table(client, table, &second);
     ck_assert_uint_ne(first.generation, second.generation);
+    ck_assert(!file_holds(host.table, table, second.table_size));
     ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
-    process_wait_log(&host.cocod, "COCO_EVENT=healthy"); /* the file has followed */
+    for (int ms = 0; !file_holds(host.table, table, second.table_size); ms += 5) {
+        ck_assert_int_lt(ms, 20000); /* it follows the lease */
+        poll(NULL, 0, 5);
+    }
     coco_client_free(client);
 }
 END_TEST
