@@ -2,7 +2,7 @@
 /*
  * VMMs whose libcoco has one thing broken, CHAOS_BROKEN says which: see broken_cocod.c.
  */
-#include "kvm_abi.h"
+#include "linux_abi.h"
 #include "status.h"
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +21,6 @@ static bool broken(const char *name)
 uint64_t __wrap_coco_status_to_getquote(uint32_t status)
 {
     if (status != COCO_OK && broken("stuck"))
-        return COCO_GETQUOTE_IN_FLIGHT;
+        return ABI_GETQUOTE_IN_FLIGHT;
     return __real_coco_status_to_getquote(status);
 }

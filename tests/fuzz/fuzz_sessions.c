@@ -219,7 +219,7 @@ static void queue_rpc(struct player *p, unsigned how, uint8_t more)
     struct coco_certs_get certs = {.npages = more};
     struct coco_quote_get quote = {.quote_max = more & 16 ? 100 : 16384,
                                    .tdreport = tdreports[more % TDS]};
-    struct coco_guest_event event = {.kind = COCO_GUEST_EVENT_TDX_FATAL, .ndata = 1};
+    struct coco_guest_event event = {.kind = 7 /* KVM_SYSTEM_EVENT_TDX_FATAL */, .ndata = 1};
     uint8_t payload[COCO_REQUEST_MAX];
     uint64_t id = ++p->next_id;
 
