@@ -388,10 +388,11 @@ a_worker_that_hangs_is_an_alarm_and_no_restart() {
     until_true serves_the_chain
     pid=$(main_pid)
     start_load 20 50
-    # What is read at the start is read by the loop; the first reload starts the thread.
+    # What is read at the start is read by the loop; the first reload starts the thread that reads the configuration, and then
+    # the one that reads certificates.
     systemctl reload cocod
-    until_true eval '[ "$(ls "/proc/$pid/task" | wc -l)" = 2 ]'
-    hang "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 ! -name "$pid" -printf %f)"
+    until_true eval '[ "$(ls "/proc/$pid/task" | wc -l)" = 3 ]'
+    hang "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -n | tail -n 1)"
     systemctl reload cocod
     until_true eval 'entries worker-stalled | grep -q .'
     entries worker-stalled | tail -n 1 | tee -a /dev/stderr | grep -q '"PRIORITY":"3"'
