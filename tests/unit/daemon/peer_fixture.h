@@ -68,10 +68,11 @@ static size_t sendmsg_most;
 
 static inline ssize_t short_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-    struct iovec iov[2];
+    struct iovec iov[2 * PEER_TURN_REPLIES];
     struct msghdr less = *msg;
     size_t room = sendmsg_most;
 
+    ck_assert_uint_le(msg->msg_iovlen, sizeof(iov) / sizeof(iov[0]));
     less.msg_iov = iov;
     less.msg_iovlen = 0;
     for (size_t i = 0; i < msg->msg_iovlen && room > 0; i++) {
