@@ -325,7 +325,8 @@ static void wait_for_state(const char *state)
     (void)snprintf(text, sizeof(text), "\"state\":\"%s\"", state);
     for (int i = 0; i < 2000; i++) {
         char *output, *to;
-        ck_assert_int_eq(host_cococtl(&host, words, &output), 0);
+        int code = host_cococtl(&host, words, &output);
+        ck_assert_msg(code == 0, "%d: %s", code, output);
         to = output;
         for (char *c = output; *c; c++)
             if (*c != ' ' && *c != '\n')
