@@ -119,6 +119,8 @@ LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/te
               integration/test_update_kills integration/test_store_scale attack/descriptors attack/places)
 # It has a malloc of its own, as sanitizers have.
 OWN_MALLOC_TESTS := $(BUILD)/tests/daemon/test_memory
+# Minutes under sanitizers; make fuzz has it under them.
+LONG_REPLAYS := $(BUILD)/tests/replay/fuzz_cococtl
 # One test each, by the exit status.
 TEST_SCRIPTS := tests/vendored/run tests/install/run tests/docs/run
 
@@ -369,7 +371,7 @@ check: deps ## build everything and run all tests; ends with "N passed, N failed
 check-sanitize: ## the same, but for what is load, under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined OPT="-O1 -g" tests
 	@ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS) $(OWN_MALLOC_TESTS),$(TEST_PROGRAMS)))
+	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS) $(OWN_MALLOC_TESTS) $(LONG_REPLAYS),$(TEST_PROGRAMS)))
 
 # The tests that have threads, or that what they test has.
 THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
