@@ -133,11 +133,14 @@ START_TEST(a_quoting_service_that_has_only_refused_is_a_warning)
     }
     expect_check("QGS", "warning", "has not made a quote since cocod started; 1 failed");
     ck_assert(is_null(diagnose(), "quoteAt"));
+    int64_t before = sys.wall_s();
     ask_quote(vm, 11);
     fake_qgs_answer(2);
     rig_settle(&rig);
     expect_check("QGS", "good", "a quote takes about");
-    ck_assert_int_eq(number_of(diagnose(), "quoteAt"), sys.wall_s());
+    int64_t at = number_of(diagnose(), "quoteAt");
+    ck_assert_int_ge(at, before);
+    ck_assert_int_le(at, sys.wall_s());
     close(vm);
     close_host();
 }
