@@ -8,10 +8,10 @@
  *
  * Turns. An event of libevent's only notes that the socket has something; what there is to do is
  * done in the peer's turn (turn.h), a few frames and a few replies each time. Events are
- * edge-triggered, so that a socket that waits for its turn costs nothing meanwhile: it is told once.
- * One that is told again while it waits sends faster than it is served; it is no longer asked about
- * until it was. A short read means that the socket is empty (but for its end, which EV_CLOSED tells),
- * so a request costs one recv.
+ * edge-triggered, so that a socket that waits for its turn costs nothing meanwhile: it is told
+ * once. One that is told again while it waits sends faster than it is served; it is no longer asked
+ * about until it was. A short read means that the socket is empty (but for its end, which EV_CLOSED
+ * tells), so a request costs one recv.
  *
  * Sending. A reply is written at once, header from the stack and table from its blob, with one
  * sendmsg. Only what the socket does not take is queued, by reference to the blob. What is queued
@@ -25,8 +25,8 @@
  * keeps nothing alive.
  *
  * A peer's end of file ends the connection, but for a dialect of one request a connection: whoever
- * has asked there may shut down its sending side while it waits. The kernel tells that apart from
- * a peer that left (POLLHUP); a departure after a half-close shows when the answer is sent.
+ * has asked there may shut down its sending side while it waits. The kernel tells that apart from a
+ * peer that left (POLLHUP); a departure after a half-close shows when the answer is sent.
  *
  * Who may free a peer: its last reference. Callbacks hold one while they run, since any dispatch
  * may close the peer. A closed peer stays in memory for whoever still holds it, but owns no
@@ -185,8 +185,8 @@ static void charge(struct peer *peer, struct outgoing *out, size_t size)
     account_charge_anyway(peer->account, CHARGE_BYTES, account_bytes(size));
 }
 
-/* Where the next reply's head goes: behind the last one's, or into a buffer of its own, of which the
- * first goes with the place. NULL: out of memory. */
+/* Where the next reply's head goes: behind the last one's, or into a buffer of its own, of which
+ * the first goes with the place. NULL: out of memory. */
 static struct outgoing *outgoing_for(struct peer *peer, size_t head_size, int pass_fd)
 {
     struct outgoing *out = peer->out ? peer->out->prev : NULL;

@@ -94,8 +94,8 @@ struct peer {
     _Alignas(16) uint8_t session[];
 };
 
-/* Takes over fd (closed on failure too), account reference and the charge for its place. NULL: out of
- * memory. */
+/* Takes over fd (closed on failure too), account reference and the charge for its place. NULL: out
+ * of memory. */
 struct peer *peer_new(struct server *server, const struct dialect *dialect, void *context, int fd,
                       struct account *account);
 
@@ -112,9 +112,9 @@ void peer_established(struct peer *peer);
 
 /* Sends `head` (≤ PEER_HEAD_MAX bytes, copied if need be) and then the blob (may be NULL; a
  * reference is taken where it must wait). `pass_fd` goes with the first byte and is closed in any
- * case; -1: none; see passed.h. False: the kernel passes no descriptor now, and nothing was sent. What
- * the socket does not take at once waits; where that needs memory and there is none, the peer is
- * closed. */
+ * case; -1: none; see passed.h. False: the kernel passes no descriptor now, and nothing was sent.
+ * What the socket does not take at once waits; where that needs memory and there is none, the peer
+ * is closed. */
 bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
                int pass_fd);
 
@@ -122,8 +122,8 @@ bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
  * their calls. A peer that closes meanwhile is noticed afterwards. */
 void peer_hold(struct peer *peer, bool hold);
 
-/* In a turn of the peer's, when nothing is unsent, the dialect's `drained` is called: for what is too
- * much for one turn, or for one of many peers'. */
+/* In a turn of the peer's, when nothing is unsent, the dialect's `drained` is called: for what is
+ * too much for one turn, or for one of many peers'. */
 void peer_go_on(struct peer *peer);
 
 /* From now on unsent replies may lie for any time: for a peer that is sent nothing more meanwhile.

@@ -49,16 +49,17 @@ struct server_limits {
 /* Places beyond [limits] peers, for administrators alone (a dialect's `privileged`). */
 #define SERVER_PRIVILEGED_PLACES 64u
 
-/* SO_SNDBUF of a connection: what its peer does not read lies in the kernel first, charged to cocod's
- * control group. It takes a table whole; among the first so many connections, three of them. */
+/* SO_SNDBUF of a connection: what its peer does not read lies in the kernel first, charged to
+ * cocod's control group. It takes a table whole; among the first so many connections, three of
+ * them. */
 #define SERVER_SEND_BUFFER       24576u
 #define SERVER_SEND_BUFFER_LEAST 12288u
 #define SERVER_ROOMY_PEERS       4096u
 /* What a socket holds at most: twice that, the message that goes beyond it, and their heads. */
 #define SERVER_SOCKET_BYTES(send_buffer) (3u * (send_buffer) + 4096u)
 
-/* One shared buffer receives for all peers. What is left of it after a turn is copied, so it holds not
- * much more than what a turn dispatches. */
+/* One shared buffer receives for all peers. What is left of it after a turn is copied, so it holds
+ * not much more than what a turn dispatches. */
 #define SERVER_RECEIVE_SIZE 2048u
 
 struct server {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Users in a ring, and each user's lanes in a ring of its own. The user at the head gives the oldest
- * item of its first lane; both go to the tail. So whatever one user piles up, with however many
- * processes, the others wait for one of its items a round; and so do its own lanes for each other.
+ * Users in a ring, and each user's lanes in a ring of its own. The user at the head gives the
+ * oldest item of its first lane; both go to the tail. So whatever one user piles up, with however
+ * many processes, the others wait for one of its items a round; and so do its own lanes for each
+ * other.
  *
  * Most hypervisors run all their VMs under one uid, so VMs must be told apart by process; any other
  * user could make processes at will to be served more often, so it is one lane in all.
  *
- * Room is shared in the same way. Where there is none, the newest item of whoever has the most gives
- * way to one of somebody who has less, so a flood fills what nobody else wants, and no more.
+ * Room is shared in the same way. Where there is none, the newest item of whoever has the most
+ * gives way to one of somebody who has less, so a flood fills what nobody else wants, and no more.
  *
  * A lane lives as long as a job holds it. One whose last job failed is remembered a minute longer,
  * so that leaving and coming again does not wash it clean. Its number of items is bounded by the

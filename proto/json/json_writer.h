@@ -2,11 +2,11 @@
 /*
  * JSON that is sent: trees in the making, and their text. Used by cocod and cococtl; knows neither.
  *
- * Out of memory is looked at once, at the end. What could not be added leaves its mark on the object
- * or array that it is missing in, and the text of a tree with such a mark does not exist: so a reply
- * is whole, or is none. An object is filled before it is added, since where it cannot be it is freed.
- * json-c's own text is not used, since its pieces go missing without a word
- * where their buffer cannot grow.
+ * Out of memory is looked at once, at the end. What could not be added leaves its mark on the
+ * object or array that it is missing in, and the text of a tree with such a mark does not exist: so
+ * a reply is whole, or is none. An object is filled before it is added, since where it cannot be it
+ * is freed. json-c's own text is not used, since its pieces go missing without a word where their
+ * buffer cannot grow.
  */
 #pragma once
 
