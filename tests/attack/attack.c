@@ -14,7 +14,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,7 +58,7 @@ void attack_restart(struct host *host)
     argv[6] = process_built("cocod");
     process_start(&host->cocod, &options);
     for (int i = 0; i < 2000; i++) { /* its sd_notify, another user's, would not arrive */
-        int fd = attack_connect(host->rpc);
+        int fd = test_connect(host->rpc, 0);
         bool ready = fd >= 0 && attack_hello(fd, 0, false) == 0;
         if (fd >= 0)
             close(fd);
@@ -124,19 +123,6 @@ uint32_t attack_as(uid_t uid, uint32_t (*run)(const struct host *host), const st
     uint32_t result = attack_report(&attacker);
     attack_end(&attacker);
     return result;
-}
-
-int attack_connect(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return -1;
 }
 
 static bool send_frame(int fd, uint16_t type, uint64_t id, const void *payload, uint32_t size)

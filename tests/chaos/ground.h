@@ -80,6 +80,3 @@ void become(uid_t uid, gid_t gid);
 /* The firmware changes, and what the platform's helper says of it; or (leaf CHAINS) only what the
  * helper's trouble is. NULL: the fault stays as it is. */
 void set_firmware(unsigned leaf, const char *fault);
-
-/* A socket connected to `path`, or -1. */
-int connect_to(const char *path, int flags);

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,20 +67,6 @@ static bool is_library_abort(bool was_ready)
     return is;
 }
 
-/* -1: nobody listens. */
-static int connect_to(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
 /* 1: all came; 0: closed before; -1: nothing for BOUND_MS. A descriptor that comes along is lost. */
 static int receive(int fd, void *out, size_t size)
 {
@@ -129,7 +114,7 @@ static const char *ask_table(void)
     uint8_t payload[COCO_HELLO_SIZE];
     const char *wrong = NULL;
 
-    int fd = connect_to(host.rpc);
+    int fd = test_connect(host.rpc, 0);
     if (fd < 0)
         return NULL;
     coco_hello_encode(&hello, payload);
@@ -161,7 +146,7 @@ static const char *ask_status(void)
     char c = 0;
     int r;
 
-    int fd = connect_to(host.admin);
+    int fd = test_connect(host.admin, 0);
     if (fd < 0)
         return NULL;
     (void)!send(fd, text, sizeof(text), MSG_NOSIGNAL);
