@@ -58,7 +58,7 @@ void attack_restart(struct host *host)
     argv[6] = process_built("cocod");
     process_start(&host->cocod, &options);
     for (int i = 0; i < 2000; i++) { /* its sd_notify, another user's, would not arrive */
-        int fd = test_connect(host->rpc, 0);
+        int fd = unix_connect(host->rpc, 0);
         bool ready = fd >= 0 && attack_hello(fd, 0, false) == 0;
         if (fd >= 0)
             close(fd);

@@ -25,7 +25,7 @@ static uint32_t leave_descriptors(const struct host *h)
     uint32_t kept = 0;
 
     for (int i = 0; i < TRIES; i++) {
-        int fd = test_connect(h->rpc, 0);
+        int fd = unix_connect(h->rpc, 0);
         if (fd < 0)
             continue;
         if (attack_hello(fd, COCO_FEATURE_LEASE, true) == 0) {
@@ -43,7 +43,7 @@ static uint32_t get_leases(const struct host *h)
     uint32_t got = 0;
 
     for (int i = 0; i < 20; i++) {
-        int fd = test_connect(h->rpc, 0);
+        int fd = unix_connect(h->rpc, 0);
         got += fd >= 0 && attack_hello(fd, COCO_FEATURE_LEASE, false) == 0;
         close(fd);
     }

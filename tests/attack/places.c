@@ -20,7 +20,7 @@ static uint32_t take_places(const struct host *h)
     uint32_t taken = 0;
 
     for (int i = 0; i < EACH; i++) {
-        int fd = test_connect(h->rpc, 0);
+        int fd = unix_connect(h->rpc, 0);
         if (fd < 0)
             continue;
         if (attack_hello(fd, 0, false) == 0)
@@ -37,7 +37,7 @@ static uint32_t want_ten(const struct host *h)
     uint32_t served = 0;
 
     for (int i = 0; i < 10; i++) {
-        fds[i] = test_connect(h->rpc, 0);
+        fds[i] = unix_connect(h->rpc, 0);
         served += fds[i] >= 0 && attack_hello(fds[i], 0, false) == 0 && attack_ping(fds[i]);
     }
     return served;

@@ -81,7 +81,7 @@ static void begin(struct session *s)
                                      .software = "chaos"};
     uint8_t payload[COCO_HELLO_SIZE];
     const unsigned life = atomic_load(&ground->life);
-    const int fd = test_connect(ground->rpc, SOCK_NONBLOCK);
+    const int fd = unix_connect(ground->rpc, SOCK_NONBLOCK);
 
     memset(s, 0, sizeof(*s));
     s->fd = fd;

@@ -69,7 +69,7 @@ static void keep_connected(const char *path, unsigned n, bool greet, uint32_t fe
     for (unsigned i = 0; i < n; i++) {
         if (fds[i] >= 0)
             continue;
-        fds[i] = test_connect(path, SOCK_NONBLOCK);
+        fds[i] = unix_connect(path, SOCK_NONBLOCK);
         if (fds[i] >= 0 && greet)
             (void)!send(fds[i], bytes, hello_frame(bytes, features), MSG_NOSIGNAL);
         did(fds[i] >= 0);
@@ -140,7 +140,7 @@ static void garbage_after_lease(unsigned amount)
     for (;;) {
         const unsigned n = (unsigned)limit.rlim_max - 64;
         for (unsigned i = 0; i < n; i++) {
-            int fd = test_connect(ground->rpc, SOCK_NONBLOCK);
+            int fd = unix_connect(ground->rpc, SOCK_NONBLOCK);
             if (fd < 0)
                 break;
             size_t size = hello_frame(bytes, COCO_FEATURE_LEASE);
@@ -177,7 +177,7 @@ static void connects(unsigned amount)
 {
     for (;;) {
         for (unsigned i = 0; i < 50 * amount; i++) {
-            int fd = test_connect(ground->rpc, SOCK_NONBLOCK);
+            int fd = unix_connect(ground->rpc, SOCK_NONBLOCK);
             did(fd >= 0);
             if (fd >= 0)
                 close(fd);
@@ -306,7 +306,7 @@ static void json_without_a_role(unsigned amount)
     size += (size_t)snprintf(bytes + size, sizeof(bytes) - size, "]}}") + 1;
     for (;;) {
         for (unsigned i = 0; i < amount; i++) {
-            int fd = test_connect(ground->admin, 0);
+            int fd = unix_connect(ground->admin, 0);
             if (fd >= 0 && send(fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size)
                 did(1);
             fds[i] = fd;

@@ -114,7 +114,7 @@ static const char *ask_table(void)
     uint8_t payload[COCO_HELLO_SIZE];
     const char *wrong = NULL;
 
-    int fd = test_connect(host.rpc, 0);
+    int fd = unix_connect(host.rpc, 0);
     if (fd < 0)
         return NULL;
     coco_hello_encode(&hello, payload);
@@ -146,7 +146,7 @@ static const char *ask_status(void)
     char c = 0;
     int r;
 
-    int fd = test_connect(host.admin, 0);
+    int fd = unix_connect(host.admin, 0);
     if (fd < 0)
         return NULL;
     (void)!send(fd, text, sizeof(text), MSG_NOSIGNAL);

@@ -100,7 +100,7 @@ uint8_t *test_read_hex(const char *path, size_t *ret_size)
     return out;
 }
 
-int test_connect(const char *path, int flags)
+int unix_connect(const char *path, int flags)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);

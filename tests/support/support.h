@@ -22,7 +22,7 @@ uint8_t *test_unhex(const char *text, size_t *ret_size);
 /* A file of hex text. */
 uint8_t *test_read_hex(const char *path, size_t *ret_size);
 /* A connection to a Unix socket, with these SOCK_ flags; -1: nobody listens, or errno's reason. */
-int test_connect(const char *path, int flags);
+int unix_connect(const char *path, int flags);
 void test_write_file(const char *path, const void *data, size_t size);
 
 /* A new private folder under $TMPDIR, removed with all that is in it at the end of the process that
