@@ -94,6 +94,8 @@ static int explain_status(struct link *link, const char *what, uint16_t request_
     int error = coco_client_error(link->client);
 
     link_close(link);
+    if (status == ENOMEM) /* the library's, and no status of cocod's */
+        return memory_out();
     if (error < 0 && (status == COCO_STATUS_EAGAIN || status == COCO_STATUS_ETIMEDOUT))
         return net_explain(link->ctl->socket, "--socket", error);
     bool quote = request_type == COCO_QUOTE_GET;
@@ -292,6 +294,8 @@ int verb_request_certs(const struct ctl *ctl)
     int r = ask_for_certs(&link, bytes, sizeof(bytes), &result);
     if (r < 0) {
         link_close(&link);
+        if (r == -ENOMEM)
+            return memory_out();
         term_error("cannot take the lease: %s", strerror(-r));
         return CTL_FAILED;
     }
