@@ -212,8 +212,10 @@ static int held_fd = -1;
 
 static void hold_lease(void)
 {
-    struct flock lock = {
-        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = COCO_LEASE_BASE_MIN, .l_len = 1};
+    struct flock lock = {.l_type = F_RDLCK,
+                         .l_whence = SEEK_SET,
+                         .l_start = COCO_LEASE_BASE_MIN,
+                         .l_len = 1};
 
     if (held_fd >= 0)
         return;
@@ -265,8 +267,8 @@ static const struct verb {
     {.words = {"certs", "rotate", "--json", "--table-file", "@table"}, .after = table_is_served},
     {.words = {"certs", "rotate", "--table-file", "@table", "--exec", "true"},
      .after = table_is_served},
-    {.words = {"certs", "rotate", "--json", "--timeout", "0.02", "--force", "--table-file", "@table",
-               "--exec", "true"},
+    {.words = {"certs", "rotate", "--json", "--timeout", "0.02", "--force", "--table-file",
+               "@table", "--exec", "true"},
      .before = hold_lease,
      .after = table_is_served},
 };
@@ -334,8 +336,8 @@ static size_t play_verb(const struct verb *verb, bool all, uint64_t from, size_t
         if (verb->after)
             (void)verb->after();
     }
-    ck_assert_msg(WIFEXITED(known.status) && WEXITSTATUS(known.status) < 2, "%s: %s", verb->words[0],
-                  known.err);
+    ck_assert_msg(WIFEXITED(known.status) && WEXITSTATUS(known.status) < 2, "%s: %s",
+                  verb->words[0], known.err);
     n = read_numbers(path_of(all ? "total" : "sites"), from);
     if (all) {
         uint64_t total = n > 0 ? cases[0] : 0;
@@ -367,9 +369,9 @@ static void write_thim(void)
 
 static void open_host(void)
 {
-    static const char journal[] =
-        "{\"MESSAGE\":\"[get_platform_quote_cert_data] Error returned from the p_sgx_get_quote_config "
-        "API. 0xe019\",\"PRIORITY\":\"3\",\"INVOCATION_ID\":\"1\"}\n";
+    static const char journal[] = "{\"MESSAGE\":\"[get_platform_quote_cert_data] Error returned "
+                                  "from the p_sgx_get_quote_config "
+                                  "API. 0xe019\",\"PRIORITY\":\"3\",\"INVOCATION_ID\":\"1\"}\n";
     char chip_hex[129], text[4096];
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 

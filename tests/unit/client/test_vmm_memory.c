@@ -17,7 +17,7 @@
 
 static struct bed bed;
 static unsigned number, fail_from, fail_count, fired; /* allocations so far; which are to fail */
-static unsigned made_by; /* how many make a VM */
+static unsigned made_by;                              /* how many make a VM */
 static long live;
 
 static void *failing_alloc(size_t size)
