@@ -322,8 +322,9 @@ $(BUILD)/tests/chaos-clock.so: tests/chaos/clock_preload.c
 $(BUILD)/tests/oom-session: $(call obj,tests/oom/session.c tests/oom/fail.c tests/oom/check_alone.c) $(BUILD)/libdaemontest.a \
     $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS) $(SIM_LIBS)
-$(BUILD)/tests/oom-process: $(call obj,tests/oom/process.c tests/oom/check_alone.c) $(BUILD)/libintegration.a \
-    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/cocod $(BUILD)/tests/oom-fail.so
+$(BUILD)/tests/oom-process $(BUILD)/tests/oom-cococtl: $(BUILD)/tests/oom-%: $(BUILD)/obj/tests/oom/%.o \
+    $(call obj,tests/oom/check_alone.c) $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a \
+    | $(BUILD)/cocod $(BUILD)/cococtl $(BUILD)/tests/oom-fail.so
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CTL_LIBS) $(SIM_LIBS)
 $(BUILD)/tests/oom-fail.so: tests/oom/fail.c tests/oom/fail.h
 	@mkdir -p $(@D)
@@ -466,11 +467,12 @@ floods: $(BUILD)/cocod $(BUILD)/tests/floods ## measure a good client of cocod b
 attack-quotes: $(BUILD)/tests/attack-quotes ## what 1000 processes of one user cost another user who wants quotes (root)
 	@COCO_BUILD=$(BUILD) $<
 
-oom: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
-	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session
-	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process
+OOM_PROGRAMS := $(addprefix $(BUILD)/tests/,oom-session oom-process oom-cococtl)
+oom: $(OOM_PROGRAMS) ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
+	@for program in $(OOM_PROGRAMS); do COCO_BUILD=$(BUILD) $$program || failed=1; done; [ -z "$$failed" ]
 
-oom-all: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## at each allocation; hours (OOM_STRIDE=N: one of N)
+oom-all: $(OOM_PROGRAMS) ## at each allocation; hours (OOM_STRIDE=N: one of N)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-cococtl --all
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process --all
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session --all
 
