@@ -549,12 +549,13 @@ START_TEST(one_process_with_many_calls_has_four_that_wait)
     for (size_t i = 0; i < 20; i++)
         fds[i] = list_as(1000, 77);
     ck_assert_uint_le(good_calls(fds, 20, reason), 20);
-    ck_assert_str_eq(reason, "4 calls on the store of this process wait already");
+    ck_assert_str_eq(reason, "too many calls on the store wait already: [limits] store_jobs_per_account");
     close_admin();
 }
 END_TEST
 
-START_TEST(one_user_with_many_processes_has_sixteen_calls_that_wait)
+/* A user has seven eighths of 64; the last are for others. */
+START_TEST(one_user_with_many_processes_leaves_calls_for_others)
 {
     static int fds[100];
     char reason[128];
@@ -563,8 +564,10 @@ START_TEST(one_user_with_many_processes_has_sixteen_calls_that_wait)
     import_chains(true);
     for (size_t i = 0; i < 100; i++)
         fds[i] = list_as(1000, (pid_t)i + 1);
+    int other = list_as(1001, 1);
     (void)good_calls(fds, 100, reason);
-    ck_assert_str_eq(reason, "16 calls on the store of this user wait already");
+    ck_assert_str_eq(reason, "too many calls on the store wait already: [limits] store_jobs");
+    ck_assert_uint_eq(good_calls(&other, 1, reason), 1);
     close_admin();
 }
 END_TEST
@@ -983,7 +986,7 @@ Suite *coco_suite(void)
     tcase_add_test(tc, without_a_store);
     tcase_add_test(tc, a_caller_that_leaves);
     tcase_add_test(tc, one_process_with_many_calls_has_four_that_wait);
-    tcase_add_test(tc, one_user_with_many_processes_has_sixteen_calls_that_wait);
+    tcase_add_test(tc, one_user_with_many_processes_leaves_calls_for_others);
     tcase_add_test(tc, a_flood_of_calls_takes_no_chain_away);
     tcase_add_test(tc, preflight);
     tcase_add_test(tc, preflight_without_a_platform);

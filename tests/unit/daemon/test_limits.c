@@ -95,6 +95,14 @@ static struct account *account_of(uid_t uid, pid_t pid)
     return account;
 }
 
+static const struct {
+    const char *account, *all;
+} names[CHARGES] = {[CHARGE_PLACES] = {"peers_per_account", "peers"},
+                    [CHARGE_BYTES] = {"memory_per_account", "memory"},
+                    [CHARGE_DESCRIPTORS] = {"descriptors_per_account", "descriptors"},
+                    [CHARGE_REQUESTS] = {"in_flight_per_account", "in_flight"},
+                    [CHARGE_JOBS] = {"store_jobs_per_account", "store_jobs"}};
+
 /* 10 for an account, 512 for all: of these the last 64 for users who have 2 at most. */
 START_TEST(each_kind_is_refused_at_its_edge_and_not_before)
 {
@@ -111,10 +119,10 @@ START_TEST(each_kind_is_refused_at_its_edge_and_not_before)
         if (i < 44)
             ck_assert(!account_charge(greedy[i], kind, 1));
     }
-    ck_assert_str_eq(limit_told(), charge_limit_name(kind, true));
+    ck_assert_str_eq(limit_told(), names[kind].account);
     ck_assert_uint_eq(greedy[44]->held[kind], 8);
     ck_assert(!account_charge(greedy[44], kind, 1)); /* it has two left, but not its user */
-    ck_assert_str_eq(limit_told(), charge_limit_name(kind, false));
+    ck_assert_str_eq(limit_told(), names[kind].all);
     for (int i = 0; i < 33; i++) {
         others[i] = account_of(2000 + (uid_t)i, 1);
         ck_assert_int_eq(account_charge(others[i], kind, 2), i < 32);
@@ -536,7 +544,7 @@ START_TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
     unsigned long long memory = c->limits_memory + 2ull * COCO_REPLY_MAX + 8 * MIB;
     unsigned long long quotes = c->quotes_queue_memory + c->quotes_keep_memory +
                                 4ull * c->quotes_slots * COCO_QGS_MESSAGE_MAX + 4096 * 256;
-    unsigned long long worker = (WORKER_QUEUE_MAX + 1ull) * 2 * MIB;
+    unsigned long long worker = (WORKER_QUEUE_MAX + c->limits_store_jobs + 1ull) * 2 * MIB;
     unsigned long long rest = 64 * MIB; /* libraries, the chain, events, OpenSSL at work */
     unsigned long long sum =
         places + sockets + lingering + requests + memory + quotes + worker + rest;
@@ -594,9 +602,6 @@ START_TEST(the_page_of_limits_is_what_the_configuration_says)
     } constants[] = {
         {"COCO_IN_FLIGHT_MAX", COCO_IN_FLIGHT_MAX},
         {"COCO_REQUEST_MAX", COCO_REQUEST_MAX},
-        {"CERTS_JOBS_PER_ACCOUNT", CERTS_JOBS_PER_ACCOUNT},
-        {"CERTS_JOBS_PER_USER", CERTS_JOBS_PER_USER},
-        {"CERTS_JOBS_OF_OTHERS", CERTS_JOBS_OF_OTHERS},
         {"WORKER_QUEUE_MAX", WORKER_QUEUE_MAX},
         {"SERVER_PRIVILEGED_PLACES", SERVER_PRIVILEGED_PLACES},
         {"ACCOUNTS_LINGER_PER_USER", ACCOUNTS_LINGER_PER_USER},
