@@ -549,7 +549,8 @@ START_TEST(one_process_with_many_calls_has_four_that_wait)
     for (size_t i = 0; i < 20; i++)
         fds[i] = list_as(1000, 77);
     ck_assert_uint_le(good_calls(fds, 20, reason), 20);
-    ck_assert_str_eq(reason, "too many calls on the store wait already: [limits] store_jobs_per_account");
+    ck_assert_str_eq(reason,
+                     "too many calls on the store wait already: [limits] store_jobs_per_account");
     close_admin();
 }
 END_TEST
