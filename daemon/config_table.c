@@ -569,9 +569,10 @@ static const struct config_key keys[] = {
      .min = 1,
      .max = 4096,
      .unit = "calls",
-     .doc = "Administrators' calls on the store that wait or run, in all; of root and of cocod's own "
-            "user beyond it. The last eighth is for users who have a 256th at most. Past it they "
-            "are told to try again."},
+     .doc =
+         "Administrators' calls on the store that wait or run, in all; of root and of cocod's own "
+         "user beyond it. The last eighth is for users who have a 256th at most. Past it they "
+         "are told to try again."},
     {.section = "limits",
      .name = "store_jobs_per_account",
      .type = CONFIG_U32,

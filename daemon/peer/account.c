@@ -328,8 +328,7 @@ static void tell_limit(struct account *account, enum charge kind, bool of_accoun
         return;
     describe(&account->key, who, sizeof(who));
     event_emit(
-        EVENT_PEER_LIMIT,
-        LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", name)),
+        EVENT_PEER_LIMIT, LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", name)),
         "a %s is over its limit: [limits] %s = %zu; it holds %u, its user %zu, all together %zu%s",
         who, name, limit, account->held[kind], account->user->held[kind], accounts->held[kind],
         of_account ? "" : ", and the last eighth is kept for users who hold little");
