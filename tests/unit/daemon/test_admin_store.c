@@ -403,6 +403,7 @@ START_TEST(what_is_no_list_of_files)
         "\"files\":[{\"name\":\"a\",\"data\":\"AA\\u00e9\"}]",
     };
     static char many[8192];
+    struct json_object *reply;
     size_t used = (size_t)snprintf(many, sizeof(many), "\"files\":[");
 
     open_admin(milan("3.0.8.115", ""));
@@ -412,10 +413,13 @@ START_TEST(what_is_no_list_of_files)
     }
     expect_error("Import", "\"files\":[{\"name\":\"a\",\"data\":\"AA==\"}],\"force\":true", INVALID,
                  "parameter", "force");
-    for (int i = 0; i < 65; i++)
+    for (int i = 0; i < 64; i++)
         used += (size_t)snprintf(many + used, sizeof(many) - used,
                                  "%s{\"name\":\"a\",\"data\":\"AA==\"}", i ? "," : "");
     snprintf(many + used, sizeof(many) - used, "]");
+    ck_assert_uint_eq(json_object_array_length(get(ask("Import", many, &reply), "results")), 64);
+    json_object_put(reply);
+    snprintf(many + used, sizeof(many) - used, ",{\"name\":\"a\",\"data\":\"AA==\"}]");
     expect_error("Import", many, INVALID, "parameter", "files");
     close_admin();
 }
