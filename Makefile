@@ -89,7 +89,7 @@ DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/d
 CTL_TEST_SRC := $(filter-out tests/unit/ctl/test_%,$(wildcard tests/unit/ctl/*.c))
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 # Attacks by processes of real users, those that take seconds and show the same anywhere.
-ATTACK_SRC := $(addprefix tests/attack/,descriptors.c places.c)
+ATTACK_SRC := $(addprefix tests/attack/,descriptors.c places.c memory.c store.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
 FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c tests/fuzz/fuzz_cococtl.c
@@ -116,7 +116,7 @@ FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS) $(ATTACK_PROGRAMS)
 # Floods, chaos and other load are not run again under sanitizers: what they show is not what those find, and they take longest.
 LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/test_load integration/test_rotation \
-              integration/test_update_kills integration/test_store_scale attack/descriptors attack/places)
+              integration/test_update_kills integration/test_store_scale attack/descriptors attack/places attack/memory attack/store)
 # It has a malloc of its own, as sanitizers have.
 OWN_MALLOC_TESTS := $(BUILD)/tests/daemon/test_memory
 # Minutes under sanitizers; make fuzz has it under them.
