@@ -96,7 +96,7 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     if (certs->empty)
         certs->empty->common = true;
     if (!certs->empty || certs_publish_init(certs) < 0 || certs_select_init(certs) < 0 ||
-        certs_expiry_init(certs) < 0 || certs_locks_init(certs) < 0 || certs_jobs_init(certs) < 0 ||
+        certs_expiry_init(certs) < 0 || certs_jobs_init(certs) < 0 ||
         timer_init(&certs->wake, timers, on_wake) < 0 ||
         getrandom(&certs->generation_id, sizeof(certs->generation_id), 0) < 0 ||
         getrandom(&certs->lease_next, sizeof(certs->lease_next), 0) < 0) {
@@ -112,7 +112,6 @@ void certs_free(struct certs *certs)
         return;
     certs_update_tell(certs, -ECANCELED);
     certs_jobs_done(certs);
-    certs_locks_done(certs);
     certs_select_done(certs);
     certs_expiry_done(certs);
     certs_publish_done(certs);

@@ -4,18 +4,18 @@
  * tells nobody but root whose they are.
  *
  * Nor does it bound them: anybody who may open the file may have any number, and each makes every
- * lock call of every VM slower. What cocod can do is say so, once a minute.
+ * lock call of every VM slower. What cocod can do is say so.
  */
 #include "certs/certs_parts.h"
 #include "event.h"
 #include "sys.h"
-#include <stddef.h>
 
 /* How long the loop may look for holders. Each look costs as much as there are locks; usually less
  * than 1 us. */
-#define LOOK_US  2000u
-#define EVERY_US 60000000u
-/* A lease lasts as long as the firmware takes, so of one look's hardly any is there at the next. */
+#define LOOK_US 2000u
+/* A look comes once a minute. A lease lasts as long as the firmware takes, so of those that one look
+ * sees hardly any is there at the next. */
+#define KEPT_US   30000000u
 #define KEPT_MANY 64u
 
 /* Since when this lock is seen, by the time of the first look. */
@@ -81,16 +81,14 @@ bool certs_flooded(const struct certs *certs)
     return certs->flooded;
 }
 
-static void on_watch(struct timer *timer)
+void certs_look_at_locks(struct certs *certs)
 {
-    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, watch));
     struct certs_holder holders[CERTS_HOLDERS_MAX];
     size_t n = certs_holders(certs, holders, CERTS_HOLDERS_MAX), kept = 0;
     const uint64_t now = sys.now_us();
 
-    timer_arm(&certs->watch, now + EVERY_US);
     for (size_t i = 0; i < n; i++)
-        kept += !holders[i].lock.write && now - holders[i].since_us >= EVERY_US / 2;
+        kept += !holders[i].lock.write && now - holders[i].since_us >= KEPT_US;
     const bool flooded = kept >= KEPT_MANY;
     if (flooded && !certs->flooded)
         event_emit(EVENT_LOCK_FLOOD,
@@ -100,18 +98,4 @@ static void on_watch(struct timer *timer)
                    "VMs slower; \"cococtl doctor\", as root, says whose they are",
                    kept, certs->options.table_file.path);
     certs->flooded = flooded;
-}
-
-int certs_locks_init(struct certs *certs)
-{
-    int r = timer_init(&certs->watch, certs->timers, on_watch);
-
-    if (r == 0)
-        timer_arm(&certs->watch, sys.now_us() + EVERY_US);
-    return r;
-}
-
-void certs_locks_done(struct certs *certs)
-{
-    timer_done(&certs->watch);
 }

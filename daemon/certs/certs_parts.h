@@ -112,7 +112,6 @@ struct certs {
     struct update update;
 
     /* certs_locks.c */
-    struct timer watch;
     bool flooded; /* and that was told */
 
     /* certs_jobs.c */
@@ -187,8 +186,8 @@ void certs_expiry_done(struct certs *certs);
 void certs_look_at_expiry(struct certs *certs);
 
 /* certs_locks.c */
-int certs_locks_init(struct certs *certs);
-void certs_locks_done(struct certs *certs);
+/* Tells where more locks are kept than leases can be. Once a minute. */
+void certs_look_at_locks(struct certs *certs);
 
 /* certs_jobs.c */
 int certs_jobs_init(struct certs *certs);
