@@ -142,9 +142,7 @@ static void add_holder(struct rotation *r, const struct lock_holder *holder,
     FILE *to = composed.to;
     if (holder->write)
         term_puts(to, "another update, ");
-    term_printf(to, "pid %d \"%s\", uid %u", (int)holder->pid, holder->comm, holder->uid);
-    if (holder->n_locks > 1)
-        term_printf(to, ", %" PRIu64 " locks", holder->n_locks);
+    lock_print_holder(to, holder);
     term_puts(to, claim ? ", which locks " : holder->write ? "" : ", which reads the table file");
     if (claim)
         print_claim(to, claim);
