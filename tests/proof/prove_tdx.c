@@ -277,7 +277,6 @@ void prove_coco_quote_ecdsa_decode(void)
 
 /* bound: 8 bytes of authentication data and certificate together
  * cut: coco_write_bytes coco_write_zeros coco_write_le
- * long: more than half a minute
  * broken: s/coco_write_u16(&w, sig->cert_type);/coco_write_u16(\&w, sig->auth_size);/
  * refuted: the same bytes */
 void prove_quote_ecdsa_and_back(void)
