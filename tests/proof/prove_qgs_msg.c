@@ -239,24 +239,26 @@ void prove_collateral_resp_and_back(void)
         SHOW_ROUND_TRIP(&m, in, sizeof(in), coco_qgs_collateral_resp_encode);
 }
 
-/* bound: blobs to 255 bytes each, into any room
+/* bound: blobs to 3 bytes each, into any room to 80 bytes
  * long: more than half a minute
  * broken: s/total > UINT32_MAX || total > out_size/false/
  * refuted: what was written fits */
 void prove_coco_qgs_collateral_resp_encode(void)
 {
     struct coco_qgs_collateral_resp m;
+    uint8_t blob[3], out[80];
     size_t out_size;
     uint64_t total = 48u + (m.padded ? 4u : 0u);
 
     follow_any();
     for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++) {
         uint8_t size;
-        m.blobs[i] = any_bytes(UINT8_MAX);
-        m.sizes[i] = size;
+        m.blobs[i] = blob;
+        m.sizes[i] = size & 3;
         total += m.sizes[i];
     }
-    int64_t r = coco_qgs_collateral_resp_encode(&m, any_bytes(out_size), out_size);
+    GIVEN(out_size <= sizeof(out));
+    int64_t r = coco_qgs_collateral_resp_encode(&m, AT_END(out, out_size), out_size);
     SHOW_ENCODED(r, total, out_size);
 }
 

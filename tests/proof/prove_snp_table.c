@@ -78,8 +78,8 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
 
 /* bound: lists of 2 entries and their end, any bytes in them; an entry of length 0 is none
  * unwind: 17
+ * loop: read_entries.0:5
  * cut: coco_read_copy
- * long: more than half a minute
  * broken: s/        if (r->bad)$/        if (false)/
  * refuted: behind the entries and their end */
 void prove_read_entries(void)
@@ -104,8 +104,8 @@ void prove_read_entries(void)
 
 /* bound: one entry and the end, any number of entries read before: up to a list that is full
  * unwind: 17
+ * loop: read_entries.0:4
  * cut: coco_read_copy
- * long: more than half a minute
  * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
  * refuted: bound */
 void prove_read_entries_full(void)
@@ -189,8 +189,9 @@ void prove_coco_snp_table_layout(void)
          "behind each other, to the end");
 }
 
-/* bound: blobs to 255 bytes, as many as fit; any room
- * unwind: 18
+/* bound: 3 entries, blobs to 255 bytes, any room
+ * unwind: 17
+ * loop: measure.0:4,coco_snp_table_layout.0:4,coco_snp_table_encode.0:4,coco_snp_table_encode.1:4
  * cut: coco_write_bytes coco_write_zeros coco_write_le
  * long: more than half a minute
  * broken: s/    if (size > out_size)/    if (false)/
@@ -200,11 +201,12 @@ void prove_coco_snp_table_encode(void)
     struct coco_snp_table table;
     size_t out_size, i;
 
-    for (size_t k = 0; k < COCO_SNP_TABLE_ENTRIES_MAX; k++) {
+    for (size_t k = 0; k < 3; k++) {
         uint8_t length;
         table.entries[k].data = any_bytes(UINT8_MAX);
         table.entries[k].length = length;
     }
+    GIVEN(table.n_entries <= 3);
     follow_any();
     int r = coco_snp_table_encode(&table, any_bytes(out_size), out_size);
     SHOW(r == 0 || r == -EINVAL || r == -EMSGSIZE, "0, -EINVAL or -EMSGSIZE");
@@ -221,6 +223,7 @@ void prove_coco_snp_table_encode(void)
 
 /* bound: 2 entries, blobs of 1 and 2 bytes, any GUIDs
  * unwind: 17
+ * loop: read_entries.0:4
  * long: more than half a minute
  * broken: s/coco_write_u32(&w, entry->offset);/coco_write_u32(\&w, entry->length);/
  * refuted: what is encoded decodes */

@@ -147,7 +147,6 @@ void prove_coco_tdreport_encode(void)
     } while (0)
 
 /* bound: none
- * long: more than half a minute
  * broken: s/coco_write_bytes(w, body->mrowner, /coco_write_bytes(w, body->mrtd, /
  * refuted: the same bytes */
 void prove_write_body(void)
