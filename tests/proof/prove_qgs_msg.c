@@ -308,12 +308,23 @@ void prove_coco_qgs_platform_resp_decode(void)
              "nothing trails");
         SHOW_INSIDE(m.platform_id, m.platform_id_size, in, size);
         SHOW_INSIDE(m.cpusvn, m.cpusvn_size, in, size);
-        SHOW_ROUND_TRIP(&m, in, size, coco_qgs_platform_resp_encode);
     }
 }
 
-/* bound: none
+/* bound: messages of 36 bytes
  * long: more than half a minute
+ * broken: s/coco_write_u16(&w, resp->pce_isvsvn);/coco_write_u16(\&w, resp->tdqe_isvsvn);/
+ * refuted: the same bytes */
+void prove_platform_resp_and_back(void)
+{
+    uint8_t in[36];
+    struct coco_qgs_platform_resp m;
+
+    if (coco_qgs_platform_resp_decode(in, sizeof(in), &m) == 0)
+        SHOW_ROUND_TRIP(&m, in, sizeof(in), coco_qgs_platform_resp_encode);
+}
+
+/* bound: none
  * broken: s/total > UINT32_MAX || total > out_size/false/
  * refuted: what was written fits */
 void prove_coco_qgs_platform_resp_encode(void)
