@@ -252,7 +252,6 @@ void prove_coco_quote_encode(void)
 /* bound: none
  * unwind: 386
  * cut: coco_read_copy
- * long: more than half a minute
  * broken: s/ || outer_size != coco_reader_left(&r))/)/
  * refuted: the sizes add up */
 void prove_coco_quote_ecdsa_decode(void)
