@@ -89,7 +89,7 @@ DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/d
 CTL_TEST_SRC := $(filter-out tests/unit/ctl/test_%,$(wildcard tests/unit/ctl/*.c))
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 # Attacks by processes of real users, those that take seconds and show the same anywhere.
-ATTACK_SRC := $(addprefix tests/attack/,descriptors.c places.c)
+ATTACK_SRC := $(addprefix tests/attack/,descriptors.c locks.c places.c memory.c store.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
 FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c tests/fuzz/fuzz_cococtl.c
@@ -116,7 +116,7 @@ FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS) $(ATTACK_PROGRAMS)
 # Floods, chaos and other load are not run again under sanitizers: what they show is not what those find, and they take longest.
 LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/test_load integration/test_rotation \
-              integration/test_update_kills integration/test_store_scale attack/descriptors attack/places)
+              integration/test_update_kills integration/test_store_scale attack/descriptors attack/locks attack/places attack/memory attack/store)
 # It has a malloc of its own, as sanitizers have.
 OWN_MALLOC_TESTS := $(BUILD)/tests/daemon/test_memory
 # Minutes under sanitizers; make fuzz has it under them.
@@ -322,8 +322,9 @@ $(BUILD)/tests/chaos-clock.so: tests/chaos/clock_preload.c
 $(BUILD)/tests/oom-session: $(call obj,tests/oom/session.c tests/oom/fail.c tests/oom/check_alone.c) $(BUILD)/libdaemontest.a \
     $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS) $(SIM_LIBS)
-$(BUILD)/tests/oom-process: $(call obj,tests/oom/process.c tests/oom/check_alone.c) $(BUILD)/libintegration.a \
-    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/cocod $(BUILD)/tests/oom-fail.so
+$(BUILD)/tests/oom-process $(BUILD)/tests/oom-cococtl: $(BUILD)/tests/oom-%: $(BUILD)/obj/tests/oom/%.o \
+    $(call obj,tests/oom/check_alone.c) $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a \
+    | $(BUILD)/cocod $(BUILD)/cococtl $(BUILD)/tests/oom-fail.so
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CTL_LIBS) $(SIM_LIBS)
 $(BUILD)/tests/oom-fail.so: tests/oom/fail.c tests/oom/fail.h
 	@mkdir -p $(@D)
@@ -340,7 +341,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD
 
 # libFuzzer wants its own compilation of everything it watches; only what a target needs is linked.
 FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O1 -g \
-              -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -MMD -MP
+              -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -MMD -MP
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CLANG,$@) $(CLANG) $(FUZZ_CFLAGS) -c $< -o $@
@@ -354,7 +355,7 @@ $(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuz
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined $(FUZZ_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
-.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind coverage stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes guests \
+.PHONY: deps programs tests check check-sanitize check-thread check-abi check-systemd check-skew check-peers check-debian check-valgrind coverage stress stress-qgs chaos chaos-check soak demo bench bench-quotes bench-door floods attack-quotes attack-locks guests \
         model prove prove-all oom oom-all fuzz lint format install clean help
 deps: ## install the packages that building and testing need (apt or dnf; says what it installs)
 	@.ci/packages
@@ -374,7 +375,8 @@ check-sanitize: ## the same, but for what is load, under AddressSanitizer and Un
 	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS) $(OWN_MALLOC_TESTS) $(LONG_REPLAYS),$(TEST_PROGRAMS)))
 
 # The tests that have threads, or that what they test has.
-THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
+THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host \
+ daemon/test_reload daemon/test_certs_jobs daemon/test_certs_store
 check-thread: ## the tests with threads under ThreadSanitizer
 	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/thread SANITIZE=thread OPT="-O1 -g" \
 	 $(addprefix $(BUILD)/thread/,$(addprefix tests/,$(THREAD_TESTS)) cocod cococtl)
@@ -466,11 +468,15 @@ floods: $(BUILD)/cocod $(BUILD)/tests/floods ## measure a good client of cocod b
 attack-quotes: $(BUILD)/tests/attack-quotes ## what 1000 processes of one user cost another user who wants quotes (root)
 	@COCO_BUILD=$(BUILD) $<
 
-oom: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
-	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session
-	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process
+attack-locks: $(BUILD)/tests/attack/locks ## what 20,000 to 100,000 locks of one user on the table file do to others and to updates (root)
+	@for n in 20000 50000 100000; do COCO_BUILD=$(BUILD) COCO_TEST_LOCKS=$$n $< || exit 1; done
 
-oom-all: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## at each allocation; hours (OOM_STRIDE=N: one of N)
+OOM_PROGRAMS := $(addprefix $(BUILD)/tests/,oom-session oom-process oom-cococtl)
+oom: $(OOM_PROGRAMS) ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
+	@for program in $(OOM_PROGRAMS); do COCO_BUILD=$(BUILD) $$program || failed=1; done; [ -z "$$failed" ]
+
+oom-all: $(OOM_PROGRAMS) ## at each allocation; hours (OOM_STRIDE=N: one of N)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-cococtl --all
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process --all
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session --all
 

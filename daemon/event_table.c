@@ -130,6 +130,14 @@ static const struct event_kind kinds[EVENT_IDS] = {
          "waits for it; sessions do not. The VM that is named is the one in whose range of bytes "
          "the lock is, which anybody can lock: before you end a process, look whose lock it is, "
          "in /proc/PID/fdinfo, or by `cococtl certs rotate`, which does that."},
+    [EVENT_LOCK_FLOOD] =
+        {"lock-flood", "f3efcac73823471db935cdb8773dfe95", LOG_LEVEL_WARNING, 0,
+         "COCO_FILE COCO_LOCKS",
+         "Somebody keeps so many locks on the table file that each VM's lease is slowed down.",
+         "`cococtl doctor`, as root, names the processes, as the kernel knows them: end those. The "
+         "locks end with the process, not with its connections, so `cococtl vms disconnect` is not "
+         "enough. COCO_LOCKS is how many cocod found in 2 ms; there may be more. It looks once a "
+         "minute, and tells of those that were there a minute before."},
     [EVENT_UPDATE_FORCED] =
         {"update-forced", "6f95aae99d2b41849051d0bebf2344f6", LOG_LEVEL_WARNING, 0,
          "COCO_VM " PEER " COCO_REASON", "A firmware update went on although leases were held.",

@@ -91,10 +91,10 @@ static void run(struct work *work)
     reload->kept = keep(reload->config);
 }
 
-static void refuse(struct reload *reload)
+static void refuse(struct reload *reload, int r)
 {
     cocod_refuse_config(reload->cocod, CONFIG_SOURCE_BEFORE,
-                        reload->errors.n > 0 ? reload->errors.items[0] : strerror(-reload->result));
+                        reload->errors.n > 0 ? reload->errors.items[0] : strerror(-r));
 }
 
 static void done(struct work *work)
@@ -109,7 +109,7 @@ static void done(struct work *work)
         tell_kept(reload->kept);
         cocod_reload(reload->cocod, reload->config, &reload->names);
     } else {
-        refuse(reload);
+        refuse(reload, reload->result);
     }
     config_errors_clear(&reload->errors);
     reload->config = NULL;
@@ -130,11 +130,11 @@ void reload_begin(struct reload *reload)
         return;
     }
     reload->errors = (struct config_errors){.n = 0};
-    reload->result = worker_submit(reload->worker, &reload->work);
-    reload->busy = reload->result == 0;
+    int r = worker_submit(reload->worker, &reload->work); /* its end may be here already */
+    reload->busy = r == 0;
     if (reload->busy)
         return;
-    refuse(reload); /* no thread */
+    refuse(reload, r); /* no thread */
     reload->told();
 }
 

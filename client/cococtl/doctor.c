@@ -5,8 +5,11 @@
  * What cocod knows comes from its Diagnose; here is added what it cannot or may not do: look at the
  * disks (which may block), connect as a VMM does, and read qgsd's journal (qgsd.c).
  */
+#include "ctl.h"
+#include "lock.h"
 #include "qgsd.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
@@ -19,17 +22,22 @@
 
 #define ROOM_MIN_BYTES (16u << 20)
 #define ROOM_MIN_FILES 64u
+/* Locks on the table file that are more than the leases of VMs, who are looked for so long. */
+#define LOCKS_MANY   256u
+#define LOCKS_LOOK_S 2u
+#define HOLDERS_MAX  64u
+#define NAMED_MAX    3u
 
 static void add_check(struct json_object *checks, const char *name, const char *verdict,
                       const char *text, const char *fix)
 {
     struct json_object *check = json_object_new_object();
 
-    json_object_object_add(check, "name", json_text(name));
-    json_object_object_add(check, "verdict", json_text(verdict));
-    json_object_object_add(check, "text", json_text(text));
-    json_object_object_add(check, "fix", json_text(fix));
-    json_object_array_add(checks, check);
+    json_set_text(check, "name", name);
+    json_set_text(check, "verdict", verdict);
+    json_set_text(check, "text", text);
+    json_set_text(check, "fix", fix);
+    json_append(checks, check);
 }
 
 static void check_vmm_socket(const struct ctl *ctl, struct json_object *checks)
@@ -78,6 +86,47 @@ static void check_disk(const char *what, const char *path, struct json_object *c
                                         : NULL);
 }
 
+/* Locks on the table file, of which the kernel lets everybody have any number, and of which each
+ * makes the lease of every VM slower. */
+static void check_locks(const char *path, struct json_object *checks)
+{
+    const struct lock_query query = {.deadline_ns = net_now_ns() + LOCKS_LOOK_S * 1000000000ull};
+    struct lock_holder holders[HOLDERS_MAX];
+    uint64_t locks = 0;
+    char *text = NULL;
+    size_t size;
+
+    int fd = geteuid() == 0 ? open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd < 0) {
+        add_check(checks, "locks", "skipped",
+                  geteuid() == 0 ? "there is no table file" : "whose they are, only root can see",
+                  geteuid() == 0 ? NULL : "run this as root to look at them");
+        return;
+    }
+    size_t n = lock_holders(fd, &query, holders, HOLDERS_MAX);
+    close(fd);
+    FILE *to = open_memstream(&text, &size);
+    for (size_t i = 0; i < n; i++)
+        locks += holders[i].n_locks;
+    if (to)
+        term_printf(to, "%zu process%s %" PRIu64 " on the table file", n,
+                    n == 1 ? " has" : "es have", locks);
+    for (size_t i = 0; i < n; free(holders[i++].has)) {
+        if (!to || i >= NAMED_MAX || locks < LOCKS_MANY)
+            continue;
+        term_puts(to, i == 0 ? ": " : "; ");
+        lock_print_holder(to, &holders[i]);
+    }
+    if (!to || fclose(to) != 0)
+        return;
+    add_check(checks, "locks", locks < LOCKS_MANY ? "good" : "warning", text,
+              locks < LOCKS_MANY
+                  ? NULL
+                  : "a VM has one for each vCPU that waits for its report; each makes everybody's "
+                    "leases slower. They end with the process, not with its connections: end it");
+    free(text);
+}
+
 /* A path that cocod names is looked up only where its configuration names it, too: a look can mount
  * a file system, or wait for one. */
 static bool is_configured(const char *what, const char *key, const char *otherwise,
@@ -110,6 +159,7 @@ static void check_disks(const struct ctl *ctl, struct reply *reply, struct json_
          is_configured("the table file", "table_file", CTL_TABLE_FILE, table, checks))) {
         (void)snprintf(folder, sizeof(folder), "%s", table);
         check_disk("the table file", dirname(folder), checks);
+        check_locks(table, checks);
     }
 }
 
@@ -151,7 +201,9 @@ static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
     if (!ctl->journal && !serves_quotes(checks))
         return;
     int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, why);
-    if (r < 0)
+    if (r == -ENOMEM)
+        (void)memory_out();
+    else if (r < 0)
         add_check(checks, "qgsd's log", "skipped", why,
                   "--journal FILE reads a copy of it, \"journalctl -u qgsd\"");
     else if (summary.told == 0 && summary.old == 0)

@@ -116,7 +116,27 @@ int lock_empty_table(int fd)
 
 /* --- /proc ----------------------------------------------------------------------------------- */
 
-/* "lock:\t1: OFDLCK  ADVISORY  WRITE -1 00:2d:1234 0 EOF". Of the file that it is read for. */
+/* NULL: it is not there any more, or not to be looked at; or memory ran out, which was said. */
+static FILE *open_text(const char *path)
+{
+    FILE *from = fopen(path, "re");
+
+    if (!from && errno == ENOMEM)
+        (void)memory_out();
+    return from;
+}
+
+static DIR *open_folder(const char *path)
+{
+    DIR *folder = opendir(path);
+
+    if (!folder && errno == ENOMEM)
+        (void)memory_out();
+    return folder;
+}
+
+/* "lock:\t1: OFDLCK  ADVISORY  WRITE -1 00:2d:1234 0 EOF". Of the file that it is read for. POSIX: one
+ * of the process, by F_SETLK; it stands in the way as well. */
 static bool take_line(const char *line, const struct lock_query *query, struct lock_holder *holder)
 {
     char kind[16], access[16], last_text[24];
@@ -124,7 +144,7 @@ static bool take_line(const char *line, const struct lock_query *query, struct l
 
     if (sscanf(line, "lock: %*d: %15s %*s %15s %*d %*x:%*x:%*u %" SCNd64 " %23s", kind, access,
                &first, last_text) != 4 ||
-        strcmp(kind, "OFDLCK") != 0)
+        (strcmp(kind, "OFDLCK") != 0 && strcmp(kind, "POSIX") != 0))
         return false;
     int64_t last = strcmp(last_text, "EOF") == 0 ? INT64_MAX : strtoll(last_text, NULL, 10);
     holder->write = holder->write || strcmp(access, "WRITE") == 0;
@@ -145,8 +165,8 @@ static bool take_descriptor(const char *pid, const char *number, const struct st
     if (stat(text, &st) < 0 || st.st_dev != file->st_dev || st.st_ino != file->st_ino)
         return false;
     (void)snprintf(text, sizeof(text), "/proc/%.20s/fdinfo/%.20s", pid, number);
-    FILE *info = fopen(text, "re");
-    while (info && fgets(text, sizeof(text), info))
+    FILE *info = open_text(text);
+    while (info && net_now_ns() < query->deadline_ns && fgets(text, sizeof(text), info))
         found = (strncmp(text, "lock:", 5) == 0 && take_line(text, query, holder)) || found;
     if (info)
         (void)fclose(info);
@@ -158,14 +178,14 @@ static void read_process(const char *pid, struct lock_holder *holder)
     char text[256];
 
     (void)snprintf(text, sizeof(text), "/proc/%.20s/comm", pid);
-    FILE *from = fopen(text, "re");
+    FILE *from = open_text(text);
     if (from && fgets(holder->comm, sizeof(holder->comm), from))
         holder->comm[strcspn(holder->comm, "\n")] = 0;
     if (from)
         (void)fclose(from);
     /* Not the owner of its files: that is root where the process made itself undumpable. */
     (void)snprintf(text, sizeof(text), "/proc/%.20s/status", pid);
-    from = fopen(text, "re");
+    from = open_text(text);
     holder->uid = (uid_t)-1;
     while (from && holder->uid == (uid_t)-1 && fgets(text, sizeof(text), from))
         if (strncmp(text, "Uid:", 4) == 0)
@@ -182,7 +202,7 @@ static bool take_process(const char *pid, const struct stat *file, const struct 
     bool found = false;
 
     (void)snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
-    DIR *descriptors = opendir(path);
+    DIR *descriptors = open_folder(path);
     while (descriptors && net_now_ns() < query->deadline_ns && (entry = readdir(descriptors)))
         if (isdigit((unsigned char)entry->d_name[0]))
             found = take_descriptor(pid, entry->d_name, file, query, holder) || found;
@@ -193,6 +213,35 @@ static bool take_process(const char *pid, const struct stat *file, const struct 
     return found;
 }
 
+static int most_first(const void *a, const void *b)
+{
+    const uint64_t x = ((const struct lock_holder *)a)->n_locks;
+    const uint64_t y = ((const struct lock_holder *)b)->n_locks;
+
+    return (x < y) - (x > y);
+}
+
+/* One more of them, or instead of the one that has fewest. The number of them then. */
+static size_t keep(struct lock_holder *holders, size_t n, size_t max, struct lock_holder *one)
+{
+    size_t fewest = 0;
+
+    if (n < max) {
+        holders[n] = *one;
+        return n + 1;
+    }
+    for (size_t i = 1; i < n; i++)
+        if (holders[i].n_locks < holders[fewest].n_locks)
+            fewest = i;
+    if (holders[fewest].n_locks < one->n_locks) {
+        const struct lock_holder other = holders[fewest];
+        holders[fewest] = *one;
+        *one = other;
+    }
+    free(one->has);
+    return n;
+}
+
 size_t lock_holders(int fd, const struct lock_query *query, struct lock_holder *ret, size_t max)
 {
     struct stat file;
@@ -201,21 +250,30 @@ size_t lock_holders(int fd, const struct lock_query *query, struct lock_holder *
 
     if (fstat(fd, &file) < 0)
         return 0;
-    DIR *processes = opendir("/proc");
-    while (processes && n < max && net_now_ns() < query->deadline_ns &&
-           (entry = readdir(processes))) {
+    DIR *processes = open_folder("/proc");
+    while (processes && net_now_ns() < query->deadline_ns && (entry = readdir(processes))) {
         const pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (pid <= 0 || pid == getpid())
             continue;
-        ret[n] = (struct lock_holder){.pid = pid, .has = calloc(query->n_bytes + 1, sizeof(bool))};
-        if (ret[n].has && take_process(entry->d_name, &file, query, &ret[n]))
-            n++;
+        struct lock_holder one = {.pid = pid, .has = calloc(query->n_bytes + 1, sizeof(bool))};
+        if (!one.has)
+            (void)memory_out();
+        if (one.has && take_process(entry->d_name, &file, query, &one))
+            n = keep(ret, n, max, &one);
         else
-            free(ret[n].has);
+            free(one.has);
     }
     if (processes)
         (void)closedir(processes);
+    qsort(ret, n, sizeof(*ret), most_first);
     return n;
+}
+
+void lock_print_holder(FILE *to, const struct lock_holder *holder)
+{
+    term_printf(to, "pid %d \"%s\", uid %u", (int)holder->pid, holder->comm, holder->uid);
+    if (holder->n_locks > 1)
+        term_printf(to, ", %" PRIu64 " locks", holder->n_locks);
 }
 
 pid_t lock_find_updater(int fd, uint64_t deadline_ns, char comm[32])

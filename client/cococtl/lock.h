@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /* Somebody else's lock. */
@@ -31,16 +32,16 @@ int lock_empty_table(int fd);
 /* A process that has locks on the file, as the kernel says: by the descriptors that it has open. */
 struct lock_holder {
     pid_t pid;
-    uid_t uid;     /* its real one */
-    char comm[32]; /* its own name for itself, a claim */
-    bool write;    /* one of them is a write lock */
-    uint64_t n_locks;
+    uid_t uid;        /* its real one */
+    char comm[32];    /* its own name for itself, a claim */
+    bool write;       /* one of them is a write lock */
+    uint64_t n_locks; /* by all its descriptors; one that it has twice counts twice */
     bool *has; /* of each byte that was asked for: is one of them on it? The caller frees it. */
 };
 
 /* Those of other processes, in one pass through /proc, which sees what the caller may see; several
- * processes can carry the same lock. Ends at `deadline_ns`, but for the descriptor that it is
- * looking at then. Returns how many were found, up to `max`. */
+ * processes can carry the same lock. Ends at `deadline_ns`, but for the kernel's list of the locks of
+ * one descriptor. Returns how many were found, up to `max`: those with the most locks, these first. */
 struct lock_query {
     uint64_t deadline_ns;
     const int64_t *bytes;
@@ -48,5 +49,8 @@ struct lock_query {
 };
 size_t lock_holders(int fd, const struct lock_query *query, struct lock_holder *ret, size_t max);
 
-/* The first of them with a write lock: its pid, and its comm. 0: none was found. */
+/* "pid 4711 "qemu", uid 64055, 20000 locks". */
+void lock_print_holder(FILE *to, const struct lock_holder *holder);
+
+/* One of them with a write lock: its pid, and its comm. 0: none was found. */
 pid_t lock_find_updater(int fd, uint64_t deadline_ns, char comm[32]);

@@ -95,7 +95,10 @@ void certs_look_at_expiry(struct certs *certs)
 
 static void on_expiry(struct timer *timer)
 {
-    certs_look_at_expiry((struct certs *)((char *)timer - offsetof(struct certs, expiry)));
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, expiry));
+
+    certs_look_at_expiry(certs);
+    certs_look_at_locks(certs);
 }
 
 int certs_expiry_init(struct certs *certs)

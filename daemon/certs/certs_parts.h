@@ -111,6 +111,9 @@ struct certs {
 
     struct update update;
 
+    /* certs_locks.c */
+    bool flooded; /* and that was told */
+
     /* certs_jobs.c */
     struct certs_job *job;   /* on the worker; NULL: none */
     struct certs_job *jobs;  /* that wait */
@@ -181,6 +184,10 @@ int certs_expiry_init(struct certs *certs);
 void certs_expiry_done(struct certs *certs);
 /* Of what is served now; from then on once a minute. */
 void certs_look_at_expiry(struct certs *certs);
+
+/* certs_locks.c */
+/* Tells where more locks are kept than leases can be. Once a minute. */
+void certs_look_at_locks(struct certs *certs);
 
 /* certs_jobs.c */
 int certs_jobs_init(struct certs *certs);

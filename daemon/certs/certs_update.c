@@ -23,9 +23,9 @@
 #include <string.h>
 
 #define WATCH_US 20000u
-/* How long the loop may look for holders. Each look costs as much as there are locks; usually less
- * than 1 us. */
-#define LOOK_US 2000u
+/* A look costs as much as there are locks, and the loop has other things to do: it rests so many
+ * times as long as the last one took. */
+#define LOOK_RESTS 20u
 
 int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *reason)
 {
@@ -90,14 +90,16 @@ bool certs_update_step(struct certs *certs)
 
     if (!update->active)
         return false;
+    const uint64_t looked_us = sys.now_us();
     bool taken = table_file_updater(&certs->file);
+    const uint64_t rest_us = LOOK_RESTS * (sys.now_us() - looked_us);
     update->locked = update->locked || taken;
     if (taken)
         certs_set_state(certs, CERTS_UPDATING);
     else
         look_for_holder(certs);
     if (taken || (!update->ended && sys.now_us() < update->by_us)) {
-        certs_publish_later(certs, WATCH_US);
+        certs_publish_later(certs, rest_us > WATCH_US ? rest_us : WATCH_US);
         if (taken && update->ended)
             certs_update_tell(certs, -EAGAIN);
         return true;
@@ -155,64 +157,4 @@ bool certs_update_active(const struct certs *certs)
 const char *certs_update_reason(const struct certs *certs)
 {
     return certs->update.reason;
-}
-
-/* --- who has locks ---------------------------------------------------------------------------- */
-
-/* Since when this lock is seen, by the time of the first look. */
-static uint64_t seen_since(struct update *update, uint64_t start, uint64_t now)
-{
-    for (size_t i = 0; i < update->n_seen; i++)
-        if (update->seen[i].start == start)
-            return update->seen[i].since_us;
-    if (update->n_seen < CERTS_HOLDERS_MAX) {
-        update->seen[update->n_seen].start = start;
-        update->seen[update->n_seen++].since_us = now;
-    }
-    return now;
-}
-
-static void forget_gone(struct update *update, const struct certs_holder *holders, size_t n)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < update->n_seen; i++) {
-        bool there = false;
-        for (size_t j = 0; j < n && !there; j++)
-            there = holders[j].lock.start == update->seen[i].start;
-        if (there)
-            update->seen[kept++] = update->seen[i];
-    }
-    update->n_seen = kept;
-}
-
-size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
-{
-    /* Ranges that were not looked at yet; the kernel gives one lock of a range, which splits it. */
-    struct {
-        uint64_t start, end;
-    } todo[CERTS_HOLDERS_MAX + 1] = {{0, 0}};
-    size_t n_todo = certs->file.fd >= 0 ? 1 : 0, n = 0;
-    uint64_t now = sys.now_us();
-
-    while (n_todo > 0 && n < max && sys.now_us() < now + LOOK_US) {
-        struct table_holder lock;
-        n_todo--;
-        const uint64_t start = todo[n_todo].start, end = todo[n_todo].end;
-        if (!table_file_holder(&certs->file, start, end, &lock))
-            continue;
-        ret[n++] = (struct certs_holder){.lock = lock,
-                                         .since_us = seen_since(&certs->update, lock.start, now)};
-        uint64_t behind = lock.start + lock.length;
-        if (lock.length != 0 && (end == 0 || behind < end) && n_todo < CERTS_HOLDERS_MAX) {
-            todo[n_todo].start = behind;
-            todo[n_todo++].end = end;
-        }
-        if (lock.start > start && n_todo < CERTS_HOLDERS_MAX) {
-            todo[n_todo].start = start;
-            todo[n_todo++].end = lock.start;
-        }
-    }
-    forget_gone(&certs->update, ret, n);
-    return n;
 }

@@ -293,6 +293,9 @@ static void check_table_file(struct examination *e)
         return;
     if (problem)
         say(e, BAD, "its folder must be there, be cocod's, and have room", "%s", problem);
+    else if (certs_flooded(e->admin->certs))
+        say(e, WARNING, "\"cococtl doctor\", as root, says whose they are; end that process",
+            "%s: more locks are kept on it than VMs need", certs_table_path(e->admin->certs));
     else
         say(e, GOOD, NULL, "%s", certs_table_path(e->admin->certs));
 }

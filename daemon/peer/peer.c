@@ -276,7 +276,7 @@ static bool readable_now(const struct peer *peer)
 {
     return peer->state == PEER_OPEN && !peer->deaf && !peer->held &&
            peer->unsent <= peer->server->limits.unsent &&
-           (!peer->out || account_has_room(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
+           (!peer->out || !account_limit(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
 }
 
 /* Of a batch: a long frame is as much work as several short ones. */
@@ -554,17 +554,32 @@ static void on_writable(evutil_socket_t fd, short what, void *data)
 
 /* --- events and deadlines: one place ---------------------------------------------------------- */
 
+static enum close_reason overdue(const struct peer *peer, uint64_t now)
+{
+    if (peer->sent_by_us <= now)
+        return CLOSE_SEND_TIMEOUT;
+    if (peer->hello_by_us <= now)
+        return CLOSE_HELLO_TIMEOUT;
+    return peer->frame_by_us <= now ? CLOSE_FRAME_TIMEOUT : CLOSE_REASONS;
+}
+
+/* What came in time counts, also where cocod was stopped or had no turn for it: two turns are what
+ * it takes to learn a frame's size and to read it. */
 static void on_deadline(struct timer *timer)
 {
     struct peer *peer = (struct peer *)((char *)timer - offsetof(struct peer, deadline));
-    uint64_t now = sys.now_us();
+    const uint64_t now = sys.now_us();
+    enum close_reason reason = overdue(peer, now);
 
-    if (peer->sent_by_us <= now)
-        peer_close(peer, CLOSE_SEND_TIMEOUT);
-    else if (peer->hello_by_us <= now)
-        peer_close(peer, CLOSE_HELLO_TIMEOUT);
-    else
-        peer_close(peer, CLOSE_FRAME_TIMEOUT);
+    peer_ref(peer);
+    for (int i = 0; i < 2 && reason != CLOSE_REASONS && peer->state != PEER_CLOSED; i++) {
+        peer->reads = peer->writes = true;
+        take_turn(&peer->turn);
+        reason = overdue(peer, now);
+    }
+    if (reason != CLOSE_REASONS && peer->state != PEER_CLOSED)
+        peer_close(peer, reason);
+    peer_unref(peer);
 }
 
 /* The event is there while replies wait: most connections are idle, and it is large. */

@@ -33,6 +33,7 @@ struct session {
     int fd;
     unsigned life;
     bool greeted;
+    int error; /* 0: cocod closed it */
     uint64_t next_id, next_us, greeted_by_us;
     struct ask asks[AT_ONCE];
     size_t in_size, out_size, out_sent;
@@ -230,16 +231,22 @@ static bool take_all(struct session *s)
 static void look_at_end(const struct session *s)
 {
     const uint64_t until_us = now_us() + CLOSED_US;
+    unsigned n = 0;
 
     for (unsigned i = 0; i < AT_ONCE; i++)
-        atomic_fetch_add(&counts->ended, s->asks[i].type != 0);
+        n += s->asks[i].type != 0;
+    atomic_fetch_add(&counts->ended, n);
     if (!s->greeted) {
         atomic_fetch_add(&counts->refused, 1);
         return;
     }
     while (atomic_load(&ground->life) == s->life)
         if (now_us() > until_us) {
-            violate("closed", "asker %u: its session ended, and cocod lives", number);
+            violate("closed",
+                    "asker %u: its session ended %llu s ago and cocod lives; %u waited for "
+                    "answers, %zu of %zu bytes were sent, %zu of an answer received: %s",
+                    number, (unsigned long long)(CLOSED_US / 1000000), n, s->out_sent, s->out_size,
+                    s->in_size, strerror(s->error));
             return;
         } else {
             rest_ms(10);
@@ -257,15 +264,19 @@ static bool move(struct session *s)
 {
     if (s->out_size > s->out_sent) {
         ssize_t n = send(s->fd, s->out + s->out_sent, s->out_size - s->out_sent, MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN)
+        if (n < 0 && errno != EAGAIN) {
+            s->error = errno;
             return false;
+        }
         s->out_sent += n > 0 ? (size_t)n : 0;
         if (s->out_sent == s->out_size)
             s->out_size = s->out_sent = 0;
     }
     ssize_t n = recv(s->fd, s->in + s->in_size, sizeof(s->in) - s->in_size, 0);
-    if (n == 0 || (n < 0 && errno != EAGAIN))
+    if (n == 0 || (n < 0 && errno != EAGAIN)) {
+        s->error = n < 0 ? errno : 0;
         return false;
+    }
     s->in_size += n > 0 ? (size_t)n : 0;
     return take_all(s);
 }

@@ -293,6 +293,19 @@ static void unmount(void)
     (void)umount2(ground->run, MNT_DETACH);
 }
 
+/* What cocod counted until then says more than the violation does. */
+static void print_counts(void)
+{
+    char command[8192];
+
+    if (!run.cocod_up)
+        return;
+    (void)fflush(stdout);
+    snprintf(command, sizeof(command), "%s --admin %s metrics | grep -v '^#\\|_bucket{\\| 0$'",
+             process_built("cococtl"), run.host.admin);
+    (void)!system(command); // NOLINT(cert-env33-c)
+}
+
 /* Does not return where something was violated. */
 static void end_of_run(bool good)
 {
@@ -305,6 +318,7 @@ static void end_of_run(bool good)
     if (n == 0)
         return;
     rest_ms(100);
+    print_counts();
     for (unsigned i = 0; i < n && i < room; i++)
         printf("chaos: VIOLATED %s\n", ground->violations[i]);
     char command[400];

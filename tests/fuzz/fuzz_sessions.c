@@ -95,16 +95,16 @@ static bool to_qgs[1024]; /* by descriptor: whole messages go there, and are not
 
 static bool fails(int fd)
 {
-    if (to_qgs[fd % 1024] || interrupted == 0 || ++n_calls % interrupted != 0)
-        return false;
-    errno = n_calls % 3 == 0 ? EINTR : EAGAIN;
-    return true;
+    return !to_qgs[fd % 1024] && interrupted > 0 && ++n_calls % interrupted == 0;
 }
 
+/* Never EAGAIN where there is something: no kernel says that, nor would tell of it again. */
 static ssize_t short_recv(int fd, void *buf, size_t size, int flags)
 {
-    if (fails(fd))
+    if (fails(fd)) {
+        errno = EINTR;
         return -1;
+    }
     return recv(fd, buf, most > 0 && most < size ? most : size, flags);
 }
 
@@ -114,8 +114,10 @@ static ssize_t short_sendmsg(int fd, const struct msghdr *msg, int flags)
     struct msghdr cut = *msg;
     size_t left = most;
 
-    if (fails(fd))
+    if (fails(fd)) {
+        errno = n_calls % 3 == 0 ? EINTR : EAGAIN;
         return -1;
+    }
     if (most == 0 || to_qgs[fd % 1024] || msg->msg_iovlen > 8)
         return sendmsg(fd, msg, flags);
     memcpy(iov, msg->msg_iov, msg->msg_iovlen * sizeof(iov[0]));

@@ -120,6 +120,8 @@ static char *answer(const char *method, struct json_object *parameters)
             "{\"parameters\":{\"state\":\"serving\",\"certificates\":{\"tableBytes\":24}}}");
     if (strcmp(method, "GetChain") == 0)
         return rig_say("{\"error\":\"io.cocod.Admin.NoSuchChain\",\"parameters\":{\"key\":\"\"}}");
+    if (strcmp(method, "Diagnose") == 0)
+        return rig_say("{\"parameters\":{\"checks\":[],\"tableFile\":\"%s\"}}", table_reply);
     return rig_say("{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{}}");
 }
 
@@ -390,6 +392,107 @@ START_TEST(file_readers_are_found_in_proc)
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1"), 75);
     rig_has(rig_err, expected);
     rig_has(rig_err, ", which reads the table file\n");
+}
+END_TEST
+
+/* One of the process, not of a descriptor: it stands in the way as well. */
+START_TEST(posix_locks_are_found_in_proc)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 5, .l_len = 1};
+    char expected[64];
+
+    holders = "";
+    int fd = open(table_path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(fcntl(fd, F_SETLK, &lock), 0);
+    ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1"), 75);
+    (void)snprintf(expected, sizeof(expected), "  pid %d \"test_rotate\", uid ", (int)getpid());
+    rig_has(rig_err, expected);
+    close(fd);
+}
+END_TEST
+
+/* Processes that keep one lock each, until `down` is closed. */
+static void start_holders(pid_t *pids, unsigned n, const int down[2])
+{
+    char c;
+
+    for (unsigned i = 0; i < n; i++) {
+        pids[i] = fork();
+        ck_assert_int_ge(pids[i], 0);
+        if (pids[i] == 0) {
+            close(down[1]);
+            take_lease(F_RDLCK);
+            _exit(read(down[0], &c, 1) == 0 ? 0 : 1);
+        }
+    }
+}
+
+static void take_many(unsigned n)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+    lease_fd = open(table_path, O_RDWR | O_CLOEXEC);
+    for (unsigned i = 0; i < n; i++) {
+        lock.l_start = LEASE_BYTE + 2 * (off_t)i;
+        ck_assert_int_eq(fcntl(lease_fd, F_OFD_SETLK, &lock), 0);
+    }
+}
+
+/* 64 are named, the worst first, in whatever order their pids are. */
+START_TEST(who_has_most_locks_is_named_first_behind_however_many_others)
+{
+    pid_t pids[70];
+    char expected[100];
+    int down[2], status;
+
+    holders = "";
+    ck_assert_int_eq(pipe(down), 0);
+    start_holders(pids, 70, down);
+    pid_t worst = fork();
+    if (worst == 0) {
+        char c;
+        close(down[1]);
+        take_many(300);
+        _exit(read(down[0], &c, 1) == 0 ? 0 : 1);
+    }
+    close(down[0]);
+    (void)snprintf(expected, sizeof(expected),
+                   "In the way:\n  pid %d \"test_rotate\", uid %u, 300 ", (int)worst, getuid());
+    /* They may not have come so far. */
+    for (int i = 0; i < 100; i++) {
+        ck_assert_int_eq(RIG_RUN("certs", "rotate", "--timeout", "0.1"), 75);
+        if (strstr(rig_err, expected))
+            break;
+    }
+    rig_has(rig_err, expected);
+    close(down[1]);
+    for (int i = 0; i < 70; i++)
+        ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+    ck_assert_int_eq(waitpid(worst, &status, 0), worst);
+}
+END_TEST
+
+START_TEST(the_doctor_says_who_keeps_more_locks_than_a_vm_needs)
+{
+    char expected[160];
+
+    take_many(1);
+    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file", table_path),
+                     0);
+    if (geteuid() != 0) {
+        rig_has(rig_out, "skipped  locks          whose they are, only root can see");
+        return;
+    }
+    rig_has(rig_out, "good     locks          1 process has 1 on the table file\n");
+    drop_lease();
+    take_many(300);
+    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file", table_path),
+                     0);
+    (void)snprintf(expected, sizeof(expected),
+                   "warning  locks          1 process has 300 on the table file: pid %d "
+                   "\"test_rotate\", uid 0, 300 locks; -> ",
+                   (int)getpid());
+    rig_has(rig_out, expected);
 }
 END_TEST
 
@@ -722,6 +825,9 @@ Suite *coco_suite(void)
     tcase_add_test(tc, grandchild_keeps_the_lock);
     tcase_add_test(tc, timeout_names_the_holders);
     tcase_add_test(tc, file_readers_are_found_in_proc);
+    tcase_add_test(tc, posix_locks_are_found_in_proc);
+    tcase_add_test(tc, who_has_most_locks_is_named_first_behind_however_many_others);
+    tcase_add_test(tc, the_doctor_says_who_keeps_more_locks_than_a_vm_needs);
     tcase_add_test(tc, a_lease_that_ends_is_waited_for);
     tcase_add_test(tc, forced);
     tcase_add_test(tc, forced_past_more_locks_than_can_be_gone_around);

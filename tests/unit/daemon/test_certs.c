@@ -5,6 +5,7 @@
  */
 #include "certs/platform.h"
 #include "certs_fixture.h"
+#include "event.h"
 
 /* --- the start ------------------------------------------------------------------------------- */
 
@@ -473,6 +474,89 @@ START_TEST(looking_for_holders_is_bounded_in_time_and_number)
 }
 END_TEST
 
+static void keep_locks(int fd, uint64_t base, unsigned n)
+{
+    struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &all), 0);
+    for (unsigned i = 0; i < n; i++) {
+        struct flock byte = {.l_type = F_RDLCK,
+                             .l_whence = SEEK_SET,
+                             .l_start = (off_t)(base + 2u * (uint64_t)i),
+                             .l_len = 1};
+        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &byte), 0);
+    }
+}
+
+/* The kernel bounds them not, and says to root alone whose they are. */
+START_TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
+{
+    uint64_t base;
+
+    event_reset();
+    open_certs(0);
+    int fd = certs_open_lease(rig.certs, &base);
+    keep_locks(fd, base, 2000);
+    rig_pass(&rig, 61 * SECOND); /* they may be leases */
+    ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
+    rig_pass(&rig, 60 * SECOND);
+    ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
+    ck_assert(certs_flooded(rig.certs));
+    rig_pass(&rig, 600 * SECOND);
+    ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
+    keep_locks(fd, base, 0);
+    rig_pass(&rig, 61 * SECOND);
+    ck_assert(!certs_flooded(rig.certs));
+    keep_locks(fd, base, 2000);
+    rig_pass(&rig, 121 * SECOND);
+    ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 2);
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* As many as that, but each minute others. */
+START_TEST(leases_that_come_and_go_are_no_flood)
+{
+    uint64_t base;
+
+    event_reset();
+    open_certs(0);
+    int fd = certs_open_lease(rig.certs, &base);
+    for (unsigned i = 0; i < 5; i++) {
+        keep_locks(fd, base + 4096u * (uint64_t)i, 200);
+        rig_pass(&rig, 60 * SECOND);
+    }
+    ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
+    ck_assert(!certs_flooded(rig.certs));
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
+/* While an update waits, cocod looks for its write lock among all locks: every 20 ms for 7 ms each
+ * was a third of the loop's time. */
+START_TEST(slow_looks_for_an_updater_leave_the_loop_its_time)
+{
+    struct flock byte = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+    uint64_t base;
+
+    open_certs(0);
+    int fd = certs_open_lease(rig.certs, &base);
+    byte.l_start = (off_t)base;
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &byte), 0);
+    ck_assert_int_eq(certs_update_begin(rig.certs, 60 * SECOND, "test"), 0);
+    sys.ofd_lock = slow_lock;
+    n_looks = 0;
+    rig_pass(&rig, 10 * SECOND);
+    ck_assert_uint_gt(n_looks, 10);
+    ck_assert_uint_le(n_looks * 7000u, SECOND);
+    sys.ofd_lock = sys_real.ofd_lock;
+    close(fd);
+    rig_close(&rig);
+}
+END_TEST
+
 /* --- life ------------------------------------------------------------------------------------ */
 
 /* What runs on the worker when the service goes is told to nobody, and leaks nothing. */
@@ -564,6 +648,9 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, each_session_has_bytes_of_its_own);
     tcase_add_test(tcase, where_a_session_has_its_bytes_is_not_to_be_guessed);
     tcase_add_test(tcase, looking_for_holders_is_bounded_in_time_and_number);
+    tcase_add_test(tcase, locks_that_somebody_keeps_by_the_hundred_are_told);
+    tcase_add_test(tcase, leases_that_come_and_go_are_no_flood);
+    tcase_add_test(tcase, slow_looks_for_an_updater_leave_the_loop_its_time);
     tcase_add_test(tcase, freeing_during_a_load);
     tcase_add_test(tcase, no_memory_for_a_load_keeps_what_is_served);
     tcase_add_test(tcase, a_chain_that_has_expired_is_refused);

@@ -395,6 +395,59 @@ START_TEST(a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move)
 }
 END_TEST
 
+/* Cocod was stopped for longer than the frame has time. */
+START_TEST(a_frame_that_came_in_time_and_waited_for_cocod_is_taken)
+{
+    uint8_t frame[1000];
+    int fd = open_toy();
+
+    toy_frame(frame, TOY_NOTE, 1, sizeof(frame));
+    rig_send(fd, frame, 1 + (size_t)_i * 4);
+    rig_pass(&rig, SECOND);
+    rig_send(fd, frame + 1 + (size_t)_i * 4, sizeof(frame) - 1 - (size_t)_i * 4);
+    rig_clock_us += 100 * SECOND;
+    rig_settle(&rig); /* its timers come first */
+    ck_assert_uint_eq(rig.server->closed[CLOSE_FRAME_TIMEOUT], 0);
+    ck_assert_uint_eq(toy_n_log, 1);
+    rig_pass(&rig, 100 * SECOND);
+    ck_assert_uint_eq(metrics.now_peers, 1);
+    close_toy(fd);
+}
+END_TEST
+
+START_TEST(a_hello_that_came_in_time_and_waited_for_cocod_is_taken)
+{
+    int fd = open_greeting();
+
+    send_frame(fd, TOY_HELLO, 1, 4);
+    rig_clock_us += 100 * SECOND;
+    rig_settle(&rig);
+    rig_pass(&rig, 100 * SECOND);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_HELLO_TIMEOUT], 0);
+    ck_assert_uint_eq(metrics.now_peers, 1);
+    close_toy(fd);
+}
+END_TEST
+
+START_TEST(replies_for_which_room_was_made_while_cocod_was_stopped_are_sent)
+{
+    struct blob *blob = blob_new(40000);
+    int fd = open_toy();
+
+    while (!peer->out)
+        peer_send(peer, "note", 4, blob, -1);
+    blob_unref(blob);
+    rig_settle(&rig);
+    rig_closed(fd);
+    rig_clock_us += 100 * SECOND;
+    rig_settle(&rig);
+    ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 0);
+    ck_assert_uint_eq(metrics.now_peers, 1);
+    ck_assert_ptr_null(peer->out);
+    close_toy(fd);
+}
+END_TEST
+
 /* The end of one and the beginning of the next, in one piece: also where the buffer has room for
  * both, since so little of the first was there that its size was not known. */
 START_TEST(each_frame_has_a_deadline_of_its_own)
@@ -602,6 +655,9 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, who_does_not_introduce_itself_is_closed);
     tcase_add_test(tcase, who_did_may_be_idle_for_ever);
     tcase_add_test(tcase, a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move);
+    tcase_add_loop_test(tcase, a_frame_that_came_in_time_and_waited_for_cocod_is_taken, 0, 2);
+    tcase_add_test(tcase, a_hello_that_came_in_time_and_waited_for_cocod_is_taken);
+    tcase_add_test(tcase, replies_for_which_room_was_made_while_cocod_was_stopped_are_sent);
     tcase_add_loop_test(tcase, each_frame_has_a_deadline_of_its_own, 0, 2);
     tcase_add_test(tcase, the_frame_deadline_ends_where_reading_ends);
     tcase_add_test(tcase, the_frame_deadline_rests_while_the_peer_is_not_read);

@@ -8,9 +8,12 @@
 #include "metrics.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
+#include "reload.h"
 #include "status.h"
+#include "sys.h"
 #include "world.h"
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,6 +278,52 @@ START_TEST(what_waits_for_a_restart_is_said)
 }
 END_TEST
 
+/* Read while the worker may write it: that is the point. */
+__attribute__((no_sanitize("thread"))) static bool was_read(const volatile struct reload *reload)
+{
+    return reload->result != 0;
+}
+
+static struct reload reloading;
+static unsigned reloads_told;
+
+/* worker_submit() looks at the clock last; the loop's thread is kept there until the worker is done. */
+static uint64_t now_when_it_was_read(void)
+{
+    while (!was_read(&reloading))
+        sched_yield();
+    return world_now_us();
+}
+
+static void reload_is_told(void)
+{
+    reloads_told++;
+}
+
+/* The loop's thread then took "it was submitted" for "it was read well": a signal 11. */
+START_TEST(a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal)
+{
+    char path[4200];
+
+    open_with("[quotes]\n" A);
+    snprintf(path, sizeof(path), "%s/cocod.conf", world.dir);
+    test_write_file(path, "[quotes]\nslots = many\n", 24);
+    ck_assert_int_eq(reload_init(&reloading, &(struct reload_options){.config = path}, world.cocod,
+                                 reload_is_told),
+                     0);
+    sys.now_us = now_when_it_was_read;
+    reload_begin(&reloading);
+    sys.now_us = world_now_us;
+    while (reloads_told == 0)
+        ck_assert_int_ge(event_base_loop(world.base, EVLOOP_ONCE), 0);
+    ck_assert_uint_eq(reloads_told, 1);
+    ck_assert_int_eq(world.cocod->exposition.config_source, CONFIG_SOURCE_BEFORE);
+    ck_assert_ptr_nonnull(strstr(world.cocod->health.config_problem, "slots"));
+    reload_done(&reloading);
+    world_close(&world);
+}
+END_TEST
+
 Suite *coco_suite(void)
 {
     Suite *suite = suite_create("reload");
@@ -288,6 +337,7 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, limits_hold_for_what_comes_and_nobody_is_dropped);
     tcase_add_test(tcase, kept_quotes_and_deadlines_follow);
     tcase_add_test(tcase, what_waits_for_a_restart_is_said);
+    tcase_add_test(tcase, a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal);
     suite_add_tcase(suite, tcase);
     return suite;
 }
