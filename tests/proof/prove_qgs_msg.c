@@ -291,7 +291,6 @@ void prove_coco_qgs_platform_req_encode(void)
 }
 
 /* bound: none
- * long: more than half a minute
  * broken: s/return resp->platform_id_size != 0 && resp->cpusvn_size != 0;/return true;/
  * refuted: both of them, or an error */
 void prove_coco_qgs_platform_resp_decode(void)
@@ -312,7 +311,6 @@ void prove_coco_qgs_platform_resp_decode(void)
 }
 
 /* bound: messages of 36 bytes
- * long: more than half a minute
  * broken: s/coco_write_u16(&w, resp->pce_isvsvn);/coco_write_u16(\&w, resp->tdqe_isvsvn);/
  * refuted: the same bytes */
 void prove_platform_resp_and_back(void)
