@@ -240,7 +240,6 @@ void prove_collateral_resp_and_back(void)
 }
 
 /* bound: blobs to 3 bytes each, into any room to 80 bytes
- * long: more than half a minute
  * broken: s/total > UINT32_MAX || total > out_size/false/
  * refuted: what was written fits */
 void prove_coco_qgs_collateral_resp_encode(void)
