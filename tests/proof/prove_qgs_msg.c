@@ -224,6 +224,7 @@ void prove_coco_qgs_collateral_resp_decode(void)
 }
 
 /* bound: messages of 64 bytes, so blobs of 16 together
+ * loop: prove_collateral_resp_and_back.0:29
  * long: more than half a minute
  * broken: s/coco_write_bytes(&w, resp->blobs.i., resp->sizes.i.);/coco_write_bytes(\&w, resp->blobs[0], resp->sizes[i]);/
  * refuted: the same bytes */
@@ -278,7 +279,7 @@ void prove_coco_qgs_platform_req_decode(void)
 
 /* bound: none
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: dereference failure */
+ * refuted: pointer outside object bounds */
 void prove_coco_qgs_platform_req_encode(void)
 {
     struct coco_qgs_platform_req m;
