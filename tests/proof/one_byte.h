@@ -58,7 +58,7 @@ static inline void coco_read_copy(struct coco_reader *r, void *out, size_t n)
         followed = place - from, byte = p[followed];
     for (size_t i = 0; i < n; i++) {
         uint8_t any;
-        ((uint8_t *)out)[i] = i == followed ? byte : any;
+        ((uint8_t *)out)[i] = !p ? 0 : i == followed ? byte : any;
     }
 }
 #endif

@@ -25,17 +25,17 @@ static int read_value(struct reader *in, struct json_object **ret);
 struct json_object {
     bool freed;
 };
-static int trees;
+static struct json_object pool[8];
+static int trees, made;
 
 static struct json_object *any_tree(void)
 {
-    struct json_object *o = malloc(sizeof(*o));
+    bool out_of_memory;
 
-    if (o) {
-        o->freed = false;
-        trees++;
-    }
-    return o;
+    if (out_of_memory)
+        return NULL;
+    trees++;
+    return &pool[made++]; /* that it is large enough is shown, too: the bound of an array */
 }
 
 struct json_object *json_object_new_object(void)
@@ -376,7 +376,6 @@ static int read_value(struct reader *in, struct json_object **ret)
 /* bound: 5 bytes, any in them: two elements or a member, and any depth; json-c may fail at each call
  * unwind: 7
  * cut: read_string read_value
- * long: more than half a minute
  * broken: s/^        json_object_put(container);/        ;/
  * refuted: every other tree is freed */
 void prove_read_container(void)

@@ -223,42 +223,42 @@ void prove_coco_qgs_collateral_resp_decode(void)
     SHOW_INSIDE(m.blobs[i], m.sizes[i], in, size);
 }
 
-/* bound: messages to 255 bytes
+/* bound: messages of 64 bytes, so blobs of 16 together
+ * loop: prove_collateral_resp_and_back.0:29
  * long: more than half a minute
  * broken: s/coco_write_bytes(&w, resp->blobs.i., resp->sizes.i.);/coco_write_bytes(\&w, resp->blobs[0], resp->sizes[i]);/
  * refuted: the same bytes */
 void prove_collateral_resp_and_back(void)
 {
-    uint8_t bytes[255];
-    size_t size;
+    uint8_t in[64];
     struct coco_qgs_collateral_resp m;
 
-    GIVEN(size <= sizeof(bytes));
-    const uint8_t *in = AT_END(bytes, size);
-    if (coco_qgs_collateral_resp_decode(in, size, &m) != 0)
-        return;
-    for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++)
-        GIVEN(m.sizes[i] < sizeof(bytes)); /* as they are, since they are inside */
-    SHOW_ROUND_TRIP(&m, in, size, coco_qgs_collateral_resp_encode);
+    for (size_t i = 20; i < 48; i++) /* no larger size fits */
+        if (i % 4 != 0)
+            in[i] = 0;
+    if (coco_qgs_collateral_resp_decode(in, sizeof(in), &m) == 0)
+        SHOW_ROUND_TRIP(&m, in, sizeof(in), coco_qgs_collateral_resp_encode);
 }
 
-/* bound: blobs to 255 bytes, into any room
- * long: more than half a minute
+/* bound: blobs to 3 bytes each, into any room to 80 bytes
  * broken: s/total > UINT32_MAX || total > out_size/false/
  * refuted: what was written fits */
 void prove_coco_qgs_collateral_resp_encode(void)
 {
     struct coco_qgs_collateral_resp m;
+    uint8_t blob[3], out[80];
     size_t out_size;
     uint64_t total = 48u + (m.padded ? 4u : 0u);
 
     follow_any();
     for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++) {
-        m.blobs[i] = any_bytes(255);
-        GIVEN(m.sizes[i] <= 255);
+        uint8_t size;
+        m.blobs[i] = blob;
+        m.sizes[i] = size & 3;
         total += m.sizes[i];
     }
-    int64_t r = coco_qgs_collateral_resp_encode(&m, any_bytes(out_size), out_size);
+    GIVEN(out_size <= sizeof(out));
+    int64_t r = coco_qgs_collateral_resp_encode(&m, AT_END(out, out_size), out_size);
     SHOW_ENCODED(r, total, out_size);
 }
 
@@ -279,7 +279,7 @@ void prove_coco_qgs_platform_req_decode(void)
 
 /* bound: none
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: dereference failure */
+ * refuted: pointer outside object bounds */
 void prove_coco_qgs_platform_req_encode(void)
 {
     struct coco_qgs_platform_req m;
@@ -291,7 +291,6 @@ void prove_coco_qgs_platform_req_encode(void)
 }
 
 /* bound: none
- * long: more than half a minute
  * broken: s/return resp->platform_id_size != 0 && resp->cpusvn_size != 0;/return true;/
  * refuted: both of them, or an error */
 void prove_coco_qgs_platform_resp_decode(void)
@@ -308,12 +307,22 @@ void prove_coco_qgs_platform_resp_decode(void)
              "nothing trails");
         SHOW_INSIDE(m.platform_id, m.platform_id_size, in, size);
         SHOW_INSIDE(m.cpusvn, m.cpusvn_size, in, size);
-        SHOW_ROUND_TRIP(&m, in, size, coco_qgs_platform_resp_encode);
     }
 }
 
+/* bound: messages of 36 bytes
+ * broken: s/coco_write_u16(&w, resp->pce_isvsvn);/coco_write_u16(\&w, resp->tdqe_isvsvn);/
+ * refuted: the same bytes */
+void prove_platform_resp_and_back(void)
+{
+    uint8_t in[36];
+    struct coco_qgs_platform_resp m;
+
+    if (coco_qgs_platform_resp_decode(in, sizeof(in), &m) == 0)
+        SHOW_ROUND_TRIP(&m, in, sizeof(in), coco_qgs_platform_resp_encode);
+}
+
 /* bound: none
- * long: more than half a minute
  * broken: s/total > UINT32_MAX || total > out_size/false/
  * refuted: what was written fits */
 void prove_coco_qgs_platform_resp_encode(void)

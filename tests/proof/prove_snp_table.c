@@ -78,8 +78,8 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
 
 /* bound: lists of 2 entries and their end, any bytes in them; an entry of length 0 is none
  * unwind: 17
+ * loop: read_entries.0:5
  * cut: coco_read_copy
- * long: more than half a minute
  * broken: s/        if (r->bad)$/        if (false)/
  * refuted: behind the entries and their end */
 void prove_read_entries(void)
@@ -91,8 +91,11 @@ void prove_read_entries(void)
     GIVEN(size <= sizeof(in) && table.n_entries == 0);
     struct coco_reader r = coco_reader_of(AT_END(in, size), size);
     bool ended = read_entries(&r, &table);
-    SHOW(r.pos <= size && r.pos % COCO_SNP_ENTRY_SIZE == 0, "whole entries");
-    SHOW(table.n_entries <= size / COCO_SNP_ENTRY_SIZE, "no more than the bytes have");
+    SHOW(r.pos <= size, "inside the list");
+    SHOW(!ended || r.pos == COCO_SNP_ENTRY_SIZE || r.pos == (size_t)2 * COCO_SNP_ENTRY_SIZE ||
+             r.pos == (size_t)3 * COCO_SNP_ENTRY_SIZE,
+         "whole entries");
+    SHOW(table.n_entries * COCO_SNP_ENTRY_SIZE <= size, "no more than the bytes have");
     GIVEN(i < table.n_entries);
     SHOW(table.entries[i].length > 0, "none is empty");
     SHOW(!ended || r.pos >= (table.n_entries + 1) * COCO_SNP_ENTRY_SIZE,
@@ -101,8 +104,8 @@ void prove_read_entries(void)
 
 /* bound: one entry and the end, any number of entries read before: up to a list that is full
  * unwind: 17
+ * loop: read_entries.0:4
  * cut: coco_read_copy
- * long: more than half a minute
  * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
  * refuted: bound */
 void prove_read_entries_full(void)
@@ -144,7 +147,6 @@ void prove_coco_snp_table_decode(void)
 
 /* bound: none
  * unwind: 18
- * long: more than half a minute
  * broken: s/entry->length == 0 || size > UINT32_MAX ||/entry->length == 0 ||/
  * refuted: it fits 32 bits */
 void prove_measure(void)
@@ -164,7 +166,6 @@ void prove_measure(void)
 
 /* bound: blobs to 255 bytes, as many as fit
  * unwind: 18
- * long: more than half a minute
  * broken: s/pos += table->entries.i..length;/pos += table->entries[0].length;/
  * refuted: behind each other */
 void prove_coco_snp_table_layout(void)
@@ -172,8 +173,10 @@ void prove_coco_snp_table_layout(void)
     struct coco_snp_table table;
     size_t i;
 
-    for (size_t k = 0; k < COCO_SNP_TABLE_ENTRIES_MAX; k++)
-        GIVEN(table.entries[k].length <= 255);
+    for (size_t k = 0; k < COCO_SNP_TABLE_ENTRIES_MAX; k++) {
+        uint8_t length;
+        table.entries[k].length = length;
+    }
     size_t size = coco_snp_table_layout(&table);
     if (size == 0)
         return;
@@ -186,38 +189,43 @@ void prove_coco_snp_table_layout(void)
          "behind each other, to the end");
 }
 
-/* bound: blobs to 255 bytes, as many as fit; any room
- * unwind: 18
+/* bound: 3 entries, blobs to 7 bytes, any room to 120 bytes
+ * unwind: 17
+ * loop: measure.0:4,coco_snp_table_layout.0:4,coco_snp_table_encode.0:4,coco_snp_table_encode.1:4
  * cut: coco_write_bytes coco_write_zeros coco_write_le
- * long: more than half a minute
  * broken: s/    if (size > out_size)/    if (false)/
  * refuted: n bytes that can be written */
 void prove_coco_snp_table_encode(void)
 {
     struct coco_snp_table table;
-    size_t out_size, i;
+    uint8_t out[120], blobs[3][7];
+    size_t out_size;
 
-    for (size_t k = 0; k < COCO_SNP_TABLE_ENTRIES_MAX; k++) {
-        table.entries[k].data = any_bytes(255);
-        GIVEN(table.entries[k].length <= 255);
+    GIVEN(table.n_entries <= 3 && out_size <= sizeof(out));
+    for (size_t i = 0; i < 3; i++) {
+        uint8_t length;
+        table.entries[i].data = blobs[i];
+        table.entries[i].length = length & 7;
     }
     follow_any();
-    int r = coco_snp_table_encode(&table, any_bytes(out_size), out_size);
+    int r = coco_snp_table_encode(&table, AT_END(out, out_size), out_size);
     SHOW(r == 0 || r == -EINVAL || r == -EMSGSIZE, "0, -EINVAL or -EMSGSIZE");
     if (r != 0)
         return;
     SHOW(place >= table.size || is_written, "every byte is written");
-    GIVEN(i < table.n_entries);
-    size_t at = place - i * COCO_SNP_ENTRY_SIZE;
-    SHOW(at >= 16 || written == table.entries[i].guid[at], "a GUID in its entry");
-    at = place - table.entries[i].offset;
-    SHOW(at >= table.entries[i].length || written == table.entries[i].data[at],
-         "a blob where the entry says");
+    for (size_t i = 0; i < 3; i++) {
+        const struct coco_snp_entry *e = &table.entries[i];
+        size_t at = place - i * COCO_SNP_ENTRY_SIZE;
+        SHOW(i >= table.n_entries || at >= 16 || written == e->guid[at], "a GUID in its entry");
+        at = place - e->offset;
+        SHOW(i >= table.n_entries || at >= e->length || written == e->data[at],
+             "a blob where the entry says");
+    }
 }
 
 /* bound: 2 entries, blobs of 1 and 2 bytes, any GUIDs
  * unwind: 17
- * long: more than half a minute
+ * loop: read_entries.0:4
  * broken: s/coco_write_u32(&w, entry->offset);/coco_write_u32(\&w, entry->length);/
  * refuted: what is encoded decodes */
 void prove_encode_and_decode(void)

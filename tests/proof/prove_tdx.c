@@ -147,7 +147,6 @@ void prove_coco_tdreport_encode(void)
     } while (0)
 
 /* bound: none
- * long: more than half a minute
  * broken: s/coco_write_bytes(w, body->mrowner, /coco_write_bytes(w, body->mrtd, /
  * refuted: the same bytes */
 void prove_write_body(void)
@@ -253,7 +252,6 @@ void prove_coco_quote_encode(void)
 /* bound: none
  * unwind: 386
  * cut: coco_read_copy
- * long: more than half a minute
  * broken: s/ || outer_size != coco_reader_left(&r))/)/
  * refuted: the sizes add up */
 void prove_coco_quote_ecdsa_decode(void)
@@ -277,7 +275,6 @@ void prove_coco_quote_ecdsa_decode(void)
 
 /* bound: 8 bytes of authentication data and certificate together
  * cut: coco_write_bytes coco_write_zeros coco_write_le
- * long: more than half a minute
  * broken: s/coco_write_u16(&w, sig->cert_type);/coco_write_u16(\&w, sig->auth_size);/
  * refuted: the same bytes */
 void prove_quote_ecdsa_and_back(void)

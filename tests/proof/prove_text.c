@@ -60,9 +60,9 @@ size_t coco_text_char(const uint8_t *s, size_t n, uint32_t *ret)
 
 /* bound: 3 bytes into any buffer to 12 bytes; any character at each place
  * unwind: 5
+ * loop: coco_text_acts.0:12
  * cut: coco_text_char
  * meant: conversion: a byte into a char
- * long: more than half a minute
  * broken: s/need > out_size - 1 - used/need > out_size - used/
  * refuted: dereference failure */
 void prove_coco_text_escape(void)
