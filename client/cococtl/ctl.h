@@ -255,8 +255,8 @@ bool inputs_add_path(struct inputs *inputs, const char *path);
 bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes, size_t size);
 
 /* thim.c: JSON of Azure's THIM service. */
-/* The JSON as text, malloc'ed, where the bytes are that or base64 of it; else NULL, also where memory
- * ran out, which was said. */
+/* The JSON as text, malloc'ed, where the bytes are that or base64 of it; else NULL, also where
+ * memory ran out, which was said. */
 char *thim_text(const uint8_t *bytes, size_t size);
 /* Its object, which has a text vcekCert and, it may be, a text certificateChain, and which the
  * caller puts; or NULL and why. */

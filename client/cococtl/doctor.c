@@ -5,6 +5,7 @@
  * What cocod knows comes from its Diagnose; here is added what it cannot or may not do: look at the
  * disks (which may block), connect as a VMM does, and read qgsd's journal (qgsd.c).
  */
+#include "composed.h"
 #include "ctl.h"
 #include "lock.h"
 #include "qgsd.h"
@@ -92,9 +93,8 @@ static void check_locks(const char *path, struct json_object *checks)
 {
     const struct lock_query query = {.deadline_ns = net_now_ns() + LOCKS_LOOK_S * 1000000000ull};
     struct lock_holder holders[HOLDERS_MAX];
+    struct composed composed;
     uint64_t locks = 0;
-    char *text = NULL;
-    size_t size;
 
     int fd = geteuid() == 0 ? open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (fd < 0) {
@@ -105,7 +105,7 @@ static void check_locks(const char *path, struct json_object *checks)
     }
     size_t n = lock_holders(fd, &query, holders, HOLDERS_MAX);
     close(fd);
-    FILE *to = open_memstream(&text, &size);
+    FILE *to = composed_begin(&composed) ? composed.to : NULL;
     for (size_t i = 0; i < n; i++)
         locks += holders[i].n_locks;
     if (to)
@@ -117,14 +117,16 @@ static void check_locks(const char *path, struct json_object *checks)
         term_puts(to, i == 0 ? ": " : "; ");
         lock_print_holder(to, &holders[i]);
     }
-    if (!to || fclose(to) != 0)
+    if (!to || !composed_end(&composed)) {
+        (void)memory_out();
         return;
-    add_check(checks, "locks", locks < LOCKS_MANY ? "good" : "warning", text,
+    }
+    add_check(checks, "locks", locks < LOCKS_MANY ? "good" : "warning", composed.text,
               locks < LOCKS_MANY
                   ? NULL
                   : "a VM has one for each vCPU that waits for its report; each makes everybody's "
                     "leases slower. They end with the process, not with its connections: end it");
-    free(text);
+    free(composed.text);
 }
 
 /* A path that cocod names is looked up only where its configuration names it, too: a look can mount

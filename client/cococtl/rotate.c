@@ -156,8 +156,8 @@ static void add_holder(struct rotation *r, const struct lock_holder *holder,
     json_append(r->holders, entry);
 }
 
-/* Who stands in the way, as the kernel says, and what the daemon knows beside. False: memory ran out,
- * and it is not all of them. */
+/* Who stands in the way, as the kernel says, and what the daemon knows beside. False: memory ran
+ * out, and it is not all of them. */
 static bool look(struct rotation *r, const struct lock_conflict *conflict, uint64_t ms)
 {
     struct lock_holder found[NAMED_MAX];

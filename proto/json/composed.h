@@ -3,8 +3,8 @@
  * Text that is composed in memory through stdio: whole, or none. Used by cocod and cococtl; knows
  * neither.
  *
- * Not open_memstream(3): what glibc's cannot find room for it leaves out, and tells of it neither at
- * the end nor, where memory comes back, anywhere.
+ * Not open_memstream(3): what glibc's cannot find room for it leaves out, and tells of it neither
+ * at the end nor, where memory comes back, anywhere.
  */
 #pragma once
 

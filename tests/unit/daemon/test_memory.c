@@ -153,8 +153,8 @@ END_TEST
 
 static struct rig rig;
 
-/* open_memstream(3) lost the last 64 bytes and told nothing, where the last piece of a text found no
- * room: the lengths at which it grows are passed one by one. */
+/* open_memstream(3) lost a part of a text and told nothing, where its last piece found no room: the
+ * lengths at which it grows are passed one by one. */
 START_TEST(a_text_whose_last_piece_finds_no_room_is_none)
 {
     static char expected[20000];
