@@ -350,7 +350,7 @@ $(BUILD)/fuzz/libproduct.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(PROTO_SRC) $(
 $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_CTL)): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_CTL_SRC))
 $(BUILD)/fuzz/fuzz_cococtl: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_COCOCTL_SRC))
 $(BUILD)/fuzz/fuzz_cococtl: FUZZ_LDFLAGS = $(FUZZ_COCOCTL_LDFLAGS)
-$(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/libproduct.a
+$(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/obj/tests/fuzz/options.o $(BUILD)/fuzz/libproduct.a
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined $(FUZZ_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------
