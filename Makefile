@@ -339,7 +339,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # libFuzzer wants its own compilation of everything it watches; only what a target needs is linked.
-FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O1 -g \
+FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O2 -g \
               -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -MMD -MP
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)

@@ -216,7 +216,10 @@ static inline int rig_open_file(const char *path, int flags, mode_t mode)
 {
     if (strcmp(path, "table") == 0)
         return memfd_create("table", MFD_CLOEXEC);
-    return sys_real.open(path, flags, mode);
+    (void)flags;
+    (void)mode;
+    errno = ENOENT;
+    return -1;
 }
 
 /* Until nothing happens, or three times: looking costs more than what most inputs do. */
