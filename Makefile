@@ -89,7 +89,7 @@ DAEMON_TEST_SRC := $(filter-out tests/unit/daemon/test_%,$(wildcard tests/unit/d
 CTL_TEST_SRC := $(filter-out tests/unit/ctl/test_%,$(wildcard tests/unit/ctl/*.c))
 INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integration/*.c))
 # Attacks by processes of real users, those that take seconds and show the same anywhere.
-ATTACK_SRC := $(addprefix tests/attack/,descriptors.c locks.c places.c)
+ATTACK_SRC := $(addprefix tests/attack/,descriptors.c locks.c places.c memory.c store.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
 FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c tests/fuzz/fuzz_cococtl.c
@@ -116,7 +116,7 @@ FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 TEST_PROGRAMS := $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(INTEGRATION_PROGRAMS) $(ATTACK_PROGRAMS)
 # Floods, chaos and other load are not run again under sanitizers: what they show is not what those find, and they take longest.
 LOAD_TESTS := $(addprefix $(BUILD)/tests/,daemon/test_quotes_load integration/test_load integration/test_rotation \
-              integration/test_update_kills integration/test_store_scale attack/descriptors attack/locks attack/places)
+              integration/test_update_kills integration/test_store_scale attack/descriptors attack/locks attack/places attack/memory attack/store)
 # It has a malloc of its own, as sanitizers have.
 OWN_MALLOC_TESTS := $(BUILD)/tests/daemon/test_memory
 # Minutes under sanitizers; make fuzz has it under them.
@@ -322,8 +322,9 @@ $(BUILD)/tests/chaos-clock.so: tests/chaos/clock_preload.c
 $(BUILD)/tests/oom-session: $(call obj,tests/oom/session.c tests/oom/fail.c tests/oom/check_alone.c) $(BUILD)/libdaemontest.a \
     $(BUILD)/libsupport.a $(BUILD)/libdaemon.a $(BUILD)/libsim.a $(BUILD)/libcoco.a
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(DAEMON_LIBS) $(SIM_LIBS)
-$(BUILD)/tests/oom-process: $(call obj,tests/oom/process.c tests/oom/check_alone.c) $(BUILD)/libintegration.a \
-    $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a | $(BUILD)/cocod $(BUILD)/tests/oom-fail.so
+$(BUILD)/tests/oom-process $(BUILD)/tests/oom-cococtl: $(BUILD)/tests/oom-%: $(BUILD)/obj/tests/oom/%.o \
+    $(call obj,tests/oom/check_alone.c) $(BUILD)/libintegration.a $(BUILD)/libsupport.a $(BUILD)/libsim.a $(BUILD)/libcoco.a \
+    | $(BUILD)/cocod $(BUILD)/cococtl $(BUILD)/tests/oom-fail.so
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(CTL_LIBS) $(SIM_LIBS)
 $(BUILD)/tests/oom-fail.so: tests/oom/fail.c tests/oom/fail.h
 	@mkdir -p $(@D)
@@ -374,7 +375,8 @@ check-sanitize: ## the same, but for what is load, under AddressSanitizer and Un
 	 tests/run $(BUILD)/sanitize $(patsubst $(BUILD)/%,$(BUILD)/sanitize/%,$(filter-out $(LOAD_TESTS) $(OWN_MALLOC_TESTS) $(LONG_REPLAYS),$(TEST_PROGRAMS)))
 
 # The tests that have threads, or that what they test has.
-THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host
+THREAD_TESTS := client/test_vmm_threads client/test_blocking client/test_synth_vmm integration/test_vmm_host \
+ daemon/test_reload daemon/test_certs_jobs daemon/test_certs_store
 check-thread: ## the tests with threads under ThreadSanitizer
 	@$(MAKE) --no-print-directory $(JOBS) BUILD=$(BUILD)/thread SANITIZE=thread OPT="-O1 -g" \
 	 $(addprefix $(BUILD)/thread/,$(addprefix tests/,$(THREAD_TESTS)) cocod cococtl)
@@ -469,11 +471,12 @@ attack-quotes: $(BUILD)/tests/attack-quotes ## what 1000 processes of one user c
 attack-locks: $(BUILD)/tests/attack/locks ## what 20,000 to 100,000 locks of one user on the table file do to others and to updates (root)
 	@for n in 20000 50000 100000; do COCO_BUILD=$(BUILD) COCO_TEST_LOCKS=$$n $< || exit 1; done
 
-oom: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
-	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session
-	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process
+OOM_PROGRAMS := $(addprefix $(BUILD)/tests/,oom-session oom-process oom-cococtl)
+oom: $(OOM_PROGRAMS) ## memory runs out at each call site, and at 550 drawn allocations (COCO_TEST_SEED)
+	@for program in $(OOM_PROGRAMS); do COCO_BUILD=$(BUILD) $$program || failed=1; done; [ -z "$$failed" ]
 
-oom-all: $(BUILD)/tests/oom-session $(BUILD)/tests/oom-process ## at each allocation; hours (OOM_STRIDE=N: one of N)
+oom-all: $(OOM_PROGRAMS) ## at each allocation; hours (OOM_STRIDE=N: one of N)
+	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-cococtl --all
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-process --all
 	@COCO_BUILD=$(BUILD) $(BUILD)/tests/oom-session --all
 

@@ -75,6 +75,8 @@ static struct server_limits server_limits(const struct config *config)
         .peers_per_account = config->limits_peers_per_account,
         .in_flight = config->limits_in_flight,
         .in_flight_per_account = config->limits_in_flight_per_account,
+        .store_jobs = config->limits_store_jobs,
+        .store_jobs_per_account = config->limits_store_jobs_per_account,
         .descriptors = config->limits_descriptors,
         .descriptors_per_account = config->limits_descriptors_per_account,
         .memory = config->limits_memory,
@@ -369,10 +371,10 @@ void cocod_free(struct cocod *cocod)
     health_done(&cocod->health);
     admin_done(&cocod->admin);
     quotes_free(cocod->quotes); /* gives back the accounts of what QGS still works on */
-    server_free(cocod->server);
     if (cocod->certs)
         certs_set_listener(cocod->certs, NULL, NULL);
-    certs_free(cocod->certs);
+    certs_free(cocod->certs); /* and those of a job that runs */
+    server_free(cocod->server);
     platform_free(cocod->platform);
     worker_free(cocod->worker);
     exposition_done(&cocod->exposition);

@@ -153,6 +153,8 @@ struct config {
     uint32_t limits_peers_per_account;
     uint32_t limits_in_flight;
     uint32_t limits_in_flight_per_account;
+    uint32_t limits_store_jobs;
+    uint32_t limits_store_jobs_per_account;
     uint32_t limits_descriptors;
     uint32_t limits_descriptors_per_account;
     uint64_t limits_memory;

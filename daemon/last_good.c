@@ -12,6 +12,7 @@
  * - A daemon that starts with what it started with the last time writes nothing.
  */
 #include "last_good.h"
+#include "composed.h"
 #include "config.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -37,26 +38,25 @@ static int print_values(const struct config *config, char **ret, size_t *ret_siz
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
     const char *section = "";
-    FILE *out = open_memstream(ret, ret_size);
+    struct composed text;
 
-    if (!out)
+    if (!composed_begin(&text))
         return -ENOMEM;
-    (void)fputs("# Written by cocod: the configuration that last worked.\n", out);
+    (void)fputs("# Written by cocod: the configuration that last worked.\n", text.to);
     for (size_t i = 0; i < n; i++) {
         if (config->lines[i] == 0)
             continue;
         if (strcmp(section, keys[i].section) != 0)
-            (void)fprintf(out, "[%s]\n", keys[i].section);
+            (void)fprintf(text.to, "[%s]\n", keys[i].section);
         section = keys[i].section;
-        print_key(out, config, &keys[i]);
+        print_key(text.to, config, &keys[i]);
     }
-    (void)fputs(LAST_LINE, out);
-    /* fclose(3) tells neither of what was lost before, nor where the text could not be handed over. */
-    bool whole = fflush(out) == 0 && !ferror(out);
-    if (fclose(out) == 0 && whole && *ret)
-        return 0;
-    free(*ret);
-    return -ENOMEM;
+    (void)fputs(LAST_LINE, text.to);
+    if (!composed_end(&text))
+        return -ENOMEM;
+    *ret = text.text;
+    *ret_size = text.size;
+    return 0;
 }
 
 static bool ends_so(const char *text, size_t size, const char *end)

@@ -162,8 +162,7 @@ int verb_backends(const struct ctl *ctl)
     if (quotes)
         (void)reply_array(&reply, quotes, "backends", json_type_object, &backends);
     result = json_object_new_object();
-    json_object_object_add(result, "backends",
-                           backends ? json_object_get(backends) : json_object_new_array());
+    json_set(result, "backends", backends ? json_object_get(backends) : json_object_new_array());
     json_object_put(status);
     if (reply.bad) {
         json_object_put(result);

@@ -136,9 +136,9 @@ static void print_chain(FILE *to, struct reply *reply, struct json_object *chain
 
 static struct json_object *key_parameters(const char *key)
 {
-    struct json_object *parameters = json_object_new_object();
+    struct json_object *parameters = memory_object();
 
-    json_object_object_add(parameters, "key", json_text(key));
+    json_set_text(parameters, "key", key);
     return parameters;
 }
 
@@ -170,12 +170,10 @@ int verb_certs_remove(const struct ctl *ctl)
     json_object_put(parameters);
     if (ctl->json) {
         struct json_object *object = json_object_new_object();
-        json_object_object_add(object, "removed", json_object_new_string(key_of(ctl)));
-        output_json(stdout, object);
-        json_object_put(object);
-    } else {
-        term_line(stdout, "removed", key_of(ctl));
+        json_set_text(object, "removed", key_of(ctl));
+        return output_object(object);
     }
+    term_line(stdout, "removed", key_of(ctl));
     return output_close(&(const struct ctl){0}, stdout);
 }
 
@@ -222,7 +220,7 @@ static int export_blobs(const char *folder, const struct coco_snp_table *table,
         code = output_make_parents(path);
         if (code == CTL_OK)
             code = output_replace(path, table->entries[i].data, table->entries[i].length);
-        json_object_array_add(written, json_object_new_string(path));
+        json_append(written, json_object_new_string(path));
     }
     return code;
 }
@@ -247,13 +245,15 @@ static int export_table(const struct ctl *ctl, const char *text, struct json_obj
         r = coco_snp_table_decode(bytes, size, &table);
     if (r == 0 && table.size != size)
         r = -EBADMSG;
-    if (r != 0) {
+    if (r == -ENOMEM) {
+        code = memory_out();
+    } else if (r != 0) {
         term_error("what %s gave is not a certificate table", ctl->admin);
     } else if (is_folder(ctl->out)) {
         code = export_blobs(ctl->out, &table, written);
     } else {
         code = output_replace(ctl->out, bytes, size);
-        json_object_array_add(written, json_object_new_string(ctl->out));
+        json_append(written, json_object_new_string(ctl->out));
     }
     free(bytes);
     return code;
@@ -275,14 +275,17 @@ int verb_certs_export(const struct ctl *ctl)
     const char *table = reply_string(&reply, parameters, "table");
     result = json_object_new_object();
     struct json_object *written = json_object_new_array();
-    json_object_object_add(result, "key", json_object_new_string(key));
-    json_object_object_add(result, "files", written);
+    json_set_text(result, "key", key);
     code = reply.bad ? reply_malformed(ctl, "GetChain") : export_table(ctl, table, written);
+    json_set(result, "files", json_object_get(written));
+    if (code == CTL_OK && !memory_held(result))
+        code = CTL_MEMORY;
     if (code == CTL_OK && ctl->json)
-        output_json(stdout, result);
-    for (size_t i = 0; code == CTL_OK && !ctl->json && i < json_object_array_length(written); i++)
+        code = output_json(stdout, result);
+    for (size_t i = 0; code == CTL_OK && !ctl->json && i < json_length(written); i++)
         term_line(stdout, i == 0 ? "wrote" : "",
                   json_object_get_string(json_object_array_get_idx(written, i)));
+    json_object_put(written);
     json_object_put(result);
     json_object_put(parameters);
     return code == CTL_OK ? output_close(&(const struct ctl){0}, stdout) : code;
@@ -314,12 +317,11 @@ int verb_certs_preflight(const struct ctl *ctl)
     }
     spelled_tcb(ctl->tcb, tcb);
     enum coco_snp_product product = ctl->product ? spelled_product(ctl->product) : 0;
-    call = json_object_new_object();
-    json_object_object_add(call, "tcb", json_object_new_string(tcb));
-    json_object_object_add(call, "product",
-                           json_text(product ? coco_snp_product_name(product) : ctl->product));
-    json_object_object_add(call, "chipId", json_text(ctl->chip_id));
-    json_object_object_add(call, "signer", json_text(ctl->signer));
+    call = memory_object();
+    json_set_text(call, "tcb", tcb);
+    json_set_text(call, "product", product ? coco_snp_product_name(product) : ctl->product);
+    json_set_text(call, "chipId", ctl->chip_id);
+    json_set_text(call, "signer", ctl->signer);
     int code = varlink_call(ctl, "Preflight", call, &parameters);
     if (code != CTL_OK)
         return code;

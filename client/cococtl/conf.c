@@ -71,6 +71,7 @@ static int read_key(FILE *from, const char *key, char out[PATH_MAX], bool *ret_f
     int r = 0;
 
     *ret_found = false;
+    errno = 0;
     while (r == 0 && getline(&line, &room, from) >= 0) {
         char *text = trimmed(line), *value;
         if (*text == '[')
@@ -83,8 +84,8 @@ static int read_key(FILE *from, const char *key, char out[PATH_MAX], bool *ret_f
             (void)snprintf(out, PATH_MAX, "%s", value);
         *ret_found = true;
     }
-    if (r == 0 && ferror(from))
-        r = -EIO;
+    if (r == 0 && !feof(from)) /* out of memory is no error of the stream */
+        r = errno ? -errno : -EIO;
     free(line);
     return r;
 }
@@ -115,6 +116,8 @@ static bool look_into(const char *path, const char *key, char out[PATH_MAX])
         (void)fclose(from);
     else if (fd >= 0)
         close(fd);
+    if (r == -ENOMEM)
+        (void)memory_out();
     if (r < 0) {
         term_error("cannot read %s: %s", path, strerror(-r));
         return false;
@@ -136,6 +139,8 @@ static void add_drop_ins(struct drop_ins *all, const char *dir)
 
     (void)snprintf(path, sizeof(path), "%s/cocod.conf.d", dir);
     DIR *folder = opendir(path);
+    if (!folder && errno == ENOMEM)
+        (void)memory_out();
     while (folder && (entry = readdir(folder))) {
         size_t n = strlen(entry->d_name), i = 0;
         if (entry->d_name[0] == '.' || n <= 5 || strcmp(entry->d_name + n - 5, ".conf") != 0)
@@ -163,6 +168,8 @@ bool conf_certs_path(const char *const *dirs, size_t n_dirs, const char *key, ch
     char path[PATH_MAX + NAME_MAX];
     bool good = all != NULL;
 
+    if (!all)
+        (void)memory_out();
     for (size_t i = n_dirs; good && i-- > 0;) {
         (void)snprintf(path, sizeof(path), "%s/cocod.conf", dirs[i]);
         if (access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
@@ -180,5 +187,5 @@ bool conf_certs_path(const char *const *dirs, size_t n_dirs, const char *key, ch
         good = look_into(path, key, out);
     }
     free(all);
-    return good;
+    return good && !memory_ran_out();
 }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "json_writer.h"
 #include <json-c/json.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -12,12 +13,13 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-/* Exit statuses; 69, 75 and 77 are those of sysexits.h. */
+/* Exit statuses; from 69 on they are those of sysexits.h. */
 enum ctl_exit {
     CTL_OK = 0,
     CTL_FAILED = 1,
     CTL_USAGE = 2,
     CTL_AWAY = 69,   /* cocod, or the quoting service behind it, cannot be reached */
+    CTL_MEMORY = 71, /* there was none; what was printed may be a part of it */
     CTL_AGAIN = 75,  /* busy, or no answer in time */
     CTL_DENIED = 77, /* this user may not */
 };
@@ -52,6 +54,17 @@ struct ctl {
     uint64_t count; /* 0: it was not given */
     const char *table_file;
 };
+
+/* memory.c: memory that ran out, which sticks: from then on nothing is asked of cocod, and the exit
+ * status is this one, whatever was printed. So what takes memory need not be looked at one by one:
+ * whoever gets none says so here, and goes on without, or ends. */
+/* Says it, once. The exit status. */
+int memory_out(void);
+bool memory_ran_out(void);
+/* An empty object; NULL where that was said. */
+struct json_object *memory_object(void);
+/* Is everything in a tree that was added to it? Else that was said. */
+bool memory_held(struct json_object *tree);
 
 /* term.c: everything that is printed goes through these. */
 void term_text(FILE *to, const char *text, size_t size);
@@ -183,8 +196,8 @@ int reply_show(const struct ctl *ctl, const char *method, struct json_object *pa
 /* NULL, and 0, where the field is null. */
 bool reply_optional_int(struct reply *reply, struct json_object *object, const char *name,
                         int64_t *ret);
-/* A text as a JSON value; NULL as null. */
-struct json_object *json_text(const char *text);
+/* Adds a text, as json_set(); NULL as null. */
+void json_set_text(struct json_object *object, const char *key, const char *text);
 
 /* base64.c: RFC 4648 section 4, padded, canonical. */
 /* malloc'ed, terminated; NULL: out of memory. */
@@ -211,7 +224,11 @@ int output_bytes(const char *path, const void *bytes, size_t size);
 int output_replace(const char *path, const void *bytes, size_t size);
 /* Makes the folders that a path lies in. The exit status. */
 int output_make_parents(const char *path);
-void output_json(FILE *to, struct json_object *object);
+/* An object as text, for people or on one line. CTL_OK or the exit status. */
+int output_json(FILE *to, struct json_object *object);
+int output_json_line(FILE *to, struct json_object *object);
+/* As output_json, to stdout, to its end. Takes `object`. */
+int output_object(struct json_object *object);
 
 /* files.c: certificate files, opened as the caller. */
 #define INPUT_FILE_MAX  (64u * 1024u)
@@ -232,13 +249,14 @@ struct inputs {
 };
 
 void inputs_done(struct inputs *inputs);
-/* A file, or a folder with all below it. False: out of memory, or too many. */
+/* A file, or a folder with all below it. False: out of memory, or too many; that was said. */
 bool inputs_add_path(struct inputs *inputs, const char *path);
-/* Bytes in memory, which are copied. */
+/* Bytes in memory, which are copied. False: as above. */
 bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes, size_t size);
 
 /* thim.c: JSON of Azure's THIM service. */
-/* The JSON as text, malloc'ed, where the bytes are that or base64 of it; else NULL. */
+/* The JSON as text, malloc'ed, where the bytes are that or base64 of it; else NULL, also where memory
+ * ran out, which was said. */
 char *thim_text(const uint8_t *bytes, size_t size);
 /* Its object, which has a text vcekCert and, it may be, a text certificateChain, and which the
  * caller puts; or NULL and why. */

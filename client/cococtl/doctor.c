@@ -33,11 +33,11 @@ static void add_check(struct json_object *checks, const char *name, const char *
 {
     struct json_object *check = json_object_new_object();
 
-    json_object_object_add(check, "name", json_text(name));
-    json_object_object_add(check, "verdict", json_text(verdict));
-    json_object_object_add(check, "text", json_text(text));
-    json_object_object_add(check, "fix", json_text(fix));
-    json_object_array_add(checks, check);
+    json_set_text(check, "name", name);
+    json_set_text(check, "verdict", verdict);
+    json_set_text(check, "text", text);
+    json_set_text(check, "fix", fix);
+    json_append(checks, check);
 }
 
 static void check_vmm_socket(const struct ctl *ctl, struct json_object *checks)
@@ -201,7 +201,9 @@ static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
     if (!ctl->journal && !serves_quotes(checks))
         return;
     int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, why);
-    if (r < 0)
+    if (r == -ENOMEM)
+        (void)memory_out();
+    else if (r < 0)
         add_check(checks, "qgsd's log", "skipped", why,
                   "--journal FILE reads a copy of it, \"journalctl -u qgsd\"");
     else if (summary.told == 0 && summary.old == 0)

@@ -11,6 +11,7 @@
  * It ends by a signal, or when nobody reads any more, which is looked for while nothing happens.
  * Each event is written at once and whole, so there is nothing to be put in order then.
  */
+#include "composed.h"
 #include "ctl.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -93,10 +94,7 @@ static void print_one(FILE *to, struct reply *reply, struct follower *f,
                       struct json_object *parameters, struct json_object *event, int64_t lost)
 {
     if (f->ctl->json) {
-        term_json(to,
-                  json_object_to_json_string_ext(parameters, JSON_C_TO_STRING_PLAIN |
-                                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
-        (void)fputc('\n', to);
+        (void)output_json_line(to, parameters);
         return;
     }
     if (!f->titled)
@@ -119,28 +117,26 @@ static int show(struct follower *f, struct json_object *parameters)
     struct json_object *event = reply_optional_object(&reply, parameters, "event");
     int64_t lost = reply_int(&reply, parameters, "lost");
     int64_t number = event ? reply_int(&reply, event, "number") : 0;
-    char *text = NULL;
-    size_t size = 0;
+    struct composed composed;
 
     if (!event || (number <= f->last && !reply.bad))
         return reply.bad ? reply_malformed(f->ctl, "Monitor") : CTL_OK;
     /* Over a connection that was lost the daemon cannot know. */
     if (f->last > 0 && !reply.bad && number - f->last - 1 > lost) {
         lost = number - f->last - 1;
-        json_object_object_add(parameters, "lost", json_object_new_int64(lost));
+        json_set(parameters, "lost", json_object_new_int64(lost));
     }
     f->last = number;
-    FILE *memory = open_memstream(&text, &size);
-    if (memory)
-        print_one(memory, &reply, f, parameters, event, lost);
-    if (!memory || fclose(memory) != 0) {
-        free(text);
-        term_error("out of memory");
-        return CTL_FAILED;
-    }
+    if (!composed_begin(&composed))
+        return memory_out();
+    print_one(composed.to, &reply, f, parameters, event, lost);
+    if (!composed_end(&composed))
+        return memory_out();
     if (!reply.bad)
-        term_composed(stdout, text, size);
-    free(text);
+        term_composed(stdout, composed.text, composed.size);
+    free(composed.text);
+    if (memory_ran_out())
+        return CTL_MEMORY;
     return reply.bad ? reply_malformed(f->ctl, "Monitor")
                      : output_close(&(const struct ctl){0}, stdout);
 }
@@ -176,8 +172,8 @@ static void begin(struct follower *f, struct varlink_answer *answer)
         f->last = 0;
     (void)snprintf(f->instance, sizeof(f->instance), "%s", instance);
 
-    struct json_object *parameters = json_object_new_object();
-    json_object_object_add(parameters, "past", json_object_new_boolean(true));
+    struct json_object *parameters = memory_object();
+    json_set(parameters, "past", json_object_new_boolean(true));
     answer->error = varlink_begin(&f->v, "Monitor", parameters, f->ctl->timeout_ms);
     json_object_put(parameters);
 }

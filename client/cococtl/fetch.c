@@ -46,10 +46,10 @@ static void add_result(struct fetch *f, const char *what, const char *action, co
 {
     struct json_object *result = json_object_new_object();
 
-    json_object_object_add(result, "name", json_object_new_string(what));
-    json_object_object_add(result, "action", json_object_new_string(action));
-    json_object_object_add(result, "reason", json_text(reason));
-    json_object_array_add(f->results, result);
+    json_set_text(result, "name", what);
+    json_set_text(result, "action", action);
+    json_set_text(result, "reason", reason);
+    json_append(f->results, result);
 }
 
 static void show_progress(struct fetch *f, const char *what)
@@ -148,7 +148,9 @@ static int get(struct fetch *f, const struct wanted *w)
     }
     enum fetch_result result =
         fetcher_get(f->fetcher, w->path, w->max, w->target != NULL, &bytes, &size);
-    if (result == FETCH_AGAIN) {
+    if (result == FETCH_MEMORY) {
+        code = memory_out();
+    } else if (result == FETCH_AGAIN) {
         add_result(f, w->name, "later", fetcher_why(f->fetcher));
         f->over = true;
     } else if (result == FETCH_REFUSED) {
@@ -228,7 +230,7 @@ static int ask_platform(const struct ctl *ctl, struct platform *ret,
 /* Is the chain in the daemon's store already? */
 static bool is_stored(const struct fetch *f, const struct kds_target *target)
 {
-    struct json_object *call = json_object_new_object();
+    struct json_object *call = memory_object();
     struct varlink_answer answer = {0};
     char tcb[COCO_SNP_TCB_TEXT_SIZE];
     struct reply reply = {0};
@@ -236,11 +238,10 @@ static bool is_stored(const struct fetch *f, const struct kds_target *target)
     bool ready = false;
 
     coco_snp_tcb_format(target->product, &target->tcb, tcb);
-    json_object_object_add(call, "tcb", json_object_new_string(tcb));
-    json_object_object_add(call, "product",
-                           json_object_new_string(coco_snp_product_name(target->product)));
-    json_object_object_add(call, "chipId", json_object_new_string(target->chip_id));
-    json_object_object_add(call, "signer", json_object_new_string("VCEK"));
+    json_set_text(call, "tcb", tcb);
+    json_set_text(call, "product", coco_snp_product_name(target->product));
+    json_set_text(call, "chipId", target->chip_id);
+    json_set_text(call, "signer", "VCEK");
     answer.error = varlink_open(&v, f->ctl);
     if (answer.error == 0)
         varlink_ask(&v, "Preflight", call, f->ctl->timeout_ms, &answer);
@@ -336,16 +337,19 @@ static const char *text_field(struct json_object *object, const char *name)
 
 static int show(const struct fetch *f, struct json_object *imported)
 {
-    size_t n = json_object_array_length(f->results);
+    size_t n = json_length(f->results);
     int code = CTL_OK;
 
+    if (!memory_held(f->results))
+        return CTL_MEMORY;
     if (f->ctl->json) {
         struct json_object *whole = json_object_new_object();
-        json_object_object_add(whole, "fetched", json_object_get(f->results));
-        json_object_object_add(whole, "results", json_object_get(imported));
-        output_json(stdout, whole);
-        json_object_put(whole);
-        return output_close(&(const struct ctl){0}, stdout);
+        json_set(whole, "fetched", json_object_get(f->results));
+        if (imported)
+            json_set(whole, "results", json_object_get(imported));
+        else
+            json_set_null(whole, "results");
+        return output_object(whole);
     }
     for (size_t i = 0; i < n; i++) {
         struct json_object *result = json_object_array_get_idx(f->results, i);
@@ -427,6 +431,8 @@ int verb_certs_fetch(const struct ctl *ctl)
     options.url = url;
     f.fetcher = fetcher_new(&options, &why);
     if (!f.fetcher) {
+        if (!why)
+            return memory_out();
         term_error("%s", why);
         return CTL_USAGE;
     }

@@ -46,7 +46,7 @@ struct fetcher {
     /* The exchange under way. */
     uint8_t *body;
     size_t size, max;
-    bool too_large;
+    bool too_large, no_memory;
     char retry_after[64];
     long status;
     char curl_error[CURL_ERROR_SIZE];
@@ -134,6 +134,7 @@ static size_t take_body(char *data, size_t one, size_t n, void *userdata)
         return 0;
     }
     uint8_t *larger = realloc(f->body, f->size + n + 1);
+    f->no_memory = !larger;
     if (!larger)
         return 0;
     f->body = larger;
@@ -201,7 +202,7 @@ static CURLcode exchange(struct fetcher *f, const char *url, long *ret_status)
     free(f->body);
     f->body = NULL;
     f->size = 0;
-    f->too_large = false;
+    f->too_large = f->no_memory = false;
     f->retry_after[0] = f->curl_error[0] = 0;
     *ret_status = 0;
     CURLcode r = curl_easy_setopt(f->curl, CURLOPT_URL, url);
@@ -222,24 +223,26 @@ static CURLcode exchange(struct fetcher *f, const char *url, long *ret_status)
 /* --- redirects ------------------------------------------------------------------------------- */
 
 /* Scheme, host and port of a URL; curl's to be freed. */
-static char *url_part(const char *url, CURLUPart part)
+static char *url_part(struct fetcher *f, const char *url, CURLUPart part)
 {
     CURLU *u = curl_url();
     char *text = NULL;
+    CURLUcode r = u ? curl_url_set(u, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
 
-    if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK)
-        (void)curl_url_get(u, part, &text, CURLU_DEFAULT_PORT);
+    if (r == CURLUE_OK)
+        r = curl_url_get(u, part, &text, CURLU_DEFAULT_PORT);
+    f->no_memory = f->no_memory || r == CURLUE_OUT_OF_MEMORY;
     curl_url_cleanup(u);
     return text;
 }
 
-static bool same_origin(const char *a, const char *b)
+static bool same_origin(struct fetcher *f, const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
     bool same = true;
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        char *x = url_part(a, parts[i]), *y = url_part(b, parts[i]);
+        char *x = url_part(f, a, parts[i]), *y = url_part(f, b, parts[i]);
         same = same && x && y && strcasecmp(x, y) == 0;
         curl_free(x);
         curl_free(y);
@@ -254,31 +257,31 @@ static enum fetch_result follow(struct fetcher *f, const char *path, CURLcode *r
     enum fetch_result result = FETCH_OK;
     char *url = NULL;
 
-    if (asprintf(&url, "%s%s", f->options.url, path) < 0) {
-        *ret_code = CURLE_OUT_OF_MEMORY;
-        return FETCH_OK;
-    }
+    if (asprintf(&url, "%s%s", f->options.url, path) < 0)
+        return FETCH_MEMORY;
     for (unsigned n = 0;; n++) {
         char *location = NULL;
         *ret_code = exchange(f, url, ret_status);
+        if (*ret_code == CURLE_OUT_OF_MEMORY || f->no_memory) {
+            result = FETCH_MEMORY;
+            break;
+        }
         if (*ret_code != CURLE_OK || *ret_status < 300 || *ret_status > 399)
             break;
         (void)curl_easy_getinfo(f->curl, CURLINFO_REDIRECT_URL, &location);
-        if (!location || n == REDIRECTS_MAX || !same_origin(f->options.url, location)) {
+        if (!location || n == REDIRECTS_MAX || !same_origin(f, f->options.url, location)) {
             (void)snprintf(f->why, sizeof(f->why), "%.200s %s %.200s", f->options.url,
                            !location            ? "answered with a redirect to nowhere"
                            : n == REDIRECTS_MAX ? "leads in circles, lastly to"
                                                 : "leads to another host, which is not followed:",
                            location ? location : "");
-            result = FETCH_REFUSED;
+            result = f->no_memory ? FETCH_MEMORY : FETCH_REFUSED;
             break;
         }
         free(url);
         url = strdup(location); /* curl's own until the next request */
-        if (!url) {
-            *ret_code = CURLE_OUT_OF_MEMORY;
-            break;
-        }
+        if (!url)
+            return FETCH_MEMORY;
     }
     free(url);
     return result;
@@ -443,7 +446,7 @@ struct fetcher *fetcher_new(const struct fetch_options *options, const char **re
 {
     static bool started;
 
-    *ret_why = "out of memory";
+    *ret_why = NULL;
     if (strncasecmp(options->url, "https://", 8) != 0 &&
         strncasecmp(options->url, "http://", 7) != 0) {
         *ret_why = "a URL begins with https:// (or http://)";

@@ -34,10 +34,11 @@ struct fetcher;
 enum fetch_result {
     FETCH_OK,
     FETCH_REFUSED, /* asking again will not help; or too often refused */
+    FETCH_MEMORY,  /* there was none */
     FETCH_AGAIN,   /* not now: the service is away or busy, and the time is over */
 };
 
-/* NULL, and why. */
+/* NULL, and why; no reason: memory ran out. */
 struct fetcher *fetcher_new(const struct fetch_options *options, const char **ret_why);
 void fetcher_free(struct fetcher *fetcher);
 

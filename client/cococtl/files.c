@@ -52,7 +52,7 @@ static struct input *add(struct inputs *inputs, const char *name)
         size_t capacity = inputs->capacity ? inputs->capacity * 2 : 16;
         struct input *larger = reallocarray(inputs->list, capacity, sizeof(*larger));
         if (!larger) {
-            term_error("out of memory");
+            (void)memory_out();
             return NULL;
         }
         inputs->list = larger;
@@ -61,7 +61,7 @@ static struct input *add(struct inputs *inputs, const char *name)
     struct input *input = &inputs->list[inputs->n];
     *input = (struct input){.name = strdup(name)};
     if (!input->name) {
-        term_error("out of memory");
+        (void)memory_out();
         return NULL;
     }
     inputs->n++;
@@ -71,6 +71,8 @@ static struct input *add(struct inputs *inputs, const char *name)
 static bool refuse(struct input *input, const char *why)
 {
     input->refused = strdup(why);
+    if (!input->refused)
+        (void)memory_out();
     return input->refused != NULL;
 }
 
@@ -81,8 +83,10 @@ bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes
     if (!input)
         return false;
     input->bytes = malloc(size + 1);
-    if (!input->bytes)
+    if (!input->bytes) {
+        (void)memory_out();
         return false;
+    }
     memcpy(input->bytes, bytes, size);
     input->size = size;
     return true;
@@ -99,8 +103,10 @@ static const char *read_whole(int fd, uint8_t **ret, size_t *ret_size)
     if (!S_ISREG(st.st_mode))
         return "this is not a regular file";
     uint8_t *bytes = malloc(INPUT_FILE_MAX + 1);
-    if (!bytes)
+    if (!bytes) {
+        (void)memory_out();
         return strerror(ENOMEM);
+    }
     const char *why = NULL;
     while (size <= INPUT_FILE_MAX && !why) {
         ssize_t n = read(fd, bytes + size, INPUT_FILE_MAX + 1 - size);
@@ -147,8 +153,10 @@ static bool add_member(struct inputs *inputs, const char *path, struct json_obje
     if (!json_object_object_get_ex(object, member, &value))
         return true;
     size_t size = (size_t)json_object_get_string_len(value);
-    if (asprintf(&name, "%s, %s", path, member) < 0)
+    if (asprintf(&name, "%s, %s", path, member) < 0) {
+        (void)memory_out();
         return false;
+    }
     bool good = inputs_add_bytes(inputs, name, json_object_get_string(value), size);
     free(name);
     return good;
@@ -265,6 +273,10 @@ static bool add_folder(struct inputs *inputs, const char *path, unsigned depth)
     bool good = true;
 
     int n = scandir(path, &entries, NULL, alphasort);
+    if (n < 0 && errno == ENOMEM) {
+        (void)memory_out();
+        return false;
+    }
     if (n < 0) {
         struct input *input = add(inputs, path);
         return input && refuse(input, strerror(errno));

@@ -50,7 +50,7 @@ void help_usage(FILE *to)
         entry_of_opt(to, &ctl_opts[i]);
     term_puts(to,
               "\nexit status: 0 done, 1 failed, 2 usage, 69 cocod or the quoting service is away,\n"
-              "75 try again, 77 denied\n");
+              "71 out of memory, 75 try again, 77 denied\n");
 }
 
 void help_verb(FILE *to, const struct verb *verb)
@@ -82,9 +82,9 @@ static struct json_object *opt_json(const struct opt *opt)
 {
     struct json_object *object = json_object_new_object();
 
-    json_object_object_add(object, "name", json_text(opt->name));
-    json_object_object_add(object, "value", json_text(opt->value));
-    json_object_object_add(object, "help", json_text(opt->help));
+    json_set_text(object, "name", opt->name);
+    json_set_text(object, "value", opt->value);
+    json_set_text(object, "help", opt->help);
     return object;
 }
 
@@ -97,12 +97,12 @@ static struct json_object *verb_json(const struct verb *verb)
     verb_name(verb, name);
     for (size_t i = 0; i < ctl_n_opts; i++)
         if (verb->options & ctl_opts[i].bit)
-            json_object_array_add(options, opt_json(&ctl_opts[i]));
-    json_object_object_add(object, "verb", json_text(name));
-    json_object_object_add(object, "argument", json_text(verb->argument));
-    json_object_object_add(object, "summary", json_text(verb->summary));
-    json_object_object_add(object, "help", json_text(verb->help));
-    json_object_object_add(object, "options", options);
+            json_append(options, opt_json(&ctl_opts[i]));
+    json_set_text(object, "verb", name);
+    json_set_text(object, "argument", verb->argument);
+    json_set_text(object, "summary", verb->summary);
+    json_set_text(object, "help", verb->help);
+    json_set(object, "options", options);
     return object;
 }
 
@@ -112,9 +112,9 @@ void help_json(FILE *to)
     struct json_object *array = json_object_new_array();
 
     for (size_t i = 0; i < ctl_n_verbs; i++)
-        json_object_array_add(array, verb_json(&ctl_verbs[i]));
-    json_object_object_add(object, "verbs", array);
-    output_json(to, object);
+        json_append(array, verb_json(&ctl_verbs[i]));
+    json_set(object, "verbs", array);
+    (void)output_json(to, object);
     json_object_put(object);
 }
 

@@ -35,11 +35,11 @@ static struct json_object *local_result(const struct input *input)
 {
     struct json_object *result = json_object_new_object();
 
-    json_object_object_add(result, "name", json_object_new_string(input->name));
-    json_object_object_add(result, "kind", json_object_new_string("OTHER"));
-    json_object_object_add(result, "key", NULL);
-    json_object_object_add(result, "action", json_object_new_string("refused"));
-    json_object_object_add(result, "reason", json_object_new_string(input->refused));
+    json_set_text(result, "name", input->name);
+    json_set_text(result, "kind", "OTHER");
+    json_set_null(result, "key");
+    json_set_text(result, "action", "refused");
+    json_set_text(result, "reason", input->refused);
     return result;
 }
 
@@ -92,11 +92,12 @@ static int take_results(struct import *import, struct json_object *parameters,
             break;
         }
         struct json_object **of = &import->of[indices[at]];
-        json_object_object_add(result, "name",
-                               json_object_new_string(import->inputs->list[indices[at]].name));
+        json_set_text(result, "name", import->inputs->list[indices[at]].name);
         if (!*of)
             *of = json_object_new_array();
-        json_object_array_add(*of, json_object_get(result));
+        json_append(*of, json_object_get(result));
+        if (!memory_held(*of))
+            return CTL_MEMORY;
     }
     if (n > 0 && at + 1 != n_inputs) /* every file has a result */
         reply.bad = true;
@@ -106,14 +107,14 @@ static int take_results(struct import *import, struct json_object *parameters,
 static int send_call(struct import *import, struct json_object *files, const size_t *indices,
                      size_t n)
 {
-    struct json_object *call = json_object_new_object(), *parameters = NULL;
+    struct json_object *call, *parameters = NULL;
 
     if (n == 0) {
-        json_object_put(call);
         json_object_put(files);
         return CTL_OK;
     }
-    json_object_object_add(call, "files", files);
+    call = memory_object();
+    json_set(call, "files", files);
     int code = varlink_call(import->ctl, import->method, call, &parameters);
     if (code != CTL_OK)
         return code;
@@ -147,9 +148,9 @@ static int send_all(struct import *import, bool refused_only, unsigned *ret_call
         char *data = base64_encode(input->bytes, input->size);
         struct json_object *file = json_object_new_object();
         label(import->labels[n], n > 0 ? import->labels[n - 1] : NULL, i, input->name);
-        json_object_object_add(file, "name", json_object_new_string(import->labels[n]));
-        json_object_object_add(file, "data", json_text(data));
-        json_object_array_add(files, file);
+        json_set_text(file, "name", import->labels[n]);
+        json_set(file, "data", data ? json_object_new_string(data) : NULL);
+        json_append(files, file);
         free(data);
         indices[n++] = i;
         bytes += cost;
@@ -170,10 +171,8 @@ int import_inputs(const struct ctl *ctl, const char *method, const struct inputs
     bool refused = false;
 
     import.of = calloc(inputs->n + 1, sizeof(struct json_object *));
-    if (!import.of) {
-        term_error("out of memory");
-        return CTL_FAILED;
-    }
+    if (!import.of)
+        return memory_out();
     int code = send_all(&import, false, &calls);
     if (code == CTL_OK && calls > 1 && strcmp(method, "Import") == 0)
         code = send_all(&import, true, &calls);
@@ -181,14 +180,18 @@ int import_inputs(const struct ctl *ctl, const char *method, const struct inputs
     for (size_t i = 0; i < inputs->n; i++) {
         struct json_object *of = import.of[i];
         if (results && inputs->list[i].refused)
-            json_object_array_add(results, local_result(&inputs->list[i]));
+            json_append(results, local_result(&inputs->list[i]));
         for (size_t k = 0; results && of && k < json_object_array_length(of); k++)
-            json_object_array_add(results, json_object_get(json_object_array_get_idx(of, k)));
+            json_append(results, json_object_get(json_object_array_get_idx(of, k)));
         if (inputs->list[i].refused || (results && of && was_refused(of)))
             refused = true;
         json_object_put(of);
     }
     free(import.of);
+    if (code == CTL_OK && !memory_held(results)) {
+        json_object_put(results);
+        code = CTL_MEMORY;
+    }
     if (code != CTL_OK)
         return code;
     *ret_results = results;
@@ -247,13 +250,11 @@ int import_show(const struct ctl *ctl, bool verify_only, const struct inputs *in
 {
     if (ctl->json) {
         struct json_object *whole = json_object_new_object();
-        json_object_object_add(whole, "results", json_object_get(results));
-        json_object_object_add(whole, "passedOver", json_object_new_int64(inputs->passed_over));
-        output_json(stdout, whole);
-        json_object_put(whole);
-    } else {
-        show_results(stdout, verify_only, inputs, results);
+        json_set(whole, "results", json_object_get(results));
+        json_set(whole, "passedOver", json_object_new_int64(inputs->passed_over));
+        return output_object(whole);
     }
+    show_results(stdout, verify_only, inputs, results);
     return output_close(&(const struct ctl){0}, stdout);
 }
 

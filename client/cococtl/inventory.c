@@ -177,11 +177,13 @@ static bool add(struct inventory *inventory, const struct kds_target *target)
 {
     if (inventory->n == inventory->capacity) {
         size_t capacity = inventory->capacity ? inventory->capacity * 2 : 64;
-        struct kds_target *larger =
-            inventory->n < TARGETS_MAX ? reallocarray(inventory->targets, capacity, sizeof(*larger))
-                                       : NULL;
-        if (!larger)
+        if (inventory->n >= TARGETS_MAX)
             return false;
+        struct kds_target *larger = reallocarray(inventory->targets, capacity, sizeof(*larger));
+        if (!larger) {
+            (void)memory_out();
+            return false;
+        }
         inventory->targets = larger;
         inventory->capacity = capacity;
     }
@@ -221,6 +223,8 @@ int inventory_read(const char *path, struct kds_target **ret, size_t *ret_n)
     bool begun = false; /* a line was there that is neither empty nor a comment */
     int code = CTL_OK, r = 0;
 
+    if (!from && errno == ENOMEM)
+        return memory_out();
     if (!from) {
         term_error("cannot read %s: %s", path, strerror(errno));
         return CTL_FAILED;
@@ -234,7 +238,8 @@ int inventory_read(const char *path, struct kds_target **ret, size_t *ret_n)
             term_error("%s, line %u: %s", path, number, why);
             code = CTL_USAGE;
         } else if (r > 0 && !add(&inventory, &target)) {
-            term_error("%s has too many lines", path);
+            if (!memory_ran_out())
+                term_error("%s has too many lines", path);
             code = CTL_FAILED;
         }
         r = 0;

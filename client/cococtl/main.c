@@ -295,5 +295,6 @@ int main(int argc, char **argv)
     if (code != CTL_OK)
         return code;
     term_setup(&ctl);
-    return run(&ctl, argv + optind, argc - optind, given);
+    code = run(&ctl, argv + optind, argc - optind, given);
+    return memory_ran_out() ? CTL_MEMORY : code;
 }

@@ -56,6 +56,8 @@ int net_wait(int fd, short events, uint64_t deadline_ns)
 
 int net_explain(const char *path, const char *option, int error)
 {
+    if (error == -ENOMEM)
+        return memory_out();
     term_error("cannot reach cocod at %s: %s", path, strerror(-error));
     switch (-error) {
     case ENOENT:

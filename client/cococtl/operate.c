@@ -65,8 +65,8 @@ int verb_log_level(const struct ctl *ctl)
     struct json_object *parameters = NULL;
 
     if (ctl->n_args > 0) {
-        parameters = json_object_new_object();
-        json_object_object_add(parameters, "level", json_text(ctl->args[0]));
+        parameters = memory_object();
+        json_set_text(parameters, "level", ctl->args[0]);
     }
     int code = varlink_call(ctl, method, parameters, &parameters);
     return code == CTL_OK ? reply_show(ctl, method, parameters, print_level) : code;

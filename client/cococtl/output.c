@@ -16,6 +16,8 @@
 
 static int cannot_write(const char *path, int error)
 {
+    if (error == ENOMEM)
+        return memory_out();
     term_error("cannot write %s: %s", path, strerror(error));
     return CTL_FAILED;
 }
@@ -128,9 +130,36 @@ int output_make_parents(const char *path)
     return CTL_OK;
 }
 
-void output_json(FILE *to, struct json_object *object)
+typedef size_t write_form(struct json_object *object, char *out, size_t size);
+
+static int put_json(FILE *to, struct json_object *object, write_form *form)
 {
-    term_json(to, json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
-                                                             JSON_C_TO_STRING_NOSLASHESCAPE));
+    size_t size = object ? form(object, NULL, 0) : 0;
+    char *text = size > 0 ? malloc(size + 1) : NULL;
+
+    if (!text)
+        return memory_out();
+    (void)form(object, text, size + 1);
+    term_json(to, text);
     (void)fputc('\n', to);
+    free(text);
+    return CTL_OK;
+}
+
+int output_json(FILE *to, struct json_object *object)
+{
+    return put_json(to, object, json_write_lines);
+}
+
+int output_json_line(FILE *to, struct json_object *object)
+{
+    return put_json(to, object, json_write);
+}
+
+int output_object(struct json_object *object)
+{
+    int code = output_json(stdout, object);
+
+    json_object_put(object);
+    return code == CTL_OK ? output_close(&(const struct ctl){0}, stdout) : code;
 }

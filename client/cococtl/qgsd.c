@@ -14,6 +14,7 @@
  */
 #include "qgsd.h"
 #include "command.h"
+#include "json_reader.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -224,12 +225,13 @@ static void message_of(struct json_object *object, char out[LINE_SIZE])
 
 static bool parse_json(const char *raw, struct line *ret)
 {
-    struct json_object *object = json_tokener_parse(raw);
+    struct json_object *object;
 
-    if (!json_object_is_type(object, json_type_object)) {
-        json_object_put(object);
+    int r = json_read((const uint8_t *)raw, strlen(raw), LOG_MAX, &object);
+    if (r == -ENOMEM)
+        (void)memory_out();
+    if (r < 0)
         return false;
-    }
     const char *run = text_field(object, "INVOCATION_ID");
     const char *priority = text_field(object, "PRIORITY");
     const char *at = text_field(object, "__REALTIME_TIMESTAMP");

@@ -7,6 +7,7 @@
  * the truth: everything is printed into memory first. Fields that are not known here are left
  * alone; --json shows them.
  */
+#include "composed.h"
 #include "ctl.h"
 #include <stdlib.h>
 #include <string.h>
@@ -99,36 +100,38 @@ int reply_show(const struct ctl *ctl, const char *method, struct json_object *pa
                reply_print *print)
 {
     struct reply reply = {0};
-    char *text = NULL;
-    size_t size = 0;
+    struct composed composed;
     int code = CTL_OK;
 
-    FILE *memory = open_memstream(&text, &size);
-    if (memory) {
-        if (ctl->json)
-            output_json(memory, parameters);
-        else
-            print(memory, &reply, parameters);
+    if (!memory_held(parameters) || !composed_begin(&composed)) {
+        json_object_put(parameters);
+        return memory_out();
     }
+    if (ctl->json)
+        code = output_json(composed.to, parameters);
+    else
+        print(composed.to, &reply, parameters);
     json_object_put(parameters);
-    if (!memory || fclose(memory) != 0) {
-        term_error("out of memory");
-        code = CTL_FAILED;
-    } else if (reply.bad) {
+    if (!composed_end(&composed))
+        return memory_out();
+    if (code == CTL_OK && reply.bad) {
         code = reply_malformed(ctl, method);
-    } else {
+    } else if (code == CTL_OK) {
         FILE *to = output_open(ctl);
         code = CTL_FAILED;
         if (to) {
-            term_composed(to, text, size);
+            term_composed(to, composed.text, composed.size);
             code = output_close(ctl, to);
         }
     }
-    free(text);
+    free(composed.text);
     return code;
 }
 
-struct json_object *json_text(const char *text)
+void json_set_text(struct json_object *object, const char *key, const char *text)
 {
-    return text ? json_object_new_string(text) : NULL;
+    if (text)
+        json_set(object, key, json_object_new_string(text));
+    else
+        json_set_null(object, key);
 }

@@ -94,6 +94,8 @@ static int explain_status(struct link *link, const char *what, uint16_t request_
     int error = coco_client_error(link->client);
 
     link_close(link);
+    if (status == ENOMEM) /* the library's, and no status of cocod's */
+        return memory_out();
     if (error < 0 && (status == COCO_STATUS_EAGAIN || status == COCO_STATUS_ETIMEDOUT))
         return net_explain(link->ctl->socket, "--socket", error);
     bool quote = request_type == COCO_QUOTE_GET;
@@ -141,16 +143,6 @@ static void hex64(char out[17], uint64_t value)
     (void)snprintf(out, 17, "%016" PRIx64, value);
 }
 
-static int print_json(const struct ctl *ctl, struct json_object *object)
-{
-    struct ctl to_stdout = *ctl;
-
-    to_stdout.out = NULL; /* --out took the binary result */
-    output_json(stdout, object);
-    json_object_put(object);
-    return output_close(&to_stdout, stdout);
-}
-
 static int flush_stdout(void)
 {
     const struct ctl to_stdout = {0};
@@ -158,14 +150,9 @@ static int flush_stdout(void)
     return output_close(&to_stdout, stdout);
 }
 
-static void add_string(struct json_object *object, const char *name, const char *value)
-{
-    json_object_object_add(object, name, json_object_new_string(value));
-}
-
 static void add_int(struct json_object *object, const char *name, int64_t value)
 {
-    json_object_object_add(object, name, json_object_new_int64(value));
+    json_set(object, name, json_object_new_int64(value));
 }
 
 /* --- ping ------------------------------------------------------------------------------------ */
@@ -188,11 +175,11 @@ int verb_ping(const struct ctl *ctl)
 
     if (ctl->json) {
         struct json_object *object = json_object_new_object();
-        add_string(object, "instance", instance);
+        json_set_text(object, "instance", instance);
         add_int(object, "protocolVersion", link.server.version);
         add_int(object, "services", link.server.services);
         add_int(object, "roundTripUs", us);
-        return print_json(ctl, object);
+        return output_object(object);
     }
     term_puts(stdout, "cocod at ");
     term_string(stdout, ctl->socket);
@@ -233,15 +220,15 @@ static struct json_object *table_json(const struct coco_snp_table *table,
 
     for (size_t i = 0; i < table->n_entries; i++) {
         struct json_object *entry = json_object_new_object();
-        add_string(entry, "kind", coco_snp_kind_name(coco_snp_kind_of(table->entries[i].guid)));
+        json_set_text(entry, "kind", coco_snp_kind_name(coco_snp_kind_of(table->entries[i].guid)));
         add_int(entry, "offset", table->entries[i].offset);
         add_int(entry, "length", table->entries[i].length);
-        json_object_array_add(entries, entry);
+        json_append(entries, entry);
     }
-    add_string(object, "generation", generation);
+    json_set_text(object, "generation", generation);
     add_int(object, "tableBytes", (int64_t)result->table_size);
     add_int(object, "npages", result->npages);
-    json_object_object_add(object, "tableEntries", entries);
+    json_set(object, "tableEntries", entries);
     return object;
 }
 
@@ -266,7 +253,7 @@ static int show_table(const struct ctl *ctl, const uint8_t *bytes,
     }
     hex64(generation, result->generation);
     if (ctl->json)
-        return print_json(ctl, table_json(&table, result, generation));
+        return output_object(table_json(&table, result, generation));
     print_table(&table, result, generation);
     return flush_stdout();
 }
@@ -307,6 +294,8 @@ int verb_request_certs(const struct ctl *ctl)
     int r = ask_for_certs(&link, bytes, sizeof(bytes), &result);
     if (r < 0) {
         link_close(&link);
+        if (r == -ENOMEM)
+            return memory_out();
         term_error("cannot take the lease: %s", strerror(-r));
         return CTL_FAILED;
     }
@@ -329,6 +318,8 @@ static int read_tdreport(const char *path, uint8_t report[COCO_API_TDREPORT_SIZE
     uint8_t bytes[COCO_API_TDREPORT_SIZE + 1];
     FILE *from = fopen(path, "re");
 
+    if (!from && errno == ENOMEM)
+        return memory_out();
     if (!from) {
         term_error("cannot read %s: %s", path, strerror(errno));
         return errno == EACCES ? CTL_DENIED : CTL_FAILED;
@@ -366,7 +357,7 @@ static int show_quote(const struct ctl *ctl, const uint8_t *bytes, size_t size)
         add_int(object, "version", quote.version);
         add_int(object, "attestationKeyType", quote.att_key_type);
         add_int(object, "quoteBytes", (int64_t)size);
-        return print_json(ctl, object);
+        return output_object(object);
     }
     term_printf(stdout, "quote version %u, attestation key type %u, %zu bytes\n", quote.version,
                 quote.att_key_type, size);
@@ -383,10 +374,8 @@ int verb_request_quote(const struct ctl *ctl)
     if (code != CTL_OK)
         return code;
     uint8_t *bytes = malloc(COCO_API_QUOTE_MAX);
-    if (!bytes) {
-        term_error("out of memory");
-        return CTL_FAILED;
-    }
+    if (!bytes)
+        return memory_out();
     code = link_open(&link, ctl, 0);
     if (code == CTL_OK) {
         int r = coco_quote_get(link.client, report, bytes, COCO_API_QUOTE_MAX, link_left_ms(&link),

@@ -25,6 +25,7 @@
  * beside, as such.
  */
 #include "command.h"
+#include "composed.h"
 #include "ctl.h"
 #include "lock.h"
 #include "table.h"
@@ -90,61 +91,74 @@ static void print_claim(FILE *to, struct json_object *claim)
     term_printf(to, ", for %" PRId64 " ms", int_of(claim, "sinceMs"));
 }
 
-/* Takes what was printed to `to` as one more name. */
-static void add_name(struct json_object *names, FILE *to, char **text)
+/* What was printed is one more name. */
+static void add_name(struct json_object *names, struct composed *composed)
 {
-    if (fclose(to) == 0)
-        json_object_array_add(names, json_object_new_string(*text));
-    free(*text);
+    if (!composed_end(composed)) {
+        (void)memory_out();
+        return;
+    }
+    json_append(names, json_object_new_string(composed->text));
+    free(composed->text);
+}
+
+static void set_claim(struct json_object *entry, struct json_object *claim)
+{
+    if (claim)
+        json_set(entry, "claim", json_object_get(claim));
+    else
+        json_set_null(entry, "claim");
 }
 
 static void add_unknown(struct rotation *r, struct json_object *claim)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
+    struct composed composed;
 
-    if (!to)
+    if (!composed_begin(&composed)) {
+        (void)memory_out();
         return;
-    term_puts(to, "a process that was not found: it locks ");
-    print_claim(to, claim);
-    add_name(r->names, to, &text);
+    }
+    term_puts(composed.to, "a process that was not found: it locks ");
+    print_claim(composed.to, claim);
+    add_name(r->names, &composed);
     struct json_object *entry = json_object_new_object();
-    json_object_object_add(entry, "pid", NULL);
-    json_object_object_add(entry, "uid", NULL);
-    json_object_object_add(entry, "comm", NULL);
-    json_object_object_add(entry, "locks", NULL);
-    json_object_object_add(entry, "claim", json_object_get(claim));
-    json_object_array_add(r->holders, entry);
+    json_set_null(entry, "pid");
+    json_set_null(entry, "uid");
+    json_set_null(entry, "comm");
+    json_set_null(entry, "locks");
+    set_claim(entry, claim);
+    json_append(r->holders, entry);
 }
 
 static void add_holder(struct rotation *r, const struct lock_holder *holder,
                        struct json_object *claim)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *to = open_memstream(&text, &size);
+    struct composed composed;
 
-    if (!to)
+    if (!composed_begin(&composed)) {
+        (void)memory_out();
         return;
+    }
+    FILE *to = composed.to;
     if (holder->write)
         term_puts(to, "another update, ");
     lock_print_holder(to, holder);
     term_puts(to, claim ? ", which locks " : holder->write ? "" : ", which reads the table file");
     if (claim)
         print_claim(to, claim);
-    add_name(r->names, to, &text);
+    add_name(r->names, &composed);
     struct json_object *entry = json_object_new_object();
-    json_object_object_add(entry, "pid", json_object_new_int(holder->pid));
-    json_object_object_add(entry, "uid", json_object_new_int64(holder->uid));
-    json_object_object_add(entry, "comm", json_text(holder->comm));
-    json_object_object_add(entry, "locks", json_object_new_int64((int64_t)holder->n_locks));
-    json_object_object_add(entry, "claim", json_object_get(claim));
-    json_object_array_add(r->holders, entry);
+    json_set(entry, "pid", json_object_new_int(holder->pid));
+    json_set(entry, "uid", json_object_new_int64(holder->uid));
+    json_set_text(entry, "comm", holder->comm);
+    json_set(entry, "locks", json_object_new_int64((int64_t)holder->n_locks));
+    set_claim(entry, claim);
+    json_append(r->holders, entry);
 }
 
-/* Who stands in the way, as the kernel says, and what the daemon knows beside. */
-static void look(struct rotation *r, const struct lock_conflict *conflict, uint64_t ms)
+/* Who stands in the way, as the kernel says, and what the daemon knows beside. False: memory ran out,
+ * and it is not all of them. */
+static bool look(struct rotation *r, const struct lock_conflict *conflict, uint64_t ms)
 {
     struct lock_holder found[NAMED_MAX];
     int64_t bytes[NAMED_MAX];
@@ -158,6 +172,8 @@ static void look(struct rotation *r, const struct lock_conflict *conflict, uint6
     r->names = json_object_new_array();
     r->holders = json_object_new_array();
     varlink_ask(&r->link, "LeaseHolders", NULL, ANSWER_MS, &answer);
+    if (answer.error == -ENOMEM)
+        (void)memory_out();
     size_t n_claims = 0, n;
     if (varlink_succeeded(&answer))
         n_claims = reply_array(&reply, answer.parameters, "holders", json_type_object, &claims);
@@ -188,13 +204,13 @@ static void look(struct rotation *r, const struct lock_conflict *conflict, uint6
     }
     varlink_answer_done(&answer);
     if (n == 0 && conflict->write)
-        json_object_array_add(r->names,
-                              json_object_new_string("another update that holds the write lock"));
+        json_append(r->names, json_object_new_string("another update that holds the write lock"));
+    return memory_held(r->names) && memory_held(r->holders) && !memory_ran_out();
 }
 
 static void name_holders(const struct rotation *r, const char *heading)
 {
-    size_t n = json_object_array_length(r->names);
+    size_t n = json_length(r->names);
 
     term_error("%s", heading);
     for (size_t i = 0; i < n; i++) {
@@ -210,7 +226,7 @@ static void name_holders(const struct rotation *r, const char *heading)
 
 static int begin(struct rotation *r)
 {
-    struct json_object *call = json_object_new_object();
+    struct json_object *call = memory_object();
     uint64_t ms = r->ctl->timeout_ms + UPDATE_SPARE_MS;
     struct varlink_answer answer = {0};
     struct reply reply = {0};
@@ -220,8 +236,8 @@ static int begin(struct rotation *r)
                    r->ctl->exec ? r->ctl->exec[0] : "");
     if (r->ctl->force || ms > UPDATE_MAX_MS)
         ms = UPDATE_MAX_MS;
-    json_object_object_add(call, "timeoutMs", json_object_new_int64((int64_t)ms));
-    json_object_object_add(call, "reason", json_object_new_string(reason));
+    json_set(call, "timeoutMs", json_object_new_int64((int64_t)ms));
+    json_set_text(call, "reason", reason);
     answer.error = varlink_open(&r->link, r->ctl);
     if (answer.error == 0)
         varlink_ask(&r->link, "BeginUpdate", call, ANSWER_MS, &answer);
@@ -240,6 +256,13 @@ static int begin(struct rotation *r)
     return code;
 }
 
+/* Memory ran out before the command was to start. */
+static int nothing_changed(void)
+{
+    term_hint("Nothing was changed.");
+    return CTL_MEMORY;
+}
+
 /* The lock, or the reason why not; with --force: as much of it as there is. */
 static int take_lock(struct rotation *r)
 {
@@ -251,7 +274,8 @@ static int take_lock(struct rotation *r)
 
     while ((result = lock_try(r->fd, &conflict)) == -EAGAIN && net_now_ns() < deadline_ns) {
         if (net_now_ns() >= look_ns) {
-            look(r, &conflict, LOOK_MAX_MS);
+            if (!look(r, &conflict, LOOK_MAX_MS))
+                return nothing_changed();
             if (!named)
                 name_holders(r, "waiting for those who are between a table and a report:");
             named = true;
@@ -270,7 +294,8 @@ static int take_lock(struct rotation *r)
         term_error("cannot lock the table file: %s; nothing was changed", strerror(-result));
         return CTL_FAILED;
     }
-    look(r, &conflict, LAST_LOOK_MS);
+    if (!look(r, &conflict, LAST_LOOK_MS))
+        return nothing_changed();
     if (!r->ctl->force || conflict.write) {
         name_holders(r, "the time is over; nothing was changed. In the way:");
         term_hint(conflict.write ? "Another update cannot be forced; wait for its end."
@@ -329,23 +354,28 @@ static int show(const struct rotation *r, int status, const char *key, int64_t b
 {
     if (r->ctl->json) {
         struct json_object *object = json_object_new_object();
-        json_object_object_add(object, "state", json_object_new_string(state));
-        json_object_object_add(object, "key", json_text(key));
-        json_object_object_add(object, "tableBytes", json_object_new_int64(bytes));
-        json_object_object_add(object, "forced", json_object_new_boolean(r->forced));
-        json_object_object_add(object, "void", json_object_get(r->forced ? r->names : NULL));
-        json_object_object_add(object, "holders", json_object_get(r->forced ? r->holders : NULL));
-        json_object_object_add(object, "exitStatus",
-                               status < 0 ? NULL : json_object_new_int64(status));
-        output_json(stdout, object);
-        json_object_put(object);
-    } else {
-        term_line(stdout, "state", state);
-        term_line(stdout, "served", key ? key : "the empty table");
-        if (!key)
-            term_puts(stdout, "              No stored chain matches what the platform reports: "
-                              "\"cococtl status\" says more.\n");
+        json_set_text(object, "state", state);
+        json_set_text(object, "key", key);
+        json_set(object, "tableBytes", json_object_new_int64(bytes));
+        json_set(object, "forced", json_object_new_boolean(r->forced));
+        if (r->forced) {
+            json_set(object, "void", json_object_get(r->names));
+            json_set(object, "holders", json_object_get(r->holders));
+        } else {
+            json_set_null(object, "void");
+            json_set_null(object, "holders");
+        }
+        if (status >= 0)
+            json_set(object, "exitStatus", json_object_new_int64(status));
+        else
+            json_set_null(object, "exitStatus");
+        return output_object(object);
     }
+    term_line(stdout, "state", state);
+    term_line(stdout, "served", key ? key : "the empty table");
+    if (!key)
+        term_puts(stdout, "              No stored chain matches what the platform reports: "
+                          "\"cococtl status\" says more.\n");
     return output_close(&(const struct ctl){0}, stdout);
 }
 
@@ -353,6 +383,12 @@ static int explain_end(const struct rotation *r, const struct varlink_answer *an
 {
     char comm[32] = "";
 
+    if (answer->error == -ENOMEM) {
+        (void)memory_out();
+        term_hint("cocod ends the update by itself: it reads the platform and publishes what "
+                  "matches; \"cococtl status\" shows it.");
+        return CTL_MEMORY;
+    }
     if (answer->error < 0 && answer->error != -EBADMSG) {
         term_error("cocod went away during the update: %s", strerror(-answer->error));
         term_hint("It reads the platform and publishes what matches by itself when it is back; "
@@ -413,15 +449,14 @@ static int show_ended(struct rotation *r, int status)
 
 static int end(struct rotation *r, int status)
 {
-    struct json_object *call = json_object_new_object();
+    struct json_object *call = memory_object();
     struct varlink_answer answer;
     struct reply reply = {0};
     int code;
 
     let_go(r);
-    json_object_object_add(call, "forced", json_object_new_boolean(r->forced));
-    json_object_object_add(call, "void",
-                           r->forced ? json_object_get(r->names) : json_object_new_array());
+    json_set(call, "forced", json_object_new_boolean(r->forced));
+    json_set(call, "void", r->forced ? json_object_get(r->names) : json_object_new_array());
     varlink_ask(&r->link, "EndUpdate", call, ANSWER_MS, &answer);
     json_object_put(call);
     if (varlink_succeeded(&answer)) {

@@ -24,6 +24,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#define SHOWN_SIZE 32u /* of one character */
+
 /* Of standard output; term_setup() decides. */
 static unsigned tty_width;
 static bool colours;
@@ -47,18 +49,24 @@ unsigned term_width(void)
     return tty_width;
 }
 
+/* One character of foreign text, as it is shown. Returns its bytes in the text. */
+static size_t show_char(const char *text, size_t n, char shown[static SHOWN_SIZE])
+{
+    uint32_t c;
+    size_t length = coco_text_char((const uint8_t *)text, n, &c);
+    size_t take = length ? length : 1;
+
+    (void)coco_text_escape(shown, SHOWN_SIZE, text, take);
+    return take;
+}
+
 void term_text(FILE *to, const char *text, size_t size)
 {
-    const uint8_t *s = (const uint8_t *)text;
-    char shown[32];
+    char shown[SHOWN_SIZE];
 
     for (size_t i = 0; i < size;) {
-        uint32_t c;
-        size_t length = coco_text_char(s + i, size - i, &c);
-        size_t take = length ? length : 1;
-
-        (void)fwrite(shown, 1, coco_text_escape(shown, sizeof(shown), text + i, take), to);
-        i += take;
+        i += show_char(text + i, size - i, shown);
+        (void)fputs(shown, to);
     }
 }
 
@@ -161,34 +169,26 @@ static uint64_t take_unsigned(struct arguments *args, const struct conversion *c
     return c->longs == 1 ? va_arg(args->list, unsigned long) : va_arg(args->list, unsigned);
 }
 
+/* Of a text as it is shown. */
 static unsigned columns_of(const char *text, size_t n)
 {
     unsigned columns = 0;
+    char shown[SHOWN_SIZE];
 
-    for (size_t i = 0; i < n; i++)
-        columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+    for (size_t i = 0; i < n;) {
+        i += show_char(text + i, n - i, shown);
+        for (const char *p = shown; *p; p++)
+            columns += ((unsigned char)*p & 0xc0) != 0x80;
+    }
     return columns;
-}
-
-/* What is seen of a text: malloc'ed; NULL: out of memory. */
-static char *shown_text(const char *text, size_t n)
-{
-    size_t room = 4 * n + 1;
-    char *shown = malloc(room);
-
-    if (shown)
-        (void)coco_text_escape(shown, room, text, n);
-    return shown;
 }
 
 static void print_string(FILE *to, const struct conversion *c, const char *text)
 {
     size_t n = c->precision < 0 ? strlen(text) : strnlen(text, (size_t)c->precision);
-    char *shown = c->width > 0 ? shown_text(text, n) : NULL;
-    int columns = shown ? (int)columns_of(shown, strlen(shown)) : c->width;
+    int columns = c->width > 0 ? (int)columns_of(text, n) : 0;
     int pad = c->width > columns ? c->width - columns : 0;
 
-    free(shown);
     (void)fprintf(to, "%*s", c->left ? 0 : pad, "");
     term_text(to, text, n);
     (void)fprintf(to, "%*s", c->left ? pad : 0, "");
@@ -307,15 +307,13 @@ void term_paint(FILE *to, enum term_paint paint, const char *text)
 
 void term_wrap(FILE *to, const char *text, unsigned indent, unsigned max)
 {
-    char *shown = shown_text(text, strlen(text));
     unsigned column = indent;
 
-    if (!shown || max <= indent + 20) {
+    if (max <= indent + 20) {
         term_string(to, text);
-        free(shown);
         return;
     }
-    for (const char *p = shown; *p;) {
+    for (const char *p = text; *p;) {
         size_t n = strcspn(p, " ");
         if (p[0] == '[') /* an option of a usage, with its value */
             n = strcspn(p, "]") + (strchr(p, ']') ? 1 : 0);
@@ -327,37 +325,36 @@ void term_wrap(FILE *to, const char *text, unsigned indent, unsigned max)
             (void)fputc(' ', to);
             column++;
         }
-        (void)fwrite(p, 1, n, to);
+        term_text(to, p, n);
         column += columns;
         p += n;
         p += strspn(p, " ");
     }
-    free(shown);
 }
 
 void term_column(FILE *to, const char *text, unsigned max)
 {
-    char *shown = shown_text(text, strlen(text));
+    const size_t n = strlen(text);
+    const bool cut = columns_of(text, n) + 1 > max;
+    char shown[SHOWN_SIZE];
     unsigned column = 0;
+    bool full = false;
 
-    if (!shown) {
-        term_string(to, text);
-        return;
-    }
-    bool cut = columns_of(shown, strlen(shown)) + 1 > max;
-    for (const char *p = shown; *p; p++) {
-        bool begins = ((unsigned char)*p & 0xc0) != 0x80;
-        if (begins && cut && column + 2 >= max)
-            break;
-        column += begins;
-        (void)fputc(*p, to);
+    for (size_t i = 0; i < n && !full;) {
+        i += show_char(text + i, n - i, shown);
+        for (const char *p = shown; *p && !full; p++) {
+            bool begins = ((unsigned char)*p & 0xc0) != 0x80;
+            full = begins && cut && column + 2 >= max;
+            column += begins && !full;
+            if (!full)
+                (void)fputc(*p, to);
+        }
     }
     if (cut) {
         (void)fputc('~', to);
         column++;
     }
     term_printf(to, "%*s", (int)(max > column ? max - column : 1), "");
-    free(shown);
 }
 
 void term_field(FILE *to, const char *name, const char *text)
@@ -389,10 +386,8 @@ void term_time(FILE *to, const char *time)
 
 void term_cell(FILE *to, const char *text, int width)
 {
-    char *shown = shown_text(text, strlen(text));
-    int columns = shown ? (int)columns_of(shown, strlen(shown)) : width;
+    int columns = (int)columns_of(text, strlen(text));
 
-    free(shown);
     term_string(to, text);
     term_printf(to, "%*s", width > columns ? width - columns : 1, "");
 }

@@ -15,6 +15,7 @@
  */
 #include "ctl.h"
 #include "json_reader.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,20 +49,22 @@ char *thim_text(const uint8_t *bytes, size_t size)
 {
     uint8_t *decoded = NULL;
     size_t from, n = trimmed(bytes, size, &from), decoded_size = 0;
-    char *text = strndup((const char *)bytes + from, n);
+    char *text = strndup((const char *)bytes + from, n), *other = NULL;
+    int r = text ? 0 : -ENOMEM;
 
-    if (!text || is_it(text, strlen(text)))
+    if (text && is_it(text, strlen(text)))
         return text;
-    if (base64_decode(text, &decoded, &decoded_size) == 0 &&
-        is_it((const char *)decoded, decoded_size)) {
-        free(text);
-        text = strndup((const char *)decoded, decoded_size);
-        free(decoded);
-        return text;
+    if (text)
+        r = base64_decode(text, &decoded, &decoded_size);
+    if (r == 0 && is_it((const char *)decoded, decoded_size)) {
+        other = strndup((const char *)decoded, decoded_size);
+        r = other ? 0 : -ENOMEM;
     }
+    if (r == -ENOMEM)
+        (void)memory_out();
     free(decoded);
     free(text);
-    return NULL;
+    return other;
 }
 
 /* How often the member is named, as far as it is spelled without escapes. */
@@ -79,6 +82,15 @@ static bool is_text(struct json_object *value)
     return json_object_is_type(value, json_type_string) && json_object_get_string_len(value) > 0;
 }
 
+static bool read_object(const char *text, struct json_object **ret)
+{
+    int r = json_read((const uint8_t *)text, strlen(text), VALUES_MAX, ret);
+
+    if (r == -ENOMEM)
+        (void)memory_out();
+    return r == 0;
+}
+
 struct json_object *thim_parse(const char *text, const char **ret_why)
 {
     struct json_object *value, *object = NULL;
@@ -87,7 +99,7 @@ struct json_object *thim_parse(const char *text, const char **ret_why)
     if (count(text, "\"vcekCert\"") > 1 || count(text, "\"certificateChain\"") > 1)
         *ret_why =
             "this is JSON of Azure's THIM service with a member twice: give one answer a file";
-    else if (json_read((const uint8_t *)text, strlen(text), VALUES_MAX, &object) < 0)
+    else if (!read_object(text, &object))
         *ret_why =
             "this begins like JSON of Azure's THIM service, but is not whole: fetch it again";
     else if (!json_object_object_get_ex(object, "vcekCert", &value) || !is_text(value) ||

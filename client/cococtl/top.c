@@ -7,6 +7,7 @@
  * as text, or with --json as an object a line. A connection that is lost is made again at the next
  * view, so a restart of cocod is seen as one; whoever cannot be reached at the first view ends it.
  */
+#include "composed.h"
 #include "ctl.h"
 #include <inttypes.h>
 #include <poll.h>
@@ -50,10 +51,8 @@ static int take_vms(const struct ctl *ctl, struct sample *sample)
         return code;
     sample->n = reply_array(&reply, sample->list, "vms", json_type_object, &array);
     sample->vms = calloc(sample->n + 1, sizeof(*sample->vms));
-    if (!sample->vms) {
-        term_error("out of memory");
-        return CTL_FAILED;
-    }
+    if (!sample->vms)
+        return memory_out();
     for (size_t i = 0; i < sample->n; i++) {
         struct vm_sample *vm = &sample->vms[i];
         vm->vm = json_object_array_get_idx(array, i);
@@ -209,10 +208,10 @@ static void add_double(struct json_object *object, const char *name, double valu
     char text[32];
 
     (void)snprintf(text, sizeof(text), "%.3f", value);
-    json_object_object_add(object, name, json_object_new_double_s(value, text));
+    json_set(object, name, json_object_new_double_s(value, text));
 }
 
-static void print_json_view(const struct sample *now, const double values[N_RATES], double seconds)
+static int print_json_view(const struct sample *now, const double values[N_RATES], double seconds)
 {
     struct json_object *object = json_object_new_object(), *vms = json_object_new_array();
 
@@ -224,13 +223,12 @@ static void print_json_view(const struct sample *now, const double values[N_RATE
         add_double(vm->vm, "certsPerS", vm->certs_rate);
         add_double(vm->vm, "quotesPerS", vm->quotes_rate);
         add_double(vm->vm, "failedPerS", vm->failed_rate);
-        json_object_array_add(vms, json_object_get(vm->vm));
+        json_append(vms, json_object_get(vm->vm));
     }
-    json_object_object_add(object, "vms", vms);
-    term_json(stdout, json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-                                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
-    (void)fputc('\n', stdout);
+    json_set(object, "vms", vms);
+    int code = output_json_line(stdout, object);
     json_object_put(object);
+    return code;
 }
 
 /* How many rows of VMs a view has room for. */
@@ -249,31 +247,27 @@ static int show(const struct ctl *ctl, struct sample *now, struct sample *before
 {
     double seconds = (double)(now->at_ns - before->at_ns) / 1e9, values[N_RATES];
     struct reply reply = {0};
-    char *text = NULL;
-    size_t size = 0;
+    struct composed composed;
 
     for (size_t i = 0; i < N_RATES; i++)
         values[i] = rate(sum_of(now->status, rates[i].counters),
                          sum_of(before->status, rates[i].counters), seconds);
     vm_rates(now, before, seconds);
     if (ctl->json) {
-        print_json_view(now, values, seconds);
-        return output_close(&(const struct ctl){0}, stdout);
+        int code = print_json_view(now, values, seconds);
+        return code == CTL_OK ? output_close(&(const struct ctl){0}, stdout) : code;
     }
-    FILE *memory = open_memstream(&text, &size);
-    if (memory)
-        print_view(memory, &reply, now, values, rows_of_terminal());
-    if (!memory || fclose(memory) != 0) {
-        free(text);
-        term_error("out of memory");
-        return CTL_FAILED;
-    }
+    if (!composed_begin(&composed))
+        return memory_out();
+    print_view(composed.to, &reply, now, values, rows_of_terminal());
+    if (!composed_end(&composed))
+        return memory_out();
     if (!reply.bad) {
         if (term_width() > 0)
             term_clear_screen(stdout);
-        term_composed(stdout, text, size);
+        term_composed(stdout, composed.text, composed.size);
     }
-    free(text);
+    free(composed.text);
     return reply.bad ? reply_malformed(ctl, "GetStatus")
                      : output_close(&(const struct ctl){0}, stdout);
 }

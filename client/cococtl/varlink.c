@@ -199,36 +199,36 @@ static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
     return r;
 }
 
-/* NULL: out of memory. The text is the object's. */
-static const char *call_text(const char *method, struct json_object *parameters, bool more,
-                             struct json_object **ret_call)
+/* malloc'ed; NULL: out of memory, now or when the parameters were made. */
+static char *call_text(const char *method, struct json_object *parameters, bool more)
 {
     struct json_object *call = json_object_new_object();
-    char name[96];
+    char name[96], *text = NULL;
 
-    *ret_call = call;
-    if (!call)
-        return NULL;
     (void)snprintf(name, sizeof(name), "io.cocod.Admin.%s", method);
-    json_object_object_add(call, "method", json_object_new_string(name));
+    json_set(call, "method", json_object_new_string(name));
     if (parameters)
-        json_object_object_add(call, "parameters", json_object_get(parameters));
+        json_set(call, "parameters", json_object_get(parameters));
     if (more)
-        json_object_object_add(call, "more", json_object_new_boolean(true));
-    return json_object_to_json_string_ext(call,
-                                          JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+        json_set(call, "more", json_object_new_boolean(true));
+    size_t size = call && !memory_ran_out() ? json_write(call, NULL, 0) : 0;
+    if (size > 0)
+        text = malloc(size + 1);
+    if (text)
+        (void)json_write(call, text, size + 1);
+    json_object_put(call);
+    return text;
 }
 
 void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
                  uint32_t timeout_ms, struct varlink_answer *ret)
 {
-    struct json_object *call;
-    const char *text = call_text(method, parameters, false, &call);
+    char *text = call_text(method, parameters, false);
 
     *ret = (struct varlink_answer){.error = -ENOMEM};
     if (text)
         ret->error = exchange(v, text, net_now_ns() + timeout_ms * 1000000ull, ret);
-    json_object_put(call);
+    free(text);
     if (ret->error < 0)
         varlink_close(v);
 }
@@ -236,13 +236,12 @@ void varlink_ask(struct varlink *v, const char *method, struct json_object *para
 int varlink_begin(struct varlink *v, const char *method, struct json_object *parameters,
                   uint32_t timeout_ms)
 {
-    struct json_object *call;
-    const char *text = call_text(method, parameters, true, &call);
+    char *text = call_text(method, parameters, true);
     int r = !text ? -ENOMEM : v->fd < 0 ? -ENOTCONN : 0;
 
     if (r == 0)
         r = send_all(v->fd, text, strlen(text) + 1, net_now_ns() + timeout_ms * 1000000ull);
-    json_object_put(call);
+    free(text);
     return r;
 }
 

@@ -77,7 +77,7 @@ static void take_page(struct reply *reply, struct json_object *parameters, struc
         struct json_object *vm = json_object_array_get_idx(page, k);
         if (json_object_object_length(vm) > MEMBERS_MAX)
             reply->bad = true;
-        json_object_array_add(all, json_object_get(vm));
+        json_append(all, json_object_get(vm));
     }
 }
 
@@ -90,8 +90,8 @@ int vms_get(const struct ctl *ctl, struct json_object **ret)
 
     for (unsigned i = 0; more; i++) {
         struct reply reply = {0};
-        parameters = json_object_new_object();
-        json_object_object_add(parameters, "after", json_object_new_int64(after));
+        parameters = memory_object();
+        json_set(parameters, "after", json_object_new_int64(after));
         int code = varlink_call(ctl, "ListVms", parameters, &parameters);
         if (code == CTL_OK && net_now_ns() >= deadline_ns) {
             code = net_explain(ctl->admin, "--admin", -ETIMEDOUT);
@@ -113,8 +113,11 @@ int vms_get(const struct ctl *ctl, struct json_object **ret)
         }
     }
     *ret = json_object_new_object();
-    json_object_object_add(*ret, "vms", all);
-    return CTL_OK;
+    json_set(*ret, "vms", all);
+    if (memory_held(*ret))
+        return CTL_OK;
+    json_object_put(*ret);
+    return CTL_MEMORY;
 }
 
 static void print_vm(FILE *to, struct reply *reply, struct json_object *vm)
@@ -340,9 +343,9 @@ static void print_explain(FILE *to, struct reply *reply, struct json_object *par
 
 int verb_explain(const struct ctl *ctl)
 {
-    struct json_object *parameters = json_object_new_object();
+    struct json_object *parameters = memory_object();
 
-    json_object_object_add(parameters, "vm", json_text(ctl->args[0]));
+    json_set_text(parameters, "vm", ctl->args[0]);
     int code = varlink_call(ctl, "Explain", parameters, &parameters);
     return code == CTL_OK ? reply_show(ctl, "Explain", parameters, print_explain) : code;
 }
@@ -371,9 +374,9 @@ static void print_disconnect(FILE *to, struct reply *reply, struct json_object *
 
 int verb_vms_disconnect(const struct ctl *ctl)
 {
-    struct json_object *parameters = json_object_new_object(), *n = NULL;
+    struct json_object *parameters = memory_object(), *n = NULL;
 
-    json_object_object_add(parameters, "vm", json_text(ctl->args[0]));
+    json_set_text(parameters, "vm", ctl->args[0]);
     int code = varlink_call(ctl, "Disconnect", parameters, &parameters);
     if (code != CTL_OK)
         return code;

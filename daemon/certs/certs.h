@@ -41,6 +41,7 @@ struct certs_options {
     uint64_t drain_timeout_us;
 };
 
+struct account;
 struct certs;
 struct request;
 
@@ -153,18 +154,6 @@ enum certs_job_kind {
 
 #define CERTS_JOB_FILES_MAX 64u
 
-/* Who wants it. */
-struct certs_job_who {
-    uint64_t account; /* its serial */
-    uid_t uid;
-    bool own; /* root, or this process's own user: for them there is always room */
-};
-
-/* Jobs that may wait: of one account, of one user, of all users but root and cocod's own. */
-#define CERTS_JOBS_PER_ACCOUNT 4u
-#define CERTS_JOBS_PER_USER    16u
-#define CERTS_JOBS_OF_OTHERS   64u
-
 /* Work on the store, which blocks: it runs on the worker. Made by certs_job_new; what it holds is
  * its own. */
 struct certs_job {
@@ -174,7 +163,7 @@ struct certs_job {
     /* Called on the loop when it has run; NULL: nobody waits any more. Then it is freed. */
     void (*told)(struct certs_job *job);
     void *data;
-    struct certs_job_who who;
+    struct account *account; /* who wants it, and is charged for it; NULL: the service is gone */
     uint64_t turn;
 
     size_t n_files; /* IMPORT, VERIFY; at most CERTS_JOB_FILES_MAX */
@@ -197,9 +186,9 @@ struct certs_job {
 struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind);
 /* A copy of the file for an IMPORT; -ENOMEM. */
 int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *data, size_t size);
-/* Takes the job over. Too many wait already: -EDQUOT of its account, -EUSERS of its user, -EAGAIN
- * of all; then the job is freed, untold. */
-int certs_job_submit(struct certs_job *job);
+/* Takes the job over, and charges the account for it until it has ended. -EAGAIN: it is over a
+ * limit (account_limit says which); then the job is freed, untold. */
+int certs_job_submit(struct certs_job *job, struct account *account);
 /* Nobody waits for it any more: if it has begun it is finished, and told nobody; else dropped. */
 void certs_job_cancel(struct certs_job *job);
 void certs_job_free(struct certs_job *job);

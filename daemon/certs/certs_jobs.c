@@ -13,17 +13,29 @@
 #include "certs/certs_parts.h"
 #include "log.h"
 #include "metrics.h"
+#include "peer/account.h"
 #include "sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <utlist.h>
+
+static void uncharge(struct certs_job *job)
+{
+    if (!job->account)
+        return;
+    account_uncharge(job->account, CHARGE_JOBS, 1);
+    account_unref(job->account);
+    job->account = NULL;
+}
 
 void certs_job_free(struct certs_job *job)
 {
     if (!job)
         return;
+    uncharge(job);
     for (size_t i = 0; i < job->n_files; i++) {
         sys.free((void *)(uintptr_t)job->files[i].name);
         sys.free((void *)(uintptr_t)job->files[i].data);
@@ -144,49 +156,34 @@ static void on_job_failed(struct timer *timer)
 }
 
 /* Its user's last turn that is taken, and one more; else the present one. */
-static uint64_t turn_of(const struct certs *certs, const struct certs_job_who *who)
+static uint64_t turn_of(const struct certs *certs, const struct account_user *user)
 {
     uint64_t turn = certs->turn;
     const struct certs_job *job;
 
-    if (certs->job && certs->job->who.uid == who->uid)
+    if (certs->job && certs->job->account->user == user)
         turn = certs->job->turn + 1;
     DL_FOREACH(certs->jobs, job)
     {
-        if (job->who.uid == who->uid && job->turn >= turn)
+        if (job->account->user == user && job->turn >= turn)
             turn = job->turn + 1;
     }
     return turn;
 }
 
-static int check_limits(const struct certs *certs, const struct certs_job_who *who)
-{
-    unsigned of_account = 0, of_user = 0, of_others = 0;
-    const struct certs_job *job;
-
-    DL_FOREACH(certs->jobs, job)
-    {
-        of_account += job->who.account == who->account;
-        of_user += job->who.uid == who->uid;
-        of_others += !job->who.own;
-    }
-    if (of_account >= CERTS_JOBS_PER_ACCOUNT)
-        return -EDQUOT;
-    if (of_user >= CERTS_JOBS_PER_USER)
-        return -EUSERS;
-    return !who->own && of_others >= CERTS_JOBS_OF_OTHERS ? -EAGAIN : 0;
-}
-
-int certs_job_submit(struct certs_job *job)
+int certs_job_submit(struct certs_job *job, struct account *account)
 {
     struct certs *certs = job->certs;
-    int r = check_limits(certs, &job->who);
+    uid_t uid = account->key.uid;
+    bool charged = uid == 0 || uid == geteuid() ? account_charge_privileged(account, CHARGE_JOBS, 1)
+                                                : account_charge(account, CHARGE_JOBS, 1);
 
-    if (r < 0) {
+    if (!charged) {
         certs_job_free(job);
-        return r;
+        return -EAGAIN;
     }
-    job->turn = turn_of(certs, &job->who);
+    job->account = account_ref(account);
+    job->turn = turn_of(certs, account->user);
     DL_APPEND(certs->jobs, job);
     start_next(certs);
     return 0;
@@ -256,6 +253,7 @@ void certs_jobs_done(struct certs *certs)
     if (certs->job && timer_armed(&certs->job_failed)) {
         certs_job_free(certs->job); /* the worker never had it */
     } else if (certs->job) {
+        uncharge(certs->job);
         certs->job->certs = NULL;
         certs->job->told = NULL;
     }

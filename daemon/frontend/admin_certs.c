@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void on_cancel(struct request *request)
 {
@@ -51,23 +50,11 @@ static struct certs_job *new_job(const struct call *call, enum certs_job_kind ki
     return job;
 }
 
-static const char *why_refused(int r, char *out, size_t size)
-{
-    if (r == -EDQUOT)
-        snprintf(out, size, "%u calls on the store of this process wait already",
-                 CERTS_JOBS_PER_ACCOUNT);
-    else if (r == -EUSERS)
-        snprintf(out, size, "%u calls on the store of this user wait already", CERTS_JOBS_PER_USER);
-    else
-        snprintf(out, size, "%u calls on the store wait already", CERTS_JOBS_OF_OTHERS);
-    return out;
-}
-
 static void submit(const struct call *call, struct certs_job *job,
                    void (*told)(struct certs_job *job))
 {
-    const struct account *account = call->peer->account;
-    char why[80];
+    struct account *account = call->peer->account;
+    char why[96];
     struct request *request = admin_wait(call, on_cancel, job);
 
     if (!request) {
@@ -77,14 +64,11 @@ static void submit(const struct call *call, struct certs_job *job,
     }
     job->told = told;
     job->data = request;
-    job->who =
-        (struct certs_job_who){.account = account->serial,
-                               .uid = account->key.uid,
-                               .own = account->key.uid == 0 || account->key.uid == geteuid()};
-    int r = certs_job_submit(job);
-    if (r < 0)
-        admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason",
-                                            why_refused(r, why, sizeof(why))));
+    if (certs_job_submit(job, account) == 0)
+        return;
+    snprintf(why, sizeof(why), "too many calls on the store wait already: [limits] %s",
+             account_limit(account, CHARGE_JOBS, 1));
+    admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", why));
 }
 
 static void complete(const struct certs_job *job, struct json_object *parameters)

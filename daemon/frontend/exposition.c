@@ -21,6 +21,7 @@
 #include "certs/chain.h"
 #include "certs/crl.h"
 #include "coco_limits.h"
+#include "composed.h"
 #include "health.h"
 #include "metrics.h"
 #include "peer/peer.h"
@@ -556,21 +557,18 @@ int exposition_print_reference(FILE *out)
 
 static struct blob *make_text(const struct exposition *from)
 {
-    struct blob *blob = NULL;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    struct composed text;
+    struct blob *blob;
 
-    if (!out)
+    if (!composed_begin(&text))
         return NULL;
-    print_all(out, from);
-    /* fclose(3) tells neither of what was lost before, nor where the text could not be handed over. */
-    bool whole = fflush(out) == 0 && !ferror(out);
-    if (fclose(out) == 0 && whole && text)
-        blob = blob_copy(text, size);
+    print_all(text.to, from);
+    if (!composed_end(&text))
+        return NULL;
+    blob = blob_copy(text.text, text.size);
     if (blob)
         blob->common = true; /* at most one a second is made, for whomever asks */
-    free(text);
+    free(text.text);
     return blob;
 }
 

@@ -286,12 +286,8 @@ static const struct {
     [CHARGE_BYTES] = {"memory_per_account", "memory"},
     [CHARGE_DESCRIPTORS] = {"descriptors_per_account", "descriptors"},
     [CHARGE_REQUESTS] = {"in_flight_per_account", "in_flight"},
+    [CHARGE_JOBS] = {"store_jobs_per_account", "store_jobs"},
 };
-
-const char *charge_limit_name(enum charge kind, bool of_account)
-{
-    return of_account ? limit_names[kind].account : limit_names[kind].all;
-}
 
 static bool account_full(const struct account *account, enum charge kind, size_t amount)
 {
@@ -313,15 +309,18 @@ static bool all_full(const struct account *account, enum charge kind, size_t amo
     return accounts->held[kind] + amount > limit;
 }
 
-bool account_has_room(const struct account *account, enum charge kind, size_t amount)
+const char *account_limit(const struct account *account, enum charge kind, size_t amount)
 {
-    return !account_full(account, kind, amount) && !all_full(account, kind, amount);
+    if (account_full(account, kind, amount))
+        return limit_names[kind].account;
+    return all_full(account, kind, amount) ? limit_names[kind].all : NULL;
 }
 
 static void tell_limit(struct account *account, enum charge kind, bool of_account)
 {
     const struct accounts *accounts = account->accounts;
     size_t limit = of_account ? accounts->limits[kind].account : accounts->limits[kind].all;
+    const char *name = of_account ? limit_names[kind].account : limit_names[kind].all;
     char who[64];
 
     if (of_account ? !tell_refusal(account)
@@ -329,12 +328,9 @@ static void tell_limit(struct account *account, enum charge kind, bool of_accoun
         return;
     describe(&account->key, who, sizeof(who));
     event_emit(
-        EVENT_PEER_LIMIT,
-        LOG_FIELDS(PEER_FIELDS(&account->key),
-                   log_text("COCO_LIMIT", charge_limit_name(kind, of_account))),
+        EVENT_PEER_LIMIT, LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", name)),
         "a %s is over its limit: [limits] %s = %zu; it holds %u, its user %zu, all together %zu%s",
-        who, charge_limit_name(kind, of_account), limit, account->held[kind],
-        account->user->held[kind], accounts->held[kind],
+        who, name, limit, account->held[kind], account->user->held[kind], accounts->held[kind],
         of_account ? "" : ", and the last eighth is kept for users who hold little");
 }
 
@@ -352,6 +348,14 @@ bool account_charge(struct account *account, enum charge kind, size_t amount)
 {
     if (!account_may(account, kind, amount))
         return false;
+    account_charge_anyway(account, kind, amount);
+    return true;
+}
+
+bool account_charge_privileged(struct account *account, enum charge kind, size_t amount)
+{
+    if (account_full(account, kind, amount))
+        return account_charge(account, kind, amount); /* tells */
     account_charge_anyway(account, kind, amount);
     return true;
 }

@@ -39,6 +39,7 @@ enum charge {
     CHARGE_BYTES,       /* replies unsent and messages not whole, as the allocator counts them */
     CHARGE_DESCRIPTORS, /* that were passed to a peer, which has not received them yet */
     CHARGE_REQUESTS,    /* that wait for anything */
+    CHARGE_JOBS,        /* on the store, waiting and running */
     CHARGES,
 };
 
@@ -84,8 +85,8 @@ struct account {
     struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
     struct account_user *user;
     uint32_t held[CHARGES];
-    struct turn turn; /* beside the user's other accounts' */
     unsigned refs;    /* peers and jobs */
+    struct turn turn; /* beside the user's other accounts' */
     struct timer linger;
     union {
         struct passed *passed; /* on their way; by prev2, next2 */
@@ -136,20 +137,20 @@ struct history *account_history(struct account *account);
 bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
                          unsigned *ret_dropped);
 
-/* Is there room for that much more? */
-bool account_has_room(const struct account *account, enum charge kind, size_t amount);
-/* The same; where there is none, that is told, once a minute for each account, or for each user where the limit is
- * that of all. */
+/* The limit that so much more would exceed, as [limits] calls it; NULL: there is room. */
+const char *account_limit(const struct account *account, enum charge kind, size_t amount);
+/* Is there room? Where there is none, that is told, once a minute for each account, or for each
+ * user where the limit is that of all. */
 bool account_may(struct account *account, enum charge kind, size_t amount);
 /* Charges account, user and all; false: it may not, and nothing was charged. */
 bool account_charge(struct account *account, enum charge kind, size_t amount);
+/* The same for whom the limit of all does not bind, but his account's does. */
+bool account_charge_privileged(struct account *account, enum charge kind, size_t amount);
 /* Charges what is there already, or must be there: for what is bounded by another kind. */
 void account_charge_anyway(struct account *account, enum charge kind, size_t amount);
 void account_uncharge(struct account *account, enum charge kind, size_t amount);
 /* What the allocator takes for `size` bytes. */
 size_t account_bytes(size_t size);
-/* What the kinds' limits are called in [limits]. */
-const char *charge_limit_name(enum charge kind, bool of_account);
 
 /* Tells that it was refused something, once a minute, ten times for each user: a `limit` of
  * [limits], or what the socket or method demands. */

@@ -92,7 +92,7 @@ bool passed_begin(struct peer *peer)
     struct server *server = peer->server;
     struct account *account = peer->account;
 
-    if (!account_has_room(account, CHARGE_DESCRIPTORS, 1))
+    if (account_limit(account, CHARGE_DESCRIPTORS, 1))
         look_at_own(account);
     if (peer->passed || !account_may(account, CHARGE_DESCRIPTORS, 1))
         return false;

@@ -276,7 +276,7 @@ static bool readable_now(const struct peer *peer)
 {
     return peer->state == PEER_OPEN && !peer->deaf && !peer->held &&
            peer->unsent <= peer->server->limits.unsent &&
-           (!peer->out || account_has_room(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
+           (!peer->out || !account_limit(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
 }
 
 /* Of a batch: a long frame is as much work as several short ones. */

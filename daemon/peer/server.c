@@ -90,6 +90,8 @@ void server_set_limits(struct server *server, const struct server_limits *limits
         (struct charge_limit){limits->descriptors_per_account, limits->descriptors};
     accounts->limits[CHARGE_REQUESTS] =
         (struct charge_limit){limits->in_flight_per_account, limits->in_flight};
+    accounts->limits[CHARGE_JOBS] =
+        (struct charge_limit){limits->store_jobs_per_account, limits->store_jobs};
 }
 
 static void listener_free(struct listener *listener)
@@ -166,11 +168,9 @@ static bool take_place(const struct dialect *dialect, const void *context, struc
         account_denied(account, "a connection to the QGS front door", "");
         return false;
     }
-    if (!account_has_room(account, CHARGE_PLACES, 1) && dialect->privileged &&
-        dialect->privileged(context, fd)) {
-        account_charge_anyway(account, CHARGE_PLACES, 1);
-        return true;
-    }
+    if (account_limit(account, CHARGE_PLACES, 1) && dialect->privileged &&
+        dialect->privileged(context, fd))
+        return account_charge_privileged(account, CHARGE_PLACES, 1);
     return account_charge(account, CHARGE_PLACES, 1);
 }
 

@@ -35,6 +35,8 @@ struct server_limits {
     unsigned peers_per_account;
     unsigned in_flight;
     unsigned in_flight_per_account;
+    unsigned store_jobs;
+    unsigned store_jobs_per_account;
     unsigned descriptors;
     unsigned descriptors_per_account;
     size_t memory;

@@ -96,7 +96,8 @@ static uint64_t run_one(struct turns *turns, uint64_t now_us)
     if (!turns->top.below && now_us == 0)
         return 0;
     uint64_t end_us = sys.now_us();
-    turn_charge(above, now_us != 0 && end_us > now_us ? end_us - now_us : 1);
+    uint64_t took_us = now_us != 0 && end_us > now_us ? end_us - now_us : 1;
+    turn_charge(above, took_us < TURN_US_MAX ? took_us : TURN_US_MAX);
     return end_us;
 }
 

@@ -38,6 +38,9 @@ struct turns {
 /* The whole of the work that is done between two looks at the sockets: pieces, and microseconds. */
 #define TURNS_PIECES 8u
 #define TURNS_US     8u
+/* What one piece is charged at most, microseconds: one that took longer was interrupted, by the
+ * scheduler or by a SIGSTOP, and whose piece it was is chance. */
+#define TURN_US_MAX 2000u
 
 void turns_init(struct turns *turns, struct event_base *base);
 /* Nobody waits any more. */

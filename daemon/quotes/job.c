@@ -61,21 +61,20 @@ void job_free(struct job *job)
     sys.free(job);
 }
 
-void job_queue(struct job *job, bool first)
+void job_queue(struct job *job, enum job_place place)
 {
+    static void (*const push[])(struct queue_item *, struct lane *) = {
+        [JOB_LAST] = queue_push, [JOB_NEXT] = queue_push_next, [JOB_FIRST] = queue_push_front};
+
     job->state = JOB_QUEUED;
     job->item.yields = false;
-    if (first)
-        queue_push_front(&job->item, job->lane);
-    else
-        queue_push(&job->item, job->lane);
+    push[place](&job->item, job->lane);
 }
 
 void job_queue_hedge(struct job *hedge)
 {
-    hedge->state = JOB_QUEUED;
+    job_queue(hedge, JOB_NEXT);
     hedge->item.yields = true;
-    queue_push_next(&hedge->item, hedge->lane);
 }
 
 struct job *job_dequeued(struct queue_item *item)

@@ -71,7 +71,12 @@ struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lan
 void job_free(struct job *job);
 struct job *job_of_item(struct queue_item *item);
 
-void job_queue(struct job *job, bool first);
+enum job_place {
+    JOB_LAST,  /* of its lane */
+    JOB_NEXT,  /* of its lane: it has had a turn, and waits for another */
+    JOB_FIRST, /* of all: the turn that it had came to nothing */
+};
+void job_queue(struct job *job, enum job_place place);
 /* A hedge: for the next turn of its lane. */
 void job_queue_hedge(struct job *hedge);
 /* Its item was taken out of the queue: NEW again. */

@@ -343,7 +343,7 @@ static void enqueue(struct quotes *quotes, struct request *request, struct lane 
         return;
     }
     job_attach(job, request);
-    waiting_put(quotes, job, false);
+    waiting_put(quotes, job, JOB_LAST);
     quotes_pump(quotes);
 }
 

@@ -161,6 +161,13 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     quotes_complete_waiters(job, status, NULL);
 }
 
+/* What QGS was asked was a turn, whatever became of it: else who has his requests fail would have
+ * several for each. */
+static bool had_its_turn(const struct exchange_result *result)
+{
+    return result->outcome != EXCHANGE_UNREACHABLE && result->outcome != EXCHANGE_SATURATED;
+}
+
 static void retry(struct quotes *quotes, struct job *job, const struct exchange_result *result)
 {
     struct backend *backend = quotes->sources.items[job->source].backend;
@@ -169,7 +176,7 @@ static void retry(struct quotes *quotes, struct job *job, const struct exchange_
     if (backend_closed_early(backend, result) &&
         sources_choose(&quotes->sources, job_tried(job, &quotes->sources)) == quotes->sources.n)
         backend_look(backend);
-    waiting_put(quotes, job, true);
+    waiting_put(quotes, job, had_its_turn(result) ? JOB_NEXT : JOB_FIRST);
 }
 
 static uint32_t trace_us(uint64_t us)

@@ -57,7 +57,7 @@ uint64_t waiting_latest_us(const struct quotes *quotes, const struct job *job);
 /* Until when jobs wait, though no service is there; UINT64_MAX: one is, or may be. */
 uint64_t waiting_until_us(const struct quotes *quotes);
 /* Puts a job into the queue, and sees to it that it does not wait for too long. */
-void waiting_put(struct quotes *quotes, struct job *job, bool first);
+void waiting_put(struct quotes *quotes, struct job *job, enum job_place place);
 /* Where no service is there: takes out of the queue what has waited long enough, for the caller to
  * end; a list by prev, next. They are gathered first, since ending one may end others. */
 struct job *waiting_over(struct quotes *quotes);

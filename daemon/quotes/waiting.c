@@ -37,9 +37,9 @@ static void note_waiting(struct job *job)
     job->waited = true;
 }
 
-void waiting_put(struct quotes *quotes, struct job *job, bool first)
+void waiting_put(struct quotes *quotes, struct job *job, enum job_place place)
 {
-    job_queue(job, first);
+    job_queue(job, place);
     if (!timer_armed(&quotes->patience))
         return;
     note_waiting(job);

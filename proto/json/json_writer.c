@@ -68,7 +68,8 @@ size_t json_length(struct json_object *array)
 struct writer {
     char *out;
     size_t size, used; /* bytes; `used` counts on where `out` is full */
-    bool whole;
+    unsigned depth;
+    bool lines, whole;
 };
 
 static void put(struct writer *w, const char *text, size_t n)
@@ -108,23 +109,38 @@ static void put_string(struct writer *w, const char *text, size_t n)
     put_text(w, "\"");
 }
 
+static void begin_line(struct writer *w)
+{
+    if (!w->lines)
+        return;
+    put_text(w, "\n");
+    for (unsigned i = 0; i < w->depth; i++)
+        put_text(w, "  ");
+}
+
 static void put_value(struct writer *w, struct json_object *value);
 
 /* NOLINTNEXTLINE(misc-no-recursion): trees are as deep as what was read, or as we make them */
 static void put_object(struct writer *w, struct json_object *object)
 {
-    const char *between = "{";
+    const char *between = "";
 
     w->whole = w->whole && !is_marked(object);
+    put_text(w, "{");
+    w->depth++;
     json_object_object_foreach(object, key, value)
     {
         put_text(w, between);
+        begin_line(w);
         put_string(w, key, strlen(key));
         put_text(w, ":");
         put_value(w, value);
         between = ",";
     }
-    put_text(w, *between == '{' ? "{}" : "}");
+    w->depth--;
+    if (*between)
+        begin_line(w);
+    put_text(w, "}");
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion): as above */
@@ -134,11 +150,27 @@ static void put_array(struct writer *w, struct json_object *array)
 
     w->whole = w->whole && !is_marked(array);
     put_text(w, "[");
+    w->depth++;
     for (size_t i = 0; i < n; i++) {
         put_text(w, i > 0 ? "," : "");
+        begin_line(w);
         put_value(w, json_object_array_get_idx(array, i));
     }
+    w->depth--;
+    if (n > 0)
+        begin_line(w);
     put_text(w, "]");
+}
+
+/* With the digits that it was read or made with, which json-c keeps beside it. */
+static void put_double(struct writer *w, struct json_object *value)
+{
+    const char *digits = json_object_get_userdata(value);
+    char number[32];
+
+    if (!digits)
+        snprintf(number, sizeof(number), "%.17g", json_object_get_double(value));
+    put_text(w, digits ? digits : number);
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion): as above */
@@ -158,8 +190,7 @@ static void put_value(struct writer *w, struct json_object *value)
         put_text(w, number);
         break;
     case json_type_double:
-        snprintf(number, sizeof(number), "%.17g", json_object_get_double(value));
-        put_text(w, number);
+        put_double(w, value);
         break;
     case json_type_string:
         put_string(w, json_object_get_string(value), (size_t)json_object_get_string_len(value));
@@ -173,12 +204,21 @@ static void put_value(struct writer *w, struct json_object *value)
     }
 }
 
+static size_t write_tree(struct writer w, struct json_object *tree)
+{
+    w.whole = true;
+    put_value(&w, tree);
+    if (w.size > 0)
+        w.out[w.used < w.size ? w.used : w.size - 1] = 0;
+    return w.whole ? w.used : 0;
+}
+
 size_t json_write(struct json_object *tree, char *out, size_t size)
 {
-    struct writer w = {.out = out, .size = size, .whole = true};
+    return write_tree((struct writer){.out = out, .size = size}, tree);
+}
 
-    put_value(&w, tree);
-    if (size > 0)
-        out[w.used < size ? w.used : size - 1] = 0;
-    return w.whole ? w.used : 0;
+size_t json_write_lines(struct json_object *tree, char *out, size_t size)
+{
+    return write_tree((struct writer){.out = out, .size = size, .lines = true}, tree);
 }

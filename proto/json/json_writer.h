@@ -30,3 +30,6 @@ size_t json_length(struct json_object *array);
  * parts; `out` may be NULL where `size` is 0. Returns the bytes that the whole of it takes, without
  * the NUL; 0: something is missing in it. Takes no memory. `tree` NULL is null. */
 size_t json_write(struct json_object *tree, char *out, size_t size);
+/* The same, for people: each member and element on a line of its own, two spaces deeper than what it
+ * is in. */
+size_t json_write_lines(struct json_object *tree, char *out, size_t size);

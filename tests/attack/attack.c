@@ -32,7 +32,12 @@ void attack_start(struct host *host, const char *text)
     host_open(host);
     snprintf(all, sizeof(all), "%s[rpc]\nmode = 0666\n[admin]\nmode = 0666\n%s",
              host_make_chain(host, "chain"), text);
-    host_configure(host, all);
+    attack_serve(host, all);
+}
+
+void attack_serve(struct host *host, const char *text)
+{
+    host_configure(host, text);
     ck_assert_int_eq(chmod(host->dir, 0711), 0);
     ck_assert_int_eq(chown(host->dir, ATTACK_COCOD, ATTACK_COCOD), 0);
     attack_restart(host);

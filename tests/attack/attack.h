@@ -19,6 +19,8 @@ bool attack_possible(void);
 /* cocod as ATTACK_COCOD, with a chain, sockets for everybody and the defaults' limits; `text` are
  * further sections. */
 void attack_start(struct host *host, const char *text);
+/* The same on an open host, with a configuration as host_configure takes it. */
+void attack_serve(struct host *host, const char *text);
 /* Once more, after the process was killed. */
 void attack_restart(struct host *host);
 

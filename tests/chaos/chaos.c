@@ -301,7 +301,7 @@ static void print_counts(void)
     if (!run.cocod_up)
         return;
     (void)fflush(stdout);
-    snprintf(command, sizeof(command), "%s --admin %s metrics | grep -v '^#' | grep -v ' 0$'",
+    snprintf(command, sizeof(command), "%s --admin %s metrics | grep -v '^#\\|_bucket{\\| 0$'",
              process_built("cococtl"), run.host.admin);
     (void)!system(command); // NOLINT(cert-env33-c)
 }

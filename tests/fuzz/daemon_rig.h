@@ -404,8 +404,8 @@ static inline void rig_close(struct rig *rig)
     admin_done(&rig->admin);
     REQUIRE(rig->timers.n == 0);
     quotes_free(rig->quotes);
-    server_free(rig->server);
     certs_free(rig->certs);
+    server_free(rig->server);
     exposition_done(&rig->exposition);
     timers_done(&rig->timers);
     rig_close_qgs(rig);

@@ -68,3 +68,6 @@ static inline char *any_text(size_t max)
     GIVEN(text[length] == 0);
     return text;
 }
+
+/* The last n bytes of an array: behind them nothing may be touched, and no object has a size that is not known. */
+#define AT_END(array, n) ((array) + (sizeof(array) - (n)))

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * QGS's messages: qgs_msg.c. A decoder is given any number of bytes, up to the 2^32 and more that no message has; what
- * it takes is encoded to the same bytes for messages of a small size, whose inner sizes are any that fit.
+ * it takes is encoded to the same bytes. An encoder is given fields of any size, and any room.
  *
  * unit: proto/qgs_msg.c
  * unwind: 9
+ * cut: coco_write_bytes coco_write_zeros coco_write_le
  */
-#include "proof.h"
+#include "one_byte.h"
 #include "qgs_msg.c"
 
 #define ANY_INPUT(in, size) \
@@ -18,15 +19,21 @@
     SHOW(__CPROVER_r_ok(p, n) && (p) >= (in) && (size_t)((p) - (in)) + (n) <= (size), \
          "inside the input")
 
-/* Decodes `small` bytes with any content, and shows that encoding gives them back. */
-#define SHOW_ROUND_TRIP(small, type, decode, encode)                         \
-    do {                                                                     \
-        uint8_t whole_[small], out_[small];                                  \
-        struct type m_;                                                      \
-        if (decode(whole_, small, &m_) == 0) {                               \
-            SHOW(encode(&m_, out_, small) == (int64_t)(small), "all of it"); \
-            SHOW_SAME(whole_, out_, small, "the same bytes");                \
-        }                                                                    \
+/* What was decoded is encoded to the bytes that it was decoded from. */
+#define SHOW_ROUND_TRIP(m, in, size, encode)                                     \
+    do {                                                                         \
+        uint8_t *out_ = any_bytes(size);                                         \
+        follow_any();                                                            \
+        SHOW(encode(m, out_, size) == (int64_t)(size), "what decodes, encodes"); \
+        SHOW_WRITTEN_SAME(in, size);                                             \
+    } while (0)
+
+/* What was encoded has its size, and fits; each byte of it was written. */
+#define SHOW_ENCODED(r, total, out_size)                                                       \
+    do {                                                                                       \
+        SHOW((r) == -EINVAL || (r) == -EMSGSIZE || (r) == (int64_t)(total), "the sizes' sum"); \
+        SHOW((r) < 0 || (uint64_t)(r) <= (out_size), "what was written fits");                 \
+        SHOW((r) < 0 || place >= (uint64_t)(r) || is_written, "every byte is written");        \
     } while (0)
 
 /* bound: none
@@ -44,6 +51,7 @@ void prove_coco_qgs_header_decode(void)
 }
 
 /* bound: none
+ * cut: none
  * broken: s/return coco_read_u32be(&r);/return coco_read_u32(\&r);/
  * refuted: the same bytes */
 void prove_coco_qgs_prefix_decode(void)
@@ -55,6 +63,7 @@ void prove_coco_qgs_prefix_decode(void)
 }
 
 /* bound: none
+ * cut: none
  * broken: s/coco_write_u32be(&w, message_size);/coco_write_u32(\&w, message_size);/
  * refuted: the first byte is the highest */
 void prove_coco_qgs_prefix_encode(void)
@@ -79,7 +88,7 @@ void prove_coco_qgs_looks_raw(void)
          "no length: a quote's version and type of key");
 }
 
-/* bound: none; the bytes of encoding in messages of 32
+/* bound: none
  * broken: s/ || req.report_size == 0)/)/
  * refuted: a report */
 void prove_coco_qgs_quote_req_decode(void)
@@ -94,29 +103,25 @@ void prove_coco_qgs_quote_req_decode(void)
         SHOW(24 + (uint64_t)m.report_size + m.id_list_size == size, "nothing trails");
         SHOW_INSIDE(m.report, m.report_size, in, size);
         SHOW_INSIDE(m.id_list, m.id_list_size, in, size);
+        SHOW_ROUND_TRIP(&m, in, size, coco_qgs_quote_req_encode);
     }
-    SHOW_ROUND_TRIP(32, coco_qgs_quote_req, coco_qgs_quote_req_decode, coco_qgs_quote_req_encode);
 }
 
-/* bound: fields to 4 bytes into any buffer to 36; of any size, they are refused for it
+/* bound: none
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: dereference failure */
+ * refuted: what was written fits */
 void prove_coco_qgs_quote_req_encode(void)
 {
     struct coco_qgs_quote_req m;
     size_t out_size;
 
-    GIVEN(out_size <= 36);
-    m.report = any_bytes(4), m.id_list = any_bytes(4);
-    GIVEN((m.report_size <= 4 && m.id_list_size <= 4) || m.report_size > 36 || m.id_list_size > 36);
-    uint8_t *out = any_bytes(out_size);
-    int64_t r = coco_qgs_quote_req_encode(&m, out, out_size);
-    SHOW(r == -EINVAL || r == -EMSGSIZE || (r >= 24 && r <= (int64_t)out_size),
-         "what was written fits");
-    SHOW(r < 0 || r == 24 + (int64_t)m.report_size + m.id_list_size, "the sizes' sum");
+    follow_any();
+    m.report = any_bytes(m.report_size), m.id_list = any_bytes(m.id_list_size);
+    int64_t r = coco_qgs_quote_req_encode(&m, any_bytes(out_size), out_size);
+    SHOW_ENCODED(r, 24u + (uint64_t)m.report_size + (uint64_t)m.id_list_size, out_size);
 }
 
-/* bound: none; the bytes of encoding in messages of 32
+/* bound: none
  * broken: s/return resp->quote_size != 0;/return true;/
  * refuted: a quote, or an error */
 void prove_coco_qgs_quote_resp_decode(void)
@@ -131,31 +136,26 @@ void prove_coco_qgs_quote_resp_decode(void)
         SHOW(24 + (uint64_t)m.selected_id_size + m.quote_size == size, "nothing trails");
         SHOW_INSIDE(m.selected_id, m.selected_id_size, in, size);
         SHOW_INSIDE(m.quote, m.quote_size, in, size);
+        SHOW_ROUND_TRIP(&m, in, size, coco_qgs_quote_resp_encode);
     }
-    SHOW_ROUND_TRIP(32, coco_qgs_quote_resp, coco_qgs_quote_resp_decode,
-                    coco_qgs_quote_resp_encode);
 }
 
-/* bound: fields to 4 bytes into any buffer to 36; of any size, they are refused for it
+/* bound: none
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: dereference failure */
+ * refuted: what was written fits */
 void prove_coco_qgs_quote_resp_encode(void)
 {
     struct coco_qgs_quote_resp m;
     size_t out_size;
 
-    GIVEN(out_size <= 36);
-    m.selected_id = any_bytes(4), m.quote = any_bytes(4);
-    GIVEN((m.selected_id_size <= 4 && m.quote_size <= 4) || m.selected_id_size > 36 ||
-          m.quote_size > 36);
-    uint8_t *out = any_bytes(out_size);
-    int64_t r = coco_qgs_quote_resp_encode(&m, out, out_size);
-    SHOW(r == -EINVAL || r == -EMSGSIZE || (r >= 24 && r <= (int64_t)out_size),
-         "what was written fits");
-    SHOW(r < 0 || r == 24 + (int64_t)m.selected_id_size + m.quote_size, "the sizes' sum");
+    follow_any();
+    m.selected_id = any_bytes(m.selected_id_size), m.quote = any_bytes(m.quote_size);
+    int64_t r = coco_qgs_quote_resp_encode(&m, any_bytes(out_size), out_size);
+    SHOW_ENCODED(r, 24u + (uint64_t)m.selected_id_size + (uint64_t)m.quote_size, out_size);
 }
 
 /* bound: none
+ * cut: none
  * broken: s/    if (total > UINT32_MAX)/    if (false)/
  * refuted: overflow */
 void prove_coco_qgs_quote_resp_encode_fixed(void)
@@ -171,7 +171,7 @@ void prove_coco_qgs_quote_resp_encode_fixed(void)
          "a whole header");
 }
 
-/* bound: none; the bytes of encoding in messages of 32
+/* bound: none
  * broken: s/req.fmspc_size == 0 || req.pckca_size == 0)$/req.fmspc_size == 0)/
  * refuted: neither is empty */
 void prove_coco_qgs_collateral_req_decode(void)
@@ -186,30 +186,25 @@ void prove_coco_qgs_collateral_req_decode(void)
         SHOW(24 + (uint64_t)m.fmspc_size + m.pckca_size == size, "nothing trails");
         SHOW_INSIDE(m.fmspc, m.fmspc_size, in, size);
         SHOW_INSIDE(m.pckca, m.pckca_size, in, size);
+        SHOW_ROUND_TRIP(&m, in, size, coco_qgs_collateral_req_encode);
     }
-    SHOW_ROUND_TRIP(32, coco_qgs_collateral_req, coco_qgs_collateral_req_decode,
-                    coco_qgs_collateral_req_encode);
 }
 
-/* bound: fields to 4 bytes into any buffer to 36; of any size, they are refused for it
+/* bound: none
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: dereference failure */
+ * refuted: what was written fits */
 void prove_coco_qgs_collateral_req_encode(void)
 {
     struct coco_qgs_collateral_req m;
     size_t out_size;
 
-    GIVEN(out_size <= 36);
-    m.fmspc = any_bytes(4), m.pckca = any_bytes(4);
-    GIVEN((m.fmspc_size <= 4 && m.pckca_size <= 4) || m.fmspc_size > 36 || m.pckca_size > 36);
-    uint8_t *out = any_bytes(out_size);
-    int64_t r = coco_qgs_collateral_req_encode(&m, out, out_size);
-    SHOW(r == -EINVAL || r == -EMSGSIZE || (r >= 24 && r <= (int64_t)out_size),
-         "what was written fits");
-    SHOW(r < 0 || r == 24 + (int64_t)m.fmspc_size + m.pckca_size, "the sizes' sum");
+    follow_any();
+    m.fmspc = any_bytes(m.fmspc_size), m.pckca = any_bytes(m.pckca_size);
+    int64_t r = coco_qgs_collateral_req_encode(&m, any_bytes(out_size), out_size);
+    SHOW_ENCODED(r, 24u + (uint64_t)m.fmspc_size + (uint64_t)m.pckca_size, out_size);
 }
 
-/* bound: none; the bytes of encoding in messages of 60
+/* bound: none
  * long: more than half a minute
  * broken: s/if ((resp->sizes.i. != 0) != ok)/if ((resp->sizes[i] != 0) \&\& !ok)/
  * refuted: all of them, or an error */
@@ -221,33 +216,50 @@ void prove_coco_qgs_collateral_resp_decode(void)
     int r = coco_qgs_collateral_resp_decode(in, size, &m);
 
     SHOW_RESULT(r, m, before);
-    if (r == 0) {
-        GIVEN(i < COCO_QGS_COLLATERAL_BLOBS);
-        SHOW((m.error_code == 0) == (m.sizes[i] > 0), "all of them, or an error");
-        SHOW_INSIDE(m.blobs[i], m.sizes[i], in, size);
-    }
-    SHOW_ROUND_TRIP(60, coco_qgs_collateral_resp, coco_qgs_collateral_resp_decode,
-                    coco_qgs_collateral_resp_encode);
+    if (r != 0)
+        return;
+    GIVEN(i < COCO_QGS_COLLATERAL_BLOBS);
+    SHOW((m.error_code == 0) == (m.sizes[i] > 0), "all of them, or an error");
+    SHOW_INSIDE(m.blobs[i], m.sizes[i], in, size);
 }
 
-/* bound: fields to 2 bytes, all of them but one of 1, into any buffer to 64; of any size, they are refused for it
+/* bound: messages to 255 bytes
+ * long: more than half a minute
+ * broken: s/coco_write_bytes(&w, resp->blobs.i., resp->sizes.i.);/coco_write_bytes(\&w, resp->blobs[0], resp->sizes[i]);/
+ * refuted: the same bytes */
+void prove_collateral_resp_and_back(void)
+{
+    uint8_t bytes[255];
+    size_t size;
+    struct coco_qgs_collateral_resp m;
+
+    GIVEN(size <= sizeof(bytes));
+    const uint8_t *in = AT_END(bytes, size);
+    if (coco_qgs_collateral_resp_decode(in, size, &m) != 0)
+        return;
+    for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++)
+        GIVEN(m.sizes[i] < sizeof(bytes)); /* as they are, since they are inside */
+    SHOW_ROUND_TRIP(&m, in, size, coco_qgs_collateral_resp_encode);
+}
+
+/* bound: blobs to 255 bytes, into any room
  * long: more than half a minute
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: dereference failure */
+ * refuted: what was written fits */
 void prove_coco_qgs_collateral_resp_encode(void)
 {
     struct coco_qgs_collateral_resp m;
-    size_t out_size, any;
+    size_t out_size;
+    uint64_t total = 48u + (m.padded ? 4u : 0u);
 
-    GIVEN(out_size <= 64 && any < COCO_QGS_COLLATERAL_BLOBS);
+    follow_any();
     for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++) {
-        m.blobs[i] = any_bytes(2);
-        GIVEN(m.sizes[i] <= (i == any ? 2 : 1) || m.sizes[i] > 64);
+        m.blobs[i] = any_bytes(255);
+        GIVEN(m.sizes[i] <= 255);
+        total += m.sizes[i];
     }
-    uint8_t *out = any_bytes(out_size);
-    int64_t r = coco_qgs_collateral_resp_encode(&m, out, out_size);
-    SHOW(r == -EINVAL || r == -EMSGSIZE || (r >= 48 && r <= (int64_t)out_size),
-         "what was written fits");
+    int64_t r = coco_qgs_collateral_resp_encode(&m, any_bytes(out_size), out_size);
+    SHOW_ENCODED(r, total, out_size);
 }
 
 /* bound: none
@@ -261,8 +273,8 @@ void prove_coco_qgs_platform_req_decode(void)
 
     SHOW_RESULT(r, m, before);
     SHOW(r != 0 || size == 16, "the header alone");
-    SHOW_ROUND_TRIP(16, coco_qgs_platform_req, coco_qgs_platform_req_decode,
-                    coco_qgs_platform_req_encode);
+    if (r == 0)
+        SHOW_ROUND_TRIP(&m, in, size, coco_qgs_platform_req_encode);
 }
 
 /* bound: none
@@ -278,7 +290,8 @@ void prove_coco_qgs_platform_req_encode(void)
     SHOW(r == (out_size < 16 ? -EMSGSIZE : 16), "all of it, or nothing");
 }
 
-/* bound: none; the bytes of encoding in messages of 36
+/* bound: none
+ * long: more than half a minute
  * broken: s/return resp->platform_id_size != 0 && resp->cpusvn_size != 0;/return true;/
  * refuted: both of them, or an error */
 void prove_coco_qgs_platform_resp_decode(void)
@@ -295,25 +308,24 @@ void prove_coco_qgs_platform_resp_decode(void)
              "nothing trails");
         SHOW_INSIDE(m.platform_id, m.platform_id_size, in, size);
         SHOW_INSIDE(m.cpusvn, m.cpusvn_size, in, size);
+        SHOW_ROUND_TRIP(&m, in, size, coco_qgs_platform_resp_encode);
     }
-    SHOW_ROUND_TRIP(36, coco_qgs_platform_resp, coco_qgs_platform_resp_decode,
-                    coco_qgs_platform_resp_encode);
 }
 
-/* bound: fields to 4 bytes into any buffer to 44; of any size, they are refused for it
+/* bound: none
+ * long: more than half a minute
  * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: dereference failure */
+ * refuted: what was written fits */
 void prove_coco_qgs_platform_resp_encode(void)
 {
     struct coco_qgs_platform_resp m;
     size_t out_size;
 
-    GIVEN(out_size <= 44);
-    m.platform_id = any_bytes(4), m.cpusvn = any_bytes(4);
-    GIVEN((m.platform_id_size <= 4 && m.cpusvn_size <= 4) || m.platform_id_size > 44 ||
-          m.cpusvn_size > 44);
-    uint8_t *out = any_bytes(out_size);
-    int64_t r = coco_qgs_platform_resp_encode(&m, out, out_size);
-    SHOW(r == -EINVAL || r == -EMSGSIZE || (r >= 28 && r <= (int64_t)out_size),
-         "what was written fits");
+    follow_any();
+    m.platform_id = any_bytes(m.platform_id_size), m.cpusvn = any_bytes(m.cpusvn_size);
+    int64_t r = coco_qgs_platform_resp_encode(&m, any_bytes(out_size), out_size);
+    SHOW_ENCODED(r,
+                 28u + (m.padded ? 4u : 0u) + (uint64_t)m.platform_id_size +
+                     (uint64_t)m.cpusvn_size,
+                 out_size);
 }

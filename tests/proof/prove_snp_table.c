@@ -5,13 +5,22 @@
  *
  * unit: proto/snp_table.c
  */
-#include "proof.h"
+#include "one_byte.h"
 /* What is cut from snp_table.c, each proven below for itself. */
 struct coco_reader;
 struct coco_snp_table;
 static bool read_entries(struct coco_reader *r, struct coco_snp_table *table);
 static bool is_der_sequence(const uint8_t *data, size_t size);
 #include "snp_table.c"
+
+#ifdef CUT_coco_snp_kind_of
+/* Any kind, the same for the same GUID. */
+enum coco_snp_kind coco_snp_kind_of(const uint8_t guid[16])
+{
+    SHOW(__CPROVER_r_ok(guid, 16), "16 bytes");
+    return guid[15] < COCO_SNP_OTHER ? (enum coco_snp_kind)guid[15] : COCO_SNP_OTHER;
+}
+#endif
 
 /* bound: none
  * broken: s/return (size_t)kind < N_KINDS ? kinds.kind..name : "OTHER";/return kinds[kind].name;/
@@ -69,17 +78,18 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
 
 /* bound: lists of 2 entries and their end, any bytes in them; an entry of length 0 is none
  * unwind: 17
+ * cut: coco_read_copy
  * long: more than half a minute
  * broken: s/        if (r->bad)$/        if (false)/
  * refuted: behind the entries and their end */
 void prove_read_entries(void)
 {
+    uint8_t in[3 * COCO_SNP_ENTRY_SIZE + 3];
     size_t size, i;
-    struct coco_snp_table table = {0};
+    struct coco_snp_table table;
 
-    GIVEN(size <= (size_t)3 * COCO_SNP_ENTRY_SIZE + 3);
-    const uint8_t *in = any_bytes(size);
-    struct coco_reader r = coco_reader_of(in, size);
+    GIVEN(size <= sizeof(in) && table.n_entries == 0);
+    struct coco_reader r = coco_reader_of(AT_END(in, size), size);
     bool ended = read_entries(&r, &table);
     SHOW(r.pos <= size && r.pos % COCO_SNP_ENTRY_SIZE == 0, "whole entries");
     SHOW(table.n_entries <= size / COCO_SNP_ENTRY_SIZE, "no more than the bytes have");
@@ -91,16 +101,18 @@ void prove_read_entries(void)
 
 /* bound: one entry and the end, any number of entries read before: up to a list that is full
  * unwind: 17
+ * cut: coco_read_copy
  * long: more than half a minute
  * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
  * refuted: bound */
 void prove_read_entries_full(void)
 {
+    uint8_t in[2 * COCO_SNP_ENTRY_SIZE];
     size_t size;
     struct coco_snp_table table;
 
-    GIVEN(size <= (size_t)2 * COCO_SNP_ENTRY_SIZE && table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX);
-    struct coco_reader r = coco_reader_of(any_bytes(size), size);
+    GIVEN(size <= sizeof(in) && table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX);
+    struct coco_reader r = coco_reader_of(AT_END(in, size), size);
     (void)read_entries(&r, &table);
     SHOW(table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX, "no more than it has room for");
 }
@@ -135,47 +147,102 @@ void prove_coco_snp_table_decode(void)
  * long: more than half a minute
  * broken: s/entry->length == 0 || size > UINT32_MAX ||/entry->length == 0 ||/
  * refuted: it fits 32 bits */
-void prove_coco_snp_table_layout(void)
+void prove_measure(void)
 {
     struct coco_snp_table table;
-    size_t i, j, size = coco_snp_table_layout(&table);
+    size_t i;
+    uint64_t size = measure(&table);
 
     SHOW(size <= UINT32_MAX, "it fits 32 bits");
     if (size == 0)
         return;
-    GIVEN(i < j && j < table.n_entries);
-    SHOW(table.entries[i].offset >= (table.n_entries + 1) * COCO_SNP_ENTRY_SIZE, "behind the list");
-    SHOW((uint64_t)table.entries[i].offset + table.entries[i].length <= table.entries[j].offset,
-         "behind each other");
-    SHOW((uint64_t)table.entries[j].offset + table.entries[j].length <= size, "inside the table");
+    SHOW(table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX, "as many as fit");
+    SHOW(size >= (table.n_entries + 1) * COCO_SNP_ENTRY_SIZE, "room for the list");
+    GIVEN(i < table.n_entries);
+    SHOW(table.entries[i].length > 0, "none is empty");
 }
 
-/* bound: 2 entries, blobs of 1 or 2 bytes, any GUIDs, into any buffer to 80 bytes
- * unwind: 17
+/* bound: blobs to 255 bytes, as many as fit
+ * unwind: 18
+ * long: more than half a minute
+ * broken: s/pos += table->entries.i..length;/pos += table->entries[0].length;/
+ * refuted: behind each other */
+void prove_coco_snp_table_layout(void)
+{
+    struct coco_snp_table table;
+    size_t i;
+
+    for (size_t k = 0; k < COCO_SNP_TABLE_ENTRIES_MAX; k++)
+        GIVEN(table.entries[k].length <= 255);
+    size_t size = coco_snp_table_layout(&table);
+    if (size == 0)
+        return;
+    SHOW(table.size == size, "its size");
+    SHOW(table.n_entries > 0 || size == COCO_SNP_ENTRY_SIZE, "an empty one is the end alone");
+    GIVEN(i < table.n_entries);
+    const struct coco_snp_entry *e = &table.entries[i];
+    SHOW(i > 0 || e->offset == (table.n_entries + 1) * COCO_SNP_ENTRY_SIZE, "behind the list");
+    SHOW((uint64_t)e->offset + e->length == (i + 1 < table.n_entries ? e[1].offset : size),
+         "behind each other, to the end");
+}
+
+/* bound: blobs to 255 bytes, as many as fit; any room
+ * unwind: 18
+ * cut: coco_write_bytes coco_write_zeros coco_write_le
  * long: more than half a minute
  * broken: s/    if (size > out_size)/    if (false)/
- * refuted: dereference failure */
+ * refuted: n bytes that can be written */
 void prove_coco_snp_table_encode(void)
 {
-    struct coco_snp_table table, back;
-    size_t out_size, i, b;
+    struct coco_snp_table table;
+    size_t out_size, i;
 
-    GIVEN(out_size <= 80 && table.n_entries <= 2);
-    for (size_t k = 0; k < 2; k++) {
-        table.entries[k].data = any_bytes(2);
-        GIVEN(table.entries[k].length <= 2);
+    for (size_t k = 0; k < COCO_SNP_TABLE_ENTRIES_MAX; k++) {
+        table.entries[k].data = any_bytes(255);
+        GIVEN(table.entries[k].length <= 255);
     }
-    uint8_t *out = any_bytes(out_size);
-    int r = coco_snp_table_encode(&table, out, out_size);
+    follow_any();
+    int r = coco_snp_table_encode(&table, any_bytes(out_size), out_size);
     SHOW(r == 0 || r == -EINVAL || r == -EMSGSIZE, "0, -EINVAL or -EMSGSIZE");
     if (r != 0)
         return;
-    SHOW(coco_snp_table_decode(out, out_size, &back) == 0, "what is encoded decodes");
-    SHOW(back.n_entries == table.n_entries && back.size == table.size, "as many entries");
-    GIVEN(i < table.n_entries && b < table.entries[i].length);
-    SHOW(back.entries[i].length == table.entries[i].length, "as long");
-    SHOW(back.entries[i].data[b] == table.entries[i].data[b], "the same blobs");
-    SHOW_SAME(back.entries[i].guid, table.entries[i].guid, 16, "the same GUIDs");
+    SHOW(place >= table.size || is_written, "every byte is written");
+    GIVEN(i < table.n_entries);
+    size_t at = place - i * COCO_SNP_ENTRY_SIZE;
+    SHOW(at >= 16 || written == table.entries[i].guid[at], "a GUID in its entry");
+    at = place - table.entries[i].offset;
+    SHOW(at >= table.entries[i].length || written == table.entries[i].data[at],
+         "a blob where the entry says");
+}
+
+/* bound: 2 entries, blobs of 1 and 2 bytes, any GUIDs
+ * unwind: 17
+ * long: more than half a minute
+ * broken: s/coco_write_u32(&w, entry->offset);/coco_write_u32(\&w, entry->length);/
+ * refuted: what is encoded decodes */
+void prove_encode_and_decode(void)
+{
+    uint8_t out[3 * COCO_SNP_ENTRY_SIZE + 3], blobs[3];
+    struct coco_snp_table table = {.n_entries = 2}, back;
+    size_t i, b;
+
+    for (i = 0; i < 2; i++) {
+        uint8_t guid[16];
+        memcpy(table.entries[i].guid, guid, sizeof(guid));
+        table.entries[i].data = blobs + i;
+        table.entries[i].length = (uint32_t)i + 1;
+    }
+    if (coco_snp_table_encode(&table, out, sizeof(out)) != 0)
+        return;
+    SHOW(coco_snp_table_decode(out, sizeof(out), &back) == 0, "what is encoded decodes");
+    SHOW(back.n_entries == 2 && back.size == sizeof(out), "as many entries");
+    for (i = 0; i < 2; i++) {
+        SHOW(back.entries[i].length == i + 1, "as long");
+        SHOW(back.entries[i].data[0] == blobs[i], "the same blobs");
+        SHOW(back.entries[i].data[i] == blobs[2 * i], "the same blobs, to their end");
+        GIVEN(b < 16);
+        SHOW(back.entries[i].guid[b] == table.entries[i].guid[b], "the same GUIDs");
+    }
 }
 
 /* bound: none
@@ -198,6 +265,7 @@ void prove_coco_snp_table_add(void)
 
 /* bound: none
  * unwind: 17
+ * cut: coco_snp_kind_of
  * broken: s/for (size_t i = 0; i < table->n_entries; i++)$/for (size_t i = 0; i <= table->n_entries; i++)/
  * refuted: bound */
 void prove_coco_snp_table_find(void)
@@ -243,7 +311,7 @@ static bool is_der_sequence(const uint8_t *data, size_t size)
 
 /* bound: none
  * unwind: 17
- * cut: is_der_sequence
+ * cut: is_der_sequence coco_snp_kind_of
  * broken: s/if (seen.COCO_SNP_VCEK. && seen.COCO_SNP_VLEK.)/if (false)/
  * refuted: not both */
 void prove_coco_snp_table_validate(void)

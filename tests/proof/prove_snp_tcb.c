@@ -102,7 +102,10 @@ void prove_coco_snp_tcb_format(void)
 void prove_coco_snp_tcb_parse(void)
 {
     enum coco_snp_product product;
-    char *text = any_text(9), again[COCO_SNP_TCB_TEXT_SIZE];
+    char buffer[10], again[COCO_SNP_TCB_TEXT_SIZE];
+    size_t length;
+    GIVEN(length < sizeof(buffer) && buffer[9] == 0);
+    const char *text = AT_END(buffer, length + 1);
     struct coco_snp_tcb tcb, before = tcb;
     size_t i;
     int r = coco_snp_tcb_parse(product, text, &tcb);

@@ -70,8 +70,8 @@ void prove_coco_text_escape(void)
     size_t n, out_size, used;
 
     GIVEN(n <= 3 && out_size <= 12);
-    char *out = (char *)any_bytes(out_size);
-    used = coco_text_escape(out, out_size, (const char *)any_bytes(n), n);
+    char to[12], from[3], *out = AT_END(to, out_size);
+    used = coco_text_escape(out, out_size, AT_END(from, n), n);
     SHOW(out_size == 0 || used < out_size, "it fits");
     SHOW(out_size == 0 || out[used] == 0, "it ends in a NUL");
 }

@@ -6,7 +6,7 @@
  * unit: proto/wire.c
  * with: proto/status.c proto/text.c
  */
-#include "proof.h"
+#include "one_byte.h"
 /* What is cut from wire.c: the functions on texts, each proven below for itself. */
 struct coco_reader;
 struct coco_writer;
@@ -338,6 +338,7 @@ void prove_coco_quote_get_encode(void)
 }
 
 /* bound: none
+ * cut: coco_read_le
  * broken: s/e.ndata > COCO_GUEST_EVENT_DATA)$/false)/
  * refuted: at most 16 */
 void prove_coco_guest_event_decode(void)

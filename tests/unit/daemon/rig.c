@@ -156,8 +156,8 @@ void rig_close(struct rig *rig)
     health_done(&rig->health);
     admin_done(&rig->admin);
     quotes_free(rig->quotes); /* gives accounts back */
-    server_free(rig->server);
     certs_free(rig->certs);
+    server_free(rig->server);
     platform_free(rig->platform);
     exposition_done(&rig->exposition);
     config_free(rig->config);

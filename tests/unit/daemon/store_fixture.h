@@ -252,6 +252,18 @@ static void fixture_imported(struct certs_job *job)
     }
 }
 
+/* As a process of that user would. */
+static inline int submit_as(uid_t uid, pid_t pid, struct certs_job *job)
+{
+    const struct account_key key = {.uid = uid, .pid = pid};
+    struct account *account = account_get(&cocod->server->accounts, &key);
+
+    ck_assert_ptr_nonnull(account);
+    int r = certs_job_submit(job, account);
+    account_unref(account);
+    return r;
+}
+
 static inline void import(const struct chain_input *files, size_t n)
 {
     struct certs_job *job = certs_job_new(cocod->certs, CERTS_JOB_IMPORT);
@@ -260,7 +272,7 @@ static inline void import(const struct chain_input *files, size_t n)
     for (size_t i = 0; i < n; i++)
         ck_assert_int_eq(certs_job_add_file(job, files[i].name, files[i].data, files[i].size), 0);
     job->told = fixture_imported;
-    ck_assert_int_eq(certs_job_submit(job), 0);
+    ck_assert_int_eq(submit_as(0, 1, job), 0);
     await_worker();
 }
 

@@ -36,20 +36,19 @@ static void on_told(struct certs_job *job)
     size_t n = strlen(told);
 
     ck_assert_int_eq(job->result, 0);
-    told[n] = (char)('a' + (int)job->who.uid - 1000);
+    told[n] = (char)('a' + (int)job->account->key.uid - 1000);
     told[n + 1] = 0;
 }
 
-static int submit_as(uid_t uid, uint64_t account, struct certs_job **ret)
+static int list_as(uid_t uid, pid_t pid, struct certs_job **ret)
 {
     struct certs_job *job = certs_job_new(cocod->certs, CERTS_JOB_LIST);
 
     ck_assert_ptr_nonnull(job);
     job->told = on_told;
-    job->who = (struct certs_job_who){.account = account, .uid = uid, .own = uid == 0};
     if (ret)
         *ret = job;
-    return certs_job_submit(job);
+    return submit_as(uid, pid, job);
 }
 
 static void open_gate(void)
@@ -65,57 +64,63 @@ START_TEST(jobs_take_turns_by_user)
     start(milan("3.0.8.115", ""));
     told[0] = 0;
     close_gate();
-    for (uint64_t i = 0; i < 6; i++)
-        ck_assert_int_eq(submit_as(1000, i, NULL), 0);
-    for (uint64_t i = 0; i < 3; i++)
-        ck_assert_int_eq(submit_as(1001, 100 + i, NULL), 0);
-    ck_assert_int_eq(submit_as(1002, 200, NULL), 0);
+    for (pid_t i = 0; i < 6; i++)
+        ck_assert_int_eq(list_as(1000, i, NULL), 0);
+    for (pid_t i = 0; i < 3; i++)
+        ck_assert_int_eq(list_as(1001, 100 + i, NULL), 0);
+    ck_assert_int_eq(list_as(1002, 200, NULL), 0);
     open_gate();
     ck_assert_str_eq(told, "abcababaaa");
     stop();
 }
 END_TEST
 
-START_TEST(an_account_a_user_and_all_have_their_limits_and_root_its_own)
+START_TEST(an_account_and_all_have_their_limits_and_root_one_of_its_own)
 {
+    const struct config *c;
+    unsigned n = 0;
+
     start(milan("3.0.8.115", ""));
+    c = cocod->config;
     told[0] = 0;
     close_gate();
-    ck_assert_int_eq(submit_as(1000, 1, NULL), 0); /* begun: it waits no more */
-    for (unsigned i = 0; i < CERTS_JOBS_PER_ACCOUNT; i++)
-        ck_assert_int_eq(submit_as(1000, 1, NULL), 0);
-    ck_assert_int_eq(submit_as(1000, 1, NULL), -EDQUOT);
-    for (unsigned i = CERTS_JOBS_PER_ACCOUNT; i < CERTS_JOBS_PER_USER; i++)
-        ck_assert_int_eq(submit_as(1000, 2 + i, NULL), 0);
-    ck_assert_int_eq(submit_as(1000, 99, NULL), -EUSERS);
-    for (unsigned i = CERTS_JOBS_PER_USER; i < CERTS_JOBS_OF_OTHERS; i++)
-        ck_assert_int_eq(submit_as(1001 + i / CERTS_JOBS_PER_USER, 100 + i, NULL), 0);
-    ck_assert_int_eq(submit_as(1010, 999, NULL), -EAGAIN);
-    for (unsigned i = 0; i < CERTS_JOBS_PER_USER; i++)
-        ck_assert_int_eq(submit_as(0, 5000 + i, NULL), 0);
-    ck_assert_int_eq(submit_as(0, 6000, NULL), -EUSERS);
+    for (; n < c->limits_store_jobs - c->limits_store_jobs / 8; n++)
+        ck_assert_int_eq(list_as(1000, 1 + (pid_t)(n / c->limits_store_jobs_per_account), NULL), 0);
+    ck_assert_int_eq(list_as(1000, 1, NULL), -EAGAIN);  /* its account's */
+    ck_assert_int_eq(list_as(1000, 99, NULL), -EAGAIN); /* the rest is for others */
+    for (uid_t uid = 1001; n < c->limits_store_jobs; n++, uid++) {
+        ck_assert_int_eq(list_as(uid, 1, NULL), 0);
+        ck_assert_int_eq(list_as(uid, 1, NULL), -EAGAIN);
+    }
+    ck_assert_int_eq(list_as(1020, 1, NULL), -EAGAIN);
+    for (unsigned i = 0; i < c->limits_store_jobs_per_account; i++, n++)
+        ck_assert_int_eq(list_as(0, 1, NULL), 0);
+    ck_assert_int_eq(list_as(0, 1, NULL), -EAGAIN);
+    ck_assert_uint_eq(cocod->server->accounts.held[CHARGE_JOBS], n);
     open_gate();
-    ck_assert_uint_eq(strlen(told), 1 + CERTS_JOBS_OF_OTHERS + CERTS_JOBS_PER_USER);
+    ck_assert_uint_eq(strlen(told), n);
+    ck_assert_uint_eq(cocod->server->accounts.held[CHARGE_JOBS], 0);
     stop();
 }
 END_TEST
 
 START_TEST(a_job_that_nobody_waits_for_holds_no_place)
 {
-    struct certs_job *jobs[CERTS_JOBS_PER_ACCOUNT], *begun;
+    struct certs_job *jobs[3], *begun; /* [limits] store_jobs_per_account */
 
     start(milan("3.0.8.115", ""));
     told[0] = 0;
     close_gate();
-    ck_assert_int_eq(submit_as(1000, 1, &begun), 0);
+    ck_assert_int_eq(list_as(1000, 1, &begun), 0);
     for (unsigned round = 0; round < 100; round++) {
-        for (unsigned i = 0; i < CERTS_JOBS_PER_ACCOUNT; i++)
-            ck_assert_int_eq(submit_as(1000, 1, &jobs[i]), 0);
-        for (unsigned i = 0; i < CERTS_JOBS_PER_ACCOUNT; i++)
+        for (unsigned i = 0; i < 3; i++)
+            ck_assert_int_eq(list_as(1000, 1, &jobs[i]), 0);
+        ck_assert_int_eq(list_as(1000, 1, NULL), -EAGAIN);
+        for (unsigned i = 0; i < 3; i++)
             certs_job_cancel(jobs[i]);
     }
     certs_job_cancel(begun); /* is finished, and told nobody */
-    ck_assert_int_eq(submit_as(1001, 2, NULL), 0);
+    ck_assert_int_eq(list_as(1001, 2, NULL), 0);
     open_gate();
     ck_assert_str_eq(told, "b");
     stop();
@@ -130,8 +135,8 @@ START_TEST(a_selection_waits_for_one_job)
     expect_served("ARK VCEK ASK");
     told[0] = 0;
     close_gate();
-    for (unsigned i = 0; i < CERTS_JOBS_OF_OTHERS; i++)
-        ck_assert_int_eq(submit_as(1000 + i / CERTS_JOBS_PER_USER, i, NULL), 0);
+    for (unsigned i = 0; i < cocod->config->limits_store_jobs; i++)
+        ck_assert_int_eq(list_as(1000 + i, 1, NULL), 0);
     rig_reload_cocod(cocod, fixture_config(milan("3.0.9.115", "missing_chain = refuse\n")));
     settle();
     sem_post(&gate);
@@ -140,7 +145,7 @@ START_TEST(a_selection_waits_for_one_job)
     ck_assert_uint_le(strlen(told), 2);
     for (int i = 0; i < 100; i++)
         await_worker();
-    ck_assert_uint_eq(strlen(told), CERTS_JOBS_OF_OTHERS);
+    ck_assert_uint_eq(strlen(told), cocod->config->limits_store_jobs);
     sem_destroy(&gate);
     stop();
 }
@@ -152,8 +157,8 @@ START_TEST(a_stop_drops_what_waits)
     start(milan("3.0.8.115", ""));
     told[0] = 0;
     close_gate();
-    for (uint64_t i = 0; i < 10; i++)
-        ck_assert_int_eq(submit_as(1000, i, NULL), 0);
+    for (pid_t i = 0; i < 10; i++)
+        ck_assert_int_eq(list_as(1000, i, NULL), 0);
     sem_post(&gate);
     stop();
     ck_assert_str_eq(told, "");
@@ -170,7 +175,7 @@ Suite *coco_suite(void)
     tcase_add_unchecked_fixture(tc, make_pki, free_pki);
     tcase_add_checked_fixture(tc, fixture_setup, NULL);
     tcase_add_test(tc, jobs_take_turns_by_user);
-    tcase_add_test(tc, an_account_a_user_and_all_have_their_limits_and_root_its_own);
+    tcase_add_test(tc, an_account_and_all_have_their_limits_and_root_one_of_its_own);
     tcase_add_test(tc, a_job_that_nobody_waits_for_holds_no_place);
     tcase_add_test(tc, a_selection_waits_for_one_job);
     tcase_add_test(tc, a_stop_drops_what_waits);

@@ -255,7 +255,7 @@ START_TEST(a_removed_chain_is_not_served)
     ck_assert_int_eq(store_key_parse(text, &key), 0);
     struct certs_job *job = certs_job_new(cocod->certs, CERTS_JOB_REMOVE);
     job->key = key;
-    ck_assert_int_eq(certs_job_submit(job), 0);
+    ck_assert_int_eq(submit_as(0, 1, job), 0);
     await_worker();
     expect_served("");
     stop();

@@ -4,6 +4,7 @@
  * pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h). The whole daemon
  * is tried by `make oom`.
  */
+#include "composed.h"
 #include "config.h"
 #include "frontend/exposition.h"
 #include "json_reader.h"
@@ -133,11 +134,56 @@ START_TEST(a_reply_is_whole_or_none_whichever_allocation_fails)
 }
 END_TEST
 
+START_TEST(json_for_people_has_a_line_for_each_value)
+{
+    static const char text[] = "{\"a\":[1,{}],\"b\":{\"c\":[],\"d\":\"x\"},\"e\":0.250}";
+    static const char lines[] = "{\n  \"a\":[\n    1,\n    {}\n  ],\n  \"b\":{\n    \"c\":[],\n"
+                                "    \"d\":\"x\"\n  },\n  \"e\":0.250\n}";
+    struct json_object *tree = NULL;
+    char out[256];
+
+    ck_assert_int_eq(json_read((const uint8_t *)text, strlen(text), 100, &tree), 0);
+    ck_assert_uint_eq(json_write_lines(tree, out, sizeof(out)), strlen(lines));
+    ck_assert_str_eq(out, lines);
+    expect_text(tree, text);
+}
+END_TEST
+
 /* --- streams into memory ---------------------------------------------------------------------- */
 
 static struct rig rig;
 
-/* glibc's stream tells of no failure where it is closed. */
+/* open_memstream(3) lost the last 64 bytes and told nothing, where the last piece of a text found no
+ * room: the lengths at which it grows are passed one by one. */
+START_TEST(a_text_whose_last_piece_finds_no_room_is_none)
+{
+    static char expected[20000];
+    struct composed text;
+
+    for (size_t length = 1; length < sizeof(expected); length += length < 4000 ? 499 : 37) {
+        uint64_t n = 0;
+        memset(expected, 'x', length);
+        do {
+            fail_arm(n++, 1);
+            bool whole = composed_begin(&text);
+            for (size_t at = 0; whole && at < length; at += 64)
+                (void)fprintf(text.to, "%.*s", (int)(length - at < 64 ? length - at : 64),
+                              expected + at);
+            whole = whole && composed_end(&text);
+            (void)fail_disarm();
+            ck_assert(whole || fail_fired() > 0);
+            if (!whole)
+                continue;
+            ck_assert_uint_eq(text.size, length);
+            ck_assert_mem_eq(text.text, expected, length);
+            ck_assert_int_eq(text.text[length], 0);
+            free(text.text);
+        } while (fail_fired() > 0);
+        ck_assert_uint_ge(n, 4);
+    }
+}
+END_TEST
+
 START_TEST(metrics_are_whole_or_none)
 {
     struct rig_options options = rig_defaults();
@@ -155,6 +201,7 @@ START_TEST(metrics_are_whole_or_none)
         (void)fail_disarm();
         ck_assert(text || fail_fired() > 0);
         ck_assert(!text || (text->size < whole->size + 64 && text->size + 64 > whole->size));
+        ck_assert(!text || text->data[text->size - 1] == '\n');
         blob_unref(text);
     } while (fail_fired() > 0);
     ck_assert_uint_gt(n, 3);
@@ -203,6 +250,8 @@ Suite *coco_suite(void)
     tcase_add_test(tc, a_text_that_does_not_fit_is_cut_and_counted);
     tcase_add_test(tc, a_tree_in_which_something_is_missing_has_no_text);
     tcase_add_test(tc, a_reply_is_whole_or_none_whichever_allocation_fails);
+    tcase_add_test(tc, json_for_people_has_a_line_for_each_value);
+    tcase_add_test(tc, a_text_whose_last_piece_finds_no_room_is_none);
     tcase_add_test(tc, metrics_are_whole_or_none);
     tcase_add_test(tc, the_copy_of_the_configuration_is_whole_or_none);
     suite_add_tcase(suite, tc);

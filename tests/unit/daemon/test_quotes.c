@@ -85,7 +85,7 @@ START_TEST(who_comes_back_while_qgs_works_finds_his_own_job)
 }
 END_TEST
 
-START_TEST(what_is_kept_is_bounded_in_number_and_bytes)
+START_TEST(what_is_kept_is_bounded_in_number)
 {
     open_with("qgs = unix:/q\nkeep_quotes = 3\n");
     struct world_client *a = vm(0, 1);
@@ -555,7 +555,7 @@ Suite *coco_suite(void)
         the_same_tdreport_of_one_account_is_asked_once,
         a_quote_that_comes_too_late_is_kept_for_its_requester,
         who_comes_back_while_qgs_works_finds_his_own_job,
-        what_is_kept_is_bounded_in_number_and_bytes,
+        what_is_kept_is_bounded_in_number,
         one_vm_has_sixteen_in_flight_and_other_users_are_one_vm,
         all_vms_of_a_user_together_have_a_limit,
         users_take_turns_and_the_vms_of_one_among_themselves,

@@ -8,6 +8,7 @@
 #include "quotes/queue.h"
 #include "status.h"
 #include "sys.h"
+#include <errno.h>
 #include <stdlib.h>
 
 /* --- the queue alone -------------------------------------------------------------------------- */
@@ -223,6 +224,50 @@ START_TEST(a_users_limit_that_one_of_its_vms_has_filled_has_room_for_another_vm)
 }
 END_TEST
 
+START_TEST(a_quote_that_is_asked_again_is_another_turn_of_its_user)
+{
+    open_with(ONE_SLOT);
+    struct world_client *bad = vm(1000, 1), *other = vm(1001, 2);
+    for (uint64_t i = 0; i < 3; i++)
+        ask(bad, 1 + i, 20000);
+    ask(other, 100, 20000);
+    answer(WORLD_QUOTE);
+    answer(WORLD_ERROR); /* is asked again, after the other's */
+    ck_assert_uint_eq(metrics.quotes_retried, 1);
+    answer(WORLD_QUOTE);
+    world_receive(&world, other);
+    ck_assert_uint_eq(world_waiting(other), 0);
+    answer(WORLD_ERROR); /* the same once more, before its VM's others: it is not asked again */
+    world_receive(&world, bad);
+    ck_assert_uint_eq(world_waiting(bad), 1);
+    ck_assert_uint_eq(metrics.quotes_failed + metrics.quotes_refused, 1);
+    while (at_qgs() > 0)
+        answer(WORLD_QUOTE);
+    ck_assert_uint_eq(metrics.quotes_ok, 3);
+}
+END_TEST
+
+START_TEST(a_turn_for_which_qgs_was_not_there_is_had_again)
+{
+    open_with(ONE_SLOT);
+    struct world_client *first = vm(1000, 1), *other = vm(1001, 2);
+    ask(first, 1, 20000);
+    ask(first, 2, 20000);
+    ask(other, 100, 20000);
+    world.connect_error = ECONNREFUSED;
+    answer(WORLD_QUOTE);
+    ck_assert_uint_eq(at_qgs(), 0);
+    world.connect_error = 0;
+    world_pass(&world, 5 * S);
+    answer(WORLD_QUOTE);
+    world_receive(&world, first);
+    ck_assert_uint_eq(world_waiting(first), 0);
+    answer(WORLD_QUOTE);
+    world_receive(&world, other);
+    ck_assert_uint_eq(world_waiting(other), 0);
+}
+END_TEST
+
 /* Asked and left: what QGS makes of it is kept. */
 static void ask_and_leave(struct world_client *client, uint64_t seed)
 {
@@ -263,6 +308,8 @@ Suite *coco_suite(void)
     tcase_add_test(tcase, a_flood_of_one_users_vms_costs_another_one_turn);
     tcase_add_test(tcase, a_queue_that_one_user_has_filled_has_room_for_another);
     tcase_add_test(tcase, a_users_limit_that_one_of_its_vms_has_filled_has_room_for_another_vm);
+    tcase_add_test(tcase, a_quote_that_is_asked_again_is_another_turn_of_its_user);
+    tcase_add_test(tcase, a_turn_for_which_qgs_was_not_there_is_had_again);
     tcase_add_test(tcase, who_asks_and_leaves_pushes_out_half_of_what_is_kept);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -124,6 +124,43 @@ START_TEST(what_costs_ten_times_as_much_has_a_tenth_of_the_turns)
 }
 END_TEST
 
+static unsigned cheap_between;
+
+static void stop_once(const struct peer *speaker)
+{
+    if (speaker == dear && n_dear == 0)
+        rig_clock_us += 100u * 1000000u;
+    rig_clock_us += 6;
+    n_dear += speaker == dear;
+    n_cheap += speaker != dear;
+    if (n_dear == 2 * PEER_BATCH && cheap_between == 0)
+        cheap_between = n_cheap;
+}
+
+/* The machine had other things to do for 100 s, while the piece of somebody or other was under way:
+ * he was not served again before the others had had 100 s each. */
+START_TEST(who_had_a_turn_when_cocod_was_interrupted_does_not_pay_for_it)
+{
+    int fds[2];
+
+    open_server();
+    fds[0] = connect_as(1000, 1);
+    dear = peer;
+    fds[1] = connect_as(_i ? 1000 : 2000, 2);
+    n_dear = n_cheap = cheap_between = 0;
+    toy_on_dispatch = stop_once;
+    for (int i = 0; i < 2; i++)
+        send_many(fds[i], CHEAP);
+    rig_settle(&rig);
+    ck_assert_uint_eq(n_dear, CHEAP);
+    ck_assert_uint_eq(n_cheap, CHEAP);
+    ck_assert_uint_ge(cheap_between, 1);
+    ck_assert_uint_le(cheap_between, TURN_US_MAX / 6 + 2 * PEER_BATCH);
+    close(fds[0]);
+    close_toy(fds[1]);
+}
+END_TEST
+
 static const struct peer *counted[3];
 static unsigned counts[3];
 
@@ -241,6 +278,7 @@ Suite *coco_suite(void)
     tcase_add_loop_test(tcase, one_request_beside_64_floods_waits_for_one_look_at_the_sockets, 0,
                         sizeof(floods) / sizeof(floods[0]));
     tcase_add_loop_test(tcase, what_costs_ten_times_as_much_has_a_tenth_of_the_turns, 0, 2);
+    tcase_add_loop_test(tcase, who_had_a_turn_when_cocod_was_interrupted_does_not_pay_for_it, 0, 2);
     tcase_add_test(tcase, users_share_before_their_processes_do);
     tcase_add_test(tcase, replies_that_are_drained_fast_go_out_a_few_at_a_time);
     tcase_add_test(tcase, back_pressure_makes_no_peer_larger);
