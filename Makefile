@@ -340,7 +340,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # libFuzzer wants its own compilation of everything it watches; only what a target needs is linked.
-FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O1 -g \
+FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O2 -g \
               -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -MMD -MP
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -351,7 +351,7 @@ $(BUILD)/fuzz/libproduct.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(PROTO_SRC) $(
 $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_CTL)): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_CTL_SRC))
 $(BUILD)/fuzz/fuzz_cococtl: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_COCOCTL_SRC))
 $(BUILD)/fuzz/fuzz_cococtl: FUZZ_LDFLAGS = $(FUZZ_COCOCTL_LDFLAGS)
-$(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/libproduct.a
+$(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/obj/tests/fuzz/options.o $(BUILD)/fuzz/libproduct.a
 	$(call say,CLANG,$@) $(CLANG) -fsanitize=fuzzer,address,undefined $(FUZZ_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # --- what people type -------------------------------------------------------------------------------

@@ -6,16 +6,34 @@
 #include "read_all.h"
 #include "sys.h"
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
+
+/* Most files are smaller. */
+#define FIRST_ROOM 4096u
+
+static int grow(uint8_t **data, size_t *room, size_t most)
+{
+    size_t more = *room < most / 2 ? 2 * *room : most;
+    uint8_t *copy = sys.alloc(more);
+
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, *data, *room);
+    sys.free(*data);
+    *data = copy;
+    *room = more;
+    return 0;
+}
 
 int read_all(int fd, size_t max, uint8_t **ret, size_t *ret_size)
 {
-    uint8_t *data = sys.alloc(max + 1);
-    size_t used = 0;
+    size_t used = 0, room = max < FIRST_ROOM ? max + 1 : FIRST_ROOM;
+    uint8_t *data = sys.alloc(room);
     int r = data ? 0 : -ENOMEM;
 
     while (r == 0) {
-        ssize_t n = read(fd, data + used, max + 1 - used);
+        ssize_t n = read(fd, data + used, room - used);
         if (n == 0)
             break;
         if (n < 0)
@@ -24,6 +42,8 @@ int read_all(int fd, size_t max, uint8_t **ret, size_t *ret_size)
             used += (size_t)n;
         if (used > max)
             r = -EFBIG;
+        else if (r == 0 && used == room)
+            r = grow(&data, &room, max + 1);
     }
     if (r < 0) {
         sys.free(data);

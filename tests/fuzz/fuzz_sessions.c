@@ -504,10 +504,10 @@ static size_t move(const uint8_t *data, size_t size)
 static void finish(void)
 {
     most = interrupted = allocations_left = 0;
-    for (int turn = 0; turn < 8; turn++) {
+    for (int turn = 0; turn < 4; turn++) {
         for (int i = 0; i < PEERS; i++)
             send_some(&players[i], OUT_MAX);
-        rig_pass(&rig, 4000000);
+        rig_pass(&rig, 8000000);
         for (int i = 0; i < PEERS; i++)
             read_some(i, sizeof(players[i].in));
     }
