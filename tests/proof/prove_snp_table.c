@@ -68,7 +68,7 @@ static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
     struct coco_snp_table list;
     size_t read;
 
-    GIVEN(list.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX && list.size == 0);
+    GIVEN(list.n_entries <= 3 && list.size == 0); /* each is looked at for itself */
     *table = list;
     if (!coco_read_bytes(r, read) || read < COCO_SNP_ENTRY_SIZE)
         return false;
@@ -120,10 +120,10 @@ void prove_read_entries_full(void)
     SHOW(table.n_entries <= COCO_SNP_TABLE_ENTRIES_MAX, "no more than it has room for");
 }
 
-/* bound: none
+/* bound: 3 entries, any bytes
  * unwind: 18
+ * loop: coco_snp_table_decode.0:4
  * cut: read_entries
- * long: more than half a minute
  * broken: s/if (entry->offset < r.pos)/if (false)/
  * refuted: behind the list */
 void prove_coco_snp_table_decode(void)

@@ -96,7 +96,6 @@ void prove_coco_snp_tcb_format(void)
 
 /* bound: texts to 9 bytes, any bytes in them
  * unwind: 11
- * long: more than half a minute
  * broken: s/if (first || .text)/if (first)/
  * refuted: the same text */
 void prove_coco_snp_tcb_parse(void)

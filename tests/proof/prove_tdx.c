@@ -291,7 +291,6 @@ void prove_quote_ecdsa_and_back(void)
 
 /* bound: none
  * cut: coco_write_bytes coco_write_zeros coco_write_le
- * long: more than half a minute
  * broken: s/    if (outer_size > UINT32_MAX)/    if (false)/
  * refuted: overflow */
 void prove_coco_quote_ecdsa_encode(void)
