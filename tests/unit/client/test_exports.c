@@ -111,7 +111,7 @@ START_TEST(imports_are_few)
 {
     static const char *const allowed[] = {
         "__cmsg_nxthdr", /* CMSG_NXTHDR, as an unoptimized build has it */
-        "bcmp", /* memcmp() == 0, as clang has it */
+        "bcmp",          /* memcmp() == 0, as clang has it */
         "clock_gettime",
         "close",
         "connect",
