@@ -303,11 +303,12 @@ static void reload_is_told(void)
 /* The loop's thread then took "it was submitted" for "it was read well": a signal 11. */
 START_TEST(a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal)
 {
+    static const char refused[] = "[quotes]\nslots = many\n";
     char path[4200];
 
     open_with("[quotes]\n" A);
     snprintf(path, sizeof(path), "%s/cocod.conf", world.dir);
-    test_write_file(path, "[quotes]\nslots = many\n", 24);
+    test_write_file(path, refused, strlen(refused));
     ck_assert_int_eq(reload_init(&reloading, &(struct reload_options){.config = path}, world.cocod,
                                  reload_is_told),
                      0);
