@@ -669,6 +669,7 @@ void world_close(struct world *world)
     world_pass(world, 60u * 1000000u); /* what found no memory is tried again */
     await_worker(world);
     world_pass(world, 240u * 1000000u); /* longer than any timer, lingering accounts included */
+    await_worker(world);                /* while it has work, it is watched by a timer */
     for (size_t i = 0; i < metric_names_count; i++)
         if (strncmp(metric_names[i].name, "now_", 4) == 0)
             ck_assert_msg(metric_value(&metric_names[i]) == 0, "%s is %llu, not 0",
