@@ -135,8 +135,8 @@ static DIR *open_folder(const char *path)
     return folder;
 }
 
-/* "lock:\t1: OFDLCK  ADVISORY  WRITE -1 00:2d:1234 0 EOF". Of the file that it is read for. POSIX: one
- * of the process, by F_SETLK; it stands in the way as well. */
+/* "lock:\t1: OFDLCK  ADVISORY  WRITE -1 00:2d:1234 0 EOF". Of the file that it is read for. POSIX:
+ * one of the process, by F_SETLK; it stands in the way as well. */
 static bool take_line(const char *line, const struct lock_query *query, struct lock_holder *holder)
 {
     char kind[16], access[16], last_text[24];

@@ -233,5 +233,6 @@ struct certs_holder {
  * more than `max`, or so many that finding them takes longer than 2 ms. Whose they are the kernel
  * tells nobody by that: a byte of a session's range says only to whom that range was given. */
 size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max);
-/* At the last look, once a minute, were there more locks, from the one before, than leases can be? */
+/* At the last look, once a minute: were there more locks, from the one before, than leases can be?
+ */
 bool certs_flooded(const struct certs *certs);

@@ -13,8 +13,8 @@
 /* How long the loop may look for holders. Each look costs as much as there are locks; usually less
  * than 1 us. */
 #define LOOK_US 2000u
-/* A look comes once a minute. A lease lasts as long as the firmware takes, so of those that one look
- * sees hardly any is there at the next. */
+/* A look comes once a minute. A lease lasts as long as the firmware takes, so of those that one
+ * look sees hardly any is there at the next. */
 #define KEPT_US   30000000u
 #define KEPT_MANY 64u
 

@@ -22,7 +22,7 @@ static bool is_marked(struct json_object *container)
     return json_object_get_userdata(container) == &missing;
 }
 
-/* Where a table of names cannot grow, json-c loses the copy of the name: hence the constant ones. */
+/* Where a table of names cannot grow, json-c loses the copy of the name: so they are constant. */
 static void set(struct json_object *object, const char *key, struct json_object *value,
                 unsigned options)
 {
