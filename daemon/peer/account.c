@@ -354,8 +354,10 @@ bool account_charge(struct account *account, enum charge kind, size_t amount)
 
 bool account_charge_privileged(struct account *account, enum charge kind, size_t amount)
 {
-    if (account_full(account, kind, amount))
-        return account_charge(account, kind, amount); /* tells */
+    if (account_full(account, kind, amount)) {
+        tell_limit(account, kind, true);
+        return false;
+    }
     account_charge_anyway(account, kind, amount);
     return true;
 }

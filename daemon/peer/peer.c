@@ -573,7 +573,8 @@ static void on_deadline(struct timer *timer)
 
     peer_ref(peer);
     for (int i = 0; i < 2 && reason != CLOSE_REASONS && peer->state != PEER_CLOSED; i++) {
-        peer->reads = peer->writes = true;
+        peer->reads = true;
+        peer->writes = peer->out != NULL;
         take_turn(&peer->turn);
         reason = overdue(peer, now);
     }
