@@ -174,7 +174,7 @@ int verb_certs_remove(const struct ctl *ctl)
         return output_object(object);
     }
     term_line(stdout, "removed", key_of(ctl));
-    return output_close(&(const struct ctl){0}, stdout);
+    return output_end();
 }
 
 /* --- certs export ---------------------------------------------------------------------------- */
@@ -288,7 +288,7 @@ int verb_certs_export(const struct ctl *ctl)
     json_object_put(written);
     json_object_put(result);
     json_object_put(parameters);
-    return code == CTL_OK ? output_close(&(const struct ctl){0}, stdout) : code;
+    return code == CTL_OK ? output_end() : code;
 }
 
 /* --- certs preflight ------------------------------------------------------------------------- */

@@ -63,6 +63,9 @@ int memory_out(void);
 bool memory_ran_out(void);
 /* An empty object; NULL where that was said. */
 struct json_object *memory_object(void);
+/* A tree as text by json_write or json_write_lines, malloc'ed; NULL where that was said. */
+typedef size_t memory_form(struct json_object *tree, char *out, size_t size);
+char *memory_json(struct json_object *tree, memory_form *form);
 /* Is everything in a tree that was added to it? Else that was said. */
 bool memory_held(struct json_object *tree);
 
@@ -198,6 +201,8 @@ bool reply_optional_int(struct reply *reply, struct json_object *object, const c
                         int64_t *ret);
 /* Adds a text, as json_set(); NULL as null. */
 void json_set_text(struct json_object *object, const char *key, const char *text);
+/* Adds a value that stays the caller's, too; NULL as null. */
+void json_set_shared(struct json_object *object, const char *key, struct json_object *value);
 
 /* base64.c: RFC 4648 section 4, padded, canonical. */
 /* malloc'ed, terminated; NULL: out of memory. */
@@ -217,6 +222,8 @@ bool conf_certs_path(const char *const *dirs, size_t n_dirs, const char *key, ch
 FILE *output_open(const struct ctl *ctl);
 /* Ends it; the exit status. */
 int output_close(const struct ctl *ctl, FILE *to);
+/* The same of stdout, whatever --out says. */
+int output_end(void);
 /* Writes bytes to a file; the exit status. */
 int output_bytes(const char *path, const void *bytes, size_t size);
 /* Makes or replaces a file: whoever looks, after whatever crash, sees the old bytes or the new.

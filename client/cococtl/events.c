@@ -137,8 +137,7 @@ static int show(struct follower *f, struct json_object *parameters)
     free(composed.text);
     if (memory_ran_out())
         return CTL_MEMORY;
-    return reply.bad ? reply_malformed(f->ctl, "Monitor")
-                     : output_close(&(const struct ctl){0}, stdout);
+    return reply.bad ? reply_malformed(f->ctl, "Monitor") : output_end();
 }
 
 /* Waits until the daemon says something. False: nobody reads what is written here. */

@@ -345,10 +345,7 @@ static int show(const struct fetch *f, struct json_object *imported)
     if (f->ctl->json) {
         struct json_object *whole = json_object_new_object();
         json_set(whole, "fetched", json_object_get(f->results));
-        if (imported)
-            json_set(whole, "results", json_object_get(imported));
-        else
-            json_set_null(whole, "results");
+        json_set_shared(whole, "results", imported);
         return output_object(whole);
     }
     for (size_t i = 0; i < n; i++) {
@@ -364,7 +361,7 @@ static int show(const struct fetch *f, struct json_object *imported)
     }
     if (imported)
         code = import_show(f->ctl, false, &f->inputs, imported);
-    return code == CTL_OK ? output_close(&(const struct ctl){0}, stdout) : code;
+    return code == CTL_OK ? output_end() : code;
 }
 
 static int finish(struct fetch *f)

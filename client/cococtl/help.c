@@ -291,5 +291,5 @@ int verb_help(const struct ctl *ctl)
         help_verb(stdout, verb);
     else
         help_usage(stdout);
-    return output_close(&(const struct ctl){0}, stdout);
+    return output_end();
 }

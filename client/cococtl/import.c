@@ -255,7 +255,7 @@ int import_show(const struct ctl *ctl, bool verify_only, const struct inputs *in
         return output_object(whole);
     }
     show_results(stdout, verify_only, inputs, results);
-    return output_close(&(const struct ctl){0}, stdout);
+    return output_end();
 }
 
 static int import_or_verify(const struct ctl *ctl, const char *method, bool verify_only)

@@ -235,7 +235,7 @@ static bool run_special(struct ctl *ctl, char *const *words, int n, unsigned giv
 {
     if (given & OPT_VERSION) {
         term_printf(stdout, "cococtl %s\n", coco_version());
-        *ret_code = output_close(&(const struct ctl){0}, stdout);
+        *ret_code = output_end();
     } else if ((given & OPT_HELP) && (n == 0 || strcmp(words[0], "help") != 0)) {
         int used = 0;
         ctl->args = words;

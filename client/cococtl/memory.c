@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ctl.h"
+#include <stdlib.h>
 
 static bool ran_out;
 
@@ -23,6 +24,18 @@ struct json_object *memory_object(void)
     if (!object)
         (void)memory_out();
     return object;
+}
+
+char *memory_json(struct json_object *tree, memory_form *form)
+{
+    size_t size = tree ? form(tree, NULL, 0) : 0;
+    char *text = size > 0 ? malloc(size + 1) : NULL;
+
+    if (text)
+        (void)form(tree, text, size + 1);
+    else
+        (void)memory_out();
+    return text;
 }
 
 bool memory_held(struct json_object *tree)

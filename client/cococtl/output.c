@@ -45,6 +45,11 @@ int output_close(const struct ctl *ctl, FILE *to)
                   : CTL_OK;
 }
 
+int output_end(void)
+{
+    return output_close(&(const struct ctl){0}, stdout);
+}
+
 int output_bytes(const char *path, const void *bytes, size_t size)
 {
     FILE *to = fopen(path, "we");
@@ -130,16 +135,12 @@ int output_make_parents(const char *path)
     return CTL_OK;
 }
 
-typedef size_t write_form(struct json_object *object, char *out, size_t size);
-
-static int put_json(FILE *to, struct json_object *object, write_form *form)
+static int put_json(FILE *to, struct json_object *object, memory_form *form)
 {
-    size_t size = object ? form(object, NULL, 0) : 0;
-    char *text = size > 0 ? malloc(size + 1) : NULL;
+    char *text = memory_json(object, form);
 
     if (!text)
-        return memory_out();
-    (void)form(object, text, size + 1);
+        return CTL_MEMORY;
     term_json(to, text);
     (void)fputc('\n', to);
     free(text);
@@ -161,5 +162,5 @@ int output_object(struct json_object *object)
     int code = output_json(stdout, object);
 
     json_object_put(object);
-    return code == CTL_OK ? output_close(&(const struct ctl){0}, stdout) : code;
+    return code == CTL_OK ? output_end() : code;
 }

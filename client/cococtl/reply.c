@@ -135,3 +135,11 @@ void json_set_text(struct json_object *object, const char *key, const char *text
     else
         json_set_null(object, key);
 }
+
+void json_set_shared(struct json_object *object, const char *key, struct json_object *value)
+{
+    if (value)
+        json_set(object, key, json_object_get(value));
+    else
+        json_set_null(object, key);
+}

@@ -143,13 +143,6 @@ static void hex64(char out[17], uint64_t value)
     (void)snprintf(out, 17, "%016" PRIx64, value);
 }
 
-static int flush_stdout(void)
-{
-    const struct ctl to_stdout = {0};
-
-    return output_close(&to_stdout, stdout);
-}
-
 static void add_int(struct json_object *object, const char *name, int64_t value)
 {
     json_set(object, name, json_object_new_int64(value));
@@ -189,7 +182,7 @@ int verb_ping(const struct ctl *ctl)
                 link.server.services & COCO_SERVES_CERTS ? " certificates" : "",
                 link.server.services & COCO_SERVES_QUOTES ? " quotes" : "",
                 link.server.services & (COCO_SERVES_CERTS | COCO_SERVES_QUOTES) ? "" : " nothing");
-    return flush_stdout();
+    return output_end();
 }
 
 /* --- request certs --------------------------------------------------------------------------- */
@@ -255,7 +248,7 @@ static int show_table(const struct ctl *ctl, const uint8_t *bytes,
     if (ctl->json)
         return output_object(table_json(&table, result, generation));
     print_table(&table, result, generation);
-    return flush_stdout();
+    return output_end();
 }
 
 /* As a VMM does, PROTOCOL.md "The VMM over the RPC": the lease first, and without it while waiting
@@ -361,7 +354,7 @@ static int show_quote(const struct ctl *ctl, const uint8_t *bytes, size_t size)
     }
     term_printf(stdout, "quote version %u, attestation key type %u, %zu bytes\n", quote.version,
                 quote.att_key_type, size);
-    return flush_stdout();
+    return output_end();
 }
 
 int verb_request_quote(const struct ctl *ctl)

@@ -40,7 +40,8 @@
 /* Between two tries for the lock, and between two looks at who holds leases. */
 #define TRY_MS  20
 #define LOOK_MS 1000
-/* For a look through /proc while the lock is waited for, for the last one, and how many are named. */
+/* For a look through /proc while the lock is waited for, and for the last one; how many are named.
+ */
 #define LOOK_MAX_MS  500
 #define LAST_LOOK_MS 5000
 #define NAMED_MAX    64u
@@ -102,14 +103,6 @@ static void add_name(struct json_object *names, struct composed *composed)
     free(composed->text);
 }
 
-static void set_claim(struct json_object *entry, struct json_object *claim)
-{
-    if (claim)
-        json_set(entry, "claim", json_object_get(claim));
-    else
-        json_set_null(entry, "claim");
-}
-
 static void add_unknown(struct rotation *r, struct json_object *claim)
 {
     struct composed composed;
@@ -126,7 +119,7 @@ static void add_unknown(struct rotation *r, struct json_object *claim)
     json_set_null(entry, "uid");
     json_set_null(entry, "comm");
     json_set_null(entry, "locks");
-    set_claim(entry, claim);
+    json_set_shared(entry, "claim", claim);
     json_append(r->holders, entry);
 }
 
@@ -152,7 +145,7 @@ static void add_holder(struct rotation *r, const struct lock_holder *holder,
     json_set(entry, "uid", json_object_new_int64(holder->uid));
     json_set_text(entry, "comm", holder->comm);
     json_set(entry, "locks", json_object_new_int64((int64_t)holder->n_locks));
-    set_claim(entry, claim);
+    json_set_shared(entry, "claim", claim);
     json_append(r->holders, entry);
 }
 
@@ -358,13 +351,8 @@ static int show(const struct rotation *r, int status, const char *key, int64_t b
         json_set_text(object, "key", key);
         json_set(object, "tableBytes", json_object_new_int64(bytes));
         json_set(object, "forced", json_object_new_boolean(r->forced));
-        if (r->forced) {
-            json_set(object, "void", json_object_get(r->names));
-            json_set(object, "holders", json_object_get(r->holders));
-        } else {
-            json_set_null(object, "void");
-            json_set_null(object, "holders");
-        }
+        json_set_shared(object, "void", r->forced ? r->names : NULL);
+        json_set_shared(object, "holders", r->forced ? r->holders : NULL);
         if (status >= 0)
             json_set(object, "exitStatus", json_object_new_int64(status));
         else
@@ -376,7 +364,7 @@ static int show(const struct rotation *r, int status, const char *key, int64_t b
     if (!key)
         term_puts(stdout, "              No stored chain matches what the platform reports: "
                           "\"cococtl status\" says more.\n");
-    return output_close(&(const struct ctl){0}, stdout);
+    return output_end();
 }
 
 static int explain_end(const struct rotation *r, const struct varlink_answer *answer)

@@ -255,7 +255,7 @@ static int show(const struct ctl *ctl, struct sample *now, struct sample *before
     vm_rates(now, before, seconds);
     if (ctl->json) {
         int code = print_json_view(now, values, seconds);
-        return code == CTL_OK ? output_close(&(const struct ctl){0}, stdout) : code;
+        return code == CTL_OK ? output_end() : code;
     }
     if (!composed_begin(&composed))
         return memory_out();
@@ -268,8 +268,7 @@ static int show(const struct ctl *ctl, struct sample *now, struct sample *before
         term_composed(stdout, composed.text, composed.size);
     }
     free(composed.text);
-    return reply.bad ? reply_malformed(ctl, "GetStatus")
-                     : output_close(&(const struct ctl){0}, stdout);
+    return reply.bad ? reply_malformed(ctl, "GetStatus") : output_end();
 }
 
 int verb_top(const struct ctl *ctl)

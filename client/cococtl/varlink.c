@@ -203,7 +203,7 @@ static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
 static char *call_text(const char *method, struct json_object *parameters, bool more)
 {
     struct json_object *call = json_object_new_object();
-    char name[96], *text = NULL;
+    char name[96];
 
     (void)snprintf(name, sizeof(name), "io.cocod.Admin.%s", method);
     json_set(call, "method", json_object_new_string(name));
@@ -211,11 +211,7 @@ static char *call_text(const char *method, struct json_object *parameters, bool 
         json_set(call, "parameters", json_object_get(parameters));
     if (more)
         json_set(call, "more", json_object_new_boolean(true));
-    size_t size = call && !memory_ran_out() ? json_write(call, NULL, 0) : 0;
-    if (size > 0)
-        text = malloc(size + 1);
-    if (text)
-        (void)json_write(call, text, size + 1);
+    char *text = memory_ran_out() ? NULL : memory_json(call, json_write);
     json_object_put(call);
     return text;
 }
