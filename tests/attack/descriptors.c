@@ -50,7 +50,9 @@ static uint32_t get_leases(const struct host *h)
     return got;
 }
 
-START_TEST(descriptors_that_nobody_receives_are_bounded_by_account_and_user)
+FIXTURE(.timeout_s = 300);
+
+TEST(descriptors_that_nobody_receives_are_bounded_by_account_and_user)
 {
     struct attacker attackers[PROCESSES];
     uint32_t kept = 0, most = 0;
@@ -81,16 +83,4 @@ START_TEST(descriptors_that_nobody_receives_are_bounded_by_account_and_user)
     ck_assert_uint_eq(kept, 4096 - 4096 / 8);
     ck_assert_ptr_nonnull(strstr(log, "[limits] descriptors"));
     host_close(&host);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("descriptors");
-    TCase *tcase = tcase_create("descriptors");
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_test(tcase, descriptors_that_nobody_receives_are_bounded_by_account_and_user);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

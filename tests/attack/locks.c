@@ -180,22 +180,12 @@ static void flood(int how, unsigned locks)
     host_close(&host);
 }
 
-START_TEST(locks_without_number_neither_stop_nor_hide_an_update)
+FIXTURE(.timeout_s = 900);
+
+TEST_LOOP(locks_without_number_neither_stop_nor_hide_an_update, 0, 2)
 {
     const char *chosen = getenv("COCO_TEST_LOCKS");
 
     if (attack_possible())
         flood(_i ? F_SETLK : F_OFD_SETLK, chosen ? (unsigned)atoi(chosen) : LOCKS);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("locks");
-    TCase *tcase = tcase_create("locks");
-
-    tcase_set_timeout(tcase, 900);
-    tcase_add_loop_test(tcase, locks_without_number_neither_stop_nor_hide_an_update, 0, 2);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

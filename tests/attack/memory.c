@@ -166,30 +166,18 @@ static void attack(const char *what, const char *config, int n,
     host_close(&host);
 }
 
-START_TEST(pings_whose_replies_nobody_reads_take_what_their_accounts_may)
+FIXTURE(.timeout_s = 300);
+
+TEST(pings_whose_replies_nobody_reads_take_what_their_accounts_may)
 {
     if (attack_possible())
         attack("PINGs whose replies are not read", "", PINGERS, ping_without_reading);
 }
-END_TEST
 
-START_TEST(calls_without_end_take_what_their_accounts_may)
+TEST(calls_without_end_take_what_their_accounts_may)
 {
     if (!attack_possible())
         return;
     attack("calls without end, no role", "", CALLERS, call_without_end);
     attack("calls without end, role import", "import = 64991\n", CALLERS, call_without_end);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("memory");
-    TCase *tcase = tcase_create("memory");
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_test(tcase, pings_whose_replies_nobody_reads_take_what_their_accounts_may);
-    tcase_add_test(tcase, calls_without_end_take_what_their_accounts_may);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -43,7 +43,9 @@ static uint32_t want_ten(const struct host *h)
     return served;
 }
 
-START_TEST(one_user_takes_all_places_but_the_reserve)
+FIXTURE(.timeout_s = 300);
+
+TEST(one_user_takes_all_places_but_the_reserve)
 {
     struct attacker attackers[PROCESSES], others[USERS];
     uint32_t taken = 0, users = 0, served = 0;
@@ -74,10 +76,9 @@ START_TEST(one_user_takes_all_places_but_the_reserve)
     ck_assert_int_eq(status, 0);
     host_close(&host);
 }
-END_TEST
 
 /* Administrators have places of their own beyond those, though all are taken. */
-START_TEST(root_gets_in_where_every_place_is_taken)
+TEST(root_gets_in_where_every_place_is_taken)
 {
     struct attacker attackers[10];
     uint32_t taken = 0;
@@ -94,17 +95,4 @@ START_TEST(root_gets_in_where_every_place_is_taken)
     for (int i = 0; i < 10; i++)
         attack_end(&attackers[i]);
     host_close(&host);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("places");
-    TCase *tcase = tcase_create("places");
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_test(tcase, one_user_takes_all_places_but_the_reserve);
-    tcase_add_test(tcase, root_gets_in_where_every_place_is_taken);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -208,7 +208,9 @@ static int judge(void)
     return ran && failed == 0 ? 0 : 1;
 }
 
-START_TEST(one_users_flood_costs_another_user_a_turn)
+FIXTURE(.timeout_s = 600);
+
+TEST(one_users_flood_costs_another_user_a_turn)
 {
     if (geteuid() != 0) {
         printf("skipped: two users are needed, and with them root\n");
@@ -219,16 +221,4 @@ START_TEST(one_users_flood_costs_another_user_a_turn)
     ck_assert_int_eq(process_stop(&host.cocod), 0);
     host_close(&host);
     ck_assert_int_eq(r, 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("attack_quotes");
-    TCase *tcase = tcase_create("attack");
-
-    tcase_set_timeout(tcase, 600);
-    tcase_add_test(tcase, one_users_flood_costs_another_user_a_turn);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -123,7 +123,9 @@ static void await(atomic_uint *count, unsigned more_than)
         usleep(1000);
 }
 
-START_TEST(whoever_reads_the_store_takes_no_chain_away)
+FIXTURE(.timeout_s = 300);
+
+TEST(whoever_reads_the_store_takes_no_chain_away)
 {
     struct attacker flood, guest;
 
@@ -159,16 +161,4 @@ START_TEST(whoever_reads_the_store_takes_no_chain_away)
     ck_assert_uint_eq(seen->changes - 1, CHANGES); /* the first table is one, too */
     ck_assert_uint_eq(seen->eio + seen->other, 0);
     host_close(&host);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("store");
-    TCase *tcase = tcase_create("store");
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_test(tcase, whoever_reads_the_store_takes_no_chain_away);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -338,7 +338,9 @@ static unsigned seconds(void)
     return text && *text ? (unsigned)strtoul(text, NULL, 10) : 60;
 }
 
-START_TEST(nothing_comes_to_harm)
+FIXTURE(.timeout_s = seconds() * 2.0 + 900);
+
+TEST(nothing_comes_to_harm)
 {
     const char *text = getenv("CHAOS_SEED");
     const uint64_t seed = text && *text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
@@ -372,16 +374,4 @@ START_TEST(nothing_comes_to_harm)
     updater_done(&run.updater);
     free_chains();
     printf("chaos: nothing came to harm, seed %llu\n", (unsigned long long)seed);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("chaos");
-    TCase *tc = tcase_create("chaos");
-
-    tcase_set_timeout(tc, seconds() * 2.0 + 900);
-    tcase_add_test(tc, nothing_comes_to_harm);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -227,7 +227,9 @@ static unsigned long settled_files(unsigned long expected)
     return n;
 }
 
-START_TEST(requests_leave_nothing_behind)
+FIXTURE(.timeout_s = 7200);
+
+TEST(requests_leave_nothing_behind)
 {
     const char *text = getenv("COCO_SOAK");
     const uint64_t total = text && *text ? strtoull(text, NULL, 10) : 10000000;
@@ -264,11 +266,10 @@ START_TEST(requests_leave_nothing_behind)
     ck_assert_int_eq(process_stop(&host.cocod), 0);
     host_close(&host);
 }
-END_TEST
 
 /* --- ten thousand idle sessions --------------------------------------------------------------- */
 
-START_TEST(an_idle_session_takes_a_kib)
+TEST(an_idle_session_takes_a_kib)
 {
     struct rlimit limit;
     char more[4096];
@@ -297,17 +298,4 @@ START_TEST(an_idle_session_takes_a_kib)
     ck_assert_msg(each <= IDLE_BYTES, "%.0f bytes a session", each);
     ck_assert_int_eq(process_stop(&host.cocod), 0);
     host_close(&host);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("soak");
-    TCase *tc = tcase_create("soak");
-
-    tcase_set_timeout(tc, 7200);
-    tcase_add_test(tc, an_idle_session_takes_a_kib);
-    tcase_add_test(tc, requests_leave_nothing_behind);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -105,7 +105,9 @@ static void assert_alive(int fd)
     ck_assert_uint_eq(reply.status, COCO_OK);
 }
 
-START_TEST(an_oversize_length_closes_only_that_session)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(an_oversize_length_closes_only_that_session)
 {
     static const uint32_t lengths[] = {COCO_REQUEST_MAX + 1, 1u << 20, UINT32_MAX};
     int other = open_session();
@@ -119,18 +121,16 @@ START_TEST(an_oversize_length_closes_only_that_session)
     assert_alive(other);
     close(other);
 }
-END_TEST
 
-START_TEST(a_second_hello_closes)
+TEST(a_second_hello_closes)
 {
     int fd = open_session();
 
     send_hello(fd);
     assert_closed(fd);
 }
-END_TEST
 
-START_TEST(an_unknown_type_gets_its_errno_and_the_session_lives)
+TEST(an_unknown_type_gets_its_errno_and_the_session_lives)
 {
     struct coco_header reply;
     int fd = open_session();
@@ -143,7 +143,6 @@ START_TEST(an_unknown_type_gets_its_errno_and_the_session_lives)
     assert_alive(fd);
     close(fd);
 }
-END_TEST
 
 /* Through libcoco, as a VMM would. */
 static void refused_tdreport(const uint8_t *tdreport)
@@ -157,7 +156,7 @@ static void refused_tdreport(const uint8_t *tdreport)
     coco_client_free(client);
 }
 
-START_TEST(a_wrong_tdreport_is_einval_and_qgs_is_not_bothered)
+TEST(a_wrong_tdreport_is_einval_and_qgs_is_not_bothered)
 {
     uint8_t tdreport[COCO_API_TDREPORT_SIZE];
     static const size_t flips[] = {
@@ -186,9 +185,8 @@ START_TEST(a_wrong_tdreport_is_einval_and_qgs_is_not_bothered)
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_CONNECTIONS), 1); /* the greeting */
     }
 }
-END_TEST
 
-START_TEST(a_quote_that_does_not_fit_is_emsgsize)
+TEST(a_quote_that_does_not_fit_is_emsgsize)
 {
     struct coco_client *client = host_client(&host, 0);
     uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[100];
@@ -199,7 +197,6 @@ START_TEST(a_quote_that_does_not_fit_is_emsgsize)
                      -(int)COCO_STATUS_EMSGSIZE);
     coco_client_free(client);
 }
-END_TEST
 
 /* --- what the operator may leave wrong -------------------------------------------------------- */
 
@@ -229,7 +226,9 @@ static void expect_status(const char *text)
     free(output);
 }
 
-START_TEST(a_missing_chain_is_said_and_the_empty_table_is_served)
+FIXTURE(.setup = setup_bare, .teardown = teardown, .timeout_s = 60);
+
+TEST(a_missing_chain_is_said_and_the_empty_table_is_served)
 {
     char text[1024];
 
@@ -240,9 +239,8 @@ START_TEST(a_missing_chain_is_said_and_the_empty_table_is_served)
     expect_status("there-is-no.pem");
     process_wait_log(&host.cocod, "there-is-no.pem");
 }
-END_TEST
 
-START_TEST(an_unreadable_chain_is_said_and_the_empty_table_is_served)
+TEST(an_unreadable_chain_is_said_and_the_empty_table_is_served)
 {
     char text[1024], path[512];
 
@@ -260,9 +258,8 @@ START_TEST(an_unreadable_chain_is_said_and_the_empty_table_is_served)
     process_wait_log(&host.cocod, "Is a directory");
     expect_empty_table();
 }
-END_TEST
 
-START_TEST(missing_chain_refuse_is_eio)
+TEST(missing_chain_refuse_is_eio)
 {
     struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX];
@@ -277,9 +274,8 @@ START_TEST(missing_chain_refuse_is_eio)
     ck_assert_uint_eq(result.status, COCO_STATUS_EIO);
     coco_client_free(client);
 }
-END_TEST
 
-START_TEST(a_host_without_services_says_so)
+TEST(a_host_without_services_says_so)
 {
     struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX], tdreport[COCO_API_TDREPORT_SIZE];
@@ -296,9 +292,8 @@ START_TEST(a_host_without_services_says_so)
                      -(int)COCO_STATUS_EOPNOTSUPP);
     coco_client_free(client);
 }
-END_TEST
 
-START_TEST(a_dead_qgs_is_enodev_and_a_refused_one_is_told_apart)
+TEST(a_dead_qgs_is_enodev_and_a_refused_one_is_told_apart)
 {
     struct coco_client *client;
     uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[COCO_API_TABLE_MAX];
@@ -317,30 +312,4 @@ START_TEST(a_dead_qgs_is_enodev_and_a_refused_one_is_told_apart)
     host_start_qgs(&host, NULL);
     ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size), 0);
     coco_client_free(client);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("bad input");
-    TCase *peers = tcase_create("peers");
-    TCase *operators = tcase_create("operators");
-
-    tcase_set_timeout(peers, 60);
-    tcase_add_checked_fixture(peers, setup, teardown);
-    tcase_add_test(peers, an_oversize_length_closes_only_that_session);
-    tcase_add_test(peers, a_second_hello_closes);
-    tcase_add_test(peers, an_unknown_type_gets_its_errno_and_the_session_lives);
-    tcase_add_test(peers, a_wrong_tdreport_is_einval_and_qgs_is_not_bothered);
-    tcase_add_test(peers, a_quote_that_does_not_fit_is_emsgsize);
-    suite_add_tcase(suite, peers);
-    tcase_set_timeout(operators, 60);
-    tcase_add_checked_fixture(operators, setup_bare, teardown);
-    tcase_add_test(operators, a_missing_chain_is_said_and_the_empty_table_is_served);
-    tcase_add_test(operators, an_unreadable_chain_is_said_and_the_empty_table_is_served);
-    tcase_add_test(operators, missing_chain_refuse_is_eio);
-    tcase_add_test(operators, a_host_without_services_says_so);
-    tcase_add_test(operators, a_dead_qgs_is_enodev_and_a_refused_one_is_told_apart);
-    suite_add_tcase(suite, operators);
-    return suite;
 }

@@ -159,7 +159,9 @@ static const struct {
     {QGS_FAULT_TRUNCATED, 1, 0},
 };
 
-START_TEST(a_wrong_answer)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
+TEST_LOOP(a_wrong_answer, 0, sizeof(answers) / sizeof(answers[0]))
 {
     open_well();
     qgs_sim_set_fault(host.sim, answers[_i].fault, answers[_i].count);
@@ -167,9 +169,8 @@ START_TEST(a_wrong_answer)
     qgs_sim_set_fault(host.sim, answers[_i].fault, 0);
     recovers();
 }
-END_TEST
 
-START_TEST(a_byte_at_a_time)
+TEST(a_byte_at_a_time)
 {
     sim_options.drip_ms = 1;
     sim_options.timer_ms = 20000;
@@ -183,11 +184,10 @@ START_TEST(a_byte_at_a_time)
     recovers();
     ck_assert(qgs_sim_wait_equal(host.sim, QGS_STAT_OPEN, 0, 20000));
 }
-END_TEST
 
 /* --- silence ---------------------------------------------------------------------------------- */
 
-START_TEST(it_hangs)
+TEST(it_hangs)
 {
     open_well();
     qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, QGS_ALWAYS);
@@ -197,7 +197,6 @@ START_TEST(it_hangs)
     qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, 0);
     recovers();
 }
-END_TEST
 
 #define BUSY_CLIENTS 8
 
@@ -235,7 +234,7 @@ static unsigned ask_at_once(void)
 
 /* Quotes go on with the threads that are left, and never are there more than threads; nothing but a
  * restart brings the others back. */
-START_TEST(threads_of_it_never_come_back)
+TEST_LOOP(threads_of_it_never_come_back, 1, 4)
 {
     sim_options.delay_ms = 5;
     open_well();
@@ -249,10 +248,9 @@ START_TEST(threads_of_it_never_come_back)
     status_says(text);
     ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_MOST_QUOTES), 4);
 }
-END_TEST
 
 /* Those that come back are used again. */
-START_TEST(threads_of_it_come_back)
+TEST(threads_of_it_come_back)
 {
     sim_options.delay_ms = 5;
     sim_options.delay_random = true; /* so that one overtakes all others now and then */
@@ -272,9 +270,8 @@ START_TEST(threads_of_it_come_back)
     }
     ck_abort_msg("the suspect slots did not come back");
 }
-END_TEST
 
-START_TEST(it_has_no_threads)
+TEST(it_has_no_threads)
 {
     sim_options.threads = 0;
     open_broker();
@@ -290,9 +287,8 @@ START_TEST(it_has_no_threads)
     host_start_qgs(&host, &sim_options);
     recovers();
 }
-END_TEST
 
-START_TEST(its_backlog_is_stuck)
+TEST(its_backlog_is_stuck)
 {
     sim_options.no_accept = true;
     sim_options.backlog = 0;
@@ -327,11 +323,10 @@ START_TEST(its_backlog_is_stuck)
     host_start_qgs(&host, &sim_options);
     recovers();
 }
-END_TEST
 
 /* --- death ------------------------------------------------------------------------------------ */
 
-START_TEST(it_dies_and_returns)
+TEST(it_dies_and_returns)
 {
     open_well();
     for (int i = 0; i < 3; i++) {
@@ -343,9 +338,8 @@ START_TEST(it_dies_and_returns)
         ck_assert_int_eq(get_quote(2000), 0); /* at once: somebody asked */
     }
 }
-END_TEST
 
-START_TEST(it_crashes_and_leaves_its_socket)
+TEST(it_crashes_and_leaves_its_socket)
 {
     sim_options.crash_after = 7; /* the greeting, and six quotes */
     open_well();
@@ -358,9 +352,8 @@ START_TEST(it_crashes_and_leaves_its_socket)
     host_start_qgs(&host, &sim_options);
     ck_assert_int_eq(get_quote(2000), 0);
 }
-END_TEST
 
-START_TEST(it_may_not_be_connected_to)
+TEST(it_may_not_be_connected_to)
 {
     if (geteuid() == 0) {
         printf("SKIP: root may connect to every socket\n");
@@ -374,10 +367,9 @@ START_TEST(it_may_not_be_connected_to)
     ck_assert_int_eq(chmod(host.qgs, 0600), 0);
     recovers();
 }
-END_TEST
 
 /* The simulator is a process of its own here, with few descriptors, and others take them. */
-START_TEST(it_runs_out_of_descriptors)
+TEST(it_runs_out_of_descriptors)
 {
     char program[4096], text[512];
     struct process sim = {.notify_fd = -1};
@@ -417,7 +409,6 @@ START_TEST(it_runs_out_of_descriptors)
     recovers();
     process_kill(&sim);
 }
-END_TEST
 
 /* --- one among many --------------------------------------------------------------------------- */
 
@@ -439,7 +430,7 @@ static pid_t start_flood(void)
     }
 }
 
-START_TEST(a_wrong_mac_flood_harms_nobody)
+TEST(a_wrong_mac_flood_harms_nobody)
 {
     pid_t floods[3];
     char *output;
@@ -458,28 +449,4 @@ START_TEST(a_wrong_mac_flood_harms_nobody)
                   "%s", output);
     free(output);
     fds_before = 0;
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("broker");
-    TCase *tcase = tcase_create("broker");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_loop_test(tcase, a_wrong_answer, 0, sizeof(answers) / sizeof(answers[0]));
-    tcase_add_test(tcase, a_byte_at_a_time);
-    tcase_add_test(tcase, it_hangs);
-    tcase_add_loop_test(tcase, threads_of_it_never_come_back, 1, 4);
-    tcase_add_test(tcase, threads_of_it_come_back);
-    tcase_add_test(tcase, it_has_no_threads);
-    tcase_add_test(tcase, its_backlog_is_stuck);
-    tcase_add_test(tcase, it_dies_and_returns);
-    tcase_add_test(tcase, it_crashes_and_leaves_its_socket);
-    tcase_add_test(tcase, it_may_not_be_connected_to);
-    tcase_add_test(tcase, it_runs_out_of_descriptors);
-    tcase_add_test(tcase, a_wrong_mac_flood_harms_nobody);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -94,7 +94,9 @@ static void assert_lacks(const char *part)
     ck_assert_msg(strstr(output, part) == NULL, "\"%s\" is in:\n%s", part, output);
 }
 
-START_TEST(life_of_a_chain)
+FIXTURE(.teardown = teardown, .timeout_s = 120);
+
+TEST(life_of_a_chain)
 {
     start("");
     ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 1);
@@ -136,9 +138,8 @@ START_TEST(life_of_a_chain)
     ck_assert_int_eq(CERTS("show", key), 0);
     assert_has("SEV-VCEK");
 }
-END_TEST
 
-START_TEST(rotation)
+TEST(rotation)
 {
     char script[400];
 
@@ -156,9 +157,8 @@ START_TEST(rotation)
     ck_assert_int_eq(CERTS("rotate", "--exec", "false"), 1);
     assert_has(key);
 }
-END_TEST
 
-START_TEST(who_may_only_import)
+TEST(who_may_only_import)
 {
     if (getuid() != 0) {
         printf("SKIP: only root can be another user\n");
@@ -181,10 +181,9 @@ START_TEST(who_may_only_import)
     assert_has("\"product\":\"Milan\"");
     assert_has(chip_hex);
 }
-END_TEST
 
 /* A folder that is pushed every day, from a mirror that lags: 0 though it is older, 1 for what is bad. */
-START_TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
+TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
 {
     struct snp_pki_leaf_options options = {.tcb = {.bl = 3, .snp = 8, .ucode = 115}};
     struct snp_pki_leaf leaves[2];
@@ -233,10 +232,9 @@ START_TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
     }
     snp_pki_free(made);
 }
-END_TEST
 
 /* Two regions: listed, refused to be told apart, removed by their keys. */
-START_TEST(vleks_of_two_regions_on_the_command_line)
+TEST(vleks_of_two_regions_on_the_command_line)
 {
     static const char *const csps[] = {"CN=east.example", "CN=a/b c"};
     char name[64];
@@ -277,9 +275,8 @@ START_TEST(vleks_of_two_regions_on_the_command_line)
     assert_has("Milan/VLEK/CN=east.example/" TCB);
     snp_pki_free(made);
 }
-END_TEST
 
-START_TEST(real_milan_chain)
+TEST(real_milan_chain)
 {
     const char *data = test_data("snp/vcek_milan.der");
     char leaf[512], text[1024], ark[512], ask[512];
@@ -299,7 +296,6 @@ START_TEST(real_milan_chain)
     ck_assert_int_eq(CERTS("list"), 0);
     assert_has("Milan  VCEK");
 }
-END_TEST
 
 static char *read_text(const char *name)
 {
@@ -313,7 +309,7 @@ static char *read_text(const char *name)
 }
 
 /* What other people's tools and services make of one chain; each is taken whole by the real daemon. */
-START_TEST(chains_as_people_have_them)
+TEST(chains_as_people_have_them)
 {
     char *text = NULL;
 
@@ -356,23 +352,4 @@ START_TEST(chains_as_people_have_them)
     free(ark);
     free(ask);
     free(vcek);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("certs_cli");
-    TCase *tc = tcase_create("certs_cli");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, NULL, teardown);
-    tcase_add_test(tc, life_of_a_chain);
-    tcase_add_test(tc, rotation);
-    tcase_add_test(tc, who_may_only_import);
-    tcase_add_test(tc, an_older_crl_or_vcek_is_kept_out_with_exit_status_0);
-    tcase_add_test(tc, vleks_of_two_regions_on_the_command_line);
-    tcase_add_test(tc, real_milan_chain);
-    tcase_add_test(tc, chains_as_people_have_them);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -84,7 +84,9 @@ static void get_certs(struct coco_client *client, uint32_t status)
     ck_assert_uint_eq(result.status, status);
 }
 
-START_TEST(a_vm_is_disconnected_and_may_come_again)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
+TEST(a_vm_is_disconnected_and_may_come_again)
 {
     char pid[32];
 
@@ -108,9 +110,8 @@ START_TEST(a_vm_is_disconnected_and_may_come_again)
     RUN(0, "vms", "disconnect", "integration-test");
     coco_client_free(client);
 }
-END_TEST
 
-START_TEST(one_vms_failure_is_traced_to_its_cause)
+TEST(one_vms_failure_is_traced_to_its_cause)
 {
     struct coco_client *client;
 
@@ -157,9 +158,8 @@ START_TEST(one_vms_failure_is_traced_to_its_cause)
     RUN(0, "explain", "integration-test");
     says("not connected any more");
 }
-END_TEST
 
-START_TEST(a_drain_is_seen_by_all_and_ends_with_the_process)
+TEST(a_drain_is_seen_by_all_and_ends_with_the_process)
 {
     start();
     host_start_qgs(&host, NULL);
@@ -186,9 +186,8 @@ START_TEST(a_drain_is_seen_by_all_and_ends_with_the_process)
     RUN(0, "status");
     lacks("drained");
 }
-END_TEST
 
-START_TEST(a_reload_keeps_the_drain_and_brings_back_the_log_level)
+TEST(a_reload_keeps_the_drain_and_brings_back_the_log_level)
 {
     start();
     RUN(0, "drain");
@@ -201,9 +200,8 @@ START_TEST(a_reload_keeps_the_drain_and_brings_back_the_log_level)
     RUN(0, "status");
     says("drained");
 }
-END_TEST
 
-START_TEST(the_doctor_names_what_is_wrong)
+TEST(the_doctor_names_what_is_wrong)
 {
     host_configure(&host, "");
     host_start(&host);
@@ -228,7 +226,6 @@ START_TEST(the_doctor_names_what_is_wrong)
     RUN(69, "doctor");
     says("Is cocod running?");
 }
-END_TEST
 
 /* A long-running cococtl, beside this test. */
 static void start_beside(struct process *process, const char *const *words)
@@ -246,7 +243,7 @@ static void start_beside(struct process *process, const char *const *words)
 }
 
 /* What happens is followed over a crash of cocod and into the next one, where nothing is lost. */
-START_TEST(events_are_followed_over_a_restart)
+TEST(events_are_followed_over_a_restart)
 {
     struct process beside;
 
@@ -277,9 +274,8 @@ START_TEST(events_are_followed_over_a_restart)
     lacks("lost");
     lacks("cannot reach");
 }
-END_TEST
 
-START_TEST(top_goes_on_over_a_restart)
+TEST(top_goes_on_over_a_restart)
 {
     struct process beside;
 
@@ -303,9 +299,8 @@ START_TEST(top_goes_on_over_a_restart)
     output = process_log(&beside);
     lacks("PerS\":-"); /* the counters began anew */
 }
-END_TEST
 
-START_TEST(top_ends_where_nobody_is)
+TEST(top_ends_where_nobody_is)
 {
     const char *argv[] = {NULL,  "--admin", host.admin, "top",    "--interval",
                           "0.1", "--count", "8",        "--json", NULL};
@@ -317,24 +312,4 @@ START_TEST(top_ends_where_nobody_is)
     process_kill(&host.cocod);
     free(output);
     ck_assert_int_eq(process_run(argv, &output), 69);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("cococtl-host");
-    TCase *tcase = tcase_create("cococtl");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, a_vm_is_disconnected_and_may_come_again);
-    tcase_add_test(tcase, one_vms_failure_is_traced_to_its_cause);
-    tcase_add_test(tcase, a_drain_is_seen_by_all_and_ends_with_the_process);
-    tcase_add_test(tcase, a_reload_keeps_the_drain_and_brings_back_the_log_level);
-    tcase_add_test(tcase, the_doctor_names_what_is_wrong);
-    tcase_add_test(tcase, events_are_followed_over_a_restart);
-    tcase_add_test(tcase, top_goes_on_over_a_restart);
-    tcase_add_test(tcase, top_ends_where_nobody_is);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -49,7 +49,9 @@ static char *run(int which, bool tdx)
     return output;
 }
 
-START_TEST(an_snp_guest_gets_its_chain)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 90);
+
+TEST_LOOP(an_snp_guest_gets_its_chain, 0, LAST)
 {
     host_configure(&host, host_make_chain(&host, "chain"));
     host_start(&host);
@@ -62,9 +64,8 @@ START_TEST(an_snp_guest_gets_its_chain)
     free(output);
     ck_assert_int_eq(process_stop(&host.cocod), 0);
 }
-END_TEST
 
-START_TEST(a_td_gets_its_quote)
+TEST_LOOP(a_td_gets_its_quote, 0, LAST)
 {
     char text[512];
 
@@ -77,18 +78,4 @@ START_TEST(a_td_gets_its_quote)
                   "%s", output);
     free(output);
     ck_assert_int_eq(process_stop(&host.cocod), 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("examples");
-    TCase *tc = tcase_create("examples");
-
-    tcase_set_timeout(tc, 90);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, an_snp_guest_gets_its_chain, 0, LAST);
-    tcase_add_loop_test(tc, a_td_gets_its_quote, 0, LAST);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-START_TEST(nothing_is_lost)
+FIXTURE(.timeout_s = 120);
+
+TEST_LOOP(nothing_is_lost, 0, 2)
 {
     static const char *const seeds[] = {"1", "2"};
     char program[4096], *output;
@@ -18,16 +20,4 @@ START_TEST(nothing_is_lost)
     int status = process_run(argv, &output);
     ck_assert_msg(status == 0, "%s", output);
     free(output);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("guests");
-    TCase *tc = tcase_create("guests");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, nothing_is_lost, 0, 2);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -122,7 +122,9 @@ static void teardown(void)
     host_close(&host);
 }
 
-START_TEST(a_name_service_that_hangs_keeps_only_the_reload)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(a_name_service_that_hangs_keeps_only_the_reload)
 {
     if (skipped)
         return;
@@ -141,12 +143,11 @@ START_TEST(a_name_service_that_hangs_keeps_only_the_reload)
     is_served();
     ck_assert_int_eq(process_stop(&host.cocod), 0);
 }
-END_TEST
 
 static const char *const places[] = {"chain", "config", "state"};
 
 /* Where certificates are, where the configuration is, and where its copy is written. */
-START_TEST(a_file_system_that_hangs_keeps_only_what_is_read_from_it)
+TEST_LOOP(a_file_system_that_hangs_keeps_only_what_is_read_from_it, 0, 3)
 {
     char path[256];
 
@@ -176,7 +177,6 @@ START_TEST(a_file_system_that_hangs_keeps_only_what_is_read_from_it)
     is_served();
     ck_assert_int_eq(process_stop(&host.cocod), 0);
 }
-END_TEST
 
 /* A journal of the test's own, which takes no more than fits into its socket. */
 static int open_journal(void)
@@ -213,7 +213,7 @@ static bool journal_says(int fd, const char *text)
     return said;
 }
 
-START_TEST(a_journal_that_hangs_loses_lines_and_keeps_nobody)
+TEST(a_journal_that_hangs_loses_lines_and_keeps_nobody)
 {
     if (skipped)
         return;
@@ -227,19 +227,4 @@ START_TEST(a_journal_that_hangs_loses_lines_and_keeps_nobody)
     ck_assert(journal_says(journal, "records before this one are lost"));
     ck_assert_int_eq(process_stop(&host.cocod), 0);
     close(journal);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("hanging");
-    TCase *tcase = tcase_create("hanging");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, a_name_service_that_hangs_keeps_only_the_reload);
-    tcase_add_loop_test(tcase, a_file_system_that_hangs_keeps_only_what_is_read_from_it, 0, 3);
-    tcase_add_test(tcase, a_journal_that_hangs_loses_lines_and_keeps_nobody);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -107,7 +107,9 @@ static char *run_program(int which)
     return output;
 }
 
-START_TEST(what_we_show_to_people_gets_its_guest_a_table)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST_LOOP(what_we_show_to_people_gets_its_guest_a_table, 0, 3)
 {
     unsigned long long failures = counter("\"platform_failures\""), before, waited;
     char *output = NULL;
@@ -128,7 +130,6 @@ START_TEST(what_we_show_to_people_gets_its_guest_a_table)
     ck_assert_uint_eq(counter("\"certs_eagain\""), before);
     ck_assert_uint_eq(counter("\"certs_waited\""), waited + 1);
 }
-END_TEST
 
 /* A VMM that takes a lease, asks, and tells its guest BUSY for whatever is EAGAIN: its guest comes
  * again after 2 s, always. Measured before: 6 of 6 of these were BUSY. */
@@ -155,7 +156,7 @@ static unsigned ask_every_two_seconds(void)
     return busy;
 }
 
-START_TEST(a_lease_and_a_question_every_two_seconds)
+TEST(a_lease_and_a_question_every_two_seconds)
 {
     unsigned long long failures = counter("\"platform_failures\"");
     unsigned busy;
@@ -164,18 +165,4 @@ START_TEST(a_lease_and_a_question_every_two_seconds)
         busy = ask_every_two_seconds();
     while (helper_was_late(&failures));
     ck_assert_uint_eq(busy, 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("idle_host");
-    TCase *tc = tcase_create("idle_host");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, what_we_show_to_people_gets_its_guest_a_table, 0, 3);
-    tcase_add_test(tc, a_lease_and_a_question_every_two_seconds);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -199,7 +199,9 @@ static void check_status(void)
     ck_assert_int_eq(process_stop(&host.cocod), 0);
 }
 
-START_TEST(blocking_clients_on_threads)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 300);
+
+TEST(blocking_clients_on_threads)
 {
     pthread_t certs[CERTS_THREADS], quotes[QUOTES];
 
@@ -216,9 +218,8 @@ START_TEST(blocking_clients_on_threads)
     ck_assert_uint_eq(wrong, 0);
     check_status();
 }
-END_TEST
 
-START_TEST(polling_clients)
+TEST(polling_clients)
 {
     pthread_t certs[CERTS_THREADS], quotes;
 
@@ -230,18 +231,4 @@ START_TEST(polling_clients)
         pthread_join(certs[i], NULL);
     ck_assert_uint_eq(wrong, 0);
     check_status();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("load");
-    TCase *tcase = tcase_create("load");
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, blocking_clients_on_threads);
-    tcase_add_test(tcase, polling_clients);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

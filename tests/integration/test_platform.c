@@ -84,7 +84,9 @@ static void read_now(const char *says)
     free(output);
 }
 
-START_TEST(what_is_imported_is_served_where_it_matches)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(what_is_imported_is_served_where_it_matches)
 {
     await(COCO_SNP_OTHER);
     expect_reason("the store has no chain for this platform");
@@ -105,9 +107,8 @@ START_TEST(what_is_imported_is_served_where_it_matches)
     read_now("Milan/VLEK/CN=csp.example/3.0.9.115");
     await(COCO_SNP_VLEK);
 }
-END_TEST
 
-START_TEST(what_is_not_known_is_the_empty_table)
+TEST(what_is_not_known_is_the_empty_table)
 {
     import(false, 8);
     await(COCO_SNP_VCEK);
@@ -128,18 +129,4 @@ START_TEST(what_is_not_known_is_the_empty_table)
     sev_sim_set(sim, &platform);
     read_now("Milan/VCEK/");
     await(COCO_SNP_VCEK);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("platform");
-    TCase *tc = tcase_create("platform");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, what_is_imported_is_served_where_it_matches);
-    tcase_add_test(tc, what_is_not_known_is_the_empty_table);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -216,7 +216,9 @@ static void qgs_is_well(void)
     ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), 4);
 }
 
-START_TEST(each_client_gets_its_quote)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
+TEST(each_client_gets_its_quote)
 {
     must(qemu(1));
     must(libtdx_attest(2, 1));
@@ -229,7 +231,6 @@ START_TEST(each_client_gets_its_quote)
     ck_assert_int_eq(process_stop(&host.cocod), 0);
     ck_assert_int_ne(access(door, F_OK), 0); /* it removed its socket */
 }
-END_TEST
 
 static atomic_uint wrong_answers;
 
@@ -251,7 +252,7 @@ static void *many(void *data)
 }
 
 /* More at once than one account may have in flight: what is over waits at the door. */
-START_TEST(forty_clients_at_once)
+TEST(forty_clients_at_once)
 {
     pthread_t threads[40];
 
@@ -264,9 +265,8 @@ START_TEST(forty_clients_at_once)
     ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_QUOTES), 640);
     qgs_is_well();
 }
-END_TEST
 
-START_TEST(connect_and_leave_harms_neither_cocod_nor_qgs)
+TEST(connect_and_leave_harms_neither_cocod_nor_qgs)
 {
     for (int i = 0; i < 200; i++) {
         int fd = host_connect_raw(door);
@@ -278,7 +278,6 @@ START_TEST(connect_and_leave_harms_neither_cocod_nor_qgs)
     ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_CONNECTIONS), 2); /* one was the greeting */
     qgs_is_well();
 }
-END_TEST
 
 static uint32_t error_of(const void *message, size_t size)
 {
@@ -311,8 +310,10 @@ static size_t exchange(const uint8_t *wire, size_t size, uint8_t *out, size_t ro
     return n;
 }
 
+FIXTURE(.timeout_s = 60);
+
 /* Also by a QGS that says minor 0 and pads everything. */
-START_TEST(other_questions_are_answered_where_allowed)
+TEST_LOOP(other_questions_are_answered_where_allowed, 0, 2)
 {
     const struct coco_qgs_collateral_req collateral = {.minor = 1,
                                                        .fmspc_size = 6,
@@ -350,7 +351,6 @@ START_TEST(other_questions_are_answered_where_allowed)
     qgs_is_well();
     host_close(&host);
 }
-END_TEST
 
 static unsigned same_question; /* not 0: every asker asks that one */
 
@@ -393,7 +393,7 @@ static void ask_all(uint64_t seed)
     ck_assert_uint_eq(wrong_answers, 0);
 }
 
-START_TEST(other_questions_share_one_slot)
+TEST(other_questions_share_one_slot)
 {
     start("allow_collateral = yes\n");
     host_start(&host);
@@ -413,10 +413,9 @@ START_TEST(other_questions_share_one_slot)
     qgs_is_well();
     host_close(&host);
 }
-END_TEST
 
 /* Threads that never come back: cocod finds QGS hanging and asks for its restart, once. */
-START_TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
+TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
 {
     struct qgs_sim_options options;
     char text[4096], file[256];
@@ -443,9 +442,10 @@ START_TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
     free(why);
     host_close(&host);
 }
-END_TEST
 
-START_TEST(other_questions_are_refused_unless_allowed)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
+TEST(other_questions_are_refused_unless_allowed)
 {
     const struct coco_qgs_collateral_req collateral = {.minor = 1,
                                                        .fmspc_size = 6,
@@ -463,11 +463,12 @@ START_TEST(other_questions_are_refused_unless_allowed)
     ck_assert_uint_eq(error_of(wire, (size_t)n + 4), COCO_QGS_GET_PLATFORM_INFO_RESP);
     ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_CONNECTIONS), 1); /* the greeting */
 }
-END_TEST
+
+FIXTURE(.timeout_s = 60);
 
 /* --- sockets ---------------------------------------------------------------------------------- */
 
-START_TEST(the_socket_has_the_mode_that_was_asked_for)
+TEST(the_socket_has_the_mode_that_was_asked_for)
 {
     struct stat st;
 
@@ -479,10 +480,9 @@ START_TEST(the_socket_has_the_mode_that_was_asked_for)
     must(qemu(1));
     host_close(&host);
 }
-END_TEST
 
 /* systemd's socket takes the place of the configured one. */
-START_TEST(systemd_passes_the_socket)
+TEST(systemd_passes_the_socket)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char program[4096], configured[200];
@@ -512,28 +512,4 @@ START_TEST(systemd_passes_the_socket)
     ck_assert_int_eq(access(door, F_OK), 0); /* it is not cocod's to remove */
     close(fd);
     host_close(&host);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("qgs_door");
-    TCase *running = tcase_create("running");
-    TCase *sockets = tcase_create("sockets");
-
-    tcase_set_timeout(running, 120);
-    tcase_add_checked_fixture(running, setup, teardown);
-    tcase_add_test(running, each_client_gets_its_quote);
-    tcase_add_test(running, forty_clients_at_once);
-    tcase_add_test(running, connect_and_leave_harms_neither_cocod_nor_qgs);
-    tcase_add_test(running, other_questions_are_refused_unless_allowed);
-    suite_add_tcase(suite, running);
-    tcase_set_timeout(sockets, 60);
-    tcase_add_loop_test(sockets, other_questions_are_answered_where_allowed, 0, 2);
-    tcase_add_test(sockets, other_questions_share_one_slot);
-    tcase_add_test(sockets, a_qgs_that_hangs_is_asked_to_be_restarted);
-    tcase_add_test(sockets, the_socket_has_the_mode_that_was_asked_for);
-    tcase_add_test(sockets, systemd_passes_the_socket);
-    suite_add_tcase(suite, sockets);
-    return suite;
 }

@@ -209,7 +209,9 @@ static void one_round(enum restart how, unsigned at_ms, unsigned ret_lost[2])
         close(fds[i]);
 }
 
-START_TEST(a_restart_loses_no_quote)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60 + 40.0 * restarts());
+
+TEST_LOOP(a_restart_loses_no_quote, 0, RESTARTS)
 {
     struct test_random r = {test_seed(1 + (uint64_t)_i)};
     unsigned lost[2], sum = 0;
@@ -221,17 +223,4 @@ START_TEST(a_restart_loses_no_quote)
         sum += lost[0] + lost[1];
     }
     ck_assert_uint_eq(sum, 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("qgs_restart");
-    TCase *tcase = tcase_create("restart");
-
-    tcase_set_timeout(tcase, 60 + 40.0 * restarts());
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_loop_test(tcase, a_restart_loses_no_quote, 0, RESTARTS);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

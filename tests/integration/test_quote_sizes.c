@@ -162,7 +162,7 @@ static const struct {
     {4194304, 4198400, 131072, TDX_VERDICT_OK},
 };
 
-START_TEST(a_quote_of_the_largest_size_reaches_its_guest)
+TEST_LOOP(a_quote_of_the_largest_size_reaches_its_guest, 0, sizeof(rows) / sizeof(rows[0]))
 {
     struct tdx_guest_options options = {.buffer_size = rows[_i].buffer, .poll_us = 5000};
     struct vclock clock = {0};
@@ -179,16 +179,4 @@ START_TEST(a_quote_of_the_largest_size_reaches_its_guest)
                       verdict == TDX_VERDICT_OK ? rows[_i].quote : 0);
     tdx_guest_free(guest);
     finish();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("quote_sizes");
-    TCase *tc = tcase_create("quote_sizes");
-
-    tcase_add_loop_test(tc, a_quote_of_the_largest_size_reaches_its_guest, 0,
-                        sizeof(rows) / sizeof(rows[0]));
-    suite_add_tcase(suite, tc);
-    return suite;
 }

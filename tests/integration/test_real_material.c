@@ -42,7 +42,9 @@ static const char *chain_lines(const char *const *names, size_t n)
     return lines;
 }
 
-START_TEST(amd_milan_chain_verifies_the_real_report)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(amd_milan_chain_verifies_the_real_report)
 {
     static const char *const names[] = {"snp/milan_ark.pem", "snp/milan_ask.pem",
                                         "snp/vcek_milan.der"};
@@ -77,9 +79,8 @@ START_TEST(amd_milan_chain_verifies_the_real_report)
     coco_client_free(client);
     ck_assert_int_eq(process_stop(&host.cocod), 0);
 }
-END_TEST
 
-START_TEST(a_vcek_with_a_bad_signature_is_refused_with_the_reason)
+TEST(a_vcek_with_a_bad_signature_is_refused_with_the_reason)
 {
     static const char *const names[] = {"snp/milan_ark.pem", "snp/milan_ask.pem",
                                         "snp/vcek_milan_bad_signature.der"};
@@ -102,7 +103,6 @@ START_TEST(a_vcek_with_a_bad_signature_is_refused_with_the_reason)
     ck_assert_uint_eq(result.table_size, 24); /* the empty table */
     coco_client_free(client);
 }
-END_TEST
 
 /* A folder for --replay: the recorded pairs. */
 static const char *replay_dir(void)
@@ -131,7 +131,7 @@ static void start_replay(const char *dir)
     host_start(&host);
 }
 
-START_TEST(a_real_tdreport_gets_its_real_quote_trimmed)
+TEST(a_real_tdreport_gets_its_real_quote_trimmed)
 {
     const char *dir = replay_dir();
     static uint8_t quote[COCO_API_TABLE_MAX];
@@ -153,9 +153,8 @@ START_TEST(a_real_tdreport_gets_its_real_quote_trimmed)
     free(report);
     free(recorded);
 }
-END_TEST
 
-START_TEST(another_reports_quote_is_ebadmsg_and_never_reaches_the_guest)
+TEST(another_reports_quote_is_ebadmsg_and_never_reaches_the_guest)
 {
     const char *dir = replay_dir();
     static uint8_t quote[COCO_API_TABLE_MAX];
@@ -179,20 +178,4 @@ START_TEST(another_reports_quote_is_ebadmsg_and_never_reaches_the_guest)
     process_wait_log(&host.cocod, "quote-not-bound");
     coco_client_free(client);
     free(report);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("real material");
-    TCase *tcase = tcase_create("real material");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, amd_milan_chain_verifies_the_real_report);
-    tcase_add_test(tcase, a_vcek_with_a_bad_signature_is_refused_with_the_reason);
-    tcase_add_test(tcase, a_real_tdreport_gets_its_real_quote_trimmed);
-    tcase_add_test(tcase, another_reports_quote_is_ebadmsg_and_never_reaches_the_guest);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

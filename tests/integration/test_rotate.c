@@ -183,7 +183,9 @@ enum {
     CASES = 16,
 };
 
-START_TEST(exclusion_holds_until_the_last_process_is_gone)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
+TEST_LOOP(exclusion_holds_until_the_last_process_is_gone, 0, CASES)
 {
     const struct updater_options how = {.admin = host.admin, .leaves = _i & LEAVES};
 
@@ -224,7 +226,6 @@ START_TEST(exclusion_holds_until_the_last_process_is_gone)
     if ((_i & (KILL_COCOCTL | LEAVES)) == KILL_COCOCTL)
         ck_assert_int_eq(updater.code, 128 + 9);
 }
-END_TEST
 
 /* --- somebody does not let go ----------------------------------------------------------------- */
 
@@ -245,9 +246,11 @@ static void expect_named(void)
     expect_output(" ms");
 }
 
+FIXTURE(.setup = setup_patient, .teardown = teardown, .timeout_s = 50);
+
 /* And who does is served again at once, though the lease is still held: cocod wants no lock, for
  * which it would drain again. Also where cococtl is killed while it waits for the lock. */
-START_TEST(who_does_not_let_go_is_named)
+TEST_LOOP(who_does_not_let_go_is_named, 0, 2)
 {
     const struct updater_options how = {.admin = host.admin, .timeout = _i ? "60" : "0.2"};
 
@@ -268,10 +271,11 @@ START_TEST(who_does_not_let_go_is_named)
     ck_assert_int_eq(served_at_last(), 8);
     ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
 }
-END_TEST
+
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 /* cococtl lives, or is killed while the forced command runs: it is logged and counted all the same. */
-START_TEST(force_says_whose_guarantee_is_void)
+TEST_LOOP(force_says_whose_guarantee_is_void, 0, 2)
 {
     const struct updater_options how = {.admin = host.admin, .timeout = "0.2", .force = true};
 
@@ -295,7 +299,6 @@ START_TEST(force_says_whose_guarantee_is_void)
     expect_status("\"updates_forced\":1");
     ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
 }
-END_TEST
 
 /* --- somebody means harm ---------------------------------------------------------------------- */
 
@@ -383,7 +386,7 @@ static off_t locked_byte(void)
 
 /* An administrator ends the process that he is told of: that must not be the innocent VM's. And 2000
  * locks are found in one pass, and are not gone around one by one. */
-START_TEST(who_locks_a_byte_of_anothers_range_is_named_himself)
+TEST(who_locks_a_byte_of_anothers_range_is_named_himself)
 {
     const struct updater_options how = {.admin = host.admin, .timeout = "0.5", .force = true};
     char text[160];
@@ -411,9 +414,8 @@ START_TEST(who_locks_a_byte_of_anothers_range_is_named_himself)
     ck_assert_int_eq(served_at_last(), 9);
     end_harm();
 }
-END_TEST
 
-START_TEST(who_locks_when_the_updater_lets_go_delays_nobody)
+TEST_LOOP(who_locks_when_the_updater_lets_go_delays_nobody, 0, 2)
 {
     const struct updater_options how = {.admin = host.admin, .timeout = "30"};
     const int right = _i ? 9 : 8;
@@ -437,11 +439,10 @@ START_TEST(who_locks_when_the_updater_lets_go_delays_nobody)
     while (!file_is_served())
         usleep(2000);
 }
-END_TEST
 
 /* --- what is passed on ------------------------------------------------------------------------ */
 
-START_TEST(exit_statuses)
+TEST(exit_statuses)
 {
     struct updater_options how = {.admin = host.admin, .exit_status = 7};
     struct updater second;
@@ -463,27 +464,4 @@ START_TEST(exit_statuses)
     updater_wait_gone(&updater);
     expect_output("exit status 7");
     ck_assert_int_eq(served_at_last(), 8); /* nothing has changed */
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("rotate");
-    TCase *tc = tcase_create("rotate");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, exclusion_holds_until_the_last_process_is_gone, 0, CASES);
-    tcase_add_loop_test(tc, force_says_whose_guarantee_is_void, 0, 2);
-    tcase_add_test(tc, who_locks_a_byte_of_anothers_range_is_named_himself);
-    tcase_add_loop_test(tc, who_locks_when_the_updater_lets_go_delays_nobody, 0, 2);
-    tcase_add_test(tc, exit_statuses);
-    suite_add_tcase(suite, tc);
-
-    TCase *patient = tcase_create("patient");
-    tcase_add_checked_fixture(patient, setup_patient, teardown);
-    tcase_set_timeout(patient, 50);
-    tcase_add_loop_test(patient, who_does_not_let_go_is_named, 0, 2);
-    suite_add_tcase(suite, patient);
-    return suite;
 }

@@ -439,7 +439,9 @@ static void rotate_often(struct stress *s, unsigned n, bool kills)
            s->done, s->again, s->away, s->kills[UPDATER], s->kills[COCOD], s->kills[CLIENT]);
 }
 
-START_TEST(no_report_comes_with_the_certificates_of_another_tcb)
+FIXTURE(.timeout_s = 1200);
+
+TEST(no_report_comes_with_the_certificates_of_another_tcb)
 {
     struct stress *s = &stress;
     unsigned n = rotations();
@@ -452,9 +454,8 @@ START_TEST(no_report_comes_with_the_certificates_of_another_tcb)
     check_memory(s);
     finish(s, n);
 }
-END_TEST
 
-START_TEST(nor_when_anybody_is_killed)
+TEST(nor_when_anybody_is_killed)
 {
     struct stress *s = &stress;
     unsigned n = rotations();
@@ -473,7 +474,6 @@ START_TEST(nor_when_anybody_is_killed)
     check_memory(s);
     finish(s, n);
 }
-END_TEST
 
 /* --- cocod is not told ------------------------------------------------------------------------ */
 
@@ -498,7 +498,7 @@ static void await_reports(struct stress *s, uint64_t n)
 
 /* Another tool, or one whose cocod was restarted meanwhile: it has the lock and empties the file, as
  * PROTOCOL.md says, and tells nobody. Few sessions, since nothing drains them for it. */
-START_TEST(nor_when_cocod_is_not_told)
+TEST(nor_when_cocod_is_not_told)
 {
     struct stress *s = &stress;
     unsigned n = rotations() / 4 + 1;
@@ -515,18 +515,4 @@ START_TEST(nor_when_cocod_is_not_told)
         rest_us(test_random_below(&s->random, 20000));
     }
     finish(s, n);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("rotation");
-    TCase *tc = tcase_create("rotation");
-
-    tcase_set_timeout(tc, 1200);
-    tcase_add_test(tc, no_report_comes_with_the_certificates_of_another_tcb);
-    tcase_add_test(tc, nor_when_cocod_is_not_told);
-    tcase_add_test(tc, nor_when_anybody_is_killed);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

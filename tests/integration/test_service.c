@@ -39,9 +39,11 @@ static void get_table(struct coco_client *client, uint8_t *table, struct coco_ce
     ck_assert_uint_eq(result->status, COCO_STATUS_OK);
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
 /* --- starting and stopping -------------------------------------------------------------------- */
 
-START_TEST(sigterm_ends_it_cleanly_and_removes_its_sockets)
+TEST(sigterm_ends_it_cleanly_and_removes_its_sockets)
 {
     host_configure(&host, host_make_chain(&host, "chain"));
     host_start(&host);
@@ -53,7 +55,6 @@ START_TEST(sigterm_ends_it_cleanly_and_removes_its_sockets)
     ck_assert_int_ne(access(host.admin, F_OK), 0);
     ck_assert_int_eq(access(host.table, F_OK), 0); /* the table file stays: leases may be held */
 }
-END_TEST
 
 static int listening(const char *path)
 {
@@ -66,7 +67,7 @@ static int listening(const char *path)
     return fd;
 }
 
-START_TEST(a_bad_configuration_is_named_with_file_and_line)
+TEST(a_bad_configuration_is_named_with_file_and_line)
 {
     char program[4096], expected[512];
     const char *argv[] = {program, "--check", "--config", host.config, NULL};
@@ -81,11 +82,10 @@ START_TEST(a_bad_configuration_is_named_with_file_and_line)
     ck_assert_msg(strstr(output, expected) && strstr(output, "slotz"), "%s", output);
     free(output);
 }
-END_TEST
 
 static void expect_output(const char *const *words, int code, const char *text);
 
-START_TEST(a_bad_configuration_runs_the_last_good_copy)
+TEST(a_bad_configuration_runs_the_last_good_copy)
 {
     struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX];
@@ -109,9 +109,8 @@ START_TEST(a_bad_configuration_runs_the_last_good_copy)
     coco_client_free(client);
     process_wait_log(&host.cocod, "slots = many");
 }
-END_TEST
 
-START_TEST(a_bad_configuration_without_a_copy_runs_the_defaults)
+TEST(a_bad_configuration_without_a_copy_runs_the_defaults)
 {
     char program[4096];
     const char *argv[] = {program, "--config", host.config, NULL};
@@ -143,9 +142,8 @@ START_TEST(a_bad_configuration_without_a_copy_runs_the_defaults)
     close(fds[0]);
     close(fds[1]);
 }
-END_TEST
 
-START_TEST(a_second_cocod_does_not_steal_the_sockets)
+TEST(a_second_cocod_does_not_steal_the_sockets)
 {
     char program[4096];
     const char *argv[] = {program, "--config", host.config, NULL};
@@ -159,9 +157,8 @@ START_TEST(a_second_cocod_does_not_steal_the_sockets)
     free(output);
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"ping", NULL}, NULL), 0);
 }
-END_TEST
 
-START_TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
+TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
 {
     char program[4096];
     const char *argv[] = {program, "--config", host.config, NULL};
@@ -192,11 +189,10 @@ START_TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
     close(fds[0]);
     close(fds[1]);
 }
-END_TEST
 
 /* --- reloading -------------------------------------------------------------------------------- */
 
-START_TEST(reload_publishes_a_new_chain_to_a_living_session)
+TEST(reload_publishes_a_new_chain_to_a_living_session)
 {
     struct coco_client *client;
     uint8_t before[COCO_API_TABLE_MAX], after[COCO_API_TABLE_MAX];
@@ -224,9 +220,8 @@ START_TEST(reload_publishes_a_new_chain_to_a_living_session)
     ck_assert_uint_eq(stats.connections, 1);
     coco_client_free(client);
 }
-END_TEST
 
-START_TEST(a_bad_reload_keeps_the_old_configuration_and_chain)
+TEST(a_bad_reload_keeps_the_old_configuration_and_chain)
 {
     struct coco_client *client;
     uint8_t before[COCO_API_TABLE_MAX], after[COCO_API_TABLE_MAX];
@@ -247,7 +242,6 @@ START_TEST(a_bad_reload_keeps_the_old_configuration_and_chain)
     free(output);
     coco_client_free(client);
 }
-END_TEST
 
 static bool file_holds(const char *path, const uint8_t *table, size_t table_size)
 {
@@ -259,7 +253,7 @@ static bool file_holds(const char *path, const uint8_t *table, size_t table_size
     return same;
 }
 
-START_TEST(a_lease_holds_off_the_file_and_nobody_s_answer)
+TEST(a_lease_holds_off_the_file_and_nobody_s_answer)
 {
     struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX];
@@ -290,7 +284,6 @@ START_TEST(a_lease_holds_off_the_file_and_nobody_s_answer)
     }
     coco_client_free(client);
 }
-END_TEST
 
 /* --- dying ------------------------------------------------------------------------------------ */
 
@@ -314,7 +307,7 @@ static void *ask_quote(void *data)
     return NULL;
 }
 
-START_TEST(kill_9_in_the_middle_of_a_request_is_survived)
+TEST(kill_9_in_the_middle_of_a_request_is_survived)
 {
     static struct asker asker;
     uint8_t tdreport[COCO_API_TDREPORT_SIZE];
@@ -335,7 +328,6 @@ START_TEST(kill_9_in_the_middle_of_a_request_is_survived)
     tdx_make_tdreport(5, NULL, tdreport);
     ck_assert_msg(tdx_verify_quote(asker.quote, asker.size, tdreport, &why) == 0, "%s", why);
 }
-END_TEST
 
 static atomic_bool stop_asking;
 static atomic_uint asked, bad;
@@ -361,7 +353,7 @@ static void *ask_certs(void *data)
     return NULL;
 }
 
-START_TEST(kill_9_again_and_again_fails_no_call)
+TEST(kill_9_again_and_again_fails_no_call)
 {
     pthread_t threads[4];
     unsigned before;
@@ -385,11 +377,10 @@ START_TEST(kill_9_again_and_again_fails_no_call)
         pthread_join(threads[i], NULL);
     ck_assert_uint_eq(bad, 0);
 }
-END_TEST
 
 /* --- the updater's lock ----------------------------------------------------------------------- */
 
-START_TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
+TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     struct coco_client *client;
@@ -412,7 +403,6 @@ START_TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
     ck_assert_int_eq(coco_lease_lock(client, 0), 0);
     coco_client_free(client);
 }
-END_TEST
 
 /* --- cococtl ---------------------------------------------------------------------------------- */
 
@@ -438,7 +428,7 @@ static void write_file(const char *name, const char *text)
     ck_assert_int_eq(fclose(file), 0);
 }
 
-START_TEST(drop_ins_are_found_checked_and_named)
+TEST(drop_ins_are_found_checked_and_named)
 {
     static const char *const folders[] = {
         "etc",     "etc/cocod",     "etc/cocod/cocod.conf.d",    "usr",
@@ -473,9 +463,8 @@ START_TEST(drop_ins_are_found_checked_and_named)
     ck_assert_msg(strstr(output, "90-bad.conf:2: [quotes] slots = many"), "%s", output);
     free(output);
 }
-END_TEST
 
-START_TEST(metrics_and_configuration_of_the_real_daemon)
+TEST(metrics_and_configuration_of_the_real_daemon)
 {
     char text[512], path[512], want[700];
     char *output, got[65536];
@@ -515,9 +504,8 @@ START_TEST(metrics_and_configuration_of_the_real_daemon)
     expect_output((const char *[]){"metrics", NULL}, 69, "");
     expect_output((const char *[]){"config", NULL}, 69, "");
 }
-END_TEST
 
-START_TEST(cococtl_against_the_real_daemon)
+TEST(cococtl_against_the_real_daemon)
 {
     uint8_t tdreport[COCO_API_TDREPORT_SIZE];
     char text[4096], report[512], out[512];
@@ -552,31 +540,4 @@ START_TEST(cococtl_against_the_real_daemon)
     ck_assert_int_eq(process_stop(&host.cocod), 0);
     expect_output((const char *[]){"status", NULL}, 69, "cocod");
     expect_output((const char *[]){"ping", "--timeout", "0.2", NULL}, 69, "cocod");
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("service");
-    TCase *tcase = tcase_create("service");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, sigterm_ends_it_cleanly_and_removes_its_sockets);
-    tcase_add_test(tcase, a_bad_configuration_is_named_with_file_and_line);
-    tcase_add_test(tcase, a_bad_configuration_runs_the_last_good_copy);
-    tcase_add_test(tcase, a_bad_configuration_without_a_copy_runs_the_defaults);
-    tcase_add_test(tcase, a_second_cocod_does_not_steal_the_sockets);
-    tcase_add_test(tcase, sockets_passed_by_systemd_are_served_and_show_cocod);
-    tcase_add_test(tcase, reload_publishes_a_new_chain_to_a_living_session);
-    tcase_add_test(tcase, a_bad_reload_keeps_the_old_configuration_and_chain);
-    tcase_add_test(tcase, a_lease_holds_off_the_file_and_nobody_s_answer);
-    tcase_add_test(tcase, kill_9_in_the_middle_of_a_request_is_survived);
-    tcase_add_test(tcase, kill_9_again_and_again_fails_no_call);
-    tcase_add_test(tcase, while_somebody_holds_the_write_lock_cocod_is_updating);
-    tcase_add_test(tcase, drop_ins_are_found_checked_and_named);
-    tcase_add_test(tcase, metrics_and_configuration_of_the_real_daemon);
-    tcase_add_test(tcase, cococtl_against_the_real_daemon);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

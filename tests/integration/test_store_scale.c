@@ -42,7 +42,9 @@ static void import_cas(int fd, struct snp_pki *pki)
     free(admin_import(fd, files, 2));
 }
 
-START_TEST(a_thousand_imports_and_a_start_over_200_chains)
+FIXTURE(.timeout_s = 300);
+
+TEST(a_thousand_imports_and_a_start_over_200_chains)
 {
     static struct snp_pki_leaf leaves[CHAINS];
     struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
@@ -108,16 +110,4 @@ START_TEST(a_thousand_imports_and_a_start_over_200_chains)
     for (unsigned i = 0; i < CHAINS; i++)
         snp_pki_leaf_done(&leaves[i]);
     snp_pki_free(pki);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("store_scale");
-    TCase *tc = tcase_create("store_scale");
-
-    tcase_set_timeout(tc, 300);
-    tcase_add_test(tc, a_thousand_imports_and_a_start_over_200_chains);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

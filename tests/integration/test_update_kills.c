@@ -280,24 +280,24 @@ static void updates_of(int victims)
     }
 }
 
-START_TEST(killed_while_the_command_runs)
+FIXTURE(.teardown = teardown, .timeout_s = 240);
+
+TEST_LOOP(killed_while_the_command_runs, NOBODY, VICTIMS)
 {
     start(true);
     updates_of(_i);
 }
-END_TEST
 
-START_TEST(killed_while_the_command_runs_where_only_the_files_tell)
+TEST_LOOP(killed_while_the_command_runs_where_only_the_files_tell, NOBODY, VICTIMS)
 {
     start(false);
     updates_of(_i);
 }
-END_TEST
 
 /* A tool that locks as the kernel's documentation has it, and knows nothing of cocod: nobody has a
  * lease while it is at work. Where the platform is known, what it did is noticed; where only the
  * files tell, the reload that docs/rotation.md asks for makes it so. */
-START_TEST(a_locker_that_knows_nothing_of_cocod)
+TEST_LOOP(a_locker_that_knows_nothing_of_cocod, 0, 2)
 {
     bool with_platform = _i == 0;
 
@@ -329,7 +329,6 @@ START_TEST(a_locker_that_knows_nothing_of_cocod)
                !file_is(next));
     }
 }
-END_TEST
 
 /* --- who stands in the way -------------------------------------------------------------------- */
 
@@ -340,7 +339,7 @@ static void expect_output(const char *text)
 }
 
 /* A VM that has its lease in its hands and does not let go. */
-START_TEST(a_lease_that_is_never_given_back)
+TEST(a_lease_that_is_never_given_back)
 {
     struct updater_options how = {.timeout = "0.3"};
     char text[160], *output;
@@ -384,21 +383,4 @@ START_TEST(a_lease_that_is_never_given_back)
     ck_assert(is_chain(table, result.table_size, SECOND));
     ck_assert_int_eq(coco_lease_unlock(client, 5), 0);
     await(SECOND); /* the file follows */
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("update_kills");
-    TCase *tc = tcase_create("update_kills");
-
-    tcase_set_timeout(tc, 240);
-    tcase_add_checked_fixture(tc, NULL, teardown);
-    tcase_add_loop_test(tc, killed_while_the_command_runs, NOBODY, VICTIMS);
-    tcase_add_loop_test(tc, killed_while_the_command_runs_where_only_the_files_tell, NOBODY,
-                        VICTIMS);
-    tcase_add_loop_test(tc, a_locker_that_knows_nothing_of_cocod, 0, 2);
-    tcase_add_test(tc, a_lease_that_is_never_given_back);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

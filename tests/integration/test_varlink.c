@@ -49,7 +49,9 @@ static void expect_alive(void)
     expect(&v, "parameters.product", "\"cocod\"");
 }
 
-START_TEST(messages_end_in_a_nul_wherever_they_are_cut)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
+TEST(messages_end_in_a_nul_wherever_they_are_cut)
 {
     static const char two[] = GET_INFO "\0" GET_INFO; /* the literal's own NUL ends the second */
 
@@ -65,9 +67,8 @@ START_TEST(messages_end_in_a_nul_wherever_they_are_cut)
     expect(&v, "parameters.vendor", "\"cocod\"");
     ck_assert_ptr_null(varlink_hear(&v, 0));
 }
-END_TEST
 
-START_TEST(calls_are_answered_one_by_one_in_their_order)
+TEST(calls_are_answered_one_by_one_in_their_order)
 {
     char call[256], want[64];
 
@@ -86,9 +87,8 @@ START_TEST(calls_are_answered_one_by_one_in_their_order)
     }
     ck_assert_ptr_null(varlink_hear(&v, 0));
 }
-END_TEST
 
-START_TEST(the_service_describes_itself)
+TEST(the_service_describes_itself)
 {
     static const char head[] = "\"# ", *const interfaces[] = {SERVICE, ADMIN};
     char call[256];
@@ -124,9 +124,8 @@ START_TEST(the_service_describes_itself)
     }
     ck_assert_int_ge(methods, 15);
 }
-END_TEST
 
-START_TEST(errors_have_the_names_of_the_specification)
+TEST(errors_have_the_names_of_the_specification)
 {
     static const struct {
         const char *call, *error, *path, *value;
@@ -154,9 +153,8 @@ START_TEST(errors_have_the_names_of_the_specification)
     }
     expect_alive(); /* an error ends nothing */
 }
-END_TEST
 
-START_TEST(a_one_way_call_has_no_reply)
+TEST(a_one_way_call_has_no_reply)
 {
     ck_assert(varlink_say(&v, "{\"method\":\"" SERVICE ".GetInfo\",\"oneway\":true}"));
     ck_assert(varlink_say(&v, "{\"method\":\"" ADMIN ".Nothing\",\"oneway\":true}"));
@@ -164,9 +162,8 @@ START_TEST(a_one_way_call_has_no_reply)
     expect_alive();
     ck_assert_ptr_null(varlink_hear(&v, 0));
 }
-END_TEST
 
-START_TEST(more_continues)
+TEST(more_continues)
 {
     struct varlink monitor;
 
@@ -195,10 +192,9 @@ START_TEST(more_continues)
     varlink_close(&monitor);
     expect_alive();
 }
-END_TEST
 
 /* Nobody waits for it, and what it has lost it is told. */
-START_TEST(a_monitor_that_does_not_read_stops_nobody)
+TEST(a_monitor_that_does_not_read_stops_nobody)
 {
     struct varlink monitor;
     const int n = 3000;
@@ -221,7 +217,6 @@ START_TEST(a_monitor_that_does_not_read_stops_nobody)
     ck_assert_int_gt(lost, 0);
     varlink_close(&monitor);
 }
-END_TEST
 
 static const char *const malformed[] = {
     "",
@@ -244,7 +239,7 @@ static const char *const malformed[] = {
     "{\"method\":\"x.Y\",\"x\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}",
 };
 
-START_TEST(what_is_malformed_closes_and_harms_nobody_else)
+TEST(what_is_malformed_closes_and_harms_nobody_else)
 {
     for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
         struct varlink other;
@@ -257,9 +252,8 @@ START_TEST(what_is_malformed_closes_and_harms_nobody_else)
     }
     expect_alive();
 }
-END_TEST
 
-START_TEST(a_message_without_an_end_closes)
+TEST(a_message_without_an_end_closes)
 {
     static char text[(1u << 20) + 1];
     struct varlink other;
@@ -270,25 +264,4 @@ START_TEST(a_message_without_an_end_closes)
     ck_assert(varlink_ends(&other));
     varlink_close(&other);
     expect_alive();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("varlink");
-    TCase *tcase = tcase_create("rules");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, messages_end_in_a_nul_wherever_they_are_cut);
-    tcase_add_test(tcase, calls_are_answered_one_by_one_in_their_order);
-    tcase_add_test(tcase, the_service_describes_itself);
-    tcase_add_test(tcase, errors_have_the_names_of_the_specification);
-    tcase_add_test(tcase, a_one_way_call_has_no_reply);
-    tcase_add_test(tcase, more_continues);
-    tcase_add_test(tcase, a_monitor_that_does_not_read_stops_nobody);
-    tcase_add_test(tcase, what_is_malformed_closes_and_harms_nobody_else);
-    tcase_add_test(tcase, a_message_without_an_end_closes);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

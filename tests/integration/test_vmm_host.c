@@ -369,7 +369,9 @@ static void kill_cocod(void)
     host_start(&host);
 }
 
-START_TEST(guests_live_through_all_of_it)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 300);
+
+TEST(guests_live_through_all_of_it)
 {
     static const enum qgs_fault faults[] = {QGS_FAULT_EOF, QGS_FAULT_ERROR, QGS_FAULT_GARBAGE,
                                             QGS_FAULT_TRUNCATED, QGS_FAULT_OTHER_QUOTE};
@@ -423,17 +425,4 @@ START_TEST(guests_live_through_all_of_it)
     remove_vm(&loop.snp);
     remove_vm(&loop.td);
     ck_assert_int_eq(process_stop(&host.cocod), 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_host");
-    TCase *tc = tcase_create("vmm_host");
-
-    tcase_set_timeout(tc, 300);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, guests_live_through_all_of_it);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -1,15 +1,59 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests share. A test program defines `coco_suite()`; its main() is in check_main.c.
+ * What the tests share. A test program is its TEST()s; its main() is in check_main.c.
  */
 #pragma once
 
+#include <assert.h>
 #include <check.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Defined by each test program. */
-Suite *coco_suite(void);
+/* A test: TEST(what_it_shows) { … }. Those of a file run in their order, each in a process of its own. */
+#define TEST(name) TEST_LOOP(name, 0, 1)
+
+/* A test for each `_i` from first to end − 1. */
+#define TEST_LOOP(name, first, end)                                                       \
+    static void name##_test(int _i);                                                      \
+    __attribute__((constructor)) static void name##_add(void)                             \
+    {                                                                                     \
+        static const TTest check = {#name, name##_test, __FILE__, __LINE__};              \
+        static struct test_item item;                                                     \
+                                                                                          \
+        item = (struct test_item){__LINE__, &check, (int)(first), (int)(end), {0}, NULL}; \
+        test_add(&item);                                                                  \
+    }                                                                                     \
+    static void name##_test(int _i CK_ATTRIBUTE_UNUSED)
+
+/* What the tests below it need, up to the next one: FIXTURE(.setup = begin, .timeout_s = 60); */
+#define FIXTURE(...) TEST_FIXTURE(__LINE__, __VA_ARGS__)
+
+struct test_fixture {
+    void (*setup_once)(void), (*teardown_once)(void); /* in the process that starts the tests */
+    void (*setup)(void), (*teardown)(void);           /* in each test's own */
+    int timeout_s;                                    /* of a test; 0: four seconds, Check's own */
+};
+
+/* One TEST, or one FIXTURE. */
+struct test_item {
+    int line;
+    const TTest *check; /* NULL: a fixture */
+    int first, end;
+    struct test_fixture fixture;
+    struct test_item *next;
+};
+void test_add(struct test_item *item);
+
+#define TEST_FIXTURE(line, ...) TEST_FIXTURE_(line, __VA_ARGS__)
+#define TEST_FIXTURE_(line, ...)                                          \
+    __attribute__((constructor)) static void test_fixture_##line(void)    \
+    {                                                                     \
+        static struct test_item item;                                     \
+                                                                          \
+        item = (struct test_item){line, NULL, 0, 0, {__VA_ARGS__}, NULL}; \
+        test_add(&item);                                                  \
+    }                                                                     \
+    static_assert(line > 0, "a fixture ends in a semicolon")
 
 /* The path of an optional real test vector (COCO_TEST_DATA), or NULL after printing "SKIP: …": the
  * test then returns. Static buffer. */

@@ -288,7 +288,9 @@ static void start(void)
     host_start(&host);
 }
 
-START_TEST(a_good_client_among_hostile_ones)
+FIXTURE(.timeout_s = 120);
+
+TEST(a_good_client_among_hostile_ones)
 {
     pid_t pids[3];
     uint64_t us;
@@ -334,16 +336,4 @@ START_TEST(a_good_client_among_hostile_ones)
     ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_HALF_OPEN), 0);
     ck_assert(ratio <= RATIO_MAX);
     host_close(&host);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("door_stress");
-    TCase *tcase = tcase_create("door_stress");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, a_good_client_among_hostile_ones);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

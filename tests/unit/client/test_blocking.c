@@ -154,9 +154,11 @@ static void teardown(void)
 
 static const uint8_t report[COCO_API_TDREPORT_SIZE] = {0x81, 9};
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
 /* --- answers --------------------------------------------------------------------------------- */
 
-START_TEST(certificates)
+TEST(certificates)
 {
     static uint8_t buf[COCO_API_TABLE_MAX + 1];
     struct coco_certs_result result;
@@ -198,9 +200,8 @@ START_TEST(certificates)
     ck_assert_int_eq(coco_certs_get(client, 1, buf, 4096, 0, &result), -EINVAL);
     ck_assert_int_eq(coco_certs_get(client, 1, buf, 4096, 9, NULL), -EINVAL);
 }
-END_TEST
 
-START_TEST(quotes_and_pings)
+TEST(quotes_and_pings)
 {
     uint8_t buf[2000];
     size_t size = 77;
@@ -225,9 +226,8 @@ START_TEST(quotes_and_pings)
     ck_assert_int_eq(coco_quote_get(client, report, buf, 0, 20, &size), -COCO_STATUS_EINVAL);
     ck_assert_int_eq(coco_ping(client, 0), -COCO_STATUS_EINVAL);
 }
-END_TEST
 
-START_TEST(nothing_is_allocated_on_the_hot_path)
+TEST(nothing_is_allocated_on_the_hot_path)
 {
     static uint8_t buf[COCO_API_TABLE_MAX];
     struct coco_certs_result result;
@@ -242,11 +242,10 @@ START_TEST(nothing_is_allocated_on_the_hot_path)
     }
     ck_assert_uint_eq(n_allocs, before);
 }
-END_TEST
 
 /* --- EAGAIN ---------------------------------------------------------------------------------- */
 
-START_TEST(busy_is_asked_again_within_the_deadline)
+TEST(busy_is_asked_again_within_the_deadline)
 {
     uint8_t buf[4096];
     struct coco_certs_result result;
@@ -268,9 +267,8 @@ START_TEST(busy_is_asked_again_within_the_deadline)
     ck_assert_uint_lt(now_ms() - begin_ms, 1000);
     ck_assert_int_eq(coco_ping(client, 25), -COCO_STATUS_EAGAIN);
 }
-END_TEST
 
-START_TEST(who_holds_a_lease_does_not_wait_for_an_update)
+TEST(who_holds_a_lease_does_not_wait_for_an_update)
 {
     uint8_t buf[4096];
     struct coco_certs_result result;
@@ -289,9 +287,8 @@ START_TEST(who_holds_a_lease_does_not_wait_for_an_update)
     ck_assert_uint_eq(result.status, COCO_STATUS_OK);
     close(fd);
 }
-END_TEST
 
-START_TEST(serving_again_ends_the_pause)
+TEST(serving_again_ends_the_pause)
 {
     uint8_t buf[4096];
     struct coco_certs_result result;
@@ -304,11 +301,10 @@ START_TEST(serving_again_ends_the_pause)
     ck_assert_uint_eq(result.status, COCO_STATUS_OK);
     ck_assert_uint_lt(now_ms() - begin_ms, 2000);
 }
-END_TEST
 
 /* --- trouble --------------------------------------------------------------------------------- */
 
-START_TEST(a_closed_connection_costs_a_moment)
+TEST(a_closed_connection_costs_a_moment)
 {
     uint8_t buf[2000];
     size_t size;
@@ -318,7 +314,6 @@ START_TEST(a_closed_connection_costs_a_moment)
     ck_assert_uint_eq(script.requests, 4);
     ck_assert_uint_le(script.last_ms, 10000);
 }
-END_TEST
 
 static void *restart(void *userdata)
 {
@@ -333,7 +328,7 @@ static void *restart(void *userdata)
     return NULL;
 }
 
-START_TEST(a_call_survives_a_restart_of_the_server)
+TEST(a_call_survives_a_restart_of_the_server)
 {
     uint8_t buf[2000];
     size_t size;
@@ -346,9 +341,8 @@ START_TEST(a_call_survives_a_restart_of_the_server)
     ck_assert_uint_eq(size, 1000);
     ck_assert_uint_eq(script.requests, 2);
 }
-END_TEST
 
-START_TEST(a_restart_between_calls)
+TEST(a_restart_between_calls)
 {
     ck_assert_int_eq(coco_ping(client, 1000), 0);
     fake_server_stop(server);
@@ -361,9 +355,8 @@ START_TEST(a_restart_between_calls)
     ck_assert_uint_lt(now_ms() - begin_ms, 1000);
     ck_assert_int_eq(coco_client_error(client), -ENOENT);
 }
-END_TEST
 
-START_TEST(nobody_there)
+TEST(nobody_there)
 {
     uint8_t buf[4096];
     struct coco_certs_result result;
@@ -375,9 +368,8 @@ START_TEST(nobody_there)
     ck_assert_int_eq(coco_connect(client, 30), -ENOENT);
     ck_assert_int_eq(coco_connect(client, 0), -EINVAL);
 }
-END_TEST
 
-START_TEST(refused_for_good_is_said_at_once)
+TEST(refused_for_good_is_said_at_once)
 {
     uint8_t buf[2000];
     size_t size;
@@ -389,9 +381,8 @@ START_TEST(refused_for_good_is_said_at_once)
     ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 60000, &size),
                      -COCO_STATUS_EACCES);
 }
-END_TEST
 
-START_TEST(a_given_descriptor_is_not_waited_for)
+TEST(a_given_descriptor_is_not_waited_for)
 {
     struct coco_client_options options;
     struct coco_client *c = NULL;
@@ -418,7 +409,6 @@ START_TEST(a_given_descriptor_is_not_waited_for)
     ck_assert_int_eq(coco_connect(c, 20000), -ENOTCONN);
     coco_client_free(c);
 }
-END_TEST
 
 static void free_client(struct coco_client *c, const struct coco_reply *reply, void *userdata)
 {
@@ -427,7 +417,7 @@ static void free_client(struct coco_client *c, const struct coco_reply *reply, v
     coco_client_free(c);
 }
 
-START_TEST(a_callback_frees_the_client_under_a_blocking_call)
+TEST(a_callback_frees_the_client_under_a_blocking_call)
 {
     ck_assert_int_eq(coco_connect(client, 1000), 0);
     script.silent = 2; /* the one that is outstanding, which ends at its deadline, and the other */
@@ -441,29 +431,4 @@ START_TEST(a_callback_frees_the_client_under_a_blocking_call)
     ck_assert_int_eq(coco_client_ping(client, 10, free_client, NULL, NULL), 0);
     ck_assert_int_eq(coco_ping(client, 10000), -COCO_STATUS_ECANCELED);
     client = NULL;
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("blocking");
-    TCase *tc = tcase_create("blocking");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, certificates);
-    tcase_add_test(tc, quotes_and_pings);
-    tcase_add_test(tc, nothing_is_allocated_on_the_hot_path);
-    tcase_add_test(tc, busy_is_asked_again_within_the_deadline);
-    tcase_add_test(tc, who_holds_a_lease_does_not_wait_for_an_update);
-    tcase_add_test(tc, serving_again_ends_the_pause);
-    tcase_add_test(tc, a_closed_connection_costs_a_moment);
-    tcase_add_test(tc, a_call_survives_a_restart_of_the_server);
-    tcase_add_test(tc, a_restart_between_calls);
-    tcase_add_test(tc, nobody_there);
-    tcase_add_test(tc, refused_for_good_is_said_at_once);
-    tcase_add_test(tc, a_given_descriptor_is_not_waited_for);
-    tcase_add_test(tc, a_callback_frees_the_client_under_a_blocking_call);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

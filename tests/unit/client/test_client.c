@@ -4,9 +4,11 @@
  */
 #include "client_world.h"
 
+FIXTURE(.timeout_s = 60);
+
 /* --- requests -------------------------------------------------------------------------------- */
 
-START_TEST(a_request_of_each_kind)
+TEST(a_request_of_each_kind)
 {
     static const uint8_t table[5000] = {0xaa};
     static uint8_t quote[400000] = {0xbb};
@@ -62,9 +64,8 @@ START_TEST(a_request_of_each_kind)
     finish();
     ck_assert_uint_eq(certs.calls + big.calls + ping.calls, 3);
 }
-END_TEST
 
-START_TEST(arguments_are_checked)
+TEST(arguments_are_checked)
 {
     struct coco_client_options options = test_options();
     struct outcome o = {0};
@@ -99,9 +100,8 @@ START_TEST(arguments_are_checked)
     ck_assert_int_eq(coco_client_new(&options, &client), -ENAMETOOLONG);
     coco_client_free(NULL);
 }
-END_TEST
 
-START_TEST(requests_follow_hello_without_waiting)
+TEST(requests_follow_hello_without_waiting)
 {
     const struct coco_client_options options = test_options();
     const struct coco_hello_reply hello = fake_hello(0);
@@ -126,9 +126,8 @@ START_TEST(requests_follow_hello_without_waiting)
     ck_assert_uint_eq(info.in_flight_max, COCO_IN_FLIGHT_MAX);
     finish();
 }
-END_TEST
 
-START_TEST(the_clients_own_timer_rules)
+TEST(the_clients_own_timer_rules)
 {
     struct outcome certs = {0}, quote = {0}, ping = {0};
     struct fake_request request;
@@ -169,9 +168,8 @@ START_TEST(the_clients_own_timer_rules)
     ck_assert_uint_eq(stats().breaks, 0);
     finish();
 }
-END_TEST
 
-START_TEST(deadlines_hold_without_a_connection)
+TEST(deadlines_hold_without_a_connection)
 {
     const struct coco_client_options options = test_options();
     struct outcome certs = {0}, quote = {0};
@@ -197,9 +195,8 @@ START_TEST(deadlines_hold_without_a_connection)
     ck_assert_int_eq(coco_client_error(client), -ECONNREFUSED);
     finish();
 }
-END_TEST
 
-START_TEST(cancel_ends_a_request_at_once)
+TEST(cancel_ends_a_request_at_once)
 {
     struct outcome o = {0};
     struct fake_request request;
@@ -221,9 +218,8 @@ START_TEST(cancel_ends_a_request_at_once)
     ck_assert_uint_eq(stats().violations, 0);
     finish();
 }
-END_TEST
 
-START_TEST(in_flight_is_limited)
+TEST(in_flight_is_limited)
 {
     struct coco_client_options options = test_options();
     struct coco_hello_reply hello = fake_hello(0);
@@ -256,9 +252,8 @@ START_TEST(in_flight_is_limited)
     ck_assert_uint_eq(o[4].calls, 0);
     finish();
 }
-END_TEST
 
-START_TEST(notes_and_guest_events)
+TEST(notes_and_guest_events)
 {
     const uint64_t data[] = {11, 12};
     struct coco_guest_event event;
@@ -284,7 +279,6 @@ START_TEST(notes_and_guest_events)
     ck_assert_int_eq(coco_client_guest_event(client, 6, data, 2), -ENOTCONN);
     finish();
 }
-END_TEST
 
 /* --- callbacks that do things ---------------------------------------------------------------- */
 
@@ -296,7 +290,7 @@ static void free_in_callback(struct coco_client *c, const struct coco_reply *rep
     ck_assert(reply->size == 0 || reply->data[0] == 0xaa);
 }
 
-START_TEST(free_from_within_a_callback)
+TEST(free_from_within_a_callback)
 {
     static const uint8_t table[24] = {0xaa};
     struct outcome first = {0}, second = {0};
@@ -325,7 +319,6 @@ START_TEST(free_from_within_a_callback)
     finish();
     ck_assert_uint_eq(first.calls, 2);
 }
-END_TEST
 
 static struct outcome chained;
 
@@ -339,7 +332,7 @@ static void ask_again(struct coco_client *c, const struct coco_reply *reply, voi
     ck_assert_int_eq(r, reply->status == COCO_STATUS_ECANCELED ? -ENOTCONN : 0);
 }
 
-START_TEST(requests_from_within_a_callback)
+TEST(requests_from_within_a_callback)
 {
     struct outcome o = {0};
     struct fake_request request;
@@ -361,25 +354,4 @@ START_TEST(requests_from_within_a_callback)
     finish();
     ck_assert_uint_eq(o.calls, 2);
     ck_assert_uint_eq(chained.calls, 1);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("client");
-    TCase *tc = tcase_create("client");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, a_request_of_each_kind);
-    tcase_add_test(tc, arguments_are_checked);
-    tcase_add_test(tc, requests_follow_hello_without_waiting);
-    tcase_add_test(tc, the_clients_own_timer_rules);
-    tcase_add_test(tc, deadlines_hold_without_a_connection);
-    tcase_add_test(tc, cancel_ends_a_request_at_once);
-    tcase_add_test(tc, in_flight_is_limited);
-    tcase_add_test(tc, notes_and_guest_events);
-    tcase_add_test(tc, free_from_within_a_callback);
-    tcase_add_test(tc, requests_from_within_a_callback);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -5,9 +5,11 @@
  */
 #include "client_world.h"
 
+FIXTURE(.timeout_s = 60);
+
 /* --- the connection -------------------------------------------------------------------------- */
 
-START_TEST(unanswered_requests_are_sent_again_with_what_remains)
+TEST(unanswered_requests_are_sent_again_with_what_remains)
 {
     const struct coco_hello_reply hello = fake_hello(0);
     struct outcome a = {0}, b = {0};
@@ -48,7 +50,6 @@ START_TEST(unanswered_requests_are_sent_again_with_what_remains)
     ck_assert_uint_eq(b.calls, 1);
     ck_assert_uint_eq(b.status, COCO_STATUS_ECANCELED);
 }
-END_TEST
 
 /* Moves the clock to the next attempt; the pause in ms. */
 static int to_next_attempt(void)
@@ -65,7 +66,7 @@ static int to_next_attempt(void)
     return (int)((clock_now_ns - begin_ns) / 1000000);
 }
 
-START_TEST(backoff_doubles_and_is_reset_by_hello)
+TEST(backoff_doubles_and_is_reset_by_hello)
 {
     const struct coco_client_options options = test_options();
     const struct coco_hello_reply hello = fake_hello(0);
@@ -93,9 +94,8 @@ START_TEST(backoff_doubles_and_is_reset_by_hello)
     ck_assert_int_le(to_next_attempt(), 10);
     finish();
 }
-END_TEST
 
-START_TEST(a_server_that_breaks_the_protocol_is_not_hammered)
+TEST(a_server_that_breaks_the_protocol_is_not_hammered)
 {
     const struct coco_hello_reply hello = fake_hello(0);
     struct fake_request request;
@@ -128,9 +128,8 @@ START_TEST(a_server_that_breaks_the_protocol_is_not_hammered)
     ck_assert_int_le(to_next_attempt(), 10);
     finish();
 }
-END_TEST
 
-START_TEST(a_silent_server_is_left)
+TEST(a_silent_server_is_left)
 {
     const struct coco_client_options options = test_options();
 
@@ -148,9 +147,8 @@ START_TEST(a_silent_server_is_left)
     ck_assert_int_ge(coco_client_fd(client), 0);
     finish();
 }
-END_TEST
 
-START_TEST(a_given_descriptor_that_breaks_ends_everything)
+TEST(a_given_descriptor_that_breaks_ends_everything)
 {
     struct coco_client_options options = test_options();
     struct outcome certs = {0}, quote = {0}, late = {0};
@@ -184,9 +182,8 @@ START_TEST(a_given_descriptor_that_breaks_ends_everything)
     ck_assert_int_lt(fcntl(fds[0], F_GETFD), 0);
     close(fds[1]);
 }
-END_TEST
 
-START_TEST(answers_before_the_close_are_not_lost)
+TEST(answers_before_the_close_are_not_lost)
 {
     struct coco_client_options options = test_options();
     struct outcome a = {0}, b = {0};
@@ -214,9 +211,8 @@ START_TEST(answers_before_the_close_are_not_lost)
     ck_assert_uint_eq(b.status, COCO_STATUS_ENODEV);
     finish();
 }
-END_TEST
 
-START_TEST(a_refused_hello_ends_what_waits)
+TEST_LOOP(a_refused_hello_ends_what_waits, 0, 4)
 {
     static const struct {
         uint32_t status;
@@ -244,9 +240,8 @@ START_TEST(a_refused_hello_ends_what_waits)
     finish();
     ck_assert_uint_eq(o.calls, 1);
 }
-END_TEST
 
-START_TEST(a_full_socket_is_waited_for)
+TEST(a_full_socket_is_waited_for)
 {
     static uint8_t junk[1 << 16];
     struct outcome o = {0};
@@ -267,7 +262,6 @@ START_TEST(a_full_socket_is_waited_for)
     expect(COCO_PING, &request);
     finish();
 }
-END_TEST
 
 /* --- descriptors ----------------------------------------------------------------------------- */
 
@@ -303,7 +297,7 @@ static bool hello_with(uint32_t features, const int *fds, size_t n_fds)
     return accepted;
 }
 
-START_TEST(only_one_descriptor_of_a_file_is_taken)
+TEST(only_one_descriptor_of_a_file_is_taken)
 {
     int before = count_fds();
     int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -321,9 +315,8 @@ START_TEST(only_one_descriptor_of_a_file_is_taken)
     close(null);
     ck_assert_int_eq(count_fds(), before);
 }
-END_TEST
 
-START_TEST(descriptors_after_hello_are_discarded)
+TEST(descriptors_after_hello_are_discarded)
 {
     struct outcome o = {0};
     struct fake_request request;
@@ -342,25 +335,4 @@ START_TEST(descriptors_after_hello_are_discarded)
     ck_assert_int_eq(count_fds(), before);
     close(null);
     finish();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("client_conn");
-    TCase *tc = tcase_create("client_conn");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, unanswered_requests_are_sent_again_with_what_remains);
-    tcase_add_test(tc, backoff_doubles_and_is_reset_by_hello);
-    tcase_add_test(tc, a_server_that_breaks_the_protocol_is_not_hammered);
-    tcase_add_test(tc, a_silent_server_is_left);
-    tcase_add_test(tc, a_given_descriptor_that_breaks_ends_everything);
-    tcase_add_test(tc, answers_before_the_close_are_not_lost);
-    tcase_add_loop_test(tc, a_refused_hello_ends_what_waits, 0, 4);
-    tcase_add_test(tc, a_full_socket_is_waited_for);
-    tcase_add_test(tc, only_one_descriptor_of_a_file_is_taken);
-    tcase_add_test(tc, descriptors_after_hello_are_discarded);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -122,7 +122,9 @@ static void model_server(void)
     }
 }
 
-START_TEST(exactly_once_whatever_happens)
+FIXTURE(.timeout_s = 60);
+
+TEST_LOOP(exactly_once_whatever_happens, 0, 40)
 {
     const struct coco_client_options options = test_options();
     unsigned ok = 0, timed = 0;
@@ -165,16 +167,4 @@ START_TEST(exactly_once_whatever_happens)
     /* The test would prove little if only one thing ever happened. */
     ck_assert_uint_gt(ok, 20);
     ck_assert_uint_gt(timed, 5);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("client_seeded");
-    TCase *tc = tcase_create("client_seeded");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, exactly_once_whatever_happens, 0, 40);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -232,9 +232,11 @@ static void teardown(void)
     close(vmm.lease_fd);
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
 /* --- the command line ------------------------------------------------------------------------ */
 
-START_TEST(usage_errors)
+TEST(usage_errors)
 {
     static const char *const lines[][6] = {
         {NULL},
@@ -276,9 +278,8 @@ START_TEST(usage_errors)
     assert_has(err, "\\x1b[31mevil\\xff\\x0a");
     assert_lacks(err, "\x1b");
 }
-END_TEST
 
-START_TEST(help_and_version)
+TEST(help_and_version)
 {
     static const char *const verbs[][4] = {{"status", NULL},           {"ping", NULL},
                                            {"certs", "show", NULL},    {"request", "certs", NULL},
@@ -302,9 +303,8 @@ START_TEST(help_and_version)
     ck_assert_int_eq(run_args((const char *[]){"--version", NULL}), 0);
     ck_assert_str_eq(out, "cococtl " COCO_VERSION_STRING "\n");
 }
-END_TEST
 
-START_TEST(nobody_listens)
+TEST(nobody_listens)
 {
     static const char *const verbs[][4] = {{"status", NULL},
                                            {"ping", NULL},
@@ -330,7 +330,6 @@ START_TEST(nobody_listens)
     ck_assert_int_eq(run_args((const char *[]){"--socket", long_path, "ping", NULL}), 2);
     setup();
 }
-END_TEST
 
 /* --- status, certs show ---------------------------------------------------------------------- */
 
@@ -359,7 +358,7 @@ static int status_of(const char *json)
     "\"running\":1,\"abandoned\":0,\"answered\":12,\"failed\":3,\"lastError\":\"ENODEV\"," \
     "\"lastErrorText\":\"nobody listens\"}}}"
 
-START_TEST(status_as_a_table)
+TEST(status_as_a_table)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
     ck_assert_int_eq(status_of(NULL), 0);
@@ -385,9 +384,8 @@ START_TEST(status_as_a_table)
     ck_assert_int_eq(status_of(NULL), 0);
     assert_has(out, "not served on this host");
 }
-END_TEST
 
-START_TEST(status_as_json)
+TEST(status_as_json)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
     ck_assert_int_eq(status_of("--json"), 0);
@@ -402,9 +400,8 @@ START_TEST(status_as_json)
     ck_assert_int_eq(status_of("--json"), 0);
     assert_has(out, "\"\\u202e\\u009b\\u2028\\udb40\\udc41\\u007f\u00fc\"");
 }
-END_TEST
 
-START_TEST(malformed_replies)
+TEST(malformed_replies)
 {
     static const char *const replies[] = {
         "",
@@ -444,9 +441,8 @@ START_TEST(malformed_replies)
     admin_says(deep);
     ck_assert_int_eq(status_of("--json"), 1);
 }
-END_TEST
 
-START_TEST(endless_and_silent_servers)
+TEST(endless_and_silent_servers)
 {
     size_t size = (1u << 20) + 1;
     char *huge = malloc(size);
@@ -464,9 +460,8 @@ START_TEST(endless_and_silent_servers)
                      75);
     assert_has(err, "--timeout");
 }
-END_TEST
 
-START_TEST(varlink_errors)
+TEST(varlink_errors)
 {
     admin_says("{\"error\":\"io.cocod.Admin.NotAllowed\",\"parameters\":{\"uid\":5}}");
     ck_assert_int_eq(status_of(NULL), 77);
@@ -483,9 +478,8 @@ START_TEST(varlink_errors)
     ck_assert_int_eq(status_of(NULL), 1);
     assert_has(err, "some\\x1b[1mthing");
 }
-END_TEST
 
-START_TEST(certificates_as_a_list)
+TEST(certificates_as_a_list)
 {
     static char text[4096];
 
@@ -514,9 +508,8 @@ START_TEST(certificates_as_a_list)
     ck_assert_int_eq(run_args((const char *[]){"certs", "show", "--admin", admin_path, NULL}), 1);
     assert_has(out, "empty table");
 }
-END_TEST
 
-START_TEST(what_cannot_be_written_is_an_error)
+TEST(what_cannot_be_written_is_an_error)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
     if (access("/dev/full", W_OK) == 0) {
@@ -534,7 +527,6 @@ START_TEST(what_cannot_be_written_is_an_error)
                      1);
     assert_has(err, folder);
 }
-END_TEST
 
 /* --- ping, request --------------------------------------------------------------------------- */
 
@@ -544,7 +536,7 @@ static int vmm_verb(const char *a, const char *b, const char *c, const char *d, 
         (const char *[]){"--socket", vmm_path, "--timeout", "0.3", a, b, c, d, e, NULL});
 }
 
-START_TEST(ping)
+TEST(ping)
 {
     ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 0);
     assert_has(out, "answered in");
@@ -556,9 +548,8 @@ START_TEST(ping)
     vmm.silent = true;
     ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 75);
 }
-END_TEST
 
-START_TEST(refused_by_hello)
+TEST(refused_by_hello)
 {
     vmm.hello = COCO_EACCES;
     ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 77);
@@ -568,9 +559,8 @@ START_TEST(refused_by_hello)
     ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 1);
     assert_has(err, "versions");
 }
-END_TEST
 
-START_TEST(request_certs)
+TEST(request_certs)
 {
     static char bytes[8192];
     size_t size;
@@ -602,9 +592,8 @@ START_TEST(request_certs)
     read_back(out_path, bytes, sizeof(bytes));
     ck_assert_int_eq((uint8_t)bytes[0], 0xff);
 }
-END_TEST
 
-START_TEST(request_certs_respects_an_update)
+TEST(request_certs_respects_an_update)
 {
     struct flock lock = {.l_type = F_WRLCK,
                          .l_whence = SEEK_SET,
@@ -618,9 +607,8 @@ START_TEST(request_certs_respects_an_update)
     close(fd);
     ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 0);
 }
-END_TEST
 
-START_TEST(exit_statuses_of_requests)
+TEST(exit_statuses_of_requests)
 {
     static const struct {
         uint32_t status;
@@ -642,9 +630,8 @@ START_TEST(exit_statuses_of_requests)
     ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 1);
     assert_has(err, "does not speak cocod's protocol");
 }
-END_TEST
 
-START_TEST(request_quote)
+TEST(request_quote)
 {
     size_t size;
 
@@ -666,32 +653,4 @@ START_TEST(request_quote)
     vmm.quote[0] = 99;
     ck_assert_int_eq(vmm_verb("request", "quote", file_path, NULL, NULL), 1);
     assert_has(err, "not a quote");
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("cococtl");
-    TCase *tc = tcase_create("cococtl");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, usage_errors);
-    tcase_add_test(tc, help_and_version);
-    tcase_add_test(tc, nobody_listens);
-    tcase_add_test(tc, status_as_a_table);
-    tcase_add_test(tc, status_as_json);
-    tcase_add_test(tc, malformed_replies);
-    tcase_add_test(tc, endless_and_silent_servers);
-    tcase_add_test(tc, varlink_errors);
-    tcase_add_test(tc, certificates_as_a_list);
-    tcase_add_test(tc, what_cannot_be_written_is_an_error);
-    tcase_add_test(tc, ping);
-    tcase_add_test(tc, refused_by_hello);
-    tcase_add_test(tc, request_certs);
-    tcase_add_test(tc, request_certs_respects_an_update);
-    tcase_add_test(tc, exit_statuses_of_requests);
-    tcase_add_test(tc, request_quote);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -90,7 +90,7 @@ static void same(const struct names *a, const struct names *b)
     ck_assert_uint_eq(a->n, b->n);
 }
 
-START_TEST(exports_are_the_public_functions)
+TEST(exports_are_the_public_functions)
 {
     static struct names exported, mapped, declared;
 
@@ -105,9 +105,8 @@ START_TEST(exports_are_the_public_functions)
     same(&exported, &mapped);
     same(&exported, &declared);
 }
-END_TEST
 
-START_TEST(imports_are_few)
+TEST(imports_are_few)
 {
     static const char *const allowed[] = {
         "__cmsg_nxthdr", /* CMSG_NXTHDR, as an unoptimized build has it */
@@ -176,25 +175,11 @@ START_TEST(imports_are_few)
         ck_assert_msg(good, "libcoco.so.0 uses %s, which is not among what it means to use", name);
     }
 }
-END_TEST
 
-START_TEST(texts)
+TEST(texts)
 {
     ck_assert_str_eq(coco_result_name(COCO_STATUS_EAGAIN), "EAGAIN");
     ck_assert_str_eq(coco_result_name(4711), "E?");
     ck_assert_uint_gt(strlen(coco_result_text(COCO_STATUS_EBADMSG)), 10);
     ck_assert_ptr_nonnull(strchr(coco_version(), '.'));
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("exports");
-    TCase *tc = tcase_create("exports");
-
-    tcase_add_test(tc, exports_are_the_public_functions);
-    tcase_add_test(tc, imports_are_few);
-    tcase_add_test(tc, texts);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -161,9 +161,11 @@ static void updater_end(pid_t pid, int leash)
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+FIXTURE(.setup = setup, .teardown = teardown);
+
 /* --- tests ----------------------------------------------------------------------------------- */
 
-START_TEST(lease_and_update_exclude_each_other)
+TEST(lease_and_update_exclude_each_other)
 {
     int leash;
 
@@ -183,9 +185,8 @@ START_TEST(lease_and_update_exclude_each_other)
     updater_end(pid, leash);
     ck_assert_int_eq(coco_lease_lock(client, 3), 0);
 }
-END_TEST
 
-START_TEST(wrong_use_is_refused)
+TEST(wrong_use_is_refused)
 {
     accept_session(true);
     ck_assert_int_eq(coco_lease_lock(client, BYTES), -EINVAL);
@@ -200,14 +201,12 @@ START_TEST(wrong_use_is_refused)
         ck_assert_int_eq(coco_lease_unlock(client, i), 0);
     ck_assert(updater_could_lock());
 }
-END_TEST
 
-START_TEST(a_server_without_leases)
+TEST(a_server_without_leases)
 {
     accept_session(false);
     ck_assert_int_eq(coco_lease_lock(client, 0), -EOPNOTSUPP);
 }
-END_TEST
 
 static int no_memory;
 
@@ -218,7 +217,7 @@ static void *test_alloc(size_t size)
 
 /* Granted, but its descriptor cannot be kept: not a session without leases, but a broken one. What
  * was leased before stays so. */
-START_TEST(a_lease_that_cannot_be_kept_breaks_the_session)
+TEST(a_lease_that_cannot_be_kept_breaks_the_session)
 {
     struct coco_client_options options;
     struct coco_server_info server;
@@ -262,9 +261,8 @@ START_TEST(a_lease_that_cannot_be_kept_breaks_the_session)
     ck_assert_int_eq(coco_lease_unlock(client, 1), 0);
     ck_assert(updater_could_lock());
 }
-END_TEST
 
-START_TEST(a_lease_outlives_its_session)
+TEST(a_lease_outlives_its_session)
 {
     accept_session(true);
     ck_assert_int_eq(coco_lease_lock(client, 1), 0);
@@ -288,7 +286,6 @@ START_TEST(a_lease_outlives_its_session)
     ck_assert_int_eq(coco_lease_unlock(client, 2), 0);
     ck_assert(updater_could_lock());
 }
-END_TEST
 
 static int open_tables(void)
 {
@@ -306,7 +303,7 @@ static int open_tables(void)
     return n;
 }
 
-START_TEST(descriptors_are_kept_no_longer_than_needed)
+TEST(descriptors_are_kept_no_longer_than_needed)
 {
     accept_session(true);
     ck_assert_int_eq(open_tables(), 1);
@@ -330,21 +327,4 @@ START_TEST(descriptors_are_kept_no_longer_than_needed)
     client = NULL;
     ck_assert_int_eq(open_tables(), 0);
     ck_assert(updater_could_lock());
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("lease");
-    TCase *tc = tcase_create("lease");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, lease_and_update_exclude_each_other);
-    tcase_add_test(tc, wrong_use_is_refused);
-    tcase_add_test(tc, a_server_without_leases);
-    tcase_add_test(tc, a_lease_that_cannot_be_kept_breaks_the_session);
-    tcase_add_test(tc, a_lease_outlives_its_session);
-    tcase_add_test(tc, descriptors_are_kept_no_longer_than_needed);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -6,7 +6,7 @@
 
 /* --- out ------------------------------------------------------------------------------------- */
 
-START_TEST(hello_is_what_the_options_say)
+TEST(hello_is_what_the_options_say)
 {
     struct coco_session_options options = {.size = sizeof(options),
                                            .vm_name = "a name that is longer than the field of "
@@ -37,9 +37,8 @@ START_TEST(hello_is_what_the_options_say)
     ck_assert_str_eq(hello.software, "");
     coco_session_free(s);
 }
-END_TEST
 
-START_TEST(options_are_checked)
+TEST(options_are_checked)
 {
     struct coco_session_options options = {.size = sizeof(options) - 1};
     struct coco_session *s = NULL;
@@ -58,9 +57,8 @@ START_TEST(options_are_checked)
     ck_assert_ptr_null(s);
     coco_session_free(NULL);
 }
-END_TEST
 
-START_TEST(requests_are_encoded_and_limited)
+TEST(requests_are_encoded_and_limited)
 {
     static const uint8_t report[COCO_TDREPORT_SIZE] = {7};
     struct coco_session *s = new_session(0);
@@ -113,11 +111,10 @@ START_TEST(requests_are_encoded_and_limited)
     coco_session_free(s);
     ck_assert_uint_eq(alloc_live, 0);
 }
-END_TEST
 
 /* --- in: good -------------------------------------------------------------------------------- */
 
-START_TEST(replies_in_any_chunks)
+TEST_LOOP(replies_in_any_chunks, 0, 8)
 {
     static const size_t chunks[] = {1, 3, 31, 32, 33, 1000, 20000, SIZE_MAX};
     static const uint8_t report[COCO_TDREPORT_SIZE] = {0};
@@ -169,9 +166,8 @@ START_TEST(replies_in_any_chunks)
     coco_session_free(s);
     ck_assert_uint_eq(alloc_live, 0);
 }
-END_TEST
 
-START_TEST(empty_table_answers_a_guest_without_pages)
+TEST(empty_table_answers_a_guest_without_pages)
 {
     struct coco_session *s = ready_session();
 
@@ -184,9 +180,8 @@ START_TEST(empty_table_answers_a_guest_without_pages)
     clear_events();
     coco_session_free(s);
 }
-END_TEST
 
-START_TEST(an_unknown_status_is_handed_on)
+TEST(an_unknown_status_is_handed_on)
 {
     struct coco_session *s = ready_session();
 
@@ -198,9 +193,8 @@ START_TEST(an_unknown_status_is_handed_on)
     clear_events();
     coco_session_free(s);
 }
-END_TEST
 
-START_TEST(lease_descriptor_comes_with_hello)
+TEST(lease_descriptor_comes_with_hello)
 {
     struct coco_session *s = new_session(COCO_USE_LEASE);
     struct coco_hello_reply hello = good_hello;
@@ -236,9 +230,8 @@ START_TEST(lease_descriptor_comes_with_hello)
     coco_session_free(s);
     ck_assert_int_lt(fcntl(fd, F_GETFD), 0);
 }
-END_TEST
 
-START_TEST(refused_hello_is_an_event)
+TEST(refused_hello_is_an_event)
 {
     struct coco_session *s = new_session(0);
 
@@ -252,11 +245,10 @@ START_TEST(refused_hello_is_an_event)
     clear_events();
     coco_session_free(s);
 }
-END_TEST
 
 /* --- in: memory ------------------------------------------------------------------------------ */
 
-START_TEST(memory_follows_what_arrives)
+TEST(memory_follows_what_arrives)
 {
     static const uint8_t report[COCO_TDREPORT_SIZE] = {0};
     struct coco_session *s = ready_session();
@@ -283,9 +275,8 @@ START_TEST(memory_follows_what_arrives)
     clear_events();
     coco_session_free(s);
 }
-END_TEST
 
-START_TEST(no_memory_for_a_quote_costs_that_quote)
+TEST(no_memory_for_a_quote_costs_that_quote)
 {
     static const uint8_t report[COCO_TDREPORT_SIZE] = {0};
     struct coco_session *s = ready_session();
@@ -310,24 +301,4 @@ START_TEST(no_memory_for_a_quote_costs_that_quote)
     }
     coco_session_free(s);
     ck_assert_uint_eq(alloc_live, 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("session");
-    TCase *tc = tcase_create("session");
-
-    tcase_add_test(tc, hello_is_what_the_options_say);
-    tcase_add_test(tc, options_are_checked);
-    tcase_add_test(tc, requests_are_encoded_and_limited);
-    tcase_add_loop_test(tc, replies_in_any_chunks, 0, 8);
-    tcase_add_test(tc, empty_table_answers_a_guest_without_pages);
-    tcase_add_test(tc, an_unknown_status_is_handed_on);
-    tcase_add_test(tc, lease_descriptor_comes_with_hello);
-    tcase_add_test(tc, refused_hello_is_an_event);
-    tcase_add_test(tc, memory_follows_what_arrives);
-    tcase_add_test(tc, no_memory_for_a_quote_costs_that_quote);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

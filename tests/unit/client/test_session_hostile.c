@@ -168,7 +168,7 @@ static void (*const breaches[])(void) = {
     oneway_with_status,
 };
 
-START_TEST(each_breach_ends_the_session)
+TEST_LOOP(each_breach_ends_the_session, 0, (int)(sizeof(breaches) / sizeof(breaches[0])))
 {
     static const uint8_t report[COCO_TDREPORT_SIZE] = {0};
     struct coco_session *s = ready_session();
@@ -201,9 +201,8 @@ START_TEST(each_breach_ends_the_session)
     coco_session_free(s);
     ck_assert_uint_eq(alloc_live, 0);
 }
-END_TEST
 
-START_TEST(bad_hello_replies)
+TEST(bad_hello_replies)
 {
     for (int i = 0; i < 12; i++) {
         struct coco_session *s = new_session(i == 4 ? COCO_USE_LEASE : COCO_USE_NOTIFY);
@@ -242,9 +241,8 @@ START_TEST(bad_hello_replies)
         coco_session_free(s);
     }
 }
-END_TEST
 
-START_TEST(the_servers_limits_hold)
+TEST(the_servers_limits_hold)
 {
     struct coco_session *s = new_session(0);
     struct coco_hello_reply hello = good_hello;
@@ -265,18 +263,4 @@ START_TEST(the_servers_limits_hold)
     ck_assert_int_eq(feed(s, SIZE_MAX), -EBADMSG);
     clear_events();
     coco_session_free(s);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("session_hostile");
-    TCase *tc = tcase_create("session_hostile");
-
-    tcase_add_loop_test(tc, each_breach_ends_the_session, 0,
-                        (int)(sizeof(breaches) / sizeof(breaches[0])));
-    tcase_add_test(tc, bad_hello_replies);
-    tcase_add_test(tc, the_servers_limits_hold);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

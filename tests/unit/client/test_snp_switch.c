@@ -43,14 +43,15 @@ static int make_vm(unsigned long type, bool init)
     return vm_fd;
 }
 
-START_TEST(a_kernel_that_has_it)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(a_kernel_that_has_it)
 {
     ck_assert_int_eq(coco_snp_probe(kvm_fd), 1);
     ck_assert_int_eq(coco_snp_enable(make_vm(VM_SNP, true)), 0);
 }
-END_TEST
 
-START_TEST(too_late_too_early_and_not_for_a_td)
+TEST(too_late_too_early_and_not_for_a_td)
 {
     int vm_fd = make_vm(VM_SNP, true);
 
@@ -61,7 +62,6 @@ START_TEST(too_late_too_early_and_not_for_a_td)
     ck_assert_int_eq(coco_snp_enable(kvm_fd), -ENOTTY);
     ck_assert_int_eq(coco_snp_probe(vm_fd), 0);
 }
-END_TEST
 
 /* What says "this kernel does not have it" is 0; what says "this descriptor is not usable" is not.
  */
@@ -80,7 +80,7 @@ static const struct {
     {ENODEV, -ENODEV, -ENODEV},
 };
 
-START_TEST(every_errno_of_the_probe)
+TEST_LOOP(every_errno_of_the_probe, 0, sizeof(probes) / sizeof(probes[0]))
 {
     kvm_dev_fail(KVM_HAS_DEVICE_ATTR, probes[_i].error);
     ck_assert_int_eq(coco_snp_probe(kvm_fd), probes[_i].has);
@@ -88,9 +88,8 @@ START_TEST(every_errno_of_the_probe)
     ck_assert_int_eq(coco_snp_probe(kvm_fd), probes[_i].get);
     ck_assert_int_eq(coco_snp_probe(kvm_fd), 1);
 }
-END_TEST
 
-START_TEST(every_errno_of_the_switch)
+TEST(every_errno_of_the_switch)
 {
     static const int errors[] = {EINVAL, ENOTTY, EPERM, EACCES, EFAULT, ENOMEM, EBUSY, EIO, ENODEV};
     int vm_fd = make_vm(VM_SNP, true);
@@ -101,10 +100,9 @@ START_TEST(every_errno_of_the_switch)
     }
     ck_assert_int_eq(coco_snp_enable(vm_fd), 0);
 }
-END_TEST
 
 /* Descriptors that are no model's go to the kernel. */
-START_TEST(what_is_not_kvm)
+TEST(what_is_not_kvm)
 {
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -115,9 +113,8 @@ START_TEST(what_is_not_kvm)
     ck_assert_int_eq(coco_snp_probe(-1), -EBADF);
     ck_assert_int_eq(coco_snp_enable(-1), -EBADF);
 }
-END_TEST
 
-START_TEST(this_machines_own_kvm)
+TEST(this_machines_own_kvm)
 {
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
@@ -134,21 +131,4 @@ START_TEST(this_machines_own_kvm)
         close(vm_fd);
     }
     close(fd);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("snp_switch");
-    TCase *tc = tcase_create("snp_switch");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, a_kernel_that_has_it);
-    tcase_add_test(tc, too_late_too_early_and_not_for_a_td);
-    tcase_add_loop_test(tc, every_errno_of_the_probe, 0, sizeof(probes) / sizeof(probes[0]));
-    tcase_add_test(tc, every_errno_of_the_switch);
-    tcase_add_test(tc, what_is_not_kvm);
-    tcase_add_test(tc, this_machines_own_kvm);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

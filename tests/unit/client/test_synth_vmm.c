@@ -161,7 +161,9 @@ static void count_report(void *userdata, unsigned index, const struct snp_guest 
         __atomic_fetch_add(&answers_wrong, 1, __ATOMIC_RELAXED);
 }
 
-START_TEST(vmm_runs_guests_and_finishes_what_they_began)
+FIXTURE(.timeout_s = 120);
+
+TEST(vmm_runs_guests_and_finishes_what_they_began)
 {
     struct snp_firmware *firmware = snp_firmware_new("Milan", table);
     const struct snp_firmware_state state = {.mask_chip_key = true};
@@ -200,9 +202,8 @@ START_TEST(vmm_runs_guests_and_finishes_what_they_began)
     stop_server();
     tdx_signer_free((struct tdx_signer *)(uintptr_t)plan.signer);
 }
-END_TEST
 
-START_TEST(vmm_refuses_bad_options)
+TEST(vmm_refuses_bad_options)
 {
     struct synth_vmm_options options = {.socket = "/s", .vcpus = 0, .tdx = true};
     struct synth_vmm *vmm = NULL;
@@ -212,9 +213,8 @@ START_TEST(vmm_refuses_bad_options)
     ck_assert_int_eq(synth_vmm_new(&options, &vmm), -EINVAL);
     ck_assert_ptr_null(vmm);
 }
-END_TEST
 
-START_TEST(latency_quantiles)
+TEST(latency_quantiles)
 {
     static struct synth_latency all, half;
 
@@ -230,18 +230,4 @@ START_TEST(latency_quantiles)
     ck_assert_uint_eq(synth_latency_quantile(&all, 100), 100000);
     synth_latency_add(&all, UINT64_MAX);
     ck_assert_uint_eq(all.max_us, UINT64_MAX);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("synth_vmm");
-    TCase *whole = tcase_create("vmm");
-
-    tcase_set_timeout(whole, 120);
-    tcase_add_test(whole, vmm_runs_guests_and_finishes_what_they_began);
-    tcase_add_test(whole, vmm_refuses_bad_options);
-    tcase_add_test(whole, latency_quantiles);
-    suite_add_tcase(suite, whole);
-    return suite;
 }

@@ -36,7 +36,9 @@ static struct coco_event_exit tdx_fatal(const char *text)
     return exit;
 }
 
-START_TEST(sev_term)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(sev_term)
 {
     const struct coco_event_exit exit = {.type = 6, .ndata = 1, .data = {0x00051100}};
     const struct coco_event_exit shutdown = {.type = 6};
@@ -56,9 +58,8 @@ START_TEST(sev_term)
     bed_crash(&bed);
     ck_assert_int_eq(coco_vcpu_event(bed.vcpu[0], &exit), COCO_ACT_FATAL);
 }
-END_TEST
 
-START_TEST(tdx_fatal_text_is_safe)
+TEST(tdx_fatal_text_is_safe)
 {
     struct coco_event_exit exit =
         tdx_fatal("panic \x1b[31m\n\xff\x7f ok 0123456789012345678901234567890123456789xyz");
@@ -85,7 +86,6 @@ START_TEST(tdx_fatal_text_is_safe)
     exit = (struct coco_event_exit){.type = 6, .ndata = UINT32_MAX};
     ck_assert_int_eq(coco_vcpu_event(bed.vcpu[0], &exit), COCO_ACT_FATAL);
 }
-END_TEST
 
 /* --- struct kvm_run -------------------------------------------------------------------------- */
 
@@ -108,7 +108,7 @@ static bool is_ours(uint32_t reason)
     return reason == 43 || reason == 40 || reason == 3 || reason == 24;
 }
 
-START_TEST(dispatch)
+TEST(dispatch)
 {
     struct kvm_run *run = &area.run;
     struct coco_snp_exit snp = {.gpa = BED_GPA, .npages = 1};
@@ -163,11 +163,10 @@ START_TEST(dispatch)
     ck_assert_int_eq(coco_vmm_handle_exit(bed.vmm, bed.vcpu[0], NULL), -EINVAL);
     ck_assert_int_eq(coco_vmm_finish_exit(bed.vmm, bed.vcpu[0], run), -EINVAL);
 }
-END_TEST
 
 /* KVM_EXIT_SNP_REQ_CERTS is 43 in every release; 42 in kernels that were built from the series, where
  * arm64's 42 is another exit and not touched. Both forms, under either number. */
-START_TEST(the_number_of_the_posted_series_is_answered_on_x86_alone)
+TEST_LOOP(the_number_of_the_posted_series_is_answered_on_x86_alone, 0, 2)
 {
     const struct coco_snp_exit asked = {.gpa = BED_GPA, .npages = 1, .ret = 99};
     struct coco_snp_exit snp = asked;
@@ -189,7 +188,6 @@ START_TEST(the_number_of_the_posted_series_is_answered_on_x86_alone)
     }
     ck_assert_uint_eq(run->exit_reason, _i == 0 ? 43 : 42);
 }
-END_TEST
 
 /* --- options, switches ----------------------------------------------------------------------- */
 
@@ -217,7 +215,7 @@ static int no_store(void *userdata, uint64_t gpa, uint64_t value)
     return -EFAULT;
 }
 
-START_TEST(options_are_checked)
+TEST(options_are_checked)
 {
     struct coco_vmm_options good, o;
     struct coco_vmm *vmm;
@@ -260,29 +258,11 @@ START_TEST(options_are_checked)
     coco_vmm_free(NULL);
     coco_vcpu_detach(NULL);
 }
-END_TEST
 
-START_TEST(switches_of_a_kernel_that_has_none)
+TEST(switches_of_a_kernel_that_has_none)
 {
     ck_assert_int_lt(coco_snp_probe(-1), 0);
     ck_assert_int_eq(coco_snp_probe(bed.lease_fd), 0);
     ck_assert_int_lt(coco_snp_enable(-1), 0);
     ck_assert_int_lt(coco_snp_enable(bed.lease_fd), 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_exits");
-    TCase *tc = tcase_create("vmm_exits");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, sev_term);
-    tcase_add_test(tc, tdx_fatal_text_is_safe);
-    tcase_add_test(tc, dispatch);
-    tcase_add_loop_test(tc, the_number_of_the_posted_series_is_answered_on_x86_alone, 0, 2);
-    tcase_add_test(tc, options_are_checked);
-    tcase_add_test(tc, switches_of_a_kernel_that_has_none);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -16,7 +16,9 @@ static uint64_t map_gpa(uint64_t gpa, uint64_t npages, uint64_t flags)
     return exit.ret;
 }
 
-START_TEST(map_gpa_changes_attributes)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(map_gpa_changes_attributes)
 {
     ck_assert_uint_eq(map_gpa(BED_GPA, 16, 1 << 4), 0);
     ck_assert_uint_eq(bed.attr_gpa, BED_GPA);
@@ -26,9 +28,8 @@ START_TEST(map_gpa_changes_attributes)
     ck_assert_int_eq(bed.attr_private, 0);
     ck_assert_uint_eq(map_gpa(0, 1, 0), EINVAL); /* no memory there */
 }
-END_TEST
 
-START_TEST(map_gpa_refuses_what_is_malformed)
+TEST_LOOP(map_gpa_refuses_what_is_malformed, 0, 8)
 {
     static const uint64_t bad[][3] = {
         {BED_GPA + 1, 1, 0},       {BED_GPA, 0, 0},
@@ -40,9 +41,8 @@ START_TEST(map_gpa_refuses_what_is_malformed)
     ck_assert_uint_eq(map_gpa(bad[_i][0], bad[_i][1], bad[_i][2]), EINVAL);
     ck_assert_uint_eq(bed.attributes, 0);
 }
-END_TEST
 
-START_TEST(map_gpa_tries_again)
+TEST(map_gpa_tries_again)
 {
     again_for(3, -EAGAIN);
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
@@ -56,14 +56,13 @@ START_TEST(map_gpa_tries_again)
     again_for(1, -ENOMEM);
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), EINVAL);
 }
-END_TEST
 
 static void kernel_takes_eagain(struct coco_vmm_options *options)
 {
     options->flags = COCO_VMM_MAP_GPA_EAGAIN;
 }
 
-START_TEST(map_gpa_says_eagain_where_the_kernel_has_it)
+TEST(map_gpa_says_eagain_where_the_kernel_has_it)
 {
     bed_done(&bed);
     ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
@@ -72,7 +71,6 @@ START_TEST(map_gpa_says_eagain_where_the_kernel_has_it)
     again_for(1, -EPERM);
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), EINVAL);
 }
-END_TEST
 
 static int kick_at;
 
@@ -88,7 +86,7 @@ static int kick_while_failing(struct bed *b, enum bed_op op, uint64_t gpa, uint6
 }
 
 /* The exit is left as it was, and what is handed in again is done. */
-START_TEST(a_kick_ends_the_tries_without_a_failure)
+TEST_LOOP(a_kick_ends_the_tries_without_a_failure, 0, 2)
 {
     struct coco_hypercall_exit exit = {.nr = 12, .args = {BED_GPA, 1, 0}, .ret = 77};
 
@@ -107,9 +105,8 @@ START_TEST(a_kick_ends_the_tries_without_a_failure)
     coco_vcpu_kick(bed.vcpu[0]);
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
 }
-END_TEST
 
-START_TEST(a_kick_is_eagain_where_the_kernel_has_it)
+TEST(a_kick_is_eagain_where_the_kernel_has_it)
 {
     bed_done(&bed);
     ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
@@ -118,10 +115,9 @@ START_TEST(a_kick_is_eagain_where_the_kernel_has_it)
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), EAGAIN);
     ck_assert_uint_eq(n_calls, 1);
 }
-END_TEST
 
 /* What EAGAIN is in KVM for: a VM that migrates puts its guest's conversions off. */
-START_TEST(a_quiesced_vm_puts_conversions_off_at_once)
+TEST(a_quiesced_vm_puts_conversions_off_at_once)
 {
     bed_done(&bed);
     ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
@@ -133,7 +129,6 @@ START_TEST(a_quiesced_vm_puts_conversions_off_at_once)
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
     ck_assert_uint_eq(bed.attributes, 1);
 }
-END_TEST
 
 static int quiesce_while_failing(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
 {
@@ -146,7 +141,7 @@ static int quiesce_while_failing(struct bed *b, enum bed_op op, uint64_t gpa, ui
     return fails[0];
 }
 
-START_TEST(a_quiesce_ends_the_tries_where_the_kernel_has_eagain)
+TEST_LOOP(a_quiesce_ends_the_tries_where_the_kernel_has_eagain, 0, 2)
 {
     bed_done(&bed);
     ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
@@ -155,10 +150,9 @@ START_TEST(a_quiesce_ends_the_tries_where_the_kernel_has_eagain)
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 11);
     ck_assert_uint_eq(n_calls, 3);
 }
-END_TEST
 
 /* Kernels before 7.2, and every SNP guest: there is no "come again", so that the change is made. */
-START_TEST(a_quiesced_vm_converts_where_the_guest_cannot_be_put_off)
+TEST(a_quiesced_vm_converts_where_the_guest_cannot_be_put_off)
 {
     ck_assert_int_eq(coco_vmm_quiesce(bed.vmm, 0), 0);
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
@@ -167,7 +161,6 @@ START_TEST(a_quiesced_vm_converts_where_the_guest_cannot_be_put_off)
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 0);
     ck_assert_uint_eq(n_calls, 4);
 }
-END_TEST
 
 enum map_form {
     PSC_PAGE,
@@ -245,7 +238,7 @@ static unsigned answer_map_gpa(void)
     return n;
 }
 
-START_TEST(map_gpa_as_the_guest_sees_it)
+TEST_LOOP(map_gpa_as_the_guest_sees_it, 0, sizeof(map_rows) / sizeof(map_rows[0]))
 {
     const enum map_form form = map_rows[_i].form;
     uint64_t seen;
@@ -270,10 +263,9 @@ START_TEST(map_gpa_as_the_guest_sees_it)
     }
     ck_assert_msg(seen == map_rows[_i].seen, "row %d: %#llx", _i, (unsigned long long)seen);
 }
-END_TEST
 
 /* KVM hands a long range over in pieces; the guest learns which one failed, and goes on there. */
-START_TEST(a_td_goes_on_where_a_piece_failed)
+TEST(a_td_goes_on_where_a_piece_failed)
 {
     bed_done(&bed);
     ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
@@ -289,36 +281,11 @@ START_TEST(a_td_goes_on_where_a_piece_failed)
     ck_assert_uint_eq(kvm_vcpu_tdx_result(bed.kvm[0])->r10, ABI_TDVMCALL_SUCCESS);
     ck_assert_int_eq(kvm_model_write(bed.vm, BED_GPA + (5u << 20) - 8, "x", 1), -EFAULT);
 }
-END_TEST
 
-START_TEST(other_hypercalls_are_left_alone)
+TEST(other_hypercalls_are_left_alone)
 {
     struct coco_hypercall_exit exit = {.nr = 11, .args = {1, 2, 3}, .ret = 4}, before = exit;
 
     ck_assert_int_eq(coco_vcpu_hypercall(bed.vcpu[0], &exit), COCO_ACT_UNHANDLED);
     ck_assert_mem_eq(&exit, &before, sizeof(exit));
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_map_gpa");
-    TCase *tc = tcase_create("vmm_map_gpa");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, map_gpa_changes_attributes);
-    tcase_add_loop_test(tc, map_gpa_refuses_what_is_malformed, 0, 8);
-    tcase_add_test(tc, map_gpa_tries_again);
-    tcase_add_test(tc, map_gpa_says_eagain_where_the_kernel_has_it);
-    tcase_add_loop_test(tc, a_kick_ends_the_tries_without_a_failure, 0, 2);
-    tcase_add_test(tc, a_kick_is_eagain_where_the_kernel_has_it);
-    tcase_add_test(tc, a_quiesced_vm_puts_conversions_off_at_once);
-    tcase_add_loop_test(tc, a_quiesce_ends_the_tries_where_the_kernel_has_eagain, 0, 2);
-    tcase_add_test(tc, a_quiesced_vm_converts_where_the_guest_cannot_be_put_off);
-    tcase_add_loop_test(tc, map_gpa_as_the_guest_sees_it, 0,
-                        sizeof(map_rows) / sizeof(map_rows[0]));
-    tcase_add_test(tc, a_td_goes_on_where_a_piece_failed);
-    tcase_add_test(tc, other_hypercalls_are_left_alone);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -113,7 +113,9 @@ static bool play_snp(unsigned from, unsigned count)
     return end();
 }
 
-START_TEST(an_snp_guest_is_answered_whichever_allocation_fails)
+FIXTURE(.timeout_s = 60);
+
+TEST(an_snp_guest_is_answered_whichever_allocation_fails)
 {
     unsigned from = 0;
 
@@ -123,7 +125,6 @@ START_TEST(an_snp_guest_is_answered_whichever_allocation_fails)
     for (from = made_by; !play_snp(from, 50);)
         from++;
 }
-END_TEST
 
 /* --- TDX -------------------------------------------------------------------------------------- */
 
@@ -168,7 +169,7 @@ static bool play_tdx(unsigned from, unsigned count)
     return end();
 }
 
-START_TEST(a_td_is_answered_whichever_allocation_fails)
+TEST(a_td_is_answered_whichever_allocation_fails)
 {
     unsigned from = 0;
 
@@ -177,17 +178,4 @@ START_TEST(a_td_is_answered_whichever_allocation_fails)
     ck_assert_uint_gt(from, made_by + 2);
     for (from = made_by; !play_tdx(from, 50);)
         from++;
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_memory");
-    TCase *tc = tcase_create("memory");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, an_snp_guest_is_answered_whichever_allocation_fails);
-    tcase_add_test(tc, a_td_is_answered_whichever_allocation_fails);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

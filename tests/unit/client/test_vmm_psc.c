@@ -54,7 +54,9 @@ static uint64_t psc(void)
     return exit.ret;
 }
 
-START_TEST(psc_coalesces)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(psc_coalesces)
 {
     psc_header(0, 3);
     for (unsigned i = 0; i < 3; i++)
@@ -68,9 +70,8 @@ START_TEST(psc_coalesces)
     for (unsigned i = 0; i < 4; i++)
         ck_assert_uint_eq(get(BUFFER + 8 + i * 8, 8) & 0xfff, 1);
 }
-END_TEST
 
-START_TEST(psc_of_253_entries_and_of_2_mib)
+TEST(psc_of_253_entries_and_of_2_mib)
 {
     psc_header(0, 252);
     for (unsigned i = 0; i < 253; i++)
@@ -93,7 +94,6 @@ START_TEST(psc_of_253_entries_and_of_2_mib)
     ck_assert_uint_eq(psc(), 0);
     ck_assert_uint_eq(bed.attributes, calls);
 }
-END_TEST
 
 static const struct {
     unsigned cur, end;
@@ -112,16 +112,15 @@ static const struct {
     {0, 0, 0xffffffffff000ull | 1ull << 52, GENERIC},      /* no memory there */
 };
 
-START_TEST(psc_refuses)
+TEST_LOOP(psc_refuses, 0, sizeof(psc_bad) / sizeof(psc_bad[0]))
 {
     psc_header(psc_bad[_i].cur, psc_bad[_i].end);
     put(BUFFER + 8, psc_bad[_i].entry, 8);
     ck_assert_uint_eq(psc(), psc_bad[_i].ret);
     ck_assert_uint_eq(get(BUFFER, 2), psc_bad[_i].cur);
 }
-END_TEST
 
-START_TEST(psc_can_be_resumed)
+TEST(psc_can_be_resumed)
 {
     psc_header(0, 2);
     put(BUFFER + 8, entry(BED_GPA + 0x100000, PRIVATE, false, 0), 8);
@@ -136,9 +135,8 @@ START_TEST(psc_can_be_resumed)
     ck_assert_uint_eq(get(BUFFER, 2), 3);
     ck_assert_uint_eq(n_calls, 2);
 }
-END_TEST
 
-START_TEST(psc_of_the_ghcb_itself)
+TEST(psc_of_the_ghcb_itself)
 {
     psc_header(0, 1);
     put(BUFFER + 8, entry(GHCB, PRIVATE, false, 0), 8);
@@ -146,9 +144,8 @@ START_TEST(psc_of_the_ghcb_itself)
     ck_assert_uint_eq(psc(), GENERIC);
     ck_assert_uint_eq(bed.attributes, 1);
 }
-END_TEST
 
-START_TEST(psc_elsewhere_or_something_else)
+TEST(psc_elsewhere_or_something_else)
 {
     struct coco_vmgexit_exit exit = {.ghcb_msr = GHCB};
 
@@ -164,9 +161,8 @@ START_TEST(psc_elsewhere_or_something_else)
     exit.ghcb_msr = 0x100;
     ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_UNHANDLED);
 }
-END_TEST
 
-START_TEST(psc_msr_form_and_a_kick)
+TEST(psc_msr_form_and_a_kick)
 {
     struct coco_vmgexit_exit exit = {.ghcb_msr = 0x014 | BED_GPA | 1ull << 52, .ret = 99};
 
@@ -177,9 +173,8 @@ START_TEST(psc_msr_form_and_a_kick)
     ck_assert_int_eq(coco_vcpu_psc(bed.vcpu[0], &exit), COCO_ACT_RUN);
     ck_assert_uint_eq(exit.ghcb_msr, 0x015);
 }
-END_TEST
 
-START_TEST(psc_msr_form)
+TEST(psc_msr_form)
 {
     static const struct {
         uint64_t msr, answer;
@@ -201,10 +196,9 @@ START_TEST(psc_msr_form)
         ck_assert_int_eq(bed.attr_private, rows[i].made_private);
     }
 }
-END_TEST
 
 /* From the guest's request to its result, through the exit and what KVM of the series makes of it. */
-START_TEST(psc_as_the_guest_of_a_v10_kernel_sees_it)
+TEST_LOOP(psc_as_the_guest_of_a_v10_kernel_sees_it, 0, 4)
 {
     static const struct {
         bool msr_form;
@@ -233,24 +227,4 @@ START_TEST(psc_as_the_guest_of_a_v10_kernel_sees_it)
     ck_assert_uint_eq(rows[_i].msr_form ? kvm_vcpu_snp_result(bed.kvm[0])->ghcb_msr
                                         : kvm_vcpu_snp_result(bed.kvm[0])->sw_exitinfo2,
                       rows[_i].seen);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_psc");
-    TCase *tc = tcase_create("vmm_psc");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, psc_coalesces);
-    tcase_add_test(tc, psc_of_253_entries_and_of_2_mib);
-    tcase_add_loop_test(tc, psc_refuses, 0, sizeof(psc_bad) / sizeof(psc_bad[0]));
-    tcase_add_test(tc, psc_can_be_resumed);
-    tcase_add_test(tc, psc_of_the_ghcb_itself);
-    tcase_add_test(tc, psc_elsewhere_or_something_else);
-    tcase_add_test(tc, psc_msr_form_and_a_kick);
-    tcase_add_test(tc, psc_msr_form);
-    tcase_add_loop_test(tc, psc_as_the_guest_of_a_v10_kernel_sees_it, 0, 4);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

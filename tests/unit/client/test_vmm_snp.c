@@ -118,7 +118,9 @@ static const struct row rows[] = {
     {"HELLO: EAGAIN", 0, COCO_EAGAIN, 0, 0, 0, 4, BUSY, NOTHING, 4, RUN, 0},
 };
 
-START_TEST(every_status_has_its_result)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST_LOOP(every_status_has_its_result, 0, sizeof(rows) / sizeof(rows[0]))
 {
     const struct row *row = &rows[_i];
     uint64_t start_ns = bed.now_ns;
@@ -139,7 +141,6 @@ START_TEST(every_status_has_its_result)
     ck_assert_uint_le(bed.now_ns - start_ns, 1001 * 1000000ull);
     ck_assert_uint_eq(bed.leases_at_certs, bed.certs_seen);
 }
-END_TEST
 
 /* --- the lease ------------------------------------------------------------------------------- */
 
@@ -155,7 +156,7 @@ static int write_lock(void)
     return fd;
 }
 
-START_TEST(an_update_means_busy_and_nothing_is_asked)
+TEST(an_update_means_busy_and_nothing_is_asked)
 {
     int fd = write_lock();
 
@@ -165,9 +166,8 @@ START_TEST(an_update_means_busy_and_nothing_is_asked)
     ck_assert_uint_eq(one_exit(BED_GPA, 4, NULL), 0);
     ck_assert_uint_eq(written(), 5000);
 }
-END_TEST
 
-START_TEST(a_drain_finds_no_lease_while_the_vcpu_pauses)
+TEST(a_drain_finds_no_lease_while_the_vcpu_pauses)
 {
     struct coco_snp_exit *exit = bed_snp_exit(&bed, 0, BED_GPA, 4);
 
@@ -190,9 +190,8 @@ START_TEST(a_drain_finds_no_lease_while_the_vcpu_pauses)
     ck_assert_int_eq(coco_vcpu_snp_finish(bed.vcpu[0], exit), act);
     ck_assert_uint_eq(complete(0, act), 0);
 }
-END_TEST
 
-START_TEST(four_vcpus_hold_four_leases)
+TEST(four_vcpus_hold_four_leases)
 {
     struct coco_snp_exit *exit[BED_VCPUS];
 
@@ -212,9 +211,8 @@ START_TEST(four_vcpus_hold_four_leases)
     }
     ck_assert_int_eq(coco_vmm_quiesce(bed.vmm, 0), 0);
 }
-END_TEST
 
-START_TEST(a_crash_while_asked_is_asked_again)
+TEST(a_crash_while_asked_is_asked_again)
 {
     struct coco_snp_exit *exit = bed_snp_exit(&bed, 0, BED_GPA, 4);
 
@@ -235,11 +233,10 @@ START_TEST(a_crash_while_asked_is_asked_again)
     /* The answer over the new connection was not used, since the lease was the old one's. */
     ck_assert_uint_ge(bed.certs_seen, 3);
 }
-END_TEST
 
 /* --- the busy budget ------------------------------------------------------------------------- */
 
-START_TEST(busy_ends_after_the_budget)
+TEST_LOOP(busy_ends_after_the_budget, 0, 4)
 {
     uint64_t first_ns = 0, result;
     unsigned busy = 0;
@@ -264,9 +261,8 @@ START_TEST(busy_ends_after_the_budget)
     if (lock >= 0)
         close(lock);
 }
-END_TEST
 
-START_TEST(a_result_fills_the_budget)
+TEST_LOOP(a_result_fills_the_budget, 0, 2)
 {
     bed.certs_status = COCO_EAGAIN;
     ck_assert_uint_eq(one_exit(BED_GPA, 4, NULL), BUSY);
@@ -277,9 +273,8 @@ START_TEST(a_result_fills_the_budget)
     bed.certs_status = COCO_EAGAIN;
     ck_assert_uint_eq(one_exit(BED_GPA, 4, NULL), BUSY);
 }
-END_TEST
 
-START_TEST(the_budget_is_what_cocod_says)
+TEST(the_budget_is_what_cocod_says)
 {
     bed.budget_ms = 3000;
     bed.certs_status = COCO_EAGAIN;
@@ -287,10 +282,9 @@ START_TEST(the_budget_is_what_cocod_says)
     bed_advance_ms(&bed, 3000);
     ck_assert_uint_eq(one_exit(BED_GPA, 4, NULL), 0);
 }
-END_TEST
 
 /* A Linux guest whose host has no cocod keeps its key. */
-START_TEST(linux_keeps_its_vmpck_without_cocod)
+TEST(linux_keeps_its_vmpck_without_cocod)
 {
     struct vclock clock = {.now_us = bed.now_ns / 1000};
     struct snp_guest *guest = snp_guest_new(bed.kvm[1], &clock, 0x10000000);
@@ -323,11 +317,10 @@ START_TEST(linux_keeps_its_vmpck_without_cocod)
     snp_guest_free(guest);
     snp_firmware_free(firmware);
 }
-END_TEST
 
 /* --- hostile memory -------------------------------------------------------------------------- */
 
-START_TEST(pages_that_are_not_there_are_the_guests_own_fault)
+TEST_LOOP(pages_that_are_not_there_are_the_guests_own_fault, 0, 5)
 {
     static const uint64_t gpas[] = {0, BED_GPA - 4096, BED_GPA + BED_MEMORY, UINT64_MAX - 4095,
                                     0xfffffffffffff000ull - 4096};
@@ -338,15 +331,13 @@ START_TEST(pages_that_are_not_there_are_the_guests_own_fault)
     bed.table_size = EMPTY;
     ck_assert_uint_eq(one_exit(gpas[_i], 0, NULL), 0);
 }
-END_TEST
 
-START_TEST(the_second_page_is_private)
+TEST(the_second_page_is_private)
 {
     ck_assert_int_eq(kvm_model_set_access(bed.vm, BED_GPA + 4096, 4096, KVM_MODEL_PRIVATE), 0);
     ck_assert_uint_eq(one_exit(BED_GPA, 4, NULL), GENERIC);
     ck_assert_uint_eq(written(), NOTHING);
 }
-END_TEST
 
 static size_t writable; /* the VMM can write no more at once than this */
 
@@ -360,7 +351,7 @@ static int vmm_trouble(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t siz
 /* Whatever cocod says meanwhile: BUSY while that is harmless, then the empty table; and where that
  * cannot be written, ENOSPC, after which the guest has its key and no certificates. Never EIO, BUSY
  * without end, or success over a buffer that was not written. */
-START_TEST(the_vmms_own_trouble_is_never_eio)
+TEST_LOOP(the_vmms_own_trouble_is_never_eio, 0, 8)
 {
     const uint64_t first_ns = bed.now_ns;
     uint64_t result;
@@ -380,11 +371,10 @@ START_TEST(the_vmms_own_trouble_is_never_eio)
     ck_assert_uint_le((bed.now_ns - first_ns) / 1000000, 25000);
     ck_assert_uint_eq(bed_leases(&bed), 0);
 }
-END_TEST
 
 /* --- lifecycle ------------------------------------------------------------------------------- */
 
-START_TEST(a_kick_is_sticky)
+TEST(a_kick_is_sticky)
 {
     struct coco_snp_exit *exit = bed_snp_exit(&bed, 0, BED_GPA, 4);
 
@@ -396,9 +386,8 @@ START_TEST(a_kick_is_sticky)
     coco_vcpu_unkick(bed.vcpu[0]);
     ck_assert_uint_eq(one_exit(BED_GPA, 4, NULL), 0);
 }
-END_TEST
 
-START_TEST(a_kick_ends_a_wait)
+TEST_LOOP(a_kick_ends_a_wait, 0, 2)
 {
     struct coco_snp_exit *exit = bed_snp_exit(&bed, 0, BED_GPA, 4);
 
@@ -421,9 +410,8 @@ START_TEST(a_kick_ends_a_wait)
     if (_i == 1)
         ck_assert_int_eq(coco_vmm_quiesce(bed.vmm, 0), 0);
 }
-END_TEST
 
-START_TEST(a_reset_forgets_the_exit_and_the_budget)
+TEST(a_reset_forgets_the_exit_and_the_budget)
 {
     struct coco_snp_exit *exit = bed_snp_exit(&bed, 0, BED_GPA, 4);
 
@@ -443,9 +431,8 @@ START_TEST(a_reset_forgets_the_exit_and_the_budget)
     bed.mute = false;
     ck_assert_uint_eq(one_exit(BED_GPA, 4, NULL), 0);
 }
-END_TEST
 
-START_TEST(a_detach_gives_the_lease_back)
+TEST(a_detach_gives_the_lease_back)
 {
     struct coco_snp_exit *exit = bed_snp_exit(&bed, 3, BED_GPA, 4);
 
@@ -461,7 +448,6 @@ START_TEST(a_detach_gives_the_lease_back)
     ck_assert_int_eq(coco_vcpu_attach(bed.vmm, 9, 9, &late), -EBUSY);
     coco_vmm_resume(bed.vmm);
 }
-END_TEST
 
 /* --- KVM_EXIT_COCO --------------------------------------------------------------------------- */
 
@@ -480,7 +466,7 @@ static const struct {
     {0, 1, 4, 0, 4, RUN, EMPTY},
 };
 
-START_TEST(the_unmerged_exit_has_no_busy)
+TEST_LOOP(the_unmerged_exit_has_no_busy, 0, sizeof(coco_rows) / sizeof(coco_rows[0]))
 {
     struct coco_coco_exit exit = {.gfn = BED_GPA / 4096, .npages = coco_rows[_i].npages};
 
@@ -495,9 +481,8 @@ START_TEST(the_unmerged_exit_has_no_busy)
     coco_vcpu_ran(bed.vcpu[0]);
     ck_assert_uint_eq(bed_leases(&bed), 0);
 }
-END_TEST
 
-START_TEST(the_unmerged_exit_checks)
+TEST(the_unmerged_exit_checks)
 {
     struct coco_coco_exit exit = {.nr = 1}, before = exit;
 
@@ -507,34 +492,4 @@ START_TEST(the_unmerged_exit_checks)
     (void)bed_finish_snp(&bed, 0, coco_vcpu_coco_start(bed.vcpu[0], &exit));
     ck_assert_int_eq(coco_vcpu_coco_finish(bed.vcpu[0], &exit), COCO_ACT_RUN);
     ck_assert_uint_eq(exit.ret, 1u << 31);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_snp");
-    TCase *tc = tcase_create("vmm_snp");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, every_status_has_its_result, 0, sizeof(rows) / sizeof(rows[0]));
-    tcase_add_test(tc, an_update_means_busy_and_nothing_is_asked);
-    tcase_add_test(tc, a_drain_finds_no_lease_while_the_vcpu_pauses);
-    tcase_add_test(tc, four_vcpus_hold_four_leases);
-    tcase_add_test(tc, a_crash_while_asked_is_asked_again);
-    tcase_add_loop_test(tc, busy_ends_after_the_budget, 0, 4);
-    tcase_add_loop_test(tc, a_result_fills_the_budget, 0, 2);
-    tcase_add_test(tc, the_budget_is_what_cocod_says);
-    tcase_add_test(tc, linux_keeps_its_vmpck_without_cocod);
-    tcase_add_loop_test(tc, pages_that_are_not_there_are_the_guests_own_fault, 0, 5);
-    tcase_add_test(tc, the_second_page_is_private);
-    tcase_add_loop_test(tc, the_vmms_own_trouble_is_never_eio, 0, 8);
-    tcase_add_test(tc, a_kick_is_sticky);
-    tcase_add_loop_test(tc, a_kick_ends_a_wait, 0, 2);
-    tcase_add_test(tc, a_reset_forgets_the_exit_and_the_budget);
-    tcase_add_test(tc, a_detach_gives_the_lease_back);
-    tcase_add_loop_test(tc, the_unmerged_exit_has_no_busy, 0,
-                        sizeof(coco_rows) / sizeof(coco_rows[0]));
-    tcase_add_test(tc, the_unmerged_exit_checks);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

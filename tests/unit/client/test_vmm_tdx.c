@@ -130,7 +130,9 @@ static const struct {
     {0x7fffffffff000, 8192, 1, 1024, INVALID},
 };
 
-START_TEST(r10_of_every_check)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST_LOOP(r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]))
 {
     fill(BED_GPA, checks[_i].version, checks[_i].in_len);
     ck_assert_uint_eq(call(0, checks[_i].gpa, checks[_i].size), checks[_i].r10);
@@ -139,7 +141,6 @@ START_TEST(r10_of_every_check)
     bed_drive(&bed, 30000);
     ck_assert_uint_eq(bed.quotes_seen, checks[_i].r10 == 0);
 }
-END_TEST
 
 /* A guest allocates 24 bytes and the module's QUOTE_MAX_SIZE, which may be 4 MiB, in whole pages. */
 static uint32_t row_buffer_max;
@@ -160,7 +161,8 @@ static const struct {
     {8388608, 8392704, INVALID, 0},
 };
 
-START_TEST(no_setting_refuses_the_buffer_of_the_largest_quote)
+TEST_LOOP(no_setting_refuses_the_buffer_of_the_largest_quote, 0,
+          sizeof(buffers) / sizeof(buffers[0]))
 {
     bed_done(&bed);
     row_buffer_max = buffers[_i].option;
@@ -174,9 +176,8 @@ START_TEST(no_setting_refuses_the_buffer_of_the_largest_quote)
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(out_len(BED_GPA), bed.quote_size);
 }
-END_TEST
 
-START_TEST(a_message_that_is_none)
+TEST(a_message_that_is_none)
 {
     /* Each byte of prefix, header and sizes counts. */
     for (unsigned i = 0; i < 28; i++) {
@@ -189,9 +190,8 @@ START_TEST(a_message_that_is_none)
         ck_assert_msg(call(0, BED_GPA, 8192) == (minor ? 0 : INVALID), "byte %u", i);
     }
 }
-END_TEST
 
-START_TEST(retry_only_above_the_own_limit)
+TEST(retry_only_above_the_own_limit)
 {
     bed.mute = true;
     for (unsigned i = 0; i < 17; i++) {
@@ -206,7 +206,6 @@ START_TEST(retry_only_above_the_own_limit)
         ck_assert_uint_eq(status_of(BED_GPA + i * 0x4000), ABI_GETQUOTE_SERVICE_UNAVAILABLE);
     ck_assert_uint_eq(call(0, BED_GPA + 16 * 0x4000, 8192), 0);
 }
-END_TEST
 
 /* --- the buffer ------------------------------------------------------------------------------ */
 
@@ -245,7 +244,7 @@ static const struct {
     {0, 0, 0, 1, 1, UNAVAILABLE, 1, 1},
 };
 
-START_TEST(every_status_has_its_end)
+TEST_LOOP(every_status_has_its_end, 0, sizeof(ends) / sizeof(ends[0]))
 {
     uint64_t start_ns = bed.now_ns;
     uint8_t data[8192];
@@ -272,9 +271,8 @@ START_TEST(every_status_has_its_end)
     /* Nothing behind the buffer. */
     ck_assert_uint_eq(data[8168], BED_FILL);
 }
-END_TEST
 
-START_TEST(a_framed_request_gets_a_framed_answer)
+TEST(a_framed_request_gets_a_framed_answer)
 {
     uint8_t reply[4 + 24 + 100];
     struct coco_qgs_quote_resp resp;
@@ -296,9 +294,8 @@ START_TEST(a_framed_request_gets_a_framed_answer)
     ck_assert_uint_eq(resp.quote_size, 100);
     ck_assert_uint_eq(resp.quote[99], MARK);
 }
-END_TEST
 
-START_TEST(a_framed_request_that_fails_has_no_answer)
+TEST_LOOP(a_framed_request_that_fails_has_no_answer, 0, 2)
 {
     bed.quote_size = 4096 - 24 - 28 + (size_t)_i;
     fill(BED_GPA, 1, 1052);
@@ -307,9 +304,8 @@ START_TEST(a_framed_request_that_fails_has_no_answer)
     ck_assert_uint_eq(status_of(BED_GPA), _i ? ERROR : ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(out_len(BED_GPA), _i ? 0 : 4096 - 24);
 }
-END_TEST
 
-START_TEST(a_crash_is_survived)
+TEST(a_crash_is_survived)
 {
     bed.mute = true;
     fill(BED_GPA, 1, 1024);
@@ -322,7 +318,6 @@ START_TEST(a_crash_is_survived)
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(bed.quotes_seen, 2);
 }
-END_TEST
 
 /* --- order ----------------------------------------------------------------------------------- */
 
@@ -349,7 +344,7 @@ static int check_order(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t siz
     return 0;
 }
 
-START_TEST(payload_then_length_then_status_then_interrupt)
+TEST(payload_then_length_then_status_then_interrupt)
 {
     struct coco_tdx_exit *exit =
         bed_tdx_exit(&bed, 2, ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT, 0x51, 0);
@@ -365,11 +360,10 @@ START_TEST(payload_then_length_then_status_then_interrupt)
     ck_assert_uint_eq(kvm_vcpu_interrupts(bed.kvm[2], 0x51), 1);
     ck_assert_uint_eq(bed.interrupts, 1);
 }
-END_TEST
 
 /* --- hostile memory -------------------------------------------------------------------------- */
 
-START_TEST(a_guest_that_takes_its_buffer_back_is_not_written_to)
+TEST(a_guest_that_takes_its_buffer_back_is_not_written_to)
 {
     uint8_t before[8192], after[8192];
 
@@ -383,9 +377,8 @@ START_TEST(a_guest_that_takes_its_buffer_back_is_not_written_to)
     ck_assert_uint_eq(in_flight(), 0);
     ck_assert_uint_eq(bed.interrupts, 0);
 }
-END_TEST
 
-START_TEST(a_header_that_changes_changes_nothing)
+TEST(a_header_that_changes_changes_nothing)
 {
     /* In flight the guest says that its buffer is larger and its TDREPORT another. */
     uint8_t lies[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x99};
@@ -401,9 +394,8 @@ START_TEST(a_header_that_changes_changes_nothing)
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(out_len(BED_GPA), 8168);
 }
-END_TEST
 
-START_TEST(the_same_buffer_twice_is_answered_once)
+TEST(the_same_buffer_twice_is_answered_once)
 {
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
@@ -412,9 +404,8 @@ START_TEST(the_same_buffer_twice_is_answered_once)
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(in_flight(), 0);
 }
-END_TEST
 
-START_TEST(pages_that_go_away_in_flight)
+TEST_LOOP(pages_that_go_away_in_flight, 0, 2)
 {
     struct coco_vmm_stats stats;
     /* The first page; the second, where the quote goes on. */
@@ -433,7 +424,6 @@ START_TEST(pages_that_go_away_in_flight)
         ck_assert_uint_eq(out_len(BED_GPA), 0);
     }
 }
-END_TEST
 
 static int private_at_store(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
 {
@@ -442,7 +432,7 @@ static int private_at_store(struct bed *b, enum bed_op op, uint64_t gpa, uint64_
     return op == BED_STORE && b->user ? -EFAULT : 0;
 }
 
-START_TEST(a_buffer_that_cannot_be_set_in_flight_is_refused)
+TEST(a_buffer_that_cannot_be_set_in_flight_is_refused)
 {
     fill(BED_GPA, 1, 1024);
     bed.fault = private_at_store;
@@ -452,7 +442,6 @@ START_TEST(a_buffer_that_cannot_be_set_in_flight_is_refused)
     bed_drive(&bed, 10);
     ck_assert_uint_eq(bed.quotes_seen, 0);
 }
-END_TEST
 
 static int no_length(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
 {
@@ -461,7 +450,7 @@ static int no_length(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
     return op == BED_WRITE && size == 4 ? -EIO : 0;
 }
 
-START_TEST(a_length_that_cannot_be_written_is_an_error)
+TEST(a_length_that_cannot_be_written_is_an_error)
 {
     fill(BED_GPA, 1, 1024);
     bed.fault = no_length;
@@ -470,7 +459,6 @@ START_TEST(a_length_that_cannot_be_written_is_an_error)
     ck_assert_uint_eq(bed.quotes_seen, 1);
     ck_assert_uint_eq(status_of(BED_GPA), ERROR);
 }
-END_TEST
 
 /* --- the other leaves ------------------------------------------------------------------------ */
 
@@ -479,7 +467,7 @@ static void without_interrupt(struct coco_vmm_options *options)
     options->ops.interrupt = NULL;
 }
 
-START_TEST(other_leaves)
+TEST(other_leaves)
 {
     struct coco_tdx_exit *exit = bed_tdx_exit(&bed, 0, ABI_TDVMCALL_GET_TD_VM_CALL_INFO, 1, 0);
     struct coco_tdx_exit before;
@@ -513,11 +501,10 @@ START_TEST(other_leaves)
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], exit), COCO_ACT_UNHANDLED);
     ck_assert_mem_eq(exit, &before, sizeof(before));
 }
-END_TEST
 
 /* --- lifecycle ------------------------------------------------------------------------------- */
 
-START_TEST(nothing_is_written_after_a_reset)
+TEST_LOOP(nothing_is_written_after_a_reset, 0, 2)
 {
     struct vclock clock = {.now_us = 1};
     struct tdx_guest *guest = tdx_guest_new(bed.kvm[3], &clock, 0x10000000, NULL);
@@ -543,9 +530,8 @@ START_TEST(nothing_is_written_after_a_reset)
     ck_assert_uint_eq(bed.interrupts, 0);
     tdx_guest_free(guest);
 }
-END_TEST
 
-START_TEST(a_reset_cancels)
+TEST(a_reset_cancels)
 {
     bed.mute = true;
     fill(BED_GPA, 1, 1024);
@@ -560,9 +546,8 @@ START_TEST(a_reset_cancels)
     ck_assert_uint_eq(bed.writes + bed.stores, writes + stores);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_IN_FLIGHT);
 }
-END_TEST
 
-START_TEST(quiesce_finalises_and_refuses)
+TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
 {
     bed.mute = _i > 0;
     bed.away = _i == 2;
@@ -590,7 +575,6 @@ START_TEST(quiesce_finalises_and_refuses)
     bed_drive(&bed, 5000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
-END_TEST
 
 static int reenter(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
 {
@@ -607,7 +591,7 @@ static int reenter(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
     return 0;
 }
 
-START_TEST(callbacks_may_call_back)
+TEST(callbacks_may_call_back)
 {
     bed.fault = reenter;
     fill(BED_GPA, 1, 1024);
@@ -615,9 +599,8 @@ START_TEST(callbacks_may_call_back)
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
-END_TEST
 
-START_TEST(a_quote_survives_its_vcpu)
+TEST(a_quote_survives_its_vcpu)
 {
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(3, BED_GPA, 8192), 0);
@@ -625,37 +608,4 @@ START_TEST(a_quote_survives_its_vcpu)
     bed.vcpu[3] = NULL;
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_tdx");
-    TCase *tc = tcase_create("vmm_tdx");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]));
-    tcase_add_loop_test(tc, no_setting_refuses_the_buffer_of_the_largest_quote, 0,
-                        sizeof(buffers) / sizeof(buffers[0]));
-    tcase_add_test(tc, a_message_that_is_none);
-    tcase_add_test(tc, retry_only_above_the_own_limit);
-    tcase_add_loop_test(tc, every_status_has_its_end, 0, sizeof(ends) / sizeof(ends[0]));
-    tcase_add_test(tc, a_framed_request_gets_a_framed_answer);
-    tcase_add_loop_test(tc, a_framed_request_that_fails_has_no_answer, 0, 2);
-    tcase_add_test(tc, a_crash_is_survived);
-    tcase_add_test(tc, payload_then_length_then_status_then_interrupt);
-    tcase_add_test(tc, a_guest_that_takes_its_buffer_back_is_not_written_to);
-    tcase_add_test(tc, a_header_that_changes_changes_nothing);
-    tcase_add_test(tc, the_same_buffer_twice_is_answered_once);
-    tcase_add_loop_test(tc, pages_that_go_away_in_flight, 0, 2);
-    tcase_add_test(tc, a_buffer_that_cannot_be_set_in_flight_is_refused);
-    tcase_add_test(tc, a_length_that_cannot_be_written_is_an_error);
-    tcase_add_test(tc, other_leaves);
-    tcase_add_loop_test(tc, nothing_is_written_after_a_reset, 0, 2);
-    tcase_add_test(tc, a_reset_cancels);
-    tcase_add_loop_test(tc, quiesce_finalises_and_refuses, 0, 3);
-    tcase_add_test(tc, callbacks_may_call_back);
-    tcase_add_test(tc, a_quote_survives_its_vcpu);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

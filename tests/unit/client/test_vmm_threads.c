@@ -179,7 +179,9 @@ static void *driver_main(void *arg)
     return NULL;
 }
 
-START_TEST(vcpus_and_a_driving_thread)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST_LOOP(vcpus_and_a_driving_thread, 0, 2)
 {
     pthread_t threads[VCPUS], driver;
 
@@ -200,9 +202,8 @@ START_TEST(vcpus_and_a_driving_thread)
     ck_assert_uint_eq(stats.quotes_ok, (uint64_t)VCPUS * ROUNDS);
     ck_assert_uint_eq(stats.quotes_in_flight, 0);
 }
-END_TEST
 
-START_TEST(quotes_of_4_mib)
+TEST(quotes_of_4_mib)
 {
     pthread_t driver;
     uint8_t last;
@@ -220,7 +221,6 @@ START_TEST(quotes_of_4_mib)
     coco_vmm_wake(vmm);
     pthread_join(driver, NULL);
 }
-END_TEST
 
 /* --- from another thread --------------------------------------------------------------------- */
 
@@ -235,7 +235,7 @@ static void *kicker_main(void *arg)
     return NULL;
 }
 
-START_TEST(a_kick_ends_a_blocking_wait)
+TEST_LOOP(a_kick_ends_a_blocking_wait, 0, 2)
 {
     struct coco_snp_exit snp = {.gpa = gpa_of(0), .npages = 4};
     pthread_t kicker;
@@ -249,9 +249,8 @@ START_TEST(a_kick_ends_a_blocking_wait)
     /* One CERTS_GET: the wait did not run its whole second of attempts. */
     ck_assert_uint_eq(certs, 1);
 }
-END_TEST
 
-START_TEST(a_kick_ends_waiting_for_a_quote)
+TEST(a_kick_ends_waiting_for_a_quote)
 {
     mute = true;
     ck_assert_uint_eq(quote(0, 1), 0);
@@ -263,9 +262,8 @@ START_TEST(a_kick_ends_waiting_for_a_quote)
     ck_assert_int_eq(coco_vmm_quiesce(vmm, 1), 0);
     ck_assert_uint_eq(status_of(0), ABI_GETQUOTE_SERVICE_UNAVAILABLE);
 }
-END_TEST
 
-START_TEST(resets_while_a_thread_drives)
+TEST(resets_while_a_thread_drives)
 {
     pthread_t driver;
     uint64_t until_ms = now_ms() + 20000;
@@ -286,21 +284,4 @@ START_TEST(resets_while_a_thread_drives)
     stop = true;
     coco_vmm_wake(vmm);
     pthread_join(driver, NULL);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_threads");
-    TCase *tc = tcase_create("vmm_threads");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, vcpus_and_a_driving_thread, 0, 2);
-    tcase_add_test(tc, quotes_of_4_mib);
-    tcase_add_loop_test(tc, a_kick_ends_a_blocking_wait, 0, 2);
-    tcase_add_test(tc, a_kick_ends_waiting_for_a_quote);
-    tcase_add_test(tc, resets_while_a_thread_drives);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

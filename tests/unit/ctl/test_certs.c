@@ -108,9 +108,11 @@ static void make_folder(const char *name)
     ck_assert_int_eq(mkdir(rig_path(name), 0700), 0);
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
 /* --- base64 ---------------------------------------------------------------------------------- */
 
-START_TEST(base64)
+TEST(base64)
 {
     static const char *const wrong[] = {"A",    "AA",   "AAA",  "A===",   "AA=A", "====",    "AB==",
                                         "AAB=", "A A=", "AA-_", "AAAA\n", "=AAA", "AA==AAAA"};
@@ -135,11 +137,10 @@ START_TEST(base64)
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         ck_assert_msg(base64_decode(wrong[i], &back, &size) == -EBADMSG, "%s", wrong[i]);
 }
-END_TEST
 
 /* --- import, verify -------------------------------------------------------------------------- */
 
-START_TEST(import_of_files)
+TEST(import_of_files)
 {
     make_file("ask.pem", "intermediate");
     make_file("no-ending", "leaf");
@@ -159,9 +160,8 @@ START_TEST(import_of_files)
     rig_has(rig_out, "\"passedOver\":0");
     rig_has(rig_out, "/bad.der\"");
 }
-END_TEST
 
-START_TEST(one_file_twice)
+TEST(one_file_twice)
 {
     make_file("good.pem", "x");
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem"), rig_path("good.pem"),
@@ -171,9 +171,8 @@ START_TEST(one_file_twice)
     rig_has(rig_out, "/good.pem\nunchanged  ASK   ");
     rig_lacks(rig_out, "(1)");
 }
-END_TEST
 
-START_TEST(files_that_cannot_be_read)
+TEST(files_that_cannot_be_read)
 {
     static char large[65537];
 
@@ -194,9 +193,8 @@ START_TEST(files_that_cannot_be_read)
     rig_has(rig_out, "4 of 6 refused");
     ck_assert_uint_eq(n_files, 2); /* the others are imported all the same */
 }
-END_TEST
 
-START_TEST(folders)
+TEST(folders)
 {
     /* As snphost fetch writes them, with what lies beside; and Trustee's store. */
     make_folder("chain");
@@ -224,10 +222,9 @@ START_TEST(folders)
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("nothing")), 1);
     rig_has(rig_out, "no certificate files there");
 }
-END_TEST
 
 /* KDS's own names have no ending, and were passed over; so were files that are named by their GUID. */
-START_TEST(folders_with_the_names_of_kds)
+TEST(folders_with_the_names_of_kds)
 {
     static const char pem[] = "intermediate\n-----BEGIN CERTIFICATE-----\n";
     static const uint8_t der[] = {0x30, 0x82, 0x05, 0x4c, 0x30, 0x82, 0x02, 0xfb};
@@ -259,13 +256,12 @@ START_TEST(folders_with_the_names_of_kds)
     rig_has(rig_out, "/auxblob\n");
     rig_has(rig_out, "7 passed over: they have neither an ending");
 }
-END_TEST
 
 #define THIM(vcek, chain)                                                        \
     "{\"vcekCert\":\"" vcek "\",\"tcbm\":\"DB1800\",\"cacheControl\":\"86400\"," \
     "\"certificateChain\":\"" chain "\"}"
 
-START_TEST(json_of_azure)
+TEST(json_of_azure)
 {
     static const char json[] = THIM("leaf\\nA+\\/", "intermediate\\n");
 
@@ -300,9 +296,8 @@ START_TEST(json_of_azure)
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("alone.json")), 0);
     rig_lacks(rig_out, "certificateChain");
 }
-END_TEST
 
-START_TEST(json_of_azure_that_is_none)
+TEST(json_of_azure_that_is_none)
 {
     static const struct {
         const char *text, *why;
@@ -328,10 +323,9 @@ START_TEST(json_of_azure_that_is_none)
     }
     ck_assert_uint_eq(n_files, 0);
 }
-END_TEST
 
 /* What cocod passes over is no failure, and is said. */
-START_TEST(what_is_passed_over_is_skipped)
+TEST(what_is_passed_over_is_skipped)
 {
     char text[512];
 
@@ -348,9 +342,8 @@ START_TEST(what_is_passed_over_is_skipped)
     ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("table")), 0);
     rig_has(rig_out, "skipped    OTHER ");
 }
-END_TEST
 
-START_TEST(many_files)
+TEST(many_files)
 {
     char name[64];
 
@@ -366,9 +359,8 @@ START_TEST(many_files)
     ck_assert_uint_eq(n_files, 151 + 150);
     rig_lacks(rig_out, "refused");
 }
-END_TEST
 
-START_TEST(large_files_go_in_several_calls)
+TEST(large_files_go_in_several_calls)
 {
     static char large[65536];
     char name[64];
@@ -384,9 +376,8 @@ START_TEST(large_files_go_in_several_calls)
     ck_assert_uint_le(largest_call, 1u << 20);
     ck_assert_uint_eq(n_files, 30);
 }
-END_TEST
 
-START_TEST(verify_keeps_nothing)
+TEST(verify_keeps_nothing)
 {
     make_file("good.pem", "x");
     make_file("bad.pem", "bad");
@@ -395,9 +386,8 @@ START_TEST(verify_keeps_nothing)
     ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("good.pem"), rig_path("bad.pem")), 1);
     ck_assert_ptr_null(strstr(rig_calls(), "Import"));
 }
-END_TEST
 
-START_TEST(hostile_import_replies)
+TEST(hostile_import_replies)
 {
     static const char *const replies[] = {
         "{\"parameters\":{}}",
@@ -432,10 +422,9 @@ START_TEST(hostile_import_replies)
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem")), 77);
     rig_has(rig_err, "it takes the role import");
 }
-END_TEST
 
 /* A daily push that brings what is older than what is stored has not failed. */
-START_TEST(what_is_kept_out_is_no_failure_and_says_why)
+TEST(what_is_kept_out_is_no_failure_and_says_why)
 {
     make_file("old.crl", "older");
     make_file("ask.pem", "intermediate");
@@ -453,11 +442,10 @@ START_TEST(what_is_kept_out_is_no_failure_and_says_why)
     ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("old.crl")), 0);
     rig_has(rig_out, "good       CRL   ");
 }
-END_TEST
 
 /* --- list, show, remove, preflight ----------------------------------------------------------- */
 
-START_TEST(list)
+TEST(list)
 {
     reply = "{\"parameters\":{\"chains\":["
             "{\"key\":\"Milan/VCEK/00/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VCEK\","
@@ -492,9 +480,8 @@ START_TEST(list)
     ck_assert_int_eq(RIG_RUN("certs", "list"), 1);
     ck_assert_str_eq(rig_out, "");
 }
-END_TEST
 
-START_TEST(show_and_remove)
+TEST(show_and_remove)
 {
     reply = "{\"parameters\":{\"key\":\"Milan/VLEK/-/1.2.3.4\",\"table\":\"AA==\","
             "\"certificates\":[{\"kind\":\"VLEK\",\"subject\":\"SEV-VLEK\",\"issuer\":\"ASVK\","
@@ -513,9 +500,8 @@ START_TEST(show_and_remove)
     ck_assert_int_eq(RIG_RUN("certs", "remove", "--json", "a/b"), 0);
     rig_has(rig_out, "\"removed\":\"a/b\"");
 }
-END_TEST
 
-START_TEST(preflight)
+TEST(preflight)
 {
     reply = "{\"parameters\":{\"ready\":true,\"key\":\"k\",\"reason\":null}}";
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4"), 0);
@@ -540,7 +526,6 @@ START_TEST(preflight)
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4"), 1);
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--json", "--tcb", "1.2.3.4"), 1);
 }
-END_TEST
 
 /* --- export ---------------------------------------------------------------------------------- */
 
@@ -554,7 +539,7 @@ static void assert_file(const char *name, const void *bytes, size_t size)
     free(got);
 }
 
-START_TEST(export)
+TEST(export)
 {
     static const uint8_t ark[] = {0x30, 1, 1}, vlek[] = {0x30, 1, 2}, asvk[] = {0x30, 1, 3};
     struct coco_snp_table table = {0};
@@ -592,34 +577,4 @@ START_TEST(export)
     assert_file("chain.certs", bytes, table.size); /* the old one is as it was */
     reply = "{\"parameters\":{\"key\":\"k\",\"table\":\"A\",\"certificates\":[]}}";
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 1);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("certs");
-    TCase *tc = tcase_create("certs");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, base64);
-    tcase_add_test(tc, import_of_files);
-    tcase_add_test(tc, what_is_kept_out_is_no_failure_and_says_why);
-    tcase_add_test(tc, one_file_twice);
-    tcase_add_test(tc, files_that_cannot_be_read);
-    tcase_add_test(tc, folders);
-    tcase_add_test(tc, folders_with_the_names_of_kds);
-    tcase_add_test(tc, json_of_azure);
-    tcase_add_test(tc, json_of_azure_that_is_none);
-    tcase_add_test(tc, what_is_passed_over_is_skipped);
-    tcase_add_test(tc, many_files);
-    tcase_add_test(tc, large_files_go_in_several_calls);
-    tcase_add_test(tc, verify_keeps_nothing);
-    tcase_add_test(tc, hostile_import_replies);
-    tcase_add_test(tc, list);
-    tcase_add_test(tc, show_and_remove);
-    tcase_add_test(tc, preflight);
-    tcase_add_test(tc, export);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -64,7 +64,9 @@ static const char *offered(const char *words)
     return out;
 }
 
-START_TEST(verbs_and_their_second_words)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(verbs_and_their_second_words)
 {
     ck_assert_str_eq(offered("cococtl st"), "status ");
     ck_assert_str_eq(offered("cococtl re"), "resume request ");
@@ -91,9 +93,8 @@ START_TEST(verbs_and_their_second_words)
     }
     json_object_put(all);
 }
-END_TEST
 
-START_TEST(options_are_those_of_the_verb)
+TEST(options_are_those_of_the_verb)
 {
     ck_assert_str_eq(offered("cococtl status --"), "--admin --json --timeout --all --help ");
     ck_assert_str_eq(offered("cococtl events --"), "--admin --json --timeout --follow --help ");
@@ -105,9 +106,8 @@ START_TEST(options_are_those_of_the_verb)
     ck_assert_str_eq(offered("cococtl certs fetch --product T"), "Turin ");
     ck_assert_str_eq(offered("cococtl certs fetch --timeout ''"), "");
 }
-END_TEST
 
-START_TEST(arguments)
+TEST(arguments)
 {
     ck_assert_int_eq(mkdir(rig_path("folder with spaces"), 0700), 0);
     test_write_file(rig_path("report.bin"), "x", 1);
@@ -119,19 +119,4 @@ START_TEST(arguments)
     ck_assert_str_eq(offered("cococtl doctor --journal rep"), "report.bin ");
     rig_has(offered("cococtl certs rotate --exec tru"), "true ");
     ck_assert_str_eq(offered("cococtl certs rotate --exec true rep"), "report.bin ");
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("completion");
-    TCase *tc = tcase_create("completion");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, verbs_and_their_second_words);
-    tcase_add_test(tc, options_are_those_of_the_verb);
-    tcase_add_test(tc, arguments);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -56,9 +56,11 @@ static void teardown(void)
     rig_close();
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
 /* --- those that are kept ---------------------------------------------------------------------- */
 
-START_TEST(the_newest_are_a_table)
+TEST(the_newest_are_a_table)
 {
     events_reply =
         "{\"parameters\":{\"events\":[" EVENT("7", "notice", "ready", "cocod serves") "," EVENT(
@@ -83,9 +85,8 @@ START_TEST(the_newest_are_a_table)
     ck_assert_int_eq(RIG_RUN("events"), 0);
     rig_lacks(rig_out, "\x1b");
 }
-END_TEST
 
-START_TEST(colours_go_by_priority)
+TEST(colours_go_by_priority)
 {
     const char *admin = rig_path("admin");
 
@@ -99,7 +100,6 @@ START_TEST(colours_go_by_priority)
     ck_assert_int_eq(RIG_ON_TERMINAL(80, "--admin", admin, "events"), 0);
     rig_lacks(rig_out, "\x1b");
 }
-END_TEST
 
 /* --- following -------------------------------------------------------------------------------- */
 
@@ -179,7 +179,7 @@ static int ends(int sig)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-START_TEST(what_comes_is_shown_and_what_was_lost_said)
+TEST(what_comes_is_shown_and_what_was_lost_said)
 {
     monitor_reply = BEGUN
         "\n" TOLD(EVENT("4", "notice", "ready", "one"),
@@ -197,9 +197,8 @@ START_TEST(what_comes_is_shown_and_what_was_lost_said)
                                     "11-21 04:57:02  warning  degraded              three\n");
     ck_assert_str_eq(follower.complained, "");
 }
-END_TEST
 
-START_TEST(in_json_each_is_an_object_on_a_line)
+TEST(in_json_each_is_an_object_on_a_line)
 {
     monitor_reply = BEGUN "\n" TOLD(EVENT("4", "notice", "ready", "one\\u202e"),
                                     "0") "\n" TOLD(EVENT("9", "error", "qgs-down", "two"), "4");
@@ -218,10 +217,9 @@ START_TEST(in_json_each_is_an_object_on_a_line)
     rig_lacks(follower.said, "\xe2\x80\xae");
     rig_has(follower.said, "\\u202e");
 }
-END_TEST
 
 /* `cococtl events --follow | head -n 2`: it does not stay until something happens again. */
-START_TEST(it_ends_when_nobody_reads)
+TEST(it_ends_when_nobody_reads)
 {
     monitor_reply = BEGUN "\n" TOLD(EVENT("4", "notice", "ready", "one"), "0");
     FOLLOW();
@@ -231,9 +229,8 @@ START_TEST(it_ends_when_nobody_reads)
     ck_assert_int_eq(ends(0), 0);
     ck_assert_str_eq(follower.complained, "");
 }
-END_TEST
 
-START_TEST(nor_when_nobody_read_from_the_beginning)
+TEST(nor_when_nobody_read_from_the_beginning)
 {
     monitor_reply = TOLD(EVENT("4", "notice", "ready", "one"), "0");
     FOLLOW();
@@ -242,9 +239,8 @@ START_TEST(nor_when_nobody_read_from_the_beginning)
     ck_assert_int_eq(ends(0), 0);
     ck_assert_str_eq(follower.complained, "");
 }
-END_TEST
 
-START_TEST(another_cocod_is_followed_from_its_first_event)
+TEST(another_cocod_is_followed_from_its_first_event)
 {
     monitor_reply = BEGUN "\n" TOLD(EVENT("40", "notice", "ready", "one"), "0");
     FOLLOW();
@@ -259,9 +255,8 @@ START_TEST(another_cocod_is_followed_from_its_first_event)
     rig_lacks(follower.said, "lost");
     rig_lacks(follower.complained, "cannot reach");
 }
-END_TEST
 
-START_TEST(the_same_cocod_is_followed_behind_the_last)
+TEST(the_same_cocod_is_followed_behind_the_last)
 {
     monitor_reply = BEGUN "\n" TOLD(EVENT("4", "notice", "ready", "one"), "0");
     FOLLOW();
@@ -276,9 +271,8 @@ START_TEST(the_same_cocod_is_followed_behind_the_last)
     rig_has(follower.said, "one\n2 events were lost: not read in time\n");
     ck_assert_ptr_null(strstr(strstr(follower.said, "one") + 1, "one"));
 }
-END_TEST
 
-START_TEST(a_cocod_that_stays_away_is_given_up)
+TEST(a_cocod_that_stays_away_is_given_up)
 {
     FOLLOW("--timeout", "0.3");
     while (!strstr(rig_calls(), "Monitor"))
@@ -289,9 +283,8 @@ START_TEST(a_cocod_that_stays_away_is_given_up)
     rig_has(follower.complained, "Is cocod running?");
     rig_start_server();
 }
-END_TEST
 
-START_TEST(each_error_ends_it_with_its_status)
+TEST(each_error_ends_it_with_its_status)
 {
     static const struct {
         const char *status, *monitor;
@@ -335,26 +328,4 @@ START_TEST(each_error_ends_it_with_its_status)
     rig_has(follower.complained, "Is cocod running?");
     rig_lacks(follower.complained, "waiting");
     rig_start_server();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("events");
-    TCase *tc = tcase_create("events");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, the_newest_are_a_table);
-    tcase_add_test(tc, colours_go_by_priority);
-    tcase_add_test(tc, what_comes_is_shown_and_what_was_lost_said);
-    tcase_add_test(tc, in_json_each_is_an_object_on_a_line);
-    tcase_add_test(tc, it_ends_when_nobody_reads);
-    tcase_add_test(tc, nor_when_nobody_read_from_the_beginning);
-    tcase_add_test(tc, another_cocod_is_followed_from_its_first_event);
-    tcase_add_test(tc, the_same_cocod_is_followed_behind_the_last);
-    tcase_add_test(tc, a_cocod_that_stays_away_is_given_up);
-    tcase_add_test(tc, each_error_ends_it_with_its_status);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -166,7 +166,9 @@ static int remove_tree(const char *path)
 #define FETCH(...) \
     RIG_RUN("certs", "fetch", "--gap", "0", "--url", kds_sim_url(sim), "--ca", ca, ##__VA_ARGS__)
 
-START_TEST(for_this_platform)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
+TEST(for_this_platform)
 {
     ck_assert_int_eq(FETCH("--timeout", "60"), 0);
     ck_assert_uint_eq(n_asked, 3);
@@ -190,9 +192,8 @@ START_TEST(for_this_platform)
     ck_assert_int_eq(RIG_RUN("certs", "fetch", "--url", url, "--ca", ca), 0);
     ck_assert_str_eq(asked[5], "/vcek/v1/Milan/cert_chain");
 }
-END_TEST
 
-START_TEST(for_a_platform_that_is_named)
+TEST(for_a_platform_that_is_named)
 {
     ck_assert_int_eq(FETCH("--product", "Milan", "--chip-id", chip_hex[1], "--tcb", "3.0.8.115"),
                      0);
@@ -209,9 +210,8 @@ START_TEST(for_a_platform_that_is_named)
     ck_assert_str_eq(asked[6], "/vlek/v1/Milan/cert_chain");
     ck_assert_str_eq(asked[7], "/vlek/v1/Milan/crl");
 }
-END_TEST
 
-START_TEST(refused_and_later)
+TEST(refused_and_later)
 {
     wrong_chip = true;
     ck_assert_int_eq(FETCH(NULL), 1);
@@ -229,7 +229,6 @@ START_TEST(refused_and_later)
     ck_assert_int_eq(RIG_RUN("certs", "fetch", "--url", "file:///etc", "--tcb", "1.2.3.4"), 2);
     ck_assert_int_eq(RIG_RUN("certs", "fetch", "--gap", "x"), 2);
 }
-END_TEST
 
 static void assert_leaf(size_t i)
 {
@@ -244,7 +243,7 @@ static void assert_leaf(size_t i)
     free(bytes);
 }
 
-START_TEST(inventory)
+TEST(inventory)
 {
     char text[1024], name[300], out[300];
 
@@ -278,11 +277,10 @@ START_TEST(inventory)
     ck_assert_uint_eq(n_imported, 5);
     rig_lacks(rig_out, "passed over");
 }
-END_TEST
 
 /* A list that KDS didn't have was said to be a wrong chip id; a proxy's page, no list; nothing, no
  * certificate. */
-START_TEST(answers_that_are_something_else_are_named)
+TEST(answers_that_are_something_else_are_named)
 {
     static const struct {
         const char *answer, *why;
@@ -308,12 +306,11 @@ START_TEST(answers_that_are_something_else_are_named)
         rig_lacks(rig_out, "chip id right");
     }
 }
-END_TEST
 
 #define ASKS_MILAN "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"
 
 /* Inventories as people have them. Each asks for chip 0 of Milan at 3.0.8.115, but for what it says. */
-START_TEST(inventories_in_every_spelling)
+TEST(inventories_in_every_spelling)
 {
     static const struct {
         const char *text; /* @: the chip's id */
@@ -356,10 +353,9 @@ START_TEST(inventories_in_every_spelling)
         ck_assert_int_eq(remove_tree(rig_path("none")), 0);
     }
 }
-END_TEST
 
 /* KDS writes levels with leading zeros, in decimal: 072 is not 58. */
-START_TEST(leading_zeros_are_decimal)
+TEST(leading_zeros_are_decimal)
 {
     ck_assert_int_eq(FETCH("--product", "siena", "--chip-id", chip_hex[1], "--tcb", "03.00.08.072"),
                      1);
@@ -368,9 +364,8 @@ START_TEST(leading_zeros_are_decimal)
     ck_assert_int_eq(FETCH("--product", "Bergamo", "--signer", "VLEK"), 0);
     ck_assert_str_eq(asked[3], "/vlek/v1/Genoa/cert_chain");
 }
-END_TEST
 
-START_TEST(field_inventories)
+TEST(field_inventories)
 {
     static const struct {
         const char *name, *path;
@@ -395,9 +390,8 @@ START_TEST(field_inventories)
         rig_has(asked[2], i == 0 ? ASKS_MILAN : "?blSPL=10&teeSPL=00&snpSPL=23&ucodeSPL=84");
     }
 }
-END_TEST
 
-START_TEST(inventories_that_are_none)
+TEST(inventories_that_are_none)
 {
     static const char *const texts[] = {"Milan 00 1.2.3.4\n",
                                         "Milan\n",
@@ -422,25 +416,4 @@ START_TEST(inventories_that_are_none)
     ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2);
     ck_assert_int_eq(FETCH("--inventory", "/no/such/file", "--out", rig_path("out")), 1);
     ck_assert_uint_eq(n_asked, 0); /* not a request for a list that is wrong in the end */
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("fetch");
-    TCase *tc = tcase_create("fetch");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, for_this_platform);
-    tcase_add_test(tc, for_a_platform_that_is_named);
-    tcase_add_test(tc, refused_and_later);
-    tcase_add_test(tc, inventory);
-    tcase_add_test(tc, answers_that_are_something_else_are_named);
-    tcase_add_test(tc, inventories_in_every_spelling);
-    tcase_add_test(tc, leading_zeros_are_decimal);
-    tcase_add_test(tc, field_inventories);
-    tcase_add_test(tc, inventories_that_are_none);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

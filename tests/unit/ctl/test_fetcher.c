@@ -118,9 +118,11 @@ static void assert_why(const char *part)
     ck_assert_msg(strstr(fetcher_why(fetcher), part) != NULL, "%s", fetcher_why(fetcher));
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
 /* --- tests ----------------------------------------------------------------------------------- */
 
-START_TEST(one_file)
+TEST(one_file)
 {
     open_fetcher(kds_sim_url(sim), ca_path, 60000);
     ck_assert_int_eq(get("/vcek/v1/Milan/cert_chain?a=b", false), FETCH_OK);
@@ -129,9 +131,8 @@ START_TEST(one_file)
     ck_assert_str_eq(paths[0], "/vcek/v1/Milan/cert_chain?a=b");
     ck_assert_uint_eq(n_slept, 0);
 }
-END_TEST
 
-START_TEST(once_in_ten_seconds)
+TEST(once_in_ten_seconds)
 {
     open_fetcher(kds_sim_url(sim), ca_path, 60000);
     ck_assert_int_eq(get("/a", true), FETCH_OK);
@@ -148,9 +149,8 @@ START_TEST(once_in_ten_seconds)
     ck_assert_int_eq(get("/e", true), FETCH_OK);
     ck_assert_uint_eq(n_slept, 2);
 }
-END_TEST
 
-START_TEST(retry_after)
+TEST(retry_after)
 {
     script[0] = (struct kds_answer){.status = 429, .headers = "Retry-After: 37\r\n"};
     script[1] = (struct kds_answer){.status = 503, /* 90 s after the test's beginning */
@@ -168,9 +168,8 @@ START_TEST(retry_after)
     for (size_t i = 0; i < 5; i++)
         ck_assert_str_eq(paths[i], "/a");
 }
-END_TEST
 
-START_TEST(backoff_doubles_and_ends)
+TEST(backoff_doubles_and_ends)
 {
     static const uint64_t expected[] = {10000, 20000, 40000, 80000, 160000, 300000, 300000};
 
@@ -184,9 +183,8 @@ START_TEST(backoff_doubles_and_ends)
     ck_assert_uint_eq(kds_sim_requests(sim), 8);
     assert_why("HTTP status 50");
 }
-END_TEST
 
-START_TEST(nothing_waits_past_the_deadline)
+TEST(nothing_waits_past_the_deadline)
 {
     script[0] = (struct kds_answer){.status = 429, .headers = "Retry-After: 120\r\n"};
     script[1] = (struct kds_answer){.status = 429, .headers = "Retry-After: 99999999999\r\n"};
@@ -204,9 +202,8 @@ START_TEST(nothing_waits_past_the_deadline)
     ck_assert_uint_eq(kds_sim_requests(sim), before); /* not a request after the end */
     assert_why("time of this run is over");
 }
-END_TEST
 
-START_TEST(not_found)
+TEST(not_found)
 {
     script[0].status = script[1].status = 404;
     n_script = 2;
@@ -215,10 +212,9 @@ START_TEST(not_found)
     ck_assert_uint_eq(kds_sim_requests(sim), 2); /* once more: outages look like that */
     assert_why("404");
 }
-END_TEST
 
 /* 200 without a byte was said to be no certificate; it passes, as an outage does. */
-START_TEST(an_empty_answer_is_tried_again)
+TEST(an_empty_answer_is_tried_again)
 {
     script[0].body = script[1].body = "";
     n_script = 2;
@@ -227,9 +223,8 @@ START_TEST(an_empty_answer_is_tried_again)
     ck_assert_uint_eq(kds_sim_requests(sim), 3);
     ck_assert_int_eq(fetcher_status(fetcher), 200);
 }
-END_TEST
 
-START_TEST(refused_for_good)
+TEST(refused_for_good)
 {
     static const int statuses[] = {400, 401, 403, 410, 201, 204};
 
@@ -241,9 +236,8 @@ START_TEST(refused_for_good)
         ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
     ck_assert_uint_eq(n_slept, 0);
 }
-END_TEST
 
-START_TEST(broken_connections_are_tried_again)
+TEST(broken_connections_are_tried_again)
 {
     static char body[1000];
 
@@ -255,9 +249,8 @@ START_TEST(broken_connections_are_tried_again)
     ck_assert_uint_eq(got_size, 4); /* nothing of the half that came before */
     ck_assert_uint_eq(n_slept, 2);
 }
-END_TEST
 
-START_TEST(outage)
+TEST(outage)
 {
     char url[64];
 
@@ -269,9 +262,8 @@ START_TEST(outage)
     ck_assert_uint_eq(n_slept, 3); /* 10, 20, 40 s; the next would be past the end */
     assert_why("the next try would be in 80 s");
 }
-END_TEST
 
-START_TEST(too_large)
+TEST(too_large)
 {
     static char body[4096];
 
@@ -288,9 +280,8 @@ START_TEST(too_large)
     ck_assert_uint_eq(got_size, 1000);
     ck_assert_uint_eq(n_slept, 0);
 }
-END_TEST
 
-START_TEST(redirects)
+TEST(redirects)
 {
     char other[128], same[128], scheme[128];
 
@@ -325,9 +316,8 @@ START_TEST(redirects)
     ck_assert_uint_eq(kds_sim_requests(sim), 12);
     ck_assert_uint_eq(n_slept, 0);
 }
-END_TEST
 
-START_TEST(tls_is_verified)
+TEST(tls_is_verified)
 {
     char other_ca[300], url[64];
 
@@ -348,9 +338,8 @@ START_TEST(tls_is_verified)
     ck_assert_uint_eq(kds_sim_requests(sim), 0);
     ck_assert_uint_eq(n_slept, 0); /* no reason to try again */
 }
-END_TEST
 
-START_TEST(silence_and_stalling_end)
+TEST(silence_and_stalling_end)
 {
     static char body[1000];
 
@@ -366,9 +355,8 @@ START_TEST(silence_and_stalling_end)
         fetcher = NULL;
     }
 }
-END_TEST
 
-START_TEST(proxy_of_the_environment)
+TEST(proxy_of_the_environment)
 {
     char port[64];
 
@@ -383,9 +371,8 @@ START_TEST(proxy_of_the_environment)
     unsetenv("https_proxy");
     unsetenv("no_proxy");
 }
-END_TEST
 
-START_TEST(urls_that_are_none)
+TEST(urls_that_are_none)
 {
     static const char *const urls[] = {"", "kdsintf.amd.com", "file:///etc/passwd", "ftp://x"};
     struct fetch_options options = {
@@ -396,32 +383,4 @@ START_TEST(urls_that_are_none)
         options.url = urls[i];
         ck_assert_ptr_null(fetcher_new(&options, &why));
     }
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("fetcher");
-    TCase *tc = tcase_create("fetcher");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, one_file);
-    tcase_add_test(tc, once_in_ten_seconds);
-    tcase_add_test(tc, retry_after);
-    tcase_add_test(tc, backoff_doubles_and_ends);
-    tcase_add_test(tc, nothing_waits_past_the_deadline);
-    tcase_add_test(tc, not_found);
-    tcase_add_test(tc, an_empty_answer_is_tried_again);
-    tcase_add_test(tc, refused_for_good);
-    tcase_add_test(tc, broken_connections_are_tried_again);
-    tcase_add_test(tc, outage);
-    tcase_add_test(tc, too_large);
-    tcase_add_test(tc, redirects);
-    tcase_add_test(tc, tls_is_verified);
-    tcase_add_test(tc, silence_and_stalling_end);
-    tcase_add_test(tc, proxy_of_the_environment);
-    tcase_add_test(tc, urls_that_are_none);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

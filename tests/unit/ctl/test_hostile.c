@@ -368,9 +368,11 @@ static void teardown(void)
     rig_close();
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 300);
+
 /* --- tests ------------------------------------------------------------------------------------ */
 
-START_TEST(all_strings_at_once)
+TEST_LOOP(all_strings_at_once, 0, (int)ctl_n_verbs)
 {
     const struct verb *verb = &ctl_verbs[_i];
 
@@ -380,10 +382,9 @@ START_TEST(all_strings_at_once)
     evil_text = NO_UTF8;
     (void)run_verb(verb, true);
 }
-END_TEST
 
 /* So that the enemy's string comes where the rest is as a verb wants it. */
-START_TEST(each_string_alone)
+TEST_LOOP(each_string_alone, 0, (int)ctl_n_verbs)
 {
     const struct verb *verb = &ctl_verbs[_i];
     int n;
@@ -400,9 +401,8 @@ START_TEST(each_string_alone)
         (void)run_verb(verb, false);
     }
 }
-END_TEST
 
-START_TEST(on_a_terminal)
+TEST_LOOP(on_a_terminal, 0, (int)ctl_n_verbs)
 {
     const struct verb *verb = &ctl_verbs[_i];
     const char *words[WORDS_MAX], *all[WORDS_MAX + 5] = {"--admin", rig_path("admin")};
@@ -423,19 +423,17 @@ START_TEST(on_a_terminal)
     ck_assert_msg(code <= 77, "%s: exit status %d", name, code);
     is_clean("the terminal", name, rig_out, true);
 }
-END_TEST
 
 /* What was seen: escape sequences in the daemon's state, which top printed as they were. */
-START_TEST(top_shows_a_state_that_is_no_state)
+TEST(top_shows_a_state_that_is_no_state)
 {
     evil_text = "serving\x1b]0;owned\x07";
     ck_assert_int_eq(RIG_RUN("top", "--interval", "0.05"), 0);
     rig_has(rig_out, "serving\\x1b]0;owned\\x07");
     is_clean("stdout", "top", rig_out, false);
 }
-END_TEST
 
-START_TEST(errors_are_shown_with_care)
+TEST_LOOP(errors_are_shown_with_care, 0, (int)ctl_n_verbs)
 {
     static const char acts[] = ACTS, foreign[] = "org.varlink.service." ACTS;
     static const char *const names[] = {"io.cocod.Admin.TryAgain",
@@ -461,9 +459,8 @@ START_TEST(errors_are_shown_with_care)
         ck_assert_msg(code != 0 || strcmp(verb->words[0], "certs") == 0, "%s: 0", verb->words[0]);
     }
 }
-END_TEST
 
-START_TEST(numbers_that_nothing_counts_to)
+TEST_LOOP(numbers_that_nothing_counts_to, 0, (int)ctl_n_verbs)
 {
     static const int64_t numbers[] = {INT64_MAX, INT64_MIN, -1};
     const struct verb *verb = &ctl_verbs[_i];
@@ -476,7 +473,6 @@ START_TEST(numbers_that_nothing_counts_to)
         (void)run_verb(verb, i == 1);
     }
 }
-END_TEST
 
 /* --- memory and time -------------------------------------------------------------------------- */
 
@@ -563,7 +559,7 @@ static void took_at_most(long mib)
     (void)mib;
 }
 
-START_TEST(replies_that_are_too_much)
+TEST(replies_that_are_too_much)
 {
     static char *(*const replies[])(const char *, struct json_object *) = {too_deep, too_long,
                                                                            too_many, no_json};
@@ -577,9 +573,8 @@ START_TEST(replies_that_are_too_much)
     }
     took_at_most(64);
 }
-END_TEST
 
-START_TEST(pages_without_end)
+TEST(pages_without_end)
 {
     evil = EVIL_RAW;
     evil_raw = endless_pages;
@@ -594,7 +589,6 @@ START_TEST(pages_without_end)
     ck_assert_int_eq(RIG_RUN("vms"), 1);
     ck_assert_int_eq(pages, 2);
 }
-END_TEST
 
 /* A monitor's replies have no end, which is as it should be; its memory has. */
 static char *endless_events(const char *method, struct json_object *call)
@@ -616,7 +610,7 @@ static char *endless_events(const char *method, struct json_object *call)
     return text;
 }
 
-START_TEST(events_without_end)
+TEST(events_without_end)
 {
     evil = EVIL_RAW;
     evil_raw = endless_events;
@@ -627,7 +621,6 @@ START_TEST(events_without_end)
     rig_has(rig_err, "refused the call: \\x1b[2J");
     took_at_most(64);
 }
-END_TEST
 
 /* The collector that reads the file has others' metrics beside it. */
 static const char *metrics_text;
@@ -639,7 +632,7 @@ static char *their_metrics(const char *method, struct json_object *call)
     return rig_say("{\"parameters\":{\"text\":\"%s\"}}", metrics_text);
 }
 
-START_TEST(metrics_of_others_are_not_passed_on)
+TEST(metrics_of_others_are_not_passed_on)
 {
     static const char *const texts[] = {"node_load1 0\\n",
                                         "cocod_x 1\\nnode_load1 0\\n",
@@ -666,7 +659,6 @@ START_TEST(metrics_of_others_are_not_passed_on)
     ck_assert_int_eq(RIG_RUN("metrics"), 0);
     rig_has(rig_out, "cocod_x{a=\"b\\\\\"} 1\n");
 }
-END_TEST
 
 /* Nothing is said, or not the end of it. */
 static char *half(const char *method, struct json_object *call)
@@ -677,33 +669,10 @@ static char *half(const char *method, struct json_object *call)
     return NULL;
 }
 
-START_TEST(who_does_not_answer_is_not_waited_for)
+TEST(who_does_not_answer_is_not_waited_for)
 {
     evil = EVIL_RAW;
     evil_raw = half;
     ck_assert_int_eq(RIG_RUN("status", "--timeout", "0.1"), 75);
     rig_has(rig_err, "does not answer in time");
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("hostile");
-    TCase *tc = tcase_create("hostile");
-
-    tcase_set_timeout(tc, 300);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, all_strings_at_once, 0, (int)ctl_n_verbs);
-    tcase_add_loop_test(tc, each_string_alone, 0, (int)ctl_n_verbs);
-    tcase_add_loop_test(tc, on_a_terminal, 0, (int)ctl_n_verbs);
-    tcase_add_test(tc, top_shows_a_state_that_is_no_state);
-    tcase_add_loop_test(tc, errors_are_shown_with_care, 0, (int)ctl_n_verbs);
-    tcase_add_loop_test(tc, numbers_that_nothing_counts_to, 0, (int)ctl_n_verbs);
-    tcase_add_test(tc, replies_that_are_too_much);
-    tcase_add_test(tc, pages_without_end);
-    tcase_add_test(tc, events_without_end);
-    tcase_add_test(tc, metrics_of_others_are_not_passed_on);
-    tcase_add_test(tc, who_does_not_answer_is_not_waited_for);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -29,7 +29,9 @@ static struct kds_target target_of(const char *product, const char *chip_id, con
     return target;
 }
 
-START_TEST(paths)
+FIXTURE(.timeout_s = 120);
+
+TEST(paths)
 {
     static const uint8_t chip[64] = {0xAB, 0xCD, 0x01};
     char path[KDS_PATH_SIZE], expected[KDS_PATH_SIZE];
@@ -57,9 +59,8 @@ START_TEST(paths)
     kds_crl_path(COCO_SNP_GENOA, true, path);
     ck_assert_str_eq(path, "/vlek/v1/Genoa/crl");
 }
-END_TEST
 
-START_TEST(targets_that_are_none)
+TEST(targets_that_are_none)
 {
     static const uint8_t chip[64] = {1}, chip_with_tail[64] = {[9] = 1};
     char id[129], tail[129];
@@ -91,7 +92,6 @@ START_TEST(targets_that_are_none)
         ck_assert_uint_gt(strlen(why), 10);
     }
 }
-END_TEST
 
 /* The leaf is for its target, not for any neighbour; and no cut of it passes. */
 static void check_leaf(const uint8_t *der, size_t size, const char *product, const char *chip_id,
@@ -137,7 +137,7 @@ static void check_leaf(const uint8_t *der, size_t size, const char *product, con
     free(copy);
 }
 
-START_TEST(leaves_of_every_product)
+TEST(leaves_of_every_product)
 {
     static const struct {
         const char *product, *tcb;
@@ -175,9 +175,8 @@ START_TEST(leaves_of_every_product)
         snp_pki_free(pki);
     }
 }
-END_TEST
 
-START_TEST(real_leaves)
+TEST(real_leaves)
 {
     static const struct {
         const char *file, *report, *product;
@@ -205,9 +204,8 @@ START_TEST(real_leaves)
         free(der);
     }
 }
-END_TEST
 
-START_TEST(chains_and_lists)
+TEST(chains_and_lists)
 {
     static const char chain[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     static const char page[] = "<html><body>Sorry, we will be back soon. Please come again</body>";
@@ -227,20 +225,4 @@ START_TEST(chains_and_lists)
     ck_assert_int_eq(kds_check_crl(crl, sizeof(crl) - 1, why), -EBADMSG);
     ck_assert_int_eq(kds_check_crl(crl, 0, why), -EBADMSG);
     ck_assert_int_eq(kds_check_crl((const uint8_t *)page, strlen(page), why), -EBADMSG);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("kds");
-    TCase *tc = tcase_create("kds");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_test(tc, paths);
-    tcase_add_test(tc, targets_that_are_none);
-    tcase_add_test(tc, leaves_of_every_product);
-    tcase_add_test(tc, real_leaves);
-    tcase_add_test(tc, chains_and_lists);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -73,7 +73,9 @@ static const unsigned intels[][2] = {
     {0x12001, 0x12007},
 };
 
-START_TEST(each_of_intels_codes_has_a_meaning_and_a_cure)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
+TEST(each_of_intels_codes_has_a_meaning_and_a_cure)
 {
     char log[64], line[64];
     unsigned n = 0;
@@ -89,10 +91,9 @@ START_TEST(each_of_intels_codes_has_a_meaning_and_a_cure)
         }
     ck_assert_uint_eq(n, 205);
 }
-END_TEST
 
 /* Numbers that Intel does not use (yet) are errors all the same. */
-START_TEST(a_code_that_nobody_knows_is_quoted)
+TEST(a_code_that_nobody_knows_is_quoted)
 {
     static const unsigned unused[] = {0xb014, 0xb034, 0xb0ff, 0xe036, 0xe0fe, 0x11036, 0x12008};
     char log[64], line[128];
@@ -111,7 +112,6 @@ START_TEST(a_code_that_nobody_knows_is_quoted)
     doctor_on("tdx_ql_get_quote_verification_collateral return 57369\n");
     rig_has(rig_out, "0xe019 in qgsd's log, 1 time: PCCS cannot be reached");
 }
-END_TEST
 
 /* --- from the field --------------------------------------------------------------------------- */
 
@@ -129,7 +129,7 @@ static bool field(const char *name)
     return true;
 }
 
-START_TEST(the_stale_session_of_dcap_issue_450_asks_for_a_restart_first)
+TEST(the_stale_session_of_dcap_issue_450_asks_for_a_restart_first)
 {
     if (!field("dcap450.log"))
         return;
@@ -144,9 +144,8 @@ START_TEST(the_stale_session_of_dcap_issue_450_asks_for_a_restart_first)
     ck_assert_uint_eq(warnings(), 3);
     rig_lacks(rig_out, "resp_size"); /* follows from these */
 }
-END_TEST
 
-START_TEST(certificates_that_pccs_does_not_have_are_no_restart)
+TEST(certificates_that_pccs_does_not_have_are_no_restart)
 {
     if (!field("qcnl_certs_unavailable.log"))
         return;
@@ -157,9 +156,8 @@ START_TEST(certificates_that_pccs_does_not_have_are_no_restart)
             "register the platform");
     ck_assert_uint_eq(warnings(), 2);
 }
-END_TEST
 
-START_TEST(a_comma_missing_in_the_configuration_of_dcap_issue_457)
+TEST(a_comma_missing_in_the_configuration_of_dcap_issue_457)
 {
     if (!field("qcnl_json457.log"))
         return;
@@ -171,11 +169,10 @@ START_TEST(a_comma_missing_in_the_configuration_of_dcap_issue_457)
     rig_has(rig_out, "logged 1 time: /etc/sgx_default_qcnl.conf is no valid JSON");
     ck_assert_uint_eq(warnings(), 4);
 }
-END_TEST
 
 /* --- what has no code ------------------------------------------------------------------------- */
 
-START_TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
+TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
 {
     char log[2000], wide[600];
 
@@ -208,9 +205,8 @@ START_TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
     rig_has(rig_out, "and 4995 other lines of qgsd's log that sound like errors");
     rig_has(rig_out, "\"error number 4999\"");
 }
-END_TEST
 
-START_TEST(what_qgs_says_when_all_is_well_is_good)
+TEST(what_qgs_says_when_all_is_well_is_good)
 {
     doctor_on("Added signal handler\nAbout to create QgsServer with num_thread = 4\n"
               "About to start main loop\nAdded a new connection, now [1]\n"
@@ -225,9 +221,8 @@ START_TEST(what_qgs_says_when_all_is_well_is_good)
     doctor_on("");
     all_is_well();
 }
-END_TEST
 
-START_TEST(known_texts_have_a_cure)
+TEST(known_texts_have_a_cure)
 {
     static const char *const cases[][2] = {
         {"timeout", "did not answer within its 30 s; -> number_threads"},
@@ -244,11 +239,10 @@ START_TEST(known_texts_have_a_cure)
         ck_assert_uint_eq(warnings(), 1);
     }
 }
-END_TEST
 
 /* --- how old it is ---------------------------------------------------------------------------- */
 
-START_TEST(errors_of_a_process_that_is_gone_are_over)
+TEST(errors_of_a_process_that_is_gone_are_over)
 {
     doctor_on("Nov 27 10:00:00 host qgsd[100]: tee_att_get_quote return 0x11001\n"
               "Nov 27 11:00:00 host systemd[1]: Stopping qgsd.service...\n"
@@ -265,7 +259,6 @@ START_TEST(errors_of_a_process_that_is_gone_are_over)
     rig_has(rig_out, "0x11015 in qgsd's log, 1 time");
     rig_lacks(rig_out, "0x11001");
 }
-END_TEST
 
 /* As `journalctl -o json` writes them; the invocation is systemd's word for one start. */
 static void json_line(char **p, int64_t at_s, const char *field, char invocation, int priority,
@@ -277,7 +270,7 @@ static void json_line(char **p, int64_t at_s, const char *field, char invocation
                   (long long)at_s, field, 0, invocation, priority, message);
 }
 
-START_TEST(the_journals_own_form_tells_starts_and_priorities)
+TEST(the_journals_own_form_tells_starts_and_priorities)
 {
     static char log[4096];
     char *p = log;
@@ -296,9 +289,8 @@ START_TEST(the_journals_own_form_tells_starts_and_priorities)
     rig_lacks(rig_out, "0x11001");
     ck_assert_uint_eq(warnings(), 2);
 }
-END_TEST
 
-START_TEST(errors_before_the_last_quote_are_over_unless_just_past)
+TEST(errors_before_the_last_quote_are_over_unless_just_past)
 {
     static char log[4096];
     char *p = log;
@@ -323,9 +315,8 @@ START_TEST(errors_before_the_last_quote_are_over_unless_just_past)
     ck_assert_uint_eq(warnings(), 1); /* one thread may be ill, the others well */
     rig_has(rig_out, "0x11014");
 }
-END_TEST
 
-START_TEST(only_the_end_of_a_huge_log_is_read)
+TEST(only_the_end_of_a_huge_log_is_read)
 {
     size_t size = 10u << 20;
     char *log = malloc(size + 64);
@@ -344,28 +335,4 @@ START_TEST(only_the_end_of_a_huge_log_is_read)
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", rig_path(".")),
                      0);
     rig_has(rig_out, "Is a directory");
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("qgsd");
-    TCase *tc = tcase_create("qgsd");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, each_of_intels_codes_has_a_meaning_and_a_cure);
-    tcase_add_test(tc, a_code_that_nobody_knows_is_quoted);
-    tcase_add_test(tc, the_stale_session_of_dcap_issue_450_asks_for_a_restart_first);
-    tcase_add_test(tc, certificates_that_pccs_does_not_have_are_no_restart);
-    tcase_add_test(tc, a_comma_missing_in_the_configuration_of_dcap_issue_457);
-    tcase_add_test(tc, an_error_that_nobody_knows_is_quoted_escaped_and_bounded);
-    tcase_add_test(tc, what_qgs_says_when_all_is_well_is_good);
-    tcase_add_test(tc, known_texts_have_a_cure);
-    tcase_add_test(tc, errors_of_a_process_that_is_gone_are_over);
-    tcase_add_test(tc, the_journals_own_form_tells_starts_and_priorities);
-    tcase_add_test(tc, errors_before_the_last_quote_are_over_unless_just_past);
-    tcase_add_test(tc, only_the_end_of_a_huge_log_is_read);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -204,9 +204,11 @@ static void let_it_end(void)
     close(fd);
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
 /* --- the course of it ------------------------------------------------------------------------ */
 
-START_TEST(without_a_command)
+TEST(without_a_command)
 {
     ck_assert_int_eq(RIG_RUN("certs", "rotate"), 0);
     ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
@@ -218,9 +220,8 @@ START_TEST(without_a_command)
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--json"), 0);
     rig_has(rig_out, "\"exitStatus\":null");
 }
-END_TEST
 
-START_TEST(command_runs_under_the_lock)
+TEST(command_runs_under_the_lock)
 {
     char copy[300], script[900];
 
@@ -238,9 +239,8 @@ START_TEST(command_runs_under_the_lock)
     ck_assert_int_eq(lock_at_end, F_UNLCK);
     ck_assert(is_empty_table(table_path)); /* filled by the daemon, not by cococtl */
 }
-END_TEST
 
-START_TEST(clean_environment)
+TEST(clean_environment)
 {
     static const char fds[] = "ls /proc/self/fd | tr '\\n' ' '; readlink /proc/self/fd/3; read x; "
                               "echo \"read says $?\"";
@@ -268,9 +268,8 @@ START_TEST(clean_environment)
     rig_lacks(rig_out, "hello");
     rig_has(rig_err, "firmware says hello");
 }
-END_TEST
 
-START_TEST(exit_status_is_passed_on)
+TEST(exit_status_is_passed_on)
 {
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "sh", "-c", "echo no >&2; exit 7"), 7);
     rig_has(rig_err, "no\n");
@@ -283,9 +282,8 @@ START_TEST(exit_status_is_passed_on)
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "true"), 69);
     rig_has(rig_err, "went away during the update");
 }
-END_TEST
 
-START_TEST(cocod_ended_the_update_itself)
+TEST(cocod_ended_the_update_itself)
 {
     ended = true;
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "true"), 0);
@@ -293,9 +291,8 @@ START_TEST(cocod_ended_the_update_itself)
     rig_has(rig_out, "the empty table");
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "false"), 1);
 }
-END_TEST
 
-START_TEST(commands_that_cannot_run)
+TEST(commands_that_cannot_run)
 {
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "no-such-command"), 2);
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "/no/such/command"), 2);
@@ -315,11 +312,10 @@ START_TEST(commands_that_cannot_run)
     rig_has(rig_err, "cannot start");
     ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
 }
-END_TEST
 
 /* --- the lock outlives ----------------------------------------------------------------------- */
 
-START_TEST(kill_9_of_cococtl)
+TEST(kill_9_of_cococtl)
 {
     pid_t pid = RIG_START("certs", "rotate", "--exec", "sh", "-c", waiting_command(""));
 
@@ -333,9 +329,8 @@ START_TEST(kill_9_of_cococtl)
     wait_for_unlock();
     ck_assert_int_eq(lock_seen(0), F_UNLCK);
 }
-END_TEST
 
-START_TEST(grandchild_keeps_the_lock)
+TEST(grandchild_keeps_the_lock)
 {
     char script[900];
 
@@ -351,11 +346,10 @@ START_TEST(grandchild_keeps_the_lock)
     wait_for_unlock();
     ck_assert_int_eq(lock_seen(0), F_UNLCK);
 }
-END_TEST
 
 /* --- who stands in the way ------------------------------------------------------------------- */
 
-START_TEST(timeout_names_the_holders)
+TEST(timeout_names_the_holders)
 {
     char expected[128];
 
@@ -375,9 +369,8 @@ START_TEST(timeout_names_the_holders)
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
     ck_assert_int_eq(lock_seen(0), F_UNLCK); /* nothing is left behind */
 }
-END_TEST
 
-START_TEST(file_readers_are_found_in_proc)
+TEST(file_readers_are_found_in_proc)
 {
     char expected[64];
 
@@ -393,10 +386,9 @@ START_TEST(file_readers_are_found_in_proc)
     rig_has(rig_err, expected);
     rig_has(rig_err, ", which reads the table file\n");
 }
-END_TEST
 
 /* One of the process, not of a descriptor: it stands in the way as well. */
-START_TEST(posix_locks_are_found_in_proc)
+TEST(posix_locks_are_found_in_proc)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 5, .l_len = 1};
     char expected[64];
@@ -409,7 +401,6 @@ START_TEST(posix_locks_are_found_in_proc)
     rig_has(rig_err, expected);
     close(fd);
 }
-END_TEST
 
 /* Processes that keep one lock each, until `down` is closed. */
 static void start_holders(pid_t *pids, unsigned n, const int down[2])
@@ -439,7 +430,7 @@ static void take_many(unsigned n)
 }
 
 /* 64 are named, the worst first, in whatever order their pids are. */
-START_TEST(who_has_most_locks_is_named_first_behind_however_many_others)
+TEST(who_has_most_locks_is_named_first_behind_however_many_others)
 {
     pid_t pids[70];
     char expected[100];
@@ -470,9 +461,8 @@ START_TEST(who_has_most_locks_is_named_first_behind_however_many_others)
         ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
     ck_assert_int_eq(waitpid(worst, &status, 0), worst);
 }
-END_TEST
 
-START_TEST(the_doctor_says_who_keeps_more_locks_than_a_vm_needs)
+TEST(the_doctor_says_who_keeps_more_locks_than_a_vm_needs)
 {
     char expected[160];
 
@@ -494,9 +484,8 @@ START_TEST(the_doctor_says_who_keeps_more_locks_than_a_vm_needs)
                    (int)getpid());
     rig_has(rig_out, expected);
 }
-END_TEST
 
-START_TEST(a_lease_that_ends_is_waited_for)
+TEST(a_lease_that_ends_is_waited_for)
 {
     take_lease(F_RDLCK);
     release_when_asked = true;
@@ -504,9 +493,8 @@ START_TEST(a_lease_that_ends_is_waited_for)
     rig_has(rig_err, "waiting for those");
     ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders EndUpdate ");
 }
-END_TEST
 
-START_TEST(forced)
+TEST(forced)
 {
     char expected[128];
 
@@ -535,11 +523,10 @@ START_TEST(forced)
     rig_has(rig_out, "\"locks\":1,");
     rig_has(rig_out, "\"claim\":{\n");
 }
-END_TEST
 
 /* What took 38 s and more, and then failed with ELOOP: the locks are in the way in another order
  * than the kernel finds them in, and they are many. */
-START_TEST(forced_past_more_locks_than_can_be_gone_around)
+TEST(forced_past_more_locks_than_can_be_gone_around)
 {
     enum {
         LOCKS = 3000
@@ -564,9 +551,8 @@ START_TEST(forced_past_more_locks_than_can_be_gone_around)
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
     close(other);
 }
-END_TEST
 
-START_TEST(another_update_is_not_forced)
+TEST(another_update_is_not_forced)
 {
     char expected[64];
 
@@ -580,11 +566,10 @@ START_TEST(another_update_is_not_forced)
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
     ck_assert(table_is_untouched());
 }
-END_TEST
 
 /* --- what goes wrong before ------------------------------------------------------------------ */
 
-START_TEST(nothing_changes_before_the_command)
+TEST(nothing_changes_before_the_command)
 {
     busy = true;
     ck_assert_int_eq(RIG_RUN("certs", "rotate", "--exec", "touch", rig_path("ran")), 75);
@@ -595,7 +580,6 @@ START_TEST(nothing_changes_before_the_command)
     ck_assert_ptr_null(strstr(rig_calls(), "EndUpdate"));
     ck_assert(table_is_untouched());
 }
-END_TEST
 
 /* --- which file that is ---------------------------------------------------------------------- */
 
@@ -626,7 +610,7 @@ static void is_refused(const char *reason)
     ck_assert_uint_eq(size, SECRET_SIZE);
 }
 
-START_TEST(a_compromised_cocod_names_etc_shadow)
+TEST(a_compromised_cocod_names_etc_shadow)
 {
     table_reply = make_secret();
     is_refused("cocod says that its table file is ");
@@ -639,9 +623,8 @@ START_TEST(a_compromised_cocod_names_etc_shadow)
     table_reply = "";
     is_refused("cocod says that its table file is ");
 }
-END_TEST
 
-START_TEST(the_table_file_is_put_in_anothers_place)
+TEST(the_table_file_is_put_in_anothers_place)
 {
     const char *secret = make_secret();
 
@@ -670,9 +653,8 @@ START_TEST(the_table_file_is_put_in_anothers_place)
     free(test_read_file(table_path, &size));
     ck_assert_uint_eq(size, SECRET_SIZE);
 }
-END_TEST
 
-START_TEST(the_table_files_folder_is_anybodys)
+TEST(the_table_files_folder_is_anybodys)
 {
     (void)make_secret();
     ck_assert_int_eq(chmod(rig_path("."), 0777), 0);
@@ -681,10 +663,9 @@ START_TEST(the_table_files_folder_is_anybodys)
     is_refused("others may make files in its folder");
     ck_assert_int_eq(chmod(rig_path("."), 0700), 0);
 }
-END_TEST
 
 /* The daemon is nobody's process, cococtl root's. */
-START_TEST(the_table_file_is_the_answering_users)
+TEST(the_table_file_is_the_answering_users)
 {
     if (geteuid() != 0) {
         printf("SKIP: this takes root\n");
@@ -708,10 +689,9 @@ START_TEST(the_table_file_is_the_answering_users)
     if (mknod(table_path, S_IFCHR | 0600, makedev(1, 3)) == 0) /* /dev/null */
         is_refused("not a regular file");
 }
-END_TEST
 
 /* A folder on the way is swapped for another: what is opened is still cocod's own, or nothing. */
-START_TEST(a_folder_is_swapped_for_a_link)
+TEST(a_folder_is_swapped_for_a_link)
 {
     char inner[320];
 
@@ -737,7 +717,6 @@ START_TEST(a_folder_is_swapped_for_a_link)
     free(test_read_file(inner, &size));
     ck_assert_uint_eq(size, SECRET_SIZE);
 }
-END_TEST
 
 /* --- what the configuration says ------------------------------------------------------------- */
 
@@ -747,7 +726,7 @@ static void write_text(const char *path, const char *text)
     ck_assert_int_eq(chmod(path, 0644), 0);
 }
 
-START_TEST(the_configuration_is_read_as_cocod_does)
+TEST(the_configuration_is_read_as_cocod_does)
 {
     const char *dirs[] = {rig_path("usr"), rig_path("run"), rig_path("etc")};
     char path[PATH_MAX] = "/default";
@@ -781,9 +760,8 @@ START_TEST(the_configuration_is_read_as_cocod_does)
     ck_assert(conf_certs_path(dirs, 3, "table_file", path));
     ck_assert_str_eq(path, "/ten");
 }
-END_TEST
 
-START_TEST(a_configuration_that_others_could_write_is_not_gone_by)
+TEST(a_configuration_that_others_could_write_is_not_gone_by)
 {
     const char *dirs[] = {rig_path("run")};
     char path[PATH_MAX] = "/default";
@@ -805,41 +783,4 @@ START_TEST(a_configuration_that_others_could_write_is_not_gone_by)
     ck_assert_int_eq(unlink(rig_path("run/cocod.conf")), 0);
     ck_assert_int_eq(mkfifo(rig_path("run/cocod.conf"), 0644), 0);
     ck_assert(!conf_certs_path(dirs, 1, "table_file", path));
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("rotate");
-    TCase *tc = tcase_create("rotate");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, without_a_command);
-    tcase_add_test(tc, command_runs_under_the_lock);
-    tcase_add_test(tc, clean_environment);
-    tcase_add_test(tc, exit_status_is_passed_on);
-    tcase_add_test(tc, cocod_ended_the_update_itself);
-    tcase_add_test(tc, commands_that_cannot_run);
-    tcase_add_test(tc, kill_9_of_cococtl);
-    tcase_add_test(tc, grandchild_keeps_the_lock);
-    tcase_add_test(tc, timeout_names_the_holders);
-    tcase_add_test(tc, file_readers_are_found_in_proc);
-    tcase_add_test(tc, posix_locks_are_found_in_proc);
-    tcase_add_test(tc, who_has_most_locks_is_named_first_behind_however_many_others);
-    tcase_add_test(tc, the_doctor_says_who_keeps_more_locks_than_a_vm_needs);
-    tcase_add_test(tc, a_lease_that_ends_is_waited_for);
-    tcase_add_test(tc, forced);
-    tcase_add_test(tc, forced_past_more_locks_than_can_be_gone_around);
-    tcase_add_test(tc, another_update_is_not_forced);
-    tcase_add_test(tc, nothing_changes_before_the_command);
-    tcase_add_test(tc, a_compromised_cocod_names_etc_shadow);
-    tcase_add_test(tc, the_table_file_is_put_in_anothers_place);
-    tcase_add_test(tc, the_table_files_folder_is_anybodys);
-    tcase_add_test(tc, the_table_file_is_the_answering_users);
-    tcase_add_test(tc, a_folder_is_swapped_for_a_link);
-    tcase_add_test(tc, the_configuration_is_read_as_cocod_does);
-    tcase_add_test(tc, a_configuration_that_others_could_write_is_not_gone_by);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

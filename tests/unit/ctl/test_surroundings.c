@@ -72,7 +72,9 @@ static void open_folders(void)
     }
 }
 
-START_TEST(a_socket_that_is_not_ones_own_is_77)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(a_socket_that_is_not_ones_own_is_77)
 {
     static const char *const verbs[][3] = {
         {"vms"}, {"events"}, {"events", "--follow"}, {"top"}, {"doctor"}};
@@ -95,9 +97,8 @@ START_TEST(a_socket_that_is_not_ones_own_is_77)
     ck_assert_int_eq(RIG_PREPARED(become_nobody, "--admin", admin, "vms"), 0);
     ck_assert_str_eq(rig_calls(), "ListVms ");
 }
-END_TEST
 
-START_TEST(a_folder_that_is_closed_is_77_too)
+TEST(a_folder_that_is_closed_is_77_too)
 {
     const char *admin = rig_path("admin");
 
@@ -109,11 +110,10 @@ START_TEST(a_folder_that_is_closed_is_77_too)
     ck_assert_int_eq(RIG_PREPARED(become_nobody, "--admin", admin, "vms"), 77);
     rig_has(rig_err, "Permission denied");
 }
-END_TEST
 
 /* The VMMs' socket is for the group of their users; to the doctor that this user is not among them
  * is no fault of the host's. */
-START_TEST(the_vmms_socket_is_for_their_users)
+TEST(the_vmms_socket_is_for_their_users)
 {
     const char *rpc = rig_path("rpc");
 
@@ -139,7 +139,6 @@ START_TEST(the_vmms_socket_is_for_their_users)
     rig_has(rig_err, "as root, or as a member of the group");
     close(fd);
 }
-END_TEST
 
 /* --- qgsd's journal --------------------------------------------------------------------------- */
 
@@ -169,7 +168,7 @@ static int doctor_with(const char *script)
                         rig_path("admin"), "--timeout", "2");
 }
 
-START_TEST(the_last_day_of_the_journal_is_read)
+TEST(the_last_day_of_the_journal_is_read)
 {
     size_t size;
 
@@ -206,9 +205,8 @@ START_TEST(the_last_day_of_the_journal_is_read)
     rig_lacks(rig_out, "\x1b");
     rig_has(rig_out, "0xb006 in qgsd's log, 1 time");
 }
-END_TEST
 
-START_TEST(without_quotes_nobodys_journal_is_read)
+TEST(without_quotes_nobodys_journal_is_read)
 {
     if (skipped_without_root())
         return;
@@ -219,21 +217,4 @@ START_TEST(without_quotes_nobodys_journal_is_read)
     }
     rig_lacks(rig_out, "qgsd");
     ck_assert_int_eq(access(rig_path("called"), F_OK), -1);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("surroundings");
-    TCase *tc = tcase_create("surroundings");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, a_socket_that_is_not_ones_own_is_77);
-    tcase_add_test(tc, a_folder_that_is_closed_is_77_too);
-    tcase_add_test(tc, the_vmms_socket_is_for_their_users);
-    tcase_add_test(tc, the_last_day_of_the_journal_is_read);
-    tcase_add_test(tc, without_quotes_nobodys_journal_is_read);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

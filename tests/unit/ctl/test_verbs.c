@@ -142,9 +142,11 @@ static void teardown(void)
     rig_close();
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+
 /* --- each verb ------------------------------------------------------------------------------- */
 
-START_TEST(vms)
+TEST(vms)
 {
     ck_assert_int_eq(RIG_RUN("vms"), 0);
     ck_assert_str_eq(rig_calls(), "ListVms ListVms "); /* a page each */
@@ -161,11 +163,10 @@ START_TEST(vms)
     ck_assert_int_eq(RIG_RUN("vms"), 0);
     rig_has(rig_out, "no VM has asked");
 }
-END_TEST
 
 #define ENDED(n) "{\"parameters\":{\"vm\":" VM("\"db-7\"", "4711", "1") ",\"disconnected\":" n "}}"
 
-START_TEST(vms_disconnect)
+TEST(vms_disconnect)
 {
     reply = ENDED("2");
     ck_assert_int_eq(RIG_RUN("vms", "disconnect", "db-7"), 0);
@@ -190,9 +191,8 @@ START_TEST(vms_disconnect)
     ck_assert_int_eq(RIG_RUN("vms", "disconnect", "a", "b"), 2);
     ck_assert_int_eq(RIG_RUN("vms", "db-7"), 2);
 }
-END_TEST
 
-START_TEST(explain)
+TEST(explain)
 {
     ck_assert_int_eq(RIG_RUN("explain", "db-7"), 0);
     ck_assert_str_eq(rig_last("Explain"), "{ \"vm\": \"db-7\" }");
@@ -220,9 +220,8 @@ START_TEST(explain)
     ck_assert_int_eq(RIG_RUN("explain"), 2);
     rig_has(rig_err, "VM is missing");
 }
-END_TEST
 
-START_TEST(quotes)
+TEST(quotes)
 {
     ck_assert_int_eq(RIG_RUN("quotes"), 0);
     rig_has(rig_out, "running   quote    a-name-that-is-~ CID 42");
@@ -235,9 +234,8 @@ START_TEST(quotes)
     ck_assert_int_eq(RIG_RUN("quotes"), 0);
     ck_assert_str_eq(rig_out, "no quote is queued, running or kept\n");
 }
-END_TEST
 
-START_TEST(backends)
+TEST(backends)
 {
     ck_assert_int_eq(RIG_RUN("backends"), 0);
     rig_has(rig_out,
@@ -258,9 +256,8 @@ START_TEST(backends)
     rig_has(rig_out, "\"backends\":[");
     rig_lacks(rig_out, "address");
 }
-END_TEST
 
-START_TEST(drain_and_resume)
+TEST(drain_and_resume)
 {
     ck_assert_int_eq(RIG_RUN("drain"), 0);
     rig_has(rig_out,
@@ -274,9 +271,8 @@ START_TEST(drain_and_resume)
     rig_has(rig_out, "state         serving, drained\n");
     ck_assert_int_eq(RIG_RUN("drain", "now"), 2);
 }
-END_TEST
 
-START_TEST(log_level)
+TEST(log_level)
 {
     ck_assert_int_eq(RIG_RUN("log-level"), 0);
     ck_assert_str_eq(rig_out, "info\n");
@@ -288,9 +284,8 @@ START_TEST(log_level)
     ck_assert_int_eq(RIG_RUN("log-level", ""), 2);
     ck_assert_int_eq(RIG_RUN("log-level", "info", "debug"), 2);
 }
-END_TEST
 
-START_TEST(doctor)
+TEST(doctor)
 {
     char path[400];
 
@@ -332,9 +327,8 @@ START_TEST(doctor)
                      "configuration says none");
     rig_has(rig_out, "skipped  disk           the table file: cocod says ");
 }
-END_TEST
 
-START_TEST(codes_of_qgsd)
+TEST(codes_of_qgsd)
 {
     static const char log[] = "x [QPL] Error, 0xb006\nagain 0xB006 0xb0061 0xg 0x\n0x11015\x1b[2J\n"
                               "0xffffffffffffffffffffff 0x00011015\n";
@@ -354,9 +348,8 @@ START_TEST(codes_of_qgsd)
     rig_has(rig_out, "skipped  qgsd's log     /nothing: No such file");
     rig_has(rig_out, "--journal FILE");
 }
-END_TEST
 
-START_TEST(top)
+TEST(top)
 {
     ck_assert_int_eq(RIG_RUN("top", "--interval", "0.05"), 0); /* no terminal: one view */
     ck_assert_str_eq(rig_calls(), "GetStatus ListVms ListVms GetStatus ListVms ListVms ");
@@ -382,7 +375,6 @@ START_TEST(top)
     reply = "";
     ck_assert_int_eq(RIG_RUN("top"), 69);
 }
-END_TEST
 
 /* --- how they fail --------------------------------------------------------------------------- */
 
@@ -391,7 +383,7 @@ static const char *const lines[][3] = {{"vms"},      {"explain", "x"}, {"quotes"
                                        {"resume"},   {"log-level"},    {"log-level", "debug"},
                                        {"doctor"},   {"top"}};
 
-START_TEST(each_error_has_its_status_and_says_what_to_do)
+TEST(each_error_has_its_status_and_says_what_to_do)
 {
     static const struct {
         const char *reply;
@@ -421,9 +413,8 @@ START_TEST(each_error_has_its_status_and_says_what_to_do)
             rig_has(rig_err, cases[i].says);
         }
 }
-END_TEST
 
-START_TEST(nobody_is_there)
+TEST(nobody_is_there)
 {
     for (size_t k = 0; k < sizeof(lines) / sizeof(lines[0]); k++) {
         const char *words[] = {"--admin", "/nothing/here", lines[k][0], lines[k][1], NULL};
@@ -431,10 +422,9 @@ START_TEST(nobody_is_there)
         rig_has(rig_err, "Is cocod running?");
     }
 }
-END_TEST
 
 /* Fields of other types, one at a time, are not shown as if they were nothing. */
-START_TEST(malformed_answers_are_not_shown)
+TEST(malformed_answers_are_not_shown)
 {
     static const struct {
         const char *words[3];
@@ -467,7 +457,6 @@ START_TEST(malformed_answers_are_not_shown)
         rig_has(rig_err, "io.cocod.Admin");
     }
 }
-END_TEST
 
 /* --- on a terminal --------------------------------------------------------------------------- */
 
@@ -486,7 +475,7 @@ static void check_width(const char *what, unsigned most)
     }
 }
 
-START_TEST(eighty_columns_are_enough)
+TEST(eighty_columns_are_enough)
 {
     const char *admin = rig_path("admin");
     static const char *const help[][3] = {
@@ -513,9 +502,8 @@ START_TEST(eighty_columns_are_enough)
         check_width(help[i][1] ? help[i][1] : "help", 80);
     }
 }
-END_TEST
 
-START_TEST(colours_are_for_terminals_without_no_color)
+TEST(colours_are_for_terminals_without_no_color)
 {
     const char *admin = rig_path("admin");
 
@@ -533,9 +521,8 @@ START_TEST(colours_are_for_terminals_without_no_color)
     ck_assert_int_eq(RIG_RUN("backends"), 0);
     rig_lacks(rig_out, "\x1b");
 }
-END_TEST
 
-START_TEST(top_goes_back_to_the_corner)
+TEST(top_goes_back_to_the_corner)
 {
     ck_assert_int_eq(RIG_ON_TERMINAL(80, "--admin", rig_path("admin"), "top", "--interval", "0.05",
                                      "--count", "2"),
@@ -544,9 +531,8 @@ START_TEST(top_goes_back_to_the_corner)
     ck_assert_ptr_nonnull(first);
     ck_assert_ptr_nonnull(strstr(first + 1, "\x1b[H\x1b[J"));
 }
-END_TEST
 
-START_TEST(help_is_the_table)
+TEST(help_is_the_table)
 {
     struct json_object *all, *verbs, *name = NULL;
 
@@ -565,10 +551,9 @@ START_TEST(help_is_the_table)
     rig_has(rig_out, "usage: cococtl explain VM");
     ck_assert_int_eq(RIG_PLAIN("--help", "certs", "frob"), 2);
 }
-END_TEST
 
 /* What is completed and helped with is what there is. */
-START_TEST(the_products_of_the_options_are_those_of_the_table)
+TEST(the_products_of_the_options_are_those_of_the_table)
 {
     char words[COCO_SNP_NAMES_SIZE] = "", names[COCO_SNP_NAMES_SIZE];
 
@@ -584,34 +569,4 @@ START_TEST(the_products_of_the_options_are_those_of_the_table)
         return;
     }
     ck_abort_msg("there is no --product");
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("verbs");
-    TCase *tc = tcase_create("verbs");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, vms);
-    tcase_add_test(tc, vms_disconnect);
-    tcase_add_test(tc, the_products_of_the_options_are_those_of_the_table);
-    tcase_add_test(tc, explain);
-    tcase_add_test(tc, quotes);
-    tcase_add_test(tc, backends);
-    tcase_add_test(tc, drain_and_resume);
-    tcase_add_test(tc, log_level);
-    tcase_add_test(tc, doctor);
-    tcase_add_test(tc, codes_of_qgsd);
-    tcase_add_test(tc, top);
-    tcase_add_test(tc, each_error_has_its_status_and_says_what_to_do);
-    tcase_add_test(tc, nobody_is_there);
-    tcase_add_test(tc, malformed_answers_are_not_shown);
-    tcase_add_test(tc, eighty_columns_are_enough);
-    tcase_add_test(tc, colours_are_for_terminals_without_no_color);
-    tcase_add_test(tc, top_goes_back_to_the_corner);
-    tcase_add_test(tc, help_is_the_table);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

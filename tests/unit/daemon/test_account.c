@@ -52,7 +52,9 @@ static struct account *get(uid_t uid, pid_t pid, uint64_t start_time)
     return account_get(&accounts, &key);
 }
 
-START_TEST(the_same_key_is_the_same_account)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(the_same_key_is_the_same_account)
 {
     struct account *a = get(1000, 42, 777), *b = get(1000, 42, 777);
     struct account_key plain = {.uid = 1000, .pid = 42, .start_time = 777};
@@ -67,9 +69,8 @@ START_TEST(the_same_key_is_the_same_account)
     account_unref(b);
     account_unref(c);
 }
-END_TEST
 
-START_TEST(uid_pid_and_start_time_each_tell_apart)
+TEST(uid_pid_and_start_time_each_tell_apart)
 {
     struct account *all[] = {get(1000, 42, 777), get(1001, 42, 777), get(1000, 43, 777),
                              get(1000, 42, 778)}; /* the last: a recycled pid */
@@ -83,9 +84,8 @@ START_TEST(uid_pid_and_start_time_each_tell_apart)
     for (int i = 0; i < 4; i++)
         account_unref(all[i]);
 }
-END_TEST
 
-START_TEST(each_guest_over_vsock_is_an_account)
+TEST(each_guest_over_vsock_is_an_account)
 {
     struct account_key three = {.uid = (uid_t)-1, .cid = 3}, four = {.uid = (uid_t)-1, .cid = 4};
     struct account *a = account_get(&accounts, &three), *b = account_get(&accounts, &four);
@@ -99,9 +99,8 @@ START_TEST(each_guest_over_vsock_is_an_account)
     account_unref(b);
     account_unref(nobody);
 }
-END_TEST
 
-START_TEST(an_account_lingers_so_that_reconnecting_resets_nothing)
+TEST(an_account_lingers_so_that_reconnecting_resets_nothing)
 {
     struct account *a = get(1, 2, 3);
 
@@ -124,9 +123,8 @@ START_TEST(an_account_lingers_so_that_reconnecting_resets_nothing)
     ck_assert_uint_eq(metrics.now_accounts, 0);
     ck_assert_ptr_null(accounts.table);
 }
-END_TEST
 
-START_TEST(a_second_reference_keeps_it)
+TEST(a_second_reference_keeps_it)
 {
     struct account *a = get(1, 2, 3);
 
@@ -136,7 +134,6 @@ START_TEST(a_second_reference_keeps_it)
     account_unref(a);
     ck_assert(timer_armed(&a->linger));
 }
-END_TEST
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
@@ -147,7 +144,7 @@ static void *failing_alloc(size_t size)
     return fail_at-- == 0 ? NULL : sys_real.alloc(size);
 }
 
-START_TEST(out_of_memory_makes_no_account_and_no_harm)
+TEST(out_of_memory_makes_no_account_and_no_harm)
 {
     struct account *account = NULL;
     long n = 0;
@@ -168,9 +165,8 @@ START_TEST(out_of_memory_makes_no_account_and_no_harm)
     sys.alloc = sys_real.alloc;
     account_unref(account);
 }
-END_TEST
 
-START_TEST(out_of_memory_while_the_table_grows_keeps_the_others)
+TEST(out_of_memory_while_the_table_grows_keeps_the_others)
 {
     struct account *all[200];
     unsigned refused = 0;
@@ -195,11 +191,10 @@ START_TEST(out_of_memory_while_the_table_grows_keeps_the_others)
         account_unref(all[i]);
     }
 }
-END_TEST
 
 /* --- what the kernel says -------------------------------------------------------------------- */
 
-START_TEST(the_kernel_names_this_process)
+TEST(the_kernel_names_this_process)
 {
     struct account_key key, again;
     int pair[2];
@@ -215,7 +210,6 @@ START_TEST(the_kernel_names_this_process)
     close(pair[1]);
     ck_assert_int_lt(account_key_of_unix_peer(pair[0], &key), 0);
 }
-END_TEST
 
 /* Field 22, counted by another rule: from the start, with the name cut out. */
 static uint64_t start_time_of(pid_t pid)
@@ -239,7 +233,7 @@ static uint64_t start_time_of(pid_t pid)
 }
 
 /* A process may name itself so that its line in /proc looks like another one's. */
-START_TEST(a_hostile_name_does_not_move_the_start_time)
+TEST(a_hostile_name_does_not_move_the_start_time)
 {
     static const char *const names[] = {"x) R 1 1 1 1", "((((", ") ) ) ) ) ) ) )", "    1 2 3 4"};
     struct account_key key;
@@ -254,7 +248,6 @@ START_TEST(a_hostile_name_does_not_move_the_start_time)
     close(pair[0]);
     close(pair[1]);
 }
-END_TEST
 
 static int no_open(const char *name, int flags, mode_t mode)
 {
@@ -265,7 +258,7 @@ static int no_open(const char *name, int flags, mode_t mode)
     return -1;
 }
 
-START_TEST(without_proc_the_start_time_is_unknown)
+TEST(without_proc_the_start_time_is_unknown)
 {
     struct account_key key;
     int pair[2];
@@ -278,10 +271,9 @@ START_TEST(without_proc_the_start_time_is_unknown)
     close(pair[0]);
     close(pair[1]);
 }
-END_TEST
 
 /* Two processes of one user, as VMs of one libvirt: two accounts. */
-START_TEST(processes_of_one_user_are_told_apart)
+TEST(processes_of_one_user_are_told_apart)
 {
     struct account_key mine, childs;
     int own[2], pair[2], status;
@@ -338,27 +330,4 @@ START_TEST(processes_of_one_user_are_told_apart)
     close(fd);
     close(own[0]);
     close(own[1]);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("account");
-    TCase *tcase = tcase_create("account");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, the_same_key_is_the_same_account);
-    tcase_add_test(tcase, uid_pid_and_start_time_each_tell_apart);
-    tcase_add_test(tcase, each_guest_over_vsock_is_an_account);
-    tcase_add_test(tcase, an_account_lingers_so_that_reconnecting_resets_nothing);
-    tcase_add_test(tcase, a_second_reference_keeps_it);
-    tcase_add_test(tcase, out_of_memory_makes_no_account_and_no_harm);
-    tcase_add_test(tcase, out_of_memory_while_the_table_grows_keeps_the_others);
-    tcase_add_test(tcase, the_kernel_names_this_process);
-    tcase_add_test(tcase, a_hostile_name_does_not_move_the_start_time);
-    tcase_add_test(tcase, without_proc_the_start_time_is_unknown);
-    tcase_add_test(tcase, processes_of_one_user_are_told_apart);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -18,9 +18,12 @@
 #include <string.h>
 #include <unistd.h>
 
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 120);
+
 /* --- org.varlink.service --------------------------------------------------------------------- */
 
-START_TEST(get_info)
+TEST(get_info)
 {
     struct json_object *reply;
 
@@ -40,9 +43,8 @@ START_TEST(get_info)
     json_object_put(reply);
     end(fd);
 }
-END_TEST
 
-START_TEST(interfaces_describe_themselves)
+TEST(interfaces_describe_themselves)
 {
     struct json_object *reply;
     size_t size;
@@ -70,13 +72,12 @@ START_TEST(interfaces_describe_themselves)
                  "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Other");
     end(fd);
 }
-END_TEST
 
 /* --- GetStatus ------------------------------------------------------------------------------- */
 
 #define GET_STATUS "{\"method\":\"io.cocod.Admin.GetStatus\",\"parameters\":{}}"
 
-START_TEST(the_status_of_a_healthy_daemon)
+TEST(the_status_of_a_healthy_daemon)
 {
     struct json_object *reply;
     char hex[17];
@@ -129,7 +130,6 @@ START_TEST(the_status_of_a_healthy_daemon)
     close(vm);
     end(fd);
 }
-END_TEST
 
 static void ask_quote(int fd, uint64_t id)
 {
@@ -141,7 +141,7 @@ static void ask_quote(int fd, uint64_t id)
     rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
 }
 
-START_TEST(the_status_of_a_busy_and_ill_daemon)
+TEST(the_status_of_a_busy_and_ill_daemon)
 {
     static char *files[] = {(char *)"/nonexistent/chain.pem"};
     static uint8_t error[64];
@@ -206,9 +206,8 @@ START_TEST(the_status_of_a_busy_and_ill_daemon)
     close(vm);
     end(fd);
 }
-END_TEST
 
-START_TEST(what_is_not_served_is_null)
+TEST(what_is_not_served_is_null)
 {
     struct json_object *reply;
 
@@ -225,11 +224,10 @@ START_TEST(what_is_not_served_is_null)
     json_object_put(reply);
     end(fd);
 }
-END_TEST
 
 /* --- ListCertificates ------------------------------------------------------------------------ */
 
-START_TEST(the_certificates_of_the_chain)
+TEST(the_certificates_of_the_chain)
 {
     static const struct {
         const char *kind, *subject, *issuer, *file;
@@ -257,11 +255,10 @@ START_TEST(the_certificates_of_the_chain)
     json_object_put(reply);
     end(fd);
 }
-END_TEST
 
 /* --- calls ----------------------------------------------------------------------------------- */
 
-START_TEST(calls_are_answered_in_their_order)
+TEST(calls_are_answered_in_their_order)
 {
     static const char *const methods[] = {"io.cocod.Admin.ListCertificates", "org.x.Y",
                                           "org.varlink.service.GetInfo"};
@@ -290,9 +287,8 @@ START_TEST(calls_are_answered_in_their_order)
     ck_assert_ptr_null(hear(fd));
     end(fd);
 }
-END_TEST
 
-START_TEST(a_call_may_come_byte_by_byte)
+TEST(a_call_may_come_byte_by_byte)
 {
     static const char call[] = "{\"method\":\"org.varlink.service.GetInfo\"}";
 
@@ -308,9 +304,8 @@ START_TEST(a_call_may_come_byte_by_byte)
     json_object_put(reply);
     end(fd);
 }
-END_TEST
 
-START_TEST(a_one_way_call_gets_no_reply)
+TEST(a_one_way_call_gets_no_reply)
 {
     struct json_object *reply;
 
@@ -323,9 +318,8 @@ START_TEST(a_one_way_call_gets_no_reply)
     json_object_put(reply);
     end(fd);
 }
-END_TEST
 
-START_TEST(unknown_methods_and_interfaces_have_their_errors)
+TEST(unknown_methods_and_interfaces_have_their_errors)
 {
     rig_open(&rig, &options);
     int fd = connect_admin();
@@ -344,10 +338,9 @@ START_TEST(unknown_methods_and_interfaces_have_their_errors)
                  "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Admin.GetStatus");
     end(fd);
 }
-END_TEST
 
 /* Names are compared whole, also where a NUL hides in them. */
-START_TEST(a_name_with_a_nul_is_another_name)
+TEST(a_name_with_a_nul_is_another_name)
 {
     rig_open(&rig, &options);
     int fd = connect_admin();
@@ -358,9 +351,8 @@ START_TEST(a_name_with_a_nul_is_another_name)
     json_object_put(reply);
     end(fd);
 }
-END_TEST
 
-START_TEST(a_very_long_name_is_answered_as_well)
+TEST(a_very_long_name_is_answered_as_well)
 {
     static char call[60000];
     int n = snprintf(call, sizeof(call), "{\"method\":\"");
@@ -376,9 +368,8 @@ START_TEST(a_very_long_name_is_answered_as_well)
     json_object_put(reply);
     end(fd);
 }
-END_TEST
 
-START_TEST(wrong_parameters_are_named)
+TEST(wrong_parameters_are_named)
 {
     static const char invalid[] = "org.varlink.service.InvalidParameter";
 
@@ -406,7 +397,6 @@ START_TEST(wrong_parameters_are_named)
                  invalid, "parameter", "other");
     end(fd);
 }
-END_TEST
 
 /* --- what is no call ------------------------------------------------------------------------- */
 
@@ -442,7 +432,7 @@ static const char *const garbage[] = {
 
 #define N_GARBAGE (int)(sizeof(garbage) / sizeof(garbage[0]))
 
-START_TEST(what_is_no_call_closes)
+TEST_LOOP(what_is_no_call_closes, 0, N_GARBAGE)
 {
     struct json_object *reply;
 
@@ -458,7 +448,6 @@ START_TEST(what_is_no_call_closes)
     close(other);
     end(fd);
 }
-END_TEST
 
 /* More than a socket holds: by and by. */
 static void send_long(int fd, const char *text, size_t size)
@@ -472,7 +461,7 @@ static void send_long(int fd, const char *text, size_t size)
 }
 
 /* 1 MiB with the NUL is a message; more are not, whether an end is in sight or not. */
-START_TEST(a_message_has_a_limit)
+TEST_LOOP(a_message_has_a_limit, 0, 3)
 {
     static char call[(1u << 20) + 1];
     static const char start[] = "{\"method\":\"org.varlink.service.GetInfo\"";
@@ -499,9 +488,8 @@ START_TEST(a_message_has_a_limit)
     }
     end(fd);
 }
-END_TEST
 
-START_TEST(an_idle_administrator_may_stay_but_half_a_call_may_not)
+TEST(an_idle_administrator_may_stay_but_half_a_call_may_not)
 {
     rig_open(&rig, &options);
     int idle = connect_admin(), half = connect_admin();
@@ -515,7 +503,6 @@ START_TEST(an_idle_administrator_may_stay_but_half_a_call_may_not)
     close(half);
     end(idle);
 }
-END_TEST
 
 static void *no_memory(size_t size)
 {
@@ -523,7 +510,7 @@ static void *no_memory(size_t size)
     return NULL;
 }
 
-START_TEST(no_memory_for_a_reply_closes)
+TEST(no_memory_for_a_reply_closes)
 {
     rig_open(&rig, &options);
     int fd = connect_admin();
@@ -534,10 +521,9 @@ START_TEST(no_memory_for_a_reply_closes)
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
     end(fd);
 }
-END_TEST
 
 /* An administrator that asks and asks and does not read. */
-START_TEST(a_flood_of_calls_meets_back_pressure)
+TEST(a_flood_of_calls_meets_back_pressure)
 {
     static char all[200000];
     size_t size = 0;
@@ -565,35 +551,4 @@ START_TEST(a_flood_of_calls_meets_back_pressure)
     }
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
     end(fd);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("admin");
-    TCase *tcase = tcase_create("admin");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, get_info);
-    tcase_add_test(tcase, interfaces_describe_themselves);
-    tcase_add_test(tcase, the_status_of_a_healthy_daemon);
-    tcase_add_test(tcase, the_status_of_a_busy_and_ill_daemon);
-    tcase_add_test(tcase, what_is_not_served_is_null);
-    tcase_add_test(tcase, the_certificates_of_the_chain);
-    tcase_add_test(tcase, calls_are_answered_in_their_order);
-    tcase_add_test(tcase, a_call_may_come_byte_by_byte);
-    tcase_add_test(tcase, a_one_way_call_gets_no_reply);
-    tcase_add_test(tcase, unknown_methods_and_interfaces_have_their_errors);
-    tcase_add_test(tcase, a_name_with_a_nul_is_another_name);
-    tcase_add_test(tcase, a_very_long_name_is_answered_as_well);
-    tcase_add_test(tcase, wrong_parameters_are_named);
-    tcase_add_loop_test(tcase, what_is_no_call_closes, 0, N_GARBAGE);
-    tcase_add_loop_test(tcase, a_message_has_a_limit, 0, 3);
-    tcase_add_test(tcase, an_idle_administrator_may_stay_but_half_a_call_may_not);
-    tcase_add_test(tcase, no_memory_for_a_reply_closes);
-    tcase_add_test(tcase, a_flood_of_calls_meets_back_pressure);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

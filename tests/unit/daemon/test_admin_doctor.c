@@ -81,7 +81,10 @@ static void ask_quote(int fd, uint64_t id)
     rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
 }
 
-START_TEST(what_is_wrong_is_found)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 60);
+
+TEST(what_is_wrong_is_found)
 {
     open_host();
     expect_check("configuration", "good", "in force");
@@ -112,11 +115,10 @@ START_TEST(what_is_wrong_is_found)
     close(vm);
     close_host();
 }
-END_TEST
 
 /* One VM's failures are no reason to be degraded, but where nothing ever succeeded they are worth a
  * look. */
-START_TEST(a_quoting_service_that_has_only_refused_is_a_warning)
+TEST(a_quoting_service_that_has_only_refused_is_a_warning)
 {
     static uint8_t error[64];
     uint8_t tdreport[COCO_TDREPORT_SIZE];
@@ -144,7 +146,6 @@ START_TEST(a_quoting_service_that_has_only_refused_is_a_warning)
     close(vm);
     close_host();
 }
-END_TEST
 
 /* --- VLEK ------------------------------------------------------------------------------------- */
 
@@ -184,7 +185,7 @@ static void make_host(bool vlek, bool chain_is_vlek)
     snp_pki_free(pki);
 }
 
-START_TEST(a_vlek_that_is_served)
+TEST(a_vlek_that_is_served)
 {
     make_host(true, true);
     open_host();
@@ -192,9 +193,8 @@ START_TEST(a_vlek_that_is_served)
     expect_check("VLEK", "good", "one is loaded, and its chain is served");
     close_host();
 }
-END_TEST
 
-START_TEST(a_vlek_whose_chain_is_not_there)
+TEST(a_vlek_whose_chain_is_not_there)
 {
     make_host(true, false);
     open_host();
@@ -203,18 +203,16 @@ START_TEST(a_vlek_whose_chain_is_not_there)
     expect_check("expiry", "skipped", "no chain is served");
     close_host();
 }
-END_TEST
 
-START_TEST(the_chips_own_key_signs)
+TEST(the_chips_own_key_signs)
 {
     make_host(false, false);
     open_host();
     expect_check("VLEK", "good", "the chip's own key (VCEK) signs");
     close_host();
 }
-END_TEST
 
-START_TEST(a_vlek_that_is_wanted_and_not_loaded)
+TEST(a_vlek_that_is_wanted_and_not_loaded)
 {
     make_host(false, true);
     options.certs.signer = LOAD_SIGNER_VLEK;
@@ -223,9 +221,8 @@ START_TEST(a_vlek_that_is_wanted_and_not_loaded)
     ck_assert_ptr_nonnull(strstr(text_of(check_of("VLEK"), "fix"), "cocod-vlek-load"));
     close_host();
 }
-END_TEST
 
-START_TEST(a_masked_key_without_a_vlek)
+TEST(a_masked_key_without_a_vlek)
 {
     make_host(false, false);
     options.platform.fixed.mask_chip_key = true;
@@ -234,7 +231,6 @@ START_TEST(a_masked_key_without_a_vlek)
     ck_assert_ptr_nonnull(strstr(text_of(check_of("VLEK"), "fix"), "cocod-vlek-load"));
     close_host();
 }
-END_TEST
 
 /* --- expiry ----------------------------------------------------------------------------------- */
 
@@ -246,7 +242,7 @@ static int64_t test_wall(void)
 }
 
 /* The first certificate that ends decides, and each day at which the verdict changes. */
-START_TEST(expiry_is_judged_by_the_days)
+TEST(expiry_is_judged_by_the_days)
 {
     static const struct {
         int64_t left_s;
@@ -272,9 +268,8 @@ START_TEST(expiry_is_judged_by_the_days)
     sys.wall_s = sys_real.wall_s;
     close_host();
 }
-END_TEST
 
-START_TEST(what_is_not_served_is_not_checked)
+TEST(what_is_not_served_is_not_checked)
 {
     static const char *const names[] = {"device", "TCB",   "VLEK",      "expiry",
                                         "CRL",    "clock", "table file"};
@@ -287,26 +282,4 @@ START_TEST(what_is_not_served_is_not_checked)
     expect_check("QGS", "skipped", "quotes are not served");
     ck_assert(is_null(diagnose(), "tableFile"));
     close_host();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("admin-doctor");
-    TCase *tcase = tcase_create("doctor");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, what_is_wrong_is_found);
-    tcase_add_test(tcase, a_quoting_service_that_has_only_refused_is_a_warning);
-    tcase_add_test(tcase, a_vlek_that_is_served);
-    tcase_add_test(tcase, a_vlek_whose_chain_is_not_there);
-    tcase_add_test(tcase, the_chips_own_key_signs);
-    tcase_add_test(tcase, a_vlek_that_is_wanted_and_not_loaded);
-    tcase_add_test(tcase, a_masked_key_without_a_vlek);
-    tcase_add_test(tcase, expiry_is_judged_by_the_days);
-    tcase_add_test(tcase, what_is_not_served_is_not_checked);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -46,7 +46,10 @@ static void expect_event(int fd, const char *text, int64_t lost)
     json_object_put(reply);
 }
 
-START_TEST(events_come_as_they_happen)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 120);
+
+TEST(events_come_as_they_happen)
 {
     struct json_object *reply;
     int64_t lost;
@@ -75,9 +78,8 @@ START_TEST(events_come_as_they_happen)
     end(fd);
     ck_assert_uint_eq(rig.admin.n_monitors, 0);
 }
-END_TEST
 
-START_TEST(the_kept_ones_may_come_first)
+TEST(the_kept_ones_may_come_first)
 {
     rig_open(&rig, &options);
     int fd = connect_admin();
@@ -92,7 +94,6 @@ START_TEST(the_kept_ones_may_come_first)
     ck_assert_ptr_null(hear(fd));
     end(fd);
 }
-END_TEST
 
 static unsigned n_sent, sent_before_info; /* messages */
 
@@ -114,7 +115,7 @@ static ssize_t counting_sendmsg(int fd, const struct msghdr *msg, int flags)
     return size;
 }
 
-START_TEST(a_monitor_with_much_past_keeps_nobody_waiting)
+TEST(a_monitor_with_much_past_keeps_nobody_waiting)
 {
     rig_open(&rig, &options);
     for (unsigned i = 0; i < EVENTS_KEPT; i++)
@@ -129,9 +130,8 @@ START_TEST(a_monitor_with_much_past_keeps_nobody_waiting)
     close(other);
     end(fd);
 }
-END_TEST
 
-START_TEST(what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it)
+TEST(what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it)
 {
     char text[32];
 
@@ -150,11 +150,10 @@ START_TEST(what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it)
     }
     end(fd);
 }
-END_TEST
 
 /* It neither blocks anybody nor makes cocod hold more than a message for it, and learns how many it
  * has lost; and it may take its time. */
-START_TEST(a_slow_monitor_loses_events_and_is_told_how_many)
+TEST(a_slow_monitor_loses_events_and_is_told_how_many)
 {
     static char text[400];
     struct json_object *reply;
@@ -191,9 +190,8 @@ START_TEST(a_slow_monitor_loses_events_and_is_told_how_many)
     close(quick);
     end(slow);
 }
-END_TEST
 
-START_TEST(one_that_leaves_is_forgotten_at_once)
+TEST(one_that_leaves_is_forgotten_at_once)
 {
     rig_open(&rig, &options);
     for (int i = 0; i < 3; i++) {
@@ -208,9 +206,8 @@ START_TEST(one_that_leaves_is_forgotten_at_once)
     }
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_monitor_that_broke_harms_no_other)
+TEST(a_monitor_that_broke_harms_no_other)
 {
     rig_open(&rig, &options);
     int one = connect_admin(), other = connect_admin();
@@ -223,9 +220,8 @@ START_TEST(a_monitor_that_broke_harms_no_other)
     expect_event(other, "up", 0);
     end(other);
 }
-END_TEST
 
-START_TEST(a_monitor_is_for_nothing_else)
+TEST(a_monitor_is_for_nothing_else)
 {
     rig_open(&rig, &options);
     int fd = connect_admin();
@@ -237,9 +233,8 @@ START_TEST(a_monitor_is_for_nothing_else)
     ck_assert_uint_eq(rig.admin.n_monitors, 0);
     end(fd);
 }
-END_TEST
 
-START_TEST(a_monitor_wants_more_and_a_boolean)
+TEST(a_monitor_wants_more_and_a_boolean)
 {
     rig_open(&rig, &options);
     int fd = connect_admin();
@@ -253,9 +248,8 @@ START_TEST(a_monitor_wants_more_and_a_boolean)
     ck_assert_uint_eq(rig.admin.n_monitors, 0);
     end(fd);
 }
-END_TEST
 
-START_TEST(the_kept_events_at_once)
+TEST(the_kept_events_at_once)
 {
     struct json_object *reply;
     char text[32];
@@ -279,11 +273,10 @@ START_TEST(the_kept_events_at_once)
     json_object_put(reply);
     end(fd);
 }
-END_TEST
 
 /* --- flags of a call ------------------------------------------------------------------------- */
 
-START_TEST(more_of_a_method_that_has_one_reply_is_one_reply)
+TEST(more_of_a_method_that_has_one_reply_is_one_reply)
 {
     struct json_object *reply, *value;
 
@@ -295,9 +288,8 @@ START_TEST(more_of_a_method_that_has_one_reply_is_one_reply)
     ck_assert_ptr_null(hear(fd));
     end(fd);
 }
-END_TEST
 
-START_TEST(nothing_is_upgraded)
+TEST(nothing_is_upgraded)
 {
     rig_open(&rig, &options);
     int fd = connect_admin();
@@ -306,7 +298,6 @@ START_TEST(nothing_is_upgraded)
                  "org.varlink.service.GetInfo");
     end(fd);
 }
-END_TEST
 
 static const char *const bad_flags[] = {
     "\"more\":1",
@@ -320,7 +311,7 @@ static const char *const bad_flags[] = {
     "\"oneway\":true,\"upgrade\":true",
 };
 
-START_TEST(flags_that_make_no_sense_close)
+TEST_LOOP(flags_that_make_no_sense_close, 0, (int)(sizeof(bad_flags) / sizeof(bad_flags[0])))
 {
     char call[128];
 
@@ -332,9 +323,8 @@ START_TEST(flags_that_make_no_sense_close)
     ck_assert_msg(rig_closed(fd), "%s was taken", call);
     end(fd);
 }
-END_TEST
 
-START_TEST(texts_of_others_are_escaped)
+TEST(texts_of_others_are_escaped)
 {
     struct json_object *reply;
 
@@ -349,32 +339,4 @@ START_TEST(texts_of_others_are_escaped)
                  "org.varlink.service.MethodNotFound", "method",
                  "io.cocod.Admin.X\\x1b\\xe2\\x80\\xae");
     end(fd);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("admin-events");
-    TCase *tcase = tcase_create("events");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, events_come_as_they_happen);
-    tcase_add_test(tcase, the_kept_ones_may_come_first);
-    tcase_add_test(tcase, a_monitor_with_much_past_keeps_nobody_waiting);
-    tcase_add_test(tcase, what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it);
-    tcase_add_test(tcase, a_slow_monitor_loses_events_and_is_told_how_many);
-    tcase_add_test(tcase, one_that_leaves_is_forgotten_at_once);
-    tcase_add_test(tcase, a_monitor_that_broke_harms_no_other);
-    tcase_add_test(tcase, a_monitor_is_for_nothing_else);
-    tcase_add_test(tcase, a_monitor_wants_more_and_a_boolean);
-    tcase_add_test(tcase, the_kept_events_at_once);
-    tcase_add_test(tcase, more_of_a_method_that_has_one_reply_is_one_reply);
-    tcase_add_test(tcase, nothing_is_upgraded);
-    tcase_add_loop_test(tcase, flags_that_make_no_sense_close, 0,
-                        (int)(sizeof(bad_flags) / sizeof(bad_flags[0])));
-    tcase_add_test(tcase, texts_of_others_are_escaped);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -4,7 +4,10 @@
  */
 #include "vms_fixture.h"
 
-START_TEST(certificates_are_explained)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 60);
+
+TEST(certificates_are_explained)
 {
     struct coco_hello_reply hello;
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
@@ -56,9 +59,8 @@ START_TEST(certificates_are_explained)
     close(lease);
     end(a);
 }
-END_TEST
 
-START_TEST(quotes_are_explained)
+TEST(quotes_are_explained)
 {
     uint8_t error[256], tdreport[COCO_TDREPORT_SIZE];
     int a = connect_vm(4711, "a", NULL);
@@ -105,9 +107,8 @@ START_TEST(quotes_are_explained)
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "quotesFailed"), 3);
     end(a);
 }
-END_TEST
 
-START_TEST(quotes_that_never_came_are_explained)
+TEST(quotes_that_never_came_are_explained)
 {
     int a = connect_vm(4711, "a", NULL);
 
@@ -123,7 +124,6 @@ START_TEST(quotes_that_never_came_are_explained)
     rig_settle(&rig);
     end(a);
 }
-END_TEST
 
 /* --- the front door --------------------------------------------------------------------------- */
 
@@ -148,7 +148,7 @@ static int ask_at_door(pid_t pid, uint64_t seed, bool good)
 }
 
 /* A VMM that knows QGS alone has no name; what became of its requests is known all the same. */
-START_TEST(requests_at_the_front_door_are_explained)
+TEST(requests_at_the_front_door_are_explained)
 {
     uint8_t error[256], tdreport[COCO_TDREPORT_SIZE];
 
@@ -201,9 +201,8 @@ START_TEST(requests_at_the_front_door_are_explained)
     ck_assert_int_eq(number_of(answer, "quotes"), 4);
     ck_assert_int_eq(number_of(answer, "quotesFailed"), 3);
 }
-END_TEST
 
-START_TEST(the_last_64_are_there_in_their_order)
+TEST(the_last_64_are_there_in_their_order)
 {
     int a = connect_vm(4711, "a", NULL);
 
@@ -220,22 +219,4 @@ START_TEST(the_last_64_are_there_in_their_order)
     }
     ck_assert_int_eq(number_of(get(answer, "vm"), "certs"), 100);
     end(a);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("admin-explain");
-    TCase *tcase = tcase_create("explain");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, certificates_are_explained);
-    tcase_add_test(tcase, quotes_are_explained);
-    tcase_add_test(tcase, quotes_that_never_came_are_explained);
-    tcase_add_test(tcase, requests_at_the_front_door_are_explained);
-    tcase_add_test(tcase, the_last_64_are_there_in_their_order);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -36,7 +36,7 @@ static const char *parameter_names(const char *text, char *out, size_t size)
     return text + 1;
 }
 
-START_TEST(the_table_is_what_the_description_says)
+TEST(the_table_is_what_the_description_says)
 {
     size_t n, size, i = 2; /* behind those of org.varlink.service */
     const struct admin_method *methods = admin_methods(&n);
@@ -57,9 +57,8 @@ START_TEST(the_table_is_what_the_description_says)
     ck_assert_msg(i == n, "%s is not in the description", i < n ? methods[i].name : "");
     free(file);
 }
-END_TEST
 
-START_TEST(each_row_is_whole)
+TEST(each_row_is_whole)
 {
     size_t n;
     const struct admin_method *methods = admin_methods(&n);
@@ -73,9 +72,8 @@ START_TEST(each_row_is_whole)
     ck_assert_ptr_null(admin_method_find(""));
     ck_assert_ptr_null(admin_method_find("io.cocod.Admin"));
 }
-END_TEST
 
-START_TEST(a_parameter_is_found_by_its_whole_name)
+TEST(a_parameter_is_found_by_its_whole_name)
 {
     const struct admin_method *method = admin_method_find("io.cocod.Admin.Preflight");
 
@@ -87,17 +85,4 @@ START_TEST(a_parameter_is_found_by_its_whole_name)
     ck_assert(!admin_method_takes(method, "tcb product"));
     ck_assert(!admin_method_takes(method, "signers"));
     ck_assert(!admin_method_takes(admin_method_find("io.cocod.Admin.GetStatus"), "tcb"));
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("admin-methods");
-    TCase *tcase = tcase_create("table");
-
-    tcase_add_test(tcase, the_table_is_what_the_description_says);
-    tcase_add_test(tcase, each_row_is_whole);
-    tcase_add_test(tcase, a_parameter_is_found_by_its_whole_name);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

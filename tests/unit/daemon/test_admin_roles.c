@@ -63,7 +63,10 @@ static enum admin_role role_now(void)
     return admin_roles_of(&rig.admin.roles, -1);
 }
 
-START_TEST(users_and_groups_have_the_roles_that_they_are_given)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 120);
+
+TEST(users_and_groups_have_the_roles_that_they_are_given)
 {
     rig_open(&rig, &options);
     grant("70001, @80001", "70002 @80002", "70003,@80003 70001x @ nobody-of-that-name @nor-such");
@@ -94,9 +97,8 @@ START_TEST(users_and_groups_have_the_roles_that_they_are_given)
     ck_assert_int_eq(role_now(), ADMIN_ROLE_READ);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(root_and_its_own_user_may_do_everything)
+TEST(root_and_its_own_user_may_do_everything)
 {
     rig_open(&rig, &options);
     grant("", "", "");
@@ -108,9 +110,8 @@ START_TEST(root_and_its_own_user_may_do_everything)
     ck_assert_int_eq(role_now(), ADMIN_ROLE_NONE);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(names_are_looked_up)
+TEST(names_are_looked_up)
 {
     const struct group *group = getgrgid(0);
 
@@ -125,9 +126,8 @@ START_TEST(names_are_looked_up)
     ck_assert(rig.admin.roles.grants[1].group);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(more_grants_than_there_is_room_for_are_left_out)
+TEST(more_grants_than_there_is_room_for_are_left_out)
 {
     static char text[8000];
 
@@ -138,10 +138,9 @@ START_TEST(more_grants_than_there_is_room_for_are_left_out)
     ck_assert_uint_eq(rig.admin.roles.n, ADMIN_GRANTS_MAX);
     rig_close(&rig);
 }
-END_TEST
 
 /* What the kernel says is what this process is. */
-START_TEST(the_kernel_tells_the_groups_of_a_peer)
+TEST(the_kernel_tells_the_groups_of_a_peer)
 {
     static gid_t mine[65536], theirs[65536];
     int n = getgroups(65536, mine), pair[2];
@@ -155,7 +154,6 @@ START_TEST(the_kernel_tells_the_groups_of_a_peer)
     close(pair[0]);
     close(pair[1]);
 }
-END_TEST
 
 /* --- what they may call ----------------------------------------------------------------------- */
 
@@ -175,7 +173,7 @@ static void call_error(int fd, const char *method, char *out, size_t size)
     json_object_put(reply);
 }
 
-START_TEST(each_method_wants_its_role)
+TEST(each_method_wants_its_role)
 {
     static const uid_t uids[] = {70000, 70001, 70002, 70003}; /* none, read, import, operate */
     size_t n;
@@ -198,9 +196,8 @@ START_TEST(each_method_wants_its_role)
     }
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(who_may_not_is_told_which_role_it_takes)
+TEST(who_may_not_is_told_which_role_it_takes)
 {
     rig_open(&rig, &options);
     grant("70001", "", "");
@@ -216,10 +213,9 @@ START_TEST(who_may_not_is_told_which_role_it_takes)
     ck_assert(!certs_update_active(rig.certs));
     end(fd);
 }
-END_TEST
 
 /* A megabyte of JSON took 29 ms before anybody looked at who had sent it. What was begun is not read. */
-START_TEST(a_long_call_of_who_may_bring_no_files_is_refused_before_it_is_read)
+TEST_LOOP(a_long_call_of_who_may_bring_no_files_is_refused_before_it_is_read, 0, 2)
 {
     static char begun[ADMIN_SHORT + 1];
 
@@ -242,10 +238,9 @@ START_TEST(a_long_call_of_who_may_bring_no_files_is_refused_before_it_is_read)
     ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 1);
     end(fd);
 }
-END_TEST
 
 /* A value costs a hundred times its text. */
-START_TEST(many_values_are_for_who_may_bring_files)
+TEST_LOOP(many_values_are_for_who_may_bring_files, 0, 2)
 {
     char call[ADMIN_SHORT] =
         "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":[null";
@@ -267,10 +262,9 @@ START_TEST(many_values_are_for_who_may_bring_files)
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], _i ? 0 : 1);
     end(fd);
 }
-END_TEST
 
 /* One line a minute for each who tries, whatever he tries. */
-START_TEST(who_may_not_is_told_of)
+TEST(who_may_not_is_told_of)
 {
     char error[128];
 
@@ -294,9 +288,8 @@ START_TEST(who_may_not_is_told_of)
     close(other);
     end(fd);
 }
-END_TEST
 
-START_TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
+TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
 {
     char error[128];
 
@@ -311,7 +304,6 @@ START_TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
     ck_assert_str_eq(error, "io.cocod.Admin.NotAllowed");
     end(fd);
 }
-END_TEST
 
 /* --- the record ------------------------------------------------------------------------------- */
 
@@ -336,7 +328,7 @@ static void drop_reply(int fd)
     json_object_put(reply);
 }
 
-START_TEST(each_changing_call_is_recorded)
+TEST(each_changing_call_is_recorded)
 {
     rig_open(&rig, &options);
     become(0, 0);
@@ -372,9 +364,8 @@ START_TEST(each_changing_call_is_recorded)
     rig_pass(&rig, 5u * 1000000u);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_call_that_waits_is_recorded_when_it_is_answered)
+TEST(a_call_that_waits_is_recorded_when_it_is_answered)
 {
     options.certs.store = rig_tmpdir();
     rig_open(&rig, &options);
@@ -389,9 +380,8 @@ START_TEST(a_call_that_waits_is_recorded_when_it_is_answered)
                      "{\"files\": [{\"name\": \"x\", \"data\": (4 bytes)}]}");
     end(fd);
 }
-END_TEST
 
-START_TEST(a_call_whose_caller_left_is_recorded_all_the_same)
+TEST(a_call_whose_caller_left_is_recorded_all_the_same)
 {
     static const char call[] = "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":["
                                "{\"name\":\"x\",\"data\":\"QUJD\"}]}}"; /* with its NUL */
@@ -407,32 +397,4 @@ START_TEST(a_call_whose_caller_left_is_recorded_all_the_same)
     rig_await_worker(&rig);
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
     end(fd);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("admin-roles");
-    TCase *tcase = tcase_create("roles");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, users_and_groups_have_the_roles_that_they_are_given);
-    tcase_add_test(tcase, root_and_its_own_user_may_do_everything);
-    tcase_add_test(tcase, names_are_looked_up);
-    tcase_add_test(tcase, more_grants_than_there_is_room_for_are_left_out);
-    tcase_add_test(tcase, the_kernel_tells_the_groups_of_a_peer);
-    tcase_add_test(tcase, each_method_wants_its_role);
-    tcase_add_test(tcase, who_may_not_is_told_which_role_it_takes);
-    tcase_add_loop_test(tcase, a_long_call_of_who_may_bring_no_files_is_refused_before_it_is_read,
-                        0, 2);
-    tcase_add_loop_test(tcase, many_values_are_for_who_may_bring_files, 0, 2);
-    tcase_add_test(tcase, who_may_not_is_told_of);
-    tcase_add_test(tcase, a_role_that_is_taken_away_is_gone_for_open_connections);
-    tcase_add_test(tcase, each_changing_call_is_recorded);
-    tcase_add_test(tcase, a_call_that_waits_is_recorded_when_it_is_answered);
-    tcase_add_test(tcase, a_call_whose_caller_left_is_recorded_all_the_same);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

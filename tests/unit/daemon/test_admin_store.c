@@ -193,10 +193,13 @@ static const char *key_parameter(const char *key)
     return text;
 }
 
+FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup,
+        .timeout_s = 120);
+
 /* --- Import, Verify, ListChains, GetChain, RemoveChain ---------------------------------------- */
 
 /* A store of a fleet: what does not fit into the answer is counted. They need not be good for that. */
-START_TEST(chains_that_are_not_listed_are_counted)
+TEST(chains_that_are_not_listed_are_counted)
 {
     static const char *const folders[] = {"store", "store/Milan", "store/Milan/vcek"};
     struct json_object *reply;
@@ -224,9 +227,8 @@ START_TEST(chains_that_are_not_listed_are_counted)
     }
     close_admin();
 }
-END_TEST
 
-START_TEST(life_of_a_chain)
+TEST(life_of_a_chain)
 {
     struct snp_pki_leaf leaf = make_leaf(false, 8);
     struct chain_input crl = make_crl(5, 0x7001, 0);
@@ -290,9 +292,8 @@ START_TEST(life_of_a_chain)
     free_input(crl);
     close_admin();
 }
-END_TEST
 
-START_TEST(with_the_crl_in_the_table)
+TEST(with_the_crl_in_the_table)
 {
     struct chain_input crl = make_crl(5, 0, 0);
     struct json_object *reply;
@@ -314,9 +315,8 @@ START_TEST(with_the_crl_in_the_table)
     free_input(crl);
     close_admin();
 }
-END_TEST
 
-START_TEST(refusals_have_their_sentence)
+TEST(refusals_have_their_sentence)
 {
     struct chain_input crl = make_crl(1, snp_pki_ca_serial(pki, SNP_PKI_ASK), 0);
     const struct chain_input files[] = {ca(SNP_PKI_ARK), ca(SNP_PKI_ASK), crl};
@@ -331,10 +331,9 @@ START_TEST(refusals_have_their_sentence)
     free_input(crl);
     close_admin();
 }
-END_TEST
 
 /* Names are labels: nothing of that name is opened, and nothing is written under it. */
-START_TEST(names_are_labels)
+TEST(names_are_labels)
 {
     struct chain_input file = ca(SNP_PKI_ARK);
     struct json_object *reply;
@@ -363,9 +362,8 @@ START_TEST(names_are_labels)
     expect_error("GetChain", "\"name\":\"x\"", INVALID, "parameter", "name");
     close_admin();
 }
-END_TEST
 
-START_TEST(what_is_no_list_of_files)
+TEST(what_is_no_list_of_files)
 {
     static const char *const bad[] = {
         "",
@@ -423,10 +421,9 @@ START_TEST(what_is_no_list_of_files)
     expect_error("Import", many, INVALID, "parameter", "files");
     close_admin();
 }
-END_TEST
 
 /* Thousands of certificates in one call: the answer stays a message, and says what was left out. */
-START_TEST(more_certificates_than_an_import_takes)
+TEST(more_certificates_than_an_import_takes)
 {
     static const char block[] = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
     static char text[60000];
@@ -448,9 +445,8 @@ START_TEST(more_certificates_than_an_import_takes)
     json_object_put(reply);
     close_admin();
 }
-END_TEST
 
-START_TEST(without_a_store)
+TEST(without_a_store)
 {
     struct snp_pki_leaf leaf = make_leaf(false, 8);
     struct chain_input file = ca(SNP_PKI_ARK);
@@ -473,10 +469,9 @@ START_TEST(without_a_store)
     snp_pki_leaf_done(&leaf);
     close_admin();
 }
-END_TEST
 
 /* Who asks and leaves: what has begun is done all the same. */
-START_TEST(a_caller_that_leaves)
+TEST(a_caller_that_leaves)
 {
     struct chain_input file = ca(SNP_PKI_ARK);
     struct json_object *reply;
@@ -495,7 +490,6 @@ START_TEST(a_caller_that_leaves)
     json_object_put(reply);
     close_admin();
 }
-END_TEST
 
 static struct ucred cred;
 
@@ -543,7 +537,7 @@ static unsigned good_calls(const int *fds, size_t n, char reason[128])
     "[admin]\nread = 1000 1001 1002 1003 1004 1005 1006 1007 1008 1009 1010 1011 1012 1013 1014 " \
     "1015 1016 1017 1018 1019\n"
 
-START_TEST(one_process_with_many_calls_has_four_that_wait)
+TEST(one_process_with_many_calls_has_four_that_wait)
 {
     int fds[20];
     char reason[128];
@@ -557,10 +551,9 @@ START_TEST(one_process_with_many_calls_has_four_that_wait)
                      "too many calls on the store wait already: [limits] store_jobs_per_account");
     close_admin();
 }
-END_TEST
 
 /* A user has seven eighths of 64; the last are for others. */
-START_TEST(one_user_with_many_processes_leaves_calls_for_others)
+TEST(one_user_with_many_processes_leaves_calls_for_others)
 {
     static int fds[100];
     char reason[128];
@@ -575,11 +568,10 @@ START_TEST(one_user_with_many_processes_leaves_calls_for_others)
     ck_assert_uint_eq(good_calls(&other, 1, reason), 1);
     close_admin();
 }
-END_TEST
 
 /* 200 calls of 20 users wait when the firmware changes: they take the selection no place, and root
  * none either. */
-START_TEST(a_flood_of_calls_takes_no_chain_away)
+TEST(a_flood_of_calls_takes_no_chain_away)
 {
     static int fds[200];
     char reason[128];
@@ -600,7 +592,6 @@ START_TEST(a_flood_of_calls_takes_no_chain_away)
     (void)good_calls(fds, 200, reason);
     close_admin();
 }
-END_TEST
 
 /* --- Preflight -------------------------------------------------------------------------------- */
 
@@ -623,7 +614,7 @@ static bool ready(const char *parameters, const char *key, const char *reason)
     return is_ready;
 }
 
-START_TEST(preflight)
+TEST(preflight)
 {
     struct chain_input crl = make_crl(1, snp_pki_ca_serial(pki, SNP_PKI_ASK), 0);
     char chip_text[512];
@@ -669,9 +660,8 @@ START_TEST(preflight)
     free_input(crl);
     close_admin();
 }
-END_TEST
 
-START_TEST(preflight_without_a_platform)
+TEST(preflight_without_a_platform)
 {
     open_admin("platform = none\n");
     ck_assert(!ready("\"tcb\":\"3.0.8.115\"", NULL, "the platform is not known"));
@@ -679,7 +669,6 @@ START_TEST(preflight_without_a_platform)
                      "Milan/VLEK/-/3.0.8.115", "the store has no chain"));
     close_admin();
 }
-END_TEST
 
 /* --- updates ---------------------------------------------------------------------------------- */
 
@@ -697,7 +686,7 @@ static int table_lock(short type, off_t start, off_t length)
     return fd;
 }
 
-START_TEST(an_update_from_begin_to_end)
+TEST(an_update_from_begin_to_end)
 {
     struct json_object *reply;
     char generation[17], path[128];
@@ -747,9 +736,8 @@ START_TEST(an_update_from_begin_to_end)
     close(other);
     close_admin();
 }
-END_TEST
 
-START_TEST(updates_that_are_none)
+TEST(updates_that_are_none)
 {
     static const char *const bad[][2] = {
         {"", "timeoutMs"},
@@ -769,10 +757,9 @@ START_TEST(updates_that_are_none)
     ck_assert_uint_eq(certs_get_state(cocod->certs), CERTS_SERVING);
     close_admin();
 }
-END_TEST
 
 /* Whoever still holds the lock when the update ends: TryAgain, and cocod goes on by itself. */
-START_TEST(an_update_whose_command_still_runs)
+TEST(an_update_whose_command_still_runs)
 {
     struct json_object *reply;
 
@@ -790,10 +777,9 @@ START_TEST(an_update_whose_command_still_runs)
     expect_served("ARK VCEK ASK");
     close_admin();
 }
-END_TEST
 
 /* Its connection closes, or its time passes: it ends once nobody has the lock. */
-START_TEST(an_update_that_nobody_ends)
+TEST(an_update_that_nobody_ends)
 {
     struct json_object *reply;
 
@@ -817,10 +803,9 @@ START_TEST(an_update_that_nobody_ends)
     expect_error("EndUpdate", "\"forced\":false,\"void\":[]", ADMIN "NotUpdating", NULL, NULL);
     close_admin();
 }
-END_TEST
 
 /* Went on although a VM held its lease: said, counted, and sessions are served at once. */
-START_TEST(a_forced_update)
+TEST(a_forced_update)
 {
     struct json_object *reply;
 
@@ -844,7 +829,6 @@ START_TEST(a_forced_update)
     expect_served("ARK VCEK ASK"); /* the file followed */
     close_admin();
 }
-END_TEST
 
 /* --- LeaseHolders ----------------------------------------------------------------------------- */
 
@@ -869,7 +853,7 @@ static int session(struct coco_hello_reply *ret)
     return fd;
 }
 
-START_TEST(who_holds_leases)
+TEST(who_holds_leases)
 {
     struct coco_hello_reply hello;
     struct json_object *reply;
@@ -915,7 +899,6 @@ START_TEST(who_holds_leases)
     close(vm);
     close_admin();
 }
-END_TEST
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
@@ -931,7 +914,7 @@ static void *failing_alloc(size_t size)
 
 /* An import and what follows from it, with each allocation failing from there on. The caller gets an
  * answer or a closed connection; then, with memory back, the same import brings what is missing. */
-START_TEST(out_of_memory_in_an_import)
+TEST(out_of_memory_in_an_import)
 {
     struct snp_pki_leaf leaf = make_leaf(false, 8);
     struct chain_input crl = make_crl(5, 0, 0);
@@ -970,38 +953,4 @@ START_TEST(out_of_memory_in_an_import)
     ck_assert_int_gt(n, 50);
     snp_pki_leaf_done(&leaf);
     free_input(crl);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("admin_store");
-    TCase *tc = tcase_create("admin_store");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_unchecked_fixture(tc, make_pki, free_pki);
-    tcase_add_checked_fixture(tc, fixture_setup, NULL);
-    tcase_add_test(tc, life_of_a_chain);
-    tcase_add_test(tc, chains_that_are_not_listed_are_counted);
-    tcase_add_test(tc, with_the_crl_in_the_table);
-    tcase_add_test(tc, refusals_have_their_sentence);
-    tcase_add_test(tc, names_are_labels);
-    tcase_add_test(tc, what_is_no_list_of_files);
-    tcase_add_test(tc, more_certificates_than_an_import_takes);
-    tcase_add_test(tc, without_a_store);
-    tcase_add_test(tc, a_caller_that_leaves);
-    tcase_add_test(tc, one_process_with_many_calls_has_four_that_wait);
-    tcase_add_test(tc, one_user_with_many_processes_leaves_calls_for_others);
-    tcase_add_test(tc, a_flood_of_calls_takes_no_chain_away);
-    tcase_add_test(tc, preflight);
-    tcase_add_test(tc, preflight_without_a_platform);
-    tcase_add_test(tc, an_update_from_begin_to_end);
-    tcase_add_test(tc, updates_that_are_none);
-    tcase_add_test(tc, an_update_whose_command_still_runs);
-    tcase_add_test(tc, an_update_that_nobody_ends);
-    tcase_add_test(tc, a_forced_update);
-    tcase_add_test(tc, who_holds_leases);
-    tcase_add_test(tc, out_of_memory_in_an_import);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -4,7 +4,10 @@
  */
 #include "vms_fixture.h"
 
-START_TEST(vms_are_listed_with_what_they_hold)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 60);
+
+TEST(vms_are_listed_with_what_they_hold)
 {
     ck_assert_uint_eq(count(ask("ListVms", "{}"), "vms"), 0); /* administrators are none */
     int a = connect_vm(4711, "db-7", NULL), b = connect_vm(4712, "", NULL);
@@ -40,9 +43,8 @@ START_TEST(vms_are_listed_with_what_they_hold)
     rig_pass(&rig, options.limits.account_linger_us + 40 * SECOND);
     ck_assert_uint_eq(count(ask("ListVms", "{}"), "vms"), 0);
 }
-END_TEST
 
-START_TEST(many_vms_come_in_pages)
+TEST(many_vms_come_in_pages)
 {
     int fds[300];
     char parameters[64];
@@ -68,7 +70,6 @@ START_TEST(many_vms_come_in_pages)
         close(fds[i]);
     rig_settle(&rig);
 }
-END_TEST
 
 static bool is_closed(int fd)
 {
@@ -78,7 +79,7 @@ static bool is_closed(int fd)
     return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
 }
 
-START_TEST(a_vms_connections_are_ended)
+TEST(a_vms_connections_are_ended)
 {
     int a = connect_vm(4711, "db-7", NULL), b = connect_vm(4712, "db-8", NULL);
     int c = connect_vm(4711, "db-7", NULL);
@@ -106,9 +107,8 @@ START_TEST(a_vms_connections_are_ended)
     end(b);
     close(c);
 }
-END_TEST
 
-START_TEST(one_vm_is_ended_or_none)
+TEST(one_vm_is_ended_or_none)
 {
     int a = connect_vm(4711, "twin", NULL), b = connect_vm(4712, "twin", NULL);
 
@@ -122,10 +122,9 @@ START_TEST(one_vm_is_ended_or_none)
     end(a);
     close(b);
 }
-END_TEST
 
 /* An administrator whose process is a VM, too, is answered. */
-START_TEST(ones_own_vm_is_ended_and_the_call_answered)
+TEST(ones_own_vm_is_ended_and_the_call_answered)
 {
     int a = connect_vm(1, "own", NULL); /* admin_fd's process */
 
@@ -134,9 +133,8 @@ START_TEST(ones_own_vm_is_ended_and_the_call_answered)
     ck_assert_uint_eq(count(ask("ListVms", "{}"), "vms"), 1);
     close(a);
 }
-END_TEST
 
-START_TEST(a_vm_is_found_by_name_uuid_and_pid)
+TEST(a_vm_is_found_by_name_uuid_and_pid)
 {
     static const char *const names[] = {"db-7", "pid:4711", "4711",
                                         "67020300-0000-0000-0000-000000000000"};
@@ -157,10 +155,9 @@ START_TEST(a_vm_is_found_by_name_uuid_and_pid)
     end(a);
     end(b);
 }
-END_TEST
 
 /* Who takes another one's name hides nobody; who only was, is not in the way. */
-START_TEST(a_name_that_two_claim_decides_nothing)
+TEST(a_name_that_two_claim_decides_nothing)
 {
     int a = connect_vm(4711, "db-7", NULL), b = connect_vm(4712, "db-7", NULL);
 
@@ -179,9 +176,8 @@ START_TEST(a_name_that_two_claim_decides_nothing)
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"pid:4711\"}"), "vm"), "pid"), 4711);
     end(c);
 }
-END_TEST
 
-START_TEST(names_are_escaped)
+TEST(names_are_escaped)
 {
     int a = connect_vm(4711, "evil\x1b[2J\xe2\x80\xae", NULL);
     struct json_object *vm = at(ask("ListVms", "{}"), "vms", 0);
@@ -192,9 +188,8 @@ START_TEST(names_are_escaped)
     ck_assert_int_eq(number_of(vm, "pid"), 4711);
     end(a);
 }
-END_TEST
 
-START_TEST(jobs_are_listed)
+TEST(jobs_are_listed)
 {
     int a = connect_vm(4711, "a", NULL);
     struct json_object *answer = ask("ListJobs", "{}");
@@ -234,11 +229,10 @@ START_TEST(jobs_are_listed)
     ck_assert_uint_eq(count(answer, "kept"), options.quotes.reuse ? 1 : 0);
     end(a);
 }
-END_TEST
 
 /* --- draining -------------------------------------------------------------------------------- */
 
-START_TEST(drained_everything_new_comes_again)
+TEST(drained_everything_new_comes_again)
 {
     int a = connect_vm(4711, "a", NULL);
 
@@ -266,10 +260,9 @@ START_TEST(drained_everything_new_comes_again)
     ck_assert(!json_object_get_boolean(get(ask("GetStatus", "{}"), "drained")));
     end(a);
 }
-END_TEST
 
 /* The sessions that asked to be told of it are told, once each way. */
-START_TEST(a_drain_is_told_to_those_who_want_to_know)
+TEST(a_drain_is_told_to_those_who_want_to_know)
 {
     struct coco_hello_reply hello;
     struct coco_notify notify;
@@ -297,9 +290,8 @@ START_TEST(a_drain_is_told_to_those_who_want_to_know)
     end(told);
     end(quiet);
 }
-END_TEST
 
-START_TEST(who_only_reads_changes_nothing)
+TEST(who_only_reads_changes_nothing)
 {
     rig.admin.roles.n = 0;
     admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_READ, "64055");
@@ -312,9 +304,8 @@ START_TEST(who_only_reads_changes_nothing)
     ask("ListJobs", "{}");
     ask("Diagnose", "{}");
 }
-END_TEST
 
-START_TEST(the_log_level_changes)
+TEST(the_log_level_changes)
 {
     log_set_level(LOG_LEVEL_INFO);
     ck_assert_str_eq(text_of(ask("GetLogLevel", "{}"), "level"), "info");
@@ -325,30 +316,4 @@ START_TEST(the_log_level_changes)
     expect_error("SetLogLevel", "{\"level\":\"loud\"}", "org.varlink.service.InvalidParameter");
     expect_error("SetLogLevel", "{}", "org.varlink.service.InvalidParameter");
     ck_assert_int_eq(log_get_level(), LOG_LEVEL_DEBUG);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("admin-vms");
-    TCase *tcase = tcase_create("vms");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, vms_are_listed_with_what_they_hold);
-    tcase_add_test(tcase, many_vms_come_in_pages);
-    tcase_add_test(tcase, a_vms_connections_are_ended);
-    tcase_add_test(tcase, one_vm_is_ended_or_none);
-    tcase_add_test(tcase, ones_own_vm_is_ended_and_the_call_answered);
-    tcase_add_test(tcase, a_vm_is_found_by_name_uuid_and_pid);
-    tcase_add_test(tcase, a_name_that_two_claim_decides_nothing);
-    tcase_add_test(tcase, names_are_escaped);
-    tcase_add_test(tcase, jobs_are_listed);
-    tcase_add_test(tcase, drained_everything_new_comes_again);
-    tcase_add_test(tcase, a_drain_is_told_to_those_who_want_to_know);
-    tcase_add_test(tcase, who_only_reads_changes_nothing);
-    tcase_add_test(tcase, the_log_level_changes);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

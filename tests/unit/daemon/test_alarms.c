@@ -82,7 +82,9 @@ static void answer_all(enum world_answer answer)
     world_settle(&world);
 }
 
-START_TEST(a_quoting_service_that_dies_and_comes_back)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .timeout_s = 120);
+
+TEST(a_quoting_service_that_dies_and_comes_back)
 {
     open_world("[quotes]\nqgs = unix:/run/one\nqgs = unix:/run/two\n");
     struct world_client *client = vm(1000, 1);
@@ -122,9 +124,8 @@ START_TEST(a_quoting_service_that_dies_and_comes_back)
     ck_assert_uint_eq(count(EVENT_HEALTHY), 1);
     world_close(&world);
 }
-END_TEST
 
-START_TEST(a_quote_that_is_anothers)
+TEST(a_quote_that_is_anothers)
 {
     open_world("[quotes]\nqgs = unix:/run/one\n");
     struct world_client *client = vm(1000, 7);
@@ -136,9 +137,8 @@ START_TEST(a_quote_that_is_anothers)
     ck_assert_str_eq(field(EVENT_QUOTE_NOT_BOUND, "PEER_UID"), "1000");
     world_close(&world);
 }
-END_TEST
 
-START_TEST(a_vm_that_is_over_its_limits)
+TEST(a_vm_that_is_over_its_limits)
 {
     open_world("[quotes]\nqgs = unix:/run/one\n[limits]\nrequests_per_account = 2\n"
                "peers_per_account = 3\n");
@@ -158,9 +158,8 @@ START_TEST(a_vm_that_is_over_its_limits)
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "peers_per_account");
     world_close(&world);
 }
-END_TEST
 
-START_TEST(a_host_that_is_full)
+TEST(a_host_that_is_full)
 {
     open_world("[quotes]\nqgs = none\n[limits]\npeers = 2\n");
     ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 1));
@@ -171,9 +170,8 @@ START_TEST(a_host_that_is_full)
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "peers");
     world_close(&world);
 }
-END_TEST
 
-START_TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
+TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
 {
     open_world("");
     ck_assert_uint_eq(count(EVENT_DEGRADED), 0);
@@ -196,11 +194,10 @@ START_TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
     ck_assert_ptr_nonnull(strstr(newest(EVENT_DEGRADED)->sentence, "[metrics] listen"));
     world_close(&world);
 }
-END_TEST
 
 /* --- certificates ---------------------------------------------------------------------------- */
 
-START_TEST(a_lease_that_blocks_an_update_names_its_vm)
+TEST(a_lease_that_blocks_an_update_names_its_vm)
 {
     struct coco_hello_reply hello;
     struct rig_message message;
@@ -239,9 +236,8 @@ START_TEST(a_lease_that_blocks_an_update_names_its_vm)
     close(vmm);
     end(fd);
 }
-END_TEST
 
-START_TEST(a_forced_update_names_the_vms)
+TEST(a_forced_update_names_the_vms)
 {
     setup();
     rig_open(&rig, &options);
@@ -262,9 +258,8 @@ START_TEST(a_forced_update_names_the_vms)
     rig_await_worker(&rig);
     end(fd);
 }
-END_TEST
 
-START_TEST(a_platform_without_its_chain)
+TEST(a_platform_without_its_chain)
 {
     char config[512], chip[129];
 
@@ -282,9 +277,8 @@ START_TEST(a_platform_without_its_chain)
     event_base_free(world.base);
     sys = sys_real;
 }
-END_TEST
 
-START_TEST(a_chain_that_is_refused_and_a_good_one)
+TEST(a_chain_that_is_refused_and_a_good_one)
 {
     struct certs_options next;
     static char *none[] = {(char *)"/nonexistent/chain.pem"};
@@ -302,25 +296,4 @@ START_TEST(a_chain_that_is_refused_and_a_good_one)
     ck_assert_int_eq(strncmp(field(EVENT_CHAIN_SERVED, "COCO_KEY"), "Milan/VCEK/", 11), 0);
     ck_assert_uint_gt(strtoul(field(EVENT_CHAIN_SERVED, "COCO_TABLE_BYTES"), NULL, 10), 24);
     rig_close(&rig);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("alarms");
-    TCase *tcase = tcase_create("alarms");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_test(tcase, a_quoting_service_that_dies_and_comes_back);
-    tcase_add_test(tcase, a_quote_that_is_anothers);
-    tcase_add_test(tcase, a_vm_that_is_over_its_limits);
-    tcase_add_test(tcase, a_host_that_is_full);
-    tcase_add_test(tcase, a_configuration_that_is_refused_degrades_until_a_good_one);
-    tcase_add_test(tcase, a_lease_that_blocks_an_update_names_its_vm);
-    tcase_add_test(tcase, a_forced_update_names_the_vms);
-    tcase_add_test(tcase, a_platform_without_its_chain);
-    tcase_add_test(tcase, a_chain_that_is_refused_and_a_good_one);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -144,8 +144,10 @@ static ssize_t noting_sendmsg(int fd, const struct msghdr *msg, int flags)
     return n;
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
 /* QGS misreads a request that comes in pieces, and may crash over a connection that ends early. */
-START_TEST(the_request_is_one_send_of_1052_bytes)
+TEST(the_request_is_one_send_of_1052_bytes)
 {
     n_sends = 0;
     sys.sendmsg = noting_sendmsg;
@@ -155,7 +157,6 @@ START_TEST(the_request_is_one_send_of_1052_bytes)
     ck_assert_uint_eq(fake_qgs_connects, 1);
     ck_assert_uint_eq(metrics.qgs_connects, 1);
 }
-END_TEST
 
 static size_t most;
 
@@ -175,7 +176,7 @@ static ssize_t short_sendmsg(int fd, const struct msghdr *msg, int flags)
     return sys_real.sendmsg(fd, &less, flags);
 }
 
-START_TEST(what_the_socket_does_not_take_follows)
+TEST(what_the_socket_does_not_take_follows)
 {
     uint8_t got[COCO_TDREPORT_SIZE];
 
@@ -190,7 +191,6 @@ START_TEST(what_the_socket_does_not_take_follows)
     fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
     expect(EXCHANGE_ANSWERED, 0, "");
 }
-END_TEST
 
 static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
@@ -201,15 +201,14 @@ static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
     return -1;
 }
 
-START_TEST(a_connection_that_breaks_while_sending)
+TEST(a_connection_that_breaks_while_sending)
 {
     sys.sendmsg = broken_sendmsg;
     start();
     expect(EXCHANGE_BROKEN, EPIPE, "sending to QGS failed: ");
 }
-END_TEST
 
-START_TEST(nothing_is_told_from_inside_the_start)
+TEST(nothing_is_told_from_inside_the_start)
 {
     fake_qgs_error = ECONNREFUSED;
     start();
@@ -218,11 +217,10 @@ START_TEST(nothing_is_told_from_inside_the_start)
     settle();
     ck_assert_uint_eq(n_done, 1);
 }
-END_TEST
 
 /* --- answers --------------------------------------------------------------------------------- */
 
-START_TEST(a_quote_comes_with_its_padding)
+TEST(a_quote_comes_with_its_padding)
 {
     start_and_take();
     size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
@@ -234,9 +232,8 @@ START_TEST(a_quote_comes_with_its_padding)
     ck_assert_uint_eq(result.elapsed_us, 7000);
     ck_assert_uint_eq(metrics.qgs_answers, 1);
 }
-END_TEST
 
-START_TEST(a_quote_may_come_in_fragments)
+TEST(a_quote_may_come_in_fragments)
 {
     size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
     struct test_random r = {test_seed(11)};
@@ -259,18 +256,16 @@ START_TEST(a_quote_may_come_in_fragments)
         ck_assert_mem_eq(quote, reply + 28, quote_size);
     }
 }
-END_TEST
 
-START_TEST(an_error_of_qgs)
+TEST(an_error_of_qgs)
 {
     start_and_take();
     fake_qgs_send(0, reply, fake_qgs_make_error(0x12001, reply, sizeof(reply)));
     expect(EXCHANGE_REFUSED, 0x12001, "QGS answered with error 0x12001");
     ck_assert_uint_eq(metrics.qgs_answers, 1);
 }
-END_TEST
 
-START_TEST(qgs_closes_without_a_byte)
+TEST(qgs_closes_without_a_byte)
 {
     start_and_take();
     rig_clock_us += 28999999; /* from 29 s on it is QGS's timer */
@@ -281,19 +276,17 @@ START_TEST(qgs_closes_without_a_byte)
     result.elapsed_us++;
     ck_assert(backend_timed_out(backend, &result));
 }
-END_TEST
 
 /* Closing with unread bytes resets a Unix connection: QGS went away before it read the request. */
-START_TEST(qgs_closes_without_reading)
+TEST(qgs_closes_without_reading)
 {
     start();
     settle();
     fake_qgs_close(0);
     expect(EXCHANGE_EOF, ECONNRESET, "closed the connection without an answer");
 }
-END_TEST
 
-START_TEST(the_answer_breaks_off)
+TEST_LOOP(the_answer_breaks_off, 0, 8)
 {
     char text[64];
     size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
@@ -307,7 +300,6 @@ START_TEST(the_answer_breaks_off)
     snprintf(text, sizeof(text), "broke after %zu bytes", cuts[_i]);
     expect(EXCHANGE_BROKEN, 0, text);
 }
-END_TEST
 
 static ssize_t failing_recv(int fd, void *buf, size_t size, int flags)
 {
@@ -319,14 +311,13 @@ static ssize_t failing_recv(int fd, void *buf, size_t size, int flags)
     return -1;
 }
 
-START_TEST(receiving_fails)
+TEST(receiving_fails)
 {
     start_and_take();
     sys.recv = failing_recv;
     fake_qgs_send(0, "x", 1);
     expect(EXCHANGE_BROKEN, ENETDOWN, strerror(ENETDOWN));
 }
-END_TEST
 
 static void set_le32(uint8_t *p, uint32_t v)
 {
@@ -382,7 +373,7 @@ static size_t malform(int how, size_t size)
 #define N_MALFORMED 12
 
 /* Told as soon as it is clear, not when QGS closes. */
-START_TEST(a_malformed_answer)
+TEST_LOOP(a_malformed_answer, 0, N_MALFORMED)
 {
     size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
 
@@ -393,9 +384,8 @@ START_TEST(a_malformed_answer)
            : _i >= 7             ? "claims a length"
                                  : "not the message");
 }
-END_TEST
 
-START_TEST(qgs_is_silent)
+TEST(qgs_is_silent)
 {
     start_and_take();
     fake_qgs_send(0, reply, 2); /* a beginning is no answer */
@@ -410,7 +400,6 @@ START_TEST(qgs_is_silent)
     char byte;
     ck_assert_int_le(recv(fake_qgs_fds[0], &byte, 1, 0), 0);
 }
-END_TEST
 
 /* --- connecting ------------------------------------------------------------------------------ */
 
@@ -427,7 +416,7 @@ static const struct {
     {ENOTDIR, EXCHANGE_UNREACHABLE, "cannot connect to unix:/nowhere/qgs.socket"},
 };
 
-START_TEST(connecting_fails)
+TEST_LOOP(connecting_fails, 0, (int)(sizeof(connect_errors) / sizeof(connect_errors[0])))
 {
     fake_qgs_error = connect_errors[_i].error;
     start();
@@ -435,10 +424,9 @@ START_TEST(connecting_fails)
     ck_assert_uint_eq(metrics.qgs_connects, 2);
     ck_assert_uint_eq(metrics.qgs_answers, 0);
 }
-END_TEST
 
 /* The same from the kernel itself. */
-START_TEST(connecting_to_what_is_really_not_there)
+TEST(connecting_to_what_is_really_not_there)
 {
     struct backend_options options = {.kind = BACKEND_UNIX, .slots = 1, .qgs_timer_us = TIMER_US};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -471,7 +459,6 @@ START_TEST(connecting_to_what_is_really_not_there)
     close(other);
     close(fd);
 }
-END_TEST
 
 static int no_socket(int domain, int type, int protocol)
 {
@@ -482,14 +469,13 @@ static int no_socket(int domain, int type, int protocol)
     return -1;
 }
 
-START_TEST(no_descriptor_for_a_connection)
+TEST(no_descriptor_for_a_connection)
 {
     sys.socket = no_socket;
     start();
     expect(EXCHANGE_MEMORY, EMFILE, "cannot connect");
     ck_assert_uint_eq(fake_qgs_connects, 0);
 }
-END_TEST
 
 static int slow_fd = -1;
 
@@ -508,7 +494,7 @@ static int slow_connect(int fd, const struct sockaddr *addr, socklen_t size)
     return -1;
 }
 
-START_TEST(a_connection_that_comes_later)
+TEST(a_connection_that_comes_later)
 {
     uint8_t got[COCO_TDREPORT_SIZE];
 
@@ -519,9 +505,8 @@ START_TEST(a_connection_that_comes_later)
     fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
     expect(EXCHANGE_ANSWERED, 0, "");
 }
-END_TEST
 
-START_TEST(addresses_have_names)
+TEST(addresses_have_names)
 {
     struct backend_options options = {.kind = BACKEND_VSOCK, .cid = 2, .port = 4050, .slots = 7};
     struct backend *vsock = backend_new(base, &timers, &options, on_changed, NULL);
@@ -531,7 +516,6 @@ START_TEST(addresses_have_names)
     backend_free(vsock);
     ck_assert_str_eq(backend_name(backend), "unix:/nowhere/qgs.socket");
 }
-END_TEST
 
 static int seen_family;
 static unsigned seen_cid, seen_port;
@@ -558,7 +542,7 @@ static int looking_connect(int fd, const struct sockaddr *addr, socklen_t size)
     return -1;
 }
 
-START_TEST(vsock_is_asked_by_cid_and_port)
+TEST(vsock_is_asked_by_cid_and_port)
 {
     struct backend_options options = {
         .kind = BACKEND_VSOCK, .cid = 2, .port = 4050, .slots = 1, .qgs_timer_us = TIMER_US};
@@ -573,11 +557,10 @@ START_TEST(vsock_is_asked_by_cid_and_port)
     ck_assert_uint_eq(seen_cid, 2);
     ck_assert_uint_eq(seen_port, 4050);
 }
-END_TEST
 
 /* --- slots ----------------------------------------------------------------------------------- */
 
-START_TEST(no_more_exchanges_than_slots)
+TEST(no_more_exchanges_than_slots)
 {
     for (int i = 0; i < SLOTS; i++) {
         ck_assert(backend_has_slot(backend));
@@ -597,7 +580,6 @@ START_TEST(no_more_exchanges_than_slots)
     ck_assert_uint_eq(fake_qgs_n, SLOTS + 1);
     ck_assert(!backend_has_slot(backend));
 }
-END_TEST
 
 static unsigned n_chained;
 
@@ -611,7 +593,7 @@ static void start_another(void *data, const struct exchange_result *r)
         ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
 }
 
-START_TEST(the_end_of_one_may_start_the_next)
+TEST(the_end_of_one_may_start_the_next)
 {
     n_chained = 20;
     ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
@@ -633,9 +615,8 @@ START_TEST(the_end_of_one_may_start_the_next)
     ck_assert_uint_eq(n_done, 1001);
     ck_assert_uint_eq(backend_busy(backend), 0);
 }
-END_TEST
 
-START_TEST(freeing_ends_what_runs_without_telling)
+TEST(freeing_ends_what_runs_without_telling)
 {
     start();
     start();
@@ -647,7 +628,6 @@ START_TEST(freeing_ends_what_runs_without_telling)
     ck_assert_uint_eq(n_done, 0);
     ck_assert_uint_eq(timers.n, 0);
 }
-END_TEST
 
 static long fail_at;
 
@@ -656,7 +636,7 @@ static void *failing_alloc(size_t size)
     return fail_at-- == 0 ? NULL : sys_real.alloc(size);
 }
 
-START_TEST(out_of_memory)
+TEST(out_of_memory)
 {
     sys.alloc = failing_alloc;
     fail_at = 0;
@@ -669,40 +649,4 @@ START_TEST(out_of_memory)
     fail_at = 0; /* for the answer */
     fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
     expect(EXCHANGE_MEMORY, ENOMEM, "out of memory");
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("backend");
-    TCase *tcase = tcase_create("backend");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, the_request_is_one_send_of_1052_bytes);
-    tcase_add_test(tcase, what_the_socket_does_not_take_follows);
-    tcase_add_test(tcase, a_connection_that_breaks_while_sending);
-    tcase_add_test(tcase, nothing_is_told_from_inside_the_start);
-    tcase_add_test(tcase, a_quote_comes_with_its_padding);
-    tcase_add_test(tcase, a_quote_may_come_in_fragments);
-    tcase_add_test(tcase, an_error_of_qgs);
-    tcase_add_test(tcase, qgs_closes_without_a_byte);
-    tcase_add_test(tcase, qgs_closes_without_reading);
-    tcase_add_loop_test(tcase, the_answer_breaks_off, 0, 8);
-    tcase_add_test(tcase, receiving_fails);
-    tcase_add_loop_test(tcase, a_malformed_answer, 0, N_MALFORMED);
-    tcase_add_test(tcase, qgs_is_silent);
-    tcase_add_loop_test(tcase, connecting_fails, 0,
-                        (int)(sizeof(connect_errors) / sizeof(connect_errors[0])));
-    tcase_add_test(tcase, connecting_to_what_is_really_not_there);
-    tcase_add_test(tcase, no_descriptor_for_a_connection);
-    tcase_add_test(tcase, a_connection_that_comes_later);
-    tcase_add_test(tcase, addresses_have_names);
-    tcase_add_test(tcase, vsock_is_asked_by_cid_and_port);
-    tcase_add_test(tcase, no_more_exchanges_than_slots);
-    tcase_add_test(tcase, the_end_of_one_may_start_the_next);
-    tcase_add_test(tcase, freeing_ends_what_runs_without_telling);
-    tcase_add_test(tcase, out_of_memory);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -7,9 +7,11 @@
 #include "certs_fixture.h"
 #include "event.h"
 
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+
 /* --- the start ------------------------------------------------------------------------------- */
 
-START_TEST(a_good_chain_is_served_from_the_start)
+TEST(a_good_chain_is_served_from_the_start)
 {
     open_certs(0);
     ck_assert(certs_offered(rig.certs));
@@ -19,7 +21,6 @@ START_TEST(a_good_chain_is_served_from_the_start)
     ck_assert_uint_eq(metrics.certs_published, 1);
     rig_close(&rig);
 }
-END_TEST
 
 #define SEPTEMBER_2026 1788220800
 #define JUNE_2025      1748736000
@@ -33,7 +34,7 @@ static int64_t fixed_clock(void)
 
 /* Each real chain is served on the platform that its report, or its certificate, comes from, by
  * AMD's own roots, at a fixed time; the VLEK's not a year later. */
-START_TEST(real_chains_are_served_on_their_platforms)
+TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
 {
     static const struct {
         const char *files[3], *product, *report, *chip_id;
@@ -135,9 +136,8 @@ START_TEST(real_chains_are_served_on_their_platforms)
     timers_done(&timers);
     event_base_free(base);
 }
-END_TEST
 
-START_TEST(without_a_chain_there_is_no_service)
+TEST(without_a_chain_there_is_no_service)
 {
     rig_open(&rig, &options);
     ck_assert(!certs_offered(rig.certs));
@@ -148,10 +148,9 @@ START_TEST(without_a_chain_there_is_no_service)
     ck_assert_int_eq(access(table_path, F_OK), -1);
     rig_close(&rig);
 }
-END_TEST
 
 /* cocod starts, says so, and serves the empty table. */
-START_TEST(a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem)
+TEST_LOOP(a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem, 0, 3)
 {
     static char *files[1];
     char missing[160];
@@ -173,9 +172,8 @@ START_TEST(a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem)
     ck_assert_uint_eq(metrics.certs_rejected, 1);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_chain_under_a_root_that_nobody_trusts_is_refused)
+TEST(a_chain_under_a_root_that_nobody_trusts_is_refused)
 {
     rig_chain(&options.certs, 0);
     options.certs.n_roots = 0;
@@ -184,9 +182,8 @@ START_TEST(a_chain_under_a_root_that_nobody_trusts_is_refused)
     ck_assert_uint_eq(n_problems(), 1);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_root_file_that_cannot_be_read_is_a_problem)
+TEST(a_root_file_that_cannot_be_read_is_a_problem)
 {
     static char *roots[1];
 
@@ -198,10 +195,9 @@ START_TEST(a_root_file_that_cannot_be_read_is_a_problem)
     ck_assert(has_problem(bad_path));
     rig_close(&rig);
 }
-END_TEST
 
 /* The operator's choice: a guest without a chain must not attest. */
-START_TEST(missing_chain_refuse_is_eio)
+TEST(missing_chain_refuse_is_eio)
 {
     static char *files[1];
 
@@ -216,18 +212,16 @@ START_TEST(missing_chain_refuse_is_eio)
     }
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(missing_chain_refuse_does_not_touch_a_good_chain)
+TEST(missing_chain_refuse_does_not_touch_a_good_chain)
 {
     options.certs.refuse_missing = true;
     open_certs(0);
     expect_chain(0);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(too_few_pages_are_told_how_many)
+TEST(too_few_pages_are_told_how_many)
 {
     open_certs(0);
     uint32_t need = coco_npages(certs_table(rig.certs)->size);
@@ -241,11 +235,10 @@ START_TEST(too_few_pages_are_told_how_many)
     ck_assert_uint_eq(certs_get(rig.certs, UINT64_MAX).status, COCO_OK);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- reloads --------------------------------------------------------------------------------- */
 
-START_TEST(a_good_chain_follows_a_good_one)
+TEST(a_good_chain_follows_a_good_one)
 {
     open_certs(0);
     uint64_t first = certs_generation(rig.certs);
@@ -257,9 +250,8 @@ START_TEST(a_good_chain_follows_a_good_one)
     ck_assert_uint_eq(metrics.certs_published, 2);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(an_unchanged_chain_is_not_published_again)
+TEST(an_unchanged_chain_is_not_published_again)
 {
     struct stat before, after;
 
@@ -277,9 +269,8 @@ START_TEST(an_unchanged_chain_is_not_published_again)
     ck_assert_int_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_refused_chain_leaves_the_old_one_serving)
+TEST(a_refused_chain_leaves_the_old_one_serving)
 {
     open_certs(0);
     uint64_t first = certs_generation(rig.certs);
@@ -295,9 +286,8 @@ START_TEST(a_refused_chain_leaves_the_old_one_serving)
     ck_assert_uint_eq(n_problems(), 0);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_problem_ends_also_where_the_chain_is_the_old_one_again)
+TEST(a_problem_ends_also_where_the_chain_is_the_old_one_again)
 {
     open_certs(0);
     reload(0, bad_path);
@@ -307,9 +297,8 @@ START_TEST(a_problem_ends_also_where_the_chain_is_the_old_one_again)
     expect_chain(0);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(from_nothing_to_a_chain_and_back)
+TEST(from_nothing_to_a_chain_and_back)
 {
     static char *files[1];
     struct certs_options none = {.n_chain = 0};
@@ -332,9 +321,8 @@ START_TEST(from_nothing_to_a_chain_and_back)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_service_that_begins_at_a_reload)
+TEST(a_service_that_begins_at_a_reload)
 {
     rig_open(&rig, &options);
     ck_assert(!certs_offered(rig.certs));
@@ -347,10 +335,9 @@ START_TEST(a_service_that_begins_at_a_reload)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* Asked again while one load runs: the last word counts. */
-START_TEST(reloads_that_overtake_each_other)
+TEST(reloads_that_overtake_each_other)
 {
     struct certs_options next = options.certs;
     static char *files[1];
@@ -370,10 +357,9 @@ START_TEST(reloads_that_overtake_each_other)
     ck_assert_uint_eq(n_problems(), 0);
     rig_close(&rig);
 }
-END_TEST
 
 /* The strings of the options may go as soon as others were given. */
-START_TEST(a_load_has_its_own_copy_of_the_names)
+TEST(a_load_has_its_own_copy_of_the_names)
 {
     struct certs_options next = options.certs;
     char *names[3], *root[1];
@@ -396,11 +382,10 @@ START_TEST(a_load_has_its_own_copy_of_the_names)
     expect_chain(1);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- lease descriptors ----------------------------------------------------------------------- */
 
-START_TEST(each_session_has_bytes_of_its_own)
+TEST(each_session_has_bytes_of_its_own)
 {
     enum {
         N = 50
@@ -422,10 +407,9 @@ START_TEST(each_session_has_bytes_of_its_own)
         close(fds[i]);
     rig_close(&rig);
 }
-END_TEST
 
 /* Whoever knows his own bytes does not know where the next session's are. */
-START_TEST(where_a_session_has_its_bytes_is_not_to_be_guessed)
+TEST(where_a_session_has_its_bytes_is_not_to_be_guessed)
 {
     enum {
         N = 50
@@ -440,7 +424,6 @@ START_TEST(where_a_session_has_its_bytes_is_not_to_be_guessed)
     }
     rig_close(&rig);
 }
-END_TEST
 
 static unsigned n_looks;
 
@@ -452,7 +435,7 @@ static int slow_lock(int fd, int cmd, struct flock *lock)
     return sys_real.ofd_lock(fd, cmd, lock);
 }
 
-START_TEST(looking_for_holders_is_bounded_in_time_and_number)
+TEST(looking_for_holders_is_bounded_in_time_and_number)
 {
     struct flock byte = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
     static struct certs_holder holders[CERTS_HOLDERS_MAX];
@@ -472,7 +455,6 @@ START_TEST(looking_for_holders_is_bounded_in_time_and_number)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 static void keep_locks(int fd, uint64_t base, unsigned n)
 {
@@ -489,7 +471,7 @@ static void keep_locks(int fd, uint64_t base, unsigned n)
 }
 
 /* The kernel bounds them not, and says to root alone whose they are. */
-START_TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
+TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
 {
     uint64_t base;
 
@@ -513,10 +495,9 @@ START_TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* As many as that, but each minute others. */
-START_TEST(leases_that_come_and_go_are_no_flood)
+TEST(leases_that_come_and_go_are_no_flood)
 {
     uint64_t base;
 
@@ -532,11 +513,10 @@ START_TEST(leases_that_come_and_go_are_no_flood)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* While an update waits, cocod looks for its write lock among all locks: every 20 ms for 7 ms each
  * was a third of the loop's time. */
-START_TEST(slow_looks_for_an_updater_leave_the_loop_its_time)
+TEST(slow_looks_for_an_updater_leave_the_loop_its_time)
 {
     struct flock byte = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
     uint64_t base;
@@ -555,12 +535,11 @@ START_TEST(slow_looks_for_an_updater_leave_the_loop_its_time)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- life ------------------------------------------------------------------------------------ */
 
 /* What runs on the worker when the service goes is told to nobody, and leaks nothing. */
-START_TEST(freeing_during_a_load)
+TEST(freeing_during_a_load)
 {
     struct certs_options next = options.certs;
 
@@ -573,7 +552,6 @@ START_TEST(freeing_during_a_load)
     ck_assert_uint_eq(n_changes, 0);
     rig_close(&rig);
 }
-END_TEST
 
 static long fail_at;
 
@@ -582,7 +560,7 @@ static void *failing_alloc(size_t size)
     return fail_at-- == 0 ? NULL : sys_real.alloc(size);
 }
 
-START_TEST(no_memory_for_a_load_keeps_what_is_served)
+TEST(no_memory_for_a_load_keeps_what_is_served)
 {
     struct certs_options next = options.certs;
 
@@ -601,7 +579,6 @@ START_TEST(no_memory_for_a_load_keeps_what_is_served)
     ck_assert_uint_eq(n_problems(), 0);
     rig_close(&rig);
 }
-END_TEST
 
 /* The clock at the load decides. */
 static int64_t far_future(void)
@@ -609,51 +586,11 @@ static int64_t far_future(void)
     return 4102444800; /* 2100 */
 }
 
-START_TEST(a_chain_that_has_expired_is_refused)
+TEST(a_chain_that_has_expired_is_refused)
 {
     sys.wall_s = far_future;
     open_certs(0);
     expect_empty();
     ck_assert_uint_eq(n_problems(), 1);
     rig_close(&rig);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("certs");
-    TCase *tcase = tcase_create("certs");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, a_good_chain_is_served_from_the_start);
-    tcase_add_loop_test(tcase, real_chains_are_served_on_their_platforms, 0, 5);
-    tcase_add_test(tcase, without_a_chain_there_is_no_service);
-    tcase_add_loop_test(tcase, a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem, 0,
-                        3);
-    tcase_add_test(tcase, a_chain_under_a_root_that_nobody_trusts_is_refused);
-    tcase_add_test(tcase, a_root_file_that_cannot_be_read_is_a_problem);
-    tcase_add_test(tcase, missing_chain_refuse_is_eio);
-    tcase_add_test(tcase, missing_chain_refuse_does_not_touch_a_good_chain);
-    tcase_add_test(tcase, too_few_pages_are_told_how_many);
-    tcase_add_test(tcase, a_good_chain_follows_a_good_one);
-    tcase_add_test(tcase, an_unchanged_chain_is_not_published_again);
-    tcase_add_test(tcase, a_refused_chain_leaves_the_old_one_serving);
-    tcase_add_test(tcase, a_problem_ends_also_where_the_chain_is_the_old_one_again);
-    tcase_add_test(tcase, from_nothing_to_a_chain_and_back);
-    tcase_add_test(tcase, a_service_that_begins_at_a_reload);
-    tcase_add_test(tcase, reloads_that_overtake_each_other);
-    tcase_add_test(tcase, a_load_has_its_own_copy_of_the_names);
-    tcase_add_test(tcase, each_session_has_bytes_of_its_own);
-    tcase_add_test(tcase, where_a_session_has_its_bytes_is_not_to_be_guessed);
-    tcase_add_test(tcase, looking_for_holders_is_bounded_in_time_and_number);
-    tcase_add_test(tcase, locks_that_somebody_keeps_by_the_hundred_are_told);
-    tcase_add_test(tcase, leases_that_come_and_go_are_no_flood);
-    tcase_add_test(tcase, slow_looks_for_an_updater_leave_the_loop_its_time);
-    tcase_add_test(tcase, freeing_during_a_load);
-    tcase_add_test(tcase, no_memory_for_a_load_keeps_what_is_served);
-    tcase_add_test(tcase, a_chain_that_has_expired_is_refused);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -284,7 +284,10 @@ static void live(struct vm *vms, unsigned n, unsigned minutes)
     }
 }
 
-START_TEST(nobody_is_told_busy_without_an_update)
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
+        .timeout_s = 120);
+
+TEST_LOOP(nobody_is_told_busy_without_an_update, 0, 4)
 {
     static const unsigned lives[] = {60, 10, 20, 8}; /* minutes; each report costs signatures */
     const unsigned n = _i & 1 ? GUESTS_MAX : 1;
@@ -320,18 +323,4 @@ START_TEST(nobody_is_told_busy_without_an_update)
     for (unsigned i = 0; i < n; i++)
         vm_done(&vms[i]);
     close_host();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("certs_guests");
-    TCase *tcase = tcase_create("certs_guests");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, make_pkis, free_pkis);
-    tcase_add_checked_fixture(tcase, platform_setup, NULL);
-    tcase_add_loop_test(tcase, nobody_is_told_busy_without_an_update, 0, 4);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

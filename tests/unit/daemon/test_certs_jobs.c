@@ -59,7 +59,9 @@ static void open_gate(void)
     sem_destroy(&gate);
 }
 
-START_TEST(jobs_take_turns_by_user)
+FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup, .timeout_s = 60);
+
+TEST(jobs_take_turns_by_user)
 {
     start(milan("3.0.8.115", ""));
     told[0] = 0;
@@ -73,9 +75,8 @@ START_TEST(jobs_take_turns_by_user)
     ck_assert_str_eq(told, "abcababaaa");
     stop();
 }
-END_TEST
 
-START_TEST(an_account_and_all_have_their_limits_and_root_one_of_its_own)
+TEST(an_account_and_all_have_their_limits_and_root_one_of_its_own)
 {
     const struct config *c;
     unsigned n = 0;
@@ -102,9 +103,8 @@ START_TEST(an_account_and_all_have_their_limits_and_root_one_of_its_own)
     ck_assert_uint_eq(cocod->server->accounts.held[CHARGE_JOBS], 0);
     stop();
 }
-END_TEST
 
-START_TEST(a_job_that_nobody_waits_for_holds_no_place)
+TEST(a_job_that_nobody_waits_for_holds_no_place)
 {
     struct certs_job *jobs[3], *begun; /* [limits] store_jobs_per_account */
 
@@ -125,10 +125,9 @@ START_TEST(a_job_that_nobody_waits_for_holds_no_place)
     ck_assert_str_eq(told, "b");
     stop();
 }
-END_TEST
 
 /* As many jobs as may wait are waiting, and the platform is read: it waits for one of them. */
-START_TEST(a_selection_waits_for_one_job)
+TEST(a_selection_waits_for_one_job)
 {
     start(milan("3.0.8.115", "missing_chain = refuse\n"));
     import_chains(false);
@@ -149,10 +148,9 @@ START_TEST(a_selection_waits_for_one_job)
     sem_destroy(&gate);
     stop();
 }
-END_TEST
 
 /* The daemon stops while they wait. */
-START_TEST(a_stop_drops_what_waits)
+TEST(a_stop_drops_what_waits)
 {
     start(milan("3.0.8.115", ""));
     told[0] = 0;
@@ -163,22 +161,4 @@ START_TEST(a_stop_drops_what_waits)
     stop();
     ck_assert_str_eq(told, "");
     sem_destroy(&gate);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("certs_jobs");
-    TCase *tc = tcase_create("certs_jobs");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_unchecked_fixture(tc, make_pki, free_pki);
-    tcase_add_checked_fixture(tc, fixture_setup, NULL);
-    tcase_add_test(tc, jobs_take_turns_by_user);
-    tcase_add_test(tc, an_account_and_all_have_their_limits_and_root_one_of_its_own);
-    tcase_add_test(tc, a_job_that_nobody_waits_for_holds_no_place);
-    tcase_add_test(tc, a_selection_waits_for_one_job);
-    tcase_add_test(tc, a_stop_drops_what_waits);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

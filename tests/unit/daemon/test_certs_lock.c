@@ -50,7 +50,9 @@ static void expect_behind(int lock)
     ck_assert(file_is_current());
 }
 
-START_TEST(a_lease_delays_the_file_and_not_the_sessions)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+
+TEST(a_lease_delays_the_file_and_not_the_sessions)
 {
     open_certs(0);
     int lease = take_lease();
@@ -60,9 +62,8 @@ START_TEST(a_lease_delays_the_file_and_not_the_sessions)
     ck_assert_uint_eq(n_changes, 1);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(so_does_a_reader_of_the_file)
+TEST(so_does_a_reader_of_the_file)
 {
     open_certs(0);
     int reader = take_lock(F_RDLCK, 0, 0);
@@ -70,9 +71,8 @@ START_TEST(so_does_a_reader_of_the_file)
     expect_behind(reader);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_lease_that_is_never_given_back_is_told_of)
+TEST(a_lease_that_is_never_given_back_is_told_of)
 {
     char text[64];
 
@@ -97,9 +97,8 @@ START_TEST(a_lease_that_is_never_given_back_is_told_of)
     ck_assert_uint_eq(rig.timers.n, 1u + (unsigned)timer_armed(&rig.health.look));
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_stale_file_and_another_chain)
+TEST(a_stale_file_and_another_chain)
 {
     open_certs(0);
     int lease = take_lease();
@@ -116,9 +115,8 @@ START_TEST(a_stale_file_and_another_chain)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_stale_file_and_the_same_chain)
+TEST(a_stale_file_and_the_same_chain)
 {
     open_certs(0);
     int lease = take_lease();
@@ -132,9 +130,8 @@ START_TEST(a_stale_file_and_the_same_chain)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(freeing_while_the_file_is_behind)
+TEST(freeing_while_the_file_is_behind)
 {
     open_certs(0);
     int lease = take_lease();
@@ -143,11 +140,10 @@ START_TEST(freeing_while_the_file_is_behind)
     rig_close(&rig);
     close(lease);
 }
-END_TEST
 
 /* --- updates --------------------------------------------------------------------------------- */
 
-START_TEST(an_update_that_runs_holds_the_next_chain_back)
+TEST(an_update_that_runs_holds_the_next_chain_back)
 {
     open_certs(0);
     int update = take_update();
@@ -161,9 +157,8 @@ START_TEST(an_update_that_runs_holds_the_next_chain_back)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(an_update_that_runs_at_the_start)
+TEST(an_update_that_runs_at_the_start)
 {
     make_table_file();
     int update = take_update();
@@ -179,9 +174,8 @@ START_TEST(an_update_that_runs_at_the_start)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_lease_that_is_held_at_the_start)
+TEST(a_lease_that_is_held_at_the_start)
 {
     make_table_file();
     int lease = take_lease(); /* of a VMM that outlived the last cocod */
@@ -195,10 +189,9 @@ START_TEST(a_lease_that_is_held_at_the_start)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
 /* Quicker than cocod, which waits for a reader to bring the file up to date. */
-START_TEST(an_updater_after_readers)
+TEST(an_updater_after_readers)
 {
     open_certs(0);
     int lease = take_lease();
@@ -220,7 +213,6 @@ START_TEST(an_updater_after_readers)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
 /* --- updates where only the files say which chain is right ------------------------------------ */
 
@@ -272,7 +264,7 @@ static void ended(void *data, int result)
 }
 
 /* The files are read when the update is over, not before: the same ones, others, or none. */
-START_TEST(after_an_update_the_files_are_read_again)
+TEST_LOOP(after_an_update_the_files_are_read_again, 0, 4)
 {
     int result = 1;
 
@@ -293,10 +285,9 @@ START_TEST(after_an_update_the_files_are_read_again)
     expect_after_update((unsigned)_i);
     rig_close(&rig);
 }
-END_TEST
 
 /* The updater told nobody, or its cocod has died: the emptied file tells. */
-START_TEST(an_update_that_cocod_was_not_told_of)
+TEST_LOOP(an_update_that_cocod_was_not_told_of, 0, 4)
 {
     put_files(0);
     rig_open(&rig, &options);
@@ -321,9 +312,8 @@ START_TEST(an_update_that_cocod_was_not_told_of)
     expect_after_update(_i == 3 ? 3 : 0);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(cocod_starts_in_the_midst_of_an_update)
+TEST_LOOP(cocod_starts_in_the_midst_of_an_update, 0, 4)
 {
     make_table_file();
     int update = take_update();
@@ -337,11 +327,10 @@ START_TEST(cocod_starts_in_the_midst_of_an_update)
     expect_after_update((unsigned)_i);
     rig_close(&rig);
 }
-END_TEST
 
 /* The kernel documentation's tool takes the lock and leaves the file alone. While it runs no lease is
  * given, so no report is under way; and it does not wait for cocod's memory of it. */
-START_TEST(a_lock_without_a_word)
+TEST(a_lock_without_a_word)
 {
     struct flock lease = {.l_type = F_RDLCK,
                           .l_whence = SEEK_SET,
@@ -362,11 +351,10 @@ START_TEST(a_lock_without_a_word)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- the file's own trouble ------------------------------------------------------------------ */
 
-START_TEST(a_table_file_that_cannot_be_opened_is_a_problem_and_no_more)
+TEST(a_table_file_that_cannot_be_opened_is_a_problem_and_no_more)
 {
     struct certs_options next = options.certs;
     uint64_t lease;
@@ -388,10 +376,9 @@ START_TEST(a_table_file_that_cannot_be_opened_is_a_problem_and_no_more)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
 /* The file that can be opened again must hold the table, though that is the same as before. */
-START_TEST(a_table_file_that_comes_late_is_filled)
+TEST(a_table_file_that_comes_late_is_filled)
 {
     ck_assert_int_eq(mkdir(table_path, 0700), 0);
     open_certs(0);
@@ -404,7 +391,6 @@ START_TEST(a_table_file_that_comes_late_is_filled)
     ck_assert(file_is_current());
     rig_close(&rig);
 }
-END_TEST
 
 static ssize_t full_disk(int fd, const void *buf, size_t size, off_t offset)
 {
@@ -416,7 +402,7 @@ static ssize_t full_disk(int fd, const void *buf, size_t size, off_t offset)
     return -1;
 }
 
-START_TEST(a_table_file_that_cannot_be_written_is_tried_again)
+TEST(a_table_file_that_cannot_be_written_is_tried_again)
 {
     open_certs(0);
     sys.pwrite = full_disk;
@@ -432,7 +418,6 @@ START_TEST(a_table_file_that_cannot_be_written_is_tried_again)
     ck_assert_uint_eq(n_problems(), 0);
     rig_close(&rig);
 }
-END_TEST
 
 static int no_locks(int fd, int cmd, struct flock *lock)
 {
@@ -443,7 +428,7 @@ static int no_locks(int fd, int cmd, struct flock *lock)
     return -1;
 }
 
-START_TEST(a_table_file_that_cannot_be_locked_is_tried_again)
+TEST(a_table_file_that_cannot_be_locked_is_tried_again)
 {
     open_certs(0);
     sys.ofd_lock = no_locks;
@@ -457,10 +442,9 @@ START_TEST(a_table_file_that_cannot_be_locked_is_tried_again)
     ck_assert_uint_eq(n_problems(), 0);
     rig_close(&rig);
 }
-END_TEST
 
 /* The file is behind, an update runs, and then locks fail: nobody may be left with EAGAIN. */
-START_TEST(locks_that_fail_after_an_update_leave_nobody_waiting)
+TEST(locks_that_fail_after_an_update_leave_nobody_waiting)
 {
     open_certs(0);
     sys.pwrite = full_disk;
@@ -478,36 +462,4 @@ START_TEST(locks_that_fail_after_an_update_leave_nobody_waiting)
     ck_assert(file_is_current());
     ck_assert_uint_eq(n_problems(), 0);
     rig_close(&rig);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("certs_lock");
-    TCase *tcase = tcase_create("certs_lock");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, a_lease_delays_the_file_and_not_the_sessions);
-    tcase_add_test(tcase, so_does_a_reader_of_the_file);
-    tcase_add_test(tcase, a_lease_that_is_never_given_back_is_told_of);
-    tcase_add_test(tcase, a_stale_file_and_another_chain);
-    tcase_add_test(tcase, a_stale_file_and_the_same_chain);
-    tcase_add_test(tcase, freeing_while_the_file_is_behind);
-    tcase_add_test(tcase, an_update_that_runs_holds_the_next_chain_back);
-    tcase_add_test(tcase, an_update_that_runs_at_the_start);
-    tcase_add_test(tcase, a_lease_that_is_held_at_the_start);
-    tcase_add_test(tcase, an_updater_after_readers);
-    tcase_add_loop_test(tcase, after_an_update_the_files_are_read_again, 0, 4);
-    tcase_add_loop_test(tcase, an_update_that_cocod_was_not_told_of, 0, 4);
-    tcase_add_loop_test(tcase, cocod_starts_in_the_midst_of_an_update, 0, 4);
-    tcase_add_test(tcase, a_lock_without_a_word);
-    tcase_add_test(tcase, a_table_file_that_cannot_be_opened_is_a_problem_and_no_more);
-    tcase_add_test(tcase, a_table_file_that_comes_late_is_filled);
-    tcase_add_test(tcase, a_table_file_that_cannot_be_written_is_tried_again);
-    tcase_add_test(tcase, a_table_file_that_cannot_be_locked_is_tried_again);
-    tcase_add_test(tcase, locks_that_fail_after_an_update_leave_nobody_waiting);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -36,9 +36,11 @@ static void make_unknown_root(const char *cn, const char *path)
     X509_free(x);
 }
 
+FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup, .timeout_s = 60);
+
 /* --- whose certificates ----------------------------------------------------------------------- */
 
-START_TEST(auto_follows_the_firmware)
+TEST(auto_follows_the_firmware)
 {
     start(milan("3.0.8.115", ""));
     expect_served("");
@@ -54,10 +56,9 @@ START_TEST(auto_follows_the_firmware)
     expect_problem("Milan/VLEK/-/3.0.9.115");
     stop();
 }
-END_TEST
 
 /* The VCEK's chain is stored, and would match: it is not served, since it names the chip. */
-START_TEST(vlek_without_a_loaded_vlek_is_the_empty_table)
+TEST(vlek_without_a_loaded_vlek_is_the_empty_table)
 {
     start(milan("3.0.8.115", "signer = vlek\n"));
     import_chains(true);
@@ -71,10 +72,9 @@ START_TEST(vlek_without_a_loaded_vlek_is_the_empty_table)
     expect_served("");
     stop();
 }
-END_TEST
 
 /* Two regions of one provider: the firmware does not tell which VLEK it has loaded. */
-START_TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
+TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
 {
     static const char loaded[] = "fixed_vlek = yes\n";
     struct snp_pki_leaf leaves[2];
@@ -120,11 +120,10 @@ START_TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
     snp_pki_leaf_done(&leaves[0]);
     snp_pki_leaf_done(&leaves[1]);
 }
-END_TEST
 
 /* Reports of two regions of AWS, with AMD's own certificates: each verifies with the table that is
  * served for its region, and with no other. */
-START_TEST(a_real_report_of_each_region_verifies_with_what_is_served_for_it)
+TEST(a_real_report_of_each_region_verifies_with_what_is_served_for_it)
 {
     static const struct {
         const char *csp, *report;
@@ -185,10 +184,9 @@ START_TEST(a_real_report_of_each_region_verifies_with_what_is_served_for_it)
     for (size_t i = 0; i < 3; i++)
         free_input(files[i]);
 }
-END_TEST
 
 /* A root that nothing can be done with is said, and what it means; the others stay trusted. */
-START_TEST(a_root_of_an_unknown_product_is_said_and_the_others_serve)
+TEST(a_root_of_an_unknown_product_is_said_and_the_others_serve)
 {
     char path[128], more[256];
 
@@ -210,19 +208,17 @@ START_TEST(a_root_of_an_unknown_product_is_said_and_the_others_serve)
     ck_assert(!has_problem("Verona"));
     stop();
 }
-END_TEST
 
-START_TEST(vcek_though_a_vlek_is_loaded)
+TEST(vcek_though_a_vlek_is_loaded)
 {
     start(milan("3.0.8.115", "signer = vcek\nfixed_vlek = yes\n"));
     import_chains(true);
     expect_served("ARK VCEK ASK");
     stop();
 }
-END_TEST
 
 /* The files' chain is served only where it is the platform's; else the store's is. */
-START_TEST(files_and_store)
+TEST(files_and_store)
 {
     struct snp_pki_leaf leaf = make_leaf(false, 9);
     char more[1024];
@@ -241,9 +237,8 @@ START_TEST(files_and_store)
     snp_pki_leaf_done(&leaf);
     stop();
 }
-END_TEST
 
-START_TEST(a_removed_chain_is_not_served)
+TEST(a_removed_chain_is_not_served)
 {
     struct store_key key;
     char text[STORE_KEY_SIZE];
@@ -260,11 +255,10 @@ START_TEST(a_removed_chain_is_not_served)
     expect_served("");
     stop();
 }
-END_TEST
 
 /* As the package leaves a host: no service, but imports are taken, and then it is said what is
  * missing. */
-START_TEST(a_store_alone_takes_imports_and_serves_nothing)
+TEST(a_store_alone_takes_imports_and_serves_nothing)
 {
     start("");
     ck_assert(!certs_offered(cocod->certs));
@@ -280,11 +274,10 @@ START_TEST(a_store_alone_takes_imports_and_serves_nothing)
     ck_assert(!has_problem("nothing tells"));
     stop();
 }
-END_TEST
 
 /* --- the CRL ---------------------------------------------------------------------------------- */
 
-START_TEST(a_crl_that_lists_the_intermediate_unpublishes_what_is_served)
+TEST(a_crl_that_lists_the_intermediate_unpublishes_what_is_served)
 {
     struct chain_input none = make_crl(1, 0, 0);
     struct chain_input lists = make_crl(2, snp_pki_ca_serial(pki, SNP_PKI_ASK), 0);
@@ -314,10 +307,9 @@ START_TEST(a_crl_that_lists_the_intermediate_unpublishes_what_is_served)
     free_input(none);
     free_input(lists);
 }
-END_TEST
 
 /* The same where the chain is the files' and nobody knows the platform. */
-START_TEST(a_crl_also_unpublishes_the_files_chain)
+TEST(a_crl_also_unpublishes_the_files_chain)
 {
     struct chain_input lists = make_crl(2, snp_pki_ca_serial(pki, SNP_PKI_ASK), 0);
     const struct chain_input files[] = {ca(SNP_PKI_ARK), lists};
@@ -337,9 +329,8 @@ START_TEST(a_crl_also_unpublishes_the_files_chain)
     free_input(lists);
     stop();
 }
-END_TEST
 
-START_TEST(an_outdated_crl_alarms_and_no_more)
+TEST(an_outdated_crl_alarms_and_no_more)
 {
     struct chain_input crl = make_crl(1, 0, wall_s - 10 * DAY), next;
 
@@ -361,9 +352,8 @@ START_TEST(an_outdated_crl_alarms_and_no_more)
     free_input(next);
     stop();
 }
-END_TEST
 
-START_TEST(the_crl_is_in_the_table_only_where_that_is_asked_for)
+TEST(the_crl_is_in_the_table_only_where_that_is_asked_for)
 {
     struct chain_input crl = make_crl(1, 0, 0), next = make_crl(2, 0, 0);
     struct coco_snp_table table;
@@ -387,10 +377,9 @@ START_TEST(the_crl_is_in_the_table_only_where_that_is_asked_for)
     free_input(next);
     stop();
 }
-END_TEST
 
 /* One that makes the table too large for guests is left out; the chain is served. */
-START_TEST(a_crl_that_does_not_fit_is_left_out)
+TEST(a_crl_that_does_not_fit_is_left_out)
 {
     struct chain_input plain = make_crl(1, 0, 0);
     static uint8_t large[CRL_MAX];
@@ -419,10 +408,9 @@ START_TEST(a_crl_that_does_not_fit_is_left_out)
     free_input(plain);
     stop();
 }
-END_TEST
 
 /* The same chain is the same bytes, whoever imported it in which order. */
-START_TEST(the_table_is_reproducible)
+TEST(the_table_is_reproducible)
 {
     struct snp_pki_leaf leaf = make_leaf(false, 8);
     struct chain_input crl = make_crl(1, 0, 0);
@@ -452,12 +440,11 @@ START_TEST(the_table_is_reproducible)
     snp_pki_leaf_done(&leaf);
     free_input(crl);
 }
-END_TEST
 
 /* --- the clock -------------------------------------------------------------------------------- */
 
 /* A host without a battery: it boots in 1970, and the clock is set a while later. */
-START_TEST(a_clock_before_the_build_is_not_trusted_until_it_is_set)
+TEST(a_clock_before_the_build_is_not_trusted_until_it_is_set)
 {
     start(milan("3.0.8.115", ""));
     import_chains(false);
@@ -470,10 +457,9 @@ START_TEST(a_clock_before_the_build_is_not_trusted_until_it_is_set)
     ck_assert(!has_problem("clock says"));
     stop();
 }
-END_TEST
 
 /* What expired while the clock was wrong ends when the clock is set, not a minute later. */
-START_TEST(dates_count_from_the_moment_that_the_clock_is_set)
+TEST(dates_count_from_the_moment_that_the_clock_is_set)
 {
     wall_s = 1000;
     start(milan("3.0.8.115", ""));
@@ -491,9 +477,8 @@ START_TEST(dates_count_from_the_moment_that_the_clock_is_set)
     expect_problem("clock says");
     stop();
 }
-END_TEST
 
-START_TEST(a_clock_before_the_newest_crl_is_not_trusted)
+TEST(a_clock_before_the_newest_crl_is_not_trusted)
 {
     struct chain_input crl = make_crl(1, 0, now_s - DAY);
 
@@ -511,7 +496,6 @@ START_TEST(a_clock_before_the_newest_crl_is_not_trusted)
     free_input(crl);
     stop();
 }
-END_TEST
 
 /* Where the kernel tells nothing, the look once a minute finds it. */
 static int no_watch(void)
@@ -520,7 +504,7 @@ static int no_watch(void)
     return -1;
 }
 
-START_TEST(without_a_watch_on_the_clock_it_takes_a_minute)
+TEST(without_a_watch_on_the_clock_it_takes_a_minute)
 {
     sys.clock_watch = no_watch;
     wall_s = 1000;
@@ -536,10 +520,9 @@ START_TEST(without_a_watch_on_the_clock_it_takes_a_minute)
     expect_served("");
     stop();
 }
-END_TEST
 
 /* The files' chain alone: nobody looks once a minute, but the clock counts all the same. */
-START_TEST(the_clock_counts_for_the_files_chain_as_well)
+TEST(the_clock_counts_for_the_files_chain_as_well)
 {
     struct snp_pki_leaf leaf = make_leaf(false, 8);
     char more[1024];
@@ -567,10 +550,9 @@ START_TEST(the_clock_counts_for_the_files_chain_as_well)
     }
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* The real thing, once: the kernel's descriptor waits, and is not readable by itself. */
-START_TEST(the_kernels_watch_waits)
+TEST(the_kernels_watch_waits)
 {
     uint64_t ticks;
     int fd = sys_real.clock_watch();
@@ -581,7 +563,6 @@ START_TEST(the_kernels_watch_waits)
     ck_assert_int_eq(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     close(fd);
 }
-END_TEST
 
 /* --- trouble that passes ---------------------------------------------------------------------- */
 
@@ -593,7 +574,7 @@ static void *maybe_alloc(size_t size)
 }
 
 /* A CRL came in, and there was no memory to judge what is served by it: that is not forgotten. */
-START_TEST(a_selection_that_found_no_memory_is_made_up_for)
+TEST(a_selection_that_found_no_memory_is_made_up_for)
 {
     start(milan("3.0.8.115", ""));
     import_chains(false);
@@ -612,7 +593,6 @@ START_TEST(a_selection_that_found_no_memory_is_made_up_for)
     ck_assert(!has_problem("out of memory"));
     stop();
 }
-END_TEST
 
 /* --- local failures take no chain away -------------------------------------------------------- */
 
@@ -635,7 +615,7 @@ static uint32_t status_now(void)
 }
 
 /* What a guest gets where missing_chain = refuse must not be EIO for that. */
-START_TEST(a_local_failure_takes_no_good_chain_away)
+TEST_LOOP(a_local_failure_takes_no_good_chain_away, 0, sizeof(passing) / sizeof(passing[0]))
 {
     start(milan("3.0.8.115", "missing_chain = refuse\n"));
     import_chains(false);
@@ -657,11 +637,10 @@ START_TEST(a_local_failure_takes_no_good_chain_away)
     ck_assert(!has_problem("still served"));
     stop();
 }
-END_TEST
 
 /* The firmware has changed, and the chain for it cannot be read: the old one is wrong, and nothing
  * says that there is none. */
-START_TEST(a_local_failure_after_a_change_is_waited_for)
+TEST_LOOP(a_local_failure_after_a_change_is_waited_for, 0, sizeof(passing) / sizeof(passing[0]))
 {
     start(milan("3.0.8.115", "missing_chain = refuse\n"));
     import_chains(false);
@@ -683,10 +662,9 @@ START_TEST(a_local_failure_after_a_change_is_waited_for)
     ck_assert(!has_problem("is tried again"));
     stop();
 }
-END_TEST
 
 /* But not for ever: after 10 s it is as if there were none, until there is. */
-START_TEST(a_local_failure_that_lasts_is_told_as_a_missing_chain)
+TEST(a_local_failure_that_lasts_is_told_as_a_missing_chain)
 {
     start(milan("3.0.8.115", "missing_chain = refuse\n"));
     import_chains(false);
@@ -704,10 +682,9 @@ START_TEST(a_local_failure_that_lasts_is_told_as_a_missing_chain)
     expect_served("ARK VCEK ASK");
     stop();
 }
-END_TEST
 
 /* What cannot be judged anew is served no longer than its dates say. */
-START_TEST(a_local_failure_does_not_prolong_a_chain)
+TEST(a_local_failure_does_not_prolong_a_chain)
 {
     start(milan("3.0.8.115", ""));
     import_chains(false);
@@ -722,45 +699,4 @@ START_TEST(a_local_failure_does_not_prolong_a_chain)
     expect_served("");
     open_error = 0;
     stop();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("certs_store");
-    TCase *tc = tcase_create("certs_store");
-
-    tcase_set_timeout(tc, 60);
-    tcase_add_unchecked_fixture(tc, make_pki, free_pki);
-    tcase_add_checked_fixture(tc, fixture_setup, NULL);
-    tcase_add_test(tc, auto_follows_the_firmware);
-    tcase_add_test(tc, vlek_without_a_loaded_vlek_is_the_empty_table);
-    tcase_add_test(tc, vleks_of_two_regions_are_an_alarm_until_one_is_named);
-    tcase_add_test(tc, a_real_report_of_each_region_verifies_with_what_is_served_for_it);
-    tcase_add_test(tc, a_root_of_an_unknown_product_is_said_and_the_others_serve);
-    tcase_add_test(tc, vcek_though_a_vlek_is_loaded);
-    tcase_add_test(tc, files_and_store);
-    tcase_add_test(tc, a_removed_chain_is_not_served);
-    tcase_add_test(tc, a_store_alone_takes_imports_and_serves_nothing);
-    tcase_add_test(tc, a_crl_that_lists_the_intermediate_unpublishes_what_is_served);
-    tcase_add_test(tc, a_crl_also_unpublishes_the_files_chain);
-    tcase_add_test(tc, an_outdated_crl_alarms_and_no_more);
-    tcase_add_test(tc, the_crl_is_in_the_table_only_where_that_is_asked_for);
-    tcase_add_test(tc, a_crl_that_does_not_fit_is_left_out);
-    tcase_add_test(tc, the_table_is_reproducible);
-    tcase_add_test(tc, a_clock_before_the_build_is_not_trusted_until_it_is_set);
-    tcase_add_test(tc, dates_count_from_the_moment_that_the_clock_is_set);
-    tcase_add_test(tc, a_clock_before_the_newest_crl_is_not_trusted);
-    tcase_add_test(tc, without_a_watch_on_the_clock_it_takes_a_minute);
-    tcase_add_test(tc, the_clock_counts_for_the_files_chain_as_well);
-    tcase_add_test(tc, the_kernels_watch_waits);
-    tcase_add_test(tc, a_selection_that_found_no_memory_is_made_up_for);
-    tcase_add_loop_test(tc, a_local_failure_takes_no_good_chain_away, 0,
-                        sizeof(passing) / sizeof(passing[0]));
-    tcase_add_loop_test(tc, a_local_failure_after_a_change_is_waited_for, 0,
-                        sizeof(passing) / sizeof(passing[0]));
-    tcase_add_test(tc, a_local_failure_that_lasts_is_told_as_a_missing_chain);
-    tcase_add_test(tc, a_local_failure_does_not_prolong_a_chain);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

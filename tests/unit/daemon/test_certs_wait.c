@@ -6,10 +6,13 @@
  */
 #include "wait_fixture.h"
 
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
+        .timeout_s = 120);
+
 /* --- the fault -------------------------------------------------------------------------------- */
 
 /* Linux' guest driver sleeps 2 s between tries, and after 60 s of BUSY it destroys its key. */
-START_TEST(a_guest_that_comes_every_two_seconds_is_never_told_busy)
+TEST_LOOP(a_guest_that_comes_every_two_seconds_is_never_told_busy, 0, 14)
 {
     static const uint64_t every_us[] = {2000000, 2100000, 1999999, 1800000,
                                         2000001, 5000000, 60000000};
@@ -28,9 +31,8 @@ START_TEST(a_guest_that_comes_every_two_seconds_is_never_told_busy)
     ck_assert_uint_gt(metrics.certs_waited, 0);
     close_host(&session);
 }
-END_TEST
 
-START_TEST(whatever_the_helper_takes_the_answer_is_within_the_promise)
+TEST_LOOP(whatever_the_helper_takes_the_answer_is_within_the_promise, 0, 2)
 {
     uint64_t took_us;
     char text[8];
@@ -49,7 +51,6 @@ START_TEST(whatever_the_helper_takes_the_answer_is_within_the_promise)
     ck_assert_uint_eq(metrics.certs_eagain, 0);
     close_host(&session);
 }
-END_TEST
 
 /* --- nothing old ------------------------------------------------------------------------------ */
 
@@ -81,7 +82,7 @@ static void change_truth(void)
     truth[n_truth++].snp = snp;
 }
 
-START_TEST(no_answer_is_older_than_two_seconds)
+TEST_LOOP(no_answer_is_older_than_two_seconds, 0, 2)
 {
     struct session sessions[4];
     unsigned n_waiting = 0;
@@ -136,11 +137,10 @@ START_TEST(no_answer_is_older_than_two_seconds)
         session_close(&sessions[i]);
     close_host(&sessions[0]);
 }
-END_TEST
 
 /* The TCB has changed while nobody asked. The new table is handed out at once, also to one whose
  * own lease keeps it from the file. */
-START_TEST(after_a_change_in_the_quiet)
+TEST_LOOP(after_a_change_in_the_quiet, 0, 2)
 {
     open_host();
     struct session session = session_open(features_of(_i));
@@ -151,7 +151,6 @@ START_TEST(after_a_change_in_the_quiet)
     ck_assert(file_is_current());
     close_host(&session);
 }
-END_TEST
 
 /* --- readings that fail ----------------------------------------------------------------------- */
 
@@ -166,7 +165,7 @@ static const struct {
 #define N_FAILURES ((int)(sizeof(failures) / sizeof(failures[0])))
 
 /* The first time, EAGAIN: it may be over the next time. */
-START_TEST(a_reading_that_fails_once_is_eagain_and_the_next_one_may_succeed)
+TEST_LOOP(a_reading_that_fails_once_is_eagain_and_the_next_one_may_succeed, 0, 2 * N_FAILURES)
 {
     const int n = _i / 2;
     uint64_t took_us;
@@ -187,10 +186,9 @@ START_TEST(a_reading_that_fails_once_is_eagain_and_the_next_one_may_succeed)
     ck_assert_int_eq(one_exit(&session, NULL), 8);
     close_host(&session);
 }
-END_TEST
 
 /* Not each time: a guest that is told so for 60 s has lost its key. */
-START_TEST(a_helper_that_is_gone_for_good_costs_certificates_and_no_key)
+TEST_LOOP(a_helper_that_is_gone_for_good_costs_certificates_and_no_key, 0, 2 * N_FAILURES)
 {
     const int n = _i / 2;
     unsigned busy = 0, row = 0;
@@ -213,7 +211,6 @@ START_TEST(a_helper_that_is_gone_for_good_costs_certificates_and_no_key)
     ck_assert(has_problem("the platform's TCB is not known"));
     close_host(&session);
 }
-END_TEST
 
 /* --- something else is under way -------------------------------------------------------------- */
 
@@ -272,7 +269,7 @@ static const struct {
     {reload_all, 8, CERTS_REASON_NONE},
 };
 
-START_TEST(what_ends_the_waiting_ends_it_at_once)
+TEST_LOOP(what_ends_the_waiting_ends_it_at_once, 0, 2 * ((int)(sizeof(events) / sizeof(events[0]))))
 {
     const int n = _i / 2;
 
@@ -295,10 +292,9 @@ START_TEST(what_ends_the_waiting_ends_it_at_once)
     ck_assert_int_eq(take_answer(&session), NONE); /* once */
     close_host(&session);
 }
-END_TEST
 
 /* The look at the file comes with the answer, not with the question. */
-START_TEST(an_untold_update_during_the_waiting_is_noticed)
+TEST(an_untold_update_during_the_waiting_is_noticed)
 {
     open_host();
     struct session session = session_open(0); /* who holds a lease excludes it */
@@ -315,7 +311,6 @@ START_TEST(an_untold_update_during_the_waiting_is_noticed)
     ck_assert_int_eq(one_exit(&session, NULL), 8);
     close_host(&session);
 }
-END_TEST
 
 /* The worker is stuck in its work until the test lets go; or dead, for all that cocod knows. */
 static int hang[2];
@@ -377,7 +372,7 @@ static int exit_without_worker(struct session *session)
 
 /* What is known and matches is served on while the chain is loaded again, however long that takes:
  * the platform is read all the same. */
-START_TEST(a_disk_that_hangs_keeps_nobody_waiting)
+TEST_LOOP(a_disk_that_hangs_keeps_nobody_waiting, 0, 2)
 {
     struct certs_options next = options.certs;
 
@@ -396,10 +391,9 @@ START_TEST(a_disk_that_hangs_keeps_nobody_waiting)
     ck_assert_int_eq(one_exit(&session, NULL), 8);
     close_host(&session);
 }
-END_TEST
 
 /* But nothing that does not match: neither the old table nor, for want of its chain, the new. */
-START_TEST(a_change_while_the_disk_hangs_is_noticed)
+TEST_LOOP(a_change_while_the_disk_hangs_is_noticed, 0, 2)
 {
     struct certs_options next = options.certs;
 
@@ -419,30 +413,4 @@ START_TEST(a_change_while_the_disk_hangs_is_noticed)
     ck_assert_int_eq(one_exit(&session, NULL), 9);
     ck_assert(file_is_current());
     close_host(&session);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    const int n_events = (int)(sizeof(events) / sizeof(events[0]));
-    Suite *suite = suite_create("certs_wait");
-    TCase *tcase = tcase_create("certs_wait");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, make_pkis, free_pkis);
-    tcase_add_checked_fixture(tcase, platform_setup, NULL);
-    tcase_add_loop_test(tcase, a_guest_that_comes_every_two_seconds_is_never_told_busy, 0, 14);
-    tcase_add_loop_test(tcase, whatever_the_helper_takes_the_answer_is_within_the_promise, 0, 2);
-    tcase_add_loop_test(tcase, no_answer_is_older_than_two_seconds, 0, 2);
-    tcase_add_loop_test(tcase, after_a_change_in_the_quiet, 0, 2);
-    tcase_add_loop_test(tcase, a_reading_that_fails_once_is_eagain_and_the_next_one_may_succeed, 0,
-                        2 * N_FAILURES);
-    tcase_add_loop_test(tcase, a_helper_that_is_gone_for_good_costs_certificates_and_no_key, 0,
-                        2 * N_FAILURES);
-    tcase_add_loop_test(tcase, what_ends_the_waiting_ends_it_at_once, 0, 2 * n_events);
-    tcase_add_test(tcase, an_untold_update_during_the_waiting_is_noticed);
-    tcase_add_loop_test(tcase, a_disk_that_hangs_keeps_nobody_waiting, 0, 2);
-    tcase_add_loop_test(tcase, a_change_while_the_disk_hangs_is_noticed, 0, 2);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -7,9 +7,12 @@
 
 #define SESSIONS_MAX 16u
 
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
+        .timeout_s = 120);
+
 /* --- a request like any other ----------------------------------------------------------------- */
 
-START_TEST(its_own_deadline_may_be_shorter)
+TEST_LOOP(its_own_deadline_may_be_shorter, 0, 6)
 {
     static const struct {
         uint32_t timeout_ms;
@@ -32,9 +35,8 @@ START_TEST(its_own_deadline_may_be_shorter)
         1);
     close_host(&session);
 }
-END_TEST
 
-START_TEST(cancelled_while_it_waits)
+TEST(cancelled_while_it_waits)
 {
     open_host();
     struct session session = session_open(COCO_FEATURE_LEASE);
@@ -49,9 +51,8 @@ START_TEST(cancelled_while_it_waits)
     ck_assert_int_eq(take_answer(&session), NONE);
     close_host(&session);
 }
-END_TEST
 
-START_TEST(its_vmm_leaves_while_it_waits)
+TEST(its_vmm_leaves_while_it_waits)
 {
     open_host();
     struct session session = session_open(COCO_FEATURE_LEASE);
@@ -67,9 +68,8 @@ START_TEST(its_vmm_leaves_while_it_waits)
     pass(SECOND);
     platform_close();
 }
-END_TEST
 
-START_TEST(its_id_is_in_flight)
+TEST(its_id_is_in_flight)
 {
     open_host();
     struct session session = session_open(0);
@@ -83,10 +83,9 @@ START_TEST(its_id_is_in_flight)
     ck_assert_uint_eq(metrics.now_requests, 0);
     close_host(&session);
 }
-END_TEST
 
 /* Whether it fits is known when the table is. */
-START_TEST(too_few_pages_while_it_waits)
+TEST(too_few_pages_while_it_waits)
 {
     open_host();
     struct session session = session_open(0);
@@ -112,7 +111,6 @@ START_TEST(too_few_pages_while_it_waits)
     ck_assert_int_eq(await_answer(&session, NULL), 8);
     close_host(&session);
 }
-END_TEST
 
 /* --- how many --------------------------------------------------------------------------------- */
 
@@ -132,7 +130,7 @@ static unsigned take_all(const struct session *session, unsigned *ret_busy)
 }
 
 /* As many as the session was told; the others at once. One reading serves them all. */
-START_TEST(pipelined_ones_wait_up_to_the_session_s_limit)
+TEST(pipelined_ones_wait_up_to_the_session_s_limit)
 {
     unsigned busy;
 
@@ -153,10 +151,9 @@ START_TEST(pipelined_ones_wait_up_to_the_session_s_limit)
     ck_assert_uint_eq(asked[COCO_SEV_STATUS], before + 1);
     close_host(&session);
 }
-END_TEST
 
 /* An account: as many as it may have connections. */
-START_TEST(one_account_s_sessions_wait_up_to_its_limit)
+TEST(one_account_s_sessions_wait_up_to_its_limit)
 {
     struct session sessions[SESSIONS_MAX];
     unsigned busy, all_busy = 0, all_tables = 0;
@@ -186,7 +183,6 @@ START_TEST(one_account_s_sessions_wait_up_to_its_limit)
         session_close(&sessions[i]);
     close_host(&sessions[0]);
 }
-END_TEST
 
 static bool no_memory;
 static void *alloc_or_not(size_t size)
@@ -194,7 +190,7 @@ static void *alloc_or_not(size_t size)
     return no_memory ? NULL : sys_real.alloc(size);
 }
 
-START_TEST(no_memory_for_one_that_would_wait)
+TEST(no_memory_for_one_that_would_wait)
 {
     open_host();
     struct session session = session_open(0);
@@ -210,11 +206,10 @@ START_TEST(no_memory_for_one_that_would_wait)
     ck_assert_int_eq(one_exit(&session, NULL), 8);
     close_host(&session);
 }
-END_TEST
 
 /* --- what is remembered of it ----------------------------------------------------------------- */
 
-START_TEST(how_long_it_waited_and_for_what_can_be_asked)
+TEST(how_long_it_waited_and_for_what_can_be_asked)
 {
     open_host();
     struct session session = session_open(COCO_FEATURE_LEASE);
@@ -238,26 +233,4 @@ START_TEST(how_long_it_waited_and_for_what_can_be_asked)
     ck_assert_ptr_null(history_at(session.peer->account->history, 1)->why);
     ck_assert_uint_eq(history_at(session.peer->account->history, 1)->took_us, 0);
     close_host(&session);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("certs_wait_limits");
-    TCase *tcase = tcase_create("certs_wait_limits");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, make_pkis, free_pkis);
-    tcase_add_checked_fixture(tcase, platform_setup, NULL);
-    tcase_add_loop_test(tcase, its_own_deadline_may_be_shorter, 0, 6);
-    tcase_add_test(tcase, cancelled_while_it_waits);
-    tcase_add_test(tcase, its_vmm_leaves_while_it_waits);
-    tcase_add_test(tcase, its_id_is_in_flight);
-    tcase_add_test(tcase, too_few_pages_while_it_waits);
-    tcase_add_test(tcase, pipelined_ones_wait_up_to_the_session_s_limit);
-    tcase_add_test(tcase, one_account_s_sessions_wait_up_to_its_limit);
-    tcase_add_test(tcase, no_memory_for_one_that_would_wait);
-    tcase_add_test(tcase, how_long_it_waited_and_for_what_can_be_asked);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -78,7 +78,7 @@ static uint64_t report_le64(const uint8_t *report, size_t size, size_t at)
     return v;
 }
 
-START_TEST(real_milan_vcek_verifies_and_belongs_to_its_report)
+TEST(real_milan_vcek_verifies_and_belongs_to_its_report)
 {
     struct real files;
     struct chain *c = NULL;
@@ -109,9 +109,8 @@ START_TEST(real_milan_vcek_verifies_and_belongs_to_its_report)
     chain_free(c);
     real_close(&files);
 }
-END_TEST
 
-START_TEST(real_turin_vcek_verifies)
+TEST(real_turin_vcek_verifies)
 {
     struct real files;
     struct chain *c = NULL;
@@ -129,9 +128,8 @@ START_TEST(real_turin_vcek_verifies)
     chain_free(c);
     real_close(&files);
 }
-END_TEST
 
-START_TEST(real_vlek_verifies_until_it_expires)
+TEST(real_vlek_verifies_until_it_expires)
 {
     struct real files;
     struct chain *c = NULL;
@@ -160,9 +158,8 @@ START_TEST(real_vlek_verifies_until_it_expires)
     chain_free(c);
     real_close(&files);
 }
-END_TEST
 
-START_TEST(real_vcek_with_edited_chip_id_is_refused)
+TEST(real_vcek_with_edited_chip_id_is_refused)
 {
     struct real files;
 
@@ -172,9 +169,8 @@ START_TEST(real_vcek_with_edited_chip_id_is_refused)
     assert_why("the signature of the VCEK (vcek_milan_bad_signature.der) does not verify");
     real_close(&files);
 }
-END_TEST
 
-START_TEST(real_chains_are_not_mixed)
+TEST(real_chains_are_not_mixed)
 {
     static const struct {
         const char *files[4];
@@ -208,9 +204,8 @@ START_TEST(real_chains_are_not_mixed)
         real_close(&files);
     }
 }
-END_TEST
 
-START_TEST(ask_and_asvk_beside_one_leaf_the_leaf_decides)
+TEST(ask_and_asvk_beside_one_leaf_the_leaf_decides)
 {
     static const struct {
         const char *files[5], *intermediate;
@@ -240,10 +235,11 @@ START_TEST(ask_and_asvk_beside_one_leaf_the_leaf_decides)
         real_close(&files);
     }
 }
-END_TEST
+
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .timeout_s = 120);
 
 /* As Genoa's ASK was replaced by another of the same name; roots of one name as well. */
-START_TEST(two_intermediates_of_one_name_the_signature_decides)
+TEST(two_intermediates_of_one_name_the_signature_decides)
 {
     char keys[4096];
     struct snp_pki_options second = {.keys_dir = keys};
@@ -277,9 +273,10 @@ START_TEST(two_intermediates_of_one_name_the_signature_decides)
     snp_pki_leaf_done(&leaf);
     snp_pki_free(other);
 }
-END_TEST
 
-START_TEST(real_roots_are_the_pinned_ones)
+FIXTURE();
+
+TEST(real_roots_are_the_pinned_ones)
 {
     static const char *const names[] = {"milan_ark.pem", "genoa_ark.pem", "turin_ark.pem",
                                         "field/venice/ark.pem"};
@@ -296,9 +293,8 @@ START_TEST(real_roots_are_the_pinned_ones)
         real_close(&files);
     }
 }
-END_TEST
 
-START_TEST(real_table_holds_the_certificates_in_order)
+TEST(real_table_holds_the_certificates_in_order)
 {
     struct real files;
     struct chain *c = NULL;
@@ -325,7 +321,6 @@ START_TEST(real_table_holds_the_certificates_in_order)
     chain_free(c);
     real_close(&files);
 }
-END_TEST
 
 /* --- taking inputs apart --- */
 
@@ -357,7 +352,9 @@ static char *bundle(const struct snp_pki_leaf *leaf, const char *eol, const char
     return all;
 }
 
-START_TEST(pem_bundle_of_all_three_is_taken)
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .timeout_s = 120);
+
+TEST(pem_bundle_of_all_three_is_taken)
 {
     static const char *const eols[] = {"\n", "\r\n"};
     struct snp_pki_leaf leaf = a_vcek(MILAN);
@@ -383,9 +380,8 @@ START_TEST(pem_bundle_of_all_three_is_taken)
     }
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(certificate_given_twice_counts_once)
+TEST(certificate_given_twice_counts_once)
 {
     struct snp_pki_leaf leaf = a_vcek(MILAN);
     char *text = bundle(&leaf, "\n", "");
@@ -401,9 +397,8 @@ START_TEST(certificate_given_twice_counts_once)
     free(text);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(pem_that_is_not_certificates_alone_is_refused)
+TEST(pem_that_is_not_certificates_alone_is_refused)
 {
     static const struct {
         const char *behind, *why;
@@ -451,9 +446,8 @@ START_TEST(pem_that_is_not_certificates_alone_is_refused)
     }
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(inputs_that_are_no_certificates_are_refused)
+TEST(inputs_that_are_no_certificates_are_refused)
 {
     static const struct {
         const char *data;
@@ -488,9 +482,8 @@ START_TEST(inputs_that_are_no_certificates_are_refused)
     assert_why("no certificate file was given");
     free(large);
 }
-END_TEST
 
-START_TEST(bytes_behind_der_are_refused)
+TEST(bytes_behind_der_are_refused)
 {
     struct snp_pki_leaf leaf = a_vcek(MILAN);
     uint8_t *longer = calloc(1, leaf.der_size + 3);
@@ -508,10 +501,9 @@ START_TEST(bytes_behind_der_are_refused)
     free(longer);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* The same certificate with its outer length written in three bytes where two do: BER, not DER. */
-START_TEST(other_encodings_than_der_are_refused)
+TEST(other_encodings_than_der_are_refused)
 {
     struct snp_pki_leaf leaf = a_vcek(MILAN);
     uint8_t *ber = calloc(1, leaf.der_size + 1);
@@ -527,11 +519,10 @@ START_TEST(other_encodings_than_der_are_refused)
     free(ber);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* OpenSSL reads this, too, and a certificate that it is only asked to write keeps the bytes that it was
  * read from: found by comparing it with another reader (fuzz_kds). */
-START_TEST(a_sequence_that_is_not_one_is_refused)
+TEST(a_sequence_that_is_not_one_is_refused)
 {
     struct snp_pki_leaf leaf = a_vcek(MILAN);
     struct chain_input in = leaf_input(&leaf, "leaf.der");
@@ -548,9 +539,8 @@ START_TEST(a_sequence_that_is_not_one_is_refused)
     assert_why("is not encoded by DER's rules");
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(sentence_may_be_unwanted_or_cut)
+TEST(sentence_may_be_unwanted_or_cut)
 {
     char small[8];
     struct chain *c = NULL;
@@ -560,9 +550,8 @@ START_TEST(sentence_may_be_unwanted_or_cut)
     ck_assert_int_eq(chain_parse(&in, 1, &c, small, sizeof(small)), -EBADMSG);
     ck_assert_str_eq(small, "a-long-");
 }
-END_TEST
 
-START_TEST(table_over_the_guests_buffer_is_refused)
+TEST(table_over_the_guests_buffer_is_refused)
 {
     struct chain c = {.signer = CHAIN_SIGNER_VCEK};
     uint8_t *bytes = NULL;
@@ -582,7 +571,6 @@ START_TEST(table_over_the_guests_buffer_is_refused)
     ck_assert_ptr_null(bytes);
     free(der);
 }
-END_TEST
 
 /* --- memory --- */
 
@@ -593,7 +581,7 @@ static void *failing_alloc(size_t size)
     return allocations_left-- == 0 ? NULL : sys_real.alloc(size);
 }
 
-START_TEST(out_of_memory_is_an_error_like_any)
+TEST(out_of_memory_is_an_error_like_any)
 {
     struct snp_pki_leaf leaf = a_vcek(MILAN);
     char *text = bundle(&leaf, "\n", "");
@@ -620,11 +608,10 @@ START_TEST(out_of_memory_is_an_error_like_any)
     free(text);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* --- files --- */
 
-START_TEST(files_are_read_whole_and_bounded)
+TEST(files_are_read_whole_and_bounded)
 {
     char path[4096];
     uint8_t *data = NULL;
@@ -649,39 +636,4 @@ START_TEST(files_are_read_whole_and_bounded)
     ck_assert_int_eq(chain_read_file(path, &data, &size), -ENOENT);
     ck_assert_ptr_null(data);
     free(large);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("chain");
-    TCase *real = tcase_create("real");
-    TCase *inputs = tcase_create("inputs");
-
-    suite_add_tcase(s, real);
-    tcase_add_test(real, real_milan_vcek_verifies_and_belongs_to_its_report);
-    tcase_add_test(real, real_turin_vcek_verifies);
-    tcase_add_test(real, real_vlek_verifies_until_it_expires);
-    tcase_add_test(real, real_vcek_with_edited_chip_id_is_refused);
-    tcase_add_test(real, real_chains_are_not_mixed);
-    tcase_add_test(real, ask_and_asvk_beside_one_leaf_the_leaf_decides);
-    tcase_add_test(real, real_roots_are_the_pinned_ones);
-    tcase_add_test(real, real_table_holds_the_certificates_in_order);
-
-    suite_add_tcase(s, inputs);
-    tcase_set_timeout(inputs, 120); /* making RSA-4096 keys, where none are kept yet */
-    tcase_add_unchecked_fixture(inputs, make_pkis, free_pkis);
-    tcase_add_test(inputs, two_intermediates_of_one_name_the_signature_decides);
-    tcase_add_test(inputs, pem_bundle_of_all_three_is_taken);
-    tcase_add_test(inputs, certificate_given_twice_counts_once);
-    tcase_add_test(inputs, pem_that_is_not_certificates_alone_is_refused);
-    tcase_add_test(inputs, inputs_that_are_no_certificates_are_refused);
-    tcase_add_test(inputs, bytes_behind_der_are_refused);
-    tcase_add_test(inputs, other_encodings_than_der_are_refused);
-    tcase_add_test(inputs, a_sequence_that_is_not_one_is_refused);
-    tcase_add_test(inputs, sentence_may_be_unwanted_or_cut);
-    tcase_add_test(inputs, table_over_the_guests_buffer_is_refused);
-    tcase_add_test(inputs, out_of_memory_is_an_error_like_any);
-    tcase_add_test(inputs, files_are_read_whole_and_bounded);
-    return s;
 }

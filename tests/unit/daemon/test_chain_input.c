@@ -107,10 +107,12 @@ static struct store open_store(struct chain_roots *roots, int64_t now_s)
     return (struct store){.dir = dir, .roots = roots, .now_s = now_s};
 }
 
+FIXTURE(.setup_once = make_all, .teardown_once = free_all);
+
 /* --- explanatory text ------------------------------------------------------------------------- */
 
 /* RFC 7468, section 2: data before the encapsulation boundaries is permitted. */
-START_TEST(text_outside_of_pem_blocks_is_explanatory)
+TEST(text_outside_of_pem_blocks_is_explanatory)
 {
     static const char *const texts[] = {
         "",
@@ -135,9 +137,8 @@ START_TEST(text_outside_of_pem_blocks_is_explanatory)
         free(text);
     }
 }
-END_TEST
 
-START_TEST(one_certificate_with_text_behind_keeps_its_files_name)
+TEST(one_certificate_with_text_behind_keeps_its_files_name)
 {
     char *text = NULL;
     struct chain *c;
@@ -151,11 +152,10 @@ START_TEST(one_certificate_with_text_behind_keeps_its_files_name)
     chain_free(c);
     free(text);
 }
-END_TEST
 
 /* Files put together whose last lines had no end; one line instead of many; blanks behind BEGIN; the
  * NUL of a C string, or a page's. */
-START_TEST(pem_with_other_white_space)
+TEST(pem_with_other_white_space)
 {
     char *text = NULL, *one_line = strdup(leaf_pem);
     static char page[16384];
@@ -181,9 +181,8 @@ START_TEST(pem_with_other_white_space)
     free(text);
     free(one_line);
 }
-END_TEST
 
-START_TEST(old_labels_of_certificates_are_taken)
+TEST(old_labels_of_certificates_are_taken)
 {
     static const char *const labels[] = {"X509 CERTIFICATE", "X.509 CERTIFICATE"};
 
@@ -199,10 +198,9 @@ START_TEST(old_labels_of_certificates_are_taken)
         free(body);
     }
 }
-END_TEST
 
 /* `cat ark.der ask.der vcek.der`. */
-START_TEST(der_behind_der_is_taken)
+TEST(der_behind_der_is_taken)
 {
     struct chain_input ark = ca_input(MILAN, SNP_PKI_ARK, ""),
                        ask = ca_input(MILAN, SNP_PKI_ASK, "");
@@ -224,10 +222,9 @@ START_TEST(der_behind_der_is_taken)
     expect_refused("all.der", all, size - 1, "bytes behind its certificate");
     free(all);
 }
-END_TEST
 
 /* One part that is refused keeps no other out, and the order does not matter. */
-START_TEST(an_import_takes_what_is_good_around_what_is_not)
+TEST(an_import_takes_what_is_good_around_what_is_not)
 {
     static const char key[] =
         "-----BEGIN EC PRIVATE KEY-----\nc2VjcmV0\n-----END EC PRIVATE KEY-----\n";
@@ -253,7 +250,6 @@ START_TEST(an_import_takes_what_is_good_around_what_is_not)
     assert_why("has an END line without its BEGIN line");
     free(cut);
 }
-END_TEST
 
 /* --- tables ----------------------------------------------------------------------------------- */
 
@@ -290,7 +286,7 @@ static size_t make_table(bool own_first, uint8_t out[16384])
     return 8192;
 }
 
-START_TEST(a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_named)
+TEST(a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_named)
 {
     struct chain_roots roots = roots_of(MILAN);
     static uint8_t table[16384];
@@ -311,7 +307,6 @@ START_TEST(a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_name
         assert_why("begins like a GHCB certificate table, but an entry lies outside of its 200 ");
     }
 }
-END_TEST
 
 /* --- names ------------------------------------------------------------------------------------ */
 
@@ -335,7 +330,7 @@ static void judge_files(struct store *store, bool verify, const struct chain_inp
 }
 
 /* The scratch store's paths, STORE/.verify/Milan/ark.der, were in the sentences of "certs verify". */
-START_TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there)
+TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there)
 {
     struct chain_roots roots = roots_of(MILAN);
     struct store store = open_store(&roots, (int64_t)time(NULL));
@@ -374,7 +369,6 @@ START_TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_ther
     free(altered);
     free(altered_leaf);
 }
-END_TEST
 
 /* --- what it is --------------------------------------------------------------------------------- */
 
@@ -383,7 +377,7 @@ END_TEST
         text, sizeof(text) - 1, what \
     }
 
-START_TEST(what_is_no_certificate_is_named)
+TEST(what_is_no_certificate_is_named)
 {
     static const struct {
         const char *data;
@@ -433,10 +427,9 @@ START_TEST(what_is_no_certificate_is_named)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         expect_refused("file", cases[i].data, cases[i].size, cases[i].what);
 }
-END_TEST
 
 /* What firmware and its tools write, of its size and with what tells it. */
-START_TEST(what_firmware_writes_is_named)
+TEST(what_firmware_writes_is_named)
 {
     static const struct {
         size_t size;
@@ -479,7 +472,6 @@ START_TEST(what_firmware_writes_is_named)
     memcpy(tar + 512, "-----BEGIN CERTIFICATE-----\n", 28);
     expect_refused("file", tar, sizeof(tar), "is a tar archive: unpack it first");
 }
-END_TEST
 
 /* --- from the field --------------------------------------------------------------------------- */
 
@@ -507,7 +499,7 @@ static void free_data(struct chain_input *in)
 
 /* `openssl x509 -text`, print_certs, Bag Attributes, a comment, a byte order mark: as [certs] chain
  * they gave the empty table, and import refused them. */
-START_TEST(field_pem_with_text_around)
+TEST(field_pem_with_text_around)
 {
     static const char *const chains[] = {"field/pem/chain_print_certs.pem",
                                          "field/pem/chain_bag.pem", "field/pem/chain_comment.pem",
@@ -535,9 +527,8 @@ START_TEST(field_pem_with_text_around)
     }
     free_data(&vcek);
 }
-END_TEST
 
-START_TEST(field_utf16_is_named)
+TEST(field_utf16_is_named)
 {
     struct chain_input in;
 
@@ -548,9 +539,8 @@ START_TEST(field_utf16_is_named)
                    "UTF-16 -t UTF-8)");
     free_data(&in);
 }
-END_TEST
 
-START_TEST(field_tables)
+TEST(field_tables)
 {
     static const struct {
         const char *name, *expected;
@@ -581,28 +571,4 @@ START_TEST(field_tables)
         chain_free(c);
         free_data(&in);
     }
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("chain_input");
-    TCase *tc = tcase_create("chain_input");
-
-    tcase_add_unchecked_fixture(tc, make_all, free_all);
-    tcase_add_test(tc, text_outside_of_pem_blocks_is_explanatory);
-    tcase_add_test(tc, one_certificate_with_text_behind_keeps_its_files_name);
-    tcase_add_test(tc, pem_with_other_white_space);
-    tcase_add_test(tc, old_labels_of_certificates_are_taken);
-    tcase_add_test(tc, der_behind_der_is_taken);
-    tcase_add_test(tc, an_import_takes_what_is_good_around_what_is_not);
-    tcase_add_test(tc, a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_named);
-    tcase_add_test(tc, verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there);
-    tcase_add_test(tc, what_is_no_certificate_is_named);
-    tcase_add_test(tc, what_firmware_writes_is_named);
-    tcase_add_test(tc, field_pem_with_text_around);
-    tcase_add_test(tc, field_utf16_is_named);
-    tcase_add_test(tc, field_tables);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -13,9 +13,11 @@
 #include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .timeout_s = 120);
+
 /* --- leaves as the PKI makes them --- */
 
-START_TEST(every_product_verifies_with_both_signers)
+TEST(every_product_verifies_with_both_signers)
 {
     static const char *const names[] = {"Milan", "Genoa", "Turin", "Venice"};
     static const uint64_t versions[] = {0xD916000000000103, 0xD916000000000103, 0xD900000016010305,
@@ -53,9 +55,8 @@ START_TEST(every_product_verifies_with_both_signers)
             snp_pki_leaf_done(&leaf);
         }
 }
-END_TEST
 
-START_TEST(bad_leaves_are_refused_with_their_reason)
+TEST(bad_leaves_are_refused_with_their_reason)
 {
     static const struct {
         unsigned bad;
@@ -85,9 +86,8 @@ START_TEST(bad_leaves_are_refused_with_their_reason)
             snp_pki_leaf_done(&leaf);
         }
 }
-END_TEST
 
-START_TEST(missing_extensions_are_named)
+TEST(missing_extensions_are_named)
 {
     static const struct {
         const char *omit, *name;
@@ -125,9 +125,8 @@ START_TEST(missing_extensions_are_named)
                 snp_pki_leaf_done(&leaf);
             }
 }
-END_TEST
 
-START_TEST(unpinned_root_is_refused_by_its_fingerprint)
+TEST(unpinned_root_is_refused_by_its_fingerprint)
 {
     struct snp_pki_leaf_options options = {.vlek = false};
     struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
@@ -150,9 +149,8 @@ START_TEST(unpinned_root_is_refused_by_its_fingerprint)
     chain_free(c);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(only_roots_can_be_trusted_and_not_too_many)
+TEST(only_roots_can_be_trusted_and_not_too_many)
 {
     struct chain_roots roots = roots_of(MILAN);
     struct chain_roots before = roots;
@@ -177,11 +175,10 @@ START_TEST(only_roots_can_be_trusted_and_not_too_many)
     free(text[0]);
     free(text[1]);
 }
-END_TEST
 
 /* Each byte's low bit, and one more that the seed picks: nothing of a leaf may be changed
  * unnoticed. */
-START_TEST(every_altered_byte_of_a_leaf_is_noticed)
+TEST(every_altered_byte_of_a_leaf_is_noticed)
 {
     struct snp_pki_leaf_options options = {.tcb = {1, 2, 3, 4, 0}};
     struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
@@ -198,7 +195,6 @@ START_TEST(every_altered_byte_of_a_leaf_is_noticed)
     ck_assert_int_eq(judge(MILAN, false, leaf.der, leaf.der_size), 0);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* --- certificates made by changing one thing --- */
 
@@ -317,7 +313,7 @@ static int judge_changed_ask(change f)
     return r;
 }
 
-START_TEST(other_signature_parameters_are_refused)
+TEST(other_signature_parameters_are_refused)
 {
     const struct signing cases[] = {{EVP_sha256(), EVP_sha256(), 32},
                                     {EVP_sha512(), EVP_sha512(), 64},
@@ -333,7 +329,6 @@ START_TEST(other_signature_parameters_are_refused)
                    "SHA-384 and a salt of 48 bytes");
     }
 }
-END_TEST
 
 static void add_extension(X509 *x, const char *oid, bool critical, const char *value, int size)
 {
@@ -491,7 +486,7 @@ static void two_names(X509 *x)
     X509_NAME_free(name);
 }
 
-START_TEST(changed_leaves_are_judged_by_what_changed)
+TEST(changed_leaves_are_judged_by_what_changed)
 {
     static const struct {
         change f;
@@ -530,12 +525,11 @@ START_TEST(changed_leaves_are_judged_by_what_changed)
         assert_why(cases[i].why);
     }
 }
-END_TEST
 
 /* OpenSSL does not make these (since 3.5 whatever has extensions and is signed becomes version 3), so
  * they are made of bytes: RFC 5280 section 4.1, two headers of four bytes, the version, and at the
  * end the signature by the ASK's 4096 bits. */
-START_TEST(version_3_alone_is_taken)
+TEST(version_3_alone_is_taken)
 {
     static const uint8_t version_3[] = {0xA0, 0x03, 0x02, 0x01, 0x02};
     struct snp_pki_leaf_options options = {.vlek = false};
@@ -558,7 +552,6 @@ START_TEST(version_3_alone_is_taken)
     EVP_PKEY_free(key);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 static void smaller_key(X509 *x)
 {
@@ -626,7 +619,7 @@ static void foreign_root(X509 *x)
     set_cn(x, true, "ARK-Genoa");
 }
 
-START_TEST(changed_intermediates_are_judged_by_what_changed)
+TEST(changed_intermediates_are_judged_by_what_changed)
 {
     static const struct {
         change f;
@@ -652,9 +645,8 @@ START_TEST(changed_intermediates_are_judged_by_what_changed)
         assert_why(cases[i].why);
     }
 }
-END_TEST
 
-START_TEST(root_must_sign_itself)
+TEST(root_must_sign_itself)
 {
     struct snp_pki_leaf_options options = {.vlek = false};
     struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
@@ -680,9 +672,8 @@ START_TEST(root_must_sign_itself)
     X509_free(x);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(dates_hold_at_both_ends)
+TEST(dates_hold_at_both_ends)
 {
     struct snp_pki_leaf_options options = {.vlek = false};
     struct snp_pki_leaf leaf = make_leaf(MILAN, &options);
@@ -701,10 +692,9 @@ START_TEST(dates_hold_at_both_ends)
     chain_free(c);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* Nobody has seen a Venice's certificate: what does not fit is no chain, never the wrong one. */
-START_TEST(a_venice_leaf_with_levels_beyond_its_tcb_is_refused)
+TEST(a_venice_leaf_with_levels_beyond_its_tcb_is_refused)
 {
     static const struct {
         const char *more;
@@ -726,29 +716,4 @@ START_TEST(a_venice_leaf_with_levels_beyond_its_tcb_is_refused)
             assert_why("that is not 0: that level is not known here");
         snp_pki_leaf_done(&leaf);
     }
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("chain_verify");
-    TCase *t = tcase_create("verify");
-
-    suite_add_tcase(s, t);
-    tcase_set_timeout(t, 120); /* making RSA-4096 keys, where none are kept yet */
-    tcase_add_unchecked_fixture(t, make_pkis, free_pkis);
-    tcase_add_test(t, every_product_verifies_with_both_signers);
-    tcase_add_test(t, bad_leaves_are_refused_with_their_reason);
-    tcase_add_test(t, missing_extensions_are_named);
-    tcase_add_test(t, unpinned_root_is_refused_by_its_fingerprint);
-    tcase_add_test(t, a_venice_leaf_with_levels_beyond_its_tcb_is_refused);
-    tcase_add_test(t, only_roots_can_be_trusted_and_not_too_many);
-    tcase_add_test(t, every_altered_byte_of_a_leaf_is_noticed);
-    tcase_add_test(t, other_signature_parameters_are_refused);
-    tcase_add_test(t, changed_leaves_are_judged_by_what_changed);
-    tcase_add_test(t, version_3_alone_is_taken);
-    tcase_add_test(t, changed_intermediates_are_judged_by_what_changed);
-    tcase_add_test(t, root_must_sign_itself);
-    tcase_add_test(t, dates_hold_at_both_ends);
-    return s;
 }

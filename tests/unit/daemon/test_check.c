@@ -58,7 +58,9 @@ static bool covered(size_t at)
     return (at >= 32 && at < 128) || (at >= 256 && at < 256 + 239) || (at >= 512 && at < 1024);
 }
 
-START_TEST(a_tdreport_is_good_and_every_bit_under_a_hash_counts)
+FIXTURE(.setup_once = setup, .teardown_once = teardown, .timeout_s = 120);
+
+TEST_LOOP(a_tdreport_is_good_and_every_bit_under_a_hash_counts, 0, 3)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
@@ -73,9 +75,8 @@ START_TEST(a_tdreport_is_good_and_every_bit_under_a_hash_counts)
         tdreport[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
 }
-END_TEST
 
-START_TEST(what_the_enclave_judges_is_left_to_it)
+TEST(what_the_enclave_judges_is_left_to_it)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
@@ -85,9 +86,8 @@ START_TEST(what_the_enclave_judges_is_left_to_it)
     tdreport[230] ^= 1; /* MAC */
     ck_assert_int_eq(check_report(tdreport), 0);
 }
-END_TEST
 
-START_TEST(another_type_is_no_tdreport)
+TEST(another_type_is_no_tdreport)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
@@ -100,13 +100,12 @@ START_TEST(another_type_is_no_tdreport)
     memset(tdreport, 0, sizeof(tdreport));
     ck_assert_int_eq(check_report(tdreport), -EBADMSG);
 }
-END_TEST
 
 /* --- quotes ---------------------------------------------------------------------------------- */
 
 static const unsigned versions[] = {4, 5};
 
-START_TEST(a_quote_of_this_tdreport_is_taken_and_trimmed)
+TEST_LOOP(a_quote_of_this_tdreport_is_taken_and_trimmed, 0, 2)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM + 300];
     size_t size = 0, got = 0;
@@ -124,9 +123,8 @@ START_TEST(a_quote_of_this_tdreport_is_taken_and_trimmed)
     ck_assert_int_eq(check(quote, size + 70, tdreport, &got, &why), 0);
     ck_assert_uint_eq(got, size);
 }
-END_TEST
 
-START_TEST(a_quote_that_is_cut_is_refused)
+TEST_LOOP(a_quote_that_is_cut_is_refused, 0, 2)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
     size_t size = 0, got = 4711;
@@ -139,10 +137,9 @@ START_TEST(a_quote_that_is_cut_is_refused)
         ck_assert_int_eq(check(quote, n, tdreport, &got, &why), -EBADMSG);
     ck_assert_uint_eq(got, 4711); /* untouched */
 }
-END_TEST
 
 /* The stale reply: right in itself, but another's. */
-START_TEST(a_quote_of_another_tdreport_is_refused)
+TEST_LOOP(a_quote_of_another_tdreport_is_refused, 0, 2)
 {
     uint8_t a[COCO_TDREPORT_SIZE], b[COCO_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
     uint8_t report_data[64] = {1};
@@ -159,10 +156,9 @@ START_TEST(a_quote_of_another_tdreport_is_refused)
     ck_assert_str_eq(why, "report_data");
     ck_assert_int_eq(check(quote, size, b, &got, &why), 0);
 }
-END_TEST
 
 /* The quote's body, as PROTOCOL.md "Binding" has it: every byte of a measurement binds. */
-START_TEST(every_byte_of_the_body_that_a_tdreport_has_binds)
+TEST_LOOP(every_byte_of_the_body_that_a_tdreport_has_binds, 0, 2)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
     size_t size = 0, got;
@@ -186,7 +182,6 @@ START_TEST(every_byte_of_the_body_that_a_tdreport_has_binds)
         quote[at] ^= 0x80;
     }
 }
-END_TEST
 
 /* --- real ones ------------------------------------------------------------------------------- */
 
@@ -197,7 +192,7 @@ static uint8_t *real(const char *name, size_t *ret_size)
     return path ? test_read_file(path, ret_size) : NULL;
 }
 
-START_TEST(real_pairs)
+TEST_LOOP(real_pairs, 0, 7)
 {
     static const struct {
         const char *tdreport, *quote;
@@ -232,9 +227,8 @@ START_TEST(real_pairs)
     free(tdreport);
     free(quote);
 }
-END_TEST
 
-START_TEST(what_is_really_no_tdreport)
+TEST(what_is_really_no_tdreport)
 {
     size_t size = 0;
     uint8_t *bytes = real("tdx/not_a_tdreport.bin", &size);
@@ -244,25 +238,4 @@ START_TEST(what_is_really_no_tdreport)
         ck_assert_int_eq(check_report(bytes), -EBADMSG);
     }
     free(bytes);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("check");
-    TCase *tcase = tcase_create("check");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, setup, teardown);
-    tcase_add_loop_test(tcase, a_tdreport_is_good_and_every_bit_under_a_hash_counts, 0, 3);
-    tcase_add_test(tcase, what_the_enclave_judges_is_left_to_it);
-    tcase_add_test(tcase, another_type_is_no_tdreport);
-    tcase_add_loop_test(tcase, a_quote_of_this_tdreport_is_taken_and_trimmed, 0, 2);
-    tcase_add_loop_test(tcase, a_quote_that_is_cut_is_refused, 0, 2);
-    tcase_add_loop_test(tcase, a_quote_of_another_tdreport_is_refused, 0, 2);
-    tcase_add_loop_test(tcase, every_byte_of_the_body_that_a_tdreport_has_binds, 0, 2);
-    tcase_add_loop_test(tcase, real_pairs, 0, 7);
-    tcase_add_test(tcase, what_is_really_no_tdreport);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -118,7 +118,10 @@ static void start_cocod(const char *more)
     fake_qgs_forget();
 }
 
-START_TEST(starts_serves_and_stops)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 60);
+
+TEST(starts_serves_and_stops)
 {
     static struct rig_message message;
     struct coco_certs_get get = {.npages = 4};
@@ -139,10 +142,9 @@ START_TEST(starts_serves_and_stops)
     ck_assert(rig_closed(fd));
     close(fd);
 }
-END_TEST
 
 /* QGS works on for requesters that are gone, and such an exchange holds its account. */
-START_TEST(stops_while_qgs_is_working)
+TEST_LOOP(stops_while_qgs_is_working, 0, 2)
 {
     start_cocod("");
     int fd = connect_session();
@@ -162,14 +164,12 @@ START_TEST(stops_while_qgs_is_working)
     if (_i == 0)
         close(fd);
 }
-END_TEST
 
-START_TEST(stops_while_a_chain_is_being_loaded)
+TEST(stops_while_a_chain_is_being_loaded)
 {
     ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
     rig_reload_cocod(cocod, make_config(1, ""));
 }
-END_TEST
 
 static void await_worker(void)
 {
@@ -180,7 +180,7 @@ static void await_worker(void)
     settle();
 }
 
-START_TEST(a_reload_brings_the_new_chain_and_tells_sessions)
+TEST(a_reload_brings_the_new_chain_and_tells_sessions)
 {
     static struct rig_message message;
     struct coco_notify notify;
@@ -199,9 +199,8 @@ START_TEST(a_reload_brings_the_new_chain_and_tells_sessions)
     ck_assert(!rig_take(fd, &message));
     close(fd);
 }
-END_TEST
 
-START_TEST(without_services_it_starts_as_well)
+TEST(without_services_it_starts_as_well)
 {
     static struct rig_message message;
     struct config_errors errors = {0};
@@ -228,7 +227,6 @@ START_TEST(without_services_it_starts_as_well)
     rig_expect(pair[1], &message, COCO_QUOTE_REPLY, 2, COCO_EOPNOTSUPP);
     close(pair[1]);
 }
-END_TEST
 
 static long fail_at;
 
@@ -238,7 +236,7 @@ static void *failing_alloc(size_t size)
 }
 
 /* What the loading of the chain needs is not among them: there, the empty table is the answer. */
-START_TEST(out_of_memory_at_the_start)
+TEST(out_of_memory_at_the_start)
 {
     struct config *config = make_config(-1, "");
     int r = -ENOMEM;
@@ -254,23 +252,4 @@ START_TEST(out_of_memory_at_the_start)
         ck_assert(r == 0 || !cocod);
     }
     ck_assert_int_ge(n, 5);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("cocod");
-    TCase *tcase = tcase_create("cocod");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, starts_serves_and_stops);
-    tcase_add_loop_test(tcase, stops_while_qgs_is_working, 0, 2);
-    tcase_add_test(tcase, stops_while_a_chain_is_being_loaded);
-    tcase_add_test(tcase, a_reload_brings_the_new_chain_and_tells_sessions);
-    tcase_add_test(tcase, without_services_it_starts_as_well);
-    tcase_add_test(tcase, out_of_memory_at_the_start);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -80,7 +80,9 @@ static char *printed_values(void)
     return text;
 }
 
-START_TEST(defaults_are_the_documented_ones)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(defaults_are_the_documented_ones)
 {
     ck_assert_int_eq(config_load(NULL, &config, &errors), 0);
     ck_assert_int_eq(config->log_level, LOG_LEVEL_INFO);
@@ -112,9 +114,8 @@ START_TEST(defaults_are_the_documented_ones)
     ck_assert_uint_eq(config->limits_events_per_peer_per_minute, 10);
     ck_assert_uint_eq(config->n_files, 0);
 }
-END_TEST
 
-START_TEST(every_value_can_be_set)
+TEST(every_value_can_be_set)
 {
     struct config_origin origin;
 
@@ -184,9 +185,8 @@ START_TEST(every_value_can_be_set)
     ck_assert_ptr_null(origin.file);
     ck_assert_uint_eq(origin.line, 0);
 }
-END_TEST
 
-START_TEST(the_front_doors_keys)
+TEST(the_front_doors_keys)
 {
     ck_assert_int_eq(config_load(NULL, &config, &errors), 0);
     ck_assert_uint_eq(config->qgs_door_listen.n, 0);
@@ -222,9 +222,8 @@ START_TEST(the_front_doors_keys)
     ck_assert_uint_eq(config->qgs_door_vsock_allow.n, 2);
     free(text);
 }
-END_TEST
 
-START_TEST(the_front_doors_mistakes)
+TEST(the_front_doors_mistakes)
 {
     assert_mistake("[qgs_door]\nlisten = none\n", "is not unix:/PATH or vsock::PORT");
     assert_mistake("[qgs_door]\nlisten = vsock:3:4050\n", "is not unix:/PATH or vsock::PORT");
@@ -246,9 +245,8 @@ START_TEST(the_front_doors_mistakes)
                    "vsock::5: is there twice");
     assert_mistake("[quotes]\nqgs_restart_file = x\n", "is no absolute path");
 }
-END_TEST
 
-START_TEST(form_of_the_file_is_forgiving_where_it_is_harmless)
+TEST(form_of_the_file_is_forgiving_where_it_is_harmless)
 {
     assert_parses("");
     assert_parses("\xEF\xBB\xBF[cocod]\r\nlog_level = error");
@@ -262,9 +260,8 @@ START_TEST(form_of_the_file_is_forgiving_where_it_is_harmless)
     ck_assert_uint_eq(config->certs_root.n, 0);
     assert_parses("[limits] # comment\n\t\n[rpc] ; comment\n");
 }
-END_TEST
 
-START_TEST(wrong_values_are_named_with_file_and_line)
+TEST(wrong_values_are_named_with_file_and_line)
 {
     static const struct {
         const char *text, *said;
@@ -332,9 +329,8 @@ START_TEST(wrong_values_are_named_with_file_and_line)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_mistake(cases[i].text, cases[i].said);
 }
-END_TEST
 
-START_TEST(unknown_names_are_named_with_the_nearest_known)
+TEST(unknown_names_are_named_with_the_nearest_known)
 {
     assert_mistake("[quots]\nslots = 1\nfoo = 2\n",
                    "test.conf:1: [quots] is no known section; did you mean [quotes]?");
@@ -351,9 +347,8 @@ START_TEST(unknown_names_are_named_with_the_nearest_known)
     assert_mistake("[quotes]\nSlots = 1\n", "did you mean slots?");
     assert_mistake("slots = 1\n", "test.conf:1: slots stands before the first [section]");
 }
-END_TEST
 
-START_TEST(what_inih_would_pass_over_is_a_mistake)
+TEST(what_inih_would_pass_over_is_a_mistake)
 {
     char text[600];
 
@@ -376,9 +371,8 @@ START_TEST(what_inih_would_pass_over_is_a_mistake)
     (void)snprintf(text, sizeof(text), "[%0400d]\nfoo = 1\n", 1);
     assert_mistake(text, "test.conf:1: is 402 bytes long");
 }
-END_TEST
 
-START_TEST(nul_bytes_are_mistakes)
+TEST(nul_bytes_are_mistakes)
 {
     static const char text[] = "[rpc]\nlisten = /a\0b\n";
 
@@ -386,9 +380,8 @@ START_TEST(nul_bytes_are_mistakes)
     ck_assert_uint_eq(errors.n, 1);
     ck_assert_str_eq(errors.items[0], "f:2: holds a control character");
 }
-END_TEST
 
-START_TEST(keys_must_agree_with_each_other)
+TEST(keys_must_agree_with_each_other)
 {
     assert_mistake(
         "[quotes]\nmax_timeout = 20s\n",
@@ -401,9 +394,8 @@ START_TEST(keys_must_agree_with_each_other)
     assert_mistake("[rpc]\nlisten = /x\n[quotes]\nqgs = unix:/x\n",
                    "test.conf:4: [quotes] qgs = unix:/x: is cocod's own socket");
 }
-END_TEST
 
-START_TEST(all_mistakes_are_collected)
+TEST(all_mistakes_are_collected)
 {
     char text[8192] = "[quotes]\n";
 
@@ -418,9 +410,8 @@ START_TEST(all_mistakes_are_collected)
     ck_assert_uint_eq(errors.left_out, 50);
     ck_assert_int_eq(config_parse("f", "x\n", 2, &config, NULL), -EINVAL);
 }
-END_TEST
 
-START_TEST(foreign_text_in_mistakes_is_escaped)
+TEST(foreign_text_in_mistakes_is_escaped)
 {
     static const char text[] = "[cocod]\nlog_level = \xE2\x80\xAE\xFF\n";
 
@@ -429,9 +420,8 @@ START_TEST(foreign_text_in_mistakes_is_escaped)
     ck_assert_ptr_nonnull(
         strstr(errors.items[0], "a\\x0ab:2: [cocod] log_level = \\xe2\\x80\\xae\\xff: must be"));
 }
-END_TEST
 
-START_TEST(example_file_is_what_the_table_says)
+TEST(example_file_is_what_the_table_says)
 {
     size_t size = 0;
     char *expected = printed_example();
@@ -442,10 +432,9 @@ START_TEST(example_file_is_what_the_table_says)
     free(expected);
     free(found);
 }
-END_TEST
 
 /* The example with its comment signs taken off sets every key to its default. */
-START_TEST(example_keys_parse_as_they_stand)
+TEST(example_keys_parse_as_they_stand)
 {
     char *text = printed_example();
     size_t n = 0;
@@ -460,9 +449,8 @@ START_TEST(example_keys_parse_as_they_stand)
                       keys[i].name);
     free(text);
 }
-END_TEST
 
-START_TEST(printed_values_read_back_the_same)
+TEST(printed_values_read_back_the_same)
 {
     assert_parses("[certs]\nchain = /a\nroot = /r\nchain = /b c\n[quotes]\nqgs = vsock:2:1\n"
                   "timeout = 61001ms\nmax_timeout = 120s\n[limits]\nunsent = 100000\n"
@@ -494,9 +482,8 @@ START_TEST(printed_values_read_back_the_same)
     config_free(before);
     free(first);
 }
-END_TEST
 
-START_TEST(reference_names_every_key)
+TEST(reference_names_every_key)
 {
     char *text = NULL;
     size_t size = 0;
@@ -518,9 +505,8 @@ START_TEST(reference_names_every_key)
     }
     free(text);
 }
-END_TEST
 
-START_TEST(booleans_are_yes_and_no)
+TEST(booleans_are_yes_and_no)
 {
     const struct config_key key = {.name = "x",
                                    .type = CONFIG_BOOL,
@@ -538,9 +524,8 @@ START_TEST(booleans_are_yes_and_no)
     ck_assert_int_eq(config_value_set(config, &key, "1", why, sizeof(why)), -EINVAL);
     ck_assert_str_eq(why, "must be yes or no");
 }
-END_TEST
 
-START_TEST(files_that_cannot_be_read_say_so)
+TEST(files_that_cannot_be_read_say_so)
 {
     char path[4096];
     char *large = calloc(1, CONFIG_FILE_MAX + 2);
@@ -562,7 +547,6 @@ START_TEST(files_that_cannot_be_read_say_so)
     ck_assert_int_eq(config_load(path, &config, NULL), 0);
     free(large);
 }
-END_TEST
 
 static unsigned allocations_left;
 
@@ -571,7 +555,7 @@ static void *failing_alloc(size_t size)
     return allocations_left-- == 0 ? NULL : sys_real.alloc(size);
 }
 
-START_TEST(out_of_memory_is_an_error_like_any)
+TEST(out_of_memory_is_an_error_like_any)
 {
     static const char good[] = "[certs]\nchain = /a\nchain = /b\n[rpc]\nlisten = /x\n";
     static const char bad[] = "[certs]\nchain = a\nchains = /b\n";
@@ -594,34 +578,4 @@ START_TEST(out_of_memory_is_an_error_like_any)
     sys = sys_real;
     ck_assert_int_eq(r, -EINVAL);
     ck_assert_uint_eq(errors.n, 2);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("config");
-    TCase *t = tcase_create("config");
-
-    suite_add_tcase(s, t);
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_test(t, defaults_are_the_documented_ones);
-    tcase_add_test(t, every_value_can_be_set);
-    tcase_add_test(t, the_front_doors_keys);
-    tcase_add_test(t, the_front_doors_mistakes);
-    tcase_add_test(t, form_of_the_file_is_forgiving_where_it_is_harmless);
-    tcase_add_test(t, wrong_values_are_named_with_file_and_line);
-    tcase_add_test(t, unknown_names_are_named_with_the_nearest_known);
-    tcase_add_test(t, what_inih_would_pass_over_is_a_mistake);
-    tcase_add_test(t, nul_bytes_are_mistakes);
-    tcase_add_test(t, keys_must_agree_with_each_other);
-    tcase_add_test(t, all_mistakes_are_collected);
-    tcase_add_test(t, foreign_text_in_mistakes_is_escaped);
-    tcase_add_test(t, example_file_is_what_the_table_says);
-    tcase_add_test(t, example_keys_parse_as_they_stand);
-    tcase_add_test(t, printed_values_read_back_the_same);
-    tcase_add_test(t, reference_names_every_key);
-    tcase_add_test(t, booleans_are_yes_and_no);
-    tcase_add_test(t, files_that_cannot_be_read_say_so);
-    tcase_add_test(t, out_of_memory_is_an_error_like_any);
-    return s;
 }

@@ -85,7 +85,9 @@ static void from(const char *section, const char *name, const char *file, unsign
     ck_assert_uint_eq(origin.line, line);
 }
 
-START_TEST(without_files_the_defaults_hold)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(without_files_the_defaults_hold)
 {
     good();
     ck_assert_uint_eq(config->n_files, 0);
@@ -99,9 +101,8 @@ START_TEST(without_files_the_defaults_hold)
     good();
     ck_assert_uint_eq(config->n_files, 0);
 }
-END_TEST
 
-START_TEST(one_main_file_and_then_drop_ins_by_name)
+TEST(one_main_file_and_then_drop_ins_by_name)
 {
     put("usr/cocod.conf", "[quotes]\nslots = 1\nqueue = 7\n");
     put("etc/cocod.conf", "[quotes]\nslots = 2\n[limits]\npeers = 5\n");
@@ -128,9 +129,8 @@ START_TEST(one_main_file_and_then_drop_ins_by_name)
     from("limits", "peers", "etc/cocod.conf", 4);
     from("quotes", "queue", NULL, 0);
 }
-END_TEST
 
-START_TEST(a_higher_folder_masks_the_same_name)
+TEST(a_higher_folder_masks_the_same_name)
 {
     put("usr/cocod.conf.d/10.conf", "[quotes]\nslots = 3\nqueue = 7\n");
     put("run/cocod.conf.d/10.conf", "[quotes]\nslots = 5\n");
@@ -148,9 +148,8 @@ START_TEST(a_higher_folder_masks_the_same_name)
     good();
     ck_assert_uint_eq(config->quotes_slots, 4);
 }
-END_TEST
 
-START_TEST(lists_add_up_until_one_empties_them)
+TEST(lists_add_up_until_one_empties_them)
 {
     struct config_origin origin;
     size_t n = 0, chain = 0;
@@ -180,9 +179,8 @@ START_TEST(lists_add_up_until_one_empties_them)
     ck_assert_uint_eq(origin.line, 3);
     from("quotes", "qgs", "etc/cocod.conf.d/2.conf", 5); /* who emptied it */
 }
-END_TEST
 
-START_TEST(mistakes_of_all_files_are_told_by_their_names)
+TEST(mistakes_of_all_files_are_told_by_their_names)
 {
     char want[1100];
 
@@ -208,9 +206,8 @@ START_TEST(mistakes_of_all_files_are_told_by_their_names)
     put("etc/cocod.conf.d/1.conf", "[quotes]\ntimeout = 20s\ntimeout = 21s\n");
     ck_assert_int_eq(load(), -EINVAL);
 }
-END_TEST
 
-START_TEST(what_cannot_be_read_is_no_reason_to_take_another)
+TEST(what_cannot_be_read_is_no_reason_to_take_another)
 {
     ck_assert_int_eq(mkdir(path_of("etc/cocod.conf.d/dir.conf"), 0700), 0);
     ck_assert_int_eq(load(), -EISDIR);
@@ -224,9 +221,8 @@ START_TEST(what_cannot_be_read_is_no_reason_to_take_another)
     good(); /* and waits for nobody */
     ck_assert_uint_eq(config->quotes_slots, 1);
 }
-END_TEST
 
-START_TEST(the_hash_is_of_values_not_of_files)
+TEST(the_hash_is_of_values_not_of_files)
 {
     char first[CONFIG_HASH_SIZE], second[CONFIG_HASH_SIZE];
 
@@ -243,22 +239,4 @@ START_TEST(the_hash_is_of_values_not_of_files)
     good();
     ck_assert_int_eq(config_hash(config, second), 0);
     ck_assert_str_ne(first, second);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("config files");
-    TCase *tcase = tcase_create("config files");
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, without_files_the_defaults_hold);
-    tcase_add_test(tcase, one_main_file_and_then_drop_ins_by_name);
-    tcase_add_test(tcase, a_higher_folder_masks_the_same_name);
-    tcase_add_test(tcase, lists_add_up_until_one_empties_them);
-    tcase_add_test(tcase, mistakes_of_all_files_are_told_by_their_names);
-    tcase_add_test(tcase, what_cannot_be_read_is_no_reason_to_take_another);
-    tcase_add_test(tcase, the_hash_is_of_values_not_of_files);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

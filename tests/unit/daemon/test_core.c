@@ -213,7 +213,9 @@ static void drain(void)
                           world_waiting(&world.clients[i]));
 }
 
-START_TEST(every_request_completes_exactly_once)
+FIXTURE(.timeout_s = 300);
+
+TEST(every_request_completes_exactly_once)
 {
     const char *text = config_text();
     uint64_t first = test_seed(1);
@@ -237,7 +239,6 @@ START_TEST(every_request_completes_exactly_once)
     ck_assert_uint_gt(metrics.quotes_hedged - hedged, 100);
     ck_assert_uint_gt(metrics.quotes_hedges_won - won, 10);
 }
-END_TEST
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
@@ -299,7 +300,7 @@ static bool session_with_failing_alloc(const char *text, long n)
     return exhausted;
 }
 
-START_TEST(out_of_memory_fails_the_request_and_not_the_daemon)
+TEST(out_of_memory_fails_the_request_and_not_the_daemon)
 {
     const char *text = config_text();
     long n = 0;
@@ -309,7 +310,6 @@ START_TEST(out_of_memory_fails_the_request_and_not_the_daemon)
     ck_assert_int_gt(n, 20);
     ck_assert_int_lt(n, 2000);
 }
-END_TEST
 
 /* --- what a CERTS_GET costs ------------------------------------------------------------------ */
 
@@ -350,7 +350,7 @@ static ssize_t counting_recv(int fd, void *buf, size_t size, int flags)
     return sys_real.recv(fd, buf, size, flags);
 }
 
-START_TEST(certs_get_allocates_nothing_and_costs_two_calls)
+TEST(certs_get_allocates_nothing_and_costs_two_calls)
 {
     const char *text = config_text();
 
@@ -382,18 +382,4 @@ START_TEST(certs_get_allocates_nothing_and_costs_two_calls)
     sys.recv = sys_real.recv;
     sys.sendmsg = sys_real.sendmsg;
     world_close(&world);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("core");
-    TCase *tcase = tcase_create("core");
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_test(tcase, every_request_completes_exactly_once);
-    tcase_add_test(tcase, out_of_memory_fails_the_request_and_not_the_daemon);
-    tcase_add_test(tcase, certs_get_allocates_nothing_and_costs_two_calls);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

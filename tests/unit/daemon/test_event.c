@@ -9,9 +9,14 @@
 #include <ctype.h>
 #include <glob.h>
 
+static void begin(void);
+static void finish(void);
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = begin,
+        .teardown = finish, .timeout_s = 120);
+
 /* --- the table ------------------------------------------------------------------------------- */
 
-START_TEST(every_row_is_whole_and_its_id_its_own)
+TEST(every_row_is_whole_and_its_id_its_own)
 {
     for (int i = 0; i < EVENT_IDS; i++) {
         const struct event_kind *kind = event_kind((enum event_id)i);
@@ -28,7 +33,6 @@ START_TEST(every_row_is_whole_and_its_id_its_own)
         }
     }
 }
-END_TEST
 
 static char *printed(int (*print)(FILE *))
 {
@@ -43,7 +47,7 @@ static char *printed(int (*print)(FILE *))
 }
 
 /* `make events` makes it. */
-START_TEST(the_catalog_that_is_shipped_is_the_tables)
+TEST(the_catalog_that_is_shipped_is_the_tables)
 {
     char *text = printed(event_print_catalog);
     size_t size;
@@ -53,9 +57,8 @@ START_TEST(the_catalog_that_is_shipped_is_the_tables)
     free(file);
     free(text);
 }
-END_TEST
 
-START_TEST(the_manual_has_every_event)
+TEST(the_manual_has_every_event)
 {
     char *text = printed(event_print_reference);
 
@@ -68,7 +71,6 @@ START_TEST(the_manual_has_every_event)
     }
     free(text);
 }
-END_TEST
 
 static bool in_list(const char *list, const char *name, size_t n)
 {
@@ -120,7 +122,7 @@ static unsigned check_source(const char *path)
     return n;
 }
 
-START_TEST(every_field_is_in_the_table)
+TEST(every_field_is_in_the_table)
 {
     glob_t found;
     unsigned n = 0;
@@ -132,7 +134,6 @@ START_TEST(every_field_is_in_the_table)
     globfree(&found);
     ck_assert_uint_gt(n, 20);
 }
-END_TEST
 
 /* --- emitting -------------------------------------------------------------------------------- */
 
@@ -184,7 +185,7 @@ static const char *field(const struct event_record *event, const char *name)
     return NULL;
 }
 
-START_TEST(one_is_logged_and_kept_escaped)
+TEST(one_is_logged_and_kept_escaped)
 {
     event_emit(EVENT_GUEST_FATAL,
                LOG_FIELDS(log_text("COCO_VM", "evil\n\xe2\x80\xae"), log_number("PEER_PID", 7)),
@@ -205,9 +206,8 @@ START_TEST(one_is_logged_and_kept_escaped)
     ck_assert_ptr_null(event_find(0));
     ck_assert_ptr_null(event_find(2));
 }
-END_TEST
 
-START_TEST(the_newest_are_kept_whatever_the_log_lets_through)
+TEST(the_newest_are_kept_whatever_the_log_lets_through)
 {
     log_set_level(LOG_LEVEL_CRITICAL);
     for (unsigned i = 1; i <= EVENTS_KEPT + 10; i++)
@@ -219,9 +219,8 @@ START_TEST(the_newest_are_kept_whatever_the_log_lets_through)
     ck_assert_str_eq(event_find(EVENTS_KEPT + 10)->sentence, "number 138");
     ck_assert_uint_eq(event_count(EVENT_READY), EVENTS_KEPT + 10);
 }
-END_TEST
 
-START_TEST(too_much_is_cut_and_left_out)
+TEST(too_much_is_cut_and_left_out)
 {
     static char text[4096];
     struct log_field fields[LOG_FIELDS_MAX + 3];
@@ -234,9 +233,8 @@ START_TEST(too_much_is_cut_and_left_out)
     ck_assert_uint_eq(strlen(event->sentence), sizeof(event->sentence) - 1);
     ck_assert_uint_eq(event->n_fields, 3); /* the two short ones, and one cut to 255 */
 }
-END_TEST
 
-START_TEST(what_others_cause_is_limited_and_counted)
+TEST(what_others_cause_is_limited_and_counted)
 {
     unsigned limit = event_kind(EVENT_PEER_DENIED)->per_minute;
 
@@ -251,7 +249,6 @@ START_TEST(what_others_cause_is_limited_and_counted)
     event_emit(EVENT_PEER_DENIED, NULL, 0, "denied");
     ck_assert_str_eq(logged.sentence, "denied (17 others were left out)");
 }
-END_TEST
 
 static enum event_id told[8];
 static unsigned n_told;
@@ -262,7 +259,7 @@ static void on_told(void *data, enum event_id id)
     told[n_told++] = id;
 }
 
-START_TEST(the_listener_hears_of_each)
+TEST(the_listener_hears_of_each)
 {
     n_told = 0;
     event_set_listener(on_told, &n_told);
@@ -274,7 +271,6 @@ START_TEST(the_listener_hears_of_each)
     ck_assert_int_eq(told[0], EVENT_QGS_DOWN);
     ck_assert_int_eq(told[1], EVENT_QGS_UP);
 }
-END_TEST
 
 /* --- alarms that time brings ----------------------------------------------------------------- */
 
@@ -306,7 +302,7 @@ static uint64_t count_at(int64_t end_s, double days, enum event_id id)
     return event_count(id);
 }
 
-START_TEST(a_certificate_warns_at_60_30_and_7_days)
+TEST(a_certificate_warns_at_60_30_and_7_days)
 {
     wall_now_s = sys_real.wall_s();
     sys.wall_s = wall;
@@ -334,9 +330,8 @@ START_TEST(a_certificate_warns_at_60_30_and_7_days)
     ck_assert(has_problem("has expired"));
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(one_that_is_near_its_end_at_first_has_the_closest_alarm_alone)
+TEST(one_that_is_near_its_end_at_first_has_the_closest_alarm_alone)
 {
     wall_now_s = sys_real.wall_s();
     sys.wall_s = wall;
@@ -352,9 +347,8 @@ START_TEST(one_that_is_near_its_end_at_first_has_the_closest_alarm_alone)
     ck_assert_uint_eq(event_count(EVENT_EXPIRES_7_DAYS), 1);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_wrong_clock_is_told_and_warns_of_no_expiry)
+TEST(a_wrong_clock_is_told_and_warns_of_no_expiry)
 {
     options.certs.clock_floor_s = sys_real.wall_s() + 10000 * (int64_t)DAY;
     open_certs(0);
@@ -368,29 +362,4 @@ START_TEST(a_wrong_clock_is_told_and_warns_of_no_expiry)
     rig_await_worker(&rig);
     ck_assert_uint_eq(event_count(EVENT_CLOCK_RIGHT), 1);
     rig_close(&rig);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("event");
-    TCase *tcase = tcase_create("event");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, begin, finish);
-    tcase_add_test(tcase, every_row_is_whole_and_its_id_its_own);
-    tcase_add_test(tcase, the_catalog_that_is_shipped_is_the_tables);
-    tcase_add_test(tcase, the_manual_has_every_event);
-    tcase_add_test(tcase, every_field_is_in_the_table);
-    tcase_add_test(tcase, one_is_logged_and_kept_escaped);
-    tcase_add_test(tcase, the_newest_are_kept_whatever_the_log_lets_through);
-    tcase_add_test(tcase, too_much_is_cut_and_left_out);
-    tcase_add_test(tcase, what_others_cause_is_limited_and_counted);
-    tcase_add_test(tcase, the_listener_hears_of_each);
-    tcase_add_test(tcase, a_certificate_warns_at_60_30_and_7_days);
-    tcase_add_test(tcase, one_that_is_near_its_end_at_first_has_the_closest_alarm_alone);
-    tcase_add_test(tcase, a_wrong_clock_is_told_and_warns_of_no_expiry);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -273,7 +273,9 @@ static void play_session(void)
         free(steps[i].bytes);
 }
 
-START_TEST(released_clients_are_answered_as_they_were)
+FIXTURE(.timeout_s = 60);
+
+TEST(released_clients_are_answered_as_they_were)
 {
     glob_t found;
 
@@ -283,16 +285,4 @@ START_TEST(released_clients_are_answered_as_they_were)
         play_session();
     }
     globfree(&found);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("golden session");
-    TCase *tcase = tcase_create("golden session");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, released_clients_are_answered_as_they_were);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -45,7 +45,9 @@ static void add(struct history *history, enum history_kind kind, uint32_t status
     history_add(history, &entry);
 }
 
-START_TEST(the_oldest_gives_way)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(the_oldest_gives_way)
 {
     struct history *history = history_new();
 
@@ -60,9 +62,8 @@ START_TEST(the_oldest_gives_way)
     }
     history_free(history);
 }
-END_TEST
 
-START_TEST(each_kind_is_counted)
+TEST(each_kind_is_counted)
 {
     struct history *history = history_new();
 
@@ -82,7 +83,6 @@ START_TEST(each_kind_is_counted)
     history_free(history);
     history_free(NULL);
 }
-END_TEST
 
 static struct account *come(pid_t pid)
 {
@@ -91,7 +91,7 @@ static struct account *come(pid_t pid)
     return account_get(&accounts, &key);
 }
 
-START_TEST(it_outlives_the_connection_and_is_found_again)
+TEST(it_outlives_the_connection_and_is_found_again)
 {
     struct account *account = come(1);
 
@@ -108,10 +108,9 @@ START_TEST(it_outlives_the_connection_and_is_found_again)
     ck_assert_uint_eq(accounts.n_histories, 0);
     ck_assert_ptr_null(accounts.table);
 }
-END_TEST
 
 /* Processes that come, ask and go. */
-START_TEST(those_who_come_and_go_take_bounded_memory)
+TEST(those_who_come_and_go_take_bounded_memory)
 {
     unsigned with = 0;
 
@@ -129,9 +128,8 @@ START_TEST(those_who_come_and_go_take_bounded_memory)
     ck_assert_ptr_nonnull(late->history);
     account_unref(late);
 }
-END_TEST
 
-START_TEST(without_memory_there_is_none)
+TEST(without_memory_there_is_none)
 {
     struct account *account = come(1);
 
@@ -140,20 +138,4 @@ START_TEST(without_memory_there_is_none)
     sys.alloc = sys_real.alloc;
     ck_assert_ptr_nonnull(account_history(account));
     account_unref(account);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("history");
-    TCase *tcase = tcase_create("history");
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, the_oldest_gives_way);
-    tcase_add_test(tcase, each_kind_is_counted);
-    tcase_add_test(tcase, it_outlives_the_connection_and_is_found_again);
-    tcase_add_test(tcase, those_who_come_and_go_take_bounded_memory);
-    tcase_add_test(tcase, without_memory_there_is_none);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -45,11 +45,10 @@ static const char *const good[] = {
     "{\"a\":[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]}",
 };
 
-START_TEST(json_is_read)
+TEST_LOOP(json_is_read, 0, (int)(sizeof(good) / sizeof(good[0])))
 {
     ck_assert_msg(parse(good[_i], strlen(good[_i])) == 0, "%s", good[_i]);
 }
-END_TEST
 
 static const char *const bad[] = {
     "",
@@ -159,14 +158,13 @@ static const char *const bad[] = {
     "{\"a\":[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]}",
 };
 
-START_TEST(what_is_no_json_is_refused)
+TEST_LOOP(what_is_no_json_is_refused, 0, (int)(sizeof(bad) / sizeof(bad[0])))
 {
     ck_assert_msg(parse(bad[_i], strlen(bad[_i])) == -EBADMSG, "%s", bad[_i]);
 }
-END_TEST
 
 /* Nor any start of a good one. */
-START_TEST(what_is_cut_off_is_refused)
+TEST_LOOP(what_is_cut_off_is_refused, 0, (int)(sizeof(good) / sizeof(good[0])))
 {
     const char *text = good[_i] + strspn(good[_i], " \t\r\n");
     size_t whole = (size_t)(strrchr(text, '}') - text) + 1;
@@ -174,9 +172,8 @@ START_TEST(what_is_cut_off_is_refused)
     for (size_t n = 0; n < whole; n++)
         ck_assert_msg(parse(text, n) == -EBADMSG, "%zu bytes of %s", n, text);
 }
-END_TEST
 
-START_TEST(a_nul_is_nowhere)
+TEST(a_nul_is_nowhere)
 {
     static const char text[] = "{\"a\":\"bc\"}";
 
@@ -188,10 +185,9 @@ START_TEST(a_nul_is_nowhere)
         ck_assert_int_eq(parse(copy, sizeof(text)), -EBADMSG);
     }
 }
-END_TEST
 
 /* A tree takes many times its text: how large it may become is limited. */
-START_TEST(there_is_a_limit_of_values)
+TEST(there_is_a_limit_of_values)
 {
     static char text[200000];
 
@@ -204,10 +200,9 @@ START_TEST(there_is_a_limit_of_values)
         ck_assert_int_eq(parse(text, size), over ? -EBADMSG : 0);
     }
 }
-END_TEST
 
 /* What the methods then read is what was written. */
-START_TEST(values_arrive_as_they_were_written)
+TEST(values_arrive_as_they_were_written)
 {
     static const char text[] =
         "{\"n\":-9223372036854775808,\"d\":[0.5,-1.25e-3],\"b\":true,\"z\":null}";
@@ -225,7 +220,6 @@ START_TEST(values_arrive_as_they_were_written)
     ck_assert(json_object_object_get_ex(object, "z", &value) && !value);
     json_object_put(object);
 }
-END_TEST
 
 static const struct {
     const char *written, *meant;
@@ -242,7 +236,7 @@ static const struct {
     {"<\\ud836\\udc00>", "<\xf0\x9d\xa0\x80>"},
 };
 
-START_TEST(strings_arrive_as_they_were_meant)
+TEST_LOOP(strings_arrive_as_they_were_meant, 0, (int)(sizeof(strings) / sizeof(strings[0])))
 {
     struct json_object *object, *value;
     char text[200];
@@ -257,13 +251,12 @@ START_TEST(strings_arrive_as_they_were_meant)
     ck_assert(json_object_object_get_ex(value, strings[_i].meant, NULL));
     json_object_put(object);
 }
-END_TEST
 
 /* --- shortened for the record ---------------------------------------------------------------- */
 
 /* Of a file's bytes nothing: the first 36 of a private key that was imported by mistake stood in the
  * journal. */
-START_TEST(arguments_are_shortened)
+TEST(arguments_are_shortened)
 {
     static const char text[] =
         "{\"files\":[{\"name\":\"ark.pem\",\"data\":"
@@ -282,24 +275,4 @@ START_TEST(arguments_are_shortened)
     admin_shorten(NULL, out, sizeof(out));
     ck_assert_str_eq(out, "null");
     json_object_put(object);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("json-reader");
-    TCase *tcase = tcase_create("parse");
-
-    tcase_add_loop_test(tcase, json_is_read, 0, (int)(sizeof(good) / sizeof(good[0])));
-    tcase_add_loop_test(tcase, what_is_no_json_is_refused, 0, (int)(sizeof(bad) / sizeof(bad[0])));
-    tcase_add_loop_test(tcase, what_is_cut_off_is_refused, 0,
-                        (int)(sizeof(good) / sizeof(good[0])));
-    tcase_add_test(tcase, a_nul_is_nowhere);
-    tcase_add_test(tcase, there_is_a_limit_of_values);
-    tcase_add_test(tcase, values_arrive_as_they_were_written);
-    tcase_add_loop_test(tcase, strings_arrive_as_they_were_meant, 0,
-                        (int)(sizeof(strings) / sizeof(strings[0])));
-    tcase_add_test(tcase, arguments_are_shortened);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -55,7 +55,9 @@ static const char all_kinds[] = "[cocod]\nlog_level = debug\n"
                                 "max_timeout = 2min\n"
                                 "[limits]\nunsent = 3MiB\n";
 
-START_TEST(every_kind_of_value_comes_back)
+FIXTURE(.setup = setup);
+
+TEST(every_kind_of_value_comes_back)
 {
     struct config *config = parsed(all_kinds);
     struct config *copy = NULL;
@@ -68,9 +70,8 @@ START_TEST(every_kind_of_value_comes_back)
     config_free(config);
     config_free(copy);
 }
-END_TEST
 
-START_TEST(the_same_again_writes_nothing)
+TEST(the_same_again_writes_nothing)
 {
     struct config *config = parsed(all_kinds);
     struct config *other = parsed("");
@@ -87,9 +88,8 @@ START_TEST(the_same_again_writes_nothing)
     config_free(config);
     config_free(other);
 }
-END_TEST
 
-START_TEST(every_cut_is_refused)
+TEST(every_cut_is_refused)
 {
     struct config *config = parsed(all_kinds);
     struct config *copy = NULL;
@@ -105,9 +105,8 @@ START_TEST(every_cut_is_refused)
     free(text);
     config_free(config);
 }
-END_TEST
 
-START_TEST(what_this_version_does_not_know_is_refused)
+TEST(what_this_version_does_not_know_is_refused)
 {
     static const char text[] = "[quotes]\nwings = 2\n# That is all.\n";
     struct config *copy = NULL;
@@ -117,9 +116,8 @@ START_TEST(what_this_version_does_not_know_is_refused)
     ck_assert_int_eq(last_good_load(path, &copy), -EINVAL);
     ck_assert_ptr_null(copy);
 }
-END_TEST
 
-START_TEST(a_failure_leaves_the_old_copy)
+TEST(a_failure_leaves_the_old_copy)
 {
     struct config *config = parsed(all_kinds);
     struct config *other = parsed("");
@@ -137,20 +135,4 @@ START_TEST(a_failure_leaves_the_old_copy)
     config_free(config);
     config_free(other);
     config_free(copy);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("last_good");
-    TCase *tcase = tcase_create("last_good");
-
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, every_kind_of_value_comes_back);
-    tcase_add_test(tcase, the_same_again_writes_nothing);
-    tcase_add_test(tcase, every_cut_is_refused);
-    tcase_add_test(tcase, what_this_version_does_not_know_is_refused);
-    tcase_add_test(tcase, a_failure_leaves_the_old_copy);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

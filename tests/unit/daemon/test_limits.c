@@ -34,8 +34,10 @@ static const struct {
                     [CHARGE_REQUESTS] = {"in_flight_per_account", "in_flight"},
                     [CHARGE_JOBS] = {"store_jobs_per_account", "store_jobs"}};
 
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+
 /* 10 for an account, 512 for all: of these the last 64 for users who have 2 at most. */
-START_TEST(each_kind_is_refused_at_its_edge_and_not_before)
+TEST_LOOP(each_kind_is_refused_at_its_edge_and_not_before, 0, CHARGES)
 {
     enum charge kind = (enum charge)_i;
     struct account *greedy[45], *others[33];
@@ -74,9 +76,8 @@ START_TEST(each_kind_is_refused_at_its_edge_and_not_before)
     ck_assert_uint_eq(rig.server->accounts.held[kind], 0);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_charge_larger_than_its_limit_does_not_wrap)
+TEST(a_charge_larger_than_its_limit_does_not_wrap)
 {
     rig_open(&rig, &options);
     rig.server->accounts.limits[CHARGE_BYTES] = (struct charge_limit){1000, 100000};
@@ -88,10 +89,9 @@ START_TEST(a_charge_larger_than_its_limit_does_not_wrap)
     account_unref(account);
     rig_close(&rig);
 }
-END_TEST
 
 /* The charge is what the allocator takes. */
-START_TEST(bytes_are_charged_as_malloc_counts_them)
+TEST(bytes_are_charged_as_malloc_counts_them)
 {
     static const size_t sizes[] = {1,    8,    24,   25,    40,    56,     160,    1000,
                                    1008, 4096, 4224, 65536, 90000, 131072, 1048576};
@@ -104,11 +104,10 @@ START_TEST(bytes_are_charged_as_malloc_counts_them)
         free(p);
     }
 }
-END_TEST
 
 /* --- places ----------------------------------------------------------------------------------- */
 
-START_TEST(one_user_has_all_places_but_the_reserve)
+TEST(one_user_has_all_places_but_the_reserve)
 {
     int fds[600], n = 0;
 
@@ -138,9 +137,8 @@ START_TEST(one_user_has_all_places_but_the_reserve)
     ck_assert_uint_eq(rig.server->accounts.held[CHARGE_PLACES], 0);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(an_account_has_its_places_and_no_more)
+TEST(an_account_has_its_places_and_no_more)
 {
     int fds[3];
 
@@ -158,7 +156,6 @@ START_TEST(an_account_has_its_places_and_no_more)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
@@ -170,7 +167,7 @@ static size_t heap(void)
 }
 
 /* With 32 bytes charged where 160 were held, a limit of 1 MiB was 5 MiB for each of them. */
-START_TEST(replies_that_are_not_read_take_no_more_than_their_limit)
+TEST(replies_that_are_not_read_take_no_more_than_their_limit)
 {
     int fds[PINGERS];
 
@@ -210,10 +207,9 @@ START_TEST(replies_that_are_not_read_take_no_more_than_their_limit)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
 /* Half of a call of 1 MiB each, from somebody who may import; memory for seven of them. */
-START_TEST(calls_that_are_not_whole_take_no_more_than_their_limit)
+TEST(calls_that_are_not_whole_take_no_more_than_their_limit)
 {
     static uint8_t half[512u << 10];
     int fds[12], refused = 0;
@@ -250,7 +246,6 @@ START_TEST(calls_that_are_not_whole_take_no_more_than_their_limit)
     ck_assert_uint_eq(rig.server->accounts.held[CHARGE_BYTES], 0);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- descriptors ------------------------------------------------------------------------------ */
 
@@ -266,7 +261,7 @@ static size_t on_their_way(void)
     return rig.server->accounts.held[CHARGE_DESCRIPTORS];
 }
 
-START_TEST(so_many_descriptors_may_be_on_their_way_and_no_more)
+TEST(so_many_descriptors_may_be_on_their_way_and_no_more)
 {
     int fds[4];
 
@@ -286,10 +281,9 @@ START_TEST(so_many_descriptors_may_be_on_their_way_and_no_more)
     ck_assert_uint_eq(on_their_way(), 0);
     rig_close(&rig);
 }
-END_TEST
 
 /* Closed by cocod, kept by its peer: the kernel goes on counting it, and so does cocod. */
-START_TEST(a_descriptor_that_nobody_receives_stays_charged_when_its_session_is_closed)
+TEST(a_descriptor_that_nobody_receives_stays_charged_when_its_session_is_closed)
 {
     int fds[3];
 
@@ -319,10 +313,9 @@ START_TEST(a_descriptor_that_nobody_receives_stays_charged_when_its_session_is_c
     ck_assert_uint_eq(rig.server->accounts.held[CHARGE_PLACES], 0);
     rig_close(&rig);
 }
-END_TEST
 
 /* What a peer sends on proves nothing. */
-START_TEST(a_descriptor_stays_charged_while_its_session_asks_on_without_reading)
+TEST(a_descriptor_stays_charged_while_its_session_asks_on_without_reading)
 {
     uint8_t frame[COCO_HEADER_SIZE];
 
@@ -342,7 +335,6 @@ START_TEST(a_descriptor_stays_charged_while_its_session_asks_on_without_reading)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
 static ssize_t too_many_references(int fd, const struct msghdr *msg, int flags)
 {
@@ -354,7 +346,7 @@ static ssize_t too_many_references(int fd, const struct msghdr *msg, int flags)
 }
 
 /* A cocod before this one has left them behind, perhaps. */
-START_TEST(where_the_kernel_passes_no_more_hello_is_told_to_ask_again)
+TEST(where_the_kernel_passes_no_more_hello_is_told_to_ask_again)
 {
     open_leases(2, 100);
     sys.sendmsg = too_many_references;
@@ -370,7 +362,6 @@ START_TEST(where_the_kernel_passes_no_more_hello_is_told_to_ask_again)
     rig_pass(&rig, 200000);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- the sum ---------------------------------------------------------------------------------- */
 
@@ -409,7 +400,7 @@ static unsigned long long memory_max(void)
     return n << 30;
 }
 
-START_TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
+TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
 {
     struct config *c = NULL;
 
@@ -440,12 +431,11 @@ START_TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
     ck_assert_uint_lt(sum, memory_max());
     config_free(c);
 }
-END_TEST
 
 #define IDLE 2000
 
 /* Each of a process of its own. */
-START_TEST(an_idle_session_takes_less_than_a_KiB)
+TEST(an_idle_session_takes_less_than_a_KiB)
 {
     static int fds[IDLE];
 
@@ -468,31 +458,4 @@ START_TEST(an_idle_session_takes_less_than_a_KiB)
     close(first);
     rig_settle(&rig);
     rig_close(&rig);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("limits");
-    TCase *tcase = tcase_create("limits");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_loop_test(tcase, each_kind_is_refused_at_its_edge_and_not_before, 0, CHARGES);
-    tcase_add_test(tcase, a_charge_larger_than_its_limit_does_not_wrap);
-    tcase_add_test(tcase, bytes_are_charged_as_malloc_counts_them);
-    tcase_add_test(tcase, one_user_has_all_places_but_the_reserve);
-    tcase_add_test(tcase, an_account_has_its_places_and_no_more);
-    tcase_add_test(tcase, replies_that_are_not_read_take_no_more_than_their_limit);
-    tcase_add_test(tcase, calls_that_are_not_whole_take_no_more_than_their_limit);
-    tcase_add_test(tcase, so_many_descriptors_may_be_on_their_way_and_no_more);
-    tcase_add_test(tcase,
-                   a_descriptor_that_nobody_receives_stays_charged_when_its_session_is_closed);
-    tcase_add_test(tcase, a_descriptor_stays_charged_while_its_session_asks_on_without_reading);
-    tcase_add_test(tcase, where_the_kernel_passes_no_more_hello_is_told_to_ask_again);
-    tcase_add_test(tcase, at_the_defaults_all_limits_together_are_less_than_MemoryMax);
-    tcase_add_test(tcase, an_idle_session_takes_less_than_a_KiB);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -482,7 +482,9 @@ static const struct walk {
 };
 #define WALKS (sizeof(walks) / sizeof(walks[0]))
 
-START_TEST(each_limit_is_walked_to_its_edge)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+
+TEST_LOOP(each_limit_is_walked_to_its_edge, 0, (int)WALKS)
 {
     const struct walk *walk = &walks[_i];
     char path[200], test[200];
@@ -496,13 +498,10 @@ START_TEST(each_limit_is_walked_to_its_edge)
     snprintf(path, sizeof(path), "tests/unit/daemon/%.*s.c", (int)(colon - walk->elsewhere),
              walk->elsewhere);
     char *text = (char *)test_read_file(path, &size);
-    snprintf(test, sizeof(test), "START_TEST(%s)", colon + 1);
+    snprintf(test, sizeof(test), "\nTEST(%s)", colon + 1);
     ck_assert_msg(strstr(text, test) != NULL, "%s is no test", walk->elsewhere);
-    char *run = strstr(text, "coco_suite(void)");
-    ck_assert_msg(run && strstr(run, colon + 1), "%s is not run", walk->elsewhere);
     free(text);
 }
-END_TEST
 
 /* The default of a key that is one of the page's; NULL: there is no such key. */
 static const char *default_of(const char *section, const char *name)
@@ -543,7 +542,7 @@ static void look_of(const char *row, char out[400])
 }
 
 /* In the same order, with the same values, and it looks as it is walked; none is left out. */
-START_TEST(the_page_of_limits_has_what_is_walked)
+TEST(the_page_of_limits_has_what_is_walked)
 {
     char look[400], same[400] = "", begin[200];
     size_t size, n_keys, n = 0;
@@ -572,19 +571,4 @@ START_TEST(the_page_of_limits_has_what_is_walked)
                       "[limits] %s is not in docs/limits.md", keys[i].name);
     }
     free(page);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("limits_walk");
-    TCase *tcase = tcase_create("walk");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_loop_test(tcase, each_limit_is_walked_to_its_edge, 0, (int)WALKS);
-    tcase_add_test(tcase, the_page_of_limits_has_what_is_walked);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -63,9 +63,11 @@ static pid_t listener_of(int client)
     return cred.pid;
 }
 
+FIXTURE(.setup = setup, .timeout_s = 60);
+
 /* --- sockets of one's own -------------------------------------------------------------------- */
 
-START_TEST(listens_without_blocking_and_closed_on_exec)
+TEST(listens_without_blocking_and_closed_on_exec)
 {
     int fd = listen_unix(path, 0600, (gid_t)-1);
 
@@ -80,9 +82,8 @@ START_TEST(listens_without_blocking_and_closed_on_exec)
     close(client);
     close(fd);
 }
-END_TEST
 
-START_TEST(mode_and_group_are_as_asked_whatever_the_umask)
+TEST(mode_and_group_are_as_asked_whatever_the_umask)
 {
     struct stat st;
     mode_t mask = umask(0077);
@@ -103,9 +104,8 @@ START_TEST(mode_and_group_are_as_asked_whatever_the_umask)
         close(fd);
     }
 }
-END_TEST
 
-START_TEST(a_dead_process_s_socket_is_replaced)
+TEST(a_dead_process_s_socket_is_replaced)
 {
     int dead = listen_unix(path, 0600, (gid_t)-1);
     struct stat before, after;
@@ -123,9 +123,8 @@ START_TEST(a_dead_process_s_socket_is_replaced)
     close(client);
     close(fd);
 }
-END_TEST
 
-START_TEST(a_socket_that_somebody_serves_is_not_stolen)
+TEST(a_socket_that_somebody_serves_is_not_stolen)
 {
     int first = listen_unix(path, 0600, (gid_t)-1);
     struct stat before, after;
@@ -140,9 +139,8 @@ START_TEST(a_socket_that_somebody_serves_is_not_stolen)
     close(client);
     close(first);
 }
-END_TEST
 
-START_TEST(a_server_with_a_full_backlog_is_not_stolen_from)
+TEST(a_server_with_a_full_backlog_is_not_stolen_from)
 {
     int busy = bind_only(path, SOCK_STREAM);
     int clients[8];
@@ -160,10 +158,9 @@ START_TEST(a_server_with_a_full_backlog_is_not_stolen_from)
         close(clients[i]);
     close(busy);
 }
-END_TEST
 
 /* connect() to a file says ECONNREFUSED, as to a dead process's socket. */
-START_TEST(a_file_in_the_way_is_never_deleted)
+TEST(a_file_in_the_way_is_never_deleted)
 {
     struct stat st;
 
@@ -173,9 +170,8 @@ START_TEST(a_file_in_the_way_is_never_deleted)
     ck_assert(S_ISREG(st.st_mode));
     ck_assert_int_eq(st.st_size, 8);
 }
-END_TEST
 
-START_TEST(a_link_in_the_way_is_never_followed_or_deleted)
+TEST(a_link_in_the_way_is_never_followed_or_deleted)
 {
     char target[128];
     struct stat st;
@@ -190,9 +186,8 @@ START_TEST(a_link_in_the_way_is_never_followed_or_deleted)
     ck_assert(S_ISLNK(st.st_mode));
     ck_assert_int_eq(stat(target, &st), 0);
 }
-END_TEST
 
-START_TEST(a_path_must_fit_and_its_folder_exist)
+TEST(a_path_must_fit_and_its_folder_exist)
 {
     char longest[108], longer[109], orphan[128];
     int base = snprintf(longest, sizeof(longest), "%s/", path);
@@ -211,7 +206,6 @@ START_TEST(a_path_must_fit_and_its_folder_exist)
     snprintf(orphan, sizeof(orphan), "%s.none/s", path);
     ck_assert_int_eq(listen_unix(orphan, 0600, (gid_t)-1), -ENOENT);
 }
-END_TEST
 
 /* --- inherited sockets ----------------------------------------------------------------------- */
 
@@ -283,7 +277,7 @@ static pid_t socket_of_another(int *ret_fd)
     return pid;
 }
 
-START_TEST(an_inherited_socket_shows_this_process_afterwards)
+TEST(an_inherited_socket_shows_this_process_afterwards)
 {
     int fd;
     pid_t other = socket_of_another(&fd);
@@ -310,9 +304,8 @@ START_TEST(an_inherited_socket_shows_this_process_afterwards)
     close(after);
     close(fd);
 }
-END_TEST
 
-START_TEST(what_is_no_listening_unix_stream_socket_is_refused)
+TEST(what_is_no_listening_unix_stream_socket_is_refused)
 {
     int pair[2];
     int inet = socket(AF_INET, SOCK_STREAM, 0);
@@ -333,11 +326,10 @@ START_TEST(what_is_no_listening_unix_stream_socket_is_refused)
     close(null);
     ck_assert_int_eq(listen_inherited(null), -EBADF);
 }
-END_TEST
 
 /* --- groups ---------------------------------------------------------------------------------- */
 
-START_TEST(groups_by_name_and_number)
+TEST(groups_by_name_and_number)
 {
     gid_t gid = 7;
 
@@ -353,27 +345,4 @@ START_TEST(groups_by_name_and_number)
     ck_assert_int_eq(listen_group("4294967295", &gid), -ENOENT); /* (gid_t)-1 is no group */
     ck_assert_int_eq(listen_group("99999999999999999999", &gid), -ENOENT);
     ck_assert_int_eq(listen_group("12x", &gid), -ENOENT);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("listen");
-    TCase *tcase = tcase_create("listen");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, listens_without_blocking_and_closed_on_exec);
-    tcase_add_test(tcase, mode_and_group_are_as_asked_whatever_the_umask);
-    tcase_add_test(tcase, a_dead_process_s_socket_is_replaced);
-    tcase_add_test(tcase, a_socket_that_somebody_serves_is_not_stolen);
-    tcase_add_test(tcase, a_server_with_a_full_backlog_is_not_stolen_from);
-    tcase_add_test(tcase, a_file_in_the_way_is_never_deleted);
-    tcase_add_test(tcase, a_link_in_the_way_is_never_followed_or_deleted);
-    tcase_add_test(tcase, a_path_must_fit_and_its_folder_exist);
-    tcase_add_test(tcase, an_inherited_socket_shows_this_process_afterwards);
-    tcase_add_test(tcase, what_is_no_listening_unix_stream_socket_is_refused);
-    tcase_add_test(tcase, groups_by_name_and_number);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

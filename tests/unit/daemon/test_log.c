@@ -25,16 +25,15 @@ static const char *escaped(const char *in, size_t n)
 
 #define assert_escaped(in, out) ck_assert_str_eq(escaped(in, sizeof(in) - 1), out)
 
-START_TEST(harmless_text_stays_as_it_is)
+TEST(harmless_text_stays_as_it_is)
 {
     assert_escaped("", "");
     assert_escaped("vm-1 (\"a\\b\") ~", "vm-1 (\"a\\b\") ~");
     assert_escaped("J\xC3\xBCrgen \xE2\x82\xAC \xF0\x9F\x90\xB8",
                    "J\xC3\xBCrgen \xE2\x82\xAC \xF0\x9F\x90\xB8");
 }
-END_TEST
 
-START_TEST(what_drives_a_terminal_or_forges_lines_is_escaped)
+TEST(what_drives_a_terminal_or_forges_lines_is_escaped)
 {
     assert_escaped("a\nb\r\tc", "a\\x0ab\\x0d\\x09c");
     assert_escaped("\0\x1B[2J\x7F", "\\x00\\x1b[2J\\x7f");
@@ -47,9 +46,8 @@ START_TEST(what_drives_a_terminal_or_forges_lines_is_escaped)
     assert_escaped("\xEF\xBB\xBF", "\\xef\\xbb\\xbf");          /* byte order mark */
     assert_escaped("\xF3\xA0\x81\x81", "\\xf3\\xa0\\x81\\x81"); /* tag */
 }
-END_TEST
 
-START_TEST(what_is_no_utf8_is_escaped)
+TEST(what_is_no_utf8_is_escaped)
 {
     assert_escaped("\x80", "\\x80");
     assert_escaped("\xFF\xFE", "\\xff\\xfe");
@@ -61,9 +59,8 @@ START_TEST(what_is_no_utf8_is_escaped)
     assert_escaped("\xF4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"); /* above U+10FFFF */
     assert_escaped("\xF8\x88\x80\x80\x80", "\\xf8\\x88\\x80\\x80\\x80");
 }
-END_TEST
 
-START_TEST(what_does_not_fit_is_cut_between_characters)
+TEST(what_does_not_fit_is_cut_between_characters)
 {
     char out[16];
 
@@ -85,10 +82,9 @@ START_TEST(what_does_not_fit_is_cut_between_characters)
     coco_text_escape(out, 8, "abcdefg", 7);
     ck_assert_str_eq(out, "abcdefg");
 }
-END_TEST
 
 /* Any bytes, any room: the output ends inside, is safe, and stays the same when escaped again. */
-START_TEST(random_bytes_become_safe_text)
+TEST(random_bytes_become_safe_text)
 {
     struct test_random r = {.state = test_seed(11)};
 
@@ -113,7 +109,6 @@ START_TEST(random_bytes_become_safe_text)
         ck_assert_str_eq(again, out);
     }
 }
-END_TEST
 
 /* --- records --- */
 
@@ -151,7 +146,7 @@ static void watch(void)
     log_set_level(LOG_LEVEL_INFO);
 }
 
-START_TEST(sink_sees_sentence_and_fields_escaped)
+TEST(sink_sees_sentence_and_fields_escaped)
 {
     watch();
     errno = ENOENT;
@@ -174,9 +169,8 @@ START_TEST(sink_sees_sentence_and_fields_escaped)
     ck_assert_uint_eq(seen.n_fields, 0);
     ck_assert_int_eq(seen.level, LOG_LEVEL_ERROR);
 }
-END_TEST
 
-START_TEST(level_filters)
+TEST(level_filters)
 {
     watch();
     log_debug("quiet");
@@ -194,9 +188,8 @@ START_TEST(level_filters)
     ck_assert_uint_eq(seen.n, 4);
     ck_assert_int_eq(log_get_level(), LOG_LEVEL_ERROR);
 }
-END_TEST
 
-START_TEST(level_names_are_read_back)
+TEST(level_names_are_read_back)
 {
     for (int level = LOG_LEVEL_CRITICAL; level <= LOG_LEVEL_DEBUG; level++) {
         int read = 0;
@@ -210,9 +203,8 @@ START_TEST(level_names_are_read_back)
     ck_assert_str_eq(log_level_name(-5), "critical");
     ck_assert_str_eq(log_level_name(99), "debug");
 }
-END_TEST
 
-START_TEST(overlong_records_are_cut_and_bounded)
+TEST(overlong_records_are_cut_and_bounded)
 {
     static char text[5000];
     struct log_field fields[LOG_FIELDS_MAX + 5];
@@ -230,11 +222,10 @@ START_TEST(overlong_records_are_cut_and_bounded)
     log_event(LOG_LEVEL_ERROR, NULL, fields, 1, "x");
     ck_assert_str_eq(seen.vm, "");
 }
-END_TEST
 
 /* --- targets --- */
 
-START_TEST(target_follows_stderr_and_environment)
+TEST(target_follows_stderr_and_environment)
 {
     struct stat st;
     char stream[64];
@@ -260,7 +251,6 @@ START_TEST(target_follows_stderr_and_environment)
     ck_assert_int_eq(log_detect(pair[0], stream, NULL), LOG_TARGET_PLAIN);
     close(pair[1]);
 }
-END_TEST
 
 /* What two records look like on stderr. */
 static const char *written(void)
@@ -290,7 +280,7 @@ static const char *written(void)
     return text;
 }
 
-START_TEST(stderr_lines_have_their_form)
+TEST(stderr_lines_have_their_form)
 {
     unsetenv("JOURNAL_STREAM");
     unsetenv("INVOCATION_ID");
@@ -303,9 +293,8 @@ START_TEST(stderr_lines_have_their_form)
                      "<4>one sentence (COCO_EVENT=an-event, COCO_VM=v\\x0a, PEER_UID=7)\n"
                      "<3>another\n");
 }
-END_TEST
 
-START_TEST(closed_stderr_harms_nobody)
+TEST(closed_stderr_harms_nobody)
 {
     int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 
@@ -319,11 +308,10 @@ START_TEST(closed_stderr_harms_nobody)
     ck_assert_int_eq(dup2(saved, STDERR_FILENO), STDERR_FILENO);
     close(saved);
 }
-END_TEST
 
 /* --- limit --- */
 
-START_TEST(limit_passes_a_burst_and_counts_the_rest)
+TEST(limit_passes_a_burst_and_counts_the_rest)
 {
     struct log_limit l = {0};
     unsigned dropped = 99;
@@ -347,27 +335,4 @@ START_TEST(limit_passes_a_burst_and_counts_the_rest)
     /* A burst of nothing passes nothing. */
     l = (struct log_limit){0};
     ck_assert(!log_limit_pass(&l, 0, 0, 100, &dropped));
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("log");
-    TCase *t = tcase_create("log");
-
-    suite_add_tcase(s, t);
-    tcase_add_test(t, harmless_text_stays_as_it_is);
-    tcase_add_test(t, what_drives_a_terminal_or_forges_lines_is_escaped);
-    tcase_add_test(t, what_is_no_utf8_is_escaped);
-    tcase_add_test(t, what_does_not_fit_is_cut_between_characters);
-    tcase_add_test(t, random_bytes_become_safe_text);
-    tcase_add_test(t, sink_sees_sentence_and_fields_escaped);
-    tcase_add_test(t, level_filters);
-    tcase_add_test(t, level_names_are_read_back);
-    tcase_add_test(t, overlong_records_are_cut_and_bounded);
-    tcase_add_test(t, target_follows_stderr_and_environment);
-    tcase_add_test(t, stderr_lines_have_their_form);
-    tcase_add_test(t, closed_stderr_harms_nobody);
-    tcase_add_test(t, limit_passes_a_burst_and_counts_the_rest);
-    return s;
 }

@@ -30,7 +30,7 @@ static void expect_text(struct json_object *tree, const char *text)
     json_object_put(tree);
 }
 
-START_TEST(json_is_written_as_it_was_read)
+TEST(json_is_written_as_it_was_read)
 {
     static const char *const texts[] = {
         "{}",
@@ -46,9 +46,8 @@ START_TEST(json_is_written_as_it_was_read)
     }
     expect_text(NULL, "null");
 }
-END_TEST
 
-START_TEST(a_text_that_does_not_fit_is_cut_and_counted)
+TEST(a_text_that_does_not_fit_is_cut_and_counted)
 {
     struct json_object *tree = json_object_new_object();
     char out[8] = "xxxxxxx";
@@ -59,10 +58,9 @@ START_TEST(a_text_that_does_not_fit_is_cut_and_counted)
     ck_assert_mem_eq(out, "{\"key\0x", 8);
     json_object_put(tree);
 }
-END_TEST
 
 /* Whatever is missing, however deep, and also where it is noticed after the rest was put together. */
-START_TEST(a_tree_in_which_something_is_missing_has_no_text)
+TEST(a_tree_in_which_something_is_missing_has_no_text)
 {
     for (int what = 0; what < 5; what++) {
         struct json_object *root = json_object_new_object(), *array = json_object_new_array();
@@ -88,7 +86,6 @@ START_TEST(a_tree_in_which_something_is_missing_has_no_text)
     json_append(NULL, json_object_new_object());
     ck_assert_uint_eq(json_length(NULL), 0);
 }
-END_TEST
 
 static struct json_object *make_tree(void)
 {
@@ -110,7 +107,7 @@ static struct json_object *make_tree(void)
     return root;
 }
 
-START_TEST(a_reply_is_whole_or_none_whichever_allocation_fails)
+TEST(a_reply_is_whole_or_none_whichever_allocation_fails)
 {
     static char whole[16384], text[16384];
     int64_t before = fail_live();
@@ -132,9 +129,8 @@ START_TEST(a_reply_is_whole_or_none_whichever_allocation_fails)
     } while (fail_fired() > 0);
     ck_assert_uint_gt(n, 150);
 }
-END_TEST
 
-START_TEST(json_for_people_has_a_line_for_each_value)
+TEST(json_for_people_has_a_line_for_each_value)
 {
     static const char text[] = "{\"a\":[1,{}],\"b\":{\"c\":[],\"d\":\"x\"},\"e\":0.250}";
     static const char lines[] = "{\n  \"a\":[\n    1,\n    {}\n  ],\n  \"b\":{\n    \"c\":[],\n"
@@ -147,7 +143,6 @@ START_TEST(json_for_people_has_a_line_for_each_value)
     ck_assert_str_eq(out, lines);
     expect_text(tree, text);
 }
-END_TEST
 
 /* --- streams into memory ---------------------------------------------------------------------- */
 
@@ -155,7 +150,7 @@ static struct rig rig;
 
 /* open_memstream(3) lost a part of a text and told nothing, where its last piece found no room: the
  * lengths at which it grows are passed one by one. */
-START_TEST(a_text_whose_last_piece_finds_no_room_is_none)
+TEST(a_text_whose_last_piece_finds_no_room_is_none)
 {
     static char expected[20000];
     struct composed text;
@@ -182,9 +177,8 @@ START_TEST(a_text_whose_last_piece_finds_no_room_is_none)
         ck_assert_uint_ge(n, 4);
     }
 }
-END_TEST
 
-START_TEST(metrics_are_whole_or_none)
+TEST(metrics_are_whole_or_none)
 {
     struct rig_options options = rig_defaults();
     struct blob *whole, *text;
@@ -208,9 +202,8 @@ START_TEST(metrics_are_whole_or_none)
     blob_unref(whole);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(the_copy_of_the_configuration_is_whole_or_none)
+TEST(the_copy_of_the_configuration_is_whole_or_none)
 {
     char text[8192] = "[quotes]\n", path[128];
     struct config_errors errors = {0};
@@ -238,22 +231,4 @@ START_TEST(the_copy_of_the_configuration_is_whole_or_none)
     } while (fail_fired() > 0);
     ck_assert_uint_gt(n, 3);
     config_free(config);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("memory");
-    TCase *tc = tcase_create("memory");
-
-    tcase_add_test(tc, json_is_written_as_it_was_read);
-    tcase_add_test(tc, a_text_that_does_not_fit_is_cut_and_counted);
-    tcase_add_test(tc, a_tree_in_which_something_is_missing_has_no_text);
-    tcase_add_test(tc, a_reply_is_whole_or_none_whichever_allocation_fails);
-    tcase_add_test(tc, json_for_people_has_a_line_for_each_value);
-    tcase_add_test(tc, a_text_whose_last_piece_finds_no_room_is_none);
-    tcase_add_test(tc, metrics_are_whole_or_none);
-    tcase_add_test(tc, the_copy_of_the_configuration_is_whole_or_none);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -219,9 +219,11 @@ static void work(struct world_client *client, uint64_t seed)
     world_receive(&world, client);
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
 /* --- tests ------------------------------------------------------------------------------------ */
 
-START_TEST(histograms_are_cumulative_and_whole)
+TEST(histograms_are_cumulative_and_whole)
 {
     struct world_client *client = world_connect(&world);
 
@@ -249,9 +251,8 @@ START_TEST(histograms_are_cumulative_and_whole)
     }
     ck_assert_uint_eq(histograms, CERTS_ENDS + QUOTE_ENDS + 2 + 1);
 }
-END_TEST
 
-START_TEST(counters_only_grow_and_series_stay)
+TEST(counters_only_grow_and_series_stay)
 {
     struct world_client *client = world_connect(&world);
 
@@ -271,9 +272,8 @@ START_TEST(counters_only_grow_and_series_stay)
         before = now;
     }
 }
-END_TEST
 
-START_TEST(outcomes_and_reasons_add_up)
+TEST(outcomes_and_reasons_add_up)
 {
     struct world_client *client = world_connect(&world);
 
@@ -294,9 +294,8 @@ START_TEST(outcomes_and_reasons_add_up)
     ck_assert_double_eq(sum("cocod_qgs_service_seconds_count"),
                         (double)(metrics.qgs_answers - metrics.qgs_probes));
 }
-END_TEST
 
-START_TEST(ages_and_states_are_shown)
+TEST(ages_and_states_are_shown)
 {
     struct world_client *client = world_connect(&world);
 
@@ -318,7 +317,6 @@ START_TEST(ages_and_states_are_shown)
     ck_assert_double_eq(value("cocod_config_source", "source=\"last_good\""), 1);
     ck_assert_double_eq(sum("cocod_config_source"), 1);
 }
-END_TEST
 
 /* --- the socket ------------------------------------------------------------------------------- */
 
@@ -331,7 +329,7 @@ static int connect_reader(void)
     return pair[1];
 }
 
-START_TEST(the_socket_dumps_and_closes)
+TEST(the_socket_dumps_and_closes)
 {
     static char got[200000];
     size_t size = 0;
@@ -348,9 +346,8 @@ START_TEST(the_socket_dumps_and_closes)
     ck_assert_uint_eq(world.cocod->server->closed[CLOSE_ANSWERED], 1);
     close(fd);
 }
-END_TEST
 
-START_TEST(who_does_not_read_is_closed_in_time_and_costs_a_reference)
+TEST(who_does_not_read_is_closed_in_time_and_costs_a_reference)
 {
     int fds[50], small = 1;
 
@@ -374,7 +371,6 @@ START_TEST(who_does_not_read_is_closed_in_time_and_costs_a_reference)
     for (int i = 0; i < 50; i++)
         close(fds[i]);
 }
-END_TEST
 
 /* --- the documents ---------------------------------------------------------------------------- */
 
@@ -389,7 +385,7 @@ static char *read_whole(const char *path)
     return out;
 }
 
-START_TEST(the_documented_list_is_the_programs)
+TEST(the_documented_list_is_the_programs)
 {
     char *printed = NULL;
     size_t size = 0;
@@ -408,7 +404,6 @@ START_TEST(the_documented_list_is_the_programs)
     free(file);
     free(printed);
 }
-END_TEST
 
 static bool is_family(const char *name, size_t n)
 {
@@ -438,7 +433,7 @@ static void only_known_names(const char *path)
     free(file);
 }
 
-START_TEST(alerts_and_dashboard_name_what_exists)
+TEST(alerts_and_dashboard_name_what_exists)
 {
     look(&now);
     only_known_names("docs/alerts.yml");
@@ -449,24 +444,4 @@ START_TEST(alerts_and_dashboard_name_what_exists)
     ck_assert(json_object_object_get_ex(dashboard, "panels", NULL));
     json_object_put(dashboard);
     free(file);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("metrics");
-    TCase *tcase = tcase_create("metrics");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, histograms_are_cumulative_and_whole);
-    tcase_add_test(tcase, counters_only_grow_and_series_stay);
-    tcase_add_test(tcase, outcomes_and_reasons_add_up);
-    tcase_add_test(tcase, ages_and_states_are_shown);
-    tcase_add_test(tcase, the_socket_dumps_and_closes);
-    tcase_add_test(tcase, who_does_not_read_is_closed_in_time_and_costs_a_reference);
-    tcase_add_test(tcase, the_documented_list_is_the_programs);
-    tcase_add_test(tcase, alerts_and_dashboard_name_what_exists);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -34,7 +34,9 @@ static void check_stream(const uint32_t *sums)
     toy_n_log = 0;
 }
 
-START_TEST(frames_may_be_cut_at_every_byte)
+FIXTURE(.setup = setup, .timeout_s = 120);
+
+TEST(frames_may_be_cut_at_every_byte)
 {
     uint32_t sums[N_SIZES];
     size_t size = build_stream(sums);
@@ -52,9 +54,8 @@ START_TEST(frames_may_be_cut_at_every_byte)
     }
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(frames_may_come_byte_by_byte)
+TEST(frames_may_come_byte_by_byte)
 {
     uint32_t sums[N_SIZES];
     size_t size = build_stream(sums);
@@ -67,7 +68,6 @@ START_TEST(frames_may_come_byte_by_byte)
     check_stream(sums);
     close_toy(fd);
 }
-END_TEST
 
 /* Signals come in between, and the loop looks between any two pieces. */
 static struct test_random dice;
@@ -92,7 +92,7 @@ static void send_in_pieces(int fd, const uint8_t *data, size_t size)
     }
 }
 
-START_TEST(many_frames_in_one_write_are_dispatched_in_order)
+TEST_LOOP(many_frames_in_one_write_are_dispatched_in_order, 0, 6)
 {
     static uint32_t sums[20000];
     struct test_random r = {test_seed(3) + (uint64_t)_i};
@@ -121,9 +121,8 @@ START_TEST(many_frames_in_one_write_are_dispatched_in_order)
     sys.recv = sys_real.recv;
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_frame_that_cannot_be_closes)
+TEST(a_frame_that_cannot_be_closes)
 {
     static const uint8_t bad[] = {2, 0};
     int fd = open_toy();
@@ -137,9 +136,8 @@ START_TEST(a_frame_that_cannot_be_closes)
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_frame_over_the_limit_closes_before_it_is_there)
+TEST(a_frame_over_the_limit_closes_before_it_is_there)
 {
     uint8_t head[] = {(TOY_FRAME_MAX + 1) & 0xff, (TOY_FRAME_MAX + 1) >> 8};
     int fd = open_toy();
@@ -153,10 +151,9 @@ START_TEST(a_frame_over_the_limit_closes_before_it_is_there)
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
     close_toy(fd);
 }
-END_TEST
 
 /* From the shared buffer, and from the peer's own memory. */
-START_TEST(nothing_is_dispatched_behind_a_close)
+TEST_LOOP(nothing_is_dispatched_behind_a_close, 0, 2)
 {
     size_t size = 0;
     int fd = open_toy();
@@ -170,11 +167,10 @@ START_TEST(nothing_is_dispatched_behind_a_close)
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 9 * (_i ? 30 : 3));
     close_toy(fd);
 }
-END_TEST
 
 /* --- fairness -------------------------------------------------------------------------------- */
 
-START_TEST(two_floods_take_turns_of_a_few_frames)
+TEST(two_floods_take_turns_of_a_few_frames)
 {
     struct peer *peers[2];
     size_t size = 0;
@@ -200,7 +196,6 @@ START_TEST(two_floods_take_turns_of_a_few_frames)
     close(fds[0]);
     close_toy(fds[1]);
 }
-END_TEST
 
 static int quiet_fd;
 static unsigned quiet_sent_at, quiet_served_at;
@@ -217,7 +212,7 @@ static void speak_up(const struct peer *speaker)
 }
 
 /* A flood that waits in memory already must not keep the loop from looking at the sockets. */
-START_TEST(a_flood_does_not_shut_out_a_quiet_peer)
+TEST(a_flood_does_not_shut_out_a_quiet_peer)
 {
     size_t size = 0;
     struct peer *quiet;
@@ -237,7 +232,6 @@ START_TEST(a_flood_does_not_shut_out_a_quiet_peer)
     close(quiet_fd);
     close_toy(fd);
 }
-END_TEST
 
 /* --- ends ------------------------------------------------------------------------------------ */
 
@@ -251,7 +245,7 @@ static ssize_t broken_recv(int fd, void *buf, size_t size, int flags)
     return -1;
 }
 
-START_TEST(a_broken_socket_closes_when_receiving)
+TEST(a_broken_socket_closes_when_receiving)
 {
     int fd = open_toy();
 
@@ -261,9 +255,8 @@ START_TEST(a_broken_socket_closes_when_receiving)
     ck_assert_uint_eq(rig.server->closed[CLOSE_IO], 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(finishing_sends_what_is_owed_and_reads_nothing_more)
+TEST(finishing_sends_what_is_owed_and_reads_nothing_more)
 {
     int fd = open_toy();
 
@@ -292,9 +285,8 @@ START_TEST(finishing_sends_what_is_owed_and_reads_nothing_more)
     ck_assert_uint_eq(rig.server->closed[CLOSE_REFUSED], 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(finishing_does_not_wait_for_ever)
+TEST(finishing_does_not_wait_for_ever)
 {
     int fd = open_toy();
 
@@ -307,9 +299,8 @@ START_TEST(finishing_does_not_wait_for_ever)
     ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(the_end_of_the_other_side_cancels_its_requests)
+TEST_LOOP(the_end_of_the_other_side_cancels_its_requests, 0, 2)
 {
     int fd = open_toy();
 
@@ -334,7 +325,6 @@ START_TEST(the_end_of_the_other_side_cancels_its_requests)
         close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- deadlines ------------------------------------------------------------------------------- */
 
@@ -344,7 +334,7 @@ static int open_greeting(void)
     return rig_connect(&rig, &toy_greeting_dialect, NULL, &peer);
 }
 
-START_TEST(who_does_not_introduce_itself_is_closed)
+TEST(who_does_not_introduce_itself_is_closed)
 {
     int fd = open_greeting();
 
@@ -360,9 +350,8 @@ START_TEST(who_does_not_introduce_itself_is_closed)
     ck_assert_uint_eq(rig.server->closed[CLOSE_HELLO_TIMEOUT], 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(who_did_may_be_idle_for_ever)
+TEST(who_did_may_be_idle_for_ever)
 {
     int fd = open_greeting();
 
@@ -372,9 +361,8 @@ START_TEST(who_did_may_be_idle_for_ever)
     ck_assert_uint_eq(rig.timers.n, timer_armed(&rig.health.look) ? 1 : 0);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move)
+TEST(a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move)
 {
     uint8_t frame[100];
     int fd = open_toy();
@@ -393,10 +381,9 @@ START_TEST(a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move)
     ck_assert_uint_eq(toy_n_log, 0);
     close_toy(fd);
 }
-END_TEST
 
 /* Cocod was stopped for longer than the frame has time. */
-START_TEST(a_frame_that_came_in_time_and_waited_for_cocod_is_taken)
+TEST_LOOP(a_frame_that_came_in_time_and_waited_for_cocod_is_taken, 0, 2)
 {
     uint8_t frame[1000];
     int fd = open_toy();
@@ -413,9 +400,8 @@ START_TEST(a_frame_that_came_in_time_and_waited_for_cocod_is_taken)
     ck_assert_uint_eq(metrics.now_peers, 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_hello_that_came_in_time_and_waited_for_cocod_is_taken)
+TEST(a_hello_that_came_in_time_and_waited_for_cocod_is_taken)
 {
     int fd = open_greeting();
 
@@ -427,9 +413,8 @@ START_TEST(a_hello_that_came_in_time_and_waited_for_cocod_is_taken)
     ck_assert_uint_eq(metrics.now_peers, 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(replies_for_which_room_was_made_while_cocod_was_stopped_are_sent)
+TEST(replies_for_which_room_was_made_while_cocod_was_stopped_are_sent)
 {
     struct blob *blob = blob_new(40000);
     int fd = open_toy();
@@ -446,11 +431,10 @@ START_TEST(replies_for_which_room_was_made_while_cocod_was_stopped_are_sent)
     ck_assert_ptr_null(peer->out);
     close_toy(fd);
 }
-END_TEST
 
 /* The end of one and the beginning of the next, in one piece: also where the buffer has room for
  * both, since so little of the first was there that its size was not known. */
-START_TEST(each_frame_has_a_deadline_of_its_own)
+TEST_LOOP(each_frame_has_a_deadline_of_its_own, 0, 2)
 {
     uint8_t frames[20];
     int fd = open_toy();
@@ -472,10 +456,9 @@ START_TEST(each_frame_has_a_deadline_of_its_own)
     ck_assert_uint_eq(rig.server->closed[CLOSE_FRAME_TIMEOUT], 1);
     close_toy(fd);
 }
-END_TEST
 
 /* A frame was begun, and then cocod stops reading because of what it sends itself. */
-START_TEST(the_frame_deadline_ends_where_reading_ends)
+TEST(the_frame_deadline_ends_where_reading_ends)
 {
     struct blob *blob = blob_new(2000000);
     uint8_t frame[10];
@@ -500,10 +483,9 @@ START_TEST(the_frame_deadline_ends_where_reading_ends)
     ck_assert_uint_eq(rig.server->closed[CLOSE_FRAME_TIMEOUT], 1);
     close_toy(fd);
 }
-END_TEST
 
 /* While cocod does not read, it cannot blame the peer for a frame that is not complete. */
-START_TEST(the_frame_deadline_rests_while_the_peer_is_not_read)
+TEST(the_frame_deadline_rests_while_the_peer_is_not_read)
 {
     options.limits.unsent = 65536;
     options.limits.send_timeout_us = 300ull * SECOND;
@@ -534,11 +516,10 @@ START_TEST(the_frame_deadline_rests_while_the_peer_is_not_read)
     ck_assert_uint_eq(metrics.now_peers, 1);
     close_toy(fd);
 }
-END_TEST
 
 /* --- requests -------------------------------------------------------------------------------- */
 
-START_TEST(a_request_expires_once)
+TEST(a_request_expires_once)
 {
     int fd = open_toy();
 
@@ -560,9 +541,8 @@ START_TEST(a_request_expires_once)
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 4);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_holder_that_completes_is_not_told)
+TEST(a_holder_that_completes_is_not_told)
 {
     int fd = open_toy();
 
@@ -577,10 +557,9 @@ START_TEST(a_holder_that_completes_is_not_told)
     ck_assert_uint_eq(toy_n_answers, 1);
     close_toy(fd);
 }
-END_TEST
 
 /* Answering one request finds the socket broken: the peer closes, and ends the others. */
-START_TEST(an_answer_that_closes_the_peer_ends_its_other_requests)
+TEST(an_answer_that_closes_the_peer_ends_its_other_requests)
 {
     int fd = open_toy();
 
@@ -595,11 +574,10 @@ START_TEST(an_answer_that_closes_the_peer_ends_its_other_requests)
     ck_assert_uint_eq(metrics.now_peers, 0);
     close_toy(fd);
 }
-END_TEST
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
-START_TEST(no_memory_for_a_partial_frame_closes)
+TEST(no_memory_for_a_partial_frame_closes)
 {
     int fd = open_toy();
 
@@ -614,9 +592,8 @@ START_TEST(no_memory_for_a_partial_frame_closes)
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(no_memory_for_an_unsent_reply_closes)
+TEST(no_memory_for_an_unsent_reply_closes)
 {
     int fd = open_toy();
 
@@ -630,42 +607,4 @@ START_TEST(no_memory_for_an_unsent_reply_closes)
     ck_assert_uint_eq(toy_n_log, 1);
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
     close_toy(fd);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("peer");
-    TCase *tcase = tcase_create("peer");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, frames_may_be_cut_at_every_byte);
-    tcase_add_test(tcase, frames_may_come_byte_by_byte);
-    tcase_add_loop_test(tcase, many_frames_in_one_write_are_dispatched_in_order, 0, 6);
-    tcase_add_test(tcase, a_frame_that_cannot_be_closes);
-    tcase_add_test(tcase, a_frame_over_the_limit_closes_before_it_is_there);
-    tcase_add_loop_test(tcase, nothing_is_dispatched_behind_a_close, 0, 2);
-    tcase_add_test(tcase, two_floods_take_turns_of_a_few_frames);
-    tcase_add_test(tcase, a_flood_does_not_shut_out_a_quiet_peer);
-    tcase_add_test(tcase, a_broken_socket_closes_when_receiving);
-    tcase_add_test(tcase, finishing_sends_what_is_owed_and_reads_nothing_more);
-    tcase_add_test(tcase, finishing_does_not_wait_for_ever);
-    tcase_add_loop_test(tcase, the_end_of_the_other_side_cancels_its_requests, 0, 2);
-    tcase_add_test(tcase, who_does_not_introduce_itself_is_closed);
-    tcase_add_test(tcase, who_did_may_be_idle_for_ever);
-    tcase_add_test(tcase, a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move);
-    tcase_add_loop_test(tcase, a_frame_that_came_in_time_and_waited_for_cocod_is_taken, 0, 2);
-    tcase_add_test(tcase, a_hello_that_came_in_time_and_waited_for_cocod_is_taken);
-    tcase_add_test(tcase, replies_for_which_room_was_made_while_cocod_was_stopped_are_sent);
-    tcase_add_loop_test(tcase, each_frame_has_a_deadline_of_its_own, 0, 2);
-    tcase_add_test(tcase, the_frame_deadline_ends_where_reading_ends);
-    tcase_add_test(tcase, the_frame_deadline_rests_while_the_peer_is_not_read);
-    tcase_add_test(tcase, a_request_expires_once);
-    tcase_add_test(tcase, a_holder_that_completes_is_not_told);
-    tcase_add_test(tcase, an_answer_that_closes_the_peer_ends_its_other_requests);
-    tcase_add_test(tcase, no_memory_for_a_partial_frame_closes);
-    tcase_add_test(tcase, no_memory_for_an_unsent_reply_closes);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -5,10 +5,12 @@
 #include "peer_fixture.h"
 #include <fcntl.h>
 
+FIXTURE(.setup = setup, .timeout_s = 120);
+
 /* --- sending --------------------------------------------------------------------------------- */
 
 /* The socket takes `sendmsg_most` bytes at a time: header and blob are cut everywhere. */
-START_TEST(a_reply_that_is_taken_in_pieces_stays_whole)
+TEST(a_reply_that_is_taken_in_pieces_stays_whole)
 {
     static const size_t pieces[] = {1, 2, 3, 4, 5, 7, 50, 103, 104, 105};
 
@@ -37,7 +39,6 @@ START_TEST(a_reply_that_is_taken_in_pieces_stays_whole)
         rig_reset_sys();
     }
 }
-END_TEST
 
 static int interruptions;
 
@@ -50,7 +51,7 @@ static ssize_t interrupted_sendmsg(int fd, const struct msghdr *msg, int flags)
     return sys_real.sendmsg(fd, msg, flags);
 }
 
-START_TEST(interrupted_calls_are_repeated)
+TEST(interrupted_calls_are_repeated)
 {
     int fd = open_toy();
 
@@ -60,9 +61,8 @@ START_TEST(interrupted_calls_are_repeated)
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 50);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_peer_that_leaves_replies_lying_is_not_read)
+TEST(a_peer_that_leaves_replies_lying_is_not_read)
 {
     const size_t blob = 100000, n = 60;
 
@@ -104,9 +104,8 @@ START_TEST(a_peer_that_leaves_replies_lying_is_not_read)
     close(other_fd);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_peer_that_does_not_read_is_closed_in_the_end)
+TEST(a_peer_that_does_not_read_is_closed_in_the_end)
 {
     int fd = open_toy();
 
@@ -120,10 +119,9 @@ START_TEST(a_peer_that_does_not_read_is_closed_in_the_end)
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
     close_toy(fd);
 }
-END_TEST
 
 /* Taking a byte now and then of one reply prolongs nothing; getting through with it does. */
-START_TEST(a_reply_taken_drop_by_drop_has_one_deadline)
+TEST(a_reply_taken_drop_by_drop_has_one_deadline)
 {
     int fd = open_toy();
 
@@ -139,9 +137,8 @@ START_TEST(a_reply_taken_drop_by_drop_has_one_deadline)
     ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 1);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_slow_but_honest_reader_is_kept)
+TEST(a_slow_but_honest_reader_is_kept)
 {
     int fd = open_toy();
 
@@ -159,9 +156,8 @@ START_TEST(a_slow_but_honest_reader_is_kept)
     }
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_broken_socket_closes_when_sending)
+TEST_LOOP(a_broken_socket_closes_when_sending, 0, 2)
 {
     int fd = open_toy();
 
@@ -181,7 +177,6 @@ START_TEST(a_broken_socket_closes_when_sending)
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
     close_toy(fd);
 }
-END_TEST
 
 /* --- descriptors ----------------------------------------------------------------------------- */
 
@@ -215,7 +210,7 @@ static int receive_fd(int socket_fd, size_t room, ssize_t *ret_n)
 
 /* At once, in pieces, and after a wait: the descriptor goes with the first byte, and cocod's own is
  * closed. */
-START_TEST(a_descriptor_goes_with_the_first_byte)
+TEST_LOOP(a_descriptor_goes_with_the_first_byte, 0, 3)
 {
     int fd = open_toy();
     unsigned before = open_fds();
@@ -247,9 +242,8 @@ START_TEST(a_descriptor_goes_with_the_first_byte)
     close(passed);
     close_toy(fd);
 }
-END_TEST
 
-START_TEST(a_descriptor_that_is_never_sent_is_closed)
+TEST(a_descriptor_that_is_never_sent_is_closed)
 {
     int fd = open_toy();
     unsigned before = open_fds();
@@ -266,9 +260,8 @@ START_TEST(a_descriptor_that_is_never_sent_is_closed)
     ck_assert_uint_eq(open_fds(), before - 2); /* both ends of the connection, and this one */
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(descriptors_that_a_peer_sends_are_dropped)
+TEST(descriptors_that_a_peer_sends_are_dropped)
 {
     uint8_t frame[9];
     int fd = open_toy();
@@ -300,26 +293,4 @@ START_TEST(descriptors_that_a_peer_sends_are_dropped)
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 20 * sizeof(frame));
     ck_assert_uint_eq(open_fds(), before);
     close_toy(fd);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("peer_send");
-    TCase *tcase = tcase_create("peer_send");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, a_reply_that_is_taken_in_pieces_stays_whole);
-    tcase_add_test(tcase, interrupted_calls_are_repeated);
-    tcase_add_test(tcase, a_peer_that_leaves_replies_lying_is_not_read);
-    tcase_add_test(tcase, a_peer_that_does_not_read_is_closed_in_the_end);
-    tcase_add_test(tcase, a_reply_taken_drop_by_drop_has_one_deadline);
-    tcase_add_test(tcase, a_slow_but_honest_reader_is_kept);
-    tcase_add_loop_test(tcase, a_broken_socket_closes_when_sending, 0, 2);
-    tcase_add_loop_test(tcase, a_descriptor_goes_with_the_first_byte, 0, 3);
-    tcase_add_test(tcase, a_descriptor_that_is_never_sent_is_closed);
-    tcase_add_test(tcase, descriptors_that_a_peer_sends_are_dropped);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

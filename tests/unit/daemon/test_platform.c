@@ -79,7 +79,10 @@ static void stays(int right)
     }
 }
 
-START_TEST(in_use_a_change_shows_within_two_seconds)
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
+        .timeout_s = 60);
+
+TEST_LOOP(in_use_a_change_shows_within_two_seconds, 0, (int)(sizeof(changes) / sizeof(changes[0])))
 {
     const struct sev_sim_platform before = *host;
 
@@ -105,10 +108,9 @@ START_TEST(in_use_a_change_shows_within_two_seconds)
         ck_assert_uint_ge(metrics.platform_failures, 5);
     platform_close();
 }
-END_TEST
 
 /* Nobody asked for an hour: the first request is not answered from what was known then. */
-START_TEST(after_idle_nothing_old_is_handed_out)
+TEST_LOOP(after_idle_nothing_old_is_handed_out, 0, (int)(sizeof(changes) / sizeof(changes[0])))
 {
     open_usual();
     pass(59u * 60u * SECOND);
@@ -123,9 +125,8 @@ START_TEST(after_idle_nothing_old_is_handed_out)
     ck_assert(changes[_i].right > 0 || has_problem(changes[_i].problem));
     platform_close();
 }
-END_TEST
 
-START_TEST(an_idle_host_is_left_alone)
+TEST(an_idle_host_is_left_alone)
 {
     open_usual();
     pass(2u * SECOND); /* the reading behind the last request */
@@ -143,9 +144,8 @@ START_TEST(an_idle_host_is_left_alone)
     ck_assert_uint_eq(asked[COCO_SEV_CHIP_ID], 1); /* it never changes */
     platform_close();
 }
-END_TEST
 
-START_TEST(a_helper_that_takes_its_time)
+TEST(a_helper_that_takes_its_time)
 {
     open_usual();
     set_host("delay_ms", "150");
@@ -160,9 +160,8 @@ START_TEST(a_helper_that_takes_its_time)
     ck_assert(has_problem("did not answer within 180 ms"));
     platform_close();
 }
-END_TEST
 
-START_TEST(a_start_without_the_helper)
+TEST_LOOP(a_start_without_the_helper, 6, ((int)(sizeof(changes) / sizeof(changes[0]))))
 {
     store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
     change_host(_i);
@@ -180,7 +179,6 @@ START_TEST(a_start_without_the_helper)
     ck_assert_uint_eq(n_problems(), 0);
     platform_close();
 }
-END_TEST
 
 /* --- what matches ----------------------------------------------------------------------------- */
 
@@ -230,7 +228,7 @@ static uint64_t version_of(const uint8_t bytes[8])
 }
 
 /* Every level counts by itself: one more and one less of any of them is another key. */
-START_TEST(each_level_of_the_tcb_counts)
+TEST_LOOP(each_level_of_the_tcb_counts, 0, N_PRODUCTS)
 {
     const struct layout *layout = &layouts[_i];
     struct chain_input ark = ca_input(_i, SNP_PKI_ARK, "ark");
@@ -258,10 +256,9 @@ START_TEST(each_level_of_the_tcb_counts)
     ck_assert(has_problem("is not laid out as"));
     platform_close();
 }
-END_TEST
 
 /* A number of another product's layout must not find a chain. */
-START_TEST(the_layout_is_the_cpus)
+TEST(the_layout_is_the_cpus)
 {
     store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
     platform_open();
@@ -280,9 +277,8 @@ START_TEST(the_layout_is_the_cpus)
     ck_assert(has_problem("is not one that cocod knows"));
     platform_close();
 }
-END_TEST
 
-START_TEST(another_chips_chain_is_none)
+TEST(another_chips_chain_is_none)
 {
     store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
     host->chip_id[63] = 1;
@@ -291,9 +287,8 @@ START_TEST(another_chips_chain_is_none)
     ck_assert(has_problem("the store has no chain for this platform"));
     platform_close();
 }
-END_TEST
 
-START_TEST(the_signer_that_was_chosen)
+TEST_LOOP(the_signer_that_was_chosen, 0, 2)
 {
     options.certs.signer = _i == 0 ? LOAD_SIGNER_VLEK : LOAD_SIGNER_VCEK;
     store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
@@ -313,11 +308,10 @@ START_TEST(the_signer_that_was_chosen)
         (void)follow(8, 0);
     platform_close();
 }
-END_TEST
 
 /* --- platform = fixed ------------------------------------------------------------------------- */
 
-START_TEST(a_fixed_platform_is_asked_nothing)
+TEST(a_fixed_platform_is_asked_nothing)
 {
     struct platform_state *fixed = &options.platform.fixed;
 
@@ -350,28 +344,4 @@ START_TEST(a_fixed_platform_is_asked_nothing)
     ck_assert_int_eq(served(), 0);
     ck_assert(has_problem("3.0.10.115"));
     platform_close();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    const int n_changes_of_host = (int)(sizeof(changes) / sizeof(changes[0]));
-    Suite *suite = suite_create("platform");
-    TCase *tcase = tcase_create("platform");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, make_pkis, free_pkis);
-    tcase_add_checked_fixture(tcase, platform_setup, NULL);
-    tcase_add_loop_test(tcase, in_use_a_change_shows_within_two_seconds, 0, n_changes_of_host);
-    tcase_add_loop_test(tcase, after_idle_nothing_old_is_handed_out, 0, n_changes_of_host);
-    tcase_add_test(tcase, an_idle_host_is_left_alone);
-    tcase_add_test(tcase, a_helper_that_takes_its_time);
-    tcase_add_loop_test(tcase, a_start_without_the_helper, 6, n_changes_of_host);
-    tcase_add_loop_test(tcase, each_level_of_the_tcb_counts, 0, N_PRODUCTS);
-    tcase_add_test(tcase, the_layout_is_the_cpus);
-    tcase_add_test(tcase, another_chips_chain_is_none);
-    tcase_add_loop_test(tcase, the_signer_that_was_chosen, 0, 2);
-    tcase_add_test(tcase, a_fixed_platform_is_asked_nothing);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

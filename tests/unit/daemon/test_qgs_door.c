@@ -203,9 +203,11 @@ static struct door *ask(uint64_t seed)
     return door;
 }
 
+FIXTURE(.timeout_s = 60);
+
 /* --- the forms -------------------------------------------------------------------------------- */
 
-START_TEST(framed_requests_of_both_versions_get_version_1_1)
+TEST(framed_requests_of_both_versions_get_version_1_1)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -220,9 +222,8 @@ START_TEST(framed_requests_of_both_versions_get_version_1_1)
     ck_assert_uint_eq(world.cocod->server->closed[CLOSE_ANSWERED], 2);
     close_world();
 }
-END_TEST
 
-START_TEST(a_bare_tdreport_gets_a_bare_quote)
+TEST(a_bare_tdreport_gets_a_bare_quote)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
@@ -234,10 +235,9 @@ START_TEST(a_bare_tdreport_gets_a_bare_quote)
     must_be_raw_quote(door, 3);
     close_world();
 }
-END_TEST
 
 /* What QGS up to DCAP 1.25 misreads: any cut behind the 20th byte, and a raw request in pieces. */
-START_TEST(requests_may_be_cut_anywhere)
+TEST(requests_may_be_cut_anywhere)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE], tdreport[COCO_TDREPORT_SIZE];
     size_t size = framed(9, 1, wire);
@@ -266,9 +266,8 @@ START_TEST(requests_may_be_cut_anywhere)
     }
     close_world();
 }
-END_TEST
 
-START_TEST(prefix_header_and_report_in_three_writes)
+TEST(prefix_header_and_report_in_three_writes)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -282,9 +281,8 @@ START_TEST(prefix_header_and_report_in_three_writes)
     must_be_framed_quote(door, 4);
     close_world();
 }
-END_TEST
 
-START_TEST(a_byte_at_a_time)
+TEST(a_byte_at_a_time)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
     size_t size = framed(4, 1, wire);
@@ -297,9 +295,8 @@ START_TEST(a_byte_at_a_time)
     must_be_framed_quote(door, 4);
     close_world();
 }
-END_TEST
 
-START_TEST(the_id_list_is_ignored)
+TEST(the_id_list_is_ignored)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], wire[2048];
     const uint8_t ids[32] = {1, 2, 3};
@@ -320,11 +317,10 @@ START_TEST(the_id_list_is_ignored)
     must_be_framed_quote(door, 6);
     close_world();
 }
-END_TEST
 
 /* --- half-close, leaving, trailing bytes ------------------------------------------------------ */
 
-START_TEST(a_client_that_shuts_down_its_side_gets_its_answer)
+TEST(a_client_that_shuts_down_its_side_gets_its_answer)
 {
     open_world(QGS);
     struct door *door = ask(5);
@@ -345,9 +341,8 @@ START_TEST(a_client_that_shuts_down_its_side_gets_its_answer)
     must_be_framed_quote(door, 6);
     close_world();
 }
-END_TEST
 
-START_TEST(half_a_request_and_end_of_file_is_closed)
+TEST(half_a_request_and_end_of_file_is_closed)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -362,9 +357,8 @@ START_TEST(half_a_request_and_end_of_file_is_closed)
     ck_assert_uint_eq(world.n_open, 0);
     close_world();
 }
-END_TEST
 
-START_TEST(a_client_that_leaves_cancels)
+TEST(a_client_that_leaves_cancels)
 {
     open_world(QGS "slots = 1\n");
     ask(1);
@@ -377,9 +371,8 @@ START_TEST(a_client_that_leaves_cancels)
     ck_assert_uint_eq(answer_all(WORLD_QUOTE), 0); /* QGS was not asked for the second */
     close_world();
 }
-END_TEST
 
-START_TEST(a_client_that_leaves_after_half_close_leaks_nothing)
+TEST(a_client_that_leaves_after_half_close_leaks_nothing)
 {
     open_world(QGS);
     struct door *door = ask(1);
@@ -390,9 +383,8 @@ START_TEST(a_client_that_leaves_after_half_close_leaks_nothing)
     ck_assert_uint_eq(metrics.now_peers, 0);
     close_world();
 }
-END_TEST
 
-START_TEST(bytes_behind_the_request_close)
+TEST(bytes_behind_the_request_close)
 {
     uint8_t two[2 * COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -413,7 +405,6 @@ START_TEST(bytes_behind_the_request_close)
     ck_assert_uint_eq(world.cocod->server->closed[CLOSE_PROTOCOL], 2);
     close_world();
 }
-END_TEST
 
 /* --- wrong messages --------------------------------------------------------------------------- */
 
@@ -436,7 +427,7 @@ static struct door *ask_changed(size_t offset, uint32_t value)
     return door;
 }
 
-START_TEST(wrong_messages_get_0x12001)
+TEST(wrong_messages_get_0x12001)
 {
     open_world(QGS);
     must_be_error(ask_changed(0, 0x00010002), 1);  /* major 2 */
@@ -461,10 +452,9 @@ START_TEST(wrong_messages_get_0x12001)
     ck_assert_uint_eq(world.cocod->server->closed[CLOSE_REFUSED], n_doors);
     close_world();
 }
-END_TEST
 
 /* report_size 1000 and id_list_size 24 add up, and still it is no TDREPORT. */
-START_TEST(a_report_of_another_size_gets_0x12001)
+TEST(a_report_of_another_size_gets_0x12001)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -477,9 +467,8 @@ START_TEST(a_report_of_another_size_gets_0x12001)
     must_be_error(door, 1);
     close_world();
 }
-END_TEST
 
-START_TEST(what_has_no_answer_is_closed)
+TEST(what_has_no_answer_is_closed)
 {
     static const uint32_t types[] = {1, 3, 5, 7, UINT32_MAX};
     static const uint8_t starts[][4] = {
@@ -508,17 +497,15 @@ START_TEST(what_has_no_answer_is_closed)
     ck_assert_uint_eq(world.n_open, 0);
     close_world();
 }
-END_TEST
 
-START_TEST(without_a_quoting_service_everybody_is_refused)
+TEST(without_a_quoting_service_everybody_is_refused)
 {
     open_world("");
     must_be_error(ask(1), 1);
     close_world();
 }
-END_TEST
 
-START_TEST(failures_of_qgs_end_in_0x12001_or_a_close)
+TEST(failures_of_qgs_end_in_0x12001_or_a_close)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
@@ -537,7 +524,6 @@ START_TEST(failures_of_qgs_end_in_0x12001_or_a_close)
     must_be_closed(raw);
     close_world();
 }
-END_TEST
 
 /* --- EAGAIN ----------------------------------------------------------------------------------- */
 
@@ -548,7 +534,7 @@ static void fill_queue(void)
     ck_assert_uint_eq(metrics.door_held, 0);
 }
 
-START_TEST(eagain_is_held_until_there_is_room)
+TEST(eagain_is_held_until_there_is_room)
 {
     metrics.door_held = 0;
     open_world(QGS "slots = 1\nqueue = 1\n");
@@ -571,9 +557,8 @@ START_TEST(eagain_is_held_until_there_is_room)
     }
     close_world();
 }
-END_TEST
 
-START_TEST(eagain_ends_in_0x12001_at_the_deadline)
+TEST(eagain_ends_in_0x12001_at_the_deadline)
 {
     metrics.door_held = 0;
     open_world(QGS "slots = 1\nqueue = 1\nqgs_timer = 600s\n[qgs_door]\ntimeout = 8s\n");
@@ -596,9 +581,8 @@ START_TEST(eagain_ends_in_0x12001_at_the_deadline)
     must_be_error(held, 1);
     close_world();
 }
-END_TEST
 
-START_TEST(one_that_waits_in_the_queue_ends_at_the_deadline)
+TEST(one_that_waits_in_the_queue_ends_at_the_deadline)
 {
     open_world(QGS "[qgs_door]\ntimeout = 8s\n");
     struct door *door = ask(1);
@@ -610,9 +594,8 @@ START_TEST(one_that_waits_in_the_queue_ends_at_the_deadline)
     must_be_error(door, 1);
     close_world();
 }
-END_TEST
 
-START_TEST(one_that_is_held_may_leave)
+TEST(one_that_is_held_may_leave)
 {
     open_world(QGS "slots = 1\nqueue = 1\n");
     metrics.door_held = 0;
@@ -631,10 +614,9 @@ START_TEST(one_that_is_held_may_leave)
     must_be_framed_quote(deaf, 103);
     close_world();
 }
-END_TEST
 
 /* The error goes to somebody who is not there any more. */
-START_TEST(one_that_is_held_may_leave_unnoticed)
+TEST(one_that_is_held_may_leave_unnoticed)
 {
     open_world(QGS "slots = 1\nqueue = 1\nqgs_timer = 600s\n");
     struct world_client *client = world_connect(&world);
@@ -651,11 +633,10 @@ START_TEST(one_that_is_held_may_leave_unnoticed)
     ck_assert_uint_eq(metrics.now_peers, 1);
     close_world();
 }
-END_TEST
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-START_TEST(silence_and_drips_end_after_five_seconds)
+TEST(silence_and_drips_end_after_five_seconds)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -680,9 +661,8 @@ START_TEST(silence_and_drips_end_after_five_seconds)
     ck_assert_uint_eq(world.n_open, 0);
     close_world();
 }
-END_TEST
 
-START_TEST(a_client_that_does_not_read_is_disconnected)
+TEST(a_client_that_does_not_read_is_disconnected)
 {
     open_world(QGS);
     struct door *door = door_open();
@@ -703,7 +683,6 @@ START_TEST(a_client_that_does_not_read_is_disconnected)
     ck_assert_uint_eq(world.cocod->server->closed[CLOSE_SEND_TIMEOUT], 1);
     close_world();
 }
-END_TEST
 
 /* --- vsock ------------------------------------------------------------------------------------ */
 
@@ -725,7 +704,7 @@ static struct door *door_of_cid(uint32_t cid)
     return door_open();
 }
 
-START_TEST(a_guest_over_vsock_is_accounted_by_its_cid)
+TEST(a_guest_over_vsock_is_accounted_by_its_cid)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -742,9 +721,8 @@ START_TEST(a_guest_over_vsock_is_accounted_by_its_cid)
     must_be_framed_quote(first, 1);
     close_world();
 }
-END_TEST
 
-START_TEST(cids_that_are_no_guests_are_refused)
+TEST(cids_that_are_no_guests_are_refused)
 {
     static const uint32_t cids[] = {VMADDR_CID_HYPERVISOR, VMADDR_CID_LOCAL, VMADDR_CID_HOST,
                                     VMADDR_CID_ANY};
@@ -759,9 +737,8 @@ START_TEST(cids_that_are_no_guests_are_refused)
     ck_assert_uint_eq(metrics.peers_refused, before + 5);
     close_world();
 }
-END_TEST
 
-START_TEST(the_allow_list_is_for_vsock_and_can_be_reloaded)
+TEST(the_allow_list_is_for_vsock_and_can_be_reloaded)
 {
     static const char text[] = QGS "[qgs_door]\nvsock_allow = 8\nvsock_allow = 9\n";
     static const char later[] = QGS "[qgs_door]\nvsock_allow = 7\nrequest_timeout = 1s\n";
@@ -782,7 +759,6 @@ START_TEST(the_allow_list_is_for_vsock_and_can_be_reloaded)
     must_be_closed(seven);
     close_world();
 }
-END_TEST
 
 /* --- out of memory ---------------------------------------------------------------------------- */
 
@@ -795,7 +771,7 @@ static void *failing_alloc(size_t size)
     return sys_real.alloc(size);
 }
 
-START_TEST(each_allocation_may_fail)
+TEST(each_allocation_may_fail)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
     int64_t n = 0;
@@ -827,42 +803,4 @@ START_TEST(each_allocation_may_fail)
         ck_assert_int_lt(n, 100);
     }
     ck_assert_int_gt(n, 5);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("qgs_door");
-    TCase *tcase = tcase_create("qgs_door");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, framed_requests_of_both_versions_get_version_1_1);
-    tcase_add_test(tcase, a_bare_tdreport_gets_a_bare_quote);
-    tcase_add_test(tcase, requests_may_be_cut_anywhere);
-    tcase_add_test(tcase, prefix_header_and_report_in_three_writes);
-    tcase_add_test(tcase, a_byte_at_a_time);
-    tcase_add_test(tcase, the_id_list_is_ignored);
-    tcase_add_test(tcase, a_client_that_shuts_down_its_side_gets_its_answer);
-    tcase_add_test(tcase, half_a_request_and_end_of_file_is_closed);
-    tcase_add_test(tcase, a_client_that_leaves_cancels);
-    tcase_add_test(tcase, a_client_that_leaves_after_half_close_leaks_nothing);
-    tcase_add_test(tcase, bytes_behind_the_request_close);
-    tcase_add_test(tcase, wrong_messages_get_0x12001);
-    tcase_add_test(tcase, a_report_of_another_size_gets_0x12001);
-    tcase_add_test(tcase, what_has_no_answer_is_closed);
-    tcase_add_test(tcase, without_a_quoting_service_everybody_is_refused);
-    tcase_add_test(tcase, failures_of_qgs_end_in_0x12001_or_a_close);
-    tcase_add_test(tcase, eagain_is_held_until_there_is_room);
-    tcase_add_test(tcase, eagain_ends_in_0x12001_at_the_deadline);
-    tcase_add_test(tcase, one_that_waits_in_the_queue_ends_at_the_deadline);
-    tcase_add_test(tcase, one_that_is_held_may_leave);
-    tcase_add_test(tcase, one_that_is_held_may_leave_unnoticed);
-    tcase_add_test(tcase, silence_and_drips_end_after_five_seconds);
-    tcase_add_test(tcase, a_client_that_does_not_read_is_disconnected);
-    tcase_add_test(tcase, a_guest_over_vsock_is_accounted_by_its_cid);
-    tcase_add_test(tcase, cids_that_are_no_guests_are_refused);
-    tcase_add_test(tcase, the_allow_list_is_for_vsock_and_can_be_reloaded);
-    tcase_add_test(tcase, each_allocation_may_fail);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

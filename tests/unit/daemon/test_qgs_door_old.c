@@ -94,7 +94,9 @@ static size_t through_the_door(const uint8_t *request, size_t size, const uint8_
     return n;
 }
 
-START_TEST(platform_info_becomes_1_1)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(platform_info_becomes_1_1)
 {
     uint8_t out[512], want[sizeof(platform_resp_1_20)];
 
@@ -106,10 +108,9 @@ START_TEST(platform_info_becomes_1_1)
     ck_assert_mem_eq(out, want, sizeof(want));
     ck_assert_uint_eq(metrics.door_refused, 0);
 }
-END_TEST
 
 /* Intel's library from DCAP 1.21 on takes 1.1 without the 4 bytes only. */
-START_TEST(collateral_for_a_client_of_1_1_has_no_padding)
+TEST(collateral_for_a_client_of_1_1_has_no_padding)
 {
     uint8_t out[512], want[sizeof(collateral_resp_1_20) - 4];
 
@@ -122,11 +123,10 @@ START_TEST(collateral_for_a_client_of_1_1_has_no_padding)
     ck_assert_mem_eq(out, want, sizeof(want));
     ck_assert_uint_eq(metrics.door_refused, 0);
 }
-END_TEST
 
 /* ... and the one before takes replies with them only. Also from a QGS that did not send them: it was
  * asked as cocod asks. */
-START_TEST(collateral_for_a_client_of_1_0_is_padded)
+TEST_LOOP(collateral_for_a_client_of_1_0_is_padded, 0, 2)
 {
     uint8_t out[512], req[sizeof(collateral_req)], want[sizeof(collateral_resp_1_20)];
     uint8_t says[sizeof(collateral_resp_1_20)];
@@ -150,10 +150,9 @@ START_TEST(collateral_for_a_client_of_1_0_is_padded)
                       sizeof(want) - 4);
     ck_assert_uint_eq(out[6], 1);
 }
-END_TEST
 
 /* Minor versions that nobody uses are no way to ask the same thing sixty thousand times. */
-START_TEST(a_clients_version_makes_no_other_question)
+TEST(a_clients_version_makes_no_other_question)
 {
     uint8_t out[512], req[sizeof(platform_req)];
 
@@ -164,19 +163,4 @@ START_TEST(a_clients_version_makes_no_other_question)
                       68);
     req[7] = 9;
     ck_assert_uint_eq(through_the_door(req, sizeof(req), NULL, NULL, 0, out), 68);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("qgs_door_old");
-    TCase *tcase = tcase_create("old");
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, platform_info_becomes_1_1);
-    tcase_add_test(tcase, collateral_for_a_client_of_1_1_has_no_padding);
-    tcase_add_loop_test(tcase, collateral_for_a_client_of_1_0_is_padded, 0, 2);
-    tcase_add_test(tcase, a_clients_version_makes_no_other_question);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

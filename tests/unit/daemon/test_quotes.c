@@ -21,9 +21,11 @@
 #include <string.h>
 #include <utlist.h>
 
+FIXTURE(.teardown = teardown, .timeout_s = 300);
+
 /* --- join and keep ---------------------------------------------------------------------------- */
 
-START_TEST(the_same_tdreport_of_one_account_is_asked_once)
+TEST(the_same_tdreport_of_one_account_is_asked_once)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1), *a2 = vm(0, 1), *b = vm(0, 2);
@@ -39,9 +41,8 @@ START_TEST(the_same_tdreport_of_one_account_is_asked_once)
     ck_assert_uint_eq(world.answered[COCO_OK], 3 + 4); /* and three HELLOs */
     ck_assert_uint_eq(metrics.quotes_joined, 2);
 }
-END_TEST
 
-START_TEST(a_quote_that_comes_too_late_is_kept_for_its_requester)
+TEST(a_quote_that_comes_too_late_is_kept_for_its_requester)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -67,9 +68,8 @@ START_TEST(a_quote_that_comes_too_late_is_kept_for_its_requester)
     ck_assert_uint_eq(at_qgs(), 1);
     answer(WORLD_QUOTE);
 }
-END_TEST
 
-START_TEST(who_comes_back_while_qgs_works_finds_his_own_job)
+TEST(who_comes_back_while_qgs_works_finds_his_own_job)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
@@ -83,9 +83,8 @@ START_TEST(who_comes_back_while_qgs_works_finds_his_own_job)
     ck_assert_uint_eq(world_waiting(a), 0);
     ck_assert_uint_eq(metrics.quotes_ok, 1);
 }
-END_TEST
 
-START_TEST(what_is_kept_is_bounded_in_number)
+TEST(what_is_kept_is_bounded_in_number)
 {
     open_with("qgs = unix:/q\nkeep_quotes = 3\n");
     struct world_client *a = vm(0, 1);
@@ -104,11 +103,10 @@ START_TEST(what_is_kept_is_bounded_in_number)
     ck_assert_uint_eq(at_qgs(), 1);
     answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* --- limits and deadlines --------------------------------------------------------------------- */
 
-START_TEST(one_vm_has_sixteen_in_flight_and_other_users_are_one_vm)
+TEST(one_vm_has_sixteen_in_flight_and_other_users_are_one_vm)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(1000, 3), *d = vm(1000, 4);
@@ -129,9 +127,8 @@ START_TEST(one_vm_has_sixteen_in_flight_and_other_users_are_one_vm)
     world_pass(&world, 0);
     ck_assert_uint_eq(world.answered[COCO_EAGAIN], 3);
 }
-END_TEST
 
-START_TEST(all_vms_of_a_user_together_have_a_limit)
+TEST(all_vms_of_a_user_together_have_a_limit)
 {
     open_with("qgs = unix:/q\nvmm_users = 0 77\n[limits]\nrequests_per_user = 20\n");
     struct world_client *clients[4] = {vm(0, 1), vm(0, 2), vm(0, 3), vm(77, 4)};
@@ -148,7 +145,6 @@ START_TEST(all_vms_of_a_user_together_have_a_limit)
     world_pass(&world, 0);
     ck_assert_uint_eq(world.answered[COCO_EAGAIN], 4);
 }
-END_TEST
 
 /* Which of the clients' requests QGS gets next: by the seed, that is the client's number. */
 static uint64_t next_served(void)
@@ -168,7 +164,7 @@ static uint64_t next_served(void)
 
 /* Two VMs of a VMM user and three processes of another user: the users take turns, and among
  * themselves the VMs; the processes are served in the order of their requests. */
-START_TEST(users_take_turns_and_the_vms_of_one_among_themselves)
+TEST(users_take_turns_and_the_vms_of_one_among_themselves)
 {
     static const uint64_t expected[] = {1, 3, 2, 4, 1, 5, 2, 3, 1, 4, 2, 5};
     open_with("qgs = unix:/q\nslots = 1\n");
@@ -184,9 +180,8 @@ START_TEST(users_take_turns_and_the_vms_of_one_among_themselves)
         ck_assert_uint_eq(next_served(), expected[i]);
     ck_assert_uint_eq(at_qgs(), 0);
 }
-END_TEST
 
-START_TEST(memory_and_number_of_waiting_jobs_are_bounded)
+TEST(memory_and_number_of_waiting_jobs_are_bounded)
 {
     open_with("qgs = unix:/q\nqueue = 6\nqueue_memory = 16KiB\nslots = 1\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -198,9 +193,8 @@ START_TEST(memory_and_number_of_waiting_jobs_are_bounded)
     world_pass(&world, 0);
     ck_assert_uint_eq(world.answered[COCO_EAGAIN], 5); /* one runs, six wait */
 }
-END_TEST
 
-START_TEST(what_cannot_be_done_in_time_is_refused_at_once_but_never_by_an_idle_qgs)
+TEST(what_cannot_be_done_in_time_is_refused_at_once_but_never_by_an_idle_qgs)
 {
     open_with("qgs = unix:/q\nslots = 1\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -223,9 +217,8 @@ START_TEST(what_cannot_be_done_in_time_is_refused_at_once_but_never_by_an_idle_q
     ck_assert_uint_eq(backend(0).service_us, 2 * S); /* people are told what was measured */
     ck_assert_uint_eq(sources_service_us(&world.cocod->quotes->sources), 50 * MS); /* forgotten */
 }
-END_TEST
 
-START_TEST(cancelling_and_leaving_take_a_job_out_of_the_queue)
+TEST(cancelling_and_leaving_take_a_job_out_of_the_queue)
 {
     open_with("qgs = unix:/q\nslots = 1\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -246,11 +239,10 @@ START_TEST(cancelling_and_leaving_take_a_job_out_of_the_queue)
     ck_assert_uint_eq(status.running, 1);
     answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* --- retries and blame ------------------------------------------------------------------------ */
 
-START_TEST(early_closes_are_retried_up_to_slots_and_one)
+TEST(early_closes_are_retried_up_to_slots_and_one)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
@@ -267,9 +259,8 @@ START_TEST(early_closes_are_retried_up_to_slots_and_one)
     answer(WORLD_QUOTE); /* the question whose fault it is */
     ck_assert_uint_eq(at_qgs(), 0);
 }
-END_TEST
 
-START_TEST(nothing_is_retried_that_could_not_be_done_by_its_deadline)
+TEST(nothing_is_retried_that_could_not_be_done_by_its_deadline)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
@@ -288,9 +279,8 @@ START_TEST(nothing_is_retried_that_could_not_be_done_by_its_deadline)
     ck_assert_uint_eq(world.answered[COCO_EIO], 1);
     ck_assert_uint_eq(at_qgs(), 0); /* held against nobody: QGS may have been restarted */
 }
-END_TEST
 
-START_TEST(an_error_is_retried_once_and_then_held_against_the_vm)
+TEST(an_error_is_retried_once_and_then_held_against_the_vm)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -317,9 +307,8 @@ START_TEST(an_error_is_retried_once_and_then_held_against_the_vm)
     answer(WORLD_QUOTE);
     ck_assert_uint_eq(world.answered[COCO_EIO], 2);
 }
-END_TEST
 
-START_TEST(leaving_does_not_wash_a_failure_off)
+TEST(leaving_does_not_wash_a_failure_off)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
@@ -335,9 +324,8 @@ START_TEST(leaving_does_not_wash_a_failure_off)
     ask(a, 2, 5000);
     ck_assert_uint_eq(at_qgs(), 1);
 }
-END_TEST
 
-START_TEST(three_vms_that_fail_open_no_breaker_while_a_fourth_succeeds)
+TEST(three_vms_that_fail_open_no_breaker_while_a_fourth_succeeds)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *clients[4];
@@ -368,9 +356,8 @@ START_TEST(three_vms_that_fail_open_no_breaker_while_a_fourth_succeeds)
     ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
     ck_assert_ptr_nonnull(strstr(backend(0).problem, "PCCS"));
 }
-END_TEST
 
-START_TEST(a_failed_probe_sets_a_backend_aside_until_it_answers)
+TEST(a_failed_probe_sets_a_backend_aside_until_it_answers)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *clients[4];
@@ -405,9 +392,8 @@ START_TEST(a_failed_probe_sets_a_backend_aside_until_it_answers)
     answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 1);
 }
-END_TEST
 
-START_TEST(failures_to_connect_are_told_apart_and_are_nobodys_fault)
+TEST(failures_to_connect_are_told_apart_and_are_nobodys_fault)
 {
     static const struct {
         int error;
@@ -442,11 +428,10 @@ START_TEST(failures_to_connect_are_told_apart_and_are_nobodys_fault)
         world_settle(&world);
     }
 }
-END_TEST
 
 /* --- several backends ------------------------------------------------------------------------- */
 
-START_TEST(where_one_backend_fails_another_is_asked)
+TEST(where_one_backend_fails_another_is_asked)
 {
     open_with("qgs = unix:/q1\nqgs = unix:/q2\n");
     struct world_client *a = vm(0, 1);
@@ -475,9 +460,8 @@ START_TEST(where_one_backend_fails_another_is_asked)
     ck_assert_str_ne(oldest()->path, first);
     answer(WORLD_QUOTE);
 }
-END_TEST
 
-START_TEST(a_quote_that_is_not_genuine_never_reaches_a_guest)
+TEST(a_quote_that_is_not_genuine_never_reaches_a_guest)
 {
     open_with("qgs = unix:/q\nverify_quote_signature = yes\n");
     struct world_client *a = vm(0, 1);
@@ -487,7 +471,6 @@ START_TEST(a_quote_that_is_not_genuine_never_reaches_a_guest)
     ck_assert_uint_eq(world.answered[COCO_EBADMSG], 1);
     ck_assert_uint_eq(metrics.quotes_unsigned, 1);
 }
-END_TEST
 
 /* --- other questions -------------------------------------------------------------------------- */
 
@@ -507,7 +490,7 @@ static void ask_platform(struct world_client *client, struct peer *peer, uint16_
     quotes_ask(world.cocod->quotes, request, message, sizeof(message));
 }
 
-START_TEST(other_questions_take_one_slot_and_are_asked_once)
+TEST(other_questions_take_one_slot_and_are_asked_once)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *clients[3];
@@ -544,40 +527,4 @@ START_TEST(other_questions_take_one_slot_and_are_asked_once)
     world_pass(&world, 0);
     ck_assert_uint_eq(world.probes, 2);
     answer(WORLD_QUOTE);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("quotes");
-    TCase *tcase = tcase_create("quotes");
-    const TTest *const tests[] = {
-        the_same_tdreport_of_one_account_is_asked_once,
-        a_quote_that_comes_too_late_is_kept_for_its_requester,
-        who_comes_back_while_qgs_works_finds_his_own_job,
-        what_is_kept_is_bounded_in_number,
-        one_vm_has_sixteen_in_flight_and_other_users_are_one_vm,
-        all_vms_of_a_user_together_have_a_limit,
-        users_take_turns_and_the_vms_of_one_among_themselves,
-        memory_and_number_of_waiting_jobs_are_bounded,
-        what_cannot_be_done_in_time_is_refused_at_once_but_never_by_an_idle_qgs,
-        cancelling_and_leaving_take_a_job_out_of_the_queue,
-        early_closes_are_retried_up_to_slots_and_one,
-        nothing_is_retried_that_could_not_be_done_by_its_deadline,
-        an_error_is_retried_once_and_then_held_against_the_vm,
-        leaving_does_not_wash_a_failure_off,
-        three_vms_that_fail_open_no_breaker_while_a_fourth_succeeds,
-        a_failed_probe_sets_a_backend_aside_until_it_answers,
-        failures_to_connect_are_told_apart_and_are_nobodys_fault,
-        where_one_backend_fails_another_is_asked,
-        a_quote_that_is_not_genuine_never_reaches_a_guest,
-        other_questions_take_one_slot_and_are_asked_once,
-    };
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_checked_fixture(tcase, NULL, teardown);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(tcase, tests[i]);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

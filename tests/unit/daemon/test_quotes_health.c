@@ -91,9 +91,11 @@ static void exposition_has(const char *line)
     blob_unref(text);
 }
 
+FIXTURE(.teardown = teardown, .timeout_s = 60);
+
 /* --- degraded --------------------------------------------------------------------------------- */
 
-START_TEST(a_qgs_that_answers_again_is_no_reason_any_more_though_nobody_asked_since)
+TEST(a_qgs_that_answers_again_is_no_reason_any_more_though_nobody_asked_since)
 {
     struct quotes_status status;
 
@@ -120,10 +122,9 @@ START_TEST(a_qgs_that_answers_again_is_no_reason_any_more_though_nobody_asked_si
     world_pass(&world, 2 * S);
     ck_assert_uint_eq(event_count(EVENT_HEALTHY), event_count(EVENT_DEGRADED));
 }
-END_TEST
 
 /* Also where the probe itself could not be sent at first. */
-START_TEST(a_full_backlog_that_is_over_is_no_reason_any_more)
+TEST(a_full_backlog_that_is_over_is_no_reason_any_more)
 {
     open_health("");
     struct world_client *a = vm(0, 1);
@@ -136,9 +137,8 @@ START_TEST(a_full_backlog_that_is_over_is_no_reason_any_more)
     world_pass(&world, 6 * S);
     ck_assert_uint_eq(reasons(), 0);
 }
-END_TEST
 
-START_TEST(one_vms_refused_tdreports_are_no_reason_and_count_apart)
+TEST(one_vms_refused_tdreports_are_no_reason_and_count_apart)
 {
     struct quotes_status status;
 
@@ -157,9 +157,8 @@ START_TEST(one_vms_refused_tdreports_are_no_reason_and_count_apart)
     exposition_has("cocod_quote_get_total{outcome=\"failed\"} 0\n");
     exposition_has("cocod_quote_get_total{outcome=\"ok\"} 1\n");
 }
-END_TEST
 
-START_TEST(a_service_that_leaves_the_configuration_takes_its_reason_along)
+TEST(a_service_that_leaves_the_configuration_takes_its_reason_along)
 {
     open_health("");
     struct world_client *a = vm(0, 1);
@@ -173,7 +172,6 @@ START_TEST(a_service_that_leaves_the_configuration_takes_its_reason_along)
     ck_assert_uint_eq(reasons(), 0);
     exposition_has("cocod_degraded_by{part=\"quotes\"} 0\n");
 }
-END_TEST
 
 /* --- everybody is refused --------------------------------------------------------------------- */
 
@@ -184,7 +182,7 @@ static void answer_question(enum world_answer how)
     answer(how);
 }
 
-START_TEST(hostile_vms_of_one_user_have_nothing_restarted)
+TEST(hostile_vms_of_one_user_have_nothing_restarted)
 {
     open_health("vmm_users = 1000 2000\n");
     struct world_client *good = vm(1000, 1);
@@ -202,9 +200,8 @@ START_TEST(hostile_vms_of_one_user_have_nothing_restarted)
     ck_assert(!asked_for_restart());
     ck_assert_uint_eq(event_count(EVENT_BREAKER_OPEN), 0);
 }
-END_TEST
 
-START_TEST(hostile_vms_of_many_users_have_nothing_restarted)
+TEST(hostile_vms_of_many_users_have_nothing_restarted)
 {
     open_health("vmm_users = 1000 2000 2001 2002 2003 2004\n");
     struct world_client *good = vm(1000, 1);
@@ -220,10 +217,9 @@ START_TEST(hostile_vms_of_many_users_have_nothing_restarted)
     ck_assert_uint_eq(reasons(), 0);
     ck_assert(!asked_for_restart());
 }
-END_TEST
 
 /* Nor before the first quote: then nothing tells them from an ill QGS, so it is said, and no more. */
-START_TEST(refused_tdreports_of_many_users_restart_nothing_before_the_first_quote)
+TEST(refused_tdreports_of_many_users_restart_nothing_before_the_first_quote)
 {
     open_health("");
     for (int i = 0; i < 12; i++)
@@ -233,10 +229,9 @@ START_TEST(refused_tdreports_of_many_users_restart_nothing_before_the_first_quot
     world_pass(&world, 120 * S);
     ck_assert(!asked_for_restart());
 }
-END_TEST
 
 /* The stale session: QGS refuses everybody until it is restarted. */
-START_TEST(a_qgs_that_refuses_everybody_is_restarted)
+TEST(a_qgs_that_refuses_everybody_is_restarted)
 {
     open_health("vmm_users = 1000\n");
     struct world_client *a = vm(1000, 1), *b = vm(1000, 2), *c = vm(1000, 3), *d = vm(1000, 4);
@@ -274,9 +269,8 @@ START_TEST(a_qgs_that_refuses_everybody_is_restarted)
     ck_assert_uint_eq(reasons(), 0);
     exposition_has("cocod_degraded 0\n");
 }
-END_TEST
 
-START_TEST(a_quote_ends_the_doubt)
+TEST(a_quote_ends_the_doubt)
 {
     open_health("vmm_users = 1000\n");
     struct world_client *a = vm(1000, 1), *b = vm(1000, 2), *c = vm(1000, 3), *d = vm(1000, 4);
@@ -293,10 +287,9 @@ START_TEST(a_quote_ends_the_doubt)
     ck_assert_uint_eq(at_qgs(), 0);
     ck_assert(!asked_for_restart());
 }
-END_TEST
 
 /* The only VM of a host: that is enough to say so, and not to restart anything. */
-START_TEST(a_single_vm_that_is_refused_makes_cocod_ask_for_itself)
+TEST(a_single_vm_that_is_refused_makes_cocod_ask_for_itself)
 {
     open_health("");
     struct world_client *a = vm(1000, 1);
@@ -318,10 +311,9 @@ START_TEST(a_single_vm_that_is_refused_makes_cocod_ask_for_itself)
     answer_question(WORLD_QUOTE);
     ck_assert_uint_eq(reasons(), 0);
 }
-END_TEST
 
 /* A close without an answer is never what a TDREPORT does. */
-START_TEST(closed_connections_of_several_users_are_qgs_own_fault)
+TEST(closed_connections_of_several_users_are_qgs_own_fault)
 {
     open_health("vmm_users = 1000\n");
     asks_and(vm(1000, 1), 1, WORLD_EOF);
@@ -330,9 +322,8 @@ START_TEST(closed_connections_of_several_users_are_qgs_own_fault)
     asks_and(vm(1001, 3), 3, WORLD_EOF);
     ck_assert(asked_for_restart());
 }
-END_TEST
 
-START_TEST(closed_connections_of_one_user_restart_nothing)
+TEST(closed_connections_of_one_user_restart_nothing)
 {
     open_health("vmm_users = 1000\n");
     for (int i = 0; i < 10; i++)
@@ -340,10 +331,9 @@ START_TEST(closed_connections_of_one_user_restart_nothing)
     ck_assert_uint_eq(reasons(), 1);
     ck_assert(!asked_for_restart());
 }
-END_TEST
 
 /* Doubted, and QGS cannot even say where it runs: its enclave is lost, as after a sleep. */
-START_TEST(an_enclave_that_does_not_load_is_qgs_own_fault)
+TEST(an_enclave_that_does_not_load_is_qgs_own_fault)
 {
     open_health("");
     world.probes_fail = true;
@@ -352,10 +342,9 @@ START_TEST(an_enclave_that_does_not_load_is_qgs_own_fault)
     ck_assert_int_eq(backend(0).breaker, BREAKER_OPEN);
     ck_assert(asked_for_restart());
 }
-END_TEST
 
 /* DCAP 1.14 to 1.16 close on GET_PLATFORM_INFO: it must not set them aside for good. */
-START_TEST(a_qgs_that_does_not_know_the_probe_is_in_service)
+TEST(a_qgs_that_does_not_know_the_probe_is_in_service)
 {
     open_health("vmm_users = 1000\n");
     world.probes_close = true;
@@ -374,10 +363,9 @@ START_TEST(a_qgs_that_does_not_know_the_probe_is_in_service)
     asks_and(a, 3, WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 2);
 }
-END_TEST
 
 /* A question that hangs is judged by one that waits for nobody but QGS. */
-START_TEST(a_question_that_hangs_restarts_nothing_by_itself)
+TEST(a_question_that_hangs_restarts_nothing_by_itself)
 {
     open_health("");
     struct world_client *a = vm(1000, 1);
@@ -390,10 +378,9 @@ START_TEST(a_question_that_hangs_restarts_nothing_by_itself)
     ck_assert_uint_ge(world.probes, 1);
     ck_assert(!asked_for_restart());
 }
-END_TEST
 
 /* A QGS that is silent is not asked for more quotes: each could take a thread with it. */
-START_TEST(silence_is_judged_without_a_quote)
+TEST(silence_is_judged_without_a_quote)
 {
     open_health("");
     struct world_client *a = vm(1000, 1);
@@ -405,7 +392,6 @@ START_TEST(silence_is_judged_without_a_quote)
     ck_assert_uint_eq(at_qgs(), 0);
     ck_assert_uint_ge(world.probes, 1);
 }
-END_TEST
 
 /* --- QGS is restarted meanwhile --------------------------------------------------------------- */
 
@@ -423,7 +409,7 @@ static void doubt_qgs(void)
 }
 
 /* Somebody restarts it just when it is in doubt: that is what cocod would ask for. */
-START_TEST(a_question_that_a_restart_cuts_off_restarts_nothing)
+TEST_LOOP(a_question_that_a_restart_cuts_off_restarts_nothing, 0, 2)
 {
     bool seen = _i == 0; /* that it was away */
 
@@ -442,10 +428,9 @@ START_TEST(a_question_that_a_restart_cuts_off_restarts_nothing)
     ck_assert_uint_eq(reasons(), 0);
     ck_assert(!asked_for_restart());
 }
-END_TEST
 
 /* As often as its threads may each have to start: then it is QGS, if it is there. */
-START_TEST(a_question_that_is_closed_again_and_again_is_a_failure)
+TEST(a_question_that_is_closed_again_and_again_is_a_failure)
 {
     open_health("vmm_users = 1000\n");
     doubt_qgs();
@@ -460,10 +445,9 @@ START_TEST(a_question_that_is_closed_again_and_again_is_a_failure)
     answer_question(WORLD_QUOTE);
     ck_assert_uint_eq(reasons(), 0);
 }
-END_TEST
 
 /* It makes no quotes, and then a proxy stands in front of none: it is away, and not only refusing. */
-START_TEST(a_qgs_that_makes_no_quotes_can_be_away_as_well)
+TEST(a_qgs_that_makes_no_quotes_can_be_away_as_well)
 {
     open_health("vmm_users = 1000\n");
     struct world_client *a = vm(1000, 9);
@@ -487,10 +471,9 @@ START_TEST(a_qgs_that_makes_no_quotes_can_be_away_as_well)
     ck_assert_uint_eq(metrics.quotes_ok, 2);
     ck_assert_uint_eq(reasons(), 0);
 }
-END_TEST
 
 /* Somebody asks, and it is back: no VM has failed, so quotes are in no doubt. */
-START_TEST(a_qgs_that_is_back_after_it_closed_everything_is_in_no_doubt)
+TEST(a_qgs_that_is_back_after_it_closed_everything_is_in_no_doubt)
 {
     open_health("");
     struct world_client *a = vm(0, 1);
@@ -512,11 +495,10 @@ START_TEST(a_qgs_that_is_back_after_it_closed_everything_is_in_no_doubt)
         answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 3);
 }
-END_TEST
 
 /* --- the configuration ------------------------------------------------------------------------ */
 
-START_TEST(a_wrong_path_shows_before_a_guest_needs_it)
+TEST_LOOP(a_wrong_path_shows_before_a_guest_needs_it, 0, 3)
 {
     static const int errors[] = {ENOENT, ECONNREFUSED, EACCES};
     static const char *const texts[] = {"there is no socket at", "nobody listens at",
@@ -539,10 +521,9 @@ START_TEST(a_wrong_path_shows_before_a_guest_needs_it)
     ck_assert_uint_eq(event_count(EVENT_QGS_UP), 1);
     ck_assert_uint_eq(event_count(EVENT_HEALTHY), 1);
 }
-END_TEST
 
 /* As above, at the start, with the real connect. */
-START_TEST(what_is_no_socket_is_named_so)
+TEST(what_is_no_socket_is_named_so)
 {
     char text[600], path[400];
 
@@ -567,9 +548,8 @@ START_TEST(what_is_no_socket_is_named_so)
     ck_assert_ptr_nonnull(strstr(backend(0).problem, "nobody listens"));
     sys.connect = fake;
 }
-END_TEST
 
-START_TEST(a_reload_that_removes_the_last_service_is_no_outage)
+TEST(a_reload_that_removes_the_last_service_is_no_outage)
 {
     open_health("");
     world_reload(&world, "[quotes]\n");
@@ -586,9 +566,8 @@ START_TEST(a_reload_that_removes_the_last_service_is_no_outage)
     ck_assert_uint_eq(event_count(EVENT_QGS_UP), 0);
     ck_assert_uint_eq(reasons(), 0);
 }
-END_TEST
 
-START_TEST(there_is_no_service_time_before_the_first_answer)
+TEST(there_is_no_service_time_before_the_first_answer)
 {
     open_health("");
     ck_assert_uint_eq(backend(0).service_us, 0);
@@ -598,40 +577,4 @@ START_TEST(there_is_no_service_time_before_the_first_answer)
     ck_assert_uint_eq(backend(0).service_us, 7 * MS);
     world_pass(&world, 3600u * S);
     ck_assert_uint_eq(backend(0).service_us, 7 * MS); /* measured, if long ago */
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("quotes_health");
-    TCase *tcase = tcase_create("health");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, NULL, teardown);
-    tcase_add_test(tcase, a_qgs_that_answers_again_is_no_reason_any_more_though_nobody_asked_since);
-    tcase_add_test(tcase, a_full_backlog_that_is_over_is_no_reason_any_more);
-    tcase_add_test(tcase, one_vms_refused_tdreports_are_no_reason_and_count_apart);
-    tcase_add_test(tcase, a_service_that_leaves_the_configuration_takes_its_reason_along);
-    tcase_add_test(tcase, hostile_vms_of_one_user_have_nothing_restarted);
-    tcase_add_test(tcase, hostile_vms_of_many_users_have_nothing_restarted);
-    tcase_add_test(tcase, refused_tdreports_of_many_users_restart_nothing_before_the_first_quote);
-    tcase_add_test(tcase, a_qgs_that_refuses_everybody_is_restarted);
-    tcase_add_test(tcase, a_quote_ends_the_doubt);
-    tcase_add_test(tcase, a_single_vm_that_is_refused_makes_cocod_ask_for_itself);
-    tcase_add_test(tcase, closed_connections_of_several_users_are_qgs_own_fault);
-    tcase_add_test(tcase, closed_connections_of_one_user_restart_nothing);
-    tcase_add_test(tcase, an_enclave_that_does_not_load_is_qgs_own_fault);
-    tcase_add_test(tcase, a_qgs_that_does_not_know_the_probe_is_in_service);
-    tcase_add_test(tcase, a_question_that_hangs_restarts_nothing_by_itself);
-    tcase_add_test(tcase, silence_is_judged_without_a_quote);
-    tcase_add_loop_test(tcase, a_question_that_a_restart_cuts_off_restarts_nothing, 0, 2);
-    tcase_add_test(tcase, a_question_that_is_closed_again_and_again_is_a_failure);
-    tcase_add_test(tcase, a_qgs_that_makes_no_quotes_can_be_away_as_well);
-    tcase_add_test(tcase, a_qgs_that_is_back_after_it_closed_everything_is_in_no_doubt);
-    tcase_add_loop_test(tcase, a_wrong_path_shows_before_a_guest_needs_it, 0, 3);
-    tcase_add_test(tcase, what_is_no_socket_is_named_so);
-    tcase_add_test(tcase, a_reload_that_removes_the_last_service_is_no_outage);
-    tcase_add_test(tcase, there_is_no_service_time_before_the_first_answer);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -78,7 +78,9 @@ static void hedged_after(uint64_t us)
     metrics.quotes_hedged = 0;
 }
 
-START_TEST(eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual)
+FIXTURE(.teardown = teardown, .timeout_s = 300);
+
+TEST(eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual)
 {
     open_with(TWO);
     struct world_client *a = vm(0, 1);
@@ -106,10 +108,9 @@ START_TEST(eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual)
     answer_at("/q1", WORLD_QUOTE);
     answer_at("/q2", WORLD_QUOTE);
 }
-END_TEST
 
 /* One service alone, one whose other is away, and a request that could not be done elsewhere in time. */
-START_TEST(not_where_there_is_no_other)
+TEST(not_where_there_is_no_other)
 {
     open_with("qgs = unix:/q1\n");
     struct world_client *a = vm(0, 1);
@@ -148,7 +149,6 @@ START_TEST(not_where_there_is_no_other)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* --- who wins --------------------------------------------------------------------------------- */
 
@@ -165,7 +165,7 @@ static void hedge_one(struct world_client *client, uint64_t seed)
     ck_assert_uint_eq(count_at(other), 1);
 }
 
-START_TEST(the_first_answer_wins_and_the_other_keeps_its_slot)
+TEST_LOOP(the_first_answer_wins_and_the_other_keeps_its_slot, 0, 2)
 {
     bool hedge_wins = _i == 0;
 
@@ -191,13 +191,12 @@ START_TEST(the_first_answer_wins_and_the_other_keeps_its_slot)
     ck_assert_uint_eq(metrics.quotes_kept, 0); /* its requester has it */
     ck_assert_uint_eq(metrics.quotes_ok, 2);
 }
-END_TEST
 
 static const enum world_answer ways[] = {WORLD_ERROR, WORLD_EOF, WORLD_GARBAGE, WORLD_CUT,
                                          WORLD_OTHER_QUOTE};
 #define WAYS (int)(sizeof(ways) / sizeof(ways[0]))
 
-START_TEST(where_one_fails_the_other_goes_on)
+TEST_LOOP(where_one_fails_the_other_goes_on, 0, 2 * WAYS)
 {
     bool first_fails = _i % 2 == 0;
 
@@ -216,9 +215,8 @@ START_TEST(where_one_fails_the_other_goes_on)
     ck_assert_uint_eq(metrics.quotes_ok, 1);
     ck_assert_uint_eq(backend(0).failed + backend(1).failed, 0);
 }
-END_TEST
 
-START_TEST(where_both_fail_the_vm_is_told)
+TEST_LOOP(where_both_fail_the_vm_is_told, 0, 2)
 {
     open_with(TWO);
     struct world_client *a = vm(0, 1);
@@ -231,10 +229,9 @@ START_TEST(where_both_fail_the_vm_is_told)
     answer_at(_i ? other : first, WORLD_QUOTE); /* the question whose fault it is */
     ck_assert_uint_eq(at_qgs(), 0);
 }
-END_TEST
 
 /* Another service could: it is not the VM, so it is that service which is asked. */
-START_TEST(who_has_his_quote_is_not_blamed_for_the_one_that_lost)
+TEST(who_has_his_quote_is_not_blamed_for_the_one_that_lost)
 {
     struct quotes_status status;
 
@@ -257,9 +254,8 @@ START_TEST(who_has_his_quote_is_not_blamed_for_the_one_that_lost)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
-START_TEST(who_leaves_abandons_both_and_who_comes_back_finds_both)
+TEST(who_leaves_abandons_both_and_who_comes_back_finds_both)
 {
     struct quotes_status status;
     open_with(TWO);
@@ -294,11 +290,10 @@ START_TEST(who_leaves_abandons_both_and_who_comes_back_finds_both)
     ck_assert_uint_eq(at_qgs(), 0);
     ck_assert_uint_eq(metrics.quotes_from_kept, 1);
 }
-END_TEST
 
 /* --- what it costs, and whom ------------------------------------------------------------------ */
 
-START_TEST(a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there)
+TEST(a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there)
 {
     open_with("qgs = unix:/q1 slots=1\nqgs = unix:/q2 slots=1\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(0, 3);
@@ -328,10 +323,9 @@ START_TEST(a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there)
     ck_assert_uint_le(world.most_open, 2);
     answer_at(slow, WORLD_QUOTE);
 }
-END_TEST
 
 /* Before others of its own VM, which are served where it cannot be. */
-START_TEST(a_hedge_that_waits_holds_up_nobody)
+TEST(a_hedge_that_waits_holds_up_nobody)
 {
     open_with("qgs = unix:/q1 slots=2\nqgs = unix:/q2 slots=1\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -349,9 +343,8 @@ START_TEST(a_hedge_that_waits_holds_up_nobody)
         answer(WORLD_QUOTE);
     ck_assert_uint_eq(world_waiting(a) + world_waiting(b), 0);
 }
-END_TEST
 
-START_TEST(a_vm_has_one_hedge_at_a_time_and_one_that_failed_has_none)
+TEST(a_vm_has_one_hedge_at_a_time_and_one_that_failed_has_none)
 {
     open_with(TWO);
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -380,10 +373,9 @@ START_TEST(a_vm_has_one_hedge_at_a_time_and_one_that_failed_has_none)
     ck_assert_uint_eq(metrics.quotes_hedged, 0);
     answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* A VM that makes whatever it asks for hang has no more slots of the second service than without. */
-START_TEST(hedges_do_not_double_a_hostile_vms_share)
+TEST(hedges_do_not_double_a_hostile_vms_share)
 {
     open_with(TWO);
     struct world_client *hostile = vm(0, 1), *quiet = vm(0, 2);
@@ -399,13 +391,12 @@ START_TEST(hedges_do_not_double_a_hostile_vms_share)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* --- one hangs -------------------------------------------------------------------------------- */
 
 #define GUESTS 32
 
-START_TEST(one_of_two_hangs_and_everybody_is_answered_in_two_seconds)
+TEST(one_of_two_hangs_and_everybody_is_answered_in_two_seconds)
 {
     struct qgs_model models[2] = {
         {.world = &world, .path = "/q1", .threads = 4, .service_us = 100 * MS},
@@ -441,32 +432,4 @@ START_TEST(one_of_two_hangs_and_everybody_is_answered_in_two_seconds)
     }
     ck_assert_uint_eq(metrics.quotes_ok, 2 * GUESTS + 8);
     world.probes_hang = false;
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("quotes_hedge");
-    TCase *tcase = tcase_create("hedge");
-    const TTest *const tests[] = {
-        eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual,
-        not_where_there_is_no_other,
-        who_has_his_quote_is_not_blamed_for_the_one_that_lost,
-        who_leaves_abandons_both_and_who_comes_back_finds_both,
-        a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there,
-        a_hedge_that_waits_holds_up_nobody,
-        a_vm_has_one_hedge_at_a_time_and_one_that_failed_has_none,
-        hedges_do_not_double_a_hostile_vms_share,
-        one_of_two_hangs_and_everybody_is_answered_in_two_seconds,
-    };
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_checked_fixture(tcase, NULL, teardown);
-    tcase_add_loop_test(tcase, the_first_answer_wins_and_the_other_keeps_its_slot, 0, 2);
-    tcase_add_loop_test(tcase, where_one_fails_the_other_goes_on, 0, 2 * WAYS);
-    tcase_add_loop_test(tcase, where_both_fail_the_vm_is_told, 0, 2);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(tcase, tests[i]);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -150,7 +150,9 @@ static void many_vms(struct qgs_model *model, const char *text)
     world.on_quote = note_quote;
 }
 
-START_TEST(sixty_four_vms_fill_every_slot)
+FIXTURE(.teardown = teardown, .timeout_s = 300);
+
+TEST(sixty_four_vms_fill_every_slot)
 {
     struct qgs_model model;
 
@@ -164,9 +166,8 @@ START_TEST(sixty_four_vms_fill_every_slot)
     ck_assert_double_ge(jain(0), 0.99);
     world.on_quote = NULL;
 }
-END_TEST
 
-START_TEST(a_greedy_vm_takes_one_turn_a_round)
+TEST(a_greedy_vm_takes_one_turn_a_round)
 {
     struct qgs_model model;
     const uint64_t round_us = VMS / THREADS * 100 * MS;
@@ -183,9 +184,8 @@ START_TEST(a_greedy_vm_takes_one_turn_a_round)
     ck_assert_uint_le(load[0].answered, load[1].answered + 8);
     world.on_quote = NULL;
 }
-END_TEST
 
-START_TEST(a_flood_of_wrong_macs_harms_nobody_else)
+TEST(a_flood_of_wrong_macs_harms_nobody_else)
 {
     struct qgs_model model;
     uint64_t alone = 0, flooded = 0;
@@ -212,7 +212,6 @@ START_TEST(a_flood_of_wrong_macs_harms_nobody_else)
            (unsigned long long)alone, (unsigned long long)flooded);
     ck_assert_uint_ge(flooded, alone * 98 / 100);
 }
-END_TEST
 
 /* --- overload --------------------------------------------------------------------------------- */
 
@@ -297,7 +296,7 @@ static double overload(const char *text)
     return goodput;
 }
 
-START_TEST(ten_times_overload_wastes_little)
+TEST(ten_times_overload_wastes_little)
 {
     double without = overload("qgs = unix:/q\nreuse = no\n");
     teardown();
@@ -305,20 +304,4 @@ START_TEST(ten_times_overload_wastes_little)
 
     ck_assert_double_ge(with, 0.90);
     ck_assert_double_ge(with, without);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("quotes_load");
-    TCase *tcase = tcase_create("load");
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_checked_fixture(tcase, NULL, teardown);
-    tcase_add_test(tcase, sixty_four_vms_fill_every_slot);
-    tcase_add_test(tcase, a_greedy_vm_takes_one_turn_a_round);
-    tcase_add_test(tcase, a_flood_of_wrong_macs_harms_nobody_else);
-    tcase_add_test(tcase, ten_times_overload_wastes_little);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

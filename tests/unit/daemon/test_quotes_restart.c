@@ -62,9 +62,11 @@ static void restart(enum restart how)
     world.connect_error = 0;
 }
 
+FIXTURE(.teardown = teardown, .timeout_s = 300);
+
 /* --- 64 requests and a restart ---------------------------------------------------------------- */
 
-START_TEST(a_restart_of_three_seconds_loses_none_of_64)
+TEST_LOOP(a_restart_of_three_seconds_loses_none_of_64, 0, RESTARTS)
 {
     for (uint64_t seed = test_seed(1); seed < test_seed(1) + SEEDS; seed++) {
         struct test_random r = {seed * 7919 + (uint64_t)_i};
@@ -93,9 +95,8 @@ START_TEST(a_restart_of_three_seconds_loses_none_of_64)
     }
     open_model("qgs = unix:/q\n"); /* for the fixture */
 }
-END_TEST
 
-START_TEST(nor_does_it_lose_a_single_one)
+TEST_LOOP(nor_does_it_lose_a_single_one, 0, RESTARTS)
 {
     for (uint64_t seed = test_seed(1); seed < test_seed(1) + SEEDS; seed++) {
         open_model("qgs = unix:/q\n");
@@ -109,7 +110,6 @@ START_TEST(nor_does_it_lose_a_single_one)
     }
     open_model("qgs = unix:/q\n");
 }
-END_TEST
 
 /* Twenty restarts in the life of one cocod, under load. */
 static uint64_t next_seed;
@@ -122,7 +122,7 @@ static void keep_busy(void *data)
             ask(vms[i], ++next_seed, 25000);
 }
 
-START_TEST(twenty_restarts_under_load_lose_none)
+TEST(twenty_restarts_under_load_lose_none)
 {
     struct test_random r = {test_seed(1)};
 
@@ -139,7 +139,6 @@ START_TEST(twenty_restarts_under_load_lose_none)
     ck_assert_uint_eq(backend(0).failed, 0);
     ck_assert_uint_eq(metrics.quotes_eagain + metrics.quotes_failed, 0);
 }
-END_TEST
 
 /* --- the front door --------------------------------------------------------------------------- */
 
@@ -172,7 +171,7 @@ static bool is_quote(int fd)
            memcmp(in + 16, "\0\0\0\0\0\0\0\0", 8) == 0;
 }
 
-START_TEST(sixteen_at_the_front_door_lose_nothing)
+TEST_LOOP(sixteen_at_the_front_door_lose_nothing, 0, RESTARTS)
 {
     int fds[16];
 
@@ -194,7 +193,6 @@ START_TEST(sixteen_at_the_front_door_lose_nothing)
     }
     open_model("qgs = unix:/q\n");
 }
-END_TEST
 
 /* --- how long they wait ----------------------------------------------------------------------- */
 
@@ -222,7 +220,7 @@ static void reach_qgs(struct world_client *client)
     ck_assert_uint_eq(metrics.quotes_ok, 1);
 }
 
-START_TEST(who_waits_is_told_after_ten_seconds_and_who_comes_later_at_once)
+TEST(who_waits_is_told_after_ten_seconds_and_who_comes_later_at_once)
 {
     open_model("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
@@ -247,7 +245,6 @@ START_TEST(who_waits_is_told_after_ten_seconds_and_who_comes_later_at_once)
     must_end(COCO_OK, 0, 0);
     world.on_quote = NULL;
 }
-END_TEST
 
 /* That of cocod, or of the reload that brought it. */
 static struct world_client *start_without_qgs(void)
@@ -259,7 +256,7 @@ static struct world_client *start_without_qgs(void)
     return vm(0, 1);
 }
 
-START_TEST(a_qgs_that_was_never_there_is_waited_for_from_the_start)
+TEST(a_qgs_that_was_never_there_is_waited_for_from_the_start)
 {
     struct world_client *a = start_without_qgs();
 
@@ -279,9 +276,8 @@ START_TEST(a_qgs_that_was_never_there_is_waited_for_from_the_start)
     must_end(COCO_ENODEV, 0, 0);
     world.on_quote = NULL;
 }
-END_TEST
 
-START_TEST(a_short_deadline_is_told_before_it_is_over)
+TEST(a_short_deadline_is_told_before_it_is_over)
 {
     open_model("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -298,9 +294,8 @@ START_TEST(a_short_deadline_is_told_before_it_is_over)
     ck_assert_uint_eq(world_waiting(b), 1);
     world.on_quote = NULL;
 }
-END_TEST
 
-START_TEST(how_long_is_configured_and_none_at_all_is_at_once)
+TEST(how_long_is_configured_and_none_at_all_is_at_once)
 {
     open_model("qgs = unix:/q\nqgs_wait = 20s\n");
     struct world_client *a = vm(0, 1);
@@ -330,10 +325,9 @@ START_TEST(how_long_is_configured_and_none_at_all_is_at_once)
     must_end(COCO_ENODEV, 0, 0);
     world.on_quote = NULL;
 }
-END_TEST
 
 /* A reload takes the only one out of the configuration: nobody will come. */
-START_TEST(without_any_qgs_configured_nobody_waits)
+TEST(without_any_qgs_configured_nobody_waits)
 {
     open_model("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
@@ -348,7 +342,6 @@ START_TEST(without_any_qgs_configured_nobody_waits)
     must_end(COCO_ENODEV, 1 * S, 1 * S);
     world.on_quote = NULL;
 }
-END_TEST
 
 /* --- who is blamed ---------------------------------------------------------------------------- */
 
@@ -363,7 +356,7 @@ static void must_be_in_favour(struct world_client *client, uint64_t seed)
     qgs_model_run(&model, 300 * MS, NULL, NULL);
 }
 
-START_TEST(what_a_restart_cuts_off_is_held_against_nobody)
+TEST(what_a_restart_cuts_off_is_held_against_nobody)
 {
     open_model("qgs = unix:/q\n");
     struct world_client *left = vm(0, 1), *late = vm(0, 2), *waits = vm(0, 3), *failed = vm(0, 4);
@@ -388,7 +381,6 @@ START_TEST(what_a_restart_cuts_off_is_held_against_nobody)
     must_be_in_favour(waits, 30);
     ck_assert_ptr_null(backend(0).problem);
 }
-END_TEST
 
 /* Each time that QGS reads this VM's request it dies, and is back 200 ms later. */
 static uint64_t killer_seed;
@@ -413,7 +405,7 @@ static void dies_of_it(void *data)
     }
 }
 
-START_TEST(a_request_that_kills_qgs_is_not_tried_for_ever)
+TEST(a_request_that_kills_qgs_is_not_tried_for_ever)
 {
     open_model("qgs = unix:/q\n");
     struct world_client *killer = vm(0, 1);
@@ -438,11 +430,10 @@ START_TEST(a_request_that_kills_qgs_is_not_tried_for_ever)
     qgs_model_run(&model, 20 * S, dies_of_it, NULL);
     ck_assert_uint_eq(metrics.quotes_ok, 15);
 }
-END_TEST
 
 /* --- what they may pile up -------------------------------------------------------------------- */
 
-START_TEST(those_who_wait_are_limited_as_ever)
+TEST(those_who_wait_are_limited_as_ever)
 {
     open_model("qgs = unix:/q\nqueue = 40\n[limits]\nrequests_per_user = 100\n");
     struct world_client *clients[5];
@@ -479,9 +470,8 @@ START_TEST(those_who_wait_are_limited_as_ever)
     ck_assert_uint_eq(status.waiting, 0);
     ck_assert_uint_eq(backend(0).away_us, 0);
 }
-END_TEST
 
-START_TEST(when_it_is_back_vms_take_turns)
+TEST(when_it_is_back_vms_take_turns)
 {
     static uint8_t expected[COCO_TDREPORT_SIZE];
     open_model("qgs = unix:/q slots=1\n");
@@ -505,12 +495,11 @@ START_TEST(when_it_is_back_vms_take_turns)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* --- two of them ------------------------------------------------------------------------------ */
 
 /* While one is there, nobody waits for the other, and when it is back it is used. */
-START_TEST(one_of_two_restarts)
+TEST(one_of_two_restarts)
 {
     open_model("qgs = unix:/q1\nqgs = unix:/q2\n");
     struct world_client *a = vm(0, 1);
@@ -531,34 +520,4 @@ START_TEST(one_of_two_restarts)
     while (oldest())
         answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 8);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("quotes_restart");
-    TCase *tcase = tcase_create("restart");
-    const TTest *const tests[] = {
-        twenty_restarts_under_load_lose_none,
-        who_waits_is_told_after_ten_seconds_and_who_comes_later_at_once,
-        a_qgs_that_was_never_there_is_waited_for_from_the_start,
-        a_short_deadline_is_told_before_it_is_over,
-        how_long_is_configured_and_none_at_all_is_at_once,
-        without_any_qgs_configured_nobody_waits,
-        what_a_restart_cuts_off_is_held_against_nobody,
-        a_request_that_kills_qgs_is_not_tried_for_ever,
-        those_who_wait_are_limited_as_ever,
-        when_it_is_back_vms_take_turns,
-        one_of_two_restarts,
-    };
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_checked_fixture(tcase, NULL, teardown);
-    tcase_add_loop_test(tcase, a_restart_of_three_seconds_loses_none_of_64, 0, RESTARTS);
-    tcase_add_loop_test(tcase, nor_does_it_lose_a_single_one, 0, RESTARTS);
-    tcase_add_loop_test(tcase, sixteen_at_the_front_door_lose_nothing, 0, RESTARTS);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(tcase, tests[i]);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

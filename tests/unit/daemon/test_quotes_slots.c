@@ -7,9 +7,11 @@
 #include "qgs_model.h"
 #include "status.h"
 
+FIXTURE(.teardown = teardown, .timeout_s = 300);
+
 /* --- slots ------------------------------------------------------------------------------------ */
 
-START_TEST(after_the_start_one_slot_opens_and_the_others_as_answers_come)
+TEST(after_the_start_one_slot_opens_and_the_others_as_answers_come)
 {
     world_open(&world, "[quotes]\nqgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
@@ -25,9 +27,8 @@ START_TEST(after_the_start_one_slot_opens_and_the_others_as_answers_come)
     for (int i = 0; i < 6; i++)
         answer(WORLD_QUOTE);
 }
-END_TEST
 
-START_TEST(without_answers_one_slot_more_opens_each_second_and_all_after_thirty)
+TEST(without_answers_one_slot_more_opens_each_second_and_all_after_thirty)
 {
     world_open(&world, "[quotes]\nqgs = unix:/q slots=40\n[limits]\nrequests_per_account = 60\n");
     struct world_client *a = vm(0, 1);
@@ -50,10 +51,9 @@ START_TEST(without_answers_one_slot_more_opens_each_second_and_all_after_thirty)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* cocod was restarted while one of QGS's four threads hung, or the first request makes one hang. */
-START_TEST(one_thread_that_hangs_after_the_start_costs_its_own_request_alone)
+TEST(one_thread_that_hangs_after_the_start_costs_its_own_request_alone)
 {
     struct qgs_model model = {.world = &world, .threads = 4, .hangs = 1, .service_us = 100 * MS};
 
@@ -73,9 +73,8 @@ START_TEST(one_thread_that_hangs_after_the_start_costs_its_own_request_alone)
     ck_assert_uint_eq(backend(0).suspect, 1);
     world.probes_hang = false;
 }
-END_TEST
 
-START_TEST(a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered)
+TEST(a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered)
 {
     open_with("qgs = unix:/q\nslots = 2\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
@@ -97,11 +96,10 @@ START_TEST(a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered)
     answer(WORLD_QUOTE);
     ck_assert_uint_le(world.most_open, 2);
 }
-END_TEST
 
 /* One of four threads is gone for good. The test plays the three others: a probe is answered where
  * one of them is free, so not while they have three quotes. */
-START_TEST(a_thread_that_never_comes_back_costs_one_slot)
+TEST(a_thread_that_never_comes_back_costs_one_slot)
 {
     open_with("qgs = unix:/q\nslots = 4\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(0, 3);
@@ -141,10 +139,9 @@ START_TEST(a_thread_that_never_comes_back_costs_one_slot)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* qgsd was restarted, and nobody asked in between. */
-START_TEST(threads_of_a_process_that_is_gone_are_not_suspect)
+TEST(threads_of_a_process_that_is_gone_are_not_suspect)
 {
     open_with("qgs = unix:/q\n");
 
@@ -167,10 +164,9 @@ START_TEST(threads_of_a_process_that_is_gone_are_not_suspect)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* Where a probe takes long, another exchange that overtakes all before it proves as much. */
-START_TEST(overtaking_proves_that_a_thread_is_back)
+TEST(overtaking_proves_that_a_thread_is_back)
 {
     open_with("qgs = unix:/q\nslots = 3\n");
     struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(0, 3);
@@ -206,10 +202,9 @@ START_TEST(overtaking_proves_that_a_thread_is_back)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
 /* All of them hung. Each answered probe gives back one slot, and only where all others are in use. */
-START_TEST(suspect_slots_come_back_one_by_one)
+TEST(suspect_slots_come_back_one_by_one)
 {
     open_with("qgs = unix:/q\nslots = 4\n");
     struct world_client *a = vm(0, 1);
@@ -234,9 +229,8 @@ START_TEST(suspect_slots_come_back_one_by_one)
     while (oldest())
         answer(WORLD_QUOTE);
 }
-END_TEST
 
-START_TEST(a_qgs_without_threads_is_named_as_what_it_is)
+TEST(a_qgs_without_threads_is_named_as_what_it_is)
 {
     open_with("qgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
@@ -261,29 +255,4 @@ START_TEST(a_qgs_without_threads_is_named_as_what_it_is)
     ck_assert_uint_eq(at_qgs(), 4);
     for (int i = 0; i < 4; i++)
         answer(WORLD_QUOTE);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("quotes_slots");
-    TCase *tcase = tcase_create("slots");
-    const TTest *const tests[] = {
-        after_the_start_one_slot_opens_and_the_others_as_answers_come,
-        without_answers_one_slot_more_opens_each_second_and_all_after_thirty,
-        one_thread_that_hangs_after_the_start_costs_its_own_request_alone,
-        a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered,
-        a_thread_that_never_comes_back_costs_one_slot,
-        threads_of_a_process_that_is_gone_are_not_suspect,
-        overtaking_proves_that_a_thread_is_back,
-        suspect_slots_come_back_one_by_one,
-        a_qgs_without_threads_is_named_as_what_it_is,
-    };
-
-    tcase_set_timeout(tcase, 300);
-    tcase_add_checked_fixture(tcase, NULL, teardown);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(tcase, tests[i]);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

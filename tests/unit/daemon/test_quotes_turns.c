@@ -72,7 +72,7 @@ static size_t pop(void)
     return (size_t)(item - items);
 }
 
-START_TEST(a_thousand_processes_of_one_user_cost_another_one_turn)
+TEST(a_thousand_processes_of_one_user_cost_another_one_turn)
 {
     open_queue();
     for (size_t i = 0; i < FLOOD; i++)
@@ -84,9 +84,8 @@ START_TEST(a_thousand_processes_of_one_user_cost_another_one_turn)
         ck_assert_uint_eq(pop(), i);
     close_queue();
 }
-END_TEST
 
-START_TEST(what_is_ahead_is_counted_by_users_too)
+TEST(what_is_ahead_is_counted_by_users_too)
 {
     open_queue();
     for (size_t i = 0; i < FLOOD; i++)
@@ -99,9 +98,8 @@ START_TEST(what_is_ahead_is_counted_by_users_too)
     ck_assert_uint_eq(queue_ahead(&queue, lanes[FLOOD + 1]), FLOOD);
     close_queue();
 }
-END_TEST
 
-START_TEST(each_guest_over_vsock_is_a_user)
+TEST(each_guest_over_vsock_is_a_user)
 {
     open_queue();
     for (size_t i = 0; i < 10; i++)
@@ -114,9 +112,8 @@ START_TEST(each_guest_over_vsock_is_a_user)
     ck_assert_uint_eq(pop(), 1);
     close_queue();
 }
-END_TEST
 
-START_TEST(all_items_are_walked_through_once)
+TEST(all_items_are_walked_through_once)
 {
     size_t n = 0;
     struct queue_item *item, *next;
@@ -134,9 +131,8 @@ START_TEST(all_items_are_walked_through_once)
     ck_assert_ptr_null(queue.round);
     close_queue();
 }
-END_TEST
 
-START_TEST(who_has_the_most_gives_way)
+TEST(who_has_the_most_gives_way)
 {
     open_queue();
     for (size_t i = 0; i < 10; i++)
@@ -155,13 +151,14 @@ START_TEST(who_has_the_most_gives_way)
     ck_assert_ptr_null(queue_gives_way(&queue, lanes[0]));
     close_queue();
 }
-END_TEST
 
 /* --- a whole cocod ---------------------------------------------------------------------------- */
 
 #define ONE_SLOT "qgs = unix:/q slots=1\nvmm_users = 1000 1001\n"
 
-START_TEST(a_flood_of_one_users_vms_costs_another_one_turn)
+FIXTURE(.teardown = teardown);
+
+TEST(a_flood_of_one_users_vms_costs_another_one_turn)
 {
     unsigned turns = 0;
 
@@ -179,9 +176,8 @@ START_TEST(a_flood_of_one_users_vms_costs_another_one_turn)
         answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 61);
 }
-END_TEST
 
-START_TEST(a_queue_that_one_user_has_filled_has_room_for_another)
+TEST(a_queue_that_one_user_has_filled_has_room_for_another)
 {
     open_with(ONE_SLOT "queue = 16\n");
     for (int i = 0; i < 40; i++)
@@ -200,9 +196,8 @@ START_TEST(a_queue_that_one_user_has_filled_has_room_for_another)
         answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 17);
 }
-END_TEST
 
-START_TEST(a_users_limit_that_one_of_its_vms_has_filled_has_room_for_another_vm)
+TEST(a_users_limit_that_one_of_its_vms_has_filled_has_room_for_another_vm)
 {
     char text[256];
 
@@ -222,9 +217,8 @@ START_TEST(a_users_limit_that_one_of_its_vms_has_filled_has_room_for_another_vm)
         answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 8);
 }
-END_TEST
 
-START_TEST(a_quote_that_is_asked_again_is_another_turn_of_its_user)
+TEST(a_quote_that_is_asked_again_is_another_turn_of_its_user)
 {
     open_with(ONE_SLOT);
     struct world_client *bad = vm(1000, 1), *other = vm(1001, 2);
@@ -245,9 +239,8 @@ START_TEST(a_quote_that_is_asked_again_is_another_turn_of_its_user)
         answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 3);
 }
-END_TEST
 
-START_TEST(a_turn_for_which_qgs_was_not_there_is_had_again)
+TEST(a_turn_for_which_qgs_was_not_there_is_had_again)
 {
     open_with(ONE_SLOT);
     struct world_client *first = vm(1000, 1), *other = vm(1001, 2);
@@ -266,7 +259,6 @@ START_TEST(a_turn_for_which_qgs_was_not_there_is_had_again)
     world_receive(&world, other);
     ck_assert_uint_eq(world_waiting(other), 0);
 }
-END_TEST
 
 /* Asked and left: what QGS makes of it is kept. */
 static void ask_and_leave(struct world_client *client, uint64_t seed)
@@ -279,7 +271,7 @@ static void ask_and_leave(struct world_client *client, uint64_t seed)
     answer(WORLD_QUOTE);
 }
 
-START_TEST(who_asks_and_leaves_pushes_out_half_of_what_is_kept)
+TEST(who_asks_and_leaves_pushes_out_half_of_what_is_kept)
 {
     open_with(ONE_SLOT "keep_quotes = 8\n");
     struct world_client *other = vm(1001, 99);
@@ -289,28 +281,4 @@ START_TEST(who_asks_and_leaves_pushes_out_half_of_what_is_kept)
     ask(other, 1000, 20000);
     ck_assert_uint_eq(metrics.quotes_from_kept, 1);
     ck_assert_uint_eq(at_qgs(), 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("quotes_turns");
-    TCase *tcase = tcase_create("queue");
-
-    tcase_add_test(tcase, a_thousand_processes_of_one_user_cost_another_one_turn);
-    tcase_add_test(tcase, what_is_ahead_is_counted_by_users_too);
-    tcase_add_test(tcase, each_guest_over_vsock_is_a_user);
-    tcase_add_test(tcase, all_items_are_walked_through_once);
-    tcase_add_test(tcase, who_has_the_most_gives_way);
-    suite_add_tcase(suite, tcase);
-    tcase = tcase_create("cocod");
-    tcase_add_checked_fixture(tcase, NULL, teardown);
-    tcase_add_test(tcase, a_flood_of_one_users_vms_costs_another_one_turn);
-    tcase_add_test(tcase, a_queue_that_one_user_has_filled_has_room_for_another);
-    tcase_add_test(tcase, a_users_limit_that_one_of_its_vms_has_filled_has_room_for_another_vm);
-    tcase_add_test(tcase, a_quote_that_is_asked_again_is_another_turn_of_its_user);
-    tcase_add_test(tcase, a_turn_for_which_qgs_was_not_there_is_had_again);
-    tcase_add_test(tcase, who_asks_and_leaves_pushes_out_half_of_what_is_kept);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

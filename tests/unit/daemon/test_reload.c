@@ -84,7 +84,9 @@ static unsigned received(struct world_client *client)
 #define A "qgs = unix:/a\n"
 #define B "qgs = unix:/b\n"
 
-START_TEST(a_removed_backend_finishes_what_runs)
+FIXTURE(.timeout_s = 60);
+
+TEST(a_removed_backend_finishes_what_runs)
 {
     open_with("[quotes]\n" A B "slots = 2\n");
     struct world_client *one = vm(1), *two = vm(2);
@@ -115,9 +117,8 @@ START_TEST(a_removed_backend_finishes_what_runs)
     ck_assert_uint_eq(metrics.quotes_ok, 6);
     world_close(&world);
 }
-END_TEST
 
-START_TEST(one_that_comes_back_is_still_the_same)
+TEST(one_that_comes_back_is_still_the_same)
 {
     open_with("[quotes]\n" A "slots = 2\n");
     struct world_client *one = vm(1);
@@ -133,9 +134,8 @@ START_TEST(one_that_comes_back_is_still_the_same)
     ck_assert_uint_eq(received(one), 3);
     world_close(&world);
 }
-END_TEST
 
-START_TEST(without_any_backend_left_who_waits_is_told)
+TEST(without_any_backend_left_who_waits_is_told)
 {
     open_with("[quotes]\n" A "slots = 1\n");
     struct world_client *one = vm(1);
@@ -157,10 +157,9 @@ START_TEST(without_any_backend_left_who_waits_is_told)
     ck_assert_uint_eq(received(one), 1);
     world_close(&world);
 }
-END_TEST
 
 /* Every other step answers one; the number of slots moves at random. */
-START_TEST(slots_up_and_down_never_exceed_the_limit)
+TEST_LOOP(slots_up_and_down_never_exceed_the_limit, 0, 30)
 {
     char text[256];
     unsigned slots = 4, n = 0;
@@ -204,9 +203,8 @@ START_TEST(slots_up_and_down_never_exceed_the_limit)
     ck_assert_uint_eq(metrics.quotes_ok, n);
     world_close(&world);
 }
-END_TEST
 
-START_TEST(limits_hold_for_what_comes_and_nobody_is_dropped)
+TEST(limits_hold_for_what_comes_and_nobody_is_dropped)
 {
     open_with("[quotes]\n" A "slots = 1\n[limits]\npeers_per_account = 8\n");
     struct world_client *clients[4];
@@ -231,9 +229,8 @@ START_TEST(limits_hold_for_what_comes_and_nobody_is_dropped)
     ck_assert_ptr_nonnull(world_connect_as(&world, 0, 1));
     world_close(&world);
 }
-END_TEST
 
-START_TEST(kept_quotes_and_deadlines_follow)
+TEST(kept_quotes_and_deadlines_follow)
 {
     open_with("[quotes]\n" A "slots = 1\nkeep = 1min\n");
     struct world_client *one = vm(1);
@@ -260,9 +257,8 @@ START_TEST(kept_quotes_and_deadlines_follow)
     ck_assert_uint_eq(metrics.quotes_etimedout, 1);
     world_close(&world);
 }
-END_TEST
 
-START_TEST(what_waits_for_a_restart_is_said)
+TEST(what_waits_for_a_restart_is_said)
 {
     open_with("[quotes]\n" A);
     ck_assert_ptr_null(world.cocod->health.restart_problem);
@@ -276,7 +272,6 @@ START_TEST(what_waits_for_a_restart_is_said)
     ck_assert_ptr_null(world.cocod->health.restart_problem);
     world_close(&world);
 }
-END_TEST
 
 /* Read while the worker may write it: that is the point. */
 __attribute__((no_sanitize("thread"))) static bool was_read(const volatile struct reload *reload)
@@ -301,7 +296,7 @@ static void reload_is_told(void)
 }
 
 /* The loop's thread then took "it was submitted" for "it was read well": a signal 11. */
-START_TEST(a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal)
+TEST(a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal)
 {
     static const char refused[] = "[quotes]\nslots = many\n";
     char path[4200];
@@ -322,23 +317,4 @@ START_TEST(a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal)
     ck_assert_ptr_nonnull(strstr(world.cocod->health.config_problem, "slots"));
     reload_done(&reloading);
     world_close(&world);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("reload");
-    TCase *tcase = tcase_create("reload");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, a_removed_backend_finishes_what_runs);
-    tcase_add_test(tcase, one_that_comes_back_is_still_the_same);
-    tcase_add_test(tcase, without_any_backend_left_who_waits_is_told);
-    tcase_add_loop_test(tcase, slots_up_and_down_never_exceed_the_limit, 0, 30);
-    tcase_add_test(tcase, limits_hold_for_what_comes_and_nobody_is_dropped);
-    tcase_add_test(tcase, kept_quotes_and_deadlines_follow);
-    tcase_add_test(tcase, what_waits_for_a_restart_is_said);
-    tcase_add_test(tcase, a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

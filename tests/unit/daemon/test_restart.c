@@ -54,13 +54,14 @@ static void must_say(const char *text)
     free(bytes);
 }
 
-START_TEST(without_a_file_nobody_is_asked)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(without_a_file_nobody_is_asked)
 {
     ck_assert_int_eq(restart_ask("", "it hangs"), 0);
 }
-END_TEST
 
-START_TEST(three_an_hour_at_most)
+TEST(three_an_hour_at_most)
 {
     int asked = 0;
 
@@ -81,17 +82,15 @@ START_TEST(three_an_hour_at_most)
     ck_assert_uint_eq(event_count(EVENT_QGS_RESTART_NOT_ASKED), 0);
     ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "a second time"));
 }
-END_TEST
 
-START_TEST(a_clock_that_was_set_back_keeps_nobody_waiting)
+TEST(a_clock_that_was_set_back_keeps_nobody_waiting)
 {
     ck_assert_int_eq(restart_ask(path, "it hangs"), 1);
     later_s = -3600;
     ck_assert_int_eq(restart_ask(path, "it hangs"), 1);
 }
-END_TEST
 
-START_TEST(a_link_is_not_followed)
+TEST(a_link_is_not_followed)
 {
     char target[300];
     struct stat st;
@@ -103,9 +102,8 @@ START_TEST(a_link_is_not_followed)
     ck_assert_int_eq(stat(target, &st), 0);
     ck_assert_int_eq(st.st_size, 4);
 }
-END_TEST
 
-START_TEST(what_is_no_file_is_refused)
+TEST(what_is_no_file_is_refused)
 {
     ck_assert_int_eq(mkfifo(path, 0600), 0);
     int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -113,7 +111,6 @@ START_TEST(what_is_no_file_is_refused)
     close(reader);
     ck_assert_int_eq(restart_ask("/nonexistent/restart", "it hangs"), -ENOENT);
 }
-END_TEST
 
 static ssize_t full_disk(int fd, const void *buf, size_t size, off_t offset)
 {
@@ -126,7 +123,7 @@ static ssize_t full_disk(int fd, const void *buf, size_t size, off_t offset)
 }
 
 /* What could not be written was not asked: the next try is not too soon. */
-START_TEST(a_full_disk_is_no_ask)
+TEST(a_full_disk_is_no_ask)
 {
     sys.pwrite = full_disk;
     ck_assert_int_eq(restart_ask(path, "it hangs"), -ENOSPC);
@@ -135,21 +132,4 @@ START_TEST(a_full_disk_is_no_ask)
     ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "No space left"));
     sys.pwrite = sys_real.pwrite;
     ck_assert_int_eq(restart_ask(path, "it hangs"), 1);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("restart");
-    TCase *tcase = tcase_create("restart");
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, without_a_file_nobody_is_asked);
-    tcase_add_test(tcase, three_an_hour_at_most);
-    tcase_add_test(tcase, a_clock_that_was_set_back_keeps_nobody_waiting);
-    tcase_add_test(tcase, a_link_is_not_followed);
-    tcase_add_test(tcase, what_is_no_file_is_refused);
-    tcase_add_test(tcase, a_full_disk_is_no_ask);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

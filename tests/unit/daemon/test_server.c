@@ -75,7 +75,9 @@ static bool echoes(int fd)
            memcmp(frame, back, sizeof(frame)) == 0;
 }
 
-START_TEST(accepts_and_serves)
+FIXTURE(.setup = setup, .timeout_s = 60);
+
+TEST(accepts_and_serves)
 {
     open_server();
     int fd = connect_client();
@@ -91,12 +93,11 @@ START_TEST(accepts_and_serves)
     ck_assert_uint_eq(toy_n_closed, 1);
     rig_close(&rig);
 }
-END_TEST
 
 static const int lacks[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
 
 /* Without the rest the listener would spin: it stays readable. */
-START_TEST(for_lack_of_descriptors_the_listener_rests_100_ms)
+TEST_LOOP(for_lack_of_descriptors_the_listener_rests_100_ms, 0, 4)
 {
     open_server();
     int served = connect_client();
@@ -127,9 +128,8 @@ START_TEST(for_lack_of_descriptors_the_listener_rests_100_ms)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_connection_that_is_gone_already_is_nothing)
+TEST(a_connection_that_is_gone_already_is_nothing)
 {
     open_server();
     accept_error = ECONNABORTED;
@@ -141,9 +141,8 @@ START_TEST(a_connection_that_is_gone_already_is_nothing)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(stopping_while_the_listener_rests)
+TEST(stopping_while_the_listener_rests)
 {
     open_server();
     accept_error = EMFILE;
@@ -154,9 +153,8 @@ START_TEST(stopping_while_the_listener_rests)
     rig_close(&rig); /* asserts that the timer was given back */
     close(fd);
 }
-END_TEST
 
-START_TEST(the_peer_over_the_limit_is_closed_at_once)
+TEST(the_peer_over_the_limit_is_closed_at_once)
 {
     int fds[5];
 
@@ -181,9 +179,8 @@ START_TEST(the_peer_over_the_limit_is_closed_at_once)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(one_account_has_a_limit_of_its_own)
+TEST(one_account_has_a_limit_of_its_own)
 {
     int fds[3];
 
@@ -205,9 +202,8 @@ START_TEST(one_account_has_a_limit_of_its_own)
     ck_assert_uint_eq(metrics.now_accounts, 0);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(many_at_once_are_all_accepted)
+TEST(many_at_once_are_all_accepted)
 {
     static int fds[150];
 
@@ -226,7 +222,6 @@ START_TEST(many_at_once_are_all_accepted)
     ck_assert_uint_eq(metrics.now_peers, 0);
     rig_close(&rig);
 }
-END_TEST
 
 static long fail_at;
 
@@ -236,7 +231,7 @@ static void *failing_alloc(size_t size)
 }
 
 /* Each allocation of accepting and serving fails in its turn: that connection ends, no other. */
-START_TEST(out_of_memory_refuses_one_connection)
+TEST(out_of_memory_refuses_one_connection)
 {
     unsigned n_failed = 0;
 
@@ -264,9 +259,8 @@ START_TEST(out_of_memory_refuses_one_connection)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(out_of_memory_makes_no_listener_and_closes_the_socket)
+TEST(out_of_memory_makes_no_listener_and_closes_the_socket)
 {
     rig_open(&rig, &options);
     for (long n = 0; n < 2; n++) {
@@ -284,9 +278,8 @@ START_TEST(out_of_memory_makes_no_listener_and_closes_the_socket)
     }
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(what_is_no_unix_socket_is_not_adopted)
+TEST(what_is_no_unix_socket_is_not_adopted)
 {
     rig_open(&rig, &options);
     int pipe_fds[2];
@@ -298,9 +291,8 @@ START_TEST(what_is_no_unix_socket_is_not_adopted)
     ck_assert_uint_eq(metrics.peers_refused, 1);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(stopping_to_listen_keeps_the_peers)
+TEST(stopping_to_listen_keeps_the_peers)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
@@ -318,9 +310,8 @@ START_TEST(stopping_to_listen_keeps_the_peers)
     ck_assert(rig_closed(fd));
     close(fd);
 }
-END_TEST
 
-START_TEST(shutting_down_closes_every_peer_and_says_so)
+TEST(shutting_down_closes_every_peer_and_says_so)
 {
     uint8_t frame[4];
     int fds[3];
@@ -345,7 +336,6 @@ START_TEST(shutting_down_closes_every_peer_and_says_so)
     }
     rig_close(&rig);
 }
-END_TEST
 
 static unsigned accepts_before;
 
@@ -363,7 +353,7 @@ static int another_user(int fd, struct ucred *ret)
 }
 
 /* Whoever is connected waits for one connection that others make, not for all of them. */
-START_TEST(a_request_does_not_wait_for_the_connects_of_others)
+TEST(a_request_does_not_wait_for_the_connects_of_others)
 {
     uint8_t frame[4];
     int fds[50];
@@ -387,9 +377,8 @@ START_TEST(a_request_does_not_wait_for_the_connects_of_others)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(every_close_reason_has_a_name)
+TEST(every_close_reason_has_a_name)
 {
     for (int i = 0; i < CLOSE_REASONS; i++) {
         const char *name = close_reason_name((enum close_reason)i);
@@ -397,30 +386,4 @@ START_TEST(every_close_reason_has_a_name)
         for (int j = 0; j < i; j++)
             ck_assert_str_ne(name, close_reason_name((enum close_reason)j));
     }
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("server");
-    TCase *tcase = tcase_create("server");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, accepts_and_serves);
-    tcase_add_test(tcase, a_request_does_not_wait_for_the_connects_of_others);
-    tcase_add_loop_test(tcase, for_lack_of_descriptors_the_listener_rests_100_ms, 0, 4);
-    tcase_add_test(tcase, a_connection_that_is_gone_already_is_nothing);
-    tcase_add_test(tcase, stopping_while_the_listener_rests);
-    tcase_add_test(tcase, the_peer_over_the_limit_is_closed_at_once);
-    tcase_add_test(tcase, one_account_has_a_limit_of_its_own);
-    tcase_add_test(tcase, many_at_once_are_all_accepted);
-    tcase_add_test(tcase, out_of_memory_refuses_one_connection);
-    tcase_add_test(tcase, out_of_memory_makes_no_listener_and_closes_the_socket);
-    tcase_add_test(tcase, what_is_no_unix_socket_is_not_adopted);
-    tcase_add_test(tcase, stopping_to_listen_keeps_the_peers);
-    tcase_add_test(tcase, shutting_down_closes_every_peer_and_says_so);
-    tcase_add_test(tcase, every_close_reason_has_a_name);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

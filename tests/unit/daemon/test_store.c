@@ -124,9 +124,12 @@ static struct chain_input real_input(const char *name)
     return in;
 }
 
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = setup, .teardown = teardown,
+        .timeout_s = 60);
+
 /* --- keys ------------------------------------------------------------------------------------- */
 
-START_TEST(keys_have_one_spelling)
+TEST(keys_have_one_spelling)
 {
     char chip_hex[129], text[512], again[STORE_KEY_SIZE];
     struct store_key key;
@@ -175,11 +178,10 @@ START_TEST(keys_have_one_spelling)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         ck_assert_msg(store_key_parse(bad[i], &key) == -EINVAL, "%s", bad[i]);
 }
-END_TEST
 
 /* --- coming in -------------------------------------------------------------------------------- */
 
-START_TEST(a_chain_in_any_order_is_found_again)
+TEST(a_chain_in_any_order_is_found_again)
 {
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
     const struct chain_input files[] = {leaf_input(&leaf, "leaf"),
@@ -200,9 +202,8 @@ START_TEST(a_chain_in_any_order_is_found_again)
     ck_assert_int_ne(stat(path, &st), 0);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(a_leaf_without_its_chain_is_refused)
+TEST(a_leaf_without_its_chain_is_refused)
 {
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
 
@@ -215,9 +216,8 @@ START_TEST(a_leaf_without_its_chain_is_refused)
     assert_why("needs the intermediate of Milan");
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(one_bad_certificate_keeps_no_other_out)
+TEST(one_bad_certificate_keeps_no_other_out)
 {
     struct snp_pki_leaf good = vcek(MILAN, 8);
     struct snp_pki_leaf_options options = {.bad = SNP_PKI_BAD_EXPIRED, .chip_id = chip};
@@ -234,9 +234,8 @@ START_TEST(one_bad_certificate_keeps_no_other_out)
     snp_pki_leaf_done(&good);
     snp_pki_leaf_done(&bad);
 }
-END_TEST
 
-START_TEST(pem_tables_and_several_in_a_file)
+TEST(pem_tables_and_several_in_a_file)
 {
     struct snp_pki_leaf leaf = vcek(TURIN, 8);
     struct chain_input ark = ca_input(TURIN, SNP_PKI_ARK, ""),
@@ -262,9 +261,8 @@ START_TEST(pem_tables_and_several_in_a_file)
     free(ask_pem);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(a_newer_leaf_of_a_key_replaces_and_an_older_does_not)
+TEST(a_newer_leaf_of_a_key_replaces_and_an_older_does_not)
 {
     struct snp_pki_leaf_options options = {.vlek = true, .not_before = store.now_s - 10 * 86400};
     struct snp_pki_leaf older = make_leaf(MILAN, &options);
@@ -281,10 +279,9 @@ START_TEST(a_newer_leaf_of_a_key_replaces_and_an_older_does_not)
     snp_pki_leaf_done(&older);
     snp_pki_leaf_done(&newer);
 }
-END_TEST
 
 /* AMD's own: KDS issued one VCEK twice. Whichever comes last, the newer is kept, and none is bad. */
-START_TEST(a_reissued_vcek_older_after_newer_is_kept_out_and_no_failure)
+TEST(a_reissued_vcek_older_after_newer_is_kept_out_and_no_failure)
 {
     static const char *const files[] = {"field/certs/vcek_reissued_a.der",
                                         "field/certs/vcek_reissued_b.der"};
@@ -324,10 +321,9 @@ START_TEST(a_reissued_vcek_older_after_newer_is_kept_out_and_no_failure)
             free((void *)(uintptr_t)in[i].data);
     }
 }
-END_TEST
 
 /* A newer one that may not be served keeps no good one out. */
-START_TEST(a_damaged_newer_leaf_keeps_nothing_out)
+TEST(a_damaged_newer_leaf_keeps_nothing_out)
 {
     struct snp_pki_leaf_options options = {.chip_id = chip, .not_before = store.now_s - 10 * 86400};
     struct snp_pki_leaf older = make_leaf(MILAN, &options);
@@ -347,10 +343,9 @@ START_TEST(a_damaged_newer_leaf_keeps_nothing_out)
     snp_pki_leaf_done(&older);
     snp_pki_leaf_done(&newer);
 }
-END_TEST
 
 /* Of one second: which of two is kept does not depend on which came first. */
-START_TEST(two_leaves_of_one_date_the_order_does_not_decide)
+TEST(two_leaves_of_one_date_the_order_does_not_decide)
 {
     struct snp_pki_leaf_options options = {.chip_id = chip, .not_before = store.now_s - 86400};
     struct snp_pki_leaf leaves[] = {make_leaf(MILAN, &options), make_leaf(MILAN, &options)};
@@ -377,11 +372,10 @@ START_TEST(two_leaves_of_one_date_the_order_does_not_decide)
     snp_pki_leaf_done(&leaves[0]);
     snp_pki_leaf_done(&leaves[1]);
 }
-END_TEST
 
 /* KDS's nodes lag: an older list after a newer one is no failure, nor does it come in; one bad among
  * what is kept out is one bad. */
-START_TEST(an_older_crl_of_a_lagging_node_is_kept_out_and_no_failure)
+TEST(an_older_crl_of_a_lagging_node_is_kept_out_and_no_failure)
 {
     struct chain_input crls[] = {make_crl(MILAN, 11, 0, store.now_s - 20 * 86400),
                                  make_crl(MILAN, 10, 0, store.now_s - 40 * 86400),
@@ -407,7 +401,6 @@ START_TEST(an_older_crl_of_a_lagging_node_is_kept_out_and_no_failure)
         free((void *)(uintptr_t)crls[i].data);
     free((void *)(uintptr_t)bad.data);
 }
-END_TEST
 
 /* --- CSP_ID ----------------------------------------------------------------------------------- */
 
@@ -472,7 +465,7 @@ static int remove_key(const char *text)
     return store_remove(dir, &key, why, sizeof(why));
 }
 
-START_TEST(vleks_of_two_regions_live_beside_each_other)
+TEST(vleks_of_two_regions_live_beside_each_other)
 {
     struct snp_pki_leaf east = vlek_of("CN=cc-us-east-2.csp.example", 20);
     struct snp_pki_leaf west = vlek_of("CN=cc-eu-west-1.csp.example", 20);
@@ -509,7 +502,6 @@ START_TEST(vleks_of_two_regions_live_beside_each_other)
     snp_pki_leaf_done(&west);
     snp_pki_leaf_done(&renewed);
 }
-END_TEST
 
 /* As the release before would have left it. */
 static void put_old(const struct snp_pki_leaf *leaf)
@@ -522,7 +514,7 @@ static void put_old(const struct snp_pki_leaf *leaf)
     test_write_file(path, leaf->der, leaf->der_size);
 }
 
-START_TEST(a_vlek_of_the_release_before_is_found_and_brought_to_its_place)
+TEST(a_vlek_of_the_release_before_is_found_and_brought_to_its_place)
 {
     struct snp_pki_leaf east = vlek_of("CN=east", 20), west = vlek_of("CN=west", 20);
     struct snp_pki_leaf renewed = vlek_of("CN=east", 2);
@@ -569,10 +561,9 @@ START_TEST(a_vlek_of_the_release_before_is_found_and_brought_to_its_place)
     snp_pki_leaf_done(&west);
     snp_pki_leaf_done(&renewed);
 }
-END_TEST
 
 /* What a certificate says of itself becomes one name of a file, and nothing else. */
-START_TEST(hostile_csp_ids_stay_in_their_folder)
+TEST(hostile_csp_ids_stay_in_their_folder)
 {
     static char slashes[100], letters[100];
     static const struct {
@@ -613,9 +604,8 @@ START_TEST(hostile_csp_ids_stay_in_their_folder)
         ck_assert_str_eq(listed_csps(), "");
     }
 }
-END_TEST
 
-START_TEST(a_file_under_another_name_is_not_served)
+TEST(a_file_under_another_name_is_not_served)
 {
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
     char from[4096], to[4096];
@@ -629,11 +619,10 @@ START_TEST(a_file_under_another_name_is_not_served)
     assert_why("is not what its name says");
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* --- CRLs ------------------------------------------------------------------------------------- */
 
-START_TEST(a_revoked_intermediate_is_refused_and_what_is_stored_ends)
+TEST(a_revoked_intermediate_is_refused_and_what_is_stored_ends)
 {
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
     uint32_t serial = snp_pki_ca_serial(pkis[MILAN], SNP_PKI_ASK);
@@ -658,9 +647,8 @@ START_TEST(a_revoked_intermediate_is_refused_and_what_is_stored_ends)
     free((void *)(uintptr_t)lists.data);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(a_crl_counts_for_what_comes_with_it)
+TEST(a_crl_counts_for_what_comes_with_it)
 {
     uint32_t serial = snp_pki_ca_serial(pkis[MILAN], SNP_PKI_ASK);
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
@@ -673,9 +661,8 @@ START_TEST(a_crl_counts_for_what_comes_with_it)
     free((void *)(uintptr_t)files[3].data);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
-START_TEST(an_outdated_crl_alarms_and_a_foreign_one_is_refused)
+TEST(an_outdated_crl_alarms_and_a_foreign_one_is_refused)
 {
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
     struct chain_input old = make_crl(MILAN, 1, 0, store.now_s - 60 * 86400);
@@ -701,10 +688,9 @@ START_TEST(an_outdated_crl_alarms_and_a_foreign_one_is_refused)
     free((void *)(uintptr_t)future.data);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* "ARK-milan" with the same key is another root: names are compared byte for byte. */
-START_TEST(a_crl_is_of_the_root_whose_name_it_has)
+TEST(a_crl_is_of_the_root_whose_name_it_has)
 {
     const struct chain_why sentence = {.text = why, .size = sizeof(why)};
     struct chain_input crl_input = make_crl(MILAN, 1, 0, 0),
@@ -732,10 +718,9 @@ START_TEST(a_crl_is_of_the_root_whose_name_it_has)
     free(der);
     free((void *)(uintptr_t)crl_input.data);
 }
-END_TEST
 
 /* PEM, several in a file, with a CRL between certificates; and what is behind it comes in, too. */
-START_TEST(a_crl_in_a_pem_file_with_others)
+TEST(a_crl_in_a_pem_file_with_others)
 {
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
     struct chain_input crl = make_crl(MILAN, 1, 0, 0), ark = ca_input(MILAN, SNP_PKI_ARK, ""),
@@ -762,10 +747,9 @@ START_TEST(a_crl_in_a_pem_file_with_others)
     free((void *)(uintptr_t)crl.data);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* As snphost import writes a table: the files verbatim, so PEM where they were PEM, in any order. */
-START_TEST(a_table_of_pem_blobs)
+TEST(a_table_of_pem_blobs)
 {
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
     const struct chain_input files[] = {leaf_input(&leaf, ""), ca_input(MILAN, SNP_PKI_ASK, ""),
@@ -792,11 +776,10 @@ START_TEST(a_table_of_pem_blobs)
         free(pems[i]);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* --- listing and removing --------------------------------------------------------------------- */
 
-START_TEST(what_is_stored_is_listed_and_can_be_removed)
+TEST(what_is_stored_is_listed_and_can_be_removed)
 {
     struct snp_pki_leaf a = vcek(MILAN, 8), b = vcek(MILAN, 9);
     struct store_list list;
@@ -824,7 +807,6 @@ START_TEST(what_is_stored_is_listed_and_can_be_removed)
     snp_pki_leaf_done(&a);
     snp_pki_leaf_done(&b);
 }
-END_TEST
 
 /* --- stopping in the middle ------------------------------------------------------------------- */
 
@@ -883,7 +865,7 @@ static void stop_after(unsigned n)
 
 /* An import of a whole chain into nothing, stopped at every call; then everything that is there is
  * good, and the same import brings the rest. */
-START_TEST(an_import_that_is_stopped_anywhere_leaves_nothing_half)
+TEST(an_import_that_is_stopped_anywhere_leaves_nothing_half)
 {
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
     struct chain_input crl = make_crl(MILAN, 1, 0, 0);
@@ -919,10 +901,9 @@ START_TEST(an_import_that_is_stopped_anywhere_leaves_nothing_half)
     free((void *)(uintptr_t)crl.data);
     snp_pki_leaf_done(&leaf);
 }
-END_TEST
 
 /* A replacement, stopped at every call: the old or the new, byte for byte. */
-START_TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
+TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
 {
     struct snp_pki_leaf_options options = {.vlek = true, .not_before = store.now_s - 10 * 86400};
     struct snp_pki_leaf older = make_leaf(MILAN, &options);
@@ -961,11 +942,10 @@ START_TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
     snp_pki_leaf_done(&older);
     snp_pki_leaf_done(&newer);
 }
-END_TEST
 
 /* --- AMD's own -------------------------------------------------------------------------------- */
 
-START_TEST(real_material)
+TEST(real_material)
 {
     static const struct {
         const char *name, *expected;
@@ -1001,41 +981,4 @@ START_TEST(real_material)
     ck_assert_uint_eq(list.crls[0].crl->n_revoked, 1);
     ck_assert_str_eq(list.crls[0].crl->revoked[0], "020001");
     store_list_done(&list);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("store");
-    TCase *tc = tcase_create("store");
-
-    tcase_add_unchecked_fixture(tc, make_pkis, free_pkis);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, keys_have_one_spelling);
-    tcase_add_test(tc, a_chain_in_any_order_is_found_again);
-    tcase_add_test(tc, a_leaf_without_its_chain_is_refused);
-    tcase_add_test(tc, one_bad_certificate_keeps_no_other_out);
-    tcase_add_test(tc, pem_tables_and_several_in_a_file);
-    tcase_add_test(tc, a_newer_leaf_of_a_key_replaces_and_an_older_does_not);
-    tcase_add_test(tc, a_reissued_vcek_older_after_newer_is_kept_out_and_no_failure);
-    tcase_add_test(tc, a_damaged_newer_leaf_keeps_nothing_out);
-    tcase_add_test(tc, two_leaves_of_one_date_the_order_does_not_decide);
-    tcase_add_test(tc, an_older_crl_of_a_lagging_node_is_kept_out_and_no_failure);
-    tcase_add_test(tc, vleks_of_two_regions_live_beside_each_other);
-    tcase_add_test(tc, a_vlek_of_the_release_before_is_found_and_brought_to_its_place);
-    tcase_add_test(tc, hostile_csp_ids_stay_in_their_folder);
-    tcase_add_test(tc, a_file_under_another_name_is_not_served);
-    tcase_add_test(tc, a_revoked_intermediate_is_refused_and_what_is_stored_ends);
-    tcase_add_test(tc, a_crl_counts_for_what_comes_with_it);
-    tcase_add_test(tc, an_outdated_crl_alarms_and_a_foreign_one_is_refused);
-    tcase_add_test(tc, a_crl_is_of_the_root_whose_name_it_has);
-    tcase_add_test(tc, a_crl_in_a_pem_file_with_others);
-    tcase_add_test(tc, a_table_of_pem_blobs);
-    tcase_add_test(tc, what_is_stored_is_listed_and_can_be_removed);
-    tcase_add_test(tc, an_import_that_is_stopped_anywhere_leaves_nothing_half);
-    tcase_add_test(tc, a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new);
-    tcase_add_test(tc, real_material);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -302,7 +302,10 @@ static bool killed_at(unsigned n)
     return WIFSIGNALED(status);
 }
 
-START_TEST(a_kill_at_each_call_that_writes)
+FIXTURE(.setup_once = make_material, .teardown_once = free_material, .setup = setup,
+        .teardown = teardown, .timeout_s = 120);
+
+TEST(a_kill_at_each_call_that_writes)
 {
     const unsigned stride = stride_of(1);
     unsigned n = 0;
@@ -320,7 +323,6 @@ START_TEST(a_kill_at_each_call_that_writes)
     }
     ck_assert_uint_gt(n, 30); /* six files of five calls, and folders */
 }
-END_TEST
 
 /* --- a store of the release before ------------------------------------------------------------ */
 
@@ -376,7 +378,7 @@ static int old_sees(void)
 
 /* At every moment this release finds the VLEK that was there, that before finds it or none, and never
  * another's; the next import ends it. A store is killed, or its disk fails, at each call that writes. */
-START_TEST(a_vlek_of_the_release_before_survives_a_stop_at_each_call_that_moves_it)
+TEST_LOOP(a_vlek_of_the_release_before_survives_a_stop_at_each_call_that_moves_it, 0, 4)
 {
     bool second = _i & 1, kill_it = _i & 2;
     const unsigned stride = stride_of(1);
@@ -429,9 +431,8 @@ START_TEST(a_vlek_of_the_release_before_survives_a_stop_at_each_call_that_moves_
     snp_pki_leaf_done(&east_renewed);
     snp_pki_leaf_done(&west);
 }
-END_TEST
 
-START_TEST(a_disk_that_fails_once_at_each_call_that_writes)
+TEST(a_disk_that_fails_once_at_each_call_that_writes)
 {
     static const int errors[] = {ENOSPC, EIO, EDQUOT, EROFS};
     const unsigned stride = stride_of(1);
@@ -468,7 +469,6 @@ START_TEST(a_disk_that_fails_once_at_each_call_that_writes)
     ck_assert_uint_gt(n, 30);
     ck_assert_uint_gt(refused * stride, 20);
 }
-END_TEST
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
@@ -494,7 +494,7 @@ static ssize_t fault_pread(int fd, void *buf, size_t size, off_t offset)
 
 /* No descriptor, or a bad block, at each read: no verdict about certificates, and above all nothing
  * revoked is served. */
-START_TEST(a_read_that_fails_is_no_verdict)
+TEST_LOOP(a_read_that_fails_is_no_verdict, 0, 4)
 {
     static const int faults[] = {EMFILE, ENFILE, EIO, ENOMEM};
     struct chain_input revoking = crls[3];
@@ -525,7 +525,6 @@ START_TEST(a_read_that_fails_is_no_verdict)
         }
     }
 }
-END_TEST
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
@@ -540,7 +539,7 @@ static void *failing_alloc(size_t size)
 }
 
 /* Verify, list, load and the whole selection, with each of our own allocations failing. */
-START_TEST(out_of_memory_is_said_as_such)
+TEST_LOOP(out_of_memory_is_said_as_such, 0, 3)
 {
     struct chain_input files[8];
     char root_path[300], *root_paths[] = {root_path};
@@ -587,12 +586,11 @@ START_TEST(out_of_memory_is_said_as_such)
     sys = sys_real;
     ck_assert_int_gt(n, 10);
 }
-END_TEST
 
 /* The same with OpenSSL's: one that fails, some in a row, all from there on. What is revoked is never
  * served for it; what is good is served, or it is said that there was no memory. There are
  * thousands. */
-START_TEST(openssl_out_of_memory_serves_nothing_that_is_revoked)
+TEST_LOOP(openssl_out_of_memory_serves_nothing_that_is_revoked, 0, 6)
 {
     static const long in_a_row[] = {1, 3, INT32_MAX};
     const long stride = stride_of(101);
@@ -622,24 +620,4 @@ START_TEST(openssl_out_of_memory_serves_nothing_that_is_revoked)
         good += r != -ENOMEM;
     }
     ck_assert_uint_ge(good, 1);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("store_faults");
-    TCase *tc = tcase_create("store_faults");
-
-    tcase_add_unchecked_fixture(tc, make_material, free_material);
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 120);
-    tcase_add_test(tc, a_kill_at_each_call_that_writes);
-    tcase_add_loop_test(tc, a_vlek_of_the_release_before_survives_a_stop_at_each_call_that_moves_it,
-                        0, 4);
-    tcase_add_test(tc, a_disk_that_fails_once_at_each_call_that_writes);
-    tcase_add_loop_test(tc, a_read_that_fails_is_no_verdict, 0, 4);
-    tcase_add_loop_test(tc, out_of_memory_is_said_as_such, 0, 3);
-    tcase_add_loop_test(tc, openssl_out_of_memory_serves_nothing_that_is_revoked, 0, 6);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -57,9 +57,11 @@ static uint8_t *make_table(uint8_t fill, size_t blob_size, size_t *ret_size)
     return out;
 }
 
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
 /* --- opening --------------------------------------------------------------------------------- */
 
-START_TEST(the_file_is_made_with_its_mode_whatever_the_umask)
+TEST(the_file_is_made_with_its_mode_whatever_the_umask)
 {
     struct stat st;
 
@@ -73,9 +75,8 @@ START_TEST(the_file_is_made_with_its_mode_whatever_the_umask)
     ck_assert_uint_eq(st.st_size, 0);
     ck_assert_int_ne(fcntl(file.fd, F_GETFD) & FD_CLOEXEC, 0);
 }
-END_TEST
 
-START_TEST(an_older_file_is_taken_over_with_its_inode)
+TEST(an_older_file_is_taken_over_with_its_inode)
 {
     struct stat before, after;
 
@@ -96,9 +97,8 @@ START_TEST(an_older_file_is_taken_over_with_its_inode)
         ck_assert_uint_eq(after.st_gid, 12345);
     }
 }
-END_TEST
 
-START_TEST(what_is_no_file_is_refused)
+TEST(what_is_no_file_is_refused)
 {
     char name[160], target[160];
     struct table_file other = {.fd = 77};
@@ -126,7 +126,6 @@ START_TEST(what_is_no_file_is_refused)
     ck_assert_int_eq(table_file_open(&other, &bad), -EINVAL);
     ck_assert_int_eq(other.fd, -1);
 }
-END_TEST
 
 /* --- writing --------------------------------------------------------------------------------- */
 
@@ -140,7 +139,7 @@ static void check_file(const uint8_t *want, size_t size)
     free(got);
 }
 
-START_TEST(the_file_is_rewritten_in_place)
+TEST(the_file_is_rewritten_in_place)
 {
     static const uint8_t empty[COCO_SNP_EMPTY_TABLE_SIZE];
     size_t size[3];
@@ -162,7 +161,6 @@ START_TEST(the_file_is_rewritten_in_place)
     for (int i = 0; i < 3; i++)
         free(tables[i]);
 }
-END_TEST
 
 /* A crash: from the n-th call on nothing reaches the file. The n-th itself may be torn, after
  * `torn` bytes. First entries are 24 bytes of one page, written by one call: never torn. */
@@ -220,7 +218,7 @@ static enum seen look(const uint8_t *old, size_t old_size, const uint8_t *new, s
 }
 
 /* Longer to shorter and shorter to longer; whatever the file held. */
-START_TEST(a_crash_at_any_step_leaves_old_new_or_empty)
+TEST_LOOP(a_crash_at_any_step_leaves_old_new_or_empty, 0, 4)
 {
     size_t old_size, new_size;
     uint8_t *old = make_table(0x11, _i % 2 ? 3000 : 100, &old_size);
@@ -253,7 +251,6 @@ START_TEST(a_crash_at_any_step_leaves_old_new_or_empty)
     free(old);
     free(new);
 }
-END_TEST
 
 static unsigned n_pwrites;
 
@@ -270,7 +267,7 @@ static ssize_t odd_pwrite(int fd, const void *buf, size_t size, off_t offset)
     }
 }
 
-START_TEST(short_and_interrupted_writes_are_continued)
+TEST(short_and_interrupted_writes_are_continued)
 {
     size_t size;
     uint8_t *table = make_table(0x44, 1000, &size);
@@ -280,7 +277,6 @@ START_TEST(short_and_interrupted_writes_are_continued)
     check_file(table, size);
     free(table);
 }
-END_TEST
 
 static ssize_t no_room(int fd, const void *buf, size_t size, off_t offset)
 {
@@ -291,7 +287,7 @@ static ssize_t no_room(int fd, const void *buf, size_t size, off_t offset)
     return 0;
 }
 
-START_TEST(a_write_that_takes_nothing_ends)
+TEST(a_write_that_takes_nothing_ends)
 {
     size_t size;
     uint8_t *table = make_table(0x44, 1000, &size);
@@ -300,7 +296,6 @@ START_TEST(a_write_that_takes_nothing_ends)
     ck_assert_int_eq(table_file_write(&file, table, size), -EIO);
     free(table);
 }
-END_TEST
 
 /* --- the lock -------------------------------------------------------------------------------- */
 
@@ -348,7 +343,7 @@ static void let_go(struct holder holder)
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-START_TEST(the_lock_is_free_where_nobody_holds_it)
+TEST(the_lock_is_free_where_nobody_holds_it)
 {
     ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
     ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED); /* one's own is no obstacle */
@@ -361,10 +356,9 @@ START_TEST(the_lock_is_free_where_nobody_holds_it)
     ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
     table_file_unlock(&file);
 }
-END_TEST
 
 /* A vCPU's byte, far behind the end of the file; a reader of the whole file; a byte in a table. */
-START_TEST(readers_stand_in_the_way)
+TEST_LOOP(readers_stand_in_the_way, 0, 5)
 {
     static const struct {
         off_t first, length;
@@ -380,9 +374,8 @@ START_TEST(readers_stand_in_the_way)
     ck_assert_int_eq(table_file_lock(&file, &byte), TABLE_LOCKED);
     table_file_unlock(&file);
 }
-END_TEST
 
-START_TEST(an_updater_stands_in_the_way)
+TEST(an_updater_stands_in_the_way)
 {
     uint64_t byte = 1;
     struct holder holder = hold(F_WRLCK, 0, 0);
@@ -393,7 +386,6 @@ START_TEST(an_updater_stands_in_the_way)
     ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
     table_file_unlock(&file);
 }
-END_TEST
 
 static int left_meanwhile(int fd, int cmd, struct flock *lock)
 {
@@ -414,7 +406,7 @@ static int broken_lock(int fd, int cmd, struct flock *lock)
     return -1;
 }
 
-START_TEST(a_lock_that_cannot_be_had_at_all)
+TEST(a_lock_that_cannot_be_had_at_all)
 {
     sys.ofd_lock = left_meanwhile; /* who was in the way has just left: try again */
     ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_READERS);
@@ -422,11 +414,10 @@ START_TEST(a_lock_that_cannot_be_had_at_all)
     ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCK_FAILED);
     ck_assert_int_eq(errno, ENOLCK);
 }
-END_TEST
 
 /* --- descriptors for sessions ---------------------------------------------------------------- */
 
-START_TEST(a_session_gets_an_open_file_description_of_its_own)
+TEST(a_session_gets_an_open_file_description_of_its_own)
 {
     struct stat a, b;
     int fd = table_file_reopen(&file), other = table_file_reopen(&file);
@@ -456,9 +447,8 @@ START_TEST(a_session_gets_an_open_file_description_of_its_own)
     ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
     table_file_unlock(&file);
 }
-END_TEST
 
-START_TEST(it_is_the_same_inode_whatever_becomes_of_the_name)
+TEST(it_is_the_same_inode_whatever_becomes_of_the_name)
 {
     struct stat a, b;
 
@@ -471,7 +461,6 @@ START_TEST(it_is_the_same_inode_whatever_becomes_of_the_name)
     ck_assert_uint_eq(a.st_ino, b.st_ino);
     close(fd);
 }
-END_TEST
 
 static int no_open(const char *name, int flags, mode_t mode)
 {
@@ -482,7 +471,7 @@ static int no_open(const char *name, int flags, mode_t mode)
     return -1;
 }
 
-START_TEST(no_descriptor_is_an_error)
+TEST(no_descriptor_is_an_error)
 {
     struct table_file other = {.fd = 9};
 
@@ -491,7 +480,6 @@ START_TEST(no_descriptor_is_an_error)
     ck_assert_int_eq(table_file_open(&other, &options), -EMFILE);
     ck_assert_int_eq(other.fd, -1);
 }
-END_TEST
 
 /* --- the mark --------------------------------------------------------------------------------- */
 
@@ -526,7 +514,7 @@ static void (*const emptyings[])(void) = {by_rewriting, by_truncating, by_cocods
 
 /* PROTOCOL.md "Rewriting the file": to a reader a marked file is the empty table; and each way of
  * making it that again shows. */
-START_TEST(a_marked_file_reads_as_the_empty_table_until_it_is_emptied_again)
+TEST_LOOP(a_marked_file_reads_as_the_empty_table_until_it_is_emptied_again, 0, 3)
 {
     struct coco_snp_table table;
     size_t size;
@@ -550,10 +538,9 @@ START_TEST(a_marked_file_reads_as_the_empty_table_until_it_is_emptied_again)
     write_table();
     ck_assert(!table_file_emptied(&file));
 }
-END_TEST
 
 /* That of a cocod that ran before says nothing to the next one. */
-START_TEST(a_mark_is_known_by_who_wrote_it)
+TEST(a_mark_is_known_by_who_wrote_it)
 {
     struct table_file next;
 
@@ -566,10 +553,9 @@ START_TEST(a_mark_is_known_by_who_wrote_it)
     ck_assert(table_file_emptied(&file));
     table_file_close(&next);
 }
-END_TEST
 
 /* A table in the file tells as much, and readers read it. */
-START_TEST(a_table_is_not_marked)
+TEST(a_table_is_not_marked)
 {
     size_t size, after;
 
@@ -582,7 +568,6 @@ START_TEST(a_table_is_not_marked)
     free(before);
     free(bytes);
 }
-END_TEST
 
 static int n_lock_calls;
 
@@ -593,7 +578,7 @@ static int count_locks(int fd, int cmd, struct flock *lock)
 }
 
 /* An updater who goes around leases, as --force does, is one to be seen, wherever his lock is. */
-START_TEST(whoever_has_a_write_lock_is_found_beside_leases)
+TEST(whoever_has_a_write_lock_is_found_beside_leases)
 {
     static const struct {
         off_t start, length;
@@ -624,35 +609,4 @@ START_TEST(whoever_has_a_write_lock_is_found_beside_leases)
     ck_assert_int_eq(n_lock_calls, 1);
     ck_assert(table_file_updater(&file));
     close(updater);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("table_file");
-    TCase *tcase = tcase_create("table_file");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, the_file_is_made_with_its_mode_whatever_the_umask);
-    tcase_add_test(tcase, an_older_file_is_taken_over_with_its_inode);
-    tcase_add_test(tcase, what_is_no_file_is_refused);
-    tcase_add_test(tcase, the_file_is_rewritten_in_place);
-    tcase_add_loop_test(tcase, a_crash_at_any_step_leaves_old_new_or_empty, 0, 4);
-    tcase_add_test(tcase, short_and_interrupted_writes_are_continued);
-    tcase_add_test(tcase, a_write_that_takes_nothing_ends);
-    tcase_add_test(tcase, the_lock_is_free_where_nobody_holds_it);
-    tcase_add_loop_test(tcase, readers_stand_in_the_way, 0, 5);
-    tcase_add_test(tcase, an_updater_stands_in_the_way);
-    tcase_add_test(tcase, a_lock_that_cannot_be_had_at_all);
-    tcase_add_test(tcase, a_session_gets_an_open_file_description_of_its_own);
-    tcase_add_test(tcase, it_is_the_same_inode_whatever_becomes_of_the_name);
-    tcase_add_test(tcase, no_descriptor_is_an_error);
-    tcase_add_loop_test(tcase, a_marked_file_reads_as_the_empty_table_until_it_is_emptied_again, 0,
-                        3);
-    tcase_add_test(tcase, a_mark_is_known_by_who_wrote_it);
-    tcase_add_test(tcase, a_table_is_not_marked);
-    tcase_add_test(tcase, whoever_has_a_write_lock_is_found_beside_leases);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -117,7 +117,9 @@ static void random_step(struct test_random *r)
     }
 }
 
-START_TEST(agrees_with_a_sorted_model)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST_LOOP(agrees_with_a_sorted_model, 0, 5)
 {
     struct test_random r = {test_seed(7) + (uint64_t)_i};
 
@@ -138,7 +140,6 @@ START_TEST(agrees_with_a_sorted_model)
         timer_done(&model[i].timer);
     }
 }
-END_TEST
 
 /* --- what fire may do ------------------------------------------------------------------------ */
 
@@ -157,7 +158,7 @@ static void rearm_for_now(struct timer *timer)
     timer_arm(timer, sys.now_us());
 }
 
-START_TEST(rearming_for_now_does_not_hold_the_loop)
+TEST(rearming_for_now_does_not_hold_the_loop)
 {
     n_fired = 0;
     ck_assert_int_eq(timer_init(&a, &timers, rearm_for_now), 0);
@@ -173,7 +174,6 @@ START_TEST(rearming_for_now_does_not_hold_the_loop)
     timer_done(&a);
     timer_done(&b);
 }
-END_TEST
 
 static void disarm_b(struct timer *timer)
 {
@@ -182,7 +182,7 @@ static void disarm_b(struct timer *timer)
     timer_done(&b);
 }
 
-START_TEST(fire_may_disarm_another_that_is_due)
+TEST(fire_may_disarm_another_that_is_due)
 {
     n_fired = 0;
     ck_assert_int_eq(timer_init(&a, &timers, disarm_b), 0);
@@ -193,7 +193,6 @@ START_TEST(fire_may_disarm_another_that_is_due)
     ck_assert_uint_eq(n_fired, 1);
     timer_done(&a);
 }
-END_TEST
 
 static struct timer more[300];
 
@@ -207,7 +206,7 @@ static void grow_the_heap(struct timer *timer)
     }
 }
 
-START_TEST(fire_may_make_the_heap_move)
+TEST(fire_may_make_the_heap_move)
 {
     n_fired = 0;
     ck_assert_int_eq(timer_init(&a, &timers, grow_the_heap), 0);
@@ -226,7 +225,6 @@ START_TEST(fire_may_make_the_heap_move)
     timer_done(&b);
     timer_done(&c);
 }
-END_TEST
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
@@ -236,7 +234,7 @@ static void *no_memory(size_t size)
     return NULL;
 }
 
-START_TEST(a_place_is_reserved_or_refused_and_arming_never_fails)
+TEST(a_place_is_reserved_or_refused_and_arming_never_fails)
 {
     static struct timer many[65], one_more;
 
@@ -261,22 +259,20 @@ START_TEST(a_place_is_reserved_or_refused_and_arming_never_fails)
     for (size_t i = 0; i < 64; i++)
         timer_done(&many[i]); /* many[3] a second time, which is harmless */
 }
-END_TEST
 
-START_TEST(a_timer_that_was_never_made_may_be_ended)
+TEST(a_timer_that_was_never_made_may_be_ended)
 {
     struct timer never = {0};
 
     timer_done(&never);
     ck_assert_uint_eq(timers.registered, 0);
 }
-END_TEST
 
 /* --- the libevent timer ---------------------------------------------------------------------- */
 
 /* By the real clock: the head decides when the loop wakes, also where it was armed last, and where
  * an earlier head was disarmed. */
-START_TEST(the_loop_wakes_for_the_head)
+TEST(the_loop_wakes_for_the_head)
 {
     sys.now_us = sys_real.now_us;
     uint64_t start = sys.now_us();
@@ -297,23 +293,4 @@ START_TEST(the_loop_wakes_for_the_head)
     timer_done(&a);
     timer_done(&b);
     timer_done(&c);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("timer");
-    TCase *tcase = tcase_create("timer");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_loop_test(tcase, agrees_with_a_sorted_model, 0, 5);
-    tcase_add_test(tcase, rearming_for_now_does_not_hold_the_loop);
-    tcase_add_test(tcase, fire_may_disarm_another_that_is_due);
-    tcase_add_test(tcase, fire_may_make_the_heap_move);
-    tcase_add_test(tcase, a_place_is_reserved_or_refused_and_arming_never_fails);
-    tcase_add_test(tcase, a_timer_that_was_never_made_may_be_ended);
-    tcase_add_test(tcase, the_loop_wakes_for_the_head);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

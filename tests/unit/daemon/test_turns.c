@@ -64,7 +64,10 @@ static const struct {
     uid_t quiet;
 } floods[] = {{1, 1, 2000}, {1, 8, 2000}, {1, 8, 1000}, {8, 8, 2000}};
 
-START_TEST(one_request_beside_64_floods_waits_for_one_look_at_the_sockets)
+FIXTURE(.setup = setup, .timeout_s = 120);
+
+TEST_LOOP(one_request_beside_64_floods_waits_for_one_look_at_the_sockets, 0,
+          sizeof(floods) / sizeof(floods[0]))
 {
     int fds[FLOODS];
 
@@ -85,7 +88,6 @@ START_TEST(one_request_beside_64_floods_waits_for_one_look_at_the_sockets)
         close(fds[i]);
     close_toy(quiet_fd);
 }
-END_TEST
 
 /* --- shares ----------------------------------------------------------------------------------- */
 
@@ -122,14 +124,13 @@ static void flood_by_two(bool one_user, void (*on_dispatch)(const struct peer *)
     close_toy(fds[1]);
 }
 
-START_TEST(what_costs_ten_times_as_much_has_a_tenth_of_the_turns)
+TEST_LOOP(what_costs_ten_times_as_much_has_a_tenth_of_the_turns, 0, 2)
 {
     dear_beside_cheap = 0;
     flood_by_two(_i, take_time);
     ck_assert_uint_ge(dear_beside_cheap, CHEAP / 10 - 2 * PEER_BATCH);
     ck_assert_uint_le(dear_beside_cheap, CHEAP / 10 + 2 * PEER_BATCH);
 }
-END_TEST
 
 static unsigned cheap_between;
 
@@ -146,14 +147,13 @@ static void stop_once(const struct peer *speaker)
 
 /* The machine had other things to do for 100 s, while the piece of somebody or other was under way:
  * he was not served again before the others had had 100 s each. */
-START_TEST(who_had_a_turn_when_cocod_was_interrupted_does_not_pay_for_it)
+TEST_LOOP(who_had_a_turn_when_cocod_was_interrupted_does_not_pay_for_it, 0, 2)
 {
     cheap_between = 0;
     flood_by_two(_i, stop_once);
     ck_assert_uint_ge(cheap_between, 1);
     ck_assert_uint_le(cheap_between, TURN_US_MAX / 6 + 2 * PEER_BATCH);
 }
-END_TEST
 
 static const struct peer *counted[3];
 static unsigned counts[3];
@@ -167,7 +167,7 @@ static void count(const struct peer *speaker)
 }
 
 /* One user has two processes, the other one. */
-START_TEST(users_share_before_their_processes_do)
+TEST(users_share_before_their_processes_do)
 {
     int fds[3];
 
@@ -188,7 +188,6 @@ START_TEST(users_share_before_their_processes_do)
         close(fds[i]);
     close_toy(fds[2]);
 }
-END_TEST
 
 /* --- replies that wait ------------------------------------------------------------------------ */
 
@@ -214,7 +213,7 @@ static void note_sent_before(const struct peer *speaker)
 }
 
 /* Replies pile up, and are then read fast: 200 KB find room at once. */
-START_TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
+TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
 {
     open_server();
     int fd = connect_as(1000, 1), large = 106496;
@@ -238,10 +237,9 @@ START_TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
     close(fd);
     close_toy(quiet_fd);
 }
-END_TEST
 
 /* What waits behind unsent replies was received once, and is not made room for again. */
-START_TEST(back_pressure_makes_no_peer_larger)
+TEST(back_pressure_makes_no_peer_larger)
 {
     int fd = open_toy();
     size_t most = 0;
@@ -259,23 +257,4 @@ START_TEST(back_pressure_makes_no_peer_larger)
     ck_assert_uint_gt(most, 0);
     ck_assert_uint_le(most, SERVER_RECEIVE_SIZE);
     close_toy(fd);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("turns");
-    TCase *tcase = tcase_create("turns");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_loop_test(tcase, one_request_beside_64_floods_waits_for_one_look_at_the_sockets, 0,
-                        sizeof(floods) / sizeof(floods[0]));
-    tcase_add_loop_test(tcase, what_costs_ten_times_as_much_has_a_tenth_of_the_turns, 0, 2);
-    tcase_add_loop_test(tcase, who_had_a_turn_when_cocod_was_interrupted_does_not_pay_for_it, 0, 2);
-    tcase_add_test(tcase, users_share_before_their_processes_do);
-    tcase_add_test(tcase, replies_that_are_drained_fast_go_out_a_few_at_a_time);
-    tcase_add_test(tcase, back_pressure_makes_no_peer_larger);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

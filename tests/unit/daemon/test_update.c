@@ -225,7 +225,29 @@ static void check_start(const struct plan *plan)
     platform_close();
 }
 
-START_TEST(killed_at_any_call)
+static void share(void)
+{
+    make_pkis();
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert(shared != MAP_FAILED);
+    host = &shared->host;
+}
+
+static void setup_all(void)
+{
+    memset(shared, 0, sizeof(*shared));
+    platform_setup();
+}
+
+static void unshare_all(void)
+{
+    munmap(shared, sizeof(*shared));
+    free_pkis();
+}
+
+FIXTURE(.setup_once = share, .teardown_once = unshare_all, .setup = setup_all, .timeout_s = 120);
+
+TEST_LOOP(killed_at_any_call, 0, 2 * (int)(sizeof(plans) / sizeof(plans[0])))
 {
     const struct plan *plan = &plans[_i / 2];
     unsigned kills = 0;
@@ -251,38 +273,4 @@ START_TEST(killed_at_any_call)
     }
     ck_assert_uint_ge(kills + 2, (unsigned)calls);
     printf("plan %d: killed at %u calls\n", _i, kills);
-}
-END_TEST
-
-static void share(void)
-{
-    make_pkis();
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    ck_assert(shared != MAP_FAILED);
-    host = &shared->host;
-}
-
-static void setup_all(void)
-{
-    memset(shared, 0, sizeof(*shared));
-    platform_setup();
-}
-
-static void unshare_all(void)
-{
-    munmap(shared, sizeof(*shared));
-    free_pkis();
-}
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("update");
-    TCase *tcase = tcase_create("update");
-
-    tcase_set_timeout(tcase, 120);
-    tcase_add_unchecked_fixture(tcase, share, unshare_all);
-    tcase_add_checked_fixture(tcase, setup_all, NULL);
-    tcase_add_loop_test(tcase, killed_at_any_call, 0, 2 * (int)(sizeof(plans) / sizeof(plans[0])));
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -146,7 +146,10 @@ static void gives_up_again(void)
 static void (*const ways[])(void) = {gives_up, times_out, ends_politely, gives_up_again};
 #define N_WAYS ((int)(sizeof(ways) / sizeof(ways[0])))
 
-START_TEST(an_update_that_never_had_the_lock)
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
+        .timeout_s = 60);
+
+TEST_LOOP(an_update_that_never_had_the_lock, 0, 2 * N_WAYS)
 {
     uint64_t generation;
 
@@ -158,11 +161,10 @@ START_TEST(an_update_that_never_had_the_lock)
     ck_assert_uint_eq(certs_generation(rig.certs), generation); /* nothing was changed */
     close_host();
 }
-END_TEST
 
 /* What was read before it is not taken for granted all the same: behind everybody's back, the
  * firmware was changed. (The lease that is stuck then delays the new table by drain_timeout.) */
-START_TEST(the_platform_is_read_again)
+TEST(the_platform_is_read_again)
 {
     open_host(true);
     begin(30u * SECOND);
@@ -175,10 +177,9 @@ START_TEST(the_platform_is_read_again)
     ck_assert_int_eq(served(), 9);
     close_host();
 }
-END_TEST
 
 /* Nor is the operator's word, where he has mended it meanwhile and says so. */
-START_TEST(the_files_are_read_again_for_who_says_that_it_has_ended)
+TEST(the_files_are_read_again_for_who_says_that_it_has_ended)
 {
     int result = 1;
 
@@ -193,10 +194,9 @@ START_TEST(the_files_are_read_again_for_who_says_that_it_has_ended)
     stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
     close_host();
 }
-END_TEST
 
 /* The files are broken, which the next reload will say; a rotation that gave up does not. */
-START_TEST(broken_files_are_not_looked_at_for_who_gave_up)
+TEST(broken_files_are_not_looked_at_for_who_gave_up)
 {
     open_host(false);
     begin(30u * SECOND);
@@ -205,7 +205,6 @@ START_TEST(broken_files_are_not_looked_at_for_who_gave_up)
     expect_service(8);
     close_host();
 }
-END_TEST
 
 /* --- with the lock ---------------------------------------------------------------------------- */
 
@@ -235,7 +234,7 @@ static void end_with_lock(int lock, bool said)
 
 /* It had the lock, and then the command could not be started, or it died before: the file empty or
  * not; seen by cocod with the lock or, within 20 ms, not. */
-START_TEST(an_update_whose_command_never_ran)
+TEST_LOOP(an_update_whose_command_never_ran, 0, 16)
 {
     const bool by_platform = _i & 1, emptied = _i & 2, seen = _i & 4, said = _i & 8;
 
@@ -250,10 +249,9 @@ START_TEST(an_update_whose_command_never_ran)
     ck_assert(file_is_current());
     close_host();
 }
-END_TEST
 
 /* The same, and it ran. An updater that kept to PROTOCOL.md has emptied the file. */
-START_TEST(an_update_that_was_quicker_than_cocod_looks)
+TEST_LOOP(an_update_that_was_quicker_than_cocod_looks, 0, 4)
 {
     const bool said = _i & 1, seen = _i & 2;
 
@@ -268,7 +266,6 @@ START_TEST(an_update_that_was_quicker_than_cocod_looks)
     ck_assert(file_is_current());
     close_host();
 }
-END_TEST
 
 /* --- a lease that is taken when the updater lets go ------------------------------------------- */
 
@@ -310,7 +307,7 @@ static void expect_a_minute_of(int right, bool hostile)
 }
 
 /* Each VM may take a read lock in that moment, and be stopped with it, or hold it to harm. */
-START_TEST(a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_nobody_else)
+TEST_LOOP(a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_nobody_else, 0, 16)
 {
     const bool by_platform = _i & 1, forced = _i & 2, changed = _i & 4, hostile = _i & 8;
     int result = 1;
@@ -344,7 +341,6 @@ START_TEST(a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_no
     stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
     close_host();
 }
-END_TEST
 
 /* A host whose file is the empty table, since a lease keeps cocod from filling it. */
 static void fall_behind(void)
@@ -371,7 +367,7 @@ static void open_behind(bool by_platform)
 
 /* The lease is given back, and a tool that tells nobody comes and goes before cocod tries for the
  * lock again. The file was empty before it: that it was made so again shows by the mark alone. */
-START_TEST(a_second_updater_is_noticed_while_the_file_is_behind)
+TEST_LOOP(a_second_updater_is_noticed_while_the_file_is_behind, 0, 4)
 {
     const bool by_platform = _i & 1, lease_after = _i & 2;
 
@@ -392,10 +388,9 @@ START_TEST(a_second_updater_is_noticed_while_the_file_is_behind)
     ck_assert_int_eq(file_is_current(), !lease_after);
     close_host();
 }
-END_TEST
 
 /* It has the lock now, and has not come to emptying the file. */
-START_TEST(the_kernel_is_asked_for_an_updater_while_the_file_is_behind)
+TEST_LOOP(the_kernel_is_asked_for_an_updater_while_the_file_is_behind, 0, 2)
 {
     open_behind(_i);
     close(stuck_fd);
@@ -406,7 +401,6 @@ START_TEST(the_kernel_is_asked_for_an_updater_while_the_file_is_behind)
     ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_UPDATING);
     close_host();
 }
-END_TEST
 
 static ssize_t no_mark(int fd, const void *buf, size_t size, off_t offset)
 {
@@ -418,7 +412,7 @@ static ssize_t no_mark(int fd, const void *buf, size_t size, off_t offset)
 }
 
 /* The disk is full: sessions are served, with an alarm, and the kernel is still asked. */
-START_TEST(a_mark_that_cannot_be_written)
+TEST_LOOP(a_mark_that_cannot_be_written, 0, 2)
 {
     open_host(_i);
     sys.pwrite = no_mark;
@@ -436,7 +430,6 @@ START_TEST(a_mark_that_cannot_be_written)
     ck_assert_uint_eq(n_problems(), 0);
     close_host();
 }
-END_TEST
 
 static unsigned n_lock_calls;
 
@@ -447,7 +440,7 @@ static int count_locks(int fd, int cmd, struct flock *lock)
 }
 
 /* Others' locks make a lock call as slow as they are many, so a request makes none. */
-START_TEST(a_request_asks_the_kernel_for_locks_only_while_the_file_is_behind)
+TEST_LOOP(a_request_asks_the_kernel_for_locks_only_while_the_file_is_behind, 0, 2)
 {
     open_host(_i);
     sys.ofd_lock = count_locks;
@@ -462,12 +455,11 @@ START_TEST(a_request_asks_the_kernel_for_locks_only_while_the_file_is_behind)
     ck_assert_uint_eq(n_lock_calls, 1);
     close_host();
 }
-END_TEST
 
 /* --- beside other things ---------------------------------------------------------------------- */
 
 /* A reload came during the update: what it loaded comes in as it would have. */
-START_TEST(a_reload_during_an_update_that_gives_up)
+TEST_LOOP(a_reload_during_an_update_that_gives_up, 0, 2)
 {
     struct certs_options next;
 
@@ -489,9 +481,8 @@ START_TEST(a_reload_during_an_update_that_gives_up)
     }
     close_host();
 }
-END_TEST
 
-START_TEST(certificates_that_are_given_up_during_an_update)
+TEST_LOOP(certificates_that_are_given_up_during_an_update, 0, 2)
 {
     struct certs_options none = options.certs;
     int result = 1;
@@ -508,33 +499,4 @@ START_TEST(certificates_that_are_given_up_during_an_update)
     ck_assert_int_eq(result, 0);
     ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EOPNOTSUPP);
     close_host();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("update_ends");
-    TCase *tcase = tcase_create("update_ends");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, make_pkis, free_pkis);
-    tcase_add_checked_fixture(tcase, platform_setup, NULL);
-    tcase_add_loop_test(tcase, an_update_that_never_had_the_lock, 0, 2 * N_WAYS);
-    tcase_add_test(tcase, the_platform_is_read_again);
-    tcase_add_test(tcase, the_files_are_read_again_for_who_says_that_it_has_ended);
-    tcase_add_test(tcase, broken_files_are_not_looked_at_for_who_gave_up);
-    tcase_add_loop_test(tcase, an_update_whose_command_never_ran, 0, 16);
-    tcase_add_loop_test(tcase, an_update_that_was_quicker_than_cocod_looks, 0, 4);
-    tcase_add_loop_test(
-        tcase, a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_nobody_else, 0,
-        16);
-    tcase_add_loop_test(tcase, a_second_updater_is_noticed_while_the_file_is_behind, 0, 4);
-    tcase_add_loop_test(tcase, the_kernel_is_asked_for_an_updater_while_the_file_is_behind, 0, 2);
-    tcase_add_loop_test(tcase, a_mark_that_cannot_be_written, 0, 2);
-    tcase_add_loop_test(tcase, a_request_asks_the_kernel_for_locks_only_while_the_file_is_behind, 0,
-                        2);
-    tcase_add_loop_test(tcase, a_reload_during_an_update_that_gives_up, 0, 2);
-    tcase_add_loop_test(tcase, certificates_that_are_given_up_during_an_update, 0, 2);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -87,9 +87,12 @@ static void expect_broken(int fd)
     close(fd);
 }
 
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 60);
+
 /* --- HELLO ----------------------------------------------------------------------------------- */
 
-START_TEST(hello_says_what_there_is)
+TEST(hello_says_what_there_is)
 {
     struct coco_hello_reply reply;
 
@@ -112,9 +115,8 @@ START_TEST(hello_says_what_there_is)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(unknown_features_are_ignored)
+TEST(unknown_features_are_ignored)
 {
     struct coco_hello_reply reply;
 
@@ -125,7 +127,6 @@ START_TEST(unknown_features_are_ignored)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 static const struct {
     uint16_t lowest, highest;
@@ -136,7 +137,7 @@ static const struct {
     {0, 1, COCO_EINVAL},     {0, 0, COCO_EINVAL},     {2, 1, COCO_EINVAL},
 };
 
-START_TEST(versions_are_agreed_on_or_refused)
+TEST_LOOP(versions_are_agreed_on_or_refused, 0, 9)
 {
     uint8_t payload[COCO_HELLO_SIZE];
     struct coco_hello hello = {.version_min = 1, .version_max = 1};
@@ -164,10 +165,9 @@ START_TEST(versions_are_agreed_on_or_refused)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* EINVAL, then closed; nothing behind it is answered. */
-START_TEST(a_malformed_hello_is_refused)
+TEST_LOOP(a_malformed_hello_is_refused, 0, 5)
 {
     struct coco_hello hello = {.version_min = 1, .version_max = 1, .vm_name = "vm"};
     uint8_t payload[COCO_HELLO_SIZE + 1] = {0}, frames[2 * COCO_HELLO_SIZE + 100];
@@ -197,9 +197,8 @@ START_TEST(a_malformed_hello_is_refused)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(a_second_hello_closes)
+TEST(a_second_hello_closes)
 {
     struct coco_hello hello = {.version_min = 1, .version_max = 1};
 
@@ -213,12 +212,11 @@ START_TEST(a_second_hello_closes)
     ck_assert_uint_eq(metrics.now_jobs, 1); /* QGS works on */
     rig_close(&rig);
 }
-END_TEST
 
 static const uint16_t other_types[] = {COCO_CERTS_GET,   COCO_QUOTE_GET, COCO_PING, COCO_CANCEL,
                                        COCO_GUEST_EVENT, 0x3ffe,         0x7fff};
 
-START_TEST(another_first_message_closes)
+TEST_LOOP(another_first_message_closes, 0, 7)
 {
     uint8_t payload[4096] = {0};
 
@@ -228,9 +226,8 @@ START_TEST(another_first_message_closes)
     expect_broken(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(requests_may_follow_hello_without_waiting)
+TEST(requests_may_follow_hello_without_waiting)
 {
     struct coco_hello hello = {.version_min = 1, .version_max = 1};
     struct coco_certs_get get = {.npages = 4};
@@ -255,9 +252,8 @@ START_TEST(requests_may_follow_hello_without_waiting)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(who_never_says_hello_is_closed)
+TEST(who_never_says_hello_is_closed)
 {
     rig_open(&rig, &options);
     int fd = connect_vmm();
@@ -269,7 +265,6 @@ START_TEST(who_never_says_hello_is_closed)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- headers --------------------------------------------------------------------------------- */
 
@@ -291,7 +286,7 @@ static const struct {
 
 #define N_BROKEN (int)(sizeof(broken_fields) / sizeof(broken_fields[0]))
 
-START_TEST(a_broken_header_closes)
+TEST_LOOP(a_broken_header_closes, 0, 2 * N_BROKEN)
 {
     uint8_t frame[COCO_HEADER_SIZE];
 
@@ -306,9 +301,8 @@ START_TEST(a_broken_header_closes)
     expect_broken(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(what_came_before_a_broken_header_is_answered)
+TEST(what_came_before_a_broken_header_is_answered)
 {
     uint8_t frames[200];
     size_t size = 0;
@@ -325,13 +319,12 @@ START_TEST(what_came_before_a_broken_header_is_answered)
     expect_broken(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- ids ------------------------------------------------------------------------------------- */
 
 static const uint16_t reusing[] = {COCO_QUOTE_GET, COCO_CERTS_GET, COCO_PING, 0x3ffe};
 
-START_TEST(an_id_in_flight_is_not_used_again)
+TEST_LOOP(an_id_in_flight_is_not_used_again, 0, 4)
 {
     uint8_t payload[COCO_QUOTE_GET_SIZE] = {0};
 
@@ -345,9 +338,8 @@ START_TEST(an_id_in_flight_is_not_used_again)
     ck_assert_uint_eq(metrics.now_requests, 0);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(an_id_that_was_answered_may_come_again)
+TEST(an_id_that_was_answered_may_come_again)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
@@ -363,9 +355,8 @@ START_TEST(an_id_that_was_answered_may_come_again)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(ids_of_one_session_mean_nothing_to_another)
+TEST(ids_of_one_session_mean_nothing_to_another)
 {
     rig_open(&rig, &options);
     int a = rig_session(&rig, 0), b = rig_session(&rig, 0);
@@ -382,10 +373,9 @@ START_TEST(ids_of_one_session_mean_nothing_to_another)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
 /* Any 64 bits are an id. */
-START_TEST(every_number_is_an_id)
+TEST(every_number_is_an_id)
 {
     static const uint64_t ids[] = {0, 1, UINT32_MAX, UINT64_MAX, 1ull << 63};
 
@@ -398,11 +388,10 @@ START_TEST(every_number_is_an_id)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- what the session survives --------------------------------------------------------------- */
 
-START_TEST(unknown_requests_are_answered)
+TEST(unknown_requests_are_answered)
 {
     static const uint16_t types[] = {8, 10, 0x100, 0x3ffe};
     uint8_t payload[COCO_REQUEST_MAX] = {1};
@@ -419,9 +408,8 @@ START_TEST(unknown_requests_are_answered)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(unknown_one_way_messages_are_ignored)
+TEST(unknown_one_way_messages_are_ignored)
 {
     static const uint16_t types[] = {0x4001, 0x4004, 0x7ffe, 0x7fff};
     uint8_t payload[COCO_REQUEST_MAX] = {1};
@@ -435,9 +423,8 @@ START_TEST(unknown_one_way_messages_are_ignored)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(malformed_requests_get_einval)
+TEST(malformed_requests_get_einval)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], quote[COCO_QUOTE_GET_SIZE + 1] = {0};
     uint8_t certs[COCO_CERTS_GET_SIZE + 1] = {0};
@@ -474,9 +461,8 @@ START_TEST(malformed_requests_get_einval)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(malformed_one_way_messages_are_ignored)
+TEST(malformed_one_way_messages_are_ignored)
 {
     struct coco_guest_event event = {.kind = 6, .ndata = 1};
     uint8_t payload[COCO_GUEST_EVENT_SIZE + 1] = {0};
@@ -501,7 +487,6 @@ START_TEST(malformed_one_way_messages_are_ignored)
     rig_settle(&rig);
     rig_close(&rig);
 }
-END_TEST
 
 static unsigned n_lines;
 static char last_line[512], last_vm[128];
@@ -516,7 +501,7 @@ static void count_line(void *data, const struct log_record *record)
     snprintf(last_vm, sizeof(last_vm), "%s", log_record_field(record, "COCO_VM"));
 }
 
-START_TEST(guest_events_reach_the_log_but_cannot_flood_it)
+TEST(guest_events_reach_the_log_but_cannot_flood_it)
 {
     struct coco_guest_event event = {.kind = 7, .ndata = 2, .data = {0xdeadbeef, 2}};
     uint8_t payload[COCO_GUEST_EVENT_SIZE];
@@ -545,7 +530,6 @@ START_TEST(guest_events_reach_the_log_but_cannot_flood_it)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* A session of a VM of that name. */
 static int session_of_vm(const char *name)
@@ -563,7 +547,7 @@ static int session_of_vm(const char *name)
 
 /* One line a minute for each guest, whatever its VMM does; and a VMM that makes up names is limited as
  * a whole. */
-START_TEST(guests_are_told_of_once_a_minute_each)
+TEST(guests_are_told_of_once_a_minute_each)
 {
     struct coco_guest_event event = {.kind = 6, .ndata = 1};
     uint8_t payload[COCO_GUEST_EVENT_SIZE];
@@ -593,37 +577,4 @@ START_TEST(guests_are_told_of_once_a_minute_each)
     log_set_sink(NULL, NULL);
     log_set_level(LOG_LEVEL_CRITICAL);
     rig_close(&rig);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm");
-    TCase *tcase = tcase_create("vmm");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, hello_says_what_there_is);
-    tcase_add_test(tcase, unknown_features_are_ignored);
-    tcase_add_loop_test(tcase, versions_are_agreed_on_or_refused, 0, 9);
-    tcase_add_loop_test(tcase, a_malformed_hello_is_refused, 0, 5);
-    tcase_add_test(tcase, a_second_hello_closes);
-    tcase_add_loop_test(tcase, another_first_message_closes, 0, 7);
-    tcase_add_test(tcase, requests_may_follow_hello_without_waiting);
-    tcase_add_test(tcase, who_never_says_hello_is_closed);
-    tcase_add_loop_test(tcase, a_broken_header_closes, 0, 2 * N_BROKEN);
-    tcase_add_test(tcase, what_came_before_a_broken_header_is_answered);
-    tcase_add_loop_test(tcase, an_id_in_flight_is_not_used_again, 0, 4);
-    tcase_add_test(tcase, an_id_that_was_answered_may_come_again);
-    tcase_add_test(tcase, ids_of_one_session_mean_nothing_to_another);
-    tcase_add_test(tcase, every_number_is_an_id);
-    tcase_add_test(tcase, unknown_requests_are_answered);
-    tcase_add_test(tcase, unknown_one_way_messages_are_ignored);
-    tcase_add_test(tcase, malformed_requests_get_einval);
-    tcase_add_test(tcase, malformed_one_way_messages_are_ignored);
-    tcase_add_test(tcase, guest_events_reach_the_log_but_cannot_flood_it);
-    tcase_add_test(tcase, guests_are_told_of_once_a_minute_each);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -76,7 +76,10 @@ static void expect_certs(int fd, uint64_t id, uint32_t status, struct coco_certs
         ck_assert_uint_eq(message.header.length, 0);
 }
 
-START_TEST(the_table_comes_whole)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 60);
+
+TEST(the_table_comes_whole)
 {
     struct coco_certs_reply got;
     size_t file_size;
@@ -98,9 +101,8 @@ START_TEST(the_table_comes_whole)
     ck_assert_uint_eq(metrics.certs_ok, 1);
     end(fd);
 }
-END_TEST
 
-START_TEST(too_few_pages_get_their_number)
+TEST(too_few_pages_get_their_number)
 {
     struct coco_certs_reply got;
 
@@ -119,9 +121,8 @@ START_TEST(too_few_pages_get_their_number)
     ck_assert_uint_eq(metrics.certs_enospc, need);
     end(fd);
 }
-END_TEST
 
-START_TEST(without_a_chain_the_empty_table_comes)
+TEST(without_a_chain_the_empty_table_comes)
 {
     static char *files[] = {(char *)"/nonexistent/chain.pem"};
     struct coco_certs_reply got;
@@ -139,9 +140,8 @@ START_TEST(without_a_chain_the_empty_table_comes)
     ck_assert_uint_eq(metrics.certs_empty, 3);
     end(fd);
 }
-END_TEST
 
-START_TEST(the_other_statuses_of_certs_get)
+TEST_LOOP(the_other_statuses_of_certs_get, 0, 2)
 {
     static char *files[] = {(char *)"/nonexistent/chain.pem"};
 
@@ -159,9 +159,8 @@ START_TEST(the_other_statuses_of_certs_get)
     ck_assert_uint_eq(metrics.certs_refused, 1);
     end(fd);
 }
-END_TEST
 
-START_TEST(while_draining_certs_get_is_busy_and_never_held)
+TEST(while_draining_certs_get_is_busy_and_never_held)
 {
     struct coco_certs_reply got;
 
@@ -178,9 +177,8 @@ START_TEST(while_draining_certs_get_is_busy_and_never_held)
     ck_assert_uint_eq(metrics.certs_eagain, 1);
     end(fd);
 }
-END_TEST
 
-START_TEST(a_lease_delays_the_file_of_a_reload_and_no_answer)
+TEST(a_lease_delays_the_file_of_a_reload_and_no_answer)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 << 20, .l_len = 1};
     struct certs_options next = options.certs;
@@ -201,10 +199,9 @@ START_TEST(a_lease_delays_the_file_of_a_reload_and_no_answer)
     close(lease);
     end(fd);
 }
-END_TEST
 
 /* A table that is being sent survives its replacement. */
-START_TEST(a_table_half_sent_stays_what_it_was)
+TEST(a_table_half_sent_stays_what_it_was)
 {
     struct certs_options next = options.certs;
     struct coco_certs_reply got;
@@ -235,7 +232,6 @@ START_TEST(a_table_half_sent_stays_what_it_was)
     free(old);
     end(fd);
 }
-END_TEST
 
 /* --- QUOTE_GET ------------------------------------------------------------------------------- */
 
@@ -272,7 +268,7 @@ static void expect_no_quote(int fd, uint64_t id, uint32_t status)
     ck_assert(coco_status_valid_for(COCO_QUOTE_GET, status));
 }
 
-START_TEST(a_quote_comes_trimmed_and_verifies)
+TEST(a_quote_comes_trimmed_and_verifies)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
@@ -285,9 +281,8 @@ START_TEST(a_quote_comes_trimmed_and_verifies)
     ck_assert_uint_eq(metrics.now_jobs, 0);
     end(fd);
 }
-END_TEST
 
-START_TEST(what_is_no_tdreport_never_reaches_qgs)
+TEST(what_is_no_tdreport_never_reaches_qgs)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
     struct coco_quote_get get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
@@ -306,9 +301,8 @@ START_TEST(what_is_no_tdreport_never_reaches_qgs)
     ck_assert_uint_eq(metrics.quotes_einval, 5);
     end(fd);
 }
-END_TEST
 
-START_TEST(a_quote_larger_than_the_guest_s_buffer)
+TEST(a_quote_larger_than_the_guest_s_buffer)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
@@ -332,7 +326,6 @@ START_TEST(a_quote_larger_than_the_guest_s_buffer)
     expect_no_quote(fd, 4, COCO_EMSGSIZE);
     end(fd);
 }
-END_TEST
 
 enum qgs_does {
     OTHER_QUOTE,
@@ -385,7 +378,7 @@ static size_t make_bad_reply(enum qgs_does what, uint8_t *tdreport)
     }
 }
 
-START_TEST(each_failure_of_qgs_has_its_status)
+TEST_LOOP(each_failure_of_qgs_has_its_status, 0, 9)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
     struct quotes_status status;
@@ -432,9 +425,8 @@ START_TEST(each_failure_of_qgs_has_its_status)
     ck_assert_ptr_null(status.problem);
     end(fd);
 }
-END_TEST
 
-START_TEST(without_qgs_quotes_are_not_offered)
+TEST(without_qgs_quotes_are_not_offered)
 {
     options.quotes.n_backends = 0;
     rig_open(&rig, &options);
@@ -443,7 +435,6 @@ START_TEST(without_qgs_quotes_are_not_offered)
     expect_no_quote(fd, 2, COCO_EOPNOTSUPP);
     end(fd);
 }
-END_TEST
 
 /* --- deadlines ------------------------------------------------------------------------------- */
 
@@ -463,7 +454,7 @@ static const struct {
 };
 
 /* A little before the client's own timer. QGS is silent. */
-START_TEST(a_quote_s_deadline)
+TEST_LOOP(a_quote_s_deadline, 0, 9)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
@@ -487,10 +478,9 @@ START_TEST(a_quote_s_deadline)
     ck_assert_uint_eq(metrics.now_jobs, 0);
     end(fd);
 }
-END_TEST
 
 /* Waiting in the queue counts. */
-START_TEST(a_long_timeout_is_cut_also_in_the_queue)
+TEST(a_long_timeout_is_cut_also_in_the_queue)
 {
     options.backend.slots = 1;
     options.backend.qgs_timer_us = 1000u * SECOND;
@@ -506,11 +496,10 @@ START_TEST(a_long_timeout_is_cut_also_in_the_queue)
     ck_assert_uint_eq(fake_qgs_n, 1); /* it never had its turn */
     end(fd);
 }
-END_TEST
 
 /* --- slots, queue, limits -------------------------------------------------------------------- */
 
-START_TEST(no_more_at_qgs_than_slots_and_the_queue_is_in_order)
+TEST(no_more_at_qgs_than_slots_and_the_queue_is_in_order)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
@@ -526,9 +515,8 @@ START_TEST(no_more_at_qgs_than_slots_and_the_queue_is_in_order)
     ck_assert_uint_eq(metrics.quotes_ok, 20);
     end(fd);
 }
-END_TEST
 
-START_TEST(most_in_flight_in_a_session)
+TEST(most_in_flight_in_a_session)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0), other = rig_session(&rig, 0);
@@ -548,9 +536,8 @@ START_TEST(most_in_flight_in_a_session)
     close(other);
     end(fd);
 }
-END_TEST
 
-START_TEST(most_of_one_account_over_all_its_sessions)
+TEST(most_of_one_account_over_all_its_sessions)
 {
     options.quotes.requests_per_vm = 3;
     rig_open(&rig, &options);
@@ -566,9 +553,8 @@ START_TEST(most_of_one_account_over_all_its_sessions)
     ck_assert(!rig_take(b, &message));
     end(b);
 }
-END_TEST
 
-START_TEST(a_full_queue)
+TEST(a_full_queue)
 {
     options.quotes.queue_max = 2;
     rig_open(&rig, &options);
@@ -584,7 +570,6 @@ START_TEST(a_full_queue)
     ck_assert(!rig_take(fd, &message));
     end(fd);
 }
-END_TEST
 
 static void *no_memory(size_t size)
 {
@@ -592,7 +577,7 @@ static void *no_memory(size_t size)
     return NULL;
 }
 
-START_TEST(no_memory_for_a_request)
+TEST(no_memory_for_a_request)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
@@ -606,11 +591,10 @@ START_TEST(no_memory_for_a_request)
     expect_quote(fd, 3);
     end(fd);
 }
-END_TEST
 
 /* --- cancelling and leaving ------------------------------------------------------------------ */
 
-START_TEST(a_cancelled_request_is_answered_once)
+TEST(a_cancelled_request_is_answered_once)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
@@ -628,9 +612,8 @@ START_TEST(a_cancelled_request_is_answered_once)
     ck_assert(!rig_take(fd, &message));
     end(fd);
 }
-END_TEST
 
-START_TEST(the_result_may_win_over_cancel)
+TEST(the_result_may_win_over_cancel)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
@@ -642,10 +625,9 @@ START_TEST(the_result_may_win_over_cancel)
     ck_assert(!rig_take(fd, &message));
     end(fd);
 }
-END_TEST
 
 /* QGS works on for a requester that is gone: the slot is taken until it answers or closes. */
-START_TEST(an_abandoned_exchange_holds_its_slot)
+TEST(an_abandoned_exchange_holds_its_slot)
 {
     struct quotes_status status;
 
@@ -676,10 +658,9 @@ START_TEST(an_abandoned_exchange_holds_its_slot)
     ck_assert_uint_eq(metrics.now_jobs, 0);
     end(fd);
 }
-END_TEST
 
 /* QGS never answers and never closes: after its own timer and 5 s more the slot is free again. */
-START_TEST(a_silent_qgs_gives_its_slots_back_in_the_end)
+TEST(a_silent_qgs_gives_its_slots_back_in_the_end)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
@@ -694,40 +675,4 @@ START_TEST(a_silent_qgs_gives_its_slots_back_in_the_end)
     rig_pass(&rig, 1);
     ck_assert_uint_eq(metrics.now_jobs, 0);
     end(fd);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_calls");
-    TCase *tcase = tcase_create("calls");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, the_table_comes_whole);
-    tcase_add_test(tcase, too_few_pages_get_their_number);
-    tcase_add_test(tcase, without_a_chain_the_empty_table_comes);
-    tcase_add_loop_test(tcase, the_other_statuses_of_certs_get, 0, 2);
-    tcase_add_test(tcase, while_draining_certs_get_is_busy_and_never_held);
-    tcase_add_test(tcase, a_lease_delays_the_file_of_a_reload_and_no_answer);
-    tcase_add_test(tcase, a_table_half_sent_stays_what_it_was);
-    tcase_add_test(tcase, a_quote_comes_trimmed_and_verifies);
-    tcase_add_test(tcase, what_is_no_tdreport_never_reaches_qgs);
-    tcase_add_test(tcase, a_quote_larger_than_the_guest_s_buffer);
-    tcase_add_loop_test(tcase, each_failure_of_qgs_has_its_status, 0, 9);
-    tcase_add_test(tcase, without_qgs_quotes_are_not_offered);
-    tcase_add_loop_test(tcase, a_quote_s_deadline, 0, 9);
-    tcase_add_test(tcase, a_long_timeout_is_cut_also_in_the_queue);
-    tcase_add_test(tcase, no_more_at_qgs_than_slots_and_the_queue_is_in_order);
-    tcase_add_test(tcase, most_in_flight_in_a_session);
-    tcase_add_test(tcase, most_of_one_account_over_all_its_sessions);
-    tcase_add_test(tcase, a_full_queue);
-    tcase_add_test(tcase, no_memory_for_a_request);
-    tcase_add_test(tcase, a_cancelled_request_is_answered_once);
-    tcase_add_test(tcase, the_result_may_win_over_cancel);
-    tcase_add_test(tcase, an_abandoned_exchange_holds_its_slot);
-    tcase_add_test(tcase, a_silent_qgs_gives_its_slots_back_in_the_end);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

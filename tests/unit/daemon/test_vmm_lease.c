@@ -75,7 +75,9 @@ static int lease_session(int *ret_lease, struct coco_hello_reply *reply)
     return fd;
 }
 
-START_TEST(the_lease_descriptor_takes_read_locks_and_nothing_else)
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+
+TEST(the_lease_descriptor_takes_read_locks_and_nothing_else)
 {
     struct coco_hello_reply reply;
     struct stat passed, named;
@@ -106,9 +108,8 @@ START_TEST(the_lease_descriptor_takes_read_locks_and_nothing_else)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(sessions_have_different_bytes_and_descriptions)
+TEST(sessions_have_different_bytes_and_descriptions)
 {
     struct coco_hello_reply a, b;
     int lease_a, lease_b;
@@ -130,9 +131,8 @@ START_TEST(sessions_have_different_bytes_and_descriptions)
     close(fd_b);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(who_does_not_ask_for_a_lease_gets_no_descriptor)
+TEST(who_does_not_ask_for_a_lease_gets_no_descriptor)
 {
     struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_NOTIFY};
 
@@ -144,9 +144,8 @@ START_TEST(who_does_not_ask_for_a_lease_gets_no_descriptor)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(without_a_table_file_lease_is_left_out)
+TEST_LOOP(without_a_table_file_lease_is_left_out, 0, 2)
 {
     struct coco_hello_reply reply;
     int lease;
@@ -166,7 +165,6 @@ START_TEST(without_a_table_file_lease_is_left_out)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 static int no_reopen(const char *path, int flags, mode_t mode)
 {
@@ -178,7 +176,7 @@ static int no_reopen(const char *path, int flags, mode_t mode)
 }
 
 /* There is a table file, and no descriptor for this session: it must not believe itself safe. */
-START_TEST(a_lease_that_cannot_be_opened_refuses_the_session)
+TEST(a_lease_that_cannot_be_opened_refuses_the_session)
 {
     struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
 
@@ -192,10 +190,9 @@ START_TEST(a_lease_that_cannot_be_opened_refuses_the_session)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* Who locks the file by its name would lock another: a lease on the old one protects nobody. */
-START_TEST(a_lease_on_a_file_that_is_no_more_is_refused)
+TEST(a_lease_on_a_file_that_is_no_more_is_refused)
 {
     struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
     struct coco_hello without = {.version_min = 1, .version_max = 1};
@@ -234,7 +231,6 @@ START_TEST(a_lease_on_a_file_that_is_no_more_is_refused)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 /* --- NOTIFY ---------------------------------------------------------------------------------- */
 
@@ -257,7 +253,7 @@ static void reload(unsigned n)
     rig_await_worker(&rig);
 }
 
-START_TEST(a_new_generation_is_told_to_who_asked)
+TEST(a_new_generation_is_told_to_who_asked)
 {
     rig_open(&rig, &options);
     int asked = rig_session(&rig, COCO_FEATURE_NOTIFY), other = rig_session(&rig, 0);
@@ -274,9 +270,8 @@ START_TEST(a_new_generation_is_told_to_who_asked)
     close(silent);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(draining_and_serving_are_told)
+TEST(draining_and_serving_are_told)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, COCO_FEATURE_NOTIFY);
@@ -291,9 +286,8 @@ START_TEST(draining_and_serving_are_told)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
-START_TEST(an_update_is_told_as_draining)
+TEST(an_update_is_told_as_draining)
 {
     struct coco_notify first;
 
@@ -318,7 +312,6 @@ START_TEST(an_update_is_told_as_draining)
     close(fd);
     rig_close(&rig);
 }
-END_TEST
 
 static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
@@ -329,7 +322,7 @@ static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
     return -1;
 }
 
-START_TEST(sessions_that_break_while_being_told)
+TEST(sessions_that_break_while_being_told)
 {
     int fds[5];
 
@@ -344,27 +337,4 @@ START_TEST(sessions_that_break_while_being_told)
     for (int i = 0; i < 5; i++)
         close(fds[i]);
     rig_close(&rig);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vmm_lease");
-    TCase *tcase = tcase_create("vmm_lease");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_unchecked_fixture(tcase, rig_make_pki, rig_free_pki);
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, the_lease_descriptor_takes_read_locks_and_nothing_else);
-    tcase_add_test(tcase, sessions_have_different_bytes_and_descriptions);
-    tcase_add_test(tcase, who_does_not_ask_for_a_lease_gets_no_descriptor);
-    tcase_add_loop_test(tcase, without_a_table_file_lease_is_left_out, 0, 2);
-    tcase_add_test(tcase, a_lease_that_cannot_be_opened_refuses_the_session);
-    tcase_add_test(tcase, a_lease_on_a_file_that_is_no_more_is_refused);
-    tcase_add_test(tcase, a_new_generation_is_told_to_who_asked);
-    tcase_add_test(tcase, draining_and_serving_are_told);
-    tcase_add_test(tcase, an_update_is_told_as_draining);
-    tcase_add_test(tcase, sessions_that_break_while_being_told);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

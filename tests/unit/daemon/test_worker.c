@@ -89,7 +89,9 @@ static void loop_until_done(unsigned n)
         ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
 }
 
-START_TEST(work_runs_in_order_and_its_end_is_told_on_the_loop)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(work_runs_in_order_and_its_end_is_told_on_the_loop)
 {
     make_jobs();
     for (unsigned i = 0; i < 10; i++)
@@ -100,7 +102,6 @@ START_TEST(work_runs_in_order_and_its_end_is_told_on_the_loop)
         ck_assert(!pthread_equal(jobs[i].ran_on, pthread_self()));
     }
 }
-END_TEST
 
 static unsigned count_threads(void)
 {
@@ -114,7 +115,7 @@ static unsigned count_threads(void)
     return n;
 }
 
-START_TEST(without_work_there_is_no_thread)
+TEST(without_work_there_is_no_thread)
 {
     unsigned before = count_threads();
 
@@ -125,7 +126,6 @@ START_TEST(without_work_there_is_no_thread)
     loop_until_done(2);
     ck_assert_uint_eq(count_threads(), before + 1);
 }
-END_TEST
 
 static struct job *second;
 
@@ -135,7 +135,7 @@ static void submit_second(struct work *work)
     ck_assert_int_eq(worker_submit(worker, &second->work), 0);
 }
 
-START_TEST(done_may_submit_more)
+TEST(done_may_submit_more)
 {
     make_jobs();
     second = &jobs[1];
@@ -143,7 +143,6 @@ START_TEST(done_may_submit_more)
     ck_assert_int_eq(worker_submit(worker, &jobs[0].work), 0);
     loop_until_done(2);
 }
-END_TEST
 
 /* Waits until the first piece of work has left the queue: it stands at the gate then. */
 static void fill(unsigned *ret_n)
@@ -161,7 +160,7 @@ static void fill(unsigned *ret_n)
     *ret_n = n;
 }
 
-START_TEST(a_full_queue_refuses)
+TEST(a_full_queue_refuses)
 {
     unsigned n;
 
@@ -176,9 +175,8 @@ START_TEST(a_full_queue_refuses)
     loop_until_done(n + 1);
     sem_destroy(&gate);
 }
-END_TEST
 
-START_TEST(freeing_finishes_and_tells_what_was_submitted)
+TEST(freeing_finishes_and_tells_what_was_submitted)
 {
     unsigned n;
 
@@ -193,7 +191,6 @@ START_TEST(freeing_finishes_and_tells_what_was_submitted)
         ck_assert(jobs[i].ran && jobs[i].done);
     sem_destroy(&gate);
 }
-END_TEST
 
 static int submit_result;
 
@@ -203,7 +200,7 @@ static void submit_late(struct work *work)
     submit_result = worker_submit(worker, &jobs[1].work);
 }
 
-START_TEST(stopping_takes_no_more_work)
+TEST(stopping_takes_no_more_work)
 {
     make_jobs();
     submit_result = 0;
@@ -214,7 +211,6 @@ START_TEST(stopping_takes_no_more_work)
     ck_assert_int_eq(submit_result, -EAGAIN);
     ck_assert_uint_eq(n_done, 1);
 }
-END_TEST
 
 static bool signals_blocked;
 
@@ -227,7 +223,7 @@ static void look_at_signals(struct work *work)
     run(work);
 }
 
-START_TEST(the_thread_takes_no_signals)
+TEST(the_thread_takes_no_signals)
 {
     sigset_t set;
 
@@ -239,7 +235,6 @@ START_TEST(the_thread_takes_no_signals)
     pthread_sigmask(SIG_SETMASK, NULL, &set);
     ck_assert_int_eq(sigismember(&set, SIGTERM), 0); /* and the loop's own stay as they were */
 }
-END_TEST
 
 static uint64_t clock_us;
 static unsigned n_stalled, n_going_on;
@@ -257,7 +252,7 @@ static void count_events(void *data, const struct log_record *record)
 }
 
 /* Once however long it lasts, and not for what is idle. */
-START_TEST(work_that_hangs_is_said_to_hang_until_it_ends)
+TEST(work_that_hangs_is_said_to_hang_until_it_ends)
 {
     sys.now_us = virtual_now_us;
     n_stalled = n_going_on = 0;
@@ -297,7 +292,6 @@ START_TEST(work_that_hangs_is_said_to_hang_until_it_ends)
     sem_destroy(&gate);
     sys.now_us = sys_real.now_us;
 }
-END_TEST
 
 static void *no_memory(size_t size)
 {
@@ -305,31 +299,10 @@ static void *no_memory(size_t size)
     return NULL;
 }
 
-START_TEST(without_memory_there_is_no_worker)
+TEST(without_memory_there_is_no_worker)
 {
     sys.alloc = no_memory;
     ck_assert_ptr_null(worker_new(base, &timers, "a test"));
     sys = sys_real;
     worker_free(NULL);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("worker");
-    TCase *tcase = tcase_create("worker");
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, without_work_there_is_no_thread);
-    tcase_add_test(tcase, work_runs_in_order_and_its_end_is_told_on_the_loop);
-    tcase_add_test(tcase, done_may_submit_more);
-    tcase_add_test(tcase, a_full_queue_refuses);
-    tcase_add_test(tcase, freeing_finishes_and_tells_what_was_submitted);
-    tcase_add_test(tcase, stopping_takes_no_more_work);
-    tcase_add_test(tcase, the_thread_takes_no_signals);
-    tcase_add_test(tcase, work_that_hangs_is_said_to_hang_until_it_ends);
-    tcase_add_test(tcase, without_memory_there_is_no_worker);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

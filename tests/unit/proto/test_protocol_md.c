@@ -176,7 +176,7 @@ static char *next_block(const char **from, char *ret_name, size_t name_size)
     return text;
 }
 
-START_TEST(blocks_are_golden_files)
+TEST(blocks_are_golden_files)
 {
     char *text = document();
     const char *from = text;
@@ -197,7 +197,6 @@ START_TEST(blocks_are_golden_files)
     ck_assert_uint_ge(n, N_MESSAGES);
     free(text);
 }
-END_TEST
 
 static bool has_block(const char *text, const char *wanted)
 {
@@ -218,7 +217,7 @@ static bool has_struct(const char *wanted)
     return false;
 }
 
-START_TEST(golden_files_are_blocks)
+TEST(golden_files_are_blocks)
 {
     char *text = document();
     DIR *folder = opendir("tests/golden/v1");
@@ -241,9 +240,8 @@ START_TEST(golden_files_are_blocks)
     ck_assert_uint_eq(n, N_MESSAGES);
     free(text);
 }
-END_TEST
 
-START_TEST(golden_files_are_what_the_encoders_make)
+TEST(golden_files_are_what_the_encoders_make)
 {
     for (size_t i = 0; i < N_MESSAGES; i++) {
         uint8_t frame[FRAME_MAX];
@@ -257,9 +255,8 @@ START_TEST(golden_files_are_what_the_encoders_make)
         free(golden);
     }
 }
-END_TEST
 
-START_TEST(directions)
+TEST(directions)
 {
     for (size_t i = 0; i < N_MESSAGES; i++) {
         const struct coco_header *header = &messages[i].header;
@@ -269,7 +266,6 @@ START_TEST(directions)
         ck_assert_int_eq(coco_header_check_from_server(header), client ? -EBADMSG : 0);
     }
 }
-END_TEST
 
 static void has_row(const char *text, const char *name, unsigned value)
 {
@@ -279,7 +275,7 @@ static void has_row(const char *text, const char *name, unsigned value)
     ck_assert_msg(strstr(text, row) != NULL, "no row \"%s\" in " PROTOCOL_MD, row + 1);
 }
 
-START_TEST(statuses_are_documented)
+TEST(statuses_are_documented)
 {
     char *text = document();
 
@@ -288,11 +284,10 @@ START_TEST(statuses_are_documented)
             has_row(text, coco_status_name(status), status);
     free(text);
 }
-END_TEST
 
 #define LIMIT(name) has_row(text, #name, name)
 
-START_TEST(limits_are_documented)
+TEST(limits_are_documented)
 {
     char *text = document();
 
@@ -314,20 +309,4 @@ START_TEST(limits_are_documented)
     LIMIT(COCO_SNP_EMPTY_TABLE_SIZE);
     LIMIT(COCO_TDREPORT_SIZE);
     free(text);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("protocol_md");
-    TCase *tcase = tcase_create("protocol_md");
-
-    tcase_add_test(tcase, blocks_are_golden_files);
-    tcase_add_test(tcase, golden_files_are_blocks);
-    tcase_add_test(tcase, golden_files_are_what_the_encoders_make);
-    tcase_add_test(tcase, directions);
-    tcase_add_test(tcase, statuses_are_documented);
-    tcase_add_test(tcase, limits_are_documented);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -114,7 +114,7 @@ static bool takes(enum kind kind, const uint8_t *in, size_t size)
     return true;
 }
 
-START_TEST(golden_messages_round_trip)
+TEST_LOOP(golden_messages_round_trip, 0, N_GOLDEN)
 {
     size_t size;
     uint8_t *message = message_of(golden[_i].name, &size);
@@ -130,9 +130,8 @@ START_TEST(golden_messages_round_trip)
             ck_assert(!takes((enum kind)other, message, size));
     free(message);
 }
-END_TEST
 
-START_TEST(every_truncation_is_refused)
+TEST_LOOP(every_truncation_is_refused, 0, N_GOLDEN)
 {
     size_t size;
     uint8_t *message = message_of(golden[_i].name, &size);
@@ -155,9 +154,8 @@ START_TEST(every_truncation_is_refused)
     }
     free(message);
 }
-END_TEST
 
-START_TEST(every_bit_flip_is_refused_or_kept)
+TEST_LOOP(every_bit_flip_is_refused_or_kept, 0, N_GOLDEN)
 {
     size_t size;
     uint8_t *message = message_of(golden[_i].name, &size);
@@ -173,9 +171,8 @@ START_TEST(every_bit_flip_is_refused_or_kept)
     }
     free(message);
 }
-END_TEST
 
-START_TEST(trailing_bytes_are_refused)
+TEST_LOOP(trailing_bytes_are_refused, 0, N_GOLDEN)
 {
     size_t size;
     uint8_t *message = message_of(golden[_i].name, &size);
@@ -198,9 +195,8 @@ START_TEST(trailing_bytes_are_refused)
     }
     free(message);
 }
-END_TEST
 
-START_TEST(documented_values)
+TEST(documented_values)
 {
     size_t size;
     struct coco_qgs_quote_req quote_req;
@@ -256,9 +252,8 @@ START_TEST(documented_values)
     ck_assert(platform.padded);
     free(m);
 }
-END_TEST
 
-START_TEST(prefix_and_size_of_a_tdreport_request)
+TEST(prefix_and_size_of_a_tdreport_request)
 {
     uint8_t report[COCO_TDREPORT_SIZE] = {0x81};
     struct coco_qgs_quote_req req = {.minor = COCO_QGS_MINOR,
@@ -272,9 +267,8 @@ START_TEST(prefix_and_size_of_a_tdreport_request)
     ck_assert_mem_eq(wire, "\x00\x00\x04\x18\x01\x00\x01\x00\x00\x00\x00\x00\x18\x04\x00\x00", 16);
     ck_assert_uint_eq(coco_qgs_prefix_decode(wire), 1048);
 }
-END_TEST
 
-START_TEST(raw_replies_are_told_from_prefixes)
+TEST(raw_replies_are_told_from_prefixes)
 {
     static const uint8_t v4[4] = {4, 0, 2, 0}, v5[4] = {5, 0, 2, 0}, v3[4] = {3, 0, 2, 0},
                          key3[4] = {4, 0, 3, 0}, prefix[4] = {0, 0, 4, 0x18};
@@ -287,10 +281,9 @@ START_TEST(raw_replies_are_told_from_prefixes)
     /* so no acceptable length can be mistaken for one */
     ck_assert_uint_gt(coco_qgs_prefix_decode(v4), COCO_QGS_MESSAGE_MAX);
 }
-END_TEST
 
 /* Sizes whose sum wraps in 32 bits back to the message's size. */
-START_TEST(sizes_that_wrap_are_refused)
+TEST(sizes_that_wrap_are_refused)
 {
     size_t size;
     uint8_t *m = message_of("get-quote-req", &size);
@@ -312,9 +305,8 @@ START_TEST(sizes_that_wrap_are_refused)
     ck_assert(!takes(COLLATERAL_RESP, m, size));
     free(m);
 }
-END_TEST
 
-START_TEST(errors_carry_nothing_else)
+TEST(errors_carry_nothing_else)
 {
     size_t size;
     uint8_t *m = message_of("get-quote-resp", &size);
@@ -347,9 +339,8 @@ START_TEST(errors_carry_nothing_else)
     ck_assert(!takes(COLLATERAL_RESP, m, size));
     free(m);
 }
-END_TEST
 
-START_TEST(encoders_refuse_what_decoders_refuse)
+TEST(encoders_refuse_what_decoders_refuse)
 {
     uint8_t out[256], byte = 1;
     struct coco_qgs_quote_req no_report = {.minor = 1};
@@ -383,10 +374,9 @@ START_TEST(encoders_refuse_what_decoders_refuse)
     ck_assert(taken.padded && taken.error_code == COCO_QGS_ERROR_UNEXPECTED);
     ck_assert_int_eq(coco_qgs_platform_resp_encode(&no_id, out, sizeof(out)), -EINVAL);
 }
-END_TEST
 
 /* The text and the golden files are one. */
-START_TEST(protocol_md_shows_the_golden_bytes)
+TEST_LOOP(protocol_md_shows_the_golden_bytes, 0, N_GOLDEN)
 {
     size_t text_size, golden_size, shown_size;
     char fence[64];
@@ -406,25 +396,4 @@ START_TEST(protocol_md_shows_the_golden_bytes)
     free(shown);
     free(wire);
     free(text);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("qgs_msg");
-    TCase *tc = tcase_create("qgs_msg");
-
-    tcase_add_loop_test(tc, golden_messages_round_trip, 0, N_GOLDEN);
-    tcase_add_loop_test(tc, every_truncation_is_refused, 0, N_GOLDEN);
-    tcase_add_loop_test(tc, every_bit_flip_is_refused_or_kept, 0, N_GOLDEN);
-    tcase_add_loop_test(tc, trailing_bytes_are_refused, 0, N_GOLDEN);
-    tcase_add_test(tc, documented_values);
-    tcase_add_test(tc, prefix_and_size_of_a_tdreport_request);
-    tcase_add_test(tc, raw_replies_are_told_from_prefixes);
-    tcase_add_test(tc, sizes_that_wrap_are_refused);
-    tcase_add_test(tc, errors_carry_nothing_else);
-    tcase_add_test(tc, encoders_refuse_what_decoders_refuse);
-    tcase_add_loop_test(tc, protocol_md_shows_the_golden_bytes, 0, N_GOLDEN);
-    suite_add_tcase(s, tc);
-    return s;
 }

@@ -48,7 +48,7 @@ static void matches_golden(const struct coco_sev_reply *reply, const char *path)
     free(golden);
 }
 
-START_TEST(golden_records)
+TEST(golden_records)
 {
     uint8_t out[COCO_SEV_REQUEST_SIZE];
     size_t size;
@@ -64,9 +64,8 @@ START_TEST(golden_records)
     matches_golden(&chip_id_reply, "tests/golden/sev/chip-id-reply.hex");
     matches_golden(&error_reply, "tests/golden/sev/error-reply.hex");
 }
-END_TEST
 
-START_TEST(only_known_questions)
+TEST(only_known_questions)
 {
     uint8_t bytes[COCO_SEV_REQUEST_SIZE];
 
@@ -85,7 +84,6 @@ START_TEST(only_known_questions)
     }
     ck_assert_int_eq(sev_request_oracle(bytes), 0);
 }
-END_TEST
 
 /* `base` with that change must not be encoded. */
 #define REFUSED(base, change)                                       \
@@ -95,7 +93,7 @@ END_TEST
         ck_assert_int_eq(coco_sev_reply_encode(m, bytes), -EINVAL); \
     } while (0)
 
-START_TEST(replies_that_contradict_themselves)
+TEST(replies_that_contradict_themselves)
 {
     uint8_t bytes[COCO_SEV_REPLY_SIZE];
     struct coco_sev_reply larger = chip_id_reply;
@@ -123,10 +121,9 @@ START_TEST(replies_that_contradict_themselves)
     REFUSED(error_reply, m->flags = COCO_SEV_SNP_INIT);
     REFUSED(error_reply, m->op = COCO_SEV_CHIP_ID; m->chip_id_size = 64);
 }
-END_TEST
 
 /* What the encoder would refuse, the decoder refuses as bytes. */
-START_TEST(each_field_is_checked_when_it_comes_in)
+TEST(each_field_is_checked_when_it_comes_in)
 {
     static const struct {
         const char *golden;
@@ -155,9 +152,8 @@ START_TEST(each_field_is_checked_when_it_comes_in)
         free(bytes);
     }
 }
-END_TEST
 
-START_TEST(firmware_errors_in_words)
+TEST(firmware_errors_in_words)
 {
     ck_assert(strstr(coco_sev_fw_error_text(0x21), "BAD_SVN"));
     ck_assert(strstr(coco_sev_fw_error_text(0x0b), "BAD_MEASUREMENT"));
@@ -165,19 +161,4 @@ START_TEST(firmware_errors_in_words)
     ck_assert(strstr(coco_sev_fw_error_text(0x27), "INVALID_KEY"));
     ck_assert(strstr(coco_sev_fw_error_text(UINT32_MAX), "not called"));
     ck_assert(strstr(coco_sev_fw_error_text(0x1234), "without a name"));
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("sev_msg");
-    TCase *tcase = tcase_create("sev_msg");
-
-    tcase_add_test(tcase, golden_records);
-    tcase_add_test(tcase, only_known_questions);
-    tcase_add_test(tcase, replies_that_contradict_themselves);
-    tcase_add_test(tcase, each_field_is_checked_when_it_comes_in);
-    tcase_add_test(tcase, firmware_errors_in_words);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -26,7 +26,7 @@ static void guid_bytes(const char *text, uint8_t out[16])
     free(bytes);
 }
 
-START_TEST(guids_in_text_order)
+TEST(guids_in_text_order)
 {
     static const struct {
         enum coco_snp_kind kind;
@@ -54,9 +54,8 @@ START_TEST(guids_in_text_order)
     guid_bytes("a406b4c0-03a8-5249-9743-3fb6014cd0ae", guid);
     ck_assert_int_eq(coco_snp_kind_of(guid), COCO_SNP_OTHER);
 }
-END_TEST
 
-START_TEST(empty_table)
+TEST(empty_table)
 {
     static const uint8_t zeros[4096];
     struct coco_snp_table table = {0};
@@ -76,9 +75,8 @@ START_TEST(empty_table)
     ck_assert_int_eq(coco_snp_table_decode(zeros, 23, &table), -EBADMSG);
     ck_assert_int_eq(coco_snp_table_decode(zeros, 0, &table), -EBADMSG);
 }
-END_TEST
 
-START_TEST(golden_table)
+TEST(golden_table)
 {
     struct coco_snp_table table = {0};
     uint8_t out[84];
@@ -102,7 +100,6 @@ START_TEST(golden_table)
     ck_assert_ptr_null(coco_snp_table_find(&table, COCO_SNP_ARK));
     free(golden);
 }
-END_TEST
 
 /* `golden_table` with one little-endian u32 of its header replaced. */
 static int decode_with(size_t off, uint32_t value)
@@ -117,7 +114,7 @@ static int decode_with(size_t off, uint32_t value)
     return r;
 }
 
-START_TEST(offsets_and_lengths)
+TEST(offsets_and_lengths)
 {
     const size_t offset0 = 16, length0 = 20, offset1 = 40, length1 = 44;
 
@@ -139,10 +136,9 @@ START_TEST(offsets_and_lengths)
     ck_assert_int_eq(decode_with(length1, 6), -EBADMSG);
     ck_assert_int_eq(decode_with(length1, UINT32_MAX), -EBADMSG);
 }
-END_TEST
 
 /* Readers of the sev crate look at nothing else. */
-START_TEST(a_zero_guid_ends_the_list)
+TEST(a_zero_guid_ends_the_list)
 {
     uint8_t bytes[48] = {0};
     struct coco_snp_table table;
@@ -155,7 +151,6 @@ START_TEST(a_zero_guid_ends_the_list)
     ck_assert_uint_eq(table.size, 24);
     ck_assert_int_eq(snp_table_oracle(bytes, 23), -EBADMSG);
 }
-END_TEST
 
 /* A table of VCEK and ASK, blobs where they are told to be, 0xaa everywhere else. */
 static size_t make_foreign(uint32_t offset0, uint32_t offset1, uint8_t out[200])
@@ -178,7 +173,7 @@ static size_t make_foreign(uint32_t offset0, uint32_t offset1, uint8_t out[200])
 }
 
 /* Tables whose producers place blobs in another order, or with bytes between them, were refused. */
-START_TEST(blobs_in_any_order_with_anything_between_encode_to_the_canonical_table)
+TEST(blobs_in_any_order_with_anything_between_encode_to_the_canonical_table)
 {
     static const uint32_t offsets[][2] = {{72, 79}, {77, 72}, {150, 72}, {80, 120}, {193, 90}};
     struct coco_snp_table table;
@@ -199,10 +194,9 @@ START_TEST(blobs_in_any_order_with_anything_between_encode_to_the_canonical_tabl
     }
     free(golden);
 }
-END_TEST
 
 /* Two entries with one blob: each is that blob, and in the canonical table each has its own. */
-START_TEST(blobs_that_share_bytes_are_each_a_blob)
+TEST(blobs_that_share_bytes_are_each_a_blob)
 {
     struct coco_snp_table table;
     uint8_t in[200], out[200];
@@ -219,9 +213,8 @@ START_TEST(blobs_that_share_bytes_are_each_a_blob)
     ck_assert_mem_eq(out + 72, der7, sizeof(der7));
     ck_assert_mem_eq(out + 72 + sizeof(der7), der7, sizeof(der7));
 }
-END_TEST
 
-START_TEST(an_entry_without_a_blob_is_left_out)
+TEST(an_entry_without_a_blob_is_left_out)
 {
     struct coco_snp_table table;
     uint8_t in[200];
@@ -234,9 +227,8 @@ START_TEST(an_entry_without_a_blob_is_left_out)
     ck_assert_int_eq(coco_snp_kind_of(table.entries[0].guid), COCO_SNP_ASK);
     ck_assert_mem_eq(table.entries[0].data, der5, sizeof(der5));
 }
-END_TEST
 
-START_TEST(what_cannot_be_laid_out)
+TEST(what_cannot_be_laid_out)
 {
     struct coco_snp_table table = {0};
     uint8_t out[200];
@@ -258,10 +250,9 @@ START_TEST(what_cannot_be_laid_out)
     table.n_entries = COCO_SNP_TABLE_ENTRIES_MAX + 1;
     ck_assert_uint_eq(coco_snp_table_layout(&table), 0);
 }
-END_TEST
 
 /* The tables of others that were refused: their entries, as lengths of AMD's own certificates. */
-START_TEST(tables_from_the_field)
+TEST(tables_from_the_field)
 {
     static const struct {
         const char *name;
@@ -313,9 +304,8 @@ START_TEST(tables_from_the_field)
         free(in);
     }
 }
-END_TEST
 
-START_TEST(layout_up_to_4_gib)
+TEST(layout_up_to_4_gib)
 {
     struct coco_snp_table table = {0};
 
@@ -326,9 +316,8 @@ START_TEST(layout_up_to_4_gib)
     ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_CRL, der7, UINT32_MAX - 47), 0);
     ck_assert_uint_eq(coco_snp_table_layout(&table), 0);
 }
-END_TEST
 
-START_TEST(add_limits)
+TEST(add_limits)
 {
     struct coco_snp_table table = {0};
 
@@ -343,9 +332,8 @@ START_TEST(add_limits)
     ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_CRL, der7, 7), -EMSGSIZE);
     ck_assert_uint_eq(coco_snp_table_layout(&table), 17 * 24 + 16 * 7);
 }
-END_TEST
 
-START_TEST(seventeen_entries_are_refused)
+TEST(seventeen_entries_are_refused)
 {
     uint8_t bytes[18 * 24 + 17] = {0};
 
@@ -359,7 +347,6 @@ START_TEST(seventeen_entries_are_refused)
     }
     ck_assert_int_eq(snp_table_oracle(bytes, sizeof(bytes)), -EBADMSG);
 }
-END_TEST
 
 /* Validates a table of these kinds, each with a good blob. */
 static int publish(const char *kinds)
@@ -380,7 +367,7 @@ static int publish(const char *kinds)
     return r;
 }
 
-START_TEST(what_may_be_published)
+TEST(what_may_be_published)
 {
     ck_assert_int_eq(publish(""), 0);
     ck_assert_int_eq(publish("C"), 0);
@@ -395,9 +382,8 @@ START_TEST(what_may_be_published)
     ck_assert_int_eq(publish("RCSR"), -EBADMSG);
     ck_assert_int_eq(publish("CC"), -EBADMSG);
 }
-END_TEST
 
-START_TEST(unknown_guid_is_not_published)
+TEST(unknown_guid_is_not_published)
 {
     struct coco_snp_table table = {0};
     const char *why = NULL;
@@ -408,9 +394,8 @@ START_TEST(unknown_guid_is_not_published)
     ck_assert_int_eq(coco_snp_table_validate(&table, &why), -EBADMSG);
     ck_assert_ptr_nonnull(strstr(why, "GUID"));
 }
-END_TEST
 
-START_TEST(published_blobs_are_one_der_sequence)
+TEST(published_blobs_are_one_der_sequence)
 {
     static const struct {
         const char *hex;
@@ -443,7 +428,6 @@ START_TEST(published_blobs_are_one_der_sequence)
         free(blob);
     }
 }
-END_TEST
 
 /* A DER SEQUENCE of `size` bytes in all, 131 or more. */
 static uint8_t *make_der(size_t size)
@@ -464,7 +448,7 @@ static uint8_t *make_der(size_t size)
 }
 
 /* 128 bytes and more is where a length first needs a byte of its own. */
-START_TEST(der_lengths_of_128_bytes)
+TEST(der_lengths_of_128_bytes)
 {
     static const struct {
         size_t header;
@@ -486,9 +470,8 @@ START_TEST(der_lengths_of_128_bytes)
         ck_assert_int_eq(coco_snp_table_validate(&table, NULL), cases[i].result);
     }
 }
-END_TEST
 
-START_TEST(long_der_lengths)
+TEST(long_der_lengths)
 {
     static const size_t sizes[] = {131, 258, 260, 1360, 16336};
 
@@ -501,9 +484,8 @@ START_TEST(long_der_lengths)
         free(der);
     }
 }
-END_TEST
 
-START_TEST(at_most_16384_bytes)
+TEST(at_most_16384_bytes)
 {
     struct coco_snp_table table = {0};
     const char *why = NULL;
@@ -521,9 +503,8 @@ START_TEST(at_most_16384_bytes)
     ck_assert_ptr_nonnull(strstr(why, "16384"));
     free(der);
 }
-END_TEST
 
-START_TEST(pages)
+TEST(pages)
 {
     ck_assert_uint_eq(coco_npages(24), 1);
     ck_assert_uint_eq(coco_npages(4095), 1);
@@ -532,7 +513,6 @@ START_TEST(pages)
     ck_assert_uint_eq(coco_npages(4772), 2);
     ck_assert_uint_eq(coco_npages(16384), 4);
 }
-END_TEST
 
 /* In memory of its exact size, where ASan and valgrind see a byte too far. */
 static int oracle_copy(const uint8_t *bytes, size_t size)
@@ -559,7 +539,7 @@ static void mutate(uint8_t *bytes, size_t size)
     }
 }
 
-START_TEST(truncations_and_flips)
+TEST(truncations_and_flips)
 {
     struct coco_snp_table table = {0};
     uint8_t out[1024];
@@ -572,9 +552,8 @@ START_TEST(truncations_and_flips)
     mutate(out, table.size);
     free(der);
 }
-END_TEST
 
-START_TEST(real_vcek)
+TEST(real_vcek)
 {
     const char *path = test_data("snp/vcek_milan.der");
     struct coco_snp_table table = {0};
@@ -603,9 +582,8 @@ START_TEST(real_vcek)
     free(ark);
     free(ask);
 }
-END_TEST
 
-START_TEST(real_certificates_are_der_sequences)
+TEST(real_certificates_are_der_sequences)
 {
     static const char *const names[] = {"snp/vcek_milan.der", "snp/vcek_turin.der",
                                         "snp/vlek_milan_expired.der", "snp/genoa_vcek.crl"};
@@ -631,37 +609,4 @@ START_TEST(real_certificates_are_der_sequences)
         ck_assert_int_eq(coco_snp_table_validate(&table, NULL), -EBADMSG);
         free(blob);
     }
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("snp_table");
-    TCase *tcase = tcase_create("snp_table");
-
-    tcase_add_test(tcase, guids_in_text_order);
-    tcase_add_test(tcase, empty_table);
-    tcase_add_test(tcase, golden_table);
-    tcase_add_test(tcase, offsets_and_lengths);
-    tcase_add_test(tcase, a_zero_guid_ends_the_list);
-    tcase_add_test(tcase, blobs_in_any_order_with_anything_between_encode_to_the_canonical_table);
-    tcase_add_test(tcase, blobs_that_share_bytes_are_each_a_blob);
-    tcase_add_test(tcase, an_entry_without_a_blob_is_left_out);
-    tcase_add_test(tcase, what_cannot_be_laid_out);
-    tcase_add_test(tcase, tables_from_the_field);
-    tcase_add_test(tcase, layout_up_to_4_gib);
-    tcase_add_test(tcase, add_limits);
-    tcase_add_test(tcase, seventeen_entries_are_refused);
-    tcase_add_test(tcase, what_may_be_published);
-    tcase_add_test(tcase, unknown_guid_is_not_published);
-    tcase_add_test(tcase, published_blobs_are_one_der_sequence);
-    tcase_add_test(tcase, der_lengths_of_128_bytes);
-    tcase_add_test(tcase, long_der_lengths);
-    tcase_add_test(tcase, at_most_16384_bytes);
-    tcase_add_test(tcase, pages);
-    tcase_add_test(tcase, truncations_and_flips);
-    tcase_add_test(tcase, real_vcek);
-    tcase_add_test(tcase, real_certificates_are_der_sequences);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

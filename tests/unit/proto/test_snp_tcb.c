@@ -7,7 +7,7 @@
 #include "support.h"
 #include <stdio.h>
 
-START_TEST(products_of_cpus)
+TEST(products_of_cpus)
 {
     /* First and last model of each range and their neighbours. */
     static const struct {
@@ -37,9 +37,8 @@ START_TEST(products_of_cpus)
             ck_assert_ptr_null(name);
     }
 }
-END_TEST
 
-START_TEST(product_facts)
+TEST(product_facts)
 {
     ck_assert_int_eq(coco_snp_product_of_name("Milan"), COCO_SNP_MILAN);
     ck_assert_int_eq(coco_snp_product_of_name("Genoa"), COCO_SNP_GENOA);
@@ -63,9 +62,8 @@ START_TEST(product_facts)
     ck_assert_uint_eq(coco_snp_part_oid(COCO_SNP_UCODE), 8);
     ck_assert_uint_eq(coco_snp_part_oid(COCO_SNP_FMC), 9);
 }
-END_TEST
 
-START_TEST(what_people_call_a_product)
+TEST(what_people_call_a_product)
 {
     static const struct {
         const char *text;
@@ -99,7 +97,6 @@ START_TEST(what_people_call_a_product)
     coco_snp_tcb_form(COCO_SNP_UNKNOWN_PRODUCT, form);
     ck_assert_str_eq(form, "");
 }
-END_TEST
 
 /* Which part each byte is, product by product; ' ' is reserved. */
 static const struct {
@@ -112,7 +109,7 @@ static const struct {
     {COCO_SNP_VENICE, "f ts    "}, /* no bootloader, no microcode */
 };
 
-START_TEST(every_byte_of_every_layout)
+TEST(every_byte_of_every_layout)
 {
     for (size_t i = 0; i < sizeof(byte_meanings) / sizeof(byte_meanings[0]); i++) {
         for (unsigned byte = 0; byte < 8; byte++) {
@@ -132,9 +129,8 @@ START_TEST(every_byte_of_every_layout)
         }
     }
 }
-END_TEST
 
-START_TEST(one_number_two_layouts)
+TEST(one_number_two_layouts)
 {
     struct coco_snp_tcb milan, turin;
     char text[COCO_SNP_TCB_TEXT_SIZE];
@@ -155,9 +151,8 @@ START_TEST(one_number_two_layouts)
     ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_VENICE, "1.7.2"), 0);
     ck_assert_int_eq(snp_tcb_text_oracle(COCO_SNP_VENICE, "0.1.7.0.2"), -EINVAL);
 }
-END_TEST
 
-START_TEST(a_part_only_where_the_product_has_it)
+TEST(a_part_only_where_the_product_has_it)
 {
     const struct coco_snp_tcb tcb = {1, 2, 3, 4, 5};
     uint64_t version = 0;
@@ -168,9 +163,8 @@ START_TEST(a_part_only_where_the_product_has_it)
     ck_assert_uint_eq(version, 0x0400000003020105);
     ck_assert_int_eq(coco_snp_tcb_encode(COCO_SNP_VENICE, &tcb, &version), -EINVAL);
 }
-END_TEST
 
-START_TEST(text_has_one_spelling)
+TEST(text_has_one_spelling)
 {
     static const char *const good[] = {"0.0.0.0", "255.255.255.255", "4.0.22.213", "10.1.100.9"};
     static const char *const bad[] = {
@@ -192,9 +186,8 @@ START_TEST(text_has_one_spelling)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         ck_assert_msg(snp_tcb_text_oracle(COCO_SNP_MILAN, bad[i]) == -EINVAL, "\"%s\"", bad[i]);
 }
-END_TEST
 
-START_TEST(longest_text_fits)
+TEST(longest_text_fits)
 {
     const struct coco_snp_tcb tcb = {255, 255, 255, 255, 255};
     char text[COCO_SNP_TCB_TEXT_SIZE];
@@ -204,9 +197,8 @@ START_TEST(longest_text_fits)
     coco_snp_tcb_format(COCO_SNP_UNKNOWN_PRODUCT, &tcb, text);
     ck_assert_str_eq(text, "");
 }
-END_TEST
 
-START_TEST(parts_are_compared_not_integers)
+TEST(parts_are_compared_not_integers)
 {
     const struct coco_snp_tcb base = {4, 1, 22, 213, 2};
 
@@ -220,23 +212,4 @@ START_TEST(parts_are_compared_not_integers)
         ck_assert_int_eq(coco_snp_tcb_compare(&base, &a), COCO_SNP_TCB_MIXED);
     }
     ck_assert_int_eq(coco_snp_tcb_compare(&base, &base), COCO_SNP_TCB_EQUAL);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("snp_tcb");
-    TCase *tcase = tcase_create("snp_tcb");
-
-    tcase_add_test(tcase, products_of_cpus);
-    tcase_add_test(tcase, product_facts);
-    tcase_add_test(tcase, every_byte_of_every_layout);
-    tcase_add_test(tcase, one_number_two_layouts);
-    tcase_add_test(tcase, a_part_only_where_the_product_has_it);
-    tcase_add_test(tcase, what_people_call_a_product);
-    tcase_add_test(tcase, text_has_one_spelling);
-    tcase_add_test(tcase, longest_text_fits);
-    tcase_add_test(tcase, parts_are_compared_not_integers);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -40,7 +40,7 @@ static const struct {
 };
 #define N_CONTRACT (sizeof(contract) / sizeof(contract[0]))
 
-START_TEST(every_status_of_the_contract)
+TEST(every_status_of_the_contract)
 {
     for (size_t i = 0; i < N_CONTRACT; i++) {
         uint32_t status = contract[i].status;
@@ -56,9 +56,8 @@ START_TEST(every_status_of_the_contract)
         ck_assert_uint_eq(coco_status_to_getquote(status), contract[i].get_quote);
     }
 }
-END_TEST
 
-START_TEST(which_request_a_status_answers)
+TEST(which_request_a_status_answers)
 {
     static const struct {
         uint16_t type;
@@ -71,7 +70,6 @@ START_TEST(which_request_a_status_answers)
             ck_assert_int_eq(coco_status_valid_for(types[t].type, contract[i].status),
                              strchr(contract[i].answers, types[t].letter) != NULL);
 }
-END_TEST
 
 static void speaks_not_of(const char *text, const char *const *words)
 {
@@ -80,7 +78,7 @@ static void speaks_not_of(const char *text, const char *const *words)
 }
 
 /* A refused quote was once explained by the operator's choice about certificates. */
-START_TEST(no_text_speaks_of_the_other_service)
+TEST(no_text_speaks_of_the_other_service)
 {
     static const char *const of_snp[] = {"certificate", "SNP", "firmware", "chain", NULL};
     static const char *const of_tdx[] = {"quot", "TDX", "QGS", "TDREPORT", NULL};
@@ -102,9 +100,8 @@ START_TEST(no_text_speaks_of_the_other_service)
     ck_assert_ptr_nonnull(strstr(coco_status_text_for(COCO_CERTS_GET, COCO_EIO), "certificate"));
     ck_assert_str_eq(coco_status_text_for(COCO_QUOTE_GET, 4711), coco_status_text(4711));
 }
-END_TEST
 
-START_TEST(no_status_answers_what_is_no_request)
+TEST(no_status_answers_what_is_no_request)
 {
     static const uint16_t types[] = {COCO_HELLO_REPLY, COCO_CERTS_REPLY, COCO_CANCEL,
                                      COCO_GUEST_EVENT, COCO_NOTIFY,      0xC000};
@@ -113,7 +110,6 @@ START_TEST(no_status_answers_what_is_no_request)
         for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++)
             ck_assert(!coco_status_valid_for(types[t], contract[i].status));
 }
-END_TEST
 
 static bool in_contract(uint32_t status)
 {
@@ -139,7 +135,7 @@ static void check_unknown(uint32_t status)
     ck_assert(!coco_status_valid_for(COCO_QUOTE_GET, status));
 }
 
-START_TEST(unknown_statuses)
+TEST(unknown_statuses)
 {
     for (uint32_t status = 0; status < 4096; status++)
         if (!in_contract(status))
@@ -148,9 +144,8 @@ START_TEST(unknown_statuses)
     check_unknown(UINT32_MAX);
     check_unknown((uint32_t)-EAGAIN);
 }
-END_TEST
 
-START_TEST(errno_without_a_counterpart_is_eio)
+TEST(errno_without_a_counterpart_is_eio)
 {
     static const int others[] = {ENOENT, ENOMEM, EPERM, ECONNREFUSED, EPIPE, EMFILE, 4095};
 
@@ -158,9 +153,8 @@ START_TEST(errno_without_a_counterpart_is_eio)
         ck_assert_uint_eq(coco_status_from_errno(others[i]), 5);
     ck_assert_uint_eq(coco_status_from_errno(-EAGAIN), 5);
 }
-END_TEST
 
-START_TEST(kvm_takes_every_outcome)
+TEST(kvm_takes_every_outcome)
 {
     /* Whatever the server says, KVM_RUN accepts the `ret` that it becomes, and only the operator's
      * EIO gives the guest a generic error. */
@@ -171,9 +165,8 @@ START_TEST(kvm_takes_every_outcome)
         ck_assert_int_eq(info2 == 0xffffffff00000000, status == 5);
     }
 }
-END_TEST
 
-START_TEST(exitinfo2)
+TEST(exitinfo2)
 {
     ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(0), 0);
     ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(28), 0x0000000100000000);
@@ -185,9 +178,8 @@ START_TEST(exitinfo2)
     ck_assert_uint_eq(coco_snp_ret_to_exitinfo2((uint64_t)-EAGAIN), UINT64_MAX);
     ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(0x10000000bull), UINT64_MAX);
 }
-END_TEST
 
-START_TEST(getquote_never_stays_in_flight)
+TEST(getquote_never_stays_in_flight)
 {
     for (uint32_t status = 0; status < 4096; status++) {
         uint64_t end = coco_status_to_getquote(status);
@@ -195,23 +187,4 @@ START_TEST(getquote_never_stays_in_flight)
         ck_assert_uint_ne(end, ABI_GETQUOTE_IN_FLIGHT);
         ck_assert_int_eq(end == ABI_GETQUOTE_SUCCESS, status == 0);
     }
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("status");
-    TCase *tcase = tcase_create("status");
-
-    tcase_add_test(tcase, every_status_of_the_contract);
-    tcase_add_test(tcase, which_request_a_status_answers);
-    tcase_add_test(tcase, no_text_speaks_of_the_other_service);
-    tcase_add_test(tcase, no_status_answers_what_is_no_request);
-    tcase_add_test(tcase, unknown_statuses);
-    tcase_add_test(tcase, errno_without_a_counterpart_is_eio);
-    tcase_add_test(tcase, kvm_takes_every_outcome);
-    tcase_add_test(tcase, exitinfo2);
-    tcase_add_test(tcase, getquote_never_stays_in_flight);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

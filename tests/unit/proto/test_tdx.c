@@ -89,7 +89,7 @@ static int binding(const uint8_t *quote, size_t size, const uint8_t *report, con
 
 /* --- TDREPORT -------------------------------------------------------------------------------- */
 
-START_TEST(report_round_trip)
+TEST_LOOP(report_round_trip, 0, 3)
 {
     static const uint8_t versions[] = {0, 1, 3};
     uint8_t in[COCO_TDREPORT_SIZE], out[COCO_TDREPORT_SIZE];
@@ -119,9 +119,8 @@ START_TEST(report_round_trip)
     ck_assert_mem_eq(r.rtmr, in + 720, 192);
     ck_assert_mem_eq(r.servtd_hash, in + 912, 48);
 }
-END_TEST
 
-START_TEST(report_bit_flips)
+TEST(report_bit_flips)
 {
     uint8_t in[COCO_TDREPORT_SIZE], out[COCO_TDREPORT_SIZE];
     struct coco_tdreport r, untouched;
@@ -152,9 +151,8 @@ START_TEST(report_bit_flips)
         in[at] ^= (uint8_t)(1u << (bit % 8));
     }
 }
-END_TEST
 
-START_TEST(report_versions)
+TEST(report_versions)
 {
     uint8_t in[COCO_TDREPORT_SIZE];
     struct coco_tdreport r;
@@ -166,11 +164,10 @@ START_TEST(report_versions)
                          v == 0 || v == 1 || v == 3 ? 0 : -EBADMSG);
     }
 }
-END_TEST
 
 /* --- quote ----------------------------------------------------------------------------------- */
 
-START_TEST(quote_true_length)
+TEST_LOOP(quote_true_length, 0, 4)
 {
     static const uint16_t types[] = {0, 2, 3, 4};
     static const size_t true_size[] = {636 + 100, 54 + 584 + 104, 54 + 648 + 104, 54 + 885 + 104};
@@ -198,9 +195,8 @@ START_TEST(quote_true_length)
     ck_assert_uint_eq(q.size, true_size[_i]);
     free(in);
 }
-END_TEST
 
-START_TEST(quote_truncations)
+TEST_LOOP(quote_truncations, 0, 4)
 {
     static const uint16_t types[] = {0, 2, 3, 4};
     uint8_t report[COCO_TDREPORT_SIZE];
@@ -220,9 +216,8 @@ START_TEST(quote_truncations)
     }
     free(in);
 }
-END_TEST
 
-START_TEST(quote_bit_flips)
+TEST_LOOP(quote_bit_flips, 0, 4)
 {
     static const uint16_t types[] = {0, 2, 3, 4};
     uint8_t report[COCO_TDREPORT_SIZE], out[2048];
@@ -243,9 +238,8 @@ START_TEST(quote_bit_flips)
     }
     free(in);
 }
-END_TEST
 
-START_TEST(quote_sizes_that_lie)
+TEST(quote_sizes_that_lie)
 {
     uint8_t report[COCO_TDREPORT_SIZE];
     struct coco_quote q;
@@ -281,9 +275,8 @@ START_TEST(quote_sizes_that_lie)
     ck_assert_int_eq(coco_quote_encode(&q, in, size), -EINVAL);
     free(in);
 }
-END_TEST
 
-START_TEST(ecdsa_round_trip)
+TEST(ecdsa_round_trip)
 {
     struct coco_quote_ecdsa sig = {.auth_size = 32,
                                    .auth = (const uint8_t *)"0123456789abcdef0123456789abcdef",
@@ -315,7 +308,6 @@ START_TEST(ecdsa_round_trip)
         out[bit / 8] ^= (uint8_t)(1u << (bit % 8));
     }
 }
-END_TEST
 
 /* --- binding --------------------------------------------------------------------------------- */
 
@@ -333,7 +325,7 @@ static const struct {
 };
 
 /* Every byte of the body that comes from the TDREPORT, changed: the check names its field. */
-START_TEST(binding_names_each_field)
+TEST_LOOP(binding_names_each_field, 0, 3)
 {
     static const uint16_t types[] = {0, 3, 4};
     uint8_t report[COCO_TDREPORT_SIZE];
@@ -360,9 +352,8 @@ START_TEST(binding_names_each_field)
                      -EBADMSG);
     free(q);
 }
-END_TEST
 
-START_TEST(binding_takes_a_copied_signer)
+TEST(binding_takes_a_copied_signer)
 {
     uint8_t report[COCO_TDREPORT_SIZE];
     const char *field;
@@ -374,10 +365,9 @@ START_TEST(binding_takes_a_copied_signer)
     ck_assert_int_eq(binding(q, size, report, &field), 0);
     free(q);
 }
-END_TEST
 
 /* Version 4 has no TEE_TCB_SVN2 and no service TD to compare. */
-START_TEST(binding_of_version_4_ignores_the_rest)
+TEST(binding_of_version_4_ignores_the_rest)
 {
     uint8_t report[COCO_TDREPORT_SIZE];
     const char *field;
@@ -398,9 +388,8 @@ START_TEST(binding_of_version_4_ignores_the_rest)
     ck_assert_str_eq(field, "tee_tcb_svn");
     free(q);
 }
-END_TEST
 
-START_TEST(binding_of_version_5_without_svn2)
+TEST(binding_of_version_5_without_svn2)
 {
     uint8_t report[COCO_TDREPORT_SIZE];
     const char *field;
@@ -431,9 +420,8 @@ START_TEST(binding_of_version_5_without_svn2)
     ck_assert_str_eq(field, "tee_tcb_svn");
     free(q);
 }
-END_TEST
 
-START_TEST(binding_of_the_service_td)
+TEST(binding_of_the_service_td)
 {
     uint8_t report[COCO_TDREPORT_SIZE];
     const char *field;
@@ -456,10 +444,9 @@ START_TEST(binding_of_the_service_td)
     ck_assert_str_eq(field, "mrservicetd");
     free(q);
 }
-END_TEST
 
 /* Another TDREPORT of the same TD: only REPORTDATA differs, and that is what the check must see. */
-START_TEST(binding_catches_a_stale_reply)
+TEST(binding_catches_a_stale_reply)
 {
     uint8_t a[COCO_TDREPORT_SIZE], b[COCO_TDREPORT_SIZE];
     const char *field;
@@ -474,7 +461,6 @@ START_TEST(binding_catches_a_stale_reply)
     ck_assert_str_eq(field, "report_data");
     free(q);
 }
-END_TEST
 
 /* --- real material --------------------------------------------------------------------------- */
 
@@ -495,7 +481,7 @@ static void real_report_round_trip(const uint8_t *report)
     ck_assert_mem_eq(report, out, sizeof(out));
 }
 
-START_TEST(real_pairs)
+TEST_LOOP(real_pairs, 0, 3)
 {
     static const char *const names[][2] = {
         {"tdx/pairA_tdreport.bin", "tdx/pairA_quote.bin"},
@@ -515,9 +501,8 @@ START_TEST(real_pairs)
     free(report);
     free(quote);
 }
-END_TEST
 
-START_TEST(real_stale_reply)
+TEST(real_stale_reply)
 {
     size_t size;
     const char *field;
@@ -531,9 +516,8 @@ START_TEST(real_stale_reply)
     free(report);
     free(quote);
 }
-END_TEST
 
-START_TEST(real_quotes)
+TEST_LOOP(real_quotes, 0, 5)
 {
     static const struct {
         const char *name;
@@ -568,9 +552,8 @@ START_TEST(real_quotes)
     ck_assert_mem_eq(q.sig, out, q.sig_size);
     free(quote);
 }
-END_TEST
 
-START_TEST(real_reports)
+TEST(real_reports)
 {
     size_t size;
     struct coco_tdreport r;
@@ -590,32 +573,4 @@ START_TEST(real_reports)
         ck_assert_str_eq(why, "the report type is not TDX");
     }
     free(report);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("tdx");
-    TCase *tc = tcase_create("tdx");
-
-    tcase_add_loop_test(tc, report_round_trip, 0, 3);
-    tcase_add_test(tc, report_bit_flips);
-    tcase_add_test(tc, report_versions);
-    tcase_add_loop_test(tc, quote_true_length, 0, 4);
-    tcase_add_loop_test(tc, quote_truncations, 0, 4);
-    tcase_add_loop_test(tc, quote_bit_flips, 0, 4);
-    tcase_add_test(tc, quote_sizes_that_lie);
-    tcase_add_test(tc, ecdsa_round_trip);
-    tcase_add_loop_test(tc, binding_names_each_field, 0, 3);
-    tcase_add_test(tc, binding_takes_a_copied_signer);
-    tcase_add_test(tc, binding_of_version_4_ignores_the_rest);
-    tcase_add_test(tc, binding_of_version_5_without_svn2);
-    tcase_add_test(tc, binding_of_the_service_td);
-    tcase_add_test(tc, binding_catches_a_stale_reply);
-    tcase_add_loop_test(tc, real_pairs, 0, 3);
-    tcase_add_test(tc, real_stale_reply);
-    tcase_add_loop_test(tc, real_quotes, 0, 5);
-    tcase_add_test(tc, real_reports);
-    suite_add_tcase(s, tc);
-    return s;
 }

@@ -7,7 +7,7 @@
 #include "support.h"
 #include <glob.h>
 
-START_TEST(type_classes)
+TEST(type_classes)
 {
     static const struct {
         uint16_t type;
@@ -24,9 +24,8 @@ START_TEST(type_classes)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         ck_assert_int_eq(coco_type_class(cases[i].type), cases[i].class);
 }
-END_TEST
 
-START_TEST(type_names)
+TEST(type_names)
 {
     ck_assert_str_eq(coco_type_name(0x0000), "HELLO");
     ck_assert_str_eq(coco_type_name(0x0001), "HELLO_REPLY");
@@ -42,9 +41,8 @@ START_TEST(type_names)
     ck_assert_str_eq(coco_type_name(0x0008), "?");
     ck_assert_str_eq(coco_type_name(0x4001), "?");
 }
-END_TEST
 
-START_TEST(header_form)
+TEST(header_form)
 {
     const struct coco_header header = {.type = COCO_QUOTE_GET,
                                        .length = 0x01020304,
@@ -71,7 +69,6 @@ START_TEST(header_form)
         bytes[byte] ^= (uint8_t)(1u << bit % 8);
     }
 }
-END_TEST
 
 static int from_client(uint16_t type, uint32_t length, uint32_t status)
 {
@@ -85,7 +82,7 @@ static int from_server(uint16_t type, uint32_t length, uint32_t status)
         &(struct coco_header){.type = type, .length = length, .status = status});
 }
 
-START_TEST(header_from_client)
+TEST(header_from_client)
 {
     ck_assert_int_eq(from_client(COCO_CERTS_GET, 16, 0), 0);
     ck_assert_int_eq(from_client(0x3FFE, 0, 0), 0);
@@ -101,9 +98,8 @@ START_TEST(header_from_client)
     ck_assert_int_eq(from_client(COCO_NOTIFY, 16, 0), -EBADMSG);
     ck_assert_int_eq(from_client(0xC000, 0, 0), -EBADMSG);
 }
-END_TEST
 
-START_TEST(header_from_server)
+TEST(header_from_server)
 {
     ck_assert_int_eq(from_server(COCO_CERTS_REPLY, 40, 0), 0);
     ck_assert_int_eq(from_server(COCO_NOTIFY, 16, 0), 0);
@@ -122,14 +118,13 @@ START_TEST(header_from_server)
     ck_assert_int_eq(from_server(COCO_CANCEL, 0, 0), -EBADMSG);
     ck_assert_int_eq(from_server(0xC001, 0, 0), -EBADMSG);
 }
-END_TEST
 
 static struct coco_hello a_hello(void)
 {
     return (struct coco_hello){.version_min = 1, .version_max = 1, .vm_name = "n", .software = "s"};
 }
 
-START_TEST(hello_versions)
+TEST(hello_versions)
 {
     static const struct {
         uint16_t min, max;
@@ -147,9 +142,8 @@ START_TEST(hello_versions)
         ck_assert_int_eq(coco_hello_decode(bytes, sizeof(bytes), &back), cases[i].result);
     }
 }
-END_TEST
 
-START_TEST(hello_keeps_unknown_features)
+TEST(hello_keeps_unknown_features)
 {
     struct coco_hello hello = a_hello(), back;
     uint8_t bytes[COCO_HELLO_SIZE];
@@ -159,12 +153,11 @@ START_TEST(hello_keeps_unknown_features)
     ck_assert_int_eq(coco_hello_decode(bytes, sizeof(bytes), &back), 0);
     ck_assert_uint_eq(back.features, 0x80000003);
 }
-END_TEST
 
 #define NAME_OFF     24
 #define SOFTWARE_OFF 88
 
-START_TEST(hello_texts_are_utf8)
+TEST(hello_texts_are_utf8)
 {
     static const struct {
         const char *text;
@@ -215,9 +208,8 @@ START_TEST(hello_texts_are_utf8)
         }
     }
 }
-END_TEST
 
-START_TEST(hello_bytes_behind_the_nul)
+TEST(hello_bytes_behind_the_nul)
 {
     for (size_t i = NAME_OFF + 2; i < COCO_HELLO_SIZE; i++) {
         struct coco_hello hello = a_hello(), back;
@@ -231,9 +223,8 @@ START_TEST(hello_bytes_behind_the_nul)
         ck_assert_int_eq(coco_hello_decode(bytes, sizeof(bytes), &back), -EBADMSG);
     }
 }
-END_TEST
 
-START_TEST(hello_full_fields_have_no_nul)
+TEST(hello_full_fields_have_no_nul)
 {
     struct coco_hello hello = a_hello(), back;
     uint8_t bytes[COCO_HELLO_SIZE];
@@ -247,9 +238,8 @@ START_TEST(hello_full_fields_have_no_nul)
     ck_assert_uint_eq(strlen(back.vm_name), COCO_NAME_SIZE);
     ck_assert_uint_eq(strlen(back.software), COCO_SOFTWARE_SIZE);
 }
-END_TEST
 
-START_TEST(hello_cuts_behind_a_whole_character)
+TEST(hello_cuts_behind_a_whole_character)
 {
     static const char euro[] = "\xe2\x82\xac";
     struct coco_hello hello = a_hello(), back;
@@ -275,7 +265,6 @@ START_TEST(hello_cuts_behind_a_whole_character)
     ck_assert_int_eq(coco_hello_decode(bytes, sizeof(bytes), &back), 0);
     ck_assert_str_eq(back.software, "Z");
 }
-END_TEST
 
 static struct coco_hello_reply a_hello_reply(void)
 {
@@ -291,7 +280,7 @@ static int reply_round(const struct coco_hello_reply *reply)
     return coco_hello_reply_decode(bytes, sizeof(bytes), &back);
 }
 
-START_TEST(hello_reply_limits)
+TEST(hello_reply_limits)
 {
     struct coco_hello_reply reply = a_hello_reply();
 
@@ -310,9 +299,8 @@ START_TEST(hello_reply_limits)
     reply.lease_base = UINT64_MAX - 100;
     ck_assert_int_eq(reply_round(&reply), -EBADMSG);
 }
-END_TEST
 
-START_TEST(hello_reply_reserved)
+TEST(hello_reply_reserved)
 {
     struct coco_hello_reply reply = a_hello_reply();
     uint8_t bytes[COCO_HELLO_REPLY_SIZE];
@@ -324,7 +312,6 @@ START_TEST(hello_reply_reserved)
     bytes[3] = 1;
     ck_assert_int_eq(coco_hello_reply_decode(bytes, sizeof(bytes), &reply), -EBADMSG);
 }
-END_TEST
 
 /* A reply with `table_size` bytes said and `size` bytes of table there. */
 static int certs_reply(uint32_t npages, uint32_t table_size, size_t size, uint32_t status)
@@ -341,7 +328,7 @@ static int certs_reply(uint32_t npages, uint32_t table_size, size_t size, uint32
     return r;
 }
 
-START_TEST(certs_reply_with_a_table)
+TEST(certs_reply_with_a_table)
 {
     ck_assert_int_eq(certs_reply(1, 24, 24, COCO_OK), 0);
     ck_assert_int_eq(certs_reply(2, 4772, 4772, COCO_OK), 0);
@@ -362,9 +349,8 @@ START_TEST(certs_reply_with_a_table)
     ck_assert_int_eq(certs_reply(0, UINT32_MAX, 24, COCO_OK), -EBADMSG);
     ck_assert_int_eq(certs_reply(1u << 20, UINT32_MAX, 24, COCO_OK), -EBADMSG);
 }
-END_TEST
 
-START_TEST(certs_reply_without_a_table)
+TEST(certs_reply_without_a_table)
 {
     ck_assert_int_eq(certs_reply(2, 0, 0, COCO_ENOSPC), 0);
     ck_assert_int_eq(certs_reply(1, 0, 0, COCO_ENOSPC), 0);
@@ -377,9 +363,8 @@ START_TEST(certs_reply_without_a_table)
     ck_assert_int_eq(certs_reply(2, 0, 0, COCO_EIO), -EBADMSG);
     ck_assert_int_eq(certs_reply(1, 24, 24, COCO_EAGAIN), -EBADMSG);
 }
-END_TEST
 
-START_TEST(quote_get_limits)
+TEST(quote_get_limits)
 {
     static uint8_t tdreport[COCO_TDREPORT_SIZE] = {0x81};
     struct coco_quote_get get = {.quote_max = 1, .tdreport = tdreport}, back;
@@ -395,9 +380,8 @@ START_TEST(quote_get_limits)
     coco_quote_get_encode(&get, bytes);
     ck_assert_int_eq(coco_quote_get_decode(bytes, sizeof(bytes), &back), -EBADMSG);
 }
-END_TEST
 
-START_TEST(guest_event_data)
+TEST(guest_event_data)
 {
     struct coco_guest_event event = {.kind = 99, .ndata = 16}, back;
     uint8_t bytes[COCO_GUEST_EVENT_SIZE];
@@ -425,9 +409,8 @@ START_TEST(guest_event_data)
     ck_assert_uint_eq(back.data[1], ~0ull - 1);
     ck_assert_uint_eq(back.data[2], 0);
 }
-END_TEST
 
-START_TEST(notify_events)
+TEST(notify_events)
 {
     struct coco_notify notify = {.event = 77, .generation = 3}, back;
     uint8_t bytes[COCO_NOTIFY_SIZE];
@@ -438,7 +421,6 @@ START_TEST(notify_events)
     bytes[7] = 1;
     ck_assert_int_eq(coco_notify_decode(bytes, sizeof(bytes), &back), -EBADMSG);
 }
-END_TEST
 
 /* In memory of its exact size, where ASan and valgrind see a byte too far. */
 static int oracle_copy(const struct coco_header *header, const uint8_t *bytes, size_t size)
@@ -475,7 +457,7 @@ static void mutate(const struct coco_header *header, const uint8_t *bytes, size_
     free(copy);
 }
 
-START_TEST(golden_messages_mutated)
+TEST(golden_messages_mutated)
 {
     glob_t files;
 
@@ -494,33 +476,4 @@ START_TEST(golden_messages_mutated)
         free(frame);
     }
     globfree(&files);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("wire");
-    TCase *tcase = tcase_create("wire");
-
-    tcase_add_test(tcase, type_classes);
-    tcase_add_test(tcase, type_names);
-    tcase_add_test(tcase, header_form);
-    tcase_add_test(tcase, header_from_client);
-    tcase_add_test(tcase, header_from_server);
-    tcase_add_test(tcase, hello_versions);
-    tcase_add_test(tcase, hello_keeps_unknown_features);
-    tcase_add_test(tcase, hello_texts_are_utf8);
-    tcase_add_test(tcase, hello_bytes_behind_the_nul);
-    tcase_add_test(tcase, hello_full_fields_have_no_nul);
-    tcase_add_test(tcase, hello_cuts_behind_a_whole_character);
-    tcase_add_test(tcase, hello_reply_limits);
-    tcase_add_test(tcase, hello_reply_reserved);
-    tcase_add_test(tcase, certs_reply_with_a_table);
-    tcase_add_test(tcase, certs_reply_without_a_table);
-    tcase_add_test(tcase, quote_get_limits);
-    tcase_add_test(tcase, guest_event_data);
-    tcase_add_test(tcase, notify_events);
-    tcase_add_test(tcase, golden_messages_mutated);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

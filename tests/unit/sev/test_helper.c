@@ -122,7 +122,9 @@ static struct coco_sev_reply answer(enum coco_sev_op op)
     return m;
 }
 
-START_TEST(status_is_one_read_only_command)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(status_is_one_read_only_command)
 {
     struct coco_sev_reply m = answer(COCO_SEV_STATUS);
 
@@ -142,9 +144,8 @@ START_TEST(status_is_one_read_only_command)
     m = answer(COCO_SEV_STATUS);
     ck_assert_uint_eq(m.flags, COCO_SEV_MASK_CHIP_ID | COCO_SEV_MASK_CHIP_KEY | COCO_SEV_VLEK_EN);
 }
-END_TEST
 
-START_TEST(chip_id_has_the_products_size)
+TEST(chip_id_has_the_products_size)
 {
     struct coco_sev_reply m = answer(COCO_SEV_CHIP_ID);
 
@@ -162,9 +163,8 @@ START_TEST(chip_id_has_the_products_size)
     dev.id_length = 64;
     ck_assert_uint_eq(answer(COCO_SEV_CHIP_ID).chip_id_size, 64);
 }
-END_TEST
 
-START_TEST(chip_id_that_is_none)
+TEST(chip_id_that_is_none)
 {
     dev.id_length = 63;
     ck_assert_uint_eq(answer(COCO_SEV_CHIP_ID).status, COCO_EBADMSG);
@@ -174,9 +174,8 @@ START_TEST(chip_id_that_is_none)
     memset(dev.id, 0, sizeof(dev.id));
     ck_assert_uint_eq(answer(COCO_SEV_CHIP_ID).status, COCO_EBADMSG);
 }
-END_TEST
 
-START_TEST(each_failure_is_an_answer)
+TEST(each_failure_is_an_answer)
 {
     static const struct {
         int errnum;
@@ -206,9 +205,8 @@ START_TEST(each_failure_is_an_answer)
     dev.no_fw_error = true;
     ck_assert_uint_eq(answer(COCO_SEV_STATUS).fw_error, COCO_SEV_FW_NOT_CALLED);
 }
-END_TEST
 
-START_TEST(no_amd_no_device)
+TEST(no_amd_no_device)
 {
     dev.amd = false;
     struct coco_sev_reply m = answer(COCO_SEV_STATUS);
@@ -216,11 +214,10 @@ START_TEST(no_amd_no_device)
     ck_assert_uint_eq(m.cpu_family, 0);
     ck_assert_uint_eq(dev.n_open, 0);
 }
-END_TEST
 
 /* --- connections ----------------------------------------------------------------------------- */
 
-START_TEST(answers_in_order)
+TEST(answers_in_order)
 {
     int fd = dial();
 
@@ -234,9 +231,8 @@ START_TEST(answers_in_order)
     expect_reply(fd, 3);
     close(fd);
 }
-END_TEST
 
-START_TEST(question_in_pieces)
+TEST(question_in_pieces)
 {
     uint8_t bytes[COCO_SEV_REQUEST_SIZE];
     int fd = dial();
@@ -251,9 +247,8 @@ START_TEST(question_in_pieces)
     expect_reply(fd, 9);
     close(fd);
 }
-END_TEST
 
-START_TEST(malformed_question_closes)
+TEST(malformed_question_closes)
 {
     uint8_t bytes[COCO_SEV_REQUEST_SIZE];
 
@@ -270,9 +265,8 @@ START_TEST(malformed_question_closes)
     }
     ck_assert_uint_eq(dev.n_open, 0);
 }
-END_TEST
 
-START_TEST(newcomer_replaces_the_most_silent)
+TEST(newcomer_replaces_the_most_silent)
 {
     int fds[HELPER_CONNECTIONS];
 
@@ -295,9 +289,8 @@ START_TEST(newcomer_replaces_the_most_silent)
         close(fds[i]);
     close(newcomer);
 }
-END_TEST
 
-START_TEST(peer_that_does_not_read_is_dropped)
+TEST(peer_that_does_not_read_is_dropped)
 {
     int fd = dial(), size = 1;
     unsigned n = 0;
@@ -315,9 +308,8 @@ START_TEST(peer_that_does_not_read_is_dropped)
     close(fd);
     close(other);
 }
-END_TEST
 
-START_TEST(dead_listener_ends_it)
+TEST(dead_listener_ends_it)
 {
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -325,7 +317,6 @@ START_TEST(dead_listener_ends_it)
     ck_assert_int_lt(helper_turn(&helper, 0), 0);
     close(fd);
 }
-END_TEST
 
 /* --- the program ----------------------------------------------------------------------------- */
 
@@ -353,7 +344,7 @@ static void check_program(struct process *p)
     ck_assert_int_eq(process_stop(p), 128 + 15);
 }
 
-START_TEST(program_with_a_socket_of_its_own)
+TEST(program_with_a_socket_of_its_own)
 {
     struct process p;
     struct stat st;
@@ -372,9 +363,8 @@ START_TEST(program_with_a_socket_of_its_own)
     close(fd);
     check_program(&p);
 }
-END_TEST
 
-START_TEST(program_with_a_socket_of_systemds)
+TEST(program_with_a_socket_of_systemds)
 {
     struct process p;
     const char *argv[] = {process_built("cocod-sev"), NULL};
@@ -388,9 +378,8 @@ START_TEST(program_with_a_socket_of_systemds)
                                                 .no_notify = true});
     check_program(&p);
 }
-END_TEST
 
-START_TEST(program_without_a_socket)
+TEST(program_without_a_socket)
 {
     const char *none[] = {process_built("cocod-sev"), NULL};
     char *out = NULL;
@@ -405,29 +394,4 @@ START_TEST(program_without_a_socket)
     const char *wrong[] = {process_built("cocod-sev"), "--commit", NULL};
     ck_assert_int_eq(process_run(wrong, &out), 2);
     free(out);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("helper");
-    TCase *tcase = tcase_create("helper");
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, status_is_one_read_only_command);
-    tcase_add_test(tcase, chip_id_has_the_products_size);
-    tcase_add_test(tcase, chip_id_that_is_none);
-    tcase_add_test(tcase, each_failure_is_an_answer);
-    tcase_add_test(tcase, no_amd_no_device);
-    tcase_add_test(tcase, answers_in_order);
-    tcase_add_test(tcase, question_in_pieces);
-    tcase_add_test(tcase, malformed_question_closes);
-    tcase_add_test(tcase, newcomer_replaces_the_most_silent);
-    tcase_add_test(tcase, peer_that_does_not_read_is_dropped);
-    tcase_add_test(tcase, dead_listener_ends_it);
-    tcase_add_test(tcase, program_with_a_socket_of_its_own);
-    tcase_add_test(tcase, program_with_a_socket_of_systemds);
-    tcase_add_test(tcase, program_without_a_socket);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -55,7 +55,9 @@ static void refused(int e, const char *text)
         ck_assert_int_eq(dev.flags[i], O_RDONLY);
 }
 
-START_TEST(loads)
+FIXTURE(.setup = setup, .teardown = fake_device_teardown);
+
+TEST(loads)
 {
     ck_assert_int_eq(load(HASHSTICK), 0);
     ck_assert(strstr(why, "for TCB 4.0.22.213"));
@@ -64,17 +66,15 @@ START_TEST(loads)
     ck_assert_int_eq(dev.flags[0], O_RDONLY);
     ck_assert_int_eq(dev.flags[1], O_RDWR);
 }
-END_TEST
 
-START_TEST(loads_over_an_older_one)
+TEST(loads_over_an_older_one)
 {
     dev.status[8] = 4;
     ck_assert_int_eq(load(HASHSTICK), 0);
     ck_assert(loaded());
 }
-END_TEST
 
-START_TEST(finds_the_one_for_this_chip_and_tcb)
+TEST(finds_the_one_for_this_chip_and_tcb)
 {
     char name[1024], chip[512];
 
@@ -90,16 +90,14 @@ START_TEST(finds_the_one_for_this_chip_and_tcb)
     ck_assert_int_eq(vlek_load(folder, why, sizeof(why)), 0);
     ck_assert(loaded());
 }
-END_TEST
 
-START_TEST(another_tcb_is_refused_with_both_named)
+TEST(another_tcb_is_refused_with_both_named)
 {
     stick[0x197] = 212;
     refused(-ESTALE, "for TCB 4.0.22.212, and this host reports 4.0.22.213");
 }
-END_TEST
 
-START_TEST(what_is_no_hashstick)
+TEST(what_is_no_hashstick)
 {
     static const size_t reserved[] = {0x00c, 0x00f, 0x198, 0x19f};
 
@@ -116,17 +114,15 @@ START_TEST(what_is_no_hashstick)
     ck_assert_int_eq(load(HASHSTICK + 1), -EBADMSG);
     ck_assert(!loaded());
 }
-END_TEST
 
-START_TEST(no_file)
+TEST(no_file)
 {
     ck_assert_int_eq(vlek_load("/nonexistent/stick", why, sizeof(why)), -ENOENT);
     ck_assert(strstr(why, "/nonexistent/stick: No such file"));
     ck_assert(!loaded());
 }
-END_TEST
 
-START_TEST(host_that_cannot_keep_one)
+TEST(host_that_cannot_keep_one)
 {
     dev.status[2] = 0;
     refused(-ENODEV, "SNP is not initialised");
@@ -142,9 +138,8 @@ START_TEST(host_that_cannot_keep_one)
     dev.open_errno = ENOENT;
     refused(-ENOENT, "/dev/sev: No such file");
 }
-END_TEST
 
-START_TEST(firmwares_refusal_in_words)
+TEST(firmwares_refusal_in_words)
 {
     dev.fail_after = 1; /* the status succeeds, the load fails */
     dev.command_errno = EIO;
@@ -160,9 +155,8 @@ START_TEST(firmwares_refusal_in_words)
     ck_assert_int_eq(load(HASHSTICK), -EINVAL);
     ck_assert(strstr(why, "SNP_VLEK_LOAD failed: Invalid argument"));
 }
-END_TEST
 
-START_TEST(success_is_what_the_firmware_says_afterwards)
+TEST(success_is_what_the_firmware_says_afterwards)
 {
     dev.load_is_lost = true;
     ck_assert_int_eq(load(HASHSTICK), -EIO);
@@ -177,9 +171,8 @@ START_TEST(success_is_what_the_firmware_says_afterwards)
     dev.command_errno = ENOMEM;
     ck_assert_int_eq(load(HASHSTICK), -EIO); /* something did change */
 }
-END_TEST
 
-START_TEST(program)
+TEST(program)
 {
     char *out = NULL;
     const char *none[] = {process_built("cocod-vlek-load"), NULL};
@@ -193,25 +186,4 @@ START_TEST(program)
     ck_assert_int_eq(process_run(absent, &out), 1);
     ck_assert_str_eq(out, "vlek-load: /dev/sev: No such file or directory\n");
     free(out);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("vlek");
-    TCase *tcase = tcase_create("vlek");
-
-    tcase_add_checked_fixture(tcase, setup, fake_device_teardown);
-    tcase_add_test(tcase, loads);
-    tcase_add_test(tcase, loads_over_an_older_one);
-    tcase_add_test(tcase, finds_the_one_for_this_chip_and_tcb);
-    tcase_add_test(tcase, another_tcb_is_refused_with_both_named);
-    tcase_add_test(tcase, what_is_no_hashstick);
-    tcase_add_test(tcase, no_file);
-    tcase_add_test(tcase, host_that_cannot_keep_one);
-    tcase_add_test(tcase, firmwares_refusal_in_words);
-    tcase_add_test(tcase, success_is_what_the_firmware_says_afterwards);
-    tcase_add_test(tcase, program);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

@@ -17,9 +17,12 @@
 static const struct snp_pki_tcb old_tcb = {.bl = 3, .snp = 8, .ucode = 0x73};
 static const struct snp_pki_tcb new_tcb = {.bl = 4, .snp = 0x18, .ucode = 0xd9};
 
+static void fill_cache(void);
+FIXTURE(.setup_once = fill_cache, .timeout_s = 120);
+
 /* --- memory ---------------------------------------------------------------------------------- */
 
-START_TEST(memory_has_bounds_and_modes)
+TEST(memory_has_bounds_and_modes)
 {
     struct kvm_model *vm = kvm_model_new(KVM_MODEL_SNP);
     uint8_t data[2 * PAGE], out[2 * PAGE];
@@ -61,7 +64,6 @@ START_TEST(memory_has_bounds_and_modes)
     kvm_model_free(vm);
     kvm_model_free(NULL);
 }
-END_TEST
 
 #define ROUNDS 2000
 
@@ -79,7 +81,7 @@ static void *writer(void *arg)
     return NULL;
 }
 
-START_TEST(another_thread_sees_stores_in_order)
+TEST(another_thread_sees_stores_in_order)
 {
     struct kvm_model *vm = kvm_model_new(KVM_MODEL_TDX);
     uint8_t data[PAGE];
@@ -101,7 +103,6 @@ START_TEST(another_thread_sees_stores_in_order)
     ck_assert_ptr_null(failed);
     kvm_model_free(vm);
 }
-END_TEST
 
 /* --- SNP ------------------------------------------------------------------------------------- */
 
@@ -205,7 +206,7 @@ static enum snp_verdict judge(struct host *h, const struct snp_pki_leaf *leaf)
     return v;
 }
 
-START_TEST(opting_in_comes_before_vcpus)
+TEST(opting_in_comes_before_vcpus)
 {
     struct kvm_model *vm = kvm_model_new(KVM_MODEL_SNP), *td = kvm_model_new(KVM_MODEL_TDX);
 
@@ -215,9 +216,8 @@ START_TEST(opting_in_comes_before_vcpus)
     kvm_model_free(vm);
     kvm_model_free(td);
 }
-END_TEST
 
-START_TEST(without_opting_in_kvm_writes_the_empty_table)
+TEST(without_opting_in_kvm_writes_the_empty_table)
 {
     struct host h;
     uint8_t page[PAGE], want[PAGE];
@@ -245,9 +245,8 @@ START_TEST(without_opting_in_kvm_writes_the_empty_table)
     ck_assert(!kvm_vcpu_snp_result(h.vcpu)->response.valid);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(exit_carries_the_guests_numbers)
+TEST(exit_carries_the_guests_numbers)
 {
     struct host h;
 
@@ -277,7 +276,6 @@ START_TEST(exit_carries_the_guests_numbers)
     ck_assert_uint_eq(snp_firmware_reports(h.fw), 1);
     host_done(&h);
 }
-END_TEST
 
 static const struct {
     uint64_t ret, exitinfo2, rbx;
@@ -295,7 +293,7 @@ static const struct {
     {0x10000000b, 0, 4, -EINVAL, 0},
 };
 
-START_TEST(completion_table)
+TEST_LOOP(completion_table, 0, (int)(sizeof(completions) / sizeof(completions[0])))
 {
     struct host h;
 
@@ -316,9 +314,8 @@ START_TEST(completion_table)
     ck_assert_uint_eq(snp_firmware_reports(h.fw), completions[_i].reports);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(immediate_exit_comes_after_completion)
+TEST(immediate_exit_comes_after_completion)
 {
     struct host h;
 
@@ -345,9 +342,8 @@ START_TEST(immediate_exit_comes_after_completion)
     ck_assert_int_eq(kvm_model_run(h.vcpu), -EINVAL);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(report_is_made_at_re_entry)
+TEST(report_is_made_at_re_entry)
 {
     struct host h;
 
@@ -360,9 +356,8 @@ START_TEST(report_is_made_at_re_entry)
     ck_assert_int_eq(judge(&h, &h.new_leaf), SNP_VERDICT_OK);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(firmware_selects_keys)
+TEST(firmware_selects_keys)
 {
     struct host h;
     struct snp_pki_leaf vlek;
@@ -405,7 +400,6 @@ START_TEST(firmware_selects_keys)
     snp_pki_leaf_done(&vlek);
     host_done(&h);
 }
-END_TEST
 
 /* --- TDX ------------------------------------------------------------------------------------- */
 
@@ -439,7 +433,7 @@ static uint64_t resume(struct td *t)
     return kvm_vcpu_tdx_result(t->vcpu)->r10;
 }
 
-START_TEST(get_quote_exit)
+TEST(get_quote_exit)
 {
     static const uint64_t answers[] = {
         0, 1, ABI_TDVMCALL_INVALID_OPERAND, ABI_TDVMCALL_ALIGN_ERROR, 22, 0x1234567890abcdefull};
@@ -463,9 +457,8 @@ START_TEST(get_quote_exit)
     ck_assert_uint_eq(kvm_vcpu_tdx_result(t.vcpu)->r10, ABI_TDVMCALL_INVALID_OPERAND);
     kvm_model_free(t.vm);
 }
-END_TEST
 
-START_TEST(other_tdx_exits)
+TEST(other_tdx_exits)
 {
     struct td t;
 
@@ -493,9 +486,8 @@ START_TEST(other_tdx_exits)
     ck_assert_uint_eq(resume(&t), ABI_TDVMCALL_SUBFUNC_UNSUPPORTED);
     kvm_model_free(t.vm);
 }
-END_TEST
 
-START_TEST(interrupts_are_counted)
+TEST(interrupts_are_counted)
 {
     struct td t;
 
@@ -508,29 +500,4 @@ START_TEST(interrupts_are_counted)
     ck_assert_uint_eq(kvm_vcpu_interrupts(t.vcpu, 64), 2);
     ck_assert_uint_eq(kvm_vcpu_interrupts(t.vcpu, 65), 0);
     kvm_model_free(t.vm);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("kvm_model");
-    TCase *tc = tcase_create("kvm_model");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_unchecked_fixture(tc, fill_cache, NULL);
-    tcase_add_test(tc, memory_has_bounds_and_modes);
-    tcase_add_test(tc, another_thread_sees_stores_in_order);
-    tcase_add_test(tc, opting_in_comes_before_vcpus);
-    tcase_add_test(tc, without_opting_in_kvm_writes_the_empty_table);
-    tcase_add_test(tc, exit_carries_the_guests_numbers);
-    tcase_add_loop_test(tc, completion_table, 0,
-                        (int)(sizeof(completions) / sizeof(completions[0])));
-    tcase_add_test(tc, immediate_exit_comes_after_completion);
-    tcase_add_test(tc, report_is_made_at_re_entry);
-    tcase_add_test(tc, firmware_selects_keys);
-    tcase_add_test(tc, get_quote_exit);
-    tcase_add_test(tc, other_tdx_exits);
-    tcase_add_test(tc, interrupts_are_counted);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
+FIXTURE(.setup = sim_setup, .teardown = sim_teardown, .timeout_s = 60);
+
 /* --- as it should be ------------------------------------------------------------------------- */
 
-START_TEST(quote_of_each_version)
+TEST_LOOP(quote_of_each_version, 0, 2)
 {
     options.version = 4 + (unsigned)_i;
     sim_start();
@@ -27,9 +29,8 @@ START_TEST(quote_of_each_version)
     ck_assert(qgs_sim_wait_equal(sim, QGS_STAT_OUTSTANDING, 0, LONG_MS));
     ck_assert(qgs_sim_wait_equal(sim, QGS_STAT_OPEN, 0, LONG_MS));
 }
-END_TEST
 
-START_TEST(raw_quote)
+TEST(raw_quote)
 {
     const char *why = "";
 
@@ -39,9 +40,8 @@ START_TEST(raw_quote)
     ck_assert_msg(tdx_verify_quote(reply, size, report, &why) == 0, "%s", why);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_RAW_REQUESTS), 1);
 }
-END_TEST
 
-START_TEST(any_minor_is_answered_as_1_1)
+TEST(any_minor_is_answered_as_1_1)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -52,9 +52,8 @@ START_TEST(any_minor_is_answered_as_1_1)
     wire[6] = 7;
     must_be_quote_of(ask(wire, sizeof(wire)), report);
 }
-END_TEST
 
-START_TEST(platform_info_has_the_stray_bytes)
+TEST(platform_info_has_the_stray_bytes)
 {
     uint8_t wire[20];
     struct coco_qgs_platform_req req = {.minor = 1};
@@ -68,9 +67,8 @@ START_TEST(platform_info_has_the_stray_bytes)
     ck_assert(resp.padded);
     ck_assert_uint_eq(resp.error_code, 0);
 }
-END_TEST
 
-START_TEST(collateral_is_padded_for_minor_0)
+TEST_LOOP(collateral_is_padded_for_minor_0, 0, 2)
 {
     uint8_t wire[64];
     struct coco_qgs_collateral_req req = {.minor = (uint16_t)_i,
@@ -89,9 +87,8 @@ START_TEST(collateral_is_padded_for_minor_0)
     ck_assert_int_eq(resp.padded, _i == 0);
     ck_assert_uint_eq(resp.minor, 1);
 }
-END_TEST
 
-START_TEST(half_close_after_the_request_is_fine)
+TEST(half_close_after_the_request_is_fine)
 {
     sim_start();
     int fd = send_request(report);
@@ -101,9 +98,8 @@ START_TEST(half_close_after_the_request_is_fine)
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_ABANDONED), 0);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_HALF_OPEN), 0);
 }
-END_TEST
 
-START_TEST(one_request_a_connection)
+TEST(one_request_a_connection)
 {
     sim_start();
     int fd = send_request(report);
@@ -112,11 +108,10 @@ START_TEST(one_request_a_connection)
     ck_assert_int_eq(errno, EPIPE);
     close(fd);
 }
-END_TEST
 
 /* --- what it refuses ------------------------------------------------------------------------- */
 
-START_TEST(bad_requests_get_the_one_error)
+TEST(bad_requests_get_the_one_error)
 {
     uint8_t wire[2 * COCO_QGS_QUOTE_REQ_WIRE], bad[TDX_TDREPORT_SIZE];
 
@@ -141,9 +136,8 @@ START_TEST(bad_requests_get_the_one_error)
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_QUOTES), 0);
     still_alive();
 }
-END_TEST
 
-START_TEST(mac_is_checked_on_demand)
+TEST_LOOP(mac_is_checked_on_demand, 0, 2)
 {
     uint8_t bad[TDX_TDREPORT_SIZE];
 
@@ -158,9 +152,8 @@ START_TEST(mac_is_checked_on_demand)
         must_be_quote_of(size, bad);
     still_alive();
 }
-END_TEST
 
-START_TEST(some_get_an_end_of_file_at_once)
+TEST(some_get_an_end_of_file_at_once)
 {
     uint8_t garbage[TDX_TDREPORT_SIZE], wire[COCO_QGS_QUOTE_REQ_WIRE];
 
@@ -175,9 +168,8 @@ START_TEST(some_get_an_end_of_file_at_once)
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_TIMED_OUT), 0);
     still_alive();
 }
-END_TEST
 
-START_TEST(some_get_nothing_until_the_timer)
+TEST(some_get_nothing_until_the_timer)
 {
     static uint8_t wire[8192];
     const size_t n = COCO_QGS_QUOTE_REQ_WIRE;
@@ -209,7 +201,6 @@ START_TEST(some_get_nothing_until_the_timer)
     ck_assert_uint_eq(ask(big, 5028), 0);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_REQUESTS), 0);
 }
-END_TEST
 
 /* --- requests in pieces ---------------------------------------------------------------------- */
 
@@ -232,7 +223,7 @@ static size_t ask_split(size_t first)
     return size;
 }
 
-START_TEST(pieces_up_to_1_25)
+TEST(pieces_up_to_1_25)
 {
     const char *why = "";
 
@@ -249,9 +240,8 @@ START_TEST(pieces_up_to_1_25)
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_SECOND_WRITES), 4);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_RAW_REQUESTS), 1);
 }
-END_TEST
 
-START_TEST(pieces_from_1_26)
+TEST(pieces_from_1_26)
 {
     uint8_t garbage[100];
 
@@ -268,11 +258,10 @@ START_TEST(pieces_from_1_26)
     size_t size = ask(report, sizeof(report));
     ck_assert_msg(tdx_verify_quote(reply, size, report, &why) == 0, "%s", why);
 }
-END_TEST
 
 /* Up to DCAP 1.20: its library says 1.0, pads collateral for everybody, reads whole frames, and knows
  * no raw form: a bare TDREPORT announces a length. */
-START_TEST(one_of_1_20)
+TEST(one_of_1_20)
 {
     static const uint8_t collateral[] = {0, 0, 0, 26, 1, 0, 1, 0, 2, 0, 0, 0, 26, 0,   0,
                                          0, 0, 0, 0,  0, 1, 0, 0, 0, 1, 0, 0, 0,  'f', 'c'};
@@ -299,11 +288,10 @@ START_TEST(one_of_1_20)
     ck_assert_uint_eq(ask("\0\0\0\0", 4), 0);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_TIMED_OUT), 1); /* closed at once */
 }
-END_TEST
 
 /* --- queue and time -------------------------------------------------------------------------- */
 
-START_TEST(queue_is_unbounded_and_workers_are_not)
+TEST(queue_is_unbounded_and_workers_are_not)
 {
     int fds[20];
 
@@ -326,10 +314,9 @@ START_TEST(queue_is_unbounded_and_workers_are_not)
     ck_assert_int_eq(qgs_sim_start(sim), 0);
     still_alive();
 }
-END_TEST
 
 /* A request that nobody waits for any more is worked on all the same, and holds up the next. */
-START_TEST(nothing_is_cancelled)
+TEST(nothing_is_cancelled)
 {
     options.threads = 1;
     options.faults[QGS_FAULT_HANG] = 1;
@@ -350,9 +337,8 @@ START_TEST(nothing_is_cancelled)
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_HALF_OPEN), 0);
     still_alive();
 }
-END_TEST
 
-START_TEST(half_open_peers_are_counted)
+TEST(half_open_peers_are_counted)
 {
     sim_start();
     close(open_one());
@@ -364,9 +350,8 @@ START_TEST(half_open_peers_are_counted)
     still_alive();
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_HALF_OPEN), 2);
 }
-END_TEST
 
-START_TEST(zero_threads_never_answer)
+TEST(zero_threads_never_answer)
 {
     options.threads = 0;
     options.timer_ms = 60;
@@ -375,9 +360,8 @@ START_TEST(zero_threads_never_answer)
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_TIMED_OUT), 1);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_OUTSTANDING), 1);
 }
-END_TEST
 
-START_TEST(delays_run_in_parallel)
+TEST_LOOP(delays_run_in_parallel, 0, 2)
 {
     int fds[8];
 
@@ -393,35 +377,4 @@ START_TEST(delays_run_in_parallel)
     }
     qgs_sim_set_delay(sim, 0);
     still_alive();
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("qgs_sim");
-    TCase *tc = tcase_create("qgs_sim");
-
-    tcase_add_checked_fixture(tc, sim_setup, sim_teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, quote_of_each_version, 0, 2);
-    tcase_add_test(tc, raw_quote);
-    tcase_add_test(tc, any_minor_is_answered_as_1_1);
-    tcase_add_test(tc, platform_info_has_the_stray_bytes);
-    tcase_add_loop_test(tc, collateral_is_padded_for_minor_0, 0, 2);
-    tcase_add_test(tc, half_close_after_the_request_is_fine);
-    tcase_add_test(tc, one_request_a_connection);
-    tcase_add_test(tc, bad_requests_get_the_one_error);
-    tcase_add_loop_test(tc, mac_is_checked_on_demand, 0, 2);
-    tcase_add_test(tc, some_get_an_end_of_file_at_once);
-    tcase_add_test(tc, some_get_nothing_until_the_timer);
-    tcase_add_test(tc, pieces_up_to_1_25);
-    tcase_add_test(tc, pieces_from_1_26);
-    tcase_add_test(tc, one_of_1_20);
-    tcase_add_test(tc, queue_is_unbounded_and_workers_are_not);
-    tcase_add_test(tc, nothing_is_cancelled);
-    tcase_add_test(tc, half_open_peers_are_counted);
-    tcase_add_test(tc, zero_threads_never_answer);
-    tcase_add_loop_test(tc, delays_run_in_parallel, 0, 2);
-    suite_add_tcase(s, tc);
-    return s;
 }

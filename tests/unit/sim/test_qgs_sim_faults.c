@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+FIXTURE(.setup = sim_setup, .teardown = sim_teardown, .timeout_s = 60);
+
 /* --- faults ---------------------------------------------------------------------------------- */
 
-START_TEST(faults_are_counted_out)
+TEST(faults_are_counted_out)
 {
     options.faults[QGS_FAULT_EOF] = 4;
     options.faults[QGS_FAULT_ERROR] = 1;
@@ -29,9 +31,8 @@ START_TEST(faults_are_counted_out)
     qgs_sim_set_fault(sim, QGS_FAULT_ERROR, 0);
     still_alive();
 }
-END_TEST
 
-START_TEST(faults_spare_probes_unless_told)
+TEST_LOOP(faults_spare_probes_unless_told, 0, 2)
 {
     static const uint8_t probe[20] = {0, 0, 0, 16, 1, 0, 1, 0, 4, 0, 0, 0, 16};
 
@@ -41,9 +42,8 @@ START_TEST(faults_spare_probes_unless_told)
     ck_assert_uint_eq(ask(probe, sizeof(probe)), _i ? 0 : 68);
     ck_assert_uint_eq(ask_quote(report), 0);
 }
-END_TEST
 
-START_TEST(malformed_replies)
+TEST(malformed_replies)
 {
     struct coco_qgs_quote_resp resp;
     struct coco_qgs_header header;
@@ -77,9 +77,8 @@ START_TEST(malformed_replies)
     ck_assert_int_eq(tdx_verify_quote(reply, good - 28, report, NULL), 0);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_QUOTES), 1);
 }
-END_TEST
 
-START_TEST(drip_arrives_in_the_end)
+TEST(drip_arrives_in_the_end)
 {
     options.drip_ms = 0;
     options.faults[QGS_FAULT_DRIP] = 1;
@@ -87,10 +86,9 @@ START_TEST(drip_arrives_in_the_end)
     must_be_quote_of(ask_quote(report), report);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_FAULTS), 1);
 }
-END_TEST
 
 /* With a pause between two bytes it is still dripping when the timer closes. */
-START_TEST(drip_ends_with_the_timer)
+TEST(drip_ends_with_the_timer)
 {
     options.drip_ms = 5;
     options.timer_ms = 60;
@@ -101,7 +99,6 @@ START_TEST(drip_ends_with_the_timer)
     ck_assert_uint_le(size, 13);
     ck_assert_uint_eq(qgs_sim_stat(sim, QGS_STAT_TIMED_OUT), 1);
 }
-END_TEST
 
 /* Signed and whole, but not about this TDREPORT. */
 static void must_be_quote_of_another(size_t size, const char *field)
@@ -119,7 +116,7 @@ static void must_be_quote_of_another(size_t size, const char *field)
     ck_assert_str_eq(name, field);
 }
 
-START_TEST(quotes_of_another)
+TEST(quotes_of_another)
 {
     uint8_t before[TDX_TDREPORT_SIZE];
 
@@ -136,14 +133,13 @@ START_TEST(quotes_of_another)
     must_be_quote_of_another(ask_quote(report), "mrtd");
     still_alive();
 }
-END_TEST
 
 static void note_crash(void *arg)
 {
     *(volatile bool *)arg = true;
 }
 
-START_TEST(crash_leaves_the_socket_file)
+TEST(crash_leaves_the_socket_file)
 {
     volatile bool crashed = false;
 
@@ -166,9 +162,8 @@ START_TEST(crash_leaves_the_socket_file)
     qgs_sim_free(second);
     ck_assert_int_eq(access(path, F_OK), 0);
 }
-END_TEST
 
-START_TEST(no_accept_fills_the_backlog)
+TEST(no_accept_fills_the_backlog)
 {
     int fds[16], n = 0;
 
@@ -183,7 +178,6 @@ START_TEST(no_accept_fills_the_backlog)
     while (n > 0)
         close(fds[--n]);
 }
-END_TEST
 
 /* --- replay ---------------------------------------------------------------------------------- */
 
@@ -213,7 +207,7 @@ static const char *make_recordings(uint8_t a[TDX_TDREPORT_SIZE], uint8_t b[TDX_T
     return dir;
 }
 
-START_TEST(replays_what_was_recorded)
+TEST_LOOP(replays_what_was_recorded, 0, 2)
 {
     uint8_t b[TDX_TDREPORT_SIZE], other[TDX_TDREPORT_SIZE];
 
@@ -235,9 +229,8 @@ START_TEST(replays_what_was_recorded)
     else
         must_be_quote_of(size, other);
 }
-END_TEST
 
-START_TEST(replays_real_material)
+TEST(replays_real_material)
 {
     const char *file = test_data("tdx/pairA_quote.bin");
     size_t size, quote_size;
@@ -266,9 +259,8 @@ START_TEST(replays_real_material)
     free(b);
     free(quote);
 }
-END_TEST
 
-START_TEST(bad_options_are_refused)
+TEST(bad_options_are_refused)
 {
     enum qgs_fault fault;
     int64_t n;
@@ -296,7 +288,6 @@ START_TEST(bad_options_are_refused)
     for (int s = 0; s < QGS_N_STATS; s++)
         ck_assert_ptr_nonnull(qgs_stat_name((enum qgs_stat)s));
 }
-END_TEST
 
 /* --- the program ----------------------------------------------------------------------------- */
 
@@ -344,7 +335,7 @@ static int end_of(pid_t pid)
     return WEXITSTATUS(status);
 }
 
-START_TEST(program_counts_and_ends)
+TEST(program_counts_and_ends)
 {
     const char *program = program_path();
     char stats[160];
@@ -369,9 +360,8 @@ START_TEST(program_counts_and_ends)
     ck_assert_ptr_nonnull(strstr(text, "half_open 0\n"));
     free(text);
 }
-END_TEST
 
-START_TEST(program_crashes_on_demand)
+TEST(program_crashes_on_demand)
 {
     const char *program = program_path();
 
@@ -385,10 +375,9 @@ START_TEST(program_crashes_on_demand)
     ck_assert_int_eq(end_of(pid), 3);
     ck_assert_int_eq(access(path, F_OK), 0);
 }
-END_TEST
 
 /* No test leaves one behind: it ends with its parent. */
-START_TEST(program_ends_with_its_parent)
+TEST(program_ends_with_its_parent)
 {
     const char *program = program_path();
     int gone[2];
@@ -410,30 +399,4 @@ START_TEST(program_ends_with_its_parent)
     ck_assert_int_eq(read(gone[0], &byte, 1), 0);
     close(gone[0]);
     ck_assert_int_ne(access(path, F_OK), 0);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("qgs_sim_faults");
-    TCase *tc = tcase_create("qgs_sim_faults");
-
-    tcase_add_checked_fixture(tc, sim_setup, sim_teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, faults_are_counted_out);
-    tcase_add_loop_test(tc, faults_spare_probes_unless_told, 0, 2);
-    tcase_add_test(tc, malformed_replies);
-    tcase_add_test(tc, drip_arrives_in_the_end);
-    tcase_add_test(tc, drip_ends_with_the_timer);
-    tcase_add_test(tc, quotes_of_another);
-    tcase_add_test(tc, crash_leaves_the_socket_file);
-    tcase_add_test(tc, no_accept_fills_the_backlog);
-    tcase_add_loop_test(tc, replays_what_was_recorded, 0, 2);
-    tcase_add_test(tc, replays_real_material);
-    tcase_add_test(tc, bad_options_are_refused);
-    tcase_add_test(tc, program_counts_and_ends);
-    tcase_add_test(tc, program_crashes_on_demand);
-    tcase_add_test(tc, program_ends_with_its_parent);
-    suite_add_tcase(s, tc);
-    return s;
 }

@@ -61,7 +61,9 @@ static int ask(int fd, enum coco_sev_op op, struct coco_sev_reply *ret)
     return coco_sev_reply_decode(bytes, ret);
 }
 
-START_TEST(tells_the_platform)
+FIXTURE(.setup = setup, .teardown = teardown);
+
+TEST(tells_the_platform)
 {
     struct coco_sev_reply m;
     int fd = dial();
@@ -89,7 +91,6 @@ START_TEST(tells_the_platform)
     ck_assert_uint_eq(sev_sim_asked(sim, COCO_SEV_CHIP_ID), 1);
     close(fd);
 }
-END_TEST
 
 static void set_fault(const char *name)
 {
@@ -97,7 +98,7 @@ static void set_fault(const char *name)
     sev_sim_set(sim, &platform);
 }
 
-START_TEST(fails_in_every_way)
+TEST(fails_in_every_way)
 {
     uint8_t more[COCO_SEV_REPLY_SIZE + 1];
     struct coco_sev_reply m;
@@ -126,9 +127,8 @@ START_TEST(fails_in_every_way)
     ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), -ECONNRESET);
     close(fd);
 }
-END_TEST
 
-START_TEST(silence_and_delay)
+TEST(silence_and_delay)
 {
     struct coco_sev_reply m;
     int silent = dial(), slow = dial();
@@ -152,9 +152,8 @@ START_TEST(silence_and_delay)
     close(silent);
     close(slow);
 }
-END_TEST
 
-START_TEST(file_is_read_for_each_question)
+TEST(file_is_read_for_each_question)
 {
     char file[256];
     struct coco_sev_reply m;
@@ -176,9 +175,8 @@ START_TEST(file_is_read_for_each_question)
     ck_assert_uint_eq(m.status, COCO_ENODEV);
     close(fd);
 }
-END_TEST
 
-START_TEST(fields_are_strict)
+TEST(fields_are_strict)
 {
     static const char *const bad[][2] = {
         {"product", "Rome"}, {"product", ""},    {"chip_id", "0"},     {"chip_id", ""},
@@ -197,9 +195,8 @@ START_TEST(fields_are_strict)
     ck_assert_uint_eq(platform.chip_id[1], 0xff);
     ck_assert_uint_eq(platform.chip_id[2], 0);
 }
-END_TEST
 
-START_TEST(program)
+TEST(program)
 {
     struct process p;
     struct coco_sev_reply m;
@@ -224,21 +221,4 @@ START_TEST(program)
     ck_assert_int_eq(process_run(wrong, &out), 2);
     ck_assert(strstr(out, "no such key or value"));
     free(out);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("sev_sim");
-    TCase *tcase = tcase_create("sev_sim");
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, tells_the_platform);
-    tcase_add_test(tcase, fails_in_every_way);
-    tcase_add_test(tcase, silence_and_delay);
-    tcase_add_test(tcase, file_is_read_for_each_question);
-    tcase_add_test(tcase, fields_are_strict);
-    tcase_add_test(tcase, program);
-    suite_add_tcase(suite, tcase);
-    return suite;
 }

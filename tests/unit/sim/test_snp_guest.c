@@ -189,9 +189,11 @@ static void write_too_much(struct host *h, struct abi_snp_req_certs *exit)
         ck_assert_int_eq(kvm_model_write(h->vm, exit->gpa + exit->npages * PAGE, page, 1), 0);
 }
 
+FIXTURE(.setup_once = fill_cache, .timeout_s = 120);
+
 /* --- tests ----------------------------------------------------------------------------------- */
 
-START_TEST(tsm_gets_report_and_chain)
+TEST(tsm_gets_report_and_chain)
 {
     struct host h;
 
@@ -209,9 +211,8 @@ START_TEST(tsm_gets_report_and_chain)
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(ioctl_asks_twice)
+TEST(ioctl_asks_twice)
 {
     struct host h;
 
@@ -224,9 +225,8 @@ START_TEST(ioctl_asks_twice)
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(empty_table_is_no_certificates)
+TEST(empty_table_is_no_certificates)
 {
     struct host h;
 
@@ -241,9 +241,8 @@ START_TEST(empty_table_is_no_certificates)
     ck_assert_int_eq(judge(&h), SNP_VERDICT_NO_CERTIFICATES);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(eio_costs_the_vmpck_at_once)
+TEST(eio_costs_the_vmpck_at_once)
 {
     struct host h;
 
@@ -257,9 +256,8 @@ START_TEST(eio_costs_the_vmpck_at_once)
     ck_assert_int_eq(snp_guest_start(h.guest, SNP_GUEST_TSM, h.report_data), -ENOTTY);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(busy_is_borne_for_a_minute)
+TEST(busy_is_borne_for_a_minute)
 {
     struct host h;
 
@@ -280,9 +278,8 @@ START_TEST(busy_is_borne_for_a_minute)
     ck_assert(!snp_guest_vmpck_alive(h.guest));
     host_done(&h);
 }
-END_TEST
 
-START_TEST(busy_guest_sleeps_two_seconds)
+TEST(busy_guest_sleeps_two_seconds)
 {
     struct host h;
     struct kvm_model_run *run;
@@ -305,9 +302,8 @@ START_TEST(busy_guest_sleeps_two_seconds)
     finish(&h, serve);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(race_with_an_update_is_seen)
+TEST(race_with_an_update_is_seen)
 {
     struct host h;
     const char *why = NULL;
@@ -321,9 +317,8 @@ START_TEST(race_with_an_update_is_seen)
         host_done(&h);
     }
 }
-END_TEST
 
-START_TEST(table_over_16_kib_fails_without_losing_the_vmpck)
+TEST(table_over_16_kib_fails_without_losing_the_vmpck)
 {
     struct host h;
 
@@ -340,9 +335,8 @@ START_TEST(table_over_16_kib_fails_without_losing_the_vmpck)
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(single_ioctl)
+TEST(single_ioctl)
 {
     struct host h;
 
@@ -360,10 +354,9 @@ START_TEST(single_ioctl)
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
     host_done(&h);
 }
-END_TEST
 
 /* KVM does not take it, and the guest finds a response page that nobody wrote. */
-START_TEST(odd_answers_cost_the_vmpck)
+TEST(odd_answers_cost_the_vmpck)
 {
     static const uint64_t odd[] = {1, 22, 12, 110, UINT64_MAX};
     struct host h;
@@ -377,9 +370,8 @@ START_TEST(odd_answers_cost_the_vmpck)
         host_done(&h);
     }
 }
-END_TEST
 
-START_TEST(writing_behind_the_offer_is_seen)
+TEST(writing_behind_the_offer_is_seen)
 {
     struct host h;
 
@@ -392,9 +384,8 @@ START_TEST(writing_behind_the_offer_is_seen)
         host_done(&h);
     }
 }
-END_TEST
 
-START_TEST(vlek_chain)
+TEST(vlek_chain)
 {
     struct host h;
     struct snp_pki_leaf vlek;
@@ -411,9 +402,8 @@ START_TEST(vlek_chain)
     snp_pki_leaf_done(&vlek);
     host_done(&h);
 }
-END_TEST
 
-START_TEST(nothing_asked_is_no_report)
+TEST(nothing_asked_is_no_report)
 {
     struct host h;
 
@@ -422,29 +412,4 @@ START_TEST(nothing_asked_is_no_report)
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
     ck_assert_uint_eq(kvm_vcpu_run_area(h.vcpu)->u.hlt.wake_us, KVM_MODEL_NEVER);
     host_done(&h);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("snp_guest");
-    TCase *tc = tcase_create("snp_guest");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_unchecked_fixture(tc, fill_cache, NULL);
-    tcase_add_test(tc, tsm_gets_report_and_chain);
-    tcase_add_test(tc, ioctl_asks_twice);
-    tcase_add_test(tc, empty_table_is_no_certificates);
-    tcase_add_test(tc, eio_costs_the_vmpck_at_once);
-    tcase_add_test(tc, busy_is_borne_for_a_minute);
-    tcase_add_test(tc, busy_guest_sleeps_two_seconds);
-    tcase_add_test(tc, race_with_an_update_is_seen);
-    tcase_add_test(tc, table_over_16_kib_fails_without_losing_the_vmpck);
-    tcase_add_test(tc, single_ioctl);
-    tcase_add_test(tc, odd_answers_cost_the_vmpck);
-    tcase_add_test(tc, writing_behind_the_offer_is_seen);
-    tcase_add_test(tc, vlek_chain);
-    tcase_add_test(tc, nothing_asked_is_no_report);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -148,7 +148,9 @@ static const struct {
     {"Milan", SNP_PKI_ASVK, "snp/milan_asvk_ark.pem"},
 };
 
-START_TEST(authorities_are_shaped_like_amds)
+FIXTURE(.setup_once = fill_cache, .timeout_s = 300);
+
+TEST_LOOP(authorities_are_shaped_like_amds, 0, (int)(sizeof(real_cas) / sizeof(real_cas[0])))
 {
     const char *path = test_data(real_cas[_i].file);
 
@@ -165,7 +167,6 @@ START_TEST(authorities_are_shaped_like_amds)
     X509_free(ark);
     snp_pki_free(pki);
 }
-END_TEST
 
 static void unhex_into(const char *text, uint8_t *out, size_t want)
 {
@@ -199,7 +200,7 @@ static const struct {
       .csp_id = "CN=cc-us-east-2.amazonaws.com"}},
 };
 
-START_TEST(leaves_are_shaped_like_amds)
+TEST_LOOP(leaves_are_shaped_like_amds, 0, (int)(sizeof(real_leaves) / sizeof(real_leaves[0])))
 {
     const char *path = test_data(real_leaves[_i].file);
     struct snp_pki_leaf_options options = real_leaves[_i].options;
@@ -225,7 +226,6 @@ START_TEST(leaves_are_shaped_like_amds)
     snp_pki_leaf_done(&leaf);
     snp_pki_free(pki);
 }
-END_TEST
 
 /* The value of an extension, or -1 as its size where it is not there. */
 static int extension(X509 *cert, const char *oid, const uint8_t **ret)
@@ -251,7 +251,7 @@ static X509 *leaf_cert(struct snp_pki *pki, const struct snp_pki_leaf_options *o
     return cert;
 }
 
-START_TEST(extensions_differ_by_product)
+TEST(extensions_differ_by_product)
 {
     static const uint8_t ucode[] = {0x02, 0x02, 0x00, 0xd9}, fmc[] = {0x02, 0x01, 0x02};
     struct snp_pki_leaf_options options = {.tcb = tcb};
@@ -277,9 +277,8 @@ START_TEST(extensions_differ_by_product)
     snp_pki_free(milan);
     snp_pki_free(turin);
 }
-END_TEST
 
-START_TEST(bad_leaves_are_bad_as_asked)
+TEST(bad_leaves_are_bad_as_asked)
 {
     struct snp_pki *pki = cached("Genoa");
     X509 *ask = ca_cert(pki, SNP_PKI_ASK), *ark = ca_cert(pki, SNP_PKI_ARK);
@@ -338,9 +337,8 @@ START_TEST(bad_leaves_are_bad_as_asked)
     X509_free(ark);
     snp_pki_free(pki);
 }
-END_TEST
 
-START_TEST(crl_revokes_an_authority)
+TEST(crl_revokes_an_authority)
 {
     struct snp_pki *pki = cached("Genoa");
     uint32_t serials[] = {snp_pki_ca_serial(pki, SNP_PKI_ASK), 0x020001};
@@ -373,7 +371,6 @@ START_TEST(crl_revokes_an_authority)
     X509_free(ask);
     snp_pki_free(pki);
 }
-END_TEST
 
 static void path_in(char out[512], const char *dir, const char *name)
 {
@@ -394,7 +391,7 @@ static unsigned count_files(const char *dir)
 
 /* A folder written before gives the same root again, and a new leaf; that is how a chain is
  * replaced. */
-START_TEST(folder_keeps_the_root)
+TEST(folder_keeps_the_root)
 {
     struct snp_pki *first = cached("Milan");
     char dir[512], path[512];
@@ -432,10 +429,9 @@ START_TEST(folder_keeps_the_root)
     snp_pki_free(second);
     snp_pki_free(third);
 }
-END_TEST
 
 /* A damaged key is made again; a certificate that is not the key's is not believed. */
-START_TEST(damaged_folder_is_remade)
+TEST(damaged_folder_is_remade)
 {
     struct snp_pki *good = cached("Milan");
     const char *dir = test_tmpdir();
@@ -465,9 +461,8 @@ START_TEST(damaged_folder_is_remade)
     snp_pki_free(remade);
     snp_pki_free(again);
 }
-END_TEST
 
-START_TEST(unusable_arguments_fail)
+TEST(unusable_arguments_fail)
 {
     char path[512];
     const char *dir = test_tmpdir();
@@ -483,26 +478,4 @@ START_TEST(unusable_arguments_fail)
     ck_assert_ptr_null(snp_pki_new(&options));
     ck_assert_int_eq(errno, ENOTDIR);
     snp_pki_free(NULL);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("snp_pki");
-    TCase *tc = tcase_create("snp_pki");
-
-    tcase_set_timeout(tc, 300); /* under valgrind, a key takes a minute */
-    tcase_add_unchecked_fixture(tc, fill_cache, NULL);
-    tcase_add_loop_test(tc, authorities_are_shaped_like_amds, 0,
-                        (int)(sizeof(real_cas) / sizeof(real_cas[0])));
-    tcase_add_loop_test(tc, leaves_are_shaped_like_amds, 0,
-                        (int)(sizeof(real_leaves) / sizeof(real_leaves[0])));
-    tcase_add_test(tc, extensions_differ_by_product);
-    tcase_add_test(tc, bad_leaves_are_bad_as_asked);
-    tcase_add_test(tc, crl_revokes_an_authority);
-    tcase_add_test(tc, folder_keeps_the_root);
-    tcase_add_test(tc, damaged_folder_is_remade);
-    tcase_add_test(tc, unusable_arguments_fail);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

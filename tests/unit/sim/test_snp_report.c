@@ -151,7 +151,9 @@ static void rebuild(struct made *m)
     ck_assert_int_eq(snp_report_build(&m->fields, m->leaf.key, m->report), 0);
 }
 
-START_TEST(tcb_layouts)
+FIXTURE(.setup_once = fill_cache, .timeout_s = 300);
+
+TEST(tcb_layouts)
 {
     const struct snp_pki_tcb t = {.bl = 1, .tee = 2, .snp = 3, .ucode = 4, .fmc = 5};
     static const uint8_t milan[8] = {1, 2, 0, 0, 0, 0, 3, 4}, turin[8] = {5, 1, 2, 3, 0, 0, 0, 4};
@@ -166,11 +168,10 @@ START_TEST(tcb_layouts)
     ck_assert_uint_eq(snp_tcb_version("Genoa", t), 0x0403000000000201ull);
     ck_assert_uint_eq(snp_tcb_version("Turin", t), 0x0400000003020105ull);
 }
-END_TEST
 
 static const char *const products[] = {"Milan", "Genoa", "Turin", "Venice"};
 
-START_TEST(made_pairs_verify)
+TEST_LOOP(made_pairs_verify, 0, 4)
 {
     struct made m;
 
@@ -192,9 +193,8 @@ START_TEST(made_pairs_verify)
     ck_assert_int_eq(judge(&m), SNP_VERDICT_OK);
     done(&m);
 }
-END_TEST
 
-START_TEST(bad_leaves_are_refused)
+TEST(bad_leaves_are_refused)
 {
     static const struct {
         struct snp_pki_leaf_options options;
@@ -219,10 +219,9 @@ START_TEST(bad_leaves_are_refused)
         done(&m);
     }
 }
-END_TEST
 
 /* A P-256 key cannot sign a report of this form at all, so the report is by another key. */
-START_TEST(leaf_on_another_curve_is_refused)
+TEST(leaf_on_another_curve_is_refused)
 {
     struct snp_pki *pki = cached("Milan");
     struct snp_pki_leaf_options options = {.tcb = tcb, .bad = SNP_PKI_BAD_P256};
@@ -240,9 +239,8 @@ START_TEST(leaf_on_another_curve_is_refused)
     snp_pki_leaf_done(&leaf);
     snp_pki_free(pki);
 }
-END_TEST
 
-START_TEST(each_component_of_the_tcb_counts)
+TEST(each_component_of_the_tcb_counts)
 {
     struct made m;
 
@@ -260,9 +258,8 @@ START_TEST(each_component_of_the_tcb_counts)
         done(&m);
     }
 }
-END_TEST
 
-START_TEST(wrong_reports_are_refused)
+TEST(wrong_reports_are_refused)
 {
     struct made m;
     struct snp_pki_leaf other;
@@ -299,9 +296,8 @@ START_TEST(wrong_reports_are_refused)
     ck_assert_int_eq(judge(&m), SNP_VERDICT_WRONG_CHIP);
     done(&m);
 }
-END_TEST
 
-START_TEST(dates_are_judged_at_the_given_time)
+TEST(dates_are_judged_at_the_given_time)
 {
     struct made m;
 
@@ -316,11 +312,10 @@ START_TEST(dates_are_judged_at_the_given_time)
     ck_assert_int_eq(judge(&m), SNP_VERDICT_BAD_CHAIN);
     done(&m);
 }
-END_TEST
 
 /* --- tables ---------------------------------------------------------------------------------- */
 
-START_TEST(empty_tables_are_told_apart)
+TEST(empty_tables_are_told_apart)
 {
     struct made m;
     uint8_t zeros[4096] = {0};
@@ -336,14 +331,13 @@ START_TEST(empty_tables_are_told_apart)
                      SNP_VERDICT_BAD_TABLE);
     done(&m);
 }
-END_TEST
 
 static enum snp_verdict judge_table(const struct made *m, const struct table *t)
 {
     return snp_report_verify(m->report, t->bytes, t->size, m->ark, NOW, NULL);
 }
 
-START_TEST(odd_tables)
+TEST(odd_tables)
 {
     struct made m;
     struct table t;
@@ -381,11 +375,10 @@ START_TEST(odd_tables)
     ck_assert_int_eq(judge_table(&m, &t), SNP_VERDICT_BAD_TABLE);
     done(&m);
 }
-END_TEST
 
 /* Entries that point into the header, or outside, and blobs that are longer than their certificate.
  */
-START_TEST(tables_that_point_astray)
+TEST(tables_that_point_astray)
 {
     struct made m;
 
@@ -412,11 +405,10 @@ START_TEST(tables_that_point_astray)
     }
     done(&m);
 }
-END_TEST
 
 /* No single bit of the table or of the report may be changed: a sample, and every bit of the
  * entries, the reported TCB, the chip id and the signature. */
-START_TEST(every_bit_counts)
+TEST(every_bit_counts)
 {
     struct made m;
     struct test_random random = {test_seed(20260921)};
@@ -440,7 +432,6 @@ START_TEST(every_bit_counts)
     ck_assert_int_eq(judge(&m), SNP_VERDICT_OK);
     done(&m);
 }
-END_TEST
 
 /* --- real material --------------------------------------------------------------------------- */
 
@@ -507,7 +498,7 @@ static bool real_pair(struct real *r, const char *report, int guid, const char *
 static const char *const milan_cas[2] = {"snp/milan_ask.pem", "snp/milan_ark.pem"};
 static const char *const milan_vlek_cas[2] = {"snp/milan_asvk_ark.pem", NULL};
 
-START_TEST(real_vcek_pair_verifies)
+TEST(real_vcek_pair_verifies)
 {
     struct real r;
     const char *why = NULL;
@@ -526,9 +517,8 @@ START_TEST(real_vcek_pair_verifies)
                      SNP_VERDICT_BAD_SIGNATURE);
     free(r.report);
 }
-END_TEST
 
-START_TEST(real_vlek_pair_verifies_in_its_year)
+TEST(real_vlek_pair_verifies_in_its_year)
 {
     struct real r;
     const char *why = NULL;
@@ -544,9 +534,8 @@ START_TEST(real_vlek_pair_verifies_in_its_year)
     ck_assert_str_eq(why, "a certificate has expired, or is not valid yet");
     free(r.report);
 }
-END_TEST
 
-START_TEST(real_certificate_with_an_edited_chip_id_is_refused)
+TEST(real_certificate_with_an_edited_chip_id_is_refused)
 {
     struct real r;
     const char *why = NULL;
@@ -557,30 +546,4 @@ START_TEST(real_certificate_with_an_edited_chip_id_is_refused)
                      SNP_VERDICT_BAD_CHAIN);
     ck_assert_str_eq(why, "a signature in the chain is wrong");
     free(r.report);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("snp_report");
-    TCase *tc = tcase_create("snp_report");
-
-    tcase_set_timeout(tc, 300);
-    tcase_add_unchecked_fixture(tc, fill_cache, NULL);
-    tcase_add_test(tc, tcb_layouts);
-    tcase_add_loop_test(tc, made_pairs_verify, 0, 4);
-    tcase_add_test(tc, bad_leaves_are_refused);
-    tcase_add_test(tc, leaf_on_another_curve_is_refused);
-    tcase_add_test(tc, each_component_of_the_tcb_counts);
-    tcase_add_test(tc, wrong_reports_are_refused);
-    tcase_add_test(tc, dates_are_judged_at_the_given_time);
-    tcase_add_test(tc, empty_tables_are_told_apart);
-    tcase_add_test(tc, odd_tables);
-    tcase_add_test(tc, tables_that_point_astray);
-    tcase_add_test(tc, every_bit_counts);
-    tcase_add_test(tc, real_vcek_pair_verifies);
-    tcase_add_test(tc, real_vlek_pair_verifies_in_its_year);
-    tcase_add_test(tc, real_certificate_with_an_edited_chip_id_is_refused);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

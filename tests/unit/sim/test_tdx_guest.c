@@ -104,7 +104,9 @@ static enum tdx_verdict judge(const struct td *t)
     return tdx_guest_judge(t->guest, NULL);
 }
 
-START_TEST(request_is_laid_out_as_specified)
+FIXTURE(.timeout_s = 120);
+
+TEST(request_is_laid_out_as_specified)
 {
     struct td t;
     uint8_t buffer[8192];
@@ -124,9 +126,8 @@ START_TEST(request_is_laid_out_as_specified)
     ck_assert(coco_reader_done(&r));
     td_done(&t);
 }
-END_TEST
 
-START_TEST(quote_arrives_at_the_next_look)
+TEST(quote_arrives_at_the_next_look)
 {
     struct td t;
 
@@ -157,9 +158,8 @@ START_TEST(quote_arrives_at_the_next_look)
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
     td_done(&t);
 }
-END_TEST
 
-START_TEST(later_kernels_look_more_often)
+TEST(later_kernels_look_more_often)
 {
     struct td t;
     struct tdx_guest_options options = {.poll_us = 5000};
@@ -175,9 +175,8 @@ START_TEST(later_kernels_look_more_often)
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
     td_done(&t);
 }
-END_TEST
 
-START_TEST(stuck_in_flight_ends_all_quotes)
+TEST(stuck_in_flight_ends_all_quotes)
 {
     struct td t;
 
@@ -202,9 +201,8 @@ START_TEST(stuck_in_flight_ends_all_quotes)
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
     td_done(&t);
 }
-END_TEST
 
-START_TEST(any_r10_but_success_is_failure)
+TEST(any_r10_but_success_is_failure)
 {
     static const uint64_t answers[] = {ABI_TDVMCALL_RETRY, ABI_TDVMCALL_INVALID_OPERAND,
                                        ABI_TDVMCALL_ALIGN_ERROR, ABI_TDVMCALL_SUBFUNC_UNSUPPORTED,
@@ -231,9 +229,8 @@ START_TEST(any_r10_but_success_is_failure)
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EBUSY);
     td_done(&t);
 }
-END_TEST
 
-START_TEST(errors_are_final_and_harmless)
+TEST(errors_are_final_and_harmless)
 {
     static const uint64_t statuses[] = {ABI_GETQUOTE_ERROR, ABI_GETQUOTE_SERVICE_UNAVAILABLE};
     struct td t;
@@ -265,9 +262,8 @@ START_TEST(errors_are_final_and_harmless)
     ck_assert_int_eq(judge(&t), TDX_VERDICT_EMPTY);
     td_done(&t);
 }
-END_TEST
 
-START_TEST(someone_elses_quote_is_refused)
+TEST(someone_elses_quote_is_refused)
 {
     struct td t;
     const char *why = NULL;
@@ -290,7 +286,6 @@ START_TEST(someone_elses_quote_is_refused)
     ck_assert_int_eq(judge(&t), TDX_VERDICT_BAD_QUOTE);
     td_done(&t);
 }
-END_TEST
 
 static int refuse_all(const uint8_t *quote, size_t size, const uint8_t *tdreport, const char **why)
 {
@@ -301,7 +296,7 @@ static int refuse_all(const uint8_t *quote, size_t size, const uint8_t *tdreport
     return -EBADMSG;
 }
 
-START_TEST(verifier_can_be_replaced)
+TEST(verifier_can_be_replaced)
 {
     struct td t;
     struct tdx_guest_options options = {.verify = refuse_all};
@@ -316,9 +311,8 @@ START_TEST(verifier_can_be_replaced)
     ck_assert_str_eq(why, "this verifier takes nothing");
     td_done(&t);
 }
-END_TEST
 
-START_TEST(overruns_are_seen)
+TEST(overruns_are_seen)
 {
     struct td t;
 
@@ -338,9 +332,8 @@ START_TEST(overruns_are_seen)
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OVERRUN);
     td_done(&t);
 }
-END_TEST
 
-START_TEST(buffer_sizes)
+TEST(buffer_sizes)
 {
     struct kvm_model *vm = kvm_model_new(KVM_MODEL_TDX);
     struct kvm_vcpu *vcpu = kvm_model_add_vcpu(vm, 0);
@@ -361,9 +354,8 @@ START_TEST(buffer_sizes)
     tdx_guest_free(g);
     kvm_model_free(vm);
 }
-END_TEST
 
-START_TEST(reset_shows_late_writes)
+TEST(reset_shows_late_writes)
 {
     struct td t;
 
@@ -391,10 +383,9 @@ START_TEST(reset_shows_late_writes)
     ck_assert_uint_eq(t.run->u.hlt.wake_us, KVM_MODEL_NEVER);
     td_done(&t);
 }
-END_TEST
 
 /* A page that the guest made private: the VMM cannot write, and the guest sees its own status. */
-START_TEST(private_buffer_fails_the_vmm)
+TEST(private_buffer_fails_the_vmm)
 {
     struct td t;
 
@@ -407,7 +398,6 @@ START_TEST(private_buffer_fails_the_vmm)
     ck_assert_int_eq(judge(&t), TDX_VERDICT_CALL_FAILED);
     td_done(&t);
 }
-END_TEST
 
 static void *complete_from_another_thread(void *arg)
 {
@@ -423,7 +413,7 @@ static void *complete_from_another_thread(void *arg)
     return NULL;
 }
 
-START_TEST(another_thread_may_complete)
+TEST(another_thread_may_complete)
 {
     struct td t;
     pthread_t thread;
@@ -444,28 +434,4 @@ START_TEST(another_thread_may_complete)
         ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
     }
     td_done(&t);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *suite = suite_create("tdx_guest");
-    TCase *tc = tcase_create("tdx_guest");
-
-    tcase_set_timeout(tc, 120);
-    tcase_add_test(tc, request_is_laid_out_as_specified);
-    tcase_add_test(tc, quote_arrives_at_the_next_look);
-    tcase_add_test(tc, later_kernels_look_more_often);
-    tcase_add_test(tc, stuck_in_flight_ends_all_quotes);
-    tcase_add_test(tc, any_r10_but_success_is_failure);
-    tcase_add_test(tc, errors_are_final_and_harmless);
-    tcase_add_test(tc, someone_elses_quote_is_refused);
-    tcase_add_test(tc, verifier_can_be_replaced);
-    tcase_add_test(tc, overruns_are_seen);
-    tcase_add_test(tc, buffer_sizes);
-    tcase_add_test(tc, reset_shows_late_writes);
-    tcase_add_test(tc, private_buffer_fails_the_vmm);
-    tcase_add_test(tc, another_thread_may_complete);
-    suite_add_tcase(suite, tc);
-    return suite;
 }

@@ -23,7 +23,9 @@ static void teardown(void)
     tdx_signer_free(signer);
 }
 
-START_TEST(made_reports_are_good)
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+
+TEST(made_reports_are_good)
 {
     uint8_t a[TDX_TDREPORT_SIZE], b[TDX_TDREPORT_SIZE], data[64] = {9};
     struct coco_tdreport r;
@@ -55,10 +57,9 @@ START_TEST(made_reports_are_good)
     tdx_seal_tdreport(a);
     ck_assert(!tdx_tdreport_good(a, false));
 }
-END_TEST
 
 /* Loop: version 4 and 5. */
-START_TEST(made_quotes_verify)
+TEST_LOOP(made_quotes_verify, 0, 2)
 {
     uint8_t report[TDX_TDREPORT_SIZE], other[TDX_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM + 70];
     unsigned version = 4 + (unsigned)_i;
@@ -91,11 +92,10 @@ START_TEST(made_quotes_verify)
     ck_assert_int_eq(tdx_verify_quote(quote, size, other, &why), -EBADMSG);
     ck_assert_str_eq(why, "measurements are not the TDREPORT's");
 }
-END_TEST
 
 /* One bit of each byte, to the end of the QE report's signature: no byte there is without a guard.
  */
-START_TEST(every_changed_byte_is_found)
+TEST(every_changed_byte_is_found)
 {
     uint8_t report[TDX_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
     size_t size;
@@ -109,10 +109,9 @@ START_TEST(every_changed_byte_is_found)
     }
     ck_assert_int_eq(tdx_verify_quote(quote, size, NULL, NULL), 0);
 }
-END_TEST
 
 /* The chain's own signatures: a PCK certificate of another chain does not do. */
-START_TEST(another_chain_does_not_hold)
+TEST(another_chain_does_not_hold)
 {
     struct tdx_signer *other = tdx_signer_new();
     uint8_t report[TDX_TDREPORT_SIZE], a[TDX_QUOTE_ROOM], b[TDX_QUOTE_ROOM];
@@ -129,9 +128,8 @@ START_TEST(another_chain_does_not_hold)
     ck_assert_str_eq(why, "the QE report does not name the attestation key");
     tdx_signer_free(other);
 }
-END_TEST
 
-START_TEST(room_and_version)
+TEST(room_and_version)
 {
     uint8_t report[TDX_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
     size_t size = 77;
@@ -141,10 +139,9 @@ START_TEST(room_and_version)
     ck_assert_int_eq(tdx_make_quote(signer, report, 4, quote, 1000, &size), -EMSGSIZE);
     ck_assert_uint_eq(size, 77);
 }
-END_TEST
 
 /* Both opinions agree on every kind of TDREPORT. */
-START_TEST(quotes_of_every_kind_of_report)
+TEST_LOOP(quotes_of_every_kind_of_report, 0, 6)
 {
     static const uint8_t versions[] = {0, 1, 3};
     uint8_t report[TDX_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
@@ -167,7 +164,6 @@ START_TEST(quotes_of_every_kind_of_report)
         ck_assert_int_eq(coco_quote_check_binding(&q, &r, NULL), 0);
     }
 }
-END_TEST
 
 static uint8_t *real(const char *name, size_t *ret_size)
 {
@@ -176,7 +172,7 @@ static uint8_t *real(const char *name, size_t *ret_size)
     return path ? test_read_file(path, ret_size) : NULL;
 }
 
-START_TEST(real_quotes_verify)
+TEST_LOOP(real_quotes_verify, 0, 5)
 {
     static const char *const quotes[][2] = {
         {"tdx/pairA_quote.bin", "tdx/pairA_tdreport.bin"},
@@ -200,9 +196,8 @@ START_TEST(real_quotes_verify)
     free(report);
     free(quote);
 }
-END_TEST
 
-START_TEST(real_stale_quote_is_not_bound)
+TEST(real_stale_quote_is_not_bound)
 {
     size_t size, report_size;
     const char *why = "";
@@ -217,24 +212,4 @@ START_TEST(real_stale_quote_is_not_bound)
     }
     free(report);
     free(quote);
-}
-END_TEST
-
-Suite *coco_suite(void)
-{
-    Suite *s = suite_create("tdx_quote");
-    TCase *tc = tcase_create("tdx_quote");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_test(tc, made_reports_are_good);
-    tcase_add_loop_test(tc, made_quotes_verify, 0, 2);
-    tcase_add_test(tc, every_changed_byte_is_found);
-    tcase_add_test(tc, another_chain_does_not_hold);
-    tcase_add_test(tc, room_and_version);
-    tcase_add_loop_test(tc, quotes_of_every_kind_of_report, 0, 6);
-    tcase_add_loop_test(tc, real_quotes_verify, 0, 5);
-    tcase_add_test(tc, real_stale_quote_is_not_bound);
-    suite_add_tcase(s, tc);
-    return s;
 }
