@@ -73,9 +73,9 @@ JSON_SRC   := $(wildcard proto/json/*.c)
 # Programs of their own: no code of the daemon is in them, and none of theirs in the daemon.
 SEV_MAIN   := daemon/sev/cocod_sev.c daemon/sev/vlek_load.c
 SEV_SRC    := $(filter-out $(SEV_MAIN),$(wildcard daemon/sev/*.c))
-DAEMON_SRC := $(filter-out daemon/main.c $(SEV_MAIN) $(SEV_SRC),$(wildcard daemon/*.c daemon/*/*.c)) $(JSON_SRC)
+DAEMON_SRC := $(filter-out daemon/main.c $(SEV_MAIN) $(SEV_SRC),$(wildcard daemon/*.c daemon/*/*.c daemon/*/*/*.c)) $(JSON_SRC)
 CLIENT_SRC := $(wildcard client/*.c)
-CTL_SRC    := $(wildcard client/cococtl/*.c)
+CTL_SRC    := $(wildcard client/cococtl/*.c client/cococtl/*/*.c)
 EXAMPLE_SRC := $(wildcard client/examples/*.c)
 # Simulators and models: qgs_sim_main.c is the program build/tests/qgs-sim and so on; everything else goes into
 # one library.
@@ -93,9 +93,9 @@ ATTACK_SRC := $(addprefix tests/attack/,descriptors.c locks.c places.c memory.c 
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
 FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c tests/fuzz/fuzz_cococtl.c
-FUZZ_CTL_SRC := client/cococtl/kds.c client/cococtl/spelling.c client/cococtl/base64.c
+FUZZ_CTL_SRC := client/cococtl/lib/kds.c client/cococtl/lib/spelling.c client/cococtl/lib/base64.c
 # And all of it but for its main() and the network, with the daemon, the clock and the disk in the target's hands.
-FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/fetcher.c $(FUZZ_CTL_SRC),$(CTL_SRC))
+FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/lib/fetcher.c $(FUZZ_CTL_SRC),$(CTL_SRC))
 FUZZ_COCOCTL_LDFLAGS := $(patsubst %,-Wl$(comma)--wrap=%,net_connect send poll clock_gettime output_replace output_make_parents)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)
@@ -134,7 +134,7 @@ $(BUILD)/obj/proto/%.o: proto/%.c
 
 $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -DCTL_PRODUCT -fPIE $(call pc,cflags,$(CTL_PC)) -c $< -o $@
+	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -DCTL_PRODUCT -fPIE -Iclient/cococtl $(call pc,cflags,$(CTL_PC)) -c $< -o $@
 
 $(BUILD)/obj/proto/json/%.o: proto/json/%.c
 	@mkdir -p $(@D)
@@ -154,9 +154,9 @@ $(BUILD)/obj/daemon/%.o: daemon/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(DAEMON_CFLAGS) -c $< -o $@
 
-# A clock before this is wrong (daemon/build_time.h).
+# A clock before this is wrong (daemon/base/build_time.h).
 BUILD_TIME_S := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
-$(BUILD)/obj/daemon/build_time.o: CFLAGS_ALL += -DCOCO_BUILD_TIME_S=$(BUILD_TIME_S)
+$(BUILD)/obj/daemon/base/build_time.o: CFLAGS_ALL += -DCOCO_BUILD_TIME_S=$(BUILD_TIME_S)
 
 $(call obj,$(wildcard tests/unit/ctl/*.c) $(FUZZ_CTL)): CFLAGS_ALL += -Iclient/cococtl
 $(BUILD)/obj/tests/%.o: tests/%.c
@@ -175,7 +175,7 @@ $(BUILD)/libcoco.a: $(call obj,$(CLIENT_SRC) $(PROTO_SRC))
 $(BUILD)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(call say,AR,$@) $(AR) rcs $@ $^
+	$(call say,AR,$@) $(AR) qcs $@ $^
 
 $(BUILD)/libcoco.so.0: $(call obj,$(CLIENT_SRC) $(PROTO_SRC)) client/libcoco.map
 	$(call say,LD,$@) $(CC) -shared -Wl,-soname,libcoco.so.0 -Wl,--version-script=client/libcoco.map $(LDFLAGS_ALL) \
@@ -347,7 +347,7 @@ $(BUILD)/fuzz/obj/%.o: %.c
 	$(call say,CLANG,$@) $(CLANG) $(FUZZ_CFLAGS) -c $< -o $@
 $(BUILD)/fuzz/libproduct.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(PROTO_SRC) $(DAEMON_SRC) $(CLIENT_SRC))
 	@rm -f $@
-	$(call say,AR,$@) $(AR) rcs $@ $^
+	$(call say,AR,$@) $(AR) qcs $@ $^
 $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_CTL)): $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_CTL_SRC))
 $(BUILD)/fuzz/fuzz_cococtl: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(FUZZ_COCOCTL_SRC))
 $(BUILD)/fuzz/fuzz_cococtl: FUZZ_LDFLAGS = $(FUZZ_COCOCTL_LDFLAGS)
@@ -521,7 +521,7 @@ lint-headers: $(BUILD)/gen/admin_varlink.h
 
 lint-cppcheck:
 	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr --std=c11 \
-	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Iproto/json -Idaemon -Iclient/include -D_GNU_SOURCE \
+	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Iproto/json -Idaemon -Iclient/include -Iclient/cococtl -D_GNU_SOURCE \
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:

@@ -4,17 +4,17 @@
  * knows the configuration, and modules are tied together here, so that none looks for another.
  */
 #include "cocod.h"
-#include "build_time.h"
+#include "base/build_time.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/worker.h"
 #include "certs/certs.h"
 #include "certs/platform.h"
-#include "config.h"
-#include "event.h"
-#include "log.h"
-#include "peer/listen.h"
+#include "config/config.h"
+#include "observe/event.h"
+#include "peer/listener.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
-#include "sys.h"
-#include "worker.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <pwd.h>

@@ -5,13 +5,13 @@
  */
 #pragma once
 
-#include "clock_watch.h"
-#include "frontend/admin.h"
-#include "frontend/exposition.h"
-#include "frontend/qgs_door.h"
-#include "frontend/vmm.h"
-#include "health.h"
-#include "timer.h"
+#include "admin/admin.h"
+#include "base/clock_watch.h"
+#include "base/timer.h"
+#include "observe/exposition.h"
+#include "observe/health.h"
+#include "qgs_door/qgs_door.h"
+#include "rpc/vmm.h"
 #include <event2/event.h>
 
 struct config;

@@ -3,19 +3,19 @@
  * cocod: the process. Options, sockets (systemd's or its own), signals, notifying systemd; then the
  * loop. Only this file exits.
  */
+#include "base/invariant.h"
+#include "base/log.h"
+#include "base/sys.h"
 #include "certs/certs.h"
-#include "certs/chain.h"
+#include "certs/chain/chain.h"
 #include "coco_limits.h"
 #include "cocod.h"
-#include "config.h"
-#include "event.h"
-#include "invariant.h"
-#include "log.h"
-#include "metrics.h"
-#include "peer/listen.h"
+#include "config/config.h"
+#include "config/reload.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
+#include "peer/listener.h"
 #include "peer/server.h"
-#include "reload.h"
-#include "sys.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>

@@ -19,12 +19,12 @@
  * within a change of state.
  */
 #include "certs/certs.h"
-#include "certs/certs_parts.h"
-#include "log.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "certs/parts.h"
 #include "peer/request.h"
 #include "snp_table.h"
 #include "status.h"
-#include "sys.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,12 +5,12 @@
  */
 #pragma once
 
-#include "blob.h"
+#include "base/blob.h"
+#include "base/timer.h"
+#include "base/worker.h"
 #include "certs/load.h"
 #include "certs/table_file.h"
-#include "metrics.h"
-#include "timer.h"
-#include "worker.h"
+#include "observe/metrics.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -11,8 +11,8 @@
  * on a host whose clock has not been set yet.
  */
 #include "certs/load.h"
-#include "certs/chain_parts.h"
-#include "sys.h"
+#include "base/sys.h"
+#include "certs/chain/parts.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

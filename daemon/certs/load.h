@@ -6,10 +6,10 @@
  */
 #pragma once
 
-#include "blob.h"
-#include "certs/chain.h"
+#include "base/blob.h"
+#include "certs/chain/chain.h"
 #include "certs/platform.h"
-#include "certs/store.h"
+#include "certs/store/store.h"
 #include <stdbool.h>
 #include <stdint.h>
 

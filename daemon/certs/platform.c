@@ -9,12 +9,12 @@
  * When to read is not decided here.
  */
 #include "certs/platform.h"
-#include "log.h"
-#include "metrics.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/timer.h"
+#include "observe/metrics.h"
 #include "sev_msg.h"
 #include "status.h"
-#include "sys.h"
-#include "timer.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdarg.h>

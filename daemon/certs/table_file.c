@@ -12,8 +12,8 @@
  * file is the empty table.
  */
 #include "certs/table_file.h"
+#include "base/sys.h"
 #include "coco_limits.h"
-#include "sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

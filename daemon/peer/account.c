@@ -11,17 +11,17 @@
  *
  * Always holds: what a user holds is the sum over his accounts, what all hold that over the users.
  */
-#include "sys.h"
+#include "base/sys.h"
 /* The hash table's memory, too, is of the kind that may run out (sys.h, HASH_NONFATAL_OOM). FNV-1a,
  * since uthash's own function falls through its cases in a way that clang does not take. */
 #define uthash_malloc(size)                  sys.alloc(size)
 #define uthash_free(p, size)                 sys.free(p)
 #define HASH_FUNCTION(key, size, hash_value) HASH_FNV(key, size, hash_value)
-#include "account.h"
-#include "event.h"
-#include "invariant.h"
-#include "metrics.h"
-#include "peer/history.h"
+#include "base/invariant.h"
+#include "observe/event.h"
+#include "observe/history.h"
+#include "observe/metrics.h"
+#include "peer/account.h"
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <stdio.h>

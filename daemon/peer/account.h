@@ -12,9 +12,9 @@
  */
 #pragma once
 
-#include "log.h"
+#include "base/log.h"
+#include "base/timer.h"
 #include "peer/turn.h"
-#include "timer.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>

@@ -10,10 +10,10 @@
  * its place, until nothing is unread there; that is so at once where the peer is really gone.
  */
 #include "peer/passed.h"
-#include "event.h"
-#include "invariant.h"
+#include "base/invariant.h"
+#include "base/sys.h"
+#include "observe/event.h"
 #include "peer/peer.h"
-#include "sys.h"
 #include <errno.h>
 #include <linux/sockios.h>
 #include <string.h>

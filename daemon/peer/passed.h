@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "timer.h"
+#include "base/timer.h"
 #include <stdbool.h>
 
 struct account;

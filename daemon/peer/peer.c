@@ -33,13 +33,13 @@
  * descriptor, no request and no bytes.
  */
 #include "peer/peer.h"
-#include "invariant.h"
-#include "log.h"
-#include "metrics.h"
+#include "base/invariant.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
 #include "peer/passed.h"
 #include "peer/request.h"
 #include "status.h"
-#include "sys.h"
 #include <errno.h>
 #include <poll.h>
 #include <string.h>

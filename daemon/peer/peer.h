@@ -6,12 +6,12 @@
  */
 #pragma once
 
-#include "blob.h"
-#include "frontend/frontend.h"
+#include "base/blob.h"
+#include "base/timer.h"
 #include "peer/account.h"
+#include "peer/dialect.h"
 #include "peer/server.h"
 #include "peer/turn.h"
-#include "timer.h"
 #include <event2/event_struct.h>
 #include <stdbool.h>
 

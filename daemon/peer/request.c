@@ -5,12 +5,12 @@
  * answering may close the peer, which completes the peer's other requests.
  */
 #include "peer/request.h"
-#include "invariant.h"
-#include "metrics.h"
+#include "base/invariant.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
 #include "peer/account.h"
 #include "peer/peer.h"
 #include "status.h"
-#include "sys.h"
 #include <utlist.h>
 
 static void on_expiry(struct timer *timer)

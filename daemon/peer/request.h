@@ -8,9 +8,9 @@
  */
 #pragma once
 
-#include "blob.h"
-#include "peer/history.h"
-#include "timer.h"
+#include "base/blob.h"
+#include "base/timer.h"
+#include "observe/history.h"
 #include <stdbool.h>
 #include <stdint.h>
 

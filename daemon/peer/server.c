@@ -11,13 +11,13 @@
  * unaccepted one would hang in the backlog of everybody.
  */
 #include "peer/server.h"
-#include "event.h"
-#include "invariant.h"
-#include "log.h"
-#include "metrics.h"
+#include "base/invariant.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
 #include "peer/passed.h"
 #include "peer/peer.h"
-#include "sys.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

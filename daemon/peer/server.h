@@ -4,9 +4,9 @@
  */
 #pragma once
 
-#include "frontend/frontend.h"
+#include "base/timer.h"
 #include "peer/account.h"
-#include "timer.h"
+#include "peer/dialect.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdbool.h>

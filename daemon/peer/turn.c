@@ -11,8 +11,8 @@
  * looks little is done: who comes late waits for that, and no longer for the whole round.
  */
 #include "peer/turn.h"
-#include "invariant.h"
-#include "sys.h"
+#include "base/invariant.h"
+#include "base/sys.h"
 #include <utlist.h>
 
 /* Behind those who have used as much: they came first. */

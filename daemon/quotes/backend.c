@@ -22,9 +22,9 @@
  * a reload makes the slots fewer, nothing is sent until that is so again.
  */
 #include "quotes/backend.h"
-#include "invariant.h"
+#include "base/invariant.h"
+#include "base/sys.h"
 #include "quotes/backend_parts.h"
-#include "sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -5,9 +5,9 @@
  */
 #pragma once
 
+#include "base/timer.h"
 #include "quotes/doubt.h"
 #include "quotes/exchange.h"
-#include "timer.h"
 #include <event2/event.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "log.h"
+#include "base/log.h"
 #include "quotes/backend.h"
 
 /* One exchange out. */

@@ -20,14 +20,14 @@
  * the suspect one is missed. A QGS that is away, as while it restarts, is tried more often for as
  * long as requests wait for it: a connect that fails costs nobody anything.
  */
-#include "event.h"
-#include "invariant.h"
-#include "log.h"
-#include "metrics.h"
+#include "base/invariant.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
 #include "qgs_msg.h"
 #include "quotes/backend_parts.h"
 #include "quotes/restart.h"
-#include "sys.h"
 #include <errno.h>
 #include <stdio.h>
 

@@ -20,11 +20,11 @@
  * Owned here: the descriptor and the reply's bytes. Each exchange ends in exchange_end, once.
  */
 #include "quotes/exchange.h"
+#include "base/invariant.h"
+#include "base/sys.h"
 #include "coco_limits.h"
-#include "invariant.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "qgs_msg.h"
-#include "sys.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <poll.h>

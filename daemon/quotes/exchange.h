@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "blob.h"
-#include "timer.h"
+#include "base/blob.h"
+#include "base/timer.h"
 #include <event2/event.h>
 #include <linux/vm_sockets.h>
 #include <stdbool.h>

@@ -13,9 +13,9 @@
  * answered, and that answer is not kept, since the requester has his. Questions other than quotes
  * have one slot in all, and are not hedged.
  */
-#include "metrics.h"
-#include "quotes/quotes_parts.h"
-#include "sys.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
+#include "quotes/parts.h"
 #include <utlist.h>
 
 /* So many times the usual; at least so long, since less is within what a QGS needs that asks PCCS;

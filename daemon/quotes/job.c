@@ -13,12 +13,12 @@
  * A job holds its account and its lane, and is charged to jobs->bytes, from job_new to job_free.
  */
 #include "quotes/job.h"
-#include "invariant.h"
-#include "metrics.h"
+#include "base/invariant.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
 #include "peer/account.h"
 #include "peer/request.h"
 #include "quotes/sources.h"
-#include "sys.h"
 #include <string.h>
 #include <utlist.h>
 

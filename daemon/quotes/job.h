@@ -9,8 +9,8 @@
  */
 #pragma once
 
-#include "blob.h"
-#include "metrics.h"
+#include "base/blob.h"
+#include "observe/metrics.h"
 #include "peer/request.h"
 #include "quotes/queue.h"
 #include <stdbool.h>

@@ -11,8 +11,8 @@
  * asking and reading.
  */
 #include "quotes/kept.h"
+#include "base/sys.h"
 #include "peer/account.h"
-#include "sys.h"
 #include <string.h>
 #include <utlist.h>
 

@@ -4,8 +4,8 @@
  */
 #pragma once
 
-#include "blob.h"
-#include "timer.h"
+#include "base/blob.h"
+#include "base/timer.h"
 #include <stddef.h>
 #include <stdint.h>
 

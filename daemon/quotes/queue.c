@@ -19,12 +19,12 @@
  * Always holds: a lane is in its user's round, and a user in the queue's, exactly while it has
  * items; n_items is the sum over the lanes, of a user and of the queue.
  */
-#include "sys.h"
+#include "base/sys.h"
 /* As in account.c: memory that may run out, and a hash function that clang takes. */
 #define uthash_malloc(size)                  sys.alloc(size)
 #define uthash_free(p, size)                 sys.free(p)
 #define HASH_FUNCTION(key, size, hash_value) HASH_FNV(key, size, hash_value)
-#include "invariant.h"
+#include "base/invariant.h"
 #include "quotes/queue.h"
 #include <errno.h>
 #include <string.h>

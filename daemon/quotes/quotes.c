@@ -21,17 +21,17 @@
  * quotes_end.c.
  */
 #include "quotes/quotes.h"
-#include "event.h"
-#include "invariant.h"
-#include "log.h"
-#include "metrics.h"
+#include "base/invariant.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
 #include "peer/account.h"
 #include "peer/request.h"
 #include "qgs_msg.h"
 #include "quotes/check.h"
-#include "quotes/quotes_parts.h"
+#include "quotes/parts.h"
 #include "status.h"
-#include "sys.h"
 #include <errno.h>
 #include <string.h>
 #include <utlist.h>

@@ -5,10 +5,10 @@
  */
 #pragma once
 
+#include "base/timer.h"
 #include "coco_limits.h"
 #include "quotes/backend.h"
 #include "quotes/kept.h"
-#include "timer.h"
 #include <event2/event.h>
 #include <stdbool.h>
 #include <stddef.h>

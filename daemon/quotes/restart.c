@@ -8,8 +8,8 @@
  * a configuration may name another.
  */
 #include "quotes/restart.h"
-#include "event.h"
-#include "sys.h"
+#include "base/sys.h"
+#include "observe/event.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * slots is busy, so that a QGS with more threads gets more of it.
  */
 #include "quotes/sources.h"
-#include "invariant.h"
-#include "sys.h"
+#include "base/invariant.h"
+#include "base/sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

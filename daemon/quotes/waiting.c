@@ -5,9 +5,9 @@
  * moments; it is armed exactly while there are jobs that wait so, but for what pump() has yet to
  * see.
  */
-#include "metrics.h"
-#include "quotes/quotes_parts.h"
-#include "sys.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
+#include "quotes/parts.h"
 #include <utlist.h>
 
 /* How often the queue is looked through, at most. */

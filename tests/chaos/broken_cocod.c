@@ -6,10 +6,10 @@
  */
 #include "certs/certs.h"
 #include "certs/table_file.h"
-#include "frontend/vmm.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "quotes/check.h"
+#include "rpc/vmm.h"
 #include "status.h"
 #include "wire.h"
 #include <errno.h>

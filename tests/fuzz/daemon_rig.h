@@ -9,21 +9,21 @@
  */
 #pragma once
 
+#include "admin/admin.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/timer.h"
 #include "certs/certs.h"
-#include "config.h"
-#include "event.h"
-#include "frontend/admin.h"
-#include "frontend/exposition.h"
-#include "frontend/vmm.h"
-#include "health.h"
-#include "log.h"
-#include "metrics.h"
+#include "config/config.h"
+#include "observe/event.h"
+#include "observe/exposition.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
 #include "peer/server.h"
 #include "qgs_msg.h"
 #include "quotes/quotes.h"
-#include "sys.h"
+#include "rpc/vmm.h"
 #include "tdx.h"
-#include "timer.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>

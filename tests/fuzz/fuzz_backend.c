@@ -6,12 +6,12 @@
  * Oracle: whatever comes, the exchange ends exactly once; it is ANSWERED exactly where the bytes
  * begin with a whole, right reply of that kind without an error; nothing stays open.
  */
-#include "log.h"
-#include "metrics.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
 #include "qgs_msg.h"
 #include "quotes/backend.h"
 #include "quotes/check.h"
-#include "sys.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>

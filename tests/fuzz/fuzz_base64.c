@@ -7,8 +7,8 @@
  * text, so that one text stands for one sequence of bytes; and any bytes survive the way there and
  * back. (Nothing at all is base64, but no file of an import.)
  */
+#include "admin/parts.h"
 #include "ctl.h"
-#include "frontend/admin_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@
  * decodes to these certificates, and given again is that chain. Nothing but a trusted root's chain verifies.
  */
 #include "bytes.h"
-#include "certs/chain.h"
+#include "certs/chain/chain.h"
 #include "fuzz/snp_table_oracle.h"
 
 #include <errno.h>

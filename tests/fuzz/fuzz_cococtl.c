@@ -11,8 +11,8 @@
  * Oracle: it ends, with one of the known exit statuses; nothing that it prints acts on a terminal;
  * what it prints with --json is JSON.
  */
-#include "fetcher.h"
 #include "json_reader.h"
+#include "lib/fetcher.h"
 #include "text.h"
 #include "verbs.h"
 #include <errno.h>

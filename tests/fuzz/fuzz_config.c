@@ -6,8 +6,8 @@
  * or every value that came out of it, written as text and set again, is the same value, and only
  * lines of the text are named as origins.
  */
-#include "config.h"
-#include "config_value.h"
+#include "config/config.h"
+#include "config/value.h"
 
 #include <errno.h>
 #include <stdlib.h>

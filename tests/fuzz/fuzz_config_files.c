@@ -8,8 +8,8 @@
  * so is the copy that is kept of it, and so it is judged by what a reload goes by; a bad one says
  * why, and leaves nothing.
  */
-#include "config.h"
-#include "last_good.h"
+#include "config/config.h"
+#include "config/last_good.h"
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>

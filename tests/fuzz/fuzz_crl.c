@@ -8,8 +8,8 @@
  * the root that it names.
  */
 #include "bytes.h"
-#include "certs/chain_parts.h"
-#include "certs/crl.h"
+#include "certs/chain/crl.h"
+#include "certs/chain/parts.h"
 
 #include <errno.h>
 #include <stdlib.h>

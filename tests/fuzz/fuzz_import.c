@@ -12,9 +12,9 @@
  *
  * The store is a folder of its own, emptied for each input; fsync does nothing.
  */
+#include "base/sys.h"
 #include "bytes.h"
-#include "certs/store_parts.h"
-#include "sys.h"
+#include "certs/store/parts.h"
 
 #include <errno.h>
 #include <ftw.h>

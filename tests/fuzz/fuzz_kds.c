@@ -8,10 +8,10 @@
  * the walk agrees with the daemon's own parser, which is another program on OpenSSL: what the daemon
  * reads as a VCEK of this product, chip and TCB is taken, and what it reads as another one is not.
  */
-#include "certs/chain_parts.h"
-#include "kds.h"
+#include "certs/chain/parts.h"
+#include "lib/kds.h"
+#include "lib/spelling.h"
 #include "snp_tcb.h"
-#include "spelling.h"
 
 #include <errno.h>
 #include <stdio.h>

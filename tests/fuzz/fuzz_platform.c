@@ -10,12 +10,12 @@
  * records came and are good by the codec, with what they say; the request is right and whole; the chip
  * is asked for until it is known; nothing stays open.
  */
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/timer.h"
 #include "certs/platform.h"
-#include "log.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "sev_msg.h"
-#include "sys.h"
-#include "timer.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>

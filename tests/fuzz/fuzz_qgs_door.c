@@ -8,13 +8,13 @@
  * connection closed without a byte, or is it closed after an error reply of which type. In pieces
  * the outcome is the same; but where bytes follow the request, they may come too late to matter.
  */
-#include "frontend/qgs_door.h"
-#include "log.h"
-#include "metrics.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/server.h"
+#include "qgs_door/qgs_door.h"
 #include "quotes/quotes.h"
-#include "sys.h"
 #include <event2/event.h>
 #include <stdbool.h>
 #include <stdlib.h>

@@ -14,11 +14,11 @@
  * VMM that has sent whole frames and is still connected has all its answers in the end, unless
  * memory was short. And what daemon_rig.h has for everybody.
  */
-#include "frontend/admin_parts.h"
-#include "frontend/qgs_door.h"
+#include "admin/parts.h"
 #include "fuzz/daemon_rig.h"
 #include "json_reader.h"
 #include "peer/account.h"
+#include "qgs_door/qgs_door.h"
 #include "snp_table.h"
 #include "status.h"
 #include "wire.h"

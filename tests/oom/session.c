@@ -16,10 +16,10 @@
  * gets the right chain and the right quote, the store is whole; at the stop no block of memory is
  * left, and no gauge counts anything. An abort is a failure, whoever does it.
  */
-#include "event.h"
-#include "frontend/admin.h"
-#include "frontend/admin_parts.h"
+#include "admin/admin.h"
+#include "admin/parts.h"
 #include "json_reader.h"
+#include "observe/event.h"
 #include "oom/fail.h"
 #include "peer/server.h"
 #include "qgs_msg.h"

@@ -3,8 +3,8 @@
  * The fetcher on a clock that only its own sleeping moves, against a local server: how long it waits for
  * what, when it gives up, and what it does not follow or take.
  */
-#include "fetcher.h"
 #include "kds_sim.h"
+#include "lib/fetcher.h"
 #include "support.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 /*
  * What is asked of KDS, and the look at what comes back.
  */
-#include "kds.h"
+#include "lib/kds.h"
 #include "snp_pki.h"
 #include "support.h"
 #include <errno.h>

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "quotes/quotes.h"
 #include "world.h"
 #include <stdio.h>

@@ -4,13 +4,13 @@
  */
 #pragma once
 
+#include "base/sys.h"
 #include "certs/certs.h"
-#include "certs/chain.h"
-#include "metrics.h"
+#include "certs/chain/chain.h"
+#include "observe/metrics.h"
 #include "rig.h"
 #include "snp_table.h"
 #include "status.h"
-#include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

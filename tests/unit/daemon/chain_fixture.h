@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "certs/chain.h"
+#include "certs/chain/chain.h"
 #include "snp_pki.h"
 #include "support.h"
 

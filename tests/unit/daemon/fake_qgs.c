@@ -4,9 +4,9 @@
  * simulator, signed under a test chain.
  */
 #include "fake_qgs.h"
+#include "base/sys.h"
 #include "qgs_msg.h"
 #include "support.h"
-#include "sys.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -4,13 +4,13 @@
  */
 #pragma once
 
-#include "event.h"
-#include "frontend/admin_parts.h"
-#include "metrics.h"
+#include "admin/parts.h"
+#include "base/sys.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "rig.h"
 #include "status.h"
-#include "sys.h"
 #include "toy.h"
 #include <errno.h>
 #include <stdio.h>

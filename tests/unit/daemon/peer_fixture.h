@@ -4,10 +4,10 @@
  */
 #pragma once
 
-#include "metrics.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "rig.h"
-#include "sys.h"
 #include "toy.h"
 #include <errno.h>
 #include <string.h>

@@ -5,15 +5,15 @@
  * its word instead of sleeping.
  */
 #include "rig.h"
+#include "base/log.h"
+#include "base/sys.h"
 #include "cocod.h"
-#include "event.h"
 #include "fake_qgs.h"
-#include "log.h"
-#include "metrics.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "snp_pki.h"
 #include "status.h"
-#include "sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

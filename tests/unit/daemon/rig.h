@@ -8,20 +8,20 @@
  */
 #pragma once
 
+#include "admin/admin.h"
+#include "base/timer.h"
+#include "base/worker.h"
 #include "certs/certs.h"
 #include "certs/platform.h"
 #include "cocod.h"
-#include "config.h"
-#include "frontend/admin.h"
-#include "frontend/exposition.h"
-#include "frontend/vmm.h"
-#include "health.h"
+#include "config/config.h"
+#include "observe/exposition.h"
+#include "observe/health.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
+#include "rpc/vmm.h"
 #include "support.h"
-#include "timer.h"
 #include "wire.h"
-#include "worker.h"
 #include <event2/event.h>
 #include <stdbool.h>
 #include <stddef.h>

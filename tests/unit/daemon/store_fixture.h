@@ -5,17 +5,17 @@
  */
 #pragma once
 
+#include "base/log.h"
+#include "base/sys.h"
 #include "certs/certs.h"
 #include "cocod.h"
-#include "config.h"
+#include "config/config.h"
 #include "fuzz/snp_table_oracle.h"
-#include "log.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "rig.h"
 #include "snp_pki.h"
 #include "snp_table.h"
 #include "status.h"
-#include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -2,10 +2,10 @@
 /*
  * Accounts: who is the same, who is not, and how long they are remembered.
  */
-#include "metrics.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
 #include "peer/account.h"
 #include "rig.h"
-#include "sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,12 +4,12 @@
  * at all.
  */
 #include "admin_fixture.h"
+#include "base/sys.h"
 #include "certs/certs.h"
-#include "certs/chain.h"
+#include "certs/chain/chain.h"
 #include "fake_qgs.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
-#include "sys.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <json-c/json.h>

@@ -6,8 +6,8 @@
 #include "snp_pki.h" /* before the fixture, whose names it must not see */
 
 #include "admin_fixture.h"
-#include "certs/chain.h"
-#include "sys.h"
+#include "base/sys.h"
+#include "certs/chain/chain.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <stdlib.h>

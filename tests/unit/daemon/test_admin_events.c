@@ -3,10 +3,10 @@
  * Events for administrators: the kept ones, monitors quick and slow, and the flags of a call.
  */
 #include "admin_fixture.h"
-#include "event.h"
-#include "metrics.h"
+#include "base/sys.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
-#include "sys.h"
 #include <stdlib.h>
 
 #define MONITOR "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true}"

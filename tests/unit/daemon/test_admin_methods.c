@@ -3,7 +3,7 @@
  * The table of methods is the interface's description: the same methods, in the same order, with the
  * same parameters.
  */
-#include "frontend/admin_parts.h"
+#include "admin/parts.h"
 #include "support.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,10 +2,10 @@
 /*
  * Who may call what, and the record of those who did.
  */
+#include "admin/parts.h"
 #include "admin_fixture.h"
-#include "event.h"
-#include "frontend/admin_parts.h"
-#include "sys.h"
+#include "base/sys.h"
+#include "observe/event.h"
 #include <errno.h>
 #include <grp.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
  * every answer, every error by its name, and what is no file, no key, no base64.
  */
 #include "coco_limits.h"
-#include "frontend/vmm.h"
 #include "peer/server.h"
+#include "rpc/vmm.h"
 #include "store_fixture.h"
 #include <json-c/json.h>
 #include <openssl/evp.h>

@@ -4,11 +4,11 @@
  * virtual clock, and looked for among the events.
  */
 #include "admin_fixture.h"
-#include "config.h"
-#include "event.h"
-#include "metrics.h"
+#include "base/sys.h"
+#include "config/config.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
 #include "status.h"
-#include "sys.h"
 #include "world.h"
 #include <errno.h>
 #include <fcntl.h>

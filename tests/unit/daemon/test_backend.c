@@ -3,13 +3,13 @@
  * Exchanges with QGS: what is sent, what is made of each kind of answer, and how many there are at
  * once.
  */
+#include "base/log.h"
+#include "base/sys.h"
 #include "fake_qgs.h"
-#include "log.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "qgs_msg.h"
 #include "quotes/backend.h"
 #include "rig.h"
-#include "sys.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <event2/event.h>

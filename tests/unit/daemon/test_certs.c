@@ -5,7 +5,7 @@
  */
 #include "certs/platform.h"
 #include "certs_fixture.h"
-#include "event.h"
+#include "observe/event.h"
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
 

@@ -3,8 +3,8 @@
  * Administrators' work on the store: whose turn it is, how much may wait, and what becomes of that
  * which nobody waits for any more. The worker is kept busy by the test.
  */
+#include "base/worker.h"
 #include "store_fixture.h"
-#include "worker.h"
 #include <semaphore.h>
 
 static sem_t gate;

@@ -3,7 +3,7 @@
  * The service with a store and a platform: whose chain is served, what revokes it while it is being
  * served, when the clock counts, and the CRL in the table.
  */
-#include "build_time.h"
+#include "base/build_time.h"
 #include "snp_report.h"
 #include "store_fixture.h"
 #include <openssl/evp.h>

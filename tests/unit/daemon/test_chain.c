@@ -3,9 +3,9 @@
  * Certificate chains: AMD's own material, and taking inputs apart. What chain_verify refuses is in
  * test_chain_verify.c.
  */
+#include "base/sys.h"
 #include "bytes.h"
 #include "snp_table.h"
-#include "sys.h"
 #include "unit/daemon/chain_fixture.h"
 
 #include <errno.h>

@@ -4,12 +4,12 @@
  * what is named for what it is where it is no certificate. Named after what was refused, or refused
  * with no reason that helps.
  */
+#include "base/sys.h"
 #include "bytes.h"
-#include "certs/chain_parts.h"
-#include "certs/store.h"
+#include "certs/chain/parts.h"
+#include "certs/store/store.h"
 #include "rig.h"
 #include "snp_table.h"
-#include "sys.h"
 #include "unit/daemon/chain_fixture.h"
 
 #include <errno.h>

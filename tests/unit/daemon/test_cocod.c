@@ -3,17 +3,17 @@
  * The daemon put together from a configuration: starting, reloading and stopping it, whatever it is
  * doing at that moment.
  */
+#include "base/log.h"
+#include "base/sys.h"
 #include "certs/certs.h"
 #include "cocod.h"
-#include "config.h"
+#include "config/config.h"
 #include "fake_qgs.h"
-#include "log.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include "rig.h"
 #include "status.h"
-#include "sys.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <stdio.h>

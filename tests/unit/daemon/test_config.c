@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "config.h"
-#include "config_value.h"
-#include "log.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "config/config.h"
+#include "config/value.h"
 #include "support.h"
-#include "sys.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * Configuration from several files: the order of folders and names, what masks what, where each
  * value came from, and that a mistake in one is told with those of the others.
  */
-#include "config.h"
+#include "config/config.h"
 #include "support.h"
 #include <errno.h>
 #include <stdio.h>

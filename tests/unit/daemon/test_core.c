@@ -3,14 +3,14 @@
  * The daemon's core as a whole, on a virtual clock: seeded interleavings of everything that VMMs,
  * QGS and time can do; memory that runs out at each allocation in turn; and what a CERTS_GET costs.
  */
+#include "base/sys.h"
 #include "certs/certs.h"
-#include "metrics.h"
-#include "peer/history.h"
+#include "observe/history.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "snp_pki.h"
 #include "status.h"
-#include "sys.h"
 #include "world.h"
 #include <errno.h>
 #include <event2/event.h>

@@ -3,9 +3,9 @@
  * Events: the table and what is made from it, what is logged and kept of one, limits; and the alarms
  * that time alone brings.
  */
+#include "base/log.h"
 #include "certs_fixture.h"
-#include "event.h"
-#include "log.h"
+#include "observe/event.h"
 #include <ctype.h>
 #include <glob.h>
 

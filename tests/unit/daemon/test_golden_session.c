@@ -4,11 +4,11 @@
  * against this tree's daemon, byte for byte. What the daemon answers must be what the client was
  * answered then, but for what the protocol leaves to each daemon.
  */
+#include "base/sys.h"
 #include "certs/certs.h"
-#include "config.h"
+#include "config/config.h"
 #include "rig.h"
 #include "support.h"
-#include "sys.h"
 #include "wire.h"
 #include "world.h"
 #include <ctype.h>

@@ -2,12 +2,12 @@
 /*
  * The ring of an account's last requests, and how much memory all of them together can take.
  */
-#include "metrics.h"
+#include "base/sys.h"
+#include "observe/history.h"
+#include "observe/metrics.h"
 #include "peer/account.h"
-#include "peer/history.h"
 #include "rig.h"
 #include "status.h"
-#include "sys.h"
 #include <string.h>
 
 static struct event_base *base;

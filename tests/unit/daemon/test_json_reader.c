@@ -3,7 +3,7 @@
  * What is taken for a message, and what is not, though json-c would take it, and what its values
  * are then: the same with each release of json-c.
  */
-#include "frontend/admin_parts.h"
+#include "admin/parts.h"
 #include "json_reader.h"
 #include "support.h"
 #include <errno.h>

@@ -3,8 +3,8 @@
  * The copy of the last good configuration: every kind of value comes back, nothing torn is taken,
  * and a failure leaves the old copy.
  */
-#include "config.h"
-#include "last_good.h"
+#include "config/config.h"
+#include "config/last_good.h"
 #include "support.h"
 #include <errno.h>
 #include <stdio.h>

@@ -4,15 +4,15 @@
  * held no more; and all of it together is less than the unit's MemoryMax=. (Each limit is walked to
  * its edge in test_limits_walk.)
  */
+#include "base/worker.h"
 #include "bytes.h"
 #include "certs/certs.h"
-#include "config.h"
-#include "frontend/qgs_door.h"
+#include "config/config.h"
 #include "limits_fixture.h"
-#include "peer/history.h"
+#include "observe/history.h"
 #include "peer/passed.h"
 #include "peer/request.h"
-#include "worker.h"
+#include "qgs_door/qgs_door.h"
 #include <malloc.h>
 
 /* --- the mechanism ---------------------------------------------------------------------------- */

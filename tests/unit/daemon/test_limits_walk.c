@@ -4,13 +4,13 @@
  * refused, as the page says it looks. Where another test does that already, it is named. The page
  * and this table have the same limits, with the values that they really have.
  */
+#include "base/worker.h"
 #include "broker_fixture.h"
 #include "certs/certs.h"
-#include "config.h"
+#include "config/config.h"
 #include "limits_fixture.h"
-#include "peer/history.h"
-#include "quotes/quotes_parts.h"
-#include "worker.h"
+#include "observe/history.h"
+#include "quotes/parts.h"
 
 /* --- places, memory, descriptors -------------------------------------------------------------- */
 

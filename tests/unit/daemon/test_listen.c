@@ -2,7 +2,7 @@
 /*
  * Listening sockets: what a name in the way is, who owns what, and what is taken from systemd.
  */
-#include "peer/listen.h"
+#include "peer/listener.h"
 #include "rig.h"
 #include "support.h"
 #include <errno.h>

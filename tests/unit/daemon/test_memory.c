@@ -5,11 +5,11 @@
  * is tried by `make oom`.
  */
 #include "composed.h"
-#include "config.h"
-#include "frontend/exposition.h"
+#include "config/config.h"
+#include "config/last_good.h"
 #include "json_reader.h"
 #include "json_writer.h"
-#include "last_good.h"
+#include "observe/exposition.h"
 #include "oom/fail.h"
 #include "rig.h"
 #include <errno.h>

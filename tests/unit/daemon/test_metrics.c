@@ -5,9 +5,9 @@
  */
 #include "certs/certs.h"
 #include "coco_limits.h"
-#include "config.h"
-#include "frontend/exposition.h"
-#include "metrics.h"
+#include "config/config.h"
+#include "observe/exposition.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "status.h"

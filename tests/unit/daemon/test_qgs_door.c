@@ -3,14 +3,14 @@
  * The QGS front door on the virtual clock: what its clients get, in every form and cut, and what
  * hostile ones cost. QGS is played by the test (world.h).
  */
+#include "base/sys.h"
 #include "bytes.h"
-#include "config.h"
-#include "metrics.h"
+#include "config/config.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "qgs_msg.h"
 #include "rig.h"
-#include "sys.h"
 #include "tdx.h"
 #include "tdx_quote.h"
 #include "world.h"

@@ -3,7 +3,7 @@
  * A QGS of DCAP 1.20 or older behind the front door: it says minor 0, and pads collateral whatever it
  * was asked. Its bytes are written here by hand.
  */
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "peer/server.h"
 #include "world.h"
 #include <errno.h>

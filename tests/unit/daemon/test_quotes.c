@@ -4,14 +4,14 @@
  * and what VMs see of each other when there are many.
  */
 #include "broker_fixture.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "peer/server.h"
 #include "qgs_msg.h"
 #include "quotes/estimate.h"
+#include "quotes/parts.h"
 #include "quotes/quotes.h"
-#include "quotes/quotes_parts.h"
 #include "status.h"
 #include "tdx_quote.h"
 #include "world.h"

@@ -2,15 +2,15 @@
 /*
  * What is held against QGS, against a VM, and against the host: a whole cocod on a virtual clock.
  */
+#include "base/sys.h"
 #include "broker_fixture.h"
-#include "event.h"
-#include "frontend/exposition.h"
-#include "health.h"
-#include "metrics.h"
+#include "observe/event.h"
+#include "observe/exposition.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
 #include "quotes/restart.h"
 #include "status.h"
 #include "support.h"
-#include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * The broker with many VMs, on a virtual clock and a QGS of four threads: throughput, fairness, a
  * flood of wrong MACs, overload. Each prints its figures.
  */
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "qgs_model.h"
 #include "quotes/quotes.h"
 #include "status.h"

@@ -3,11 +3,11 @@
  * Whose turn it is: users first, then their VMs, then a VM's requests; and who gives way where there
  * is no room. On the queue alone, and in a whole cocod whose QGS has one slot.
  */
+#include "base/sys.h"
 #include "broker_fixture.h"
 #include "quotes/kept.h"
 #include "quotes/queue.h"
 #include "status.h"
-#include "sys.h"
 #include <errno.h>
 #include <stdlib.h>
 

@@ -3,14 +3,14 @@
  * Reloading a whole cocod on a virtual clock: limits, backends and slots change while sessions go on
  * and quotes are being made.
  */
-#include "config.h"
-#include "log.h"
-#include "metrics.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "config/config.h"
+#include "config/reload.h"
+#include "observe/metrics.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
-#include "reload.h"
 #include "status.h"
-#include "sys.h"
 #include "world.h"
 #include <errno.h>
 #include <sched.h>

@@ -3,11 +3,11 @@
  * Asking for a restart of QGS: once, then not for 21 minutes, whoever asks; and never through a
  * link.
  */
-#include "event.h"
-#include "log.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "observe/event.h"
 #include "quotes/restart.h"
 #include "support.h"
-#include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

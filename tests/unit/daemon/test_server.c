@@ -2,10 +2,10 @@
 /*
  * Listening and accepting: what happens when descriptors, memory or patience run out.
  */
-#include "metrics.h"
-#include "peer/listen.h"
+#include "base/sys.h"
+#include "observe/metrics.h"
+#include "peer/listener.h"
 #include "rig.h"
-#include "sys.h"
 #include "toy.h"
 #include <errno.h>
 #include <stdio.h>

@@ -3,12 +3,12 @@
  * The store: what may come in, what is found again, what a CRL does; and that a stop at any system
  * call that writes leaves the old or the new, never half.
  */
-#include "certs/store.h"
-#include "certs/store_parts.h"
+#include "base/sys.h"
+#include "certs/store/parts.h"
+#include "certs/store/store.h"
 #include "chain_fixture.h"
 #include "rig.h"
 #include "snp_table.h"
-#include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -5,12 +5,12 @@
  * refused for that has its sentence, and comes in with the next import; and nothing that is revoked
  * is ever served because what revokes it could not be read just then.
  */
+#include "base/sys.h"
 #include "certs/load.h"
-#include "certs/store.h"
-#include "certs/store_parts.h"
+#include "certs/store/parts.h"
+#include "certs/store/store.h"
 #include "chain_fixture.h"
 #include "rig.h"
-#include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>

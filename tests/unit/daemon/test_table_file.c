@@ -3,12 +3,12 @@
  * The table file: what a reader finds after a crash at any step of rewriting, who is in the way of
  * the lock, and what kinds of files are taken.
  */
+#include "base/sys.h"
 #include "certs/table_file.h"
 #include "coco_limits.h"
 #include "rig.h"
 #include "snp_table.h"
 #include "support.h"
-#include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

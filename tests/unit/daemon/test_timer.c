@@ -2,9 +2,9 @@
 /*
  * The timer heap against a model: an array of deadlines, searched from end to end.
  */
+#include "base/sys.h"
+#include "base/timer.h"
 #include "rig.h"
-#include "sys.h"
-#include "timer.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <stdbool.h>

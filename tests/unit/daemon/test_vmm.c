@@ -4,14 +4,14 @@
  * What the requests themselves bring is in test_vmm_calls.c, leases and notifications are in
  * test_vmm_lease.c.
  */
+#include "base/log.h"
+#include "base/sys.h"
 #include "certs/certs.h"
 #include "fake_qgs.h"
-#include "log.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "rig.h"
 #include "status.h"
-#include "sys.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <fcntl.h>

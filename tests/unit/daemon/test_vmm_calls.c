@@ -3,15 +3,15 @@
  * CERTS_GET and QUOTE_GET as a VMM sees them: every status of the contract and where it comes from,
  * deadlines, limits, cancelling, leaving.
  */
+#include "base/sys.h"
 #include "certs/certs.h"
 #include "fake_qgs.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "qgs_msg.h"
 #include "rig.h"
 #include "snp_table.h"
 #include "status.h"
-#include "sys.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -2,12 +2,12 @@
 /*
  * The lease that HELLO's reply passes, and NOTIFY: PROTOCOL.md "The lease", "NOTIFY".
  */
+#include "base/sys.h"
 #include "certs/certs.h"
-#include "metrics.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "rig.h"
 #include "status.h"
-#include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

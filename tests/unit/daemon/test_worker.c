@@ -2,12 +2,12 @@
 /*
  * The worker: order, its bounded queue, and that the end of work is told on the loop, always.
  */
-#include "log.h"
-#include "metrics.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/timer.h"
+#include "base/worker.h"
+#include "observe/metrics.h"
 #include "support.h"
-#include "sys.h"
-#include "timer.h"
-#include "worker.h"
 #include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>

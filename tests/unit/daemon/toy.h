@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "frontend/frontend.h"
+#include "peer/dialect.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "status.h"

@@ -5,16 +5,16 @@
  */
 #pragma once
 
+#include "admin/roles.h"
+#include "base/log.h"
+#include "base/sys.h"
 #include "certs/certs.h"
 #include "fake_qgs.h"
-#include "frontend/admin_roles.h"
-#include "frontend/qgs_door.h"
-#include "log.h"
-#include "peer/history.h"
+#include "observe/history.h"
 #include "peer/peer.h"
+#include "qgs_door/qgs_door.h"
 #include "rig.h"
 #include "status.h"
-#include "sys.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -7,9 +7,9 @@
 
 #include "platform_fixture.h"
 
-#include "frontend/vmm.h"
-#include "peer/history.h"
+#include "observe/history.h"
 #include "peer/peer.h"
+#include "rpc/vmm.h"
 
 #define PROMISED_US 200000u
 

@@ -5,20 +5,20 @@
  * without signatures: the daemon binds quotes to TDREPORTs, and that is what is tested here.
  */
 #include "world.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/worker.h"
 #include "certs/certs.h"
-#include "config.h"
-#include "log.h"
-#include "metrics.h"
+#include "config/config.h"
+#include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "qgs_msg.h"
 #include "rig.h"
 #include "snp_table.h"
 #include "status.h"
-#include "sys.h"
 #include "tdx.h"
 #include "tdx_quote.h"
-#include "worker.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

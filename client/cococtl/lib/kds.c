@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * AMD's key distribution service: paths and a look at the answers.
+ *
+ * A path names a product, a chip and security patch levels, in decimal ("VCEK Certificate and KDS
+ * Interface Specification", AMD 57230, chapter 4); which levels, and how long a chip's id is, the
+ * table of products says.
+ *
+ * An answer is looked at as far as it takes to know that it is the one that was asked for: a
+ * proxy's page of apology, a certificate of another chip, a body that was cut short must not be
+ * kept as if the job were done. The extensions are those of chapter 3 there; they are found by
+ * walking the DER (X.690) down to the certificate's extensions, through bounded cursors. Whether
+ * the certificate is genuine is decided elsewhere, by its signatures.
+ */
+#include "lib/kds.h"
+#include "bytes.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- what is asked for ----------------------------------------------------------------------- */
+
+static int refuse(char why[KDS_WHY_SIZE], int error, const char *text)
+{
+    (void)snprintf(why, KDS_WHY_SIZE, "%s", text);
+    return error;
+}
+
+int kds_target_parse(const char *product, const char *chip_id, const char *tcb,
+                     struct kds_target *ret, char why[KDS_WHY_SIZE])
+{
+    struct kds_target target = {.product = coco_snp_product_of_text(product)};
+    size_t digits = 2 * coco_snp_product_chip_id_size(target.product), n = strlen(chip_id);
+    char text[COCO_SNP_NAMES_SIZE];
+
+    if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
+        coco_snp_product_names(text);
+        (void)snprintf(why, KDS_WHY_SIZE, "the product is %s", text);
+        return -EINVAL;
+    }
+    bool good = n == digits || n == 2 * COCO_SNP_CHIP_ID_SIZE;
+    for (size_t i = 0; i < n && good; i++) {
+        char c = (char)tolower((unsigned char)chip_id[i]);
+        good = isxdigit((unsigned char)c) && (i < digits || c == '0');
+        if (i < digits)
+            target.chip_id[i] = c;
+    }
+    if (!good) {
+        (void)snprintf(why, KDS_WHY_SIZE, "a chip id of %s has %zu hexadecimal digits",
+                       coco_snp_product_name(target.product), digits);
+        return -EINVAL;
+    }
+    if (coco_snp_tcb_parse(target.product, tcb, &target.tcb) < 0) {
+        coco_snp_tcb_form(target.product, text);
+        (void)snprintf(why, KDS_WHY_SIZE, "a TCB of %s is %s, decimal",
+                       coco_snp_product_name(target.product), text);
+        return -EINVAL;
+    }
+    *ret = target;
+    return 0;
+}
+
+/* The levels that the product has, the FMC's first. */
+void kds_vcek_path(const struct kds_target *target, char out[KDS_PATH_SIZE])
+{
+    static const enum coco_snp_part order[] = {COCO_SNP_FMC, COCO_SNP_BL, COCO_SNP_TEE,
+                                               COCO_SNP_SNP, COCO_SNP_UCODE};
+    char separator = '?';
+    int n = snprintf(out, KDS_PATH_SIZE, "/vcek/v1/%s/%s", coco_snp_product_name(target->product),
+                     target->chip_id);
+
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        if (!coco_snp_product_has(target->product, order[i]))
+            continue;
+        n += snprintf(out + n, KDS_PATH_SIZE - (size_t)n, "%c%s=%02u", separator,
+                      coco_snp_part_spl(order[i]), coco_snp_tcb_part(&target->tcb, order[i]));
+        separator = '&';
+    }
+}
+
+void kds_chain_path(enum coco_snp_product product, bool vlek, char out[KDS_PATH_SIZE])
+{
+    (void)snprintf(out, KDS_PATH_SIZE, "/%s/v1/%s/cert_chain", vlek ? "vlek" : "vcek",
+                   coco_snp_product_name(product));
+}
+
+void kds_crl_path(enum coco_snp_product product, bool vlek, char out[KDS_PATH_SIZE])
+{
+    (void)snprintf(out, KDS_PATH_SIZE, "/%s/v1/%s/crl", vlek ? "vlek" : "vcek",
+                   coco_snp_product_name(product));
+}
+
+/* --- DER ------------------------------------------------------------------------------------- */
+
+#define DER_INTEGER    0x02
+#define DER_BOOLEAN    0x01
+#define DER_OCTETS     0x04
+#define DER_OID        0x06
+#define DER_IA5_STRING 0x16
+#define DER_SEQUENCE   0x30
+#define DER_EXTENSIONS 0xa3 /* [3], of a TBSCertificate */
+
+/* The next element of that tag, moved over; a bad reader where it is none, or not minimal DER. */
+static struct coco_reader der_enter(struct coco_reader *r, uint8_t tag)
+{
+    uint8_t found = coco_read_u8(r), first = coco_read_u8(r);
+    size_t size = first;
+
+    if (first & 0x80) {
+        size = 0;
+        for (unsigned n = first & 0x7f; n > 0 && !r->bad; n--) {
+            if (n > 3)
+                r->bad = true;
+            size = size << 8 | coco_read_u8(r);
+        }
+        if (size < 0x80 || (first == 0x82 && size < 0x100) || (first == 0x83 && size < 0x10000))
+            r->bad = true;
+    }
+    if (found != tag)
+        r->bad = true;
+    const uint8_t *content = coco_read_bytes(r, size);
+    struct coco_reader inside = coco_reader_of(content, content ? size : 0);
+    inside.bad = r->bad;
+    return inside;
+}
+
+static uint8_t der_peek(const struct coco_reader *r)
+{
+    struct coco_reader copy = *r;
+
+    return coco_read_u8(&copy);
+}
+
+static bool is_whole_sequence(const uint8_t *der, size_t size)
+{
+    struct coco_reader r = coco_reader_of(der, size);
+
+    (void)der_enter(&r, DER_SEQUENCE);
+    return coco_reader_done(&r);
+}
+
+/* The certificate's extensions, for der_enter(SEQUENCE) one after the other. */
+static struct coco_reader find_extensions(const uint8_t *der, size_t size)
+{
+    struct coco_reader r = coco_reader_of(der, size);
+    struct coco_reader certificate = der_enter(&r, DER_SEQUENCE);
+    struct coco_reader tbs = der_enter(&certificate, DER_SEQUENCE);
+
+    if (r.bad || coco_reader_left(&r) > 0)
+        tbs.bad = true;
+    while (coco_reader_left(&tbs) > 0 && der_peek(&tbs) != DER_EXTENSIONS)
+        (void)der_enter(&tbs, der_peek(&tbs));
+    struct coco_reader wrapped = der_enter(&tbs, DER_EXTENSIONS);
+    return der_enter(&wrapped, DER_SEQUENCE);
+}
+
+/* What the extensions of a VCEK say; each -1 or NULL where it is missing or malformed. */
+struct extensions {
+    struct coco_reader product;
+    struct coco_reader chip_id;
+    int levels[COCO_SNP_SPLS + 1]; /* by the last number of 1.3.6.1.4.1.3704.1.3.N */
+};
+
+static int read_level(struct coco_reader value)
+{
+    struct coco_reader number = der_enter(&value, DER_INTEGER);
+    size_t n = coco_reader_left(&number);
+
+    if (n == 2 && coco_read_u8(&number) != 0)
+        return -1;
+    int level = coco_read_u8(&number);
+    return n <= 2 && coco_reader_done(&number) && coco_reader_done(&value) &&
+                   (n == 2 || level < 128)
+               ? level
+               : -1;
+}
+
+static void read_extension(struct coco_reader oid, struct coco_reader value, struct extensions *ret)
+{
+    /* 1.3.6.1.4.1.3704.1 */
+    static const uint8_t amd[] = {0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01};
+    const uint8_t *prefix = coco_read_bytes(&oid, sizeof(amd));
+
+    if (!prefix || memcmp(prefix, amd, sizeof(amd)) != 0)
+        return;
+    uint8_t branch = coco_read_u8(&oid);
+    if (branch == COCO_SNP_OID_PRODUCT_NAME && coco_reader_done(&oid)) {
+        ret->product = der_enter(&value, DER_IA5_STRING);
+    } else if (branch == COCO_SNP_OID_HWID && coco_reader_done(&oid)) {
+        /* The bytes themselves, or an OCTET STRING of them, which has two more. */
+        size_t n = coco_reader_left(&value);
+        ret->chip_id = n == 10 || n == 66 ? der_enter(&value, DER_OCTETS) : value;
+    } else if (branch == COCO_SNP_OID_SPL) {
+        uint8_t level = coco_read_u8(&oid);
+        if (coco_reader_done(&oid) && level <= COCO_SNP_SPLS)
+            ret->levels[level] = read_level(value);
+    }
+}
+
+static bool read_extensions(const uint8_t *der, size_t size, struct extensions *ret)
+{
+    struct coco_reader list = find_extensions(der, size);
+
+    *ret = (struct extensions){0};
+    memset(ret->levels, -1, sizeof(ret->levels));
+    while (coco_reader_left(&list) > 0) {
+        struct coco_reader extension = der_enter(&list, DER_SEQUENCE);
+        struct coco_reader oid = der_enter(&extension, DER_OID);
+        if (coco_reader_left(&extension) > 0 && der_peek(&extension) == DER_BOOLEAN)
+            (void)der_enter(&extension, DER_BOOLEAN);
+        struct coco_reader value = der_enter(&extension, DER_OCTETS);
+        if (!coco_reader_done(&extension))
+            list.bad = true;
+        if (!list.bad)
+            read_extension(oid, value, ret);
+    }
+    return coco_reader_done(&list);
+}
+
+/* --- is the answer what was asked for -------------------------------------------------------- */
+
+/* What came in place of `what`, as far as its first bytes tell. */
+static int refuse_answer(char why[KDS_WHY_SIZE], const uint8_t *bytes, size_t size,
+                         const char *what)
+{
+    size_t from = 0, n = 0;
+
+    while (from < size && isspace(bytes[from]))
+        from++;
+    while (from + n < size && n < 60 && isprint(bytes[from + n]))
+        n++;
+    if (from == size)
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is empty, and not %s", what);
+    else if (bytes[from] == '<')
+        (void)snprintf(why, KDS_WHY_SIZE,
+                       "the answer is a web page or XML, and not %s: it comes from a proxy or a "
+                       "portal in between, or from another service than AMD's",
+                       what);
+    else if (n >= 8) /* never binary */
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is a text, and not %s: \"%.*s\"", what,
+                       (int)n, (const char *)bytes + from);
+    else
+        (void)snprintf(why, KDS_WHY_SIZE, "the answer is not %s", what);
+    return -EBADMSG;
+}
+
+static bool names_product(struct coco_reader value, const char *product)
+{
+    const uint8_t *text = coco_read_bytes(&value, strlen(product));
+
+    return text && memcmp(text, product, strlen(product)) == 0;
+}
+
+static bool names_chip(struct coco_reader value, const char *chip_id)
+{
+    char text[2 * COCO_SNP_CHIP_ID_SIZE + 1] = "";
+
+    if (coco_reader_left(&value) * 2 != strlen(chip_id))
+        return false;
+    for (size_t i = 0; coco_reader_left(&value) > 0; i += 2)
+        (void)snprintf(text + i, 3, "%02x", coco_read_u8(&value));
+    return strcmp(text, chip_id) == 0;
+}
+
+int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *target,
+                   char why[KDS_WHY_SIZE])
+{
+    const struct coco_snp_tcb *tcb = &target->tcb;
+    struct extensions e;
+
+    if (size > KDS_VCEK_MAX || !read_extensions(der, size, &e))
+        return refuse_answer(why, der, size, "a certificate");
+    if (!names_product(e.product, coco_snp_product_name(target->product)))
+        return refuse(why, -EBADMSG, "the certificate is for another product");
+    if (!names_chip(e.chip_id, target->chip_id))
+        return refuse(why, -EBADMSG, "the certificate is for another chip");
+    for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++)
+        if (coco_snp_product_has(target->product, part) &&
+            e.levels[coco_snp_part_oid(part)] != coco_snp_tcb_part(tcb, part))
+            return refuse(why, -EBADMSG, "the certificate is for another TCB");
+    return 0;
+}
+
+/* Where the text is found last; NULL: nowhere. */
+static const uint8_t *find_last(const uint8_t *bytes, size_t size, const char *text)
+{
+    const uint8_t *last = NULL, *at = bytes;
+
+    while ((at = memmem(at, size - (size_t)(at - bytes), text, strlen(text))) != NULL)
+        last = at++;
+    return last;
+}
+
+int kds_check_chain(const uint8_t *pem, size_t size, char why[KDS_WHY_SIZE])
+{
+    const uint8_t *begin = find_last(pem, size, "-----BEGIN CERTIFICATE-----");
+    const uint8_t *end = find_last(pem, size, "-----END CERTIFICATE-----");
+
+    if (size > KDS_CHAIN_MAX || !begin)
+        return refuse_answer(why, pem, size, "a certificate chain in PEM");
+    if (!end || end < begin)
+        return refuse(why, -EBADMSG, "the answer is a certificate chain that was cut short");
+    return 0;
+}
+
+int kds_check_crl(const uint8_t *der, size_t size, char why[KDS_WHY_SIZE])
+{
+    if (size > KDS_CRL_MAX || !is_whole_sequence(der, size))
+        return refuse_answer(why, der, size, "a revocation list");
+    return 0;
+}

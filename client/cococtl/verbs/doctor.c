@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * doctor: everything that must be right for guests to attest, one line a check, and what to do.
+ *
+ * What cocod knows comes from its Diagnose; here is added what it cannot or may not do: look at the
+ * disks (which may block), connect as a VMM does, and read qgsd's journal (qgsd.c).
+ */
+#include "composed.h"
+#include "ctl.h"
+#include "verbs/lock.h"
+#include "verbs/qgsd.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROOM_MIN_BYTES (16u << 20)
+#define ROOM_MIN_FILES 64u
+/* Locks on the table file that are more than the leases of VMs, who are looked for so long. */
+#define LOCKS_MANY   256u
+#define LOCKS_LOOK_S 2u
+#define HOLDERS_MAX  64u
+#define NAMED_MAX    3u
+
+static void add_check(struct json_object *checks, const char *name, const char *verdict,
+                      const char *text, const char *fix)
+{
+    struct json_object *check = json_object_new_object();
+
+    json_set_text(check, "name", name);
+    json_set_text(check, "verdict", verdict);
+    json_set_text(check, "text", text);
+    json_set_text(check, "fix", fix);
+    json_append(checks, check);
+}
+
+static void check_vmm_socket(const struct ctl *ctl, struct json_object *checks)
+{
+    char text[PATH_MAX + 64];
+    int fd = net_connect(ctl->socket);
+
+    if (fd >= 0) {
+        close(fd);
+        (void)snprintf(text, sizeof(text), "cocod takes connections at %s", ctl->socket);
+        add_check(checks, "VMMs", "good", text, NULL);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "%s: %s", ctl->socket, strerror(-fd));
+    if (fd == -EACCES || fd == -EPERM)
+        add_check(checks, "VMMs", "warning", text,
+                  "this user may not; the users of VMMs must be in the socket's group");
+    else
+        add_check(checks, "VMMs", "bad", text,
+                  "\"systemctl status cocod.socket\"; --socket names another one");
+}
+
+static void check_disk(const char *what, const char *path, struct json_object *checks)
+{
+    char text[PATH_MAX + 128];
+    struct statvfs fs;
+
+    if (statvfs(path, &fs) < 0) {
+        (void)snprintf(text, sizeof(text), "%s (%s): %s", what, path, strerror(errno));
+        if (errno == EACCES)
+            add_check(checks, "disk", "skipped", text, "run this as root to look at it");
+        else
+            add_check(checks, "disk", "bad", text, "the folder must be there, and be cocod's");
+        return;
+    }
+    uint64_t bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    bool full = bytes < ROOM_MIN_BYTES || (fs.f_files > 0 && fs.f_favail < ROOM_MIN_FILES);
+    (void)snprintf(text, sizeof(text), "%s (%s): %" PRIu64 " MiB free", what, path, bytes >> 20);
+    add_check(checks, "disk",
+              full                      ? "bad"
+              : (fs.f_flag & ST_RDONLY) ? "bad"
+                                        : "good",
+              text,
+              full                      ? "make room: imports and new tables fail"
+              : (fs.f_flag & ST_RDONLY) ? "it is mounted read-only"
+                                        : NULL);
+}
+
+/* Locks on the table file, of which the kernel lets everybody have any number, and of which each
+ * makes the lease of every VM slower. */
+static void check_locks(const char *path, struct json_object *checks)
+{
+    const struct lock_query query = {.deadline_ns = net_now_ns() + LOCKS_LOOK_S * 1000000000ull};
+    struct lock_holder holders[HOLDERS_MAX];
+    struct composed composed;
+    uint64_t locks = 0;
+
+    int fd = geteuid() == 0 ? open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd < 0) {
+        add_check(checks, "locks", "skipped",
+                  geteuid() == 0 ? "there is no table file" : "whose they are, only root can see",
+                  geteuid() == 0 ? NULL : "run this as root to look at them");
+        return;
+    }
+    size_t n = lock_holders(fd, &query, holders, HOLDERS_MAX);
+    close(fd);
+    FILE *to = composed_begin(&composed) ? composed.to : NULL;
+    for (size_t i = 0; i < n; i++)
+        locks += holders[i].n_locks;
+    if (to)
+        term_printf(to, "%zu process%s %" PRIu64 " on the table file", n,
+                    n == 1 ? " has" : "es have", locks);
+    for (size_t i = 0; i < n; free(holders[i++].has)) {
+        if (!to || i >= NAMED_MAX || locks < LOCKS_MANY)
+            continue;
+        term_puts(to, i == 0 ? ": " : "; ");
+        lock_print_holder(to, &holders[i]);
+    }
+    if (!to || !composed_end(&composed)) {
+        (void)memory_out();
+        return;
+    }
+    add_check(checks, "locks", locks < LOCKS_MANY ? "good" : "warning", composed.text,
+              locks < LOCKS_MANY
+                  ? NULL
+                  : "a VM has one for each vCPU that waits for its report; each makes everybody's "
+                    "leases slower. They end with the process, not with its connections: end it");
+    free(composed.text);
+}
+
+/* A path that cocod names is looked up only where its configuration names it, too: a look can mount
+ * a file system, or wait for one. */
+static bool is_configured(const char *what, const char *key, const char *otherwise,
+                          const char *path, struct json_object *checks)
+{
+    char own[PATH_MAX], text[PATH_MAX + 128];
+
+    (void)snprintf(own, sizeof(own), "%s", otherwise);
+    if (conf_certs_path(conf_dirs, CONF_DIRS, key, own) && strcmp(own, path) == 0)
+        return true;
+    (void)snprintf(text, sizeof(text), "%s: cocod says %.1024s, its configuration says %.1024s",
+                   what, path, own[0] ? own : "none");
+    add_check(checks, "disk", "skipped", text,
+              "restart cocod where its configuration was changed; where it has another one, look "
+              "with \"df\"");
+    return false;
+}
+
+static void check_disks(const struct ctl *ctl, struct reply *reply, struct json_object *parameters,
+                        struct json_object *checks)
+{
+    const char *store = reply_optional_string(reply, parameters, "storePath");
+    const char *table = reply_optional_string(reply, parameters, "tableFile");
+    char folder[PATH_MAX];
+
+    if (store && is_configured("the store", "store", "", store, checks))
+        check_disk("the store", store, checks);
+    if (table && table[0] &&
+        ((ctl->table_file && strcmp(ctl->table_file, table) == 0) ||
+         is_configured("the table file", "table_file", CTL_TABLE_FILE, table, checks))) {
+        (void)snprintf(folder, sizeof(folder), "%s", table);
+        check_disk("the table file", dirname(folder), checks);
+        check_locks(table, checks);
+    }
+}
+
+/* Are there quotes on this host at all? */
+static bool serves_quotes(struct json_object *checks)
+{
+    struct reply reply = {0};
+
+    for (size_t i = 0; i < json_object_array_length(checks); i++) {
+        struct json_object *check = json_object_array_get_idx(checks, i);
+        if (strcmp(reply_string(&reply, check, "name"), "QGS") == 0 &&
+            strcmp(reply_string(&reply, check, "verdict"), "skipped") != 0)
+            return true;
+    }
+    return false;
+}
+
+static void on_error(void *data, const char *text, const char *cure)
+{
+    add_check(data, "qgsd's log", "warning", text, cure);
+}
+
+/* When a quoting service last made a quote; 0: never, or the daemon is too old to say. */
+static int64_t quote_time(struct json_object *parameters)
+{
+    struct json_object *value;
+
+    if (!json_object_object_get_ex(parameters, "quoteAt", &value))
+        return 0;
+    return json_object_get_int64(value);
+}
+
+static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
+                       struct json_object *checks)
+{
+    struct qgsd_summary summary = {0};
+    char why[256], text[160];
+
+    if (!ctl->journal && !serves_quotes(checks))
+        return;
+    int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, why);
+    if (r == -ENOMEM)
+        (void)memory_out();
+    else if (r < 0)
+        add_check(checks, "qgsd's log", "skipped", why,
+                  "--journal FILE reads a copy of it, \"journalctl -u qgsd\"");
+    else if (summary.told == 0 && summary.old == 0)
+        add_check(checks, "qgsd's log", "good", "no errors since qgsd's last start", NULL);
+    else if (summary.told == 0) {
+        (void)snprintf(text, sizeof(text),
+                       "%u error%s, the last %" PRId64 " minutes ago, and quotes were made since",
+                       summary.old, summary.old == 1 ? "" : "s",
+                       ((int64_t)time(NULL) - summary.newest_old_s) / 60);
+        add_check(checks, "qgsd's log", "good", text, NULL);
+    }
+}
+
+static enum term_paint paint_of(const char *verdict)
+{
+    if (strcmp(verdict, "good") == 0)
+        return TERM_GOOD;
+    if (strcmp(verdict, "skipped") == 0)
+        return TERM_FAINT;
+    return strcmp(verdict, "warning") == 0 ? TERM_WARNING : TERM_BAD;
+}
+
+static void print_checks(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    struct json_object *checks;
+    size_t n = reply_array(reply, parameters, "checks", json_type_object, &checks);
+    unsigned bad = 0, warnings = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *check = json_object_array_get_idx(checks, i);
+        const char *verdict = reply_string(reply, check, "verdict");
+        const char *fix = reply_optional_string(reply, check, "fix");
+
+        bad += strcmp(verdict, "bad") == 0;
+        warnings += strcmp(verdict, "warning") == 0;
+        term_paint(to, paint_of(verdict), verdict);
+        for (size_t k = strlen(verdict); k < 9; k++)
+            (void)fputc(' ', to);
+        term_column(to, reply_string(reply, check, "name"), 15);
+        term_wrap(to, reply_string(reply, check, "text"), 24, term_width());
+        if (fix && term_width() > 0)
+            term_printf(to, "\n%24s", "");
+        else if (fix)
+            term_puts(to, "; ");
+        if (fix) {
+            term_puts(to, "-> ");
+            term_wrap(to, fix, 27, term_width());
+        }
+        (void)fputc('\n', to);
+    }
+    term_printf(to, "%zu checks: %u bad, %u warning%s\n", n, bad, warnings,
+                warnings == 1 ? "" : "s");
+}
+
+static bool any_bad(struct json_object *checks)
+{
+    struct reply reply = {0};
+    bool bad = false;
+
+    for (size_t i = 0; i < json_object_array_length(checks); i++)
+        bad |= strcmp(reply_string(&reply, json_object_array_get_idx(checks, i), "verdict"),
+                      "bad") == 0;
+    return bad;
+}
+
+int verb_doctor(const struct ctl *ctl)
+{
+    struct json_object *parameters = NULL, *checks;
+    struct reply reply = {0};
+    int code = varlink_call(ctl, "Diagnose", NULL, &parameters);
+
+    if (code != CTL_OK)
+        return code;
+    (void)reply_array(&reply, parameters, "checks", json_type_object, &checks);
+    if (!reply.bad) {
+        check_vmm_socket(ctl, checks);
+        check_disks(ctl, &reply, parameters, checks);
+        check_qgsd(ctl, parameters, checks);
+    }
+    if (reply.bad) {
+        json_object_put(parameters);
+        return reply_malformed(ctl, "Diagnose");
+    }
+    bool bad = any_bad(checks);
+    code = reply_show(ctl, "Diagnose", parameters, print_checks);
+    return code == CTL_OK && bad ? CTL_FAILED : code;
+}

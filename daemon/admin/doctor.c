@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon's part of "cococtl doctor": each thing that must be right for guests to attest, judged
+ * by what is in memory (and the kernel's list of this process's descriptors), with what to do about
+ * it. A check is one function; the table at the end is their order.
+ *
+ * What blocks (the disks behind the paths) and what only the caller can try (the socket of the
+ * VMMs, qgsd's journal) is the caller's to check.
+ */
+#include "admin/parts.h"
+#include "base/sys.h"
+#include "base/worker.h"
+#include "certs/certs.h"
+#include "certs/chain/chain.h"
+#include "certs/chain/crl.h"
+#include "certs/platform.h"
+#include "json_writer.h"
+#include "observe/health.h"
+#include "peer/server.h"
+#include "quotes/quotes.h"
+#include <dirent.h>
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#define DAY_S 86400
+
+enum verdict {
+    GOOD,
+    WARNING,
+    BAD,
+    SKIPPED,
+};
+
+struct examination {
+    const struct admin *admin;
+    const char *name; /* of the check that runs */
+    struct json_object *checks;
+};
+
+/* One line. `fix` NULL: there is nothing to be done. */
+static void __attribute__((format(printf, 4, 5)))
+say(struct examination *e, enum verdict verdict, const char *fix, const char *fmt, ...)
+{
+    static const char *const names[] = {"good", "warning", "bad", "skipped"};
+    struct json_object *check = json_object_new_object();
+    char text[1024];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    admin_add_text(check, "name", e->name);
+    admin_add_text(check, "verdict", names[verdict]);
+    admin_add_text(check, "text", text);
+    admin_add_text(check, "fix", fix);
+    json_append(e->checks, check);
+}
+
+static void date(int64_t s, char out[24])
+{
+    time_t t = (time_t)s;
+    struct tm tm;
+
+    if (!gmtime_r(&t, &tm) || strftime(out, 24, "%Y-%m-%d", &tm) == 0)
+        snprintf(out, 24, "?");
+}
+
+/* --- the daemon ------------------------------------------------------------------------------- */
+
+static void check_configuration(struct examination *e)
+{
+    if (e->admin->health->config_problem)
+        say(e, BAD, "\"cocod --check\" shows each mistake; then \"systemctl reload cocod\"", "%s",
+            e->admin->health->config_problem);
+    else
+        say(e, GOOD, NULL, "the one that was asked for is in force");
+}
+
+static void check_service(struct examination *e)
+{
+    if (certs_drained(e->admin->certs))
+        say(e, BAD, "\"cococtl resume\", when the work is done",
+            "drained: every request is told to come again");
+    else
+        say(e, GOOD, NULL, "%u connections, at most %u", e->admin->server->n_peers,
+            e->admin->server->limits.peers);
+}
+
+static void check_descriptors(struct examination *e)
+{
+    struct rlimit limit;
+    DIR *dir = opendir("/proc/self/fd");
+    uint64_t n = 0;
+
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    if (!dir || n < 3 || getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        say(e, SKIPPED, NULL, "they cannot be counted here: /proc is not there, or full");
+        return;
+    }
+    n -= 3; /* ".", "..", and the one that counted */
+    unsigned long long most = limit.rlim_cur;
+    if (n >= most / 10 * 9)
+        say(e, BAD, "raise LimitNOFILE= of cocod.service, or lower [limits] peers",
+            "%llu of %llu are open", (unsigned long long)n, most);
+    else if (most < e->admin->server->limits.peers)
+        say(e, WARNING, "raise LimitNOFILE= of cocod.service, or lower [limits] peers",
+            "%llu of %llu are open, but [limits] peers allows %u connections",
+            (unsigned long long)n, most, e->admin->server->limits.peers);
+    else
+        say(e, GOOD, NULL, "%llu of %llu are open", (unsigned long long)n, most);
+}
+
+static void check_files(struct examination *e)
+{
+    if (worker_stalled(e->admin->health->worker))
+        say(e, BAD, "\"dmesg\", and the folders of [certs]; what is served stays as it is",
+            "reading or writing files hangs: a disk or a file system does not answer");
+    else
+        say(e, GOOD, NULL, "what was read or written last, ended");
+}
+
+/* --- certificates ----------------------------------------------------------------------------- */
+
+/* True where there are none to be checked; said. */
+static bool no_certs(struct examination *e)
+{
+    if (certs_offered(e->admin->certs))
+        return false;
+    say(e, SKIPPED, NULL, "certificates are not served on this host");
+    return true;
+}
+
+static void check_device(struct examination *e)
+{
+    const struct certs *certs = e->admin->certs;
+    const struct platform_state *platform = certs_platform(certs);
+    const char *problem = certs_problem(certs, CERTS_TROUBLE_PLATFORM);
+    const char *source = certs_platform_source(certs);
+    const char *roots = certs_problem(certs, CERTS_TROUBLE_ROOTS);
+
+    if (no_certs(e))
+        return;
+    if (roots)
+        say(e, WARNING, "take that file out of [certs] root, or install a newer cocod", "%s",
+            roots);
+    if (problem)
+        say(e, BAD,
+            "is this an SNP host, and does cocod-sev run? \"systemctl status cocod-sev.socket "
+            "cocod-sev.service\"",
+            "%s", problem);
+    else if (strcmp(source, "none") == 0)
+        say(e, WARNING, "set platform = unix:/run/cocod/sev.sock in [certs]",
+            "not asked: the configured chain is served whatever the firmware reports");
+    else if (!platform)
+        say(e, SKIPPED, NULL, "not read yet: it is when a VMM asks");
+    else if (strcmp(source, "fixed") == 0)
+        say(e, GOOD, NULL, "%s, as the configuration says", platform->product);
+    else
+        say(e, GOOD, NULL, "%s, read by cocod-sev", platform->product);
+}
+
+static void check_tcb(struct examination *e)
+{
+    const struct certs *certs = e->admin->certs;
+    const struct platform_state *platform = certs_platform(certs);
+    const struct chain *chain = certs_chain(certs);
+    const char *problem = certs_problem(certs, CERTS_TROUBLE_CHAIN);
+    char tcb[COCO_SNP_TCB_TEXT_SIZE];
+
+    if (no_certs(e))
+        return;
+    if (problem || !chain) {
+        bool vlek = platform && platform->vlek_en && certs_signer(certs) != LOAD_SIGNER_VCEK;
+        say(e, chain ? WARNING : BAD,
+            vlek ? "\"cococtl certs list\" shows what is stored; \"cococtl certs import PATH\""
+                 : "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
+            "%s", problem ? problem : "there is no chain: the empty table is served");
+        return;
+    }
+    if (!platform) {
+        say(e, GOOD, NULL, "a %s chain of %s is served", chain_signer_name(chain->signer),
+            chain->product);
+        return;
+    }
+    coco_snp_tcb_format(coco_snp_product_of_name(platform->product), &platform->reported, tcb);
+    say(e, GOOD, NULL, "%s is reported, and the %s chain of it is served", tcb,
+        chain_signer_name(chain->signer));
+}
+
+static void check_vlek(struct examination *e)
+{
+    const struct certs *certs = e->admin->certs;
+    const struct platform_state *platform = certs_platform(certs);
+    const struct chain *chain = certs_chain(certs);
+    static const char load[] = "\"systemctl start cocod-vlek-load\" loads it; at each boot before "
+                               "the first guest";
+
+    if (no_certs(e))
+        return;
+    if (!platform)
+        say(e, SKIPPED, NULL, "the platform is not known");
+    else if (platform->vlek_en && chain && chain->signer == CHAIN_SIGNER_VLEK)
+        say(e, GOOD, NULL, "one is loaded, and its chain is served");
+    else if (platform->vlek_en)
+        say(e, WARNING,
+            "import the VLEK's chain; name its CSP_ID in [certs] vlek_csp where several are "
+            "stored; or "
+            "set signer = vcek there",
+            "one is loaded, and its chain is not served");
+    else if (certs_signer(certs) == LOAD_SIGNER_VLEK)
+        say(e, BAD, load, "none is loaded, and signer = vlek");
+    else if (platform->mask_chip_key)
+        say(e, BAD, load, "none is loaded, and the chip's own key is masked: nothing signs");
+    else
+        say(e, GOOD, NULL, "none is loaded: the chip's own key (VCEK) signs");
+}
+
+static void check_expiry(struct examination *e)
+{
+    const struct chain *chain = certs_chain(e->admin->certs);
+    char day[24];
+
+    if (no_certs(e))
+        return;
+    if (!chain) {
+        say(e, SKIPPED, NULL, "no chain is served");
+        return;
+    }
+    int64_t first = chain->certs[0].not_after_s;
+    for (size_t i = 1; i < CHAIN_ROLES; i++)
+        if (chain->certs[i].not_after_s < first)
+            first = chain->certs[i].not_after_s;
+    int64_t days = (first - sys.wall_s()) / DAY_S;
+    date(first, day);
+    say(e,
+        days >= 60  ? GOOD
+        : days >= 7 ? WARNING
+                    : BAD,
+        days >= 60 ? NULL : "\"cococtl certs fetch\" gets a new chain",
+        "the chain expires on %s, in %lld days", day, (long long)days);
+}
+
+static void check_crl(struct examination *e)
+{
+    static const char fetch[] = "\"cococtl certs fetch\" gets the current one";
+    const struct crl *crl = certs_crl(e->admin->certs);
+    const char *alarm = certs_problem(e->admin->certs, CERTS_TROUBLE_ALARM);
+    char day[24];
+
+    if (no_certs(e))
+        return;
+    if (alarm) {
+        say(e, WARNING, fetch, "%s", alarm);
+    } else if (!certs_chain(e->admin->certs)) {
+        say(e, SKIPPED, NULL, "no chain is served");
+    } else if (!crl) {
+        say(e, WARNING, fetch, "there is none: a revoked chain would not be noticed");
+    } else if (crl->next_update_s == INT64_MAX) {
+        say(e, GOOD, NULL, "number %s, of open end", crl->number);
+    } else {
+        date(crl->next_update_s, day);
+        say(e, crl->next_update_s < sys.wall_s() ? WARNING : GOOD,
+            crl->next_update_s < sys.wall_s() ? fetch : NULL, "number %s, next update by %s",
+            crl->number, day);
+    }
+}
+
+static void check_clock(struct examination *e)
+{
+    const char *problem = certs_problem(e->admin->certs, CERTS_TROUBLE_CLOCK);
+
+    if (no_certs(e))
+        return;
+    if (problem)
+        say(e, BAD, "set the clock (\"timedatectl\"), and keep it with chrony or timesyncd", "%s",
+            problem);
+    else
+        say(e, GOOD, NULL, "not before anything that was issued");
+}
+
+static void check_table_file(struct examination *e)
+{
+    const char *problem = certs_problem(e->admin->certs, CERTS_TROUBLE_FILE);
+
+    if (no_certs(e))
+        return;
+    if (problem)
+        say(e, BAD, "its folder must be there, be cocod's, and have room", "%s", problem);
+    else if (certs_flooded(e->admin->certs))
+        say(e, WARNING, "\"cococtl doctor\", as root, says whose they are; end that process",
+            "%s: more locks are kept on it than VMs need", certs_table_path(e->admin->certs));
+    else
+        say(e, GOOD, NULL, "%s", certs_table_path(e->admin->certs));
+}
+
+/* --- quotes ----------------------------------------------------------------------------------- */
+
+static void check_backend(struct examination *e, const struct backend_status *status)
+{
+    if (status->problem)
+        say(e, BAD,
+            strstr(status->problem, "restart qgsd")
+                ? "\"systemctl restart qgsd\"; docs/quotes.md explains it, \"journalctl -u qgsd\" "
+                  "says more"
+                : "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
+            "%s%s%s", strstr(status->problem, status->name) ? "" : status->name,
+            strstr(status->problem, status->name) ? "" : ": ", status->problem);
+    else if (status->suspect > 0)
+        say(e, WARNING, "number_threads in /etc/qgs.conf, and PCCS; then restart qgsd",
+            "%s: %u of %u slots are suspect, QGS gave up on what they asked", status->name,
+            status->suspect, status->slots);
+    else if (status->answered == 0 && status->failed > 0)
+        say(e, WARNING, "\"cococtl explain VM\" shows whom it refused, \"journalctl -u qgsd\" why",
+            "%s: it answers, but has not made a quote since cocod started; %llu failed",
+            status->name, (unsigned long long)status->failed);
+    else if (status->answered == 0)
+        say(e, GOOD, NULL, "%s: nothing is known against it, and it was not needed yet",
+            status->name);
+    else
+        say(e, GOOD, NULL, "%s: a quote takes about %llu.%llu ms", status->name,
+            (unsigned long long)(status->service_us / 1000),
+            (unsigned long long)(status->service_us / 100 % 10));
+}
+
+static void check_quotes(struct examination *e)
+{
+    struct quotes_status all;
+
+    if (!quotes_offered(e->admin->quotes)) {
+        say(e, SKIPPED, NULL, "quotes are not served on this host");
+        return;
+    }
+    quotes_get_status(e->admin->quotes, &all);
+    for (size_t i = 0; i < all.n_backends; i++) {
+        struct backend_status status;
+        quotes_get_backend_status(e->admin->quotes, i, &status);
+        check_backend(e, &status);
+    }
+}
+
+void admin_diagnose(const struct call *call)
+{
+    static const struct {
+        const char *name;
+        void (*check)(struct examination *e);
+    } checks[] = {
+        {"configuration", check_configuration},
+        {"service", check_service},
+        {"device", check_device},
+        {"TCB", check_tcb},
+        {"VLEK", check_vlek},
+        {"expiry", check_expiry},
+        {"CRL", check_crl},
+        {"clock", check_clock},
+        {"table file", check_table_file},
+        {"files", check_files},
+        {"descriptors", check_descriptors},
+        {"QGS", check_quotes},
+    };
+    struct examination e = {.admin = call->admin, .checks = json_object_new_array()};
+    struct json_object *object = json_object_new_object();
+
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        e.name = checks[i].name;
+        checks[i].check(&e);
+    }
+    json_set(object, "checks", e.checks);
+    admin_add_text(object, "storePath", certs_store_path(call->admin->certs));
+    admin_add_text(object, "tableFile",
+                   certs_offered(call->admin->certs) ? certs_table_path(call->admin->certs) : NULL);
+    struct quotes_status quotes;
+    quotes_get_status(call->admin->quotes, &quotes);
+    if (quotes.quote_s > 0)
+        admin_add_int(object, "quoteAt", (uint64_t)quotes.quote_s);
+    else
+        json_set_null(object, "quoteAt");
+    admin_send_parameters(call, object);
+}

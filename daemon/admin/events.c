@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events for administrators: those that are kept, at once, or as they come.
+ *
+ * A monitor is a connection with the number of the event that it is told next, and nothing else:
+ * what it has not been told yet is in event.c's ring, or forgotten. It is sent the next one only
+ * when its socket has taken everything before, so at most one message lies in memory for it; and
+ * when it comes back to an event that is forgotten, it is told how many it has lost. It may take
+ * any time: the deadline for unsent replies is not for it.
+ *
+ * Events come from deep inside of things; monitors are served by a timer, in a turn of its own.
+ */
+#include "admin/parts.h"
+#include "base/sys.h"
+#include "json_writer.h"
+#include "observe/event.h"
+#include "peer/peer.h"
+#include "peer/server.h"
+#include <json-c/json.h>
+#include <string.h>
+#include <utlist.h>
+
+static struct json_object *event_object(const struct event_record *event)
+{
+    const struct event_kind *kind = event_kind(event->id);
+    struct json_object *object = json_object_new_object();
+    struct json_object *fields = json_object_new_object();
+    const char *field = event->fields;
+
+    for (size_t i = 0; i < event->n_fields; i++, field += strlen(field) + 1) {
+        char name[64];
+        int n = (int)strcspn(field, "=");
+        snprintf(name, sizeof(name), "%.*s", n, field);
+        json_set_named(fields, name, admin_text(field + n + 1));
+    }
+    admin_add_int(object, "number", event->number);
+    admin_add_time(object, "time", event->wall_s);
+    admin_add_text(object, "event", kind->name);
+    admin_add_text(object, "messageId", kind->message_id);
+    admin_add_text(object, "priority", log_level_name(kind->level));
+    admin_add_text(object, "text", event->sentence);
+    json_set(object, "fields", fields);
+    return object;
+}
+
+static uint64_t oldest_kept(void)
+{
+    return event_newest() >= EVENTS_KEPT ? event_newest() - EVENTS_KEPT + 1 : 1;
+}
+
+void admin_get_events(const struct call *call)
+{
+    struct json_object *object = json_object_new_object();
+    struct json_object *array = json_object_new_array();
+
+    for (uint64_t i = oldest_kept(); i <= event_newest(); i++)
+        json_append(array, event_object(event_find(i)));
+    json_set(object, "events", array);
+    admin_send_parameters(call, object);
+}
+
+/* --- monitors --------------------------------------------------------------------------------- */
+
+/* So that neither much past nor many monitors keep others waiting. */
+#define EVENTS_PER_TURN 2u
+
+static void send_event(struct peer *peer, const struct event_record *event, uint64_t lost)
+{
+    struct call call = {.peer = peer, .admin = peer->context};
+    struct json_object *object = json_object_new_object();
+    struct json_object *reply;
+
+    if (event)
+        json_set(object, "event", event_object(event));
+    else
+        json_set_null(object, "event");
+    admin_add_int(object, "lost", lost);
+    reply = admin_reply(object);
+    json_set(reply, "continues", json_object_new_boolean(true));
+    admin_send(&call, reply);
+}
+
+void admin_serve_monitor(struct peer *peer)
+{
+    struct admin_session *session = admin_session_of(peer);
+
+    for (unsigned i = 0; peer_open(peer) && !peer->out && session->next_event <= event_newest();
+         i++) {
+        if (i == EVENTS_PER_TURN) {
+            peer_go_on(peer);
+            break;
+        }
+        uint64_t oldest = oldest_kept();
+        uint64_t lost = session->next_event < oldest ? oldest - session->next_event : 0;
+        session->next_event += lost;
+        send_event(peer, event_find(session->next_event), lost);
+        session->next_event++;
+    }
+}
+
+void admin_monitor(const struct call *call)
+{
+    struct admin_session *session = admin_session_of(call->peer);
+    struct json_object *past = admin_parameter(call, "past");
+
+    if (past && !json_object_is_type(past, json_type_boolean)) {
+        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", "past");
+        return;
+    }
+    if (!call->more) {
+        admin_send_error(call, ADMIN_VARLINK ".ExpectedMore", NULL, NULL);
+        return;
+    }
+    session->monitors = true;
+    session->next_event = json_object_get_boolean(past) ? 1 : event_newest() + 1;
+    if (session->next_event < oldest_kept())
+        session->next_event = oldest_kept(); /* what was before it is not lost to it */
+    call->admin->n_monitors++;
+    peer_be_patient(call->peer);
+    peer_ref(call->peer);
+    send_event(call->peer, NULL, 0);
+    admin_serve_monitor(call->peer);
+    peer_unref(call->peer);
+}
+
+void admin_monitor_closed(struct peer *peer)
+{
+    struct admin *admin = peer->context;
+    struct admin_session *session = admin_session_of(peer);
+
+    if (session->monitors)
+        admin->n_monitors--;
+    session->monitors = false;
+}
+
+static void on_pump(struct timer *timer)
+{
+    struct admin *admin = (struct admin *)((char *)timer - offsetof(struct admin, pump));
+    struct peer *peer;
+
+    DL_FOREACH(admin->server->peers, peer)
+    {
+        if (peer->dialect == &admin_dialect && admin_session_of(peer)->monitors)
+            peer_go_on(peer);
+    }
+}
+
+void admin_note_event(struct admin *admin)
+{
+    if (admin->n_monitors > 0)
+        timer_arm(&admin->pump, sys.now_us());
+}
+
+int admin_init(struct admin *admin, struct timers *timers)
+{
+    return timer_init(&admin->pump, timers, on_pump);
+}
+
+void admin_done(struct admin *admin)
+{
+    timer_done(&admin->pump);
+}

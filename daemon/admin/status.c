@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The administrators' methods that read what is in memory, and are answered at once.
+ */
+#include "status.h"
+#include "admin/parts.h"
+#include "base/sys.h"
+#include "base/worker.h"
+#include "certs/certs.h"
+#include "certs/chain/chain.h"
+#include "json_writer.h"
+#include "observe/exposition.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
+#include "peer/peer.h"
+#include "quotes/quotes.h"
+#include "snp_table.h"
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* --- GetStatus -------------------------------------------------------------------------------- */
+
+static struct json_object *table_entries(const struct blob *blob)
+{
+    struct json_object *array = json_object_new_array();
+    struct coco_snp_table table;
+
+    if (coco_snp_table_decode(blob->data, blob->size, &table) < 0)
+        return array;
+    for (size_t i = 0; i < table.n_entries; i++) {
+        struct json_object *entry = json_object_new_object();
+        admin_add_text(entry, "kind", coco_snp_kind_name(coco_snp_kind_of(table.entries[i].guid)));
+        admin_add_int(entry, "offset", table.entries[i].offset);
+        admin_add_int(entry, "length", table.entries[i].length);
+        json_append(array, entry);
+    }
+    return array;
+}
+
+static struct json_object *platform_status(const struct platform_state *platform)
+{
+    struct json_object *object = json_object_new_object();
+    enum coco_snp_product product = coco_snp_product_of_name(platform->product);
+    char tcb[COCO_SNP_TCB_TEXT_SIZE], chip_id[2 * COCO_SNP_CHIP_ID_SIZE + 1] = "";
+
+    for (size_t i = 0; i < platform->chip_id_size; i++)
+        snprintf(chip_id + 2 * i, 3, "%02x", platform->chip_id[i]);
+    coco_snp_tcb_format(product, &platform->reported, tcb);
+    admin_add_text(object, "product", platform->product);
+    admin_add_text(object, "chipId", chip_id[0] ? chip_id : NULL);
+    admin_add_text(object, "tcb", tcb);
+    json_set(object, "vlek", json_object_new_boolean(platform->vlek_en));
+    return object;
+}
+
+static struct json_object *certificate_status(const struct certs *certs)
+{
+    struct json_object *object = json_object_new_object();
+    const struct chain *chain = certs_chain(certs);
+    const struct blob *table = certs_table(certs);
+    const char *problems[CERTS_PROBLEMS_MAX];
+    size_t n = certs_problems(certs, problems);
+
+    const struct platform_state *platform = certs_platform(certs);
+
+    admin_add_hex64(object, "generation", certs_generation(certs));
+    if (platform)
+        json_set(object, "platform", platform_status(platform));
+    else
+        json_set_null(object, "platform");
+    admin_add_int(object, "tableBytes", table ? table->size : 0);
+    json_set(object, "tableEntries", table ? table_entries(table) : json_object_new_array());
+    admin_add_text(object, "source", chain ? chain->certs[CHAIN_LEAF].source : NULL);
+    if (chain) {
+        int64_t first = chain->certs[0].not_after_s;
+        for (size_t i = 1; i < CHAIN_ROLES; i++)
+            if (chain->certs[i].not_after_s < first)
+                first = chain->certs[i].not_after_s;
+        admin_add_time(object, "notAfter", first);
+    } else {
+        admin_add_text(object, "notAfter", NULL);
+    }
+    admin_add_text(object, "problem", n > 0 ? problems[0] : NULL);
+    return object;
+}
+
+static void add_away(struct json_object *object, const struct backend_status *status)
+{
+    if (status->away_us > 0)
+        admin_add_int(object, "awayMs", (sys.now_us() - status->away_us) / 1000u);
+    else
+        admin_add_text(object, "awayMs", NULL);
+}
+
+static struct json_object *backend_list(const struct quotes *quotes, size_t n)
+{
+    struct json_object *array = json_object_new_array();
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *object = json_object_new_object();
+        struct backend_status status;
+        quotes_get_backend_status(quotes, i, &status);
+        admin_add_text(object, "address", status.name);
+        admin_add_int(object, "slots", status.slots);
+        admin_add_int(object, "slotsOpen", status.slots_open);
+        admin_add_int(object, "slotsBusy", status.busy);
+        admin_add_int(object, "slotsSuspect", status.suspect);
+        admin_add_int(object, "abandoned", status.abandoned);
+        admin_add_text(object, "breaker", breaker_name(status.breaker));
+        add_away(object, &status);
+        admin_add_int(object, "serviceUs", status.service_us);
+        admin_add_int(object, "answered", status.answered);
+        admin_add_int(object, "failed", status.failed);
+        admin_add_text(object, "problem", status.problem);
+        json_append(array, object);
+    }
+    return array;
+}
+
+static struct json_object *quote_status(const struct quotes *quotes)
+{
+    struct json_object *object = json_object_new_object();
+    struct quotes_status status;
+
+    quotes_get_status(quotes, &status);
+    admin_add_text(object, "backend", status.backend);
+    admin_add_int(object, "slots", status.slots);
+    admin_add_int(object, "slotsBusy", status.slots_busy);
+    admin_add_int(object, "queued", status.queued);
+    admin_add_int(object, "waiting", status.waiting);
+    admin_add_int(object, "running", status.running);
+    admin_add_int(object, "hedged", status.hedged);
+    admin_add_int(object, "abandoned", status.abandoned);
+    admin_add_int(object, "answered", status.answered);
+    admin_add_int(object, "failed", status.failed);
+    admin_add_text(object, "lastError",
+                   status.problem ? coco_status_name(status.problem_status) : NULL);
+    admin_add_text(object, "lastErrorText", status.problem);
+    admin_add_int(object, "kept", status.kept);
+    json_set(object, "backends", backend_list(quotes, status.n_backends));
+    return object;
+}
+
+static void add_reason(void *data, const char *reason)
+{
+    json_append(data, admin_text(reason));
+}
+
+static uint64_t count_peers(const struct server *server)
+{
+    const struct peer *peer;
+    uint64_t n = 0;
+
+    DL_FOREACH(server->peers, peer)
+    {
+        if (peer->dialect != &admin_dialect)
+            n++;
+    }
+    return n;
+}
+
+static struct json_object *counters(const struct server *server)
+{
+    static char closed[CLOSE_REASONS][32]; /* outlive the reply */
+    struct json_object *object = json_object_new_object();
+
+    for (size_t i = 0; i < metric_names_count; i++)
+        if (strncmp(metric_names[i].name, "now_", 4) != 0)
+            admin_add_int(object, metric_names[i].name, metric_value(&metric_names[i]));
+    for (int i = 0; i < CLOSE_REASONS; i++) {
+        snprintf(closed[i], sizeof(closed[i]), "closed_%s",
+                 close_reason_name((enum close_reason)i));
+        admin_add_int(object, closed[i], server->closed[i]);
+    }
+    return object;
+}
+
+void admin_get_status(const struct call *call)
+{
+    const struct admin *admin = call->admin;
+    struct json_object *object = json_object_new_object();
+    struct json_object *array = json_object_new_array();
+
+    health_reasons(admin->health, add_reason, array);
+    admin_add_text(object, "version", COCO_VERSION_STRING);
+    admin_add_hex64(object, "instance", admin->instance);
+    admin_add_int(object, "pid", (uint64_t)getpid());
+    admin_add_int(object, "uptimeMs", (sys.now_us() - admin->ready_us) / 1000u);
+    admin_add_text(object, "state", certs_state_name(certs_get_state(admin->certs)));
+    json_set(object, "drained", json_object_new_boolean(certs_drained(admin->certs)));
+    json_set(object, "degraded", json_object_new_boolean(json_length(array) > 0));
+    json_set(object, "reasons", array);
+    if (certs_offered(admin->certs))
+        json_set(object, "certificates", certificate_status(admin->certs));
+    else
+        json_set_null(object, "certificates");
+    if (quotes_offered(admin->quotes))
+        json_set(object, "quotes", quote_status(admin->quotes));
+    else
+        json_set_null(object, "quotes");
+    admin_add_int(object, "peers", count_peers(admin->server));
+    admin_add_int(object, "requestsInFlight", metrics.now_requests);
+    json_set(object, "counters", counters(admin->server));
+    admin_send_parameters(call, object);
+}
+
+/* --- GetMetrics ------------------------------------------------------------------------------- */
+
+void admin_get_metrics(const struct call *call)
+{
+    struct blob *text = exposition_text(call->admin->exposition);
+
+    if (!text) {
+        peer_close(call->peer, CLOSE_MEMORY);
+        return;
+    }
+    struct json_object *object = json_object_new_object();
+    json_set(object, "text", json_object_new_string_len((const char *)text->data, (int)text->size));
+    blob_unref(text);
+    admin_send_parameters(call, object);
+}
+
+/* --- ListCertificates ------------------------------------------------------------------------- */
+
+static void add_certificate(struct json_object *array, const char *kind,
+                            const struct chain_cert *cert)
+{
+    struct json_object *entry = json_object_new_object();
+
+    admin_add_text(entry, "kind", kind);
+    admin_add_text(entry, "subject", cert->subject_cn);
+    admin_add_text(entry, "issuer", cert->issuer_cn);
+    admin_add_text(entry, "serial", cert->serial);
+    admin_add_time(entry, "notBefore", cert->not_before_s);
+    admin_add_time(entry, "notAfter", cert->not_after_s);
+    admin_add_text(entry, "sha256", cert->sha256);
+    admin_add_text(entry, "file", cert->source);
+    json_append(array, entry);
+}
+
+static void add_crl(struct json_object *array, const struct crl *crl)
+{
+    struct json_object *entry = json_object_new_object();
+
+    admin_add_text(entry, "kind", "CRL");
+    admin_add_text(entry, "subject", NULL);
+    admin_add_text(entry, "issuer", crl->issuer_cn);
+    admin_add_text(entry, "serial", crl->number);
+    admin_add_time(entry, "notBefore", crl->this_update_s);
+    if (crl->next_update_s == INT64_MAX)
+        admin_add_text(entry, "notAfter", NULL);
+    else
+        admin_add_time(entry, "notAfter", crl->next_update_s);
+    admin_add_text(entry, "sha256", crl->sha256);
+    admin_add_text(entry, "file", crl->source);
+    json_append(array, entry);
+}
+
+struct json_object *admin_certificates(const struct chain *chain, const struct crl *crl)
+{
+    static const enum chain_role order[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK}; /* the table's */
+    struct json_object *array = json_object_new_array();
+
+    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
+        add_certificate(array, chain_cert_name(chain, chain->certs[order[i]].role),
+                        &chain->certs[order[i]]);
+    if (chain && crl)
+        add_crl(array, crl);
+    return array;
+}
+
+void admin_list_certificates(const struct call *call)
+{
+    const struct certs *certs = call->admin->certs;
+    struct json_object *object = json_object_new_object();
+
+    admin_add_hex64(object, "generation", certs_generation(certs));
+    json_set(object, "certificates",
+             admin_certificates(certs_chain(certs),
+                                certs_serves_crl(certs) ? certs_crl(certs) : NULL));
+    admin_send_parameters(call, object);
+}

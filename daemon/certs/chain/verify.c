@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * May a chain be served? Everything that AMD's chains have in common is demanded, in an order that
+ * makes the sentence useful: first that the certificates belong together by name, then that the
+ * root is trusted, then keys and algorithms, then the signatures from the root down, and the dates
+ * last, so that -ESTALE means that nothing but a date is wrong.
+ *
+ * Trust is a pin: the SHA-256 of the root's DER. The chain is walked by hand, not by
+ * X509_verify_cert, because its rules are narrower than X.509's and its names carry meaning: three
+ * certificates; RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes, whatever else
+ * OpenSSL would accept; RSA of 4096 bits with the exponent 65537 above, P-384 below; issuer and
+ * subject equal byte for byte; one product and one signer family throughout. AMD's leaves have no
+ * key identifiers, so names are all there is to match.
+ *
+ * Revocation is another question (an ASK may be on the root's CRL), asked in crl.c.
+ */
+#include "certs/chain/parts.h"
+
+#include <errno.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define RSA_BITS     4096
+#define RSA_EXPONENT 65537u
+#define PSS_SALT     48
+#define LEAF_CURVE   "secp384r1"
+
+void chain_roots_init(struct chain_roots *roots)
+{
+    *roots = (struct chain_roots){.n = 0};
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
+        struct chain_root *root = &roots->roots[roots->n++];
+        const struct coco_snp_facts *facts = coco_snp_product_facts(p);
+        memcpy(root->sha256, facts->ark_sha256, sizeof(root->sha256));
+        (void)snprintf(root->name, sizeof(root->name), COCO_SNP_CN_ARK "%s", facts->name);
+    }
+}
+
+static bool root_trusted(const struct chain_roots *roots, const uint8_t sha256[32])
+{
+    for (size_t i = 0; i < roots->n; i++)
+        if (memcmp(roots->roots[i].sha256, sha256, 32) == 0)
+            return true;
+    return false;
+}
+
+static int digest_of(const struct chain_cert *cert, uint8_t ret[32])
+{
+    return EVP_Digest(cert->der, cert->size, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
+}
+
+struct adding {
+    struct chain_roots *roots;
+    const struct chain_why *why;
+};
+
+static int take_root(void *userdata, const uint8_t *der, size_t size, const char *source)
+{
+    struct adding *a = userdata;
+    struct chain_root root = {.name = ""};
+    struct chain_cert cert;
+    struct chain_kind kind;
+    int r = chain_cert_parse(der, size, source, &cert, &kind, NULL, a->why);
+
+    if (r < 0)
+        return r;
+    if (kind.role != CHAIN_ARK)
+        r = chain_refuse(a->why, "%s (%s) is no root: only an ARK can be trusted as one", source,
+                         cert.subject_cn);
+    if (r == 0)
+        r = digest_of(&cert, root.sha256);
+    if (r == 0 && !root_trusted(a->roots, root.sha256)) {
+        if (a->roots->n == CHAIN_ROOTS_MAX) {
+            (void)chain_refuse(a->why, "%s is one root too many: at most %u are kept", source,
+                               CHAIN_ROOTS_MAX);
+            r = -ENOSPC;
+        } else {
+            memcpy(root.name, cert.subject_cn, sizeof(root.name));
+            a->roots->roots[a->roots->n++] = root;
+        }
+    }
+    chain_cert_done(&cert);
+    return r;
+}
+
+int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, char *why,
+                    size_t why_size)
+{
+    const struct chain_why sentence = {.text = why, .size = why_size};
+    struct chain_roots grown = *roots;
+    struct adding a = {.roots = &grown, .why = &sentence};
+    const struct chain_taker taker = {.take = take_root, .userdata = &a};
+    int r = chain_split(input, &taker, &sentence);
+
+    if (r == 0)
+        *roots = grown;
+    return r;
+}
+
+/* --- one chain under examination --- */
+
+struct examination {
+    const struct chain *chain;
+    const struct chain_roots *roots;
+    enum chain_role last; /* certificates below it are not looked at */
+    X509 *x[CHAIN_ROLES];
+    const struct chain_why *why;
+};
+
+/* "the VCEK (file)" */
+static const char *source_of(const struct examination *e, enum chain_role role)
+{
+    return e->chain->certs[role].source;
+}
+
+static const char *name_of(const struct examination *e, enum chain_role role)
+{
+    return chain_cert_name(e->chain, role);
+}
+
+bool chain_same_name(const X509_NAME *a, const X509_NAME *b)
+{
+    const unsigned char *pa = NULL;
+    const unsigned char *pb = NULL;
+    size_t na = 0;
+    size_t nb = 0;
+
+    return X509_NAME_get0_der(a, &pa, &na) == 1 && X509_NAME_get0_der(b, &pb, &nb) == 1 &&
+           na == nb && memcmp(pa, pb, na) == 0;
+}
+
+/* Who must have issued a certificate of this role. */
+static enum chain_role issuer_role(enum chain_role role)
+{
+    return role == CHAIN_LEAF ? CHAIN_ASK : CHAIN_ARK;
+}
+
+static int check_names(const struct examination *e)
+{
+    const struct chain *c = e->chain;
+    char expected[64];
+
+    for (enum chain_role role = CHAIN_ARK; role <= e->last; role++) {
+        const struct chain_cert *cert = &c->certs[role];
+        const struct chain_cert *issuer = &c->certs[issuer_role(role)];
+        if (chain_same_name(X509_get_issuer_name(e->x[role]),
+                            X509_get_subject_name(e->x[issuer_role(role)])))
+            continue;
+        if (strcmp(cert->issuer_cn, issuer->subject_cn) == 0)
+            return chain_refuse(e->why,
+                                "the %s (%s) names its issuer %s in other words than %s does "
+                                "itself: they do not belong together",
+                                name_of(e, role), cert->source, cert->issuer_cn, issuer->source);
+        return chain_refuse(e->why, "the %s (%s) was issued by %s, but %s is %s: give that one's",
+                            name_of(e, role), cert->source, cert->issuer_cn, issuer->source,
+                            issuer->subject_cn);
+    }
+    (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", c->product);
+    if (strcmp(c->certs[CHAIN_ARK].subject_cn, expected) != 0)
+        return chain_refuse(e->why, "the root (%s) is %s, but the %s (%s) is for %s",
+                            source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn,
+                            name_of(e, e->last), source_of(e, e->last), c->product);
+    return 0;
+}
+
+static int check_root(const struct examination *e)
+{
+    const struct chain_cert *ark = &e->chain->certs[CHAIN_ARK];
+    uint8_t sha256[32];
+    int r = digest_of(ark, sha256);
+
+    if (r < 0)
+        return r;
+    if (root_trusted(e->roots, sha256))
+        return 0;
+    return chain_refuse(e->why,
+                        "the root %s (%s, SHA-256 %s) is not trusted: it is none of AMD's, nor of "
+                        "those named in [certs] root",
+                        ark->subject_cn, ark->source, ark->sha256);
+}
+
+/* --- algorithms --- */
+
+static bool algorithm_is(const X509_ALGOR *algorithm, int nid)
+{
+    const ASN1_OBJECT *object = NULL;
+
+    X509_ALGOR_get0(&object, NULL, NULL, algorithm);
+    return OBJ_obj2nid(object) == nid;
+}
+
+/* MGF1, itself with SHA-384. */
+static bool mask_is_mgf1_sha384(const X509_ALGOR *mask)
+{
+    const ASN1_OBJECT *object = NULL;
+    const void *value = NULL;
+    int type = V_ASN1_UNDEF;
+
+    X509_ALGOR_get0(&object, &type, &value, mask);
+    if (OBJ_obj2nid(object) != NID_mgf1 || type != V_ASN1_SEQUENCE)
+        return false;
+    const ASN1_STRING *s = value;
+    const unsigned char *p = ASN1_STRING_get0_data(s);
+    X509_ALGOR *hash = d2i_X509_ALGOR(NULL, &p, ASN1_STRING_length(s));
+    bool good = hash && algorithm_is(hash, NID_sha384);
+    X509_ALGOR_free(hash);
+    return good;
+}
+
+/* RFC 4055 section 3.1: each parameter that is left out has a default, and none of the defaults is
+ * AMD's. */
+bool chain_algorithm_is_amds(const X509_ALGOR *algorithm)
+{
+    const ASN1_OBJECT *object = NULL;
+    const void *value = NULL;
+    int type = V_ASN1_UNDEF;
+
+    X509_ALGOR_get0(&object, &type, &value, algorithm);
+    if (OBJ_obj2nid(object) != NID_rsassaPss || type != V_ASN1_SEQUENCE)
+        return false;
+    const ASN1_STRING *s = value;
+    const unsigned char *p = ASN1_STRING_get0_data(s);
+    RSA_PSS_PARAMS *pss = d2i_RSA_PSS_PARAMS(NULL, &p, ASN1_STRING_length(s));
+    bool good = pss && pss->hashAlgorithm && algorithm_is(pss->hashAlgorithm, NID_sha384) &&
+                pss->maskGenAlgorithm && mask_is_mgf1_sha384(pss->maskGenAlgorithm) &&
+                pss->saltLength && ASN1_INTEGER_get(pss->saltLength) == PSS_SALT &&
+                (!pss->trailerField || ASN1_INTEGER_get(pss->trailerField) == 1);
+    RSA_PSS_PARAMS_free(pss);
+    return good;
+}
+
+static bool signed_as_amd_does(const X509 *x)
+{
+    const X509_ALGOR *algorithm = NULL;
+
+    X509_get0_signature(NULL, &algorithm, x);
+    return chain_algorithm_is_amds(algorithm);
+}
+
+static bool key_is_rsa_4096(const X509 *x)
+{
+    EVP_PKEY *key = X509_get0_pubkey(x);
+    BIGNUM *exponent = NULL;
+
+    if (!key || EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA || EVP_PKEY_get_bits(key) != RSA_BITS)
+        return false;
+    bool good = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1 &&
+                BN_is_word(exponent, RSA_EXPONENT);
+    BN_free(exponent);
+    return good;
+}
+
+static bool key_is_p384(const X509 *x)
+{
+    EVP_PKEY *key = X509_get0_pubkey(x);
+    char curve[32];
+    size_t n = 0;
+
+    return key && EVP_PKEY_get_base_id(key) == EVP_PKEY_EC &&
+           EVP_PKEY_get_group_name(key, curve, sizeof(curve), &n) == 1 &&
+           strcmp(curve, LEAF_CURVE) == 0;
+}
+
+static int check_form(const struct examination *e, enum chain_role role)
+{
+    X509 *x = e->x[role];
+    uint32_t flags = X509_get_extension_flags(x);
+
+    if (!signed_as_amd_does(x))
+        return chain_refuse(e->why,
+                            "the %s (%s) is not signed by RSASSA-PSS with SHA-384, MGF1 with "
+                            "SHA-384 and a salt of %d bytes",
+                            name_of(e, role), source_of(e, role), PSS_SALT);
+    if ((flags & EXFLAG_INVALID) != 0)
+        return chain_refuse(e->why, "the %s (%s) has malformed extensions", name_of(e, role),
+                            source_of(e, role));
+    if ((flags & EXFLAG_CRITICAL) != 0)
+        return chain_refuse(e->why, "the %s (%s) has a critical extension that is not known",
+                            name_of(e, role), source_of(e, role));
+    if (role == CHAIN_LEAF)
+        return key_is_p384(x) ? 0
+                              : chain_refuse(e->why, "the %s (%s) does not hold a P-384 key",
+                                             name_of(e, role), source_of(e, role));
+    if (!key_is_rsa_4096(x))
+        return chain_refuse(e->why,
+                            "the %s (%s) does not hold an RSA key of %d bits with the exponent %u",
+                            name_of(e, role), source_of(e, role), RSA_BITS, RSA_EXPONENT);
+    /* Looks at the key usage, too. */
+    if (X509_check_ca(x) != 1)
+        return chain_refuse(e->why, "the %s (%s) may not sign certificates, by its own extensions",
+                            name_of(e, role), source_of(e, role));
+    return 0;
+}
+
+static int check_signature(const struct examination *e, enum chain_role role)
+{
+    enum chain_role by = issuer_role(role);
+
+    if (X509_verify(e->x[role], X509_get0_pubkey(e->x[by])) == 1)
+        return 0;
+    return chain_refuse(e->why,
+                        "the signature of the %s (%s) does not verify with the key of %s (%s): the "
+                        "file was altered or damaged, or the two do not belong together",
+                        name_of(e, role), source_of(e, role), e->chain->certs[by].subject_cn,
+                        source_of(e, by));
+}
+
+/* --- dates --- */
+
+static void print_time(char out[32], int64_t t_s)
+{
+    struct tm tm;
+    time_t t = (time_t)t_s;
+
+    if (!gmtime_r(&t, &tm) || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+        (void)snprintf(out, 32, "%lld s", (long long)t_s);
+}
+
+static int check_dates(const struct examination *e, int64_t now_s)
+{
+    char when[32];
+
+    for (enum chain_role role = CHAIN_ARK; role <= e->last; role++) {
+        const struct chain_cert *cert = &e->chain->certs[role];
+        if (now_s >= cert->not_before_s && now_s <= cert->not_after_s)
+            continue;
+        if (now_s < cert->not_before_s) {
+            print_time(when, cert->not_before_s);
+            (void)chain_refuse(e->why,
+                               "the %s (%s) is valid from %s on: check the clock of this host",
+                               name_of(e, role), cert->source, when);
+        } else {
+            print_time(when, cert->not_after_s);
+            (void)chain_refuse(e->why, "the %s (%s) expired at %s: fetch a new one",
+                               name_of(e, role), cert->source, when);
+        }
+        return -ESTALE;
+    }
+    return 0;
+}
+
+/* --- all of it --- */
+
+static int examine(const struct examination *e, int64_t now_s)
+{
+    int r = check_names(e);
+
+    if (r == 0)
+        r = check_root(e);
+    for (enum chain_role role = CHAIN_ARK; r == 0 && role <= e->last; role++)
+        r = check_form(e, role);
+    for (enum chain_role role = CHAIN_ARK; r == 0 && role <= e->last; role++)
+        r = check_signature(e, role);
+    return r == 0 && now_s != CHAIN_NO_CLOCK ? check_dates(e, now_s) : r;
+}
+
+int chain_verify_down_to(const struct chain *c, enum chain_role last,
+                         const struct chain_roots *roots, int64_t now_s,
+                         const struct chain_why *why)
+{
+    struct examination e = {.chain = c, .roots = roots, .last = last, .why = why};
+    int r = 0;
+
+    chain_mark_memory();
+    for (enum chain_role role = CHAIN_ARK; role <= last && r == 0; role++) {
+        e.x[role] = chain_cert_x509(&c->certs[role]);
+        if (!e.x[role])
+            r = -ENOMEM;
+    }
+    if (r == 0)
+        r = examine(&e, now_s);
+    if (r == -EBADMSG && chain_out_of_memory())
+        r = -ENOMEM;
+    for (int role = 0; role < CHAIN_ROLES; role++)
+        X509_free(e.x[role]);
+    return r;
+}
+
+int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
+                 size_t why_size)
+{
+    const struct chain_why sentence = {.text = why, .size = why_size};
+
+    return chain_verify_down_to(c, CHAIN_LEAF, roots, now_s, &sentence);
+}

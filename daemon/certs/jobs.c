@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What administrators do with the store. A job owns copies of all that it needs, runs on the worker
+ * (so the store has one writer), and is told on the loop. After one that changed the store the
+ * selection runs again: an import may bring the chain that the platform needs, or a CRL that
+ * revokes what is served.
+ *
+ * The worker has one of them at a time, the others wait here: so whatever administrators pile up, a
+ * selection waits for one job, and never for a place. Those that wait take turns by user: a job's
+ * turn is the one after its user's last, or the present one, and the lowest goes first. One that
+ * nobody waits for any more is dropped, unless it has begun.
+ */
+#include "base/log.h"
+#include "base/sys.h"
+#include "certs/parts.h"
+#include "observe/metrics.h"
+#include "peer/account.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+static void uncharge(struct certs_job *job)
+{
+    if (!job->account)
+        return;
+    account_uncharge(job->account, CHARGE_JOBS, 1);
+    account_unref(job->account);
+    job->account = NULL;
+}
+
+void certs_job_free(struct certs_job *job)
+{
+    if (!job)
+        return;
+    uncharge(job);
+    for (size_t i = 0; i < job->n_files; i++) {
+        sys.free((void *)(uintptr_t)job->files[i].name);
+        sys.free((void *)(uintptr_t)job->files[i].data);
+    }
+    sys.free(job->files);
+    store_results_done(&job->results);
+    store_list_done(&job->list);
+    store_chain_done(&job->chain);
+    blob_unref(job->table);
+    certs_load_options_done(&job->judge_by, job->store);
+    sys.free(job);
+}
+
+static void run(struct work *work)
+{
+    struct certs_job *job = (struct certs_job *)work;
+    struct load_judge judge;
+
+    snprintf(job->why, sizeof(job->why), "out of memory");
+    job->result = load_judge(&job->judge_by, &judge, job->why, sizeof(job->why));
+    if (job->result < 0)
+        return;
+    const struct store store = {.dir = job->store, .roots = &judge.roots, .now_s = judge.now_s};
+    switch (job->kind) {
+    case CERTS_JOB_IMPORT:
+        job->result = store_import(&store, job->files, job->n_files, &job->results);
+        break;
+    case CERTS_JOB_VERIFY:
+        job->result = store_verify(&store, job->files, job->n_files, &job->results);
+        if (job->result < 0 && job->result != -ENOMEM)
+            snprintf(job->why, sizeof(job->why), "cannot write in %s: %s", job->store,
+                     strerror(-job->result));
+        break;
+    case CERTS_JOB_LIST:
+        job->result = store_list(&store, &job->list);
+        break;
+    case CERTS_JOB_CHAIN:
+        job->result = store_load(&store, &job->key, &job->chain, job->why, sizeof(job->why));
+        if (job->result == 0)
+            job->result = load_table(&job->chain, job->judge_by.serve_crl, &job->table, job->why,
+                                     sizeof(job->why));
+        break;
+    case CERTS_JOB_REMOVE:
+        job->result = store_remove(job->store, &job->key, job->why, sizeof(job->why));
+        break;
+    }
+}
+
+/* Says what an import did, a line for what is new or was refused. */
+static bool account_import(const struct certs_job *job)
+{
+    size_t added = 0, refused = 0;
+
+    for (size_t i = 0; i < job->results.n; i++) {
+        const struct store_result *result = &job->results.items[i];
+        added += result->action == STORE_ADDED;
+        refused += result->action == STORE_REFUSED;
+        if (result->action == STORE_ADDED && result->key[0])
+            log_event(LOG_LEVEL_INFO, "chain-imported", NULL, 0, "imported %s from %s", result->key,
+                      result->name);
+    }
+    metrics.certs_imported += added;
+    metrics.certs_import_refused += refused;
+    if (added + refused > 0)
+        log_event(LOG_LEVEL_NOTICE, "import", NULL, 0,
+                  "an import added %zu certificates and CRLs to the store and refused %zu", added,
+                  refused);
+    return added > 0;
+}
+
+/* --- whose turn it is ------------------------------------------------------------------------- */
+
+static void start_next(struct certs *certs)
+{
+    struct certs_job *next = certs->jobs, *job;
+
+    if (certs->job || !next)
+        return;
+    DL_FOREACH(certs->jobs, job)
+    {
+        if (job->turn < next->turn)
+            next = job;
+    }
+    DL_DELETE(certs->jobs, next);
+    certs->turn = next->turn;
+    certs->job = next;
+    if (worker_submit(certs->worker, &next->work) == 0)
+        return;
+    next->result = -EAGAIN; /* no thread: told on the loop all the same, from a clean stack */
+    snprintf(next->why, sizeof(next->why), "there is no thread to do it");
+    timer_arm(&certs->job_failed, sys.now_us());
+}
+
+static void done(struct work *work)
+{
+    struct certs_job *job = (struct certs_job *)work;
+    struct certs *certs = job->certs;
+    bool changed = job->kind == CERTS_JOB_REMOVE && job->result == 0;
+
+    if (job->kind == CERTS_JOB_IMPORT)
+        changed = account_import(job);
+    if (certs)
+        certs->job = NULL;
+    if (certs && changed)
+        certs_select(certs, true);
+    if (job->told)
+        job->told(job);
+    certs_job_free(job);
+    if (certs)
+        start_next(certs);
+}
+
+static void on_job_failed(struct timer *timer)
+{
+    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, job_failed));
+
+    done(&certs->job->work);
+}
+
+/* Its user's last turn that is taken, and one more; else the present one. */
+static uint64_t turn_of(const struct certs *certs, const struct account_user *user)
+{
+    uint64_t turn = certs->turn;
+    const struct certs_job *job;
+
+    if (certs->job && certs->job->account->user == user)
+        turn = certs->job->turn + 1;
+    DL_FOREACH(certs->jobs, job)
+    {
+        if (job->account->user == user && job->turn >= turn)
+            turn = job->turn + 1;
+    }
+    return turn;
+}
+
+int certs_job_submit(struct certs_job *job, struct account *account)
+{
+    struct certs *certs = job->certs;
+    uid_t uid = account->key.uid;
+    bool charged = uid == 0 || uid == geteuid() ? account_charge_privileged(account, CHARGE_JOBS, 1)
+                                                : account_charge(account, CHARGE_JOBS, 1);
+
+    if (!charged) {
+        certs_job_free(job);
+        return -EAGAIN;
+    }
+    job->account = account_ref(account);
+    job->turn = turn_of(certs, account->user);
+    DL_APPEND(certs->jobs, job);
+    start_next(certs);
+    return 0;
+}
+
+void certs_job_cancel(struct certs_job *job)
+{
+    struct certs *certs = job->certs;
+
+    job->told = NULL;
+    if (!certs || certs->job == job)
+        return;
+    DL_DELETE(certs->jobs, job);
+    certs_job_free(job);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
+{
+    struct certs_job *job = certs->options.store ? sys.alloc(sizeof(*job)) : NULL;
+
+    if (!job)
+        return NULL;
+    if (certs_load_options(certs, &job->judge_by, &job->store) < 0) {
+        sys.free(job);
+        return NULL;
+    }
+    job->work = (struct work){.run = run, .done = done};
+    job->kind = kind;
+    job->certs = certs;
+    return job;
+}
+
+int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *data, size_t size)
+{
+    if (!job->files)
+        job->files = sys.alloc(CERTS_JOB_FILES_MAX * sizeof(*job->files));
+    char *own_name = sys.alloc(strlen(name) + 1);
+    uint8_t *own_data = sys.alloc(size ? size : 1);
+    if (!job->files || !own_name || !own_data || job->n_files == CERTS_JOB_FILES_MAX) {
+        sys.free(own_name);
+        sys.free(own_data);
+        return -ENOMEM;
+    }
+    memcpy(own_name, name, strlen(name) + 1);
+    memcpy(own_data, data, size);
+    job->files[job->n_files++] =
+        (struct chain_input){.name = own_name, .data = own_data, .size = size};
+    return 0;
+}
+
+int certs_jobs_init(struct certs *certs)
+{
+    return timer_init(&certs->job_failed, certs->timers, on_job_failed);
+}
+
+void certs_jobs_done(struct certs *certs)
+{
+    struct certs_job *job, *next;
+
+    DL_FOREACH_SAFE(certs->jobs, job, next)
+    {
+        DL_DELETE(certs->jobs, job);
+        certs_job_free(job);
+    }
+    if (certs->job && timer_armed(&certs->job_failed)) {
+        certs_job_free(certs->job); /* the worker never had it */
+    } else if (certs->job) {
+        uncharge(certs->job);
+        certs->job->certs = NULL;
+        certs->job->told = NULL;
+    }
+    timer_done(&certs->job_failed);
+}

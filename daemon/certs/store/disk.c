@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store's files. Every file is replaced whole: written beside under a name that nobody reads
+ * (DIR/.new), fsync, rename, fsync of the folder. So after a kill or a loss of power at any moment
+ * each file is the old one, the new one, or not there; and a rename is only reported as done when
+ * it is on the disk. There is one writer at a time (the worker), so one temporary name is enough,
+ * and what a killed one left there is overwritten by the next.
+ *
+ * Order between files is the importer's: roots before CRLs before intermediates before leaves, so
+ * that a leaf is never there without its chain.
+ */
+#include "base/sys.h"
+#include "certs/store/parts.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FILE_MODE   0644
+#define FOLDER_MODE 0755
+
+/* Is `name` STEM.der or STEM-0123456789abcdef.der? Then its suffix. */
+static bool match_name(const char *name, const char *stem, char suffix[18])
+{
+    size_t n = strlen(stem);
+    size_t rest;
+
+    if (strncmp(name, stem, n) != 0)
+        return false;
+    name += n;
+    rest = strlen(name);
+    if (strcmp(name, ".der") == 0) {
+        suffix[0] = 0;
+        return true;
+    }
+    if (rest != 17 + 4 || name[0] != '-' || strspn(name + 1, "0123456789abcdef") != 16 ||
+        strcmp(name + 17, ".der") != 0)
+        return false;
+    memcpy(suffix, name, 17);
+    suffix[17] = 0;
+    return true;
+}
+
+static int by_suffix(const void *a, const void *b)
+{
+    const struct store_file *x = a, *y = b;
+
+    return strcmp(x->suffix, y->suffix);
+}
+
+bool store_is_no_file(int error)
+{
+    static const int errors[] = {ENOENT, ENOTDIR, EISDIR, EINVAL, EFBIG, EACCES, EPERM, ELOOP};
+
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        if (error == -errors[i])
+            return true;
+    return false;
+}
+
+int store_read_files(const char *dir, const char *product, const char *stem,
+                     struct store_files **ret)
+{
+    struct store_files *files = sys.alloc(sizeof(*files));
+    char folder[STORE_PATH_MAX];
+    const struct dirent *entry;
+    int r = 0;
+
+    *ret = files;
+    if (!files)
+        return -ENOMEM;
+    if (snprintf(folder, sizeof(folder), "%s/%s", dir, product) >= STORE_PATH_MAX)
+        return 0;
+    DIR *d = opendir(folder);
+    if (!d)
+        r = -errno;
+    while (d && r == 0 && files->n < STORE_CAS_MAX) {
+        errno = 0;
+        entry = readdir(d);
+        if (!entry) {
+            r = -errno;
+            break;
+        }
+        struct store_file *file = &files->files[files->n];
+        char suffix[sizeof(file->suffix)];
+        if (!match_name(entry->d_name, stem, suffix) ||
+            snprintf(file->path, sizeof(file->path), "%s/%s%s.der", folder, stem, suffix) >=
+                STORE_PATH_MAX)
+            continue;
+        memcpy(file->suffix, suffix, sizeof(suffix));
+        r = chain_read_file(file->path, &file->data, &file->size);
+        if (r == 0)
+            files->n++;
+        else if (store_is_no_file(r))
+            r = 0;
+    }
+    if (d)
+        closedir(d);
+    if (r < 0 && !store_is_no_file(r)) {
+        store_files_free(files);
+        *ret = NULL;
+        return r;
+    }
+    qsort(files->files, files->n, sizeof(files->files[0]), by_suffix);
+    return 0;
+}
+
+void store_files_free(struct store_files *files)
+{
+    if (!files)
+        return;
+    for (size_t i = 0; i < files->n; i++)
+        sys.free(files->files[i].data);
+    sys.free(files);
+}
+
+static int sync_folder(const char *folder)
+{
+    int fd = sys.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -errno;
+    int r = sys.fsync(fd) < 0 ? -errno : 0;
+    close(fd);
+    return r;
+}
+
+/* One folder that may be there already; its name is on the disk afterwards. */
+static int make_folder(char *folder)
+{
+    char *slash = strrchr(folder, '/');
+
+    if (sys.mkdir(folder, FOLDER_MODE) < 0)
+        return errno == EEXIST ? 0 : -errno;
+    if (!slash || slash == folder)
+        return 0;
+    *slash = 0;
+    int r = sync_folder(folder);
+    *slash = '/';
+    return r;
+}
+
+/* `dir` and what is below it on the way to `folder`. */
+static int make_folders(const char *dir, const char *folder)
+{
+    char path[STORE_PATH_MAX];
+    size_t at = strlen(dir);
+    int r;
+
+    (void)snprintf(path, sizeof(path), "%s", folder);
+    for (;;) {
+        char kept = path[at];
+        path[at] = 0;
+        r = make_folder(path);
+        path[at] = kept;
+        if (r < 0 || !kept)
+            return r;
+        at += 1 + strcspn(path + at + 1, "/");
+    }
+}
+
+static int write_new(const char *path, const uint8_t *data, size_t size)
+{
+    int fd = sys.open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
+    size_t done = 0;
+    int r = 0;
+
+    if (fd < 0)
+        return -errno;
+    while (r == 0 && done < size) {
+        ssize_t n = sys.pwrite(fd, data + done, size - done, (off_t)done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0)
+            r = -EIO;
+        else if (errno != EINTR)
+            r = -errno;
+    }
+    if (r == 0 && sys.fsync(fd) < 0)
+        r = -errno;
+    close(fd);
+    return r;
+}
+
+int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
+                     size_t size)
+{
+    char temporary[STORE_PATH_MAX];
+
+    if (snprintf(temporary, sizeof(temporary), "%s/.new", dir) >= STORE_PATH_MAX)
+        return -ENAMETOOLONG;
+    int r = make_folders(dir, folder);
+    if (r == 0)
+        r = write_new(temporary, data, size);
+    if (r == 0 && sys.rename(temporary, path) < 0)
+        r = -errno;
+    if (r < 0) {
+        (void)sys.unlink(temporary);
+        return r;
+    }
+    return sync_folder(folder);
+}
+
+/* With what it was alone in: an empty folder of a chip or CSP_ID says nothing. */
+static int remove_file(const char *dir, const struct store_key *key)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    int r = store_leaf_path(dir, key, folder, path);
+
+    if (r < 0)
+        return r;
+    if (sys.unlink(path) < 0)
+        return -errno;
+    r = sync_folder(folder);
+    if (key->chip[0] || key->csp[0])
+        (void)rmdir(folder);
+    return r;
+}
+
+/* The copy for the release before goes first: alone, it would be what was removed. */
+static int remove_vlek(const char *dir, const struct store_key *key)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[sizeof(key->csp)];
+    struct store_key copy = *key;
+    bool was_there = false;
+    int r;
+
+    copy.csp[0] = 0;
+    r = store_leaf_path(dir, &copy, folder, path);
+    if (r == 0 && store_vlek_csp(path, key, csp) == 0 && strcmp(csp, key->csp) == 0) {
+        r = remove_file(dir, &copy);
+        was_there = r == 0;
+    }
+    if (r == 0)
+        r = remove_file(dir, key);
+    if (was_there && (r == -ENOENT || r == -ENOTDIR))
+        r = 0;
+    if (r == 0)
+        store_vlek_settle(dir, key);
+    return r;
+}
+
+int store_remove(const char *dir, const struct store_key *key, char *why, size_t why_size)
+{
+    const struct chain_why sentence = {.text = why, .size = why_size};
+    struct store_key one = *key;
+    int r = store_vlek_resolve(dir, &one, &sentence);
+
+    if (r == 0)
+        r = one.csp[0] ? remove_vlek(dir, &one) : remove_file(dir, &one);
+    if (r < 0 && r != -EBADMSG)
+        (void)snprintf(why, why_size, "cannot remove it: %s", strerror(-r));
+    return r;
+}

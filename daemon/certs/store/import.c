@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Importing: from foreign bytes to files of the store, with a result for each certificate and CRL.
+ *
+ * First everything is taken apart by chain_split. Then each is verified with what is
+ * stored and what came before it, and written, in the order roots, CRLs, intermediates, leaves: so
+ * an import may bring a chain in any order, and a CRL counts for what comes with it. Each stands
+ * for itself; a refused one leaves the others and the store as they are.
+ *
+ * What may replace what: a root or intermediate nothing (another one gets a name by its
+ * fingerprint), a CRL one with a lower number, a leaf one of the same key that began earlier. What
+ * is good, and older than what is stored, is kept out, and is no failure: KDS issues the same VCEK
+ * anew, and its nodes lag behind each other, so what comes in which order says nothing.
+ */
+#include "base/sys.h"
+#include "certs/store/parts.h"
+#include "snp_table.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is good and older than what is stored ends in this, and a reason. */
+#define KEPT_OUT (-EEXIST)
+
+enum rank {
+    RANK_ROOT,
+    RANK_CRL,
+    RANK_INTERMEDIATE,
+    RANK_LEAF,
+    RANKS,
+};
+
+/* One thing to be imported. */
+struct item {
+    enum rank rank;
+    size_t result;
+    struct chain_cert cert; /* but of a CRL */
+    struct chain_kind kind;
+    struct crl *crl;
+    char *path; /* of a root, intermediate or CRL: the store's file with these bytes */
+};
+
+struct import {
+    const struct store *store;
+    struct store_results results;
+    struct item *items;
+    size_t n_items;
+    const char *name; /* of the input that is being taken apart */
+    int error;
+    bool full;     /* STORE_RESULTS_MAX is reached: the last result says so */
+    bool migrated; /* nothing is left where the release before put it */
+};
+
+void store_results_done(struct store_results *results)
+{
+    sys.free(results->items);
+    *results = (struct store_results){.n = 0};
+}
+
+/* --- results ---------------------------------------------------------------------------------- */
+
+static void *grown(void *array, size_t used, size_t room, size_t size)
+{
+    void *larger = sys.alloc(room * size);
+
+    if (larger && used > 0)
+        memcpy(larger, array, used * size);
+    if (larger)
+        sys.free(array);
+    return larger;
+}
+
+/* Room for one more result and item. */
+static bool make_room(struct import *import)
+{
+    struct store_results *results = &import->results;
+    size_t room = 2 * (results->n + 1);
+
+    if ((results->n & (results->n + 1)) != 0) /* 0, 1, 3, 7 …: room is doubled in time */
+        return true;
+    struct store_result *items = grown(results->items, results->n, room, sizeof(*items));
+    if (!items)
+        return false;
+    results->items = items;
+    struct item *larger = grown(import->items, import->n_items, room, sizeof(*larger));
+    if (!larger)
+        return false;
+    import->items = larger;
+    return true;
+}
+
+/* A new result, refused without a reason yet; NULL: out of memory, or there are enough (no_room
+ * tells). */
+static struct store_result *add_result(struct import *import, const char *kind)
+{
+    struct store_results *results = &import->results;
+
+    if (import->full)
+        return NULL;
+    if (!make_room(import)) {
+        import->error = -ENOMEM;
+        return NULL;
+    }
+    import->full = results->n == STORE_RESULTS_MAX - 1;
+    struct store_result *result = &results->items[results->n++];
+    *result = (struct store_result){.kind = import->full ? "OTHER" : kind, .action = STORE_REFUSED};
+    (void)snprintf(result->name, sizeof(result->name), "%s", import->name);
+    if (!import->full)
+        return result;
+    (void)snprintf(result->reason, sizeof(result->reason),
+                   "an import takes %u certificates and CRLs: give this one, and what comes behind "
+                   "it, in another",
+                   STORE_RESULTS_MAX - 1);
+    return NULL;
+}
+
+/* Why add_result had none. */
+static int no_room(const struct import *import)
+{
+    return import->error ? import->error : -E2BIG;
+}
+
+static struct chain_why why_of(struct store_result *result)
+{
+    return (struct chain_why){.text = result->reason, .size = sizeof(result->reason)};
+}
+
+static void conclude(struct import *import, struct store_result *result, int r)
+{
+    if (r == -ENOMEM)
+        import->error = r;
+    if (r < 0 && r != -EALREADY && !result->reason[0])
+        (void)snprintf(result->reason, sizeof(result->reason), "cannot read the store: %s",
+                       strerror(-r));
+    result->action = r == 0           ? STORE_ADDED
+                     : r == -EALREADY ? STORE_UNCHANGED
+                     : r == KEPT_OUT  ? STORE_KEPT_OUT
+                                      : STORE_REFUSED;
+    if (r == 0 || r == -EALREADY)
+        result->reason[0] = 0;
+}
+
+/* --- taking apart ----------------------------------------------------------------------------- */
+
+static const char *kind_name(const struct chain_kind *kind)
+{
+    const struct chain c = {.signer = kind->signer};
+
+    return chain_cert_name(&c, kind->role);
+}
+
+static struct item *add_item(struct import *import, enum rank rank, const char *kind)
+{
+    if (!add_result(import, kind))
+        return NULL;
+    struct item *item = &import->items[import->n_items++];
+    *item = (struct item){.rank = rank, .result = import->results.n - 1};
+    return item;
+}
+
+/* Takes the CRL over. */
+static int add_crl(struct import *import, struct crl *crl)
+{
+    struct item *item = add_item(import, RANK_CRL, "CRL");
+
+    if (!item) {
+        crl_free(crl);
+        return no_room(import);
+    }
+    item->crl = crl;
+    return 0;
+}
+
+static int refuse_part(void *userdata, const char *reason)
+{
+    struct import *import = userdata;
+    struct store_result *result = add_result(import, "OTHER");
+
+    if (!result)
+        return no_room(import);
+    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
+    return 0;
+}
+
+static int pass_over_part(void *userdata, const char *reason)
+{
+    int r = refuse_part(userdata, reason);
+    struct import *import = userdata;
+
+    if (r == 0)
+        import->results.items[import->results.n - 1].action = STORE_KEPT_OUT;
+    return r;
+}
+
+/* One certificate, or what is in its place. What is wrong with it becomes its result. */
+static int take_der(void *userdata, const uint8_t *der, size_t size, const char *source)
+{
+    static const enum rank ranks[] = {
+        [CHAIN_ARK] = RANK_ROOT, [CHAIN_ASK] = RANK_INTERMEDIATE, [CHAIN_LEAF] = RANK_LEAF};
+    struct import *import = userdata;
+    char reason[CHAIN_WHY_SIZE], other[CHAIN_WHY_SIZE];
+    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
+    struct chain_cert cert;
+    struct chain_kind kind;
+    struct crl *crl;
+    int r = chain_cert_parse(der, size, source, &cert, &kind, NULL, &why);
+
+    if (r == 0) {
+        struct item *item = add_item(import, ranks[kind.role], kind_name(&kind));
+        if (!item) {
+            chain_cert_done(&cert);
+            return no_room(import);
+        }
+        item->cert = cert;
+        item->kind = kind;
+        return 0;
+    }
+    if (r == -ENOMEM)
+        return r;
+    r = crl_parse(der, size, source, &crl, other, sizeof(other));
+    if (r == 0)
+        return add_crl(import, crl);
+    if (r == -ENOMEM)
+        return r;
+    return refuse_part(import, chain_is_crl(der, size) ? other : reason);
+}
+
+static int take_input(struct import *import, const struct chain_input *input)
+{
+    const struct chain_taker taker = {.crls = true,
+                                      .take = take_der,
+                                      .refuse = refuse_part,
+                                      .pass_over = pass_over_part,
+                                      .userdata = import};
+    char reason[CHAIN_WHY_SIZE];
+    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
+
+    import->name = input->name;
+    return chain_split(input, &taker, &why);
+}
+
+/* --- keeping ---------------------------------------------------------------------------------- */
+
+/* From now on the item is what the store's file is called by. Without memory it goes by its path.
+ */
+static void note_path(struct item *item, const char *path)
+{
+    item->path = sys.alloc(strlen(path) + 1);
+    if (item->path)
+        memcpy(item->path, path, strlen(path) + 1);
+}
+
+static int write_part(const struct store *store, const char *product, const char *stem,
+                      const char *suffix, struct item *item, const struct chain_why *why)
+{
+    const uint8_t *data = item->crl ? item->crl->der : item->cert.der;
+    size_t size = item->crl ? item->crl->size : item->cert.size;
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+
+    if (snprintf(folder, sizeof(folder), "%s/%s", store->dir, product) >= STORE_PATH_MAX ||
+        snprintf(path, sizeof(path), "%s/%s%s.der", folder, stem, suffix) >= STORE_PATH_MAX)
+        return chain_refuse(why, "the path of the store is too long");
+    int r = store_write_file(store->dir, folder, path, data, size);
+    if (r < 0)
+        (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+    else
+        note_path(item, path);
+    return r;
+}
+
+/* A root or intermediate that was verified: beside those that are there. -EALREADY: it is there. */
+static int keep_ca(const struct store *store, const char *stem, struct item *item,
+                   const struct chain_why *why)
+{
+    const struct chain_cert *cert = &item->cert;
+    struct store_files *files;
+    char suffix[18] = "";
+    int r = store_read_files(store->dir, item->kind.product, stem, &files);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < files->n; i++) {
+        if (files->files[i].size == cert->size &&
+            memcmp(files->files[i].data, cert->der, cert->size) == 0) {
+            r = -EALREADY;
+            note_path(item, files->files[i].path);
+        }
+        if (!files->files[i].suffix[0])
+            (void)snprintf(suffix, sizeof(suffix), "-%.16s", cert->sha256);
+    }
+    if (r == 0 && files->n == STORE_CAS_MAX)
+        r = chain_refuse(why, "the store has %u of this kind already: remove those of no use",
+                         STORE_CAS_MAX);
+    store_files_free(files);
+    if (r < 0)
+        return r;
+    return write_part(store, item->kind.product, stem, suffix, item, why);
+}
+
+static int keep_root(const struct store *store, struct item *item, const struct chain_why *why)
+{
+    struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+
+    c.certs[CHAIN_ARK] = item->cert;
+    memcpy(c.product, item->kind.product, sizeof(c.product));
+    if (!coco_snp_product_of_name(c.product))
+        return chain_refuse_product(why, item->cert.subject_cn, c.product);
+    int r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, store->now_s, why);
+    return r < 0 ? r : keep_ca(store, "ark", item, why);
+}
+
+/* The intermediate under this root, and not on its CRL. */
+static int verify_intermediate(const struct store *store, const struct item *item,
+                               const struct store_file *ark, const struct chain_why *why)
+{
+    struct chain c = {.signer = item->kind.signer};
+    struct chain_kind kind;
+    struct crl *crl = NULL;
+    int r =
+        chain_cert_parse(ark->data, ark->size, ark->path, &c.certs[CHAIN_ARK], &kind, NULL, why);
+
+    if (r < 0)
+        return r;
+    c.certs[CHAIN_ASK] = item->cert;
+    memcpy(c.product, item->kind.product, sizeof(c.product));
+    r = chain_verify_down_to(&c, CHAIN_ASK, store->roots, store->now_s, why);
+    if (r == 0)
+        r = store_read_crl(store->dir, c.product, ark, &crl, NULL, 0);
+    if (r == 0 && crl && crl_lists(crl, item->cert.serial))
+        r = chain_refuse(why, "the %s (%s, serial %s) was revoked by the CRL of %s",
+                         kind_name(&item->kind), item->cert.source, item->cert.serial,
+                         crl->issuer_cn);
+    crl_free(crl);
+    chain_cert_done(&c.certs[CHAIN_ARK]);
+    return r;
+}
+
+static int refuse_rootless(const char *what, const char *product, const struct chain_why *why)
+{
+    return chain_refuse(why,
+                        "%s needs the root ARK-%s, which is neither given nor stored: import the "
+                        "certificates from https://kdsintf.amd.com/vcek/v1/%s/cert_chain",
+                        what, product, product);
+}
+
+static int keep_intermediate(const struct store *store, struct item *item,
+                             const struct chain_why *why)
+{
+    struct store_files *arks;
+
+    if (!coco_snp_product_of_name(item->kind.product))
+        return chain_refuse_product(why, item->cert.subject_cn, item->kind.product);
+    int r = store_read_files(store->dir, item->kind.product, "ark", &arks);
+    if (r < 0)
+        return r;
+    r = refuse_rootless(item->cert.source, item->kind.product, why);
+    for (size_t i = 0; i < arks->n && (r == -EBADMSG || r == -ESTALE); i++)
+        r = verify_intermediate(store, item, &arks->files[i], why);
+    store_files_free(arks);
+    if (r < 0)
+        return r;
+    return keep_ca(store, item->kind.signer == CHAIN_SIGNER_VLEK ? "asvk" : "ask", item, why);
+}
+
+static int keep_out(int r, const struct chain_why *why, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Gives back `r`, with a sentence. */
+static int keep_out(int r, const struct chain_why *why, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(why->text, why->size, fmt, ap);
+    va_end(ap);
+    return r;
+}
+
+/* A verified CRL: only forward. Two of one number are told apart by their dates. */
+static int replace_crl(const struct store *store, struct item *item, const struct store_file *ark,
+                       const struct chain_why *why)
+{
+    const struct crl *crl = item->crl;
+    struct crl *have = NULL;
+    int r = store_read_crl(store->dir, crl->product, ark, &have, NULL, 0);
+
+    if (r == 0 && have) {
+        int order = crl_compare(crl, have);
+        if (have->size == crl->size && memcmp(have->der, crl->der, crl->size) == 0)
+            r = -EALREADY;
+        else if (order < 0 || (order == 0 && crl->this_update_s <= have->this_update_s))
+            r = keep_out(KEPT_OUT, why,
+                         "kept out: %s has the CRL number %s, %s the stored one's %s", crl->source,
+                         crl->number, order < 0 ? "which is lower than" : "as", have->number);
+    }
+    crl_free(have);
+    if (r < 0)
+        return r;
+    return write_part(store, crl->product, "crl", ark->suffix, item, why);
+}
+
+static int keep_crl(const struct store *store, struct item *item, const struct chain_why *why)
+{
+    const struct crl *crl = item->crl;
+    struct store_files *arks;
+    struct chain_cert root;
+    struct chain_kind kind;
+    size_t i = 0;
+
+    if (store->now_s != CHAIN_NO_CLOCK && crl->this_update_s > store->now_s)
+        return chain_refuse(why, "%s (CRL of %s) is from the future: check the clock of this host",
+                            crl->source, crl->issuer_cn);
+    int r = store_read_files(store->dir, crl->product, "ark", &arks);
+    if (r < 0)
+        return r;
+    r = refuse_rootless(crl->source, crl->product, why);
+    for (; i < arks->n && r == -EBADMSG; i++) {
+        const struct store_file *ark = &arks->files[i];
+        r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
+        if (r < 0)
+            continue;
+        struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+        c.certs[CHAIN_ARK] = root;
+        memcpy(c.product, crl->product, sizeof(c.product));
+        r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);
+        if (r == 0)
+            r = crl_verify(crl, &root, why->text, why->size);
+        chain_cert_done(&root);
+    }
+    if (r == 0)
+        r = replace_crl(store, item, &arks->files[i - 1], why);
+    store_files_free(arks);
+    return r;
+}
+
+/* By the dates; and where those are the same, by something that does not depend on who came first.
+ */
+static bool is_newer(const struct chain_cert *a, const struct chain_cert *b)
+{
+    if (a->not_before_s != b->not_before_s)
+        return a->not_before_s > b->not_before_s;
+    if (a->not_after_s != b->not_after_s)
+        return a->not_after_s > b->not_after_s;
+    return strcmp(a->sha256, b->sha256) > 0;
+}
+
+/* -EALREADY: the same; KEPT_OUT: the stored one is the newer, and good. */
+static int compare_leaf(const struct store *store, const struct store_key *key,
+                        const struct chain_cert *cert, const struct chain_why *why)
+{
+    struct store_chain have = {.chain = NULL};
+    char ignored[CHAIN_WHY_SIZE], theirs[16], ours[16];
+    int r = store_load(store, key, &have, ignored, sizeof(ignored));
+
+    if (r < 0) /* what may not be served is replaced */
+        return r == -EBADMSG || r == -ESTALE || store_is_no_file(r) ? 0 : r;
+    const struct chain_cert *stored = &have.chain->certs[CHAIN_LEAF];
+    store_date(stored->not_before_s, ours);
+    store_date(cert->not_before_s, theirs);
+    if (stored->size == cert->size && memcmp(stored->der, cert->der, cert->size) == 0)
+        r = -EALREADY;
+    else if (is_newer(stored, cert))
+        r = keep_out(
+            KEPT_OUT, why,
+            "kept out: the store has a newer certificate of the same key than %s, from %s; "
+            "this one is from %s",
+            cert->source, ours, theirs);
+    store_chain_done(&have);
+    return r;
+}
+
+static int keep_leaf(const struct import *import, struct item *item, struct store_result *result,
+                     const struct chain_why *why)
+{
+    const struct store *store = import->store;
+    const struct chain_input leaf = {.name = item->cert.source,
+                                     .data = item->cert.der,
+                                     .size = item->cert.size};
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    struct store_chain c = {.chain = NULL};
+    struct store_key key;
+
+    if (!coco_snp_product_of_name(item->kind.product))
+        return chain_refuse_product(why, leaf.name, item->kind.product);
+    int r = store_assemble(store, &leaf, &item->kind, &c, why);
+    if (r < 0)
+        return r;
+    store_key_of_chain(c.chain, &key);
+    store_chain_done(&c);
+    r = store_leaf_path(store->dir, &key, folder, path);
+    if (r < 0)
+        return chain_refuse(why,
+                            "%s: its CSP_ID, or the path of the store, is too long for a file's "
+                            "name",
+                            leaf.name);
+    why->text[0] = 0;
+    r = compare_leaf(store, &key, &item->cert, why);
+    if (r == 0) {
+        r = store_write_file(store->dir, folder, path, item->cert.der, item->cert.size);
+        if (r < 0)
+            (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+    }
+    if ((r == 0 || r == -EALREADY) && import->migrated)
+        store_vlek_settle(store->dir, &key);
+    if (r == 0 || r == -EALREADY || r == KEPT_OUT)
+        store_key_format(&key, result->key);
+    return r;
+}
+
+static void keep(struct import *import, struct item *item)
+{
+    struct store_result *result = &import->results.items[item->result];
+    const struct chain_why why = why_of(result);
+    int r = 0;
+
+    switch (item->rank) {
+    case RANK_ROOT:
+        r = keep_root(import->store, item, &why);
+        break;
+    case RANK_CRL:
+        r = keep_crl(import->store, item, &why);
+        break;
+    case RANK_INTERMEDIATE:
+        r = keep_intermediate(import->store, item, &why);
+        break;
+    default:
+        r = keep_leaf(import, item, result, &why);
+    }
+    conclude(import, result, r);
+}
+
+void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name)
+{
+    char text[CHAIN_WHY_SIZE];
+    const char *at = strstr(reason, path);
+
+    while (at) {
+        int before = (int)(at - reason);
+        (void)snprintf(text, sizeof(text), "%.*s%s%s", before, reason, name, at + strlen(path));
+        memcpy(reason, text, sizeof(text));
+        size_t behind = (size_t)before + strlen(name);
+        at = behind < strlen(reason) ? strstr(reason + behind, path) : NULL;
+    }
+}
+
+/* Sentences name the store's files. Those that came with this import are called as it calls them.
+ */
+static void name_as_given(struct import *import)
+{
+    for (size_t i = 0; i < import->n_items; i++) {
+        const struct item *item = &import->items[i];
+        bool first = item->path != NULL;
+        for (size_t k = 0; first && k < i; k++)
+            first = !import->items[k].path || strcmp(import->items[k].path, item->path) != 0;
+        for (size_t k = 0; first && k < import->results.n; k++)
+            if (import->results.items[k].reason[0])
+                store_rename(import->results.items[k].reason, item->path,
+                             item->crl ? item->crl->source : item->cert.source);
+    }
+}
+
+int store_import(const struct store *store, const struct chain_input *files, size_t n,
+                 struct store_results *ret)
+{
+    struct import import = {.store = store, .migrated = store_vlek_migrate(store->dir) == 0};
+    int r = 0;
+
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = take_input(&import, &files[i]);
+    if (r == -E2BIG)
+        r = 0;
+    for (enum rank rank = 0; rank < RANKS && r == 0; rank++)
+        for (size_t i = 0; i < import.n_items && import.error == 0; i++)
+            if (import.items[i].rank == rank)
+                keep(&import, &import.items[i]);
+    if (r == 0)
+        r = import.error;
+    name_as_given(&import);
+    for (size_t i = 0; i < import.n_items; i++) {
+        sys.free(import.items[i].path);
+        if (import.items[i].rank == RANK_CRL)
+            crl_free(import.items[i].crl);
+        else
+            chain_cert_done(&import.items[i].cert);
+    }
+    sys.free(import.items);
+    if (r < 0) {
+        store_results_done(&import.results);
+        return r;
+    }
+    *ret = import.results;
+    return 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of store share; private to them.
+ */
+#pragma once
+
+#include "certs/chain/parts.h"
+#include "certs/store/store.h"
+
+#define STORE_PATH_MAX 4096
+
+/* Roots or intermediates of one kind that a product may have. */
+#define STORE_CAS_MAX 8u
+
+/* --- store_key.c --- */
+
+/* Where a key's leaf lies: the folder, and the file in it. Of a VLEK whose CSP_ID is left open, the
+ * release before's. -ENAMETOOLONG. */
+int store_leaf_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
+                    char path[STORE_PATH_MAX]);
+
+/* A CSP_ID's part of keys and paths; and back: false where it is none, in its only spelling. */
+#define STORE_CSP_TEXT_SIZE (3u * 127u + 1u)
+/* A longer one is not stored. AMD's have about 30 characters; with as many as a chip's id has, a
+ * list of the most chains fits into a message whatever they are. */
+#define STORE_CSP_TEXT_MAX 128u
+void store_csp_escape(const char *csp, char out[STORE_CSP_TEXT_SIZE]);
+bool store_csp_unescape(const char *text, char out[128]);
+
+/* --- store_vlek.c: VLEKs, whose keys have a CSP_ID --- */
+
+/* The CSP_ID of the VLEK in a file that is called as one of this key's product and TCB. 0,
+ * -EBADMSG, -ENOMEM, or as chain_read_file. */
+int store_vlek_csp(const char *path, const struct store_key *key, char ret[128]);
+/* Fills in a CSP_ID that the key leaves open, where there is one to choose. 0 (also where there is
+ * none), -EBADMSG and a sentence that names them all, or another error. */
+int store_vlek_resolve(const char *dir, struct store_key *key, const struct chain_why *why);
+/* Makes the copy for the release before what it should be, as far as the disk lets it. */
+void store_vlek_settle(const char *dir, const struct store_key *key);
+
+/* --- store_disk.c --- */
+
+/* Certificates or CRLs of one kind: DIR/PRODUCT/STEM.der, STEM-….der. */
+struct store_files {
+    size_t n;
+    struct store_file {
+        char suffix[18]; /* "", or "-0123456789abcdef" */
+        char path[STORE_PATH_MAX];
+        uint8_t *data;
+        size_t size;
+    } files[STORE_CAS_MAX];
+};
+
+/* Is it an error of what is in a file's place, rather than of memory, descriptors or the disk? Only
+ * the first may count as "there is none". */
+bool store_is_no_file(int error);
+/* What is no file is left out. Negative errno where something there cannot be read now; then *ret
+ * is NULL. `ret` is the caller's, to be freed. */
+int store_read_files(const char *dir, const char *product, const char *stem,
+                     struct store_files **ret);
+void store_files_free(struct store_files *files);
+
+/* Replaces one file whole: a temporary file, fsync, rename, fsync of the folder. Makes the folders
+ * that are missing below `dir`, and `dir` itself. Negative errno: the file is what it was. */
+int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
+                     size_t size);
+
+/* --- store_import.c --- */
+
+/* In a sentence, what is at `path` is called `name`. */
+void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name);
+
+/* --- store.c --- */
+
+/* A chain from this leaf with the roots and intermediates that are stored, verified and not
+ * revoked. As store_load. */
+int store_assemble(const struct store *store, const struct chain_input *leaf,
+                   const struct chain_kind *kind, struct store_chain *ret,
+                   const struct chain_why *why);
+/* "2024-08-06" */
+void store_date(int64_t seconds, char out[16]);
+/* The CRL of a root, by its file's suffix; NULL: none that is good. In `ret_why` (may be NULL) what
+ * is wrong with one that is there. Negative errno where one that is there cannot be read now: whom
+ * it revokes is not known then. */
+int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
+                   struct crl **ret, char *ret_why, size_t why_size);

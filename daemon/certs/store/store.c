@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading the store. The key of the chain that a platform needs is known in full, so finding it is
+ * opening one file: there is no index that could be wrong, and a store of thousands is as quick as
+ * a store of one. A file's name is a claim; what is served is verified each time it is read, and
+ * must be the chain that its name says.
+ *
+ * A product may have several roots and intermediates (AMD replaced the first of Genoa). Those that
+ * belong to a leaf are found by verifying: the first pair under which the leaf verifies is its
+ * chain. Root and CRL belong together by their files' suffix.
+ */
+#include "certs/store/store.h"
+#include "base/sys.h"
+#include "certs/store/parts.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void store_chain_done(struct store_chain *c)
+{
+    chain_free(c->chain);
+    crl_free(c->crl);
+    *c = (struct store_chain){.chain = NULL};
+}
+
+/* --- CRLs ------------------------------------------------------------------------------------- */
+
+int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
+                   struct crl **ret, char *ret_why, size_t why_size)
+{
+    const struct chain_why nowhere = {.text = NULL};
+    char path[STORE_PATH_MAX];
+    uint8_t *data = NULL;
+    size_t size = 0;
+    struct chain_cert root;
+    struct chain_kind kind;
+    struct crl *crl = NULL;
+
+    *ret = NULL;
+    if (snprintf(path, sizeof(path), "%s/%s/crl%s.der", dir, product, ark->suffix) >=
+        STORE_PATH_MAX)
+        return 0;
+    int r = chain_read_file(path, &data, &size);
+    if (r < 0) {
+        if (r != -ENOENT && ret_why)
+            (void)snprintf(ret_why, why_size, "cannot read %s: %s", path, strerror(-r));
+        return store_is_no_file(r) ? 0 : r;
+    }
+    r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, &nowhere);
+    if (r == 0) {
+        r = crl_parse(data, size, path, &crl, ret_why, ret_why ? why_size : 0);
+        if (r == 0)
+            r = crl_verify(crl, &root, ret_why, ret_why ? why_size : 0);
+        chain_cert_done(&root);
+    }
+    sys.free(data);
+    if (r < 0) {
+        crl_free(crl);
+        return r == -ENOMEM ? r : 0;
+    }
+    *ret = crl;
+    return 0;
+}
+
+void store_date(int64_t seconds, char out[16])
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    if (!gmtime_r(&t, &tm) || strftime(out, 16, "%Y-%m-%d", &tm) == 0)
+        (void)snprintf(out, 16, "an unknown day");
+}
+
+/* Outdated, by the clock given? Then a sentence. */
+static void judge_crl_age(const struct crl *crl, int64_t now_s, char *out, size_t size)
+{
+    char day[16];
+
+    if (now_s == CHAIN_NO_CLOCK || now_s <= crl->next_update_s)
+        return;
+    store_date(crl->next_update_s, day);
+    (void)snprintf(out, size,
+                   "the CRL of %s is outdated since %s: import the current one from "
+                   "https://kdsintf.amd.com/vcek/v1/%s/crl",
+                   crl->issuer_cn, day, crl->product);
+}
+
+static int judge_revocation(const struct store *store, const struct store_file *ark,
+                            const struct chain *chain, struct store_chain *ret,
+                            const struct chain_why *why)
+{
+    const struct chain_cert *ask = &chain->certs[CHAIN_ASK];
+    struct crl *crl = NULL;
+    char trouble[CHAIN_WHY_SIZE - 64] = "";
+    int r = store_read_crl(store->dir, chain->product, ark, &crl, trouble, sizeof(trouble));
+
+    if (r < 0)
+        return r;
+    if (!crl) {
+        (void)snprintf(ret->alarm, sizeof(ret->alarm),
+                       "%s%s: whether %s is revoked is not known; import "
+                       "https://kdsintf.amd.com/vcek/v1/%s/crl",
+                       trouble[0] ? trouble : "there is no CRL of ARK-",
+                       trouble[0] ? "" : chain->product, ask->subject_cn, chain->product);
+        return 0;
+    }
+    if (crl_lists(crl, ask->serial)) {
+        r = chain_refuse(why,
+                         "the %s (%s, serial %s) was revoked by the CRL of %s: fetch the "
+                         "certificates again",
+                         chain_cert_name(chain, CHAIN_ASK), ask->source, ask->serial,
+                         crl->issuer_cn);
+        crl_free(crl);
+        return r;
+    }
+    judge_crl_age(crl, store->now_s, ret->alarm, sizeof(ret->alarm));
+    ret->crl = crl;
+    return 0;
+}
+
+/* Says it something about the certificates, and not of memory, descriptors or the disk? */
+static bool is_verdict(int r)
+{
+    return r == 0 || r == -EBADMSG || r == -ESTALE;
+}
+
+/* What is no verdict has its sentence here. */
+static int explain(const struct store *store, int r, const struct chain_why *why)
+{
+    if (!is_verdict(r))
+        (void)chain_refuse(why, "cannot read the store %s: %s", store->dir, strerror(-r));
+    return r;
+}
+
+int store_check_crl(const struct store *store, const struct chain *chain, struct store_chain *ret,
+                    char *why, size_t why_size)
+{
+    const struct chain_why sentence = {.text = why, .size = why_size};
+    const struct chain_cert *root = &chain->certs[CHAIN_ARK];
+    struct store_file of_chain = {.suffix = ""};
+    const struct store_file *ark = &of_chain;
+    struct store_files *arks;
+    int r = store_read_files(store->dir, chain->product, "ark", &arks);
+
+    if (r < 0)
+        return explain(store, r, &sentence);
+    of_chain.data = root->der;
+    of_chain.size = root->size;
+    (void)snprintf(of_chain.path, sizeof(of_chain.path), "%s", root->source);
+    for (size_t i = 0; i < arks->n; i++)
+        if (arks->files[i].size == root->size &&
+            memcmp(arks->files[i].data, root->der, root->size) == 0)
+            ark = &arks->files[i];
+    r = judge_revocation(store, ark, chain, ret, &sentence);
+    store_files_free(arks);
+    return explain(store, r, &sentence);
+}
+
+int store_newest_update_s(const char *dir, int64_t *ret)
+{
+    int64_t newest = INT64_MIN;
+    int r = 0;
+
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; r == 0 && p < COCO_SNP_PRODUCTS;
+         p++) {
+        struct store_files *files;
+        r = store_read_files(dir, coco_snp_product_name(p), "crl", &files);
+        if (r < 0)
+            break;
+        for (size_t i = 0; i < files->n && r != -ENOMEM; i++) {
+            struct crl *crl;
+            r = crl_parse(files->files[i].data, files->files[i].size, "", &crl, NULL, 0);
+            if (r < 0)
+                continue;
+            if (crl->this_update_s > newest)
+                newest = crl->this_update_s;
+            crl_free(crl);
+        }
+        r = r == -ENOMEM ? r : 0;
+        store_files_free(files);
+    }
+    *ret = newest;
+    return r;
+}
+
+/* --- chains ----------------------------------------------------------------------------------- */
+
+/* The leaf under one root and one intermediate. */
+static int try_pair(const struct store *store, const struct store_file *ark,
+                    const struct store_file *ask, const struct chain_input *leaf,
+                    struct store_chain *ret, const struct chain_why *why)
+{
+    const struct chain_input inputs[] = {
+        {.name = ark->path, .data = ark->data, .size = ark->size},
+        {.name = ask->path, .data = ask->data, .size = ask->size},
+        *leaf,
+    };
+    struct store_chain c = {.chain = NULL};
+    int r = chain_parse(inputs, 3, &c.chain, why->text, why->size);
+
+    if (r == 0)
+        r = chain_verify_down_to(c.chain, CHAIN_LEAF, store->roots, store->now_s, why);
+    if (r == 0)
+        r = judge_revocation(store, ark, c.chain, &c, why);
+    if (r < 0) {
+        store_chain_done(&c);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+int store_assemble(const struct store *store, const struct chain_input *leaf,
+                   const struct chain_kind *kind, struct store_chain *ret,
+                   const struct chain_why *why)
+{
+    const char *stem = kind->signer == CHAIN_SIGNER_VLEK ? "asvk" : "ask";
+    struct store_files *arks = NULL, *asks = NULL;
+    int r = store_read_files(store->dir, kind->product, "ark", &arks);
+
+    if (r == 0)
+        r = store_read_files(store->dir, kind->product, stem, &asks);
+    if (r == 0)
+        r = chain_refuse(why,
+                         "%s needs the %s of %s, which is not stored: import the certificates from "
+                         "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
+                         leaf->name, arks->n == 0 ? "root" : "intermediate", kind->product,
+                         kind->signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek", kind->product);
+    for (size_t i = 0; arks && i < arks->n && is_verdict(r); i++)
+        for (size_t j = 0; asks && j < asks->n && r < 0 && is_verdict(r); j++)
+            r = try_pair(store, &arks->files[i], &asks->files[j], leaf, ret, why);
+    store_files_free(arks);
+    store_files_free(asks);
+    return r;
+}
+
+/* Where a stored leaf is: in its own place, or, of a VLEK, where the release before put it. */
+static int find_leaf(const char *dir, const struct store_key *key, char path[STORE_PATH_MAX],
+                     uint8_t **ret, size_t *ret_size)
+{
+    char folder[STORE_PATH_MAX], csp[sizeof(key->csp)];
+    struct store_key before = *key;
+    int r = store_leaf_path(dir, key, folder, path);
+
+    if (r == 0)
+        r = chain_read_file(path, ret, ret_size);
+    if ((r != -ENOENT && r != -ENOTDIR) || !key->csp[0])
+        return r;
+    before.csp[0] = 0;
+    r = store_leaf_path(dir, &before, folder, path);
+    if (r == 0)
+        r = store_vlek_csp(path, key, csp);
+    if (r == 0 && strcmp(csp, key->csp) == 0)
+        return chain_read_file(path, ret, ret_size);
+    return r < 0 && r != -EBADMSG ? r : -ENOENT;
+}
+
+int store_load(const struct store *store, const struct store_key *key, struct store_chain *ret,
+               char *why, size_t why_size)
+{
+    const struct chain_why sentence = {.text = why, .size = why_size};
+    struct chain_kind kind = {.role = CHAIN_LEAF, .signer = key->signer};
+    char path[STORE_PATH_MAX] = "", text[STORE_KEY_SIZE];
+    struct store_chain c = {.chain = NULL};
+    struct store_key wanted = *key, found;
+    uint8_t *data = NULL;
+    size_t size = 0;
+
+    memcpy(kind.product, key->product, sizeof(kind.product));
+    (void)snprintf(why, why_size, "out of memory");
+    store_key_format(key, text);
+    int r = store_vlek_resolve(store->dir, &wanted, &sentence);
+    if (r < 0)
+        return explain(store, r, &sentence);
+    r = find_leaf(store->dir, &wanted, path, &data, &size);
+    if (r < 0) {
+        if (r == -ENOENT || r == -ENOTDIR)
+            (void)snprintf(why, why_size, "the store has no chain %s", text);
+        else
+            (void)snprintf(why, why_size, "cannot read %s: %s", path, strerror(-r));
+        return r == -ENOTDIR ? -ENOENT : r;
+    }
+    const struct chain_input leaf = {.name = path, .data = data, .size = size};
+    r = store_assemble(store, &leaf, &kind, &c, &sentence);
+    sys.free(data);
+    if (r < 0)
+        return explain(store, r, &sentence);
+    store_key_of_chain(c.chain, &found);
+    if (!store_key_fits(&wanted, &found)) {
+        store_chain_done(&c);
+        return chain_refuse(&sentence, "%s is not what its name says: its chain is another one",
+                            path);
+    }
+    *ret = c;
+    return 0;
+}
+
+/* --- listing ---------------------------------------------------------------------------------- */
+
+static int64_t first_end(const struct chain *chain)
+{
+    int64_t first = chain->certs[0].not_after_s;
+
+    for (size_t i = 1; i < CHAIN_ROLES; i++)
+        if (chain->certs[i].not_after_s < first)
+            first = chain->certs[i].not_after_s;
+    return first;
+}
+
+static int add_listed(const struct store *store, struct store_list *list,
+                      const struct store_key *key)
+{
+    struct store_chain c = {.chain = NULL};
+    struct store no_clock = *store;
+
+    if (list->n_chains == STORE_CHAINS_MAX) {
+        list->n_left_out++;
+        return 0;
+    }
+    struct store_listed *listed = &list->chains[list->n_chains];
+    *listed = (struct store_listed){.key = *key};
+    int r = store_load(store, key, &c, listed->problem, sizeof(listed->problem));
+    if (r == 0) {
+        listed->problem[0] = 0;
+    } else if (r == -ESTALE) { /* only a date: then it can be told which */
+        no_clock.now_s = CHAIN_NO_CLOCK;
+        char ignored[CHAIN_WHY_SIZE];
+        if (store_load(&no_clock, key, &c, ignored, sizeof(ignored)) < 0)
+            c.chain = NULL;
+    } else if (r == -ENOMEM) {
+        return r;
+    }
+    if (c.chain)
+        listed->not_after_s = first_end(c.chain);
+    store_chain_done(&c);
+    list->n_chains++;
+    return 0;
+}
+
+/* What the release before left is a key of its own where the file in its own place is missing. */
+static int add_listed_before(const struct store *store, struct store_list *list,
+                             const struct store_key *key)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    struct store_key own = *key;
+    int r = store_leaf_path(store->dir, key, folder, path);
+
+    if (r == 0)
+        r = store_vlek_csp(path, key, own.csp);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0 || store_leaf_path(store->dir, &own, folder, path) < 0 || access(path, F_OK) < 0)
+        return add_listed(store, list, r < 0 ? key : &own);
+    return 0;
+}
+
+/* Calls for each NAME.der of a folder that makes a key with `key`'s other parts. */
+static int walk_leaves(const struct store *store, const char *folder, struct store_key *key,
+                       struct store_list *list)
+{
+    const struct dirent *entry;
+    struct coco_snp_tcb tcb;
+    int r = 0;
+    DIR *d = opendir(folder);
+
+    if (!d)
+        return store_is_no_file(-errno) ? 0 : -errno;
+    while (r == 0 && (errno = 0, entry = readdir(d)) != NULL) {
+        size_t n = strlen(entry->d_name);
+        if (n < 5 || n - 4 >= sizeof(key->tcb) || strcmp(entry->d_name + n - 4, ".der") != 0)
+            continue;
+        memcpy(key->tcb, entry->d_name, n - 4);
+        key->tcb[n - 4] = 0;
+        if (coco_snp_tcb_parse(coco_snp_product_of_name(key->product), key->tcb, &tcb) < 0)
+            continue;
+        r = key->signer == CHAIN_SIGNER_VLEK && !key->csp[0] ? add_listed_before(store, list, key)
+                                                             : add_listed(store, list, key);
+    }
+    if (r == 0 && errno != 0)
+        r = -errno;
+    closedir(d);
+    return r;
+}
+
+/* DIR/PRODUCT/vcek or vlek: the folders in it, by their chip or CSP_ID. */
+static int walk_signer(const struct store *store, enum coco_snp_product p, enum chain_signer signer,
+                       struct store_list *list)
+{
+    char folder[STORE_PATH_MAX], below[STORE_PATH_MAX];
+    struct store_key key = {.signer = signer};
+    size_t hex = 2 * coco_snp_product_chip_id_size(p);
+    const struct dirent *entry;
+    int r = 0;
+
+    (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(p));
+    if (snprintf(folder, sizeof(folder), "%s/%s/%s", store->dir, key.product,
+                 signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek") >= STORE_PATH_MAX)
+        return -ENAMETOOLONG;
+    if (signer == CHAIN_SIGNER_VLEK)
+        r = walk_leaves(store, folder, &key, list);
+    DIR *d = r == 0 ? opendir(folder) : NULL;
+    if (!d)
+        return r < 0 ? r : store_is_no_file(-errno) ? 0 : -errno;
+    while (r == 0 && (errno = 0, entry = readdir(d)) != NULL) {
+        const char *name = entry->d_name;
+        if (snprintf(below, sizeof(below), "%s/%s", folder, name) >= STORE_PATH_MAX)
+            continue;
+        if (signer == CHAIN_SIGNER_VLEK && store_csp_unescape(name, key.csp)) {
+            r = walk_leaves(store, below, &key, list);
+        } else if (signer == CHAIN_SIGNER_VCEK && strlen(name) == hex &&
+                   strspn(name, "0123456789abcdef") == hex) {
+            memcpy(key.chip, name, hex + 1);
+            r = walk_leaves(store, below, &key, list);
+        }
+    }
+    if (r == 0 && errno != 0)
+        r = -errno;
+    closedir(d);
+    return r;
+}
+
+static int walk_product(const struct store *store, enum coco_snp_product p, struct store_list *list)
+{
+    int r = walk_signer(store, p, CHAIN_SIGNER_VLEK, list);
+
+    return r == 0 ? walk_signer(store, p, CHAIN_SIGNER_VCEK, list) : r;
+}
+
+static int list_crls(const struct store *store, const char *product, struct store_list *list)
+{
+    struct store_files *arks = NULL;
+    int r = store_read_files(store->dir, product, "ark", &arks);
+
+    for (size_t i = 0; r == 0 && i < arks->n; i++) {
+        struct store_listed_crl *listed = &list->crls[list->n_crls];
+        r = store_read_crl(store->dir, product, &arks->files[i], &listed->crl, NULL, 0);
+        if (r < 0 || !listed->crl)
+            continue;
+        judge_crl_age(listed->crl, store->now_s, listed->problem, sizeof(listed->problem));
+        list->n_crls++;
+    }
+    store_files_free(arks);
+    return r;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    char x[STORE_KEY_SIZE], y[STORE_KEY_SIZE];
+
+    store_key_format(&((const struct store_listed *)a)->key, x);
+    store_key_format(&((const struct store_listed *)b)->key, y);
+    return strcmp(x, y);
+}
+
+int store_list(const struct store *store, struct store_list *ret)
+{
+    struct store_list list = {.n_chains = 0};
+    int r = 0;
+
+    list.chains = sys.alloc(STORE_CHAINS_MAX * sizeof(*list.chains));
+    list.crls = sys.alloc(COCO_SNP_PRODUCTS * STORE_CAS_MAX * sizeof(*list.crls));
+    if (!list.chains || !list.crls)
+        r = -ENOMEM;
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; r == 0 && p < COCO_SNP_PRODUCTS;
+         p++) {
+        r = walk_product(store, p, &list);
+        if (r == 0)
+            r = list_crls(store, coco_snp_product_name(p), &list);
+    }
+    if (r < 0) {
+        store_list_done(&list);
+        return r;
+    }
+    qsort(list.chains, list.n_chains, sizeof(*list.chains), by_key);
+    *ret = list;
+    return 0;
+}
+
+void store_list_done(struct store_list *list)
+{
+    for (size_t i = 0; i < list->n_crls; i++)
+        crl_free(list->crls[i].crl);
+    sys.free(list->chains);
+    sys.free(list->crls);
+    *list = (struct store_list){.n_chains = 0};
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * VLEKs. A provider has one for each of its regions: product and TCB are the same, CSP_ID and key
+ * are others, so the CSP_ID belongs to the key. Nothing that the platform reports tells it: where a
+ * key leaves it open, the only one that is stored is meant, and where there are several, none.
+ *
+ * The release before this layout knew DIR/PRODUCT/vlek/TCB.der, of whichever CSP_ID came last. What
+ * it left is read in its place, and copied to its own by the next import, before anything else. The
+ * other way round, that release finds a copy there as long as one CSP_ID alone is stored at that
+ * TCB; where there are several it finds none, since it could not tell that the wrong one is there.
+ * The copy is never read while the file that it was made from is there and good.
+ *
+ * So each step leaves a store that both read: a new file comes before the copy changes, and goes
+ * after the copy is gone.
+ */
+#include "base/sys.h"
+#include "certs/store/parts.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* More are stored and listed; a sentence that names so many is long enough. */
+#define CSPS_MAX 16u
+
+struct csps {
+    size_t n;
+    char ids[CSPS_MAX][128];
+};
+
+static int read_vlek(const char *path, const struct store_key *key, struct chain *ret)
+{
+    const struct chain_why nowhere = {.text = NULL};
+    struct chain c = {.signer = CHAIN_SIGNER_VLEK};
+    struct chain_kind kind;
+    struct store_key found;
+    uint8_t *data;
+    size_t size;
+    X509 *x;
+    int r = chain_read_file(path, &data, &size);
+
+    if (r < 0)
+        return r;
+    r = chain_cert_parse(data, size, path, &c.certs[CHAIN_LEAF], &kind, &x, &nowhere);
+    sys.free(data);
+    if (r < 0)
+        return r;
+    memcpy(c.product, kind.product, sizeof(c.product));
+    r = kind.role == CHAIN_LEAF && kind.signer == CHAIN_SIGNER_VLEK
+            ? chain_leaf_parse(&c, x, &nowhere)
+            : -EBADMSG;
+    X509_free(x);
+    if (r == 0) {
+        store_key_of_chain(&c, &found);
+        r = store_key_fits(key, &found) ? 0 : -EBADMSG;
+    }
+    if (r < 0) {
+        chain_cert_done(&c.certs[CHAIN_LEAF]);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+int store_vlek_csp(const char *path, const struct store_key *key, char ret[128])
+{
+    struct store_key any = *key;
+    struct chain c;
+
+    any.csp[0] = 0;
+    int r = read_vlek(path, &any, &c);
+    if (r < 0)
+        return r;
+    memcpy(ret, c.csp_id, sizeof(c.csp_id));
+    chain_cert_done(&c.certs[CHAIN_LEAF]);
+    return 0;
+}
+
+/* The path of the release before. */
+static int copy_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
+                     char path[STORE_PATH_MAX])
+{
+    struct store_key any = *key;
+
+    any.csp[0] = 0;
+    return store_leaf_path(dir, &any, folder, path);
+}
+
+static void add_csp(struct csps *csps, const char *csp)
+{
+    size_t at = 0;
+
+    while (at < csps->n && at < CSPS_MAX && strcmp(csps->ids[at], csp) < 0)
+        at++;
+    if (at < csps->n && at < CSPS_MAX && strcmp(csps->ids[at], csp) == 0)
+        return;
+    for (size_t i = CSPS_MAX - 1; i > at; i--)
+        memcpy(csps->ids[i], csps->ids[i - 1], sizeof(csps->ids[i]));
+    if (at < CSPS_MAX)
+        (void)snprintf(csps->ids[at], sizeof(csps->ids[at]), "%s", csp);
+    csps->n++;
+}
+
+/* Whose files there are at the key's product and TCB; without what only the release before knows.
+ */
+static int find_csps(const char *dir, const struct store_key *key, struct csps *ret)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    struct store_key other = *key;
+    const struct dirent *entry;
+    int r = copy_path(dir, key, folder, path);
+
+    *ret = (struct csps){.n = 0};
+    if (r < 0)
+        return r;
+    DIR *d = opendir(folder);
+    if (!d)
+        return store_is_no_file(-errno) ? 0 : -errno;
+    while ((errno = 0, entry = readdir(d)) != NULL)
+        if (store_csp_unescape(entry->d_name, other.csp) &&
+            store_leaf_path(dir, &other, folder, path) == 0 && access(path, F_OK) == 0)
+            add_csp(ret, other.csp);
+    r = -errno; /* one that is left out could make another the only one */
+    closedir(d);
+    return r;
+}
+
+static int refuse_several(const struct csps *csps, const struct store_key *key,
+                          const struct chain_why *why)
+{
+    char names[CHAIN_WHY_SIZE - 192];
+    size_t used = 0, said = 0;
+
+    while (said < csps->n && said < CSPS_MAX &&
+           used + strlen(csps->ids[said]) + 32 < sizeof(names)) {
+        used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s",
+                                 said == 0             ? ""
+                                 : said + 1 == csps->n ? " and "
+                                                       : ", ",
+                                 csps->ids[said]);
+        said++;
+    }
+    if (said < csps->n)
+        (void)snprintf(names + used, sizeof(names) - used, " and %zu more", csps->n - said);
+    return chain_refuse(why,
+                        "the store has VLEKs of several CSP_IDs for %s at %s, %s: name this host's "
+                        "in [certs] vlek_csp, or remove the others (cococtl certs remove)",
+                        key->product, key->tcb, names);
+}
+
+int store_vlek_resolve(const char *dir, struct store_key *key, const struct chain_why *why)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[128];
+    struct csps csps;
+    int r;
+
+    if (key->signer != CHAIN_SIGNER_VLEK || key->csp[0])
+        return 0;
+    r = find_csps(dir, key, &csps);
+    if (r == 0)
+        r = copy_path(dir, key, folder, path);
+    if (r < 0)
+        return r;
+    r = store_vlek_csp(path, key, csp);
+    if (r == 0)
+        add_csp(&csps, csp);
+    else if (r != -EBADMSG && !store_is_no_file(r))
+        return r;
+    if (csps.n > 1)
+        return refuse_several(&csps, key, why);
+    if (csps.n == 1)
+        memcpy(key->csp, csps.ids[0], sizeof(key->csp));
+    return 0;
+}
+
+/* --- the release before ----------------------------------------------------------------------- */
+
+/* One of its files, for its own CSP_ID's place. */
+static int migrate_file(const char *dir, const char *from, const struct store_key *key)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    struct store_key own = *key;
+    struct chain c, have;
+    int r = read_vlek(from, key, &c);
+
+    if (r < 0)
+        return r == -EBADMSG || store_is_no_file(r) ? 0 : r; /* nobody's: it stays, and is listed */
+    memcpy(own.csp, c.csp_id, sizeof(own.csp));
+    r = store_leaf_path(dir, &own, folder, path);
+    if (r == 0)
+        r = read_vlek(path, &own, &have);
+    bool newer = r < 0;
+    if (r == 0) {
+        newer = c.certs[CHAIN_LEAF].not_before_s > have.certs[CHAIN_LEAF].not_before_s;
+        chain_cert_done(&have.certs[CHAIN_LEAF]);
+    } else if (r == -EBADMSG || store_is_no_file(r)) {
+        r = 0;
+    }
+    if (r == 0 && newer)
+        r = store_write_file(dir, folder, path, c.certs[CHAIN_LEAF].der, c.certs[CHAIN_LEAF].size);
+    chain_cert_done(&c.certs[CHAIN_LEAF]);
+    return r;
+}
+
+int store_vlek_migrate(const char *dir)
+{
+    int r = 0;
+
+    for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
+        struct store_key key = {.signer = CHAIN_SIGNER_VLEK};
+        char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+        const struct dirent *entry;
+        struct coco_snp_tcb tcb;
+        (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(p));
+        if (copy_path(dir, &key, folder, path) < 0)
+            continue;
+        DIR *d = opendir(folder);
+        while (d && r == 0 && (entry = readdir(d)) != NULL) {
+            size_t n = strlen(entry->d_name);
+            if (n < 5 || n - 4 >= sizeof(key.tcb) || strcmp(entry->d_name + n - 4, ".der") != 0)
+                continue;
+            memcpy(key.tcb, entry->d_name, n - 4);
+            key.tcb[n - 4] = 0;
+            if (coco_snp_tcb_parse(p, key.tcb, &tcb) == 0 &&
+                copy_path(dir, &key, folder, path) == 0)
+                r = migrate_file(dir, path, &key);
+        }
+        if (d)
+            closedir(d);
+    }
+    return r;
+}
+
+void store_vlek_settle(const char *dir, const struct store_key *key)
+{
+    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], copy_folder[STORE_PATH_MAX],
+        copy[STORE_PATH_MAX];
+    struct store_key only = *key;
+    uint8_t *data = NULL, *have = NULL;
+    size_t size = 0, have_size = 0;
+    char csp[128];
+    struct csps csps;
+
+    if (key->signer != CHAIN_SIGNER_VLEK || find_csps(dir, key, &csps) < 0 || csps.n == 0 ||
+        copy_path(dir, key, copy_folder, copy) < 0)
+        return;
+    size_t n = csps.n;
+    if (store_vlek_csp(copy, key, csp) == 0)
+        add_csp(&csps, csp);
+    if (csps.n > n) /* it is no copy: it could not be migrated */
+        return;
+    if (n > 1) {
+        (void)sys.unlink(copy);
+        return;
+    }
+    memcpy(only.csp, csps.ids[0], sizeof(only.csp));
+    if (store_leaf_path(dir, &only, folder, path) == 0 &&
+        chain_read_file(path, &data, &size) == 0 &&
+        (chain_read_file(copy, &have, &have_size) < 0 || have_size != size ||
+         memcmp(have, data, size) != 0))
+        (void)store_write_file(dir, copy_folder, copy, data, size);
+    sys.free(data);
+    sys.free(have);
+}

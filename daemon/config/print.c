@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the table of keys looks like to people: the values in force, the commented example file, the
+ * manual's reference.
+ *
+ * All three walk the table in its order, and print a section's head where the section changes.
+ * Lines of prose are wrapped at 96 columns. The text in scdoc's syntax escapes what scdoc would
+ * take as markup.
+ */
+#include "config/value.h"
+#include "text.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <string.h>
+
+#define WRAP_AT 96u
+
+/* Words of `text` on lines that start with `indent`. `column` is where the first line stands
+ * already. */
+static void print_wrapped(FILE *out, const char *indent, const char *text)
+{
+    size_t column = 0;
+
+    for (const char *word = text; *word != '\0';) {
+        size_t n = strcspn(word, " ");
+        if (column > 0 && column + 1 + n > WRAP_AT) {
+            (void)fputc('\n', out);
+            column = 0;
+        }
+        if (column == 0) {
+            (void)fputs(indent, out);
+            column = strlen(indent);
+        } else {
+            (void)fputc(' ', out);
+            column++;
+        }
+        (void)fwrite(word, 1, n, out);
+        column += n;
+        word += n;
+        word += strspn(word, " ");
+    }
+    (void)fputc('\n', out);
+}
+
+static bool starts_section(const struct config_key *keys, size_t i)
+{
+    return i == 0 || strcmp(keys[i].section, keys[i - 1].section) != 0;
+}
+
+static int finish(FILE *out)
+{
+    return fflush(out) != 0 || ferror(out) ? -EIO : 0;
+}
+
+/* "Allowed: …." and, of a choice, what each means. */
+static void print_allowed(FILE *out, const char *indent, const struct config_key *key)
+{
+    char allowed[256];
+    char line[320];
+
+    config_value_allowed(key, allowed, sizeof(allowed));
+    (void)snprintf(line, sizeof(line), "Allowed: %s.", allowed);
+    print_wrapped(out, indent, line);
+    for (const struct config_choice *p = key->choices; p && p->name; p++) {
+        (void)snprintf(line, sizeof(line), "%s: %s.", p->name, p->doc);
+        print_wrapped(out, indent, line);
+    }
+}
+
+int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE])
+{
+    size_t n = 0, length = 0;
+    const struct config_key *keys = config_keys(&n);
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    char value[4096 + 16];
+    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+
+    for (size_t i = 0; i < n && ok; i++) {
+        ok = EVP_DigestUpdate(md, keys[i].section, strlen(keys[i].section) + 1) &&
+             EVP_DigestUpdate(md, keys[i].name, strlen(keys[i].name) + 1);
+        for (size_t item = 0; ok; item++) {
+            if (config_value_text(c, &keys[i], item, value, sizeof(value)) < 0)
+                break;
+            ok = EVP_DigestUpdate(md, value, strlen(value) + 1);
+        }
+    }
+    ok = ok && EVP_DigestFinal_ex(md, digest, NULL);
+    EVP_MD_CTX_free(md);
+    if (!ok)
+        return -ENOMEM;
+    for (size_t i = 0; i < (CONFIG_HASH_SIZE - 1) / 2; i++)
+        length += (size_t)snprintf(out + length, CONFIG_HASH_SIZE - length, "%02x", digest[i]);
+    return 0;
+}
+
+bool config_same_value(const struct config *a, const struct config *b, const struct config_key *key)
+{
+    char text_a[4096 + 16], text_b[4096 + 16];
+    int r = 0;
+
+    for (size_t item = 0; r >= 0; item++) {
+        r = config_value_text(a, key, item, text_a, sizeof(text_a));
+        if ((config_value_text(b, key, item, text_b, sizeof(text_b)) < 0) != (r < 0) ||
+            (r >= 0 && strcmp(text_a, text_b) != 0))
+            return false;
+    }
+    return true;
+}
+
+int config_print(const struct config *c, FILE *out)
+{
+    size_t n = 0;
+    const struct config_key *keys = config_keys(&n);
+    char value[4096 + 16];
+    char file[512];
+    struct config_origin origin;
+
+    for (size_t i = 0; i < n; i++) {
+        if (starts_section(keys, i))
+            (void)fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", keys[i].section);
+        size_t item = 0;
+        while (config_value_text(c, &keys[i], item, value, sizeof(value)) >= 0 || item == 0) {
+            bool empty = config_value_text(c, &keys[i], item, value, sizeof(value)) <= 0;
+            (void)fprintf(out, "%s =%s%s  ; ", keys[i].name, empty ? "" : " ", empty ? "" : value);
+            if (config_item_origin(c, i, item, &origin)) {
+                coco_text_escape(file, sizeof(file), origin.file, strlen(origin.file));
+                (void)fprintf(out, "%s:%u\n", file, origin.line);
+            } else {
+                (void)fprintf(out, "default\n");
+            }
+            item++;
+        }
+    }
+    return finish(out);
+}
+
+int config_print_example(FILE *out)
+{
+    size_t n = 0;
+    const struct config_key *keys = config_keys(&n);
+
+    print_wrapped(out, "# ",
+                  "Configuration of cocod. Every key stands here at its default, commented out.");
+    (void)fputs("#\n", out);
+    print_wrapped(
+        out, "# ",
+        "The form: [section], then key = value, each on a line of its own. Comments are lines "
+        "that start with # or ;, and what follows a space and ; behind a value. A line is at "
+        "most 197 bytes long. A key may be set once in a file; those that hold a list may be "
+        "repeated, and an empty value takes away what was before. Unknown sections and keys are "
+        "mistakes. Files in cocod.conf.d/ beside this one are read after it: cocod.conf(5).");
+    (void)fputs("#\n", out);
+    print_wrapped(out, "# ",
+                  "cocod --check FILE names all mistakes in FILE and shows the values in force.");
+    for (size_t i = 0; i < n; i++) {
+        if (starts_section(keys, i)) {
+            (void)fputs("\n", out);
+            print_wrapped(out, "# ", config_section_doc(keys[i].section));
+            (void)fprintf(out, "[%s]\n", keys[i].section);
+        }
+        (void)fputs("\n", out);
+        print_wrapped(out, "# ", keys[i].doc);
+        print_allowed(out, "# ", &keys[i]);
+        (void)fprintf(out, "#%s =%s%s\n", keys[i].name, keys[i].default_value[0] ? " " : "",
+                      keys[i].default_value);
+    }
+    return finish(out);
+}
+
+/* Doubles as the escape for scdoc: a backslash before what it would take as markup. */
+static void escape_scdoc(char *out, size_t out_size, const char *in)
+{
+    size_t used = 0;
+
+    for (; *in != '\0' && used + 2 < out_size; in++) {
+        if (strchr("\\*_[]", *in))
+            out[used++] = '\\';
+        out[used++] = *in;
+    }
+    out[used] = '\0';
+}
+
+int config_print_reference(FILE *out)
+{
+    size_t n = 0;
+    const struct config_key *keys = config_keys(&n);
+    char text[1024];
+    char line[1280];
+
+    for (size_t i = 0; i < n; i++) {
+        if (starts_section(keys, i)) {
+            (void)fprintf(out, "%s## [%s]\n\n", i > 0 ? "\n" : "", keys[i].section);
+            escape_scdoc(text, sizeof(text), config_section_doc(keys[i].section));
+            print_wrapped(out, "", text);
+        }
+        escape_scdoc(text, sizeof(text), keys[i].name);
+        escape_scdoc(line, sizeof(line), keys[i].default_value);
+        (void)fprintf(out, "\n*%s* = %s\n", text, line[0] ? line : "(empty)");
+        escape_scdoc(text, sizeof(text), keys[i].doc);
+        print_wrapped(out, "\t", text);
+        config_value_allowed(&keys[i], line, sizeof(line));
+        escape_scdoc(text, sizeof(text), line);
+        (void)snprintf(line, sizeof(line), "Allowed: %s.", text);
+        print_wrapped(out, "\t", line);
+        for (const struct config_choice *p = keys[i].choices; p && p->name; p++) {
+            escape_scdoc(text, sizeof(text), p->doc);
+            (void)snprintf(line, sizeof(line), "*%s*: %s.", p->name, text);
+            print_wrapped(out, "\t", line);
+        }
+    }
+    return finish(out);
+}

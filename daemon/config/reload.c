@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One reload is one piece of work: read, look names up, copy. It has a worker of its own, since a
+ * name service that hangs must not keep a chain from coming in, nor a disk that hangs the other way
+ * round. Signals that come meanwhile are one more reload afterwards.
+ */
+#include "config/reload.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "config/last_good.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int reload_read(const struct reload_options *options, struct config **ret,
+                struct config_errors *errors)
+{
+    char paths[CONFIG_DIRS][4096];
+    const char *dirs[CONFIG_DIRS];
+
+    if (options->config)
+        return config_load(options->config, ret, errors);
+    for (size_t i = 0; i < CONFIG_DIRS; i++) {
+        int n = snprintf(paths[i], sizeof(paths[i]), "%s%s", options->root ? options->root : "",
+                         config_dirs[i]);
+        if (n < 0 || (size_t)n >= sizeof(paths[i]))
+            return -ENAMETOOLONG;
+        dirs[i] = paths[i];
+    }
+    return config_load_dirs(dirs, CONFIG_DIRS, ret, errors);
+}
+
+/* Where the last good configuration is kept; systemd names the folder. False: nowhere. */
+static bool last_good_path(char *out, size_t size)
+{
+    const char *dir = getenv("STATE_DIRECTORY");
+
+    if (!dir || dir[0] != '/')
+        return false;
+    int n = snprintf(out, size, "%.*s/last-good.conf", (int)strcspn(dir, ":"), dir);
+    return n > 0 && (size_t)n < size;
+}
+
+static int keep(const struct config *config)
+{
+    char path[4096];
+
+    return last_good_path(path, sizeof(path)) ? last_good_save(config, path) : 0;
+}
+
+static void tell_kept(int r)
+{
+    char path[4096];
+
+    if (r < 0 && last_good_path(path, sizeof(path)))
+        log_warn("cannot keep a copy of the configuration in %s: %s", path, strerror(-r));
+}
+
+void reload_keep(const struct config *config)
+{
+    tell_kept(keep(config));
+}
+
+int reload_read_any(const struct reload_options *options, struct config **ret,
+                    enum config_source *ret_in_force, struct config_errors *errors)
+{
+    char path[4096];
+
+    *ret_in_force = CONFIG_SOURCE_FILES;
+    if (reload_read(options, ret, errors) == 0)
+        return 0;
+    *ret_in_force = CONFIG_SOURCE_LAST_GOOD;
+    if (last_good_path(path, sizeof(path)) && last_good_load(path, ret) == 0)
+        return 0;
+    *ret_in_force = CONFIG_SOURCE_DEFAULTS;
+    return config_load(NULL, ret, NULL);
+}
+
+/* --- a reload --------------------------------------------------------------------------------- */
+
+static void run(struct work *work)
+{
+    struct reload *reload = (struct reload *)work;
+
+    reload->kept = 0;
+    reload->result = reload_read(&reload->options, &reload->config, &reload->errors);
+    if (reload->result < 0)
+        return;
+    cocod_find_names(reload->config, &reload->names);
+    reload->kept = keep(reload->config);
+}
+
+static void refuse(struct reload *reload, int r)
+{
+    cocod_refuse_config(reload->cocod, CONFIG_SOURCE_BEFORE,
+                        reload->errors.n > 0 ? reload->errors.items[0] : strerror(-r));
+}
+
+static void done(struct work *work)
+{
+    struct reload *reload = (struct reload *)work;
+
+    reload->busy = false;
+    if (!reload->cocod) {
+        if (reload->result == 0)
+            config_free(reload->config);
+    } else if (reload->result == 0) {
+        tell_kept(reload->kept);
+        cocod_reload(reload->cocod, reload->config, &reload->names);
+    } else {
+        refuse(reload, reload->result);
+    }
+    config_errors_clear(&reload->errors);
+    reload->config = NULL;
+    if (!reload->cocod)
+        return;
+    if (reload->again) {
+        reload->again = false;
+        reload_begin(reload);
+    } else {
+        reload->told();
+    }
+}
+
+void reload_begin(struct reload *reload)
+{
+    if (reload->busy) {
+        reload->again = true;
+        return;
+    }
+    reload->errors = (struct config_errors){.n = 0};
+    int r = worker_submit(reload->worker, &reload->work); /* its end may be here already */
+    reload->busy = r == 0;
+    if (reload->busy)
+        return;
+    refuse(reload, r); /* no thread */
+    reload->told();
+}
+
+int reload_init(struct reload *reload, const struct reload_options *options, struct cocod *cocod,
+                void (*told)(void))
+{
+    *reload = (struct reload){.work = {.run = run, .done = done},
+                              .options = *options,
+                              .cocod = cocod,
+                              .told = told};
+    reload->worker = worker_new(cocod->base, &cocod->timers, "reading the configuration");
+    cocod->health.reloader = reload->worker;
+    return reload->worker ? 0 : -ENOMEM;
+}
+
+void reload_done(struct reload *reload)
+{
+    if (!reload->worker)
+        return;
+    reload->cocod->health.reloader = NULL;
+    reload->cocod = NULL; /* what is under way is brought in no more */
+    worker_free(reload->worker);
+    reload->worker = NULL;
+}

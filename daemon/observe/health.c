@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Degraded is what has at least one reason. Nobody keeps that as a state of his own: the reasons
+ * are asked for, and whether there are any is compared with what was told last.
+ *
+ * What makes a reason also emits an event, and a look follows each event, a little later, when what
+ * caused it is settled. Recovery may be silent: while degraded, a look comes once a minute. A
+ * healthy daemon's timer is off.
+ */
+#include "observe/health.h"
+#include "base/sys.h"
+#include "base/worker.h"
+#include "certs/certs.h"
+#include "observe/event.h"
+#include "quotes/quotes.h"
+#include <stdio.h>
+
+#define SOON_US  1000000u
+#define EVERY_US 60000000u
+
+void health_reasons(const struct health *health, void (*each)(void *data, const char *reason),
+                    void *data)
+{
+    const char *problems[CERTS_PROBLEMS_MAX];
+    struct quotes_status status;
+    size_t n = certs_problems(health->certs, problems);
+
+    quotes_get_status(health->quotes, &status);
+    if (health->config_problem)
+        each(data, health->config_problem);
+    if (health->restart_problem)
+        each(data, health->restart_problem);
+    if (worker_stalled(health->worker))
+        each(data, "reading or writing files hangs: a disk or a file system does not answer; look "
+                   "at `dmesg` and at the folders of [certs]; what is served stays as it is");
+    if (worker_stalled(health->reloader))
+        each(data, "reading the configuration hangs: a disk, a file system or a name service does "
+                   "not answer; look at `dmesg`, and at what [admin] and vmm_users name; the "
+                   "configuration before stays in force");
+    if (certs_drained(health->certs))
+        each(data, "drained by an administrator: every request is told to come again; \"cococtl "
+                   "resume\" ends it");
+    for (size_t i = 0; i < n; i++)
+        each(data, problems[i]);
+    for (size_t i = 0; i < status.n_backends; i++) {
+        struct backend_status backend;
+        char text[512];
+        quotes_get_backend_status(health->quotes, i, &backend);
+        if (!backend.problem)
+            continue;
+        snprintf(text, sizeof(text), "%s: %s", backend.name, backend.problem);
+        each(data, text);
+    }
+}
+
+struct gathered {
+    size_t n;
+    char first[400];
+};
+
+static void gather(void *data, const char *reason)
+{
+    struct gathered *gathered = data;
+
+    if (gathered->n++ == 0)
+        snprintf(gathered->first, sizeof(gathered->first), "%s", reason);
+}
+
+size_t health_count(const struct health *health)
+{
+    struct gathered gathered = {.n = 0};
+
+    health_reasons(health, gather, &gathered);
+    return gathered.n;
+}
+
+static void on_look(struct timer *timer)
+{
+    struct health *health = (struct health *)((char *)timer - offsetof(struct health, look));
+    struct gathered gathered = {.n = 0};
+
+    health_reasons(health, gather, &gathered);
+    if (gathered.n > 0)
+        timer_arm(timer, sys.now_us() + EVERY_US);
+    if (gathered.n > 0 && !health->degraded) {
+        health->degraded = true;
+        event_emit(EVENT_DEGRADED, LOG_FIELDS(log_number("COCO_REASONS", (int64_t)gathered.n)),
+                   "degraded: %s%s", gathered.first,
+                   gathered.n > 1 ? " (and more: see cococtl status)" : "");
+    } else if (gathered.n == 0 && health->degraded) {
+        health->degraded = false;
+        event_emit(EVENT_HEALTHY, NULL, 0, "nothing needs the operator any more");
+    }
+}
+
+void health_look_soon(struct health *health)
+{
+    uint64_t soon_us = sys.now_us() + SOON_US;
+
+    if (!timer_armed(&health->look) || health->look.at_us > soon_us)
+        timer_arm(&health->look, soon_us);
+}
+
+int health_init(struct health *health, struct timers *timers, const struct certs *certs,
+                const struct quotes *quotes, const struct worker *worker)
+{
+    *health = (struct health){.certs = certs, .quotes = quotes, .worker = worker};
+    int r = timer_init(&health->look, timers, on_look);
+    if (r == 0)
+        health_look_soon(health);
+    return r;
+}
+
+void health_done(struct health *health)
+{
+    timer_done(&health->look);
+}

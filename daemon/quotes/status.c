@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How the broker stands, for those who ask: numbers, each backend, each job, each answer that is
+ * kept. Nothing here changes anything.
+ */
+#include "base/invariant.h"
+#include "base/sys.h"
+#include "peer/account.h"
+#include "quotes/parts.h"
+#include <utlist.h>
+
+void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
+{
+    size_t shown[SOURCES_MAX];
+    bool wrong = false;
+
+    *ret = (struct quotes_status){
+        .backend = quotes_offered(quotes) ? quotes->sources.names : NULL,
+        .queued = quotes->queue.n_items,
+        .waiting = sources_all_set_aside(&quotes->sources) ? quotes->queue.n_items : 0,
+        .abandoned = quotes->jobs.n_abandoned,
+        .kept = quotes->kept.n,
+        .answered = quotes->answered,
+        .failed = quotes->failed,
+        .quote_s = quotes->quote_s,
+        .problem_status = quotes->problem_status,
+        .n_backends = sources_shown(&quotes->sources, shown),
+    };
+    for (size_t i = 0; i < ret->n_backends; i++) {
+        const struct backend *backend = quotes->sources.items[shown[i]].backend;
+        ret->slots += backend_retired(backend) ? 0 : backend_slots(backend);
+        ret->slots_busy += backend_busy(backend);
+        wrong |= backend_is_at_fault(backend);
+    }
+    if (quotes->problem[0] && (quotes->problem_charged || wrong))
+        ret->problem = quotes->problem;
+    const struct job *job;
+    DL_FOREACH(quotes->jobs.running, job)
+    {
+        ret->running += job->state == JOB_RUNNING && !job->first;
+        ret->hedged += job->state == JOB_RUNNING && job->hedge;
+    }
+}
+
+void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret)
+{
+    const struct job *job;
+    size_t shown[SOURCES_MAX];
+
+    invariant(i < sources_shown(&quotes->sources, shown));
+    const struct source *source = &quotes->sources.items[shown[i]];
+    *ret = (struct backend_status){.service_us = estimate_measured_us(&source->estimate)};
+    backend_get_status(source->backend, ret);
+    DL_FOREACH(quotes->jobs.running, job)
+    {
+        ret->abandoned += job->state == JOB_ABANDONED && job->source == shown[i];
+    }
+}
+
+const char *quotes_backend_name(const struct quotes *quotes, uint8_t serial)
+{
+    return sources_name(&quotes->sources, serial);
+}
+
+static const char *state_name(enum job_state state)
+{
+    static const char *const names[] = {"new", "queued", "running", "abandoned"};
+
+    return names[state];
+}
+
+static void tell_job(const struct quotes *quotes, const struct job *job, quotes_job_told *told,
+                     void *data)
+{
+    const struct request *request;
+    struct quotes_job view = {.state = state_name(job->state),
+                              .quote = !job->ask,
+                              .account = &job->account->key,
+                              .history = job->account->history,
+                              .since_us = job->since_us,
+                              .deadline_us = job_deadline_us(job),
+                              .hedge = job->first != NULL,
+                              .tries = job->refused + job->closed + (job->state != JOB_QUEUED)};
+
+    DL_FOREACH2(job->first ? job->first->waiters : job->waiters, request, waiter_next)
+    {
+        view.waiters++;
+    }
+    if (job->state != JOB_QUEUED)
+        view.backend = backend_name(quotes->sources.items[job->source].backend);
+    told(data, &view);
+}
+
+void quotes_each_job(const struct quotes *quotes, quotes_job_told *told, void *data)
+{
+    struct queue_item *item;
+    const struct job *job;
+
+    DL_FOREACH(quotes->jobs.running, job)
+    {
+        tell_job(quotes, job, told, data);
+    }
+    for (item = queue_first(&quotes->queue); item; item = queue_next(item))
+        tell_job(quotes, job_of_item(item), told, data);
+}
+
+void quotes_each_kept(const struct quotes *quotes, kept_told *told, void *data)
+{
+    kept_each(&quotes->kept, told, data);
+}
