@@ -50,7 +50,7 @@ else
 # (What gcc thinks may be cut off depends on what the sanitizers keep it from seeing.)
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-format-truncation
 endif
-CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include $(WARN) $(HARDEN) $(OPT) $(SANFLAGS) -MMD -MP $(CFLAGS)
+CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/shared -Iclient/include $(WARN) $(HARDEN) $(OPT) $(SANFLAGS) -MMD -MP $(CFLAGS)
 LDFLAGS_ALL = -Wl,-z,relro,-z,now,-z,noexecstack $(SANFLAGS) $(LDFLAGS)
 STRICT := -Wconversion -Wsign-conversion
 
@@ -69,7 +69,7 @@ comma := ,
 # --- sources ----------------------------------------------------------------------------------------
 PROTO_SRC  := $(wildcard proto/*.c)
 # What the daemon and cococtl share beyond that.
-JSON_SRC   := $(wildcard proto/json/*.c)
+JSON_SRC   := $(wildcard proto/shared/*.c)
 # Programs of their own: no code of the daemon is in them, and none of theirs in the daemon.
 SEV_MAIN   := daemon/sev/cocod_sev.c daemon/sev/vlek_load.c
 SEV_SRC    := $(filter-out $(SEV_MAIN),$(wildcard daemon/sev/*.c))
@@ -136,7 +136,7 @@ $(BUILD)/obj/client/cococtl/%.o: client/cococtl/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -DCTL_PRODUCT -fPIE -Iclient/cococtl $(call pc,cflags,$(CTL_PC)) -c $< -o $@
 
-$(BUILD)/obj/proto/json/%.o: proto/json/%.c
+$(BUILD)/obj/proto/shared/%.o: proto/shared/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) -fPIE $(call pc,cflags,json-c) -c $< -o $@
 
@@ -340,7 +340,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/tests/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD
 	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(DAEMON_LIBS)
 
 # libFuzzer wants its own compilation of everything it watches; only what a target needs is linked.
-FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O2 -g \
+FUZZ_CFLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/shared -Iclient/include -Iclient/cococtl -Itests $(DAEMON_CFLAGS) -O2 -g \
               -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -MMD -MP
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -500,7 +500,7 @@ fuzz: $(FUZZ_PROGRAMS) ## run each libFuzzer target for FUZZ_SECONDS (20)
 
 # --- lint -------------------------------------------------------------------------------------------
 C_FILES := $(wildcard $(foreach d,proto daemon client tests,$d/*.[ch] $d/*/*.[ch] $d/*/*/*.[ch]))
-TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/json -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl \
+TIDY_FLAGS = -std=gnu17 -D_GNU_SOURCE -Iproto -Iproto/shared -Iclient/include -Itests -Itests/support -Itests/sim -Iclient/cococtl \
              -I$(BUILD)/obj/tests/docs $(DAEMON_CFLAGS)
 
 # As Debian 12's clang-format, clang-tidy and cppcheck judge: those of other releases lay out, and find, other things.
@@ -521,7 +521,7 @@ lint-headers: $(BUILD)/gen/admin_varlink.h
 
 lint-cppcheck:
 	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr --std=c11 \
-	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Iproto/json -Idaemon -Iclient/include -Iclient/cococtl -D_GNU_SOURCE \
+	 --suppress=missingIncludeSystem --suppress=uninitvar -Iproto -Iproto/shared -Idaemon -Iclient/include -Iclient/cococtl -D_GNU_SOURCE \
 	 -j 2 proto daemon client && echo "  lint    cppcheck"
 
 lint-shell:

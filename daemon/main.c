@@ -3,6 +3,7 @@
  * cocod: the process. Options, sockets (systemd's or its own), signals, notifying systemd; then the
  * loop. Only this file exits.
  */
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -273,8 +274,7 @@ static void on_signal(evutil_socket_t number, short what, void *data)
 
 static void on_watchdog(struct timer *timer)
 {
-    struct program *program =
-        (struct program *)((char *)timer - offsetof(struct program, watchdog));
+    struct program *program = container_of(timer, struct program, watchdog);
 
     sd_notify(0, "WATCHDOG=1");
     timer_arm(timer, sys.now_us() + program->watchdog_us / 2);

@@ -11,6 +11,7 @@
  * Events come from deep inside of things; monitors are served by a timer, in a turn of its own.
  */
 #include "admin/parts.h"
+#include "base/container_of.h"
 #include "base/sys.h"
 #include "json_writer.h"
 #include "observe/event.h"
@@ -135,7 +136,7 @@ void admin_monitor_closed(struct peer *peer)
 
 static void on_pump(struct timer *timer)
 {
-    struct admin *admin = (struct admin *)((char *)timer - offsetof(struct admin, pump));
+    struct admin *admin = container_of(timer, struct admin, pump);
     struct peer *peer;
 
     DL_FOREACH(admin->server->peers, peer)

@@ -11,6 +11,7 @@
  * quote.
  */
 #include "base/worker.h"
+#include "base/container_of.h"
 #include "base/sys.h"
 #include "base/timer.h"
 #include "observe/event.h"
@@ -72,7 +73,7 @@ static void *worker_main(void *data)
 
 static void on_stalled(struct timer *timer)
 {
-    struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, watch));
+    struct worker *worker = container_of(timer, struct worker, watch);
 
     worker->stalled = true;
     metrics.worker_stalls++;

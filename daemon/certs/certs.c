@@ -19,6 +19,7 @@
  * within a change of state.
  */
 #include "certs/certs.h"
+#include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "certs/parts.h"
@@ -285,7 +286,7 @@ void certs_wake_unread(struct certs *certs)
 
 static void on_wake(struct timer *timer)
 {
-    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, wake));
+    struct certs *certs = container_of(timer, struct certs, wake);
 
     for (unsigned n = 0; certs->waiting && n < WAKE_BATCH; n++) {
         struct request *request = certs->waiting;

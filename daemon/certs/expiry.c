@@ -7,6 +7,7 @@
  * when it is first seen has the closest alarm alone. From 30 days on it is a problem in the status,
  * too. While the clock is not trusted nobody knows, and nothing is told.
  */
+#include "base/container_of.h"
 #include "base/sys.h"
 #include "certs/parts.h"
 #include "observe/event.h"
@@ -95,7 +96,7 @@ void certs_look_at_expiry(struct certs *certs)
 
 static void on_expiry(struct timer *timer)
 {
-    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, expiry));
+    struct certs *certs = container_of(timer, struct certs, expiry);
 
     certs_look_at_expiry(certs);
     certs_look_at_locks(certs);

@@ -10,6 +10,7 @@
  * turn is the one after its user's last, or the present one, and the lowest goes first. One that
  * nobody waits for any more is dropped, unless it has begun.
  */
+#include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "certs/parts.h"
@@ -150,7 +151,7 @@ static void done(struct work *work)
 
 static void on_job_failed(struct timer *timer)
 {
-    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, job_failed));
+    struct certs *certs = container_of(timer, struct certs, job_failed);
 
     done(&certs->job->work);
 }

@@ -9,6 +9,7 @@
  * When to read is not decided here.
  */
 #include "certs/platform.h"
+#include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/timer.h"
@@ -172,8 +173,7 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
 
 static void on_give_up(struct timer *timer)
 {
-    struct platform *platform =
-        (struct platform *)((char *)timer - offsetof(struct platform, give_up));
+    struct platform *platform = container_of(timer, struct platform, give_up);
 
     fail(platform, "the helper at %s did not answer within %u ms", platform->options.path,
          PLATFORM_TIMEOUT_US / 1000u);

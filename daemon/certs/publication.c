@@ -25,6 +25,7 @@
  * whatever he did who let go before that, the reading sees, which begins last. The mark lies where
  * nobody reads, so it needs no lock itself.
  */
+#include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "certs/parts.h"
@@ -317,7 +318,7 @@ void certs_publish_later(struct certs *certs, uint64_t us)
 
 static void on_retry(struct timer *timer)
 {
-    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, retry));
+    struct certs *certs = container_of(timer, struct certs, retry);
 
     certs_open_file(certs);
     certs_publish(certs);

@@ -24,6 +24,7 @@
  * platform; and everywhere as long as the clock is wrong, or the last selection found no memory, no
  * worker or no disk.
  */
+#include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "certs/parts.h"
@@ -386,7 +387,7 @@ static void note_verdict(struct certs *certs)
 
 static void on_again(struct timer *timer)
 {
-    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, again));
+    struct certs *certs = container_of(timer, struct certs, again);
 
     if (certs_offered(certs))
         certs_select(certs, true);
@@ -586,7 +587,7 @@ void certs_select(struct certs *certs, bool forced)
 
 static void on_reread(struct timer *timer)
 {
-    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, reread));
+    struct certs *certs = container_of(timer, struct certs, reread);
 
     if (!certs->used)
         return; /* idle: the next request begins a reading */
@@ -632,7 +633,7 @@ static bool crl_to_be_told(const struct certs *certs, int64_t now_s)
 
 static void on_recheck(struct timer *timer)
 {
-    struct certs *certs = (struct certs *)((char *)timer - offsetof(struct certs, recheck));
+    struct certs *certs = container_of(timer, struct certs, recheck);
     int64_t now_s = sys.wall_s();
 
     if (!rechecks(certs))

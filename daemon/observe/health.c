@@ -8,6 +8,7 @@
  * healthy daemon's timer is off.
  */
 #include "observe/health.h"
+#include "base/container_of.h"
 #include "base/sys.h"
 #include "base/worker.h"
 #include "certs/certs.h"
@@ -76,7 +77,7 @@ size_t health_count(const struct health *health)
 
 static void on_look(struct timer *timer)
 {
-    struct health *health = (struct health *)((char *)timer - offsetof(struct health, look));
+    struct health *health = container_of(timer, struct health, look);
     struct gathered gathered = {.n = 0};
 
     health_reasons(health, gather, &gathered);

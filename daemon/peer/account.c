@@ -11,6 +11,7 @@
  *
  * Always holds: what a user holds is the sum over his accounts, what all hold that over the users.
  */
+#include "base/container_of.h"
 #include "base/sys.h"
 /* The hash table's memory, too, is of the kind that may run out (sys.h, HASH_NONFATAL_OOM). FNV-1a,
  * since uthash's own function falls through its cases in a way that clang does not take. */
@@ -74,7 +75,7 @@ static void forget_lingering(struct account *account)
 
 static void on_linger(struct timer *timer)
 {
-    forget_lingering((struct account *)((char *)timer - offsetof(struct account, linger)));
+    forget_lingering(container_of(timer, struct account, linger));
 }
 
 void accounts_init(struct accounts *accounts, struct event_base *base, struct timers *timers,

@@ -10,6 +10,7 @@
  * its place, until nothing is unread there; that is so at once where the peer is really gone.
  */
 #include "peer/passed.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "observe/event.h"
@@ -59,7 +60,7 @@ void passed_look(struct passed *passed)
 /* Those that are looked at in vain go behind the others. */
 static void on_look(struct timer *timer)
 {
-    struct server *server = (struct server *)((char *)timer - offsetof(struct server, passed_look));
+    struct server *server = container_of(timer, struct server, passed_look);
     struct passed *passed, *last = server->passed ? server->passed->prev : NULL;
 
     for (unsigned i = 0; i < LOOKS && (passed = server->passed); i++) {

@@ -33,6 +33,7 @@
  * descriptor, no request and no bytes.
  */
 #include "peer/peer.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -495,7 +496,7 @@ static void watch_again(struct peer *peer)
 
 static void take_turn(struct turn *turn)
 {
-    struct peer *peer = (struct peer *)((char *)turn - offsetof(struct peer, turn));
+    struct peer *peer = container_of(turn, struct peer, turn);
     size_t batch = PEER_BATCH;
 
     peer_ref(peer);
@@ -567,7 +568,7 @@ static enum close_reason overdue(const struct peer *peer, uint64_t now)
  * it takes to learn a frame's size and to read it. */
 static void on_deadline(struct timer *timer)
 {
-    struct peer *peer = (struct peer *)((char *)timer - offsetof(struct peer, deadline));
+    struct peer *peer = container_of(timer, struct peer, deadline);
     const uint64_t now = sys.now_us();
     enum close_reason reason = overdue(peer, now);
 

@@ -5,6 +5,7 @@
  * answering may close the peer, which completes the peer's other requests.
  */
 #include "peer/request.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "observe/metrics.h"
@@ -15,7 +16,7 @@
 
 static void on_expiry(struct timer *timer)
 {
-    struct request *request = (struct request *)((char *)timer - offsetof(struct request, expiry));
+    struct request *request = container_of(timer, struct request, expiry);
 
     request_complete(request, COCO_ETIMEDOUT, NULL);
 }

@@ -11,6 +11,7 @@
  * unaccepted one would hang in the backlog of everybody.
  */
 #include "peer/server.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -223,8 +224,7 @@ static void listener_rest(struct listener *listener, int error)
 
 static void on_rest_over(struct timer *timer)
 {
-    struct listener *listener =
-        (struct listener *)((char *)timer - offsetof(struct listener, rest));
+    struct listener *listener = container_of(timer, struct listener, rest);
 
     if (event_add(&listener->event, NULL) < 0)
         timer_arm(timer, sys.now_us() + ACCEPT_REST_US);
@@ -233,7 +233,7 @@ static void on_rest_over(struct timer *timer)
 /* One connection. What it costs is its owner's, too. */
 static void accept_one(struct turn *turn)
 {
-    struct listener *listener = (struct listener *)((char *)turn - offsetof(struct listener, turn));
+    struct listener *listener = container_of(turn, struct listener, turn);
     int fd = sys.accept(listener->fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0) {

@@ -19,6 +19,7 @@
  * is being answered or closed.
  */
 #include "qgs_door/qgs_door.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "bytes.h"
@@ -255,8 +256,8 @@ static void out_of_time(const struct peer *peer)
 
 static void on_retry(struct timer *timer)
 {
-    struct session *session = (struct session *)((char *)timer - offsetof(struct session, retry));
-    struct peer *peer = (struct peer *)((char *)session - offsetof(struct peer, session));
+    struct session *session = container_of(timer, struct session, retry);
+    struct peer *peer = (struct peer *)(void *)((char *)session - offsetof(struct peer, session));
 
     peer_ref(peer);
     if (sys.now_us() >= session->deadline_us) {

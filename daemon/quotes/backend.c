@@ -22,6 +22,7 @@
  * a reload makes the slots fewer, nothing is sent until that is so again.
  */
 #include "quotes/backend.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "quotes/backend_parts.h"
@@ -79,8 +80,7 @@ void backend_open_slot(struct backend *backend)
 
 static void on_open_next(struct timer *timer)
 {
-    struct backend *backend =
-        (struct backend *)((char *)timer - offsetof(struct backend, open_next));
+    struct backend *backend = container_of(timer, struct backend, open_next);
     uint64_t now_us = sys.now_us();
 
     if (now_us >= backend->open_all_us)

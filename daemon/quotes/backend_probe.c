@@ -20,6 +20,7 @@
  * the suspect one is missed. A QGS that is away, as while it restarts, is tried more often for as
  * long as requests wait for it: a connect that fails costs nobody anything.
  */
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -332,7 +333,7 @@ void probe_now(struct backend *backend)
 
 void probe_due(struct timer *timer)
 {
-    struct backend *backend = (struct backend *)((char *)timer - offsetof(struct backend, probe));
+    struct backend *backend = container_of(timer, struct backend, probe);
 
     if (backend->breaker != BREAKER_CLOSED || backend->connect_problem || backend->quotes_problem ||
         backend_suspects_are_missed(backend))

@@ -20,6 +20,7 @@
  * Owned here: the descriptor and the reply's bytes. Each exchange ends in exchange_end, once.
  */
 #include "quotes/exchange.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "coco_limits.h"
@@ -368,7 +369,7 @@ static void on_writable(evutil_socket_t fd, short what, void *data)
 
 static struct exchange *of_timer(struct timer *timer)
 {
-    return (struct exchange *)((char *)timer - offsetof(struct exchange, give_up));
+    return container_of(timer, struct exchange, give_up);
 }
 
 static void on_failed(struct timer *timer)

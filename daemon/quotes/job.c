@@ -13,6 +13,7 @@
  * A job holds its account and its lane, and is charged to jobs->bytes, from job_new to job_free.
  */
 #include "quotes/job.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "observe/metrics.h"
@@ -24,7 +25,7 @@
 
 struct job *job_of_item(struct queue_item *item)
 {
-    return (struct job *)((char *)item - offsetof(struct job, item));
+    return container_of(item, struct job, item);
 }
 
 struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lane,

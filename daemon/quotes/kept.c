@@ -11,6 +11,7 @@
  * asking and reading.
  */
 #include "quotes/kept.h"
+#include "base/container_of.h"
 #include "base/sys.h"
 #include "peer/account.h"
 #include <string.h>
@@ -74,8 +75,7 @@ static void set_timer(struct kept_store *store)
 
 static void on_expiry(struct timer *timer)
 {
-    struct kept_store *store =
-        (struct kept_store *)((char *)timer - offsetof(struct kept_store, expiry));
+    struct kept_store *store = container_of(timer, struct kept_store, expiry);
 
     while (store->entries && store->entries->expires_us <= sys.now_us())
         drop_oldest(store);

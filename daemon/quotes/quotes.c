@@ -21,6 +21,7 @@
  * quotes_end.c.
  */
 #include "quotes/quotes.h"
+#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -251,7 +252,7 @@ static void on_changed(void *data)
 
 static void on_hedging(struct timer *timer)
 {
-    struct quotes *quotes = (struct quotes *)((char *)timer - offsetof(struct quotes, hedging));
+    struct quotes *quotes = container_of(timer, struct quotes, hedging);
 
     hedge_those_that_take_long(quotes);
     quotes_pump(quotes);
@@ -259,7 +260,7 @@ static void on_hedging(struct timer *timer)
 
 static void on_patience(struct timer *timer)
 {
-    quotes_pump((struct quotes *)((char *)timer - offsetof(struct quotes, patience)));
+    quotes_pump(container_of(timer, struct quotes, patience));
 }
 
 /* --- the service ------------------------------------------------------------------------------ */

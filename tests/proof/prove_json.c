@@ -4,7 +4,7 @@
  * so each is proven with the other cut, which is for any depth. json-c may be out of memory at each call; its trees must all
  * be freed, once.
  *
- * unit: proto/json/json_reader.c
+ * unit: proto/shared/json_reader.c
  * meant: conversion: a byte into a char
  * with: proto/text.c
  */
