@@ -3,11 +3,9 @@
  * GetConfig: the configuration in force, value by value, and where each came from. No value is a
  * secret: the configuration names files and sockets, and holds none.
  */
-#include "config/config.h"
 #include "admin/parts.h"
+#include "config/state.h"
 #include "json_writer.h"
-#include "observe/exposition.h"
-#include "observe/health.h"
 #include <json-c/json.h>
 
 static struct json_object *value_row(const struct admin *admin, size_t i, size_t item,
@@ -57,9 +55,10 @@ void admin_get_config(const struct call *call)
 
     for (size_t i = 0; i < admin->config->n_files; i++)
         json_append(files, json_object_new_string(admin->config->files[i]));
-    admin_add_text(object, "source", config_source_name(admin->exposition->config_source));
-    admin_add_text(object, "problem", admin->health->config_problem);
-    admin_add_text(object, "hash", admin->exposition->config_hash);
+    admin_add_text(object, "source", config_source_name(admin->config_state->source));
+    admin_add_text(object, "problem",
+                   admin->config_state->problem[0] ? admin->config_state->problem : NULL);
+    admin_add_text(object, "hash", admin->config_state->hash);
     json_set(object, "files", files);
     json_set(object, "values", value_rows(admin));
     admin_send_parameters(call, object);

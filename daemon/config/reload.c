@@ -146,7 +146,7 @@ int reload_init(struct reload *reload, const struct reload_options *options, str
                               .cocod = cocod,
                               .told = told};
     reload->worker = worker_new(cocod->base, &cocod->timers, "reading the configuration");
-    cocod->health.reloader = reload->worker;
+    cocod->admin.reloader = reload->worker;
     return reload->worker ? 0 : -ENOMEM;
 }
 
@@ -154,7 +154,7 @@ void reload_done(struct reload *reload)
 {
     if (!reload->worker)
         return;
-    reload->cocod->health.reloader = NULL;
+    reload->cocod->admin.reloader = NULL;
     reload->cocod = NULL; /* what is under way is brought in no more */
     worker_free(reload->worker);
     reload->worker = NULL;
