@@ -22,11 +22,8 @@ static struct json_object *value_row(const struct admin *admin, size_t i, size_t
     admin_add_text(row, "key", key->name);
     admin_add_text(row, "value", value);
     admin_add_text(row, "file", known ? origin.file : NULL);
-    if (known)
-        admin_add_int(row, "line", origin.line);
-    else
-        json_set_null(row, "line");
-    json_set(row, "restart", json_object_new_boolean(restart));
+    admin_add_int_if(row, "line", known, known ? origin.line : 0);
+    admin_add_bool(row, "restart", restart);
     return row;
 }
 

@@ -8,19 +8,21 @@
  * of them count against the limits on connections.
  */
 #include "admin/exposition.h"
-#include "admin/admin.h"
+#include "admin/parts.h"
 #include "base/blob.h"
 #include "base/sys.h"
 #include "certs/certs.h"
 #include "coco_limits.h"
 #include "composed.h"
 #include "config/state.h"
+#include "json_writer.h"
 #include "observe/health.h"
 #include "observe/prometheus.h"
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdlib.h>
 
 /* --- the daemon itself ------------------------------------------------------------------------ */
@@ -180,6 +182,22 @@ struct blob *exposition_text(struct exposition *exposition)
 void exposition_done(struct exposition *exposition)
 {
     exposition->last = blob_unref(exposition->last);
+}
+
+/* --- GetMetrics ------------------------------------------------------------------------------- */
+
+void admin_get_metrics(const struct call *call)
+{
+    struct blob *text = exposition_text(call->admin->exposition);
+
+    if (!text) {
+        peer_close(call->peer, CLOSE_MEMORY);
+        return;
+    }
+    struct json_object *object = json_object_new_object();
+    json_set(object, "text", json_object_new_string_len((const char *)text->data, (int)text->size));
+    blob_unref(text);
+    admin_send_parameters(call, object);
 }
 
 /* --- the socket ------------------------------------------------------------------------------- */

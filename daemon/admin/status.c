@@ -3,7 +3,6 @@
  * The administrators' methods that read what is in memory, and are answered at once.
  */
 #include "status.h"
-#include "admin/exposition.h"
 #include "admin/parts.h"
 #include "base/sys.h"
 #include "base/worker.h"
@@ -241,22 +240,6 @@ void admin_get_status(const struct call *call)
     admin_add_int(object, "peers", count_peers(admin->server));
     admin_add_int(object, "requestsInFlight", metrics.now_requests);
     json_set(object, "counters", counters(admin->server));
-    admin_send_parameters(call, object);
-}
-
-/* --- GetMetrics ------------------------------------------------------------------------------- */
-
-void admin_get_metrics(const struct call *call)
-{
-    struct blob *text = exposition_text(call->admin->exposition);
-
-    if (!text) {
-        peer_close(call->peer, CLOSE_MEMORY);
-        return;
-    }
-    struct json_object *object = json_object_new_object();
-    json_set(object, "text", json_object_new_string_len((const char *)text->data, (int)text->size));
-    blob_unref(text);
     admin_send_parameters(call, object);
 }
 
