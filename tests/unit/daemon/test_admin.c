@@ -25,11 +25,9 @@ FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setu
 
 TEST(get_info)
 {
-    struct json_object *reply;
-
     rig_open(&rig, &options);
     int fd = connect_admin();
-    struct json_object *info = ask(fd, "{\"method\":\"org.varlink.service.GetInfo\"}", &reply);
+    struct json_object *info = ask_on(fd, "{\"method\":\"org.varlink.service.GetInfo\"}");
     ck_assert_str_eq(text_of(info, "product"), "cocod");
     ck_assert_str_eq(text_of(info, "version"), COCO_VERSION_STRING);
     text_of(info, "vendor");
@@ -40,36 +38,29 @@ TEST(get_info)
                      "org.varlink.service");
     ck_assert_str_eq(json_object_get_string(json_object_array_get_idx(interfaces, 1)),
                      "io.cocod.Admin");
-    json_object_put(reply);
     end(fd);
 }
 
 TEST(interfaces_describe_themselves)
 {
-    struct json_object *reply;
     size_t size;
 
     rig_open(&rig, &options);
     int fd = connect_admin();
-    struct json_object *answer = ask(fd,
-                                     "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
-                                     "\"parameters\":{\"interface\":\"io.cocod.Admin\"}}",
-                                     &reply);
+    struct json_object *answer =
+        ask_on(fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                   "\"parameters\":{\"interface\":\"io.cocod.Admin\"}}");
     /* The very file that is shipped. */
     uint8_t *file = test_read_file("proto/io.cocod.Admin.varlink", &size);
     ck_assert_str_eq(text_of(answer, "description"), (const char *)file);
     free(file);
-    json_object_put(reply);
-    answer = ask(fd,
-                 "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
-                 "\"parameters\":{\"interface\":\"org.varlink.service\"}}",
-                 &reply);
+    answer = ask_on(fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                        "\"parameters\":{\"interface\":\"org.varlink.service\"}}");
     ck_assert_ptr_nonnull(strstr(text_of(answer, "description"), "interface org.varlink.service"));
-    json_object_put(reply);
-    expect_error(fd,
-                 "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
-                 "\"parameters\":{\"interface\":\"io.cocod.Other\"}}",
-                 "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Other");
+    expect_error_on(fd,
+                    "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                    "\"parameters\":{\"interface\":\"io.cocod.Other\"}}",
+                    "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Other");
     end(fd);
 }
 
@@ -79,20 +70,19 @@ TEST(interfaces_describe_themselves)
 
 TEST(the_status_of_a_healthy_daemon)
 {
-    struct json_object *reply;
     char hex[17];
 
     rig_open(&rig, &options);
     int fd = connect_admin(), vm = rig_session(&rig, 0);
     rig_pass(&rig, 12345000);
-    struct json_object *status = ask(fd, GET_STATUS, &reply);
+    struct json_object *status = ask_on(fd, GET_STATUS);
     ck_assert_str_eq(text_of(status, "version"), COCO_VERSION_STRING);
     ck_assert_str_eq(text_of(status, "instance"), "1122334455667788");
     ck_assert_int_eq(number_of(status, "pid"), getpid());
     ck_assert_int_eq(number_of(status, "uptimeMs"), 12345);
     ck_assert_str_eq(text_of(status, "state"), "serving");
-    ck_assert(!json_object_get_boolean(get(status, "degraded")));
-    ck_assert_uint_eq(json_object_array_length(get(status, "reasons")), 0);
+    ck_assert(!is_true(status, "degraded"));
+    ck_assert_uint_eq(count(status, "reasons"), 0);
     ck_assert_int_eq(number_of(status, "peers"), 1); /* administrators are not counted */
     ck_assert_int_eq(number_of(status, "requestsInFlight"), 0);
 
@@ -126,7 +116,6 @@ TEST(the_status_of_a_healthy_daemon)
         ck_assert_msg(strncmp(key, "now_", 4) != 0, "%s is no counter", key);
         ck_assert(json_object_is_type(value, json_type_int));
     }
-    json_object_put(reply);
     close(vm);
     end(fd);
 }
@@ -145,11 +134,11 @@ TEST(the_status_of_a_busy_and_ill_daemon)
 {
     static char *files[] = {(char *)"/nonexistent/chain.pem"};
     static uint8_t error[64];
-    struct json_object *reply;
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
     options.certs.n_chain = 1;
     options.certs.chain = files;
+
     rig_open(&rig, &options);
     strcpy(rig.config_state.problem, "the configuration was refused");
     int fd = connect_admin(), vm = rig_session(&rig, 0), gone = rig_session(&rig, 0);
@@ -167,8 +156,8 @@ TEST(the_status_of_a_busy_and_ill_daemon)
         ask_quote(vm, id);
     close(gone);
     rig_call(&rig, vm, COCO_CANCEL, 3, NULL, 0); /* abandoned: QGS works on */
-    struct json_object *status = ask(fd, GET_STATUS, &reply);
-    ck_assert(json_object_get_boolean(get(status, "degraded")));
+    struct json_object *status = ask_on(fd, GET_STATUS);
+    ck_assert(is_true(status, "degraded"));
     struct json_object *reasons = get(status, "reasons");
     /* That QGS refused one VM is none: it may be the VM's TDREPORT. */
     ck_assert_uint_eq(json_object_array_length(reasons), 2);
@@ -198,30 +187,26 @@ TEST(the_status_of_a_busy_and_ill_daemon)
     ck_assert_int_eq(number_of(status, "peers"), 1);
     struct json_object *certs = get(status, "certificates");
     ck_assert_int_eq(number_of(certs, "tableBytes"), 24);
-    ck_assert_uint_eq(json_object_array_length(get(certs, "tableEntries")), 0);
+    ck_assert_uint_eq(count(certs, "tableEntries"), 0);
     ck_assert(is_null(certs, "source"));
     ck_assert(is_null(certs, "notAfter"));
     ck_assert_ptr_nonnull(strstr(text_of(certs, "problem"), files[0]));
-    json_object_put(reply);
     close(vm);
     end(fd);
 }
 
 TEST(what_is_not_served_is_null)
 {
-    struct json_object *reply;
-
     options.certs.n_chain = 0;
     options.quotes.n_backends = 0;
+
     rig_open(&rig, &options);
     int fd = connect_admin();
-    struct json_object *status = ask(fd, GET_STATUS, &reply);
+    struct json_object *status = ask_on(fd, GET_STATUS);
     ck_assert(is_null(status, "certificates"));
     ck_assert(is_null(status, "quotes"));
-    json_object_put(reply);
-    struct json_object *list = ask(fd, "{\"method\":\"io.cocod.Admin.ListCertificates\"}", &reply);
-    ck_assert_uint_eq(json_object_array_length(get(list, "certificates")), 0);
-    json_object_put(reply);
+    struct json_object *list = ask_on(fd, "{\"method\":\"io.cocod.Admin.ListCertificates\"}");
+    ck_assert_uint_eq(count(list, "certificates"), 0);
     end(fd);
 }
 
@@ -234,11 +219,10 @@ TEST(the_certificates_of_the_chain)
     } want[] = {{"ARK", "ARK-Milan", "ARK-Milan", "ark.pem"},
                 {"VCEK", "SEV-VCEK", "SEV-Milan", "vcek.pem"},
                 {"ASK", "SEV-Milan", "ARK-Milan", "ask.pem"}};
-    struct json_object *reply;
 
     rig_open(&rig, &options);
     int fd = connect_admin();
-    struct json_object *list = ask(fd, "{\"method\":\"io.cocod.Admin.ListCertificates\"}", &reply);
+    struct json_object *list = ask_on(fd, "{\"method\":\"io.cocod.Admin.ListCertificates\"}");
     struct json_object *certs = get(list, "certificates");
     ck_assert_uint_eq(strlen(text_of(list, "generation")), 16);
     ck_assert_uint_eq(json_object_array_length(certs), 3);
@@ -252,7 +236,6 @@ TEST(the_certificates_of_the_chain)
         ck_assert_uint_gt(strlen(text_of(cert, "serial")), 0);
         ck_assert_int_lt(strcmp(text_of(cert, "notBefore"), text_of(cert, "notAfter")), 0);
     }
-    json_object_put(reply);
     end(fd);
 }
 
@@ -282,7 +265,6 @@ TEST(calls_are_answered_in_their_order)
             text_of(reply, "error");
         else
             get(get(reply, "parameters"), "interfaces");
-        json_object_put(reply);
     }
     ck_assert_ptr_null(hear(fd));
     end(fd);
@@ -301,21 +283,17 @@ TEST(a_call_may_come_byte_by_byte)
     }
     struct json_object *reply = hear(fd);
     ck_assert_ptr_nonnull(reply);
-    json_object_put(reply);
     end(fd);
 }
 
 TEST(a_one_way_call_gets_no_reply)
 {
-    struct json_object *reply;
-
     rig_open(&rig, &options);
     int fd = connect_admin();
     say(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":true}");
     say(fd, "{\"method\":\"no.such.Method\",\"oneway\":true}");
     ck_assert_ptr_null(hear(fd));
-    ask(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":false}", &reply);
-    json_object_put(reply);
+    ask_on(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":false}");
     end(fd);
 }
 
@@ -323,19 +301,21 @@ TEST(unknown_methods_and_interfaces_have_their_errors)
 {
     rig_open(&rig, &options);
     int fd = connect_admin();
-    expect_error(fd, "{\"method\":\"io.cocod.Admin.Explode\"}",
-                 "org.varlink.service.MethodNotFound", "method", "io.cocod.Admin.Explode");
-    expect_error(fd, "{\"method\":\"org.varlink.service.Nothing\"}",
-                 "org.varlink.service.MethodNotFound", "method", "org.varlink.service.Nothing");
-    expect_error(fd, "{\"method\":\"io.cocod.Adm.GetStatus\"}",
-                 "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Adm");
-    expect_error(fd, "{\"method\":\"io.cocod.Admin2.GetStatus\"}",
-                 "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Admin2");
-    expect_error(fd, "{\"method\":\"GetStatus\"}", "org.varlink.service.InterfaceNotFound",
-                 "interface", "");
-    expect_error(fd, "{\"method\":\"\"}", "org.varlink.service.InterfaceNotFound", "interface", "");
-    expect_error(fd, "{\"method\":\"io.cocod.Admin.GetStatus.X\"}",
-                 "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Admin.GetStatus");
+    expect_error_on(fd, "{\"method\":\"io.cocod.Admin.Explode\"}",
+                    "org.varlink.service.MethodNotFound", "method", "io.cocod.Admin.Explode");
+    expect_error_on(fd, "{\"method\":\"org.varlink.service.Nothing\"}",
+                    "org.varlink.service.MethodNotFound", "method", "org.varlink.service.Nothing");
+    expect_error_on(fd, "{\"method\":\"io.cocod.Adm.GetStatus\"}",
+                    "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Adm");
+    expect_error_on(fd, "{\"method\":\"io.cocod.Admin2.GetStatus\"}",
+                    "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Admin2");
+    expect_error_on(fd, "{\"method\":\"GetStatus\"}", "org.varlink.service.InterfaceNotFound",
+                    "interface", "");
+    expect_error_on(fd, "{\"method\":\"\"}", "org.varlink.service.InterfaceNotFound", "interface",
+                    "");
+    expect_error_on(fd, "{\"method\":\"io.cocod.Admin.GetStatus.X\"}",
+                    "org.varlink.service.InterfaceNotFound", "interface",
+                    "io.cocod.Admin.GetStatus");
     end(fd);
 }
 
@@ -345,10 +325,9 @@ TEST(a_name_with_a_nul_is_another_name)
     rig_open(&rig, &options);
     int fd = connect_admin();
     say(fd, "{\"method\":\"org.varlink.service.GetInfo\\u0000x\"}");
-    struct json_object *reply = hear(fd), *error = NULL;
+    struct json_object *reply = hear(fd);
     if (reply)
-        ck_assert(json_object_object_get_ex(reply, "error", &error));
-    json_object_put(reply);
+        ck_assert(json_object_object_get_ex(reply, "error", NULL));
     end(fd);
 }
 
@@ -359,13 +338,13 @@ TEST(a_very_long_name_is_answered_as_well)
 
     memset(call + n, 'a', 50000);
     snprintf(call + n + 50000, 20, ".B\"}");
+
     rig_open(&rig, &options);
     int fd = connect_admin();
     say(fd, call);
     struct json_object *reply = hear(fd);
     ck_assert_ptr_nonnull(reply);
     ck_assert_str_eq(text_of(reply, "error"), "org.varlink.service.InterfaceNotFound");
-    json_object_put(reply);
     end(fd);
 }
 
@@ -375,10 +354,10 @@ TEST(wrong_parameters_are_named)
 
     rig_open(&rig, &options);
     int fd = connect_admin();
-    expect_error(fd, "{\"method\":\"io.cocod.Admin.GetStatus\",\"parameters\":{\"verbose\":1}}",
-                 invalid, "parameter", "verbose");
-    expect_error(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":{\"x\":null}}",
-                 invalid, "parameter", "x");
+    expect_error_on(fd, "{\"method\":\"io.cocod.Admin.GetStatus\",\"parameters\":{\"verbose\":1}}",
+                    invalid, "parameter", "verbose");
+    expect_error_on(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":{\"x\":null}}",
+                    invalid, "parameter", "x");
     static const char *const values[] = {"", "\"interface\":7", "\"interface\":null",
                                          "\"interface\":[\"io.cocod.Admin\"]", "\"interface\":{}"};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
@@ -387,14 +366,14 @@ TEST(wrong_parameters_are_named)
                  "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
                  "\"parameters\":{%s}}",
                  values[i]);
-        expect_error(fd, call, invalid, "parameter", "interface");
+        expect_error_on(fd, call, invalid, "parameter", "interface");
     }
-    expect_error(fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\"}", invalid,
-                 "parameter", "interface");
-    expect_error(fd,
-                 "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
-                 "\"parameters\":{\"interface\":\"io.cocod.Admin\",\"other\":1}}",
-                 invalid, "parameter", "other");
+    expect_error_on(fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\"}", invalid,
+                    "parameter", "interface");
+    expect_error_on(fd,
+                    "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+                    "\"parameters\":{\"interface\":\"io.cocod.Admin\",\"other\":1}}",
+                    invalid, "parameter", "other");
     end(fd);
 }
 
@@ -434,8 +413,6 @@ static const char *const garbage[] = {
 
 TEST_LOOP(what_is_no_call_closes, 0, N_GARBAGE)
 {
-    struct json_object *reply;
-
     rig_open(&rig, &options);
     int fd = connect_admin(), other = connect_admin();
     say(fd, garbage[_i]);
@@ -443,8 +420,7 @@ TEST_LOOP(what_is_no_call_closes, 0, N_GARBAGE)
     ck_assert_msg(answer == NULL, "%s was answered", garbage[_i]);
     ck_assert_msg(rig_closed(fd), "%s was taken", garbage[_i]);
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
-    ask(other, "{\"method\":\"org.varlink.service.GetInfo\"}", &reply);
-    json_object_put(reply);
+    ask_on(other, "{\"method\":\"org.varlink.service.GetInfo\"}");
     close(other);
     end(fd);
 }
@@ -465,20 +441,18 @@ TEST_LOOP(a_message_has_a_limit, 0, 3)
 {
     static char call[(1u << 20) + 1];
     static const char start[] = "{\"method\":\"org.varlink.service.GetInfo\"";
-    struct json_object *reply;
     size_t size = _i == 0 ? (1u << 20) - 1 : 1u << 20; /* without the NUL */
 
     memset(call, ' ', size);
     memcpy(call, start, sizeof(start) - 1);
     call[size - 1] = '}';
+
     rig_open(&rig, &options);
     int fd = connect_admin();
     if (_i == 0) {
         for (int i = 0; i < 2; i++) { /* once more, from the peer's own buffer */
             send_long(fd, call, size + 1);
-            reply = hear(fd);
-            ck_assert_ptr_nonnull(reply);
-            json_object_put(reply);
+            ck_assert_ptr_nonnull(hear(fd));
         }
     } else {
         send_long(fd, call, size); /* without its end: closed already */
@@ -540,15 +514,8 @@ TEST(a_flood_of_calls_meets_back_pressure)
     rig_settle(&rig);
     ck_assert_uint_gt(metrics.now_unsent_bytes, options.limits.unsent);
     ck_assert_uint_lt(metrics.now_unsent_bytes, options.limits.unsent + 65536);
-    for (struct json_object *reply; got < sent; got++) {
-        reply = hear(fd);
-        if (!reply) {
-            rig_settle(&rig);
-            reply = hear(fd);
-        }
-        ck_assert_ptr_nonnull(reply);
-        json_object_put(reply);
-    }
+    for (; got < sent; got++)
+        ck_assert_ptr_nonnull(hear(fd));
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
     end(fd);
 }

@@ -161,12 +161,12 @@ TEST(a_name_that_two_claim_decides_nothing)
 {
     int a = connect_vm(4711, "db-7", NULL), b = connect_vm(4712, "db-7", NULL);
 
-    expect_error("Explain", "{\"vm\":\"db-7\"}", "io.cocod.Admin.AmbiguousVm");
-    struct json_object *parameters = get(reply, "parameters");
+    struct json_object *parameters =
+        expect_error("Explain", "{\"vm\":\"db-7\"}", "io.cocod.Admin.AmbiguousVm");
     ck_assert_str_eq(text_of(parameters, "vm"), "db-7");
     ck_assert_uint_eq(count(parameters, "candidates"), 2);
-    ck_assert_str_eq(json_object_get_string(at(parameters, "candidates", 0)), "pid:4711");
-    ck_assert_str_eq(json_object_get_string(at(parameters, "candidates", 1)), "pid:4712");
+    ck_assert_str_eq(text_at(parameters, "candidates", 0), "pid:4711");
+    ck_assert_str_eq(text_at(parameters, "candidates", 1), "pid:4712");
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"pid:4712\"}"), "vm"), "pid"), 4712);
     end(a);
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"db-7\"}"), "vm"), "pid"), 4712);
@@ -210,7 +210,7 @@ TEST(jobs_are_listed)
     ck_assert_int_eq(number_of(job, "ageMs"), 1000);
     ck_assert_int_gt(number_of(job, "leftMs"), 0);
     ck_assert_int_eq(number_of(job, "tries"), 1);
-    ck_assert(!json_object_get_boolean(get(job, "hedge")));
+    ck_assert(!is_true(job, "hedge"));
     ck_assert_ptr_nonnull(get(job, "backend"));
     job = at(answer, "jobs", 2);
     ck_assert_str_eq(text_of(job, "state"), "queued");
@@ -238,7 +238,7 @@ TEST(drained_everything_new_comes_again)
 
     ask_quote(a, 1, COCO_QUOTE_MAX, true);
     struct json_object *answer = ask("Drain", "{}");
-    ck_assert(json_object_get_boolean(get(answer, "changed")));
+    ck_assert(is_true(answer, "changed"));
     ck_assert_int_eq(number_of(answer, "requestsInFlight"), 1);
     get_certs(a, 4, COCO_EAGAIN);
     ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "drained"));
@@ -246,18 +246,18 @@ TEST(drained_everything_new_comes_again)
     rig_expect(a, &message, COCO_QUOTE_REPLY, 2, COCO_EAGAIN);
     ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "drained"));
     answer = ask("GetStatus", "{}");
-    ck_assert(json_object_get_boolean(get(answer, "drained")));
-    ck_assert(json_object_get_boolean(get(answer, "degraded")));
-    ck_assert_ptr_nonnull(strstr(json_object_get_string(at(answer, "reasons", 0)), "resume"));
+    ck_assert(is_true(answer, "drained"));
+    ck_assert(is_true(answer, "degraded"));
+    ck_assert_ptr_nonnull(strstr(text_at(answer, "reasons", 0), "resume"));
     /* What was under way ends well. */
     fake_qgs_answer(0);
     rig_settle(&rig);
     rig_expect(a, &message, COCO_QUOTE_REPLY, 1, COCO_OK);
-    ck_assert(!json_object_get_boolean(get(ask("Drain", "{}"), "changed")));
-    ck_assert(json_object_get_boolean(get(ask("Resume", "{}"), "changed")));
-    ck_assert(!json_object_get_boolean(get(ask("Resume", "{}"), "changed")));
+    ck_assert(!is_true(ask("Drain", "{}"), "changed"));
+    ck_assert(is_true(ask("Resume", "{}"), "changed"));
+    ck_assert(!is_true(ask("Resume", "{}"), "changed"));
     get_certs(a, 4, COCO_OK);
-    ck_assert(!json_object_get_boolean(get(ask("GetStatus", "{}"), "drained")));
+    ck_assert(!is_true(ask("GetStatus", "{}"), "drained"));
     end(a);
 }
 
