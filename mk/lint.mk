@@ -7,8 +7,8 @@ PUBLIC_HEADERS := $(wildcard client/include/coco/*.h proto/*.h)
 TIDIED := $(filter-out tests/abi/% tests/proof/%,$(filter %.c,$(C_FILES)))
 TIDY_FLAGS = $(LANGUAGE) $(TEST_CFLAGS) -Iclient/cococtl -I$(BUILD)/obj/tests/docs
 
-LINTS := $(addprefix lint-,format sizes includes headers made man packaging units cppcheck \
-           shell tidy)
+LINTS := $(addprefix lint-,format sizes includes spelling headers made man packaging units \
+           cppcheck shell tidy)
 .PHONY: $(LINTS)
 
 lint-format:
@@ -19,6 +19,9 @@ lint-sizes:
 
 lint-includes:
 	@mk/includes check
+
+lint-spelling:
+	@mk/spelling
 
 # Each header stands alone; the public ones are C99 and C++17 too, under the strictest warnings.
 alone = @for h in $(1); do printf '\#include "%s"\nextern int lint_unit;\n' $$h | \
