@@ -3,7 +3,7 @@
 MAN_HEADERS := $(patsubst %,client/include/coco/%.h,base vmm unmerged client session)
 MADE := systemd/cocod.catalog docs/libcoco.3.scd docs/metrics.md cocod.conf.example \
         docs/architecture.md
-made = $(BUILD)/made/$(1)
+made = $(addprefix $(BUILD)/made/,$(1))
 $(call made,systemd/cocod.catalog): $(BUILD)/cocod
 	@mkdir -p $(@D) && $(BUILD)/cocod --catalog >$@
 $(call made,docs/libcoco.3.scd): docs/libcoco.3.awk $(MAN_HEADERS)
