@@ -6,12 +6,15 @@
 
 #include "fake_qgs.h"
 #include "rig.h"
+#include "tdx_quote.h"
 #include "varlink.h"
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define GET_INFO "{\"method\":\"org.varlink.service.GetInfo\"}"
 
 static struct rig rig;
 static struct rig_options options;
@@ -44,6 +47,23 @@ static inline void teardown(void)
 static inline int connect_admin(void)
 {
     return rig_connect(&rig, &admin_dialect, &rig.admin, NULL);
+}
+
+/* A cocod of these options, and a connection to it. */
+static inline int open_admin(void)
+{
+    rig_open(&rig, &options);
+    return connect_admin();
+}
+
+static inline void ask_quote(int fd, uint64_t id)
+{
+    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
+    struct coco_quote_get quote_get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
+
+    tdx_make_tdreport(id, NULL, tdreport);
+    coco_quote_get_encode(&quote_get, payload);
+    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
 }
 
 static inline void end(int fd)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What "cococtl doctor" asks the daemon: each check's verdict, on hosts where that is wrong which it
- * looks at.
+ * What "cococtl doctor" asks the daemon: each check's verdict, on hosts where what it looks at is
+ * wrong.
  */
 #include "snp_pki.h" /* before the fixture, whose names it must not see */
 
@@ -59,16 +59,6 @@ static void expect_check(const char *name, const char *verdict, const char *text
     ck_assert_msg(strstr(text_of(check, "text"), text) != NULL, "%s: \"%s\" is not in %s", name,
                   text, text_of(check, "text"));
     ck_assert_int_eq(!is_null(check, "fix"), fix);
-}
-
-static void ask_quote(int fd, uint64_t id)
-{
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get quote_get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
-
-    tdx_make_tdreport(id, NULL, tdreport);
-    coco_quote_get_encode(&quote_get, payload);
-    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
 }
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,

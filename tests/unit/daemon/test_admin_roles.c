@@ -212,7 +212,7 @@ TEST(who_may_not_is_told_which_role_it_takes)
     end(fd);
 }
 
-/* A megabyte of JSON took 29 ms before anybody looked at who had sent it. What was begun is not read. */
+/* A megabyte of JSON took 29 ms before anybody looked at who had sent it. The rest is not read. */
 TEST_LOOP(a_long_call_of_who_may_bring_no_files_is_refused_before_it_is_read, 0, 2)
 {
     static char begun[ADMIN_SHORT + 1];
@@ -364,8 +364,7 @@ TEST(a_call_that_waits_is_recorded_when_it_is_answered)
 {
     options.certs.store = rig_tmpdir();
 
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     say(fd, "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":[{\"name\":\"x\","
             "\"data\":\"QUJD\"}]}}");
     rig_await_worker(&rig);
@@ -384,8 +383,7 @@ TEST(a_call_whose_caller_left_is_recorded_all_the_same)
 
     options.certs.store = rig_tmpdir();
 
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     rig_send(fd, call, sizeof(call));
     event_base_loop(rig.base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
     server_close_peers(rig.server, CLOSE_SHUTDOWN);

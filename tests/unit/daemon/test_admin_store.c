@@ -53,7 +53,7 @@ FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setu
 
 /* --- Import, Verify, ListChains, GetChain, RemoveChain ---------------------------------------- */
 
-/* A store of a fleet: what does not fit into the answer is counted. They need not be good for that. */
+/* A store of a fleet: chains that do not fit into the answer are counted, good or not. */
 TEST(chains_that_are_not_listed_are_counted)
 {
     static const char *const folders[] = {"store", "store/Milan", "store/Milan/vcek"};
@@ -91,8 +91,7 @@ TEST(life_of_a_chain)
     /* What Verify says is what Import will do, and nothing is kept. */
     ck_assert_str_eq(results_of("Verify", files, 4), "VCEK added, ASK added, ARK added, CRL added");
     struct json_object *list = ask("ListChains", "");
-    ck_assert_uint_eq(count(list, "chains"), 0);
-    ck_assert_uint_eq(count(list, "crls"), 0);
+    expect(list, "{'chains':[],'crls':[]}");
     expect_error("GetChain", "", ADMIN "NoSuchChain", "key", "");
     expect_error("GetChain", key_parameter(key_of("3.0.8.115")), ADMIN "NoSuchChain", "key",
                  key_of("3.0.8.115"));
@@ -106,12 +105,9 @@ TEST(life_of_a_chain)
     ck_assert_uint_eq(count(list, "chains"), 1);
     struct json_object *chain = at(list, "chains", 0);
     ck_assert_str_eq(text_of(chain, "key"), key_of("3.0.8.115"));
-    ck_assert_str_eq(text_of(chain, "product"), "Milan");
-    ck_assert_str_eq(text_of(chain, "signer"), "VCEK");
-    ck_assert_str_eq(text_of(chain, "tcb"), "3.0.8.115");
+    expect(chain, "{'product':'Milan','signer':'VCEK','tcb':'3.0.8.115'}");
     ck_assert_uint_eq(strlen(text_of(chain, "chipId")), 128);
-    ck_assert(is_true(chain, "served"));
-    ck_assert_ptr_null(get(chain, "problem"));
+    expect(chain, "{'served':true,'problem':null}");
     struct json_object *stored = at(list, "crls", 0);
     ck_assert_str_eq(text_of(stored, "number"), "05");
     ck_assert_str_eq(text_at(stored, "revoked", 0), "7001");
@@ -152,8 +148,7 @@ TEST(with_the_crl_in_the_table)
                    : ask("GetChain", i ? key_parameter(key_of("3.0.9.115")) : "");
         ck_assert_uint_eq(count(answer, "certificates"), 4);
         struct json_object *last = at(answer, "certificates", 3);
-        ck_assert_str_eq(text_of(last, "kind"), "CRL");
-        ck_assert_str_eq(text_of(last, "serial"), "05");
+        expect(last, "{'kind':'CRL','serial':'05'}");
     }
     free_input(crl);
     close_admin();
@@ -512,8 +507,8 @@ static void *failing_alloc(size_t size)
     return sys_real.alloc(size);
 }
 
-/* An import and what follows from it, with each allocation failing from there on. The caller gets an
- * answer or a closed connection; then, with memory back, the same import brings what is missing. */
+/* An import and what follows from it, with each allocation failing from there on. The caller gets
+ * an answer or a closed connection; with memory back, the same import brings what is missing. */
 TEST(out_of_memory_in_an_import)
 {
     struct snp_pki_leaf leaf = make_leaf(false, 8);

@@ -150,6 +150,40 @@ struct json_object *at(struct json_object *object, const char *key, size_t i)
     return json_object_array_get_idx(get(object, key), i);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as a test's text */
+static void expect_value(struct json_object *is, struct json_object *want, const char *key)
+{
+    const char *text = json_object_get_string(want);
+
+    if (json_object_is_type(want, json_type_object)) {
+        json_object_object_foreach(want, member, value)
+        {
+            expect_value(get(is, member), value, member);
+        }
+    } else if (json_object_is_type(want, json_type_array)) {
+        ck_assert_msg(json_object_is_type(is, json_type_array), "%s is no array", key);
+        ck_assert_uint_eq(json_object_array_length(is), json_object_array_length(want));
+        for (size_t i = 0; i < json_object_array_length(want); i++)
+            expect_value(json_object_array_get_idx(is, i), json_object_array_get_idx(want, i), key);
+    } else if (json_object_is_type(want, json_type_string) && text[0] == '~') {
+        ck_assert_msg(json_object_is_type(is, json_type_string) &&
+                          strstr(json_object_get_string(is), text + 1),
+                      "%s is %s, without %s", key, json_object_to_json_string(is), text + 1);
+    } else {
+        ck_assert_msg(json_object_equal(is, want), "%s is %s, not %s", key,
+                      json_object_to_json_string(is), json_object_to_json_string(want));
+    }
+}
+
+void expect(struct json_object *object, const char *want)
+{
+    struct json_object *tree = json_tokener_parse(want);
+
+    ck_assert_msg(tree != NULL, "no JSON: %s", want);
+    expect_value(object, tree, "it");
+    json_object_put(tree);
+}
+
 const char *text_at(struct json_object *object, const char *key, size_t i)
 {
     return json_object_get_string(at(object, key, i));
