@@ -30,7 +30,7 @@
 
 /* Platform info and collateral change when the platform is updated, which restarts QGS, or once in
  * weeks. */
-#define ASK_KEEP_US (60u * 1000000u)
+#define QUERY_KEEP_US (60u * 1000000u)
 
 struct event_base *cocod_base_new(void)
 {
@@ -223,7 +223,7 @@ static struct quotes_options quotes_options(const struct config *config,
         .keep_us = config->quotes_keep_ms * 1000u,
         .keep_entries = config->quotes_keep_quotes,
         .keep_bytes = config->quotes_keep_memory,
-        .ask_keep_us = ASK_KEEP_US,
+        .query_keep_us = QUERY_KEEP_US,
         .verify_signature = config->quotes_verify_quote_signature,
     };
 }

@@ -10,12 +10,12 @@
  * has failed gets none. Where a hedge cannot go now, those behind it can.
  *
  * The one that loses is abandoned as if its requester had left: it keeps its slot until QGS has
- * answered, and that answer is not kept, since the requester has his. Questions other than quotes
+ * answered, and that answer is not kept, since the requester has his. Queries
  * have one slot in all, and are not hedged.
  */
+#include "quotes/hedge.h"
 #include "base/sys.h"
 #include "observe/metrics.h"
-#include "quotes/parts.h"
 #include <utlist.h>
 
 /* So many times the usual; at least so long, since less is within what a QGS needs that asks PCCS;
@@ -50,7 +50,7 @@ static void look_at(struct quotes *quotes, uint64_t at_us)
 
 void hedge_watch(struct quotes *quotes, const struct job *job)
 {
-    if (quotes->sources.n_offered > 1 && !job->ask && !job->first)
+    if (quotes->sources.n_offered > 1 && !job->query && !job->first)
         look_at(quotes, due_us(quotes, job));
 }
 
@@ -62,8 +62,8 @@ static uint64_t excluded(const struct quotes *quotes, const struct job *job)
 /* Could it ever be? */
 static bool is_candidate(const struct quotes *quotes, const struct job *job)
 {
-    return job->state == JOB_RUNNING && job->waiters && !job->ask && !job->hedge && !job->first &&
-           !job->lane->failed && waiting_latest_us(quotes, job) > sys.now_us();
+    return job->state == JOB_RUNNING && job->waiters && !job->query && !job->hedge && !job->first &&
+           !job->lane->failed && broker_latest_us(quotes, job) > sys.now_us();
 }
 
 static bool hedge(struct quotes *quotes, struct job *job)

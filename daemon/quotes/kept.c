@@ -155,12 +155,12 @@ struct blob *kept_find(const struct kept_store *store, const struct account *acc
     return NULL;
 }
 
-void kept_each(const struct kept_store *store, kept_told *told, void *data)
+void kept_each(const struct kept_store *store, kept_visit *visit, void *data)
 {
     const struct kept *kept;
 
     DL_FOREACH(store->entries, kept)
     {
-        told(data, kept->account, kept->answer->size, kept->expires_us);
+        visit(data, kept->account, kept->answer->size, kept->expires_us);
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file is the memory, too: its time of change says when the last ask was, so that a restart of
+ * The file is the memory, too: its time of change says when the last request was, so that a restart of
  * cocod itself resets no limit. systemd counts again (StartLimitBurst= of the service), so that no
  * bug here, and no one who has taken over cocod, restarts QGS more often.
  *

@@ -25,7 +25,7 @@ int sources_init(struct sources *sources, struct event_base *base, struct timers
 
 static bool is_idle(const struct source *source)
 {
-    return backend_retired(source->backend) && backend_busy(source->backend) == 0;
+    return backend_retired(source->backend) && backend_slots(source->backend)->busy == 0;
 }
 
 /* The place of that backend, one that has left and is idle, or a new one. */
@@ -156,7 +156,9 @@ bool sources_all_set_aside(const struct sources *sources)
 
 static bool less_busy(const struct backend *a, const struct backend *b)
 {
-    return backend_busy(a) * backend_slots(b) < backend_busy(b) * backend_slots(a);
+    const struct slots *of_a = backend_slots(a), *of_b = backend_slots(b);
+
+    return of_a->busy * of_b->n < of_b->busy * of_a->n;
 }
 
 size_t sources_choose(const struct sources *sources, uint64_t tried)
@@ -188,8 +190,8 @@ uint64_t sources_away_us(const struct sources *sources)
         return UINT64_MAX;
     for (size_t i = 0; i < sources->n; i++) {
         const struct backend *backend = sources->items[i].backend;
-        if (!backend_retired(backend) && backend_away_us(backend) > last)
-            last = backend_away_us(backend);
+        if (!backend_retired(backend) && backend_slots(backend)->away_us > last)
+            last = backend_slots(backend)->away_us;
     }
     return last;
 }
@@ -199,7 +201,7 @@ unsigned sources_returns(const struct sources *sources)
     unsigned n = 0;
 
     for (size_t i = 0; i < sources->n; i++)
-        n += backend_returns(sources->items[i].backend);
+        n += backend_slots(sources->items[i].backend)->returns;
     return n;
 }
 
@@ -240,11 +242,10 @@ uint64_t sources_expected_us(const struct sources *sources, unsigned ahead)
 
     for (size_t i = 0; i < sources->n; i++) {
         const struct source *source = &sources->items[i];
-        struct backend_status status;
-        backend_get_status(source->backend, &status);
-        if (!backend_retired(source->backend) && (away || status.breaker != BREAKER_OPEN) &&
-            status.slots_open > status.suspect)
-            per_us += (double)(status.slots_open - status.suspect) /
+        const struct slots *slots = backend_slots(source->backend);
+        if (!backend_retired(source->backend) && (away || slots->breaker != BREAKER_OPEN) &&
+            slots->open > slots->suspect)
+            per_us += (double)(slots->open - slots->suspect) /
                       (double)known_or_assumed(estimate_us(&source->estimate, now_us));
     }
     if (per_us <= 0)

@@ -10,7 +10,7 @@
 #include "peer/server.h"
 #include "qgs_msg.h"
 #include "quotes/estimate.h"
-#include "quotes/parts.h"
+#include "quotes/broker.h"
 #include "quotes/quotes.h"
 #include "status.h"
 #include "tdx_quote.h"
@@ -487,7 +487,7 @@ static void ask_platform(struct world_client *client, struct peer *peer, uint16_
     struct request *request = request_new(peer, COCO_PING, id, world_now_us() + 5 * S);
     ck_assert_ptr_nonnull(request);
     request->reply_max = 4096;
-    quotes_ask(world.cocod->quotes, request, message, sizeof(message));
+    quotes_query(world.cocod->quotes, request, message, sizeof(message));
 }
 
 TEST(other_questions_take_one_slot_and_are_asked_once)
