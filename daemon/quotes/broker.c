@@ -22,33 +22,31 @@
 
 static enum quote_end count_outcome(const struct request *request, uint32_t status)
 {
+    static const struct {
+        uint32_t status;
+        enum quote_end end;
+        uint64_t *counter;
+    } ends[] = {
+        {COCO_OK, QUOTE_END_OK, &metrics.quotes_ok},
+        {COCO_EINVAL, QUOTE_END_EINVAL, &metrics.quotes_einval},
+        {COCO_EAGAIN, QUOTE_END_EAGAIN, &metrics.quotes_eagain},
+        {COCO_ENODEV, QUOTE_END_ENODEV, &metrics.quotes_enodev},
+        {COCO_ETIMEDOUT, QUOTE_END_ETIMEDOUT, &metrics.quotes_etimedout},
+        {COCO_EBADMSG, QUOTE_END_EBADMSG, &metrics.quotes_ebadmsg},
+    };
+
     if (request->trace.vm_at_fault) {
         metrics.quotes_refused++;
         return QUOTE_END_REFUSED;
     }
-    switch (status) {
-    case COCO_OK:
-        metrics.quotes_ok++;
-        return QUOTE_END_OK;
-    case COCO_EINVAL:
-        metrics.quotes_einval++;
-        return QUOTE_END_EINVAL;
-    case COCO_EAGAIN:
-        metrics.quotes_eagain++;
-        return QUOTE_END_EAGAIN;
-    case COCO_ENODEV:
-        metrics.quotes_enodev++;
-        return QUOTE_END_ENODEV;
-    case COCO_ETIMEDOUT:
-        metrics.quotes_etimedout++;
-        return QUOTE_END_ETIMEDOUT;
-    case COCO_EBADMSG:
-        metrics.quotes_ebadmsg++;
-        return QUOTE_END_EBADMSG;
-    default:
-        metrics.quotes_failed++;
-        return QUOTE_END_FAILED;
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        if (ends[i].status != status)
+            continue;
+        ++*ends[i].counter;
+        return ends[i].end;
     }
+    metrics.quotes_failed++;
+    return QUOTE_END_FAILED;
 }
 
 void broker_finish(struct request *request, uint32_t status, struct blob *answer)

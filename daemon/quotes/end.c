@@ -28,53 +28,32 @@
 /* --- what it means ---------------------------------------------------------------------------- */
 
 /* A backend's errno is not the contract's. */
-static uint32_t status_of(const struct exchange_result *result)
-{
-    if (result->timed_out)
-        return COCO_ETIMEDOUT;
-    switch (result->outcome) {
-    case EXCHANGE_ANSWERED:
-        return COCO_OK;
-    case EXCHANGE_UNREACHABLE:
-        return COCO_ENODEV;
-    case EXCHANGE_SATURATED:
-    case EXCHANGE_MEMORY:
-        return COCO_EAGAIN;
-    case EXCHANGE_MALFORMED:
-        return COCO_EBADMSG;
-    case EXCHANGE_SILENT:
-        return COCO_ETIMEDOUT;
-    case EXCHANGE_REFUSED:
-    case EXCHANGE_EOF:
-    case EXCHANGE_BROKEN:
-        break;
-    }
-    return COCO_EIO;
-}
+static const struct {
+    uint32_t status;
+    bool charged;    /* a guest could have caused it */
+    const char *why; /* for the history of a request */
+} meanings[] = {
+    [EXCHANGE_ANSWERED] = {COCO_OK, true, NULL},
+    [EXCHANGE_REFUSED] = {COCO_EIO, true,
+                          "QGS refused it: a TDREPORT that is not of this host and boot, or PCCS "
+                          "trouble"},
+    [EXCHANGE_EOF] = {COCO_EIO, true,
+                      "QGS closed without an answer; its reason is in qgsd's journal"},
+    [EXCHANGE_UNREACHABLE] = {COCO_ENODEV, false, "no quoting service could be reached"},
+    [EXCHANGE_SATURATED] = {COCO_EAGAIN, false,
+                            "QGS's backlog is full: it hangs, or is overloaded"},
+    [EXCHANGE_MALFORMED] = {COCO_EBADMSG, true, "QGS's answer breaks its protocol"},
+    [EXCHANGE_BROKEN] = {COCO_EIO, true, "the connection to QGS broke"},
+    [EXCHANGE_SILENT] = {COCO_ETIMEDOUT, true,
+                         "QGS accepted it and never answered: PCCS hangs, or number_threads is "
+                         "missing"},
+    [EXCHANGE_MEMORY] = {COCO_EAGAIN, false, "cocod was out of memory or descriptors"},
+};
 
-/* Why there is no quote, for the history of a request. */
-static const char *why_of(const struct exchange_result *result)
+/* Whichever way QGS gave it up. */
+static enum exchange_outcome outcome_of(const struct exchange_result *result)
 {
-    if (result->timed_out || result->outcome == EXCHANGE_SILENT)
-        return "QGS accepted it and never answered: PCCS hangs, or number_threads is missing";
-    switch (result->outcome) {
-    case EXCHANGE_REFUSED:
-        return "QGS refused it: a TDREPORT that is not of this host and boot, or PCCS trouble";
-    case EXCHANGE_EOF:
-        return "QGS closed without an answer; its reason is in qgsd's journal";
-    case EXCHANGE_UNREACHABLE:
-        return "no quoting service could be reached";
-    case EXCHANGE_SATURATED:
-        return "QGS's backlog is full: it hangs, or is overloaded";
-    case EXCHANGE_MALFORMED:
-        return "QGS's answer breaks its protocol";
-    case EXCHANGE_BROKEN:
-        return "the connection to QGS broke";
-    case EXCHANGE_MEMORY:
-        return "cocod was out of memory or descriptors";
-    default:
-        return NULL;
-    }
+    return result->timed_out ? EXCHANGE_SILENT : result->outcome;
 }
 
 /* For the operator. QGS says almost nothing of what is wrong (one error code for all, or a closed
@@ -98,13 +77,6 @@ static void explain(const struct exchange_result *result, unsigned closed, struc
                       result->why.text);
     else
         (void)why_set(why, 0, "%s", result->why.text);
-}
-
-/* Could a guest have caused it? */
-static bool guest_may_cause(const struct exchange_result *result)
-{
-    return result->outcome != EXCHANGE_UNREACHABLE && result->outcome != EXCHANGE_SATURATED &&
-           result->outcome != EXCHANGE_MEMORY;
 }
 
 /* --- the answer ------------------------------------------------------------------------------- */
@@ -203,7 +175,7 @@ static bool is_charged(const struct quotes *quotes, const struct job *job,
     const struct backend *backend = quotes->sources.items[job->source].backend;
     unsigned starts = backend_slots(backend)->n + 1;
 
-    if (!guest_may_cause(result) || status == COCO_EAGAIN)
+    if (!meanings[result->outcome].charged || status == COCO_EAGAIN)
         return false;
     return !exchange_closed_early(result) || job->closed > starts || job->lane->n_closed > starts ||
            (job->lane->failed && job->closed > 1);
@@ -301,12 +273,12 @@ static bool leave_it_to_the_other(struct job *job, bool answered)
 void end_exchange(struct quotes *quotes, struct job *job, const struct exchange_result *result)
 {
     struct source *source = &quotes->sources.items[job->source];
-    uint32_t status = status_of(result);
+    uint32_t status = meanings[outcome_of(result)].status;
     struct why why = {""};
 
     job_stop(job);
     job->trace =
-        (struct request_trace){.why = why_of(result),
+        (struct request_trace){.why = meanings[outcome_of(result)].why,
                                .service_us = trace_us(result->elapsed_us),
                                .code = result->outcome == EXCHANGE_REFUSED ? result->code : 0,
                                .backend = source->serial};

@@ -283,61 +283,52 @@ static bool is_no_socket(const struct exchange_target *target)
            stat(target->address.un.sun_path, &st) == 0 && !S_ISSOCK(st.st_mode);
 }
 
-/* The causes are told apart: each asks the operator for something else. */
+/* Each cause asks the operator for something else. The name of the socket stands between. */
+static const struct connect_cause {
+    int error;
+    enum exchange_outcome outcome;
+    uint64_t *counter;
+    const char *before, *after;
+} connect_causes[] = {
+    {EAGAIN, EXCHANGE_SATURATED, &metrics.qgs_backlog_full, "QGS at ",
+     " does not accept connections, its backlog is full: it hangs or is overloaded; restart qgsd"},
+    {ENOENT, EXCHANGE_UNREACHABLE, &metrics.qgs_no_socket, "there is no socket at ",
+     ": qgsd is not running, or [quotes] qgs names another path"},
+    {ECONNREFUSED, EXCHANGE_UNREACHABLE, &metrics.qgs_refused, "nobody listens at ",
+     ": qgsd has stopped or crashed; start it (up to DCAP 1.25, remove the stale socket first)"},
+    {EACCES, EXCHANGE_UNREACHABLE, &metrics.qgs_not_permitted, "cocod may not connect to ",
+     ": its permissions, or those of a folder above it, forbid it"},
+    {EPERM, EXCHANGE_UNREACHABLE, &metrics.qgs_not_permitted, "cocod may not connect to ",
+     ": its permissions, or those of a folder above it, forbid it"},
+};
+
+static bool is_exhaustion(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 static void describe_connect(const struct exchange *exchange, int error,
                              struct exchange_result *ret)
 {
     const char *name = exchange->target->name;
 
     *ret = (struct exchange_result){.outcome = EXCHANGE_UNREACHABLE, .code = (uint32_t)error};
-    switch (error) {
-    case EAGAIN:
-        metrics.qgs_backlog_full++;
-        ret->outcome = EXCHANGE_SATURATED;
-        (void)why_set(&ret->why, 0,
-                      "QGS at %s does not accept connections, its backlog is full: it hangs or is "
-                      "overloaded; restart qgsd",
-                      name);
-        return;
-    case ENOENT:
-        metrics.qgs_no_socket++;
-        (void)why_set(
-            &ret->why, 0,
-            "there is no socket at %s: qgsd is not running, or [quotes] qgs names another path",
-            name);
-        return;
-    case ECONNREFUSED:
-        metrics.qgs_refused++;
-        if (is_no_socket(exchange->target)) {
+    for (size_t i = 0; i < sizeof(connect_causes) / sizeof(connect_causes[0]); i++) {
+        const struct connect_cause *cause = &connect_causes[i];
+        if (cause->error != error)
+            continue;
+        ++*cause->counter;
+        ret->outcome = cause->outcome;
+        (void)why_set(&ret->why, 0, "%s%s%s", cause->before, name, cause->after);
+        if (error == ECONNREFUSED && is_no_socket(exchange->target))
             (void)why_set(&ret->why, 0,
                           "%s is no socket: [quotes] qgs names another path than qgsd's", name);
-            return;
-        }
-        (void)
-            why_set(&ret->why, 0,
-                    "nobody listens at %s: qgsd has stopped or crashed; start it (up to DCAP 1.25, "
-                    "remove the stale socket first)",
-                    name);
         return;
-    case EACCES:
-    case EPERM:
-        metrics.qgs_not_permitted++;
-        (void)
-            why_set(&ret->why, 0,
-                    "cocod may not connect to %s: its permissions, or those of a folder above it, "
-                    "forbid it",
-                    name);
-        return;
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-        ret->outcome = EXCHANGE_MEMORY;
-        break;
-    default:
-        metrics.qgs_unreachable++;
-        break;
     }
+    if (is_exhaustion(error))
+        ret->outcome = EXCHANGE_MEMORY;
+    else
+        metrics.qgs_unreachable++;
     (void)why_set(&ret->why, 0, "cannot connect to %s: %s", name, strerror(error));
 }
 
