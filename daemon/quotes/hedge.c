@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where one QGS hangs and another does not, a quote must not wait for the one that hangs. Once it
- * has taken several times the usual time at one, it is asked of another as well, and the first
- * answer wins.
+ * A quote must not wait for a QGS that hangs where another does not. Once it takes several times
+ * the usual time at one, another is asked as well, and the first answer wins.
  *
  * What that costs is the VM's: its hedge takes a turn of the VM's in the queue, before what else
  * the VM has there; and a VM has one hedge at a time, from when it is queued until QGS has answered

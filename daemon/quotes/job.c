@@ -2,13 +2,13 @@
 /*
  * The states of a job, and the counts that go with them; nothing else sets job->state.
  *
- *   NEW ──▶ QUEUED ──▶ RUNNING ──▶ NEW ──▶ freed, or QUEUED again
- *             │          │  ▲ └─last waiter leaves─▶ ABANDONED ──▶ NEW
- *             │          │  └──────somebody joins────────┘
+ *   NEW ──▶ QUEUED ──▶ RUNNING ──QGS has answered──▶ NEW ──▶ freed, or QUEUED for another try
+ *             │          │  ▲ └─last waiter leaves─▶ ABANDONED ──QGS has answered──▶ NEW
+ *             │          │  └─the same is asked again─┘
  *             └─last waiter leaves─▶ freed
  *
- * A hedge goes through the same states; it is where its first's waiters leave, and where others
- * join it, that both of the two change theirs together.
+ * A hedge goes through the same states. Where the waiters of its first leave or join, both change
+ * theirs together.
  *
  * A job holds its account and its lane, and is charged to jobs->bytes, from job_new to job_free.
  */

@@ -4,8 +4,8 @@
  * which they expire, too. An entry is its answer's whole allocation, since a blob may show less
  * than it holds; that, and the question, is what counts against the size.
  *
- * Where there is no room the oldest goes; of a user who has half of them already, its own: one who
- * asks and leaves at will pushes nobody else's out beyond that.
+ * Where there is no room the oldest goes. A user who has half of them already loses its own oldest,
+ * so who asks and leaves at will pushes nobody else's out beyond that.
  *
  * An answer is kept until it expires, also when it was handed out: who asked may have died between
  * asking and reading.

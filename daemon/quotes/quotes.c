@@ -1,24 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A job is one question to QGS; requests wait for it.
- *
- *   QUEUED ──its turn, a slot──▶ RUNNING ──QGS answers──▶ checked, waiters completed, job freed
- *     │ ▲                         │ │ ▲ └──QGS fails──▶ charged; waiters completed, job freed
- *     │ └──worth another try──────┘ │ └──the same is asked again───┐
- *     └──last waiter leaves──▶ freed└──last waiter leaves──▶ ABANDONED ──QGS answers──▶ kept, freed
+ * The broker's interface: a request finds or makes a job, the job waits for its turn and a slot,
+ * and QGS is asked. The states of a job and who may change them: job.c. What comes back: end.c.
  *
  * Always holds: a QUEUED or RUNNING job has a waiter, an ABANDONED one has none; a job that runs or
  * is abandoned has a slot of its backend, since QGS works on for a requester that is gone.
  *
- * A restart of QGS costs a wait, not an error: what was in flight is asked again, and while no
- * service is there jobs stay queued, within their limits, until one is back, they could no longer
- * be done in time, or it has been away for wait_us.
+ * A restart of QGS costs a wait, not an error: what was in flight is asked again. While no service
+ * is there, jobs stay queued, within their limits, until one is back, they could no longer be done
+ * in time, or it has been away for wait_us.
  *
- * Overload is met where it costs nothing: what is being made is joined, what was made is kept, and
- * what cannot be done by its deadline is refused while QGS has not begun.
- *
- * What comes back, who is to blame for what does not, and whether it is worth another try:
- * end.c.
+ * Overload costs QGS nothing: a quote that is being made is shared, one that was made is kept, and
+ * one that cannot be made by its deadline is refused before QGS begins.
  */
 #include "quotes/quotes.h"
 #include "base/container_of.h"
@@ -65,7 +58,7 @@ static const char *const why_again[QUOTE_AGAINS] = {
     [QUOTE_AGAIN_DRAINED] = "an administrator drained cocod",
 };
 
-/* Not now. */
+/* EAGAIN. */
 static void turn_back(struct request *request, enum quote_again again)
 {
     metrics.quote_agains[again]++;
@@ -81,12 +74,6 @@ static void refuse(struct job *job, uint32_t status, const char *why)
         job_unhedge(job->first);
     broker_complete_waiters(job, status, NULL);
     job_free(job);
-}
-
-static void join(struct job *job, struct request *request)
-{
-    metrics.quotes_joined++;
-    job_attach(job, request);
 }
 
 static bool fits(void *data, struct queue_item *item)
@@ -151,7 +138,7 @@ static const char *why_none(const struct quotes *quotes)
     return no_service;
 }
 
-/* No service is there: better told now than at the deadline. */
+/* No service is there: they learn it now and not at their deadline. */
 static void end_those_that_waited(struct quotes *quotes)
 {
     struct job *over = broker_take_overdue(quotes), *job;
@@ -173,7 +160,7 @@ static void announce_up_or_down(struct quotes *quotes)
         quotes->down = true;
         event_emit(EVENT_QGS_DOWN, NULL, 0, "no quoting service answers: %s",
                    quotes->sources.names);
-    } else if (quotes->down && sources_any_in_service(&quotes->sources)) {
+    } else if (quotes->down && sources_has_other(&quotes->sources, 0)) {
         quotes->down = false;
         event_emit(EVENT_QGS_UP, NULL, 0, "a quoting service answers again");
     }
@@ -281,14 +268,26 @@ static uint32_t admit(struct quotes *quotes, const struct lane *lane, const stru
     return make_room(quotes, lane) ? COCO_OK : COCO_EAGAIN;
 }
 
-/* Queues a new job. Takes over the reference to the lane. */
-static void enqueue(struct quotes *quotes, struct request *request, struct lane *lane,
-                    const uint8_t *message, size_t size, bool query)
+/* Joins the same question, or queues it. Takes over the reference to the lane. */
+static void join_or_queue(struct quotes *quotes, struct request *request, struct lane *lane,
+                          const uint8_t *message, size_t size, bool query)
 {
-    enum quote_again again;
-    uint32_t status = admit(quotes, lane, request, &again);
+    enum quote_again again = QUOTE_AGAIN_QUEUE;
+    uint32_t status = COCO_EAGAIN;
+    struct job *job = NULL;
 
-    histogram_observe(&metrics.queue_depth, histogram_depth, quotes->queue.n_items);
+    if (query || quotes->reuse)
+        job = job_find(&quotes->jobs, lane, request->account, message, size);
+    if (job) {
+        metrics.quotes_joined++;
+        job_attach(job, request);
+        lane_unref(lane);
+        return;
+    }
+    if (!query || lane->n_items < QUERIES_MAX) {
+        status = admit(quotes, lane, request, &again);
+        histogram_observe(&metrics.queue_depth, histogram_depth, quotes->queue.n_items);
+    }
     if (status != COCO_OK) {
         lane_unref(lane);
         if (status == COCO_EAGAIN)
@@ -297,7 +296,7 @@ static void enqueue(struct quotes *quotes, struct request *request, struct lane 
             turn_away(request, status, no_service);
         return;
     }
-    struct job *job = job_new(&quotes->jobs, request->account, lane, message, size, query);
+    job = job_new(&quotes->jobs, request->account, lane, message, size, query);
     if (!job) {
         turn_back(request, QUOTE_AGAIN_MEMORY);
         return;
@@ -333,7 +332,6 @@ void quotes_get(struct quotes *quotes, struct request *request,
                 const uint8_t tdreport[COCO_TDREPORT_SIZE])
 {
     uint8_t message[COCO_QGS_QUOTE_REQ_SIZE];
-    struct job *job = NULL;
     struct why why = {""};
 
     if (!is_open(quotes, request))
@@ -365,14 +363,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
         turn_back(request, lane ? QUOTE_AGAIN_VM : QUOTE_AGAIN_MEMORY);
         return;
     }
-    if (quotes->reuse)
-        job = job_find(&quotes->jobs, lane, request->account, message, sizeof(message));
-    if (job) {
-        join(job, request);
-        lane_unref(lane);
-        return;
-    }
-    enqueue(quotes, request, lane, message, sizeof(message), false);
+    join_or_queue(quotes, request, lane, message, sizeof(message), false);
 }
 
 void quotes_query(struct quotes *quotes, struct request *request, const uint8_t *message,
@@ -386,16 +377,7 @@ void quotes_query(struct quotes *quotes, struct request *request, const uint8_t 
         broker_finish(request, COCO_OK, kept);
         return;
     }
-    struct job *job = job_find(&quotes->jobs, quotes->query_lane, request->account, message, size);
-    if (job) {
-        join(job, request);
-        return;
-    }
-    if (quotes->query_lane->n_items >= QUERIES_MAX) {
-        turn_back(request, QUOTE_AGAIN_QUEUE);
-        return;
-    }
-    enqueue(quotes, request, lane_ref(quotes->query_lane), message, size, true);
+    join_or_queue(quotes, request, lane_ref(quotes->query_lane), message, size, true);
 }
 
 void quotes_set_drained(struct quotes *quotes, bool drained)

@@ -55,17 +55,17 @@ bool quotes_offered(const struct quotes *quotes);
 void quotes_get(struct quotes *quotes, struct request *request,
                 const uint8_t tdreport[COCO_TDREPORT_SIZE]);
 
-/* A query: any other question that QGS answers. `message` is the whole request of QGS's protocol without its
- * prefix, at most QUOTES_QUERY_MAX bytes, a good one (the caller has decoded it), of one of the types
- * COCO_QGS_GET_COLLATERAL_REQ and COCO_QGS_GET_PLATFORM_INFO_REQ. It is copied.
+/* A query: any other question that QGS answers. `message` is the whole request of QGS's protocol
+ * without its prefix, at most QUOTES_QUERY_MAX bytes, a good one (the caller has decoded it), of
+ * one of the types COCO_QGS_GET_COLLATERAL_REQ and COCO_QGS_GET_PLATFORM_INFO_REQ. It is copied.
  *
  * Completes the request now or later, once. COCO_OK: the blob is QGS's whole reply message, without
  * its prefix, decoded and of the type that belongs to the request, with error code 0; its minor
  * version and its padding are QGS's. Else a status as for a quote: an error code from QGS is
  * COCO_EIO.
  *
- * All queries together take one slot at most. Equal ones are asked once, whoever asks, and
- * the answer is kept for a while. */
+ * All queries together take one slot at most. Equal ones are asked once, whoever asks, and the
+ * answer is kept for a while. */
 #define QUOTES_QUERY_MAX 4092u
 void quotes_query(struct quotes *quotes, struct request *request, const uint8_t *message,
                   size_t size);
@@ -84,9 +84,9 @@ struct quotes_status {
     uint64_t failed;
     int64_t quote_s;         /* when a service last made a quote, seconds since 1970; 0: not yet */
     uint32_t problem_status; /* the contract's, of `problem` */
-    const char *problem; /* the last failure, until the next success, or where it was a service's
-                                until they are well again; NULL: none. No reason to be degraded:
-                            those are the backends' */
+    const char *problem;     /* the last failure, until the next success, or until the service that
+                            failed is well again; NULL: none. What makes cocod degraded is the
+                            backends' problems, and not this */
     size_t n_backends;
 };
 

@@ -117,36 +117,39 @@ void sources_done(struct sources *sources)
     *sources = (struct sources){.n = 0};
 }
 
-bool sources_any_slot(const struct sources *sources)
+/* Of those outside of the set. */
+static bool any(const struct sources *sources, uint64_t set,
+                bool (*is)(const struct backend *backend))
 {
     for (size_t i = 0; i < sources->n; i++)
-        if (backend_has_slot(sources->items[i].backend))
+        if (!(set & source_bit(i)) && is(sources->items[i].backend))
             return true;
     return false;
 }
 
-bool sources_any_in_service(const struct sources *sources)
+static bool is_in_service(const struct backend *backend)
 {
-    for (size_t i = 0; i < sources->n; i++)
-        if (backend_breaker(sources->items[i].backend) == BREAKER_CLOSED)
-            return true;
-    return false;
+    return backend_breaker(backend) == BREAKER_CLOSED;
+}
+
+static bool may_be_in_service(const struct backend *backend)
+{
+    return backend_breaker(backend) != BREAKER_OPEN;
+}
+
+bool sources_any_slot(const struct sources *sources)
+{
+    return any(sources, 0, backend_has_slot);
 }
 
 bool sources_has_untried(const struct sources *sources, uint64_t tried)
 {
-    for (size_t i = 0; i < sources->n; i++)
-        if (!(tried & source_bit(i)) && backend_breaker(sources->items[i].backend) != BREAKER_OPEN)
-            return true;
-    return false;
+    return any(sources, tried, may_be_in_service);
 }
 
 bool sources_has_other(const struct sources *sources, uint64_t set)
 {
-    for (size_t i = 0; i < sources->n; i++)
-        if (!(set & source_bit(i)) && backend_breaker(sources->items[i].backend) == BREAKER_CLOSED)
-            return true;
-    return false;
+    return any(sources, set, is_in_service);
 }
 
 bool sources_all_set_aside(const struct sources *sources)

@@ -19,9 +19,8 @@ struct source {
     uint8_t serial; /* names it in histories; never 0 */
 };
 
-/* One that the configuration has no more keeps its place, for the jobs that run there, until a
- * reload finds it idle; it is set aside for everybody who asks. Then its place is free: `backend`
- * is NULL only behind `n` and where there is no memory for one. */
+/* A backend that leaves the configuration gets no more work. It keeps its place, for the jobs that
+ * run there, until a reload finds it idle. `backend` is NULL only behind `n`. */
 struct sources {
     struct source *items; /* room for SOURCES_MAX */
     size_t n;             /* places in use, with those that are leaving */
@@ -55,13 +54,12 @@ static inline uint64_t source_bit(size_t i)
 bool sources_any_slot(const struct sources *sources);
 /* None is in service, or may be: each one's breaker is open. */
 bool sources_all_set_aside(const struct sources *sources);
-bool sources_any_in_service(const struct sources *sources);
 /* Is there one that is in service, or may be, outside of the set? */
 bool sources_has_untried(const struct sources *sources, uint64_t tried);
 /* The least busy one with a free slot; one of the set only where there is no other to wait for. n:
  * none now. */
 size_t sources_choose(const struct sources *sources, uint64_t tried);
-/* Is one in service outside of the set? */
+/* Is one in service outside of the set? Set 0: of all. */
 bool sources_has_other(const struct sources *sources, uint64_t set);
 /* Somebody needs one: see backend_wake. */
 void sources_wake(struct sources *sources);

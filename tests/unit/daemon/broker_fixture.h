@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What tests of the broker share: a cocod on a virtual clock whose QGS the test plays, VMs that ask,
- * and answers.
+ * What tests of the broker share: a cocod on a virtual clock whose QGS the test plays, VMs that
+ * ask, and answers.
  */
 #pragma once
 

@@ -445,8 +445,8 @@ TEST(a_quote_that_is_not_genuine_never_reaches_a_guest)
 
 /* --- other questions -------------------------------------------------------------------------- */
 
-/* As a frontend that asks QGS for something else than a quote does. The answer is spelled as PING's,
- * which is counted like any. */
+/* As a frontend that asks QGS for something else than a quote does. The answer is spelled as
+ * PING's, which is counted like any. */
 static void ask_platform(struct world_client *client, struct peer *peer, uint16_t minor)
 {
     struct coco_qgs_platform_req req = {.minor = minor};

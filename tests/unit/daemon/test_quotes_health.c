@@ -212,7 +212,8 @@ TEST(hostile_vms_of_many_users_have_nothing_restarted)
     hostile_vms_of(5);
 }
 
-/* Nor before the first quote: then nothing tells them from an ill QGS, so it is said, and no more. */
+/* Nor before the first quote: then nothing tells them from an ill QGS, so it is said, and no more.
+ */
 TEST(refused_tdreports_of_many_users_restart_nothing_before_the_first_quote)
 {
     open_health("");
@@ -436,7 +437,8 @@ TEST(a_question_that_is_closed_again_and_again_is_a_failure)
     ck_assert_uint_eq(reasons(), 0);
 }
 
-/* It makes no quotes, and then a proxy stands in front of none: it is away, and not only refusing. */
+/* It makes no quotes, and then a proxy stands in front of none: it is away, and not only refusing.
+ */
 TEST(a_qgs_that_makes_no_quotes_can_be_away_as_well)
 {
     open_health("vmm_users = 1000\n");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two quoting services, one of them hangs, on the virtual clock: what takes long at one is asked of the
- * other as well. When, who wins, what becomes of the one that loses, and whom it costs what.
+ * Two quoting services, one of them hangs, on the virtual clock: what takes long at one is asked of
+ * the other as well. When, who wins, what becomes of the one that loses, and whom it costs what.
  */
 #include "broker_fixture.h"
 #include "peer/request.h"
@@ -109,7 +109,8 @@ TEST(eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual)
     answer_at("/q2", WORLD_QUOTE);
 }
 
-/* One service alone, one whose other is away, and a request that could not be done elsewhere in time. */
+/* One service alone, one whose other is away, and a request that could not be done elsewhere in
+ * time. */
 TEST(not_where_there_is_no_other)
 {
     struct world_client *a = open_vm("qgs = unix:/q1\n");
@@ -339,7 +340,8 @@ TEST(a_vm_has_one_hedge_at_a_time_and_one_that_failed_has_none)
     answer(WORLD_QUOTE);
 }
 
-/* A VM that makes whatever it asks for hang has no more slots of the second service than without. */
+/* A VM that makes whatever it asks for hang has no more slots of the second service than without.
+ */
 TEST(hedges_do_not_double_a_hostile_vms_share)
 {
     struct world_client *hostile = open_vm(TWO), *quiet = vm(0, 2);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QGS is restarted, on the virtual clock: it costs those who wait a wait. How long they wait, who is
- * blamed, what they may pile up meanwhile, and what becomes of them when it does not come back.
+ * QGS is restarted, on the virtual clock: it costs those who wait a wait. How long they wait, who
+ * is blamed, what they may pile up meanwhile, and what becomes of them when it does not come back.
  */
 #include "broker_fixture.h"
 #include "peer/server.h"

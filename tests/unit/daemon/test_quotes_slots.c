@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The slots of a QGS on a virtual clock: how many are opened after the start, which are suspect, what
- * gives them back, and what does not.
+ * The slots of a QGS on a virtual clock: how many are opened after the start, which are suspect,
+ * what gives them back, and what does not.
  */
 #include "broker_fixture.h"
 #include "qgs_model.h"
@@ -190,7 +190,8 @@ TEST(overtaking_proves_that_a_thread_is_back)
     answer_all();
 }
 
-/* All of them hung. Each answered probe gives back one slot, and only where all others are in use. */
+/* All of them hung. Each answered probe gives back one slot, and only where all others are in use.
+ */
 TEST(suspect_slots_come_back_one_by_one)
 {
     struct world_client *a = open_vm("qgs = unix:/q\nslots = 4\n");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whose turn it is: users first, then their VMs, then a VM's requests; and who gives way where there
- * is no room. On the queue alone, and in a whole cocod whose QGS has one slot.
+ * Whose turn it is: users first, then their VMs, then a VM's requests; and who gives way where
+ * there is no room. On the queue alone, and in a whole cocod whose QGS has one slot.
  */
 #include "base/sys.h"
 #include "broker_fixture.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The rules of slots.c (docs/quotes.md) against a naive model: a QGS whose threads serve in order of
- * arrival, hang, come back or never do, and are restarted, by events drawn from a seed.
+ * The rules of slots.c (docs/quotes.md) against a naive model: a QGS whose threads serve in order
+ * of arrival, hang, come back or never do, and are restarted, by events drawn from a seed.
  */
 #include "quotes/slots.h"
 #include "support.h"
@@ -297,7 +297,8 @@ TEST(closing_on_more_in_a_row_than_there_are_threads_is_closing_on_everything)
     ck_assert(!slots_close_on_everything(&slots));
 }
 
-/* 100, 200, 400 ms while requests wait for one that is away; up to 5 s afterwards, and for others. */
+/* 100, 200, 400 ms while requests wait for one that is away; up to 5 s afterwards, and for others.
+ */
 TEST(pauses_between_tries_grow)
 {
     static const unsigned away_ms[] = {100, 200, 400, 400, 400, 800, 1600, 3200, 5000, 5000};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world's QGS: see world.h. cocod's connect() is replaced by one that hands the other end to the
- * test. Its quotes are made by the codec, without signatures.
+ * The world's QGS: see world.h. cocod's connect() is replaced by one that hands the other end to
+ * the test. Its quotes are made by the codec, without signatures.
  */
 #include "fake_qgs.h"
 #include "qgs_msg.h"
