@@ -40,7 +40,7 @@ struct backend_status {
     unsigned abandoned;  /* filled in by quotes */
     enum breaker breaker;
     uint64_t away_us;    /* since when it is out of service, sys.now_us(); 0: it is in service */
-    uint64_t service_us; /* filled in by quotes: how long answers took, estimate.h; 0: none yet */
+    uint64_t service_us; /* filled in by quotes: how long answers took; 0: none yet */
     uint64_t answered;
     uint64_t failed;
     const char *problem; /* what is wrong and what to do, in plain words; NULL: nothing */

@@ -284,7 +284,7 @@ void end_exchange(struct quotes *quotes, struct job *job, const struct exchange_
                                .backend = source->serial};
     job->again = result->outcome == EXCHANGE_SATURATED ? QUOTE_AGAIN_SATURATED : QUOTE_AGAIN_MEMORY;
     if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED) {
-        estimate_add(&source->estimate, sys.now_us(), result->elapsed_us);
+        source_add_sample(source, result->elapsed_us);
         histogram_observe(&metrics.qgs_us[result->outcome == EXCHANGE_REFUSED], histogram_long_us,
                           result->elapsed_us);
     }

@@ -32,7 +32,7 @@ static uint64_t due_us(const struct quotes *quotes, const struct job *job)
     uint64_t usual_us = sources_usual_us(&quotes->sources, job->source);
     uint64_t after_us = usual_us * HEDGE_TIMES;
 
-    if (usual_us == ESTIMATE_UNKNOWN)
+    if (usual_us == SOURCE_UNKNOWN)
         after_us = HEDGE_UNKNOWN_US;
     else if (after_us < HEDGE_MIN_US)
         after_us = HEDGE_MIN_US;

@@ -2,6 +2,10 @@
 /*
  * A source is a backend and how long its quotes take. Work goes where the smallest share of the
  * slots is busy, so that a QGS with more threads gets more of it.
+ *
+ * How long a quote takes is a moving median, since one quote that waited for PCCS says nothing
+ * about the next. A sample is forgotten after 60 s, so that a QGS that was slow is not held to be
+ * slow for ever. With none left nothing is known.
  */
 #include "quotes/sources.h"
 #include "base/invariant.h"
@@ -9,6 +13,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+/* An older sample does not count. */
+#define SAMPLE_AGE_US (60u * 1000000u)
 
 int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
                  const struct backend_options *options, size_t n, void (*changed)(void *data),
@@ -208,18 +215,53 @@ unsigned sources_returns(const struct sources *sources)
     return n;
 }
 
+/* --- how long a quote takes ------------------------------------------------------------------- */
+
+void source_add_sample(struct source *source, uint64_t took_us)
+{
+    unsigned i = source->n_samples++ % SOURCE_SAMPLES;
+
+    source->samples[i].at_us = sys.now_us();
+    source->samples[i].took_us = took_us > 0 ? took_us : 1;
+}
+
+uint64_t source_median_us(const struct source *source, uint64_t since_us)
+{
+    unsigned n = source->n_samples < SOURCE_SAMPLES ? source->n_samples : SOURCE_SAMPLES;
+    uint64_t sorted[SOURCE_SAMPLES];
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (source->samples[i].at_us < since_us)
+            continue;
+        unsigned at = kept++;
+        for (; at > 0 && sorted[at - 1] > source->samples[i].took_us; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = source->samples[i].took_us;
+    }
+    return kept > 0 ? sorted[kept / 2] : SOURCE_UNKNOWN;
+}
+
+/* Of those that are not too old. */
+static uint64_t estimate_us(const struct source *source)
+{
+    uint64_t now_us = sys.now_us();
+
+    return source_median_us(source, now_us > SAMPLE_AGE_US ? now_us - SAMPLE_AGE_US : 0);
+}
+
 static uint64_t known_or_assumed(uint64_t us)
 {
-    return us == ESTIMATE_UNKNOWN ? SOURCES_ASSUMED_US : us;
+    return us == SOURCE_UNKNOWN ? SOURCES_ASSUMED_US : us;
 }
 
 static uint64_t quickest_us(const struct sources *sources)
 {
-    uint64_t best = ESTIMATE_UNKNOWN;
+    uint64_t best = SOURCE_UNKNOWN;
 
     for (size_t i = 0; i < sources->n; i++) {
-        uint64_t us = estimate_us(&sources->items[i].estimate, sys.now_us());
-        if (us != ESTIMATE_UNKNOWN && (best == ESTIMATE_UNKNOWN || us < best))
+        uint64_t us = estimate_us(&sources->items[i]);
+        if (us != SOURCE_UNKNOWN && (best == SOURCE_UNKNOWN || us < best))
             best = us;
     }
     return best;
@@ -232,14 +274,13 @@ uint64_t sources_service_us(const struct sources *sources)
 
 uint64_t sources_usual_us(const struct sources *sources, size_t source)
 {
-    uint64_t us = estimate_us(&sources->items[source].estimate, sys.now_us());
+    uint64_t us = estimate_us(&sources->items[source]);
 
-    return us == ESTIMATE_UNKNOWN ? quickest_us(sources) : us;
+    return us == SOURCE_UNKNOWN ? quickest_us(sources) : us;
 }
 
 uint64_t sources_expected_us(const struct sources *sources, unsigned ahead)
 {
-    uint64_t now_us = sys.now_us();
     bool away = sources_all_set_aside(sources);
     double per_us = 0; /* jobs that all slots do in a microsecond */
 
@@ -249,7 +290,7 @@ uint64_t sources_expected_us(const struct sources *sources, unsigned ahead)
         if (!backend_retired(source->backend) && (away || slots->breaker != BREAKER_OPEN) &&
             slots->open > slots->suspect)
             per_us += (double)(slots->open - slots->suspect) /
-                      (double)known_or_assumed(estimate_us(&source->estimate, now_us));
+                      (double)known_or_assumed(estimate_us(source));
     }
     if (per_us <= 0)
         return UINT64_MAX;

@@ -50,7 +50,7 @@ void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct bac
 
     invariant(i < sources_shown(&quotes->sources, shown));
     const struct source *source = &quotes->sources.items[shown[i]];
-    *ret = (struct backend_status){.service_us = estimate_measured_us(&source->estimate)};
+    *ret = (struct backend_status){.service_us = source_median_us(source, 0)};
     backend_get_status(source->backend, ret);
     DL_FOREACH(quotes->jobs.running, job)
     {

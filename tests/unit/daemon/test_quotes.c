@@ -10,7 +10,6 @@
 #include "peer/server.h"
 #include "qgs_msg.h"
 #include "quotes/broker.h"
-#include "quotes/estimate.h"
 #include "quotes/quotes.h"
 #include "status.h"
 #include "tdx_quote.h"
