@@ -95,7 +95,7 @@ FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c tests/fuzz/fuzz_cococtl.c
 FUZZ_CTL_SRC := client/cococtl/lib/kds.c client/cococtl/lib/spelling.c client/cococtl/lib/base64.c
 # And all of it but for its main() and the network, with the daemon, the clock and the disk in the target's hands.
-FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/lib/fetcher.c $(FUZZ_CTL_SRC),$(CTL_SRC))
+FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/lib/http.c $(FUZZ_CTL_SRC),$(CTL_SRC))
 FUZZ_COCOCTL_LDFLAGS := $(patsubst %,-Wl$(comma)--wrap=%,net_connect send poll clock_gettime output_replace output_make_parents)
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 QUOTE_BENCH_SRC := $(wildcard tests/bench/quotes/*.c)

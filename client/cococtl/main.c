@@ -7,9 +7,12 @@
  * and behind the words of a verb.
  */
 #include "coco/coco.h"
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/terminal.h"
 #include "snp_product.h"
-#include "verbs.h"
+#include "verbs/verbs.h"
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>

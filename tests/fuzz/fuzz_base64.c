@@ -8,7 +8,7 @@
  * back. (Nothing at all is base64, but no file of an import.)
  */
 #include "admin/parts.h"
-#include "ctl.h"
+#include "lib/base64.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -12,9 +12,9 @@
  * what it prints with --json is JSON.
  */
 #include "json_reader.h"
-#include "lib/fetcher.h"
+#include "lib/http.h"
 #include "text.h"
-#include "verbs.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -155,7 +155,7 @@ int __wrap_output_make_parents(const char *path)
     return CTL_OK;
 }
 
-struct fetcher {
+struct http {
     int nothing;
 };
 
@@ -165,47 +165,47 @@ static uint64_t no_time(void *userdata)
     return 0;
 }
 
-struct fetch_clock fetch_clock_real(bool progress)
+struct http_clock http_clock_real(bool progress)
 {
     (void)progress;
-    return (struct fetch_clock){.now_ms = no_time};
+    return (struct http_clock){.now_ms = no_time};
 }
 
-struct fetcher *fetcher_new(const struct fetch_options *options, const char **ret_why)
+struct http *http_new(const struct http_options *options, const char **ret_why)
 {
-    static struct fetcher fetcher;
+    static struct http http;
 
     (void)options;
     *ret_why = "";
-    return &fetcher;
+    return &http;
 }
 
-void fetcher_free(struct fetcher *fetcher)
+void http_free(struct http *http)
 {
-    (void)fetcher;
+    (void)http;
 }
 
-enum fetch_result fetcher_get(struct fetcher *fetcher, const char *path, size_t max, bool limited,
+enum http_result http_get(struct http *http, const char *path, size_t max, bool limited,
                               uint8_t **ret, size_t *ret_size)
 {
-    (void)fetcher;
+    (void)http;
     (void)path;
     (void)max;
     (void)limited;
     *ret = NULL;
     *ret_size = 0;
-    return FETCH_REFUSED;
+    return HTTP_REFUSED;
 }
 
-long fetcher_status(const struct fetcher *fetcher)
+long http_status(const struct http *http)
 {
-    (void)fetcher;
+    (void)http;
     return 404;
 }
 
-const char *fetcher_why(const struct fetcher *fetcher)
+const char *http_why(const struct http *http)
 {
-    (void)fetcher;
+    (void)http;
     return "the service knows no such file (404)";
 }
 

@@ -4,8 +4,8 @@
  * nothing between; what is not canonical is refused, so that one text stands for one sequence of
  * bytes.
  */
+#include "lib/base64.h"
 #include "bytes.h"
-#include "ctl.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -16,7 +16,10 @@
  * folders are not followed, so that there is no going around in circles. Folders are read in the
  * order of their names: the same files give the same report.
  */
-#include "ctl.h"
+#include "lib/files.h"
+#include "lib/memory.h"
+#include "lib/terminal.h"
+#include "lib/thim.h"
 #include "snp_table.h"
 #include <dirent.h>
 #include <errno.h>

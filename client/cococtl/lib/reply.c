@@ -7,8 +7,13 @@
  * the truth: everything is printed into memory first. Fields that are not known here are left
  * alone; --json shows them.
  */
+#include "lib/reply.h"
 #include "composed.h"
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/terminal.h"
 #include <stdlib.h>
 #include <string.h>
 

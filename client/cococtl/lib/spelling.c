@@ -5,6 +5,7 @@
  * or here.
  */
 #include "lib/spelling.h"
+#include "lib/kds.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

@@ -13,8 +13,10 @@
  * of certificates, has no document format to read. What they hold is the daemon's to judge, and the
  * other members nobody's. Each of the two may be there once: of two, one would be lost unseen.
  */
-#include "ctl.h"
+#include "lib/thim.h"
 #include "json_reader.h"
+#include "lib/base64.h"
+#include "lib/memory.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

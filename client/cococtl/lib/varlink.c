@@ -10,8 +10,13 @@
  * values, is one JSON object as json_reader.h takes it, and has either `parameters` that are an object or an
  * `error` that is a string.
  */
-#include "ctl.h"
+#include "lib/varlink.h"
 #include "json_reader.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/terminal.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>

@@ -6,9 +6,17 @@
  * the table as the daemon would serve it, or its blobs one by one, so that what leaves the store is
  * exactly what guests are given.
  */
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/base64.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/reply.h"
 #include "lib/spelling.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
 #include "snp_table.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>

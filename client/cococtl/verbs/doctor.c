@@ -6,9 +6,17 @@
  * disks (which may block), connect as a VMM does, and read qgsd's journal (qgsd.c).
  */
 #include "composed.h"
-#include "ctl.h"
-#include "verbs/lock.h"
-#include "verbs/qgsd.h"
+#include "json_writer.h"
+#include "lib/conf.h"
+#include "lib/ctl.h"
+#include "lib/lock.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/qgsd.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

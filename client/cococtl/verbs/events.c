@@ -12,7 +12,15 @@
  * Each event is written at once and whole, so there is nothing to be put in order then.
  */
 #include "composed.h"
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>

@@ -16,11 +16,20 @@
  *
  * What fails does not stop the rest, unless the time is over: then nothing more can come.
  */
-#include "ctl.h"
-#include "lib/fetcher.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/files.h"
+#include "lib/http.h"
+#include "lib/inventory.h"
 #include "lib/kds.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/reply.h"
 #include "lib/spelling.h"
-#include "verbs/inventory.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/import.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -29,7 +38,7 @@
 
 struct fetch {
     const struct ctl *ctl;
-    struct fetcher *fetcher;
+    struct http *http;
     struct inputs inputs; /* to be imported, without --out */
     struct json_object *results;
     bool vlek;
@@ -146,16 +155,15 @@ static int get(struct fetch *f, const struct wanted *w)
         add_result(f, w->name, "later", NULL);
         return CTL_OK;
     }
-    enum fetch_result result =
-        fetcher_get(f->fetcher, w->path, w->max, w->target != NULL, &bytes, &size);
-    if (result == FETCH_MEMORY) {
+    enum http_result result = http_get(f->http, w->path, w->max, w->target != NULL, &bytes, &size);
+    if (result == HTTP_MEMORY) {
         code = memory_out();
-    } else if (result == FETCH_AGAIN) {
-        add_result(f, w->name, "later", fetcher_why(f->fetcher));
+    } else if (result == HTTP_AGAIN) {
+        add_result(f, w->name, "later", http_why(f->http));
         f->over = true;
-    } else if (result == FETCH_REFUSED) {
-        (void)snprintf(refusal, sizeof(refusal), "%s%s", fetcher_why(f->fetcher),
-                       fetcher_status(f->fetcher) == 404 ? not_found(w) : "");
+    } else if (result == HTTP_REFUSED) {
+        (void)snprintf(refusal, sizeof(refusal), "%s%s", http_why(f->http),
+                       http_status(f->http) == 404 ? not_found(w) : "");
         add_result(f, w->name, "refused", refusal);
         f->refused = true;
     } else if (check(w, bytes, size, why) < 0) {
@@ -409,10 +417,10 @@ int verb_certs_fetch(const struct ctl *ctl)
     struct fetch f = {.ctl = ctl,
                       .progress = progress,
                       .vlek = ctl->signer && strcmp(ctl->signer, "VLEK") == 0};
-    struct fetch_options options = {.url = ctl->url ? ctl->url : KDS_URL,
-                                    .ca = ctl->ca,
-                                    .gap_ms = ctl->gap_ms,
-                                    .clock = fetch_clock_real(progress)};
+    struct http_options options = {.url = ctl->url ? ctl->url : KDS_URL,
+                                   .ca = ctl->ca,
+                                   .gap_ms = ctl->gap_ms,
+                                   .clock = http_clock_real(progress)};
     char url[512];
     const char *why;
     struct ctl admin = *ctl;
@@ -426,8 +434,8 @@ int verb_certs_fetch(const struct ctl *ctl)
         n--;
     (void)snprintf(url, sizeof(url), "%.*s", (int)(n < sizeof(url) ? n : 0), options.url);
     options.url = url;
-    f.fetcher = fetcher_new(&options, &why);
-    if (!f.fetcher) {
+    f.http = http_new(&options, &why);
+    if (!f.http) {
         if (!why)
             return memory_out();
         term_error("%s", why);
@@ -443,6 +451,6 @@ int verb_certs_fetch(const struct ctl *ctl)
         code = finish(&f);
     json_object_put(f.results);
     inputs_done(&f.inputs);
-    fetcher_free(f.fetcher);
+    http_free(f.http);
     return code;
 }

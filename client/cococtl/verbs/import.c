@@ -11,7 +11,17 @@
  * Verify keeps nothing, so that there a second call would know no more than the first: leaves and
  * their intermediates have to come together, or be stored.
  */
-#include "ctl.h"
+#include "verbs/import.h"
+#include "json_writer.h"
+#include "lib/base64.h"
+#include "lib/ctl.h"
+#include "lib/files.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,7 +2,12 @@
 /*
  * drain, resume and log-level: what changes how cocod runs until it stops.
  */
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <inttypes.h>
 #include <string.h>
 

@@ -8,10 +8,17 @@
  * itself, so a restart of cocod within the timeout is survived.
  */
 #include "coco/coco.h"
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
 #include "snp_table.h"
 #include "status.h"
 #include "tdx.h"
+#include "verbs/verbs.h"
 #include "wire.h"
 #include <errno.h>
 #include <inttypes.h>

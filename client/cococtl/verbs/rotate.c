@@ -25,10 +25,18 @@
  * beside, as such.
  */
 #include "composed.h"
-#include "ctl.h"
+#include "json_writer.h"
 #include "lib/command.h"
-#include "verbs/lock.h"
-#include "verbs/table.h"
+#include "lib/ctl.h"
+#include "lib/lock.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/table.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -8,7 +8,17 @@
  * view, so a restart of cocod is seen as one; whoever cannot be reached at the first view ends it.
  */
 #include "composed.h"
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/figures.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
+#include "verbs/vms.h"
 #include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>

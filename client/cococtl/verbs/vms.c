@@ -6,8 +6,17 @@
  * to 160 characters and an address 100, so explain's lines refer to them by number, and they stand
  * below, once.
  */
+#include "verbs/vms.h"
 #include "coco_limits.h"
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/figures.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -31,36 +40,6 @@ void vm_who(struct reply *reply, struct json_object *vm, char out[24])
         (void)snprintf(out, 24, "%" PRId64, number);
     else
         (void)snprintf(out, 24, "-");
-}
-
-int64_t sum(int64_t a, int64_t b)
-{
-    int64_t result;
-
-    return __builtin_add_overflow(a, b, &result) ? INT64_MAX : result;
-}
-
-/* "4.6 ms", "12 s", "3 min", "2 h", "5 d". */
-void ms_text(int64_t ms, char out[24])
-{
-    if (ms < 10000)
-        (void)snprintf(out, 24, "%" PRId64 " ms", ms);
-    else if (ms < 120000)
-        (void)snprintf(out, 24, "%" PRId64 " s", ms / 1000);
-    else if (ms < 7200000)
-        (void)snprintf(out, 24, "%" PRId64 " min", ms / 60000);
-    else if (ms < 172800000)
-        (void)snprintf(out, 24, "%" PRId64 " h", ms / 3600000);
-    else
-        (void)snprintf(out, 24, "%" PRId64 " d", ms / 86400000);
-}
-
-static void us_text(int64_t us, char out[24])
-{
-    if (us < 1000000)
-        (void)snprintf(out, 24, "%" PRId64 ".%" PRId64 " ms", us / 1000, us / 100 % 10);
-    else
-        (void)snprintf(out, 24, "%" PRId64 ".%" PRId64 " s", us / 1000000, us / 100000 % 10);
 }
 
 /* --- vms -------------------------------------------------------------------------------------- */
@@ -176,26 +155,6 @@ int verb_vms(const struct ctl *ctl)
 }
 
 /* --- explain ---------------------------------------------------------------------------------- */
-
-size_t legend_number(struct legend *legend, const char *text)
-{
-    for (size_t i = 0; i < legend->n; i++)
-        if (strcmp(legend->items[i], text) == 0)
-            return i + 1;
-    if (legend->n == LEGEND_MAX)
-        return 0;
-    legend->items[legend->n++] = text;
-    return legend->n;
-}
-
-void legend_print(FILE *to, const struct legend *legend)
-{
-    for (size_t i = 0; i < legend->n; i++) {
-        term_printf(to, "%s %zu  ", legend->name, i + 1);
-        term_string(to, legend->items[i]);
-        (void)fputc('\n', to);
-    }
-}
 
 struct facts {
     char text[512];

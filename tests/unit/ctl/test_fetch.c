@@ -3,9 +3,9 @@
  * cococtl certs fetch against a local key distribution service and a scripted daemon: what is asked for,
  * what goes where, and what a second run does. Certificates are a test PKI's.
  */
-#include "ctl.h"
 #include "ctl_rig.h"
 #include "kds_sim.h"
+#include "lib/ctl.h"
 #include "snp_pki.h"
 #include "support.h"
 #include <ctype.h>

@@ -9,7 +9,7 @@
 #include "ctl_rig.h"
 #include "support.h"
 #include "text.h"
-#include "verbs.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

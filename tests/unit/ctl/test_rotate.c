@@ -4,8 +4,9 @@
  * the command gets, and that the lock outlives everybody but the command. Processes wait for each other
  * through FIFOs and locks, not by time; --timeout bounds only the tests in which time has to run out.
  */
-#include "ctl.h"
 #include "ctl_rig.h"
+#include "lib/conf.h"
+#include "lib/ctl.h"
 #include "support.h"
 #include <errno.h>
 #include <fcntl.h>

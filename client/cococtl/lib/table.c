@@ -15,9 +15,11 @@
  * A look at a file changes nothing (O_PATH: no device is opened, no FIFO is waited for); it is
  * opened for writing by what was looked at, not by its name again.
  */
-#include "verbs/table.h"
+#include "lib/table.h"
 #include "coco_limits.h"
-#include "ctl.h"
+#include "lib/conf.h"
+#include "lib/ctl.h"
+#include "lib/terminal.h"
 #include "snp_table.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,7 @@
  * it by name. Texts are sentences without line breaks: whoever shows them knows the width. A
  * summary fits beside its verb in 80 columns.
  */
-#include "verbs.h"
+#include "verbs/verbs.h"
 #include "coco/coco.h"
 #include <assert.h>
 #include <string.h>

@@ -2,7 +2,11 @@
 /*
  * status: the daemon's whole state as a table for people.
  */
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

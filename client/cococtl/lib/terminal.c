@@ -14,7 +14,8 @@
  * strings; the characters in question appear nowhere else in the output of a JSON serializer.
  */
 #define CTL_WRITES
-#include "ctl.h"
+#include "lib/terminal.h"
+#include "lib/ctl.h"
 #include "text.h"
 #include <ctype.h>
 #include <inttypes.h>

@@ -11,8 +11,10 @@
  * passed over. One wrong line refuses the whole list, by its number: a host that is left out by
  * mistake is noticed on the day of its update.
  */
-#include "verbs/inventory.h"
-#include "ctl.h"
+#include "lib/inventory.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/terminal.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>

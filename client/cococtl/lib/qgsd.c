@@ -12,9 +12,12 @@
  * JSON says which start of the unit a line belongs to. A file may be in that form, or be text with
  * or without syslog's "qgsd[4711]: ".
  */
-#include "verbs/qgsd.h"
+#include "lib/qgsd.h"
 #include "json_reader.h"
 #include "lib/command.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/net.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "ctl.h"
+#include "lib/ctl.h"
 #include <stddef.h>
 
 #define OPT_SOCKET    (1u << 0)
@@ -78,3 +78,33 @@ void help_verb(FILE *to, const struct verb *verb);
 void help_json(FILE *to);
 /* bash's completion of cococtl, to be sourced. */
 void help_completion(FILE *to);
+
+/* The verbs. */
+int verb_status(const struct ctl *ctl);
+int verb_top(const struct ctl *ctl);
+int verb_doctor(const struct ctl *ctl);
+int verb_vms(const struct ctl *ctl);
+int verb_vms_disconnect(const struct ctl *ctl);
+int verb_explain(const struct ctl *ctl);
+int verb_events(const struct ctl *ctl);
+int verb_quotes(const struct ctl *ctl);
+int verb_backends(const struct ctl *ctl);
+int verb_drain(const struct ctl *ctl);
+int verb_resume(const struct ctl *ctl);
+int verb_log_level(const struct ctl *ctl);
+int verb_completion(const struct ctl *ctl);
+int verb_help(const struct ctl *ctl);
+int verb_ping(const struct ctl *ctl);
+int verb_metrics(const struct ctl *ctl);
+int verb_config(const struct ctl *ctl);
+int verb_request_certs(const struct ctl *ctl);
+int verb_request_quote(const struct ctl *ctl);
+int verb_certs_list(const struct ctl *ctl);
+int verb_certs_show(const struct ctl *ctl);
+int verb_certs_import(const struct ctl *ctl);
+int verb_certs_verify(const struct ctl *ctl);
+int verb_certs_remove(const struct ctl *ctl);
+int verb_certs_export(const struct ctl *ctl);
+int verb_certs_preflight(const struct ctl *ctl);
+int verb_certs_rotate(const struct ctl *ctl);
+int verb_certs_fetch(const struct ctl *ctl);

@@ -2,7 +2,14 @@
 /*
  * quotes and backends: what the quote broker has in hand, and how the quoting services stand.
  */
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/figures.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
+#include "verbs/vms.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

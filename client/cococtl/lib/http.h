@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /* Time, as tests want it to pass. */
-struct fetch_clock {
+struct http_clock {
     uint64_t (*now_ms)(void *userdata);
     /* Sleeps; `why` is for people who watch. */
     void (*sleep_ms)(void *userdata, uint64_t ms, const char *why);
@@ -19,34 +19,34 @@ struct fetch_clock {
 };
 
 /* The real one; `progress`: show waiting times on stderr. */
-struct fetch_clock fetch_clock_real(bool progress);
+struct http_clock http_clock_real(bool progress);
 
-struct fetch_options {
+struct http_options {
     const char *url;      /* without a slash behind; https, or http where it says so */
     const char *ca;       /* NULL: the system's roots */
     uint32_t gap_ms;      /* between two limited requests, and before any is repeated */
     uint64_t deadline_ms; /* by now_ms */
-    struct fetch_clock clock;
+    struct http_clock clock;
 };
 
-struct fetcher;
+struct http;
 
-enum fetch_result {
-    FETCH_OK,
-    FETCH_REFUSED, /* asking again will not help; or too often refused */
-    FETCH_MEMORY,  /* there was none */
-    FETCH_AGAIN,   /* not now: the service is away or busy, and the time is over */
+enum http_result {
+    HTTP_OK,
+    HTTP_REFUSED, /* asking again will not help; or too often refused */
+    HTTP_MEMORY,  /* there was none */
+    HTTP_AGAIN,   /* not now: the service is away or busy, and the time is over */
 };
 
 /* NULL, and why; no reason: memory ran out. */
-struct fetcher *fetcher_new(const struct fetch_options *options, const char **ret_why);
-void fetcher_free(struct fetcher *fetcher);
+struct http *http_new(const struct http_options *options, const char **ret_why);
+void http_free(struct http *http);
 
 /* Gets url + path, at most `max` bytes, into malloc'ed memory. `limited`: the service takes such
  * requests once in `gap_ms` only. */
-enum fetch_result fetcher_get(struct fetcher *fetcher, const char *path, size_t max, bool limited,
-                              uint8_t **ret, size_t *ret_size);
+enum http_result http_get(struct http *http, const char *path, size_t max, bool limited,
+                          uint8_t **ret, size_t *ret_size);
 /* The HTTP status of the last answer; 0: there was none. */
-long fetcher_status(const struct fetcher *fetcher);
+long http_status(const struct http *http);
 /* Why the last one failed: a sentence that may have foreign text in it. */
-const char *fetcher_why(const struct fetcher *fetcher);
+const char *http_why(const struct http *http);

@@ -6,7 +6,12 @@
  * The completion knows words, options, the values that an option or argument can have, and files;
  * it calls nothing, so that a Tab never waits for a daemon.
  */
-#include "verbs.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "verbs/verbs.h"
 #include <string.h>
 
 #define USAGE_INDENT 25u

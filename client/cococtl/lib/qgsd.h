@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "ctl.h"
+#include "lib/ctl.h"
 
 struct qgsd_meaning {
     const char *meaning;
