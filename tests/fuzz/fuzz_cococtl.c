@@ -171,12 +171,12 @@ struct http_clock http_clock_real(bool progress)
     return (struct http_clock){.now_ms = no_time};
 }
 
-struct http *http_new(const struct http_options *options, const char **ret_why)
+struct http *http_new(const struct http_options *options, struct why *why)
 {
     static struct http http;
 
     (void)options;
-    *ret_why = "";
+    why->text[0] = 0;
     return &http;
 }
 
@@ -186,7 +186,7 @@ void http_free(struct http *http)
 }
 
 enum http_result http_get(struct http *http, const char *path, size_t max, bool limited,
-                              uint8_t **ret, size_t *ret_size)
+                          uint8_t **ret, size_t *ret_size, struct why *why)
 {
     (void)http;
     (void)path;
@@ -194,19 +194,8 @@ enum http_result http_get(struct http *http, const char *path, size_t max, bool 
     (void)limited;
     *ret = NULL;
     *ret_size = 0;
-    return HTTP_REFUSED;
-}
-
-long http_status(const struct http *http)
-{
-    (void)http;
-    return 404;
-}
-
-const char *http_why(const struct http *http)
-{
-    (void)http;
-    return "the service knows no such file (404)";
+    (void)why_set(why, 0, "the service knows no such file (404)");
+    return HTTP_NOT_FOUND;
 }
 
 /* --- the verbs -------------------------------------------------------------------------------- */
@@ -260,7 +249,7 @@ static int run(const struct verb *verb, bool json, bool follow)
                       .json = json && (verb->options & OPT_JSON),
                       .timeout_ms = 5000,
                       .args = words,
-                      .n_args = verb->max_args > 0,
+                      .n_args = verb->argument != NULL,
                       .follow = follow && (verb->options & OPT_FOLLOW),
                       .all = follow,
                       .journal = "/dev/null",

@@ -48,9 +48,8 @@ struct http {
     size_t size, max;
     bool too_large, no_memory;
     char retry_after[64];
-    long status;
     char curl_error[CURL_ERROR_SIZE];
-    char why[512];
+    struct why *why;
 };
 
 /* --- the real clock -------------------------------------------------------------------------- */
@@ -270,11 +269,11 @@ static enum http_result follow(struct http *f, const char *path, CURLcode *ret_c
             break;
         (void)curl_easy_getinfo(f->curl, CURLINFO_REDIRECT_URL, &location);
         if (!location || n == REDIRECTS_MAX || !same_origin(f, f->options.url, location)) {
-            (void)snprintf(f->why, sizeof(f->why), "%.200s %s %.200s", f->options.url,
-                           !location            ? "answered with a redirect to nowhere"
-                           : n == REDIRECTS_MAX ? "leads in circles, lastly to"
-                                                : "leads to another host, which is not followed:",
-                           location ? location : "");
+            (void)why_set(f->why, 0, "%.200s %s %.200s", f->options.url,
+                          !location            ? "answered with a redirect to nowhere"
+                          : n == REDIRECTS_MAX ? "leads in circles, lastly to"
+                                               : "leads to another host, which is not followed:",
+                          location ? location : "");
             result = f->no_memory ? HTTP_MEMORY : HTTP_REFUSED;
             break;
         }
@@ -319,19 +318,18 @@ static bool passes(const struct http *f, CURLcode code, long status)
 static void explain(struct http *f, CURLcode code, long status)
 {
     if (f->too_large || code == CURLE_FILESIZE_EXCEEDED)
-        (void)snprintf(f->why, sizeof(f->why),
-                       "the answer has more than %zu bytes, which no such file has", f->max);
-    else if (code == CURLE_OK && status == 404)
-        (void)snprintf(f->why, sizeof(f->why), "the service knows no such file (404)");
-    else if (code == CURLE_OK && status == 429)
-        (void)snprintf(f->why, sizeof(f->why), "the service was asked too often (429)");
-    else if (code == CURLE_OK && status == 200)
-        (void)snprintf(f->why, sizeof(f->why), "the service answered with nothing (200, no bytes)");
-    else if (code == CURLE_OK)
-        (void)snprintf(f->why, sizeof(f->why), "the service answered with HTTP status %ld", status);
+        (void)why_set(f->why, 0, "the answer has more than %zu bytes, which no such file has",
+                      f->max);
+    else if (code != CURLE_OK)
+        (void)why_set(f->why, 0, "%s", f->curl_error[0] ? f->curl_error : curl_easy_strerror(code));
+    else if (status == 404)
+        (void)why_set(f->why, 0, "the service knows no such file (404)");
+    else if (status == 429)
+        (void)why_set(f->why, 0, "the service was asked too often (429)");
+    else if (status == 200)
+        (void)why_set(f->why, 0, "the service answered with nothing (200, no bytes)");
     else
-        (void)snprintf(f->why, sizeof(f->why), "%s",
-                       f->curl_error[0] ? f->curl_error : curl_easy_strerror(code));
+        (void)why_set(f->why, 0, "the service answered with HTTP status %ld", status);
 }
 
 /* What Retry-After asks for, in ms; 0 where it says nothing that can be understood. */
@@ -381,7 +379,7 @@ static bool wait_for_turn(struct http *f)
 static enum http_result wait_before_next(struct http *f, unsigned tries)
 {
     uint64_t asked = asked_for_ms(f), ms = asked;
-    size_t n = strlen(f->why);
+    size_t n = strlen(f->why->text);
 
     if (asked == 0)
         ms = backoff_ms(f, tries);
@@ -389,7 +387,7 @@ static enum http_result wait_before_next(struct http *f, unsigned tries)
         ms = f->options.gap_ms;
     if (wait_ms(f, ms, "the service is busy or away; trying again in"))
         return HTTP_OK;
-    (void)snprintf(f->why + n, sizeof(f->why) - n,
+    (void)snprintf(f->why->text + n, WHY_SIZE - n,
                    "; %s %" PRIu64 " s, which is after this run's end",
                    asked ? "it asks to come again in" : "the next try would be in",
                    (ms + 999) / 1000);
@@ -397,18 +395,18 @@ static enum http_result wait_before_next(struct http *f, unsigned tries)
 }
 
 enum http_result http_get(struct http *f, const char *path, size_t max, bool limited, uint8_t **ret,
-                          size_t *ret_size)
+                          size_t *ret_size, struct why *why)
 {
     unsigned not_found = 0;
 
     f->max = max;
-    f->status = 0;
+    f->why = why;
     for (unsigned tries = 0;; tries++) {
         CURLcode code = CURLE_OK;
         long status = 0;
         if (left_ms(f) == 0 || (limited && !wait_for_turn(f))) {
             if (tries == 0)
-                (void)snprintf(f->why, sizeof(f->why), "the time of this run is over");
+                (void)why_set(why, 0, "the time of this run is over");
             return HTTP_AGAIN;
         }
         if (limited) {
@@ -416,7 +414,6 @@ enum http_result http_get(struct http *f, const char *path, size_t max, bool lim
             f->last_ms = now_ms(f);
         }
         enum http_result result = follow(f, path, &code, &status);
-        f->status = status;
         if (limited)
             f->last_ms = now_ms(f);
         if (result != HTTP_OK)
@@ -431,7 +428,7 @@ enum http_result http_get(struct http *f, const char *path, size_t max, bool lim
         if (!passes(f, code, status))
             return HTTP_REFUSED;
         if (code == CURLE_OK && status == 404 && ++not_found == NOT_FOUND_MAX)
-            return HTTP_REFUSED;
+            return HTTP_NOT_FOUND;
         if (tries + 1 == TRIES_MAX)
             return HTTP_AGAIN;
         result = wait_before_next(f, tries);
@@ -442,14 +439,14 @@ enum http_result http_get(struct http *f, const char *path, size_t max, bool lim
 
 /* --- making one ------------------------------------------------------------------------------ */
 
-struct http *http_new(const struct http_options *options, const char **ret_why)
+struct http *http_new(const struct http_options *options, struct why *why)
 {
     static bool started;
 
-    *ret_why = NULL;
+    why->text[0] = 0;
     if (strncasecmp(options->url, "https://", 8) != 0 &&
         strncasecmp(options->url, "http://", 7) != 0) {
-        *ret_why = "a URL begins with https:// (or http://)";
+        (void)why_set(why, 0, "a URL begins with https:// (or http://)");
         return NULL;
     }
     if (!started && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -473,14 +470,4 @@ void http_free(struct http *http)
     curl_easy_cleanup(http->curl);
     free(http->body);
     free(http);
-}
-
-long http_status(const struct http *http)
-{
-    return http->status;
-}
-
-const char *http_why(const struct http *http)
-{
-    return http->why;
 }

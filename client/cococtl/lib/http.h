@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "why.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,20 +34,17 @@ struct http;
 
 enum http_result {
     HTTP_OK,
-    HTTP_REFUSED, /* asking again will not help; or too often refused */
-    HTTP_MEMORY,  /* there was none */
-    HTTP_AGAIN,   /* not now: the service is away or busy, and the time is over */
+    HTTP_REFUSED,   /* asking again will not help; or too often refused */
+    HTTP_NOT_FOUND, /* refused: the service knows no such file */
+    HTTP_MEMORY,    /* there was none */
+    HTTP_AGAIN,     /* not now: the service is away or busy, and the time is over */
 };
 
-/* NULL, and why; no reason: memory ran out. */
-struct http *http_new(const struct http_options *options, const char **ret_why);
+/* NULL, and why; "": memory ran out. */
+struct http *http_new(const struct http_options *options, struct why *why);
 void http_free(struct http *http);
 
 /* Gets url + path, at most `max` bytes, into malloc'ed memory. `limited`: the service takes such
- * requests once in `gap_ms` only. */
+ * requests once in `gap_ms` only. Else why not, which may have foreign text in it. */
 enum http_result http_get(struct http *http, const char *path, size_t max, bool limited,
-                          uint8_t **ret, size_t *ret_size);
-/* The HTTP status of the last answer; 0: there was none. */
-long http_status(const struct http *http);
-/* Why the last one failed: a sentence that may have foreign text in it. */
-const char *http_why(const struct http *http);
+                          uint8_t **ret, size_t *ret_size, struct why *why);

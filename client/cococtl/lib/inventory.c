@@ -117,21 +117,16 @@ static bool read_columns(const char *line, struct columns *ret)
     return true;
 }
 
-static int wrong(char why[KDS_WHY_SIZE], const char *text)
-{
-    (void)snprintf(why, KDS_WHY_SIZE, "%s", text);
-    return -EINVAL;
-}
-
 /* "…/vcek/v1/PRODUCT/CHIP-ID?LEVELS" */
-static int parse_url(char *text, struct kds_target *ret, char why[KDS_WHY_SIZE])
+static int parse_url(char *text, struct kds_target *ret, struct why *why)
 {
     char *product = strstr(text, "/vcek/v1/") + strlen("/vcek/v1/");
     char *chip_id = strchr(product, '/');
     char *tcb = chip_id ? strchr(chip_id, '?') : NULL;
 
     if (!tcb)
-        return wrong(why, "a URL of a VCEK is /vcek/v1/PRODUCT/CHIP-ID?blSPL=…&teeSPL=…");
+        return why_set(why, -EINVAL,
+                       "a URL of a VCEK is /vcek/v1/PRODUCT/CHIP-ID?blSPL=…&teeSPL=…");
     *chip_id++ = 0;
     *tcb++ = 0;
     return spelled_target(product, chip_id, tcb, ret, why);
@@ -139,7 +134,7 @@ static int parse_url(char *text, struct kds_target *ret, char why[KDS_WHY_SIZE])
 
 /* 1: a target; 0: nothing; -EINVAL: why. */
 static int parse_line(char *text, struct columns *columns, bool first, struct kds_target *ret,
-                      char why[KDS_WHY_SIZE])
+                      struct why *why)
 {
     char separators[2] = {columns->separator, 0}, *words[WORDS_MAX];
     bool named = columns->separator != 0;
@@ -157,11 +152,11 @@ static int parse_line(char *text, struct columns *columns, bool first, struct kd
     size_t n = named ? split(text, separators, columns->separator != ' ', words)
                      : split(text, " \t,;", false, words);
     if (!named && n != 3)
-        return wrong(why, "a line has a product, a chip id and a TCB");
+        return why_set(why, -EINVAL, "a line has a product, a chip id and a TCB");
     if (!named)
         r = spelled_target(words[0], words[1], words[2], ret, why);
     else if (columns->product >= n || columns->chip_id >= n || columns->tcb >= n)
-        return wrong(why, "the line has fewer columns than the first, which names them");
+        return why_set(why, -EINVAL, "the line has fewer columns than the first, which names them");
     else
         r = spelled_target(words[columns->product], words[columns->chip_id], words[columns->tcb],
                            ret, why);
@@ -194,16 +189,16 @@ static bool add(struct inventory *inventory, const struct kds_target *target)
 }
 
 /* A line without what ends it, and without the mark before the first. False: there is none. */
-static bool read_line(FILE *from, char text[LINE_SIZE], bool first, int *ret, char *why)
+static bool read_line(FILE *from, char text[LINE_SIZE], bool first, int *ret, struct why *why)
 {
     size_t n = 0;
     int c;
 
     while ((c = getc(from)) != EOF && c != '\n') {
         if (c == 0)
-            *ret = wrong(why, "it is not plain text: save it as UTF-8");
+            *ret = why_set(why, -EINVAL, "it is not plain text: save it as UTF-8");
         if (n == LINE_SIZE - 1)
-            *ret = wrong(why, "the line is too long");
+            *ret = why_set(why, -EINVAL, "the line is too long");
         if (*ret < 0)
             return true;
         text[n++] = (char)c;
@@ -219,7 +214,8 @@ int inventory_read(const char *path, struct kds_target **ret, size_t *ret_n)
     FILE *from = fopen(path, "re");
     struct inventory inventory = {0};
     struct columns columns = {0};
-    char text[LINE_SIZE], why[KDS_WHY_SIZE];
+    char text[LINE_SIZE];
+    struct why why;
     struct kds_target target;
     unsigned number = 1;
     bool begun = false; /* a line was there that is neither empty nor a comment */
@@ -231,13 +227,13 @@ int inventory_read(const char *path, struct kds_target **ret, size_t *ret_n)
         term_error("cannot read %s: %s", path, strerror(errno));
         return CTL_FAILED;
     }
-    for (; code == CTL_OK && read_line(from, text, number == 1, &r, why); number++) {
+    for (; code == CTL_OK && read_line(from, text, number == 1, &r, &why); number++) {
         bool empty = text[strspn(text, " \t\r,;")] == 0 || text[strspn(text, " \t")] == '#';
         if (r == 0)
-            r = parse_line(text, &columns, !begun, &target, why);
+            r = parse_line(text, &columns, !begun, &target, &why);
         begun = begun || !empty;
         if (r < 0) {
-            term_error("%s, line %u: %s", path, number, why);
+            term_error("%s, line %u: %s", path, number, why.text);
             code = CTL_USAGE;
         } else if (r > 0 && !add(&inventory, &target)) {
             if (!memory_ran_out())

@@ -16,6 +16,7 @@
 #include "json_reader.h"
 #include "lib/command.h"
 #include "lib/ctl.h"
+#include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/net.h"
 #include <ctype.h>
@@ -177,15 +178,14 @@ static int read_file(const char *path, uint64_t deadline_ns, char **ret)
     return r;
 }
 
-static int get_log(const struct ctl *ctl, char **ret, char why[256])
+static int get_log(const struct ctl *ctl, char **ret, struct why *why)
 {
     uint64_t deadline_ns = net_now_ns() + ctl->timeout_ms * 1000000ull;
     int r =
         ctl->journal ? read_file(ctl->journal, deadline_ns, ret) : read_journal(deadline_ns, ret);
 
-    (void)snprintf(why, 256, "%.160s: %s", ctl->journal ? ctl->journal : "journalctl",
+    return why_set(why, r, "%.160s: %s", ctl->journal ? ctl->journal : "journalctl",
                    r < 0 ? strerror(-r) : "");
-    return r;
 }
 
 /* --- a line ----------------------------------------------------------------------------------- */
@@ -198,31 +198,18 @@ struct line {
     int64_t at_s; /* 0: not known */
 };
 
-static const char *text_field(struct json_object *object, const char *name)
-{
-    struct json_object *value;
-
-    if (!json_object_object_get_ex(object, name, &value) ||
-        !json_object_is_type(value, json_type_string))
-        return NULL;
-    return json_object_get_string(value);
-}
-
 /* What is no UTF-8 comes as an array of bytes. */
 static void message_of(struct json_object *object, char out[LINE_SIZE])
 {
-    const char *text = text_field(object, "MESSAGE");
-    struct json_object *bytes;
-    size_t n = 0;
+    const char *text = json_text(object, "MESSAGE");
+    struct json_object *bytes = json_member(object, "MESSAGE", json_type_array);
+    size_t size = bytes ? json_object_array_length(bytes) : 0, n = 0;
 
-    if (text) {
-        (void)snprintf(out, LINE_SIZE, "%s", text);
+    (void)snprintf(out, LINE_SIZE, "%s", text ? text : "");
+    if (text)
         return;
-    }
-    if (json_object_object_get_ex(object, "MESSAGE", &bytes) &&
-        json_object_is_type(bytes, json_type_array))
-        for (; n < json_object_array_length(bytes) && n < LINE_SIZE - 1; n++)
-            out[n] = (char)json_object_get_int(json_object_array_get_idx(bytes, n));
+    for (; n < size && n < LINE_SIZE - 1; n++)
+        out[n] = (char)json_object_get_int(json_object_array_get_idx(bytes, n));
     out[n] = 0;
 }
 
@@ -235,10 +222,10 @@ static bool parse_json(const char *raw, struct line *ret)
         (void)memory_out();
     if (r < 0)
         return false;
-    const char *run = text_field(object, "INVOCATION_ID");
-    const char *priority = text_field(object, "PRIORITY");
-    const char *at = text_field(object, "__REALTIME_TIMESTAMP");
-    run = run ? run : text_field(object, "_SYSTEMD_INVOCATION_ID");
+    const char *run = json_text(object, "INVOCATION_ID");
+    const char *priority = json_text(object, "PRIORITY");
+    const char *at = json_text(object, "__REALTIME_TIMESTAMP");
+    run = run ? run : json_text(object, "_SYSTEMD_INVOCATION_ID");
     (void)snprintf(ret->run, sizeof(ret->run), "%s", run ? run : "");
     if (priority && isdigit((unsigned char)priority[0]) && !priority[1])
         ret->priority = priority[0] - '0';
@@ -525,7 +512,7 @@ static void tell(struct reading *reading, qgsd_told *told, void *data)
 }
 
 int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *data,
-              struct qgsd_summary *ret, char why[256])
+              struct qgsd_summary *ret, struct why *why)
 {
     static struct reading reading;
     char *text = NULL;

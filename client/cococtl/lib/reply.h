@@ -33,7 +33,12 @@ int reply_show(const struct ctl *ctl, const char *method, struct json_object *pa
 /* NULL, and 0, where the field is null. */
 bool reply_optional_int(struct reply *reply, struct json_object *object, const char *name,
                         int64_t *ret);
-/* Adds a text, as json_set(); NULL as null. */
-void json_set_text(struct json_object *object, const char *key, const char *text);
-/* Adds a value that stays the caller's, too; NULL as null. */
-void json_set_shared(struct json_object *object, const char *key, struct json_object *value);
+/* A call, and its reply shown. Takes `parameters`. The exit status. */
+int reply_call(const struct ctl *ctl, const char *method, struct json_object *parameters,
+               reply_print *print);
+/* A text of a reply on a line of its own, as term_line(). */
+void reply_line(FILE *to, const char *label, struct reply *reply, struct json_object *object,
+                const char *name);
+/* The same where the field is there and not null. */
+void reply_optional_line(FILE *to, const char *label, struct reply *reply,
+                         struct json_object *object, const char *name);

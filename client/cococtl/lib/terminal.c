@@ -306,6 +306,20 @@ void term_paint(FILE *to, enum term_paint paint, const char *text)
         (void)fputs("\x1b[0m", to);
 }
 
+void term_paint_cell(FILE *to, enum term_paint paint, const char *text, unsigned width)
+{
+    unsigned columns = columns_of(text, strlen(text));
+
+    term_paint(to, paint, text);
+    term_printf(to, "%*s", (int)(width > columns ? width - columns : 0), "");
+}
+
+void term_title(FILE *to, const char *text)
+{
+    term_paint(to, TERM_TITLE, text);
+    (void)fputc('\n', to);
+}
+
 void term_wrap(FILE *to, const char *text, unsigned indent, unsigned max)
 {
     unsigned column = indent;
@@ -367,9 +381,7 @@ void term_field(FILE *to, const char *name, const char *text)
 
 void term_line(FILE *to, const char *name, const char *text)
 {
-    term_printf(to, "%-14s", name);
-    term_string(to, text);
-    (void)fputc('\n', to);
+    term_printf(to, "%-14s%s\n", name, text);
 }
 
 void term_time(FILE *to, const char *time)

@@ -42,6 +42,10 @@ enum term_paint {
 };
 /* Foreign text in that colour, or as it is. */
 void term_paint(FILE *to, enum term_paint paint, const char *text);
+/* The same, padded; the colour does not count. */
+void term_paint_cell(FILE *to, enum term_paint paint, const char *text, unsigned width);
+/* The line over a table. */
+void term_title(FILE *to, const char *text);
 /* Columns of the terminal; 0: standard output is none, and nothing is wrapped. */
 unsigned term_width(void);
 #define TERM_HELP_WIDTH 80u

@@ -7,13 +7,13 @@
  * of its connection.
  *
  * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB and 65,536
- * values, is one JSON object as json_reader.h takes it, and has either `parameters` that are an object or an
- * `error` that is a string.
+ * values, is one JSON object as json_reader.h takes it, and has either `parameters` that are an
+ * object or an `error` that is a string.
  */
 #include "lib/varlink.h"
 #include "json_reader.h"
-#include "json_writer.h"
 #include "lib/ctl.h"
+#include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/net.h"
 #include "lib/terminal.h"
@@ -122,22 +122,12 @@ static int receive_message(struct varlink *v, uint64_t deadline_ns, char **ret_m
     return r;
 }
 
-static const char *text_of(struct json_object *parameters, const char *name, const char *fallback)
-{
-    struct json_object *value = NULL;
-
-    if (parameters)
-        json_object_object_get_ex(parameters, name, &value);
-    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : fallback;
-}
-
 /* --- calls ----------------------------------------------------------------------------------- */
 
 int varlink_open(struct varlink *v, const struct ctl *ctl)
 {
-    int fd = net_connect(ctl->admin);
-
     const int yes = 1;
+    int fd = net_connect(ctl->admin);
 
     *v = (struct varlink){.ctl = ctl, .fd = fd < 0 ? -1 : fd, .user = (uid_t)-1};
     if (fd >= 0)
@@ -155,19 +145,15 @@ void varlink_close(struct varlink *v)
 
 static int judge_object(struct json_object *reply, struct varlink_answer *ret)
 {
-    struct json_object *error = NULL, *parameters = NULL;
-    bool has_error = json_object_object_get_ex(reply, "error", &error);
-    bool has_parameters = json_object_object_get_ex(reply, "parameters", &parameters);
+    bool has_error = json_object_object_get_ex(reply, "error", NULL);
+    bool has_parameters = json_object_object_get_ex(reply, "parameters", NULL);
+    struct json_object *parameters = json_member(reply, "parameters", json_type_object);
+    const char *error = json_text(reply, "error");
 
-    if (has_parameters && !json_object_is_type(parameters, json_type_object))
+    if ((has_parameters && !parameters) || (has_error && (!error || !error[0])) ||
+        (!has_parameters && !has_error))
         return -EBADMSG;
-    if (!has_parameters && !has_error)
-        return -EBADMSG;
-    if (has_error) {
-        if (!json_object_is_type(error, json_type_string) || json_object_get_string_len(error) == 0)
-            return -EBADMSG;
-        (void)snprintf(ret->name, sizeof(ret->name), "%s", json_object_get_string(error));
-    }
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", has_error ? error : "");
     ret->parameters = json_object_get(parameters);
     return 0;
 }
@@ -211,11 +197,11 @@ static char *call_text(const char *method, struct json_object *parameters, bool 
     char name[96];
 
     (void)snprintf(name, sizeof(name), "io.cocod.Admin.%s", method);
-    json_set(call, "method", json_object_new_string(name));
+    json_set_text(call, "method", name);
     if (parameters)
         json_set(call, "parameters", json_object_get(parameters));
     if (more)
-        json_set(call, "more", json_object_new_boolean(true));
+        json_set_bool(call, "more", true);
     char *text = memory_ran_out() ? NULL : memory_json(call, json_write);
     json_object_put(call);
     return text;
@@ -324,18 +310,15 @@ static const struct meaning {
 
 static int explain_ambiguous(const struct varlink_answer *answer)
 {
-    struct json_object *array = NULL;
+    struct json_object *array = json_member(answer->parameters, "candidates", json_type_array);
+    const char *vm = json_text(answer->parameters, "vm");
 
-    term_error("several VMs say that they are called %s:", text_of(answer->parameters, "vm", "so"));
-    if (json_object_object_get_ex(answer->parameters, "candidates", &array) &&
-        json_object_is_type(array, json_type_array))
-        for (size_t i = 0; i < json_object_array_length(array); i++) {
-            struct json_object *value = json_object_array_get_idx(array, i);
-            term_puts(stderr, "    ");
-            if (json_object_is_type(value, json_type_string))
-                term_string(stderr, json_object_get_string(value));
-            (void)fputc('\n', stderr);
-        }
+    term_error("several VMs say that they are called %s:", vm ? vm : "so");
+    for (size_t i = 0; array && i < json_object_array_length(array); i++) {
+        struct json_object *value = json_object_array_get_idx(array, i);
+        bool is_text = json_object_is_type(value, json_type_string);
+        term_printf(stderr, "    %s\n", is_text ? json_object_get_string(value) : "");
+    }
     term_hint("Ask again by one of these: a name is what a VM says of itself.");
     return CTL_FAILED;
 }
@@ -352,9 +335,9 @@ int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
     if (answer->error < 0)
         return net_explain(ctl->admin, "--admin", answer->error);
     if (strcmp(answer->name, "io.cocod.Admin.NotAllowed") == 0) {
-        const char *role = text_of(answer->parameters, "role", "");
+        const char *role = json_text(answer->parameters, "role");
         term_error("cocod at %s does not let this user do that%s%s", ctl->admin,
-                   role[0] ? ": it takes the role " : "", role);
+                   role && role[0] ? ": it takes the role " : "", role ? role : "");
         term_hint("Run this as root, or as a user whom [admin] in cocod.conf grants the role.");
         return CTL_DENIED;
     }
@@ -365,9 +348,8 @@ int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
         if (strncmp(answer->name, prefix, strlen(prefix)) != 0 ||
             strcmp(answer->name + strlen(prefix), m->name) != 0)
             continue;
-        term_error("%s%s", m->text,
-                   m->parameter ? text_of(answer->parameters, m->parameter, "no reason given")
-                                : "");
+        const char *more = m->parameter ? json_text(answer->parameters, m->parameter) : "";
+        term_error("%s%s", m->text, more ? more : "no reason given");
         term_hint(m->hint);
         return m->code;
     }

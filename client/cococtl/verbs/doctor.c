@@ -6,9 +6,9 @@
  * disks (which may block), connect as a VMM does, and read qgsd's journal (qgsd.c).
  */
 #include "composed.h"
-#include "json_writer.h"
 #include "lib/conf.h"
 #include "lib/ctl.h"
+#include "lib/json.h"
 #include "lib/lock.h"
 #include "lib/memory.h"
 #include "lib/net.h"
@@ -173,15 +173,19 @@ static void check_disks(const struct ctl *ctl, struct reply *reply, struct json_
     }
 }
 
+static bool is_text(struct json_object *object, const char *key, const char *text)
+{
+    const char *found = json_text(object, key);
+
+    return found && strcmp(found, text) == 0;
+}
+
 /* Are there quotes on this host at all? */
 static bool serves_quotes(struct json_object *checks)
 {
-    struct reply reply = {0};
-
     for (size_t i = 0; i < json_object_array_length(checks); i++) {
         struct json_object *check = json_object_array_get_idx(checks, i);
-        if (strcmp(reply_string(&reply, check, "name"), "QGS") == 0 &&
-            strcmp(reply_string(&reply, check, "verdict"), "skipped") != 0)
+        if (is_text(check, "name", "QGS") && !is_text(check, "verdict", "skipped"))
             return true;
     }
     return false;
@@ -195,26 +199,25 @@ static void on_error(void *data, const char *text, const char *cure)
 /* When a quoting service last made a quote; 0: never, or the daemon is too old to say. */
 static int64_t quote_time(struct json_object *parameters)
 {
-    struct json_object *value;
+    struct json_object *value = json_member(parameters, "quoteAt", json_type_int);
 
-    if (!json_object_object_get_ex(parameters, "quoteAt", &value))
-        return 0;
-    return json_object_get_int64(value);
+    return value ? json_object_get_int64(value) : 0;
 }
 
 static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
                        struct json_object *checks)
 {
     struct qgsd_summary summary = {0};
-    char why[256], text[160];
+    struct why why;
+    char text[160];
 
     if (!ctl->journal && !serves_quotes(checks))
         return;
-    int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, why);
+    int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, &why);
     if (r == -ENOMEM)
         (void)memory_out();
     else if (r < 0)
-        add_check(checks, "qgsd's log", "skipped", why,
+        add_check(checks, "qgsd's log", "skipped", why.text,
                   "--journal FILE reads a copy of it, \"journalctl -u qgsd\"");
     else if (summary.told == 0 && summary.old == 0)
         add_check(checks, "qgsd's log", "good", "no errors since qgsd's last start", NULL);
@@ -249,9 +252,7 @@ static void print_checks(FILE *to, struct reply *reply, struct json_object *para
 
         bad += strcmp(verdict, "bad") == 0;
         warnings += strcmp(verdict, "warning") == 0;
-        term_paint(to, paint_of(verdict), verdict);
-        for (size_t k = strlen(verdict); k < 9; k++)
-            (void)fputc(' ', to);
+        term_paint_cell(to, paint_of(verdict), verdict, 9);
         term_column(to, reply_string(reply, check, "name"), 15);
         term_wrap(to, reply_string(reply, check, "text"), 24, term_width());
         if (fix && term_width() > 0)
@@ -270,13 +271,10 @@ static void print_checks(FILE *to, struct reply *reply, struct json_object *para
 
 static bool any_bad(struct json_object *checks)
 {
-    struct reply reply = {0};
-    bool bad = false;
-
     for (size_t i = 0; i < json_object_array_length(checks); i++)
-        bad |= strcmp(reply_string(&reply, json_object_array_get_idx(checks, i), "verdict"),
-                      "bad") == 0;
-    return bad;
+        if (is_text(json_object_array_get_idx(checks, i), "verdict", "bad"))
+            return true;
+    return false;
 }
 
 int verb_doctor(const struct ctl *ctl)

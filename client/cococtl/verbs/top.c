@@ -174,9 +174,8 @@ static void print_head(FILE *to, struct reply *reply, const struct sample *now,
     bool degraded = reply_bool(reply, status, "degraded");
     size_t n = reply_array(reply, status, "reasons", json_type_string, &reasons);
 
-    term_puts(to, "cocod ");
-    term_string(to, reply_string(reply, status, "version"));
-    term_printf(to, ", %s, ", reply_string(reply, status, "state"));
+    term_printf(to, "cocod %s, %s, ", reply_string(reply, status, "version"),
+                reply_string(reply, status, "state"));
     term_paint(to, degraded ? TERM_BAD : TERM_GOOD, degraded ? "degraded" : "good");
     if (degraded)
         term_printf(to, " (%zu reason%s: \"cococtl status\")", n, n == 1 ? "" : "s");
@@ -193,9 +192,7 @@ static void print_head(FILE *to, struct reply *reply, const struct sample *now,
     else
         term_puts(to, "quotes are not served on this host\n");
     (void)fputc('\n', to);
-    term_paint(to, TERM_TITLE,
-               "VM                  PID       CONN  WAIT LEASE  CERTS/S  QUOTES/S  FAILED/S");
-    (void)fputc('\n', to);
+    term_title(to, "VM                  PID       CONN  WAIT LEASE  CERTS/S  QUOTES/S  FAILED/S");
 }
 
 static void print_view(FILE *to, struct reply *reply, const struct sample *now,

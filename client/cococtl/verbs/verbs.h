@@ -36,11 +36,23 @@
 /* Options and verbs, at most. */
 #define OPTS_MAX 32u
 
-#define ANY_NUMBER INT32_MAX
+#define ANY_NUMBER 1000000
+
+enum opt_kind {
+    OPT_ELSEWHERE, /* main() does what it says */
+    OPT_FLAG,
+    OPT_TEXT,
+    OPT_SECONDS, /* into milliseconds */
+    OPT_NUMBER,
+};
 
 struct opt {
     unsigned bit;
     const char *name;
+    enum opt_kind kind;
+    size_t field;      /* where in struct ctl */
+    uint64_t min;      /* of a number, or of milliseconds */
+    const char *takes; /* such numbers, in words */
     const char *value; /* NULL: it takes none. FILE and PATH are completed as such */
     const char *help;
     const char *words; /* the values that there are, with spaces between; NULL: any */
@@ -48,8 +60,9 @@ struct opt {
 
 struct verb {
     const char *words[2];
-    const char *argument; /* as the usage shows it; NULL: it takes none. FILE, PATH: see opt */
-    int min_args, max_args;
+    const char *argument; /* as the usage shows it: "[X]" may be left out; NULL: it takes none.
+                             FILE, PATH: see opt */
+    int more_args;        /* than one */
     unsigned options;
     uint32_t timeout_ms; /* the default; 0: 5000 */
     int (*run)(const struct ctl *ctl);

@@ -8,9 +8,9 @@
  */
 #include "verbs/vms.h"
 #include "coco_limits.h"
-#include "json_writer.h"
 #include "lib/ctl.h"
 #include "lib/figures.h"
+#include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/net.h"
 #include "lib/reply.h"
@@ -70,7 +70,7 @@ int vms_get(const struct ctl *ctl, struct json_object **ret)
     for (unsigned i = 0; more; i++) {
         struct reply reply = {0};
         parameters = memory_object();
-        json_set(parameters, "after", json_object_new_int64(after));
+        json_set_int(parameters, "after", after);
         int code = varlink_call(ctl, "ListVms", parameters, &parameters);
         if (code == CTL_OK && net_now_ns() >= deadline_ns) {
             code = net_explain(ctl->admin, "--admin", -ETIMEDOUT);
@@ -128,9 +128,7 @@ static void print_vms(FILE *to, struct reply *reply, struct json_object *paramet
         term_puts(to, "no VM has asked for anything since cocod started\n");
         return;
     }
-    term_paint(to, TERM_TITLE,
-               "VM                  PID      UID    CONN  WAIT LEASE   CERTS  QUOTES  LAST");
-    (void)fputc('\n', to);
+    term_title(to, "VM                  PID      UID    CONN  WAIT LEASE   CERTS  QUOTES  LAST");
     for (size_t i = 0; i < n; i++) {
         struct json_object *vm = json_object_array_get_idx(vms, i);
         print_vm(to, reply, vm);
@@ -216,6 +214,13 @@ static void facts_of_quote(struct facts *facts, struct reply *reply, struct json
         add_fact(facts, "QGS's code 0x%" PRIx64, (uint64_t)code);
 }
 
+static enum term_paint paint_of(const char *status, bool in_vain)
+{
+    if (strcmp(status, "OK") == 0)
+        return in_vain ? TERM_WARNING : TERM_GOOD;
+    return strcmp(status, "EAGAIN") == 0 ? TERM_WARNING : TERM_BAD;
+}
+
 static void print_request(FILE *to, struct reply *reply, struct json_object *request,
                           struct legend *chains, struct legend *services)
 {
@@ -230,12 +235,7 @@ static void print_request(FILE *to, struct reply *reply, struct json_object *req
     us_text(reply_int(reply, request, "tookUs"), took);
     term_time(to, time);
     term_column(to, kind, 11);
-    term_paint(to,
-               strcmp(status, "OK") != 0 ? (strcmp(status, "EAGAIN") == 0 ? TERM_WARNING : TERM_BAD)
-                                         : (why && !got_it ? TERM_WARNING : TERM_GOOD),
-               status);
-    for (size_t n = strlen(status); n < 10; n++)
-        (void)fputc(' ', to);
+    term_paint_cell(to, paint_of(status, why && !got_it), status, 10);
     term_printf(to, "%9s  ", took);
     if (strcmp(kind, "certs") == 0)
         facts_of_certs(&facts, reply, request, chains);
@@ -259,11 +259,8 @@ static void print_head(FILE *to, struct reply *reply, struct json_object *vm)
     vm_who(reply, vm, who);
     term_puts(to, "VM ");
     term_paint(to, TERM_TITLE, name ? name : "without a name");
-    if (uuid) {
-        term_puts(to, " (");
-        term_string(to, uuid);
-        term_puts(to, ")");
-    }
+    if (uuid)
+        term_printf(to, " (%s)", uuid);
     term_printf(to, ", %s%s", who[0] == 'C' ? "" : "pid ", who);
     if (reply_optional_int(reply, vm, "uid", &uid))
         term_printf(to, ", uid %" PRId64, uid);
@@ -290,8 +287,7 @@ static void print_explain(FILE *to, struct reply *reply, struct json_object *par
         return;
     }
     (void)fputc('\n', to);
-    term_paint(to, TERM_TITLE, "TIME (UTC)      KIND       STATUS         TOOK  WHAT");
-    (void)fputc('\n', to);
+    term_title(to, "TIME (UTC)      KIND       STATUS         TOOK  WHAT");
     for (size_t i = 0; i < n; i++)
         print_request(to, reply, json_object_array_get_idx(requests, i), &chains, &services);
     if (chains.n + services.n > 0)
@@ -305,8 +301,7 @@ int verb_explain(const struct ctl *ctl)
     struct json_object *parameters = memory_object();
 
     json_set_text(parameters, "vm", ctl->args[0]);
-    int code = varlink_call(ctl, "Explain", parameters, &parameters);
-    return code == CTL_OK ? reply_show(ctl, "Explain", parameters, print_explain) : code;
+    return reply_call(ctl, "Explain", parameters, print_explain);
 }
 
 /* --- vms disconnect --------------------------------------------------------------------------- */
@@ -333,14 +328,14 @@ static void print_disconnect(FILE *to, struct reply *reply, struct json_object *
 
 int verb_vms_disconnect(const struct ctl *ctl)
 {
-    struct json_object *parameters = memory_object(), *n = NULL;
+    struct json_object *parameters = memory_object();
 
     json_set_text(parameters, "vm", ctl->args[0]);
     int code = varlink_call(ctl, "Disconnect", parameters, &parameters);
     if (code != CTL_OK)
         return code;
-    bool ended = json_object_object_get_ex(parameters, "disconnected", &n) &&
-                 json_object_is_type(n, json_type_int) && json_object_get_int64(n) > 0;
+    struct json_object *n = json_member(parameters, "disconnected", json_type_int);
+    bool ended = n && json_object_get_int64(n) > 0;
     code = reply_show(ctl, "Disconnect", parameters, print_disconnect);
     return code == CTL_OK && !ended ? CTL_FAILED : code;
 }
