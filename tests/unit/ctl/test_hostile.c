@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every verb against a daemon in an enemy's hands: what it says acts on no terminal, breaks no JSON,
- * crashes nothing, and costs bounded memory and time. cococtl is root's, so this is what stands
- * between a cocod that was taken over and the administrator who looks after it.
+ * Every verb against a daemon in an enemy's hands: what it says acts on no terminal, breaks no
+ * JSON, crashes nothing, and costs bounded memory and time. cococtl is root's, so this is what
+ * stands between a cocod that was taken over and the administrator who looks after it.
  *
- * A reply is a good one in which strings, one at a time and all at once, or numbers are the enemy's.
+ * A reply is a good one in which strings, one at a time and all at once, or numbers are the
+ * enemy's.
  */
 #include "ctl_rig.h"
 #include "support.h"
@@ -296,7 +297,8 @@ static void words_of(const struct verb *verb, bool json, const char *words[WORDS
     words[n] = NULL;
 }
 
-/* No byte of it acts: but for the line breaks, and on a terminal the colours, that are cococtl's. */
+/* No byte of it acts: but for the line breaks, and on a terminal the colours, that are cococtl's.
+ * */
 static void is_clean(const char *what, const char *of, const char *text, bool terminal)
 {
     static const char *const own[] = {"\x1b[32m", "\x1b[33m", "\x1b[31;1m",   "\x1b[2m",

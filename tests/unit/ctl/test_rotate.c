@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl certs rotate against a scripted daemon and a real table file: who holds which lock when, what
- * the command gets, and that the lock outlives everybody but the command. Processes wait for each other
- * through FIFOs and locks, not by time; --timeout bounds only the tests in which time has to run out.
+ * cococtl certs rotate against a scripted daemon and a real table file: who holds which lock when,
+ * what the command gets, and that the lock outlives everybody but the command. Processes wait for
+ * each other through FIFOs and locks, not by time; --timeout bounds only the tests in which time
+ * has to run out.
  */
 #include "ctl_rig.h"
 #include "lib/conf.h"
