@@ -29,28 +29,20 @@ static int usage_error(void)
     return CTL_USAGE;
 }
 
-/* "5", "0.25": at most three decimals. */
+/* "5", "0.25": at most three decimals, and a day. */
 static bool parse_seconds(const char *text, uint32_t *ret_ms)
 {
-    uint64_t ms = 0;
-    int digits = 0, decimals = -1;
+    static const char digits[] = "0123456789";
+    size_t whole = strspn(text, digits);
+    const char *point = text[whole] == '.' ? text + whole : NULL;
+    size_t decimals = point ? strspn(point + 1, digits) : 0;
 
-    for (const char *p = text; *p; p++) {
-        if (*p == '.' && decimals < 0 && digits > 0) {
-            decimals = 0;
-            continue;
-        }
-        if (!isdigit((unsigned char)*p) || digits > 9 || decimals == 3)
-            return false;
-        ms = ms * 10 + (uint64_t)(*p - '0');
-        digits++;
-        if (decimals >= 0)
-            decimals++;
-    }
-    if (digits == 0 || decimals == 0)
+    if (whole == 0 || whole > 9 || text[whole + (point ? 1 + decimals : 0)] ||
+        (point && (decimals == 0 || decimals > 3)))
         return false;
-    for (int i = decimals < 0 ? 0 : decimals; i < 3; i++)
-        ms *= 10;
+    uint64_t ms = strtoull(text, NULL, 10) * 1000;
+    for (size_t i = 1, unit = 100; i <= decimals; i++, unit /= 10)
+        ms += (uint64_t)(point[i] - '0') * unit;
     if (ms > 86400000)
         return false;
     *ret_ms = (uint32_t)ms;

@@ -29,10 +29,10 @@ static const char blanks[] = " \t\r\n";
 
 /* --- lines ------------------------------------------------------------------------------------ */
 
-/* Which column is which; all 0: they are the first three. */
+/* Where a line has them: in the first three words, where no line named columns. */
 struct columns {
-    char separator; /* of a list that names its columns */
-    size_t product, chip_id, tcb;
+    char separator; /* 0: no line did */
+    size_t at[3];   /* product, chip id, TCB */
 };
 
 static bool is_one_of(const char *word, const char *const *names)
@@ -85,13 +85,13 @@ static size_t split(char *text, const char *separators, bool each, char *words[W
 /* Is it a line that names columns? */
 static bool read_columns(const char *line, struct columns *ret)
 {
-    static const char *const product[] = {"product", "prod", "cpu", "processor", NULL};
-    static const char *const chip_id[] = {"chip_id", "chip-id", "chip id", "chipid",
-                                          "hwid",    "hw_id",   "chip",    NULL};
-    static const char *const tcb[] = {"tcb", "tcb_version", "reported_tcb", "reported tcb", NULL};
+    static const char *const names[3][8] = {{"product", "prod", "cpu", "processor"},
+                                            {"chip_id", "chip-id", "chip id", "chipid", "hwid",
+                                             "hw_id", "chip"},
+                                            {"tcb", "tcb_version", "reported_tcb", "reported tcb"}};
     struct columns columns = {.separator = ' '};
     char text[LINE_SIZE], separators[2] = "", *words[WORDS_MAX];
-    bool has_product = false, has_chip = false, has_tcb = false;
+    bool has[3] = {false};
 
     for (const char *p = ",;\t"; *p && columns.separator == ' '; p++)
         if (strchr(line, *p))
@@ -99,19 +99,14 @@ static bool read_columns(const char *line, struct columns *ret)
     separators[0] = columns.separator;
     (void)snprintf(text, sizeof(text), "%s", line);
     size_t n = split(text, separators, columns.separator != ' ', words);
-    for (size_t i = 0; i < n; i++) {
-        if (!has_product && is_one_of(words[i], product)) {
-            has_product = true;
-            columns.product = i;
-        } else if (!has_chip && is_one_of(words[i], chip_id)) {
-            has_chip = true;
-            columns.chip_id = i;
-        } else if (!has_tcb && is_one_of(words[i], tcb)) {
-            has_tcb = true;
-            columns.tcb = i;
-        }
-    }
-    if (!has_product || !has_chip || !has_tcb)
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < 3; k++)
+            if (!has[k] && is_one_of(words[i], names[k])) {
+                has[k] = true;
+                columns.at[k] = i;
+                break;
+            }
+    if (!has[0] || !has[1] || !has[2])
         return false;
     *ret = columns;
     return true;
@@ -153,13 +148,10 @@ static int parse_line(char *text, struct columns *columns, bool first, struct kd
                      : split(text, " \t,;", false, words);
     if (!named && n != 3)
         return why_set(why, -EINVAL, "a line has a product, a chip id and a TCB");
-    if (!named)
-        r = spelled_target(words[0], words[1], words[2], ret, why);
-    else if (columns->product >= n || columns->chip_id >= n || columns->tcb >= n)
+    const size_t *at = columns->at;
+    if (at[0] >= n || at[1] >= n || at[2] >= n)
         return why_set(why, -EINVAL, "the line has fewer columns than the first, which names them");
-    else
-        r = spelled_target(words[columns->product], words[columns->chip_id], words[columns->tcb],
-                           ret, why);
+    r = spelled_target(words[at[0]], words[at[1]], words[at[2]], ret, why);
     return r < 0 ? r : 1;
 }
 
@@ -213,7 +205,7 @@ int inventory_read(const char *path, struct kds_target **ret, size_t *ret_n)
 {
     FILE *from = fopen(path, "re");
     struct inventory inventory = {0};
-    struct columns columns = {0};
+    struct columns columns = {.at = {0, 1, 2}};
     char text[LINE_SIZE];
     struct why why;
     struct kds_target target;

@@ -28,6 +28,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -344,8 +345,13 @@ static void add_known(struct findings *findings, uint32_t code, const struct qgs
         i++;
     if (i == FINDINGS_MAX)
         return;
-    if (i == findings->n_known)
-        findings->known[findings->n_known++] = (struct finding){.code = code, .means = *means};
+    if (i == findings->n_known) {
+        /* By their codes; those without one as they are found. */
+        for (; i > 0 && findings->known[i - 1].code > code; i--)
+            findings->known[i] = findings->known[i - 1];
+        findings->known[i] = (struct finding){.code = code, .means = *means};
+        findings->n_known++;
+    }
     findings->known[i].n++;
 }
 
@@ -420,6 +426,8 @@ struct reading {
     struct qgsd_summary summary;
     int64_t quote_s;
     int64_t now_s;
+    qgsd_told *told;
+    void *data;
     char run[40]; /* of the newest line that names one */
 };
 
@@ -467,48 +475,41 @@ static void take_backwards(struct reading *reading, char *text)
     }
 }
 
-static void tell(struct reading *reading, qgsd_told *told, void *data)
+/* Tells one of them. */
+static void __attribute__((format(__printf__, 3, 4)))
+tell(struct reading *reading, const char *cure, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    reading->told(reading->data, text, cure);
+    reading->summary.told++;
+}
+
+/* Those with a code by its number, then those without. */
+static void tell_all(struct reading *reading)
 {
     struct findings *findings = &reading->findings;
-    char text[512];
 
-    for (uint64_t last = 0;;) {
-        const struct finding *next = NULL;
-        for (size_t i = 0; i < findings->n_known; i++)
-            if (findings->known[i].n > 0 && findings->known[i].code > last &&
-                findings->known[i].code != UINT32_MAX &&
-                (!next || findings->known[i].code < next->code))
-                next = &findings->known[i];
-        if (!next)
-            break;
-        (void)snprintf(text, sizeof(text), "0x%x in qgsd's log, %u time%s: %s", next->code, next->n,
-                       next->n == 1 ? "" : "s", next->means.meaning);
-        told(data, text, next->means.cure);
-        last = next->code;
-        reading->summary.told++;
-    }
     for (size_t i = 0; i < findings->n_known; i++) {
         const struct finding *finding = &findings->known[i];
+        const char *s = finding->n == 1 ? "" : "s", *meaning = finding->means.meaning;
         if (finding->code != UINT32_MAX)
-            continue;
-        (void)snprintf(text, sizeof(text), "logged %u time%s: %s", finding->n,
-                       finding->n == 1 ? "" : "s", finding->means.meaning);
-        told(data, text, finding->means.cure);
-        reading->summary.told++;
+            tell(reading, finding->means.cure, "0x%x in qgsd's log, %u time%s: %s", finding->code,
+                 finding->n, s, meaning);
+        else
+            tell(reading, finding->means.cure, "logged %u time%s: %s", finding->n, s, meaning);
     }
-    for (size_t i = 0; i < findings->n_unknown; i++) {
-        (void)snprintf(text, sizeof(text), "logged %u time%s: \"%s\"", findings->unknown[i].n,
-                       findings->unknown[i].n == 1 ? "" : "s", findings->unknown[i].quote);
-        told(data, text,
-             "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it");
-        reading->summary.told++;
-    }
-    if (findings->more > 0) {
-        (void)snprintf(text, sizeof(text),
-                       "and %u other lines of qgsd's log that sound like errors", findings->more);
-        told(data, text, "\"journalctl -u qgsd\" shows them");
-        reading->summary.told++;
-    }
+    for (size_t i = 0; i < findings->n_unknown; i++)
+        tell(reading, "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it",
+             "logged %u time%s: \"%s\"", findings->unknown[i].n,
+             findings->unknown[i].n == 1 ? "" : "s", findings->unknown[i].quote);
+    if (findings->more > 0)
+        tell(reading, "\"journalctl -u qgsd\" shows them",
+             "and %u other lines of qgsd's log that sound like errors", findings->more);
 }
 
 int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *data,
@@ -520,13 +521,13 @@ int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *dat
 
     if (r < 0 || !text)
         return r < 0 ? r : -EIO;
-    reading = (struct reading){.quote_s = quote_s, .now_s = time(NULL)};
+    reading = (struct reading){.quote_s = quote_s, .now_s = time(NULL), .told = told, .data = data};
     if (ctl->journal)
         take_backwards(&reading, text);
     else
         take_forwards(&reading, text);
     free(text);
-    tell(&reading, told, data);
+    tell_all(&reading);
     *ret = reading.summary;
     return 0;
 }

@@ -72,77 +72,6 @@ static ssize_t receive_from(int fd, void *bytes, size_t size, uid_t *user)
     return n;
 }
 
-/* One message, without its NUL but terminated, malloc'ed. -EMSGSIZE: too long; -EBADMSG: something
- * behind it; -ECONNRESET: the end before it was whole. */
-static int receive_message(struct varlink *v, uint64_t deadline_ns, char **ret_message)
-{
-    char *message = NULL;
-    size_t size = 0, capacity = 0;
-    int r;
-
-    for (;;) {
-        if (size == capacity) {
-            if (capacity == REPLY_MAX) {
-                r = -EMSGSIZE;
-                break;
-            }
-            capacity = capacity ? capacity * 2 : 4096;
-            char *larger = realloc(message, capacity);
-            if (!larger) {
-                r = -ENOMEM;
-                break;
-            }
-            message = larger;
-        }
-        uid_t user = (uid_t)-1;
-        ssize_t n = receive_from(v->fd, message + size, capacity - size, &user);
-        if (n > 0) {
-            v->user = size == 0 || v->user == user ? user : (uid_t)-1;
-            const char *end = memchr(message + size, 0, (size_t)n);
-            size += (size_t)n;
-            if (!end)
-                continue;
-            r = end == message + size - 1 ? 0 : -EBADMSG;
-            break;
-        }
-        if (n == 0) {
-            r = -ECONNRESET;
-            break;
-        }
-        if (errno == EINTR)
-            continue;
-        r = errno == EAGAIN ? net_wait(v->fd, POLLIN, deadline_ns) : -errno;
-        if (r < 0)
-            break;
-    }
-    if (r < 0)
-        free(message);
-    else
-        *ret_message = message;
-    return r;
-}
-
-/* --- calls ----------------------------------------------------------------------------------- */
-
-int varlink_open(struct varlink *v, const struct ctl *ctl)
-{
-    const int yes = 1;
-    int fd = net_connect(ctl->admin);
-
-    *v = (struct varlink){.ctl = ctl, .fd = fd < 0 ? -1 : fd, .user = (uid_t)-1};
-    if (fd >= 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
-    return fd < 0 ? fd : 0;
-}
-
-void varlink_close(struct varlink *v)
-{
-    if (v->fd >= 0)
-        close(v->fd);
-    free(v->received);
-    *v = (struct varlink){.ctl = v->ctl, .fd = -1, .user = (uid_t)-1};
-}
-
 static int judge_object(struct json_object *reply, struct varlink_answer *ret)
 {
     bool has_error = json_object_object_get_ex(reply, "error", NULL);
@@ -170,24 +99,92 @@ static int judge(const char *text, struct varlink_answer *ret)
     return r;
 }
 
+/* Receives into the buffer. Positive: something came; 0: nothing is there. */
+static int receive_some(struct varlink *v)
+{
+    if (v->n_received == v->capacity) {
+        size_t larger = v->capacity ? v->capacity * 2 : 4096;
+        char *bytes = v->capacity < REPLY_MAX ? realloc(v->received, larger) : NULL;
+        if (!bytes)
+            return v->capacity < REPLY_MAX ? -ENOMEM : -EBADMSG;
+        v->received = bytes;
+        v->capacity = larger;
+    }
+    for (;;) {
+        uid_t user = (uid_t)-1;
+        ssize_t n =
+            receive_from(v->fd, v->received + v->n_received, v->capacity - v->n_received, &user);
+        if (n > 0) {
+            v->user = v->n_received == 0 || v->user == user ? user : (uid_t)-1;
+            v->n_received += (size_t)n;
+            return 1;
+        }
+        if (n == 0)
+            return -ECONNRESET;
+        if (errno != EINTR)
+            return errno == EAGAIN ? 0 : -errno;
+    }
+}
+
+/* Does the buffer begin with a whole message? Its size, with the NUL; 0: it does not. What was
+ * looked at once is not looked at again. */
+static size_t whole_message(struct varlink *v)
+{
+    const char *end = v->n_received > v->n_searched
+                          ? memchr(v->received + v->n_searched, 0, v->n_received - v->n_searched)
+                          : NULL;
+
+    v->n_searched = end ? 0 : v->n_received;
+    return end ? (size_t)(end - v->received) + 1 : 0;
+}
+
+/* The reply to the only call that is under way: nothing follows it. */
+static int receive_reply(struct varlink *v, uint64_t deadline_ns, struct varlink_answer *ret)
+{
+    size_t size;
+    int r;
+
+    v->n_received = v->n_searched = 0;
+    while ((size = whole_message(v)) == 0) {
+        r = receive_some(v);
+        if (r == 0)
+            r = net_wait(v->fd, POLLIN, deadline_ns);
+        if (r < 0)
+            return r;
+    }
+    return size == v->n_received ? judge(v->received, ret) : -EBADMSG;
+}
+
+/* --- calls ----------------------------------------------------------------------------------- */
+
+int varlink_open(struct varlink *v, const struct ctl *ctl)
+{
+    const int yes = 1;
+    int fd = net_connect(ctl->admin);
+
+    *v = (struct varlink){.ctl = ctl, .fd = fd < 0 ? -1 : fd, .user = (uid_t)-1};
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
+    return fd < 0 ? fd : 0;
+}
+
+void varlink_close(struct varlink *v)
+{
+    if (v->fd >= 0)
+        close(v->fd);
+    free(v->received);
+    *v = (struct varlink){.ctl = v->ctl, .fd = -1, .user = (uid_t)-1};
+}
+
 static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
                     struct varlink_answer *ret)
 {
-    char *text = NULL;
-
     if (v->fd < 0)
         return -ENOTCONN;
-    int r = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
+    int sent = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
     /* A call that is refused before it was read whole is answered all the same. */
-    if (r == 0 || r == -EPIPE) {
-        int received = receive_message(v, deadline_ns, &text);
-        r = received == 0 || r == 0 ? received : r;
-    }
-    if (r < 0)
-        return r == -EMSGSIZE ? -EBADMSG : r;
-    r = text ? judge(text, ret) : -EBADMSG;
-    free(text);
-    return r;
+    int r = sent == 0 || sent == -EPIPE ? receive_reply(v, deadline_ns, ret) : sent;
+    return sent < 0 && r < 0 && r != -EBADMSG ? sent : r;
 }
 
 /* malloc'ed; NULL: out of memory, now or when the parameters were made. */
@@ -232,42 +229,17 @@ int varlink_begin(struct varlink *v, const char *method, struct json_object *par
     return r;
 }
 
-/* Receives into the buffer. Positive: something came; 0: nothing is there. */
-static int receive_some(struct varlink *v)
-{
-    if (v->n_received == v->capacity) {
-        size_t larger = v->capacity ? v->capacity * 2 : 4096;
-        char *bytes = v->capacity < REPLY_MAX ? realloc(v->received, larger) : NULL;
-        if (!bytes)
-            return v->capacity < REPLY_MAX ? -ENOMEM : -EBADMSG;
-        v->received = bytes;
-        v->capacity = larger;
-    }
-    for (;;) {
-        ssize_t n = recv(v->fd, v->received + v->n_received, v->capacity - v->n_received, 0);
-        if (n > 0) {
-            v->n_received += (size_t)n;
-            return 1;
-        }
-        if (n == 0)
-            return -ECONNRESET;
-        if (errno != EINTR)
-            return errno == EAGAIN ? 0 : -errno;
-    }
-}
-
 bool varlink_next(struct varlink *v, struct varlink_answer *ret)
 {
-    const char *end;
+    size_t size;
     int r = v->fd < 0 ? -ENOTCONN : 1;
 
     *ret = (struct varlink_answer){.error = 0};
-    while (r > 0 && !(end = v->received ? memchr(v->received, 0, v->n_received) : NULL))
+    while (r > 0 && (size = whole_message(v)) == 0)
         r = receive_some(v);
     if (r == 0)
         return false;
     if (r > 0) {
-        size_t size = (size_t)(end - v->received) + 1;
         r = judge(v->received, ret);
         v->n_received -= size;
         memmove(v->received, v->received + size, v->n_received);

@@ -12,9 +12,9 @@ struct varlink {
     int fd; /* -1: closed */
     /* The user who sent the last reply, as the kernel says; (uid_t)-1: not known, or several. */
     uid_t user;
-    /* Of a call with `more`: what was received behind the last reply. */
+    /* What was received, of a call with `more` behind the last reply; so much of it has no NUL. */
     char *received;
-    size_t n_received, capacity;
+    size_t n_received, n_searched, capacity;
 };
 
 /* How a call ended: `error` is a negative errno of the connection (-EBADMSG: what came is not

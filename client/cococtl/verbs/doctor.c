@@ -37,11 +37,18 @@
 #define HOLDERS_MAX  64u
 #define NAMED_MAX    3u
 
-static void add_check(struct json_object *checks, const char *name, const char *verdict,
-                      const char *text, const char *fix)
+/* `fix` NULL: there is nothing to mend. */
+static void __attribute__((format(__printf__, 5, 6)))
+add_check(struct json_object *checks, const char *name, const char *verdict, const char *fix,
+          const char *format, ...)
 {
     struct json_object *check = json_object_new_object();
+    char text[2 * PATH_MAX];
+    va_list args;
 
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
     json_set_text(check, "name", name);
     json_set_text(check, "verdict", verdict);
     json_set_text(check, "text", text);
@@ -51,48 +58,42 @@ static void add_check(struct json_object *checks, const char *name, const char *
 
 static void check_vmm_socket(const struct ctl *ctl, struct json_object *checks)
 {
-    char text[PATH_MAX + 64];
     int fd = net_connect(ctl->socket);
 
     if (fd >= 0) {
         close(fd);
-        (void)snprintf(text, sizeof(text), "cocod takes connections at %s", ctl->socket);
-        add_check(checks, "VMMs", "good", text, NULL);
-        return;
+        add_check(checks, "VMMs", "good", NULL, "cocod takes connections at %s", ctl->socket);
+    } else if (fd == -EACCES || fd == -EPERM) {
+        add_check(checks, "VMMs", "warning",
+                  "this user may not; the users of VMMs must be in the socket's group", "%s: %s",
+                  ctl->socket, strerror(-fd));
+    } else {
+        add_check(checks, "VMMs", "bad",
+                  "\"systemctl status cocod.socket\"; --socket names another one", "%s: %s",
+                  ctl->socket, strerror(-fd));
     }
-    (void)snprintf(text, sizeof(text), "%s: %s", ctl->socket, strerror(-fd));
-    if (fd == -EACCES || fd == -EPERM)
-        add_check(checks, "VMMs", "warning", text,
-                  "this user may not; the users of VMMs must be in the socket's group");
-    else
-        add_check(checks, "VMMs", "bad", text,
-                  "\"systemctl status cocod.socket\"; --socket names another one");
 }
 
 static void check_disk(const char *what, const char *path, struct json_object *checks)
 {
-    char text[PATH_MAX + 128];
     struct statvfs fs;
 
     if (statvfs(path, &fs) < 0) {
-        (void)snprintf(text, sizeof(text), "%s (%s): %s", what, path, strerror(errno));
-        if (errno == EACCES)
-            add_check(checks, "disk", "skipped", text, "run this as root to look at it");
-        else
-            add_check(checks, "disk", "bad", text, "the folder must be there, and be cocod's");
+        bool denied = errno == EACCES;
+        add_check(checks, "disk", denied ? "skipped" : "bad",
+                  denied ? "run this as root to look at it"
+                         : "the folder must be there, and be cocod's",
+                  "%s (%s): %s", what, path, strerror(errno));
         return;
     }
     uint64_t bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    bool full = bytes < ROOM_MIN_BYTES || (fs.f_files > 0 && fs.f_favail < ROOM_MIN_FILES);
-    (void)snprintf(text, sizeof(text), "%s (%s): %" PRIu64 " MiB free", what, path, bytes >> 20);
-    add_check(checks, "disk",
-              full                      ? "bad"
-              : (fs.f_flag & ST_RDONLY) ? "bad"
-                                        : "good",
-              text,
-              full                      ? "make room: imports and new tables fail"
-              : (fs.f_flag & ST_RDONLY) ? "it is mounted read-only"
-                                        : NULL);
+    const char *fix = NULL;
+    if (bytes < ROOM_MIN_BYTES || (fs.f_files > 0 && fs.f_favail < ROOM_MIN_FILES))
+        fix = "make room: imports and new tables fail";
+    else if (fs.f_flag & ST_RDONLY)
+        fix = "it is mounted read-only";
+    add_check(checks, "disk", fix ? "bad" : "good", fix, "%s (%s): %" PRIu64 " MiB free", what,
+              path, bytes >> 20);
 }
 
 /* Locks on the table file, of which the kernel lets everybody have any number, and of which each
@@ -107,8 +108,8 @@ static void check_locks(const char *path, struct json_object *checks)
     int fd = geteuid() == 0 ? open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (fd < 0) {
         add_check(checks, "locks", "skipped",
-                  geteuid() == 0 ? "there is no table file" : "whose they are, only root can see",
-                  geteuid() == 0 ? NULL : "run this as root to look at them");
+                  geteuid() == 0 ? NULL : "run this as root to look at them", "%s",
+                  geteuid() == 0 ? "there is no table file" : "whose they are, only root can see");
         return;
     }
     size_t n = lock_holders(fd, &query, holders, HOLDERS_MAX);
@@ -129,11 +130,12 @@ static void check_locks(const char *path, struct json_object *checks)
         (void)memory_out();
         return;
     }
-    add_check(checks, "locks", locks < LOCKS_MANY ? "good" : "warning", composed.text,
+    add_check(checks, "locks", locks < LOCKS_MANY ? "good" : "warning",
               locks < LOCKS_MANY
                   ? NULL
                   : "a VM has one for each vCPU that waits for its report; each makes everybody's "
-                    "leases slower. They end with the process, not with its connections: end it");
+                    "leases slower. They end with the process, not with its connections: end it",
+              "%s", composed.text);
     free(composed.text);
 }
 
@@ -142,16 +144,16 @@ static void check_locks(const char *path, struct json_object *checks)
 static bool is_configured(const char *what, const char *key, const char *otherwise,
                           const char *path, struct json_object *checks)
 {
-    char own[PATH_MAX], text[PATH_MAX + 128];
+    char own[PATH_MAX];
 
     (void)snprintf(own, sizeof(own), "%s", otherwise);
     if (conf_certs_path(conf_dirs, CONF_DIRS, key, own) && strcmp(own, path) == 0)
         return true;
-    (void)snprintf(text, sizeof(text), "%s: cocod says %.1024s, its configuration says %.1024s",
-                   what, path, own[0] ? own : "none");
-    add_check(checks, "disk", "skipped", text,
+    add_check(checks, "disk", "skipped",
               "restart cocod where its configuration was changed; where it has another one, look "
-              "with \"df\"");
+              "with \"df\"",
+              "%s: cocod says %.1024s, its configuration says %.1024s", what, path,
+              own[0] ? own : "none");
     return false;
 }
 
@@ -193,7 +195,7 @@ static bool serves_quotes(struct json_object *checks)
 
 static void on_error(void *data, const char *text, const char *cure)
 {
-    add_check(data, "qgsd's log", "warning", text, cure);
+    add_check(data, "qgsd's log", "warning", cure, "%s", text);
 }
 
 /* When a quoting service last made a quote; 0: never, or the daemon is too old to say. */
@@ -209,7 +211,6 @@ static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
 {
     struct qgsd_summary summary = {0};
     struct why why;
-    char text[160];
 
     if (!ctl->journal && !serves_quotes(checks))
         return;
@@ -217,17 +218,15 @@ static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
     if (r == -ENOMEM)
         (void)memory_out();
     else if (r < 0)
-        add_check(checks, "qgsd's log", "skipped", why.text,
-                  "--journal FILE reads a copy of it, \"journalctl -u qgsd\"");
+        add_check(checks, "qgsd's log", "skipped",
+                  "--journal FILE reads a copy of it, \"journalctl -u qgsd\"", "%s", why.text);
     else if (summary.told == 0 && summary.old == 0)
-        add_check(checks, "qgsd's log", "good", "no errors since qgsd's last start", NULL);
-    else if (summary.told == 0) {
-        (void)snprintf(text, sizeof(text),
-                       "%u error%s, the last %" PRId64 " minutes ago, and quotes were made since",
-                       summary.old, summary.old == 1 ? "" : "s",
-                       ((int64_t)time(NULL) - summary.newest_old_s) / 60);
-        add_check(checks, "qgsd's log", "good", text, NULL);
-    }
+        add_check(checks, "qgsd's log", "good", NULL, "no errors since qgsd's last start");
+    else if (summary.told == 0)
+        add_check(checks, "qgsd's log", "good", NULL,
+                  "%u error%s, the last %" PRId64 " minutes ago, and quotes were made since",
+                  summary.old, summary.old == 1 ? "" : "s",
+                  ((int64_t)time(NULL) - summary.newest_old_s) / 60);
 }
 
 static enum term_paint paint_of(const char *verdict)
