@@ -144,7 +144,6 @@ static int receive_reply(struct varlink *v, uint64_t deadline_ns, struct varlink
     size_t size;
     int r;
 
-    v->n_received = v->n_searched = 0;
     while ((size = whole_message(v)) == 0) {
         r = receive_some(v);
         if (r == 0)
@@ -152,7 +151,9 @@ static int receive_reply(struct varlink *v, uint64_t deadline_ns, struct varlink
         if (r < 0)
             return r;
     }
-    return size == v->n_received ? judge(v->received, ret) : -EBADMSG;
+    r = size == v->n_received ? judge(v->received, ret) : -EBADMSG;
+    v->n_received = 0;
+    return r;
 }
 
 /* --- calls ----------------------------------------------------------------------------------- */
