@@ -10,6 +10,7 @@
  */
 #include "certs/certs.h"
 #include "admin/parts.h"
+#include "base64.h"
 #include "certs/chain/chain.h"
 #include "json_writer.h"
 #include "peer/account.h"
@@ -130,10 +131,10 @@ static int add_file(struct certs_job *job, struct json_object *file)
         !json_object_object_get_ex(file, "data", &data) || !admin_string(name) ||
         strlen(admin_string(name)) > 200 || !admin_string(data))
         return -EINVAL;
-    int r = admin_decode_base64(admin_string(data), &bytes, &size);
+    int r = base64_decode(admin_string(data), &bytes, &size);
     if (r < 0)
-        return r;
-    r = certs_job_add_file(job, admin_string(name), bytes, size);
+        return r == -EBADMSG ? -EINVAL : r;
+    r = size > 0 ? certs_job_add_file(job, admin_string(name), bytes, size) : -EINVAL;
     free(bytes);
     return r;
 }

@@ -11,6 +11,7 @@
  * on a host whose clock has not been set yet.
  */
 #include "certs/load.h"
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "certs/chain/parts.h"
 #include <errno.h>
@@ -23,7 +24,7 @@ static int read_input(const char *path, struct chain_input *ret, char *why, size
 {
     uint8_t *data;
     size_t size;
-    int r = chain_read_file(path, &data, &size);
+    int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
 
     if (r == -EFBIG)
         snprintf(why, why_size, "%s is larger than %u bytes: not a certificate file", path,

@@ -10,21 +10,17 @@
  * from: a table of two signer families breaks verifiers, which find certificates by one GUID each.
  *
  * The work is divided: chain_split takes inputs apart, chain_cert reads one certificate, chain_leaf
- * its AMD extensions, and chain_verify decides. All of them are functions of their arguments; only
- * chain_read_file, below, knows files. A struct chain owns all that it points to.
+ * its AMD extensions, and chain_verify decides. All of them are functions of their arguments. A struct
+ * chain owns all that it points to.
  */
 #include "certs/chain/chain.h"
-#include "base/read_all.h"
 #include "base/sys.h"
 #include "certs/chain/parts.h"
 #include "snp_table.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 const char *chain_signer_name(enum chain_signer signer)
 {
@@ -274,22 +270,4 @@ int chain_build_table(const struct chain *c, const struct chain_input *crl, uint
     *ret = bytes;
     *ret_size = size;
     return 0;
-}
-
-int chain_read_file(const char *path, uint8_t **ret, size_t *ret_size)
-{
-    struct stat st;
-    int r = 0;
-    int fd = sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
-
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) < 0)
-        r = -errno;
-    else if (!S_ISREG(st.st_mode))
-        r = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-    if (r == 0)
-        r = read_all(fd, CHAIN_FILE_MAX, ret, ret_size);
-    (void)close(fd);
-    return r;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * AMD SEV-SNP certificate chains: taking bytes apart, deciding whether they may be served, making
- * the table. Pure functions of bytes and time; no state, no log, and but for chain_read_file no
- * file system.
+ * the table. Pure functions of bytes and time: no state, no log, no file system.
  */
 #pragma once
 
@@ -113,8 +112,3 @@ int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t
  * malloc'ed, by sys.alloc. */
 int chain_build_table(const struct chain *c, const struct chain_input *crl, uint8_t **ret,
                       size_t *ret_size, char *why, size_t why_size);
-
-/* A whole file, at most CHAIN_FILE_MAX bytes, not waiting on FIFOs or devices. `ret` is the
- * caller's, from sys.alloc. -EFBIG where it is larger, -EINVAL where it is no regular file, else
- * open's and read's errors. */
-int chain_read_file(const char *path, uint8_t **ret, size_t *ret_size);

@@ -20,6 +20,7 @@
  * import): see struct chain_taker. Time is linear in the input's size.
  */
 #include "base/sys.h"
+#include "base64.h"
 #include "bytes.h"
 #include "certs/chain/parts.h"
 #include "snp_table.h"
@@ -56,12 +57,6 @@ static uint8_t peek(const struct coco_reader *r)
     return coco_reader_left(r) > 0 ? coco_read_u8(&copy) : 0;
 }
 
-static void skip_white(struct coco_reader *r)
-{
-    while (coco_reader_left(r) > 0 && is_white(peek(r)))
-        (void)coco_read_u8(r);
-}
-
 /* Moves over `text` where it is what comes next. */
 static bool move_over(struct coco_reader *r, const char *text)
 {
@@ -75,49 +70,18 @@ static bool move_over(struct coco_reader *r, const char *text)
     return true;
 }
 
-static int base64_value(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 /* Base64 up to the first '-'. The bytes go to `out`, which is as large as the input. False: it is
  * not canonical. */
-static bool decode_base64(struct coco_reader *r, struct coco_writer *out)
+static bool decode_base64(struct coco_reader *r, uint8_t *out, size_t *ret_size)
 {
-    uint32_t quantum = 0;
-    unsigned n = 0;
-    unsigned padding = 0;
+    size_t n = 0;
 
     while (coco_reader_left(r) > 0 && peek(r) != '-') {
         uint8_t c = coco_read_u8(r);
-        int value = base64_value(c);
-        if (is_white(c))
-            continue;
-        if (c == '=' && n >= 2 && padding < 2)
-            padding++;
-        else if (value < 0 || padding > 0)
-            return false;
-        quantum = quantum << 6 | (uint32_t)(value < 0 ? 0 : value);
-        if (++n < 4)
-            continue;
-        if ((padding == 1 && (quantum & 0xFF) != 0) || (padding == 2 && (quantum & 0xFFFF) != 0))
-            return false;
-        for (unsigned i = 0; i < 3 - padding; i++)
-            coco_write_u8(out, (uint8_t)(quantum >> (16 - 8 * i)));
-        quantum = 0;
-        n = 0;
-        if (padding > 0) {
-            skip_white(r);
-            return peek(r) == '-' && !out->bad;
-        }
+        if (!is_white(c))
+            out[n++] = c;
     }
-    return n == 0 && !out->bad;
+    return base64_decode_into(out, n, out, ret_size);
 }
 
 /* One input under the knife. */
@@ -236,12 +200,12 @@ static int read_label(const struct split *s, struct coco_reader *r, char label[L
 /* What follows a BEGIN line's mark, to its END line. */
 static int take_block(const struct split *s, struct coco_reader *r, unsigned number, unsigned n)
 {
-    struct coco_writer out = {.data = s->scratch, .size = s->input->size};
     char source[CHAIN_WHY_SIZE / 2], label[LABEL_SIZE] = "";
+    size_t size = 0;
     int ret = read_label(s, r, label);
 
-    if (ret == 0 && (!decode_base64(r, &out) || !move_over(r, end_mark) || !move_over(r, label) ||
-                     !move_over(r, "-----")))
+    if (ret == 0 && (!decode_base64(r, s->scratch, &size) || !move_over(r, end_mark) ||
+                     !move_over(r, label) || !move_over(r, "-----")))
         ret = chain_refuse(s->why, "%s is damaged: its certificate %u is not complete base64",
                            s->input->name, number);
     if (ret < 0)
@@ -250,7 +214,7 @@ static int take_block(const struct split *s, struct coco_reader *r, unsigned num
         (void)snprintf(source, sizeof(source), "%s", s->input->name);
     else
         (void)snprintf(source, sizeof(source), "%s, certificate %u", s->input->name, number);
-    ret = s->taker->take(s->taker->userdata, s->scratch, out.pos, source);
+    ret = s->taker->take(s->taker->userdata, s->scratch, size, source);
     return ret < 0 ? ret : 1;
 }
 

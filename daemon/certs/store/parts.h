@@ -30,7 +30,7 @@ bool store_csp_unescape(const char *text, char out[128]);
 /* --- store_vlek.c: VLEKs, whose keys have a CSP_ID --- */
 
 /* The CSP_ID of the VLEK in a file that is called as one of this key's product and TCB. 0,
- * -EBADMSG, -ENOMEM, or as chain_read_file. */
+ * -EBADMSG, -ENOMEM, or as file_read. */
 int store_vlek_csp(const char *path, const struct store_key *key, char ret[128]);
 /* Fills in a CSP_ID that the key leaves open, where there is one to choose. 0 (also where there is
  * none), -EBADMSG and a sentence that names them all, or another error. */

@@ -10,6 +10,7 @@
  * chain. Root and CRL belong together by their files' suffix.
  */
 #include "certs/store/store.h"
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "certs/store/parts.h"
 #include <dirent.h>
@@ -44,7 +45,7 @@ int store_read_crl(const char *dir, const char *product, const struct store_file
     if (snprintf(path, sizeof(path), "%s/%s/crl%s.der", dir, product, ark->suffix) >=
         STORE_PATH_MAX)
         return 0;
-    int r = chain_read_file(path, &data, &size);
+    int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
     if (r < 0) {
         if (r != -ENOENT && ret_why)
             (void)snprintf(ret_why, why_size, "cannot read %s: %s", path, strerror(-r));
@@ -247,7 +248,7 @@ static int find_leaf(const char *dir, const struct store_key *key, char path[STO
     int r = store_leaf_path(dir, key, folder, path);
 
     if (r == 0)
-        r = chain_read_file(path, ret, ret_size);
+        r = file_read(path, CHAIN_FILE_MAX, ret, ret_size);
     if ((r != -ENOENT && r != -ENOTDIR) || !key->csp[0])
         return r;
     before.csp[0] = 0;
@@ -255,7 +256,7 @@ static int find_leaf(const char *dir, const struct store_key *key, char path[STO
     if (r == 0)
         r = store_vlek_csp(path, key, csp);
     if (r == 0 && strcmp(csp, key->csp) == 0)
-        return chain_read_file(path, ret, ret_size);
+        return file_read(path, CHAIN_FILE_MAX, ret, ret_size);
     return r < 0 && r != -EBADMSG ? r : -ENOENT;
 }
 

@@ -13,6 +13,7 @@
  * So each step leaves a store that both read: a new file comes before the copy changes, and goes
  * after the copy is gone.
  */
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "certs/store/parts.h"
 #include <dirent.h>
@@ -38,7 +39,7 @@ static int read_vlek(const char *path, const struct store_key *key, struct chain
     uint8_t *data;
     size_t size;
     X509 *x;
-    int r = chain_read_file(path, &data, &size);
+    int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
 
     if (r < 0)
         return r;
@@ -256,8 +257,8 @@ void store_vlek_settle(const char *dir, const struct store_key *key)
     }
     memcpy(only.csp, csps.ids[0], sizeof(only.csp));
     if (store_leaf_path(dir, &only, folder, path) == 0 &&
-        chain_read_file(path, &data, &size) == 0 &&
-        (chain_read_file(copy, &have, &have_size) < 0 || have_size != size ||
+        file_read(path, CHAIN_FILE_MAX, &data, &size) == 0 &&
+        (file_read(copy, CHAIN_FILE_MAX, &have, &have_size) < 0 || have_size != size ||
          memcmp(have, data, size) != 0))
         (void)store_write_file(dir, copy_folder, copy, data, size);
     sys.free(data);

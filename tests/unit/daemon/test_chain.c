@@ -9,7 +9,6 @@
 #include "unit/daemon/chain_fixture.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- real material --- */
@@ -607,33 +606,4 @@ TEST(out_of_memory_is_an_error_like_any)
     ck_assert_uint_gt(n, 5);
     free(text);
     snp_pki_leaf_done(&leaf);
-}
-
-/* --- files --- */
-
-TEST(files_are_read_whole_and_bounded)
-{
-    char path[4096];
-    uint8_t *data = NULL;
-    size_t size = 0;
-    uint8_t *large = calloc(1, CHAIN_FILE_MAX + 1);
-    const char *dir = test_tmpdir();
-
-    ck_assert_ptr_nonnull(large);
-    (void)snprintf(path, sizeof(path), "%s/file", dir);
-    test_write_file(path, large, CHAIN_FILE_MAX);
-    ck_assert_int_eq(chain_read_file(path, &data, &size), 0);
-    ck_assert_uint_eq(size, CHAIN_FILE_MAX);
-    free(data);
-    data = NULL;
-    test_write_file(path, large, CHAIN_FILE_MAX + 1);
-    ck_assert_int_eq(chain_read_file(path, &data, &size), -EFBIG);
-    ck_assert_int_eq(chain_read_file(dir, &data, &size), -EISDIR);
-    (void)snprintf(path, sizeof(path), "%s/fifo", dir);
-    ck_assert_int_eq(mkfifo(path, 0600), 0);
-    ck_assert_int_eq(chain_read_file(path, &data, &size), -EINVAL);
-    (void)snprintf(path, sizeof(path), "%s/missing", dir);
-    ck_assert_int_eq(chain_read_file(path, &data, &size), -ENOENT);
-    ck_assert_ptr_null(data);
-    free(large);
 }
