@@ -88,7 +88,7 @@ static void fail(const struct certs_job *job)
         admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
         return;
     }
-    admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why));
+    admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why.text));
 }
 
 /* --- Import ----------------------------------------------------------------------------------- */
@@ -112,7 +112,7 @@ static void told_import(struct certs_job *job)
         admin_add_text(entry, "kind", result->kind);
         admin_add_text(entry, "key", result->key[0] ? result->key : NULL);
         admin_add_text(entry, "action", actions[result->action]);
-        admin_add_text(entry, "reason", result->reason[0] ? result->reason : NULL);
+        admin_add_text(entry, "reason", result->reason.text[0] ? result->reason.text : NULL);
         json_append(array, entry);
     }
     json_set(object, "results", array);
@@ -203,7 +203,7 @@ static struct json_object *chain_entry(const struct certs_job *job,
     admin_add_text(entry, "tcb", listed->key.tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
     json_set(entry, "served", json_object_new_boolean(is_served(job->certs, &listed->key)));
-    admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
+    admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
     return entry;
 }
 
@@ -223,7 +223,7 @@ static struct json_object *crl_entry(const struct store_listed_crl *listed)
     else
         admin_add_time(entry, "nextUpdate", crl->next_update_s);
     json_set(entry, "revoked", revoked);
-    admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
+    admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
     return entry;
 }
 
@@ -372,8 +372,8 @@ static void told_preflight(struct certs_job *job)
     if (job->result == -ENOMEM)
         fail(job);
     else
-        complete(job,
-                 preflight_parameters(job->result == 0, text, job->result == 0 ? NULL : job->why));
+        complete(job, preflight_parameters(job->result == 0, text,
+                                           job->result == 0 ? NULL : job->why.text));
 }
 
 /* Parameters, or the platform's own values where they are left out. A parameter's name on failure,

@@ -26,23 +26,11 @@
 #include "snp_table.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char begin_mark[] = "-----BEGIN ";
 static const char end_mark[] = "-----END ";
-
-int chain_refuse(const struct chain_why *why, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (why->text && why->size > 0)
-        (void)vsnprintf(why->text, why->size, fmt, ap);
-    va_end(ap);
-    return -EBADMSG;
-}
 
 static bool is_white(uint8_t c)
 {
@@ -88,7 +76,7 @@ static bool decode_base64(struct coco_reader *r, uint8_t *out, size_t *ret_size)
 struct split {
     const struct chain_input *input;
     const struct chain_taker *taker;
-    const struct chain_why *why;
+    struct why *why;
     uint8_t *scratch; /* of PEM: as large as the input */
 };
 
@@ -182,32 +170,32 @@ static int read_label(const struct split *s, struct coco_reader *r, char label[L
     }
     label[n] = '\0';
     if (strstr(label, "PRIVATE KEY"))
-        return chain_refuse(s->why,
-                            "%s holds a private key, which has no place beside certificates that "
-                            "are given to guests: remove it",
-                            name);
+        return why_set(s->why, -EBADMSG,
+                       "%s holds a private key, which has no place beside certificates that "
+                       "are given to guests: remove it",
+                       name);
     const char *advice = refused_label(label, s->taker->crls);
     if (advice)
-        return chain_refuse(s->why, "%s holds a PEM block \"%s\": %s", name, label, advice);
+        return why_set(s->why, -EBADMSG, "%s holds a PEM block \"%s\": %s", name, label, advice);
     if (!move_over(r, "-----") || (coco_reader_left(r) > 0 && !is_white(peek(r))))
-        return chain_refuse(s->why, "%s has a damaged BEGIN %s line%s", name, label,
-                            peek(r) == '\\' ? ": its line breaks are spelled \\n, and must be "
-                                              "line breaks (printf '%b')"
-                                            : "");
+        return why_set(s->why, -EBADMSG, "%s has a damaged BEGIN %s line%s", name, label,
+                       peek(r) == '\\' ? ": its line breaks are spelled \\n, and must be "
+                                         "line breaks (printf '%b')"
+                                       : "");
     return 0;
 }
 
 /* What follows a BEGIN line's mark, to its END line. */
 static int take_block(const struct split *s, struct coco_reader *r, unsigned number, unsigned n)
 {
-    char source[CHAIN_WHY_SIZE / 2], label[LABEL_SIZE] = "";
+    char source[WHY_SIZE / 2], label[LABEL_SIZE] = "";
     size_t size = 0;
     int ret = read_label(s, r, label);
 
     if (ret == 0 && (!decode_base64(r, s->scratch, &size) || !move_over(r, end_mark) ||
                      !move_over(r, label) || !move_over(r, "-----")))
-        ret = chain_refuse(s->why, "%s is damaged: its certificate %u is not complete base64",
-                           s->input->name, number);
+        ret = why_set(s->why, -EBADMSG, "%s is damaged: its certificate %u is not complete base64",
+                      s->input->name, number);
     if (ret < 0)
         return ret;
     if (n == 1)
@@ -240,9 +228,9 @@ static int split_pem(struct split *s)
             if (ret > 0)
                 r = block;
         } else if (!expected) {
-            (void)chain_refuse(s->why,
-                               "%s has an END line without its BEGIN line: a part of it is missing",
-                               s->input->name);
+            (void)why_set(s->why, -EBADMSG,
+                          "%s has an END line without its BEGIN line: a part of it is missing",
+                          s->input->name);
             ret = -EBADMSG;
         }
         damaged = ret == -EBADMSG && line == LINE_BEGIN;
@@ -259,7 +247,7 @@ static int split_pem(struct split *s)
 static int split_der(const struct split *s)
 {
     const struct chain_input *in = s->input;
-    char source[CHAIN_WHY_SIZE / 2];
+    char source[WHY_SIZE / 2];
     unsigned number = 0;
     size_t at = 0, n = 0;
 
@@ -280,7 +268,7 @@ static int split_der(const struct split *s)
 /* --- either, and tables ----------------------------------------------------------------------- */
 
 static int split_certificates(const struct chain_input *whole, const struct chain_taker *taker,
-                              const struct chain_why *why)
+                              struct why *why)
 {
     struct chain_input input = *whole;
     struct split s = {.input = &input, .taker = taker, .why = why};
@@ -297,7 +285,7 @@ static int split_certificates(const struct chain_input *whole, const struct chai
     if (whole->size > 0 && whole->data[0] == 0x30)
         return taker->take(taker->userdata, whole->data, whole->size, whole->name);
     const char *what = chain_what_is(whole->data, whole->size);
-    (void)chain_refuse(why, "%s %s", whole->name, what ? what : "is neither PEM nor DER");
+    (void)why_set(why, -EBADMSG, "%s %s", whole->name, what ? what : "is neither PEM nor DER");
     return part_refused(&s);
 }
 
@@ -320,7 +308,7 @@ static bool begins_like_table(const struct chain_input *input)
 static int pass_over(const struct chain_taker *taker, const struct chain_input *input,
                      const struct coco_snp_entry *entry)
 {
-    char text[CHAIN_WHY_SIZE], guid[33];
+    char text[WHY_SIZE], guid[33];
 
     if (!taker->pass_over)
         return 0;
@@ -333,19 +321,19 @@ static int pass_over(const struct chain_taker *taker, const struct chain_input *
 }
 
 static int split_table(const struct chain_input *input, const struct chain_taker *taker,
-                       const struct chain_why *why)
+                       struct why *why)
 {
     const struct split s = {.input = input, .taker = taker, .why = why};
-    char name[CHAIN_WHY_SIZE / 2];
+    char name[WHY_SIZE / 2];
     struct coco_snp_table table;
     int ret = 0;
 
     if (coco_snp_table_decode(input->data, input->size, &table) < 0) {
-        (void)chain_refuse(why,
-                           "%s begins like a GHCB certificate table, but an entry lies outside of "
-                           "its %zu bytes, or the list of entries has no end: it was cut short or "
-                           "damaged",
-                           input->name, input->size);
+        (void)why_set(why, -EBADMSG,
+                      "%s begins like a GHCB certificate table, but an entry lies outside of "
+                      "its %zu bytes, or the list of entries has no end: it was cut short or "
+                      "damaged",
+                      input->name, input->size);
         return part_refused(&s);
     }
     for (size_t i = 0; i < table.n_entries && ret == 0; i++) {
@@ -361,20 +349,19 @@ static int split_table(const struct chain_input *input, const struct chain_taker
     return ret;
 }
 
-int chain_split(const struct chain_input *input, const struct chain_taker *taker,
-                const struct chain_why *why)
+int chain_split(const struct chain_input *input, const struct chain_taker *taker, struct why *why)
 {
     static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
     const struct split s = {.input = input, .taker = taker, .why = why};
 
     if (input->size > CHAIN_FILE_MAX) {
-        (void)chain_refuse(why, "%s is larger than %u bytes: not a certificate file", input->name,
-                           CHAIN_FILE_MAX);
+        (void)why_set(why, -EBADMSG, "%s is larger than %u bytes: not a certificate file",
+                      input->name, CHAIN_FILE_MAX);
         return part_refused(&s);
     }
     if (input->size >= sizeof(zeros) && memcmp(input->data, zeros, sizeof(zeros)) == 0) {
-        (void)chain_refuse(why, "%s is the empty certificate table: it holds no certificate",
-                           input->name);
+        (void)why_set(why, -EBADMSG, "%s is the empty certificate table: it holds no certificate",
+                      input->name);
         return part_refused(&s);
     }
     return begins_like_table(input) ? split_table(input, taker, why)

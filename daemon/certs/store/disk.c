@@ -199,15 +199,14 @@ static int remove_vlek(const char *dir, const struct store_key *key)
     return r;
 }
 
-int store_remove(const char *dir, const struct store_key *key, char *why, size_t why_size)
+int store_remove(const char *dir, const struct store_key *key, struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
     struct store_key one = *key;
-    int r = store_vlek_resolve(dir, &one, &sentence);
+    int r = store_vlek_resolve(dir, &one, why);
 
     if (r == 0)
         r = one.csp[0] ? remove_vlek(dir, &one) : remove_file(dir, &one);
     if (r < 0 && r != -EBADMSG)
-        (void)snprintf(why, why_size, "cannot remove it: %s", strerror(-r));
+        (void)why_set(why, r, "cannot remove it: %s", strerror(-r));
     return r;
 }
