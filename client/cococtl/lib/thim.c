@@ -14,8 +14,8 @@
  * other members nobody's. Each of the two may be there once: of two, one would be lost unseen.
  */
 #include "lib/thim.h"
+#include "base64.h"
 #include "json_reader.h"
-#include "lib/base64.h"
 #include "lib/memory.h"
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  * the table as the daemon would serve it, or its blobs one by one, so that what leaves the store is
  * exactly what guests are given.
  */
-#include "lib/base64.h"
+#include "base64.h"
 #include "lib/ctl.h"
 #include "lib/json.h"
 #include "lib/memory.h"

@@ -12,7 +12,7 @@
  * their intermediates have to come together, or be stored.
  */
 #include "verbs/import.h"
-#include "lib/base64.h"
+#include "base64.h"
 #include "lib/ctl.h"
 #include "lib/files.h"
 #include "lib/json.h"

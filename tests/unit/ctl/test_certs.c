@@ -4,8 +4,8 @@
  * which files are given to it and how, what is printed and written, and the exit statuses. Whether
  * certificates are good is the daemon's to judge; here a file is good unless it begins with "bad".
  */
+#include "base64.h"
 #include "ctl_rig.h"
-#include "lib/base64.h"
 #include "lib/ctl.h"
 #include "snp_table.h"
 #include "support.h"
