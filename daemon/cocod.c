@@ -123,9 +123,6 @@ static struct platform_options platform_options(const struct config *config)
 static struct certs_options certs_options(const struct config *config, struct platform *platform,
                                           gid_t table_group)
 {
-    static const enum load_signer signers[] = {[CONFIG_SIGNER_AUTO] = LOAD_SIGNER_AUTO,
-                                               [CONFIG_SIGNER_VCEK] = LOAD_SIGNER_VCEK,
-                                               [CONFIG_SIGNER_VLEK] = LOAD_SIGNER_VLEK};
     return (struct certs_options){
         .n_chain = config->certs_chain.n,
         .chain = config->certs_chain.items,
@@ -133,7 +130,7 @@ static struct certs_options certs_options(const struct config *config, struct pl
         .roots = config->certs_root.items,
         .store = config->certs_store[0] ? config->certs_store : NULL,
         .platform = platform,
-        .signer = signers[config->certs_signer],
+        .signer = config->certs_signer,
         .vlek_csp = config->certs_vlek_csp,
         .serve_crl = config->certs_serve_crl,
         .clock_floor_s = build_time_s,

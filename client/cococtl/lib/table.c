@@ -15,10 +15,13 @@
  * A look at a file changes nothing (O_PATH: no device is opened, no FIFO is waited for); it is
  * opened for writing by what was looked at, not by its name again.
  */
-#include "verbs/table.h"
+#include "lib/table.h"
 #include "coco_limits.h"
-#include "ctl.h"
+#include "lib/conf.h"
+#include "lib/ctl.h"
+#include "lib/terminal.h"
 #include "snp_table.h"
+#include "why.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -27,28 +30,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* NULL, or why a file is not to be taken for cocod's. */
-static const char *not_cocods(const struct stat *st, uid_t cocod)
+/* Could it be cocod's? 0, or -EINVAL and why not. */
+static int check_file(const struct stat *st, uid_t cocod, struct why *why)
 {
     if (!S_ISREG(st->st_mode))
-        return "it is not a regular file";
+        return why_set(why, -EINVAL, "it is not a regular file");
     if (st->st_uid != cocod)
-        return "it is not owned by the user who answers for cocod";
+        return why_set(why, -EINVAL, "it is not owned by the user who answers for cocod");
     if (st->st_nlink != 1)
-        return "it has another name, too (a hard link)";
-    return NULL;
+        return why_set(why, -EINVAL, "it has another name, too (a hard link)");
+    return 0;
 }
 
-static const char *folder_not_cocods(const struct stat *st, uid_t cocod)
+static int check_folder(const struct stat *st, uid_t cocod, struct why *why)
 {
     if (st->st_uid != 0 && st->st_uid != cocod)
-        return "its folder is neither root's nor cocod's";
-    return st->st_mode & 022 ? "others may make files in its folder" : NULL;
+        return why_set(why, -EINVAL, "its folder is neither root's nor cocod's");
+    if (st->st_mode & 022)
+        return why_set(why, -EINVAL, "others may make files in its folder");
+    return 0;
 }
 
 /* A descriptor for writing on the file of that name in the folder. Negative errno; or -EINVAL and
  * why not. */
-static int open_in(int folder, const char *name, uid_t cocod, const char **ret_why)
+static int open_in(int folder, const char *name, uid_t cocod, struct why *why)
 {
     char path[64];
     struct stat st;
@@ -56,9 +61,7 @@ static int open_in(int folder, const char *name, uid_t cocod, const char **ret_w
     int seen = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (seen < 0)
         return -errno;
-    int r = fstat(seen, &st) < 0 ? -errno : 0;
-    if (r == 0 && (*ret_why = not_cocods(&st, cocod)))
-        r = -EINVAL;
+    int r = fstat(seen, &st) < 0 ? -errno : check_file(&st, cocod, why);
     if (r == 0) {
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", seen);
         r = open(path, O_RDWR | O_CLOEXEC);
@@ -68,7 +71,7 @@ static int open_in(int folder, const char *name, uid_t cocod, const char **ret_w
     return r;
 }
 
-static int open_checked(const char *file, uid_t cocod, const char **ret_why)
+static int open_checked(const char *file, uid_t cocod, struct why *why)
 {
     char folder_copy[PATH_MAX], name_copy[PATH_MAX];
     struct stat st;
@@ -80,11 +83,9 @@ static int open_checked(const char *file, uid_t cocod, const char **ret_why)
     int folder = open(dirname(folder_copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         return -errno;
-    int r = fstat(folder, &st) < 0 ? -errno : 0;
-    if (r == 0 && (*ret_why = folder_not_cocods(&st, cocod)))
-        r = -EINVAL;
+    int r = fstat(folder, &st) < 0 ? -errno : check_folder(&st, cocod, why);
     if (r == 0)
-        r = open_in(folder, basename(name_copy), cocod, ret_why);
+        r = open_in(folder, basename(name_copy), cocod, why);
     close(folder);
     return r;
 }
@@ -92,7 +93,7 @@ static int open_checked(const char *file, uid_t cocod, const char **ret_why)
 int table_open(const struct ctl *ctl, const char *told, uid_t cocod, int *ret_fd)
 {
     char file[PATH_MAX] = CTL_TABLE_FILE;
-    const char *why = NULL;
+    struct why why = {.text = ""};
 
     if (ctl->table_file)
         (void)snprintf(file, sizeof(file), "%s", ctl->table_file);
@@ -111,8 +112,9 @@ int table_open(const struct ctl *ctl, const char *told, uid_t cocod, int *ret_fd
         *ret_fd = fd;
         return CTL_OK;
     }
-    if (why) {
-        term_error("%s is not taken for cocod's table file: %s; nothing was changed", file, why);
+    if (why.text[0]) {
+        term_error("%s is not taken for cocod's table file: %s; nothing was changed", file,
+                   why.text);
         term_hint("cocod makes the file when it starts. Find out who put this there.");
         return CTL_FAILED;
     }

@@ -2,7 +2,11 @@
 /*
  * status: the daemon's whole state as a table for people.
  */
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "verbs/verbs.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,40 +24,29 @@ static void print_uptime(FILE *to, int64_t ms)
 
 static void print_platform(FILE *to, struct reply *reply, struct json_object *platform)
 {
-    struct json_object *vlek = NULL;
-    const char *chip_id = reply_optional_string(reply, platform, "chipId");
+    struct json_object *vlek = json_member(platform, "vlek", json_type_boolean);
 
-    term_printf(to, "%-14s", "  platform");
-    term_string(to, reply_string(reply, platform, "product"));
-    term_puts(to, ", TCB ");
-    term_string(to, reply_string(reply, platform, "tcb"));
-    if (json_object_object_get_ex(platform, "vlek", &vlek) && json_object_get_boolean(vlek))
-        term_puts(to, ", a VLEK is loaded");
-    (void)fputc('\n', to);
-    if (chip_id)
-        term_line(to, "  chip id", chip_id);
+    term_printf(to, "%-14s%s, TCB %s%s\n", "  platform", reply_string(reply, platform, "product"),
+                reply_string(reply, platform, "tcb"),
+                vlek && json_object_get_boolean(vlek) ? ", a VLEK is loaded" : "");
+    reply_optional_line(to, "  chip id", reply, platform, "chipId");
 }
 
 static void print_certificates(FILE *to, struct reply *reply, struct json_object *certificates)
 {
     struct json_object *entries;
-    const char *source = reply_optional_string(reply, certificates, "source");
-    const char *not_after = reply_optional_string(reply, certificates, "notAfter");
     const char *problem = reply_optional_string(reply, certificates, "problem");
     struct json_object *platform = reply_optional_object(reply, certificates, "platform");
     const char *generation = reply_string(reply, certificates, "generation");
     int64_t bytes = reply_int(reply, certificates, "tableBytes");
     size_t n = reply_array(reply, certificates, "tableEntries", json_type_object, &entries);
 
-    term_printf(to, "%-14s%s, generation ", "certificates", n > 0 ? "served" : "the empty table");
-    term_string(to, generation);
-    term_printf(to, ", %" PRId64 " bytes\n", bytes);
+    term_printf(to, "%-14s%s, generation %s, %" PRId64 " bytes\n", "certificates",
+                n > 0 ? "served" : "the empty table", generation, bytes);
     if (platform)
         print_platform(to, reply, platform);
-    if (source)
-        term_line(to, "  from", source);
-    if (not_after)
-        term_line(to, "  valid until", not_after);
+    reply_optional_line(to, "  from", reply, certificates, "source");
+    reply_optional_line(to, "  valid until", reply, certificates, "notAfter");
     if (problem)
         term_field(to, "  problem", problem);
     for (size_t i = 0; i < n; i++) {
@@ -70,15 +63,14 @@ static void print_backend(FILE *to, struct reply *reply, struct json_object *bac
 {
     const char *problem = reply_optional_string(reply, backend, "problem");
 
-    term_line(to, "  service", reply_string(reply, backend, "address"));
+    reply_line(to, "  service", reply, backend, "address");
     term_printf(to,
                 "%-14s%" PRId64 " of %" PRId64 " busy, %" PRId64 " suspect, %" PRId64
                 " abandoned, %" PRId64 " open\n",
                 "    slots", reply_int(reply, backend, "slotsBusy"),
                 reply_int(reply, backend, "slots"), reply_int(reply, backend, "slotsSuspect"),
                 reply_int(reply, backend, "abandoned"), reply_int(reply, backend, "slotsOpen"));
-    term_printf(to, "%-14s", "    breaker");
-    term_string(to, reply_string(reply, backend, "breaker"));
+    term_printf(to, "%-14s%s", "    breaker", reply_string(reply, backend, "breaker"));
     int64_t us = reply_int(reply, backend, "serviceUs");
     if (us > 0)
         term_printf(to, ", a quote takes about %" PRId64 ".%03" PRId64 " ms\n", us / 1000,
@@ -118,7 +110,7 @@ static void print_quotes(FILE *to, struct reply *reply, struct json_object *quot
     const char *error = reply_optional_string(reply, quotes, "lastError");
     const char *text = reply_optional_string(reply, quotes, "lastErrorText");
 
-    term_line(to, "quotes", reply_string(reply, quotes, "backend"));
+    reply_line(to, "quotes", reply, quotes, "backend");
     term_printf(to, "%-14s%" PRId64 " of %" PRId64 " busy\n", "  slots",
                 reply_int(reply, quotes, "slotsBusy"), reply_int(reply, quotes, "slots"));
     term_printf(to, "%-14s%" PRId64 " queued, %" PRId64 " running, %" PRId64 " abandoned\n",
@@ -128,15 +120,8 @@ static void print_quotes(FILE *to, struct reply *reply, struct json_object *quot
     term_printf(to, "%-14s%" PRId64 " answered, %" PRId64 " failed\n", "  so far",
                 reply_int(reply, quotes, "answered"), reply_int(reply, quotes, "failed"));
     print_backends(to, reply, quotes);
-    if (!error)
-        return;
-    term_printf(to, "%-14s", "  last error");
-    term_string(to, error);
-    if (text) {
-        term_puts(to, ": ");
-        term_string(to, text);
-    }
-    (void)fputc('\n', to);
+    if (error)
+        term_printf(to, "%-14s%s%s%s\n", "  last error", error, text ? ": " : "", text ? text : "");
 }
 
 /* `to` NULL: they are only looked at. */
@@ -177,14 +162,12 @@ static void print_state(FILE *to, struct reply *reply, struct json_object *statu
     bool degraded = reply_bool(reply, status, "degraded");
     size_t n_reasons = reply_array(reply, status, "reasons", json_type_string, &reasons);
 
-    term_puts(to, "cocod ");
-    term_string(to, reply_string(reply, status, "version"));
-    term_printf(to, ", pid %" PRId64 ", up ", reply_int(reply, status, "pid"));
+    term_printf(to, "cocod %s, pid %" PRId64 ", up ", reply_string(reply, status, "version"),
+                reply_int(reply, status, "pid"));
     print_uptime(to, reply_int(reply, status, "uptimeMs"));
     (void)fputc('\n', to);
-    term_line(to, "instance", reply_string(reply, status, "instance"));
-    term_printf(to, "%-14s", "state");
-    term_string(to, reply_string(reply, status, "state"));
+    reply_line(to, "instance", reply, status, "instance");
+    term_printf(to, "%-14s%s", "state", reply_string(reply, status, "state"));
     if (drained_of(reply, status)) {
         term_puts(to, ", ");
         term_paint(to, TERM_BAD, "drained");
@@ -221,10 +204,5 @@ static void print_status(FILE *to, struct reply *reply, struct json_object *stat
 
 int verb_status(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL;
-    int code = varlink_call(ctl, "GetStatus", NULL, &parameters);
-
-    return code == CTL_OK
-               ? reply_show(ctl, "GetStatus", parameters, ctl->all ? print_all : print_status)
-               : code;
+    return reply_call(ctl, "GetStatus", NULL, ctl->all ? print_all : print_status);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The fetcher on a clock that only its own sleeping moves, against a local server: how long it waits for
- * what, when it gives up, and what it does not follow or take.
+ * The requests for files, on a clock that only its own sleeping moves, against a local server: how
+ * long it waits for what, when it gives up, and what it does not follow or take.
  */
 #include "kds_sim.h"
-#include "lib/fetcher.h"
+#include "lib/http.h"
 #include "support.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,10 +22,10 @@ static uint64_t clock_now(void *userdata)
     return now;
 }
 
-static void clock_sleep(void *userdata, uint64_t ms, const char *why)
+static void clock_sleep(void *userdata, uint64_t ms, const char *text)
 {
     (void)userdata;
-    (void)why;
+    (void)text;
     ck_assert_uint_lt(n_slept, 64);
     slept[n_slept++] = ms;
     now += ms;
@@ -54,7 +54,8 @@ static const char *folder;
 static char ca_path[300];
 static uint8_t *got;
 static size_t got_size;
-static struct fetcher *fetcher;
+static struct http *http;
+static struct why why;
 
 static void handler(const char *path, unsigned n, struct kds_answer *ret, void *userdata)
 {
@@ -85,37 +86,36 @@ static void setup(void)
 
 static void teardown(void)
 {
-    fetcher_free(fetcher);
-    fetcher = NULL;
+    http_free(http);
+    http = NULL;
     free(got);
     got = NULL;
     kds_sim_stop(sim);
 }
 
-static void open_fetcher(const char *url, const char *ca, uint64_t timeout_ms)
+static void open_http(const char *url, const char *ca, uint64_t timeout_ms)
 {
-    struct fetch_options options = {.url = url,
-                                    .ca = ca,
-                                    .gap_ms = 10000,
-                                    .deadline_ms = now + timeout_ms,
-                                    .clock = {clock_now, clock_sleep, clock_wall, clock_random,
-                                              NULL}};
-    const char *why;
+    struct http_options options = {.url = url,
+                                   .ca = ca,
+                                   .gap_ms = 10000,
+                                   .deadline_ms = now + timeout_ms,
+                                   .clock = {clock_now, clock_sleep, clock_wall, clock_random,
+                                             NULL}};
 
-    fetcher = fetcher_new(&options, &why);
-    ck_assert_msg(fetcher != NULL, "%s", why);
+    http = http_new(&options, &why);
+    ck_assert_msg(http != NULL, "%s", why.text);
 }
 
-static enum fetch_result get(const char *path, bool limited)
+static enum http_result get(const char *path, bool limited)
 {
     free(got);
     got = NULL;
-    return fetcher_get(fetcher, path, 1000, limited, &got, &got_size);
+    return http_get(http, path, 1000, limited, &got, &got_size, &why);
 }
 
 static void assert_why(const char *part)
 {
-    ck_assert_msg(strstr(fetcher_why(fetcher), part) != NULL, "%s", fetcher_why(fetcher));
+    ck_assert_msg(strstr(why.text, part) != NULL, "%s", why.text);
 }
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
@@ -124,8 +124,8 @@ FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
 
 TEST(one_file)
 {
-    open_fetcher(kds_sim_url(sim), ca_path, 60000);
-    ck_assert_int_eq(get("/vcek/v1/Milan/cert_chain?a=b", false), FETCH_OK);
+    open_http(kds_sim_url(sim), ca_path, 60000);
+    ck_assert_int_eq(get("/vcek/v1/Milan/cert_chain?a=b", false), HTTP_OK);
     ck_assert_uint_eq(got_size, 4);
     ck_assert_int_eq(memcmp(got, "good", 4), 0);
     ck_assert_str_eq(paths[0], "/vcek/v1/Milan/cert_chain?a=b");
@@ -134,19 +134,19 @@ TEST(one_file)
 
 TEST(once_in_ten_seconds)
 {
-    open_fetcher(kds_sim_url(sim), ca_path, 60000);
-    ck_assert_int_eq(get("/a", true), FETCH_OK);
+    open_http(kds_sim_url(sim), ca_path, 60000);
+    ck_assert_int_eq(get("/a", true), HTTP_OK);
     ck_assert_uint_eq(n_slept, 0); /* the first waits for nothing */
-    ck_assert_int_eq(get("/b", true), FETCH_OK);
+    ck_assert_int_eq(get("/b", true), HTTP_OK);
     ck_assert_uint_eq(n_slept, 1);
     ck_assert_uint_eq(slept[0], 10000);
     now += 4000;
-    ck_assert_int_eq(get("/c", true), FETCH_OK);
+    ck_assert_int_eq(get("/c", true), HTTP_OK);
     ck_assert_uint_eq(slept[1], 6000);
-    ck_assert_int_eq(get("/d", false), FETCH_OK); /* what is not limited goes at once */
+    ck_assert_int_eq(get("/d", false), HTTP_OK); /* what is not limited goes at once */
     ck_assert_uint_eq(n_slept, 2);
     now += 10000;
-    ck_assert_int_eq(get("/e", true), FETCH_OK);
+    ck_assert_int_eq(get("/e", true), HTTP_OK);
     ck_assert_uint_eq(n_slept, 2);
 }
 
@@ -158,8 +158,8 @@ TEST(retry_after)
     script[2] = (struct kds_answer){.status = 429, .headers = "Retry-After: 1\r\n"};
     script[3] = (struct kds_answer){.status = 429, .headers = "Retry-After: soon\r\n"};
     n_script = 4;
-    open_fetcher(kds_sim_url(sim), ca_path, 600000);
-    ck_assert_int_eq(get("/a", true), FETCH_OK);
+    open_http(kds_sim_url(sim), ca_path, 600000);
+    ck_assert_int_eq(get("/a", true), HTTP_OK);
     ck_assert_uint_eq(n_slept, 4);
     ck_assert_uint_eq(slept[0], 37000);
     ck_assert_uint_eq(slept[1], 53000);
@@ -176,8 +176,8 @@ TEST(backoff_doubles_and_ends)
     for (size_t i = 0; i < 16; i++)
         script[i].status = 500 + (int)i % 5;
     n_script = 16;
-    open_fetcher(kds_sim_url(sim), ca_path, 3600000);
-    ck_assert_int_eq(get("/a", true), FETCH_AGAIN);
+    open_http(kds_sim_url(sim), ca_path, 3600000);
+    ck_assert_int_eq(get("/a", true), HTTP_AGAIN);
     ck_assert_uint_eq(n_slept, 7);
     ck_assert_int_eq(memcmp(slept, expected, sizeof(expected)), 0);
     ck_assert_uint_eq(kds_sim_requests(sim), 8);
@@ -189,16 +189,16 @@ TEST(nothing_waits_past_the_deadline)
     script[0] = (struct kds_answer){.status = 429, .headers = "Retry-After: 120\r\n"};
     script[1] = (struct kds_answer){.status = 429, .headers = "Retry-After: 99999999999\r\n"};
     n_script = 2;
-    open_fetcher(kds_sim_url(sim), ca_path, 60000);
-    ck_assert_int_eq(get("/a", true), FETCH_AGAIN);
+    open_http(kds_sim_url(sim), ca_path, 60000);
+    ck_assert_int_eq(get("/a", true), HTTP_AGAIN);
     ck_assert_uint_eq(n_slept, 0);
     assert_why("asked too often (429); it asks to come again in 120 s");
     now += 55000;
-    ck_assert_int_eq(get("/a", true), FETCH_AGAIN); /* 10 s would pass the deadline, too */
+    ck_assert_int_eq(get("/a", true), HTTP_AGAIN); /* 10 s would pass the deadline, too */
     ck_assert_uint_eq(n_slept, 0);
     now += 5000;
     unsigned before = kds_sim_requests(sim);
-    ck_assert_int_eq(get("/a", false), FETCH_AGAIN);
+    ck_assert_int_eq(get("/a", false), HTTP_AGAIN);
     ck_assert_uint_eq(kds_sim_requests(sim), before); /* not a request after the end */
     assert_why("time of this run is over");
 }
@@ -207,8 +207,8 @@ TEST(not_found)
 {
     script[0].status = script[1].status = 404;
     n_script = 2;
-    open_fetcher(kds_sim_url(sim), ca_path, 600000);
-    ck_assert_int_eq(get("/a", true), FETCH_REFUSED);
+    open_http(kds_sim_url(sim), ca_path, 600000);
+    ck_assert_int_eq(get("/a", true), HTTP_NOT_FOUND);
     ck_assert_uint_eq(kds_sim_requests(sim), 2); /* once more: outages look like that */
     assert_why("404");
 }
@@ -218,22 +218,21 @@ TEST(an_empty_answer_is_tried_again)
 {
     script[0].body = script[1].body = "";
     n_script = 2;
-    open_fetcher(kds_sim_url(sim), ca_path, 600000);
-    ck_assert_int_eq(get("/a", true), FETCH_OK);
+    open_http(kds_sim_url(sim), ca_path, 600000);
+    ck_assert_int_eq(get("/a", true), HTTP_OK);
     ck_assert_uint_eq(kds_sim_requests(sim), 3);
-    ck_assert_int_eq(fetcher_status(fetcher), 200);
 }
 
 TEST(refused_for_good)
 {
     static const int statuses[] = {400, 401, 403, 410, 201, 204};
 
-    open_fetcher(kds_sim_url(sim), ca_path, 600000);
+    open_http(kds_sim_url(sim), ca_path, 600000);
     for (size_t i = 0; i < 6; i++)
         script[i].status = statuses[i];
     n_script = 6;
     for (size_t i = 0; i < 6; i++)
-        ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
+        ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
     ck_assert_uint_eq(n_slept, 0);
 }
 
@@ -244,8 +243,8 @@ TEST(broken_connections_are_tried_again)
     script[0].drop = true;
     script[1] = (struct kds_answer){.truncate = true, .body = body, .size = sizeof(body)};
     n_script = 2;
-    open_fetcher(kds_sim_url(sim), ca_path, 600000);
-    ck_assert_int_eq(get("/a", false), FETCH_OK);
+    open_http(kds_sim_url(sim), ca_path, 600000);
+    ck_assert_int_eq(get("/a", false), HTTP_OK);
     ck_assert_uint_eq(got_size, 4); /* nothing of the half that came before */
     ck_assert_uint_eq(n_slept, 2);
 }
@@ -257,8 +256,8 @@ TEST(outage)
     (void)snprintf(url, sizeof(url), "%s", kds_sim_url(sim));
     kds_sim_stop(sim);
     sim = NULL;
-    open_fetcher(url, ca_path, 100000);
-    ck_assert_int_eq(get("/a", false), FETCH_AGAIN);
+    open_http(url, ca_path, 100000);
+    ck_assert_int_eq(get("/a", false), HTTP_AGAIN);
     ck_assert_uint_eq(n_slept, 3); /* 10, 20, 40 s; the next would be past the end */
     assert_why("the next try would be in 80 s");
 }
@@ -271,12 +270,12 @@ TEST(too_large)
     script[1] = (struct kds_answer){.body = body, .size = 4096, .no_length = true};
     script[2] = (struct kds_answer){.body = body, .size = 1000};
     n_script = 3;
-    open_fetcher(kds_sim_url(sim), ca_path, 600000);
-    ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
+    open_http(kds_sim_url(sim), ca_path, 600000);
+    ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
     assert_why("more than 1000 bytes");
-    ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
+    ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
     assert_why("more than 1000 bytes");
-    ck_assert_int_eq(get("/a", false), FETCH_OK);
+    ck_assert_int_eq(get("/a", false), HTTP_OK);
     ck_assert_uint_eq(got_size, 1000);
     ck_assert_uint_eq(n_slept, 0);
 }
@@ -289,7 +288,7 @@ TEST(redirects)
                    strrchr(kds_sim_url(sim), ':'));
     (void)snprintf(same, sizeof(same), "Location: %s/moved\r\n", kds_sim_url(sim));
     (void)snprintf(scheme, sizeof(scheme), "Location: http%s/b\r\n", kds_sim_url(sim) + 5);
-    open_fetcher(kds_sim_url(sim), ca_path, 600000);
+    open_http(kds_sim_url(sim), ca_path, 600000);
     script[0] = (struct kds_answer){.status = 302, .headers = same};
     script[1] = (struct kds_answer){.status = 301, .headers = "Location: /again\r\n"};
     script[3] = (struct kds_answer){.status = 302, .headers = other};
@@ -301,17 +300,17 @@ TEST(redirects)
         script[i] = (struct kds_answer){.status = 302, .headers = same};
     script[2] = (struct kds_answer){.body = "good", .size = 4};
     n_script = 12;
-    ck_assert_int_eq(get("/a", false), FETCH_OK);
+    ck_assert_int_eq(get("/a", false), HTTP_OK);
     ck_assert_str_eq(paths[1], "/moved");
     ck_assert_str_eq(paths[2], "/again");
     for (size_t i = 3; i < 7; i++) {
-        ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
+        ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
         assert_why("another host, which is not followed");
         ck_assert_uint_eq(kds_sim_requests(sim), (unsigned)i + 1);
     }
-    ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
+    ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
     assert_why("redirect to nowhere");
-    ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
+    ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
     assert_why("leads in circles");
     ck_assert_uint_eq(kds_sim_requests(sim), 12);
     ck_assert_uint_eq(n_slept, 0);
@@ -324,17 +323,17 @@ TEST(tls_is_verified)
     /* Somebody else's root: of another simulator. */
     (void)snprintf(other_ca, sizeof(other_ca), "%s/other.pem", folder);
     kds_sim_stop(kds_sim_start(other_ca, handler, NULL));
-    open_fetcher(kds_sim_url(sim), other_ca, 600000);
-    ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
+    open_http(kds_sim_url(sim), other_ca, 600000);
+    ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
     ck_assert_uint_eq(kds_sim_requests(sim), 0);
-    fetcher_free(fetcher);
-    open_fetcher(kds_sim_url(sim), NULL, 600000);
-    ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
-    fetcher_free(fetcher);
+    http_free(http);
+    open_http(kds_sim_url(sim), NULL, 600000);
+    ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
+    http_free(http);
     /* The right root, another name. */
     (void)snprintf(url, sizeof(url), "https://localhost%s", strrchr(kds_sim_url(sim), ':'));
-    open_fetcher(url, ca_path, 600000);
-    ck_assert_int_eq(get("/a", false), FETCH_REFUSED);
+    open_http(url, ca_path, 600000);
+    ck_assert_int_eq(get("/a", false), HTTP_REFUSED);
     ck_assert_uint_eq(kds_sim_requests(sim), 0);
     ck_assert_uint_eq(n_slept, 0); /* no reason to try again */
 }
@@ -348,11 +347,11 @@ TEST(silence_and_stalling_end)
     script[1] = (struct kds_answer){.stall = true, .body = body, .size = sizeof(body)};
     n_script = 2;
     for (unsigned i = 0; i < 2; i++) {
-        open_fetcher(kds_sim_url(sim), ca_path, 50);
-        ck_assert_int_eq(get("/a", false), FETCH_AGAIN);
+        open_http(kds_sim_url(sim), ca_path, 50);
+        ck_assert_int_eq(get("/a", false), HTTP_AGAIN);
         ck_assert_ptr_null(got);
-        fetcher_free(fetcher);
-        fetcher = NULL;
+        http_free(http);
+        http = NULL;
     }
 }
 
@@ -362,12 +361,12 @@ TEST(proxy_of_the_environment)
 
     /* A proxy that is not there: the request went to it, not to the server. */
     setenv("https_proxy", "http://127.0.0.1:9", 1);
-    open_fetcher(kds_sim_url(sim), ca_path, 5000);
-    ck_assert_int_eq(get("/a", false), FETCH_AGAIN);
+    open_http(kds_sim_url(sim), ca_path, 5000);
+    ck_assert_int_eq(get("/a", false), HTTP_AGAIN);
     ck_assert_uint_eq(kds_sim_requests(sim), 0);
     (void)snprintf(port, sizeof(port), "127.0.0.1");
     setenv("no_proxy", port, 1);
-    ck_assert_int_eq(get("/a", false), FETCH_OK);
+    ck_assert_int_eq(get("/a", false), HTTP_OK);
     unsetenv("https_proxy");
     unsetenv("no_proxy");
 }
@@ -375,12 +374,12 @@ TEST(proxy_of_the_environment)
 TEST(urls_that_are_none)
 {
     static const char *const urls[] = {"", "kdsintf.amd.com", "file:///etc/passwd", "ftp://x"};
-    struct fetch_options options = {
+    struct http_options options = {
         .clock = {clock_now, clock_sleep, clock_wall, clock_random, NULL}};
-    const char *why;
 
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
         options.url = urls[i];
-        ck_assert_ptr_null(fetcher_new(&options, &why));
+        ck_assert_ptr_null(http_new(&options, &why));
+        assert_why("a URL begins with https://");
     }
 }

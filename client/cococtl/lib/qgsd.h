@@ -5,7 +5,8 @@
  */
 #pragma once
 
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "why.h"
 
 struct qgsd_meaning {
     const char *meaning;
@@ -32,4 +33,4 @@ typedef void qgsd_told(void *data, const char *text, const char *cure);
  * `quote_s`: when QGS last made a quote, in seconds since 1970; 0: not known. Negative errno, and
  * why: the log cannot be read. */
 int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *data,
-              struct qgsd_summary *ret, char why[256]);
+              struct qgsd_summary *ret, struct why *why);

@@ -2,7 +2,14 @@
 /*
  * quotes and backends: what the quote broker has in hand, and how the quoting services stand.
  */
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/figures.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
+#include "verbs/vms.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,9 +69,7 @@ static void print_jobs(FILE *to, struct reply *reply, struct json_object *parame
         term_puts(to, "no quote is queued, running or kept\n");
         return;
     }
-    term_paint(to, TERM_TITLE,
-               "STATE     KIND     VM               PID           AGE      LEFT  TRIES WHERE");
-    (void)fputc('\n', to);
+    term_title(to, "STATE     KIND     VM               PID           AGE      LEFT  TRIES WHERE");
     for (size_t i = 0; i < n; i++)
         print_job(to, reply, json_object_array_get_idx(jobs, i), &services);
     if (left_out > 0)
@@ -78,10 +83,7 @@ static void print_jobs(FILE *to, struct reply *reply, struct json_object *parame
 
 int verb_quotes(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL;
-    int code = varlink_call(ctl, "ListJobs", NULL, &parameters);
-
-    return code == CTL_OK ? reply_show(ctl, "ListJobs", parameters, print_jobs) : code;
+    return reply_call(ctl, "ListJobs", NULL, print_jobs);
 }
 
 /* --- backends --------------------------------------------------------------------------------- */

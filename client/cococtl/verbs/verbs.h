@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "ctl.h"
+#include "lib/ctl.h"
 #include <stddef.h>
 
 #define OPT_SOCKET    (1u << 0)
@@ -36,11 +36,23 @@
 /* Options and verbs, at most. */
 #define OPTS_MAX 32u
 
-#define ANY_NUMBER INT32_MAX
+#define ANY_NUMBER 1000000
+
+enum opt_kind {
+    OPT_ELSEWHERE, /* main() does what it says */
+    OPT_FLAG,
+    OPT_TEXT,
+    OPT_SECONDS, /* into milliseconds */
+    OPT_NUMBER,
+};
 
 struct opt {
     unsigned bit;
     const char *name;
+    enum opt_kind kind;
+    size_t field;      /* where in struct ctl */
+    uint64_t min;      /* of a number, or of milliseconds */
+    const char *takes; /* such numbers, in words */
     const char *value; /* NULL: it takes none. FILE and PATH are completed as such */
     const char *help;
     const char *words; /* the values that there are, with spaces between; NULL: any */
@@ -48,8 +60,9 @@ struct opt {
 
 struct verb {
     const char *words[2];
-    const char *argument; /* as the usage shows it; NULL: it takes none. FILE, PATH: see opt */
-    int min_args, max_args;
+    const char *argument; /* as the usage shows it: "[X]" may be left out; NULL: it takes none.
+                             FILE, PATH: see opt */
+    int more_args;        /* than one */
     unsigned options;
     uint32_t timeout_ms; /* the default; 0: 5000 */
     int (*run)(const struct ctl *ctl);
@@ -78,3 +91,33 @@ void help_verb(FILE *to, const struct verb *verb);
 void help_json(FILE *to);
 /* bash's completion of cococtl, to be sourced. */
 void help_completion(FILE *to);
+
+/* The verbs. */
+int verb_status(const struct ctl *ctl);
+int verb_top(const struct ctl *ctl);
+int verb_doctor(const struct ctl *ctl);
+int verb_vms(const struct ctl *ctl);
+int verb_vms_disconnect(const struct ctl *ctl);
+int verb_explain(const struct ctl *ctl);
+int verb_events(const struct ctl *ctl);
+int verb_quotes(const struct ctl *ctl);
+int verb_backends(const struct ctl *ctl);
+int verb_drain(const struct ctl *ctl);
+int verb_resume(const struct ctl *ctl);
+int verb_log_level(const struct ctl *ctl);
+int verb_completion(const struct ctl *ctl);
+int verb_help(const struct ctl *ctl);
+int verb_ping(const struct ctl *ctl);
+int verb_metrics(const struct ctl *ctl);
+int verb_config(const struct ctl *ctl);
+int verb_request_certs(const struct ctl *ctl);
+int verb_request_quote(const struct ctl *ctl);
+int verb_certs_list(const struct ctl *ctl);
+int verb_certs_show(const struct ctl *ctl);
+int verb_certs_import(const struct ctl *ctl);
+int verb_certs_verify(const struct ctl *ctl);
+int verb_certs_remove(const struct ctl *ctl);
+int verb_certs_export(const struct ctl *ctl);
+int verb_certs_preflight(const struct ctl *ctl);
+int verb_certs_rotate(const struct ctl *ctl);
+int verb_certs_fetch(const struct ctl *ctl);

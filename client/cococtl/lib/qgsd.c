@@ -12,9 +12,13 @@
  * JSON says which start of the unit a line belongs to. A file may be in that form, or be text with
  * or without syslog's "qgsd[4711]: ".
  */
-#include "verbs/qgsd.h"
+#include "lib/qgsd.h"
 #include "json_reader.h"
 #include "lib/command.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/net.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +28,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -174,15 +179,14 @@ static int read_file(const char *path, uint64_t deadline_ns, char **ret)
     return r;
 }
 
-static int get_log(const struct ctl *ctl, char **ret, char why[256])
+static int get_log(const struct ctl *ctl, char **ret, struct why *why)
 {
     uint64_t deadline_ns = net_now_ns() + ctl->timeout_ms * 1000000ull;
     int r =
         ctl->journal ? read_file(ctl->journal, deadline_ns, ret) : read_journal(deadline_ns, ret);
 
-    (void)snprintf(why, 256, "%.160s: %s", ctl->journal ? ctl->journal : "journalctl",
+    return why_set(why, r, "%.160s: %s", ctl->journal ? ctl->journal : "journalctl",
                    r < 0 ? strerror(-r) : "");
-    return r;
 }
 
 /* --- a line ----------------------------------------------------------------------------------- */
@@ -195,31 +199,18 @@ struct line {
     int64_t at_s; /* 0: not known */
 };
 
-static const char *text_field(struct json_object *object, const char *name)
-{
-    struct json_object *value;
-
-    if (!json_object_object_get_ex(object, name, &value) ||
-        !json_object_is_type(value, json_type_string))
-        return NULL;
-    return json_object_get_string(value);
-}
-
 /* What is no UTF-8 comes as an array of bytes. */
 static void message_of(struct json_object *object, char out[LINE_SIZE])
 {
-    const char *text = text_field(object, "MESSAGE");
-    struct json_object *bytes;
-    size_t n = 0;
+    const char *text = json_text(object, "MESSAGE");
+    struct json_object *bytes = json_member(object, "MESSAGE", json_type_array);
+    size_t size = bytes ? json_object_array_length(bytes) : 0, n = 0;
 
-    if (text) {
-        (void)snprintf(out, LINE_SIZE, "%s", text);
+    (void)snprintf(out, LINE_SIZE, "%s", text ? text : "");
+    if (text)
         return;
-    }
-    if (json_object_object_get_ex(object, "MESSAGE", &bytes) &&
-        json_object_is_type(bytes, json_type_array))
-        for (; n < json_object_array_length(bytes) && n < LINE_SIZE - 1; n++)
-            out[n] = (char)json_object_get_int(json_object_array_get_idx(bytes, n));
+    for (; n < size && n < LINE_SIZE - 1; n++)
+        out[n] = (char)json_object_get_int(json_object_array_get_idx(bytes, n));
     out[n] = 0;
 }
 
@@ -232,10 +223,10 @@ static bool parse_json(const char *raw, struct line *ret)
         (void)memory_out();
     if (r < 0)
         return false;
-    const char *run = text_field(object, "INVOCATION_ID");
-    const char *priority = text_field(object, "PRIORITY");
-    const char *at = text_field(object, "__REALTIME_TIMESTAMP");
-    run = run ? run : text_field(object, "_SYSTEMD_INVOCATION_ID");
+    const char *run = json_text(object, "INVOCATION_ID");
+    const char *priority = json_text(object, "PRIORITY");
+    const char *at = json_text(object, "__REALTIME_TIMESTAMP");
+    run = run ? run : json_text(object, "_SYSTEMD_INVOCATION_ID");
     (void)snprintf(ret->run, sizeof(ret->run), "%s", run ? run : "");
     if (priority && isdigit((unsigned char)priority[0]) && !priority[1])
         ret->priority = priority[0] - '0';
@@ -354,8 +345,13 @@ static void add_known(struct findings *findings, uint32_t code, const struct qgs
         i++;
     if (i == FINDINGS_MAX)
         return;
-    if (i == findings->n_known)
-        findings->known[findings->n_known++] = (struct finding){.code = code, .means = *means};
+    if (i == findings->n_known) {
+        /* By their codes; those without one as they are found. */
+        for (; i > 0 && findings->known[i - 1].code > code; i--)
+            findings->known[i] = findings->known[i - 1];
+        findings->known[i] = (struct finding){.code = code, .means = *means};
+        findings->n_known++;
+    }
     findings->known[i].n++;
 }
 
@@ -430,6 +426,8 @@ struct reading {
     struct qgsd_summary summary;
     int64_t quote_s;
     int64_t now_s;
+    qgsd_told *told;
+    void *data;
     char run[40]; /* of the newest line that names one */
 };
 
@@ -477,52 +475,45 @@ static void take_backwards(struct reading *reading, char *text)
     }
 }
 
-static void tell(struct reading *reading, qgsd_told *told, void *data)
+/* Tells one of them. */
+static void __attribute__((format(__printf__, 3, 4)))
+tell(struct reading *reading, const char *cure, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    reading->told(reading->data, text, cure);
+    reading->summary.told++;
+}
+
+/* Those with a code by its number, then those without. */
+static void tell_all(struct reading *reading)
 {
     struct findings *findings = &reading->findings;
-    char text[512];
 
-    for (uint64_t last = 0;;) {
-        const struct finding *next = NULL;
-        for (size_t i = 0; i < findings->n_known; i++)
-            if (findings->known[i].n > 0 && findings->known[i].code > last &&
-                findings->known[i].code != UINT32_MAX &&
-                (!next || findings->known[i].code < next->code))
-                next = &findings->known[i];
-        if (!next)
-            break;
-        (void)snprintf(text, sizeof(text), "0x%x in qgsd's log, %u time%s: %s", next->code, next->n,
-                       next->n == 1 ? "" : "s", next->means.meaning);
-        told(data, text, next->means.cure);
-        last = next->code;
-        reading->summary.told++;
-    }
     for (size_t i = 0; i < findings->n_known; i++) {
         const struct finding *finding = &findings->known[i];
+        const char *s = finding->n == 1 ? "" : "s", *meaning = finding->means.meaning;
         if (finding->code != UINT32_MAX)
-            continue;
-        (void)snprintf(text, sizeof(text), "logged %u time%s: %s", finding->n,
-                       finding->n == 1 ? "" : "s", finding->means.meaning);
-        told(data, text, finding->means.cure);
-        reading->summary.told++;
+            tell(reading, finding->means.cure, "0x%x in qgsd's log, %u time%s: %s", finding->code,
+                 finding->n, s, meaning);
+        else
+            tell(reading, finding->means.cure, "logged %u time%s: %s", finding->n, s, meaning);
     }
-    for (size_t i = 0; i < findings->n_unknown; i++) {
-        (void)snprintf(text, sizeof(text), "logged %u time%s: \"%s\"", findings->unknown[i].n,
-                       findings->unknown[i].n == 1 ? "" : "s", findings->unknown[i].quote);
-        told(data, text,
-             "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it");
-        reading->summary.told++;
-    }
-    if (findings->more > 0) {
-        (void)snprintf(text, sizeof(text),
-                       "and %u other lines of qgsd's log that sound like errors", findings->more);
-        told(data, text, "\"journalctl -u qgsd\" shows them");
-        reading->summary.told++;
-    }
+    for (size_t i = 0; i < findings->n_unknown; i++)
+        tell(reading, "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it",
+             "logged %u time%s: \"%s\"", findings->unknown[i].n,
+             findings->unknown[i].n == 1 ? "" : "s", findings->unknown[i].quote);
+    if (findings->more > 0)
+        tell(reading, "\"journalctl -u qgsd\" shows them",
+             "and %u other lines of qgsd's log that sound like errors", findings->more);
 }
 
 int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *data,
-              struct qgsd_summary *ret, char why[256])
+              struct qgsd_summary *ret, struct why *why)
 {
     static struct reading reading;
     char *text = NULL;
@@ -530,13 +521,13 @@ int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *dat
 
     if (r < 0 || !text)
         return r < 0 ? r : -EIO;
-    reading = (struct reading){.quote_s = quote_s, .now_s = time(NULL)};
+    reading = (struct reading){.quote_s = quote_s, .now_s = time(NULL), .told = told, .data = data};
     if (ctl->journal)
         take_backwards(&reading, text);
     else
         take_forwards(&reading, text);
     free(text);
-    tell(&reading, told, data);
+    tell_all(&reading);
     *ret = reading.summary;
     return 0;
 }

@@ -6,7 +6,11 @@
  * The completion knows words, options, the values that an option or argument can have, and files;
  * it calls nothing, so that a Tab never waits for a daemon.
  */
-#include "verbs.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/output.h"
+#include "lib/terminal.h"
+#include "verbs/verbs.h"
 #include <string.h>
 
 #define USAGE_INDENT 25u
@@ -240,7 +244,7 @@ void help_completion(FILE *to)
     for (size_t i = 0; i < ctl_n_verbs; i++)
         case_of_verb(to, i);
     for (size_t i = 0; i < ctl_n_verbs; i++)
-        if (ctl_verbs[i].max_args > 1 && strcmp(ctl_verbs[i].words[0], "help") != 0) {
+        if (ctl_verbs[i].more_args > 0 && strcmp(ctl_verbs[i].words[0], "help") != 0) {
             char name[VERB_NAME_SIZE];
             verb_name(&ctl_verbs[i], name);
             term_printf(to, "    '%s '*) options='", name);

@@ -14,10 +14,9 @@
  * strings; the characters in question appear nowhere else in the output of a JSON serializer.
  */
 #define CTL_WRITES
-#include "ctl.h"
+#include "lib/terminal.h"
+#include "lib/ctl.h"
 #include "text.h"
-#include <ctype.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,66 +106,23 @@ struct arguments {
     va_list list;
 };
 
-struct conversion {
-    bool left, zero;
-    int width;
-    int precision; /* -1: none was given */
-    unsigned longs;
-    bool of_size; /* z */
-    char type;
-};
+#define SPEC_SIZE 48u /* of a conversion, from its '%' to its type */
 
-/* A number of a format, or an argument where it is a star. */
-static int read_number(const char **p, struct arguments *args)
+/* The conversion that begins behind a '%', with numbers where it has stars. Returns what follows. */
+static const char *read_conversion(const char *p, struct arguments *args, char spec[SPEC_SIZE])
 {
-    int n = 0;
+    size_t n = 0;
 
-    if (**p == '*') {
-        ++*p;
-        return va_arg(args->list, int);
+    spec[n++] = '%';
+    for (; *p && strchr("-0123456789.*lz", *p) && n < SPEC_SIZE - 16; p++) {
+        if (*p == '*')
+            n += (size_t)snprintf(spec + n, SPEC_SIZE - n, "%d", va_arg(args->list, int));
+        else
+            spec[n++] = *p;
     }
-    for (; isdigit((unsigned char)**p); ++*p)
-        n = n * 10 + (**p - '0');
-    return n;
-}
-
-/* Behind the '%'; returns what is behind the conversion. */
-static const char *read_conversion(const char *p, struct arguments *args, struct conversion *ret)
-{
-    *ret = (struct conversion){.precision = -1};
-    for (; *p == '-' || *p == '0'; p++) {
-        ret->left |= *p == '-';
-        ret->zero |= *p == '0';
-    }
-    ret->width = read_number(&p, args);
-    if (*p == '.') {
-        p++;
-        ret->precision = read_number(&p, args);
-    }
-    for (; *p == 'l' || *p == 'z'; p++) {
-        ret->longs += *p == 'l';
-        ret->of_size |= *p == 'z';
-    }
-    ret->type = *p;
+    spec[n] = *p;
+    spec[n + 1] = 0;
     return *p ? p + 1 : p;
-}
-
-static int64_t take_signed(struct arguments *args, const struct conversion *c)
-{
-    if (c->of_size)
-        return va_arg(args->list, ssize_t);
-    if (c->longs > 1)
-        return va_arg(args->list, long long);
-    return c->longs == 1 ? va_arg(args->list, long) : va_arg(args->list, int);
-}
-
-static uint64_t take_unsigned(struct arguments *args, const struct conversion *c)
-{
-    if (c->of_size)
-        return va_arg(args->list, size_t);
-    if (c->longs > 1)
-        return va_arg(args->list, unsigned long long);
-    return c->longs == 1 ? va_arg(args->list, unsigned long) : va_arg(args->list, unsigned);
 }
 
 /* Of a text as it is shown. */
@@ -183,59 +139,54 @@ static unsigned columns_of(const char *text, size_t n)
     return columns;
 }
 
-static void print_string(FILE *to, const struct conversion *c, const char *text)
+static void print_string(FILE *to, const char *spec, const char *text)
 {
-    size_t n = c->precision < 0 ? strlen(text) : strnlen(text, (size_t)c->precision);
-    int columns = c->width > 0 ? (int)columns_of(text, n) : 0;
-    int pad = c->width > columns ? c->width - columns : 0;
+    bool left = spec[1] == '-';
+    char *end;
+    int width = (int)strtol(spec + 1 + left, &end, 10);
+    size_t n = *end == '.' ? strnlen(text, strtoul(end + 1, NULL, 10)) : strlen(text);
+    int columns = width > 0 ? (int)columns_of(text, n) : 0;
+    int pad = width > columns ? width - columns : 0;
 
-    (void)fprintf(to, "%*s", c->left ? 0 : pad, "");
+    (void)fprintf(to, "%*s", left ? 0 : pad, "");
     term_text(to, text, n);
-    (void)fprintf(to, "%*s", c->left ? pad : 0, "");
+    (void)fprintf(to, "%*s", left ? pad : 0, "");
 }
 
-static void print_conversion(FILE *to, const struct conversion *c, struct arguments *args)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* it is a part of one that was checked */
+static void print_conversion(FILE *to, const char *spec, struct arguments *args)
 {
-    int width = c->left ? -c->width : c->width;
+    const char type = spec[strlen(spec) - 1];
 
-    switch (c->type) {
-    case 's':
-        print_string(to, c, va_arg(args->list, const char *));
-        break;
-    case 'd':
-        if (c->zero)
-            (void)fprintf(to, "%0*" PRId64, width, take_signed(args, c));
-        else
-            (void)fprintf(to, "%*" PRId64, width, take_signed(args, c));
-        break;
-    case 'u':
-        (void)fprintf(to, "%*" PRIu64, width, take_unsigned(args, c));
-        break;
-    case 'x':
-        (void)fprintf(to, "%0*" PRIx64, width, take_unsigned(args, c));
-        break;
-    case 'f':
-        (void)fprintf(to, "%*.*f", width, c->precision, va_arg(args->list, double));
-        break;
-    default: /* none that cococtl uses */
-        abort();
-    }
+    if (type == 's')
+        print_string(to, spec, va_arg(args->list, const char *));
+    else if (type == 'f')
+        (void)fprintf(to, spec, va_arg(args->list, double));
+    else if (type != 'd' && type != 'u' && type != 'x')
+        abort(); /* none that cococtl uses */
+    else if (strchr(spec, 'z'))
+        (void)fprintf(to, spec, va_arg(args->list, size_t));
+    else if (strstr(spec, "ll"))
+        (void)fprintf(to, spec, va_arg(args->list, long long));
+    else if (strchr(spec, 'l'))
+        (void)fprintf(to, spec, va_arg(args->list, long));
+    else
+        (void)fprintf(to, spec, va_arg(args->list, int));
 }
+#pragma GCC diagnostic pop
 
 static void print_format(FILE *to, const char *format, struct arguments *args)
 {
-    struct conversion c;
+    char spec[SPEC_SIZE];
 
     for (const char *p = format; *p;) {
         if (*p != '%') {
             (void)fputc(*p++, to);
             continue;
         }
-        p = read_conversion(p + 1, args, &c);
-        if (c.type == '%')
-            (void)fputc('%', to);
-        else
-            print_conversion(to, &c, args);
+        p = read_conversion(p + 1, args, spec);
+        print_conversion(to, spec, args);
     }
 }
 
@@ -305,6 +256,20 @@ void term_paint(FILE *to, enum term_paint paint, const char *text)
         (void)fputs("\x1b[0m", to);
 }
 
+void term_paint_cell(FILE *to, enum term_paint paint, const char *text, unsigned width)
+{
+    unsigned columns = columns_of(text, strlen(text));
+
+    term_paint(to, paint, text);
+    term_printf(to, "%*s", (int)(width > columns ? width - columns : 0), "");
+}
+
+void term_title(FILE *to, const char *text)
+{
+    term_paint(to, TERM_TITLE, text);
+    (void)fputc('\n', to);
+}
+
 void term_wrap(FILE *to, const char *text, unsigned indent, unsigned max)
 {
     unsigned column = indent;
@@ -366,9 +331,7 @@ void term_field(FILE *to, const char *name, const char *text)
 
 void term_line(FILE *to, const char *name, const char *text)
 {
-    term_printf(to, "%-14s", name);
-    term_string(to, text);
-    (void)fputc('\n', to);
+    term_printf(to, "%-14s%s\n", name, text);
 }
 
 void term_time(FILE *to, const char *time)

@@ -7,7 +7,9 @@
  * else they say is the daemon's to judge. One of their folders, /run/cocod, is the daemon's own: a
  * file that names the key counts only where nobody but root, or who runs this, could write it.
  */
-#include "ctl.h"
+#include "lib/conf.h"
+#include "lib/memory.h"
+#include "lib/terminal.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>

@@ -10,12 +10,14 @@
  * The kernel does not say who holds an OFD lock (its pid is -1). It does say which descriptor
  * carries which lock, in /proc/PID/fdinfo (proc(5)), to those who may look.
  *
- * Locks are a list for each file, in which the kernel looks from its beginning, and it bounds nobody's.
- * So nothing here asks it once for each lock: with n of them that would be n * n steps.
+ * Locks are a list for each file, in which the kernel looks from its beginning, and it bounds
+ * nobody's. So nothing here asks it once for each lock: with n of them that would be n * n steps.
  */
-#include "verbs/lock.h"
+#include "lib/lock.h"
 #include "coco_limits.h"
-#include "ctl.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/terminal.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>

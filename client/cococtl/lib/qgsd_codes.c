@@ -11,7 +11,7 @@
  * One cause shows as several of them. A row's cure begins with what helps most often. Some errors
  * have no code; they are told by a piece of their text.
  */
-#include "verbs/qgsd.h"
+#include "lib/qgsd.h"
 #include <string.h>
 
 static const char pccs[] = "start PCCS, and check its address in /etc/sgx_default_qcnl.conf; then "

@@ -8,17 +8,17 @@
  * Retry-After asks for (RFC 9110, section 10.2.3: seconds, or a date), else after a time that
  * doubles from the gap to five minutes, with up to a quarter added by chance, so that many hosts do
  * not come back together. Nothing waits beyond the deadline: if the next try would be later, the
- * answer is FETCH_AGAIN at once.
+ * answer is HTTP_AGAIN at once.
  *
  * What an answer can do to this host is bounded: its size, its time, and where it leads. Redirects
  * are followed by hand and only within scheme, host and port, three at most. TLS is verified
  * always, and failing that is no reason to try again. Proxies are libcurl's own business
  * (https_proxy, no_proxy).
  */
-#include "lib/fetcher.h"
+#include "lib/http.h"
 #include <curl/curl.h> /* its macros name what ctl.h poisons */
 
-#include "ctl.h"
+#include "lib/terminal.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,8 +38,8 @@
 #define EXCHANGE_MAX_MS 60000u
 #define STALL_S         20 /* less than a byte a second for so long */
 
-struct fetcher {
-    struct fetch_options options;
+struct http {
+    struct http_options options;
     CURL *curl;
     bool asked; /* last_ms is set */
     uint64_t last_ms;
@@ -48,9 +48,8 @@ struct fetcher {
     size_t size, max;
     bool too_large, no_memory;
     char retry_after[64];
-    long status;
     char curl_error[CURL_ERROR_SIZE];
-    char why[512];
+    struct why *why;
 };
 
 /* --- the real clock -------------------------------------------------------------------------- */
@@ -99,23 +98,23 @@ static uint32_t real_random(void *userdata)
     return value;
 }
 
-struct fetch_clock fetch_clock_real(bool progress)
+struct http_clock http_clock_real(bool progress)
 {
     static bool yes = true, no = false;
 
-    return (struct fetch_clock){.now_ms = real_now_ms,
-                                .sleep_ms = real_sleep_ms,
-                                .wall_s = real_wall_s,
-                                .random = real_random,
-                                .userdata = progress ? &yes : &no};
+    return (struct http_clock){.now_ms = real_now_ms,
+                               .sleep_ms = real_sleep_ms,
+                               .wall_s = real_wall_s,
+                               .random = real_random,
+                               .userdata = progress ? &yes : &no};
 }
 
-static uint64_t now_ms(const struct fetcher *f)
+static uint64_t now_ms(const struct http *f)
 {
     return f->options.clock.now_ms(f->options.clock.userdata);
 }
 
-static uint64_t left_ms(const struct fetcher *f)
+static uint64_t left_ms(const struct http *f)
 {
     uint64_t now = now_ms(f);
 
@@ -126,7 +125,7 @@ static uint64_t left_ms(const struct fetcher *f)
 
 static size_t take_body(char *data, size_t one, size_t n, void *userdata)
 {
-    struct fetcher *f = userdata;
+    struct http *f = userdata;
 
     (void)one; /* always 1 */
     if (n > f->max - f->size) {
@@ -146,7 +145,7 @@ static size_t take_body(char *data, size_t one, size_t n, void *userdata)
 static size_t take_header(char *data, size_t one, size_t n, void *userdata)
 {
     static const char name[] = "retry-after:";
-    struct fetcher *f = userdata;
+    struct http *f = userdata;
     size_t from = sizeof(name) - 1;
 
     (void)one;
@@ -161,9 +160,9 @@ static size_t take_header(char *data, size_t one, size_t n, void *userdata)
     return n;
 }
 
-static CURLcode prepare(struct fetcher *f)
+static CURLcode prepare(struct http *f)
 {
-    const struct fetch_options *o = &f->options;
+    const struct http_options *o = &f->options;
     CURL *c = f->curl;
     CURLcode r = CURLE_OK;
 
@@ -194,7 +193,7 @@ static CURLcode prepare(struct fetcher *f)
     return r;
 }
 
-static CURLcode exchange(struct fetcher *f, const char *url, long *ret_status)
+static CURLcode exchange(struct http *f, const char *url, long *ret_status)
 {
     uint64_t left = left_ms(f);
     long most = (long)(left < EXCHANGE_MAX_MS ? left : EXCHANGE_MAX_MS);
@@ -223,7 +222,7 @@ static CURLcode exchange(struct fetcher *f, const char *url, long *ret_status)
 /* --- redirects ------------------------------------------------------------------------------- */
 
 /* Scheme, host and port of a URL; curl's to be freed. */
-static char *url_part(struct fetcher *f, const char *url, CURLUPart part)
+static char *url_part(struct http *f, const char *url, CURLUPart part)
 {
     CURLU *u = curl_url();
     char *text = NULL;
@@ -236,7 +235,7 @@ static char *url_part(struct fetcher *f, const char *url, CURLUPart part)
     return text;
 }
 
-static bool same_origin(struct fetcher *f, const char *a, const char *b)
+static bool same_origin(struct http *f, const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
     bool same = true;
@@ -250,38 +249,38 @@ static bool same_origin(struct fetcher *f, const char *a, const char *b)
     return same;
 }
 
-/* The exchange and those that it leads to. FETCH_REFUSED: it leads away, and why says so. */
-static enum fetch_result follow(struct fetcher *f, const char *path, CURLcode *ret_code,
-                                long *ret_status)
+/* The exchange and those that it leads to. HTTP_REFUSED: it leads away, and why says so. */
+static enum http_result follow(struct http *f, const char *path, CURLcode *ret_code,
+                               long *ret_status)
 {
-    enum fetch_result result = FETCH_OK;
+    enum http_result result = HTTP_OK;
     char *url = NULL;
 
     if (asprintf(&url, "%s%s", f->options.url, path) < 0)
-        return FETCH_MEMORY;
+        return HTTP_MEMORY;
     for (unsigned n = 0;; n++) {
         char *location = NULL;
         *ret_code = exchange(f, url, ret_status);
         if (*ret_code == CURLE_OUT_OF_MEMORY || f->no_memory) {
-            result = FETCH_MEMORY;
+            result = HTTP_MEMORY;
             break;
         }
         if (*ret_code != CURLE_OK || *ret_status < 300 || *ret_status > 399)
             break;
         (void)curl_easy_getinfo(f->curl, CURLINFO_REDIRECT_URL, &location);
         if (!location || n == REDIRECTS_MAX || !same_origin(f, f->options.url, location)) {
-            (void)snprintf(f->why, sizeof(f->why), "%.200s %s %.200s", f->options.url,
-                           !location            ? "answered with a redirect to nowhere"
-                           : n == REDIRECTS_MAX ? "leads in circles, lastly to"
-                                                : "leads to another host, which is not followed:",
-                           location ? location : "");
-            result = f->no_memory ? FETCH_MEMORY : FETCH_REFUSED;
+            (void)why_set(f->why, 0, "%.200s %s %.200s", f->options.url,
+                          !location            ? "answered with a redirect to nowhere"
+                          : n == REDIRECTS_MAX ? "leads in circles, lastly to"
+                                               : "leads to another host, which is not followed:",
+                          location ? location : "");
+            result = f->no_memory ? HTTP_MEMORY : HTTP_REFUSED;
             break;
         }
         free(url);
         url = strdup(location); /* curl's own until the next request */
         if (!url)
-            return FETCH_MEMORY;
+            return HTTP_MEMORY;
     }
     free(url);
     return result;
@@ -289,7 +288,7 @@ static enum fetch_result follow(struct fetcher *f, const char *path, CURLcode *r
 
 /* --- again, and when ------------------------------------------------------------------------- */
 
-static bool passes(const struct fetcher *f, CURLcode code, long status)
+static bool passes(const struct http *f, CURLcode code, long status)
 {
     long verified = 0;
 
@@ -316,26 +315,25 @@ static bool passes(const struct fetcher *f, CURLcode code, long status)
     }
 }
 
-static void explain(struct fetcher *f, CURLcode code, long status)
+static void explain(struct http *f, CURLcode code, long status)
 {
     if (f->too_large || code == CURLE_FILESIZE_EXCEEDED)
-        (void)snprintf(f->why, sizeof(f->why),
-                       "the answer has more than %zu bytes, which no such file has", f->max);
-    else if (code == CURLE_OK && status == 404)
-        (void)snprintf(f->why, sizeof(f->why), "the service knows no such file (404)");
-    else if (code == CURLE_OK && status == 429)
-        (void)snprintf(f->why, sizeof(f->why), "the service was asked too often (429)");
-    else if (code == CURLE_OK && status == 200)
-        (void)snprintf(f->why, sizeof(f->why), "the service answered with nothing (200, no bytes)");
-    else if (code == CURLE_OK)
-        (void)snprintf(f->why, sizeof(f->why), "the service answered with HTTP status %ld", status);
+        (void)why_set(f->why, 0, "the answer has more than %zu bytes, which no such file has",
+                      f->max);
+    else if (code != CURLE_OK)
+        (void)why_set(f->why, 0, "%s", f->curl_error[0] ? f->curl_error : curl_easy_strerror(code));
+    else if (status == 404)
+        (void)why_set(f->why, 0, "the service knows no such file (404)");
+    else if (status == 429)
+        (void)why_set(f->why, 0, "the service was asked too often (429)");
+    else if (status == 200)
+        (void)why_set(f->why, 0, "the service answered with nothing (200, no bytes)");
     else
-        (void)snprintf(f->why, sizeof(f->why), "%s",
-                       f->curl_error[0] ? f->curl_error : curl_easy_strerror(code));
+        (void)why_set(f->why, 0, "the service answered with HTTP status %ld", status);
 }
 
 /* What Retry-After asks for, in ms; 0 where it says nothing that can be understood. */
-static uint64_t asked_for_ms(const struct fetcher *f)
+static uint64_t asked_for_ms(const struct http *f)
 {
     const char *text = f->retry_after;
     size_t digits = strspn(text, "0123456789");
@@ -347,7 +345,7 @@ static uint64_t asked_for_ms(const struct fetcher *f)
     return date > wall ? (uint64_t)(date - wall) * 1000 : 0;
 }
 
-static uint64_t backoff_ms(const struct fetcher *f, unsigned tries)
+static uint64_t backoff_ms(const struct http *f, unsigned tries)
 {
     uint64_t ms = f->options.gap_ms > BACKOFF_MIN_MS ? f->options.gap_ms : BACKOFF_MIN_MS;
 
@@ -359,7 +357,7 @@ static uint64_t backoff_ms(const struct fetcher *f, unsigned tries)
 }
 
 /* False: that would be past the deadline. */
-static bool wait_ms(struct fetcher *f, uint64_t ms, const char *why)
+static bool wait_ms(struct http *f, uint64_t ms, const char *why)
 {
     if (ms >= left_ms(f))
         return false;
@@ -368,7 +366,7 @@ static bool wait_ms(struct fetcher *f, uint64_t ms, const char *why)
     return true;
 }
 
-static bool wait_for_turn(struct fetcher *f)
+static bool wait_for_turn(struct http *f)
 {
     uint64_t since = now_ms(f) - f->last_ms;
 
@@ -377,110 +375,99 @@ static bool wait_for_turn(struct fetcher *f)
     return wait_ms(f, f->options.gap_ms - since, "keeping the distance that the service asks for");
 }
 
-/* Waits before a failed request is repeated; FETCH_OK: repeat it. */
-static enum fetch_result wait_before_next(struct fetcher *f, unsigned tries)
+/* Waits before a failed request is repeated; HTTP_OK: repeat it. */
+static enum http_result wait_before_next(struct http *f, unsigned tries)
 {
     uint64_t asked = asked_for_ms(f), ms = asked;
-    size_t n = strlen(f->why);
+    size_t n = strlen(f->why->text);
 
     if (asked == 0)
         ms = backoff_ms(f, tries);
     else if (ms < f->options.gap_ms)
         ms = f->options.gap_ms;
     if (wait_ms(f, ms, "the service is busy or away; trying again in"))
-        return FETCH_OK;
-    (void)snprintf(f->why + n, sizeof(f->why) - n,
+        return HTTP_OK;
+    (void)snprintf(f->why->text + n, WHY_SIZE - n,
                    "; %s %" PRIu64 " s, which is after this run's end",
                    asked ? "it asks to come again in" : "the next try would be in",
                    (ms + 999) / 1000);
-    return FETCH_AGAIN;
+    return HTTP_AGAIN;
 }
 
-enum fetch_result fetcher_get(struct fetcher *f, const char *path, size_t max, bool limited,
-                              uint8_t **ret, size_t *ret_size)
+enum http_result http_get(struct http *f, const char *path, size_t max, bool limited, uint8_t **ret,
+                          size_t *ret_size, struct why *why)
 {
     unsigned not_found = 0;
 
     f->max = max;
-    f->status = 0;
+    f->why = why;
     for (unsigned tries = 0;; tries++) {
         CURLcode code = CURLE_OK;
         long status = 0;
         if (left_ms(f) == 0 || (limited && !wait_for_turn(f))) {
             if (tries == 0)
-                (void)snprintf(f->why, sizeof(f->why), "the time of this run is over");
-            return FETCH_AGAIN;
+                (void)why_set(why, 0, "the time of this run is over");
+            return HTTP_AGAIN;
         }
         if (limited) {
             f->asked = true;
             f->last_ms = now_ms(f);
         }
-        enum fetch_result result = follow(f, path, &code, &status);
-        f->status = status;
+        enum http_result result = follow(f, path, &code, &status);
         if (limited)
             f->last_ms = now_ms(f);
-        if (result != FETCH_OK)
+        if (result != HTTP_OK)
             return result;
         if (code == CURLE_OK && status == 200 && f->size > 0) {
             *ret = f->body;
             *ret_size = f->size;
             f->body = NULL;
-            return FETCH_OK;
+            return HTTP_OK;
         }
         explain(f, code, status);
         if (!passes(f, code, status))
-            return FETCH_REFUSED;
+            return HTTP_REFUSED;
         if (code == CURLE_OK && status == 404 && ++not_found == NOT_FOUND_MAX)
-            return FETCH_REFUSED;
+            return HTTP_NOT_FOUND;
         if (tries + 1 == TRIES_MAX)
-            return FETCH_AGAIN;
+            return HTTP_AGAIN;
         result = wait_before_next(f, tries);
-        if (result != FETCH_OK)
+        if (result != HTTP_OK)
             return result;
     }
 }
 
 /* --- making one ------------------------------------------------------------------------------ */
 
-struct fetcher *fetcher_new(const struct fetch_options *options, const char **ret_why)
+struct http *http_new(const struct http_options *options, struct why *why)
 {
     static bool started;
 
-    *ret_why = NULL;
+    why->text[0] = 0;
     if (strncasecmp(options->url, "https://", 8) != 0 &&
         strncasecmp(options->url, "http://", 7) != 0) {
-        *ret_why = "a URL begins with https:// (or http://)";
+        (void)why_set(why, 0, "a URL begins with https:// (or http://)");
         return NULL;
     }
     if (!started && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return NULL;
     started = true;
-    struct fetcher *f = calloc(1, sizeof(*f));
+    struct http *f = calloc(1, sizeof(*f));
     if (!f)
         return NULL;
     f->options = *options;
     f->curl = curl_easy_init();
     if (f->curl && prepare(f) == CURLE_OK)
         return f;
-    fetcher_free(f);
+    http_free(f);
     return NULL;
 }
 
-void fetcher_free(struct fetcher *fetcher)
+void http_free(struct http *http)
 {
-    if (!fetcher)
+    if (!http)
         return;
-    curl_easy_cleanup(fetcher->curl);
-    free(fetcher->body);
-    free(fetcher);
-}
-
-long fetcher_status(const struct fetcher *fetcher)
-{
-    return fetcher->status;
-}
-
-const char *fetcher_why(const struct fetcher *fetcher)
-{
-    return fetcher->why;
+    curl_easy_cleanup(http->curl);
+    free(http->body);
+    free(http);
 }

@@ -11,8 +11,10 @@
  * passed over. One wrong line refuses the whole list, by its number: a host that is left out by
  * mistake is noticed on the day of its update.
  */
-#include "verbs/inventory.h"
-#include "ctl.h"
+#include "lib/inventory.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/terminal.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -27,10 +29,10 @@ static const char blanks[] = " \t\r\n";
 
 /* --- lines ------------------------------------------------------------------------------------ */
 
-/* Which column is which; all 0: they are the first three. */
+/* Where a line has them: in the first three words, where no line named columns. */
 struct columns {
-    char separator; /* of a list that names its columns */
-    size_t product, chip_id, tcb;
+    char separator; /* 0: no line did */
+    size_t at[3];   /* product, chip id, TCB */
 };
 
 static bool is_one_of(const char *word, const char *const *names)
@@ -83,13 +85,13 @@ static size_t split(char *text, const char *separators, bool each, char *words[W
 /* Is it a line that names columns? */
 static bool read_columns(const char *line, struct columns *ret)
 {
-    static const char *const product[] = {"product", "prod", "cpu", "processor", NULL};
-    static const char *const chip_id[] = {"chip_id", "chip-id", "chip id", "chipid",
-                                          "hwid",    "hw_id",   "chip",    NULL};
-    static const char *const tcb[] = {"tcb", "tcb_version", "reported_tcb", "reported tcb", NULL};
+    static const char *const names[3][8] = {{"product", "prod", "cpu", "processor"},
+                                            {"chip_id", "chip-id", "chip id", "chipid", "hwid",
+                                             "hw_id", "chip"},
+                                            {"tcb", "tcb_version", "reported_tcb", "reported tcb"}};
     struct columns columns = {.separator = ' '};
     char text[LINE_SIZE], separators[2] = "", *words[WORDS_MAX];
-    bool has_product = false, has_chip = false, has_tcb = false;
+    bool has[3] = {false};
 
     for (const char *p = ",;\t"; *p && columns.separator == ' '; p++)
         if (strchr(line, *p))
@@ -97,39 +99,29 @@ static bool read_columns(const char *line, struct columns *ret)
     separators[0] = columns.separator;
     (void)snprintf(text, sizeof(text), "%s", line);
     size_t n = split(text, separators, columns.separator != ' ', words);
-    for (size_t i = 0; i < n; i++) {
-        if (!has_product && is_one_of(words[i], product)) {
-            has_product = true;
-            columns.product = i;
-        } else if (!has_chip && is_one_of(words[i], chip_id)) {
-            has_chip = true;
-            columns.chip_id = i;
-        } else if (!has_tcb && is_one_of(words[i], tcb)) {
-            has_tcb = true;
-            columns.tcb = i;
-        }
-    }
-    if (!has_product || !has_chip || !has_tcb)
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < 3; k++)
+            if (!has[k] && is_one_of(words[i], names[k])) {
+                has[k] = true;
+                columns.at[k] = i;
+                break;
+            }
+    if (!has[0] || !has[1] || !has[2])
         return false;
     *ret = columns;
     return true;
 }
 
-static int wrong(char why[KDS_WHY_SIZE], const char *text)
-{
-    (void)snprintf(why, KDS_WHY_SIZE, "%s", text);
-    return -EINVAL;
-}
-
 /* "…/vcek/v1/PRODUCT/CHIP-ID?LEVELS" */
-static int parse_url(char *text, struct kds_target *ret, char why[KDS_WHY_SIZE])
+static int parse_url(char *text, struct kds_target *ret, struct why *why)
 {
     char *product = strstr(text, "/vcek/v1/") + strlen("/vcek/v1/");
     char *chip_id = strchr(product, '/');
     char *tcb = chip_id ? strchr(chip_id, '?') : NULL;
 
     if (!tcb)
-        return wrong(why, "a URL of a VCEK is /vcek/v1/PRODUCT/CHIP-ID?blSPL=…&teeSPL=…");
+        return why_set(why, -EINVAL,
+                       "a URL of a VCEK is /vcek/v1/PRODUCT/CHIP-ID?blSPL=…&teeSPL=…");
     *chip_id++ = 0;
     *tcb++ = 0;
     return spelled_target(product, chip_id, tcb, ret, why);
@@ -137,7 +129,7 @@ static int parse_url(char *text, struct kds_target *ret, char why[KDS_WHY_SIZE])
 
 /* 1: a target; 0: nothing; -EINVAL: why. */
 static int parse_line(char *text, struct columns *columns, bool first, struct kds_target *ret,
-                      char why[KDS_WHY_SIZE])
+                      struct why *why)
 {
     char separators[2] = {columns->separator, 0}, *words[WORDS_MAX];
     bool named = columns->separator != 0;
@@ -155,14 +147,11 @@ static int parse_line(char *text, struct columns *columns, bool first, struct kd
     size_t n = named ? split(text, separators, columns->separator != ' ', words)
                      : split(text, " \t,;", false, words);
     if (!named && n != 3)
-        return wrong(why, "a line has a product, a chip id and a TCB");
-    if (!named)
-        r = spelled_target(words[0], words[1], words[2], ret, why);
-    else if (columns->product >= n || columns->chip_id >= n || columns->tcb >= n)
-        return wrong(why, "the line has fewer columns than the first, which names them");
-    else
-        r = spelled_target(words[columns->product], words[columns->chip_id], words[columns->tcb],
-                           ret, why);
+        return why_set(why, -EINVAL, "a line has a product, a chip id and a TCB");
+    const size_t *at = columns->at;
+    if (at[0] >= n || at[1] >= n || at[2] >= n)
+        return why_set(why, -EINVAL, "the line has fewer columns than the first, which names them");
+    r = spelled_target(words[at[0]], words[at[1]], words[at[2]], ret, why);
     return r < 0 ? r : 1;
 }
 
@@ -192,16 +181,16 @@ static bool add(struct inventory *inventory, const struct kds_target *target)
 }
 
 /* A line without what ends it, and without the mark before the first. False: there is none. */
-static bool read_line(FILE *from, char text[LINE_SIZE], bool first, int *ret, char *why)
+static bool read_line(FILE *from, char text[LINE_SIZE], bool first, int *ret, struct why *why)
 {
     size_t n = 0;
     int c;
 
     while ((c = getc(from)) != EOF && c != '\n') {
         if (c == 0)
-            *ret = wrong(why, "it is not plain text: save it as UTF-8");
+            *ret = why_set(why, -EINVAL, "it is not plain text: save it as UTF-8");
         if (n == LINE_SIZE - 1)
-            *ret = wrong(why, "the line is too long");
+            *ret = why_set(why, -EINVAL, "the line is too long");
         if (*ret < 0)
             return true;
         text[n++] = (char)c;
@@ -216,8 +205,9 @@ int inventory_read(const char *path, struct kds_target **ret, size_t *ret_n)
 {
     FILE *from = fopen(path, "re");
     struct inventory inventory = {0};
-    struct columns columns = {0};
-    char text[LINE_SIZE], why[KDS_WHY_SIZE];
+    struct columns columns = {.at = {0, 1, 2}};
+    char text[LINE_SIZE];
+    struct why why;
     struct kds_target target;
     unsigned number = 1;
     bool begun = false; /* a line was there that is neither empty nor a comment */
@@ -229,13 +219,13 @@ int inventory_read(const char *path, struct kds_target **ret, size_t *ret_n)
         term_error("cannot read %s: %s", path, strerror(errno));
         return CTL_FAILED;
     }
-    for (; code == CTL_OK && read_line(from, text, number == 1, &r, why); number++) {
+    for (; code == CTL_OK && read_line(from, text, number == 1, &r, &why); number++) {
         bool empty = text[strspn(text, " \t\r,;")] == 0 || text[strspn(text, " \t")] == '#';
         if (r == 0)
-            r = parse_line(text, &columns, !begun, &target, why);
+            r = parse_line(text, &columns, !begun, &target, &why);
         begun = begun || !empty;
         if (r < 0) {
-            term_error("%s, line %u: %s", path, number, why);
+            term_error("%s, line %u: %s", path, number, why.text);
             code = CTL_USAGE;
         } else if (r > 0 && !add(&inventory, &target)) {
             if (!memory_ran_out())
