@@ -12,6 +12,7 @@
 #include "certs/platform.h"
 #include "config/config.h"
 #include "observe/event.h"
+#include "observe/metrics.h"
 #include "peer/listener.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
@@ -249,6 +250,20 @@ static struct qgs_door_options door_options(const struct config *config)
     };
 }
 
+void cocod_worker_hangs(const char *what, bool hangs)
+{
+    if (!hangs) {
+        event_emit(EVENT_WORKER_GOES_ON, NULL, 0, "%s goes on", what);
+        return;
+    }
+    metrics.worker_stalls++;
+    event_emit(
+        EVENT_WORKER_STALLED, NULL, 0,
+        "%s has not come to an end in %u s: a disk, a file system or a name service does not "
+        "answer; what is served stays, and nothing new is read",
+        what, WORKER_STALLED_US / 1000000u);
+}
+
 static int make_services(struct cocod *cocod, const struct config *config,
                          const struct cocod_names *names)
 {
@@ -256,7 +271,8 @@ static int make_services(struct cocod *cocod, const struct config *config,
     struct server_limits limits = server_limits(config);
     struct platform_options platform = platform_options(config);
 
-    cocod->worker = worker_new(cocod->base, &cocod->timers, "reading or writing files");
+    cocod->worker =
+        worker_new(cocod->base, &cocod->timers, "reading or writing files", cocod_worker_hangs);
     cocod->server = server_new(cocod->base, &cocod->timers, &limits);
     if (!cocod->worker || !cocod->server)
         return -ENOMEM;
@@ -362,6 +378,8 @@ void cocod_free(struct cocod *cocod)
 {
     if (!cocod)
         return;
+    cocod->health.reloader = NULL;
+    reload_done(&cocod->reload);
     if (cocod->server) {
         server_stop_listening(cocod->server);
         server_close_peers(cocod->server, CLOSE_SHUTDOWN); /* completes every request */
@@ -463,4 +481,34 @@ void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const
              "the configuration was refused, %s in force: %s", texts[in_force], why);
     cocod->health.config_problem = cocod->config_problem;
     event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_problem);
+}
+
+static void look_up(void *data, const struct config *config)
+{
+    struct cocod *cocod = data;
+
+    cocod_find_names(config, &cocod->reload_names);
+}
+
+static void bring_in(void *data, struct config *config)
+{
+    struct cocod *cocod = data;
+
+    cocod_reload(cocod, config, &cocod->reload_names);
+}
+
+static void refuse(void *data, const char *why)
+{
+    cocod_refuse_config(data, CONFIG_SOURCE_BEFORE, why);
+}
+
+int cocod_start_reloads(struct cocod *cocod, const struct reload_options *options,
+                        void (*ended)(void))
+{
+    const struct reload_calls calls = {look_up, bring_in, refuse, ended};
+    int r = reload_init(&cocod->reload, options, &calls, cocod, cocod->base, &cocod->timers,
+                        cocod_worker_hangs);
+
+    cocod->health.reloader = cocod->reload.worker;
+    return r;
 }

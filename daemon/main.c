@@ -12,7 +12,6 @@
 #include "coco_limits.h"
 #include "cocod.h"
 #include "config/config.h"
-#include "config/reload.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include "peer/listener.h"
@@ -42,7 +41,6 @@ struct options {
 struct program {
     struct options options;
     struct cocod *cocod;
-    struct reload reload;
     struct timer watchdog;
     uint64_t watchdog_us;
     /* The sockets that this process made, to be removed at the end; a reload may change what the
@@ -110,7 +108,7 @@ static void reloaded(void)
 static void reload(struct program *program)
 {
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)sys.now_us());
-    reload_begin(&program->reload);
+    reload_begin(&program->cocod->reload);
 }
 
 /* --- sockets ---------------------------------------------------------------------------------- */
@@ -363,10 +361,9 @@ static int run(struct program *program)
         if (in_force != CONFIG_SOURCE_FILES)
             cocod_refuse_config(program->cocod, in_force,
                                 errors.n > 0 ? errors.items[0] : "it cannot be read");
-        r = reload_init(&program->reload, &program->options.files, program->cocod, reloaded);
+        r = cocod_start_reloads(program->cocod, &program->options.files, reloaded);
         if (r == 0)
             r = serve_all(program);
-        reload_done(&program->reload);
         cocod_free(program->cocod);
     }
     config_errors_clear(&errors);

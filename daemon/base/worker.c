@@ -14,8 +14,6 @@
 #include "base/container_of.h"
 #include "base/sys.h"
 #include "base/timer.h"
-#include "observe/event.h"
-#include "observe/metrics.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <pthread.h>
@@ -42,6 +40,7 @@ struct worker {
     unsigned n_pending; /* submitted, and not told yet */
     struct timer watch; /* armed while there is any */
     const char *what;
+    worker_hangs hangs;
     bool stalled;
 };
 
@@ -76,12 +75,7 @@ static void on_stalled(struct timer *timer)
     struct worker *worker = container_of(timer, struct worker, watch);
 
     worker->stalled = true;
-    metrics.worker_stalls++;
-    event_emit(
-        EVENT_WORKER_STALLED, NULL, 0,
-        "%s has not come to an end in %u s: a disk, a file system or a name service does not "
-        "answer; what is served stays, and nothing new is read",
-        worker->what, WORKER_STALLED_US / 1000000u);
+    worker->hangs(worker->what, true);
 }
 
 static void watch(struct worker *worker)
@@ -95,7 +89,7 @@ static void watch(struct worker *worker)
 static void note_progress(struct worker *worker)
 {
     if (worker->stalled)
-        event_emit(EVENT_WORKER_GOES_ON, NULL, 0, "%s goes on", worker->what);
+        worker->hangs(worker->what, false);
     worker->stalled = false;
     watch(worker);
 }
@@ -138,13 +132,15 @@ static int start_thread(struct worker *worker)
     return -r;
 }
 
-struct worker *worker_new(struct event_base *base, struct timers *timers, const char *what)
+struct worker *worker_new(struct event_base *base, struct timers *timers, const char *what,
+                          worker_hangs hangs)
 {
     struct worker *worker = sys.alloc(sizeof(*worker));
 
     if (!worker)
         return NULL;
     worker->what = what;
+    worker->hangs = hangs;
     if (timer_init(&worker->watch, timers, on_stalled) < 0) {
         sys.free(worker);
         return NULL;

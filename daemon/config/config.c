@@ -51,6 +51,13 @@ struct reading {
     size_t mistakes;
 };
 
+const char *config_source_name(enum config_source source)
+{
+    static const char *const names[CONFIG_SOURCES] = {"files", "before", "last_good", "defaults"};
+
+    return names[source];
+}
+
 /* --- mistakes --- */
 
 int config_error_add(struct config_errors *errors, const char *text)

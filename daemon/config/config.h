@@ -79,6 +79,18 @@ struct config_set {
     bool item; /* false: it emptied a list */
 };
 
+/* Which configuration is in force. */
+enum config_source {
+    CONFIG_SOURCE_FILES,     /* that of the files, as they were when they were read last */
+    CONFIG_SOURCE_BEFORE,    /* the files became wrong: the one before stays */
+    CONFIG_SOURCE_LAST_GOOD, /* the files were wrong at the start: their last good copy */
+    CONFIG_SOURCE_DEFAULTS,  /* and without such a copy, the defaults */
+    CONFIG_SOURCES,
+};
+
+/* "files", "before", "last_good", "defaults". */
+const char *config_source_name(enum config_source source);
+
 /* All strings are set (perhaps ""), owned by the struct. Times are milliseconds, sizes bytes. */
 struct config {
     /* [cocod] */

@@ -100,13 +100,6 @@ static void escape_label(char *out, size_t size, const char *text)
 
 /* --- the daemon ------------------------------------------------------------------------------- */
 
-const char *config_source_name(enum config_source source)
-{
-    static const char *const names[CONFIG_SOURCES] = {"files", "before", "last_good", "defaults"};
-
-    return names[source];
-}
-
 static void build_info(FILE *out, const char *name, const struct exposition *from)
 {
     (void)from;
