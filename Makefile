@@ -55,7 +55,7 @@ LDFLAGS_ALL = -Wl,-z,relro,-z,now,-z,noexecstack $(SANFLAGS) $(LDFLAGS)
 STRICT := -Wconversion -Wsign-conversion
 
 pc = $(shell $(PKGCONFIG) --$(1) $(2) 2>/dev/null)
-DAEMON_PC := libevent_core libcrypto libsystemd json-c inih
+DAEMON_PC := libevent_core libcrypto libsystemd json-c
 DAEMON_CFLAGS = -Idaemon -I$(BUILD)/gen -DHASH_NONFATAL_OOM=1 $(call pc,cflags,$(DAEMON_PC))
 DAEMON_LIBS   := $(call pc,libs,$(DAEMON_PC)) -lpthread
 CTL_PC := json-c libcurl

@@ -452,7 +452,7 @@ void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod
     cocod->admin.roles = names->roles;
     cocod->config = config;
     cocod->admin.config = config;
-    log_set_level(config->log_level);
+    log_set_level(config->cocod_log_level);
     server_set_limits(cocod->server, &limits);
     cocod->vmm.options = vmm_options(config, cocod->vmm.options.instance);
     cocod->door.options = door_options(config);

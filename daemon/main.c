@@ -346,7 +346,7 @@ static int run(struct program *program)
     for (size_t i = 0; i < errors.n; i++)
         log_error("%s", errors.items[i]);
     if (r == 0) {
-        log_set_level(config->log_level);
+        log_set_level(config->cocod_log_level);
         if (in_force == CONFIG_SOURCE_FILES)
             reload_keep(config);
     }
