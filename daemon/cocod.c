@@ -160,20 +160,15 @@ static gid_t find_table_group(const struct config *config)
  * distributions. */
 static size_t find_users(const char *text, uid_t *out, size_t room)
 {
-    char name[33];
+    char name[CONFIG_NAME_SIZE];
     size_t n = 0;
 
-    while (*text && n < room) {
-        size_t length = strcspn(text, " ,");
-        snprintf(name, sizeof(name), "%.*s", (int)length, text);
+    while (n < room && config_next_name(&text, name) > 0) {
         char *end = name;
         unsigned long number = strtoul(name, &end, 10);
-        const struct passwd *user = *end && *name ? getpwnam(name) : NULL;
-        if (length > 0 && !*end)
-            out[n++] = (uid_t)number;
-        else if (user)
-            out[n++] = user->pw_uid;
-        text += length + strspn(text + length, " ,");
+        const struct passwd *user = *end ? getpwnam(name) : NULL;
+        if (user || !*end)
+            out[n++] = user ? user->pw_uid : (uid_t)number;
     }
     return n;
 }
@@ -286,7 +281,7 @@ static int make_services(struct cocod *cocod, const struct config *config,
     cocod->quotes = quotes_new(cocod->base, &cocod->timers, &quotes);
     if (!cocod->certs || !cocod->quotes)
         return -ENOMEM;
-    return health_init(&cocod->health, &cocod->timers, cocod->certs, cocod->quotes, cocod->worker);
+    return health_init(&cocod->health, &cocod->timers, admin_gather, &cocod->admin);
 }
 
 static void on_clock_set(void *data)
@@ -342,19 +337,17 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
                               .quotes = cocod->quotes,
                               .server = cocod->server,
                               .options = vmm_options(config, instance)};
-    cocod->exposition = (struct exposition){.certs = cocod->certs,
-                                            .quotes = cocod->quotes,
-                                            .server = cocod->server,
-                                            .health = &cocod->health,
-                                            .started_s = sys.wall_s()};
-    (void)config_hash(config, cocod->exposition.config_hash);
+    cocod->exposition = (struct exposition){.admin = &cocod->admin, .started_s = sys.wall_s()};
+    config_state_take(&cocod->config_state, config, config);
     cocod->admin = (struct admin){.certs = cocod->certs,
                                   .quotes = cocod->quotes,
                                   .server = cocod->server,
+                                  .worker = cocod->worker,
                                   .health = &cocod->health,
                                   .exposition = &cocod->exposition,
                                   .config = config,
                                   .started = config,
+                                  .config_state = &cocod->config_state,
                                   .instance = instance};
     r = admin_init(&cocod->admin, &cocod->timers);
     if (r < 0) {
@@ -378,7 +371,7 @@ void cocod_free(struct cocod *cocod)
 {
     if (!cocod)
         return;
-    cocod->health.reloader = NULL;
+    cocod->admin.reloader = NULL;
     reload_done(&cocod->reload);
     if (cocod->server) {
         server_stop_listening(cocod->server);
@@ -405,33 +398,6 @@ void cocod_free(struct cocod *cocod)
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
-/* Which keys have another value than cocod started with, and keep that one's effect until a
- * restart. */
-static void look_for_restart(struct cocod *cocod, const struct config *config)
-{
-    size_t n = 0, used = 0;
-    const struct config_key *keys = config_keys(&n);
-    char names[400] = "";
-
-    cocod->exposition.restart_needed = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!keys[i].at_start || config_same_value(cocod->started, config, &keys[i]))
-            continue;
-        cocod->exposition.restart_needed++;
-        if (used < sizeof(names))
-            used += (size_t)snprintf(names + used, sizeof(names) - used, "%s[%s] %s",
-                                     used ? ", " : "", keys[i].section, keys[i].name);
-    }
-    snprintf(cocod->restart_problem, sizeof(cocod->restart_problem),
-             "changed in the configuration, and taken at the next start only: %s; restart cocod "
-             "when it suits you",
-             names);
-    cocod->health.restart_problem =
-        cocod->exposition.restart_needed > 0 ? cocod->restart_problem : NULL;
-    if (cocod->health.restart_problem)
-        log_event(LOG_LEVEL_WARNING, "config-needs-restart", NULL, 0, "%s", cocod->restart_problem);
-}
-
 void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod_names *names)
 {
     struct backend_options backends[CONFIG_ENDPOINTS_MAX];
@@ -441,14 +407,14 @@ void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod
     struct server_limits limits = server_limits(config);
     struct quotes_options quotes = quotes_options(config, names, backends);
 
-    look_for_restart(cocod, config);
+    config_state_take(&cocod->config_state, cocod->started, config);
+    if (cocod->config_state.restart_problem[0])
+        log_event(LOG_LEVEL_WARNING, "config-needs-restart", NULL, 0, "%s",
+                  cocod->config_state.restart_problem);
     /* The table file is the one that sessions have leases on. */
     options.table_file =
         certs_options(cocod->started, cocod->platform, cocod->table_group).table_file;
     platform_set_options(cocod->platform, &platform);
-    cocod->health.config_problem = NULL;
-    cocod->exposition.config_source = CONFIG_SOURCE_FILES;
-    (void)config_hash(config, cocod->exposition.config_hash);
     cocod->admin.roles = names->roles;
     cocod->config = config;
     cocod->admin.config = config;
@@ -467,20 +433,8 @@ void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod
 
 void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const char *why)
 {
-    static const char *const texts[CONFIG_SOURCES] = {
-        [CONFIG_SOURCE_FILES] = "it is",
-        [CONFIG_SOURCE_BEFORE] = "the one before it stays",
-        [CONFIG_SOURCE_LAST_GOOD] = "its last good copy is",
-        [CONFIG_SOURCE_DEFAULTS] = "the defaults are"};
-
-    /* Refused once more: what is in force has not become better. */
-    if (in_force == CONFIG_SOURCE_BEFORE && cocod->exposition.config_source != CONFIG_SOURCE_FILES)
-        in_force = cocod->exposition.config_source;
-    cocod->exposition.config_source = in_force;
-    snprintf(cocod->config_problem, sizeof(cocod->config_problem),
-             "the configuration was refused, %s in force: %s", texts[in_force], why);
-    cocod->health.config_problem = cocod->config_problem;
-    event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_problem);
+    config_state_refuse(&cocod->config_state, in_force, why);
+    event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_state.problem);
 }
 
 static void look_up(void *data, const struct config *config)
@@ -509,6 +463,6 @@ int cocod_start_reloads(struct cocod *cocod, const struct reload_options *option
     int r = reload_init(&cocod->reload, options, &calls, cocod, cocod->base, &cocod->timers,
                         cocod_worker_hangs);
 
-    cocod->health.reloader = cocod->reload.worker;
+    cocod->admin.reloader = cocod->reload.worker;
     return r;
 }

@@ -6,10 +6,11 @@
 #pragma once
 
 #include "admin/admin.h"
+#include "admin/exposition.h"
 #include "base/clock_watch.h"
 #include "base/timer.h"
 #include "config/reload.h"
-#include "observe/exposition.h"
+#include "config/state.h"
 #include "observe/health.h"
 #include "qgs_door/qgs_door.h"
 #include "rpc/vmm.h"
@@ -46,8 +47,7 @@ struct cocod {
     struct config *config;           /* owned; what certs' options point into */
     struct config *started;          /* that cocod started with, owned; perhaps the same */
     gid_t table_group;               /* of `started` */
-    char restart_problem[512];
-    char config_problem[512];
+    struct config_state config_state;
 };
 
 /* An event base as cocod wants it. NULL: out of memory. */

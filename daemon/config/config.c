@@ -457,13 +457,6 @@ void config_free(struct config *c)
 
 /* --- where a value came from --- */
 
-const char *config_source_name(enum config_source source)
-{
-    static const char *const names[CONFIG_SOURCES] = {"files", "before", "last_good", "defaults"};
-
-    return names[source];
-}
-
 const struct config_set *config_find_set(const struct config *c, size_t key, size_t item)
 {
     const struct config_set *emptied = NULL;

@@ -112,17 +112,15 @@ void rig_open(struct rig *rig, const struct rig_options *options)
                                         .quote_timeout_us = 25u * 1000000u,
                                         .quote_max_timeout_us = 60u * 1000000u,
                                         .events_per_minute = 10}};
-    ck_assert_int_eq(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, rig->worker),
-                     0);
+    ck_assert_int_eq(health_init(&rig->health, &rig->timers, admin_gather, &rig->admin), 0);
     ck_assert_int_eq(config_load(NULL, &rig->config, NULL), 0);
-    rig->exposition = (struct exposition){.certs = rig->certs,
-                                          .quotes = rig->quotes,
-                                          .server = rig->server,
-                                          .health = &rig->health};
+    rig->exposition = (struct exposition){.admin = &rig->admin};
     rig->admin = (struct admin){.certs = rig->certs,
                                 .exposition = &rig->exposition,
                                 .config = rig->config,
                                 .started = rig->config,
+                                .config_state = &rig->config_state,
+                                .worker = rig->worker,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
                                 .health = &rig->health,

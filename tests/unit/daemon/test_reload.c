@@ -260,15 +260,15 @@ TEST(kept_quotes_and_deadlines_follow)
 TEST(what_waits_for_a_restart_is_said)
 {
     open_with("[quotes]\n" A);
-    ck_assert_ptr_null(world.cocod->health.restart_problem);
+    ck_assert_str_eq(world.cocod->config_state.restart_problem, "");
     reload("[quotes]\n" A "[rpc]\nlisten = /run/other\n[metrics]\nmode = 0600\n");
-    ck_assert_ptr_nonnull(strstr(world.cocod->health.restart_problem, "[rpc] listen"));
-    ck_assert_ptr_nonnull(strstr(world.cocod->health.restart_problem, "[metrics] mode"));
-    ck_assert_uint_eq(world.cocod->exposition.restart_needed, 2);
+    ck_assert_ptr_nonnull(strstr(world.cocod->config_state.restart_problem, "[rpc] listen"));
+    ck_assert_ptr_nonnull(strstr(world.cocod->config_state.restart_problem, "[metrics] mode"));
+    ck_assert_uint_eq(world.cocod->config_state.n_restart, 2);
     reload("[quotes]\n" A "slots = 3\n[rpc]\nlisten = /run/other\n"); /* still */
-    ck_assert_uint_eq(world.cocod->exposition.restart_needed, 1);
+    ck_assert_uint_eq(world.cocod->config_state.n_restart, 1);
     reload("[quotes]\n" A);
-    ck_assert_ptr_null(world.cocod->health.restart_problem);
+    ck_assert_str_eq(world.cocod->config_state.restart_problem, "");
     world_close(&world);
 }
 
@@ -311,7 +311,7 @@ TEST(a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal)
     while (reloads_told == 0)
         ck_assert_int_ge(event_base_loop(world.base, EVLOOP_ONCE), 0);
     ck_assert_uint_eq(reloads_told, 1);
-    ck_assert_int_eq(world.cocod->exposition.config_source, CONFIG_SOURCE_BEFORE);
-    ck_assert_ptr_nonnull(strstr(world.cocod->health.config_problem, "slots"));
+    ck_assert_int_eq(world.cocod->config_state.source, CONFIG_SOURCE_BEFORE);
+    ck_assert_ptr_nonnull(strstr(world.cocod->config_state.problem, "slots"));
     world_close(&world);
 }

@@ -1,31 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The metrics as Prometheus reads them: for GetMetrics, and for a socket that dumps them to whoever
- * connects.
+ * The metrics page: for GetMetrics, and for a socket that dumps it to whoever connects.
  */
 #pragma once
 
-#include "base/blob.h"
-#include "config/config.h"
 #include "peer/dialect.h"
 #include <stdint.h>
 #include <stdio.h>
 
-struct certs;
-struct health;
-struct quotes;
-struct server;
+struct admin;
+struct blob;
 
 struct exposition {
-    struct certs *certs;
-    struct quotes *quotes;
-    struct server *server;
-    const struct health *health;
+    const struct admin *admin;
     int64_t started_s; /* wall clock */
-    enum config_source config_source;
-    char config_hash[CONFIG_HASH_SIZE]; /* of the values in force, hexadecimal */
-    unsigned restart_needed;            /* keys whose change waits for a restart */
-    struct blob *last;                  /* a text, and when it was made */
+    struct blob *last; /* a text, and when it was made */
     uint64_t last_us;
 };
 
