@@ -204,12 +204,6 @@ void json_set_text(struct json_object *object, const char *key, const char *text
 /* Adds a value that stays the caller's, too; NULL as null. */
 void json_set_shared(struct json_object *object, const char *key, struct json_object *value);
 
-/* base64.c: RFC 4648 section 4, padded, canonical. */
-/* malloc'ed, terminated; NULL: out of memory. */
-char *base64_encode(const void *bytes, size_t size);
-/* malloc'ed; -EBADMSG, -ENOMEM. */
-int base64_decode(const char *text, uint8_t **ret, size_t *ret_size);
-
 /* conf.c */
 #define CONF_DIRS 3u
 extern const char *const conf_dirs[CONF_DIRS]; /* cocod.conf(5)'s, the most important last */

@@ -10,6 +10,7 @@
  */
 #include "certs/certs.h"
 #include "admin/parts.h"
+#include "base64.h"
 #include "certs/chain/chain.h"
 #include "json_writer.h"
 #include "peer/account.h"
@@ -87,7 +88,7 @@ static void fail(const struct certs_job *job)
         admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
         return;
     }
-    admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why));
+    admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why.text));
 }
 
 /* --- Import ----------------------------------------------------------------------------------- */
@@ -111,7 +112,7 @@ static void told_import(struct certs_job *job)
         admin_add_text(entry, "kind", result->kind);
         admin_add_text(entry, "key", result->key[0] ? result->key : NULL);
         admin_add_text(entry, "action", actions[result->action]);
-        admin_add_text(entry, "reason", result->reason[0] ? result->reason : NULL);
+        admin_add_text(entry, "reason", result->reason.text[0] ? result->reason.text : NULL);
         json_append(array, entry);
     }
     json_set(object, "results", array);
@@ -130,10 +131,10 @@ static int add_file(struct certs_job *job, struct json_object *file)
         !json_object_object_get_ex(file, "data", &data) || !admin_string(name) ||
         strlen(admin_string(name)) > 200 || !admin_string(data))
         return -EINVAL;
-    int r = admin_decode_base64(admin_string(data), &bytes, &size);
+    int r = base64_decode(admin_string(data), &bytes, &size);
     if (r < 0)
-        return r;
-    r = certs_job_add_file(job, admin_string(name), bytes, size);
+        return r == -EBADMSG ? -EINVAL : r;
+    r = size > 0 ? certs_job_add_file(job, admin_string(name), bytes, size) : -EINVAL;
     free(bytes);
     return r;
 }
@@ -202,7 +203,7 @@ static struct json_object *chain_entry(const struct certs_job *job,
     admin_add_text(entry, "tcb", listed->key.tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
     json_set(entry, "served", json_object_new_boolean(is_served(job->certs, &listed->key)));
-    admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
+    admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
     return entry;
 }
 
@@ -222,7 +223,7 @@ static struct json_object *crl_entry(const struct store_listed_crl *listed)
     else
         admin_add_time(entry, "nextUpdate", crl->next_update_s);
     json_set(entry, "revoked", revoked);
-    admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
+    admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
     return entry;
 }
 
@@ -371,8 +372,8 @@ static void told_preflight(struct certs_job *job)
     if (job->result == -ENOMEM)
         fail(job);
     else
-        complete(job,
-                 preflight_parameters(job->result == 0, text, job->result == 0 ? NULL : job->why));
+        complete(job, preflight_parameters(job->result == 0, text,
+                                           job->result == 0 ? NULL : job->why.text));
 }
 
 /* Parameters, or the platform's own values where they are left out. A parameter's name on failure,

@@ -210,7 +210,7 @@ struct certs_job {
     struct store_key key; /* CHAIN, REMOVE */
 
     int result; /* 0, or negative errno and a sentence */
-    char why[CHAIN_WHY_SIZE];
+    struct why why;
     struct store_results results; /* IMPORT, VERIFY */
     struct store_list list;       /* LIST */
     struct store_chain chain;     /* CHAIN */

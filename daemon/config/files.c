@@ -7,7 +7,7 @@
  * told at once. A folder that is not there has no files; one that cannot be read is a mistake,
  * since what stands in it would be passed over in silence.
  */
-#include "base/read_all.h"
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "config/value.h"
 

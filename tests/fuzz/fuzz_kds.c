@@ -55,17 +55,16 @@ static bool read_target(const char *text, struct kds_target *ret)
 /* The daemon's reading of a VCEK; false: it has none. */
 static bool read_leaf(const uint8_t *der, size_t size, struct chain *ret)
 {
-    const struct chain_why nowhere = {.text = NULL};
     struct chain_kind kind;
     X509 *x = NULL;
 
     *ret = (struct chain){.signer = CHAIN_SIGNER_VCEK};
     struct chain_cert *leaf = &ret->certs[CHAIN_LEAF];
-    if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, &nowhere) < 0)
+    if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, NULL) < 0)
         return false;
     memcpy(ret->product, kind.product, sizeof(ret->product));
     bool good = kind.role == CHAIN_LEAF && kind.signer == CHAIN_SIGNER_VCEK &&
-                chain_leaf_parse(ret, x, &nowhere) == 0;
+                chain_leaf_parse(ret, x, NULL) == 0;
     X509_free(x);
     if (!good)
         chain_cert_done(leaf);

@@ -13,6 +13,7 @@
  * of certificates, has no document format to read. What they hold is the daemon's to judge, and the
  * other members nobody's. Each of the two may be there once: of two, one would be lost unseen.
  */
+#include "base64.h"
 #include "ctl.h"
 #include "json_reader.h"
 #include <errno.h>

@@ -6,6 +6,7 @@
  * the table as the daemon would serve it, or its blobs one by one, so that what leaves the store is
  * exactly what guests are given.
  */
+#include "base64.h"
 #include "ctl.h"
 #include "lib/spelling.h"
 #include "snp_table.h"

@@ -11,6 +11,7 @@
  * Verify keeps nothing, so that there a second call would know no more than the first: leaves and
  * their intermediates have to come together, or be stored.
  */
+#include "base64.h"
 #include "ctl.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * AMD SEV-SNP certificate chains: taking bytes apart, deciding whether they may be served, making
- * the table. Pure functions of bytes and time; no state, no log, and but for chain_read_file no
- * file system.
+ * the table. Pure functions of bytes and time: no state, no log, no file system.
  */
 #pragma once
 
 #include "snp_tcb.h"
+#include "why.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,8 +19,6 @@ void chain_watch_memory(void);
 #define CHAIN_FILE_MAX  (64u * 1024u)
 #define CHAIN_CERT_MAX  (8u * 1024u)
 #define CHAIN_ROOTS_MAX 64u
-/* The longest sentence that a refusal gives. */
-#define CHAIN_WHY_SIZE 512u
 
 enum chain_role {
     CHAIN_ARK,  /* root */
@@ -79,8 +77,7 @@ struct chain_input {
  * -ENOMEM, or -EBADMSG and a sentence in `why` that names input and reason. A certificate that is
  * given twice, byte for byte, counts once; of several intermediates and roots the leaf's are taken.
  */
-int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, char *why,
-                size_t why_size);
+int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, struct why *why);
 void chain_free(struct chain *c);
 
 /* The roots that are trusted, by the SHA-256 of their DER. */
@@ -96,8 +93,7 @@ struct chain_roots {
 void chain_roots_init(struct chain_roots *roots);
 /* Trusts the root certificates in a file as well (PEM or DER). As chain_parse; -ENOSPC (with a
  * sentence) where there are too many. */
-int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, char *why,
-                    size_t why_size);
+int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, struct why *why);
 
 /* In place of the time, where the host's clock is not to be trusted: dates are not looked at. */
 #define CHAIN_NO_CLOCK INT64_MIN
@@ -105,16 +101,11 @@ int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, 
 /* May this chain be served at `now_s` (seconds since 1970)? 0, -ENOMEM, or -EBADMSG and a sentence:
  * which certificate, why, and what to do where that helps; -ESTALE instead where the only thing
  * wrong is a date. */
-int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
-                 size_t why_size);
+int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s,
+                 struct why *why);
 
 /* The GHCB certificate table (ARK, leaf, intermediate, and where given the CRL; DER), validated.
  * -EBADMSG with a sentence where it may not be published, as when it is over 16384 bytes; -ENOMEM.
  * malloc'ed, by sys.alloc. */
 int chain_build_table(const struct chain *c, const struct chain_input *crl, uint8_t **ret,
-                      size_t *ret_size, char *why, size_t why_size);
-
-/* A whole file, at most CHAIN_FILE_MAX bytes, not waiting on FIFOs or devices. `ret` is the
- * caller's, from sys.alloc. -EFBIG where it is larger, -EINVAL where it is no regular file, else
- * open's and read's errors. */
-int chain_read_file(const char *path, uint8_t **ret, size_t *ret_size);
+                      size_t *ret_size, struct why *why);

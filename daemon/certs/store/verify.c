@@ -75,7 +75,7 @@ int store_verify(const struct store *store, const struct chain_input *files, siz
     if (r == 0)
         r = store_import(&scratch, files, n, ret);
     for (size_t i = 0; r == 0 && i < ret->n; i++)
-        store_rename(ret->items[i].reason, dir, store->dir);
+        store_rename(&ret->items[i].reason, dir, store->dir);
     remove_scratch(dir);
     return r;
 }

@@ -4,6 +4,7 @@
  * files are given to it and how, what is printed and written, and the exit statuses. Whether certificates
  * are good is the daemon's to judge; here a file is good unless it begins with "bad".
  */
+#include "base64.h"
 #include "ctl.h"
 #include "ctl_rig.h"
 #include "snp_table.h"

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Base64 (RFC 4648, section 4), in which the administrative interface carries bytes. Padded,
- * nothing between; what is not canonical is refused, so that one text stands for one sequence of
- * bytes.
- */
+#include "base64.h"
 #include "bytes.h"
-#include "ctl.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,36 +33,56 @@ char *base64_encode(const void *bytes, size_t size)
     return text;
 }
 
+/* Six bits, or a negative number. '=' is none of them. */
+static int value_of(uint8_t c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool base64_decode_into(const void *text, size_t size, uint8_t *out, size_t *ret_size)
+{
+    const uint8_t *from = text;
+    size_t padding = 0, n = 0;
+
+    if (size % 4 != 0)
+        return false;
+    if (size > 0 && from[size - 1] == '=')
+        padding = from[size - 2] == '=' ? 2 : 1;
+    for (size_t i = 0; i < size; i += 4) {
+        size_t spare = i + 4 == size ? padding : 0;
+        uint32_t v = 0;
+        for (size_t k = 0; k < 4; k++) {
+            int value = k < 4 - spare ? value_of(from[i + k]) : 0;
+            if (value < 0)
+                return false;
+            v = v << 6 | (uint32_t)value;
+        }
+        if (v & ((1u << 8 * spare) - 1))
+            return false;
+        for (size_t k = 0; k < 3 - spare; k++)
+            out[n++] = (uint8_t)(v >> (16 - 8 * k));
+    }
+    *ret_size = n;
+    return true;
+}
+
 int base64_decode(const char *text, uint8_t **ret, size_t *ret_size)
 {
     size_t length = strlen(text);
-
-    if (length % 4 != 0)
-        return -EBADMSG;
     uint8_t *bytes = malloc(length / 4 * 3 + 1);
+
     if (!bytes)
         return -ENOMEM;
-    struct coco_writer out = coco_writer_of(bytes, length / 4 * 3);
-    for (size_t i = 0; i < length; i += 4) {
-        bool last = i + 4 == length;
-        size_t padding = last && text[i + 3] == '=' ? (text[i + 2] == '=' ? 2 : 1) : 0;
-        uint32_t v = 0;
-        for (size_t k = 0; k < 4; k++) {
-            const char *at = k < 4 - padding ? strchr(alphabet, text[i + k]) : alphabet;
-            if (!at || !text[i + k]) {
-                free(bytes);
-                return -EBADMSG;
-            }
-            v = v << 6 | (uint32_t)(at - alphabet);
-        }
-        if (v & ((1u << 8 * padding) - 1)) {
-            free(bytes);
-            return -EBADMSG;
-        }
-        for (size_t k = 0; k < 3 - padding; k++)
-            coco_write_u8(&out, (uint8_t)(v >> (16 - 8 * k)));
+    if (!base64_decode_into(text, length, bytes, ret_size)) {
+        free(bytes);
+        return -EBADMSG;
     }
     *ret = bytes;
-    *ret_size = out.pos;
     return 0;
 }
