@@ -25,8 +25,8 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 
-/* Callbacks between two looks at the sockets. Peers do their work in turns (peer/turn.h); this is for
- * what else activates itself. */
+/* Callbacks between two looks at the sockets. Peers do their work in turns (peer/turn.h); this is
+ * for what else activates itself. */
 #define CALLBACKS_PER_TURN 64
 
 /* Platform info and collateral change when the platform is updated, which restarts QGS, or once in

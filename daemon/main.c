@@ -370,41 +370,37 @@ static int run(struct program *program)
 
 int main(int argc, char **argv)
 {
+    /* What the options that print print. */
+    static int (*const printers[])(FILE *) = {config_print_example, config_print_reference,
+                                              event_print_reference, event_print_catalog,
+                                              exposition_print_reference};
     static const struct option longs[] = {
+        {"example", no_argument, NULL, 'p'},
+        {"reference", no_argument, NULL, 'p'},
+        {"events", no_argument, NULL, 'p'},
+        {"catalog", no_argument, NULL, 'p'},
+        {"metrics", no_argument, NULL, 'p'},
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, 'k'},
-        {"example", no_argument, NULL, 'e'},
-        {"reference", no_argument, NULL, 'r'},
-        {"events", no_argument, NULL, 'E'},
-        {"catalog", no_argument, NULL, 'C'},
-        {"metrics", no_argument, NULL, 'm'},
         {"root", required_argument, NULL, 'R'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     struct program program = {0};
-    int c;
+    int c, index = 0;
 
     chain_watch_memory();
-    while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "c:h", longs, &index)) != -1) {
         switch (c) {
+        case 'p':
+            return printers[index](stdout) < 0;
         case 'c':
             program.options.files.config = optarg;
             break;
         case 'k':
             program.options.check = true;
             break;
-        case 'e':
-            return config_print_example(stdout) < 0;
-        case 'r':
-            return config_print_reference(stdout) < 0;
-        case 'E':
-            return event_print_reference(stdout) < 0;
-        case 'C':
-            return event_print_catalog(stdout) < 0;
-        case 'm':
-            return exposition_print_reference(stdout) < 0;
         case 'R':
             program.options.files.root = optarg;
             break;

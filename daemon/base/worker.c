@@ -132,6 +132,19 @@ static int start_thread(struct worker *worker)
     return -r;
 }
 
+/* Also of one that is half made. */
+static void release(struct worker *worker)
+{
+    if (event_initialized(&worker->wake))
+        event_del(&worker->wake);
+    if (worker->wake_fd >= 0)
+        close(worker->wake_fd);
+    pthread_cond_destroy(&worker->wanted);
+    pthread_mutex_destroy(&worker->mutex);
+    timer_done(&worker->watch);
+    sys.free(worker);
+}
+
 struct worker *worker_new(struct event_base *base, struct timers *timers, const char *what,
                           worker_hangs hangs)
 {
@@ -141,27 +154,15 @@ struct worker *worker_new(struct event_base *base, struct timers *timers, const 
         return NULL;
     worker->what = what;
     worker->hangs = hangs;
-    if (timer_init(&worker->watch, timers, on_stalled) < 0) {
-        sys.free(worker);
-        return NULL;
-    }
     pthread_mutex_init(&worker->mutex, NULL);
     pthread_cond_init(&worker->wanted, NULL);
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (worker->wake_fd >= 0 &&
+    if (worker->wake_fd >= 0 && timer_init(&worker->watch, timers, on_stalled) == 0 &&
         event_assign(&worker->wake, base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake, worker) ==
             0 &&
         event_add(&worker->wake, NULL) == 0)
         return worker;
-    if (worker->wake_fd >= 0) {
-        if (event_initialized(&worker->wake))
-            event_del(&worker->wake);
-        close(worker->wake_fd);
-    }
-    pthread_cond_destroy(&worker->wanted);
-    pthread_mutex_destroy(&worker->mutex);
-    timer_done(&worker->watch);
-    sys.free(worker);
+    release(worker);
     return NULL;
 }
 
@@ -176,12 +177,7 @@ void worker_free(struct worker *worker)
     if (worker->started)
         pthread_join(worker->thread, NULL);
     tell(worker);
-    timer_done(&worker->watch);
-    event_del(&worker->wake);
-    close(worker->wake_fd);
-    pthread_cond_destroy(&worker->wanted);
-    pthread_mutex_destroy(&worker->mutex);
-    sys.free(worker);
+    release(worker);
 }
 
 int worker_submit(struct worker *worker, struct work *work)

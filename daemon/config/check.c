@@ -8,6 +8,7 @@
 #include "snp_tcb.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -53,6 +54,16 @@ __attribute__((format(printf, 4, 5))) static void mistake(struct checking *in, s
 
 #define KEY(section, name) ((struct key_name){section, name})
 
+/* Of two times of a section, the shorter one's name first. */
+static void check_order(struct checking *in, const char *section, const char *name, uint64_t ms,
+                        const char *longer, uint64_t longer_ms)
+{
+    if (ms > longer_ms)
+        mistake(in, KEY(section, longer), KEY(section, name),
+                "[%s] %s (%" PRIu64 " ms) is longer than %s (%" PRIu64 " ms)", section, name, ms,
+                longer, longer_ms);
+}
+
 /* A path where cocod makes a socket or a file. */
 struct made {
     const char *path;
@@ -93,11 +104,6 @@ static void check_door(struct checking *in)
     const struct config *c = in->config;
     const struct key_name key = KEY("qgs_door", "listen");
 
-    if (c->qgs_door_request_timeout_ms > c->qgs_door_timeout_ms)
-        mistake(in, KEY("qgs_door", "timeout"), KEY("qgs_door", "request_timeout"),
-                "[qgs_door] request_timeout (%llu ms) is longer than timeout (%llu ms)",
-                (unsigned long long)c->qgs_door_request_timeout_ms,
-                (unsigned long long)c->qgs_door_timeout_ms);
     for (size_t i = 0; i < c->qgs_door_listen.n; i++) {
         const struct endpoint *e = &c->qgs_door_listen.items[i];
         if (!is_taken(c, i))
@@ -142,11 +148,6 @@ static void check_quotes(struct checking *in)
     const struct config *c = in->config;
     const struct key_name key = KEY("quotes", "qgs");
 
-    if (c->quotes_timeout_ms > c->quotes_max_timeout_ms)
-        mistake(in, KEY("quotes", "timeout"), KEY("quotes", "max_timeout"),
-                "[quotes] timeout (%llu ms) is longer than max_timeout (%llu ms)",
-                (unsigned long long)c->quotes_timeout_ms,
-                (unsigned long long)c->quotes_max_timeout_ms);
     for (size_t i = 0; i < c->quotes_qgs.n; i++) {
         const struct endpoint *qgs = &c->quotes_qgs.items[i];
         if (qgs->kind == ENDPOINT_UNIX &&
@@ -174,6 +175,10 @@ int config_check(const struct config *c, struct config_errors *errors)
 {
     struct checking in = {.config = c, .errors = errors};
 
+    check_order(&in, "quotes", "timeout", c->quotes_timeout_ms, "max_timeout",
+                c->quotes_max_timeout_ms);
+    check_order(&in, "qgs_door", "request_timeout", c->qgs_door_request_timeout_ms, "timeout",
+                c->qgs_door_timeout_ms);
     check_quotes(&in);
     check_fixed_platform(&in);
     check_paths(&in);

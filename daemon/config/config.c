@@ -5,7 +5,7 @@
  * A line is a section's head, a key and its value, a comment, or a mistake; what exists is in
  * table.c, what values mean in value.c. White space around a line means nothing. Comments start
  * with '#' or ';' at a line's start, or with ';' after white space behind a value, so no value can
- * hold " ;". Lines are short, as the INI files of other programs have them: a longer one is refused.
+ * hold " ;".
  *
  * Each mistake is named once, with its line. After a section that is unknown or malformed its keys
  * are skipped. A value that is refused leaves the default, so that the rest is checked against
@@ -213,8 +213,6 @@ static int set_key(struct reading *in, const struct config_key *key, size_t inde
         return r;
     if (!adds)
         forget_origins(c, index);
-    if (!adds || c->lines[index] == 0)
-        c->lines[index] = in->line;
     struct config_set *origins = config_grow(c->origins, c->n_origins, sizeof(*origins));
     if (!origins)
         return -ENOMEM;

@@ -14,8 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* A key of the table is known by its number here and in struct config; at least as many as there
- * are keys. */
+/* At least as many as there are keys. */
 #define CONFIG_KEYS_MAX 96u
 /* A file larger than this is refused. */
 #define CONFIG_FILE_MAX (256u * 1024u)
@@ -183,9 +182,8 @@ struct config {
     uint32_t limits_events_per_peer_per_minute; /* lines that one peer may put into the log */
 
     /* Where the values came from. */
-    size_t n_files;                  /* 0: defaults alone */
-    char **files;                    /* in the order in which they were read */
-    uint32_t lines[CONFIG_KEYS_MAX]; /* 0: default; of a list, its first line */
+    size_t n_files; /* 0: defaults alone */
+    char **files;   /* in the order in which they were read */
     size_t n_origins;
     struct config_set *origins; /* in the order in which they were set */
 };
@@ -253,8 +251,8 @@ struct config_key {
     enum config_type type;
     size_t offset;             /* in struct config */
     const char *default_value; /* as it would stand in the file */
-    /* Numbers: the range; CONFIG_MODE: bits that must, and that may, be set; CONFIG_PATH: `max` bytes,
-     * 0: as many as Linux takes. */
+    /* Numbers: the range; CONFIG_MODE: bits that must, and that may, be set; CONFIG_PATH: `max`
+     * bytes, 0: as many as Linux takes. */
     uint64_t min, max;
     const char *unit; /* of a plain number, for people: "connections"; may be NULL */
     const struct config_choice *choices; /* CONFIG_ENUM */
@@ -281,8 +279,8 @@ bool config_origin(const struct config *c, const char *section, const char *name
 int config_value_text(const struct config *c, const struct config_key *key, size_t i, char *out,
                       size_t out_size);
 
-/* The next name of several that are separated by spaces or commas, cut off at 32 bytes; *text is moved
- * behind it. Its length; 0: there is none. */
+/* The next name of several that are separated by spaces or commas, cut off at 32 bytes; *text is
+ * moved behind it. Its length; 0: there is none. */
 #define CONFIG_NAME_SIZE 33u
 size_t config_next_name(const char **text, char ret[CONFIG_NAME_SIZE]);
 

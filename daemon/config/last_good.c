@@ -38,13 +38,14 @@ static int print_values(const struct config *config, char **ret, size_t *ret_siz
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
     const char *section = "";
+    struct config_origin origin;
     struct composed text;
 
     if (!composed_begin(&text))
         return -ENOMEM;
     (void)fputs("# Written by cocod: the configuration that last worked.\n", text.to);
     for (size_t i = 0; i < n; i++) {
-        if (config->lines[i] == 0)
+        if (!config_item_origin(config, i, 0, &origin))
             continue;
         if (strcmp(section, keys[i].section) != 0)
             (void)fprintf(text.to, "[%s]\n", keys[i].section);

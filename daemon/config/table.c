@@ -2,7 +2,7 @@
 /*
  * The table of keys: all that can be configured, its type, default, range and documentation.
  * Parser, cocod.conf.example and manual are made from it, so that none of them can say something
- * else. A key's number here is its index in struct config's `lines`.
+ * else.
  *
  * Ranges leave out what cannot work: a table file that others may write would let them forge leases
  * and certificates (its mode is limited to 0644), and a queue of nothing would refuse every quote.

@@ -7,8 +7,8 @@
 #include "config/config.h"
 #include "why.h"
 
-/* Sets the key's field from text; of a list, appends, or empties it. 0; -EINVAL and in `why` what is
- * wrong and what is allowed; -ENOMEM. On failure the field is as it was. */
+/* Sets the key's field from text; of a list, appends, or empties it. 0; -EINVAL and in `why` what
+ * is wrong and what is allowed; -ENOMEM. On failure the field is as it was. */
 int config_value_set(struct config *c, const struct config_key *key, const char *text,
                      struct why *why);
 /* Empties a list, frees a text. */
