@@ -14,8 +14,8 @@
 #include "certs/chain/chain.h"
 #include "certs/chain/crl.h"
 #include "certs/platform.h"
+#include "config/state.h"
 #include "json_writer.h"
-#include "observe/health.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include <dirent.h>
@@ -73,9 +73,9 @@ static void date(int64_t s, char out[24])
 
 static void check_configuration(struct examination *e)
 {
-    if (e->admin->health->config_problem)
+    if (e->admin->config_state->problem[0])
         say(e, BAD, "\"cocod --check\" shows each mistake; then \"systemctl reload cocod\"", "%s",
-            e->admin->health->config_problem);
+            e->admin->config_state->problem);
     else
         say(e, GOOD, NULL, "the one that was asked for is in force");
 }
@@ -119,7 +119,7 @@ static void check_descriptors(struct examination *e)
 
 static void check_files(struct examination *e)
 {
-    if (worker_stalled(e->admin->health->worker))
+    if (worker_stalled(e->admin->worker))
         say(e, BAD, "\"dmesg\", and the folders of [certs]; what is served stays as it is",
             "reading or writing files hangs: a disk or a file system does not answer");
     else

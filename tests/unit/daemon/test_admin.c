@@ -151,7 +151,7 @@ TEST(the_status_of_a_busy_and_ill_daemon)
     options.certs.n_chain = 1;
     options.certs.chain = files;
     rig_open(&rig, &options);
-    rig.health.config_problem = "the configuration was refused";
+    strcpy(rig.config_state.problem, "the configuration was refused");
     int fd = connect_admin(), vm = rig_session(&rig, 0), gone = rig_session(&rig, 0);
     for (uint64_t id = 2; id < 5; id++)
         ask_quote(vm, id);

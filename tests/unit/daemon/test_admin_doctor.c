@@ -99,9 +99,9 @@ TEST(what_is_wrong_is_found)
     expect_check("descriptors", "good", "are open");
     expect_check("QGS", "good", "not needed yet");
     ck_assert_str_eq(text_of(diagnose(), "tableFile"), table_path);
-    rig.health.config_problem = "line 3";
+    strcpy(rig.config_state.problem, "line 3");
     expect_check("configuration", "bad", "line 3");
-    rig.health.config_problem = NULL;
+    rig.config_state.problem[0] = 0;
     tell("Drain");
     expect_check("service", "bad", "drained");
     tell("Resume");

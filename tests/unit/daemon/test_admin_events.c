@@ -329,7 +329,7 @@ TEST(texts_of_others_are_escaped)
     struct json_object *reply;
 
     rig_open(&rig, &options);
-    rig.health.config_problem = "evil\x1b[2J \xe2\x80\xae name";
+    strcpy(rig.config_state.problem, "evil\x1b[2J \xe2\x80\xae name");
     int fd = connect_admin();
     struct json_object *status = ask(fd, "{\"method\":\"io.cocod.Admin.GetStatus\"}", &reply);
     ck_assert_str_eq(json_object_get_string(json_object_array_get_idx(get(status, "reasons"), 0)),
