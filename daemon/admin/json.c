@@ -4,11 +4,11 @@
  * are strict: what is not of the type that the interface names is not there.
  */
 #include "admin/parts.h"
+#include "base64.h"
 #include "json_writer.h"
 #include "text.h"
 #include <errno.h>
 #include <json-c/json.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,40 +114,10 @@ void admin_add_time(struct json_object *object, const char *key, int64_t seconds
 
 void admin_add_base64(struct json_object *object, const char *key, const uint8_t *data, size_t size)
 {
-    char *text = malloc(4 * ((size + 2) / 3) + 1);
+    char *text = base64_encode(data, size);
 
-    if (text)
-        (void)EVP_EncodeBlock((unsigned char *)text, data, (int)size);
     json_set(object, key, text ? json_object_new_string(text) : NULL);
     free(text);
-}
-
-/* EVP_DecodeBlock skips white space, counts padding as zeros and does not look at spare bits: so
- * the text must be what encoding the result gives. */
-int admin_decode_base64(const char *text, uint8_t **ret, size_t *ret_size)
-{
-    size_t n = strlen(text);
-    size_t padding = n >= 1 && text[n - 1] == '=' ? 1 + (n >= 2 && text[n - 2] == '=') : 0;
-
-    if (n == 0 || n % 4 != 0)
-        return -EINVAL;
-    uint8_t *data = malloc(n / 4 * 3);
-    char *again = malloc(n + 1);
-    int r = data && again ? 0 : -ENOMEM;
-    int size = r == 0 ? EVP_DecodeBlock(data, (const unsigned char *)text, (int)n) : 0;
-    if (r == 0 && size != (int)(n / 4 * 3))
-        r = -EINVAL;
-    if (r == 0 && (EVP_EncodeBlock((unsigned char *)again, data, size - (int)padding) != (int)n ||
-                   memcmp(again, text, n) != 0))
-        r = -EINVAL;
-    free(again);
-    if (r < 0) {
-        free(data);
-        return r;
-    }
-    *ret = data;
-    *ret_size = (size_t)size - padding;
-    return 0;
 }
 
 struct json_object *admin_parameter(const struct call *call, const char *key)

@@ -120,8 +120,6 @@ void admin_uuid_text(const uint8_t uuid[16], char out[ADMIN_UUID_SIZE]);
 void admin_add_time(struct json_object *object, const char *key, int64_t seconds);
 void admin_add_base64(struct json_object *object, const char *key, const uint8_t *data,
                       size_t size);
-/* Canonical base64, at least one byte; the caller's, to be freed. -EINVAL or -ENOMEM. */
-int admin_decode_base64(const char *text, uint8_t **ret, size_t *ret_size);
 /* NULL: absent, or null. */
 struct json_object *admin_parameter(const struct call *call, const char *key);
 /* Absent and null are NULL. False: it is there, and no string. */

@@ -5,6 +5,13 @@
 #include "config/state.h"
 #include <stdio.h>
 
+const char *config_source_name(enum config_source source)
+{
+    static const char *const names[CONFIG_SOURCES] = {"files", "before", "last_good", "defaults"};
+
+    return names[source];
+}
+
 /* Which keys have another value than cocod started with, and keep that one's effect until a
  * restart. */
 static void look_for_restart(struct config_state *state, const struct config *started,

@@ -91,7 +91,7 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     rig->base = cocod_base_new();
     ck_assert_ptr_nonnull(rig->base);
     ck_assert_int_eq(timers_init(&rig->timers, rig->base), 0);
-    rig->worker = worker_new(rig->base, &rig->timers, "reading files");
+    rig->worker = worker_new(rig->base, &rig->timers, "reading files", cocod_worker_hangs);
     ck_assert_ptr_nonnull(rig->worker);
     rig->server = server_new(rig->base, &rig->timers, &options->limits);
     ck_assert_ptr_nonnull(rig->server);

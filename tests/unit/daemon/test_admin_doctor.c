@@ -195,7 +195,7 @@ TEST(the_chips_own_key_signs)
 TEST(a_vlek_that_is_wanted_and_not_loaded)
 {
     make_host(false, true);
-    options.certs.signer = LOAD_SIGNER_VLEK;
+    options.certs.signer = COCO_SNP_SIGNER_VLEK;
     open_host();
     expect_check("VLEK", "bad", "none is loaded, and signer = vlek");
     ck_assert_ptr_nonnull(strstr(text_of(check_of("VLEK"), "fix"), "cocod-vlek-load"));
