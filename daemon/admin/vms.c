@@ -15,7 +15,7 @@
 #include "certs/store/store.h"
 #include "json_writer.h"
 #include "observe/history.h"
-#include "peer/peer.h"
+#include "peer/server.h"
 #include "quotes/quotes.h"
 #include "rpc/vmm.h"
 #include "status.h"

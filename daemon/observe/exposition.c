@@ -187,8 +187,8 @@ static void oldest_request(FILE *out, const char *name, const struct exposition 
 
     DL_FOREACH(from->server->peers, peer)
     {
-        if (peer->requests && peer->requests->received_us < oldest_us)
-            oldest_us = peer->requests->received_us;
+        if (peer->requests.first && peer->requests.first->received_us < oldest_us)
+            oldest_us = peer->requests.first->received_us;
     }
     seconds(out, name, now_us - oldest_us);
 }

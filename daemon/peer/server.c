@@ -17,8 +17,6 @@
 #include "base/sys.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
-#include "peer/passed.h"
-#include "peer/peer.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,25 +38,6 @@ struct listener {
     struct listener *next;
 };
 
-static const char *const close_reason_names[CLOSE_REASONS] = {
-    [CLOSE_EOF] = "eof",
-    [CLOSE_IO] = "io",
-    [CLOSE_PROTOCOL] = "protocol",
-    [CLOSE_REFUSED] = "refused",
-    [CLOSE_ANSWERED] = "answered",
-    [CLOSE_HELLO_TIMEOUT] = "hello-timeout",
-    [CLOSE_FRAME_TIMEOUT] = "frame-timeout",
-    [CLOSE_SEND_TIMEOUT] = "send-timeout",
-    [CLOSE_MEMORY] = "memory",
-    [CLOSE_SHUTDOWN] = "shutdown",
-    [CLOSE_ADMIN] = "administrator",
-};
-
-const char *close_reason_name(enum close_reason reason)
-{
-    return close_reason_names[reason];
-}
-
 struct server *server_new(struct event_base *base, struct timers *timers,
                           const struct server_limits *limits)
 {
@@ -68,7 +47,7 @@ struct server *server_new(struct event_base *base, struct timers *timers,
         return NULL;
     server->base = base;
     server->timers = timers;
-    if (passed_init(server) < 0) {
+    if (passed_init(&server->passed, timers) < 0) {
         sys.free(server);
         return NULL;
     }
@@ -156,7 +135,7 @@ void server_free(struct server *server)
         return;
     server_stop_listening(server);
     server_close_peers(server, CLOSE_SHUTDOWN);
-    passed_done(server);
+    passed_done(&server->passed);
     accounts_done(&server->accounts);
     sys.free(server);
 }

@@ -232,7 +232,8 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
 static void ask_quote(struct peer *peer)
 {
     struct session *session = session_of(peer);
-    struct request *request = request_new(peer, COCO_QGS_GET_QUOTE_RESP, 0, session->deadline_us);
+    struct request *request =
+        request_new(&peer->requests, COCO_QGS_GET_QUOTE_RESP, 0, session->deadline_us);
 
     if (!request) {
         hold(peer);
@@ -338,7 +339,7 @@ static void on_ask(struct peer *peer, const uint8_t *message, size_t size)
 
     size = own_question(peer, message, size, question);
     if (size > 0)
-        request = request_new(peer, session->reply, 0, session->deadline_us);
+        request = request_new(&peer->requests, session->reply, 0, session->deadline_us);
     if (!request) {
         refuse(peer);
         return;

@@ -154,8 +154,7 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     if (charged && !job->ask) {
         if (!job->answered) /* another service could, so it is not the VM */
             job->lane->failed = true;
-        job->trace.vm_at_fault =
-            result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
+        job->vm_at_fault = result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
         backend_note_failure(backend, &vm);
     }
     quotes_complete_waiters(job, status, NULL);
@@ -236,8 +235,9 @@ void quotes_on_done(void *data, const struct exchange_result *result)
     char text[384] = "";
 
     job_stop(job);
+    job->vm_at_fault = false;
     job->trace =
-        (struct request_trace){.why = outcome_why(result, timed_out),
+        (struct history_entry){.why = outcome_why(result, timed_out),
                                .service_us = trace_us(result->elapsed_us),
                                .code = result->outcome == EXCHANGE_REFUSED ? result->code : 0,
                                .backend = source->serial};

@@ -47,7 +47,7 @@ static const char none_came_back[] = "it waited for a quoting service, and none 
 
 static enum quote_end count_outcome(const struct request *request, uint32_t status)
 {
-    if (request->trace.vm_at_fault) {
+    if (request->peer_at_fault) {
         metrics.quotes_refused++;
         return QUOTE_END_REFUSED;
     }
@@ -120,6 +120,7 @@ void quotes_complete_waiters(struct job *job, uint32_t status, struct blob *answ
 
     while ((request = job_take_waiter(job))) {
         request->trace = job->trace;
+        request->peer_at_fault = job->vm_at_fault;
         if (status == COCO_EAGAIN)
             metrics.quote_agains[job->again]++;
         finish(request, status, answer);

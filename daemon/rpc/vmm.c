@@ -17,7 +17,6 @@
 #include "coco_limits.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
-#include "peer/passed.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "peer/server.h"
@@ -131,11 +130,11 @@ static bool open_lease(struct peer *peer, uint32_t *features, int *ret_fd)
     *ret_fd = -1;
     if (!(*features & COCO_FEATURE_LEASE))
         return true;
-    if (!passed_begin(peer))
+    if (!passed_begin(&peer->server->passed, peer->account, peer->fd, &peer->passed))
         return false;
     fd = certs_open_lease(vmm_of(peer)->certs, &session->lease_base);
     if (fd < 0)
-        passed_cancel(peer);
+        passed_cancel(peer->passed);
     if (fd == -EOPNOTSUPP) {
         *features &= ~COCO_FEATURE_LEASE;
         return true;
@@ -192,8 +191,8 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
         memcpy(history->vm_uuid, session->vm_uuid, sizeof(history->vm_uuid));
     }
     if (!peer_send(peer, message, sizeof(message), NULL, lease_fd)) {
-        passed_cancel(peer);
-        passed_refused(peer->server);
+        passed_cancel(peer->passed);
+        passed_refused(&peer->server->passed, peer->account);
         refuse_hello(peer, call, COCO_EAGAIN);
         return;
     }
@@ -288,19 +287,20 @@ static void answer_waited(struct peer *peer, const struct request *request, uint
         histogram_observe(&metrics.certs_us[end], histogram_short_us, took_us);
 }
 
-/* A session may have as many in flight as it was told; an account, as many wait for anything as it
+/* A session may have as many in flight as HELLO said; an account, as many wait for anything as it
  * may have connections. */
 static enum certs_reason wait_for_certs(struct peer *peer, const struct coco_header *call,
                                         uint64_t npages, bool measured)
 {
     uint64_t wait_us = CERTS_WAIT_US;
 
-    if (peer->n_requests >= COCO_IN_FLIGHT_MAX ||
+    if (requests_count(&peer->requests) >= COCO_IN_FLIGHT_MAX ||
         peer->account->held[CHARGE_REQUESTS] >= peer->server->limits.peers_per_account)
         return CERTS_REASON_LIMIT;
     if (call->timeout_ms && shortened_us((uint64_t)call->timeout_ms * 1000u) < wait_us)
         wait_us = shortened_us((uint64_t)call->timeout_ms * 1000u);
-    struct request *request = request_new(peer, call->type, call->id, sys.now_us() + wait_us);
+    struct request *request =
+        request_new(&peer->requests, call->type, call->id, sys.now_us() + wait_us);
     if (!request)
         return CERTS_REASON_MEMORY;
     request->reply_max = npages < UINT32_MAX ? (uint32_t)npages : UINT32_MAX;
@@ -354,13 +354,14 @@ static void on_quote_get(struct peer *peer, const struct coco_header *call, cons
         reply_status(peer, call, COCO_EINVAL);
         return;
     }
+    bool room = requests_count(&peer->requests) < COCO_IN_FLIGHT_MAX;
     struct request *request = NULL;
-    if (peer->n_requests < COCO_IN_FLIGHT_MAX)
-        request = request_new(peer, call->type, call->id, deadline_us(vmm, call->timeout_ms));
+    if (room)
+        request =
+            request_new(&peer->requests, call->type, call->id, deadline_us(vmm, call->timeout_ms));
     if (!request) {
         metrics.quotes_eagain++;
-        metrics.quote_agains[peer->n_requests < COCO_IN_FLIGHT_MAX ? QUOTE_AGAIN_MEMORY
-                                                                   : QUOTE_AGAIN_SESSION]++;
+        metrics.quote_agains[room ? QUOTE_AGAIN_MEMORY : QUOTE_AGAIN_SESSION]++;
         histogram_observe(&metrics.quote_us[QUOTE_END_EAGAIN], histogram_long_us, 0);
         reply_status(peer, call, COCO_EAGAIN);
         return;
@@ -381,7 +382,7 @@ static struct request *find_request(struct peer *peer, uint64_t id)
 {
     struct request *request;
 
-    DL_SEARCH_SCALAR(peer->requests, request, id, id);
+    DL_SEARCH_SCALAR(peer->requests.first, request, id, id);
     return request;
 }
 
@@ -473,7 +474,8 @@ static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
     }
     if (coco_type_class(call.type) == COCO_CLASS_REQUEST) {
         metrics.requests++;
-        if (peer->requests && find_request(peer, call.id)) { /* an id names one request at a time */
+        if (peer->requests.first &&
+            find_request(peer, call.id)) { /* an id names one request at a time */
             peer_close(peer, CLOSE_PROTOCOL);
             return;
         }
@@ -554,12 +556,12 @@ void vmm_certs_changed(void *data)
     struct vmm *vmm = data;
     bool serving = certs_get_state(vmm->certs) == CERTS_SERVING && !certs_drained(vmm->certs);
 
-    if (certs_generation(vmm->certs) != vmm->told_generation) {
-        vmm->told_generation = certs_generation(vmm->certs);
+    if (certs_generation(vmm->certs) != vmm->notified_generation) {
+        vmm->notified_generation = certs_generation(vmm->certs);
         notify_all(vmm, COCO_NOTIFY_GENERATION);
     }
-    if (serving != vmm->told_serving) {
-        vmm->told_serving = serving;
+    if (serving != vmm->notified_serving) {
+        vmm->notified_serving = serving;
         notify_all(vmm, serving ? COCO_NOTIFY_SERVING : COCO_NOTIFY_DRAINING);
     }
 }

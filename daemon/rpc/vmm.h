@@ -28,8 +28,9 @@ struct vmm {
     struct quotes *quotes;
     struct server *server;
     struct vmm_options options;
-    uint64_t told_generation; /* by NOTIFY */
-    bool told_serving;
+    /* What the last NOTIFY said. */
+    uint64_t notified_generation;
+    bool notified_serving;
 };
 
 extern const struct dialect vmm_dialect;

@@ -71,9 +71,9 @@ TEST(a_peer_that_leaves_replies_lying_is_not_read)
     unsigned before = stuff(fd, (unsigned)n, blob);
     ck_assert_uint_lt(before, 20); /* a socket's buffer, the limit, and one reply above */
     ck_assert(peer->paused);
-    ck_assert_uint_gt(peer->unsent, options.limits.unsent);
-    ck_assert_uint_le(peer->unsent, options.limits.unsent + blob + 4);
-    ck_assert_uint_eq(metrics.now_unsent_bytes, peer->unsent);
+    ck_assert_uint_gt(peer->out.unsent, options.limits.unsent);
+    ck_assert_uint_le(peer->out.unsent, options.limits.unsent + blob + 4);
+    ck_assert_uint_eq(metrics.now_unsent_bytes, peer->out.unsent);
     rig_pass(&rig, 5 * SECOND);
     ck_assert_uint_eq(toy_n_log, before);
 

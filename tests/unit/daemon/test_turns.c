@@ -220,7 +220,7 @@ TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
     floods_fd = peer->fd;
     ck_assert_int_eq(setsockopt(peer->fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
     (void)stuff(fd, 250, 2000);
-    ck_assert_uint_gt(peer->unsent, 200000);
+    ck_assert_uint_gt(peer->out.unsent, 200000);
     quiet_fd = connect_as(2000, 2);
     quiet = peer;
     ck_assert_uint_gt(rig_receive(fd, got, sizeof(got), NULL), 50000);
@@ -252,7 +252,7 @@ TEST(back_pressure_makes_no_peer_larger)
         (void)send(fd, stream, size, MSG_NOSIGNAL); /* all, or nothing where the socket is full */
         rig_settle(&rig);
         (void)rig_receive(fd, got, sizeof(got), NULL);
-        most = peer->partial_capacity > most ? peer->partial_capacity : most;
+        most = peer->partial.capacity > most ? peer->partial.capacity : most;
     }
     ck_assert_uint_gt(most, 0);
     ck_assert_uint_le(most, SERVER_RECEIVE_SIZE);
