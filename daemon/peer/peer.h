@@ -163,6 +163,12 @@ static inline struct peer *peer_of(const struct request *request)
     return container_of(request->of, struct peer, requests);
 }
 
+/* By the dialect's own state in it. */
+static inline struct peer *peer_of_session(void *session)
+{
+    return (struct peer *)(void *)((char *)session - offsetof(struct peer, session));
+}
+
 /* Nothing of it waits for the peer to read. */
 static inline bool peer_all_sent(const struct peer *peer)
 {

@@ -18,6 +18,7 @@
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -62,16 +63,9 @@ void server_set_limits(struct server *server, const struct server_limits *limits
 
     server->limits = *limits;
     accounts->linger_us = limits->account_linger_us;
-    accounts->limits[CHARGE_PLACES] =
-        (struct charge_limit){limits->peers_per_account, limits->peers};
-    accounts->limits[CHARGE_BYTES] =
-        (struct charge_limit){limits->memory_per_account, limits->memory};
-    accounts->limits[CHARGE_DESCRIPTORS] =
-        (struct charge_limit){limits->descriptors_per_account, limits->descriptors};
-    accounts->limits[CHARGE_REQUESTS] =
-        (struct charge_limit){limits->in_flight_per_account, limits->in_flight};
-    accounts->limits[CHARGE_JOBS] =
-        (struct charge_limit){limits->store_jobs_per_account, limits->store_jobs};
+#define LIMIT(name, key) \
+    accounts->limits[CHARGE_##name] = (struct charge_limit){limits->key##_per_account, limits->key};
+    CHARGE_TABLE(LIMIT)
 }
 
 static void listener_free(struct listener *listener)
@@ -145,7 +139,9 @@ static bool take_place(const struct dialect *dialect, const void *context, struc
                        int fd)
 {
     if (dialect->admits && !dialect->admits(context, &account->key)) {
-        account_denied(account, "a connection to the QGS front door", "");
+        char what[64];
+        snprintf(what, sizeof(what), "a connection to the %s socket", dialect->name);
+        account_denied(account, what, "");
         return false;
     }
     if (account_limit(account, CHARGE_PLACES, 1) && dialect->privileged &&

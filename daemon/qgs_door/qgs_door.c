@@ -258,7 +258,7 @@ static void out_of_time(const struct peer *peer)
 static void on_retry(struct timer *timer)
 {
     struct session *session = container_of(timer, struct session, retry);
-    struct peer *peer = (struct peer *)(void *)((char *)session - offsetof(struct peer, session));
+    struct peer *peer = peer_of_session(session);
 
     peer_ref(peer);
     if (sys.now_us() >= session->deadline_us) {

@@ -398,7 +398,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
         finish(request, COCO_OK, kept);
         return;
     }
-    struct lane *lane = queue_lane(&quotes->queue, request->account);
+    struct lane *lane = queue_lane(&quotes->queue, &request->account->key);
     if (!lane || !make_way(lane)) {
         if (lane) {
             account_over_limit(request->account, lane_limit(lane));
@@ -472,11 +472,11 @@ static int make_parts(struct quotes *quotes, struct event_base *base, struct tim
                       const struct quotes_options *options)
 {
     struct queue_limits limits = queue_limits(options);
-    struct account asks;
+    struct account_key asks; /* of no peer */
 
-    memset(&asks, 0, sizeof(asks)); /* with the padding of the key */
-    asks.key.uid = (uid_t)-1;
-    asks.key.pid = -1;
+    memset(&asks, 0, sizeof(asks)); /* with its padding */
+    asks.uid = (uid_t)-1;
+    asks.pid = -1;
     int r = kept_init(&quotes->kept, timers, options->keep_us, options->keep_entries,
                       options->keep_bytes);
     if (r == 0)
