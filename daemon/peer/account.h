@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accounts: who uses cocod, as the kernel says, and what they make it hold. An account is what texts
- * for people call a VM.
+ * Accounts: who uses cocod, as the kernel says, and what they make it hold. Texts for people say VM.
  *
  * Whatever outlives a turn is charged here: to the account, its user and all together. At a limit
  * of the account or of all it is refused. What waits for a quote is a request here; the broker's

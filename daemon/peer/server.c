@@ -113,6 +113,18 @@ unsigned server_close_account(struct server *server, const struct account *accou
     return n;
 }
 
+bool server_find_lease(const struct server *server, uint64_t byte, struct lease_holder *ret)
+{
+    struct peer *peer;
+
+    DL_FOREACH(server->peers, peer)
+    {
+        if (peer->dialect->holds && peer->dialect->holds(peer, byte, ret))
+            return true;
+    }
+    return false;
+}
+
 void server_close_peers(struct server *server, enum close_reason reason)
 {
     struct peer *peer, *next;

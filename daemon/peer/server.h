@@ -29,5 +29,7 @@ struct peer *server_adopt(struct server *server, const struct dialect *dialect, 
 /* Closes the peers of an account but for those of a dialect; how many there were. */
 unsigned server_close_account(struct server *server, const struct account *account,
                               const struct dialect *but, enum close_reason reason);
+/* The session in whose lease that byte of the table file is; false: nobody's of this run. */
+bool server_find_lease(const struct server *server, uint64_t byte, struct lease_holder *ret);
 /* Closes every peer. */
 void server_close_peers(struct server *server, enum close_reason reason);

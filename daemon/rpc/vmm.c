@@ -46,6 +46,12 @@ static struct session *session_of(struct peer *peer)
     return (struct session *)peer->session;
 }
 
+/* By its first lease byte; 0: it has no lease. */
+static uint32_t number_of(const struct session *session)
+{
+    return (uint32_t)(session->lease_base / COCO_LEASE_BYTES);
+}
+
 static struct vmm *vmm_of(struct peer *peer)
 {
     return peer->context;
@@ -237,7 +243,7 @@ static void remember_certs(struct peer *peer, const struct certs_answer *got, ui
                                   .why = got->why,
                                   .took_us = took_us,
                                   .bytes = bytes,
-                                  .session = vmm_lease_session(session_of(peer)->lease_base),
+                                  .session = number_of(session_of(peer)),
                                   .kind = HISTORY_CERTS,
                                   .status = (uint8_t)got->status};
 
@@ -489,6 +495,21 @@ static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
     on_unknown(peer, &call);
 }
 
+static bool holds(struct peer *peer, uint64_t byte, struct lease_holder *ret)
+{
+    const struct session *session = session_of(peer);
+
+    if (!peer->established || !(session->features & COCO_FEATURE_LEASE) ||
+        byte < session->lease_base || byte - session->lease_base >= COCO_LEASE_BYTES)
+        return false;
+    *ret = (struct lease_holder){.peer = peer,
+                                 .vm_name = session->vm_name,
+                                 .vm_uuid = session->vm_uuid,
+                                 .vcpu = byte - session->lease_base,
+                                 .session = number_of(session)};
+    return true;
+}
+
 const struct dialect vmm_dialect = {
     .name = "RPC",
     .session_size = sizeof(struct session),
@@ -497,38 +518,19 @@ const struct dialect vmm_dialect = {
     .frame_size = frame_size,
     .dispatch = dispatch,
     .answer = answer,
+    .holds = holds,
 };
-
-bool vmm_find_session(const struct server *server, uint64_t byte, struct vmm_session *ret)
-{
-    struct peer *peer;
-
-    DL_FOREACH(server->peers, peer)
-    {
-        const struct session *session = session_of(peer);
-        if (peer->dialect != &vmm_dialect || !peer->established ||
-            !(session->features & COCO_FEATURE_LEASE) || byte < session->lease_base ||
-            byte - session->lease_base >= COCO_LEASE_BYTES)
-            continue;
-        *ret = (struct vmm_session){.peer = peer,
-                                    .vm_name = session->vm_name,
-                                    .vm_uuid = session->vm_uuid,
-                                    .vcpu = byte - session->lease_base};
-        return true;
-    }
-    return false;
-}
 
 bool vmm_name_holder(void *data, uint64_t byte, struct certs_who *ret)
 {
     const struct vmm *vmm = data;
-    struct vmm_session session;
+    struct lease_holder holder;
 
-    if (!vmm_find_session(vmm->server, byte, &session))
+    if (!server_find_lease(vmm->server, byte, &holder))
         return false;
-    *ret = (struct certs_who){.vm = session.vm_name,
-                              .pid = session.peer->account->key.pid,
-                              .uid = session.peer->account->key.uid};
+    *ret = (struct certs_who){.vm = holder.vm_name,
+                              .pid = holder.peer->account->key.pid,
+                              .uid = holder.peer->account->key.uid};
     return true;
 }
 

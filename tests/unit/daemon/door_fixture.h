@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of the QGS front door share: a whole cocod on the virtual clock, whose QGS the test
- * plays (world.h), and clients. The teardown closes what is open.
+ * What the tests of the QGS front door share: a whole cocod on the virtual clock, a QGS that the
+ * test plays (world.h), and clients. The teardown closes what is open.
  */
 #pragma once
 

@@ -283,37 +283,16 @@ TEST(processes_of_one_user_are_told_apart)
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) { /* SO_PEERCRED of a socketpair is its maker: pass one end up */
-        char byte = 0;
-        struct iovec iov = {&byte, 1};
-        union {
-            struct cmsghdr align;
-            char bytes[CMSG_SPACE(sizeof(int))];
-        } control = {0};
-        struct msghdr msg = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        char byte;
         if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
             _exit(1);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &pair[0], sizeof(int));
-        if (sendmsg(own[1], &msg, 0) != 1 || read(own[1], &byte, 1) != 1)
+        if (!rig_send_fd(own[1], "f", 1, pair[0]) || read(own[1], &byte, 1) != 1)
             _exit(2);
         _exit(0);
     }
     char byte;
-    struct iovec iov = {&byte, 1};
-    char control[CMSG_SPACE(sizeof(int))];
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = sizeof(control)};
     int fd;
-    ck_assert_int_eq(recvmsg(own[0], &msg, 0), 1);
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+    ck_assert_int_eq(rig_receive_fd(own[0], &byte, 1, 0, &fd), 1);
     ck_assert_int_eq(account_key_of_peer(fd, &childs), 0);
     ck_assert_int_eq(childs.pid, pid);
     ck_assert_uint_eq(childs.start_time, start_time_of(pid));

@@ -433,8 +433,8 @@ TEST(guest_events_reach_the_log_but_cannot_flood_it)
     collect_no_more();
 }
 
-/* One line a minute for each guest, whatever its VMM does; a VMM that makes up names is limited as a
- * whole. */
+/* One line a minute for each guest, whatever its VMM does. A VMM that makes up names has a limit of
+ * its own. */
 TEST(guests_are_told_of_once_a_minute_each)
 {
     collect_lines();

@@ -299,8 +299,8 @@ TEST_LOOP(each_failure_of_qgs_has_its_status, 0, 9)
     int fd = open_session(0);
     fake_qgs_error = what == UNREACHABLE ? ECONNREFUSED : what == FULL ? EAGAIN : 0;
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
-    /* What may pass is tried again: an error once, a close five times; before the last of these QGS is
-     * asked whether it is there at all. */
+    /* What may pass is tried again: an error once, a close five times. Before the last of these QGS
+     * is asked whether it is there at all. */
     for (unsigned i = 0; fake_qgs_error == 0 && i < fake_qgs_n; i++) {
         if (i == 5) {
             fake_qgs_answer_probe(i);

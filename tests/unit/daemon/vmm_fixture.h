@@ -26,8 +26,8 @@ static bool is_open;
 static struct rig_options options;
 static struct rig_message message;
 static char table_path[128];
-static int fds[80];
-static unsigned n_fds;
+static int opened[80];
+static unsigned n_opened;
 
 static inline void setup(void)
 {
@@ -40,7 +40,7 @@ static inline void setup(void)
     rig_chain(&options.certs, 0);
     options.quotes.n_backends = 1;
     is_open = false;
-    n_fds = 0;
+    n_opened = 0;
 }
 
 static inline void open_rig(void)
@@ -51,8 +51,8 @@ static inline void open_rig(void)
 
 static inline void teardown(void)
 {
-    for (unsigned i = 0; i < n_fds; i++)
-        close(fds[i]);
+    for (unsigned i = 0; i < n_opened; i++)
+        close(opened[i]);
     if (is_open) {
         rig_settle(&rig);
         ck_assert_uint_eq(metrics.now_requests, 0);
@@ -65,8 +65,8 @@ static inline void teardown(void)
 /* The teardown closes it. */
 static inline int kept(int fd)
 {
-    ck_assert_uint_lt(n_fds, sizeof(fds) / sizeof(fds[0]));
-    return fds[n_fds++] = fd;
+    ck_assert_uint_lt(n_opened, sizeof(opened) / sizeof(opened[0]));
+    return opened[n_opened++] = fd;
 }
 
 /* A connection that has not said HELLO. */
@@ -107,9 +107,9 @@ static inline int open_session(uint32_t features)
 /* Closes it now. */
 static inline void leave(int fd)
 {
-    for (unsigned i = 0; i < n_fds; i++)
-        if (fds[i] == fd)
-            fds[i] = fds[--n_fds];
+    for (unsigned i = 0; i < n_opened; i++)
+        if (opened[i] == fd)
+            opened[i] = opened[--n_opened];
     close(fd);
     rig_settle(&rig);
 }
