@@ -65,8 +65,7 @@ static spelling preflight_parameters;
  * be served. */
 static void told(struct certs_job *job)
 {
-    const struct request *request = job->data;
-    spelling *spell = admin_session_of(request->peer)->spell;
+    spelling *spell = admin_session_of(peer_of(job->data))->spell;
 
     if (job->result == 0 || (spell == preflight_parameters && job->result != -ENOMEM))
         admin_complete(job->data, admin_reply(spell(job)));
