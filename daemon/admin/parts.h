@@ -57,7 +57,7 @@ static inline struct admin_session *admin_session_of(struct peer *peer)
     return (struct admin_session *)peer->session;
 }
 
-/* --- admin.c: varlink. Each takes its JSON over. --- */
+/* --- varlink.c. Each takes its JSON over. --- */
 
 struct json_object *admin_reply(struct json_object *parameters);
 /* `key` NULL: an error without parameters. */
