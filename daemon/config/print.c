@@ -7,41 +7,13 @@
  * Lines of prose are wrapped at 96 columns. The text in scdoc's syntax escapes what scdoc would
  * take as markup.
  */
+#include "base/prose.h"
 #include "config/value.h"
 #include "text.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
 #include <string.h>
-
-#define WRAP_AT 96u
-
-/* Words of `text` on lines that start with `indent`. `column` is where the first line stands
- * already. */
-static void print_wrapped(FILE *out, const char *indent, const char *text)
-{
-    size_t column = 0;
-
-    for (const char *word = text; *word != '\0';) {
-        size_t n = strcspn(word, " ");
-        if (column > 0 && column + 1 + n > WRAP_AT) {
-            (void)fputc('\n', out);
-            column = 0;
-        }
-        if (column == 0) {
-            (void)fputs(indent, out);
-            column = strlen(indent);
-        } else {
-            (void)fputc(' ', out);
-            column++;
-        }
-        (void)fwrite(word, 1, n, out);
-        column += n;
-        word += n;
-        word += strspn(word, " ");
-    }
-    (void)fputc('\n', out);
-}
 
 static bool starts_section(const struct config_key *keys, size_t i)
 {
@@ -61,10 +33,10 @@ static void print_allowed(FILE *out, const char *indent, const struct config_key
 
     config_value_allowed(key, allowed, sizeof(allowed));
     (void)snprintf(line, sizeof(line), "Allowed: %s.", allowed);
-    print_wrapped(out, indent, line);
+    prose_print(out, indent, line);
     for (const struct config_choice *p = key->choices; p && p->doc; p++) {
         (void)snprintf(line, sizeof(line), "%s: %s.", p->name, p->doc);
-        print_wrapped(out, indent, line);
+        prose_print(out, indent, line);
     }
 }
 
@@ -128,10 +100,10 @@ int config_print_example(FILE *out)
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
 
-    print_wrapped(out, "# ",
-                  "Configuration of cocod. Every key stands here at its default, commented out.");
+    prose_print(out, "# ",
+                "Configuration of cocod. Every key stands here at its default, commented out.");
     (void)fputs("#\n", out);
-    print_wrapped(
+    prose_print(
         out, "# ",
         "The form: [section], then key = value, each on a line of its own. Comments are lines "
         "that start with # or ;, and what follows a space and ; behind a value. A line is at "
@@ -139,16 +111,16 @@ int config_print_example(FILE *out)
         "repeated, and an empty value takes away what was before. Unknown sections and keys are "
         "mistakes. Files in cocod.conf.d/ beside this one are read after it: cocod.conf(5).");
     (void)fputs("#\n", out);
-    print_wrapped(out, "# ",
-                  "cocod --check FILE names all mistakes in FILE and shows the values in force.");
+    prose_print(out, "# ",
+                "cocod --check FILE names all mistakes in FILE and shows the values in force.");
     for (size_t i = 0; i < n; i++) {
         if (starts_section(keys, i)) {
             (void)fputs("\n", out);
-            print_wrapped(out, "# ", config_section_doc(keys[i].section));
+            prose_print(out, "# ", config_section_doc(keys[i].section));
             (void)fprintf(out, "[%s]\n", keys[i].section);
         }
         (void)fputs("\n", out);
-        print_wrapped(out, "# ", keys[i].doc);
+        prose_print(out, "# ", keys[i].doc);
         print_allowed(out, "# ", &keys[i]);
         (void)fprintf(out, "#%s =%s%s\n", keys[i].name, keys[i].default_value[0] ? " " : "",
                       keys[i].default_value);
@@ -180,21 +152,21 @@ int config_print_reference(FILE *out)
         if (starts_section(keys, i)) {
             (void)fprintf(out, "%s## [%s]\n\n", i > 0 ? "\n" : "", keys[i].section);
             escape_scdoc(text, sizeof(text), config_section_doc(keys[i].section));
-            print_wrapped(out, "", text);
+            prose_print(out, "", text);
         }
         escape_scdoc(text, sizeof(text), keys[i].name);
         escape_scdoc(line, sizeof(line), keys[i].default_value);
         (void)fprintf(out, "\n*%s* = %s\n", text, line[0] ? line : "(empty)");
         escape_scdoc(text, sizeof(text), keys[i].doc);
-        print_wrapped(out, "\t", text);
+        prose_print(out, "\t", text);
         config_value_allowed(&keys[i], line, sizeof(line));
         escape_scdoc(text, sizeof(text), line);
         (void)snprintf(line, sizeof(line), "Allowed: %s.", text);
-        print_wrapped(out, "\t", line);
+        prose_print(out, "\t", line);
         for (const struct config_choice *p = keys[i].choices; p && p->doc; p++) {
             escape_scdoc(text, sizeof(text), p->doc);
             (void)snprintf(line, sizeof(line), "*%s*: %s.", p->name, text);
-            print_wrapped(out, "\t", line);
+            prose_print(out, "\t", line);
         }
     }
     return finish(out);
