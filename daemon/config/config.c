@@ -481,15 +481,3 @@ bool config_item_origin(const struct config *c, size_t key, size_t item, struct 
         *ret = (struct config_origin){.file = c->files[set->file], .line = set->line};
     return set != NULL;
 }
-
-bool config_origin(const struct config *c, const char *section, const char *name,
-                   struct config_origin *ret)
-{
-    size_t n = 0;
-    const struct config_key *key = config_find_key(section, name);
-
-    if (!key)
-        return false;
-    (void)config_item_origin(c, (size_t)(key - config_keys(&n)), 0, ret);
-    return true;
-}

@@ -54,8 +54,6 @@ int config_endpoint_text(const struct endpoint *e, char *out, size_t size);
 
 /* The section's sentence for people; NULL: there is no such section. */
 const char *config_section_doc(const char *section);
-/* NULL: there is none. */
-const struct config_key *config_find_key(const char *section, const char *name);
 
 /* --- config.c: a configuration is made from the defaults and any number of texts --- */
 
