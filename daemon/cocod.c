@@ -31,7 +31,7 @@
 
 /* Platform info and collateral change when the platform is updated, which restarts QGS, or once in
  * weeks. */
-#define ASK_KEEP_US (60u * 1000000u)
+#define QUERY_KEEP_US (60u * 1000000u)
 
 struct event_base *cocod_base_new(void)
 {
@@ -124,9 +124,6 @@ static struct platform_options platform_options(const struct config *config)
 static struct certs_options certs_options(const struct config *config, struct platform *platform,
                                           gid_t table_group)
 {
-    static const enum load_signer signers[] = {[CONFIG_SIGNER_AUTO] = LOAD_SIGNER_AUTO,
-                                               [CONFIG_SIGNER_VCEK] = LOAD_SIGNER_VCEK,
-                                               [CONFIG_SIGNER_VLEK] = LOAD_SIGNER_VLEK};
     return (struct certs_options){
         .n_chain = config->certs_chain.n,
         .chain = config->certs_chain.items,
@@ -134,7 +131,7 @@ static struct certs_options certs_options(const struct config *config, struct pl
         .roots = config->certs_root.items,
         .store = config->certs_store[0] ? config->certs_store : NULL,
         .platform = platform,
-        .signer = signers[config->certs_signer],
+        .signer = config->certs_signer,
         .vlek_csp = config->certs_vlek_csp,
         .serve_crl = config->certs_serve_crl,
         .clock_floor_s = build_time_s,
@@ -219,7 +216,7 @@ static struct quotes_options quotes_options(const struct config *config,
         .keep_us = config->quotes_keep_ms * 1000u,
         .keep_entries = config->quotes_keep_quotes,
         .keep_bytes = config->quotes_keep_memory,
-        .ask_keep_us = ASK_KEEP_US,
+        .query_keep_us = QUERY_KEEP_US,
         .verify_signature = config->quotes_verify_quote_signature,
     };
 }

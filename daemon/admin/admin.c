@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The administrators' dialect: varlink. A call and a reply are each one JSON object and a NUL byte.
- * The calls of a connection are answered in their order. A message that is not such an object closes
- * the connection, as varlink demands; a call that cannot be answered gets an error by name.
+ * The calls of a connection are answered in their order. A message that is not such an object
+ * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
  * The caller's role is looked at first. Long messages, and messages of many values, carry files:
  * they are read only from callers who may import.
  *
  * Each method is a row of the table in methods.c. Most are answered within their dispatch. One that
- * has to wait becomes a request, and its peer is held until that is complete, which keeps the order;
- * the request's blob is the whole reply. What methods do is in the files of their nouns.
+ * has to wait becomes a request, and its peer is held until that is complete, which keeps the
+ * order; the request's blob is the whole reply. What methods do is in the files of their nouns.
  */
 #include "admin/admin.h"
 #include "admin/parts.h"

@@ -82,7 +82,8 @@ static void fail(const struct certs_job *job)
     char text[STORE_KEY_SIZE];
 
     /* Of several VLEKs that a key fits none is the one. */
-    bool open = job->result == -EBADMSG && job->key.signer == CHAIN_SIGNER_VLEK && !job->key.csp[0];
+    bool open =
+        job->result == -EBADMSG && job->key.signer == COCO_SNP_SIGNER_VLEK && !job->key.csp[0];
     if ((job->result == -ENOENT || open) && job->key.product[0]) {
         store_key_format(&job->key, text);
         admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
@@ -384,7 +385,7 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
     struct platform_state wanted = {.vlek_en = false};
     const char *tcb, *product, *chip, *signer;
     char text[STORE_KEY_SIZE];
-    enum load_signer kind = certs_signer(call->admin->certs);
+    enum coco_snp_signer kind = certs_signer(call->admin->certs);
 
     if (!admin_optional_string(call, "tcb", &tcb) || !tcb)
         return "tcb";
@@ -396,13 +397,13 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
         (signer && strcmp(signer, "VCEK") != 0 && strcmp(signer, "VLEK") != 0))
         return "signer";
     if (signer)
-        kind = signer[1] == 'L' ? LOAD_SIGNER_VLEK : LOAD_SIGNER_VCEK;
-    bool vlek = kind == LOAD_SIGNER_VLEK;
-    if (kind == LOAD_SIGNER_AUTO || !product || (!chip && !vlek)) {
+        kind = signer[1] == 'L' ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK;
+    bool vlek = kind == COCO_SNP_SIGNER_VLEK;
+    if (kind == COCO_SNP_SIGNER_AUTO || !product || (!chip && !vlek)) {
         if (!platform)
             return "";
         wanted = *platform;
-        if (kind == LOAD_SIGNER_AUTO)
+        if (kind == COCO_SNP_SIGNER_AUTO)
             vlek = platform->vlek_en;
     }
     if (!product)
@@ -413,9 +414,9 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
     if (coco_snp_tcb_parse(known, tcb, &wanted.reported) < 0)
         return "tcb";
     if (vlek || !chip)
-        return store_key_make(product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK, wanted.chip_id,
-                              wanted.chip_id_size, certs_vlek_csp(call->admin->certs),
-                              &wanted.reported, ret) < 0
+        return store_key_make(product, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK,
+                              wanted.chip_id, wanted.chip_id_size,
+                              certs_vlek_csp(call->admin->certs), &wanted.reported, ret) < 0
                    ? "product"
                    : NULL;
     (void)snprintf(text, sizeof(text), "%s/VCEK/%s/%s", product, chip, tcb);

@@ -177,7 +177,7 @@ static void check_tcb(struct examination *e)
     if (no_certs(e))
         return;
     if (problem || !chain) {
-        bool vlek = platform && platform->vlek_en && certs_signer(certs) != LOAD_SIGNER_VCEK;
+        bool vlek = platform && platform->vlek_en && certs_signer(certs) != COCO_SNP_SIGNER_VCEK;
         say(e, chain ? WARNING : BAD,
             vlek ? "\"cococtl certs list\" shows what is stored; \"cococtl certs import PATH\""
                  : "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
@@ -206,7 +206,7 @@ static void check_vlek(struct examination *e)
         return;
     if (!platform)
         say(e, SKIPPED, NULL, "the platform is not known");
-    else if (platform->vlek_en && chain && chain->signer == CHAIN_SIGNER_VLEK)
+    else if (platform->vlek_en && chain && chain->signer == COCO_SNP_SIGNER_VLEK)
         say(e, GOOD, NULL, "one is loaded, and its chain is served");
     else if (platform->vlek_en)
         say(e, WARNING,
@@ -214,7 +214,7 @@ static void check_vlek(struct examination *e)
             "stored; or "
             "set signer = vcek there",
             "one is loaded, and its chain is not served");
-    else if (certs_signer(certs) == LOAD_SIGNER_VLEK)
+    else if (certs_signer(certs) == COCO_SNP_SIGNER_VLEK)
         say(e, BAD, load, "none is loaded, and signer = vlek");
     else if (platform->mask_chip_key)
         say(e, BAD, load, "none is loaded, and the chip's own key is masked: nothing signs");
@@ -233,10 +233,7 @@ static void check_expiry(struct examination *e)
         say(e, SKIPPED, NULL, "no chain is served");
         return;
     }
-    int64_t first = chain->certs[0].not_after_s;
-    for (size_t i = 1; i < CHAIN_ROLES; i++)
-        if (chain->certs[i].not_after_s < first)
-            first = chain->certs[i].not_after_s;
+    int64_t first = chain_first_to_expire(chain)->not_after_s;
     int64_t days = (first - sys.wall_s()) / DAY_S;
     date(first, day);
     say(e,

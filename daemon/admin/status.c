@@ -110,15 +110,10 @@ static struct json_object *certificate_status(const struct certs *certs)
     admin_add_int(object, "tableBytes", table ? table->size : 0);
     json_set(object, "tableEntries", table ? table_entries(table) : json_object_new_array());
     admin_add_text(object, "source", chain ? chain->certs[CHAIN_LEAF].source : NULL);
-    if (chain) {
-        int64_t first = chain->certs[0].not_after_s;
-        for (size_t i = 1; i < CHAIN_ROLES; i++)
-            if (chain->certs[i].not_after_s < first)
-                first = chain->certs[i].not_after_s;
-        admin_add_time(object, "notAfter", first);
-    } else {
+    if (chain)
+        admin_add_time(object, "notAfter", chain_first_to_expire(chain)->not_after_s);
+    else
         admin_add_text(object, "notAfter", NULL);
-    }
     admin_add_text(object, "problem", n > 0 ? problems[0] : NULL);
     return object;
 }

@@ -422,7 +422,7 @@ const struct platform_state *certs_platform(const struct certs *certs)
     return certs->known ? &certs->platform : NULL;
 }
 
-enum load_signer certs_signer(const struct certs *certs)
+enum coco_snp_signer certs_signer(const struct certs *certs)
 {
     return certs->options.signer;
 }

@@ -70,7 +70,7 @@ struct certs_options {
     char *const *roots;        /* files: roots trusted beside AMD's */
     const char *store;         /* folder; NULL: none */
     struct platform *platform; /* NULL: not known, and the files' chain is served as it is */
-    enum load_signer signer;
+    enum coco_snp_signer signer;
     const char *vlek_csp; /* whose VLEK this host has; NULL or "": the only one that is stored */
     bool serve_crl;
     int64_t clock_floor_s; /* an earlier clock is wrong; 0: none is */
@@ -239,7 +239,7 @@ const char *certs_store_path(const struct certs *certs);
 bool certs_has_store(const struct certs *certs);
 /* The platform as it was read last; NULL: not known. */
 const struct platform_state *certs_platform(const struct certs *certs);
-enum load_signer certs_signer(const struct certs *certs);
+enum coco_snp_signer certs_signer(const struct certs *certs);
 const char *certs_vlek_csp(const struct certs *certs); /* "": the only one */
 
 /* --- firmware updates: certs_update.c --- */

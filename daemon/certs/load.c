@@ -167,10 +167,11 @@ int load_judge(const struct load_options *options, struct load_judge *ret, struc
     return r;
 }
 
-int load_key(const struct platform_state *platform, enum load_signer signer, const char *vlek_csp,
-             struct store_key *ret, struct why *why)
+int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
+             const char *vlek_csp, struct store_key *ret, struct why *why)
 {
-    bool vlek = signer == LOAD_SIGNER_VLEK || (signer == LOAD_SIGNER_AUTO && platform->vlek_en);
+    bool vlek =
+        signer == COCO_SNP_SIGNER_VLEK || (signer == COCO_SNP_SIGNER_AUTO && platform->vlek_en);
 
     if (vlek && !platform->vlek_en)
         return why_set(why, -EINVAL,
@@ -180,7 +181,7 @@ int load_key(const struct platform_state *platform, enum load_signer signer, con
         return why_set(why, -EINVAL,
                        "the firmware is configured not to sign with the chip's key "
                        "(MASK_CHIP_KEY), and no VLEK is used: reports are unsigned");
-    int r = store_key_make(platform->product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK,
+    int r = store_key_make(platform->product, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK,
                            platform->chip_id, platform->chip_id_size, vlek_csp, &platform->reported,
                            ret);
     return r < 0 ? why_set(why, r, "this platform cannot have a chain: %s", platform->product) : 0;
@@ -285,7 +286,7 @@ static int load_for_platform(const struct load_options *options, const struct lo
     r = store_load(&store, &key, &ret->found, why);
     if (r == -ENOENT)
         (void)why_set(why, r, "the store has no chain for this platform, %s: %s", text,
-                      key.signer == CHAIN_SIGNER_VCEK
+                      key.signer == COCO_SNP_SIGNER_VCEK
                           ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
                       : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
                                      "(cococtl certs import)"

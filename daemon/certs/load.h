@@ -20,20 +20,13 @@ struct chain_paths {
     char *const *roots;
 };
 
-/* Which key's certificates are served where the platform is known. */
-enum load_signer {
-    LOAD_SIGNER_AUTO, /* VLEK where one is loaded into the firmware, else VCEK */
-    LOAD_SIGNER_VCEK,
-    LOAD_SIGNER_VLEK, /* never the VCEK, which reveals the chip */
-};
-
 struct load_options {
     struct chain_paths paths;
     const char *store; /* NULL: none */
     int64_t wall_s;    /* the clock, and the time that it cannot be before */
     int64_t clock_floor_s;
     bool serve_crl;
-    enum load_signer signer;
+    enum coco_snp_signer signer;
     const char *vlek_csp;                  /* "": the only one */
     const struct platform_state *platform; /* NULL: the files' chain is served whatever it is of */
 };
@@ -50,8 +43,8 @@ struct load_judge {
 int load_judge(const struct load_options *options, struct load_judge *ret, struct why *why);
 
 /* The key of the chain that a platform needs. -EINVAL and a sentence: no chain is right for it. */
-int load_key(const struct platform_state *platform, enum load_signer signer, const char *vlek_csp,
-             struct store_key *ret, struct why *why);
+int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
+             const char *vlek_csp, struct store_key *ret, struct why *why);
 
 struct load_result {
     struct store_chain found; /* its chain is NULL: the empty table, `why` says why */

@@ -258,21 +258,13 @@ static struct load *load_new(struct certs *certs)
     return load;
 }
 
-static bool first_expiry(const struct generation *generation, int64_t *ret_s)
-{
-    const struct chain *chain = generation->found.chain;
-
-    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
-        if (i == 0 || chain->certs[i].not_after_s < *ret_s)
-            *ret_s = chain->certs[i].not_after_s;
-    return chain != NULL;
-}
-
 static bool is_expired(const struct certs *certs, const struct generation *generation)
 {
-    int64_t now_s = sys.wall_s(), end_s = INT64_MAX;
+    const struct chain *chain = generation->found.chain;
+    int64_t now_s = sys.wall_s();
 
-    return first_expiry(generation, &end_s) && now_s >= certs->clock_floor_s && now_s > end_s;
+    return chain && now_s >= certs->clock_floor_s &&
+           now_s > chain_first_to_expire(chain)->not_after_s;
 }
 
 static enum certs_reason reason_of(int result)

@@ -65,13 +65,6 @@ enum missing_chain {
     MISSING_CHAIN_REFUSE, /* EIO: the guest may not attest, and loses its key */
 };
 
-/* Which key's certificates are served. */
-enum config_signer {
-    CONFIG_SIGNER_AUTO,
-    CONFIG_SIGNER_VCEK,
-    CONFIG_SIGNER_VLEK,
-};
-
 /* One line that is in force. */
 struct config_set {
     uint16_t key;
@@ -131,7 +124,7 @@ struct config {
     char *certs_vlek_csp;    /* "": the only one that is stored */
     char *certs_fixed_tcb;   /* as snp_tcb.h writes it */
     bool certs_fixed_vlek;
-    enum config_signer certs_signer;
+    enum coco_snp_signer certs_signer;
     bool certs_serve_crl;
 
     /* [quotes] */

@@ -46,9 +46,9 @@ static const struct config_choice missing_chain_choices[] = {
     {NULL, 0, NULL}};
 
 static const struct config_choice signer_choices[] = {
-    {"auto", CONFIG_SIGNER_AUTO, "the VLEK's where the firmware has one loaded, else the VCEK's"},
-    {"vcek", CONFIG_SIGNER_VCEK, "the VCEK's, whose chain names the chip"},
-    {"vlek", CONFIG_SIGNER_VLEK,
+    {"auto", COCO_SNP_SIGNER_AUTO, "the VLEK's where the firmware has one loaded, else the VCEK's"},
+    {"vcek", COCO_SNP_SIGNER_VCEK, "the VCEK's, whose chain names the chip"},
+    {"vlek", COCO_SNP_SIGNER_VLEK,
      "the VLEK's; without a loaded VLEK the empty table, never the VCEK's"},
     {NULL, 0, NULL}};
 

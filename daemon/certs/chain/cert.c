@@ -140,21 +140,21 @@ static bool find_kind(const struct chain_cert *cert, struct chain_kind *ret)
     bool found = false;
 
     if (strcmp(cert->subject_cn, COCO_SNP_CN_VCEK) == 0) {
-        k.signer = CHAIN_SIGNER_VCEK;
+        k.signer = COCO_SNP_SIGNER_VCEK;
         found = chain_product_behind(cert->issuer_cn, COCO_SNP_CN_ASK, k.product);
     } else if (strcmp(cert->subject_cn, COCO_SNP_CN_VLEK) == 0) {
-        k.signer = CHAIN_SIGNER_VLEK;
+        k.signer = COCO_SNP_SIGNER_VLEK;
         found = chain_product_behind(cert->issuer_cn, COCO_SNP_CN_ASVK, k.product);
     } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ARK, k.product)) {
         k.role = CHAIN_ARK;
         found = true;
     } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ASVK, k.product)) {
         k.role = CHAIN_ASK;
-        k.signer = CHAIN_SIGNER_VLEK;
+        k.signer = COCO_SNP_SIGNER_VLEK;
         found = true;
     } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ASK, k.product)) {
         k.role = CHAIN_ASK;
-        k.signer = CHAIN_SIGNER_VCEK;
+        k.signer = COCO_SNP_SIGNER_VCEK;
         found = true;
     }
     if (found)

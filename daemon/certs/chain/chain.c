@@ -22,9 +22,9 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *chain_signer_name(enum chain_signer signer)
+const char *chain_signer_name(enum coco_snp_signer signer)
 {
-    return signer == CHAIN_SIGNER_VLEK ? "VLEK" : "VCEK";
+    return signer == COCO_SNP_SIGNER_VLEK ? "VLEK" : "VCEK";
 }
 
 const char *chain_cert_name(const struct chain *c, enum chain_role role)
@@ -32,11 +32,21 @@ const char *chain_cert_name(const struct chain *c, enum chain_role role)
     if (role == CHAIN_ARK)
         return "ARK";
     if (role == CHAIN_ASK)
-        return c->signer == CHAIN_SIGNER_VLEK ? "ASVK" : "ASK";
+        return c->signer == COCO_SNP_SIGNER_VLEK ? "ASVK" : "ASK";
     return chain_signer_name(c->signer);
 }
 
 /* A chain that is being put together. */
+const struct chain_cert *chain_first_to_expire(const struct chain *c)
+{
+    const struct chain_cert *first = &c->certs[0];
+
+    for (size_t i = 1; i < CHAIN_ROLES; i++)
+        if (c->certs[i].not_after_s < first->not_after_s)
+            first = &c->certs[i];
+    return first;
+}
+
 #define ISSUERS_MAX 16u
 
 struct assembly {
@@ -180,10 +190,10 @@ static int check_complete(const struct assembly *a, size_t n_inputs)
                            "the chain of %s lacks the %s (%s%s): add the certificates from "
                            "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
                            c->certs[CHAIN_LEAF].source, role_text((enum chain_role)role),
-                           role == CHAIN_ARK                   ? COCO_SNP_CN_ARK
-                           : leaf->signer == CHAIN_SIGNER_VLEK ? COCO_SNP_CN_ASVK
-                                                               : COCO_SNP_CN_ASK,
-                           leaf->product, leaf->signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek",
+                           role == CHAIN_ARK                      ? COCO_SNP_CN_ARK
+                           : leaf->signer == COCO_SNP_SIGNER_VLEK ? COCO_SNP_CN_ASVK
+                                                                  : COCO_SNP_CN_ASK,
+                           leaf->product, leaf->signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek",
                            leaf->product);
     return 0;
 }
@@ -240,7 +250,7 @@ int chain_build_table(const struct chain *c, const struct chain_input *crl, uint
         enum coco_snp_kind kind;
     } order[] = {
         {CHAIN_ARK, COCO_SNP_ARK},
-        {CHAIN_LEAF, c->signer == CHAIN_SIGNER_VLEK ? COCO_SNP_VLEK : COCO_SNP_VCEK},
+        {CHAIN_LEAF, c->signer == COCO_SNP_SIGNER_VLEK ? COCO_SNP_VLEK : COCO_SNP_VCEK},
         {CHAIN_ASK, COCO_SNP_ASK},
     };
     struct coco_snp_table table = {.n_entries = 0};

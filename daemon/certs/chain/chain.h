@@ -27,11 +27,6 @@ enum chain_role {
     CHAIN_ROLES,
 };
 
-enum chain_signer {
-    CHAIN_SIGNER_VCEK, /* the chip's own key */
-    CHAIN_SIGNER_VLEK, /* the cloud provider's key, loaded into the chip */
-};
-
 struct chain_cert {
     enum chain_role role;
     uint8_t *der;
@@ -47,7 +42,7 @@ struct chain_cert {
 
 struct chain {
     struct chain_cert certs[CHAIN_ROLES];
-    enum chain_signer signer;
+    enum coco_snp_signer signer;
     char product[16]; /* the family that names root and intermediate: "Milan" (snp_product.h) */
 
     /* The leaf's AMD extensions. */
@@ -60,10 +55,13 @@ struct chain {
 };
 
 /* "VCEK" or "VLEK". Static text. */
-const char *chain_signer_name(enum chain_signer signer);
+const char *chain_signer_name(enum coco_snp_signer signer);
 /* What people call a certificate of this chain: "ARK", "ASK" or "ASVK", "VCEK" or "VLEK". Static
  * text. */
 const char *chain_cert_name(const struct chain *c, enum chain_role role);
+
+/* The certificate that ends first: until then the chain may be served. */
+const struct chain_cert *chain_first_to_expire(const struct chain *c);
 
 /* A file's bytes. */
 struct chain_input {

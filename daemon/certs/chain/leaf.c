@@ -158,16 +158,16 @@ static unsigned find_field(const X509_EXTENSION *ext)
 }
 
 /* Must this kind of leaf have the field (1), must it not (-1), or may it (0)? */
-static int wanted(unsigned field, enum chain_signer signer, enum coco_snp_product product)
+static int wanted(unsigned field, enum coco_snp_signer signer, enum coco_snp_product product)
 {
     switch (field) {
     case COCO_SNP_OID_STRUCT_VERSION:
     case COCO_SNP_OID_PRODUCT_NAME:
         return 1;
     case COCO_SNP_OID_HWID:
-        return signer == CHAIN_SIGNER_VCEK ? 1 : -1;
+        return signer == COCO_SNP_SIGNER_VCEK ? 1 : -1;
     case COCO_SNP_OID_CSP_ID:
-        return signer == CHAIN_SIGNER_VLEK ? 1 : -1;
+        return signer == COCO_SNP_SIGNER_VLEK ? 1 : -1;
     default:
         for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++)
             if (field == N_PLAIN + coco_snp_part_oid(part))

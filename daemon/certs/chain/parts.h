@@ -43,8 +43,8 @@ size_t chain_der_size(const uint8_t *data, size_t size);
 /* What the subject's CN says. */
 struct chain_kind {
     enum chain_role role;
-    enum chain_signer signer; /* of ASK and leaf */
-    char product[16];         /* of a leaf: from its issuer's CN */
+    enum coco_snp_signer signer; /* of ASK and leaf */
+    char product[16];            /* of a leaf: from its issuer's CN */
 };
 
 /* Fills `ret` and `ret_kind`, and gives the parsed certificate where `ret_x509` is not NULL. 0,

@@ -17,8 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_MODE   0644
-#define FOLDER_MODE 0755
+#define FILE_MODE 0644
 
 /* Is `name` STEM.der or STEM-0123456789abcdef.der? Then its suffix. */
 static bool match_name(const char *name, const char *stem, char suffix[18])
@@ -120,7 +119,7 @@ static int make_folder(char *folder)
 {
     char *slash = strrchr(folder, '/');
 
-    if (sys.mkdir(folder, FOLDER_MODE) < 0)
+    if (sys.mkdir(folder, STORE_FOLDER_MODE) < 0)
         return errno == EEXIST ? 0 : -errno;
     if (!slash || slash == folder)
         return 0;

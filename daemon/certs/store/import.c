@@ -291,7 +291,7 @@ static int keep_ca(const struct store *store, const char *stem, struct item *ite
 
 static int keep_root(const struct store *store, struct item *item, struct why *why)
 {
-    struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+    struct chain c = {.signer = COCO_SNP_SIGNER_VCEK};
 
     c.certs[CHAIN_ARK] = item->cert;
     memcpy(c.product, item->kind.product, sizeof(c.product));
@@ -349,7 +349,7 @@ static int keep_intermediate(const struct store *store, struct item *item, struc
     store_files_free(arks);
     if (r < 0)
         return r;
-    return keep_ca(store, item->kind.signer == CHAIN_SIGNER_VLEK ? "asvk" : "ask", item, why);
+    return keep_ca(store, item->kind.signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask", item, why);
 }
 
 /* A verified CRL: only forward. Two of one number are told apart by their dates. */
@@ -396,7 +396,7 @@ static int keep_crl(const struct store *store, struct item *item, struct why *wh
         r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
         if (r < 0)
             continue;
-        struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+        struct chain c = {.signer = COCO_SNP_SIGNER_VCEK};
         c.certs[CHAIN_ARK] = root;
         memcpy(c.product, crl->product, sizeof(c.product));
         r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);

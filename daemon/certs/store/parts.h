@@ -8,6 +8,8 @@
 #include "certs/store/store.h"
 
 #define STORE_PATH_MAX 4096
+/* Everything in the store is public. */
+#define STORE_FOLDER_MODE 0755
 
 /* Roots or intermediates of one kind that a product may have. */
 #define STORE_CAS_MAX 8u

@@ -214,7 +214,7 @@ static int try_pair(const struct store *store, const struct store_file *ark,
 int store_assemble(const struct store *store, const struct chain_input *leaf,
                    const struct chain_kind *kind, struct store_chain *ret, struct why *why)
 {
-    const char *stem = kind->signer == CHAIN_SIGNER_VLEK ? "asvk" : "ask";
+    const char *stem = kind->signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask";
     struct store_files *arks = NULL, *asks = NULL;
     int r = store_read_files(store->dir, kind->product, "ark", &arks);
 
@@ -225,7 +225,7 @@ int store_assemble(const struct store *store, const struct chain_input *leaf,
                     "%s needs the %s of %s, which is not stored: import the certificates from "
                     "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
                     leaf->name, arks->n == 0 ? "root" : "intermediate", kind->product,
-                    kind->signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek", kind->product);
+                    kind->signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek", kind->product);
     for (size_t i = 0; arks && i < arks->n && is_verdict(r); i++)
         for (size_t j = 0; asks && j < asks->n && r < 0 && is_verdict(r); j++)
             r = try_pair(store, &arks->files[i], &asks->files[j], leaf, ret, why);
@@ -296,16 +296,6 @@ int store_load(const struct store *store, const struct store_key *key, struct st
 
 /* --- listing ---------------------------------------------------------------------------------- */
 
-static int64_t first_end(const struct chain *chain)
-{
-    int64_t first = chain->certs[0].not_after_s;
-
-    for (size_t i = 1; i < CHAIN_ROLES; i++)
-        if (chain->certs[i].not_after_s < first)
-            first = chain->certs[i].not_after_s;
-    return first;
-}
-
 static int add_listed(const struct store *store, struct store_list *list,
                       const struct store_key *key)
 {
@@ -329,7 +319,7 @@ static int add_listed(const struct store *store, struct store_list *list,
         return r;
     }
     if (c.chain)
-        listed->not_after_s = first_end(c.chain);
+        listed->not_after_s = chain_first_to_expire(c.chain)->not_after_s;
     store_chain_done(&c);
     list->n_chains++;
     return 0;
@@ -371,8 +361,9 @@ static int walk_leaves(const struct store *store, const char *folder, struct sto
         key->tcb[n - 4] = 0;
         if (coco_snp_tcb_parse(coco_snp_product_of_name(key->product), key->tcb, &tcb) < 0)
             continue;
-        r = key->signer == CHAIN_SIGNER_VLEK && !key->csp[0] ? add_listed_before(store, list, key)
-                                                             : add_listed(store, list, key);
+        r = key->signer == COCO_SNP_SIGNER_VLEK && !key->csp[0]
+                ? add_listed_before(store, list, key)
+                : add_listed(store, list, key);
     }
     if (r == 0 && errno != 0)
         r = -errno;
@@ -381,8 +372,8 @@ static int walk_leaves(const struct store *store, const char *folder, struct sto
 }
 
 /* DIR/PRODUCT/vcek or vlek: the folders in it, by their chip or CSP_ID. */
-static int walk_signer(const struct store *store, enum coco_snp_product p, enum chain_signer signer,
-                       struct store_list *list)
+static int walk_signer(const struct store *store, enum coco_snp_product p,
+                       enum coco_snp_signer signer, struct store_list *list)
 {
     char folder[STORE_PATH_MAX], below[STORE_PATH_MAX];
     struct store_key key = {.signer = signer};
@@ -392,9 +383,9 @@ static int walk_signer(const struct store *store, enum coco_snp_product p, enum 
 
     (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(p));
     if (snprintf(folder, sizeof(folder), "%s/%s/%s", store->dir, key.product,
-                 signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek") >= STORE_PATH_MAX)
+                 signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek") >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
-    if (signer == CHAIN_SIGNER_VLEK)
+    if (signer == COCO_SNP_SIGNER_VLEK)
         r = walk_leaves(store, folder, &key, list);
     DIR *d = r == 0 ? opendir(folder) : NULL;
     if (!d)
@@ -403,9 +394,9 @@ static int walk_signer(const struct store *store, enum coco_snp_product p, enum 
         const char *name = entry->d_name;
         if (snprintf(below, sizeof(below), "%s/%s", folder, name) >= STORE_PATH_MAX)
             continue;
-        if (signer == CHAIN_SIGNER_VLEK && store_csp_unescape(name, key.csp)) {
+        if (signer == COCO_SNP_SIGNER_VLEK && store_csp_unescape(name, key.csp)) {
             r = walk_leaves(store, below, &key, list);
-        } else if (signer == CHAIN_SIGNER_VCEK && strlen(name) == hex &&
+        } else if (signer == COCO_SNP_SIGNER_VCEK && strlen(name) == hex &&
                    strspn(name, "0123456789abcdef") == hex) {
             memcpy(key.chip, name, hex + 1);
             r = walk_leaves(store, below, &key, list);
@@ -419,9 +410,9 @@ static int walk_signer(const struct store *store, enum coco_snp_product p, enum 
 
 static int walk_product(const struct store *store, enum coco_snp_product p, struct store_list *list)
 {
-    int r = walk_signer(store, p, CHAIN_SIGNER_VLEK, list);
+    int r = walk_signer(store, p, COCO_SNP_SIGNER_VLEK, list);
 
-    return r == 0 ? walk_signer(store, p, CHAIN_SIGNER_VCEK, list) : r;
+    return r == 0 ? walk_signer(store, p, COCO_SNP_SIGNER_VCEK, list) : r;
 }
 
 static int list_crls(const struct store *store, const char *product, struct store_list *list)

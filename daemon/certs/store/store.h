@@ -26,7 +26,7 @@
  */
 struct store_key {
     char product[16];
-    enum chain_signer signer;
+    enum coco_snp_signer signer;
     char chip[129]; /* hexadecimal, lower case; "" of a VLEK */
     char csp[128];  /* the CSP_ID as certified, of a VLEK; "": whichever is alone */
     char tcb[COCO_SNP_TCB_TEXT_SIZE];
@@ -41,7 +41,7 @@ bool store_key_equal(const struct store_key *a, const struct store_key *b);
 bool store_key_fits(const struct store_key *wanted, const struct store_key *key);
 /* -EINVAL: an unknown product, or a chip id that is not as long as the product's. Of a VLEK the
  * chip is not looked at, of a VCEK the CSP_ID; NULL leaves it open. */
-int store_key_make(const char *product, enum chain_signer signer, const uint8_t *chip,
+int store_key_make(const char *product, enum coco_snp_signer signer, const uint8_t *chip,
                    size_t chip_size, const char *csp, const struct coco_snp_tcb *tcb,
                    struct store_key *ret);
 void store_key_of_chain(const struct chain *chain, struct store_key *ret);

@@ -32,7 +32,7 @@ struct csps {
 
 static int read_vlek(const char *path, const struct store_key *key, struct chain *ret)
 {
-    struct chain c = {.signer = CHAIN_SIGNER_VLEK};
+    struct chain c = {.signer = COCO_SNP_SIGNER_VLEK};
     struct chain_kind kind;
     struct store_key found;
     uint8_t *data;
@@ -47,8 +47,9 @@ static int read_vlek(const char *path, const struct store_key *key, struct chain
     if (r < 0)
         return r;
     memcpy(c.product, kind.product, sizeof(c.product));
-    r = kind.role == CHAIN_LEAF && kind.signer == CHAIN_SIGNER_VLEK ? chain_leaf_parse(&c, x, NULL)
-                                                                    : -EBADMSG;
+    r = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VLEK
+            ? chain_leaf_parse(&c, x, NULL)
+            : -EBADMSG;
     X509_free(x);
     if (r == 0) {
         store_key_of_chain(&c, &found);
@@ -153,7 +154,7 @@ int store_vlek_resolve(const char *dir, struct store_key *key, struct why *why)
     struct csps csps;
     int r;
 
-    if (key->signer != CHAIN_SIGNER_VLEK || key->csp[0])
+    if (key->signer != COCO_SNP_SIGNER_VLEK || key->csp[0])
         return 0;
     r = find_csps(dir, key, &csps);
     if (r == 0)
@@ -206,7 +207,7 @@ int store_vlek_migrate(const char *dir)
     int r = 0;
 
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
-        struct store_key key = {.signer = CHAIN_SIGNER_VLEK};
+        struct store_key key = {.signer = COCO_SNP_SIGNER_VLEK};
         char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
         const struct dirent *entry;
         struct coco_snp_tcb tcb;
@@ -240,7 +241,7 @@ void store_vlek_settle(const char *dir, const struct store_key *key)
     char csp[128];
     struct csps csps;
 
-    if (key->signer != CHAIN_SIGNER_VLEK || find_csps(dir, key, &csps) < 0 || csps.n == 0 ||
+    if (key->signer != COCO_SNP_SIGNER_VLEK || find_csps(dir, key, &csps) < 0 || csps.n == 0 ||
         copy_path(dir, key, copy_folder, copy) < 0)
         return;
     size_t n = csps.n;

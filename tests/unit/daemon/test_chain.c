@@ -88,7 +88,7 @@ TEST(real_milan_vcek_verifies_and_belongs_to_its_report)
     ck_assert_msg(real_judge(&files, SEPTEMBER_2026, &c) == 0, "%s", why.text);
     ck_assert_str_eq(c->product, "Milan");
     ck_assert_str_eq(c->product_name, "Milan-B0");
-    ck_assert_int_eq(c->signer, CHAIN_SIGNER_VCEK);
+    ck_assert_int_eq(c->signer, COCO_SNP_SIGNER_VCEK);
     ck_assert_uint_eq(c->hwid_size, 64);
     ck_assert_str_eq(c->csp_id, "");
     ck_assert_str_eq(c->certs[CHAIN_ARK].serial, "010000");
@@ -141,7 +141,7 @@ TEST(real_vlek_verifies_until_it_expires)
     ck_assert_int_eq(real_judge(&files, 1700000000, NULL), -ESTALE);
     assert_why("is valid from 2024-12-10");
     ck_assert_msg(real_judge(&files, JUNE_2025, &c) == 0, "%s", why.text);
-    ck_assert_int_eq(c->signer, CHAIN_SIGNER_VLEK);
+    ck_assert_int_eq(c->signer, COCO_SNP_SIGNER_VLEK);
     ck_assert_str_eq(chain_cert_name(c, CHAIN_ASK), "ASVK");
     ck_assert_str_eq(c->certs[CHAIN_ASK].source, "milan_asvk_ark.pem, certificate 1");
     ck_assert_str_eq(c->csp_id, "CN=cc-us-east-2.amazonaws.com");
@@ -554,7 +554,7 @@ TEST(sentence_may_be_unwanted_or_cut)
 
 TEST(table_over_the_guests_buffer_is_refused)
 {
-    struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+    struct chain c = {.signer = COCO_SNP_SIGNER_VCEK};
     uint8_t *bytes = NULL;
     size_t size = 0;
     uint8_t *der = calloc(1, 6000);

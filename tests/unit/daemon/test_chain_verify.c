@@ -45,7 +45,7 @@ TEST(every_product_verifies_with_both_signers)
             ck_assert_msg(chain_parse(in, 3, &c, &why) == 0, "%s", why.text);
             ck_assert_msg(chain_verify(c, &roots, (int64_t)time(NULL), &why) == 0, "%s", why.text);
             ck_assert_str_eq(c->product, names[product]);
-            ck_assert_int_eq(c->signer, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK);
+            ck_assert_int_eq(c->signer, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK);
             ck_assert_uint_eq(chain_tcb_version(c), versions[product]);
             ck_assert_uint_eq(c->hwid_size, vlek ? 0 : product >= TURIN ? 8 : 64);
             ck_assert_mem_eq(c->hwid, chip_id, c->hwid_size);
