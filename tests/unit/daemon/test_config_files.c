@@ -77,15 +77,24 @@ static void from(const char *section, const char *name, const char *file, unsign
 {
     struct config_origin origin;
     size_t n = 0;
-    const struct config_key *key = config_find_key(section, name);
 
-    ck_assert_ptr_nonnull(key);
-    (void)config_item_origin(config, (size_t)(key - config_keys(&n)), 0, &origin);
+    (void)config_item_origin(config, (size_t)(config_find_key(section, name) - config_keys(&n)), 0,
+                             &origin);
     if (file)
         ck_assert_str_eq(origin.file, path_of(file));
     else
         ck_assert_ptr_null(origin.file);
     ck_assert_uint_eq(origin.line, line);
+}
+
+/* The i-th mistake is of that file, and begins so. */
+static void told(size_t i, const char *file, const char *said)
+{
+    char want[1100];
+
+    ck_assert_uint_gt(errors.n, i);
+    snprintf(want, sizeof(want), "%s%s", path_of(file), said);
+    ck_assert_msg(strncmp(errors.items[i], want, strlen(want)) == 0, "%s", errors.items[i]);
 }
 
 FIXTURE(.setup = setup, .teardown = teardown);
@@ -182,25 +191,20 @@ TEST(lists_add_up_until_one_empties_them)
 
 TEST(mistakes_of_all_files_are_told_by_their_names)
 {
-    char want[1100];
-
     put("etc/cocod.conf", "[quotes]\nslots = many\n");
     put("etc/cocod.conf.d/1.conf", "[limits]\npears = 3\n");
     ck_assert_int_eq(load(), -EINVAL);
     ck_assert_uint_eq(errors.n, 2);
-    snprintf(want, sizeof(want), "%s:2: [quotes] slots", path_of("etc/cocod.conf"));
-    ck_assert_msg(strncmp(errors.items[0], want, strlen(want)) == 0, "%s", errors.items[0]);
-    snprintf(want, sizeof(want), "%s:2: [limits] pears", path_of("etc/cocod.conf.d/1.conf"));
-    ck_assert_msg(strncmp(errors.items[1], want, strlen(want)) == 0, "%s", errors.items[1]);
+    told(0, "etc/cocod.conf", ":2: [quotes] slots");
+    told(1, "etc/cocod.conf.d/1.conf", ":2: [limits] pears");
 
-    /* Twice in one file is a mistake, in two it is the point. Keys that do not agree are told at the
-     * later one. */
+    /* Twice in one file is a mistake, in two it is the point. Keys that do not agree are told at
+     * the later one. */
     put("etc/cocod.conf", "[quotes]\n\n\n\n\n\ntimeout = 50s\n");
     put("etc/cocod.conf.d/1.conf", "[quotes]\nmax_timeout = 40s\n");
     ck_assert_int_eq(load(), -EINVAL);
     ck_assert_uint_eq(errors.n, 1);
-    snprintf(want, sizeof(want), "%s:2: ", path_of("etc/cocod.conf.d/1.conf"));
-    ck_assert_msg(strncmp(errors.items[0], want, strlen(want)) == 0, "%s", errors.items[0]);
+    told(0, "etc/cocod.conf.d/1.conf", ":2: ");
     put("etc/cocod.conf.d/1.conf", "[quotes]\ntimeout = 20s\n");
     good();
     put("etc/cocod.conf.d/1.conf", "[quotes]\ntimeout = 20s\ntimeout = 21s\n");
