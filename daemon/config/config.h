@@ -67,7 +67,7 @@ enum missing_chain {
 
 /* One line that is in force. */
 struct config_set {
-    uint16_t key;
+    const struct config_key *key;
     uint16_t file; /* in config's files */
     uint32_t line;
     bool item; /* false: it emptied a list */
@@ -259,8 +259,9 @@ struct config_origin {
     const char *file; /* NULL: the default; else the config's own string */
     unsigned line;
 };
-/* Where an item came from, of the key with that number in the table. False: it is the default. */
-bool config_item_origin(const struct config *c, size_t key, size_t item, struct config_origin *ret);
+/* Where an item of the key came from. False: it is the default. */
+bool config_item_origin(const struct config *c, const struct config_key *key, size_t item,
+                        struct config_origin *ret);
 /* NULL: there is no such key. */
 const struct config_key *config_find_key(const char *section, const char *name);
 

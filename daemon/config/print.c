@@ -129,7 +129,7 @@ int config_print(const struct config *c, FILE *out)
                 break;
             (void)fprintf(out, "%s =%s%s  ; ", keys[i].name, length > 0 ? " " : "",
                           length > 0 ? value : "");
-            if (config_item_origin(c, i, item, &origin)) {
+            if (config_item_origin(c, &keys[i], item, &origin)) {
                 coco_text_escape(file, sizeof(file), origin.file, strlen(origin.file));
                 (void)fprintf(out, "%s:%u\n", file, origin.line);
             } else {

@@ -68,7 +68,8 @@ int config_mistake(struct config_errors *errors, const char *file, uint32_t line
                    ...) __attribute__((format(printf, 4, 5)));
 /* The line that set an item of the key; of an empty list, the one that emptied it. NULL: the
  * default. */
-const struct config_set *config_find_set(const struct config *c, size_t key, size_t item);
+const struct config_set *config_find_set(const struct config *c, const struct config_key *key,
+                                         size_t item);
 
 /* --- check.c: what the keys say about each other; asked where each alone is right --- */
 

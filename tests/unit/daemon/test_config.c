@@ -102,16 +102,6 @@ static void assert_values(const char *want)
     }
 }
 
-/* Where the key was set; false: it is the default. */
-static bool origin_of(const char *section, const char *name, struct config_origin *ret)
-{
-    size_t n = 0;
-    const struct config_key *key = config_find_key(section, name);
-
-    ck_assert_ptr_nonnull(key);
-    return config_item_origin(config, (size_t)(key - config_keys(&n)), 0, ret);
-}
-
 FIXTURE(.setup = setup, .teardown = teardown);
 
 TEST(defaults_are_the_documented_ones)
@@ -171,7 +161,7 @@ TEST(every_value_can_be_set)
     ck_assert_uint_eq(config->quotes_qgs.items[0].port, 4050);
     ck_assert_uint_eq(config->limits_account_linger_ms, 3600000);
     ck_assert_str_eq(config->files[0], "test.conf");
-    ck_assert(origin_of("certs", "chain", &origin));
+    ck_assert(config_item_origin(config, config_find_key("certs", "chain"), 0, &origin));
     ck_assert_str_eq(origin.file, "test.conf");
     ck_assert_uint_eq(origin.line, 14);
     ck_assert_ptr_null(config_find_key("certs", "chains"));
@@ -184,7 +174,7 @@ TEST(quoting_services_and_what_is_kept_can_be_set)
     assert_parses("[quotes]\nqgs = unix:/var/run/tdx-qgs/qgs.socket\n");
     ck_assert_int_eq(config->quotes_qgs.items[0].kind, ENDPOINT_UNIX);
     ck_assert_str_eq(config->quotes_qgs.items[0].path, "/var/run/tdx-qgs/qgs.socket");
-    ck_assert(!origin_of("quotes", "slots", &origin));
+    ck_assert(!config_item_origin(config, config_find_key("quotes", "slots"), 0, &origin));
 
     assert_parses("[quotes]\nqgs = unix:/a b/q slots=2\nqgs = vsock:1:4050\nqgs = unix:/b\n"
                   "vmm_users = root, qemu 107\nreuse = no\nkeep = 0s\nkeep_quotes = 0\n"
@@ -460,8 +450,8 @@ TEST(example_keys_parse_as_they_stand)
             *p = ' ';
     assert_parses(text);
     for (size_t i = 0; i < n; i++)
-        ck_assert_msg(config_item_origin(config, i, 0, &origin), "[%s] %s is not in the example",
-                      keys[i].section, keys[i].name);
+        ck_assert_msg(config_item_origin(config, &keys[i], 0, &origin),
+                      "[%s] %s is not in the example", keys[i].section, keys[i].name);
     free(text);
 }
 
