@@ -109,8 +109,7 @@ TEST(exports_are_the_public_functions)
 TEST(imports_are_few)
 {
     /* __cmsg_nxthdr: CMSG_NXTHDR, as an unoptimized build has it; bcmp: memcmp() == 0, as clang has
-     * it; pthread_*: a lock, and waiting for it to be given up, libc's own since glibc 2.34. No thread
-     * is made. */
+     * it; pthread_*: a lock, libc's own since glibc 2.34: no thread is made. */
     static const char allowed[] =
         " __cmsg_nxthdr bcmp clock_gettime close connect epoll_create1 epoll_ctl eventfd fcntl "
         "fcntl64 free fstat getpeername getsockopt ioctl malloc memcmp memcpy memmove memset "

@@ -93,8 +93,6 @@ static unsigned in_flight(void)
     return stats.quotes_in_flight;
 }
 
-/* --- R10 ------------------------------------------------------------------------------------- */
-
 #define INVALID ABI_TDVMCALL_INVALID_OPERAND
 #define ALIGN   ABI_TDVMCALL_ALIGN_ERROR
 
