@@ -10,6 +10,7 @@
 #include "peer/peer.h"
 #include "qgs_msg.h"
 #include "rig.h"
+#include "scarce.h"
 #include "snp_table.h"
 #include "status.h"
 #include "tdx_quote.h"
@@ -571,19 +572,13 @@ TEST(a_full_queue)
     end(fd);
 }
 
-static void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
-}
-
 TEST(no_memory_for_a_request)
 {
     rig_open(&rig, &options);
     int fd = rig_session(&rig, 0);
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     expect_no_quote(fd, 2, COCO_EAGAIN);
     ask_quote(fd, 3, COCO_QUOTE_MAX, 0);
     fake_qgs_answer(0);
