@@ -3,24 +3,17 @@
  * Fuzz target: base64 as the administrative interface carries it. The input is a text for both
  * decoders, the daemon's (on OpenSSL's) and cococtl's own.
  *
- * Oracle: they agree on what is base64 and on what it says; what it says, encoded again, is the same
- * text, so that one text stands for one sequence of bytes; and any bytes survive the way there and
- * back. (Nothing at all is base64, but no file of an import.)
+ * Oracle: they agree on what is base64 and on what it says; what it says, encoded again, is the
+ * same text, so that one text stands for one sequence of bytes; and any bytes survive the way there
+ * and back. (Nothing at all is base64, but no file of an import.)
  */
 #include "admin/parts.h"
 #include "ctl.h"
+#include "fuzz/fuzz.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static void decode(const char *text)
 {

@@ -1,27 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: CRLs. The input is a root certificate (u16 little-endian length, bytes, perhaps none)
- * and a CRL.
+ * Fuzz target: CRLs. The input is a root certificate (u16 little-endian length, bytes, perhaps
+ * none) and a CRL.
  *
  * Oracle: a refusal has a sentence; what is parsed is whole, says where it came from, is as old as
- * itself, and lists what it lists; parsed again it is the same; and it verifies only with the key of
- * the root that it names.
+ * itself, and lists what it lists; parsed again it is the same; and it verifies only with the key
+ * of the root that it names.
  */
 #include "bytes.h"
 #include "certs/chain/crl.h"
 #include "certs/chain/parts.h"
+#include "fuzz/fuzz.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static void check_refusal(int r, const char *why)
 {

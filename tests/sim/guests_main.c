@@ -276,7 +276,8 @@ static void run_vcpu(struct vm *vm, unsigned i)
     drive(vm);
 }
 
-/* The guest wants an interrupt at the end of each quote. After a migration the VMM says it again. */
+/* The guest wants an interrupt at the end of each quote. After a migration the VMM says it again.
+ * */
 static void set_up_notification(struct vm *vm)
 {
     struct coco_tdx_exit exit = {.nr = ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
@@ -394,30 +395,19 @@ struct td {
 
 static void judge_tdx(struct td *td, unsigned i)
 {
+    static uint64_t *const counts[] = {
+        [TDX_VERDICT_OK] = &tdx.good,
+        [TDX_VERDICT_REFUSED] = &tdx.refused,
+        [TDX_VERDICT_STUCK] = &tdx.stuck,
+        [TDX_VERDICT_OVERRUN] = &tdx.overruns,
+        [TDX_VERDICT_CALL_FAILED] = &tdx.failed,
+        [TDX_VERDICT_EMPTY] = &tdx.foreign_quotes,
+        [TDX_VERDICT_BAD_QUOTE] = &tdx.foreign_quotes,
+    };
     const struct tdx_guest_result *result = tdx_guest_result(td->guest[i]);
     unsigned interrupts = kvm_vcpu_interrupts(td->vm.bed.kvm[0], VECTOR);
 
-    switch (tdx_guest_judge(td->guest[i], NULL)) {
-    case TDX_VERDICT_OK:
-        tdx.good++;
-        break;
-    case TDX_VERDICT_REFUSED:
-        tdx.refused++;
-        break;
-    case TDX_VERDICT_STUCK:
-        tdx.stuck++;
-        break;
-    case TDX_VERDICT_OVERRUN:
-        tdx.overruns++;
-        break;
-    case TDX_VERDICT_CALL_FAILED:
-        tdx.failed++;
-        break;
-    case TDX_VERDICT_EMPTY:
-    case TDX_VERDICT_BAD_QUOTE:
-        tdx.foreign_quotes++;
-        break;
-    }
+    ++*counts[tdx_guest_judge(td->guest[i], NULL)];
     if (!td->vm.notified || result->r10 != ABI_TDVMCALL_SUCCESS ||
         result->status == ABI_GETQUOTE_IN_FLIGHT)
         return;
@@ -553,52 +543,52 @@ static bool prepare(void)
     return host.firmware && host.signer;
 }
 
-static void row(const char *what, uint64_t a, uint64_t b)
-{
-    printf("  %-44s %10llu %10llu\n", what, (unsigned long long)a, (unsigned long long)b);
-}
-
-/* Something that the guests are to live through. */
-static bool must(const char *what, uint64_t a, uint64_t b, bool have_a, bool have_b)
-{
-    row(what, a, b);
-    return (a > 0 || !have_a) && (b > 0 || !have_b);
-}
-
-static bool must_not(const char *what, uint64_t a, uint64_t b)
-{
-    row(what, a, b);
-    return a == 0 && b == 0;
-}
+/* What the guests are to live through, and what must never happen; NULL: not to this kind. */
+static const struct row {
+    const char *what;
+    const uint64_t *snp, *tdx;
+} lived[] =
+    {
+        {"reports, quotes asked for", &snp.asked, &tdx.asked},
+        {"  with the right chain, the right quote", &snp.good, &tdx.good},
+        {"  with the empty table; refused for now", &snp.empty, &tdx.refused},
+        {"cocod killed and restarted", &snp.crashes, &tdx.crashes},
+        {"  away for more than a minute", &snp.long_outages, &tdx.long_outages},
+        {"VMs reset", &snp.resets, &tdx.resets},
+        {"  in an exit; with quotes in flight", &snp.resets_busy, &tdx.resets_busy},
+        {"vCPUs kicked while they waited", &snp.kicks, NULL},
+        {"VMs paused, up to 5 minutes", &snp.pauses, &tdx.pauses},
+        {"VMs migrated", &snp.migrations, &tdx.migrations},
+        {"updates tried while a lease was held", &snp.tries, NULL},
+},
+  never[] = {
+      {"  that got through", &snp.got_through, NULL},
+      {"lost VMPCKs", &snp.lost_keys, NULL},
+      {"stuck IN_FLIGHT", NULL, &tdx.stuck},
+      {"wrong chains, foreign quotes", &snp.wrong_chains, &tdx.foreign_quotes},
+      {"ends without an interrupt", NULL, &tdx.silent},
+      {"writes, interrupts after a reset", &snp.late_writes, &tdx.late_writes},
+      {"writes beyond what was offered", &snp.overruns, &tdx.overruns},
+      {"leases left behind by a reset", &snp.leases_left, NULL},
+      {"other failures", &snp.failed, &tdx.failed},
+};
 
 static bool print(unsigned n_snp, unsigned n_tdx)
 {
-    const bool a = n_snp > 0, b = n_tdx > 0;
     bool good = true;
 
     printf("%3u minutes of virtual time                             SNP        TDX\n",
            (unsigned)(life_ms / 60000));
-    row("guests", n_snp, n_tdx);
-    good &= must("reports, quotes asked for", snp.asked, tdx.asked, a, b);
-    good &= must("  with the right chain, the right quote", snp.good, tdx.good, a, b);
-    good &= must("  with the empty table; refused for now", snp.empty, tdx.refused, a, b);
-    good &= must("cocod killed and restarted", snp.crashes, tdx.crashes, a, b);
-    good &= must("  away for more than a minute", snp.long_outages, tdx.long_outages, a, b);
-    good &= must("VMs reset", snp.resets, tdx.resets, a, b);
-    good &= must("  in an exit; with quotes in flight", snp.resets_busy, tdx.resets_busy, a, b);
-    good &= must("vCPUs kicked while they waited", snp.kicks, 0, a, false);
-    good &= must("VMs paused, up to 5 minutes", snp.pauses, tdx.pauses, a, b);
-    good &= must("VMs migrated", snp.migrations, tdx.migrations, a, b);
-    good &= must("updates tried while a lease was held", snp.tries, 0, a, false);
-    good &= must_not("  that got through", snp.got_through, 0);
-    good &= must_not("lost VMPCKs", snp.lost_keys, 0);
-    good &= must_not("stuck IN_FLIGHT", 0, tdx.stuck);
-    good &= must_not("wrong chains, foreign quotes", snp.wrong_chains, tdx.foreign_quotes);
-    good &= must_not("ends without an interrupt", 0, tdx.silent);
-    good &= must_not("writes, interrupts after a reset", snp.late_writes, tdx.late_writes);
-    good &= must_not("writes beyond what was offered", snp.overruns, tdx.overruns);
-    good &= must_not("leases left behind by a reset", snp.leases_left, 0);
-    good &= must_not("other failures", snp.failed, tdx.failed);
+    printf("  %-44s %10u %10u\n", "guests", n_snp, n_tdx);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const uint64_t a = rows[i].snp ? *rows[i].snp : 0, b = rows[i].tdx ? *rows[i].tdx : 0;
+        printf("  %-44s %10llu %10llu\n", rows[i].what, (unsigned long long)a,
+               (unsigned long long)b);
+        if (i < N_LIVED)
+            good &= (a > 0 || !rows[i].snp || n_snp == 0) && (b > 0 || !rows[i].tdx || n_tdx == 0);
+        else
+            good &= a == 0 && b == 0;
+    }
     return good;
 }
 

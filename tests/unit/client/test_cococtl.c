@@ -72,10 +72,20 @@ static int run_args(const char *const *args)
     return code;
 }
 
+#define RUN_TO(path, ...) run_to(path, (const char *[]){__VA_ARGS__, NULL})
+#define RUN(...)          run_args((const char *[]){__VA_ARGS__, NULL})
+
 static void assert_has(const char *text, const char *part)
 {
     ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in:\n%s", part, text);
 }
+
+static void assert_has_all(const char *text, const char *const *parts)
+{
+    for (; *parts; parts++)
+        assert_has(text, *parts);
+}
+#define HAS(text, ...) assert_has_all(text, (const char *[]){__VA_ARGS__, NULL})
 
 static void assert_lacks(const char *text, const char *part)
 {
@@ -274,7 +284,7 @@ TEST(usage_errors)
         ck_assert_uint_gt(strlen(err), 10);
         ck_assert_str_eq(out, "");
     }
-    ck_assert_int_eq(run_args((const char *[]){"\x1b[31mevil\xff\n", NULL}), 2);
+    ck_assert_int_eq(RUN("\x1b[31mevil\xff\n"), 2);
     assert_has(err, "\\x1b[31mevil\\xff\\x0a");
     assert_lacks(err, "\x1b");
 }
@@ -285,22 +295,17 @@ TEST(help_and_version)
                                            {"certs", "show", NULL},    {"request", "certs", NULL},
                                            {"request", "quote", NULL}, {"help", NULL}};
 
-    ck_assert_int_eq(run_args((const char *[]){"help", NULL}), 0);
-    assert_has(out, "certs show");
-    assert_has(out, "--timeout SECONDS");
-    assert_has(out, "exit status");
-    ck_assert_int_eq(run_args((const char *[]){"--help", NULL}), 0);
+    ck_assert_int_eq(RUN("help"), 0);
+    HAS(out, "certs show", "--timeout SECONDS", "exit status");
+    ck_assert_int_eq(RUN("--help"), 0);
     assert_has(out, "usage: cococtl");
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        ck_assert_int_eq(run_args(
-                             (const char *[]){"help", verbs[i][0], verbs[i][1], verbs[i][2], NULL}),
-                         0);
-        assert_has(out, "usage: cococtl ");
-        assert_has(out, verbs[i][0]);
+        ck_assert_int_eq(RUN("help", verbs[i][0], verbs[i][1], verbs[i][2]), 0);
+        HAS(out, "usage: cococtl ", verbs[i][0]);
     }
-    ck_assert_int_eq(run_args((const char *[]){"request", "quote", "--help", NULL}), 0);
+    ck_assert_int_eq(RUN("request", "quote", "--help"), 0);
     assert_has(out, "TDREPORT");
-    ck_assert_int_eq(run_args((const char *[]){"--version", NULL}), 0);
+    ck_assert_int_eq(RUN("--version"), 0);
     ck_assert_str_eq(out, "cococtl " COCO_VERSION_STRING "\n");
 }
 
@@ -314,31 +319,23 @@ TEST(nobody_listens)
     teardown();
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         bool is_admin = i % 2 == 0;
-        ck_assert_int_eq(run_args((const char *[]){is_admin ? "--admin" : "--socket", vmm_path,
-                                                   verbs[i][0], verbs[i][1], NULL}),
+        ck_assert_int_eq(RUN(is_admin ? "--admin" : "--socket", vmm_path, verbs[i][0], verbs[i][1]),
                          69);
         assert_has(err, vmm_path);
         assert_has(err, "Is cocod running?");
         assert_has(err, is_admin ? "--admin" : "--socket");
     }
-    ck_assert_int_eq(run_args((const char *[]){"--socket", vmm_path, "request", "quote", file_path,
-                                               NULL}),
-                     69);
+    ck_assert_int_eq(RUN("--socket", vmm_path, "request", "quote", file_path), 69);
     char long_path[200];
     memset(long_path, 'x', sizeof(long_path) - 1);
     long_path[sizeof(long_path) - 1] = 0;
-    ck_assert_int_eq(run_args((const char *[]){"--socket", long_path, "ping", NULL}), 2);
+    ck_assert_int_eq(RUN("--socket", long_path, "ping"), 2);
     setup();
 }
 
 /* --- status, certs show ---------------------------------------------------------------------- */
 
-static int status_of(const char *json)
-{
-    if (json)
-        return run_args((const char *[]){"--admin", admin_path, "status", json, NULL});
-    return run_args((const char *[]){"--admin", admin_path, "status", NULL});
-}
+#define STATUS(...) RUN("--admin", admin_path, "status", ##__VA_ARGS__)
 
 #define STATUS_HEAD                                                                            \
     "{\"parameters\":{\"version\":\"0.1.0\",\"instance\":\"00112233445566aa\",\"pid\":4321,"   \
@@ -361,43 +358,35 @@ static int status_of(const char *json)
 TEST(status_as_a_table)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
-    ck_assert_int_eq(status_of(NULL), 0);
+    ck_assert_int_eq(STATUS(), 0);
     ck_assert_str_eq(admin.call, "{\"method\":\"io.cocod.Admin.GetStatus\"}");
-    assert_has(out, "cocod 0.1.0, pid 4321, up 1 d 02:03:04");
-    assert_has(out, "draining");
-    assert_has(out, "degraded");
-    assert_has(out, "import a new one");
-    assert_has(out, "4772 bytes");
-    assert_has(out, "VCEK");
-    assert_has(out, "1300 bytes at 96");
-    assert_has(out, "valid until");
-    assert_has(out, "platform    Milan, TCB 3.0.8.115, a VLEK is loaded\n  chip id     00ff\n");
-    assert_has(out, "ENODEV: nobody listens");
+    HAS(out, "cocod 0.1.0, pid 4321, up 1 d 02:03:04", "draining", "degraded", "import a new one",
+        "4772 bytes", "VCEK", "1300 bytes at 96", "valid until",
+        "platform    Milan, TCB 3.0.8.115, a VLEK is loaded\n  chip id     00ff\n",
+        "ENODEV: nobody listens");
     assert_lacks(out, "certsAnswered");
     assert_has(out, "/etc/cocod/\\x1b[2Jchain");
     assert_lacks(out, "\x1b");
     ck_assert_str_eq(err, "");
-    ck_assert_int_eq(status_of("--all"), 0);
+    ck_assert_int_eq(STATUS("--all"), 0);
     assert_has(out, "certsAnswered");
 
     admin_says(STATUS_HEAD "\"certificates\":null}}");
-    ck_assert_int_eq(status_of(NULL), 0);
+    ck_assert_int_eq(STATUS(), 0);
     assert_has(out, "not served on this host");
 }
 
 TEST(status_as_json)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
-    ck_assert_int_eq(status_of("--json"), 0);
-    assert_has(out, "\"later\"");
-    assert_has(out, "\"pid\":4321");
-    assert_has(out, "\\u001b[2J");
+    ck_assert_int_eq(STATUS("--json"), 0);
+    HAS(out, "\"later\"", "\"pid\":4321", "\\u001b[2J");
     assert_lacks(out, "\x1b");
     ck_assert_int_eq(out[0], '{');
 
     /* What is printed is JSON without a character that acts on a terminal. */
     admin_says("{\"parameters\":{\"a\":\"\u202e\xc2\x9b\u2028\U000e0041\x7f\u00fc\"}}");
-    ck_assert_int_eq(status_of("--json"), 0);
+    ck_assert_int_eq(STATUS("--json"), 0);
     assert_has(out, "\"\\u202e\\u009b\\u2028\\udb40\\udc41\\u007f\u00fc\"");
 }
 
@@ -426,7 +415,7 @@ TEST(malformed_replies)
 
     for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
         admin_says(replies[i]);
-        int code = status_of(NULL);
+        int code = STATUS();
         ck_assert_msg(code == 1, "%s: exit status %d", replies[i], code);
         ck_assert_str_eq(out, "");
         ck_assert_uint_gt(strlen(err), 10);
@@ -434,12 +423,12 @@ TEST(malformed_replies)
     /* A second message behind the first. */
     admin.reply = "{\"parameters\":{}}\0{}";
     admin.size = sizeof("{\"parameters\":{}}\0{}");
-    ck_assert_int_eq(status_of("--json"), 1);
+    ck_assert_int_eq(STATUS("--json"), 1);
     /* Nested deeper than anything that means something. */
     static char deep[4096] = "{\"parameters\":{\"a\":";
     memset(deep + strlen(deep), '[', 1000);
     admin_says(deep);
-    ck_assert_int_eq(status_of("--json"), 1);
+    ck_assert_int_eq(STATUS("--json"), 1);
 }
 
 TEST(endless_and_silent_servers)
@@ -450,32 +439,30 @@ TEST(endless_and_silent_servers)
     memset(huge, ' ', size);
     admin.reply = huge;
     admin.size = size;
-    ck_assert_int_eq(status_of("--json"), 1);
+    ck_assert_int_eq(STATUS("--json"), 1);
     admin.size = 5; /* and then the end */
-    ck_assert_int_eq(status_of("--json"), 69);
+    ck_assert_int_eq(STATUS("--json"), 69);
     free(huge);
     admin.silent = true;
-    ck_assert_int_eq(run_args((const char *[]){"--timeout", "0.05", "--admin", admin_path, "certs",
-                                               "show", NULL}),
-                     75);
+    ck_assert_int_eq(RUN("--timeout", "0.05", "--admin", admin_path, "certs", "show"), 75);
     assert_has(err, "--timeout");
 }
 
 TEST(varlink_errors)
 {
     admin_says("{\"error\":\"io.cocod.Admin.NotAllowed\",\"parameters\":{\"uid\":5}}");
-    ck_assert_int_eq(status_of(NULL), 77);
+    ck_assert_int_eq(STATUS(), 77);
     admin_says(
         "{\"error\":\"io.cocod.Admin.TryAgain\",\"parameters\":{\"reason\":\"full \\u0007\"}}");
-    ck_assert_int_eq(status_of(NULL), 75);
+    ck_assert_int_eq(STATUS(), 75);
     assert_has(err, "full \\x07");
     admin_says("{\"error\":\"io.cocod.Admin.TryAgain\"}");
-    ck_assert_int_eq(status_of(NULL), 75);
+    ck_assert_int_eq(STATUS(), 75);
     admin_says("{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{}}");
-    ck_assert_int_eq(status_of(NULL), 1);
+    ck_assert_int_eq(STATUS(), 1);
     assert_has(err, "different releases");
     admin_says("{\"error\":\"some\\u001b[1mthing\"}");
-    ck_assert_int_eq(status_of(NULL), 1);
+    ck_assert_int_eq(STATUS(), 1);
     assert_has(err, "some\\x1b[1mthing");
 }
 
@@ -490,22 +477,17 @@ TEST(certificates_as_a_list)
         "\"notAfter\":\"2031-01-01T00:00:00Z\",\"sha256\":\"abcd\",\"file\":\"/a/vcek.der\"},"
         "{\"kind\":\"CRL\",\"issuer\":\"CN=ARK\",\"notBefore\":\"2024-01-01T00:00:00Z\","
         "\"sha256\":\"ef\",\"file\":\"/a/crl\"}]}}");
-    ck_assert_int_eq(run_args((const char *[]){"certs", "show", "--admin", admin_path, NULL}), 0);
+    ck_assert_int_eq(RUN("certs", "show", "--admin", admin_path), 0);
     ck_assert_str_eq(admin.call, "{\"method\":\"io.cocod.Admin.ListCertificates\"}");
-    assert_has(out, "CN=SEV-VCEK\\xe2\\x80\\xae\\\n");
-    assert_has(out, "/a/vcek.der");
-    assert_has(out, "CRL");
-    assert_has(out, "open");
+    HAS(out, "CN=SEV-VCEK\\xe2\\x80\\xae\\\n", "/a/vcek.der", "CRL", "open");
 
-    ck_assert_int_eq(run_args((const char *[]){"certs", "show", "--admin", admin_path, "--out",
-                                               out_path, NULL}),
-                     0);
+    ck_assert_int_eq(RUN("certs", "show", "--admin", admin_path, "--out", out_path), 0);
     ck_assert_str_eq(out, "");
     read_back(out_path, text, sizeof(text));
     assert_has(text, "/a/vcek.der");
 
     admin_says("{\"parameters\":{\"generation\":\"0000000000000001\",\"certificates\":[]}}");
-    ck_assert_int_eq(run_args((const char *[]){"certs", "show", "--admin", admin_path, NULL}), 1);
+    ck_assert_int_eq(RUN("certs", "show", "--admin", admin_path), 1);
     assert_has(out, "empty table");
 }
 
@@ -513,50 +495,38 @@ TEST(what_cannot_be_written_is_an_error)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
     if (access("/dev/full", W_OK) == 0) {
-        ck_assert_int_eq(run_to("/dev/full",
-                                (const char *[]){"--admin", admin_path, "status", NULL}),
-                         1);
+        ck_assert_int_eq(RUN_TO("/dev/full", "--admin", admin_path, "status"), 1);
         assert_has(err, "cannot write");
-        ck_assert_int_eq(run_to("/dev/full", (const char *[]){"help", NULL}), 1);
-        ck_assert_int_eq(run_to("/dev/full",
-                                (const char *[]){"--socket", vmm_path, "request", "certs", NULL}),
-                         1);
+        ck_assert_int_eq(RUN_TO("/dev/full", "help"), 1);
+        ck_assert_int_eq(RUN_TO("/dev/full", "--socket", vmm_path, "request", "certs"), 1);
     }
-    ck_assert_int_eq(run_args((const char *[]){"--socket", vmm_path, "request", "certs", "--out",
-                                               folder, NULL}),
-                     1);
+    ck_assert_int_eq(RUN("--socket", vmm_path, "request", "certs", "--out", folder), 1);
     assert_has(err, folder);
 }
 
 /* --- ping, request --------------------------------------------------------------------------- */
 
-static int vmm_verb(const char *a, const char *b, const char *c, const char *d, const char *e)
-{
-    return run_args(
-        (const char *[]){"--socket", vmm_path, "--timeout", "0.3", a, b, c, d, e, NULL});
-}
+#define VMM(...) RUN("--socket", vmm_path, "--timeout", "0.3", __VA_ARGS__)
 
 TEST(ping)
 {
-    ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 0);
-    assert_has(out, "answered in");
-    assert_has(out, "1122334455667788");
-    assert_has(out, "certificates quotes");
+    ck_assert_int_eq(VMM("ping"), 0);
+    HAS(out, "answered in", "1122334455667788", "certificates quotes");
     ck_assert_str_eq(vmm.software, "cococtl " COCO_VERSION_STRING);
-    ck_assert_int_eq(vmm_verb("ping", "--json", NULL, NULL, NULL), 0);
+    ck_assert_int_eq(VMM("ping", "--json"), 0);
     assert_has(out, "\"roundTripUs\"");
     vmm.silent = true;
-    ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 75);
+    ck_assert_int_eq(VMM("ping"), 75);
 }
 
 TEST(refused_by_hello)
 {
     vmm.hello = COCO_EACCES;
-    ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 77);
+    ck_assert_int_eq(VMM("ping"), 77);
     vmm.hello = COCO_EAGAIN;
-    ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 75);
+    ck_assert_int_eq(VMM("ping"), 75);
     vmm.hello = COCO_EOPNOTSUPP;
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 1);
+    ck_assert_int_eq(VMM("request", "certs"), 1);
     assert_has(err, "versions");
 }
 
@@ -565,29 +535,26 @@ TEST(request_certs)
     static char bytes[8192];
     size_t size;
 
-    ck_assert_int_eq(vmm_verb("request", "certs", "--out", out_path, NULL), 0);
-    assert_has(out, "KIND");
-    assert_has(out, "VCEK");
-    assert_has(out, "1300");
-    assert_has(out, "0000000000abcdef");
+    ck_assert_int_eq(VMM("request", "certs", "--out", out_path), 0);
+    HAS(out, "KIND", "VCEK", "1300", "0000000000abcdef");
     uint8_t *written = test_read_file(out_path, &size);
     ck_assert_uint_eq(size, vmm.table_size);
     ck_assert_int_eq(memcmp(written, vmm.table, size), 0);
     free(written);
 
-    ck_assert_int_eq(vmm_verb("request", "certs", "--json", NULL, NULL), 0);
+    ck_assert_int_eq(VMM("request", "certs", "--json"), 0);
     assert_has(out, "\"tableBytes\":4796");
-    ck_assert_int_eq(vmm_verb("request", "certs", "--npages", "1", NULL), 1);
+    ck_assert_int_eq(VMM("request", "certs", "--npages", "1"), 1);
     assert_has(err, "needs 2 pages");
 
     memset(vmm.table, 0, sizeof(vmm.table));
     vmm.table_size = 24;
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 0);
+    ck_assert_int_eq(VMM("request", "certs"), 0);
     assert_has(out, "empty table");
-    ck_assert_int_eq(vmm_verb("request", "certs", "--npages", "0", NULL), 0);
+    ck_assert_int_eq(VMM("request", "certs", "--npages", "0"), 0);
 
     memset(vmm.table, 0xff, sizeof(vmm.table));
-    ck_assert_int_eq(vmm_verb("request", "certs", "--out", out_path, NULL), 1);
+    ck_assert_int_eq(VMM("request", "certs", "--out", out_path), 1);
     assert_has(err, "not a certificate table");
     read_back(out_path, bytes, sizeof(bytes));
     ck_assert_int_eq((uint8_t)bytes[0], 0xff);
@@ -602,10 +569,10 @@ TEST(request_certs_respects_an_update)
     int fd = open(file_path, O_RDWR | O_CLOEXEC);
 
     ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 75);
+    ck_assert_int_eq(VMM("request", "certs"), 75);
     assert_has(err, "update");
     close(fd);
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 0);
+    ck_assert_int_eq(VMM("request", "certs"), 0);
 }
 
 TEST(exit_statuses_of_requests)
@@ -619,15 +586,15 @@ TEST(exit_statuses_of_requests)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         vmm.status = cases[i].status;
-        int code = vmm_verb("request", "quote", file_path, NULL, NULL);
+        int code = VMM("request", "quote", file_path);
         ck_assert_msg(code == cases[i].code, "%u: exit status %d", cases[i].status, code);
         ck_assert_str_eq(out, "");
         assert_has(err, "no quote");
-        code = vmm_verb("request", "certs", NULL, NULL, NULL);
+        code = VMM("request", "certs");
         ck_assert_msg(code == cases[i].code, "%u: exit status %d", cases[i].status, code);
     }
     vmm.hostile = true;
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 1);
+    ck_assert_int_eq(VMM("request", "certs"), 1);
     assert_has(err, "does not speak cocod's protocol");
 }
 
@@ -635,22 +602,22 @@ TEST(request_quote)
 {
     size_t size;
 
-    ck_assert_int_eq(vmm_verb("request", "quote", file_path, "--out", out_path), 0);
+    ck_assert_int_eq(VMM("request", "quote", file_path, "--out", out_path), 0);
     assert_has(out, "version 4");
     uint8_t *written = test_read_file(out_path, &size);
     ck_assert_uint_eq(size, vmm.quote_size);
     ck_assert_int_eq(memcmp(written, vmm.quote, size), 0);
     free(written);
-    ck_assert_int_eq(vmm_verb("request", "quote", "--json", file_path, NULL), 0);
+    ck_assert_int_eq(VMM("request", "quote", "--json", file_path), 0);
     assert_has(out, "\"version\":4");
 
     test_write_file(out_path, vmm.table, COCO_TDREPORT_SIZE - 1);
-    ck_assert_int_eq(vmm_verb("request", "quote", out_path, NULL, NULL), 1);
+    ck_assert_int_eq(VMM("request", "quote", out_path), 1);
     test_write_file(out_path, vmm.table, COCO_TDREPORT_SIZE + 1);
-    ck_assert_int_eq(vmm_verb("request", "quote", out_path, NULL, NULL), 1);
+    ck_assert_int_eq(VMM("request", "quote", out_path), 1);
     assert_has(err, "1024");
-    ck_assert_int_eq(vmm_verb("request", "quote", "/no/such/file", NULL, NULL), 1);
+    ck_assert_int_eq(VMM("request", "quote", "/no/such/file"), 1);
     vmm.quote[0] = 99;
-    ck_assert_int_eq(vmm_verb("request", "quote", file_path, NULL, NULL), 1);
+    ck_assert_int_eq(VMM("request", "quote", file_path), 1);
     assert_has(err, "not a quote");
 }

@@ -86,6 +86,13 @@ static uint64_t call(unsigned vcpu, uint64_t gpa, uint64_t size)
     return kvm_vcpu_tdx_result(bed.kvm[vcpu])->r10;
 }
 
+/* A raw TDREPORT in a buffer of 8 KiB, which is accepted. */
+static void ask(unsigned vcpu, uint64_t gpa)
+{
+    fill(gpa, 1, 1024);
+    ck_assert_uint_eq(call(vcpu, gpa, 8192), 0);
+}
+
 static unsigned in_flight(void)
 {
     struct coco_vmm_stats stats;
@@ -142,7 +149,8 @@ TEST_LOOP(r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]))
     ck_assert_uint_eq(bed.quotes_seen, checks[_i].r10 == 0);
 }
 
-/* A guest allocates 24 bytes and the module's QUOTE_MAX_SIZE, which may be 4 MiB, in whole pages. */
+/* A guest allocates 24 bytes and the module's QUOTE_MAX_SIZE, which may be 4 MiB, in whole pages.
+ * */
 static uint32_t row_buffer_max;
 static void set_buffer_max(struct coco_vmm_options *options)
 {
@@ -254,8 +262,7 @@ TEST_LOOP(every_status_has_its_end, 0, sizeof(ends) / sizeof(ends[0]))
     bed.away = ends[_i].away;
     bed.mute = ends[_i].mute;
     bed.quote_size = ends[_i].quote_size;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
+    ask(1, BED_GPA);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_IN_FLIGHT);
     bed_drive(&bed, 30000);
     ck_assert_msg(status_of(BED_GPA) == ends[_i].status, "row %d: %#llx", _i,
@@ -308,8 +315,7 @@ TEST_LOOP(a_framed_request_that_fails_has_no_answer, 0, 2)
 TEST(a_crash_is_survived)
 {
     bed.mute = true;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(bed.quotes_seen, 1);
     bed_crash(&bed);
@@ -367,8 +373,7 @@ TEST(a_guest_that_takes_its_buffer_back_is_not_written_to)
 {
     uint8_t before[8192], after[8192];
 
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     ck_assert_int_eq(kvm_model_store64_release(bed.vm, BED_GPA + 8, 0x1234), 0);
     ck_assert_int_eq(kvm_model_guest_read(bed.vm, BED_GPA, before, sizeof(before)), 0);
     bed_drive(&bed, 1000);
@@ -384,8 +389,7 @@ TEST(a_header_that_changes_changes_nothing)
     uint8_t lies[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x99};
 
     bed.quote_size = 8168;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     ck_assert_int_eq(kvm_model_guest_write(bed.vm, BED_GPA, lies, 8), 0);
     ck_assert_int_eq(kvm_model_guest_write(bed.vm, BED_GPA + 16, lies, 16), 0);
     bed_drive(&bed, 1000);
@@ -397,8 +401,7 @@ TEST(a_header_that_changes_changes_nothing)
 
 TEST(the_same_buffer_twice_is_answered_once)
 {
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
@@ -411,8 +414,7 @@ TEST_LOOP(pages_that_go_away_in_flight, 0, 2)
     /* The first page; the second, where the quote goes on. */
     uint64_t at = BED_GPA + (uint64_t)_i * 4096;
 
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     ck_assert_int_eq(kvm_model_set_access(bed.vm, at, 4096, KVM_MODEL_PRIVATE), 0);
     bed_drive(&bed, 1000);
     coco_vmm_stats(bed.vmm, &stats);
@@ -534,8 +536,7 @@ TEST_LOOP(nothing_is_written_after_a_reset, 0, 2)
 TEST(a_reset_cancels)
 {
     bed.mute = true;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     bed_drive(&bed, 100);
     ck_assert_uint_eq(bed.quotes_seen, 1);
     unsigned writes = bed.writes, stores = bed.stores;
@@ -552,8 +553,7 @@ TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
     bed.mute = _i > 0;
     bed.away = _i == 2;
     for (unsigned i = 0; i < 3; i++) {
-        fill(BED_GPA + i * 0x4000, 1, 1024);
-        ck_assert_uint_eq(call(i, BED_GPA + i * 0x4000, 8192), 0);
+        ask(i, BED_GPA + i * 0x4000);
     }
     bed_serve(&bed);
     coco_vmm_process(bed.vmm);
@@ -562,16 +562,14 @@ TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
     for (unsigned i = 0; i < 3; i++)
         ck_assert_uint_eq(status_of(BED_GPA + i * 0x4000), _i ? UNAVAILABLE : ABI_GETQUOTE_SUCCESS);
     unsigned seen = bed.quotes_seen;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     ck_assert_uint_eq(status_of(BED_GPA), UNAVAILABLE);
     ck_assert_uint_eq(out_len(BED_GPA), 0);
     bed_drive(&bed, 10);
     ck_assert_uint_eq(bed.quotes_seen, seen);
     coco_vmm_resume(bed.vmm);
     bed.mute = bed.away = false;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     bed_drive(&bed, 5000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
@@ -594,16 +592,14 @@ static int reenter(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
 TEST(callbacks_may_call_back)
 {
     bed.fault = reenter;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
 
 TEST(a_quote_survives_its_vcpu)
 {
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(3, BED_GPA, 8192), 0);
+    ask(3, BED_GPA);
     coco_vcpu_detach(bed.vcpu[3]);
     bed.vcpu[3] = NULL;
     bed_drive(&bed, 1000);
