@@ -543,34 +543,32 @@ static bool prepare(void)
     return host.firmware && host.signer;
 }
 
-/* What the guests are to live through, and what must never happen; NULL: not to this kind. */
-static const struct row {
+/* What the guests live through, then what must never happen; NULL: not to this kind. */
+static const struct {
     const char *what;
     const uint64_t *snp, *tdx;
-} lived[] =
-    {
-        {"reports, quotes asked for", &snp.asked, &tdx.asked},
-        {"  with the right chain, the right quote", &snp.good, &tdx.good},
-        {"  with the empty table; refused for now", &snp.empty, &tdx.refused},
-        {"cocod killed and restarted", &snp.crashes, &tdx.crashes},
-        {"  away for more than a minute", &snp.long_outages, &tdx.long_outages},
-        {"VMs reset", &snp.resets, &tdx.resets},
-        {"  in an exit; with quotes in flight", &snp.resets_busy, &tdx.resets_busy},
-        {"vCPUs kicked while they waited", &snp.kicks, NULL},
-        {"VMs paused, up to 5 minutes", &snp.pauses, &tdx.pauses},
-        {"VMs migrated", &snp.migrations, &tdx.migrations},
-        {"updates tried while a lease was held", &snp.tries, NULL},
-},
-  never[] = {
-      {"  that got through", &snp.got_through, NULL},
-      {"lost VMPCKs", &snp.lost_keys, NULL},
-      {"stuck IN_FLIGHT", NULL, &tdx.stuck},
-      {"wrong chains, foreign quotes", &snp.wrong_chains, &tdx.foreign_quotes},
-      {"ends without an interrupt", NULL, &tdx.silent},
-      {"writes, interrupts after a reset", &snp.late_writes, &tdx.late_writes},
-      {"writes beyond what was offered", &snp.overruns, &tdx.overruns},
-      {"leases left behind by a reset", &snp.leases_left, NULL},
-      {"other failures", &snp.failed, &tdx.failed},
+} rows[] = {
+    {"reports, quotes asked for", &snp.asked, &tdx.asked},
+    {"  with the right chain, the right quote", &snp.good, &tdx.good},
+    {"  with the empty table; refused for now", &snp.empty, &tdx.refused},
+    {"cocod killed and restarted", &snp.crashes, &tdx.crashes},
+    {"  away for more than a minute", &snp.long_outages, &tdx.long_outages},
+    {"VMs reset", &snp.resets, &tdx.resets},
+    {"  in an exit; with quotes in flight", &snp.resets_busy, &tdx.resets_busy},
+    {"vCPUs kicked while they waited", &snp.kicks, NULL},
+    {"VMs paused, up to 5 minutes", &snp.pauses, &tdx.pauses},
+    {"VMs migrated", &snp.migrations, &tdx.migrations},
+    {"updates tried while a lease was held", &snp.tries, NULL},
+#define N_LIVED 11 /* from here on: never */
+    {"  that got through", &snp.got_through, NULL},
+    {"lost VMPCKs", &snp.lost_keys, NULL},
+    {"stuck IN_FLIGHT", NULL, &tdx.stuck},
+    {"wrong chains, foreign quotes", &snp.wrong_chains, &tdx.foreign_quotes},
+    {"ends without an interrupt", NULL, &tdx.silent},
+    {"writes, interrupts after a reset", &snp.late_writes, &tdx.late_writes},
+    {"writes beyond what was offered", &snp.overruns, &tdx.overruns},
+    {"leases left behind by a reset", &snp.leases_left, NULL},
+    {"other failures", &snp.failed, &tdx.failed},
 };
 
 static bool print(unsigned n_snp, unsigned n_tdx)
