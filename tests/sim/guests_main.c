@@ -3,17 +3,15 @@
  * An hour in the life of many guests: `guests [SNP] [TDX] [SEED] [MINUTES]`, 1000 and 1000 by
  * default.
  *
- * Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two vCPUs; its
- * VMM is libcoco, on a virtual clock (vmm_bed.h). cocod is played by a script that is a function of
- * the time: it dies and comes back, at once or after minutes, its quoting service hangs, is slow or
- * is gone, certificates rotate under the lock of the table file while the firmware changes. The VM
- * is reset, also in the middle of an exit and with quotes in flight whose answers come later, its
- * vCPUs are kicked, it is paused for minutes, and migrated, at times of its own. So VMs do not
- * meet, and are run one after the other. What is judged is what the guest has in the end: its key,
- * its buffer, and whether chain and quote are the right ones.
+ * Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two vCPUs. Its
+ * VMM is libcoco, on a virtual clock (vmm_bed.h). A script plays cocod: it dies and comes back, at
+ * once or after minutes; its quoting service hangs, is slow or is gone; certificates rotate under the
+ * lock of the table file while the firmware changes. Each VM is reset, paused and migrated, its vCPUs
+ * are kicked, at times of its own. VMs do not meet, and run one after the other. What is judged is
+ * what the guest has in the end: its key, its buffer, and whether chain and quote are the right ones.
  *
- * Prints a table; ends with 1 where something happened to a guest that must never happen, or where
- * something never happened that the guests were to live through.
+ * Prints a table; ends with 1 where something happened that must never happen, or where something
+ * never happened that the guests were to live through.
  */
 #include "bytes.h"
 #include "snp_guest.h"
@@ -53,8 +51,8 @@ static struct {
 } snp, tdx, *sum;
 
 static uint64_t life_ms; /* of each guest */
+static uint64_t state;   /* of below() */
 
-static uint64_t state;
 static uint32_t below(uint32_t n)
 {
     state ^= state >> 12;
@@ -86,6 +84,12 @@ static uint64_t now_ms(const struct vm *vm)
     return vm->bed.now_ns / 1000000 - 1000000;
 }
 
+static void unlock_table(struct vm *vm)
+{
+    close(vm->update_fd);
+    vm->update_fd = -1;
+}
+
 /* The lock of whoever updates firmware; false: a lease is in the way. */
 static bool lock_table(struct vm *vm)
 {
@@ -96,15 +100,8 @@ static bool lock_table(struct vm *vm)
     vm->update_fd = open(path, O_RDWR | O_CLOEXEC);
     if (vm->update_fd >= 0 && fcntl(vm->update_fd, F_OFD_SETLK, &lock) == 0)
         return true;
-    close(vm->update_fd);
-    vm->update_fd = -1;
+    unlock_table(vm);
     return false;
-}
-
-static void unlock_table(struct vm *vm)
-{
-    close(vm->update_fd);
-    vm->update_fd = -1;
 }
 
 /* Certificates and firmware rotate: drained, then the table file is locked, then the firmware
@@ -424,8 +421,8 @@ static void reset_td(struct td *td)
     struct coco_vmm_stats stats;
     const bool at_once = below(2) == 0;
 
-    coco_vmm_stats(td->vm.bed.vmm, &stats);
     tdx.resets++;
+    coco_vmm_stats(td->vm.bed.vmm, &stats);
     tdx.resets_busy += stats.quotes_in_flight > 0;
     td->interrupts = kvm_vcpu_interrupts(td->vm.bed.kvm[0], VECTOR);
     td->vm.notified = false;
@@ -436,10 +433,8 @@ static void reset_td(struct td *td)
         td->next_ms[i] = now_ms(&td->vm) + (at_once ? 0 : 40000 + below(60000));
     }
     tdx.failed += coco_vmm_reset(td->vm.bed.vmm) < 0;
-    for (int i = 0; !at_once && i < 40; i++) {
+    for (int i = 0; !at_once && i < 40; i++, drive(&td->vm))
         pass_ms(&td->vm, 1000);
-        drive(&td->vm);
-    }
     for (unsigned i = 0; !at_once && i < TD_VCPUS; i++)
         tdx.late_writes += tdx_guest_touched_after_reset(td->guest[i]);
 }
@@ -497,8 +492,7 @@ static bool tdx_life(unsigned n)
     bool good = true, stuck = false;
 
     sum = &tdx;
-    memset(&td, 0, sizeof(td));
-    td.seed = (uint64_t)n * 1000;
+    td = (struct td){.seed = (uint64_t)n * 1000};
     if (!begin(&td.vm, KVM_MODEL_TDX))
         return false;
     set_up_notification(&td.vm);
@@ -575,17 +569,16 @@ static bool print(unsigned n_snp, unsigned n_tdx)
 {
     bool good = true;
 
-    printf("%3u minutes of virtual time                             SNP        TDX\n",
-           (unsigned)(life_ms / 60000));
-    printf("  %-44s %10u %10u\n", "guests", n_snp, n_tdx);
+    printf("%3u minutes of virtual time                             SNP        TDX\n"
+           "  %-44s %10u %10u\n",
+           (unsigned)(life_ms / 60000), "guests", n_snp, n_tdx);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const uint64_t a = rows[i].snp ? *rows[i].snp : 0, b = rows[i].tdx ? *rows[i].tdx : 0;
         printf("  %-44s %10llu %10llu\n", rows[i].what, (unsigned long long)a,
                (unsigned long long)b);
-        if (i < N_LIVED)
-            good &= (a > 0 || !rows[i].snp || n_snp == 0) && (b > 0 || !rows[i].tdx || n_tdx == 0);
-        else
-            good &= a == 0 && b == 0;
+        good &= i < N_LIVED
+                    ? (a > 0 || !rows[i].snp || n_snp == 0) && (b > 0 || !rows[i].tdx || n_tdx == 0)
+                    : a == 0 && b == 0;
     }
     return good;
 }

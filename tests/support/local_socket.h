@@ -24,6 +24,16 @@ static inline struct sockaddr_un unix_address(const char *path)
     return address;
 }
 
+static inline int unix_failed(int fd)
+{
+    int e = errno;
+
+    if (fd >= 0)
+        close(fd);
+    errno = e;
+    return -1;
+}
+
 /* A connection, with these SOCK_ flags; -1: nobody listens, or errno's reason. */
 static inline int unix_connect(const char *path, int flags)
 {
@@ -32,12 +42,7 @@ static inline int unix_connect(const char *path, int flags)
 
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
-    if (fd >= 0) {
-        int e = errno;
-        close(fd);
-        errno = e;
-    }
-    return -1;
+    return unix_failed(fd);
 }
 
 /* A listening socket, with these SOCK_ flags; -1: errno's reason. */
@@ -49,12 +54,7 @@ static inline int unix_listen(const char *path, int backlog, int flags)
     if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
         listen(fd, backlog) == 0)
         return fd;
-    if (fd >= 0) {
-        int e = errno;
-        close(fd);
-        errno = e;
-    }
-    return -1;
+    return unix_failed(fd);
 }
 
 /* Exactly `size` bytes of a blocking socket; less where the other end closes. */

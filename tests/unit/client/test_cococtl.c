@@ -4,9 +4,9 @@
  * prints, what it writes, and its exit status.
  */
 #include "fake_server.h"
+#include "run_cococtl.h"
 #include "snp_table.h"
 #include "status.h"
-#include "support.h"
 #include "tdx.h"
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -14,83 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-/* --- running it ------------------------------------------------------------------------------ */
-
-static char folder[200], admin_path[256], vmm_path[256], out_path[256], file_path[256];
-static char out[1 << 16], err[1 << 16];
-
-static void read_back(const char *name, char *to, size_t size)
-{
-    FILE *from = fopen(name, "re");
-
-    ck_assert_ptr_nonnull(from);
-    size_t n = fread(to, 1, size - 1, from);
-    to[n] = 0;
-    (void)fclose(from);
-}
-
-/* The exit status of cococtl with these arguments, NULL behind the last; its output is in `out` and
- * `err` then. */
-static int run_to(const char *stdout_path, const char *const *args)
-{
-    const char *build = getenv("COCO_BUILD");
-    char program[512], err_path[256];
-    char *argv[24] = {program};
-    int status, n = 1;
-
-    (void)snprintf(program, sizeof(program), "%s/cococtl", build ? build : "build");
-    ck_assert_msg(access(program, X_OK) == 0, "%s is not built", program);
-    (void)snprintf(err_path, sizeof(err_path), "%s/stderr", folder);
-    while (*args)
-        argv[n++] = (char *)(uintptr_t)*args++;
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        int o = open(stdout_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        int e = open(err_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        dup2(o, 1);
-        dup2(e, 2);
-        execv(program, argv);
-        _exit(127);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status), "ended by signal %d", WTERMSIG(status));
-    read_back(err_path, err, sizeof(err));
-    return WEXITSTATUS(status);
-}
-
-static int run_args(const char *const *args)
-{
-    char stdout_path[256];
-
-    (void)snprintf(stdout_path, sizeof(stdout_path), "%s/stdout", folder);
-    int code = run_to(stdout_path, args);
-    read_back(stdout_path, out, sizeof(out));
-    return code;
-}
-
-#define RUN_TO(path, ...) run_to(path, (const char *[]){__VA_ARGS__, NULL})
-#define RUN(...)          run_args((const char *[]){__VA_ARGS__, NULL})
-
-static void assert_has(const char *text, const char *part)
-{
-    ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in:\n%s", part, text);
-}
-
-static void assert_has_all(const char *text, const char *const *parts)
-{
-    for (; *parts; parts++)
-        assert_has(text, *parts);
-}
-#define HAS(text, ...) assert_has_all(text, (const char *[]){__VA_ARGS__, NULL})
-
-static void assert_lacks(const char *text, const char *part)
-{
-    ck_assert_msg(strstr(text, part) == NULL, "\"%s\" is in:\n%s", part, text);
-}
+static char admin_path[256], vmm_path[256], out_path[256], file_path[256];
 
 /* --- the administrative server --------------------------------------------------------------- */
 
@@ -532,15 +458,9 @@ TEST(refused_by_hello)
 
 TEST(request_certs)
 {
-    static char bytes[8192];
-    size_t size;
-
     ck_assert_int_eq(VMM("request", "certs", "--out", out_path), 0);
     HAS(out, "KIND", "VCEK", "1300", "0000000000abcdef");
-    uint8_t *written = test_read_file(out_path, &size);
-    ck_assert_uint_eq(size, vmm.table_size);
-    ck_assert_int_eq(memcmp(written, vmm.table, size), 0);
-    free(written);
+    must_hold(out_path, vmm.table, vmm.table_size);
 
     ck_assert_int_eq(VMM("request", "certs", "--json"), 0);
     assert_has(out, "\"tableBytes\":4796");
@@ -556,8 +476,7 @@ TEST(request_certs)
     memset(vmm.table, 0xff, sizeof(vmm.table));
     ck_assert_int_eq(VMM("request", "certs", "--out", out_path), 1);
     assert_has(err, "not a certificate table");
-    read_back(out_path, bytes, sizeof(bytes));
-    ck_assert_int_eq((uint8_t)bytes[0], 0xff);
+    must_hold(out_path, vmm.table, vmm.table_size);
 }
 
 TEST(request_certs_respects_an_update)
@@ -600,14 +519,9 @@ TEST(exit_statuses_of_requests)
 
 TEST(request_quote)
 {
-    size_t size;
-
     ck_assert_int_eq(VMM("request", "quote", file_path, "--out", out_path), 0);
     assert_has(out, "version 4");
-    uint8_t *written = test_read_file(out_path, &size);
-    ck_assert_uint_eq(size, vmm.quote_size);
-    ck_assert_int_eq(memcmp(written, vmm.quote, size), 0);
-    free(written);
+    must_hold(out_path, vmm.quote, vmm.quote_size);
     ck_assert_int_eq(VMM("request", "quote", "--json", file_path), 0);
     assert_has(out, "\"version\":4");
 
