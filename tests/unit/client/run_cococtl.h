@@ -25,6 +25,7 @@ static inline void read_back(const char *name, char *to, size_t size)
     free(text);
 }
 
+/* The file is these bytes. */
 static inline void must_hold(const char *name, const void *bytes, size_t size)
 {
     size_t n;
@@ -73,8 +74,21 @@ static inline int run_args(const char *const *args)
     return code;
 }
 
-#define RUN_TO(path, ...) run_to(path, (const char *[]){__VA_ARGS__, NULL})
-#define RUN(...)          run_args((const char *[]){__VA_ARGS__, NULL})
+#define RUN(...)            run_args((const char *[]){__VA_ARGS__, NULL})
+#define RUN_TO(stdout, ...) run_to(stdout, (const char *[]){__VA_ARGS__, NULL})
+
+/* The same with words that have spaces between them. */
+static inline int run_line(const char *line)
+{
+    char copy[100], *rest = line[0] ? copy : NULL;
+    const char *words[8];
+    size_t n = 0;
+
+    (void)snprintf(copy, sizeof(copy), "%s", line);
+    while (n < 8 && (words[n] = strsep(&rest, " ")))
+        n++;
+    return run_args(words);
+}
 
 static inline void assert_has(const char *text, const char *part)
 {

@@ -174,39 +174,19 @@ FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 TEST(usage_errors)
 {
-    static const char *const lines[][6] = {
-        {NULL},
-        {"frob", NULL},
-        {"certs", NULL},
-        {"certs", "frob", NULL},
-        {"--frob", "status", NULL},
-        {"-x", "status", NULL},
-        {"status", "--socket", NULL},
-        {"status", "more", NULL},
-        {"status", "--npages", "4", NULL},
-        {"ping", "--out", "x", NULL},
-        {"ping", "--admin", "x", NULL},
-        {"request", "quote", NULL},
-        {"request", "quote", "a", "b", NULL},
-        {"request", "certs", "--npages", "-1", NULL},
-        {"request", "certs", "--npages", "1x", NULL},
-        {"request", "certs", "--npages", "99999999999999999999", NULL},
-        {"ping", "--timeout", "0", NULL},
-        {"ping", "--timeout", "", NULL},
-        {"ping", "--timeout", "x", NULL},
-        {"ping", "--timeout", "-1", NULL},
-        {"ping", "--timeout", "86401", NULL},
-        {"ping", "--timeout", "1.", NULL},
-        {"ping", "--timeout", ".5", NULL},
-        {"ping", "--timeout", "0.0001", NULL},
-        {"ping", "--timeout", "1.2.3", NULL},
-        {"help", "frob", NULL},
-        {"help", "certs", "show", "more", NULL},
-    };
+    /* A space at the end: and an empty word. */
+    char lines[] = "|frob|certs|certs frob|--frob status|-x status|status --socket|status more|"
+                   "status --npages 4|ping --out x|ping --admin x|request quote|request quote a b|"
+                   "request certs --npages -1|request certs --npages 1x|"
+                   "request certs --npages 99999999999999999999|ping --timeout 0|ping --timeout |"
+                   "ping --timeout x|ping --timeout -1|ping --timeout 86401|ping --timeout 1.|"
+                   "ping --timeout .5|ping --timeout 0.0001|ping --timeout 1.2.3|help frob|"
+                   "help certs show more";
+    char *rest = lines, *line;
 
-    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-        int code = run_args(lines[i]);
-        ck_assert_msg(code == 2, "line %zu: exit status %d", i, code);
+    while ((line = strsep(&rest, "|"))) {
+        int code = run_line(line);
+        ck_assert_msg(code == 2, "%s: exit status %d", line, code);
         ck_assert_uint_gt(strlen(err), 10);
         ck_assert_str_eq(out, "");
     }
@@ -217,17 +197,18 @@ TEST(usage_errors)
 
 TEST(help_and_version)
 {
-    static const char *const verbs[][4] = {{"status", NULL},           {"ping", NULL},
-                                           {"certs", "show", NULL},    {"request", "certs", NULL},
-                                           {"request", "quote", NULL}, {"help", NULL}};
+    static const char *const verbs[] = {"status",        "ping",          "certs show",
+                                        "request certs", "request quote", "help"};
 
     ck_assert_int_eq(RUN("help"), 0);
     HAS(out, "certs show", "--timeout SECONDS", "exit status");
     ck_assert_int_eq(RUN("--help"), 0);
     assert_has(out, "usage: cococtl");
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        ck_assert_int_eq(RUN("help", verbs[i][0], verbs[i][1], verbs[i][2]), 0);
-        HAS(out, "usage: cococtl ", verbs[i][0]);
+        char line[40];
+        (void)snprintf(line, sizeof(line), "help %s", verbs[i]);
+        ck_assert_int_eq(run_line(line), 0);
+        HAS(out, "usage: cococtl ", verbs[i]);
     }
     ck_assert_int_eq(RUN("request", "quote", "--help"), 0);
     assert_has(out, "TDREPORT");
@@ -237,10 +218,10 @@ TEST(help_and_version)
 
 TEST(nobody_listens)
 {
-    static const char *const verbs[][4] = {{"status", NULL},
-                                           {"ping", NULL},
-                                           {"certs", "show", NULL},
-                                           {"request", "certs", NULL}};
+    static const char *const verbs[][2] = {{"status"},
+                                           {"ping"},
+                                           {"certs", "show"},
+                                           {"request", "certs"}};
 
     teardown();
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -252,16 +233,19 @@ TEST(nobody_listens)
         assert_has(err, is_admin ? "--admin" : "--socket");
     }
     ck_assert_int_eq(RUN("--socket", vmm_path, "request", "quote", file_path), 69);
-    char long_path[200];
+    char long_path[200] = "";
     memset(long_path, 'x', sizeof(long_path) - 1);
-    long_path[sizeof(long_path) - 1] = 0;
     ck_assert_int_eq(RUN("--socket", long_path, "ping"), 2);
     setup();
 }
 
 /* --- status, certs show ---------------------------------------------------------------------- */
 
-#define STATUS(...) RUN("--admin", admin_path, "status", ##__VA_ARGS__)
+/* NULL: without one */
+static int status_of(const char *json)
+{
+    return RUN("--admin", admin_path, "status", json);
+}
 
 #define STATUS_HEAD                                                                            \
     "{\"parameters\":{\"version\":\"0.1.0\",\"instance\":\"00112233445566aa\",\"pid\":4321,"   \
@@ -284,7 +268,7 @@ TEST(nobody_listens)
 TEST(status_as_a_table)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
-    ck_assert_int_eq(STATUS(), 0);
+    ck_assert_int_eq(status_of(NULL), 0);
     ck_assert_str_eq(admin.call, "{\"method\":\"io.cocod.Admin.GetStatus\"}");
     HAS(out, "cocod 0.1.0, pid 4321, up 1 d 02:03:04", "draining", "degraded", "import a new one",
         "4772 bytes", "VCEK", "1300 bytes at 96", "valid until",
@@ -294,25 +278,25 @@ TEST(status_as_a_table)
     assert_has(out, "/etc/cocod/\\x1b[2Jchain");
     assert_lacks(out, "\x1b");
     ck_assert_str_eq(err, "");
-    ck_assert_int_eq(STATUS("--all"), 0);
+    ck_assert_int_eq(status_of("--all"), 0);
     assert_has(out, "certsAnswered");
 
     admin_says(STATUS_HEAD "\"certificates\":null}}");
-    ck_assert_int_eq(STATUS(), 0);
+    ck_assert_int_eq(status_of(NULL), 0);
     assert_has(out, "not served on this host");
 }
 
 TEST(status_as_json)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
-    ck_assert_int_eq(STATUS("--json"), 0);
+    ck_assert_int_eq(status_of("--json"), 0);
     HAS(out, "\"later\"", "\"pid\":4321", "\\u001b[2J");
     assert_lacks(out, "\x1b");
     ck_assert_int_eq(out[0], '{');
 
     /* What is printed is JSON without a character that acts on a terminal. */
     admin_says("{\"parameters\":{\"a\":\"\u202e\xc2\x9b\u2028\U000e0041\x7f\u00fc\"}}");
-    ck_assert_int_eq(STATUS("--json"), 0);
+    ck_assert_int_eq(status_of("--json"), 0);
     assert_has(out, "\"\\u202e\\u009b\\u2028\\udb40\\udc41\\u007f\u00fc\"");
 }
 
@@ -341,7 +325,7 @@ TEST(malformed_replies)
 
     for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
         admin_says(replies[i]);
-        int code = STATUS();
+        int code = status_of(NULL);
         ck_assert_msg(code == 1, "%s: exit status %d", replies[i], code);
         ck_assert_str_eq(out, "");
         ck_assert_uint_gt(strlen(err), 10);
@@ -349,12 +333,12 @@ TEST(malformed_replies)
     /* A second message behind the first. */
     admin.reply = "{\"parameters\":{}}\0{}";
     admin.size = sizeof("{\"parameters\":{}}\0{}");
-    ck_assert_int_eq(STATUS("--json"), 1);
+    ck_assert_int_eq(status_of("--json"), 1);
     /* Nested deeper than anything that means something. */
     static char deep[4096] = "{\"parameters\":{\"a\":";
     memset(deep + strlen(deep), '[', 1000);
     admin_says(deep);
-    ck_assert_int_eq(STATUS("--json"), 1);
+    ck_assert_int_eq(status_of("--json"), 1);
 }
 
 TEST(endless_and_silent_servers)
@@ -365,9 +349,9 @@ TEST(endless_and_silent_servers)
     memset(huge, ' ', size);
     admin.reply = huge;
     admin.size = size;
-    ck_assert_int_eq(STATUS("--json"), 1);
+    ck_assert_int_eq(status_of("--json"), 1);
     admin.size = 5; /* and then the end */
-    ck_assert_int_eq(STATUS("--json"), 69);
+    ck_assert_int_eq(status_of("--json"), 69);
     free(huge);
     admin.silent = true;
     ck_assert_int_eq(RUN("--timeout", "0.05", "--admin", admin_path, "certs", "show"), 75);
@@ -377,18 +361,18 @@ TEST(endless_and_silent_servers)
 TEST(varlink_errors)
 {
     admin_says("{\"error\":\"io.cocod.Admin.NotAllowed\",\"parameters\":{\"uid\":5}}");
-    ck_assert_int_eq(STATUS(), 77);
+    ck_assert_int_eq(status_of(NULL), 77);
     admin_says(
         "{\"error\":\"io.cocod.Admin.TryAgain\",\"parameters\":{\"reason\":\"full \\u0007\"}}");
-    ck_assert_int_eq(STATUS(), 75);
+    ck_assert_int_eq(status_of(NULL), 75);
     assert_has(err, "full \\x07");
     admin_says("{\"error\":\"io.cocod.Admin.TryAgain\"}");
-    ck_assert_int_eq(STATUS(), 75);
+    ck_assert_int_eq(status_of(NULL), 75);
     admin_says("{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{}}");
-    ck_assert_int_eq(STATUS(), 1);
+    ck_assert_int_eq(status_of(NULL), 1);
     assert_has(err, "different releases");
     admin_says("{\"error\":\"some\\u001b[1mthing\"}");
-    ck_assert_int_eq(STATUS(), 1);
+    ck_assert_int_eq(status_of(NULL), 1);
     assert_has(err, "some\\x1b[1mthing");
 }
 
@@ -432,49 +416,49 @@ TEST(what_cannot_be_written_is_an_error)
 
 /* --- ping, request --------------------------------------------------------------------------- */
 
-#define VMM(...) RUN("--socket", vmm_path, "--timeout", "0.3", __VA_ARGS__)
+#define AS_A_VMM(...) RUN("--socket", vmm_path, "--timeout", "0.3", __VA_ARGS__)
 
 TEST(ping)
 {
-    ck_assert_int_eq(VMM("ping"), 0);
+    ck_assert_int_eq(AS_A_VMM("ping"), 0);
     HAS(out, "answered in", "1122334455667788", "certificates quotes");
     ck_assert_str_eq(vmm.software, "cococtl " COCO_VERSION_STRING);
-    ck_assert_int_eq(VMM("ping", "--json"), 0);
+    ck_assert_int_eq(AS_A_VMM("ping", "--json"), 0);
     assert_has(out, "\"roundTripUs\"");
     vmm.silent = true;
-    ck_assert_int_eq(VMM("ping"), 75);
+    ck_assert_int_eq(AS_A_VMM("ping"), 75);
 }
 
 TEST(refused_by_hello)
 {
     vmm.hello = COCO_EACCES;
-    ck_assert_int_eq(VMM("ping"), 77);
+    ck_assert_int_eq(AS_A_VMM("ping"), 77);
     vmm.hello = COCO_EAGAIN;
-    ck_assert_int_eq(VMM("ping"), 75);
+    ck_assert_int_eq(AS_A_VMM("ping"), 75);
     vmm.hello = COCO_EOPNOTSUPP;
-    ck_assert_int_eq(VMM("request", "certs"), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 1);
     assert_has(err, "versions");
 }
 
 TEST(request_certs)
 {
-    ck_assert_int_eq(VMM("request", "certs", "--out", out_path), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--out", out_path), 0);
     HAS(out, "KIND", "VCEK", "1300", "0000000000abcdef");
     must_hold(out_path, vmm.table, vmm.table_size);
 
-    ck_assert_int_eq(VMM("request", "certs", "--json"), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--json"), 0);
     assert_has(out, "\"tableBytes\":4796");
-    ck_assert_int_eq(VMM("request", "certs", "--npages", "1"), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--npages", "1"), 1);
     assert_has(err, "needs 2 pages");
 
     memset(vmm.table, 0, sizeof(vmm.table));
     vmm.table_size = 24;
-    ck_assert_int_eq(VMM("request", "certs"), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 0);
     assert_has(out, "empty table");
-    ck_assert_int_eq(VMM("request", "certs", "--npages", "0"), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--npages", "0"), 0);
 
     memset(vmm.table, 0xff, sizeof(vmm.table));
-    ck_assert_int_eq(VMM("request", "certs", "--out", out_path), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--out", out_path), 1);
     assert_has(err, "not a certificate table");
     must_hold(out_path, vmm.table, vmm.table_size);
 }
@@ -488,10 +472,10 @@ TEST(request_certs_respects_an_update)
     int fd = open(file_path, O_RDWR | O_CLOEXEC);
 
     ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-    ck_assert_int_eq(VMM("request", "certs"), 75);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 75);
     assert_has(err, "update");
     close(fd);
-    ck_assert_int_eq(VMM("request", "certs"), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 0);
 }
 
 TEST(exit_statuses_of_requests)
@@ -505,33 +489,33 @@ TEST(exit_statuses_of_requests)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         vmm.status = cases[i].status;
-        int code = VMM("request", "quote", file_path);
+        int code = AS_A_VMM("request", "quote", file_path);
         ck_assert_msg(code == cases[i].code, "%u: exit status %d", cases[i].status, code);
         ck_assert_str_eq(out, "");
         assert_has(err, "no quote");
-        code = VMM("request", "certs");
+        code = AS_A_VMM("request", "certs");
         ck_assert_msg(code == cases[i].code, "%u: exit status %d", cases[i].status, code);
     }
     vmm.hostile = true;
-    ck_assert_int_eq(VMM("request", "certs"), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 1);
     assert_has(err, "does not speak cocod's protocol");
 }
 
 TEST(request_quote)
 {
-    ck_assert_int_eq(VMM("request", "quote", file_path, "--out", out_path), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", file_path, "--out", out_path), 0);
     assert_has(out, "version 4");
     must_hold(out_path, vmm.quote, vmm.quote_size);
-    ck_assert_int_eq(VMM("request", "quote", "--json", file_path), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", "--json", file_path), 0);
     assert_has(out, "\"version\":4");
 
     test_write_file(out_path, vmm.table, COCO_TDREPORT_SIZE - 1);
-    ck_assert_int_eq(VMM("request", "quote", out_path), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", out_path), 1);
     test_write_file(out_path, vmm.table, COCO_TDREPORT_SIZE + 1);
-    ck_assert_int_eq(VMM("request", "quote", out_path), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", out_path), 1);
     assert_has(err, "1024");
-    ck_assert_int_eq(VMM("request", "quote", "/no/such/file"), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", "/no/such/file"), 1);
     vmm.quote[0] = 99;
-    ck_assert_int_eq(VMM("request", "quote", file_path), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", file_path), 1);
     assert_has(err, "not a quote");
 }
