@@ -8,19 +8,12 @@
  * back.
  */
 #include "base64.h"
+#include "fuzz/fuzz.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 /* EVP_DecodeBlock skips white space, counts padding as zeros and does not look at spare bits: so
  * the text must be what encoding the result gives. */

@@ -4,11 +4,12 @@
  * foreign DER. The input is a target as text, "PRODUCT CHIP TCB", ended by a NUL, and an answer.
  *
  * Oracle: a refusal has a sentence; a target has one path, which holds nothing but what is its, and
- * which is that of the strict spelling where the text has that; and
- * the walk agrees with the daemon's own parser, which is another program on OpenSSL: what the daemon
- * reads as a VCEK of this product, chip and TCB is taken, and what it reads as another one is not.
+ * which is that of the strict spelling where the text has that; and the walk agrees with the
+ * daemon's own parser, which is another program on OpenSSL: what the daemon reads as a VCEK of this
+ * product, chip and TCB is taken, and what it reads as another one is not.
  */
 #include "certs/chain/parts.h"
+#include "fuzz/fuzz.h"
 #include "lib/kds.h"
 #include "lib/spelling.h"
 #include "snp_tcb.h"
@@ -17,14 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static bool read_target(const char *text, struct kds_target *ret)
 {

@@ -146,9 +146,3 @@ static inline ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags
     errno = EPIPE;
     return -1;
 }
-
-static inline void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
-}

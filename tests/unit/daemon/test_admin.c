@@ -10,6 +10,7 @@
 #include "fake_qgs.h"
 #include "observe/metrics.h"
 #include "peer/peer.h"
+#include "scarce.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -406,18 +407,12 @@ TEST(an_idle_administrator_may_stay_but_half_a_call_may_not)
     end(idle);
 }
 
-static void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
-}
-
 TEST(no_memory_for_a_reply_closes)
 {
     int fd = open_admin();
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     say(fd, GET_STATUS);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
     end(fd);

@@ -6,6 +6,7 @@
 #include "certs/platform.h"
 #include "certs_fixture.h"
 #include "observe/event.h"
+#include "scarce.h"
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
 
@@ -553,23 +554,15 @@ TEST(freeing_during_a_load)
     rig_close(&rig);
 }
 
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
-}
-
 TEST(no_memory_for_a_load_keeps_what_is_served)
 {
     struct certs_options next = options.certs;
 
     open_certs(0);
     rig_chain(&next, 1);
-    sys.alloc = failing_alloc;
-    fail_at = 0;
+    memory_fail(0);
     certs_reload(rig.certs, &next);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     rig_await_worker(&rig);
     expect_chain(0);
     ck_assert(has_problem("out of memory"));

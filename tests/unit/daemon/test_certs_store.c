@@ -4,6 +4,7 @@
  * served, when the clock counts, and the CRL in the table.
  */
 #include "base/build_time.h"
+#include "scarce.h"
 #include "snp_report.h"
 #include "store_fixture.h"
 #include <openssl/evp.h>
@@ -566,24 +567,16 @@ TEST(the_kernels_watch_waits)
 
 /* --- trouble that passes ---------------------------------------------------------------------- */
 
-static bool memory_is_gone;
-
-static void *maybe_alloc(size_t size)
-{
-    return memory_is_gone ? NULL : sys_real.alloc(size);
-}
-
 /* A CRL came in, and there was no memory to judge what is served by it: that is not forgotten. */
 TEST(a_selection_that_found_no_memory_is_made_up_for)
 {
     start(milan("3.0.8.115", ""));
     import_chains(false);
     expect_served("ARK VCEK ASK");
-    sys.alloc = maybe_alloc;
-    memory_is_gone = true;
+    memory_fail_from(0);
     certs_reload(cocod->certs, NULL);
     settle();
-    memory_is_gone = false;
+    memory_back();
     await_worker();
     expect_problem("out of memory: that is tried again (the chain loaded before is still served)");
     expect_served("ARK VCEK ASK"); /* the platform is the same */

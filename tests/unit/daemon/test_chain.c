@@ -5,6 +5,7 @@
  */
 #include "base/sys.h"
 #include "bytes.h"
+#include "scarce.h"
 #include "snp_table.h"
 #include "unit/daemon/chain_fixture.h"
 
@@ -575,13 +576,6 @@ TEST(table_over_the_guests_buffer_is_refused)
 
 /* --- memory --- */
 
-static unsigned allocations_left;
-
-static void *failing_alloc(size_t size)
-{
-    return allocations_left-- == 0 ? NULL : sys_real.alloc(size);
-}
-
 TEST(out_of_memory_is_an_error_like_any)
 {
     struct snp_pki_leaf leaf = a_vcek(MILAN);
@@ -590,12 +584,11 @@ TEST(out_of_memory_is_an_error_like_any)
     unsigned n = 0;
     int r = -ENOMEM;
 
-    sys.alloc = failing_alloc;
     for (; r == -ENOMEM && n < 100; n++) {
         struct chain *c = NULL;
         uint8_t *bytes = NULL;
         size_t size = 0;
-        allocations_left = n;
+        memory_fail(n);
         r = parse(&in, 1, &c);
         if (r == 0)
             r = chain_build_table(c, NULL, &bytes, &size, &why);

@@ -4,6 +4,7 @@
  * Sending is in test_peer_send.c.
  */
 #include "peer_fixture.h"
+#include "scarce.h"
 
 static uint8_t stream[1u << 20];
 
@@ -534,14 +535,14 @@ TEST(no_memory_for_a_partial_frame_closes)
 {
     int fd = open_toy();
 
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     send_frame(fd, TOY_ECHO, 1, 90); /* a whole one needs none */
     rig_settle(&rig);
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 90);
     toy_frame(stream, TOY_NOTE, 1, 1000);
     rig_send(fd, stream, 1);
     rig_settle(&rig);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
 }
 
@@ -551,11 +552,11 @@ TEST(no_memory_for_an_unsent_reply_closes)
 
     sys.sendmsg = short_sendmsg;
     sendmsg_most = 1;
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     send_frame(fd, TOY_ECHO, 1, 90);
     send_frame(fd, TOY_ECHO, 2, 90);
     rig_settle(&rig);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     ck_assert_uint_eq(toy_n_log, 1);
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
 }

@@ -6,6 +6,7 @@
 #include "observe/metrics.h"
 #include "peer/listener.h"
 #include "rig.h"
+#include "scarce.h"
 #include "toy.h"
 #include <errno.h>
 #include <stdio.h>
@@ -223,13 +224,6 @@ TEST(many_at_once_are_all_accepted)
     rig_close(&rig);
 }
 
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
-}
-
 /* Each allocation of accepting and serving fails in its turn: that connection ends, no other. */
 TEST(out_of_memory_refuses_one_connection)
 {
@@ -240,11 +234,10 @@ TEST(out_of_memory_refuses_one_connection)
     ck_assert(echoes(served));
     for (long n = 0;; n++) {
         ck_assert_int_lt(n, 50);
-        sys.alloc = failing_alloc;
-        fail_at = n;
+        memory_fail(n);
         int fd = connect_client();
         bool ok = echoes(fd);
-        sys.alloc = sys_real.alloc;
+        memory_back();
         ck_assert(echoes(served));
         ck_assert_int_eq(ok, !rig_closed(fd));
         close(fd);
@@ -265,10 +258,9 @@ TEST(out_of_memory_makes_no_listener_and_closes_the_socket)
     rig_open(&rig, &options);
     for (long n = 0; n < 2; n++) {
         int fd = listen_unix(path, 0600, (gid_t)-1);
-        sys.alloc = failing_alloc;
-        fail_at = n;
+        memory_fail(n);
         int r = server_listen(rig.server, &toy_dialect, NULL, fd);
-        sys.alloc = sys_real.alloc;
+        memory_back();
         if (n == 0)
             ck_assert_int_eq(r, -ENOMEM);
         if (r < 0)

@@ -11,6 +11,7 @@
 #include "certs/store/store.h"
 #include "chain_fixture.h"
 #include "rig.h"
+#include "scarce.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -528,16 +529,6 @@ TEST_LOOP(a_read_that_fails_is_no_verdict, 0, 4)
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-static long alloc_fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    if (alloc_fail_at == 0)
-        return NULL;
-    alloc_fail_at--;
-    return sys_real.alloc(size);
-}
-
 /* Verify, list, load and the whole selection, with each of our own allocations failing. */
 TEST_LOOP(out_of_memory_is_said_as_such, 0, 3)
 {
@@ -561,13 +552,12 @@ TEST_LOOP(out_of_memory_is_said_as_such, 0, 3)
     import_all(before_files);
     import_all(update_files);
     size_t count = update_files(files);
-    sys.alloc = failing_alloc;
     for (; r == -ENOMEM; n += stride_of(1)) {
         struct store_results results = {.n = 0};
         struct store_list list = {.n_chains = 0};
         struct load_result found;
         ck_assert_int_lt(n, 2000);
-        alloc_fail_at = n;
+        memory_fail_from(n);
         if (_i == 0)
             r = store_verify(&store, files, count, &results);
         else if (_i == 1)
