@@ -58,7 +58,7 @@ struct job {
     unsigned closed;            /* times that QGS closed without an answer */
     unsigned refused;           /* times that QGS answered with an error */
     bool waited;                /* for a QGS, when none was in service */
-    enum quote_again again;     /* why its waiters are told EAGAIN, where they are */
+    enum quote_again again;     /* the reason, where its waiters get EAGAIN */
     struct request_trace trace; /* of its last exchange */
     size_t size;
     uint8_t message[]; /* of QGS's protocol, without prefix */
@@ -85,7 +85,7 @@ void job_run(struct job *job, size_t source);
 /* It no longer runs: NEW again. */
 void job_stop(struct job *job);
 
-/* The request waits for the job from now on. Who leaves by himself, at his deadline or by CANCEL,
+/* The request waits for the job from now on. Its own end (deadline, CANCEL, a closed connection)
  * may leave the job ABANDONED, or free it. */
 void job_attach(struct job *job, struct request *request);
 /* Detaches the first waiter, for the caller to complete; NULL: there is none. */
