@@ -29,6 +29,10 @@ enum close_reason {
 
 const char *close_reason_name(enum close_reason reason);
 
+/* What the metrics page says of it: from a struct server. */
+struct family_table;
+extern const struct family_table server_families;
+
 /* 0, of a size or a number: no limit. */
 struct server_limits {
     unsigned peers;

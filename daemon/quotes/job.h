@@ -10,9 +10,9 @@
 #pragma once
 
 #include "base/blob.h"
-#include "observe/metrics.h"
 #include "peer/request.h"
 #include "quotes/queue.h"
+#include "quotes/quotes.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

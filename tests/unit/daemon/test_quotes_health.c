@@ -2,10 +2,10 @@
 /*
  * What is held against QGS, against a VM, and against the host: a whole cocod on a virtual clock.
  */
+#include "admin/exposition.h"
 #include "base/sys.h"
 #include "broker_fixture.h"
 #include "observe/event.h"
-#include "observe/exposition.h"
 #include "observe/health.h"
 #include "observe/metrics.h"
 #include "quotes/restart.h"
