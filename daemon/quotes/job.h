@@ -11,8 +11,8 @@
 
 #include "base/blob.h"
 #include "peer/request.h"
+#include "quotes/ends.h"
 #include "quotes/queue.h"
-#include "quotes/quotes.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
