@@ -34,6 +34,7 @@ void broker_complete_waiters(struct job *job, uint32_t status, struct blob *answ
 
     while ((request = job_take_waiter(job))) {
         request->trace = job->trace;
+        request->peer_at_fault = job->vm_at_fault;
         if (status == COCO_EAGAIN)
             metrics.quote_agains[job->again]++;
         broker_finish(request, status, answer);

@@ -19,7 +19,7 @@ enum quote_end quote_end_of(const struct request *request, uint32_t status)
         {COCO_EBADMSG, QUOTE_END_EBADMSG},
     };
 
-    if (request->trace.vm_at_fault)
+    if (request->peer_at_fault)
         return QUOTE_END_REFUSED;
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
         if (ends[i].status == status)

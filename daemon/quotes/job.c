@@ -149,11 +149,11 @@ static void abandon_hedge(struct job *job)
 static void on_cancel(struct request *request)
 {
     struct job *job = request->holder;
-
     bool late = sys.now_us() >= request->deadline_us;
 
     quote_end_count(request, late ? QUOTE_END_ETIMEDOUT : QUOTE_END_ECANCELED);
     request->trace = job->trace;
+    request->peer_at_fault = job->vm_at_fault;
     if (!late)
         request->trace.why = "it was cancelled, or its connection closed";
     else if (job->state == JOB_QUEUED)
