@@ -143,8 +143,8 @@ void account_unref(struct account *account);
 /* Its history, made where there is none; NULL: out of memory. */
 struct history *account_history(struct account *account);
 
-/* May an event of that guest be logged? Once a minute for each guest, and `per_minute` times for all
- * of the account. *ret_dropped: how many were left out since the last. */
+/* May an event of that guest be logged? Once a minute for each guest, and `per_minute` times for
+ * all of the account. *ret_dropped: how many were left out since the last. */
 bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
                          unsigned *ret_dropped);
 

@@ -5,8 +5,8 @@
  * has arrived. (That the peer sends proves nothing: it may have sent that before it read a byte.)
  *
  * A connection that ends before that is what an attack looks like: as long as the other end is open
- * somewhere, the descriptor stays on its way. So cocod keeps its end, shut down, without events, and
- * with its place, until nothing is unread. Where the peer is really gone, that is at once.
+ * somewhere, the descriptor stays on its way. So cocod keeps its end, shut down, without events
+ * and with its place, until nothing is unread. Where the peer is really gone, that is at once.
  */
 #include "peer/passed.h"
 #include "base/container_of.h"
