@@ -332,7 +332,7 @@ const char *certs_problem(const struct certs *certs, enum certs_trouble trouble)
     const char *const all[CERTS_PROBLEMS_MAX] = {
         [CERTS_TROUBLE_PLATFORM] = certs->platform_problem,
         [CERTS_TROUBLE_CHAIN] = certs->chain_problem,
-        [CERTS_TROUBLE_ALARM] = certs->current.found.alarm,
+        [CERTS_TROUBLE_ALARM] = certs->current.found.alarm.text,
         [CERTS_TROUBLE_FILE] = certs->file_problem,
         [CERTS_TROUBLE_CLOCK] = certs->clock_problem,
         [CERTS_TROUBLE_EXPIRY] = certs->expiry_problem,
@@ -422,7 +422,7 @@ const struct platform_state *certs_platform(const struct certs *certs)
     return certs->known ? &certs->platform : NULL;
 }
 
-enum load_signer certs_signer(const struct certs *certs)
+enum coco_snp_signer certs_signer(const struct certs *certs)
 {
     return certs->options.signer;
 }

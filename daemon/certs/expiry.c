@@ -26,16 +26,6 @@ static const struct {
 
 #define N_ALARMS (sizeof(alarms) / sizeof(alarms[0]))
 
-static const struct chain_cert *first_to_expire(const struct chain *chain)
-{
-    const struct chain_cert *first = &chain->certs[0];
-
-    for (size_t i = 1; i < CHAIN_ROLES; i++)
-        if (chain->certs[i].not_after_s < first->not_after_s)
-            first = &chain->certs[i];
-    return first;
-}
-
 static void tell(const struct chain *chain, const struct chain_cert *cert, enum event_id event,
                  const char *date, int64_t days, const char *text)
 {
@@ -65,7 +55,7 @@ void certs_look_at_expiry(struct certs *certs)
         timer_disarm(&certs->expiry);
     if (!chain || !certs->clock_trusted)
         return;
-    const struct chain_cert *cert = first_to_expire(chain);
+    const struct chain_cert *cert = chain_first_to_expire(chain);
     int64_t left_s = cert->not_after_s - sys.wall_s();
     int64_t days = left_s <= 0 ? 0 : (left_s - 1) / DAY_S + 1; /* begun ones count */
     if (strcmp(certs->expiry_sha256, cert->sha256) != 0) {

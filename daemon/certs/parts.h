@@ -8,7 +8,6 @@
 #include "certs/load.h"
 #include "certs/platform.h"
 #include "coco_limits.h"
-#include "observe/metrics.h"
 
 /* A generation is replaced as a whole. */
 struct generation {
@@ -31,7 +30,7 @@ struct load {
     char *store;
     int result;
     struct load_result found;
-    char why[CHAIN_WHY_SIZE];
+    struct why why;
 };
 
 struct update {
@@ -129,11 +128,11 @@ struct certs {
     void *changed_data;
     bool (*who)(void *data, uint64_t byte, struct certs_who *ret);
     void *who_data;
-    char chain_problem[CHAIN_WHY_SIZE + 64];
-    char file_problem[CHAIN_WHY_SIZE];
-    char platform_problem[CHAIN_WHY_SIZE];
-    char clock_problem[CHAIN_WHY_SIZE];
-    char roots_problem[CHAIN_WHY_SIZE];
+    char chain_problem[WHY_SIZE + 64];
+    char file_problem[WHY_SIZE];
+    char platform_problem[WHY_SIZE];
+    char clock_problem[WHY_SIZE];
+    char roots_problem[WHY_SIZE];
     char expiry_problem[160];
 };
 

@@ -122,11 +122,9 @@ static void refuse_chain(struct certs *certs, const char *why, const char *outda
 static void wanted_key(const struct certs *certs, char out[STORE_KEY_SIZE])
 {
     struct store_key key;
-    char why[CHAIN_WHY_SIZE];
 
     out[0] = 0;
-    if (load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &key, why,
-                 sizeof(why)) == 0)
+    if (load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &key, NULL) == 0)
         store_key_format(&key, out);
 }
 
@@ -239,7 +237,7 @@ static void load_run(struct work *work)
 {
     struct load *load = (struct load *)work;
 
-    load->result = chain_load(&load->options, &load->found, load->why, sizeof(load->why));
+    load->result = chain_load(&load->options, &load->found, &load->why);
 }
 
 /* A load of its own copy of the names: the configuration may be replaced while it runs. */
@@ -260,21 +258,13 @@ static struct load *load_new(struct certs *certs)
     return load;
 }
 
-static bool first_expiry(const struct generation *generation, int64_t *ret_s)
-{
-    const struct chain *chain = generation->found.chain;
-
-    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
-        if (i == 0 || chain->certs[i].not_after_s < *ret_s)
-            *ret_s = chain->certs[i].not_after_s;
-    return chain != NULL;
-}
-
 static bool is_expired(const struct certs *certs, const struct generation *generation)
 {
-    int64_t now_s = sys.wall_s(), end_s = INT64_MAX;
+    const struct chain *chain = generation->found.chain;
+    int64_t now_s = sys.wall_s();
 
-    return first_expiry(generation, &end_s) && now_s >= certs->clock_floor_s && now_s > end_s;
+    return chain && now_s >= certs->clock_floor_s &&
+           now_s > chain_first_to_expire(chain)->not_after_s;
 }
 
 static enum certs_reason reason_of(int result)
@@ -303,11 +293,10 @@ static void take_nothing(struct certs *certs, int result, const char *why, const
 static bool still_matches(const struct certs *certs, const struct generation *generation)
 {
     struct store_key wanted, have;
-    char why[CHAIN_WHY_SIZE];
 
     if (!generation->found.chain || !certs->known ||
-        load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &wanted, why,
-                 sizeof(why)) < 0)
+        load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &wanted, NULL) <
+            0)
         return false;
     store_key_of_chain(generation->found.chain, &have);
     return store_key_fits(&wanted, &have) && !is_expired(certs, generation);
@@ -401,33 +390,33 @@ static void take_load(struct certs *certs, struct load *load)
     if (load->found.clock_floor_s != 0 || load->result == 0) {
         certs->clock_floor_s = load->found.clock_floor_s;
         certs->clock_trusted = load->found.clock_trusted;
-        if (load->found.clock_problem[0] && !certs->clock_problem[0])
-            event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", load->found.clock_problem);
-        else if (!load->found.clock_problem[0] && certs->clock_problem[0])
+        if (load->found.clock_problem.text[0] && !certs->clock_problem[0])
+            event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", load->found.clock_problem.text);
+        else if (!load->found.clock_problem.text[0] && certs->clock_problem[0])
             event_emit(
                 EVENT_CLOCK_RIGHT, NULL, 0,
                 "this host's clock is plausible again: the dates of certificates are checked");
-        memcpy(certs->clock_problem, load->found.clock_problem, sizeof(certs->clock_problem));
-        if (load->found.roots_problem[0] && !certs->roots_problem[0])
-            log_warn("%s", load->found.roots_problem);
-        memcpy(certs->roots_problem, load->found.roots_problem, sizeof(certs->roots_problem));
+        memcpy(certs->clock_problem, load->found.clock_problem.text, sizeof(certs->clock_problem));
+        if (load->found.roots_problem.text[0] && !certs->roots_problem[0])
+            log_warn("%s", load->found.roots_problem.text);
+        memcpy(certs->roots_problem, load->found.roots_problem.text, sizeof(certs->roots_problem));
     }
     if (!load_is_verdict(load->result)) {
-        take_no_verdict(certs, load->result, load->why);
+        take_no_verdict(certs, load->result, load->why.text);
         return;
     }
     note_verdict(certs);
     arm_recheck(certs);
     if (load->result < 0) {
-        take_nothing(certs, load->result, load->why, load->found.outdated_sha256);
+        take_nothing(certs, load->result, load->why.text, load->found.outdated_sha256);
         return;
     }
     load->found.table = NULL;
     load->found.found = (struct store_chain){.chain = NULL};
     certs->chain_problem[0] = 0;
-    if (generation.found.alarm[0] &&
-        strcmp(generation.found.alarm, certs->current.found.alarm) != 0)
-        event_emit(EVENT_CRL_ALARM, NULL, 0, "%s", generation.found.alarm);
+    if (generation.found.alarm.text[0] &&
+        strcmp(generation.found.alarm.text, certs->current.found.alarm.text) != 0)
+        event_emit(EVENT_CRL_ALARM, NULL, 0, "%s", generation.found.alarm.text);
     take_generation(certs, &generation);
 }
 
@@ -628,7 +617,7 @@ static bool crl_to_be_told(const struct certs *certs, int64_t now_s)
 {
     const struct store_chain *found = &certs->current.found;
 
-    return found->crl && !found->alarm[0] && now_s > found->crl->next_update_s;
+    return found->crl && !found->alarm.text[0] && now_s > found->crl->next_update_s;
 }
 
 static void on_recheck(struct timer *timer)

@@ -7,6 +7,10 @@
 
 #include "peer/peer.h"
 
+/* What the metrics page says of it: from a struct server. */
+struct family_table;
+extern const struct family_table server_families;
+
 /* NULL: out of memory. `base` and `timers` outlive the server. */
 struct server *server_new(struct event_base *base, struct timers *timers,
                           const struct server_limits *limits);

@@ -43,7 +43,7 @@
 #define RETRY_FIRST_US (25u * 1000u)
 #define RETRY_MOST_US  (400u * 1000u)
 
-static_assert(QUOTES_ASK_MAX >= WIRE_MAX - COCO_QGS_PREFIX_SIZE,
+static_assert(QUOTES_QUERY_MAX >= WIRE_MAX - COCO_QGS_PREFIX_SIZE,
               "what the door takes, QGS is asked");
 static_assert(COCO_QGS_PREFIX_SIZE + 52u <= PEER_HEAD_MAX, "an error reply fits a head");
 
@@ -171,7 +171,7 @@ static bool send_message(struct peer *peer, const struct blob *message)
         return false;
     if (session_of(peer)->reply == COCO_QGS_GET_COLLATERAL_RESP) {
         int r = coco_qgs_collateral_resp_decode(message->data, message->size, &collateral);
-        invariant(r == 0); /* quotes_ask has done that, too */
+        invariant(r == 0); /* quotes_query has done that, too */
         collateral.minor = COCO_QGS_MINOR;
         collateral.padded = session_of(peer)->minor_0;
         size = coco_qgs_collateral_resp_encode(&collateral, own->bytes, room);
@@ -303,7 +303,7 @@ static void on_get_quote(struct peer *peer, const uint8_t *message, size_t size)
 /* Is it a good one, and allowed? Then `out` is the same question as cocod itself asks it, so that
  * clients of all versions share one answer. Its size, else 0. */
 static size_t own_question(struct peer *peer, const uint8_t *message, size_t size,
-                           uint8_t out[QUOTES_ASK_MAX])
+                           uint8_t out[QUOTES_QUERY_MAX])
 {
     const struct qgs_door_options *options = &door_of(peer)->options;
     struct session *session = session_of(peer);
@@ -317,13 +317,13 @@ static size_t own_question(struct peer *peer, const uint8_t *message, size_t siz
             return 0;
         session->minor_0 = collateral.minor == 0;
         collateral.minor = COCO_QGS_MINOR;
-        n = coco_qgs_collateral_req_encode(&collateral, out, QUOTES_ASK_MAX);
+        n = coco_qgs_collateral_req_encode(&collateral, out, QUOTES_QUERY_MAX);
     } else {
         if (!options->allow_platform_info ||
             coco_qgs_platform_req_decode(message, size, &platform) < 0)
             return 0;
         platform.minor = COCO_QGS_MINOR;
-        n = coco_qgs_platform_req_encode(&platform, out, QUOTES_ASK_MAX);
+        n = coco_qgs_platform_req_encode(&platform, out, QUOTES_QUERY_MAX);
     }
     invariant(n > 0);
     return (size_t)n;
@@ -333,7 +333,7 @@ static void on_ask(struct peer *peer, const uint8_t *message, size_t size)
 {
     struct session *session = session_of(peer);
     struct request *request = NULL;
-    uint8_t question[QUOTES_ASK_MAX];
+    uint8_t question[QUOTES_QUERY_MAX];
 
     size = own_question(peer, message, size, question);
     if (size > 0)
@@ -343,7 +343,7 @@ static void on_ask(struct peer *peer, const uint8_t *message, size_t size)
         return;
     }
     request->reply_max = COCO_QGS_MESSAGE_MAX;
-    quotes_ask(door_of(peer)->quotes, request, question, size);
+    quotes_query(door_of(peer)->quotes, request, question, size);
 }
 
 /* --- the dialect ------------------------------------------------------------------------------ */

@@ -91,7 +91,7 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     rig->base = cocod_base_new();
     ck_assert_ptr_nonnull(rig->base);
     ck_assert_int_eq(timers_init(&rig->timers, rig->base), 0);
-    rig->worker = worker_new(rig->base, &rig->timers, "reading files");
+    rig->worker = worker_new(rig->base, &rig->timers, "reading files", cocod_worker_hangs);
     ck_assert_ptr_nonnull(rig->worker);
     rig->server = server_new(rig->base, &rig->timers, &options->limits);
     ck_assert_ptr_nonnull(rig->server);
@@ -112,17 +112,15 @@ void rig_open(struct rig *rig, const struct rig_options *options)
                                         .quote_timeout_us = 25u * 1000000u,
                                         .quote_max_timeout_us = 60u * 1000000u,
                                         .events_per_minute = 10}};
-    ck_assert_int_eq(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, rig->worker),
-                     0);
+    ck_assert_int_eq(health_init(&rig->health, &rig->timers, admin_gather, &rig->admin), 0);
     ck_assert_int_eq(config_load(NULL, &rig->config, NULL), 0);
-    rig->exposition = (struct exposition){.certs = rig->certs,
-                                          .quotes = rig->quotes,
-                                          .server = rig->server,
-                                          .health = &rig->health};
+    rig->exposition = (struct exposition){.admin = &rig->admin};
     rig->admin = (struct admin){.certs = rig->certs,
                                 .exposition = &rig->exposition,
                                 .config = rig->config,
                                 .started = rig->config,
+                                .config_state = &rig->config_state,
+                                .worker = rig->worker,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
                                 .health = &rig->health,

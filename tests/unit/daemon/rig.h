@@ -9,13 +9,13 @@
 #pragma once
 
 #include "admin/admin.h"
+#include "admin/exposition.h"
 #include "base/timer.h"
 #include "base/worker.h"
 #include "certs/certs.h"
 #include "certs/platform.h"
 #include "cocod.h"
 #include "config/config.h"
-#include "observe/exposition.h"
 #include "observe/health.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
@@ -47,6 +47,7 @@ struct rig {
     struct vmm vmm;
     struct health health;
     struct config *config; /* the defaults */
+    struct config_state config_state;
     struct exposition exposition;
     struct admin admin;
 };
