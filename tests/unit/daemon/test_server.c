@@ -43,7 +43,7 @@ static void open_server(void)
 static int connect_client(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = kept(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    int fd = rig_keep(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     ck_assert_int_ge(fd, 0);
