@@ -60,7 +60,7 @@ static void fit_to_descriptors(struct server_limits *limits)
     rlim_t peers = files.rlim_cur > 2 * others ? files.rlim_cur - others : files.rlim_cur / 2;
     if (limits->peers > peers) {
         log_event(LOG_LEVEL_NOTICE, "limit-lowered", NULL, 0,
-                  "[limits] peers is %u, but LimitNOFILE is %llu: there is room for %llu "
+                  "[limits] peers is %zu, but LimitNOFILE is %llu: there is room for %llu "
                   "connections",
                   limits->peers, (unsigned long long)files.rlim_cur, (unsigned long long)peers);
         limits->peers = (unsigned)peers;

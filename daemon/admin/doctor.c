@@ -86,7 +86,7 @@ static void check_service(struct examination *e)
         say(e, BAD, "\"cococtl resume\", when the work is done",
             "drained: every request is told to come again");
     else
-        say(e, GOOD, NULL, "%u connections, at most %u", e->admin->server->n_peers,
+        say(e, GOOD, NULL, "%u connections, at most %zu", e->admin->server->n_peers,
             e->admin->server->limits.peers);
 }
 
@@ -111,7 +111,7 @@ static void check_descriptors(struct examination *e)
             "%llu of %llu are open", (unsigned long long)n, most);
     else if (most < e->admin->server->limits.peers)
         say(e, WARNING, "raise LimitNOFILE= of cocod.service, or lower [limits] peers",
-            "%llu of %llu are open, but [limits] peers allows %u connections",
+            "%llu of %llu are open, but [limits] peers allows %zu connections",
             (unsigned long long)n, most, e->admin->server->limits.peers);
     else
         say(e, GOOD, NULL, "%llu of %llu are open", (unsigned long long)n, most);
