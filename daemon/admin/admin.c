@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The administrators' dialect: varlink. A call and a reply are each one JSON object and a NUL byte.
- * The calls of a connection are answered in their order. A message that is not such an object closes
- * the connection, as varlink demands; a call that cannot be answered gets an error by name.
+ * The calls of a connection are answered in their order. A message that is not such an object
+ * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
  * The caller's role is looked at first. Long messages, and messages of many values, carry files:
  * they are read only from callers who may import.
  *
  * Each method is a row of the table in methods.c. Most are answered within their dispatch. One that
- * has to wait becomes a request, and its peer is held until that is complete, which keeps the order;
- * the request's blob is the whole reply. What methods do is in the files of their nouns.
+ * has to wait becomes a request, and its peer is held until that is complete, which keeps the
+ * order; the request's blob is the whole reply. What methods do is in the files of their nouns.
  */
 #include "admin/admin.h"
 #include "admin/parts.h"
@@ -121,7 +121,7 @@ static const char no_memory[] =
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder)
 {
     struct request *request =
-        request_new(call->peer, 0, call->oneway ? ONEWAY : 0, sys.now_us() + WAIT_MAX_US);
+        request_new(&call->peer->requests, 0, call->oneway ? ONEWAY : 0, sys.now_us() + WAIT_MAX_US);
 
     if (!request)
         return NULL;
@@ -132,7 +132,7 @@ struct request *admin_wait(const struct call *call, void (*cancel)(struct reques
 
 void admin_complete(struct request *request, struct json_object *reply)
 {
-    struct blob *blob = message_of(request->peer, reply);
+    struct blob *blob = message_of(peer_of(request), reply);
 
     request_release(request);
     request_complete(request, blob ? COCO_OK : COCO_EIO, blob);

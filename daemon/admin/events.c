@@ -82,7 +82,7 @@ void admin_serve_monitor(struct peer *peer)
 {
     struct admin_session *session = admin_session_of(peer);
 
-    for (unsigned i = 0; peer_open(peer) && !peer->out && session->next_event <= event_newest();
+    for (unsigned i = 0; peer_open(peer) && peer_all_sent(peer) && session->next_event <= event_newest();
          i++) {
         if (i == EVENTS_PER_TURN) {
             peer_go_on(peer);

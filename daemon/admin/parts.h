@@ -12,8 +12,8 @@
 
 #define ADMIN_INTERFACE "io.cocod.Admin"
 #define ADMIN_VARLINK   "org.varlink.service"
-/* What carries files is longer than a few KiB and has some values, and is for who may bring files: a
- * tree takes a hundred times the memory of its text, and the time that goes with it. */
+/* Only callers who may import send messages that are longer, or have more values: a tree takes a
+ * hundred times the memory of its text, and the time that goes with it. */
 #define ADMIN_SHORT        4096u
 #define ADMIN_SHORT_VALUES 64u
 #define ADMIN_VALUES_MAX   1024u
