@@ -7,14 +7,13 @@
  * Lines of prose are wrapped at 96 columns. The text in scdoc's syntax escapes what scdoc would
  * take as markup.
  */
+#include "base/prose.h"
 #include "config/value.h"
 #include "text.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
 #include <string.h>
-
-#define WRAP_AT 96u
 
 /* How prose is printed. */
 struct page {
@@ -41,23 +40,11 @@ static void print_text(const struct page *page, const char *head, const char *te
                        const char *tail)
 {
     char escaped[1024], line[1280];
-    size_t column = 0;
 
     if (page->scdoc)
         escape_scdoc(escaped, sizeof(escaped), text);
     (void)snprintf(line, sizeof(line), "%s%s%s", head, page->scdoc ? escaped : text, tail);
-    for (const char *word = line; *word != '\0';) {
-        size_t n = strcspn(word, " ");
-        if (column > 0 && column + 1 + n > WRAP_AT) {
-            (void)fputc('\n', page->out);
-            column = 0;
-        }
-        column +=
-            (size_t)fprintf(page->out, "%s%.*s", column == 0 ? page->indent : " ", (int)n, word);
-        word += n;
-        word += strspn(word, " ");
-    }
-    (void)fputc('\n', page->out);
+    prose_print(page->out, page->indent, line);
 }
 
 /* What a key is for, what it may be and, of a choice, what each means. */

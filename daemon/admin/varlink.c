@@ -120,8 +120,8 @@ static const char no_memory[] =
 
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder)
 {
-    struct request *request =
-        request_new(&call->peer->requests, 0, call->oneway ? ONEWAY : 0, sys.now_us() + WAIT_MAX_US);
+    struct request *request = request_new(&call->peer->requests, 0, call->oneway ? ONEWAY : 0,
+                                          sys.now_us() + WAIT_MAX_US);
 
     if (!request)
         return NULL;
