@@ -84,7 +84,7 @@ static void fail(const struct certs_job *job)
     /* Of several VLEKs that a key fits none is the one. */
     bool open =
         job->result == -EBADMSG && job->key.signer == COCO_SNP_SIGNER_VLEK && !job->key.csp[0];
-    if ((job->result == -ENOENT || open) && job->key.product[0]) {
+    if ((job->result == -ENOENT || open) && job->key.product) {
         store_key_format(&job->key, text);
         admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
         return;
@@ -178,30 +178,29 @@ void admin_verify(const struct call *call)
 
 /* --- ListChains ------------------------------------------------------------------------------- */
 
-static bool is_served(const struct certs *certs, const struct store_key *key)
+static bool is_served(const struct certs *certs, const struct chain_key *key)
 {
     const struct chain *chain = certs ? certs_chain(certs) : NULL;
-    struct store_key served;
 
-    if (!chain)
-        return false;
-    store_key_of_chain(chain, &served);
-    return store_key_equal(key, &served);
+    return chain && store_key_equal(key, &chain->key);
 }
 
 static struct json_object *chain_entry(const struct certs_job *job,
                                        const struct store_listed *listed)
 {
     struct json_object *entry = json_object_new_object();
-    char text[STORE_KEY_SIZE];
+    const struct chain_key *key = &listed->key;
+    char text[STORE_KEY_SIZE], chip[STORE_CHIP_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
 
-    store_key_format(&listed->key, text);
+    store_key_format(key, text);
+    store_chip_format(key, chip);
+    coco_snp_tcb_format(key->product, &key->tcb, tcb);
     admin_add_text(entry, "key", text);
-    admin_add_text(entry, "product", listed->key.product);
+    admin_add_text(entry, "product", coco_snp_product_name(key->product));
     admin_add_text(entry, "signer", chain_signer_name(listed->key.signer));
-    admin_add_text(entry, "chipId", listed->key.chip[0] ? listed->key.chip : NULL);
+    admin_add_text(entry, "chipId", chip[0] ? chip : NULL);
     admin_add_text(entry, "cspId", listed->key.csp[0] ? listed->key.csp : NULL);
-    admin_add_text(entry, "tcb", listed->key.tcb);
+    admin_add_text(entry, "tcb", tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
     json_set(entry, "served", json_object_new_boolean(is_served(job->certs, &listed->key)));
     admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
@@ -260,11 +259,9 @@ static struct json_object *chain_parameters(const struct chain *chain, const str
                                             const struct blob *table)
 {
     struct json_object *object = json_object_new_object();
-    struct store_key key;
     char text[STORE_KEY_SIZE];
 
-    store_key_of_chain(chain, &key);
-    store_key_format(&key, text);
+    store_key_format(&chain->key, text);
     admin_add_text(object, "key", text);
     admin_add_base64(object, "table", table->data, table->size);
     json_set(object, "certificates", admin_certificates(chain, crl));
@@ -292,7 +289,7 @@ static void told_remove(struct certs_job *job)
 }
 
 /* False: answered with an error. */
-static bool read_key(const struct call *call, const char *text, struct store_key *ret)
+static bool read_key(const struct call *call, const char *text, struct chain_key *ret)
 {
     if (text && store_key_parse(text, ret) == 0)
         return true;
@@ -307,7 +304,7 @@ void admin_get_chain(const struct call *call)
 {
     const struct certs *certs = call->admin->certs;
     const struct chain *served = certs_chain(certs);
-    struct store_key key;
+    struct chain_key key;
     const char *text;
 
     if (!admin_optional_string(call, "key", &text)) {
@@ -336,7 +333,7 @@ void admin_get_chain(const struct call *call)
 
 void admin_remove_chain(const struct call *call)
 {
-    struct store_key key;
+    struct chain_key key;
     const char *text;
 
     (void)admin_optional_string(call, "key", &text);
@@ -365,10 +362,10 @@ static void told_preflight(struct certs_job *job)
 {
     char text[STORE_KEY_SIZE];
 
-    struct store_key key = job->key;
+    struct chain_key key = job->key;
 
     if (job->chain.chain) /* the key may leave a CSP_ID open */
-        store_key_of_chain(job->chain.chain, &key);
+        key = job->chain.chain->key;
     store_key_format(&key, text);
     if (job->result == -ENOMEM)
         fail(job);
@@ -379,7 +376,7 @@ static void told_preflight(struct certs_job *job)
 
 /* Parameters, or the platform's own values where they are left out. A parameter's name on failure,
  * "" where the platform would be needed and is not known. */
-static const char *preflight_key(const struct call *call, struct store_key *ret)
+static const char *preflight_key(const struct call *call, struct chain_key *ret)
 {
     const struct platform_state *platform = certs_platform(call->admin->certs);
     struct platform_state wanted = {.vlek_en = false};
@@ -406,26 +403,31 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
         if (kind == COCO_SNP_SIGNER_AUTO)
             vlek = platform->vlek_en;
     }
-    if (!product)
-        product = wanted.product;
-    enum coco_snp_product known = coco_snp_product_of_name(product);
-    if (!known)
+    struct chain_key key = {.product = product ? coco_snp_product_of_name(product) : wanted.product,
+                            .signer = vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK};
+    if (!key.product)
         return "product";
-    if (coco_snp_tcb_parse(known, tcb, &wanted.reported) < 0)
+    if (coco_snp_tcb_parse(key.product, tcb, &key.tcb) < 0)
         return "tcb";
+    if (vlek) {
+        (void)snprintf(key.csp, sizeof(key.csp), "%s", certs_vlek_csp(call->admin->certs));
+    } else if (!chip) {
+        memcpy(key.chip_id, wanted.chip_id, sizeof(key.chip_id));
+        if (coco_snp_product_chip_id_size(key.product) !=
+            coco_snp_product_chip_id_size(wanted.product))
+            return "product";
+    }
+    *ret = key;
     if (vlek || !chip)
-        return store_key_make(product, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK,
-                              wanted.chip_id, wanted.chip_id_size,
-                              certs_vlek_csp(call->admin->certs), &wanted.reported, ret) < 0
-                   ? "product"
-                   : NULL;
-    (void)snprintf(text, sizeof(text), "%s/VCEK/%s/%s", product, chip, tcb);
+        return NULL;
+    (void)snprintf(text, sizeof(text), "%s/VCEK/%s/%s", coco_snp_product_name(key.product), chip,
+                   tcb);
     return store_key_parse(text, ret) < 0 ? "chipId" : NULL;
 }
 
 void admin_preflight(const struct call *call)
 {
-    struct store_key key;
+    struct chain_key key;
 
     const char *bad = preflight_key(call, &key);
     if (bad && bad[0]) {

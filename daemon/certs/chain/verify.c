@@ -143,6 +143,7 @@ static enum chain_role issuer_role(enum chain_role role)
 static int check_names(const struct examination *e)
 {
     const struct chain *c = e->chain;
+    const char *product = coco_snp_product_name(c->key.product);
     char expected[64];
 
     for (enum chain_role role = CHAIN_ARK; role <= e->last; role++) {
@@ -161,11 +162,11 @@ static int check_names(const struct examination *e)
                        name_of(e, role), cert->source, cert->issuer_cn, issuer->source,
                        issuer->subject_cn);
     }
-    (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", c->product);
+    (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", product);
     if (strcmp(c->certs[CHAIN_ARK].subject_cn, expected) != 0)
         return why_set(e->why, -EBADMSG, "the root (%s) is %s, but the %s (%s) is for %s",
                        source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn, name_of(e, e->last),
-                       source_of(e, e->last), c->product);
+                       source_of(e, e->last), product);
     return 0;
 }
 
