@@ -30,7 +30,7 @@ FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_cococtl.c
 FUZZ_CTL_SRC := $(addprefix client/cococtl/lib/,kds.c spelling.c)
 # And all of it but for its main() and the network, with the daemon, the clock and the disk in the
 # target's hands.
-FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/lib/fetcher.c \
+FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/lib/http.c \
                       $(FUZZ_CTL_SRC),$(CTL_SRC))
 FUZZ_COCOCTL_LDFLAGS := $(addprefix -Wl$(comma)--wrap=,net_connect send poll clock_gettime \
                           output_replace output_make_parents)

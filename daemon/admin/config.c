@@ -3,32 +3,25 @@
  * GetConfig: the configuration in force, value by value, and where each came from. No value is a
  * secret: the configuration names files and sockets, and holds none.
  */
-#include "config/config.h"
 #include "admin/parts.h"
+#include "config/state.h"
 #include "json_writer.h"
-#include "observe/exposition.h"
-#include "observe/health.h"
 #include <json-c/json.h>
 
-static struct json_object *value_row(const struct admin *admin, size_t i, size_t item,
-                                     const char *value)
+static struct json_object *value_row(const struct admin *admin, const struct config_key *key,
+                                     size_t item, const char *value)
 {
-    size_t n = 0;
-    const struct config_key *key = &config_keys(&n)[i];
     struct json_object *row = json_object_new_object();
     struct config_origin origin;
-    bool known = config_item_origin(admin->config, i, item, &origin);
+    bool known = config_item_origin(admin->config, key, item, &origin);
     bool restart = key->at_start && !config_same_value(admin->config, admin->started, key);
 
     admin_add_text(row, "section", key->section);
     admin_add_text(row, "key", key->name);
     admin_add_text(row, "value", value);
     admin_add_text(row, "file", known ? origin.file : NULL);
-    if (known)
-        admin_add_int(row, "line", origin.line);
-    else
-        json_set_null(row, "line");
-    json_set(row, "restart", json_object_new_boolean(restart));
+    admin_add_int_if(row, "line", known, known ? origin.line : 0);
+    admin_add_bool(row, "restart", restart);
     return row;
 }
 
@@ -37,14 +30,14 @@ static struct json_object *value_rows(const struct admin *admin)
     struct json_object *array = json_object_new_array();
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
-    char value[4096 + 16];
+    char value[CONFIG_VALUE_SIZE];
 
     for (size_t i = 0; i < n; i++) {
         size_t item = 0;
         while (config_value_text(admin->config, &keys[i], item, value, sizeof(value)) >= 0)
-            json_append(array, value_row(admin, i, item++, value));
+            json_append(array, value_row(admin, &keys[i], item++, value));
         if (item == 0)
-            json_append(array, value_row(admin, i, 0, ""));
+            json_append(array, value_row(admin, &keys[i], 0, ""));
     }
     return array;
 }
@@ -57,9 +50,10 @@ void admin_get_config(const struct call *call)
 
     for (size_t i = 0; i < admin->config->n_files; i++)
         json_append(files, json_object_new_string(admin->config->files[i]));
-    admin_add_text(object, "source", config_source_name(admin->exposition->config_source));
-    admin_add_text(object, "problem", admin->health->config_problem);
-    admin_add_text(object, "hash", admin->exposition->config_hash);
+    admin_add_text(object, "source", config_source_name(admin->config_state->source));
+    admin_add_text(object, "problem",
+                   admin->config_state->problem[0] ? admin->config_state->problem : NULL);
+    admin_add_text(object, "hash", admin->config_state->hash);
     json_set(object, "files", files);
     json_set(object, "values", value_rows(admin));
     admin_send_parameters(call, object);

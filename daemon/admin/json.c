@@ -44,6 +44,26 @@ void admin_add_text(struct json_object *object, const char *key, const char *tex
         json_set_null(object, key);
 }
 
+void admin_add_nulls(struct json_object *object, const char *const *keys, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        json_set_null(object, keys[i]);
+}
+
+void admin_add_bool(struct json_object *object, const char *key, bool value)
+{
+    json_set(object, key, json_object_new_boolean(value));
+}
+
+void admin_add_if(struct json_object *object, const char *key, bool there,
+                  struct json_object *value)
+{
+    if (there)
+        json_set(object, key, value);
+    else
+        json_set_null(object, key);
+}
+
 void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE])
 {
     (void)coco_text_escape(out, ADMIN_FOREIGN_SIZE, text, strlen(text));
@@ -52,6 +72,14 @@ void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE])
 void admin_add_int(struct json_object *object, const char *key, uint64_t value)
 {
     json_set(object, key, json_object_new_int64(value > INT64_MAX ? INT64_MAX : (int64_t)value));
+}
+
+void admin_add_int_if(struct json_object *object, const char *key, bool there, uint64_t value)
+{
+    if (there)
+        admin_add_int(object, key, value);
+    else
+        json_set_null(object, key);
 }
 
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value)
@@ -77,7 +105,8 @@ void admin_add_time(struct json_object *object, const char *key, int64_t seconds
     time_t t = (time_t)seconds;
     struct tm tm;
 
-    if (!gmtime_r(&t, &tm) || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+    if (seconds == INT64_MAX || !gmtime_r(&t, &tm) ||
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
         admin_add_text(object, key, NULL);
     else
         admin_add_text(object, key, text);

@@ -10,7 +10,6 @@
 #include "base/worker.h"
 #include "certs/load.h"
 #include "certs/table_file.h"
-#include "observe/metrics.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +23,45 @@ enum certs_state {
 };
 
 const char *certs_state_name(enum certs_state state);
+
+/* How a CERTS_GET ends, and its name in metrics. */
+#define CERTS_END_TABLE_OF(X)           \
+    X(CERTS_END_TABLE, "table")         \
+    X(CERTS_END_EMPTY, "empty")         \
+    X(CERTS_END_ENOSPC, "enospc")       \
+    X(CERTS_END_EAGAIN, "eagain")       \
+    X(CERTS_END_ECANCELED, "ecanceled") \
+    X(CERTS_END_REFUSED, "refused")
+
+/* Why the table is empty, or from STARTING on, why CERTS_GET is EAGAIN; and its name in metrics. */
+#define CERTS_REASON_TABLE_OF(X)                                                                   \
+    X(CERTS_REASON_NONE, "none")                                                                   \
+    X(CERTS_REASON_NOT_CONFIGURED, "not_configured") /* there is no chain, store or platform */    \
+    X(CERTS_REASON_NO_CHAIN, "no_chain")             /* there is none for this platform */         \
+    X(CERTS_REASON_EXPIRED, "expired")               /* it has a date that is over, or not yet */  \
+    X(CERTS_REASON_REFUSED, "refused")               /* it does not verify */                      \
+    X(CERTS_REASON_PLATFORM, "platform_unknown")     /* the platform cannot be read */             \
+    X(CERTS_REASON_LOAD, "load_failed")              /* for want of memory or of the worker */     \
+    X(CERTS_REASON_STARTING, "starting")             /* nothing was published yet */               \
+    X(CERTS_REASON_DRAINING, "draining")             /* a table, or an update, waits for leases */ \
+    X(CERTS_REASON_UPDATING, "updating")             /* a firmware update runs */                  \
+    X(CERTS_REASON_READING, "platform_reading")      /* reading, or loading, took too long */      \
+    X(CERTS_REASON_UNREAD, "platform_unread")        /* reading it failed for the first time */    \
+    X(CERTS_REASON_DRAINED, "drained")               /* an administrator wants it so */            \
+    X(CERTS_REASON_LIMIT, "limit")   /* as many of the session, or account, wait as may */         \
+    X(CERTS_REASON_MEMORY, "memory") /* there is none for one that waits */
+
+#define CERTS_ID(id, name) id,
+enum certs_end {
+    CERTS_END_TABLE_OF(CERTS_ID) CERTS_ENDS,
+};
+enum certs_reason {
+    CERTS_REASON_TABLE_OF(CERTS_ID) CERTS_REASONS,
+};
+#undef CERTS_ID
+
+/* What the metrics page says of them: from a struct certs. */
+extern const struct family_table certs_families;
 
 struct certs_options {
     size_t n_chain;     /* 0: this host serves no SNP certificates */
@@ -43,6 +81,7 @@ struct certs_options {
 
 struct account;
 struct certs;
+struct family_table;
 struct request;
 
 /* Makes the service without loading anything; certs_start does. What the options point to stays

@@ -8,7 +8,6 @@
 #include "certs/load.h"
 #include "certs/platform.h"
 #include "coco_limits.h"
-#include "observe/metrics.h"
 
 /* A generation is replaced as a whole. */
 struct generation {

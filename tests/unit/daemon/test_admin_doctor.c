@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What "cococtl doctor" asks the daemon: each check's verdict, on hosts where that is wrong which it
- * looks at.
+ * What "cococtl doctor" asks the daemon: each check's verdict, on hosts where what it looks at is
+ * wrong.
  */
 #include "snp_pki.h" /* before the fixture, whose names it must not see */
 
@@ -12,48 +12,38 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define DIAGNOSE "{\"method\":\"io.cocod.Admin.Diagnose\"}"
-#define DAY_S    86400
+#define DAY_S 86400
 
 static int admin_fd;
-static struct json_object *reply;
 
 static void open_host(void)
 {
     rig_open(&rig, &options);
     admin_fd = connect_admin();
-    reply = NULL;
 }
 
 static void close_host(void)
 {
-    json_object_put(reply);
     end(admin_fd);
 }
 
 static struct json_object *diagnose(void)
 {
-    json_object_put(reply);
-    return ask(admin_fd, DIAGNOSE, &reply);
+    return ask_on(admin_fd, call_of("Diagnose", ""));
 }
 
 static void tell(const char *method)
 {
-    char call[100];
-    struct json_object *answer;
-
-    snprintf(call, sizeof(call), "{\"method\":\"io.cocod.Admin.%s\"}", method);
-    ask(admin_fd, call, &answer);
-    json_object_put(answer);
+    ask_on(admin_fd, call_of(method, ""));
 }
 
 static struct json_object *check_of(const char *name)
 {
-    struct json_object *checks = get(diagnose(), "checks");
+    struct json_object *answer = diagnose();
 
-    for (size_t i = 0; i < json_object_array_length(checks); i++)
-        if (strcmp(text_of(json_object_array_get_idx(checks, i), "name"), name) == 0)
-            return json_object_array_get_idx(checks, i);
+    for (size_t i = 0; i < count(answer, "checks"); i++)
+        if (strcmp(text_of(at(answer, "checks", i), "name"), name) == 0)
+            return at(answer, "checks", i);
     ck_abort_msg("there is no check of %s", name);
     return NULL;
 }
@@ -69,16 +59,6 @@ static void expect_check(const char *name, const char *verdict, const char *text
     ck_assert_msg(strstr(text_of(check, "text"), text) != NULL, "%s: \"%s\" is not in %s", name,
                   text, text_of(check, "text"));
     ck_assert_int_eq(!is_null(check, "fix"), fix);
-}
-
-static void ask_quote(int fd, uint64_t id)
-{
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get quote_get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
-
-    tdx_make_tdreport(id, NULL, tdreport);
-    coco_quote_get_encode(&quote_get, payload);
-    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
 }
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
@@ -99,9 +79,9 @@ TEST(what_is_wrong_is_found)
     expect_check("descriptors", "good", "are open");
     expect_check("QGS", "good", "not needed yet");
     ck_assert_str_eq(text_of(diagnose(), "tableFile"), table_path);
-    rig.health.config_problem = "line 3";
+    strcpy(rig.config_state.problem, "line 3");
     expect_check("configuration", "bad", "line 3");
-    rig.health.config_problem = NULL;
+    rig.config_state.problem[0] = 0;
     tell("Drain");
     expect_check("service", "bad", "drained");
     tell("Resume");
@@ -109,7 +89,7 @@ TEST(what_is_wrong_is_found)
     fake_qgs_error = ECONNREFUSED;
     int vm = rig_session(&rig, 0);
     for (uint64_t i = 0; i < 3; i++)
-        ask_quote(vm, 10 + i);
+        ask_quote(vm, 10 + i, COCO_QUOTE_MAX, true);
     rig_settle(&rig);
     expect_check("QGS", "bad", "/nowhere/qgs.socket");
     close(vm);
@@ -126,7 +106,7 @@ TEST(a_quoting_service_that_has_only_refused_is_a_warning)
 
     open_host();
     int vm = rig_session(&rig, 0);
-    ask_quote(vm, 10);
+    ask_quote(vm, 10, COCO_QUOTE_MAX, true);
     for (unsigned i = 0; i < 2; i++) {
         fake_qgs_request(i, tdreport);
         fake_qgs_send(i, error, size);
@@ -136,7 +116,7 @@ TEST(a_quoting_service_that_has_only_refused_is_a_warning)
     expect_check("QGS", "warning", "has not made a quote since cocod started; 1 failed");
     ck_assert(is_null(diagnose(), "quoteAt"));
     int64_t before = sys.wall_s();
-    ask_quote(vm, 11);
+    ask_quote(vm, 11, COCO_QUOTE_MAX, true);
     fake_qgs_answer(2);
     rig_settle(&rig);
     expect_check("QGS", "good", "a quote takes about");
@@ -253,11 +233,7 @@ TEST(expiry_is_judged_by_the_days)
     };
 
     open_host();
-    const struct chain *chain = certs_chain(rig.certs);
-    int64_t first = chain->certs[0].not_after_s;
-    for (size_t i = 1; i < CHAIN_ROLES; i++)
-        if (chain->certs[i].not_after_s < first)
-            first = chain->certs[i].not_after_s;
+    int64_t first = chain_first_to_expire(certs_chain(rig.certs))->not_after_s;
     sys.wall_s = test_wall;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         wall_s = first - cases[i].left_s;

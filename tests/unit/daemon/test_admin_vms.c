@@ -4,8 +4,8 @@
  */
 #include "vms_fixture.h"
 
-FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
-        .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = vms_setup,
+        .teardown = vms_teardown, .timeout_s = 60);
 
 TEST(vms_are_listed_with_what_they_hold)
 {
@@ -19,25 +19,17 @@ TEST(vms_are_listed_with_what_they_hold)
     ck_assert_uint_eq(count(answer, "vms"), 2);
     ck_assert_ptr_null(get(answer, "next"));
     struct json_object *vm = at(answer, "vms", 0);
-    ck_assert_str_eq(text_of(vm, "vm"), "db-7");
-    ck_assert_str_eq(text_of(vm, "uuid"), "67020300-0000-0000-0000-000000000000");
-    ck_assert_int_eq(number_of(vm, "pid"), 4711);
-    ck_assert_int_eq(number_of(vm, "uid"), 64055);
-    ck_assert_ptr_null(get(vm, "cid"));
-    ck_assert_int_eq(number_of(vm, "connections"), 1);
-    ck_assert_int_eq(number_of(vm, "inFlight"), 1);
-    ck_assert_int_eq(number_of(vm, "leases"), 0);
-    ck_assert_int_eq(number_of(vm, "certs"), 2);
-    ck_assert_int_eq(number_of(vm, "certsFailed"), 0);
+    expect(vm, "{'vm':'db-7','uuid':'67020300-0000-0000-0000-000000000000','pid':4711,"
+               "'uid':64055,'cid':null,'connections':1,'inFlight':1,'leases':0,'certs':2,"
+               "'certsFailed':0}");
     ck_assert_int_eq(number_of(vm, "quotes"), 0); /* it runs */
     ck_assert_int_eq(number_of(vm, "lastRequestMs"), 3000);
     vm = at(answer, "vms", 1);
-    ck_assert_ptr_null(get(vm, "vm"));
-    ck_assert_ptr_null(get(vm, "lastRequestMs"));
+    expect(vm, "{'vm':null,'lastRequestMs':null}");
     expect_error("ListVms", "{\"after\":-1}", "org.varlink.service.InvalidParameter");
     expect_error("ListVms", "{\"after\":\"x\"}", "org.varlink.service.InvalidParameter");
-    end(a);
-    end(b);
+    leave(a);
+    leave(b);
     /* Remembered for the linger time, and then no more. */
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "connections"), 0);
     rig_pass(&rig, options.limits.account_linger_us + 40 * SECOND);
@@ -103,8 +95,8 @@ TEST(a_vms_connections_are_ended)
     close(a);
     a = connect_vm(4711, "db-7", NULL);
     get_certs(a, 4, COCO_OK);
-    end(a);
-    end(b);
+    leave(a);
+    leave(b);
     close(c);
 }
 
@@ -119,7 +111,7 @@ TEST(one_vm_is_ended_or_none)
     ck_assert(!is_closed(a) && !is_closed(b));
     ck_assert_int_eq(number_of(ask("Disconnect", "{\"vm\":\"4712\"}"), "disconnected"), 1);
     ck_assert(!is_closed(a) && is_closed(b));
-    end(a);
+    leave(a);
     close(b);
 }
 
@@ -152,8 +144,8 @@ TEST(a_vm_is_found_by_name_uuid_and_pid)
     expect_error("Explain", "{\"vm\":\"\"}", "io.cocod.Admin.NoSuchVm");
     expect_error("Explain", "{\"vm\":4711}", "org.varlink.service.InvalidParameter");
     expect_error("Explain", "{}", "org.varlink.service.InvalidParameter");
-    end(a);
-    end(b);
+    leave(a);
+    leave(b);
 }
 
 /* Who takes another one's name hides nobody; who only was, is not in the way. */
@@ -161,20 +153,20 @@ TEST(a_name_that_two_claim_decides_nothing)
 {
     int a = connect_vm(4711, "db-7", NULL), b = connect_vm(4712, "db-7", NULL);
 
-    expect_error("Explain", "{\"vm\":\"db-7\"}", "io.cocod.Admin.AmbiguousVm");
-    struct json_object *parameters = get(reply, "parameters");
+    struct json_object *parameters =
+        expect_error("Explain", "{\"vm\":\"db-7\"}", "io.cocod.Admin.AmbiguousVm");
     ck_assert_str_eq(text_of(parameters, "vm"), "db-7");
     ck_assert_uint_eq(count(parameters, "candidates"), 2);
-    ck_assert_str_eq(json_object_get_string(at(parameters, "candidates", 0)), "pid:4711");
-    ck_assert_str_eq(json_object_get_string(at(parameters, "candidates", 1)), "pid:4712");
+    ck_assert_str_eq(text_at(parameters, "candidates", 0), "pid:4711");
+    ck_assert_str_eq(text_at(parameters, "candidates", 1), "pid:4712");
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"pid:4712\"}"), "vm"), "pid"), 4712);
-    end(a);
+    leave(a);
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"db-7\"}"), "vm"), "pid"), 4712);
-    end(b);
+    leave(b);
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"db-7\"}"), "vm"), "pid"), 4712);
     int c = connect_vm(4713, "pid:4712", NULL); /* the form with "pid:" is the kernel's word */
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"pid:4711\"}"), "vm"), "pid"), 4711);
-    end(c);
+    leave(c);
 }
 
 TEST(names_are_escaped)
@@ -186,7 +178,7 @@ TEST(names_are_escaped)
     /* As it is shown, it is found. */
     vm = get(ask("Explain", "{\"vm\":\"evil\\\\x1b[2J\\\\xe2\\\\x80\\\\xae\"}"), "vm");
     ck_assert_int_eq(number_of(vm, "pid"), 4711);
-    end(a);
+    leave(a);
 }
 
 TEST(jobs_are_listed)
@@ -202,20 +194,13 @@ TEST(jobs_are_listed)
     ck_assert_uint_eq(count(answer, "jobs"), 3);
     ck_assert_int_eq(number_of(answer, "leftOut"), 0);
     struct json_object *job = at(answer, "jobs", 0);
-    ck_assert_str_eq(text_of(job, "state"), "running");
-    ck_assert_str_eq(text_of(job, "kind"), "quote");
-    ck_assert_str_eq(text_of(job, "vm"), "a");
-    ck_assert_int_eq(number_of(job, "pid"), 4711);
-    ck_assert_int_eq(number_of(job, "waiters"), 1);
-    ck_assert_int_eq(number_of(job, "ageMs"), 1000);
+    expect(job, "{'state':'running','kind':'quote','vm':'a','pid':4711,'waiters':1,"
+                "'ageMs':1000}");
     ck_assert_int_gt(number_of(job, "leftMs"), 0);
-    ck_assert_int_eq(number_of(job, "tries"), 1);
-    ck_assert(!json_object_get_boolean(get(job, "hedge")));
+    expect(job, "{'tries':1,'hedge':false}");
     ck_assert_ptr_nonnull(get(job, "backend"));
     job = at(answer, "jobs", 2);
-    ck_assert_str_eq(text_of(job, "state"), "queued");
-    ck_assert_ptr_null(get(job, "backend"));
-    ck_assert_int_eq(number_of(job, "tries"), 0);
+    expect(job, "{'state':'queued','backend':null,'tries':0}");
     for (uint64_t i = 1; i <= 3; i++)
         rig_call(&rig, a, COCO_CANCEL, i, NULL, 0);
     answer = ask("ListJobs", "{}");
@@ -227,7 +212,7 @@ TEST(jobs_are_listed)
     answer = ask("ListJobs", "{}");
     ck_assert_uint_eq(count(answer, "jobs"), 0);
     ck_assert_uint_eq(count(answer, "kept"), options.quotes.reuse ? 1 : 0);
-    end(a);
+    leave(a);
 }
 
 /* --- draining -------------------------------------------------------------------------------- */
@@ -238,27 +223,25 @@ TEST(drained_everything_new_comes_again)
 
     ask_quote(a, 1, COCO_QUOTE_MAX, true);
     struct json_object *answer = ask("Drain", "{}");
-    ck_assert(json_object_get_boolean(get(answer, "changed")));
-    ck_assert_int_eq(number_of(answer, "requestsInFlight"), 1);
+    expect(answer, "{'changed':true,'requestsInFlight':1}");
     get_certs(a, 4, COCO_EAGAIN);
     ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "drained"));
     ask_quote(a, 2, COCO_QUOTE_MAX, true);
     rig_expect(a, &message, COCO_QUOTE_REPLY, 2, COCO_EAGAIN);
     ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "drained"));
     answer = ask("GetStatus", "{}");
-    ck_assert(json_object_get_boolean(get(answer, "drained")));
-    ck_assert(json_object_get_boolean(get(answer, "degraded")));
-    ck_assert_ptr_nonnull(strstr(json_object_get_string(at(answer, "reasons", 0)), "resume"));
+    expect(answer, "{'drained':true,'degraded':true}");
+    ck_assert_ptr_nonnull(strstr(text_at(answer, "reasons", 0), "resume"));
     /* What was under way ends well. */
     fake_qgs_answer(0);
     rig_settle(&rig);
     rig_expect(a, &message, COCO_QUOTE_REPLY, 1, COCO_OK);
-    ck_assert(!json_object_get_boolean(get(ask("Drain", "{}"), "changed")));
-    ck_assert(json_object_get_boolean(get(ask("Resume", "{}"), "changed")));
-    ck_assert(!json_object_get_boolean(get(ask("Resume", "{}"), "changed")));
+    ck_assert(!is_true(ask("Drain", "{}"), "changed"));
+    ck_assert(is_true(ask("Resume", "{}"), "changed"));
+    ck_assert(!is_true(ask("Resume", "{}"), "changed"));
     get_certs(a, 4, COCO_OK);
-    ck_assert(!json_object_get_boolean(get(ask("GetStatus", "{}"), "drained")));
-    end(a);
+    ck_assert(!is_true(ask("GetStatus", "{}"), "drained"));
+    leave(a);
 }
 
 /* The sessions that asked to be told of it are told, once each way. */
@@ -287,8 +270,8 @@ TEST(a_drain_is_told_to_those_who_want_to_know)
         ck_assert(!rig_take(told, &message));
     }
     ck_assert(!rig_take(quiet, &message));
-    end(told);
-    end(quiet);
+    leave(told);
+    leave(quiet);
 }
 
 TEST(who_only_reads_changes_nothing)
@@ -310,8 +293,7 @@ TEST(the_log_level_changes)
     log_set_level(LOG_LEVEL_INFO);
     ck_assert_str_eq(text_of(ask("GetLogLevel", "{}"), "level"), "info");
     struct json_object *answer = ask("SetLogLevel", "{\"level\":\"debug\"}");
-    ck_assert_str_eq(text_of(answer, "level"), "debug");
-    ck_assert_str_eq(text_of(answer, "before"), "info");
+    expect(answer, "{'level':'debug','before':'info'}");
     ck_assert_int_eq(log_get_level(), LOG_LEVEL_DEBUG);
     expect_error("SetLogLevel", "{\"level\":\"loud\"}", "org.varlink.service.InvalidParameter");
     expect_error("SetLogLevel", "{}", "org.varlink.service.InvalidParameter");
