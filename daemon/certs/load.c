@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static int read_input(const char *path, struct chain_input *ret, struct why *why)
 {
@@ -132,8 +131,7 @@ static int judge_clock(const struct load_options *options, struct load_judge *ju
                        struct why *why)
 {
     int64_t newest = INT64_MIN;
-    char when[32] = "?";
-    struct tm tm;
+    char when[CHAIN_TIME_SIZE];
 
     int r = options->store ? store_newest_update_s(options->store, &newest) : 0;
     if (r < 0)
@@ -144,9 +142,7 @@ static int judge_clock(const struct load_options *options, struct load_judge *ju
     if (options->wall_s >= judge->clock_floor_s)
         return 0;
     judge->now_s = CHAIN_NO_CLOCK;
-    time_t t = (time_t)options->wall_s;
-    if (gmtime_r(&t, &tm))
-        (void)strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
+    chain_time_text(options->wall_s, when);
     (void)why_set(&judge->clock_problem, 0,
                   "this host's clock says %s, which is before %s: it is wrong, so the dates of "
                   "certificates are not checked until it is set",

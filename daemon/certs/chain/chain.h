@@ -97,6 +97,10 @@ void chain_roots_init(struct chain_roots *roots);
  * sentence) where there are too many. */
 int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, struct why *why);
 
+/* "2024-08-06 12:00:00 UTC"; the day is the first 10. */
+#define CHAIN_TIME_SIZE 32u
+void chain_time_text(int64_t seconds, char out[CHAIN_TIME_SIZE]);
+
 /* In place of the time, where the host's clock is not to be trusted: dates are not looked at. */
 #define CHAIN_NO_CLOCK INT64_MIN
 

@@ -424,21 +424,22 @@ static int compare_leaf(const struct store *store, const struct chain_key *key,
                         const struct chain_cert *cert, struct why *why)
 {
     struct store_chain have = {.chain = NULL};
-    char theirs[16], ours[16];
+    char theirs[CHAIN_TIME_SIZE], ours[CHAIN_TIME_SIZE];
     int r = store_load(store, key, &have, NULL);
 
     if (r < 0) /* what may not be served is replaced */
         return r == -EBADMSG || r == -ESTALE || store_is_no_file(r) ? 0 : r;
     const struct chain_cert *stored = &have.chain->certs[CHAIN_LEAF];
-    store_date(stored->not_before_s, ours);
-    store_date(cert->not_before_s, theirs);
+    chain_time_text(stored->not_before_s, ours);
+    chain_time_text(cert->not_before_s, theirs);
     if (stored->size == cert->size && memcmp(stored->der, cert->der, cert->size) == 0)
         r = -EALREADY;
     else if (is_newer(stored, cert))
-        r = why_set(why, KEPT_OUT,
-                    "kept out: the store has a newer certificate of the same key than %s, from %s; "
-                    "this one is from %s",
-                    cert->source, ours, theirs);
+        r = why_set(
+            why, KEPT_OUT,
+            "kept out: the store has a newer certificate of the same key than %s, from %.10s; "
+            "this one is from %.10s",
+            cert->source, ours, theirs);
     store_chain_done(&have);
     return r;
 }

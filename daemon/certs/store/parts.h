@@ -86,8 +86,6 @@ void store_rename(struct why *why, const char *path, const char *name);
  * revoked. As store_load. */
 int store_assemble(const struct store *store, const struct chain_input *leaf,
                    const struct chain_kind *kind, struct store_chain *ret, struct why *why);
-/* "2024-08-06" */
-void store_date(int64_t seconds, char out[16]);
 /* The CRL of a root, by its file's suffix; NULL: none that is good. In `ret_why` (may be NULL) what
  * is wrong with one that is there. Negative errno where one that is there cannot be read now: whom
  * it revokes is not known then. */

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 void store_chain_done(struct store_chain *c)
@@ -66,27 +65,18 @@ int store_read_crl(const char *dir, const char *product, const struct store_file
     return 0;
 }
 
-void store_date(int64_t seconds, char out[16])
-{
-    time_t t = (time_t)seconds;
-    struct tm tm;
-
-    if (!gmtime_r(&t, &tm) || strftime(out, 16, "%Y-%m-%d", &tm) == 0)
-        (void)snprintf(out, 16, "an unknown day");
-}
-
 /* Outdated, by the clock given? Then a sentence. */
 static void judge_crl_age(const struct crl *crl, int64_t now_s, struct why *ret)
 {
-    char day[16];
+    char when[CHAIN_TIME_SIZE];
 
     if (now_s == CHAIN_NO_CLOCK || now_s <= crl->next_update_s)
         return;
-    store_date(crl->next_update_s, day);
+    chain_time_text(crl->next_update_s, when);
     (void)why_set(ret, 0,
-                  "the CRL of %s is outdated since %s: import the current one from "
+                  "the CRL of %s is outdated since %.10s: import the current one from "
                   "https://kdsintf.amd.com/vcek/v1/%s/crl",
-                  crl->issuer_cn, day, crl->product);
+                  crl->issuer_cn, when, crl->product);
 }
 
 static int judge_revocation(const struct store *store, const struct store_file *ark,
