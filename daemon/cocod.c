@@ -112,11 +112,10 @@ static struct platform_options platform_options(const struct config *config)
     if (config->certs_platform.kind != ENDPOINT_FIXED)
         return options;
     options.kind = PLATFORM_FIXED;
-    options.fixed.chip_id_size = coco_snp_product_chip_id_size(product);
+    options.fixed.product = product;
     options.fixed.vlek_en = config->certs_fixed_vlek;
-    snprintf(options.fixed.product, sizeof(options.fixed.product), "%s",
-             coco_snp_product_name(product));
-    read_hex(config->certs_fixed_chip_id, options.fixed.chip_id, options.fixed.chip_id_size);
+    read_hex(config->certs_fixed_chip_id, options.fixed.chip_id,
+             coco_snp_product_chip_id_size(product));
     (void)coco_snp_tcb_parse(product, config->certs_fixed_tcb, &options.fixed.reported);
     return options;
 }

@@ -150,9 +150,10 @@ static void check_device(struct examination *e)
     else if (!platform)
         say(e, SKIPPED, NULL, "not read yet: it is when a VMM asks");
     else if (strcmp(source, "fixed") == 0)
-        say(e, GOOD, NULL, "%s, as the configuration says", platform->product);
+        say(e, GOOD, NULL, "%s, as the configuration says",
+            coco_snp_product_name(platform->product));
     else
-        say(e, GOOD, NULL, "%s, read by cocod-sev", platform->product);
+        say(e, GOOD, NULL, "%s, read by cocod-sev", coco_snp_product_name(platform->product));
 }
 
 static void check_tcb(struct examination *e)
@@ -172,13 +173,13 @@ static void check_tcb(struct examination *e)
         return;
     }
     if (!platform) {
-        say(e, GOOD, NULL, "a %s chain of %s is served", chain_signer_name(chain->signer),
-            chain->product);
+        say(e, GOOD, NULL, "a %s chain of %s is served", chain_signer_name(chain->key.signer),
+            coco_snp_product_name(chain->key.product));
         return;
     }
-    coco_snp_tcb_format(coco_snp_product_of_name(platform->product), &platform->reported, tcb);
+    coco_snp_tcb_format(platform->product, &platform->reported, tcb);
     say(e, GOOD, NULL, "%s is reported, and the %s chain of it is served", tcb,
-        chain_signer_name(chain->signer));
+        chain_signer_name(chain->key.signer));
 }
 
 static void check_vlek(struct examination *e)
@@ -191,7 +192,7 @@ static void check_vlek(struct examination *e)
 
     if (!platform)
         say(e, SKIPPED, NULL, "the platform is not known");
-    else if (platform->vlek_en && chain && chain->signer == COCO_SNP_SIGNER_VLEK)
+    else if (platform->vlek_en && chain && chain->key.signer == COCO_SNP_SIGNER_VLEK)
         say(e, GOOD, NULL, "one is loaded, and its chain is served");
     else if (platform->vlek_en)
         say(e, WARNING,

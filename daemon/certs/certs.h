@@ -132,7 +132,7 @@ void certs_wait(struct certs *certs, struct request *request);
 
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
 #define CERTS_PAST 32u
-const struct store_key *certs_generation_key(const struct certs *certs, uint64_t generation);
+const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t generation);
 
 /* While drained, by an administrator, CERTS_GET is EAGAIN. */
 void certs_set_drained(struct certs *certs, bool drained);
@@ -207,7 +207,7 @@ struct certs_job {
 
     size_t n_files; /* IMPORT, VERIFY; at most CERTS_JOB_FILES_MAX */
     struct chain_input *files;
-    struct store_key key; /* CHAIN, REMOVE */
+    struct chain_key key; /* CHAIN, REMOVE */
 
     int result; /* 0, or negative errno and a sentence */
     struct why why;

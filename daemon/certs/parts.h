@@ -63,7 +63,7 @@ struct certs {
     struct {
         uint64_t generation;
         bool has_chain;
-        struct store_key key;
+        struct chain_key key;
     } past[CERTS_PAST]; /* by generation modulo CERTS_PAST */
     bool drained;
 

@@ -43,18 +43,17 @@
 static void tell_served(const struct certs *certs)
 {
     const struct chain *chain = certs->current.found.chain;
-    struct store_key key;
     char text[STORE_KEY_SIZE], generation[17];
 
-    store_key_of_chain(chain, &key);
-    store_key_format(&key, text);
+    store_key_format(&chain->key, text);
     snprintf(generation, sizeof(generation), "%016llx", (unsigned long long)certs->generation_id);
     event_emit(EVENT_CHAIN_SERVED,
                LOG_FIELDS(log_text("COCO_KEY", text),
                           log_number("COCO_TABLE_BYTES", (int64_t)certs->current.table->size),
                           log_text("COCO_GENERATION", generation)),
                "serving a certificate table of %zu bytes: %s chain of %s",
-               certs->current.table->size, chain_signer_name(chain->signer), chain->product);
+               certs->current.table->size, chain_signer_name(chain->key.signer),
+               coco_snp_product_name(chain->key.product));
 }
 
 /* For those who ask later what a generation was. */
@@ -65,10 +64,10 @@ static void note_generation(struct certs *certs, const struct chain *chain)
     certs->past[i].generation = certs->generation_id;
     certs->past[i].has_chain = chain != NULL;
     if (chain)
-        store_key_of_chain(chain, &certs->past[i].key);
+        certs->past[i].key = chain->key;
 }
 
-const struct store_key *certs_generation_key(const struct certs *certs, uint64_t generation)
+const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t generation)
 {
     size_t i = generation % CERTS_PAST;
 

@@ -121,7 +121,7 @@ static void refuse_chain(struct certs *certs, const char *why, const char *outda
 /* Of the chain that the platform needs; "": there can be none. */
 static void wanted_key(const struct certs *certs, char out[STORE_KEY_SIZE])
 {
-    struct store_key key;
+    struct chain_key key;
 
     out[0] = 0;
     if (load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &key, NULL) == 0)
@@ -292,14 +292,13 @@ static void take_nothing(struct certs *certs, int result, const char *why, const
 /* Is it a chain that was verified for the platform as it was just read, and not out of date? */
 static bool still_matches(const struct certs *certs, const struct generation *generation)
 {
-    struct store_key wanted, have;
+    struct chain_key wanted;
 
     if (!generation->found.chain || !certs->known ||
         load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &wanted, NULL) <
             0)
         return false;
-    store_key_of_chain(generation->found.chain, &have);
-    return store_key_fits(&wanted, &have) && !is_expired(certs, generation);
+    return store_key_fits(&wanted, &generation->found.chain->key) && !is_expired(certs, generation);
 }
 
 /* Of a host whose platform is not known: nobody can have changed it since. */
@@ -465,8 +464,7 @@ static void start_load(struct certs *certs)
 
 static bool same_platform(const struct platform_state *a, const struct platform_state *b)
 {
-    return strcmp(a->product, b->product) == 0 && a->chip_id_size == b->chip_id_size &&
-           memcmp(a->chip_id, b->chip_id, sizeof(a->chip_id)) == 0 &&
+    return a->product == b->product && memcmp(a->chip_id, b->chip_id, sizeof(a->chip_id)) == 0 &&
            coco_snp_tcb_compare(&a->reported, &b->reported) == COCO_SNP_TCB_EQUAL &&
            a->vlek_en == b->vlek_en && a->mask_chip_key == b->mask_chip_key;
 }

@@ -72,7 +72,7 @@ static void check_key(const uint8_t *data, size_t size)
 {
     char text[STORE_KEY_SIZE] = "", again[STORE_KEY_SIZE], folder[STORE_PATH_MAX],
          path[STORE_PATH_MAX];
-    struct store_key key;
+    struct chain_key key;
 
     if (size >= sizeof(text))
         return;
@@ -91,7 +91,7 @@ static void check_key(const uint8_t *data, size_t size)
         REQUIRE(*p > ' ' && *p < 0x7f);
         slashes += *p == '/';
     }
-    REQUIRE(slashes == (key.chip[0] || key.csp[0] ? 5 : 4));
+    REQUIRE(slashes == (key.signer == COCO_SNP_SIGNER_VCEK || key.csp[0] ? 5 : 4));
 }
 
 static void check_results(const struct store *store, const struct store_results *results)
@@ -101,7 +101,7 @@ static void check_results(const struct store *store, const struct store_results 
         const struct store_result *result = &results->items[i];
         struct store_chain c = {.chain = NULL};
         struct why why;
-        struct store_key key;
+        struct chain_key key;
         REQUIRE((result->action >= STORE_KEPT_OUT) == (result->reason.text[0] != 0));
         REQUIRE(strlen(result->reason.text) < sizeof(result->reason.text));
         REQUIRE(result->action != STORE_REFUSED || !result->key[0]);

@@ -52,13 +52,12 @@ static bool read_leaf(const uint8_t *der, size_t size, struct chain *ret)
     struct chain_kind kind;
     X509 *x = NULL;
 
-    *ret = (struct chain){.signer = COCO_SNP_SIGNER_VCEK};
+    *ret = (struct chain){.struct_version = 0};
     struct chain_cert *leaf = &ret->certs[CHAIN_LEAF];
     if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, NULL) < 0)
         return false;
-    memcpy(ret->product, kind.product, sizeof(ret->product));
     bool good = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VCEK &&
-                chain_leaf_parse(ret, x, NULL) == 0;
+                chain_leaf_parse(ret, x, &kind, NULL) == 0;
     X509_free(x);
     if (!good)
         chain_cert_done(leaf);
@@ -69,9 +68,9 @@ static bool is_target(const struct chain *c, const struct kds_target *target)
 {
     char chip[2 * COCO_SNP_CHIP_ID_SIZE + 1];
 
-    chain_hex(chip, c->hwid, c->hwid_size);
-    return strcmp(c->product, coco_snp_product_name(target->product)) == 0 &&
-           strcmp(chip, target->chip_id) == 0 && memcmp(&c->tcb, &target->tcb, sizeof(c->tcb)) == 0;
+    chain_hex(chip, c->key.chip_id, coco_snp_product_chip_id_size(c->key.product));
+    return c->key.product == target->product && strcmp(chip, target->chip_id) == 0 &&
+           memcmp(&c->key.tcb, &target->tcb, sizeof(c->key.tcb)) == 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -415,7 +415,7 @@ TEST(a_flood_of_calls_takes_no_chain_away)
     int root = list_as(0, 500);
     await_worker();
     expect_served("ARK VCEK ASK");
-    ck_assert_uint_eq(certs_chain(cocod->certs)->tcb.snp, 9);
+    ck_assert_uint_eq(certs_chain(cocod->certs)->key.tcb.snp, 9);
     ck_assert_uint_eq(good_calls(&root, 1, reason), 1);
     (void)good_calls(fds, 200, reason);
     close_admin();

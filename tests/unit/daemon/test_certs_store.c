@@ -68,7 +68,7 @@ TEST(vlek_without_a_loaded_vlek_is_the_empty_table)
     reconfigure(milan("3.0.8.115", "signer = vlek\nfixed_vlek = yes\n"));
     expect_served("ARK VLEK ASK");
     ck_assert(!has_problem("no VLEK is loaded"));
-    ck_assert_str_eq(certs_chain(cocod->certs)->csp_id, "CN=csp.example");
+    ck_assert_str_eq(certs_chain(cocod->certs)->key.csp, "CN=csp.example");
     reconfigure(milan("3.0.8.115", "signer = vlek\n"));
     expect_served("");
     stop();
@@ -97,7 +97,7 @@ TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
     start(milan("3.0.8.115", loaded));
     import(files, 3);
     expect_served("ARK VLEK ASK");
-    ck_assert_str_eq(certs_chain(cocod->certs)->csp_id, "CN=east.example");
+    ck_assert_str_eq(certs_chain(cocod->certs)->key.csp, "CN=east.example");
     import(files, 4);
     expect_served(""); /* rather than one of the two */
     expect_problem("the store has VLEKs of several CSP_IDs for Milan at 3.0.8.115, CN=east.example "
@@ -241,7 +241,7 @@ TEST(files_and_store)
 
 TEST(a_removed_chain_is_not_served)
 {
-    struct store_key key;
+    struct chain_key key;
     char text[STORE_KEY_SIZE];
 
     start(milan("3.0.8.115", ""));
@@ -651,7 +651,7 @@ TEST_LOOP(a_local_failure_after_a_change_is_waited_for, 0, sizeof(passing) / siz
     pass(7u * SECOND); /* the next try, of those that take twice as long each time */
     await_worker();
     expect_served("ARK VCEK ASK");
-    ck_assert_uint_eq(certs_chain(cocod->certs)->tcb.snp, 9);
+    ck_assert_uint_eq(certs_chain(cocod->certs)->key.tcb.snp, 9);
     ck_assert(!has_problem("is tried again"));
     stop();
 }
