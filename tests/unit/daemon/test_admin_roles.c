@@ -255,7 +255,6 @@ TEST_LOOP(many_values_are_for_who_may_bring_files, 0, 2)
 /* One line a minute for each who tries, whatever he tries. */
 TEST(who_may_not_is_told_of)
 {
-
     int fd = open_as(70001, "", "", "");
     for (int i = 0; i < 5; i++)
         call_error(fd, "io.cocod.Admin.RemoveChain");
@@ -276,7 +275,6 @@ TEST(who_may_not_is_told_of)
 
 TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
 {
-
     int fd = open_as(70001, "70001", "", "");
     ck_assert_str_eq(call_error(fd, "io.cocod.Admin.GetStatus"), "");
     grant("", "", "");
