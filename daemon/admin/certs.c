@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The administrators' methods on the store. Parameters are checked here and become a job of the
- * certificate service, which runs on the worker; when it is told, its result is spelled. A call
- * whose caller has left is forgotten: a job that has begun is finished all the same, one that waits
- * for its turn is dropped.
+ * The administrators' methods on certificates. Parameters are checked here and become a job of the
+ * certificate service, which runs on the worker; its result becomes the reply. Where the caller has
+ * left, a job that has begun is finished all the same; one that waits for its turn is dropped.
  *
  * No name that a caller sends is opened: an import's file names are labels, and a key is taken
  * apart into checked parts before it is used.

@@ -4,8 +4,8 @@
  * by what is in memory (and the kernel's list of this process's descriptors), with what to do about
  * it. A check is one function; the table at the end is their order.
  *
- * What blocks (the disks behind the paths) and what only the caller can try (the socket of the
- * VMMs, qgsd's journal) is the caller's to check.
+ * The caller checks what would block here (the disks behind the paths), and what only it can try
+ * (the socket of the VMMs, qgsd's journal).
  */
 #include "admin/parts.h"
 #include "base/sys.h"
