@@ -15,9 +15,8 @@
 #include "certs/store/store.h"
 #include "json_writer.h"
 #include "observe/history.h"
-#include "peer/peer.h"
+#include "peer/server.h"
 #include "quotes/quotes.h"
-#include "rpc/vmm.h"
 #include "status.h"
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -45,12 +44,12 @@ static void take_leases(const struct call *call, struct leases *ret)
 
     ret->n = 0;
     for (size_t i = 0; i < n; i++) {
-        struct vmm_session session;
+        struct lease_holder session;
         if (holders[i].lock.write ||
-            !vmm_find_session(call->admin->server, holders[i].lock.start, &session))
+            !server_find_lease(call->admin->server, holders[i].lock.start, &session))
             continue;
         ret->items[ret->n].account = session.peer->account;
-        ret->items[ret->n++].session = vmm_lease_session(holders[i].lock.start - session.vcpu);
+        ret->items[ret->n++].session = session.session;
     }
 }
 

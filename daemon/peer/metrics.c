@@ -25,8 +25,8 @@ static void oldest_request(const struct page *page)
 
     DL_FOREACH(server->peers, peer)
     {
-        if (peer->requests && peer->requests->received_us < oldest_us)
-            oldest_us = peer->requests->received_us;
+        if (peer->requests.first && peer->requests.first->received_us < oldest_us)
+            oldest_us = peer->requests.first->received_us;
     }
     page_seconds(page, now_us - oldest_us);
 }

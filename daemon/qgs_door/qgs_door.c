@@ -232,7 +232,8 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
 static void ask_quote(struct peer *peer)
 {
     struct session *session = session_of(peer);
-    struct request *request = request_new(peer, COCO_QGS_GET_QUOTE_RESP, 0, session->deadline_us);
+    struct request *request =
+        request_new(&peer->requests, COCO_QGS_GET_QUOTE_RESP, 0, session->deadline_us);
 
     if (!request) {
         hold(peer);
@@ -257,7 +258,7 @@ static void out_of_time(const struct peer *peer)
 static void on_retry(struct timer *timer)
 {
     struct session *session = container_of(timer, struct session, retry);
-    struct peer *peer = (struct peer *)(void *)((char *)session - offsetof(struct peer, session));
+    struct peer *peer = peer_of_session(session);
 
     peer_ref(peer);
     if (sys.now_us() >= session->deadline_us) {
@@ -338,7 +339,7 @@ static void on_ask(struct peer *peer, const uint8_t *message, size_t size)
 
     size = own_question(peer, message, size, question);
     if (size > 0)
-        request = request_new(peer, session->reply, 0, session->deadline_us);
+        request = request_new(&peer->requests, session->reply, 0, session->deadline_us);
     if (!request) {
         refuse(peer);
         return;

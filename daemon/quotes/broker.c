@@ -35,7 +35,7 @@ static enum quote_end count_outcome(const struct request *request, uint32_t stat
         {COCO_EBADMSG, QUOTE_END_EBADMSG, &metrics.quotes_ebadmsg},
     };
 
-    if (request->trace.vm_at_fault) {
+    if (request->peer_at_fault) {
         metrics.quotes_refused++;
         return QUOTE_END_REFUSED;
     }
@@ -66,6 +66,7 @@ void broker_complete_waiters(struct job *job, uint32_t status, struct blob *answ
 
     while ((request = job_take_waiter(job))) {
         request->trace = job->trace;
+        request->peer_at_fault = job->vm_at_fault;
         if (status == COCO_EAGAIN)
             metrics.quote_agains[job->again]++;
         broker_finish(request, status, answer);

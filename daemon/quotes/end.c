@@ -198,8 +198,7 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     if (charged && !job->query) {
         if (!job->answered) /* another service could, so it is not the VM */
             job->lane->failed = true;
-        job->trace.vm_at_fault =
-            result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
+        job->vm_at_fault = result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
         backend_note_failure(backend, &vm);
     }
     broker_complete_waiters(job, status, NULL);
@@ -277,8 +276,9 @@ void end_exchange(struct quotes *quotes, struct job *job, const struct exchange_
     struct why why = {""};
 
     job_stop(job);
+    job->vm_at_fault = false;
     job->trace =
-        (struct request_trace){.why = meanings[outcome_of(result)].why,
+        (struct history_entry){.why = meanings[outcome_of(result)].why,
                                .service_us = trace_us(result->elapsed_us),
                                .code = result->outcome == EXCHANGE_REFUSED ? result->code : 0,
                                .backend = source->serial};

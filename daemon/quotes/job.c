@@ -155,6 +155,7 @@ static void on_cancel(struct request *request)
 
     histogram_observe(&metrics.quote_us[end], histogram_long_us, now_us - request->received_us);
     request->trace = job->trace;
+    request->peer_at_fault = job->vm_at_fault;
     if (end == QUOTE_END_ETIMEDOUT) {
         metrics.quotes_etimedout++;
         request->trace.why = job->state == JOB_QUEUED

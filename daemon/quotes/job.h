@@ -59,7 +59,8 @@ struct job {
     unsigned refused;           /* times that QGS answered with an error */
     bool waited;                /* for a QGS, when none was in service */
     enum quote_again again;     /* why its waiters are told EAGAIN, where they are */
-    struct request_trace trace; /* of its last exchange */
+    struct history_entry trace; /* of its last exchange */
+    bool vm_at_fault;           /* QGS refused what the VM sent, and nothing is wrong with QGS */
     size_t size;
     uint8_t message[]; /* of QGS's protocol, without prefix */
 };

@@ -116,14 +116,14 @@ static bool is_vmm_user(const struct queue *queue, uid_t uid)
 }
 
 /* A peer without a uid is not a process of this host but a VM itself. */
-static void lane_key(const struct queue *queue, const struct account *account,
+static void lane_key(const struct queue *queue, const struct account_key *account,
                      struct account_key *ret)
 {
-    memcpy(ret, &account->key, sizeof(*ret)); /* with its padding, which is zero */
+    memcpy(ret, account, sizeof(*ret)); /* with its padding, which is zero */
     if (ret->uid == (uid_t)-1 || is_vmm_user(queue, ret->uid))
         return;
     memset(ret, 0, sizeof(*ret));
-    ret->uid = account->key.uid;
+    ret->uid = account->uid;
 }
 
 static struct lane *lane_new(struct queue *queue, const struct account_key *key)
@@ -149,7 +149,7 @@ static struct lane *lane_new(struct queue *queue, const struct account_key *key)
     return lane;
 }
 
-struct lane *queue_lane(struct queue *queue, const struct account *account)
+struct lane *queue_lane(struct queue *queue, const struct account_key *account)
 {
     struct account_key key;
     struct lane *lane;

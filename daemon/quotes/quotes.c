@@ -354,7 +354,7 @@ void quotes_get(struct quotes *quotes, struct request *request,
         broker_finish(request, COCO_OK, kept);
         return;
     }
-    struct lane *lane = queue_lane(&quotes->queue, request->account);
+    struct lane *lane = queue_lane(&quotes->queue, &request->account->key);
     if (!lane || !make_way(lane)) {
         if (lane) {
             account_over_limit(request->account, lane_limit(lane));
@@ -413,11 +413,11 @@ static int make_parts(struct quotes *quotes, struct event_base *base, struct tim
                       const struct quotes_options *options)
 {
     struct queue_limits limits = queue_limits(options);
-    struct account nobody;
+    struct account_key nobody; /* of no peer */
 
-    memset(&nobody, 0, sizeof(nobody)); /* with the padding of the key */
-    nobody.key.uid = (uid_t)-1;
-    nobody.key.pid = -1;
+    memset(&nobody, 0, sizeof(nobody)); /* with its padding */
+    nobody.uid = (uid_t)-1;
+    nobody.pid = -1;
     int r = kept_init(&quotes->kept, timers, options->keep_us, options->keep_entries,
                       options->keep_bytes);
     if (r == 0)

@@ -3,19 +3,32 @@
  * KVM_EXIT_TDX: every check of GetQuote and every end of a QUOTE_GET in, and exactly the right R10
  * and buffer out, as the model gives them to the guest; the other leaves; reset and quiesce.
  */
-#include "bed_fixture.h"
 #include "bytes.h"
 #include "coco_limits.h"
 #include "linux_abi.h"
 #include "qgs_msg.h"
 #include "status.h"
+#include "support.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
+#include "vmm_bed.h"
 #include <errno.h>
 #include <string.h>
 
 #define SHARED KVM_MODEL_TDX_SHARED
 #define MARK   0x77 /* TDREPORT byte 128: what the quote is made of */
+
+static struct bed bed;
+
+static void setup(void)
+{
+    ck_assert(bed_init(&bed, KVM_MODEL_TDX, NULL));
+}
+
+static void teardown(void)
+{
+    bed_done(&bed);
+}
 
 static void fill(uint64_t gpa, uint64_t version, uint32_t in_len)
 {
@@ -28,8 +41,7 @@ static void fill(uint64_t gpa, uint64_t version, uint32_t in_len)
     report[128] = MARK;
     coco_write_u64(&w, version);
     coco_write_u64(&w, 0);
-    coco_write_u32(&w, in_len);
-    coco_write_u32(&w, 0);
+    coco_write_u64(&w, in_len); /* and no out_len */
     if (in_len == 1052) {
         const struct coco_qgs_quote_req req = {.minor = 1,
                                                .report_size = sizeof(report),
@@ -73,13 +85,6 @@ static uint64_t call(unsigned vcpu, uint64_t gpa, uint64_t size)
     return kvm_vcpu_tdx_result(bed.kvm[vcpu])->r10;
 }
 
-/* A raw TDREPORT in a buffer of 8 KiB, which is accepted. */
-static void ask(unsigned vcpu, uint64_t gpa)
-{
-    fill(gpa, 1, 1024);
-    ck_assert_uint_eq(call(vcpu, gpa, 8192), 0);
-}
-
 static unsigned in_flight(void)
 {
     struct coco_vmm_stats stats;
@@ -88,8 +93,6 @@ static unsigned in_flight(void)
     return stats.quotes_in_flight;
 }
 
-/* --- R10 ------------------------------------------------------------------------------------- */
-
 #define INVALID ABI_TDVMCALL_INVALID_OPERAND
 #define ALIGN   ABI_TDVMCALL_ALIGN_ERROR
 
@@ -97,34 +100,39 @@ static const struct {
     uint64_t gpa, size, version;
     uint32_t in_len;
     uint64_t r10;
-} checks[] = {
-    {BED_GPA, 8192, 1, 1024, 0},
-    {BED_GPA, 4096, 1, 1024, 0},
-    {BED_GPA, 4u << 20, 1, 1024, 0},
-    {BED_GPA, (4u << 20) + 4096, 1, 1024, 0},
-    {BED_GPA, (4u << 20) + 4096, 1, 1052, 0},
-    {BED_GPA, 1ull << 32, 1, 1024, 0},
-    {BED_GPA, 8192, 1, 1052, 0},
-    {BED_GPA, 0, 1, 1024, INVALID},
-    {BED_GPA + 8, 0, 1, 1024, INVALID},
-    {BED_GPA + 8, 8192, 1, 1024, ALIGN},
-    {BED_GPA, 8200, 1, 1024, ALIGN},
-    {BED_GPA, 8, 1, 1024, ALIGN},
-    {BED_GPA, UINT64_MAX - 4095, 1, 1024, INVALID},
-    {BED_GPA, 8192, 0, 1024, INVALID},
-    {BED_GPA, 8192, 2, 1024, INVALID},
-    {BED_GPA, 8192, 1ull << 32 | 1, 1024, INVALID},
-    {BED_GPA, 8192, 1, 0, INVALID},
-    {BED_GPA, 8192, 1, 1023, INVALID},
-    {BED_GPA, 8192, 1, 1025, INVALID},
-    {BED_GPA, 8192, 1, 1053, INVALID},
-    {BED_GPA, 8192, 1, UINT32_MAX, INVALID},
-    {0x10000000, 8192, 1, 1024, INVALID},
-    {BED_GPA - 4096, 8192, 1, 1024, INVALID},
-    {0x7fffffffff000, 8192, 1, 1024, INVALID},
-};
+} checks[] = {{BED_GPA, 8192, 1, 1024, 0},
+              {BED_GPA, 4096, 1, 1024, 0},
+              {BED_GPA, 4u << 20, 1, 1024, 0},
+              {BED_GPA, (4u << 20) + 4096, 1, 1024, 0},
+              {BED_GPA, (4u << 20) + 4096, 1, 1052, 0},
+              {BED_GPA, 1ull << 32, 1, 1024, 0},
+              {BED_GPA, 8192, 1, 1052, 0},
+              {BED_GPA, 0, 1, 1024, INVALID},
+              {BED_GPA + 8, 0, 1, 1024, INVALID},
+              {BED_GPA + 8, 8192, 1, 1024, ALIGN},
+              {BED_GPA, 8200, 1, 1024, ALIGN},
+              {BED_GPA, 8, 1, 1024, ALIGN},
+              {BED_GPA, UINT64_MAX - 4095, 1, 1024, INVALID},
+              {BED_GPA, 8192, 0, 1024, INVALID},
+              {BED_GPA, 8192, 2, 1024, INVALID},
+              {BED_GPA, 8192, 1ull << 32 | 1, 1024, INVALID},
+              {BED_GPA, 8192, 1, 0, INVALID},
+              {BED_GPA, 8192, 1, 1023, INVALID},
+              {BED_GPA, 8192, 1, 1025, INVALID},
+              {BED_GPA, 8192, 1, 1053, INVALID},
+              {BED_GPA, 8192, 1, UINT32_MAX, INVALID},
+              {0x10000000, 8192, 1, 1024, INVALID},
+              {BED_GPA - 4096, 8192, 1, 1024, INVALID},
+              {0x7fffffffff000, 8192, 1, 1024, INVALID}};
 
-FIXTURE(.setup = tdx_bed, .teardown = end_bed);
+/* A request of that version, of a whole buffer, which is taken. */
+static void ask(unsigned vcpu, uint64_t gpa, uint32_t length, uint64_t size)
+{
+    fill(gpa, 1, length);
+    ck_assert_uint_eq(call(vcpu, gpa, size), 0);
+}
+
+FIXTURE(.setup = setup, .teardown = teardown);
 
 TEST_LOOP(r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]))
 {
@@ -158,8 +166,9 @@ static const struct {
 TEST_LOOP(no_setting_refuses_the_buffer_of_the_largest_quote, 0,
           sizeof(buffers) / sizeof(buffers[0]))
 {
+    bed_done(&bed);
     row_buffer_max = buffers[_i].option;
-    new_bed(KVM_MODEL_TDX, set_buffer_max);
+    ck_assert(bed_init(&bed, KVM_MODEL_TDX, set_buffer_max));
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(0, BED_GPA, buffers[_i].size), buffers[_i].r10);
     bed_drive(&bed, 30000);
@@ -247,7 +256,7 @@ TEST_LOOP(every_status_has_its_end, 0, sizeof(ends) / sizeof(ends[0]))
     bed.away = ends[_i].away;
     bed.mute = ends[_i].mute;
     bed.quote_size = ends[_i].quote_size;
-    ask(1, BED_GPA);
+    ask(1, BED_GPA, 1024, 8192);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_IN_FLIGHT);
     bed_drive(&bed, 30000);
     ck_assert_msg(status_of(BED_GPA) == ends[_i].status, "row %d: %#llx", _i,
@@ -270,8 +279,7 @@ TEST(a_framed_request_gets_a_framed_answer)
     struct coco_qgs_quote_resp resp;
 
     bed.quote_size = 100;
-    fill(BED_GPA, 1, 1052);
-    ck_assert_uint_eq(call(0, BED_GPA, 4096), 0);
+    ask(0, BED_GPA, 1052, 4096);
     bed_drive(&bed, 100);
     ck_assert_uint_eq(bed.quote_max, 4096 - 24 - 28);
     ck_assert_uint_eq(bed.tdreport[0], 0x81);
@@ -290,8 +298,7 @@ TEST(a_framed_request_gets_a_framed_answer)
 TEST_LOOP(a_framed_request_that_fails_has_no_answer, 0, 2)
 {
     bed.quote_size = 4096 - 24 - 28 + (size_t)_i;
-    fill(BED_GPA, 1, 1052);
-    ck_assert_uint_eq(call(0, BED_GPA, 4096), 0);
+    ask(0, BED_GPA, 1052, 4096);
     bed_drive(&bed, 100);
     ck_assert_uint_eq(status_of(BED_GPA), _i ? ERROR : ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(out_len(BED_GPA), _i ? 0 : 4096 - 24);
@@ -300,7 +307,7 @@ TEST_LOOP(a_framed_request_that_fails_has_no_answer, 0, 2)
 TEST(a_crash_is_survived)
 {
     bed.mute = true;
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(bed.quotes_seen, 1);
     bed_crash(&bed);
@@ -358,7 +365,7 @@ TEST(a_guest_that_takes_its_buffer_back_is_not_written_to)
 {
     uint8_t before[8192], after[8192];
 
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_int_eq(kvm_model_store64_release(bed.vm, BED_GPA + 8, 0x1234), 0);
     ck_assert_int_eq(kvm_model_guest_read(bed.vm, BED_GPA, before, sizeof(before)), 0);
     bed_drive(&bed, 1000);
@@ -374,7 +381,7 @@ TEST(a_header_that_changes_changes_nothing)
     uint8_t lies[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x99};
 
     bed.quote_size = 8168;
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_int_eq(kvm_model_guest_write(bed.vm, BED_GPA, lies, 8), 0);
     ck_assert_int_eq(kvm_model_guest_write(bed.vm, BED_GPA + 16, lies, 16), 0);
     bed_drive(&bed, 1000);
@@ -386,7 +393,7 @@ TEST(a_header_that_changes_changes_nothing)
 
 TEST(the_same_buffer_twice_is_answered_once)
 {
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
@@ -399,7 +406,7 @@ TEST_LOOP(pages_that_go_away_in_flight, 0, 2)
     /* The first page; the second, where the quote goes on. */
     uint64_t at = BED_GPA + (uint64_t)_i * 4096;
 
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_int_eq(kvm_model_set_access(bed.vm, at, 4096, KVM_MODEL_PRIVATE), 0);
     bed_drive(&bed, 1000);
     coco_vmm_stats(bed.vmm, &stats);
@@ -478,7 +485,8 @@ TEST(other_leaves)
         ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], &setup_exit), COCO_ACT_RUN);
         ck_assert_uint_eq(setup_exit.ret, vector >= 32 && vector <= 255 ? 0 : INVALID);
     }
-    new_bed(KVM_MODEL_TDX, without_interrupt);
+    bed_done(&bed);
+    ck_assert(bed_init(&bed, KVM_MODEL_TDX, without_interrupt));
     exit = bed_tdx_exit(&bed, 0, ABI_TDVMCALL_GET_TD_VM_CALL_INFO, 1, 0);
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], exit), COCO_ACT_RUN);
     ck_assert_uint_eq(exit->arg[1], 0);
@@ -520,7 +528,7 @@ TEST_LOOP(nothing_is_written_after_a_reset, 0, 2)
 TEST(a_reset_cancels)
 {
     bed.mute = true;
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     bed_drive(&bed, 100);
     ck_assert_uint_eq(bed.quotes_seen, 1);
     unsigned writes = bed.writes, stores = bed.stores;
@@ -537,7 +545,7 @@ TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
     bed.mute = _i > 0;
     bed.away = _i == 2;
     for (unsigned i = 0; i < 3; i++) {
-        ask(i, BED_GPA + i * 0x4000);
+        ask(i, BED_GPA + i * 0x4000, 1024, 8192);
     }
     bed_serve(&bed);
     coco_vmm_process(bed.vmm);
@@ -546,14 +554,14 @@ TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
     for (unsigned i = 0; i < 3; i++)
         ck_assert_uint_eq(status_of(BED_GPA + i * 0x4000), _i ? UNAVAILABLE : ABI_GETQUOTE_SUCCESS);
     unsigned seen = bed.quotes_seen;
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_uint_eq(status_of(BED_GPA), UNAVAILABLE);
     ck_assert_uint_eq(out_len(BED_GPA), 0);
     bed_drive(&bed, 10);
     ck_assert_uint_eq(bed.quotes_seen, seen);
     coco_vmm_resume(bed.vmm);
     bed.mute = bed.away = false;
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     bed_drive(&bed, 5000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
@@ -576,14 +584,14 @@ static int reenter(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
 TEST(callbacks_may_call_back)
 {
     bed.fault = reenter;
-    ask(0, BED_GPA);
+    ask(0, BED_GPA, 1024, 8192);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
 
 TEST(a_quote_survives_its_vcpu)
 {
-    ask(3, BED_GPA);
+    ask(3, BED_GPA, 1024, 8192);
     coco_vcpu_detach(bed.vcpu[3]);
     bed.vcpu[3] = NULL;
     bed_drive(&bed, 1000);

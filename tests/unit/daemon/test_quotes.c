@@ -454,7 +454,7 @@ static void ask_platform(struct world_client *client, struct peer *peer, uint16_
 
     ck_assert_int_gt(coco_qgs_platform_req_encode(&req, message, sizeof(message)), 0);
     client->calls[0] = (struct world_call){.waiting = true, .id = id, .type = COCO_PING};
-    struct request *request = request_new(peer, COCO_PING, id, world_now_us() + 5 * S);
+    struct request *request = request_new(&peer->requests, COCO_PING, id, world_now_us() + 5 * S);
     ck_assert_ptr_nonnull(request);
     request->reply_max = 4096;
     quotes_query(world.cocod->quotes, request, message, sizeof(message));

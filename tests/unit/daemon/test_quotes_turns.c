@@ -51,7 +51,7 @@ static void put(size_t i, uid_t uid, uint32_t cid)
     accounts[i].key.uid = uid;
     accounts[i].key.pid = uid == (uid_t)-1 ? 0 : (pid_t)i + 1;
     accounts[i].key.cid = cid;
-    lanes[i] = queue_lane(&queue, &accounts[i]);
+    lanes[i] = queue_lane(&queue, &accounts[i].key);
     ck_assert_ptr_nonnull(lanes[i]);
     queue_push(&items[i], lanes[i]);
 }
@@ -91,10 +91,10 @@ TEST(what_is_ahead_is_counted_by_users_too)
     for (size_t i = 0; i < FLOOD; i++)
         put(i, 1000, 0);
     accounts[FLOOD].key = (struct account_key){.uid = 1001, .pid = 7};
-    lanes[FLOOD] = queue_lane(&queue, &accounts[FLOOD]);
+    lanes[FLOOD] = queue_lane(&queue, &accounts[FLOOD].key);
     ck_assert_uint_eq(queue_ahead(&queue, lanes[FLOOD]), 1);
     accounts[FLOOD + 1].key = (struct account_key){.uid = 1000, .pid = 9999};
-    lanes[FLOOD + 1] = queue_lane(&queue, &accounts[FLOOD + 1]);
+    lanes[FLOOD + 1] = queue_lane(&queue, &accounts[FLOOD + 1].key);
     ck_assert_uint_eq(queue_ahead(&queue, lanes[FLOOD + 1]), FLOOD);
     close_queue();
 }

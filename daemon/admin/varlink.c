@@ -120,8 +120,8 @@ static const char no_memory[] =
 
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder)
 {
-    struct request *request =
-        request_new(call->peer, 0, call->oneway ? ONEWAY : 0, sys.now_us() + WAIT_MAX_US);
+    struct request *request = request_new(&call->peer->requests, 0, call->oneway ? ONEWAY : 0,
+                                          sys.now_us() + WAIT_MAX_US);
 
     if (!request)
         return NULL;
@@ -132,7 +132,7 @@ struct request *admin_wait(const struct call *call, void (*cancel)(struct reques
 
 void admin_complete(struct request *request, struct json_object *reply)
 {
-    struct blob *blob = message_of(request->peer, reply);
+    struct blob *blob = message_of(peer_of(request), reply);
 
     request_release(request);
     request_complete(request, blob ? COCO_OK : COCO_EIO, blob);
