@@ -83,10 +83,9 @@ __attribute__((format(printf, 2, 3))) static int fail(struct demo *demo, const c
     return -1;
 }
 
-/* Waits; -1 where the demonstration is to end: by a signal, or since a process has ended. */
-static int rest(struct demo *demo, unsigned ms)
+/* What ends the demonstration, or a process of it. */
+static sigset_t own_signals(void)
 {
-    const uint64_t until_ms = monotonic_ms() + ms;
     sigset_t set;
 
     sigemptyset(&set);
@@ -94,6 +93,15 @@ static int rest(struct demo *demo, unsigned ms)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
+    return set;
+}
+
+/* Waits; -1 where the demonstration is to end: by a signal, or since a process has ended. */
+static int rest(struct demo *demo, unsigned ms)
+{
+    const uint64_t until_ms = monotonic_ms() + ms;
+    const sigset_t set = own_signals();
+
     for (;;) {
         uint64_t now = monotonic_ms(), left_ms = until_ms > now ? until_ms - now : 0;
         const struct timespec timeout = {.tv_sec = (time_t)(left_ms / 1000),
@@ -413,13 +421,8 @@ static void clean_up(struct demo *demo)
 static void block_signals(void)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigset_t set;
+    const sigset_t set = own_signals();
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGCHLD);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     /* Who reads the output may go away; the folder must go all the same. */
     sigaction(SIGPIPE, &ignore, NULL);

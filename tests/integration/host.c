@@ -67,6 +67,16 @@ void host_start_qgs(struct host *host, const struct qgs_sim_options *options)
     ck_assert_int_eq(qgs_sim_start(host->sim), 0);
 }
 
+void host_start_usual_qgs(struct host *host)
+{
+    struct qgs_sim_options options;
+
+    qgs_sim_options_init(&options);
+    options.threads = 4;
+    options.delay_ms = 5;
+    host_start_qgs(host, &options);
+}
+
 const char *host_make_chain(struct host *host, const char *name)
 {
     static char lines[2048];

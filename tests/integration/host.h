@@ -32,6 +32,8 @@ void host_configure(struct host *host, const char *text);
 void host_start(struct host *host);
 /* Starts the simulator in this process; `options` may be NULL. */
 void host_start_qgs(struct host *host, const struct qgs_sim_options *options);
+/* The one of most tests: four workers, 5 ms a quote. */
+void host_start_usual_qgs(struct host *host);
 
 /* A chain of the AMD-shaped test PKI in the folder `name` of the host's, and the configuration
  * lines for it (static buffer). A second call with the same name makes a new leaf under the same

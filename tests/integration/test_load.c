@@ -26,14 +26,10 @@ static atomic_uint wrong;
 
 static void setup(void)
 {
-    struct qgs_sim_options options;
     char text[4096];
 
     host_open(&host);
-    qgs_sim_options_init(&options);
-    options.threads = 4;
-    options.delay_ms = 5;
-    host_start_qgs(&host, &options);
+    host_start_usual_qgs(&host);
     snprintf(text, sizeof(text),
              "%s[quotes]\nqgs = unix:%s\nslots = 4\n[limits]\nrequests_per_account = 64\n",
              host_make_chain(&host, "chain"), host.qgs);

@@ -291,17 +291,19 @@ static size_t exchange(const uint8_t *wire, size_t size, uint8_t *out, size_t ro
     return n;
 }
 
+static const struct coco_qgs_collateral_req collateral = {.minor = 1,
+                                                          .fmspc_size = 6,
+                                                          .pckca_size = 8,
+                                                          .fmspc =
+                                                              (const uint8_t *)"\0\x90\x6e\xd5\0",
+                                                          .pckca = (const uint8_t *)"platform"};
+static const struct coco_qgs_platform_req platform = {.minor = 1};
+
 FIXTURE(.timeout_s = 60);
 
 /* Also by a QGS that says minor 0 and pads everything. */
 TEST_LOOP(other_questions_are_answered_where_allowed, 0, 2)
 {
-    const struct coco_qgs_collateral_req collateral = {.minor = 1,
-                                                       .fmspc_size = 6,
-                                                       .pckca_size = 8,
-                                                       .fmspc = (const uint8_t *)"\0\x90\x6e\xd5\0",
-                                                       .pckca = (const uint8_t *)"platform"};
-    const struct coco_qgs_platform_req platform = {.minor = 1};
     struct coco_qgs_collateral_resp collateral_resp;
     struct coco_qgs_platform_resp platform_resp;
     uint8_t wire[64];
@@ -428,12 +430,6 @@ FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 TEST(other_questions_are_refused_unless_allowed)
 {
-    const struct coco_qgs_collateral_req collateral = {.minor = 1,
-                                                       .fmspc_size = 6,
-                                                       .pckca_size = 8,
-                                                       .fmspc = (const uint8_t *)"\0\x90\x6e\xd5\0",
-                                                       .pckca = (const uint8_t *)"platform"};
-    const struct coco_qgs_platform_req platform = {.minor = 1};
     uint8_t wire[64];
 
     int64_t n = coco_qgs_collateral_req_encode(&collateral, wire + 4, sizeof(wire) - 4);

@@ -5,6 +5,7 @@
  * quote of exactly that size, and back.
  */
 #include "host.h"
+#include "kvm_ops.h"
 #include "measure.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
@@ -29,21 +30,6 @@ static struct kvm_vcpu *kvm;
 static struct coco_vmm *vmm;
 static struct coco_vcpu *vcpu;
 static uint8_t tdreport[TDX_TDREPORT_SIZE];
-
-static int on_read(void *userdata, uint64_t gpa, void *to, size_t bytes)
-{
-    return kvm_model_read(userdata, gpa, to, bytes);
-}
-
-static int on_write(void *userdata, uint64_t gpa, const void *from, size_t bytes)
-{
-    return kvm_model_write(userdata, gpa, from, bytes);
-}
-
-static int on_store(void *userdata, uint64_t gpa, uint64_t value)
-{
-    return kvm_model_store64_release(userdata, gpa, value);
-}
 
 static void add_le32(uint8_t *at, uint32_t more)
 {
@@ -103,11 +89,7 @@ static void start(size_t quote_size, uint32_t buffer_max)
 
     vm = kvm_model_new(KVM_MODEL_TDX);
     kvm = kvm_model_add_vcpu(vm, 0);
-    coco_vmm_options_init(&options);
-    options.ops.read = on_read;
-    options.ops.write = on_write;
-    options.ops.store64_release = on_store;
-    options.userdata = vm;
+    kvm_ops_init(&options, vm);
     options.client.path = host.rpc;
     options.client.vm_name = "big";
     options.quote_buffer_max = buffer_max;

@@ -107,23 +107,30 @@ TEST(a_bad_configuration_runs_the_last_good_copy)
     process_wait_log(&host.cocod, "slots = many");
 }
 
-TEST(a_bad_configuration_without_a_copy_runs_the_defaults)
+/* cocod as systemd starts it, with the two sockets under these names. */
+static void start_with_sockets(int fds[2], const char *names)
 {
     char program[4096];
     const char *argv[] = {program, "--config", host.config, NULL};
-    int fds[2];
     struct process_options options = {.argv = argv,
                                       .dir = host.dir,
                                       .name = "cocod",
                                       .listen_fds = fds,
                                       .n_listen_fds = 2,
-                                      .listen_names = "rpc:admin"};
+                                      .listen_names = names};
 
     snprintf(program, sizeof(program), "%s", process_built("cocod"));
     fds[0] = listening(host.rpc);
     fds[1] = listening(host.admin);
-    host_configure(&host, "[quotes]\nslots = many\n");
     process_start(&host.cocod, &options);
+}
+
+TEST(a_bad_configuration_without_a_copy_runs_the_defaults)
+{
+    int fds[2];
+
+    host_configure(&host, "[quotes]\nslots = many\n");
+    start_with_sockets(fds, "rpc:admin");
     process_wait_ready(&host.cocod);
     expect_output((const char *[]){"ping", NULL}, 0, "");
     expect_output((const char *[]){"status", NULL}, 0,
@@ -157,23 +164,12 @@ TEST(a_second_cocod_does_not_steal_the_sockets)
 
 TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
 {
-    char program[4096];
-    const char *argv[] = {program, "--config", host.config, NULL};
     int fds[2];
-    struct process_options options = {.argv = argv,
-                                      .dir = host.dir,
-                                      .name = "cocod",
-                                      .listen_fds = fds,
-                                      .n_listen_fds = 2,
-                                      .listen_names = "rpc:cocod-admin.socket"};
     struct ucred cred;
     socklen_t size = sizeof(cred);
 
-    snprintf(program, sizeof(program), "%s", process_built("cocod"));
-    fds[0] = listening(host.rpc);
-    fds[1] = listening(host.admin);
     host_configure(&host, host_make_chain(&host, "chain"));
-    process_start(&host.cocod, &options);
+    start_with_sockets(fds, "rpc:cocod-admin.socket");
     process_wait_ready(&host.cocod);
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"ping", NULL}, NULL), 0);
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, NULL), 0);

@@ -8,6 +8,7 @@
  * The loop's thread counts and asserts nothing; the test's thread waits for counts, never for time.
  */
 #include "host.h"
+#include "kvm_ops.h"
 #include "measure.h"
 #include "snp_pki.h"
 #include "synth_vmm.h"
@@ -104,21 +105,6 @@ static struct {
     pthread_t thread;
 } loop;
 
-static int on_read(void *userdata, uint64_t gpa, void *to, size_t size)
-{
-    return kvm_model_read(userdata, gpa, to, size);
-}
-
-static int on_write(void *userdata, uint64_t gpa, const void *from, size_t size)
-{
-    return kvm_model_write(userdata, gpa, from, size);
-}
-
-static int on_store(void *userdata, uint64_t gpa, uint64_t value)
-{
-    return kvm_model_store64_release(userdata, gpa, value);
-}
-
 static void add_vm(struct loop_vm *v, enum kvm_model_type type, const char *name)
 {
     struct coco_vmm_options options;
@@ -131,11 +117,7 @@ static void add_vm(struct loop_vm *v, enum kvm_model_type type, const char *name
     }
     v->kvm = kvm_model_add_vcpu(v->vm, 0);
     v->run = kvm_vcpu_run_area(v->kvm);
-    coco_vmm_options_init(&options);
-    options.ops.read = on_read;
-    options.ops.write = on_write;
-    options.ops.store64_release = on_store;
-    options.userdata = v->vm;
+    kvm_ops_init(&options, v->vm);
     options.client.path = host.rpc;
     options.client.vm_name = name;
     ck_assert_int_eq(coco_vmm_new(&options, &v->vmm), 0);

@@ -50,6 +50,25 @@ size_t strnlen(const char *s, size_t n)
             SHOW_SAME(&(ret), &(before), sizeof(ret), "untouched on failure"); \
     } while (0)
 
+/* A message decoded from any bytes of any number at all: `in`, `size`; `r`, `m`. */
+#define DECODE_ANY(message, m, decode)   \
+    size_t size;                         \
+    const uint8_t *in = any_bytes(size); \
+    struct message m, before = m;        \
+    int r = decode(in, size, &m);        \
+    SHOW_RESULT(r, m, before)
+
+/* What decodes from `n` bytes is encoded to the same. */
+#define SHOW_SAME_BYTES(message, n, decode, encode)    \
+    do {                                               \
+        uint8_t in_[n], out_[n];                       \
+        struct message m_;                             \
+        if (decode(in_, n, &m_) == 0) {                \
+            encode(&m_, out_);                         \
+            SHOW_SAME(in_, out_, n, "the same bytes"); \
+        }                                              \
+    } while (0)
+
 /* `size` bytes of any content, and not one byte more. */
 static inline uint8_t *any_bytes(size_t size)
 {

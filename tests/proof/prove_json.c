@@ -375,7 +375,7 @@ static int read_value(struct reader *in, struct json_object **ret)
 }
 #endif
 
-/* bound: 5 bytes, any in them: two elements or a member, and any depth; json-c may fail at each call
+/* bound: 5 bytes, any in them: two elements or a member, and any depth; json-c may fail anywhere
  * unwind: 7
  * cut: read_string read_value
  * broken: s/^        json_object_put(container);/        ;/

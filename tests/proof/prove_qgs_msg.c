@@ -29,6 +29,14 @@
         SHOW_WRITTEN_SAME(in, size);                                             \
     } while (0)
 
+/* A message with any two blobs, encoded into any room: `m`, `out_size`, `r`. */
+#define ENCODE_ANY(message, a, b)                             \
+    struct coco_qgs_##message m;                              \
+    size_t out_size;                                          \
+    follow_any();                                             \
+    m.a = any_bytes(m.a##_size), m.b = any_bytes(m.b##_size); \
+    int64_t r = coco_qgs_##message##_encode(&m, any_bytes(out_size), out_size)
+
 /* What was encoded has its size, and fits; each byte of it was written. */
 #define SHOW_ENCODED(r, total, out_size)                                                       \
     do {                                                                                       \
@@ -42,11 +50,7 @@
  * refuted: its own size */
 void prove_coco_qgs_header_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_qgs_header h, before = h;
-    int r = coco_qgs_header_decode(in, size, &h);
-
-    SHOW_RESULT(r, h, before);
+    DECODE_ANY(coco_qgs_header, h, coco_qgs_header_decode);
     SHOW(r != 0 || (size >= 16 && h.size == size), "its own size");
     SHOW(r != 0 || h.major == 1, "version 1");
 }
@@ -94,11 +98,7 @@ void prove_coco_qgs_looks_raw(void)
  * refuted: a report */
 void prove_coco_qgs_quote_req_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_qgs_quote_req m, before = m;
-    int r = coco_qgs_quote_req_decode(in, size, &m);
-
-    SHOW_RESULT(r, m, before);
+    DECODE_ANY(coco_qgs_quote_req, m, coco_qgs_quote_req_decode);
     if (r == 0) {
         SHOW(m.report_size > 0, "a report");
         SHOW(24 + (uint64_t)m.report_size + m.id_list_size == size, "nothing trails");
@@ -113,12 +113,7 @@ void prove_coco_qgs_quote_req_decode(void)
  * refuted: what was written fits */
 void prove_coco_qgs_quote_req_encode(void)
 {
-    struct coco_qgs_quote_req m;
-    size_t out_size;
-
-    follow_any();
-    m.report = any_bytes(m.report_size), m.id_list = any_bytes(m.id_list_size);
-    int64_t r = coco_qgs_quote_req_encode(&m, any_bytes(out_size), out_size);
+    ENCODE_ANY(quote_req, report, id_list);
     SHOW_ENCODED(r, 24u + (uint64_t)m.report_size + (uint64_t)m.id_list_size, out_size);
 }
 
@@ -127,11 +122,7 @@ void prove_coco_qgs_quote_req_encode(void)
  * refuted: a quote, or an error */
 void prove_coco_qgs_quote_resp_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_qgs_quote_resp m, before = m;
-    int r = coco_qgs_quote_resp_decode(in, size, &m);
-
-    SHOW_RESULT(r, m, before);
+    DECODE_ANY(coco_qgs_quote_resp, m, coco_qgs_quote_resp_decode);
     if (r == 0) {
         SHOW((m.error_code == 0) == (m.quote_size > 0), "a quote, or an error");
         SHOW(24 + (uint64_t)m.selected_id_size + m.quote_size == size, "nothing trails");
@@ -146,12 +137,7 @@ void prove_coco_qgs_quote_resp_decode(void)
  * refuted: what was written fits */
 void prove_coco_qgs_quote_resp_encode(void)
 {
-    struct coco_qgs_quote_resp m;
-    size_t out_size;
-
-    follow_any();
-    m.selected_id = any_bytes(m.selected_id_size), m.quote = any_bytes(m.quote_size);
-    int64_t r = coco_qgs_quote_resp_encode(&m, any_bytes(out_size), out_size);
+    ENCODE_ANY(quote_resp, selected_id, quote);
     SHOW_ENCODED(r, 24u + (uint64_t)m.selected_id_size + (uint64_t)m.quote_size, out_size);
 }
 
@@ -177,11 +163,7 @@ void prove_coco_qgs_quote_resp_encode_fixed(void)
  * refuted: neither is empty */
 void prove_coco_qgs_collateral_req_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_qgs_collateral_req m, before = m;
-    int r = coco_qgs_collateral_req_decode(in, size, &m);
-
-    SHOW_RESULT(r, m, before);
+    DECODE_ANY(coco_qgs_collateral_req, m, coco_qgs_collateral_req_decode);
     if (r == 0) {
         SHOW(m.fmspc_size > 0 && m.pckca_size > 0, "neither is empty");
         SHOW(24 + (uint64_t)m.fmspc_size + m.pckca_size == size, "nothing trails");
@@ -196,12 +178,7 @@ void prove_coco_qgs_collateral_req_decode(void)
  * refuted: what was written fits */
 void prove_coco_qgs_collateral_req_encode(void)
 {
-    struct coco_qgs_collateral_req m;
-    size_t out_size;
-
-    follow_any();
-    m.fmspc = any_bytes(m.fmspc_size), m.pckca = any_bytes(m.pckca_size);
-    int64_t r = coco_qgs_collateral_req_encode(&m, any_bytes(out_size), out_size);
+    ENCODE_ANY(collateral_req, fmspc, pckca);
     SHOW_ENCODED(r, 24u + (uint64_t)m.fmspc_size + (uint64_t)m.pckca_size, out_size);
 }
 
@@ -225,7 +202,8 @@ void prove_coco_qgs_collateral_resp_decode(void)
 
 /* bound: messages of 60 bytes, blobs of at most 2 bytes each
  * loop: prove_collateral_resp_and_back.0:29
- * broken: s/coco_write_bytes(&w, resp->blobs.i., resp->sizes.i.);/coco_write_bytes(\&w, resp->blobs[0], resp->sizes[i]);/
+ * broken: s/coco_write_bytes(&w, resp->blobs.i., resp->sizes.i.);/
+ *         coco_write_bytes(\&w, resp->blobs[0], resp->sizes[i]);/
  * refuted: the same bytes */
 void prove_collateral_resp_and_back(void)
 {
@@ -265,11 +243,7 @@ void prove_coco_qgs_collateral_resp_encode(void)
  * refuted: the header alone */
 void prove_coco_qgs_platform_req_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_qgs_platform_req m, before = m;
-    int r = coco_qgs_platform_req_decode(in, size, &m);
-
-    SHOW_RESULT(r, m, before);
+    DECODE_ANY(coco_qgs_platform_req, m, coco_qgs_platform_req_decode);
     SHOW(r != 0 || size == 16, "the header alone");
     if (r == 0)
         SHOW_ROUND_TRIP(&m, in, size, coco_qgs_platform_req_encode);
@@ -293,11 +267,7 @@ void prove_coco_qgs_platform_req_encode(void)
  * refuted: both of them, or an error */
 void prove_coco_qgs_platform_resp_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_qgs_platform_resp m, before = m;
-    int r = coco_qgs_platform_resp_decode(in, size, &m);
-
-    SHOW_RESULT(r, m, before);
+    DECODE_ANY(coco_qgs_platform_resp, m, coco_qgs_platform_resp_decode);
     if (r == 0) {
         SHOW((m.error_code == 0) == (m.platform_id_size > 0 && m.cpusvn_size > 0),
              "both of them, or an error");
@@ -325,12 +295,7 @@ void prove_platform_resp_and_back(void)
  * refuted: what was written fits */
 void prove_coco_qgs_platform_resp_encode(void)
 {
-    struct coco_qgs_platform_resp m;
-    size_t out_size;
-
-    follow_any();
-    m.platform_id = any_bytes(m.platform_id_size), m.cpusvn = any_bytes(m.cpusvn_size);
-    int64_t r = coco_qgs_platform_resp_encode(&m, any_bytes(out_size), out_size);
+    ENCODE_ANY(platform_resp, platform_id, cpusvn);
     SHOW_ENCODED(r,
                  28u + (m.padded ? 4u : 0u) + (uint64_t)m.platform_id_size +
                      (uint64_t)m.cpusvn_size,

@@ -108,7 +108,8 @@ void prove_read_entries(void)
  * unwind: 17
  * loop: read_entries.0:4
  * cut: coco_read_copy
- * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
+ * broken: s/if (table->n_entries == COCO_SNP_TABLE_ENTRIES_MAX)/
+ *         if (table->n_entries > COCO_SNP_TABLE_ENTRIES_MAX)/
  * refuted: bound */
 void prove_read_entries_full(void)
 {
@@ -276,7 +277,8 @@ void prove_coco_snp_table_add(void)
 /* bound: none
  * unwind: 17
  * cut: coco_snp_kind_of
- * broken: s/for (size_t i = 0; i < table->n_entries; i++)$/for (size_t i = 0; i <= table->n_entries; i++)/
+ * broken: s/for (size_t i = 0; i < table->n_entries; i++)$/
+ *         for (size_t i = 0; i <= table->n_entries; i++)/
  * refuted: bound */
 void prove_coco_snp_table_find(void)
 {

@@ -121,7 +121,8 @@ void prove_coco_snp_tcb_parse(void)
 }
 
 /* bound: none
- * broken: s/static const char names.PARTS..6. = {"BL", "TEE", "SNP", "UCODE", "FMC"}/static const char names[PARTS][12] = {"BOOTLOADER", "TEE", "SNP", "MICROCODE", "FMC"}/
+ * broken: s/static const char names.PARTS..6. = {"BL", "TEE", "SNP", "UCODE", "FMC"}/
+ *         static const char names[PARTS][12] = {"BOOTLOADER", "TEE", "SNP", "MICROCODE", "FMC"}/
  * unwind: 12
  * refuted: dereference failure */
 void prove_coco_snp_tcb_form(void)

@@ -104,7 +104,8 @@ void prove_coco_snp_ret_to_exitinfo2(void)
 }
 
 /* bound: none
- * broken: s/return row ? row->get_quote : ERROR;/return row ? row->get_quote : COCO_GETQUOTE_IN_FLIGHT;/
+ * broken: s/return row ? row->get_quote : ERROR;/
+ *         return row ? row->get_quote : COCO_GETQUOTE_IN_FLIGHT;/
  * refuted: one of three that end a request */
 void prove_coco_status_to_getquote(void)
 {

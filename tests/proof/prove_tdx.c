@@ -231,7 +231,8 @@ void prove_coco_quote_decode(void)
 
 /* bound: none
  * cut: read_body write_body coco_write_bytes coco_write_zeros coco_write_le
- * broken: s/coco_write_u32(&w, body_size(quote->body_type));/coco_write_u16(\&w, quote->body_type);/
+ * broken: s/coco_write_u32(&w, body_size(quote->body_type));/
+ *         coco_write_u16(\&w, quote->body_type);/
  * refuted: a header, a body and a signature */
 void prove_coco_quote_encode(void)
 {
@@ -311,7 +312,8 @@ void prove_coco_quote_ecdsa_encode(void)
 }
 
 /* bound: none
- * broken: s/if (!SAME(body->report_data, report->report_data))/if (!SAME(body->mrtd, report->mrtd))/
+ * broken: s/if (!SAME(body->report_data, report->report_data))/
+ *         if (!SAME(body->mrtd, report->mrtd))/
  * refuted: the same REPORTDATA */
 void prove_coco_quote_check_binding(void)
 {

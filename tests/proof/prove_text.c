@@ -9,7 +9,8 @@
 
 /* bound: none
  * unwind: 12
- * broken: s/i < sizeof(unsafe) . sizeof(unsafe.0.); i++/i <= sizeof(unsafe) \/ sizeof(unsafe[0]); i++/
+ * broken: s/i < sizeof(unsafe) . sizeof(unsafe.0.); i++/
+ *         i <= sizeof(unsafe) \/ sizeof(unsafe[0]); i++/
  * refuted: bound */
 void prove_coco_text_acts(void)
 {

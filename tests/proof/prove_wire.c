@@ -38,7 +38,8 @@ void prove_coco_type_class(void)
 }
 
 /* bound: none
- * broken: s/i < sizeof(type_names) . sizeof(type_names.0.); i++/i <= sizeof(type_names) \/ sizeof(type_names[0]); i++/
+ * broken: s/i < sizeof(type_names) . sizeof(type_names.0.); i++/
+ *         i <= sizeof(type_names) \/ sizeof(type_names[0]); i++/
  * refuted: bound */
 void prove_coco_type_name(void)
 {
@@ -185,11 +186,7 @@ void prove_write_text(void)
  * refuted: there is no version 0 */
 void prove_coco_hello_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_hello h, before = h;
-    int r = coco_hello_decode(in, size, &h);
-
-    SHOW_RESULT(r, h, before);
+    DECODE_ANY(coco_hello, h, coco_hello_decode);
     SHOW(r != 0 || size == COCO_HELLO_SIZE, "the format's size alone");
     SHOW(r != 0 || h.version_min > 0, "there is no version 0");
     SHOW(r != 0 || (h.vm_name[COCO_NAME_SIZE] == 0 && h.software[COCO_SOFTWARE_SIZE] == 0),
@@ -202,13 +199,7 @@ void prove_coco_hello_decode(void)
  * refuted: the same bytes */
 void prove_coco_hello_encode(void)
 {
-    uint8_t in[COCO_HELLO_SIZE], out[COCO_HELLO_SIZE];
-    struct coco_hello h;
-
-    if (coco_hello_decode(in, sizeof(in), &h) != 0)
-        return;
-    coco_hello_encode(&h, out);
-    SHOW_SAME(in, out, sizeof(in), "the same bytes");
+    SHOW_SAME_BYTES(coco_hello, COCO_HELLO_SIZE, coco_hello_decode, coco_hello_encode);
 }
 
 /* bound: none
@@ -216,11 +207,7 @@ void prove_coco_hello_encode(void)
  * refuted: the leases are within a signed 64 bits */
 void prove_coco_hello_reply_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_hello_reply h, before = h;
-    int r = coco_hello_reply_decode(in, size, &h);
-
-    SHOW_RESULT(r, h, before);
+    DECODE_ANY(coco_hello_reply, h, coco_hello_reply_decode);
     SHOW(r != 0 || size == COCO_HELLO_REPLY_SIZE, "the format's size alone");
     SHOW(r != 0 || (h.version > 0 && h.in_flight_max > 0), "a version, and a request in flight");
     SHOW(r != 0 || (h.lease_base <= INT64_MAX && h.lease_bytes <= INT64_MAX - h.lease_base),
@@ -232,13 +219,8 @@ void prove_coco_hello_reply_decode(void)
  * refuted: the same bytes */
 void prove_coco_hello_reply_encode(void)
 {
-    uint8_t in[COCO_HELLO_REPLY_SIZE], out[COCO_HELLO_REPLY_SIZE];
-    struct coco_hello_reply h;
-
-    if (coco_hello_reply_decode(in, sizeof(in), &h) != 0)
-        return;
-    coco_hello_reply_encode(&h, out);
-    SHOW_SAME(in, out, sizeof(in), "the same bytes");
+    SHOW_SAME_BYTES(coco_hello_reply, COCO_HELLO_REPLY_SIZE, coco_hello_reply_decode,
+                    coco_hello_reply_encode);
 }
 
 /* bound: none
@@ -246,11 +228,7 @@ void prove_coco_hello_reply_encode(void)
  * refuted: the format's size alone */
 void prove_coco_certs_get_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_certs_get g, before = g;
-    int r = coco_certs_get_decode(in, size, &g);
-
-    SHOW_RESULT(r, g, before);
+    DECODE_ANY(coco_certs_get, g, coco_certs_get_decode);
     SHOW(r != 0 || size == COCO_CERTS_GET_SIZE, "the format's size alone");
 }
 
@@ -314,28 +292,20 @@ void prove_coco_certs_reply_encode_fixed(void)
  * refuted: the format's size alone */
 void prove_coco_quote_get_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_quote_get g, before = g;
-    int r = coco_quote_get_decode(in, size, &g);
-
-    SHOW_RESULT(r, g, before);
+    DECODE_ANY(coco_quote_get, g, coco_quote_get_decode);
     SHOW(r != 0 || size == COCO_QUOTE_GET_SIZE, "the format's size alone");
     SHOW(r != 0 || g.quote_max > 0, "room for a quote");
     SHOW(r != 0 || g.tdreport == in + 8, "the TDREPORT is in the input");
 }
 
 /* bound: none
- * broken: s/coco_write_bytes(&w, get->tdreport, COCO_TDREPORT_SIZE)/coco_write_bytes(\&w, get->tdreport + 1, COCO_TDREPORT_SIZE - 1)/
+ * broken: s/coco_write_bytes(&w, get->tdreport, COCO_TDREPORT_SIZE)/
+ *         coco_write_bytes(\&w, get->tdreport + 1, COCO_TDREPORT_SIZE - 1)/
  * refuted: the same bytes */
 void prove_coco_quote_get_encode(void)
 {
-    uint8_t in[COCO_QUOTE_GET_SIZE], out[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get g;
-
-    if (coco_quote_get_decode(in, sizeof(in), &g) != 0)
-        return;
-    coco_quote_get_encode(&g, out);
-    SHOW_SAME(in, out, sizeof(in), "the same bytes");
+    SHOW_SAME_BYTES(coco_quote_get, COCO_QUOTE_GET_SIZE, coco_quote_get_decode,
+                    coco_quote_get_encode);
 }
 
 /* bound: none
@@ -375,11 +345,7 @@ void prove_coco_guest_event_encode(void)
  * refuted: the format's size alone */
 void prove_coco_notify_decode(void)
 {
-    ANY_INPUT(in, size);
-    struct coco_notify n, before = n;
-    int r = coco_notify_decode(in, size, &n);
-
-    SHOW_RESULT(r, n, before);
+    DECODE_ANY(coco_notify, n, coco_notify_decode);
     SHOW(r != 0 || size == COCO_NOTIFY_SIZE, "the format's size alone");
 }
 
@@ -388,11 +354,5 @@ void prove_coco_notify_decode(void)
  * refuted: the same bytes */
 void prove_coco_notify_encode(void)
 {
-    uint8_t in[COCO_NOTIFY_SIZE], out[COCO_NOTIFY_SIZE];
-    struct coco_notify n;
-
-    if (coco_notify_decode(in, sizeof(in), &n) != 0)
-        return;
-    coco_notify_encode(&n, out);
-    SHOW_SAME(in, out, sizeof(in), "the same bytes");
+    SHOW_SAME_BYTES(coco_notify, COCO_NOTIFY_SIZE, coco_notify_decode, coco_notify_encode);
 }

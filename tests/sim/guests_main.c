@@ -4,11 +4,11 @@
  * default.
  *
  * Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two vCPUs. Its
- * VMM is libcoco, on a virtual clock (vmm_bed.h). A script plays cocod: it dies and comes back, at
- * once or after minutes; its quoting service hangs, is slow or is gone; certificates rotate under the
- * lock of the table file while the firmware changes. Each VM is reset, paused and migrated, its vCPUs
- * are kicked, at times of its own. VMs do not meet, and run one after the other. What is judged is
- * what the guest has in the end: its key, its buffer, and whether chain and quote are the right ones.
+ * VMM is libcoco, on a virtual clock (vmm_bed.h). A script plays cocod: it dies and comes back, its
+ * quoting service hangs or is slow or gone, certificates rotate under the lock of the table file
+ * while the firmware changes. Each VM is reset, paused and migrated, its vCPUs are kicked, at times
+ * of its own. VMs do not meet, and run one after the other. What is judged is what the guest has in
+ * the end: its key, its buffer, and whether chain and quote are the right ones.
  *
  * Prints a table; ends with 1 where something happened that must never happen, or where something
  * never happened that the guests were to live through.

@@ -245,14 +245,10 @@ static void show(const char *name, struct figures *figures)
 
 static void start(void)
 {
-    struct qgs_sim_options options;
     char text[4096];
 
     host_open(&host);
-    qgs_sim_options_init(&options);
-    options.threads = 4;
-    options.delay_ms = 5;
-    host_start_qgs(&host, &options);
+    host_start_usual_qgs(&host);
     snprintf(door.sun_path, sizeof(door.sun_path), "%.90s/door.sock", host.dir);
     snprintf(text, sizeof(text),
              "[cocod]\nlog_level = error\n[quotes]\nqgs = unix:%s\nslots = 4\n"

@@ -148,17 +148,23 @@ TEST(a_silent_server_is_left)
     finish();
 }
 
+/* A client on a connection that it is given. */
+static void start_on_pair(struct coco_client_options *options, int fds[2])
+{
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    options->connect = NULL;
+    options->fd = fds[0];
+    start(options);
+    server_fd = fds[1];
+}
+
 TEST(a_given_descriptor_that_breaks_ends_everything)
 {
     struct coco_client_options options = test_options();
     struct outcome certs = {0}, quote = {0}, late = {0};
     int fds[2];
 
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    options.connect = NULL;
-    options.fd = fds[0];
-    start(&options);
-    server_fd = fds[1];
+    start_on_pair(&options, fds);
     establish();
     ck_assert_int_eq(coco_client_certs_get(client, 4, 3, 2000, record, &certs, NULL), 0);
     ck_assert_int_eq(coco_client_quote_get(client, report, 9, 1000, record, &quote, NULL), 0);
@@ -190,11 +196,7 @@ TEST(answers_before_the_close_are_not_lost)
     struct fake_request request;
     int fds[2];
 
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    options.connect = NULL;
-    options.fd = fds[0];
-    start(&options);
-    server_fd = fds[1];
+    start_on_pair(&options, fds);
     establish();
     ck_assert_int_eq(coco_client_ping(client, 1000, record, &a, NULL), 0);
     expect(COCO_PING, &request);

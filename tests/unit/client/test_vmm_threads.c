@@ -4,6 +4,7 @@
  * a thread that drives quotes, kicks, resets and quiescing from yet another. Made to be run under
  * ThreadSanitizer too.
  */
+#include "kvm_ops.h"
 #include "linux_abi.h"
 #include "measure.h"
 #include "status.h"
@@ -61,19 +62,6 @@ static bool handler(int fd, unsigned n, void *userdata)
     return fake_reply(fd, COCO_QUOTE_REPLY, q.header.id, 0, payload, size) == 0;
 }
 
-static int on_read(void *userdata, uint64_t gpa, void *to, size_t size)
-{
-    return kvm_model_read(userdata, gpa, to, size);
-}
-static int on_write(void *userdata, uint64_t gpa, const void *from, size_t size)
-{
-    return kvm_model_write(userdata, gpa, from, size);
-}
-static int on_store(void *userdata, uint64_t gpa, uint64_t value)
-{
-    return kvm_model_store64_release(userdata, gpa, value);
-}
-
 static void setup(void)
 {
     struct coco_vmm_options options;
@@ -86,11 +74,7 @@ static void setup(void)
     ck_assert_ptr_nonnull(server);
     for (unsigned i = 0; i < VCPUS; i++)
         ck_assert_int_eq(kvm_model_add_memory(vm, GPA + (uint64_t)i * 2 * BUFFER, BUFFER), 0);
-    coco_vmm_options_init(&options);
-    options.ops.read = on_read;
-    options.ops.write = on_write;
-    options.ops.store64_release = on_store;
-    options.userdata = vm;
+    kvm_ops_init(&options, vm);
     options.client.path = path;
     ck_assert_int_eq(coco_vmm_new(&options, &vmm), 0);
     for (unsigned i = 0; i < VCPUS; i++)

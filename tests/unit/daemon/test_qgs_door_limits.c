@@ -6,6 +6,7 @@
 
 #include "config/config.h"
 #include "rig.h"
+#include "scarce.h"
 #include <linux/vm_sockets.h>
 
 FIXTURE(.teardown = close_world, .timeout_s = 60);
@@ -229,15 +230,6 @@ TEST(the_allow_list_is_for_vsock_and_can_be_reloaded)
 
 /* --- out of memory ---------------------------------------------------------------------------- */
 
-static int64_t allocs_left; /* until one fails; < 0: none does */
-
-static void *failing_alloc(size_t size)
-{
-    if (allocs_left >= 0 && allocs_left-- == 0)
-        return NULL;
-    return sys_real.alloc(size);
-}
-
 TEST(each_allocation_may_fail)
 {
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE];
@@ -245,8 +237,7 @@ TEST(each_allocation_may_fail)
 
     for (bool failed = true; failed; n++) {
         open_world(QGS);
-        sys.alloc = failing_alloc;
-        allocs_left = n;
+        memory_fail(n);
         struct door *door = door_open();
         if (door->fd >= 0) {
             /* In pieces: keeping them allocates, too. */
@@ -264,8 +255,8 @@ TEST(each_allocation_may_fail)
             if (door->n > 28)
                 must_be_framed_quote(door, 1);
         }
-        failed = allocs_left < 0;
-        allocs_left = -1;
+        failed = memory_failed();
+        memory_back();
         close_world();
         ck_assert_int_lt(n, 100);
     }

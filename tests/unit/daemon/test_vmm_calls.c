@@ -3,6 +3,7 @@
  * CERTS_GET and QUOTE_GET as a VMM sees them: every status of the contract and where it comes from,
  * deadlines, limits, cancelling, leaving.
  */
+#include "scarce.h"
 #include "vmm_fixture.h"
 
 #include "qgs_msg.h"
@@ -470,9 +471,9 @@ static void *no_memory(size_t size)
 TEST(no_memory_for_a_request)
 {
     int fd = open_session(0);
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     expect_no_quote(fd, 2, COCO_EAGAIN);
     ask_quote(fd, 3, COCO_QUOTE_MAX, 0);
     qgs_answers(0);

@@ -4,9 +4,9 @@
  * it serves; then the program itself, on a machine that has no /dev/sev, or may have one.
  */
 #include "fake_device.h"
-#include "local_socket.h"
 #include "process.h"
 #include "sev/helper.h"
+#include "sev_question.h"
 #include "status.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,23 +53,6 @@ static void run(void)
         before = helper.wakeups;
         ck_assert_int_eq(helper_turn(&helper, 0), 0);
     } while (helper.wakeups != before);
-}
-
-static int dial(void)
-{
-    int fd = unix_connect(path, 0);
-
-    ck_assert_int_ge(fd, 0);
-    return fd;
-}
-
-static void send_question(int fd, enum coco_sev_op op, uint32_t id)
-{
-    const struct coco_sev_request request = {(uint16_t)op, id};
-    uint8_t bytes[COCO_SEV_REQUEST_SIZE];
-
-    ck_assert_int_eq(coco_sev_request_encode(&request, bytes), 0);
-    ck_assert_int_eq(send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL), sizeof(bytes));
 }
 
 static void expect_reply(int fd, uint32_t id)
@@ -211,7 +194,7 @@ TEST(no_amd_no_device)
 
 TEST(answers_in_order)
 {
-    int fd = dial();
+    int fd = sev_dial(path);
 
     send_question(fd, COCO_SEV_STATUS, 1);
     send_question(fd, COCO_SEV_CHIP_ID, 2);
@@ -227,7 +210,7 @@ TEST(answers_in_order)
 TEST(question_in_pieces)
 {
     uint8_t bytes[COCO_SEV_REQUEST_SIZE];
-    int fd = dial();
+    int fd = sev_dial(path);
 
     ck_assert_int_eq(coco_sev_request_encode(&(struct coco_sev_request){COCO_SEV_STATUS, 9}, bytes),
                      0);
@@ -245,7 +228,7 @@ TEST(malformed_question_closes)
     uint8_t bytes[COCO_SEV_REQUEST_SIZE];
 
     for (size_t i = 0; i < 12; i++) {
-        int fd = dial();
+        int fd = sev_dial(path);
         ck_assert_int_eq(coco_sev_request_encode(&(struct coco_sev_request){COCO_SEV_STATUS, 9},
                                                  bytes),
                          0);
@@ -263,13 +246,13 @@ TEST(newcomer_replaces_the_most_silent)
     int fds[HELPER_CONNECTIONS];
 
     for (unsigned i = 0; i < HELPER_CONNECTIONS; i++) {
-        fds[i] = dial();
+        fds[i] = sev_dial(path);
         run();
     }
     send_question(fds[0], COCO_SEV_STATUS, 1);
     run();
     expect_reply(fds[0], 1);
-    int newcomer = dial();
+    int newcomer = sev_dial(path);
     send_question(newcomer, COCO_SEV_STATUS, 2);
     run();
     expect_reply(newcomer, 2);
@@ -284,7 +267,7 @@ TEST(newcomer_replaces_the_most_silent)
 
 TEST(peer_that_does_not_read_is_dropped)
 {
-    int fd = dial(), size = 1;
+    int fd = sev_dial(path), size = 1;
     unsigned n = 0;
 
     ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
@@ -293,7 +276,7 @@ TEST(peer_that_does_not_read_is_dropped)
         send_question(fd, COCO_SEV_STATUS, n);
         run();
     }
-    int other = dial();
+    int other = sev_dial(path);
     send_question(other, COCO_SEV_STATUS, 1);
     run();
     expect_reply(other, 1);
@@ -316,7 +299,7 @@ static struct coco_sev_reply ask_program(void)
 {
     uint8_t bytes[COCO_SEV_REPLY_SIZE];
     struct coco_sev_reply m;
-    int fd = dial();
+    int fd = sev_dial(path);
 
     send_question(fd, COCO_SEV_STATUS, 3);
     ck_assert_int_eq(recv(fd, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));

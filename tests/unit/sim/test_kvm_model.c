@@ -3,6 +3,7 @@
  * Does the model of KVM do what KVM does? Each row of the completion table, the presets, and the
  * order of completion, immediate_exit and firmware.
  */
+#include "cached_pki.h"
 #include "kvm_model.h"
 #include "support.h"
 #include <errno.h>
@@ -149,23 +150,14 @@ struct host {
     struct scripted guest;
 };
 
-static struct snp_pki *cached(void)
-{
-    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir(), .now = NOW};
-    struct snp_pki *pki = snp_pki_new(&options);
-
-    ck_assert_ptr_nonnull(pki);
-    return pki;
-}
-
 static void fill_cache(void)
 {
-    snp_pki_free(cached());
+    snp_pki_free(cached_pki(NULL, NOW));
 }
 
 static void host_init(struct host *h, bool opt_in)
 {
-    *h = (struct host){.pki = cached()};
+    *h = (struct host){.pki = cached_pki(NULL, NOW)};
     memset(h->chip, 0x42, sizeof(h->chip));
     snp_pki_ark_sha256(h->pki, h->ark);
     ck_assert_int_eq(snp_pki_make_vcek(h->pki, old_tcb, h->chip, &h->old_leaf), 0);

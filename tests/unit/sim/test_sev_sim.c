@@ -2,11 +2,10 @@
 /*
  * The simulated platform helper, as a client of it sees it.
  */
-#include "local_socket.h"
 #include "process.h"
+#include "sev_question.h"
 #include "sev_sim.h"
 #include "status.h"
-#include "support.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,23 +30,6 @@ static void teardown(void)
     sev_sim_stop(sim);
 }
 
-static int dial(void)
-{
-    int fd = unix_connect(path, 0);
-
-    ck_assert_int_ge(fd, 0);
-    return fd;
-}
-
-static void send_question(int fd, enum coco_sev_op op, uint32_t id)
-{
-    const struct coco_sev_request request = {(uint16_t)op, id};
-    uint8_t bytes[COCO_SEV_REQUEST_SIZE];
-
-    ck_assert_int_eq(coco_sev_request_encode(&request, bytes), 0);
-    ck_assert_int_eq(send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL), sizeof(bytes));
-}
-
 /* One question, one answer; -EBADMSG, or -ECONNRESET at an early end. */
 static int ask(int fd, enum coco_sev_op op, struct coco_sev_reply *ret)
 {
@@ -64,7 +46,7 @@ FIXTURE(.setup = setup, .teardown = teardown);
 TEST(tells_the_platform)
 {
     struct coco_sev_reply m;
-    int fd = dial();
+    int fd = sev_dial(path);
 
     ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
     ck_assert_uint_eq(m.id, 77);
@@ -100,7 +82,7 @@ TEST(fails_in_every_way)
 {
     uint8_t more[COCO_SEV_REPLY_SIZE + 1];
     struct coco_sev_reply m;
-    int fd = dial();
+    int fd = sev_dial(path);
 
     set_fault("error");
     ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
@@ -120,7 +102,7 @@ TEST(fails_in_every_way)
     set_fault("short");
     ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), -ECONNRESET);
     close(fd);
-    fd = dial();
+    fd = sev_dial(path);
     set_fault("close");
     ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), -ECONNRESET);
     close(fd);
@@ -129,7 +111,7 @@ TEST(fails_in_every_way)
 TEST(silence_and_delay)
 {
     struct coco_sev_reply m;
-    int silent = dial(), slow = dial();
+    int silent = sev_dial(path), slow = sev_dial(path);
 
     set_fault("silent");
     send_question(silent, COCO_SEV_STATUS, 1);
@@ -160,7 +142,7 @@ TEST(file_is_read_for_each_question)
     (void)snprintf(file, sizeof(file), "%s/platform", test_tmpdir());
     sim = sev_sim_start_file(path, file);
     ck_assert_ptr_nonnull(sim);
-    int fd = dial();
+    int fd = sev_dial(path);
     ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
     ck_assert_uint_eq(m.status, COCO_ENODEV);
     static const char text[] = "# a Genoa\nproduct Genoa\n\ntcb 9.0.21.72\nvlek_en 1 # loaded\n";
@@ -206,7 +188,7 @@ TEST(program)
     process_start(&p, &(struct process_options){
                           .argv = argv, .dir = test_tmpdir(), .name = "sim", .no_notify = true});
     process_wait_log(&p, "listening on");
-    int fd = dial();
+    int fd = sev_dial(path);
     ck_assert_int_eq(ask(fd, COCO_SEV_STATUS, &m), 0);
     ck_assert_uint_eq(m.reported_tcb, 0x4800000007010302);
     ck_assert_uint_eq(m.flags, COCO_SEV_SNP_INIT | COCO_SEV_VLEK_EN);

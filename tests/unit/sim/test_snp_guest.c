@@ -3,6 +3,7 @@
  * Does the model of the SNP guest behave as Linux does: what keeps its VMPCK, what costs it, and
  * how long it waits?
  */
+#include "cached_pki.h"
 #include "snp_guest.h"
 #include "support.h"
 #include <errno.h>
@@ -39,18 +40,9 @@ struct host {
     uint64_t odd_answer;
 };
 
-static struct snp_pki *cached(void)
-{
-    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir(), .now = NOW};
-    struct snp_pki *pki = snp_pki_new(&options);
-
-    ck_assert_ptr_nonnull(pki);
-    return pki;
-}
-
 static void fill_cache(void)
 {
-    struct snp_pki *pki = cached();
+    struct snp_pki *pki = cached_pki(NULL, NOW);
     size_t size;
 
     ck_assert_ptr_nonnull(snp_pki_ca_der(pki, SNP_PKI_ASVK, &size));
@@ -61,7 +53,7 @@ static void host_init(struct host *h)
 {
     uint8_t chip[SNP_PKI_CHIP_ID_SIZE];
 
-    *h = (struct host){.pki = cached(), .clock.now_us = 5000000};
+    *h = (struct host){.pki = cached_pki(NULL, NOW), .clock.now_us = 5000000};
     memset(chip, 0x42, sizeof(chip));
     memset(h->report_data, 0x17, sizeof(h->report_data));
     snp_pki_ark_sha256(h->pki, h->ark);
@@ -189,15 +181,24 @@ static void write_too_much(struct host *h, struct abi_snp_req_certs *exit)
         ck_assert_int_eq(kvm_model_write(h->vm, exit->gpa + exit->npages * PAGE, page, 1), 0);
 }
 
-FIXTURE(.setup_once = fill_cache, .timeout_s = 120);
+static struct host h;
+
+static void setup(void)
+{
+    host_init(&h);
+}
+
+static void teardown(void)
+{
+    host_done(&h);
+}
+
+FIXTURE(.setup_once = fill_cache, .setup = setup, .teardown = teardown, .timeout_s = 120);
 
 /* --- tests ----------------------------------------------------------------------------------- */
 
 TEST(tsm_gets_report_and_chain)
 {
-    struct host h;
-
-    host_init(&h);
     const struct snp_guest_result *r = ask(&h, SNP_GUEST_TSM, serve);
     ck_assert_int_eq(r->error, 0);
     ck_assert_uint_eq(r->exits, 1);
@@ -209,28 +210,20 @@ TEST(tsm_gets_report_and_chain)
     h.report_data[0] ^= 1;
     ask(&h, SNP_GUEST_TSM, serve);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
-    host_done(&h);
 }
 
 TEST(ioctl_asks_twice)
 {
-    struct host h;
-
-    host_init(&h);
     const struct snp_guest_result *r = ask(&h, SNP_GUEST_IOCTL, serve);
     ck_assert_int_eq(r->error, 0);
     ck_assert_uint_eq(r->exits, 2);
     ck_assert_uint_eq(r->certs_needed, 0);
     ck_assert_uint_eq(snp_firmware_reports(h.fw), 2); /* one to use up the sequence number */
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
-    host_done(&h);
 }
 
 TEST(empty_table_is_no_certificates)
 {
-    struct host h;
-
-    host_init(&h);
     const struct snp_guest_result *r = ask(&h, SNP_GUEST_TSM, serve_empty);
     ck_assert_int_eq(r->error, 0);
     ck_assert_ptr_null(r->certs);
@@ -239,14 +232,10 @@ TEST(empty_table_is_no_certificates)
     ck_assert_int_eq(r->error, 0);
     ck_assert_uint_eq(r->exits, 1);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_NO_CERTIFICATES);
-    host_done(&h);
 }
 
 TEST(eio_costs_the_vmpck_at_once)
 {
-    struct host h;
-
-    host_init(&h);
     const struct snp_guest_result *r = ask(&h, SNP_GUEST_TSM, say_eio);
     ck_assert_int_eq(r->error, -EIO);
     ck_assert_uint_eq(r->exits, 1);
@@ -254,14 +243,10 @@ TEST(eio_costs_the_vmpck_at_once)
     ck_assert(!r->vmpck_alive);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_VMPCK_LOST);
     ck_assert_int_eq(snp_guest_start(h.guest, SNP_GUEST_TSM, h.report_data), -ENOTTY);
-    host_done(&h);
 }
 
 TEST(busy_is_borne_for_a_minute)
 {
-    struct host h;
-
-    host_init(&h);
     h.busy_until_us = vclock_now_us(&h.clock) + 57000000;
     const struct snp_guest_result *r = ask(&h, SNP_GUEST_TSM, busy_for_a_while);
     ck_assert_int_eq(r->error, 0);
@@ -276,15 +261,12 @@ TEST(busy_is_borne_for_a_minute)
     ck_assert_uint_eq(r->busy, 31);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_VMPCK_LOST);
     ck_assert(!snp_guest_vmpck_alive(h.guest));
-    host_done(&h);
 }
 
 TEST(busy_guest_sleeps_two_seconds)
 {
-    struct host h;
     struct kvm_model_run *run;
 
-    host_init(&h);
     run = kvm_vcpu_run_area(h.vcpu);
     ck_assert_int_eq(snp_guest_start(h.guest, SNP_GUEST_TSM, h.report_data), 0);
     ck_assert_int_eq(snp_guest_start(h.guest, SNP_GUEST_TSM, h.report_data), -EBUSY);
@@ -300,29 +282,24 @@ TEST(busy_guest_sleeps_two_seconds)
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
     ck_assert_uint_eq(run->exit_reason, ABI_EXIT_SNP_REQ_CERTS);
     finish(&h, serve);
-    host_done(&h);
 }
 
 TEST(race_with_an_update_is_seen)
 {
-    struct host h;
     const char *why = NULL;
 
     for (int style = SNP_GUEST_TSM; style <= SNP_GUEST_IOCTL; style++) {
+        host_done(&h);
         host_init(&h);
         ck_assert_int_eq(ask(&h, (enum snp_guest_style)style, serve_then_update)->error, 0);
         ck_assert_int_eq(snp_guest_judge(h.guest, h.ark, NOW, &why), SNP_VERDICT_WRONG_TCB);
         ck_assert_str_eq(why, "the leaf certifies another TCB than the reported one");
         ck_assert(snp_guest_vmpck_alive(h.guest));
-        host_done(&h);
     }
 }
 
 TEST(table_over_16_kib_fails_without_losing_the_vmpck)
 {
-    struct host h;
-
-    host_init(&h);
     const struct snp_guest_result *r = ask(&h, SNP_GUEST_TSM, want_too_much);
     ck_assert_int_eq(r->error, -EIO);
     ck_assert_uint_eq(r->certs_needed, 5 * PAGE);
@@ -333,14 +310,10 @@ TEST(table_over_16_kib_fails_without_losing_the_vmpck)
     ck_assert(r->vmpck_alive);
     ck_assert_int_eq(ask(&h, SNP_GUEST_TSM, serve)->error, 0);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
-    host_done(&h);
 }
 
 TEST(single_ioctl)
 {
-    struct host h;
-
-    host_init(&h);
     ck_assert_int_eq(snp_guest_start_ioctl(h.guest, 100, h.report_data), -EINVAL);
     ck_assert_int_eq(snp_guest_start_ioctl(h.guest, 5 * PAGE, h.report_data), -EINVAL);
     ck_assert_int_eq(snp_guest_start_ioctl(h.guest, PAGE, h.report_data), 0);
@@ -352,45 +325,39 @@ TEST(single_ioctl)
     ck_assert_int_eq(snp_guest_start_ioctl(h.guest, 2 * PAGE, h.report_data), 0);
     finish(&h, serve);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
-    host_done(&h);
 }
 
 /* KVM does not take it, and the guest finds a response page that nobody wrote. */
 TEST(odd_answers_cost_the_vmpck)
 {
     static const uint64_t odd[] = {1, 22, 12, 110, UINT64_MAX};
-    struct host h;
 
     for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        host_done(&h);
         host_init(&h);
         h.odd_answer = odd[i];
         const struct snp_guest_result *r = ask(&h, SNP_GUEST_TSM, say_odd);
         ck_assert_int_eq(r->error, -EBADMSG);
         ck_assert_int_eq(judge(&h), SNP_VERDICT_VMPCK_LOST);
-        host_done(&h);
     }
 }
 
 TEST(writing_behind_the_offer_is_seen)
 {
-    struct host h;
-
     for (int style = SNP_GUEST_TSM; style <= SNP_GUEST_IOCTL; style++) {
+        host_done(&h);
         host_init(&h);
         const struct snp_guest_result *r = ask(&h, (enum snp_guest_style)style, write_too_much);
         ck_assert_int_eq(r->error, 0);
         ck_assert(r->overrun);
         ck_assert_int_eq(judge(&h), SNP_VERDICT_OVERRUN);
-        host_done(&h);
     }
 }
 
 TEST(vlek_chain)
 {
-    struct host h;
     struct snp_pki_leaf vlek;
 
-    host_init(&h);
     ck_assert_int_eq(snp_pki_make_vlek(h.pki, old_tcb, &vlek), 0);
     snp_firmware_use_leaf(h.fw, &vlek, old_tcb);
     ask(&h, SNP_GUEST_TSM, serve);
@@ -400,16 +367,11 @@ TEST(vlek_chain)
     ask(&h, SNP_GUEST_TSM, serve);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_OK);
     snp_pki_leaf_done(&vlek);
-    host_done(&h);
 }
 
 TEST(nothing_asked_is_no_report)
 {
-    struct host h;
-
-    host_init(&h);
     ck_assert_int_eq(judge(&h), SNP_VERDICT_NO_REPORT);
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);
     ck_assert_uint_eq(kvm_vcpu_run_area(h.vcpu)->u.hlt.wake_us, KVM_MODEL_NEVER);
-    host_done(&h);
 }

@@ -3,6 +3,7 @@
  * Has the test PKI the shape of AMD's? Where the real certificates are at hand, what it makes is
  * compared with them byte by byte, but for keys, key identifiers, signatures and dates.
  */
+#include "cached_pki.h"
 #include "snp_pki.h"
 #include "support.h"
 #include <dirent.h>
@@ -37,12 +38,6 @@ static void fill_cache(void)
 
     ck_assert_ptr_nonnull(snp_pki_ca_der(pki, SNP_PKI_ASVK, &size));
     snp_pki_free(pki);
-}
-
-static struct snp_pki *cached(const char *product)
-{
-    ck_assert_ptr_nonnull(snp_pki_cache_dir());
-    return make_pki(product, snp_pki_cache_dir());
 }
 
 static X509 *decode(const uint8_t *der, size_t size)
@@ -156,7 +151,7 @@ TEST_LOOP(authorities_are_shaped_like_amds, 0, (int)(sizeof(real_cas) / sizeof(r
 
     if (!path)
         return;
-    struct snp_pki *pki = cached(real_cas[_i].product);
+    struct snp_pki *pki = cached_pki(real_cas[_i].product, NOW);
     X509 *real = read_real(path), *ours = ca_cert(pki, real_cas[_i].ca);
     X509 *ark = ca_cert(pki, SNP_PKI_ARK);
 
@@ -213,7 +208,7 @@ TEST_LOOP(leaves_are_shaped_like_amds, 0, (int)(sizeof(real_leaves) / sizeof(rea
         unhex_into(real_leaves[_i].chip, chip, sizeof(chip));
         options.chip_id = chip;
     }
-    struct snp_pki *pki = cached(real_leaves[_i].product);
+    struct snp_pki *pki = cached_pki(real_leaves[_i].product, NOW);
     ck_assert_int_eq(snp_pki_make_leaf(pki, &options, &leaf), 0);
     X509 *real = read_real(path), *ours = decode(leaf.der, leaf.der_size);
     X509 *issuer = ca_cert(pki, options.vlek ? SNP_PKI_ASVK : SNP_PKI_ASK);
@@ -256,7 +251,7 @@ TEST(extensions_differ_by_product)
     static const uint8_t ucode[] = {0x02, 0x02, 0x00, 0xd9}, fmc[] = {0x02, 0x01, 0x02};
     struct snp_pki_leaf_options options = {.tcb = tcb};
     const uint8_t *p = NULL;
-    struct snp_pki *milan = cached("Milan"), *turin = cached("Turin");
+    struct snp_pki *milan = cached_pki("Milan", NOW), *turin = cached_pki("Turin", NOW);
     X509 *m = leaf_cert(milan, &options), *t = leaf_cert(turin, &options);
 
     ck_assert_int_eq(extension(m, "1.3.6.1.4.1.3704.1.3.8", &p), 4);
@@ -280,7 +275,7 @@ TEST(extensions_differ_by_product)
 
 TEST(bad_leaves_are_bad_as_asked)
 {
-    struct snp_pki *pki = cached("Genoa");
+    struct snp_pki *pki = cached_pki("Genoa", NOW);
     X509 *ask = ca_cert(pki, SNP_PKI_ASK), *ark = ca_cert(pki, SNP_PKI_ARK);
     EVP_PKEY *ask_key = X509_get0_pubkey(ask);
     struct snp_pki_leaf_options o = {.tcb = tcb};
@@ -340,7 +335,7 @@ TEST(bad_leaves_are_bad_as_asked)
 
 TEST(crl_revokes_an_authority)
 {
-    struct snp_pki *pki = cached("Genoa");
+    struct snp_pki *pki = cached_pki("Genoa", NOW);
     uint32_t serials[] = {snp_pki_ca_serial(pki, SNP_PKI_ASK), 0x020001};
     struct snp_pki_crl_options o = {.serials = serials, .n_serials = 2, .number = 11};
     X509 *ark = ca_cert(pki, SNP_PKI_ARK), *ask = ca_cert(pki, SNP_PKI_ASK);
@@ -393,7 +388,7 @@ static unsigned count_files(const char *dir)
  * replaced. */
 TEST(folder_keeps_the_root)
 {
-    struct snp_pki *first = cached("Milan");
+    struct snp_pki *first = cached_pki("Milan", NOW);
     char dir[512], path[512];
     struct snp_pki_leaf leaf;
     uint8_t a[32], b[32];
@@ -433,7 +428,7 @@ TEST(folder_keeps_the_root)
 /* A damaged key is made again; a certificate that is not the key's is not believed. */
 TEST(damaged_folder_is_remade)
 {
-    struct snp_pki *good = cached("Milan");
+    struct snp_pki *good = cached_pki("Milan", NOW);
     const char *dir = test_tmpdir();
     struct snp_pki_leaf leaf;
     uint8_t a[32], b[32], c[32];

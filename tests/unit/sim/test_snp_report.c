@@ -3,6 +3,7 @@
  * The relying party: real pairs of report and chain verify, and nothing that is wrong does.
  */
 #include "bytes.h"
+#include "cached_pki.h"
 #include "snp_report.h"
 #include "support.h"
 #include <openssl/bio.h>
@@ -20,20 +21,9 @@
 
 static const struct snp_pki_tcb tcb = {.bl = 3, .tee = 1, .snp = 8, .ucode = 0xd9};
 
-static struct snp_pki *cached(const char *product)
-{
-    struct snp_pki_options options = {.product = product,
-                                      .keys_dir = snp_pki_cache_dir(),
-                                      .now = NOW};
-    struct snp_pki *pki = snp_pki_new(&options);
-
-    ck_assert_ptr_nonnull(pki);
-    return pki;
-}
-
 static void fill_cache(void)
 {
-    struct snp_pki *pki = cached("Milan");
+    struct snp_pki *pki = cached_pki("Milan", NOW);
     size_t size;
 
     ck_assert_ptr_nonnull(snp_pki_ca_der(pki, SNP_PKI_ASVK, &size));
@@ -106,7 +96,7 @@ struct made {
 
 static void make(struct made *m, const char *product, struct snp_pki_leaf_options options)
 {
-    *m = (struct made){.pki = cached(product)};
+    *m = (struct made){.pki = cached_pki(product, NOW)};
     memset(m->chip, 0x5c, snp_report_chip_size(product));
     options.tcb = tcb;
     options.chip_id = m->chip;
@@ -223,7 +213,7 @@ TEST(bad_leaves_are_refused)
 /* A P-256 key cannot sign a report of this form at all, so the report is by another key. */
 TEST(leaf_on_another_curve_is_refused)
 {
-    struct snp_pki *pki = cached("Milan");
+    struct snp_pki *pki = cached_pki("Milan", NOW);
     struct snp_pki_leaf_options options = {.tcb = tcb, .bad = SNP_PKI_BAD_P256};
     struct snp_pki_leaf leaf;
     uint8_t report[SNP_REPORT_SIZE] = {2}, ark[32], *table = NULL;

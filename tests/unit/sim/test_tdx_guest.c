@@ -104,14 +104,24 @@ static enum tdx_verdict judge(const struct td *t)
     return tdx_guest_judge(t->guest, NULL);
 }
 
-FIXTURE(.timeout_s = 120);
+static struct td t;
+
+static void setup(void)
+{
+    td_init(&t, NULL);
+}
+
+static void teardown(void)
+{
+    td_done(&t);
+}
+
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 TEST(request_is_laid_out_as_specified)
 {
-    struct td t;
     uint8_t buffer[8192];
 
-    td_init(&t, NULL);
     start(&t);
     ck_assert_uint_eq(t.run->u.tdx.u.get_quote.gpa, GPA);
     ck_assert_uint_eq(t.run->u.tdx.u.get_quote.size, 8192);
@@ -124,14 +134,10 @@ TEST(request_is_laid_out_as_specified)
     ck_assert_mem_eq(coco_read_bytes(&r, 1024), t.report, 1024);
     coco_read_zeros(&r, sizeof(buffer) - 24 - 1024);
     ck_assert(coco_reader_done(&r));
-    td_done(&t);
 }
 
 TEST(quote_arrives_at_the_next_look)
 {
-    struct td t;
-
-    td_init(&t, NULL);
     start(&t);
     accept_request(&t);
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
@@ -156,14 +162,13 @@ TEST(quote_arrives_at_the_next_look)
     finish(&t);
     ck_assert_uint_eq(tdx_guest_result(t.guest)->waited_us, 0);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
-    td_done(&t);
 }
 
 TEST(later_kernels_look_more_often)
 {
-    struct td t;
     struct tdx_guest_options options = {.poll_us = 5000};
 
+    td_done(&t);
     td_init(&t, &options);
     start(&t);
     accept_request(&t);
@@ -173,14 +178,10 @@ TEST(later_kernels_look_more_often)
     finish(&t);
     ck_assert_uint_eq(tdx_guest_result(t.guest)->waited_us, 5000);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
-    td_done(&t);
 }
 
 TEST(stuck_in_flight_ends_all_quotes)
 {
-    struct td t;
-
-    td_init(&t, NULL);
     start(&t);
     accept_request(&t);
     finish(&t);
@@ -199,7 +200,6 @@ TEST(stuck_in_flight_ends_all_quotes)
     complete_request(&t, t.quote, t.quote_size);
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
-    td_done(&t);
 }
 
 TEST(any_r10_but_success_is_failure)
@@ -207,9 +207,7 @@ TEST(any_r10_but_success_is_failure)
     static const uint64_t answers[] = {ABI_TDVMCALL_RETRY, ABI_TDVMCALL_INVALID_OPERAND,
                                        ABI_TDVMCALL_ALIGN_ERROR, ABI_TDVMCALL_SUBFUNC_UNSUPPORTED,
                                        11};
-    struct td t;
 
-    td_init(&t, NULL);
     for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
         start(&t);
         t.run->u.tdx.u.get_quote.ret = answers[i];
@@ -227,15 +225,12 @@ TEST(any_r10_but_success_is_failure)
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_STUCK);
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EBUSY);
-    td_done(&t);
 }
 
 TEST(errors_are_final_and_harmless)
 {
     static const uint64_t statuses[] = {ABI_GETQUOTE_ERROR, ABI_GETQUOTE_SERVICE_UNAVAILABLE};
-    struct td t;
 
-    td_init(&t, NULL);
     for (size_t i = 0; i < 2; i++) {
         start(&t);
         accept_request(&t);
@@ -260,17 +255,14 @@ TEST(errors_are_final_and_harmless)
     t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_SUCCESS;
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_EMPTY);
-    td_done(&t);
 }
 
 TEST(someone_elses_quote_is_refused)
 {
-    struct td t;
     const char *why = NULL;
     uint8_t other[TDX_QUOTE_ROOM];
     size_t size;
 
-    td_init(&t, NULL);
     ck_assert_int_eq(tdx_make_quote(t.signer, t.other_report, 4, other, sizeof(other), &size), 0);
     start(&t);
     accept_request(&t);
@@ -284,7 +276,6 @@ TEST(someone_elses_quote_is_refused)
     complete_request(&t, t.quote, t.quote_size - 1);
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_BAD_QUOTE);
-    td_done(&t);
 }
 
 static int refuse_all(const uint8_t *quote, size_t size, const uint8_t *tdreport, const char **why)
@@ -298,10 +289,10 @@ static int refuse_all(const uint8_t *quote, size_t size, const uint8_t *tdreport
 
 TEST(verifier_can_be_replaced)
 {
-    struct td t;
     struct tdx_guest_options options = {.verify = refuse_all};
     const char *why = NULL;
 
+    td_done(&t);
     td_init(&t, &options);
     start(&t);
     accept_request(&t);
@@ -309,14 +300,10 @@ TEST(verifier_can_be_replaced)
     finish(&t);
     ck_assert_int_eq(tdx_guest_judge(t.guest, &why), TDX_VERDICT_BAD_QUOTE);
     ck_assert_str_eq(why, "this verifier takes nothing");
-    td_done(&t);
 }
 
 TEST(overruns_are_seen)
 {
-    struct td t;
-
-    td_init(&t, NULL);
     start(&t);
     accept_request(&t);
     set_out_len(&t, 8192 - 24 + 1);
@@ -330,7 +317,6 @@ TEST(overruns_are_seen)
     ck_assert_int_eq(kvm_model_write(t.vm, GPA + 8192, "x", 1), 0);
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OVERRUN);
-    td_done(&t);
 }
 
 TEST(buffer_sizes)
@@ -357,9 +343,6 @@ TEST(buffer_sizes)
 
 TEST(reset_shows_late_writes)
 {
-    struct td t;
-
-    td_init(&t, NULL);
     start(&t);
     accept_request(&t);
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
@@ -381,45 +364,40 @@ TEST(reset_shows_late_writes)
     t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_RETRY;
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
     ck_assert_uint_eq(t.run->u.hlt.wake_us, KVM_MODEL_NEVER);
-    td_done(&t);
 }
 
 /* A page that the guest made private: the VMM cannot write, and the guest sees its own status. */
 TEST(private_buffer_fails_the_vmm)
 {
-    struct td t;
-
-    td_init(&t, NULL);
     ck_assert_int_eq(kvm_model_set_access(t.vm, GPA, PAGE, KVM_MODEL_PRIVATE), 0);
     start(&t);
     ck_assert_int_eq(kvm_model_store64_release(t.vm, GPA + 8, ABI_GETQUOTE_IN_FLIGHT), -EFAULT);
     t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_INVALID_OPERAND;
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_CALL_FAILED);
-    td_done(&t);
 }
 
 static void *complete_from_another_thread(void *arg)
 {
-    struct td *t = arg;
+    struct td *td = arg;
     uint8_t out_len[4];
     struct coco_writer w = coco_writer_of(out_len, sizeof(out_len));
 
-    coco_write_u32(&w, (uint32_t)t->quote_size);
-    if (kvm_model_write(t->vm, GPA + 24, t->quote, t->quote_size) < 0 ||
-        kvm_model_write(t->vm, GPA + 20, out_len, 4) < 0 ||
-        kvm_model_store64_release(t->vm, GPA + 8, ABI_GETQUOTE_SUCCESS) < 0)
-        return t;
+    coco_write_u32(&w, (uint32_t)td->quote_size);
+    if (kvm_model_write(td->vm, GPA + 24, td->quote, td->quote_size) < 0 ||
+        kvm_model_write(td->vm, GPA + 20, out_len, 4) < 0 ||
+        kvm_model_store64_release(td->vm, GPA + 8, ABI_GETQUOTE_SUCCESS) < 0)
+        return td;
     return NULL;
 }
 
 TEST(another_thread_may_complete)
 {
-    struct td t;
     pthread_t thread;
     void *failed;
     struct tdx_guest_options options = {.poll_us = 1, .timeout_us = UINT64_MAX / 2};
 
+    td_done(&t);
     td_init(&t, &options);
     for (int i = 0; i < 50; i++) {
         start(&t);
@@ -433,5 +411,4 @@ TEST(another_thread_may_complete)
         ck_assert_ptr_null(failed);
         ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
     }
-    td_done(&t);
 }
