@@ -40,7 +40,7 @@ static void try_again(const struct call *call, const char *reason)
 /* NULL: answered with an error. */
 static struct certs_job *new_job(const struct call *call, enum certs_job_kind kind)
 {
-    if (!certs_has_store(call->admin->certs)) {
+    if (!certs_status(call->admin->certs).store_path) {
         admin_send_error(call, ADMIN_INTERFACE ".NoStore", NULL, NULL);
         return NULL;
     }
@@ -178,7 +178,7 @@ void admin_verify(const struct call *call)
 
 static bool is_served(const struct certs *certs, const struct store_key *key)
 {
-    const struct chain *chain = certs ? certs_chain(certs) : NULL;
+    const struct chain *chain = certs ? certs_status(certs).chain : NULL;
     struct store_key served;
 
     if (!chain)
@@ -304,7 +304,7 @@ static bool read_key(const struct call *call, const char *text, struct store_key
 void admin_get_chain(const struct call *call)
 {
     const struct certs *certs = call->admin->certs;
-    const struct chain *served = certs_chain(certs);
+    const struct chain *served = certs_status(certs).chain;
     struct store_key key;
     const char *text;
 
@@ -313,10 +313,8 @@ void admin_get_chain(const struct call *call)
         return;
     }
     if (!text && served) {
-        admin_send_parameters(call,
-                              chain_parameters(served,
-                                               certs_serves_crl(certs) ? certs_crl(certs) : NULL,
-                                               certs_table(certs)));
+        admin_send_parameters(call, chain_parameters(served, certs_status(certs).crl_in_table,
+                                                     certs_status(certs).table));
         return;
     }
     if (!text) {
@@ -379,11 +377,11 @@ static void told_preflight(struct certs_job *job)
  * "" where the platform would be needed and is not known. */
 static const char *preflight_key(const struct call *call, struct store_key *ret)
 {
-    const struct platform_state *platform = certs_platform(call->admin->certs);
+    const struct platform_state *platform = certs_status(call->admin->certs).platform;
     struct platform_state wanted = {.vlek_en = false};
     const char *tcb, *product, *chip, *signer;
     char text[STORE_KEY_SIZE];
-    enum load_signer kind = certs_signer(call->admin->certs);
+    enum load_signer kind = certs_status(call->admin->certs).signer;
 
     if (!admin_optional_string(call, "tcb", &tcb) || !tcb)
         return "tcb";
@@ -413,7 +411,7 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
         return "tcb";
     if (vlek || !chip)
         return store_key_make(product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK, wanted.chip_id,
-                              wanted.chip_id_size, certs_vlek_csp(call->admin->certs),
+                              wanted.chip_id_size, certs_status(call->admin->certs).vlek_csp,
                               &wanted.reported, ret) < 0
                    ? "product"
                    : NULL;

@@ -44,7 +44,7 @@ void admin_set_log_level(const struct call *call)
 static void set_drained(const struct call *call, bool drained)
 {
     struct json_object *object = json_object_new_object();
-    bool before = certs_drained(call->admin->certs);
+    bool before = certs_status(call->admin->certs).drained;
 
     certs_set_drained(call->admin->certs, drained);
     quotes_set_drained(call->admin->quotes, drained);

@@ -59,14 +59,14 @@ static struct json_object *platform_status(const struct platform_state *platform
 static struct json_object *certificate_status(const struct certs *certs)
 {
     struct json_object *object = json_object_new_object();
-    const struct chain *chain = certs_chain(certs);
-    const struct blob *table = certs_table(certs);
+    const struct chain *chain = certs_status(certs).chain;
+    const struct blob *table = certs_status(certs).table;
     const char *problems[CERTS_PROBLEMS_MAX];
     size_t n = certs_problems(certs, problems);
 
-    const struct platform_state *platform = certs_platform(certs);
+    const struct platform_state *platform = certs_status(certs).platform;
 
-    admin_add_hex64(object, "generation", certs_generation(certs));
+    admin_add_hex64(object, "generation", certs_status(certs).generation);
     if (platform)
         json_set(object, "platform", platform_status(platform));
     else
@@ -189,11 +189,11 @@ void admin_get_status(const struct call *call)
     admin_add_hex64(object, "instance", admin->instance);
     admin_add_int(object, "pid", (uint64_t)getpid());
     admin_add_int(object, "uptimeMs", (sys.now_us() - admin->ready_us) / 1000u);
-    admin_add_text(object, "state", certs_state_name(certs_get_state(admin->certs)));
-    json_set(object, "drained", json_object_new_boolean(certs_drained(admin->certs)));
+    admin_add_text(object, "state", certs_state_name(certs_status(admin->certs).state));
+    json_set(object, "drained", json_object_new_boolean(certs_status(admin->certs).drained));
     json_set(object, "degraded", json_object_new_boolean(json_length(array) > 0));
     json_set(object, "reasons", array);
-    if (certs_offered(admin->certs))
+    if (certs_status(admin->certs).offered)
         json_set(object, "certificates", certificate_status(admin->certs));
     else
         json_set_null(object, "certificates");
@@ -277,9 +277,8 @@ void admin_list_certificates(const struct call *call)
     const struct certs *certs = call->admin->certs;
     struct json_object *object = json_object_new_object();
 
-    admin_add_hex64(object, "generation", certs_generation(certs));
+    admin_add_hex64(object, "generation", certs_status(certs).generation);
     json_set(object, "certificates",
-             admin_certificates(certs_chain(certs),
-                                certs_serves_crl(certs) ? certs_crl(certs) : NULL));
+             admin_certificates(certs_status(certs).chain, certs_status(certs).crl_in_table));
     admin_send_parameters(call, object);
 }

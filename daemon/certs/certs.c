@@ -312,56 +312,56 @@ void certs_set_drained(struct certs *certs, bool drained)
         certs->changed(certs->changed_data);
 }
 
-bool certs_drained(const struct certs *certs)
+struct certs_status certs_status(const struct certs *certs)
 {
-    return certs->drained;
-}
+    static const char *const sources[] = {
+        [PLATFORM_NONE] = "none", [PLATFORM_FIXED] = "fixed", [PLATFORM_SEV] = "sev"};
+    const struct certs_options *options = &certs->options;
+    const struct store_chain *found = &certs->current.found;
+    struct certs_status status = {.offered = certs_offered(certs),
+                                  .drained = certs->drained,
+                                  .updating = certs->update.active,
+                                  .flooded = certs->flooded,
+                                  .state = certs->state,
+                                  .generation = certs->generation_id,
+                                  .table = certs->current.table,
+                                  .chain = found->chain,
+                                  .crl = found->crl,
+                                  .crl_in_table = options->serve_crl && !found->crl_left_out
+                                                      ? found->crl
+                                                      : NULL,
+                                  .signer = options->signer,
+                                  .vlek_csp = options->vlek_csp ? options->vlek_csp : "",
+                                  .platform_source = sources[platform_kind(options->platform)],
+                                  .platform = certs->known ? &certs->platform : NULL,
+                                  .store_path = options->store,
+                                  .table_path = options->table_file.path,
+                                  .update_reason = certs->update.reason,
+                                  .problem = {
+                                      [CERTS_TROUBLE_PLATFORM] = certs->platform_problem,
+                                      [CERTS_TROUBLE_CHAIN] = certs->chain_problem,
+                                      [CERTS_TROUBLE_ALARM] = found->alarm,
+                                      [CERTS_TROUBLE_FILE] = certs->file_problem,
+                                      [CERTS_TROUBLE_CLOCK] = certs->clock_problem,
+                                      [CERTS_TROUBLE_EXPIRY] = certs->expiry_problem,
+                                      [CERTS_TROUBLE_ROOTS] = certs->roots_problem,
+                                  }};
 
-uint64_t certs_generation(const struct certs *certs)
-{
-    return certs->generation_id;
-}
-
-enum certs_state certs_get_state(const struct certs *certs)
-{
-    return certs->state;
-}
-
-const char *certs_problem(const struct certs *certs, enum certs_trouble trouble)
-{
-    const char *const all[CERTS_PROBLEMS_MAX] = {
-        [CERTS_TROUBLE_PLATFORM] = certs->platform_problem,
-        [CERTS_TROUBLE_CHAIN] = certs->chain_problem,
-        [CERTS_TROUBLE_ALARM] = certs->current.found.alarm,
-        [CERTS_TROUBLE_FILE] = certs->file_problem,
-        [CERTS_TROUBLE_CLOCK] = certs->clock_problem,
-        [CERTS_TROUBLE_EXPIRY] = certs->expiry_problem,
-        [CERTS_TROUBLE_ROOTS] = certs->roots_problem,
-    };
-
-    return all[trouble][0] ? all[trouble] : NULL;
+    for (size_t i = 0; i < CERTS_PROBLEMS_MAX; i++)
+        if (!status.problem[i][0])
+            status.problem[i] = NULL;
+    return status;
 }
 
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX])
 {
+    const struct certs_status status = certs_status(certs);
     size_t n = 0;
 
-    for (unsigned i = 0; i < CERTS_PROBLEMS_MAX; i++) {
-        const char *problem = certs_problem(certs, (enum certs_trouble)i);
-        if (problem)
-            ret[n++] = problem;
-    }
+    for (size_t i = 0; i < CERTS_PROBLEMS_MAX; i++)
+        if (status.problem[i])
+            ret[n++] = status.problem[i];
     return n;
-}
-
-const struct chain *certs_chain(const struct certs *certs)
-{
-    return certs->current.found.chain;
-}
-
-const struct blob *certs_table(const struct certs *certs)
-{
-    return certs->current.table;
 }
 
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data)
@@ -397,52 +397,4 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base)
     uint64_t session = (uint64_t)(drawn >> 6) << 24 | (certs->lease_next++ & 0xffffffu);
     *ret_base = COCO_LEASE_BASE_MIN + session * COCO_LEASE_BYTES;
     return fd;
-}
-
-const char *certs_platform_source(const struct certs *certs)
-{
-    static const char *const names[] = {
-        [PLATFORM_NONE] = "none", [PLATFORM_FIXED] = "fixed", [PLATFORM_SEV] = "sev"};
-
-    return names[platform_kind(certs->options.platform)];
-}
-
-const char *certs_store_path(const struct certs *certs)
-{
-    return certs->options.store;
-}
-
-bool certs_has_store(const struct certs *certs)
-{
-    return certs->options.store != NULL;
-}
-
-const struct platform_state *certs_platform(const struct certs *certs)
-{
-    return certs->known ? &certs->platform : NULL;
-}
-
-enum load_signer certs_signer(const struct certs *certs)
-{
-    return certs->options.signer;
-}
-
-const char *certs_vlek_csp(const struct certs *certs)
-{
-    return certs->options.vlek_csp ? certs->options.vlek_csp : "";
-}
-
-const char *certs_table_path(const struct certs *certs)
-{
-    return certs->options.table_file.path;
-}
-
-const struct crl *certs_crl(const struct certs *certs)
-{
-    return certs->current.found.crl;
-}
-
-bool certs_serves_crl(const struct certs *certs)
-{
-    return certs->options.serve_crl && !certs->current.found.crl_left_out;
 }

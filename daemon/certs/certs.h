@@ -61,10 +61,6 @@ void certs_reload(struct certs *certs, const struct certs_options *options);
 /* The host's clock was set: what depends on it is judged again. */
 void certs_clock_set(struct certs *certs);
 
-/* Is there an SNP service on this host at all? A store alone makes none: nothing tells which of its
- * chains is this host's. */
-bool certs_offered(const struct certs *certs);
-
 struct certs_answer {
     uint32_t status;          /* COCO_OK, _ENOSPC, _EAGAIN, _EIO, _EOPNOTSUPP */
     bool wait;                /* of an EAGAIN: it need not be one, see certs_wait */
@@ -97,10 +93,7 @@ const struct store_key *certs_generation_key(const struct certs *certs, uint64_t
 
 /* While drained, by an administrator, CERTS_GET is EAGAIN. */
 void certs_set_drained(struct certs *certs, bool drained);
-bool certs_drained(const struct certs *certs);
 
-uint64_t certs_generation(const struct certs *certs);
-enum certs_state certs_get_state(const struct certs *certs);
 /* What may be wrong: with the platform (or its reading), the chain, the chain that is served all
  * the same, the table file, the clock, its days that are left, the roots that the configuration
  * names. */
@@ -114,16 +107,33 @@ enum certs_trouble {
     CERTS_TROUBLE_ROOTS,
 };
 #define CERTS_PROBLEMS_MAX 7u
-/* A sentence that says what to do; NULL: nothing is wrong with it. */
-const char *certs_problem(const struct certs *certs, enum certs_trouble trouble);
+
+/* What others may know, all at one moment. What it points to stays valid until the next turn of the
+ * loop. */
+struct certs_status {
+    bool
+        offered; /* an SNP service; a store alone makes none: no chain of it is known as this host's */
+    bool drained, updating; /* by an administrator; an update is under way */
+    bool flooded; /* the last look, once a minute, found more lasting locks than leases can be */
+    enum certs_state state;
+    uint64_t generation;
+    const struct blob *table;       /* that is served; NULL: nothing was published yet */
+    const struct chain *chain;      /* NULL: that table is the empty one */
+    const struct crl *crl;          /* that the chain was judged by; NULL: none */
+    const struct crl *crl_in_table; /* the same, where it is served */
+    enum load_signer signer;
+    const char *vlek_csp;                  /* "": the only one */
+    const char *platform_source;           /* "none", "fixed" or "sev" */
+    const struct platform_state *platform; /* as it was read last; NULL: not known */
+    const char *store_path;                /* NULL: there is no store */
+    const char *table_path;
+    const char *update_reason; /* of the update that is under way, or was */
+    /* Sentences that say what to do; NULL: nothing is wrong with it. */
+    const char *problem[CERTS_PROBLEMS_MAX];
+};
+struct certs_status certs_status(const struct certs *certs);
 /* All that is wrong, as above. Returns how many there are. */
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX]);
-/* The chain that is served; NULL: none. */
-const struct chain *certs_chain(const struct certs *certs);
-/* The CRL that the chain was judged by; NULL: none. */
-const struct crl *certs_crl(const struct certs *certs);
-const struct blob *certs_table(const struct certs *certs);
-bool certs_serves_crl(const struct certs *certs);
 
 /* Who is told when the state or the generation changes. One. */
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data);
@@ -193,16 +203,6 @@ int certs_job_submit(struct certs_job *job, struct account *account);
 void certs_job_cancel(struct certs_job *job);
 void certs_job_free(struct certs_job *job);
 
-/* "none", "fixed" or "sev": how the platform is known. */
-const char *certs_platform_source(const struct certs *certs);
-/* The folder of the store; NULL: none. */
-const char *certs_store_path(const struct certs *certs);
-bool certs_has_store(const struct certs *certs);
-/* The platform as it was read last; NULL: not known. */
-const struct platform_state *certs_platform(const struct certs *certs);
-enum load_signer certs_signer(const struct certs *certs);
-const char *certs_vlek_csp(const struct certs *certs); /* "": the only one */
-
 /* --- firmware updates: certs_update.c --- */
 
 /* What an update ended in. */
@@ -217,10 +217,6 @@ int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *rea
 void certs_update_end(struct certs *certs, bool forced, certs_update_told *told, void *data);
 /* The updater is gone: ends the update once nobody holds the lock. Told nobody. */
 void certs_update_abandon(struct certs *certs);
-bool certs_update_active(const struct certs *certs);
-/* What the update that is under way gave as its reason. */
-const char *certs_update_reason(const struct certs *certs);
-const char *certs_table_path(const struct certs *certs);
 
 /* --- locks on the table file: certs_locks.c --- */
 
@@ -233,6 +229,3 @@ struct certs_holder {
  * more than `max`, or so many that finding them takes longer than 2 ms. Whose they are the kernel
  * tells nobody by that: a byte of a session's range says only to whom that range was given. */
 size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max);
-/* At the last look, once a minute: were there more locks, from the one before, than leases can be?
- */
-bool certs_flooded(const struct certs *certs);

@@ -19,30 +19,30 @@
 #define KEPT_MANY 64u
 
 /* Since when this lock is seen, by the time of the first look. */
-static uint64_t seen_since(struct update *update, uint64_t start, uint64_t now)
+static uint64_t seen_since(struct certs *certs, uint64_t start, uint64_t now)
 {
-    for (size_t i = 0; i < update->n_seen; i++)
-        if (update->seen[i].start == start)
-            return update->seen[i].since_us;
-    if (update->n_seen < CERTS_HOLDERS_MAX) {
-        update->seen[update->n_seen].start = start;
-        update->seen[update->n_seen++].since_us = now;
+    for (size_t i = 0; i < certs->n_seen; i++)
+        if (certs->seen[i].start == start)
+            return certs->seen[i].since_us;
+    if (certs->n_seen < CERTS_HOLDERS_MAX) {
+        certs->seen[certs->n_seen].start = start;
+        certs->seen[certs->n_seen++].since_us = now;
     }
     return now;
 }
 
-static void forget_gone(struct update *update, const struct certs_holder *holders, size_t n)
+static void forget_gone(struct certs *certs, const struct certs_holder *holders, size_t n)
 {
     size_t kept = 0;
 
-    for (size_t i = 0; i < update->n_seen; i++) {
+    for (size_t i = 0; i < certs->n_seen; i++) {
         bool there = false;
         for (size_t j = 0; j < n && !there; j++)
-            there = holders[j].lock.start == update->seen[i].start;
+            there = holders[j].lock.start == certs->seen[i].start;
         if (there)
-            update->seen[kept++] = update->seen[i];
+            certs->seen[kept++] = certs->seen[i];
     }
-    update->n_seen = kept;
+    certs->n_seen = kept;
 }
 
 size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
@@ -60,8 +60,8 @@ size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
         const uint64_t start = todo[n_todo].start, end = todo[n_todo].end;
         if (!table_file_holder(&certs->file, start, end, &lock))
             continue;
-        ret[n++] = (struct certs_holder){.lock = lock,
-                                         .since_us = seen_since(&certs->update, lock.start, now)};
+        ret[n++] =
+            (struct certs_holder){.lock = lock, .since_us = seen_since(certs, lock.start, now)};
         uint64_t behind = lock.start + lock.length;
         if (lock.length != 0 && (end == 0 || behind < end) && n_todo < CERTS_HOLDERS_MAX) {
             todo[n_todo].start = behind;
@@ -72,13 +72,8 @@ size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
             todo[n_todo++].end = lock.start;
         }
     }
-    forget_gone(&certs->update, ret, n);
+    forget_gone(certs, ret, n);
     return n;
-}
-
-bool certs_flooded(const struct certs *certs)
-{
-    return certs->flooded;
 }
 
 void certs_look_at_locks(struct certs *certs)

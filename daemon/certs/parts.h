@@ -45,10 +45,6 @@ struct update {
     char reason[128];
     certs_update_told *told;
     void *data;
-    size_t n_seen; /* whose locks were seen, and since when */
-    struct {
-        uint64_t start, since_us;
-    } seen[CERTS_HOLDERS_MAX];
 };
 
 struct certs {
@@ -112,7 +108,11 @@ struct certs {
     struct update update;
 
     /* certs_locks.c */
-    bool flooded; /* and that was told */
+    bool flooded;  /* and that was told */
+    size_t n_seen; /* which locks were seen, and since when */
+    struct {
+        uint64_t start, since_us;
+    } seen[CERTS_HOLDERS_MAX];
 
     /* certs_jobs.c */
     struct certs_job *job;   /* on the worker; NULL: none */
@@ -148,6 +148,8 @@ static inline bool certs_knows_platform(const struct certs *certs)
 {
     return platform_kind(certs->options.platform) != PLATFORM_NONE;
 }
+
+bool certs_offered(const struct certs *certs);
 
 /* certs_select.c */
 /* Selects anew. `forced`: also where the platform is as it was. */

@@ -148,13 +148,3 @@ void certs_update_tell(struct certs *certs, int result)
     certs->update.told = NULL;
     told(certs->update.data, result);
 }
-
-bool certs_update_active(const struct certs *certs)
-{
-    return certs->update.active;
-}
-
-const char *certs_update_reason(const struct certs *certs)
-{
-    return certs->update.reason;
-}

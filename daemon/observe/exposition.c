@@ -237,17 +237,17 @@ static void certs_state(FILE *out, const char *name, const struct exposition *fr
 {
     for (unsigned i = CERTS_SERVING; i <= CERTS_UPDATING; i++)
         count(out, name, "state", certs_state_name((enum certs_state)i),
-              i == certs_get_state(from->certs));
+              i == certs_status(from->certs).state);
 }
 
 static void certs_offered_now(FILE *out, const char *name, const struct exposition *from)
 {
-    count(out, name, NULL, NULL, certs_offered(from->certs));
+    count(out, name, NULL, NULL, certs_status(from->certs).offered);
 }
 
 static void table_bytes(FILE *out, const char *name, const struct exposition *from)
 {
-    const struct blob *table = certs_table(from->certs);
+    const struct blob *table = certs_status(from->certs).table;
 
     count(out, name, NULL, NULL, table ? table->size : 0);
 }
@@ -256,7 +256,7 @@ static void not_after(FILE *out, const char *name, const struct exposition *from
 {
     static const char *const roles[CHAIN_ROLES] = {
         [CHAIN_ARK] = "root", [CHAIN_ASK] = "intermediate", [CHAIN_LEAF] = "leaf"};
-    const struct chain *chain = certs_chain(from->certs);
+    const struct chain *chain = certs_status(from->certs).chain;
 
     for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
         (void)fprintf(out, "cocod_%s{certificate=\"%s\"} %" PRId64 "\n", name, roles[i],
@@ -265,7 +265,7 @@ static void not_after(FILE *out, const char *name, const struct exposition *from
 
 static void next_update(FILE *out, const char *name, const struct exposition *from)
 {
-    const struct crl *crl = certs_crl(from->certs);
+    const struct crl *crl = certs_status(from->certs).crl;
 
     if (crl && crl->next_update_s != INT64_MAX)
         (void)fprintf(out, "cocod_%s %" PRId64 "\n", name, crl->next_update_s);

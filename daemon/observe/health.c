@@ -38,7 +38,7 @@ void health_reasons(const struct health *health, void (*each)(void *data, const 
         each(data, "reading the configuration hangs: a disk, a file system or a name service does "
                    "not answer; look at `dmesg`, and at what [admin] and vmm_users name; the "
                    "configuration before stays in force");
-    if (certs_drained(health->certs))
+    if (certs_status(health->certs).drained)
         each(data, "drained by an administrator: every request is told to come again; \"cococtl "
                    "resume\" ends it");
     for (size_t i = 0; i < n; i++)

@@ -199,7 +199,7 @@ static inline void platform_close(void)
 static inline int served(void)
 {
     struct certs_answer answer = certs_get(rig.certs, 4);
-    const struct chain *chain = certs_chain(rig.certs);
+    const struct chain *chain = certs_status(rig.certs).chain;
 
     if (answer.status == COCO_EAGAIN)
         return BUSY;

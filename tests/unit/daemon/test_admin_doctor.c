@@ -254,7 +254,7 @@ TEST(expiry_is_judged_by_the_days)
     };
 
     open_host();
-    const struct chain *chain = certs_chain(rig.certs);
+    const struct chain *chain = certs_status(rig.certs).chain;
     int64_t first = chain->certs[0].not_after_s;
     for (size_t i = 1; i < CHAIN_ROLES; i++)
         if (chain->certs[i].not_after_s < first)

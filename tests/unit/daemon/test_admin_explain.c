@@ -21,14 +21,14 @@ TEST(certificates_are_explained)
     rig_clock_us += 250000;
     struct json_object *request = last_request("a");
     snprintf(generation, sizeof(generation), "%016llx",
-             (unsigned long long)certs_generation(rig.certs));
+             (unsigned long long)certs_status(rig.certs).generation);
     ck_assert_str_eq(text_of(request, "kind"), "certs");
     ck_assert_str_eq(text_of(request, "status"), "OK");
     ck_assert_ptr_null(get(request, "why"));
     ck_assert_str_eq(text_of(request, "generation"), generation);
     ck_assert_ptr_nonnull(strstr(text_of(request, "chain"), "Milan/VCEK/"));
     ck_assert_ptr_nonnull(strstr(text_of(request, "chain"), text_of(request, "tcb")));
-    ck_assert_int_eq(number_of(request, "bytes"), (int64_t)certs_table(rig.certs)->size);
+    ck_assert_int_eq(number_of(request, "bytes"), (int64_t)certs_status(rig.certs).table->size);
     ck_assert_int_eq(number_of(request, "agoMs"), 250);
     ck_assert_int_eq(number_of(request, "leaseMs"), 250);
     ck_assert_ptr_null(get(request, "backend"));

@@ -210,7 +210,7 @@ TEST(who_may_not_is_told_which_role_it_takes)
     ck_assert_str_eq(text_of(get(reply, "parameters"), "role"), "operate");
     ck_assert_int_eq(number_of(get(reply, "parameters"), "uid"), 70001);
     json_object_put(reply);
-    ck_assert(!certs_update_active(rig.certs));
+    ck_assert(!certs_status(rig.certs).updating);
     end(fd);
 }
 

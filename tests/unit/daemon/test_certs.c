@@ -14,7 +14,7 @@ FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setu
 TEST(a_good_chain_is_served_from_the_start)
 {
     open_certs(0);
-    ck_assert(certs_offered(rig.certs));
+    ck_assert(certs_status(rig.certs).offered);
     expect_chain(0);
     ck_assert_uint_eq(n_problems(), 0);
     ck_assert(file_is_current());
@@ -122,8 +122,8 @@ TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
     rig_open(&rig, &options);
     ck_assert_uint_eq(n_problems(), cases[_i].served ? 0 : 1);
     if (cases[_i].served) {
-        ck_assert_str_eq(certs_chain(rig.certs)->product, cases[_i].product);
-        ck_assert_mem_eq(&certs_chain(rig.certs)->tcb, &at.fixed.reported,
+        ck_assert_str_eq(certs_status(rig.certs).chain->product, cases[_i].product);
+        ck_assert_mem_eq(&certs_status(rig.certs).chain->tcb, &at.fixed.reported,
                          sizeof(at.fixed.reported));
         ck_assert_uint_eq(certs_get(rig.certs, 2).status, COCO_OK);
         ck_assert(file_is_current());
@@ -140,7 +140,7 @@ TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
 TEST(without_a_chain_there_is_no_service)
 {
     rig_open(&rig, &options);
-    ck_assert(!certs_offered(rig.certs));
+    ck_assert(!certs_status(rig.certs).offered);
     ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EOPNOTSUPP);
     ck_assert_uint_eq(n_problems(), 0);
     uint64_t lease;
@@ -224,7 +224,7 @@ TEST(missing_chain_refuse_does_not_touch_a_good_chain)
 TEST(too_few_pages_are_told_how_many)
 {
     open_certs(0);
-    uint32_t need = coco_npages(certs_table(rig.certs)->size);
+    uint32_t need = coco_npages(certs_status(rig.certs).table->size);
     ck_assert_uint_ge(need, 1);
     for (uint64_t npages = 0; npages < 6; npages++) {
         struct certs_answer answer = certs_get(rig.certs, npages);
@@ -241,10 +241,10 @@ TEST(too_few_pages_are_told_how_many)
 TEST(a_good_chain_follows_a_good_one)
 {
     open_certs(0);
-    uint64_t first = certs_generation(rig.certs);
+    uint64_t first = certs_status(rig.certs).generation;
     reload(1, NULL);
     expect_chain(1);
-    ck_assert_uint_ne(certs_generation(rig.certs), first);
+    ck_assert_uint_ne(certs_status(rig.certs).generation, first);
     ck_assert(file_is_current());
     ck_assert_uint_eq(n_changes, 1);
     ck_assert_uint_eq(metrics.certs_published, 2);
@@ -256,13 +256,13 @@ TEST(an_unchanged_chain_is_not_published_again)
     struct stat before, after;
 
     open_certs(0);
-    uint64_t first = certs_generation(rig.certs);
+    uint64_t first = certs_status(rig.certs).generation;
     ck_assert_int_eq(stat(table_path, &before), 0);
     reload(0, NULL);
     certs_reload(rig.certs, NULL); /* as SIGHUP without a change */
     rig_await_worker(&rig);
     expect_chain(0);
-    ck_assert_uint_eq(certs_generation(rig.certs), first);
+    ck_assert_uint_eq(certs_status(rig.certs).generation, first);
     ck_assert_uint_eq(n_changes, 0);
     ck_assert_uint_eq(metrics.certs_published, 1);
     ck_assert_int_eq(stat(table_path, &after), 0);
@@ -273,10 +273,10 @@ TEST(an_unchanged_chain_is_not_published_again)
 TEST(a_refused_chain_leaves_the_old_one_serving)
 {
     open_certs(0);
-    uint64_t first = certs_generation(rig.certs);
+    uint64_t first = certs_status(rig.certs).generation;
     reload(0, bad_path);
     expect_chain(0);
-    ck_assert_uint_eq(certs_generation(rig.certs), first);
+    ck_assert_uint_eq(certs_status(rig.certs).generation, first);
     ck_assert_uint_eq(n_problems(), 1);
     ck_assert(has_problem(bad_path));
     ck_assert(has_problem("(the chain loaded before is still served)"));
@@ -314,7 +314,7 @@ TEST(from_nothing_to_a_chain_and_back)
     certs_reload(rig.certs, &none); /* the operator takes the service away */
     rig_await_worker(&rig);
     ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EOPNOTSUPP);
-    ck_assert_uint_eq(certs_table(rig.certs)->size, COCO_SNP_EMPTY_TABLE_SIZE);
+    ck_assert_uint_eq(certs_status(rig.certs).table->size, COCO_SNP_EMPTY_TABLE_SIZE);
     ck_assert(file_is_current()); /* VMMs that read the file must not find the old chain */
     reload(1, NULL);
     expect_chain(1);
@@ -325,7 +325,7 @@ TEST(from_nothing_to_a_chain_and_back)
 TEST(a_service_that_begins_at_a_reload)
 {
     rig_open(&rig, &options);
-    ck_assert(!certs_offered(rig.certs));
+    ck_assert(!certs_status(rig.certs).offered);
     reload(0, NULL);
     expect_chain(0);
     ck_assert(file_is_current());
@@ -483,15 +483,36 @@ TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
     rig_pass(&rig, 60 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
-    ck_assert(certs_flooded(rig.certs));
+    ck_assert(certs_status(rig.certs).flooded);
     rig_pass(&rig, 600 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
     keep_locks(fd, base, 0);
     rig_pass(&rig, 61 * SECOND);
-    ck_assert(!certs_flooded(rig.certs));
+    ck_assert(!certs_status(rig.certs).flooded);
     keep_locks(fd, base, 2000);
     rig_pass(&rig, 121 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 2);
+    close(fd);
+    rig_close(&rig);
+}
+
+/* What was seen of locks was forgotten when an update began. */
+TEST(an_update_a_minute_does_not_hide_a_lock_flood)
+{
+    uint64_t base;
+
+    event_reset();
+    open_certs(0);
+    int fd = certs_open_lease(rig.certs, &base);
+    keep_locks(fd, base, 2000);
+    for (unsigned i = 0; i < 5; i++) {
+        ck_assert_int_eq(certs_update_begin(rig.certs, 10 * SECOND, "test"), 0);
+        certs_update_abandon(rig.certs);
+        pass_and_load(60 * SECOND);
+        ck_assert(!certs_status(rig.certs).updating);
+    }
+    ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
+    ck_assert(certs_status(rig.certs).flooded);
     close(fd);
     rig_close(&rig);
 }
@@ -509,7 +530,7 @@ TEST(leases_that_come_and_go_are_no_flood)
         rig_pass(&rig, 60 * SECOND);
     }
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
-    ck_assert(!certs_flooded(rig.certs));
+    ck_assert(!certs_status(rig.certs).flooded);
     close(fd);
     rig_close(&rig);
 }

@@ -139,7 +139,8 @@ TEST(a_selection_waits_for_one_job)
     rig_reload_cocod(cocod, fixture_config(milan("3.0.9.115", "missing_chain = refuse\n")));
     settle();
     sem_post(&gate);
-    while (certs_get(cocod->certs, 4).status != COCO_OK || certs_chain(cocod->certs)->tcb.snp != 9)
+    while (certs_get(cocod->certs, 4).status != COCO_OK ||
+           certs_status(cocod->certs).chain->tcb.snp != 9)
         ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
     ck_assert_uint_le(strlen(told), 2);
     for (int i = 0; i < 100; i++)
