@@ -2,19 +2,19 @@
 /*
  * The certificate service: its parts, and how they hang together.
  *
- *   options ─▶ selection ── a generation ──▶ publication ── swaps it ──▶ gate ──▶ CERTS_GET
- *                  ▲                            │    table file and lock
- *                  └── "an updater was there" ──┘
+ *   gate ◀── doubt ── selection ◀── "select anew" ── publication
+ *    ▲                    └──────── a generation ────────▶ │
+ *    └───────────────────── swaps it in ───────────────────┘
  *
- * gate.c answers CERTS_GET and says why not; selection.c finds the generation that is to be served
- * next; publication.c owns the table file and its lock, and firmware updates; jobs.c works on the
- * store; expiry.c and locks.c look once a minute at what is served and at who has locks. Each has a
- * struct of its own, and an arrow is a call that the file to its left does not know of: it is a
- * callback that is set here.
+ * The gate answers CERTS_GET, and says why not. The selection finds the generation that is to be
+ * served next. The publication owns the table file and its lock, firmware updates included. Beside
+ * them, jobs are administrators' work on the store; expiry and locks look once a minute at what is
+ * served, and at who has locks. Each has a struct of its own. Calls go from right to left, to the
+ * gate at last; what goes the other way is a callback, set here.
  *
- * Two things are found only because somebody asks for a table: that what is known of the platform
- * is too old, and that an updater was there whom nobody announced. certs_get() looks for them first.
- * The asker holds its lease while it asks, so what is found then stays true until it lets go.
+ * Two things are found only when somebody asks for a table: that the last reading of the platform
+ * is too old, and that an updater was there whom nobody announced. certs_get() looks for them
+ * first. The asker holds its lease meanwhile, so what is found stays true until it lets go.
  */
 #include "certs/certs.h"
 #include "base/container_of.h"

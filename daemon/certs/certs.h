@@ -72,8 +72,7 @@ enum certs_trouble {
 /* What others may know, all at one moment. What it points to stays valid until the next turn of the
  * loop. */
 struct certs_status {
-    bool
-        offered; /* an SNP service; a store alone makes none: no chain of it is known as this host's */
+    bool offered;           /* there is an SNP service on this host */
     bool drained, updating; /* by an administrator; an update is under way */
     bool flooded; /* the last look, once a minute, found more lasting locks than leases can be */
     enum certs_state state;

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an answer is made of is decided when something changes, by `settle`, and not when somebody
- * asks. The reason is one of these, the first that holds:
+ * An answer is decided when something changes, by `settle`, and not when somebody asks. The reason
+ * is the first of these that holds:
  *
  *   DRAINED    an administrator drained cocod
- *   UPDATING   somebody has the write lock of the table file, or cocod has it after an update
+ *   UPDATING   somebody has the write lock of the table file; or cocod has it, after an update
  *   STARTING   nothing was published yet
  *   DRAINING   a firmware update waits for leases to end
- *   READING    the platform's state is too old, or not known to be that of the chain
- *   UPDATING   an updater was seen whom nobody announced
+ *   READING    what is known of the platform is too old, or may not be what the chain is for
+ *   UPDATING   an updater was there whom nobody announced
  *
- * Told to come again, a guest would come after exactly the time in which a reading grows old. So a
- * request that meets READING waits, and one that meets UPDATING where cocod has the lock itself.
- * None waits for what its own lease could stand in the way of. A timer looks at those who wait, some
- * at a time, after each change.
+ * A guest that is told to come again comes after exactly the time in which a reading grows old. So
+ * a request that meets READING waits for it, and one that meets UPDATING where cocod itself has the
+ * lock. None waits for what its own lease may stand in the way of. After each change a timer looks
+ * at those who wait, some at a time.
  */
 #include "certs/gate.h"
 #include "base/container_of.h"

@@ -94,3 +94,20 @@ void locks_look(struct locks *locks, const struct table_file *file, const char *
                    kept, path);
     locks->flooded = flooded;
 }
+
+void locks_tell_blocked(certs_namer *namer, void *data, uint64_t byte, const char *text)
+{
+    struct certs_who who = {.vm = ""};
+
+    if (!namer || !namer(data, byte, &who)) {
+        event_emit(EVENT_LEASE_BLOCKS, LOG_FIELDS(log_number("COCO_BYTE", (int64_t)byte)), "%s",
+                   text);
+        return;
+    }
+    event_emit(EVENT_LEASE_BLOCKS,
+               LOG_FIELDS(log_text("COCO_VM", who.vm), log_number("PEER_PID", who.pid),
+                          log_number("PEER_UID", (int64_t)who.uid),
+                          log_number("COCO_BYTE", (int64_t)byte)),
+               "%s; the byte is of the range of VM %s, pid %d, whose lock it need not be", text,
+               who.vm[0] ? who.vm : "without a name", (int)who.pid);
+}

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct certs_holder {
     struct table_holder lock;
@@ -28,3 +29,15 @@ size_t locks_find(struct locks *locks, const struct table_file *file, struct cer
                   size_t max);
 /* Tells of a flood. Once a minute. */
 void locks_look(struct locks *locks, const struct table_file *file, const char *path);
+
+/* Who knows whose lease a byte of the table file is: false where nobody's of this run. The strings
+ * are valid until the next turn of the loop. */
+struct certs_who {
+    const char *vm;
+    pid_t pid;
+    uid_t uid;
+};
+typedef bool certs_namer(void *data, uint64_t byte, struct certs_who *ret);
+
+/* Tells that the lease on that byte stands in the way, and whose it may be. */
+void locks_tell_blocked(certs_namer *namer, void *data, uint64_t byte, const char *text);

@@ -51,6 +51,7 @@ int options_copy(const struct certs_options *from, struct load_options *ret)
     if (ret->paths.chain && ret->paths.roots && ret->vlek_csp && (!from->store || ret->store))
         return 0;
     options_copy_done(ret);
+    *ret = (struct load_options){.store = NULL};
     return -ENOMEM;
 }
 

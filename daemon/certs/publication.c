@@ -1,63 +1,52 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The publication brings a generation in, in step with the locks on the table file, and has cocod's
- * part in a firmware update.
+ * The publication brings a generation in, in step with the locks on the table file.
  *
  *   next is there ──▶ take the write lock
- *     ├─ taken: rewrite the file, swap the generation ──▶ SERVING
- *     ├─ taken, and an updater may have been there ──▶ LOCKED: keep it, read the platform, or where
- *     │  that is not known the files, and select; then rewrite and swap
- *     ├─ a lease is in the way: swap the generation; the file is stale, and follows when the lease
- *     │  is gone
- *     ├─ likewise, and an updater may have been there: mark the file, ask for a write lock, read and
+ *     ├─ taken ──▶ rewrite the file, swap the generation: SERVING
+ *     ├─ taken, and an updater may have been there ──▶ LOCKED: keep it, select; then as above
+ *     ├─ a lease is in the way ──▶ swap; the file is stale, and follows when the lease is gone
+ *     ├─ likewise, and an updater may have been there ──▶ mark the file, ask for a write lock,
  *     │  select beside the lease, and swap
- *     └─ somebody else has the write lock ──▶ UPDATING: a firmware command runs; EAGAIN, for as
- *        long as that takes
+ *     └─ somebody else has the write lock ──▶ UPDATING: EAGAIN, for as long as that takes
  *
- * So a lease delays the file and never the sessions, which get tables by value, whoever holds it
- * and for how long.
+ * So a lease delays the file and never the sessions, which get tables by value.
  *
- * What always holds: a chain becomes public only if, since the platform or the files were read for
- * it, no updater was there. This process has had the write lock since; or the file has not been
- * made the empty table since, which is what an updater does before its command. Where the file is
- * that table already, since the last updater left it so and cocod cannot have the lock, nothing
- * would show: so cocod marks it first. And in this order: whoever gets the lock after the mark cuts
- * it off; whoever has it when it is written is found by asking for a write lock afterwards; and
- * whatever he did who let go before that, the reading sees, which begins last. The mark lies where
- * nobody reads, so it needs no lock itself.
+ * What always holds: a chain becomes public only if no updater was there since the platform, or
+ * the files, were read for it. Either this process has had the write lock since, or the file was
+ * not emptied since, as each updater does before its command. Where the file is empty already and
+ * the lock is not to be had, an emptying would leave no trace, so cocod marks the file first. The
+ * order matters: who gets the lock after the mark cuts it off; who has it when the mark is written
+ * is found by asking for a write lock afterwards; and what those did who let go before that, the
+ * reading sees, which begins last. The mark lies where nobody reads, and needs no lock.
  *
- * In an update (PROTOCOL.md "The updater") cocod neither takes the lock for the updater nor runs its
- * command. It stops handing out tables, so that leases end; watches the lock; and when the updater
- * is done, or gone, and nobody has the lock, publishes what matches the platform then. The exclusion
- * is the kernel's: whoever is killed when, cocod included, nothing of it is lost.
+ * In an update (PROTOCOL.md "The updater") cocod stops handing out tables, so that leases end;
+ * watches the lock, which the updater takes himself; and publishes what matches the platform once
+ * the updater is done, or gone, and nobody has the lock. The kernel does the excluding, so nothing
+ * is lost whoever is killed when.
  *
- * Up to the lock, a failed update leaves everything as it was, and service is restored at once: an
- * updater makes the file the empty table before its command, so the file tells that there was none.
- * What the platform reports is read again all the same, without the lock, which the lease that the
- * updater gave up for may hold for ever; requests wait for that reading. Once somebody was seen
- * with the lock, or the file is empty, what was served before is never assumed again, and cocod
- * reads under the lock.
+ * An update that never got the lock leaves everything as it was, and service is restored at once.
+ * The platform is read again all the same, without the lock, which a lease may keep for ever. Once
+ * somebody had the lock, or the file is empty, nothing of before is assumed, and cocod reads under
+ * the lock.
  */
 #include "certs/publication.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "coco_limits.h"
+#include "certs/locks.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
 #define READERS_RETRY_US 2000u
 #define UPDATER_RETRY_US 20000u
 #define STALE_RETRY_US   1000000u
 #define WATCH_US         20000u
-/* A look at the lock costs as much as there are locks, and the loop has other things to do: it rests
- * so many times as long as the last one took. */
+/* A look at the lock costs as much as there are locks: the loop rests so many times as long. */
 #define LOOK_RESTS 20u
 
 /* --- what is told ----------------------------------------------------------------------------- */
@@ -105,24 +94,6 @@ static void tell_unwritten(struct publication *publication, int error)
                  "cannot write the table file %s: %s; VMMs that read the file see the empty table "
                  "until it can be written",
                  publication->options->table_file.path, strerror(-error));
-}
-
-/* A lease on that byte stands in the way. */
-static void tell_blocked(struct publication *publication, uint64_t byte, const char *text)
-{
-    struct certs_who who = {.vm = ""};
-
-    if (!publication->namer || !publication->namer(publication->namer_data, byte, &who)) {
-        event_emit(EVENT_LEASE_BLOCKS, LOG_FIELDS(log_number("COCO_BYTE", (int64_t)byte)), "%s",
-                   text);
-        return;
-    }
-    event_emit(EVENT_LEASE_BLOCKS,
-               LOG_FIELDS(log_text("COCO_VM", who.vm), log_number("PEER_PID", who.pid),
-                          log_number("PEER_UID", (int64_t)who.uid),
-                          log_number("COCO_BYTE", (int64_t)byte)),
-               "%s; the byte is of the range of VM %s, pid %d, whose lock it need not be", text,
-               who.vm[0] ? who.vm : "without a name", (int)who.pid);
 }
 
 void publication_tell_updater(struct publication *publication, int result)
@@ -173,7 +144,8 @@ static void file_is_behind(struct publication *publication)
                 "a lease on byte %llu of the table file %s is not given back; sessions get the new "
                 "table, the file follows when the lease is gone",
                 (unsigned long long)publication->in_the_way, publication->options->table_file.path);
-    tell_blocked(publication, publication->in_the_way, publication->problem.text);
+    locks_tell_blocked(publication->namer, publication->namer_data, publication->in_the_way,
+                       publication->problem.text);
 }
 
 static void no_longer_behind(struct publication *publication)
@@ -248,18 +220,12 @@ enum publication_event {
     STALE,        /* it is not to be had, and the file stays behind */
 };
 
-static void happens(struct publication *publication, enum publication_event event);
-
-static void drop_lock(struct publication *publication)
+static void drain(struct publication *publication)
 {
-    if (publication->state != PUBLICATION_LOCKED)
-        return;
-    table_file_unlock(&publication->file);
-    publication->must_read = true; /* what was being selected is not what will be served */
-}
-
-static void watch(struct publication *publication)
-{
+    if (publication->state == PUBLICATION_LOCKED) {
+        table_file_unlock(&publication->file);
+        publication->must_read = true; /* what was being selected is not what will be served */
+    }
     publish_later(publication, WATCH_US);
 }
 
@@ -343,7 +309,7 @@ static const struct {
     enum publication_state to;
     void (*then)(struct publication *publication);
 } machine[] = {
-    [BEGIN_UPDATE] = {drop_lock, PUBLICATION_DRAINING, watch},
+    [BEGIN_UPDATE] = {drain, PUBLICATION_DRAINING, NULL},
     [GAVE_UP] = {NULL, PUBLICATION_SERVING, restore},
     [TAKEN] = {NULL, PUBLICATION_UPDATING, wait_for_updater},
     [EMPTIED] = {distrust, PUBLICATION_SERVING, NULL},
@@ -448,8 +414,8 @@ static void look_for_holder(struct publication *publication)
         !table_file_holder(&publication->file, 0, 0, &lock) || lock.write)
         return;
     update->blocked_us = UINT64_MAX;
-    tell_blocked(publication, lock.start,
-                 "a lease that is not given back stands in the way of a firmware update");
+    locks_tell_blocked(publication->namer, publication->namer_data, lock.start,
+                       "a lease that is not given back stands in the way of a firmware update");
 }
 
 /* May the firmware, or where that is all there is the files, be others than before the update? */
@@ -608,20 +574,7 @@ int publication_open_lease(struct publication *publication, uint64_t *ret_base)
         return -EOPNOTSUPP;
     if (!is_named(publication))
         return -ESTALE;
-    int fd = table_file_reopen(&publication->file);
-    if (fd < 0)
-        return fd;
-    uint32_t drawn;
-    if (getrandom(&drawn, sizeof(drawn), 0) < 0) {
-        int r = -errno;
-        close(fd);
-        return r;
-    }
-    /* 1 MiB of table, then 26 bits that nobody guesses, 24 that no other session has, 12 of the
-     * vCPU: below 2^63. */
-    uint64_t session = (uint64_t)(drawn >> 6) << 24 | (publication->lease_next++ & 0xffffffu);
-    *ret_base = COCO_LEASE_BASE_MIN + session * COCO_LEASE_BYTES;
-    return fd;
+    return table_file_open_lease(&publication->file, ret_base);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -636,8 +589,6 @@ int publication_init(struct publication *publication, struct timers *timers,
     publication->swapped = swapped;
     publication->data = data;
     publication->file.fd = -1;
-    if (getrandom(&publication->lease_next, sizeof(publication->lease_next), 0) < 0)
-        return -errno;
     return timer_init(&publication->retry, timers, on_retry);
 }
 

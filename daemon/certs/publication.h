@@ -6,22 +6,13 @@
 #pragma once
 
 #include "certs/gate.h"
+#include "certs/locks.h"
 #include "certs/options.h"
 #include "certs/selection.h"
 #include "certs/table_file.h"
 #include "why.h"
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
-
-/* Who knows whose lease a byte of the table file is: false where nobody's of this run. The strings
- * are valid until the next turn of the loop. */
-struct certs_who {
-    const char *vm;
-    pid_t pid;
-    uid_t uid;
-};
-typedef bool certs_namer(void *data, uint64_t byte, struct certs_who *ret);
 
 /* What an update ended in. */
 typedef void certs_update_told(void *data, int result);
@@ -66,7 +57,6 @@ struct publication {
     bool behind_told;
     struct why problem; /* with the file; "": nothing */
     struct update update;
-    uint32_t lease_next; /* the next session's number */
     certs_namer *namer;
     void *namer_data;
 };

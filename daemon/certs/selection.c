@@ -2,39 +2,37 @@
 /*
  * Selecting: from the platform to the generation that is to be served next.
  *
- *   the platform is read (platform.c) ──▶ a load on the worker (load.c) ──▶ a generation, told
+ *   the platform is read (platform.c) ──▶ a load on the worker (loading.c) ──▶ told
  *
- * One selection runs at a time; what is asked for meanwhile runs afterwards. Where the platform is
- * not known to cocod (platform = none), the load is all there is, and a chain that is refused
- * leaves the one before it serving. Where it is known, what does not match is never served: a
- * reading that fails, and a platform without a chain, are the empty table and a problem.
+ * One selection runs at a time; what is asked for meanwhile runs afterwards. With platform = none
+ * the load is all there is, and a chain that is refused leaves the one before it serving. Else what
+ * does not match the platform is never served: where a reading fails, or the platform has no chain,
+ * the empty table is served, and a problem says why.
  *
- * When the platform is read: at the start, around each update, and every 1.8 s while tables are
- * being served, so that a change behind cocod's back is noticed within 2 s (a reading takes 180 ms
- * at most). A host where nothing is asked for is left alone: each reading costs it something. Then
- * the first request finds what is known too old, begins a reading, and waits for its end.
+ * The platform is read at the start, around each update, and every 1.8 s while tables are asked
+ * for. So a change behind cocod's back is noticed within 2 s: a reading takes 180 ms at most. Each
+ * reading costs the host something, so an idle one is left alone. The first request after that
+ * finds the last reading too old, begins one, and waits for its end.
  *
  * What cannot be judged is not refused. Where memory, descriptors, the disk or the worker fail, the
  * load is tried again, after 100 ms, then twice that, and so on up to a minute. Meanwhile a chain
- * that was verified for the platform as it is now goes on being served, for as long as its dates
- * allow; where there is none, requests are EAGAIN for 10 s, and only then there is the empty table.
+ * that was verified for the platform as it is now stays, for as long as its dates allow. Where
+ * there is none, requests are EAGAIN for 10 s, and then get the empty table.
  *
- * When the clock is set, everything is judged again. Beside that, the clock and the dates of what
- * is served are looked at once a minute, without asking anybody, where there is a store or a
- * platform; and everywhere as long as the clock is wrong, or the last selection found no memory, no
- * worker or no disk.
+ * When the clock is set, everything is judged again. Where there is a store or a platform, a look
+ * once a minute finds dates that are over; and everywhere, as long as the clock is wrong or the
+ * last load came to no verdict.
  */
 #include "certs/selection.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "certs/loading.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include "snp_table.h"
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define READ_EVERY_US   1800000u
@@ -47,17 +45,6 @@
 #define PATIENCE_US  10000000u
 
 static_assert(READ_EVERY_US + PLATFORM_TIMEOUT_US < FRESH_US, "in use nobody waits");
-
-struct load {
-    struct work work;
-    struct selection *selection; /* NULL: the service is gone */
-    struct load_options options;
-    struct platform_state platform;
-    int result;
-    struct load_result found;
-    struct generation *generation; /* that it is for */
-    struct why why;
-};
 
 /* --- how it ends ------------------------------------------------------------------------------ */
 
@@ -174,41 +161,6 @@ static void arm_recheck(struct selection *selection)
 
 /* --- loading ---------------------------------------------------------------------------------- */
 
-static void load_free(struct load *load)
-{
-    if (!load)
-        return;
-    options_copy_done(&load->options);
-    load_result_done(&load->found);
-    generation_unref(load->generation);
-    sys.free(load);
-}
-
-static void load_run(struct work *work)
-{
-    struct load *load = container_of(work, struct load, work);
-
-    load->result = chain_load(&load->options, &load->found, load->why.text, sizeof(load->why.text));
-}
-
-static struct load *load_new(struct selection *selection)
-{
-    struct load *load = sys.alloc(sizeof(*load));
-
-    if (!load)
-        return NULL;
-    load->generation = generation_new();
-    if (!load->generation || options_copy(selection->options, &load->options) < 0) {
-        load_free(load);
-        return NULL;
-    }
-    load->selection = selection;
-    load->platform = selection->platform;
-    if (options_name_platform(selection->options))
-        load->options.platform = &load->platform;
-    return load;
-}
-
 static bool is_expired(const struct selection *selection, const struct generation *generation)
 {
     const struct chain_cert *first = generation_first_to_expire(generation);
@@ -294,8 +246,9 @@ static bool holds_back(struct selection *selection, const char *why)
 /* The load could not be made, or not to its end, which says nothing about any chain. */
 static void take_no_verdict(struct selection *selection, int result, const char *why)
 {
-    const char *const stays = "the chain loaded before is still served";
+    struct generation *served = selection->gate->generation;
     const struct generation *next = next_one(selection);
+    bool next_stays = next && may_stay(selection, next);
     bool passing = load_is_passing(result);
 
     selection->overdue = true;
@@ -303,26 +256,15 @@ static void take_no_verdict(struct selection *selection, int result, const char 
     arm_recheck(selection);
     if (passing)
         try_again(selection);
-    if (next && may_stay(selection, next)) {
-        tell_undecided(selection, why, stays);
-        keep(selection);
-    } else if (may_stay(selection, selection->gate->generation)) {
-        tell_undecided(selection, why, stays);
-        if (next)
-            hand_over(selection, generation_ref(selection->gate->generation));
+    if (next_stays || may_stay(selection, served)) {
+        tell_undecided(selection, why, "the chain loaded before is still served");
+        if (next && !next_stays)
+            hand_over(selection, generation_ref(served));
         else
             keep(selection);
     } else if (!passing || !holds_back(selection, why)) {
         take_nothing(selection, result, why, "");
     }
-}
-
-static void note_verdict(struct selection *selection)
-{
-    selection->overdue = false;
-    selection->failing_since_us = 0;
-    selection->n_failures = 0;
-    timer_disarm(&selection->again);
 }
 
 static void on_again(struct timer *timer)
@@ -347,76 +289,66 @@ static void note_clock(struct selection *selection, const struct load_result *fo
     (void)why_set(&selection->roots_problem, 0, "%s", found->roots_problem);
 }
 
-static void take_load(struct selection *selection, struct load *load)
+static void take_load(struct selection *selection, struct loading *loading)
 {
-    struct generation *generation = load->generation;
+    struct generation *generation = loading->generation;
+    const struct generation *served = selection->gate->generation;
 
     selection->stage = SELECTION_IDLE;
-    if (load->found.clock_floor_s != 0 || load->result == 0)
-        note_clock(selection, &load->found);
-    if (!load_is_verdict(load->result)) {
-        take_no_verdict(selection, load->result, load->why.text);
+    if (loading->found.clock_floor_s != 0 || loading->result == 0)
+        note_clock(selection, &loading->found);
+    if (!load_is_verdict(loading->result)) {
+        take_no_verdict(selection, loading->result, loading->why.text);
         return;
     }
-    note_verdict(selection);
+    selection->overdue = false;
+    selection->failing_since_us = 0;
+    selection->n_failures = 0;
+    timer_disarm(&selection->again);
     arm_recheck(selection);
-    if (load->result < 0) {
-        take_nothing(selection, load->result, load->why.text, load->found.outdated_sha256);
+    if (loading->result < 0) {
+        take_nothing(selection, loading->result, loading->why.text, loading->found.outdated_sha256);
         return;
     }
-    generation->table = load->found.table;
-    generation->found = load->found.found;
-    load->found.table = NULL;
-    load->found.found = (struct store_chain){.chain = NULL};
-    load->generation = NULL;
+    loading->generation = NULL;
     selection->chain_problem.text[0] = 0;
-    const struct generation *served = selection->gate->generation;
     if (generation->found.alarm[0] &&
         (!served || strcmp(generation->found.alarm, served->found.alarm) != 0))
         event_emit(EVENT_CRL_ALARM, NULL, 0, "%s", generation->found.alarm);
     hand_over(selection, generation);
 }
 
-static void load_done(struct work *work)
+static void on_loaded(struct loading *loading)
 {
-    struct load *load = container_of(work, struct load, work);
-    struct selection *selection = load->selection;
+    struct selection *selection = loading->data;
 
-    if (selection) {
-        selection->load = NULL;
-        take_load(selection, load);
-        if (selection->again_after) {
-            selection->again_after = false;
-            selection_start(selection, true);
-        }
+    selection->loading = NULL;
+    take_load(selection, loading);
+    if (selection->again_after) {
+        selection->again_after = false;
+        selection_start(selection, true);
     }
-    load_free(load);
 }
 
 static void start_load(struct selection *selection)
 {
-    struct load *load = load_new(selection);
-    int r = load ? 0 : -ENOMEM;
+    struct loading *loading =
+        loading_new(selection->options, &selection->platform, on_loaded, selection);
+    int r = loading ? 0 : -ENOMEM;
 
     selection->stage = SELECTION_LOADING;
-    if (load && selection->starting) {
-        load_run(&load->work);
-        take_load(selection, load);
-        load_free(load);
+    if (loading && selection->starting) {
+        loading_run(loading);
         return;
     }
-    if (load) {
-        load->work = (struct work){.run = load_run, .done = load_done};
-        r = worker_submit(selection->worker, &load->work);
-    }
-    if (r < 0) {
-        load_free(load);
-        selection->stage = SELECTION_IDLE;
-        take_no_verdict(selection, r,
-                        r == -ENOMEM ? "out of memory" : "there is no thread to load it");
+    if (loading)
+        r = loading_submit(loading, selection->worker);
+    if (r == 0) {
+        selection->loading = loading;
         return;
     }
-    selection->load = load;
+    selection->stage = SELECTION_IDLE;
+    take_no_verdict(selection, r, r == -ENOMEM ? "out of memory" : "there is no thread to load it");
 }
 
 /* --- reading the platform --------------------------------------------------------------------- */
@@ -656,8 +588,8 @@ int selection_init(struct selection *selection, struct timers *timers, struct wo
 
 void selection_done(struct selection *selection)
 {
-    if (selection->load)
-        selection->load->selection = NULL; /* its end is told to nobody */
+    if (selection->loading)
+        selection->loading->told = NULL;
     generation_unref(selection->last);
     for (size_t i = 0; i <= CERTS_REASON_LOAD; i++)
         blob_unref(selection->empty[i].table);

@@ -18,7 +18,7 @@
  * is served, or about to be, is right. */
 typedef void selection_told(void *data, struct generation *generation);
 
-struct load;
+struct loading;
 
 struct selection {
     struct worker *worker;
@@ -38,7 +38,7 @@ struct selection {
     bool again_after;        /* asked for meanwhile */
     bool serves_on;          /* the load is for the platform that is served already */
     bool starting;           /* before the loop runs: loads run at once */
-    struct load *load;       /* on the worker */
+    struct loading *loading; /* on the worker */
     struct generation *last; /* that was handed over; NULL: none, or it was forgotten */
     struct generation empty[CERTS_REASON_LOAD + 1]; /* by their reason */
 
