@@ -11,18 +11,19 @@
 #include "wire.h"
 #include <assert.h>
 
-static_assert((int)COCO_STATUS_OK == (int)COCO_OK, "status.h");
-static_assert((int)COCO_STATUS_EIO == (int)COCO_EIO, "status.h");
-static_assert((int)COCO_STATUS_EAGAIN == (int)COCO_EAGAIN, "status.h");
-static_assert((int)COCO_STATUS_EACCES == (int)COCO_EACCES, "status.h");
-static_assert((int)COCO_STATUS_ENODEV == (int)COCO_ENODEV, "status.h");
-static_assert((int)COCO_STATUS_EINVAL == (int)COCO_EINVAL, "status.h");
-static_assert((int)COCO_STATUS_ENOSPC == (int)COCO_ENOSPC, "status.h");
-static_assert((int)COCO_STATUS_EBADMSG == (int)COCO_EBADMSG, "status.h");
-static_assert((int)COCO_STATUS_EMSGSIZE == (int)COCO_EMSGSIZE, "status.h");
-static_assert((int)COCO_STATUS_EOPNOTSUPP == (int)COCO_EOPNOTSUPP, "status.h");
-static_assert((int)COCO_STATUS_ETIMEDOUT == (int)COCO_ETIMEDOUT, "status.h");
-static_assert((int)COCO_STATUS_ECANCELED == (int)COCO_ECANCELED, "status.h");
+#define SAME(status) static_assert((int)COCO_STATUS_##status == (int)COCO_##status, "status.h")
+SAME(OK);
+SAME(EIO);
+SAME(EAGAIN);
+SAME(EACCES);
+SAME(ENODEV);
+SAME(EINVAL);
+SAME(ENOSPC);
+SAME(EBADMSG);
+SAME(EMSGSIZE);
+SAME(EOPNOTSUPP);
+SAME(ETIMEDOUT);
+SAME(ECANCELED);
 
 static_assert(COCO_API_TDREPORT_SIZE == COCO_TDREPORT_SIZE, "coco_limits.h");
 static_assert(COCO_API_TABLE_MAX == COCO_SNP_TABLE_MAX, "coco_limits.h");

@@ -137,13 +137,16 @@ static int ask_once(struct coco_client *c, const struct question *q, uint64_t un
     return 0;
 }
 
-/* Leaves the answer in *w. */
-static void ask(struct coco_client *c, const struct question *q, uint32_t timeout_ms,
-                struct waiter *w)
+/* Leaves the answer in *w. 0; -EDEADLK: within a callback; else its status, which is an errno of
+ * Linux's. */
+static int ask(struct coco_client *c, const struct question *q, uint32_t timeout_ms,
+               struct waiter *w)
 {
     const uint64_t until_ns = coco_client_now(c) + timeout_ms * COCO_NS_PER_MS;
     uint32_t pause_ms = PAUSE_MIN_MS;
 
+    if (c->depth > 0)
+        return -EDEADLK;
     coco_client_enter(c);
     for (;;) {
         const uint32_t servings = c->servings;
@@ -169,6 +172,7 @@ static void ask(struct coco_client *c, const struct question *q, uint32_t timeou
         pause_ms = pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;
     }
     coco_client_leave(c);
+    return -(int)(coco_status_known(w->status) ? w->status : (uint32_t)COCO_EIO);
 }
 
 int coco_certs_get(struct coco_client *client, uint64_t npages, void *buf, size_t cap,
@@ -182,9 +186,8 @@ int coco_certs_get(struct coco_client *client, uint64_t npages, void *buf, size_
 
     if (timeout_ms == 0 || cap < need || (need > 0 && !buf) || !ret_result)
         return -EINVAL;
-    if (client->depth > 0)
+    if (ask(client, &question, timeout_ms, &waiter) == -EDEADLK)
         return -EDEADLK;
-    ask(client, &question, timeout_ms, &waiter);
     *ret_result = (struct coco_certs_result){.status = waiter.status,
                                              .npages = waiter.npages,
                                              .generation = waiter.generation,
@@ -203,14 +206,11 @@ int coco_quote_get(struct coco_client *client, const uint8_t *tdreport, void *bu
     struct waiter waiter = {.buf = buf};
 
     if (timeout_ms == 0 || !tdreport || !buf || cap == 0 || !ret_size)
-        return -COCO_STATUS_EINVAL;
-    if (client->depth > 0)
-        return -EDEADLK;
-    ask(client, &question, timeout_ms, &waiter);
-    if (waiter.status != COCO_OK)
-        return -(int)(coco_status_known(waiter.status) ? waiter.status : (uint32_t)COCO_EIO);
-    *ret_size = waiter.size;
-    return 0;
+        return -EINVAL;
+    int r = ask(client, &question, timeout_ms, &waiter);
+    if (r == 0)
+        *ret_size = waiter.size;
+    return r;
 }
 
 int coco_ping(struct coco_client *client, uint32_t timeout_ms)
@@ -218,12 +218,5 @@ int coco_ping(struct coco_client *client, uint32_t timeout_ms)
     const struct question question = {.what = ASK_PING};
     struct waiter waiter = {0};
 
-    if (timeout_ms == 0)
-        return -COCO_STATUS_EINVAL;
-    if (client->depth > 0)
-        return -EDEADLK;
-    ask(client, &question, timeout_ms, &waiter);
-    if (waiter.status != COCO_OK)
-        return -(int)(coco_status_known(waiter.status) ? waiter.status : (uint32_t)COCO_EIO);
-    return 0;
+    return timeout_ms == 0 ? -EINVAL : ask(client, &question, timeout_ms, &waiter);
 }

@@ -11,8 +11,7 @@
  * - Ids only rise, over all connections, and unsent requests are encoded in the order of their ids:
  *   that is what the session wants, and it makes each id unique.
  * - A request's own deadline ends it, whatever the server and the connection do. Of a request that
- *   ended so, or was cancelled, the reply may still come; nobody has its id then, and it is
- * dropped.
+ *   ended so, or was cancelled, the reply may still come; nobody has its id, and it is dropped.
  * - `depth` counts the library's calls that are on the stack. coco_client_free within a callback
  *   only marks the client: the outermost call destroys it.
  */
@@ -202,15 +201,15 @@ void coco_client_answer(struct coco_client *c, const struct coco_reply *reply)
         end_request(c, request, reply);
 }
 
-void coco_client_end_all(struct coco_client *c, uint32_t certs_status, uint32_t other_status)
+/* Ends what has an id up to this and a deadline up to that. Callbacks may start requests, which are
+ * not meant, and end others. */
+static void end_those(struct coco_client *c, uint64_t last_id, uint64_t last_ns,
+                      uint32_t certs_status, uint32_t other_status)
 {
-    const uint64_t last_id = c->last_id;
-
-    /* Callbacks may start requests, which are not meant, and end others. */
     for (uint32_t i = 0; i < c->n_requests;) {
         struct coco_client_request *request = &c->requests[i];
 
-        if (request->id > last_id) {
+        if (request->id > last_id || request->deadline_ns > last_ns) {
             i++;
             continue;
         }
@@ -219,22 +218,16 @@ void coco_client_end_all(struct coco_client *c, uint32_t certs_status, uint32_t 
     }
 }
 
+void coco_client_end_all(struct coco_client *c, uint32_t certs_status, uint32_t other_status)
+{
+    end_those(c, c->last_id, UINT64_MAX, certs_status, other_status);
+}
+
+/* For certificates EAGAIN: what it becomes for the guest, BUSY, is bounded by the busy budget, and
+ * no answer in time says nothing about certificates. */
 static void expire(struct coco_client *c)
 {
-    const uint64_t now_ns = coco_client_now(c);
-
-    for (uint32_t i = 0; i < c->n_requests;) {
-        struct coco_client_request *request = &c->requests[i];
-
-        if (request->deadline_ns > now_ns) {
-            i++;
-            continue;
-        }
-        /* For certificates EAGAIN: what it becomes for the guest, BUSY, is bounded by the busy
-         * budget, and no answer in time says nothing about certificates. */
-        end_locally(c, request, request->type == COCO_CERTS_GET ? COCO_EAGAIN : COCO_ETIMEDOUT);
-        i = 0;
-    }
+    end_those(c, c->last_id, coco_client_now(c), COCO_EAGAIN, COCO_ETIMEDOUT);
 }
 
 int coco_client_cancel(struct coco_client *client, uint64_t id)

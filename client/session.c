@@ -79,20 +79,10 @@ struct coco_session {
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-static void copy_text(char *out, size_t size, const char *text)
-{
-    size_t n = text ? strnlen(text, size) : 0;
-
-    if (n > 0)
-        memcpy(out, text, n);
-    out[n] = 0;
-}
-
 int coco_session_new(const struct coco_session_options *options, struct coco_session **ret_session)
 {
-    if (!options || options->size != sizeof(*options) || !options->alloc != !options->free)
-        return -EINVAL;
-    if (options->in_flight_max > COCO_IN_FLIGHT_MAX)
+    if (!options || options->size != sizeof(*options) || !options->alloc != !options->free ||
+        options->in_flight_max > COCO_IN_FLIGHT_MAX)
         return -EINVAL;
 
     struct coco_memory memory = coco_memory_of(options->alloc, options->free);
@@ -106,8 +96,11 @@ int coco_session_new(const struct coco_session_options *options, struct coco_ses
     s->hello.version_min = s->hello.version_max = COCO_WIRE_VERSION;
     s->hello.features = options->features;
     memcpy(s->hello.vm_uuid, options->vm_uuid, sizeof(s->hello.vm_uuid));
-    copy_text(s->hello.vm_name, COCO_NAME_SIZE, options->vm_name);
-    copy_text(s->hello.software, COCO_SOFTWARE_SIZE, options->software);
+    if (options->vm_name)
+        memcpy(s->hello.vm_name, options->vm_name, strnlen(options->vm_name, COCO_NAME_SIZE));
+    if (options->software)
+        memcpy(s->hello.software, options->software,
+               strnlen(options->software, COCO_SOFTWARE_SIZE));
     *ret_session = s;
     return 0;
 }
@@ -139,22 +132,6 @@ void coco_session_free(struct coco_session *session)
 
 /* --- out ------------------------------------------------------------------------------------- */
 
-static uint8_t *out_space(struct coco_session *s, size_t n)
-{
-    if (s->out_pos == s->out_end) {
-        s->out_pos = s->out_end = 0;
-    } else if (n > OUT_SIZE - s->out_end && s->out_pos > 0) {
-        memmove(s->out, s->out + s->out_pos, s->out_end - s->out_pos);
-        s->out_end -= s->out_pos;
-        s->out_pos = 0;
-    }
-    if (n > OUT_SIZE - s->out_end)
-        return NULL;
-    uint8_t *p = s->out + s->out_end;
-    s->out_end += n;
-    return p;
-}
-
 /* Room for a message, its header filled in; returns where the payload goes, or NULL. */
 static uint8_t *out_message(struct coco_session *s, uint16_t type, uint64_t id, uint32_t length,
                             uint32_t timeout_ms)
@@ -163,12 +140,18 @@ static uint8_t *out_message(struct coco_session *s, uint16_t type, uint64_t id, 
                                        .length = length,
                                        .id = id,
                                        .timeout_ms = timeout_ms};
-    uint8_t *p = out_space(s, COCO_HEADER_SIZE + (size_t)length);
+    const size_t n = COCO_HEADER_SIZE + (size_t)length;
 
-    if (!p)
+    if (s->out_pos > 0 && n > OUT_SIZE - s->out_end) {
+        memmove(s->out, s->out + s->out_pos, s->out_end - s->out_pos);
+        s->out_end -= s->out_pos;
+        s->out_pos = 0;
+    }
+    if (n > OUT_SIZE - s->out_end)
         return NULL;
-    coco_header_encode(&header, p);
-    return p + COCO_HEADER_SIZE;
+    coco_header_encode(&header, s->out + s->out_end);
+    s->out_end += n;
+    return s->out + s->out_end - length;
 }
 
 void coco_session_start(struct coco_session *session)
@@ -228,10 +211,9 @@ int coco_session_certs_get(struct coco_session *session, uint64_t id, uint64_t n
     uint8_t *payload;
 
     int r = request(session, COCO_CERTS_GET, id, npages, COCO_CERTS_GET_SIZE, timeout_ms, &payload);
-    if (r < 0)
-        return r;
-    coco_certs_get_encode(&get, payload);
-    return 0;
+    if (r == 0)
+        coco_certs_get_encode(&get, payload);
+    return r;
 }
 
 int coco_session_quote_get(struct coco_session *session, uint64_t id, const uint8_t *tdreport,
@@ -244,10 +226,9 @@ int coco_session_quote_get(struct coco_session *session, uint64_t id, const uint
         return -EINVAL;
     int r =
         request(session, COCO_QUOTE_GET, id, quote_max, COCO_QUOTE_GET_SIZE, timeout_ms, &payload);
-    if (r < 0)
-        return r;
-    coco_quote_get_encode(&get, payload);
-    return 0;
+    if (r == 0)
+        coco_quote_get_encode(&get, payload);
+    return r;
 }
 
 int coco_session_ping(struct coco_session *session, uint64_t id, uint32_t timeout_ms)
@@ -341,16 +322,12 @@ void *coco_session_in(struct coco_session *session, size_t *ret_size)
         return NULL;
     if (session->big_complete)
         drop_big(session);
-    if (session->big) {
-        if (session->big_end == session->big_size && session->big_end < session->big_total &&
-            grow_big(session) < 0)
-            starve(session, session->big_total - session->big_end);
-        else if (session->big_end == session->big_size)
-            return NULL;
-    }
+    if (session->big && session->big_end == session->big_size &&
+        session->big_end < session->big_total && grow_big(session) < 0)
+        starve(session, session->big_total - session->big_end);
     if (session->big) {
         *ret_size = session->big_size - session->big_end;
-        return session->big + session->big_end;
+        return *ret_size > 0 ? session->big + session->big_end : NULL;
     }
     if (session->in_pos > 0) {
         memmove(session->in, session->in + session->in_pos, session->in_end - session->in_pos);
@@ -365,21 +342,15 @@ int coco_session_received(struct coco_session *session, size_t n, int fd)
 {
     if (!session->started || session->broken)
         return -EBADMSG;
-    if (fd >= 0) {
-        /* PROTOCOL.md "HELLO": one descriptor, with HELLO's reply, where LEASE was asked for. */
-        if (!session->hello_pending || session->lease_fd >= 0 ||
-            !(session->hello.features & COCO_FEATURE_LEASE))
-            return breach(session);
-    }
-    bool into_big = session->big && !session->big_complete;
-    size_t room =
-        into_big ? session->big_size - session->big_end : (size_t)IN_SIZE - session->in_end;
-    if (n > room)
+    /* PROTOCOL.md "HELLO": one descriptor, with HELLO's reply, where LEASE was asked for. */
+    if (fd >= 0 && (!session->hello_pending || session->lease_fd >= 0 ||
+                    !(session->hello.features & COCO_FEATURE_LEASE)))
         return breach(session);
-    if (into_big)
-        session->big_end += n;
-    else
-        session->in_end += n;
+    bool into_big = session->big && !session->big_complete;
+    size_t *end = into_big ? &session->big_end : &session->in_end;
+    if (n > (into_big ? session->big_size : IN_SIZE) - *end)
+        return breach(session);
+    *end += n;
     if (fd >= 0)
         session->lease_fd = fd;
     return 0;
@@ -403,10 +374,11 @@ static bool reply_fits(const struct coco_session *s, const struct flight *f,
     case COCO_QUOTE_GET:
         if (h->status == COCO_OK)
             return h->length >= 1 && h->length <= f->room;
-        return h->length == 0;
+        break;
     default:
-        return h->length == 0;
+        break;
     }
+    return h->length == 0;
 }
 
 static int check_header(struct coco_session *s)
@@ -435,8 +407,9 @@ static int take_hello(struct coco_session *s, const uint8_t *payload,
     s->hello_pending = false;
     if (s->header.status != COCO_OK) {
         drop_lease_fd(s);
-        *ret_event = (struct coco_session_event){.kind = COCO_SESSION_REFUSED, .lease_fd = -1};
-        ret_event->reply.status = s->header.status;
+        *ret_event = (struct coco_session_event){.kind = COCO_SESSION_REFUSED,
+                                                 .lease_fd = -1,
+                                                 .reply.status = s->header.status};
         return 1;
     }
     if (coco_hello_reply_decode(payload, COCO_HELLO_REPLY_SIZE, &h) < 0)
@@ -495,25 +468,29 @@ static int take_certs(const struct coco_session *s, const struct flight *f, cons
     return 1;
 }
 
+/* A request's end: its entry goes, its reply is an event. */
+static int end_flight(struct coco_session *s, struct flight *f, const struct coco_reply *reply,
+                      struct coco_session_event *ret_event)
+{
+    *f = s->flights[--s->n_flights];
+    *ret_event =
+        (struct coco_session_event){.kind = COCO_SESSION_REPLY, .lease_fd = -1, .reply = *reply};
+    return 1;
+}
+
 static int take_reply(struct coco_session *s, const uint8_t *payload,
                       struct coco_session_event *ret_event)
 {
     struct flight *f = find_flight(s, s->header.id);
     struct coco_reply reply = {.id = s->header.id, .status = s->header.status};
-    int r = 1;
 
-    if (f->type == COCO_CERTS_GET) {
-        r = take_certs(s, f, payload, &reply);
-    } else if (s->header.length > 0) {
+    if (f->type != COCO_CERTS_GET && s->header.length > 0) {
         reply.data = payload;
         reply.size = s->header.length;
+    } else if (f->type == COCO_CERTS_GET && take_certs(s, f, payload, &reply) < 0) {
+        return -EBADMSG;
     }
-    if (r < 0)
-        return r;
-    *f = s->flights[--s->n_flights];
-    *ret_event =
-        (struct coco_session_event){.kind = COCO_SESSION_REPLY, .lease_fd = -1, .reply = reply};
-    return r;
+    return end_flight(s, f, &reply, ret_event);
 }
 
 static int take_note(const uint8_t *payload, struct coco_session_event *ret_event)
@@ -529,7 +506,20 @@ static int take_note(const uint8_t *payload, struct coco_session_event *ret_even
     return 1;
 }
 
-/* 1 an event, 0 a message without one, negative a violation. */
+/* What follows the header, whole; NULL: more bytes are needed. */
+static const uint8_t *next_payload(struct coco_session *s)
+{
+    if (s->big) {
+        s->big_complete = s->big_end == s->big_total;
+        return s->big_complete ? s->big : NULL;
+    }
+    if (s->in_end - s->in_pos < s->header.length)
+        return NULL;
+    s->in_pos += s->header.length;
+    return s->in + s->in_pos - s->header.length;
+}
+
+/* 1 an event, negative a violation. */
 static int take_message(struct coco_session *s, const uint8_t *payload,
                         struct coco_session_event *ret_event)
 {
@@ -572,29 +562,6 @@ static int next_header(struct coco_session *s)
     return 1;
 }
 
-static void skip_bytes(struct coco_session *s)
-{
-    size_t have = s->in_end - s->in_pos;
-    uint32_t n = have < s->skip ? (uint32_t)have : s->skip;
-
-    s->in_pos += n;
-    s->skip -= n;
-}
-
-static int take_starved(struct coco_session *s, struct coco_session_event *ret_event)
-{
-    struct flight *f = find_flight(s, s->starved);
-
-    *ret_event = (struct coco_session_event){
-        .kind = COCO_SESSION_REPLY,
-        .lease_fd = -1,
-        .reply = {.id = s->starved, .status = COCO_EAGAIN},
-    };
-    s->starved = 0;
-    *f = s->flights[--s->n_flights];
-    return 1;
-}
-
 int coco_session_next(struct coco_session *session, struct coco_session_event *ret_event)
 {
     if (!session->started)
@@ -604,14 +571,17 @@ int coco_session_next(struct coco_session *session, struct coco_session_event *r
     if (session->big_complete)
         drop_big(session);
     for (;;) {
-        if (session->starved)
-            return take_starved(session, ret_event);
-        skip_bytes(session);
-        if (session->skip > 0)
+        if (session->starved) {
+            const struct coco_reply reply = {.id = session->starved, .status = COCO_EAGAIN};
+            session->starved = 0;
+            return end_flight(session, find_flight(session, reply.id), &reply, ret_event);
+        }
+        const size_t have = session->in_end - session->in_pos;
+        const uint32_t n = have < session->skip ? (uint32_t)have : session->skip;
+        session->in_pos += n;
+        session->skip -= n;
+        if (session->skip > 0 || (session->big && session->big_end < session->big_total))
             return 0;
-        if (session->big && session->big_end < session->big_total)
-            return 0;
-
         int r = next_header(session);
         if (r < 0)
             return breach(session);
@@ -620,22 +590,9 @@ int coco_session_next(struct coco_session *session, struct coco_session_event *r
         if (!session->have_header)
             continue; /* its payload is being skipped */
 
-        const uint8_t *payload;
-        if (session->big) {
-            if (session->big_end < session->big_total)
-                return 0;
-            payload = session->big;
-            session->big_complete = true;
-        } else {
-            if (session->in_end - session->in_pos < session->header.length)
-                return 0;
-            payload = session->in + session->in_pos;
-            session->in_pos += session->header.length;
-        }
-        r = take_message(session, payload, ret_event);
-        if (r < 0)
-            return breach(session);
-        if (r > 0)
-            return r;
+        const uint8_t *payload = next_payload(session);
+        if (!payload)
+            return 0;
+        return take_message(session, payload, ret_event) < 0 ? breach(session) : 1;
     }
 }

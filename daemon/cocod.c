@@ -12,6 +12,7 @@
 #include "certs/platform.h"
 #include "config/config.h"
 #include "observe/event.h"
+#include "observe/metrics.h"
 #include "peer/listener.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
@@ -24,13 +25,13 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 
-/* Callbacks between two looks at the sockets. Peers do their work in turns (peer/turn.h); this is for
- * what else activates itself. */
+/* Callbacks between two looks at the sockets. Peers do their work in turns (peer/turn.h); this is
+ * for what else activates itself. */
 #define CALLBACKS_PER_TURN 64
 
 /* Platform info and collateral change when the platform is updated, which restarts QGS, or once in
  * weeks. */
-#define ASK_KEEP_US (60u * 1000000u)
+#define QUERY_KEEP_US (60u * 1000000u)
 
 struct event_base *cocod_base_new(void)
 {
@@ -123,9 +124,6 @@ static struct platform_options platform_options(const struct config *config)
 static struct certs_options certs_options(const struct config *config, struct platform *platform,
                                           gid_t table_group)
 {
-    static const enum load_signer signers[] = {[CONFIG_SIGNER_AUTO] = LOAD_SIGNER_AUTO,
-                                               [CONFIG_SIGNER_VCEK] = LOAD_SIGNER_VCEK,
-                                               [CONFIG_SIGNER_VLEK] = LOAD_SIGNER_VLEK};
     return (struct certs_options){
         .n_chain = config->certs_chain.n,
         .chain = config->certs_chain.items,
@@ -133,7 +131,7 @@ static struct certs_options certs_options(const struct config *config, struct pl
         .roots = config->certs_root.items,
         .store = config->certs_store[0] ? config->certs_store : NULL,
         .platform = platform,
-        .signer = signers[config->certs_signer],
+        .signer = config->certs_signer,
         .vlek_csp = config->certs_vlek_csp,
         .serve_crl = config->certs_serve_crl,
         .clock_floor_s = build_time_s,
@@ -159,20 +157,15 @@ static gid_t find_table_group(const struct config *config)
  * distributions. */
 static size_t find_users(const char *text, uid_t *out, size_t room)
 {
-    char name[33];
+    char name[CONFIG_NAME_SIZE];
     size_t n = 0;
 
-    while (*text && n < room) {
-        size_t length = strcspn(text, " ,");
-        snprintf(name, sizeof(name), "%.*s", (int)length, text);
+    while (n < room && config_next_name(&text, name) > 0) {
         char *end = name;
         unsigned long number = strtoul(name, &end, 10);
-        const struct passwd *user = *end && *name ? getpwnam(name) : NULL;
-        if (length > 0 && !*end)
-            out[n++] = (uid_t)number;
-        else if (user)
-            out[n++] = user->pw_uid;
-        text += length + strspn(text + length, " ,");
+        const struct passwd *user = *end ? getpwnam(name) : NULL;
+        if (user || !*end)
+            out[n++] = user ? user->pw_uid : (uid_t)number;
     }
     return n;
 }
@@ -223,7 +216,7 @@ static struct quotes_options quotes_options(const struct config *config,
         .keep_us = config->quotes_keep_ms * 1000u,
         .keep_entries = config->quotes_keep_quotes,
         .keep_bytes = config->quotes_keep_memory,
-        .ask_keep_us = ASK_KEEP_US,
+        .query_keep_us = QUERY_KEEP_US,
         .verify_signature = config->quotes_verify_quote_signature,
     };
 }
@@ -249,6 +242,20 @@ static struct qgs_door_options door_options(const struct config *config)
     };
 }
 
+void cocod_worker_hangs(const char *what, bool hangs)
+{
+    if (!hangs) {
+        event_emit(EVENT_WORKER_GOES_ON, NULL, 0, "%s goes on", what);
+        return;
+    }
+    metrics.worker_stalls++;
+    event_emit(
+        EVENT_WORKER_STALLED, NULL, 0,
+        "%s has not come to an end in %u s: a disk, a file system or a name service does not "
+        "answer; what is served stays, and nothing new is read",
+        what, WORKER_STALLED_US / 1000000u);
+}
+
 static int make_services(struct cocod *cocod, const struct config *config,
                          const struct cocod_names *names)
 {
@@ -256,7 +263,8 @@ static int make_services(struct cocod *cocod, const struct config *config,
     struct server_limits limits = server_limits(config);
     struct platform_options platform = platform_options(config);
 
-    cocod->worker = worker_new(cocod->base, &cocod->timers, "reading or writing files");
+    cocod->worker =
+        worker_new(cocod->base, &cocod->timers, "reading or writing files", cocod_worker_hangs);
     cocod->server = server_new(cocod->base, &cocod->timers, &limits);
     if (!cocod->worker || !cocod->server)
         return -ENOMEM;
@@ -270,7 +278,7 @@ static int make_services(struct cocod *cocod, const struct config *config,
     cocod->quotes = quotes_new(cocod->base, &cocod->timers, &quotes);
     if (!cocod->certs || !cocod->quotes)
         return -ENOMEM;
-    return health_init(&cocod->health, &cocod->timers, cocod->certs, cocod->quotes, cocod->worker);
+    return health_init(&cocod->health, &cocod->timers, admin_gather, &cocod->admin);
 }
 
 static void on_clock_set(void *data)
@@ -326,19 +334,17 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
                               .quotes = cocod->quotes,
                               .server = cocod->server,
                               .options = vmm_options(config, instance)};
-    cocod->exposition = (struct exposition){.certs = cocod->certs,
-                                            .quotes = cocod->quotes,
-                                            .server = cocod->server,
-                                            .health = &cocod->health,
-                                            .started_s = sys.wall_s()};
-    (void)config_hash(config, cocod->exposition.config_hash);
+    cocod->exposition = (struct exposition){.admin = &cocod->admin, .started_s = sys.wall_s()};
+    config_state_take(&cocod->config_state, config, config);
     cocod->admin = (struct admin){.certs = cocod->certs,
                                   .quotes = cocod->quotes,
                                   .server = cocod->server,
+                                  .worker = cocod->worker,
                                   .health = &cocod->health,
                                   .exposition = &cocod->exposition,
                                   .config = config,
                                   .started = config,
+                                  .config_state = &cocod->config_state,
                                   .instance = instance};
     r = admin_init(&cocod->admin, &cocod->timers);
     if (r < 0) {
@@ -362,6 +368,8 @@ void cocod_free(struct cocod *cocod)
 {
     if (!cocod)
         return;
+    cocod->admin.reloader = NULL;
+    reload_done(&cocod->reload);
     if (cocod->server) {
         server_stop_listening(cocod->server);
         server_close_peers(cocod->server, CLOSE_SHUTDOWN); /* completes every request */
@@ -387,33 +395,6 @@ void cocod_free(struct cocod *cocod)
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
-/* Which keys have another value than cocod started with, and keep that one's effect until a
- * restart. */
-static void look_for_restart(struct cocod *cocod, const struct config *config)
-{
-    size_t n = 0, used = 0;
-    const struct config_key *keys = config_keys(&n);
-    char names[400] = "";
-
-    cocod->exposition.restart_needed = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!keys[i].at_start || config_same_value(cocod->started, config, &keys[i]))
-            continue;
-        cocod->exposition.restart_needed++;
-        if (used < sizeof(names))
-            used += (size_t)snprintf(names + used, sizeof(names) - used, "%s[%s] %s",
-                                     used ? ", " : "", keys[i].section, keys[i].name);
-    }
-    snprintf(cocod->restart_problem, sizeof(cocod->restart_problem),
-             "changed in the configuration, and taken at the next start only: %s; restart cocod "
-             "when it suits you",
-             names);
-    cocod->health.restart_problem =
-        cocod->exposition.restart_needed > 0 ? cocod->restart_problem : NULL;
-    if (cocod->health.restart_problem)
-        log_event(LOG_LEVEL_WARNING, "config-needs-restart", NULL, 0, "%s", cocod->restart_problem);
-}
-
 void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod_names *names)
 {
     struct backend_options backends[CONFIG_ENDPOINTS_MAX];
@@ -423,18 +404,18 @@ void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod
     struct server_limits limits = server_limits(config);
     struct quotes_options quotes = quotes_options(config, names, backends);
 
-    look_for_restart(cocod, config);
+    config_state_take(&cocod->config_state, cocod->started, config);
+    if (cocod->config_state.restart_problem[0])
+        log_event(LOG_LEVEL_WARNING, "config-needs-restart", NULL, 0, "%s",
+                  cocod->config_state.restart_problem);
     /* The table file is the one that sessions have leases on. */
     options.table_file =
         certs_options(cocod->started, cocod->platform, cocod->table_group).table_file;
     platform_set_options(cocod->platform, &platform);
-    cocod->health.config_problem = NULL;
-    cocod->exposition.config_source = CONFIG_SOURCE_FILES;
-    (void)config_hash(config, cocod->exposition.config_hash);
     cocod->admin.roles = names->roles;
     cocod->config = config;
     cocod->admin.config = config;
-    log_set_level(config->log_level);
+    log_set_level(config->cocod_log_level);
     server_set_limits(cocod->server, &limits);
     cocod->vmm.options = vmm_options(config, cocod->vmm.options.instance);
     cocod->door.options = door_options(config);
@@ -449,18 +430,36 @@ void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod
 
 void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const char *why)
 {
-    static const char *const texts[CONFIG_SOURCES] = {
-        [CONFIG_SOURCE_FILES] = "it is",
-        [CONFIG_SOURCE_BEFORE] = "the one before it stays",
-        [CONFIG_SOURCE_LAST_GOOD] = "its last good copy is",
-        [CONFIG_SOURCE_DEFAULTS] = "the defaults are"};
+    config_state_refuse(&cocod->config_state, in_force, why);
+    event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_state.problem);
+}
 
-    /* Refused once more: what is in force has not become better. */
-    if (in_force == CONFIG_SOURCE_BEFORE && cocod->exposition.config_source != CONFIG_SOURCE_FILES)
-        in_force = cocod->exposition.config_source;
-    cocod->exposition.config_source = in_force;
-    snprintf(cocod->config_problem, sizeof(cocod->config_problem),
-             "the configuration was refused, %s in force: %s", texts[in_force], why);
-    cocod->health.config_problem = cocod->config_problem;
-    event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_problem);
+static void look_up(void *data, const struct config *config)
+{
+    struct cocod *cocod = data;
+
+    cocod_find_names(config, &cocod->reload_names);
+}
+
+static void bring_in(void *data, struct config *config)
+{
+    struct cocod *cocod = data;
+
+    cocod_reload(cocod, config, &cocod->reload_names);
+}
+
+static void refuse(void *data, const char *why)
+{
+    cocod_refuse_config(data, CONFIG_SOURCE_BEFORE, why);
+}
+
+int cocod_start_reloads(struct cocod *cocod, const struct reload_options *options,
+                        void (*ended)(void))
+{
+    const struct reload_calls calls = {look_up, bring_in, refuse, ended};
+    int r = reload_init(&cocod->reload, options, &calls, cocod, cocod->base, &cocod->timers,
+                        cocod_worker_hangs);
+
+    cocod->admin.reloader = cocod->reload.worker;
+    return r;
 }

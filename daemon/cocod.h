@@ -6,9 +6,11 @@
 #pragma once
 
 #include "admin/admin.h"
+#include "admin/exposition.h"
 #include "base/clock_watch.h"
 #include "base/timer.h"
-#include "observe/exposition.h"
+#include "config/reload.h"
+#include "config/state.h"
 #include "observe/health.h"
 #include "qgs_door/qgs_door.h"
 #include "rpc/vmm.h"
@@ -40,11 +42,12 @@ struct cocod {
     struct qgs_door door;
     struct health health;
     struct exposition exposition;
-    struct config *config;  /* owned; what certs' options point into */
-    struct config *started; /* that cocod started with, owned; perhaps the same */
-    gid_t table_group;      /* of `started` */
-    char restart_problem[512];
-    char config_problem[512];
+    struct reload reload;
+    struct cocod_names reload_names; /* the worker's, while one is under way */
+    struct config *config;           /* owned; what certs' options point into */
+    struct config *started;          /* that cocod started with, owned; perhaps the same */
+    gid_t table_group;               /* of `started` */
+    struct config_state config_state;
 };
 
 /* An event base as cocod wants it. NULL: out of memory. */
@@ -59,10 +62,16 @@ void cocod_find_names(const struct config *config, struct cocod_names *ret);
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret);
 void cocod_free(struct cocod *cocod);
 
+/* Makes cocod->reload ready. `ended` is called on the loop when no reload is under way any more.
+ * -ENOMEM. */
+int cocod_start_reloads(struct cocod *cocod, const struct reload_options *options,
+                        void (*ended)(void));
 /* A reload: brings in all but what the table of keys says is taken at the start
  * (config_key.at_start), which is named in the log and in the status until a restart. No session
  * and no request ends. Takes over `config`. Waits for nobody. */
 void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod_names *names);
+/* Tells the operator of a worker that hangs, or goes on. */
+void cocod_worker_hangs(const char *what, bool hangs);
 /* A configuration that was refused, and which one is in force instead: shown by `cococtl status`
  * and the metrics until the next good one. */
 void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const char *why);

@@ -12,7 +12,6 @@
 #include "coco_limits.h"
 #include "cocod.h"
 #include "config/config.h"
-#include "config/reload.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include "peer/listener.h"
@@ -42,22 +41,12 @@ struct options {
 struct program {
     struct options options;
     struct cocod *cocod;
-    struct reload reload;
     struct timer watchdog;
     uint64_t watchdog_us;
     /* The sockets that this process made, to be removed at the end; a reload may change what the
      * configuration says. */
     char own[SOCKETS_MAX][CONFIG_SOCKET_PATH_SIZE];
     size_t n_own;
-};
-
-/* Which sockets systemd passed. */
-struct inherited {
-    bool rpc;
-    bool admin;
-    bool metrics;
-    bool door_unix;
-    bool door_vsock;
 };
 
 static void usage(FILE *out)
@@ -99,7 +88,7 @@ static int check(const struct options *options)
         return EXIT_CONFIG;
     r = config_print(config, stdout);
     config_free(config);
-    return r < 0 || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static void reloaded(void)
@@ -110,14 +99,38 @@ static void reloaded(void)
 static void reload(struct program *program)
 {
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)sys.now_us());
-    reload_begin(&program->reload);
+    reload_begin(&program->cocod->reload);
 }
 
 /* --- sockets ---------------------------------------------------------------------------------- */
 
-static int serve(struct program *program, const struct dialect *dialect, void *context, int fd)
+enum socket_kind {
+    SOCKET_RPC,
+    SOCKET_ADMIN,
+    SOCKET_METRICS,
+    SOCKET_DOOR,
+    SOCKET_DOOR_VSOCK,
+    SOCKETS,
+};
+
+/* What systemd calls each: by FileDescriptorName=, or by its unit. */
+static const struct {
+    const char *name, *unit;
+    const struct dialect *dialect;
+} sockets[SOCKETS] = {
+    [SOCKET_RPC] = {"rpc", "cocod.socket", &vmm_dialect},
+    [SOCKET_ADMIN] = {"admin", "cocod-admin.socket", &admin_dialect},
+    [SOCKET_METRICS] = {"metrics", "cocod-metrics.socket", &metrics_dialect},
+    [SOCKET_DOOR] = {"qgs", "cocod-qgs.socket", &qgs_door_dialect},
+    [SOCKET_DOOR_VSOCK] = {"qgs", "cocod-qgs.socket", &qgs_door_dialect},
+};
+
+static int serve(struct program *program, enum socket_kind kind, int fd)
 {
-    int r = server_listen(program->cocod->server, dialect, context, fd);
+    struct cocod *cocod = program->cocod;
+    void *const contexts[SOCKETS] = {&cocod->vmm, &cocod->admin, &cocod->exposition, &cocod->door,
+                                     &cocod->door};
+    int r = server_listen(cocod->server, sockets[kind].dialect, contexts[kind], fd);
 
     if (r < 0)
         log_error("cannot serve a socket: %s", strerror(-r));
@@ -125,8 +138,8 @@ static int serve(struct program *program, const struct dialect *dialect, void *c
 }
 
 /* A socket of cocod's own. */
-static int make_socket(struct program *program, const struct dialect *dialect, void *context,
-                       const char *path, mode_t mode, const char *group_name)
+static int make_socket(struct program *program, enum socket_kind kind, const char *path,
+                       mode_t mode, const char *group_name)
 {
     gid_t group;
 
@@ -144,53 +157,35 @@ static int make_socket(struct program *program, const struct dialect *dialect, v
     if (fd < 0)
         return fd;
     snprintf(program->own[program->n_own++], sizeof(program->own[0]), "%s", path);
-    return serve(program, dialect, context, fd);
+    return serve(program, kind, fd);
 }
 
-/* Takes over one socket that systemd passed and serves it, by the name that its unit gives it;
- * notes which it was. One that cannot be used is closed, and that is no failure. */
-static int take_socket(struct program *program, const char *name, int fd,
-                       struct inherited *inherited)
+/* Serves one socket that systemd passed, and notes its kind. One that cannot be used is closed, and
+ * that is no failure. */
+static int take_socket(struct program *program, const char *name, int fd, bool inherited[SOCKETS])
 {
-    struct cocod *cocod = program->cocod;
-    bool rpc = strcmp(name, "rpc") == 0 || strcmp(name, "cocod.socket") == 0;
-    bool admin = strcmp(name, "admin") == 0 || strcmp(name, "cocod-admin.socket") == 0;
-    bool door = strcmp(name, "qgs") == 0 || strcmp(name, "cocod-qgs.socket") == 0;
-    bool figures = strcmp(name, "metrics") == 0 || strcmp(name, "cocod-metrics.socket") == 0;
-    bool vsock = false;
-    int r = rpc || admin || door || figures ? listen_inherited(fd) : -EINVAL;
+    enum socket_kind kind = 0;
 
-    if (door && r == -EAFNOSUPPORT) {
+    while (kind < SOCKET_DOOR_VSOCK && strcmp(name, sockets[kind].name) != 0 &&
+           strcmp(name, sockets[kind].unit) != 0)
+        kind++;
+    bool known = kind < SOCKET_DOOR_VSOCK;
+    int r = known ? listen_inherited(fd) : -EINVAL;
+    if (kind == SOCKET_DOOR && r == -EAFNOSUPPORT) {
+        kind = SOCKET_DOOR_VSOCK;
         r = listen_inherited_vsock(fd);
-        vsock = true;
     }
     if (r < 0) {
         log_error("socket '%s' from systemd is not used: %s", name,
-                  rpc || admin || door || figures
-                      ? strerror(-r)
-                      : "FileDescriptorName= must be rpc, admin, metrics or qgs");
+                  known ? strerror(-r) : "FileDescriptorName= must be rpc, admin, metrics or qgs");
         close(fd);
         return 0;
     }
-    if (rpc)
-        r = serve(program, &vmm_dialect, &cocod->vmm, fd);
-    else if (admin)
-        r = serve(program, &admin_dialect, &cocod->admin, fd);
-    else if (figures)
-        r = serve(program, &metrics_dialect, &cocod->exposition, fd);
-    else
-        r = serve(program, &qgs_door_dialect, &cocod->door, fd);
-    if (r < 0)
-        return r;
-    inherited->rpc |= rpc;
-    inherited->admin |= admin;
-    inherited->metrics |= figures;
-    inherited->door_unix |= door && !vsock;
-    inherited->door_vsock |= door && vsock;
-    return 0;
+    inherited[kind] = true;
+    return serve(program, kind, fd);
 }
 
-static int take_inherited(struct program *program, struct inherited *ret)
+static int take_inherited(struct program *program, bool inherited[SOCKETS])
 {
     char **names = NULL;
     int n = sd_listen_fds_with_names(1, &names);
@@ -198,7 +193,7 @@ static int take_inherited(struct program *program, struct inherited *ret)
 
     for (int i = 0; i < n; i++) {
         if (r == 0)
-            r = take_socket(program, names[i], SD_LISTEN_FDS_START + i, ret);
+            r = take_socket(program, names[i], SD_LISTEN_FDS_START + i, inherited);
         free(names[i]);
     }
     free(names);
@@ -206,22 +201,21 @@ static int take_inherited(struct program *program, struct inherited *ret)
 }
 
 /* The front door's own sockets, but for the kinds that systemd passed. */
-static int open_door(struct program *program, const struct inherited *inherited)
+static int open_door(struct program *program, const bool inherited[SOCKETS])
 {
     const struct config *config = program->cocod->config;
-    struct qgs_door *door = &program->cocod->door;
     int r = 0;
 
     for (size_t i = 0; i < config->qgs_door_listen.n && r == 0; i++) {
         const struct endpoint *e = &config->qgs_door_listen.items[i];
-        if (e->kind == ENDPOINT_UNIX && !inherited->door_unix) {
-            r = make_socket(program, &qgs_door_dialect, door, e->path, config->qgs_door_mode,
+        if (e->kind == ENDPOINT_UNIX && !inherited[SOCKET_DOOR]) {
+            r = make_socket(program, SOCKET_DOOR, e->path, config->qgs_door_mode,
                             config->qgs_door_group);
-        } else if (e->kind == ENDPOINT_VSOCK && !inherited->door_vsock) {
+        } else if (e->kind == ENDPOINT_VSOCK && !inherited[SOCKET_DOOR_VSOCK]) {
             int fd = listen_vsock(e->port);
             if (fd < 0)
                 log_error("cannot listen on vsock port %u: %s", e->port, strerror(-fd));
-            r = fd < 0 ? fd : serve(program, &qgs_door_dialect, door, fd);
+            r = fd < 0 ? fd : serve(program, SOCKET_DOOR_VSOCK, fd);
         }
     }
     return r;
@@ -230,23 +224,23 @@ static int open_door(struct program *program, const struct inherited *inherited)
 static int open_sockets(struct program *program)
 {
     const struct config *config = program->cocod->config;
-    struct inherited inherited = {.rpc = false};
-    int r = take_inherited(program, &inherited);
+    bool inherited[SOCKETS] = {false};
+    int r = take_inherited(program, inherited);
 
     if (r < 0) {
         log_error("cannot take the sockets from systemd: %s", strerror(-r));
         return r;
     }
-    if (!inherited.rpc)
-        r = make_socket(program, &vmm_dialect, &program->cocod->vmm, config->rpc_listen,
-                        config->rpc_mode, config->rpc_group);
-    if (r == 0 && !inherited.admin)
-        r = make_socket(program, &admin_dialect, &program->cocod->admin, config->admin_listen,
-                        config->admin_mode, config->admin_group);
-    if (r == 0 && !inherited.metrics && config->metrics_listen[0])
-        r = make_socket(program, &metrics_dialect, &program->cocod->exposition,
-                        config->metrics_listen, config->metrics_mode, config->metrics_group);
-    return r < 0 ? r : open_door(program, &inherited);
+    if (!inherited[SOCKET_RPC])
+        r = make_socket(program, SOCKET_RPC, config->rpc_listen, config->rpc_mode,
+                        config->rpc_group);
+    if (r == 0 && !inherited[SOCKET_ADMIN])
+        r = make_socket(program, SOCKET_ADMIN, config->admin_listen, config->admin_mode,
+                        config->admin_group);
+    if (r == 0 && !inherited[SOCKET_METRICS] && config->metrics_listen[0])
+        r = make_socket(program, SOCKET_METRICS, config->metrics_listen, config->metrics_mode,
+                        config->metrics_group);
+    return r < 0 ? r : open_door(program, inherited);
 }
 
 static void remove_sockets(const struct program *program)
@@ -348,7 +342,7 @@ static int run(struct program *program)
     for (size_t i = 0; i < errors.n; i++)
         log_error("%s", errors.items[i]);
     if (r == 0) {
-        log_set_level(config->log_level);
+        log_set_level(config->cocod_log_level);
         if (in_force == CONFIG_SOURCE_FILES)
             reload_keep(config);
     }
@@ -363,10 +357,9 @@ static int run(struct program *program)
         if (in_force != CONFIG_SOURCE_FILES)
             cocod_refuse_config(program->cocod, in_force,
                                 errors.n > 0 ? errors.items[0] : "it cannot be read");
-        r = reload_init(&program->reload, &program->options.files, program->cocod, reloaded);
+        r = cocod_start_reloads(program->cocod, &program->options.files, reloaded);
         if (r == 0)
             r = serve_all(program);
-        reload_done(&program->reload);
         cocod_free(program->cocod);
     }
     config_errors_clear(&errors);
@@ -377,41 +370,37 @@ static int run(struct program *program)
 
 int main(int argc, char **argv)
 {
+    /* What the options that print print. */
+    static int (*const printers[])(FILE *) = {config_print_example, config_print_reference,
+                                              event_print_reference, event_print_catalog,
+                                              exposition_print_reference};
     static const struct option longs[] = {
+        {"example", no_argument, NULL, 'p'},
+        {"reference", no_argument, NULL, 'p'},
+        {"events", no_argument, NULL, 'p'},
+        {"catalog", no_argument, NULL, 'p'},
+        {"metrics", no_argument, NULL, 'p'},
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, 'k'},
-        {"example", no_argument, NULL, 'e'},
-        {"reference", no_argument, NULL, 'r'},
-        {"events", no_argument, NULL, 'E'},
-        {"catalog", no_argument, NULL, 'C'},
-        {"metrics", no_argument, NULL, 'm'},
         {"root", required_argument, NULL, 'R'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     struct program program = {0};
-    int c;
+    int c, index = 0;
 
     chain_watch_memory();
-    while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "c:h", longs, &index)) != -1) {
         switch (c) {
+        case 'p':
+            return printers[index](stdout) < 0;
         case 'c':
             program.options.files.config = optarg;
             break;
         case 'k':
             program.options.check = true;
             break;
-        case 'e':
-            return config_print_example(stdout) < 0 || fflush(stdout) != 0;
-        case 'r':
-            return config_print_reference(stdout) < 0 || fflush(stdout) != 0;
-        case 'E':
-            return event_print_reference(stdout) < 0;
-        case 'C':
-            return event_print_catalog(stdout) < 0;
-        case 'm':
-            return exposition_print_reference(stdout) < 0;
         case 'R':
             program.options.files.root = optarg;
             break;

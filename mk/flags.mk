@@ -22,7 +22,7 @@ CFLAGS_ALL = $(LANGUAGE) $(WARN) $(HARDEN) $(OPT) $(SANFLAGS) -MMD -MP $(CFLAGS)
 LDFLAGS_ALL = -Wl,-z,relro,-z,now,-z,noexecstack $(SANFLAGS) $(LDFLAGS)
 
 pc = $(shell $(PKGCONFIG) --$(1) $(2) 2>/dev/null)
-DAEMON_PC := libevent_core libcrypto libsystemd json-c inih
+DAEMON_PC := libevent_core libcrypto libsystemd json-c
 DAEMON_CFLAGS = -Idaemon -I$(BUILD)/gen -DHASH_NONFATAL_OOM=1 $(call pc,cflags,$(DAEMON_PC))
 DAEMON_LIBS   := $(call pc,libs,$(DAEMON_PC)) -lpthread
 CTL_PC := json-c libcurl

@@ -26,11 +26,11 @@ INTEGRATION_SHARED_SRC := $(filter-out $(INTEGRATION_SRC),$(wildcard tests/integ
 ATTACK_SRC := $(addprefix tests/attack/,descriptors.c locks.c places.c memory.c store.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 # Those that look at parts of cococtl, beside the daemon's.
-FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_base64.c tests/fuzz/fuzz_cococtl.c
-FUZZ_CTL_SRC := $(addprefix client/cococtl/lib/,kds.c spelling.c base64.c)
+FUZZ_CTL   := tests/fuzz/fuzz_kds.c tests/fuzz/fuzz_cococtl.c
+FUZZ_CTL_SRC := $(addprefix client/cococtl/lib/,kds.c spelling.c)
 # And all of it but for its main() and the network, with the daemon, the clock and the disk in the
 # target's hands.
-FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/lib/fetcher.c \
+FUZZ_COCOCTL_SRC := $(filter-out client/cococtl/main.c client/cococtl/lib/http.c \
                       $(FUZZ_CTL_SRC),$(CTL_SRC))
 FUZZ_COCOCTL_LDFLAGS := $(addprefix -Wl$(comma)--wrap=,net_connect send poll clock_gettime \
                           output_replace output_make_parents)

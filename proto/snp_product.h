@@ -28,6 +28,13 @@ enum coco_snp_product {
     COCO_SNP_PRODUCTS, /* one more than the last */
 };
 
+/* Whose key signs reports. */
+enum coco_snp_signer {
+    COCO_SNP_SIGNER_AUTO, /* the VLEK where one is loaded into the firmware, else the VCEK */
+    COCO_SNP_SIGNER_VCEK, /* the chip's own key: its certificate names the chip */
+    COCO_SNP_SIGNER_VLEK, /* the cloud provider's key, loaded into the chip */
+};
+
 #define COCO_SNP_CHIP_ID_SIZE 64u /* the longest */
 
 /* The parts of a TCB, in the order of its text. Not every product has each. */

@@ -7,9 +7,11 @@
  * and behind the words of a verb.
  */
 #include "coco/coco.h"
-#include "ctl.h"
-#include "snp_product.h"
-#include "verbs.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/terminal.h"
+#include "verbs/verbs.h"
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -27,28 +29,20 @@ static int usage_error(void)
     return CTL_USAGE;
 }
 
-/* "5", "0.25": at most three decimals. */
+/* "5", "0.25": at most three decimals, and a day. */
 static bool parse_seconds(const char *text, uint32_t *ret_ms)
 {
-    uint64_t ms = 0;
-    int digits = 0, decimals = -1;
+    static const char digits[] = "0123456789";
+    size_t whole = strspn(text, digits);
+    const char *point = text[whole] == '.' ? text + whole : NULL;
+    size_t decimals = point ? strspn(point + 1, digits) : 0;
 
-    for (const char *p = text; *p; p++) {
-        if (*p == '.' && decimals < 0 && digits > 0) {
-            decimals = 0;
-            continue;
-        }
-        if (!isdigit((unsigned char)*p) || digits > 9 || decimals == 3)
-            return false;
-        ms = ms * 10 + (uint64_t)(*p - '0');
-        digits++;
-        if (decimals >= 0)
-            decimals++;
-    }
-    if (digits == 0 || decimals == 0)
+    if (whole == 0 || whole > 9 || text[whole + (point ? 1 + decimals : 0)] ||
+        (point && (decimals == 0 || decimals > 3)))
         return false;
-    for (int i = decimals < 0 ? 0 : decimals; i < 3; i++)
-        ms *= 10;
+    uint64_t ms = strtoull(text, NULL, 10) * 1000;
+    for (size_t i = 1, unit = 100; i <= decimals; i++, unit /= 10)
+        ms += (uint64_t)(point[i] - '0') * unit;
     if (ms > 86400000)
         return false;
     *ret_ms = (uint32_t)ms;
@@ -69,93 +63,32 @@ static bool parse_number(const char *text, uint64_t *ret_number)
     return true;
 }
 
-static int take_option(struct ctl *ctl, unsigned bit, const char *value)
+/* Puts an option's value where the table says. */
+static int take_option(struct ctl *ctl, const struct opt *opt, const char *value)
 {
-    switch (bit) {
-    case OPT_SOCKET:
-        ctl->socket = value;
+    void *field = (char *)ctl + opt->field;
+    bool good = true;
+
+    switch (opt->kind) {
+    case OPT_ELSEWHERE:
         break;
-    case OPT_ADMIN:
-        ctl->admin = value;
+    case OPT_FLAG:
+        *(bool *)field = true;
         break;
-    case OPT_JSON:
-        ctl->json = true;
+    case OPT_TEXT:
+        *(const char **)field = value;
         break;
-    case OPT_TIMEOUT:
-        if (!parse_seconds(value, &ctl->timeout_ms) || ctl->timeout_ms == 0) {
-            term_error("--timeout takes seconds from 0.001 to 86400, not \"%s\"", value);
-            return usage_error();
-        }
+    case OPT_SECONDS:
+        good = parse_seconds(value, field) && *(uint32_t *)field >= opt->min;
         break;
-    case OPT_OUT:
-        ctl->out = value;
-        break;
-    case OPT_NPAGES:
-        if (!parse_number(value, &ctl->npages)) {
-            term_error("--npages takes a number, not \"%s\"", value);
-            return usage_error();
-        }
-        break;
-    case OPT_GAP:
-        if (!parse_seconds(value, &ctl->gap_ms)) {
-            term_error("--gap takes seconds from 0 to 86400, not \"%s\"", value);
-            return usage_error();
-        }
-        break;
-    case OPT_FORCE:
-        ctl->force = true;
-        break;
-    case OPT_TCB:
-        ctl->tcb = value;
-        break;
-    case OPT_PRODUCT:
-        ctl->product = coco_snp_product_name(coco_snp_product_of_text(value));
-        if (!ctl->product)
-            ctl->product = value; /* the verb says what is wrong */
-        break;
-    case OPT_CHIP_ID:
-        ctl->chip_id = value;
-        break;
-    case OPT_SIGNER:
-        ctl->signer = value;
-        break;
-    case OPT_URL:
-        ctl->url = value;
-        break;
-    case OPT_CA:
-        ctl->ca = value;
-        break;
-    case OPT_INVENTORY:
-        ctl->inventory = value;
-        break;
-    case OPT_ALL:
-        ctl->all = true;
-        break;
-    case OPT_FOLLOW:
-        ctl->follow = true;
-        break;
-    case OPT_JOURNAL:
-        ctl->journal = value;
-        break;
-    case OPT_INTERVAL:
-        if (!parse_seconds(value, &ctl->interval_ms) || ctl->interval_ms < 50) {
-            term_error("--interval takes seconds from 0.05 to 86400, not \"%s\"", value);
-            return usage_error();
-        }
-        break;
-    case OPT_COUNT:
-        if (!parse_number(value, &ctl->count) || ctl->count == 0) {
-            term_error("--count takes a number from 1 on, not \"%s\"", value);
-            return usage_error();
-        }
-        break;
-    case OPT_TABLE:
-        ctl->table_file = value;
-        break;
-    default:
+    case OPT_NUMBER:
+        good = parse_number(value, field) && *(uint64_t *)field >= opt->min;
         break;
     }
-    return CTL_OK;
+    if (good)
+        return CTL_OK;
+    term_error("--%s takes %s, not \"%s\"", opt->name, opt->takes, value);
+    return usage_error();
 }
 
 /* --exec ends the command line: what follows is the command's, whatever it looks like. */
@@ -194,7 +127,7 @@ static int parse_options(struct ctl *ctl, int argc, char **argv, unsigned *ret_g
         }
         const struct opt *opt = &ctl_opts[c - 256];
         *ret_given |= opt->bit;
-        int code = take_option(ctl, opt->bit, optarg);
+        int code = take_option(ctl, opt, optarg);
         if (code != CTL_OK)
             return code;
     }
@@ -214,11 +147,11 @@ static int check_options(const struct verb *verb, unsigned given)
 /* The arguments behind the verb's words. */
 static int check_arguments(const struct verb *verb, char *const *words, int n)
 {
-    if (n < verb->min_args) {
+    if (n == 0 && verb->argument && verb->argument[0] != '[') {
         term_error("%s is missing", verb->argument);
         return usage_error();
     }
-    if (n > verb->max_args) {
+    if (n > (verb->argument ? 1 + verb->more_args : 0)) {
         term_error("\"%s\" is too much", words[n - 1]);
         return usage_error();
     }

@@ -83,14 +83,7 @@ static int create(struct vmm *vmm, bool tdx, bool model, const char *socket_path
 {
     struct coco_vmm_options options;
 
-    int r = mini_open(&vmm->vm, tdx, model);
-    if (r == 0)
-        r = mini_create(&vmm->vm, true);
-    /* Before the first vCPU; without it KVM gives the guest the empty table by itself. */
-    if (r == 0 && !tdx && coco_snp_probe(vmm->vm.kvm_fd) == 1)
-        r = coco_snp_enable(vmm->vm.vm_fd);
-    if (r == 0)
-        r = mini_add_vcpu(&vmm->vm);
+    int r = mini_vm_new(&vmm->vm, tdx, model, true);
     if (r < 0)
         return r;
     coco_vmm_options_init(&options);

@@ -223,6 +223,19 @@ static inline int mini_add_vcpu(struct mini_vm *vm)
     return 0;
 }
 
+/* A VM with one vCPU, whose guest's requests for certificates come to this program. */
+static inline int mini_vm_new(struct mini_vm *vm, bool tdx, bool model, bool irqchip)
+{
+    int r = mini_open(vm, tdx, model);
+
+    if (r == 0)
+        r = mini_create(vm, irqchip);
+    /* Before the first vCPU; without it KVM gives the guest the empty table by itself. */
+    if (r == 0 && !tdx && coco_snp_probe(vm->kvm_fd) == 1)
+        r = coco_snp_enable(vm->vm_fd);
+    return r == 0 ? mini_add_vcpu(vm) : r;
+}
+
 static inline void mini_done(struct mini_vm *vm)
 {
     if (vm->run)

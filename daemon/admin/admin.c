@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The administrators' frontend: varlink. A call and a reply are each one JSON object and a NUL
- * byte; calls of one connection are answered in their order. A message that is not such an object
+ * The administrators' dialect: varlink. A call and a reply are each one JSON object and a NUL byte.
+ * The calls of a connection are answered in their order. A message that is not such an object
  * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
  *
- * Who is asking is looked at before what is asked costs anything: long messages, and messages of many
- * values, which only files make so, are read only of somebody who may bring files.
+ * The caller's role is looked at first. Long messages, and messages of many values, carry files:
+ * they are read only from callers who may import.
  *
- * Each method is a row of the table in admin_methods.c. Most are answered within their dispatch.
- * One that has to wait becomes a request, and its peer is held until that is complete, which keeps
- * the order; the request's blob is the whole reply. What methods do is in the other admin_ files.
+ * Each method is a row of the table in methods.c. Most are answered within their dispatch. One that
+ * has to wait becomes a request, and its peer is held until that is complete, which keeps the
+ * order; the request's blob is the whole reply. What methods do is in the files of their nouns.
  */
 #include "admin/admin.h"
 #include "admin/parts.h"
@@ -102,6 +102,16 @@ void admin_send_parameters(const struct call *call, struct json_object *paramete
     admin_send(call, admin_reply(parameters));
 }
 
+void admin_refuse_parameter(const struct call *call, const char *name)
+{
+    admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", name);
+}
+
+void admin_try_again(const struct call *call, const char *reason)
+{
+    admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", reason);
+}
+
 static const char no_memory[] =
     "replies that were not read, and calls that were not whole, take all "
     "the memory that they may: [limits] memory";
@@ -110,8 +120,8 @@ static const char no_memory[] =
 
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder)
 {
-    struct request *request =
-        request_new(call->peer, 0, call->oneway ? ONEWAY : 0, sys.now_us() + WAIT_MAX_US);
+    struct request *request = request_new(&call->peer->requests, 0, call->oneway ? ONEWAY : 0,
+                                          sys.now_us() + WAIT_MAX_US);
 
     if (!request)
         return NULL;
@@ -122,7 +132,7 @@ struct request *admin_wait(const struct call *call, void (*cancel)(struct reques
 
 void admin_complete(struct request *request, struct json_object *reply)
 {
-    struct blob *blob = message_of(request->peer, reply);
+    struct blob *blob = message_of(peer_of(request), reply);
 
     request_release(request);
     request_complete(request, blob ? COCO_OK : COCO_EIO, blob);
@@ -139,10 +149,9 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
     if (status == COCO_OK && !call.oneway)
         peer_send(peer, NULL, 0, blob, -1);
     else if (status == COCO_ETIMEDOUT)
-        admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason",
-                         "it takes too long; it may still be done");
+        admin_try_again(&call, "it takes too long; it may still be done");
     else if (status == COCO_EAGAIN)
-        admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
+        admin_try_again(&call, no_memory);
     else if (status != COCO_OK)
         peer_close(peer, CLOSE_MEMORY);
     if (peer_open(peer))
@@ -205,13 +214,13 @@ static void handle_call(const struct call *call, const char *name)
     }
     const char *unknown = unknown_parameter(call, method);
     if (unknown) {
-        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", unknown);
+        admin_refuse_parameter(call, unknown);
         return;
     }
     if (!allowed(call, method->name, method->role))
         return;
     if (!account_may(call->peer->account, CHARGE_BYTES, PEER_REPLY_ROOM)) {
-        admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
+        admin_try_again(call, no_memory);
         return;
     }
     if (method->role > ADMIN_ROLE_READ)
@@ -301,7 +310,7 @@ static void no_room(struct peer *peer)
 {
     const struct call call = {.peer = peer, .admin = peer->context};
 
-    admin_send_error(&call, ADMIN_INTERFACE ".TryAgain", "reason", no_memory);
+    admin_try_again(&call, no_memory);
 }
 
 static void closed(struct peer *peer)

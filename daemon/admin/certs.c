@@ -10,6 +10,7 @@
  */
 #include "certs/certs.h"
 #include "admin/parts.h"
+#include "base64.h"
 #include "certs/chain/chain.h"
 #include "json_writer.h"
 #include "peer/account.h"
@@ -81,13 +82,14 @@ static void fail(const struct certs_job *job)
     char text[STORE_KEY_SIZE];
 
     /* Of several VLEKs that a key fits none is the one. */
-    bool open = job->result == -EBADMSG && job->key.signer == CHAIN_SIGNER_VLEK && !job->key.csp[0];
+    bool open =
+        job->result == -EBADMSG && job->key.signer == COCO_SNP_SIGNER_VLEK && !job->key.csp[0];
     if ((job->result == -ENOENT || open) && job->key.product[0]) {
         store_key_format(&job->key, text);
         admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
         return;
     }
-    admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why));
+    admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why.text));
 }
 
 /* --- Import ----------------------------------------------------------------------------------- */
@@ -111,7 +113,7 @@ static void told_import(struct certs_job *job)
         admin_add_text(entry, "kind", result->kind);
         admin_add_text(entry, "key", result->key[0] ? result->key : NULL);
         admin_add_text(entry, "action", actions[result->action]);
-        admin_add_text(entry, "reason", result->reason[0] ? result->reason : NULL);
+        admin_add_text(entry, "reason", result->reason.text[0] ? result->reason.text : NULL);
         json_append(array, entry);
     }
     json_set(object, "results", array);
@@ -130,10 +132,10 @@ static int add_file(struct certs_job *job, struct json_object *file)
         !json_object_object_get_ex(file, "data", &data) || !admin_string(name) ||
         strlen(admin_string(name)) > 200 || !admin_string(data))
         return -EINVAL;
-    int r = admin_decode_base64(admin_string(data), &bytes, &size);
+    int r = base64_decode(admin_string(data), &bytes, &size);
     if (r < 0)
-        return r;
-    r = certs_job_add_file(job, admin_string(name), bytes, size);
+        return r == -EBADMSG ? -EINVAL : r;
+    r = size > 0 ? certs_job_add_file(job, admin_string(name), bytes, size) : -EINVAL;
     free(bytes);
     return r;
 }
@@ -202,7 +204,7 @@ static struct json_object *chain_entry(const struct certs_job *job,
     admin_add_text(entry, "tcb", listed->key.tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
     json_set(entry, "served", json_object_new_boolean(is_served(job->certs, &listed->key)));
-    admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
+    admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
     return entry;
 }
 
@@ -222,7 +224,7 @@ static struct json_object *crl_entry(const struct store_listed_crl *listed)
     else
         admin_add_time(entry, "nextUpdate", crl->next_update_s);
     json_set(entry, "revoked", revoked);
-    admin_add_text(entry, "problem", listed->problem[0] ? listed->problem : NULL);
+    admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
     return entry;
 }
 
@@ -369,8 +371,8 @@ static void told_preflight(struct certs_job *job)
     if (job->result == -ENOMEM)
         fail(job);
     else
-        complete(job,
-                 preflight_parameters(job->result == 0, text, job->result == 0 ? NULL : job->why));
+        complete(job, preflight_parameters(job->result == 0, text,
+                                           job->result == 0 ? NULL : job->why.text));
 }
 
 /* Parameters, or the platform's own values where they are left out. A parameter's name on failure,
@@ -381,7 +383,7 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
     struct platform_state wanted = {.vlek_en = false};
     const char *tcb, *product, *chip, *signer;
     char text[STORE_KEY_SIZE];
-    enum load_signer kind = certs_status(call->admin->certs).signer;
+    enum coco_snp_signer kind = certs_status(call->admin->certs).signer;
 
     if (!admin_optional_string(call, "tcb", &tcb) || !tcb)
         return "tcb";
@@ -393,13 +395,13 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
         (signer && strcmp(signer, "VCEK") != 0 && strcmp(signer, "VLEK") != 0))
         return "signer";
     if (signer)
-        kind = signer[1] == 'L' ? LOAD_SIGNER_VLEK : LOAD_SIGNER_VCEK;
-    bool vlek = kind == LOAD_SIGNER_VLEK;
-    if (kind == LOAD_SIGNER_AUTO || !product || (!chip && !vlek)) {
+        kind = signer[1] == 'L' ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK;
+    bool vlek = kind == COCO_SNP_SIGNER_VLEK;
+    if (kind == COCO_SNP_SIGNER_AUTO || !product || (!chip && !vlek)) {
         if (!platform)
             return "";
         wanted = *platform;
-        if (kind == LOAD_SIGNER_AUTO)
+        if (kind == COCO_SNP_SIGNER_AUTO)
             vlek = platform->vlek_en;
     }
     if (!product)
@@ -410,9 +412,9 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
     if (coco_snp_tcb_parse(known, tcb, &wanted.reported) < 0)
         return "tcb";
     if (vlek || !chip)
-        return store_key_make(product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK, wanted.chip_id,
-                              wanted.chip_id_size, certs_status(call->admin->certs).vlek_csp,
-                              &wanted.reported, ret) < 0
+        return store_key_make(product, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK,
+                              wanted.chip_id, wanted.chip_id_size,
+                              certs_status(call->admin->certs).vlek_csp, &wanted.reported, ret) < 0
                    ? "product"
                    : NULL;
     (void)snprintf(text, sizeof(text), "%s/VCEK/%s/%s", product, chip, tcb);

@@ -3,11 +3,9 @@
  * GetConfig: the configuration in force, value by value, and where each came from. No value is a
  * secret: the configuration names files and sockets, and holds none.
  */
-#include "config/config.h"
 #include "admin/parts.h"
+#include "config/state.h"
 #include "json_writer.h"
-#include "observe/exposition.h"
-#include "observe/health.h"
 #include <json-c/json.h>
 
 static struct json_object *value_row(const struct admin *admin, size_t i, size_t item,
@@ -24,11 +22,8 @@ static struct json_object *value_row(const struct admin *admin, size_t i, size_t
     admin_add_text(row, "key", key->name);
     admin_add_text(row, "value", value);
     admin_add_text(row, "file", known ? origin.file : NULL);
-    if (known)
-        admin_add_int(row, "line", origin.line);
-    else
-        json_set_null(row, "line");
-    json_set(row, "restart", json_object_new_boolean(restart));
+    admin_add_int_if(row, "line", known, known ? origin.line : 0);
+    admin_add_bool(row, "restart", restart);
     return row;
 }
 
@@ -57,9 +52,10 @@ void admin_get_config(const struct call *call)
 
     for (size_t i = 0; i < admin->config->n_files; i++)
         json_append(files, json_object_new_string(admin->config->files[i]));
-    admin_add_text(object, "source", config_source_name(admin->exposition->config_source));
-    admin_add_text(object, "problem", admin->health->config_problem);
-    admin_add_text(object, "hash", admin->exposition->config_hash);
+    admin_add_text(object, "source", config_source_name(admin->config_state->source));
+    admin_add_text(object, "problem",
+                   admin->config_state->problem[0] ? admin->config_state->problem : NULL);
+    admin_add_text(object, "hash", admin->config_state->hash);
     json_set(object, "files", files);
     json_set(object, "values", value_rows(admin));
     admin_send_parameters(call, object);

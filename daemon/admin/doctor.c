@@ -14,8 +14,8 @@
 #include "certs/chain/chain.h"
 #include "certs/chain/crl.h"
 #include "certs/platform.h"
+#include "config/state.h"
 #include "json_writer.h"
-#include "observe/health.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include <dirent.h>
@@ -73,9 +73,9 @@ static void date(int64_t s, char out[24])
 
 static void check_configuration(struct examination *e)
 {
-    if (e->admin->health->config_problem)
+    if (e->admin->config_state->problem[0])
         say(e, BAD, "\"cocod --check\" shows each mistake; then \"systemctl reload cocod\"", "%s",
-            e->admin->health->config_problem);
+            e->admin->config_state->problem);
     else
         say(e, GOOD, NULL, "the one that was asked for is in force");
 }
@@ -119,7 +119,7 @@ static void check_descriptors(struct examination *e)
 
 static void check_files(struct examination *e)
 {
-    if (worker_stalled(e->admin->health->worker))
+    if (worker_stalled(e->admin->worker))
         say(e, BAD, "\"dmesg\", and the folders of [certs]; what is served stays as it is",
             "reading or writing files hangs: a disk or a file system does not answer");
     else
@@ -177,7 +177,8 @@ static void check_tcb(struct examination *e)
     if (no_certs(e))
         return;
     if (problem || !chain) {
-        bool vlek = platform && platform->vlek_en && certs_status(certs).signer != LOAD_SIGNER_VCEK;
+        bool vlek =
+            platform && platform->vlek_en && certs_status(certs).signer != COCO_SNP_SIGNER_VCEK;
         say(e, chain ? WARNING : BAD,
             vlek ? "\"cococtl certs list\" shows what is stored; \"cococtl certs import PATH\""
                  : "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
@@ -206,7 +207,7 @@ static void check_vlek(struct examination *e)
         return;
     if (!platform)
         say(e, SKIPPED, NULL, "the platform is not known");
-    else if (platform->vlek_en && chain && chain->signer == CHAIN_SIGNER_VLEK)
+    else if (platform->vlek_en && chain && chain->signer == COCO_SNP_SIGNER_VLEK)
         say(e, GOOD, NULL, "one is loaded, and its chain is served");
     else if (platform->vlek_en)
         say(e, WARNING,
@@ -214,7 +215,7 @@ static void check_vlek(struct examination *e)
             "stored; or "
             "set signer = vcek there",
             "one is loaded, and its chain is not served");
-    else if (certs_status(certs).signer == LOAD_SIGNER_VLEK)
+    else if (certs_status(certs).signer == COCO_SNP_SIGNER_VLEK)
         say(e, BAD, load, "none is loaded, and signer = vlek");
     else if (platform->mask_chip_key)
         say(e, BAD, load, "none is loaded, and the chip's own key is masked: nothing signs");
@@ -233,10 +234,7 @@ static void check_expiry(struct examination *e)
         say(e, SKIPPED, NULL, "no chain is served");
         return;
     }
-    int64_t first = chain->certs[0].not_after_s;
-    for (size_t i = 1; i < CHAIN_ROLES; i++)
-        if (chain->certs[i].not_after_s < first)
-            first = chain->certs[i].not_after_s;
+    int64_t first = chain_first_to_expire(chain)->not_after_s;
     int64_t days = (first - sys.wall_s()) / DAY_S;
     date(first, day);
     say(e,

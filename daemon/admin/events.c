@@ -71,13 +71,10 @@ static void send_event(struct peer *peer, const struct event_record *event, uint
     struct json_object *object = json_object_new_object();
     struct json_object *reply;
 
-    if (event)
-        json_set(object, "event", event_object(event));
-    else
-        json_set_null(object, "event");
+    admin_add_if(object, "event", event != NULL, event ? event_object(event) : NULL);
     admin_add_int(object, "lost", lost);
     reply = admin_reply(object);
-    json_set(reply, "continues", json_object_new_boolean(true));
+    admin_add_bool(reply, "continues", true);
     admin_send(&call, reply);
 }
 
@@ -85,8 +82,8 @@ void admin_serve_monitor(struct peer *peer)
 {
     struct admin_session *session = admin_session_of(peer);
 
-    for (unsigned i = 0; peer_open(peer) && !peer->out && session->next_event <= event_newest();
-         i++) {
+    for (unsigned i = 0;
+         peer_open(peer) && peer_all_sent(peer) && session->next_event <= event_newest(); i++) {
         if (i == EVENTS_PER_TURN) {
             peer_go_on(peer);
             break;
@@ -105,7 +102,7 @@ void admin_monitor(const struct call *call)
     struct json_object *past = admin_parameter(call, "past");
 
     if (past && !json_object_is_type(past, json_type_boolean)) {
-        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", "past");
+        admin_refuse_parameter(call, "past");
         return;
     }
     if (!call->more) {

@@ -4,11 +4,11 @@
  * are strict: what is not of the type that the interface names is not there.
  */
 #include "admin/parts.h"
+#include "base64.h"
 #include "json_writer.h"
 #include "text.h"
 #include <errno.h>
 #include <json-c/json.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +44,31 @@ void admin_add_text(struct json_object *object, const char *key, const char *tex
         json_set_null(object, key);
 }
 
+void admin_add_null(struct json_object *object, const char *key)
+{
+    json_set_null(object, key);
+}
+
+void admin_add_nulls(struct json_object *object, const char *const *keys, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        json_set_null(object, keys[i]);
+}
+
+void admin_add_bool(struct json_object *object, const char *key, bool value)
+{
+    json_set(object, key, json_object_new_boolean(value));
+}
+
+void admin_add_if(struct json_object *object, const char *key, bool there,
+                  struct json_object *value)
+{
+    if (there)
+        json_set(object, key, value);
+    else
+        json_set_null(object, key);
+}
+
 void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE])
 {
     (void)coco_text_escape(out, ADMIN_FOREIGN_SIZE, text, strlen(text));
@@ -52,6 +77,14 @@ void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE])
 void admin_add_int(struct json_object *object, const char *key, uint64_t value)
 {
     json_set(object, key, json_object_new_int64(value > INT64_MAX ? INT64_MAX : (int64_t)value));
+}
+
+void admin_add_int_if(struct json_object *object, const char *key, bool there, uint64_t value)
+{
+    if (there)
+        admin_add_int(object, key, value);
+    else
+        json_set_null(object, key);
 }
 
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value)
@@ -85,40 +118,10 @@ void admin_add_time(struct json_object *object, const char *key, int64_t seconds
 
 void admin_add_base64(struct json_object *object, const char *key, const uint8_t *data, size_t size)
 {
-    char *text = malloc(4 * ((size + 2) / 3) + 1);
+    char *text = base64_encode(data, size);
 
-    if (text)
-        (void)EVP_EncodeBlock((unsigned char *)text, data, (int)size);
     json_set(object, key, text ? json_object_new_string(text) : NULL);
     free(text);
-}
-
-/* EVP_DecodeBlock skips white space, counts padding as zeros and does not look at spare bits: so
- * the text must be what encoding the result gives. */
-int admin_decode_base64(const char *text, uint8_t **ret, size_t *ret_size)
-{
-    size_t n = strlen(text);
-    size_t padding = n >= 1 && text[n - 1] == '=' ? 1 + (n >= 2 && text[n - 2] == '=') : 0;
-
-    if (n == 0 || n % 4 != 0)
-        return -EINVAL;
-    uint8_t *data = malloc(n / 4 * 3);
-    char *again = malloc(n + 1);
-    int r = data && again ? 0 : -ENOMEM;
-    int size = r == 0 ? EVP_DecodeBlock(data, (const unsigned char *)text, (int)n) : 0;
-    if (r == 0 && size != (int)(n / 4 * 3))
-        r = -EINVAL;
-    if (r == 0 && (EVP_EncodeBlock((unsigned char *)again, data, size - (int)padding) != (int)n ||
-                   memcmp(again, text, n) != 0))
-        r = -EINVAL;
-    free(again);
-    if (r < 0) {
-        free(data);
-        return r;
-    }
-    *ret = data;
-    *ret_size = (size_t)size - padding;
-    return 0;
 }
 
 struct json_object *admin_parameter(const struct call *call, const char *key)

@@ -3,7 +3,7 @@
  * The table of methods: everything that a caller can name, who may call it, and what it takes. The
  * dispatcher goes by this table alone, and a test holds it against the interface's description.
  *
- * A row's role is the least that the caller needs (admin_parts.h); its parameters are the only ones
+ * A row's role is the least that the caller needs (roles.h); its parameters are the only ones
  * that are let through to the function, which checks their types.
  *
  * The two methods that every varlink service has are here as well.
@@ -48,14 +48,11 @@ static void get_info(const struct call *call)
 
 static void get_interface_description(const struct call *call)
 {
-    struct json_object *value = NULL;
+    const char *interface = admin_string(admin_parameter(call, "interface"));
     const char *text = NULL;
 
-    if (call->parameters)
-        json_object_object_get_ex(call->parameters, "interface", &value);
-    const char *interface = admin_string(value);
     if (!interface) {
-        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", "interface");
+        admin_refuse_parameter(call, "interface");
         return;
     }
     if (strcmp(interface, ADMIN_INTERFACE) == 0)

@@ -12,8 +12,8 @@
 
 #define ADMIN_INTERFACE "io.cocod.Admin"
 #define ADMIN_VARLINK   "org.varlink.service"
-/* What carries files is longer than a few KiB and has some values, and is for who may bring files: a
- * tree takes a hundred times the memory of its text, and the time that goes with it. */
+/* Only callers who may import send messages that are longer, or have more values: a tree takes a
+ * hundred times the memory of its text, and the time that goes with it. */
 #define ADMIN_SHORT        4096u
 #define ADMIN_SHORT_VALUES 64u
 #define ADMIN_VALUES_MAX   1024u
@@ -27,7 +27,7 @@ struct request;
 
 struct call;
 
-/* A row of the table in admin_methods.c. */
+/* A row of the table in methods.c. */
 struct admin_method {
     const char *name;       /* with its interface */
     enum admin_role role;   /* that the caller needs */
@@ -66,20 +66,23 @@ void admin_send(const struct call *call, struct json_object *reply);
 void admin_send_parameters(const struct call *call, struct json_object *parameters);
 void admin_send_error(const struct call *call, const char *name, const char *key,
                       const char *value);
+/* The parameter of that name is not what the method takes. */
+void admin_refuse_parameter(const struct call *call, const char *name);
+void admin_try_again(const struct call *call, const char *reason);
 
 /* The call waits: its peer is held until the request is complete. NULL: out of memory. */
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder);
 /* By who holds it. */
 void admin_complete(struct request *request, struct json_object *reply);
 
-/* --- admin_methods.c --- */
+/* --- methods.c --- */
 
 const struct admin_method *admin_methods(size_t *ret_n);
 /* NULL: there is none of that name. */
 const struct admin_method *admin_method_find(const char *name);
 bool admin_method_takes(const struct admin_method *method, const char *parameter);
 
-/* --- admin_audit.c --- */
+/* --- audit.c --- */
 
 /* A changing call begins. */
 void admin_audit_begin(const struct call *call, const struct admin_method *method);
@@ -91,17 +94,25 @@ void admin_audit_tell(const struct peer *peer, const char *method, const char *a
 /* JSON for people, with long strings shortened, cut to `size`. */
 void admin_shorten(struct json_object *value, char *out, size_t size);
 
-/* --- admin_json.c --- */
+/* --- json.c --- */
 
 /* A string as a C string; NULL where it is none, or where a NUL hides in it. */
 const char *admin_string(struct json_object *value);
 /* A string, escaped (text.h): all text that may be foreign goes out by this. */
 struct json_object *admin_text(const char *text);
 void admin_add_text(struct json_object *object, const char *key, const char *text); /* or null */
+void admin_add_null(struct json_object *object, const char *key);
+void admin_add_nulls(struct json_object *object, const char *const *keys, size_t n);
+void admin_add_bool(struct json_object *object, const char *key, bool value);
 /* What admin_add_text makes of a text. */
 #define ADMIN_FOREIGN_SIZE 512u
 void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE]);
 void admin_add_int(struct json_object *object, const char *key, uint64_t value);
+/* Or null, where there is none. */
+void admin_add_int_if(struct json_object *object, const char *key, bool there, uint64_t value);
+/* The same of a tree; NULL is memory that was missing where it is there. */
+void admin_add_if(struct json_object *object, const char *key, bool there,
+                  struct json_object *value);
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value);
 /* RFC 9562's text form, lower case. */
 #define ADMIN_UUID_SIZE 37u
@@ -109,26 +120,27 @@ void admin_uuid_text(const uint8_t uuid[16], char out[ADMIN_UUID_SIZE]);
 void admin_add_time(struct json_object *object, const char *key, int64_t seconds);
 void admin_add_base64(struct json_object *object, const char *key, const uint8_t *data,
                       size_t size);
-/* Canonical base64, at least one byte; the caller's, to be freed. -EINVAL or -ENOMEM. */
-int admin_decode_base64(const char *text, uint8_t **ret, size_t *ret_size);
 /* NULL: absent, or null. */
 struct json_object *admin_parameter(const struct call *call, const char *key);
 /* Absent and null are NULL. False: it is there, and no string. */
 bool admin_optional_string(const struct call *call, const char *key, const char **ret);
 
-/* --- admin_status.c --- */
+/* --- status.c --- */
 
 void admin_get_status(const struct call *call);
-void admin_get_metrics(const struct call *call);
 void admin_list_certificates(const struct call *call);
 /* An array; `chain` NULL: an empty one; `crl` may be NULL. */
 struct json_object *admin_certificates(const struct chain *chain, const struct crl *crl);
 
-/* --- admin_config.c --- */
+/* --- exposition.c --- */
+
+void admin_get_metrics(const struct call *call);
+
+/* --- config.c --- */
 
 void admin_get_config(const struct call *call);
 
-/* --- admin_events.c --- */
+/* --- events.c --- */
 
 void admin_get_events(const struct call *call);
 void admin_monitor(const struct call *call);
@@ -136,7 +148,7 @@ void admin_monitor(const struct call *call);
 void admin_serve_monitor(struct peer *peer);
 void admin_monitor_closed(struct peer *peer);
 
-/* --- admin_certs.c --- */
+/* --- certs.c --- */
 
 void admin_import(const struct call *call);
 void admin_verify(const struct call *call);
@@ -145,7 +157,7 @@ void admin_get_chain(const struct call *call);
 void admin_remove_chain(const struct call *call);
 void admin_preflight(const struct call *call);
 
-/* --- admin_update.c --- */
+/* --- update.c --- */
 
 void admin_begin_update(const struct call *call);
 void admin_lease_holders(const struct call *call);
@@ -153,7 +165,7 @@ void admin_end_update(const struct call *call);
 /* The connection that began the update has closed. */
 void admin_update_gone(const struct peer *peer);
 
-/* --- admin_vms.c --- */
+/* --- vms.c --- */
 
 void admin_list_vms(const struct call *call);
 void admin_explain(const struct call *call);
@@ -162,17 +174,17 @@ void admin_disconnect(const struct call *call);
 void admin_add_account(struct json_object *object, const struct account_key *key,
                        const struct history *history);
 
-/* --- admin_quotes.c --- */
+/* --- quotes.c --- */
 
 void admin_list_jobs(const struct call *call);
 
-/* --- admin_operate.c --- */
+/* --- operate.c --- */
 
 void admin_get_log_level(const struct call *call);
 void admin_set_log_level(const struct call *call);
 void admin_drain(const struct call *call);
 void admin_resume(const struct call *call);
 
-/* --- admin_doctor.c --- */
+/* --- doctor.c --- */
 
 void admin_diagnose(const struct call *call);

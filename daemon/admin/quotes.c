@@ -35,14 +35,11 @@ static void on_job(void *data, const struct quotes_job *job)
     admin_add_account(entry, job->account, job->history);
     admin_add_int(entry, "waiters", job->waiters);
     admin_add_int(entry, "ageMs", (now_us - job->since_us) / 1000u);
-    if (job->waiters > 0)
-        admin_add_int(entry, "leftMs",
-                      job->deadline_us > now_us ? (job->deadline_us - now_us) / 1000u : 0);
-    else
-        admin_add_text(entry, "leftMs", NULL);
+    admin_add_int_if(entry, "leftMs", job->waiters > 0,
+                     job->deadline_us > now_us ? (job->deadline_us - now_us) / 1000u : 0);
     admin_add_text(entry, "backend", job->backend);
     admin_add_int(entry, "tries", job->tries);
-    json_set(entry, "hedge", json_object_new_boolean(job->hedge));
+    admin_add_bool(entry, "hedge", job->hedge);
     json_append(lists->jobs, entry);
 }
 

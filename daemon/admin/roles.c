@@ -9,6 +9,7 @@
  */
 #include "admin/roles.h"
 #include "base/sys.h"
+#include "config/config.h"
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -16,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define NAME_SIZE 34u /* with the '@' */
 
 const char *admin_role_name(enum admin_role role)
 {
@@ -48,18 +47,13 @@ static bool find_id(const char *name, bool group, uint32_t *ret)
 
 void admin_roles_grant(struct admin_roles *roles, enum admin_role role, const char *text)
 {
-    char name[NAME_SIZE];
+    char name[CONFIG_NAME_SIZE];
+    size_t n = 0;
 
-    for (; *text && roles->n < ADMIN_GRANTS_MAX; text += strspn(text, " ,")) {
-        size_t n = strcspn(text, " ,");
-        struct admin_grant grant = {.role = role, .group = *text == '@'};
-        if (n < sizeof(name)) {
-            memcpy(name, text, n);
-            name[n] = 0;
-            if (find_id(name + (grant.group ? 1 : 0), grant.group, &grant.id))
-                roles->grants[roles->n++] = grant;
-        }
-        text += n;
+    while (roles->n < ADMIN_GRANTS_MAX && (n = config_next_name(&text, name)) > 0) {
+        struct admin_grant grant = {.role = role, .group = name[0] == '@'};
+        if (n < sizeof(name) && find_id(name + grant.group, grant.group, &grant.id))
+            roles->grants[roles->n++] = grant;
     }
 }
 

@@ -8,9 +8,8 @@
 #include "base/worker.h"
 #include "certs/certs.h"
 #include "certs/chain/chain.h"
+#include "config/state.h"
 #include "json_writer.h"
-#include "observe/exposition.h"
-#include "observe/health.h"
 #include "observe/metrics.h"
 #include "peer/peer.h"
 #include "quotes/quotes.h"
@@ -20,6 +19,43 @@
 #include <string.h>
 #include <unistd.h>
 #include <utlist.h>
+
+/* --- what needs the operator ------------------------------------------------------------------ */
+
+void admin_gather(const void *from, void (*each)(void *data, const char *reason), void *data)
+{
+    const struct admin *admin = from;
+    const char *problems[CERTS_PROBLEMS_MAX];
+    struct quotes_status status;
+    size_t n = certs_problems(admin->certs, problems);
+
+    quotes_get_status(admin->quotes, &status);
+    if (admin->config_state->problem[0])
+        each(data, admin->config_state->problem);
+    if (admin->config_state->restart_problem[0])
+        each(data, admin->config_state->restart_problem);
+    if (worker_stalled(admin->worker))
+        each(data, "reading or writing files hangs: a disk or a file system does not answer; look "
+                   "at `dmesg` and at the folders of [certs]; what is served stays as it is");
+    if (worker_stalled(admin->reloader))
+        each(data, "reading the configuration hangs: a disk, a file system or a name service does "
+                   "not answer; look at `dmesg`, and at what [admin] and vmm_users name; the "
+                   "configuration before stays in force");
+    if (certs_status(admin->certs).drained)
+        each(data, "drained by an administrator: every request is told to come again; \"cococtl "
+                   "resume\" ends it");
+    for (size_t i = 0; i < n; i++)
+        each(data, problems[i]);
+    for (size_t i = 0; i < status.n_backends; i++) {
+        struct backend_status backend;
+        char text[512];
+        quotes_get_backend_status(admin->quotes, i, &backend);
+        if (!backend.problem)
+            continue;
+        snprintf(text, sizeof(text), "%s: %s", backend.name, backend.problem);
+        each(data, text);
+    }
+}
 
 /* --- GetStatus -------------------------------------------------------------------------------- */
 
@@ -74,15 +110,10 @@ static struct json_object *certificate_status(const struct certs *certs)
     admin_add_int(object, "tableBytes", table ? table->size : 0);
     json_set(object, "tableEntries", table ? table_entries(table) : json_object_new_array());
     admin_add_text(object, "source", chain ? chain->certs[CHAIN_LEAF].source : NULL);
-    if (chain) {
-        int64_t first = chain->certs[0].not_after_s;
-        for (size_t i = 1; i < CHAIN_ROLES; i++)
-            if (chain->certs[i].not_after_s < first)
-                first = chain->certs[i].not_after_s;
-        admin_add_time(object, "notAfter", first);
-    } else {
+    if (chain)
+        admin_add_time(object, "notAfter", chain_first_to_expire(chain)->not_after_s);
+    else
         admin_add_text(object, "notAfter", NULL);
-    }
     admin_add_text(object, "problem", n > 0 ? problems[0] : NULL);
     return object;
 }
@@ -168,7 +199,7 @@ static struct json_object *counters(const struct server *server)
     struct json_object *object = json_object_new_object();
 
     for (size_t i = 0; i < metric_names_count; i++)
-        if (strncmp(metric_names[i].name, "now_", 4) != 0)
+        if (metric_names[i].kind != METRIC_GAUGE)
             admin_add_int(object, metric_names[i].name, metric_value(&metric_names[i]));
     for (int i = 0; i < CLOSE_REASONS; i++) {
         snprintf(closed[i], sizeof(closed[i]), "closed_%s",
@@ -184,7 +215,7 @@ void admin_get_status(const struct call *call)
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
 
-    health_reasons(admin->health, add_reason, array);
+    admin_gather(admin, add_reason, array);
     admin_add_text(object, "version", COCO_VERSION_STRING);
     admin_add_hex64(object, "instance", admin->instance);
     admin_add_int(object, "pid", (uint64_t)getpid());
@@ -204,22 +235,6 @@ void admin_get_status(const struct call *call)
     admin_add_int(object, "peers", count_peers(admin->server));
     admin_add_int(object, "requestsInFlight", metrics.now_requests);
     json_set(object, "counters", counters(admin->server));
-    admin_send_parameters(call, object);
-}
-
-/* --- GetMetrics ------------------------------------------------------------------------------- */
-
-void admin_get_metrics(const struct call *call)
-{
-    struct blob *text = exposition_text(call->admin->exposition);
-
-    if (!text) {
-        peer_close(call->peer, CLOSE_MEMORY);
-        return;
-    }
-    struct json_object *object = json_object_new_object();
-    json_set(object, "text", json_object_new_string_len((const char *)text->data, (int)text->size));
-    blob_unref(text);
     admin_send_parameters(call, object);
 }
 

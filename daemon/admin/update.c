@@ -10,9 +10,8 @@
 #include "json_writer.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
-#include "peer/peer.h"
 #include "peer/request.h"
-#include "rpc/vmm.h"
+#include "peer/server.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -66,10 +65,10 @@ void admin_begin_update(const struct call *call)
 static struct json_object *holder_entry(const struct call *call, const struct certs_holder *holder)
 {
     struct json_object *entry = json_object_new_object();
-    struct vmm_session session;
+    struct lease_holder session;
     char uuid[ADMIN_UUID_SIZE];
 
-    if (vmm_find_session(call->admin->server, holder->lock.start, &session)) {
+    if (server_find_lease(call->admin->server, holder->lock.start, &session)) {
         admin_add_text(entry, "vm", session.vm_name);
         admin_uuid_text(session.vm_uuid, uuid);
         admin_add_text(entry, "uuid", uuid);
@@ -203,9 +202,9 @@ static void add_name(const struct admin *admin, const struct certs_holder *holde
                      struct json_object *names)
 {
     char text[COCO_NAME_SIZE + 128] = "a process that reads the table file";
-    struct vmm_session session;
+    struct lease_holder session;
 
-    if (vmm_find_session(admin->server, holder->lock.start, &session))
+    if (server_find_lease(admin->server, holder->lock.start, &session))
         snprintf(text, sizeof(text),
                  "whoever locks byte %llu, which is of the range of VM %s, pid %d",
                  (unsigned long long)holder->lock.start, session.vm_name,

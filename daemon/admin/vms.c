@@ -15,9 +15,8 @@
 #include "certs/store/store.h"
 #include "json_writer.h"
 #include "observe/history.h"
-#include "peer/peer.h"
+#include "peer/server.h"
 #include "quotes/quotes.h"
-#include "rpc/vmm.h"
 #include "status.h"
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -45,12 +44,12 @@ static void take_leases(const struct call *call, struct leases *ret)
 
     ret->n = 0;
     for (size_t i = 0; i < n; i++) {
-        struct vmm_session session;
+        struct lease_holder session;
         if (holders[i].lock.write ||
-            !vmm_find_session(call->admin->server, holders[i].lock.start, &session))
+            !server_find_lease(call->admin->server, holders[i].lock.start, &session))
             continue;
         ret->items[ret->n].account = session.peer->account;
-        ret->items[ret->n++].session = vmm_lease_session(holders[i].lock.start - session.vcpu);
+        ret->items[ret->n++].session = session.session;
     }
 }
 
@@ -66,15 +65,9 @@ void admin_add_account(struct json_object *object, const struct account_key *key
         admin_uuid_text(history->vm_uuid, uuid);
     admin_add_text(object, "vm", history && history->vm_name[0] ? history->vm_name : NULL);
     admin_add_text(object, "uuid", uuid[0] ? uuid : NULL);
-    if (key->cid != 0) {
-        admin_add_text(object, "pid", NULL);
-        admin_add_text(object, "uid", NULL);
-        admin_add_int(object, "cid", key->cid);
-    } else {
-        admin_add_int(object, "pid", (uint64_t)key->pid);
-        admin_add_int(object, "uid", key->uid);
-        admin_add_text(object, "cid", NULL);
-    }
+    admin_add_int_if(object, "pid", key->cid == 0, (uint64_t)key->pid);
+    admin_add_int_if(object, "uid", key->cid == 0, key->uid);
+    admin_add_int_if(object, "cid", key->cid != 0, key->cid);
 }
 
 static struct json_object *vm_entry(const struct account *account, const struct leases *leases)
@@ -96,10 +89,7 @@ static struct json_object *vm_entry(const struct account *account, const struct 
     admin_add_int(entry, "certsFailed", history->certs_failed);
     admin_add_int(entry, "quotes", history->quotes);
     admin_add_int(entry, "quotesFailed", history->quotes_failed);
-    if (history->n > 0)
-        admin_add_int(entry, "lastRequestMs", (sys.now_us() - last_us) / 1000u);
-    else
-        admin_add_text(entry, "lastRequestMs", NULL);
+    admin_add_int_if(entry, "lastRequestMs", history->n > 0, (sys.now_us() - last_us) / 1000u);
     return entry;
 }
 
@@ -113,7 +103,7 @@ void admin_list_vms(const struct call *call)
     struct leases leases;
 
     if (after && (!json_object_is_type(after, json_type_int) || json_object_get_int64(after) < 0)) {
-        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", "after");
+        admin_refuse_parameter(call, "after");
         return;
     }
     if (after)
@@ -124,17 +114,13 @@ void admin_list_vms(const struct call *call)
     for (account = call->admin->server->accounts.table; account; account = account->hh.next) {
         if (account->serial <= behind || !account->history)
             continue;
-        if (json_length(array) == PAGE_MAX) {
+        if (json_length(array) == PAGE_MAX)
             break;
-        }
         json_append(array, vm_entry(account, &leases));
         behind = account->serial;
     }
     json_set(object, "vms", array);
-    if (account)
-        admin_add_int(object, "next", behind);
-    else
-        json_set_null(object, "next");
+    admin_add_int_if(object, "next", account != NULL, behind);
     admin_send_parameters(call, object);
 }
 
@@ -223,21 +209,11 @@ static void add_certs(struct json_object *object, const struct certs *certs,
 static void add_quote(struct json_object *object, const struct quotes *quotes,
                       const struct history_entry *entry)
 {
-    if (entry->backend == 0) {
-        admin_add_text(object, "backend", NULL);
-        admin_add_text(object, "qgsUs", NULL);
-        admin_add_text(object, "qgsCode", NULL);
-        return;
-    }
-    admin_add_text(object, "backend", quotes_backend_name(quotes, entry->backend));
-    admin_add_int(object, "qgsUs", entry->service_us);
-    admin_add_int(object, "qgsCode", entry->code);
-}
+    bool asked = entry->backend != 0;
 
-static void add_nulls(struct json_object *object, const char *const *names)
-{
-    for (; *names; names++)
-        admin_add_text(object, *names, NULL);
+    admin_add_text(object, "backend", asked ? quotes_backend_name(quotes, entry->backend) : NULL);
+    admin_add_int_if(object, "qgsUs", asked, entry->service_us);
+    admin_add_int_if(object, "qgsCode", asked, entry->code);
 }
 
 static struct json_object *request_entry(const struct call *call, const struct history_entry *entry,
@@ -247,8 +223,8 @@ static struct json_object *request_entry(const struct call *call, const struct h
                                         [HISTORY_QUOTE] = "quote",
                                         [HISTORY_COLLATERAL] = "collateral",
                                         [HISTORY_PLATFORM] = "platform"};
-    static const char *const of_certs[] = {"generation", "chain", "tcb", NULL};
-    static const char *const of_quotes[] = {"backend", "qgsUs", "qgsCode", NULL};
+    static const char *const of_certs[] = {"generation", "chain", "tcb"};
+    static const char *const of_quotes[] = {"backend", "qgsUs", "qgsCode"};
     struct json_object *object = json_object_new_object();
     uint64_t ago_us = sys.now_us() - entry->received_us;
 
@@ -261,15 +237,12 @@ static struct json_object *request_entry(const struct call *call, const struct h
     admin_add_int(object, "bytes", entry->bytes);
     if (entry->kind == HISTORY_CERTS) {
         add_certs(object, call->admin->certs, entry);
-        add_nulls(object, of_quotes);
+        admin_add_nulls(object, of_quotes, 3);
     } else {
-        add_nulls(object, of_certs);
+        admin_add_nulls(object, of_certs, 3);
         add_quote(object, call->admin->quotes, entry);
     }
-    if (held)
-        admin_add_int(object, "leaseMs", ago_us / 1000u);
-    else
-        admin_add_text(object, "leaseMs", NULL);
+    admin_add_int_if(object, "leaseMs", held, ago_us / 1000u);
     return object;
 }
 
@@ -296,7 +269,7 @@ static struct account *named_vm(const struct call *call)
     struct account *found[CANDIDATES_MAX];
 
     if (!text) {
-        admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", "vm");
+        admin_refuse_parameter(call, "vm");
         return NULL;
     }
     size_t n = find_vm(&call->admin->server->accounts, text, found);

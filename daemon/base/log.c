@@ -5,8 +5,8 @@
  * A record is put together in fixed buffers on the stack, escaped, and handed over whole: to the
  * journal by its own protocol, to stderr by one write, or to a test's sink. Memory that has run
  * out, a full disk or a closed stderr never make a caller fail, and a journal that does not read
- * never makes one wait (sd_journal_sendv(3) would): what cannot be written is lost, and counted. The
- * only state is the level, the target and the sink, set at the start, and that count; a worker may
+ * never makes one wait (sd_journal_sendv(3) would): what cannot be written is lost, and counted.
+ * The only state is the level, the target and the sink, set at the start, and that count; a worker may
  * log too, since each record is one system call.
  *
  * The target follows sd-daemon(3) and systemd.exec(5): JOURNAL_STREAM names the device and inode of
@@ -61,13 +61,17 @@ struct record_buffer {
     size_t n_fields;
 };
 
-const char *log_level_name(int level)
+/* The nearest that there is. */
+static int known_level(int level)
 {
     if (level < LOG_LEVEL_CRITICAL)
-        level = LOG_LEVEL_CRITICAL;
-    if (level > LOG_LEVEL_DEBUG)
-        level = LOG_LEVEL_DEBUG;
-    return level_names[level];
+        return LOG_LEVEL_CRITICAL;
+    return level > LOG_LEVEL_DEBUG ? LOG_LEVEL_DEBUG : level;
+}
+
+const char *log_level_name(int level)
+{
+    return level_names[known_level(level)];
 }
 
 int log_level_parse(const char *name, int *ret_level)
@@ -277,10 +281,7 @@ void log_event(int level, const char *event, const struct log_field *fields, siz
 
     if (!log_enabled(level))
         return;
-    if (level < LOG_LEVEL_CRITICAL)
-        level = LOG_LEVEL_CRITICAL;
-    if (level > LOG_LEVEL_DEBUG)
-        level = LOG_LEVEL_DEBUG;
+    level = known_level(level);
     va_start(ap, fmt);
     int n = vsnprintf(raw, sizeof(raw), fmt, ap);
     va_end(ap);

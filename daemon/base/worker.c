@@ -14,8 +14,6 @@
 #include "base/container_of.h"
 #include "base/sys.h"
 #include "base/timer.h"
-#include "observe/event.h"
-#include "observe/metrics.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <pthread.h>
@@ -42,6 +40,7 @@ struct worker {
     unsigned n_pending; /* submitted, and not told yet */
     struct timer watch; /* armed while there is any */
     const char *what;
+    worker_hangs hangs;
     bool stalled;
 };
 
@@ -76,12 +75,7 @@ static void on_stalled(struct timer *timer)
     struct worker *worker = container_of(timer, struct worker, watch);
 
     worker->stalled = true;
-    metrics.worker_stalls++;
-    event_emit(
-        EVENT_WORKER_STALLED, NULL, 0,
-        "%s has not come to an end in %u s: a disk, a file system or a name service does not "
-        "answer; what is served stays, and nothing new is read",
-        worker->what, WORKER_STALLED_US / 1000000u);
+    worker->hangs(worker->what, true);
 }
 
 static void watch(struct worker *worker)
@@ -95,7 +89,7 @@ static void watch(struct worker *worker)
 static void note_progress(struct worker *worker)
 {
     if (worker->stalled)
-        event_emit(EVENT_WORKER_GOES_ON, NULL, 0, "%s goes on", worker->what);
+        worker->hangs(worker->what, false);
     worker->stalled = false;
     watch(worker);
 }
@@ -138,34 +132,37 @@ static int start_thread(struct worker *worker)
     return -r;
 }
 
-struct worker *worker_new(struct event_base *base, struct timers *timers, const char *what)
+/* Also of one that is half made. */
+static void release(struct worker *worker)
+{
+    if (event_initialized(&worker->wake))
+        event_del(&worker->wake);
+    if (worker->wake_fd >= 0)
+        close(worker->wake_fd);
+    pthread_cond_destroy(&worker->wanted);
+    pthread_mutex_destroy(&worker->mutex);
+    timer_done(&worker->watch);
+    sys.free(worker);
+}
+
+struct worker *worker_new(struct event_base *base, struct timers *timers, const char *what,
+                          worker_hangs hangs)
 {
     struct worker *worker = sys.alloc(sizeof(*worker));
 
     if (!worker)
         return NULL;
     worker->what = what;
-    if (timer_init(&worker->watch, timers, on_stalled) < 0) {
-        sys.free(worker);
-        return NULL;
-    }
+    worker->hangs = hangs;
     pthread_mutex_init(&worker->mutex, NULL);
     pthread_cond_init(&worker->wanted, NULL);
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (worker->wake_fd >= 0 &&
+    if (worker->wake_fd >= 0 && timer_init(&worker->watch, timers, on_stalled) == 0 &&
         event_assign(&worker->wake, base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake, worker) ==
             0 &&
         event_add(&worker->wake, NULL) == 0)
         return worker;
-    if (worker->wake_fd >= 0) {
-        if (event_initialized(&worker->wake))
-            event_del(&worker->wake);
-        close(worker->wake_fd);
-    }
-    pthread_cond_destroy(&worker->wanted);
-    pthread_mutex_destroy(&worker->mutex);
-    timer_done(&worker->watch);
-    sys.free(worker);
+    release(worker);
     return NULL;
 }
 
@@ -180,12 +177,7 @@ void worker_free(struct worker *worker)
     if (worker->started)
         pthread_join(worker->thread, NULL);
     tell(worker);
-    timer_done(&worker->watch);
-    event_del(&worker->wake);
-    close(worker->wake_fd);
-    pthread_cond_destroy(&worker->wanted);
-    pthread_mutex_destroy(&worker->mutex);
-    sys.free(worker);
+    release(worker);
 }
 
 int worker_submit(struct worker *worker, struct work *work)

@@ -21,13 +21,17 @@ struct work {
 struct timers;
 struct worker;
 
-/* `what` it does, a static text, for who reads that it hangs. NULL: no descriptor or no memory. */
-struct worker *worker_new(struct event_base *base, struct timers *timers, const char *what);
+/* Called on the loop when the worker begins to hang, and when it goes on. */
+typedef void (*worker_hangs)(const char *what, bool hangs);
+
+/* `what` it does: a static text. NULL: no descriptor or no memory. */
+struct worker *worker_new(struct event_base *base, struct timers *timers, const char *what,
+                          worker_hangs hangs);
 /* Finishes what was submitted, then ends the thread. */
 void worker_free(struct worker *worker);
 /* -EAGAIN: the queue is full, or there is no thread. The work belongs to the worker until `done`.
  */
 int worker_submit(struct worker *worker, struct work *work);
 /* It hangs, in a file system or a name service that does not answer: what needs it waits, the loop
- * goes on. Logged at its begin and at its end. NULL: there is none. */
+ * goes on. NULL: there is none. */
 bool worker_stalled(const struct worker *worker);

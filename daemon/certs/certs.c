@@ -252,7 +252,7 @@ struct certs_status certs_status(const struct certs *certs)
         .problem = {
             [CERTS_TROUBLE_PLATFORM] = selection->platform_problem.text,
             [CERTS_TROUBLE_CHAIN] = selection->chain_problem.text,
-            [CERTS_TROUBLE_ALARM] = found->alarm,
+            [CERTS_TROUBLE_ALARM] = found->alarm.text,
             [CERTS_TROUBLE_FILE] = publication->problem.text,
             [CERTS_TROUBLE_CLOCK] = selection->clock_problem.text,
             [CERTS_TROUBLE_EXPIRY] = certs->expiry.problem.text,

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct certs;
+struct family_table;
 struct request;
 
 /* Makes the service without loading anything; certs_start does. What the options point to stays
@@ -81,7 +82,7 @@ struct certs_status {
     const struct chain *chain;      /* NULL: that table is the empty one */
     const struct crl *crl;          /* that the chain was judged by; NULL: none */
     const struct crl *crl_in_table; /* the same, where it is served */
-    enum load_signer signer;
+    enum coco_snp_signer signer;
     const char *vlek_csp;                  /* "": the only one */
     const char *platform_source;           /* "none", "fixed" or "sev" */
     const struct platform_state *platform; /* as it was read last; NULL: not known */
@@ -94,6 +95,9 @@ struct certs_status {
 struct certs_status certs_status(const struct certs *certs);
 /* All that is wrong, as above. Returns how many there are. */
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX]);
+
+/* What the metrics page says of certificates: from a struct certs. */
+extern const struct family_table certs_families;
 
 /* Who is told when the state or the generation changes. One. */
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data);

@@ -40,16 +40,16 @@ static void tell(const struct chain *chain, const struct chain_cert *cert, enum 
 
 void expiry_look(struct expiry *expiry, const struct generation *generation, bool clock_trusted)
 {
-    const struct chain_cert *cert = generation_first_to_expire(generation);
     char date[32] = "?";
     struct why text;
     struct tm tm;
     size_t n = 0;
 
     expiry->problem.text[0] = 0;
-    if (!cert || !clock_trusted)
+    if (!generation_has_chain(generation) || !clock_trusted)
         return;
     const struct chain *chain = generation->found.chain;
+    const struct chain_cert *cert = chain_first_to_expire(chain);
     int64_t left_s = cert->not_after_s - sys.wall_s();
     int64_t days = left_s <= 0 ? 0 : (left_s - 1) / DAY_S + 1; /* begun ones count */
     if (strcmp(expiry->sha256, cert->sha256) != 0) {

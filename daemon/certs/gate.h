@@ -19,6 +19,21 @@ enum certs_state {
 
 const char *certs_state_name(enum certs_state state);
 
+/* How a CERTS_GET ends, and its name in metrics. */
+#define CERTS_END_TABLE_OF(X)           \
+    X(CERTS_END_TABLE, "table")         \
+    X(CERTS_END_EMPTY, "empty")         \
+    X(CERTS_END_ENOSPC, "enospc")       \
+    X(CERTS_END_EAGAIN, "eagain")       \
+    X(CERTS_END_ECANCELED, "ecanceled") \
+    X(CERTS_END_REFUSED, "refused")
+
+#define CERTS_ID(id, name) id,
+enum certs_end {
+    CERTS_END_TABLE_OF(CERTS_ID) CERTS_ENDS,
+};
+#undef CERTS_ID
+
 struct certs_answer {
     uint32_t status;          /* COCO_OK, _ENOSPC, _EAGAIN, _EIO, _EOPNOTSUPP */
     bool wait;                /* of an EAGAIN: it need not be one, see certs_wait */

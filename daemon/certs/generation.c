@@ -41,14 +41,3 @@ bool generation_same_table(const struct generation *a, const struct generation *
     return a->table->size == b->table->size &&
            memcmp(a->table->data, b->table->data, a->table->size) == 0;
 }
-
-const struct chain_cert *generation_first_to_expire(const struct generation *generation)
-{
-    if (!generation_has_chain(generation))
-        return NULL;
-    const struct chain_cert *certs = generation->found.chain->certs, *first = certs;
-    for (size_t i = 1; i < CHAIN_ROLES; i++)
-        if (certs[i].not_after_s < first->not_after_s)
-            first = &certs[i];
-    return first;
-}

@@ -8,9 +8,32 @@
 
 #include "base/blob.h"
 #include "certs/store/store.h"
-#include "observe/metrics.h"
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Why the table is empty, or from STARTING on, why CERTS_GET is EAGAIN; and its name in metrics. */
+#define CERTS_REASON_TABLE_OF(X)                                                                   \
+    X(CERTS_REASON_NONE, "none")                                                                   \
+    X(CERTS_REASON_NOT_CONFIGURED, "not_configured") /* there is no chain, store or platform */    \
+    X(CERTS_REASON_NO_CHAIN, "no_chain")             /* there is none for this platform */         \
+    X(CERTS_REASON_EXPIRED, "expired")               /* it has a date that is over, or not yet */  \
+    X(CERTS_REASON_REFUSED, "refused")               /* it does not verify */                      \
+    X(CERTS_REASON_PLATFORM, "platform_unknown")     /* the platform cannot be read */             \
+    X(CERTS_REASON_LOAD, "load_failed")              /* for want of memory or of the worker */     \
+    X(CERTS_REASON_STARTING, "starting")             /* nothing was published yet */               \
+    X(CERTS_REASON_DRAINING, "draining")             /* a table, or an update, waits for leases */ \
+    X(CERTS_REASON_UPDATING, "updating")             /* a firmware update runs */                  \
+    X(CERTS_REASON_READING, "platform_reading")      /* reading, or loading, took too long */      \
+    X(CERTS_REASON_UNREAD, "platform_unread")        /* reading it failed for the first time */    \
+    X(CERTS_REASON_DRAINED, "drained")               /* an administrator wants it so */            \
+    X(CERTS_REASON_LIMIT, "limit")   /* as many of the session, or account, wait as may */         \
+    X(CERTS_REASON_MEMORY, "memory") /* there is none for one that waits */
+
+#define CERTS_ID(id, name) id,
+enum certs_reason {
+    CERTS_REASON_TABLE_OF(CERTS_ID) CERTS_REASONS,
+};
+#undef CERTS_ID
 
 struct generation {
     unsigned refs;
@@ -27,5 +50,3 @@ struct generation *generation_unref(struct generation *generation);
 
 bool generation_has_chain(const struct generation *generation); /* NULL has none */
 bool generation_same_table(const struct generation *a, const struct generation *b);
-/* NULL: there is no chain. */
-const struct chain_cert *generation_first_to_expire(const struct generation *generation);

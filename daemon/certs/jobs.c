@@ -55,8 +55,8 @@ static void run(struct work *work)
     struct certs_job *job = container_of(work, struct certs_job, work);
     struct load_judge judge;
 
-    snprintf(job->why, sizeof(job->why), "out of memory");
-    job->result = load_judge(&job->judge_by, &judge, job->why, sizeof(job->why));
+    (void)why_set(&job->why, 0, "out of memory");
+    job->result = load_judge(&job->judge_by, &judge, &job->why);
     if (job->result < 0)
         return;
     const struct store store = {.dir = job->judge_by.store,
@@ -69,20 +69,19 @@ static void run(struct work *work)
     case CERTS_JOB_VERIFY:
         job->result = store_verify(&store, job->files, job->n_files, &job->results);
         if (job->result < 0 && job->result != -ENOMEM)
-            snprintf(job->why, sizeof(job->why), "cannot write in %s: %s", job->judge_by.store,
-                     strerror(-job->result));
+            (void)why_set(&job->why, 0, "cannot write in %s: %s", job->judge_by.store,
+                          strerror(-job->result));
         break;
     case CERTS_JOB_LIST:
         job->result = store_list(&store, &job->list);
         break;
     case CERTS_JOB_CHAIN:
-        job->result = store_load(&store, &job->key, &job->chain, job->why, sizeof(job->why));
+        job->result = store_load(&store, &job->key, &job->chain, &job->why);
         if (job->result == 0)
-            job->result = load_table(&job->chain, job->judge_by.serve_crl, &job->table, job->why,
-                                     sizeof(job->why));
+            job->result = load_table(&job->chain, job->judge_by.serve_crl, &job->table, &job->why);
         break;
     case CERTS_JOB_REMOVE:
-        job->result = store_remove(job->judge_by.store, &job->key, job->why, sizeof(job->why));
+        job->result = store_remove(job->judge_by.store, &job->key, &job->why);
         break;
     }
 }
@@ -128,7 +127,7 @@ static void start_next(struct jobs *jobs)
     if (worker_submit(jobs->worker, &next->work) == 0)
         return;
     next->result = -EAGAIN; /* no thread: told on the loop all the same, from a clean stack */
-    snprintf(next->why, sizeof(next->why), "there is no thread to do it");
+    (void)why_set(&next->why, 0, "there is no thread to do it");
     timer_arm(&jobs->no_thread, sys.now_us());
 }
 

@@ -11,6 +11,7 @@
 #include "certs/options.h"
 #include "certs/selection.h"
 #include "certs/store/store.h"
+#include "why.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,7 +63,7 @@ struct certs_job {
     struct store_key key; /* CHAIN, REMOVE */
 
     int result; /* 0, or negative errno and a sentence */
-    char why[WHY_SIZE];
+    struct why why;
     struct store_results results; /* IMPORT, VERIFY */
     struct store_list list;       /* LIST */
     struct store_chain chain;     /* CHAIN */

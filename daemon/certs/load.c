@@ -11,6 +11,7 @@
  * on a host whose clock has not been set yet.
  */
 #include "certs/load.h"
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "certs/chain/parts.h"
 #include <errno.h>
@@ -19,19 +20,19 @@
 #include <string.h>
 #include <time.h>
 
-static int read_input(const char *path, struct chain_input *ret, char *why, size_t why_size)
+static int read_input(const char *path, struct chain_input *ret, struct why *why)
 {
     uint8_t *data;
     size_t size;
-    int r = chain_read_file(path, &data, &size);
+    int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
 
     if (r == -EFBIG)
-        snprintf(why, why_size, "%s is larger than %u bytes: not a certificate file", path,
-                 CHAIN_FILE_MAX);
+        (void)why_set(why, r, "%s is larger than %u bytes: not a certificate file", path,
+                      CHAIN_FILE_MAX);
     else if (r == -EINVAL)
-        snprintf(why, why_size, "%s is not a regular file", path);
+        (void)why_set(why, r, "%s is not a regular file", path);
     else if (r < 0)
-        snprintf(why, why_size, "cannot read %s: %s", path, strerror(-r));
+        (void)why_set(why, r, "cannot read %s: %s", path, strerror(-r));
     else
         *ret = (struct chain_input){.name = path, .data = data, .size = size};
     return r;
@@ -46,7 +47,7 @@ static void free_inputs(struct chain_input *inputs, size_t n)
 
 /* Trusted or not, a root of an unknown product has no chains here: said, since whoever named it
  * waits for them. */
-static void judge_roots(const struct chain_roots *roots, char *out, size_t size)
+static void judge_roots(const struct chain_roots *roots, struct why *ret)
 {
     const char *const prefix = COCO_SNP_CN_ARK;
 
@@ -54,22 +55,20 @@ static void judge_roots(const struct chain_roots *roots, char *out, size_t size)
         const char *product = roots->roots[i].name + strlen(prefix);
         if (coco_snp_product_of_name(product))
             continue;
-        const struct chain_why sentence = {.text = out, .size = size};
-        (void)chain_refuse_product(&sentence, "[certs] root: a trusted one", product);
+        (void)chain_refuse_product(ret, "[certs] root: a trusted one", product);
         return;
     }
 }
 
-static int load_roots(const struct chain_paths *paths, struct chain_roots *roots, char *why,
-                      size_t why_size)
+static int load_roots(const struct chain_paths *paths, struct chain_roots *roots, struct why *why)
 {
     chain_roots_init(roots);
     for (size_t i = 0; i < paths->n_roots; i++) {
         struct chain_input input;
-        int r = read_input(paths->roots[i], &input, why, why_size);
+        int r = read_input(paths->roots[i], &input, why);
         if (r < 0)
             return r;
-        r = chain_roots_add(roots, &input, why, why_size);
+        r = chain_roots_add(roots, &input, why);
         sys.free((void *)(uintptr_t)input.data);
         if (r < 0)
             return r;
@@ -77,8 +76,7 @@ static int load_roots(const struct chain_paths *paths, struct chain_roots *roots
     return 0;
 }
 
-static int parse_files(const struct chain_paths *paths, struct chain **ret, char *why,
-                       size_t why_size)
+static int parse_files(const struct chain_paths *paths, struct chain **ret, struct why *why)
 {
     struct chain_input *inputs = sys.alloc(paths->n_chain * sizeof(*inputs));
     size_t n = 0;
@@ -87,12 +85,12 @@ static int parse_files(const struct chain_paths *paths, struct chain **ret, char
     if (!inputs)
         return -ENOMEM;
     while (n < paths->n_chain && r == 0) {
-        r = read_input(paths->chain[n], &inputs[n], why, why_size);
+        r = read_input(paths->chain[n], &inputs[n], why);
         if (r == 0)
             n++;
     }
     if (r == 0)
-        r = chain_parse(inputs, n, ret, why, why_size);
+        r = chain_parse(inputs, n, ret, why);
     free_inputs(inputs, n);
     return r;
 }
@@ -130,18 +128,17 @@ bool load_is_verdict(int r)
 
 /* --- what is judged by ------------------------------------------------------------------------ */
 
-static int judge_clock(const struct load_options *options, struct load_judge *judge, char *why,
-                       size_t why_size)
+static int judge_clock(const struct load_options *options, struct load_judge *judge,
+                       struct why *why)
 {
     int64_t newest = INT64_MIN;
     char when[32] = "?";
     struct tm tm;
 
     int r = options->store ? store_newest_update_s(options->store, &newest) : 0;
-    if (r < 0) {
-        (void)snprintf(why, why_size, "cannot read the store %s: %s", options->store, strerror(-r));
-        return r;
-    }
+    if (r < 0)
+        return why_set(why, r, "cannot read the store %s: %s", options->store, strerror(-r));
+
     judge->clock_floor_s = options->clock_floor_s > newest ? options->clock_floor_s : newest;
     judge->now_s = options->wall_s;
     if (options->wall_s >= judge->clock_floor_s)
@@ -150,55 +147,49 @@ static int judge_clock(const struct load_options *options, struct load_judge *ju
     time_t t = (time_t)options->wall_s;
     if (gmtime_r(&t, &tm))
         (void)strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
-    (void)snprintf(judge->clock_problem, sizeof(judge->clock_problem),
-                   "this host's clock says %s, which is before %s: it is wrong, so the dates of "
-                   "certificates are not checked until it is set",
-                   when,
-                   newest > options->clock_floor_s ? "the newest stored CRL was made"
-                                                   : "this program was built");
+    (void)why_set(&judge->clock_problem, 0,
+                  "this host's clock says %s, which is before %s: it is wrong, so the dates of "
+                  "certificates are not checked until it is set",
+                  when,
+                  newest > options->clock_floor_s ? "the newest stored CRL was made"
+                                                  : "this program was built");
     return 0;
 }
 
-int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
-               size_t why_size)
+int load_judge(const struct load_options *options, struct load_judge *ret, struct why *why)
 {
-    ret->clock_problem[0] = ret->roots_problem[0] = 0;
-    int r = judge_clock(options, ret, why, why_size);
+    ret->clock_problem.text[0] = ret->roots_problem.text[0] = 0;
+    int r = judge_clock(options, ret, why);
     if (r == 0)
-        r = load_roots(&options->paths, &ret->roots, why, why_size);
+        r = load_roots(&options->paths, &ret->roots, why);
     if (r == 0)
-        judge_roots(&ret->roots, ret->roots_problem, sizeof(ret->roots_problem));
+        judge_roots(&ret->roots, &ret->roots_problem);
     return r;
 }
 
-int load_key(const struct platform_state *platform, enum load_signer signer, const char *vlek_csp,
-             struct store_key *ret, char *why, size_t why_size)
+int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
+             const char *vlek_csp, struct store_key *ret, struct why *why)
 {
-    bool vlek = signer == LOAD_SIGNER_VLEK || (signer == LOAD_SIGNER_AUTO && platform->vlek_en);
+    bool vlek =
+        signer == COCO_SNP_SIGNER_VLEK || (signer == COCO_SNP_SIGNER_AUTO && platform->vlek_en);
 
-    if (vlek && !platform->vlek_en) {
-        (void)snprintf(why, why_size,
+    if (vlek && !platform->vlek_en)
+        return why_set(why, -EINVAL,
                        "[certs] signer is vlek, and no VLEK is loaded into the firmware: load it "
                        "(systemctl start cocod-vlek-load)");
-        return -EINVAL;
-    }
-    if (!vlek && platform->mask_chip_key) {
-        (void)snprintf(why, why_size,
+    if (!vlek && platform->mask_chip_key)
+        return why_set(why, -EINVAL,
                        "the firmware is configured not to sign with the chip's key "
                        "(MASK_CHIP_KEY), and no VLEK is used: reports are unsigned");
-        return -EINVAL;
-    }
-    int r = store_key_make(platform->product, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK,
+    int r = store_key_make(platform->product, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK,
                            platform->chip_id, platform->chip_id_size, vlek_csp, &platform->reported,
                            ret);
-    if (r < 0)
-        (void)snprintf(why, why_size, "this platform cannot have a chain: %s", platform->product);
-    return r;
+    return r < 0 ? why_set(why, r, "this platform cannot have a chain: %s", platform->product) : 0;
 }
 
 /* --- the chain -------------------------------------------------------------------------------- */
 
-int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *why, size_t why_size)
+int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, struct why *why)
 {
     struct chain_input crl = {.name = "the CRL"};
     uint8_t *table = NULL;
@@ -208,16 +199,15 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *w
         crl.data = c->crl->der;
         crl.size = c->crl->size;
     }
-    int r = chain_build_table(c->chain, crl.data ? &crl : NULL, &table, &size, why, why_size);
+    int r = chain_build_table(c->chain, crl.data ? &crl : NULL, &table, &size, why);
     c->crl_left_out = r == -EBADMSG && crl.data;
     if (c->crl_left_out) { /* guests want the chain; they can fetch the CRL themselves */
-        r = chain_build_table(c->chain, NULL, &table, &size, why, why_size);
-        if (!c->alarm[0])
-            (void)
-                snprintf(c->alarm, sizeof(c->alarm),
-                         "the CRL of %s (%zu bytes) does not fit into the table beside its chain, "
-                         "and is left out",
-                         c->crl->issuer_cn, crl.size);
+        r = chain_build_table(c->chain, NULL, &table, &size, why);
+        if (!c->alarm.text[0])
+            (void)why_set(&c->alarm, 0,
+                          "the CRL of %s (%zu bytes) does not fit into the table beside its chain, "
+                          "and is left out",
+                          c->crl->issuer_cn, crl.size);
     }
     if (r < 0)
         return r;
@@ -227,8 +217,7 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *w
         blob->common = true;
     sys.free(table);
     if (!blob) {
-        (void)snprintf(why, why_size, "out of memory");
-        return -ENOMEM;
+        return why_set(why, -ENOMEM, "out of memory");
     }
     *ret = blob;
     return 0;
@@ -236,8 +225,7 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *w
 
 /* The files' chain. With `key` only that one: -ENOENT where it is another. */
 static int load_files(const struct load_options *options, const struct load_judge *judge,
-                      const struct store_key *key, struct load_result *ret, char *why,
-                      size_t why_size)
+                      const struct store_key *key, struct load_result *ret, struct why *why)
 {
     const struct store store = {.dir = options->store,
                                 .roots = &judge->roots,
@@ -245,7 +233,7 @@ static int load_files(const struct load_options *options, const struct load_judg
     struct store_chain c = {.chain = NULL};
     struct store_key found;
     char have[STORE_KEY_SIZE], want[STORE_KEY_SIZE];
-    int r = parse_files(&options->paths, &c.chain, why, why_size);
+    int r = parse_files(&options->paths, &c.chain, why);
 
     if (r < 0)
         return r;
@@ -253,15 +241,14 @@ static int load_files(const struct load_options *options, const struct load_judg
     if (key && !store_key_fits(key, &found)) {
         store_key_format(&found, have);
         store_key_format(key, want);
-        (void)snprintf(why, why_size, "the files of [certs] chain are of %.200s, not of %.200s",
-                       have, want);
         store_chain_done(&c);
-        return -ENOENT;
+        return why_set(why, -ENOENT, "the files of [certs] chain are of %.200s, not of %.200s",
+                       have, want);
     }
-    r = chain_verify(c.chain, &judge->roots, judge->now_s, why, why_size);
+    r = chain_verify(c.chain, &judge->roots, judge->now_s, why);
     bool outdated = r == -ESTALE;
     if (r == 0 && options->store) {
-        r = store_check_crl(&store, c.chain, &c, why, why_size);
+        r = store_check_crl(&store, c.chain, &c, why);
         outdated = r == -EBADMSG;
     }
     if (r < 0) {
@@ -276,65 +263,62 @@ static int load_files(const struct load_options *options, const struct load_judg
 }
 
 static int load_for_platform(const struct load_options *options, const struct load_judge *judge,
-                             struct load_result *ret, char *why, size_t why_size)
+                             struct load_result *ret, struct why *why)
 {
     const struct store store = {.dir = options->store,
                                 .roots = &judge->roots,
                                 .now_s = judge->now_s};
     struct store_key key;
     char text[STORE_KEY_SIZE];
-    int r = load_key(options->platform, options->signer, options->vlek_csp, &key, why, why_size);
+    int r = load_key(options->platform, options->signer, options->vlek_csp, &key, why);
 
     if (r < 0)
         return -ENOENT;
-    r = -ENOENT;
     store_key_format(&key, text);
-    (void)snprintf(why, why_size,
-                   "the platform needs the chain %s, and neither [certs] store nor chain is "
-                   "configured",
-                   text);
+    r = why_set(why, -ENOENT,
+                "the platform needs the chain %s, and neither [certs] store nor chain is "
+                "configured",
+                text);
     if (options->paths.n_chain > 0)
-        r = load_files(options, judge, &key, ret, why, why_size);
+        r = load_files(options, judge, &key, ret, why);
     if (r == 0 || load_is_passing(r) || !options->store)
         return r;
-    r = store_load(&store, &key, &ret->found, why, why_size);
+    r = store_load(&store, &key, &ret->found, why);
     if (r == -ENOENT)
-        (void)snprintf(why, why_size, "the store has no chain for this platform, %s: %s", text,
-                       key.signer == CHAIN_SIGNER_VCEK
-                           ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
-                       : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
-                                      "(cococtl certs import)"
-                                    : "import the VLEK that AMD's enrolment gave (cococtl certs "
-                                      "import)");
+        (void)why_set(why, r, "the store has no chain for this platform, %s: %s", text,
+                      key.signer == COCO_SNP_SIGNER_VCEK
+                          ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
+                      : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
+                                     "(cococtl certs import)"
+                                   : "import the VLEK that AMD's enrolment gave (cococtl certs "
+                                     "import)");
     return r;
 }
 
-int chain_load(const struct load_options *options, struct load_result *ret, char *why,
-               size_t why_size)
+int chain_load(const struct load_options *options, struct load_result *ret, struct why *why)
 {
     struct load_judge judge;
 
-    (void)snprintf(why, why_size, "out of memory");
+    (void)why_set(why, -ENOMEM, "out of memory");
     *ret = (struct load_result){.clock_trusted = true};
-    int r = load_judge(options, &judge, why, why_size);
+    int r = load_judge(options, &judge, why);
     if (r < 0)
         return r;
     ret->clock_floor_s = judge.clock_floor_s;
     ret->clock_trusted = judge.now_s != CHAIN_NO_CLOCK;
-    memcpy(ret->clock_problem, judge.clock_problem, sizeof(ret->clock_problem));
-    memcpy(ret->roots_problem, judge.roots_problem, sizeof(ret->roots_problem));
+    ret->clock_problem = judge.clock_problem;
+    ret->roots_problem = judge.roots_problem;
     if (options->platform) {
-        r = load_for_platform(options, &judge, ret, why, why_size);
+        r = load_for_platform(options, &judge, ret, why);
     } else if (options->paths.n_chain > 0) {
-        r = load_files(options, &judge, NULL, ret, why, why_size);
+        r = load_files(options, &judge, NULL, ret, why);
     } else {
-        (void)snprintf(why, why_size,
-                       "[certs] platform is none, so nothing tells which stored chain is this "
-                       "host's: set it to unix:/run/cocod/sev.sock");
-        r = -ENOENT;
+        r = why_set(why, -ENOENT,
+                    "[certs] platform is none, so nothing tells which stored chain is this "
+                    "host's: set it to unix:/run/cocod/sev.sock");
     }
     if (r == 0)
-        r = load_table(&ret->found, options->serve_crl, &ret->table, why, why_size);
+        r = load_table(&ret->found, options->serve_crl, &ret->table, why);
     if (r < 0)
         store_chain_done(&ret->found);
     return r;

@@ -20,20 +20,13 @@ struct chain_paths {
     char *const *roots;
 };
 
-/* Which key's certificates are served where the platform is known. */
-enum load_signer {
-    LOAD_SIGNER_AUTO, /* VLEK where one is loaded into the firmware, else VCEK */
-    LOAD_SIGNER_VCEK,
-    LOAD_SIGNER_VLEK, /* never the VCEK, which reveals the chip */
-};
-
 struct load_options {
     struct chain_paths paths;
     const char *store; /* NULL: none */
     int64_t wall_s;    /* the clock, and the time that it cannot be before */
     int64_t clock_floor_s;
     bool serve_crl;
-    enum load_signer signer;
+    enum coco_snp_signer signer;
     const char *vlek_csp;                  /* "": the only one */
     const struct platform_state *platform; /* NULL: the files' chain is served whatever it is of */
 };
@@ -43,16 +36,15 @@ struct load_judge {
     struct chain_roots roots;
     int64_t now_s;         /* CHAIN_NO_CLOCK: the clock is not trusted */
     int64_t clock_floor_s; /* the newest stored CRL counted in */
-    char clock_problem[CHAIN_WHY_SIZE];
-    char roots_problem[CHAIN_WHY_SIZE]; /* a root that serves nothing; "": none is */
+    struct why clock_problem;
+    struct why roots_problem; /* a root that serves nothing; "": none is */
 };
 /* Reads root files and stored CRLs. Negative errno and a sentence. */
-int load_judge(const struct load_options *options, struct load_judge *ret, char *why,
-               size_t why_size);
+int load_judge(const struct load_options *options, struct load_judge *ret, struct why *why);
 
 /* The key of the chain that a platform needs. -EINVAL and a sentence: no chain is right for it. */
-int load_key(const struct platform_state *platform, enum load_signer signer, const char *vlek_csp,
-             struct store_key *ret, char *why, size_t why_size);
+int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
+             const char *vlek_csp, struct store_key *ret, struct why *why);
 
 struct load_result {
     struct store_chain found; /* its chain is NULL: the empty table, `why` says why */
@@ -61,15 +53,14 @@ struct load_result {
     bool clock_trusted;
     /* Of a files' chain that has expired or was revoked, its leaf's; else "". */
     char outdated_sha256[65];
-    char clock_problem[CHAIN_WHY_SIZE];
-    char roots_problem[CHAIN_WHY_SIZE];
+    struct why clock_problem;
+    struct why roots_problem;
 };
 void load_result_done(struct load_result *result);
 
 /* 0 and a chain in `ret`; or negative errno and a sentence in `why`, and what else is known in
  * `ret`. -ENOENT, -EBADMSG and -ESTALE: there is no chain to be served. */
-int chain_load(const struct load_options *options, struct load_result *ret, char *why,
-               size_t why_size);
+int chain_load(const struct load_options *options, struct load_result *ret, struct why *why);
 
 /* Does that result say something about certificates, and not of memory, descriptors or the disk? */
 bool load_is_verdict(int r);
@@ -78,5 +69,4 @@ bool load_is_passing(int r);
 
 /* The table of a chain, with its CRL where that is wanted and fits: where it does not, an alarm. As
  * chain_build_table. */
-int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, char *why,
-               size_t why_size);
+int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, struct why *why);

@@ -19,8 +19,7 @@ static void run(struct work *work)
     struct loading *loading = container_of(work, struct loading, work);
     struct load_result *found = &loading->found;
 
-    loading->result =
-        chain_load(&loading->options, found, loading->why.text, sizeof(loading->why.text));
+    loading->result = chain_load(&loading->options, found, &loading->why);
     if (loading->result < 0)
         return;
     loading->generation->table = found->table;

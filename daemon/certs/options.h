@@ -18,7 +18,7 @@ struct certs_options {
     char *const *roots;        /* files: roots trusted beside AMD's */
     const char *store;         /* folder; NULL: none */
     struct platform *platform; /* NULL: none, and the files' chain is served as it is */
-    enum load_signer signer;
+    enum coco_snp_signer signer;
     const char *vlek_csp; /* whose VLEK this host has; NULL or "": the only one that is stored */
     bool serve_crl;
     int64_t clock_floor_s; /* an earlier clock is wrong; 0: none is */

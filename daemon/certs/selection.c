@@ -83,10 +83,8 @@ static void set_unsure(struct selection *selection, bool unsure)
 static int wanted_key(const struct selection *selection, struct store_key *ret)
 {
     const struct certs_options *options = selection->options;
-    struct why why;
 
-    return load_key(&selection->platform, options->signer, options->vlek_csp, ret, why.text,
-                    sizeof(why.text));
+    return load_key(&selection->platform, options->signer, options->vlek_csp, ret, NULL);
 }
 
 /* Sets a problem. False: it is the one that was there already, and was told. */
@@ -163,10 +161,10 @@ static void arm_recheck(struct selection *selection)
 
 static bool is_expired(const struct selection *selection, const struct generation *generation)
 {
-    const struct chain_cert *first = generation_first_to_expire(generation);
     const int64_t now_s = sys.wall_s();
 
-    return first && now_s >= selection->clock_floor_s && now_s > first->not_after_s;
+    return generation_has_chain(generation) && now_s >= selection->clock_floor_s &&
+           now_s > chain_first_to_expire(generation->found.chain)->not_after_s;
 }
 
 static enum certs_reason reason_of(int result)
@@ -278,15 +276,15 @@ static void note_clock(struct selection *selection, const struct load_result *fo
 
     selection->clock_floor_s = found->clock_floor_s;
     selection->clock_trusted = found->clock_trusted;
-    if (found->clock_problem[0] && !was_wrong)
-        event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", found->clock_problem);
-    else if (!found->clock_problem[0] && was_wrong)
+    if (found->clock_problem.text[0] && !was_wrong)
+        event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", found->clock_problem.text);
+    else if (!found->clock_problem.text[0] && was_wrong)
         event_emit(EVENT_CLOCK_RIGHT, NULL, 0,
                    "this host's clock is plausible again: the dates of certificates are checked");
-    (void)why_set(&selection->clock_problem, 0, "%s", found->clock_problem);
-    if (found->roots_problem[0] && !selection->roots_problem.text[0])
-        log_warn("%s", found->roots_problem);
-    (void)why_set(&selection->roots_problem, 0, "%s", found->roots_problem);
+    selection->clock_problem = found->clock_problem;
+    if (found->roots_problem.text[0] && !selection->roots_problem.text[0])
+        log_warn("%s", found->roots_problem.text);
+    selection->roots_problem = found->roots_problem;
 }
 
 static void take_load(struct selection *selection, struct loading *loading)
@@ -312,9 +310,9 @@ static void take_load(struct selection *selection, struct loading *loading)
     }
     loading->generation = NULL;
     selection->chain_problem.text[0] = 0;
-    if (generation->found.alarm[0] &&
-        (!served || strcmp(generation->found.alarm, served->found.alarm) != 0))
-        event_emit(EVENT_CRL_ALARM, NULL, 0, "%s", generation->found.alarm);
+    if (generation->found.alarm.text[0] &&
+        (!served || strcmp(generation->found.alarm.text, served->found.alarm.text) != 0))
+        event_emit(EVENT_CRL_ALARM, NULL, 0, "%s", generation->found.alarm.text);
     hand_over(selection, generation);
 }
 
@@ -533,7 +531,7 @@ int selection_freshen(struct selection *selection)
 /* The CRL of what is served has become outdated, and nobody was told. */
 static bool crl_to_be_told(const struct generation *served, int64_t now_s)
 {
-    return served && served->found.crl && !served->found.alarm[0] &&
+    return served && served->found.crl && !served->found.alarm.text[0] &&
            now_s > served->found.crl->next_update_s;
 }
 

@@ -8,6 +8,7 @@
 #include "snp_tcb.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -23,66 +24,94 @@ struct key_name {
     const char *name;
 };
 
-/* Where the key was set in the order of all files; 0: it is the default. */
-static size_t when_set(const struct config *c, struct key_name key, struct config_origin *ret)
+/* The line that set the key, in the order of all files; NULL: it is the default. */
+static const struct config_set *line_of(const struct config *c, struct key_name name)
 {
-    *ret = (struct config_origin){.file = NULL};
-    (void)config_origin(c, key.section, key.name, ret);
-    for (size_t i = 0; ret->file && i < c->n_origins; i++)
-        if (c->files[c->origins[i].file] == ret->file && c->origins[i].line == ret->line)
-            return i + 1;
-    return 0;
+    size_t n = 0;
+
+    return config_find_set(c, (size_t)(config_find_key(name.section, name.name) - config_keys(&n)),
+                           0);
 }
 
 /* `b` is the same as `a` where there is only one. */
 __attribute__((format(printf, 4, 5))) static void mistake(struct checking *in, struct key_name a,
                                                           struct key_name b, const char *fmt, ...)
 {
-    struct config_origin at, other;
-    char text[512];
+    const struct config_set *at = line_of(in->config, a), *other = line_of(in->config, b);
+    struct why why;
     va_list ap;
 
-    if (when_set(in->config, b, &other) > when_set(in->config, a, &at))
+    if (!at || (other && other > at))
         at = other;
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    (void)vsnprintf(why.text, sizeof(why.text), fmt, ap);
     va_end(ap);
     in->mistakes++;
-    if (config_mistake(in->errors, at.file ? at.file : "defaults", at.line, "%s", text) < 0)
+    if (config_mistake(in->errors, at ? in->config->files[at->file] : "defaults", at ? at->line : 0,
+                       "%s", why.text) < 0)
         in->no_memory = true;
 }
 
 #define KEY(section, name) ((struct key_name){section, name})
 
+/* Of two times of a section, the shorter one's name first. */
+static void check_order(struct checking *in, const char *section, const char *name, uint64_t ms,
+                        const char *longer, uint64_t longer_ms)
+{
+    if (ms > longer_ms)
+        mistake(in, KEY(section, longer), KEY(section, name),
+                "[%s] %s (%" PRIu64 " ms) is longer than %s (%" PRIu64 " ms)", section, name, ms,
+                longer, longer_ms);
+}
+
+/* A path where cocod makes a socket or a file. */
+struct made {
+    const char *path;
+    struct key_name key;
+};
+#define N_MADE 4u
+
+static void list_made(const struct config *c, struct made out[N_MADE])
+{
+    const struct made all[N_MADE] = {{c->rpc_listen, KEY("rpc", "listen")},
+                                     {c->admin_listen, KEY("admin", "listen")},
+                                     {c->metrics_listen, KEY("metrics", "listen")},
+                                     {c->certs_table_file, KEY("certs", "table_file")}};
+    memcpy(out, all, sizeof(all));
+}
+
+/* Is the i-th socket of the front door something else's, or one before it? */
+static bool is_taken(const struct config *c, size_t i)
+{
+    const struct endpoint *e = &c->qgs_door_listen.items[i];
+    struct made made[N_MADE];
+
+    list_made(c, made);
+    for (size_t k = 0; k < N_MADE; k++)
+        if (e->kind == ENDPOINT_UNIX && strcmp(e->path, made[k].path) == 0)
+            return true;
+    for (size_t k = 0; k < c->quotes_qgs.n; k++)
+        if (e->kind == ENDPOINT_UNIX && strcmp(e->path, c->quotes_qgs.items[k].path) == 0)
+            return true;
+    for (size_t k = 0; k < i; k++)
+        if (config_same_endpoint(e, &c->qgs_door_listen.items[k]))
+            return true;
+    return false;
+}
+
 static void check_door(struct checking *in)
 {
     const struct config *c = in->config;
-    const struct endpoint_list *listen = &c->qgs_door_listen;
-    const char *others[] = {c->rpc_listen, c->admin_listen, c->certs_table_file, c->metrics_listen};
     const struct key_name key = KEY("qgs_door", "listen");
 
-    if (c->qgs_door_request_timeout_ms > c->qgs_door_timeout_ms)
-        mistake(in, KEY("qgs_door", "timeout"), KEY("qgs_door", "request_timeout"),
-                "[qgs_door] request_timeout (%llu ms) is longer than timeout (%llu ms)",
-                (unsigned long long)c->qgs_door_request_timeout_ms,
-                (unsigned long long)c->qgs_door_timeout_ms);
-    for (size_t i = 0; i < listen->n; i++) {
-        const struct endpoint *e = &listen->items[i];
-        bool taken = false;
-        for (size_t k = 0; k < c->quotes_qgs.n; k++)
-            taken = taken ||
-                    (e->kind == ENDPOINT_UNIX && c->quotes_qgs.items[k].kind == ENDPOINT_UNIX &&
-                     strcmp(e->path, c->quotes_qgs.items[k].path) == 0);
-        for (size_t k = 0; k < sizeof(others) / sizeof(others[0]); k++)
-            taken = taken || (e->kind == ENDPOINT_UNIX && strcmp(e->path, others[k]) == 0);
-        for (size_t k = 0; k < i; k++)
-            taken =
-                taken || (e->kind == listen->items[k].kind && e->port == listen->items[k].port &&
-                          strcmp(e->path, listen->items[k].path) == 0);
-        if (taken && e->kind == ENDPOINT_UNIX)
+    for (size_t i = 0; i < c->qgs_door_listen.n; i++) {
+        const struct endpoint *e = &c->qgs_door_listen.items[i];
+        if (!is_taken(c, i))
+            continue;
+        if (e->kind == ENDPOINT_UNIX)
             mistake(in, key, key, "[qgs_door] listen = unix:%s: is another socket's path already",
                     e->path);
-        else if (taken)
+        else
             mistake(in, key, key, "[qgs_door] listen = vsock::%u: is there twice", e->port);
     }
 }
@@ -119,11 +148,6 @@ static void check_quotes(struct checking *in)
     const struct config *c = in->config;
     const struct key_name key = KEY("quotes", "qgs");
 
-    if (c->quotes_timeout_ms > c->quotes_max_timeout_ms)
-        mistake(in, KEY("quotes", "timeout"), KEY("quotes", "max_timeout"),
-                "[quotes] timeout (%llu ms) is longer than max_timeout (%llu ms)",
-                (unsigned long long)c->quotes_timeout_ms,
-                (unsigned long long)c->quotes_max_timeout_ms);
     for (size_t i = 0; i < c->quotes_qgs.n; i++) {
         const struct endpoint *qgs = &c->quotes_qgs.items[i];
         if (qgs->kind == ENDPOINT_UNIX &&
@@ -136,18 +160,11 @@ static void check_quotes(struct checking *in)
 
 static void check_paths(struct checking *in)
 {
-    const struct config *c = in->config;
-    const struct {
-        const char *path;
-        struct key_name key;
-    } made[] = {{c->rpc_listen, KEY("rpc", "listen")},
-                {c->admin_listen, KEY("admin", "listen")},
-                {c->metrics_listen, KEY("metrics", "listen")},
-                {c->certs_table_file, KEY("certs", "table_file")}};
-    const size_t n = sizeof(made) / sizeof(made[0]);
+    struct made made[N_MADE];
 
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = i + 1; k < n; k++)
+    list_made(in->config, made);
+    for (size_t i = 0; i < N_MADE; i++)
+        for (size_t k = i + 1; k < N_MADE; k++)
             if (strcmp(made[i].path, made[k].path) == 0)
                 mistake(in, made[i].key, made[k].key, "[%s] %s and [%s] %s are the same path, %s",
                         made[i].key.section, made[i].key.name, made[k].key.section,
@@ -158,6 +175,10 @@ int config_check(const struct config *c, struct config_errors *errors)
 {
     struct checking in = {.config = c, .errors = errors};
 
+    check_order(&in, "quotes", "timeout", c->quotes_timeout_ms, "max_timeout",
+                c->quotes_max_timeout_ms);
+    check_order(&in, "qgs_door", "request_timeout", c->qgs_door_request_timeout_ms, "timeout",
+                c->qgs_door_timeout_ms);
     check_quotes(&in);
     check_fixed_platform(&in);
     check_paths(&in);

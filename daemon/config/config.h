@@ -14,11 +14,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* A key of the table is known by its number here and in struct config; at least as many as there
- * are keys. */
+/* At least as many as there are keys. */
 #define CONFIG_KEYS_MAX 96u
 /* A file larger than this is refused. */
 #define CONFIG_FILE_MAX (256u * 1024u)
+/* A longer line is refused. */
+#define CONFIG_LINE_MAX 197u
 /* More files are refused. */
 #define CONFIG_FILES_MAX 256u
 /* sun_path with its NUL. */
@@ -64,13 +65,6 @@ enum missing_chain {
     MISSING_CHAIN_REFUSE, /* EIO: the guest may not attest, and loses its key */
 };
 
-/* Which key's certificates are served. */
-enum config_signer {
-    CONFIG_SIGNER_AUTO,
-    CONFIG_SIGNER_VCEK,
-    CONFIG_SIGNER_VLEK,
-};
-
 /* One line that is in force. */
 struct config_set {
     uint16_t key;
@@ -79,10 +73,22 @@ struct config_set {
     bool item; /* false: it emptied a list */
 };
 
+/* Which configuration is in force. */
+enum config_source {
+    CONFIG_SOURCE_FILES,     /* that of the files, as they were when they were read last */
+    CONFIG_SOURCE_BEFORE,    /* the files became wrong: the one before stays */
+    CONFIG_SOURCE_LAST_GOOD, /* the files were wrong at the start: their last good copy */
+    CONFIG_SOURCE_DEFAULTS,  /* and without such a copy, the defaults */
+    CONFIG_SOURCES,
+};
+
+/* "files", "before", "last_good", "defaults". */
+const char *config_source_name(enum config_source source);
+
 /* All strings are set (perhaps ""), owned by the struct. Times are milliseconds, sizes bytes. */
 struct config {
     /* [cocod] */
-    int log_level; /* syslog's number, log.h */
+    int cocod_log_level; /* syslog's number, log.h */
 
     /* [rpc] */
     char *rpc_listen; /* absolute path of a socket, at most 107 bytes */
@@ -118,7 +124,7 @@ struct config {
     char *certs_vlek_csp;    /* "": the only one that is stored */
     char *certs_fixed_tcb;   /* as snp_tcb.h writes it */
     bool certs_fixed_vlek;
-    enum config_signer certs_signer;
+    enum coco_snp_signer certs_signer;
     bool certs_serve_crl;
 
     /* [quotes] */
@@ -169,11 +175,9 @@ struct config {
     uint32_t limits_events_per_peer_per_minute; /* lines that one peer may put into the log */
 
     /* Where the values came from. */
-    size_t n_files;                  /* 0: defaults alone */
-    char **files;                    /* in the order in which they were read */
-    uint32_t lines[CONFIG_KEYS_MAX]; /* 0: default; of a list, its first line */
+    size_t n_files; /* 0: defaults alone */
+    char **files;   /* in the order in which they were read */
     size_t n_origins;
-    size_t origins_room;
     struct config_set *origins; /* in the order in which they were set */
 };
 
@@ -211,27 +215,27 @@ enum config_type {
     CONFIG_U32,
     CONFIG_DURATION, /* uint64_t, milliseconds */
     CONFIG_BYTES,    /* uint64_t */
-    CONFIG_ENUM,     /* an int-sized enum */
-    CONFIG_LEVEL,    /* int */
+    CONFIG_MODE,     /* uint32_t */
+    CONFIG_ENUM,     /* an int, or an enum of its size */
+    /* char *; may be empty where the default is. */
     CONFIG_PATH,
-    CONFIG_OPTIONAL_PATH, /* or empty */
-    CONFIG_TEXT,
     CONFIG_SOCKET_PATH,
-    CONFIG_PATH_LIST,
-    CONFIG_MODE,
+    CONFIG_TEXT,
     CONFIG_GROUP,
-    CONFIG_USERS,   /* names and numbers in one string */
-    CONFIG_MEMBERS, /* the same, and @groups */
-    CONFIG_ENDPOINT_LIST,
-    CONFIG_LISTENERS, /* struct endpoint_list */
+    CONFIG_USERS,    /* names and numbers, which config_next_name takes apart */
+    CONFIG_MEMBERS,  /* the same, and @groups */
+    CONFIG_PLATFORM, /* struct endpoint: none, fixed or unix: */
+    /* Lists: each line adds an item. */
+    CONFIG_PATH_LIST, /* struct string_list */
     CONFIG_CIDS,      /* struct u32_list */
-    CONFIG_PLATFORM,  /* an endpoint: none, fixed or unix: */
+    CONFIG_LISTENERS, /* struct endpoint_list */
+    CONFIG_QGS_LIST,  /* struct endpoint_list */
 };
 
 struct config_choice {
     const char *name; /* NULL ends the list */
     int value;
-    const char *doc;
+    const char *doc; /* NULL: the name says it */
 };
 
 struct config_key {
@@ -240,8 +244,10 @@ struct config_key {
     enum config_type type;
     size_t offset;             /* in struct config */
     const char *default_value; /* as it would stand in the file */
-    uint64_t min, max; /* numbers: the range; CONFIG_MODE: bits that must, and that may, be set */
-    const char *unit;  /* of a plain number, for people: "connections"; may be NULL */
+    /* Numbers: the range; CONFIG_MODE: bits that must, and that may, be set; CONFIG_PATH: `max`
+     * bytes, 0: as many as Linux takes. */
+    uint64_t min, max;
+    const char *unit; /* of a plain number, for people: "connections"; may be NULL */
     const struct config_choice *choices; /* CONFIG_ENUM */
     bool at_start;                       /* a change waits for a restart */
     const char *doc;                     /* one or more whole sentences */
@@ -259,10 +265,17 @@ bool config_item_origin(const struct config *c, size_t key, size_t item, struct 
 bool config_origin(const struct config *c, const char *section, const char *name,
                    struct config_origin *ret);
 
+/* Room for any of them as text. */
+#define CONFIG_VALUE_SIZE (4096u + 16u)
 /* One value as text, as it would stand in the file; of a list, the i-th item. The length, or
  * -ENOENT where there is no such item. */
 int config_value_text(const struct config *c, const struct config_key *key, size_t i, char *out,
                       size_t out_size);
+
+/* The next name of several that are separated by spaces or commas, cut off at 32 bytes; *text is
+ * moved behind it. Its length; 0: there is none. */
+#define CONFIG_NAME_SIZE 33u
+size_t config_next_name(const char **text, char ret[CONFIG_NAME_SIZE]);
 
 /* A hash of all values, wherever they came from: 16 hexadecimal digits and a NUL. 0 or -ENOMEM. */
 #define CONFIG_HASH_SIZE 17u

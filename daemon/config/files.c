@@ -7,10 +7,9 @@
  * told at once. A folder that is not there has no files; one that cannot be read is a mistake,
  * since what stands in it would be passed over in silence.
  */
-#include "base/read_all.h"
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "config/value.h"
-#include "text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -36,21 +35,17 @@ struct drop_ins {
 /* A mistake without a line; the reason itself, or -ENOMEM. */
 static int cannot(struct config_errors *errors, const char *path, int r)
 {
-    char message[768];
-    char shown[512];
+    int told = 0;
 
     if (r == -ENOMEM)
         return r;
-    coco_text_escape(shown, sizeof(shown), path, strlen(path));
     if (r == -EFBIG)
-        (void)snprintf(message, sizeof(message), "%s: is larger than %u bytes", shown,
-                       CONFIG_FILE_MAX);
+        told = config_mistake(errors, path, 0, "is larger than %u bytes", CONFIG_FILE_MAX);
     else if (r == -E2BIG)
-        (void)snprintf(message, sizeof(message), "%s: there are more than %u files", shown,
-                       CONFIG_FILES_MAX);
+        told = config_mistake(errors, path, 0, "there are more than %u files", CONFIG_FILES_MAX);
     else
-        (void)snprintf(message, sizeof(message), "%s: cannot be read: %s", shown, strerror(-r));
-    return config_error_add(errors, message) < 0 ? -ENOMEM : r;
+        told = config_mistake(errors, path, 0, "cannot be read: %s", strerror(-r));
+    return told < 0 ? told : r;
 }
 
 /* The file's text, at most CONFIG_FILE_MAX bytes. A FIFO that nobody writes to is empty. */
@@ -174,46 +169,25 @@ static int add_main(struct config *c, const char *const *dirs, size_t n_dirs,
 int config_load_dirs(const char *const *dirs, size_t n_dirs, struct config **ret,
                      struct config_errors *errors)
 {
-    struct config_errors own = {.n = 0};
-    struct config_errors *told = errors ? errors : &own;
     struct drop_ins *all = sys.alloc(sizeof(*all));
     struct config *c = NULL;
     int r = all ? config_new(&c) : -ENOMEM;
 
     if (r == 0) {
-        all->n = 0;
-        worse(&r, add_main(c, dirs, n_dirs, told));
+        worse(&r, add_main(c, dirs, n_dirs, errors));
         if (r != -ENOMEM)
-            worse(&r, add_drop_ins(c, dirs, n_dirs, all, told));
+            worse(&r, add_drop_ins(c, dirs, n_dirs, all, errors));
     }
-    if (r == 0)
-        r = config_check(c, told);
     sys.free(all);
-    config_errors_clear(&own);
-    if (r < 0) {
-        config_free(c);
-        return r;
-    }
-    *ret = c;
-    return 0;
+    return config_finish(c, r, ret, errors);
 }
 
 int config_load(const char *path, struct config **ret, struct config_errors *errors)
 {
-    struct config_errors own = {.n = 0};
-    struct config_errors *told = errors ? errors : &own;
     struct config *c = NULL;
     int r = config_new(&c);
 
     if (r == 0 && path)
-        r = add_file(c, path, told);
-    if (r == 0)
-        r = config_check(c, told);
-    config_errors_clear(&own);
-    if (r < 0) {
-        config_free(c);
-        return r;
-    }
-    *ret = c;
-    return 0;
+        r = add_file(c, path, errors);
+    return config_finish(c, r, ret, errors);
 }

@@ -12,21 +12,21 @@
  * - A daemon that starts with what it started with the last time writes nothing.
  */
 #include "config/last_good.h"
+#include "base/fileio.h"
+#include "base/sys.h"
 #include "composed.h"
 #include "config/config.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LAST_LINE "# That is all.\n"
 
 static void print_key(FILE *out, const struct config *config, const struct config_key *key)
 {
-    char value[4096];
+    char value[CONFIG_VALUE_SIZE];
 
     for (size_t item = 0; config_value_text(config, key, item, value, sizeof(value)) >= 0; item++)
         (void)fprintf(out, "%s = %s\n", key->name, value);
@@ -38,13 +38,14 @@ static int print_values(const struct config *config, char **ret, size_t *ret_siz
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
     const char *section = "";
+    struct config_origin origin;
     struct composed text;
 
     if (!composed_begin(&text))
         return -ENOMEM;
     (void)fputs("# Written by cocod: the configuration that last worked.\n", text.to);
     for (size_t i = 0; i < n; i++) {
-        if (config->lines[i] == 0)
+        if (!config_item_origin(config, i, 0, &origin))
             continue;
         if (strcmp(section, keys[i].section) != 0)
             (void)fprintf(text.to, "[%s]\n", keys[i].section);
@@ -66,72 +67,26 @@ static bool ends_so(const char *text, size_t size, const char *end)
     return size >= n && memcmp(text + size - n, end, n) == 0;
 }
 
-/* The whole file, at most `max` bytes of it, malloc'ed. Negative errno. */
-static int read_whole(const char *path, size_t max, char **ret, size_t *ret_size)
-{
-    FILE *file = fopen(path, "re");
-
-    if (!file)
-        return errno == ENOENT ? -ENOENT : -EIO;
-    char *text = malloc(max);
-    size_t n = text ? fread(text, 1, max, file) : 0;
-    bool failed = ferror(file) != 0;
-    (void)fclose(file);
-    if (!text)
-        return -ENOMEM;
-    if (failed) {
-        free(text);
-        return -EIO;
-    }
-    *ret = text;
-    *ret_size = n;
-    return 0;
-}
-
 static bool holds(const char *path, const char *text, size_t size)
 {
-    char *old = NULL;
+    uint8_t *old = NULL;
     size_t old_size = 0;
 
-    if (read_whole(path, size + 1, &old, &old_size) < 0)
+    if (file_read(path, size, &old, &old_size) < 0)
         return false;
     bool same = old_size == size && memcmp(old, text, size) == 0;
-    free(old);
+    sys.free(old);
     return same;
-}
-
-static int write_all(int fd, const char *text, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = write(fd, text, size);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n > 0) {
-            text += n;
-            size -= (size_t)n;
-        }
-    }
-    return fsync(fd) < 0 ? -errno : 0;
 }
 
 static int replace(const char *path, const char *text, size_t size)
 {
     char other[4096];
-
     int n = snprintf(other, sizeof(other), "%s.new", path);
+
     if (n < 0 || (size_t)n >= sizeof(other))
         return -ENAMETOOLONG;
-    int fd = open(other, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -errno;
-    int r = write_all(fd, text, size);
-    if (close(fd) < 0 && r == 0)
-        r = -errno;
-    if (r == 0 && rename(other, path) < 0)
-        r = -errno;
-    if (r < 0)
-        (void)unlink(other);
-    return r;
+    return file_replace(path, other, 0600, text, size);
 }
 
 int last_good_save(const struct config *config, const char *path)
@@ -150,13 +105,15 @@ int last_good_save(const struct config *config, const char *path)
 
 int last_good_load(const char *path, struct config **ret)
 {
-    char *text = NULL;
+    uint8_t *text = NULL;
     size_t size = 0;
-    int r = read_whole(path, CONFIG_FILE_MAX, &text, &size);
+    int r = file_read(path, CONFIG_FILE_MAX, &text, &size);
 
     if (r < 0)
-        return r;
-    r = ends_so(text, size, LAST_LINE) ? config_parse(path, text, size, ret, NULL) : -EINVAL;
-    free(text);
+        return r == -ENOENT || r == -ENOMEM ? r : -EIO;
+    r = ends_so((const char *)text, size, LAST_LINE)
+            ? config_parse(path, (const char *)text, size, ret, NULL)
+            : -EINVAL;
+    sys.free(text);
     return r;
 }

@@ -62,7 +62,7 @@ static void print_allowed(FILE *out, const char *indent, const struct config_key
     config_value_allowed(key, allowed, sizeof(allowed));
     (void)snprintf(line, sizeof(line), "Allowed: %s.", allowed);
     print_wrapped(out, indent, line);
-    for (const struct config_choice *p = key->choices; p && p->name; p++) {
+    for (const struct config_choice *p = key->choices; p && p->doc; p++) {
         (void)snprintf(line, sizeof(line), "%s: %s.", p->name, p->doc);
         print_wrapped(out, indent, line);
     }
@@ -74,7 +74,7 @@ int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE])
     const struct config_key *keys = config_keys(&n);
     unsigned char digest[EVP_MAX_MD_SIZE];
     EVP_MD_CTX *md = EVP_MD_CTX_new();
-    char value[4096 + 16];
+    char value[CONFIG_VALUE_SIZE];
     bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
 
     for (size_t i = 0; i < n && ok; i++) {
@@ -95,42 +95,29 @@ int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE])
     return 0;
 }
 
-bool config_same_value(const struct config *a, const struct config *b, const struct config_key *key)
-{
-    char text_a[4096 + 16], text_b[4096 + 16];
-    int r = 0;
-
-    for (size_t item = 0; r >= 0; item++) {
-        r = config_value_text(a, key, item, text_a, sizeof(text_a));
-        if ((config_value_text(b, key, item, text_b, sizeof(text_b)) < 0) != (r < 0) ||
-            (r >= 0 && strcmp(text_a, text_b) != 0))
-            return false;
-    }
-    return true;
-}
-
 int config_print(const struct config *c, FILE *out)
 {
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
-    char value[4096 + 16];
+    char value[CONFIG_VALUE_SIZE];
     char file[512];
     struct config_origin origin;
 
     for (size_t i = 0; i < n; i++) {
         if (starts_section(keys, i))
             (void)fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", keys[i].section);
-        size_t item = 0;
-        while (config_value_text(c, &keys[i], item, value, sizeof(value)) >= 0 || item == 0) {
-            bool empty = config_value_text(c, &keys[i], item, value, sizeof(value)) <= 0;
-            (void)fprintf(out, "%s =%s%s  ; ", keys[i].name, empty ? "" : " ", empty ? "" : value);
+        for (size_t item = 0;; item++) {
+            int length = config_value_text(c, &keys[i], item, value, sizeof(value));
+            if (length < 0 && item > 0)
+                break;
+            (void)fprintf(out, "%s =%s%s  ; ", keys[i].name, length > 0 ? " " : "",
+                          length > 0 ? value : "");
             if (config_item_origin(c, i, item, &origin)) {
                 coco_text_escape(file, sizeof(file), origin.file, strlen(origin.file));
                 (void)fprintf(out, "%s:%u\n", file, origin.line);
             } else {
                 (void)fprintf(out, "default\n");
             }
-            item++;
         }
     }
     return finish(out);
@@ -204,7 +191,7 @@ int config_print_reference(FILE *out)
         escape_scdoc(text, sizeof(text), line);
         (void)snprintf(line, sizeof(line), "Allowed: %s.", text);
         print_wrapped(out, "\t", line);
-        for (const struct config_choice *p = keys[i].choices; p && p->name; p++) {
+        for (const struct config_choice *p = keys[i].choices; p && p->doc; p++) {
             escape_scdoc(text, sizeof(text), p->doc);
             (void)snprintf(line, sizeof(line), "*%s*: %s.", p->name, text);
             print_wrapped(out, "\t", line);

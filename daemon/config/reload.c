@@ -5,6 +5,7 @@
  * round. Signals that come meanwhile are one more reload afterwards.
  */
 #include "config/reload.h"
+#include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "config/last_good.h"
@@ -81,45 +82,44 @@ int reload_read_any(const struct reload_options *options, struct config **ret,
 
 static void run(struct work *work)
 {
-    struct reload *reload = (struct reload *)work;
+    struct reload *reload = container_of(work, struct reload, work);
 
     reload->kept = 0;
     reload->result = reload_read(&reload->options, &reload->config, &reload->errors);
     if (reload->result < 0)
         return;
-    cocod_find_names(reload->config, &reload->names);
+    reload->calls.look_up(reload->data, reload->config);
     reload->kept = keep(reload->config);
 }
 
 static void refuse(struct reload *reload, int r)
 {
-    cocod_refuse_config(reload->cocod, CONFIG_SOURCE_BEFORE,
-                        reload->errors.n > 0 ? reload->errors.items[0] : strerror(-r));
+    reload->calls.refuse(reload->data,
+                         reload->errors.n > 0 ? reload->errors.items[0] : strerror(-r));
 }
 
 static void done(struct work *work)
 {
-    struct reload *reload = (struct reload *)work;
+    struct reload *reload = container_of(work, struct reload, work);
 
     reload->busy = false;
-    if (!reload->cocod) {
-        if (reload->result == 0)
-            config_free(reload->config);
+    if (reload->stopping) {
+        config_free(reload->config);
     } else if (reload->result == 0) {
         tell_kept(reload->kept);
-        cocod_reload(reload->cocod, reload->config, &reload->names);
+        reload->calls.bring_in(reload->data, reload->config);
     } else {
         refuse(reload, reload->result);
     }
     config_errors_clear(&reload->errors);
     reload->config = NULL;
-    if (!reload->cocod)
+    if (reload->stopping)
         return;
     if (reload->again) {
         reload->again = false;
         reload_begin(reload);
     } else {
-        reload->told();
+        reload->calls.ended();
     }
 }
 
@@ -135,27 +135,24 @@ void reload_begin(struct reload *reload)
     if (reload->busy)
         return;
     refuse(reload, r); /* no thread */
-    reload->told();
+    reload->calls.ended();
 }
 
-int reload_init(struct reload *reload, const struct reload_options *options, struct cocod *cocod,
-                void (*told)(void))
+int reload_init(struct reload *reload, const struct reload_options *options,
+                const struct reload_calls *calls, void *data, struct event_base *base,
+                struct timers *timers, worker_hangs hangs)
 {
     *reload = (struct reload){.work = {.run = run, .done = done},
                               .options = *options,
-                              .cocod = cocod,
-                              .told = told};
-    reload->worker = worker_new(cocod->base, &cocod->timers, "reading the configuration");
-    cocod->health.reloader = reload->worker;
+                              .calls = *calls,
+                              .data = data};
+    reload->worker = worker_new(base, timers, "reading the configuration", hangs);
     return reload->worker ? 0 : -ENOMEM;
 }
 
 void reload_done(struct reload *reload)
 {
-    if (!reload->worker)
-        return;
-    reload->cocod->health.reloader = NULL;
-    reload->cocod = NULL; /* what is under way is brought in no more */
+    reload->stopping = true;
     worker_free(reload->worker);
     reload->worker = NULL;
 }

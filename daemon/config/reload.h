@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the configuration comes from: at the start, and again at each reload. Reading files, asking
- * the name service and writing the last good copy may take as long as they like, so a reload does
- * all that on a worker of its own, and the loop serves by the configuration before until it is told.
+ * Reads the configuration at the start, and again at each reload. Reading files, asking the name
+ * service and writing the last good copy may take as long as they like. A reload does all that on a
+ * worker of its own; until it ends, the loop serves by the configuration before.
  */
 #pragma once
 
 #include "base/worker.h"
-#include "cocod.h"
 #include "config/config.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,27 +26,39 @@ int reload_read_any(const struct reload_options *options, struct config **ret,
 /* Keeps a copy, for a start with a broken one. Blocks. */
 void reload_keep(const struct config *config);
 
+/* Who reloads. */
+struct reload_calls {
+    /* On the worker: looks up what the configuration names. */
+    void (*look_up)(void *data, const struct config *config);
+    /* On the loop, one of the two: takes over the new configuration, or says why there is none. */
+    void (*bring_in)(void *data, struct config *config);
+    void (*refuse)(void *data, const char *why);
+    /* On the loop: all reloads that were asked for have ended, well or not. */
+    void (*ended)(void);
+};
+
 struct reload {
     struct work work;
     struct worker *worker; /* NULL: none */
     struct reload_options options;
-    struct cocod *cocod;
-    void (*told)(void); /* one has ended, well or not */
+    struct reload_calls calls;
+    void *data; /* of the calls */
     bool busy;
     bool again; /* asked for meanwhile */
+    bool stopping;
 
     /* The worker's, while it is busy. */
     struct config *config;
-    struct cocod_names names;
     struct config_errors errors;
     int result;
     int kept; /* negative errno: the copy could not be written */
 };
 
-/* -ENOMEM. `told` is called on the loop. */
-int reload_init(struct reload *reload, const struct reload_options *options, struct cocod *cocod,
-                void (*told)(void));
-/* Waits for one that is under way. */
+/* -ENOMEM. `hangs` is the worker's. */
+int reload_init(struct reload *reload, const struct reload_options *options,
+                const struct reload_calls *calls, void *data, struct event_base *base,
+                struct timers *timers, worker_hangs hangs);
+/* Waits for one that is under way, and brings it in no more. Also of one that is all zero. */
 void reload_done(struct reload *reload);
 /* Begins one. One that is asked for while another is under way follows it. */
 void reload_begin(struct reload *reload);

@@ -2,660 +2,283 @@
 /*
  * The table of keys: all that can be configured, its type, default, range and documentation.
  * Parser, cocod.conf.example and manual are made from it, so that none of them can say something
- * else. A key's number here is its index in struct config's `lines`.
+ * else.
  *
  * Ranges leave out what cannot work: a table file that others may write would let them forge leases
  * and certificates (its mode is limited to 0644), and a queue of nothing would refuse every quote.
  * The documentation of a key is whole sentences; type, range and default are added by whoever
  * prints it.
  */
+#include "base/log.h"
 #include "config/value.h"
 
 #include <assert.h>
 #include <string.h>
 
-#define AT(field) offsetof(struct config, field)
-#define SECONDS   1000ull
-#define MINUTES   60000ull
+#define SECONDS 1000ull
+#define MINUTES 60000ull
+
+/* A key and its field, SECTION_NAME of struct config; a time's field is SECTION_NAME_ms. */
+#define ROW(section_, name_, type_, field, default_, ...)                               \
+    {                                                                                   \
+        .section = #section_, .name = #name_, .type = type_, .default_value = default_, \
+        .offset = offsetof(struct config, field), __VA_ARGS__                           \
+    }
+#define KEY(section, name, type, ...) \
+    ROW(section, name, CONFIG_##type, section##_##name, __VA_ARGS__)
+#define TIME(section, name, ...) \
+    ROW(section, name, CONFIG_DURATION, section##_##name##_ms, __VA_ARGS__)
+
+static const struct config_choice level_choices[] = {{"critical", LOG_LEVEL_CRITICAL, NULL},
+                                                     {"error", LOG_LEVEL_ERROR, NULL},
+                                                     {"warning", LOG_LEVEL_WARNING, NULL},
+                                                     {"notice", LOG_LEVEL_NOTICE, NULL},
+                                                     {"info", LOG_LEVEL_INFO, NULL},
+                                                     {"debug", LOG_LEVEL_DEBUG, NULL},
+                                                     {NULL, 0, NULL}};
 
 static const struct config_choice missing_chain_choices[] = {
     {"empty", MISSING_CHAIN_EMPTY,
      "the guest gets the empty table, with success, and fetches its certificates itself"},
     {"refuse", MISSING_CHAIN_REFUSE,
      "the request fails with EIO: the guest may not attest, and a Linux guest stays unable to "
-     "until "
-     "it is restarted"},
+     "until it is restarted"},
     {NULL, 0, NULL}};
 
 static const struct config_choice signer_choices[] = {
-    {"auto", CONFIG_SIGNER_AUTO, "the VLEK's where the firmware has one loaded, else the VCEK's"},
-    {"vcek", CONFIG_SIGNER_VCEK, "the VCEK's, whose chain names the chip"},
-    {"vlek", CONFIG_SIGNER_VLEK,
+    {"auto", COCO_SNP_SIGNER_AUTO, "the VLEK's where the firmware has one loaded, else the VCEK's"},
+    {"vcek", COCO_SNP_SIGNER_VCEK, "the VCEK's, whose chain names the chip"},
+    {"vlek", COCO_SNP_SIGNER_VLEK,
      "the VLEK's; without a loaded VLEK the empty table, never the VCEK's"},
     {NULL, 0, NULL}};
 
 static struct config_choice product_choices[COCO_SNP_PRODUCTS]; /* made when first asked for */
 
 static const struct config_key keys[] = {
-    {.section = "cocod",
-     .name = "log_level",
-     .type = CONFIG_LEVEL,
-     .offset = AT(log_level),
-     .default_value = "info",
-     .doc = "What is less urgent than this is not logged. In ordinary work nothing is logged at "
-            "info."},
+    KEY(cocod, log_level, ENUM, "info", .choices = level_choices,
+        .doc = "What is less urgent than this is not logged. In ordinary work nothing is logged "
+               "at info."),
 
-    {.section = "rpc",
-     .name = "listen",
-     .type = CONFIG_SOCKET_PATH,
-     .offset = AT(rpc_listen),
-     .default_value = "/run/cocod/cocod.sock",
-     .at_start = true,
-     .doc =
-         "The Unix socket that VMMs connect to. A socket inherited from systemd takes its place."},
-    {.section = "rpc",
-     .name = "mode",
-     .type = CONFIG_MODE,
-     .offset = AT(rpc_mode),
-     .default_value = "0660",
-     .min = 0600,
-     .max = 0666,
-     .at_start = true,
-     .doc = "The socket's mode: who may write to it may ask for certificates and quotes."},
-    {.section = "rpc",
-     .name = "group",
-     .type = CONFIG_GROUP,
-     .offset = AT(rpc_group),
-     .default_value = "",
-     .at_start = true,
-     .doc = "The socket's group, such as kvm or libvirt-qemu. Empty: cocod's own."},
+    KEY(rpc, listen, SOCKET_PATH, "/run/cocod/cocod.sock", .at_start = true,
+        .doc = "The Unix socket that VMMs connect to. A socket inherited from systemd takes its "
+               "place."),
+    KEY(rpc, mode, MODE, "0660", .min = 0600, .max = 0666, .at_start = true,
+        .doc = "The socket's mode: who may write to it may ask for certificates and quotes."),
+    KEY(rpc, group, GROUP, "", .at_start = true,
+        .doc = "The socket's group, such as kvm or libvirt-qemu. Empty: cocod's own."),
 
-    {.section = "admin",
-     .name = "listen",
-     .type = CONFIG_SOCKET_PATH,
-     .offset = AT(admin_listen),
-     .default_value = "/run/cocod/io.cocod.Admin",
-     .at_start = true,
-     .doc =
-         "The Unix socket that cococtl talks varlink to. A socket inherited from systemd takes its "
-         "place."},
-    {.section = "admin",
-     .name = "mode",
-     .type = CONFIG_MODE,
-     .offset = AT(admin_mode),
-     .default_value = "0600",
-     .min = 0600,
-     .max = 0666,
-     .at_start = true,
-     .doc = "The socket's mode: who may write to it may connect, and do what read, import and "
-            "operate say."},
-    {.section = "admin",
-     .name = "group",
-     .type = CONFIG_GROUP,
-     .offset = AT(admin_group),
-     .default_value = "",
-     .at_start = true,
-     .doc = "The socket's group. Empty: cocod's own."},
-    {.section = "admin",
-     .name = "read",
-     .type = CONFIG_MEMBERS,
-     .offset = AT(admin_read),
-     .default_value = "@cocod-admin",
-     .doc =
-         "Who may ask how things are: status, certificates, chains, events. These three lists say "
-         "what somebody may do whom the socket lets in; they name users, and groups with an @ "
-         "before. Root and cocod's own user may do everything."},
-    {.section = "admin",
-     .name = "import",
-     .type = CONFIG_MEMBERS,
-     .offset = AT(admin_import),
-     .default_value = "cocod-fetch",
-     .doc = "Who may, beside that, give certificates to the store: what is given is verified. "
-            "cocod-fetch is the user of cocod-fetch.service."},
-    {.section = "admin",
-     .name = "operate",
-     .type = CONFIG_MEMBERS,
-     .offset = AT(admin_operate),
-     .default_value = "",
-     .doc = "Who may, beside those, do all the rest: remove chains, update firmware."},
+    KEY(admin, listen, SOCKET_PATH, "/run/cocod/io.cocod.Admin", .at_start = true,
+        .doc = "The Unix socket that cococtl talks varlink to. A socket inherited from systemd "
+               "takes its place."),
+    KEY(admin, mode, MODE, "0600", .min = 0600, .max = 0666, .at_start = true,
+        .doc = "The socket's mode: who may write to it may connect, and do what read, import and "
+               "operate say."),
+    KEY(admin, group, GROUP, "", .at_start = true,
+        .doc = "The socket's group. Empty: cocod's own."),
+    KEY(admin, read, MEMBERS, "@cocod-admin",
+        .doc = "Who may ask how things are: status, certificates, chains, events. These three "
+               "lists say what somebody may do whom the socket lets in; they name users, and "
+               "groups with an @ before. Root and cocod's own user may do everything."),
+    KEY(admin, import, MEMBERS, "cocod-fetch",
+        .doc = "Who may, beside that, give certificates to the store: what is given is verified. "
+               "cocod-fetch is the user of cocod-fetch.service."),
+    KEY(admin, operate, MEMBERS, "",
+        .doc = "Who may, beside those, do all the rest: remove chains, update firmware."),
 
-    {.section = "metrics",
-     .name = "listen",
-     .type = CONFIG_SOCKET_PATH,
-     .offset = AT(metrics_listen),
-     .default_value = "",
-     .at_start = true,
-     .doc = "A Unix socket where whoever connects gets all metrics in Prometheus' text format, and "
-            "is disconnected. Empty: there is none. A socket inherited from systemd takes its "
-            "place."},
-    {.section = "metrics",
-     .name = "mode",
-     .type = CONFIG_MODE,
-     .offset = AT(metrics_mode),
-     .default_value = "0660",
-     .min = 0600,
-     .max = 0666,
-     .at_start = true,
-     .doc = "The socket's permissions, where cocod makes it itself."},
-    {.section = "metrics",
-     .name = "group",
-     .type = CONFIG_GROUP,
-     .offset = AT(metrics_group),
-     .default_value = "",
-     .at_start = true,
-     .doc = "The group that the socket is given to, where cocod makes it itself."},
+    KEY(metrics, listen, SOCKET_PATH, "", .at_start = true,
+        .doc = "A Unix socket where whoever connects gets all metrics in Prometheus' text "
+               "format, and is disconnected. Empty: there is none. A socket inherited from "
+               "systemd takes its place."),
+    KEY(metrics, mode, MODE, "0660", .min = 0600, .max = 0666, .at_start = true,
+        .doc = "The socket's permissions, where cocod makes it itself."),
+    KEY(metrics, group, GROUP, "", .at_start = true,
+        .doc = "The group that the socket is given to, where cocod makes it itself."),
 
-    {.section = "certs",
-     .name = "chain",
-     .type = CONFIG_PATH_LIST,
-     .offset = AT(certs_chain),
-     .default_value = "",
-     .doc = "The files that hold the SEV-SNP certificate chain: root (ARK), intermediate (ASK or "
-            "ASVK) "
-            "and the chip's or provider's certificate (VCEK or VLEK), PEM or DER, in any order, "
-            "one or more certificates a file; or one that is their certificate table (GHCB). Where "
-            "the platform is known, it is served only while it is the platform's chain. Without "
-            "chain and platform, no SNP certificates are served."},
-    {.section = "certs",
-     .name = "store",
-     .type = CONFIG_OPTIONAL_PATH,
-     .offset = AT(certs_store),
-     .default_value = "",
-     .doc = "The folder in which cocod keeps the chains that it was given by cococtl certs import, "
-            "such as /var/lib/cocod/certs, which the Debian package sets. Empty: no store."},
-    {.section = "certs",
-     .name = "platform",
-     .type = CONFIG_PLATFORM,
-     .offset = AT(certs_platform),
-     .default_value = "none",
-     .doc =
-         "Where cocod learns which TCB the firmware reports, and so which chain matches: "
-         "unix:/run/cocod/sev.sock, the socket of cocod-sev. None: the chain of the files is "
-         "served whatever the firmware reports. Fixed: as the fixed_ keys say, for development."},
-    {.section = "certs",
-     .name = "signer",
-     .type = CONFIG_ENUM,
-     .offset = AT(certs_signer),
-     .default_value = "auto",
-     .choices = signer_choices,
-     .doc = "Whose certificates are served where the platform is known. A table holds one signer."},
-    {.section = "certs",
-     .name = "vlek_csp",
-     .type = CONFIG_TEXT,
-     .offset = AT(certs_vlek_csp),
-     .default_value = "",
-     .doc = "The CSP_ID of this host's VLEK, as its certificate has it (CN=csp.example); cococtl "
-            "certs list shows those that are stored. Empty: the only one that is stored for the "
-            "reported TCB. Where there are several, the empty table is served and an alarm names "
-            "them, since the firmware does not tell which one it has loaded."},
-    {.section = "certs",
-     .name = "serve_crl",
-     .type = CONFIG_BOOL,
-     .offset = AT(certs_serve_crl),
-     .default_value = "no",
-     .doc = "Adds the stored CRL to the table. Some guests' tools (snpguest certificates) fail on "
-            "such a table."},
-    {.section = "certs",
-     .name = "fixed_product",
-     .type = CONFIG_ENUM,
-     .offset = AT(certs_fixed_product),
-     .default_value = "Milan",
-     .choices = product_choices,
-     .doc = "With platform = fixed: the product."},
-    {.section = "certs",
-     .name = "fixed_chip_id",
-     .type = CONFIG_TEXT,
-     .offset = AT(certs_fixed_chip_id),
-     .default_value = "",
-     .doc = "With platform = fixed: the chip's id, lower-case hexadecimal: 128 digits, from Turin "
-            "on 16."},
-    {.section = "certs",
-     .name = "fixed_tcb",
-     .type = CONFIG_TEXT,
-     .offset = AT(certs_fixed_tcb),
-     .default_value = "",
-     .doc =
-         "With platform = fixed: the reported TCB: of BOOTLOADER.TEE.SNP.MICROCODE.FMC the parts "
-         "that the product has, in decimal. Milan and Genoa have no FMC, Venice has no bootloader "
-         "and no microcode."},
-    {.section = "certs",
-     .name = "fixed_vlek",
-     .type = CONFIG_BOOL,
-     .offset = AT(certs_fixed_vlek),
-     .default_value = "no",
-     .doc = "With platform = fixed: whether a VLEK is loaded."},
-    {.section = "certs",
-     .name = "root",
-     .type = CONFIG_PATH_LIST,
-     .offset = AT(certs_root),
-     .default_value = "",
-     .doc =
-         "Files of root certificates that are trusted besides AMD's own, for test PKIs. Leave it "
-         "empty in production: AMD's roots of the products above are known. The root of another "
-         "product is named in cococtl status and serves nothing."},
-    {.section = "certs",
-     .name = "table_file",
-     .type = CONFIG_PATH,
-     .offset = AT(certs_table_file),
-     .default_value = "/run/cocod/certs.table",
-     .at_start = true,
-     .doc = "The file that holds the current certificate table, for VMMs that read it, and that "
-            "carries "
-            "the leases of all. It belongs on a tmpfs: its content is of this boot."},
-    {.section = "certs",
-     .name = "table_mode",
-     .type = CONFIG_MODE,
-     .offset = AT(certs_table_mode),
-     .default_value = "0640",
-     .min = 0600,
-     .max = 0644,
-     .at_start = true,
-     .doc = "The table file's mode. Nobody but cocod may write it."},
-    {.section = "certs",
-     .name = "table_group",
-     .type = CONFIG_GROUP,
-     .offset = AT(certs_table_group),
-     .default_value = "",
-     .at_start = true,
-     .doc = "The table file's group. Empty: cocod's own."},
-    {.section = "certs",
-     .name = "missing_chain",
-     .type = CONFIG_ENUM,
-     .offset = AT(certs_missing_chain),
-     .default_value = "empty",
-     .choices = missing_chain_choices,
-     .doc = "What a guest is told while no chain can be served."},
-    {.section = "certs",
-     .name = "drain_timeout",
-     .type = CONFIG_DURATION,
-     .offset = AT(certs_drain_timeout_ms),
-     .default_value = "5s",
-     .min = 100,
-     .max = 1 * MINUTES,
-     .doc =
-         "How long a lease may be held before it is told of: leases last milliseconds. It keeps a "
-         "firmware update waiting, and after a replacement of the chain the table file; sessions "
-         "get the new chain at once."},
+    KEY(certs, chain, PATH_LIST, "",
+        .doc = "The files that hold the SEV-SNP certificate chain: root (ARK), intermediate (ASK "
+               "or ASVK) and the chip's or provider's certificate (VCEK or VLEK), PEM or DER, in "
+               "any order, one or more certificates a file; or one that is their certificate "
+               "table (GHCB). Where the platform is known, it is served only while it is the "
+               "platform's chain. Without chain and platform, no SNP certificates are served."),
+    KEY(certs, store, PATH, "", .max = 4095 - 256,
+        .doc = "The folder in which cocod keeps the chains that it was given by cococtl certs "
+               "import, such as /var/lib/cocod/certs, which the Debian package sets. Empty: no "
+               "store."),
+    KEY(certs, platform, PLATFORM, "none",
+        .doc = "Where cocod learns which TCB the firmware reports, and so which chain matches: "
+               "unix:/run/cocod/sev.sock, the socket of cocod-sev. None: the chain of the files "
+               "is served whatever the firmware reports. Fixed: as the fixed_ keys say, for "
+               "development."),
+    KEY(certs, signer, ENUM, "auto", .choices = signer_choices,
+        .doc = "Whose certificates are served where the platform is known. A table holds one "
+               "signer."),
+    KEY(certs, vlek_csp, TEXT, "",
+        .doc = "The CSP_ID of this host's VLEK, as its certificate has it (CN=csp.example); "
+               "cococtl certs list shows those that are stored. Empty: the only one that is "
+               "stored for the reported TCB. Where there are several, the empty table is served "
+               "and an alarm names them, since the firmware does not tell which one it has "
+               "loaded."),
+    KEY(certs, serve_crl, BOOL, "no",
+        .doc = "Adds the stored CRL to the table. Some guests' tools (snpguest certificates) "
+               "fail on such a table."),
+    KEY(certs, fixed_product, ENUM, "Milan", .choices = product_choices,
+        .doc = "With platform = fixed: the product."),
+    KEY(certs, fixed_chip_id, TEXT, "",
+        .doc = "With platform = fixed: the chip's id, lower-case hexadecimal: 128 digits, from "
+               "Turin on 16."),
+    KEY(certs, fixed_tcb, TEXT, "",
+        .doc = "With platform = fixed: the reported TCB: of BOOTLOADER.TEE.SNP.MICROCODE.FMC the "
+               "parts that the product has, in decimal. Milan and Genoa have no FMC, Venice has "
+               "no bootloader and no microcode."),
+    KEY(certs, fixed_vlek, BOOL, "no", .doc = "With platform = fixed: whether a VLEK is loaded."),
+    KEY(certs, root, PATH_LIST, "",
+        .doc = "Files of root certificates that are trusted besides AMD's own, for test PKIs. "
+               "Leave it empty in production: AMD's roots of the products above are known. The "
+               "root of another product is named in cococtl status and serves nothing."),
+    KEY(certs, table_file, PATH, "/run/cocod/certs.table", .at_start = true,
+        .doc = "The file that holds the current certificate table, for VMMs that read it, and "
+               "that carries the leases of all. It belongs on a tmpfs: its content is of this "
+               "boot."),
+    KEY(certs, table_mode, MODE, "0640", .min = 0600, .max = 0644, .at_start = true,
+        .doc = "The table file's mode. Nobody but cocod may write it."),
+    KEY(certs, table_group, GROUP, "", .at_start = true,
+        .doc = "The table file's group. Empty: cocod's own."),
+    KEY(certs, missing_chain, ENUM, "empty", .choices = missing_chain_choices,
+        .doc = "What a guest is told while no chain can be served."),
+    TIME(certs, drain_timeout, "5s", .min = 100, .max = 1 * MINUTES,
+         .doc = "How long a lease may be held before it is told of: leases last milliseconds. It "
+                "keeps a firmware update waiting, and after a replacement of the chain the table "
+                "file; sessions get the new chain at once."),
 
-    {.section = "quotes",
-     .name = "qgs",
-     .type = CONFIG_ENDPOINT_LIST,
-     .offset = AT(quotes_qgs),
-     .default_value = "none",
-     .doc =
-         "Where the TDX quoting service (QGS) listens: unix:/var/run/tdx-qgs/qgs.socket, or "
-         "vsock:1:4050 for one on this host that listens on vsock port 4050. Several, a line each, "
-         "share the work and stand in for each other; slots=N behind one is for it alone. None: no "
-         "quotes are served. cocod should be its only client."},
-    {.section = "quotes",
-     .name = "slots",
-     .type = CONFIG_U32,
-     .offset = AT(quotes_slots),
-     .default_value = "4",
-     .min = 1,
-     .max = 64,
-     .unit = "exchanges",
-     .doc = "How many quotes each QGS is asked for at a time: the number_threads of /etc/qgs.conf, "
-            "never more."},
-    {.section = "quotes",
-     .name = "queue",
-     .type = CONFIG_U32,
-     .offset = AT(quotes_queue),
-     .default_value = "1024",
-     .min = 1,
-     .max = 65536,
-     .unit = "requests",
-     .doc = "How many requests may wait for a slot, in all. Past it they are told to ask again."},
-    {.section = "quotes",
-     .name = "queue_memory",
-     .type = CONFIG_BYTES,
-     .offset = AT(quotes_queue_memory),
-     .default_value = "4MiB",
-     .min = 16ull << 10,
-     .max = 1ull << 30,
-     .doc = "How much those that wait and those that QGS works on may take, in all; about 1.3 KiB "
-            "each."},
-    {.section = "quotes",
-     .name = "vmm_users",
-     .type = CONFIG_USERS,
-     .offset = AT(quotes_vmm_users),
-     .default_value = "root qemu libvirt-qemu",
-     .doc =
-         "Users whose processes are VMMs, one VM each: their VMs take that user's turns one by "
-         "one. All "
-         "processes of any other user count as one VM together. Users that do not exist here are "
-         "passed over."},
-    {.section = "quotes",
-     .name = "verify_quote_signature",
-     .type = CONFIG_BOOL,
-     .offset = AT(quotes_verify_quote_signature),
-     .default_value = "yes",
-     .doc = "Whether a quote's own signature, and its quoting enclave's word for the key, are "
-            "checked before a guest gets it. Its body is compared with the TDREPORT in any case."},
-    {.section = "quotes",
-     .name = "reuse",
-     .type = CONFIG_BOOL,
-     .offset = AT(quotes_reuse),
-     .default_value = "yes",
-     .doc =
-         "Whether a VM that asks again for the same TDREPORT shares the quote that is being made, "
-         "or gets the one that was made after it had left. Without it, work is done twice under "
-         "overload."},
-    {.section = "quotes",
-     .name = "keep",
-     .type = CONFIG_DURATION,
-     .offset = AT(quotes_keep_ms),
-     .default_value = "1min",
-     .min = 0,
-     .max = 10 * MINUTES,
-     .doc = "How long a quote that came after its requester had left is kept for it."},
-    {.section = "quotes",
-     .name = "keep_quotes",
-     .type = CONFIG_U32,
-     .offset = AT(quotes_keep_quotes),
-     .default_value = "64",
-     .min = 0,
-     .max = 65536,
-     .unit = "quotes",
-     .doc = "How many of them, at most; then the oldest goes, of a user who has half of them "
-            "its own."},
-    {.section = "quotes",
-     .name = "keep_memory",
-     .type = CONFIG_BYTES,
-     .offset = AT(quotes_keep_memory),
-     .default_value = "4MiB",
-     .min = 0,
-     .max = 1ull << 30,
-     .doc = "How much memory they may take, at most."},
-    {.section = "quotes",
-     .name = "timeout",
-     .type = CONFIG_DURATION,
-     .offset = AT(quotes_timeout_ms),
-     .default_value = "25s",
-     .min = 1 * SECONDS,
-     .max = 5 * MINUTES,
-     .doc = "How long a request may take where the client names no time. Linux guests wait 30 "
-            "seconds."},
-    {.section = "quotes",
-     .name = "max_timeout",
-     .type = CONFIG_DURATION,
-     .offset = AT(quotes_max_timeout_ms),
-     .default_value = "60s",
-     .min = 1 * SECONDS,
-     .max = 10 * MINUTES,
-     .doc = "The longest time that a client may name; longer ones are cut to it."},
-    {.section = "quotes",
-     .name = "qgs_timer",
-     .type = CONFIG_DURATION,
-     .offset = AT(quotes_qgs_timer_ms),
-     .default_value = "30s",
-     .min = 1 * SECONDS,
-     .max = 10 * MINUTES,
-     .doc =
-         "After how long QGS itself closes a connection whose quote is not ready, while its thread "
-         "works on. It is built into QGS: change this only for one that was built otherwise."},
-    {.section = "quotes",
-     .name = "qgs_wait",
-     .type = CONFIG_DURATION,
-     .offset = AT(quotes_qgs_wait_ms),
-     .default_value = "10s",
-     .min = 0,
-     .max = 5 * MINUTES,
-     .doc =
-         "How long requests wait while no QGS can be reached, as when it is restarted; where that "
-         "would be too late for a request, it ends sooner. Once QGS has been away that long, they "
-         "are told so at once. qgsd.service starts a QGS that crashed 15 seconds later: see its "
-         "RestartSec=."},
+    KEY(quotes, qgs, QGS_LIST, "none",
+        .doc = "Where the TDX quoting service (QGS) listens: unix:/var/run/tdx-qgs/qgs.socket, "
+               "or vsock:1:4050 for one on this host that listens on vsock port 4050. Several, a "
+               "line each, share the work and stand in for each other; slots=N behind one is for "
+               "it alone. None: no quotes are served. cocod should be its only client."),
+    KEY(quotes, slots, U32, "4", .min = 1, .max = 64, .unit = "exchanges",
+        .doc = "How many quotes each QGS is asked for at a time: the number_threads of "
+               "/etc/qgs.conf, never more."),
+    KEY(quotes, queue, U32, "1024", .min = 1, .max = 65536, .unit = "requests",
+        .doc = "How many requests may wait for a slot, in all. Past it they are told to ask "
+               "again."),
+    KEY(quotes, queue_memory, BYTES, "4MiB", .min = 16ull << 10, .max = 1ull << 30,
+        .doc = "How much those that wait and those that QGS works on may take, in all; about 1.3 "
+               "KiB each."),
+    KEY(quotes, vmm_users, USERS, "root qemu libvirt-qemu",
+        .doc = "Users whose processes are VMMs, one VM each: their VMs take that user's turns "
+               "one by one. All processes of any other user count as one VM together. Users that "
+               "do not exist here are passed over."),
+    KEY(quotes, verify_quote_signature, BOOL, "yes",
+        .doc = "Whether a quote's own signature, and its quoting enclave's word for the key, are "
+               "checked before a guest gets it. Its body is compared with the TDREPORT in any "
+               "case."),
+    KEY(quotes, reuse, BOOL, "yes",
+        .doc = "Whether a VM that asks again for the same TDREPORT shares the quote that is "
+               "being made, or gets the one that was made after it had left. Without it, work is "
+               "done twice under overload."),
+    TIME(quotes, keep, "1min", .min = 0, .max = 10 * MINUTES,
+         .doc = "How long a quote that came after its requester had left is kept for it."),
+    KEY(quotes, keep_quotes, U32, "64", .min = 0, .max = 65536, .unit = "quotes",
+        .doc = "How many of them, at most; then the oldest goes, of a user who has half of them "
+               "its own."),
+    KEY(quotes, keep_memory, BYTES, "4MiB", .min = 0, .max = 1ull << 30,
+        .doc = "How much memory they may take, at most."),
+    TIME(quotes, timeout, "25s", .min = 1 * SECONDS, .max = 5 * MINUTES,
+         .doc = "How long a request may take where the client names no time. Linux guests wait 30 "
+                "seconds."),
+    TIME(quotes, max_timeout, "60s", .min = 1 * SECONDS, .max = 10 * MINUTES,
+         .doc = "The longest time that a client may name; longer ones are cut to it."),
+    TIME(quotes, qgs_timer, "30s", .min = 1 * SECONDS, .max = 10 * MINUTES,
+         .doc = "After how long QGS itself closes a connection whose quote is not ready, while "
+                "its thread works on. It is built into QGS: change this only for one that was "
+                "built otherwise."),
+    TIME(quotes, qgs_wait, "10s", .min = 0, .max = 5 * MINUTES,
+         .doc = "How long requests wait while no QGS can be reached, as when it is restarted; "
+                "where that would be too late for a request, it ends sooner. Once QGS has been "
+                "away that long, they are told so at once. qgsd.service starts a QGS that crashed "
+                "15 seconds later: see its RestartSec=."),
+    KEY(quotes, qgs_restart_file, PATH, "",
+        .doc = "A file that cocod writes when QGS hangs or refuses everybody, at most once in 21 "
+               "minutes, to ask for its restart: /run/cocod/restart-qgs where "
+               "cocod-qgs-restart.path is enabled. Empty: cocod only says so."),
 
-    {.section = "quotes",
-     .name = "qgs_restart_file",
-     .type = CONFIG_PATH,
-     .offset = AT(quotes_qgs_restart_file),
-     .default_value = "",
-     .doc =
-         "A file that cocod writes when QGS hangs or refuses everybody, at most once in 21 "
-         "minutes, to ask for its restart: /run/cocod/restart-qgs where cocod-qgs-restart.path is "
-         "enabled. Empty: cocod only says so."},
+    KEY(qgs_door, listen, LISTENERS, "", .at_start = true,
+        .doc = "Where clients of QGS find cocod instead: unix:/run/cocod/qgs.sock for VMMs, "
+               "vsock::4050 for guests themselves. A socket inherited from systemd takes the "
+               "place of those of its kind. Without any, there is no front door."),
+    KEY(qgs_door, mode, MODE, "0660", .min = 0600, .max = 0666, .at_start = true,
+        .doc = "The Unix sockets' mode: who may write to them may ask for quotes."),
+    KEY(qgs_door, group, GROUP, "", .at_start = true,
+        .doc = "The Unix sockets' group, such as kvm or libvirt-qemu. Empty: cocod's own."),
+    KEY(qgs_door, vsock_allow, CIDS, "",
+        .doc = "The guests that may connect over vsock, by CID. Without any, all may."),
+    TIME(qgs_door, request_timeout, "5s", .min = 100, .max = 30 * SECONDS,
+         .doc = "How long a client may take from connecting to the last byte of its request."),
+    TIME(qgs_door, timeout, "28s", .min = 1 * SECONDS, .max = 5 * MINUTES,
+         .doc = "How long after connecting a client has its answer at the latest. QGS's own "
+                "timer, and that of QEMU and Linux guests, is 30 seconds."),
+    KEY(qgs_door, allow_collateral, BOOL, "no",
+        .doc = "Whether clients may ask QGS for verification collateral, one at a time. No: they "
+               "are told error 0x12001."),
+    KEY(qgs_door, allow_platform_info, BOOL, "no",
+        .doc = "Whether clients may ask QGS which platform this is, one at a time. No: they are "
+               "told error 0x12001."),
 
-    {.section = "qgs_door",
-     .name = "listen",
-     .type = CONFIG_LISTENERS,
-     .offset = AT(qgs_door_listen),
-     .default_value = "",
-     .at_start = true,
-     .doc = "Where clients of QGS find cocod instead: unix:/run/cocod/qgs.sock for VMMs, "
-            "vsock::4050 for guests themselves. A socket inherited from systemd takes the place of "
-            "those of its kind. Without any, there is no front door."},
-    {.section = "qgs_door",
-     .name = "mode",
-     .type = CONFIG_MODE,
-     .offset = AT(qgs_door_mode),
-     .default_value = "0660",
-     .min = 0600,
-     .max = 0666,
-     .at_start = true,
-     .doc = "The Unix sockets' mode: who may write to them may ask for quotes."},
-    {.section = "qgs_door",
-     .name = "group",
-     .type = CONFIG_GROUP,
-     .offset = AT(qgs_door_group),
-     .default_value = "",
-     .at_start = true,
-     .doc = "The Unix sockets' group, such as kvm or libvirt-qemu. Empty: cocod's own."},
-    {.section = "qgs_door",
-     .name = "vsock_allow",
-     .type = CONFIG_CIDS,
-     .offset = AT(qgs_door_vsock_allow),
-     .default_value = "",
-     .doc = "The guests that may connect over vsock, by CID. Without any, all may."},
-    {.section = "qgs_door",
-     .name = "request_timeout",
-     .type = CONFIG_DURATION,
-     .offset = AT(qgs_door_request_timeout_ms),
-     .default_value = "5s",
-     .min = 100,
-     .max = 30 * SECONDS,
-     .doc = "How long a client may take from connecting to the last byte of its request."},
-    {.section = "qgs_door",
-     .name = "timeout",
-     .type = CONFIG_DURATION,
-     .offset = AT(qgs_door_timeout_ms),
-     .default_value = "28s",
-     .min = 1 * SECONDS,
-     .max = 5 * MINUTES,
-     .doc = "How long after connecting a client has its answer at the latest. QGS's own timer, and "
-            "that of QEMU and Linux guests, is 30 seconds."},
-    {.section = "qgs_door",
-     .name = "allow_collateral",
-     .type = CONFIG_BOOL,
-     .offset = AT(qgs_door_allow_collateral),
-     .default_value = "no",
-     .doc = "Whether clients may ask QGS for verification collateral, one at a time. No: they are "
-            "told error 0x12001."},
-    {.section = "qgs_door",
-     .name = "allow_platform_info",
-     .type = CONFIG_BOOL,
-     .offset = AT(qgs_door_allow_platform_info),
-     .default_value = "no",
-     .doc = "Whether clients may ask QGS which platform this is, one at a time. No: they are told "
-            "error 0x12001."},
-
-    {.section = "limits",
-     .name = "peers",
-     .type = CONFIG_U32,
-     .offset = AT(limits_peers),
-     .default_value = "20000",
-     .min = 1,
-     .max = 1000000,
-     .unit = "connections",
-     .doc = "Connections in all. Each takes a file descriptor, so the unit's LimitNOFILE= must be "
-            "larger. The last eighth is for users who have few of them (a 256th), so one user may "
-            "have seven eighths while nobody else asks; 64 more are kept for administrators."},
-    {.section = "limits",
-     .name = "peers_per_account",
-     .type = CONFIG_U32,
-     .offset = AT(limits_peers_per_account),
-     .default_value = "256",
-     .min = 1,
-     .max = 1000000,
-     .unit = "connections",
-     .doc =
-         "Connections of one account: one process of one user, as the kernel names them. As many "
-         "of its certificate tables may wait for the platform to be read at a time."},
-    {.section = "limits",
-     .name = "memory",
-     .type = CONFIG_BYTES,
-     .offset = AT(limits_memory),
-     .default_value = "256MiB",
-     .min = 16ull << 20,
-     .max = 64ull << 30,
-     .doc = "What replies that are not read and messages that are not whole may take, in all, as "
-            "the allocator counts it. The last eighth is for users who hold a 256th at most. Past "
-            "it a peer that does not read is not read, and calls are told to try again."},
-    {.section = "limits",
-     .name = "memory_per_account",
-     .type = CONFIG_BYTES,
-     .offset = AT(limits_memory_per_account),
-     .default_value = "8MiB",
-     .min = 256ull << 10,
-     .max = 1ull << 30,
-     .doc = "The same for one account."},
-    {.section = "limits",
-     .name = "descriptors",
-     .type = CONFIG_U32,
-     .offset = AT(limits_descriptors),
-     .default_value = "4096",
-     .min = 1,
-     .max = 1000000,
-     .unit = "descriptors",
-     .doc = "Lease descriptors that were passed to a peer which has not received them yet, in all. "
-            "The kernel counts them against cocod's user, and fails at LimitNOFILE=, for "
-            "everybody. The last eighth is for users who hold a 256th at most. Past it HELLO is "
-            "told to ask again."},
-    {.section = "limits",
-     .name = "descriptors_per_account",
-     .type = CONFIG_U32,
-     .offset = AT(limits_descriptors_per_account),
-     .default_value = "64",
-     .min = 1,
-     .max = 1000000,
-     .unit = "descriptors",
-     .doc = "The same for one account."},
-    {.section = "limits",
-     .name = "in_flight",
-     .type = CONFIG_U32,
-     .offset = AT(limits_in_flight),
-     .default_value = "16384",
-     .min = 1,
-     .max = 1000000,
-     .unit = "requests",
-     .doc = "Requests that wait for anything, quotes and certificate tables and administrators' "
-            "calls, in all. The last eighth is for users who have a 256th at most. Past it they "
-            "are told to ask again."},
-    {.section = "limits",
-     .name = "in_flight_per_account",
-     .type = CONFIG_U32,
-     .offset = AT(limits_in_flight_per_account),
-     .default_value = "1024",
-     .min = 1,
-     .max = 1000000,
-     .unit = "requests",
-     .doc = "The same for one account."},
-    {.section = "limits",
-     .name = "store_jobs",
-     .type = CONFIG_U32,
-     .offset = AT(limits_store_jobs),
-     .default_value = "64",
-     .min = 1,
-     .max = 4096,
-     .unit = "calls",
-     .doc =
-         "Administrators' calls on the store that wait or run, in all; of root and of cocod's own "
-         "user beyond it. The last eighth is for users who have a 256th at most. Past it they "
-         "are told to try again."},
-    {.section = "limits",
-     .name = "store_jobs_per_account",
-     .type = CONFIG_U32,
-     .offset = AT(limits_store_jobs_per_account),
-     .default_value = "4",
-     .min = 1,
-     .max = 4096,
-     .unit = "calls",
-     .doc = "The same for one account."},
-    {.section = "limits",
-     .name = "requests_per_account",
-     .type = CONFIG_U32,
-     .offset = AT(limits_requests_per_account),
-     .default_value = "16",
-     .min = 1,
-     .max = 65536,
-     .unit = "quotes",
-     .doc =
-         "Quotes that one VM, or one user who is not a VMM user, may wait for at a time. Past it "
-         "requests are told to ask again."},
-    {.section = "limits",
-     .name = "requests_per_user",
-     .type = CONFIG_U32,
-     .offset = AT(limits_requests_per_user),
-     .default_value = "1024",
-     .min = 1,
-     .max = 65536,
-     .unit = "quotes",
-     .doc = "Quotes that all VMs of one user may wait for at a time."},
-    {.section = "limits",
-     .name = "hello_timeout",
-     .type = CONFIG_DURATION,
-     .offset = AT(limits_hello_timeout_ms),
-     .default_value = "10s",
-     .min = 100,
-     .max = 10 * MINUTES,
-     .doc = "How long a new connection may take to introduce itself."},
-    {.section = "limits",
-     .name = "frame_timeout",
-     .type = CONFIG_DURATION,
-     .offset = AT(limits_frame_timeout_ms),
-     .default_value = "10s",
-     .min = 100,
-     .max = 10 * MINUTES,
-     .doc = "How long a request may take from its first byte to its last."},
-    {.section = "limits",
-     .name = "send_timeout",
-     .type = CONFIG_DURATION,
-     .offset = AT(limits_send_timeout_ms),
-     .default_value = "30s",
-     .min = 100,
-     .max = 10 * MINUTES,
-     .doc = "How long a peer may leave replies unread before it is disconnected."},
-    {.section = "limits",
-     .name = "unsent",
-     .type = CONFIG_BYTES,
-     .offset = AT(limits_unsent),
-     .default_value = "1MiB",
-     .min = 64ull << 10,
-     .max = 64ull << 20,
-     .doc = "While a peer leaves more than this of its replies unread, nothing is read from it."},
-    {.section = "limits",
-     .name = "account_linger",
-     .type = CONFIG_DURATION,
-     .offset = AT(limits_account_linger_ms),
-     .default_value = "1min",
-     .min = 1 * SECONDS,
-     .max = 60 * MINUTES,
-     .doc =
-         "How long an account is remembered after its last connection closed, so that connecting "
-         "again resets no limit."},
-    {.section = "limits",
-     .name = "events_per_peer_per_minute",
-     .type = CONFIG_U32,
-     .offset = AT(limits_events_per_peer_per_minute),
-     .default_value = "10",
-     .min = 1,
-     .max = 10000,
-     .unit = "lines",
-     .doc =
-         "Lines that the fatal events of one account's guests may cause in the log in a minute; of "
-         "each guest there is one at most. Those left out are counted, and the number is said in "
-         "the next one."},
+    KEY(limits, peers, U32, "20000", .min = 1, .max = 1000000, .unit = "connections",
+        .doc = "Connections in all. Each takes a file descriptor, so the unit's LimitNOFILE= "
+               "must be larger. The last eighth is for users who have few of them (a 256th), so "
+               "one user may have seven eighths while nobody else asks; 64 more are kept for "
+               "administrators."),
+    KEY(limits, peers_per_account, U32, "256", .min = 1, .max = 1000000, .unit = "connections",
+        .doc = "Connections of one account: one process of one user, as the kernel names them. "
+               "As many of its certificate tables may wait for the platform to be read at a time."),
+    KEY(limits, memory, BYTES, "256MiB", .min = 16ull << 20, .max = 64ull << 30,
+        .doc = "What replies that are not read and messages that are not whole may take, in all, "
+               "as the allocator counts it. The last eighth is for users who hold a 256th at "
+               "most. Past it a peer that does not read is not read, and calls are told to try "
+               "again."),
+    KEY(limits, memory_per_account, BYTES, "8MiB", .min = 256ull << 10, .max = 1ull << 30,
+        .doc = "The same for one account."),
+    KEY(limits, descriptors, U32, "4096", .min = 1, .max = 1000000, .unit = "descriptors",
+        .doc = "Lease descriptors that were passed to a peer which has not received them yet, in "
+               "all. The kernel counts them against cocod's user, and fails at LimitNOFILE=, for "
+               "everybody. The last eighth is for users who hold a 256th at most. Past it HELLO "
+               "is told to ask again."),
+    KEY(limits, descriptors_per_account, U32, "64", .min = 1, .max = 1000000, .unit = "descriptors",
+        .doc = "The same for one account."),
+    KEY(limits, in_flight, U32, "16384", .min = 1, .max = 1000000, .unit = "requests",
+        .doc = "Requests that wait for anything, quotes and certificate tables and "
+               "administrators' calls, in all. The last eighth is for users who have a 256th at "
+               "most. Past it they are told to ask again."),
+    KEY(limits, in_flight_per_account, U32, "1024", .min = 1, .max = 1000000, .unit = "requests",
+        .doc = "The same for one account."),
+    KEY(limits, store_jobs, U32, "64", .min = 1, .max = 4096, .unit = "calls",
+        .doc = "Administrators' calls on the store that wait or run, in all; of root and of "
+               "cocod's own user beyond it. The last eighth is for users who have a 256th at "
+               "most. Past it they are told to try again."),
+    KEY(limits, store_jobs_per_account, U32, "4", .min = 1, .max = 4096, .unit = "calls",
+        .doc = "The same for one account."),
+    KEY(limits, requests_per_account, U32, "16", .min = 1, .max = 65536, .unit = "quotes",
+        .doc = "Quotes that one VM, or one user who is not a VMM user, may wait for at a time. "
+               "Past it requests are told to ask again."),
+    KEY(limits, requests_per_user, U32, "1024", .min = 1, .max = 65536, .unit = "quotes",
+        .doc = "Quotes that all VMs of one user may wait for at a time."),
+    TIME(limits, hello_timeout, "10s", .min = 100, .max = 10 * MINUTES,
+         .doc = "How long a new connection may take to introduce itself."),
+    TIME(limits, frame_timeout, "10s", .min = 100, .max = 10 * MINUTES,
+         .doc = "How long a request may take from its first byte to its last."),
+    TIME(limits, send_timeout, "30s", .min = 100, .max = 10 * MINUTES,
+         .doc = "How long a peer may leave replies unread before it is disconnected."),
+    KEY(limits, unsent, BYTES, "1MiB", .min = 64ull << 10, .max = 64ull << 20,
+        .doc = "While a peer leaves more than this of its replies unread, nothing is read from "
+               "it."),
+    TIME(limits, account_linger, "1min", .min = 1 * SECONDS, .max = 60 * MINUTES,
+         .doc = "How long an account is remembered after its last connection closed, so that "
+                "connecting again resets no limit."),
+    KEY(limits, events_per_peer_per_minute, U32, "10", .min = 1, .max = 10000, .unit = "lines",
+        .doc = "Lines that the fatal events of one account's guests may cause in the log in a "
+               "minute; of each guest there is one at most. Those left out are counted, and the "
+               "number is said in the next one."),
 };
 
 static_assert(sizeof(keys) / sizeof(keys[0]) <= CONFIG_KEYS_MAX,
@@ -683,10 +306,18 @@ const struct config_key *config_keys(size_t *ret_n)
     return keys;
 }
 
+const struct config_key *config_find_key(const char *section, const char *name)
+{
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, name) == 0)
+            return &keys[i];
+    return NULL;
+}
+
 const char *config_section_doc(const char *section)
 {
     for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
         if (strcmp(sections[i].section, section) == 0)
             return sections[i].doc;
-    return "";
+    return NULL;
 }

@@ -10,56 +10,18 @@
 #include "observe/health.h"
 #include "base/container_of.h"
 #include "base/sys.h"
-#include "base/worker.h"
-#include "certs/certs.h"
 #include "observe/event.h"
-#include "quotes/quotes.h"
 #include <stdio.h>
 
 #define SOON_US  1000000u
 #define EVERY_US 60000000u
-
-void health_reasons(const struct health *health, void (*each)(void *data, const char *reason),
-                    void *data)
-{
-    const char *problems[CERTS_PROBLEMS_MAX];
-    struct quotes_status status;
-    size_t n = certs_problems(health->certs, problems);
-
-    quotes_get_status(health->quotes, &status);
-    if (health->config_problem)
-        each(data, health->config_problem);
-    if (health->restart_problem)
-        each(data, health->restart_problem);
-    if (worker_stalled(health->worker))
-        each(data, "reading or writing files hangs: a disk or a file system does not answer; look "
-                   "at `dmesg` and at the folders of [certs]; what is served stays as it is");
-    if (worker_stalled(health->reloader))
-        each(data, "reading the configuration hangs: a disk, a file system or a name service does "
-                   "not answer; look at `dmesg`, and at what [admin] and vmm_users name; the "
-                   "configuration before stays in force");
-    if (certs_status(health->certs).drained)
-        each(data, "drained by an administrator: every request is told to come again; \"cococtl "
-                   "resume\" ends it");
-    for (size_t i = 0; i < n; i++)
-        each(data, problems[i]);
-    for (size_t i = 0; i < status.n_backends; i++) {
-        struct backend_status backend;
-        char text[512];
-        quotes_get_backend_status(health->quotes, i, &backend);
-        if (!backend.problem)
-            continue;
-        snprintf(text, sizeof(text), "%s: %s", backend.name, backend.problem);
-        each(data, text);
-    }
-}
 
 struct gathered {
     size_t n;
     char first[400];
 };
 
-static void gather(void *data, const char *reason)
+static void note(void *data, const char *reason)
 {
     struct gathered *gathered = data;
 
@@ -71,7 +33,7 @@ size_t health_count(const struct health *health)
 {
     struct gathered gathered = {.n = 0};
 
-    health_reasons(health, gather, &gathered);
+    health->gather(health->from, note, &gathered);
     return gathered.n;
 }
 
@@ -80,7 +42,7 @@ static void on_look(struct timer *timer)
     struct health *health = container_of(timer, struct health, look);
     struct gathered gathered = {.n = 0};
 
-    health_reasons(health, gather, &gathered);
+    health->gather(health->from, note, &gathered);
     if (gathered.n > 0)
         timer_arm(timer, sys.now_us() + EVERY_US);
     if (gathered.n > 0 && !health->degraded) {
@@ -102,10 +64,10 @@ void health_look_soon(struct health *health)
         timer_arm(&health->look, soon_us);
 }
 
-int health_init(struct health *health, struct timers *timers, const struct certs *certs,
-                const struct quotes *quotes, const struct worker *worker)
+int health_init(struct health *health, struct timers *timers, health_gather *gather,
+                const void *from)
 {
-    *health = (struct health){.certs = certs, .quotes = quotes, .worker = worker};
+    *health = (struct health){.gather = gather, .from = from};
     int r = timer_init(&health->look, timers, on_look);
     if (r == 0)
         health_look_soon(health);

@@ -8,30 +8,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct certs;
-struct quotes;
-struct worker;
+/* Told each thing that needs the operator: a sentence that says what to do. */
+typedef void health_each(void *data, const char *reason);
+/* Tells them all, in their order. */
+typedef void health_gather(const void *from, health_each *each, void *data);
 
 struct health {
-    const struct certs *certs;
-    const struct quotes *quotes;
-    const struct worker *worker;   /* may be NULL */
-    const struct worker *reloader; /* may be NULL */
-    const char *config_problem;    /* a configuration that was refused; NULL: none */
-    const char *restart_problem; /* what was changed that counts at the next start; NULL: nothing */
+    health_gather *gather;
+    const void *from;
     struct timer look;
     bool degraded; /* as it was told last */
 };
 
 /* -ENOMEM. */
-int health_init(struct health *health, struct timers *timers, const struct certs *certs,
-                const struct quotes *quotes, const struct worker *worker);
+int health_init(struct health *health, struct timers *timers, health_gather *gather,
+                const void *from);
 void health_done(struct health *health);
 
-/* Each thing that needs the operator: a sentence that says what to do. */
-void health_reasons(const struct health *health, void (*each)(void *data, const char *reason),
-                    void *data);
-/* How many there are. */
+/* How many things need the operator. */
 size_t health_count(const struct health *health);
 
 /* Something happened that may have changed it: looks soon. */

@@ -51,7 +51,7 @@ struct history {
 struct history *history_new(void);
 void history_free(struct history *history);
 
-/* Adds an entry, and counts it; nothing where `history` is NULL. Allocates three times in its life. */
+/* Adds an entry, and counts it. `history` NULL: does nothing. Allocates three times in its life. */
 void history_add(struct history *history, const struct history_entry *entry);
 
 /* The i-th of those that are there, 0 the oldest; NULL behind the last. */

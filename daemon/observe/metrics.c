@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The counters themselves, the table by which others walk over them, and the names of what is
- * counted by reason or outcome.
+ * The counters themselves, and the table by which others walk over them.
  */
 #include "observe/metrics.h"
 #include <string.h>
@@ -19,10 +18,11 @@ const uint64_t histogram_depth[HISTOGRAM_BOUNDS] = {
 struct metrics metrics;
 
 const struct metric_name metric_names[] = {
-#define METRICS_NAME(field, about) {#field, about, offsetof(struct metrics, field)},
-    METRICS(METRICS_NAME)
-#undef METRICS_NAME
-};
+#define ROW(kind, field, about) {kind, #field, about, offsetof(struct metrics, field)},
+#define GAUGE(field, about)     ROW(METRIC_GAUGE, field, about)
+#define COUNTER(field, about)   ROW(METRIC_COUNTER, field, about)
+#define OUTCOME(field, about)   ROW(METRIC_OUTCOME, field, about)
+    METRICS(GAUGE, COUNTER, OUTCOME)};
 
 const size_t metric_names_count = sizeof(metric_names) / sizeof(metric_names[0]);
 
@@ -43,52 +43,4 @@ void histogram_observe(struct histogram *histogram, const uint64_t bounds[HISTOG
         i++;
     histogram->buckets[i]++;
     histogram->sum += value;
-}
-
-const char *quote_end_name(enum quote_end end)
-{
-    static const char *const names[QUOTE_ENDS] = {"ok",        "einval", "eagain",
-                                                  "etimedout", "enodev", "ebadmsg",
-                                                  "ecanceled", "failed", "refused"};
-
-    return names[end];
-}
-
-const char *quote_again_name(enum quote_again again)
-{
-    static const char *const names[QUOTE_AGAINS] = {"session_limit", "vm_limit", "queue_full",
-                                                    "gave_way",      "hopeless", "qgs_saturated",
-                                                    "memory",        "drained"};
-
-    return names[again];
-}
-
-const char *certs_end_name(enum certs_end end)
-{
-    static const char *const names[CERTS_ENDS] = {"table",  "empty",     "enospc",
-                                                  "eagain", "ecanceled", "refused"};
-
-    return names[end];
-}
-
-const char *certs_reason_name(enum certs_reason reason)
-{
-    static const char *const names[CERTS_REASONS] = {[CERTS_REASON_NONE] = "none",
-                                                     [CERTS_REASON_NOT_CONFIGURED] =
-                                                         "not_configured",
-                                                     [CERTS_REASON_NO_CHAIN] = "no_chain",
-                                                     [CERTS_REASON_EXPIRED] = "expired",
-                                                     [CERTS_REASON_REFUSED] = "refused",
-                                                     [CERTS_REASON_PLATFORM] = "platform_unknown",
-                                                     [CERTS_REASON_LOAD] = "load_failed",
-                                                     [CERTS_REASON_STARTING] = "starting",
-                                                     [CERTS_REASON_DRAINING] = "draining",
-                                                     [CERTS_REASON_UPDATING] = "updating",
-                                                     [CERTS_REASON_READING] = "platform_reading",
-                                                     [CERTS_REASON_UNREAD] = "platform_unread",
-                                                     [CERTS_REASON_DRAINED] = "drained",
-                                                     [CERTS_REASON_LIMIT] = "limit",
-                                                     [CERTS_REASON_MEMORY] = "memory"};
-
-    return names[reason];
 }

@@ -245,7 +245,7 @@ bool account_guest_event(struct account *account, uint64_t guest, unsigned per_m
            log_limit_pass(&account->guests->events, now_us, per_minute, MINUTE_US, NULL);
 }
 
-static bool tell_refusal(struct account *account)
+static bool may_log_refusal(struct account *account)
 {
     uint64_t now_us = sys.now_us();
 
@@ -257,7 +257,7 @@ void account_over_limit(struct account *account, const char *limit)
 {
     char who[64];
 
-    if (!tell_refusal(account))
+    if (!may_log_refusal(account))
         return;
     describe(&account->key, who, sizeof(who));
     event_emit(EVENT_PEER_LIMIT,
@@ -269,7 +269,7 @@ void account_denied(struct account *account, const char *what, const char *role)
 {
     char who[64];
 
-    if (!tell_refusal(account))
+    if (!may_log_refusal(account))
         return;
     describe(&account->key, who, sizeof(who));
     event_emit(EVENT_PEER_DENIED,
@@ -280,15 +280,10 @@ void account_denied(struct account *account, const char *what, const char *role)
 
 /* --- charges ---------------------------------------------------------------------------------- */
 
+#define CHARGE_KEYS(name, key) [CHARGE_##name] = {#key "_per_account", #key},
 static const struct {
     const char *account, *all;
-} limit_names[CHARGES] = {
-    [CHARGE_PLACES] = {"peers_per_account", "peers"},
-    [CHARGE_BYTES] = {"memory_per_account", "memory"},
-    [CHARGE_DESCRIPTORS] = {"descriptors_per_account", "descriptors"},
-    [CHARGE_REQUESTS] = {"in_flight_per_account", "in_flight"},
-    [CHARGE_JOBS] = {"store_jobs_per_account", "store_jobs"},
-};
+} limit_keys[CHARGES] = {CHARGE_TABLE(CHARGE_KEYS)};
 
 static bool account_full(const struct account *account, enum charge kind, size_t amount)
 {
@@ -313,35 +308,34 @@ static bool all_full(const struct account *account, enum charge kind, size_t amo
 const char *account_limit(const struct account *account, enum charge kind, size_t amount)
 {
     if (account_full(account, kind, amount))
-        return limit_names[kind].account;
-    return all_full(account, kind, amount) ? limit_names[kind].all : NULL;
+        return limit_keys[kind].account;
+    return all_full(account, kind, amount) ? limit_keys[kind].all : NULL;
 }
 
-static void tell_limit(struct account *account, enum charge kind, bool of_account)
+static void log_refusal(struct account *account, enum charge kind, bool of_account)
 {
     const struct accounts *accounts = account->accounts;
     size_t limit = of_account ? accounts->limits[kind].account : accounts->limits[kind].all;
-    const char *name = of_account ? limit_names[kind].account : limit_names[kind].all;
+    const char *key = of_account ? limit_keys[kind].account : limit_keys[kind].all;
     char who[64];
 
-    if (of_account ? !tell_refusal(account)
-                   : !log_limit_pass(&account->user->told[kind], sys.now_us(), 1, MINUTE_US, NULL))
+    if (of_account ? !may_log_refusal(account)
+                   : !log_limit_pass(&account->user->refusals_of_all[kind], sys.now_us(), 1,
+                                     MINUTE_US, NULL))
         return;
     describe(&account->key, who, sizeof(who));
     event_emit(
-        EVENT_PEER_LIMIT, LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", name)),
+        EVENT_PEER_LIMIT, LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", key)),
         "a %s is over its limit: [limits] %s = %zu; it holds %u, its user %zu, all together %zu%s",
-        who, name, limit, account->held[kind], account->user->held[kind], accounts->held[kind],
+        who, key, limit, account->held[kind], account->user->held[kind], accounts->held[kind],
         of_account ? "" : ", and the last eighth is kept for users who hold little");
 }
 
 bool account_may(struct account *account, enum charge kind, size_t amount)
 {
-    bool of_account = account_full(account, kind, amount);
-
-    if (!of_account && !all_full(account, kind, amount))
+    if (!account_limit(account, kind, amount))
         return true;
-    tell_limit(account, kind, of_account);
+    log_refusal(account, kind, account_full(account, kind, amount));
     return false;
 }
 
@@ -356,7 +350,7 @@ bool account_charge(struct account *account, enum charge kind, size_t amount)
 bool account_charge_privileged(struct account *account, enum charge kind, size_t amount)
 {
     if (account_full(account, kind, amount)) {
-        tell_limit(account, kind, true);
+        log_refusal(account, kind, true);
         return false;
     }
     account_charge_anyway(account, kind, amount);
@@ -418,7 +412,7 @@ static uint64_t process_start_time(pid_t pid)
     return p ? strtoull(p, NULL, 10) : 0;
 }
 
-int account_key_of_unix_peer(int fd, struct account_key *ret)
+static int key_of_unix_peer(int fd, struct account_key *ret)
 {
     struct ucred cred;
 
@@ -443,7 +437,7 @@ int account_key_of_peer(int fd, struct account_key *ret)
     if (sys.getpeername(fd, &address.any, &size) < 0)
         return -errno;
     if (address.any.sa_family == AF_UNIX)
-        return account_key_of_unix_peer(fd, ret);
+        return key_of_unix_peer(fd, ret);
     if (address.any.sa_family != AF_VSOCK || size < sizeof(address.vm))
         return -EAFNOSUPPORT;
     if (address.vm.svm_cid <= VMADDR_CID_HOST || address.vm.svm_cid == VMADDR_CID_ANY)

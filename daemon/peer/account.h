@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accounts: whom the kernel vouches for, and what they hold of cocod. All limits hang here.
+ * Accounts: who uses cocod, as the kernel says, and what they make it hold. Texts for people say VM.
  *
- * Whoever makes cocod hold something is charged for it, and so are his user and all together; at a
- * limit of any of the three he is refused. What kinds there are, and what their limits are by
- * default: docs/limits.md.
+ * Whatever outlives a turn is charged here: to the account, its user and all together. At a limit
+ * of the account or of all it is refused. What waits for a quote is a request here; the broker's
+ * queue bounds what each account and user may have in it, by the same keys. The limits and their
+ * defaults: docs/limits.md.
  *
- * An account outlives its last connection for a while, so that reconnecting resets nothing. With
- * it goes the history of its requests; of those that linger, a limited number keep theirs. Loop
+ * An account outlives its last connection for a while, so reconnecting resets nothing. The history
+ * of its requests stays with it; of the accounts that linger, a limited number keep theirs. Loop
  * thread only.
  */
 #pragma once
@@ -33,14 +34,23 @@ struct accounts;
 struct history;
 struct passed;
 
-/* What one can make cocod hold. */
+/* What one can make cocod hold: what it is, and the key of [limits] that limits all of it; the key
+ * of one account's has _per_account behind it.
+ *
+ * BYTES       replies unsent and messages not whole, as the allocator counts them
+ * DESCRIPTORS passed to a peer that has not received them yet
+ * REQUESTS    that wait for anything
+ * JOBS        on the store, waiting and running */
+#define CHARGE_TABLE(X)         \
+    X(PLACES, peers)            \
+    X(BYTES, memory)            \
+    X(DESCRIPTORS, descriptors) \
+    X(REQUESTS, in_flight)      \
+    X(JOBS, store_jobs)
+
+#define CHARGE_ENUM(name, key) CHARGE_##name,
 enum charge {
-    CHARGE_PLACES,      /* connections */
-    CHARGE_BYTES,       /* replies unsent and messages not whole, as the allocator counts them */
-    CHARGE_DESCRIPTORS, /* that were passed to a peer, which has not received them yet */
-    CHARGE_REQUESTS,    /* that wait for anything */
-    CHARGE_JOBS,        /* on the store, waiting and running */
-    CHARGES,
+    CHARGE_TABLE(CHARGE_ENUM) CHARGES
 };
 
 struct charge_limit {
@@ -63,7 +73,7 @@ struct account_user {
     size_t held[CHARGES];
     /* Lines of the log about what it was refused: by a limit of all, and by all others together. A
      * new process is a new account, but no new user. */
-    struct log_limit told[CHARGES];
+    struct log_limit refusals_of_all[CHARGES];
     struct log_limit refusals;
     UT_hash_handle hh;
 };
@@ -139,7 +149,7 @@ bool account_guest_event(struct account *account, uint64_t guest, unsigned per_m
 
 /* The limit that so much more would exceed, as [limits] calls it; NULL: there is room. */
 const char *account_limit(const struct account *account, enum charge kind, size_t amount);
-/* Is there room? Where there is none, that is told, once a minute for each account, or for each
+/* Is there room? Where there is none, that is logged, once a minute for each account, or for each
  * user where the limit is that of all. */
 bool account_may(struct account *account, enum charge kind, size_t amount);
 /* Charges account, user and all; false: it may not, and nothing was charged. */
@@ -152,13 +162,12 @@ void account_uncharge(struct account *account, enum charge kind, size_t amount);
 /* What the allocator takes for `size` bytes. */
 size_t account_bytes(size_t size);
 
-/* Tells that it was refused something, once a minute, ten times for each user: a `limit` of
- * [limits], or what the socket or method demands. */
+/* Log that it was refused something, once a minute, ten times for each user: by a `limit` of
+ * [limits], or for want of what the socket or method demands. */
 void account_over_limit(struct account *account, const char *limit);
 void account_denied(struct account *account, const char *what, const char *role);
 
-/* Whom SO_PEERCRED names at the other end of a connected Unix socket. Negative errno. */
-int account_key_of_unix_peer(int fd, struct account_key *ret);
-/* The same of a Unix or vsock socket; of the latter, the CID. -EPERM: a CID that is no guest's (0
- * to 2: hypervisor, loopback, host); -EAFNOSUPPORT; negative errno. */
+/* Who is at the other end of a connected socket: the process, by SO_PEERCRED, or over vsock the
+ * guest, by its CID. -EPERM: a CID that is no guest's (0 to 2: hypervisor, loopback, host);
+ * -EAFNOSUPPORT; another negative errno. */
 int account_key_of_peer(int fd, struct account_key *ret);

@@ -14,7 +14,6 @@
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "observe/event.h"
-#include "peer/peer.h"
 #include <errno.h>
 #include <linux/sockios.h>
 #include <string.h>
@@ -28,14 +27,13 @@
 
 static void passed_free(struct passed *passed)
 {
-    struct server *server = passed->server;
     struct account *account = passed->account;
 
-    DL_DELETE(server->passed, passed);
+    DL_DELETE(passed->list->first, passed);
     DL_DELETE2(account->passed, passed, prev2, next2);
     account_uncharge(account, CHARGE_DESCRIPTORS, 1);
-    if (passed->peer) {
-        passed->peer->passed = NULL;
+    if (passed->owner) {
+        *passed->owner = NULL;
     } else {
         close(passed->fd);
         account_uncharge(account, CHARGE_PLACES, 1);
@@ -60,18 +58,18 @@ void passed_look(struct passed *passed)
 /* Those that are looked at in vain go behind the others. */
 static void on_look(struct timer *timer)
 {
-    struct server *server = container_of(timer, struct server, passed_look);
-    struct passed *passed, *last = server->passed ? server->passed->prev : NULL;
+    struct passed_list *list = container_of(timer, struct passed_list, look);
+    struct passed *passed, *last = list->first ? list->first->prev : NULL;
 
-    for (unsigned i = 0; i < LOOKS && (passed = server->passed); i++) {
+    for (unsigned i = 0; i < LOOKS && (passed = list->first); i++) {
         bool end = passed == last;
-        DL_DELETE(server->passed, passed);
-        DL_APPEND(server->passed, passed);
+        DL_DELETE(list->first, passed);
+        DL_APPEND(list->first, passed);
         passed_look(passed);
         if (end)
             break;
     }
-    if (server->passed)
+    if (list->first)
         timer_arm(timer, sys.now_us() + LOOK_US);
 }
 
@@ -88,51 +86,46 @@ static void look_at_own(struct account *account)
     }
 }
 
-bool passed_begin(struct peer *peer)
+bool passed_begin(struct passed_list *list, struct account *account, int fd, struct passed **owner)
 {
-    struct server *server = peer->server;
-    struct account *account = peer->account;
-
     if (account_limit(account, CHARGE_DESCRIPTORS, 1))
         look_at_own(account);
-    if (peer->passed || !account_may(account, CHARGE_DESCRIPTORS, 1))
+    if (*owner || !account_may(account, CHARGE_DESCRIPTORS, 1))
         return false;
     struct passed *passed = sys.alloc(sizeof(*passed));
     if (!passed)
         return false;
-    passed->server = server;
+    passed->list = list;
     passed->account = account_ref(account);
-    passed->peer = peer;
-    passed->fd = peer->fd;
+    passed->owner = owner;
+    passed->fd = fd;
     account_charge_anyway(account, CHARGE_DESCRIPTORS, 1);
-    DL_APPEND(server->passed, passed);
+    DL_APPEND(list->first, passed);
     DL_APPEND2(account->passed, passed, prev2, next2);
-    peer->passed = passed;
-    if (!timer_armed(&server->passed_look))
-        timer_arm(&server->passed_look, sys.now_us() + LOOK_US);
+    *owner = passed;
+    if (!timer_armed(&list->look))
+        timer_arm(&list->look, sys.now_us() + LOOK_US);
     return true;
 }
 
-void passed_cancel(struct peer *peer)
+void passed_cancel(struct passed *passed)
 {
-    if (peer->passed)
-        passed_free(peer->passed);
+    if (passed)
+        passed_free(passed);
 }
 
-void passed_refused(struct server *server)
+void passed_refused(struct passed_list *list, const struct account *account)
 {
-    if (log_limit_pass(&server->complaints, sys.now_us(), 1, 60u * 1000000u, NULL))
+    if (log_limit_pass(&list->complaints, sys.now_us(), 1, 60u * 1000000u, NULL))
         event_emit(EVENT_PEER_LIMIT, LOG_FIELDS(log_text("COCO_LIMIT", "LimitNOFILE")),
                    "the kernel passes no more descriptors (ETOOMANYREFS): as many as cocod's "
                    "LimitNOFILE are on their way to processes that do not receive them, %zu of "
                    "them of this run; new sessions with a lease are told to ask again",
-                   server->accounts.held[CHARGE_DESCRIPTORS]);
+                   account->accounts->held[CHARGE_DESCRIPTORS]);
 }
 
-bool passed_take(struct peer *peer)
+bool passed_take(struct passed *passed)
 {
-    struct passed *passed = peer->passed;
-
     if (!passed)
         return false;
     if (arrived(passed)) {
@@ -140,19 +133,20 @@ bool passed_take(struct peer *peer)
         return false;
     }
     shutdown(passed->fd, SHUT_RDWR);
-    passed->peer = NULL;
-    peer->passed = NULL;
+    *passed->owner = NULL;
+    passed->owner = NULL;
     return true;
 }
 
-int passed_init(struct server *server)
+int passed_init(struct passed_list *list, struct timers *timers)
 {
-    return timer_init(&server->passed_look, server->timers, on_look);
+    list->timers = timers;
+    return timer_init(&list->look, timers, on_look);
 }
 
-void passed_done(struct server *server)
+void passed_done(struct passed_list *list)
 {
-    while (server->passed)
-        passed_free(server->passed);
-    timer_done(&server->passed_look);
+    while (list->first)
+        passed_free(list->first);
+    timer_done(&list->look);
 }

@@ -2,22 +2,14 @@
 /*
  * One connection, whatever it speaks.
  *
- * Receiving. All peers share one receive buffer. Frames are dispatched where they lie; only what is
- * left after a wake-up (a frame's beginning, or frames beyond the batch) is copied to the peer's
- * own memory, which therefore exists for few peers at a time.
+ * Receiving. All peers share one receive buffer. Frames are dispatched where they lie. Only what is
+ * left after a turn is copied to the peer's own memory (inbox.h). What is sent is outbox.h's.
  *
- * Turns. An event of libevent's only notes that the socket has something; what there is to do is
- * done in the peer's turn (turn.h), a few frames and a few replies each time. Events are
- * edge-triggered, so that a socket that waits for its turn costs nothing meanwhile: it is told
- * once. One that is told again while it waits sends faster than it is served; it is no longer asked
- * about until it was. A short read means that the socket is empty (but for its end, which EV_CLOSED
- * tells), so a request costs one recv.
- *
- * Sending. A reply is written at once, header from the stack and table from its blob, with one
- * sendmsg. Only what the socket does not take is queued, by reference to the blob. What is queued
- * goes out several replies at a time, within the turn's budget: whoever lets replies pile up and
- * then reads them fast takes nothing from the others. A descriptor goes with the first byte of its
- * own reply.
+ * Turns. A libevent event only notes that the socket has something. The work is done in the peer's
+ * turn (turn.h), a few frames and a few replies at a time. Events are edge-triggered, so a socket
+ * that waits for its turn costs nothing meanwhile. A socket that reports again while it waits sends
+ * faster than it is served; it is not watched until its turn. A short read means that the socket is
+ * empty (but for its end, which EV_CLOSED reports), so a request costs one recv.
  *
  * Back-pressure is decided in one function, peer_settle: a peer that leaves more unsent bytes lying
  * than its limit is not read, nor one that its dialect holds. So are the deadlines: for the
@@ -33,251 +25,46 @@
  * descriptor, no request and no bytes.
  */
 #include "peer/peer.h"
-#include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "observe/metrics.h"
-#include "peer/passed.h"
-#include "peer/request.h"
 #include "status.h"
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 #include <utlist.h>
 
 #define NEVER UINT64_MAX
 
-/* Heads of replies, and the blob that belongs to the last of them: with it, it is full. */
-struct outgoing {
-    struct outgoing *next, *prev;
-    struct blob *blob;
-    size_t blob_sent;
-    size_t head_size;
-    size_t head_sent;
-    size_t charged; /* bytes */
-    int pass_fd;
-    uint8_t head[];
+static const char *const close_reason_names[CLOSE_REASONS] = {
+    [CLOSE_EOF] = "eof",
+    [CLOSE_IO] = "io",
+    [CLOSE_PROTOCOL] = "protocol",
+    [CLOSE_REFUSED] = "refused",
+    [CLOSE_ANSWERED] = "answered",
+    [CLOSE_HELLO_TIMEOUT] = "hello-timeout",
+    [CLOSE_FRAME_TIMEOUT] = "frame-timeout",
+    [CLOSE_SEND_TIMEOUT] = "send-timeout",
+    [CLOSE_MEMORY] = "memory",
+    [CLOSE_SHUTDOWN] = "shutdown",
+    [CLOSE_ADMIN] = "administrator",
 };
 
-#define OUTGOING_ROOM (PEER_REPLY_BUFFER - sizeof(struct outgoing))
-
-/* --- sending ---------------------------------------------------------------------------------- */
-
-static void outgoing_free(struct peer *peer, struct outgoing *out)
+const char *close_reason_name(enum close_reason reason)
 {
-    size_t left = out->head_size - out->head_sent;
-
-    if (out->blob)
-        left += out->blob->size - out->blob_sent;
-    peer->unsent -= left;
-    metrics.now_unsent_bytes -= left;
-    if (out->pass_fd >= 0)
-        close(out->pass_fd);
-    account_uncharge(peer->account, CHARGE_BYTES, out->charged);
-    blob_unref(out->blob);
-    DL_DELETE(peer->out, out);
-    sys.free(out);
-}
-
-/* One sendmsg. Returns bytes taken, or negative errno. */
-static ssize_t send_some(int fd, struct iovec *iov, size_t n_iov, int pass_fd)
-{
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n_iov};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-
-    if (pass_fd >= 0) {
-        memset(&control, 0, sizeof(control));
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = sizeof(control.bytes);
-        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-        cmsg->cmsg_level = SOL_SOCKET;
-        cmsg->cmsg_type = SCM_RIGHTS;
-        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(cmsg), &pass_fd, sizeof(int));
-    }
-    for (;;) {
-        ssize_t n = sys.sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n >= 0)
-            return n;
-        if (errno != EINTR)
-            return -errno;
-    }
-}
-
-static void add_iovec(struct iovec *iov, size_t *n_iov, const uint8_t *data, size_t size)
-{
-    if (size > 0)
-        iov[(*n_iov)++] = (struct iovec){(void *)(uintptr_t)data, size};
-}
-
-static size_t bytes_left(const struct outgoing *out)
-{
-    return out->head_size - out->head_sent + (out->blob ? out->blob->size - out->blob_sent : 0);
-}
-
-/* The queue's beginning, as far as a turn goes: whole replies, or a part of one that is longer.
- * Returns how many pieces of memory that is. */
-static size_t gather(const struct peer *peer, struct iovec iov[static 2 * PEER_TURN_REPLIES])
-{
-    size_t n = 0, size = 0;
-    const struct outgoing *out = peer->out;
-
-    for (unsigned i = 0; out && i < PEER_TURN_REPLIES; i++, out = out->next) {
-        if (i > 0 && (out->pass_fd >= 0 || size + bytes_left(out) > PEER_TURN_BYTES))
-            break;
-        add_iovec(iov, &n, out->head + out->head_sent, out->head_size - out->head_sent);
-        size += bytes_left(out);
-        if (out->blob)
-            add_iovec(iov, &n, out->blob->data + out->blob_sent, out->blob->size - out->blob_sent);
-    }
-    if (size > PEER_TURN_BYTES) /* it is the first one's blob that is so long */
-        iov[n - 1].iov_len -= size - PEER_TURN_BYTES;
-    return n;
-}
-
-/* `n` bytes of the queue's beginning are sent. */
-static void note_sent(struct peer *peer, size_t n)
-{
-    peer->unsent -= n;
-    metrics.now_unsent_bytes -= n;
-    while (peer->out) {
-        struct outgoing *out = peer->out;
-        size_t head_left = out->head_size - out->head_sent;
-        size_t taken = n < bytes_left(out) ? n : bytes_left(out);
-        out->head_sent += taken < head_left ? taken : head_left;
-        out->blob_sent += taken < head_left ? 0 : taken - head_left;
-        n -= taken;
-        if (bytes_left(out) > 0)
-            return;
-        outgoing_free(peer, out);
-        peer->sent_by_us = NEVER; /* the next reply has a deadline of its own */
-    }
-}
-
-/* Sends from the queue, once. Negative errno: the socket is broken. */
-static int flush_queue(struct peer *peer)
-{
-    struct iovec iov[2 * PEER_TURN_REPLIES];
-    size_t n_iov = gather(peer, iov);
-
-    ssize_t n = send_some(peer->fd, iov, n_iov, peer->out->pass_fd);
-    peer->writes = n >= 0;
-    if (n < 0)
-        return n == -EAGAIN ? 0 : (int)n;
-    if (peer->out->pass_fd >= 0) {
-        close(peer->out->pass_fd);
-        peer->out->pass_fd = -1;
-    }
-    note_sent(peer, (size_t)n);
-    return 0;
-}
-
-static void peer_settle(struct peer *peer);
-
-static void charge(struct peer *peer, struct outgoing *out, size_t size)
-{
-    out->charged += account_bytes(size);
-    account_charge_anyway(peer->account, CHARGE_BYTES, account_bytes(size));
-}
-
-/* Where the next reply's head goes: behind the last one's, or into a buffer of its own, of which
- * the first goes with the place. NULL: out of memory. */
-static struct outgoing *outgoing_for(struct peer *peer, size_t head_size, int pass_fd)
-{
-    struct outgoing *out = peer->out ? peer->out->prev : NULL;
-    invariant(out || !peer->out);
-
-    if (out && !out->blob && pass_fd < 0 && OUTGOING_ROOM - out->head_size >= head_size)
-        return out;
-    out = sys.alloc(PEER_REPLY_BUFFER);
-    if (!out)
-        return NULL;
-    if (peer->out)
-        charge(peer, out, PEER_REPLY_BUFFER);
-    out->pass_fd = pass_fd;
-    DL_APPEND(peer->out, out);
-    return out;
-}
-
-static void enqueue(struct peer *peer, const uint8_t *head, size_t head_size, struct blob *blob,
-                    size_t sent, int pass_fd)
-{
-    struct outgoing *out = outgoing_for(peer, head_size, pass_fd);
-    size_t head_sent = sent < head_size ? sent : head_size;
-
-    if (!out) {
-        if (pass_fd >= 0)
-            close(pass_fd);
-        peer_close(peer, CLOSE_MEMORY);
-        return;
-    }
-    if (head_size > 0)
-        memcpy(out->head + out->head_size, head, head_size);
-    out->head_size += head_size;
-    out->head_sent += head_sent; /* 0 where others are before it */
-    if (blob) {
-        if (!blob->common)
-            charge(peer, out, sizeof(*blob) + blob->capacity);
-        out->blob = blob_ref(blob);
-        out->blob_sent = sent - head_sent;
-    }
-    size_t left = head_size + (blob ? blob->size : 0) - sent;
-    peer->unsent += left;
-    metrics.now_unsent_bytes += left;
-    peer_settle(peer);
-}
-
-bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
-               int pass_fd)
-{
-    size_t total = head_size + (blob ? blob->size : 0);
-    size_t sent = 0;
-
-    invariant(head_size <= PEER_HEAD_MAX && total > 0);
-    if (peer->state != PEER_OPEN) {
-        if (pass_fd >= 0)
-            close(pass_fd);
-        return true;
-    }
-    if (!peer->out) {
-        struct iovec iov[2];
-        size_t n_iov = 0;
-        add_iovec(iov, &n_iov, head, head_size);
-        if (blob)
-            add_iovec(iov, &n_iov, blob->data, blob->size);
-        ssize_t n = send_some(peer->fd, iov, n_iov, pass_fd);
-        if (n < 0 && n != -EAGAIN) {
-            if (pass_fd >= 0)
-                close(pass_fd);
-            if (n == -ETOOMANYREFS)
-                return false;
-            peer_close(peer, CLOSE_IO);
-            return true;
-        }
-        if (n > 0 && pass_fd >= 0) {
-            close(pass_fd);
-            pass_fd = -1;
-        }
-        sent = n > 0 ? (size_t)n : 0;
-    }
-    if (sent < total)
-        enqueue(peer, head, head_size, blob, sent, pass_fd);
-    return true;
+    return close_reason_names[reason];
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */
 
+static void peer_settle(struct peer *peer);
+
 static bool readable_now(const struct peer *peer)
 {
     return peer->state == PEER_OPEN && !peer->deaf && !peer->held &&
-           peer->unsent <= peer->server->limits.unsent &&
-           (!peer->out || !account_limit(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
+           peer->out.unsent <= peer->server->limits.unsent &&
+           (!peer->out.first || !account_limit(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM));
 }
 
 /* Of a batch: a long frame is as much work as several short ones. */
@@ -325,61 +112,24 @@ static size_t dispatch_frames(struct peer *peer, const uint8_t *data, size_t siz
     return pos;
 }
 
-/* What a buffer for a message that is not whole is charged: what is small goes with the place. */
-static size_t partial_cost(size_t capacity)
+static void drop_partial(struct peer *peer)
 {
-    return capacity > PEER_PARTIAL_FREE ? account_bytes(capacity) : 0;
-}
-
-/* It asks for more than its account may hold. */
-static void refuse_partial(struct peer *peer)
-{
-    if (peer->dialect->no_room)
-        peer->dialect->no_room(peer);
-    peer_finish(peer, CLOSE_REFUSED);
+    inbox_clear(&peer->partial, peer->account);
+    peer->frame_by_us = NEVER;
 }
 
 /* Keeps `size` bytes for later, with room for the frame that they begin. */
 static void keep_partial(struct peer *peer, const uint8_t *data, size_t size, size_t need)
 {
-    size_t capacity = need > size ? need : size;
+    int r = inbox_keep(&peer->partial, peer->account, data, size, need, peer->dialect->frame_max);
 
-    if (need == 0) /* the frame's own size is not known yet: a little more than what is there */
-        capacity = 2 * size < 64 ? 64 : 2 * size;
-    if (size < peer->dialect->frame_max && capacity > peer->dialect->frame_max && need == 0)
-        capacity = peer->dialect->frame_max;
-    if (data == peer->partial || capacity > peer->partial_capacity) {
-        if (capacity > peer->partial_capacity) {
-            size_t more = partial_cost(capacity) - partial_cost(peer->partial_capacity);
-            if (more > 0 && !account_charge(peer->account, CHARGE_BYTES, more)) {
-                refuse_partial(peer);
-                return;
-            }
-            uint8_t *bytes = sys.alloc(capacity);
-            if (!bytes) {
-                account_uncharge(peer->account, CHARGE_BYTES, more);
-                peer_close(peer, CLOSE_MEMORY);
-                return;
-            }
-            memcpy(bytes, data, size);
-            sys.free(peer->partial);
-            peer->partial = bytes;
-            peer->partial_capacity = (uint32_t)capacity;
-        }
-    } else {
-        memmove(peer->partial, data, size);
+    if (r == -ENOMEM) {
+        peer_close(peer, CLOSE_MEMORY);
+    } else if (r < 0) {
+        if (peer->dialect->no_room)
+            peer->dialect->no_room(peer);
+        peer_finish(peer, CLOSE_REFUSED);
     }
-    peer->partial_size = size;
-}
-
-static void drop_partial(struct peer *peer)
-{
-    account_uncharge(peer->account, CHARGE_BYTES, partial_cost(peer->partial_capacity));
-    sys.free(peer->partial);
-    peer->partial = NULL;
-    peer->partial_size = 0;
-    peer->partial_capacity = 0;
-    peer->frame_by_us = NEVER;
 }
 
 /* After dispatching from `data`, of which `used` of `size` bytes are gone: keeps the rest. Returns
@@ -395,12 +145,7 @@ static bool keep_rest(struct peer *peer, const uint8_t *data, size_t used, size_
     }
     if (used > 0)
         peer->frame_by_us = NEVER; /* what is left belongs to another frame */
-    if (used > 0 && data == peer->partial) {
-        memmove(peer->partial, data + used, size - used);
-        keep_partial(peer, peer->partial, size - used, need);
-    } else {
-        keep_partial(peer, data + used, size - used, need);
-    }
+    keep_partial(peer, data + used, size - used, need);
     if (peer->state != PEER_OPEN)
         return false;
     bool whole = need > 0 && need <= size - used;
@@ -414,10 +159,10 @@ static bool take_partial(struct peer *peer, size_t *batch)
 {
     size_t need;
 
-    if (peer->partial_size == 0)
+    if (peer->partial.size == 0)
         return false;
-    size_t used = dispatch_frames(peer, peer->partial, peer->partial_size, batch, &need);
-    return keep_rest(peer, peer->partial, used, peer->partial_size, need);
+    size_t used = dispatch_frames(peer, peer->partial.bytes, peer->partial.size, batch, &need);
+    return keep_rest(peer, peer->partial.bytes, used, peer->partial.size, need);
 }
 
 /* The peer sends no more. Did it shut down only its sending side, and may it? Where the kernel
@@ -437,13 +182,13 @@ static void end_of_file(struct peer *peer)
 static bool receive(struct peer *peer, size_t *batch)
 {
     struct server *server = peer->server;
-    bool partial = peer->partial_size > 0;
+    bool partial = peer->partial.size > 0;
     uint8_t *buf = server->receive;
     size_t room = sizeof(server->receive);
 
     if (partial) {
-        buf = peer->partial + peer->partial_size;
-        room = peer->partial_capacity - peer->partial_size;
+        buf = peer->partial.bytes + peer->partial.size;
+        room = peer->partial.capacity - peer->partial.size;
         if (room > PEER_TURN_BYTES)
             room = PEER_TURN_BYTES;
         invariant(room > 0);
@@ -461,12 +206,12 @@ static bool receive(struct peer *peer, size_t *batch)
         return false;
     }
     if (partial) {
-        peer->partial_size += (size_t)n;
+        peer->partial.size += (uint32_t)n;
         return take_partial(peer, batch);
     }
     size_t need;
     size_t used = dispatch_frames(peer, buf, (size_t)n, batch, &need);
-    if (used == (size_t)n && !peer->partial)
+    if (used == (size_t)n && !peer->partial.bytes)
         return false;
     return keep_rest(peer, buf, used, (size_t)n, need);
 }
@@ -479,8 +224,8 @@ static struct turns *turns_of(struct peer *peer)
 /* Waits for a turn where there is something to do in it. */
 static void wait_for_turn(struct peer *peer)
 {
-    if ((peer->out && peer->writes) || (readable_now(peer) && (peer->reads || peer->whole)) ||
-        (peer->goes_on && !peer->out && peer->state == PEER_OPEN))
+    if ((peer->out.first && peer->writes) || (readable_now(peer) && (peer->reads || peer->whole)) ||
+        (peer->goes_on && !peer->out.first && peer->state == PEER_OPEN))
         turn_wait(turns_of(peer), &peer->turn);
 }
 
@@ -494,6 +239,19 @@ static void watch_again(struct peer *peer)
         peer_close(peer, CLOSE_MEMORY);
 }
 
+static void send_waiting(struct peer *peer)
+{
+    bool took;
+    int n = outbox_flush(&peer->out, peer->fd, peer->account, &took);
+
+    peer->writes = took;
+    peer->goes_on = true;
+    if (n > 0)
+        peer->sent_by_us = NEVER; /* the next reply has a deadline of its own */
+    else if (n < 0)
+        peer_close(peer, CLOSE_IO);
+}
+
 static void take_turn(struct turn *turn)
 {
     struct peer *peer = container_of(turn, struct peer, turn);
@@ -502,19 +260,16 @@ static void take_turn(struct turn *turn)
     peer_ref(peer);
     if (peer->passed)
         passed_look(peer->passed);
-    if (peer->out && peer->writes) {
-        peer->goes_on = true;
-        if (flush_queue(peer) < 0)
-            peer_close(peer, CLOSE_IO);
-    }
-    if (readable_now(peer) && peer->partial_size > 0 && peer->whole)
+    if (peer->out.first && peer->writes)
+        send_waiting(peer);
+    if (readable_now(peer) && peer->partial.size > 0 && peer->whole)
         peer->whole = take_partial(peer, &batch);
     if (readable_now(peer) && !peer->whole && peer->reads)
         peer->whole = receive(peer, &batch);
     if (peer->state != PEER_CLOSED)
         watch_again(peer);
     peer_settle(peer);
-    if (peer->goes_on && peer->state == PEER_OPEN && !peer->out) {
+    if (peer->goes_on && peer->state == PEER_OPEN && !peer->out.first) {
         peer->goes_on = false;
         if (peer->dialect->drained)
             peer->dialect->drained(peer);
@@ -575,7 +330,7 @@ static void on_deadline(struct timer *timer)
     peer_ref(peer);
     for (int i = 0; i < 2 && reason != CLOSE_REASONS && peer->state != PEER_CLOSED; i++) {
         peer->reads = true;
-        peer->writes = peer->out != NULL;
+        peer->writes = peer->out.first != NULL;
         take_turn(&peer->turn);
         reason = overdue(peer, now);
     }
@@ -614,7 +369,7 @@ static void peer_settle(struct peer *peer)
 {
     if (peer->state == PEER_CLOSED)
         return;
-    if (peer->state == PEER_FLUSHING && !peer->out) {
+    if (peer->state == PEER_FLUSHING && !peer->out.first) {
         peer_close(peer, peer->close_reason);
         return;
     }
@@ -626,11 +381,11 @@ static void peer_settle(struct peer *peer)
                 peer_close(peer, CLOSE_MEMORY);
                 return;
             }
-            peer->whole = peer->partial_size > 0; /* perhaps */
+            peer->whole = peer->partial.size > 0; /* perhaps */
         } else {
             event_del(&peer->readable);
             peer->unwatched = false;
-            if (peer->out)
+            if (peer->out.first)
                 (void)account_may(peer->account, CHARGE_BYTES, PEER_REPLY_ROOM); /* tells */
             peer->frame_by_us = NEVER; /* it is cocod that does not read on */
         }
@@ -638,7 +393,7 @@ static void peer_settle(struct peer *peer)
         wait_for_turn(peer);
     }
 
-    if (peer->out) {
+    if (peer->out.first) {
         if (peer->sent_by_us == NEVER && !peer->patient)
             peer->sent_by_us = sys.now_us() + peer->server->limits.send_timeout_us;
         if (!peer->writable && !watch_writable(peer)) {
@@ -664,6 +419,22 @@ static void peer_settle(struct peer *peer)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+/* What its account may not hold, should the peer not read it, it is not sent. */
+static void on_complete(struct request *request, uint32_t status, struct blob *blob)
+{
+    struct peer *peer = peer_of(request);
+
+    if (blob && !blob->common && peer_open(peer) &&
+        !account_may(peer->account, CHARGE_BYTES, account_bytes(sizeof(*blob) + blob->capacity))) {
+        status = COCO_EAGAIN;
+        blob = NULL;
+        request->trace.why = "its process leaves replies unread: [limits] memory";
+    }
+    peer_ref(peer); /* sending may close it, and the dialect may have more to do */
+    peer->dialect->answer(peer, request, status, blob);
+    peer_unref(peer);
+}
+
 struct peer *peer_new(struct server *server, const struct dialect *dialect, void *context, int fd,
                       struct account *account)
 {
@@ -680,6 +451,7 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
     peer->dialect = dialect;
     peer->context = context;
     peer->account = account;
+    peer->requests = (struct requests){.account = account, .answer = on_complete};
     peer->fd = fd;
     peer->since_us = sys.now_us();
     peer->refs = 1;
@@ -729,6 +501,24 @@ void peer_established(struct peer *peer)
     peer->hello_by_us = NEVER;
 }
 
+bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+               int pass_fd)
+{
+    if (peer->state != PEER_OPEN) {
+        if (pass_fd >= 0)
+            close(pass_fd);
+        return true;
+    }
+    int r = outbox_send(&peer->out, peer->fd, peer->account, head, head_size, blob, pass_fd);
+    if (r == -ETOOMANYREFS)
+        return false;
+    if (r < 0)
+        peer_close(peer, r == -ENOMEM ? CLOSE_MEMORY : CLOSE_IO);
+    else if (peer->out.first)
+        peer_settle(peer);
+    return true;
+}
+
 void peer_hold(struct peer *peer, bool hold)
 {
     peer->held = hold;
@@ -776,15 +566,13 @@ void peer_close(struct peer *peer, enum close_reason reason)
                          log_number("PEER_CID", (int64_t)peer->account->key.cid)),
               "connection on the %s socket closed: %s", peer->dialect->name,
               close_reason_name(reason));
-    while (peer->requests)
-        request_complete(peer->requests, COCO_ECANCELED, NULL);
+    requests_complete_all(&peer->requests, COCO_ECANCELED);
     if (peer->dialect->closed)
         peer->dialect->closed(peer);
     release_events(peer);
-    while (peer->out)
-        outgoing_free(peer, peer->out);
+    outbox_clear(&peer->out, peer->account);
     drop_partial(peer);
-    if (!passed_take(peer)) {
+    if (!passed_take(peer->passed)) {
         close(peer->fd);
         account_uncharge(peer->account, CHARGE_PLACES, 1);
     }
@@ -803,7 +591,6 @@ void peer_finish(struct peer *peer, enum close_reason reason)
         return;
     peer->close_reason = reason;
     peer->state = PEER_FLUSHING;
-    while (peer->requests)
-        request_complete(peer->requests, COCO_ECANCELED, NULL);
+    requests_complete_all(&peer->requests, COCO_ECANCELED);
     peer_settle(peer);
 }

@@ -6,14 +6,88 @@
  */
 #pragma once
 
-#include "base/blob.h"
+#include "base/container_of.h"
 #include "base/timer.h"
 #include "peer/account.h"
 #include "peer/dialect.h"
-#include "peer/server.h"
+#include "peer/inbox.h"
+#include "peer/outbox.h"
+#include "peer/passed.h"
+#include "peer/request.h"
 #include "peer/turn.h"
+#include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdbool.h>
+
+struct listener;
+struct peer;
+
+/* Why a connection ended; each has a name and a counter. */
+enum close_reason {
+    CLOSE_EOF,           /* the peer closed */
+    CLOSE_IO,            /* reading or writing failed */
+    CLOSE_PROTOCOL,      /* framing or a rule of the dialect broken */
+    CLOSE_REFUSED,       /* after an answer that says why */
+    CLOSE_ANSWERED,      /* after the one answer that its dialect gives */
+    CLOSE_HELLO_TIMEOUT, /* never introduced itself */
+    CLOSE_FRAME_TIMEOUT, /* began a frame and did not end it */
+    CLOSE_SEND_TIMEOUT,  /* did not read its replies */
+    CLOSE_MEMORY,
+    CLOSE_SHUTDOWN,
+    CLOSE_ADMIN, /* an administrator wants it */
+    CLOSE_REASONS,
+};
+
+const char *close_reason_name(enum close_reason reason);
+
+/* 0, of a size or a number: no limit. */
+struct server_limits {
+    unsigned peers;
+    unsigned peers_per_account;
+    unsigned in_flight;
+    unsigned in_flight_per_account;
+    unsigned store_jobs;
+    unsigned store_jobs_per_account;
+    unsigned descriptors;
+    unsigned descriptors_per_account;
+    size_t memory;
+    size_t memory_per_account;
+    uint64_t hello_timeout_us;
+    uint64_t frame_timeout_us;
+    uint64_t send_timeout_us;
+    uint64_t account_linger_us;
+    size_t unsent; /* above this many unsent reply bytes a peer is not read */
+};
+
+/* Places beyond [limits] peers, for administrators alone (a dialect's `privileged`). */
+#define SERVER_PRIVILEGED_PLACES 64u
+
+/* SO_SNDBUF of a connection: what its peer does not read lies in the kernel first, charged to
+ * cocod's control group. It takes a table whole; among the first so many connections, three of
+ * them. */
+#define SERVER_SEND_BUFFER       24576u
+#define SERVER_SEND_BUFFER_LEAST 12288u
+#define SERVER_ROOMY_PEERS       4096u
+/* What a socket holds at most: twice that, the message that goes beyond it, and their heads. */
+#define SERVER_SOCKET_BYTES(send_buffer) (3u * (send_buffer) + 4096u)
+
+/* One shared buffer receives for all peers. What is left of it after a turn is copied, so it holds
+ * not much more than what a turn dispatches. */
+#define SERVER_RECEIVE_SIZE 2048u
+
+/* What all peers share. */
+struct server {
+    struct event_base *base;
+    struct timers *timers;
+    struct accounts accounts;
+    struct server_limits limits;
+    struct listener *listeners;
+    struct peer *peers;
+    unsigned n_peers;
+    struct passed_list passed;
+    uint64_t closed[CLOSE_REASONS];
+    uint8_t receive[SERVER_RECEIVE_SIZE];
+};
 
 /* A peer's life: OPEN → (FLUSHING →) CLOSED. */
 enum peer_state {
@@ -27,24 +101,9 @@ enum peer_state {
 #define PEER_BATCH      4u
 #define PEER_LONG_FRAME 256u
 
-/* Replies that had to wait, and bytes of them, that one peer is sent in one turn; and bytes of one
- * long frame that are received. */
-#define PEER_TURN_REPLIES 8u
-#define PEER_TURN_BYTES   16384u
-
-/* Bytes of a message's own part, before the blob. */
-#define PEER_HEAD_MAX 96u
-
-/* What goes with a connection's place, and is not charged as memory: so much of a message that is
- * not whole, and the buffer for the first replies that are not read. */
-#define PEER_PARTIAL_FREE 4224u
-#define PEER_REPLY_BUFFER 1008u
-
 /* A peer that leaves replies unread is not read either unless its account may hold so much more:
  * any table, and what the allocator adds. */
 #define PEER_REPLY_ROOM 32768u
-
-struct passed;
 
 struct peer {
     struct server *server;
@@ -53,31 +112,28 @@ struct peer {
     struct account *account;
     enum peer_state state : 8;
     enum close_reason close_reason : 8;
-    unsigned refs;
-    bool established;
-    bool paused;  /* not read: back-pressure, deaf or held */
-    bool asked;   /* the one frame of a one_request dialect was dispatched */
-    bool deaf;    /* the peer shut its sending side down: nothing is read any more */
-    bool patient; /* its unsent replies have no deadline */
-    bool held;    /* the dialect wants nothing before the answer that it owes */
+    bool established : 1;
+    bool paused : 1;  /* not read: back-pressure, deaf or held */
+    bool asked : 1;   /* the one frame of a one_request dialect was dispatched */
+    bool deaf : 1;    /* the peer shut its sending side down: nothing is read any more */
+    bool patient : 1; /* its unsent replies have no deadline */
+    bool held : 1;    /* the dialect wants nothing before the answer that it owes */
 
-    bool reads;       /* the socket may have bytes, or its end */
-    bool ends;        /* the peer has shut down its sending side, or left: behind what it sent */
-    bool writes;      /* the socket takes bytes, as far as is known */
-    bool whole;       /* `partial` may begin with a whole frame */
-    bool goes_on;     /* peer_go_on */
-    bool unwatched;   /* it has said that it has bytes, more than once, and waits for its turn */
-    struct turn turn; /* beside the account's other peers' */
+    bool reads : 1;     /* the socket may have bytes, or its end */
+    bool ends : 1;      /* the peer has shut down its sending side, or left: behind what it sent */
+    bool writes : 1;    /* the socket takes bytes, as far as is known */
+    bool whole : 1;     /* `partial` may begin with a whole frame */
+    bool goes_on : 1;   /* peer_go_on */
+    bool unwatched : 1; /* it has said that it has bytes, more than once, and waits for its turn */
+    unsigned refs;
     int fd;
+    struct turn turn;  /* beside the account's other peers' */
     uint64_t since_us; /* when the connection began */
     struct event readable;
     struct event *writable; /* while replies wait; or NULL */
 
-    uint8_t *partial; /* received, not dispatched yet */
-    uint32_t partial_size;
-    uint32_t partial_capacity;
-
-    struct outgoing *out;  /* first is being sent */
+    struct inbox partial; /* received, not dispatched yet */
+    struct outbox out;
     struct passed *passed; /* the descriptor that was passed to it, and is not received; or NULL */
 
     /* Absolute deadlines, UINT64_MAX: none; `deadline` is armed for the earliest. */
@@ -86,9 +142,7 @@ struct peer {
     uint64_t sent_by_us;
     struct timer deadline;
 
-    struct request *requests;
-    unsigned n_requests;
-    uint32_t unsent; /* bytes in `out` */
+    struct requests requests; /* that wait */
 
     struct peer *prev, *next; /* of the server */
     _Alignas(16) uint8_t session[];
@@ -102,6 +156,23 @@ struct peer *peer_new(struct server *server, const struct dialect *dialect, void
 static inline bool peer_open(const struct peer *peer)
 {
     return peer->state == PEER_OPEN;
+}
+
+static inline struct peer *peer_of(const struct request *request)
+{
+    return container_of(request->of, struct peer, requests);
+}
+
+/* By the dialect's own state in it. */
+static inline struct peer *peer_of_session(void *session)
+{
+    return (struct peer *)(void *)((char *)session - offsetof(struct peer, session));
+}
+
+/* Nothing of it waits for the peer to read. */
+static inline bool peer_all_sent(const struct peer *peer)
+{
+    return !peer->out.first;
 }
 
 struct peer *peer_ref(struct peer *peer);

@@ -10,7 +10,6 @@
 #include "base/sys.h"
 #include "observe/metrics.h"
 #include "peer/account.h"
-#include "peer/peer.h"
 #include "status.h"
 #include <utlist.h>
 
@@ -21,25 +20,24 @@ static void on_expiry(struct timer *timer)
     request_complete(request, COCO_ETIMEDOUT, NULL);
 }
 
-struct request *request_new(struct peer *peer, uint16_t type, uint64_t id, uint64_t deadline_us)
+struct request *request_new(struct requests *of, uint16_t type, uint64_t id, uint64_t deadline_us)
 {
-    if (!account_charge(peer->account, CHARGE_REQUESTS, 1))
+    if (!account_charge(of->account, CHARGE_REQUESTS, 1))
         return NULL;
     struct request *request = sys.alloc(sizeof(*request));
-    if (!request || timer_init(&request->expiry, peer->server->timers, on_expiry) < 0) {
-        account_uncharge(peer->account, CHARGE_REQUESTS, 1);
+    if (!request || timer_init(&request->expiry, of->account->accounts->timers, on_expiry) < 0) {
+        account_uncharge(of->account, CHARGE_REQUESTS, 1);
         sys.free(request);
         return NULL;
     }
-    request->peer = peer;
-    request->account = peer->account;
+    request->of = of;
+    request->account = of->account;
     request->type = type;
     request->id = id;
     request->received_us = sys.now_us();
     request->deadline_us = deadline_us;
     timer_arm(&request->expiry, deadline_us);
-    DL_APPEND(peer->requests, request);
-    peer->n_requests++;
+    DL_APPEND(of->first, request);
     metrics.now_requests++;
     return request;
 }
@@ -61,22 +59,19 @@ void request_remember(const struct request *request, enum history_kind kind, uin
                       const struct blob *blob)
 {
     uint64_t took_us = sys.now_us() - request->received_us;
-    struct history_entry entry = {.received_us = request->received_us,
-                                  .service_us = request->trace.service_us,
-                                  .code = request->trace.code,
-                                  .why = request->trace.why,
-                                  .took_us = took_us < UINT32_MAX ? (uint32_t)took_us : UINT32_MAX,
-                                  .bytes = blob ? (uint32_t)blob->size : 0,
-                                  .kind = (uint8_t)kind,
-                                  .status = (uint8_t)status,
-                                  .backend = request->trace.backend};
+    struct history_entry entry = request->trace;
 
+    entry.received_us = request->received_us;
+    entry.took_us = took_us < UINT32_MAX ? (uint32_t)took_us : UINT32_MAX;
+    entry.bytes = blob ? (uint32_t)blob->size : 0;
+    entry.kind = (uint8_t)kind;
+    entry.status = (uint8_t)status;
     history_add(request->account->history, &entry);
 }
 
 void request_complete(struct request *request, uint32_t status, struct blob *blob)
 {
-    struct peer *peer = request->peer;
+    struct requests *of = request->of;
 
     if (request->cancel) {
         void (*cancel)(struct request *) = request->cancel;
@@ -84,21 +79,25 @@ void request_complete(struct request *request, uint32_t status, struct blob *blo
         cancel(request);
         request->holder = NULL;
     }
-    /* What its account may not hold, should the peer not read it, it is not sent. */
-    if (blob && !blob->common && peer_open(peer) &&
-        !account_may(peer->account, CHARGE_BYTES, account_bytes(sizeof(*blob) + blob->capacity))) {
-        status = COCO_EAGAIN;
-        blob = NULL;
-        request->trace.why = "its process leaves replies unread: [limits] memory";
-    }
     timer_done(&request->expiry);
-    DL_DELETE(peer->requests, request);
-    invariant(peer->n_requests > 0);
-    peer->n_requests--;
-    account_uncharge(peer->account, CHARGE_REQUESTS, 1);
+    DL_DELETE(of->first, request);
+    account_uncharge(of->account, CHARGE_REQUESTS, 1);
     metrics.now_requests--;
-    peer_ref(peer); /* sending may close it, and the dialect may have more to do */
-    peer->dialect->answer(peer, request, status, blob);
-    peer_unref(peer);
+    of->answer(request, status, blob);
     sys.free(request);
+}
+
+unsigned requests_count(const struct requests *requests)
+{
+    const struct request *request;
+    unsigned n = 0;
+
+    DL_COUNT(requests->first, request, n);
+    return n;
+}
+
+void requests_complete_all(struct requests *requests, uint32_t status)
+{
+    while (requests->first)
+        request_complete(requests->first, status, NULL);
 }

@@ -14,20 +14,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct peer;
 struct account;
+struct request;
 
-/* What is remembered of a request beside its end. */
-struct request_trace {
-    const char *why;     /* static text; NULL: nothing is to be said */
-    uint32_t service_us; /* of the last exchange with QGS; 0: none */
-    uint32_t code;       /* QGS's own error code */
-    uint8_t backend;     /* for quotes_backend_name; 0: none was asked */
-    bool vm_at_fault;    /* QGS refused what the VM sent, and nothing is wrong with QGS */
+/* The requests of one peer that wait. */
+struct requests {
+    struct account *account;
+    /* Sends the answer of one that is over. May close the peer, which completes the others. */
+    void (*answer)(struct request *request, uint32_t status, struct blob *blob);
+    struct request *first;
 };
 
 struct request {
-    struct peer *peer;
+    struct requests *of;     /* peer_of() is the peer */
     struct account *account; /* the peer's */
     uint64_t id;             /* the peer's name for it */
     uint16_t type;           /* of the dialect */
@@ -42,12 +41,14 @@ struct request {
     struct request *waiter_prev, *waiter_next; /* of the holder */
     uint32_t reply_max; /* what the peer can take: bytes; of a CERTS_GET, pages */
     bool measured;      /* its latency is sampled */
-    struct request_trace trace;
+    /* What the holder says of it. Its end is added when it is over. */
+    struct history_entry trace;
+    bool peer_at_fault; /* the holder: what the peer sent was refused, and nothing else is wrong */
 };
 
 /* A request that expires at deadline_us with ETIMEDOUT. NULL: over the limit of those in flight, or
  * out of memory. */
-struct request *request_new(struct peer *peer, uint16_t type, uint64_t id, uint64_t deadline_us);
+struct request *request_new(struct requests *of, uint16_t type, uint64_t id, uint64_t deadline_us);
 
 void request_hold(struct request *request, void (*cancel)(struct request *), void *holder);
 /* By the holder, before it completes the request itself. */
@@ -57,6 +58,8 @@ void request_release(struct request *request);
  * stays the caller's. */
 void request_complete(struct request *request, uint32_t status, struct blob *blob);
 
+unsigned requests_count(const struct requests *requests);
+void requests_complete_all(struct requests *requests, uint32_t status);
 /* Adds an ended request to its account's history; for dialects. */
 void request_remember(const struct request *request, enum history_kind kind, uint32_t status,
                       const struct blob *blob);

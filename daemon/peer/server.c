@@ -17,9 +17,8 @@
 #include "base/sys.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
-#include "peer/passed.h"
-#include "peer/peer.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -40,25 +39,6 @@ struct listener {
     struct listener *next;
 };
 
-static const char *const close_reason_names[CLOSE_REASONS] = {
-    [CLOSE_EOF] = "eof",
-    [CLOSE_IO] = "io",
-    [CLOSE_PROTOCOL] = "protocol",
-    [CLOSE_REFUSED] = "refused",
-    [CLOSE_ANSWERED] = "answered",
-    [CLOSE_HELLO_TIMEOUT] = "hello-timeout",
-    [CLOSE_FRAME_TIMEOUT] = "frame-timeout",
-    [CLOSE_SEND_TIMEOUT] = "send-timeout",
-    [CLOSE_MEMORY] = "memory",
-    [CLOSE_SHUTDOWN] = "shutdown",
-    [CLOSE_ADMIN] = "administrator",
-};
-
-const char *close_reason_name(enum close_reason reason)
-{
-    return close_reason_names[reason];
-}
-
 struct server *server_new(struct event_base *base, struct timers *timers,
                           const struct server_limits *limits)
 {
@@ -68,7 +48,7 @@ struct server *server_new(struct event_base *base, struct timers *timers,
         return NULL;
     server->base = base;
     server->timers = timers;
-    if (passed_init(server) < 0) {
+    if (passed_init(&server->passed, timers) < 0) {
         sys.free(server);
         return NULL;
     }
@@ -83,16 +63,9 @@ void server_set_limits(struct server *server, const struct server_limits *limits
 
     server->limits = *limits;
     accounts->linger_us = limits->account_linger_us;
-    accounts->limits[CHARGE_PLACES] =
-        (struct charge_limit){limits->peers_per_account, limits->peers};
-    accounts->limits[CHARGE_BYTES] =
-        (struct charge_limit){limits->memory_per_account, limits->memory};
-    accounts->limits[CHARGE_DESCRIPTORS] =
-        (struct charge_limit){limits->descriptors_per_account, limits->descriptors};
-    accounts->limits[CHARGE_REQUESTS] =
-        (struct charge_limit){limits->in_flight_per_account, limits->in_flight};
-    accounts->limits[CHARGE_JOBS] =
-        (struct charge_limit){limits->store_jobs_per_account, limits->store_jobs};
+#define LIMIT(name, key) \
+    accounts->limits[CHARGE_##name] = (struct charge_limit){limits->key##_per_account, limits->key};
+    CHARGE_TABLE(LIMIT)
 }
 
 static void listener_free(struct listener *listener)
@@ -140,6 +113,18 @@ unsigned server_close_account(struct server *server, const struct account *accou
     return n;
 }
 
+bool server_find_lease(const struct server *server, uint64_t byte, struct lease_holder *ret)
+{
+    struct peer *peer;
+
+    DL_FOREACH(server->peers, peer)
+    {
+        if (peer->dialect->holds && peer->dialect->holds(peer, byte, ret))
+            return true;
+    }
+    return false;
+}
+
 void server_close_peers(struct server *server, enum close_reason reason)
 {
     struct peer *peer, *next;
@@ -156,7 +141,7 @@ void server_free(struct server *server)
         return;
     server_stop_listening(server);
     server_close_peers(server, CLOSE_SHUTDOWN);
-    passed_done(server);
+    passed_done(&server->passed);
     accounts_done(&server->accounts);
     sys.free(server);
 }
@@ -166,7 +151,9 @@ static bool take_place(const struct dialect *dialect, const void *context, struc
                        int fd)
 {
     if (dialect->admits && !dialect->admits(context, &account->key)) {
-        account_denied(account, "a connection to the QGS front door", "");
+        char what[64];
+        snprintf(what, sizeof(what), "a connection to the %s socket", dialect->name);
+        account_denied(account, what, "");
         return false;
     }
     if (account_limit(account, CHARGE_PLACES, 1) && dialect->privileged &&

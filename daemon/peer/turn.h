@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Turns: who is served next. Whoever has something for cocod to do waits for a turn, and who has had
- * the least time gets it: among users, among the accounts of that user, among the connections of
- * that account. So a flood costs the others a turn each round, however many connections, processes
- * or users it comes from, and counts at what it costs. Loop thread only.
+ * Turns: who is served next. Whatever has work for cocod waits for a turn. The next turn goes to
+ * the user who has had the least time; of that user, to the account; of that account, to the
+ * connection. So a flood costs the others one turn a round, however many connections, processes or
+ * users it comes from, and it is charged the time that it takes. Loop thread only.
  */
 #pragma once
 

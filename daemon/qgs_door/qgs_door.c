@@ -44,7 +44,7 @@
 #define RETRY_FIRST_US (25u * 1000u)
 #define RETRY_MOST_US  (400u * 1000u)
 
-static_assert(QUOTES_ASK_MAX >= WIRE_MAX - COCO_QGS_PREFIX_SIZE,
+static_assert(QUOTES_QUERY_MAX >= WIRE_MAX - COCO_QGS_PREFIX_SIZE,
               "what the door takes, QGS is asked");
 static_assert(COCO_QGS_PREFIX_SIZE + 52u <= PEER_HEAD_MAX, "an error reply fits a head");
 
@@ -173,7 +173,7 @@ static bool send_message(struct peer *peer, const struct blob *message)
         return false;
     if (session_of(peer)->reply == COCO_QGS_GET_COLLATERAL_RESP) {
         int r = coco_qgs_collateral_resp_decode(message->data, message->size, &collateral);
-        invariant(r == 0); /* quotes_ask has done that, too */
+        invariant(r == 0); /* quotes_query has done that, too */
         collateral.minor = COCO_QGS_MINOR;
         collateral.padded = session_of(peer)->minor_0;
         size = coco_qgs_collateral_resp_encode(&collateral, own->bytes, room);
@@ -232,7 +232,8 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
 static void ask_quote(struct peer *peer)
 {
     struct session *session = session_of(peer);
-    struct request *request = request_new(peer, COCO_QGS_GET_QUOTE_RESP, 0, session->deadline_us);
+    struct request *request =
+        request_new(&peer->requests, COCO_QGS_GET_QUOTE_RESP, 0, session->deadline_us);
 
     if (!request) {
         hold(peer);
@@ -257,7 +258,7 @@ static void out_of_time(const struct peer *peer)
 static void on_retry(struct timer *timer)
 {
     struct session *session = container_of(timer, struct session, retry);
-    struct peer *peer = (struct peer *)(void *)((char *)session - offsetof(struct peer, session));
+    struct peer *peer = peer_of_session(session);
 
     peer_ref(peer);
     if (sys.now_us() >= session->deadline_us) {
@@ -304,7 +305,7 @@ static void on_get_quote(struct peer *peer, const uint8_t *message, size_t size)
 /* Is it a good one, and allowed? Then the same question as cocod itself would ask it is in `out`:
  * clients' versions make no two of it. Its size, else 0. */
 static size_t own_question(struct peer *peer, const uint8_t *message, size_t size,
-                           uint8_t out[QUOTES_ASK_MAX])
+                           uint8_t out[QUOTES_QUERY_MAX])
 {
     const struct qgs_door_options *options = &door_of(peer)->options;
     struct session *session = session_of(peer);
@@ -318,13 +319,13 @@ static size_t own_question(struct peer *peer, const uint8_t *message, size_t siz
             return 0;
         session->minor_0 = collateral.minor == 0;
         collateral.minor = COCO_QGS_MINOR;
-        n = coco_qgs_collateral_req_encode(&collateral, out, QUOTES_ASK_MAX);
+        n = coco_qgs_collateral_req_encode(&collateral, out, QUOTES_QUERY_MAX);
     } else {
         if (!options->allow_platform_info ||
             coco_qgs_platform_req_decode(message, size, &platform) < 0)
             return 0;
         platform.minor = COCO_QGS_MINOR;
-        n = coco_qgs_platform_req_encode(&platform, out, QUOTES_ASK_MAX);
+        n = coco_qgs_platform_req_encode(&platform, out, QUOTES_QUERY_MAX);
     }
     invariant(n > 0);
     return (size_t)n;
@@ -334,17 +335,17 @@ static void on_ask(struct peer *peer, const uint8_t *message, size_t size)
 {
     struct session *session = session_of(peer);
     struct request *request = NULL;
-    uint8_t question[QUOTES_ASK_MAX];
+    uint8_t question[QUOTES_QUERY_MAX];
 
     size = own_question(peer, message, size, question);
     if (size > 0)
-        request = request_new(peer, session->reply, 0, session->deadline_us);
+        request = request_new(&peer->requests, session->reply, 0, session->deadline_us);
     if (!request) {
         refuse(peer);
         return;
     }
     request->reply_max = COCO_QGS_MESSAGE_MAX;
-    quotes_ask(door_of(peer)->quotes, request, question, size);
+    quotes_query(door_of(peer)->quotes, request, question, size);
 }
 
 /* --- the dialect ------------------------------------------------------------------------------ */

@@ -7,7 +7,7 @@
 
 #include "base/timer.h"
 #include "quotes/doubt.h"
-#include "quotes/exchange.h"
+#include "quotes/pool.h"
 #include <event2/event.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,15 +31,6 @@ struct backend_options {
     uint64_t wait_us;         /* so long requests wait for it while it is away */
 };
 
-/* CLOSED ──three accounts fail in a row, or a probe fails──▶ DOUBTED or OPEN ──success──▶ CLOSED */
-enum breaker {
-    BREAKER_CLOSED,  /* in service */
-    BREAKER_DOUBTED, /* nothing is sent but a probe, which is not back yet */
-    BREAKER_OPEN,    /* the probe failed; it is repeated */
-};
-
-const char *breaker_name(enum breaker breaker);
-
 struct backend_status {
     const char *name;
     unsigned slots;
@@ -49,7 +40,7 @@ struct backend_status {
     unsigned abandoned;  /* filled in by quotes */
     enum breaker breaker;
     uint64_t away_us;    /* since when it is out of service, sys.now_us(); 0: it is in service */
-    uint64_t service_us; /* filled in by quotes: how long answers took, estimate.h; 0: none yet */
+    uint64_t service_us; /* filled in by quotes: how long answers took; 0: none yet */
     uint64_t answered;
     uint64_t failed;
     const char *problem; /* what is wrong and what to do, in plain words; NULL: nothing */
@@ -77,21 +68,17 @@ void backend_free(struct backend *backend);
 /* In service, and with a free slot. */
 bool backend_has_slot(const struct backend *backend);
 enum breaker backend_breaker(const struct backend *backend);
-/* Since when it is out of service; one that was never reached, since it was made. 0: it is in
- * service, or in doubt. */
-uint64_t backend_away_us(const struct backend *backend);
-/* How often it came back. */
-unsigned backend_returns(const struct backend *backend);
-unsigned backend_slots(const struct backend *backend);
-unsigned backend_busy(const struct backend *backend);
+/* How many it has, how many are busy, since when it is away, how often it came back. One that was
+ * never reached is away since it was made. */
+const struct slots *backend_slots(const struct backend *backend);
 /* "unix:/path" or "vsock:CID:PORT". */
 const char *backend_name(const struct backend *backend);
 
 /* Sends a request message (of QGS's protocol, without its prefix). `done` is called once, never
  * from inside this call, and then the slot is free again, or suspect. There is no way to take a
  * started exchange back: QGS has none. -EBUSY without a free slot, -ENOMEM. */
-int backend_start(struct backend *backend, const uint8_t *message, size_t size,
-                  void (*done)(void *data, const struct exchange_result *result), void *data);
+int backend_start(struct backend *backend, const uint8_t *message, size_t size, pool_done *done,
+                  void *data);
 
 /* What the caller makes of a result: quotes know whom to blame. `quote_req`: the GET_QUOTE that a
  * right quote came for; NULL: it was another question. */
@@ -112,11 +99,6 @@ void backend_wake(struct backend *backend);
 
 /* Is it still there? For who was cut off there and now waits for another: sends a probe. */
 void backend_look(struct backend *backend);
-
-/* Is that failure QGS's answer at its own timer, or none at all? */
-bool backend_timed_out(const struct backend *backend, const struct exchange_result *result);
-/* Did QGS close, or the connection break, before that and without a whole answer? */
-bool backend_closed_early(const struct backend *backend, const struct exchange_result *result);
 
 /* `abandoned` and `service_us` are left alone. */
 void backend_get_status(const struct backend *backend, struct backend_status *ret);

@@ -45,40 +45,41 @@ static int check_hash(const uint8_t *bytes, size_t size, const uint8_t hash[COCO
     return memcmp(digest, hash, COCO_SHA384_SIZE) == 0 ? 0 : -EBADMSG;
 }
 
-int check_tdreport(const uint8_t tdreport[COCO_TDREPORT_SIZE], const char **ret_why)
+int check_tdreport(const uint8_t tdreport[COCO_TDREPORT_SIZE], struct why *why)
 {
     struct coco_tdreport decoded;
-    int r = coco_tdreport_decode(tdreport, &decoded, ret_why);
+    const char *text = "TEE_TCB_INFO_HASH does not match";
+    const char *malformed = NULL;
+    int r = coco_tdreport_decode(tdreport, &decoded, &malformed);
 
     if (r < 0)
-        return r;
+        return why_set(why, r, "%s", malformed);
     r = check_hash(tdreport + COCO_TDREPORT_TCB_INFO_OFF, COCO_TDREPORT_TCB_INFO_SIZE,
                    tdreport + COCO_TDREPORT_TCB_INFO_HASH_OFF);
-    if (r < 0) {
-        *ret_why = "TEE_TCB_INFO_HASH does not match";
-        return r;
+    if (r == 0) {
+        text = "TEE_INFO_HASH does not match";
+        r = check_hash(tdreport + COCO_TDREPORT_TDINFO_OFF, COCO_TDREPORT_TDINFO_SIZE,
+                       tdreport + COCO_TDREPORT_TDINFO_HASH_OFF);
     }
-    r = check_hash(tdreport + COCO_TDREPORT_TDINFO_OFF, COCO_TDREPORT_TDINFO_SIZE,
-                   tdreport + COCO_TDREPORT_TDINFO_HASH_OFF);
-    if (r < 0)
-        *ret_why = "TEE_INFO_HASH does not match";
-    return r;
+    return r < 0 ? why_set(why, r, "%s", text) : 0;
 }
 
 int check_quote(const uint8_t *quote, size_t size, const uint8_t tdreport[COCO_TDREPORT_SIZE],
-                size_t *ret_size, const char **ret_why)
+                size_t *ret_size, struct why *why)
 {
     struct coco_tdreport report;
     struct coco_quote decoded;
-    int r = coco_tdreport_decode(tdreport, &report, ret_why);
+    const char *text = "";
+    int r = coco_tdreport_decode(tdreport, &report, &text);
 
     if (r == 0)
-        r = coco_quote_decode(quote, size, &decoded, ret_why);
+        r = coco_quote_decode(quote, size, &decoded, &text);
     if (r == 0)
-        r = coco_quote_check_binding(&decoded, &report, ret_why);
-    if (r == 0)
-        *ret_size = decoded.size;
-    return r;
+        r = coco_quote_check_binding(&decoded, &report, &text);
+    if (r < 0)
+        return why_set(why, r, "%s", text);
+    *ret_size = decoded.size;
+    return 0;
 }
 
 /* --- the signature ---------------------------------------------------------------------------- */
@@ -131,31 +132,32 @@ static unsigned char *make_der(const uint8_t signature[2 * P256_NUMBER], size_t 
 }
 
 static int check_ecdsa(const uint8_t *bytes, size_t size, const struct coco_quote_ecdsa *ecdsa,
-                       const char **ret_why)
+                       struct why *why)
 {
     EVP_PKEY *key = make_key(ecdsa->attest_key);
     size_t der_size = 0;
     unsigned char *der = make_der(ecdsa->signature, &der_size);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    int r = -EBADMSG;
+    int r;
 
-    *ret_why = "the attestation key is not a point of P-256";
-    if (!der || !ctx) {
+    if (!der || !ctx)
         r = -ENOMEM;
-    } else if (key) {
-        *ret_why = "the signature is not the attestation key's over header and body";
-        if (EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) != 1)
-            r = -ENOMEM;
-        else if (EVP_DigestVerify(ctx, der, der_size, bytes, size) == 1)
-            r = 0;
-    }
+    else if (!key)
+        r = why_set(why, -EBADMSG, "the attestation key is not a point of P-256");
+    else if (EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) != 1)
+        r = -ENOMEM;
+    else if (EVP_DigestVerify(ctx, der, der_size, bytes, size) != 1)
+        r = why_set(why, -EBADMSG,
+                    "the signature is not the attestation key's over header and body");
+    else
+        r = 0;
     EVP_MD_CTX_free(ctx);
     OPENSSL_free(der);
     EVP_PKEY_free(key);
     return r;
 }
 
-static int check_qe_report(const struct coco_quote_ecdsa *ecdsa, const char **ret_why)
+static int check_qe_report(const struct coco_quote_ecdsa *ecdsa, struct why *why)
 {
     uint8_t expected[QE_REPORT_DATA_SIZE] = {0};
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -170,24 +172,22 @@ static int check_qe_report(const struct coco_quote_ecdsa *ecdsa, const char **re
         return -ENOMEM;
     if (memcmp(expected, ecdsa->qe_report + QE_REPORT_DATA_OFF, sizeof(expected)) == 0)
         return 0;
-    *ret_why = "the quoting enclave's report is not about the attestation key";
-    return -EBADMSG;
+    return why_set(why, -EBADMSG, "the quoting enclave's report is not about the attestation key");
 }
 
-int check_signature(const uint8_t *quote, size_t size, const char **ret_why)
+int check_signature(const uint8_t *quote, size_t size, struct why *why)
 {
     struct coco_quote decoded;
     struct coco_quote_ecdsa ecdsa;
-    int r = coco_quote_decode(quote, size, &decoded, ret_why);
+    const char *text = "";
+    int r = coco_quote_decode(quote, size, &decoded, &text);
 
-    if (r < 0 || decoded.att_key_type != ATT_KEY_ECDSA_P256)
-        return r;
-    if (coco_quote_ecdsa_decode(decoded.sig, decoded.sig_size, &ecdsa) < 0) {
-        *ret_why = "the signature data is malformed";
-        return -EBADMSG;
-    }
-    r = check_qe_report(&ecdsa, ret_why);
-    if (r == 0)
-        r = check_ecdsa(quote, decoded.signed_size, &ecdsa, ret_why);
-    return r;
+    if (r < 0)
+        return why_set(why, r, "%s", text);
+    if (decoded.att_key_type != ATT_KEY_ECDSA_P256)
+        return 0;
+    if (coco_quote_ecdsa_decode(decoded.sig, decoded.sig_size, &ecdsa) < 0)
+        return why_set(why, -EBADMSG, "the signature data is malformed");
+    r = check_qe_report(&ecdsa, why);
+    return r < 0 ? r : check_ecdsa(quote, decoded.signed_size, &ecdsa, why);
 }

@@ -7,10 +7,11 @@
  *
  * Who is to blame: a guest can make QGS fail at will, and then QGS looks the same as in an outage.
  * So a failure is held against the VM first (its lane: no retries and one slot until it succeeds),
- * and against the backend only as backend_probe.c says. Failures to connect are nobody's but the
+ * and against the backend only as backend.c says. Failures to connect are nobody's but the
  * backend's. What QGS closed, as when it is stopped, is held against nobody before it has happened
  * more often in a row, to this job or this VM, than QGS has threads to start.
  */
+#include "quotes/end.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "observe/event.h"
@@ -19,53 +20,96 @@
 #include "peer/request.h"
 #include "qgs_msg.h"
 #include "quotes/check.h"
-#include "quotes/outcome.h"
-#include "quotes/parts.h"
+#include "quotes/hedge.h"
 #include "status.h"
 #include <errno.h>
 #include <stdio.h>
 
-void quotes_note_failure(struct quotes *quotes, uint32_t status, bool charged, const char *text)
-{
-    unsigned dropped = 0;
+/* --- what it means ---------------------------------------------------------------------------- */
 
-    quotes->failed++;
-    quotes->problem_status = status;
-    quotes->problem_charged = charged;
-    snprintf(quotes->problem, sizeof(quotes->problem), "%s", text);
-    if (log_limit_pass(&quotes->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
-        event_emit(EVENT_QUOTE_FAILED, NULL, 0, "no quote: %s%s", text,
-                   dropped ? " (and more like it)" : "");
+/* A backend's errno is not the contract's. */
+static const struct {
+    uint32_t status;
+    bool charged;    /* a guest could have caused it */
+    const char *why; /* for the history of a request */
+} meanings[] = {
+    [EXCHANGE_ANSWERED] = {COCO_OK, true, NULL},
+    [EXCHANGE_REFUSED] = {COCO_EIO, true,
+                          "QGS refused it: a TDREPORT that is not of this host and boot, or PCCS "
+                          "trouble"},
+    [EXCHANGE_EOF] = {COCO_EIO, true,
+                      "QGS closed without an answer; its reason is in qgsd's journal"},
+    [EXCHANGE_UNREACHABLE] = {COCO_ENODEV, false, "no quoting service could be reached"},
+    [EXCHANGE_SATURATED] = {COCO_EAGAIN, false,
+                            "QGS's backlog is full: it hangs, or is overloaded"},
+    [EXCHANGE_MALFORMED] = {COCO_EBADMSG, true, "QGS's answer breaks its protocol"},
+    [EXCHANGE_BROKEN] = {COCO_EIO, true, "the connection to QGS broke"},
+    [EXCHANGE_SILENT] = {COCO_ETIMEDOUT, true,
+                         "QGS accepted it and never answered: PCCS hangs, or number_threads is "
+                         "missing"},
+    [EXCHANGE_MEMORY] = {COCO_EAGAIN, false, "cocod was out of memory or descriptors"},
+};
+
+/* Whichever way QGS gave it up. */
+static enum exchange_outcome outcome_of(const struct exchange_result *result)
+{
+    return result->timed_out ? EXCHANGE_SILENT : result->outcome;
 }
+
+/* For the operator. QGS says almost nothing of what is wrong (one error code for all, or a closed
+ * connection), so the sentences name what is usually behind it, and what to do. `closed`: how often
+ * in a row it has closed without an answer. */
+static void explain(const struct exchange_result *result, unsigned closed, struct why *why)
+{
+    if (result->timed_out && result->outcome != EXCHANGE_MEMORY)
+        (void)why_set(
+            why, 0,
+            "QGS accepts but never answers (%llu s): number_threads is missing in qgs.conf, or "
+            "PCCS hangs; restart qgsd",
+            (unsigned long long)(result->elapsed_us / 1000000u));
+    else if (result->outcome == EXCHANGE_EOF && closed > 1)
+        (void)why_set(why, 0,
+                      "QGS closed without an answer %u times in a row: it cannot start its quoting "
+                      "library (often PCCS); its reason is in qgsd's journal",
+                      closed);
+    else if (result->outcome == EXCHANGE_REFUSED)
+        (void)why_set(why, 0, "%s: a TDREPORT that is not of this host and boot, or PCCS trouble",
+                      result->why.text);
+    else
+        (void)why_set(why, 0, "%s", result->why.text);
+}
+
+/* --- the answer ------------------------------------------------------------------------------- */
 
 static const uint8_t *tdreport_of(const struct job *job)
 {
     return job->message + (COCO_QGS_QUOTE_REQ_SIZE - COCO_TDREPORT_SIZE);
 }
 
-/* Is this QGS's answer to the job, and a right one? Else `text` says why not. */
+/* Is this QGS's answer to the job, and a right one? Else `why` says why not. */
 static uint32_t check_answer(struct quotes *quotes, struct job *job, struct blob *answer,
-                             char *text, size_t text_size)
+                             struct why *why)
 {
-    const char *why = "";
+    struct why detail = {""};
     size_t size = 0;
 
-    if (job->ask)
+    if (job->query)
         return COCO_OK; /* decoded already; there is nothing to hold it against */
-    int r = check_quote(answer->data, answer->size, tdreport_of(job), &size, &why);
+    int r = check_quote(answer->data, answer->size, tdreport_of(job), &size, &detail);
     if (r < 0) {
         job->trace.why = "QGS's quote is malformed, or not about the TDREPORT";
-        snprintf(text, text_size, "QGS's quote is malformed or not about the TDREPORT: %s", why);
-    } else if (quotes->options.verify_signature) {
-        r = check_signature(answer->data, size, &why);
+        (void)why_set(why, 0, "QGS's quote is malformed or not about the TDREPORT: %s",
+                      detail.text);
+    } else if (quotes->verify_signature) {
+        r = check_signature(answer->data, size, &detail);
         metrics.quotes_unsigned += r == -EBADMSG;
         if (r < 0)
             job->trace.why = "QGS's quote is not signed as it says";
-        snprintf(text, text_size, "QGS's quote is not genuine: %s", why);
+        (void)why_set(why, 0, "QGS's quote is not genuine: %s", detail.text);
     }
     if (r == -ENOMEM) {
         job->trace.why = "cocod was out of memory";
-        snprintf(text, text_size, "out of memory while a quote was checked");
+        (void)why_set(why, 0, "out of memory while a quote was checked");
         return COCO_EAGAIN;
     }
     if (r < 0) {
@@ -74,7 +118,7 @@ static uint32_t check_answer(struct quotes *quotes, struct job *job, struct blob
                                        backend_name(quotes->sources.items[job->source].backend)),
                               log_number("PEER_PID", job->account->key.pid),
                               log_number("PEER_UID", (int64_t)job->account->key.uid)),
-                   "%s; the guest does not get it", text);
+                   "%s; the guest does not get it", why->text);
         return COCO_EBADMSG;
     }
     blob_narrow(answer, (size_t)(answer->data - answer->bytes), size);
@@ -85,41 +129,41 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
                     struct blob *answer)
 {
     quotes->answered++;
-    quotes->problem[0] = 0;
-    if (!job->ask)
+    quotes->problem.text[0] = 0;
+    if (!job->query)
         quotes->quote_s = sys.wall_s();
-    backend_note_success(backend, job->ask ? NULL : job->message);
+    backend_note_success(backend, job->query ? NULL : job->message);
     job->lane->failed = false;
     job->lane->n_closed = 0;
-    if (job->ask) {
-        kept_put(&quotes->asks, NULL, job->message, job->size, answer);
-    } else if (!job->waiters && !job->answered && quotes->options.reuse) {
+    if (job->query) {
+        kept_put(&quotes->queries, NULL, job->message, job->size, answer);
+    } else if (!job->waiters && !job->answered && quotes->reuse) {
         metrics.quotes_kept++;
         kept_put(&quotes->kept, job->account, job->message, job->size, answer);
     }
     if (job->waited && !job->trace.why)
         job->trace.why = "QGS was away, and was waited for";
-    quotes_complete_waiters(job, COCO_OK, answer);
+    broker_complete_waiters(job, COCO_OK, answer);
 }
 
 /* May QGS be asked once more? `result` is the failure, already counted in the job. */
 static bool worth_retrying(const struct quotes *quotes, const struct job *job,
-                           const struct exchange_result *result, bool timed_out)
+                           const struct exchange_result *result)
 {
     const struct backend *backend = quotes->sources.items[job->source].backend;
     bool elsewhere = sources_has_untried(&quotes->sources, job_tried(job, &quotes->sources));
 
-    if (!job->waiters || waiting_latest_us(quotes, job) < sys.now_us())
+    if (!job->waiters || broker_latest_us(quotes, job) < sys.now_us())
         return false;
     if (result->outcome == EXCHANGE_UNREACHABLE)
         return true; /* once it is back, or elsewhere */
     if (result->outcome == EXCHANGE_SATURATED)
-        return elsewhere;                      /* not the VM's doing */
-    if (backend_closed_early(backend, result)) /* one that fails at once may have been cut off */
-        return job->closed <= (job->lane->failed ? 1 : backend_slots(backend) + 1);
+        return elsewhere;              /* not the VM's doing */
+    if (exchange_closed_early(result)) /* one that fails at once may have been cut off */
+        return job->closed <= (job->lane->failed ? 1 : backend_slots(backend)->n + 1);
     if (job->lane->failed)
         return false;
-    if (timed_out)
+    if (result->timed_out)
         return elsewhere;
     return result->outcome == EXCHANGE_REFUSED && job->refused <= 1;
 }
@@ -129,12 +173,12 @@ static bool is_charged(const struct quotes *quotes, const struct job *job,
                        const struct exchange_result *result, uint32_t status)
 {
     const struct backend *backend = quotes->sources.items[job->source].backend;
-    unsigned starts = backend_slots(backend) + 1;
+    unsigned starts = backend_slots(backend)->n + 1;
 
-    if (!outcome_is_charged(result) || status == COCO_EAGAIN)
+    if (!meanings[result->outcome].charged || status == COCO_EAGAIN)
         return false;
-    return !backend_closed_early(backend, result) || job->closed > starts ||
-           job->lane->n_closed > starts || (job->lane->failed && job->closed > 1);
+    return !exchange_closed_early(result) || job->closed > starts || job->lane->n_closed > starts ||
+           (job->lane->failed && job->closed > 1);
 }
 
 static void fail(struct quotes *quotes, struct job *job, const struct exchange_result *result,
@@ -150,15 +194,14 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     if (!charged && !job->waiters)
         return; /* it was nobody's fault, and nobody wants it */
     if (!job->answered)
-        quotes_note_failure(quotes, status, charged, text);
-    if (charged && !job->ask) {
+        broker_note_failure(quotes, status, charged, text);
+    if (charged && !job->query) {
         if (!job->answered) /* another service could, so it is not the VM */
             job->lane->failed = true;
-        job->trace.vm_at_fault =
-            result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
+        job->vm_at_fault = result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
         backend_note_failure(backend, &vm);
     }
-    quotes_complete_waiters(job, status, NULL);
+    broker_complete_waiters(job, status, NULL);
 }
 
 /* What QGS was asked was a turn, whatever became of it: else who has his requests fail would have
@@ -173,10 +216,10 @@ static void retry(struct quotes *quotes, struct job *job, const struct exchange_
     struct backend *backend = quotes->sources.items[job->source].backend;
 
     metrics.quotes_retried += result->outcome != EXCHANGE_UNREACHABLE;
-    if (backend_closed_early(backend, result) &&
+    if (exchange_closed_early(result) &&
         sources_choose(&quotes->sources, job_tried(job, &quotes->sources)) == quotes->sources.n)
         backend_look(backend);
-    waiting_put(quotes, job, had_its_turn(result) ? JOB_NEXT : JOB_FIRST);
+    broker_put(quotes, job, had_its_turn(result) ? JOB_NEXT : JOB_FIRST);
 }
 
 static uint32_t trace_us(uint64_t us)
@@ -185,16 +228,16 @@ static uint32_t trace_us(uint64_t us)
 }
 
 static void count_failure(const struct quotes *quotes, struct job *job,
-                          const struct backend *backend, const struct exchange_result *result)
+                          const struct exchange_result *result)
 {
     job->tried = job_tried(job, &quotes->sources);
     job->returns = sources_returns(&quotes->sources);
     if (result->outcome != EXCHANGE_UNREACHABLE) /* it was not tried at all */
         job->tried |= source_bit(job->source);
     job->refused += result->outcome == EXCHANGE_REFUSED;
-    if (backend_closed_early(backend, result)) {
+    if (exchange_closed_early(result)) {
         job->closed++;
-        job->lane->n_closed += !job->ask;
+        job->lane->n_closed += !job->query;
     } else if (result->outcome == EXCHANGE_REFUSED) {
         job->lane->n_closed = 0;
     }
@@ -226,49 +269,43 @@ static bool leave_it_to_the_other(struct job *job, bool answered)
     return true;
 }
 
-void quotes_on_done(void *data, const struct exchange_result *result)
+void end_exchange(struct quotes *quotes, struct job *job, const struct exchange_result *result)
 {
-    struct job *job = data;
-    struct quotes *quotes = job->jobs->owner;
     struct source *source = &quotes->sources.items[job->source];
-    bool timed_out = backend_timed_out(source->backend, result);
-    uint32_t status = outcome_status(result, timed_out);
-    char text[384] = "";
+    uint32_t status = meanings[outcome_of(result)].status;
+    struct why why = {""};
 
     job_stop(job);
+    job->vm_at_fault = false;
     job->trace =
-        (struct request_trace){.why = outcome_why(result, timed_out),
+        (struct history_entry){.why = meanings[outcome_of(result)].why,
                                .service_us = trace_us(result->elapsed_us),
                                .code = result->outcome == EXCHANGE_REFUSED ? result->code : 0,
                                .backend = source->serial};
     job->again = result->outcome == EXCHANGE_SATURATED ? QUOTE_AGAIN_SATURATED : QUOTE_AGAIN_MEMORY;
     if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED) {
-        estimate_add(&source->estimate, sys.now_us(), result->elapsed_us);
+        source_add_sample(source, result->elapsed_us);
         histogram_observe(&metrics.qgs_us[result->outcome == EXCHANGE_REFUSED], histogram_long_us,
                           result->elapsed_us);
     }
     bool came = status == COCO_OK;
     if (came)
-        status = check_answer(quotes, job, result->reply, text, sizeof(text));
+        status = check_answer(quotes, job, result->reply, &why);
     if (status != COCO_OK)
-        count_failure(quotes, job, source->backend, result);
+        count_failure(quotes, job, result);
     if (!came)
-        outcome_explain(result, timed_out, job->closed, text, sizeof(text));
+        explain(result, job->closed, &why);
     if (job->hedges)
         hedge_ended(quotes);
-    if ((job->first || job->hedge) && leave_it_to_the_other(job, status == COCO_OK)) {
-        quotes_pump(quotes);
+    if ((job->first || job->hedge) && leave_it_to_the_other(job, status == COCO_OK))
         return;
-    }
     if (status == COCO_OK) {
         succeed(quotes, job, source->backend, result->reply);
-    } else if (worth_retrying(quotes, job, result, timed_out)) {
+    } else if (worth_retrying(quotes, job, result)) {
         retry(quotes, job, result);
-        quotes_pump(quotes);
         return;
     } else {
-        fail(quotes, job, result, status, text);
+        fail(quotes, job, result, status, why.text);
     }
     job_free(job);
-    quotes_pump(quotes);
 }

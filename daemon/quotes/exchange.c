@@ -38,6 +38,8 @@
 
 /* More than the whole answer to a GET_QUOTE has today. */
 #define RECEIVE_SIZE 16384u
+/* Given to QGS beyond its own timer, which starts only when it accepts. */
+#define GRACE_US (5u * 1000u * 1000u)
 
 struct exchange {
     const struct exchange_target *target;
@@ -77,8 +79,11 @@ void exchange_free(struct exchange *exchange)
 static void exchange_end(struct exchange *exchange, struct exchange_result *result)
 {
     result->elapsed_us = sys.now_us() - exchange->started_us;
-    result->unanswered = exchange->sent == exchange->size && exchange->received == 0;
-    if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED)
+    result->timed_out =
+        exchange->sent == exchange->size && exchange->received == 0 &&
+        (result->outcome == EXCHANGE_SILENT || result->outcome == EXCHANGE_MEMORY ||
+         (result->outcome == EXCHANGE_EOF && result->elapsed_us >= exchange->target->late_us));
+    if (exchange_is_answer(result))
         metrics.qgs_answers++;
     if (result->outcome != EXCHANGE_ANSWERED)
         metrics.qgs_failures++;
@@ -94,7 +99,7 @@ exchange_fail(struct exchange *exchange, enum exchange_outcome outcome, uint32_t
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(result.text, sizeof(result.text), fmt, ap);
+    vsnprintf(result.why.text, sizeof(result.why.text), fmt, ap);
     va_end(ap);
     exchange_end(exchange, &result);
 }
@@ -278,66 +283,59 @@ static bool is_no_socket(const struct exchange_target *target)
            stat(target->address.un.sun_path, &st) == 0 && !S_ISSOCK(st.st_mode);
 }
 
-/* The causes are told apart: each asks the operator for something else. */
+/* Each cause asks the operator for something else. The name of the socket stands between. */
+static const struct connect_cause {
+    int error;
+    enum exchange_outcome outcome;
+    uint64_t *counter;
+    const char *before, *after;
+} connect_causes[] = {
+    {EAGAIN, EXCHANGE_SATURATED, &metrics.qgs_backlog_full, "QGS at ",
+     " does not accept connections, its backlog is full: it hangs or is overloaded; restart qgsd"},
+    {ENOENT, EXCHANGE_UNREACHABLE, &metrics.qgs_no_socket, "there is no socket at ",
+     ": qgsd is not running, or [quotes] qgs names another path"},
+    {ECONNREFUSED, EXCHANGE_UNREACHABLE, &metrics.qgs_refused, "nobody listens at ",
+     ": qgsd has stopped or crashed; start it (up to DCAP 1.25, remove the stale socket first)"},
+    {EACCES, EXCHANGE_UNREACHABLE, &metrics.qgs_not_permitted, "cocod may not connect to ",
+     ": its permissions, or those of a folder above it, forbid it"},
+    {EPERM, EXCHANGE_UNREACHABLE, &metrics.qgs_not_permitted, "cocod may not connect to ",
+     ": its permissions, or those of a folder above it, forbid it"},
+};
+
+static bool is_exhaustion(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 static void describe_connect(const struct exchange *exchange, int error,
                              struct exchange_result *ret)
 {
     const char *name = exchange->target->name;
 
     *ret = (struct exchange_result){.outcome = EXCHANGE_UNREACHABLE, .code = (uint32_t)error};
-    switch (error) {
-    case EAGAIN:
-        metrics.qgs_backlog_full++;
-        ret->outcome = EXCHANGE_SATURATED;
-        snprintf(ret->text, sizeof(ret->text),
-                 "QGS at %s does not accept connections, its backlog is full: it hangs or is "
-                 "overloaded; restart qgsd",
-                 name);
+    for (size_t i = 0; i < sizeof(connect_causes) / sizeof(connect_causes[0]); i++) {
+        const struct connect_cause *cause = &connect_causes[i];
+        if (cause->error != error)
+            continue;
+        ++*cause->counter;
+        ret->outcome = cause->outcome;
+        (void)why_set(&ret->why, 0, "%s%s%s", cause->before, name, cause->after);
+        if (error == ECONNREFUSED && is_no_socket(exchange->target))
+            (void)why_set(&ret->why, 0,
+                          "%s is no socket: [quotes] qgs names another path than qgsd's", name);
         return;
-    case ENOENT:
-        metrics.qgs_no_socket++;
-        snprintf(
-            ret->text, sizeof(ret->text),
-            "there is no socket at %s: qgsd is not running, or [quotes] qgs names another path",
-            name);
-        return;
-    case ECONNREFUSED:
-        metrics.qgs_refused++;
-        if (is_no_socket(exchange->target)) {
-            snprintf(ret->text, sizeof(ret->text),
-                     "%s is no socket: [quotes] qgs names another path than qgsd's", name);
-            return;
-        }
-        snprintf(ret->text, sizeof(ret->text),
-                 "nobody listens at %s: qgsd has stopped or crashed; start it (up to DCAP 1.25, "
-                 "remove the stale socket first)",
-                 name);
-        return;
-    case EACCES:
-    case EPERM:
-        metrics.qgs_not_permitted++;
-        snprintf(ret->text, sizeof(ret->text),
-                 "cocod may not connect to %s: its permissions, or those of a folder above it, "
-                 "forbid it",
-                 name);
-        return;
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-        ret->outcome = EXCHANGE_MEMORY;
-        break;
-    default:
-        metrics.qgs_unreachable++;
-        break;
     }
-    snprintf(ret->text, sizeof(ret->text), "cannot connect to %s: %s", name, strerror(error));
+    if (is_exhaustion(error))
+        ret->outcome = EXCHANGE_MEMORY;
+    else
+        metrics.qgs_unreachable++;
+    (void)why_set(&ret->why, 0, "cannot connect to %s: %s", name, strerror(error));
 }
 
 static void describe_broken(int error, struct exchange_result *ret)
 {
     *ret = (struct exchange_result){.outcome = EXCHANGE_BROKEN, .code = (uint32_t)error};
-    snprintf(ret->text, sizeof(ret->text), "sending to QGS failed: %s", strerror(error));
+    (void)why_set(&ret->why, 0, "sending to QGS failed: %s", strerror(error));
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *data)
@@ -363,6 +361,35 @@ static void on_writable(evutil_socket_t fd, short what, void *data)
         describe_broken(-r, &result);
         exchange_end(exchange, &result);
     }
+}
+
+/* --- where QGS is ----------------------------------------------------------------------------- */
+
+void exchange_target_set_timer(struct exchange_target *target, uint64_t qgs_timer_us)
+{
+    target->late_us = qgs_timer_us / 30u * 29u;
+    target->give_up_us = qgs_timer_us + GRACE_US;
+}
+
+void exchange_target_unix(struct exchange_target *target, const char *path)
+{
+    struct sockaddr_un *un = &target->address.un;
+
+    snprintf(target->name, sizeof(target->name), "unix:%s", path);
+    un->sun_family = AF_UNIX;
+    snprintf(un->sun_path, sizeof(un->sun_path), "%s", path);
+    target->address_size = sizeof(*un);
+}
+
+void exchange_target_vsock(struct exchange_target *target, unsigned cid, unsigned port)
+{
+    struct sockaddr_vm *vm = &target->address.vm;
+
+    snprintf(target->name, sizeof(target->name), "vsock:%u:%u", cid, port);
+    vm->svm_family = AF_VSOCK;
+    vm->svm_cid = cid;
+    vm->svm_port = port;
+    target->address_size = sizeof(*vm);
 }
 
 /* --- the start -------------------------------------------------------------------------------- */

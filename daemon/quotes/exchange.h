@@ -7,6 +7,7 @@
 
 #include "base/blob.h"
 #include "base/timer.h"
+#include "why.h"
 #include <event2/event.h>
 #include <linux/vm_sockets.h>
 #include <stdbool.h>
@@ -34,8 +35,8 @@ struct exchange_result {
     struct blob *reply;  /* EXCHANGE_ANSWERED: of GET_QUOTE the quote, with QGS's padding; of any
                             other request the whole message. Borrowed */
     uint64_t elapsed_us; /* since the exchange was started */
-    bool unanswered;     /* the whole request was sent, and not a byte came back */
-    char text[256];      /* what happened, one sentence for people; "" when answered */
+    bool timed_out;      /* QGS got it all, and closed by its own timer, or never */
+    struct why why;      /* what happened; "" when answered */
 };
 
 /* Where QGS is. */
@@ -49,10 +50,35 @@ struct exchange_target {
     } address;
     socklen_t address_size;
     char name[128];      /* "unix:/path" or "vsock:CID:PORT" */
+    uint64_t late_us;    /* a byteless end from here on is QGS's own timer */
     uint64_t give_up_us; /* an exchange without a whole answer ends after this long */
 };
 
+/* After this long QGS closes every connection. */
+void exchange_target_set_timer(struct exchange_target *target, uint64_t qgs_timer_us);
+void exchange_target_unix(struct exchange_target *target, const char *path);
+void exchange_target_vsock(struct exchange_target *target, unsigned cid, unsigned port);
+
 struct exchange;
+
+/* Did QGS answer, if only by an error? */
+static inline bool exchange_is_answer(const struct exchange_result *result)
+{
+    return result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED;
+}
+
+/* Did QGS close, or the connection break, before its timer and without a whole answer? */
+static inline bool exchange_closed_early(const struct exchange_result *result)
+{
+    return (result->outcome == EXCHANGE_EOF || result->outcome == EXCHANGE_BROKEN) &&
+           !result->timed_out;
+}
+
+/* Did connecting fail? */
+static inline bool exchange_is_unreached(const struct exchange_result *result)
+{
+    return result->outcome == EXCHANGE_UNREACHABLE || result->outcome == EXCHANGE_SATURATED;
+}
 
 /* Connects and sends a request message (of QGS's protocol, without its prefix). `done` is called
  * once, never from inside this call. -ENOMEM. */

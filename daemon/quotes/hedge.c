@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where one QGS hangs and another does not, a quote must not wait for the one that hangs. Once it
- * has taken several times the usual time at one, it is asked of another as well, and the first
- * answer wins.
+ * A quote must not wait for a QGS that hangs where another does not. Once it takes several times
+ * the usual time at one, another is asked as well, and the first answer wins.
  *
  * What that costs is the VM's: its hedge takes a turn of the VM's in the queue, before what else
  * the VM has there; and a VM has one hedge at a time, from when it is queued until QGS has answered
@@ -10,12 +9,12 @@
  * has failed gets none. Where a hedge cannot go now, those behind it can.
  *
  * The one that loses is abandoned as if its requester had left: it keeps its slot until QGS has
- * answered, and that answer is not kept, since the requester has his. Questions other than quotes
+ * answered, and that answer is not kept, since the requester has his. Queries
  * have one slot in all, and are not hedged.
  */
+#include "quotes/hedge.h"
 #include "base/sys.h"
 #include "observe/metrics.h"
-#include "quotes/parts.h"
 #include <utlist.h>
 
 /* So many times the usual; at least so long, since less is within what a QGS needs that asks PCCS;
@@ -33,7 +32,7 @@ static uint64_t due_us(const struct quotes *quotes, const struct job *job)
     uint64_t usual_us = sources_usual_us(&quotes->sources, job->source);
     uint64_t after_us = usual_us * HEDGE_TIMES;
 
-    if (usual_us == ESTIMATE_UNKNOWN)
+    if (usual_us == SOURCE_UNKNOWN)
         after_us = HEDGE_UNKNOWN_US;
     else if (after_us < HEDGE_MIN_US)
         after_us = HEDGE_MIN_US;
@@ -50,7 +49,7 @@ static void look_at(struct quotes *quotes, uint64_t at_us)
 
 void hedge_watch(struct quotes *quotes, const struct job *job)
 {
-    if (quotes->sources.n_offered > 1 && !job->ask && !job->first)
+    if (quotes->sources.n_offered > 1 && !job->query && !job->first)
         look_at(quotes, due_us(quotes, job));
 }
 
@@ -62,8 +61,8 @@ static uint64_t excluded(const struct quotes *quotes, const struct job *job)
 /* Could it ever be? */
 static bool is_candidate(const struct quotes *quotes, const struct job *job)
 {
-    return job->state == JOB_RUNNING && job->waiters && !job->ask && !job->hedge && !job->first &&
-           !job->lane->failed && waiting_latest_us(quotes, job) > sys.now_us();
+    return job->state == JOB_RUNNING && job->waiters && !job->query && !job->hedge && !job->first &&
+           !job->lane->failed && broker_latest_us(quotes, job) > sys.now_us();
 }
 
 static bool hedge(struct quotes *quotes, struct job *job)

@@ -2,13 +2,13 @@
 /*
  * The states of a job, and the counts that go with them; nothing else sets job->state.
  *
- *   NEW ──▶ QUEUED ──▶ RUNNING ──▶ NEW ──▶ freed, or QUEUED again
- *             │          │  ▲ └─last waiter leaves─▶ ABANDONED ──▶ NEW
- *             │          │  └──────somebody joins────────┘
+ *   NEW ──▶ QUEUED ──▶ RUNNING ──QGS has answered──▶ NEW ──▶ freed, or QUEUED for another try
+ *             │          │  ▲ └─last waiter leaves─▶ ABANDONED ──QGS has answered──▶ NEW
+ *             │          │  └─the same is asked again─┘
  *             └─last waiter leaves─▶ freed
  *
- * A hedge goes through the same states; it is where its first's waiters leave, and where others
- * join it, that both of the two change theirs together.
+ * A hedge goes through the same states. Where the waiters of its first leave or join, both change
+ * theirs together.
  *
  * A job holds its account and its lane, and is charged to jobs->bytes, from job_new to job_free.
  */
@@ -29,7 +29,7 @@ struct job *job_of_item(struct queue_item *item)
 }
 
 struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lane,
-                    const uint8_t *message, size_t size, bool ask)
+                    const uint8_t *message, size_t size, bool query)
 {
     struct job *job = NULL;
 
@@ -42,7 +42,7 @@ struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lan
     job->jobs = jobs;
     job->account = account_ref(account);
     job->lane = lane;
-    job->ask = ask;
+    job->query = query;
     job->size = size;
     job->since_us = sys.now_us();
     memcpy(job->message, message, size);
@@ -92,7 +92,7 @@ void job_run(struct job *job, size_t source)
     job->source = source;
     job->asked_us = sys.now_us();
     job->lane->n_running++;
-    job->jobs->asking |= job->ask;
+    job->jobs->querying |= job->query;
     DL_APPEND(job->jobs->running, job);
 }
 
@@ -102,8 +102,8 @@ void job_stop(struct job *job)
 
     DL_DELETE(jobs->running, job);
     job->lane->n_running--;
-    if (job->ask)
-        jobs->asking = false;
+    if (job->query)
+        jobs->querying = false;
     if (job->state == JOB_ABANDONED)
         jobs->n_abandoned--;
     job->state = JOB_NEW;
@@ -114,7 +114,7 @@ void job_stop(struct job *job)
 static void detach(struct job *job, struct request *request)
 {
     DL_DELETE2(job->waiters, request, waiter_prev, waiter_next);
-    if (!job->ask)
+    if (!job->query)
         lane_request_end(job->lane);
 }
 
@@ -155,6 +155,7 @@ static void on_cancel(struct request *request)
 
     histogram_observe(&metrics.quote_us[end], histogram_long_us, now_us - request->received_us);
     request->trace = job->trace;
+    request->peer_at_fault = job->vm_at_fault;
     if (end == QUOTE_END_ETIMEDOUT) {
         metrics.quotes_etimedout++;
         request->trace.why = job->state == JOB_QUEUED
@@ -190,7 +191,7 @@ void job_attach(struct job *job, struct request *request)
         resume(job->hedge);
     DL_APPEND2(job->waiters, request, waiter_prev, waiter_next);
     request_hold(request, on_cancel, job);
-    if (!job->ask)
+    if (!job->query)
         lane_request_begin(job->lane);
 }
 
@@ -230,7 +231,7 @@ uint64_t job_tried(const struct job *job, const struct sources *sources)
 struct job *job_new_hedge(struct job *job)
 {
     struct job *hedge =
-        job_new(job->jobs, job->account, lane_ref(job->lane), job->message, job->size, job->ask);
+        job_new(job->jobs, job->account, lane_ref(job->lane), job->message, job->size, job->query);
 
     if (!hedge)
         return NULL;
@@ -288,7 +289,7 @@ void job_add_tries(struct job *job, const struct job *other)
 static bool asks_the_same(const struct job *job, const struct account *account,
                           const uint8_t *message, size_t size)
 {
-    return (job->account == account || job->ask) && !job->first && !job->answered &&
+    return (job->account == account || job->query) && !job->first && !job->answered &&
            job->size == size && memcmp(job->message, message, size) == 0;
 }
 

@@ -10,9 +10,9 @@
 #pragma once
 
 #include "base/blob.h"
-#include "observe/metrics.h"
 #include "peer/request.h"
 #include "quotes/queue.h"
+#include "quotes/quotes.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,15 +34,15 @@ struct jobs {
     size_t bytes_max;
     struct job *running; /* and abandoned */
     unsigned n_abandoned;
-    bool asking; /* a job that is not a quote has its slot */
+    bool querying; /* a job that is not a quote has its slot */
 };
 
 struct job {
     struct queue_item item; /* while QUEUED */
     struct jobs *jobs;
     enum job_state state;
-    bool ask;                /* not a quote */
-    struct account *account; /* who asked; of an ask: who asked first */
+    bool query;              /* not GET_QUOTE */
+    struct account *account; /* who asked; of a query: who asked first */
     struct lane *lane;
     struct request *waiters;    /* by waiter_prev, waiter_next */
     struct job *prev, *next;    /* of those that run, or are abandoned */
@@ -59,14 +59,15 @@ struct job {
     unsigned refused;           /* times that QGS answered with an error */
     bool waited;                /* for a QGS, when none was in service */
     enum quote_again again;     /* why its waiters are told EAGAIN, where they are */
-    struct request_trace trace; /* of its last exchange */
+    struct history_entry trace; /* of its last exchange */
+    bool vm_at_fault;           /* QGS refused what the VM sent, and nothing is wrong with QGS */
     size_t size;
     uint8_t message[]; /* of QGS's protocol, without prefix */
 };
 
 /* NULL: over the limit, or out of memory. Takes over the reference to the lane, on failure too. */
 struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lane,
-                    const uint8_t *message, size_t size, bool ask);
+                    const uint8_t *message, size_t size, bool query);
 /* Without waiters, and neither queued nor running. */
 void job_free(struct job *job);
 struct job *job_of_item(struct queue_item *item);
@@ -107,6 +108,6 @@ void job_take_over(struct job *hedge, struct job *first);
 /* What was tried for the other counts for this one, too. */
 void job_add_tries(struct job *job, const struct job *other);
 
-/* A queued or running job that asks the same for the same account (an ask: for whomever). */
+/* A queued or running job that asks the same for the same account (a query: for anybody). */
 struct job *job_find(const struct jobs *jobs, const struct lane *lane,
                      const struct account *account, const uint8_t *message, size_t size);

@@ -4,8 +4,8 @@
  * which they expire, too. An entry is its answer's whole allocation, since a blob may show less
  * than it holds; that, and the question, is what counts against the size.
  *
- * Where there is no room the oldest goes; of a user who has half of them already, its own: one who
- * asks and leaves at will pushes nobody else's out beyond that.
+ * Where there is no room the oldest goes. A user who has half of them already loses its own oldest,
+ * so who asks and leaves at will pushes nobody else's out beyond that.
  *
  * An answer is kept until it expires, also when it was handed out: who asked may have died between
  * asking and reading.
@@ -155,12 +155,12 @@ struct blob *kept_find(const struct kept_store *store, const struct account *acc
     return NULL;
 }
 
-void kept_each(const struct kept_store *store, kept_told *told, void *data)
+void kept_each(const struct kept_store *store, kept_visit *visit, void *data)
 {
     const struct kept *kept;
 
     DL_FOREACH(store->entries, kept)
     {
-        told(data, kept->account, kept->answer->size, kept->expires_us);
+        visit(data, kept->account, kept->answer->size, kept->expires_us);
     }
 }

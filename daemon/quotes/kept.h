@@ -35,9 +35,9 @@ void kept_done(struct kept_store *store);
 void kept_put(struct kept_store *store, struct account *account, const uint8_t *question,
               size_t size, struct blob *answer);
 /* `account` is NULL where it is kept for all. */
-typedef void kept_told(void *data, const struct account *account, size_t answer_size,
-                       uint64_t expires_us);
-void kept_each(const struct kept_store *store, kept_told *told, void *data);
+typedef void kept_visit(void *data, const struct account *account, size_t answer_size,
+                        uint64_t expires_us);
+void kept_each(const struct kept_store *store, kept_visit *visit, void *data);
 /* Borrowed; NULL: none. */
 struct blob *kept_find(const struct kept_store *store, const struct account *account,
                        const uint8_t *question, size_t size);

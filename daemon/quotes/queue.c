@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Users in a ring, and each user's lanes in a ring of its own. The user at the head gives the
- * oldest item of its first lane; both go to the tail. So whatever one user piles up, with however
- * many processes, the others wait for one of its items a round; and so do its own lanes for each
- * other.
+ * Users stand in a ring, and the lanes of each user in a ring of its own. The user at the head
+ * gives the oldest item of its first lane; then both go to the tail. So a user costs the others one
+ * item a round, however many processes it has; and so does one of its lanes the other lanes.
  *
- * Most hypervisors run all their VMs under one uid, so VMs must be told apart by process; any other
- * user could make processes at will to be served more often, so it is one lane in all.
+ * Most hypervisors run all their VMs under one uid, so there a lane is a process. Any other user is
+ * one lane in all: it could make processes at will to be served more often.
  *
- * Room is shared in the same way. Where there is none, the newest item of whoever has the most
- * gives way to one of somebody who has less, so a flood fills what nobody else wants, and no more.
+ * Room is shared in the same way. Where there is none, the newest item of who has the most gives
+ * way to one of somebody who has less.
  *
- * A lane lives as long as a job holds it. One whose last job failed is remembered a minute longer,
- * so that leaving and coming again does not wash it clean. Its number of items is bounded by the
- * limits on requests, the number of lanes by that of items and requests; those that are only
- * remembered are bounded, too (IDLE_MAX: then the oldest goes).
+ * A lane lives as long as a job holds it. One whose last job failed is remembered for a minute
+ * more, so that its failures stay known when it leaves and comes again. The limits on requests
+ * bound the items and the lanes that have some; IDLE_MAX bounds those that are only remembered.
  *
  * Always holds: a lane is in its user's round, and a user in the queue's, exactly while it has
  * items; n_items is the sum over the lanes, of a user and of the queue.
@@ -118,14 +116,14 @@ static bool is_vmm_user(const struct queue *queue, uid_t uid)
 }
 
 /* A peer without a uid is not a process of this host but a VM itself. */
-static void lane_key(const struct queue *queue, const struct account *account,
+static void lane_key(const struct queue *queue, const struct account_key *account,
                      struct account_key *ret)
 {
-    memcpy(ret, &account->key, sizeof(*ret)); /* with its padding, which is zero */
+    memcpy(ret, account, sizeof(*ret)); /* with its padding, which is zero */
     if (ret->uid == (uid_t)-1 || is_vmm_user(queue, ret->uid))
         return;
     memset(ret, 0, sizeof(*ret));
-    ret->uid = account->key.uid;
+    ret->uid = account->uid;
 }
 
 static struct lane *lane_new(struct queue *queue, const struct account_key *key)
@@ -151,7 +149,7 @@ static struct lane *lane_new(struct queue *queue, const struct account_key *key)
     return lane;
 }
 
-struct lane *queue_lane(struct queue *queue, const struct account *account)
+struct lane *queue_lane(struct queue *queue, const struct account_key *account)
 {
     struct account_key key;
     struct lane *lane;

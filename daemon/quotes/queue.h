@@ -80,8 +80,8 @@ int queue_set_limits(struct queue *queue, const struct queue_limits *limits);
 /* Nothing is queued, every lane was given back. */
 void queue_done(struct queue *queue);
 
-/* The lane of an account, one reference more; NULL: out of memory. */
-struct lane *queue_lane(struct queue *queue, const struct account *account);
+/* The lane of an account by its key, one reference more; NULL: out of memory. */
+struct lane *queue_lane(struct queue *queue, const struct account_key *account);
 struct lane *lane_ref(struct lane *lane);
 void lane_unref(struct lane *lane);
 

@@ -1,24 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A job is one question to QGS; requests wait for it.
- *
- *   QUEUED ──its turn, a slot──▶ RUNNING ──QGS answers──▶ checked, waiters completed, job freed
- *     │ ▲                         │ │ ▲ └──QGS fails──▶ charged; waiters completed, job freed
- *     │ └──worth another try──────┘ │ └──the same is asked again───┐
- *     └──last waiter leaves──▶ freed└──last waiter leaves──▶ ABANDONED ──QGS answers──▶ kept, freed
+ * The broker's interface: a request finds or makes a job, the job waits for its turn and a slot,
+ * and QGS is asked. The states of a job and who may change them: job.c. What comes back: end.c.
  *
  * Always holds: a QUEUED or RUNNING job has a waiter, an ABANDONED one has none; a job that runs or
  * is abandoned has a slot of its backend, since QGS works on for a requester that is gone.
  *
- * A restart of QGS costs a wait, not an error: what was in flight is asked again, and while no
- * service is there jobs stay queued, within their limits, until one is back, they could no longer
- * be done in time, or it has been away for wait_us.
+ * A restart of QGS costs a wait, not an error: what was in flight is asked again. While no service
+ * is there, jobs stay queued, within their limits, until one is back, they could no longer be done
+ * in time, or it has been away for wait_us.
  *
- * Overload is met where it costs nothing: what is being made is joined, what was made is kept, and
- * what cannot be done by its deadline is refused while QGS has not begun.
- *
- * What comes back, who is to blame for what does not, and whether it is worth another try:
- * quotes_end.c.
+ * Overload costs QGS nothing: a quote that is being made is shared, one that was made is kept, and
+ * one that cannot be made by its deadline is refused before QGS begins.
  */
 #include "quotes/quotes.h"
 #include "base/container_of.h"
@@ -30,68 +23,28 @@
 #include "peer/account.h"
 #include "peer/request.h"
 #include "qgs_msg.h"
+#include "quotes/broker.h"
 #include "quotes/check.h"
-#include "quotes/parts.h"
+#include "quotes/end.h"
+#include "quotes/hedge.h"
 #include "status.h"
 #include <errno.h>
 #include <string.h>
 #include <utlist.h>
 
-/* Jobs of quotes_ask that may wait. */
-#define ASKS_MAX 16u
+/* Queries that may wait. */
+#define QUERIES_MAX 16u
 
 static const char no_service[] = "no quoting service is in service";
 static const char none_came_back[] = "it waited for a quoting service, and none came back in time";
 
-/* --- counting --------------------------------------------------------------------------------- */
-
-static enum quote_end count_outcome(const struct request *request, uint32_t status)
-{
-    if (request->trace.vm_at_fault) {
-        metrics.quotes_refused++;
-        return QUOTE_END_REFUSED;
-    }
-    switch (status) {
-    case COCO_OK:
-        metrics.quotes_ok++;
-        return QUOTE_END_OK;
-    case COCO_EINVAL:
-        metrics.quotes_einval++;
-        return QUOTE_END_EINVAL;
-    case COCO_EAGAIN:
-        metrics.quotes_eagain++;
-        return QUOTE_END_EAGAIN;
-    case COCO_ENODEV:
-        metrics.quotes_enodev++;
-        return QUOTE_END_ENODEV;
-    case COCO_ETIMEDOUT:
-        metrics.quotes_etimedout++;
-        return QUOTE_END_ETIMEDOUT;
-    case COCO_EBADMSG:
-        metrics.quotes_ebadmsg++;
-        return QUOTE_END_EBADMSG;
-    default:
-        metrics.quotes_failed++;
-        return QUOTE_END_FAILED;
-    }
-}
-
-static void finish(struct request *request, uint32_t status, struct blob *answer)
-{
-    if (status == COCO_OK && answer && answer->size > request->reply_max) {
-        status = COCO_EMSGSIZE;
-        request->trace.why = "the quote is larger than the guest's buffer";
-    }
-    histogram_observe(&metrics.quote_us[count_outcome(request, status)], histogram_long_us,
-                      sys.now_us() - request->received_us);
-    request_complete(request, status, status == COCO_OK ? answer : NULL);
-}
+/* --- turned away ------------------------------------------------------------------------------ */
 
 /* Before QGS was asked. */
 static void turn_away(struct request *request, uint32_t status, const char *why)
 {
     request->trace.why = why;
-    finish(request, status, NULL);
+    broker_finish(request, status, NULL);
 }
 
 static const char *const why_again[QUOTE_AGAINS] = {
@@ -105,7 +58,7 @@ static const char *const why_again[QUOTE_AGAINS] = {
     [QUOTE_AGAIN_DRAINED] = "an administrator drained cocod",
 };
 
-/* Not now. */
+/* EAGAIN. */
 static void turn_back(struct request *request, enum quote_again again)
 {
     metrics.quote_agains[again]++;
@@ -114,31 +67,13 @@ static void turn_back(struct request *request, enum quote_again again)
 
 /* --- jobs ------------------------------------------------------------------------------------- */
 
-void quotes_complete_waiters(struct job *job, uint32_t status, struct blob *answer)
-{
-    struct request *request;
-
-    while ((request = job_take_waiter(job))) {
-        request->trace = job->trace;
-        if (status == COCO_EAGAIN)
-            metrics.quote_agains[job->again]++;
-        finish(request, status, answer);
-    }
-}
-
 static void refuse(struct job *job, uint32_t status, const char *why)
 {
     job->trace.why = why;
     if (job->first) /* a hedge: the first goes on */
         job_unhedge(job->first);
-    quotes_complete_waiters(job, status, NULL);
+    broker_complete_waiters(job, status, NULL);
     job_free(job);
-}
-
-static void join(struct job *job, struct request *request)
-{
-    metrics.quotes_joined++;
-    job_attach(job, request);
 }
 
 static bool fits(void *data, struct queue_item *item)
@@ -146,7 +81,7 @@ static bool fits(void *data, struct queue_item *item)
     const struct quotes *quotes = data;
     const struct job *job = job_of_item(item);
 
-    return !(job->ask && quotes->jobs.asking) && hedge_choose(quotes, job) < quotes->sources.n;
+    return !(job->query && quotes->jobs.querying) && hedge_choose(quotes, job) < quotes->sources.n;
 }
 
 /* When a new job of that lane would be done. */
@@ -169,12 +104,23 @@ static void refuse_for_now(struct job *job, enum quote_again again)
     refuse(job, COCO_EAGAIN, why_again[again]);
 }
 
+static void pump(struct quotes *quotes);
+
+static void on_exchange_done(void *data, const struct exchange_result *result)
+{
+    struct job *job = data;
+    struct quotes *quotes = job->jobs->owner;
+
+    end_exchange(quotes, job, result);
+    pump(quotes);
+}
+
 static void start(struct quotes *quotes, struct job *job)
 {
     job_run(job, hedge_choose(quotes, job));
     hedge_watch(quotes, job);
     if (backend_start(quotes->sources.items[job->source].backend, job->message, job->size,
-                      quotes_on_done, job) == 0)
+                      on_exchange_done, job) == 0)
         return;
     job_stop(job); /* out of memory */
     refuse_for_now(job, QUOTE_AGAIN_MEMORY);
@@ -192,21 +138,21 @@ static const char *why_none(const struct quotes *quotes)
     return no_service;
 }
 
-/* No service is there: better told now than at the deadline. */
+/* No service is there: they learn it now and not at their deadline. */
 static void end_those_that_waited(struct quotes *quotes)
 {
-    struct job *over = waiting_over(quotes), *job;
+    struct job *over = broker_take_overdue(quotes), *job;
 
     while ((job = over)) {
         DL_DELETE(over, job);
         if (!job->first)
-            quotes_note_failure(quotes, COCO_ENODEV, false, why_none(quotes));
+            broker_note_failure(quotes, COCO_ENODEV, false, why_none(quotes));
         refuse(job, COCO_ENODEV, job->waited ? none_came_back : no_service);
     }
 }
 
-/* Between the two nothing is told: it is in doubt, or a probe is on its way. */
-static void tell_up_or_down(struct quotes *quotes)
+/* Between the two nothing is announced: it is in doubt, or a probe is on its way. */
+static void announce_up_or_down(struct quotes *quotes)
 {
     if (!quotes_offered(quotes)) {
         quotes->down = false; /* the configuration has none: that is no outage */
@@ -214,20 +160,20 @@ static void tell_up_or_down(struct quotes *quotes)
         quotes->down = true;
         event_emit(EVENT_QGS_DOWN, NULL, 0, "no quoting service answers: %s",
                    quotes->sources.names);
-    } else if (quotes->down && sources_any_in_service(&quotes->sources)) {
+    } else if (quotes->down && sources_has_other(&quotes->sources, 0)) {
         quotes->down = false;
         event_emit(EVENT_QGS_UP, NULL, 0, "a quoting service answers again");
     }
 }
 
-void quotes_pump(struct quotes *quotes)
+static void pump(struct quotes *quotes)
 {
     struct queue_item *item;
 
     if (quotes->pumping)
         return;
     quotes->pumping = true;
-    tell_up_or_down(quotes);
+    announce_up_or_down(quotes);
     if (!sources_all_set_aside(&quotes->sources))
         timer_disarm(&quotes->patience);
     else if (!timer_armed(&quotes->patience))
@@ -247,7 +193,7 @@ void quotes_pump(struct quotes *quotes)
 
 static void on_changed(void *data)
 {
-    quotes_pump(data);
+    pump(data);
 }
 
 static void on_hedging(struct timer *timer)
@@ -255,12 +201,12 @@ static void on_hedging(struct timer *timer)
     struct quotes *quotes = container_of(timer, struct quotes, hedging);
 
     hedge_those_that_take_long(quotes);
-    quotes_pump(quotes);
+    pump(quotes);
 }
 
 static void on_patience(struct timer *timer)
 {
-    quotes_pump(container_of(timer, struct quotes, patience));
+    pump(container_of(timer, struct quotes, patience));
 }
 
 /* --- the service ------------------------------------------------------------------------------ */
@@ -270,7 +216,7 @@ static bool any_backend(struct quotes *quotes)
 {
     if (sources_all_set_aside(&quotes->sources))
         sources_wake(&quotes->sources);
-    return sys.now_us() < waiting_until_us(quotes);
+    return sys.now_us() < broker_wait_until_us(quotes);
 }
 
 static void give_way(struct queue_item *item)
@@ -322,14 +268,26 @@ static uint32_t admit(struct quotes *quotes, const struct lane *lane, const stru
     return make_room(quotes, lane) ? COCO_OK : COCO_EAGAIN;
 }
 
-/* Queues a new job. Takes over the reference to the lane. */
-static void enqueue(struct quotes *quotes, struct request *request, struct lane *lane,
-                    const uint8_t *message, size_t size, bool ask)
+/* Joins the same question, or queues it. Takes over the reference to the lane. */
+static void join_or_queue(struct quotes *quotes, struct request *request, struct lane *lane,
+                          const uint8_t *message, size_t size, bool query)
 {
-    enum quote_again again;
-    uint32_t status = admit(quotes, lane, request, &again);
+    enum quote_again again = QUOTE_AGAIN_QUEUE;
+    uint32_t status = COCO_EAGAIN;
+    struct job *job = NULL;
 
-    histogram_observe(&metrics.queue_depth, histogram_depth, quotes->queue.n_items);
+    if (query || quotes->reuse)
+        job = job_find(&quotes->jobs, lane, request->account, message, size);
+    if (job) {
+        metrics.quotes_joined++;
+        job_attach(job, request);
+        lane_unref(lane);
+        return;
+    }
+    if (!query || lane->n_items < QUERIES_MAX) {
+        status = admit(quotes, lane, request, &again);
+        histogram_observe(&metrics.queue_depth, histogram_depth, quotes->queue.n_items);
+    }
     if (status != COCO_OK) {
         lane_unref(lane);
         if (status == COCO_EAGAIN)
@@ -338,14 +296,14 @@ static void enqueue(struct quotes *quotes, struct request *request, struct lane 
             turn_away(request, status, no_service);
         return;
     }
-    struct job *job = job_new(&quotes->jobs, request->account, lane, message, size, ask);
+    job = job_new(&quotes->jobs, request->account, lane, message, size, query);
     if (!job) {
         turn_back(request, QUOTE_AGAIN_MEMORY);
         return;
     }
     job_attach(job, request);
-    waiting_put(quotes, job, JOB_LAST);
-    quotes_pump(quotes);
+    broker_put(quotes, job, JOB_LAST);
+    pump(quotes);
 }
 
 static void make_message(const uint8_t *tdreport, uint8_t out[COCO_QGS_QUOTE_REQ_SIZE])
@@ -374,14 +332,13 @@ void quotes_get(struct quotes *quotes, struct request *request,
                 const uint8_t tdreport[COCO_TDREPORT_SIZE])
 {
     uint8_t message[COCO_QGS_QUOTE_REQ_SIZE];
-    struct job *job = NULL;
-    const char *why = "";
+    struct why why = {""};
 
     if (!is_open(quotes, request))
         return;
     int r = check_tdreport(tdreport, &why);
     if (r < 0) {
-        log_debug("TDREPORT refused: %s", why);
+        log_debug("TDREPORT refused: %s", why.text);
         if (r == -ENOMEM)
             turn_back(request, QUOTE_AGAIN_MEMORY);
         else
@@ -394,10 +351,10 @@ void quotes_get(struct quotes *quotes, struct request *request,
         metrics.quotes_from_kept++;
         quotes->answered++;
         request->trace.why = "made for an earlier request of the VM, and kept";
-        finish(request, COCO_OK, kept);
+        broker_finish(request, COCO_OK, kept);
         return;
     }
-    struct lane *lane = queue_lane(&quotes->queue, request->account);
+    struct lane *lane = queue_lane(&quotes->queue, &request->account->key);
     if (!lane || !make_way(lane)) {
         if (lane) {
             account_over_limit(request->account, lane_limit(lane));
@@ -406,36 +363,21 @@ void quotes_get(struct quotes *quotes, struct request *request,
         turn_back(request, lane ? QUOTE_AGAIN_VM : QUOTE_AGAIN_MEMORY);
         return;
     }
-    if (quotes->options.reuse)
-        job = job_find(&quotes->jobs, lane, request->account, message, sizeof(message));
-    if (job) {
-        join(job, request);
-        lane_unref(lane);
-        return;
-    }
-    enqueue(quotes, request, lane, message, sizeof(message), false);
+    join_or_queue(quotes, request, lane, message, sizeof(message), false);
 }
 
-void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *message, size_t size)
+void quotes_query(struct quotes *quotes, struct request *request, const uint8_t *message,
+                  size_t size)
 {
-    invariant(size <= QUOTES_ASK_MAX);
+    invariant(size <= QUOTES_QUERY_MAX);
     if (!is_open(quotes, request))
         return;
-    struct blob *kept = kept_find(&quotes->asks, NULL, message, size);
+    struct blob *kept = kept_find(&quotes->queries, NULL, message, size);
     if (kept) {
-        finish(request, COCO_OK, kept);
+        broker_finish(request, COCO_OK, kept);
         return;
     }
-    struct job *job = job_find(&quotes->jobs, quotes->ask_lane, request->account, message, size);
-    if (job) {
-        join(job, request);
-        return;
-    }
-    if (quotes->ask_lane->n_items >= ASKS_MAX) {
-        turn_back(request, QUOTE_AGAIN_QUEUE);
-        return;
-    }
-    enqueue(quotes, request, lane_ref(quotes->ask_lane), message, size, true);
+    join_or_queue(quotes, request, lane_ref(quotes->query_lane), message, size, true);
 }
 
 void quotes_set_drained(struct quotes *quotes, bool drained)
@@ -461,9 +403,9 @@ static struct queue_limits queue_limits(const struct quotes_options *options)
 
 static void set_options(struct quotes *quotes, const struct quotes_options *options)
 {
-    quotes->options = *options;
-    quotes->options.backends = NULL;
-    quotes->options.vmm_users = NULL;
+    quotes->reuse = options->reuse;
+    quotes->verify_signature = options->verify_signature;
+    quotes->wait_us = options->wait_us;
     quotes->jobs.bytes_max = options->queue_bytes;
 }
 
@@ -471,15 +413,16 @@ static int make_parts(struct quotes *quotes, struct event_base *base, struct tim
                       const struct quotes_options *options)
 {
     struct queue_limits limits = queue_limits(options);
-    struct account asks;
+    struct account_key nobody; /* of no peer */
 
-    memset(&asks, 0, sizeof(asks)); /* with the padding of the key */
-    asks.key.uid = (uid_t)-1;
-    asks.key.pid = -1;
+    memset(&nobody, 0, sizeof(nobody)); /* with its padding */
+    nobody.uid = (uid_t)-1;
+    nobody.pid = -1;
     int r = kept_init(&quotes->kept, timers, options->keep_us, options->keep_entries,
                       options->keep_bytes);
     if (r == 0)
-        r = kept_init(&quotes->asks, timers, options->ask_keep_us, ASKS_MAX, options->keep_bytes);
+        r = kept_init(&quotes->queries, timers, options->query_keep_us, QUERIES_MAX,
+                      options->keep_bytes);
     if (r == 0)
         r = queue_init(&quotes->queue, &limits);
     if (r == 0)
@@ -488,8 +431,8 @@ static int make_parts(struct quotes *quotes, struct event_base *base, struct tim
         r = timer_init(&quotes->hedging, timers, on_hedging);
     if (r < 0)
         return r;
-    quotes->ask_lane = queue_lane(&quotes->queue, &asks);
-    if (!quotes->ask_lane)
+    quotes->query_lane = queue_lane(&quotes->queue, &nobody);
+    if (!quotes->query_lane)
         return -ENOMEM;
     return sources_init(&quotes->sources, base, timers, options->backends, options->n_backends,
                         on_changed, quotes);
@@ -518,11 +461,11 @@ int quotes_reload(struct quotes *quotes, const struct quotes_options *options)
 
     set_options(quotes, options);
     kept_set_limits(&quotes->kept, options->keep_us, options->keep_entries, options->keep_bytes);
-    kept_set_limits(&quotes->asks, options->ask_keep_us, ASKS_MAX, options->keep_bytes);
+    kept_set_limits(&quotes->queries, options->query_keep_us, QUERIES_MAX, options->keep_bytes);
     int backends = sources_set(&quotes->sources, options->backends, options->n_backends);
     timer_disarm(&quotes->patience); /* it may be another now */
     hedge_ended(quotes);             /* and there may be another service */
-    quotes_pump(quotes);
+    pump(quotes);
     return r < 0 ? r : backends;
 }
 
@@ -543,9 +486,9 @@ void quotes_free(struct quotes *quotes)
         job_free(job);
     }
     kept_done(&quotes->kept);
-    kept_done(&quotes->asks);
-    if (quotes->ask_lane)
-        lane_unref(quotes->ask_lane);
+    kept_done(&quotes->queries);
+    if (quotes->query_lane)
+        lane_unref(quotes->query_lane);
     queue_done(&quotes->queue);
     sys.free(quotes);
 }

@@ -16,8 +16,44 @@
 #include <sys/types.h>
 
 struct account_key;
+struct family_table;
 struct history;
 struct request;
+
+/* How a QUOTE_GET ends, and its name in metrics. */
+#define QUOTE_END_TABLE_OF(X)           \
+    X(QUOTE_END_OK, "ok")               \
+    X(QUOTE_END_EINVAL, "einval")       \
+    X(QUOTE_END_EAGAIN, "eagain")       \
+    X(QUOTE_END_ETIMEDOUT, "etimedout") \
+    X(QUOTE_END_ENODEV, "enodev")       \
+    X(QUOTE_END_EBADMSG, "ebadmsg")     \
+    X(QUOTE_END_ECANCELED, "ecanceled") \
+    X(QUOTE_END_FAILED, "failed")       \
+    X(QUOTE_END_REFUSED, "refused") /* QGS refused that VM's, and nothing is known against QGS */
+
+/* Why a QUOTE_GET is EAGAIN, and its name in metrics. */
+#define QUOTE_AGAIN_TABLE_OF(X)                                                                    \
+    X(QUOTE_AGAIN_SESSION, "session_limit") /* too many of its session are in flight */            \
+    X(QUOTE_AGAIN_VM, "vm_limit")           /* [limits] requests_per_account, requests_per_user */ \
+    X(QUOTE_AGAIN_QUEUE, "queue_full")      /* [quotes] queue */                                   \
+    X(QUOTE_AGAIN_SHARE, "gave_way")        /* no room; it gave way to one who had less */         \
+    X(QUOTE_AGAIN_HOPELESS, "hopeless")     /* it could not be answered by its deadline */         \
+    X(QUOTE_AGAIN_SATURATED, "qgs_saturated") /* QGS's backlog is full */                          \
+    X(QUOTE_AGAIN_MEMORY, "memory")           /* [quotes] queue_memory, or memory */               \
+    X(QUOTE_AGAIN_DRAINED, "drained")         /* an administrator wants it so */
+
+#define QUOTE_ID(id, name) id,
+enum quote_end {
+    QUOTE_END_TABLE_OF(QUOTE_ID) QUOTE_ENDS,
+};
+enum quote_again {
+    QUOTE_AGAIN_TABLE_OF(QUOTE_ID) QUOTE_AGAINS,
+};
+#undef QUOTE_ID
+
+/* What the metrics page says of them: from a struct quotes. */
+extern const struct family_table quotes_families;
 
 struct quotes_options {
     size_t n_backends; /* 0: this host serves no quotes */
@@ -32,8 +68,8 @@ struct quotes_options {
     uint64_t keep_us;      /* how long an answer that nobody waited for any more is kept */
     unsigned keep_entries; /* and how many, and how many bytes */
     size_t keep_bytes;
-    uint64_t ask_keep_us; /* how long answers of quotes_ask are kept */
-    uint64_t wait_us;     /* how long jobs wait where no quoting service is in service */
+    uint64_t query_keep_us; /* how long answers to queries are kept */
+    uint64_t wait_us;       /* how long jobs wait where no quoting service is in service */
     bool verify_signature;
 };
 
@@ -55,20 +91,20 @@ bool quotes_offered(const struct quotes *quotes);
 void quotes_get(struct quotes *quotes, struct request *request,
                 const uint8_t tdreport[COCO_TDREPORT_SIZE]);
 
-/* Any other question that QGS answers. `message` is the whole request of QGS's protocol without its
- * prefix, at most QUOTES_ASK_MAX bytes, a good one (the caller has decoded it), of one of the types
- * COCO_QGS_GET_COLLATERAL_REQ and COCO_QGS_GET_PLATFORM_INFO_REQ. It is copied.
+/* A query: any other question that QGS answers. `message` is the whole request of QGS's protocol
+ * without its prefix, at most QUOTES_QUERY_MAX bytes, a good one (the caller has decoded it), of
+ * one of the types COCO_QGS_GET_COLLATERAL_REQ and COCO_QGS_GET_PLATFORM_INFO_REQ. It is copied.
  *
  * Completes the request now or later, once. COCO_OK: the blob is QGS's whole reply message, without
  * its prefix, decoded and of the type that belongs to the request, with error code 0; its minor
  * version and its padding are QGS's. Else a status as for a quote: an error code from QGS is
  * COCO_EIO.
  *
- * All such questions together take one slot at most. Equal ones are asked once, whoever asks, and
- * the answer is kept for a while. */
-#define QUOTES_ASK_MAX 4092u
-void quotes_ask(struct quotes *quotes, struct request *request, const uint8_t *message,
-                size_t size);
+ * All queries together take one slot at most. Equal ones are asked once, whoever asks, and the
+ * answer is kept for a while. */
+#define QUOTES_QUERY_MAX 4092u
+void quotes_query(struct quotes *quotes, struct request *request, const uint8_t *message,
+                  size_t size);
 
 struct quotes_status {
     const char *backend; /* all of them, "unix:/a, unix:/b"; NULL: none */
@@ -84,9 +120,9 @@ struct quotes_status {
     uint64_t failed;
     int64_t quote_s;         /* when a service last made a quote, seconds since 1970; 0: not yet */
     uint32_t problem_status; /* the contract's, of `problem` */
-    const char *problem; /* the last failure, until the next success, or where it was a service's
-                                until they are well again; NULL: none. No reason to be degraded:
-                            those are the backends' */
+    const char *problem;     /* the last failure, until the next success, or until the service that
+                            failed is well again; NULL: none. What makes cocod degraded is the
+                            backends' problems, and not this */
     size_t n_backends;
 };
 
@@ -102,7 +138,7 @@ void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct bac
 /* An exchange with QGS that is queued or runs. Valid during the call. */
 struct quotes_job {
     const char *state; /* "queued", "running", "abandoned" */
-    bool quote;        /* else a question of quotes_ask */
+    bool quote;        /* else a query */
     const struct account_key *account;
     const struct history *history; /* of the account; NULL: none */
     unsigned waiters;
@@ -112,8 +148,8 @@ struct quotes_job {
     bool hedge;           /* the same is asked elsewhere already, where it takes long */
     unsigned tries;
 };
-typedef void quotes_job_told(void *data, const struct quotes_job *job);
+typedef void quotes_job_visit(void *data, const struct quotes_job *job);
 /* Those that have a slot first, then those that wait, VM by VM in the order of their turns. */
-void quotes_each_job(const struct quotes *quotes, quotes_job_told *told, void *data);
+void quotes_each_job(const struct quotes *quotes, quotes_job_visit *visit, void *data);
 /* Quotes that are kept for requesters that left. */
-void quotes_each_kept(const struct quotes *quotes, kept_told *told, void *data);
+void quotes_each_kept(const struct quotes *quotes, kept_visit *visit, void *data);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file is the memory, too: its time of change says when the last ask was, so that a restart of
- * cocod itself resets no limit. systemd counts again (StartLimitBurst= of the service), so that no
- * bug here, and no one who has taken over cocod, restarts QGS more often.
+ * The file is the memory, too: its time of change says when the last request was, so that a restart
+ * of cocod itself resets no limit. systemd counts again (StartLimitBurst= of the service), so that
+ * no bug here, and no one who has taken over cocod, restarts QGS more often.
  *
  * The file is opened as what it must be, a regular file and no link: the folder is cocod's own, but
  * a configuration may name another.

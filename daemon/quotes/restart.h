@@ -5,10 +5,10 @@
  */
 #pragma once
 
-/* At most one ask in that time: three an hour, with a margin for the unit's own count. */
+/* At most one in that time: three an hour, with a margin for the unit's own count. */
 #define RESTART_PAUSE_S (21 * 60)
 
 /* Asks, with a sentence for whoever reads the file. `path` "": never. 1: asked; 0: not now, the
- * last ask is too recent; negative errno: it could not be asked. Blocks for a write to a small
+ * last is too recent; negative errno: it could not be asked. Blocks for a write to a small
  * file. */
 int restart_ask(const char *path, const char *why);

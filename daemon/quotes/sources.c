@@ -2,6 +2,10 @@
 /*
  * A source is a backend and how long its quotes take. Work goes where the smallest share of the
  * slots is busy, so that a QGS with more threads gets more of it.
+ *
+ * How long a quote takes is a moving median, since one quote that waited for PCCS says nothing
+ * about the next. A sample is forgotten after 60 s, so that a QGS that was slow is not held to be
+ * slow for ever. With none left nothing is known.
  */
 #include "quotes/sources.h"
 #include "base/invariant.h"
@@ -9,6 +13,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+/* An older sample does not count. */
+#define SAMPLE_AGE_US (60u * 1000000u)
 
 int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
                  const struct backend_options *options, size_t n, void (*changed)(void *data),
@@ -25,7 +32,7 @@ int sources_init(struct sources *sources, struct event_base *base, struct timers
 
 static bool is_idle(const struct source *source)
 {
-    return backend_retired(source->backend) && backend_busy(source->backend) == 0;
+    return backend_retired(source->backend) && backend_slots(source->backend)->busy == 0;
 }
 
 /* The place of that backend, one that has left and is idle, or a new one. */
@@ -117,36 +124,39 @@ void sources_done(struct sources *sources)
     *sources = (struct sources){.n = 0};
 }
 
-bool sources_any_slot(const struct sources *sources)
+/* Of those outside of the set. */
+static bool any(const struct sources *sources, uint64_t set,
+                bool (*is)(const struct backend *backend))
 {
     for (size_t i = 0; i < sources->n; i++)
-        if (backend_has_slot(sources->items[i].backend))
+        if (!(set & source_bit(i)) && is(sources->items[i].backend))
             return true;
     return false;
 }
 
-bool sources_any_in_service(const struct sources *sources)
+static bool is_in_service(const struct backend *backend)
 {
-    for (size_t i = 0; i < sources->n; i++)
-        if (backend_breaker(sources->items[i].backend) == BREAKER_CLOSED)
-            return true;
-    return false;
+    return backend_breaker(backend) == BREAKER_CLOSED;
+}
+
+static bool may_be_in_service(const struct backend *backend)
+{
+    return backend_breaker(backend) != BREAKER_OPEN;
+}
+
+bool sources_any_slot(const struct sources *sources)
+{
+    return any(sources, 0, backend_has_slot);
 }
 
 bool sources_has_untried(const struct sources *sources, uint64_t tried)
 {
-    for (size_t i = 0; i < sources->n; i++)
-        if (!(tried & source_bit(i)) && backend_breaker(sources->items[i].backend) != BREAKER_OPEN)
-            return true;
-    return false;
+    return any(sources, tried, may_be_in_service);
 }
 
 bool sources_has_other(const struct sources *sources, uint64_t set)
 {
-    for (size_t i = 0; i < sources->n; i++)
-        if (!(set & source_bit(i)) && backend_breaker(sources->items[i].backend) == BREAKER_CLOSED)
-            return true;
-    return false;
+    return any(sources, set, is_in_service);
 }
 
 bool sources_all_set_aside(const struct sources *sources)
@@ -156,7 +166,9 @@ bool sources_all_set_aside(const struct sources *sources)
 
 static bool less_busy(const struct backend *a, const struct backend *b)
 {
-    return backend_busy(a) * backend_slots(b) < backend_busy(b) * backend_slots(a);
+    const struct slots *of_a = backend_slots(a), *of_b = backend_slots(b);
+
+    return of_a->busy * of_b->n < of_b->busy * of_a->n;
 }
 
 size_t sources_choose(const struct sources *sources, uint64_t tried)
@@ -188,8 +200,8 @@ uint64_t sources_away_us(const struct sources *sources)
         return UINT64_MAX;
     for (size_t i = 0; i < sources->n; i++) {
         const struct backend *backend = sources->items[i].backend;
-        if (!backend_retired(backend) && backend_away_us(backend) > last)
-            last = backend_away_us(backend);
+        if (!backend_retired(backend) && backend_slots(backend)->away_us > last)
+            last = backend_slots(backend)->away_us;
     }
     return last;
 }
@@ -199,22 +211,57 @@ unsigned sources_returns(const struct sources *sources)
     unsigned n = 0;
 
     for (size_t i = 0; i < sources->n; i++)
-        n += backend_returns(sources->items[i].backend);
+        n += backend_slots(sources->items[i].backend)->returns;
     return n;
+}
+
+/* --- how long a quote takes ------------------------------------------------------------------- */
+
+void source_add_sample(struct source *source, uint64_t took_us)
+{
+    unsigned i = source->n_samples++ % SOURCE_SAMPLES;
+
+    source->samples[i].at_us = sys.now_us();
+    source->samples[i].took_us = took_us > 0 ? took_us : 1;
+}
+
+uint64_t source_median_us(const struct source *source, uint64_t since_us)
+{
+    unsigned n = source->n_samples < SOURCE_SAMPLES ? source->n_samples : SOURCE_SAMPLES;
+    uint64_t sorted[SOURCE_SAMPLES];
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (source->samples[i].at_us < since_us)
+            continue;
+        unsigned at = kept++;
+        for (; at > 0 && sorted[at - 1] > source->samples[i].took_us; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = source->samples[i].took_us;
+    }
+    return kept > 0 ? sorted[kept / 2] : SOURCE_UNKNOWN;
+}
+
+/* Of those that are not too old. */
+static uint64_t estimate_us(const struct source *source)
+{
+    uint64_t now_us = sys.now_us();
+
+    return source_median_us(source, now_us > SAMPLE_AGE_US ? now_us - SAMPLE_AGE_US : 0);
 }
 
 static uint64_t known_or_assumed(uint64_t us)
 {
-    return us == ESTIMATE_UNKNOWN ? SOURCES_ASSUMED_US : us;
+    return us == SOURCE_UNKNOWN ? SOURCES_ASSUMED_US : us;
 }
 
 static uint64_t quickest_us(const struct sources *sources)
 {
-    uint64_t best = ESTIMATE_UNKNOWN;
+    uint64_t best = SOURCE_UNKNOWN;
 
     for (size_t i = 0; i < sources->n; i++) {
-        uint64_t us = estimate_us(&sources->items[i].estimate, sys.now_us());
-        if (us != ESTIMATE_UNKNOWN && (best == ESTIMATE_UNKNOWN || us < best))
+        uint64_t us = estimate_us(&sources->items[i]);
+        if (us != SOURCE_UNKNOWN && (best == SOURCE_UNKNOWN || us < best))
             best = us;
     }
     return best;
@@ -227,25 +274,23 @@ uint64_t sources_service_us(const struct sources *sources)
 
 uint64_t sources_usual_us(const struct sources *sources, size_t source)
 {
-    uint64_t us = estimate_us(&sources->items[source].estimate, sys.now_us());
+    uint64_t us = estimate_us(&sources->items[source]);
 
-    return us == ESTIMATE_UNKNOWN ? quickest_us(sources) : us;
+    return us == SOURCE_UNKNOWN ? quickest_us(sources) : us;
 }
 
 uint64_t sources_expected_us(const struct sources *sources, unsigned ahead)
 {
-    uint64_t now_us = sys.now_us();
     bool away = sources_all_set_aside(sources);
     double per_us = 0; /* jobs that all slots do in a microsecond */
 
     for (size_t i = 0; i < sources->n; i++) {
         const struct source *source = &sources->items[i];
-        struct backend_status status;
-        backend_get_status(source->backend, &status);
-        if (!backend_retired(source->backend) && (away || status.breaker != BREAKER_OPEN) &&
-            status.slots_open > status.suspect)
-            per_us += (double)(status.slots_open - status.suspect) /
-                      (double)known_or_assumed(estimate_us(&source->estimate, now_us));
+        const struct slots *slots = backend_slots(source->backend);
+        if (!backend_retired(source->backend) && (away || slots->breaker != BREAKER_OPEN) &&
+            slots->open > slots->suspect)
+            per_us += (double)(slots->open - slots->suspect) /
+                      (double)known_or_assumed(estimate_us(source));
     }
     if (per_us <= 0)
         return UINT64_MAX;

@@ -6,22 +6,27 @@
 #pragma once
 
 #include "quotes/backend.h"
-#include "quotes/estimate.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define SOURCES_MAX 64u /* bits of a set of them */
 
+/* Of answers, from the sending of the request to the whole reply. */
+#define SOURCE_SAMPLES 31u
+
 struct source {
     struct backend *backend;
-    struct estimate estimate;
-    uint8_t serial; /* names it in histories; never 0 */
+    struct {
+        uint64_t at_us;
+        uint64_t took_us;
+    } samples[SOURCE_SAMPLES];
+    unsigned n_samples; /* ever added */
+    uint8_t serial;     /* names it in histories; never 0 */
 };
 
-/* One that the configuration has no more keeps its place, for the jobs that run there, until a
- * reload finds it idle; it is set aside for everybody who asks. Then its place is free: `backend`
- * is NULL only behind `n` and where there is no memory for one. */
+/* A backend that leaves the configuration gets no more work. It keeps its place, for the jobs that
+ * run there, until a reload finds it idle. `backend` is NULL only behind `n`. */
 struct sources {
     struct source *items; /* room for SOURCES_MAX */
     size_t n;             /* places in use, with those that are leaving */
@@ -55,13 +60,12 @@ static inline uint64_t source_bit(size_t i)
 bool sources_any_slot(const struct sources *sources);
 /* None is in service, or may be: each one's breaker is open. */
 bool sources_all_set_aside(const struct sources *sources);
-bool sources_any_in_service(const struct sources *sources);
 /* Is there one that is in service, or may be, outside of the set? */
 bool sources_has_untried(const struct sources *sources, uint64_t tried);
 /* The least busy one with a free slot; one of the set only where there is no other to wait for. n:
  * none now. */
 size_t sources_choose(const struct sources *sources, uint64_t tried);
-/* Is one in service outside of the set? */
+/* Is one in service outside of the set? Set 0: of all. */
 bool sources_has_other(const struct sources *sources, uint64_t set);
 /* Somebody needs one: see backend_wake. */
 void sources_wake(struct sources *sources);
@@ -72,12 +76,18 @@ uint64_t sources_away_us(const struct sources *sources);
 /* How often any of them came back: what was tried before says nothing about it any more. */
 unsigned sources_returns(const struct sources *sources);
 
+/* An answer came, and took so long. */
+void source_add_sample(struct source *source, uint64_t took_us);
+/* The median of the samples since then, at least 1; SOURCE_UNKNOWN: there is none. */
+#define SOURCE_UNKNOWN 0u
+uint64_t source_median_us(const struct source *source, uint64_t since_us);
+
 /* How long a quote takes where it is quickest now. Where nobody knows, SOURCES_ASSUMED_US: for
  * plans alone, since somebody must be the first; about ten times what QGS needs, so that little is
  * refused that was possible. */
 #define SOURCES_ASSUMED_US 50000u
 uint64_t sources_service_us(const struct sources *sources);
-/* The same of one, or ESTIMATE_UNKNOWN; of one that does not know, of the quickest. */
+/* The same of one, or SOURCE_UNKNOWN; of one that does not know, of the quickest. */
 uint64_t sources_usual_us(const struct sources *sources, size_t source);
 /* How long until `ahead` others are done, and then one more: jobs ahead × service time ÷ slots, and
  * its own service time. Where all are set aside: if they came back now. UINT64_MAX: never. */

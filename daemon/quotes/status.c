@@ -6,7 +6,8 @@
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "peer/account.h"
-#include "quotes/parts.h"
+#include "quotes/broker.h"
+#include "quotes/quotes.h"
 #include <utlist.h>
 
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
@@ -28,12 +29,12 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
     };
     for (size_t i = 0; i < ret->n_backends; i++) {
         const struct backend *backend = quotes->sources.items[shown[i]].backend;
-        ret->slots += backend_retired(backend) ? 0 : backend_slots(backend);
-        ret->slots_busy += backend_busy(backend);
+        ret->slots += backend_retired(backend) ? 0 : backend_slots(backend)->n;
+        ret->slots_busy += backend_slots(backend)->busy;
         wrong |= backend_is_at_fault(backend);
     }
-    if (quotes->problem[0] && (quotes->problem_charged || wrong))
-        ret->problem = quotes->problem;
+    if (quotes->problem.text[0] && (quotes->problem_charged || wrong))
+        ret->problem = quotes->problem.text;
     const struct job *job;
     DL_FOREACH(quotes->jobs.running, job)
     {
@@ -49,7 +50,7 @@ void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct bac
 
     invariant(i < sources_shown(&quotes->sources, shown));
     const struct source *source = &quotes->sources.items[shown[i]];
-    *ret = (struct backend_status){.service_us = estimate_measured_us(&source->estimate)};
+    *ret = (struct backend_status){.service_us = source_median_us(source, 0)};
     backend_get_status(source->backend, ret);
     DL_FOREACH(quotes->jobs.running, job)
     {
@@ -69,12 +70,12 @@ static const char *state_name(enum job_state state)
     return names[state];
 }
 
-static void tell_job(const struct quotes *quotes, const struct job *job, quotes_job_told *told,
+static void tell_job(const struct quotes *quotes, const struct job *job, quotes_job_visit *visit,
                      void *data)
 {
     const struct request *request;
     struct quotes_job view = {.state = state_name(job->state),
-                              .quote = !job->ask,
+                              .quote = !job->query,
                               .account = &job->account->key,
                               .history = job->account->history,
                               .since_us = job->since_us,
@@ -88,23 +89,23 @@ static void tell_job(const struct quotes *quotes, const struct job *job, quotes_
     }
     if (job->state != JOB_QUEUED)
         view.backend = backend_name(quotes->sources.items[job->source].backend);
-    told(data, &view);
+    visit(data, &view);
 }
 
-void quotes_each_job(const struct quotes *quotes, quotes_job_told *told, void *data)
+void quotes_each_job(const struct quotes *quotes, quotes_job_visit *visit, void *data)
 {
     struct queue_item *item;
     const struct job *job;
 
     DL_FOREACH(quotes->jobs.running, job)
     {
-        tell_job(quotes, job, told, data);
+        tell_job(quotes, job, visit, data);
     }
     for (item = queue_first(&quotes->queue); item; item = queue_next(item))
-        tell_job(quotes, job_of_item(item), told, data);
+        tell_job(quotes, job_of_item(item), visit, data);
 }
 
-void quotes_each_kept(const struct quotes *quotes, kept_told *told, void *data)
+void quotes_each_kept(const struct quotes *quotes, kept_visit *visit, void *data)
 {
-    kept_each(&quotes->kept, told, data);
+    kept_each(&quotes->kept, visit, data);
 }

@@ -17,7 +17,6 @@
 #include "coco_limits.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
-#include "peer/passed.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "peer/server.h"
@@ -45,6 +44,12 @@ struct session {
 static struct session *session_of(struct peer *peer)
 {
     return (struct session *)peer->session;
+}
+
+/* By its first lease byte; 0: it has no lease. */
+static uint32_t number_of(const struct session *session)
+{
+    return (uint32_t)(session->lease_base / COCO_LEASE_BYTES);
 }
 
 static struct vmm *vmm_of(struct peer *peer)
@@ -131,11 +136,11 @@ static bool open_lease(struct peer *peer, uint32_t *features, int *ret_fd)
     *ret_fd = -1;
     if (!(*features & COCO_FEATURE_LEASE))
         return true;
-    if (!passed_begin(peer))
+    if (!passed_begin(&peer->server->passed, peer->account, peer->fd, &peer->passed))
         return false;
     fd = certs_open_lease(vmm_of(peer)->certs, &session->lease_base);
     if (fd < 0)
-        passed_cancel(peer);
+        passed_cancel(peer->passed);
     if (fd == -EOPNOTSUPP) {
         *features &= ~COCO_FEATURE_LEASE;
         return true;
@@ -192,8 +197,8 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
         memcpy(history->vm_uuid, session->vm_uuid, sizeof(history->vm_uuid));
     }
     if (!peer_send(peer, message, sizeof(message), NULL, lease_fd)) {
-        passed_cancel(peer);
-        passed_refused(peer->server);
+        passed_cancel(peer->passed);
+        passed_refused(&peer->server->passed, peer->account);
         refuse_hello(peer, call, COCO_EAGAIN);
         return;
     }
@@ -238,7 +243,7 @@ static void remember_certs(struct peer *peer, const struct certs_answer *got, ui
                                   .why = got->why,
                                   .took_us = took_us,
                                   .bytes = bytes,
-                                  .session = vmm_lease_session(session_of(peer)->lease_base),
+                                  .session = number_of(session_of(peer)),
                                   .kind = HISTORY_CERTS,
                                   .status = (uint8_t)got->status};
 
@@ -288,19 +293,20 @@ static void answer_waited(struct peer *peer, const struct request *request, uint
         histogram_observe(&metrics.certs_us[end], histogram_short_us, took_us);
 }
 
-/* A session may have as many in flight as it was told; an account, as many wait for anything as it
+/* A session may have as many in flight as HELLO said; an account, as many wait for anything as it
  * may have connections. */
 static enum certs_reason wait_for_certs(struct peer *peer, const struct coco_header *call,
                                         uint64_t npages, bool measured)
 {
     uint64_t wait_us = CERTS_WAIT_US;
 
-    if (peer->n_requests >= COCO_IN_FLIGHT_MAX ||
+    if (requests_count(&peer->requests) >= COCO_IN_FLIGHT_MAX ||
         peer->account->held[CHARGE_REQUESTS] >= peer->server->limits.peers_per_account)
         return CERTS_REASON_LIMIT;
     if (call->timeout_ms && shortened_us((uint64_t)call->timeout_ms * 1000u) < wait_us)
         wait_us = shortened_us((uint64_t)call->timeout_ms * 1000u);
-    struct request *request = request_new(peer, call->type, call->id, sys.now_us() + wait_us);
+    struct request *request =
+        request_new(&peer->requests, call->type, call->id, sys.now_us() + wait_us);
     if (!request)
         return CERTS_REASON_MEMORY;
     request->reply_max = npages < UINT32_MAX ? (uint32_t)npages : UINT32_MAX;
@@ -354,13 +360,14 @@ static void on_quote_get(struct peer *peer, const struct coco_header *call, cons
         reply_status(peer, call, COCO_EINVAL);
         return;
     }
+    bool room = requests_count(&peer->requests) < COCO_IN_FLIGHT_MAX;
     struct request *request = NULL;
-    if (peer->n_requests < COCO_IN_FLIGHT_MAX)
-        request = request_new(peer, call->type, call->id, deadline_us(vmm, call->timeout_ms));
+    if (room)
+        request =
+            request_new(&peer->requests, call->type, call->id, deadline_us(vmm, call->timeout_ms));
     if (!request) {
         metrics.quotes_eagain++;
-        metrics.quote_agains[peer->n_requests < COCO_IN_FLIGHT_MAX ? QUOTE_AGAIN_MEMORY
-                                                                   : QUOTE_AGAIN_SESSION]++;
+        metrics.quote_agains[room ? QUOTE_AGAIN_MEMORY : QUOTE_AGAIN_SESSION]++;
         histogram_observe(&metrics.quote_us[QUOTE_END_EAGAIN], histogram_long_us, 0);
         reply_status(peer, call, COCO_EAGAIN);
         return;
@@ -381,7 +388,7 @@ static struct request *find_request(struct peer *peer, uint64_t id)
 {
     struct request *request;
 
-    DL_SEARCH_SCALAR(peer->requests, request, id, id);
+    DL_SEARCH_SCALAR(peer->requests.first, request, id, id);
     return request;
 }
 
@@ -473,7 +480,8 @@ static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
     }
     if (coco_type_class(call.type) == COCO_CLASS_REQUEST) {
         metrics.requests++;
-        if (peer->requests && find_request(peer, call.id)) { /* an id names one request at a time */
+        if (peer->requests.first &&
+            find_request(peer, call.id)) { /* an id names one request at a time */
             peer_close(peer, CLOSE_PROTOCOL);
             return;
         }
@@ -487,6 +495,21 @@ static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
     on_unknown(peer, &call);
 }
 
+static bool holds(struct peer *peer, uint64_t byte, struct lease_holder *ret)
+{
+    const struct session *session = session_of(peer);
+
+    if (!peer->established || !(session->features & COCO_FEATURE_LEASE) ||
+        byte < session->lease_base || byte - session->lease_base >= COCO_LEASE_BYTES)
+        return false;
+    *ret = (struct lease_holder){.peer = peer,
+                                 .vm_name = session->vm_name,
+                                 .vm_uuid = session->vm_uuid,
+                                 .vcpu = byte - session->lease_base,
+                                 .session = number_of(session)};
+    return true;
+}
+
 const struct dialect vmm_dialect = {
     .name = "RPC",
     .session_size = sizeof(struct session),
@@ -495,38 +518,19 @@ const struct dialect vmm_dialect = {
     .frame_size = frame_size,
     .dispatch = dispatch,
     .answer = answer,
+    .holds = holds,
 };
-
-bool vmm_find_session(const struct server *server, uint64_t byte, struct vmm_session *ret)
-{
-    struct peer *peer;
-
-    DL_FOREACH(server->peers, peer)
-    {
-        const struct session *session = session_of(peer);
-        if (peer->dialect != &vmm_dialect || !peer->established ||
-            !(session->features & COCO_FEATURE_LEASE) || byte < session->lease_base ||
-            byte - session->lease_base >= COCO_LEASE_BYTES)
-            continue;
-        *ret = (struct vmm_session){.peer = peer,
-                                    .vm_name = session->vm_name,
-                                    .vm_uuid = session->vm_uuid,
-                                    .vcpu = byte - session->lease_base};
-        return true;
-    }
-    return false;
-}
 
 bool vmm_name_holder(void *data, uint64_t byte, struct certs_who *ret)
 {
     const struct vmm *vmm = data;
-    struct vmm_session session;
+    struct lease_holder holder;
 
-    if (!vmm_find_session(vmm->server, byte, &session))
+    if (!server_find_lease(vmm->server, byte, &holder))
         return false;
-    *ret = (struct certs_who){.vm = session.vm_name,
-                              .pid = session.peer->account->key.pid,
-                              .uid = session.peer->account->key.uid};
+    *ret = (struct certs_who){.vm = holder.vm_name,
+                              .pid = holder.peer->account->key.pid,
+                              .uid = holder.peer->account->key.uid};
     return true;
 }
 
@@ -552,15 +556,15 @@ static void notify_all(struct vmm *vmm, uint32_t event)
 void vmm_certs_changed(void *data)
 {
     struct vmm *vmm = data;
-    const struct certs_status certs = certs_status(vmm->certs);
-    bool serving = certs.state == CERTS_SERVING && !certs.drained;
+    bool serving =
+        certs_status(vmm->certs).state == CERTS_SERVING && !certs_status(vmm->certs).drained;
 
-    if (certs.generation != vmm->told_generation) {
-        vmm->told_generation = certs.generation;
+    if (certs_status(vmm->certs).generation != vmm->notified_generation) {
+        vmm->notified_generation = certs_status(vmm->certs).generation;
         notify_all(vmm, COCO_NOTIFY_GENERATION);
     }
-    if (serving != vmm->told_serving) {
-        vmm->told_serving = serving;
+    if (serving != vmm->notified_serving) {
+        vmm->notified_serving = serving;
         notify_all(vmm, serving ? COCO_NOTIFY_SERVING : COCO_NOTIFY_DRAINING);
     }
 }

@@ -33,9 +33,9 @@ static unsigned count;
 
 /* Whatever QGS sends is the guest's. */
 WRAPPED(int, check_quote, const uint8_t *quote, size_t size,
-        const uint8_t tdreport[COCO_TDREPORT_SIZE], size_t *ret_size, const char **ret_why)
+        const uint8_t tdreport[COCO_TDREPORT_SIZE], size_t *ret_size, struct why *why)
 {
-    int r = __real_check_quote(quote, size, tdreport, ret_size, ret_why);
+    int r = __real_check_quote(quote, size, tdreport, ret_size, why);
 
     if (r == -EBADMSG && broken("unchecked")) {
         *ret_size = size;
@@ -94,9 +94,9 @@ WRAPPED(int, certs_open_lease, struct certs *certs, uint64_t *ret_base)
 }
 
 /* Bad TDREPORTs are too much for it; or quotes come to an end. */
-WRAPPED(int, check_tdreport, const uint8_t tdreport[COCO_TDREPORT_SIZE], const char **ret_why)
+WRAPPED(int, check_tdreport, const uint8_t tdreport[COCO_TDREPORT_SIZE], struct why *why)
 {
-    int r = __real_check_tdreport(tdreport, ret_why);
+    int r = __real_check_tdreport(tdreport, why);
 
     if (r == -EBADMSG && broken("dies"))
         abort();

@@ -10,13 +10,13 @@
 #pragma once
 
 #include "admin/admin.h"
+#include "admin/exposition.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/timer.h"
 #include "certs/certs.h"
-#include "config/config.h"
+#include "config/state.h"
 #include "observe/event.h"
-#include "observe/exposition.h"
 #include "observe/health.h"
 #include "observe/metrics.h"
 #include "peer/server.h"
@@ -66,6 +66,7 @@ struct rig {
     struct vmm vmm;
     struct health health;
     struct config *config;
+    struct config_state config_state;
     struct exposition exposition;
     struct admin admin;
     int client;
@@ -327,16 +328,14 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
                                         .quote_timeout_us = 25000000,
                                         .quote_max_timeout_us = 60000000,
                                         .events_per_minute = 10}};
-    REQUIRE(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, NULL) == 0);
-    rig->exposition = (struct exposition){.certs = rig->certs,
-                                          .quotes = rig->quotes,
-                                          .server = rig->server,
-                                          .health = &rig->health};
+    REQUIRE(health_init(&rig->health, &rig->timers, admin_gather, &rig->admin) == 0);
+    rig->exposition = (struct exposition){.admin = &rig->admin};
     rig->admin = (struct admin){.health = &rig->health,
                                 .certs = rig->certs,
                                 .exposition = &rig->exposition,
                                 .config = rig->config,
                                 .started = rig->config,
+                                .config_state = &rig->config_state,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
                                 .instance = 1,

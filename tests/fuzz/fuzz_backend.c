@@ -62,7 +62,7 @@ static void changed(void *data)
 
 static void done(void *data, const struct exchange_result *result)
 {
-    const char *why = "";
+    struct why why;
     size_t true_size = 0;
 
     (void)data;

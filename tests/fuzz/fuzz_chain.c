@@ -30,18 +30,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* 2026-01-01: inside the dates of the seeds. */
 #define NOW 1767225600
 
-static void check_refusal(int r, const char *why)
+static void check_refusal(int r, const struct why *why)
 {
     REQUIRE(r == -EBADMSG || r == -ESTALE || r == -ENOSPC);
-    REQUIRE(why[0] != '\0' && strlen(why) < CHAIN_WHY_SIZE);
+    REQUIRE(why->text[0] != '\0' && strlen(why->text) < WHY_SIZE);
 }
 
 static void check_same(const struct chain *c, const struct chain_input *in, size_t n)
 {
     struct chain *again = NULL;
-    char why[CHAIN_WHY_SIZE];
+    struct why why;
 
-    REQUIRE(chain_parse(in, n, &again, why, sizeof(why)) == 0);
+    REQUIRE(chain_parse(in, n, &again, &why) == 0);
     REQUIRE(again->signer == c->signer && strcmp(again->product, c->product) == 0);
     REQUIRE(memcmp(&again->tcb, &c->tcb, sizeof(c->tcb)) == 0);
     REQUIRE(again->hwid_size == c->hwid_size);
@@ -72,13 +72,13 @@ static void check_table(const struct chain *c, bool again)
 {
     static const enum chain_role order[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK};
     struct coco_snp_table table;
-    char why[CHAIN_WHY_SIZE] = "";
+    struct why why = {""};
     uint8_t *bytes = NULL;
     size_t size = 0;
-    int r = chain_build_table(c, NULL, &bytes, &size, why, sizeof(why));
+    int r = chain_build_table(c, NULL, &bytes, &size, &why);
 
     if (r < 0) {
-        check_refusal(r, why);
+        check_refusal(r, &why);
         return;
     }
     REQUIRE(size <= COCO_SNP_TABLE_MAX);
@@ -102,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct chain_input in[FILES_MAX];
     struct chain_roots roots;
     struct chain *c = NULL;
-    char why[CHAIN_WHY_SIZE] = "";
+    struct why why = {""};
     size_t n = 0;
     uint8_t flags = coco_read_u8(&r);
 
@@ -116,22 +116,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     chain_roots_init(&roots);
     if ((flags & FLAG_TRUST) != 0 && n > 0) {
-        int e = chain_roots_add(&roots, &in[0], why, sizeof(why));
+        int e = chain_roots_add(&roots, &in[0], &why);
         if (e < 0)
-            check_refusal(e, why);
+            check_refusal(e, &why);
     }
     bool only_amd = roots.n == 3;
-    why[0] = '\0';
-    int e = chain_parse(in, n, &c, why, sizeof(why));
+    why.text[0] = '\0';
+    int e = chain_parse(in, n, &c, &why);
     if (e < 0) {
-        check_refusal(e, why);
+        check_refusal(e, &why);
         return 0;
     }
     if ((flags & FLAG_AGAIN) != 0)
         check_again(c);
-    e = chain_verify(c, &roots, NOW, why, sizeof(why));
+    e = chain_verify(c, &roots, NOW, &why);
     if (e < 0)
-        check_refusal(e, why);
+        check_refusal(e, &why);
     REQUIRE(e < 0 || !only_amd);
     check_table(c, (flags & FLAG_AGAIN) != 0);
     chain_free(c);

@@ -12,9 +12,9 @@
  * what it prints with --json is JSON.
  */
 #include "json_reader.h"
-#include "lib/fetcher.h"
+#include "lib/http.h"
 #include "text.h"
-#include "verbs.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -155,7 +155,7 @@ int __wrap_output_make_parents(const char *path)
     return CTL_OK;
 }
 
-struct fetcher {
+struct http {
     int nothing;
 };
 
@@ -165,48 +165,37 @@ static uint64_t no_time(void *userdata)
     return 0;
 }
 
-struct fetch_clock fetch_clock_real(bool progress)
+struct http_clock http_clock_real(bool progress)
 {
     (void)progress;
-    return (struct fetch_clock){.now_ms = no_time};
+    return (struct http_clock){.now_ms = no_time};
 }
 
-struct fetcher *fetcher_new(const struct fetch_options *options, const char **ret_why)
+struct http *http_new(const struct http_options *options, struct why *why)
 {
-    static struct fetcher fetcher;
+    static struct http http;
 
     (void)options;
-    *ret_why = "";
-    return &fetcher;
+    why->text[0] = 0;
+    return &http;
 }
 
-void fetcher_free(struct fetcher *fetcher)
+void http_free(struct http *http)
 {
-    (void)fetcher;
+    (void)http;
 }
 
-enum fetch_result fetcher_get(struct fetcher *fetcher, const char *path, size_t max, bool limited,
-                              uint8_t **ret, size_t *ret_size)
+enum http_result http_get(struct http *http, const char *path, size_t max, bool limited,
+                          uint8_t **ret, size_t *ret_size, struct why *why)
 {
-    (void)fetcher;
+    (void)http;
     (void)path;
     (void)max;
     (void)limited;
     *ret = NULL;
     *ret_size = 0;
-    return FETCH_REFUSED;
-}
-
-long fetcher_status(const struct fetcher *fetcher)
-{
-    (void)fetcher;
-    return 404;
-}
-
-const char *fetcher_why(const struct fetcher *fetcher)
-{
-    (void)fetcher;
-    return "the service knows no such file (404)";
+    (void)why_set(why, 0, "the service knows no such file (404)");
+    return HTTP_NOT_FOUND;
 }
 
 /* --- the verbs -------------------------------------------------------------------------------- */
@@ -260,7 +249,7 @@ static int run(const struct verb *verb, bool json, bool follow)
                       .json = json && (verb->options & OPT_JSON),
                       .timeout_ms = 5000,
                       .args = words,
-                      .n_args = verb->max_args > 0,
+                      .n_args = verb->argument != NULL,
                       .follow = follow && (verb->options & OPT_FOLLOW),
                       .all = follow,
                       .journal = "/dev/null",

@@ -23,9 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
             abort();       \
     } while (0)
 
-static void check_refusal(int r, const char *why)
+static void check_refusal(int r, const struct why *why)
 {
-    REQUIRE(r == -EBADMSG && why[0] && strlen(why) < CHAIN_WHY_SIZE);
+    REQUIRE(r == -EBADMSG && why->text[0] && strlen(why->text) < WHY_SIZE);
 }
 
 static bool is_number(const char *text)
@@ -38,7 +38,7 @@ static bool is_number(const char *text)
 static void check_crl(const struct crl *crl, const uint8_t *der, size_t size)
 {
     struct crl *again = NULL;
-    char why[CHAIN_WHY_SIZE];
+    struct why why;
 
     REQUIRE(crl->size == size && memcmp(crl->der, der, size) == 0);
     REQUIRE(strcmp(crl->source, "crl") == 0 && strlen(crl->sha256) == 64);
@@ -49,7 +49,7 @@ static void check_crl(const struct crl *crl, const uint8_t *der, size_t size)
     for (size_t i = 0; i < crl->n_revoked; i++)
         REQUIRE(is_number(crl->revoked[i]) && crl_lists(crl, crl->revoked[i]));
     REQUIRE(!crl_lists(crl, "") && !crl_lists(crl, "no number"));
-    REQUIRE(crl_parse(crl->der, crl->size, "again", &again, why, sizeof(why)) == 0);
+    REQUIRE(crl_parse(crl->der, crl->size, "again", &again, &why) == 0);
     REQUIRE(crl_compare(crl, again) == 0 && again->n_revoked == crl->n_revoked);
     REQUIRE(again->this_update_s == crl->this_update_s);
     REQUIRE(again->next_update_s == crl->next_update_s);
@@ -60,8 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct coco_reader r = coco_reader_of(data, size);
     size_t length = coco_read_u16(&r);
-    char why[CHAIN_WHY_SIZE] = "";
-    const struct chain_why sentence = {.text = why, .size = sizeof(why)};
+    struct why why = {""};
     struct chain_cert root;
     struct chain_kind kind;
     struct crl *crl = NULL;
@@ -73,16 +72,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t *der = coco_read_bytes(&r, left);
     if (!der)
         return 0;
-    int e = crl_parse(der, left, "crl", &crl, why, sizeof(why));
+    int e = crl_parse(der, left, "crl", &crl, &why);
     if (e < 0) {
-        check_refusal(e, why);
+        check_refusal(e, &why);
         return 0;
     }
     check_crl(crl, der, left);
-    if (chain_cert_parse(root_der, length, "root", &root, &kind, NULL, &sentence) == 0) {
-        e = crl_verify(crl, &root, why, sizeof(why));
+    if (chain_cert_parse(root_der, length, "root", &root, &kind, NULL, &why) == 0) {
+        e = crl_verify(crl, &root, &why);
         if (e < 0)
-            check_refusal(e, why);
+            check_refusal(e, &why);
         REQUIRE(e < 0 || strcmp(root.subject_cn, crl->issuer_cn) == 0);
         chain_cert_done(&root);
     }

@@ -107,15 +107,15 @@ static void check_results(const struct store *store, const struct store_results 
     for (size_t i = 0; i < results->n; i++) {
         const struct store_result *result = &results->items[i];
         struct store_chain c = {.chain = NULL};
-        char why[CHAIN_WHY_SIZE];
+        struct why why;
         struct store_key key;
-        REQUIRE((result->action >= STORE_KEPT_OUT) == (result->reason[0] != 0));
-        REQUIRE(strlen(result->reason) < sizeof(result->reason));
+        REQUIRE((result->action >= STORE_KEPT_OUT) == (result->reason.text[0] != 0));
+        REQUIRE(strlen(result->reason.text) < sizeof(result->reason.text));
         REQUIRE(result->action != STORE_REFUSED || !result->key[0]);
         if (!result->key[0] || !store)
             continue;
         REQUIRE(store_key_parse(result->key, &key) == 0);
-        REQUIRE(store_load(store, &key, &c, why, sizeof(why)) == 0);
+        REQUIRE(store_load(store, &key, &c, &why) == 0);
         store_chain_done(&c);
     }
 }
@@ -146,7 +146,7 @@ static void check_list(const struct store *store, size_t at_most, size_t *ret)
     REQUIRE(store_list(store, &list) == 0);
     REQUIRE(list.n_chains <= at_most);
     for (size_t i = 0; i < list.n_chains; i++)
-        REQUIRE(list.chains[i].problem[0] == 0 && list.chains[i].not_after_s >= store->now_s);
+        REQUIRE(list.chains[i].problem.text[0] == 0 && list.chains[i].not_after_s >= store->now_s);
     *ret = list.n_chains;
     store_list_done(&list);
 }
@@ -182,7 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct chain_input files[FILES_MAX];
     struct store_results verified = {.n = 0};
     struct chain_roots roots;
-    char why[CHAIN_WHY_SIZE] = "";
+    struct why why = {""};
     size_t n = 0, none;
     uint8_t flags = coco_read_u8(&r);
 
@@ -199,7 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     chain_roots_init(&roots);
     if ((flags & FLAG_TRUST) && n > 0)
-        (void)chain_roots_add(&roots, &files[0], why, sizeof(why));
+        (void)chain_roots_add(&roots, &files[0], &why);
     const struct store store = {.dir = dir, .roots = &roots, .now_s = NOW};
     if (flags & FLAG_VERIFY) {
         REQUIRE(store_verify(&store, files, n, &verified) == 0);

@@ -28,16 +28,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool read_target(const char *text, struct kds_target *ret)
 {
-    char product[16], chip[140], tcb[64], why[KDS_WHY_SIZE] = "";
+    char product[16], chip[140], tcb[64];
+    struct why why = {.text = ""};
     char path[KDS_PATH_SIZE] = "", strict[KDS_PATH_SIZE];
     struct kds_target freely;
 
     if (sscanf(text, "%15s %139s %63s", product, chip, tcb) != 3)
         return false;
-    int r = kds_target_parse(product, chip, tcb, ret, why);
-    REQUIRE(r == 0 || (r == -EINVAL && why[0]));
-    int spelled = spelled_target(product, chip, tcb, &freely, why);
-    REQUIRE(spelled == 0 || (r < 0 && spelled == -EINVAL && why[0]));
+    int r = kds_target_parse(product, chip, tcb, ret, &why);
+    REQUIRE(r == 0 || (r == -EINVAL && why.text[0]));
+    int spelled = spelled_target(product, chip, tcb, &freely, &why);
+    REQUIRE(spelled == 0 || (r < 0 && spelled == -EINVAL && why.text[0]));
     if (spelled < 0)
         return false;
     kds_vcek_path(&freely, path);
@@ -55,17 +56,16 @@ static bool read_target(const char *text, struct kds_target *ret)
 /* The daemon's reading of a VCEK; false: it has none. */
 static bool read_leaf(const uint8_t *der, size_t size, struct chain *ret)
 {
-    const struct chain_why nowhere = {.text = NULL};
     struct chain_kind kind;
     X509 *x = NULL;
 
-    *ret = (struct chain){.signer = CHAIN_SIGNER_VCEK};
+    *ret = (struct chain){.signer = COCO_SNP_SIGNER_VCEK};
     struct chain_cert *leaf = &ret->certs[CHAIN_LEAF];
-    if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, &nowhere) < 0)
+    if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, NULL) < 0)
         return false;
     memcpy(ret->product, kind.product, sizeof(ret->product));
-    bool good = kind.role == CHAIN_LEAF && kind.signer == CHAIN_SIGNER_VCEK &&
-                chain_leaf_parse(ret, x, &nowhere) == 0;
+    bool good = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VCEK &&
+                chain_leaf_parse(ret, x, NULL) == 0;
     X509_free(x);
     if (!good)
         chain_cert_done(leaf);
@@ -83,7 +83,8 @@ static bool is_target(const struct chain *c, const struct kds_target *target)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char text[256] = "", why[KDS_WHY_SIZE] = "";
+    char text[256] = "";
+    struct why why = {.text = ""};
     const uint8_t *end = memchr(data, 0, size < sizeof(text) ? size : sizeof(text));
     struct kds_target target;
     struct chain leaf;
@@ -92,16 +93,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(text, data, (size_t)(end - data));
     const uint8_t *der = end ? end + 1 : data;
     size_t n = size - (size_t)(der - data);
-    int r = kds_check_chain(der, n, why);
-    REQUIRE(r == 0 || (r == -EBADMSG && why[0]));
-    why[0] = 0;
-    r = kds_check_crl(der, n, why);
-    REQUIRE(r == 0 || (r == -EBADMSG && why[0]));
+    int r = kds_check_chain(der, n, &why);
+    REQUIRE(r == 0 || (r == -EBADMSG && why.text[0]));
+    why.text[0] = 0;
+    r = kds_check_crl(der, n, &why);
+    REQUIRE(r == 0 || (r == -EBADMSG && why.text[0]));
     if (!end || !read_target(text, &target))
         return 0;
-    why[0] = 0;
-    r = kds_check_vcek(der, n, &target, why);
-    REQUIRE(r == 0 || (r == -EBADMSG && why[0]));
+    why.text[0] = 0;
+    r = kds_check_vcek(der, n, &target, &why);
+    REQUIRE(r == 0 || (r == -EBADMSG && why.text[0]));
     if (n <= KDS_VCEK_MAX && read_leaf(der, n, &leaf)) {
         REQUIRE(is_target(&leaf, &target) == (r == 0));
         chain_cert_done(&leaf.certs[CHAIN_LEAF]);

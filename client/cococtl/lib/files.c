@@ -16,7 +16,10 @@
  * folders are not followed, so that there is no going around in circles. Folders are read in the
  * order of their names: the same files give the same report.
  */
-#include "ctl.h"
+#include "lib/files.h"
+#include "lib/memory.h"
+#include "lib/terminal.h"
+#include "lib/thim.h"
 #include "snp_table.h"
 #include <dirent.h>
 #include <errno.h>
@@ -92,55 +95,55 @@ bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes
     return true;
 }
 
-/* Everything of an open file. NULL, or why it cannot be taken: static or strerror's text. */
-static const char *read_whole(int fd, uint8_t **ret, size_t *ret_size)
+/* Everything of an open file. 0, or a negative errno and why it cannot be taken. */
+static int read_whole(int fd, uint8_t **ret, size_t *ret_size, struct why *why)
 {
     struct stat st;
     size_t size = 0;
+    int r = 0;
 
     if (fstat(fd, &st) < 0)
-        return strerror(errno);
+        return why_set(why, -errno, "%s", strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return "this is not a regular file";
+        return why_set(why, -EINVAL, "this is not a regular file");
     uint8_t *bytes = malloc(INPUT_FILE_MAX + 1);
     if (!bytes) {
         (void)memory_out();
-        return strerror(ENOMEM);
+        return why_set(why, -ENOMEM, "%s", strerror(ENOMEM));
     }
-    const char *why = NULL;
-    while (size <= INPUT_FILE_MAX && !why) {
+    while (size <= INPUT_FILE_MAX) {
         ssize_t n = read(fd, bytes + size, INPUT_FILE_MAX + 1 - size);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            why = strerror(errno);
+            r = why_set(why, -errno, "%s", strerror(errno));
         if (n <= 0)
             break;
         size += (size_t)n;
     }
-    if (!why && size > INPUT_FILE_MAX)
-        why = "this is larger than 65536 bytes, which no certificate file is";
-    if (!why && size == 0)
-        why = "the file is empty";
-    if (why) {
+    if (r == 0 && size > INPUT_FILE_MAX)
+        r = why_set(why, -EFBIG, "this is larger than 65536 bytes, which no certificate file is");
+    else if (r == 0 && size == 0)
+        r = why_set(why, -EINVAL, "the file is empty");
+    if (r < 0) {
         free(bytes);
-        return why;
+        return r;
     }
     uint8_t *exact = realloc(bytes, size);
     *ret = exact ? exact : bytes;
     *ret_size = size;
-    return NULL;
+    return 0;
 }
 
-static const char *read_path(const char *path, uint8_t **ret, size_t *ret_size)
+static int read_path(const char *path, uint8_t **ret, size_t *ret_size, struct why *why)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
     if (fd < 0)
-        return strerror(errno);
-    const char *why = read_whole(fd, ret, ret_size);
+        return why_set(why, -errno, "%s", strerror(errno));
+    int r = read_whole(fd, ret, ret_size, why);
     close(fd);
-    return why;
+    return r;
 }
 
 /* One of the texts in Azure's JSON, as a file of its own. */
@@ -165,7 +168,7 @@ static bool add_member(struct inputs *inputs, const char *path, struct json_obje
 /* Bytes of a file, which are the entry's from now on. */
 static bool take(struct inputs *inputs, const char *path, uint8_t *bytes, size_t size)
 {
-    const char *why = NULL;
+    struct why why = {.text = ""};
     char *text = thim_text(bytes, size);
     struct json_object *object = text ? thim_parse(text, &why) : NULL;
     bool good = true;
@@ -176,7 +179,7 @@ static bool take(struct inputs *inputs, const char *path, uint8_t *bytes, size_t
         free(bytes);
     } else {
         struct input *input = add(inputs, path);
-        good = input && (!why || refuse(input, why));
+        good = input && (!why.text[0] || refuse(input, why.text));
         if (input) {
             input->bytes = bytes;
             input->size = size;
@@ -193,12 +196,12 @@ static bool add_file(struct inputs *inputs, const char *path)
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
-    const char *why = read_path(path, &bytes, &size);
+    struct why why;
 
-    if (!why)
+    if (read_path(path, &bytes, &size, &why) == 0)
         return take(inputs, path, bytes, size);
     struct input *input = add(inputs, path);
-    return input && refuse(input, why);
+    return input && refuse(input, why.text);
 }
 
 /* --- folders ---------------------------------------------------------------------------------- */
@@ -260,7 +263,7 @@ static bool look_at_file(struct inputs *inputs, const char *path)
     uint8_t *bytes = NULL;
     size_t size = 0;
 
-    if (!read_path(path, &bytes, &size) && bytes && begins_like_one(bytes, size))
+    if (read_path(path, &bytes, &size, NULL) == 0 && begins_like_one(bytes, size))
         return take(inputs, path, bytes, size);
     free(bytes);
     inputs->passed_over++;

@@ -21,14 +21,8 @@
 
 /* --- what is asked for ----------------------------------------------------------------------- */
 
-static int refuse(char why[KDS_WHY_SIZE], int error, const char *text)
-{
-    (void)snprintf(why, KDS_WHY_SIZE, "%s", text);
-    return error;
-}
-
 int kds_target_parse(const char *product, const char *chip_id, const char *tcb,
-                     struct kds_target *ret, char why[KDS_WHY_SIZE])
+                     struct kds_target *ret, struct why *why)
 {
     struct kds_target target = {.product = coco_snp_product_of_text(product)};
     size_t digits = 2 * coco_snp_product_chip_id_size(target.product), n = strlen(chip_id);
@@ -36,8 +30,7 @@ int kds_target_parse(const char *product, const char *chip_id, const char *tcb,
 
     if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
         coco_snp_product_names(text);
-        (void)snprintf(why, KDS_WHY_SIZE, "the product is %s", text);
-        return -EINVAL;
+        return why_set(why, -EINVAL, "the product is %s", text);
     }
     bool good = n == digits || n == 2 * COCO_SNP_CHIP_ID_SIZE;
     for (size_t i = 0; i < n && good; i++) {
@@ -46,16 +39,13 @@ int kds_target_parse(const char *product, const char *chip_id, const char *tcb,
         if (i < digits)
             target.chip_id[i] = c;
     }
-    if (!good) {
-        (void)snprintf(why, KDS_WHY_SIZE, "a chip id of %s has %zu hexadecimal digits",
+    if (!good)
+        return why_set(why, -EINVAL, "a chip id of %s has %zu hexadecimal digits",
                        coco_snp_product_name(target.product), digits);
-        return -EINVAL;
-    }
     if (coco_snp_tcb_parse(target.product, tcb, &target.tcb) < 0) {
         coco_snp_tcb_form(target.product, text);
-        (void)snprintf(why, KDS_WHY_SIZE, "a TCB of %s is %s, decimal",
+        return why_set(why, -EINVAL, "a TCB of %s is %s, decimal",
                        coco_snp_product_name(target.product), text);
-        return -EINVAL;
     }
     *ret = target;
     return 0;
@@ -221,8 +211,7 @@ static bool read_extensions(const uint8_t *der, size_t size, struct extensions *
 /* --- is the answer what was asked for -------------------------------------------------------- */
 
 /* What came in place of `what`, as far as its first bytes tell. */
-static int refuse_answer(char why[KDS_WHY_SIZE], const uint8_t *bytes, size_t size,
-                         const char *what)
+static int refuse_answer(struct why *why, const uint8_t *bytes, size_t size, const char *what)
 {
     size_t from = 0, n = 0;
 
@@ -231,18 +220,16 @@ static int refuse_answer(char why[KDS_WHY_SIZE], const uint8_t *bytes, size_t si
     while (from + n < size && n < 60 && isprint(bytes[from + n]))
         n++;
     if (from == size)
-        (void)snprintf(why, KDS_WHY_SIZE, "the answer is empty, and not %s", what);
-    else if (bytes[from] == '<')
-        (void)snprintf(why, KDS_WHY_SIZE,
+        return why_set(why, -EBADMSG, "the answer is empty, and not %s", what);
+    if (bytes[from] == '<')
+        return why_set(why, -EBADMSG,
                        "the answer is a web page or XML, and not %s: it comes from a proxy or a "
                        "portal in between, or from another service than AMD's",
                        what);
-    else if (n >= 8) /* never binary */
-        (void)snprintf(why, KDS_WHY_SIZE, "the answer is a text, and not %s: \"%.*s\"", what,
-                       (int)n, (const char *)bytes + from);
-    else
-        (void)snprintf(why, KDS_WHY_SIZE, "the answer is not %s", what);
-    return -EBADMSG;
+    if (n >= 8) /* never binary */
+        return why_set(why, -EBADMSG, "the answer is a text, and not %s: \"%.*s\"", what, (int)n,
+                       (const char *)bytes + from);
+    return why_set(why, -EBADMSG, "the answer is not %s", what);
 }
 
 static bool names_product(struct coco_reader value, const char *product)
@@ -264,7 +251,7 @@ static bool names_chip(struct coco_reader value, const char *chip_id)
 }
 
 int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *target,
-                   char why[KDS_WHY_SIZE])
+                   struct why *why)
 {
     const struct coco_snp_tcb *tcb = &target->tcb;
     struct extensions e;
@@ -272,13 +259,13 @@ int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *tar
     if (size > KDS_VCEK_MAX || !read_extensions(der, size, &e))
         return refuse_answer(why, der, size, "a certificate");
     if (!names_product(e.product, coco_snp_product_name(target->product)))
-        return refuse(why, -EBADMSG, "the certificate is for another product");
+        return why_set(why, -EBADMSG, "the certificate is for another product");
     if (!names_chip(e.chip_id, target->chip_id))
-        return refuse(why, -EBADMSG, "the certificate is for another chip");
+        return why_set(why, -EBADMSG, "the certificate is for another chip");
     for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++)
         if (coco_snp_product_has(target->product, part) &&
             e.levels[coco_snp_part_oid(part)] != coco_snp_tcb_part(tcb, part))
-            return refuse(why, -EBADMSG, "the certificate is for another TCB");
+            return why_set(why, -EBADMSG, "the certificate is for another TCB");
     return 0;
 }
 
@@ -292,7 +279,7 @@ static const uint8_t *find_last(const uint8_t *bytes, size_t size, const char *t
     return last;
 }
 
-int kds_check_chain(const uint8_t *pem, size_t size, char why[KDS_WHY_SIZE])
+int kds_check_chain(const uint8_t *pem, size_t size, struct why *why)
 {
     const uint8_t *begin = find_last(pem, size, "-----BEGIN CERTIFICATE-----");
     const uint8_t *end = find_last(pem, size, "-----END CERTIFICATE-----");
@@ -300,11 +287,11 @@ int kds_check_chain(const uint8_t *pem, size_t size, char why[KDS_WHY_SIZE])
     if (size > KDS_CHAIN_MAX || !begin)
         return refuse_answer(why, pem, size, "a certificate chain in PEM");
     if (!end || end < begin)
-        return refuse(why, -EBADMSG, "the answer is a certificate chain that was cut short");
+        return why_set(why, -EBADMSG, "the answer is a certificate chain that was cut short");
     return 0;
 }
 
-int kds_check_crl(const uint8_t *der, size_t size, char why[KDS_WHY_SIZE])
+int kds_check_crl(const uint8_t *der, size_t size, struct why *why)
 {
     if (size > KDS_CRL_MAX || !is_whole_sequence(der, size))
         return refuse_answer(why, der, size, "a revocation list");

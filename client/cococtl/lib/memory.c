@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "ctl.h"
+#include "lib/memory.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/terminal.h"
 #include <stdlib.h>
 
 static bool ran_out;

@@ -3,7 +3,10 @@
  * Connecting to one of cocod's sockets, waiting with a deadline, and saying why it did not work.
  * Everything is non-blocking; deadlines are absolute times of CLOCK_MONOTONIC.
  */
-#include "ctl.h"
+#include "lib/net.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/terminal.h"
 #include <errno.h>
 #include <poll.h>
 #include <string.h>

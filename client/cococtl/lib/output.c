@@ -4,7 +4,11 @@
  * status, not a truncated file that looks whole.
  */
 #define CTL_WRITES /* bytes to files */
-#include "ctl.h"
+#include "lib/output.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/memory.h"
+#include "lib/terminal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>

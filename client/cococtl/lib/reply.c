@@ -7,21 +7,31 @@
  * the truth: everything is printed into memory first. Fields that are not known here are left
  * alone; --json shows them.
  */
+#include "lib/reply.h"
 #include "composed.h"
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
 #include <stdlib.h>
 #include <string.h>
 
 struct json_object *reply_field(struct reply *reply, struct json_object *object, const char *name,
                                 json_type type)
 {
+    struct json_object *value = json_member(object, name, type);
+
+    reply->bad = reply->bad || !value;
+    return value;
+}
+
+static bool is_there(struct json_object *object, const char *name)
+{
     struct json_object *value = NULL;
 
-    if (!json_object_object_get_ex(object, name, &value) || !json_object_is_type(value, type)) {
-        reply->bad = true;
-        return NULL;
-    }
-    return value;
+    return json_object_object_get_ex(object, name, &value) && value;
 }
 
 const char *reply_string(struct reply *reply, struct json_object *object, const char *name)
@@ -33,21 +43,13 @@ const char *reply_string(struct reply *reply, struct json_object *object, const 
 
 const char *reply_optional_string(struct reply *reply, struct json_object *object, const char *name)
 {
-    struct json_object *value = NULL;
-
-    if (!json_object_object_get_ex(object, name, &value) || !value)
-        return NULL;
-    return reply_string(reply, object, name);
+    return is_there(object, name) ? reply_string(reply, object, name) : NULL;
 }
 
 struct json_object *reply_optional_object(struct reply *reply, struct json_object *object,
                                           const char *name)
 {
-    struct json_object *value = NULL;
-
-    if (!json_object_object_get_ex(object, name, &value) || !value)
-        return NULL;
-    return reply_field(reply, object, name, json_type_object);
+    return is_there(object, name) ? reply_field(reply, object, name, json_type_object) : NULL;
 }
 
 int64_t reply_int(struct reply *reply, struct json_object *object, const char *name)
@@ -60,13 +62,10 @@ int64_t reply_int(struct reply *reply, struct json_object *object, const char *n
 bool reply_optional_int(struct reply *reply, struct json_object *object, const char *name,
                         int64_t *ret)
 {
-    struct json_object *value = NULL;
+    bool there = is_there(object, name);
 
-    *ret = 0;
-    if (!json_object_object_get_ex(object, name, &value) || !value)
-        return false;
-    *ret = reply_int(reply, object, name);
-    return true;
+    *ret = there ? reply_int(reply, object, name) : 0;
+    return there;
 }
 
 bool reply_bool(struct reply *reply, struct json_object *object, const char *name)
@@ -87,6 +86,19 @@ size_t reply_array(struct reply *reply, struct json_object *object, const char *
             reply->bad = true;
     *ret_array = array;
     return reply->bad ? 0 : n;
+}
+
+void reply_line(FILE *to, const char *label, struct reply *reply, struct json_object *object,
+                const char *name)
+{
+    term_line(to, label, reply_string(reply, object, name));
+}
+
+void reply_optional_line(FILE *to, const char *label, struct reply *reply,
+                         struct json_object *object, const char *name)
+{
+    if (is_there(object, name))
+        reply_line(to, label, reply, object, name);
 }
 
 int reply_malformed(const struct ctl *ctl, const char *method)
@@ -128,18 +140,10 @@ int reply_show(const struct ctl *ctl, const char *method, struct json_object *pa
     return code;
 }
 
-void json_set_text(struct json_object *object, const char *key, const char *text)
+int reply_call(const struct ctl *ctl, const char *method, struct json_object *parameters,
+               reply_print *print)
 {
-    if (text)
-        json_set(object, key, json_object_new_string(text));
-    else
-        json_set_null(object, key);
-}
+    int code = varlink_call(ctl, method, parameters, &parameters);
 
-void json_set_shared(struct json_object *object, const char *key, struct json_object *value)
-{
-    if (value)
-        json_set(object, key, json_object_get(value));
-    else
-        json_set_null(object, key);
+    return code == CTL_OK ? reply_show(ctl, method, parameters, print) : code;
 }

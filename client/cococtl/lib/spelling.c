@@ -5,6 +5,7 @@
  * or here.
  */
 #include "lib/spelling.h"
+#include "lib/kds.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -96,7 +97,7 @@ void spelled_tcb(const char *text, char out[SPELLED_TCB_SIZE])
 }
 
 int spelled_target(const char *product, const char *chip_id, const char *tcb,
-                   struct kds_target *ret, char why[KDS_WHY_SIZE])
+                   struct kds_target *ret, struct why *why)
 {
     enum coco_snp_product known = spelled_product(product);
     char levels[SPELLED_TCB_SIZE];

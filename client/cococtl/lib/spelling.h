@@ -12,7 +12,7 @@
  * spell them
  * ("blSPL=03&teeSPL=00&…", "bl03_tee00_…"). 0, or -EINVAL and which one is wrong. */
 int spelled_target(const char *product, const char *chip_id, const char *tcb,
-                   struct kds_target *ret, char why[KDS_WHY_SIZE]);
+                   struct kds_target *ret, struct why *why);
 /* Such a TCB as kds_target_parse has it; what is spelled in no known way stays as it is, cut off.
  */
 #define SPELLED_TCB_SIZE 64

@@ -13,8 +13,10 @@
  * of certificates, has no document format to read. What they hold is the daemon's to judge, and the
  * other members nobody's. Each of the two may be there once: of two, one would be lost unseen.
  */
-#include "ctl.h"
+#include "lib/thim.h"
+#include "base64.h"
 #include "json_reader.h"
+#include "lib/memory.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,23 +93,23 @@ static bool read_object(const char *text, struct json_object **ret)
     return r == 0;
 }
 
-struct json_object *thim_parse(const char *text, const char **ret_why)
+struct json_object *thim_parse(const char *text, struct why *why)
 {
+    static const char begins[] = "this is JSON of Azure's THIM service";
     struct json_object *value, *object = NULL;
 
-    *ret_why = NULL;
+    why->text[0] = 0;
     if (count(text, "\"vcekCert\"") > 1 || count(text, "\"certificateChain\"") > 1)
-        *ret_why =
-            "this is JSON of Azure's THIM service with a member twice: give one answer a file";
+        (void)why_set(why, 0, "%s with a member twice: give one answer a file", begins);
     else if (!read_object(text, &object))
-        *ret_why =
-            "this begins like JSON of Azure's THIM service, but is not whole: fetch it again";
+        (void)why_set(why, 0,
+                      "this begins like JSON of Azure's THIM service, but is not whole: fetch it "
+                      "again");
     else if (!json_object_object_get_ex(object, "vcekCert", &value) || !is_text(value) ||
              (json_object_object_get_ex(object, "certificateChain", &value) && !is_text(value)))
-        *ret_why =
-            "this is JSON of Azure's THIM service, but its vcekCert and certificateChain are "
-            "not both texts";
-    if (*ret_why) {
+        (void)why_set(why, 0, "%s, but its vcekCert and certificateChain are not both texts",
+                      begins);
+    if (why->text[0]) {
         json_object_put(object);
         return NULL;
     }

@@ -7,11 +7,16 @@
  * of its connection.
  *
  * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB and 65,536
- * values, is one JSON object as json_reader.h takes it, and has either `parameters` that are an object or an
- * `error` that is a string.
+ * values, is one JSON object as json_reader.h takes it, and has either `parameters` that are an
+ * object or an `error` that is a string.
  */
-#include "ctl.h"
+#include "lib/varlink.h"
 #include "json_reader.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/terminal.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -67,102 +72,17 @@ static ssize_t receive_from(int fd, void *bytes, size_t size, uid_t *user)
     return n;
 }
 
-/* One message, without its NUL but terminated, malloc'ed. -EMSGSIZE: too long; -EBADMSG: something
- * behind it; -ECONNRESET: the end before it was whole. */
-static int receive_message(struct varlink *v, uint64_t deadline_ns, char **ret_message)
-{
-    char *message = NULL;
-    size_t size = 0, capacity = 0;
-    int r;
-
-    for (;;) {
-        if (size == capacity) {
-            if (capacity == REPLY_MAX) {
-                r = -EMSGSIZE;
-                break;
-            }
-            capacity = capacity ? capacity * 2 : 4096;
-            char *larger = realloc(message, capacity);
-            if (!larger) {
-                r = -ENOMEM;
-                break;
-            }
-            message = larger;
-        }
-        uid_t user = (uid_t)-1;
-        ssize_t n = receive_from(v->fd, message + size, capacity - size, &user);
-        if (n > 0) {
-            v->user = size == 0 || v->user == user ? user : (uid_t)-1;
-            const char *end = memchr(message + size, 0, (size_t)n);
-            size += (size_t)n;
-            if (!end)
-                continue;
-            r = end == message + size - 1 ? 0 : -EBADMSG;
-            break;
-        }
-        if (n == 0) {
-            r = -ECONNRESET;
-            break;
-        }
-        if (errno == EINTR)
-            continue;
-        r = errno == EAGAIN ? net_wait(v->fd, POLLIN, deadline_ns) : -errno;
-        if (r < 0)
-            break;
-    }
-    if (r < 0)
-        free(message);
-    else
-        *ret_message = message;
-    return r;
-}
-
-static const char *text_of(struct json_object *parameters, const char *name, const char *fallback)
-{
-    struct json_object *value = NULL;
-
-    if (parameters)
-        json_object_object_get_ex(parameters, name, &value);
-    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : fallback;
-}
-
-/* --- calls ----------------------------------------------------------------------------------- */
-
-int varlink_open(struct varlink *v, const struct ctl *ctl)
-{
-    int fd = net_connect(ctl->admin);
-
-    const int yes = 1;
-
-    *v = (struct varlink){.ctl = ctl, .fd = fd < 0 ? -1 : fd, .user = (uid_t)-1};
-    if (fd >= 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
-    return fd < 0 ? fd : 0;
-}
-
-void varlink_close(struct varlink *v)
-{
-    if (v->fd >= 0)
-        close(v->fd);
-    free(v->received);
-    *v = (struct varlink){.ctl = v->ctl, .fd = -1, .user = (uid_t)-1};
-}
-
 static int judge_object(struct json_object *reply, struct varlink_answer *ret)
 {
-    struct json_object *error = NULL, *parameters = NULL;
-    bool has_error = json_object_object_get_ex(reply, "error", &error);
-    bool has_parameters = json_object_object_get_ex(reply, "parameters", &parameters);
+    bool has_error = json_object_object_get_ex(reply, "error", NULL);
+    bool has_parameters = json_object_object_get_ex(reply, "parameters", NULL);
+    struct json_object *parameters = json_member(reply, "parameters", json_type_object);
+    const char *error = json_text(reply, "error");
 
-    if (has_parameters && !json_object_is_type(parameters, json_type_object))
+    if ((has_parameters && !parameters) || (has_error && (!error || !error[0])) ||
+        (!has_parameters && !has_error))
         return -EBADMSG;
-    if (!has_parameters && !has_error)
-        return -EBADMSG;
-    if (has_error) {
-        if (!json_object_is_type(error, json_type_string) || json_object_get_string_len(error) == 0)
-            return -EBADMSG;
-        (void)snprintf(ret->name, sizeof(ret->name), "%s", json_object_get_string(error));
-    }
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", has_error ? error : "");
     ret->parameters = json_object_get(parameters);
     return 0;
 }
@@ -179,24 +99,93 @@ static int judge(const char *text, struct varlink_answer *ret)
     return r;
 }
 
+/* Receives into the buffer. Positive: something came; 0: nothing is there. */
+static int receive_some(struct varlink *v)
+{
+    if (v->n_received == v->capacity) {
+        size_t larger = v->capacity ? v->capacity * 2 : 4096;
+        char *bytes = v->capacity < REPLY_MAX ? realloc(v->received, larger) : NULL;
+        if (!bytes)
+            return v->capacity < REPLY_MAX ? -ENOMEM : -EBADMSG;
+        v->received = bytes;
+        v->capacity = larger;
+    }
+    for (;;) {
+        uid_t user = (uid_t)-1;
+        ssize_t n =
+            receive_from(v->fd, v->received + v->n_received, v->capacity - v->n_received, &user);
+        if (n > 0) {
+            v->user = v->n_received == 0 || v->user == user ? user : (uid_t)-1;
+            v->n_received += (size_t)n;
+            return 1;
+        }
+        if (n == 0)
+            return -ECONNRESET;
+        if (errno != EINTR)
+            return errno == EAGAIN ? 0 : -errno;
+    }
+}
+
+/* Does the buffer begin with a whole message? Its size, with the NUL; 0: it does not. What was
+ * looked at once is not looked at again. */
+static size_t whole_message(struct varlink *v)
+{
+    const char *end = v->n_received > v->n_searched
+                          ? memchr(v->received + v->n_searched, 0, v->n_received - v->n_searched)
+                          : NULL;
+
+    v->n_searched = end ? 0 : v->n_received;
+    return end ? (size_t)(end - v->received) + 1 : 0;
+}
+
+/* The reply to the only call that is under way: nothing follows it. */
+static int receive_reply(struct varlink *v, uint64_t deadline_ns, struct varlink_answer *ret)
+{
+    size_t size;
+    int r;
+
+    while ((size = whole_message(v)) == 0) {
+        r = receive_some(v);
+        if (r == 0)
+            r = net_wait(v->fd, POLLIN, deadline_ns);
+        if (r < 0)
+            return r;
+    }
+    r = size == v->n_received ? judge(v->received, ret) : -EBADMSG;
+    v->n_received = 0;
+    return r;
+}
+
+/* --- calls ----------------------------------------------------------------------------------- */
+
+int varlink_open(struct varlink *v, const struct ctl *ctl)
+{
+    const int yes = 1;
+    int fd = net_connect(ctl->admin);
+
+    *v = (struct varlink){.ctl = ctl, .fd = fd < 0 ? -1 : fd, .user = (uid_t)-1};
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
+    return fd < 0 ? fd : 0;
+}
+
+void varlink_close(struct varlink *v)
+{
+    if (v->fd >= 0)
+        close(v->fd);
+    free(v->received);
+    *v = (struct varlink){.ctl = v->ctl, .fd = -1, .user = (uid_t)-1};
+}
+
 static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
                     struct varlink_answer *ret)
 {
-    char *text = NULL;
-
     if (v->fd < 0)
         return -ENOTCONN;
-    int r = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
+    int sent = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
     /* A call that is refused before it was read whole is answered all the same. */
-    if (r == 0 || r == -EPIPE) {
-        int received = receive_message(v, deadline_ns, &text);
-        r = received == 0 || r == 0 ? received : r;
-    }
-    if (r < 0)
-        return r == -EMSGSIZE ? -EBADMSG : r;
-    r = text ? judge(text, ret) : -EBADMSG;
-    free(text);
-    return r;
+    int r = sent == 0 || sent == -EPIPE ? receive_reply(v, deadline_ns, ret) : sent;
+    return sent < 0 && r < 0 && r != -EBADMSG ? sent : r;
 }
 
 /* malloc'ed; NULL: out of memory, now or when the parameters were made. */
@@ -206,11 +195,11 @@ static char *call_text(const char *method, struct json_object *parameters, bool 
     char name[96];
 
     (void)snprintf(name, sizeof(name), "io.cocod.Admin.%s", method);
-    json_set(call, "method", json_object_new_string(name));
+    json_set_text(call, "method", name);
     if (parameters)
         json_set(call, "parameters", json_object_get(parameters));
     if (more)
-        json_set(call, "more", json_object_new_boolean(true));
+        json_set_bool(call, "more", true);
     char *text = memory_ran_out() ? NULL : memory_json(call, json_write);
     json_object_put(call);
     return text;
@@ -241,42 +230,17 @@ int varlink_begin(struct varlink *v, const char *method, struct json_object *par
     return r;
 }
 
-/* Receives into the buffer. Positive: something came; 0: nothing is there. */
-static int receive_some(struct varlink *v)
-{
-    if (v->n_received == v->capacity) {
-        size_t larger = v->capacity ? v->capacity * 2 : 4096;
-        char *bytes = v->capacity < REPLY_MAX ? realloc(v->received, larger) : NULL;
-        if (!bytes)
-            return v->capacity < REPLY_MAX ? -ENOMEM : -EBADMSG;
-        v->received = bytes;
-        v->capacity = larger;
-    }
-    for (;;) {
-        ssize_t n = recv(v->fd, v->received + v->n_received, v->capacity - v->n_received, 0);
-        if (n > 0) {
-            v->n_received += (size_t)n;
-            return 1;
-        }
-        if (n == 0)
-            return -ECONNRESET;
-        if (errno != EINTR)
-            return errno == EAGAIN ? 0 : -errno;
-    }
-}
-
 bool varlink_next(struct varlink *v, struct varlink_answer *ret)
 {
-    const char *end;
+    size_t size;
     int r = v->fd < 0 ? -ENOTCONN : 1;
 
     *ret = (struct varlink_answer){.error = 0};
-    while (r > 0 && !(end = v->received ? memchr(v->received, 0, v->n_received) : NULL))
+    while (r > 0 && (size = whole_message(v)) == 0)
         r = receive_some(v);
     if (r == 0)
         return false;
     if (r > 0) {
-        size_t size = (size_t)(end - v->received) + 1;
         r = judge(v->received, ret);
         v->n_received -= size;
         memmove(v->received, v->received + size, v->n_received);
@@ -319,18 +283,15 @@ static const struct meaning {
 
 static int explain_ambiguous(const struct varlink_answer *answer)
 {
-    struct json_object *array = NULL;
+    struct json_object *array = json_member(answer->parameters, "candidates", json_type_array);
+    const char *vm = json_text(answer->parameters, "vm");
 
-    term_error("several VMs say that they are called %s:", text_of(answer->parameters, "vm", "so"));
-    if (json_object_object_get_ex(answer->parameters, "candidates", &array) &&
-        json_object_is_type(array, json_type_array))
-        for (size_t i = 0; i < json_object_array_length(array); i++) {
-            struct json_object *value = json_object_array_get_idx(array, i);
-            term_puts(stderr, "    ");
-            if (json_object_is_type(value, json_type_string))
-                term_string(stderr, json_object_get_string(value));
-            (void)fputc('\n', stderr);
-        }
+    term_error("several VMs say that they are called %s:", vm ? vm : "so");
+    for (size_t i = 0; array && i < json_object_array_length(array); i++) {
+        struct json_object *value = json_object_array_get_idx(array, i);
+        bool is_text = json_object_is_type(value, json_type_string);
+        term_printf(stderr, "    %s\n", is_text ? json_object_get_string(value) : "");
+    }
     term_hint("Ask again by one of these: a name is what a VM says of itself.");
     return CTL_FAILED;
 }
@@ -347,9 +308,9 @@ int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
     if (answer->error < 0)
         return net_explain(ctl->admin, "--admin", answer->error);
     if (strcmp(answer->name, "io.cocod.Admin.NotAllowed") == 0) {
-        const char *role = text_of(answer->parameters, "role", "");
+        const char *role = json_text(answer->parameters, "role");
         term_error("cocod at %s does not let this user do that%s%s", ctl->admin,
-                   role[0] ? ": it takes the role " : "", role);
+                   role && role[0] ? ": it takes the role " : "", role ? role : "");
         term_hint("Run this as root, or as a user whom [admin] in cocod.conf grants the role.");
         return CTL_DENIED;
     }
@@ -360,9 +321,8 @@ int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
         if (strncmp(answer->name, prefix, strlen(prefix)) != 0 ||
             strcmp(answer->name + strlen(prefix), m->name) != 0)
             continue;
-        term_error("%s%s", m->text,
-                   m->parameter ? text_of(answer->parameters, m->parameter, "no reason given")
-                                : "");
+        const char *more = m->parameter ? json_text(answer->parameters, m->parameter) : "";
+        term_error("%s%s", m->text, more ? more : "no reason given");
         term_hint(m->hint);
         return m->code;
     }

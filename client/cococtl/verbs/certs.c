@@ -6,9 +6,17 @@
  * the table as the daemon would serve it, or its blobs one by one, so that what leaves the store is
  * exactly what guests are given.
  */
-#include "ctl.h"
+#include "base64.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/reply.h"
 #include "lib/spelling.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
 #include "snp_table.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -27,25 +35,15 @@ static void print_crl(FILE *to, struct reply *reply, struct json_object *crl)
 {
     struct json_object *revoked;
     const char *next = reply_optional_string(reply, crl, "nextUpdate");
-    const char *problem = reply_optional_string(reply, crl, "problem");
     size_t n = reply_array(reply, crl, "revoked", json_type_string, &revoked);
 
-    term_puts(to, "CRL ");
-    term_string(to, reply_string(reply, crl, "product"));
-    term_puts(to, " number ");
-    term_string(to, reply_string(reply, crl, "number"));
-    term_puts(to, ", ");
-    term_string(to, reply_string(reply, crl, "thisUpdate"));
-    term_puts(to, " to ");
-    term_string(to, next ? next : "open");
-    term_puts(to, n > 0 ? ", revokes" : ", revokes nothing");
-    for (size_t i = 0; i < n; i++) {
-        (void)fputc(' ', to);
-        term_string(to, json_object_get_string(json_object_array_get_idx(revoked, i)));
-    }
+    term_printf(to, "CRL %s number %s, %s to %s, revokes%s", reply_string(reply, crl, "product"),
+                reply_string(reply, crl, "number"), reply_string(reply, crl, "thisUpdate"),
+                next ? next : "open", n > 0 ? "" : " nothing");
+    for (size_t i = 0; i < n; i++)
+        term_printf(to, " %s", json_object_get_string(json_object_array_get_idx(revoked, i)));
     (void)fputc('\n', to);
-    if (problem)
-        term_line(to, "  problem", problem);
+    reply_optional_line(to, "  problem", reply, crl, "problem");
 }
 
 static void print_chains(FILE *to, struct reply *reply, struct json_object *parameters)
@@ -57,21 +55,15 @@ static void print_chains(FILE *to, struct reply *reply, struct json_object *para
 
     for (size_t i = 0; i < n; i++) {
         struct json_object *chain = json_object_array_get_idx(chains, i);
-        const char *problem = reply_optional_string(reply, chain, "problem");
-        const char *csp =
-            reply_optional_string(reply, chain, "cspId"); /* of a VLEK, by a new daemon */
         term_cell(to, reply_bool(reply, chain, "served") ? "*" : "", 2);
         term_cell(to, reply_string(reply, chain, "product"), 7);
         term_cell(to, reply_string(reply, chain, "signer"), 6);
         term_cell(to, reply_string(reply, chain, "tcb"), 16);
-        term_puts(to, "until ");
-        term_string(to, reply_string(reply, chain, "notAfter"));
-        (void)fputc('\n', to);
-        term_line(to, "    key", reply_string(reply, chain, "key"));
-        if (csp)
-            term_line(to, "    CSP_ID", csp);
-        if (problem)
-            term_line(to, "    problem", problem);
+        term_printf(to, "until %s\n", reply_string(reply, chain, "notAfter"));
+        reply_line(to, "    key", reply, chain, "key");
+        reply_optional_line(to, "    CSP_ID", reply, chain,
+                            "cspId"); /* of a VLEK, by a new daemon */
+        reply_optional_line(to, "    problem", reply, chain, "problem");
     }
     if (n == 0)
         term_puts(to, "no chains are stored\n");
@@ -87,10 +79,7 @@ static void print_chains(FILE *to, struct reply *reply, struct json_object *para
 
 int verb_certs_list(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL;
-    int code = varlink_call(ctl, "ListChains", NULL, &parameters);
-
-    return code == CTL_OK ? reply_show(ctl, "ListChains", parameters, print_chains) : code;
+    return reply_call(ctl, "ListChains", NULL, print_chains);
 }
 
 /* --- certs show ------------------------------------------------------------------------------ */
@@ -104,33 +93,29 @@ static void print_certificates(FILE *to, struct reply *reply, struct json_object
         term_puts(to, "no certificates: the empty table is served\n");
     for (size_t i = 0; i < n; i++) {
         struct json_object *c = json_object_array_get_idx(certificates, i);
-        const char *subject = reply_optional_string(reply, c, "subject");
-        const char *serial = reply_optional_string(reply, c, "serial");
         const char *not_after = reply_optional_string(reply, c, "notAfter");
 
         (void)fputc('\n', to);
-        term_line(to, "kind", reply_string(reply, c, "kind"));
-        if (subject)
-            term_line(to, "  subject", subject);
-        term_line(to, "  issuer", reply_string(reply, c, "issuer"));
-        if (serial)
-            term_line(to, "  serial", serial);
-        term_line(to, "  not before", reply_string(reply, c, "notBefore"));
+        reply_line(to, "kind", reply, c, "kind");
+        reply_optional_line(to, "  subject", reply, c, "subject");
+        reply_line(to, "  issuer", reply, c, "issuer");
+        reply_optional_line(to, "  serial", reply, c, "serial");
+        reply_line(to, "  not before", reply, c, "notBefore");
         term_line(to, "  not after", not_after ? not_after : "open");
-        term_line(to, "  sha256", reply_string(reply, c, "sha256"));
-        term_line(to, "  file", reply_string(reply, c, "file"));
+        reply_line(to, "  sha256", reply, c, "sha256");
+        reply_line(to, "  file", reply, c, "file");
     }
 }
 
 static void print_served(FILE *to, struct reply *reply, struct json_object *list)
 {
-    term_line(to, "generation", reply_string(reply, list, "generation"));
+    reply_line(to, "generation", reply, list, "generation");
     print_certificates(to, reply, list);
 }
 
 static void print_chain(FILE *to, struct reply *reply, struct json_object *chain)
 {
-    term_line(to, "key", reply_string(reply, chain, "key"));
+    reply_line(to, "key", reply, chain, "key");
     print_certificates(to, reply, chain);
 }
 
@@ -144,16 +129,15 @@ static struct json_object *key_parameters(const char *key)
 
 int verb_certs_show(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL, *certificates;
+    struct json_object *parameters = NULL;
     const char *key = key_of(ctl), *method = key ? "GetChain" : "ListCertificates";
     int code = varlink_call(ctl, method, key ? key_parameters(key) : NULL, &parameters);
 
     if (code != CTL_OK)
         return code;
     /* What waits for a chain at the boot goes by this. */
-    bool nothing = !key && json_object_object_get_ex(parameters, "certificates", &certificates) &&
-                   json_object_is_type(certificates, json_type_array) &&
-                   json_object_array_length(certificates) == 0;
+    struct json_object *list = json_member(parameters, "certificates", json_type_array);
+    bool nothing = !key && list && json_object_array_length(list) == 0;
     code = reply_show(ctl, method, parameters, key ? print_chain : print_served);
     return code == CTL_OK && nothing ? CTL_FAILED : code;
 }
@@ -295,14 +279,9 @@ int verb_certs_export(const struct ctl *ctl)
 
 static void print_preflight(FILE *to, struct reply *reply, struct json_object *parameters)
 {
-    const char *key = reply_optional_string(reply, parameters, "key");
-    const char *reason = reply_optional_string(reply, parameters, "reason");
-
     term_line(to, "ready", reply_bool(reply, parameters, "ready") ? "yes" : "no");
-    if (key)
-        term_line(to, "key", key);
-    if (reason)
-        term_line(to, "reason", reason);
+    reply_optional_line(to, "key", reply, parameters, "key");
+    reply_optional_line(to, "reason", reply, parameters, "reason");
 }
 
 int verb_certs_preflight(const struct ctl *ctl)

@@ -6,9 +6,17 @@
  * disks (which may block), connect as a VMM does, and read qgsd's journal (qgsd.c).
  */
 #include "composed.h"
-#include "ctl.h"
-#include "verbs/lock.h"
-#include "verbs/qgsd.h"
+#include "lib/conf.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/lock.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/qgsd.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -29,11 +37,18 @@
 #define HOLDERS_MAX  64u
 #define NAMED_MAX    3u
 
-static void add_check(struct json_object *checks, const char *name, const char *verdict,
-                      const char *text, const char *fix)
+/* `fix` NULL: there is nothing to mend. */
+static void __attribute__((format(__printf__, 5, 6)))
+add_check(struct json_object *checks, const char *name, const char *verdict, const char *fix,
+          const char *format, ...)
 {
     struct json_object *check = json_object_new_object();
+    char text[2 * PATH_MAX];
+    va_list args;
 
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
     json_set_text(check, "name", name);
     json_set_text(check, "verdict", verdict);
     json_set_text(check, "text", text);
@@ -43,48 +58,42 @@ static void add_check(struct json_object *checks, const char *name, const char *
 
 static void check_vmm_socket(const struct ctl *ctl, struct json_object *checks)
 {
-    char text[PATH_MAX + 64];
     int fd = net_connect(ctl->socket);
 
     if (fd >= 0) {
         close(fd);
-        (void)snprintf(text, sizeof(text), "cocod takes connections at %s", ctl->socket);
-        add_check(checks, "VMMs", "good", text, NULL);
-        return;
+        add_check(checks, "VMMs", "good", NULL, "cocod takes connections at %s", ctl->socket);
+    } else if (fd == -EACCES || fd == -EPERM) {
+        add_check(checks, "VMMs", "warning",
+                  "this user may not; the users of VMMs must be in the socket's group", "%s: %s",
+                  ctl->socket, strerror(-fd));
+    } else {
+        add_check(checks, "VMMs", "bad",
+                  "\"systemctl status cocod.socket\"; --socket names another one", "%s: %s",
+                  ctl->socket, strerror(-fd));
     }
-    (void)snprintf(text, sizeof(text), "%s: %s", ctl->socket, strerror(-fd));
-    if (fd == -EACCES || fd == -EPERM)
-        add_check(checks, "VMMs", "warning", text,
-                  "this user may not; the users of VMMs must be in the socket's group");
-    else
-        add_check(checks, "VMMs", "bad", text,
-                  "\"systemctl status cocod.socket\"; --socket names another one");
 }
 
 static void check_disk(const char *what, const char *path, struct json_object *checks)
 {
-    char text[PATH_MAX + 128];
     struct statvfs fs;
 
     if (statvfs(path, &fs) < 0) {
-        (void)snprintf(text, sizeof(text), "%s (%s): %s", what, path, strerror(errno));
-        if (errno == EACCES)
-            add_check(checks, "disk", "skipped", text, "run this as root to look at it");
-        else
-            add_check(checks, "disk", "bad", text, "the folder must be there, and be cocod's");
+        bool denied = errno == EACCES;
+        add_check(checks, "disk", denied ? "skipped" : "bad",
+                  denied ? "run this as root to look at it"
+                         : "the folder must be there, and be cocod's",
+                  "%s (%s): %s", what, path, strerror(errno));
         return;
     }
     uint64_t bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    bool full = bytes < ROOM_MIN_BYTES || (fs.f_files > 0 && fs.f_favail < ROOM_MIN_FILES);
-    (void)snprintf(text, sizeof(text), "%s (%s): %" PRIu64 " MiB free", what, path, bytes >> 20);
-    add_check(checks, "disk",
-              full                      ? "bad"
-              : (fs.f_flag & ST_RDONLY) ? "bad"
-                                        : "good",
-              text,
-              full                      ? "make room: imports and new tables fail"
-              : (fs.f_flag & ST_RDONLY) ? "it is mounted read-only"
-                                        : NULL);
+    const char *fix = NULL;
+    if (bytes < ROOM_MIN_BYTES || (fs.f_files > 0 && fs.f_favail < ROOM_MIN_FILES))
+        fix = "make room: imports and new tables fail";
+    else if (fs.f_flag & ST_RDONLY)
+        fix = "it is mounted read-only";
+    add_check(checks, "disk", fix ? "bad" : "good", fix, "%s (%s): %" PRIu64 " MiB free", what,
+              path, bytes >> 20);
 }
 
 /* Locks on the table file, of which the kernel lets everybody have any number, and of which each
@@ -99,8 +108,8 @@ static void check_locks(const char *path, struct json_object *checks)
     int fd = geteuid() == 0 ? open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (fd < 0) {
         add_check(checks, "locks", "skipped",
-                  geteuid() == 0 ? "there is no table file" : "whose they are, only root can see",
-                  geteuid() == 0 ? NULL : "run this as root to look at them");
+                  geteuid() == 0 ? NULL : "run this as root to look at them", "%s",
+                  geteuid() == 0 ? "there is no table file" : "whose they are, only root can see");
         return;
     }
     size_t n = lock_holders(fd, &query, holders, HOLDERS_MAX);
@@ -121,11 +130,12 @@ static void check_locks(const char *path, struct json_object *checks)
         (void)memory_out();
         return;
     }
-    add_check(checks, "locks", locks < LOCKS_MANY ? "good" : "warning", composed.text,
+    add_check(checks, "locks", locks < LOCKS_MANY ? "good" : "warning",
               locks < LOCKS_MANY
                   ? NULL
                   : "a VM has one for each vCPU that waits for its report; each makes everybody's "
-                    "leases slower. They end with the process, not with its connections: end it");
+                    "leases slower. They end with the process, not with its connections: end it",
+              "%s", composed.text);
     free(composed.text);
 }
 
@@ -134,16 +144,16 @@ static void check_locks(const char *path, struct json_object *checks)
 static bool is_configured(const char *what, const char *key, const char *otherwise,
                           const char *path, struct json_object *checks)
 {
-    char own[PATH_MAX], text[PATH_MAX + 128];
+    char own[PATH_MAX];
 
     (void)snprintf(own, sizeof(own), "%s", otherwise);
     if (conf_certs_path(conf_dirs, CONF_DIRS, key, own) && strcmp(own, path) == 0)
         return true;
-    (void)snprintf(text, sizeof(text), "%s: cocod says %.1024s, its configuration says %.1024s",
-                   what, path, own[0] ? own : "none");
-    add_check(checks, "disk", "skipped", text,
+    add_check(checks, "disk", "skipped",
               "restart cocod where its configuration was changed; where it has another one, look "
-              "with \"df\"");
+              "with \"df\"",
+              "%s: cocod says %.1024s, its configuration says %.1024s", what, path,
+              own[0] ? own : "none");
     return false;
 }
 
@@ -165,15 +175,19 @@ static void check_disks(const struct ctl *ctl, struct reply *reply, struct json_
     }
 }
 
+static bool is_text(struct json_object *object, const char *key, const char *text)
+{
+    const char *found = json_text(object, key);
+
+    return found && strcmp(found, text) == 0;
+}
+
 /* Are there quotes on this host at all? */
 static bool serves_quotes(struct json_object *checks)
 {
-    struct reply reply = {0};
-
     for (size_t i = 0; i < json_object_array_length(checks); i++) {
         struct json_object *check = json_object_array_get_idx(checks, i);
-        if (strcmp(reply_string(&reply, check, "name"), "QGS") == 0 &&
-            strcmp(reply_string(&reply, check, "verdict"), "skipped") != 0)
+        if (is_text(check, "name", "QGS") && !is_text(check, "verdict", "skipped"))
             return true;
     }
     return false;
@@ -181,42 +195,38 @@ static bool serves_quotes(struct json_object *checks)
 
 static void on_error(void *data, const char *text, const char *cure)
 {
-    add_check(data, "qgsd's log", "warning", text, cure);
+    add_check(data, "qgsd's log", "warning", cure, "%s", text);
 }
 
 /* When a quoting service last made a quote; 0: never, or the daemon is too old to say. */
 static int64_t quote_time(struct json_object *parameters)
 {
-    struct json_object *value;
+    struct json_object *value = json_member(parameters, "quoteAt", json_type_int);
 
-    if (!json_object_object_get_ex(parameters, "quoteAt", &value))
-        return 0;
-    return json_object_get_int64(value);
+    return value ? json_object_get_int64(value) : 0;
 }
 
 static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
                        struct json_object *checks)
 {
     struct qgsd_summary summary = {0};
-    char why[256], text[160];
+    struct why why;
 
     if (!ctl->journal && !serves_quotes(checks))
         return;
-    int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, why);
+    int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, &why);
     if (r == -ENOMEM)
         (void)memory_out();
     else if (r < 0)
-        add_check(checks, "qgsd's log", "skipped", why,
-                  "--journal FILE reads a copy of it, \"journalctl -u qgsd\"");
+        add_check(checks, "qgsd's log", "skipped",
+                  "--journal FILE reads a copy of it, \"journalctl -u qgsd\"", "%s", why.text);
     else if (summary.told == 0 && summary.old == 0)
-        add_check(checks, "qgsd's log", "good", "no errors since qgsd's last start", NULL);
-    else if (summary.told == 0) {
-        (void)snprintf(text, sizeof(text),
-                       "%u error%s, the last %" PRId64 " minutes ago, and quotes were made since",
-                       summary.old, summary.old == 1 ? "" : "s",
-                       ((int64_t)time(NULL) - summary.newest_old_s) / 60);
-        add_check(checks, "qgsd's log", "good", text, NULL);
-    }
+        add_check(checks, "qgsd's log", "good", NULL, "no errors since qgsd's last start");
+    else if (summary.told == 0)
+        add_check(checks, "qgsd's log", "good", NULL,
+                  "%u error%s, the last %" PRId64 " minutes ago, and quotes were made since",
+                  summary.old, summary.old == 1 ? "" : "s",
+                  ((int64_t)time(NULL) - summary.newest_old_s) / 60);
 }
 
 static enum term_paint paint_of(const char *verdict)
@@ -241,9 +251,7 @@ static void print_checks(FILE *to, struct reply *reply, struct json_object *para
 
         bad += strcmp(verdict, "bad") == 0;
         warnings += strcmp(verdict, "warning") == 0;
-        term_paint(to, paint_of(verdict), verdict);
-        for (size_t k = strlen(verdict); k < 9; k++)
-            (void)fputc(' ', to);
+        term_paint_cell(to, paint_of(verdict), verdict, 9);
         term_column(to, reply_string(reply, check, "name"), 15);
         term_wrap(to, reply_string(reply, check, "text"), 24, term_width());
         if (fix && term_width() > 0)
@@ -262,13 +270,10 @@ static void print_checks(FILE *to, struct reply *reply, struct json_object *para
 
 static bool any_bad(struct json_object *checks)
 {
-    struct reply reply = {0};
-    bool bad = false;
-
     for (size_t i = 0; i < json_object_array_length(checks); i++)
-        bad |= strcmp(reply_string(&reply, json_object_array_get_idx(checks, i), "verdict"),
-                      "bad") == 0;
-    return bad;
+        if (is_text(json_object_array_get_idx(checks, i), "verdict", "bad"))
+            return true;
+    return false;
 }
 
 int verb_doctor(const struct ctl *ctl)

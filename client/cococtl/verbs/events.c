@@ -12,7 +12,15 @@
  * Each event is written at once and whole, so there is nothing to be put in order then.
  */
 #include "composed.h"
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -35,25 +43,17 @@ static enum term_paint paint_of(const char *priority)
     return strcmp(priority, "notice") == 0 ? TERM_PLAIN : TERM_FAINT;
 }
 
-/* In a column of its own; a colour does not count. */
-static void print_priority(FILE *to, const char *priority)
-{
-    size_t n = strlen(priority);
-
-    term_paint(to, paint_of(priority), priority);
-    term_printf(to, "%*s", n < 9 ? (int)(9 - n) : 1, "");
-}
-
 static void print_title(FILE *to)
 {
-    term_paint(to, TERM_TITLE, "TIME (UTC)      PRIORITY EVENT                 WHAT");
-    (void)fputc('\n', to);
+    term_title(to, "TIME (UTC)      PRIORITY EVENT                 WHAT");
 }
 
 static void print_event(FILE *to, struct reply *reply, struct json_object *event)
 {
+    const char *priority = reply_string(reply, event, "priority");
+
     term_time(to, reply_string(reply, event, "time"));
-    print_priority(to, reply_string(reply, event, "priority"));
+    term_paint_cell(to, paint_of(priority), priority, 9);
     term_column(to, reply_string(reply, event, "event"), 22);
     term_wrap(to, reply_string(reply, event, "text"), TEXT_COLUMN, term_width());
     (void)fputc('\n', to);
@@ -124,7 +124,7 @@ static int show(struct follower *f, struct json_object *parameters)
     /* Over a connection that was lost the daemon cannot know. */
     if (f->last > 0 && !reply.bad && number - f->last - 1 > lost) {
         lost = number - f->last - 1;
-        json_set(parameters, "lost", json_object_new_int64(lost));
+        json_set_int(parameters, "lost", lost);
     }
     f->last = number;
     if (!composed_begin(&composed))
@@ -172,7 +172,7 @@ static void begin(struct follower *f, struct varlink_answer *answer)
     (void)snprintf(f->instance, sizeof(f->instance), "%s", instance);
 
     struct json_object *parameters = memory_object();
-    json_set(parameters, "past", json_object_new_boolean(true));
+    json_set_bool(parameters, "past", true);
     answer->error = varlink_begin(&f->v, "Monitor", parameters, f->ctl->timeout_ms);
     json_object_put(parameters);
 }
@@ -263,10 +263,5 @@ static int follow(const struct ctl *ctl)
 
 int verb_events(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL;
-
-    if (ctl->follow)
-        return follow(ctl);
-    int code = varlink_call(ctl, "GetEvents", NULL, &parameters);
-    return code == CTL_OK ? reply_show(ctl, "GetEvents", parameters, print_events) : code;
+    return ctl->follow ? follow(ctl) : reply_call(ctl, "GetEvents", NULL, print_events);
 }

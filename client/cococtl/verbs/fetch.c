@@ -16,11 +16,20 @@
  *
  * What fails does not stop the rest, unless the time is over: then nothing more can come.
  */
-#include "ctl.h"
-#include "lib/fetcher.h"
+#include "lib/ctl.h"
+#include "lib/files.h"
+#include "lib/http.h"
+#include "lib/inventory.h"
+#include "lib/json.h"
 #include "lib/kds.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/reply.h"
 #include "lib/spelling.h"
-#include "verbs/inventory.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/import.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -29,7 +38,7 @@
 
 struct fetch {
     const struct ctl *ctl;
-    struct fetcher *fetcher;
+    struct http *http;
     struct inputs inputs; /* to be imported, without --out */
     struct json_object *results;
     bool vlek;
@@ -72,7 +81,7 @@ struct wanted {
     bool crl;
 };
 
-static int check(const struct wanted *w, const uint8_t *bytes, size_t size, char why[KDS_WHY_SIZE])
+static int check(const struct wanted *w, const uint8_t *bytes, size_t size, struct why *why)
 {
     if (w->target)
         return kds_check_vcek(bytes, size, w->target, why);
@@ -101,13 +110,13 @@ static bool file_path(const struct fetch *f, const struct wanted *w, char path[P
 static bool is_there(const struct fetch *f, const struct wanted *w)
 {
     struct inputs old = {0};
-    char path[PATH_MAX], why[KDS_WHY_SIZE];
+    char path[PATH_MAX];
     bool good = false;
 
     if (!f->ctl->out || !w->target || !file_path(f, w, path) || access(path, F_OK) != 0)
         return false;
     if (inputs_add_path(&old, path) && old.n == 1 && !old.list[0].refused)
-        good = check(w, old.list[0].bytes, old.list[0].size, why) == 0;
+        good = check(w, old.list[0].bytes, old.list[0].size, NULL) == 0;
     inputs_done(&old);
     return good;
 }
@@ -131,7 +140,8 @@ static int keep(struct fetch *f, const struct wanted *w, const uint8_t *bytes, s
 /* CTL_OK also where it did not come, which is in the results; else this host failed. */
 static int get(struct fetch *f, const struct wanted *w)
 {
-    char why[KDS_WHY_SIZE] = "", refusal[1024];
+    struct why why;
+    char refusal[1024];
     uint8_t *bytes = NULL;
     size_t size = 0;
     int code = CTL_OK;
@@ -146,20 +156,20 @@ static int get(struct fetch *f, const struct wanted *w)
         add_result(f, w->name, "later", NULL);
         return CTL_OK;
     }
-    enum fetch_result result =
-        fetcher_get(f->fetcher, w->path, w->max, w->target != NULL, &bytes, &size);
-    if (result == FETCH_MEMORY) {
+    enum http_result result =
+        http_get(f->http, w->path, w->max, w->target != NULL, &bytes, &size, &why);
+    if (result == HTTP_MEMORY) {
         code = memory_out();
-    } else if (result == FETCH_AGAIN) {
-        add_result(f, w->name, "later", fetcher_why(f->fetcher));
+    } else if (result == HTTP_AGAIN) {
+        add_result(f, w->name, "later", why.text);
         f->over = true;
-    } else if (result == FETCH_REFUSED) {
-        (void)snprintf(refusal, sizeof(refusal), "%s%s", fetcher_why(f->fetcher),
-                       fetcher_status(f->fetcher) == 404 ? not_found(w) : "");
+    } else if (result != HTTP_OK) {
+        (void)snprintf(refusal, sizeof(refusal), "%s%s", why.text,
+                       result == HTTP_NOT_FOUND ? not_found(w) : "");
         add_result(f, w->name, "refused", refusal);
         f->refused = true;
-    } else if (check(w, bytes, size, why) < 0) {
-        add_result(f, w->name, "refused", why);
+    } else if (check(w, bytes, size, &why) < 0) {
+        add_result(f, w->name, "refused", why.text);
         f->refused = true;
     } else {
         code = keep(f, w, bytes, size);
@@ -259,7 +269,7 @@ static int fetch_one(struct fetch *f)
     struct platform platform = {0};
     struct json_object *status = NULL;
     struct kds_target target;
-    char why[KDS_WHY_SIZE];
+    struct why why;
     int code = CTL_OK;
 
     if (!ctl->product || (!f->vlek && (!ctl->chip_id || !ctl->tcb)))
@@ -279,12 +289,12 @@ static int fetch_one(struct fetch *f)
         code = CTL_FAILED;
     }
     if (code == CTL_OK && !f->vlek &&
-        spelled_target(platform.product, platform.chip_id, platform.tcb, &target, why) < 0) {
-        term_error("%s", why);
+        spelled_target(platform.product, platform.chip_id, platform.tcb, &target, &why) < 0) {
+        term_error("%s", why.text);
         code = CTL_USAGE;
     }
     if (code == CTL_OK && f->vlek) {
-        target.product = coco_snp_product_of_text(platform.product);
+        target.product = spelled_product(platform.product);
         if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
             char names[COCO_SNP_NAMES_SIZE];
             coco_snp_product_names(names);
@@ -327,14 +337,6 @@ static int fetch_inventory(struct fetch *f)
 
 /* --- the verb -------------------------------------------------------------------------------- */
 
-static const char *text_field(struct json_object *object, const char *name)
-{
-    struct json_object *value = NULL;
-
-    json_object_object_get_ex(object, name, &value);
-    return value ? json_object_get_string(value) : NULL;
-}
-
 static int show(const struct fetch *f, struct json_object *imported)
 {
     size_t n = json_length(f->results);
@@ -350,13 +352,11 @@ static int show(const struct fetch *f, struct json_object *imported)
     }
     for (size_t i = 0; i < n; i++) {
         struct json_object *result = json_object_array_get_idx(f->results, i);
-        const char *reason = text_field(result, "reason");
-        term_cell(stdout, text_field(result, "action"), 11);
-        term_string(stdout, text_field(result, "name"));
-        if (reason) {
-            term_puts(stdout, "\n           ");
-            term_string(stdout, reason);
-        }
+        const char *reason = json_text(result, "reason");
+        term_cell(stdout, json_text(result, "action"), 11);
+        term_string(stdout, json_text(result, "name"));
+        if (reason)
+            term_printf(stdout, "\n%11s%s", "", reason);
         (void)fputc('\n', stdout);
     }
     if (imported)
@@ -409,12 +409,12 @@ int verb_certs_fetch(const struct ctl *ctl)
     struct fetch f = {.ctl = ctl,
                       .progress = progress,
                       .vlek = ctl->signer && strcmp(ctl->signer, "VLEK") == 0};
-    struct fetch_options options = {.url = ctl->url ? ctl->url : KDS_URL,
-                                    .ca = ctl->ca,
-                                    .gap_ms = ctl->gap_ms,
-                                    .clock = fetch_clock_real(progress)};
+    struct http_options options = {.url = ctl->url ? ctl->url : KDS_URL,
+                                   .ca = ctl->ca,
+                                   .gap_ms = ctl->gap_ms,
+                                   .clock = http_clock_real(progress)};
     char url[512];
-    const char *why;
+    struct why why;
     struct ctl admin = *ctl;
 
     int code = check_options(ctl);
@@ -426,11 +426,11 @@ int verb_certs_fetch(const struct ctl *ctl)
         n--;
     (void)snprintf(url, sizeof(url), "%.*s", (int)(n < sizeof(url) ? n : 0), options.url);
     options.url = url;
-    f.fetcher = fetcher_new(&options, &why);
-    if (!f.fetcher) {
-        if (!why)
+    f.http = http_new(&options, &why);
+    if (!f.http) {
+        if (!why.text[0])
             return memory_out();
-        term_error("%s", why);
+        term_error("%s", why.text);
         return CTL_USAGE;
     }
     /* The network's patience is not cocod's. */
@@ -443,6 +443,6 @@ int verb_certs_fetch(const struct ctl *ctl)
         code = finish(&f);
     json_object_put(f.results);
     inputs_done(&f.inputs);
-    fetcher_free(f.fetcher);
+    http_free(f.http);
     return code;
 }

@@ -11,7 +11,17 @@
  * Verify keeps nothing, so that there a second call would know no more than the first: leaves and
  * their intermediates have to come together, or be stored.
  */
-#include "ctl.h"
+#include "verbs/import.h"
+#include "base64.h"
+#include "lib/ctl.h"
+#include "lib/files.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,9 +70,8 @@ static void label(char *out, const char *before, size_t index, const char *name)
 static bool was_refused(struct json_object *results)
 {
     for (size_t i = 0; i < json_object_array_length(results); i++) {
-        struct json_object *action = NULL;
-        json_object_object_get_ex(json_object_array_get_idx(results, i), "action", &action);
-        if (action && strcmp(json_object_get_string(action), "refused") == 0)
+        const char *action = json_text(json_object_array_get_idx(results, i), "action");
+        if (action && strcmp(action, "refused") == 0)
             return true;
     }
     return false;
@@ -198,14 +207,6 @@ int import_inputs(const struct ctl *ctl, const char *method, const struct inputs
     return refused ? CTL_FAILED : CTL_OK;
 }
 
-static const char *field(struct json_object *result, const char *name)
-{
-    struct json_object *value = NULL;
-
-    json_object_object_get_ex(result, name, &value);
-    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
-}
-
 static void show_results(FILE *to, bool verify_only, const struct inputs *inputs,
                          struct json_object *results)
 {
@@ -213,8 +214,8 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
 
     for (size_t i = 0; i < n; i++) {
         struct json_object *result = json_object_array_get_idx(results, i);
-        const char *action = field(result, "action"), *key = field(result, "key");
-        const char *reason = field(result, "reason"), *kind = field(result, "kind");
+        const char *action = json_text(result, "action"), *key = json_text(result, "key");
+        const char *reason = json_text(result, "reason"), *kind = json_text(result, "kind");
         bool bad = action && strcmp(action, "refused") == 0;
         bool other = !kind || strcmp(kind, "OTHER") == 0;
         refused += bad;
@@ -226,11 +227,9 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
                                     : action,
                   11);
         term_cell(to, kind ? kind : "OTHER", 6);
-        term_string(to, field(result, "name"));
-        if (key || reason) {
-            term_puts(to, "\n                 ");
-            term_string(to, reason ? reason : key);
-        }
+        term_string(to, json_text(result, "name"));
+        if (key || reason)
+            term_printf(to, "\n%17s%s", "", reason ? reason : key);
         (void)fputc('\n', to);
     }
     if (n == 0)
@@ -251,7 +250,7 @@ int import_show(const struct ctl *ctl, bool verify_only, const struct inputs *in
     if (ctl->json) {
         struct json_object *whole = json_object_new_object();
         json_set(whole, "results", json_object_get(results));
-        json_set(whole, "passedOver", json_object_new_int64(inputs->passed_over));
+        json_set_int(whole, "passedOver", inputs->passed_over);
         return output_object(whole);
     }
     show_results(stdout, verify_only, inputs, results);

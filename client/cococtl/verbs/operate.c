@@ -2,7 +2,12 @@
 /*
  * drain, resume and log-level: what changes how cocod runs until it stops.
  */
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "verbs/verbs.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -32,18 +37,12 @@ static void print_resume(FILE *to, struct reply *reply, struct json_object *para
 
 int verb_drain(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL;
-    int code = varlink_call(ctl, "Drain", NULL, &parameters);
-
-    return code == CTL_OK ? reply_show(ctl, "Drain", parameters, print_drain) : code;
+    return reply_call(ctl, "Drain", NULL, print_drain);
 }
 
 int verb_resume(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL;
-    int code = varlink_call(ctl, "Resume", NULL, &parameters);
-
-    return code == CTL_OK ? reply_show(ctl, "Resume", parameters, print_resume) : code;
+    return reply_call(ctl, "Resume", NULL, print_resume);
 }
 
 static void print_level(FILE *to, struct reply *reply, struct json_object *parameters)
@@ -51,23 +50,17 @@ static void print_level(FILE *to, struct reply *reply, struct json_object *param
     const char *before = reply_optional_string(reply, parameters, "before");
 
     term_string(to, reply_string(reply, parameters, "level"));
-    if (before) {
-        term_puts(to, " (it was ");
-        term_string(to, before);
-        term_puts(to, "), until cocod stops or its configuration is loaded again");
-    }
+    if (before)
+        term_printf(to, " (it was %s), until cocod stops or its configuration is loaded again",
+                    before);
     (void)fputc('\n', to);
 }
 
 int verb_log_level(const struct ctl *ctl)
 {
-    const char *method = ctl->n_args > 0 ? "SetLogLevel" : "GetLogLevel";
-    struct json_object *parameters = NULL;
-
-    if (ctl->n_args > 0) {
-        parameters = memory_object();
-        json_set_text(parameters, "level", ctl->args[0]);
-    }
-    int code = varlink_call(ctl, method, parameters, &parameters);
-    return code == CTL_OK ? reply_show(ctl, method, parameters, print_level) : code;
+    if (ctl->n_args == 0)
+        return reply_call(ctl, "GetLogLevel", NULL, print_level);
+    struct json_object *parameters = memory_object();
+    json_set_text(parameters, "level", ctl->args[0]);
+    return reply_call(ctl, "SetLogLevel", parameters, print_level);
 }

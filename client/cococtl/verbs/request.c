@@ -8,10 +8,16 @@
  * itself, so a restart of cocod within the timeout is survived.
  */
 #include "coco/coco.h"
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/output.h"
+#include "lib/terminal.h"
 #include "snp_table.h"
 #include "status.h"
 #include "tdx.h"
+#include "verbs/verbs.h"
 #include "wire.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -143,11 +149,6 @@ static void hex64(char out[17], uint64_t value)
     (void)snprintf(out, 17, "%016" PRIx64, value);
 }
 
-static void add_int(struct json_object *object, const char *name, int64_t value)
-{
-    json_set(object, name, json_object_new_int64(value));
-}
-
 /* --- ping ------------------------------------------------------------------------------------ */
 
 int verb_ping(const struct ctl *ctl)
@@ -169,16 +170,15 @@ int verb_ping(const struct ctl *ctl)
     if (ctl->json) {
         struct json_object *object = json_object_new_object();
         json_set_text(object, "instance", instance);
-        add_int(object, "protocolVersion", link.server.version);
-        add_int(object, "services", link.server.services);
-        add_int(object, "roundTripUs", us);
+        json_set_int(object, "protocolVersion", link.server.version);
+        json_set_int(object, "services", link.server.services);
+        json_set_int(object, "roundTripUs", us);
         return output_object(object);
     }
-    term_puts(stdout, "cocod at ");
-    term_string(stdout, ctl->socket);
     term_printf(stdout,
-                " answered in %" PRId64 " us (protocol version %u, instance %s, serves%s%s%s)\n",
-                us, link.server.version, instance,
+                "cocod at %s answered in %" PRId64
+                " us (protocol version %u, instance %s, serves%s%s%s)\n",
+                ctl->socket, us, link.server.version, instance,
                 link.server.services & COCO_SERVES_CERTS ? " certificates" : "",
                 link.server.services & COCO_SERVES_QUOTES ? " quotes" : "",
                 link.server.services & (COCO_SERVES_CERTS | COCO_SERVES_QUOTES) ? "" : " nothing");
@@ -214,13 +214,13 @@ static struct json_object *table_json(const struct coco_snp_table *table,
     for (size_t i = 0; i < table->n_entries; i++) {
         struct json_object *entry = json_object_new_object();
         json_set_text(entry, "kind", coco_snp_kind_name(coco_snp_kind_of(table->entries[i].guid)));
-        add_int(entry, "offset", table->entries[i].offset);
-        add_int(entry, "length", table->entries[i].length);
+        json_set_int(entry, "offset", table->entries[i].offset);
+        json_set_int(entry, "length", table->entries[i].length);
         json_append(entries, entry);
     }
     json_set_text(object, "generation", generation);
-    add_int(object, "tableBytes", (int64_t)result->table_size);
-    add_int(object, "npages", result->npages);
+    json_set_int(object, "tableBytes", (int64_t)result->table_size);
+    json_set_int(object, "npages", result->npages);
     json_set(object, "tableEntries", entries);
     return object;
 }
@@ -347,9 +347,9 @@ static int show_quote(const struct ctl *ctl, const uint8_t *bytes, size_t size)
     }
     if (ctl->json) {
         struct json_object *object = json_object_new_object();
-        add_int(object, "version", quote.version);
-        add_int(object, "attestationKeyType", quote.att_key_type);
-        add_int(object, "quoteBytes", (int64_t)size);
+        json_set_int(object, "version", quote.version);
+        json_set_int(object, "attestationKeyType", quote.att_key_type);
+        json_set_int(object, "quoteBytes", (int64_t)size);
         return output_object(object);
     }
     term_printf(stdout, "quote version %u, attestation key type %u, %zu bytes\n", quote.version,

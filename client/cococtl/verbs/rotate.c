@@ -25,10 +25,18 @@
  * beside, as such.
  */
 #include "composed.h"
-#include "ctl.h"
 #include "lib/command.h"
-#include "verbs/lock.h"
-#include "verbs/table.h"
+#include "lib/ctl.h"
+#include "lib/json.h"
+#include "lib/lock.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/table.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -64,20 +72,18 @@ struct rotation {
 
 /* --- who stands in the way ------------------------------------------------------------------- */
 
+/* -1: it is not there. */
 static int64_t int_of(struct json_object *object, const char *name)
 {
-    struct json_object *value = NULL;
+    struct json_object *value = json_member(object, name, json_type_int);
 
-    (void)json_object_object_get_ex(object, name, &value);
-    return json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
+    return value ? json_object_get_int64(value) : -1;
 }
 
 /* Of LeaseHolders: to whom cocod gave the byte, and for how long it has seen it locked. */
 static void print_claim(FILE *to, struct json_object *claim)
 {
-    struct reply reply = {0};
-    const char *vm = reply_optional_string(&reply, claim, "vm");
-    const char *uuid = reply_optional_string(&reply, claim, "uuid");
+    const char *vm = json_text(claim, "vm"), *uuid = json_text(claim, "uuid");
     const int64_t pid = int_of(claim, "pid"), vcpu = int_of(claim, "vcpu");
 
     term_printf(to, "byte %" PRId64, int_of(claim, "start"));
@@ -141,10 +147,10 @@ static void add_holder(struct rotation *r, const struct lock_holder *holder,
         print_claim(to, claim);
     add_name(r->names, &composed);
     struct json_object *entry = json_object_new_object();
-    json_set(entry, "pid", json_object_new_int(holder->pid));
-    json_set(entry, "uid", json_object_new_int64(holder->uid));
+    json_set_int(entry, "pid", holder->pid);
+    json_set_int(entry, "uid", holder->uid);
     json_set_text(entry, "comm", holder->comm);
-    json_set(entry, "locks", json_object_new_int64((int64_t)holder->n_locks));
+    json_set_int(entry, "locks", (int64_t)holder->n_locks);
     json_set_shared(entry, "claim", claim);
     json_append(r->holders, entry);
 }
@@ -206,11 +212,9 @@ static void name_holders(const struct rotation *r, const char *heading)
     size_t n = json_length(r->names);
 
     term_error("%s", heading);
-    for (size_t i = 0; i < n; i++) {
-        term_puts(stderr, "  ");
-        term_string(stderr, json_object_get_string(json_object_array_get_idx(r->names, i)));
-        (void)fputc('\n', stderr);
-    }
+    for (size_t i = 0; i < n; i++)
+        term_printf(stderr, "  %s\n",
+                    json_object_get_string(json_object_array_get_idx(r->names, i)));
     if (n == 0)
         term_hint("Nobody that cocod knows of; it may just have let go.");
 }
@@ -229,7 +233,7 @@ static int begin(struct rotation *r)
                    r->ctl->exec ? r->ctl->exec[0] : "");
     if (r->ctl->force || ms > UPDATE_MAX_MS)
         ms = UPDATE_MAX_MS;
-    json_set(call, "timeoutMs", json_object_new_int64((int64_t)ms));
+    json_set_int(call, "timeoutMs", (int64_t)ms);
     json_set_text(call, "reason", reason);
     answer.error = varlink_open(&r->link, r->ctl);
     if (answer.error == 0)
@@ -349,12 +353,12 @@ static int show(const struct rotation *r, int status, const char *key, int64_t b
         struct json_object *object = json_object_new_object();
         json_set_text(object, "state", state);
         json_set_text(object, "key", key);
-        json_set(object, "tableBytes", json_object_new_int64(bytes));
-        json_set(object, "forced", json_object_new_boolean(r->forced));
+        json_set_int(object, "tableBytes", bytes);
+        json_set_bool(object, "forced", r->forced);
         json_set_shared(object, "void", r->forced ? r->names : NULL);
         json_set_shared(object, "holders", r->forced ? r->holders : NULL);
         if (status >= 0)
-            json_set(object, "exitStatus", json_object_new_int64(status));
+            json_set_int(object, "exitStatus", status);
         else
             json_set_null(object, "exitStatus");
         return output_object(object);
@@ -443,7 +447,7 @@ static int end(struct rotation *r, int status)
     int code;
 
     let_go(r);
-    json_set(call, "forced", json_object_new_boolean(r->forced));
+    json_set_bool(call, "forced", r->forced);
     json_set(call, "void", r->forced ? json_object_get(r->names) : json_object_new_array());
     varlink_ask(&r->link, "EndUpdate", call, ANSWER_MS, &answer);
     json_object_put(call);

@@ -8,7 +8,17 @@
  * view, so a restart of cocod is seen as one; whoever cannot be reached at the first view ends it.
  */
 #include "composed.h"
-#include "ctl.h"
+#include "json_writer.h"
+#include "lib/ctl.h"
+#include "lib/figures.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/output.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
+#include "verbs/vms.h"
 #include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -164,9 +174,8 @@ static void print_head(FILE *to, struct reply *reply, const struct sample *now,
     bool degraded = reply_bool(reply, status, "degraded");
     size_t n = reply_array(reply, status, "reasons", json_type_string, &reasons);
 
-    term_puts(to, "cocod ");
-    term_string(to, reply_string(reply, status, "version"));
-    term_printf(to, ", %s, ", reply_string(reply, status, "state"));
+    term_printf(to, "cocod %s, %s, ", reply_string(reply, status, "version"),
+                reply_string(reply, status, "state"));
     term_paint(to, degraded ? TERM_BAD : TERM_GOOD, degraded ? "degraded" : "good");
     if (degraded)
         term_printf(to, " (%zu reason%s: \"cococtl status\")", n, n == 1 ? "" : "s");
@@ -183,9 +192,7 @@ static void print_head(FILE *to, struct reply *reply, const struct sample *now,
     else
         term_puts(to, "quotes are not served on this host\n");
     (void)fputc('\n', to);
-    term_paint(to, TERM_TITLE,
-               "VM                  PID       CONN  WAIT LEASE  CERTS/S  QUOTES/S  FAILED/S");
-    (void)fputc('\n', to);
+    term_title(to, "VM                  PID       CONN  WAIT LEASE  CERTS/S  QUOTES/S  FAILED/S");
 }
 
 static void print_view(FILE *to, struct reply *reply, const struct sample *now,

@@ -6,8 +6,17 @@
  * to 160 characters and an address 100, so explain's lines refer to them by number, and they stand
  * below, once.
  */
+#include "verbs/vms.h"
 #include "coco_limits.h"
-#include "ctl.h"
+#include "lib/ctl.h"
+#include "lib/figures.h"
+#include "lib/json.h"
+#include "lib/memory.h"
+#include "lib/net.h"
+#include "lib/reply.h"
+#include "lib/terminal.h"
+#include "lib/varlink.h"
+#include "verbs/verbs.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -31,36 +40,6 @@ void vm_who(struct reply *reply, struct json_object *vm, char out[24])
         (void)snprintf(out, 24, "%" PRId64, number);
     else
         (void)snprintf(out, 24, "-");
-}
-
-int64_t sum(int64_t a, int64_t b)
-{
-    int64_t result;
-
-    return __builtin_add_overflow(a, b, &result) ? INT64_MAX : result;
-}
-
-/* "4.6 ms", "12 s", "3 min", "2 h", "5 d". */
-void ms_text(int64_t ms, char out[24])
-{
-    if (ms < 10000)
-        (void)snprintf(out, 24, "%" PRId64 " ms", ms);
-    else if (ms < 120000)
-        (void)snprintf(out, 24, "%" PRId64 " s", ms / 1000);
-    else if (ms < 7200000)
-        (void)snprintf(out, 24, "%" PRId64 " min", ms / 60000);
-    else if (ms < 172800000)
-        (void)snprintf(out, 24, "%" PRId64 " h", ms / 3600000);
-    else
-        (void)snprintf(out, 24, "%" PRId64 " d", ms / 86400000);
-}
-
-static void us_text(int64_t us, char out[24])
-{
-    if (us < 1000000)
-        (void)snprintf(out, 24, "%" PRId64 ".%" PRId64 " ms", us / 1000, us / 100 % 10);
-    else
-        (void)snprintf(out, 24, "%" PRId64 ".%" PRId64 " s", us / 1000000, us / 100000 % 10);
 }
 
 /* --- vms -------------------------------------------------------------------------------------- */
@@ -91,7 +70,7 @@ int vms_get(const struct ctl *ctl, struct json_object **ret)
     for (unsigned i = 0; more; i++) {
         struct reply reply = {0};
         parameters = memory_object();
-        json_set(parameters, "after", json_object_new_int64(after));
+        json_set_int(parameters, "after", after);
         int code = varlink_call(ctl, "ListVms", parameters, &parameters);
         if (code == CTL_OK && net_now_ns() >= deadline_ns) {
             code = net_explain(ctl->admin, "--admin", -ETIMEDOUT);
@@ -149,9 +128,7 @@ static void print_vms(FILE *to, struct reply *reply, struct json_object *paramet
         term_puts(to, "no VM has asked for anything since cocod started\n");
         return;
     }
-    term_paint(to, TERM_TITLE,
-               "VM                  PID      UID    CONN  WAIT LEASE   CERTS  QUOTES  LAST");
-    (void)fputc('\n', to);
+    term_title(to, "VM                  PID      UID    CONN  WAIT LEASE   CERTS  QUOTES  LAST");
     for (size_t i = 0; i < n; i++) {
         struct json_object *vm = json_object_array_get_idx(vms, i);
         print_vm(to, reply, vm);
@@ -176,26 +153,6 @@ int verb_vms(const struct ctl *ctl)
 }
 
 /* --- explain ---------------------------------------------------------------------------------- */
-
-size_t legend_number(struct legend *legend, const char *text)
-{
-    for (size_t i = 0; i < legend->n; i++)
-        if (strcmp(legend->items[i], text) == 0)
-            return i + 1;
-    if (legend->n == LEGEND_MAX)
-        return 0;
-    legend->items[legend->n++] = text;
-    return legend->n;
-}
-
-void legend_print(FILE *to, const struct legend *legend)
-{
-    for (size_t i = 0; i < legend->n; i++) {
-        term_printf(to, "%s %zu  ", legend->name, i + 1);
-        term_string(to, legend->items[i]);
-        (void)fputc('\n', to);
-    }
-}
 
 struct facts {
     char text[512];
@@ -257,6 +214,13 @@ static void facts_of_quote(struct facts *facts, struct reply *reply, struct json
         add_fact(facts, "QGS's code 0x%" PRIx64, (uint64_t)code);
 }
 
+static enum term_paint paint_of(const char *status, bool in_vain)
+{
+    if (strcmp(status, "OK") == 0)
+        return in_vain ? TERM_WARNING : TERM_GOOD;
+    return strcmp(status, "EAGAIN") == 0 ? TERM_WARNING : TERM_BAD;
+}
+
 static void print_request(FILE *to, struct reply *reply, struct json_object *request,
                           struct legend *chains, struct legend *services)
 {
@@ -271,12 +235,7 @@ static void print_request(FILE *to, struct reply *reply, struct json_object *req
     us_text(reply_int(reply, request, "tookUs"), took);
     term_time(to, time);
     term_column(to, kind, 11);
-    term_paint(to,
-               strcmp(status, "OK") != 0 ? (strcmp(status, "EAGAIN") == 0 ? TERM_WARNING : TERM_BAD)
-                                         : (why && !got_it ? TERM_WARNING : TERM_GOOD),
-               status);
-    for (size_t n = strlen(status); n < 10; n++)
-        (void)fputc(' ', to);
+    term_paint_cell(to, paint_of(status, why && !got_it), status, 10);
     term_printf(to, "%9s  ", took);
     if (strcmp(kind, "certs") == 0)
         facts_of_certs(&facts, reply, request, chains);
@@ -300,11 +259,8 @@ static void print_head(FILE *to, struct reply *reply, struct json_object *vm)
     vm_who(reply, vm, who);
     term_puts(to, "VM ");
     term_paint(to, TERM_TITLE, name ? name : "without a name");
-    if (uuid) {
-        term_puts(to, " (");
-        term_string(to, uuid);
-        term_puts(to, ")");
-    }
+    if (uuid)
+        term_printf(to, " (%s)", uuid);
     term_printf(to, ", %s%s", who[0] == 'C' ? "" : "pid ", who);
     if (reply_optional_int(reply, vm, "uid", &uid))
         term_printf(to, ", uid %" PRId64, uid);
@@ -331,8 +287,7 @@ static void print_explain(FILE *to, struct reply *reply, struct json_object *par
         return;
     }
     (void)fputc('\n', to);
-    term_paint(to, TERM_TITLE, "TIME (UTC)      KIND       STATUS         TOOK  WHAT");
-    (void)fputc('\n', to);
+    term_title(to, "TIME (UTC)      KIND       STATUS         TOOK  WHAT");
     for (size_t i = 0; i < n; i++)
         print_request(to, reply, json_object_array_get_idx(requests, i), &chains, &services);
     if (chains.n + services.n > 0)
@@ -346,8 +301,7 @@ int verb_explain(const struct ctl *ctl)
     struct json_object *parameters = memory_object();
 
     json_set_text(parameters, "vm", ctl->args[0]);
-    int code = varlink_call(ctl, "Explain", parameters, &parameters);
-    return code == CTL_OK ? reply_show(ctl, "Explain", parameters, print_explain) : code;
+    return reply_call(ctl, "Explain", parameters, print_explain);
 }
 
 /* --- vms disconnect --------------------------------------------------------------------------- */
@@ -374,14 +328,14 @@ static void print_disconnect(FILE *to, struct reply *reply, struct json_object *
 
 int verb_vms_disconnect(const struct ctl *ctl)
 {
-    struct json_object *parameters = memory_object(), *n = NULL;
+    struct json_object *parameters = memory_object();
 
     json_set_text(parameters, "vm", ctl->args[0]);
     int code = varlink_call(ctl, "Disconnect", parameters, &parameters);
     if (code != CTL_OK)
         return code;
-    bool ended = json_object_object_get_ex(parameters, "disconnected", &n) &&
-                 json_object_is_type(n, json_type_int) && json_object_get_int64(n) > 0;
+    struct json_object *n = json_member(parameters, "disconnected", json_type_int);
+    bool ended = n && json_object_get_int64(n) > 0;
     code = reply_show(ctl, "Disconnect", parameters, print_disconnect);
     return code == CTL_OK && !ended ? CTL_FAILED : code;
 }

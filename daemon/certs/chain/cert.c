@@ -140,21 +140,21 @@ static bool find_kind(const struct chain_cert *cert, struct chain_kind *ret)
     bool found = false;
 
     if (strcmp(cert->subject_cn, COCO_SNP_CN_VCEK) == 0) {
-        k.signer = CHAIN_SIGNER_VCEK;
+        k.signer = COCO_SNP_SIGNER_VCEK;
         found = chain_product_behind(cert->issuer_cn, COCO_SNP_CN_ASK, k.product);
     } else if (strcmp(cert->subject_cn, COCO_SNP_CN_VLEK) == 0) {
-        k.signer = CHAIN_SIGNER_VLEK;
+        k.signer = COCO_SNP_SIGNER_VLEK;
         found = chain_product_behind(cert->issuer_cn, COCO_SNP_CN_ASVK, k.product);
     } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ARK, k.product)) {
         k.role = CHAIN_ARK;
         found = true;
     } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ASVK, k.product)) {
         k.role = CHAIN_ASK;
-        k.signer = CHAIN_SIGNER_VLEK;
+        k.signer = COCO_SNP_SIGNER_VLEK;
         found = true;
     } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ASK, k.product)) {
         k.role = CHAIN_ASK;
-        k.signer = CHAIN_SIGNER_VCEK;
+        k.signer = COCO_SNP_SIGNER_VCEK;
         found = true;
     }
     if (found)
@@ -181,28 +181,28 @@ static X509 *decode(const uint8_t *der, size_t size, size_t *ret_used, bool *ret
 }
 
 static int describe(X509 *x, const char *source, struct chain_cert *cert, struct chain_kind *kind,
-                    const struct chain_why *why)
+                    struct why *why)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
 
     if (X509_get_version(x) != X509_VERSION_3)
-        return chain_refuse(why, "%s is no X.509 version 3 certificate", source);
+        return why_set(why, -EBADMSG, "%s is no X.509 version 3 certificate", source);
     if (!chain_get_cn(X509_get_subject_name(x), cert->subject_cn) ||
         !chain_get_cn(X509_get_issuer_name(x), cert->issuer_cn))
-        return chain_refuse(why, "%s has no single, printable common name as subject and issuer",
-                            source);
+        return why_set(why, -EBADMSG,
+                       "%s has no single, printable common name as subject and issuer", source);
     if (!find_kind(cert, kind))
-        return chain_refuse(
-            why,
+        return why_set(
+            why, -EBADMSG,
             "%s (subject %s, issuer %s) is no certificate of AMD SEV-SNP: the subject must "
             "be ARK-…, SEV-…, SEV-VLEK-…, SEV-VCEK or SEV-VLEK",
             source, cert->subject_cn, cert->issuer_cn);
     if (!chain_get_number(X509_get0_serialNumber(x), cert->serial))
-        return chain_refuse(why, "%s (%s) has a serial number that is negative or too long", source,
-                            cert->subject_cn);
+        return why_set(why, -EBADMSG, "%s (%s) has a serial number that is negative or too long",
+                       source, cert->subject_cn);
     if (!chain_get_time(X509_get0_notBefore(x), &cert->not_before_s) ||
         !chain_get_time(X509_get0_notAfter(x), &cert->not_after_s))
-        return chain_refuse(why, "%s (%s) has malformed dates", source, cert->subject_cn);
+        return why_set(why, -EBADMSG, "%s (%s) has malformed dates", source, cert->subject_cn);
     if (EVP_Digest(cert->der, cert->size, digest, NULL, EVP_sha256(), NULL) != 1)
         return -ENOMEM;
     chain_hex(cert->sha256, digest, 32);
@@ -211,7 +211,7 @@ static int describe(X509 *x, const char *source, struct chain_cert *cert, struct
 }
 
 int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct chain_cert *ret,
-                     struct chain_kind *ret_kind, X509 **ret_x509, const struct chain_why *why)
+                     struct chain_kind *ret_kind, X509 **ret_x509, struct why *why)
 {
     struct chain_cert cert = {.size = size};
     struct chain_kind kind;
@@ -219,18 +219,18 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
     bool canonical = false;
 
     if (size > CHAIN_CERT_MAX)
-        return chain_refuse(why, "%s is larger than a certificate may be (%u bytes)", source,
-                            CHAIN_CERT_MAX);
+        return why_set(why, -EBADMSG, "%s is larger than a certificate may be (%u bytes)", source,
+                       CHAIN_CERT_MAX);
     chain_mark_memory();
     X509 *x = decode(der, size, &used, &canonical);
     int r = 0;
     const char *what = x ? NULL : chain_what_is(der, size);
     if (!x)
-        r = chain_refuse(why, "%s %s", source, what ? what : "is no X.509 certificate");
+        r = why_set(why, -EBADMSG, "%s %s", source, what ? what : "is no X.509 certificate");
     else if (used != size)
-        r = chain_refuse(why, "%s has %zu bytes behind its certificate", source, size - used);
+        r = why_set(why, -EBADMSG, "%s has %zu bytes behind its certificate", source, size - used);
     else if (!canonical)
-        r = chain_refuse(why, "%s is not encoded by DER's rules", source);
+        r = why_set(why, -EBADMSG, "%s is not encoded by DER's rules", source);
     if (r == 0) {
         cert.der = sys.alloc(size);
         cert.source = sys.alloc(strlen(source) + 1);

@@ -10,25 +10,21 @@
  * from: a table of two signer families breaks verifiers, which find certificates by one GUID each.
  *
  * The work is divided: chain_split takes inputs apart, chain_cert reads one certificate, chain_leaf
- * its AMD extensions, and chain_verify decides. All of them are functions of their arguments; only
- * chain_read_file, below, knows files. A struct chain owns all that it points to.
+ * its AMD extensions, and chain_verify decides. All of them are functions of their arguments. A struct
+ * chain owns all that it points to.
  */
 #include "certs/chain/chain.h"
-#include "base/read_all.h"
 #include "base/sys.h"
 #include "certs/chain/parts.h"
 #include "snp_table.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-const char *chain_signer_name(enum chain_signer signer)
+const char *chain_signer_name(enum coco_snp_signer signer)
 {
-    return signer == CHAIN_SIGNER_VLEK ? "VLEK" : "VCEK";
+    return signer == COCO_SNP_SIGNER_VLEK ? "VLEK" : "VCEK";
 }
 
 const char *chain_cert_name(const struct chain *c, enum chain_role role)
@@ -36,11 +32,21 @@ const char *chain_cert_name(const struct chain *c, enum chain_role role)
     if (role == CHAIN_ARK)
         return "ARK";
     if (role == CHAIN_ASK)
-        return c->signer == CHAIN_SIGNER_VLEK ? "ASVK" : "ASK";
+        return c->signer == COCO_SNP_SIGNER_VLEK ? "ASVK" : "ASK";
     return chain_signer_name(c->signer);
 }
 
 /* A chain that is being put together. */
+const struct chain_cert *chain_first_to_expire(const struct chain *c)
+{
+    const struct chain_cert *first = &c->certs[0];
+
+    for (size_t i = 1; i < CHAIN_ROLES; i++)
+        if (c->certs[i].not_after_s < first->not_after_s)
+            first = &c->certs[i];
+    return first;
+}
+
 #define ISSUERS_MAX 16u
 
 struct assembly {
@@ -49,7 +55,7 @@ struct assembly {
     X509 *leaf;
     size_t n; /* intermediates and roots to choose from */
     struct chain_cert issuers[ISSUERS_MAX];
-    const struct chain_why *why;
+    struct why *why;
 };
 
 static const char *role_text(enum chain_role role)
@@ -68,13 +74,13 @@ static int refuse_second_leaf(const struct assembly *a, const struct chain_cert 
     const struct chain_cert *have = &a->chain->certs[CHAIN_LEAF];
 
     if (kind->signer != a->kind.signer)
-        return chain_refuse(a->why,
-                            "%s is a %s and %s a %s: a table serves one signer, so give one of "
-                            "them, with its own intermediate",
-                            have->source, chain_signer_name(a->kind.signer), other->source,
-                            chain_signer_name(kind->signer));
-    return chain_refuse(a->why, "%s (%s) is a second leaf beside %s (%s): give one of them",
-                        other->source, other->subject_cn, have->source, have->subject_cn);
+        return why_set(a->why, -EBADMSG,
+                       "%s is a %s and %s a %s: a table serves one signer, so give one of "
+                       "them, with its own intermediate",
+                       have->source, chain_signer_name(a->kind.signer), other->source,
+                       chain_signer_name(kind->signer));
+    return why_set(a->why, -EBADMSG, "%s (%s) is a second leaf beside %s (%s): give one of them",
+                   other->source, other->subject_cn, have->source, have->subject_cn);
 }
 
 /* 1: taken; 0: there already. */
@@ -97,8 +103,8 @@ static int take_issuer(struct assembly *a, const struct chain_cert *cert)
         if (same_cert(&a->issuers[i], cert))
             return 0;
     if (a->n == ISSUERS_MAX)
-        return chain_refuse(a->why, "%s is one certificate too many: give those of one chain",
-                            cert->source);
+        return why_set(a->why, -EBADMSG, "%s is one certificate too many: give those of one chain",
+                       cert->source);
     a->issuers[a->n++] = *cert;
     return 1;
 }
@@ -156,8 +162,9 @@ static int choose(struct assembly *a, enum chain_role role)
             signed_by(&a->issuers[i], child))
             chosen = &a->issuers[i];
     if (n > 1 && !chosen)
-        return chain_refuse(a->why, "none of the %zu %ss is %s, which issued %s: add that one's", n,
-                            role_text(role), child->issuer_cn, child->source);
+        return why_set(a->why, -EBADMSG,
+                       "none of the %zu %ss is %s, which issued %s: add that one's", n,
+                       role_text(role), child->issuer_cn, child->source);
     if (chosen) {
         a->chain->certs[role] = *chosen;
         *chosen = (struct chain_cert){.role = CHAIN_LEAF};
@@ -172,29 +179,28 @@ static int check_complete(const struct assembly *a, size_t n_inputs)
     const struct chain_kind *leaf = &a->kind;
 
     if (n_inputs == 0)
-        return chain_refuse(a->why, "no certificate file was given");
+        return why_set(a->why, -EBADMSG, "no certificate file was given");
     if (!c->certs[CHAIN_LEAF].der)
-        return chain_refuse(a->why, "the chain has no VCEK or VLEK: add the certificate of this "
-                                    "chip or provider");
+        return why_set(a->why, -EBADMSG,
+                       "the chain has no VCEK or VLEK: add the certificate of this "
+                       "chip or provider");
     for (int role = CHAIN_ASK; role >= CHAIN_ARK; role--)
         if (!c->certs[role].der)
-            return chain_refuse(a->why,
-                                "the chain of %s lacks the %s (%s%s): add the certificates from "
-                                "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
-                                c->certs[CHAIN_LEAF].source, role_text((enum chain_role)role),
-                                role == CHAIN_ARK                   ? COCO_SNP_CN_ARK
-                                : leaf->signer == CHAIN_SIGNER_VLEK ? COCO_SNP_CN_ASVK
-                                                                    : COCO_SNP_CN_ASK,
-                                leaf->product, leaf->signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek",
-                                leaf->product);
+            return why_set(a->why, -EBADMSG,
+                           "the chain of %s lacks the %s (%s%s): add the certificates from "
+                           "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
+                           c->certs[CHAIN_LEAF].source, role_text((enum chain_role)role),
+                           role == CHAIN_ARK                      ? COCO_SNP_CN_ARK
+                           : leaf->signer == COCO_SNP_SIGNER_VLEK ? COCO_SNP_CN_ASVK
+                                                                  : COCO_SNP_CN_ASK,
+                           leaf->product, leaf->signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek",
+                           leaf->product);
     return 0;
 }
 
-int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, char *why,
-                size_t why_size)
+int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
-    struct assembly a = {.why = &sentence};
+    struct assembly a = {.why = why};
     const struct chain_taker taker = {.take = take_cert, .userdata = &a};
     int r = 0;
 
@@ -202,7 +208,7 @@ int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, 
     if (!a.chain)
         return -ENOMEM;
     for (size_t i = 0; i < n && r == 0; i++)
-        r = chain_split(&inputs[i], &taker, &sentence);
+        r = chain_split(&inputs[i], &taker, why);
     chain_mark_memory();
     for (int role = CHAIN_ASK; role >= CHAIN_ARK && r == 0; role--)
         if (a.chain->certs[role + 1].der)
@@ -214,7 +220,7 @@ int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, 
     if (r == 0) {
         a.chain->signer = a.kind.signer;
         memcpy(a.chain->product, a.kind.product, sizeof(a.chain->product));
-        r = chain_leaf_parse(a.chain, a.leaf, &sentence);
+        r = chain_leaf_parse(a.chain, a.leaf, why);
     }
     for (size_t i = 0; i < a.n; i++)
         chain_cert_done(&a.issuers[i]);
@@ -237,15 +243,14 @@ void chain_free(struct chain *c)
 }
 
 int chain_build_table(const struct chain *c, const struct chain_input *crl, uint8_t **ret,
-                      size_t *ret_size, char *why, size_t why_size)
+                      size_t *ret_size, struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
     const struct {
         enum chain_role role;
         enum coco_snp_kind kind;
     } order[] = {
         {CHAIN_ARK, COCO_SNP_ARK},
-        {CHAIN_LEAF, c->signer == CHAIN_SIGNER_VLEK ? COCO_SNP_VLEK : COCO_SNP_VCEK},
+        {CHAIN_LEAF, c->signer == COCO_SNP_SIGNER_VLEK ? COCO_SNP_VLEK : COCO_SNP_VCEK},
         {CHAIN_ASK, COCO_SNP_ASK},
     };
     struct coco_snp_table table = {.n_entries = 0};
@@ -255,14 +260,14 @@ int chain_build_table(const struct chain *c, const struct chain_input *crl, uint
         const struct chain_cert *cert = &c->certs[order[i].role];
         int r = coco_snp_table_add(&table, order[i].kind, cert->der, cert->size);
         if (r < 0)
-            return chain_refuse(&sentence, "%s cannot be put into a table", cert->source);
+            return why_set(why, -EBADMSG, "%s cannot be put into a table", cert->source);
     }
     if (crl && coco_snp_table_add(&table, COCO_SNP_CRL, crl->data, crl->size) < 0)
-        return chain_refuse(&sentence, "%s cannot be put into a table", crl->name);
+        return why_set(why, -EBADMSG, "%s cannot be put into a table", crl->name);
     size_t size = coco_snp_table_layout(&table);
     if (size == 0 || coco_snp_table_validate(&table, &reason) < 0)
-        return chain_refuse(&sentence, "the table of this chain may not be published: %s",
-                            reason ? reason : "it cannot be laid out");
+        return why_set(why, -EBADMSG, "the table of this chain may not be published: %s",
+                       reason ? reason : "it cannot be laid out");
     uint8_t *bytes = sys.alloc(size);
     if (!bytes)
         return -ENOMEM;
@@ -274,22 +279,4 @@ int chain_build_table(const struct chain *c, const struct chain_input *crl, uint
     *ret = bytes;
     *ret_size = size;
     return 0;
-}
-
-int chain_read_file(const char *path, uint8_t **ret, size_t *ret_size)
-{
-    struct stat st;
-    int r = 0;
-    int fd = sys.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
-
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) < 0)
-        r = -errno;
-    else if (!S_ISREG(st.st_mode))
-        r = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-    if (r == 0)
-        r = read_all(fd, CHAIN_FILE_MAX, ret, ret_size);
-    (void)close(fd);
-    return r;
 }

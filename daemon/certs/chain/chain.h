@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * AMD SEV-SNP certificate chains: taking bytes apart, deciding whether they may be served, making
- * the table. Pure functions of bytes and time; no state, no log, and but for chain_read_file no
- * file system.
+ * the table. Pure functions of bytes and time: no state, no log, no file system.
  */
 #pragma once
 
 #include "snp_tcb.h"
+#include "why.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,19 +19,12 @@ void chain_watch_memory(void);
 #define CHAIN_FILE_MAX  (64u * 1024u)
 #define CHAIN_CERT_MAX  (8u * 1024u)
 #define CHAIN_ROOTS_MAX 64u
-/* The longest sentence that a refusal gives. */
-#define CHAIN_WHY_SIZE 512u
 
 enum chain_role {
     CHAIN_ARK,  /* root */
     CHAIN_ASK,  /* intermediate; of a VLEK: the ASVK */
     CHAIN_LEAF, /* VCEK or VLEK */
     CHAIN_ROLES,
-};
-
-enum chain_signer {
-    CHAIN_SIGNER_VCEK, /* the chip's own key */
-    CHAIN_SIGNER_VLEK, /* the cloud provider's key, loaded into the chip */
 };
 
 struct chain_cert {
@@ -49,7 +42,7 @@ struct chain_cert {
 
 struct chain {
     struct chain_cert certs[CHAIN_ROLES];
-    enum chain_signer signer;
+    enum coco_snp_signer signer;
     char product[16]; /* the family that names root and intermediate: "Milan" (snp_product.h) */
 
     /* The leaf's AMD extensions. */
@@ -62,10 +55,13 @@ struct chain {
 };
 
 /* "VCEK" or "VLEK". Static text. */
-const char *chain_signer_name(enum chain_signer signer);
+const char *chain_signer_name(enum coco_snp_signer signer);
 /* What people call a certificate of this chain: "ARK", "ASK" or "ASVK", "VCEK" or "VLEK". Static
  * text. */
 const char *chain_cert_name(const struct chain *c, enum chain_role role);
+
+/* The certificate that ends first: until then the chain may be served. */
+const struct chain_cert *chain_first_to_expire(const struct chain *c);
 
 /* A file's bytes. */
 struct chain_input {
@@ -79,8 +75,7 @@ struct chain_input {
  * -ENOMEM, or -EBADMSG and a sentence in `why` that names input and reason. A certificate that is
  * given twice, byte for byte, counts once; of several intermediates and roots the leaf's are taken.
  */
-int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, char *why,
-                size_t why_size);
+int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, struct why *why);
 void chain_free(struct chain *c);
 
 /* The roots that are trusted, by the SHA-256 of their DER. */
@@ -96,8 +91,7 @@ struct chain_roots {
 void chain_roots_init(struct chain_roots *roots);
 /* Trusts the root certificates in a file as well (PEM or DER). As chain_parse; -ENOSPC (with a
  * sentence) where there are too many. */
-int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, char *why,
-                    size_t why_size);
+int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, struct why *why);
 
 /* In place of the time, where the host's clock is not to be trusted: dates are not looked at. */
 #define CHAIN_NO_CLOCK INT64_MIN
@@ -105,16 +99,11 @@ int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, 
 /* May this chain be served at `now_s` (seconds since 1970)? 0, -ENOMEM, or -EBADMSG and a sentence:
  * which certificate, why, and what to do where that helps; -ESTALE instead where the only thing
  * wrong is a date. */
-int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
-                 size_t why_size);
+int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s,
+                 struct why *why);
 
 /* The GHCB certificate table (ARK, leaf, intermediate, and where given the CRL; DER), validated.
  * -EBADMSG with a sentence where it may not be published, as when it is over 16384 bytes; -ENOMEM.
  * malloc'ed, by sys.alloc. */
 int chain_build_table(const struct chain *c, const struct chain_input *crl, uint8_t **ret,
-                      size_t *ret_size, char *why, size_t why_size);
-
-/* A whole file, at most CHAIN_FILE_MAX bytes, not waiting on FIFOs or devices. `ret` is the
- * caller's, from sys.alloc. -EFBIG where it is larger, -EINVAL where it is no regular file, else
- * open's and read's errors. */
-int chain_read_file(const char *path, uint8_t **ret, size_t *ret_size);
+                      size_t *ret_size, struct why *why);

@@ -54,14 +54,14 @@ static bool read_number(X509_CRL *x, struct crl *crl)
     return good;
 }
 
-static int read_revoked(X509_CRL *x, struct crl *crl, const struct chain_why *why)
+static int read_revoked(X509_CRL *x, struct crl *crl, struct why *why)
 {
     STACK_OF(X509_REVOKED) *list = X509_CRL_get_REVOKED(x);
     int n = list ? sk_X509_REVOKED_num(list) : 0;
 
     if ((unsigned)n > CRL_REVOKED_MAX)
-        return chain_refuse(why, "%s (CRL of %s) names more than %u certificates", crl->source,
-                            crl->issuer_cn, CRL_REVOKED_MAX);
+        return why_set(why, -EBADMSG, "%s (CRL of %s) names more than %u certificates", crl->source,
+                       crl->issuer_cn, CRL_REVOKED_MAX);
     crl->revoked = sys.alloc((size_t)(n ? n : 1) * sizeof(*crl->revoked));
     if (!crl->revoked)
         return -ENOMEM;
@@ -69,54 +69,52 @@ static int read_revoked(X509_CRL *x, struct crl *crl, const struct chain_why *wh
         const X509_REVOKED *entry = sk_X509_REVOKED_value(list, i);
         if (has_critical(X509_REVOKED_get0_extensions(entry)) ||
             !chain_get_number(X509_REVOKED_get0_serialNumber(entry), crl->revoked[i]))
-            return chain_refuse(why, "%s (CRL of %s) has an entry that is not understood",
-                                crl->source, crl->issuer_cn);
+            return why_set(why, -EBADMSG, "%s (CRL of %s) has an entry that is not understood",
+                           crl->source, crl->issuer_cn);
         crl->n_revoked++;
     }
     return 0;
 }
 
-static int describe(X509_CRL *x, struct crl *crl, const struct chain_why *why)
+static int describe(X509_CRL *x, struct crl *crl, struct why *why)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     const ASN1_TIME *next = X509_CRL_get0_nextUpdate(x);
 
     if (!chain_get_cn(X509_CRL_get_issuer(x), crl->issuer_cn) ||
         !chain_product_behind(crl->issuer_cn, COCO_SNP_CN_ARK, crl->product))
-        return chain_refuse(why, "%s is no CRL of an AMD root: its issuer must be ARK-…",
-                            crl->source);
+        return why_set(why, -EBADMSG, "%s is no CRL of an AMD root: its issuer must be ARK-…",
+                       crl->source);
     if (!coco_snp_product_of_name(crl->product))
         return chain_refuse_product(why, crl->source, crl->product);
     if (X509_CRL_get_version(x) != X509_CRL_VERSION_V2 ||
         has_critical(X509_CRL_get0_extensions(x)) || !read_number(x, crl))
-        return chain_refuse(why,
-                            "%s (CRL of %s) is no plain version 2 CRL with a number, as AMD's are",
-                            crl->source, crl->issuer_cn);
+        return why_set(why, -EBADMSG,
+                       "%s (CRL of %s) is no plain version 2 CRL with a number, as AMD's are",
+                       crl->source, crl->issuer_cn);
     crl->next_update_s = INT64_MAX;
     if (!chain_get_time(X509_CRL_get0_lastUpdate(x), &crl->this_update_s) ||
         (next && !chain_get_time(next, &crl->next_update_s)))
-        return chain_refuse(why, "%s (CRL of %s) has malformed dates", crl->source, crl->issuer_cn);
+        return why_set(why, -EBADMSG, "%s (CRL of %s) has malformed dates", crl->source,
+                       crl->issuer_cn);
     if (EVP_Digest(crl->der, crl->size, digest, NULL, EVP_sha256(), NULL) != 1)
         return -ENOMEM;
     chain_hex(crl->sha256, digest, 32);
     return read_revoked(x, crl, why);
 }
 
-int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **ret, char *why,
-              size_t why_size)
+int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **ret,
+              struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
     bool exact = false;
     int r = 0;
 
     if (size > CRL_MAX)
-        return chain_refuse(&sentence, "%s is larger than a CRL may be (%u bytes)", source,
-                            CRL_MAX);
+        return why_set(why, -EBADMSG, "%s is larger than a CRL may be (%u bytes)", source, CRL_MAX);
     chain_mark_memory();
     X509_CRL *x = decode(der, size, &exact);
     if (!x || !exact) {
-        r = chain_refuse(&sentence, x ? "%s is not exactly one CRL in DER" : "%s is no CRL",
-                         source);
+        r = why_set(why, -EBADMSG, x ? "%s is not exactly one CRL in DER" : "%s is no CRL", source);
         X509_CRL_free(x);
         return chain_out_of_memory() ? -ENOMEM : r;
     }
@@ -131,7 +129,7 @@ int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **
         crl->size = size;
         memcpy(crl->der, der, size);
         memcpy(crl->source, source, strlen(source) + 1);
-        r = describe(x, crl, &sentence);
+        r = describe(x, crl, why);
     }
     X509_CRL_free(x);
     if (r == -EBADMSG && chain_out_of_memory())
@@ -154,9 +152,8 @@ void crl_free(struct crl *crl)
     sys.free(crl);
 }
 
-int crl_verify(const struct crl *crl, const struct chain_cert *ark, char *why, size_t why_size)
+int crl_verify(const struct crl *crl, const struct chain_cert *ark, struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
     const unsigned char *p = crl->der;
     const X509_ALGOR *algorithm = NULL;
 
@@ -168,18 +165,18 @@ int crl_verify(const struct crl *crl, const struct chain_cert *ark, char *why, s
     if (r == 0) {
         X509_CRL_get0_signature(x, NULL, &algorithm);
         if (!chain_same_name(X509_CRL_get_issuer(x), X509_get_subject_name(root)))
-            r = chain_refuse(&sentence, "%s is the CRL of %s, not of %s (%s)", crl->source,
-                             crl->issuer_cn, ark->subject_cn, ark->source);
+            r = why_set(why, -EBADMSG, "%s is the CRL of %s, not of %s (%s)", crl->source,
+                        crl->issuer_cn, ark->subject_cn, ark->source);
         else if (!chain_algorithm_is_amds(algorithm))
-            r = chain_refuse(&sentence,
-                             "%s (CRL of %s) is not signed by RSASSA-PSS with SHA-384 and a salt "
-                             "of 48 bytes",
-                             crl->source, crl->issuer_cn);
+            r = why_set(why, -EBADMSG,
+                        "%s (CRL of %s) is not signed by RSASSA-PSS with SHA-384 and a salt "
+                        "of 48 bytes",
+                        crl->source, crl->issuer_cn);
         else if (X509_CRL_verify(x, X509_get0_pubkey(root)) != 1)
-            r = chain_refuse(&sentence,
-                             "the signature of %s (CRL of %s) does not verify with the key of %s "
-                             "(%s)",
-                             crl->source, crl->issuer_cn, ark->subject_cn, ark->source);
+            r = why_set(why, -EBADMSG,
+                        "the signature of %s (CRL of %s) does not verify with the key of %s "
+                        "(%s)",
+                        crl->source, crl->issuer_cn, ark->subject_cn, ark->source);
     }
     X509_CRL_free(x);
     X509_free(root);

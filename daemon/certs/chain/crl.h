@@ -30,13 +30,13 @@ struct crl {
 
 /* Exactly one CRL in DER, shaped as AMD's are. Nothing is verified yet. 0, -ENOMEM, or -EBADMSG and
  * a sentence. */
-int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **ret, char *why,
-              size_t why_size);
+int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **ret,
+              struct why *why);
 void crl_free(struct crl *crl);
 
 /* Did this root sign it? 0, -ENOMEM, or -EBADMSG and a sentence. That the root is trusted is the
  * caller's to know. */
-int crl_verify(const struct crl *crl, const struct chain_cert *ark, char *why, size_t why_size);
+int crl_verify(const struct crl *crl, const struct chain_cert *ark, struct why *why);
 
 /* Is this serial number on it? */
 bool crl_lists(const struct crl *crl, const char *serial);

@@ -14,6 +14,7 @@
 #include "bytes.h"
 #include "certs/chain/parts.h"
 
+#include <errno.h>
 #include <openssl/objects.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -157,16 +158,16 @@ static unsigned find_field(const X509_EXTENSION *ext)
 }
 
 /* Must this kind of leaf have the field (1), must it not (-1), or may it (0)? */
-static int wanted(unsigned field, enum chain_signer signer, enum coco_snp_product product)
+static int wanted(unsigned field, enum coco_snp_signer signer, enum coco_snp_product product)
 {
     switch (field) {
     case COCO_SNP_OID_STRUCT_VERSION:
     case COCO_SNP_OID_PRODUCT_NAME:
         return 1;
     case COCO_SNP_OID_HWID:
-        return signer == CHAIN_SIGNER_VCEK ? 1 : -1;
+        return signer == COCO_SNP_SIGNER_VCEK ? 1 : -1;
     case COCO_SNP_OID_CSP_ID:
-        return signer == CHAIN_SIGNER_VLEK ? 1 : -1;
+        return signer == COCO_SNP_SIGNER_VLEK ? 1 : -1;
     default:
         for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++)
             if (field == N_PLAIN + coco_snp_part_oid(part))
@@ -194,20 +195,19 @@ static bool product_name_fits(const char *product_name, enum coco_snp_product pr
     return fits;
 }
 
-int chain_refuse_product(const struct chain_why *why, const char *what, const char *product)
+int chain_refuse_product(struct why *why, const char *what, const char *product)
 {
     char names[COCO_SNP_NAMES_SIZE];
 
     coco_snp_product_names(names);
-    return chain_refuse(
-        why,
-        "%s is for the product \"%s\", which this cocod does not know (it knows %s): "
-        "it can neither store nor serve its certificates; guests on such a host get "
-        "theirs from AMD themselves, until a newer cocod does",
-        what, product, names);
+    return why_set(why, -EBADMSG,
+                   "%s is for the product \"%s\", which this cocod does not know (it knows %s): "
+                   "it can neither store nor serve its certificates; guests on such a host get "
+                   "theirs from AMD themselves, until a newer cocod does",
+                   what, product, names);
 }
 
-int chain_leaf_parse(struct chain *c, X509 *leaf, const struct chain_why *why)
+int chain_leaf_parse(struct chain *c, X509 *leaf, struct why *why)
 {
     const char *source = c->certs[CHAIN_LEAF].source;
     const char *name = chain_signer_name(c->signer);
@@ -226,27 +226,27 @@ int chain_leaf_parse(struct chain *c, X509 *leaf, const struct chain_why *why)
         struct coco_reader r =
             coco_reader_of(ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value));
         if (seen[field])
-            return chain_refuse(why, "%s (%s) has the extension %s twice", source, name,
-                                field_name(field, spl));
+            return why_set(why, -EBADMSG, "%s (%s) has the extension %s twice", source, name,
+                           field_name(field, spl));
         seen[field] = true;
         if (!read_field(c, field, &r, product))
-            return chain_refuse(why, "%s (%s) has a malformed extension %s%s", source, name,
-                                field_name(field, spl),
-                                field > N_PLAIN && wanted(field, c->signer, product) == 0
-                                    ? ", or one that is not 0: that level is not known here"
-                                    : "");
+            return why_set(why, -EBADMSG, "%s (%s) has a malformed extension %s%s", source, name,
+                           field_name(field, spl),
+                           field > N_PLAIN && wanted(field, c->signer, product) == 0
+                               ? ", or one that is not 0: that level is not known here"
+                               : "");
     }
     for (unsigned f = 0; f < N_FIELDS; f++) {
         int want = wanted(f, c->signer, product);
         if (want > 0 && !seen[f])
-            return chain_refuse(why, "%s lacks the extension %s that every %s of %s has", source,
-                                field_name(f, spl), name, c->product);
+            return why_set(why, -EBADMSG, "%s lacks the extension %s that every %s of %s has",
+                           source, field_name(f, spl), name, c->product);
         if (want < 0 && seen[f])
-            return chain_refuse(why, "%s has the extension %s that no %s of %s has", source,
-                                field_name(f, spl), name, c->product);
+            return why_set(why, -EBADMSG, "%s has the extension %s that no %s of %s has", source,
+                           field_name(f, spl), name, c->product);
     }
     if (!product_name_fits(c->product_name, product))
-        return chain_refuse(why, "%s (%s) was issued under %s, but says that it is for \"%s\"",
-                            source, name, c->certs[CHAIN_LEAF].issuer_cn, c->product_name);
+        return why_set(why, -EBADMSG, "%s (%s) was issued under %s, but says that it is for \"%s\"",
+                       source, name, c->certs[CHAIN_LEAF].issuer_cn, c->product_name);
     return 0;
 }

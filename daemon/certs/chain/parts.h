@@ -8,16 +8,6 @@
 
 #include <openssl/x509.h>
 
-/* Where a refusal's sentence goes. */
-struct chain_why {
-    char *text;
-    size_t size;
-};
-
-/* Writes the sentence; always -EBADMSG. */
-int chain_refuse(const struct chain_why *why, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-
 /* --- chain_split.c: an input's certificates --- */
 
 /* Who wants them. Each returns 0, or a negative errno, with which chain_split ends. */
@@ -36,8 +26,7 @@ struct chain_taker {
     void *userdata;
 };
 /* `why` has room for a sentence where taker->refuse is set. */
-int chain_split(const struct chain_input *input, const struct chain_taker *taker,
-                const struct chain_why *why);
+int chain_split(const struct chain_input *input, const struct chain_taker *taker, struct why *why);
 
 /* --- chain_what.c --- */
 
@@ -54,14 +43,14 @@ size_t chain_der_size(const uint8_t *data, size_t size);
 /* What the subject's CN says. */
 struct chain_kind {
     enum chain_role role;
-    enum chain_signer signer; /* of ASK and leaf */
-    char product[16];         /* of a leaf: from its issuer's CN */
+    enum coco_snp_signer signer; /* of ASK and leaf */
+    char product[16];            /* of a leaf: from its issuer's CN */
 };
 
 /* Fills `ret` and `ret_kind`, and gives the parsed certificate where `ret_x509` is not NULL. 0,
  * -ENOMEM or -EBADMSG and a sentence. */
 int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct chain_cert *ret,
-                     struct chain_kind *ret_kind, X509 **ret_x509, const struct chain_why *why);
+                     struct chain_kind *ret_kind, X509 **ret_x509, struct why *why);
 void chain_cert_done(struct chain_cert *cert);
 
 /* From here on, did OpenSSL find no memory, in this thread? */
@@ -88,13 +77,12 @@ bool chain_algorithm_is_amds(const X509_ALGOR *alg);
 /* chain_verify for the certificates from the root down to `last`; the others need not be there. The
  * chain's product is set, and its signer where `last` is below the root. */
 int chain_verify_down_to(const struct chain *c, enum chain_role last,
-                         const struct chain_roots *roots, int64_t now_s,
-                         const struct chain_why *why);
+                         const struct chain_roots *roots, int64_t now_s, struct why *why);
 
 /* --- chain_leaf.c: AMD's extensions --- */
 
 /* Says that the product of `what` is not known, and what that means; always -EBADMSG. */
-int chain_refuse_product(const struct chain_why *why, const char *what, const char *product);
+int chain_refuse_product(struct why *why, const char *what, const char *product);
 
 /* Reads the leaf's extensions into `c`, whose signer, product and leaf certificate are set. */
-int chain_leaf_parse(struct chain *c, X509 *leaf, const struct chain_why *why);
+int chain_leaf_parse(struct chain *c, X509 *leaf, struct why *why);

@@ -20,28 +20,17 @@
  * import): see struct chain_taker. Time is linear in the input's size.
  */
 #include "base/sys.h"
+#include "base64.h"
 #include "bytes.h"
 #include "certs/chain/parts.h"
 #include "snp_table.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char begin_mark[] = "-----BEGIN ";
 static const char end_mark[] = "-----END ";
-
-int chain_refuse(const struct chain_why *why, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (why->text && why->size > 0)
-        (void)vsnprintf(why->text, why->size, fmt, ap);
-    va_end(ap);
-    return -EBADMSG;
-}
 
 static bool is_white(uint8_t c)
 {
@@ -54,12 +43,6 @@ static uint8_t peek(const struct coco_reader *r)
     struct coco_reader copy = *r;
 
     return coco_reader_left(r) > 0 ? coco_read_u8(&copy) : 0;
-}
-
-static void skip_white(struct coco_reader *r)
-{
-    while (coco_reader_left(r) > 0 && is_white(peek(r)))
-        (void)coco_read_u8(r);
 }
 
 /* Moves over `text` where it is what comes next. */
@@ -75,56 +58,25 @@ static bool move_over(struct coco_reader *r, const char *text)
     return true;
 }
 
-static int base64_value(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 /* Base64 up to the first '-'. The bytes go to `out`, which is as large as the input. False: it is
  * not canonical. */
-static bool decode_base64(struct coco_reader *r, struct coco_writer *out)
+static bool decode_base64(struct coco_reader *r, uint8_t *out, size_t *ret_size)
 {
-    uint32_t quantum = 0;
-    unsigned n = 0;
-    unsigned padding = 0;
+    size_t n = 0;
 
     while (coco_reader_left(r) > 0 && peek(r) != '-') {
         uint8_t c = coco_read_u8(r);
-        int value = base64_value(c);
-        if (is_white(c))
-            continue;
-        if (c == '=' && n >= 2 && padding < 2)
-            padding++;
-        else if (value < 0 || padding > 0)
-            return false;
-        quantum = quantum << 6 | (uint32_t)(value < 0 ? 0 : value);
-        if (++n < 4)
-            continue;
-        if ((padding == 1 && (quantum & 0xFF) != 0) || (padding == 2 && (quantum & 0xFFFF) != 0))
-            return false;
-        for (unsigned i = 0; i < 3 - padding; i++)
-            coco_write_u8(out, (uint8_t)(quantum >> (16 - 8 * i)));
-        quantum = 0;
-        n = 0;
-        if (padding > 0) {
-            skip_white(r);
-            return peek(r) == '-' && !out->bad;
-        }
+        if (!is_white(c))
+            out[n++] = c;
     }
-    return n == 0 && !out->bad;
+    return base64_decode_into(out, n, out, ret_size);
 }
 
 /* One input under the knife. */
 struct split {
     const struct chain_input *input;
     const struct chain_taker *taker;
-    const struct chain_why *why;
+    struct why *why;
     uint8_t *scratch; /* of PEM: as large as the input */
 };
 
@@ -218,39 +170,39 @@ static int read_label(const struct split *s, struct coco_reader *r, char label[L
     }
     label[n] = '\0';
     if (strstr(label, "PRIVATE KEY"))
-        return chain_refuse(s->why,
-                            "%s holds a private key, which has no place beside certificates that "
-                            "are given to guests: remove it",
-                            name);
+        return why_set(s->why, -EBADMSG,
+                       "%s holds a private key, which has no place beside certificates that "
+                       "are given to guests: remove it",
+                       name);
     const char *advice = refused_label(label, s->taker->crls);
     if (advice)
-        return chain_refuse(s->why, "%s holds a PEM block \"%s\": %s", name, label, advice);
+        return why_set(s->why, -EBADMSG, "%s holds a PEM block \"%s\": %s", name, label, advice);
     if (!move_over(r, "-----") || (coco_reader_left(r) > 0 && !is_white(peek(r))))
-        return chain_refuse(s->why, "%s has a damaged BEGIN %s line%s", name, label,
-                            peek(r) == '\\' ? ": its line breaks are spelled \\n, and must be "
-                                              "line breaks (printf '%b')"
-                                            : "");
+        return why_set(s->why, -EBADMSG, "%s has a damaged BEGIN %s line%s", name, label,
+                       peek(r) == '\\' ? ": its line breaks are spelled \\n, and must be "
+                                         "line breaks (printf '%b')"
+                                       : "");
     return 0;
 }
 
 /* What follows a BEGIN line's mark, to its END line. */
 static int take_block(const struct split *s, struct coco_reader *r, unsigned number, unsigned n)
 {
-    struct coco_writer out = {.data = s->scratch, .size = s->input->size};
-    char source[CHAIN_WHY_SIZE / 2], label[LABEL_SIZE] = "";
+    char source[WHY_SIZE / 2], label[LABEL_SIZE] = "";
+    size_t size = 0;
     int ret = read_label(s, r, label);
 
-    if (ret == 0 && (!decode_base64(r, &out) || !move_over(r, end_mark) || !move_over(r, label) ||
-                     !move_over(r, "-----")))
-        ret = chain_refuse(s->why, "%s is damaged: its certificate %u is not complete base64",
-                           s->input->name, number);
+    if (ret == 0 && (!decode_base64(r, s->scratch, &size) || !move_over(r, end_mark) ||
+                     !move_over(r, label) || !move_over(r, "-----")))
+        ret = why_set(s->why, -EBADMSG, "%s is damaged: its certificate %u is not complete base64",
+                      s->input->name, number);
     if (ret < 0)
         return ret;
     if (n == 1)
         (void)snprintf(source, sizeof(source), "%s", s->input->name);
     else
         (void)snprintf(source, sizeof(source), "%s, certificate %u", s->input->name, number);
-    ret = s->taker->take(s->taker->userdata, s->scratch, out.pos, source);
+    ret = s->taker->take(s->taker->userdata, s->scratch, size, source);
     return ret < 0 ? ret : 1;
 }
 
@@ -276,9 +228,9 @@ static int split_pem(struct split *s)
             if (ret > 0)
                 r = block;
         } else if (!expected) {
-            (void)chain_refuse(s->why,
-                               "%s has an END line without its BEGIN line: a part of it is missing",
-                               s->input->name);
+            (void)why_set(s->why, -EBADMSG,
+                          "%s has an END line without its BEGIN line: a part of it is missing",
+                          s->input->name);
             ret = -EBADMSG;
         }
         damaged = ret == -EBADMSG && line == LINE_BEGIN;
@@ -295,7 +247,7 @@ static int split_pem(struct split *s)
 static int split_der(const struct split *s)
 {
     const struct chain_input *in = s->input;
-    char source[CHAIN_WHY_SIZE / 2];
+    char source[WHY_SIZE / 2];
     unsigned number = 0;
     size_t at = 0, n = 0;
 
@@ -316,7 +268,7 @@ static int split_der(const struct split *s)
 /* --- either, and tables ----------------------------------------------------------------------- */
 
 static int split_certificates(const struct chain_input *whole, const struct chain_taker *taker,
-                              const struct chain_why *why)
+                              struct why *why)
 {
     struct chain_input input = *whole;
     struct split s = {.input = &input, .taker = taker, .why = why};
@@ -333,7 +285,7 @@ static int split_certificates(const struct chain_input *whole, const struct chai
     if (whole->size > 0 && whole->data[0] == 0x30)
         return taker->take(taker->userdata, whole->data, whole->size, whole->name);
     const char *what = chain_what_is(whole->data, whole->size);
-    (void)chain_refuse(why, "%s %s", whole->name, what ? what : "is neither PEM nor DER");
+    (void)why_set(why, -EBADMSG, "%s %s", whole->name, what ? what : "is neither PEM nor DER");
     return part_refused(&s);
 }
 
@@ -356,7 +308,7 @@ static bool begins_like_table(const struct chain_input *input)
 static int pass_over(const struct chain_taker *taker, const struct chain_input *input,
                      const struct coco_snp_entry *entry)
 {
-    char text[CHAIN_WHY_SIZE], guid[33];
+    char text[WHY_SIZE], guid[33];
 
     if (!taker->pass_over)
         return 0;
@@ -369,19 +321,19 @@ static int pass_over(const struct chain_taker *taker, const struct chain_input *
 }
 
 static int split_table(const struct chain_input *input, const struct chain_taker *taker,
-                       const struct chain_why *why)
+                       struct why *why)
 {
     const struct split s = {.input = input, .taker = taker, .why = why};
-    char name[CHAIN_WHY_SIZE / 2];
+    char name[WHY_SIZE / 2];
     struct coco_snp_table table;
     int ret = 0;
 
     if (coco_snp_table_decode(input->data, input->size, &table) < 0) {
-        (void)chain_refuse(why,
-                           "%s begins like a GHCB certificate table, but an entry lies outside of "
-                           "its %zu bytes, or the list of entries has no end: it was cut short or "
-                           "damaged",
-                           input->name, input->size);
+        (void)why_set(why, -EBADMSG,
+                      "%s begins like a GHCB certificate table, but an entry lies outside of "
+                      "its %zu bytes, or the list of entries has no end: it was cut short or "
+                      "damaged",
+                      input->name, input->size);
         return part_refused(&s);
     }
     for (size_t i = 0; i < table.n_entries && ret == 0; i++) {
@@ -397,20 +349,19 @@ static int split_table(const struct chain_input *input, const struct chain_taker
     return ret;
 }
 
-int chain_split(const struct chain_input *input, const struct chain_taker *taker,
-                const struct chain_why *why)
+int chain_split(const struct chain_input *input, const struct chain_taker *taker, struct why *why)
 {
     static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
     const struct split s = {.input = input, .taker = taker, .why = why};
 
     if (input->size > CHAIN_FILE_MAX) {
-        (void)chain_refuse(why, "%s is larger than %u bytes: not a certificate file", input->name,
-                           CHAIN_FILE_MAX);
+        (void)why_set(why, -EBADMSG, "%s is larger than %u bytes: not a certificate file",
+                      input->name, CHAIN_FILE_MAX);
         return part_refused(&s);
     }
     if (input->size >= sizeof(zeros) && memcmp(input->data, zeros, sizeof(zeros)) == 0) {
-        (void)chain_refuse(why, "%s is the empty certificate table: it holds no certificate",
-                           input->name);
+        (void)why_set(why, -EBADMSG, "%s is the empty certificate table: it holds no certificate",
+                      input->name);
         return part_refused(&s);
     }
     return begins_like_table(input) ? split_table(input, taker, why)

@@ -58,7 +58,7 @@ static int digest_of(const struct chain_cert *cert, uint8_t ret[32])
 
 struct adding {
     struct chain_roots *roots;
-    const struct chain_why *why;
+    struct why *why;
 };
 
 static int take_root(void *userdata, const uint8_t *der, size_t size, const char *source)
@@ -72,14 +72,14 @@ static int take_root(void *userdata, const uint8_t *der, size_t size, const char
     if (r < 0)
         return r;
     if (kind.role != CHAIN_ARK)
-        r = chain_refuse(a->why, "%s (%s) is no root: only an ARK can be trusted as one", source,
-                         cert.subject_cn);
+        r = why_set(a->why, -EBADMSG, "%s (%s) is no root: only an ARK can be trusted as one",
+                    source, cert.subject_cn);
     if (r == 0)
         r = digest_of(&cert, root.sha256);
     if (r == 0 && !root_trusted(a->roots, root.sha256)) {
         if (a->roots->n == CHAIN_ROOTS_MAX) {
-            (void)chain_refuse(a->why, "%s is one root too many: at most %u are kept", source,
-                               CHAIN_ROOTS_MAX);
+            (void)why_set(a->why, -EBADMSG, "%s is one root too many: at most %u are kept", source,
+                          CHAIN_ROOTS_MAX);
             r = -ENOSPC;
         } else {
             memcpy(root.name, cert.subject_cn, sizeof(root.name));
@@ -90,14 +90,12 @@ static int take_root(void *userdata, const uint8_t *der, size_t size, const char
     return r;
 }
 
-int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, char *why,
-                    size_t why_size)
+int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
     struct chain_roots grown = *roots;
-    struct adding a = {.roots = &grown, .why = &sentence};
+    struct adding a = {.roots = &grown, .why = why};
     const struct chain_taker taker = {.take = take_root, .userdata = &a};
-    int r = chain_split(input, &taker, &sentence);
+    int r = chain_split(input, &taker, why);
 
     if (r == 0)
         *roots = grown;
@@ -111,7 +109,7 @@ struct examination {
     const struct chain_roots *roots;
     enum chain_role last; /* certificates below it are not looked at */
     X509 *x[CHAIN_ROLES];
-    const struct chain_why *why;
+    struct why *why;
 };
 
 /* "the VCEK (file)" */
@@ -154,19 +152,20 @@ static int check_names(const struct examination *e)
                             X509_get_subject_name(e->x[issuer_role(role)])))
             continue;
         if (strcmp(cert->issuer_cn, issuer->subject_cn) == 0)
-            return chain_refuse(e->why,
-                                "the %s (%s) names its issuer %s in other words than %s does "
-                                "itself: they do not belong together",
-                                name_of(e, role), cert->source, cert->issuer_cn, issuer->source);
-        return chain_refuse(e->why, "the %s (%s) was issued by %s, but %s is %s: give that one's",
-                            name_of(e, role), cert->source, cert->issuer_cn, issuer->source,
-                            issuer->subject_cn);
+            return why_set(e->why, -EBADMSG,
+                           "the %s (%s) names its issuer %s in other words than %s does "
+                           "itself: they do not belong together",
+                           name_of(e, role), cert->source, cert->issuer_cn, issuer->source);
+        return why_set(e->why, -EBADMSG,
+                       "the %s (%s) was issued by %s, but %s is %s: give that one's",
+                       name_of(e, role), cert->source, cert->issuer_cn, issuer->source,
+                       issuer->subject_cn);
     }
     (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", c->product);
     if (strcmp(c->certs[CHAIN_ARK].subject_cn, expected) != 0)
-        return chain_refuse(e->why, "the root (%s) is %s, but the %s (%s) is for %s",
-                            source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn,
-                            name_of(e, e->last), source_of(e, e->last), c->product);
+        return why_set(e->why, -EBADMSG, "the root (%s) is %s, but the %s (%s) is for %s",
+                       source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn, name_of(e, e->last),
+                       source_of(e, e->last), c->product);
     return 0;
 }
 
@@ -180,10 +179,10 @@ static int check_root(const struct examination *e)
         return r;
     if (root_trusted(e->roots, sha256))
         return 0;
-    return chain_refuse(e->why,
-                        "the root %s (%s, SHA-256 %s) is not trusted: it is none of AMD's, nor of "
-                        "those named in [certs] root",
-                        ark->subject_cn, ark->source, ark->sha256);
+    return why_set(e->why, -EBADMSG,
+                   "the root %s (%s, SHA-256 %s) is not trusted: it is none of AMD's, nor of "
+                   "those named in [certs] root",
+                   ark->subject_cn, ark->source, ark->sha256);
 }
 
 /* --- algorithms --- */
@@ -274,28 +273,29 @@ static int check_form(const struct examination *e, enum chain_role role)
     uint32_t flags = X509_get_extension_flags(x);
 
     if (!signed_as_amd_does(x))
-        return chain_refuse(e->why,
-                            "the %s (%s) is not signed by RSASSA-PSS with SHA-384, MGF1 with "
-                            "SHA-384 and a salt of %d bytes",
-                            name_of(e, role), source_of(e, role), PSS_SALT);
+        return why_set(e->why, -EBADMSG,
+                       "the %s (%s) is not signed by RSASSA-PSS with SHA-384, MGF1 with "
+                       "SHA-384 and a salt of %d bytes",
+                       name_of(e, role), source_of(e, role), PSS_SALT);
     if ((flags & EXFLAG_INVALID) != 0)
-        return chain_refuse(e->why, "the %s (%s) has malformed extensions", name_of(e, role),
-                            source_of(e, role));
+        return why_set(e->why, -EBADMSG, "the %s (%s) has malformed extensions", name_of(e, role),
+                       source_of(e, role));
     if ((flags & EXFLAG_CRITICAL) != 0)
-        return chain_refuse(e->why, "the %s (%s) has a critical extension that is not known",
-                            name_of(e, role), source_of(e, role));
+        return why_set(e->why, -EBADMSG, "the %s (%s) has a critical extension that is not known",
+                       name_of(e, role), source_of(e, role));
     if (role == CHAIN_LEAF)
         return key_is_p384(x) ? 0
-                              : chain_refuse(e->why, "the %s (%s) does not hold a P-384 key",
-                                             name_of(e, role), source_of(e, role));
+                              : why_set(e->why, -EBADMSG, "the %s (%s) does not hold a P-384 key",
+                                        name_of(e, role), source_of(e, role));
     if (!key_is_rsa_4096(x))
-        return chain_refuse(e->why,
-                            "the %s (%s) does not hold an RSA key of %d bits with the exponent %u",
-                            name_of(e, role), source_of(e, role), RSA_BITS, RSA_EXPONENT);
+        return why_set(e->why, -EBADMSG,
+                       "the %s (%s) does not hold an RSA key of %d bits with the exponent %u",
+                       name_of(e, role), source_of(e, role), RSA_BITS, RSA_EXPONENT);
     /* Looks at the key usage, too. */
     if (X509_check_ca(x) != 1)
-        return chain_refuse(e->why, "the %s (%s) may not sign certificates, by its own extensions",
-                            name_of(e, role), source_of(e, role));
+        return why_set(e->why, -EBADMSG,
+                       "the %s (%s) may not sign certificates, by its own extensions",
+                       name_of(e, role), source_of(e, role));
     return 0;
 }
 
@@ -305,11 +305,11 @@ static int check_signature(const struct examination *e, enum chain_role role)
 
     if (X509_verify(e->x[role], X509_get0_pubkey(e->x[by])) == 1)
         return 0;
-    return chain_refuse(e->why,
-                        "the signature of the %s (%s) does not verify with the key of %s (%s): the "
-                        "file was altered or damaged, or the two do not belong together",
-                        name_of(e, role), source_of(e, role), e->chain->certs[by].subject_cn,
-                        source_of(e, by));
+    return why_set(e->why, -EBADMSG,
+                   "the signature of the %s (%s) does not verify with the key of %s (%s): the "
+                   "file was altered or damaged, or the two do not belong together",
+                   name_of(e, role), source_of(e, role), e->chain->certs[by].subject_cn,
+                   source_of(e, by));
 }
 
 /* --- dates --- */
@@ -333,13 +333,13 @@ static int check_dates(const struct examination *e, int64_t now_s)
             continue;
         if (now_s < cert->not_before_s) {
             print_time(when, cert->not_before_s);
-            (void)chain_refuse(e->why,
-                               "the %s (%s) is valid from %s on: check the clock of this host",
-                               name_of(e, role), cert->source, when);
+            (void)why_set(e->why, -EBADMSG,
+                          "the %s (%s) is valid from %s on: check the clock of this host",
+                          name_of(e, role), cert->source, when);
         } else {
             print_time(when, cert->not_after_s);
-            (void)chain_refuse(e->why, "the %s (%s) expired at %s: fetch a new one",
-                               name_of(e, role), cert->source, when);
+            (void)why_set(e->why, -EBADMSG, "the %s (%s) expired at %s: fetch a new one",
+                          name_of(e, role), cert->source, when);
         }
         return -ESTALE;
     }
@@ -362,8 +362,7 @@ static int examine(const struct examination *e, int64_t now_s)
 }
 
 int chain_verify_down_to(const struct chain *c, enum chain_role last,
-                         const struct chain_roots *roots, int64_t now_s,
-                         const struct chain_why *why)
+                         const struct chain_roots *roots, int64_t now_s, struct why *why)
 {
     struct examination e = {.chain = c, .roots = roots, .last = last, .why = why};
     int r = 0;
@@ -383,10 +382,9 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
     return r;
 }
 
-int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s, char *why,
-                 size_t why_size)
+int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s,
+                 struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
 
-    return chain_verify_down_to(c, CHAIN_LEAF, roots, now_s, &sentence);
+    return chain_verify_down_to(c, CHAIN_LEAF, roots, now_s, why);
 }

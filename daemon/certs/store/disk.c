@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The store's files. Every file is replaced whole: written beside under a name that nobody reads
- * (DIR/.new), fsync, rename, fsync of the folder. So after a kill or a loss of power at any moment
- * each file is the old one, the new one, or not there; and a rename is only reported as done when
- * it is on the disk. There is one writer at a time (the worker), so one temporary name is enough,
- * and what a killed one left there is overwritten by the next.
+ * The store's files. Every file is replaced whole (base/fileio.h), by way of DIR/.new, which nobody
+ * reads. There is one writer at a time (the worker), so one temporary name is enough, and the next
+ * writer overwrites what a killed one left there.
  *
  * Order between files is the importer's: roots before CRLs before intermediates before leaves, so
  * that a leaf is never there without its chain.
  */
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "certs/store/parts.h"
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_MODE   0644
-#define FOLDER_MODE 0755
+#define FILE_MODE 0644
 
 /* Is `name` STEM.der or STEM-0123456789abcdef.der? Then its suffix. */
 static bool match_name(const char *name, const char *stem, char suffix[18])
@@ -91,7 +88,7 @@ int store_read_files(const char *dir, const char *product, const char *stem,
                 STORE_PATH_MAX)
             continue;
         memcpy(file->suffix, suffix, sizeof(suffix));
-        r = chain_read_file(file->path, &file->data, &file->size);
+        r = file_read(file->path, CHAIN_FILE_MAX, &file->data, &file->size);
         if (r == 0)
             files->n++;
         else if (store_is_no_file(r))
@@ -117,28 +114,17 @@ void store_files_free(struct store_files *files)
     sys.free(files);
 }
 
-static int sync_folder(const char *folder)
-{
-    int fd = sys.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -errno;
-    int r = sys.fsync(fd) < 0 ? -errno : 0;
-    close(fd);
-    return r;
-}
-
 /* One folder that may be there already; its name is on the disk afterwards. */
 static int make_folder(char *folder)
 {
     char *slash = strrchr(folder, '/');
 
-    if (sys.mkdir(folder, FOLDER_MODE) < 0)
+    if (sys.mkdir(folder, STORE_FOLDER_MODE) < 0)
         return errno == EEXIST ? 0 : -errno;
     if (!slash || slash == folder)
         return 0;
     *slash = 0;
-    int r = sync_folder(folder);
+    int r = folder_sync(folder);
     *slash = '/';
     return r;
 }
@@ -162,29 +148,6 @@ static int make_folders(const char *dir, const char *folder)
     }
 }
 
-static int write_new(const char *path, const uint8_t *data, size_t size)
-{
-    int fd = sys.open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-    size_t done = 0;
-    int r = 0;
-
-    if (fd < 0)
-        return -errno;
-    while (r == 0 && done < size) {
-        ssize_t n = sys.pwrite(fd, data + done, size - done, (off_t)done);
-        if (n > 0)
-            done += (size_t)n;
-        else if (n == 0)
-            r = -EIO;
-        else if (errno != EINTR)
-            r = -errno;
-    }
-    if (r == 0 && sys.fsync(fd) < 0)
-        r = -errno;
-    close(fd);
-    return r;
-}
-
 int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
                      size_t size)
 {
@@ -193,15 +156,7 @@ int store_write_file(const char *dir, const char *folder, const char *path, cons
     if (snprintf(temporary, sizeof(temporary), "%s/.new", dir) >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
     int r = make_folders(dir, folder);
-    if (r == 0)
-        r = write_new(temporary, data, size);
-    if (r == 0 && sys.rename(temporary, path) < 0)
-        r = -errno;
-    if (r < 0) {
-        (void)sys.unlink(temporary);
-        return r;
-    }
-    return sync_folder(folder);
+    return r == 0 ? file_replace(path, temporary, FILE_MODE, data, size) : r;
 }
 
 /* With what it was alone in: an empty folder of a chip or CSP_ID says nothing. */
@@ -214,7 +169,7 @@ static int remove_file(const char *dir, const struct store_key *key)
         return r;
     if (sys.unlink(path) < 0)
         return -errno;
-    r = sync_folder(folder);
+    r = folder_sync(folder);
     if (key->chip[0] || key->csp[0])
         (void)rmdir(folder);
     return r;
@@ -243,15 +198,14 @@ static int remove_vlek(const char *dir, const struct store_key *key)
     return r;
 }
 
-int store_remove(const char *dir, const struct store_key *key, char *why, size_t why_size)
+int store_remove(const char *dir, const struct store_key *key, struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
     struct store_key one = *key;
-    int r = store_vlek_resolve(dir, &one, &sentence);
+    int r = store_vlek_resolve(dir, &one, why);
 
     if (r == 0)
         r = one.csp[0] ? remove_vlek(dir, &one) : remove_file(dir, &one);
     if (r < 0 && r != -EBADMSG)
-        (void)snprintf(why, why_size, "cannot remove it: %s", strerror(-r));
+        (void)why_set(why, r, "cannot remove it: %s", strerror(-r));
     return r;
 }

@@ -16,7 +16,6 @@
 #include "certs/store/parts.h"
 #include "snp_table.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,10 +108,10 @@ static struct store_result *add_result(struct import *import, const char *kind)
     (void)snprintf(result->name, sizeof(result->name), "%s", import->name);
     if (!import->full)
         return result;
-    (void)snprintf(result->reason, sizeof(result->reason),
-                   "an import takes %u certificates and CRLs: give this one, and what comes behind "
-                   "it, in another",
-                   STORE_RESULTS_MAX - 1);
+    (void)why_set(&result->reason, 0,
+                  "an import takes %u certificates and CRLs: give this one, and what comes behind "
+                  "it, in another",
+                  STORE_RESULTS_MAX - 1);
     return NULL;
 }
 
@@ -122,24 +121,18 @@ static int no_room(const struct import *import)
     return import->error ? import->error : -E2BIG;
 }
 
-static struct chain_why why_of(struct store_result *result)
-{
-    return (struct chain_why){.text = result->reason, .size = sizeof(result->reason)};
-}
-
 static void conclude(struct import *import, struct store_result *result, int r)
 {
     if (r == -ENOMEM)
         import->error = r;
-    if (r < 0 && r != -EALREADY && !result->reason[0])
-        (void)snprintf(result->reason, sizeof(result->reason), "cannot read the store: %s",
-                       strerror(-r));
+    if (r < 0 && r != -EALREADY && !result->reason.text[0])
+        (void)why_set(&result->reason, 0, "cannot read the store: %s", strerror(-r));
     result->action = r == 0           ? STORE_ADDED
                      : r == -EALREADY ? STORE_UNCHANGED
                      : r == KEPT_OUT  ? STORE_KEPT_OUT
                                       : STORE_REFUSED;
     if (r == 0 || r == -EALREADY)
-        result->reason[0] = 0;
+        result->reason.text[0] = 0;
 }
 
 /* --- taking apart ----------------------------------------------------------------------------- */
@@ -180,7 +173,7 @@ static int refuse_part(void *userdata, const char *reason)
 
     if (!result)
         return no_room(import);
-    (void)snprintf(result->reason, sizeof(result->reason), "%s", reason);
+    (void)why_set(&result->reason, 0, "%s", reason);
     return 0;
 }
 
@@ -200,8 +193,7 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
     static const enum rank ranks[] = {
         [CHAIN_ARK] = RANK_ROOT, [CHAIN_ASK] = RANK_INTERMEDIATE, [CHAIN_LEAF] = RANK_LEAF};
     struct import *import = userdata;
-    char reason[CHAIN_WHY_SIZE], other[CHAIN_WHY_SIZE];
-    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
+    struct why why, other;
     struct chain_cert cert;
     struct chain_kind kind;
     struct crl *crl;
@@ -219,12 +211,12 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
     }
     if (r == -ENOMEM)
         return r;
-    r = crl_parse(der, size, source, &crl, other, sizeof(other));
+    r = crl_parse(der, size, source, &crl, &other);
     if (r == 0)
         return add_crl(import, crl);
     if (r == -ENOMEM)
         return r;
-    return refuse_part(import, chain_is_crl(der, size) ? other : reason);
+    return refuse_part(import, chain_is_crl(der, size) ? other.text : why.text);
 }
 
 static int take_input(struct import *import, const struct chain_input *input)
@@ -234,8 +226,7 @@ static int take_input(struct import *import, const struct chain_input *input)
                                       .refuse = refuse_part,
                                       .pass_over = pass_over_part,
                                       .userdata = import};
-    char reason[CHAIN_WHY_SIZE];
-    const struct chain_why why = {.text = reason, .size = sizeof(reason)};
+    struct why why;
 
     import->name = input->name;
     return chain_split(input, &taker, &why);
@@ -253,7 +244,7 @@ static void note_path(struct item *item, const char *path)
 }
 
 static int write_part(const struct store *store, const char *product, const char *stem,
-                      const char *suffix, struct item *item, const struct chain_why *why)
+                      const char *suffix, struct item *item, struct why *why)
 {
     const uint8_t *data = item->crl ? item->crl->der : item->cert.der;
     size_t size = item->crl ? item->crl->size : item->cert.size;
@@ -261,18 +252,17 @@ static int write_part(const struct store *store, const char *product, const char
 
     if (snprintf(folder, sizeof(folder), "%s/%s", store->dir, product) >= STORE_PATH_MAX ||
         snprintf(path, sizeof(path), "%s/%s%s.der", folder, stem, suffix) >= STORE_PATH_MAX)
-        return chain_refuse(why, "the path of the store is too long");
+        return why_set(why, -EBADMSG, "the path of the store is too long");
     int r = store_write_file(store->dir, folder, path, data, size);
     if (r < 0)
-        (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+        (void)why_set(why, -EBADMSG, "cannot write %s: %s", path, strerror(-r));
     else
         note_path(item, path);
     return r;
 }
 
 /* A root or intermediate that was verified: beside those that are there. -EALREADY: it is there. */
-static int keep_ca(const struct store *store, const char *stem, struct item *item,
-                   const struct chain_why *why)
+static int keep_ca(const struct store *store, const char *stem, struct item *item, struct why *why)
 {
     const struct chain_cert *cert = &item->cert;
     struct store_files *files;
@@ -291,17 +281,17 @@ static int keep_ca(const struct store *store, const char *stem, struct item *ite
             (void)snprintf(suffix, sizeof(suffix), "-%.16s", cert->sha256);
     }
     if (r == 0 && files->n == STORE_CAS_MAX)
-        r = chain_refuse(why, "the store has %u of this kind already: remove those of no use",
-                         STORE_CAS_MAX);
+        r = why_set(why, -EBADMSG, "the store has %u of this kind already: remove those of no use",
+                    STORE_CAS_MAX);
     store_files_free(files);
     if (r < 0)
         return r;
     return write_part(store, item->kind.product, stem, suffix, item, why);
 }
 
-static int keep_root(const struct store *store, struct item *item, const struct chain_why *why)
+static int keep_root(const struct store *store, struct item *item, struct why *why)
 {
-    struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+    struct chain c = {.signer = COCO_SNP_SIGNER_VCEK};
 
     c.certs[CHAIN_ARK] = item->cert;
     memcpy(c.product, item->kind.product, sizeof(c.product));
@@ -313,7 +303,7 @@ static int keep_root(const struct store *store, struct item *item, const struct 
 
 /* The intermediate under this root, and not on its CRL. */
 static int verify_intermediate(const struct store *store, const struct item *item,
-                               const struct store_file *ark, const struct chain_why *why)
+                               const struct store_file *ark, struct why *why)
 {
     struct chain c = {.signer = item->kind.signer};
     struct chain_kind kind;
@@ -327,26 +317,24 @@ static int verify_intermediate(const struct store *store, const struct item *ite
     memcpy(c.product, item->kind.product, sizeof(c.product));
     r = chain_verify_down_to(&c, CHAIN_ASK, store->roots, store->now_s, why);
     if (r == 0)
-        r = store_read_crl(store->dir, c.product, ark, &crl, NULL, 0);
+        r = store_read_crl(store->dir, c.product, ark, &crl, NULL);
     if (r == 0 && crl && crl_lists(crl, item->cert.serial))
-        r = chain_refuse(why, "the %s (%s, serial %s) was revoked by the CRL of %s",
-                         kind_name(&item->kind), item->cert.source, item->cert.serial,
-                         crl->issuer_cn);
+        r = why_set(why, -EBADMSG, "the %s (%s, serial %s) was revoked by the CRL of %s",
+                    kind_name(&item->kind), item->cert.source, item->cert.serial, crl->issuer_cn);
     crl_free(crl);
     chain_cert_done(&c.certs[CHAIN_ARK]);
     return r;
 }
 
-static int refuse_rootless(const char *what, const char *product, const struct chain_why *why)
+static int refuse_rootless(const char *what, const char *product, struct why *why)
 {
-    return chain_refuse(why,
-                        "%s needs the root ARK-%s, which is neither given nor stored: import the "
-                        "certificates from https://kdsintf.amd.com/vcek/v1/%s/cert_chain",
-                        what, product, product);
+    return why_set(why, -EBADMSG,
+                   "%s needs the root ARK-%s, which is neither given nor stored: import the "
+                   "certificates from https://kdsintf.amd.com/vcek/v1/%s/cert_chain",
+                   what, product, product);
 }
 
-static int keep_intermediate(const struct store *store, struct item *item,
-                             const struct chain_why *why)
+static int keep_intermediate(const struct store *store, struct item *item, struct why *why)
 {
     struct store_files *arks;
 
@@ -361,39 +349,25 @@ static int keep_intermediate(const struct store *store, struct item *item,
     store_files_free(arks);
     if (r < 0)
         return r;
-    return keep_ca(store, item->kind.signer == CHAIN_SIGNER_VLEK ? "asvk" : "ask", item, why);
-}
-
-static int keep_out(int r, const struct chain_why *why, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* Gives back `r`, with a sentence. */
-static int keep_out(int r, const struct chain_why *why, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    (void)vsnprintf(why->text, why->size, fmt, ap);
-    va_end(ap);
-    return r;
+    return keep_ca(store, item->kind.signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask", item, why);
 }
 
 /* A verified CRL: only forward. Two of one number are told apart by their dates. */
 static int replace_crl(const struct store *store, struct item *item, const struct store_file *ark,
-                       const struct chain_why *why)
+                       struct why *why)
 {
     const struct crl *crl = item->crl;
     struct crl *have = NULL;
-    int r = store_read_crl(store->dir, crl->product, ark, &have, NULL, 0);
+    int r = store_read_crl(store->dir, crl->product, ark, &have, NULL);
 
     if (r == 0 && have) {
         int order = crl_compare(crl, have);
         if (have->size == crl->size && memcmp(have->der, crl->der, crl->size) == 0)
             r = -EALREADY;
         else if (order < 0 || (order == 0 && crl->this_update_s <= have->this_update_s))
-            r = keep_out(KEPT_OUT, why,
-                         "kept out: %s has the CRL number %s, %s the stored one's %s", crl->source,
-                         crl->number, order < 0 ? "which is lower than" : "as", have->number);
+            r = why_set(why, KEPT_OUT, "kept out: %s has the CRL number %s, %s the stored one's %s",
+                        crl->source, crl->number, order < 0 ? "which is lower than" : "as",
+                        have->number);
     }
     crl_free(have);
     if (r < 0)
@@ -401,7 +375,7 @@ static int replace_crl(const struct store *store, struct item *item, const struc
     return write_part(store, crl->product, "crl", ark->suffix, item, why);
 }
 
-static int keep_crl(const struct store *store, struct item *item, const struct chain_why *why)
+static int keep_crl(const struct store *store, struct item *item, struct why *why)
 {
     const struct crl *crl = item->crl;
     struct store_files *arks;
@@ -410,8 +384,9 @@ static int keep_crl(const struct store *store, struct item *item, const struct c
     size_t i = 0;
 
     if (store->now_s != CHAIN_NO_CLOCK && crl->this_update_s > store->now_s)
-        return chain_refuse(why, "%s (CRL of %s) is from the future: check the clock of this host",
-                            crl->source, crl->issuer_cn);
+        return why_set(why, -EBADMSG,
+                       "%s (CRL of %s) is from the future: check the clock of this host",
+                       crl->source, crl->issuer_cn);
     int r = store_read_files(store->dir, crl->product, "ark", &arks);
     if (r < 0)
         return r;
@@ -421,12 +396,12 @@ static int keep_crl(const struct store *store, struct item *item, const struct c
         r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
         if (r < 0)
             continue;
-        struct chain c = {.signer = CHAIN_SIGNER_VCEK};
+        struct chain c = {.signer = COCO_SNP_SIGNER_VCEK};
         c.certs[CHAIN_ARK] = root;
         memcpy(c.product, crl->product, sizeof(c.product));
         r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);
         if (r == 0)
-            r = crl_verify(crl, &root, why->text, why->size);
+            r = crl_verify(crl, &root, why);
         chain_cert_done(&root);
     }
     if (r == 0)
@@ -448,11 +423,11 @@ static bool is_newer(const struct chain_cert *a, const struct chain_cert *b)
 
 /* -EALREADY: the same; KEPT_OUT: the stored one is the newer, and good. */
 static int compare_leaf(const struct store *store, const struct store_key *key,
-                        const struct chain_cert *cert, const struct chain_why *why)
+                        const struct chain_cert *cert, struct why *why)
 {
     struct store_chain have = {.chain = NULL};
-    char ignored[CHAIN_WHY_SIZE], theirs[16], ours[16];
-    int r = store_load(store, key, &have, ignored, sizeof(ignored));
+    char theirs[16], ours[16];
+    int r = store_load(store, key, &have, NULL);
 
     if (r < 0) /* what may not be served is replaced */
         return r == -EBADMSG || r == -ESTALE || store_is_no_file(r) ? 0 : r;
@@ -462,17 +437,16 @@ static int compare_leaf(const struct store *store, const struct store_key *key,
     if (stored->size == cert->size && memcmp(stored->der, cert->der, cert->size) == 0)
         r = -EALREADY;
     else if (is_newer(stored, cert))
-        r = keep_out(
-            KEPT_OUT, why,
-            "kept out: the store has a newer certificate of the same key than %s, from %s; "
-            "this one is from %s",
-            cert->source, ours, theirs);
+        r = why_set(why, KEPT_OUT,
+                    "kept out: the store has a newer certificate of the same key than %s, from %s; "
+                    "this one is from %s",
+                    cert->source, ours, theirs);
     store_chain_done(&have);
     return r;
 }
 
 static int keep_leaf(const struct import *import, struct item *item, struct store_result *result,
-                     const struct chain_why *why)
+                     struct why *why)
 {
     const struct store *store = import->store;
     const struct chain_input leaf = {.name = item->cert.source,
@@ -491,16 +465,16 @@ static int keep_leaf(const struct import *import, struct item *item, struct stor
     store_chain_done(&c);
     r = store_leaf_path(store->dir, &key, folder, path);
     if (r < 0)
-        return chain_refuse(why,
-                            "%s: its CSP_ID, or the path of the store, is too long for a file's "
-                            "name",
-                            leaf.name);
+        return why_set(why, -EBADMSG,
+                       "%s: its CSP_ID, or the path of the store, is too long for a file's "
+                       "name",
+                       leaf.name);
     why->text[0] = 0;
     r = compare_leaf(store, &key, &item->cert, why);
     if (r == 0) {
         r = store_write_file(store->dir, folder, path, item->cert.der, item->cert.size);
         if (r < 0)
-            (void)chain_refuse(why, "cannot write %s: %s", path, strerror(-r));
+            (void)why_set(why, -EBADMSG, "cannot write %s: %s", path, strerror(-r));
     }
     if ((r == 0 || r == -EALREADY) && import->migrated)
         store_vlek_settle(store->dir, &key);
@@ -512,36 +486,35 @@ static int keep_leaf(const struct import *import, struct item *item, struct stor
 static void keep(struct import *import, struct item *item)
 {
     struct store_result *result = &import->results.items[item->result];
-    const struct chain_why why = why_of(result);
+    struct why *why = &result->reason;
     int r = 0;
 
     switch (item->rank) {
     case RANK_ROOT:
-        r = keep_root(import->store, item, &why);
+        r = keep_root(import->store, item, why);
         break;
     case RANK_CRL:
-        r = keep_crl(import->store, item, &why);
+        r = keep_crl(import->store, item, why);
         break;
     case RANK_INTERMEDIATE:
-        r = keep_intermediate(import->store, item, &why);
+        r = keep_intermediate(import->store, item, why);
         break;
     default:
-        r = keep_leaf(import, item, result, &why);
+        r = keep_leaf(import, item, result, why);
     }
     conclude(import, result, r);
 }
 
-void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name)
+void store_rename(struct why *why, const char *path, const char *name)
 {
-    char text[CHAIN_WHY_SIZE];
-    const char *at = strstr(reason, path);
+    const char *at = strstr(why->text, path);
 
     while (at) {
-        int before = (int)(at - reason);
-        (void)snprintf(text, sizeof(text), "%.*s%s%s", before, reason, name, at + strlen(path));
-        memcpy(reason, text, sizeof(text));
-        size_t behind = (size_t)before + strlen(name);
-        at = behind < strlen(reason) ? strstr(reason + behind, path) : NULL;
+        struct why old = *why;
+        size_t before = (size_t)(at - why->text), behind = before + strlen(name);
+        (void)why_set(why, 0, "%.*s%s%s", (int)before, old.text, name,
+                      old.text + before + strlen(path));
+        at = behind < strlen(why->text) ? strstr(why->text + behind, path) : NULL;
     }
 }
 
@@ -555,9 +528,8 @@ static void name_as_given(struct import *import)
         for (size_t k = 0; first && k < i; k++)
             first = !import->items[k].path || strcmp(import->items[k].path, item->path) != 0;
         for (size_t k = 0; first && k < import->results.n; k++)
-            if (import->results.items[k].reason[0])
-                store_rename(import->results.items[k].reason, item->path,
-                             item->crl ? item->crl->source : item->cert.source);
+            store_rename(&import->results.items[k].reason, item->path,
+                         item->crl ? item->crl->source : item->cert.source);
     }
 }
 

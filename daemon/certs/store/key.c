@@ -62,7 +62,7 @@ bool store_csp_unescape(const char *text, char out[128])
 
 /* --- keys ------------------------------------------------------------------------------------- */
 
-int store_key_make(const char *product, enum chain_signer signer, const uint8_t *chip,
+int store_key_make(const char *product, enum coco_snp_signer signer, const uint8_t *chip,
                    size_t chip_size, const char *csp, const struct coco_snp_tcb *tcb,
                    struct store_key *ret)
 {
@@ -70,10 +70,10 @@ int store_key_make(const char *product, enum chain_signer signer, const uint8_t 
     struct store_key key = {.signer = signer};
 
     if (!known ||
-        (signer == CHAIN_SIGNER_VCEK && chip_size != coco_snp_product_chip_id_size(known)))
+        (signer == COCO_SNP_SIGNER_VCEK && chip_size != coco_snp_product_chip_id_size(known)))
         return -EINVAL;
     (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(known));
-    if (signer == CHAIN_SIGNER_VCEK)
+    if (signer == COCO_SNP_SIGNER_VCEK)
         chain_hex(key.chip, chip, chip_size);
     else
         (void)snprintf(key.csp, sizeof(key.csp), "%s", csp ? csp : "");
@@ -105,7 +105,7 @@ static bool read_part(const char **text, bool last, char *out, size_t size)
 
 int store_key_parse(const char *text, struct store_key *ret)
 {
-    struct store_key key = {.signer = CHAIN_SIGNER_VCEK};
+    struct store_key key = {.signer = COCO_SNP_SIGNER_VCEK};
     char signer[8], third[STORE_CSP_TEXT_SIZE];
     struct coco_snp_tcb tcb;
 
@@ -118,7 +118,7 @@ int store_key_parse(const char *text, struct store_key *ret)
     if (!product || coco_snp_tcb_parse(product, key.tcb, &tcb) < 0)
         return -EINVAL;
     if (strcmp(signer, "VLEK") == 0) {
-        key.signer = CHAIN_SIGNER_VLEK;
+        key.signer = COCO_SNP_SIGNER_VLEK;
         if (strcmp(third, "-") != 0 && !store_csp_unescape(third, key.csp))
             return -EINVAL;
     } else if (strcmp(signer, "VCEK") != 0 ||
@@ -155,7 +155,7 @@ bool store_key_fits(const struct store_key *wanted, const struct store_key *key)
 {
     struct store_key exact = *wanted;
 
-    if (wanted->signer == CHAIN_SIGNER_VLEK && !wanted->csp[0])
+    if (wanted->signer == COCO_SNP_SIGNER_VLEK && !wanted->csp[0])
         memcpy(exact.csp, key->csp, sizeof(exact.csp));
     return store_key_equal(&exact, key);
 }
@@ -163,7 +163,7 @@ bool store_key_fits(const struct store_key *wanted, const struct store_key *key)
 int store_leaf_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
                     char path[STORE_PATH_MAX])
 {
-    bool vlek = key->signer == CHAIN_SIGNER_VLEK;
+    bool vlek = key->signer == COCO_SNP_SIGNER_VLEK;
     char csp[STORE_CSP_TEXT_SIZE];
 
     store_csp_escape(key->csp, csp);

@@ -8,6 +8,8 @@
 #include "certs/store/store.h"
 
 #define STORE_PATH_MAX 4096
+/* Everything in the store is public. */
+#define STORE_FOLDER_MODE 0755
 
 /* Roots or intermediates of one kind that a product may have. */
 #define STORE_CAS_MAX 8u
@@ -30,11 +32,11 @@ bool store_csp_unescape(const char *text, char out[128]);
 /* --- store_vlek.c: VLEKs, whose keys have a CSP_ID --- */
 
 /* The CSP_ID of the VLEK in a file that is called as one of this key's product and TCB. 0,
- * -EBADMSG, -ENOMEM, or as chain_read_file. */
+ * -EBADMSG, -ENOMEM, or as file_read. */
 int store_vlek_csp(const char *path, const struct store_key *key, char ret[128]);
 /* Fills in a CSP_ID that the key leaves open, where there is one to choose. 0 (also where there is
  * none), -EBADMSG and a sentence that names them all, or another error. */
-int store_vlek_resolve(const char *dir, struct store_key *key, const struct chain_why *why);
+int store_vlek_resolve(const char *dir, struct store_key *key, struct why *why);
 /* Makes the copy for the release before what it should be, as far as the disk lets it. */
 void store_vlek_settle(const char *dir, const struct store_key *key);
 
@@ -68,19 +70,18 @@ int store_write_file(const char *dir, const char *folder, const char *path, cons
 /* --- store_import.c --- */
 
 /* In a sentence, what is at `path` is called `name`. */
-void store_rename(char reason[CHAIN_WHY_SIZE], const char *path, const char *name);
+void store_rename(struct why *why, const char *path, const char *name);
 
 /* --- store.c --- */
 
 /* A chain from this leaf with the roots and intermediates that are stored, verified and not
  * revoked. As store_load. */
 int store_assemble(const struct store *store, const struct chain_input *leaf,
-                   const struct chain_kind *kind, struct store_chain *ret,
-                   const struct chain_why *why);
+                   const struct chain_kind *kind, struct store_chain *ret, struct why *why);
 /* "2024-08-06" */
 void store_date(int64_t seconds, char out[16]);
 /* The CRL of a root, by its file's suffix; NULL: none that is good. In `ret_why` (may be NULL) what
  * is wrong with one that is there. Negative errno where one that is there cannot be read now: whom
  * it revokes is not known then. */
 int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
-                   struct crl **ret, char *ret_why, size_t why_size);
+                   struct crl **ret, struct why *ret_why);

@@ -10,6 +10,7 @@
  * chain. Root and CRL belong together by their files' suffix.
  */
 #include "certs/store/store.h"
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "certs/store/parts.h"
 #include <dirent.h>
@@ -30,9 +31,8 @@ void store_chain_done(struct store_chain *c)
 /* --- CRLs ------------------------------------------------------------------------------------- */
 
 int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
-                   struct crl **ret, char *ret_why, size_t why_size)
+                   struct crl **ret, struct why *ret_why)
 {
-    const struct chain_why nowhere = {.text = NULL};
     char path[STORE_PATH_MAX];
     uint8_t *data = NULL;
     size_t size = 0;
@@ -44,17 +44,17 @@ int store_read_crl(const char *dir, const char *product, const struct store_file
     if (snprintf(path, sizeof(path), "%s/%s/crl%s.der", dir, product, ark->suffix) >=
         STORE_PATH_MAX)
         return 0;
-    int r = chain_read_file(path, &data, &size);
+    int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
     if (r < 0) {
-        if (r != -ENOENT && ret_why)
-            (void)snprintf(ret_why, why_size, "cannot read %s: %s", path, strerror(-r));
+        if (r != -ENOENT)
+            (void)why_set(ret_why, r, "cannot read %s: %s", path, strerror(-r));
         return store_is_no_file(r) ? 0 : r;
     }
-    r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, &nowhere);
+    r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, NULL);
     if (r == 0) {
-        r = crl_parse(data, size, path, &crl, ret_why, ret_why ? why_size : 0);
+        r = crl_parse(data, size, path, &crl, ret_why);
         if (r == 0)
-            r = crl_verify(crl, &root, ret_why, ret_why ? why_size : 0);
+            r = crl_verify(crl, &root, ret_why);
         chain_cert_done(&root);
     }
     sys.free(data);
@@ -76,48 +76,46 @@ void store_date(int64_t seconds, char out[16])
 }
 
 /* Outdated, by the clock given? Then a sentence. */
-static void judge_crl_age(const struct crl *crl, int64_t now_s, char *out, size_t size)
+static void judge_crl_age(const struct crl *crl, int64_t now_s, struct why *ret)
 {
     char day[16];
 
     if (now_s == CHAIN_NO_CLOCK || now_s <= crl->next_update_s)
         return;
     store_date(crl->next_update_s, day);
-    (void)snprintf(out, size,
-                   "the CRL of %s is outdated since %s: import the current one from "
-                   "https://kdsintf.amd.com/vcek/v1/%s/crl",
-                   crl->issuer_cn, day, crl->product);
+    (void)why_set(ret, 0,
+                  "the CRL of %s is outdated since %s: import the current one from "
+                  "https://kdsintf.amd.com/vcek/v1/%s/crl",
+                  crl->issuer_cn, day, crl->product);
 }
 
 static int judge_revocation(const struct store *store, const struct store_file *ark,
-                            const struct chain *chain, struct store_chain *ret,
-                            const struct chain_why *why)
+                            const struct chain *chain, struct store_chain *ret, struct why *why)
 {
     const struct chain_cert *ask = &chain->certs[CHAIN_ASK];
     struct crl *crl = NULL;
-    char trouble[CHAIN_WHY_SIZE - 64] = "";
-    int r = store_read_crl(store->dir, chain->product, ark, &crl, trouble, sizeof(trouble));
+    struct why trouble = {""};
+    int r = store_read_crl(store->dir, chain->product, ark, &crl, &trouble);
 
     if (r < 0)
         return r;
     if (!crl) {
-        (void)snprintf(ret->alarm, sizeof(ret->alarm),
-                       "%s%s: whether %s is revoked is not known; import "
-                       "https://kdsintf.amd.com/vcek/v1/%s/crl",
-                       trouble[0] ? trouble : "there is no CRL of ARK-",
-                       trouble[0] ? "" : chain->product, ask->subject_cn, chain->product);
+        (void)why_set(&ret->alarm, 0,
+                      "%.400s%s: whether %s is revoked is not known; import "
+                      "https://kdsintf.amd.com/vcek/v1/%s/crl",
+                      trouble.text[0] ? trouble.text : "there is no CRL of ARK-",
+                      trouble.text[0] ? "" : chain->product, ask->subject_cn, chain->product);
         return 0;
     }
     if (crl_lists(crl, ask->serial)) {
-        r = chain_refuse(why,
-                         "the %s (%s, serial %s) was revoked by the CRL of %s: fetch the "
-                         "certificates again",
-                         chain_cert_name(chain, CHAIN_ASK), ask->source, ask->serial,
-                         crl->issuer_cn);
+        r = why_set(why, -EBADMSG,
+                    "the %s (%s, serial %s) was revoked by the CRL of %s: fetch the "
+                    "certificates again",
+                    chain_cert_name(chain, CHAIN_ASK), ask->source, ask->serial, crl->issuer_cn);
         crl_free(crl);
         return r;
     }
-    judge_crl_age(crl, store->now_s, ret->alarm, sizeof(ret->alarm));
+    judge_crl_age(crl, store->now_s, &ret->alarm);
     ret->crl = crl;
     return 0;
 }
@@ -129,17 +127,16 @@ static bool is_verdict(int r)
 }
 
 /* What is no verdict has its sentence here. */
-static int explain(const struct store *store, int r, const struct chain_why *why)
+static int explain(const struct store *store, int r, struct why *why)
 {
     if (!is_verdict(r))
-        (void)chain_refuse(why, "cannot read the store %s: %s", store->dir, strerror(-r));
+        (void)why_set(why, -EBADMSG, "cannot read the store %s: %s", store->dir, strerror(-r));
     return r;
 }
 
 int store_check_crl(const struct store *store, const struct chain *chain, struct store_chain *ret,
-                    char *why, size_t why_size)
+                    struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
     const struct chain_cert *root = &chain->certs[CHAIN_ARK];
     struct store_file of_chain = {.suffix = ""};
     const struct store_file *ark = &of_chain;
@@ -147,7 +144,7 @@ int store_check_crl(const struct store *store, const struct chain *chain, struct
     int r = store_read_files(store->dir, chain->product, "ark", &arks);
 
     if (r < 0)
-        return explain(store, r, &sentence);
+        return explain(store, r, why);
     of_chain.data = root->der;
     of_chain.size = root->size;
     (void)snprintf(of_chain.path, sizeof(of_chain.path), "%s", root->source);
@@ -155,9 +152,9 @@ int store_check_crl(const struct store *store, const struct chain *chain, struct
         if (arks->files[i].size == root->size &&
             memcmp(arks->files[i].data, root->der, root->size) == 0)
             ark = &arks->files[i];
-    r = judge_revocation(store, ark, chain, ret, &sentence);
+    r = judge_revocation(store, ark, chain, ret, why);
     store_files_free(arks);
-    return explain(store, r, &sentence);
+    return explain(store, r, why);
 }
 
 int store_newest_update_s(const char *dir, int64_t *ret)
@@ -173,7 +170,7 @@ int store_newest_update_s(const char *dir, int64_t *ret)
             break;
         for (size_t i = 0; i < files->n && r != -ENOMEM; i++) {
             struct crl *crl;
-            r = crl_parse(files->files[i].data, files->files[i].size, "", &crl, NULL, 0);
+            r = crl_parse(files->files[i].data, files->files[i].size, "", &crl, NULL);
             if (r < 0)
                 continue;
             if (crl->this_update_s > newest)
@@ -192,7 +189,7 @@ int store_newest_update_s(const char *dir, int64_t *ret)
 /* The leaf under one root and one intermediate. */
 static int try_pair(const struct store *store, const struct store_file *ark,
                     const struct store_file *ask, const struct chain_input *leaf,
-                    struct store_chain *ret, const struct chain_why *why)
+                    struct store_chain *ret, struct why *why)
 {
     const struct chain_input inputs[] = {
         {.name = ark->path, .data = ark->data, .size = ark->size},
@@ -200,7 +197,7 @@ static int try_pair(const struct store *store, const struct store_file *ark,
         *leaf,
     };
     struct store_chain c = {.chain = NULL};
-    int r = chain_parse(inputs, 3, &c.chain, why->text, why->size);
+    int r = chain_parse(inputs, 3, &c.chain, why);
 
     if (r == 0)
         r = chain_verify_down_to(c.chain, CHAIN_LEAF, store->roots, store->now_s, why);
@@ -215,21 +212,20 @@ static int try_pair(const struct store *store, const struct store_file *ark,
 }
 
 int store_assemble(const struct store *store, const struct chain_input *leaf,
-                   const struct chain_kind *kind, struct store_chain *ret,
-                   const struct chain_why *why)
+                   const struct chain_kind *kind, struct store_chain *ret, struct why *why)
 {
-    const char *stem = kind->signer == CHAIN_SIGNER_VLEK ? "asvk" : "ask";
+    const char *stem = kind->signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask";
     struct store_files *arks = NULL, *asks = NULL;
     int r = store_read_files(store->dir, kind->product, "ark", &arks);
 
     if (r == 0)
         r = store_read_files(store->dir, kind->product, stem, &asks);
     if (r == 0)
-        r = chain_refuse(why,
-                         "%s needs the %s of %s, which is not stored: import the certificates from "
-                         "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
-                         leaf->name, arks->n == 0 ? "root" : "intermediate", kind->product,
-                         kind->signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek", kind->product);
+        r = why_set(why, -EBADMSG,
+                    "%s needs the %s of %s, which is not stored: import the certificates from "
+                    "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
+                    leaf->name, arks->n == 0 ? "root" : "intermediate", kind->product,
+                    kind->signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek", kind->product);
     for (size_t i = 0; arks && i < arks->n && is_verdict(r); i++)
         for (size_t j = 0; asks && j < asks->n && r < 0 && is_verdict(r); j++)
             r = try_pair(store, &arks->files[i], &asks->files[j], leaf, ret, why);
@@ -247,7 +243,7 @@ static int find_leaf(const char *dir, const struct store_key *key, char path[STO
     int r = store_leaf_path(dir, key, folder, path);
 
     if (r == 0)
-        r = chain_read_file(path, ret, ret_size);
+        r = file_read(path, CHAIN_FILE_MAX, ret, ret_size);
     if ((r != -ENOENT && r != -ENOTDIR) || !key->csp[0])
         return r;
     before.csp[0] = 0;
@@ -255,14 +251,13 @@ static int find_leaf(const char *dir, const struct store_key *key, char path[STO
     if (r == 0)
         r = store_vlek_csp(path, key, csp);
     if (r == 0 && strcmp(csp, key->csp) == 0)
-        return chain_read_file(path, ret, ret_size);
+        return file_read(path, CHAIN_FILE_MAX, ret, ret_size);
     return r < 0 && r != -EBADMSG ? r : -ENOENT;
 }
 
 int store_load(const struct store *store, const struct store_key *key, struct store_chain *ret,
-               char *why, size_t why_size)
+               struct why *why)
 {
-    const struct chain_why sentence = {.text = why, .size = why_size};
     struct chain_kind kind = {.role = CHAIN_LEAF, .signer = key->signer};
     char path[STORE_PATH_MAX] = "", text[STORE_KEY_SIZE];
     struct store_chain c = {.chain = NULL};
@@ -271,45 +266,35 @@ int store_load(const struct store *store, const struct store_key *key, struct st
     size_t size = 0;
 
     memcpy(kind.product, key->product, sizeof(kind.product));
-    (void)snprintf(why, why_size, "out of memory");
+    (void)why_set(why, -ENOMEM, "out of memory");
     store_key_format(key, text);
-    int r = store_vlek_resolve(store->dir, &wanted, &sentence);
+    int r = store_vlek_resolve(store->dir, &wanted, why);
     if (r < 0)
-        return explain(store, r, &sentence);
+        return explain(store, r, why);
     r = find_leaf(store->dir, &wanted, path, &data, &size);
     if (r < 0) {
         if (r == -ENOENT || r == -ENOTDIR)
-            (void)snprintf(why, why_size, "the store has no chain %s", text);
+            (void)why_set(why, r, "the store has no chain %s", text);
         else
-            (void)snprintf(why, why_size, "cannot read %s: %s", path, strerror(-r));
+            (void)why_set(why, r, "cannot read %s: %s", path, strerror(-r));
         return r == -ENOTDIR ? -ENOENT : r;
     }
     const struct chain_input leaf = {.name = path, .data = data, .size = size};
-    r = store_assemble(store, &leaf, &kind, &c, &sentence);
+    r = store_assemble(store, &leaf, &kind, &c, why);
     sys.free(data);
     if (r < 0)
-        return explain(store, r, &sentence);
+        return explain(store, r, why);
     store_key_of_chain(c.chain, &found);
     if (!store_key_fits(&wanted, &found)) {
         store_chain_done(&c);
-        return chain_refuse(&sentence, "%s is not what its name says: its chain is another one",
-                            path);
+        return why_set(why, -EBADMSG, "%s is not what its name says: its chain is another one",
+                       path);
     }
     *ret = c;
     return 0;
 }
 
 /* --- listing ---------------------------------------------------------------------------------- */
-
-static int64_t first_end(const struct chain *chain)
-{
-    int64_t first = chain->certs[0].not_after_s;
-
-    for (size_t i = 1; i < CHAIN_ROLES; i++)
-        if (chain->certs[i].not_after_s < first)
-            first = chain->certs[i].not_after_s;
-    return first;
-}
 
 static int add_listed(const struct store *store, struct store_list *list,
                       const struct store_key *key)
@@ -323,19 +308,18 @@ static int add_listed(const struct store *store, struct store_list *list,
     }
     struct store_listed *listed = &list->chains[list->n_chains];
     *listed = (struct store_listed){.key = *key};
-    int r = store_load(store, key, &c, listed->problem, sizeof(listed->problem));
+    int r = store_load(store, key, &c, &listed->problem);
     if (r == 0) {
-        listed->problem[0] = 0;
+        listed->problem.text[0] = 0;
     } else if (r == -ESTALE) { /* only a date: then it can be told which */
         no_clock.now_s = CHAIN_NO_CLOCK;
-        char ignored[CHAIN_WHY_SIZE];
-        if (store_load(&no_clock, key, &c, ignored, sizeof(ignored)) < 0)
+        if (store_load(&no_clock, key, &c, NULL) < 0)
             c.chain = NULL;
     } else if (r == -ENOMEM) {
         return r;
     }
     if (c.chain)
-        listed->not_after_s = first_end(c.chain);
+        listed->not_after_s = chain_first_to_expire(c.chain)->not_after_s;
     store_chain_done(&c);
     list->n_chains++;
     return 0;
@@ -377,8 +361,9 @@ static int walk_leaves(const struct store *store, const char *folder, struct sto
         key->tcb[n - 4] = 0;
         if (coco_snp_tcb_parse(coco_snp_product_of_name(key->product), key->tcb, &tcb) < 0)
             continue;
-        r = key->signer == CHAIN_SIGNER_VLEK && !key->csp[0] ? add_listed_before(store, list, key)
-                                                             : add_listed(store, list, key);
+        r = key->signer == COCO_SNP_SIGNER_VLEK && !key->csp[0]
+                ? add_listed_before(store, list, key)
+                : add_listed(store, list, key);
     }
     if (r == 0 && errno != 0)
         r = -errno;
@@ -387,8 +372,8 @@ static int walk_leaves(const struct store *store, const char *folder, struct sto
 }
 
 /* DIR/PRODUCT/vcek or vlek: the folders in it, by their chip or CSP_ID. */
-static int walk_signer(const struct store *store, enum coco_snp_product p, enum chain_signer signer,
-                       struct store_list *list)
+static int walk_signer(const struct store *store, enum coco_snp_product p,
+                       enum coco_snp_signer signer, struct store_list *list)
 {
     char folder[STORE_PATH_MAX], below[STORE_PATH_MAX];
     struct store_key key = {.signer = signer};
@@ -398,9 +383,9 @@ static int walk_signer(const struct store *store, enum coco_snp_product p, enum 
 
     (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(p));
     if (snprintf(folder, sizeof(folder), "%s/%s/%s", store->dir, key.product,
-                 signer == CHAIN_SIGNER_VLEK ? "vlek" : "vcek") >= STORE_PATH_MAX)
+                 signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek") >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
-    if (signer == CHAIN_SIGNER_VLEK)
+    if (signer == COCO_SNP_SIGNER_VLEK)
         r = walk_leaves(store, folder, &key, list);
     DIR *d = r == 0 ? opendir(folder) : NULL;
     if (!d)
@@ -409,9 +394,9 @@ static int walk_signer(const struct store *store, enum coco_snp_product p, enum 
         const char *name = entry->d_name;
         if (snprintf(below, sizeof(below), "%s/%s", folder, name) >= STORE_PATH_MAX)
             continue;
-        if (signer == CHAIN_SIGNER_VLEK && store_csp_unescape(name, key.csp)) {
+        if (signer == COCO_SNP_SIGNER_VLEK && store_csp_unescape(name, key.csp)) {
             r = walk_leaves(store, below, &key, list);
-        } else if (signer == CHAIN_SIGNER_VCEK && strlen(name) == hex &&
+        } else if (signer == COCO_SNP_SIGNER_VCEK && strlen(name) == hex &&
                    strspn(name, "0123456789abcdef") == hex) {
             memcpy(key.chip, name, hex + 1);
             r = walk_leaves(store, below, &key, list);
@@ -425,9 +410,9 @@ static int walk_signer(const struct store *store, enum coco_snp_product p, enum 
 
 static int walk_product(const struct store *store, enum coco_snp_product p, struct store_list *list)
 {
-    int r = walk_signer(store, p, CHAIN_SIGNER_VLEK, list);
+    int r = walk_signer(store, p, COCO_SNP_SIGNER_VLEK, list);
 
-    return r == 0 ? walk_signer(store, p, CHAIN_SIGNER_VCEK, list) : r;
+    return r == 0 ? walk_signer(store, p, COCO_SNP_SIGNER_VCEK, list) : r;
 }
 
 static int list_crls(const struct store *store, const char *product, struct store_list *list)
@@ -437,10 +422,10 @@ static int list_crls(const struct store *store, const char *product, struct stor
 
     for (size_t i = 0; r == 0 && i < arks->n; i++) {
         struct store_listed_crl *listed = &list->crls[list->n_crls];
-        r = store_read_crl(store->dir, product, &arks->files[i], &listed->crl, NULL, 0);
+        r = store_read_crl(store->dir, product, &arks->files[i], &listed->crl, NULL);
         if (r < 0 || !listed->crl)
             continue;
-        judge_crl_age(listed->crl, store->now_s, listed->problem, sizeof(listed->problem));
+        judge_crl_age(listed->crl, store->now_s, &listed->problem);
         list->n_crls++;
     }
     store_files_free(arks);

@@ -26,7 +26,7 @@
  */
 struct store_key {
     char product[16];
-    enum chain_signer signer;
+    enum coco_snp_signer signer;
     char chip[129]; /* hexadecimal, lower case; "" of a VLEK */
     char csp[128];  /* the CSP_ID as certified, of a VLEK; "": whichever is alone */
     char tcb[COCO_SNP_TCB_TEXT_SIZE];
@@ -41,7 +41,7 @@ bool store_key_equal(const struct store_key *a, const struct store_key *b);
 bool store_key_fits(const struct store_key *wanted, const struct store_key *key);
 /* -EINVAL: an unknown product, or a chip id that is not as long as the product's. Of a VLEK the
  * chip is not looked at, of a VCEK the CSP_ID; NULL leaves it open. */
-int store_key_make(const char *product, enum chain_signer signer, const uint8_t *chip,
+int store_key_make(const char *product, enum coco_snp_signer signer, const uint8_t *chip,
                    size_t chip_size, const char *csp, const struct coco_snp_tcb *tcb,
                    struct store_key *ret);
 void store_key_of_chain(const struct chain *chain, struct store_key *ret);
@@ -56,9 +56,9 @@ struct store {
 /* A chain that may be served. */
 struct store_chain {
     struct chain *chain;
-    struct crl *crl;            /* its root's; NULL: there is none */
-    bool crl_left_out;          /* of the table, where it would be too large with it */
-    char alarm[CHAIN_WHY_SIZE]; /* what needs the operator all the same; "": nothing */
+    struct crl *crl;   /* its root's; NULL: there is none */
+    bool crl_left_out; /* of the table, where it would be too large with it */
+    struct why alarm;  /* what needs the operator all the same; "": nothing */
 };
 void store_chain_done(struct store_chain *c);
 
@@ -66,11 +66,11 @@ void store_chain_done(struct store_chain *c);
  * where it may not be served (as chain_verify), or where the key leaves a CSP_ID open and several
  * are stored; -ENOMEM; or the disk's error. A sentence in any case. */
 int store_load(const struct store *store, const struct store_key *key, struct store_chain *ret,
-               char *why, size_t why_size);
+               struct why *why);
 /* What the stored CRL says about a verified chain from elsewhere: `ret` takes the CRL and the
  * alarm, not the chain. 0, -EBADMSG (revoked) or -ENOMEM. */
 int store_check_crl(const struct store *store, const struct chain *chain, struct store_chain *ret,
-                    char *why, size_t why_size);
+                    struct why *why);
 /* The newest thisUpdate of all stored CRLs: the clock cannot be before it. INT64_MIN: none. Negative
  * errno where they cannot be read. */
 int store_newest_update_s(const char *dir, int64_t *ret);
@@ -81,13 +81,13 @@ struct store_list {
     struct store_listed {
         struct store_key key;
         int64_t not_after_s; /* the first to expire; 0: not known */
-        char problem[CHAIN_WHY_SIZE];
+        struct why problem;
     } * chains;
     size_t n_left_out; /* chains beyond STORE_CHAINS_MAX */
     size_t n_crls;
     struct store_listed_crl {
         struct crl *crl;
-        char problem[CHAIN_WHY_SIZE];
+        struct why problem;
     } * crls;
 };
 /* More are only counted: with a problem each, these fit into an administrator's message. */
@@ -97,7 +97,7 @@ void store_list_done(struct store_list *list);
 
 /* Takes a leaf away. 0, -ENOENT, -EBADMSG (several CSP_IDs), -ENOMEM, or the disk's error; and a
  * sentence. */
-int store_remove(const char *dir, const struct store_key *key, char *why, size_t why_size);
+int store_remove(const char *dir, const struct store_key *key, struct why *why);
 
 enum store_action {
     STORE_ADDED,
@@ -111,8 +111,8 @@ struct store_result {
     char name[256];
     const char *kind; /* "ARK", …, "CRL", "OTHER": static text */
     enum store_action action;
-    char key[STORE_KEY_SIZE];    /* "" but of a leaf that is stored */
-    char reason[CHAIN_WHY_SIZE]; /* of a refusal, or of being kept out; else "" */
+    char key[STORE_KEY_SIZE]; /* "" but of a leaf that is stored */
+    struct why reason;        /* of a refusal, or of being kept out; else "" */
 };
 
 struct store_results {

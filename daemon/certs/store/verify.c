@@ -18,8 +18,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define SCRATCH     "/.verify"
-#define FOLDER_MODE 0700
+#define SCRATCH "/.verify"
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -65,8 +64,8 @@ int store_verify(const struct store *store, const struct chain_input *files, siz
     if (snprintf(dir, sizeof(dir), "%s" SCRATCH, store->dir) >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
     remove_scratch(dir);
-    if ((sys.mkdir(store->dir, FOLDER_MODE) < 0 && errno != EEXIST) ||
-        sys.mkdir(dir, FOLDER_MODE) < 0)
+    if ((sys.mkdir(store->dir, STORE_FOLDER_MODE) < 0 && errno != EEXIST) ||
+        sys.mkdir(dir, STORE_FOLDER_MODE) < 0)
         return -errno;
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++)
         for (size_t k = 0; k < 4 && r == 0; k++)
@@ -75,7 +74,7 @@ int store_verify(const struct store *store, const struct chain_input *files, siz
     if (r == 0)
         r = store_import(&scratch, files, n, ret);
     for (size_t i = 0; r == 0 && i < ret->n; i++)
-        store_rename(ret->items[i].reason, dir, store->dir);
+        store_rename(&ret->items[i].reason, dir, store->dir);
     remove_scratch(dir);
     return r;
 }

@@ -13,6 +13,7 @@
  * So each step leaves a store that both read: a new file comes before the copy changes, and goes
  * after the copy is gone.
  */
+#include "base/fileio.h"
 #include "base/sys.h"
 #include "certs/store/parts.h"
 #include <dirent.h>
@@ -31,24 +32,23 @@ struct csps {
 
 static int read_vlek(const char *path, const struct store_key *key, struct chain *ret)
 {
-    const struct chain_why nowhere = {.text = NULL};
-    struct chain c = {.signer = CHAIN_SIGNER_VLEK};
+    struct chain c = {.signer = COCO_SNP_SIGNER_VLEK};
     struct chain_kind kind;
     struct store_key found;
     uint8_t *data;
     size_t size;
     X509 *x;
-    int r = chain_read_file(path, &data, &size);
+    int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
 
     if (r < 0)
         return r;
-    r = chain_cert_parse(data, size, path, &c.certs[CHAIN_LEAF], &kind, &x, &nowhere);
+    r = chain_cert_parse(data, size, path, &c.certs[CHAIN_LEAF], &kind, &x, NULL);
     sys.free(data);
     if (r < 0)
         return r;
     memcpy(c.product, kind.product, sizeof(c.product));
-    r = kind.role == CHAIN_LEAF && kind.signer == CHAIN_SIGNER_VLEK
-            ? chain_leaf_parse(&c, x, &nowhere)
+    r = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VLEK
+            ? chain_leaf_parse(&c, x, NULL)
             : -EBADMSG;
     X509_free(x);
     if (r == 0) {
@@ -126,10 +126,9 @@ static int find_csps(const char *dir, const struct store_key *key, struct csps *
     return r;
 }
 
-static int refuse_several(const struct csps *csps, const struct store_key *key,
-                          const struct chain_why *why)
+static int refuse_several(const struct csps *csps, const struct store_key *key, struct why *why)
 {
-    char names[CHAIN_WHY_SIZE - 192];
+    char names[WHY_SIZE - 192];
     size_t used = 0, said = 0;
 
     while (said < csps->n && said < CSPS_MAX &&
@@ -143,19 +142,19 @@ static int refuse_several(const struct csps *csps, const struct store_key *key,
     }
     if (said < csps->n)
         (void)snprintf(names + used, sizeof(names) - used, " and %zu more", csps->n - said);
-    return chain_refuse(why,
-                        "the store has VLEKs of several CSP_IDs for %s at %s, %s: name this host's "
-                        "in [certs] vlek_csp, or remove the others (cococtl certs remove)",
-                        key->product, key->tcb, names);
+    return why_set(why, -EBADMSG,
+                   "the store has VLEKs of several CSP_IDs for %s at %s, %s: name this host's "
+                   "in [certs] vlek_csp, or remove the others (cococtl certs remove)",
+                   key->product, key->tcb, names);
 }
 
-int store_vlek_resolve(const char *dir, struct store_key *key, const struct chain_why *why)
+int store_vlek_resolve(const char *dir, struct store_key *key, struct why *why)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[128];
     struct csps csps;
     int r;
 
-    if (key->signer != CHAIN_SIGNER_VLEK || key->csp[0])
+    if (key->signer != COCO_SNP_SIGNER_VLEK || key->csp[0])
         return 0;
     r = find_csps(dir, key, &csps);
     if (r == 0)
@@ -208,7 +207,7 @@ int store_vlek_migrate(const char *dir)
     int r = 0;
 
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
-        struct store_key key = {.signer = CHAIN_SIGNER_VLEK};
+        struct store_key key = {.signer = COCO_SNP_SIGNER_VLEK};
         char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
         const struct dirent *entry;
         struct coco_snp_tcb tcb;
@@ -242,7 +241,7 @@ void store_vlek_settle(const char *dir, const struct store_key *key)
     char csp[128];
     struct csps csps;
 
-    if (key->signer != CHAIN_SIGNER_VLEK || find_csps(dir, key, &csps) < 0 || csps.n == 0 ||
+    if (key->signer != COCO_SNP_SIGNER_VLEK || find_csps(dir, key, &csps) < 0 || csps.n == 0 ||
         copy_path(dir, key, copy_folder, copy) < 0)
         return;
     size_t n = csps.n;
@@ -256,8 +255,8 @@ void store_vlek_settle(const char *dir, const struct store_key *key)
     }
     memcpy(only.csp, csps.ids[0], sizeof(only.csp));
     if (store_leaf_path(dir, &only, folder, path) == 0 &&
-        chain_read_file(path, &data, &size) == 0 &&
-        (chain_read_file(copy, &have, &have_size) < 0 || have_size != size ||
+        file_read(path, CHAIN_FILE_MAX, &data, &size) == 0 &&
+        (file_read(copy, CHAIN_FILE_MAX, &have, &have_size) < 0 || have_size != size ||
          memcmp(have, data, size) != 0))
         (void)store_write_file(dir, copy_folder, copy, data, size);
     sys.free(data);

@@ -72,6 +72,22 @@ static int run_args(const char *const *args)
     return code;
 }
 
+#define RUN(...)            run_args((const char *[]){__VA_ARGS__, NULL})
+#define RUN_TO(stdout, ...) run_to(stdout, (const char *[]){__VA_ARGS__, NULL})
+
+/* The same with words that have spaces between them. */
+static int run_line(const char *line)
+{
+    char copy[100], *rest = line[0] ? copy : NULL;
+    const char *words[8];
+    size_t n = 0;
+
+    (void)snprintf(copy, sizeof(copy), "%s", line);
+    while (n < 8 && (words[n] = strsep(&rest, " ")))
+        n++;
+    return run_args(words);
+}
+
 static void assert_has(const char *text, const char *part)
 {
     ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in:\n%s", part, text);
@@ -238,106 +254,80 @@ FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 TEST(usage_errors)
 {
-    static const char *const lines[][6] = {
-        {NULL},
-        {"frob", NULL},
-        {"certs", NULL},
-        {"certs", "frob", NULL},
-        {"--frob", "status", NULL},
-        {"-x", "status", NULL},
-        {"status", "--socket", NULL},
-        {"status", "more", NULL},
-        {"status", "--npages", "4", NULL},
-        {"ping", "--out", "x", NULL},
-        {"ping", "--admin", "x", NULL},
-        {"request", "quote", NULL},
-        {"request", "quote", "a", "b", NULL},
-        {"request", "certs", "--npages", "-1", NULL},
-        {"request", "certs", "--npages", "1x", NULL},
-        {"request", "certs", "--npages", "99999999999999999999", NULL},
-        {"ping", "--timeout", "0", NULL},
-        {"ping", "--timeout", "", NULL},
-        {"ping", "--timeout", "x", NULL},
-        {"ping", "--timeout", "-1", NULL},
-        {"ping", "--timeout", "86401", NULL},
-        {"ping", "--timeout", "1.", NULL},
-        {"ping", "--timeout", ".5", NULL},
-        {"ping", "--timeout", "0.0001", NULL},
-        {"ping", "--timeout", "1.2.3", NULL},
-        {"help", "frob", NULL},
-        {"help", "certs", "show", "more", NULL},
-    };
+    /* A space at the end: and an empty word. */
+    char lines[] = "|frob|certs|certs frob|--frob status|-x status|status --socket|status more|"
+                   "status --npages 4|ping --out x|ping --admin x|request quote|request quote a b|"
+                   "request certs --npages -1|request certs --npages 1x|"
+                   "request certs --npages 99999999999999999999|ping --timeout 0|ping --timeout |"
+                   "ping --timeout x|ping --timeout -1|ping --timeout 86401|ping --timeout 1.|"
+                   "ping --timeout .5|ping --timeout 0.0001|ping --timeout 1.2.3|help frob|"
+                   "help certs show more";
+    char *rest = lines, *line;
 
-    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-        int code = run_args(lines[i]);
-        ck_assert_msg(code == 2, "line %zu: exit status %d", i, code);
+    while ((line = strsep(&rest, "|"))) {
+        int code = run_line(line);
+        ck_assert_msg(code == 2, "%s: exit status %d", line, code);
         ck_assert_uint_gt(strlen(err), 10);
         ck_assert_str_eq(out, "");
     }
-    ck_assert_int_eq(run_args((const char *[]){"\x1b[31mevil\xff\n", NULL}), 2);
+    ck_assert_int_eq(RUN("\x1b[31mevil\xff\n"), 2);
     assert_has(err, "\\x1b[31mevil\\xff\\x0a");
     assert_lacks(err, "\x1b");
 }
 
 TEST(help_and_version)
 {
-    static const char *const verbs[][4] = {{"status", NULL},           {"ping", NULL},
-                                           {"certs", "show", NULL},    {"request", "certs", NULL},
-                                           {"request", "quote", NULL}, {"help", NULL}};
+    static const char *const verbs[] = {"status",        "ping",          "certs show",
+                                        "request certs", "request quote", "help"};
 
-    ck_assert_int_eq(run_args((const char *[]){"help", NULL}), 0);
+    ck_assert_int_eq(RUN("help"), 0);
     assert_has(out, "certs show");
     assert_has(out, "--timeout SECONDS");
     assert_has(out, "exit status");
-    ck_assert_int_eq(run_args((const char *[]){"--help", NULL}), 0);
+    ck_assert_int_eq(RUN("--help"), 0);
     assert_has(out, "usage: cococtl");
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        ck_assert_int_eq(run_args(
-                             (const char *[]){"help", verbs[i][0], verbs[i][1], verbs[i][2], NULL}),
-                         0);
+        char line[40];
+        (void)snprintf(line, sizeof(line), "help %s", verbs[i]);
+        ck_assert_int_eq(run_line(line), 0);
         assert_has(out, "usage: cococtl ");
-        assert_has(out, verbs[i][0]);
+        assert_has(out, verbs[i]);
     }
-    ck_assert_int_eq(run_args((const char *[]){"request", "quote", "--help", NULL}), 0);
+    ck_assert_int_eq(RUN("request", "quote", "--help"), 0);
     assert_has(out, "TDREPORT");
-    ck_assert_int_eq(run_args((const char *[]){"--version", NULL}), 0);
+    ck_assert_int_eq(RUN("--version"), 0);
     ck_assert_str_eq(out, "cococtl " COCO_VERSION_STRING "\n");
 }
 
 TEST(nobody_listens)
 {
-    static const char *const verbs[][4] = {{"status", NULL},
-                                           {"ping", NULL},
-                                           {"certs", "show", NULL},
-                                           {"request", "certs", NULL}};
+    static const char *const verbs[][2] = {{"status"},
+                                           {"ping"},
+                                           {"certs", "show"},
+                                           {"request", "certs"}};
 
     teardown();
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         bool is_admin = i % 2 == 0;
-        ck_assert_int_eq(run_args((const char *[]){is_admin ? "--admin" : "--socket", vmm_path,
-                                                   verbs[i][0], verbs[i][1], NULL}),
+        ck_assert_int_eq(RUN(is_admin ? "--admin" : "--socket", vmm_path, verbs[i][0], verbs[i][1]),
                          69);
         assert_has(err, vmm_path);
         assert_has(err, "Is cocod running?");
         assert_has(err, is_admin ? "--admin" : "--socket");
     }
-    ck_assert_int_eq(run_args((const char *[]){"--socket", vmm_path, "request", "quote", file_path,
-                                               NULL}),
-                     69);
-    char long_path[200];
+    ck_assert_int_eq(RUN("--socket", vmm_path, "request", "quote", file_path), 69);
+    char long_path[200] = "";
     memset(long_path, 'x', sizeof(long_path) - 1);
-    long_path[sizeof(long_path) - 1] = 0;
-    ck_assert_int_eq(run_args((const char *[]){"--socket", long_path, "ping", NULL}), 2);
+    ck_assert_int_eq(RUN("--socket", long_path, "ping"), 2);
     setup();
 }
 
 /* --- status, certs show ---------------------------------------------------------------------- */
 
+/* NULL: without one */
 static int status_of(const char *json)
 {
-    if (json)
-        return run_args((const char *[]){"--admin", admin_path, "status", json, NULL});
-    return run_args((const char *[]){"--admin", admin_path, "status", NULL});
+    return RUN("--admin", admin_path, "status", json);
 }
 
 #define STATUS_HEAD                                                                            \
@@ -455,9 +445,7 @@ TEST(endless_and_silent_servers)
     ck_assert_int_eq(status_of("--json"), 69);
     free(huge);
     admin.silent = true;
-    ck_assert_int_eq(run_args((const char *[]){"--timeout", "0.05", "--admin", admin_path, "certs",
-                                               "show", NULL}),
-                     75);
+    ck_assert_int_eq(RUN("--timeout", "0.05", "--admin", admin_path, "certs", "show"), 75);
     assert_has(err, "--timeout");
 }
 
@@ -490,22 +478,20 @@ TEST(certificates_as_a_list)
         "\"notAfter\":\"2031-01-01T00:00:00Z\",\"sha256\":\"abcd\",\"file\":\"/a/vcek.der\"},"
         "{\"kind\":\"CRL\",\"issuer\":\"CN=ARK\",\"notBefore\":\"2024-01-01T00:00:00Z\","
         "\"sha256\":\"ef\",\"file\":\"/a/crl\"}]}}");
-    ck_assert_int_eq(run_args((const char *[]){"certs", "show", "--admin", admin_path, NULL}), 0);
+    ck_assert_int_eq(RUN("certs", "show", "--admin", admin_path), 0);
     ck_assert_str_eq(admin.call, "{\"method\":\"io.cocod.Admin.ListCertificates\"}");
     assert_has(out, "CN=SEV-VCEK\\xe2\\x80\\xae\\\n");
     assert_has(out, "/a/vcek.der");
     assert_has(out, "CRL");
     assert_has(out, "open");
 
-    ck_assert_int_eq(run_args((const char *[]){"certs", "show", "--admin", admin_path, "--out",
-                                               out_path, NULL}),
-                     0);
+    ck_assert_int_eq(RUN("certs", "show", "--admin", admin_path, "--out", out_path), 0);
     ck_assert_str_eq(out, "");
     read_back(out_path, text, sizeof(text));
     assert_has(text, "/a/vcek.der");
 
     admin_says("{\"parameters\":{\"generation\":\"0000000000000001\",\"certificates\":[]}}");
-    ck_assert_int_eq(run_args((const char *[]){"certs", "show", "--admin", admin_path, NULL}), 1);
+    ck_assert_int_eq(RUN("certs", "show", "--admin", admin_path), 1);
     assert_has(out, "empty table");
 }
 
@@ -513,50 +499,40 @@ TEST(what_cannot_be_written_is_an_error)
 {
     admin_says(STATUS_HEAD STATUS_CERTS STATUS_QUOTES);
     if (access("/dev/full", W_OK) == 0) {
-        ck_assert_int_eq(run_to("/dev/full",
-                                (const char *[]){"--admin", admin_path, "status", NULL}),
-                         1);
+        ck_assert_int_eq(RUN_TO("/dev/full", "--admin", admin_path, "status"), 1);
         assert_has(err, "cannot write");
-        ck_assert_int_eq(run_to("/dev/full", (const char *[]){"help", NULL}), 1);
-        ck_assert_int_eq(run_to("/dev/full",
-                                (const char *[]){"--socket", vmm_path, "request", "certs", NULL}),
-                         1);
+        ck_assert_int_eq(RUN_TO("/dev/full", "help"), 1);
+        ck_assert_int_eq(RUN_TO("/dev/full", "--socket", vmm_path, "request", "certs"), 1);
     }
-    ck_assert_int_eq(run_args((const char *[]){"--socket", vmm_path, "request", "certs", "--out",
-                                               folder, NULL}),
-                     1);
+    ck_assert_int_eq(RUN("--socket", vmm_path, "request", "certs", "--out", folder), 1);
     assert_has(err, folder);
 }
 
 /* --- ping, request --------------------------------------------------------------------------- */
 
-static int vmm_verb(const char *a, const char *b, const char *c, const char *d, const char *e)
-{
-    return run_args(
-        (const char *[]){"--socket", vmm_path, "--timeout", "0.3", a, b, c, d, e, NULL});
-}
+#define AS_A_VMM(...) RUN("--socket", vmm_path, "--timeout", "0.3", __VA_ARGS__)
 
 TEST(ping)
 {
-    ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 0);
+    ck_assert_int_eq(AS_A_VMM("ping"), 0);
     assert_has(out, "answered in");
     assert_has(out, "1122334455667788");
     assert_has(out, "certificates quotes");
     ck_assert_str_eq(vmm.software, "cococtl " COCO_VERSION_STRING);
-    ck_assert_int_eq(vmm_verb("ping", "--json", NULL, NULL, NULL), 0);
+    ck_assert_int_eq(AS_A_VMM("ping", "--json"), 0);
     assert_has(out, "\"roundTripUs\"");
     vmm.silent = true;
-    ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 75);
+    ck_assert_int_eq(AS_A_VMM("ping"), 75);
 }
 
 TEST(refused_by_hello)
 {
     vmm.hello = COCO_EACCES;
-    ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 77);
+    ck_assert_int_eq(AS_A_VMM("ping"), 77);
     vmm.hello = COCO_EAGAIN;
-    ck_assert_int_eq(vmm_verb("ping", NULL, NULL, NULL, NULL), 75);
+    ck_assert_int_eq(AS_A_VMM("ping"), 75);
     vmm.hello = COCO_EOPNOTSUPP;
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 1);
     assert_has(err, "versions");
 }
 
@@ -565,7 +541,7 @@ TEST(request_certs)
     static char bytes[8192];
     size_t size;
 
-    ck_assert_int_eq(vmm_verb("request", "certs", "--out", out_path, NULL), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--out", out_path), 0);
     assert_has(out, "KIND");
     assert_has(out, "VCEK");
     assert_has(out, "1300");
@@ -575,19 +551,19 @@ TEST(request_certs)
     ck_assert_int_eq(memcmp(written, vmm.table, size), 0);
     free(written);
 
-    ck_assert_int_eq(vmm_verb("request", "certs", "--json", NULL, NULL), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--json"), 0);
     assert_has(out, "\"tableBytes\":4796");
-    ck_assert_int_eq(vmm_verb("request", "certs", "--npages", "1", NULL), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--npages", "1"), 1);
     assert_has(err, "needs 2 pages");
 
     memset(vmm.table, 0, sizeof(vmm.table));
     vmm.table_size = 24;
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 0);
     assert_has(out, "empty table");
-    ck_assert_int_eq(vmm_verb("request", "certs", "--npages", "0", NULL), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--npages", "0"), 0);
 
     memset(vmm.table, 0xff, sizeof(vmm.table));
-    ck_assert_int_eq(vmm_verb("request", "certs", "--out", out_path, NULL), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "certs", "--out", out_path), 1);
     assert_has(err, "not a certificate table");
     read_back(out_path, bytes, sizeof(bytes));
     ck_assert_int_eq((uint8_t)bytes[0], 0xff);
@@ -602,10 +578,10 @@ TEST(request_certs_respects_an_update)
     int fd = open(file_path, O_RDWR | O_CLOEXEC);
 
     ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 75);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 75);
     assert_has(err, "update");
     close(fd);
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 0);
 }
 
 TEST(exit_statuses_of_requests)
@@ -619,15 +595,15 @@ TEST(exit_statuses_of_requests)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         vmm.status = cases[i].status;
-        int code = vmm_verb("request", "quote", file_path, NULL, NULL);
+        int code = AS_A_VMM("request", "quote", file_path);
         ck_assert_msg(code == cases[i].code, "%u: exit status %d", cases[i].status, code);
         ck_assert_str_eq(out, "");
         assert_has(err, "no quote");
-        code = vmm_verb("request", "certs", NULL, NULL, NULL);
+        code = AS_A_VMM("request", "certs");
         ck_assert_msg(code == cases[i].code, "%u: exit status %d", cases[i].status, code);
     }
     vmm.hostile = true;
-    ck_assert_int_eq(vmm_verb("request", "certs", NULL, NULL, NULL), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "certs"), 1);
     assert_has(err, "does not speak cocod's protocol");
 }
 
@@ -635,22 +611,22 @@ TEST(request_quote)
 {
     size_t size;
 
-    ck_assert_int_eq(vmm_verb("request", "quote", file_path, "--out", out_path), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", file_path, "--out", out_path), 0);
     assert_has(out, "version 4");
     uint8_t *written = test_read_file(out_path, &size);
     ck_assert_uint_eq(size, vmm.quote_size);
     ck_assert_int_eq(memcmp(written, vmm.quote, size), 0);
     free(written);
-    ck_assert_int_eq(vmm_verb("request", "quote", "--json", file_path, NULL), 0);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", "--json", file_path), 0);
     assert_has(out, "\"version\":4");
 
     test_write_file(out_path, vmm.table, COCO_TDREPORT_SIZE - 1);
-    ck_assert_int_eq(vmm_verb("request", "quote", out_path, NULL, NULL), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", out_path), 1);
     test_write_file(out_path, vmm.table, COCO_TDREPORT_SIZE + 1);
-    ck_assert_int_eq(vmm_verb("request", "quote", out_path, NULL, NULL), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", out_path), 1);
     assert_has(err, "1024");
-    ck_assert_int_eq(vmm_verb("request", "quote", "/no/such/file", NULL, NULL), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", "/no/such/file"), 1);
     vmm.quote[0] = 99;
-    ck_assert_int_eq(vmm_verb("request", "quote", file_path, NULL, NULL), 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", file_path), 1);
     assert_has(err, "not a quote");
 }

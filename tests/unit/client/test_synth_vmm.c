@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The synthetic VMM as a whole, against a scripted server: its guests get what they asked for, under
- * the lease, and what they began is finished. The rows of the contract are in test_vmm_*.c.
+ * The synthetic VMM as a whole, against a scripted server: its guests get what they asked for,
+ * under the lease, and what they began is finished. The rows of the contract are in test_vmm_*.c.
  */
 #include "coco_limits.h"
 #include "fake_server.h"

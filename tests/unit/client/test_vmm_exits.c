@@ -164,8 +164,8 @@ TEST(dispatch)
     ck_assert_int_eq(coco_vmm_finish_exit(bed.vmm, bed.vcpu[0], run), -EINVAL);
 }
 
-/* KVM_EXIT_SNP_REQ_CERTS is 43 in every release; 42 in kernels that were built from the series, where
- * arm64's 42 is another exit and not touched. Both forms, under either number. */
+/* KVM_EXIT_SNP_REQ_CERTS is 43 in every release; 42 in kernels that were built from the series,
+ * where arm64's 42 is another exit and not touched. Both forms, under either number. */
 TEST_LOOP(the_number_of_the_posted_series_is_answered_on_x86_alone, 0, 2)
 {
     const struct coco_snp_exit asked = {.gpa = BED_GPA, .npages = 1, .ret = 99};

@@ -197,7 +197,7 @@ TEST(psc_msr_form)
     }
 }
 
-/* From the guest's request to its result, through the exit and what KVM of the series makes of it. */
+/* From the guest's request to its result, through the exit and what the series' KVM makes of it. */
 TEST_LOOP(psc_as_the_guest_of_a_v10_kernel_sees_it, 0, 4)
 {
     static const struct {

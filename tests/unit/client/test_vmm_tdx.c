@@ -142,7 +142,7 @@ TEST_LOOP(r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]))
     ck_assert_uint_eq(bed.quotes_seen, checks[_i].r10 == 0);
 }
 
-/* A guest allocates 24 bytes and the module's QUOTE_MAX_SIZE, which may be 4 MiB, in whole pages. */
+/* A guest allocates 24 bytes and the module's QUOTE_MAX_SIZE, up to 4 MiB, in whole pages. */
 static uint32_t row_buffer_max;
 static void set_buffer_max(struct coco_vmm_options *options)
 {

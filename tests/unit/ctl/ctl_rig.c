@@ -6,6 +6,7 @@
 #include "ctl_rig.h"
 #include "fake_server.h"
 #include "support.h"
+#include "text.h"
 #include <fcntl.h>
 #include <pthread.h>
 #include <pty.h>
@@ -296,4 +297,23 @@ void rig_has(const char *text, const char *part)
 void rig_lacks(const char *text, const char *part)
 {
     ck_assert_msg(strstr(text, part) == NULL, "\"%s\" is in:\n%s", part, text);
+}
+
+void rig_is_clean(const char *what, const char *of, const char *text, bool terminal)
+{
+    static const char *const own[] = {"\x1b[32m", "\x1b[33m", "\x1b[31;1m",   "\x1b[2m",
+                                      "\x1b[1m",  "\x1b[0m",  "\x1b[H\x1b[J", "\r\x1b[K"};
+    size_t size = strlen(text);
+
+    for (size_t i = 0; i < size;) {
+        uint32_t c = 0;
+        size_t n = coco_text_char((const uint8_t *)text + i, size - i, &c);
+        for (size_t k = 0; terminal && k < sizeof(own) / sizeof(own[0]); k++)
+            if (strncmp(text + i, own[k], strlen(own[k])) == 0)
+                n = strlen(own[k]), c = 'x';
+        ck_assert_msg(n > 0 && (c == '\n' || !coco_text_acts(c)),
+                      "%s of %s: U+%04X (byte %02x) at %zu of: %s", what, of, c,
+                      (unsigned char)text[i], i, text);
+        i += n;
+    }
 }

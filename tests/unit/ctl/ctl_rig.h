@@ -59,3 +59,5 @@ const char *rig_last(const char *method);
 
 void rig_has(const char *text, const char *part);
 void rig_lacks(const char *text, const char *part);
+/* No byte of it acts, but for cococtl's own line breaks, and on a terminal its colours. */
+void rig_is_clean(const char *what, const char *of, const char *text, bool terminal);

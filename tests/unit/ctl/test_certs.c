@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl certs list, show, import, verify, remove, export, preflight against a scripted daemon: which
- * files are given to it and how, what is printed and written, and the exit statuses. Whether certificates
- * are good is the daemon's to judge; here a file is good unless it begins with "bad".
+ * cococtl certs list, show, import, verify, remove, export, preflight against a scripted daemon:
+ * which files are given to it and how, what is printed and written, and the exit statuses. Whether
+ * certificates are good is the daemon's to judge; here a file is good unless it begins with "bad".
  */
-#include "ctl.h"
+#include "base64.h"
 #include "ctl_rig.h"
+#include "lib/ctl.h"
 #include "snp_table.h"
 #include "support.h"
 #include <errno.h>
@@ -209,7 +210,7 @@ TEST(folders)
     make_folder("chain/vcek/00ff");
     make_file("chain/vcek/00ff/bl03_tee00_snp08_ucode115_vcek.der", "leaf");
     ck_assert_int_eq(symlink(rig_path("chain"), rig_path("chain/loop.pem")), 0);
-    /* The loop is a folder that is named like a file, and not followed: it cannot be read as one. */
+    /* The loop is a folder named like a file, and not followed: it cannot be read as one. */
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("chain")), 1);
     ck_assert_uint_eq(n_files, 5);
     rig_has(rig_out, "bl03_tee00_snp08_ucode115_vcek.der");
@@ -223,7 +224,7 @@ TEST(folders)
     rig_has(rig_out, "no certificate files there");
 }
 
-/* KDS's own names have no ending, and were passed over; so were files that are named by their GUID. */
+/* KDS's own names have no ending, and were passed over; so were files named by their GUID. */
 TEST(folders_with_the_names_of_kds)
 {
     static const char pem[] = "intermediate\n-----BEGIN CERTIFICATE-----\n";

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl certs fetch against a local key distribution service and a scripted daemon: what is asked for,
- * what goes where, and what a second run does. Certificates are a test PKI's.
+ * cococtl certs fetch against a local key distribution service and a scripted daemon: what is asked
+ * for, what goes where, and what a second run does. Certificates are a test PKI's.
  */
-#include "ctl.h"
 #include "ctl_rig.h"
 #include "kds_sim.h"
+#include "lib/ctl.h"
 #include "snp_pki.h"
 #include "support.h"
 #include <ctype.h>
@@ -309,7 +309,8 @@ TEST(answers_that_are_something_else_are_named)
 
 #define ASKS_MILAN "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"
 
-/* Inventories as people have them. Each asks for chip 0 of Milan at 3.0.8.115, but for what it says. */
+/* Inventories as people have them. Each asks for chip 0 of Milan at 3.0.8.115, but for what it
+ * says. */
 TEST(inventories_in_every_spelling)
 {
     static const struct {

@@ -1,26 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every verb against a daemon in an enemy's hands: what it says acts on no terminal, breaks no JSON,
- * crashes nothing, and costs bounded memory and time. cococtl is root's, so this is what stands
- * between a cocod that was taken over and the administrator who looks after it.
+ * Every verb against a daemon in an enemy's hands: what it says acts on no terminal, breaks no
+ * JSON and crashes nothing. cococtl is root's, so this is what
+ * stands between a cocod that was taken over and the administrator who looks after it. What takes
+ * memory or time is in test_endless.c.
  *
- * A reply is a good one in which strings, one at a time and all at once, or numbers are the enemy's.
+ * A reply is a good one in which strings, one at a time and all at once, or numbers are the
+ * enemy's.
  */
 #include "ctl_rig.h"
 #include "support.h"
-#include "text.h"
-#include "verbs.h"
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdatomic.h>
+#include "verbs/verbs.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 /* ESC and CSI, C1's CSI (U+009B), a title with BEL, CR and LF, DEL, a reversed reading direction, a
  * line separator, a zero-width space. */
@@ -31,94 +24,87 @@
 /* And what is no UTF-8: a lone continuation, CSI as one byte, half a character, a surrogate. */
 #define NO_UTF8 ACTS "\x80\x9b\xc3\x28\xed\xa0\x80\xff"
 
-#define MIB (1024 * 1024)
-
 /* --- good replies ----------------------------------------------------------------------------- */
 
-#define OF_VM                                                                     \
-    "{\"vm\":\"db-7\",\"uuid\":\"6c1f\",\"pid\":4711,\"uid\":64055,\"cid\":null," \
-    "\"connections\":2,\"inFlight\":1,\"leases\":1,\"certs\":5,\"certsEmpty\":1," \
-    "\"certsFailed\":2,\"quotes\":5,\"quotesFailed\":3,\"lastRequestMs\":65000}"
-#define OF_QGS                                                                    \
-    "{\"address\":\"unix:/run/qgs\",\"slots\":4,\"slotsOpen\":2,\"slotsBusy\":1," \
-    "\"slotsSuspect\":1,\"abandoned\":1,\"breaker\":\"open\",\"awayMs\":3120,"    \
-    "\"serviceUs\":4612,\"answered\":12,\"failed\":1,\"problem\":\"nobody listens\"}"
-#define OF_CERTIFICATE                                                                        \
-    "{\"kind\":\"ARK\",\"subject\":\"ARK-Milan\",\"issuer\":\"ARK-Milan\",\"serial\":\"01\"," \
-    "\"notBefore\":\"2031-05-01T00:00:00Z\",\"notAfter\":\"2032-05-01T00:00:00Z\","           \
-    "\"sha256\":\"00\",\"file\":\"/a/b\"}"
-#define OF_EVENT                                                                                \
-    "{\"number\":1,\"time\":\"2026-11-21T04:57:02Z\",\"event\":\"ready\",\"messageId\":\"00\"," \
-    "\"priority\":\"error\",\"text\":\"it is ready\",\"fields\":{\"COCO_VM\":\"db-7\"}}"
-
+#define OF_VM                                                                                    \
+    "{'vm':'db-7','uuid':'6c1f','pid':4711,'uid':64055,'cid':null,'connections':2,'inFlight':1," \
+    "'leases':1,'certs':5,'certsEmpty':1,'certsFailed':2,'quotes':5,'quotesFailed':3,"           \
+    "'lastRequestMs':65000}"
+#define OF_QGS                                                                                \
+    "{'address':'unix:/run/qgs','slots':4,'slotsOpen':2,'slotsBusy':1,'slotsSuspect':1,"      \
+    "'abandoned':1,'breaker':'open','awayMs':3120,'serviceUs':4612,'answered':12,'failed':1," \
+    "'problem':'nobody listens'}"
+#define OF_CERTIFICATE                                                                    \
+    "{'kind':'ARK','subject':'ARK-Milan','issuer':'ARK-Milan','serial':'01',"             \
+    "'notBefore':'2031-05-01T00:00:00Z','notAfter':'2032-05-01T00:00:00Z','sha256':'00'," \
+    "'file':'/a/b'}"
+#define OF_EVENT                                                                  \
+    "{'number':1,'time':'2026-11-21T04:57:02Z','event':'ready','messageId':'00'," \
+    "'priority':'error','text':'it is ready','fields':{'COCO_VM':'db-7'}}"
+/* json-c's reader takes ' for ". */
 static const struct {
     const char *method;
     const char *parameters;
 } good[] = {
     {"GetStatus",
-     "{\"version\":\"0.2.0\",\"instance\":\"00112233445566aa\",\"pid\":4321,\"uptimeMs\":93784000,"
-     "\"state\":\"serving\",\"drained\":true,\"degraded\":true,\"reasons\":[\"it is drained\"],"
-     "\"peers\":4,\"requestsInFlight\":2,\"counters\":{\"certs_ok\":7,\"quotes_failed\":3},"
-     "\"certificates\":{\"generation\":\"00ff\",\"tableBytes\":4742,\"tableEntries\":[{\"kind\":"
-     "\"ARK\",\"offset\":96,\"length\":1600}],\"source\":\"/var/lib/cocod/store\",\"notAfter\":"
-     "\"2033-10-22T00:00:00Z\",\"platform\":{\"product\":\"Milan\",\"chipId\":\"c1\",\"tcb\":"
-     "\"3.0.8.115\",\"vlek\":false},\"problem\":\"it expires\"},"
-     "\"quotes\":{\"backend\":\"unix:/run/qgs\",\"slots\":4,\"slotsBusy\":1,\"queued\":2,"
-     "\"waiting\":2,\"hedged\":1,\"running\":1,\"abandoned\":0,\"answered\":12,\"failed\":3,"
-     "\"lastError\":\"EIO\",\"lastErrorText\":\"it failed\",\"kept\":0,\"backends\":[" OF_QGS
-     "]}}"},
-    {"ListVms", "{\"vms\":[" OF_VM "],\"next\":null}"},
-    {"Disconnect", "{\"vm\":" OF_VM ",\"disconnected\":2}"},
+     "{'version':'0.2.0','instance':'00112233445566aa','pid':4321,'uptimeMs':93784000,"
+     "'state':'serving','drained':true,'degraded':true,'reasons':['it is drained'],'peers':4,"
+     "'requestsInFlight':2,'counters':{'certs_ok':7,'quotes_failed':3},"
+     "'certificates':{'generation':'00ff','tableBytes':4742,'tableEntries':[{'kind':'ARK',"
+     "'offset':96,'length':1600}],'source':'/var/lib/cocod/store',"
+     "'notAfter':'2033-10-22T00:00:00Z','platform':{'product':'Milan','chipId':'c1',"
+     "'tcb':'3.0.8.115','vlek':false},'problem':'it expires'},"
+     "'quotes':{'backend':'unix:/run/qgs','slots':4,'slotsBusy':1,'queued':2,'waiting':2,"
+     "'hedged':1,'running':1,'abandoned':0,'answered':12,'failed':3,'lastError':'EIO',"
+     "'lastErrorText':'it failed','kept':0,'backends':[" OF_QGS "]}}"},
+    {"ListVms", "{'vms':[" OF_VM "],'next':null}"},
+    {"Disconnect", "{'vm':" OF_VM ",'disconnected':2}"},
     {"Explain",
-     "{\"vm\":" OF_VM ",\"requests\":[{\"time\":\"2026-11-21T04:57:02Z\",\"agoMs\":5,\"kind\":"
-     "\"certs\",\"status\":\"OK\",\"why\":\"it waited\",\"tookUs\":12,\"bytes\":4742,"
-     "\"generation\":\"00ff\",\"chain\":\"Milan/VCEK/c1/3.0.8.115\",\"tcb\":\"3.0.8.115\","
-     "\"backend\":null,\"qgsUs\":null,\"qgsCode\":null,\"leaseMs\":1234},{\"time\":"
-     "\"2026-11-21T04:57:03Z\",\"agoMs\":5,\"kind\":\"quote\",\"status\":\"EIO\",\"why\":"
-     "\"QGS refused it\",\"tookUs\":30000000,\"bytes\":0,\"generation\":null,\"chain\":null,"
-     "\"tcb\":null,\"backend\":\"unix:/run/qgs\",\"qgsUs\":4600,\"qgsCode\":73729,"
-     "\"leaseMs\":null}]}"},
+     "{'vm':" OF_VM
+     ",'requests':[{'time':'2026-11-21T04:57:02Z','agoMs':5,'kind':'certs','status':'OK',"
+     "'why':'it waited','tookUs':12,'bytes':4742,'generation':'00ff',"
+     "'chain':'Milan/VCEK/c1/3.0.8.115','tcb':'3.0.8.115','backend':null,'qgsUs':null,"
+     "'qgsCode':null,'leaseMs':1234},{'time':'2026-11-21T04:57:03Z','agoMs':5,'kind':'quote',"
+     "'status':'EIO','why':'QGS refused it','tookUs':30000000,'bytes':0,'generation':null,"
+     "'chain':null,'tcb':null,'backend':'unix:/run/qgs','qgsUs':4600,'qgsCode':73729,"
+     "'leaseMs':null}]}"},
     {"ListJobs",
-     "{\"jobs\":[{\"state\":\"running\",\"kind\":\"quote\",\"vm\":\"db-7\",\"uuid\":\"6c1f\","
-     "\"pid\":7,\"uid\":0,\"cid\":null,\"waiters\":1,\"ageMs\":12,\"leftMs\":23988,\"backend\":"
-     "\"unix:/run/qgs\",\"tries\":2,\"hedge\":true}],\"leftOut\":5,\"kept\":[{\"vm\":\"x\","
-     "\"uuid\":\"6c1f\",\"pid\":8,\"uid\":0,\"cid\":null,\"bytes\":5006,\"leftMs\":60000}]}"},
-    {"Diagnose", "{\"checks\":[{\"name\":\"TCB\",\"verdict\":\"bad\",\"text\":\"no chain\",\"fix\":"
-                 "\"fetch one\"}],\"storePath\":\"/var/lib/cocod/store\",\"tableFile\":\"/run/t\","
-                 "\"quoteAt\":5}"},
-    {"GetLogLevel", "{\"level\":\"info\"}"},
-    {"SetLogLevel", "{\"level\":\"info\",\"before\":\"debug\"}"},
-    {"Drain", "{\"changed\":true,\"requestsInFlight\":2}"},
-    {"Resume", "{\"changed\":true,\"requestsInFlight\":2}"},
-    {"GetMetrics", "{\"text\":\"# HELP cocod_x x\\n# TYPE cocod_x gauge\\ncocod_x 1\\n\"}"},
+     "{'jobs':[{'state':'running','kind':'quote','vm':'db-7','uuid':'6c1f','pid':7,'uid':0,"
+     "'cid':null,'waiters':1,'ageMs':12,'leftMs':23988,'backend':'unix:/run/qgs','tries':2,"
+     "'hedge':true}],'leftOut':5,'kept':[{'vm':'x','uuid':'6c1f','pid':8,'uid':0,'cid':null,"
+     "'bytes':5006,'leftMs':60000}]}"},
+    {"Diagnose", "{'checks':[{'name':'TCB','verdict':'bad','text':'no chain','fix':'fetch one'}],"
+                 "'storePath':'/var/lib/cocod/store','tableFile':'/run/t','quoteAt':5}"},
+    {"GetLogLevel", "{'level':'info'}"},
+    {"SetLogLevel", "{'level':'info','before':'debug'}"},
+    {"Drain", "{'changed':true,'requestsInFlight':2}"},
+    {"Resume", "{'changed':true,'requestsInFlight':2}"},
+    {"GetMetrics", "{'text':'# HELP cocod_x x\\n# TYPE cocod_x gauge\\ncocod_x 1\\n'}"},
     {"GetConfig",
-     "{\"source\":\"before\",\"problem\":\"line 7\",\"hash\":\"00ff\",\"files\":[\"/etc/x\"],"
-     "\"values\":[{\"section\":\"certs\",\"key\":\"store\",\"value\":\"/x\",\"file\":\"/etc/x\","
-     "\"line\":3,\"restart\":true}]}"},
-    {"ListCertificates", "{\"generation\":\"00ff\",\"certificates\":[" OF_CERTIFICATE "]}"},
-    {"Import",
-     "{\"results\":[{\"name\":\"@FILE@\",\"kind\":\"ARK\",\"key\":\"Milan\",\"action\":\"added\","
-     "\"reason\":\"it is newer\"}]}"},
-    {"Verify", "{\"results\":[{\"name\":\"@FILE@\",\"kind\":\"ARK\",\"key\":\"Milan\",\"action\":"
-               "\"refused\",\"reason\":\"it is old\"}]}"},
+     "{'source':'before','problem':'line 7','hash':'00ff','files':['/etc/x'],"
+     "'values':[{'section':'certs','key':'store','value':'/x','file':'/etc/x','line':3,"
+     "'restart':true}]}"},
+    {"ListCertificates", "{'generation':'00ff','certificates':[" OF_CERTIFICATE "]}"},
+    {"Import", "{'results':[{'name':'@FILE@','kind':'ARK','key':'Milan','action':'added',"
+               "'reason':'it is newer'}]}"},
+    {"Verify", "{'results':[{'name':'@FILE@','kind':'ARK','key':'Milan','action':'refused',"
+               "'reason':'it is old'}]}"},
     {"ListChains",
-     "{\"chains\":[{\"key\":\"Milan/VCEK/c1/3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VCEK\","
-     "\"chipId\":\"c1\",\"cspId\":\"csp\",\"tcb\":\"3.0.8.115\",\"notAfter\":\"2033\",\"served\":"
-     "true,\"problem\":\"it expires\"}],\"leftOut\":3,\"crls\":[{\"product\":\"Milan\",\"number\":"
-     "\"01\",\"thisUpdate\":\"2031\",\"nextUpdate\":\"2032\",\"revoked\":[\"05\"],\"problem\":"
-     "\"outdated\"}]}"},
+     "{'chains':[{'key':'Milan/VCEK/c1/3.0.8.115','product':'Milan','signer':'VCEK',"
+     "'chipId':'c1','cspId':'csp','tcb':'3.0.8.115','notAfter':'2033','served':true,"
+     "'problem':'it expires'}],'leftOut':3,'crls':[{'product':'Milan','number':'01',"
+     "'thisUpdate':'2031','nextUpdate':'2032','revoked':['05'],'problem':'outdated'}]}"},
     {"GetChain",
-     "{\"key\":\"Milan/VCEK/c1/3.0.8.115\",\"table\":\"@TABLE@\",\"certificates\":[" OF_CERTIFICATE
-     "]}"},
+     "{'key':'Milan/VCEK/c1/3.0.8.115','table':'@TABLE@','certificates':[" OF_CERTIFICATE "]}"},
     {"RemoveChain", "{}"},
-    {"Preflight", "{\"ready\":false,\"key\":\"Milan/VCEK\",\"reason\":\"there is none\"}"},
-    {"BeginUpdate", "{\"tableFile\":\"@TABLE_FILE@\",\"generation\":\"00ff\"}"},
+    {"Preflight", "{'ready':false,'key':'Milan/VCEK','reason':'there is none'}"},
+    {"BeginUpdate", "{'tableFile':'@TABLE_FILE@','generation':'00ff'}"},
     {"LeaseHolders",
-     "{\"holders\":[{\"vm\":\"db-7\",\"uuid\":\"6c1f\",\"pid\":4711,\"uid\":64055,\"vcpu\":3,"
-     "\"start\":1048576,\"length\":1,\"sinceMs\":1234}]}"},
-    {"EndUpdate", "{\"state\":\"serving\",\"key\":\"Milan/VCEK\",\"tableBytes\":4772}"},
-    {"GetEvents", "{\"events\":[" OF_EVENT "]}"},
-    {"Monitor", "{\"event\":" OF_EVENT ",\"lost\":2}"},
+     "{'holders':[{'vm':'db-7','uuid':'6c1f','pid':4711,'uid':64055,'vcpu':3,'start':1048576,"
+     "'length':1,'sinceMs':1234}]}"},
+    {"EndUpdate", "{'state':'serving','key':'Milan/VCEK','tableBytes':4772}"},
+    {"GetEvents", "{'events':[" OF_EVENT "]}"},
+    {"Monitor", "{'event':" OF_EVENT ",'lost':2}"},
 };
 
 /* --- the enemy's ------------------------------------------------------------------------------ */
@@ -127,7 +113,6 @@ enum evil {
     EVIL_STRINGS, /* all of them, or one */
     EVIL_NUMBERS,
     EVIL_ERROR,
-    EVIL_RAW, /* these bytes, to everything */
 };
 
 static enum evil evil;
@@ -136,7 +121,6 @@ static int64_t evil_number;
 static int evil_only; /* this string of the replies alone; -1: all */
 static int n_strings; /* that were met since it was set to 0 */
 static const char *evil_error;
-static char *(*evil_raw)(const char *method, struct json_object *parameters);
 
 static struct json_object *altered(struct json_object *value);
 
@@ -209,10 +193,6 @@ static char *answer(const char *method, struct json_object *call)
     struct json_object *whole = json_object_new_object();
     const char *text = NULL;
 
-    if (evil == EVIL_RAW) {
-        json_object_put(whole);
-        return evil_raw(method, call);
-    }
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
         if (strcmp(good[i].method, method) == 0)
             text = good[i].parameters;
@@ -235,9 +215,7 @@ static char *answer(const char *method, struct json_object *call)
         ck_assert_ptr_nonnull(plain);
         struct json_object *parameters = altered(plain);
         json_object_put(plain);
-        if (evil_only < 0)
-            fill_in(method, call, parameters);
-        else if (strcmp(method, "Import") == 0 || strcmp(method, "Verify") == 0)
+        if (evil_only < 0 || strcmp(method, "Import") == 0 || strcmp(method, "Verify") == 0)
             fill_in(method, call, parameters);
         json_object_object_add(whole, "parameters", parameters);
     }
@@ -296,26 +274,6 @@ static void words_of(const struct verb *verb, bool json, const char *words[WORDS
     words[n] = NULL;
 }
 
-/* No byte of it acts: but for the line breaks, and on a terminal the colours, that are cococtl's. */
-static void is_clean(const char *what, const char *of, const char *text, bool terminal)
-{
-    static const char *const own[] = {"\x1b[32m", "\x1b[33m", "\x1b[31;1m",   "\x1b[2m",
-                                      "\x1b[1m",  "\x1b[0m",  "\x1b[H\x1b[J", "\r\x1b[K"};
-    size_t size = strlen(text);
-
-    for (size_t i = 0; i < size;) {
-        uint32_t c = 0;
-        size_t n = coco_text_char((const uint8_t *)text + i, size - i, &c);
-        for (size_t k = 0; terminal && k < sizeof(own) / sizeof(own[0]); k++)
-            if (strncmp(text + i, own[k], strlen(own[k])) == 0)
-                n = strlen(own[k]), c = 'x';
-        ck_assert_msg(n > 0 && (c == '\n' || !coco_text_acts(c)),
-                      "%s of %s: U+%04X (byte %02x) at %zu of: %s", what, of, c,
-                      (unsigned char)text[i], i, text);
-        i += n;
-    }
-}
-
 /* Each line is an object, or all of it is. */
 static void is_json(const char *of, const char *text)
 {
@@ -344,8 +302,8 @@ static int run_verb(const struct verb *verb, bool json)
     words_of(verb, json, words);
     int code = rig_run(words);
     ck_assert_msg(code <= 77, "%s: exit status %d: %s", name, code, rig_err);
-    is_clean("stdout", name, rig_out, false);
-    is_clean("stderr", name, rig_err, false);
+    rig_is_clean("stdout", name, rig_out, false);
+    rig_is_clean("stderr", name, rig_err, false);
     if (json && (verb->options & OPT_JSON))
         is_json(name, rig_out);
     return code;
@@ -421,7 +379,7 @@ TEST_LOOP(on_a_terminal, 0, (int)ctl_n_verbs)
     verb_name(verb, name);
     int code = rig_run_on_terminal(80, all);
     ck_assert_msg(code <= 77, "%s: exit status %d", name, code);
-    is_clean("the terminal", name, rig_out, true);
+    rig_is_clean("the terminal", name, rig_out, true);
 }
 
 /* What was seen: escape sequences in the daemon's state, which top printed as they were. */
@@ -430,7 +388,7 @@ TEST(top_shows_a_state_that_is_no_state)
     evil_text = "serving\x1b]0;owned\x07";
     ck_assert_int_eq(RIG_RUN("top", "--interval", "0.05"), 0);
     rig_has(rig_out, "serving\\x1b]0;owned\\x07");
-    is_clean("stdout", "top", rig_out, false);
+    rig_is_clean("stdout", "top", rig_out, false);
 }
 
 TEST_LOOP(errors_are_shown_with_care, 0, (int)ctl_n_verbs)
@@ -472,207 +430,4 @@ TEST_LOOP(numbers_that_nothing_counts_to, 0, (int)ctl_n_verbs)
         evil_number = numbers[i];
         (void)run_verb(verb, i == 1);
     }
-}
-
-/* --- memory and time -------------------------------------------------------------------------- */
-
-static atomic_llong pages;
-
-/* "head" and then a megabyte of `with`. */
-static char *a_megabyte(const char *head, const char *with, size_t size)
-{
-    size_t n = strlen(head), step = strlen(with);
-    char *text = malloc(n + size + step + 1);
-
-    memcpy(text, head, n);
-    while (n < size) {
-        memcpy(text + n, with, step);
-        n += step;
-    }
-    text[n] = 0;
-    return text;
-}
-
-static char *too_deep(const char *method, struct json_object *call)
-{
-    (void)method;
-    (void)call;
-    return a_megabyte("{\"parameters\":", "[", MIB - 100);
-}
-
-static char *too_long(const char *method, struct json_object *call)
-{
-    (void)method;
-    (void)call;
-    return a_megabyte("{\"parameters\":{\"x\":\"", "a", 3 * MIB);
-}
-
-static char *too_many(const char *method, struct json_object *call)
-{
-    (void)method;
-    (void)call;
-    return a_megabyte("{\"parameters\":{\"vms\":[{}", ",{}", MIB - 100);
-}
-
-static char *no_json(const char *method, struct json_object *call)
-{
-    (void)method;
-    (void)call;
-    return strdup("{\"parameters\":{},\"parameters\":{}}");
-}
-
-/* There is always one more, and each page is as large as it may be. */
-static char *endless_pages(const char *method, struct json_object *call)
-{
-    char *text = NULL;
-    size_t size = 0;
-
-    (void)method;
-    (void)call;
-    FILE *to = open_memstream(&text, &size);
-    (void)fputs("{\"parameters\":{\"vms\":[" OF_VM, to);
-    for (int i = 1; i < 256; i++)
-        (void)fputs("," OF_VM, to);
-    (void)fprintf(to, "],\"next\":%lld}}", (long long)++pages);
-    (void)fclose(to);
-    return text;
-}
-
-static char *the_same_page(const char *method, struct json_object *call)
-{
-    (void)method;
-    (void)call;
-    pages++;
-    return strdup("{\"parameters\":{\"vms\":[" OF_VM "],\"next\":1}}");
-}
-
-/* The most that any cococtl of this process had in memory. Sanitizers have their own ideas. */
-static void took_at_most(long mib)
-{
-    struct rusage usage;
-
-    ck_assert_int_eq(getrusage(RUSAGE_CHILDREN, &usage), 0);
-#if !defined(__SANITIZE_ADDRESS__)
-    ck_assert_msg(usage.ru_maxrss <= mib * 1024, "%ld KiB, %ld MiB are allowed", usage.ru_maxrss,
-                  mib);
-#endif
-    (void)mib;
-}
-
-TEST(replies_that_are_too_much)
-{
-    static char *(*const replies[])(const char *, struct json_object *) = {too_deep, too_long,
-                                                                           too_many, no_json};
-    evil = EVIL_RAW;
-    for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
-        evil_raw = replies[i];
-        ck_assert_int_eq(RIG_RUN("vms"), 1);
-        ck_assert_int_eq(RIG_RUN("top"), 1);
-        ck_assert_int_eq(RIG_RUN("events", "--follow"), 1);
-        ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("ark.pem")), 1);
-    }
-    took_at_most(64);
-}
-
-TEST(pages_without_end)
-{
-    evil = EVIL_RAW;
-    evil_raw = endless_pages;
-    pages = 0;
-    int code = RIG_RUN("vms", "--timeout", "60");
-    ck_assert_int_eq(code, 1);
-    rig_has(rig_err, "not what io.cocod.Admin describes");
-    ck_assert_int_eq(pages, 401); /* more VMs than cocod can have connections */
-    took_at_most(512);
-    evil_raw = the_same_page;
-    pages = 0;
-    ck_assert_int_eq(RIG_RUN("vms"), 1);
-    ck_assert_int_eq(pages, 2);
-}
-
-/* A monitor's replies have no end, which is as it should be; its memory has. */
-static char *endless_events(const char *method, struct json_object *call)
-{
-    char *text = NULL;
-    size_t size = 0;
-
-    (void)call;
-    if (strcmp(method, "GetStatus") == 0)
-        return strdup("{\"parameters\":{\"instance\":\"1\"}}");
-    FILE *to = open_memstream(&text, &size);
-    for (int i = 1; i < 20000; i++)
-        (void)fprintf(to,
-                      "{\"parameters\":{\"event\":{\"number\":%d,\"time\":\"\\u001b[2J\",\"event\":"
-                      "\"\\u009b2J\",\"priority\":\"\\r\",\"text\":\"\\u202e\"},\"lost\":-9}}\n",
-                      i);
-    (void)fputs("{\"error\":\"\\u001b[2J\"}", to);
-    (void)fclose(to);
-    return text;
-}
-
-TEST(events_without_end)
-{
-    evil = EVIL_RAW;
-    evil_raw = endless_events;
-    ck_assert_int_eq(RIG_RUN("events", "--follow"), 1);
-    is_clean("stdout", "events --follow", rig_out, false);
-    is_clean("stderr", "events --follow", rig_err, false);
-    rig_has(rig_out, "\\x1b[2J");
-    rig_has(rig_err, "refused the call: \\x1b[2J");
-    took_at_most(64);
-}
-
-/* The collector that reads the file has others' metrics beside it. */
-static const char *metrics_text;
-
-static char *their_metrics(const char *method, struct json_object *call)
-{
-    (void)method;
-    (void)call;
-    return rig_say("{\"parameters\":{\"text\":\"%s\"}}", metrics_text);
-}
-
-TEST(metrics_of_others_are_not_passed_on)
-{
-    static const char *const texts[] = {"node_load1 0\\n",
-                                        "cocod_x 1\\nnode_load1 0\\n",
-                                        "# HELP node_load1 x\\n",
-                                        "# EOF\\n",
-                                        "cocod_x{a=\\\"\\u001b[2J\\\"} 1\\n",
-                                        "cocod_x 1\\r\\n",
-                                        "\\n",
-                                        "cocod_x 1"};
-    struct stat st;
-
-    evil = EVIL_RAW;
-    evil_raw = their_metrics;
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        metrics_text = texts[i];
-        ck_assert_int_eq(RIG_RUN("metrics", "--out", rig_path("cocod.prom")), 1);
-        ck_assert_int_eq(RIG_RUN("metrics"), 1);
-        ck_assert_str_eq(rig_out, "");
-        ck_assert_int_ne(stat(rig_path("cocod.prom"), &st), 0);
-    }
-    metrics_text =
-        "# HELP cocod_x caf\\u00e9\\n# TYPE cocod_x gauge\\ncocod_x{a=\\\"b\\\\\\\\\\\"} 1\\n";
-    ck_assert_int_eq(RIG_RUN("metrics", "--out", rig_path("cocod.prom")), 0);
-    ck_assert_int_eq(RIG_RUN("metrics"), 0);
-    rig_has(rig_out, "cocod_x{a=\"b\\\\\"} 1\n");
-}
-
-/* Nothing is said, or not the end of it. */
-static char *half(const char *method, struct json_object *call)
-{
-    (void)method;
-    (void)call;
-    (void)poll(NULL, 0, 400);
-    return NULL;
-}
-
-TEST(who_does_not_answer_is_not_waited_for)
-{
-    evil = EVIL_RAW;
-    evil_raw = half;
-    ck_assert_int_eq(RIG_RUN("status", "--timeout", "0.1"), 75);
-    rig_has(rig_err, "does not answer in time");
 }

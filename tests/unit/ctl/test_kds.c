@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char why[KDS_WHY_SIZE];
+static struct why why;
 
 static const char *hex_of(const uint8_t *bytes, size_t n)
 {
@@ -25,7 +25,7 @@ static struct kds_target target_of(const char *product, const char *chip_id, con
 {
     struct kds_target target;
 
-    ck_assert_msg(kds_target_parse(product, chip_id, tcb, &target, why) == 0, "%s", why);
+    ck_assert_msg(kds_target_parse(product, chip_id, tcb, &target, &why) == 0, "%s", why.text);
     return target;
 }
 
@@ -86,10 +86,10 @@ TEST(targets_that_are_none)
         {"Turin", "00112233445566?x", "1.2.3.4.5"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        why[0] = 0;
-        int r = kds_target_parse(cases[i][0], cases[i][1], cases[i][2], &target, why);
+        why.text[0] = 0;
+        int r = kds_target_parse(cases[i][0], cases[i][1], cases[i][2], &target, &why);
         ck_assert_msg(r == -EINVAL, "case %zu: %d", i, r);
-        ck_assert_uint_gt(strlen(why), 10);
+        ck_assert_uint_gt(strlen(why.text), 10);
     }
 }
 
@@ -99,7 +99,7 @@ static void check_leaf(const uint8_t *der, size_t size, const char *product, con
 {
     struct kds_target right = target_of(product, chip_id, tcb), other;
 
-    ck_assert_msg(kds_check_vcek(der, size, &right, why) == 0, "%s", why);
+    ck_assert_msg(kds_check_vcek(der, size, &right, &why) == 0, "%s", why.text);
     uint8_t *parts[] = {&other.tcb.bl, &other.tcb.tee, &other.tcb.snp, &other.tcb.ucode,
                         &other.tcb.fmc};
     for (size_t i = 0; i < COCO_SNP_PARTS; i++) {
@@ -107,31 +107,31 @@ static void check_leaf(const uint8_t *der, size_t size, const char *product, con
             continue;
         other = right;
         *parts[i] ^= 1;
-        ck_assert_int_eq(kds_check_vcek(der, size, &other, why), -EBADMSG);
-        ck_assert_str_eq(why, "the certificate is for another TCB");
+        ck_assert_int_eq(kds_check_vcek(der, size, &other, &why), -EBADMSG);
+        ck_assert_str_eq(why.text, "the certificate is for another TCB");
     }
     other = right;
     other.chip_id[3] = other.chip_id[3] == '0' ? '1' : '0';
-    ck_assert_int_eq(kds_check_vcek(der, size, &other, why), -EBADMSG);
-    ck_assert_str_eq(why, "the certificate is for another chip");
+    ck_assert_int_eq(kds_check_vcek(der, size, &other, &why), -EBADMSG);
+    ck_assert_str_eq(why.text, "the certificate is for another chip");
     other = right;
     other.product = right.product == COCO_SNP_GENOA ? COCO_SNP_MILAN : COCO_SNP_GENOA;
-    ck_assert_int_eq(kds_check_vcek(der, size, &other, why), -EBADMSG);
-    ck_assert_str_eq(why, "the certificate is for another product");
+    ck_assert_int_eq(kds_check_vcek(der, size, &other, &why), -EBADMSG);
+    ck_assert_str_eq(why.text, "the certificate is for another product");
 
     uint8_t *copy = malloc(size + 1);
     memcpy(copy, der, size);
     copy[size] = 0;
-    ck_assert_int_eq(kds_check_vcek(copy, size + 1, &right, why), -EBADMSG);
+    ck_assert_int_eq(kds_check_vcek(copy, size + 1, &right, &why), -EBADMSG);
     for (size_t n = 0; n < size; n++) { /* exact allocations, for the sanitizer */
         uint8_t *cut = malloc(n + (n == 0));
         memcpy(cut, der, n);
-        ck_assert_int_eq(kds_check_vcek(cut, n, &right, why), -EBADMSG);
+        ck_assert_int_eq(kds_check_vcek(cut, n, &right, &why), -EBADMSG);
         free(cut);
     }
     for (size_t n = 0; n < size * 8; n++) { /* nothing but to survive */
         copy[n / 8] ^= (uint8_t)(1u << n % 8);
-        (void)kds_check_vcek(copy, size, &right, why);
+        (void)kds_check_vcek(copy, size, &right, &why);
         copy[n / 8] ^= (uint8_t)(1u << n % 8);
     }
     free(copy);
@@ -170,7 +170,7 @@ TEST(leaves_of_every_product)
         ck_assert_int_eq(snp_pki_make_leaf(pki, &wrapped, &leaf), 0);
         struct kds_target target =
             target_of(cases[i].product, hex_of(chip, cases[i].chip_id_size), cases[i].tcb);
-        ck_assert_int_eq(kds_check_vcek(leaf.der, leaf.der_size, &target, why), 0);
+        ck_assert_int_eq(kds_check_vcek(leaf.der, leaf.der_size, &target, &why), 0);
         snp_pki_leaf_done(&leaf);
         snp_pki_free(pki);
     }
@@ -213,16 +213,17 @@ TEST(chains_and_lists)
                                "CERTIFICATE-----\n\n# the end\n";
     static const uint8_t crl[] = {0x30, 3, 2, 1, 5}, longer[] = {0x30, 3, 2, 1, 5, 0};
 
-    ck_assert_int_eq(kds_check_chain((const uint8_t *)chain, strlen(chain), why), 0);
+    ck_assert_int_eq(kds_check_chain((const uint8_t *)chain, strlen(chain), &why), 0);
     for (size_t n = 0; n + 1 < strlen(chain); n++) /* the last byte is the line's end */
-        ck_assert_int_eq(kds_check_chain((const uint8_t *)chain, n, why), -EBADMSG);
-    ck_assert_str_eq(why, "the answer is a certificate chain that was cut short");
-    ck_assert_int_eq(kds_check_chain((const uint8_t *)page, strlen(page), why), -EBADMSG);
-    ck_assert_ptr_nonnull(strstr(why, "is a web page or XML, and not a certificate chain in PEM"));
-    ck_assert_int_eq(kds_check_chain((const uint8_t *)text, strlen(text), why), 0);
-    ck_assert_int_eq(kds_check_crl(crl, sizeof(crl), why), 0);
-    ck_assert_int_eq(kds_check_crl(longer, sizeof(longer), why), -EBADMSG);
-    ck_assert_int_eq(kds_check_crl(crl, sizeof(crl) - 1, why), -EBADMSG);
-    ck_assert_int_eq(kds_check_crl(crl, 0, why), -EBADMSG);
-    ck_assert_int_eq(kds_check_crl((const uint8_t *)page, strlen(page), why), -EBADMSG);
+        ck_assert_int_eq(kds_check_chain((const uint8_t *)chain, n, &why), -EBADMSG);
+    ck_assert_str_eq(why.text, "the answer is a certificate chain that was cut short");
+    ck_assert_int_eq(kds_check_chain((const uint8_t *)page, strlen(page), &why), -EBADMSG);
+    ck_assert_ptr_nonnull(
+        strstr(why.text, "is a web page or XML, and not a certificate chain in PEM"));
+    ck_assert_int_eq(kds_check_chain((const uint8_t *)text, strlen(text), &why), 0);
+    ck_assert_int_eq(kds_check_crl(crl, sizeof(crl), &why), 0);
+    ck_assert_int_eq(kds_check_crl(longer, sizeof(longer), &why), -EBADMSG);
+    ck_assert_int_eq(kds_check_crl(crl, sizeof(crl) - 1, &why), -EBADMSG);
+    ck_assert_int_eq(kds_check_crl(crl, 0, &why), -EBADMSG);
+    ck_assert_int_eq(kds_check_crl((const uint8_t *)page, strlen(page), &why), -EBADMSG);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What depends on who runs cococtl and on what: another user, before a socket that is not his, and a
- * journalctl that the test plays, which in a mount namespace of the child's alone is the one that is
- * found first. Both take root.
+ * What depends on who runs cococtl and on what: another user, before a socket that is not his, and
+ * a journalctl that the test plays, which in a mount namespace of the child's alone is the one that
+ * is found first. Both take root.
  */
 #include "ctl_rig.h"
 #include "support.h"

@@ -7,7 +7,7 @@
 #include "ctl_rig.h"
 #include "snp_product.h"
 #include "support.h"
-#include "verbs.h"
+#include "verbs/verbs.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

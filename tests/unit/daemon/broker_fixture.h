@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What tests of the broker share: a cocod on a virtual clock whose QGS the test plays, VMs that ask,
- * and answers.
+ * What tests of the broker share: a cocod on a virtual clock whose QGS the test plays, VMs that
+ * ask, and answers.
  */
 #pragma once
 
@@ -18,6 +18,7 @@ static struct world world;
 
 static inline void teardown(void)
 {
+    world.on_quote = NULL;
     world_close(&world);
 }
 
@@ -46,6 +47,14 @@ static inline void ask(struct world_client *client, uint64_t seed, uint32_t time
 {
     world_quote_get(client, seed, true, timeout_ms, COCO_QUOTE_MAX);
     world_send(&world, client, SIZE_MAX);
+}
+
+/* So many requests, with seeds from that on. */
+static inline void ask_many(struct world_client *client, unsigned n, uint64_t seed,
+                            uint32_t timeout_ms)
+{
+    for (unsigned i = 0; i < n; i++)
+        ask(client, seed + i, timeout_ms);
 }
 
 /* The oldest open exchange that carries a whole quote request. */
@@ -84,5 +93,32 @@ static inline struct backend_status backend(size_t i)
     struct backend_status status;
 
     quotes_get_backend_status(world.cocod->quotes, i, &status);
+    return status;
+}
+
+static inline void answers(unsigned n, enum world_answer how)
+{
+    while (n-- > 0)
+        answer(how);
+}
+
+static inline void answer_all(void)
+{
+    while (oldest())
+        answer(WORLD_QUOTE);
+}
+
+/* A cocod past the slow start, and its first VM. */
+static inline struct world_client *open_vm(const char *text)
+{
+    open_with(text);
+    return vm(0, 1);
+}
+
+static inline struct quotes_status quotes_now(void)
+{
+    struct quotes_status status;
+
+    quotes_get_status(world.cocod->quotes, &status);
     return status;
 }

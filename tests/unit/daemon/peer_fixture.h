@@ -20,30 +20,82 @@ static struct rig rig;
 static struct rig_options options;
 static struct peer *peer; /* the server's side of the last connection */
 static uint8_t got[8u << 20];
+static bool is_open;
+static int opened[80];
+static unsigned n_opened;
 
 static inline void setup(void)
 {
     toy_reset();
     rig_reset_sys();
     options = rig_defaults();
+    is_open = false;
+    n_opened = 0;
+}
+
+static inline void open_rig(void)
+{
+    rig_open(&rig, &options);
+    is_open = true;
+}
+
+/* Closes what the test has opened. */
+static inline void teardown(void)
+{
+    for (unsigned i = 0; i < n_opened; i++)
+        close(opened[i]);
+    n_opened = 0;
+    if (!is_open)
+        return;
+    rig_settle(&rig);
+    rig_close(&rig);
+    is_open = false;
+}
+
+static inline int connect_with(const struct dialect *dialect)
+{
+    ck_assert_uint_lt(n_opened, sizeof(opened) / sizeof(opened[0]));
+    return opened[n_opened++] = rig_connect(&rig, dialect, NULL, &peer);
 }
 
 static inline int connect_toy(void)
 {
-    return rig_connect(&rig, &toy_dialect, NULL, &peer);
+    return connect_with(&toy_dialect);
 }
 
 static inline int open_toy(void)
 {
-    rig_open(&rig, &options);
+    open_rig();
     return connect_toy();
 }
 
-static inline void close_toy(int fd)
+/* Closes it now. */
+static inline void leave(int fd)
 {
+    for (unsigned i = 0; i < n_opened; i++)
+        if (opened[i] == fd)
+            opened[i] = opened[--n_opened];
     close(fd);
     rig_settle(&rig);
-    rig_close(&rig);
+}
+
+/* Reads what there is for a while, and throws it away. */
+static inline void drain(int fd)
+{
+    for (int i = 0; i < 100; i++) {
+        rig_closed(fd);
+        rig_settle(&rig);
+    }
+}
+
+/* The only peer lives for so long and no longer. */
+static inline void expect_close_after(uint64_t us, enum close_reason reason)
+{
+    rig_pass(&rig, us - 1);
+    ck_assert_uint_eq(metrics.now_peers, 1);
+    rig_pass(&rig, 1);
+    ck_assert_uint_eq(metrics.now_peers, 0);
+    ck_assert_uint_eq(rig.server->closed[reason], 1);
 }
 
 static inline void send_frame(int fd, enum toy_verb verb, uint8_t tag, size_t size)

@@ -147,7 +147,7 @@ static inline void store_leaf(int product, bool vlek, struct snp_pki_tcb tcb)
     files[3].data = crl;
     ck_assert_int_eq(store_import(&store, files, 4, &results), 0);
     for (size_t i = 0; i < results.n; i++)
-        ck_assert_msg(results.items[i].action != STORE_REFUSED, "%s", results.items[i].reason);
+        ck_assert_msg(results.items[i].action != STORE_REFUSED, "%s", results.items[i].reason.text);
     store_results_done(&results);
     snp_pki_leaf_done(&leaf);
     free(crl);
@@ -207,7 +207,7 @@ static inline int served(void)
     ck_assert((answer.table->size > COCO_SNP_EMPTY_TABLE_SIZE) == (chain != NULL));
     if (!chain)
         return 0;
-    return chain->tcb.snp + (chain->signer == CHAIN_SIGNER_VLEK ? VLEK : 0);
+    return chain->tcb.snp + (chain->signer == COCO_SNP_SIGNER_VLEK ? VLEK : 0);
 }
 
 /* The first answer of a guest that comes again every 10 ms. */

@@ -91,7 +91,7 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     rig->base = cocod_base_new();
     ck_assert_ptr_nonnull(rig->base);
     ck_assert_int_eq(timers_init(&rig->timers, rig->base), 0);
-    rig->worker = worker_new(rig->base, &rig->timers, "reading files");
+    rig->worker = worker_new(rig->base, &rig->timers, "reading files", cocod_worker_hangs);
     ck_assert_ptr_nonnull(rig->worker);
     rig->server = server_new(rig->base, &rig->timers, &options->limits);
     ck_assert_ptr_nonnull(rig->server);
@@ -112,17 +112,15 @@ void rig_open(struct rig *rig, const struct rig_options *options)
                                         .quote_timeout_us = 25u * 1000000u,
                                         .quote_max_timeout_us = 60u * 1000000u,
                                         .events_per_minute = 10}};
-    ck_assert_int_eq(health_init(&rig->health, &rig->timers, rig->certs, rig->quotes, rig->worker),
-                     0);
+    ck_assert_int_eq(health_init(&rig->health, &rig->timers, admin_gather, &rig->admin), 0);
     ck_assert_int_eq(config_load(NULL, &rig->config, NULL), 0);
-    rig->exposition = (struct exposition){.certs = rig->certs,
-                                          .quotes = rig->quotes,
-                                          .server = rig->server,
-                                          .health = &rig->health};
+    rig->exposition = (struct exposition){.admin = &rig->admin};
     rig->admin = (struct admin){.certs = rig->certs,
                                 .exposition = &rig->exposition,
                                 .config = rig->config,
                                 .started = rig->config,
+                                .config_state = &rig->config_state,
+                                .worker = rig->worker,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
                                 .health = &rig->health,
@@ -263,6 +261,48 @@ bool rig_closed(int fd)
     return closed;
 }
 
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(2 * sizeof(int))];
+};
+
+bool rig_send_fd(int fd, const void *data, size_t size, int passed)
+{
+    struct iovec iov = {(void *)(uintptr_t)data, size};
+    union control control = {0};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = CMSG_SPACE(sizeof(int))};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &passed, sizeof(int));
+    return sendmsg(fd, &msg, 0) == (ssize_t)size;
+}
+
+ssize_t rig_receive_fd(int fd, void *out, size_t room, int flags, int *ret_passed)
+{
+    struct iovec iov = {out, room};
+    union control control;
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    ssize_t n = recvmsg(fd, &msg, flags);
+
+    *ret_passed = -1;
+    for (struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL; c; c = CMSG_NXTHDR(&msg, c)) {
+        ck_assert_int_eq(c->cmsg_type, SCM_RIGHTS);
+        ck_assert_uint_eq(c->cmsg_len, CMSG_LEN(sizeof(int)));
+        ck_assert_int_eq(*ret_passed, -1);
+        memcpy(ret_passed, CMSG_DATA(c), sizeof(int));
+    }
+    return n;
+}
+
 /* --- the RPC --------------------------------------------------------------------------------- */
 
 size_t rig_frame(uint8_t *out, uint16_t type, uint64_t id, uint32_t timeout_ms, const void *payload,
@@ -292,26 +332,15 @@ void rig_call(struct rig *rig, int fd, uint16_t type, uint64_t id, const void *p
 static bool take_exactly(int fd, uint8_t *out, size_t size, int *passed_fd)
 {
     for (size_t have = 0; have < size;) {
-        union {
-            struct cmsghdr align;
-            char bytes[CMSG_SPACE(2 * sizeof(int))];
-        } control;
-        struct iovec iov = {out + have, size - have};
-        struct msghdr msg = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-        ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        int passed;
+        ssize_t n =
+            rig_receive_fd(fd, out + have, size - have, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, &passed);
         if (n <= 0) {
             ck_assert_msg(have == 0, "the connection ended or paused inside a message");
             return false;
         }
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-            ck_assert_int_eq(c->cmsg_type, SCM_RIGHTS);
-            ck_assert_uint_eq(c->cmsg_len, CMSG_LEN(sizeof(int)));
-            ck_assert_int_eq(*passed_fd, -1);
-            memcpy(passed_fd, CMSG_DATA(c), sizeof(int));
-        }
+        ck_assert(passed < 0 || *passed_fd < 0);
+        *passed_fd = passed < 0 ? *passed_fd : passed;
         have += (size_t)n;
     }
     return true;

@@ -9,13 +9,13 @@
 #pragma once
 
 #include "admin/admin.h"
+#include "admin/exposition.h"
 #include "base/timer.h"
 #include "base/worker.h"
 #include "certs/certs.h"
 #include "certs/platform.h"
 #include "cocod.h"
 #include "config/config.h"
-#include "observe/exposition.h"
 #include "observe/health.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct rig_options {
     struct server_limits limits;
@@ -46,6 +47,7 @@ struct rig {
     struct vmm vmm;
     struct health health;
     struct config *config; /* the defaults */
+    struct config_state config_state;
     struct exposition exposition;
     struct admin admin;
 };
@@ -84,6 +86,12 @@ void rig_send(int fd, const void *data, size_t size);
 size_t rig_receive(int fd, void *out, size_t room, bool *ret_closed);
 /* Has the server closed this connection? Throws away what arrived. */
 bool rig_closed(int fd);
+
+/* Sends data and a descriptor with it; false: it did not go whole. */
+bool rig_send_fd(int fd, const void *data, size_t size, int passed);
+/* One recvmsg with these flags; bytes, or -1. *ret_passed: the descriptor that came with it, or -1;
+ * more than one fails the test. */
+ssize_t rig_receive_fd(int fd, void *out, size_t room, int flags, int *ret_passed);
 
 /* RPC. */
 struct rig_message {

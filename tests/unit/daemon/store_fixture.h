@@ -247,7 +247,8 @@ static void fixture_imported(struct certs_job *job)
                  actions[job->results.items[i].action]);
         if (job->results.items[i].action >= STORE_KEPT_OUT) {
             n = strlen(imported);
-            snprintf(imported + n, sizeof(imported) - n, " (%s)", job->results.items[i].reason);
+            snprintf(imported + n, sizeof(imported) - n, " (%s)",
+                     job->results.items[i].reason.text);
         }
     }
 }

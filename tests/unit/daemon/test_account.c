@@ -200,15 +200,15 @@ TEST(the_kernel_names_this_process)
     int pair[2];
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    ck_assert_int_eq(account_key_of_unix_peer(pair[0], &key), 0);
+    ck_assert_int_eq(account_key_of_peer(pair[0], &key), 0);
     ck_assert_uint_eq(key.uid, getuid());
     ck_assert_int_eq(key.pid, getpid());
     ck_assert_uint_gt(key.start_time, 0);
-    ck_assert_int_eq(account_key_of_unix_peer(pair[1], &again), 0);
+    ck_assert_int_eq(account_key_of_peer(pair[1], &again), 0);
     ck_assert_uint_eq(again.start_time, key.start_time);
     close(pair[0]);
     close(pair[1]);
-    ck_assert_int_lt(account_key_of_unix_peer(pair[0], &key), 0);
+    ck_assert_int_lt(account_key_of_peer(pair[0], &key), 0);
 }
 
 /* Field 22, counted by another rule: from the start, with the name cut out. */
@@ -242,7 +242,7 @@ TEST(a_hostile_name_does_not_move_the_start_time)
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         ck_assert_int_eq(prctl(PR_SET_NAME, names[i]), 0);
-        ck_assert_int_eq(account_key_of_unix_peer(pair[0], &key), 0);
+        ck_assert_int_eq(account_key_of_peer(pair[0], &key), 0);
         ck_assert_uint_eq(key.start_time, start_time_of(getpid()));
     }
     close(pair[0]);
@@ -265,7 +265,7 @@ TEST(without_proc_the_start_time_is_unknown)
 
     sys.open = no_open;
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    ck_assert_int_eq(account_key_of_unix_peer(pair[0], &key), 0);
+    ck_assert_int_eq(account_key_of_peer(pair[0], &key), 0);
     ck_assert_int_eq(key.pid, getpid());
     ck_assert_uint_eq(key.start_time, 0);
     close(pair[0]);
@@ -279,42 +279,21 @@ TEST(processes_of_one_user_are_told_apart)
     int own[2], pair[2], status;
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, own), 0);
-    ck_assert_int_eq(account_key_of_unix_peer(own[0], &mine), 0);
+    ck_assert_int_eq(account_key_of_peer(own[0], &mine), 0);
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) { /* SO_PEERCRED of a socketpair is its maker: pass one end up */
-        char byte = 0;
-        struct iovec iov = {&byte, 1};
-        union {
-            struct cmsghdr align;
-            char bytes[CMSG_SPACE(sizeof(int))];
-        } control = {0};
-        struct msghdr msg = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        char byte;
         if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
             _exit(1);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &pair[0], sizeof(int));
-        if (sendmsg(own[1], &msg, 0) != 1 || read(own[1], &byte, 1) != 1)
+        if (!rig_send_fd(own[1], "f", 1, pair[0]) || read(own[1], &byte, 1) != 1)
             _exit(2);
         _exit(0);
     }
     char byte;
-    struct iovec iov = {&byte, 1};
-    char control[CMSG_SPACE(sizeof(int))];
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = sizeof(control)};
     int fd;
-    ck_assert_int_eq(recvmsg(own[0], &msg, 0), 1);
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
-    ck_assert_int_eq(account_key_of_unix_peer(fd, &childs), 0);
+    ck_assert_int_eq(rig_receive_fd(own[0], &byte, 1, 0, &fd), 1);
+    ck_assert_int_eq(account_key_of_peer(fd, &childs), 0);
     ck_assert_int_eq(childs.pid, pid);
     ck_assert_uint_eq(childs.start_time, start_time_of(pid));
     struct account *a = account_get(&accounts, &mine), *b = account_get(&accounts, &childs);
@@ -325,7 +304,7 @@ TEST(processes_of_one_user_are_told_apart)
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     /* The process is gone: no start time, but still an account. */
-    ck_assert_int_eq(account_key_of_unix_peer(fd, &childs), 0);
+    ck_assert_int_eq(account_key_of_peer(fd, &childs), 0);
     ck_assert_uint_eq(childs.start_time, 0);
     close(fd);
     close(own[0]);

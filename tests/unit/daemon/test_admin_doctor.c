@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What "cococtl doctor" asks the daemon: each check's verdict, on hosts where that is wrong which it
- * looks at.
+ * What "cococtl doctor" asks the daemon: each check's verdict, on hosts where what it looks at is
+ * wrong.
  */
 #include "snp_pki.h" /* before the fixture, whose names it must not see */
 
@@ -12,48 +12,38 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define DIAGNOSE "{\"method\":\"io.cocod.Admin.Diagnose\"}"
-#define DAY_S    86400
+#define DAY_S 86400
 
 static int admin_fd;
-static struct json_object *reply;
 
 static void open_host(void)
 {
     rig_open(&rig, &options);
     admin_fd = connect_admin();
-    reply = NULL;
 }
 
 static void close_host(void)
 {
-    json_object_put(reply);
     end(admin_fd);
 }
 
 static struct json_object *diagnose(void)
 {
-    json_object_put(reply);
-    return ask(admin_fd, DIAGNOSE, &reply);
+    return ask_on(admin_fd, call_of("Diagnose", ""));
 }
 
 static void tell(const char *method)
 {
-    char call[100];
-    struct json_object *answer;
-
-    snprintf(call, sizeof(call), "{\"method\":\"io.cocod.Admin.%s\"}", method);
-    ask(admin_fd, call, &answer);
-    json_object_put(answer);
+    ask_on(admin_fd, call_of(method, ""));
 }
 
 static struct json_object *check_of(const char *name)
 {
-    struct json_object *checks = get(diagnose(), "checks");
+    struct json_object *answer = diagnose();
 
-    for (size_t i = 0; i < json_object_array_length(checks); i++)
-        if (strcmp(text_of(json_object_array_get_idx(checks, i), "name"), name) == 0)
-            return json_object_array_get_idx(checks, i);
+    for (size_t i = 0; i < count(answer, "checks"); i++)
+        if (strcmp(text_of(at(answer, "checks", i), "name"), name) == 0)
+            return at(answer, "checks", i);
     ck_abort_msg("there is no check of %s", name);
     return NULL;
 }
@@ -69,16 +59,6 @@ static void expect_check(const char *name, const char *verdict, const char *text
     ck_assert_msg(strstr(text_of(check, "text"), text) != NULL, "%s: \"%s\" is not in %s", name,
                   text, text_of(check, "text"));
     ck_assert_int_eq(!is_null(check, "fix"), fix);
-}
-
-static void ask_quote(int fd, uint64_t id)
-{
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get quote_get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
-
-    tdx_make_tdreport(id, NULL, tdreport);
-    coco_quote_get_encode(&quote_get, payload);
-    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
 }
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
@@ -99,9 +79,9 @@ TEST(what_is_wrong_is_found)
     expect_check("descriptors", "good", "are open");
     expect_check("QGS", "good", "not needed yet");
     ck_assert_str_eq(text_of(diagnose(), "tableFile"), table_path);
-    rig.health.config_problem = "line 3";
+    strcpy(rig.config_state.problem, "line 3");
     expect_check("configuration", "bad", "line 3");
-    rig.health.config_problem = NULL;
+    rig.config_state.problem[0] = 0;
     tell("Drain");
     expect_check("service", "bad", "drained");
     tell("Resume");
@@ -215,7 +195,7 @@ TEST(the_chips_own_key_signs)
 TEST(a_vlek_that_is_wanted_and_not_loaded)
 {
     make_host(false, true);
-    options.certs.signer = LOAD_SIGNER_VLEK;
+    options.certs.signer = COCO_SNP_SIGNER_VLEK;
     open_host();
     expect_check("VLEK", "bad", "none is loaded, and signer = vlek");
     ck_assert_ptr_nonnull(strstr(text_of(check_of("VLEK"), "fix"), "cocod-vlek-load"));

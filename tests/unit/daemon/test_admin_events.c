@@ -13,7 +13,6 @@
 #define MONITOR_PAST \
     "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true,\"parameters\":{\"past\":true}}"
 #define GET_EVENTS "{\"method\":\"io.cocod.Admin.GetEvents\"}"
-#define GET_INFO   "{\"method\":\"org.varlink.service.GetInfo\"}"
 
 static void emit(const char *text)
 {
@@ -22,28 +21,27 @@ static void emit(const char *text)
 }
 
 /* The next reply's event, which must be there; *ret_lost how many were lost before it. */
-static struct json_object *hear_event(int fd, int64_t *ret_lost, struct json_object **ret_reply)
+static struct json_object *hear_event(int fd, int64_t *ret_lost)
 {
-    *ret_reply = hear(fd);
-    ck_assert_ptr_nonnull(*ret_reply);
-    ck_assert(json_object_get_boolean(get(*ret_reply, "continues")));
-    struct json_object *parameters = get(*ret_reply, "parameters");
+    struct json_object *reply = hear(fd);
+
+    ck_assert_ptr_nonnull(reply);
+    ck_assert(is_true(reply, "continues"));
+    struct json_object *parameters = get(reply, "parameters");
     *ret_lost = number_of(parameters, "lost");
     return get(parameters, "event");
 }
 
 static void expect_event(int fd, const char *text, int64_t lost)
 {
-    struct json_object *reply;
     int64_t n;
-    struct json_object *event = hear_event(fd, &n, &reply);
+    struct json_object *event = hear_event(fd, &n);
 
     ck_assert_int_eq(n, lost);
     if (text)
         ck_assert_str_eq(text_of(event, "text"), text);
     else
         ck_assert_ptr_null(event);
-    json_object_put(reply);
 }
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
@@ -51,11 +49,9 @@ FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setu
 
 TEST(events_come_as_they_happen)
 {
-    struct json_object *reply;
     int64_t lost;
 
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     emit("before");
     say(fd, MONITOR);
     expect_event(fd, NULL, 0); /* it has begun */
@@ -63,17 +59,15 @@ TEST(events_come_as_they_happen)
     event_emit(EVENT_GUEST_FATAL,
                LOG_FIELDS(log_text("COCO_VM", "db-7\n"), log_number("PEER_PID", 17)), "it died");
     rig_settle(&rig);
-    struct json_object *event = hear_event(fd, &lost, &reply);
+    struct json_object *event = hear_event(fd, &lost);
     ck_assert_int_eq(lost, 0);
     ck_assert_int_eq(number_of(event, "number"), (int64_t)event_newest());
     ck_assert_str_eq(text_of(event, "event"), "guest-fatal");
     ck_assert_str_eq(text_of(event, "messageId"), event_kind(EVENT_GUEST_FATAL)->message_id);
-    ck_assert_str_eq(text_of(event, "priority"), "warning");
-    ck_assert_str_eq(text_of(event, "text"), "it died");
+    expect(event, "{'priority':'warning','text':'it died'}");
     ck_assert_uint_eq(strlen(text_of(event, "time")), 20);
     ck_assert_str_eq(text_of(get(event, "fields"), "COCO_VM"), "db-7\\x0a");
     ck_assert_str_eq(text_of(get(event, "fields"), "PEER_PID"), "17");
-    json_object_put(reply);
     ck_assert_uint_eq(rig.admin.n_monitors, 1);
     end(fd);
     ck_assert_uint_eq(rig.admin.n_monitors, 0);
@@ -81,8 +75,7 @@ TEST(events_come_as_they_happen)
 
 TEST(the_kept_ones_may_come_first)
 {
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     event_reset();
     emit("one");
     emit("two");
@@ -135,8 +128,7 @@ TEST(what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it)
 {
     char text[32];
 
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     for (unsigned i = 0; i < 3 * EVENTS_KEPT; i++) {
         snprintf(text, sizeof(text), "number %u", i);
         emit(text);
@@ -156,7 +148,6 @@ TEST(what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it)
 TEST(a_slow_monitor_loses_events_and_is_told_how_many)
 {
     static char text[400];
-    struct json_object *reply;
     int64_t lost, all = 0, last = -1;
     const int n = 5000;
 
@@ -176,11 +167,10 @@ TEST(a_slow_monitor_loses_events_and_is_told_how_many)
     expect_event(slow, NULL, 0);
     for (int got = 0; all < n; got++) {
         ck_assert_int_lt(got, n);
-        struct json_object *event = hear_event(slow, &lost, &reply);
+        struct json_object *event = hear_event(slow, &lost);
         ck_assert(last < 0 || number_of(event, "number") == last + lost + 1);
         last = number_of(event, "number");
         all += lost + 1;
-        json_object_put(reply);
         rig_settle(&rig);
     }
     ck_assert_int_eq(all, n);
@@ -223,8 +213,7 @@ TEST(a_monitor_that_broke_harms_no_other)
 
 TEST(a_monitor_is_for_nothing_else)
 {
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     say(fd, MONITOR);
     say(fd, GET_INFO);
     expect_event(fd, NULL, 0);
@@ -236,13 +225,11 @@ TEST(a_monitor_is_for_nothing_else)
 
 TEST(a_monitor_wants_more_and_a_boolean)
 {
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     say(fd, "{\"method\":\"io.cocod.Admin.Monitor\"}");
     struct json_object *reply = hear(fd);
     ck_assert_str_eq(text_of(reply, "error"), "org.varlink.service.ExpectedMore");
-    json_object_put(reply);
-    expect_error(
+    expect_error_on(
         fd, "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true,\"parameters\":{\"past\":1}}",
         "org.varlink.service.InvalidParameter", "parameter", "past");
     ck_assert_uint_eq(rig.admin.n_monitors, 0);
@@ -251,26 +238,19 @@ TEST(a_monitor_wants_more_and_a_boolean)
 
 TEST(the_kept_events_at_once)
 {
-    struct json_object *reply;
     char text[32];
 
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     event_reset();
-    struct json_object *events = get(ask(fd, GET_EVENTS, &reply), "events");
-    ck_assert_uint_eq(json_object_array_length(events), 0);
-    json_object_put(reply);
+    ck_assert_uint_eq(count(ask_on(fd, GET_EVENTS), "events"), 0);
     for (unsigned i = 1; i <= EVENTS_KEPT + 5; i++) {
         snprintf(text, sizeof(text), "number %u", i);
         event_emit(EVENT_QGS_UP, NULL, 0, "%s", text);
     }
-    events = get(ask(fd, GET_EVENTS, &reply), "events");
-    ck_assert_uint_eq(json_object_array_length(events), EVENTS_KEPT);
-    struct json_object *first = json_object_array_get_idx(events, 0);
-    ck_assert_str_eq(text_of(first, "text"), "number 6");
-    ck_assert_int_eq(number_of(first, "number"), 6);
-    ck_assert_str_eq(text_of(json_object_array_get_idx(events, EVENTS_KEPT - 1), "text"), text);
-    json_object_put(reply);
+    struct json_object *answer = ask_on(fd, GET_EVENTS);
+    ck_assert_uint_eq(count(answer, "events"), EVENTS_KEPT);
+    expect(at(answer, "events", 0), "{'text':'number 6','number':6}");
+    ck_assert_str_eq(text_of(at(answer, "events", EVENTS_KEPT - 1), "text"), text);
     end(fd);
 }
 
@@ -278,24 +258,21 @@ TEST(the_kept_events_at_once)
 
 TEST(more_of_a_method_that_has_one_reply_is_one_reply)
 {
-    struct json_object *reply, *value;
-
-    rig_open(&rig, &options);
-    int fd = connect_admin();
-    ask(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"more\":true}", &reply);
-    ck_assert(!json_object_object_get_ex(reply, "continues", &value));
-    json_object_put(reply);
+    int fd = open_admin();
+    say(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"more\":true}");
+    struct json_object *reply = hear(fd);
+    get(get(reply, "parameters"), "vendor");
+    ck_assert(!json_object_object_get_ex(reply, "continues", NULL));
     ck_assert_ptr_null(hear(fd));
     end(fd);
 }
 
 TEST(nothing_is_upgraded)
 {
-    rig_open(&rig, &options);
-    int fd = connect_admin();
-    expect_error(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"upgrade\":true}",
-                 "org.varlink.service.MethodNotImplemented", "method",
-                 "org.varlink.service.GetInfo");
+    int fd = open_admin();
+    expect_error_on(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"upgrade\":true}",
+                    "org.varlink.service.MethodNotImplemented", "method",
+                    "org.varlink.service.GetInfo");
     end(fd);
 }
 
@@ -315,8 +292,7 @@ TEST_LOOP(flags_that_make_no_sense_close, 0, (int)(sizeof(bad_flags) / sizeof(ba
 {
     char call[128];
 
-    rig_open(&rig, &options);
-    int fd = connect_admin();
+    int fd = open_admin();
     snprintf(call, sizeof(call), "{\"method\":\"org.varlink.service.GetInfo\",%s}", bad_flags[_i]);
     say(fd, call);
     ck_assert_ptr_null(hear(fd));
@@ -326,17 +302,13 @@ TEST_LOOP(flags_that_make_no_sense_close, 0, (int)(sizeof(bad_flags) / sizeof(ba
 
 TEST(texts_of_others_are_escaped)
 {
-    struct json_object *reply;
-
     rig_open(&rig, &options);
-    rig.health.config_problem = "evil\x1b[2J \xe2\x80\xae name";
+    strcpy(rig.config_state.problem, "evil\x1b[2J \xe2\x80\xae name");
     int fd = connect_admin();
-    struct json_object *status = ask(fd, "{\"method\":\"io.cocod.Admin.GetStatus\"}", &reply);
-    ck_assert_str_eq(json_object_get_string(json_object_array_get_idx(get(status, "reasons"), 0)),
-                     "evil\\x1b[2J \\xe2\\x80\\xae name");
-    json_object_put(reply);
-    expect_error(fd, "{\"method\":\"io.cocod.Admin.X\\u001b\\u202e\"}",
-                 "org.varlink.service.MethodNotFound", "method",
-                 "io.cocod.Admin.X\\x1b\\xe2\\x80\\xae");
+    struct json_object *status = ask_on(fd, "{\"method\":\"io.cocod.Admin.GetStatus\"}");
+    ck_assert_str_eq(text_at(status, "reasons", 0), "evil\\x1b[2J \\xe2\\x80\\xae name");
+    expect_error_on(fd, "{\"method\":\"io.cocod.Admin.X\\u001b\\u202e\"}",
+                    "org.varlink.service.MethodNotFound", "method",
+                    "io.cocod.Admin.X\\x1b\\xe2\\x80\\xae");
     end(fd);
 }

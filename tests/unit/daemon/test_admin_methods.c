@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of methods is the interface's description: the same methods, in the same order, with the
- * same parameters.
+ * The table of methods is the interface's description: the same methods, in the same order, with
+ * the same parameters.
  */
 #include "admin/parts.h"
 #include "support.h"

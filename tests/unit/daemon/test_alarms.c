@@ -43,7 +43,7 @@ static const char *field(enum event_id id, const char *name)
     ck_abort_msg("%s has no %s", event_kind(id)->name, name);
 }
 
-static uint64_t count(enum event_id id)
+static uint64_t told(enum event_id id)
 {
     return event_count(id);
 }
@@ -96,32 +96,32 @@ TEST(a_quoting_service_that_dies_and_comes_back)
         world_pass(&world, S);
         world_receive(&world, client);
     }
-    ck_assert_uint_eq(count(EVENT_BREAKER_OPEN), 1);
+    ck_assert_uint_eq(told(EVENT_BREAKER_OPEN), 1);
     ck_assert_str_eq(field(EVENT_BREAKER_OPEN, "COCO_QGS"), "unix:/run/one");
-    ck_assert_uint_eq(count(EVENT_QGS_DOWN), 0); /* there is another one */
+    ck_assert_uint_eq(told(EVENT_QGS_DOWN), 0); /* there is another one */
     world_pass(&world, 2 * S);
-    ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
+    ck_assert_uint_eq(told(EVENT_DEGRADED), 1);
     world.dead_path = NULL;
     for (uint64_t i = 10; i < 14; i++) {
         ask_quote(client, i);
         world_pass(&world, S);
         world_receive(&world, client);
     }
-    ck_assert_uint_eq(count(EVENT_BREAKER_OPEN), 2);
-    ck_assert_uint_eq(count(EVENT_QGS_DOWN), 1);
+    ck_assert_uint_eq(told(EVENT_BREAKER_OPEN), 2);
+    ck_assert_uint_eq(told(EVENT_QGS_DOWN), 1);
     world_pass(&world, 60 * S); /* probes fail, and nothing is said again */
-    ck_assert_uint_eq(count(EVENT_QGS_DOWN), 1);
-    ck_assert_uint_eq(count(EVENT_BREAKER_OPEN), 2);
+    ck_assert_uint_eq(told(EVENT_QGS_DOWN), 1);
+    ck_assert_uint_eq(told(EVENT_BREAKER_OPEN), 2);
     world.connect_error = 0;
     world_pass(&world, 10 * S);
-    ck_assert_uint_eq(count(EVENT_QGS_UP), 1);
-    ck_assert_uint_eq(count(EVENT_BREAKER_CLOSED), 2);
+    ck_assert_uint_eq(told(EVENT_QGS_UP), 1);
+    ck_assert_uint_eq(told(EVENT_BREAKER_CLOSED), 2);
     ask_quote(client, 20);
     answer_all(WORLD_QUOTE);
     world_receive(&world, client);
     world_pass(&world, 70 * S);
-    ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
-    ck_assert_uint_eq(count(EVENT_HEALTHY), 1);
+    ck_assert_uint_eq(told(EVENT_DEGRADED), 1);
+    ck_assert_uint_eq(told(EVENT_HEALTHY), 1);
     world_close(&world);
 }
 
@@ -132,7 +132,7 @@ TEST(a_quote_that_is_anothers)
     ask_quote(client, 1);
     answer_all(WORLD_OTHER_QUOTE);
     world_receive(&world, client);
-    ck_assert_uint_eq(count(EVENT_QUOTE_NOT_BOUND), 1);
+    ck_assert_uint_eq(told(EVENT_QUOTE_NOT_BOUND), 1);
     ck_assert_str_eq(field(EVENT_QUOTE_NOT_BOUND, "COCO_QGS"), "unix:/run/one");
     ck_assert_str_eq(field(EVENT_QUOTE_NOT_BOUND, "PEER_UID"), "1000");
     world_close(&world);
@@ -145,16 +145,16 @@ TEST(a_vm_that_is_over_its_limits)
     struct world_client *client = vm(1000, 7), *other = vm(1000, 8);
     for (uint64_t i = 0; i < 5; i++)
         ask_quote(client, i);
-    ck_assert_uint_eq(count(EVENT_PEER_LIMIT), 1); /* once a minute, however often */
+    ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 1); /* once a minute, however often */
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "requests_per_account");
     for (uint64_t i = 0; i < 3; i++)
         ask_quote(other, 10 + i);
-    ck_assert_uint_eq(count(EVENT_PEER_LIMIT), 2); /* another one is another one */
+    ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 2); /* another one is another one */
     world_pass(&world, 61 * S);
     ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 7));
     ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 7));
     ck_assert_ptr_null(world_connect_as(&world, 1000, 7));
-    ck_assert_uint_eq(count(EVENT_PEER_LIMIT), 3);
+    ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 3);
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "peers_per_account");
     world_close(&world);
 }
@@ -166,7 +166,7 @@ TEST(a_host_that_is_full)
     ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 2));
     for (int i = 3; i < 20; i++)
         ck_assert_ptr_null(world_connect_as(&world, 1000, i));
-    ck_assert_uint_eq(count(EVENT_PEER_LIMIT), 1);
+    ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 1);
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "peers");
     world_close(&world);
 }
@@ -174,23 +174,23 @@ TEST(a_host_that_is_full)
 TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
 {
     open_world("");
-    ck_assert_uint_eq(count(EVENT_DEGRADED), 0);
+    ck_assert_uint_eq(told(EVENT_DEGRADED), 0);
     cocod_refuse_config(world.cocod, CONFIG_SOURCE_BEFORE, "line 3: no such key");
-    ck_assert_uint_eq(count(EVENT_CONFIG_REFUSED), 1);
+    ck_assert_uint_eq(told(EVENT_CONFIG_REFUSED), 1);
     world_pass(&world, 2 * S);
-    ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
+    ck_assert_uint_eq(told(EVENT_DEGRADED), 1);
     ck_assert_ptr_nonnull(strstr(newest(EVENT_DEGRADED)->sentence, "line 3: no such key"));
     ck_assert_str_eq(field(EVENT_DEGRADED, "COCO_REASONS"), "1");
     world_pass(&world, 600 * S); /* said once */
-    ck_assert_uint_eq(count(EVENT_DEGRADED), 1);
-    ck_assert_uint_eq(count(EVENT_HEALTHY), 0);
+    ck_assert_uint_eq(told(EVENT_DEGRADED), 1);
+    ck_assert_uint_eq(told(EVENT_HEALTHY), 0);
     world_reload(&world, "");
     world_pass(&world, 61 * S);
-    ck_assert_uint_eq(count(EVENT_HEALTHY), 1);
+    ck_assert_uint_eq(told(EVENT_HEALTHY), 1);
     /* What a reload cannot bring in is said, too. */
     world_reload(&world, "[metrics]\nlisten = /run/elsewhere\n");
     world_pass(&world, 2 * S);
-    ck_assert_uint_eq(count(EVENT_DEGRADED), 2);
+    ck_assert_uint_eq(told(EVENT_DEGRADED), 2);
     ck_assert_ptr_nonnull(strstr(newest(EVENT_DEGRADED)->sentence, "[metrics] listen"));
     world_close(&world);
 }
@@ -204,6 +204,7 @@ TEST(a_lease_that_blocks_an_update_names_its_vm)
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
 
     setup();
+
     rig_open(&rig, &options);
     int vmm = rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL), fd = connect_admin();
     struct coco_hello ask = {.version_min = 1,
@@ -222,15 +223,15 @@ TEST(a_lease_that_blocks_an_update_names_its_vm)
     say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":60000,"
             "\"reason\":\"firmware\"}}");
     rig_pass(&rig, options.certs.drain_timeout_us - S);
-    ck_assert_uint_eq(count(EVENT_LEASE_BLOCKS), 0); /* it may still end in time */
+    ck_assert_uint_eq(told(EVENT_LEASE_BLOCKS), 0); /* it may still end in time */
     rig_pass(&rig, 10 * S);
-    ck_assert_uint_eq(count(EVENT_LEASE_BLOCKS), 1);
+    ck_assert_uint_eq(told(EVENT_LEASE_BLOCKS), 1);
     ck_assert_str_eq(field(EVENT_LEASE_BLOCKS, "COCO_VM"), "db-7");
     ck_assert_int_eq(atoi(field(EVENT_LEASE_BLOCKS, "PEER_PID")), getpid());
     ck_assert_uint_eq(strtoull(field(EVENT_LEASE_BLOCKS, "COCO_BYTE"), NULL, 10),
                       hello.lease_base + 3);
     rig_pass(&rig, 60 * S);
-    ck_assert_uint_eq(count(EVENT_UPDATE_TIMEOUT), 1);
+    ck_assert_uint_eq(told(EVENT_UPDATE_TIMEOUT), 1);
     ck_assert_str_eq(field(EVENT_UPDATE_TIMEOUT, "COCO_REASON"), "firmware");
     close(message.passed_fd);
     close(vmm);
@@ -240,13 +241,14 @@ TEST(a_lease_that_blocks_an_update_names_its_vm)
 TEST(a_forced_update_names_the_vms)
 {
     setup();
+
     rig_open(&rig, &options);
     int fd = connect_admin();
     say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":60000,"
             "\"reason\":\"firmware\"}}");
     say(fd, "{\"method\":\"io.cocod.Admin.EndUpdate\",\"parameters\":{\"forced\":true,"
             "\"void\":[\"db-7\",\"db-8\"]}}");
-    ck_assert_uint_eq(count(EVENT_UPDATE_FORCED), 2);
+    ck_assert_uint_eq(told(EVENT_UPDATE_FORCED), 2);
     ck_assert_str_eq(field(EVENT_UPDATE_FORCED, "COCO_VM"), "db-8");
     ck_assert_str_eq(field(EVENT_UPDATE_FORCED, "COCO_REASON"), "firmware");
     rig_await_worker(&rig);
@@ -254,7 +256,7 @@ TEST(a_forced_update_names_the_vms)
             "\"reason\":\"again\"}}");
     say(fd,
         "{\"method\":\"io.cocod.Admin.EndUpdate\",\"parameters\":{\"forced\":true,\"void\":[]}}");
-    ck_assert_uint_eq(count(EVENT_UPDATE_FORCED), 3);
+    ck_assert_uint_eq(told(EVENT_UPDATE_FORCED), 3);
     rig_await_worker(&rig);
     end(fd);
 }
@@ -270,7 +272,7 @@ TEST(a_platform_without_its_chain)
              "fixed_tcb = 3.0.8.115\n",
              chip);
     open_world(config);
-    ck_assert_uint_eq(count(EVENT_CHAIN_MISMATCH), 1);
+    ck_assert_uint_eq(told(EVENT_CHAIN_MISMATCH), 1);
     snprintf(config, sizeof(config), "Milan/VCEK/%s/3.0.8.115", chip);
     ck_assert_str_eq(field(EVENT_CHAIN_MISMATCH, "COCO_KEY"), config);
     cocod_free(world.cocod);
@@ -287,12 +289,13 @@ TEST(a_chain_that_is_refused_and_a_good_one)
     next = options.certs;
     options.certs.n_chain = 1;
     options.certs.chain = none;
+
     rig_open(&rig, &options);
-    ck_assert_uint_eq(count(EVENT_CHAIN_REFUSED), 1);
-    ck_assert_uint_eq(count(EVENT_CHAIN_SERVED), 0);
+    ck_assert_uint_eq(told(EVENT_CHAIN_REFUSED), 1);
+    ck_assert_uint_eq(told(EVENT_CHAIN_SERVED), 0);
     certs_reload(rig.certs, &next);
     rig_await_worker(&rig);
-    ck_assert_uint_eq(count(EVENT_CHAIN_SERVED), 1);
+    ck_assert_uint_eq(told(EVENT_CHAIN_SERVED), 1);
     ck_assert_int_eq(strncmp(field(EVENT_CHAIN_SERVED, "COCO_KEY"), "Milan/VCEK/", 11), 0);
     ck_assert_uint_gt(strtoul(field(EVENT_CHAIN_SERVED, "COCO_TABLE_BYTES"), NULL, 10), 24);
     rig_close(&rig);

@@ -1,150 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Exchanges with QGS: what is sent, what is made of each kind of answer, and how many there are at
- * once.
+ * Exchanges with QGS: what is sent, and what is made of each kind of answer.
  */
-#include "base/log.h"
-#include "base/sys.h"
-#include "fake_qgs.h"
-#include "observe/metrics.h"
-#include "qgs_msg.h"
-#include "quotes/backend.h"
-#include "rig.h"
-#include "tdx_quote.h"
-#include <errno.h>
-#include <event2/event.h>
-#include <linux/vm_sockets.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include "backend_fixture.h"
 
-#define TIMER_US (30u * 1000000u)
-#define GRACE_US (5u * 1000000u)
-#define SLOTS    3
-
-static struct event_base *base;
-static struct timers timers;
-static struct backend *backend;
-static uint8_t tdreport[COCO_TDREPORT_SIZE];
-static uint8_t message[COCO_QGS_QUOTE_REQ_SIZE];
-static uint8_t reply[TDX_QUOTE_ROOM + 200];
-
-/* What `done` was told last. */
-static unsigned n_done;
-static struct exchange_result result;
-static uint8_t quote[TDX_QUOTE_ROOM + 200];
-static size_t quote_size;
-
-static void done(void *data, const struct exchange_result *r)
-{
-    ck_assert_ptr_eq(data, &n_done);
-    n_done++;
-    result = *r;
-    result.reply = NULL;
-    quote_size = 0;
-    ck_assert_int_eq(r->outcome == EXCHANGE_ANSWERED, r->reply != NULL);
-    ck_assert_int_eq(r->outcome == EXCHANGE_ANSWERED, r->text[0] == 0);
-    if (r->reply) {
-        ck_assert_uint_le(r->reply->size, sizeof(quote));
-        memcpy(quote, r->reply->data, r->reply->size);
-        quote_size = r->reply->size;
-    }
-}
-
-static void on_changed(void *data)
-{
-    (void)data;
-}
-
-static void setup(void)
-{
-    struct backend_options options = {.kind = BACKEND_UNIX,
-                                      .path = "/nowhere/qgs.socket",
-                                      .slots = SLOTS,
-                                      .qgs_timer_us = TIMER_US};
-
-    log_set_level(LOG_LEVEL_CRITICAL);
-    rig_reset_sys();
-    fake_qgs_install();
-    memset(&metrics, 0, sizeof(metrics));
-    n_done = 0;
-    tdx_make_tdreport(1, NULL, tdreport);
-    struct coco_qgs_quote_req req = {.minor = 1, .report_size = 1024, .report = tdreport};
-    ck_assert_int_eq(coco_qgs_quote_req_encode(&req, message, sizeof(message)), sizeof(message));
-    base = event_base_new();
-    ck_assert_ptr_nonnull(base);
-    ck_assert_int_eq(timers_init(&timers, base), 0);
-    backend = backend_new(base, &timers, &options, on_changed, NULL);
-    ck_assert_ptr_nonnull(backend);
-}
-
-static void teardown(void)
-{
-    backend_free(backend);
-    timers_done(&timers); /* asserts that every timer was given back */
-    event_base_free(base);
-    fake_qgs_close_all();
-    sys = sys_real;
-}
-
-static void settle(void)
-{
-    for (int i = 0; i < 4; i++) {
-        timers_run(&timers);
-        event_base_loop(base, EVLOOP_NONBLOCK);
-    }
-}
-
-static void start(void)
-{
-    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), 0);
-}
-
-/* One exchange up to the moment at which QGS has the request. */
-static void start_and_take(void)
-{
-    uint8_t got[COCO_TDREPORT_SIZE];
-
-    start();
-    ck_assert_uint_eq(n_done, 0);
-    settle();
-    ck_assert_uint_eq(fake_qgs_n, 1);
-    fake_qgs_request(0, got);
-    ck_assert_mem_eq(got, tdreport, sizeof(got));
-    ck_assert_uint_eq(backend_busy(backend), 1);
-}
-
-static void expect(enum exchange_outcome outcome, uint32_t code, const char *text)
-{
-    settle();
-    ck_assert_uint_eq(n_done, 1);
-    ck_assert_msg(result.outcome == outcome, "outcome %d: %s", (int)result.outcome, result.text);
-    ck_assert_uint_eq(result.code, code);
-    ck_assert_msg(strstr(result.text, text) != NULL, "\"%s\" is not in: %s", text, result.text);
-    ck_assert_uint_eq(backend_busy(backend), 0);
-    /* Where connecting fails, a probe does, too. */
-    bool probed = outcome == EXCHANGE_UNREACHABLE || outcome == EXCHANGE_SATURATED;
-    ck_assert_uint_eq(metrics.qgs_failures, probed ? 2 : outcome != EXCHANGE_ANSWERED);
-}
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
 
 /* --- the request ----------------------------------------------------------------------------- */
 
-static size_t sent[8];
+static size_t sent;
 static unsigned n_sends;
 
 static ssize_t noting_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     ssize_t n = sys_real.sendmsg(fd, msg, flags);
 
-    ck_assert_uint_lt(n_sends, 8);
-    sent[n_sends++] = (size_t)n;
+    n_sends++;
+    sent = (size_t)n;
     return n;
 }
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
 
 /* QGS misreads a request that comes in pieces, and may crash over a connection that ends early. */
 TEST(the_request_is_one_send_of_1052_bytes)
@@ -153,12 +27,10 @@ TEST(the_request_is_one_send_of_1052_bytes)
     sys.sendmsg = noting_sendmsg;
     start_and_take();
     ck_assert_uint_eq(n_sends, 1);
-    ck_assert_uint_eq(sent[0], 1052);
+    ck_assert_uint_eq(sent, 1052);
     ck_assert_uint_eq(fake_qgs_connects, 1);
     ck_assert_uint_eq(metrics.qgs_connects, 1);
 }
-
-static size_t most;
 
 static ssize_t short_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
@@ -170,26 +42,20 @@ static ssize_t short_sendmsg(int fd, const struct msghdr *msg, int flags)
         return -1;
     }
     ck_assert_uint_eq(msg->msg_iovlen, 1);
-    if (iov.iov_len > most)
-        iov.iov_len = most;
+    if (iov.iov_len > 100)
+        iov.iov_len = 100;
     less.msg_iov = &iov;
     return sys_real.sendmsg(fd, &less, flags);
 }
 
 TEST(what_the_socket_does_not_take_follows)
 {
-    uint8_t got[COCO_TDREPORT_SIZE];
-
     n_sends = 0;
-    most = 100;
     sys.sendmsg = short_sendmsg;
     start();
     for (int i = 0; i < 40; i++)
         settle();
-    fake_qgs_request(0, got); /* whole, and nothing behind it */
-    ck_assert_mem_eq(got, tdreport, sizeof(got));
-    fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
-    expect(EXCHANGE_ANSWERED, 0, "");
+    expect_request_and_answer();
 }
 
 static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -265,16 +131,20 @@ TEST(an_error_of_qgs)
     ck_assert_uint_eq(metrics.qgs_answers, 1);
 }
 
-TEST(qgs_closes_without_a_byte)
+/* From 29 s on it is QGS's own timer, and the slot is suspect. */
+TEST_LOOP(qgs_closes_without_a_byte, 0, 2)
 {
     start_and_take();
-    rig_clock_us += 28999999; /* from 29 s on it is QGS's timer */
+    rig_clock_us += 28999999 + (uint64_t)_i;
     fake_qgs_close(0);
-    expect(EXCHANGE_EOF, 0, "without an answer after 28999 ms");
-    ck_assert_uint_eq(result.elapsed_us, 28999999);
-    ck_assert(!backend_timed_out(backend, &result));
-    result.elapsed_us++;
-    ck_assert(backend_timed_out(backend, &result));
+    settle();
+    ck_assert_uint_eq(n_done, 1);
+    ck_assert_int_eq(result.outcome, EXCHANGE_EOF);
+    ck_assert_ptr_nonnull(strstr(result.why.text, _i ? "after 29000 ms" : "after 28999 ms"));
+    ck_assert_uint_eq(result.elapsed_us, 28999999 + (uint64_t)_i);
+    ck_assert_int_eq(result.timed_out, _i == 1);
+    ck_assert_int_eq(exchange_closed_early(&result), _i == 0);
+    ck_assert_uint_eq(backend_slots(backend)->suspect, _i);
 }
 
 /* Closing with unread bytes resets a Unix connection: QGS went away before it read the request. */
@@ -325,64 +195,52 @@ static void set_le32(uint8_t *p, uint32_t v)
         p[i] = (uint8_t)(v >> (8 * i));
 }
 
-/* Each makes a malformed answer out of a good one. */
-static size_t malform(int how, size_t size)
-{
-    switch (how) {
-    case 0: /* major version 2 */
-        reply[4] = 2;
-        return size;
-    case 1: /* another message */
-        reply[8] = 3;
-        return size;
-    case 2: /* header and prefix disagree */
-        set_le32(reply + 12, (uint32_t)size - 5);
-        return size;
-    case 3: /* the quote is longer than the message */
-        set_le32(reply + 24, (uint32_t)size);
-        return size;
-    case 4: /* a selected id that is not there */
-        set_le32(reply + 20, 16);
-        return size;
-    case 5: /* no quote at all */
-        coco_qgs_prefix_encode(24, reply);
-        set_le32(reply + 12, 24);
-        set_le32(reply + 24, 0);
-        return 28;
-    case 6: /* garbage */
-        memset(reply + 4, 0xa5, size - 4);
-        return size;
-    case 7: /* shorter than any header */
-        coco_qgs_prefix_encode(15, reply);
-        return 4;
-    case 8:
-        coco_qgs_prefix_encode(0, reply);
-        return 4;
-    case 9: /* longer than any message */
-        coco_qgs_prefix_encode(COCO_QGS_MESSAGE_MAX + 1, reply);
-        return 4;
-    case 10:
-        coco_qgs_prefix_encode(UINT32_MAX, reply);
-        return 4;
-    default: /* a bare quote: version 4, key type 2 */
-        memcpy(reply, "\x04\x00\x02\x00", 4);
-        return 4;
-    }
-}
-
-#define N_MALFORMED 12
+/* Each makes a malformed answer out of a good one, and may send only its beginning. */
+static const struct {
+    size_t n;
+    struct {
+        size_t at;
+        uint32_t value; /* little-endian */
+    } set[3];
+    size_t size; /* 0: all */
+    const char *says;
+} malformed[] = {
+    /* major version 2 */
+    {.n = 1, .set = {{4, 0x00010002}}, .says = "not the message"},
+    /* another message */
+    {.n = 1, .set = {{8, 3}}, .says = "not the message"},
+    /* header and prefix disagree */
+    {.n = 1, .set = {{12, 4000}}, .says = "not the message"},
+    /* the quote is longer than the message */
+    {.n = 1, .set = {{24, 65000}}, .says = "not the message"},
+    /* a selected id that is not there */
+    {.n = 1, .set = {{20, 16}}, .says = "not the message"},
+    /* no quote at all */
+    {.n = 3, .set = {{0, 24u << 24}, {12, 24}, {24, 0}}, .size = 28, .says = "not the message"},
+    /* garbage */
+    {.n = 3, .set = {{4, ~0u}, {8, ~0u}, {12, ~0u}}, .says = "not the message"},
+    /* shorter than any header, empty, longer than any message */
+    {.n = 1, .set = {{0, 15u << 24}}, .size = 4, .says = "claims a length"},
+    {.n = 1, .set = {{0, 0}}, .size = 4, .says = "claims a length"},
+    {.n = 1,
+     .set = {{0, __builtin_bswap32(COCO_QGS_MESSAGE_MAX + 1)}},
+     .size = 4,
+     .says = "claims a length"},
+    {.n = 1, .set = {{0, UINT32_MAX}}, .size = 4, .says = "claims a length"},
+    /* a bare quote: version 4, key type 2 */
+    {.n = 1, .set = {{0, 0x00020004}}, .size = 4, .says = "bare quote"},
+};
 
 /* Told as soon as it is clear, not when QGS closes. */
-TEST_LOOP(a_malformed_answer, 0, N_MALFORMED)
+TEST_LOOP(a_malformed_answer, 0, (int)(sizeof(malformed) / sizeof(malformed[0])))
 {
     size_t size = fake_qgs_make_reply(tdreport, reply, sizeof(reply));
 
     start_and_take();
-    fake_qgs_send(0, reply, malform(_i, size));
-    expect(EXCHANGE_MALFORMED, 0,
-           _i == N_MALFORMED - 1 ? "bare quote"
-           : _i >= 7             ? "claims a length"
-                                 : "not the message");
+    for (size_t i = 0; i < malformed[_i].n; i++)
+        set_le32(reply + malformed[_i].set[i].at, malformed[_i].set[i].value);
+    fake_qgs_send(0, reply, malformed[_i].size ? malformed[_i].size : size);
+    expect(EXCHANGE_MALFORMED, 0, malformed[_i].says);
 }
 
 TEST(qgs_is_silent)
@@ -392,261 +250,11 @@ TEST(qgs_is_silent)
     rig_clock_us += TIMER_US + GRACE_US - 1;
     settle();
     ck_assert_uint_eq(n_done, 0);
-    ck_assert_uint_eq(backend_busy(backend), 1);
+    ck_assert_uint_eq(backend_slots(backend)->busy, 1);
     rig_clock_us += 1;
     expect(EXCHANGE_SILENT, 0, "did not finish its answer: 2 bytes");
     ck_assert_uint_eq(result.elapsed_us, TIMER_US + GRACE_US);
     /* cocod has let go of the connection */
     char byte;
     ck_assert_int_le(recv(fake_qgs_fds[0], &byte, 1, 0), 0);
-}
-
-/* --- connecting ------------------------------------------------------------------------------ */
-
-static const struct {
-    int error;
-    enum exchange_outcome outcome;
-    const char *text;
-} connect_errors[] = {
-    {EAGAIN, EXCHANGE_SATURATED, "hangs or is overloaded"},
-    {ENOENT, EXCHANGE_UNREACHABLE, "there is no socket at unix:/nowhere/qgs.socket"},
-    {ECONNREFUSED, EXCHANGE_UNREACHABLE, "nobody listens at unix:/nowhere/qgs.socket"},
-    {EACCES, EXCHANGE_UNREACHABLE, "its permissions"},
-    {EPERM, EXCHANGE_UNREACHABLE, "its permissions"},
-    {ENOTDIR, EXCHANGE_UNREACHABLE, "cannot connect to unix:/nowhere/qgs.socket"},
-};
-
-TEST_LOOP(connecting_fails, 0, (int)(sizeof(connect_errors) / sizeof(connect_errors[0])))
-{
-    fake_qgs_error = connect_errors[_i].error;
-    start();
-    expect(connect_errors[_i].outcome, (uint32_t)connect_errors[_i].error, connect_errors[_i].text);
-    ck_assert_uint_eq(metrics.qgs_connects, 2);
-    ck_assert_uint_eq(metrics.qgs_answers, 0);
-}
-
-/* The same from the kernel itself. */
-TEST(connecting_to_what_is_really_not_there)
-{
-    struct backend_options options = {.kind = BACKEND_UNIX, .slots = 1, .qgs_timer_us = TIMER_US};
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    sys.connect = sys_real.connect;
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/q", rig_tmpdir());
-    options.path = address.sun_path;
-    backend_free(backend);
-    backend = backend_new(base, &timers, &options, on_changed, NULL);
-    start();
-    expect(EXCHANGE_UNREACHABLE, ENOENT, address.sun_path);
-    ck_assert_int_eq(backend_breaker(backend), BREAKER_OPEN);
-    backend_free(backend);
-    backend = backend_new(base, &timers, &options, on_changed, NULL);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
-    n_done = 0;
-    metrics.qgs_failures = 0;
-    start();
-    expect(EXCHANGE_UNREACHABLE, ECONNREFUSED, "nobody listens");
-    backend_free(backend);
-    backend = backend_new(base, &timers, &options, on_changed, NULL);
-    ck_assert_int_eq(listen(fd, 0), 0);
-    int other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* fills the backlog */
-    ck_assert_int_eq(connect(other, (const struct sockaddr *)&address, sizeof(address)), 0);
-    n_done = 0;
-    metrics.qgs_failures = 0;
-    start();
-    expect(EXCHANGE_SATURATED, EAGAIN, "overloaded");
-    close(other);
-    close(fd);
-}
-
-static int no_socket(int domain, int type, int protocol)
-{
-    (void)domain;
-    (void)type;
-    (void)protocol;
-    errno = EMFILE;
-    return -1;
-}
-
-TEST(no_descriptor_for_a_connection)
-{
-    sys.socket = no_socket;
-    start();
-    expect(EXCHANGE_MEMORY, EMFILE, "cannot connect");
-    ck_assert_uint_eq(fake_qgs_connects, 0);
-}
-
-static int slow_fd = -1;
-
-/* As vsock connects: later, from the loop. */
-static int slow_connect(int fd, const struct sockaddr *addr, socklen_t size)
-{
-    int pair[2];
-
-    (void)addr;
-    (void)size;
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert_int_eq(dup3(pair[0], fd, O_CLOEXEC), fd);
-    close(pair[0]);
-    slow_fd = fake_qgs_fds[fake_qgs_n++] = pair[1];
-    errno = EINPROGRESS;
-    return -1;
-}
-
-TEST(a_connection_that_comes_later)
-{
-    uint8_t got[COCO_TDREPORT_SIZE];
-
-    sys.connect = slow_connect;
-    start();
-    settle();
-    fake_qgs_request(0, got);
-    fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
-    expect(EXCHANGE_ANSWERED, 0, "");
-}
-
-TEST(addresses_have_names)
-{
-    struct backend_options options = {.kind = BACKEND_VSOCK, .cid = 2, .port = 4050, .slots = 7};
-    struct backend *vsock = backend_new(base, &timers, &options, on_changed, NULL);
-
-    ck_assert_str_eq(backend_name(vsock), "vsock:2:4050");
-    ck_assert_uint_eq(backend_slots(vsock), 7);
-    backend_free(vsock);
-    ck_assert_str_eq(backend_name(backend), "unix:/nowhere/qgs.socket");
-}
-
-static int seen_family;
-static unsigned seen_cid, seen_port;
-
-static int looking_socket(int domain, int type, int protocol)
-{
-    seen_family = domain;
-    ck_assert_int_ne(type & SOCK_NONBLOCK, 0);
-    ck_assert_int_ne(type & SOCK_CLOEXEC, 0);
-    return sys_real.socket(AF_UNIX, type, protocol);
-}
-
-static int looking_connect(int fd, const struct sockaddr *addr, socklen_t size)
-{
-    struct sockaddr_vm vm;
-
-    (void)fd;
-    ck_assert_uint_eq(size, sizeof(vm));
-    memcpy(&vm, addr, sizeof(vm));
-    ck_assert_uint_eq(vm.svm_family, AF_VSOCK);
-    seen_cid = vm.svm_cid;
-    seen_port = vm.svm_port;
-    errno = ECONNRESET;
-    return -1;
-}
-
-TEST(vsock_is_asked_by_cid_and_port)
-{
-    struct backend_options options = {
-        .kind = BACKEND_VSOCK, .cid = 2, .port = 4050, .slots = 1, .qgs_timer_us = TIMER_US};
-
-    backend_free(backend);
-    backend = backend_new(base, &timers, &options, on_changed, NULL);
-    sys.socket = looking_socket;
-    sys.connect = looking_connect;
-    start();
-    expect(EXCHANGE_UNREACHABLE, ECONNRESET, "vsock:2:4050");
-    ck_assert_int_eq(seen_family, AF_VSOCK);
-    ck_assert_uint_eq(seen_cid, 2);
-    ck_assert_uint_eq(seen_port, 4050);
-}
-
-/* --- slots ----------------------------------------------------------------------------------- */
-
-TEST(no_more_exchanges_than_slots)
-{
-    for (int i = 0; i < SLOTS; i++) {
-        ck_assert(backend_has_slot(backend));
-        start();
-    }
-    ck_assert(!backend_has_slot(backend));
-    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -EBUSY);
-    settle();
-    ck_assert_uint_eq(fake_qgs_n, SLOTS);
-    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -EBUSY);
-    fake_qgs_answer(1);
-    settle();
-    ck_assert_uint_eq(n_done, 1);
-    ck_assert_uint_eq(backend_busy(backend), SLOTS - 1);
-    start();
-    settle();
-    ck_assert_uint_eq(fake_qgs_n, SLOTS + 1);
-    ck_assert(!backend_has_slot(backend));
-}
-
-static unsigned n_chained;
-
-static void start_another(void *data, const struct exchange_result *r)
-{
-    (void)data;
-    (void)r;
-    n_done++;
-    ck_assert(backend_has_slot(backend)); /* one's own is free already */
-    if (n_chained-- > 0)
-        ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
-}
-
-TEST(the_end_of_one_may_start_the_next)
-{
-    n_chained = 20;
-    ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
-    for (unsigned i = 0; i <= 20; i++) {
-        settle();
-        ck_assert_uint_eq(fake_qgs_n, i + 1);
-        ck_assert_uint_eq(n_done, i);
-        fake_qgs_answer(i);
-    }
-    settle();
-    ck_assert_uint_eq(n_done, 21);
-    /* Also where it fails at once: no recursion, the loop goes on. */
-    n_chained = 1000;
-    n_done = 0;
-    sys.socket = no_socket;
-    ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
-    for (int i = 0; i < 1100; i++)
-        settle();
-    ck_assert_uint_eq(n_done, 1001);
-    ck_assert_uint_eq(backend_busy(backend), 0);
-}
-
-TEST(freeing_ends_what_runs_without_telling)
-{
-    start();
-    start();
-    settle();
-    start(); /* not begun yet */
-    backend_free(backend);
-    backend = NULL;
-    settle();
-    ck_assert_uint_eq(n_done, 0);
-    ck_assert_uint_eq(timers.n, 0);
-}
-
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
-}
-
-TEST(out_of_memory)
-{
-    sys.alloc = failing_alloc;
-    fail_at = 0;
-    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -ENOMEM);
-    fail_at = 1;
-    ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -ENOMEM);
-    ck_assert_uint_eq(backend_busy(backend), 0);
-    fail_at = -1;
-    start_and_take();
-    fail_at = 0; /* for the answer */
-    fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
-    expect(EXCHANGE_MEMORY, ENOMEM, "out of memory");
 }

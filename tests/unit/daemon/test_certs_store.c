@@ -386,26 +386,26 @@ TEST(a_crl_that_does_not_fit_is_left_out)
     struct chain_input plain = make_crl(1, 0, 0);
     static uint8_t large[CRL_MAX];
     struct crl crl = {.der = large, .issuer_cn = "ARK-Milan"};
-    char why[CHAIN_WHY_SIZE];
+    struct why why;
     struct store_chain c = {.crl = &crl};
     struct blob *with, *without;
 
     start(milan("3.0.8.115", ""));
     import_chains(false);
     c.chain = (struct chain *)(uintptr_t)certs_status(cocod->certs).chain;
-    ck_assert_int_eq(load_table(&c, false, &without, why, sizeof(why)), 0);
+    ck_assert_int_eq(load_table(&c, false, &without, &why), 0);
     crl.size = COCO_SNP_TABLE_MAX - without->size - COCO_SNP_ENTRY_SIZE;
     for (int over = 0; over < 2; over++, crl.size++) {
         memcpy(large, "\x30\x82", 2); /* a SEQUENCE of that size */
         large[2] = (uint8_t)((crl.size - 4) >> 8);
         large[3] = (uint8_t)(crl.size - 4);
-        ck_assert_int_eq(load_table(&c, true, &with, why, sizeof(why)), 0);
+        ck_assert_int_eq(load_table(&c, true, &with, &why), 0);
         ck_assert_uint_eq(with->size, over ? without->size : COCO_SNP_TABLE_MAX);
         ck_assert_int_eq(c.crl_left_out, over);
-        ck_assert_int_eq(c.alarm[0] != 0, over);
+        ck_assert_int_eq(c.alarm.text[0] != 0, over);
         blob_unref(with);
     }
-    ck_assert_ptr_nonnull(strstr(c.alarm, "does not fit into the table"));
+    ck_assert_ptr_nonnull(strstr(c.alarm.text, "does not fit into the table"));
     blob_unref(without);
     free_input(plain);
     stop();

@@ -42,9 +42,9 @@ static void free_all(void)
 
 static int parse(const struct chain_input *in, size_t n, struct chain **ret)
 {
-    memset(why, 0, sizeof(why));
+    memset(&why, 0, sizeof(why));
     *ret = NULL;
-    return chain_parse(in, n, ret, why, sizeof(why));
+    return chain_parse(in, n, ret, &why);
 }
 
 /* The test PKI's chain, and verified. */
@@ -53,11 +53,11 @@ static void expect_chain(const struct chain_input *in, size_t n)
     struct chain_roots roots = roots_of(MILAN);
     struct chain *c;
 
-    ck_assert_msg(parse(in, n, &c) == 0, "%s", why);
+    ck_assert_msg(parse(in, n, &c) == 0, "%s", why.text);
     ck_assert_uint_eq(c->certs[CHAIN_LEAF].size, leaf.der_size);
     ck_assert_mem_eq(c->certs[CHAIN_LEAF].der, leaf.der, leaf.der_size);
-    int r = chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why));
-    ck_assert_msg(r == 0, "%s", why);
+    int r = chain_verify(c, &roots, (int64_t)time(NULL), &why);
+    ck_assert_msg(r == 0, "%s", why.text);
     chain_free(c);
 }
 
@@ -69,7 +69,7 @@ static void expect_refused(const char *name, const void *data, size_t size, cons
     ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
     ck_assert_ptr_null(c);
     assert_why(reason);
-    ck_assert_msg(strncmp(why, name, strlen(name)) == 0, "%s", why);
+    ck_assert_msg(strncmp(why.text, name, strlen(name)) == 0, "%s", why.text);
 }
 
 /* What an import of one file makes of it: "ARK added, OTHER refused"; the last reason is in `why`. */
@@ -83,18 +83,18 @@ static void expect_import(struct store *store, struct chain_input file, const ch
     char text[1024] = "";
 
     ck_assert_int_eq(store_import(store, &file, 1, &results), 0);
-    why[0] = 0;
+    why.text[0] = 0;
     for (size_t i = 0; i < results.n; i++) {
         const struct store_result *result = &results.items[i];
         size_t used = strlen(text);
         ck_assert_str_eq(result->name, file.name);
         (void)snprintf(text + used, sizeof(text) - used, "%s%s %s", i ? ", " : "", result->kind,
                        actions[result->action]);
-        if (result->reason[0])
-            (void)snprintf(why, sizeof(why), "%s", result->reason);
+        if (result->reason.text[0])
+            (void)why_set(&why, 0, "%s", result->reason.text);
     }
     ck_assert_msg(strcmp(text, expected) == 0, "%s: %s, not %s (%s)", file.name, text, expected,
-                  why);
+                  why.text);
     store_results_done(&results);
 }
 
@@ -147,7 +147,7 @@ TEST(one_certificate_with_text_behind_keeps_its_files_name)
     const struct chain_input in[] = {input_of("ark.pem", text, strlen(text)),
                                      input_of("ask.pem", ask_pem, strlen(ask_pem)),
                                      input_of("vcek.pem", leaf_pem, strlen(leaf_pem))};
-    ck_assert_msg(parse(in, 3, &c) == 0, "%s", why);
+    ck_assert_msg(parse(in, 3, &c) == 0, "%s", why.text);
     ck_assert_str_eq(c->certs[CHAIN_ARK].source, "ark.pem");
     chain_free(c);
     free(text);
@@ -238,7 +238,7 @@ TEST(an_import_takes_what_is_good_around_what_is_not)
     expect_import(&store, input_of("all.pem", text, strlen(text)),
                   "OTHER refused, ARK added, OTHER refused, ASK added, VCEK added, OTHER refused");
     assert_why("all.pem holds a private key");
-    ck_assert_ptr_null(strstr(why, "c2VjcmV0"));
+    ck_assert_ptr_null(strstr(why.text, "c2VjcmV0"));
     free(text);
     /* A BEGIN line that was lost does not go by as explanation. */
     ck_assert_int_gt(asprintf(&text, "%s%s", strchr(ark_pem, '\n'), ask_pem), 0);
@@ -299,9 +299,9 @@ TEST(a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_named)
         expect_import(&store, in,
                       first ? "OTHER kept out, ASK added, VCEK added, ARK added"
                             : "VCEK added, ASK added, OTHER kept out, ARK added");
-        ck_assert_str_eq(why, "certs.bin has an entry of 6 bytes with the GUID "
-                              "00112233-4455-6677-8899-aabbccddeeff, which is none of a "
-                              "certificate, but somebody's own: it is passed over");
+        ck_assert_str_eq(why.text, "certs.bin has an entry of 6 bytes with the GUID "
+                                   "00112233-4455-6677-8899-aabbccddeeff, which is none of a "
+                                   "certificate, but somebody's own: it is passed over");
         in.size = 200;
         expect_import(&store, in, "OTHER refused");
         assert_why("begins like a GHCB certificate table, but an entry lies outside of its 200 ");
@@ -322,7 +322,7 @@ static void judge_files(struct store *store, bool verify, const struct chain_inp
     for (size_t i = 0; i < results.n; i++) {
         if (results.items[i].action != STORE_REFUSED)
             continue;
-        (void)snprintf(why, sizeof(why), "%s", results.items[i].reason);
+        (void)why_set(&why, 0, "%s", results.items[i].reason.text);
         refused++;
     }
     ck_assert_uint_eq(refused, 1);
@@ -353,11 +353,11 @@ TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there)
         judge_files(&store, verify != 0, with_ark, 2);
         assert_why("kds/bad-ask.pem");
         assert_why("ARK-Milan (kds/my-ark.pem)");
-        ck_assert_msg(!strstr(why, store.dir), "%s", why);
+        ck_assert_msg(!strstr(why.text, store.dir), "%s", why.text);
         judge_files(&store, verify != 0, with_both, 3);
         assert_why("kds/bad-vcek.der");
         assert_why("kds/my-ask.pem");
-        ck_assert_msg(!strstr(why, store.dir), "%s", why);
+        ck_assert_msg(!strstr(why.text, store.dir), "%s", why.text);
     }
     /* Both are stored by now. */
     (void)snprintf(stored, sizeof(stored), "%s/Milan/ark.der", store.dir);
@@ -515,11 +515,11 @@ TEST(field_pem_with_text_around)
         struct chain_input in[2] = {{0}, vcek};
         struct chain *c;
         ck_assert(read_data(chains[i], &in[0]));
-        ck_assert_msg(parse(in, 2, &c) == 0, "%s", why);
+        ck_assert_msg(parse(in, 2, &c) == 0, "%s", why.text);
         ck_assert_str_eq(c->certs[CHAIN_ARK].sha256, ARK_MILAN);
         ck_assert_str_eq(c->certs[CHAIN_ASK].sha256, ASK_MILAN);
         ck_assert_str_eq(c->certs[CHAIN_LEAF].sha256, VCEK_TEXT);
-        ck_assert_msg(chain_verify(c, &roots, SEPTEMBER_2026, why, sizeof(why)) == 0, "%s", why);
+        ck_assert_msg(chain_verify(c, &roots, SEPTEMBER_2026, &why) == 0, "%s", why.text);
         chain_free(c);
         expect_import(&store, in[0], "ASK added, ARK added");
         expect_import(&store, vcek, "VCEK added");
@@ -563,11 +563,11 @@ TEST(field_tables)
         expect_import(&store, in, cases[i].expected);
         if (strstr(cases[i].expected, "OTHER"))
             assert_why("an entry of 18 bytes with the GUID 9f4116cd-c503-4f5a-8f6f-fb68882f4ce2");
-        ck_assert_msg(parse(&in, 1, &c) == 0, "%s", why);
+        ck_assert_msg(parse(&in, 1, &c) == 0, "%s", why.text);
         ck_assert_str_eq(c->certs[CHAIN_ARK].sha256, ARK_MILAN);
         ck_assert_str_eq(c->certs[CHAIN_ASK].sha256, ASK_MILAN);
         ck_assert_uint_eq(c->certs[CHAIN_LEAF].size, 1360);
-        ck_assert_msg(chain_verify(c, &roots, SEPTEMBER_2026, why, sizeof(why)) == 0, "%s", why);
+        ck_assert_msg(chain_verify(c, &roots, SEPTEMBER_2026, &why) == 0, "%s", why.text);
         chain_free(c);
         free_data(&in);
     }

@@ -42,11 +42,10 @@ TEST(every_product_verifies_with_both_signers)
                                        ca_input(product, vlek ? SNP_PKI_ASVK : SNP_PKI_ASK, "ask")};
             struct chain_roots roots = roots_of(product);
             struct chain *c = NULL;
-            ck_assert_msg(chain_parse(in, 3, &c, why, sizeof(why)) == 0, "%s", why);
-            ck_assert_msg(chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why)) == 0, "%s",
-                          why);
+            ck_assert_msg(chain_parse(in, 3, &c, &why) == 0, "%s", why.text);
+            ck_assert_msg(chain_verify(c, &roots, (int64_t)time(NULL), &why) == 0, "%s", why.text);
             ck_assert_str_eq(c->product, names[product]);
-            ck_assert_int_eq(c->signer, vlek ? CHAIN_SIGNER_VLEK : CHAIN_SIGNER_VCEK);
+            ck_assert_int_eq(c->signer, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK);
             ck_assert_uint_eq(chain_tcb_version(c), versions[product]);
             ck_assert_uint_eq(c->hwid_size, vlek ? 0 : product >= TURIN ? 8 : 64);
             ck_assert_mem_eq(c->hwid, chip_id, c->hwid_size);
@@ -79,7 +78,7 @@ TEST(bad_leaves_are_refused_with_their_reason)
             struct snp_pki_leaf_options options = {.vlek = vlek, .bad = cases[i].bad};
             struct snp_pki_leaf leaf = make_leaf(product, &options);
             int r = judge(product, vlek, leaf.der, leaf.der_size);
-            ck_assert_msg(r == cases[i].result, "bad %x: %d, %s", cases[i].bad, r, why);
+            ck_assert_msg(r == cases[i].result, "bad %x: %d, %s", cases[i].bad, r, why.text);
             assert_why(cases[i].why);
             if (r < 0)
                 assert_why(vlek ? "the VLEK (leaf.der)" : "the VCEK (leaf.der)");
@@ -117,7 +116,7 @@ TEST(missing_extensions_are_named)
                               strchr(cases[i].products, '0' + product) != NULL;
                 int r = judge(product, vlek, leaf.der, leaf.der_size);
                 ck_assert_msg(r == (needed ? -EBADMSG : 0), "%s, vlek %d, product %d: %d %s",
-                              cases[i].omit, vlek, product, r, why);
+                              cases[i].omit, vlek, product, r, why.text);
                 if (needed) {
                     assert_why("lacks the extension");
                     assert_why(cases[i].name);
@@ -141,8 +140,8 @@ TEST(unpinned_root_is_refused_by_its_fingerprint)
     snp_pki_ark_sha256(pkis[MILAN], digest);
     for (size_t i = 0; i < sizeof(digest); i++)
         (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    ck_assert_int_eq(chain_parse(in, 3, &c, why, sizeof(why)), 0);
-    ck_assert_int_eq(chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why)), -EBADMSG);
+    ck_assert_int_eq(chain_parse(in, 3, &c, &why), 0);
+    ck_assert_int_eq(chain_verify(c, &roots, (int64_t)time(NULL), &why), -EBADMSG);
     assert_why("the root ARK-Milan (my_ark.pem");
     assert_why(hex);
     assert_why("[certs] root");
@@ -161,15 +160,15 @@ TEST(only_roots_can_be_trusted_and_not_too_many)
 
     ck_assert_uint_eq(roots.n, 5);
     ck_assert_str_eq(roots.roots[4].name, "ARK-Milan");
-    ck_assert_int_eq(chain_roots_add(&roots, &ask, why, sizeof(why)), -EBADMSG);
+    ck_assert_int_eq(chain_roots_add(&roots, &ask, &why), -EBADMSG);
     assert_why("ask.der (SEV-Milan) is no root");
     ck_assert_int_gt(asprintf(&both, "%s%s", text[0], text[1]), 0);
     struct chain_input in = input_of("both.pem", both, strlen(both));
-    ck_assert_int_eq(chain_roots_add(&roots, &in, why, sizeof(why)), -EBADMSG);
+    ck_assert_int_eq(chain_roots_add(&roots, &in, &why), -EBADMSG);
     assert_why("both.pem, certificate 2 (SEV-Milan) is no root");
     ck_assert_mem_eq(&roots, &before, sizeof(roots));
     roots.n = CHAIN_ROOTS_MAX;
-    ck_assert_int_eq(chain_roots_add(&roots, &ark, why, sizeof(why)), -ENOSPC);
+    ck_assert_int_eq(chain_roots_add(&roots, &ark, &why), -ENOSPC);
     assert_why("one root too many");
     free(both);
     free(text[0]);
@@ -189,7 +188,7 @@ TEST(every_altered_byte_of_a_leaf_is_noticed)
         leaf.der[i] ^= bit;
         int r = judge(MILAN, false, leaf.der, leaf.der_size);
         ck_assert_msg(r == -EBADMSG, "byte %zu ^ %02x was not noticed: %d", i, bit, r);
-        ck_assert(why[0] != '\0');
+        ck_assert(why.text[0] != '\0');
         leaf.der[i] ^= bit;
     }
     ck_assert_int_eq(judge(MILAN, false, leaf.der, leaf.der_size), 0);
@@ -301,10 +300,10 @@ static int judge_changed_ask(change f)
     uint8_t *der = encode(x, &size);
     struct chain_input in[] = {ca_input(MILAN, SNP_PKI_ARK, "ark"), input_of("ask.der", der, size),
                                leaf_input(&leaf, "leaf")};
-    memset(why, 0, sizeof(why));
-    int r = chain_parse(in, 3, &c, why, sizeof(why));
+    memset(&why, 0, sizeof(why));
+    int r = chain_parse(in, 3, &c, &why);
     if (r == 0)
-        r = chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why));
+        r = chain_verify(c, &roots, (int64_t)time(NULL), &why);
     chain_free(c);
     OPENSSL_free(der);
     EVP_PKEY_free(key);
@@ -322,7 +321,7 @@ TEST(other_signature_parameters_are_refused)
                                     {EVP_sha384(), EVP_sha384(), 0},
                                     {EVP_sha384(), EVP_sha384(), 20}};
 
-    ck_assert_msg(judge_changed_leaf(NULL, as_amd()) == 0, "%s", why);
+    ck_assert_msg(judge_changed_leaf(NULL, as_amd()) == 0, "%s", why.text);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         ck_assert_int_eq(judge_changed_leaf(NULL, cases[i]), -EBADMSG);
         assert_why("the VCEK (leaf.der) is not signed by RSASSA-PSS with SHA-384, MGF1 with "
@@ -521,7 +520,7 @@ TEST(changed_leaves_are_judged_by_what_changed)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         int r = judge_changed_leaf(cases[i].f, as_amd());
-        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why);
+        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why.text);
         assert_why(cases[i].why);
     }
 }
@@ -546,7 +545,8 @@ TEST(version_3_alone_is_taken)
         ck_assert_int_eq(EVP_DigestSign(ctx, signature, &n, tbs, tbs_size), 1);
         EVP_MD_CTX_free(ctx);
         int r = judge(MILAN, false, leaf.der, leaf.der_size);
-        ck_assert_msg(r == (version == 3 ? 0 : -EBADMSG), "version %u: %d, %s", version, r, why);
+        ck_assert_msg(r == (version == 3 ? 0 : -EBADMSG), "version %u: %d, %s", version, r,
+                      why.text);
         assert_why(version == 3 ? "" : "is no X.509 version 3 certificate");
     }
     EVP_PKEY_free(key);
@@ -641,7 +641,7 @@ TEST(changed_intermediates_are_judged_by_what_changed)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         int r = judge_changed_ask(cases[i].f);
-        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why);
+        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why.text);
         assert_why(cases[i].why);
     }
 }
@@ -662,9 +662,9 @@ TEST(root_must_sign_itself)
     struct chain_input in[] = {input_of("ark.der", der, size), ca_input(MILAN, SNP_PKI_ASK, "ask"),
                                leaf_input(&leaf, "leaf")};
     chain_roots_init(&roots);
-    ck_assert_int_eq(chain_roots_add(&roots, &in[0], why, sizeof(why)), 0);
-    ck_assert_int_eq(chain_parse(in, 3, &c, why, sizeof(why)), 0);
-    ck_assert_int_eq(chain_verify(c, &roots, (int64_t)time(NULL), why, sizeof(why)), -EBADMSG);
+    ck_assert_int_eq(chain_roots_add(&roots, &in[0], &why), 0);
+    ck_assert_int_eq(chain_parse(in, 3, &c, &why), 0);
+    ck_assert_int_eq(chain_verify(c, &roots, (int64_t)time(NULL), &why), -EBADMSG);
     assert_why("the signature of the ARK (ark.der) does not verify with the key of ARK-Milan");
     chain_free(c);
     OPENSSL_free(der);
@@ -682,13 +682,13 @@ TEST(dates_hold_at_both_ends)
     struct chain_roots roots = roots_of(MILAN);
     struct chain *c = NULL;
 
-    ck_assert_int_eq(chain_parse(in, 3, &c, why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_parse(in, 3, &c, &why), 0);
     int64_t first = c->certs[CHAIN_LEAF].not_before_s;
     int64_t last = c->certs[CHAIN_LEAF].not_after_s;
-    ck_assert_int_eq(chain_verify(c, &roots, first - 1, why, sizeof(why)), -ESTALE);
-    ck_assert_int_eq(chain_verify(c, &roots, first, why, sizeof(why)), 0);
-    ck_assert_int_eq(chain_verify(c, &roots, last, why, sizeof(why)), 0);
-    ck_assert_int_eq(chain_verify(c, &roots, last + 1, why, sizeof(why)), -ESTALE);
+    ck_assert_int_eq(chain_verify(c, &roots, first - 1, &why), -ESTALE);
+    ck_assert_int_eq(chain_verify(c, &roots, first, &why), 0);
+    ck_assert_int_eq(chain_verify(c, &roots, last, &why), 0);
+    ck_assert_int_eq(chain_verify(c, &roots, last + 1, &why), -ESTALE);
     chain_free(c);
     snp_pki_leaf_done(&leaf);
 }
@@ -711,7 +711,7 @@ TEST(a_venice_leaf_with_levels_beyond_its_tcb_is_refused)
         struct snp_pki_leaf_options options = {.tcb = cases[i].tcb, .more = cases[i].more};
         struct snp_pki_leaf leaf = make_leaf(VENICE, &options);
         int r = judge(VENICE, false, leaf.der, leaf.der_size);
-        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why);
+        ck_assert_msg(r == cases[i].result, "case %zu: %d, %s", i, r, why.text);
         if (r < 0)
             assert_why("that is not 0: that level is not known here");
         snp_pki_leaf_done(&leaf);

@@ -26,24 +26,24 @@ static void teardown(void)
 
 static int check_report(const uint8_t *tdreport)
 {
-    const char *why = NULL;
+    struct why why = {""};
     int r = check_tdreport(tdreport, &why);
 
-    ck_assert_int_eq(r < 0, why != NULL && why[0] != 0);
+    ck_assert_int_eq(r < 0, why.text[0] != 0);
     return r;
 }
 
 static int check(const uint8_t *quote, size_t size, const uint8_t *tdreport, size_t *ret_size,
-                 const char **ret_why)
+                 struct why *why)
 {
     /* In an allocation of its exact size: whatever reads behind it is seen. */
     uint8_t *copy = malloc(size ? size : 1);
 
     ck_assert_ptr_nonnull(copy);
     memcpy(copy, quote, size);
-    *ret_why = NULL;
-    int r = check_quote(copy, size, tdreport, ret_size, ret_why);
-    ck_assert_int_eq(r < 0, *ret_why != NULL);
+    why->text[0] = 0;
+    int r = check_quote(copy, size, tdreport, ret_size, why);
+    ck_assert_int_eq(r < 0, why->text[0] != 0);
     free(copy);
     return r;
 }
@@ -109,7 +109,7 @@ TEST_LOOP(a_quote_of_this_tdreport_is_taken_and_trimmed, 0, 2)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM + 300];
     size_t size = 0, got = 0;
-    const char *why;
+    struct why why;
 
     tdx_make_tdreport(5, NULL, tdreport);
     ck_assert_int_eq(tdx_make_quote(signer, tdreport, versions[_i], quote, TDX_QUOTE_ROOM, &size),
@@ -128,7 +128,7 @@ TEST_LOOP(a_quote_that_is_cut_is_refused, 0, 2)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
     size_t size = 0, got = 4711;
-    const char *why;
+    struct why why;
 
     tdx_make_tdreport(5, NULL, tdreport);
     ck_assert_int_eq(tdx_make_quote(signer, tdreport, versions[_i], quote, TDX_QUOTE_ROOM, &size),
@@ -144,7 +144,7 @@ TEST_LOOP(a_quote_of_another_tdreport_is_refused, 0, 2)
     uint8_t a[COCO_TDREPORT_SIZE], b[COCO_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
     uint8_t report_data[64] = {1};
     size_t size = 0, got = 0;
-    const char *why;
+    struct why why;
 
     tdx_make_tdreport(5, NULL, a);
     tdx_make_tdreport(6, NULL, b); /* another TD */
@@ -153,7 +153,7 @@ TEST_LOOP(a_quote_of_another_tdreport_is_refused, 0, 2)
     tdx_make_tdreport(5, report_data, b); /* the same TD, asked another time */
     ck_assert_int_eq(tdx_make_quote(signer, b, versions[_i], quote, TDX_QUOTE_ROOM, &size), 0);
     ck_assert_int_eq(check(quote, size, a, &got, &why), -EBADMSG);
-    ck_assert_str_eq(why, "report_data");
+    ck_assert_str_eq(why.text, "report_data");
     ck_assert_int_eq(check(quote, size, b, &got, &why), 0);
 }
 
@@ -162,7 +162,7 @@ TEST_LOOP(every_byte_of_the_body_that_a_tdreport_has_binds, 0, 2)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], quote[TDX_QUOTE_ROOM];
     size_t size = 0, got;
-    const char *why;
+    struct why why;
     size_t body = versions[_i] == 4 ? 48 : 54;
     unsigned bound = 0;
 
@@ -209,19 +209,19 @@ TEST_LOOP(real_pairs, 0, 7)
     size_t tdreport_size = 0, quote_size = 0, got = 0;
     uint8_t *tdreport = real(pairs[_i].tdreport, &tdreport_size);
     uint8_t *quote = tdreport ? real(pairs[_i].quote, &quote_size) : NULL;
-    const char *why;
+    struct why why;
 
     if (quote) {
         ck_assert_uint_eq(tdreport_size, COCO_TDREPORT_SIZE);
         ck_assert_int_eq(check_report(tdreport), 0);
         int r = check(quote, quote_size, tdreport, &got, &why);
         if (!pairs[_i].refused_for) {
-            ck_assert_msg(r == 0, "%s", why);
+            ck_assert_msg(r == 0, "%s", why.text);
             ck_assert_uint_eq(got, tdx_quote_true_size(quote, quote_size));
         } else {
             ck_assert_int_eq(r, -EBADMSG);
             if (pairs[_i].refused_for[0])
-                ck_assert_str_eq(why, pairs[_i].refused_for);
+                ck_assert_str_eq(why.text, pairs[_i].refused_for);
         }
     }
     free(tdreport);

@@ -188,9 +188,9 @@ TEST(a_reload_brings_the_new_chain_and_tells_sessions)
     ck_assert_int_eq(cocod_new(base, make_config(0, ""), &cocod), 0);
     int fd = connect_session();
     cocod_refuse_config(cocod, CONFIG_SOURCE_BEFORE, "line 3: no such key");
-    ck_assert_ptr_nonnull(strstr(cocod->health.config_problem, "line 3: no such key"));
+    ck_assert_ptr_nonnull(strstr(cocod->config_state.problem, "line 3: no such key"));
     rig_reload_cocod(cocod, make_config(1, ""));
-    ck_assert_ptr_null(cocod->health.config_problem);
+    ck_assert_str_eq(cocod->config_state.problem, "");
     await_worker();
     rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
     ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);

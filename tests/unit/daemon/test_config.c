@@ -85,7 +85,7 @@ FIXTURE(.setup = setup, .teardown = teardown);
 TEST(defaults_are_the_documented_ones)
 {
     ck_assert_int_eq(config_load(NULL, &config, &errors), 0);
-    ck_assert_int_eq(config->log_level, LOG_LEVEL_INFO);
+    ck_assert_int_eq(config->cocod_log_level, LOG_LEVEL_INFO);
     ck_assert_str_eq(config->rpc_listen, "/run/cocod/cocod.sock");
     ck_assert_uint_eq(config->rpc_mode, 0660);
     ck_assert_str_eq(config->rpc_group, "");
@@ -131,7 +131,7 @@ TEST(every_value_can_be_set)
                   "hello_timeout=1s\nframe_timeout=2s\nsend_timeout=3s\nunsent=65536\n"
                   "account_linger=1h\nevents_per_peer_per_minute=1\n[rpc]\n"
                   "[admin]\nread = @adm, 12 prometheus\nimport=\n");
-    ck_assert_int_eq(config->log_level, LOG_LEVEL_DEBUG);
+    ck_assert_int_eq(config->cocod_log_level, LOG_LEVEL_DEBUG);
     ck_assert_str_eq(config->rpc_listen, "/a");
     ck_assert_uint_eq(config->rpc_mode, 0666);
     ck_assert_str_eq(config->rpc_group, "kvm");
@@ -250,7 +250,7 @@ TEST(form_of_the_file_is_forgiving_where_it_is_harmless)
 {
     assert_parses("");
     assert_parses("\xEF\xBB\xBF[cocod]\r\nlog_level = error");
-    ck_assert_int_eq(config->log_level, LOG_LEVEL_ERROR);
+    ck_assert_int_eq(config->cocod_log_level, LOG_LEVEL_ERROR);
     /* An indented line is no continuation of the one above. */
     assert_parses("[quotes]\nslots = 2\n    queue = 7\n");
     ck_assert_uint_eq(config->quotes_slots, 2);
@@ -348,7 +348,7 @@ TEST(unknown_names_are_named_with_the_nearest_known)
     assert_mistake("slots = 1\n", "test.conf:1: slots stands before the first [section]");
 }
 
-TEST(what_inih_would_pass_over_is_a_mistake)
+TEST(what_would_be_passed_over_is_a_mistake)
 {
     char text[600];
 
@@ -437,6 +437,7 @@ TEST(example_file_is_what_the_table_says)
 TEST(example_keys_parse_as_they_stand)
 {
     char *text = printed_example();
+    struct config_origin origin;
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
 
@@ -445,8 +446,8 @@ TEST(example_keys_parse_as_they_stand)
             *p = ' ';
     assert_parses(text);
     for (size_t i = 0; i < n; i++)
-        ck_assert_msg(config->lines[i] != 0, "[%s] %s is not in the example", keys[i].section,
-                      keys[i].name);
+        ck_assert_msg(config_item_origin(config, i, 0, &origin), "[%s] %s is not in the example",
+                      keys[i].section, keys[i].name);
     free(text);
 }
 
@@ -510,19 +511,19 @@ TEST(booleans_are_yes_and_no)
 {
     const struct config_key key = {.name = "x",
                                    .type = CONFIG_BOOL,
-                                   .offset = offsetof(struct config, lines)};
+                                   .offset = offsetof(struct config, quotes_reuse)};
     char text[16];
-    char why[64];
+    struct why why;
 
     ck_assert_int_eq(config_load(NULL, &config, NULL), 0);
-    ck_assert_int_eq(config_value_set(config, &key, "yes", why, sizeof(why)), 0);
+    ck_assert_int_eq(config_value_set(config, &key, "yes", &why), 0);
     ck_assert_int_eq(config_value_text(config, &key, 0, text, sizeof(text)), 3);
     ck_assert_str_eq(text, "yes");
-    ck_assert_int_eq(config_value_set(config, &key, "false", why, sizeof(why)), 0);
+    ck_assert_int_eq(config_value_set(config, &key, "false", &why), 0);
     ck_assert_int_eq(config_value_text(config, &key, 0, text, sizeof(text)), 2);
     ck_assert_str_eq(text, "no");
-    ck_assert_int_eq(config_value_set(config, &key, "1", why, sizeof(why)), -EINVAL);
-    ck_assert_str_eq(why, "must be yes or no");
+    ck_assert_int_eq(config_value_set(config, &key, "1", &why), -EINVAL);
+    ck_assert_str_eq(why.text, "must be yes or no");
 }
 
 TEST(files_that_cannot_be_read_say_so)

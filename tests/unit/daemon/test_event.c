@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Events: the table and what is made from it, what is logged and kept of one, limits; and the alarms
- * that time alone brings.
+ * Events: the table and what is made from it, what is logged and kept of one, limits; and the
+ * alarms that time alone brings.
  */
 #include "base/log.h"
 #include "certs_fixture.h"

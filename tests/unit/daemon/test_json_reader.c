@@ -254,8 +254,8 @@ TEST_LOOP(strings_arrive_as_they_were_meant, 0, (int)(sizeof(strings) / sizeof(s
 
 /* --- shortened for the record ---------------------------------------------------------------- */
 
-/* Of a file's bytes nothing: the first 36 of a private key that was imported by mistake stood in the
- * journal. */
+/* Of a file's bytes nothing: the first 36 of a private key that was imported by mistake stood in
+ * the journal. */
 TEST(arguments_are_shortened)
 {
     static const char text[] =

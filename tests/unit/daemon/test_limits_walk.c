@@ -10,7 +10,7 @@
 #include "config/config.h"
 #include "limits_fixture.h"
 #include "observe/history.h"
-#include "quotes/parts.h"
+#include "quotes/broker.h"
 
 /* --- places, memory, descriptors -------------------------------------------------------------- */
 

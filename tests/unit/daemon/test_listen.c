@@ -63,21 +63,35 @@ static pid_t listener_of(int client)
     return cred.pid;
 }
 
+static int listens(const char *name, mode_t mode, gid_t group)
+{
+    const int fd = listen_unix(name, mode, group);
+
+    ck_assert_int_ge(fd, 0);
+    return fd;
+}
+
+static int connects(void)
+{
+    const int fd = try_connect(path);
+
+    ck_assert_int_ge(fd, 0);
+    return fd;
+}
+
 FIXTURE(.setup = setup, .timeout_s = 60);
 
 /* --- sockets of one's own -------------------------------------------------------------------- */
 
 TEST(listens_without_blocking_and_closed_on_exec)
 {
-    int fd = listen_unix(path, 0600, (gid_t)-1);
+    int fd = listens(path, 0600, (gid_t)-1);
 
-    ck_assert_int_ge(fd, 0);
     ck_assert_int_ne(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
     ck_assert_int_ne(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
     ck_assert_int_eq(accept(fd, NULL, NULL), -1);
     ck_assert_int_eq(errno, EAGAIN);
-    int client = try_connect(path);
-    ck_assert_int_ge(client, 0);
+    int client = connects();
     ck_assert_int_eq(listener_of(client), getpid());
     close(client);
     close(fd);
@@ -87,17 +101,15 @@ TEST(mode_and_group_are_as_asked_whatever_the_umask)
 {
     struct stat st;
     mode_t mask = umask(0077);
-    int fd = listen_unix(path, 0660, getgid());
+    int fd = listens(path, 0660, getgid());
 
-    ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(stat(path, &st), 0);
     ck_assert_uint_eq(st.st_mode & 07777, 0660);
     ck_assert_uint_eq(st.st_gid, getgid());
     ck_assert_uint_eq(umask(mask), 0077); /* it is given back */
     close(fd);
     if (getuid() == 0) { /* any group may be given */
-        fd = listen_unix(path, 0666, 12345);
-        ck_assert_int_ge(fd, 0);
+        fd = listens(path, 0666, 12345);
         ck_assert_int_eq(stat(path, &st), 0);
         ck_assert_uint_eq(st.st_gid, 12345);
         ck_assert_uint_eq(st.st_mode & 07777, 0666);
@@ -107,35 +119,30 @@ TEST(mode_and_group_are_as_asked_whatever_the_umask)
 
 TEST(a_dead_process_s_socket_is_replaced)
 {
-    int dead = listen_unix(path, 0600, (gid_t)-1);
+    int dead = listens(path, 0600, (gid_t)-1);
     struct stat before, after;
 
-    ck_assert_int_ge(dead, 0);
     ck_assert_int_eq(stat(path, &before), 0);
     close(dead);
     ck_assert_int_eq(try_connect(path), -ECONNREFUSED);
-    int fd = listen_unix(path, 0600, (gid_t)-1);
-    ck_assert_int_ge(fd, 0);
+    int fd = listens(path, 0600, (gid_t)-1);
     ck_assert_int_eq(stat(path, &after), 0);
     ck_assert(S_ISSOCK(after.st_mode));
-    int client = try_connect(path);
-    ck_assert_int_ge(client, 0);
+    int client = connects();
     close(client);
     close(fd);
 }
 
 TEST(a_socket_that_somebody_serves_is_not_stolen)
 {
-    int first = listen_unix(path, 0600, (gid_t)-1);
+    int first = listens(path, 0600, (gid_t)-1);
     struct stat before, after;
 
-    ck_assert_int_ge(first, 0);
     ck_assert_int_eq(stat(path, &before), 0);
     ck_assert_int_eq(listen_unix(path, 0600, (gid_t)-1), -EADDRINUSE);
     ck_assert_int_eq(stat(path, &after), 0);
     ck_assert_uint_eq(before.st_ino, after.st_ino);
-    int client = try_connect(path);
-    ck_assert_int_ge(client, 0);
+    int client = connects();
     close(client);
     close(first);
 }
@@ -177,8 +184,7 @@ TEST(a_link_in_the_way_is_never_followed_or_deleted)
     struct stat st;
 
     snprintf(target, sizeof(target), "%s.target", path);
-    int dead = listen_unix(target, 0600, (gid_t)-1);
-    ck_assert_int_ge(dead, 0);
+    int dead = listens(target, 0600, (gid_t)-1);
     close(dead);
     ck_assert_int_eq(symlink(target, path), 0);
     ck_assert_int_eq(listen_unix(path, 0600, (gid_t)-1), -EEXIST);
@@ -200,8 +206,7 @@ TEST(a_path_must_fit_and_its_folder_exist)
     longer[sizeof(longer) - 1] = 0;
     ck_assert_uint_eq(strlen(longest), 107);
     ck_assert_int_eq(listen_unix(longer, 0600, (gid_t)-1), -ENAMETOOLONG);
-    int fd = listen_unix(longest, 0600, (gid_t)-1);
-    ck_assert_int_ge(fd, 0);
+    int fd = listens(longest, 0600, (gid_t)-1);
     close(fd);
     snprintf(orphan, sizeof(orphan), "%s.none/s", path);
     ck_assert_int_eq(listen_unix(orphan, 0600, (gid_t)-1), -ENOENT);
@@ -209,53 +214,12 @@ TEST(a_path_must_fit_and_its_folder_exist)
 
 /* --- inherited sockets ----------------------------------------------------------------------- */
 
-static void send_fd(int channel, int fd)
-{
-    char byte = 'f';
-    struct iovec iov = {&byte, 1};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof(int));
-    if (sendmsg(channel, &msg, 0) != 1)
-        _exit(3);
-}
-
-static int receive_fd(int channel)
-{
-    char byte;
-    struct iovec iov = {&byte, 1};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    int fd;
-
-    ck_assert_int_eq(recvmsg(channel, &msg, 0), 1);
-    ck_assert_ptr_nonnull(CMSG_FIRSTHDR(&msg));
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
-    return fd;
-}
-
 /* What systemd does: a blocking socket, bound and listened to by another process, without
  * FD_CLOEXEC here. */
 static pid_t socket_of_another(int *ret_fd)
 {
     int channel[2], status;
+    char byte;
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, channel), 0);
     pid_t pid = fork();
@@ -266,10 +230,12 @@ static pid_t socket_of_another(int *ret_fd)
         if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
             listen(fd, 16) < 0)
             _exit(2);
-        send_fd(channel[1], fd);
+        if (!rig_send_fd(channel[1], "f", 1, fd))
+            _exit(3);
         _exit(0);
     }
-    *ret_fd = receive_fd(channel[0]);
+    ck_assert_int_eq(rig_receive_fd(channel[0], &byte, 1, 0, ret_fd), 1);
+    ck_assert_int_ge(*ret_fd, 0);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     close(channel[0]);
@@ -281,16 +247,13 @@ TEST(an_inherited_socket_shows_this_process_afterwards)
 {
     int fd;
     pid_t other = socket_of_another(&fd);
-    int before = try_connect(path);
-
-    ck_assert_int_ge(before, 0);
+    int before = connects();
     ck_assert_int_eq(listener_of(before), other);
     ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
     ck_assert_int_eq(listen_inherited(fd), 0);
     ck_assert_int_ne(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
     ck_assert_int_ne(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
-    int after = try_connect(path);
-    ck_assert_int_ge(after, 0);
+    int after = connects();
     ck_assert_int_eq(listener_of(after), getpid());
     /* Who connected before is not lost. */
     for (int i = 0; i < 2; i++) {

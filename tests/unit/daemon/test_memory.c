@@ -4,12 +4,12 @@
  * pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h). The whole daemon
  * is tried by `make oom`.
  */
+#include "admin/exposition.h"
 #include "composed.h"
 #include "config/config.h"
 #include "config/last_good.h"
 #include "json_reader.h"
 #include "json_writer.h"
-#include "observe/exposition.h"
 #include "oom/fail.h"
 #include "rig.h"
 #include <errno.h>

@@ -3,13 +3,14 @@
  * The exposition, read by a parser of its own that knows the format and nothing of cocod: whether
  * it is well formed, only grows where it must, adds up, and is what the documents say.
  */
+#include "admin/exposition.h"
 #include "certs/certs.h"
 #include "coco_limits.h"
 #include "config/config.h"
-#include "observe/exposition.h"
 #include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/server.h"
+#include "quotes/quotes.h"
 #include "status.h"
 #include "world.h"
 #include <ctype.h>

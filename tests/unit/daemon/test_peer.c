@@ -34,7 +34,7 @@ static void check_stream(const uint32_t *sums)
     toy_n_log = 0;
 }
 
-FIXTURE(.setup = setup, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 TEST(frames_may_be_cut_at_every_byte)
 {
@@ -50,9 +50,8 @@ TEST(frames_may_be_cut_at_every_byte)
             rig_send(fd, stream + cut, size - cut);
         rig_settle(&rig);
         check_stream(sums);
-        ck_assert_ptr_null(peer->partial); /* an idle peer holds no buffer */
+        ck_assert_ptr_null(peer->partial.bytes); /* an idle peer holds no buffer */
     }
-    close_toy(fd);
 }
 
 TEST(frames_may_come_byte_by_byte)
@@ -66,7 +65,6 @@ TEST(frames_may_come_byte_by_byte)
         rig_settle(&rig);
     }
     check_stream(sums);
-    close_toy(fd);
 }
 
 /* Signals come in between, and the loop looks between any two pieces. */
@@ -119,7 +117,6 @@ TEST_LOOP(many_frames_in_one_write_are_dispatched_in_order, 0, 6)
     for (unsigned i = 0; i < n; i++)
         ck_assert_uint_eq(toy_log[i].sum, sums[i]);
     sys.recv = sys_real.recv;
-    close_toy(fd);
 }
 
 TEST(a_frame_that_cannot_be_closes)
@@ -134,7 +131,6 @@ TEST(a_frame_that_cannot_be_closes)
                       10); /* what came before is answered */
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
-    close_toy(fd);
 }
 
 TEST(a_frame_over_the_limit_closes_before_it_is_there)
@@ -149,7 +145,6 @@ TEST(a_frame_over_the_limit_closes_before_it_is_there)
     rig_settle(&rig);
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
-    close_toy(fd);
 }
 
 /* From the shared buffer, and from the peer's own memory. */
@@ -165,7 +160,6 @@ TEST_LOOP(nothing_is_dispatched_behind_a_close, 0, 2)
     ck_assert_uint_eq(toy_n_log, _i ? 31 : 4);
     ck_assert_uint_eq(metrics.now_peers, 0);
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 9 * (_i ? 30 : 3));
-    close_toy(fd);
 }
 
 /* --- fairness -------------------------------------------------------------------------------- */
@@ -177,9 +171,11 @@ TEST(two_floods_take_turns_of_a_few_frames)
     unsigned counts[2] = {0}, run = 0;
     int fds[2];
 
-    rig_open(&rig, &options);
-    for (int i = 0; i < 2; i++)
-        fds[i] = rig_connect(&rig, &toy_dialect, NULL, &peers[i]);
+    open_rig();
+    for (int i = 0; i < 2; i++) {
+        fds[i] = connect_toy();
+        peers[i] = peer;
+    }
     for (int i = 0; i < 3000; i++)
         size += toy_frame(stream + size, TOY_NOTE, 0, 4);
     for (int i = 0; i < 2; i++)
@@ -193,8 +189,6 @@ TEST(two_floods_take_turns_of_a_few_frames)
             ck_assert_msg(run <= PEER_BATCH, "%u frames of one peer in a row", run);
     }
     ck_assert_uint_eq(counts[0], 3000);
-    close(fds[0]);
-    close_toy(fds[1]);
 }
 
 static int quiet_fd;
@@ -215,11 +209,10 @@ static void speak_up(const struct peer *speaker)
 TEST(a_flood_does_not_shut_out_a_quiet_peer)
 {
     size_t size = 0;
-    struct peer *quiet;
     int fd = open_toy();
 
     flooding = peer;
-    quiet_fd = rig_connect(&rig, &toy_dialect, NULL, &quiet);
+    quiet_fd = connect_toy();
     toy_on_dispatch = speak_up;
     for (int i = 0; i < 30000; i++)
         size += toy_frame(stream + size, TOY_NOTE, 0, 3);
@@ -229,8 +222,6 @@ TEST(a_flood_does_not_shut_out_a_quiet_peer)
     ck_assert_uint_gt(quiet_sent_at, 0);
     ck_assert_uint_gt(quiet_served_at, quiet_sent_at);
     ck_assert_uint_le(quiet_served_at - quiet_sent_at, TURNS_PIECES * PEER_BATCH + 1);
-    close(quiet_fd);
-    close_toy(fd);
 }
 
 /* --- ends ------------------------------------------------------------------------------------ */
@@ -253,7 +244,6 @@ TEST(a_broken_socket_closes_when_receiving)
     send_frame(fd, TOY_ECHO, 1, 9);
     rig_settle(&rig);
     ck_assert_uint_eq(rig.server->closed[CLOSE_IO], 1);
-    close_toy(fd);
 }
 
 TEST(finishing_sends_what_is_owed_and_reads_nothing_more)
@@ -283,7 +273,6 @@ TEST(finishing_sends_what_is_owed_and_reads_nothing_more)
     ck_assert_uint_eq(got[1000004 + 3], 2);
     ck_assert_uint_eq(toy_n_log, 3);
     ck_assert_uint_eq(rig.server->closed[CLOSE_REFUSED], 1);
-    close_toy(fd);
 }
 
 TEST(finishing_does_not_wait_for_ever)
@@ -292,12 +281,7 @@ TEST(finishing_does_not_wait_for_ever)
 
     toy_blob_size = 1000000;
     send_frame(fd, TOY_FINISH, 2, 4);
-    rig_pass(&rig, options.limits.send_timeout_us - 1);
-    ck_assert_uint_eq(metrics.now_peers, 1);
-    rig_pass(&rig, 1);
-    ck_assert_uint_eq(metrics.now_peers, 0);
-    ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 1);
-    close_toy(fd);
+    expect_close_after(options.limits.send_timeout_us, CLOSE_SEND_TIMEOUT);
 }
 
 TEST_LOOP(the_end_of_the_other_side_cancels_its_requests, 0, 2)
@@ -311,7 +295,7 @@ TEST_LOOP(the_end_of_the_other_side_cancels_its_requests, 0, 2)
     if (_i)
         shutdown(fd, SHUT_WR); /* ends the session as well */
     else
-        close(fd);
+        leave(fd);
     rig_settle(&rig);
     ck_assert_uint_eq(rig.server->closed[CLOSE_EOF], 1);
     ck_assert_uint_eq(metrics.now_requests, 0);
@@ -321,17 +305,14 @@ TEST_LOOP(the_end_of_the_other_side_cancels_its_requests, 0, 2)
         ck_assert_uint_eq(toy_answers[i].status, COCO_ECANCELED);
         ck_assert_int_eq(toy_answers[i].open, 0);
     }
-    if (_i)
-        close(fd);
-    rig_close(&rig);
 }
 
 /* --- deadlines ------------------------------------------------------------------------------- */
 
 static int open_greeting(void)
 {
-    rig_open(&rig, &options);
-    return rig_connect(&rig, &toy_greeting_dialect, NULL, &peer);
+    open_rig();
+    return connect_with(&toy_greeting_dialect);
 }
 
 TEST(who_does_not_introduce_itself_is_closed)
@@ -343,12 +324,7 @@ TEST(who_does_not_introduce_itself_is_closed)
         rig_pass(&rig, SECOND - 1);
         ck_assert_uint_eq(metrics.now_peers, 1);
     }
-    rig_pass(&rig, 9);
-    ck_assert_uint_eq(metrics.now_peers, 1);
-    rig_pass(&rig, 1);
-    ck_assert_uint_eq(metrics.now_peers, 0);
-    ck_assert_uint_eq(rig.server->closed[CLOSE_HELLO_TIMEOUT], 1);
-    close_toy(fd);
+    expect_close_after(10, CLOSE_HELLO_TIMEOUT);
 }
 
 TEST(who_did_may_be_idle_for_ever)
@@ -359,7 +335,6 @@ TEST(who_did_may_be_idle_for_ever)
     rig_pass(&rig, 1000000ull * SECOND);
     ck_assert_uint_eq(metrics.now_peers, 1);
     ck_assert_uint_eq(rig.timers.n, timer_armed(&rig.health.look) ? 1 : 0);
-    close_toy(fd);
 }
 
 TEST(a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move)
@@ -374,12 +349,8 @@ TEST(a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move)
         rig_pass(&rig, SECOND - 1);
         ck_assert_uint_eq(metrics.now_peers, 1);
     }
-    rig_pass(&rig, 9);
-    ck_assert_uint_eq(metrics.now_peers, 1);
-    rig_pass(&rig, 1);
-    ck_assert_uint_eq(rig.server->closed[CLOSE_FRAME_TIMEOUT], 1);
+    expect_close_after(10, CLOSE_FRAME_TIMEOUT);
     ck_assert_uint_eq(toy_n_log, 0);
-    close_toy(fd);
 }
 
 /* Cocod was stopped for longer than the frame has time. */
@@ -398,7 +369,6 @@ TEST_LOOP(a_frame_that_came_in_time_and_waited_for_cocod_is_taken, 0, 2)
     ck_assert_uint_eq(toy_n_log, 1);
     rig_pass(&rig, 100 * SECOND);
     ck_assert_uint_eq(metrics.now_peers, 1);
-    close_toy(fd);
 }
 
 TEST(a_hello_that_came_in_time_and_waited_for_cocod_is_taken)
@@ -411,7 +381,6 @@ TEST(a_hello_that_came_in_time_and_waited_for_cocod_is_taken)
     rig_pass(&rig, 100 * SECOND);
     ck_assert_uint_eq(rig.server->closed[CLOSE_HELLO_TIMEOUT], 0);
     ck_assert_uint_eq(metrics.now_peers, 1);
-    close_toy(fd);
 }
 
 TEST(replies_for_which_room_was_made_while_cocod_was_stopped_are_sent)
@@ -419,7 +388,7 @@ TEST(replies_for_which_room_was_made_while_cocod_was_stopped_are_sent)
     struct blob *blob = blob_new(40000);
     int fd = open_toy();
 
-    while (!peer->out)
+    while (peer_all_sent(peer))
         peer_send(peer, "note", 4, blob, -1);
     blob_unref(blob);
     rig_settle(&rig);
@@ -428,8 +397,7 @@ TEST(replies_for_which_room_was_made_while_cocod_was_stopped_are_sent)
     rig_settle(&rig);
     ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 0);
     ck_assert_uint_eq(metrics.now_peers, 1);
-    ck_assert_ptr_null(peer->out);
-    close_toy(fd);
+    ck_assert(peer_all_sent(peer));
 }
 
 /* The end of one and the beginning of the next, in one piece: also where the buffer has room for
@@ -450,11 +418,7 @@ TEST_LOOP(each_frame_has_a_deadline_of_its_own, 0, 2)
     }
     ck_assert_uint_eq(metrics.now_peers, 1);
     ck_assert_uint_eq(toy_n_log, 10);
-    rig_pass(&rig, 10 * SECOND - 1);
-    ck_assert_uint_eq(metrics.now_peers, 1);
-    rig_pass(&rig, 1);
-    ck_assert_uint_eq(rig.server->closed[CLOSE_FRAME_TIMEOUT], 1);
-    close_toy(fd);
+    expect_close_after(10 * SECOND, CLOSE_FRAME_TIMEOUT);
 }
 
 /* A frame was begun, and then cocod stops reading because of what it sends itself. */
@@ -472,16 +436,12 @@ TEST(the_frame_deadline_ends_where_reading_ends)
     ck_assert(peer->paused);
     rig_pass(&rig, 20 * SECOND);
     ck_assert_uint_eq(metrics.now_peers, 1);
-    for (int i = 0; i < 100; i++) {
-        rig_closed(fd);
-        rig_settle(&rig);
-    }
+    drain(fd);
     ck_assert(!peer->paused);
     rig_pass(&rig, 10 * SECOND - 1); /* counted anew */
     ck_assert_uint_eq(metrics.now_peers, 1);
     rig_pass(&rig, 1);
     ck_assert_uint_eq(rig.server->closed[CLOSE_FRAME_TIMEOUT], 1);
-    close_toy(fd);
 }
 
 /* While cocod does not read, it cannot blame the peer for a frame that is not complete. */
@@ -500,10 +460,7 @@ TEST(the_frame_deadline_rests_while_the_peer_is_not_read)
     rig_pass(&rig, 100 * SECOND);
     ck_assert_uint_eq(metrics.now_peers, 1);
     ck_assert(peer->paused);
-    for (int i = 0; i < 100; i++) {
-        rig_closed(fd);
-        rig_settle(&rig);
-    }
+    drain(fd);
     ck_assert(!peer->paused);
     ck_assert_uint_eq(toy_n_log, 6);
     rig_pass(&rig, 9 * SECOND); /* it has its time now */
@@ -514,7 +471,6 @@ TEST(the_frame_deadline_rests_while_the_peer_is_not_read)
     ck_assert_uint_eq(toy_log[6].size, 50);
     rig_pass(&rig, 100 * SECOND);
     ck_assert_uint_eq(metrics.now_peers, 1);
-    close_toy(fd);
 }
 
 /* --- requests -------------------------------------------------------------------------------- */
@@ -539,7 +495,6 @@ TEST(a_request_expires_once)
     rig_pass(&rig, 100 * SECOND);
     ck_assert_uint_eq(toy_n_answers, 1);
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 4);
-    close_toy(fd);
 }
 
 TEST(a_holder_that_completes_is_not_told)
@@ -555,7 +510,6 @@ TEST(a_holder_that_completes_is_not_told)
     ck_assert_uint_eq(toy_answers[0].status, COCO_OK);
     rig_pass(&rig, 10 * SECOND);
     ck_assert_uint_eq(toy_n_answers, 1);
-    close_toy(fd);
 }
 
 /* Answering one request finds the socket broken: the peer closes, and ends the others. */
@@ -572,7 +526,6 @@ TEST(an_answer_that_closes_the_peer_ends_its_other_requests)
     ck_assert_uint_eq(toy_n_answers, 4);
     ck_assert_uint_eq(metrics.now_requests, 0);
     ck_assert_uint_eq(metrics.now_peers, 0);
-    close_toy(fd);
 }
 
 /* --- memory ---------------------------------------------------------------------------------- */
@@ -590,7 +543,6 @@ TEST(no_memory_for_a_partial_frame_closes)
     rig_settle(&rig);
     sys.alloc = sys_real.alloc;
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
-    close_toy(fd);
 }
 
 TEST(no_memory_for_an_unsent_reply_closes)
@@ -606,5 +558,4 @@ TEST(no_memory_for_an_unsent_reply_closes)
     sys.alloc = sys_real.alloc;
     ck_assert_uint_eq(toy_n_log, 1);
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
-    close_toy(fd);
 }

@@ -5,7 +5,7 @@
 #include "peer_fixture.h"
 #include <fcntl.h>
 
-FIXTURE(.setup = setup, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 /* --- sending --------------------------------------------------------------------------------- */
 
@@ -35,7 +35,7 @@ TEST(a_reply_that_is_taken_in_pieces_stays_whole)
         }
         ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
         sys.sendmsg = sys_real.sendmsg;
-        close_toy(fd);
+        teardown();
         rig_reset_sys();
     }
 }
@@ -59,7 +59,6 @@ TEST(interrupted_calls_are_repeated)
     send_frame(fd, TOY_ECHO, 1, 50);
     rig_settle(&rig);
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 50);
-    close_toy(fd);
 }
 
 TEST(a_peer_that_leaves_replies_lying_is_not_read)
@@ -71,15 +70,15 @@ TEST(a_peer_that_leaves_replies_lying_is_not_read)
     unsigned before = stuff(fd, (unsigned)n, blob);
     ck_assert_uint_lt(before, 20); /* a socket's buffer, the limit, and one reply above */
     ck_assert(peer->paused);
-    ck_assert_uint_gt(peer->unsent, options.limits.unsent);
-    ck_assert_uint_le(peer->unsent, options.limits.unsent + blob + 4);
-    ck_assert_uint_eq(metrics.now_unsent_bytes, peer->unsent);
+    ck_assert_uint_gt(peer->out.unsent, options.limits.unsent);
+    ck_assert_uint_le(peer->out.unsent, options.limits.unsent + blob + 4);
+    ck_assert_uint_eq(metrics.now_unsent_bytes, peer->out.unsent);
     rig_pass(&rig, 5 * SECOND);
     ck_assert_uint_eq(toy_n_log, before);
 
     /* Others are served meanwhile. */
-    struct peer *other;
-    int other_fd = rig_connect(&rig, &toy_dialect, NULL, &other);
+    const struct peer *first = peer;
+    int other_fd = connect_toy();
     send_frame(other_fd, TOY_ECHO, 1, 9);
     rig_settle(&rig);
     ck_assert_uint_eq(rig_receive(other_fd, got, sizeof(got), NULL), 9);
@@ -99,10 +98,8 @@ TEST(a_peer_that_leaves_replies_lying_is_not_read)
         ck_assert_uint_eq(reply[blob + 3], i + 1);
     }
     ck_assert_uint_eq(toy_n_log, n);
-    ck_assert(!peer->paused);
+    ck_assert(!first->paused);
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
-    close(other_fd);
-    close_toy(fd);
 }
 
 TEST(a_peer_that_does_not_read_is_closed_in_the_end)
@@ -111,13 +108,8 @@ TEST(a_peer_that_does_not_read_is_closed_in_the_end)
 
     stuff(fd, 30, 100000);
     ck_assert_uint_gt(metrics.now_unsent_bytes, 0);
-    rig_pass(&rig, options.limits.send_timeout_us - 1);
-    ck_assert_uint_eq(metrics.now_peers, 1);
-    rig_pass(&rig, 1);
-    ck_assert_uint_eq(metrics.now_peers, 0);
-    ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 1);
+    expect_close_after(options.limits.send_timeout_us, CLOSE_SEND_TIMEOUT);
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
-    close_toy(fd);
 }
 
 /* Taking a byte now and then of one reply prolongs nothing; getting through with it does. */
@@ -135,7 +127,6 @@ TEST(a_reply_taken_drop_by_drop_has_one_deadline)
     rig_receive(fd, got, 20000, NULL);
     rig_pass(&rig, SECOND);
     ck_assert_uint_eq(rig.server->closed[CLOSE_SEND_TIMEOUT], 1);
-    close_toy(fd);
 }
 
 TEST(a_slow_but_honest_reader_is_kept)
@@ -154,7 +145,6 @@ TEST(a_slow_but_honest_reader_is_kept)
         rig_pass(&rig, 5 * SECOND);
         ck_assert_uint_eq(metrics.now_peers, 1);
     }
-    close_toy(fd);
 }
 
 TEST_LOOP(a_broken_socket_closes_when_sending, 0, 2)
@@ -175,7 +165,6 @@ TEST_LOOP(a_broken_socket_closes_when_sending, 0, 2)
     }
     ck_assert_uint_eq(rig.server->closed[CLOSE_IO], 1);
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
-    close_toy(fd);
 }
 
 /* --- descriptors ----------------------------------------------------------------------------- */
@@ -189,32 +178,13 @@ static unsigned open_fds(void)
     return n;
 }
 
-static int receive_fd(int socket_fd, size_t room, ssize_t *ret_n)
-{
-    struct iovec iov = {got, room};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    int fd = -1;
-
-    *ret_n = recvmsg(socket_fd, &msg, MSG_DONTWAIT);
-    if (*ret_n > 0 && CMSG_FIRSTHDR(&msg))
-        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
-    return fd;
-}
-
 /* At once, in pieces, and after a wait: the descriptor goes with the first byte, and cocod's own is
  * closed. */
 TEST_LOOP(a_descriptor_goes_with_the_first_byte, 0, 3)
 {
     int fd = open_toy();
     unsigned before = open_fds();
-    ssize_t n;
+    int passed;
 
     if (_i == 1) {
         sys.sendmsg = short_sendmsg;
@@ -228,19 +198,17 @@ TEST_LOOP(a_descriptor_goes_with_the_first_byte, 0, 3)
     for (int i = 0; i < 20; i++)
         rig_settle(&rig);
     for (size_t left = _i == 2 ? 4 * 100004 : 0; left > 0;) {
-        int none = receive_fd(fd, left < sizeof(got) ? left : sizeof(got), &n);
+        ssize_t n =
+            rig_receive_fd(fd, got, left < sizeof(got) ? left : sizeof(got), MSG_DONTWAIT, &passed);
         ck_assert_int_gt(n, 0);
-        ck_assert_int_eq(none, -1);
+        ck_assert_int_eq(passed, -1);
         left -= (size_t)n;
         rig_settle(&rig);
     }
-    int passed = receive_fd(fd, 1, &n);
-    ck_assert_int_eq(n, 1);
+    ck_assert_int_eq(rig_receive_fd(fd, got, 1, MSG_DONTWAIT, &passed), 1);
     ck_assert_int_ge(passed, 0);
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 19);
     ck_assert_uint_eq(open_fds(), before + 1);
-    close(passed);
-    close_toy(fd);
 }
 
 TEST(a_descriptor_that_is_never_sent_is_closed)
@@ -254,11 +222,9 @@ TEST(a_descriptor_that_is_never_sent_is_closed)
     send_frame(fd, TOY_PASS_FD, 3, 20);
     rig_settle(&rig);
     ck_assert_uint_eq(open_fds(), before + 1);
-    close(fd);
-    rig_settle(&rig);
+    leave(fd);
     ck_assert_uint_eq(metrics.now_peers, 0);
     ck_assert_uint_eq(open_fds(), before - 2); /* both ends of the connection, and this one */
-    rig_close(&rig);
 }
 
 TEST(descriptors_that_a_peer_sends_are_dropped)
@@ -267,23 +233,10 @@ TEST(descriptors_that_a_peer_sends_are_dropped)
     int fd = open_toy();
     unsigned before = open_fds();
     int extra = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
 
     for (int i = 0; i < 20; i++) {
-        struct iovec iov = {frame, toy_frame(frame, TOY_ECHO, (uint8_t)i, sizeof(frame))};
-        struct msghdr msg = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &extra, sizeof(int));
-        ck_assert_int_eq(sendmsg(fd, &msg, 0), sizeof(frame));
+        size_t size = toy_frame(frame, TOY_ECHO, (uint8_t)i, sizeof(frame));
+        ck_assert(rig_send_fd(fd, frame, size, extra));
         if (i % 2)
             rig_settle(&rig);
     }
@@ -292,5 +245,4 @@ TEST(descriptors_that_a_peer_sends_are_dropped)
     ck_assert_uint_eq(toy_n_log, 20);
     ck_assert_uint_eq(rig_receive(fd, got, sizeof(got), NULL), 20 * sizeof(frame));
     ck_assert_uint_eq(open_fds(), before);
-    close_toy(fd);
 }

@@ -290,7 +290,7 @@ TEST(another_chips_chain_is_none)
 
 TEST_LOOP(the_signer_that_was_chosen, 0, 2)
 {
-    options.certs.signer = _i == 0 ? LOAD_SIGNER_VLEK : LOAD_SIGNER_VCEK;
+    options.certs.signer = _i == 0 ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK;
     store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
     store_leaf(MILAN, true, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
     platform_open();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A QGS of DCAP 1.20 or older behind the front door: it says minor 0, and pads collateral whatever it
- * was asked. Its bytes are written here by hand.
+ * A QGS of DCAP 1.20 or older behind the front door: it says minor 0, and pads collateral always.
+ * Its bytes are written here by hand.
  */
 #include "observe/metrics.h"
 #include "peer/server.h"
@@ -124,8 +124,8 @@ TEST(collateral_for_a_client_of_1_1_has_no_padding)
     ck_assert_uint_eq(metrics.door_refused, 0);
 }
 
-/* ... and the one before takes replies with them only. Also from a QGS that did not send them: it was
- * asked as cocod asks. */
+/* ... and the one before takes replies with them only, also from a QGS that did not send them: it
+ * was asked as cocod asks. */
 TEST_LOOP(collateral_for_a_client_of_1_0_is_padded, 0, 2)
 {
     uint8_t out[512], req[sizeof(collateral_req)], want[sizeof(collateral_resp_1_20)];

@@ -9,8 +9,7 @@
 #include "peer/request.h"
 #include "peer/server.h"
 #include "qgs_msg.h"
-#include "quotes/estimate.h"
-#include "quotes/parts.h"
+#include "quotes/broker.h"
 #include "quotes/quotes.h"
 #include "status.h"
 #include "tdx_quote.h"
@@ -27,8 +26,7 @@ FIXTURE(.teardown = teardown, .timeout_s = 300);
 
 TEST(the_same_tdreport_of_one_account_is_asked_once)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1), *a2 = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_vm("qgs = unix:/q\n"), *a2 = vm(0, 1), *b = vm(0, 2);
 
     ask(a, 7, 5000);
     ask(a2, 7, 5000);
@@ -36,16 +34,14 @@ TEST(the_same_tdreport_of_one_account_is_asked_once)
     ck_assert_uint_eq(at_qgs(), 1);
     ask(b, 7, 5000); /* another VM gets an exchange of its own */
     ck_assert_uint_eq(at_qgs(), 2);
-    answer(WORLD_QUOTE);
-    answer(WORLD_QUOTE);
+    answers(2, WORLD_QUOTE);
     ck_assert_uint_eq(world.answered[COCO_OK], 3 + 4); /* and three HELLOs */
     ck_assert_uint_eq(metrics.quotes_joined, 2);
 }
 
 TEST(a_quote_that_comes_too_late_is_kept_for_its_requester)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_vm("qgs = unix:/q\n"), *b = vm(0, 2);
 
     ask(a, 7, 1000);
     world_pass(&world, 2 * S);
@@ -71,8 +67,7 @@ TEST(a_quote_that_comes_too_late_is_kept_for_its_requester)
 
 TEST(who_comes_back_while_qgs_works_finds_his_own_job)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q\n");
 
     ask(a, 7, 1000);
     world_pass(&world, 2 * S);
@@ -86,17 +81,14 @@ TEST(who_comes_back_while_qgs_works_finds_his_own_job)
 
 TEST(what_is_kept_is_bounded_in_number)
 {
-    open_with("qgs = unix:/q\nkeep_quotes = 3\n");
-    struct world_client *a = vm(0, 1);
-    struct quotes_status status;
+    struct world_client *a = open_vm("qgs = unix:/q\nkeep_quotes = 3\n");
 
     for (uint64_t seed = 0; seed < 5; seed++) {
         ask(a, seed, 100);
         world_pass(&world, 1 * S);
         answer(WORLD_QUOTE);
     }
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_uint_eq(status.kept, 3);
+    ck_assert_uint_eq(quotes_now().kept, 3);
     ask(a, 4, 1000);
     ck_assert_uint_eq(at_qgs(), 0);
     ask(a, 0, 1000); /* the oldest went */
@@ -108,11 +100,10 @@ TEST(what_is_kept_is_bounded_in_number)
 
 TEST(one_vm_has_sixteen_in_flight_and_other_users_are_one_vm)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(1000, 3), *d = vm(1000, 4);
+    struct world_client *a = open_vm("qgs = unix:/q\n"), *b = vm(0, 2), *c = vm(1000, 3),
+                        *d = vm(1000, 4);
 
-    for (uint64_t i = 0; i < 17; i++)
-        ask(a, i, 5000);
+    ask_many(a, 17, 0, 5000);
     world_receive(&world, a);
     ck_assert_uint_eq(world.answered[COCO_EAGAIN], 1);
     ask(b, 0, 5000);
@@ -138,8 +129,7 @@ TEST(all_vms_of_a_user_together_have_a_limit)
             ask(clients[i], k, 5000);
     world_pass(&world, 0);
     ck_assert_uint_eq(world.answered[COCO_EAGAIN], 4); /* of 24; the other user's are its own */
-    for (int i = 0; i < 4; i++)
-        answer(WORLD_QUOTE);
+    answers(4, WORLD_QUOTE);
     for (int i = 0; i < 2; i++) /* room again */
         ask(clients[i], 100, 5000);
     world_pass(&world, 0);
@@ -183,8 +173,8 @@ TEST(users_take_turns_and_the_vms_of_one_among_themselves)
 
 TEST(memory_and_number_of_waiting_jobs_are_bounded)
 {
-    open_with("qgs = unix:/q\nqueue = 6\nqueue_memory = 16KiB\nslots = 1\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_vm("qgs = unix:/q\nqueue = 6\nqueue_memory = 16KiB\nslots = 1\n"),
+                        *b = vm(0, 2);
 
     for (uint64_t i = 0; i < 6; i++) {
         ask(a, i, 5000);
@@ -196,8 +186,7 @@ TEST(memory_and_number_of_waiting_jobs_are_bounded)
 
 TEST(what_cannot_be_done_in_time_is_refused_at_once_but_never_by_an_idle_qgs)
 {
-    open_with("qgs = unix:/q\nslots = 1\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_vm("qgs = unix:/q\nslots = 1\n"), *b = vm(0, 2);
 
     /* QGS takes 2 s. */
     for (uint64_t i = 0; i < 3; i++) {
@@ -220,9 +209,7 @@ TEST(what_cannot_be_done_in_time_is_refused_at_once_but_never_by_an_idle_qgs)
 
 TEST(cancelling_and_leaving_take_a_job_out_of_the_queue)
 {
-    open_with("qgs = unix:/q\nslots = 1\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
-    struct quotes_status status;
+    struct world_client *a = open_vm("qgs = unix:/q\nslots = 1\n"), *b = vm(0, 2);
 
     ask(a, 0, 5000);
     uint64_t id = world_quote_get(a, 1, true, 5000, COCO_QUOTE_MAX);
@@ -234,9 +221,8 @@ TEST(cancelling_and_leaving_take_a_job_out_of_the_queue)
     ck_assert_uint_eq(world.answered[COCO_ECANCELED], 1);
     world_disconnect(b);
     world_settle(&world);
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_uint_eq(status.queued, 0);
-    ck_assert_uint_eq(status.running, 1);
+    ck_assert_uint_eq(quotes_now().queued, 0);
+    ck_assert_uint_eq(quotes_now().running, 1);
     answer(WORLD_QUOTE);
 }
 
@@ -244,17 +230,14 @@ TEST(cancelling_and_leaving_take_a_job_out_of_the_queue)
 
 TEST(early_closes_are_retried_up_to_slots_and_one)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q\n");
 
     ask(a, 0, 5000);
-    for (int i = 0; i < 4; i++)
-        answer(WORLD_EOF);
+    answers(4, WORLD_EOF);
     answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 1);
     ask(a, 1, 5000);
-    for (int i = 0; i < 6; i++) /* once, and five times more */
-        answer(WORLD_EOF);
+    answers(6, WORLD_EOF); /* once, and five times more */
     ck_assert_uint_eq(world.answered[COCO_EIO], 1);
     answer(WORLD_QUOTE); /* the question whose fault it is */
     ck_assert_uint_eq(at_qgs(), 0);
@@ -262,8 +245,7 @@ TEST(early_closes_are_retried_up_to_slots_and_one)
 
 TEST(nothing_is_retried_that_could_not_be_done_by_its_deadline)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q\n");
 
     for (uint64_t i = 0; i < 3; i++) { /* QGS takes 2 s */
         ask(a, i, 10000);
@@ -282,15 +264,12 @@ TEST(nothing_is_retried_that_could_not_be_done_by_its_deadline)
 
 TEST(an_error_is_retried_once_and_then_held_against_the_vm)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_vm("qgs = unix:/q\n"), *b = vm(0, 2);
 
     ask(a, 0, 5000);
-    answer(WORLD_ERROR);
-    answer(WORLD_ERROR);
+    answers(2, WORLD_ERROR);
     ck_assert_uint_eq(world.answered[COCO_EIO], 1);
-    ask(a, 1, 5000); /* no second try, and one slot */
-    ask(a, 2, 5000);
+    ask_many(a, 2, 1, 5000); /* no second try, and one slot */
     ck_assert_uint_eq(at_qgs(), 1);
     ask(b, 3, 5000);
     ck_assert_uint_eq(at_qgs(), 2);
@@ -298,30 +277,25 @@ TEST(an_error_is_retried_once_and_then_held_against_the_vm)
     ck_assert_uint_eq(world.answered[COCO_EIO], 2);
     answer(WORLD_QUOTE);
     answer(WORLD_QUOTE); /* a's second: it is in favour again */
-    ask(a, 4, 5000);
-    ask(a, 5, 5000);
+    ask_many(a, 2, 4, 5000);
     ck_assert_uint_eq(at_qgs(), 2);
     answer(WORLD_ERROR);
     ck_assert_uint_eq(at_qgs(), 2);
-    answer(WORLD_QUOTE);
-    answer(WORLD_QUOTE);
+    answers(2, WORLD_QUOTE);
     ck_assert_uint_eq(world.answered[COCO_EIO], 2);
 }
 
 TEST(leaving_does_not_wash_a_failure_off)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q\n");
 
     ask(a, 0, 5000);
-    answer(WORLD_ERROR);
-    answer(WORLD_ERROR);
+    answers(2, WORLD_ERROR);
     world_disconnect(a);
     world_settle(&world);
     world_pass(&world, 30 * S);
     a = vm(0, 1);
-    ask(a, 1, 5000);
-    ask(a, 2, 5000);
+    ask_many(a, 2, 1, 5000);
     ck_assert_uint_eq(at_qgs(), 1);
 }
 
@@ -367,8 +341,7 @@ TEST(a_failed_probe_sets_a_backend_aside_until_it_answers)
         clients[i] = vm(0, i + 1);
     for (int i = 0; i < 3; i++) {
         ask(clients[i], (uint64_t)i, 5000);
-        answer(WORLD_ERROR);
-        answer(WORLD_ERROR);
+        answers(2, WORLD_ERROR);
     }
     ck_assert_int_eq(backend(0).breaker, BREAKER_OPEN);
     ask(clients[3], 8, 25000); /* it may be better soon */
@@ -433,8 +406,7 @@ TEST(failures_to_connect_are_told_apart_and_are_nobodys_fault)
 
 TEST(where_one_backend_fails_another_is_asked)
 {
-    open_with("qgs = unix:/q1\nqgs = unix:/q2\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q1\nqgs = unix:/q2\n");
 
     world.connect_error = ECONNREFUSED;
     world.dead_path = "/q1";
@@ -451,8 +423,7 @@ TEST(where_one_backend_fails_another_is_asked)
     world_pass(&world, 2 * S);
     ck_assert_uint_eq(at_qgs(), 8);
     /* An error on one: the second try is on the other. */
-    for (int i = 0; i < 8; i++)
-        answer(WORLD_QUOTE);
+    answers(8, WORLD_QUOTE);
     ask(a, 20, 5000);
     char first[108];
     snprintf(first, sizeof(first), "%s", oldest()->path);
@@ -463,8 +434,7 @@ TEST(where_one_backend_fails_another_is_asked)
 
 TEST(a_quote_that_is_not_genuine_never_reaches_a_guest)
 {
-    open_with("qgs = unix:/q\nverify_quote_signature = yes\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q\nverify_quote_signature = yes\n");
 
     ask(a, 0, 5000);
     answer(WORLD_QUOTE); /* bound, and not signed */
@@ -474,8 +444,8 @@ TEST(a_quote_that_is_not_genuine_never_reaches_a_guest)
 
 /* --- other questions -------------------------------------------------------------------------- */
 
-/* As a frontend that asks QGS for something else than a quote does. The answer is spelled as PING's,
- * which is counted like any. */
+/* As a frontend that asks QGS for something else than a quote does. The answer is spelled as
+ * PING's, which is counted like any. */
 static void ask_platform(struct world_client *client, struct peer *peer, uint16_t minor)
 {
     struct coco_qgs_platform_req req = {.minor = minor};
@@ -484,10 +454,10 @@ static void ask_platform(struct world_client *client, struct peer *peer, uint16_
 
     ck_assert_int_gt(coco_qgs_platform_req_encode(&req, message, sizeof(message)), 0);
     client->calls[0] = (struct world_call){.waiting = true, .id = id, .type = COCO_PING};
-    struct request *request = request_new(peer, COCO_PING, id, world_now_us() + 5 * S);
+    struct request *request = request_new(&peer->requests, COCO_PING, id, world_now_us() + 5 * S);
     ck_assert_ptr_nonnull(request);
     request->reply_max = 4096;
-    quotes_ask(world.cocod->quotes, request, message, sizeof(message));
+    quotes_query(world.cocod->quotes, request, message, sizeof(message));
 }
 
 TEST(other_questions_take_one_slot_and_are_asked_once)

@@ -2,10 +2,10 @@
 /*
  * What is held against QGS, against a VM, and against the host: a whole cocod on a virtual clock.
  */
+#include "admin/exposition.h"
 #include "base/sys.h"
 #include "broker_fixture.h"
 #include "observe/event.h"
-#include "observe/exposition.h"
 #include "observe/health.h"
 #include "observe/metrics.h"
 #include "quotes/restart.h"
@@ -91,17 +91,24 @@ static void exposition_has(const char *line)
     blob_unref(text);
 }
 
+/* With a VM whose first quote QGS has made. */
+static struct world_client *open_quoted(const char *more, uid_t uid)
+{
+    open_health(more);
+    struct world_client *client = vm(uid, 1);
+
+    asks_and(client, 1, WORLD_QUOTE);
+    return client;
+}
+
 FIXTURE(.teardown = teardown, .timeout_s = 60);
 
 /* --- degraded --------------------------------------------------------------------------------- */
 
 TEST(a_qgs_that_answers_again_is_no_reason_any_more_though_nobody_asked_since)
 {
-    struct quotes_status status;
+    struct world_client *a = open_quoted("", 0);
 
-    open_health("");
-    struct world_client *a = vm(0, 1);
-    asks_and(a, 1, WORLD_QUOTE);
     world.connect_error = ECONNREFUSED;
     ask(a, 2, 5000);
     world_pass(&world, 12 * S);
@@ -109,16 +116,14 @@ TEST(a_qgs_that_answers_again_is_no_reason_any_more_though_nobody_asked_since)
     ck_assert_uint_eq(world_waiting(a), 0);
     ck_assert_uint_eq(reasons(), 1);
     exposition_has("cocod_degraded_by{part=\"quotes\"} 1\n");
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_ptr_nonnull(strstr(status.problem, "nobody listens"));
+    ck_assert_ptr_nonnull(strstr(quotes_now().problem, "nobody listens"));
     world.connect_error = 0;
     world_pass(&world, 6 * S); /* the next probe */
     ck_assert_uint_eq(event_count(EVENT_BREAKER_CLOSED), 1);
     ck_assert_uint_eq(reasons(), 0);
     exposition_has("cocod_degraded 0\n");
     exposition_has("cocod_degraded_by{part=\"quotes\"} 0\n");
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_ptr_null(status.problem);
+    ck_assert_ptr_null(quotes_now().problem);
     world_pass(&world, 2 * S);
     ck_assert_uint_eq(event_count(EVENT_HEALTHY), event_count(EVENT_DEGRADED));
 }
@@ -140,8 +145,6 @@ TEST(a_full_backlog_that_is_over_is_no_reason_any_more)
 
 TEST(one_vms_refused_tdreports_are_no_reason_and_count_apart)
 {
-    struct quotes_status status;
-
     open_health("");
     struct world_client *a = vm(0, 1), *b = vm(0, 2);
     for (uint64_t i = 0; i < 20; i++)
@@ -150,8 +153,7 @@ TEST(one_vms_refused_tdreports_are_no_reason_and_count_apart)
     exposition_has("cocod_degraded_by{part=\"quotes\"} 0\n");
     ck_assert_uint_eq(metrics.quotes_refused, 20);
     ck_assert_uint_eq(metrics.quotes_failed, 0);
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_ptr_nonnull(strstr(status.problem, "0x12001")); /* told, and no alarm */
+    ck_assert_ptr_nonnull(strstr(quotes_now().problem, "0x12001")); /* told, and no alarm */
     asks_and(b, 100, WORLD_QUOTE);
     exposition_has("cocod_quote_get_total{outcome=\"refused\"} 20\n");
     exposition_has("cocod_quote_get_total{outcome=\"failed\"} 0\n");
@@ -182,16 +184,15 @@ static void answer_question(enum world_answer how)
     answer(how);
 }
 
-TEST(hostile_vms_of_one_user_have_nothing_restarted)
+/* While QGS still quotes what it quoted before. */
+static void hostile_vms_of(int users)
 {
-    open_health("vmm_users = 1000 2000\n");
-    struct world_client *good = vm(1000, 1);
-    asks_and(good, 1, WORLD_QUOTE);
+    open_health("vmm_users = 1000 2000 2001 2002 2003 2004\n");
+    asks_and(vm(1000, 1), 1, WORLD_QUOTE);
     for (int i = 0; i < 40; i++) {
-        struct world_client *hostile = vm(2000, 10 + i);
+        struct world_client *hostile = vm((uid_t)(2000 + i % users), 10 + i);
         asks_and(hostile, 100 + (uint64_t)i, WORLD_ERROR);
-        while (at_qgs() > 0) /* QGS still quotes what it quoted before */
-            answer(WORLD_QUOTE);
+        answer_all();
         world_disconnect(hostile);
         world_settle(&world);
     }
@@ -201,24 +202,18 @@ TEST(hostile_vms_of_one_user_have_nothing_restarted)
     ck_assert_uint_eq(event_count(EVENT_BREAKER_OPEN), 0);
 }
 
-TEST(hostile_vms_of_many_users_have_nothing_restarted)
+TEST(hostile_vms_of_one_user_have_nothing_restarted)
 {
-    open_health("vmm_users = 1000 2000 2001 2002 2003 2004\n");
-    struct world_client *good = vm(1000, 1);
-    asks_and(good, 1, WORLD_QUOTE);
-    for (int i = 0; i < 40; i++) {
-        struct world_client *hostile = vm((uid_t)(2000 + i % 5), 10 + i);
-        asks_and(hostile, 100 + (uint64_t)i, WORLD_ERROR);
-        while (at_qgs() > 0)
-            answer(WORLD_QUOTE);
-        world_disconnect(hostile);
-        world_settle(&world);
-    }
-    ck_assert_uint_eq(reasons(), 0);
-    ck_assert(!asked_for_restart());
+    hostile_vms_of(1);
 }
 
-/* Nor before the first quote: then nothing tells them from an ill QGS, so it is said, and no more. */
+TEST(hostile_vms_of_many_users_have_nothing_restarted)
+{
+    hostile_vms_of(5);
+}
+
+/* Nor before the first quote: then nothing tells them from an ill QGS, so it is said, and no more.
+ */
 TEST(refused_tdreports_of_many_users_restart_nothing_before_the_first_quote)
 {
     open_health("");
@@ -233,9 +228,9 @@ TEST(refused_tdreports_of_many_users_restart_nothing_before_the_first_quote)
 /* The stale session: QGS refuses everybody until it is restarted. */
 TEST(a_qgs_that_refuses_everybody_is_restarted)
 {
-    open_health("vmm_users = 1000\n");
-    struct world_client *a = vm(1000, 1), *b = vm(1000, 2), *c = vm(1000, 3), *d = vm(1000, 4);
-    asks_and(a, 1, WORLD_QUOTE);
+    struct world_client *a = open_quoted("vmm_users = 1000\n", 1000), *b = vm(1000, 2),
+                        *c = vm(1000, 3), *d = vm(1000, 4);
+
     asks_and(b, 2, WORLD_ERROR);
     answer_question(WORLD_QUOTE); /* not yet */
     asks_and(b, 20, WORLD_ERROR);
@@ -272,13 +267,12 @@ TEST(a_qgs_that_refuses_everybody_is_restarted)
 
 TEST(a_quote_ends_the_doubt)
 {
-    open_health("vmm_users = 1000\n");
-    struct world_client *a = vm(1000, 1), *b = vm(1000, 2), *c = vm(1000, 3), *d = vm(1000, 4);
-    asks_and(a, 1, WORLD_QUOTE);
+    struct world_client *a = open_quoted("vmm_users = 1000\n", 1000), *b = vm(1000, 2),
+                        *c = vm(1000, 3), *d = vm(1000, 4);
+
     for (int i = 0; i < 2; i++) {
         asks_and(b, 10 + (uint64_t)i, WORLD_ERROR);
-        while (at_qgs() > 0)
-            answer(WORLD_QUOTE);
+        answer_all();
         asks_and(c, 20 + (uint64_t)i, WORLD_ERROR);
         asks_and(a, 30 + (uint64_t)i, WORLD_QUOTE);
     }
@@ -291,9 +285,8 @@ TEST(a_quote_ends_the_doubt)
 /* The only VM of a host: that is enough to say so, and not to restart anything. */
 TEST(a_single_vm_that_is_refused_makes_cocod_ask_for_itself)
 {
-    open_health("");
-    struct world_client *a = vm(1000, 1);
-    asks_and(a, 1, WORLD_QUOTE);
+    struct world_client *a = open_quoted("", 1000);
+
     asks_and(a, 2, WORLD_ERROR);
     answer_question(WORLD_ERROR);
     ck_assert_uint_eq(reasons(), 1);
@@ -367,9 +360,8 @@ TEST(a_qgs_that_does_not_know_the_probe_is_in_service)
 /* A question that hangs is judged by one that waits for nobody but QGS. */
 TEST(a_question_that_hangs_restarts_nothing_by_itself)
 {
-    open_health("");
-    struct world_client *a = vm(1000, 1);
-    asks_and(a, 1, WORLD_QUOTE);
+    struct world_client *a = open_quoted("", 1000);
+
     asks_and(a, 2, WORLD_ERROR);
     ck_assert_uint_eq(at_qgs(), 1);
     world_pass(&world, 31 * S);
@@ -382,9 +374,8 @@ TEST(a_question_that_hangs_restarts_nothing_by_itself)
 /* A QGS that is silent is not asked for more quotes: each could take a thread with it. */
 TEST(silence_is_judged_without_a_quote)
 {
-    open_health("");
-    struct world_client *a = vm(1000, 1);
-    asks_and(a, 1, WORLD_QUOTE);
+    struct world_client *a = open_quoted("", 1000);
+
     ask(a, 2, 40000);
     world_pass(&world, 31 * S);
     world_receive(&world, a);
@@ -446,7 +437,8 @@ TEST(a_question_that_is_closed_again_and_again_is_a_failure)
     ck_assert_uint_eq(reasons(), 0);
 }
 
-/* It makes no quotes, and then a proxy stands in front of none: it is away, and not only refusing. */
+/* It makes no quotes, and then a proxy stands in front of none: it is away, and not only refusing.
+ */
 TEST(a_qgs_that_makes_no_quotes_can_be_away_as_well)
 {
     open_health("vmm_users = 1000\n");
@@ -456,8 +448,7 @@ TEST(a_qgs_that_makes_no_quotes_can_be_away_as_well)
     ck_assert_ptr_nonnull(strstr(backend(0).problem, "refuses everybody"));
     world.probes_close = true;
     ask(a, 9, 25000);
-    for (int i = 0; i < 5; i++)
-        answer(WORLD_EOF);
+    answers(5, WORLD_EOF);
     ck_assert_int_eq(backend(0).breaker, BREAKER_OPEN);
     ck_assert_uint_ne(backend(0).away_us, 0);
     world_qgs_die(&world, NULL); /* the sixth */
@@ -475,13 +466,11 @@ TEST(a_qgs_that_makes_no_quotes_can_be_away_as_well)
 /* Somebody asks, and it is back: no VM has failed, so quotes are in no doubt. */
 TEST(a_qgs_that_is_back_after_it_closed_everything_is_in_no_doubt)
 {
-    open_health("");
-    struct world_client *a = vm(0, 1);
-    asks_and(a, 1, WORLD_QUOTE);
+    struct world_client *a = open_quoted("", 0);
+
     world.probes_close = true;
     ask(a, 2, 25000);
-    for (int i = 0; i < 5; i++)
-        answer(WORLD_EOF);
+    answers(5, WORLD_EOF);
     world_qgs_die(&world, NULL);
     ck_assert_int_eq(backend(0).breaker, BREAKER_OPEN);
     ck_assert_uint_eq(reasons(), 1);
@@ -491,8 +480,7 @@ TEST(a_qgs_that_is_back_after_it_closed_everything_is_in_no_doubt)
     ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
     ck_assert_uint_eq(reasons(), 0);
     ck_assert_uint_eq(at_qgs(), 2);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
     ck_assert_uint_eq(metrics.quotes_ok, 3);
 }
 

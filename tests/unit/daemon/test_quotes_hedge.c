@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two quoting services, one of them hangs, on the virtual clock: what takes long at one is asked of the
- * other as well. When, who wins, what becomes of the one that loses, and whom it costs what.
+ * Two quoting services, one of them hangs, on the virtual clock: what takes long at one is asked of
+ * the other as well. When, who wins, what becomes of the one that loses, and whom it costs what.
  */
 #include "broker_fixture.h"
 #include "peer/request.h"
@@ -55,8 +55,7 @@ static bool asks(const struct world_exchange *exchange, uint64_t seed)
 /* So that both have answered in that time, and nothing is at work. */
 static void get_used_to(struct world_client *client, uint64_t us)
 {
-    for (uint64_t i = 0; i < 2; i++)
-        ask(client, 900 + i, 25000);
+    ask_many(client, 2, 900, 25000);
     ck_assert_uint_eq(count_at("/q1"), 1);
     ck_assert_uint_eq(count_at("/q2"), 1);
     world_pass(&world, us);
@@ -64,6 +63,14 @@ static void get_used_to(struct world_client *client, uint64_t us)
     answer_at("/q2", WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 2);
     metrics.quotes_ok = 0;
+}
+
+static struct world_client *open_used_to(uint64_t us)
+{
+    struct world_client *client = open_vm(TWO);
+
+    get_used_to(client, us);
+    return client;
 }
 
 /* --- when ------------------------------------------------------------------------------------- */
@@ -82,38 +89,31 @@ FIXTURE(.teardown = teardown, .timeout_s = 300);
 
 TEST(eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual)
 {
-    open_with(TWO);
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm(TWO);
 
     ask(a, 1, 25000);
     hedged_after(2 * S);
-    answer_at("/q1", WORLD_QUOTE);
-    answer_at("/q2", WORLD_QUOTE);
+    answer_all();
     teardown();
 
-    open_with(TWO);
-    a = vm(0, 1);
-    get_used_to(a, 100 * MS);
+    a = open_used_to(100 * MS);
     ask(a, 1, 25000);
     hedged_after(800 * MS);
-    answer_at("/q1", WORLD_QUOTE);
-    answer_at("/q2", WORLD_QUOTE);
+    answer_all();
     teardown();
 
-    open_with(TWO);
-    a = vm(0, 1);
-    get_used_to(a, 5 * MS);
+    a = open_used_to(5 * MS);
     ask(a, 1, 25000);
     hedged_after(200 * MS);
     answer_at("/q1", WORLD_QUOTE);
     answer_at("/q2", WORLD_QUOTE);
 }
 
-/* One service alone, one whose other is away, and a request that could not be done elsewhere in time. */
+/* One service alone, one whose other is away, and a request that could not be done elsewhere in
+ * time. */
 TEST(not_where_there_is_no_other)
 {
-    open_with("qgs = unix:/q1\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q1\n");
 
     ask(a, 1, 25000);
     world_pass(&world, 20 * S);
@@ -121,13 +121,10 @@ TEST(not_where_there_is_no_other)
     answer(WORLD_QUOTE);
     teardown();
 
-    open_with(TWO);
-    a = vm(0, 1);
-    get_used_to(a, 100 * MS);
+    a = open_used_to(100 * MS);
     world.connect_error = 111; /* ECONNREFUSED */
     world.dead_path = "/q2";
-    ask(a, 1, 25000);
-    ask(a, 2, 25000); /* that finds out */
+    ask_many(a, 2, 1, 25000); /* that finds out */
     world_pass(&world, 20 * S);
     ck_assert_uint_eq(at_qgs(), 2);
     ck_assert_uint_eq(count_at("/q1"), 2);
@@ -140,14 +137,11 @@ TEST(not_where_there_is_no_other)
     ck_assert_uint_eq(metrics.quotes_ok, 2);
     teardown();
 
-    open_with(TWO);
-    a = vm(0, 1);
-    get_used_to(a, 100 * MS);
+    a = open_used_to(100 * MS);
     ask(a, 1, 900);
     world_pass(&world, 2 * S);
     ck_assert_uint_eq(metrics.quotes_hedged, 0);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
 /* --- who wins --------------------------------------------------------------------------------- */
@@ -169,10 +163,7 @@ TEST_LOOP(the_first_answer_wins_and_the_other_keeps_its_slot, 0, 2)
 {
     bool hedge_wins = _i == 0;
 
-    open_with(TWO);
-    struct world_client *a = vm(0, 1);
-
-    get_used_to(a, 5 * MS);
+    struct world_client *a = open_used_to(5 * MS);
     hedge_one(a, 10);
     answer_at(hedge_wins ? other : first, WORLD_QUOTE);
     ck_assert_uint_eq(world_waiting(a), 0);
@@ -200,10 +191,7 @@ TEST_LOOP(where_one_fails_the_other_goes_on, 0, 2 * WAYS)
 {
     bool first_fails = _i % 2 == 0;
 
-    open_with(TWO);
-    struct world_client *a = vm(0, 1);
-
-    get_used_to(a, 5 * MS);
+    struct world_client *a = open_used_to(5 * MS);
     hedge_one(a, 10);
     answer_at(first_fails ? first : other, ways[_i / 2]);
     ck_assert_uint_eq(world_waiting(a), 1);
@@ -218,10 +206,7 @@ TEST_LOOP(where_one_fails_the_other_goes_on, 0, 2 * WAYS)
 
 TEST_LOOP(where_both_fail_the_vm_is_told, 0, 2)
 {
-    open_with(TWO);
-    struct world_client *a = vm(0, 1);
-
-    get_used_to(a, 5 * MS);
+    struct world_client *a = open_used_to(5 * MS);
     hedge_one(a, 10);
     answer_at(_i ? first : other, WORLD_ERROR);
     answer_at(_i ? other : first, WORLD_ERROR);
@@ -233,11 +218,7 @@ TEST_LOOP(where_both_fail_the_vm_is_told, 0, 2)
 /* Another service could: it is not the VM, so it is that service which is asked. */
 TEST(who_has_his_quote_is_not_blamed_for_the_one_that_lost)
 {
-    struct quotes_status status;
-
-    open_with(TWO);
-    struct world_client *a = vm(0, 1);
-    get_used_to(a, 5 * MS);
+    struct world_client *a = open_used_to(5 * MS);
     hedge_one(a, 10);
     answer_at(other, WORLD_QUOTE);
     answer_at(first, WORLD_ERROR);
@@ -245,46 +226,35 @@ TEST(who_has_his_quote_is_not_blamed_for_the_one_that_lost)
     answer_at(first, WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 1);
     ck_assert_uint_eq(metrics.quotes_refused + metrics.quotes_failed, 0);
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_uint_eq(status.failed, 0);
-    ck_assert_ptr_null(status.problem);
-    ask(a, 20, 25000); /* it has more than one slot */
-    ask(a, 21, 25000);
+    ck_assert_uint_eq(quotes_now().failed, 0);
+    ck_assert_ptr_null(quotes_now().problem);
+    ask_many(a, 2, 20, 25000); /* it has more than one slot */
     ck_assert_uint_eq(at_qgs(), 2);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
 TEST(who_leaves_abandons_both_and_who_comes_back_finds_both)
 {
-    struct quotes_status status;
-    open_with(TWO);
-    struct world_client *a = vm(0, 1);
-
-    get_used_to(a, 5 * MS);
+    struct world_client *a = open_used_to(5 * MS);
     ask(a, 10, 1000);
     world_pass(&world, 2 * S);
     ck_assert_uint_eq(world.answered[COCO_ETIMEDOUT], 1);
     ck_assert_uint_eq(backend(0).abandoned + backend(1).abandoned, 2);
     ask(a, 10, 25000);
-    quotes_get_status(world.cocod->quotes, &status);
     ck_assert_uint_eq(at_qgs(), 2);
-    ck_assert_uint_eq(status.abandoned, 0);
-    ck_assert_uint_eq(status.running, 1);
-    ck_assert_uint_eq(status.hedged, 1);
+    ck_assert_uint_eq(quotes_now().abandoned, 0);
+    ck_assert_uint_eq(quotes_now().running, 1);
+    ck_assert_uint_eq(quotes_now().hedged, 1);
     answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 1);
     answer(WORLD_QUOTE);
     teardown();
 
     /* And where nobody comes back in time, one answer is kept. */
-    open_with(TWO);
-    a = vm(0, 1);
-    get_used_to(a, 5 * MS);
+    a = open_used_to(5 * MS);
     ask(a, 11, 1000);
     world_pass(&world, 2 * S);
-    answer(WORLD_QUOTE);
-    answer(WORLD_QUOTE);
+    answers(2, WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_kept, 1);
     ask(a, 11, 1000);
     ck_assert_uint_eq(at_qgs(), 0);
@@ -295,8 +265,8 @@ TEST(who_leaves_abandons_both_and_who_comes_back_finds_both)
 
 TEST(a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there)
 {
-    open_with("qgs = unix:/q1 slots=1\nqgs = unix:/q2 slots=1\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(0, 3);
+    struct world_client *a = open_vm("qgs = unix:/q1 slots=1\nqgs = unix:/q2 slots=1\n"),
+                        *b = vm(0, 2), *c = vm(0, 3);
 
     get_used_to(a, 5 * MS);
     ask(a, 10, 25000);
@@ -327,8 +297,8 @@ TEST(a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there)
 /* Before others of its own VM, which are served where it cannot be. */
 TEST(a_hedge_that_waits_holds_up_nobody)
 {
-    open_with("qgs = unix:/q1 slots=2\nqgs = unix:/q2 slots=1\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_vm("qgs = unix:/q1 slots=2\nqgs = unix:/q2 slots=1\n"),
+                        *b = vm(0, 2);
 
     get_used_to(a, 5 * MS);
     ask(a, 10, 25000);
@@ -339,19 +309,16 @@ TEST(a_hedge_that_waits_holds_up_nobody)
     ask(a, 11, 25000); /* q1 has a slot: behind the hedge, which waits for q2 */
     ck_assert_uint_eq(count_at("/q1"), 2 + 0u);
     world_pass(&world, 0);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
     ck_assert_uint_eq(world_waiting(a) + world_waiting(b), 0);
 }
 
 TEST(a_vm_has_one_hedge_at_a_time_and_one_that_failed_has_none)
 {
-    open_with(TWO);
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_vm(TWO), *b = vm(0, 2);
 
     get_used_to(a, 5 * MS);
-    for (uint64_t i = 0; i < 4; i++)
-        ask(a, 10 + i, 25000);
+    ask_many(a, 4, 10, 25000);
     ck_assert_uint_eq(at_qgs(), 4);
     world_pass(&world, 5 * S);
     ck_assert_uint_eq(at_qgs(), 5);
@@ -362,8 +329,7 @@ TEST(a_vm_has_one_hedge_at_a_time_and_one_that_failed_has_none)
     }
     metrics.quotes_hedged = 0;
     ask(b, 20, 25000);
-    answer(WORLD_ERROR);
-    answer(WORLD_ERROR);
+    answers(2, WORLD_ERROR);
     ck_assert_uint_eq(world.answered[COCO_EIO], 1);
     while (oldest()) /* what cocod itself may want to know of QGS after that */
         answer(WORLD_QUOTE);
@@ -374,22 +340,20 @@ TEST(a_vm_has_one_hedge_at_a_time_and_one_that_failed_has_none)
     answer(WORLD_QUOTE);
 }
 
-/* A VM that makes whatever it asks for hang has no more slots of the second service than without. */
+/* A VM that makes whatever it asks for hang has no more slots of the second service than without.
+ */
 TEST(hedges_do_not_double_a_hostile_vms_share)
 {
-    open_with(TWO);
-    struct world_client *hostile = vm(0, 1), *quiet = vm(0, 2);
+    struct world_client *hostile = open_vm(TWO), *quiet = vm(0, 2);
 
     get_used_to(quiet, 5 * MS);
-    for (uint64_t i = 0; i < 4; i++)
-        ask(hostile, 10 + i, 25000);
+    ask_many(hostile, 4, 10, 25000);
     unsigned without = at_qgs();
     world_pass(&world, 20 * S);
     ck_assert_uint_le(at_qgs(), without + 1);
     ask(quiet, 20, 25000);
     ck_assert_uint_eq(at_qgs(), without + 2);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
 /* --- one hangs -------------------------------------------------------------------------------- */

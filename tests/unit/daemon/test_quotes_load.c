@@ -3,59 +3,10 @@
  * The broker with many VMs, on a virtual clock and a QGS of four threads: throughput, fairness, a
  * flood of wrong MACs, overload. Each prints its figures.
  */
-#include "observe/metrics.h"
+#include "broker_fixture.h"
 #include "qgs_model.h"
-#include "quotes/quotes.h"
 #include "status.h"
-#include "world.h"
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#define S  1000000u
-#define MS 1000u
-
-static struct world world;
-
-static void teardown(void)
-{
-    world_close(&world);
-}
-
-/* Past the slow start. */
-static void open_with(const char *text)
-{
-    char all[1024];
-
-    snprintf(all, sizeof(all), "[quotes]\n%s", text);
-    world_open(&world, all);
-    memset(&metrics, 0, sizeof(metrics));
-    world_pass(&world, 31 * S);
-}
-
-static struct world_client *vm(uid_t uid, int number)
-{
-    struct world_client *client = world_connect_as(&world, uid, (pid_t)number);
-
-    ck_assert_ptr_nonnull(client);
-    world_hello(&world, client, 0);
-    ck_assert(client->established);
-    return client;
-}
-
-static void ask(struct world_client *client, uint64_t seed, uint32_t timeout_ms)
-{
-    world_quote_get(client, seed, true, timeout_ms, COCO_QUOTE_MAX);
-    world_send(&world, client, SIZE_MAX);
-}
-
-static struct backend_status backend(size_t i)
-{
-    struct backend_status status;
-
-    quotes_get_backend_status(world.cocod->quotes, i, &status);
-    return status;
-}
 
 /* --- many VMs --------------------------------------------------------------------------------- */
 
@@ -164,7 +115,6 @@ TEST(sixty_four_vms_fill_every_slot)
     ck_assert_double_ge(share, 0.97);
     ck_assert_uint_le(model.most_working, THREADS);
     ck_assert_double_ge(jain(0), 0.99);
-    world.on_quote = NULL;
 }
 
 TEST(a_greedy_vm_takes_one_turn_a_round)
@@ -182,7 +132,6 @@ TEST(a_greedy_vm_takes_one_turn_a_round)
     ck_assert_uint_le(p99, 2 * round_us);
     ck_assert_double_ge(jain(1), 0.99);
     ck_assert_uint_le(load[0].answered, load[1].answered + 8);
-    world.on_quote = NULL;
 }
 
 TEST(a_flood_of_wrong_macs_harms_nobody_else)
@@ -204,7 +153,6 @@ TEST(a_flood_of_wrong_macs_harms_nobody_else)
         *(flood ? &flooded : &alone) = sum;
         ck_assert_uint_eq(metrics.qgs_breakers, 0);
         ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
-        world.on_quote = NULL;
         if (!flood)
             teardown();
     }
@@ -292,7 +240,6 @@ static double overload(const char *text)
     ck_assert_double_ge(offered, 10);
     printf("overload %.1f x for 60 s%s: goodput %.1f %% of capacity\n", offered,
            strstr(text, "reuse = no") ? ", without joining and keeping" : "", 100 * goodput);
-    world.on_quote = NULL;
     return goodput;
 }
 

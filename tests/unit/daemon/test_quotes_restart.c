@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QGS is restarted, on the virtual clock: it costs those who wait a wait. How long they wait, who is
- * blamed, what they may pile up meanwhile, and what becomes of them when it does not come back.
+ * QGS is restarted, on the virtual clock: it costs those who wait a wait. How long they wait, who
+ * is blamed, what they may pile up meanwhile, and what becomes of them when it does not come back.
  */
 #include "broker_fixture.h"
 #include "peer/server.h"
@@ -66,49 +66,62 @@ FIXTURE(.teardown = teardown, .timeout_s = 300);
 
 /* --- 64 requests and a restart ---------------------------------------------------------------- */
 
+/* With another cocod for each seed. */
+static void with_each_seed(int how, void (*run)(enum restart how, uint64_t seed))
+{
+    uint64_t first = test_seed(1);
+
+    for (uint64_t seed = first; seed < first + SEEDS; seed++) {
+        if (seed > first)
+            teardown();
+        open_model("qgs = unix:/q\n");
+        run((enum restart)how, seed);
+    }
+}
+
+static void restart_soon(enum restart how, uint64_t seed, uint32_t most_ms)
+{
+    struct test_random r = {seed * 7919 + (uint64_t)how};
+
+    qgs_model_run(&model, test_random_below(&r, most_ms) * MS, NULL, NULL);
+    restart(how);
+}
+
+static void lose_none_of_64(enum restart how, uint64_t seed)
+{
+    for (int i = 0; i < VMS; i++)
+        vms[i] = vm(0, i + 1);
+    for (int i = 0; i < VMS; i++)
+        ask(vms[i], seed * 1000 + (uint64_t)i, 25000);
+    restart_soon(how, seed, 1500);
+    qgs_model_run(&model, 2 * S + 600 * MS, NULL, NULL);
+    ck_assert_msg(metrics.quotes_ok == VMS, "seed %llu", (unsigned long long)seed);
+    for (int i = 0; i < VMS; i++)
+        ck_assert_uint_eq(world_waiting(vms[i]), 0);
+    ck_assert_uint_le(model.most_working, 4);
+    ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
+    ck_assert_uint_eq(backend(0).failed, 0); /* nobody was blamed */
+    ck_assert_ptr_null(backend(0).problem);
+    ck_assert_int_eq(metrics.quotes_waited > 0, how != STOPPED);
+}
+
 TEST_LOOP(a_restart_of_three_seconds_loses_none_of_64, 0, RESTARTS)
 {
-    for (uint64_t seed = test_seed(1); seed < test_seed(1) + SEEDS; seed++) {
-        struct test_random r = {seed * 7919 + (uint64_t)_i};
-        uint64_t longest_us = 0;
-        open_model("qgs = unix:/q\n");
-        for (int i = 0; i < VMS; i++)
-            vms[i] = vm(0, i + 1);
-        uint64_t begin_us = world_now_us();
-        for (int i = 0; i < VMS; i++)
-            ask(vms[i], seed * 1000 + (uint64_t)i, 25000);
-        qgs_model_run(&model, test_random_below(&r, 1500) * MS, NULL, NULL);
-        restart((enum restart)_i);
-        qgs_model_run(&model, 2 * S + 600 * MS, NULL, NULL);
-        longest_us = world_now_us() - begin_us;
-        ck_assert_msg(metrics.quotes_ok == VMS, "seed %llu: %llu of %d after %llu ms",
-                      (unsigned long long)seed, (unsigned long long)metrics.quotes_ok, VMS,
-                      (unsigned long long)longest_us / 1000);
-        for (int i = 0; i < VMS; i++)
-            ck_assert_uint_eq(world_waiting(vms[i]), 0);
-        ck_assert_uint_le(model.most_working, 4);
-        ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
-        ck_assert_uint_eq(backend(0).failed, 0); /* nobody was blamed */
-        ck_assert_ptr_null(backend(0).problem);
-        ck_assert_int_eq(metrics.quotes_waited > 0, _i != STOPPED);
-        teardown();
-    }
-    open_model("qgs = unix:/q\n"); /* for the fixture */
+    with_each_seed(_i, lose_none_of_64);
+}
+
+static void lose_no_single_one(enum restart how, uint64_t seed)
+{
+    ask(vm(0, 1), seed, 25000);
+    restart(how);
+    qgs_model_run(&model, 1 * S, NULL, NULL);
+    ck_assert_uint_eq(metrics.quotes_ok, 1);
+    ck_assert_uint_eq(backend(0).failed, 0);
 }
 
 TEST_LOOP(nor_does_it_lose_a_single_one, 0, RESTARTS)
 {
-    for (uint64_t seed = test_seed(1); seed < test_seed(1) + SEEDS; seed++) {
-        open_model("qgs = unix:/q\n");
-        struct world_client *a = vm(0, 1);
-        ask(a, seed, 25000);
-        restart((enum restart)_i);
-        qgs_model_run(&model, 1 * S, NULL, NULL);
-        ck_assert_uint_eq(metrics.quotes_ok, 1);
-        ck_assert_uint_eq(backend(0).failed, 0);
-        teardown();
-    }
-    open_model("qgs = unix:/q\n");
+    with_each_seed(_i, lose_no_single_one);
 }
 
 /* Twenty restarts in the life of one cocod, under load. */
@@ -171,27 +184,25 @@ static bool is_quote(int fd)
            memcmp(in + 16, "\0\0\0\0\0\0\0\0", 8) == 0;
 }
 
-TEST_LOOP(sixteen_at_the_front_door_lose_nothing, 0, RESTARTS)
+static void lose_none_at_the_front_door(enum restart how, uint64_t seed)
 {
     int fds[16];
 
-    for (uint64_t seed = test_seed(1); seed < test_seed(1) + SEEDS; seed++) {
-        struct test_random r = {seed * 7919 + (uint64_t)_i};
-        open_model("qgs = unix:/q\n");
-        model.service_us = 300 * MS;
-        for (uint64_t i = 0; i < 16; i++)
-            fds[i] = door_ask(seed * 100 + i);
-        qgs_model_run(&model, test_random_below(&r, 1000) * MS, NULL, NULL);
-        restart((enum restart)_i);
-        qgs_model_run(&model, 3 * S, NULL, NULL);
-        for (int i = 0; i < 16; i++) {
-            ck_assert_msg(is_quote(fds[i]), "seed %llu: guest %d", (unsigned long long)seed, i);
-            close(fds[i]);
-        }
-        ck_assert_uint_eq(metrics.door_refused, 0);
-        teardown();
+    model.service_us = 300 * MS;
+    for (uint64_t i = 0; i < 16; i++)
+        fds[i] = door_ask(seed * 100 + i);
+    restart_soon(how, seed, 1000);
+    qgs_model_run(&model, 3 * S, NULL, NULL);
+    for (int i = 0; i < 16; i++) {
+        ck_assert_msg(is_quote(fds[i]), "guest %d", i);
+        close(fds[i]);
     }
-    open_model("qgs = unix:/q\n");
+    ck_assert_uint_eq(metrics.door_refused, 0);
+}
+
+TEST_LOOP(sixteen_at_the_front_door_lose_nothing, 0, RESTARTS)
+{
+    with_each_seed(_i, lose_none_at_the_front_door);
 }
 
 /* --- how long they wait ----------------------------------------------------------------------- */
@@ -213,6 +224,13 @@ static void must_end(uint32_t status, uint64_t from_us, uint64_t to_us)
     ended_us = ended_status = 0;
 }
 
+static void refused_at_once(struct world_client *client, uint64_t seed)
+{
+    ask(client, seed, 60000);
+    world_pass(&world, 0);
+    must_end(COCO_ENODEV, 0, 0);
+}
+
 static void reach_qgs(struct world_client *client)
 {
     ask(client, 99999, 5000);
@@ -220,22 +238,28 @@ static void reach_qgs(struct world_client *client)
     ck_assert_uint_eq(metrics.quotes_ok, 1);
 }
 
-TEST(who_waits_is_told_after_ten_seconds_and_who_comes_later_at_once)
+/* A VM that has reached QGS, which is gone then. */
+static struct world_client *open_left(const char *text)
 {
-    open_model("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
+    open_model(text);
+    struct world_client *client = vm(0, 1);
 
-    reach_qgs(a);
+    reach_qgs(client);
     world.on_quote = note_end;
     world.connect_error = ECONNREFUSED;
+    return client;
+}
+
+TEST(who_waits_is_told_after_ten_seconds_and_who_comes_later_at_once)
+{
+    struct world_client *a = open_left("qgs = unix:/q\n");
+
     ask(a, 1, 25000);
     world_pass(&world, 9999 * MS);
     ck_assert_uint_eq(world_waiting(a), 1);
     world_pass(&world, 1 * MS);
     must_end(COCO_ENODEV, 10 * S, 10 * S);
-    ask(a, 2, 25000);
-    world_pass(&world, 0);
-    must_end(COCO_ENODEV, 0, 0);
+    refused_at_once(a, 2);
     /* A request that comes when it is back finds out, long before the next probe. */
     world_pass(&world, 600 * S + 300 * MS);
     world.connect_error = 0;
@@ -243,7 +267,6 @@ TEST(who_waits_is_told_after_ten_seconds_and_who_comes_later_at_once)
     world_pass(&world, 0);
     answer(WORLD_QUOTE);
     must_end(COCO_OK, 0, 0);
-    world.on_quote = NULL;
 }
 
 /* That of cocod, or of the reload that brought it. */
@@ -264,27 +287,18 @@ TEST(a_qgs_that_was_never_there_is_waited_for_from_the_start)
     ask(a, 1, 25000); /* a guest that was started before qgsd was */
     world_pass(&world, 60 * S);
     must_end(COCO_ENODEV, 6 * S, 6 * S);
-    ask(a, 2, 25000);
-    world_pass(&world, 0);
-    must_end(COCO_ENODEV, 0, 0);
+    refused_at_once(a, 2);
     teardown();
 
     a = start_without_qgs();
     world_pass(&world, 3600 * S); /* nobody asked for an hour */
-    ask(a, 3, 25000);
-    world_pass(&world, 0);
-    must_end(COCO_ENODEV, 0, 0);
-    world.on_quote = NULL;
+    refused_at_once(a, 3);
 }
 
 TEST(a_short_deadline_is_told_before_it_is_over)
 {
-    open_model("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_left("qgs = unix:/q\n"), *b = vm(0, 2); /* a quote takes 100 ms */
 
-    reach_qgs(a); /* a quote takes 100 ms */
-    world.on_quote = note_end;
-    world.connect_error = ECONNREFUSED;
     ask(b, 1, 25000);
     ask(a, 2, 3000);
     world_pass(&world, 2849 * MS); /* the server's own margin is 50 ms */
@@ -292,17 +306,12 @@ TEST(a_short_deadline_is_told_before_it_is_over)
     world_pass(&world, 2 * MS);
     must_end(COCO_ENODEV, 2850 * MS, 2851 * MS);
     ck_assert_uint_eq(world_waiting(b), 1);
-    world.on_quote = NULL;
 }
 
 TEST(how_long_is_configured_and_none_at_all_is_at_once)
 {
-    open_model("qgs = unix:/q\nqgs_wait = 20s\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_left("qgs = unix:/q\nqgs_wait = 20s\n");
 
-    reach_qgs(a);
-    world.on_quote = note_end;
-    world.connect_error = ECONNREFUSED;
     ask(a, 1, 60000);
     world_pass(&world, 30 * S);
     must_end(COCO_ENODEV, 20 * S, 20 * S);
@@ -314,33 +323,23 @@ TEST(how_long_is_configured_and_none_at_all_is_at_once)
     world_reload(&world, "[quotes]\nqgs = unix:/q\nqgs_wait = 0s\n");
     world_receive(&world, a);
     must_end(COCO_ENODEV, 1 * S, 1 * S);
-    ask(a, 3, 60000);
-    world_pass(&world, 0);
-    must_end(COCO_ENODEV, 0, 0);
+    refused_at_once(a, 3);
     world.connect_error = 0;
     world_pass(&world, 10 * S);
     world.connect_error = ECONNREFUSED;
-    ask(a, 4, 60000);
-    world_pass(&world, 0);
-    must_end(COCO_ENODEV, 0, 0);
-    world.on_quote = NULL;
+    refused_at_once(a, 4);
 }
 
 /* A reload takes the only one out of the configuration: nobody will come. */
 TEST(without_any_qgs_configured_nobody_waits)
 {
-    open_model("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_left("qgs = unix:/q\n");
 
-    reach_qgs(a);
-    world.on_quote = note_end;
-    world.connect_error = ECONNREFUSED;
     ask(a, 1, 25000);
     world_pass(&world, 1 * S);
     world_reload(&world, "[quotes]\n");
     world_receive(&world, a);
     must_end(COCO_ENODEV, 1 * S, 1 * S);
-    world.on_quote = NULL;
 }
 
 /* --- who is blamed ---------------------------------------------------------------------------- */
@@ -362,8 +361,7 @@ TEST(what_a_restart_cuts_off_is_held_against_nobody)
     struct world_client *left = vm(0, 1), *late = vm(0, 2), *waits = vm(0, 3), *failed = vm(0, 4);
 
     ask(failed, 1, 25000); /* it is out of favour already */
-    answer(WORLD_ERROR);
-    answer(WORLD_ERROR);
+    answers(2, WORLD_ERROR);
     ck_assert_uint_eq(world.answered[COCO_EIO], 1);
     ask(left, 2, 500); /* nobody waits for it when it is cut off */
     world_pass(&world, 600 * MS);
@@ -426,7 +424,6 @@ TEST(a_request_that_kills_qgs_is_not_tried_for_ever)
     }
     killer_seed = 5;
     ask(killer, killer_seed, 25000);
-    world.on_quote = NULL;
     qgs_model_run(&model, 20 * S, dies_of_it, NULL);
     ck_assert_uint_eq(metrics.quotes_ok, 15);
 }
@@ -437,7 +434,6 @@ TEST(those_who_wait_are_limited_as_ever)
 {
     open_model("qgs = unix:/q\nqueue = 40\n[limits]\nrequests_per_user = 100\n");
     struct world_client *clients[5];
-    struct quotes_status status;
     uint64_t seed = 0;
 
     for (int i = 0; i < 5; i++)
@@ -453,21 +449,18 @@ TEST(those_who_wait_are_limited_as_ever)
     for (int i = 0; i < 5; i++) /* the last two took the places of two of the one that has 16 */
         world_receive(&world, clients[i]);
     ck_assert_uint_eq(world.answered[COCO_EAGAIN], 3);
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_uint_eq(status.waiting, 40);
-    ck_assert_uint_eq(status.queued, 40);
+    ck_assert_uint_eq(quotes_now().waiting, 40);
+    ck_assert_uint_eq(quotes_now().queued, 40);
     ck_assert_uint_eq(metrics.quotes_waited, 42);
     ck_assert_uint_ne(backend(0).away_us, 0);
     /* What could not be done in time, were QGS back at once, is refused at once. */
     world.answered[COCO_EAGAIN] = 0;
     world_pass(&world, 100 * MS);
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_uint_eq(status.waiting, 40);
+    ck_assert_uint_eq(quotes_now().waiting, 40);
     world.connect_error = 0;
     qgs_model_run(&model, 3 * S, NULL, NULL);
     ck_assert_uint_eq(metrics.quotes_ok, 41);
-    quotes_get_status(world.cocod->quotes, &status);
-    ck_assert_uint_eq(status.waiting, 0);
+    ck_assert_uint_eq(quotes_now().waiting, 0);
     ck_assert_uint_eq(backend(0).away_us, 0);
 }
 
@@ -479,8 +472,7 @@ TEST(when_it_is_back_vms_take_turns)
 
     reach_qgs(greedy);
     world.connect_error = ECONNREFUSED;
-    for (uint64_t i = 0; i < 16; i++)
-        ask(greedy, 100 + i, 25000);
+    ask_many(greedy, 16, 100, 25000);
     for (uint64_t i = 0; i < 3; i++)
         ask(others[i], 200 + i, 25000);
     world_pass(&world, 2 * S);
@@ -492,8 +484,7 @@ TEST(when_it_is_back_vms_take_turns)
         ck_assert_mem_eq(world_qgs_request(&world, oldest()), expected, sizeof(expected));
         answer(WORLD_QUOTE);
     }
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
 /* --- two of them ------------------------------------------------------------------------------ */
@@ -504,8 +495,7 @@ TEST(one_of_two_restarts)
     open_model("qgs = unix:/q1\nqgs = unix:/q2\n");
     struct world_client *a = vm(0, 1);
 
-    for (uint64_t i = 0; i < 8; i++)
-        ask(a, i, 25000);
+    ask_many(a, 8, 0, 25000);
     ck_assert_uint_eq(at_qgs(), 8);
     world.connect_error = ECONNREFUSED;
     world.dead_path = "/q1";
@@ -517,7 +507,6 @@ TEST(one_of_two_restarts)
     world.connect_error = 0;
     world_pass(&world, 400 * MS);
     ck_assert_uint_eq(at_qgs(), 8);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
     ck_assert_uint_eq(metrics.quotes_ok, 8);
 }

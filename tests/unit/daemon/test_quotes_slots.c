@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The slots of a QGS on a virtual clock: how many are opened after the start, which are suspect, what
- * gives them back, and what does not.
+ * The slots of a QGS on a virtual clock: how many are opened after the start, which are suspect,
+ * what gives them back, and what does not.
  */
 #include "broker_fixture.h"
 #include "qgs_model.h"
@@ -16,16 +16,14 @@ TEST(after_the_start_one_slot_opens_and_the_others_as_answers_come)
     world_open(&world, "[quotes]\nqgs = unix:/q\n");
     struct world_client *a = vm(0, 1);
 
-    for (uint64_t i = 0; i < 8; i++)
-        ask(a, i, 60000);
+    ask_many(a, 8, 0, 60000);
     ck_assert_uint_eq(at_qgs(), 1);
     answer(WORLD_QUOTE);
     ck_assert_uint_eq(at_qgs(), 2);
     answer(WORLD_QUOTE);
     ck_assert_uint_eq(at_qgs(), 3);
     ck_assert_uint_eq(backend(0).slots_open, 3);
-    for (int i = 0; i < 6; i++)
-        answer(WORLD_QUOTE);
+    answers(6, WORLD_QUOTE);
 }
 
 TEST(without_answers_one_slot_more_opens_each_second_and_all_after_thirty)
@@ -34,8 +32,7 @@ TEST(without_answers_one_slot_more_opens_each_second_and_all_after_thirty)
     struct world_client *a = vm(0, 1);
 
     world.probes_hang = true;
-    for (uint64_t i = 0; i < 50; i++)
-        ask(a, i, 60000);
+    ask_many(a, 50, 0, 60000);
     for (unsigned s = 0; s < 29; s++) {
         ck_assert_uint_eq(at_qgs(), 1 + s);
         world_pass(&world, 999 * MS);
@@ -48,8 +45,7 @@ TEST(without_answers_one_slot_more_opens_each_second_and_all_after_thirty)
     ck_assert_uint_eq(backend(0).suspect, 1);
     ck_assert_uint_eq(at_qgs(), 39);
     ck_assert_uint_le(world.most_open, 40);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
 /* cocod was restarted while one of QGS's four threads hung, or the first request makes one hang. */
@@ -76,8 +72,7 @@ TEST(one_thread_that_hangs_after_the_start_costs_its_own_request_alone)
 
 TEST(a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered)
 {
-    open_with("qgs = unix:/q\nslots = 2\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2);
+    struct world_client *a = open_vm("qgs = unix:/q\nslots = 2\n"), *b = vm(0, 2);
 
     world.probes_hang = true;
     ask(a, 0, 60000);
@@ -85,15 +80,13 @@ TEST(a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered)
     ck_assert_uint_eq(world.answered[COCO_ETIMEDOUT], 1);
     ck_assert_uint_eq(backend(0).suspect, 1);
     ck_assert_uint_eq(backend(0).busy, 1); /* the probe, on that slot */
-    ask(b, 1, 25000);
-    ask(b, 2, 25000);
+    ask_many(b, 2, 1, 25000);
     ck_assert_uint_eq(at_qgs(), 1);
     world.probes_hang = false;
     world_pass(&world, 0);
     ck_assert_uint_eq(backend(0).suspect, 0);
     ck_assert_uint_eq(at_qgs(), 2);
-    answer(WORLD_QUOTE);
-    answer(WORLD_QUOTE);
+    answers(2, WORLD_QUOTE);
     ck_assert_uint_le(world.most_open, 2);
 }
 
@@ -101,8 +94,7 @@ TEST(a_slot_that_qgs_gave_up_is_suspect_until_a_probe_is_answered)
  * one of them is free, so not while they have three quotes. */
 TEST(a_thread_that_never_comes_back_costs_one_slot)
 {
-    open_with("qgs = unix:/q\nslots = 4\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(0, 3);
+    struct world_client *a = open_vm("qgs = unix:/q\nslots = 4\n"), *b = vm(0, 2), *c = vm(0, 3);
 
     ask(a, 0, 60000);
     world_pass(&world, 31 * S); /* QGS closes; a thread that is idle answers the probe */
@@ -136,8 +128,7 @@ TEST(a_thread_that_never_comes_back_costs_one_slot)
     world_pass(&world, 2 * S);
     ck_assert_uint_eq(backend(0).suspect, 0);
     ck_assert_uint_eq(at_qgs(), 4);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
 /* qgsd was restarted, and nobody asked in between. */
@@ -161,15 +152,13 @@ TEST(threads_of_a_process_that_is_gone_are_not_suspect)
     for (uint64_t i = 10; i < 14; i++)
         ask(vm(0, (int)i), i, 60000);
     ck_assert_uint_eq(at_qgs(), 4);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
 /* Where a probe takes long, another exchange that overtakes all before it proves as much. */
 TEST(overtaking_proves_that_a_thread_is_back)
 {
-    open_with("qgs = unix:/q\nslots = 3\n");
-    struct world_client *a = vm(0, 1), *b = vm(0, 2), *c = vm(0, 3);
+    struct world_client *a = open_vm("qgs = unix:/q\nslots = 3\n"), *b = vm(0, 2), *c = vm(0, 3);
 
     ask(a, 0, 60000);
     world_pass(&world, 31 * S);
@@ -179,8 +168,7 @@ TEST(overtaking_proves_that_a_thread_is_back)
     world_pass(&world, 10 * MS);
     ask(b, 2, 60000);
     world_pass(&world, 10 * MS);
-    ask(c, 3, 60000);
-    ask(c, 4, 60000);
+    ask_many(c, 2, 3, 60000);
     ck_assert_uint_eq(at_qgs(), 2);
     answer(WORLD_QUOTE); /* the first of them: nothing was before it */
     ck_assert_uint_eq(backend(0).suspect, 1);
@@ -199,19 +187,17 @@ TEST(overtaking_proves_that_a_thread_is_back)
     ck_assert_uint_eq(backend(0).busy, 3);
     world.probes_hang = false;
     world_pass(&world, 0);
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
-/* All of them hung. Each answered probe gives back one slot, and only where all others are in use. */
+/* All of them hung. Each answered probe gives back one slot, and only where all others are in use.
+ */
 TEST(suspect_slots_come_back_one_by_one)
 {
-    open_with("qgs = unix:/q\nslots = 4\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q\nslots = 4\n");
 
     world.probes_hang = true;
-    for (uint64_t i = 0; i < 4; i++)
-        ask(a, i, 60000);
+    ask_many(a, 4, 0, 60000);
     world_pass(&world, 31 * S);
     ck_assert_uint_eq(backend(0).suspect, 4);
     world.probes_hang = false;
@@ -226,14 +212,12 @@ TEST(suspect_slots_come_back_one_by_one)
         ck_assert_uint_eq(backend(0).suspect, 3 - i);
         ck_assert_uint_eq(world.probes, probes + 1);
     }
-    while (oldest())
-        answer(WORLD_QUOTE);
+    answer_all();
 }
 
 TEST(a_qgs_without_threads_is_named_as_what_it_is)
 {
-    open_with("qgs = unix:/q\n");
-    struct world_client *a = vm(0, 1);
+    struct world_client *a = open_vm("qgs = unix:/q\n");
 
     world.probes_hang = true;
     ask(a, 0, 10000);
@@ -253,6 +237,5 @@ TEST(a_qgs_without_threads_is_named_as_what_it_is)
         ask(vm(0, (int)i), i, 10000);
     ck_assert_uint_eq(backend(0).suspect, 0);
     ck_assert_uint_eq(at_qgs(), 4);
-    for (int i = 0; i < 4; i++)
-        answer(WORLD_QUOTE);
+    answers(4, WORLD_QUOTE);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whose turn it is: users first, then their VMs, then a VM's requests; and who gives way where there
- * is no room. On the queue alone, and in a whole cocod whose QGS has one slot.
+ * Whose turn it is: users first, then their VMs, then a VM's requests; and who gives way where
+ * there is no room. On the queue alone, and in a whole cocod whose QGS has one slot.
  */
 #include "base/sys.h"
 #include "broker_fixture.h"
@@ -51,7 +51,7 @@ static void put(size_t i, uid_t uid, uint32_t cid)
     accounts[i].key.uid = uid;
     accounts[i].key.pid = uid == (uid_t)-1 ? 0 : (pid_t)i + 1;
     accounts[i].key.cid = cid;
-    lanes[i] = queue_lane(&queue, &accounts[i]);
+    lanes[i] = queue_lane(&queue, &accounts[i].key);
     ck_assert_ptr_nonnull(lanes[i]);
     queue_push(&items[i], lanes[i]);
 }
@@ -91,10 +91,10 @@ TEST(what_is_ahead_is_counted_by_users_too)
     for (size_t i = 0; i < FLOOD; i++)
         put(i, 1000, 0);
     accounts[FLOOD].key = (struct account_key){.uid = 1001, .pid = 7};
-    lanes[FLOOD] = queue_lane(&queue, &accounts[FLOOD]);
+    lanes[FLOOD] = queue_lane(&queue, &accounts[FLOOD].key);
     ck_assert_uint_eq(queue_ahead(&queue, lanes[FLOOD]), 1);
     accounts[FLOOD + 1].key = (struct account_key){.uid = 1000, .pid = 9999};
-    lanes[FLOOD + 1] = queue_lane(&queue, &accounts[FLOOD + 1]);
+    lanes[FLOOD + 1] = queue_lane(&queue, &accounts[FLOOD + 1].key);
     ck_assert_uint_eq(queue_ahead(&queue, lanes[FLOOD + 1]), FLOOD);
     close_queue();
 }
@@ -184,8 +184,7 @@ TEST(a_queue_that_one_user_has_filled_has_room_for_another)
         ask(vm(1000, i + 1), (uint64_t)i + 1, 20000);
     ck_assert_uint_eq(metrics.quotes_eagain, 40 - 16 - 1);
     struct world_client *other = vm(1001, 99);
-    for (uint64_t i = 0; i < 10; i++)
-        ask(other, 1000 + i, 20000);
+    ask_many(other, 10, 1000, 20000);
     world_settle(&world);
     world_receive(&world, other);
     /* Half of it, and no more: then both have as much. */
@@ -204,8 +203,7 @@ TEST(a_users_limit_that_one_of_its_vms_has_filled_has_room_for_another_vm)
     snprintf(text, sizeof(text), ONE_SLOT "[limits]\nrequests_per_user = 8\n");
     open_with(text);
     struct world_client *flood = vm(1000, 1), *other = vm(1000, 2);
-    for (uint64_t i = 0; i < 12; i++)
-        ask(flood, 1 + i, 20000);
+    ask_many(flood, 12, 1, 20000);
     world_receive(&world, flood);
     ck_assert_uint_eq(world_waiting(flood), 8);
     ask(other, 100, 20000);
@@ -222,8 +220,7 @@ TEST(a_quote_that_is_asked_again_is_another_turn_of_its_user)
 {
     open_with(ONE_SLOT);
     struct world_client *bad = vm(1000, 1), *other = vm(1001, 2);
-    for (uint64_t i = 0; i < 3; i++)
-        ask(bad, 1 + i, 20000);
+    ask_many(bad, 3, 1, 20000);
     ask(other, 100, 20000);
     answer(WORLD_QUOTE);
     answer(WORLD_ERROR); /* is asked again, after the other's */
@@ -244,8 +241,7 @@ TEST(a_turn_for_which_qgs_was_not_there_is_had_again)
 {
     open_with(ONE_SLOT);
     struct world_client *first = vm(1000, 1), *other = vm(1001, 2);
-    ask(first, 1, 20000);
-    ask(first, 2, 20000);
+    ask_many(first, 2, 1, 20000);
     ask(other, 100, 20000);
     world.connect_error = ECONNREFUSED;
     answer(WORLD_QUOTE);

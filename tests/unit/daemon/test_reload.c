@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "config/config.h"
-#include "config/reload.h"
 #include "observe/metrics.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
@@ -261,15 +260,15 @@ TEST(kept_quotes_and_deadlines_follow)
 TEST(what_waits_for_a_restart_is_said)
 {
     open_with("[quotes]\n" A);
-    ck_assert_ptr_null(world.cocod->health.restart_problem);
+    ck_assert_str_eq(world.cocod->config_state.restart_problem, "");
     reload("[quotes]\n" A "[rpc]\nlisten = /run/other\n[metrics]\nmode = 0600\n");
-    ck_assert_ptr_nonnull(strstr(world.cocod->health.restart_problem, "[rpc] listen"));
-    ck_assert_ptr_nonnull(strstr(world.cocod->health.restart_problem, "[metrics] mode"));
-    ck_assert_uint_eq(world.cocod->exposition.restart_needed, 2);
+    ck_assert_ptr_nonnull(strstr(world.cocod->config_state.restart_problem, "[rpc] listen"));
+    ck_assert_ptr_nonnull(strstr(world.cocod->config_state.restart_problem, "[metrics] mode"));
+    ck_assert_uint_eq(world.cocod->config_state.n_restart, 2);
     reload("[quotes]\n" A "slots = 3\n[rpc]\nlisten = /run/other\n"); /* still */
-    ck_assert_uint_eq(world.cocod->exposition.restart_needed, 1);
+    ck_assert_uint_eq(world.cocod->config_state.n_restart, 1);
     reload("[quotes]\n" A);
-    ck_assert_ptr_null(world.cocod->health.restart_problem);
+    ck_assert_str_eq(world.cocod->config_state.restart_problem, "");
     world_close(&world);
 }
 
@@ -279,13 +278,12 @@ __attribute__((no_sanitize("thread"))) static bool was_read(const volatile struc
     return reload->result != 0;
 }
 
-static struct reload reloading;
 static unsigned reloads_told;
 
 /* worker_submit() looks at the clock last; the loop's thread is kept there until the worker is done. */
 static uint64_t now_when_it_was_read(void)
 {
-    while (!was_read(&reloading))
+    while (!was_read(&world.cocod->reload))
         sched_yield();
     return world_now_us();
 }
@@ -304,17 +302,16 @@ TEST(a_refusal_that_is_there_before_the_loop_goes_on_is_a_refusal)
     open_with("[quotes]\n" A);
     snprintf(path, sizeof(path), "%s/cocod.conf", world.dir);
     test_write_file(path, refused, strlen(refused));
-    ck_assert_int_eq(reload_init(&reloading, &(struct reload_options){.config = path}, world.cocod,
-                                 reload_is_told),
+    ck_assert_int_eq(cocod_start_reloads(world.cocod, &(struct reload_options){.config = path},
+                                         reload_is_told),
                      0);
     sys.now_us = now_when_it_was_read;
-    reload_begin(&reloading);
+    reload_begin(&world.cocod->reload);
     sys.now_us = world_now_us;
     while (reloads_told == 0)
         ck_assert_int_ge(event_base_loop(world.base, EVLOOP_ONCE), 0);
     ck_assert_uint_eq(reloads_told, 1);
-    ck_assert_int_eq(world.cocod->exposition.config_source, CONFIG_SOURCE_BEFORE);
-    ck_assert_ptr_nonnull(strstr(world.cocod->health.config_problem, "slots"));
-    reload_done(&reloading);
+    ck_assert_int_eq(world.cocod->config_state.source, CONFIG_SOURCE_BEFORE);
+    ck_assert_ptr_nonnull(strstr(world.cocod->config_state.problem, "slots"));
     world_close(&world);
 }

@@ -27,7 +27,7 @@ static void setup(void)
     snprintf(dir, sizeof(dir), "%s/certs", base);
     roots = roots_of(MILAN);
     struct chain_input turin = ca_input(TURIN, SNP_PKI_ARK, "ark");
-    ck_assert_int_eq(chain_roots_add(&roots, &turin, why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_roots_add(&roots, &turin, &why), 0);
     store = (struct store){.dir = dir, .roots = &roots, .now_s = (int64_t)time(NULL)};
 }
 
@@ -52,17 +52,17 @@ static void import(const struct chain_input *files, size_t n, const char *expect
     char text[1024] = "";
 
     ck_assert_int_eq(store_import(&store, files, n, &results), 0);
-    why[0] = 0;
+    why.text[0] = 0;
     for (size_t i = 0; i < results.n; i++) {
         const struct store_result *result = &results.items[i];
         size_t used = strlen(text);
         snprintf(text + used, sizeof(text) - used, "%s%s %s", i ? ", " : "", result->kind,
                  actions[result->action]);
-        ck_assert((result->action >= STORE_KEPT_OUT) == (result->reason[0] != 0));
-        if (result->reason[0])
-            snprintf(why, sizeof(why), "%s", result->reason);
+        ck_assert((result->action >= STORE_KEPT_OUT) == (result->reason.text[0] != 0));
+        if (result->reason.text[0])
+            (void)why_set(&why, 0, "%s", result->reason.text);
     }
-    ck_assert_msg(strcmp(text, expected) == 0, "%s, not %s (%s)", text, expected, why);
+    ck_assert_msg(strcmp(text, expected) == 0, "%s, not %s (%s)", text, expected, why.text);
     store_results_done(&results);
 }
 
@@ -85,9 +85,9 @@ static int load(const char *key_text)
     struct store_key key;
 
     ck_assert_int_eq(store_key_parse(key_text, &key), 0);
-    int r = store_load(&store, &key, &c, why, sizeof(why));
+    int r = store_load(&store, &key, &c, &why);
     if (r == 0)
-        snprintf(why, sizeof(why), "%s", c.alarm);
+        (void)why_set(&why, 0, "%s", c.alarm.text);
     store_chain_done(&c);
     return r;
 }
@@ -302,20 +302,20 @@ TEST(a_reissued_vcek_older_after_newer_is_kept_out_and_no_failure)
         ck_assert_str_eq(results.items[0].name, files[1 - first]);
         if (first == 0) {
             ck_assert_int_eq(results.items[0].action, STORE_KEPT_OUT);
-            ck_assert_str_eq(results.items[0].reason,
+            ck_assert_str_eq(results.items[0].reason.text,
                              "kept out: the store has a newer certificate of the same key than "
                              "field/certs/vcek_reissued_b.der, from 2024-08-06; this one is from "
                              "2024-07-04");
         } else {
             ck_assert_int_eq(results.items[0].action, STORE_ADDED);
-            ck_assert_str_eq(results.items[0].reason, "");
+            ck_assert_str_eq(results.items[0].reason.text, "");
         }
         ck_assert_uint_gt(strlen(results.items[0].key), 128);
         store_results_done(&results);
         ck_assert_int_eq(store_list(&store, &list), 0);
         ck_assert_uint_eq(list.n_chains, 1);
         ck_assert_int_eq(list.chains[0].not_after_s, 1943754718); /* 2031-08-06 03:51:58 */
-        ck_assert_str_eq(list.chains[0].problem, "");
+        ck_assert_str_eq(list.chains[0].problem.text, "");
         store_list_done(&list);
         for (size_t i = 0; i < 4; i++)
             free((void *)(uintptr_t)in[i].data);
@@ -386,7 +386,7 @@ TEST(an_older_crl_of_a_lagging_node_is_kept_out_and_no_failure)
     import_cas(MILAN);
     import_one(crls[0], "CRL added");
     import_one(crls[1], "CRL kept out");
-    ck_assert_str_eq(why,
+    ck_assert_str_eq(why.text,
                      "kept out: crl has the CRL number 0a, which is lower than the stored one's "
                      "0b");
     import_one(crls[2], "CRL kept out"); /* of the same number, made earlier */
@@ -432,7 +432,7 @@ static const char *listed_csps(void)
     text[0] = 0;
     for (size_t i = 0; i < list.n_chains; i++) {
         size_t n = strlen(text);
-        ck_assert_str_eq(list.chains[i].problem, "");
+        ck_assert_str_eq(list.chains[i].problem.text, "");
         snprintf(text + n, sizeof(text) - n, "%s%s", i ? " " : "",
                  list.chains[i].key.csp[0] ? list.chains[i].key.csp : "-");
     }
@@ -462,7 +462,7 @@ static int remove_key(const char *text)
     struct store_key key;
 
     ck_assert_int_eq(store_key_parse(text, &key), 0);
-    return store_remove(dir, &key, why, sizeof(why));
+    return store_remove(dir, &key, &why);
 }
 
 TEST(vleks_of_two_regions_live_beside_each_other)
@@ -486,7 +486,7 @@ TEST(vleks_of_two_regions_live_beside_each_other)
     ck_assert_int_eq(load("Milan/VLEK/CN=cc-eu-west-2.csp.example/3.0.8.115"), -ENOENT);
     ck_assert_int_eq(load("Milan/VLEK/-/3.0.9.115"), -ENOENT);
     ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), -EBADMSG);
-    ck_assert_str_eq(why,
+    ck_assert_str_eq(why.text,
                      "the store has VLEKs of several CSP_IDs for Milan at 3.0.8.115, "
                      "CN=cc-eu-west-1.csp.example and CN=cc-us-east-2.csp.example: name this "
                      "host's in [certs] vlek_csp, or remove the others (cococtl certs remove)");
@@ -592,7 +592,7 @@ TEST(hostile_csp_ids_stay_in_their_folder)
         import_one(leaf_input(&leaf, "leaf"), cases[i].name ? "VLEK added" : "VLEK refused");
         snp_pki_leaf_done(&leaf);
         if (!cases[i].name) {
-            ck_assert_ptr_nonnull(strstr(why, "CSP_ID"));
+            ck_assert_ptr_nonnull(strstr(why.text, "CSP_ID"));
             continue;
         }
         snprintf(path, sizeof(path), "%s/Milan/vlek/%s/3.0.8.115.der", dir, cases[i].name);
@@ -632,7 +632,7 @@ TEST(a_revoked_intermediate_is_refused_and_what_is_stored_ends)
     import_one(leaf_input(&leaf, "leaf"), "VCEK added");
     import_one(none, "CRL added");
     ck_assert_int_eq(load(milan_key("3.0.8.115")), 0);
-    ck_assert_str_eq(why, "");
+    ck_assert_str_eq(why.text, "");
     import_one(lists, "CRL added");
     ck_assert_int_eq(load(milan_key("3.0.8.115")), -EBADMSG);
     assert_why("was revoked by the CRL of ARK-Milan");
@@ -692,7 +692,6 @@ TEST(an_outdated_crl_alarms_and_a_foreign_one_is_refused)
 /* "ARK-milan" with the same key is another root: names are compared byte for byte. */
 TEST(a_crl_is_of_the_root_whose_name_it_has)
 {
-    const struct chain_why sentence = {.text = why, .size = sizeof(why)};
     struct chain_input crl_input = make_crl(MILAN, 1, 0, 0),
                        ark = ca_input(MILAN, SNP_PKI_ARK, "ark");
     uint8_t *der = malloc(ark.size);
@@ -702,10 +701,10 @@ TEST(a_crl_is_of_the_root_whose_name_it_has)
 
     ck_assert_ptr_nonnull(der);
     memcpy(der, ark.data, ark.size);
-    ck_assert_int_eq(crl_parse(crl_input.data, crl_input.size, "crl", &crl, why, sizeof(why)), 0);
+    ck_assert_int_eq(crl_parse(crl_input.data, crl_input.size, "crl", &crl, &why), 0);
     for (int changed = 0; changed < 2; changed++) {
-        ck_assert_int_eq(chain_cert_parse(der, ark.size, "ark", &root, &kind, NULL, &sentence), 0);
-        ck_assert_int_eq(crl_verify(crl, &root, why, sizeof(why)), changed ? -EBADMSG : 0);
+        ck_assert_int_eq(chain_cert_parse(der, ark.size, "ark", &root, &kind, NULL, &why), 0);
+        ck_assert_int_eq(crl_verify(crl, &root, &why), changed ? -EBADMSG : 0);
         chain_cert_done(&root);
         uint8_t *name = der;
         for (size_t i = 0; i + 9 <= ark.size; i++) /* the last of both: the subject */
@@ -737,7 +736,7 @@ TEST(a_crl_in_a_pem_file_with_others)
     import_one(input_of("all.pem", text, strlen(text)),
                "ARK added, CRL added, ASK added, VCEK added");
     ck_assert_int_eq(load(milan_key("3.0.8.115")), 0);
-    ck_assert_str_eq(why, "");
+    ck_assert_str_eq(why.text, "");
     memcpy(strstr(text, "END X509 CRL"), "END X509 CRX", 12);
     import_one(input_of("all.pem", text, strlen(text)),
                "ARK unchanged, OTHER refused, ASK unchanged, VCEK unchanged");
@@ -793,13 +792,13 @@ TEST(what_is_stored_is_listed_and_can_be_removed)
     ck_assert_uint_eq(list.n_crls, 0);
     store_key_format(&list.chains[0].key, text);
     ck_assert_str_eq(text, milan_key("3.0.8.115"));
-    ck_assert_str_eq(list.chains[0].problem, "");
+    ck_assert_str_eq(list.chains[0].problem.text, "");
     ck_assert_int_gt(list.chains[0].not_after_s, store.now_s);
-    ck_assert_int_eq(store_remove(dir, &list.chains[0].key, why, sizeof(why)), 0);
-    ck_assert_int_eq(store_remove(dir, &list.chains[0].key, why, sizeof(why)), -ENOENT);
+    ck_assert_int_eq(store_remove(dir, &list.chains[0].key, &why), 0);
+    ck_assert_int_eq(store_remove(dir, &list.chains[0].key, &why), -ENOENT);
     ck_assert_int_eq(load(milan_key("3.0.8.115")), -ENOENT);
     ck_assert_int_eq(load(milan_key("3.0.9.115")), 0);
-    ck_assert_int_eq(store_remove(dir, &list.chains[1].key, why, sizeof(why)), 0);
+    ck_assert_int_eq(store_remove(dir, &list.chains[1].key, &why), 0);
     store_list_done(&list);
     ck_assert_int_eq(store_list(&store, &list), 0);
     ck_assert_uint_eq(list.n_chains, 0);
@@ -887,15 +886,15 @@ TEST(an_import_that_is_stopped_anywhere_leaves_nothing_half)
         ck_assert_int_eq(store_list(&store, &list), 0);
         ck_assert_uint_le(list.n_chains, 1);
         if (list.n_chains == 1)
-            ck_assert_str_eq(list.chains[0].problem, "");
+            ck_assert_str_eq(list.chains[0].problem.text, "");
         store_list_done(&list);
         ck_assert_int_eq(store_import(&store, files, 4, &results), 0);
         for (size_t i = 0; i < results.n; i++)
             ck_assert_msg(results.items[i].action != STORE_REFUSED, "stop %u: %s", n,
-                          results.items[i].reason);
+                          results.items[i].reason.text);
         store_results_done(&results);
         ck_assert_int_eq(load(milan_key("3.0.8.115")), 0);
-        ck_assert_str_eq(why, "");
+        ck_assert_str_eq(why.text, "");
     }
     ck_assert_uint_gt(n, 16); /* four files, each written, synced, renamed, synced */
     free((void *)(uintptr_t)crl.data);

@@ -118,7 +118,7 @@ static void setup(void)
     snprintf(dir, sizeof(dir), "%s/certs", base);
     roots = roots_of(MILAN);
     second.data = snp_pki_ca_der(other, SNP_PKI_ARK, &second.size);
-    ck_assert_int_eq(chain_roots_add(&roots, &second, why, sizeof(why)), 0);
+    ck_assert_int_eq(chain_roots_add(&roots, &second, &why), 0);
     store = (struct store){.dir = dir, .roots = &roots, .now_s = (int64_t)time(NULL)};
 }
 
@@ -160,7 +160,7 @@ static void import_all(size_t (*files_of)(struct chain_input[8]))
 
     ck_assert_int_eq(store_import(&store, files, n, &results), 0);
     for (size_t i = 0; i < results.n; i++)
-        ck_assert_msg(results.items[i].action != STORE_REFUSED, "%s", results.items[i].reason);
+        ck_assert_msg(results.items[i].action != STORE_REFUSED, "%s", results.items[i].reason.text);
     store_results_done(&results);
 }
 
@@ -170,7 +170,7 @@ static int load(const char *text)
     struct store_key key;
 
     ck_assert_int_eq(store_key_parse(text, &key), 0);
-    int r = store_load(&store, &key, &c, why, sizeof(why));
+    int r = store_load(&store, &key, &c, &why);
     store_chain_done(&c);
     return r;
 }
@@ -212,9 +212,9 @@ static void check_store(void)
     ck_assert_int_eq(store_list(&store, &list), 0);
     ck_assert_uint_ge(list.n_chains, 1); /* the VLEK, older or newer */
     for (size_t i = 0; i < list.n_chains; i++)
-        ck_assert_str_eq(list.chains[i].problem, "");
+        ck_assert_str_eq(list.chains[i].problem.text, "");
     for (size_t i = 0; i < list.n_crls; i++)
-        ck_assert_str_eq(list.crls[i].problem, "");
+        ck_assert_str_eq(list.crls[i].problem.text, "");
     store_list_done(&list);
 }
 
@@ -454,7 +454,7 @@ TEST(a_disk_that_fails_once_at_each_call_that_writes)
             if (results.items[i].action != STORE_REFUSED)
                 continue;
             refused++;
-            const char *reason = results.items[i].reason;
+            const char *reason = results.items[i].reason.text;
             ck_assert_msg(strstr(reason, strerror(error)) || strstr(reason, "needs the") ||
                               strstr(reason, "neither given nor stored") ||
                               strstr(reason, "was issued by") || strstr(reason, "does not verify"),
@@ -513,8 +513,8 @@ TEST_LOOP(a_read_that_fails_is_no_verdict, 0, 4)
             r = load(leaf_key());
             sys = sys_real;
             ck_assert_msg(r == -read_fault || r == (revoked ? -EBADMSG : 0), "read %u: %d (%s)", n,
-                          r, why);
-            ck_assert_msg(why[0] != 0, "read %u", n);
+                          r, why.text);
+            ck_assert_msg(why.text[0] != 0, "read %u", n);
         }
         ck_assert_uint_gt(n, 4);
         if (!revoked) {
@@ -573,13 +573,13 @@ TEST_LOOP(out_of_memory_is_said_as_such, 0, 3)
         else if (_i == 1)
             r = store_list(&store, &list);
         else
-            r = chain_load(&options, &found, why, sizeof(why));
-        ck_assert_msg(r == 0 || r == -ENOMEM, "allocation %ld: %d (%s)", n, r, why);
-        ck_assert(_i != 2 || r == 0 || why[0] != 0);
+            r = chain_load(&options, &found, &why);
+        ck_assert_msg(r == 0 || r == -ENOMEM, "allocation %ld: %d (%s)", n, r, why.text);
+        ck_assert(_i != 2 || r == 0 || why.text[0] != 0);
         if (_i == 2)
             load_result_done(&found);
         for (size_t i = 0; i < list.n_chains; i++)
-            ck_assert_str_eq(list.chains[i].problem, "");
+            ck_assert_str_eq(list.chains[i].problem.text, "");
         store_results_done(&results);
         store_list_done(&list);
     }
@@ -616,7 +616,7 @@ TEST_LOOP(openssl_out_of_memory_serves_nothing_that_is_revoked, 0, 6)
         int r = load(leaf_key());
         sys = sys_real;
         ck_assert_msg(r == -ENOMEM || r == (revoked ? -EBADMSG : 0), "allocation %ld: %d (%s)", n,
-                      r, why);
+                      r, why.text);
         good += r != -ENOMEM;
     }
     ck_assert_uint_ge(good, 1);

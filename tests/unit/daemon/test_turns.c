@@ -16,7 +16,7 @@ static int fake_cred(int fd, struct ucred *ret)
 
 static void open_server(void)
 {
-    rig_open(&rig, &options);
+    open_rig();
     sys.peer_cred = fake_cred;
 }
 
@@ -64,7 +64,7 @@ static const struct {
     uid_t quiet;
 } floods[] = {{1, 1, 2000}, {1, 8, 2000}, {1, 8, 1000}, {8, 8, 2000}};
 
-FIXTURE(.setup = setup, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 TEST_LOOP(one_request_beside_64_floods_waits_for_one_look_at_the_sockets, 0,
           sizeof(floods) / sizeof(floods[0]))
@@ -84,9 +84,6 @@ TEST_LOOP(one_request_beside_64_floods_waits_for_one_look_at_the_sockets, 0,
     ck_assert_uint_eq(toy_n_log, FLOODS * EACH + 1);
     ck_assert_uint_gt(quiet_served_at, SPEAKS_UP);
     ck_assert_uint_le(quiet_served_at - SPEAKS_UP, ONE_LOOK_S + 1);
-    for (unsigned i = 0; i < FLOODS; i++)
-        close(fds[i]);
-    close_toy(quiet_fd);
 }
 
 /* --- shares ----------------------------------------------------------------------------------- */
@@ -104,7 +101,7 @@ static void take_time(const struct peer *speaker)
         dear_beside_cheap = n_dear;
 }
 
-/* CHEAP frames each of two clients, as two users or as two processes of one: first that of `dear`. */
+/* CHEAP frames each of two clients, as two users or two processes of one: first that of `dear`. */
 static void flood_by_two(bool one_user, void (*on_dispatch)(const struct peer *))
 {
     int fds[2];
@@ -120,8 +117,6 @@ static void flood_by_two(bool one_user, void (*on_dispatch)(const struct peer *)
     rig_settle(&rig);
     ck_assert_uint_eq(n_dear, CHEAP);
     ck_assert_uint_eq(n_cheap, CHEAP);
-    close(fds[0]);
-    close_toy(fds[1]);
 }
 
 TEST_LOOP(what_costs_ten_times_as_much_has_a_tenth_of_the_turns, 0, 2)
@@ -184,9 +179,6 @@ TEST(users_share_before_their_processes_do)
     ck_assert_uint_eq(counts[2], EACH);
     ck_assert_uint_le(counts[0] + counts[1], EACH + 2 * PEER_BATCH);
     ck_assert_uint_ge(counts[0] + counts[1], EACH - 2 * PEER_BATCH);
-    for (int i = 0; i < 2; i++)
-        close(fds[i]);
-    close_toy(fds[2]);
 }
 
 /* --- replies that wait ------------------------------------------------------------------------ */
@@ -220,7 +212,7 @@ TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
     floods_fd = peer->fd;
     ck_assert_int_eq(setsockopt(peer->fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
     (void)stuff(fd, 250, 2000);
-    ck_assert_uint_gt(peer->unsent, 200000);
+    ck_assert_uint_gt(peer->out.unsent, 200000);
     quiet_fd = connect_as(2000, 2);
     quiet = peer;
     ck_assert_uint_gt(rig_receive(fd, got, sizeof(got), NULL), 50000);
@@ -234,8 +226,6 @@ TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
     ck_assert_uint_gt(sent_before, 50000);
     ck_assert_uint_le(most_sent, PEER_TURN_BYTES);
     ck_assert_uint_eq(most_sent, PEER_TURN_REPLIES * 2004); /* several replies go out at once */
-    close(fd);
-    close_toy(quiet_fd);
 }
 
 /* What waits behind unsent replies was received once, and is not made room for again. */
@@ -252,9 +242,8 @@ TEST(back_pressure_makes_no_peer_larger)
         (void)send(fd, stream, size, MSG_NOSIGNAL); /* all, or nothing where the socket is full */
         rig_settle(&rig);
         (void)rig_receive(fd, got, sizeof(got), NULL);
-        most = peer->partial_capacity > most ? peer->partial_capacity : most;
+        most = peer->partial.capacity > most ? peer->partial.capacity : most;
     }
     ck_assert_uint_gt(most, 0);
     ck_assert_uint_le(most, SERVER_RECEIVE_SIZE);
-    close_toy(fd);
 }

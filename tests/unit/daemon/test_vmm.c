@@ -4,78 +4,9 @@
  * What the requests themselves bring is in test_vmm_calls.c, leases and notifications are in
  * test_vmm_lease.c.
  */
+#include "vmm_fixture.h"
+
 #include "base/log.h"
-#include "base/sys.h"
-#include "certs/certs.h"
-#include "fake_qgs.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
-#include "rig.h"
-#include "status.h"
-#include "tdx_quote.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define SECOND 1000000u
-
-static struct rig rig;
-static struct rig_options options;
-static struct rig_message message;
-static char table_path[128];
-
-static void setup(void)
-{
-    rig_reset_sys();
-    fake_qgs_install();
-    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
-    options = rig_defaults();
-    options.certs.table_file =
-        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
-    rig_chain(&options.certs, 0);
-    options.quotes.n_backends = 1;
-}
-
-static void teardown(void)
-{
-    fake_qgs_close_all();
-}
-
-static int connect_vmm(void)
-{
-    return rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL);
-}
-
-static void send_hello(int fd, const struct coco_hello *hello)
-{
-    uint8_t payload[COCO_HELLO_SIZE];
-
-    coco_hello_encode(hello, payload);
-    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
-}
-
-static void ask_quote(int fd, uint64_t id)
-{
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
-
-    tdx_make_tdreport(id, NULL, tdreport);
-    coco_quote_get_encode(&get, payload);
-    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
-}
-
-static void expect_alive(int fd)
-{
-    static uint64_t id = 1000000;
-
-    rig_call(&rig, fd, COCO_PING, ++id, NULL, 0);
-    rig_expect(fd, &message, COCO_PING_REPLY, id, COCO_OK);
-    ck_assert_uint_eq(message.header.length, 0);
-}
 
 /* Closed without a reply, for breaking the protocol. */
 static void expect_broken(int fd)
@@ -84,7 +15,6 @@ static void expect_broken(int fd)
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
     ck_assert_uint_eq(metrics.now_peers, 0);
-    close(fd);
 }
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
@@ -96,8 +26,7 @@ TEST(hello_says_what_there_is)
 {
     struct coco_hello_reply reply;
 
-    rig_open(&rig, &options);
-    int fd = connect_vmm();
+    int fd = open_vmm();
     rig_hello(&rig, fd, 0, &reply);
     ck_assert_uint_eq(reply.version, 1);
     ck_assert_uint_eq(reply.features, 0);
@@ -111,21 +40,15 @@ TEST(hello_says_what_there_is)
     ck_assert_uint_eq(reply.lease_bytes, 0);
     ck_assert_uint_eq(reply.lease_base, 0);
     expect_alive(fd);
-    close(fd);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 TEST(unknown_features_are_ignored)
 {
     struct coco_hello_reply reply;
 
-    rig_open(&rig, &options);
-    int fd = connect_vmm();
+    int fd = open_vmm();
     rig_hello(&rig, fd, 0xfffffffcu | COCO_FEATURE_NOTIFY, &reply);
     ck_assert_uint_eq(reply.features, COCO_FEATURE_NOTIFY);
-    close(fd);
-    rig_close(&rig);
 }
 
 static const struct {
@@ -143,8 +66,7 @@ TEST_LOOP(versions_are_agreed_on_or_refused, 0, 9)
     struct coco_hello hello = {.version_min = 1, .version_max = 1};
     struct coco_hello_reply reply;
 
-    rig_open(&rig, &options);
-    int fd = connect_vmm();
+    int fd = open_vmm();
     coco_hello_encode(&hello, payload);
     payload[0] = (uint8_t)version_ranges[_i].lowest;
     payload[1] = (uint8_t)(version_ranges[_i].lowest >> 8);
@@ -162,8 +84,6 @@ TEST_LOOP(versions_are_agreed_on_or_refused, 0, 9)
         ck_assert(rig_closed(fd));
         ck_assert_uint_eq(rig.server->closed[CLOSE_REFUSED], 1);
     }
-    close(fd);
-    rig_close(&rig);
 }
 
 /* EINVAL, then closed; nothing behind it is answered. */
@@ -184,8 +104,7 @@ TEST_LOOP(a_malformed_hello_is_refused, 0, 5)
         payload[24 + 10] = 'x'; /* behind the name's NUL */
     else
         payload[24] = 0xff; /* no UTF-8 */
-    rig_open(&rig, &options);
-    int fd = connect_vmm();
+    int fd = open_vmm();
     size_t n = rig_frame(frames, COCO_HELLO, 1, 0, payload, size);
     n += rig_frame(frames + n, COCO_PING, 2, 0, NULL, 0);
     rig_send(fd, frames, n);
@@ -194,23 +113,21 @@ TEST_LOOP(a_malformed_hello_is_refused, 0, 5)
     ck_assert(!rig_take(fd, &message));
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_REFUSED], 1);
-    close(fd);
-    rig_close(&rig);
 }
 
 TEST(a_second_hello_closes)
 {
-    struct coco_hello hello = {.version_min = 1, .version_max = 1};
+    static const struct coco_hello second = {.version_min = 1, .version_max = 1};
+    uint8_t payload[COCO_HELLO_SIZE];
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, COCO_FEATURE_LEASE);
-    ask_quote(fd, 5);
+    coco_hello_encode(&second, payload);
+    int fd = open_session(COCO_FEATURE_LEASE);
+    ask_quote(fd, 5, COCO_QUOTE_MAX, 0);
     ck_assert_uint_eq(metrics.now_requests, 1);
-    send_hello(fd, &hello);
+    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
     expect_broken(fd);
     ck_assert_uint_eq(metrics.now_requests, 0);
     ck_assert_uint_eq(metrics.now_jobs, 1); /* QGS works on */
-    rig_close(&rig);
 }
 
 static const uint16_t other_types[] = {COCO_CERTS_GET,   COCO_QUOTE_GET, COCO_PING, COCO_CANCEL,
@@ -220,11 +137,9 @@ TEST_LOOP(another_first_message_closes, 0, 7)
 {
     uint8_t payload[4096] = {0};
 
-    rig_open(&rig, &options);
-    int fd = connect_vmm();
+    int fd = open_vmm();
     rig_call(&rig, fd, other_types[_i], 1, payload, (size_t)_i * 100);
     expect_broken(fd);
-    rig_close(&rig);
 }
 
 TEST(requests_may_follow_hello_without_waiting)
@@ -234,8 +149,7 @@ TEST(requests_may_follow_hello_without_waiting)
     uint8_t payload[COCO_HELLO_SIZE], certs[COCO_CERTS_GET_SIZE], frames[2048];
     size_t size = 0;
 
-    rig_open(&rig, &options);
-    int fd = connect_vmm();
+    int fd = open_vmm();
     coco_hello_encode(&hello, payload);
     coco_certs_get_encode(&get, certs);
     size += rig_frame(frames + size, COCO_HELLO, 1, 0, payload, sizeof(payload));
@@ -248,22 +162,16 @@ TEST(requests_may_follow_hello_without_waiting)
         rig_settle(&rig); /* the socket takes some of them at a time */
         rig_expect(fd, &message, COCO_CERTS_REPLY, id, COCO_OK);
     }
-    close(fd);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 TEST(who_never_says_hello_is_closed)
 {
-    rig_open(&rig, &options);
-    int fd = connect_vmm();
+    int fd = open_vmm();
     rig_pass(&rig, 10 * SECOND - 1);
     ck_assert_uint_eq(metrics.now_peers, 1);
     rig_pass(&rig, 1);
     ck_assert_uint_eq(rig.server->closed[CLOSE_HELLO_TIMEOUT], 1);
     ck_assert(rig_closed(fd));
-    close(fd);
-    rig_close(&rig);
 }
 
 /* --- headers --------------------------------------------------------------------------------- */
@@ -290,8 +198,8 @@ TEST_LOOP(a_broken_header_closes, 0, 2 * N_BROKEN)
 {
     uint8_t frame[COCO_HEADER_SIZE];
 
-    rig_open(&rig, &options);
-    int fd = _i < N_BROKEN ? rig_session(&rig, 0) : connect_vmm();
+    open_rig();
+    int fd = _i < N_BROKEN ? session(0) : connect_vmm();
     int i = _i % N_BROKEN;
     rig_frame(frame, _i < N_BROKEN ? COCO_PING : COCO_HELLO, 5, 0, NULL, 0);
     for (size_t j = 0; j < broken_fields[i].width; j++)
@@ -299,7 +207,6 @@ TEST_LOOP(a_broken_header_closes, 0, 2 * N_BROKEN)
     rig_send(fd, frame, sizeof(frame)); /* the header alone: nothing is waited for */
     rig_settle(&rig);
     expect_broken(fd);
-    rig_close(&rig);
 }
 
 TEST(what_came_before_a_broken_header_is_answered)
@@ -307,8 +214,7 @@ TEST(what_came_before_a_broken_header_is_answered)
     uint8_t frames[200];
     size_t size = 0;
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (uint64_t id = 2; id < 5; id++)
         size += rig_frame(frames + size, COCO_PING, id, 0, NULL, 0);
     memset(frames + size, 'x', COCO_HEADER_SIZE);
@@ -317,7 +223,6 @@ TEST(what_came_before_a_broken_header_is_answered)
     for (uint64_t id = 2; id < 5; id++)
         rig_expect(fd, &message, COCO_PING_REPLY, id, COCO_OK);
     expect_broken(fd);
-    rig_close(&rig);
 }
 
 /* --- ids ------------------------------------------------------------------------------------- */
@@ -328,50 +233,38 @@ TEST_LOOP(an_id_in_flight_is_not_used_again, 0, 4)
 {
     uint8_t payload[COCO_QUOTE_GET_SIZE] = {0};
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
-    ask_quote(fd, 7);
-    ask_quote(fd, 8);
+    int fd = open_session(0);
+    ask_quote(fd, 7, COCO_QUOTE_MAX, 0);
+    ask_quote(fd, 8, COCO_QUOTE_MAX, 0);
     expect_alive(fd);
     rig_call(&rig, fd, reusing[_i], 7, payload, sizeof(payload));
     expect_broken(fd);
     ck_assert_uint_eq(metrics.now_requests, 0);
-    rig_close(&rig);
 }
 
 TEST(an_id_that_was_answered_may_come_again)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (unsigned i = 0; i < 3; i++) {
-        ask_quote(fd, 7);
-        fake_qgs_answer(i);
-        rig_settle(&rig);
+        ask_quote(fd, 7, COCO_QUOTE_MAX, 0);
+        qgs_answers(i);
         rig_expect(fd, &message, COCO_QUOTE_REPLY, 7, COCO_OK);
     }
     rig_call(&rig, fd, COCO_PING, 1, NULL, 0); /* HELLO's id, too */
     rig_expect(fd, &message, COCO_PING_REPLY, 1, COCO_OK);
-    close(fd);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 TEST(ids_of_one_session_mean_nothing_to_another)
 {
-    rig_open(&rig, &options);
-    int a = rig_session(&rig, 0), b = rig_session(&rig, 0);
-    ask_quote(a, 7);
-    ask_quote(b, 7);
+    open_rig();
+    int a = session(0), b = session(0);
+    ask_quote(a, 7, COCO_QUOTE_MAX, 0);
+    ask_quote(b, 7, COCO_QUOTE_MAX, 0);
     rig_call(&rig, b, COCO_CANCEL, 7, NULL, 0);
     rig_expect(b, &message, COCO_QUOTE_REPLY, 7, COCO_ECANCELED);
     ck_assert(!rig_take(a, &message));
-    fake_qgs_answer(0);
-    rig_settle(&rig);
+    qgs_answers(0);
     rig_expect(a, &message, COCO_QUOTE_REPLY, 7, COCO_OK);
-    close(a);
-    close(b);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 /* Any 64 bits are an id. */
@@ -379,14 +272,11 @@ TEST(every_number_is_an_id)
 {
     static const uint64_t ids[] = {0, 1, UINT32_MAX, UINT64_MAX, 1ull << 63};
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         rig_call(&rig, fd, COCO_PING, ids[i], NULL, 0);
         rig_expect(fd, &message, COCO_PING_REPLY, ids[i], COCO_OK);
     }
-    close(fd);
-    rig_close(&rig);
 }
 
 /* --- what the session survives --------------------------------------------------------------- */
@@ -396,8 +286,7 @@ TEST(unknown_requests_are_answered)
     static const uint16_t types[] = {8, 10, 0x100, 0x3ffe};
     uint8_t payload[COCO_REQUEST_MAX] = {1};
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (uint64_t i = 0; i < 4; i++) {
         rig_call(&rig, fd, types[i], 10 + i, payload, i == 3 ? COCO_REQUEST_MAX : i);
         rig_expect(fd, &message, (uint16_t)(types[i] + 1), 10 + i, COCO_EOPNOTSUPP);
@@ -405,8 +294,6 @@ TEST(unknown_requests_are_answered)
     }
     ck_assert_uint_eq(metrics.unknown_types, 4);
     expect_alive(fd);
-    close(fd);
-    rig_close(&rig);
 }
 
 TEST(unknown_one_way_messages_are_ignored)
@@ -414,14 +301,11 @@ TEST(unknown_one_way_messages_are_ignored)
     static const uint16_t types[] = {0x4001, 0x4004, 0x7ffe, 0x7fff};
     uint8_t payload[COCO_REQUEST_MAX] = {1};
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (uint64_t i = 0; i < 4; i++)
         rig_call(&rig, fd, types[i], 10 + i, payload, i * 1000);
     ck_assert_uint_eq(metrics.bad_oneway, 4);
     expect_alive(fd); /* and nothing else was sent */
-    close(fd);
-    rig_close(&rig);
 }
 
 TEST(malformed_requests_get_einval)
@@ -433,8 +317,7 @@ TEST(malformed_requests_get_einval)
 
     tdx_make_tdreport(1, NULL, tdreport);
     coco_quote_get_encode(&get, quote);
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (size_t size = 0; size <= sizeof(certs); size++) {
         if (size == COCO_CERTS_GET_SIZE)
             continue;
@@ -458,8 +341,6 @@ TEST(malformed_requests_get_einval)
     ck_assert_uint_eq(fake_qgs_connects, 0); /* QGS was never bothered */
     ck_assert_uint_eq(metrics.quotes_einval, 7);
     expect_alive(fd);
-    close(fd);
-    rig_close(&rig);
 }
 
 TEST(malformed_one_way_messages_are_ignored)
@@ -467,9 +348,8 @@ TEST(malformed_one_way_messages_are_ignored)
     struct coco_guest_event event = {.kind = 6, .ndata = 1};
     uint8_t payload[COCO_GUEST_EVENT_SIZE + 1] = {0};
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
-    ask_quote(fd, 5);
+    int fd = open_session(0);
+    ask_quote(fd, 5, COCO_QUOTE_MAX, 0);
     rig_call(&rig, fd, COCO_CANCEL, 5, "x", 1);
     coco_guest_event_encode(&event, payload);
     rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
@@ -483,9 +363,6 @@ TEST(malformed_one_way_messages_are_ignored)
     ck_assert_uint_eq(metrics.guest_events, 0);
     ck_assert_uint_eq(metrics.now_requests, 1); /* it was not cancelled */
     expect_alive(fd);
-    close(fd);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 static unsigned n_lines;
@@ -501,80 +378,69 @@ static void count_line(void *data, const struct log_record *record)
     snprintf(last_vm, sizeof(last_vm), "%s", log_record_field(record, "COCO_VM"));
 }
 
-TEST(guest_events_reach_the_log_but_cannot_flood_it)
+static void report_event(int fd, uint64_t kind)
 {
-    struct coco_guest_event event = {.kind = 7, .ndata = 2, .data = {0xdeadbeef, 2}};
+    struct coco_guest_event event = {.kind = kind, .ndata = 2, .data = {0xdeadbeef, 2}};
     uint8_t payload[COCO_GUEST_EVENT_SIZE];
 
-    rig_open(&rig, &options);
+    coco_guest_event_encode(&event, payload);
+    rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
+}
+
+static void collect_lines(void)
+{
+    open_rig();
+    n_lines = 0;
     log_set_level(LOG_LEVEL_INFO);
     log_set_sink(count_line, NULL);
-    int fd = rig_session(&rig, 0);
-    coco_guest_event_encode(&event, payload);
+}
+
+static void collect_no_more(void)
+{
+    log_set_sink(NULL, NULL);
+    log_set_level(LOG_LEVEL_CRITICAL);
+}
+
+/* Each of that many names, cycled through, in a session of its own, reports an event. */
+static void report_as(const char *name, unsigned n, unsigned of)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char full[24];
+        int fd = connect_vmm();
+        snprintf(full, sizeof(full), "%s-%u", name, i % of);
+        say_hello(fd, 0, full, COCO_OK, NULL);
+        report_event(fd, 6);
+        leave(fd);
+    }
+}
+
+TEST(guest_events_reach_the_log_but_cannot_flood_it)
+{
+    collect_lines();
+    int fd = session(0);
     for (int i = 0; i < 100; i++)
-        rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
+        report_event(fd, 7);
     ck_assert_uint_eq(metrics.guest_events, 100);
     ck_assert_uint_eq(n_lines, 1);
     ck_assert_ptr_nonnull(strstr(last_line, "TDX guest"));
     ck_assert_ptr_nonnull(strstr(last_line, "0xdeadbeef"));
     ck_assert_str_eq(last_vm, "rig");
     rig_pass(&rig, 60 * SECOND);
-    event.kind = 6;
-    coco_guest_event_encode(&event, payload);
-    rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
+    report_event(fd, 6);
     ck_assert_uint_eq(n_lines, 2);
     ck_assert_ptr_nonnull(strstr(last_line, "SNP guest"));
     ck_assert_ptr_nonnull(strstr(last_line, "99 lines left out"));
-    log_set_sink(NULL, NULL);
-    log_set_level(LOG_LEVEL_CRITICAL);
-    close(fd);
-    rig_close(&rig);
+    collect_no_more();
 }
 
-/* A session of a VM of that name. */
-static int session_of_vm(const char *name)
-{
-    struct coco_hello hello = {.version_min = 1, .version_max = 1};
-    uint8_t payload[COCO_HELLO_SIZE];
-    int fd = rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL);
-
-    snprintf(hello.vm_name, sizeof(hello.vm_name), "%s", name);
-    coco_hello_encode(&hello, payload);
-    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
-    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
-    return fd;
-}
-
-/* One line a minute for each guest, whatever its VMM does; and a VMM that makes up names is limited as
- * a whole. */
+/* One line a minute for each guest, whatever its VMM does. A VMM that makes up names has a limit of
+ * its own. */
 TEST(guests_are_told_of_once_a_minute_each)
 {
-    struct coco_guest_event event = {.kind = 6, .ndata = 1};
-    uint8_t payload[COCO_GUEST_EVENT_SIZE];
-    char name[16];
-
-    rig_open(&rig, &options);
-    log_set_level(LOG_LEVEL_INFO);
-    log_set_sink(count_line, NULL);
-    coco_guest_event_encode(&event, payload);
-    n_lines = 0;
-    for (unsigned i = 0; i < 30; i++) { /* comes again and again */
-        snprintf(name, sizeof(name), "vm-%u", i % 3);
-        int fd = session_of_vm(name);
-        rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
-        close(fd);
-        rig_settle(&rig);
-    }
+    collect_lines();
+    report_as("vm", 30, 3); /* come again and again */
     ck_assert_uint_eq(n_lines, 3);
-    for (unsigned i = 0; i < 50; i++) {
-        snprintf(name, sizeof(name), "made-up-%u", i);
-        int fd = session_of_vm(name);
-        rig_call(&rig, fd, COCO_GUEST_EVENT, 0, payload, sizeof(payload));
-        close(fd);
-        rig_settle(&rig);
-    }
+    report_as("made-up", 50, 50);
     ck_assert_uint_eq(n_lines, rig.vmm.options.events_per_minute);
-    log_set_sink(NULL, NULL);
-    log_set_level(LOG_LEVEL_CRITICAL);
-    rig_close(&rig);
+    collect_no_more();
 }

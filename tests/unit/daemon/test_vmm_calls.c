@@ -3,56 +3,13 @@
  * CERTS_GET and QUOTE_GET as a VMM sees them: every status of the contract and where it comes from,
  * deadlines, limits, cancelling, leaving.
  */
-#include "base/sys.h"
-#include "certs/certs.h"
-#include "fake_qgs.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
+#include "vmm_fixture.h"
+
 #include "qgs_msg.h"
-#include "rig.h"
 #include "snp_table.h"
-#include "status.h"
-#include "tdx_quote.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#define SECOND 1000000u
-
-static struct rig rig;
-static struct rig_options options;
-static struct rig_message message;
-static char table_path[128];
 static uint8_t reply[TDX_QUOTE_ROOM + 200];
-
-static void setup(void)
-{
-    rig_reset_sys();
-    fake_qgs_install();
-    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
-    options = rig_defaults();
-    options.certs.table_file =
-        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
-    rig_chain(&options.certs, 0);
-    options.quotes.n_backends = 1;
-}
-
-static void teardown(void)
-{
-    fake_qgs_close_all();
-}
-
-static void end(int fd)
-{
-    close(fd);
-    rig_settle(&rig);
-    ck_assert_uint_eq(metrics.now_requests, 0);
-    ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
-    rig_close(&rig);
-}
 
 /* --- CERTS_GET ------------------------------------------------------------------------------- */
 
@@ -84,8 +41,7 @@ TEST(the_table_comes_whole)
     struct coco_certs_reply got;
     size_t file_size;
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     ask_certs(fd, 2, 4);
     expect_certs(fd, 2, COCO_OK, &got);
     const struct blob *table = certs_status(rig.certs).table;
@@ -99,15 +55,13 @@ TEST(the_table_comes_whole)
     ck_assert_mem_eq(file, got.table, file_size);
     free(file);
     ck_assert_uint_eq(metrics.certs_ok, 1);
-    end(fd);
 }
 
 TEST(too_few_pages_get_their_number)
 {
     struct coco_certs_reply got;
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     uint32_t need = coco_npages(certs_status(rig.certs).table->size);
     for (uint32_t npages = 0; npages < need; npages++) {
         ask_certs(fd, 2 + npages, npages);
@@ -119,7 +73,6 @@ TEST(too_few_pages_get_their_number)
     ask_certs(fd, 10, need);
     expect_certs(fd, 10, COCO_OK, &got);
     ck_assert_uint_eq(metrics.certs_enospc, need);
-    end(fd);
 }
 
 TEST(without_a_chain_the_empty_table_comes)
@@ -129,8 +82,7 @@ TEST(without_a_chain_the_empty_table_comes)
 
     options.certs.n_chain = 1;
     options.certs.chain = files;
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (uint64_t npages = 0; npages < 3; npages++) {
         ask_certs(fd, 2 + npages, npages);
         expect_certs(fd, 2 + npages, COCO_OK, &got);
@@ -138,7 +90,6 @@ TEST(without_a_chain_the_empty_table_comes)
         ck_assert_uint_eq(got.npages, 1);
     }
     ck_assert_uint_eq(metrics.certs_empty, 3);
-    end(fd);
 }
 
 TEST_LOOP(the_other_statuses_of_certs_get, 0, 2)
@@ -152,20 +103,17 @@ TEST_LOOP(the_other_statuses_of_certs_get, 0, 2)
         options.certs.chain = files;
         options.certs.refuse_missing = true;
     }
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     ask_certs(fd, 2, 4);
     expect_certs(fd, 2, _i == 0 ? COCO_EOPNOTSUPP : COCO_EIO, NULL);
     ck_assert_uint_eq(metrics.certs_refused, 1);
-    end(fd);
 }
 
 TEST(while_draining_certs_get_is_busy_and_never_held)
 {
     struct coco_certs_reply got;
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     ck_assert_int_eq(certs_update_begin(rig.certs, 1000000, "a test"), 0);
     ask_certs(fd, 2, 4);
     expect_certs(fd, 2, COCO_EAGAIN, NULL);
@@ -175,41 +123,30 @@ TEST(while_draining_certs_get_is_busy_and_never_held)
     ask_certs(fd, 3, 4);
     expect_certs(fd, 3, COCO_OK, &got);
     ck_assert_uint_eq(metrics.certs_eagain, 1);
-    end(fd);
 }
 
 TEST(a_lease_delays_the_file_of_a_reload_and_no_answer)
 {
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 << 20, .l_len = 1};
-    struct certs_options next = options.certs;
     struct coco_certs_reply got;
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     uint64_t generation = certs_status(rig.certs).generation;
-    int lease = open(table_path, O_RDONLY | O_CLOEXEC);
-    ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
-    rig_chain(&next, 1);
-    certs_reload(rig.certs, &next);
-    rig_await_worker(&rig);
+    ck_assert_int_eq(lock_bytes(open_table(O_RDONLY), F_RDLCK, 1 << 20, 1), 0);
+    reload_chain(1);
     ask_certs(fd, 2, 4);
     expect_certs(fd, 2, COCO_OK, &got);
     ck_assert_uint_gt(got.generation, generation);
     ck_assert_uint_eq(metrics.certs_eagain, 0);
-    close(lease);
-    end(fd);
 }
 
 /* A table that is being sent survives its replacement. */
 TEST(a_table_half_sent_stays_what_it_was)
 {
-    struct certs_options next = options.certs;
     struct coco_certs_reply got;
     uint8_t *old;
     uint64_t id = 2, asked;
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     size_t size = certs_status(rig.certs).table->size;
     uint64_t generation = certs_status(rig.certs).generation;
     old = malloc(size);
@@ -218,9 +155,7 @@ TEST(a_table_half_sent_stays_what_it_was)
     while (metrics.now_unsent_bytes < 100000)
         ask_certs(fd, id++, 4);
     asked = id;
-    rig_chain(&next, 1);
-    certs_reload(rig.certs, &next);
-    rig_await_worker(&rig);
+    reload_chain(1);
     ck_assert_uint_ne(certs_status(rig.certs).generation, generation);
     for (id = 2; id < asked; id++) {
         rig_settle(&rig);
@@ -230,22 +165,9 @@ TEST(a_table_half_sent_stays_what_it_was)
         ck_assert_mem_eq(got.table, old, size);
     }
     free(old);
-    end(fd);
 }
 
 /* --- QUOTE_GET ------------------------------------------------------------------------------- */
-
-static void ask_quote(int fd, uint64_t id, uint32_t quote_max, uint32_t timeout_ms)
-{
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    uint8_t frame[COCO_HEADER_SIZE + COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get get = {.quote_max = quote_max, .tdreport = tdreport};
-
-    tdx_make_tdreport(id, NULL, tdreport);
-    coco_quote_get_encode(&get, payload);
-    rig_send(fd, frame, rig_frame(frame, COCO_QUOTE_GET, id, timeout_ms, payload, sizeof(payload)));
-    rig_settle(&rig);
-}
 
 static void expect_quote(int fd, uint64_t id)
 {
@@ -270,16 +192,13 @@ static void expect_no_quote(int fd, uint64_t id, uint32_t status)
 
 TEST(a_quote_comes_trimmed_and_verifies)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
     ck_assert(!rig_take(fd, &message));
-    fake_qgs_answer(0);
-    rig_settle(&rig);
+    qgs_answers(0);
     expect_quote(fd, 2);
     ck_assert_uint_eq(metrics.quotes_ok, 1);
     ck_assert_uint_eq(metrics.now_jobs, 0);
-    end(fd);
 }
 
 TEST(what_is_no_tdreport_never_reaches_qgs)
@@ -288,8 +207,7 @@ TEST(what_is_no_tdreport_never_reaches_qgs)
     struct coco_quote_get get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
     static const size_t wrong[] = {0, 40, 90, 300, 600};
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (uint64_t i = 0; i < 5; i++) {
         tdx_make_tdreport(1, NULL, tdreport);
         tdreport[wrong[i]] ^= 1;
@@ -299,32 +217,26 @@ TEST(what_is_no_tdreport_never_reaches_qgs)
     }
     ck_assert_uint_eq(fake_qgs_connects, 0);
     ck_assert_uint_eq(metrics.quotes_einval, 5);
-    end(fd);
 }
 
 TEST(a_quote_larger_than_the_guest_s_buffer)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     tdx_make_tdreport(2, NULL, tdreport);
     size_t padded = fake_qgs_make_reply(tdreport, reply, sizeof(reply)) - 28;
     size_t exact = padded - 70;
     ask_quote(fd, 2, (uint32_t)exact, 0); /* room for the quote, not for its padding */
-    fake_qgs_answer(0);
-    rig_settle(&rig);
+    qgs_answers(0);
     if (rig_take(fd, &message) && message.header.status == COCO_OK)
         exact = message.header.length; /* signatures differ a little in length */
     ask_quote(fd, 3, (uint32_t)exact - 200, 0);
-    fake_qgs_answer(1);
-    rig_settle(&rig);
+    qgs_answers(1);
     expect_no_quote(fd, 3, COCO_EMSGSIZE);
     ask_quote(fd, 4, 1, 0);
-    fake_qgs_answer(2);
-    rig_settle(&rig);
+    qgs_answers(2);
     expect_no_quote(fd, 4, COCO_EMSGSIZE);
-    end(fd);
 }
 
 enum qgs_does {
@@ -384,12 +296,11 @@ TEST_LOOP(each_failure_of_qgs_has_its_status, 0, 9)
     struct quotes_status status;
     enum qgs_does what = failures[_i].what;
 
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     fake_qgs_error = what == UNREACHABLE ? ECONNREFUSED : what == FULL ? EAGAIN : 0;
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
-    /* What may pass is tried again: an error once, a close five times; before the last of these QGS is
-     * asked whether it is there at all. */
+    /* What may pass is tried again: an error once, a close five times. Before the last of these QGS
+     * is asked whether it is there at all. */
     for (unsigned i = 0; fake_qgs_error == 0 && i < fake_qgs_n; i++) {
         if (i == 5) {
             fake_qgs_answer_probe(i);
@@ -418,22 +329,18 @@ TEST_LOOP(each_failure_of_qgs_has_its_status, 0, 9)
         rig_settle(&rig);
     }
     ask_quote(fd, 3, COCO_QUOTE_MAX, 0);
-    fake_qgs_answer(fake_qgs_n - 1);
-    rig_settle(&rig);
+    qgs_answers(fake_qgs_n - 1);
     expect_quote(fd, 3);
     quotes_get_status(rig.quotes, &status);
     ck_assert_ptr_null(status.problem);
-    end(fd);
 }
 
 TEST(without_qgs_quotes_are_not_offered)
 {
     options.quotes.n_backends = 0;
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
     expect_no_quote(fd, 2, COCO_EOPNOTSUPP);
-    end(fd);
 }
 
 /* --- deadlines ------------------------------------------------------------------------------- */
@@ -456,14 +363,12 @@ static const struct {
 /* A little before the client's own timer. QGS is silent. */
 TEST_LOOP(a_quote_s_deadline, 0, 9)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     ask_quote(fd, 2, COCO_QUOTE_MAX, deadlines[_i].timeout_ms);
     rig_pass(&rig, deadlines[_i].answered_after_us - 1);
     if (deadlines[_i].answered_after_us > 35 * SECOND) {
         /* QGS itself was given up before, 5 s after its own timer. */
         expect_no_quote(fd, 2, COCO_ETIMEDOUT);
-        end(fd);
         return;
     }
     ck_assert(!rig_take(fd, &message));
@@ -472,11 +377,9 @@ TEST_LOOP(a_quote_s_deadline, 0, 9)
     ck_assert_uint_eq(metrics.quotes_etimedout, 1);
     ck_assert_uint_eq(metrics.now_jobs, 1); /* it holds its slot: QGS cannot be stopped */
     ck_assert(!rig_take(fd, &message));
-    fake_qgs_answer(0); /* too late: nobody gets it */
-    rig_settle(&rig);
+    qgs_answers(0); /* too late: nobody gets it */
     ck_assert(!rig_take(fd, &message));
     ck_assert_uint_eq(metrics.now_jobs, 0);
-    end(fd);
 }
 
 /* Waiting in the queue counts. */
@@ -484,8 +387,7 @@ TEST(a_long_timeout_is_cut_also_in_the_queue)
 {
     options.backend.slots = 1;
     options.backend.qgs_timer_us = 1000u * SECOND;
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
     ask_quote(fd, 3, COCO_QUOTE_MAX, UINT32_MAX);
     rig_pass(&rig, 59950000 - 1);
@@ -494,32 +396,27 @@ TEST(a_long_timeout_is_cut_also_in_the_queue)
     rig_pass(&rig, 1);
     expect_no_quote(fd, 3, COCO_ETIMEDOUT);
     ck_assert_uint_eq(fake_qgs_n, 1); /* it never had its turn */
-    end(fd);
 }
 
 /* --- slots, queue, limits -------------------------------------------------------------------- */
 
 TEST(no_more_at_qgs_than_slots_and_the_queue_is_in_order)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (uint64_t id = 2; id < 22; id++)
         ask_quote(fd, id, COCO_QUOTE_MAX, 0);
     ck_assert_uint_eq(fake_qgs_n, 4);
     for (unsigned i = 0; i < 20; i++) {
-        fake_qgs_answer(i);
-        rig_settle(&rig);
+        qgs_answers(i);
         expect_quote(fd, 2 + i);
         ck_assert_uint_eq(fake_qgs_n, i + 5 < 20 ? i + 5 : 20);
     }
     ck_assert_uint_eq(metrics.quotes_ok, 20);
-    end(fd);
 }
 
 TEST(most_in_flight_in_a_session)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0), other = rig_session(&rig, 0);
+    int fd = open_session(0), other = session(0);
     for (uint64_t id = 1; id <= COCO_IN_FLIGHT_MAX; id++)
         ask_quote(fd, id, COCO_QUOTE_MAX, 0);
     ck_assert(!rig_take(fd, &message));
@@ -527,38 +424,32 @@ TEST(most_in_flight_in_a_session)
     expect_no_quote(fd, 100, COCO_EAGAIN); /* at once */
     ask_quote(other, 100, COCO_QUOTE_MAX, 0);
     ck_assert(!rig_take(other, &message)); /* another session has its own limit */
-    fake_qgs_answer(0);
-    rig_settle(&rig);
+    qgs_answers(0);
     expect_quote(fd, 1);
     ask_quote(fd, 101, COCO_QUOTE_MAX, 0);
     ck_assert(!rig_take(fd, &message)); /* room again */
     ck_assert_uint_eq(metrics.quotes_eagain, 1);
-    close(other);
-    end(fd);
 }
 
 TEST(most_of_one_account_over_all_its_sessions)
 {
     options.quotes.requests_per_vm = 3;
-    rig_open(&rig, &options);
-    int a = rig_session(&rig, 0), b = rig_session(&rig, 0);
+    open_rig();
+    int a = session(0), b = session(0);
     ask_quote(a, 2, COCO_QUOTE_MAX, 0);
     ask_quote(b, 2, COCO_QUOTE_MAX, 0);
     ask_quote(a, 3, COCO_QUOTE_MAX, 0);
     ask_quote(b, 3, COCO_QUOTE_MAX, 0);
     expect_no_quote(b, 3, COCO_EAGAIN);
-    close(a); /* gives two back */
-    rig_settle(&rig);
+    leave(a); /* gives two back */
     ask_quote(b, 4, COCO_QUOTE_MAX, 0);
     ck_assert(!rig_take(b, &message));
-    end(b);
 }
 
 TEST(a_full_queue)
 {
     options.quotes.queue_max = 2;
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (uint64_t id = 2; id < 8; id++) /* 4 at QGS, 2 in the queue */
         ask_quote(fd, id, COCO_QUOTE_MAX, 0);
     ck_assert(!rig_take(fd, &message));
@@ -568,7 +459,6 @@ TEST(a_full_queue)
     expect_no_quote(fd, 7, COCO_ECANCELED);
     ask_quote(fd, 9, COCO_QUOTE_MAX, 0);
     ck_assert(!rig_take(fd, &message));
-    end(fd);
 }
 
 static void *no_memory(size_t size)
@@ -579,51 +469,42 @@ static void *no_memory(size_t size)
 
 TEST(no_memory_for_a_request)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     sys.alloc = no_memory;
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
     sys.alloc = sys_real.alloc;
     expect_no_quote(fd, 2, COCO_EAGAIN);
     ask_quote(fd, 3, COCO_QUOTE_MAX, 0);
-    fake_qgs_answer(0);
-    rig_settle(&rig);
+    qgs_answers(0);
     expect_quote(fd, 3);
-    end(fd);
 }
 
 /* --- cancelling and leaving ------------------------------------------------------------------ */
 
 TEST(a_cancelled_request_is_answered_once)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     rig_call(&rig, fd, COCO_CANCEL, 2, NULL, 0); /* not there yet: ignored */
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
     rig_call(&rig, fd, COCO_CANCEL, 2, NULL, 0);
     expect_no_quote(fd, 2, COCO_ECANCELED);
     rig_call(&rig, fd, COCO_CANCEL, 2, NULL, 0); /* a second time: ignored */
-    fake_qgs_answer(0);
-    rig_settle(&rig);
+    qgs_answers(0);
     ck_assert(!rig_take(fd, &message));
     ck_assert_uint_eq(metrics.quotes_ecanceled, 1);
     ck_assert_uint_eq(metrics.bad_oneway, 0);
     rig_pass(&rig, 100 * SECOND);
     ck_assert(!rig_take(fd, &message));
-    end(fd);
 }
 
 TEST(the_result_may_win_over_cancel)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
-    fake_qgs_answer(0);
-    rig_settle(&rig);
+    qgs_answers(0);
     rig_call(&rig, fd, COCO_CANCEL, 2, NULL, 0);
     expect_quote(fd, 2);
     ck_assert(!rig_take(fd, &message));
-    end(fd);
 }
 
 /* QGS works on for a requester that is gone: the slot is taken until it answers or closes. */
@@ -631,12 +512,11 @@ TEST(an_abandoned_exchange_holds_its_slot)
 {
     struct quotes_status status;
 
-    rig_open(&rig, &options);
-    int gone = rig_session(&rig, 0), fd = rig_session(&rig, 0);
+    open_rig();
+    int gone = session(0), fd = session(0);
     for (uint64_t id = 2; id < 8; id++)
         ask_quote(gone, id, COCO_QUOTE_MAX, 0);
-    close(gone);
-    rig_settle(&rig);
+    leave(gone);
     quotes_get_status(rig.quotes, &status);
     ck_assert_uint_eq(status.slots_busy, 4);
     ck_assert_uint_eq(status.abandoned, 4);
@@ -644,11 +524,9 @@ TEST(an_abandoned_exchange_holds_its_slot)
     ck_assert_uint_eq(status.queued, 0); /* what waited is gone */
     ask_quote(fd, 2, COCO_QUOTE_MAX, 0);
     ck_assert_uint_eq(fake_qgs_n, 4);
-    fake_qgs_answer(1);
-    rig_settle(&rig);
+    qgs_answers(1);
     ck_assert_uint_eq(fake_qgs_n, 5);
-    fake_qgs_answer(4);
-    rig_settle(&rig);
+    qgs_answers(4);
     expect_quote(fd, 2);
     quotes_get_status(rig.quotes, &status);
     ck_assert_uint_eq(status.abandoned, 3);
@@ -656,14 +534,12 @@ TEST(an_abandoned_exchange_holds_its_slot)
         fake_qgs_close(i);
     rig_settle(&rig);
     ck_assert_uint_eq(metrics.now_jobs, 0);
-    end(fd);
 }
 
 /* QGS never answers and never closes: after its own timer and 5 s more the slot is free again. */
 TEST(a_silent_qgs_gives_its_slots_back_in_the_end)
 {
-    rig_open(&rig, &options);
-    int fd = rig_session(&rig, 0);
+    int fd = open_session(0);
     for (uint64_t id = 2; id < 6; id++)
         ask_quote(fd, id, COCO_QUOTE_MAX, 1000);
     rig_pass(&rig, 35 * SECOND - 1);
@@ -674,5 +550,4 @@ TEST(a_silent_qgs_gives_its_slots_back_in_the_end)
     ck_assert_uint_eq(metrics.now_jobs, 4);
     rig_pass(&rig, 1);
     ck_assert_uint_eq(metrics.now_jobs, 0);
-    end(fd);
 }

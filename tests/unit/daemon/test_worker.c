@@ -6,6 +6,7 @@
 #include "base/sys.h"
 #include "base/timer.h"
 #include "base/worker.h"
+#include "cocod.h"
 #include "observe/metrics.h"
 #include "support.h"
 #include <dirent.h>
@@ -26,7 +27,7 @@ static void setup(void)
     base = event_base_new();
     ck_assert_ptr_nonnull(base);
     ck_assert_int_eq(timers_init(&timers, base), 0);
-    worker = worker_new(base, &timers, "a test");
+    worker = worker_new(base, &timers, "a test", cocod_worker_hangs);
     ck_assert_ptr_nonnull(worker);
 }
 
@@ -302,7 +303,7 @@ static void *no_memory(size_t size)
 TEST(without_memory_there_is_no_worker)
 {
     sys.alloc = no_memory;
-    ck_assert_ptr_null(worker_new(base, &timers, "a test"));
+    ck_assert_ptr_null(worker_new(base, &timers, "a test", cocod_worker_hangs));
     sys = sys_real;
     worker_free(NULL);
 }

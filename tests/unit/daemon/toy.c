@@ -104,7 +104,7 @@ static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
             peer_finish(peer, CLOSE_REFUSED);
         break;
     case TOY_REQUEST:
-        toy_request = request_new(peer, TOY_REQUEST, tag, toy_request_deadline_us);
+        toy_request = request_new(&peer->requests, TOY_REQUEST, tag, toy_request_deadline_us);
         if (toy_request)
             request_hold(toy_request, on_cancel, NULL);
         break;

@@ -16,6 +16,7 @@
 #include "rig.h"
 #include "status.h"
 #include "tdx_quote.h"
+#include "varlink.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -32,7 +33,6 @@ static struct rig_message message;
 static char table_path[128];
 static pid_t vm_pid;
 static int admin_fd;
-static struct json_object *reply;
 
 static inline int say_who(int fd, struct ucred *ret)
 {
@@ -41,8 +41,14 @@ static inline int say_who(int fd, struct ucred *ret)
     return 0;
 }
 
+static inline void settle(void)
+{
+    rig_settle(&rig);
+}
+
 static inline void setup(void)
 {
+    varlink_begin(settle, 2);
     rig_reset_sys();
     fake_qgs_install();
     sys.peer_cred = say_who;
@@ -62,8 +68,7 @@ static inline void setup(void)
 
 static inline void teardown(void)
 {
-    json_object_put(reply);
-    reply = NULL;
+    varlink_end();
     close(admin_fd);
     rig_settle(&rig);
     fake_qgs_close_all();
@@ -74,83 +79,15 @@ static inline void teardown(void)
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
-/* A call with these parameters; the whole reply is in `reply`. */
-static inline void call(const char *method, const char *parameters)
-{
-    static char text[1u << 20];
-    size_t size = 0;
-
-    int n = snprintf(text, sizeof(text), "{\"method\":\"io.cocod.Admin.%s\",\"parameters\":%s}",
-                     method, parameters);
-    rig_send(admin_fd, text, (size_t)n + 1);
-    rig_settle(&rig);
-    while (size < sizeof(text)) {
-        if (rig_receive(admin_fd, text + size, 1, NULL) == 0) {
-            rig_settle(&rig); /* the socket takes so much at a time */
-            if (rig_receive(admin_fd, text + size, 1, NULL) == 0)
-                break;
-        }
-        if (text[size++] == 0)
-            break;
-    }
-    ck_assert_msg(size > 0, "no reply to %s", method);
-    json_object_put(reply);
-    reply = json_tokener_parse(text);
-    ck_assert_ptr_nonnull(reply);
-}
-
-static inline struct json_object *get(struct json_object *object, const char *key)
-{
-    struct json_object *value = NULL;
-
-    ck_assert_msg(json_object_object_get_ex(object, key, &value), "there is no %s in %s", key,
-                  json_object_to_json_string(object));
-    return value;
-}
-
-/* A call that succeeds: its parameters. */
 static inline struct json_object *ask(const char *method, const char *parameters)
 {
-    struct json_object *error = NULL;
-
-    call(method, parameters);
-    ck_assert_msg(!json_object_object_get_ex(reply, "error", &error), "%s: %s", method,
-                  json_object_to_json_string(reply));
-    return get(reply, "parameters");
+    return ask_on(admin_fd, call_of(method, parameters));
 }
 
-static inline void expect_error(const char *method, const char *parameters, const char *name)
+static inline struct json_object *expect_error(const char *method, const char *parameters,
+                                               const char *name)
 {
-    call(method, parameters);
-    ck_assert_str_eq(json_object_get_string(get(reply, "error")), name);
-}
-
-static inline const char *text_of(struct json_object *object, const char *key)
-{
-    struct json_object *value = get(object, key);
-
-    return value ? json_object_get_string(value) : "null";
-}
-
-static inline int64_t number_of(struct json_object *object, const char *key)
-{
-    struct json_object *value = get(object, key);
-
-    ck_assert_msg(json_object_is_type(value, json_type_int), "%s is no int", key);
-    return json_object_get_int64(value);
-}
-
-static inline struct json_object *at(struct json_object *object, const char *key, size_t i)
-{
-    struct json_object *array = get(object, key);
-
-    ck_assert_uint_lt(i, json_object_array_length(array));
-    return json_object_array_get_idx(array, i);
-}
-
-static inline size_t count(struct json_object *object, const char *key)
-{
-    return json_object_array_length(get(object, key));
+    return expect_error_on(admin_fd, call_of(method, parameters), name, NULL, NULL);
 }
 
 /* --- VMs ------------------------------------------------------------------------------------- */

@@ -116,12 +116,20 @@ enum world_answer {
     WORLD_ANSWERS,
 };
 
-/* Answers an open exchange whose request has arrived whole, and closes it as QGS does. False where
- * it has not. */
 /* Has an exchange's quote request arrived whole? Then its TDREPORT. */
 const uint8_t *world_qgs_request(struct world *world, struct world_exchange *exchange);
+/* Answers an open exchange whose request has arrived whole, and closes it as QGS does. False where
+ * it has not. */
 bool world_qgs_answer(struct world *world, struct world_exchange *exchange,
                       enum world_answer answer);
 /* The QGS at that path dies, NULL: all do: every connection to it ends, and what listens next is
  * another process. What connects find is connect_error. */
 void world_qgs_die(struct world *world, const char *path);
+
+/* Between world.c and world_qgs.c. */
+extern struct world *world_current;
+struct sockaddr;
+int world_qgs_connect(int fd, const struct sockaddr *addr, socklen_t size);
+void world_qgs_close(struct world *world, struct world_exchange *exchange);
+/* QGS answers probes by itself. True: there were some. */
+bool world_qgs_answer_probes(struct world *world);

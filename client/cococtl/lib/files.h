@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Certificate files, opened as the caller may.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define INPUT_FILE_MAX  (64u * 1024u)
+#define INPUT_FILES_MAX 4096u
+
+struct input {
+    char *name;
+    uint8_t *bytes;
+    size_t size;
+    char *refused; /* why it could not be read; NULL: it was */
+};
+
+struct inputs {
+    struct input *list;
+    size_t n, capacity;
+    unsigned
+        passed_over; /* files of a folder whose names or bytes say that they are something else */
+};
+
+void inputs_done(struct inputs *inputs);
+/* A file, or a folder with all below it. False: out of memory, or too many; that was said. */
+bool inputs_add_path(struct inputs *inputs, const char *path);
+/* Bytes in memory, which are copied. False: as above. */
+bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes, size_t size);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory that ran out, which sticks: from then on nothing is asked of cocod, and the exit status is
+ * this one, whatever was printed. So what takes memory need not be looked at one by one: whoever
+ * gets none says so here, and goes on without, or ends.
+ */
+#pragma once
+
+#include "lib/ctl.h"
+
+/* Says it, once. The exit status. */
+int memory_out(void);
+bool memory_ran_out(void);
+/* An empty object; NULL where that was said. */
+struct json_object *memory_object(void);
+/* A tree as text by json_write or json_write_lines, malloc'ed; NULL where that was said. */
+typedef size_t memory_form(struct json_object *tree, char *out, size_t size);
+char *memory_json(struct json_object *tree, memory_form *form);
+/* Is everything in a tree that was added to it? Else that was said. */
+bool memory_held(struct json_object *tree);

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of verbs and that of options. A verb is a row here and a function; nothing else knows
+ * it by name. Texts are sentences without line breaks: whoever shows them knows the width. A
+ * summary fits beside its verb in 80 columns.
+ */
+#include "verbs/verbs.h"
+#include "coco/coco.h"
+#include "lib/ctl.h"
+#include <assert.h>
+#include <string.h>
+
+/* Where the value goes. */
+#define FLAG(member)    .kind = OPT_FLAG, .field = offsetof(struct ctl, member)
+#define TEXT(member)    .kind = OPT_TEXT, .field = offsetof(struct ctl, member)
+#define SECONDS(member) .kind = OPT_SECONDS, .field = offsetof(struct ctl, member)
+#define NUMBER(member)  .kind = OPT_NUMBER, .field = offsetof(struct ctl, member)
+
+const struct opt ctl_opts[] = {
+    {OPT_SOCKET, "socket", TEXT(socket), .value = "PATH",
+     .help = "the VMMs' socket (default " COCO_API_SOCKET ")"},
+    {OPT_ADMIN, "admin", TEXT(admin), .value = "PATH",
+     .help = "cocod's administrative socket (default " CTL_ADMIN_SOCKET ")"},
+    {OPT_JSON, "json", FLAG(json), .help = "print the result as JSON"},
+    {OPT_TIMEOUT, "timeout", SECONDS(timeout_ms), .value = "SECONDS", .min = 1,
+     .takes = "seconds from 0.001 to 86400", .help = "give up after this time, 0.001 to 86400"},
+    {OPT_OUT, "out", TEXT(out), .value = "FILE",
+     .help = "write the result to a file, or into a folder where the verb has many"},
+    {OPT_ALL, "all", FLAG(all), .help = "show the counters, too"},
+    {OPT_FOLLOW, "follow", FLAG(follow),
+     .help = "go on with what happens from now on, until Ctrl-C"},
+    {OPT_INTERVAL, "interval", SECONDS(interval_ms), .value = "SECONDS", .min = 50,
+     .takes = "seconds from 0.05 to 86400", .help = "time between two views (default 1)"},
+    {OPT_COUNT, "count", NUMBER(count), .value = "N", .min = 1, .takes = "a number from 1 on",
+     .help = "end after N views"},
+    {OPT_JOURNAL, "journal", TEXT(journal), .value = "FILE",
+     .help = "qgsd's log, instead of the last day of the journal"},
+    {OPT_NPAGES, "npages", NUMBER(npages), .value = "N", .takes = "a number",
+     .help = "pages that the guest offers (default 4)"},
+    {OPT_TCB, "tcb", TEXT(tcb), .value = "TCB",
+     .help = "BL.TEE.SNP.UCODE, on Turin .FMC behind, on Venice TEE.SNP.FMC; decimal"},
+    {OPT_PRODUCT, "product", TEXT(product), .value = "NAME",
+     .help = "Milan, Genoa, Turin or Venice", .words = "Milan Genoa Turin Venice"},
+    {OPT_CHIP_ID, "chip-id", TEXT(chip_id), .value = "HEX",
+     .help = "the chip's id, 128 digits, from Turin on 16"},
+    {OPT_SIGNER, "signer", TEXT(signer), .value = "NAME", .help = "VCEK or VLEK",
+     .words = "VCEK VLEK"},
+    {OPT_URL, "url", TEXT(url), .value = "URL",
+     .help = "a mirror instead of AMD's key distribution service"},
+    {OPT_CA, "ca", TEXT(ca), .value = "FILE",
+     .help = "trust these roots for the mirror's TLS, instead of the system's"},
+    {OPT_INVENTORY, "inventory", TEXT(inventory), .value = "FILE",
+     .help = "hosts to fetch for: lines of PRODUCT CHIP-ID TCB"},
+    {OPT_GAP, "gap", SECONDS(gap_ms), .value = "SECONDS", .takes = "seconds from 0 to 86400",
+     .help = "time between two requests for a VCEK (default 10)"},
+    {OPT_FORCE, "force", FLAG(force),
+     .help = "after the timeout go on without those who hold leases"},
+    {OPT_TABLE, "table-file", TEXT(table_file), .value = "PATH",
+     .help = "cocod's table file, where its configuration in /etc/cocod does not name it"},
+    {OPT_HELP, "help", .help = "print help and exit"},
+    {OPT_VERSION, "version", .help = "print the version and exit"},
+    {OPT_EXEC, "exec", .value = "COMMAND...",
+     .help = "run this under the lock; everything behind it is its own"},
+};
+const size_t ctl_n_opts = sizeof(ctl_opts) / sizeof(ctl_opts[0]);
+static_assert(sizeof(ctl_opts) / sizeof(ctl_opts[0]) <= OPTS_MAX, "main.c has room for so many");
+
+#define ADMIN_OPTS (OPT_ADMIN | OPT_JSON | OPT_TIMEOUT | OPT_HELP)
+#define VMM_OPTS   (OPT_SOCKET | OPT_JSON | OPT_TIMEOUT | OPT_HELP)
+
+const struct verb ctl_verbs[] = {
+    {.words = {"status"},
+     .options = ADMIN_OPTS | OPT_ALL,
+     .run = verb_status,
+     .summary = "show what cocod does and what is wrong",
+     .help = "Shows the daemon's state, whether something needs you and what, the certificate "
+             "table that is being served, and the quoting service; with --all the counters since "
+             "the start, too."},
+    {.words = {"top"},
+     .options = ADMIN_OPTS | OPT_INTERVAL | OPT_COUNT,
+     .run = verb_top,
+     .summary = "watch rates and the busiest VMs",
+     .help = "Shows requests a second, the queue, and the VMs that ask most, again and again until "
+             "Ctrl-C. Where the output is no terminal, --count says how often (default 1); with "
+             "--json each view is an object on a line of its own."},
+    {.words = {"doctor"},
+     .options = ADMIN_OPTS | OPT_SOCKET | OPT_JOURNAL | OPT_TABLE,
+     .timeout_ms = 10000,
+     .run = verb_doctor,
+     .summary = "check all that must be right, and say how to mend it",
+     .help = "One line a check, with what to do about it: the configuration, the SNP device, TCB, "
+             "VLEK, expiry, revocation list, clock, disks, descriptors, the quoting service, and "
+             "the errors in qgsd's journal since its last start, with what they mean. The exit "
+             "status is 1 where anything is bad."},
+    {.words = {"vms"},
+     .options = ADMIN_OPTS,
+     .run = verb_vms,
+     .summary = "list the VMs: connections, leases, requests",
+     .help = "Lists the VMs that are connected, and for a minute those that were: what each holds "
+             "now, and how many requests it made. A VM's name is what its VMM says; pid, uid and "
+             "CID are the kernel's word."},
+    {.words = {"vms", "disconnect"},
+     .argument = "VM",
+     .options = ADMIN_OPTS,
+     .run = verb_vms_disconnect,
+     .summary = "end a VM's connections",
+     .help =
+         "VM is as for \"explain\". Ends every connection of that process (or CID), and what it "
+         "waits for. It is no ban: who may open the socket may come again, and a process keeps "
+         "the groups that it began with; what it has got, a lease's descriptor for one, stays "
+         "with it until it ends."},
+    {.words = {"explain"},
+     .argument = "VM",
+     .options = ADMIN_OPTS,
+     .run = verb_explain,
+     .summary = "show a VM's last 64 requests, and why they ended so",
+     .help = "VM is a name, a UUID, pid:NUMBER, cid:NUMBER, or a pid. Shows for each request when "
+             "it came, its status and why, how long it took; of certificates the generation, the "
+             "chain, its TCB and a lease that is still held; of quotes the service that was asked, "
+             "how long it took and the code that it gave."},
+    {.words = {"events"},
+     .options = ADMIN_OPTS | OPT_FOLLOW,
+     .timeout_ms = 30000,
+     .run = verb_events,
+     .summary = "show what has happened: alarms, changes, who did what",
+     .help = "Shows the newest events that cocod keeps (at most 128), oldest first; with --follow "
+             "also each further one as it comes, until Ctrl-C. cocod(8) lists them all. Where "
+             "they come faster than they are read, it says how many were lost. When cocod "
+             "restarts, --follow goes on with the next one; it ends with exit status 69 where "
+             "there is none within --timeout (default 30 seconds). With --follow and --json each "
+             "event is an object on a line of its own."},
+    {.words = {"quotes"},
+     .options = ADMIN_OPTS,
+     .run = verb_quotes,
+     .summary = "list the quotes that are queued, running or kept",
+     .help = "Lists the exchanges with the quoting service: whose each one is, how old, how long "
+             "its requester will wait, and where it runs; then the quotes that are kept for VMs "
+             "that had gone when they came."},
+    {.words = {"backends"},
+     .options = ADMIN_OPTS,
+     .run = verb_backends,
+     .summary = "show the quoting services (QGS) in plain words",
+     .help = "Shows for each quoting service whether it is in service, its slots, how long a quote "
+             "takes, and what is wrong with it."},
+    {.words = {"drain"},
+     .options = ADMIN_OPTS,
+     .run = verb_drain,
+     .summary = "tell new requests to come again later",
+     .help = "New requests are answered with EAGAIN, what is under way goes on. Guests wait; SNP "
+             "guests give up after 20 seconds and go on without certificates, so this is for short "
+             "work on the host. It ends with \"cococtl resume\", and with a restart of cocod."},
+    {.words = {"resume"},
+     .options = ADMIN_OPTS,
+     .run = verb_resume,
+     .summary = "serve again after a drain",
+     .help = "Ends what \"cococtl drain\" began."},
+    {.words = {"log-level"},
+     .argument = "[LEVEL]",
+     .options = ADMIN_OPTS,
+     .run = verb_log_level,
+     .summary = "show or change what cocod logs",
+     .help = "LEVEL is critical, error, warning, notice, info or debug: the least urgent level "
+             "that is logged, until cocod stops or its configuration is loaded again.",
+     .values = "critical error warning notice info debug"},
+    {.words = {"metrics"},
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_metrics,
+     .summary = "print all metrics in Prometheus' text format",
+     .help = "Prints what cocod counts. --out replaces a file as a whole, for node_exporter's "
+             "textfile collector; cocod-metrics.timer does that every 15 seconds where it is "
+             "enabled."},
+    {.words = {"config"},
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_config,
+     .summary = "show the configuration in force, and where it is from",
+     .help = "Prints every value that the daemon goes by with the file and line it came from, and "
+             "the hash that is equal on hosts that are configured alike. What takes effect at the "
+             "next start only says so."},
+    {.words = {"certs", "list"},
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_certs_list,
+     .summary = "list the chains and revocation lists that are stored",
+     .help = "Lists every chain of the store by its key, and marks the one that is served. A chain "
+             "that may not be served now says why."},
+    {.words = {"certs", "show"},
+     .argument = "[KEY]",
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_certs_show,
+     .summary = "list the certificates that are served, or those of KEY",
+     .help = "Lists each certificate and revocation list: kind, subject, issuer, serial number, "
+             "validity, SHA-256 and file. With --out the list goes to a file. The exit status is 1 "
+             "while the empty table is served."},
+    {.words = {"certs", "import"},
+     .argument = "PATH...",
+     .more_args = ANY_NUMBER,
+     .options = ADMIN_OPTS,
+     .timeout_ms = 30000,
+     .run = verb_certs_import,
+     .summary = "verify certificates and keep what is good",
+     .help = "Takes files and folders: certificates and revocation lists in PEM or DER, one or "
+             "several in a file, certificate tables (GHCB), JSON of Azure's THIM service; the "
+             "folders of \"snphost fetch\", cocod's own, and Trustee's offline store. Files are "
+             "opened by this user; cocod verifies what they hold and keeps what is good. The exit "
+             "status is 1 where anything was refused."},
+    {.words = {"certs", "verify"},
+     .argument = "PATH...",
+     .more_args = ANY_NUMBER,
+     .options = ADMIN_OPTS,
+     .timeout_ms = 30000,
+     .run = verb_certs_verify,
+     .summary = "verify as an import would, and keep nothing",
+     .help = "As \"certs import\", but nothing is kept: cocod's answer to whether it would take "
+             "these. The exit status is 0 only where every certificate is good."},
+    {.words = {"certs", "remove"},
+     .argument = "KEY",
+     .options = ADMIN_OPTS,
+     .run = verb_certs_remove,
+     .summary = "remove a chain from the store",
+     .help = "Takes a chain's leaf out of the store. Roots, intermediates and revocation lists "
+             "stay."},
+    {.words = {"certs", "export"},
+     .argument = "[KEY]",
+     .options = ADMIN_OPTS | OPT_OUT,
+     .run = verb_certs_export,
+     .summary = "write the chain that is served, or KEY, to files",
+     .help = "--out names a file for the certificate table (GHCB), or a folder, that exists or "
+             "whose name ends in a slash, for its certificates in DER: ark.der, ask.der or "
+             "asvk.der, vcek.der or vlek.der."},
+    {.words = {"certs", "preflight"},
+     .options = ADMIN_OPTS | OPT_TCB | OPT_PRODUCT | OPT_CHIP_ID | OPT_SIGNER,
+     .run = verb_certs_preflight,
+     .summary = "is the chain of a coming TCB stored?",
+     .help = "The exit status is 0 only where a verified chain for this TCB is stored, so that an "
+             "update to it will find its chain. Product, chip and signer are this host's unless "
+             "given."},
+    {.words = {"certs", "rotate"},
+     .options = ADMIN_OPTS | OPT_FORCE | OPT_TABLE | OPT_EXEC,
+     .timeout_ms = 30000,
+     .run = verb_certs_rotate,
+     .summary = "update the firmware while no report is under way",
+     .help = "Makes cocod pause, waits until no VMM holds a lease (--timeout, default 30 seconds), "
+             "runs COMMAND under the lock, and publishes the chain that the platform then asks "
+             "for. Without --exec the platform is only read again. COMMAND gets a fresh "
+             "environment and an empty standard input; its exit status, where it is not 0, is this "
+             "one's. --force goes on after the timeout without those who hold leases: their guests "
+             "may get certificates that do not match their reports."},
+    {.words = {"certs", "fetch"},
+     .options = ADMIN_OPTS | OPT_OUT | OPT_TCB | OPT_PRODUCT | OPT_CHIP_ID | OPT_SIGNER | OPT_URL |
+                OPT_CA | OPT_INVENTORY | OPT_GAP,
+     .timeout_ms = 300000,
+     .run = verb_certs_fetch,
+     .summary = "get certificates from AMD's key distribution service",
+     .help = "Gets the intermediate and root, the revocation list, and the VCEK for this platform, "
+             "or for the TCB, product and chip given, and imports them; with --out they are "
+             "written to a folder instead. --inventory with --out does it for many hosts; what is "
+             "there already is kept, so a run that was cut short is continued by the next. Proxies "
+             "are taken from https_proxy and no_proxy."},
+    {.words = {"ping"},
+     .options = VMM_OPTS,
+     .run = verb_ping,
+     .summary = "check that cocod answers VMMs",
+     .help = "Connects as a VMM does, and measures one round trip."},
+    {.words = {"request", "certs"},
+     .options = VMM_OPTS | OPT_OUT | OPT_NPAGES,
+     .run = verb_request_certs,
+     .summary = "ask for the certificate table as a VMM does",
+     .help = "Takes a lease, asks for the table that a guest would get, and shows its entries. "
+             "With --out the table itself is written to a file."},
+    {.words = {"request", "quote"},
+     .argument = "FILE",
+     .options = VMM_OPTS | OPT_OUT,
+     .timeout_ms = 30000,
+     .run = verb_request_quote,
+     .summary = "ask for a quote as a VMM does",
+     .help = "FILE is a TDREPORT of 1024 bytes. Shows the quote's version and size. With --out the "
+             "quote itself is written to a file. The default timeout is 30 seconds."},
+    {.words = {"completion"},
+     .options = OPT_OUT | OPT_HELP,
+     .run = verb_completion,
+     .summary = "print the completion of command lines for bash",
+     .help = "Prints what bash needs to complete cococtl's command lines, to be sourced. It is "
+             "installed with cocod."},
+    {.words = {"help"},
+     .argument = "[VERB]",
+     .more_args = 1,
+     .options = OPT_JSON | OPT_HELP,
+     .run = verb_help,
+     .summary = "print this, or what there is to say about VERB",
+     .help = "Prints the list of verbs, or the help of one; with --json all of them as one "
+             "object."},
+};
+const size_t ctl_n_verbs = sizeof(ctl_verbs) / sizeof(ctl_verbs[0]);
+
+static const struct verb *find(char *const *words, int n, int count)
+{
+    for (size_t i = 0; i < ctl_n_verbs && n >= count; i++) {
+        const struct verb *verb = &ctl_verbs[i];
+        if ((verb->words[1] ? 2 : 1) == count && strcmp(words[0], verb->words[0]) == 0 &&
+            (count == 1 || strcmp(words[1], verb->words[1]) == 0))
+            return verb;
+    }
+    return NULL;
+}
+
+/* The longer name goes first. */
+const struct verb *verb_find(char *const *words, int n, int *ret_used)
+{
+    const struct verb *verb = NULL;
+
+    for (int count = 2; count > 0 && !verb; count--) {
+        verb = find(words, n, count);
+        if (verb)
+            *ret_used = count;
+    }
+    return verb;
+}
+
+void verb_name(const struct verb *verb, char out[VERB_NAME_SIZE])
+{
+    (void)snprintf(out, VERB_NAME_SIZE, "%s%s%s", verb->words[0], verb->words[1] ? " " : "",
+                   verb->words[1] ? verb->words[1] : "");
+}
+
+bool verb_is_one_of(const char *words, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *p = words; *p; p += strspn(p, " ")) {
+        size_t length = strcspn(p, " ");
+        if (length == n && memcmp(p, word, n) == 0)
+            return true;
+        p += length;
+    }
+    return false;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How requests end, and how long jobs wait.
+ *
+ * While no service is there, jobs stay in the queue, each until it could no longer be done in time,
+ * all of them until the service has been away for wait_us. One timer, `patience`, stands at the
+ * first of these moments. It is armed exactly while there are jobs that wait so, but for what the
+ * pump has yet to see.
+ */
+#include "quotes/broker.h"
+#include "base/sys.h"
+#include "observe/event.h"
+#include "observe/metrics.h"
+#include "peer/request.h"
+#include "status.h"
+#include <utlist.h>
+
+/* How often the queue is looked through, at most. */
+#define LOOK_US 1000u
+
+/* --- counting --------------------------------------------------------------------------------- */
+
+static enum quote_end count_outcome(const struct request *request, uint32_t status)
+{
+    static const struct {
+        uint32_t status;
+        enum quote_end end;
+        uint64_t *counter;
+    } ends[] = {
+        {COCO_OK, QUOTE_END_OK, &metrics.quotes_ok},
+        {COCO_EINVAL, QUOTE_END_EINVAL, &metrics.quotes_einval},
+        {COCO_EAGAIN, QUOTE_END_EAGAIN, &metrics.quotes_eagain},
+        {COCO_ENODEV, QUOTE_END_ENODEV, &metrics.quotes_enodev},
+        {COCO_ETIMEDOUT, QUOTE_END_ETIMEDOUT, &metrics.quotes_etimedout},
+        {COCO_EBADMSG, QUOTE_END_EBADMSG, &metrics.quotes_ebadmsg},
+    };
+
+    if (request->peer_at_fault) {
+        metrics.quotes_refused++;
+        return QUOTE_END_REFUSED;
+    }
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        if (ends[i].status != status)
+            continue;
+        ++*ends[i].counter;
+        return ends[i].end;
+    }
+    metrics.quotes_failed++;
+    return QUOTE_END_FAILED;
+}
+
+void broker_finish(struct request *request, uint32_t status, struct blob *answer)
+{
+    if (status == COCO_OK && answer && answer->size > request->reply_max) {
+        status = COCO_EMSGSIZE;
+        request->trace.why = "the quote is larger than the guest's buffer";
+    }
+    histogram_observe(&metrics.quote_us[count_outcome(request, status)], histogram_long_us,
+                      sys.now_us() - request->received_us);
+    request_complete(request, status, status == COCO_OK ? answer : NULL);
+}
+
+void broker_complete_waiters(struct job *job, uint32_t status, struct blob *answer)
+{
+    struct request *request;
+
+    while ((request = job_take_waiter(job))) {
+        request->trace = job->trace;
+        request->peer_at_fault = job->vm_at_fault;
+        if (status == COCO_EAGAIN)
+            metrics.quote_agains[job->again]++;
+        broker_finish(request, status, answer);
+    }
+}
+
+void broker_note_failure(struct quotes *quotes, uint32_t status, bool charged, const char *text)
+{
+    unsigned dropped = 0;
+
+    quotes->failed++;
+    quotes->problem_status = status;
+    quotes->problem_charged = charged;
+    (void)why_set(&quotes->problem, 0, "%s", text);
+    if (log_limit_pass(&quotes->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
+        event_emit(EVENT_QUOTE_FAILED, NULL, 0, "no quote: %s%s", text,
+                   dropped ? " (and more like it)" : "");
+}
+
+/* --- while no service is there ---------------------------------------------------------------- */
+
+uint64_t broker_latest_us(const struct quotes *quotes, const struct job *job)
+{
+    uint64_t deadline_us = job_deadline_us(job);
+    uint64_t service_us = sources_service_us(&quotes->sources);
+
+    return deadline_us > service_us ? deadline_us - service_us : 0;
+}
+
+uint64_t broker_wait_until_us(const struct quotes *quotes)
+{
+    uint64_t away_us = sources_away_us(&quotes->sources);
+
+    if (quotes->sources.n_offered == 0)
+        return 0; /* none will come */
+    return away_us < UINT64_MAX - quotes->wait_us ? away_us + quotes->wait_us : UINT64_MAX;
+}
+
+static void note_waiting(struct job *job)
+{
+    metrics.quotes_waited += !job->waited && !job->first;
+    job->waited = true;
+}
+
+void broker_put(struct quotes *quotes, struct job *job, enum job_place place)
+{
+    job_queue(job, place);
+    if (!timer_armed(&quotes->patience))
+        return;
+    note_waiting(job);
+    if (broker_latest_us(quotes, job) < quotes->patience.at_us)
+        timer_arm(&quotes->patience, broker_latest_us(quotes, job));
+}
+
+struct job *broker_take_overdue(struct quotes *quotes)
+{
+    uint64_t now_us = sys.now_us();
+    uint64_t all_us = broker_wait_until_us(quotes);
+    uint64_t next_us = all_us;
+    struct job *over = NULL;
+    struct queue_item *item, *next;
+
+    for (item = queue_first(&quotes->queue); item; item = next) {
+        struct job *job = job_of_item(item);
+        uint64_t at_us = broker_latest_us(quotes, job);
+        next = queue_next(item);
+        if (all_us > now_us && at_us > now_us) {
+            note_waiting(job);
+            next_us = at_us < next_us ? at_us : next_us;
+            continue;
+        }
+        queue_remove(item);
+        (void)job_dequeued(item);
+        DL_APPEND(over, job);
+    }
+    if (quotes->queue.n_items > 0)
+        timer_arm(&quotes->patience, next_us > now_us + LOOK_US ? next_us : now_us + LOOK_US);
+    return over;
+}
