@@ -43,7 +43,7 @@ endif
 # $(call compile,FLAGS); $(call link,LIBRARIES) of the prerequisites that are objects and archives.
 compile = @mkdir -p $(@D)$(newline)	$(call say,CC,$@) $(CC) $(CFLAGS_ALL) $(1) -c $< -o $@
 link = @mkdir -p $(@D)$(newline)	$(call say,LD,$@) $(CC) -pie $(LDFLAGS_ALL) -o $@ \
-         $(filter %.o %.a %.so.0,$^) $(1)
+         $(filter %.o,$^) $(filter %.a %.so.0,$^) $(1)
 define newline
 
 

@@ -17,6 +17,7 @@
 #include "peer/request.h"
 #include "snp_tcb.h"
 #include "status.h"
+#include "why.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -28,16 +29,6 @@ static void on_cancel(struct request *request)
     certs_job_cancel(request->holder);
 }
 
-static void refuse_parameter(const struct call *call, const char *name)
-{
-    admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", name);
-}
-
-static void try_again(const struct call *call, const char *reason)
-{
-    admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", reason);
-}
-
 /* NULL: answered with an error. */
 static struct certs_job *new_job(const struct call *call, enum certs_job_kind kind)
 {
@@ -47,34 +38,8 @@ static struct certs_job *new_job(const struct call *call, enum certs_job_kind ki
     }
     struct certs_job *job = certs_job_new(call->admin->certs, kind);
     if (!job)
-        try_again(call, "out of memory");
+        admin_try_again(call, "out of memory");
     return job;
-}
-
-static void submit(const struct call *call, struct certs_job *job,
-                   void (*told)(struct certs_job *job))
-{
-    struct account *account = call->peer->account;
-    char why[96];
-    struct request *request = admin_wait(call, on_cancel, job);
-
-    if (!request) {
-        certs_job_free(job);
-        try_again(call, "out of memory");
-        return;
-    }
-    job->told = told;
-    job->data = request;
-    if (certs_job_submit(job, account) == 0)
-        return;
-    snprintf(why, sizeof(why), "too many calls on the store wait already: [limits] %s",
-             account_limit(account, CHARGE_JOBS, 1));
-    admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", why));
-}
-
-static void complete(const struct certs_job *job, struct json_object *parameters)
-{
-    admin_complete(job->data, admin_reply(parameters));
 }
 
 static void fail(const struct certs_job *job)
@@ -92,32 +57,89 @@ static void fail(const struct certs_job *job)
     admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why.text));
 }
 
+typedef struct json_object *spelling(const struct certs_job *job);
+
+static spelling preflight_parameters;
+
+/* A session has one call that waits at most. Preflight is answered also where the chain would not
+ * be served. */
+static void told(struct certs_job *job)
+{
+    spelling *spell = admin_session_of(peer_of(job->data))->spell;
+
+    if (job->result == 0 || (spell == preflight_parameters && job->result != -ENOMEM))
+        admin_complete(job->data, admin_reply(spell(job)));
+    else
+        fail(job);
+}
+
+static void submit(const struct call *call, struct certs_job *job, spelling *spell)
+{
+    struct account *account = call->peer->account;
+    struct request *request = admin_wait(call, on_cancel, job);
+    struct why why;
+
+    if (!request) {
+        certs_job_free(job);
+        admin_try_again(call, "out of memory");
+        return;
+    }
+    admin_session_of(call->peer)->spell = spell;
+    job->told = told;
+    job->data = request;
+    if (certs_job_submit(job, account) == 0)
+        return;
+    (void)why_set(&why, -EAGAIN, "too many calls on the store wait already: [limits] %s",
+                  account_limit(account, CHARGE_JOBS, 1));
+    admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", why.text));
+}
+
+/* The whole of a call about one key. */
+static void submit_key(const struct call *call, enum certs_job_kind kind,
+                       const struct store_key *key, spelling *spell)
+{
+    struct certs_job *job = new_job(call, kind);
+
+    if (!job)
+        return;
+    job->key = *key;
+    submit(call, job, spell);
+}
+
+static void add_key(struct json_object *object, const struct store_key *key)
+{
+    char text[STORE_KEY_SIZE];
+
+    store_key_format(key, text);
+    admin_add_text(object, "key", text);
+}
+
+/* What the store says in a buffer: "" is nothing. */
+static const char *if_any(const char *text)
+{
+    return text[0] ? text : NULL;
+}
+
 /* --- Import ----------------------------------------------------------------------------------- */
 
-static void told_import(struct certs_job *job)
+static struct json_object *import_parameters(const struct certs_job *job)
 {
     static const char *const actions[] = {"added", "unchanged", "unchanged", "refused"};
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
 
-    if (job->result < 0) {
-        json_object_put(object);
-        json_object_put(array);
-        fail(job);
-        return;
-    }
     for (size_t i = 0; i < job->results.n; i++) {
         const struct store_result *result = &job->results.items[i];
         struct json_object *entry = json_object_new_object();
         admin_add_text(entry, "name", result->name);
         admin_add_text(entry, "kind", result->kind);
-        admin_add_text(entry, "key", result->key[0] ? result->key : NULL);
+        admin_add_text(entry, "key", if_any(result->key));
         admin_add_text(entry, "action", actions[result->action]);
-        admin_add_text(entry, "reason", result->reason.text[0] ? result->reason.text : NULL);
+        admin_add_text(entry, "reason", if_any(result->reason.text));
         json_append(array, entry);
     }
     json_set(object, "results", array);
-    complete(job, object);
+    return object;
 }
 
 /* 0; -EINVAL: it is no file; -ENOMEM. */
@@ -147,7 +169,7 @@ static void import_or_verify(const struct call *call, enum certs_job_kind kind)
 
     if (!json_object_is_type(files, json_type_array) || json_object_array_length(files) == 0 ||
         json_object_array_length(files) > CERTS_JOB_FILES_MAX) {
-        refuse_parameter(call, "files");
+        admin_refuse_parameter(call, "files");
         return;
     }
     struct certs_job *job = new_job(call, kind);
@@ -156,14 +178,14 @@ static void import_or_verify(const struct call *call, enum certs_job_kind kind)
     for (size_t i = 0; i < json_object_array_length(files) && r == 0; i++)
         r = add_file(job, json_object_array_get_idx(files, i));
     if (r == 0) {
-        submit(call, job, told_import);
+        submit(call, job, import_parameters);
         return;
     }
     certs_job_free(job);
     if (r == -EINVAL)
-        refuse_parameter(call, "files");
+        admin_refuse_parameter(call, "files");
     else
-        try_again(call, "out of memory");
+        admin_try_again(call, "out of memory");
 }
 
 void admin_import(const struct call *call)
@@ -193,18 +215,16 @@ static struct json_object *chain_entry(const struct certs_job *job,
                                        const struct store_listed *listed)
 {
     struct json_object *entry = json_object_new_object();
-    char text[STORE_KEY_SIZE];
 
-    store_key_format(&listed->key, text);
-    admin_add_text(entry, "key", text);
+    add_key(entry, &listed->key);
     admin_add_text(entry, "product", listed->key.product);
     admin_add_text(entry, "signer", chain_signer_name(listed->key.signer));
-    admin_add_text(entry, "chipId", listed->key.chip[0] ? listed->key.chip : NULL);
-    admin_add_text(entry, "cspId", listed->key.csp[0] ? listed->key.csp : NULL);
+    admin_add_text(entry, "chipId", if_any(listed->key.chip));
+    admin_add_text(entry, "cspId", if_any(listed->key.csp));
     admin_add_text(entry, "tcb", listed->key.tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
-    json_set(entry, "served", json_object_new_boolean(is_served(job->certs, &listed->key)));
-    admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
+    admin_add_bool(entry, "served", is_served(job->certs, &listed->key));
+    admin_add_text(entry, "problem", if_any(listed->problem.text));
     return entry;
 }
 
@@ -219,23 +239,17 @@ static struct json_object *crl_entry(const struct store_listed_crl *listed)
     admin_add_text(entry, "product", crl->product);
     admin_add_text(entry, "number", crl->number);
     admin_add_time(entry, "thisUpdate", crl->this_update_s);
-    if (crl->next_update_s == INT64_MAX)
-        admin_add_text(entry, "nextUpdate", NULL);
-    else
-        admin_add_time(entry, "nextUpdate", crl->next_update_s);
+    admin_add_time(entry, "nextUpdate", crl->next_update_s);
     json_set(entry, "revoked", revoked);
-    admin_add_text(entry, "problem", listed->problem.text[0] ? listed->problem.text : NULL);
+    admin_add_text(entry, "problem", if_any(listed->problem.text));
     return entry;
 }
 
-static void told_list(struct certs_job *job)
+static struct json_object *list_parameters(const struct certs_job *job)
 {
-    if (job->result < 0) {
-        fail(job);
-        return;
-    }
     struct json_object *object = json_object_new_object();
     struct json_object *chains = json_object_new_array(), *crls = json_object_new_array();
+
     for (size_t i = 0; i < job->list.n_chains; i++)
         json_append(chains, chain_entry(job, &job->list.chains[i]));
     for (size_t i = 0; i < job->list.n_crls; i++)
@@ -243,7 +257,7 @@ static void told_list(struct certs_job *job)
     json_set(object, "chains", chains);
     admin_add_int(object, "leftOut", job->list.n_left_out);
     json_set(object, "crls", crls);
-    complete(job, object);
+    return object;
 }
 
 void admin_list_chains(const struct call *call)
@@ -251,7 +265,65 @@ void admin_list_chains(const struct call *call)
     struct certs_job *job = new_job(call, CERTS_JOB_LIST);
 
     if (job)
-        submit(call, job, told_list);
+        submit(call, job, list_parameters);
+}
+
+/* --- ListCertificates ------------------------------------------------------------------------- */
+
+static void add_certificate(struct json_object *array, const char *kind,
+                            const struct chain_cert *cert)
+{
+    struct json_object *entry = json_object_new_object();
+
+    admin_add_text(entry, "kind", kind);
+    admin_add_text(entry, "subject", cert->subject_cn);
+    admin_add_text(entry, "issuer", cert->issuer_cn);
+    admin_add_text(entry, "serial", cert->serial);
+    admin_add_time(entry, "notBefore", cert->not_before_s);
+    admin_add_time(entry, "notAfter", cert->not_after_s);
+    admin_add_text(entry, "sha256", cert->sha256);
+    admin_add_text(entry, "file", cert->source);
+    json_append(array, entry);
+}
+
+static void add_crl(struct json_object *array, const struct crl *crl)
+{
+    struct json_object *entry = json_object_new_object();
+
+    admin_add_text(entry, "kind", "CRL");
+    admin_add_text(entry, "subject", NULL);
+    admin_add_text(entry, "issuer", crl->issuer_cn);
+    admin_add_text(entry, "serial", crl->number);
+    admin_add_time(entry, "notBefore", crl->this_update_s);
+    admin_add_time(entry, "notAfter", crl->next_update_s);
+    admin_add_text(entry, "sha256", crl->sha256);
+    admin_add_text(entry, "file", crl->source);
+    json_append(array, entry);
+}
+
+/* An array; `chain` NULL: an empty one; `crl` may be NULL. */
+static struct json_object *certificates(const struct chain *chain, const struct crl *crl)
+{
+    static const enum chain_role order[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK}; /* the table's */
+    struct json_object *array = json_object_new_array();
+
+    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
+        add_certificate(array, chain_cert_name(chain, chain->certs[order[i]].role),
+                        &chain->certs[order[i]]);
+    if (chain && crl)
+        add_crl(array, crl);
+    return array;
+}
+
+void admin_list_certificates(const struct call *call)
+{
+    const struct certs *certs = call->admin->certs;
+    struct json_object *object = json_object_new_object();
+
+    admin_add_hex64(object, "generation", certs_status(certs).generation);
+    json_set(object, "certificates",
+             certificates(certs_status(certs).chain, certs_status(certs).crl_in_table));
+    admin_send_parameters(call, object);
 }
 
 /* --- GetChain, RemoveChain -------------------------------------------------------------------- */
@@ -261,34 +333,25 @@ static struct json_object *chain_parameters(const struct chain *chain, const str
 {
     struct json_object *object = json_object_new_object();
     struct store_key key;
-    char text[STORE_KEY_SIZE];
 
     store_key_of_chain(chain, &key);
-    store_key_format(&key, text);
-    admin_add_text(object, "key", text);
+    add_key(object, &key);
     admin_add_base64(object, "table", table->data, table->size);
-    json_set(object, "certificates", admin_certificates(chain, crl));
+    json_set(object, "certificates", certificates(chain, crl));
     return object;
 }
 
-static void told_chain(struct certs_job *job)
+static struct json_object *loaded_parameters(const struct certs_job *job)
 {
-    if (job->result < 0)
-        fail(job);
-    else
-        complete(job, chain_parameters(job->chain.chain,
-                                       job->judge_by.serve_crl && !job->chain.crl_left_out
-                                           ? job->chain.crl
-                                           : NULL,
-                                       job->table));
+    bool with_crl = job->judge_by.serve_crl && !job->chain.crl_left_out;
+
+    return chain_parameters(job->chain.chain, with_crl ? job->chain.crl : NULL, job->table);
 }
 
-static void told_remove(struct certs_job *job)
+static struct json_object *no_parameters(const struct certs_job *job)
 {
-    if (job->result < 0)
-        fail(job);
-    else
-        complete(job, json_object_new_object());
+    (void)job;
+    return json_object_new_object();
 }
 
 /* False: answered with an error. */
@@ -299,7 +362,7 @@ static bool read_key(const struct call *call, const char *text, struct store_key
     if (text)
         admin_send_error(call, ADMIN_INTERFACE ".NoSuchChain", "key", text);
     else
-        refuse_parameter(call, "key");
+        admin_refuse_parameter(call, "key");
     return false;
 }
 
@@ -311,7 +374,7 @@ void admin_get_chain(const struct call *call)
     const char *text;
 
     if (!admin_optional_string(call, "key", &text)) {
-        refuse_parameter(call, "key");
+        admin_refuse_parameter(call, "key");
         return;
     }
     if (!text && served) {
@@ -323,13 +386,8 @@ void admin_get_chain(const struct call *call)
         admin_send_error(call, ADMIN_INTERFACE ".NoSuchChain", "key", "");
         return;
     }
-    if (!read_key(call, text, &key))
-        return;
-    struct certs_job *job = new_job(call, CERTS_JOB_CHAIN);
-    if (!job)
-        return;
-    job->key = key;
-    submit(call, job, told_chain);
+    if (read_key(call, text, &key))
+        submit_key(call, CERTS_JOB_CHAIN, &key, loaded_parameters);
 }
 
 void admin_remove_chain(const struct call *call)
@@ -338,41 +396,33 @@ void admin_remove_chain(const struct call *call)
     const char *text;
 
     (void)admin_optional_string(call, "key", &text);
-    if (!read_key(call, text, &key))
-        return;
-    struct certs_job *job = new_job(call, CERTS_JOB_REMOVE);
-    if (!job)
-        return;
-    job->key = key;
-    submit(call, job, told_remove);
+    if (read_key(call, text, &key))
+        submit_key(call, CERTS_JOB_REMOVE, &key, no_parameters);
 }
 
 /* --- Preflight -------------------------------------------------------------------------------- */
 
-static struct json_object *preflight_parameters(bool ready, const char *key, const char *reason)
+/* `reason` NULL: it is ready. */
+static struct json_object *preflight_answer(const struct store_key *key, const char *reason)
 {
     struct json_object *object = json_object_new_object();
 
-    json_set(object, "ready", json_object_new_boolean(ready));
-    admin_add_text(object, "key", key);
+    admin_add_bool(object, "ready", !reason);
+    if (key)
+        add_key(object, key);
+    else
+        admin_add_text(object, "key", NULL);
     admin_add_text(object, "reason", reason);
     return object;
 }
 
-static void told_preflight(struct certs_job *job)
+static struct json_object *preflight_parameters(const struct certs_job *job)
 {
-    char text[STORE_KEY_SIZE];
-
     struct store_key key = job->key;
 
     if (job->chain.chain) /* the key may leave a CSP_ID open */
         store_key_of_chain(job->chain.chain, &key);
-    store_key_format(&key, text);
-    if (job->result == -ENOMEM)
-        fail(job);
-    else
-        complete(job, preflight_parameters(job->result == 0, text,
-                                           job->result == 0 ? NULL : job->why.text));
+    return preflight_answer(&key, job->result == 0 ? NULL : job->why.text);
 }
 
 /* Parameters, or the platform's own values where they are left out. A parameter's name on failure,
@@ -427,18 +477,14 @@ void admin_preflight(const struct call *call)
 
     const char *bad = preflight_key(call, &key);
     if (bad && bad[0]) {
-        refuse_parameter(call, bad);
+        admin_refuse_parameter(call, bad);
         return;
     }
     if (bad) {
         admin_send_parameters(
-            call, preflight_parameters(false, NULL,
-                                       "the platform is not known: name product, chip and signer"));
+            call,
+            preflight_answer(NULL, "the platform is not known: name product, chip and signer"));
         return;
     }
-    struct certs_job *job = new_job(call, CERTS_JOB_CHAIN);
-    if (!job)
-        return;
-    job->key = key;
-    submit(call, job, told_preflight);
+    submit_key(call, CERTS_JOB_CHAIN, &key, preflight_parameters);
 }

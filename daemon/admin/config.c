@@ -8,14 +8,12 @@
 #include "json_writer.h"
 #include <json-c/json.h>
 
-static struct json_object *value_row(const struct admin *admin, size_t i, size_t item,
-                                     const char *value)
+static struct json_object *value_row(const struct admin *admin, const struct config_key *key,
+                                     size_t item, const char *value)
 {
-    size_t n = 0;
-    const struct config_key *key = &config_keys(&n)[i];
     struct json_object *row = json_object_new_object();
     struct config_origin origin;
-    bool known = config_item_origin(admin->config, i, item, &origin);
+    bool known = config_item_origin(admin->config, key, item, &origin);
     bool restart = key->at_start && !config_same_value(admin->config, admin->started, key);
 
     admin_add_text(row, "section", key->section);
@@ -32,14 +30,14 @@ static struct json_object *value_rows(const struct admin *admin)
     struct json_object *array = json_object_new_array();
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
-    char value[4096 + 16];
+    char value[CONFIG_VALUE_SIZE];
 
     for (size_t i = 0; i < n; i++) {
         size_t item = 0;
         while (config_value_text(admin->config, &keys[i], item, value, sizeof(value)) >= 0)
-            json_append(array, value_row(admin, i, item++, value));
+            json_append(array, value_row(admin, &keys[i], item++, value));
         if (item == 0)
-            json_append(array, value_row(admin, i, 0, ""));
+            json_append(array, value_row(admin, &keys[i], 0, ""));
     }
     return array;
 }

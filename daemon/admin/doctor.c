@@ -128,15 +128,6 @@ static void check_files(struct examination *e)
 
 /* --- certificates ----------------------------------------------------------------------------- */
 
-/* True where there are none to be checked; said. */
-static bool no_certs(struct examination *e)
-{
-    if (certs_status(e->admin->certs).offered)
-        return false;
-    say(e, SKIPPED, NULL, "certificates are not served on this host");
-    return true;
-}
-
 static void check_device(struct examination *e)
 {
     const struct certs *certs = e->admin->certs;
@@ -145,8 +136,6 @@ static void check_device(struct examination *e)
     const char *source = certs_status(certs).platform_source;
     const char *roots = certs_status(certs).problem[CERTS_TROUBLE_ROOTS];
 
-    if (no_certs(e))
-        return;
     if (roots)
         say(e, WARNING, "take that file out of [certs] root, or install a newer cocod", "%s",
             roots);
@@ -174,8 +163,6 @@ static void check_tcb(struct examination *e)
     const char *problem = certs_status(certs).problem[CERTS_TROUBLE_CHAIN];
     char tcb[COCO_SNP_TCB_TEXT_SIZE];
 
-    if (no_certs(e))
-        return;
     if (problem || !chain) {
         bool vlek =
             platform && platform->vlek_en && certs_status(certs).signer != COCO_SNP_SIGNER_VCEK;
@@ -203,8 +190,6 @@ static void check_vlek(struct examination *e)
     static const char load[] = "\"systemctl start cocod-vlek-load\" loads it; at each boot before "
                                "the first guest";
 
-    if (no_certs(e))
-        return;
     if (!platform)
         say(e, SKIPPED, NULL, "the platform is not known");
     else if (platform->vlek_en && chain && chain->signer == COCO_SNP_SIGNER_VLEK)
@@ -228,8 +213,6 @@ static void check_expiry(struct examination *e)
     const struct chain *chain = certs_status(e->admin->certs).chain;
     char day[24];
 
-    if (no_certs(e))
-        return;
     if (!chain) {
         say(e, SKIPPED, NULL, "no chain is served");
         return;
@@ -252,8 +235,6 @@ static void check_crl(struct examination *e)
     const char *alarm = certs_status(e->admin->certs).problem[CERTS_TROUBLE_ALARM];
     char day[24];
 
-    if (no_certs(e))
-        return;
     if (alarm) {
         say(e, WARNING, fetch, "%s", alarm);
     } else if (!certs_status(e->admin->certs).chain) {
@@ -274,8 +255,6 @@ static void check_clock(struct examination *e)
 {
     const char *problem = certs_status(e->admin->certs).problem[CERTS_TROUBLE_CLOCK];
 
-    if (no_certs(e))
-        return;
     if (problem)
         say(e, BAD, "set the clock (\"timedatectl\"), and keep it with chrony or timesyncd", "%s",
             problem);
@@ -287,8 +266,6 @@ static void check_table_file(struct examination *e)
 {
     const char *problem = certs_status(e->admin->certs).problem[CERTS_TROUBLE_FILE];
 
-    if (no_certs(e))
-        return;
     if (problem)
         say(e, BAD, "its folder must be there, be cocod's, and have room", "%s", problem);
     else if (certs_status(e->admin->certs).flooded)
@@ -349,38 +326,38 @@ void admin_diagnose(const struct call *call)
     static const struct {
         const char *name;
         void (*check)(struct examination *e);
+        bool of_certs;
     } checks[] = {
-        {"configuration", check_configuration},
-        {"service", check_service},
-        {"device", check_device},
-        {"TCB", check_tcb},
-        {"VLEK", check_vlek},
-        {"expiry", check_expiry},
-        {"CRL", check_crl},
-        {"clock", check_clock},
-        {"table file", check_table_file},
-        {"files", check_files},
-        {"descriptors", check_descriptors},
-        {"QGS", check_quotes},
+        {"configuration", check_configuration, false},
+        {"service", check_service, false},
+        {"device", check_device, true},
+        {"TCB", check_tcb, true},
+        {"VLEK", check_vlek, true},
+        {"expiry", check_expiry, true},
+        {"CRL", check_crl, true},
+        {"clock", check_clock, true},
+        {"table file", check_table_file, true},
+        {"files", check_files, false},
+        {"descriptors", check_descriptors, false},
+        {"QGS", check_quotes, false},
     };
     struct examination e = {.admin = call->admin, .checks = json_object_new_array()};
     struct json_object *object = json_object_new_object();
+    bool has_certs = certs_status(call->admin->certs).offered;
 
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         e.name = checks[i].name;
-        checks[i].check(&e);
+        if (checks[i].of_certs && !has_certs)
+            say(&e, SKIPPED, NULL, "certificates are not served on this host");
+        else
+            checks[i].check(&e);
     }
     json_set(object, "checks", e.checks);
     admin_add_text(object, "storePath", certs_status(call->admin->certs).store_path);
     admin_add_text(object, "tableFile",
-                   certs_status(call->admin->certs).offered
-                       ? certs_status(call->admin->certs).table_path
-                       : NULL);
+                   has_certs ? certs_status(call->admin->certs).table_path : NULL);
     struct quotes_status quotes;
     quotes_get_status(call->admin->quotes, &quotes);
-    if (quotes.quote_s > 0)
-        admin_add_int(object, "quoteAt", (uint64_t)quotes.quote_s);
-    else
-        json_set_null(object, "quoteAt");
+    admin_add_int_if(object, "quoteAt", quotes.quote_s > 0, (uint64_t)quotes.quote_s);
     admin_send_parameters(call, object);
 }

@@ -82,8 +82,9 @@ void admin_serve_monitor(struct peer *peer)
 {
     struct admin_session *session = admin_session_of(peer);
 
-    for (unsigned i = 0;
-         peer_open(peer) && peer_all_sent(peer) && session->next_event <= event_newest(); i++) {
+    for (unsigned i = 0; session->next_event <= event_newest(); i++) {
+        if (!peer_open(peer) || !peer_all_sent(peer))
+            break;
         if (i == EVENTS_PER_TURN) {
             peer_go_on(peer);
             break;

@@ -44,11 +44,6 @@ void admin_add_text(struct json_object *object, const char *key, const char *tex
         json_set_null(object, key);
 }
 
-void admin_add_null(struct json_object *object, const char *key)
-{
-    json_set_null(object, key);
-}
-
 void admin_add_nulls(struct json_object *object, const char *const *keys, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -110,7 +105,8 @@ void admin_add_time(struct json_object *object, const char *key, int64_t seconds
     time_t t = (time_t)seconds;
     struct tm tm;
 
-    if (!gmtime_r(&t, &tm) || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+    if (seconds == INT64_MAX || !gmtime_r(&t, &tm) ||
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
         admin_add_text(object, key, NULL);
     else
         admin_add_text(object, key, text);

@@ -19,8 +19,7 @@
 #define ADMIN_VALUES_MAX   1024u
 
 struct account_key;
-struct chain;
-struct crl;
+struct certs_job;
 struct history;
 struct json_object;
 struct request;
@@ -48,6 +47,7 @@ struct call {
 struct admin_session {
     const struct admin_method *audited; /* a changing call that is not answered yet; NULL: none */
     char arguments[400];                /* of it */
+    struct json_object *(*spell)(const struct certs_job *job); /* the answer to what waits */
     bool monitors;
     uint64_t next_event; /* that the monitor is told */
 };
@@ -57,7 +57,7 @@ static inline struct admin_session *admin_session_of(struct peer *peer)
     return (struct admin_session *)peer->session;
 }
 
-/* --- admin.c: varlink. Each takes its JSON over. --- */
+/* --- varlink.c. Each takes its JSON over. --- */
 
 struct json_object *admin_reply(struct json_object *parameters);
 /* `key` NULL: an error without parameters. */
@@ -101,7 +101,6 @@ const char *admin_string(struct json_object *value);
 /* A string, escaped (text.h): all text that may be foreign goes out by this. */
 struct json_object *admin_text(const char *text);
 void admin_add_text(struct json_object *object, const char *key, const char *text); /* or null */
-void admin_add_null(struct json_object *object, const char *key);
 void admin_add_nulls(struct json_object *object, const char *const *keys, size_t n);
 void admin_add_bool(struct json_object *object, const char *key, bool value);
 /* What admin_add_text makes of a text. */
@@ -117,6 +116,7 @@ void admin_add_hex64(struct json_object *object, const char *key, uint64_t value
 /* RFC 9562's text form, lower case. */
 #define ADMIN_UUID_SIZE 37u
 void admin_uuid_text(const uint8_t uuid[16], char out[ADMIN_UUID_SIZE]);
+/* INT64_MAX is no time: null. */
 void admin_add_time(struct json_object *object, const char *key, int64_t seconds);
 void admin_add_base64(struct json_object *object, const char *key, const uint8_t *data,
                       size_t size);
@@ -128,9 +128,10 @@ bool admin_optional_string(const struct call *call, const char *key, const char 
 /* --- status.c --- */
 
 void admin_get_status(const struct call *call);
-void admin_list_certificates(const struct call *call);
-/* An array; `chain` NULL: an empty one; `crl` may be NULL. */
-struct json_object *admin_certificates(const struct chain *chain, const struct crl *crl);
+void admin_get_log_level(const struct call *call);
+void admin_set_log_level(const struct call *call);
+void admin_drain(const struct call *call);
+void admin_resume(const struct call *call);
 
 /* --- exposition.c --- */
 
@@ -153,6 +154,7 @@ void admin_monitor_closed(struct peer *peer);
 void admin_import(const struct call *call);
 void admin_verify(const struct call *call);
 void admin_list_chains(const struct call *call);
+void admin_list_certificates(const struct call *call);
 void admin_get_chain(const struct call *call);
 void admin_remove_chain(const struct call *call);
 void admin_preflight(const struct call *call);
@@ -177,13 +179,6 @@ void admin_add_account(struct json_object *object, const struct account_key *key
 /* --- quotes.c --- */
 
 void admin_list_jobs(const struct call *call);
-
-/* --- operate.c --- */
-
-void admin_get_log_level(const struct call *call);
-void admin_set_log_level(const struct call *call);
-void admin_drain(const struct call *call);
-void admin_resume(const struct call *call);
 
 /* --- doctor.c --- */
 

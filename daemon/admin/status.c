@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The administrators' methods that read what is in memory, and are answered at once.
+ * The administrators' methods about the daemon as a whole: its status, the log's level, draining.
  */
 #include "status.h"
 #include "admin/parts.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "base/worker.h"
 #include "certs/certs.h"
@@ -88,7 +89,7 @@ static struct json_object *platform_status(const struct platform_state *platform
     admin_add_text(object, "product", platform->product);
     admin_add_text(object, "chipId", chip_id[0] ? chip_id : NULL);
     admin_add_text(object, "tcb", tcb);
-    json_set(object, "vlek", json_object_new_boolean(platform->vlek_en));
+    admin_add_bool(object, "vlek", platform->vlek_en);
     return object;
 }
 
@@ -103,10 +104,7 @@ static struct json_object *certificate_status(const struct certs *certs)
     const struct platform_state *platform = certs_status(certs).platform;
 
     admin_add_hex64(object, "generation", certs_status(certs).generation);
-    if (platform)
-        json_set(object, "platform", platform_status(platform));
-    else
-        json_set_null(object, "platform");
+    admin_add_if(object, "platform", platform, platform ? platform_status(platform) : NULL);
     admin_add_int(object, "tableBytes", table ? table->size : 0);
     json_set(object, "tableEntries", table ? table_entries(table) : json_object_new_array());
     admin_add_text(object, "source", chain ? chain->certs[CHAIN_LEAF].source : NULL);
@@ -116,14 +114,6 @@ static struct json_object *certificate_status(const struct certs *certs)
         admin_add_text(object, "notAfter", NULL);
     admin_add_text(object, "problem", n > 0 ? problems[0] : NULL);
     return object;
-}
-
-static void add_away(struct json_object *object, const struct backend_status *status)
-{
-    if (status->away_us > 0)
-        admin_add_int(object, "awayMs", (sys.now_us() - status->away_us) / 1000u);
-    else
-        admin_add_text(object, "awayMs", NULL);
 }
 
 static struct json_object *backend_list(const struct quotes *quotes, size_t n)
@@ -141,7 +131,8 @@ static struct json_object *backend_list(const struct quotes *quotes, size_t n)
         admin_add_int(object, "slotsSuspect", status.suspect);
         admin_add_int(object, "abandoned", status.abandoned);
         admin_add_text(object, "breaker", breaker_name(status.breaker));
-        add_away(object, &status);
+        admin_add_int_if(object, "awayMs", status.away_us > 0,
+                         (sys.now_us() - status.away_us) / 1000u);
         admin_add_int(object, "serviceUs", status.service_us);
         admin_add_int(object, "answered", status.answered);
         admin_add_int(object, "failed", status.failed);
@@ -214,6 +205,7 @@ void admin_get_status(const struct call *call)
     const struct admin *admin = call->admin;
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
+    bool has_certs = certs_status(admin->certs).offered, has_quotes = quotes_offered(admin->quotes);
 
     admin_gather(admin, add_reason, array);
     admin_add_text(object, "version", COCO_VERSION_STRING);
@@ -221,79 +213,67 @@ void admin_get_status(const struct call *call)
     admin_add_int(object, "pid", (uint64_t)getpid());
     admin_add_int(object, "uptimeMs", (sys.now_us() - admin->ready_us) / 1000u);
     admin_add_text(object, "state", certs_state_name(certs_status(admin->certs).state));
-    json_set(object, "drained", json_object_new_boolean(certs_status(admin->certs).drained));
-    json_set(object, "degraded", json_object_new_boolean(json_length(array) > 0));
+    admin_add_bool(object, "drained", certs_status(admin->certs).drained);
+    admin_add_bool(object, "degraded", json_length(array) > 0);
     json_set(object, "reasons", array);
-    if (certs_status(admin->certs).offered)
-        json_set(object, "certificates", certificate_status(admin->certs));
-    else
-        json_set_null(object, "certificates");
-    if (quotes_offered(admin->quotes))
-        json_set(object, "quotes", quote_status(admin->quotes));
-    else
-        json_set_null(object, "quotes");
+    admin_add_if(object, "certificates", has_certs,
+                 has_certs ? certificate_status(admin->certs) : NULL);
+    admin_add_if(object, "quotes", has_quotes, has_quotes ? quote_status(admin->quotes) : NULL);
     admin_add_int(object, "peers", count_peers(admin->server));
     admin_add_int(object, "requestsInFlight", metrics.now_requests);
     json_set(object, "counters", counters(admin->server));
     admin_send_parameters(call, object);
 }
 
-/* --- ListCertificates ------------------------------------------------------------------------- */
+/* --- the log's level -------------------------------------------------------------------------- */
 
-static void add_certificate(struct json_object *array, const char *kind,
-                            const struct chain_cert *cert)
+void admin_get_log_level(const struct call *call)
 {
-    struct json_object *entry = json_object_new_object();
-
-    admin_add_text(entry, "kind", kind);
-    admin_add_text(entry, "subject", cert->subject_cn);
-    admin_add_text(entry, "issuer", cert->issuer_cn);
-    admin_add_text(entry, "serial", cert->serial);
-    admin_add_time(entry, "notBefore", cert->not_before_s);
-    admin_add_time(entry, "notAfter", cert->not_after_s);
-    admin_add_text(entry, "sha256", cert->sha256);
-    admin_add_text(entry, "file", cert->source);
-    json_append(array, entry);
-}
-
-static void add_crl(struct json_object *array, const struct crl *crl)
-{
-    struct json_object *entry = json_object_new_object();
-
-    admin_add_text(entry, "kind", "CRL");
-    admin_add_text(entry, "subject", NULL);
-    admin_add_text(entry, "issuer", crl->issuer_cn);
-    admin_add_text(entry, "serial", crl->number);
-    admin_add_time(entry, "notBefore", crl->this_update_s);
-    if (crl->next_update_s == INT64_MAX)
-        admin_add_text(entry, "notAfter", NULL);
-    else
-        admin_add_time(entry, "notAfter", crl->next_update_s);
-    admin_add_text(entry, "sha256", crl->sha256);
-    admin_add_text(entry, "file", crl->source);
-    json_append(array, entry);
-}
-
-struct json_object *admin_certificates(const struct chain *chain, const struct crl *crl)
-{
-    static const enum chain_role order[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK}; /* the table's */
-    struct json_object *array = json_object_new_array();
-
-    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
-        add_certificate(array, chain_cert_name(chain, chain->certs[order[i]].role),
-                        &chain->certs[order[i]]);
-    if (chain && crl)
-        add_crl(array, crl);
-    return array;
-}
-
-void admin_list_certificates(const struct call *call)
-{
-    const struct certs *certs = call->admin->certs;
     struct json_object *object = json_object_new_object();
 
-    admin_add_hex64(object, "generation", certs_status(certs).generation);
-    json_set(object, "certificates",
-             admin_certificates(certs_status(certs).chain, certs_status(certs).crl_in_table));
+    admin_add_text(object, "level", log_level_name(log_get_level()));
     admin_send_parameters(call, object);
+}
+
+void admin_set_log_level(const struct call *call)
+{
+    const char *name = admin_string(admin_parameter(call, "level"));
+    int level, before = log_get_level();
+
+    if (!name || log_level_parse(name, &level) < 0) {
+        admin_refuse_parameter(call, "level");
+        return;
+    }
+    log_set_level(level);
+    struct json_object *object = json_object_new_object();
+    admin_add_text(object, "level", log_level_name(level));
+    admin_add_text(object, "before", log_level_name(before));
+    admin_send_parameters(call, object);
+}
+
+/* --- Drain, Resume ---------------------------------------------------------------------------- */
+
+/* Kept in memory alone. It makes guests wait, and after their budget go without, so the state that
+ * a crash, a restart or a forgotten session leads back to is serving. A reload does not end it: it
+ * is about the configuration. */
+static void set_drained(const struct call *call, bool drained)
+{
+    struct json_object *object = json_object_new_object();
+    bool before = certs_status(call->admin->certs).drained;
+
+    certs_set_drained(call->admin->certs, drained);
+    quotes_set_drained(call->admin->quotes, drained);
+    admin_add_bool(object, "changed", drained != before);
+    admin_add_int(object, "requestsInFlight", metrics.now_requests);
+    admin_send_parameters(call, object);
+}
+
+void admin_drain(const struct call *call)
+{
+    set_drained(call, true);
+}
+
+void admin_resume(const struct call *call)
+{
+    set_drained(call, false);
 }

@@ -20,11 +20,6 @@
 #define TIMEOUT_MAX_MS 600000
 #define VOID_MAX       4096u
 
-static void refuse_parameter(const struct call *call, const char *name)
-{
-    admin_send_error(call, ADMIN_VARLINK ".InvalidParameter", "parameter", name);
-}
-
 void admin_begin_update(const struct call *call)
 {
     struct admin *admin = call->admin;
@@ -34,11 +29,11 @@ void admin_begin_update(const struct call *call)
 
     if (!json_object_is_type(timeout, json_type_int) || json_object_get_int64(timeout) < 1 ||
         json_object_get_int64(timeout) > TIMEOUT_MAX_MS) {
-        refuse_parameter(call, "timeoutMs");
+        admin_refuse_parameter(call, "timeoutMs");
         return;
     }
     if (!reason) {
-        refuse_parameter(call, "reason");
+        admin_refuse_parameter(call, "reason");
         return;
     }
     int r =
@@ -49,8 +44,7 @@ void admin_begin_update(const struct call *call)
         return;
     }
     if (r < 0) {
-        admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason",
-                         "there is no table file to be locked: see cococtl status");
+        admin_try_again(call, "there is no table file to be locked: see cococtl status");
         return;
     }
     admin->updater = call->peer;
@@ -76,9 +70,8 @@ static struct json_object *holder_entry(const struct call *call, const struct ce
         admin_add_int(entry, "uid", session.peer->account->key.uid);
         admin_add_int(entry, "vcpu", session.vcpu);
     } else {
-        static const char *const names[] = {"vm", "uuid", "pid", "uid", "vcpu"};
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-            admin_add_text(entry, names[i], NULL);
+        static const char *const keys[] = {"vm", "uuid", "pid", "uid", "vcpu"};
+        admin_add_nulls(entry, keys, sizeof(keys) / sizeof(keys[0]));
     }
     admin_add_int(entry, "start", holder->lock.start);
     admin_add_int(entry, "length", holder->lock.length);
@@ -174,11 +167,11 @@ void admin_end_update(const struct call *call)
     struct json_object *names = admin_parameter(call, "void");
 
     if (!json_object_is_type(forced, json_type_boolean)) {
-        refuse_parameter(call, "forced");
+        admin_refuse_parameter(call, "forced");
         return;
     }
     if (!are_names(names)) {
-        refuse_parameter(call, "void");
+        admin_refuse_parameter(call, "void");
         return;
     }
     if (admin->updater != call->peer || !certs_status(admin->certs).updating) {
@@ -187,7 +180,7 @@ void admin_end_update(const struct call *call)
     }
     struct request *request = admin_wait(call, on_cancel, admin->certs);
     if (!request) {
-        admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", "out of memory");
+        admin_try_again(call, "out of memory");
         return;
     }
     if (json_object_get_boolean(forced) || json_object_array_length(names) > 0)

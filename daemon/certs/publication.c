@@ -9,7 +9,6 @@
  *     ├─ likewise, and an updater may have been there ──▶ mark the file, ask for a write lock,
  *     │  select beside the lease, and swap
  *     └─ somebody else has the write lock ──▶ UPDATING: EAGAIN, for as long as that takes
- *
  * So a lease delays the file and never the sessions, which get tables by value.
  *
  * What always holds: a chain becomes public only if no updater was there since the platform, or
@@ -100,10 +99,9 @@ void publication_tell_updater(struct publication *publication, int result)
 {
     certs_update_told *told = publication->update.told;
 
-    if (!told)
-        return;
     publication->update.told = NULL;
-    told(publication->update.data, result);
+    if (told)
+        told(publication->update.data, result);
 }
 
 /* --- the file --------------------------------------------------------------------------------- */
@@ -118,12 +116,12 @@ static void write_file(struct publication *publication, const struct blob *table
     int r = table_file_write(&publication->file, table->data, table->size);
 
     publication->stale = r < 0;
-    if (r == 0) {
+    if (r < 0) {
+        tell_unwritten(publication, r);
+        (void)table_file_mark(&publication->file); /* this process has the lock still */
+    } else {
         publication->problem.text[0] = 0;
-        return;
     }
-    tell_unwritten(publication, r);
-    (void)table_file_mark(&publication->file); /* this process has the lock still */
 }
 
 /* The file is behind until it can be locked. Leases last milliseconds: one that is there for longer
@@ -146,12 +144,6 @@ static void file_is_behind(struct publication *publication)
                 (unsigned long long)publication->in_the_way, publication->options->table_file.path);
     locks_tell_blocked(publication->namer, publication->namer_data, publication->in_the_way,
                        publication->problem.text);
-}
-
-static void no_longer_behind(struct publication *publication)
-{
-    publication->behind_by_us = 0;
-    publication->behind_told = false;
 }
 
 void publication_open_file(struct publication *publication)
@@ -188,14 +180,16 @@ static bool is_named(struct publication *publication)
     return false;
 }
 
+static const struct generation *newest_of(const struct publication *publication)
+{
+    return publication->next ? publication->next : publication->gate->generation;
+}
+
 /* Was no updater there since what is to be served was read? The empty table is always right. */
 static bool is_proven(const struct publication *publication)
 {
-    const struct generation *newest =
-        publication->next ? publication->next : publication->gate->generation;
-
     return !publication->must_read &&
-           (!generation_has_chain(newest) ||
+           (!generation_has_chain(newest_of(publication)) ||
             !(publication->file.blind || table_file_emptied(&publication->file)));
 }
 
@@ -231,7 +225,8 @@ static void drain(struct publication *publication)
 
 static void wait_for_updater(struct publication *publication)
 {
-    no_longer_behind(publication);
+    publication->behind_by_us = 0;
+    publication->behind_told = false;
     publication->must_read = options_offer(publication->options);
     publish_later(publication, UPDATER_RETRY_US);
     publication_tell_updater(publication, -EAGAIN);
@@ -269,8 +264,7 @@ static void swap(struct publication *publication)
 
 static void write_and_swap(struct publication *publication)
 {
-    const struct generation *newest =
-        publication->next ? publication->next : publication->gate->generation;
+    const struct generation *newest = newest_of(publication);
 
     publication->must_read = false;
     if (newest)
@@ -377,8 +371,9 @@ static enum publication_event without_lock(struct publication *publication, int 
 static enum publication_event behind_leases(struct publication *publication)
 {
     file_is_behind(publication);
-    bool proven = publication->file.blind ? !publication->must_read : is_proven(publication);
-    return proven ? STALE : mark_and_ask(publication);
+    bool blind = publication->file.blind;
+    return (blind ? !publication->must_read : is_proven(publication)) ? STALE
+                                                                      : mark_and_ask(publication);
 }
 
 /* Tries to take the lock. */
@@ -392,7 +387,8 @@ static enum publication_event try_lock(struct publication *publication)
         return FOLLOWS;
     switch (table_file_lock(&publication->file, &publication->in_the_way)) {
     case TABLE_LOCKED:
-        no_longer_behind(publication);
+        publication->behind_by_us = 0;
+        publication->behind_told = false;
         return is_proven(publication) || is_first(publication) ? FOLLOWS : LOCKED;
     case TABLE_UPDATER:
         return TAKEN;
@@ -477,7 +473,7 @@ static void publish(struct publication *publication)
 void publication_take(struct publication *publication, struct generation *generation)
 {
     struct gate *gate = publication->gate;
-    const struct generation *newest = publication->next ? publication->next : gate->generation;
+    const struct generation *newest = newest_of(publication);
 
     if (generation && newest && publication->state != PUBLICATION_LOCKED &&
         generation_same_table(newest, generation)) {

@@ -19,25 +19,14 @@ struct checking {
     bool no_memory;
 };
 
-struct key_name {
-    const char *section;
-    const char *name;
-};
-
-/* The line that set the key, in the order of all files; NULL: it is the default. */
-static const struct config_set *line_of(const struct config *c, struct key_name name)
-{
-    size_t n = 0;
-
-    return config_find_set(c, (size_t)(config_find_key(name.section, name.name) - config_keys(&n)),
-                           0);
-}
-
 /* `b` is the same as `a` where there is only one. */
-__attribute__((format(printf, 4, 5))) static void mistake(struct checking *in, struct key_name a,
-                                                          struct key_name b, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void mistake(struct checking *in,
+                                                          const struct config_key *a,
+                                                          const struct config_key *b,
+                                                          const char *fmt, ...)
 {
-    const struct config_set *at = line_of(in->config, a), *other = line_of(in->config, b);
+    const struct config_set *at = config_find_set(in->config, a, 0);
+    const struct config_set *other = config_find_set(in->config, b, 0);
     struct why why;
     va_list ap;
 
@@ -52,14 +41,12 @@ __attribute__((format(printf, 4, 5))) static void mistake(struct checking *in, s
         in->no_memory = true;
 }
 
-#define KEY(section, name) ((struct key_name){section, name})
-
 /* Of two times of a section, the shorter one's name first. */
 static void check_order(struct checking *in, const char *section, const char *name, uint64_t ms,
                         const char *longer, uint64_t longer_ms)
 {
     if (ms > longer_ms)
-        mistake(in, KEY(section, longer), KEY(section, name),
+        mistake(in, config_find_key(section, longer), config_find_key(section, name),
                 "[%s] %s (%" PRIu64 " ms) is longer than %s (%" PRIu64 " ms)", section, name, ms,
                 longer, longer_ms);
 }
@@ -67,16 +54,16 @@ static void check_order(struct checking *in, const char *section, const char *na
 /* A path where cocod makes a socket or a file. */
 struct made {
     const char *path;
-    struct key_name key;
+    const struct config_key *key;
 };
 #define N_MADE 4u
 
 static void list_made(const struct config *c, struct made out[N_MADE])
 {
-    const struct made all[N_MADE] = {{c->rpc_listen, KEY("rpc", "listen")},
-                                     {c->admin_listen, KEY("admin", "listen")},
-                                     {c->metrics_listen, KEY("metrics", "listen")},
-                                     {c->certs_table_file, KEY("certs", "table_file")}};
+    const struct made all[N_MADE] = {{c->rpc_listen, config_find_key("rpc", "listen")},
+                                     {c->admin_listen, config_find_key("admin", "listen")},
+                                     {c->metrics_listen, config_find_key("metrics", "listen")},
+                                     {c->certs_table_file, config_find_key("certs", "table_file")}};
     memcpy(out, all, sizeof(all));
 }
 
@@ -102,7 +89,7 @@ static bool is_taken(const struct config *c, size_t i)
 static void check_door(struct checking *in)
 {
     const struct config *c = in->config;
-    const struct key_name key = KEY("qgs_door", "listen");
+    const struct config_key *key = config_find_key("qgs_door", "listen");
 
     for (size_t i = 0; i < c->qgs_door_listen.n; i++) {
         const struct endpoint *e = &c->qgs_door_listen.items[i];
@@ -126,7 +113,8 @@ static void check_fixed_platform(struct checking *in)
 {
     const struct config *c = in->config;
     enum coco_snp_product product = c->certs_fixed_product;
-    const struct key_name chip_id = KEY("certs", "fixed_chip_id"), text = KEY("certs", "fixed_tcb");
+    const struct config_key *chip_id = config_find_key("certs", "fixed_chip_id");
+    const struct config_key *text = config_find_key("certs", "fixed_tcb");
     char form[COCO_SNP_TCB_FORM_SIZE];
     struct coco_snp_tcb tcb;
 
@@ -146,7 +134,7 @@ static void check_fixed_platform(struct checking *in)
 static void check_quotes(struct checking *in)
 {
     const struct config *c = in->config;
-    const struct key_name key = KEY("quotes", "qgs");
+    const struct config_key *key = config_find_key("quotes", "qgs");
 
     for (size_t i = 0; i < c->quotes_qgs.n; i++) {
         const struct endpoint *qgs = &c->quotes_qgs.items[i];
@@ -167,8 +155,8 @@ static void check_paths(struct checking *in)
         for (size_t k = i + 1; k < N_MADE; k++)
             if (strcmp(made[i].path, made[k].path) == 0)
                 mistake(in, made[i].key, made[k].key, "[%s] %s and [%s] %s are the same path, %s",
-                        made[i].key.section, made[i].key.name, made[k].key.section,
-                        made[k].key.name, made[k].path);
+                        made[i].key->section, made[i].key->name, made[k].key->section,
+                        made[k].key->name, made[k].path);
 }
 
 int config_check(const struct config *c, struct config_errors *errors)

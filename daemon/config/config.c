@@ -190,7 +190,7 @@ static void unknown_key(struct reading *in, const char *name)
 }
 
 /* Forgets where the key's value came from: another takes its place. */
-static void forget_origins(struct config *c, size_t key)
+static void forget_origins(struct config *c, const struct config_key *key)
 {
     size_t kept = 0;
 
@@ -201,8 +201,8 @@ static void forget_origins(struct config *c, size_t key)
 }
 
 /* A list's line adds an item, or takes away those before it. */
-static int set_key(struct reading *in, const struct config_key *key, size_t index,
-                   const char *value, struct why *why)
+static int set_key(struct reading *in, const struct config_key *key, const char *value,
+                   struct why *why)
 {
     struct config *c = in->config;
     bool empties = config_value_empties(key, value);
@@ -212,15 +212,13 @@ static int set_key(struct reading *in, const struct config_key *key, size_t inde
     if (r < 0)
         return r;
     if (!adds)
-        forget_origins(c, index);
+        forget_origins(c, key);
     struct config_set *origins = config_grow(c->origins, c->n_origins, sizeof(*origins));
     if (!origins)
         return -ENOMEM;
     c->origins = origins;
-    origins[c->n_origins++] = (struct config_set){.key = (uint16_t)index,
-                                                  .file = in->file,
-                                                  .line = in->line,
-                                                  .item = !empties};
+    origins[c->n_origins++] =
+        (struct config_set){.key = key, .file = in->file, .line = in->line, .item = !empties};
     return 0;
 }
 
@@ -246,7 +244,7 @@ static void read_pair(struct reading *in, const char *name, const char *value)
         return;
     }
     *seen = in->line;
-    int r = set_key(in, key, (size_t)(key - keys), value, &why);
+    int r = set_key(in, key, value, &why);
     if (r == -ENOMEM)
         in->no_memory = true;
     else if (r < 0)
@@ -455,7 +453,8 @@ void config_free(struct config *c)
 
 /* --- where a value came from --- */
 
-const struct config_set *config_find_set(const struct config *c, size_t key, size_t item)
+const struct config_set *config_find_set(const struct config *c, const struct config_key *key,
+                                         size_t item)
 {
     const struct config_set *emptied = NULL;
     size_t n = 0;
@@ -472,7 +471,8 @@ const struct config_set *config_find_set(const struct config *c, size_t key, siz
     return item == 0 ? emptied : NULL;
 }
 
-bool config_item_origin(const struct config *c, size_t key, size_t item, struct config_origin *ret)
+bool config_item_origin(const struct config *c, const struct config_key *key, size_t item,
+                        struct config_origin *ret)
 {
     const struct config_set *set = config_find_set(c, key, item);
 
@@ -480,16 +480,4 @@ bool config_item_origin(const struct config *c, size_t key, size_t item, struct 
     if (set)
         *ret = (struct config_origin){.file = c->files[set->file], .line = set->line};
     return set != NULL;
-}
-
-bool config_origin(const struct config *c, const char *section, const char *name,
-                   struct config_origin *ret)
-{
-    size_t n = 0;
-    const struct config_key *key = config_find_key(section, name);
-
-    if (!key)
-        return false;
-    (void)config_item_origin(c, (size_t)(key - config_keys(&n)), 0, ret);
-    return true;
 }

@@ -67,7 +67,7 @@ enum missing_chain {
 
 /* One line that is in force. */
 struct config_set {
-    uint16_t key;
+    const struct config_key *key;
     uint16_t file; /* in config's files */
     uint32_t line;
     bool item; /* false: it emptied a list */
@@ -255,15 +255,15 @@ struct config_key {
 
 const struct config_key *config_keys(size_t *ret_n);
 
-/* Where a value came from. False: there is no such key. */
 struct config_origin {
     const char *file; /* NULL: the default; else the config's own string */
     unsigned line;
 };
-/* Of an item of the key with that number in the table. False: it is the default. */
-bool config_item_origin(const struct config *c, size_t key, size_t item, struct config_origin *ret);
-bool config_origin(const struct config *c, const char *section, const char *name,
-                   struct config_origin *ret);
+/* Where an item of the key came from. False: it is the default. */
+bool config_item_origin(const struct config *c, const struct config_key *key, size_t item,
+                        struct config_origin *ret);
+/* NULL: there is no such key. */
+const struct config_key *config_find_key(const char *section, const char *name);
 
 /* Room for any of them as text. */
 #define CONFIG_VALUE_SIZE (4096u + 16u)

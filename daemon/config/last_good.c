@@ -45,7 +45,7 @@ static int print_values(const struct config *config, char **ret, size_t *ret_siz
         return -ENOMEM;
     (void)fputs("# Written by cocod: the configuration that last worked.\n", text.to);
     for (size_t i = 0; i < n; i++) {
-        if (!config_item_origin(config, i, 0, &origin))
+        if (!config_item_origin(config, &keys[i], 0, &origin))
             continue;
         if (strcmp(section, keys[i].section) != 0)
             (void)fprintf(text.to, "[%s]\n", keys[i].section);

@@ -7,6 +7,7 @@
  * Lines of prose are wrapped at 96 columns. The text in scdoc's syntax escapes what scdoc would
  * take as markup.
  */
+#include "base/prose.h"
 #include "config/value.h"
 #include "text.h"
 
@@ -14,33 +15,51 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#define WRAP_AT 96u
+/* How prose is printed. */
+struct page {
+    FILE *out;
+    const char *indent; /* of each line */
+    bool scdoc;
+};
 
-/* Words of `text` on lines that start with `indent`. `column` is where the first line stands
- * already. */
-static void print_wrapped(FILE *out, const char *indent, const char *text)
+/* Doubles as the escape for scdoc: a backslash before what it would take as markup. */
+static void escape_scdoc(char *out, size_t out_size, const char *in)
 {
-    size_t column = 0;
+    size_t used = 0;
 
-    for (const char *word = text; *word != '\0';) {
-        size_t n = strcspn(word, " ");
-        if (column > 0 && column + 1 + n > WRAP_AT) {
-            (void)fputc('\n', out);
-            column = 0;
-        }
-        if (column == 0) {
-            (void)fputs(indent, out);
-            column = strlen(indent);
-        } else {
-            (void)fputc(' ', out);
-            column++;
-        }
-        (void)fwrite(word, 1, n, out);
-        column += n;
-        word += n;
-        word += strspn(word, " ");
+    for (; *in != '\0' && used + 2 < out_size; in++) {
+        if (strchr("\\*_[]", *in))
+            out[used++] = '\\';
+        out[used++] = *in;
     }
-    (void)fputc('\n', out);
+    out[used] = '\0';
+}
+
+/* `head` and `tail` are as they are to be printed; the text is escaped where it must be. */
+static void print_text(const struct page *page, const char *head, const char *text,
+                       const char *tail)
+{
+    char escaped[1024], line[1280];
+
+    if (page->scdoc)
+        escape_scdoc(escaped, sizeof(escaped), text);
+    (void)snprintf(line, sizeof(line), "%s%s%s", head, page->scdoc ? escaped : text, tail);
+    prose_print(page->out, page->indent, line);
+}
+
+/* What a key is for, what it may be and, of a choice, what each means. */
+static void print_about(const struct page *page, const struct config_key *key)
+{
+    const char *star = page->scdoc ? "*" : "";
+    char allowed[256], head[64];
+
+    config_value_allowed(key, allowed, sizeof(allowed));
+    print_text(page, "", key->doc, "");
+    print_text(page, "Allowed: ", allowed, ".");
+    for (const struct config_choice *p = key->choices; p && p->doc; p++) {
+        (void)snprintf(head, sizeof(head), "%s%s%s: ", star, p->name, star);
+        print_text(page, head, p->doc, ".");
+    }
 }
 
 static bool starts_section(const struct config_key *keys, size_t i)
@@ -51,21 +70,6 @@ static bool starts_section(const struct config_key *keys, size_t i)
 static int finish(FILE *out)
 {
     return fflush(out) != 0 || ferror(out) ? -EIO : 0;
-}
-
-/* "Allowed: …." and, of a choice, what each means. */
-static void print_allowed(FILE *out, const char *indent, const struct config_key *key)
-{
-    char allowed[256];
-    char line[320];
-
-    config_value_allowed(key, allowed, sizeof(allowed));
-    (void)snprintf(line, sizeof(line), "Allowed: %s.", allowed);
-    print_wrapped(out, indent, line);
-    for (const struct config_choice *p = key->choices; p && p->doc; p++) {
-        (void)snprintf(line, sizeof(line), "%s: %s.", p->name, p->doc);
-        print_wrapped(out, indent, line);
-    }
 }
 
 int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE])
@@ -112,7 +116,7 @@ int config_print(const struct config *c, FILE *out)
                 break;
             (void)fprintf(out, "%s =%s%s  ; ", keys[i].name, length > 0 ? " " : "",
                           length > 0 ? value : "");
-            if (config_item_origin(c, i, item, &origin)) {
+            if (config_item_origin(c, &keys[i], item, &origin)) {
                 coco_text_escape(file, sizeof(file), origin.file, strlen(origin.file));
                 (void)fprintf(out, "%s:%u\n", file, origin.line);
             } else {
@@ -127,75 +131,53 @@ int config_print_example(FILE *out)
 {
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
+    const struct page page = {.out = out, .indent = "# "};
 
-    print_wrapped(out, "# ",
-                  "Configuration of cocod. Every key stands here at its default, commented out.");
+    print_text(&page, "",
+               "Configuration of cocod. Every key stands here at its default, commented out.", "");
     (void)fputs("#\n", out);
-    print_wrapped(
-        out, "# ",
+    print_text(
+        &page, "",
         "The form: [section], then key = value, each on a line of its own. Comments are lines "
         "that start with # or ;, and what follows a space and ; behind a value. A line is at "
         "most 197 bytes long. A key may be set once in a file; those that hold a list may be "
         "repeated, and an empty value takes away what was before. Unknown sections and keys are "
-        "mistakes. Files in cocod.conf.d/ beside this one are read after it: cocod.conf(5).");
+        "mistakes. Files in cocod.conf.d/ beside this one are read after it: cocod.conf(5).",
+        "");
     (void)fputs("#\n", out);
-    print_wrapped(out, "# ",
-                  "cocod --check FILE names all mistakes in FILE and shows the values in force.");
+    print_text(&page, "",
+               "cocod --check FILE names all mistakes in FILE and shows the values in force.", "");
     for (size_t i = 0; i < n; i++) {
         if (starts_section(keys, i)) {
             (void)fputs("\n", out);
-            print_wrapped(out, "# ", config_section_doc(keys[i].section));
+            print_text(&page, "", config_section_doc(keys[i].section), "");
             (void)fprintf(out, "[%s]\n", keys[i].section);
         }
         (void)fputs("\n", out);
-        print_wrapped(out, "# ", keys[i].doc);
-        print_allowed(out, "# ", &keys[i]);
+        print_about(&page, &keys[i]);
         (void)fprintf(out, "#%s =%s%s\n", keys[i].name, keys[i].default_value[0] ? " " : "",
                       keys[i].default_value);
     }
     return finish(out);
 }
 
-/* Doubles as the escape for scdoc: a backslash before what it would take as markup. */
-static void escape_scdoc(char *out, size_t out_size, const char *in)
-{
-    size_t used = 0;
-
-    for (; *in != '\0' && used + 2 < out_size; in++) {
-        if (strchr("\\*_[]", *in))
-            out[used++] = '\\';
-        out[used++] = *in;
-    }
-    out[used] = '\0';
-}
-
 int config_print_reference(FILE *out)
 {
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
-    char text[1024];
-    char line[1280];
+    const struct page flush = {.out = out, .indent = "", .scdoc = true};
+    const struct page indented = {.out = out, .indent = "\t", .scdoc = true};
+    char name[128], value[128];
 
     for (size_t i = 0; i < n; i++) {
         if (starts_section(keys, i)) {
             (void)fprintf(out, "%s## [%s]\n\n", i > 0 ? "\n" : "", keys[i].section);
-            escape_scdoc(text, sizeof(text), config_section_doc(keys[i].section));
-            print_wrapped(out, "", text);
+            print_text(&flush, "", config_section_doc(keys[i].section), "");
         }
-        escape_scdoc(text, sizeof(text), keys[i].name);
-        escape_scdoc(line, sizeof(line), keys[i].default_value);
-        (void)fprintf(out, "\n*%s* = %s\n", text, line[0] ? line : "(empty)");
-        escape_scdoc(text, sizeof(text), keys[i].doc);
-        print_wrapped(out, "\t", text);
-        config_value_allowed(&keys[i], line, sizeof(line));
-        escape_scdoc(text, sizeof(text), line);
-        (void)snprintf(line, sizeof(line), "Allowed: %s.", text);
-        print_wrapped(out, "\t", line);
-        for (const struct config_choice *p = keys[i].choices; p && p->doc; p++) {
-            escape_scdoc(text, sizeof(text), p->doc);
-            (void)snprintf(line, sizeof(line), "*%s*: %s.", p->name, text);
-            print_wrapped(out, "\t", line);
-        }
+        escape_scdoc(name, sizeof(name), keys[i].name);
+        escape_scdoc(value, sizeof(value), keys[i].default_value);
+        (void)fprintf(out, "\n*%s* = %s\n", name, value[0] ? value : "(empty)");
+        print_about(&indented, &keys[i]);
     }
     return finish(out);
 }

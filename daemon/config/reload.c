@@ -43,24 +43,13 @@ static bool last_good_path(char *out, size_t size)
     return n > 0 && (size_t)n < size;
 }
 
-static int keep(const struct config *config)
-{
-    char path[4096];
-
-    return last_good_path(path, sizeof(path)) ? last_good_save(config, path) : 0;
-}
-
-static void tell_kept(int r)
-{
-    char path[4096];
-
-    if (r < 0 && last_good_path(path, sizeof(path)))
-        log_warn("cannot keep a copy of the configuration in %s: %s", path, strerror(-r));
-}
-
 void reload_keep(const struct config *config)
 {
-    tell_kept(keep(config));
+    char path[4096];
+    int r = last_good_path(path, sizeof(path)) ? last_good_save(config, path) : 0;
+
+    if (r < 0)
+        log_warn("cannot keep a copy of the configuration in %s: %s", path, strerror(-r));
 }
 
 int reload_read_any(const struct reload_options *options, struct config **ret,
@@ -84,12 +73,11 @@ static void run(struct work *work)
 {
     struct reload *reload = container_of(work, struct reload, work);
 
-    reload->kept = 0;
     reload->result = reload_read(&reload->options, &reload->config, &reload->errors);
     if (reload->result < 0)
         return;
     reload->calls.look_up(reload->data, reload->config);
-    reload->kept = keep(reload->config);
+    reload_keep(reload->config);
 }
 
 static void refuse(struct reload *reload, int r)
@@ -106,7 +94,6 @@ static void done(struct work *work)
     if (reload->stopping) {
         config_free(reload->config);
     } else if (reload->result == 0) {
-        tell_kept(reload->kept);
         reload->calls.bring_in(reload->data, reload->config);
     } else {
         refuse(reload, reload->result);

@@ -51,7 +51,6 @@ struct reload {
     struct config *config;
     struct config_errors errors;
     int result;
-    int kept; /* negative errno: the copy could not be written */
 };
 
 /* -ENOMEM. `hangs` is the worker's. */

@@ -54,8 +54,6 @@ int config_endpoint_text(const struct endpoint *e, char *out, size_t size);
 
 /* The section's sentence for people; NULL: there is no such section. */
 const char *config_section_doc(const char *section);
-/* NULL: there is none. */
-const struct config_key *config_find_key(const char *section, const char *name);
 
 /* --- config.c: a configuration is made from the defaults and any number of texts --- */
 
@@ -70,7 +68,8 @@ int config_mistake(struct config_errors *errors, const char *file, uint32_t line
                    ...) __attribute__((format(printf, 4, 5)));
 /* The line that set an item of the key; of an empty list, the one that emptied it. NULL: the
  * default. */
-const struct config_set *config_find_set(const struct config *c, size_t key, size_t item);
+const struct config_set *config_find_set(const struct config *c, const struct config_key *key,
+                                         size_t item);
 
 /* --- check.c: what the keys say about each other; asked where each alone is right --- */
 

@@ -6,6 +6,7 @@
  * random (systemd-id128 new), and is added where it belongs by subject; one that is dropped leaves
  * its id unused.
  */
+#include "base/prose.h"
 #include "observe/event.h"
 #include <errno.h>
 #include <string.h>
@@ -236,27 +237,6 @@ const struct event_kind *event_kind(enum event_id id)
 
 /* --- catalog ---------------------------------------------------------------------------------- */
 
-/* Words of at most `width` columns a line. */
-static void print_folded(FILE *out, const char *text, size_t width)
-{
-    size_t column = 0;
-
-    while (*text) {
-        size_t n = strcspn(text, " ");
-        if (column > 0 && column + 1 + n > width) {
-            fputc('\n', out);
-            column = 0;
-        } else if (column > 0) {
-            fputc(' ', out);
-            column++;
-        }
-        fwrite(text, 1, n, out);
-        column += n;
-        text += n + strspn(text + n, " ");
-    }
-    fputc('\n', out);
-}
-
 static void print_fields(FILE *out, const char *fields)
 {
     for (const char *p = fields; *p; p += strspn(p, " ")) {
@@ -274,7 +254,7 @@ int event_print_catalog(FILE *out)
     for (size_t i = 0; i < EVENT_IDS; i++) {
         fprintf(out, "\n-- %s\nSubject: %.*s\nDefined-By: cocod\nDocumentation: man:cocod(8)\n\n",
                 kinds[i].message_id, (int)strlen(kinds[i].text) - 1, kinds[i].text);
-        print_folded(out, kinds[i].action, 96);
+        prose_print(out, "", kinds[i].action);
         if (kinds[i].fields[0]) {
             fputc('\n', out);
             print_fields(out, kinds[i].fields);

@@ -210,29 +210,17 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
 
 static enum certs_end count_certs(const struct certs_answer *got, size_t table_size)
 {
-    switch (got->status) {
-    case COCO_OK:
-        if (table_size > COCO_SNP_EMPTY_TABLE_SIZE) {
-            metrics.certs_ok++;
-            return CERTS_END_TABLE;
-        }
-        metrics.certs_empty++;
+    enum certs_end end = got->status == COCO_ENOSPC      ? CERTS_END_ENOSPC
+                         : got->status == COCO_EAGAIN    ? CERTS_END_EAGAIN
+                         : got->status == COCO_ECANCELED ? CERTS_END_ECANCELED
+                                                         : CERTS_END_REFUSED;
+
+    if (got->status == COCO_OK)
+        end = table_size > COCO_SNP_EMPTY_TABLE_SIZE ? CERTS_END_TABLE : CERTS_END_EMPTY;
+    metrics.certs_ends[end]++;
+    if (end == CERTS_END_EMPTY || end == CERTS_END_EAGAIN)
         metrics.certs_reasons[got->reason]++;
-        return CERTS_END_EMPTY;
-    case COCO_ENOSPC:
-        metrics.certs_enospc++;
-        return CERTS_END_ENOSPC;
-    case COCO_EAGAIN:
-        metrics.certs_eagain++;
-        metrics.certs_reasons[got->reason]++;
-        return CERTS_END_EAGAIN;
-    case COCO_ECANCELED:
-        metrics.certs_ecanceled++;
-        return CERTS_END_ECANCELED;
-    default:
-        metrics.certs_refused++;
-        return CERTS_END_REFUSED;
-    }
+    return end;
 }
 
 static void remember_certs(struct peer *peer, const struct certs_answer *got, uint32_t bytes,

@@ -108,7 +108,7 @@ struct arguments {
 
 #define SPEC_SIZE 48u /* of a conversion, from its '%' to its type */
 
-/* The conversion that begins behind a '%', with numbers where it has stars. Returns what follows. */
+/* The conversion behind a '%', with numbers where it has stars. Returns what follows. */
 static const char *read_conversion(const char *p, struct arguments *args, char spec[SPEC_SIZE])
 {
     size_t n = 0;

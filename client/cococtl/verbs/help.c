@@ -124,147 +124,97 @@ void help_json(FILE *to)
 
 /* --- bash ------------------------------------------------------------------------------------- */
 
-/* What completes a value that the usage calls so. */
-static const char *action_of(const char *value)
+/* What completes a value that the usage calls so: "files", "commands", or nothing. */
+static const char *completed_by(const char *value)
 {
-    if (strstr(value, "FILE") || strstr(value, "PATH"))
-        return "files=yes";
-    if (strstr(value, "COMMAND"))
-        return "commands=yes";
-    return ":";
+    if (value && (strstr(value, "FILE") || strstr(value, "PATH")))
+        return "files";
+    return value && strstr(value, "COMMAND") ? "commands" : "";
 }
 
-/* The values of an option that stands before the cursor. */
-static void cases_of_values(FILE *to)
-{
-    for (size_t i = 0; i < ctl_n_opts; i++) {
-        const struct opt *opt = &ctl_opts[i];
-        if (!opt->value)
-            continue;
-        term_printf(to, "    --%s) ", opt->name);
-        if (opt->words)
-            term_printf(to, "next='%s' ;;\n", opt->words);
-        else
-            term_printf(to, "%s ;;\n", action_of(opt->value));
-    }
-}
-
-static void names_of_options(FILE *to, unsigned bits, bool with_value, const char *between)
+static void print_options(FILE *to, unsigned bits)
 {
     for (size_t i = 0, n = 0; i < ctl_n_opts; i++)
-        if ((bits & ctl_opts[i].bit) && (!with_value || ctl_opts[i].value))
-            term_printf(to, "%s--%s", n++ ? between : "", ctl_opts[i].name);
+        if (bits & ctl_opts[i].bit)
+            term_printf(to, "%s--%s", n++ ? " " : "", ctl_opts[i].name);
 }
 
-/* The first words of all verbs, or the second ones behind `first`. */
-static void words_of_verbs(FILE *to, const char *first)
+/* Its table, a line each: of an option that takes a value "--NAME|VALUES|BY", of a verb
+ * "WORDS|VALUES|BY|OPTIONS|MORE", MORE where it takes many arguments. */
+static void print_table(FILE *to)
 {
-    for (size_t i = 0, n = 0; i < ctl_n_verbs; i++) {
+    for (size_t i = 0; i < ctl_n_opts; i++)
+        if (ctl_opts[i].value)
+            term_printf(to, "--%s|%s|%s\n", ctl_opts[i].name,
+                        ctl_opts[i].words ? ctl_opts[i].words : "",
+                        completed_by(ctl_opts[i].value));
+    for (size_t i = 0; i < ctl_n_verbs; i++) {
         const struct verb *verb = &ctl_verbs[i];
-        bool again = !first && i > 0 && strcmp(verb->words[0], ctl_verbs[i - 1].words[0]) == 0;
-        if (again || (first && (!verb->words[1] || strcmp(verb->words[0], first) != 0)))
-            continue;
-        term_printf(to, "%s%s", n++ ? " " : "", verb->words[first ? 1 : 0]);
+        char name[VERB_NAME_SIZE];
+        verb_name(verb, name);
+        term_printf(to, "%s|%s|%s|", name, verb->values ? verb->values : "",
+                    completed_by(verb->argument));
+        print_options(to, verb->options);
+        term_puts(to, verb->more_args ? "|more\n" : "|\n");
     }
 }
 
-/* The table has verbs with the same first word together, one that is this word alone before the
- * others. */
-static bool has_more_words(size_t i)
-{
-    return i + 1 < ctl_n_verbs && ctl_verbs[i + 1].words[1] &&
-           strcmp(ctl_verbs[i].words[0], ctl_verbs[i + 1].words[0]) == 0;
-}
-
-/* A verb's options, and what its arguments are. Verbs of two words have a case for the first one,
- * too. */
-static void case_of_verb(FILE *to, size_t i)
-{
-    const struct verb *verb = &ctl_verbs[i];
-    bool begins = i == 0 || strcmp(verb->words[0], ctl_verbs[i - 1].words[0]) != 0;
-    bool both = !verb->words[1] && has_more_words(i);
-    char name[VERB_NAME_SIZE];
-
-    if (begins && (verb->words[1] || both)) {
-        if (!both)
-            term_printf(to, "    %s |", verb->words[0]);
-        term_printf(to, "%s'help %s') next='", both ? "    " : " ", verb->words[0]);
-        words_of_verbs(to, verb->words[0]);
-        term_puts(to, "' ;;\n");
-    }
-    verb_name(verb, name);
-    term_printf(to, "    '%s') options='", name);
-    names_of_options(to, verb->options, false, " ");
-    term_puts(to, "'");
-    if (both) {
-        term_puts(to, " next='");
-        words_of_verbs(to, verb->words[0]);
-        term_puts(to, "'");
-    }
-    if (verb->values)
-        term_printf(to, " next='%s'", verb->values);
-    else if (strcmp(name, "help") == 0)
-        term_puts(to, " next=$verbs");
-    else if (verb->argument && strcmp(action_of(verb->argument), ":") != 0)
-        term_printf(to, " %s", action_of(verb->argument));
-    term_puts(to, " ;;\n");
-}
+static const char script[] =
+    "    local cur=${COMP_WORDS[COMP_CWORD]} prev='' next='' by='' options='' words='' i\n"
+    "    local name values how opts more valued=' '\n"
+    "    while IFS='|' read -r name values how opts more; do\n"
+    "        [[ $name != --* ]] || valued+=\"$name \"\n"
+    "    done <<<\"$table\"\n"
+    "    COMPREPLY=()\n"
+    "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+    "        name=${COMP_WORDS[i]}\n"
+    "        if [[ $name == --exec ]]; then\n"
+    "            ((i + 1 < COMP_CWORD)) && { by=files prev=--; break; }\n"
+    "        elif [[ $valued == *\" $name \"* ]]; then ((i++))\n"
+    "        elif [[ $name != -* ]]; then words+=\"${words:+ }$name\"\n"
+    "        fi\n"
+    "    done\n"
+    "    [[ -n $prev ]] || prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
+    "    [[ $prev == -- || $valued == *\" $prev \"* ]] || prev=''\n"
+    "    while IFS='|' read -r name values how opts more; do\n"
+    "        if [[ -n $prev ]]; then\n"
+    "            [[ $name != \"$prev\" ]] || next=$values by=$how\n"
+    "        elif [[ $name == --* ]]; then :\n"
+    "        elif [[ $words && $name == \"$words\" ]]; then\n"
+    "            next+=\" $values\" by=$how options=$opts\n"
+    "            [[ $words != help ]] || next+=' help'\n"
+    "        elif [[ -z $words || $words == help ]]; then\n"
+    "            [[ \" $next \" == *\" ${name%% *} \"* ]] || next+=\" ${name%% *}\"\n"
+    "            [[ $words ]] || options=$all\n"
+    "        elif [[ $more && $words == \"$name \"* ]]; then by=$how options=$opts\n"
+    "        elif [[ $name == \"${words#help }\"' '* ]]; then next+=\" ${name#* }\"\n"
+    "        fi\n"
+    "    done <<<\"$table\"\n"
+    "    if [[ -z $prev && $cur == -* ]]; then\n"
+    "        COMPREPLY=($(compgen -W \"$options\" -- \"$cur\"))\n"
+    "    elif [[ $by == files ]]; then\n"
+    "        compopt -o filenames 2>/dev/null\n"
+    "        local IFS=$'\\n'\n"
+    "        COMPREPLY=($(compgen -f -- \"$cur\"))\n"
+    "    elif [[ $by == commands ]]; then\n"
+    "        COMPREPLY=($(compgen -c -- \"$cur\"))\n"
+    "    else\n"
+    "        COMPREPLY=($(compgen -W \"$next\" -- \"$cur\"))\n"
+    "    fi\n"
+    "}\n"
+    "complete -F _cococtl cococtl\n";
 
 void help_completion(FILE *to)
 {
     term_puts(to, "# bash completion of cococtl; made by \"cococtl completion\".\n"
                   "# shellcheck disable=SC2207\n"
                   "_cococtl()\n{\n"
-                  "    local cur=${COMP_WORDS[COMP_CWORD]} prev='' words=() i\n"
-                  "    local verbs='");
-    words_of_verbs(to, NULL);
-    term_puts(
-        to, "' options='' next='' files='' commands=''\n"
-            "    COMPREPLY=()\n"
-            "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
-            "        case ${COMP_WORDS[i]} in\n"
-            "        --exec) [[ $((i + 1)) -lt $COMP_CWORD ]] && { files=yes prev=--; break; } ;;\n"
-            "        ");
-    names_of_options(to, ~OPT_EXEC, true, " | ");
-    term_puts(to, ") ((i++)) ;;\n"
-                  "        -*) ;;\n"
-                  "        *) words+=(\"${COMP_WORDS[i]}\") ;;\n"
-                  "        esac\n"
-                  "    done\n"
-                  "    [[ -n $prev ]] || prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
-                  "    case $prev in\n"
-                  "    --) ;;\n");
-    cases_of_values(to);
-    term_puts(to, "    *) prev='' ;;\n"
-                  "    esac\n"
-                  "    [[ -n $prev ]] || case ${words[*]} in\n"
-                  "    '') next=$verbs options='");
-    names_of_options(to, ~0u, false, " ");
-    term_puts(to, "' ;;\n");
-    for (size_t i = 0; i < ctl_n_verbs; i++)
-        case_of_verb(to, i);
-    for (size_t i = 0; i < ctl_n_verbs; i++)
-        if (ctl_verbs[i].more_args > 0 && strcmp(ctl_verbs[i].words[0], "help") != 0) {
-            char name[VERB_NAME_SIZE];
-            verb_name(&ctl_verbs[i], name);
-            term_printf(to, "    '%s '*) options='", name);
-            names_of_options(to, ctl_verbs[i].options, false, " ");
-            term_printf(to, "' %s ;;\n", action_of(ctl_verbs[i].argument));
-        }
-    term_puts(to, "    esac\n"
-                  "    if [[ -z $prev && $cur == -* ]]; then\n"
-                  "        COMPREPLY=($(compgen -W \"$options\" -- \"$cur\"))\n"
-                  "    elif [[ -n $files ]]; then\n"
-                  "        compopt -o filenames 2>/dev/null\n"
-                  "        local IFS=$'\\n'\n"
-                  "        COMPREPLY=($(compgen -f -- \"$cur\"))\n"
-                  "    elif [[ -n $commands ]]; then\n"
-                  "        COMPREPLY=($(compgen -c -- \"$cur\"))\n"
-                  "    else\n"
-                  "        COMPREPLY=($(compgen -W \"$next\" -- \"$cur\"))\n"
-                  "    fi\n"
-                  "}\n"
-                  "complete -F _cococtl cococtl\n");
+                  "    local all='");
+    print_options(to, ~0u);
+    term_puts(to, "'\n    local table='");
+    print_table(to);
+    term_puts(to, "'\n");
+    term_puts(to, script);
 }
 
 int verb_completion(const struct ctl *ctl)

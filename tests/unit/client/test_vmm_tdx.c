@@ -41,8 +41,7 @@ static void fill(uint64_t gpa, uint64_t version, uint32_t in_len)
     report[128] = MARK;
     coco_write_u64(&w, version);
     coco_write_u64(&w, 0);
-    coco_write_u32(&w, in_len);
-    coco_write_u32(&w, 0);
+    coco_write_u64(&w, in_len); /* and no out_len */
     if (in_len == 1052) {
         const struct coco_qgs_quote_req req = {.minor = 1,
                                                .report_size = sizeof(report),
@@ -94,8 +93,6 @@ static unsigned in_flight(void)
     return stats.quotes_in_flight;
 }
 
-/* --- R10 ------------------------------------------------------------------------------------- */
-
 #define INVALID ABI_TDVMCALL_INVALID_OPERAND
 #define ALIGN   ABI_TDVMCALL_ALIGN_ERROR
 
@@ -103,32 +100,37 @@ static const struct {
     uint64_t gpa, size, version;
     uint32_t in_len;
     uint64_t r10;
-} checks[] = {
-    {BED_GPA, 8192, 1, 1024, 0},
-    {BED_GPA, 4096, 1, 1024, 0},
-    {BED_GPA, 4u << 20, 1, 1024, 0},
-    {BED_GPA, (4u << 20) + 4096, 1, 1024, 0},
-    {BED_GPA, (4u << 20) + 4096, 1, 1052, 0},
-    {BED_GPA, 1ull << 32, 1, 1024, 0},
-    {BED_GPA, 8192, 1, 1052, 0},
-    {BED_GPA, 0, 1, 1024, INVALID},
-    {BED_GPA + 8, 0, 1, 1024, INVALID},
-    {BED_GPA + 8, 8192, 1, 1024, ALIGN},
-    {BED_GPA, 8200, 1, 1024, ALIGN},
-    {BED_GPA, 8, 1, 1024, ALIGN},
-    {BED_GPA, UINT64_MAX - 4095, 1, 1024, INVALID},
-    {BED_GPA, 8192, 0, 1024, INVALID},
-    {BED_GPA, 8192, 2, 1024, INVALID},
-    {BED_GPA, 8192, 1ull << 32 | 1, 1024, INVALID},
-    {BED_GPA, 8192, 1, 0, INVALID},
-    {BED_GPA, 8192, 1, 1023, INVALID},
-    {BED_GPA, 8192, 1, 1025, INVALID},
-    {BED_GPA, 8192, 1, 1053, INVALID},
-    {BED_GPA, 8192, 1, UINT32_MAX, INVALID},
-    {0x10000000, 8192, 1, 1024, INVALID},
-    {BED_GPA - 4096, 8192, 1, 1024, INVALID},
-    {0x7fffffffff000, 8192, 1, 1024, INVALID},
-};
+} checks[] = {{BED_GPA, 8192, 1, 1024, 0},
+              {BED_GPA, 4096, 1, 1024, 0},
+              {BED_GPA, 4u << 20, 1, 1024, 0},
+              {BED_GPA, (4u << 20) + 4096, 1, 1024, 0},
+              {BED_GPA, (4u << 20) + 4096, 1, 1052, 0},
+              {BED_GPA, 1ull << 32, 1, 1024, 0},
+              {BED_GPA, 8192, 1, 1052, 0},
+              {BED_GPA, 0, 1, 1024, INVALID},
+              {BED_GPA + 8, 0, 1, 1024, INVALID},
+              {BED_GPA + 8, 8192, 1, 1024, ALIGN},
+              {BED_GPA, 8200, 1, 1024, ALIGN},
+              {BED_GPA, 8, 1, 1024, ALIGN},
+              {BED_GPA, UINT64_MAX - 4095, 1, 1024, INVALID},
+              {BED_GPA, 8192, 0, 1024, INVALID},
+              {BED_GPA, 8192, 2, 1024, INVALID},
+              {BED_GPA, 8192, 1ull << 32 | 1, 1024, INVALID},
+              {BED_GPA, 8192, 1, 0, INVALID},
+              {BED_GPA, 8192, 1, 1023, INVALID},
+              {BED_GPA, 8192, 1, 1025, INVALID},
+              {BED_GPA, 8192, 1, 1053, INVALID},
+              {BED_GPA, 8192, 1, UINT32_MAX, INVALID},
+              {0x10000000, 8192, 1, 1024, INVALID},
+              {BED_GPA - 4096, 8192, 1, 1024, INVALID},
+              {0x7fffffffff000, 8192, 1, 1024, INVALID}};
+
+/* A request of that version, of a whole buffer, which is taken. */
+static void ask(unsigned vcpu, uint64_t gpa, uint32_t length, uint64_t size)
+{
+    fill(gpa, 1, length);
+    ck_assert_uint_eq(call(vcpu, gpa, size), 0);
+}
 
 FIXTURE(.setup = setup, .teardown = teardown);
 
@@ -254,8 +256,7 @@ TEST_LOOP(every_status_has_its_end, 0, sizeof(ends) / sizeof(ends[0]))
     bed.away = ends[_i].away;
     bed.mute = ends[_i].mute;
     bed.quote_size = ends[_i].quote_size;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
+    ask(1, BED_GPA, 1024, 8192);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_IN_FLIGHT);
     bed_drive(&bed, 30000);
     ck_assert_msg(status_of(BED_GPA) == ends[_i].status, "row %d: %#llx", _i,
@@ -278,8 +279,7 @@ TEST(a_framed_request_gets_a_framed_answer)
     struct coco_qgs_quote_resp resp;
 
     bed.quote_size = 100;
-    fill(BED_GPA, 1, 1052);
-    ck_assert_uint_eq(call(0, BED_GPA, 4096), 0);
+    ask(0, BED_GPA, 1052, 4096);
     bed_drive(&bed, 100);
     ck_assert_uint_eq(bed.quote_max, 4096 - 24 - 28);
     ck_assert_uint_eq(bed.tdreport[0], 0x81);
@@ -298,8 +298,7 @@ TEST(a_framed_request_gets_a_framed_answer)
 TEST_LOOP(a_framed_request_that_fails_has_no_answer, 0, 2)
 {
     bed.quote_size = 4096 - 24 - 28 + (size_t)_i;
-    fill(BED_GPA, 1, 1052);
-    ck_assert_uint_eq(call(0, BED_GPA, 4096), 0);
+    ask(0, BED_GPA, 1052, 4096);
     bed_drive(&bed, 100);
     ck_assert_uint_eq(status_of(BED_GPA), _i ? ERROR : ABI_GETQUOTE_SUCCESS);
     ck_assert_uint_eq(out_len(BED_GPA), _i ? 0 : 4096 - 24);
@@ -308,8 +307,7 @@ TEST_LOOP(a_framed_request_that_fails_has_no_answer, 0, 2)
 TEST(a_crash_is_survived)
 {
     bed.mute = true;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(bed.quotes_seen, 1);
     bed_crash(&bed);
@@ -367,8 +365,7 @@ TEST(a_guest_that_takes_its_buffer_back_is_not_written_to)
 {
     uint8_t before[8192], after[8192];
 
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_int_eq(kvm_model_store64_release(bed.vm, BED_GPA + 8, 0x1234), 0);
     ck_assert_int_eq(kvm_model_guest_read(bed.vm, BED_GPA, before, sizeof(before)), 0);
     bed_drive(&bed, 1000);
@@ -384,8 +381,7 @@ TEST(a_header_that_changes_changes_nothing)
     uint8_t lies[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x99};
 
     bed.quote_size = 8168;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_int_eq(kvm_model_guest_write(bed.vm, BED_GPA, lies, 8), 0);
     ck_assert_int_eq(kvm_model_guest_write(bed.vm, BED_GPA + 16, lies, 16), 0);
     bed_drive(&bed, 1000);
@@ -397,8 +393,7 @@ TEST(a_header_that_changes_changes_nothing)
 
 TEST(the_same_buffer_twice_is_answered_once)
 {
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
@@ -411,8 +406,7 @@ TEST_LOOP(pages_that_go_away_in_flight, 0, 2)
     /* The first page; the second, where the quote goes on. */
     uint64_t at = BED_GPA + (uint64_t)_i * 4096;
 
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_int_eq(kvm_model_set_access(bed.vm, at, 4096, KVM_MODEL_PRIVATE), 0);
     bed_drive(&bed, 1000);
     coco_vmm_stats(bed.vmm, &stats);
@@ -534,8 +528,7 @@ TEST_LOOP(nothing_is_written_after_a_reset, 0, 2)
 TEST(a_reset_cancels)
 {
     bed.mute = true;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     bed_drive(&bed, 100);
     ck_assert_uint_eq(bed.quotes_seen, 1);
     unsigned writes = bed.writes, stores = bed.stores;
@@ -552,8 +545,7 @@ TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
     bed.mute = _i > 0;
     bed.away = _i == 2;
     for (unsigned i = 0; i < 3; i++) {
-        fill(BED_GPA + i * 0x4000, 1, 1024);
-        ck_assert_uint_eq(call(i, BED_GPA + i * 0x4000, 8192), 0);
+        ask(i, BED_GPA + i * 0x4000, 1024, 8192);
     }
     bed_serve(&bed);
     coco_vmm_process(bed.vmm);
@@ -562,16 +554,14 @@ TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
     for (unsigned i = 0; i < 3; i++)
         ck_assert_uint_eq(status_of(BED_GPA + i * 0x4000), _i ? UNAVAILABLE : ABI_GETQUOTE_SUCCESS);
     unsigned seen = bed.quotes_seen;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     ck_assert_uint_eq(status_of(BED_GPA), UNAVAILABLE);
     ck_assert_uint_eq(out_len(BED_GPA), 0);
     bed_drive(&bed, 10);
     ck_assert_uint_eq(bed.quotes_seen, seen);
     coco_vmm_resume(bed.vmm);
     bed.mute = bed.away = false;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     bed_drive(&bed, 5000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
@@ -594,16 +584,14 @@ static int reenter(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
 TEST(callbacks_may_call_back)
 {
     bed.fault = reenter;
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(0, BED_GPA, 8192), 0);
+    ask(0, BED_GPA, 1024, 8192);
     bed_drive(&bed, 1000);
     ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
 }
 
 TEST(a_quote_survives_its_vcpu)
 {
-    fill(BED_GPA, 1, 1024);
-    ck_assert_uint_eq(call(3, BED_GPA, 8192), 0);
+    ask(3, BED_GPA, 1024, 8192);
     coco_vcpu_detach(bed.vcpu[3]);
     bed.vcpu[3] = NULL;
     bed_drive(&bed, 1000);

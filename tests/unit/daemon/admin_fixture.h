@@ -56,12 +56,14 @@ static inline int open_admin(void)
     return connect_admin();
 }
 
-static inline void ask_quote(int fd, uint64_t id)
+static inline void ask_quote(int fd, uint64_t id, uint32_t quote_max, bool good)
 {
     uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get quote_get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
+    struct coco_quote_get quote_get = {.quote_max = quote_max, .tdreport = tdreport};
 
     tdx_make_tdreport(id, NULL, tdreport);
+    if (!good)
+        tdreport[300] ^= 1;
     coco_quote_get_encode(&quote_get, payload);
     rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
 }

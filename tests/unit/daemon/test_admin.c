@@ -108,7 +108,7 @@ TEST(the_status_of_a_busy_and_ill_daemon)
     strcpy(rig.config_state.problem, "the configuration was refused");
     int fd = connect_admin(), vm = rig_session(&rig, 0), gone = rig_session(&rig, 0);
     for (uint64_t id = 2; id < 5; id++)
-        ask_quote(vm, id);
+        ask_quote(vm, id, COCO_QUOTE_MAX, true);
     fake_qgs_request(0, tdreport);
     fake_qgs_send(0, error, fake_qgs_make_error(0x12001, error, sizeof(error)));
     fake_qgs_close(0);
@@ -118,7 +118,7 @@ TEST(the_status_of_a_busy_and_ill_daemon)
     fake_qgs_close(3);
     rig_settle(&rig);
     for (uint64_t id = 5; id < 9; id++)
-        ask_quote(vm, id);
+        ask_quote(vm, id, COCO_QUOTE_MAX, true);
     close(gone);
     rig_call(&rig, vm, COCO_CANCEL, 3, NULL, 0); /* abandoned: QGS works on */
     struct json_object *status = ask_on(fd, GET_STATUS);

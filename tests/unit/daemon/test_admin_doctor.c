@@ -89,7 +89,7 @@ TEST(what_is_wrong_is_found)
     fake_qgs_error = ECONNREFUSED;
     int vm = rig_session(&rig, 0);
     for (uint64_t i = 0; i < 3; i++)
-        ask_quote(vm, 10 + i);
+        ask_quote(vm, 10 + i, COCO_QUOTE_MAX, true);
     rig_settle(&rig);
     expect_check("QGS", "bad", "/nowhere/qgs.socket");
     close(vm);
@@ -106,7 +106,7 @@ TEST(a_quoting_service_that_has_only_refused_is_a_warning)
 
     open_host();
     int vm = rig_session(&rig, 0);
-    ask_quote(vm, 10);
+    ask_quote(vm, 10, COCO_QUOTE_MAX, true);
     for (unsigned i = 0; i < 2; i++) {
         fake_qgs_request(i, tdreport);
         fake_qgs_send(i, error, size);
@@ -116,7 +116,7 @@ TEST(a_quoting_service_that_has_only_refused_is_a_warning)
     expect_check("QGS", "warning", "has not made a quote since cocod started; 1 failed");
     ck_assert(is_null(diagnose(), "quoteAt"));
     int64_t before = sys.wall_s();
-    ask_quote(vm, 11);
+    ask_quote(vm, 11, COCO_QUOTE_MAX, true);
     fake_qgs_answer(2);
     rig_settle(&rig);
     expect_check("QGS", "good", "a quote takes about");
@@ -234,11 +234,7 @@ TEST(expiry_is_judged_by_the_days)
     };
 
     open_host();
-    const struct chain *chain = certs_status(rig.certs).chain;
-    int64_t first = chain->certs[0].not_after_s;
-    for (size_t i = 1; i < CHAIN_ROLES; i++)
-        if (chain->certs[i].not_after_s < first)
-            first = chain->certs[i].not_after_s;
+    int64_t first = chain_first_to_expire(certs_status(rig.certs).chain)->not_after_s;
     sys.wall_s = test_wall;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         wall_s = first - cases[i].left_s;

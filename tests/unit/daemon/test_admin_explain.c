@@ -4,8 +4,8 @@
  */
 #include "vms_fixture.h"
 
-FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
-        .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = vms_setup,
+        .teardown = vms_teardown, .timeout_s = 60);
 
 TEST(certificates_are_explained)
 {
@@ -47,7 +47,7 @@ TEST(certificates_are_explained)
     expect(request, "{'status':'EAGAIN','why':'~update','chain':null}");
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "certsFailed"), 2);
     close(lease);
-    end(a);
+    leave(a);
 }
 
 TEST(quotes_are_explained)
@@ -90,7 +90,7 @@ TEST(quotes_are_explained)
     request = last_request("a");
     expect(request, "{'qgsCode':73729,'why':'~QGS refused it'}");
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "quotesFailed"), 3);
-    end(a);
+    leave(a);
 }
 
 TEST(quotes_that_never_came_are_explained)
@@ -107,7 +107,7 @@ TEST(quotes_that_never_came_are_explained)
     ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "cancelled"));
     fake_qgs_close_all();
     rig_settle(&rig);
-    end(a);
+    leave(a);
 }
 
 /* --- the front door --------------------------------------------------------------------------- */
@@ -142,13 +142,13 @@ TEST(requests_at_the_front_door_are_explained)
     fake_qgs_answer(0);
     rig_settle(&rig);
     ck_assert(rig_closed(fd));
-    end(fd);
+    leave(fd);
     struct json_object *request = last_request("pid:4711");
     expect(request, "{'kind':'quote','status':'OK','qgsUs':4600,'tookUs':4600}");
     ck_assert_int_gt(number_of(request, "bytes"), 1000);
     ck_assert_ptr_nonnull(get(request, "backend"));
 
-    end(ask_at_door(4711, 2, false));
+    leave(ask_at_door(4711, 2, false));
     request = last_request("pid:4711");
     expect(request, "{'status':'EINVAL','why':'~no TDREPORT'}");
 
@@ -160,7 +160,7 @@ TEST(requests_at_the_front_door_are_explained)
         fake_qgs_close(i);
         rig_settle(&rig);
     }
-    end(fd);
+    leave(fd);
     request = last_request("pid:4711");
     expect(request, "{'status':'EIO','qgsCode':73729}");
 
@@ -169,7 +169,7 @@ TEST(requests_at_the_front_door_are_explained)
     fd = ask_at_door(4711, 4, true);
     rig_pass(&rig, 31 * SECOND);
     ck_assert(rig_closed(fd));
-    end(fd);
+    leave(fd);
     struct json_object *answer = ask("Explain", "{\"vm\":\"pid:4711\"}");
     ck_assert_uint_eq(count(answer, "requests"), 4);
     request = at(answer, "requests", 3);
@@ -196,5 +196,5 @@ TEST(the_last_64_are_there_in_their_order)
         ck_assert_str_eq(text_of(request, "status"), i % 2 ? "OK" : "ENOSPC");
     }
     ck_assert_int_eq(number_of(get(answer, "vm"), "certs"), 100);
-    end(a);
+    leave(a);
 }

@@ -4,8 +4,8 @@
  */
 #include "vms_fixture.h"
 
-FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
-        .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = vms_setup,
+        .teardown = vms_teardown, .timeout_s = 60);
 
 TEST(vms_are_listed_with_what_they_hold)
 {
@@ -28,8 +28,8 @@ TEST(vms_are_listed_with_what_they_hold)
     expect(vm, "{'vm':null,'lastRequestMs':null}");
     expect_error("ListVms", "{\"after\":-1}", "org.varlink.service.InvalidParameter");
     expect_error("ListVms", "{\"after\":\"x\"}", "org.varlink.service.InvalidParameter");
-    end(a);
-    end(b);
+    leave(a);
+    leave(b);
     /* Remembered for the linger time, and then no more. */
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "connections"), 0);
     rig_pass(&rig, options.limits.account_linger_us + 40 * SECOND);
@@ -95,8 +95,8 @@ TEST(a_vms_connections_are_ended)
     close(a);
     a = connect_vm(4711, "db-7", NULL);
     get_certs(a, 4, COCO_OK);
-    end(a);
-    end(b);
+    leave(a);
+    leave(b);
     close(c);
 }
 
@@ -111,7 +111,7 @@ TEST(one_vm_is_ended_or_none)
     ck_assert(!is_closed(a) && !is_closed(b));
     ck_assert_int_eq(number_of(ask("Disconnect", "{\"vm\":\"4712\"}"), "disconnected"), 1);
     ck_assert(!is_closed(a) && is_closed(b));
-    end(a);
+    leave(a);
     close(b);
 }
 
@@ -144,8 +144,8 @@ TEST(a_vm_is_found_by_name_uuid_and_pid)
     expect_error("Explain", "{\"vm\":\"\"}", "io.cocod.Admin.NoSuchVm");
     expect_error("Explain", "{\"vm\":4711}", "org.varlink.service.InvalidParameter");
     expect_error("Explain", "{}", "org.varlink.service.InvalidParameter");
-    end(a);
-    end(b);
+    leave(a);
+    leave(b);
 }
 
 /* Who takes another one's name hides nobody; who only was, is not in the way. */
@@ -160,13 +160,13 @@ TEST(a_name_that_two_claim_decides_nothing)
     ck_assert_str_eq(text_at(parameters, "candidates", 0), "pid:4711");
     ck_assert_str_eq(text_at(parameters, "candidates", 1), "pid:4712");
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"pid:4712\"}"), "vm"), "pid"), 4712);
-    end(a);
+    leave(a);
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"db-7\"}"), "vm"), "pid"), 4712);
-    end(b);
+    leave(b);
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"db-7\"}"), "vm"), "pid"), 4712);
     int c = connect_vm(4713, "pid:4712", NULL); /* the form with "pid:" is the kernel's word */
     ck_assert_int_eq(number_of(get(ask("Explain", "{\"vm\":\"pid:4711\"}"), "vm"), "pid"), 4711);
-    end(c);
+    leave(c);
 }
 
 TEST(names_are_escaped)
@@ -178,7 +178,7 @@ TEST(names_are_escaped)
     /* As it is shown, it is found. */
     vm = get(ask("Explain", "{\"vm\":\"evil\\\\x1b[2J\\\\xe2\\\\x80\\\\xae\"}"), "vm");
     ck_assert_int_eq(number_of(vm, "pid"), 4711);
-    end(a);
+    leave(a);
 }
 
 TEST(jobs_are_listed)
@@ -212,7 +212,7 @@ TEST(jobs_are_listed)
     answer = ask("ListJobs", "{}");
     ck_assert_uint_eq(count(answer, "jobs"), 0);
     ck_assert_uint_eq(count(answer, "kept"), options.quotes.reuse ? 1 : 0);
-    end(a);
+    leave(a);
 }
 
 /* --- draining -------------------------------------------------------------------------------- */
@@ -241,7 +241,7 @@ TEST(drained_everything_new_comes_again)
     ck_assert(!is_true(ask("Resume", "{}"), "changed"));
     get_certs(a, 4, COCO_OK);
     ck_assert(!is_true(ask("GetStatus", "{}"), "drained"));
-    end(a);
+    leave(a);
 }
 
 /* The sessions that asked to be told of it are told, once each way. */
@@ -270,8 +270,8 @@ TEST(a_drain_is_told_to_those_who_want_to_know)
         ck_assert(!rig_take(told, &message));
     }
     ck_assert(!rig_take(quiet, &message));
-    end(told);
-    end(quiet);
+    leave(told);
+    leave(quiet);
 }
 
 TEST(who_only_reads_changes_nothing)

@@ -66,7 +66,7 @@ static struct world_client *vm(uid_t uid, int number)
     return client;
 }
 
-static void ask_quote(struct world_client *client, uint64_t seed)
+static void ask(struct world_client *client, uint64_t seed)
 {
     world_quote_get(client, seed, true, 20000, COCO_QUOTE_MAX);
     world_send(&world, client, SIZE_MAX);
@@ -91,7 +91,7 @@ TEST(a_quoting_service_that_dies_and_comes_back)
     world.connect_error = ECONNREFUSED;
     world.dead_path = "/run/one";
     for (uint64_t i = 0; i < 4; i++) {
-        ask_quote(client, i);
+        ask(client, i);
         answer_all(WORLD_QUOTE);
         world_pass(&world, S);
         world_receive(&world, client);
@@ -103,7 +103,7 @@ TEST(a_quoting_service_that_dies_and_comes_back)
     ck_assert_uint_eq(told(EVENT_DEGRADED), 1);
     world.dead_path = NULL;
     for (uint64_t i = 10; i < 14; i++) {
-        ask_quote(client, i);
+        ask(client, i);
         world_pass(&world, S);
         world_receive(&world, client);
     }
@@ -116,7 +116,7 @@ TEST(a_quoting_service_that_dies_and_comes_back)
     world_pass(&world, 10 * S);
     ck_assert_uint_eq(told(EVENT_QGS_UP), 1);
     ck_assert_uint_eq(told(EVENT_BREAKER_CLOSED), 2);
-    ask_quote(client, 20);
+    ask(client, 20);
     answer_all(WORLD_QUOTE);
     world_receive(&world, client);
     world_pass(&world, 70 * S);
@@ -129,7 +129,7 @@ TEST(a_quote_that_is_anothers)
 {
     open_world("[quotes]\nqgs = unix:/run/one\n");
     struct world_client *client = vm(1000, 7);
-    ask_quote(client, 1);
+    ask(client, 1);
     answer_all(WORLD_OTHER_QUOTE);
     world_receive(&world, client);
     ck_assert_uint_eq(told(EVENT_QUOTE_NOT_BOUND), 1);
@@ -144,11 +144,11 @@ TEST(a_vm_that_is_over_its_limits)
                "peers_per_account = 3\n");
     struct world_client *client = vm(1000, 7), *other = vm(1000, 8);
     for (uint64_t i = 0; i < 5; i++)
-        ask_quote(client, i);
+        ask(client, i);
     ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 1); /* once a minute, however often */
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "requests_per_account");
     for (uint64_t i = 0; i < 3; i++)
-        ask_quote(other, 10 + i);
+        ask(other, 10 + i);
     ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 2); /* another one is another one */
     world_pass(&world, 61 * S);
     ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 7));

@@ -32,99 +32,95 @@ static int64_t fixed_clock(void)
     return fixed_s;
 }
 
-/* Each real chain is served on the platform that its report, or its certificate, comes from, by
- * AMD's own roots, at a fixed time; the VLEK's not a year later. */
-TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
-{
-    static const struct {
-        const char *files[3], *product, *report, *chip_id;
-        uint64_t tcb;
-        bool vlek;
-        int64_t now_s;
-        bool served;
-    } cases[] = {
-        {{"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan.der"},
-         "Milan",
-         "snp/report_milan.hex",
-         NULL,
-         0,
-         false,
-         SEPTEMBER_2026,
-         true},
-        {{"snp/turin_ark.pem", "snp/turin_ask.pem", "snp/vcek_turin.der"},
-         "Turin",
-         NULL,
-         "\x1E\x55\x0A\x8E\xE5\xCF\x9F\x4D",
-         (uint64_t)9 << 56,
-         false,
-         SEPTEMBER_2026,
-         true},
-        {{"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
-         "Milan",
-         "snp/report_vlek_milan.bin",
-         NULL,
-         0,
-         true,
-         JUNE_2025,
-         true},
-        {{"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
-         "Milan",
-         "snp/report_vlek_milan.bin",
-         NULL,
-         0,
-         true,
-         SEPTEMBER_2026,
-         false},
-        {{"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan_bad_signature.der"},
-         "Milan",
-         "snp/report_milan.hex",
-         NULL,
-         0,
-         false,
-         SEPTEMBER_2026,
-         false},
-    };
-    struct platform_options at = {.kind = PLATFORM_FIXED};
-    char paths[3][4096], *files[3];
-    size_t n = 0, size;
-    uint64_t tcb = cases[_i].tcb;
-    struct timers timers;
+/* A real chain, and the platform that its report, or its certificate, comes from. */
+static const struct real_chain {
+    const char *files[3], *product, *report, *chip_id;
+    uint64_t tcb;
+    bool vlek;
+    int64_t now_s;
+    bool served;
+} real_chains[] = {
+    {.files = {"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan.der"},
+     .product = "Milan",
+     .report = "snp/report_milan.hex",
+     .now_s = SEPTEMBER_2026,
+     .served = true},
+    {.files = {"snp/turin_ark.pem", "snp/turin_ask.pem", "snp/vcek_turin.der"},
+     .product = "Turin",
+     .chip_id = "\x1E\x55\x0A\x8E\xE5\xCF\x9F\x4D",
+     .tcb = (uint64_t)9 << 56,
+     .now_s = SEPTEMBER_2026,
+     .served = true},
+    {.files = {"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
+     .product = "Milan",
+     .report = "snp/report_vlek_milan.bin",
+     .vlek = true,
+     .now_s = JUNE_2025,
+     .served = true},
+    {.files = {"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
+     .product = "Milan",
+     .report = "snp/report_vlek_milan.bin",
+     .vlek = true,
+     .now_s = SEPTEMBER_2026},
+    {.files = {"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan_bad_signature.der"},
+     .product = "Milan",
+     .report = "snp/report_milan.hex",
+     .now_s = SEPTEMBER_2026},
+};
 
-    for (; n < 3 && cases[_i].files[n]; n++) {
-        const char *path = test_data(cases[_i].files[n]);
-        if (!path)
-            return;
-        snprintf(paths[n], sizeof(paths[n]), "%s", path);
-        files[n] = paths[n];
-    }
-    enum coco_snp_product product = coco_snp_product_of_name(cases[_i].product);
-    snprintf(at.fixed.product, sizeof(at.fixed.product), "%s", cases[_i].product);
+static struct platform_options platform_of(const struct real_chain *real)
+{
+    struct platform_options at = {.kind = PLATFORM_FIXED};
+    enum coco_snp_product product = coco_snp_product_of_name(real->product);
+    uint64_t tcb = real->tcb;
+    size_t size;
+
+    snprintf(at.fixed.product, sizeof(at.fixed.product), "%s", real->product);
     at.fixed.chip_id_size = coco_snp_product_chip_id_size(product);
-    at.fixed.vlek_en = cases[_i].vlek;
-    if (cases[_i].report) {
-        const char *path = test_data(cases[_i].report);
+    at.fixed.vlek_en = real->vlek;
+    if (real->report) {
+        const char *path = test_data(real->report);
         uint8_t *report =
             strstr(path, ".hex") ? test_read_hex(path, &size) : test_read_file(path, &size);
         memcpy(&tcb, report + 0x180, 8);
         memcpy(at.fixed.chip_id, report + 0x1a0, 64);
         free(report);
     } else {
-        memcpy(at.fixed.chip_id, cases[_i].chip_id, at.fixed.chip_id_size);
+        memcpy(at.fixed.chip_id, real->chip_id, at.fixed.chip_id_size);
     }
     ck_assert_int_eq(coco_snp_tcb_decode(product, tcb, &at.fixed.reported), 0);
+    return at;
+}
+
+/* By AMD's own roots, at a fixed time; the VLEK's not a year later. */
+TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
+{
+    const struct real_chain *real = &real_chains[_i];
+    char paths[3][4096], *files[3];
+    size_t n = 0;
+    struct timers timers;
+
+    for (; n < 3 && real->files[n]; n++) {
+        const char *path = test_data(real->files[n]);
+        if (!path)
+            return;
+        snprintf(paths[n], sizeof(paths[n]), "%s", path);
+        files[n] = paths[n];
+    }
+    const struct platform_options at = platform_of(real);
     struct event_base *base = event_base_new();
     ck_assert_int_eq(timers_init(&timers, base), 0);
     options.certs.n_chain = n;
     options.certs.chain = files; /* without a root of one's own: AMD's are known */
     options.certs.platform = platform_new(base, &timers, &at);
-    fixed_s = cases[_i].now_s;
+    fixed_s = real->now_s;
     sys.wall_s = fixed_clock;
     rig_open(&rig, &options);
-    ck_assert_uint_eq(n_problems(), cases[_i].served ? 0 : 1);
-    if (cases[_i].served) {
-        ck_assert_str_eq(certs_status(rig.certs).chain->product, cases[_i].product);
-        ck_assert_mem_eq(&certs_status(rig.certs).chain->tcb, &at.fixed.reported,
-                         sizeof(at.fixed.reported));
+    ck_assert_uint_eq(n_problems(), real->served ? 0 : 1);
+    if (real->served) {
+        const struct chain *chain = certs_status(rig.certs).chain;
+        ck_assert_str_eq(chain->product, real->product);
+        ck_assert_mem_eq(&chain->tcb, &at.fixed.reported, sizeof(at.fixed.reported));
         ck_assert_uint_eq(certs_get(rig.certs, 2).status, COCO_OK);
         ck_assert(file_is_current());
     } else {

@@ -80,9 +80,9 @@ static void settle(void)
     }
 }
 
-static int connect_session(void)
+/* A client that has said HELLO; the reply is in *message. */
+static int connect_client(struct rig_message *message)
 {
-    static struct rig_message message;
     struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = 3};
     uint8_t payload[COCO_HELLO_SIZE], frame[256];
     int pair[2];
@@ -92,10 +92,18 @@ static int connect_session(void)
     coco_hello_encode(&hello, payload);
     rig_send(pair[1], frame, rig_frame(frame, COCO_HELLO, 1, 0, payload, sizeof(payload)));
     settle();
-    rig_expect(pair[1], &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    rig_expect(pair[1], message, COCO_HELLO_REPLY, 1, COCO_OK);
+    return pair[1];
+}
+
+static int connect_session(void)
+{
+    static struct rig_message message;
+    int fd = connect_client(&message);
+
     if (message.passed_fd >= 0)
         close(message.passed_fd);
-    return pair[1];
+    return fd;
 }
 
 static void ask_quote(int fd, uint64_t id)
@@ -202,30 +210,21 @@ TEST(a_reload_brings_the_new_chain_and_tells_sessions)
 
 TEST(without_services_it_starts_as_well)
 {
-    static struct rig_message message;
-    struct config_errors errors = {0};
-    struct config *config = NULL;
-    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = 3};
-    struct coco_hello_reply reply;
-    uint8_t payload[COCO_HELLO_SIZE], frame[256];
-    int pair[2];
     static const char text[] = "[cocod]\nlog_level = critical\n[quotes]\nqgs = none\n";
+    static struct rig_message message;
+    struct config *config = NULL;
+    struct coco_hello_reply reply;
 
-    ck_assert_int_eq(config_parse("test", text, strlen(text), &config, &errors), 0);
+    ck_assert_int_eq(config_parse("test", text, strlen(text), &config, NULL), 0);
     ck_assert_int_eq(cocod_new(base, config, &cocod), 0);
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert_ptr_nonnull(server_adopt(cocod->server, &vmm_dialect, &cocod->vmm, pair[0]));
-    coco_hello_encode(&hello, payload);
-    rig_send(pair[1], frame, rig_frame(frame, COCO_HELLO, 1, 0, payload, sizeof(payload)));
-    settle();
-    rig_expect(pair[1], &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    int fd = connect_client(&message);
     ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, &reply), 0);
     ck_assert_uint_eq(reply.services, 0);
     ck_assert_uint_eq(reply.features, COCO_FEATURE_NOTIFY); /* there is nothing to lease */
     ck_assert_int_eq(message.passed_fd, -1);
-    ask_quote(pair[1], 2);
-    rig_expect(pair[1], &message, COCO_QUOTE_REPLY, 2, COCO_EOPNOTSUPP);
-    close(pair[1]);
+    ask_quote(fd, 2);
+    rig_expect(fd, &message, COCO_QUOTE_REPLY, 2, COCO_EOPNOTSUPP);
+    close(fd);
 }
 
 static long fail_at;

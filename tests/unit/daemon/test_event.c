@@ -285,13 +285,7 @@ static int64_t wall(void)
 
 static int64_t first_end_s(void)
 {
-    const struct chain *chain = certs_status(rig.certs).chain;
-    int64_t end = chain->certs[0].not_after_s;
-
-    for (int i = 1; i < CHAIN_ROLES; i++)
-        if (chain->certs[i].not_after_s < end)
-            end = chain->certs[i].not_after_s;
-    return end;
+    return chain_first_to_expire(certs_status(rig.certs).chain)->not_after_s;
 }
 
 /* Goes to `days` before the first certificate's end; how often that event was told by then. */

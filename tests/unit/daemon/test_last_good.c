@@ -32,19 +32,11 @@ static struct config *parsed(const char *text)
 
 static void assert_same_values(const struct config *a, const struct config *b)
 {
-    char left[4096], right[4096];
     size_t n;
     const struct config_key *keys = config_keys(&n);
 
     for (size_t i = 0; i < n; i++)
-        for (size_t item = 0;; item++) {
-            int l = config_value_text(a, &keys[i], item, left, sizeof(left));
-            int r = config_value_text(b, &keys[i], item, right, sizeof(right));
-            ck_assert_msg(l == r, "[%s] %s", keys[i].section, keys[i].name);
-            if (l < 0)
-                break;
-            ck_assert_str_eq(left, right);
-        }
+        ck_assert_msg(config_same_value(a, b, &keys[i]), "[%s] %s", keys[i].section, keys[i].name);
 }
 
 static const char all_kinds[] = "[cocod]\nlog_level = debug\n"

@@ -375,17 +375,6 @@ TEST(who_does_not_read_is_closed_in_time_and_costs_a_reference)
 
 /* --- the documents ---------------------------------------------------------------------------- */
 
-static char *read_whole(const char *path)
-{
-    char *out = calloc(1, 1u << 20);
-    FILE *file = fopen(path, "r");
-
-    ck_assert_msg(file, "%s: %s", path, strerror(errno));
-    ck_assert_uint_gt(fread(out, 1, (1u << 20) - 1, file), 0);
-    fclose(file);
-    return out;
-}
-
 TEST(the_documented_list_is_the_programs)
 {
     char *printed = NULL;
@@ -394,7 +383,7 @@ TEST(the_documented_list_is_the_programs)
 
     ck_assert_int_eq(exposition_print_reference(out), 0);
     fclose(out);
-    char *file = read_whole("docs/metrics.md");
+    char *file = (char *)test_read_file("docs/metrics.md", &size);
     ck_assert_msg(strcmp(file, printed) == 0, "docs/metrics.md is not `cocod --metrics`");
     look(&now);
     for (size_t i = 0; i < now.n_families; i++) {
@@ -422,7 +411,8 @@ static bool is_family(const char *name, size_t n)
 
 static void only_known_names(const char *path)
 {
-    char *file = read_whole(path);
+    size_t size;
+    char *file = (char *)test_read_file(path, &size);
     unsigned found = 0;
 
     for (const char *p = file; (p = strstr(p, "cocod_")); found++) {
@@ -436,10 +426,12 @@ static void only_known_names(const char *path)
 
 TEST(alerts_and_dashboard_name_what_exists)
 {
+    size_t size;
+
     look(&now);
     only_known_names("docs/alerts.yml");
     only_known_names("docs/grafana-dashboard.json");
-    char *file = read_whole("docs/grafana-dashboard.json");
+    char *file = (char *)test_read_file("docs/grafana-dashboard.json", &size);
     struct json_object *dashboard = json_tokener_parse(file);
     ck_assert_ptr_nonnull(dashboard);
     ck_assert(json_object_object_get_ex(dashboard, "panels", NULL));

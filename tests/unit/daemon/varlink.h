@@ -34,8 +34,8 @@ bool is_true(struct json_object *object, const char *key);
 int64_t number_of(struct json_object *object, const char *key);
 /* NULL: it is null. */
 const char *text_of(struct json_object *object, const char *key);
-/* It has all that `want` names, JSON in which a quotation mark may be '. Arrays are as long as there;
- * a string that begins with ~ is part of the other. */
+/* It has all that `want` names: JSON, in which a quotation mark may be '. Arrays are as long as
+ * there; a string that begins with ~ is part of the other. */
 void expect(struct json_object *object, const char *want);
 /* Of an array. */
 size_t count(struct json_object *object, const char *key);

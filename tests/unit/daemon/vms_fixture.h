@@ -6,17 +6,14 @@
 #pragma once
 
 #include "admin/roles.h"
+#include "admin_fixture.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "certs/certs.h"
-#include "fake_qgs.h"
 #include "observe/history.h"
 #include "peer/peer.h"
 #include "qgs_door/qgs_door.h"
-#include "rig.h"
 #include "status.h"
-#include "tdx_quote.h"
-#include "varlink.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -27,10 +24,7 @@
 
 #define SECOND 1000000u
 
-static struct rig rig;
-static struct rig_options options;
 static struct rig_message message;
-static char table_path[128];
 static pid_t vm_pid;
 static int admin_fd;
 
@@ -41,37 +35,22 @@ static inline int say_who(int fd, struct ucred *ret)
     return 0;
 }
 
-static inline void settle(void)
+static inline void vms_setup(void)
 {
-    rig_settle(&rig);
-}
-
-static inline void setup(void)
-{
-    varlink_begin(settle, 2);
-    rig_reset_sys();
-    fake_qgs_install();
+    setup();
     sys.peer_cred = say_who;
-    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
-    options = rig_defaults();
-    options.certs.table_file =
-        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
-    rig_chain(&options.certs, 0);
-    options.quotes.n_backends = 1;
     options.backend.slots = 1;
     options.limits.peers = 1000;
-    rig_open(&rig, &options);
-    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_OPERATE, "64055");
     vm_pid = 1;
-    admin_fd = rig_connect(&rig, &admin_dialect, &rig.admin, NULL);
+    admin_fd = open_admin();
+    admin_roles_grant(&rig.admin.roles, ADMIN_ROLE_OPERATE, "64055");
 }
 
-static inline void teardown(void)
+static inline void vms_teardown(void)
 {
-    varlink_end();
     close(admin_fd);
     rig_settle(&rig);
-    fake_qgs_close_all();
+    teardown();
     rig_settle(&rig);
     rig_close(&rig);
     log_set_level(LOG_LEVEL_INFO);
@@ -122,19 +101,7 @@ static inline void get_certs(int fd, uint64_t npages, uint32_t status)
     rig_expect(fd, &message, COCO_CERTS_REPLY, id, status);
 }
 
-static inline void ask_quote(int fd, uint64_t id, uint32_t quote_max, bool good)
-{
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get quote_get = {.quote_max = quote_max, .tdreport = tdreport};
-
-    tdx_make_tdreport(id, NULL, tdreport);
-    if (!good)
-        tdreport[300] ^= 1;
-    coco_quote_get_encode(&quote_get, payload);
-    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
-}
-
-static inline void end(int fd)
+static inline void leave(int fd)
 {
     close(fd);
     rig_settle(&rig);
