@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the tests of a known platform share: certificates in a store, and a platform helper whose
- * every answer the test decides, all on the virtual clock. cocod's connect() is replaced by one that
- * hands the other end to the test; `host` is what the helper tells.
+ * every answer the test decides, all on the virtual clock. cocod's connect() is replaced by one
+ * that hands the other end to the test; `host` is what the helper tells.
  */
 #pragma once
 

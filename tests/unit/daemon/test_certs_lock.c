@@ -328,8 +328,8 @@ TEST_LOOP(cocod_starts_in_the_midst_of_an_update, 0, 4)
     rig_close(&rig);
 }
 
-/* The kernel documentation's tool takes the lock and leaves the file alone. While it runs no lease is
- * given, so no report is under way; and it does not wait for cocod's memory of it. */
+/* The kernel documentation's tool takes the lock and leaves the file alone. While it runs no lease
+ * is given, so no report is under way; and it does not wait for cocod's memory of it. */
 TEST(a_lock_without_a_word)
 {
     struct flock lease = {.l_type = F_RDLCK,

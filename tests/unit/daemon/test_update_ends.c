@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Firmware updates that end without a change, while a VM holds a lease that it never gives back: for
- * which the updater gave up, or which nobody waited for. Whatever the way, the others are served
- * again at once, not after another drain_timeout; and what is served is right for the platform as it
- * is, in case it was changed after all. Where cocod knows the platform, and where it does not.
+ * Firmware updates that end without a change, while a VM holds a lease that it never gives back:
+ * for which the updater gave up, or which nobody waited for. Whatever the way, the others are
+ * served again at once, not after another drain_timeout; and what is served is right for the
+ * platform as it is, in case it was changed after all. Where cocod knows the platform, and where it
+ * does not.
  */
 #include "platform_fixture.h"
 
