@@ -60,7 +60,7 @@ static void fit_to_descriptors(struct server_limits *limits)
     rlim_t peers = files.rlim_cur > 2 * others ? files.rlim_cur - others : files.rlim_cur / 2;
     if (limits->peers > peers) {
         log_event(LOG_LEVEL_NOTICE, "limit-lowered", NULL, 0,
-                  "[limits] peers is %u, but LimitNOFILE is %llu: there is room for %llu "
+                  "[limits] peers is %zu, but LimitNOFILE is %llu: there is room for %llu "
                   "connections",
                   limits->peers, (unsigned long long)files.rlim_cur, (unsigned long long)peers);
         limits->peers = (unsigned)peers;
@@ -112,11 +112,10 @@ static struct platform_options platform_options(const struct config *config)
     if (config->certs_platform.kind != ENDPOINT_FIXED)
         return options;
     options.kind = PLATFORM_FIXED;
-    options.fixed.chip_id_size = coco_snp_product_chip_id_size(product);
+    options.fixed.product = product;
     options.fixed.vlek_en = config->certs_fixed_vlek;
-    snprintf(options.fixed.product, sizeof(options.fixed.product), "%s",
-             coco_snp_product_name(product));
-    read_hex(config->certs_fixed_chip_id, options.fixed.chip_id, options.fixed.chip_id_size);
+    read_hex(config->certs_fixed_chip_id, options.fixed.chip_id,
+             coco_snp_product_chip_id_size(product));
     (void)coco_snp_tcb_parse(product, config->certs_fixed_tcb, &options.fixed.reported);
     return options;
 }

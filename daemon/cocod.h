@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon put together: who exists, and who knows whom. main.c runs one; tests run one without a
- * process.
+ * The daemon put together: which parts there are, and which knows which. main.c runs one; tests run
+ * one without a process.
  */
 #pragma once
 
@@ -66,9 +66,9 @@ void cocod_free(struct cocod *cocod);
  * -ENOMEM. */
 int cocod_start_reloads(struct cocod *cocod, const struct reload_options *options,
                         void (*ended)(void));
-/* A reload: brings in all but what the table of keys says is taken at the start
- * (config_key.at_start), which is named in the log and in the status until a restart. No session
- * and no request ends. Takes over `config`. Waits for nobody. */
+/* Brings in a new configuration, and takes it over. Keys that are taken at the start only
+ * (config_key.at_start) keep their effect; log and status name them until a restart. No session and
+ * no request ends. Waits for nobody. */
 void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod_names *names);
 /* Tells the operator of a worker that hangs, or goes on. */
 void cocod_worker_hangs(const char *what, bool hangs);

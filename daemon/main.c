@@ -66,8 +66,8 @@ static void usage(FILE *out)
           "Without FILE, cocod.conf is read from the last of /usr/lib/cocod, /run/cocod and\n"
           "/etc/cocod that has it, then cocod.conf.d/*.conf of all three in the order of their\n"
           "names; --root DIR looks for these folders under DIR. Without any, the defaults hold.\n"
-          "A mistake keeps cocod from no service: it runs with the last good configuration, kept\n"
-          "in $STATE_DIRECTORY, or with the defaults, and says so in its log and status.\n",
+          "With a mistake in the files, cocod runs with the last good configuration, kept in\n"
+          "$STATE_DIRECTORY, or with the defaults, and says so in its log and status.\n",
           out);
 }
 
@@ -418,7 +418,7 @@ int main(int argc, char **argv)
     if (program.options.check && optind < argc && !program.options.files.config)
         program.options.files.config = argv[optind++];
     if (optind < argc) {
-        fprintf(stderr, "cocod: what is '%s'?\n", argv[optind]);
+        fprintf(stderr, "cocod: unexpected argument '%s'\n", argv[optind]);
         usage(stderr);
         return EXIT_USAGE;
     }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The administrators' methods on the store. Parameters are checked here and become a job of the
- * certificate service, which runs on the worker; when it is told, its result is spelled. A call
- * whose caller has left is forgotten: a job that has begun is finished all the same, one that waits
- * for its turn is dropped.
+ * The administrators' methods on certificates. Parameters are checked here and become a job of the
+ * certificate service, which runs on the worker; its result becomes the reply. Where the caller has
+ * left, a job that has begun is finished all the same; one that waits for its turn is dropped.
  *
  * No name that a caller sends is opened: an import's file names are labels, and a key is taken
  * apart into checked parts before it is used.
@@ -49,7 +48,7 @@ static void fail(const struct certs_job *job)
     /* Of several VLEKs that a key fits none is the one. */
     bool open =
         job->result == -EBADMSG && job->key.signer == COCO_SNP_SIGNER_VLEK && !job->key.csp[0];
-    if ((job->result == -ENOENT || open) && job->key.product[0]) {
+    if ((job->result == -ENOENT || open) && job->key.product) {
         store_key_format(&job->key, text);
         admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
         return;
@@ -96,7 +95,7 @@ static void submit(const struct call *call, struct certs_job *job, spelling *spe
 
 /* The whole of a call about one key. */
 static void submit_key(const struct call *call, enum certs_job_kind kind,
-                       const struct store_key *key, spelling *spell)
+                       const struct chain_key *key, spelling *spell)
 {
     struct certs_job *job = new_job(call, kind);
 
@@ -106,7 +105,7 @@ static void submit_key(const struct call *call, enum certs_job_kind kind,
     submit(call, job, spell);
 }
 
-static void add_key(struct json_object *object, const struct store_key *key)
+static void add_key(struct json_object *object, const struct chain_key *key)
 {
     char text[STORE_KEY_SIZE];
 
@@ -200,28 +199,28 @@ void admin_verify(const struct call *call)
 
 /* --- ListChains ------------------------------------------------------------------------------- */
 
-static bool is_served(const struct certs *certs, const struct store_key *key)
+static bool is_served(const struct certs *certs, const struct chain_key *key)
 {
     const struct chain *chain = certs ? certs_status(certs).chain : NULL;
-    struct store_key served;
 
-    if (!chain)
-        return false;
-    store_key_of_chain(chain, &served);
-    return store_key_equal(key, &served);
+    return chain && store_key_equal(key, &chain->key);
 }
 
 static struct json_object *chain_entry(const struct certs_job *job,
                                        const struct store_listed *listed)
 {
     struct json_object *entry = json_object_new_object();
+    const struct chain_key *key = &listed->key;
+    char chip[STORE_CHIP_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
 
-    add_key(entry, &listed->key);
-    admin_add_text(entry, "product", listed->key.product);
-    admin_add_text(entry, "signer", chain_signer_name(listed->key.signer));
-    admin_add_text(entry, "chipId", if_any(listed->key.chip));
-    admin_add_text(entry, "cspId", if_any(listed->key.csp));
-    admin_add_text(entry, "tcb", listed->key.tcb);
+    store_chip_format(key, chip);
+    coco_snp_tcb_format(key->product, &key->tcb, tcb);
+    add_key(entry, key);
+    admin_add_text(entry, "product", coco_snp_product_name(key->product));
+    admin_add_text(entry, "signer", chain_signer_name(key->signer));
+    admin_add_text(entry, "chipId", if_any(chip));
+    admin_add_text(entry, "cspId", if_any(key->csp));
+    admin_add_text(entry, "tcb", tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
     admin_add_bool(entry, "served", is_served(job->certs, &listed->key));
     admin_add_text(entry, "problem", if_any(listed->problem.text));
@@ -332,10 +331,8 @@ static struct json_object *chain_parameters(const struct chain *chain, const str
                                             const struct blob *table)
 {
     struct json_object *object = json_object_new_object();
-    struct store_key key;
 
-    store_key_of_chain(chain, &key);
-    add_key(object, &key);
+    add_key(object, &chain->key);
     admin_add_base64(object, "table", table->data, table->size);
     json_set(object, "certificates", certificates(chain, crl));
     return object;
@@ -355,7 +352,7 @@ static struct json_object *no_parameters(const struct certs_job *job)
 }
 
 /* False: answered with an error. */
-static bool read_key(const struct call *call, const char *text, struct store_key *ret)
+static bool read_key(const struct call *call, const char *text, struct chain_key *ret)
 {
     if (text && store_key_parse(text, ret) == 0)
         return true;
@@ -370,7 +367,7 @@ void admin_get_chain(const struct call *call)
 {
     const struct certs *certs = call->admin->certs;
     const struct chain *served = certs_status(certs).chain;
-    struct store_key key;
+    struct chain_key key;
     const char *text;
 
     if (!admin_optional_string(call, "key", &text)) {
@@ -392,7 +389,7 @@ void admin_get_chain(const struct call *call)
 
 void admin_remove_chain(const struct call *call)
 {
-    struct store_key key;
+    struct chain_key key;
     const char *text;
 
     (void)admin_optional_string(call, "key", &text);
@@ -403,7 +400,7 @@ void admin_remove_chain(const struct call *call)
 /* --- Preflight -------------------------------------------------------------------------------- */
 
 /* `reason` NULL: it is ready. */
-static struct json_object *preflight_answer(const struct store_key *key, const char *reason)
+static struct json_object *preflight_answer(const struct chain_key *key, const char *reason)
 {
     struct json_object *object = json_object_new_object();
 
@@ -418,16 +415,15 @@ static struct json_object *preflight_answer(const struct store_key *key, const c
 
 static struct json_object *preflight_parameters(const struct certs_job *job)
 {
-    struct store_key key = job->key;
+    const struct chain *chain = job->chain.chain; /* the key may leave a CSP_ID open */
 
-    if (job->chain.chain) /* the key may leave a CSP_ID open */
-        store_key_of_chain(job->chain.chain, &key);
-    return preflight_answer(&key, job->result == 0 ? NULL : job->why.text);
+    return preflight_answer(chain ? &chain->key : &job->key,
+                            job->result == 0 ? NULL : job->why.text);
 }
 
 /* Parameters, or the platform's own values where they are left out. A parameter's name on failure,
  * "" where the platform would be needed and is not known. */
-static const char *preflight_key(const struct call *call, struct store_key *ret)
+static const char *preflight_key(const struct call *call, struct chain_key *ret)
 {
     const struct platform_state *platform = certs_status(call->admin->certs).platform;
     struct platform_state wanted = {.vlek_en = false};
@@ -454,26 +450,31 @@ static const char *preflight_key(const struct call *call, struct store_key *ret)
         if (kind == COCO_SNP_SIGNER_AUTO)
             vlek = platform->vlek_en;
     }
-    if (!product)
-        product = wanted.product;
-    enum coco_snp_product known = coco_snp_product_of_name(product);
-    if (!known)
+    struct chain_key key = {.product = product ? coco_snp_product_of_name(product) : wanted.product,
+                            .signer = vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK};
+    if (!key.product)
         return "product";
-    if (coco_snp_tcb_parse(known, tcb, &wanted.reported) < 0)
+    if (coco_snp_tcb_parse(key.product, tcb, &key.tcb) < 0)
         return "tcb";
+    if (vlek) {
+        (void)snprintf(key.csp, sizeof(key.csp), "%s", certs_status(call->admin->certs).vlek_csp);
+    } else if (!chip) {
+        memcpy(key.chip_id, wanted.chip_id, sizeof(key.chip_id));
+        if (coco_snp_product_chip_id_size(key.product) !=
+            coco_snp_product_chip_id_size(wanted.product))
+            return "product";
+    }
+    *ret = key;
     if (vlek || !chip)
-        return store_key_make(product, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK,
-                              wanted.chip_id, wanted.chip_id_size,
-                              certs_status(call->admin->certs).vlek_csp, &wanted.reported, ret) < 0
-                   ? "product"
-                   : NULL;
-    (void)snprintf(text, sizeof(text), "%s/VCEK/%s/%s", product, chip, tcb);
+        return NULL;
+    (void)snprintf(text, sizeof(text), "%s/VCEK/%s/%s", coco_snp_product_name(key.product), chip,
+                   tcb);
     return store_key_parse(text, ret) < 0 ? "chipId" : NULL;
 }
 
 void admin_preflight(const struct call *call)
 {
-    struct store_key key;
+    struct chain_key key;
 
     const char *bad = preflight_key(call, &key);
     if (bad && bad[0]) {

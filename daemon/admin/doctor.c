@@ -4,8 +4,8 @@
  * by what is in memory (and the kernel's list of this process's descriptors), with what to do about
  * it. A check is one function; the table at the end is their order.
  *
- * What blocks (the disks behind the paths) and what only the caller can try (the socket of the
- * VMMs, qgsd's journal) is the caller's to check.
+ * The caller checks what would block here (the disks behind the paths), and what only it can try
+ * (the socket of the VMMs, qgsd's journal).
  */
 #include "admin/parts.h"
 #include "base/sys.h"
@@ -86,7 +86,7 @@ static void check_service(struct examination *e)
         say(e, BAD, "\"cococtl resume\", when the work is done",
             "drained: every request is told to come again");
     else
-        say(e, GOOD, NULL, "%u connections, at most %u", e->admin->server->n_peers,
+        say(e, GOOD, NULL, "%u connections, at most %zu", e->admin->server->n_peers,
             e->admin->server->limits.peers);
 }
 
@@ -111,7 +111,7 @@ static void check_descriptors(struct examination *e)
             "%llu of %llu are open", (unsigned long long)n, most);
     else if (most < e->admin->server->limits.peers)
         say(e, WARNING, "raise LimitNOFILE= of cocod.service, or lower [limits] peers",
-            "%llu of %llu are open, but [limits] peers allows %u connections",
+            "%llu of %llu are open, but [limits] peers allows %zu connections",
             (unsigned long long)n, most, e->admin->server->limits.peers);
     else
         say(e, GOOD, NULL, "%llu of %llu are open", (unsigned long long)n, most);
@@ -150,9 +150,10 @@ static void check_device(struct examination *e)
     else if (!platform)
         say(e, SKIPPED, NULL, "not read yet: it is when a VMM asks");
     else if (strcmp(source, "fixed") == 0)
-        say(e, GOOD, NULL, "%s, as the configuration says", platform->product);
+        say(e, GOOD, NULL, "%s, as the configuration says",
+            coco_snp_product_name(platform->product));
     else
-        say(e, GOOD, NULL, "%s, read by cocod-sev", platform->product);
+        say(e, GOOD, NULL, "%s, read by cocod-sev", coco_snp_product_name(platform->product));
 }
 
 static void check_tcb(struct examination *e)
@@ -173,13 +174,13 @@ static void check_tcb(struct examination *e)
         return;
     }
     if (!platform) {
-        say(e, GOOD, NULL, "a %s chain of %s is served", chain_signer_name(chain->signer),
-            chain->product);
+        say(e, GOOD, NULL, "a %s chain of %s is served", chain_signer_name(chain->key.signer),
+            coco_snp_product_name(chain->key.product));
         return;
     }
-    coco_snp_tcb_format(coco_snp_product_of_name(platform->product), &platform->reported, tcb);
+    coco_snp_tcb_format(platform->product, &platform->reported, tcb);
     say(e, GOOD, NULL, "%s is reported, and the %s chain of it is served", tcb,
-        chain_signer_name(chain->signer));
+        chain_signer_name(chain->key.signer));
 }
 
 static void check_vlek(struct examination *e)
@@ -192,7 +193,7 @@ static void check_vlek(struct examination *e)
 
     if (!platform)
         say(e, SKIPPED, NULL, "the platform is not known");
-    else if (platform->vlek_en && chain && chain->signer == COCO_SNP_SIGNER_VLEK)
+    else if (platform->vlek_en && chain && chain->key.signer == COCO_SNP_SIGNER_VLEK)
         say(e, GOOD, NULL, "one is loaded, and its chain is served");
     else if (platform->vlek_en)
         say(e, WARNING,

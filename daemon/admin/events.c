@@ -2,11 +2,11 @@
 /*
  * Events for administrators: those that are kept, at once, or as they come.
  *
- * A monitor is a connection with the number of the event that it is told next, and nothing else:
- * what it has not been told yet is in event.c's ring, or forgotten. It is sent the next one only
- * when its socket has taken everything before, so at most one message lies in memory for it; and
- * when it comes back to an event that is forgotten, it is told how many it has lost. It may take
- * any time: the deadline for unsent replies is not for it.
+ * A monitor is a connection with the number of the next event that it gets, and nothing else: the
+ * events are in event.c's ring, or forgotten. It is sent the next one only when its socket has
+ * taken everything before, so at most one message lies in memory for it. Where the next one is
+ * forgotten, it learns how many it has lost. It may take any time: [limits] send_timeout is not for
+ * it.
  *
  * Events come from deep inside of things; monitors are served by a timer, in a turn of its own.
  */

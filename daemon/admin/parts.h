@@ -72,7 +72,7 @@ void admin_try_again(const struct call *call, const char *reason);
 
 /* The call waits: its peer is held until the request is complete. NULL: out of memory. */
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder);
-/* By who holds it. */
+/* The holder answers the call. */
 void admin_complete(struct request *request, struct json_object *reply);
 
 /* --- methods.c --- */
@@ -86,9 +86,9 @@ bool admin_method_takes(const struct admin_method *method, const char *parameter
 
 /* A changing call begins. */
 void admin_audit_begin(const struct call *call, const struct admin_method *method);
-/* And ends, in an error of that name or "ok"; nothing where none has begun. */
+/* It ends, in an error of that name or "ok". Does nothing where none has begun. */
 void admin_audit_end(struct peer *peer, const char *result);
-/* What changes without a call's being answered. */
+/* Something changes that is no answer to a call. */
 void admin_audit_tell(const struct peer *peer, const char *method, const char *arguments,
                       const char *result);
 /* JSON for people, with long strings shortened, cut to `size`. */
@@ -145,7 +145,7 @@ void admin_get_config(const struct call *call);
 
 void admin_get_events(const struct call *call);
 void admin_monitor(const struct call *call);
-/* Sends what it has not been told, as far as its socket takes it, some events each turn. */
+/* Sends the events that it has not had yet, some each turn, as far as its socket takes them. */
 void admin_serve_monitor(struct peer *peer);
 void admin_monitor_closed(struct peer *peer);
 

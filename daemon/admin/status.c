@@ -80,13 +80,12 @@ static struct json_object *table_entries(const struct blob *blob)
 static struct json_object *platform_status(const struct platform_state *platform)
 {
     struct json_object *object = json_object_new_object();
-    enum coco_snp_product product = coco_snp_product_of_name(platform->product);
     char tcb[COCO_SNP_TCB_TEXT_SIZE], chip_id[2 * COCO_SNP_CHIP_ID_SIZE + 1] = "";
 
-    for (size_t i = 0; i < platform->chip_id_size; i++)
+    for (size_t i = 0; i < coco_snp_product_chip_id_size(platform->product); i++)
         snprintf(chip_id + 2 * i, 3, "%02x", platform->chip_id[i]);
-    coco_snp_tcb_format(product, &platform->reported, tcb);
-    admin_add_text(object, "product", platform->product);
+    coco_snp_tcb_format(platform->product, &platform->reported, tcb);
+    admin_add_text(object, "product", coco_snp_product_name(platform->product));
     admin_add_text(object, "chipId", chip_id[0] ? chip_id : NULL);
     admin_add_text(object, "tcb", tcb);
     admin_add_bool(object, "vlek", platform->vlek_en);

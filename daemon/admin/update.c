@@ -113,12 +113,10 @@ static void told_end(void *data, int result)
     }
     struct json_object *object = json_object_new_object();
     const struct chain *chain = certs_status(certs).chain;
-    struct store_key key;
     char text[STORE_KEY_SIZE];
     admin_add_text(object, "state", certs_state_name(certs_status(certs).state));
     if (chain) {
-        store_key_of_chain(chain, &key);
-        store_key_format(&key, text);
+        store_key_format(&chain->key, text);
     }
     admin_add_text(object, "key", chain ? text : NULL);
     admin_add_int(object, "tableBytes",

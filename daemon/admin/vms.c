@@ -191,19 +191,21 @@ static void send_ambiguous(const struct call *call, const char *text, struct acc
 static void add_certs(struct json_object *object, const struct certs *certs,
                       const struct history_entry *entry)
 {
-    const struct store_key *key = NULL;
-    char text[STORE_KEY_SIZE];
+    const struct chain_key *key = NULL;
+    char text[STORE_KEY_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
 
     if (entry->status == COCO_OK || entry->status == COCO_ENOSPC)
         key = certs_generation_key(certs, entry->generation);
-    if (key)
+    if (key) {
         store_key_format(key, text);
+        coco_snp_tcb_format(key->product, &key->tcb, tcb);
+    }
     if (entry->status != COCO_EINVAL && entry->status != COCO_EOPNOTSUPP)
         admin_add_hex64(object, "generation", entry->generation);
     else
         admin_add_text(object, "generation", NULL);
     admin_add_text(object, "chain", key ? text : NULL);
-    admin_add_text(object, "tcb", key ? key->tcb : NULL);
+    admin_add_text(object, "tcb", key ? tcb : NULL);
 }
 
 static void add_quote(struct json_object *object, const struct quotes *quotes,

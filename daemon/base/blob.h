@@ -15,7 +15,7 @@ struct blob {
     size_t size;         /* of data */
     const uint8_t *data; /* inside bytes[] */
     size_t capacity;     /* of bytes[] */
-    bool common;         /* it is there anyway: who is sent it is not charged for it */
+    bool common;         /* kept in any case: a peer that gets it is not charged for it */
     uint8_t bytes[];
 };
 

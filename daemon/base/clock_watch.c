@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The watch on the wall clock. A host may boot with a clock that is years off and set it a minute
- * later; what was judged by the first is judged again at the second, not when somebody happens to
- * look. The kernel tells it through a descriptor (sys.clock_watch), so nothing is polled, and where
- * a kernel refuses that, certs' own look once a minute finds it later.
+ * later; certificates are then judged again at once. The kernel reports it through a descriptor
+ * (sys.clock_watch), so nothing is polled. Where a kernel refuses that, certs looks once a minute.
  */
 #include "base/clock_watch.h"
 #include "base/sys.h"
@@ -18,7 +17,7 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
     uint64_t ticks;
 
     (void)what;
-    /* A jump is ECANCELED; that the timer is due, in two hundred years, is no other news. */
+    /* A jump is ECANCELED; the timer itself is due in two hundred years. */
     if (read(fd, &ticks, sizeof(ticks)) < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     watch->was_set(watch->data);

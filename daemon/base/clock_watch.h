@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tells when the host's clock is set. Loop thread only.
+ * Calls back when the host's clock is set. Loop thread only.
  */
 #pragma once
 
@@ -13,7 +13,7 @@ struct clock_watch {
     void *data;
 };
 
-/* Negative errno: nobody will be told, and nothing is to be undone. */
+/* Negative errno: there will be no call, and nothing is to be undone. */
 int clock_watch_init(struct clock_watch *watch, struct event_base *base,
                      void (*was_set)(void *data), void *data);
 /* Also of one whose init failed. */

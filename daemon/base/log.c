@@ -6,8 +6,8 @@
  * journal by its own protocol, to stderr by one write, or to a test's sink. Memory that has run
  * out, a full disk or a closed stderr never make a caller fail, and a journal that does not read
  * never makes one wait (sd_journal_sendv(3) would): what cannot be written is lost, and counted.
- * The only state is the level, the target and the sink, set at the start, and that count; a worker may
- * log too, since each record is one system call.
+ * The only state is the level, the target and the sink, set at the start, and that count. A worker
+ * may log too, since each record is one system call.
  *
  * The target follows sd-daemon(3) and systemd.exec(5): JOURNAL_STREAM names the device and inode of
  * the stream that systemd connected stderr to, so that a program whose stderr was redirected

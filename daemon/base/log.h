@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Logging: one sentence and structured fields, to the journal or to stderr. Known by all, knowing
- * none.
+ * Logging: one sentence and structured fields, to the journal or to stderr.
  *
  * Sentence and field values are escaped (text.h) on their way out: callers pass foreign text
  * as it is. Nothing here allocates or fails; errno is left as it was.
@@ -62,7 +61,7 @@ enum log_target log_detect(int fd, const char *journal_stream, const char *invoc
 /* Lines less urgent than this are dropped; INFO at first. */
 void log_set_level(int level);
 int log_get_level(void);
-/* True where a line of that level would be written: for what is costly to gather. */
+/* Would a line of that level be written? For text that is costly to make. */
 bool log_enabled(int level);
 
 /* "critical", "error", "warning", "notice", "info", "debug". Static text. */
@@ -95,8 +94,8 @@ struct log_limit {
     unsigned dropped;
 };
 
-/* True where a line may be written at `now_us` (monotonic). `ret_dropped` (may be NULL) is then how
- * many were dropped since the last one that passed, to be said in that line; it is 0 otherwise. */
+/* May a line be written at `now_us` (monotonic)? `ret_dropped` (may be NULL) is then how many were
+ * dropped since the last one that passed, for this line to say; it is 0 otherwise. */
 bool log_limit_pass(struct log_limit *l, uint64_t now_us, unsigned burst, uint64_t window_us,
                     unsigned *ret_dropped);
 

@@ -14,15 +14,7 @@ void prose_print(FILE *out, const char *indent, const char *text)
             (void)fputc('\n', out);
             column = 0;
         }
-        if (column == 0) {
-            (void)fputs(indent, out);
-            column = strlen(indent);
-        } else {
-            (void)fputc(' ', out);
-            column++;
-        }
-        (void)fwrite(word, 1, n, out);
-        column += n;
+        column += (size_t)fprintf(out, "%s%.*s", column == 0 ? indent : " ", (int)n, word);
         word += n;
         word += strspn(word, " ");
     }

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two lists under one mutex: what is to be run, and what has been run and is to be told. An eventfd
- * wakes the loop. The thread takes no signals: those are the loop's.
+ * Two lists under one mutex: work to run, and work that has run and waits for its `done`. An
+ * eventfd wakes the loop. The thread takes no signals: those are the loop's.
  *
  * Nothing can be done about a thread that hangs in the kernel, and killing the daemon for it would
- * end what still works: the loop has its own count of what it waits for, and a timer that says so.
+ * end what still works. So the loop counts what it waits for, and a timer reports that it waits.
  *
- * The thread is started by the first work. A host without certificates has none, and a process of
- * one thread gets its memory and its system calls without locks: that is felt on the way of a
- * quote.
+ * The first work starts the thread. A host without certificates has none, and a process of one
+ * thread needs no locks for memory and system calls, which makes a quote faster.
  */
 #include "base/worker.h"
 #include "base/container_of.h"

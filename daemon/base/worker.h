@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One thread for what may block: reading files, verifying chains. Work runs in the order in which
- * it was submitted; its end is told on the loop.
+ * it was submitted; when it has run, the loop calls its `done`.
  */
 #pragma once
 
@@ -15,7 +15,7 @@ struct work {
 };
 
 #define WORKER_QUEUE_MAX 64u
-/* Work that nothing of was finished for so long is said to hang. */
+/* A worker that has work and finishes none for so long hangs. */
 #define WORKER_STALLED_US (10u * 1000000u)
 
 struct timers;
@@ -32,6 +32,6 @@ void worker_free(struct worker *worker);
 /* -EAGAIN: the queue is full, or there is no thread. The work belongs to the worker until `done`.
  */
 int worker_submit(struct worker *worker, struct work *work);
-/* It hangs, in a file system or a name service that does not answer: what needs it waits, the loop
- * goes on. NULL: there is none. */
+/* Does it hang, in a file system or a name service that does not answer? What needs it waits, and
+ * the loop goes on. False for NULL. */
 bool worker_stalled(const struct worker *worker);

@@ -165,7 +165,7 @@ void certs_wait(struct certs *certs, struct request *request)
     gate_wait(&certs->gate, request);
 }
 
-const struct store_key *certs_generation_key(const struct certs *certs, uint64_t generation)
+const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t generation)
 {
     return gate_key(&certs->gate, generation);
 }

@@ -51,7 +51,7 @@ struct certs_answer certs_again(const struct certs *certs, enum certs_reason rea
 void certs_wait(struct certs *certs, struct request *request);
 
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
-const struct store_key *certs_generation_key(const struct certs *certs, uint64_t generation);
+const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t generation);
 
 /* While drained, by an administrator, CERTS_GET is EAGAIN. */
 void certs_set_drained(struct certs *certs, bool drained);

@@ -26,11 +26,9 @@ static const struct {
 static void tell(const struct chain *chain, const struct chain_cert *cert, enum event_id event,
                  const char *date, int64_t days, const char *text)
 {
-    struct store_key key;
     char key_text[STORE_KEY_SIZE];
 
-    store_key_of_chain(chain, &key);
-    store_key_format(&key, key_text);
+    store_key_format(&chain->key, key_text);
     event_emit(event,
                LOG_FIELDS(log_text("COCO_CERTIFICATE", chain_cert_name(chain, cert->role)),
                           log_text("COCO_KEY", key_text), log_text("COCO_NOT_AFTER", date),

@@ -105,7 +105,7 @@ struct certs_answer gate_answer(const struct gate *gate, uint64_t npages)
     return answer;
 }
 
-const struct store_key *gate_key(const struct gate *gate, uint64_t id)
+const struct chain_key *gate_key(const struct gate *gate, uint64_t id)
 {
     size_t i = id % CERTS_PAST;
 
@@ -187,7 +187,7 @@ void gate_swap(struct gate *gate, struct generation *generation)
     gate->past[i].id = gate->id;
     gate->past[i].has_chain = generation_has_chain(generation);
     if (gate->past[i].has_chain)
-        store_key_of_chain(generation->found.chain, &gate->past[i].key);
+        gate->past[i].key = generation->found.chain->key;
     generation_unref(gate->generation);
     gate->generation = generation;
     settle(gate, gate->state == CERTS_SERVING);

@@ -63,7 +63,7 @@ struct gate {
     struct {
         uint64_t id;
         bool has_chain;
-        struct store_key key;
+        struct chain_key key;
     } past[CERTS_PAST]; /* by id modulo CERTS_PAST */
 
     struct request *waiting; /* in their order */
@@ -83,7 +83,7 @@ struct certs_answer gate_again(const struct gate *gate, enum certs_reason reason
 /* Is a table handed out, or will be once no doubt is left? */
 bool gate_is_open(const struct gate *gate);
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
-const struct store_key *gate_key(const struct gate *gate, uint64_t id);
+const struct chain_key *gate_key(const struct gate *gate, uint64_t id);
 
 /* --- those who change it ---------------------------------------------------------------------- */
 

@@ -60,7 +60,7 @@ struct certs_job {
 
     size_t n_files; /* IMPORT, VERIFY; at most CERTS_JOB_FILES_MAX */
     struct chain_input *files;
-    struct store_key key; /* CHAIN, REMOVE */
+    struct chain_key key; /* CHAIN, REMOVE */
 
     int result; /* 0, or negative errno and a sentence */
     struct why why;

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static int read_input(const char *path, struct chain_input *ret, struct why *why)
 {
@@ -132,8 +131,7 @@ static int judge_clock(const struct load_options *options, struct load_judge *ju
                        struct why *why)
 {
     int64_t newest = INT64_MIN;
-    char when[32] = "?";
-    struct tm tm;
+    char when[CHAIN_TIME_SIZE];
 
     int r = options->store ? store_newest_update_s(options->store, &newest) : 0;
     if (r < 0)
@@ -144,9 +142,7 @@ static int judge_clock(const struct load_options *options, struct load_judge *ju
     if (options->wall_s >= judge->clock_floor_s)
         return 0;
     judge->now_s = CHAIN_NO_CLOCK;
-    time_t t = (time_t)options->wall_s;
-    if (gmtime_r(&t, &tm))
-        (void)strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
+    chain_time_text(options->wall_s, when);
     (void)why_set(&judge->clock_problem, 0,
                   "this host's clock says %s, which is before %s: it is wrong, so the dates of "
                   "certificates are not checked until it is set",
@@ -168,7 +164,7 @@ int load_judge(const struct load_options *options, struct load_judge *ret, struc
 }
 
 int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
-             const char *vlek_csp, struct store_key *ret, struct why *why)
+             const char *vlek_csp, struct chain_key *ret, struct why *why)
 {
     bool vlek =
         signer == COCO_SNP_SIGNER_VLEK || (signer == COCO_SNP_SIGNER_AUTO && platform->vlek_en);
@@ -181,10 +177,14 @@ int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
         return why_set(why, -EINVAL,
                        "the firmware is configured not to sign with the chip's key "
                        "(MASK_CHIP_KEY), and no VLEK is used: reports are unsigned");
-    int r = store_key_make(platform->product, vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK,
-                           platform->chip_id, platform->chip_id_size, vlek_csp, &platform->reported,
-                           ret);
-    return r < 0 ? why_set(why, r, "this platform cannot have a chain: %s", platform->product) : 0;
+    *ret = (struct chain_key){.product = platform->product,
+                              .signer = vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK,
+                              .tcb = platform->reported};
+    if (vlek)
+        (void)snprintf(ret->csp, sizeof(ret->csp), "%s", vlek_csp);
+    else
+        memcpy(ret->chip_id, platform->chip_id, sizeof(ret->chip_id));
+    return 0;
 }
 
 /* --- the chain -------------------------------------------------------------------------------- */
@@ -225,21 +225,19 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, struct 
 
 /* The files' chain. With `key` only that one: -ENOENT where it is another. */
 static int load_files(const struct load_options *options, const struct load_judge *judge,
-                      const struct store_key *key, struct load_result *ret, struct why *why)
+                      const struct chain_key *key, struct load_result *ret, struct why *why)
 {
     const struct store store = {.dir = options->store,
                                 .roots = &judge->roots,
                                 .now_s = judge->now_s};
     struct store_chain c = {.chain = NULL};
-    struct store_key found;
     char have[STORE_KEY_SIZE], want[STORE_KEY_SIZE];
     int r = parse_files(&options->paths, &c.chain, why);
 
     if (r < 0)
         return r;
-    store_key_of_chain(c.chain, &found);
-    if (key && !store_key_fits(key, &found)) {
-        store_key_format(&found, have);
+    if (key && !store_key_fits(key, &c.chain->key)) {
+        store_key_format(&c.chain->key, have);
         store_key_format(key, want);
         store_chain_done(&c);
         return why_set(why, -ENOENT, "the files of [certs] chain are of %.200s, not of %.200s",
@@ -268,7 +266,7 @@ static int load_for_platform(const struct load_options *options, const struct lo
     const struct store store = {.dir = options->store,
                                 .roots = &judge->roots,
                                 .now_s = judge->now_s};
-    struct store_key key;
+    struct chain_key key;
     char text[STORE_KEY_SIZE];
     int r = load_key(options->platform, options->signer, options->vlek_csp, &key, why);
 

@@ -44,7 +44,7 @@ int load_judge(const struct load_options *options, struct load_judge *ret, struc
 
 /* The key of the chain that a platform needs. -EINVAL and a sentence: no chain is right for it. */
 int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
-             const char *vlek_csp, struct store_key *ret, struct why *why);
+             const char *vlek_csp, struct chain_key *ret, struct why *why);
 
 struct load_result {
     struct store_chain found; /* its chain is NULL: the empty table, `why` says why */

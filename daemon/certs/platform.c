@@ -144,9 +144,8 @@ static void take_replies(struct platform *platform)
              chip_size);
         return;
     }
-    snprintf(state.product, sizeof(state.product), "%s", coco_snp_product_name(product));
+    state.product = product;
     memcpy(state.chip_id, platform->chip_id, chip_size);
-    state.chip_id_size = chip_size;
     state.vlek_en = reply.flags & COCO_SEV_VLEK_EN;
     state.mask_chip_key = reply.flags & COCO_SEV_MASK_CHIP_KEY;
     tell(platform, &state, NULL);

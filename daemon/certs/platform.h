@@ -21,9 +21,8 @@ enum platform_kind {
 };
 
 struct platform_state {
-    char product[16];
-    uint8_t chip_id[COCO_SNP_CHIP_ID_SIZE]; /* zero-filled behind chip_id_size */
-    size_t chip_id_size;
+    enum coco_snp_product product;
+    uint8_t chip_id[COCO_SNP_CHIP_ID_SIZE]; /* zeros behind the product's length */
     struct coco_snp_tcb reported;
     bool vlek_en;
     bool mask_chip_key; /* the VCEK signs nothing */

@@ -53,11 +53,9 @@
 static void tell_served(const struct publication *publication)
 {
     const struct chain *chain = publication->gate->generation->found.chain;
-    struct store_key key;
     char text[STORE_KEY_SIZE], generation[17];
 
-    store_key_of_chain(chain, &key);
-    store_key_format(&key, text);
+    store_key_format(&chain->key, text);
     snprintf(generation, sizeof(generation), "%016llx", (unsigned long long)publication->gate->id);
     event_emit(EVENT_CHAIN_SERVED,
                LOG_FIELDS(log_text("COCO_KEY", text),
@@ -65,8 +63,8 @@ static void tell_served(const struct publication *publication)
                                      (int64_t)publication->gate->generation->table->size),
                           log_text("COCO_GENERATION", generation)),
                "serving a certificate table of %zu bytes: %s chain of %s",
-               publication->gate->generation->table->size, chain_signer_name(chain->signer),
-               chain->product);
+               publication->gate->generation->table->size, chain_signer_name(chain->key.signer),
+               coco_snp_product_name(chain->key.product));
 }
 
 /* Says what is wrong with the table file: once, however often it is tried again. */

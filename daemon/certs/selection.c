@@ -80,7 +80,7 @@ static void set_unsure(struct selection *selection, bool unsure)
 }
 
 /* Of the chain that the platform needs. Negative: there can be none. */
-static int wanted_key(const struct selection *selection, struct store_key *ret)
+static int wanted_key(const struct selection *selection, struct chain_key *ret)
 {
     const struct certs_options *options = selection->options;
 
@@ -126,7 +126,7 @@ static void refuse_chain(struct selection *selection, enum certs_reason reason, 
 static void no_match(struct selection *selection, enum certs_reason reason, const char *why)
 {
     char text[STORE_KEY_SIZE] = "";
-    struct store_key key;
+    struct chain_key key;
 
     if (is_new(&selection->chain_problem, why, "the empty table is served")) {
         metrics.certs_rejected++;
@@ -193,7 +193,7 @@ static void take_nothing(struct selection *selection, int result, const char *wh
  * platform as it was just read, or, where none is configured, nobody can have changed it since. */
 static bool may_stay(const struct selection *selection, const struct generation *generation)
 {
-    struct store_key wanted, have;
+    struct chain_key wanted;
 
     if (!generation_has_chain(generation) || is_expired(selection, generation))
         return false;
@@ -201,8 +201,7 @@ static bool may_stay(const struct selection *selection, const struct generation 
         return selection->gate->doubt == CERTS_REASON_NONE;
     if (!selection->platform_read || wanted_key(selection, &wanted) < 0)
         return false;
-    store_key_of_chain(generation->found.chain, &have);
-    return store_key_fits(&wanted, &have);
+    return store_key_fits(&wanted, &generation->found.chain->key);
 }
 
 static void try_again(struct selection *selection)
@@ -353,8 +352,7 @@ static void start_load(struct selection *selection)
 
 static bool same_platform(const struct platform_state *a, const struct platform_state *b)
 {
-    return strcmp(a->product, b->product) == 0 && a->chip_id_size == b->chip_id_size &&
-           memcmp(a->chip_id, b->chip_id, sizeof(a->chip_id)) == 0 &&
+    return a->product == b->product && memcmp(a->chip_id, b->chip_id, sizeof(a->chip_id)) == 0 &&
            coco_snp_tcb_compare(&a->reported, &b->reported) == COCO_SNP_TCB_EQUAL &&
            a->vlek_en == b->vlek_en && a->mask_chip_key == b->mask_chip_key;
 }

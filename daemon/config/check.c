@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the keys of a configuration say about each other. A mistake is named at the later one of the
- * lines that do not agree, in the order in which the files were read: that is the one that was
- * written knowing the other.
+ * Whether the keys agree with each other. A mistake is reported at the later of two lines that do
+ * not, in the order in which the files were read: whoever wrote that one could see the other.
  */
 #include "config/value.h"
 #include "snp_tcb.h"

@@ -59,7 +59,7 @@ struct endpoint_list {
 
 #define CONFIG_ANY_CID UINT32_MAX
 
-/* What a guest is told while there is no chain. */
+/* What a guest gets while there is no chain. */
 enum missing_chain {
     MISSING_CHAIN_EMPTY,  /* the empty table, with success: guests fetch certificates themselves */
     MISSING_CHAIN_REFUSE, /* EIO: the guest may not attest, and loses its key */
@@ -193,18 +193,17 @@ struct config_errors {
  * -errno where it cannot be read (said in `errors`, too); -ENOMEM. `errors` may be NULL; it is
  * appended to, and the caller's to clear. */
 int config_load(const char *path, struct config **ret, struct config_errors *errors);
-/* The defaults, and over them what is found in these folders, of which a later one goes before
- * those before it: cocod.conf of the last folder that has one, then cocod.conf.d/NAME.conf of all
- * of them, in the order of the names; of two with the same name the later folder's alone. A file
- * that is empty, or a link to /dev/null, masks those below it. A key in a later file replaces what
- * was before; a list's adds to it, and an empty value takes away what was before. Fails as
- * config_load. */
+/* Reads these folders over the defaults: cocod.conf of the last folder that has one, then
+ * cocod.conf.d/NAME.conf of all folders in the order of the names; of two with the same name, the
+ * later folder's alone. An empty file, or a link to /dev/null, masks those before it. A key in a
+ * later file replaces the value; a list's adds an item, and an empty value empties the list. Fails
+ * as config_load. */
 int config_load_dirs(const char *const *dirs, size_t n_dirs, struct config **ret,
                      struct config_errors *errors);
 /* systemd's order of folders. */
 #define CONFIG_DIRS 3u
 extern const char *const config_dirs[CONFIG_DIRS];
-/* The same, from memory; `name` stands for the file in messages. */
+/* One file, from memory; `name` stands for it in messages. */
 int config_parse(const char *name, const char *text, size_t size, struct config **ret,
                  struct config_errors *errors);
 void config_free(struct config *c);

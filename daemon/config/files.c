@@ -3,9 +3,9 @@
  * Finding configuration files: one that is named, or all that systemd's order of folders gives
  * (systemd.unit(5), "drop-in"; the same for /usr/lib, /run and /etc).
  *
- * All files that are found are read, also after one that has mistakes, so that all mistakes are
- * told at once. A folder that is not there has no files; one that cannot be read is a mistake,
- * since what stands in it would be passed over in silence.
+ * All files are read, also after one with mistakes, so that all mistakes are reported at once. A
+ * folder that is not there has no files; one that cannot be read is a mistake, since its files
+ * would be passed over in silence.
  */
 #include "base/fileio.h"
 #include "base/sys.h"

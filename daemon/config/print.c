@@ -133,24 +133,23 @@ int config_print_example(FILE *out)
     const struct config_key *keys = config_keys(&n);
     const struct page page = {.out = out, .indent = "# "};
 
-    print_text(&page, "",
-               "Configuration of cocod. Every key stands here at its default, commented out.", "");
+    prose_print(out, "# ",
+                "Configuration of cocod. Every key stands here at its default, commented out.");
     (void)fputs("#\n", out);
-    print_text(
-        &page, "",
+    prose_print(
+        out, "# ",
         "The form: [section], then key = value, each on a line of its own. Comments are lines "
         "that start with # or ;, and what follows a space and ; behind a value. A line is at "
         "most 197 bytes long. A key may be set once in a file; those that hold a list may be "
         "repeated, and an empty value takes away what was before. Unknown sections and keys are "
-        "mistakes. Files in cocod.conf.d/ beside this one are read after it: cocod.conf(5).",
-        "");
+        "mistakes. Files in cocod.conf.d/ beside this one are read after it: cocod.conf(5).");
     (void)fputs("#\n", out);
-    print_text(&page, "",
-               "cocod --check FILE names all mistakes in FILE and shows the values in force.", "");
+    prose_print(out, "# ",
+                "cocod --check FILE names all mistakes in FILE and shows the values in force.");
     for (size_t i = 0; i < n; i++) {
         if (starts_section(keys, i)) {
             (void)fputs("\n", out);
-            print_text(&page, "", config_section_doc(keys[i].section), "");
+            prose_print(out, "# ", config_section_doc(keys[i].section));
             (void)fprintf(out, "[%s]\n", keys[i].section);
         }
         (void)fputs("\n", out);

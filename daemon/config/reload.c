@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One reload is one piece of work: read, look names up, copy. It has a worker of its own, since a
- * name service that hangs must not keep a chain from coming in, nor a disk that hangs the other way
- * round. Signals that come meanwhile are one more reload afterwards.
+ * One reload is one piece of work: read, look names up, copy. It has a worker of its own: a name
+ * service that hangs must not keep a chain from coming in, nor a disk a reload. Signals that come
+ * meanwhile are one more reload afterwards.
  */
 #include "config/reload.h"
 #include "base/container_of.h"

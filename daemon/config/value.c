@@ -3,9 +3,9 @@
  * The types of configuration values.
  *
  * For each type: text to field, field to text, what the field owns, and a phrase for what is
- * allowed, which error messages and documentation share. Text made from a field gives the same field
- * when it is read again. A number always needs its unit, where it has one: "timeout = 25" would mean
- * seconds to one reader and milliseconds to another.
+ * allowed, which error messages and documentation share. Text made from a field gives the same
+ * field when it is read again. A number always needs its unit, where it has one: "timeout = 25"
+ * would mean seconds to one reader and milliseconds to another.
  *
  * Fields are found by their offset in struct config: the table of keys alone decides their type.
  * Strings and arrays belong to the struct and come from sys.alloc. The items of each list stand

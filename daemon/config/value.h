@@ -55,7 +55,7 @@ int config_endpoint_text(const struct endpoint *e, char *out, size_t size);
 /* The section's sentence for people; NULL: there is no such section. */
 const char *config_section_doc(const char *section);
 
-/* --- config.c: a configuration is made from the defaults and any number of texts --- */
+/* --- parse.c: a configuration is made from the defaults and any number of texts --- */
 
 int config_new(struct config **ret);
 /* 0; -EINVAL for mistakes, which are in `errors`; -E2BIG: too many files; -ENOMEM. */
@@ -71,7 +71,7 @@ int config_mistake(struct config_errors *errors, const char *file, uint32_t line
 const struct config_set *config_find_set(const struct config *c, const struct config_key *key,
                                          size_t item);
 
-/* --- check.c: what the keys say about each other; asked where each alone is right --- */
+/* --- check.c: whether the keys agree with each other; asked where each alone is right --- */
 
 /* 0, -EINVAL, -ENOMEM. */
 int config_check(const struct config *c, struct config_errors *errors);

@@ -6,12 +6,9 @@
  * journal misses nothing. Beside that it is written into a ring, escaped and cut to size, from
  * which monitors are served: the ring is all that they can make cocod hold.
  *
- * Two kinds of limit keep others from filling journal and ring. Who causes events is limited where
- * he is known: a VM, an account. The table's per_minute is for all of them together; what it leaves
- * out is counted, and the number is said in the next event of the kind that is told.
- *
- * The listener is told within event_emit, which is called from deep inside of things that may not
- * change under their feet: it takes note, and acts later.
+ * Two kinds of limit keep others from filling journal and ring. A VM, or an account, is limited
+ * where it is known. The table's per_minute is for all of them together; what it leaves out is
+ * counted, and the next event of the kind says how many there were.
  */
 #include "observe/event.h"
 #include "base/sys.h"

@@ -85,13 +85,13 @@ void event_emit(enum event_id id, const struct log_field *fields, size_t n_field
 #define EVENTS_KEPT 128u
 /* The number of the newest; 0: there was none yet. */
 uint64_t event_newest(void);
-/* NULL: it is forgotten, or has not been. Until the next event_emit. */
+/* Valid until the next event_emit. NULL: it is no longer kept, or has not happened. */
 const struct event_record *event_find(uint64_t number);
-/* How often since the start, with those that were not told. */
+/* How often it happened since the start, those that per_minute left out included. */
 uint64_t event_count(enum event_id id);
 
-/* Who is told, from within event_emit, that there is a new one: it must only take note. One; NULL:
- * nobody. */
+/* The one listener; NULL: none. event_emit calls it from deep inside of things, so it takes note
+ * and acts later. */
 void event_set_listener(void (*told)(void *data, enum event_id id), void *data);
 /* As at the start: for tests. */
 void event_reset(void);

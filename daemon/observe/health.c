@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Degraded is what has at least one reason. Nobody keeps that as a state of his own: the reasons
- * are asked for, and whether there are any is compared with what was told last.
+ * cocod is degraded while there is a reason for it. That is not kept as a state: the reasons are
+ * gathered, and whether there are any is compared with what was told last.
  *
  * What makes a reason also emits an event, and a look follows each event, a little later, when what
  * caused it is settled. Recovery may be silent: while degraded, a look comes once a minute. A

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Health: what needs the operator, gathered from those who know, and told when it begins and ends.
+ * Health: whether something needs the operator. An event says when that begins and when it ends.
  */
 #pragma once
 
@@ -28,5 +28,5 @@ void health_done(struct health *health);
 /* How many things need the operator. */
 size_t health_count(const struct health *health);
 
-/* Something happened that may have changed it: looks soon. */
+/* Looks within a second: something happened that may have changed it. */
 void health_look_soon(struct health *health);

@@ -26,7 +26,7 @@
     X(unknown_types, "requests of a type that this version does not know")      \
     X(bad_oneway, "one-way messages that were malformed or unknown, and ignored")
 /* An outcome is a label of its domain's counter on the page, and not there by its own name. In the
- * order of enum certs_end (certs/certs.h), and of enum quote_end (quotes/quotes.h). */
+ * order of enum certs_end (certs/certs.h), and of enum quote_end (quotes/ends.h). */
 #define METRICS_CERTS_ENDS(X)                                                          \
     X(certs_ok, "CERTS_GET answered with a certificate table")                         \
     X(certs_empty, "CERTS_GET answered with the empty table")                          \

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The key is (uid, pid, start time of the pid): what the kernel reports of a Unix peer, with the
- * start time so that a recycled pid is somebody else. All connections of one VMM share one account;
- * VMs that run under one uid are told apart. Of a vsock peer the kernel vouches for the CID alone,
- * which is a VM's; a CID that is given to the next VM brings its predecessor's account along for
- * as long as that lingers.
+ * A Unix peer's key is uid, pid and the start time of the pid, so that a recycled pid is another
+ * account. All connections of one VMM share one account; VMs under one uid have their own. Of a
+ * vsock peer the kernel knows the CID only. The next guest with that CID gets its predecessor's
+ * account, as long as that lingers.
  *
- * An account without references is kept for a while and then freed by its timer, or when more of
- * its user's linger than may.
+ * An account without references lingers: its timer frees it, or a newer one where too many linger.
  *
- * Always holds: what a user holds is the sum over his accounts, what all hold that over the users.
+ * Always holds: a user holds the sum of what its accounts hold; all hold the sum over the users.
  */
 #include "base/container_of.h"
 #include "base/sys.h"
@@ -214,7 +212,7 @@ static void describe(const struct account_key *key, char *out, size_t size)
         snprintf(out, size, "process %d of user %u", (int)key->pid, key->uid);
 }
 
-/* The place of the one that was heard of longest ago is the next one's. */
+/* A new guest takes the place of the one whose last event is the oldest. */
 static struct account_guest *find_guest(struct account *account, uint64_t hash)
 {
     struct account_guest *oldest = &account->guests->guests[0];
@@ -383,7 +381,7 @@ size_t account_bytes(size_t size)
     return bytes < 32 ? 32 : bytes;
 }
 
-/* --- whom the kernel names -------------------------------------------------------------------- */
+/* --- who is at the other end ------------------------------------------------------------------ */
 
 /* Field 22 of /proc/PID/stat, proc(5). The command name, field 2, is in parentheses and may hold
  * anything, so fields are counted from its last ')'. 0 where it cannot be had: the process is gone,

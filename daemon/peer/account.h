@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accounts: who uses cocod, as the kernel says, and what they make it hold. Texts for people say VM.
+ * Accounts: who uses cocod, as the kernel says, and what they make it hold. For people: VMs.
  *
  * Whatever outlives a turn is charged here: to the account, its user and all together. At a limit
  * of the account or of all it is refused. What waits for a quote is a request here; the broker's
@@ -21,8 +21,8 @@
 #include <sys/types.h>
 #include <uthash.h>
 
-/* A Unix peer is a process of a user; a vsock peer is a VM: then cid is set, and of the rest, uid
- * is (uid_t)-1 and pid is 0. */
+/* A Unix peer is a process of a user. A vsock peer is a guest: cid is set, uid is (uid_t)-1, the
+ * rest is 0. */
 struct account_key {
     uid_t uid;
     pid_t pid;
@@ -58,8 +58,8 @@ struct charge_limit {
     size_t all;
 };
 
-/* The last of each kind are for users who hold little of it: one may have all but this reserve
- * while nobody else asks, and whoever comes then still finds something. */
+/* The last eighth of each kind is for users who hold less than a share of it, so that one user who
+ * has all the rest leaves something to others. */
 #define CHARGE_RESERVE(all) ((all) / 8u)
 #define CHARGE_SHARE(all)   ((all) / 256u > 0 ? (all) / 256u : 1u)
 
@@ -71,14 +71,14 @@ struct account_user {
     struct account *lingering; /* the oldest first */
     struct turn turn;          /* beside the other users' */
     size_t held[CHARGES];
-    /* Lines of the log about what it was refused: by a limit of all, and by all others together. A
-     * new process is a new account, but no new user. */
+    /* Log lines about what it was refused: one of each limit of all, and some for all else. They
+     * are the user's, since a new process is a new account. */
     struct log_limit refusals_of_all[CHARGES];
     struct log_limit refusals;
     UT_hash_handle hh;
 };
 
-/* A VM as its VMM names it; those that were heard of last are known. */
+/* Guests as their VMM names them: those that sent an event last. */
 #define ACCOUNT_GUESTS 4u
 struct account_guests {
     struct log_limit events; /* of all of them */
@@ -103,8 +103,8 @@ struct account {
         struct account *prev;  /* without references: of the user's lingering ones */
     };
     struct account *next;
-    /* Lines of the log that it causes: what it reports of its guests, each for itself and all
-     * together (NULL: nothing yet), and what it is refused. */
+    /* Limits of the log lines that it causes: about its guests (NULL: none yet), and about what it
+     * was refused. */
     struct account_guests *guests;
     struct log_limit refusals;
     UT_hash_handle hh;
@@ -123,8 +123,9 @@ struct accounts {
     size_t held[CHARGES];
 };
 
-/* So memory is bounded by the limit of connections and these, however many processes come and go
- * within `linger`: past them the user's oldest goes at once. */
+/* Accounts without references that are kept at most: past that the user's oldest goes at once.
+ * However many processes come and go within `linger`, this and the limit of connections bound the
+ * memory. */
 #define ACCOUNTS_LINGER_PER_USER 1024u
 #define ACCOUNTS_LINGER          8192u
 #define ACCOUNT_HISTORIES_LINGER 1024u
@@ -142,8 +143,8 @@ void account_unref(struct account *account);
 /* Its history, made where there is none; NULL: out of memory. */
 struct history *account_history(struct account *account);
 
-/* May a line be written about what happened to that guest? Once a minute for each, and at most
- * `per_minute` times for all of this account's. *ret_dropped: how many were left out since. */
+/* May an event of that guest be logged? Once a minute for each guest, and `per_minute` times for
+ * all of the account. *ret_dropped: how many were left out since the last. */
 bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
                          unsigned *ret_dropped);
 
@@ -154,9 +155,9 @@ const char *account_limit(const struct account *account, enum charge kind, size_
 bool account_may(struct account *account, enum charge kind, size_t amount);
 /* Charges account, user and all; false: it may not, and nothing was charged. */
 bool account_charge(struct account *account, enum charge kind, size_t amount);
-/* The same for whom the limit of all does not bind, but his account's does. */
+/* The same for root and administrators: only the account's own limit holds. */
 bool account_charge_privileged(struct account *account, enum charge kind, size_t amount);
-/* Charges what is there already, or must be there: for what is bounded by another kind. */
+/* Charges without asking: what is there already, or what another kind bounds. */
 void account_charge_anyway(struct account *account, enum charge kind, size_t amount);
 void account_uncharge(struct account *account, enum charge kind, size_t amount);
 /* What the allocator takes for `size` bytes. */

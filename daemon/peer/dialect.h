@@ -2,8 +2,8 @@
 /*
  * A dialect: a protocol that peers speak. It says where a frame ends, and how a call and its answer
  * look as bytes. rpc/, qgs_door/ and admin/ are const tables of this type. What all of them need
- * (receiving, sending, deadlines, back-pressure, accounting, close reasons) is in peer/, which calls
- * them by this table and includes none of them.
+ * is in peer/, which calls them by this table and includes none of them: receiving, sending,
+ * deadlines, back-pressure, accounting, close reasons.
  */
 #pragma once
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How cocod knows. What a Unix socket has sent stays charged to its send buffer until the receiver
- * has read it, or is gone, and SIOCOUTQ says how much that is. HELLO's reply carries the descriptor
- * in its first bytes; so where nothing is unread any more, it has arrived. (That a peer sends on
- * proves nothing: it may have sent all of that before it read a byte.)
+ * How cocod knows that one has arrived: SIOCOUTQ says how much of what a Unix socket has sent is
+ * unread. HELLO's reply carries the descriptor in its first bytes, so where nothing is unread, it
+ * has arrived. (That the peer sends proves nothing: it may have sent that before it read a byte.)
  *
- * A peer that closes before is what an attack looks like: its own end keeps the descriptor on its
- * way for as long as it is open. So cocod keeps the other end, shut down, without events, and with
- * its place, until nothing is unread there; that is so at once where the peer is really gone.
+ * A connection that ends before that is what an attack looks like: as long as the other end is open
+ * somewhere, the descriptor stays on its way. So cocod keeps its end, shut down, without events
+ * and with its place, until nothing is unread. Where the peer is really gone, that is at once.
  */
 #include "peer/passed.h"
 #include "base/container_of.h"
@@ -55,7 +54,7 @@ void passed_look(struct passed *passed)
         passed_free(passed);
 }
 
-/* Those that are looked at in vain go behind the others. */
+/* Those that have not arrived go behind the others. */
 static void on_look(struct timer *timer)
 {
     struct passed_list *list = container_of(timer, struct passed_list, look);

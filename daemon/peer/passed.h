@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Descriptors on their way: passed to a peer that has not received them yet. The kernel counts them
- * against the sender's user, also when the sender has closed the socket meanwhile, and refuses
- * every further one, to everybody, at the sender's RLIMIT_NOFILE. So each is charged until it is
- * received or the receiver's socket is gone. Loop thread only.
+ * for the sender's user, even after the sender has closed the socket. At the sender's RLIMIT_NOFILE
+ * it refuses every further one, to everybody. So each is charged until it is received or the
+ * receiver's socket is gone. Loop thread only.
  */
 #pragma once
 

@@ -11,18 +11,16 @@
  * faster than it is served; it is not watched until its turn. A short read means that the socket is
  * empty (but for its end, which EV_CLOSED reports), so a request costs one recv.
  *
- * Back-pressure is decided in one function, peer_settle: a peer that leaves more unsent bytes lying
- * than its limit is not read, nor one that its dialect holds. So are the deadlines: for the
- * greeting, for a frame once begun, for the oldest unsent reply; each is absolute, so that a drip
- * keeps nothing alive.
+ * Back-pressure is decided in one function, peer_settle: a peer with more unsent bytes than its
+ * limit is not read, nor one that its dialect holds. So are the deadlines: for the greeting, for a
+ * frame once begun, for the oldest unsent reply. Each is absolute, so a drip keeps nothing alive.
  *
- * A peer's end of file ends the connection, but for a dialect of one request a connection: whoever
- * has asked there may shut down its sending side while it waits. The kernel tells that apart from a
- * peer that left (POLLHUP); a departure after a half-close shows when the answer is sent.
+ * End of file ends the connection. Only where a connection carries one request, a peer that has
+ * asked may shut its sending side down while it waits. POLLHUP tells that apart from a peer that
+ * left; one that leaves after a half-close is noticed when the answer is sent.
  *
- * Who may free a peer: its last reference. Callbacks hold one while they run, since any dispatch
- * may close the peer. A closed peer stays in memory for whoever still holds it, but owns no
- * descriptor, no request and no bytes.
+ * The last reference frees a peer. Callbacks hold one while they run, since any dispatch may close
+ * the peer. A closed peer owns no descriptor, no request and no bytes.
  */
 #include "peer/peer.h"
 #include "base/invariant.h"

@@ -41,17 +41,9 @@ enum close_reason {
 const char *close_reason_name(enum close_reason reason);
 
 /* 0, of a size or a number: no limit. */
+#define LIMIT_FIELDS(name, key) size_t key, key##_per_account;
 struct server_limits {
-    unsigned peers;
-    unsigned peers_per_account;
-    unsigned in_flight;
-    unsigned in_flight_per_account;
-    unsigned store_jobs;
-    unsigned store_jobs_per_account;
-    unsigned descriptors;
-    unsigned descriptors_per_account;
-    size_t memory;
-    size_t memory_per_account;
+    CHARGE_TABLE(LIMIT_FIELDS) /* peers, peers_per_account, memory … */
     uint64_t hello_timeout_us;
     uint64_t frame_timeout_us;
     uint64_t send_timeout_us;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The life of a request: listed with its peer, charged to the peer's account, timed, perhaps held;
- * then completed once. Completion takes it off everything before the answer is spelled, since
+ * then completed once. Completion takes it off every list before the answer is sent, since
  * answering may close the peer, which completes the peer's other requests.
  */
 #include "peer/request.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A request: one question of one peer that waits for a backend. (A CERTS_GET is one only where the
- * platform must be read first; else it lives on its dispatcher's stack.)
+ * A request: one question of one peer that waits for its answer. A CERTS_GET is one only where the
+ * platform must be read first.
  *
  * request_complete is the only exit and runs exactly once: by answer, by expiry, by CANCEL, or
- * because the peer closed. Whoever works on a request registers how to be told that it is over.
+ * because the peer closed. The holder, who works on it, has a callback for the other three. What a
+ * request asks, and the codes in its trace, are the dialect's and the holder's.
  */
 #pragma once
 

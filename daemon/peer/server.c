@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Listening and accepting. accept() fails in two ways: the connection is gone already, which is
- * nothing, or cocod lacks descriptors or memory. Then the listener rests for 100 ms: left alone it
- * would wake the loop a hundred thousand times a second for as long as the lack lasts.
+ * nothing, or cocod lacks descriptors or memory. Then the listener rests for 100 ms; else it would
+ * wake the loop a hundred thousand times a second.
  *
- * Accepting takes turns with everything else, one connection at a time. What waits in a socket's
- * backlog comes in its own order: whose it is cannot be known before.
+ * Accepting takes turns with everything else, one connection at a time, in the order of the
+ * socket's backlog: who connects is not known before.
  *
- * A connection over a limit is accepted and closed at once: its owner learns it now, where an
- * unaccepted one would hang in the backlog of everybody.
+ * A connection over a limit is accepted and closed at once, so that its owner learns it and the
+ * backlog stays free for others.
  */
 #include "peer/server.h"
 #include "base/container_of.h"
@@ -24,7 +24,7 @@
 #include <utlist.h>
 
 #define ACCEPT_REST_US (100u * 1000u)
-/* What a connection costs, roughly: to find out whose it is, above all. */
+/* What a connection costs, roughly; most of it is finding out whose it is. */
 #define CONNECT_US 20u
 
 struct listener {
@@ -146,7 +146,7 @@ void server_free(struct server *server)
     sys.free(server);
 }
 
-/* The places beyond the limit are for administrators, whoever has taken the others. */
+/* The places beyond the limit are for administrators. */
 static bool take_place(const struct dialect *dialect, const void *context, struct account *account,
                        int fd)
 {

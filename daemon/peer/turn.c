@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each level is a list in the order of `used`, the time that one has had. Whoever is first has the
- * next turn, and what it took moves it, and all above it, backwards. Who comes after a silence
- * comes in at `now`, in front of all who had a turn meanwhile: silence saves nothing up, and a debt
- * is kept for as long as others wait. Where nobody is left waiting, nobody was harmed: debts are
- * forgotten, and time need not even be measured.
+ * Each level is a list in the order of `used`, the time that each has had. The first has the next
+ * turn; the time that it took moves it, and all above it, backwards. After a silence one comes in
+ * at `now`, before all that had a turn meanwhile: silence saves nothing up, and a debt stays as
+ * long as others wait. Where nobody waits, debts are forgotten and time is not measured.
  *
- * The work is one event of libevent's that lies behind those that a look at the sockets has
- * brought, so that each look only finds out who waits, and costs as little as that. Between two
- * looks little is done: who comes late waits for that, and no longer for the whole round.
+ * The work is one libevent event behind those of the last look at the sockets, so that each look
+ * only finds out who waits. Little is done between two looks: a late one waits for that little, and
+ * not for the whole round.
  */
 #include "peer/turn.h"
 #include "base/invariant.h"

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A place in the round, embedded in whoever takes part: zeroed, with `above` set, and at the bottom
+/* A place in the round, embedded in what takes part: zeroed, with `above` set, and at the bottom
  * `run`. Must not wait any more when it is freed; what is above outlives what is below. */
 struct turn {
     struct turn *above; /* in whose share it takes part; NULL: the top */
@@ -22,7 +22,7 @@ struct turn {
     struct turn *below;       /* those that wait, in the order of `used` */
     struct turn *prev, *next; /* of those that wait below `above` */
     uint64_t used;            /* time that it has had, microseconds, on the scale of `above->now` */
-    uint64_t now;             /* `used` of whoever below had the last turn */
+    uint64_t now;             /* `used` of the one below that had the last turn */
     uint64_t most;            /* the largest `used` below */
     bool waits;
 };
@@ -38,8 +38,8 @@ struct turns {
 /* The whole of the work that is done between two looks at the sockets: pieces, and microseconds. */
 #define TURNS_PIECES 8u
 #define TURNS_US     8u
-/* What one piece is charged at most, microseconds: one that took longer was interrupted, by the
- * scheduler or by a SIGSTOP, and whose piece it was is chance. */
+/* What one piece is charged at most, microseconds. One that took longer was interrupted, by the
+ * scheduler or a SIGSTOP; that is not its fault. */
 #define TURN_US_MAX 2000u
 
 void turns_init(struct turns *turns, struct event_base *base);

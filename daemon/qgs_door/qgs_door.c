@@ -6,14 +6,13 @@
  * of the question. Bytes may come in any pieces: QGS up to DCAP 1.25 misreads those, cocod does
  * not.
  *
- * Whose fault: what cannot be a frame, or is of a type that has no answer, is closed; any other
- * wrong message gets the only error that QGS ever sends, 0x12001. In raw form there is no room for
- * an error, so there a failure is a close without a byte, again as QGS does it.
+ * Faults of the peer: what cannot be a frame, or is of a type that has no answer, is closed. Any
+ * other wrong message gets the only error that QGS ever sends, 0x12001. The raw form has no error,
+ * so there a failure is a close without a byte, as QGS does it.
  *
- * EAGAIN exists in cocod's contract and not in QGS's. So it never leaves: the TDREPORT is kept in
- * the session, and offered to the broker again, less and less often, until the deadline. These
- * clients give up after 30 s, counted from about when they connected; hence the deadline counts
- * from accept.
+ * EAGAIN exists in cocod's contract and not in QGS's, so clients never see it. The TDREPORT is kept
+ * in the session and offered to the broker again, less and less often, until the deadline. These
+ * clients give up 30 s after they connected, so the deadline counts from accept.
  *
  * Always holds: a peer that has asked has a request in flight, or its retry timer is armed, or it
  * is being answered or closed.
@@ -156,10 +155,9 @@ static void send_quote(struct peer *peer, struct blob *quote)
     peer_send(peer, head, sizeof(head), quote, -1);
 }
 
-/* QGS's message in the form that the client's own library takes, whatever the version of this QGS
- * is (up to DCAP 1.20 it says minor 0, and pads what nobody asked it to pad): minor 1, as QGS says
- * it to everybody since; collateral padded for who said minor 0, platform info always. False: out
- * of memory. */
+/* Sends QGS's message as the client's own library takes it: minor 1; collateral padded for a client
+ * that said minor 0; platform info always padded. QGS up to DCAP 1.20 says minor 0 and pads both.
+ * False: out of memory. */
 static bool send_message(struct peer *peer, const struct blob *message)
 {
     size_t room = message->size + 4; /* what is added at most */
@@ -243,7 +241,7 @@ static void ask_quote(struct peer *peer)
     quotes_get(door_of(peer)->quotes, request, session->tdreport);
 }
 
-/* It was held to its end. */
+/* It was held until its deadline. */
 static void out_of_time(const struct peer *peer)
 {
     const struct history_entry entry = {.received_us = peer->since_us,
@@ -302,8 +300,8 @@ static void on_get_quote(struct peer *peer, const uint8_t *message, size_t size)
 
 /* --- the two others --------------------------------------------------------------------------- */
 
-/* Is it a good one, and allowed? Then the same question as cocod itself would ask it is in `out`:
- * clients' versions make no two of it. Its size, else 0. */
+/* Is it a good one, and allowed? Then `out` is the same question as cocod itself asks it, so that
+ * clients of all versions share one answer. Its size, else 0. */
 static size_t own_question(struct peer *peer, const uint8_t *message, size_t size,
                            uint8_t out[QUOTES_QUERY_MAX])
 {

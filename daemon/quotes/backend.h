@@ -80,24 +80,23 @@ const char *backend_name(const struct backend *backend);
 int backend_start(struct backend *backend, const uint8_t *message, size_t size, pool_done *done,
                   void *data);
 
-/* What the caller makes of a result: quotes know whom to blame. `quote_req`: the GET_QUOTE that a
- * right quote came for; NULL: it was another question. */
+/* What the caller makes of a result. `quote_req`: the GET_QUOTE that a right quote came for; NULL:
+ * it was a query. */
 void backend_note_success(struct backend *backend, const uint8_t *quote_req);
-/* Of a GET_QUOTE, charged to that VM. */
+/* A GET_QUOTE failed, and is charged to that VM. */
 void backend_note_failure(struct backend *backend, const struct doubt_vm *vm);
 /* Is there something wrong with it that explains a failure? */
 bool backend_is_at_fault(const struct backend *backend);
 
-/* It is new in the configuration: a probe is sent, so that what is wrong with it shows before a
- * guest needs it. */
+/* It is new in the configuration: sends a probe, so that what is wrong shows before a guest needs
+ * it. */
 void backend_greet(struct backend *backend);
-/* Somebody wants it: where it is set aside because it could not be reached, which is cheap to try,
- * a probe is sent, and it is DOUBTED until that is back; a little later where it was tried just
- * now.
+/* A request needs it. Where it is set aside since it could not be reached, which is cheap to try, a
+ * probe is sent, no sooner than 100 ms after the last, and it is DOUBTED until the probe is back.
  */
 void backend_wake(struct backend *backend);
 
-/* Is it still there? For who was cut off there and now waits for another: sends a probe. */
+/* Is it still there? Sends a probe: a request was cut off there, and waits for its next try. */
 void backend_look(struct backend *backend);
 
 /* `abandoned` and `service_us` are left alone. */

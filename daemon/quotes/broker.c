@@ -18,45 +18,13 @@
 /* How often the queue is looked through, at most. */
 #define LOOK_US 1000u
 
-/* --- counting --------------------------------------------------------------------------------- */
-
-static enum quote_end count_outcome(const struct request *request, uint32_t status)
-{
-    static const struct {
-        uint32_t status;
-        enum quote_end end;
-        uint64_t *counter;
-    } ends[] = {
-        {COCO_OK, QUOTE_END_OK, &metrics.quotes_ok},
-        {COCO_EINVAL, QUOTE_END_EINVAL, &metrics.quotes_einval},
-        {COCO_EAGAIN, QUOTE_END_EAGAIN, &metrics.quotes_eagain},
-        {COCO_ENODEV, QUOTE_END_ENODEV, &metrics.quotes_enodev},
-        {COCO_ETIMEDOUT, QUOTE_END_ETIMEDOUT, &metrics.quotes_etimedout},
-        {COCO_EBADMSG, QUOTE_END_EBADMSG, &metrics.quotes_ebadmsg},
-    };
-
-    if (request->peer_at_fault) {
-        metrics.quotes_refused++;
-        return QUOTE_END_REFUSED;
-    }
-    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-        if (ends[i].status != status)
-            continue;
-        ++*ends[i].counter;
-        return ends[i].end;
-    }
-    metrics.quotes_failed++;
-    return QUOTE_END_FAILED;
-}
-
 void broker_finish(struct request *request, uint32_t status, struct blob *answer)
 {
     if (status == COCO_OK && answer && answer->size > request->reply_max) {
         status = COCO_EMSGSIZE;
         request->trace.why = "the quote is larger than the guest's buffer";
     }
-    histogram_observe(&metrics.quote_us[count_outcome(request, status)], histogram_long_us,
-                      sys.now_us() - request->received_us);
+    quote_end_count(request, quote_end_of(request, status));
     request_complete(request, status, status == COCO_OK ? answer : NULL);
 }
 

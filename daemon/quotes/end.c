@@ -5,11 +5,11 @@
  * What comes back is believed only after check_quote: a quote about another TDREPORT ends here as
  * EBADMSG. What nobody waits for any more is kept.
  *
- * Who is to blame: a guest can make QGS fail at will, and then QGS looks the same as in an outage.
- * So a failure is held against the VM first (its lane: no retries and one slot until it succeeds),
- * and against the backend only as backend.c says. Failures to connect are nobody's but the
- * backend's. What QGS closed, as when it is stopped, is held against nobody before it has happened
- * more often in a row, to this job or this VM, than QGS has threads to start.
+ * Who is to blame: a guest can make QGS fail at will, and that looks like an outage. So a failure
+ * is held against the VM first (its lane has no retries and one slot until it succeeds), and
+ * against the backend only as backend.c says. Failures to connect are always the backend's. A
+ * close, as of a QGS that is stopped, is held against nobody until it has happened more often in a
+ * row, to this job or this VM, than QGS has threads to start.
  */
 #include "quotes/end.h"
 #include "base/log.h"
@@ -204,8 +204,8 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     broker_complete_waiters(job, status, NULL);
 }
 
-/* What QGS was asked was a turn, whatever became of it: else who has his requests fail would have
- * several for each. */
+/* What QGS was asked was a turn, whatever became of it: else a user whose requests fail would have
+ * several turns for each. */
 static bool had_its_turn(const struct exchange_result *result)
 {
     return result->outcome != EXCHANGE_UNREACHABLE && result->outcome != EXCHANGE_SATURATED;

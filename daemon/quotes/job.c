@@ -149,22 +149,17 @@ static void abandon_hedge(struct job *job)
 static void on_cancel(struct request *request)
 {
     struct job *job = request->holder;
+    bool late = sys.now_us() >= request->deadline_us;
 
-    uint64_t now_us = sys.now_us();
-    enum quote_end end = now_us >= request->deadline_us ? QUOTE_END_ETIMEDOUT : QUOTE_END_ECANCELED;
-
-    histogram_observe(&metrics.quote_us[end], histogram_long_us, now_us - request->received_us);
+    quote_end_count(request, late ? QUOTE_END_ETIMEDOUT : QUOTE_END_ECANCELED);
     request->trace = job->trace;
     request->peer_at_fault = job->vm_at_fault;
-    if (end == QUOTE_END_ETIMEDOUT) {
-        metrics.quotes_etimedout++;
-        request->trace.why = job->state == JOB_QUEUED
-                                 ? "its time was over while it waited for a slot of QGS"
-                                 : "its time was over before QGS answered";
-    } else {
-        metrics.quotes_ecanceled++;
+    if (!late)
         request->trace.why = "it was cancelled, or its connection closed";
-    }
+    else if (job->state == JOB_QUEUED)
+        request->trace.why = "its time was over while it waited for a slot of QGS";
+    else
+        request->trace.why = "its time was over before QGS answered";
     detach(job, request);
     if (job->waiters)
         return;

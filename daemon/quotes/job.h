@@ -11,8 +11,8 @@
 
 #include "base/blob.h"
 #include "peer/request.h"
+#include "quotes/ends.h"
 #include "quotes/queue.h"
-#include "quotes/quotes.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,7 +58,7 @@ struct job {
     unsigned closed;            /* times that QGS closed without an answer */
     unsigned refused;           /* times that QGS answered with an error */
     bool waited;                /* for a QGS, when none was in service */
-    enum quote_again again;     /* why its waiters are told EAGAIN, where they are */
+    enum quote_again again;     /* the reason, where its waiters get EAGAIN */
     struct history_entry trace; /* of its last exchange */
     bool vm_at_fault;           /* QGS refused what the VM sent, and nothing is wrong with QGS */
     size_t size;
@@ -86,7 +86,7 @@ void job_run(struct job *job, size_t source);
 /* It no longer runs: NEW again. */
 void job_stop(struct job *job);
 
-/* The request waits for the job from now on. Who leaves by himself, at his deadline or by CANCEL,
+/* The request waits for the job from now on. Its own end (deadline, CANCEL, a closed connection)
  * may leave the job ABANDONED, or free it. */
 void job_attach(struct job *job, struct request *request);
 /* Detaches the first waiter, for the caller to complete; NULL: there is none. */

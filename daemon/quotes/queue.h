@@ -87,7 +87,7 @@ void lane_unref(struct lane *lane);
 
 /* May one more request wait? Then count it. */
 bool lane_admits(const struct lane *lane);
-/* Where it does not: the key of [limits] that says so. */
+/* The key of [limits] that refuses it. */
 const char *lane_limit(const struct lane *lane);
 void lane_request_begin(struct lane *lane);
 void lane_request_end(struct lane *lane);
@@ -98,8 +98,8 @@ struct queue_item *lane_gives_way(const struct lane *lane);
 
 /* Room for one more item? */
 bool queue_has_room(const struct queue *queue);
-/* Where there is none: the item that gives way to a new one of that lane, the newest of whoever has
- * the most. NULL: nobody has more than the lane's user, nor, of that, than the lane. */
+/* Where there is none: the item that gives way to a new one of that lane, the newest of who has the
+ * most. NULL: no user has more than the lane's, nor any lane of that user more than the lane. */
 struct queue_item *queue_gives_way(const struct queue *queue, const struct lane *lane);
 void queue_push(struct queue_item *item, struct lane *lane);
 /* Before everything else: for what was begun already. */
@@ -107,8 +107,8 @@ void queue_push_front(struct queue_item *item, struct lane *lane);
 /* Before everything else of its lane, which waits for its turn. */
 void queue_push_next(struct queue_item *item, struct lane *lane);
 void queue_remove(struct queue_item *item);
-/* The next in turn whose lane may have a slot and that `fits`; NULL: none. Each lane is asked for
- * its first item only, but for those that yield. */
+/* The next in turn whose lane may have a slot and that `fits`; NULL: none. Of a lane only the first
+ * item counts, and those behind items that yield. */
 struct queue_item *queue_pop(struct queue *queue, bool (*fits)(void *data, struct queue_item *item),
                              void *data);
 /* All items, those of a lane in their order; NULL: there are no more. The one before may be removed

@@ -8,6 +8,7 @@
 #include "base/timer.h"
 #include "coco_limits.h"
 #include "quotes/backend.h"
+#include "quotes/ends.h"
 #include "quotes/kept.h"
 #include <event2/event.h>
 #include <stdbool.h>
@@ -19,38 +20,6 @@ struct account_key;
 struct family_table;
 struct history;
 struct request;
-
-/* How a QUOTE_GET ends, and its name in metrics. */
-#define QUOTE_END_TABLE_OF(X)           \
-    X(QUOTE_END_OK, "ok")               \
-    X(QUOTE_END_EINVAL, "einval")       \
-    X(QUOTE_END_EAGAIN, "eagain")       \
-    X(QUOTE_END_ETIMEDOUT, "etimedout") \
-    X(QUOTE_END_ENODEV, "enodev")       \
-    X(QUOTE_END_EBADMSG, "ebadmsg")     \
-    X(QUOTE_END_ECANCELED, "ecanceled") \
-    X(QUOTE_END_FAILED, "failed")       \
-    X(QUOTE_END_REFUSED, "refused") /* QGS refused that VM's, and nothing is known against QGS */
-
-/* Why a QUOTE_GET is EAGAIN, and its name in metrics. */
-#define QUOTE_AGAIN_TABLE_OF(X)                                                                    \
-    X(QUOTE_AGAIN_SESSION, "session_limit") /* too many of its session are in flight */            \
-    X(QUOTE_AGAIN_VM, "vm_limit")           /* [limits] requests_per_account, requests_per_user */ \
-    X(QUOTE_AGAIN_QUEUE, "queue_full")      /* [quotes] queue */                                   \
-    X(QUOTE_AGAIN_SHARE, "gave_way")        /* no room; it gave way to one who had less */         \
-    X(QUOTE_AGAIN_HOPELESS, "hopeless")     /* it could not be answered by its deadline */         \
-    X(QUOTE_AGAIN_SATURATED, "qgs_saturated") /* QGS's backlog is full */                          \
-    X(QUOTE_AGAIN_MEMORY, "memory")           /* [quotes] queue_memory, or memory */               \
-    X(QUOTE_AGAIN_DRAINED, "drained")         /* an administrator wants it so */
-
-#define QUOTE_ID(id, name) id,
-enum quote_end {
-    QUOTE_END_TABLE_OF(QUOTE_ID) QUOTE_ENDS,
-};
-enum quote_again {
-    QUOTE_AGAIN_TABLE_OF(QUOTE_ID) QUOTE_AGAINS,
-};
-#undef QUOTE_ID
 
 /* What the metrics page says of them: from a struct quotes. */
 extern const struct family_table quotes_families;

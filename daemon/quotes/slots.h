@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Of the way that a QGS that is set aside is tried again. */
+/* Between two tries of a QGS that is set aside; AWAY: of one that cannot be reached. */
 #define SLOTS_PAUSE_MIN_US      (1u * 1000u * 1000u)
 #define SLOTS_PAUSE_MAX_US      (5u * 1000u * 1000u)
 #define SLOTS_AWAY_PAUSE_MIN_US (100u * 1000u)

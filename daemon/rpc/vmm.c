@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The VMM's frontend: frames are RPC messages (proto/wire.h), calls are spelled as PROTOCOL.md
- * says.
+ * Frames are the messages of proto/wire.h; what they mean is in PROTOCOL.md.
  *
  * CERTS_GET is answered from the gate within its dispatch, with the header on the stack and the
- * table by reference; where the gate says that it may wait, it becomes a request, and the gate is
+ * table by reference. Where the gate says that it may wait, it becomes a request, and the gate is
  * asked again when that is over. QUOTE_GET becomes a request that the quotes service completes.
  *
- * Whose fault: broken framing and broken session rules close; a malformed payload is EINVAL and the
- * session lives; a malformed one-way message is counted and forgotten.
+ * Faults of the peer: broken framing and broken session rules close; a malformed payload is EINVAL;
+ * a malformed one-way message is counted and dropped.
  */
 #include "rpc/vmm.h"
 #include "base/log.h"
@@ -126,8 +125,8 @@ static void refuse_hello(struct peer *peer, const struct coco_header *call, uint
     peer_finish(peer, CLOSE_REFUSED);
 }
 
-/* A lease descriptor where the client asked for one and there is a table file: -1 where not. False:
- * there should be one and there is none; a VMM that went on would believe itself protected. */
+/* A lease descriptor where the client asked for one and there is a table file; else -1. False:
+ * there should be one and there is none. A VMM that went on would believe itself protected. */
 static bool open_lease(struct peer *peer, uint32_t *features, int *ret_fd)
 {
     struct session *session = session_of(peer);
@@ -261,7 +260,7 @@ static enum certs_end send_certs(struct peer *peer, uint64_t id, const struct ce
     return end;
 }
 
-/* The end of one that waited: the gate says now what it gets, unless it has ended otherwise. */
+/* The end of one that waited: the gate now says what it gets, unless it ended otherwise. */
 static void answer_waited(struct peer *peer, const struct request *request, uint32_t status)
 {
     struct certs *certs = vmm_of(peer)->certs;
@@ -281,8 +280,8 @@ static void answer_waited(struct peer *peer, const struct request *request, uint
         histogram_observe(&metrics.certs_us[end], histogram_short_us, took_us);
 }
 
-/* A session may have as many in flight as HELLO said; an account, as many wait for anything as it
- * may have connections. */
+/* A session may have as many in flight as HELLO says, an account as many as it may have
+ * connections. */
 static enum certs_reason wait_for_certs(struct peer *peer, const struct coco_header *call,
                                         uint64_t npages, bool measured)
 {

@@ -5,7 +5,8 @@
  * structures, and /dev/sev's firmware is played with them. So a layout is right only where a field
  * arrives by the kernel's name for it.
  *
- * Prints a line for each that holds or does not; the exit status is the number of those that do not.
+ * Prints a line for each that holds or does not; the exit status is the number of those that do
+ * not.
  */
 #include "coco/coco.h"
 #include "sev/device.h"
@@ -234,7 +235,8 @@ static void try_events(void)
     holds(good, "KVM_EXIT_SYSTEM_EVENT through system_event");
 }
 
-/* --- ioctls of /dev/kvm ------------------------------------------------------------------------ */
+/* --- ioctls of /dev/kvm ------------------------------------------------------------------------
+ * */
 
 static struct kvm_device_attr asked;
 static struct kvm_sev_cmd commanded;
@@ -277,7 +279,8 @@ static void try_switch(void)
           "coco_snp_enable through struct kvm_sev_cmd");
 }
 
-/* --- /dev/sev ---------------------------------------------------------------------------------- */
+/* --- /dev/sev ----------------------------------------------------------------------------------
+ * */
 
 #define REPORTED_TCB 0xd516000000000004ull /* a Milan's 4.0.22.213 */
 

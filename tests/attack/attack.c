@@ -3,6 +3,7 @@
  * See attack.h.
  */
 #include "attack.h"
+#include "local_socket.h"
 #include "wire.h"
 #include <errno.h>
 #include <grp.h>

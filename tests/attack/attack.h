@@ -38,7 +38,8 @@ void attack_end(struct attacker *attacker);
 /* All of it at once. */
 uint32_t attack_as(uid_t uid, uint32_t (*run)(const struct host *host), const struct host *host);
 
-/* For attackers. Sends HELLO; the status of its reply, which stays unread where `leave`; -1: there is none. */
+/* For attackers. Sends HELLO; the status of its reply, which stays unread where `leave`; -1: there
+ * is none. */
 int attack_hello(int fd, uint32_t features, bool leave);
 /* PING, and its right answer within 5 s. */
 bool attack_ping(int fd);

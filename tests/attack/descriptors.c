@@ -7,6 +7,7 @@
  * 20,000 here), and from then on nobody got a new session with a lease, not even after a restart.
  */
 #include "attack.h"
+#include "local_socket.h"
 #include "wire.h"
 #include <errno.h>
 #include <stdio.h>

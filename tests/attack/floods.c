@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What floods do to a good client: cocod alone on one CPU, the client first on the other, which it
- * shares with the attackers (SCHED_FIFO, so that the scheduler is not what is measured; it is root's).
+ * shares with the attackers (SCHED_FIFO, so that the scheduler is not what is measured; it is
+ * root's).
  *
- * The client asks for certificates, one request at a time with a pause between, quietly at first and
- * then beside each flood: by one process with 256 connections, then by several of the same user. What
- * counts is the ratio of its 99th percentile to that of the quiet phases around the flood.
+ * The client asks for certificates, one request at a time with a pause between, quietly at first
+ * and then beside each flood: by one process with 256 connections, then by several of the same
+ * user. What counts is the ratio of its 99th percentile to that of the quiet phases around the
+ * flood.
  */
 #include "bench/bench.h"
 #include "coco_limits.h"
+#include "measure.h"
 #include "tdx_quote.h"
 #include "wire.h"
 #include <errno.h>
@@ -48,14 +51,6 @@ int bench_fail(int error, const char *format, ...)
     va_end(arguments);
     fprintf(stderr, ": %s\n", strerror(error));
     return -error;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* --- the attackers ---------------------------------------------------------------------------- */
@@ -214,7 +209,8 @@ static int open_one(const struct attack *attack)
     return fd;
 }
 
-/* Sends what the socket takes of the burst, from where it was left. False: the connection is gone. */
+/* Sends what the socket takes of the burst, from where it was left. False: the connection is gone.
+ * */
 static bool push(const struct attack *attack, int fd, size_t *at)
 {
     size_t room = attack->burst_size - *at;
@@ -287,22 +283,15 @@ struct figures {
     double p50_us, p99_us;
 };
 
-static int compare(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 static int ask(const struct bench_target *target, int fd, uint32_t *ret_ns)
 {
     static uint8_t reply[1u << 16];
-    uint64_t begin = now_ns();
+    uint64_t begin = monotonic_ns();
     int r = bench_send_all(fd, target->request, target->request_size);
 
     if (r == 0)
         r = bench_recv_all(fd, reply, target->reply_size);
-    *ret_ns = (uint32_t)(now_ns() - begin);
+    *ret_ns = (uint32_t)(monotonic_ns() - begin);
     if (r == 0 && memcmp(reply + 24, target->reply + 24, target->reply_size - 24) != 0)
         r = -EBADMSG;
     return r;
@@ -312,16 +301,16 @@ static int measure(const struct bench_target *target, int fd, double seconds, st
 {
     static uint32_t samples[SAMPLES_MAX];
     const struct timespec pause = {.tv_nsec = PAUSE_NS};
-    uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
+    uint64_t end = monotonic_ns() + (uint64_t)(seconds * 1e9);
     size_t n = 0;
 
-    while (n < SAMPLES_MAX && now_ns() < end) {
+    while (n < SAMPLES_MAX && monotonic_ns() < end) {
         int r = ask(target, fd, &samples[n++]);
         if (r < 0)
             return bench_fail(-r, "the good client");
         nanosleep(&pause, NULL);
     }
-    qsort(samples, n, sizeof(samples[0]), compare);
+    sort_u32(samples, n);
     size_t half = n / 2, last = n - 1 - n / 100;
     *ret = (struct figures){samples[half] / 1e3, samples[last] / 1e3};
     return 0;
@@ -358,9 +347,9 @@ static int flood(struct run *run, const struct flood *what, unsigned processes)
     for (unsigned i = 0; i < processes; i++)
         pids[i] = start_attacker(&attack, run->client_cpu);
     nanosleep(&settle, NULL);
-    uint64_t before = *run->sent, began = now_ns();
+    uint64_t before = *run->sent, began = monotonic_ns();
     r = measure(&run->servers.cocod, run->fd, run->seconds, &beside);
-    double per_s = (double)(*run->sent - before) * 1e9 / (double)(now_ns() - began);
+    double per_s = (double)(*run->sent - before) * 1e9 / (double)(monotonic_ns() - began);
     for (unsigned i = 0; i < processes; i++)
         if (pids[i] > 0)
             kill(pids[i], SIGKILL);

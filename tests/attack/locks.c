@@ -9,6 +9,7 @@
  * How long another's lease takes is the kernel's, and printed only (docs/rotation.md).
  */
 #include "attack.h"
+#include "measure.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,14 +29,6 @@
 static struct host host;
 static int kind; /* F_OFD_SETLK, F_SETLK */
 static unsigned n_locks;
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
 
 static int set_lock(int fd, int command, short type, off_t start, off_t length)
 {
@@ -59,13 +52,6 @@ static uint32_t keep_locks(const struct host *h)
     return n;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const uint32_t *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
 /* The median of another's lease, taken and given back, in ns. */
 static uint32_t take_leases(const struct host *h)
 {
@@ -81,7 +67,7 @@ static uint32_t take_leases(const struct host *h)
         clock_gettime(CLOCK_MONOTONIC, &to);
         took[i] = (uint32_t)((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec);
     }
-    qsort(took, SAMPLES, sizeof(took[0]), compare);
+    sort_u32(took, SAMPLES);
     return took[SAMPLES / 2];
 }
 
@@ -103,9 +89,9 @@ static uint32_t get_chains(const struct host *h)
 /* A run of cococtl that must end so, and in time; how long it took. */
 static uint64_t run(const char *const *words, int status, char **ret_output)
 {
-    uint64_t begun_us = now_us();
+    uint64_t begun_us = monotonic_us();
     int got = host_cococtl(&host, words, ret_output);
-    uint64_t took_us = now_us() - begun_us;
+    uint64_t took_us = monotonic_us() - begun_us;
 
     ck_assert_msg(got == status, "cococtl %s: %d, not %d:\n%s", words[0], got, status, *ret_output);
     ck_assert_uint_lt(took_us, ENDED_US);

@@ -7,6 +7,7 @@
  * 1.05 GiB, with 1 MiB of a call in each connection.
  */
 #include "attack.h"
+#include "local_socket.h"
 #include "wire.h"
 #include <errno.h>
 #include <fcntl.h>

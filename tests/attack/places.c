@@ -6,6 +6,7 @@
  * none got in, nor did root's cococtl.
  */
 #include "attack.h"
+#include "local_socket.h"
 #include <stdio.h>
 #include <unistd.h>
 

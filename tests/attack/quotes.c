@@ -3,15 +3,16 @@
  * What one user's processes cost another user who wants quotes: `make attack-quotes`.
  *
  * cocod as a process, a simulated QGS of 4 threads and 20 ms a quote, and two users. One asks for a
- * quote after the other; first alone, then beside 100 and 1000 processes of the other, each with one
- * request always in flight; then beside 1000 of which each sends wrong MACs, which QGS refuses. All
- * is measured in one run: only the ratios say anything.
+ * quote after the other; first alone, then beside 100 and 1000 processes of the other, each with
+ * one request always in flight; then beside 1000 of which each sends wrong MACs, which QGS refuses.
+ * All is measured in one run: only the ratios say anything.
  *
  * It fails where the one is ever told to come again, where the flood did not fill every slot, or
  * where the median is more than what was promised: the quote that is being made, one turn of the
  * other's, and its own, which is three times the quiet one.
  */
 #include "integration/host.h"
+#include "measure.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <grp.h>
@@ -49,14 +50,6 @@ struct figures {
     unsigned n, refused;
     double flood_per_s;
 };
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
 
 static void become(uid_t uid)
 {
@@ -119,21 +112,14 @@ static void ask(uint64_t seed, struct figures *out)
 {
     become(VICTIM);
     struct coco_client *client = host_client(&host, 0);
-    uint64_t until_us = now_us() + RUN_US;
-    while (out->n < SAMPLES && now_us() < until_us) {
-        uint64_t begun_us = now_us();
+    uint64_t until_us = monotonic_us() + RUN_US;
+    while (out->n < SAMPLES && monotonic_us() < until_us) {
+        uint64_t begun_us = monotonic_us();
         if (get_quote(client, seed + out->n, false) != 0)
             out->refused++;
-        out->us[out->n++] = now_us() - begun_us;
+        out->us[out->n++] = monotonic_us() - begun_us;
     }
     _exit(0);
-}
-
-static int compare(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
 }
 
 /* In a process of its own, whose figures are in shared memory. False: it could not be run. */
@@ -146,16 +132,16 @@ static bool measure(const char *name, unsigned processes, bool bad_mac, struct f
     unsigned n = start_flood(pids, processes, bad_mac);
     sleep(processes > 0 ? 3 : 0); /* until all ask */
     done->answered = done->refused = 0;
-    uint64_t begun_us = now_us();
+    uint64_t begun_us = monotonic_us();
     pid_t pid = fork();
     if (pid == 0)
         ask(seed, out);
     seed += SAMPLES;
     bool ran = pid > 0 && waitpid(pid, NULL, 0) == pid && n == processes;
-    out->flood_per_s =
-        (double)(bad_mac ? done->refused : done->answered) * 1e6 / (double)(now_us() - begun_us);
+    out->flood_per_s = (double)(bad_mac ? done->refused : done->answered) * 1e6 /
+                       (double)(monotonic_us() - begun_us);
     end_flood(pids, n);
-    qsort(out->us, out->n, sizeof(out->us[0]), compare);
+    sort_u64(out->us, out->n);
     size_t half = out->n / 2, last = out->n * 99 / 100;
     printf("%-28s p50 %7.1f ms   p99 %7.1f ms   refused %3u of %3u   the flood: %.0f quotes/s\n",
            name, (double)out->us[half] / 1e3, (double)out->us[last] / 1e3, out->refused, out->n,

@@ -7,6 +7,7 @@
  * selection failed, and guests had EIO until long after the attack.
  */
 #include "attack.h"
+#include "local_socket.h"
 #include "snp_pki.h"
 #include <errno.h>
 #include <poll.h>

@@ -14,6 +14,7 @@
  */
 #include "bench.h"
 #include "coco_limits.h"
+#include "measure.h"
 #include <coco/coco.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -87,13 +88,6 @@ static bool window_take(struct window *w, uint64_t asked_ns, uint64_t ended_ns)
     return true;
 }
 
-static int compare_latencies(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* The latency that `percent` of the requests do not exceed (nearest rank). */
 static double percentile_us(const struct window *w, size_t percent)
 {
@@ -106,7 +100,7 @@ static void window_close(struct window *w, struct bench_sample *ret)
 {
     double cpu_ns = w->has_cpu ? (double)(now_ns(w->cpu) - w->cpu_from_ns) : -1;
 
-    qsort(w->latencies_ns, w->n, sizeof(*w->latencies_ns), compare_latencies);
+    sort_u32(w->latencies_ns, w->n);
     ret->p50_us = percentile_us(w, 50);
     ret->p99_us = percentile_us(w, 99);
     ret->per_s = (double)w->n * 1e9 / (double)(w->last_ns - w->from_ns);

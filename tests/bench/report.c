@@ -9,6 +9,7 @@
  */
 #include "bench.h"
 #include "coco_limits.h"
+#include "measure.h"
 #include <stdlib.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -67,16 +68,9 @@ static double value(const struct bench_sample *s, enum metric metric)
     return 0;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static struct range range_of(double *values, unsigned n)
 {
-    qsort(values, n, sizeof(*values), compare_doubles);
+    sort_doubles(values, n);
     return (struct range){.median = n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2,
                           .lowest = values[0],
                           .highest = values[n - 1]};

@@ -6,6 +6,7 @@
  */
 #include "ground.h"
 #include "guests.h"
+#include "local_socket.h"
 #include "status.h"
 #include "tdx_quote.h"
 #include "wire.h"
@@ -87,11 +88,11 @@ static void begin(struct session *s)
     memset(s, 0, sizeof(*s));
     s->fd = fd;
     s->life = life;
-    s->next_us = now_us() + 100000;
+    s->next_us = monotonic_us() + 100000;
     if (fd < 0)
         return;
     s->next_id = 1;
-    s->greeted_by_us = now_us() + LATE_US;
+    s->greeted_by_us = monotonic_us() + LATE_US;
     coco_hello_encode(&hello, payload);
     put(s, COCO_HELLO, s->next_id++, 0, payload, sizeof(payload));
 }
@@ -103,7 +104,8 @@ static void ask_something(struct session *s, struct ask *ask)
     uint8_t payload[COCO_QUOTE_GET_SIZE], tdreport[COCO_TDREPORT_SIZE];
     const struct coco_quote_get quote = {.quote_max = 16384, .tdreport = tdreport};
 
-    *ask = (struct ask){.id = s->next_id++, .until_us = now_us() + timeout_ms * 1000u + LATE_US};
+    *ask =
+        (struct ask){.id = s->next_id++, .until_us = monotonic_us() + timeout_ms * 1000u + LATE_US};
     if (kind < 50) {
         ask->type = COCO_CERTS_REPLY;
         coco_certs_get_encode(&certs, payload);
@@ -133,9 +135,9 @@ static void ask_something(struct session *s, struct ask *ask)
 
 static void ask_more(struct session *s)
 {
-    if (!s->greeted || s->out_size > 0 || now_us() < s->next_us)
+    if (!s->greeted || s->out_size > 0 || monotonic_us() < s->next_us)
         return;
-    s->next_us = now_us() + 1000 * below(60);
+    s->next_us = monotonic_us() + 1000 * below(60);
     for (unsigned i = 0; i < AT_ONCE; i++)
         if (s->asks[i].type == 0 && below(2) == 0)
             ask_something(s, &s->asks[i]);
@@ -197,7 +199,7 @@ static bool take(struct session *s, const struct coco_header *header, const uint
     look_at_answer(ask, header, payload);
     ask->type = 0;
     atomic_fetch_add(&counts->answered, 1);
-    atomic_store(&counts->answer_us, now_us());
+    atomic_store(&counts->answer_us, monotonic_us());
     return true;
 }
 
@@ -230,7 +232,7 @@ static bool take_all(struct session *s)
  * refused for want of a place. */
 static void look_at_end(const struct session *s)
 {
-    const uint64_t until_us = now_us() + CLOSED_US;
+    const uint64_t until_us = monotonic_us() + CLOSED_US;
     unsigned n = 0;
 
     for (unsigned i = 0; i < AT_ONCE; i++)
@@ -241,7 +243,7 @@ static void look_at_end(const struct session *s)
         return;
     }
     while (atomic_load(&ground->life) == s->life)
-        if (now_us() > until_us) {
+        if (monotonic_us() > until_us) {
             violate("closed",
                     "asker %u: its session ended %llu s ago and cocod lives; %u waited for "
                     "answers, %zu of %zu bytes were sent, %zu of an answer received: %s",
@@ -257,7 +259,7 @@ static void end(struct session *s)
 {
     close(s->fd);
     s->fd = -1;
-    s->next_us = now_us() + 50000 + 1000 * below(200);
+    s->next_us = monotonic_us() + 50000 + 1000 * below(200);
 }
 
 static bool move(struct session *s)
@@ -303,7 +305,7 @@ void asker_main(unsigned n, unsigned long long seed)
     for (;;) {
         for (unsigned i = 0; i < ASKS; i++) {
             struct session *s = &sessions[i];
-            if (s->fd < 0 && now_us() >= s->next_us)
+            if (s->fd < 0 && monotonic_us() >= s->next_us)
                 begin(s);
             if (s->fd >= 0)
                 ask_more(s);
@@ -319,7 +321,7 @@ void asker_main(unsigned n, unsigned long long seed)
                 look_at_end(s);
                 end(s);
             } else {
-                look_at_times(s, now_us());
+                look_at_times(s, monotonic_us());
             }
         }
     }

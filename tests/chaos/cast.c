@@ -5,6 +5,7 @@
 #include "director.h"
 #include "ground.h"
 #include "guests.h"
+#include "local_socket.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,12 +24,9 @@
 
 int listening(const char *path, gid_t gid)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = unix_listen(path, 4096, SOCK_NONBLOCK);
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    ck_assert_int_eq(listen(fd, 4096), 0);
+    ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(chmod(path, 0660), 0);
     own(path, ground->root ? 0 : getuid(), gid);
     return fd;
@@ -64,7 +61,7 @@ void start_cocod(unsigned unused)
 /* Its end was wanted; exit status or 128 + signal. */
 int end_cocod(int number)
 {
-    const uint64_t hangs_us = now_us() + patience_us();
+    const uint64_t hangs_us = monotonic_us() + patience_us();
     int status = 0;
 
     if (!run.cocod_up)
@@ -72,7 +69,7 @@ int end_cocod(int number)
     atomic_fetch_add(&ground->life, 1);
     kill(run.host.cocod.pid, number);
     while (waitpid(run.host.cocod.pid, &status, WNOHANG) == 0) {
-        if (now_us() > hangs_us) {
+        if (monotonic_us() > hangs_us) {
             violate("hangs", "cocod does not end");
             break;
         }
@@ -147,9 +144,9 @@ void sample(void)
 {
     static uint64_t next_us;
 
-    if (now_us() < next_us || !run.cocod_up)
+    if (monotonic_us() < next_us || !run.cocod_up)
         return;
-    next_us = now_us() + 500000;
+    next_us = monotonic_us() + 500000;
     const unsigned long kib = cocod_kib(), files = cocod_files();
     run.most_kib = kib > run.most_kib ? kib : run.most_kib;
     run.most_files = files > run.most_files ? files : run.most_files;
@@ -157,7 +154,7 @@ void sample(void)
         violate("memory", "cocod has %lu KiB, its unit's MemoryMax is %lu", kib, MEMORY_MAX_KIB);
     for (unsigned i = 0; i < VMS; i++) {
         const struct vm_counts *c = &ground->vms[i];
-        const uint64_t now = now_us(), at = atomic_load(&c->report_us),
+        const uint64_t now = monotonic_us(), at = atomic_load(&c->report_us),
                        quote_at = atomic_load(&c->quote_us);
         if (now > at + patience_us() || now > quote_at + patience_us())
             violate("starved", "VM %u: no %s has ended for %llu s", i,
@@ -289,7 +286,7 @@ void look_after_the_others(void)
             t->pid = 0;
             if (!WIFEXITED(status))
                 violate("died", "cococtl: signal %d", WTERMSIG(status));
-        } else if (now_us() > t->since_us + patience_us()) {
+        } else if (monotonic_us() > t->since_us + patience_us()) {
             violate("hangs", "cococtl, pid %d", (int)t->pid);
         }
     }
@@ -322,7 +319,7 @@ void start_tool(const char *const *words)
             execv(program, (char *const *)(uintptr_t)argv);
             _exit(127);
         }
-        run.tools[i] = (struct running){.pid = pid, .since_us = now_us()};
+        run.tools[i] = (struct running){.pid = pid, .since_us = monotonic_us()};
         return;
     }
 }
@@ -337,7 +334,7 @@ void step_updater(void)
         updater_tell(&run.updater);
     }
     if (!updater_look(&run.updater)) {
-        if (now_us() > run.updater_since_us + patience_us())
+        if (monotonic_us() > run.updater_since_us + patience_us())
             violate("hangs", "cococtl certs rotate: %s", updater_output(&run.updater));
         return;
     }

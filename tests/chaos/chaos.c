@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `make chaos`: everything that may happen to a host, at once and for long, by real processes: cocod
- * under a user of its own behind sockets that outlive it, VMMs and clients of several users, QGS and
- * the platform's helper, cococtl, and those who want the others to come to harm (hostile.c). This
- * process starts and ends them all, plays the hand of the administrator and of fate, and looks on.
+ * `make chaos`: everything that may happen to a host, at once and for long, by real processes:
+ * cocod under a user of its own behind sockets that outlive it, VMMs and clients of several users,
+ * QGS and the platform's helper, cococtl, and those who want the others to come to harm
+ * (hostile.c). This process starts and ends them all, plays the hand of the administrator and of
+ * fate, and looks on.
  *
  * What happens, and when, is drawn from the seed alone: event after event from a shuffled deck in
  * which each kind lies as often as its weight, so that even a short run has all of them. What comes
  * of it is up to the machine; the same seed is the same plan, not the same run. Every event and its
  * end is a line with its time.
  *
- * Now and then the run comes to rest: whatever is broken is mended, whoever is hostile is gone. Then
- * guests must get chains and quotes again, and cocod must be as small as it was. Two times of three
- * cocod is not ended from one rest to the next, and once that is long: what it does not give back
- * would go with it, and so would what it owes.
+ * Now and then the run comes to rest: whatever is broken is mended, whoever is hostile is gone.
+ * Then guests must get chains and quotes again, and cocod must be as small as it was. Two times of
+ * three cocod is not ended from one rest to the next, and once that is long: what it does not give
+ * back would go with it, and so would what it owes.
  *
  * No bound here is a latency. Each is so long that only what makes no progress reaches it.
  *
- * CHAOS_SECONDS (60), CHAOS_SEED (of the time), CHAOS_HOSTILE (names, all; "none"). For tests/chaos/check
- * CHAOS_COCOD, CHAOS_PATIENCE_S.
+ * CHAOS_SECONDS (60), CHAOS_SEED (of the time), CHAOS_HOSTILE (names, all; "none"). For
+ * tests/chaos/check CHAOS_COCOD, CHAOS_PATIENCE_S.
  */
 #include "director.h"
 #include "ground.h"
@@ -58,7 +59,7 @@ static struct end ends[64];
 
 static double at_s(void)
 {
-    return (double)(now_us() - ground->began_us) / 1e6;
+    return (double)(monotonic_us() - ground->began_us) / 1e6;
 }
 
 __attribute__((format(printf, 2, 3))) void tell(const char *name, const char *format, ...)
@@ -92,7 +93,7 @@ void at_end(uint64_t after_us, void (*fn)(unsigned), unsigned arg, const char *n
 {
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
         if (!ends[i].fn) {
-            ends[i] = (struct end){now_us() + after_us, fn, arg, name};
+            ends[i] = (struct end){monotonic_us() + after_us, fn, arg, name};
             return;
         }
     fn(arg);
@@ -102,7 +103,7 @@ static void run_ends(bool all)
 {
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         struct end e = ends[i];
-        if (!e.fn || (!all && now_us() < e.at_us))
+        if (!e.fn || (!all && monotonic_us() < e.at_us))
             continue;
         ends[i].fn = NULL;
         tell(e.name, "ends");
@@ -159,7 +160,7 @@ static const char *not_yet(const uint64_t from[VMS][2], const uint64_t answers[A
 
 static void mend_all(void)
 {
-    const uint64_t hangs_us = now_us() + 2 * patience_us();
+    const uint64_t hangs_us = monotonic_us() + 2 * patience_us();
 
     run_ends(true);
     /* Again, since what was denied last may have been read-only when it was to be mended. */
@@ -170,7 +171,7 @@ static void mend_all(void)
         start_cocod(0);
     while (busy()) {
         tick();
-        if (now_us() > hangs_us)
+        if (monotonic_us() > hangs_us)
             violate("hangs", "somebody does not end");
         rest_ms(5);
     }
@@ -203,10 +204,10 @@ static void come_to_rest(void)
     }
     for (unsigned i = 0; i < ASKERS; i++)
         answers[i] = atomic_load(&ground->askers[i].answered);
-    const uint64_t since_us = now_us();
+    const uint64_t since_us = monotonic_us();
     while ((what = not_yet(from, answers))) {
         tick();
-        if (now_us() > since_us + patience_us()) {
+        if (monotonic_us() > since_us + patience_us()) {
             violate(strstr(what, "descriptors") ? "descriptors" : "starved", "at rest, %s", what);
             fail_if_violated();
         }
@@ -352,19 +353,19 @@ TEST(nothing_comes_to_harm)
     (void)signal(SIGPIPE, SIG_IGN);
     begin();
     come_to_rest();
-    end_us = now_us() + seconds() * UINT64_C(1000000);
-    event_us = now_us();
-    rest_us = now_us() + STRETCH_US;
-    while (now_us() < end_us) {
+    end_us = monotonic_us() + seconds() * UINT64_C(1000000);
+    event_us = monotonic_us();
+    rest_us = monotonic_us() + STRETCH_US;
+    while (monotonic_us() < end_us) {
         tick();
-        if (now_us() >= event_us) {
+        if (monotonic_us() >= event_us) {
             next_event();
-            event_us = now_us() + 1000 * (20 + below(500));
+            event_us = monotonic_us() + 1000 * (20 + below(500));
         }
-        if (now_us() >= rest_us) {
+        if (monotonic_us() >= rest_us) {
             come_to_rest();
-            event_us = now_us();
-            rest_us = now_us() + (run.rests % 3 == 0 ? STRETCHED_US : STRETCH_US);
+            event_us = monotonic_us();
+            rest_us = monotonic_us() + (run.rests % 3 == 0 ? STRETCHED_US : STRETCH_US);
         }
         rest_ms(2);
     }

@@ -40,7 +40,7 @@ static void rotate(draw_t draw)
         return;
     }
     run.updater_next = draw[0] % CHAINS;
-    run.updater_since_us = now_us();
+    run.updater_since_us = monotonic_us();
     tell("rotate", "to chain %u%s, the command rests %u ms%s", run.updater_next,
          options.leaves ? ", by a process that the command leaves behind" : "", options.rests_ms,
          draw[3] % 3 == 0 ? ", cococtl will be killed" : "");
@@ -70,7 +70,7 @@ static void rotate_quietly(draw_t draw)
         rest_ms(hold_ms);
         _exit(0);
     }
-    run.quiet_updater = (struct running){.pid = pid, .since_us = now_us()};
+    run.quiet_updater = (struct running){.pid = pid, .since_us = monotonic_us()};
 }
 
 static void kill_cocod(draw_t draw)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "measure.h"
 #include "snp_pki.h"
 #include "support.h"
 #include <stdatomic.h>
@@ -65,7 +66,6 @@ struct ground {
 
 extern struct ground *ground;
 
-uint64_t now_us(void);
 void rest_ms(unsigned ms);
 /* Nothing takes that long which makes progress: CHAOS_PATIENCE_S, or three minutes. */
 uint64_t patience_us(void);

@@ -56,7 +56,7 @@ static void judge_report(void *userdata, unsigned vcpu, const struct snp_guest *
     enum snp_verdict verdict = snp_guest_judge(guest, ground->ark, (int64_t)time(NULL), &why);
     const unsigned n = *(const unsigned *)userdata;
 
-    atomic_store(&counts->report_us, now_us());
+    atomic_store(&counts->report_us, monotonic_us());
     switch (verdict) {
     case SNP_VERDICT_OK:
         atomic_fetch_add(&counts->reports, 1);
@@ -88,7 +88,7 @@ static void judge_quote(void *userdata, unsigned vcpu, const struct tdx_guest *g
     const unsigned n = *(const unsigned *)userdata;
     const char *row = "foreign quote";
 
-    atomic_store(&counts->quote_us, now_us());
+    atomic_store(&counts->quote_us, monotonic_us());
     switch (verdict) {
     case TDX_VERDICT_OK:
         atomic_fetch_add(&counts->quotes, 1);

@@ -4,6 +4,7 @@
  */
 #include "hostile.h"
 #include "ground.h"
+#include "local_socket.h"
 #include "tdx_quote.h"
 #include "wire.h"
 #include <errno.h>

@@ -9,6 +9,7 @@
  * COCO_SOAK: how many requests.
  */
 #include "integration/host.h"
+#include "local_socket.h"
 #include "status.h"
 #include "tdx_quote.h"
 #include "wire.h"
@@ -82,16 +83,6 @@ static size_t frame(uint8_t *out, uint16_t type, uint64_t id, const void *payloa
     return COCO_HEADER_SIZE + size;
 }
 
-static void send_all(int fd, const uint8_t *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = send(fd, bytes, size, MSG_NOSIGNAL);
-        ck_assert_msg(n > 0, "send: %s", strerror(errno));
-        bytes += n;
-        size -= (size_t)n;
-    }
-}
-
 /* Greets, and waits for the answer; what came with it is closed. */
 static int begin_session(uint32_t features)
 {
@@ -114,7 +105,7 @@ static int begin_session(uint32_t features)
 
     const int fd = host_connect_raw(host.rpc);
     coco_hello_encode(&hello, payload);
-    send_all(fd, bytes, frame(bytes, COCO_HELLO, 1, payload, sizeof(payload)));
+    ck_assert(send_all(fd, bytes, frame(bytes, COCO_HELLO, 1, payload, sizeof(payload))));
     ck_assert_int_eq(recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL), (int)iov.iov_len);
     ck_assert_int_eq(coco_header_decode(bytes, &header), 0);
     ck_assert_uint_eq(header.status, COCO_OK);
@@ -149,7 +140,7 @@ static void ask(struct session *s, unsigned n)
         }
     }
     s->asked += n;
-    send_all(s->fd, bytes, size);
+    ck_assert(send_all(s->fd, bytes, size));
 }
 
 static void take(struct session *s)

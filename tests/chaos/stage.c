@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The host of a chaos run, made before anything happens: chains, folders on small disks of their own,
- * a clock, sockets, and everybody's first start.
+ * The host of a chaos run, made before anything happens: chains, folders on small disks of their
+ * own, a clock, sockets, and everybody's first start.
  */
 #include "director.h"
 #include "ground.h"
@@ -182,10 +182,10 @@ void begin(void)
     write_config("");
     set_firmware(0, "ok");
     updater_init(&run.updater, run.host.dir);
-    ground->began_us = now_us();
+    ground->began_us = monotonic_us();
     for (unsigned i = 0; i < VMS; i++) {
-        atomic_store(&ground->vms[i].report_us, now_us());
-        atomic_store(&ground->vms[i].quote_us, now_us());
+        atomic_store(&ground->vms[i].report_us, monotonic_us());
+        atomic_store(&ground->vms[i].quote_us, monotonic_us());
     }
     start_sev();
     for (unsigned i = 0; i < QGSS; i++)

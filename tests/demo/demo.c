@@ -12,6 +12,7 @@
  * The main thread is the administrator. It blocks the signals that end it, and takes them where it
  * waits, so that there is one way out, which cleans up: VMM, processes, folder.
  */
+#include "measure.h"
 #include "place.h"
 #include "synth_vmm.h"
 #include "tally.h"
@@ -54,21 +55,13 @@ struct demo {
     struct tally tally;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-}
-
 /* --- saying and failing ----------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void say(const struct demo *demo, const char *format,
                                                       ...)
 {
     va_list args;
-    uint64_t ms = now_ms() - demo->start_ms;
+    uint64_t ms = monotonic_ms() - demo->start_ms;
 
     printf("%3" PRIu64 ".%" PRIu64 " s  ", ms / 1000, ms / 100 % 10);
     va_start(args, format);
@@ -93,7 +86,7 @@ __attribute__((format(printf, 2, 3))) static int fail(struct demo *demo, const c
 /* Waits; -1 where the demonstration is to end: by a signal, or since a process has ended. */
 static int rest(struct demo *demo, unsigned ms)
 {
-    const uint64_t until_ms = now_ms() + ms;
+    const uint64_t until_ms = monotonic_ms() + ms;
     sigset_t set;
 
     sigemptyset(&set);
@@ -102,7 +95,7 @@ static int rest(struct demo *demo, unsigned ms)
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
     for (;;) {
-        uint64_t now = now_ms(), left_ms = until_ms > now ? until_ms - now : 0;
+        uint64_t now = monotonic_ms(), left_ms = until_ms > now ? until_ms - now : 0;
         const struct timespec timeout = {.tv_sec = (time_t)(left_ms / 1000),
                                          .tv_nsec = (long)(left_ms % 1000) * 1000000};
         int signal = sigtimedwait(&set, NULL, &timeout);
@@ -212,11 +205,11 @@ static int wait_for_cocod(struct demo *demo)
     options.software = "demo";
     if (coco_client_new(&options, &client) < 0)
         return fail(demo, "out of memory");
-    for (uint64_t start_ms = now_ms();;) {
+    for (uint64_t start_ms = monotonic_ms();;) {
         r = coco_connect(client, 100);
         if (r == 0 || rest(demo, 0) < 0)
             break;
-        if (now_ms() - start_ms > BOUND_MS) {
+        if (monotonic_ms() - start_ms > BOUND_MS) {
             fail(demo, "cannot connect to cocod: %s", strerror(-r));
             break;
         }
@@ -272,7 +265,7 @@ static int start_vmm(struct demo *demo)
 
 static int lock_table(struct demo *demo)
 {
-    const uint64_t start_ms = now_ms();
+    const uint64_t start_ms = monotonic_ms();
     unsigned tries = 1;
 
     for (;;) {
@@ -281,7 +274,7 @@ static int lock_table(struct demo *demo)
             demo->lock_fd = fd;
             break;
         }
-        if (fd != -EAGAIN || now_ms() - start_ms > BOUND_MS)
+        if (fd != -EAGAIN || monotonic_ms() - start_ms > BOUND_MS)
             return fail(demo, "cannot lock the table file: %s", strerror(-fd));
         tries++;
         if (rest(demo, 1) < 0)
@@ -294,13 +287,13 @@ static int lock_table(struct demo *demo)
 
 static int wait_for_state(struct demo *demo, const char *state, struct update_status *ret)
 {
-    for (uint64_t start_ms = now_ms();;) {
+    for (uint64_t start_ms = monotonic_ms();;) {
         int r = update_get_status(&demo->place, demo->admin, ret);
         if (r < 0)
             return fail(demo, "cococtl status failed: %s", strerror(-r));
         if (strcmp(ret->state, state) == 0)
             return 0;
-        if (now_ms() - start_ms > BOUND_MS)
+        if (monotonic_ms() - start_ms > BOUND_MS)
             return fail(demo, "cocod stays %s, not %s", ret->state, state);
         if (rest(demo, 20) < 0)
             return -1;
@@ -345,12 +338,12 @@ static int replace_chain(struct demo *demo)
 /* At least for phase_ms, and until every vCPU has seen this chain. */
 static int run_phase(struct demo *demo, enum chain chain, unsigned phase_ms)
 {
-    const uint64_t start_ms = now_ms();
+    const uint64_t start_ms = monotonic_ms();
 
     if (rest(demo, phase_ms) < 0)
         return -1;
     while (!tally_all_served(&demo->tally, chain) && !tally_wrong(&demo->tally)) {
-        if (now_ms() - start_ms > BOUND_MS)
+        if (monotonic_ms() - start_ms > BOUND_MS)
             return fail(demo, "after %d s some vCPU still has no report with the chain %s",
                         BOUND_MS / 1000, chain == BEFORE ? "before" : "after");
         if (rest(demo, 20) < 0)
@@ -468,7 +461,7 @@ int main(int argc, char **argv)
     if (!given)
         r = default_build(build, sizeof(build));
     block_signals();
-    demo.start_ms = now_ms();
+    demo.start_ms = monotonic_ms();
     if (r == 0)
         r = place_new(&demo.place, given ? argv[2] : build);
     if (r < 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The VMM around what README.md shows in C: the examples' memory and the model of KVM behind
- * ioctl(2), with its one guest, which asks for one report. readme.inc is the README's code, word for
- * word; the Makefile cuts it out.
+ * ioctl(2), with its one guest, which asks for one report. readme.inc is the README's code, word
+ * for word; the Makefile cuts it out.
  *
  *     readme-vmm SOCKET
  */

@@ -16,6 +16,7 @@
 #include "base/timer.h"
 #include "certs/certs.h"
 #include "config/state.h"
+#include "fuzz/fuzz.h"
 #include "observe/event.h"
 #include "observe/health.h"
 #include "observe/metrics.h"
@@ -34,15 +35,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define REQUIRE(condition)                                                               \
-    do {                                                                                 \
-        if (!(condition)) {                                                              \
-            fprintf(stderr, "oracle: %s does not hold at %s:%d\n", #condition, __FILE__, \
-                    __LINE__);                                                           \
-            abort();                                                                     \
-        }                                                                                \
-    } while (0)
 
 #define RIG_EXCHANGES 64
 
@@ -260,9 +252,9 @@ static inline void rig_on_event(void *data, enum event_id id)
     admin_note_event(&rig->admin);
 }
 
-static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
+/* The parts, with small limits. */
+static inline void rig_make_parts(struct rig *rig)
 {
-    static const size_t pieces[] = {0, 1, 3, 31, 32, 33, 1000, 4096};
     static char *chain[] = {(char *)"/nonexistent/chain.pem"};
     struct server_limits limits = {.peers = 4,
                                    .peers_per_account = 4,
@@ -289,38 +281,18 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
                                     .keep_us = 1000000,
                                     .keep_entries = 4,
                                     .keep_bytes = 1u << 20};
-    int pair[2];
 
-    memset(rig, 0, sizeof(*rig));
-    memset(&metrics, 0, sizeof(metrics));
-    the_rig = rig;
-    rig_clock_us = 1000000000;
-    log_set_level(LOG_LEVEL_CRITICAL);
-    sys.now_us = rig_now_us;
-    sys.wall_s = rig_wall_s;
-    sys.connect = rig_connect_qgs;
-    sys.open = rig_open_file;
-    rig->qgs = (enum rig_qgs)(choices & 7);
-    rig->lazy = choices & 8;
-    rig->slow = choices & 16;
-    rig->piece = pieces[choices >> 5];
-    for (int i = 0; i < RIG_EXCHANGES; i++)
-        rig->exchanges[i] = -1;
     if (rig->qgs == RIG_QGS_NONE)
         quotes.n_backends = 0;
-    if (!rig_base) {
-        rig_base = event_base_new();
-        REQUIRE(rig_base);
-        rig_n_events = event_base_get_num_events(rig_base, EVENT_BASE_COUNT_ADDED);
-        REQUIRE(config_load(NULL, &rig_config, NULL) == 0);
-    }
-    rig->base = rig_base;
-    rig->config = rig_config;
-    REQUIRE(timers_init(&rig->timers, rig->base) == 0);
     rig->server = server_new(rig->base, &rig->timers, &limits);
     rig->certs = certs_new(&rig->timers, NULL, &certs);
     rig->quotes = quotes_new(rig->base, &rig->timers, &quotes);
     REQUIRE(rig->server && rig->certs && rig->quotes);
+}
+
+/* What stands on them. */
+static inline void rig_make_dialects(struct rig *rig)
+{
     rig->vmm = (struct vmm){.certs = rig->certs,
                             .quotes = rig->quotes,
                             .server = rig->server,
@@ -345,6 +317,39 @@ static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
     event_set_listener(rig_on_event, rig);
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);
     certs_start(rig->certs);
+}
+
+static inline void rig_open(struct rig *rig, uint8_t choices, bool admin)
+{
+    static const size_t pieces[] = {0, 1, 3, 31, 32, 33, 1000, 4096};
+    int pair[2];
+
+    memset(rig, 0, sizeof(*rig));
+    memset(&metrics, 0, sizeof(metrics));
+    the_rig = rig;
+    rig_clock_us = 1000000000;
+    log_set_level(LOG_LEVEL_CRITICAL);
+    sys.now_us = rig_now_us;
+    sys.wall_s = rig_wall_s;
+    sys.connect = rig_connect_qgs;
+    sys.open = rig_open_file;
+    rig->qgs = (enum rig_qgs)(choices & 7);
+    rig->lazy = choices & 8;
+    rig->slow = choices & 16;
+    rig->piece = pieces[choices >> 5];
+    for (int i = 0; i < RIG_EXCHANGES; i++)
+        rig->exchanges[i] = -1;
+    if (!rig_base) {
+        rig_base = event_base_new();
+        REQUIRE(rig_base);
+        rig_n_events = event_base_get_num_events(rig_base, EVENT_BASE_COUNT_ADDED);
+        REQUIRE(config_load(NULL, &rig_config, NULL) == 0);
+    }
+    rig->base = rig_base;
+    rig->config = rig_config;
+    REQUIRE(timers_init(&rig->timers, rig->base) == 0);
+    rig_make_parts(rig);
+    rig_make_dialects(rig);
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
     rig->client = pair[1];
     rig->n_adopted = 1;

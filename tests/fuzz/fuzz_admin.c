@@ -3,15 +3,14 @@
  * The bytes of a hostile administrator. The first byte of the input chooses how they are cut
  * (daemon_rig.h); the rest is what is sent.
  *
- * Oracle: every reply is one JSON object, strictly read, and a NUL, with parameters or with an error's name; there
- * are no more replies than messages, but from a monitor; a session that is still open has answered
- * each that is not one-way. And what daemon_rig.h has for everybody.
+ * Oracle: every reply is one JSON object, strictly read, and a NUL, with parameters or with an
+ * error's name; there are no more replies than messages, but from a monitor; a session that is
+ * still open has answered each that is not one-way. And what daemon_rig.h has for everybody.
  */
 #include "fuzz/daemon_rig.h"
+#include "fuzz/fuzz.h"
 #include "json_reader.h"
 #include <json-c/json.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint8_t in[4u << 20];
 static size_t in_size;

@@ -8,6 +8,7 @@
  */
 #include "base/log.h"
 #include "base/sys.h"
+#include "fuzz/fuzz.h"
 #include "observe/metrics.h"
 #include "qgs_msg.h"
 #include "quotes/backend.h"
@@ -17,14 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static uint64_t clock_us;
 static int qgs = -1;

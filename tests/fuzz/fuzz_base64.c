@@ -3,24 +3,17 @@
  * Fuzz target: base64 as the administrative interface carries it. The input is a text for our
  * decoder and for OpenSSL's.
  *
- * Oracle: they agree on what is base64 and on what it says; what it says, encoded again, is the same
- * text, so that one text stands for one sequence of bytes; and any bytes survive the way there and
- * back.
+ * Oracle: they agree on what is base64 and on what it says; what it says, encoded again, is the
+ * same text, so that one text stands for one sequence of bytes; and any bytes survive the way
+ * there and back.
  */
 #include "base64.h"
+#include "fuzz/fuzz.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 /* EVP_DecodeBlock skips white space, counts padding as zeros and does not look at spare bits: so
  * the text must be what encoding the result gives. */

@@ -10,18 +10,11 @@
  */
 #include "coco/session.h"
 #include "coco_limits.h"
+#include "fuzz/fuzz.h"
 #include "wire.h"
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(condition)  \
-    do {                  \
-        if (!(condition)) \
-            abort();      \
-    } while (0)
 
 static size_t live;
 
@@ -29,7 +22,7 @@ static void *counting_alloc(size_t size)
 {
     size_t *p = malloc(size + 16);
 
-    HOLDS(p);
+    REQUIRE(p);
     *p = size;
     live += size;
     return (char *)p + 16;
@@ -66,19 +59,19 @@ static void take(struct outcome *o, const struct coco_session_event *event)
     mix(o, event->kind);
     switch (event->kind) {
     case COCO_SESSION_READY:
-        HOLDS(event->lease_fd == -1 && event->server.version == COCO_WIRE_VERSION);
+        REQUIRE(event->lease_fd == -1 && event->server.version == COCO_WIRE_VERSION);
         mix(o, event->server.instance);
         break;
     case COCO_SESSION_REFUSED:
-        HOLDS(reply->status != 0);
+        REQUIRE(reply->status != 0);
         mix(o, reply->status);
         break;
     case COCO_SESSION_REPLY:
-        HOLDS(reply->id >= 1 && reply->id <= 5 && !o->ended[reply->id]);
+        REQUIRE(reply->id >= 1 && reply->id <= 5 && !o->ended[reply->id]);
         o->ended[reply->id] = true;
-        HOLDS(reply->size <= rooms[reply->id] ||
-              (reply->size == COCO_SNP_EMPTY_TABLE_SIZE && (reply->id == 1 || reply->id == 4)));
-        HOLDS((reply->data != NULL) == (reply->size > 0));
+        REQUIRE(reply->size <= rooms[reply->id] ||
+                (reply->size == COCO_SNP_EMPTY_TABLE_SIZE && (reply->id == 1 || reply->id == 4)));
+        REQUIRE((reply->data != NULL) == (reply->size > 0));
         mix(o, reply->id);
         mix(o, reply->status);
         mix(o, reply->generation);
@@ -98,11 +91,11 @@ static void ask(struct coco_session *s)
     static const uint8_t report[COCO_TDREPORT_SIZE];
     size_t pending;
 
-    HOLDS(coco_session_certs_get(s, 1, 2, 0, 0) == 0);
-    HOLDS(coco_session_quote_get(s, 2, report, 30000, 0) == 0);
-    HOLDS(coco_session_ping(s, 3, 0) == 0);
-    HOLDS(coco_session_certs_get(s, 4, 0, 0, 0) == 0);
-    HOLDS(coco_session_quote_get(s, 5, report, COCO_QUOTE_MAX, 0) == 0);
+    REQUIRE(coco_session_certs_get(s, 1, 2, 0, 0) == 0);
+    REQUIRE(coco_session_quote_get(s, 2, report, 30000, 0) == 0);
+    REQUIRE(coco_session_ping(s, 3, 0) == 0);
+    REQUIRE(coco_session_certs_get(s, 4, 0, 0, 0) == 0);
+    REQUIRE(coco_session_quote_get(s, 5, report, COCO_QUOTE_MAX, 0) == 0);
     (void)coco_session_out(s, &pending);
     coco_session_sent(s, pending);
 }
@@ -117,20 +110,20 @@ static void feed(struct coco_session *s, struct outcome *o, const uint8_t *data,
     while (at < size && !o->broken) {
         size_t room;
         void *to = coco_session_in(s, &room);
-        HOLDS(to && room > 0);
+        REQUIRE(to && room > 0);
         size_t n = size - at;
         if (chunk > 0 && n > chunk)
             n = chunk;
         if (n > room)
             n = room;
         memcpy(to, data + at, n);
-        HOLDS(coco_session_received(s, n, -1) == 0);
+        REQUIRE(coco_session_received(s, n, -1) == 0);
         at += n;
         int r;
         while ((r = coco_session_next(s, &event)) > 0)
             take(o, &event);
         o->broken = r < 0;
-        HOLDS(live <= base + (size < 32768 ? 65536 : 2 * size));
+        REQUIRE(live <= base + (size < 32768 ? 65536 : 2 * size));
     }
 }
 
@@ -151,23 +144,23 @@ static struct outcome run(const uint8_t *data, size_t size, bool hello, size_t c
     struct outcome o = {0};
     size_t room;
 
-    HOLDS(coco_session_new(&options, &s) == 0);
+    REQUIRE(coco_session_new(&options, &s) == 0);
     coco_session_start(s);
     ask(s);
     if (hello) {
         coco_header_encode(&header, accepted);
         coco_hello_reply_encode(&good, accepted + COCO_HEADER_SIZE);
         feed(s, &o, accepted, sizeof(accepted), 0);
-        HOLDS(o.n_events == 1 && !o.broken);
+        REQUIRE(o.n_events == 1 && !o.broken);
     }
     feed(s, &o, data, size, chunk);
     if (o.broken) {
-        HOLDS(coco_session_next(s, &event) < 0);
-        HOLDS(!coco_session_in(s, &room) && room == 0);
-        HOLDS(coco_session_ping(s, 6, 0) < 0);
+        REQUIRE(coco_session_next(s, &event) < 0);
+        REQUIRE(!coco_session_in(s, &room) && room == 0);
+        REQUIRE(coco_session_ping(s, 6, 0) < 0);
     }
     coco_session_free(s);
-    HOLDS(live == 0);
+    REQUIRE(live == 0);
     return o;
 }
 
@@ -180,8 +173,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct outcome whole = run(data + 1, size - 1, hello, 0);
     struct outcome cut = run(data + 1, size - 1, hello, chunk);
 
-    HOLDS(whole.digest == cut.digest && whole.n_events == cut.n_events);
-    HOLDS(whole.broken == cut.broken);
-    HOLDS(memcmp(whole.ended, cut.ended, sizeof(whole.ended)) == 0);
+    REQUIRE(whole.digest == cut.digest && whole.n_events == cut.n_events);
+    REQUIRE(whole.broken == cut.broken);
+    REQUIRE(memcmp(whole.ended, cut.ended, sizeof(whole.ended)) == 0);
     return 0;
 }

@@ -5,12 +5,13 @@
  * one for each call, all that are left for a call with `more`, and then the connection's end.
  *
  * It all happens in this process, on a clock of its own: cococtl's functions are called as main.c
- * would; connect, send, poll and the clock are the linker's --wrap, what would be written to disk or
- * asked of AMD's service is not.
+ * would; connect, send, poll and the clock are the linker's --wrap, what would be written to disk
+ * or asked of AMD's service is not.
  *
  * Oracle: it ends, with one of the known exit statuses; nothing that it prints acts on a terminal;
  * what it prints with --json is JSON.
  */
+#include "fuzz/fuzz.h"
 #include "json_reader.h"
 #include "lib/http.h"
 #include "text.h"
@@ -24,8 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
+#undef REQUIRE
+#undef REQUIRE
 #define REQUIRE(condition)                                                                 \
     do {                                                                                   \
         if (!(condition)) {                                                                \

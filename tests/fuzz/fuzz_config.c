@@ -8,18 +8,11 @@
  */
 #include "config/config.h"
 #include "config/value.h"
+#include "fuzz/fuzz.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static size_t count_lines(const uint8_t *data, size_t size)
 {

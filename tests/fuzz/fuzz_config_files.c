@@ -10,6 +10,7 @@
  */
 #include "config/config.h"
 #include "config/last_good.h"
+#include "fuzz/fuzz.h"
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,14 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 #define FILES 5
 

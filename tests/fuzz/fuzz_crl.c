@@ -10,18 +10,11 @@
 #include "bytes.h"
 #include "certs/chain/crl.h"
 #include "certs/chain/parts.h"
+#include "fuzz/fuzz.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static void check_refusal(int r, const struct why *why)
 {

@@ -6,7 +6,8 @@
  *     1  low half: one access in so many fails; high half: after so many, none succeeds any more
  *     2  what happens meanwhile and what there is: LIFE_… and HAS_… below
  *     3  cocod's script, four bytes (scripted_cocod.h)
- *     7  the exit's arguments, then guest memory: 16 KiB at gpa 0x1000, repeated where it is shorter
+ *     7  the exit's arguments, then guest memory: 16 KiB at gpa 0x1000, repeated where it is
+ * shorter
  *
  * The oracle: no access leaves what the exit named, wraps around, or is larger than a bound; what
  * comes out is one of the values that KVM and the guest take; cocod's table is written under a
@@ -15,17 +16,10 @@
  * stays in flight; a text is printable; an exit that is not handled is as it was.
  */
 #include "coco/coco.h"
+#include "fuzz/fuzz.h"
 #include "scripted_cocod.h"
 #include <linux/kvm.h>
 #include <stdbool.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(condition)  \
-    do {                  \
-        if (!(condition)) \
-            abort();      \
-    } while (0)
 
 #define GPA     0x1000u
 #define MEMORY  ((size_t)0x4000)
@@ -101,7 +95,7 @@ static void change(uint64_t gpa)
 /* Where the bytes are; NULL: not there. */
 static uint8_t *locate(uint64_t gpa, uint64_t size)
 {
-    HOLDS(size > 0 && size <= COCO_API_QUOTE_MAX && gpa + size > gpa);
+    REQUIRE(size > 0 && size <= COCO_API_QUOTE_MAX && gpa + size > gpa);
     if (guest.accesses_left > 0 && --guest.accesses_left == 0)
         guest.gone = true;
     if (guest.gone || (guest.faults && next() % guest.faults == 0))
@@ -136,11 +130,11 @@ static int on_write(void *userdata, uint64_t gpa, const void *from, size_t size)
     uint8_t *p = locate(gpa, size);
 
     (void)userdata;
-    HOLDS(gpa >= guest.low && gpa + size <= guest.high);
+    REQUIRE(gpa >= guest.low && gpa + size <= guest.high);
     if (size == COCOD_TABLE && guest.status_gpa == 0)
-        HOLDS(cocod.tables > 0 && (!cocod.leases || cocod_leased()));
+        REQUIRE(cocod.tables > 0 && (!cocod.leases || cocod_leased()));
     if (guest.n_stores > 0) /* and the guest has not taken its buffer back */
-        HOLDS(guest.status_seen == UINT64_MAX);
+        REQUIRE(guest.status_seen == UINT64_MAX);
     if (!p)
         return trouble();
     memcpy(p, from, size);
@@ -154,10 +148,10 @@ static int on_store(void *userdata, uint64_t gpa, uint64_t value)
 {
     const uint64_t low = guest.low, high = guest.high;
 
-    HOLDS(gpa % 8 == 0 && gpa == guest.status_gpa && low < high);
-    HOLDS((value == UINT64_MAX) == (guest.n_stores == 0));
+    REQUIRE(gpa % 8 == 0 && gpa == guest.status_gpa && low < high);
+    REQUIRE((value == UINT64_MAX) == (guest.n_stores == 0));
     if (guest.n_stores > 0)
-        HOLDS((value == 0 && guest.out_len > 0) || value >> 1 == 1ull << 62);
+        REQUIRE((value == 0 && guest.out_len > 0) || value >> 1 == 1ull << 62);
     int r = on_write(userdata, gpa, &value, sizeof(value));
     guest.n_stores += r == 0;
     if (r == 0 && value != UINT64_MAX)
@@ -170,15 +164,15 @@ static int on_attributes(void *userdata, uint64_t gpa, uint64_t size, int make_p
     static const int errors[] = {-EPERM, -EINTR, -EFAULT, -EINVAL, -EINTR};
 
     (void)userdata;
-    HOLDS(gpa % 4096 == 0 && size % 4096 == 0 && size > 0 && gpa + size > gpa);
-    HOLDS(make_private == 0 || make_private == 1);
+    REQUIRE(gpa % 4096 == 0 && size % 4096 == 0 && size > 0 && gpa + size > gpa);
+    REQUIRE(make_private == 0 || make_private == 1);
     return guest.faults && next() % guest.faults == 0 ? errors[next() % 5] : 0;
 }
 
 static int on_interrupt(void *userdata, uint32_t apic_id, uint32_t vector)
 {
     (void)userdata;
-    HOLDS(apic_id == APIC_ID && vector >= 32 && vector <= 255);
+    REQUIRE(apic_id == APIC_ID && vector >= 32 && vector <= 255);
     guest.interrupts++;
     return 0;
 }
@@ -225,13 +219,13 @@ static void expect_table(uint64_t gpa)
 static int wait_snp(struct coco_vmm *vmm, struct coco_vcpu *vcpu, int act)
 {
     for (unsigned n = 0; act == COCO_ACT_WAIT; n++) {
-        HOLDS(n < 1000);
+        REQUIRE(n < 1000);
         live(vmm, vcpu, n);
         pass(10);
         act = coco_vcpu_process(vcpu);
     }
-    HOLDS(act == COCO_ACT_RUN || act == COCO_ACT_RUN_IMMEDIATE);
-    HOLDS(cocod_leased() == (act == COCO_ACT_RUN_IMMEDIATE));
+    REQUIRE(act == COCO_ACT_RUN || act == COCO_ACT_RUN_IMMEDIATE);
+    REQUIRE(cocod_leased() == (act == COCO_ACT_RUN_IMMEDIATE));
     return act;
 }
 
@@ -243,14 +237,14 @@ static void check_table(uint64_t gpa, uint64_t npages, bool has_table)
     if (!quiet() || npages == 0)
         return;
     const uint8_t *p = guest.memory + (gpa - GPA);
-    HOLDS(gpa >= GPA && gpa - GPA < MEMORY);
-    HOLDS(has_table ? memcmp(p, cocod_table, COCOD_TABLE) == 0 : memcmp(p, zeros, 24) == 0);
+    REQUIRE(gpa >= GPA && gpa - GPA < MEMORY);
+    REQUIRE(has_table ? memcmp(p, cocod_table, COCOD_TABLE) == 0 : memcmp(p, zeros, 24) == 0);
 }
 
 static void ran(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
 {
     coco_vcpu_ran(vcpu);
-    HOLDS(!cocod_leased());
+    REQUIRE(!cocod_leased());
     coco_vcpu_unkick(vcpu);
     coco_vmm_resume(vmm);
     guest.now_ns += 30000 * MS;
@@ -276,18 +270,18 @@ static void try_snp(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
         int act = wait_snp(vmm, vcpu, coco_vcpu_snp_start(vcpu, &exit));
         if ((guest.flags & LIFE_MASK) == LIFE_RESET) {
             guest.low = guest.high = 0;
-            HOLDS(coco_vmm_reset(vmm) == 0);
-            HOLDS(!cocod_leased() && coco_vcpu_snp_finish(vcpu, &exit) == -EINVAL);
+            REQUIRE(coco_vmm_reset(vmm) == 0);
+            REQUIRE(!cocod_leased() && coco_vcpu_snp_finish(vcpu, &exit) == -EINVAL);
             return;
         }
-        HOLDS(coco_vcpu_snp_finish(vcpu, &exit) == act);
-        HOLDS(exit.ret == 0 || exit.ret == 11 || exit.ret == 5 || exit.ret == 28);
-        HOLDS(exit.ret == 28 ? exit.npages >= npages : exit.npages == npages);
+        REQUIRE(coco_vcpu_snp_finish(vcpu, &exit) == act);
+        REQUIRE(exit.ret == 0 || exit.ret == 11 || exit.ret == 5 || exit.ret == 28);
+        REQUIRE(exit.ret == 28 ? exit.npages >= npages : exit.npages == npages);
         if (exit.ret == 0)
             check_table(exit.gpa, npages, tables(vmm) > before);
         /* Sane arguments cost the key only by cocod's word. */
         if (exit.ret == 5 && guest.flags & IS_SANE && (quiet() || guest.flags & HAS_TROUBLE))
-            HOLDS(guest.flags & HAS_COCOD);
+            REQUIRE(guest.flags & HAS_COCOD);
         ran(vmm, vcpu);
     }
 }
@@ -299,8 +293,8 @@ static void try_coco(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
     uint64_t gpa;
 
     if (exit.nr != 0) {
-        HOLDS(coco_vcpu_coco_certs(vcpu, &exit) == COCO_ACT_UNHANDLED);
-        HOLDS(memcmp(&exit, &before, sizeof(exit)) == 0);
+        REQUIRE(coco_vcpu_coco_certs(vcpu, &exit) == COCO_ACT_UNHANDLED);
+        REQUIRE(memcmp(&exit, &before, sizeof(exit)) == 0);
     }
     exit.nr = 0;
     if (guest.flags & IS_SANE) {
@@ -314,9 +308,9 @@ static void try_coco(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
         const uint64_t count = tables(vmm);
         expect_table(gpa);
         int act = wait_snp(vmm, vcpu, coco_vcpu_coco_start(vcpu, &exit));
-        HOLDS(coco_vcpu_coco_finish(vcpu, &exit) == act);
-        HOLDS(exit.ret == 0 || exit.ret == 1 || exit.ret == 1u << 31);
-        HOLDS(exit.ret == 1 ? exit.npages >= npages : exit.npages == npages);
+        REQUIRE(coco_vcpu_coco_finish(vcpu, &exit) == act);
+        REQUIRE(exit.ret == 0 || exit.ret == 1 || exit.ret == 1u << 31);
+        REQUIRE(exit.ret == 1 ? exit.npages >= npages : exit.npages == npages);
         if (exit.ret == 0)
             check_table(gpa, npages, tables(vmm) > count);
         ran(vmm, vcpu);
@@ -352,11 +346,11 @@ static void check_quote(uint64_t gpa, uint64_t size, const struct coco_vmm_stats
 
     memcpy(&status, p + 8, sizeof(status));
     memcpy(&out_len, p + 20, sizeof(out_len));
-    HOLDS(stats->quotes_dropped == 0 && stats->quotes_ok + stats->quotes_error == 1);
-    HOLDS((status == 0) == (stats->quotes_ok == 1) && (status == 0) == (out_len > 0));
-    HOLDS(out_len <= size - 24);
+    REQUIRE(stats->quotes_dropped == 0 && stats->quotes_ok + stats->quotes_error == 1);
+    REQUIRE((status == 0) == (stats->quotes_ok == 1) && (status == 0) == (out_len > 0));
+    REQUIRE(out_len <= size - 24);
     if (status == 0)
-        HOLDS(cocod.quotes > 0 && p[24 + out_len - 1] == COCOD_QUOTE);
+        REQUIRE(cocod.quotes > 0 && p[24 + out_len - 1] == COCOD_QUOTE);
 }
 
 static void end_quotes(struct coco_vmm *vmm, struct coco_vcpu *vcpu,
@@ -367,24 +361,24 @@ static void end_quotes(struct coco_vmm *vmm, struct coco_vcpu *vcpu,
 
     coco_vmm_stats(vmm, &stats);
     for (unsigned n = 0; stats.quotes_in_flight > 0; n++) {
-        HOLDS(n < 300);
+        REQUIRE(n < 300);
         live(vmm, vcpu, n);
         if ((guest.flags & (LIFE_MASK | IS_LATE)) == IS_LATE && n == 3)
             return; /* the VM ends with a quote in flight */
         if (reset && n == (guest.flags & IS_LATE ? 3u : 0u)) {
             guest.low = guest.high = 0;
-            HOLDS(coco_vmm_reset(vmm) == 0);
+            REQUIRE(coco_vmm_reset(vmm) == 0);
         }
         pass(100);
         coco_vmm_process(vmm);
         coco_vmm_stats(vmm, &stats);
     }
     if (stats.quotes_ok + stats.quotes_error > 0) {
-        HOLDS(guest.n_stores == 2);
+        REQUIRE(guest.n_stores == 2);
         if (quiet())
             check_quote(exit->arg[0], exit->arg[1], &stats);
     }
-    HOLDS(guest.interrupts <= 1);
+    REQUIRE(guest.interrupts <= 1);
     for (unsigned n = 0; n < 4; n++) { /* and nothing follows */
         pass(1000);
         coco_vmm_process(vmm);
@@ -397,13 +391,13 @@ static void try_tdx(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
     struct coco_tdx_exit exit = make_tdx();
     const struct coco_tdx_exit before = exit;
 
-    HOLDS(coco_vcpu_tdx(vcpu, &setup) == COCO_ACT_RUN);
-    HOLDS(setup.ret == (setup.arg[0] < VECTORED ? 1ull << 63 : 0));
+    REQUIRE(coco_vcpu_tdx(vcpu, &setup) == COCO_ACT_RUN);
+    REQUIRE(setup.ret == (setup.arg[0] < VECTORED ? 1ull << 63 : 0));
     int act = coco_vcpu_tdx(vcpu, &exit);
-    HOLDS(act == COCO_ACT_RUN || act == COCO_ACT_UNHANDLED);
-    HOLDS(exit.ret <= 1 || exit.ret >> 2 == 1ull << 61);
+    REQUIRE(act == COCO_ACT_RUN || act == COCO_ACT_UNHANDLED);
+    REQUIRE(exit.ret <= 1 || exit.ret >> 2 == 1ull << 61);
     if (act == COCO_ACT_UNHANDLED)
-        HOLDS(memcmp(&exit, &before, sizeof(exit)) == 0);
+        REQUIRE(memcmp(&exit, &before, sizeof(exit)) == 0);
     end_quotes(vmm, vcpu, &exit);
 }
 
@@ -428,15 +422,15 @@ static void try_psc(struct coco_vcpu *vcpu)
     if (coco_vcpu_psc(vcpu, &exit) != COCO_ACT_RUN)
         return;
     if (guest.flags & IS_SANE && quiet())
-        HOLDS((end >= 253) == (exit.ret == (1ull << 32 | 1)));
+        REQUIRE((end >= 253) == (exit.ret == (1ull << 32 | 1)));
     if ((msr & 0xfff) == 0x014) {
-        HOLDS(exit.ghcb_msr == 0x015 || exit.ghcb_msr == 0x8000000000000015);
-        HOLDS(exit.ret == 0x77);
+        REQUIRE(exit.ghcb_msr == 0x015 || exit.ghcb_msr == 0x8000000000000015);
+        REQUIRE(exit.ret == 0x77);
         return;
     }
-    HOLDS(exit.ghcb_msr == msr);
-    HOLDS(exit.ret == 0 || exit.ret == (1ull << 32 | 1) || exit.ret == (1ull << 32 | 2) ||
-          exit.ret == 0x100ull << 32);
+    REQUIRE(exit.ghcb_msr == msr);
+    REQUIRE(exit.ret == 0 || exit.ret == (1ull << 32 | 1) || exit.ret == (1ull << 32 | 2) ||
+            exit.ret == 0x100ull << 32);
 }
 
 /* Of a kernel that has EAGAIN where the VM is quiesced: then nothing is changed. */
@@ -446,9 +440,9 @@ static void try_hypercall(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
     const bool quiesced = (guest.flags & LIFE_MASK) == LIFE_QUIESCE;
 
     if (quiesced)
-        HOLDS(coco_vmm_quiesce(vmm, 0) == 0);
-    HOLDS(coco_vcpu_hypercall(vcpu, &call) == COCO_ACT_RUN);
-    HOLDS(call.ret == 22 || call.ret == (quiesced ? 11 : 0));
+        REQUIRE(coco_vmm_quiesce(vmm, 0) == 0);
+    REQUIRE(coco_vcpu_hypercall(vcpu, &call) == COCO_ACT_RUN);
+    REQUIRE(call.ret == 22 || call.ret == (quiesced ? 11 : 0));
 }
 
 static void try_event(struct coco_vcpu *vcpu)
@@ -459,13 +453,13 @@ static void try_event(struct coco_vcpu *vcpu)
     for (int i = 0; i < 16; i++)
         event.data[i] = word();
     if (coco_event_decode(&event, &decoded) < 0) {
-        HOLDS(coco_vcpu_event(vcpu, &event) == COCO_ACT_UNHANDLED);
+        REQUIRE(coco_vcpu_event(vcpu, &event) == COCO_ACT_UNHANDLED);
         return;
     }
     for (const char *p = decoded.text; *p; p++)
-        HOLDS(*p >= 0x20 && *p < 0x7f);
-    HOLDS(strlen(decoded.text) <= 64);
-    HOLDS(coco_vcpu_event(vcpu, &event) == COCO_ACT_FATAL);
+        REQUIRE(*p >= 0x20 && *p < 0x7f);
+    REQUIRE(strlen(decoded.text) <= 64);
+    REQUIRE(coco_vcpu_event(vcpu, &event) == COCO_ACT_FATAL);
     pass(1);
 }
 
@@ -473,7 +467,8 @@ static void try_event(struct coco_vcpu *vcpu)
 
 static void try_run(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
 {
-    /* Both numbers of KVM_EXIT_SNP_REQ_CERTS (on x86), and those of exits that are not libcoco's. */
+    /* Both numbers of KVM_EXIT_SNP_REQ_CERTS (on x86), and those of exits that are not libcoco's.
+     * */
     static const uint32_t reasons[] = {43, 40, 3, 24, 5, 8, 39, 41, 50, 0, 42, 44};
     static struct kvm_run run, before;
     struct coco_snp_exit snp = {.gpa = GPA, .npages = next() % 5};
@@ -494,15 +489,15 @@ static void try_run(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
     before = run;
     int act = coco_vmm_start_exit(vmm, vcpu, &run);
     if (act == COCO_ACT_UNHANDLED)
-        HOLDS(memcmp((const uint8_t *)&run, (const uint8_t *)&before, sizeof(run)) == 0);
+        REQUIRE(memcmp((const uint8_t *)&run, (const uint8_t *)&before, sizeof(run)) == 0);
     if (is_snp) {
         if (act == COCO_ACT_WAIT) {
             (void)wait_snp(vmm, vcpu, act);
             act = coco_vmm_finish_exit(vmm, vcpu, &run);
         }
         memcpy(&snp, &run.hypercall, sizeof(snp));
-        HOLDS(act == COCO_ACT_RUN || act == COCO_ACT_RUN_IMMEDIATE);
-        HOLDS(snp.ret == 0 || snp.ret == 11 || snp.ret == 5 || snp.ret == 28);
+        REQUIRE(act == COCO_ACT_RUN || act == COCO_ACT_RUN_IMMEDIATE);
+        REQUIRE(snp.ret == 0 || snp.ret == 11 || snp.ret == 5 || snp.ret == 28);
         ran(vmm, vcpu);
     }
     end_quotes(vmm, vcpu, &tdx);
@@ -569,12 +564,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     options.boottime_ns = on_clock;
     if ((data[2] & LIFE_MASK) == LIFE_QUIESCE)
         options.flags = COCO_VMM_MAP_GPA_EAGAIN;
-    HOLDS(coco_vmm_new(&options, &vmm) == 0);
-    HOLDS(coco_vcpu_attach(vmm, 0, APIC_ID, &vcpu) == 0);
+    REQUIRE(coco_vmm_new(&options, &vmm) == 0);
+    REQUIRE(coco_vcpu_attach(vmm, 0, APIC_ID, &vcpu) == 0);
     try_exit((data[0] & 0x7f) % 7, vmm, vcpu);
     guest.low = guest.high = 0;
     coco_vcpu_detach(vcpu);
-    HOLDS(!cocod_leased());
+    REQUIRE(!cocod_leased());
     coco_vmm_free(vmm);
     cocod_hang_up();
     return 0;

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: an import, from foreign bytes to files of a store. The input is a byte of flags (1: the
- * certificates of the first file are trusted as roots; 2: it is verified first), then files: u16
- * little-endian length, bytes; a length over what is left means the rest.
+ * Fuzz target: an import, from foreign bytes to files of a store. The input is a byte of flags (1:
+ * the certificates of the first file are trusted as roots; 2: it is verified first), then files:
+ * u16 little-endian length, bytes; a length over what is left means the rest.
  *
- * Oracle: what is refused has a sentence, and what is added has none; what is verified is judged as it is
- * imported, and leaves nothing; what was imported is listed without a problem and is loaded under
- * the key that its result named; a second import adds nothing; without a trusted root nothing is
- * kept at all. The input is a key's text as well: one that is taken is spelled in its only way, and
- * its file lies below the store.
+ * Oracle: what is refused has a sentence, and what is added has none; what is verified is judged as
+ * it is imported, and leaves nothing; what was imported is listed without a problem and is loaded
+ * under the key that its result named; a second import adds nothing; without a trusted root nothing
+ * is kept at all. The input is a key's text as well: one that is taken is spelled in its only way,
+ * and its file lies below the store.
  *
  * The store is a folder of its own, emptied for each input; fsync does nothing.
  */
 #include "base/sys.h"
 #include "bytes.h"
 #include "certs/store/parts.h"
+#include "fuzz/fuzz.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -22,14 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 #define FLAG_TRUST  1u
 #define FLAG_VERIFY 2u
@@ -79,7 +72,7 @@ static void check_key(const uint8_t *data, size_t size)
 {
     char text[STORE_KEY_SIZE] = "", again[STORE_KEY_SIZE], folder[STORE_PATH_MAX],
          path[STORE_PATH_MAX];
-    struct store_key key;
+    struct chain_key key;
 
     if (size >= sizeof(text))
         return;
@@ -98,7 +91,7 @@ static void check_key(const uint8_t *data, size_t size)
         REQUIRE(*p > ' ' && *p < 0x7f);
         slashes += *p == '/';
     }
-    REQUIRE(slashes == (key.chip[0] || key.csp[0] ? 5 : 4));
+    REQUIRE(slashes == (key.signer == COCO_SNP_SIGNER_VCEK || key.csp[0] ? 5 : 4));
 }
 
 static void check_results(const struct store *store, const struct store_results *results)
@@ -108,7 +101,7 @@ static void check_results(const struct store *store, const struct store_results 
         const struct store_result *result = &results->items[i];
         struct store_chain c = {.chain = NULL};
         struct why why;
-        struct store_key key;
+        struct chain_key key;
         REQUIRE((result->action >= STORE_KEPT_OUT) == (result->reason.text[0] != 0));
         REQUIRE(strlen(result->reason.text) < sizeof(result->reason.text));
         REQUIRE(result->action != STORE_REFUSED || !result->key[0]);

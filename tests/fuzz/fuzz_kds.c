@@ -4,11 +4,12 @@
  * foreign DER. The input is a target as text, "PRODUCT CHIP TCB", ended by a NUL, and an answer.
  *
  * Oracle: a refusal has a sentence; a target has one path, which holds nothing but what is its, and
- * which is that of the strict spelling where the text has that; and
- * the walk agrees with the daemon's own parser, which is another program on OpenSSL: what the daemon
- * reads as a VCEK of this product, chip and TCB is taken, and what it reads as another one is not.
+ * which is that of the strict spelling where the text has that; and the walk agrees with the
+ * daemon's own parser, which is another program on OpenSSL: what the daemon reads as a VCEK of this
+ * product, chip and TCB is taken, and what it reads as another one is not.
  */
 #include "certs/chain/parts.h"
+#include "fuzz/fuzz.h"
 #include "lib/kds.h"
 #include "lib/spelling.h"
 #include "snp_tcb.h"
@@ -17,14 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static bool read_target(const char *text, struct kds_target *ret)
 {
@@ -59,13 +52,12 @@ static bool read_leaf(const uint8_t *der, size_t size, struct chain *ret)
     struct chain_kind kind;
     X509 *x = NULL;
 
-    *ret = (struct chain){.signer = COCO_SNP_SIGNER_VCEK};
+    *ret = (struct chain){.struct_version = 0};
     struct chain_cert *leaf = &ret->certs[CHAIN_LEAF];
     if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, NULL) < 0)
         return false;
-    memcpy(ret->product, kind.product, sizeof(ret->product));
     bool good = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VCEK &&
-                chain_leaf_parse(ret, x, NULL) == 0;
+                chain_leaf_parse(ret, x, &kind, NULL) == 0;
     X509_free(x);
     if (!good)
         chain_cert_done(leaf);
@@ -76,9 +68,9 @@ static bool is_target(const struct chain *c, const struct kds_target *target)
 {
     char chip[2 * COCO_SNP_CHIP_ID_SIZE + 1];
 
-    chain_hex(chip, c->hwid, c->hwid_size);
-    return strcmp(c->product, coco_snp_product_name(target->product)) == 0 &&
-           strcmp(chip, target->chip_id) == 0 && memcmp(&c->tcb, &target->tcb, sizeof(c->tcb)) == 0;
+    chain_hex(chip, c->key.chip_id, coco_snp_product_chip_id_size(c->key.product));
+    return c->key.product == target->product && strcmp(chip, target->chip_id) == 0 &&
+           memcmp(&c->key.tcb, &target->tcb, sizeof(c->key.tcb)) == 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libcoco's client against a hostile server, by way of its sockets: the poll layer, the blocking layer
- * and leases. The input is moves of two bytes (bits 0-3: which, 4-7: how; a number), of the client's
- * program and of the server; while the client blocks in poll(2), which is this file's, the server goes on with
- * its own. Time is what poll(2) waits.
+ * libcoco's client against a hostile server, by way of its sockets: the poll layer, the blocking
+ * layer and leases. The input is moves of two bytes (bits 0-3: which, 4-7: how; a number), of the
+ * client's program and of the server; while the client blocks in poll(2), which is this file's, the
+ * server goes on with its own. Time is what poll(2) waits.
  *
- * The oracle: each request that was accepted has its callback once, and no other has; what it hands out
- * fits; blocking calls end by their deadline, with nothing behind their buffer's end touched; a lease is
- * only held on a file that the server passed; after coco_client_free no block of memory and no
- * descriptor is left.
+ * The oracle: each request that was accepted has its callback once, and no other has; what it hands
+ * out fits; blocking calls end by their deadline, with nothing behind their buffer's end touched; a
+ * lease is only held on a file that the server passed; after coco_client_free no block of memory
+ * and no descriptor is left.
  */
 #include "coco/coco.h"
 #include "coco_limits.h"
+#include "fuzz/fuzz.h"
 #include "wire.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -24,14 +25,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(condition)  \
-    do {                  \
-        if (!(condition)) \
-            abort();      \
-    } while (0)
 
 #define MS       1000000ull
 #define IDS_MAX  1024u
@@ -80,7 +73,7 @@ static void *count_alloc(size_t size)
 {
     size_t *p = malloc(size + 16);
 
-    HOLDS(p);
+    REQUIRE(p);
     *p = size;
     live++;
     return (char *)p + 16;
@@ -110,7 +103,7 @@ static int connect_server(void *userdata)
     server = -1;
     if (++n_connects > 200)
         return -ECONNREFUSED;
-    HOLDS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
     server = pair[0];
     last_id = 0;
     return pair[1];
@@ -120,10 +113,10 @@ static void on_reply(struct coco_client *c, const struct coco_reply *reply, void
 {
     uint64_t *mine = userdata;
 
-    HOLDS(c == client && *mine == 1);
+    REQUIRE(c == client && *mine == 1);
     *mine = 2;
-    HOLDS((reply->data != NULL) == (reply->size > 0));
-    HOLDS(reply->size <= CAP);
+    REQUIRE((reply->data != NULL) == (reply->size > 0));
+    REQUIRE(reply->size <= CAP);
     uint8_t sum = 0;
     for (size_t i = 0; i < reply->size; i++)
         sum ^= reply->data[i];
@@ -134,7 +127,7 @@ static void on_note(struct coco_client *c, uint32_t note, uint64_t generation, v
 {
     (void)note;
     (void)generation;
-    HOLDS(c == client && userdata == &input);
+    REQUIRE(c == client && userdata == &input);
 }
 
 /* --- the server ------------------------------------------------------------------------------- */
@@ -149,7 +142,7 @@ static void server_reads(void)
     for (ssize_t at = 0; n - at >= (ssize_t)COCO_HEADER_SIZE;) {
         if (coco_header_decode(in + at, &header) < 0)
             return; /* the rest of one that was cut before */
-        HOLDS(coco_header_check_from_client(&header) == 0);
+        REQUIRE(coco_header_check_from_client(&header) == 0);
         last_id = header.id;
         at += (ssize_t)(COCO_HEADER_SIZE + header.length);
     }
@@ -280,7 +273,7 @@ int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
     struct timespec none = {0};
 
-    HOLDS(timeout >= 0 || depth == 0);
+    REQUIRE(timeout >= 0 || depth == 0);
     if (timeout != 0 && !server_moves())
         now_ns += (uint64_t)timeout * MS;
     return (int)syscall(SYS_ppoll, fds, n, &none, NULL, 0);
@@ -292,7 +285,7 @@ static void process(void)
 {
     struct pollfd p = {.fd = coco_client_fd(client), .events = coco_client_events(client)};
 
-    HOLDS((p.fd >= 0) == (p.events != 0));
+    REQUIRE((p.fd >= 0) == (p.events != 0));
     if (poll(&p, 1, 0) < 0)
         p.revents = POLLERR;
     (void)coco_client_timeout_ms(client);
@@ -312,18 +305,18 @@ static void block(unsigned which, uint8_t more)
     depth++;
     if (which == BLOCK_CERTS) {
         r = coco_certs_get(client, cap / 4096, buf, cap, timeout_ms, &result);
-        HOLDS(r < 0 || result.table_size <= cap);
+        REQUIRE(r < 0 || result.table_size <= cap);
     } else if (which == BLOCK_QUOTE) {
         r = coco_quote_get(client, report, buf, cap, timeout_ms, &size);
-        HOLDS(r < 0 || size <= cap);
+        REQUIRE(r < 0 || size <= cap);
     } else {
         (void)(more & 1 ? coco_connect(client, timeout_ms) : coco_ping(client, timeout_ms));
     }
     depth--;
     for (int i = 0; i < 8; i++)
-        HOLDS(buf[cap + (size_t)i] == 0xee);
+        REQUIRE(buf[cap + (size_t)i] == 0xee);
     /* A move of the server's may let 25 s pass at once. */
-    HOLDS(now_ns - begun_ns <= timeout_ms * MS + 26000 * MS);
+    REQUIRE(now_ns - begun_ns <= timeout_ms * MS + 26000 * MS);
 }
 
 static void program_moves(unsigned which, unsigned how, uint8_t more)
@@ -355,7 +348,7 @@ static void program_moves(unsigned which, unsigned how, uint8_t more)
         if (how & 1)
             (void)coco_lease_unlock(client, more % 16);
         else if (coco_lease_lock(client, more % 16) == 0)
-            HOLDS(coco_client_fd(client) >= 0);
+            REQUIRE(coco_client_fd(client) >= 0);
         break;
     case PROCESS:
         process();
@@ -367,7 +360,8 @@ static void program_moves(unsigned which, unsigned how, uint8_t more)
         *mine = 0;
 }
 
-/* What the server passes: a file for leases, the same to be written, and what cannot be locked so. */
+/* What the server passes: a file for leases, the same to be written, and what cannot be locked so.
+ * */
 static void make_files(void)
 {
     int fds[2];
@@ -376,14 +370,14 @@ static void make_files(void)
     if (files[0] > 0)
         return;
     files[1] = memfd_create("leases", MFD_CLOEXEC);
-    HOLDS(files[1] >= 0 && pipe2(fds, O_CLOEXEC) == 0);
+    REQUIRE(files[1] >= 0 && pipe2(fds, O_CLOEXEC) == 0);
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", files[1]);
     files[0] = open(path, O_RDONLY | O_CLOEXEC);
     files[2] = fds[0];
     files[3] = open("/dev/null", O_RDONLY | O_CLOEXEC);
     files[4] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     files[5] = open("/dev/null", O_PATH | O_CLOEXEC);
-    HOLDS(files[0] >= 0 && files[3] >= 0 && files[4] >= 0 && files[5] >= 0);
+    REQUIRE(files[0] >= 0 && files[3] >= 0 && files[4] >= 0 && files[5] >= 0);
 }
 
 static int lowest_descriptor(void)
@@ -414,7 +408,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     options.clock_ns = clock_ns;
     options.note = on_note;
     options.note_userdata = &input;
-    HOLDS(coco_client_new(&options, &client) == 0);
+    REQUIRE(coco_client_new(&options, &client) == 0);
     for (unsigned n = 0; input.size >= 2 && n < 300; n++) {
         if (server_moves())
             continue;
@@ -428,10 +422,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     now_ns += 10000 * MS; /* every deadline */
     process();
     for (size_t i = 0; i < IDS_MAX; i++)
-        HOLDS(asked[i] != 1);
+        REQUIRE(asked[i] != 1);
     coco_client_free(client);
     if (server >= 0)
         close(server);
-    HOLDS(live == 0 && lowest_descriptor() == lowest);
+    REQUIRE(live == 0 && lowest_descriptor() == lowest);
     return 0;
 }

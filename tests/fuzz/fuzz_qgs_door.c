@@ -10,6 +10,7 @@
  */
 #include "base/log.h"
 #include "base/sys.h"
+#include "fuzz/fuzz.h"
 #include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/server.h"
@@ -21,14 +22,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(condition)  \
-    do {                  \
-        if (!(condition)) \
-            abort();      \
-    } while (0)
 
 /* More than the largest frame twice over. */
 #define INPUT_MAX 10000u
@@ -56,13 +49,13 @@ static void start(void)
     sys.now_us = fixed_now_us;
     log_set_level(LOG_LEVEL_CRITICAL);
     base = event_base_new();
-    HOLDS(base && timers_init(&timers, base) == 0);
+    REQUIRE(base && timers_init(&timers, base) == 0);
     server = server_new(base, &timers, &limits);
     door.quotes = quotes_new(base, &timers, &no_quotes);
     door.options.request_timeout_us = 5000000;
     door.options.timeout_us = 28000000;
     door.options.allow_platform_info = true; /* goes a step further */
-    HOLDS(server && door.quotes);
+    REQUIRE(server && door.quotes);
 }
 
 struct outcome {
@@ -85,8 +78,8 @@ static struct outcome run(const uint8_t *data, size_t size, size_t piece)
     int pair[2];
     ssize_t n;
 
-    HOLDS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
-    HOLDS(server_adopt(server, &qgs_door_dialect, &door, pair[0]));
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
+    REQUIRE(server_adopt(server, &qgs_door_dialect, &door, pair[0]));
     for (size_t at = 0; at < size;) {
         size_t part = piece > 0 && size - at > piece ? piece : size - at;
         if (send(pair[1], data + at, part, MSG_NOSIGNAL) != (ssize_t)part)
@@ -97,17 +90,17 @@ static struct outcome run(const uint8_t *data, size_t size, size_t piece)
     turn_loop();
     while ((n = recv(pair[1], o.reply + o.size, sizeof(o.reply) - o.size, MSG_DONTWAIT)) > 0)
         o.size += (size_t)n;
-    HOLDS(o.size < sizeof(o.reply));
+    REQUIRE(o.size < sizeof(o.reply));
     o.ended = metrics.now_peers == 0;
-    HOLDS(metrics.now_requests == 0);
+    REQUIRE(metrics.now_requests == 0);
     if (!o.ended) { /* what is awaited does not come */
-        HOLDS(o.size == 0);
+        REQUIRE(o.size == 0);
         now_us += door.options.request_timeout_us;
         turn_loop();
     }
     close(pair[1]);
     turn_loop();
-    HOLDS(metrics.now_peers == 0 && metrics.now_unsent_bytes == 0);
+    REQUIRE(metrics.now_peers == 0 && metrics.now_unsent_bytes == 0);
     return o;
 }
 
@@ -190,17 +183,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct outcome cut = run(data, size, piece);
 
     if (verdict == WAITS) {
-        HOLDS(!whole.ended && !cut.ended);
+        REQUIRE(!whole.ended && !cut.ended);
         return 0;
     }
-    HOLDS(whole.ended && cut.ended);
+    REQUIRE(whole.ended && cut.ended);
     if (verdict == CLOSED || size > frame)
-        HOLDS(whole.size == 0);
+        REQUIRE(whole.size == 0);
     else
-        HOLDS(is_error(&whole, error));
+        REQUIRE(is_error(&whole, error));
     if (verdict == CLOSED)
-        HOLDS(cut.size == 0);
+        REQUIRE(cut.size == 0);
     else
-        HOLDS(is_error(&cut, error) || (size > frame && cut.size == 0));
+        REQUIRE(is_error(&cut, error) || (size > frame && cut.size == 0));
     return 0;
 }

@@ -5,18 +5,11 @@
  * Oracle: a decoder refuses the message, or encoding what it decoded gives the same bytes, and no
  * second decoder takes the same message. A buffer one byte too short is refused by the encoder.
  */
+#include "fuzz/fuzz.h"
 #include "qgs_msg.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 /* One decoder and its encoder over the message; counts in `taken` where it decodes. */
 #define ROUND_TRIP(name)                                                             \

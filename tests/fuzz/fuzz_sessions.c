@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Several peers at once: two VMMs, an administrator and a client of the front door, of two users, whose
- * moves come between each other as the input says: frames that are good or not, sent and read in any
- * pieces, connections closed, half closed and made again, time. Meanwhile the daemon's own calls
- * receive and send less than there is, are interrupted, and find no memory; and QGS says what it likes,
- * on each of its connections, when it likes.
+ * Several peers at once: two VMMs, an administrator and a client of the front door, of two users,
+ * whose moves come between each other as the input says: frames that are good or not, sent and read
+ * in any pieces, connections closed, half closed and made again, time. Meanwhile the daemon's own
+ * calls receive and send less than there is, are interrupted, and find no memory; and QGS says what
+ * it likes, on each of its connections, when it likes.
  *
  *     0  what QGS does at first (daemon_rig.h)
- *     1  moves: a byte (bits 0-2: which, 3-4: whose, 5-7: how), and one more byte; OP_RAW: and bytes
+ *     1  moves: a byte (bits 0-2: which, 3-4: whose, 5-7: how), and one more byte; OP_RAW: and
+ * bytes
  *
  * The oracle: what comes is well-formed, each reply to a VMM answers a request of its that has no
- * answer yet, with a status that the contract allows; a quote is that of the TDREPORT that was sent. A
- * VMM that has sent whole frames and is still connected has all its answers in the end, unless
- * memory was short. And what daemon_rig.h has for everybody.
+ * answer yet, with a status that the contract allows; a quote is that of the TDREPORT that was
+ * sent. A VMM that has sent whole frames and is still connected has all its answers in the end,
+ * unless memory was short. And what daemon_rig.h has for everybody.
  */
 #include "admin/parts.h"
 #include "fuzz/daemon_rig.h"
+#include "fuzz/fuzz.h"
 #include "json_reader.h"
 #include "peer/account.h"
 #include "qgs_door/qgs_door.h"
@@ -24,8 +26,6 @@
 #include "wire.h"
 #include <json-c/json.h>
 #include <openssl/sha.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define PEERS     4
 #define ASKED_MAX 512
@@ -412,8 +412,8 @@ static void behave(unsigned how, uint8_t more)
         allocations_left = 1 + more;
 }
 
-/* On the `which`-th of QGS's open connections: bytes of the input, the right quote, that of another TD, or
- * half of one, or the end. Returns how many bytes of the input it has used. */
+/* On the `which`-th of QGS's open connections: bytes of the input, the right quote, that of another
+ * TD, or half of one, or the end. Returns how many bytes of the input it has used. */
 static size_t say_as_qgs(int which, unsigned how, uint8_t more, const uint8_t *data, size_t size)
 {
     uint8_t in[COCO_QGS_QUOTE_REQ_WIRE], out[4096];

@@ -4,10 +4,9 @@
  * as a table; odd, as a list of {kind, length} pairs from which a table is built, encoded and
  * decoded again.
  */
+#include "fuzz/fuzz.h"
 #include "fuzz/snp_table_oracle.h"
 #include <stdbool.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void build(const uint8_t *data, size_t size)
 {
@@ -20,21 +19,21 @@ static void build(const uint8_t *data, size_t size)
         bool wrong = data[i] % 8 >= COCO_SNP_OTHER || data[i + 1] == 0;
 
         if (wrong)
-            snp_oracle_demand(r == -EINVAL);
+            REQUIRE(r == -EINVAL);
         else if (used == COCO_SNP_TABLE_ENTRIES_MAX)
-            snp_oracle_demand(r == -EMSGSIZE);
+            REQUIRE(r == -EMSGSIZE);
         else
-            snp_oracle_demand(r == 0 && table.n_entries == used + 1);
+            REQUIRE(r == 0 && table.n_entries == used + 1);
         used = table.n_entries;
     }
     size_t expected = COCO_SNP_ENTRY_SIZE * (used + 1);
     for (size_t i = 0; i < used; i++)
         expected += table.entries[i].length;
-    snp_oracle_demand(coco_snp_table_encode(&table, out, sizeof(out)) == 0);
-    snp_oracle_demand(table.size == expected);
-    snp_oracle_demand(coco_snp_table_decode(out, sizeof(out), &again) == 0);
-    snp_oracle_demand(again.n_entries == used && again.size == expected);
-    snp_oracle_demand(snp_table_oracle(out, expected) == 0);
+    REQUIRE(coco_snp_table_encode(&table, out, sizeof(out)) == 0);
+    REQUIRE(table.size == expected);
+    REQUIRE(coco_snp_table_decode(out, sizeof(out), &again) == 0);
+    REQUIRE(again.n_entries == used && again.size == expected);
+    REQUIRE(snp_table_oracle(out, expected) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

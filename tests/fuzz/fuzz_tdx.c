@@ -6,18 +6,11 @@
  * Oracle: a decoder refuses, or encoding what it decoded gives the same bytes. A quote decodes to
  * the same quote when it is trimmed to its true length, and not when it is a byte shorter.
  */
+#include "fuzz/fuzz.h"
 #include "tdx.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition) \
-    do {                   \
-        if (!(condition))  \
-            abort();       \
-    } while (0)
 
 static int one_report(const uint8_t *in, struct coco_tdreport *ret)
 {

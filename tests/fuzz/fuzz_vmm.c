@@ -10,11 +10,10 @@
  * sessions. And what daemon_rig.h has for everybody.
  */
 #include "fuzz/daemon_rig.h"
+#include "fuzz/fuzz.h"
 #include "snp_table.h"
 #include "status.h"
 #include "wire.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Requests of the client's bytes, in their order, up to the first that the server cannot have
  * taken. */

@@ -11,13 +11,12 @@
  * Inputs are handed over in allocations of their exact size, so that ASan and valgrind see the
  * first byte that is read behind one.
  */
+#include "fuzz/fuzz.h"
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define SEED_MAX    (1u << 20)
 #define LARGE       4096u

@@ -6,27 +6,12 @@
  */
 #pragma once
 
+#include "fuzz/fuzz.h"
 #include "sev_msg.h"
 #include "status.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SEV_UNTOUCHED 0x5a
-
-static inline void sev_oracle_demand(int holds)
-{
-    if (!holds)
-        abort();
-}
-
-static inline int sev_untouched(const void *object, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if (((const uint8_t *)object)[i] != SEV_UNTOUCHED)
-            return 0;
-    return 1;
-}
 
 /* 0 or -EBADMSG, as the decoder. */
 static inline int sev_request_oracle(const uint8_t in[COCO_SEV_REQUEST_SIZE])
@@ -34,15 +19,15 @@ static inline int sev_request_oracle(const uint8_t in[COCO_SEV_REQUEST_SIZE])
     struct coco_sev_request request;
     uint8_t out[COCO_SEV_REQUEST_SIZE];
 
-    memset(&request, SEV_UNTOUCHED, sizeof(request));
+    memset(&request, UNTOUCHED, sizeof(request));
     int r = coco_sev_request_decode(in, &request);
     if (r < 0) {
-        sev_oracle_demand(r == -EBADMSG && sev_untouched(&request, sizeof(request)));
+        REQUIRE(r == -EBADMSG && untouched(&request, sizeof(request)));
         return r;
     }
-    sev_oracle_demand(request.op == COCO_SEV_STATUS || request.op == COCO_SEV_CHIP_ID);
-    sev_oracle_demand(coco_sev_request_encode(&request, out) == 0);
-    sev_oracle_demand(memcmp(in, out, sizeof(out)) == 0);
+    REQUIRE(request.op == COCO_SEV_STATUS || request.op == COCO_SEV_CHIP_ID);
+    REQUIRE(coco_sev_request_encode(&request, out) == 0);
+    REQUIRE(memcmp(in, out, sizeof(out)) == 0);
     return 0;
 }
 
@@ -51,19 +36,19 @@ static inline int sev_reply_oracle(const uint8_t in[COCO_SEV_REPLY_SIZE])
     struct coco_sev_reply reply;
     uint8_t out[COCO_SEV_REPLY_SIZE];
 
-    memset(&reply, SEV_UNTOUCHED, sizeof(reply));
+    memset(&reply, UNTOUCHED, sizeof(reply));
     int r = coco_sev_reply_decode(in, &reply);
     if (r < 0) {
-        sev_oracle_demand(r == -EBADMSG && sev_untouched(&reply, sizeof(reply)));
+        REQUIRE(r == -EBADMSG && untouched(&reply, sizeof(reply)));
         return r;
     }
-    sev_oracle_demand(coco_status_known(reply.status));
-    sev_oracle_demand(reply.chip_id_size <= sizeof(reply.chip_id));
-    sev_oracle_demand(reply.status == COCO_OK || (reply.flags == 0 && reply.reported_tcb == 0 &&
-                                                  reply.current_tcb == 0 && !reply.chip_id_size));
-    sev_oracle_demand(coco_sev_fw_error_text(reply.fw_error)[0] != 0);
-    sev_oracle_demand(coco_sev_reply_encode(&reply, out) == 0);
-    sev_oracle_demand(memcmp(in, out, sizeof(out)) == 0);
+    REQUIRE(coco_status_known(reply.status));
+    REQUIRE(reply.chip_id_size <= sizeof(reply.chip_id));
+    REQUIRE(reply.status == COCO_OK || (reply.flags == 0 && reply.reported_tcb == 0 &&
+                                        reply.current_tcb == 0 && !reply.chip_id_size));
+    REQUIRE(coco_sev_fw_error_text(reply.fw_error)[0] != 0);
+    REQUIRE(coco_sev_reply_encode(&reply, out) == 0);
+    REQUIRE(memcmp(in, out, sizeof(out)) == 0);
     return 0;
 }
 
@@ -72,9 +57,9 @@ static inline void product_text_oracle(const char *text)
 {
     enum coco_snp_product product = coco_snp_product_of_name(text);
 
-    sev_oracle_demand(!product || (coco_snp_product_of_text(text) == product &&
-                                   strcmp(coco_snp_product_name(product), text) == 0));
-    sev_oracle_demand(coco_snp_product_of_text(text) < COCO_SNP_PRODUCTS);
+    REQUIRE(!product || (coco_snp_product_of_text(text) == product &&
+                         strcmp(coco_snp_product_name(product), text) == 0));
+    REQUIRE(coco_snp_product_of_text(text) < COCO_SNP_PRODUCTS);
 }
 
 /* A TCB through all its forms. 0, or as coco_snp_tcb_decode. */
@@ -84,18 +69,18 @@ static inline int snp_tcb_oracle(enum coco_snp_product product, uint64_t version
     char text[COCO_SNP_TCB_TEXT_SIZE];
     uint64_t back = 0;
 
-    memset(&tcb, SEV_UNTOUCHED, sizeof(tcb));
+    memset(&tcb, UNTOUCHED, sizeof(tcb));
     int r = coco_snp_tcb_decode(product, version, &tcb);
     if (r < 0) {
-        sev_oracle_demand(sev_untouched(&tcb, sizeof(tcb)));
+        REQUIRE(untouched(&tcb, sizeof(tcb)));
         return r;
     }
-    sev_oracle_demand(coco_snp_tcb_encode(product, &tcb, &back) == 0 && back == version);
+    REQUIRE(coco_snp_tcb_encode(product, &tcb, &back) == 0 && back == version);
     coco_snp_tcb_format(product, &tcb, text);
-    sev_oracle_demand(strlen(text) < sizeof(text));
-    sev_oracle_demand(coco_snp_tcb_parse(product, text, &again) == 0);
-    sev_oracle_demand(memcmp(&tcb, &again, sizeof(tcb)) == 0);
-    sev_oracle_demand(coco_snp_tcb_compare(&tcb, &again) == COCO_SNP_TCB_EQUAL);
+    REQUIRE(strlen(text) < sizeof(text));
+    REQUIRE(coco_snp_tcb_parse(product, text, &again) == 0);
+    REQUIRE(memcmp(&tcb, &again, sizeof(tcb)) == 0);
+    REQUIRE(coco_snp_tcb_compare(&tcb, &again) == COCO_SNP_TCB_EQUAL);
     return 0;
 }
 
@@ -105,13 +90,13 @@ static inline int snp_tcb_text_oracle(enum coco_snp_product product, const char 
     struct coco_snp_tcb tcb;
     char out[COCO_SNP_TCB_TEXT_SIZE];
 
-    memset(&tcb, SEV_UNTOUCHED, sizeof(tcb));
+    memset(&tcb, UNTOUCHED, sizeof(tcb));
     int r = coco_snp_tcb_parse(product, text, &tcb);
     if (r < 0) {
-        sev_oracle_demand(r == -EINVAL && sev_untouched(&tcb, sizeof(tcb)));
+        REQUIRE(r == -EINVAL && untouched(&tcb, sizeof(tcb)));
         return r;
     }
     coco_snp_tcb_format(product, &tcb, out);
-    sev_oracle_demand(strcmp(text, out) == 0);
+    REQUIRE(strcmp(text, out) == 0);
     return 0;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "fuzz/fuzz.h"
 #include "status.h"
 #include "wire.h"
 #include <errno.h>
@@ -20,22 +21,6 @@ union wire_message {
     struct coco_guest_event guest_event;
     struct coco_notify notify;
 };
-
-static inline void wire_oracle_demand(int holds)
-{
-    if (!holds)
-        abort();
-}
-
-#define WIRE_UNTOUCHED 0x5a
-
-static inline int wire_untouched(const void *object, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if (((const uint8_t *)object)[i] != WIRE_UNTOUCHED)
-            return 0;
-    return 1;
-}
 
 /* The decoder of `type`. Messages without a codec are empty or, a quote, any bytes. */
 static inline int wire_decode(uint16_t type, uint32_t status, const uint8_t *in, size_t size,
@@ -100,21 +85,21 @@ static inline int wire_oracle_payload(uint16_t type, uint32_t status, const uint
     union wire_message m;
     uint8_t out[COCO_REQUEST_MAX];
 
-    memset(&m, WIRE_UNTOUCHED, sizeof(m));
+    memset(&m, UNTOUCHED, sizeof(m));
     int r = wire_decode(type, status, in, size, &m);
     if (r < 0) {
-        wire_oracle_demand(r == -EBADMSG && wire_untouched(&m, sizeof(m)));
+        REQUIRE(r == -EBADMSG && untouched(&m, sizeof(m)));
         return r;
     }
     size_t n = wire_encode(type, &m, out);
-    wire_oracle_demand(n <= size && (n == 0 || memcmp(in, out, n) == 0));
+    REQUIRE(n <= size && (n == 0 || memcmp(in, out, n) == 0));
     if (type == COCO_CERTS_REPLY) {
         /* The table follows the fixed part, in place. */
         const struct coco_certs_reply *reply = &m.certs_reply;
-        wire_oracle_demand(size - n == reply->table_size);
-        wire_oracle_demand(reply->table == (reply->table_size > 0 ? in + n : NULL));
+        REQUIRE(size - n == reply->table_size);
+        REQUIRE(reply->table == (reply->table_size > 0 ? in + n : NULL));
     } else if (type != COCO_QUOTE_REPLY) {
-        wire_oracle_demand(n == size);
+        REQUIRE(n == size);
     }
     return 0;
 }
@@ -123,19 +108,19 @@ static inline int wire_oracle_header(const uint8_t in[COCO_HEADER_SIZE], struct 
 {
     uint8_t out[COCO_HEADER_SIZE];
 
-    memset(ret, WIRE_UNTOUCHED, sizeof(*ret));
+    memset(ret, UNTOUCHED, sizeof(*ret));
     int r = coco_header_decode(in, ret);
     if (r < 0) {
-        wire_oracle_demand(r == -EBADMSG && wire_untouched(ret, sizeof(*ret)));
+        REQUIRE(r == -EBADMSG && untouched(ret, sizeof(*ret)));
         return r;
     }
     coco_header_encode(ret, out);
-    wire_oracle_demand(memcmp(in, out, sizeof(out)) == 0);
+    REQUIRE(memcmp(in, out, sizeof(out)) == 0);
     int client = coco_header_check_from_client(ret), server = coco_header_check_from_server(ret);
-    wire_oracle_demand(client == 0 || client == -EBADMSG);
-    wire_oracle_demand(server == 0 || server == -EBADMSG);
+    REQUIRE(client == 0 || client == -EBADMSG);
+    REQUIRE(server == 0 || server == -EBADMSG);
     /* No header is right in both directions. */
-    wire_oracle_demand(client < 0 || server < 0);
+    REQUIRE(client < 0 || server < 0);
     return client == 0 || server == 0 ? 0 : -EBADMSG;
 }
 

@@ -4,6 +4,7 @@
  * system calls, malloc and libcrypto's base64.
  */
 #include "admin_call.h"
+#include "local_socket.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -12,40 +13,22 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 int admin_connect(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval timeout = {.tv_sec = 20};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = unix_connect(path, 0);
 
     if (fd < 0)
         return -errno;
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0) {
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0) {
         int r = -errno;
         close(fd);
         return r;
     }
     return fd;
-}
-
-static bool send_all(int fd, const char *text, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = send(fd, text, size, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        text += n;
-        size -= (size_t)n;
-    }
-    return true;
 }
 
 char *admin_call(int fd, const char *call)

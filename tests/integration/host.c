@@ -3,13 +3,13 @@
  * The harness of the integration tests: see host.h.
  */
 #include "host.h"
+#include "local_socket.h"
 #include "snp_pki.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 void host_open(struct host *host)
@@ -104,13 +104,10 @@ struct coco_client *host_client(struct host *host, uint32_t features)
 
 int host_connect_raw(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval timeout = {.tv_sec = 20};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = unix_connect(path, 0);
 
     ck_assert_int_ge(fd, 0);
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)), 0);
     return fd;
 }

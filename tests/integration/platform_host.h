@@ -8,9 +8,9 @@
 #include "sev_sim.h"
 #include "snp_pki.h"
 
-/* In an open host: a test PKI whose ARK is trusted, a platform with the TCB 3.0.8.115, its helper at
- * `sev.sock` in the host's folder, a store; `more` lines of [certs]. Starts cocod. The PKI and the
- * simulator are the caller's, to be freed and stopped. */
+/* In an open host: a test PKI whose ARK is trusted, a platform with the TCB 3.0.8.115, its helper
+ * at `sev.sock` in the host's folder, a store; `more` lines of [certs]. Starts cocod. The PKI and
+ * the simulator are the caller's, to be freed and stopped. */
 struct sev_sim *platform_host_start(struct host *host, const char *more, struct snp_pki **ret_pki,
                                     struct sev_sim_platform *ret_platform);
 

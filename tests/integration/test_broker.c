@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cocod against a quoting service that misbehaves in every way that the simulator knows. For each:
- * the contract's status in time, recovery by itself, nothing left over; and the simulator never sees
- * more outstanding than it has threads, nor a half-open connection, nor a request in pieces.
+ * the contract's status in time, recovery by itself, nothing left over; and the simulator never
+ * sees more outstanding than it has threads, nor a half-open connection, nor a request in pieces.
  */
 #include "host.h"
+#include "local_socket.h"
 #include "tdx_quote.h"
 #include <dirent.h>
 #include <errno.h>
@@ -122,7 +123,8 @@ static void teardown(void)
 {
     if (host.sim) {
         ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_QUOTES), 4);
-        /* Whether a thread is back can only be found out by one probe more than there are threads. */
+        /* Whether a thread is back can only be found out by one probe more than there are threads.
+         * */
         ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), stuck ? 5 : 4);
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_HALF_OPEN), 0);
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_SECOND_WRITES), 0);
@@ -295,13 +297,8 @@ TEST(its_backlog_is_stuck)
     open_broker();
     /* One connection fits into the backlog, and nobody answers it; the next does not. */
     ck_assert_int_eq(get_quote(300), -COCO_STATUS_ETIMEDOUT);
-    int other = -1;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path, host.qgs, strlen(host.qgs) + 1);
-    other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    ck_assert_int_eq(connect(other, (struct sockaddr *)&address, sizeof(address)), -1);
+    ck_assert_int_eq(unix_connect(host.qgs, SOCK_NONBLOCK), -1);
     ck_assert_int_eq(errno, EAGAIN);
-    close(other);
     int r = -COCO_STATUS_ETIMEDOUT;
     for (int i = 0; i < 40 && r == -COCO_STATUS_ETIMEDOUT; i++)
         r = get_quote(500);

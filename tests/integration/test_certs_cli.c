@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl certs against the daemon: the life of a chain from import to removal, a rotation, and what the
- * user may do who may only import.
+ * cococtl certs against the daemon: the life of a chain from import to removal, a rotation, and
+ * what the user may do who may only import.
  */
 #include "host.h"
 #include "snp_pki.h"
@@ -182,7 +182,8 @@ TEST(who_may_only_import)
     assert_has(chip_hex);
 }
 
-/* A folder that is pushed every day, from a mirror that lags: 0 though it is older, 1 for what is bad. */
+/* A folder that is pushed every day, from a mirror that lags: 0 though it is older, 1 for what is
+ * bad. */
 TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
 {
     struct snp_pki_leaf_options options = {.tcb = {.bl = 3, .snp = 8, .ucode = 115}};
@@ -308,7 +309,8 @@ static char *read_text(const char *name)
     return text;
 }
 
-/* What other people's tools and services make of one chain; each is taken whole by the real daemon. */
+/* What other people's tools and services make of one chain; each is taken whole by the real daemon.
+ * */
 TEST(chains_as_people_have_them)
 {
     char *text = NULL;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Guests of a host on which nobody has asked for a while, with the real daemon, which knows the
- * platform: each gets its table, and none is told to come again. The VMMs are what this project shows
- * to people who write one: the README's code, the examples of the guide, and one that uses no more
- * than a lease and coco_certs_get(). What depends on time is in tests/unit/daemon/test_certs_wait.c;
- * here it is waited for once, since cocod's clock is the kernel's.
+ * platform: each gets its table, and none is told to come again. The VMMs are what this project
+ * shows to people who write one: the README's code, the examples of the guide, and one that uses no
+ * more than a lease and coco_certs_get(). What depends on time is in
+ * tests/unit/daemon/test_certs_wait.c; here it is waited for once, since cocod's clock is the
+ * kernel's.
  */
 #include "platform_host.h"
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The served chain follows the platform, with all the processes that there are: what matches, or the
- * empty table with a reason. What depends on time is in tests/unit/daemon/test_platform.c.
+ * The served chain follows the platform, with all the processes that there are: what matches, or
+ * the empty table with a reason. What depends on time is in tests/unit/daemon/test_platform.c.
  */
 #include "platform_host.h"
 #include "snp_table.h"

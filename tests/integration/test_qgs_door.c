@@ -6,6 +6,7 @@
  */
 #include "bytes.h"
 #include "host.h"
+#include "local_socket.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
 #include <errno.h>
@@ -16,7 +17,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,25 +58,6 @@ static void teardown(void)
 
 /* --- clients ---------------------------------------------------------------------------------- */
 
-static bool send_all(int fd, const void *data, size_t size)
-{
-    return send(fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
-}
-
-/* Exactly `size` bytes; less where the other end closes. */
-static size_t receive(int fd, uint8_t *out, size_t size)
-{
-    size_t n = 0;
-
-    while (n < size) {
-        ssize_t got = recv(fd, out + n, size - n, 0);
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-    }
-    return n;
-}
-
 static bool own_quote(const uint8_t *quote, size_t size, const uint8_t *tdreport)
 {
     const char *why = "";
@@ -103,13 +84,13 @@ static const char *qemu_reads(int fd, size_t guest_room, const uint8_t *tdreport
 {
     uint8_t bytes[REPLY_ROOM];
 
-    if (receive(fd, bytes, 4) != 4)
+    if (receive_all(fd, bytes, 4) != 4)
         return "no reply";
     struct coco_reader r = coco_reader_of(bytes, 4);
     uint32_t size = coco_read_u32be(&r);
     if (size < 24 || size > guest_room)
         return "its size";
-    if (receive(fd, bytes, size) != size)
+    if (receive_all(fd, bytes, size) != size)
         return "it is cut short";
     r = coco_reader_of(bytes, size);
     if (coco_read_u32(&r) != 0x00010001) /* 1.1 */
@@ -151,10 +132,10 @@ static const char *libtdx_attest(uint64_t seed, uint16_t minor)
     const char *wrong = NULL;
 
     make_request(seed, minor, tdreport, wire);
-    if (!send_all(fd, wire, sizeof(wire)) || receive(fd, bytes, 4) != 4)
+    if (!send_all(fd, wire, sizeof(wire)) || receive_all(fd, bytes, 4) != 4)
         wrong = "no reply";
     uint32_t size = wrong ? 0 : coco_qgs_prefix_decode(bytes);
-    if (!wrong && (size > sizeof(bytes) || receive(fd, bytes, size) != size))
+    if (!wrong && (size > sizeof(bytes) || receive_all(fd, bytes, size) != size))
         wrong = "its size";
     if (!wrong && (coco_qgs_quote_resp_decode(bytes, size, &resp) < 0 || resp.error_code != 0))
         wrong = "it is no good reply";
@@ -178,7 +159,7 @@ static const char *raw(uint64_t seed, bool half_close)
     bool sent = send_all(fd, tdreport, sizeof(tdreport));
     if (half_close && shutdown(fd, SHUT_WR) != 0)
         sent = false;
-    size_t size = sent ? receive(fd, bytes, sizeof(bytes)) : 0;
+    size_t size = sent ? receive_all(fd, bytes, sizeof(bytes)) : 0;
     close(fd);
     return own_quote(bytes, size, tdreport) ? NULL : "the quote";
 }
@@ -286,7 +267,7 @@ static uint32_t error_of(const void *message, size_t size)
     struct coco_qgs_header header = {0};
 
     ck_assert(send_all(fd, message, size));
-    size_t n = receive(fd, bytes, sizeof(bytes));
+    size_t n = receive_all(fd, bytes, sizeof(bytes));
     close(fd);
     ck_assert_uint_ge(n, 20);
     ck_assert_int_eq(coco_qgs_header_decode(bytes + 4, n - 4, &header), 0);
@@ -302,10 +283,10 @@ static size_t exchange(const uint8_t *wire, size_t size, uint8_t *out, size_t ro
     uint8_t prefix[4];
 
     ck_assert(send_all(fd, wire, size));
-    ck_assert_uint_eq(receive(fd, prefix, 4), 4);
+    ck_assert_uint_eq(receive_all(fd, prefix, 4), 4);
     size_t n = coco_qgs_prefix_decode(prefix);
     ck_assert_uint_le(n, room);
-    ck_assert_uint_eq(receive(fd, out, n), n);
+    ck_assert_uint_eq(receive_all(fd, out, n), n);
     close(fd);
     return n;
 }
@@ -484,19 +465,14 @@ TEST(the_socket_has_the_mode_that_was_asked_for)
 /* systemd's socket takes the place of the configured one. */
 TEST(systemd_passes_the_socket)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     char program[4096], configured[200];
     const char *argv[] = {program, "--config", host.config, NULL};
 
     start("");
     memcpy(configured, door, sizeof(door));
     snprintf(door, sizeof(door), "%s/passed.sock", host.dir);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = unix_listen(door, 10, 0);
     ck_assert_int_ge(fd, 0);
-    ck_assert_uint_lt(strlen(door), sizeof(address.sun_path));
-    memcpy(address.sun_path, door, strlen(door) + 1);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    ck_assert_int_eq(listen(fd, 10), 0);
     snprintf(program, sizeof(program), "%s", process_built("cocod"));
     struct process_options options = {.argv = argv,
                                       .dir = host.dir,

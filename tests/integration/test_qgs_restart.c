@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QGS as a process that is really killed, ended, stopped and started again, while 64 VMMs' requests and
- * 16 clients of the front door wait for quotes: each gets its own. COCO_QGS_RESTARTS: how often in each
- * way (1); `make stress-qgs` says 20.
+ * QGS as a process that is really killed, ended, stopped and started again, while 64 VMMs' requests
+ * and 16 clients of the front door wait for quotes: each gets its own. COCO_QGS_RESTARTS: how often
+ * in each way (1); `make stress-qgs` says 20.
  */
 #include "host.h"
+#include "local_socket.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
 #include <errno.h>
@@ -99,19 +100,6 @@ static void *ask_as_vmm(void *data)
     if (r < 0)
         return (void *)(intptr_t)r;
     return tdx_verify_quote(quote, size, tdreport, NULL) == 0 ? NULL : (void *)"a wrong quote";
-}
-
-static size_t receive_all(int fd, uint8_t *out, size_t room)
-{
-    size_t n = 0;
-
-    while (n < room) {
-        ssize_t got = recv(fd, out + n, room - n, 0);
-        if (got <= 0)
-            break;
-        n += (size_t)got;
-    }
-    return n;
 }
 
 /* As QEMU asks, and by its conditions: target/i386/kvm/tdx-quote-generator.c. */

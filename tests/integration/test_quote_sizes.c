@@ -5,6 +5,7 @@
  * quote of exactly that size, and back.
  */
 #include "host.h"
+#include "measure.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
 #include <errno.h>
@@ -124,10 +125,7 @@ static void finish(void)
 
 static void set_clock(struct vclock *clock)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    vclock_set_us(clock, (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u);
+    vclock_set_us(clock, monotonic_us());
 }
 
 /* The guest's driver to the end of its wait. */

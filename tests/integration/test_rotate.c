@@ -274,7 +274,8 @@ TEST_LOOP(who_does_not_let_go_is_named, 0, 2)
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
-/* cococtl lives, or is killed while the forced command runs: it is logged and counted all the same. */
+/* cococtl lives, or is killed while the forced command runs: it is logged and counted all the same.
+ * */
 TEST_LOOP(force_says_whose_guarantee_is_void, 0, 2)
 {
     const struct updater_options how = {.admin = host.admin, .timeout = "0.2", .force = true};
@@ -384,8 +385,8 @@ static off_t locked_byte(void)
     return lock.l_start;
 }
 
-/* An administrator ends the process that he is told of: that must not be the innocent VM's. And 2000
- * locks are found in one pass, and are not gone around one by one. */
+/* An administrator ends the process that he is told of: that must not be the innocent VM's. And
+ * 2000 locks are found in one pass, and are not gone around one by one. */
 TEST(who_locks_a_byte_of_anothers_range_is_named_himself)
 {
     const struct updater_options how = {.admin = host.admin, .timeout = "0.5", .force = true};

@@ -2,18 +2,20 @@
 /*
  * Rotations under load: 64 sessions, one for each vCPU of four synthetic VMMs, fetch reports with
  * certificates, under leases, while the firmware changes its TCB and key inside of update after
- * update. The guest model judges each report by the table that came with it: a table of one TCB with
- * a report of another must not occur, whoever is killed when.
+ * update. The guest model judges each report by the table that came with it: a table of one TCB
+ * with a report of another must not occur, whoever is killed when.
  *
- * The updater is `cococtl certs rotate --exec` itself (updater.h). Its command, or a process that the
- * command leaves behind, asks the test to change the firmware: so the model of the firmware is in the
- * process that judges. A rotation is over for the test when nobody of it is left that could ask.
+ * The updater is `cococtl certs rotate --exec` itself (updater.h). Its command, or a process that
+ * the command leaves behind, asks the test to change the firmware: so the model of the firmware is
+ * in the process that judges. A rotation is over for the test when nobody of it is left that could
+ * ask.
  *
  * What is done, and who is killed when, follows from the seed (COCO_TEST_SEED); what it meets there
  * is up to the machine. COCO_ROTATIONS: how many of each kind (12); `make stress` says 2000.
  */
 #include "admin_call.h"
 #include "host.h"
+#include "measure.h"
 #include "sev_sim.h"
 #include "snp_pki.h"
 #include "synth_vmm.h"
@@ -73,14 +75,6 @@ static unsigned rotations(void)
     const char *text = getenv("COCO_ROTATIONS");
 
     return text ? (unsigned)strtoul(text, NULL, 10) : 12;
-}
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
 static void rest_us(unsigned us)
@@ -326,12 +320,12 @@ static void kill_one(struct stress *s, enum victim victim)
     }
 }
 
-/* On a loaded machine the helper, a thread of this process, may not get to run within the 180 ms that
- * cocod gives it. Then the empty table is right, for that reason and no other, and the chain at the
- * next reading. */
+/* On a loaded machine the helper, a thread of this process, may not get to run within the 180 ms
+ * that cocod gives it. Then the empty table is right, for that reason and no other, and the chain
+ * at the next reading. */
 static void await_late_reading(struct stress *s, const char *tcb)
 {
-    const uint64_t hangs_us = now_us() + HANGS_US;
+    const uint64_t hangs_us = monotonic_us() + HANGS_US;
     char *status, *output;
     bool served;
 
@@ -351,7 +345,7 @@ static void await_late_reading(struct stress *s, const char *tcb)
         ck_assert_msg(strstr(status, "did not answer within 180 ms") || strstr(status, tcb + 1),
                       "%s", status);
         free(status);
-        ck_assert_msg(now_us() < hangs_us, "it is never %s", tcb);
+        ck_assert_msg(monotonic_us() < hangs_us, "it is never %s", tcb);
     } while (!served);
 }
 
@@ -386,19 +380,19 @@ static void plan_kills(struct stress *s, uint64_t at_us[3])
     for (int i = 0; i < 3; i++) {
         bool dies = test_random_below(&s->random, one_in[i]) == 0;
         unsigned after_us = test_random_below(&s->random, KILL_WITHIN_US);
-        at_us[i] = dies ? now_us() + after_us : NEVER;
+        at_us[i] = dies ? monotonic_us() + after_us : NEVER;
     }
 }
 
-/* Ends when none of the updater is left that could change the firmware. False: cocod was not done yet
- * with the one before, which had left somebody behind. */
+/* Ends when none of the updater is left that could change the firmware. False: cocod was not done
+ * yet with the one before, which had left somebody behind. */
 static bool rotate(struct stress *s, bool kills)
 {
     unsigned next = (s->now + 1 + test_random_below(&s->random, CHAINS - 1)) % CHAINS;
     const struct updater_options how = {.admin = s->host.admin,
                                         .leaves = test_random_below(&s->random, 4) == 0,
                                         .rests_ms = test_random_below(&s->random, 4)};
-    const uint64_t hangs_us = now_us() + HANGS_US;
+    const uint64_t hangs_us = monotonic_us() + HANGS_US;
     uint64_t at_us[3] = {NEVER, NEVER, NEVER};
 
     updater_start(&s->updater, &how);
@@ -411,12 +405,13 @@ static bool rotate(struct stress *s, bool kills)
             updater_tell(&s->updater);
         }
         for (int i = 0; i < 3; i++) {
-            if (now_us() < at_us[i])
+            if (monotonic_us() < at_us[i])
                 continue;
             at_us[i] = NEVER;
             kill_one(s, (enum victim)i);
         }
-        ck_assert_msg(now_us() < hangs_us, "the updater hangs: %s", updater_output(&s->updater));
+        ck_assert_msg(monotonic_us() < hangs_us, "the updater hangs: %s",
+                      updater_output(&s->updater));
     }
     if (s->updater.code == 75 && strstr(updater_output(&s->updater), "another update is under way"))
         return false;
@@ -488,16 +483,16 @@ static uint64_t n_reports(struct stress *s)
 /* However slow the machine is. */
 static void await_reports(struct stress *s, uint64_t n)
 {
-    const uint64_t hangs_us = now_us() + HANGS_US;
+    const uint64_t hangs_us = monotonic_us() + HANGS_US;
 
     while (n_reports(s) < n) {
-        ck_assert_msg(now_us() < hangs_us, "no guest gets a report");
+        ck_assert_msg(monotonic_us() < hangs_us, "no guest gets a report");
         rest_us(1000);
     }
 }
 
-/* Another tool, or one whose cocod was restarted meanwhile: it has the lock and empties the file, as
- * PROTOCOL.md says, and tells nobody. Few sessions, since nothing drains them for it. */
+/* Another tool, or one whose cocod was restarted meanwhile: it has the lock and empties the file,
+ * as PROTOCOL.md says, and tells nobody. Few sessions, since nothing drains them for it. */
 TEST(nor_when_cocod_is_not_told)
 {
     struct stress *s = &stress;

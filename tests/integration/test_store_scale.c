@@ -6,11 +6,11 @@
  */
 #include "admin_call.h"
 #include "host.h"
+#include "measure.h"
 #include "snp_pki.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CHAINS  200u
@@ -18,10 +18,7 @@
 
 static double now_s(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    return (double)monotonic_us() / 1e6;
 }
 
 static void import(int fd, const struct snp_pki_leaf *leaf, const char *expected)
@@ -42,6 +39,24 @@ static void import_cas(int fd, struct snp_pki *pki)
     free(admin_import(fd, files, 2));
 }
 
+/* A host with a fixed platform and an empty store. */
+static void start_host(struct host *host, struct snp_pki *pki)
+{
+    char text[2048], path[300];
+    size_t size;
+
+    host_open(host);
+    snprintf(path, sizeof(path), "%s/root.der", host->dir);
+    const uint8_t *ark = snp_pki_ca_der(pki, SNP_PKI_ARK, &size);
+    test_write_file(path, ark, size);
+    snprintf(text, sizeof(text),
+             "root = %s\nstore = %s/certs\nplatform = fixed\nfixed_chip_id = 07%0126d\n"
+             "fixed_tcb = 3.0.150.115\n",
+             path, host->dir, 0);
+    host_configure(host, text);
+    host_start(host);
+}
+
 FIXTURE(.timeout_s = 300);
 
 TEST(a_thousand_imports_and_a_start_over_200_chains)
@@ -53,24 +68,13 @@ TEST(a_thousand_imports_and_a_start_over_200_chains)
     uint8_t table[COCO_API_TABLE_MAX];
     static struct host host;
     uint8_t chip[64] = {7};
-    char text[2048], path[300];
-    size_t size;
 
     ck_assert_ptr_nonnull(pki);
     for (unsigned i = 0; i < CHAINS; i++) {
         struct snp_pki_tcb tcb = {.bl = 3, .snp = (uint8_t)i, .ucode = 115};
         ck_assert_int_eq(snp_pki_make_vcek(pki, tcb, chip, &leaves[i]), 0);
     }
-    host_open(&host);
-    snprintf(path, sizeof(path), "%s/root.der", host.dir);
-    const uint8_t *ark = snp_pki_ca_der(pki, SNP_PKI_ARK, &size);
-    test_write_file(path, ark, size);
-    snprintf(text, sizeof(text),
-             "root = %s\nstore = %s/certs\nplatform = fixed\nfixed_chip_id = 07%0126d\n"
-             "fixed_tcb = 3.0.150.115\n",
-             path, host.dir, 0);
-    host_configure(&host, text);
-    host_start(&host);
+    start_host(&host, pki);
     int fd = admin_connect(host.admin);
     ck_assert_int_ge(fd, 0);
     import_cas(fd, pki);

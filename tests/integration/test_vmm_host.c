@@ -8,6 +8,7 @@
  * The loop's thread counts and asserts nothing; the test's thread waits for counts, never for time.
  */
 #include "host.h"
+#include "measure.h"
 #include "snp_pki.h"
 #include "synth_vmm.h"
 #include "tdx_quote.h"
@@ -150,10 +151,7 @@ static void remove_vm(struct loop_vm *v)
 
 static void set_clock(void)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    vclock_set_us(&loop.clock, (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u);
+    vclock_set_us(&loop.clock, monotonic_us());
 }
 
 /* The exit goes on, or the guest runs; until it waits or halts. */

@@ -3,24 +3,19 @@
  * See varlink_client.h.
  */
 #include "varlink_client.h"
+#include "local_socket.h"
 #include "support.h"
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 void varlink_open(struct varlink *v, const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    *v = (struct varlink){.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    *v = (struct varlink){.fd = unix_connect(path, 0)};
     ck_assert_int_ge(v->fd, 0);
-    ck_assert_uint_lt(strlen(path), sizeof(address.sun_path));
-    strcpy(address.sun_path, path);
-    ck_assert_int_eq(connect(v->fd, (struct sockaddr *)&address, sizeof(address)), 0);
 }
 
 void varlink_close(struct varlink *v)
@@ -31,13 +26,7 @@ void varlink_close(struct varlink *v)
 
 bool varlink_send(struct varlink *v, const void *bytes, size_t size)
 {
-    for (size_t done = 0; done < size;) {
-        ssize_t n = send(v->fd, (const char *)bytes + done, size - done, MSG_NOSIGNAL);
-        if (n <= 0)
-            return false;
-        done += (size_t)n;
-    }
-    return true;
+    return send_all(v->fd, bytes, size);
 }
 
 bool varlink_say(struct varlink *v, const char *json)

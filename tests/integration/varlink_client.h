@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A varlink client of a hundred lines, by the specification alone (varlink.org): libc, and nothing of
- * cocod's or of a JSON library's, so that it and the service can only agree where both are right.
+ * A varlink client of a hundred lines, by the specification alone (varlink.org): libc, and nothing
+ * of cocod's or of a JSON library's, so that it and the service can only agree where both are
+ * right.
  */
 #pragma once
 
@@ -27,6 +28,6 @@ char *varlink_hear(struct varlink *v, int timeout_ms);
 /* Does the service close within 20 s, without another byte? */
 bool varlink_ends(struct varlink *v);
 
-/* A member, by the names on the way to it ("parameters.event.text"), as it is written: a string with
- * its quotes. Static buffer; NULL: there is none. */
+/* A member, by the names on the way to it ("parameters.event.text"), as it is written: a string
+ * with its quotes. Static buffer; NULL: there is none. */
 const char *varlink_member(const char *json, const char *path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory that runs out on demand: malloc and its kin, for the whole program and every library in it,
- * numbered in their order.
+ * Memory that runs out on demand: malloc and its kin, for the whole program and every library in
+ * it, numbered in their order.
  *
  * Linked into a program, it is ruled by these functions. As a library before another program's
  * (LD_PRELOAD) it is ruled by the environment: OOM_FROM, OOM_COUNT: which allocations fail, as in

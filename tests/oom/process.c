@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod as a process, from exec to exit, while memory runs out once, below libc and before main(): what
- * oom-session cannot see, since there everything that is made once has been made. Each distinct call
- * site of a start, a VMM's first requests, a reload and a stop, and DRAWN others; `--all`: each allocation.
+ * cocod as a process, from exec to exit, while memory runs out once, below libc and before main():
+ * what oom-session cannot see, since there everything that is made once has been made. Each
+ * distinct call site of a start, a VMM's first requests, a reload and a stop, and DRAWN others;
+ * `--all`: each allocation.
  *
  * What must hold: it ends by itself, with status 0, or 1 at the start, never by a signal, unless a
  * library aborts (they are listed below, and told); each request
  * is answered or its connection closed; a table is the right one or the empty one.
  */
 #include "integration/host.h"
+#include "local_socket.h"
+#include "measure.h"
 #include "snp_table.h"
 #include "wire.h"
 #include <errno.h>
@@ -67,7 +70,8 @@ static bool is_library_abort(bool was_ready)
     return is;
 }
 
-/* 1: all came; 0: closed before; -1: nothing for BOUND_MS. A descriptor that comes along is lost. */
+/* 1: all came; 0: closed before; -1: nothing for BOUND_MS. A descriptor that comes along is lost.
+ * */
 static int receive(int fd, void *out, size_t size)
 {
     for (size_t at = 0; at < size;) {
@@ -267,11 +271,10 @@ int main(int argc, char **argv)
     const char *text = getenv("OOM_STRIDE");
     size_t stride = text && atoi(text) > 0 ? (size_t)atoi(text) : 1;
     unsigned jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN), failed = 0;
-    struct timespec begun, ended;
+    uint64_t begun_ms = monotonic_ms();
     char lines[4096];
     int status;
 
-    clock_gettime(CLOCK_MONOTONIC, &begun);
     snprintf(preload, sizeof(preload), "%s", process_built("tests/oom-fail.so"));
     if (!realpath(process_built("tests/oom-fail.so"), preload))
         ck_abort_msg("there is no %s", process_built("tests/oom-fail.so"));
@@ -297,8 +300,7 @@ int main(int argc, char **argv)
     }
     while (wait(&status) > 0)
         failed += status != 0;
-    clock_gettime(CLOCK_MONOTONIC, &ended);
     printf("oom-process: %zu cases, %s, %ld s\n", n_cases / stride,
-           failed ? "some failed" : "none failed", (long)(ended.tv_sec - begun.tv_sec));
+           failed ? "some failed" : "none failed", (long)((monotonic_ms() - begun_ms) / 1000));
     return failed > 0;
 }

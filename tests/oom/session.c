@@ -1,266 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A whole cocod from its start to its stop while memory runs out, anywhere in the process: its own
- * code, OpenSSL, json-c, libevent, libc. A scripted session (VMMs, the front door, metrics, an import,
- * every administrators' method, a rotation, reloads) is played once for each chosen allocation that
- * fails, each in a process of its own; then memory is back, and what was played must show.
+ * code, OpenSSL, json-c, libevent, libc. A scripted session (VMMs, the front door, metrics, an
+ * import, every administrators' method, a rotation, reloads) is played once for each chosen
+ * allocation that fails, each in a process of its own; then memory is back, and what was played
+ * must show.
  *
  *   oom-session                 each distinct call site once, and 500 drawn ones (seed printed)
  *   oom-session --all           every allocation
  *   OOM_STRIDE=N                one of N of them
  *   oom-session --one N COUNT   one case, with the call sites of what failed and of what leaked
  *
- * What must hold: a start that fails is no start, and leaves nothing; afterwards each request has an
- * answer or its connection is closed; a table is that of the platform's TCB or the empty one, a quote
- * the one of its TDREPORT, a reply to an administrator whole; with memory back, the next request
- * gets the right chain and the right quote, the store is whole; at the stop no block of memory is
- * left, and no gauge counts anything. An abort is a failure, whoever does it.
+ * What must hold: a start that fails is no start, and leaves nothing; afterwards each request has
+ * an answer or its connection is closed; a table is that of the platform's TCB or the empty one, a
+ * quote the one of its TDREPORT, a reply to an administrator whole; with memory back, the next
+ * request gets the right chain and the right quote, the store is whole; at the stop no block of
+ * memory is left, and no gauge counts anything. An abort is a failure, whoever does it.
  */
-#include "admin/admin.h"
 #include "admin/parts.h"
 #include "json_reader.h"
+#include "measure.h"
 #include "observe/event.h"
-#include "oom/fail.h"
-#include "peer/server.h"
-#include "qgs_msg.h"
-#include "tdx_quote.h"
+#include "oom/cases.h"
+#include "oom/session_rig.h"
 #include "unit/daemon/fake_qgs.h"
 #include "unit/daemon/store_fixture.h"
 #include <json-c/json.h>
 #include <openssl/evp.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 
-#define EXCHANGES 16
-#define SEEDS     4
-#define DRAWN     500u
-#define ADMIN     "io.cocod.Admin."
-
-/* --- what goes wrong -------------------------------------------------------------------------- */
-
-static uint64_t the_n, the_count;    /* the case that is played */
-static bool injected;                /* memory may have run out already */
-static const char *step = "nothing"; /* of the script */
-
-#define MUST(condition, ...)                                                                   \
-    do {                                                                                       \
-        if (!(condition)) {                                                                    \
-            fprintf(stderr, "oom: allocation %llu (%llu): at %s: ", (unsigned long long)the_n, \
-                    (unsigned long long)the_count, step);                                      \
-            fprintf(stderr, __VA_ARGS__);                                                      \
-            fputc('\n', stderr);                                                               \
-            _exit(1);                                                                          \
-        }                                                                                      \
-    } while (0)
-
-/* --- the daemon runs only between these ------------------------------------------------------- */
-
-static void daemon_on(void)
-{
-    fail_spare_me(false);
-}
-
-static void daemon_off(void)
-{
-    fail_spare_me(true);
-}
-
-/* --- QGS -------------------------------------------------------------------------------------- */
-
-/* Made once: a quote of each TD, as QGS sends it. */
-static struct td {
-    uint8_t tdreport[COCO_TDREPORT_SIZE];
-    uint8_t reply[TDX_QUOTE_ROOM + 200];
-    size_t size;
-} tds[SEEDS];
-
-static int exchanges[EXCHANGES];
-
-static int session_connect(int fd, const struct sockaddr *addr, socklen_t size)
-{
-    int pair[2];
-
-    (void)addr;
-    (void)size;
-    MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0,
-         "no socket");
-    MUST(dup3(pair[0], fd, O_CLOEXEC) == fd, "no descriptor");
-    close(pair[0]);
-    for (int i = 0; i < EXCHANGES; i++) {
-        if (exchanges[i] < 0) {
-            exchanges[i] = pair[1];
-            return 0;
-        }
-    }
-    MUST(false, "more exchanges than slots");
-    return -1;
-}
-
-static void answer_exchange(int *fd)
-{
-    static const uint8_t id[16] = {1};
-    struct coco_qgs_platform_resp info = {.minor = 1,
-                                          .platform_id_size = sizeof(id),
-                                          .platform_id = id,
-                                          .cpusvn_size = sizeof(id),
-                                          .cpusvn = id};
-    uint8_t in[COCO_QGS_QUOTE_REQ_WIRE + 1], out[128];
-
-    ssize_t n = recv(*fd, in, sizeof(in), MSG_DONTWAIT);
-    if (n < 0)
-        return;
-    if (n == (ssize_t)(COCO_QGS_PREFIX_SIZE + COCO_QGS_HEADER_SIZE)) {
-        int64_t size = coco_qgs_platform_resp_encode(&info, out + COCO_QGS_PREFIX_SIZE,
-                                                     sizeof(out) - COCO_QGS_PREFIX_SIZE);
-        coco_qgs_prefix_encode((uint32_t)size, out);
-        (void)!send(*fd, out, (size_t)size + COCO_QGS_PREFIX_SIZE, MSG_NOSIGNAL);
-    }
-    for (int i = 0; i < SEEDS && n == (ssize_t)COCO_QGS_QUOTE_REQ_WIRE; i++)
-        if (memcmp(in + COCO_QGS_PREFIX_SIZE + 24, tds[i].tdreport, COCO_TDREPORT_SIZE) == 0)
-            (void)!send(*fd, tds[i].reply, tds[i].size, MSG_NOSIGNAL);
-    close(*fd);
-    *fd = -1;
-}
-
-static void close_exchanges(void)
-{
-    for (int i = 0; i < EXCHANGES; i++) {
-        if (exchanges[i] >= 0)
-            close(exchanges[i]);
-        exchanges[i] = -1;
-    }
-}
-
-/* Is this the quote of that TD, as it was made? What follows it is nobody's. */
-static bool is_quote_of(const struct td *td, const uint8_t *data, size_t size)
-{
-    return size > 1000 && size <= td->size - 28 && memcmp(data, td->reply + 28, size) == 0;
-}
-
-/* --- turns ------------------------------------------------------------------------------------ */
-
-static void run_turns(void)
-{
-    for (int i = 0; i < 4; i++) {
-        daemon_on();
-        timers_run(&cocod->timers);
-        event_base_loop(base, EVLOOP_NONBLOCK);
-        daemon_off();
-        for (int k = 0; k < EXCHANGES; k++)
-            if (exchanges[k] >= 0)
-                answer_exchange(&exchanges[k]);
-    }
-}
-
-/* Until the worker has told the end of what it does; where there is none, nothing is to be told. */
-static void run_worker(void)
-{
-    for (int i = 0; i < 3; i++) {
-        struct work last = {.run = fixture_nothing, .done = fixture_told};
-        if (worker_submit(cocod->worker, &last) < 0)
-            last.run = NULL;
-        while (last.run) {
-            daemon_on();
-            event_base_loop(base, EVLOOP_ONCE);
-            daemon_off();
-        }
-        run_turns();
-    }
-}
-
-static void run_for(uint64_t us)
-{
-    uint64_t until = rig_clock_us + us;
-
-    run_turns();
-    while (timers_next_us(&cocod->timers) <= until) {
-        if (timers_next_us(&cocod->timers) > rig_clock_us)
-            rig_clock_us = timers_next_us(&cocod->timers);
-        run_turns();
-    }
-    rig_clock_us = until;
-    run_worker();
-}
-
-/* --- connections ------------------------------------------------------------------------------ */
-
-struct line {
-    const struct dialect *dialect;
-    void *context;
-    int fd; /* -1: closed */
-    uint64_t id;
-    size_t size;
-    uint8_t in[1u << 19];
-};
-
-static struct line admin, monitor, door, figures, vms[2];
-
-static void line_close(struct line *line)
-{
-    if (line->fd >= 0)
-        close(line->fd);
-    line->fd = -1;
-}
-
-static bool line_open(struct line *line)
-{
-    int pair[2];
-
-    line->size = 0;
-    if (line->fd >= 0)
-        return true;
-    MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0,
-         "no socket");
-    daemon_on();
-    bool adopted = server_adopt(cocod->server, line->dialect, line->context, pair[0]) != NULL;
-    daemon_off();
-    MUST(adopted || injected, "a connection is refused");
-    line->fd = pair[1];
-    if (!adopted)
-        line_close(line);
-    return adopted;
-}
-
-static void line_hear(struct line *line)
-{
-    while (line->fd >= 0) {
-        union {
-            struct cmsghdr align;
-            char bytes[CMSG_SPACE(2 * sizeof(int))];
-        } control;
-        struct iovec iov = {line->in + line->size, sizeof(line->in) - line->size};
-        struct msghdr msg = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-        ssize_t n = recvmsg(line->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (n < 0 && errno == EAGAIN)
-            return;
-        for (struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL; c; c = CMSG_NXTHDR(&msg, c)) {
-            int passed;
-            memcpy(&passed, CMSG_DATA(c), sizeof(passed));
-            close(passed);
-        }
-        if (n <= 0)
-            line_close(line);
-        else
-            line->size += (size_t)n;
-    }
-}
-
-static void line_say(struct line *line, const void *data, size_t size)
-{
-    for (size_t at = 0; at < size && line->fd >= 0;) {
-        ssize_t n = send(line->fd, (const uint8_t *)data + at, size - at, MSG_NOSIGNAL);
-        if (n > 0)
-            at += (size_t)n;
-        else if (errno != EAGAIN)
-            break; /* closed; what was said before it is still there */
-        run_turns();
-    }
-}
+#define DRAWN 500u
+#define ADMIN "io.cocod.Admin."
 
 /* --- VMMs ------------------------------------------------------------------------------------- */
 
@@ -328,6 +100,19 @@ static bool vm_open(struct line *line)
     return header.status == COCO_OK;
 }
 
+/* The payload of a good reply of an open session; NULL: there is none. */
+static const uint8_t *vm_ask(struct line *line, uint16_t type, const void *payload, size_t size,
+                             struct coco_header *ret)
+{
+    const uint8_t *in = vm_open(line) ? vm_call(line, type, payload, size, ret) : NULL;
+
+    if (!in)
+        return NULL;
+    MUST(coco_status_valid_for(type, ret->status), "status %u", ret->status);
+    MUST(ret->status == COCO_OK || injected, "%s", coco_status_name(ret->status));
+    return ret->status == COCO_OK ? in : NULL;
+}
+
 static void vm_certs(struct line *line)
 {
     struct coco_certs_get get = {.npages = 4, .gpa = 0x1000};
@@ -335,15 +120,9 @@ static void vm_certs(struct line *line)
     struct coco_certs_reply reply;
     struct coco_header header;
 
-    if (!vm_open(line))
-        return;
     coco_certs_get_encode(&get, payload);
-    const uint8_t *in = vm_call(line, COCO_CERTS_GET, payload, sizeof(payload), &header);
+    const uint8_t *in = vm_ask(line, COCO_CERTS_GET, payload, sizeof(payload), &header);
     if (!in)
-        return;
-    MUST(coco_status_valid_for(COCO_CERTS_GET, header.status), "status %u", header.status);
-    MUST(header.status == COCO_OK || injected, "%s", coco_status_name(header.status));
-    if (header.status != COCO_OK)
         return;
     MUST(coco_certs_reply_decode(in, header.length, header.status, &reply) == 0, "no reply");
     if (reply.table_size == COCO_SNP_EMPTY_TABLE_SIZE && (injected || served_index < 0))
@@ -364,16 +143,9 @@ static void vm_quote(struct line *line, int td)
     uint8_t payload[COCO_QUOTE_GET_SIZE];
     struct coco_header header;
 
-    if (!vm_open(line))
-        return;
     coco_quote_get_encode(&get, payload);
-    const uint8_t *in = vm_call(line, COCO_QUOTE_GET, payload, sizeof(payload), &header);
-    if (!in)
-        return;
-    MUST(coco_status_valid_for(COCO_QUOTE_GET, header.status), "status %u", header.status);
-    MUST(header.status == COCO_OK || injected, "%s", coco_status_name(header.status));
-    if (header.status == COCO_OK)
-        MUST(is_quote_of(&tds[td], in, header.length), "a wrong quote");
+    const uint8_t *in = vm_ask(line, COCO_QUOTE_GET, payload, sizeof(payload), &header);
+    MUST(!in || is_quote_of(&tds[td], in, header.length), "a wrong quote");
 }
 
 static void door_quote(int td)
@@ -765,7 +537,7 @@ static void prepare(void)
 }
 
 /* In a process of its own. */
-static void play_case(uint64_t n, uint64_t count, bool watch)
+static _Noreturn void play_case(uint64_t n, uint64_t count, bool watch)
 {
     if (watch)
         fail_watch();
@@ -779,54 +551,18 @@ static void play_case(uint64_t n, uint64_t count, bool watch)
     exit(0);
 }
 
-struct tally {
-    unsigned running, played, failed;
-};
-
-static void reap(struct tally *tally)
-{
-    int status;
-
-    if (wait(&status) < 0)
-        return;
-    tally->running--;
-    tally->played++;
-    if (WIFSIGNALED(status))
-        fprintf(stderr, "oom: ended by signal %d (%s)\n", WTERMSIG(status),
-                strsignal(WTERMSIG(status)));
-    if (status != 0)
-        tally->failed++;
-}
-
-static void start_case(uint64_t n, uint64_t count, unsigned jobs, struct tally *tally)
-{
-    if (tally->running >= jobs)
-        reap(tally);
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0)
-        play_case(n, count, false);
-    if (pid < 0) {
-        perror("oom: fork");
-        exit(2);
-    }
-    tally->running++;
-}
-
 int main(int argc, char **argv)
 {
     bool all = argc > 1 && strcmp(argv[1], "--all") == 0;
     struct test_random random = {.state = test_seed((uint64_t)time(NULL) | 1)};
     uint64_t seed = random.state;
-    unsigned jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    struct tally tally = {0};
+    struct tally tally = {.jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN), .play = play_case};
     const char *text = getenv("OOM_STRIDE");
     uint64_t stride = text && strtoull(text, NULL, 10) > 0 ? strtoull(text, NULL, 10) : 1;
     uint64_t first = seed % stride;
     const uint64_t *sites;
-    struct timespec begun, ended;
+    uint64_t begun_ms = monotonic_ms();
 
-    clock_gettime(CLOCK_MONOTONIC, &begun);
     chain_watch_memory();
     fail_spare_me(true);
     make_pki();
@@ -845,22 +581,19 @@ int main(int argc, char **argv)
         play_case(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), true);
     if (all) {
         for (uint64_t n = first; n < total; n += stride)
-            start_case(n, 1, jobs, &tally);
+            start_case(n, 1, &tally);
     } else {
         static const uint64_t counts[] = {1, 2, 5, 20, 100, 1000};
         for (uint64_t i = first; i < n_sites; i += stride)
-            start_case(sites[i], 1, jobs, &tally);
+            start_case(sites[i], 1, &tally);
         for (unsigned i = 0; i < DRAWN / stride; i++)
             start_case(test_random_below(&random, (uint32_t)total),
-                       counts[test_random_below(&random, 6)], jobs, &tally);
+                       counts[test_random_below(&random, 6)], &tally);
     }
     while (tally.running > 0)
         reap(&tally);
     free_pki();
-    clock_gettime(CLOCK_MONOTONIC, &ended);
-    printf(
-        "oom-session: %llu allocations at %u call sites; %u cases (seed %llu), %u failed, %ld s\n",
-        (unsigned long long)total, n_sites, tally.played, (unsigned long long)seed, tally.failed,
-        (long)(ended.tv_sec - begun.tv_sec));
+    printf("oom-session: %u cases (seed %llu), %u failed, %ld s\n", tally.played,
+           (unsigned long long)seed, tally.failed, (long)((monotonic_ms() - begun_ms) / 1000));
     return tally.failed > 0;
 }

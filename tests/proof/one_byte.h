@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cursors of bytes.h as the proof of a whole message sees them: docs/proofs.md, "One byte". Of all bytes that are
- * copied, one is followed: that at `place`, which is any. The others may become anything, so what holds of that one holds
- * of each; and no array of the message's size has to be reasoned about.
+ * The cursors of bytes.h as the proof of a whole message sees them: docs/proofs.md, "One byte". Of
+ * all bytes that are copied, one is followed: that at `place`, which is any. The others may become
+ * anything, so what holds of that one holds of each; and no array of the message's size has to be
+ * reasoned about.
  *
  * Each stands for what prove_bytes.c shows of the function of its name.
  */
@@ -76,7 +77,8 @@ static inline uint64_t coco_read_le(struct coco_reader *r, size_t n)
 #endif
 
 #ifdef CUT_coco_write_le
-/* The place of the byte that is followed among the n that go to `w`; n where it is not among them. */
+/* The place of the byte that is followed among the n that go to `w`; n where it is not among them.
+ * */
 static size_t followed(struct coco_writer *w, size_t n)
 {
     size_t from = w->pos;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a proof is written with: docs/proofs.md. CBMC gives a variable that was not set every value at once.
+ * What a proof is written with: docs/proofs.md. CBMC gives a variable that was not set every value
+ * at once.
  */
 #pragma once
 
@@ -69,5 +70,6 @@ static inline char *any_text(size_t max)
     return text;
 }
 
-/* The last n bytes of an array: behind them nothing may be touched, and no object has a size that is not known. */
+/* The last n bytes of an array: behind them nothing may be touched, and no object has a size that
+ * is not known. */
 #define AT_END(array, n) ((array) + (sizeof(array) - (n)))

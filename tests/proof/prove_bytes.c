@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cursors of bytes.h. Each function is shown to keep the invariant of a cursor, from any cursor that has it: so a
- * cursor has it after any number of calls. Buffers are of any size.
+ * The cursors of bytes.h. Each function is shown to keep the invariant of a cursor, from any cursor
+ * that has it: so a cursor has it after any number of calls. Buffers are of any size.
  *
  * unit: proto/bytes.h
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The JSON reader: json_reader.c, by function: what reads a value calls what reads a container, and that the first again,
- * so each is proven with the other cut, which is for any depth. json-c may be out of memory at each call; its trees must all
- * be freed, once.
+ * The JSON reader: json_reader.c, by function: what reads a value calls what reads a container, and
+ * that the first again, so each is proven with the other cut, which is for any depth. json-c may be
+ * out of memory at each call; its trees must all be freed, once.
  *
  * unit: proto/shared/json_reader.c
  * meant: conversion: a byte into a char
@@ -20,7 +20,8 @@ static int read_container(struct reader *in, struct json_object **ret);
 static int read_value(struct reader *in, struct json_object **ret);
 #include "json_reader.c"
 
-/* --- json-c: trees without content, each counted ----------------------------------------------- */
+/* --- json-c: trees without content, each counted -----------------------------------------------
+ * */
 
 struct json_object {
     bool freed;
@@ -154,7 +155,8 @@ double strtod(const char *text, char **end)
     return value;
 }
 
-/* --- the proofs -------------------------------------------------------------------------------- */
+/* --- the proofs --------------------------------------------------------------------------------
+ * */
 
 /* A reader `in` of at most `max` bytes, as it was `before`, with as much room for text. */
 #define ANY_JSON(max)                                    \

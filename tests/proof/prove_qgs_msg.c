@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QGS's messages: qgs_msg.c. A decoder is given any number of bytes, up to the 2^32 and more that no message has; what
- * it takes is encoded to the same bytes. An encoder is given fields of any size, and any room.
+ * QGS's messages: qgs_msg.c. A decoder is given any number of bytes, up to the 2^32 and more that
+ * no message has; what it takes is encoded to the same bytes. An encoder is given fields of any
+ * size, and any room.
  *
  * unit: proto/qgs_msg.c
  * unwind: 9

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The GHCB's certificate table: snp_table.c. The list of entries and what they point to are proven apart: read_entries
- * from any bytes of a bounded list; decode, layout and the rest from any list that it can give, in a buffer of any size.
+ * The GHCB's certificate table: snp_table.c. The list of entries and what they point to are proven
+ * apart: read_entries from any bytes of a bounded list; decode, layout and the rest from any list
+ * that it can give, in a buffer of any size.
  *
  * unit: proto/snp_table.c
  */
@@ -62,7 +63,8 @@ void prove_coco_snp_guid(void)
 }
 
 #ifdef CUT_read_entries
-/* As proven below: the cursor stays in its buffer, behind at least one entry; the list has room for what it got. */
+/* As proven below: the cursor stays in its buffer, behind at least one entry; the list has room for
+ * what it got. */
 static bool read_entries(struct coco_reader *r, struct coco_snp_table *table)
 {
     struct coco_snp_table list;

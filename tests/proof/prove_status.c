@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The errno contract: status.c. Every translation has an answer for each of the 2^32 numbers, and it is one that KVM, the
- * guest or errno.h has.
+ * The errno contract: status.c. Every translation has an answer for each of the 2^32 numbers, and
+ * it is one that KVM, the guest or errno.h has.
  *
  * unit: proto/status.c
  * with: proto/wire.c proto/text.c

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TDREPORT and quote: tdx.c. Their parts of a fixed size are proven for themselves, and cut from the proof of the whole.
+ * TDREPORT and quote: tdx.c. Their parts of a fixed size are proven for themselves, and cut from
+ * the proof of the whole.
  *
  * unit: proto/tdx.c
  * unwind: 66

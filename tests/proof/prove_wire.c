@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The RPC's header and messages: wire.c. A decoder is given any number of bytes: it reads none behind them, and takes no
- * size but the format's. Where it takes them, encoding gives the same bytes.
+ * The RPC's header and messages: wire.c. A decoder is given any number of bytes: it reads none
+ * behind them, and takes no size but the format's. Where it takes them, encoding gives the same
+ * bytes.
  *
  * unit: proto/wire.c
  * with: proto/status.c proto/text.c

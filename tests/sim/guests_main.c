@@ -3,17 +3,15 @@
  * An hour in the life of many guests: `guests [SNP] [TDX] [SEED] [MINUTES]`, 1000 and 1000 by
  * default.
  *
- * Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two vCPUs; its
- * VMM is libcoco, on a virtual clock (vmm_bed.h). cocod is played by a script that is a function of
- * the time: it dies and comes back, at once or after minutes, its quoting service hangs, is slow or
- * is gone, certificates rotate under the lock of the table file while the firmware changes. The VM
- * is reset, also in the middle of an exit and with quotes in flight whose answers come later, its
- * vCPUs are kicked, it is paused for minutes, and migrated, at times of its own. So VMs do not
- * meet, and are run one after the other. What is judged is what the guest has in the end: its key,
- * its buffer, and whether chain and quote are the right ones.
+ * Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two vCPUs. Its
+ * VMM is libcoco, on a virtual clock (vmm_bed.h). A script plays cocod: it dies and comes back, at
+ * once or after minutes; its quoting service hangs, is slow or is gone; certificates rotate under the
+ * lock of the table file while the firmware changes. Each VM is reset, paused and migrated, its vCPUs
+ * are kicked, at times of its own. VMs do not meet, and run one after the other. What is judged is
+ * what the guest has in the end: its key, its buffer, and whether chain and quote are the right ones.
  *
- * Prints a table; ends with 1 where something happened to a guest that must never happen, or where
- * something never happened that the guests were to live through.
+ * Prints a table; ends with 1 where something happened that must never happen, or where something
+ * never happened that the guests were to live through.
  */
 #include "bytes.h"
 #include "snp_guest.h"
@@ -53,8 +51,8 @@ static struct {
 } snp, tdx, *sum;
 
 static uint64_t life_ms; /* of each guest */
+static uint64_t state;   /* of below() */
 
-static uint64_t state;
 static uint32_t below(uint32_t n)
 {
     state ^= state >> 12;
@@ -86,6 +84,12 @@ static uint64_t now_ms(const struct vm *vm)
     return vm->bed.now_ns / 1000000 - 1000000;
 }
 
+static void unlock_table(struct vm *vm)
+{
+    close(vm->update_fd);
+    vm->update_fd = -1;
+}
+
 /* The lock of whoever updates firmware; false: a lease is in the way. */
 static bool lock_table(struct vm *vm)
 {
@@ -96,15 +100,8 @@ static bool lock_table(struct vm *vm)
     vm->update_fd = open(path, O_RDWR | O_CLOEXEC);
     if (vm->update_fd >= 0 && fcntl(vm->update_fd, F_OFD_SETLK, &lock) == 0)
         return true;
-    close(vm->update_fd);
-    vm->update_fd = -1;
+    unlock_table(vm);
     return false;
-}
-
-static void unlock_table(struct vm *vm)
-{
-    close(vm->update_fd);
-    vm->update_fd = -1;
 }
 
 /* Certificates and firmware rotate: drained, then the table file is locked, then the firmware
@@ -276,7 +273,8 @@ static void run_vcpu(struct vm *vm, unsigned i)
     drive(vm);
 }
 
-/* The guest wants an interrupt at the end of each quote. After a migration the VMM says it again. */
+/* The guest wants an interrupt at the end of each quote. After a migration the VMM says it again.
+ * */
 static void set_up_notification(struct vm *vm)
 {
     struct coco_tdx_exit exit = {.nr = ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
@@ -394,30 +392,19 @@ struct td {
 
 static void judge_tdx(struct td *td, unsigned i)
 {
+    static uint64_t *const counts[] = {
+        [TDX_VERDICT_OK] = &tdx.good,
+        [TDX_VERDICT_REFUSED] = &tdx.refused,
+        [TDX_VERDICT_STUCK] = &tdx.stuck,
+        [TDX_VERDICT_OVERRUN] = &tdx.overruns,
+        [TDX_VERDICT_CALL_FAILED] = &tdx.failed,
+        [TDX_VERDICT_EMPTY] = &tdx.foreign_quotes,
+        [TDX_VERDICT_BAD_QUOTE] = &tdx.foreign_quotes,
+    };
     const struct tdx_guest_result *result = tdx_guest_result(td->guest[i]);
     unsigned interrupts = kvm_vcpu_interrupts(td->vm.bed.kvm[0], VECTOR);
 
-    switch (tdx_guest_judge(td->guest[i], NULL)) {
-    case TDX_VERDICT_OK:
-        tdx.good++;
-        break;
-    case TDX_VERDICT_REFUSED:
-        tdx.refused++;
-        break;
-    case TDX_VERDICT_STUCK:
-        tdx.stuck++;
-        break;
-    case TDX_VERDICT_OVERRUN:
-        tdx.overruns++;
-        break;
-    case TDX_VERDICT_CALL_FAILED:
-        tdx.failed++;
-        break;
-    case TDX_VERDICT_EMPTY:
-    case TDX_VERDICT_BAD_QUOTE:
-        tdx.foreign_quotes++;
-        break;
-    }
+    ++*counts[tdx_guest_judge(td->guest[i], NULL)];
     if (!td->vm.notified || result->r10 != ABI_TDVMCALL_SUCCESS ||
         result->status == ABI_GETQUOTE_IN_FLIGHT)
         return;
@@ -434,8 +421,8 @@ static void reset_td(struct td *td)
     struct coco_vmm_stats stats;
     const bool at_once = below(2) == 0;
 
-    coco_vmm_stats(td->vm.bed.vmm, &stats);
     tdx.resets++;
+    coco_vmm_stats(td->vm.bed.vmm, &stats);
     tdx.resets_busy += stats.quotes_in_flight > 0;
     td->interrupts = kvm_vcpu_interrupts(td->vm.bed.kvm[0], VECTOR);
     td->vm.notified = false;
@@ -446,10 +433,8 @@ static void reset_td(struct td *td)
         td->next_ms[i] = now_ms(&td->vm) + (at_once ? 0 : 40000 + below(60000));
     }
     tdx.failed += coco_vmm_reset(td->vm.bed.vmm) < 0;
-    for (int i = 0; !at_once && i < 40; i++) {
+    for (int i = 0; !at_once && i < 40; i++, drive(&td->vm))
         pass_ms(&td->vm, 1000);
-        drive(&td->vm);
-    }
     for (unsigned i = 0; !at_once && i < TD_VCPUS; i++)
         tdx.late_writes += tdx_guest_touched_after_reset(td->guest[i]);
 }
@@ -507,8 +492,7 @@ static bool tdx_life(unsigned n)
     bool good = true, stuck = false;
 
     sum = &tdx;
-    memset(&td, 0, sizeof(td));
-    td.seed = (uint64_t)n * 1000;
+    td = (struct td){.seed = (uint64_t)n * 1000};
     if (!begin(&td.vm, KVM_MODEL_TDX))
         return false;
     set_up_notification(&td.vm);
@@ -553,52 +537,49 @@ static bool prepare(void)
     return host.firmware && host.signer;
 }
 
-static void row(const char *what, uint64_t a, uint64_t b)
-{
-    printf("  %-44s %10llu %10llu\n", what, (unsigned long long)a, (unsigned long long)b);
-}
-
-/* Something that the guests are to live through. */
-static bool must(const char *what, uint64_t a, uint64_t b, bool have_a, bool have_b)
-{
-    row(what, a, b);
-    return (a > 0 || !have_a) && (b > 0 || !have_b);
-}
-
-static bool must_not(const char *what, uint64_t a, uint64_t b)
-{
-    row(what, a, b);
-    return a == 0 && b == 0;
-}
+/* What the guests live through, then what must never happen; NULL: not to this kind. */
+static const struct {
+    const char *what;
+    const uint64_t *snp, *tdx;
+} rows[] = {
+    {"reports, quotes asked for", &snp.asked, &tdx.asked},
+    {"  with the right chain, the right quote", &snp.good, &tdx.good},
+    {"  with the empty table; refused for now", &snp.empty, &tdx.refused},
+    {"cocod killed and restarted", &snp.crashes, &tdx.crashes},
+    {"  away for more than a minute", &snp.long_outages, &tdx.long_outages},
+    {"VMs reset", &snp.resets, &tdx.resets},
+    {"  in an exit; with quotes in flight", &snp.resets_busy, &tdx.resets_busy},
+    {"vCPUs kicked while they waited", &snp.kicks, NULL},
+    {"VMs paused, up to 5 minutes", &snp.pauses, &tdx.pauses},
+    {"VMs migrated", &snp.migrations, &tdx.migrations},
+    {"updates tried while a lease was held", &snp.tries, NULL},
+#define N_LIVED 11 /* from here on: never */
+    {"  that got through", &snp.got_through, NULL},
+    {"lost VMPCKs", &snp.lost_keys, NULL},
+    {"stuck IN_FLIGHT", NULL, &tdx.stuck},
+    {"wrong chains, foreign quotes", &snp.wrong_chains, &tdx.foreign_quotes},
+    {"ends without an interrupt", NULL, &tdx.silent},
+    {"writes, interrupts after a reset", &snp.late_writes, &tdx.late_writes},
+    {"writes beyond what was offered", &snp.overruns, &tdx.overruns},
+    {"leases left behind by a reset", &snp.leases_left, NULL},
+    {"other failures", &snp.failed, &tdx.failed},
+};
 
 static bool print(unsigned n_snp, unsigned n_tdx)
 {
-    const bool a = n_snp > 0, b = n_tdx > 0;
     bool good = true;
 
-    printf("%3u minutes of virtual time                             SNP        TDX\n",
-           (unsigned)(life_ms / 60000));
-    row("guests", n_snp, n_tdx);
-    good &= must("reports, quotes asked for", snp.asked, tdx.asked, a, b);
-    good &= must("  with the right chain, the right quote", snp.good, tdx.good, a, b);
-    good &= must("  with the empty table; refused for now", snp.empty, tdx.refused, a, b);
-    good &= must("cocod killed and restarted", snp.crashes, tdx.crashes, a, b);
-    good &= must("  away for more than a minute", snp.long_outages, tdx.long_outages, a, b);
-    good &= must("VMs reset", snp.resets, tdx.resets, a, b);
-    good &= must("  in an exit; with quotes in flight", snp.resets_busy, tdx.resets_busy, a, b);
-    good &= must("vCPUs kicked while they waited", snp.kicks, 0, a, false);
-    good &= must("VMs paused, up to 5 minutes", snp.pauses, tdx.pauses, a, b);
-    good &= must("VMs migrated", snp.migrations, tdx.migrations, a, b);
-    good &= must("updates tried while a lease was held", snp.tries, 0, a, false);
-    good &= must_not("  that got through", snp.got_through, 0);
-    good &= must_not("lost VMPCKs", snp.lost_keys, 0);
-    good &= must_not("stuck IN_FLIGHT", 0, tdx.stuck);
-    good &= must_not("wrong chains, foreign quotes", snp.wrong_chains, tdx.foreign_quotes);
-    good &= must_not("ends without an interrupt", 0, tdx.silent);
-    good &= must_not("writes, interrupts after a reset", snp.late_writes, tdx.late_writes);
-    good &= must_not("writes beyond what was offered", snp.overruns, tdx.overruns);
-    good &= must_not("leases left behind by a reset", snp.leases_left, 0);
-    good &= must_not("other failures", snp.failed, tdx.failed);
+    printf("%3u minutes of virtual time                             SNP        TDX\n"
+           "  %-44s %10u %10u\n",
+           (unsigned)(life_ms / 60000), "guests", n_snp, n_tdx);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const uint64_t a = rows[i].snp ? *rows[i].snp : 0, b = rows[i].tdx ? *rows[i].tdx : 0;
+        printf("  %-44s %10llu %10llu\n", rows[i].what, (unsigned long long)a,
+               (unsigned long long)b);
+        good &= i < N_LIVED
+                    ? (a > 0 || !rows[i].snp || n_snp == 0) && (b > 0 || !rows[i].tdx || n_tdx == 0)
+                    : a == 0 && b == 0;
+    }
     return good;
 }
 

@@ -2,8 +2,8 @@
 /*
  * kds_sim.h: one thread, one connection at a time, one request a connection.
  *
- * The server's certificate is signed by a root that is made at each start, for 127.0.0.1 alone. Nothing
- * waits longer than WAIT_MS, and everything that waits also waits for the stop pipe.
+ * The server's certificate is signed by a root that is made at each start, for 127.0.0.1 alone.
+ * Nothing waits longer than WAIT_MS, and everything that waits also waits for the stop pipe.
  */
 #include "kds_sim.h"
 #include <arpa/inet.h>

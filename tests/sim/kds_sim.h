@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A key distribution service for tests: HTTPS on the loopback interface, with a certificate authority
- * of its own, that answers what the test says, when it says it, and as badly as it says.
+ * A key distribution service for tests: HTTPS on the loopback interface, with a certificate
+ * authority of its own, that answers what the test says, when it says it, and as badly as it says.
  */
 #pragma once
 
@@ -29,7 +29,8 @@ typedef void kds_handler(const char *path, unsigned n, struct kds_answer *ret_an
 
 struct kds_sim;
 
-/* Listens on 127.0.0.1, any port, and writes its root certificate to ca_path (PEM). NULL: failed. */
+/* Listens on 127.0.0.1, any port, and writes its root certificate to ca_path (PEM). NULL: failed.
+ * */
 struct kds_sim *kds_sim_start(const char *ca_path, kds_handler *handler, void *userdata);
 void kds_sim_stop(struct kds_sim *sim);
 /* "https://127.0.0.1:PORT"; belongs to the simulator. */

@@ -15,6 +15,7 @@
 #include "kvm_dev.h"
 #include "coco_limits.h"
 #include "kvm_model.h"
+#include "measure.h"
 #include "snp_guest.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
@@ -237,10 +238,7 @@ static int set_attributes(struct vm *vm, const struct abi_memory_attributes *a)
 
 static void tick(struct vm *vm)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    vclock_set_us(&vm->clock, (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u);
+    vclock_set_us(&vm->clock, monotonic_us());
 }
 
 /* Firmware with a key of its own: what it signs is a report, but not under cocod's chain. */

@@ -45,61 +45,51 @@ static const char usage[] =
     "  --backlog N        of the listening socket (4096)\n"
     "  --stats FILE       counters, written on SIGUSR1 and at the end\n";
 
-enum {
-    OPT_THREADS = 256,
-    OPT_TIMER,
-    OPT_DELAY,
-    OPT_DELAY_RANDOM,
-    OPT_SEED,
-    OPT_VERSION,
-    OPT_PADDING,
-    OPT_CHECK_MAC,
-    OPT_BUG_SPLIT,
-    OPT_FIXED_SPLIT,
-    OPT_OLD,
-    OPT_REPLAY,
-    OPT_REPLAY_ONLY,
-    OPT_FAULT,
-    OPT_FAULTS_ON_ALL,
-    OPT_DRIP,
-    OPT_CRASH_AFTER,
-    OPT_NO_ACCEPT,
-    OPT_BACKLOG,
-    OPT_STATS,
-    OPT_HELP,
-};
-
-static const struct option long_options[] = {
-    {"threads", required_argument, NULL, OPT_THREADS},
-    {"timer-ms", required_argument, NULL, OPT_TIMER},
-    {"delay-ms", required_argument, NULL, OPT_DELAY},
-    {"delay-random", no_argument, NULL, OPT_DELAY_RANDOM},
-    {"seed", required_argument, NULL, OPT_SEED},
-    {"quote-version", required_argument, NULL, OPT_VERSION},
-    {"padding", required_argument, NULL, OPT_PADDING},
-    {"check-mac", no_argument, NULL, OPT_CHECK_MAC},
-    {"bug-split", no_argument, NULL, OPT_BUG_SPLIT},
-    {"fixed-split", no_argument, NULL, OPT_FIXED_SPLIT},
-    {"old", no_argument, NULL, OPT_OLD},
-    {"replay", required_argument, NULL, OPT_REPLAY},
-    {"replay-only", no_argument, NULL, OPT_REPLAY_ONLY},
-    {"fault", required_argument, NULL, OPT_FAULT},
-    {"faults-on-all", no_argument, NULL, OPT_FAULTS_ON_ALL},
-    {"drip-ms", required_argument, NULL, OPT_DRIP},
-    {"crash-after", required_argument, NULL, OPT_CRASH_AFTER},
-    {"no-accept", no_argument, NULL, OPT_NO_ACCEPT},
-    {"backlog", required_argument, NULL, OPT_BACKLOG},
-    {"stats", required_argument, NULL, OPT_STATS},
-    {"help", no_argument, NULL, OPT_HELP},
-    {NULL, 0, NULL, 0},
-};
-
-struct program {
+static struct program {
     struct qgs_sim_options options;
     struct qgs_sim *sim;
     const char *stats;
     bool zero_threads;
+} program;
+
+/* Each option, and where its value goes. */
+static const struct {
+    const char *name;
+    enum {
+        SET,
+        CLEAR,
+        NUMBER,
+        LARGE_NUMBER,
+        TEXT,
+        FAULT,
+        HELP
+    } kind;
+    void *place;
+    uint64_t max;
+} options[] = {
+    {"threads", NUMBER, &program.options.threads, 1024},
+    {"timer-ms", NUMBER, &program.options.timer_ms, 3600000},
+    {"delay-ms", NUMBER, &program.options.delay_ms, 3600000},
+    {"delay-random", SET, &program.options.delay_random, 0},
+    {"seed", LARGE_NUMBER, &program.options.seed, UINT64_MAX},
+    {"quote-version", NUMBER, &program.options.version, 5},
+    {"padding", NUMBER, &program.options.padding, 8u << 20},
+    {"check-mac", SET, &program.options.check_mac, 0},
+    {"bug-split", CLEAR, &program.options.fixed_split, 0},
+    {"fixed-split", SET, &program.options.fixed_split, 0},
+    {"old", SET, &program.options.old, 0},
+    {"replay", TEXT, &program.options.replay, 0},
+    {"replay-only", SET, &program.options.replay_only, 0},
+    {"fault", FAULT, NULL, 0},
+    {"faults-on-all", SET, &program.options.faults_on_all, 0},
+    {"drip-ms", NUMBER, &program.options.drip_ms, 3600000},
+    {"crash-after", LARGE_NUMBER, &program.options.crash_after, INT64_MAX},
+    {"no-accept", SET, &program.options.no_accept, 0},
+    {"backlog", NUMBER, &program.options.backlog, 65535},
+    {"stats", TEXT, &program.stats, 0},
+    {"help", HELP, NULL, 0},
 };
+#define N_OPTIONS (sizeof(options) / sizeof(options[0]))
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
 {
@@ -124,48 +114,40 @@ static uint64_t number(const char *text, uint64_t max)
     return value;
 }
 
-static void add_fault(struct program *p, const char *text)
+static void add_fault(const char *text)
 {
     enum qgs_fault fault;
     int64_t n;
 
     if (strcmp(text, "zero-threads") == 0)
-        p->zero_threads = true;
+        program.zero_threads = true;
     else if (qgs_fault_parse(text, &fault, &n) == 0)
-        p->options.faults[fault] = n;
+        program.options.faults[fault] = n;
     else
         die("no fault '%s'; see --help", text);
 }
 
-/* Options without an argument. */
-static void set_flag(struct program *p, int option)
+/* `i`: into options; another: getopt has complained. */
+static void set_option(size_t i, const char *text)
 {
-    switch (option) {
-    case OPT_DELAY_RANDOM:
-        p->options.delay_random = true;
+    switch (i < N_OPTIONS ? (int)options[i].kind : -1) {
+    case SET:
+    case CLEAR:
+        *(bool *)options[i].place = options[i].kind == SET;
         break;
-    case OPT_CHECK_MAC:
-        p->options.check_mac = true;
+    case NUMBER:
+        *(unsigned *)options[i].place = (unsigned)number(text, options[i].max);
         break;
-    case OPT_BUG_SPLIT:
-        p->options.fixed_split = false;
+    case LARGE_NUMBER:
+        *(uint64_t *)options[i].place = number(text, options[i].max);
         break;
-    case OPT_FIXED_SPLIT:
-        p->options.fixed_split = true;
+    case TEXT:
+        *(const char **)options[i].place = text;
         break;
-    case OPT_OLD:
-        p->options.old = true;
+    case FAULT:
+        add_fault(text);
         break;
-    case OPT_REPLAY_ONLY:
-        p->options.replay_only = true;
-        break;
-    case OPT_FAULTS_ON_ALL:
-        p->options.faults_on_all = true;
-        break;
-    case OPT_NO_ACCEPT:
-        p->options.no_accept = true;
-        break;
-    case OPT_HELP:
+    case HELP:
         (void)fputs(usage, stdout);
         exit(0);
     default:
@@ -174,59 +156,32 @@ static void set_flag(struct program *p, int option)
     }
 }
 
-static void set_option(struct program *p, int option, const char *text)
+static void take_options(int argc, char **argv)
 {
-    switch (option) {
-    case OPT_THREADS:
-        p->options.threads = (unsigned)number(text, 1024);
-        break;
-    case OPT_TIMER:
-        p->options.timer_ms = (unsigned)number(text, 3600000);
-        break;
-    case OPT_DELAY:
-        p->options.delay_ms = (unsigned)number(text, 3600000);
-        break;
-    case OPT_SEED:
-        p->options.seed = number(text, UINT64_MAX);
-        break;
-    case OPT_VERSION:
-        p->options.version = (unsigned)number(text, 5);
-        break;
-    case OPT_PADDING:
-        p->options.padding = (unsigned)number(text, 8u << 20);
-        break;
-    case OPT_REPLAY:
-        p->options.replay = text;
-        break;
-    case OPT_FAULT:
-        add_fault(p, text);
-        break;
-    case OPT_DRIP:
-        p->options.drip_ms = (unsigned)number(text, 3600000);
-        break;
-    case OPT_CRASH_AFTER:
-        p->options.crash_after = (int64_t)number(text, INT64_MAX);
-        break;
-    case OPT_BACKLOG:
-        p->options.backlog = (int)number(text, 65535);
-        break;
-    case OPT_STATS:
-        p->stats = text;
-        break;
-    default:
-        set_flag(p, option);
-        break;
-    }
+    struct option known[N_OPTIONS + 1] = {0};
+    int option;
+
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        known[i] = (struct option){.name = options[i].name,
+                                   .has_arg = options[i].kind == SET || options[i].kind == CLEAR ||
+                                                      options[i].kind == HELP
+                                                  ? no_argument
+                                                  : required_argument,
+                                   .val = 256 + (int)i};
+    while ((option = getopt_long(argc, argv, "", known, NULL)) >= 0)
+        set_option((size_t)option - 256, optarg);
+    if (optind + 1 != argc)
+        die("one PATH is needed; see --help");
 }
 
 /* Whole or not at all: written beside it and renamed. */
-static void write_stats(const struct program *p)
+static void write_stats(void)
 {
     char temporary[4096];
 
-    if (!p->stats)
+    if (!program.stats)
         return;
-    if (snprintf(temporary, sizeof(temporary), "%s.new", p->stats) >= (int)sizeof(temporary))
+    if (snprintf(temporary, sizeof(temporary), "%s.new", program.stats) >= (int)sizeof(temporary))
         return;
     FILE *f = fopen(temporary, "wbe");
     if (!f) {
@@ -235,34 +190,30 @@ static void write_stats(const struct program *p)
     }
     for (int s = 0; s < QGS_N_STATS; s++)
         (void)fprintf(f, "%s %" PRIu64 "\n", qgs_stat_name((enum qgs_stat)s),
-                      qgs_sim_stat(p->sim, (enum qgs_stat)s));
-    if (fclose(f) != 0 || rename(temporary, p->stats) < 0)
+                      qgs_sim_stat(program.sim, (enum qgs_stat)s));
+    if (fclose(f) != 0 || rename(temporary, program.stats) < 0)
         perror("qgs-sim: --stats");
 }
 
 static void crash(void *arg)
 {
-    write_stats(arg);
+    (void)arg;
+    write_stats();
     _exit(3);
 }
 
 int main(int argc, char **argv)
 {
-    struct program p = {.stats = NULL};
     pid_t parent = getppid();
     sigset_t set;
-    int option, signal = 0;
+    int signal = 0;
 
-    qgs_sim_options_init(&p.options);
-    while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0)
-        set_option(&p, option, optarg);
-    if (optind + 1 != argc)
-        die("one PATH is needed; see --help");
-    if (p.zero_threads)
-        p.options.threads = 0;
-    p.options.path = argv[optind];
-    p.options.on_crash = crash;
-    p.options.on_crash_arg = &p;
+    qgs_sim_options_init(&program.options);
+    take_options(argc, argv);
+    if (program.zero_threads)
+        program.options.threads = 0;
+    program.options.path = argv[optind];
+    program.options.on_crash = crash;
 
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -272,19 +223,19 @@ int main(int argc, char **argv)
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent)
         die("the parent is gone");
 
-    p.sim = qgs_sim_new(&p.options);
-    if (!p.sim)
+    program.sim = qgs_sim_new(&program.options);
+    if (!program.sim)
         die("%s", strerror(errno));
-    int e = qgs_sim_start(p.sim);
+    int e = qgs_sim_start(program.sim);
     if (e < 0)
-        die("%s: %s", p.options.path, strerror(-e));
-    printf("qgs-sim: listening on %s\n", p.options.path);
+        die("%s: %s", program.options.path, strerror(-e));
+    printf("qgs-sim: listening on %s\n", program.options.path);
     (void)fflush(stdout);
 
     while (sigwait(&set, &signal) == 0 && signal == SIGUSR1)
-        write_stats(&p);
-    qgs_sim_stop(p.sim);
-    write_stats(&p);
-    qgs_sim_free(p.sim);
+        write_stats();
+    qgs_sim_stop(program.sim);
+    write_stats();
+    qgs_sim_free(program.sim);
     return 0;
 }

@@ -130,8 +130,8 @@ static void delay(struct sev_sim *s, unsigned delay_ms)
     (void)poll(&p, 1, (int)delay_ms);
 }
 
-/* False: the connection ends. A request comes whole, since its sender writes 16 bytes at once; where
- * it does not, SO_RCVTIMEO ends the wait. */
+/* False: the connection ends. A request comes whole, since its sender writes 16 bytes at once;
+ * where it does not, SO_RCVTIMEO ends the wait. */
 static bool serve_one(struct sev_sim *s, int fd)
 {
     uint8_t bytes[COCO_SEV_REQUEST_SIZE];
@@ -140,7 +140,8 @@ static bool serve_one(struct sev_sim *s, int fd)
     if (recv(fd, bytes, sizeof(bytes), MSG_WAITALL) != (ssize_t)sizeof(bytes) ||
         coco_sev_request_decode(bytes, &request) < 0)
         return false;
-    /* Counted when it is decided how it is answered: who has seen the count may set something else. */
+    /* Counted when it is decided how it is answered: who has seen the count may set something else.
+     * */
     struct sev_sim_platform platform = platform_now(s);
     pthread_mutex_lock(&s->lock);
     s->asked[request.op]++;

@@ -51,8 +51,8 @@ bool sev_sim_set_field(struct sev_sim_platform *platform, const char *key, const
  * or open's error. */
 int sev_sim_read_file(const char *path, struct sev_sim_platform *platform);
 
-/* The bytes that answer a question, and whether the connection ends behind them; 0 bytes: nothing is
- * answered. For tests that play the helper by themselves; SEV_SIM_SLOW is their business. */
+/* The bytes that answer a question, and whether the connection ends behind them; 0 bytes: nothing
+ * is answered. For tests that play the helper by themselves; SEV_SIM_SLOW is their business. */
 #define SEV_SIM_ANSWER_MAX (COCO_SEV_REPLY_SIZE + 1u)
 size_t sev_sim_answer(const struct coco_sev_request *request, const struct sev_sim_platform *p,
                       uint8_t out[SEV_SIM_ANSWER_MAX], bool *ret_close);

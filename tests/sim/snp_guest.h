@@ -62,8 +62,8 @@ bool snp_guest_busy(const struct snp_guest *g);
 const struct snp_guest_result *snp_guest_result(const struct snp_guest *g);
 bool snp_guest_vmpck_alive(const struct snp_guest *g);
 
-/* The guest is reset: its driver begins anew, with a new VMPCK, and its pages hold a pattern that no
- * answer to an earlier request may change. */
+/* The guest is reset: its driver begins anew, with a new VMPCK, and its pages hold a pattern that
+ * no answer to an earlier request may change. */
 void snp_guest_reset(struct snp_guest *g);
 /* Whether something was written since the reset; meaningful until the next start. */
 bool snp_guest_touched_after_reset(const struct snp_guest *g);

@@ -19,6 +19,7 @@
 #include "snp_pki.h"
 #include "bytes.h"
 #include "snp_pki_files.h"
+#include "snp_pki_internal.h"
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -30,81 +31,13 @@
 #include <string.h>
 #include <time.h>
 
-#define CA_YEARS    25
-#define VCEK_YEARS  7
-#define VLEK_YEARS  1
-#define DAY_S       86400
-#define AMD_OID     "1.3.6.1.4.1.3704.1."
-#define N_CAS       3
-#define CRL_DAYS    46
-#define TABLE_ENTRY 24
+#define CA_YEARS   25
+#define VCEK_YEARS 7
+#define VLEK_YEARS 1
+#define AMD_OID    "1.3.6.1.4.1.3704.1."
 
-struct product {
-    const char *name;
-    const char *leaf_name;   /* productName in a VCEK; a VLEK says `name` */
-    uint32_t serials[N_CAS]; /* ARK, ASK, ASVK */
-    struct tm made[N_CAS];   /* their notBefore */
-    uint8_t struct_version;
-    uint8_t chip_id_size;
-    const char *levels; /* the numbers behind 3 of its levels, in its order */
-};
-
-#define DATE(y, m, d, hh, mm, ss)                                                              \
-    {                                                                                          \
-        .tm_year = (y)-1900, .tm_mon = (m)-1, .tm_mday = (d), .tm_hour = (hh), .tm_min = (mm), \
-        .tm_sec = (ss)                                                                         \
-    }
-
-static const struct product products[] = {
-    {.name = "Milan",
-     .leaf_name = "Milan-B0",
-     .serials = {0x010000, 0x010001, 0x010101},
-     .made = {DATE(2020, 10, 22, 17, 23, 5), DATE(2020, 10, 22, 18, 24, 20),
-              DATE(2022, 11, 16, 22, 45, 24)},
-     .chip_id_size = 64,
-     .levels = "12456738"},
-    {.name = "Genoa",
-     .leaf_name = "Genoa",
-     .serials = {0x020000, 0x020002, 0x020101},
-     .made = {DATE(2022, 1, 26, 15, 34, 37), DATE(2022, 10, 31, 13, 33, 48),
-              DATE(2022, 11, 18, 1, 17, 1)},
-     .chip_id_size = 64,
-     .levels = "12456738"},
-    {.name = "Turin",
-     .leaf_name = "Turin",
-     .serials = {0x030000, 0x030001, 0x030101},
-     .made = {DATE(2023, 5, 15, 20, 3, 12), DATE(2023, 5, 15, 20, 25, 21),
-              DATE(2023, 5, 15, 20, 30, 0)},
-     .struct_version = 1,
-     .chip_id_size = 8,
-     .levels = "91235678"},
-    /* The root is AMD's in all but its key; of the others and the leaves none has been seen. */
-    {.name = "Venice",
-     .leaf_name = "Venice",
-     .serials = {0x040000, 0x040001, 0x040101},
-     .made = {DATE(2025, 4, 29, 1, 18, 22), DATE(2025, 4, 29, 1, 30, 0),
-              DATE(2025, 4, 29, 1, 40, 0)},
-     .struct_version = 1,
-     .chip_id_size = 8,
-     .levels = "923"},
-};
-
-static const char *const ca_names[N_CAS] = {"ark", "ask", "asvk"};
-static const char *const ca_subjects[N_CAS] = {"ARK-", "SEV-", "SEV-VLEK-"};
-
-struct authority {
-    EVP_PKEY *key;
-    X509 *cert;
-    uint8_t *der;
-    size_t der_size;
-};
-
-struct snp_pki {
-    const struct product *product;
-    char *keys_dir;
-    int64_t now;
-    struct authority cas[N_CAS];
-};
+const char *const snp_pki_ca_names[SNP_N_CAS] = {"ark", "ask", "asvk"};
+static const char *const ca_subjects[SNP_N_CAS] = {"ARK-", "SEV-", "SEV-VLEK-"};
 
 /* --- certificates ----------------------------------------------------------------------------- */
 
@@ -153,7 +86,7 @@ static bool set_dates(X509 *cert, int64_t start, int years)
 }
 
 /* RSASSA-PSS, SHA-384, MGF1 with SHA-384, 48 bytes of salt. */
-static EVP_MD_CTX *signer(EVP_PKEY *key, bool pss)
+EVP_MD_CTX *snp_pki_signer(EVP_PKEY *key, bool pss)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     EVP_PKEY_CTX *parameters;
@@ -169,11 +102,24 @@ static EVP_MD_CTX *signer(EVP_PKEY *key, bool pss)
 
 static bool sign_cert(X509 *cert, EVP_PKEY *key, bool pss)
 {
-    EVP_MD_CTX *ctx = signer(key, pss);
+    EVP_MD_CTX *ctx = snp_pki_signer(key, pss);
     bool ok = ctx && X509_sign_ctx(cert, ctx) > 0;
 
     EVP_MD_CTX_free(ctx);
     return ok;
+}
+
+int snp_pki_take_der(unsigned char *out, int size, uint8_t **ret_der, size_t *ret_size)
+{
+    uint8_t *der = size > 0 ? malloc((size_t)size) : NULL;
+
+    if (der) {
+        memcpy(der, out, (size_t)size);
+        *ret_der = der;
+        *ret_size = (size_t)size;
+    }
+    OPENSSL_free(out);
+    return der ? 0 : -EIO;
 }
 
 static int encode_cert(X509 *cert, uint8_t **ret_der, size_t *ret_size)
@@ -181,30 +127,19 @@ static int encode_cert(X509 *cert, uint8_t **ret_der, size_t *ret_size)
     unsigned char *out = NULL;
     int size = i2d_X509(cert, &out);
 
-    if (size <= 0)
-        return -EIO;
-    /* The caller frees with free(): a copy keeps that true whatever OpenSSL allocates with. */
-    uint8_t *der = malloc((size_t)size);
-    if (der)
-        memcpy(der, out, (size_t)size);
-    OPENSSL_free(out);
-    if (!der)
-        return -ENOMEM;
-    *ret_der = der;
-    *ret_size = (size_t)size;
-    return 0;
+    return snp_pki_take_der(out, size, ret_der, ret_size);
 }
 
 /* --- authorities ------------------------------------------------------------------------------ */
 
-static void ca_common_name(const struct product *product, enum snp_pki_ca ca, char out[32])
+static void ca_common_name(const struct snp_product *product, enum snp_pki_ca ca, char out[32])
 {
     (void)snprintf(out, 32, "%s%s", ca_subjects[ca], product->name);
 }
 
 static EVP_PKEY *load_key(const struct snp_pki *pki, enum snp_pki_ca ca)
 {
-    BIO *bio = pki->keys_dir ? snp_pki_open(pki->keys_dir, ca_names[ca], "key") : NULL;
+    BIO *bio = pki->keys_dir ? snp_pki_open(pki->keys_dir, snp_pki_ca_names[ca], "key") : NULL;
     EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
 
     BIO_free(bio);
@@ -222,7 +157,7 @@ static int get_key(struct snp_pki *pki, enum snp_pki_ca ca, EVP_PKEY **ret)
         key = EVP_RSA_gen(4096);
         if (!key)
             return -EIO;
-        int r = pki->keys_dir ? snp_pki_write_key(pki->keys_dir, ca_names[ca], key) : 0;
+        int r = pki->keys_dir ? snp_pki_write_key(pki->keys_dir, snp_pki_ca_names[ca], key) : 0;
         if (r < 0) {
             EVP_PKEY_free(key);
             return r;
@@ -237,7 +172,7 @@ static X509 *load_ca_cert(const struct snp_pki *pki, enum snp_pki_ca ca, EVP_PKE
                           EVP_PKEY *root)
 {
     char common_name[32];
-    BIO *bio = pki->keys_dir ? snp_pki_open(pki->keys_dir, ca_names[ca], "pem") : NULL;
+    BIO *bio = pki->keys_dir ? snp_pki_open(pki->keys_dir, snp_pki_ca_names[ca], "pem") : NULL;
     X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
 
     BIO_free(bio);
@@ -317,10 +252,10 @@ static X509 *make_ca_cert(const struct snp_pki *pki, enum snp_pki_ca ca, EVP_PKE
     return NULL;
 }
 
-static int get_ca(struct snp_pki *pki, enum snp_pki_ca ca)
+int snp_pki_get_ca(struct snp_pki *pki, enum snp_pki_ca ca)
 {
-    struct authority *a = &pki->cas[ca];
-    struct authority *root = &pki->cas[SNP_PKI_ARK];
+    struct snp_authority *a = &pki->cas[ca];
+    struct snp_authority *root = &pki->cas[SNP_PKI_ARK];
 
     if (a->der)
         return 0;
@@ -340,9 +275,8 @@ struct snp_pki *snp_pki_new(const struct snp_pki_options *options)
     struct snp_pki *pki = calloc(1, sizeof(*pki));
     int r = pki ? 0 : -ENOMEM;
 
-    for (size_t i = 0; pki && i < sizeof(products) / sizeof(products[0]); i++)
-        if (strcmp(products[i].name, name) == 0)
-            pki->product = &products[i];
+    if (pki)
+        pki->product = snp_product_find(name);
     if (pki && !pki->product)
         r = -EINVAL;
     if (r == 0)
@@ -352,9 +286,9 @@ struct snp_pki *snp_pki_new(const struct snp_pki_options *options)
         r = pki->keys_dir ? snp_pki_make_dirs(pki->keys_dir) : -ENOMEM;
     }
     if (r == 0)
-        r = get_ca(pki, SNP_PKI_ARK);
+        r = snp_pki_get_ca(pki, SNP_PKI_ARK);
     if (r == 0)
-        r = get_ca(pki, SNP_PKI_ASK);
+        r = snp_pki_get_ca(pki, SNP_PKI_ASK);
     if (r == 0)
         return pki;
     snp_pki_free(pki);
@@ -366,7 +300,7 @@ void snp_pki_free(struct snp_pki *pki)
 {
     if (!pki)
         return;
-    for (size_t i = 0; i < N_CAS; i++) {
+    for (size_t i = 0; i < SNP_N_CAS; i++) {
         EVP_PKEY_free(pki->cas[i].key);
         X509_free(pki->cas[i].cert);
         free(pki->cas[i].der);
@@ -382,14 +316,14 @@ const char *snp_pki_product(const struct snp_pki *pki)
 
 void snp_pki_ark_sha256(const struct snp_pki *pki, uint8_t ret[32])
 {
-    const struct authority *ark = &pki->cas[SNP_PKI_ARK];
+    const struct snp_authority *ark = &pki->cas[SNP_PKI_ARK];
 
     (void)EVP_Digest(ark->der, ark->der_size, ret, NULL, EVP_sha256(), NULL);
 }
 
 const uint8_t *snp_pki_ca_der(struct snp_pki *pki, enum snp_pki_ca ca, size_t *ret_size)
 {
-    if (get_ca(pki, ca) < 0)
+    if (snp_pki_get_ca(pki, ca) < 0)
         return NULL;
     *ret_size = pki->cas[ca].der_size;
     return pki->cas[ca].der;
@@ -458,30 +392,12 @@ static bool add_hwid(X509 *cert, const struct snp_pki_leaf_options *o, const uin
     return add_raw(cert, o, "4", wrapped, size + 2);
 }
 
-/* The level with that number behind 3; 0 of those that are reserved. */
-static uint8_t level_of(const struct snp_pki_tcb *tcb, char number)
-{
-    switch (number) {
-    case '1':
-        return tcb->bl;
-    case '2':
-        return tcb->tee;
-    case '3':
-        return tcb->snp;
-    case '8':
-        return tcb->ucode;
-    case '9':
-        return tcb->fmc;
-    default:
-        return 0;
-    }
-}
-
-static bool add_leaf_extensions(const struct product *product, X509 *cert,
+static bool add_leaf_extensions(const struct snp_product *product, X509 *cert,
                                 const struct snp_pki_leaf_options *o)
 {
     static const uint8_t no_chip[SNP_PKI_CHIP_ID_SIZE];
     const uint8_t *chip_id = o->chip_id ? o->chip_id : no_chip;
+    struct snp_pki_tcb tcb = o->tcb;
     char levels[16];
 
     (void)snprintf(levels, sizeof(levels), "%s%s", product->levels, o->more ? o->more : "");
@@ -490,7 +406,8 @@ static bool add_leaf_extensions(const struct product *product, X509 *cert,
         return false;
     for (const char *p = levels; *p; p++) {
         const char suffix[] = {'3', '.', *p, 0};
-        if (!add_integer(cert, o, suffix, level_of(&o->tcb, *p)))
+        const uint8_t *level = snp_tcb_level(&tcb, *p);
+        if (!add_integer(cert, o, suffix, level ? *level : 0))
             return false;
     }
     if (o->vlek)
@@ -514,7 +431,7 @@ static int64_t leaf_start(const struct snp_pki *pki, const struct snp_pki_leaf_o
 static X509 *build_leaf(struct snp_pki *pki, const struct snp_pki_leaf_options *o, EVP_PKEY *key)
 {
     enum snp_pki_ca ca = o->vlek ? SNP_PKI_ASVK : SNP_PKI_ASK;
-    const struct authority *by = &pki->cas[o->bad & SNP_PKI_BAD_SIGNER ? SNP_PKI_ARK : ca];
+    const struct snp_authority *by = &pki->cas[o->bad & SNP_PKI_BAD_SIGNER ? SNP_PKI_ARK : ca];
     char issuer[32];
     X509 *cert = X509_new();
 
@@ -552,7 +469,7 @@ int snp_pki_make_leaf(struct snp_pki *pki, const struct snp_pki_leaf_options *op
                       struct snp_pki_leaf *ret)
 {
     struct snp_pki_leaf leaf = {.vlek = options->vlek};
-    int r = get_ca(pki, options->vlek ? SNP_PKI_ASVK : SNP_PKI_ASK);
+    int r = snp_pki_get_ca(pki, options->vlek ? SNP_PKI_ASVK : SNP_PKI_ASK);
 
     if (r < 0)
         return r;
@@ -578,133 +495,4 @@ void snp_pki_leaf_done(struct snp_pki_leaf *leaf)
     free(leaf->der);
     EVP_PKEY_free(leaf->key);
     *leaf = (struct snp_pki_leaf){0};
-}
-
-/* --- CRL, table, folder ----------------------------------------------------------------------- */
-
-static bool add_revoked(X509_CRL *crl, uint32_t serial, int64_t when)
-{
-    X509_REVOKED *revoked = X509_REVOKED_new();
-    ASN1_INTEGER *number = ASN1_INTEGER_new();
-    ASN1_TIME *date = ASN1_TIME_set(NULL, (time_t)when);
-    bool ok = revoked && number && date && ASN1_INTEGER_set_uint64(number, serial) == 1 &&
-              X509_REVOKED_set_serialNumber(revoked, number) == 1 &&
-              X509_REVOKED_set_revocationDate(revoked, date) == 1 &&
-              X509_CRL_add0_revoked(crl, revoked) == 1;
-
-    if (!ok)
-        X509_REVOKED_free(revoked);
-    ASN1_INTEGER_free(number);
-    ASN1_TIME_free(date);
-    return ok;
-}
-
-static bool fill_crl(const struct snp_pki *pki, const struct snp_pki_crl_options *o, X509_CRL *crl)
-{
-    const struct authority *ark = &pki->cas[SNP_PKI_ARK];
-    int64_t this_update = o->this_update ? o->this_update : pki->now - DAY_S;
-    int64_t next_update = o->next_update ? o->next_update : this_update + (int64_t)CRL_DAYS * DAY_S;
-    ASN1_TIME *from = ASN1_TIME_set(NULL, (time_t)this_update);
-    ASN1_TIME *to = ASN1_TIME_set(NULL, (time_t)next_update);
-    ASN1_INTEGER *number = ASN1_INTEGER_new();
-    X509V3_CTX ctx;
-
-    X509V3_set_ctx(&ctx, ark->cert, NULL, NULL, crl, 0);
-    X509_EXTENSION *aki =
-        X509V3_EXT_conf_nid(NULL, &ctx, NID_authority_key_identifier, "keyid:always");
-    bool ok = from && to && number && aki && X509_CRL_set_version(crl, X509_CRL_VERSION_2) == 1 &&
-              X509_CRL_set_issuer_name(crl, X509_get_subject_name(ark->cert)) == 1 &&
-              X509_CRL_set1_lastUpdate(crl, from) == 1 && X509_CRL_set1_nextUpdate(crl, to) == 1 &&
-              X509_CRL_add_ext(crl, aki, -1) == 1 &&
-              ASN1_INTEGER_set_uint64(number, o->number) == 1 &&
-              X509_CRL_add1_ext_i2d(crl, NID_crl_number, number, 0, 0) == 1;
-    for (size_t i = 0; ok && i < o->n_serials; i++)
-        ok = add_revoked(crl, o->serials[i], this_update - DAY_S);
-    X509_EXTENSION_free(aki);
-    ASN1_INTEGER_free(number);
-    ASN1_TIME_free(from);
-    ASN1_TIME_free(to);
-    return ok && X509_CRL_sort(crl) == 1;
-}
-
-int snp_pki_make_crl(struct snp_pki *pki, const struct snp_pki_crl_options *options,
-                     uint8_t **ret_der, size_t *ret_size)
-{
-    X509_CRL *crl = X509_CRL_new();
-    EVP_MD_CTX *ctx = signer(pki->cas[SNP_PKI_ARK].key, true);
-    unsigned char *out = NULL;
-    int size = -1;
-
-    if (crl && ctx && fill_crl(pki, options, crl) && X509_CRL_sign_ctx(crl, ctx) > 0)
-        size = i2d_X509_CRL(crl, &out);
-    EVP_MD_CTX_free(ctx);
-    X509_CRL_free(crl);
-    uint8_t *der = size > 0 ? malloc((size_t)size) : NULL;
-    if (der) {
-        memcpy(der, out, (size_t)size);
-        *ret_der = der;
-        *ret_size = (size_t)size;
-    }
-    OPENSSL_free(out);
-    return der ? 0 : -EIO;
-}
-
-int snp_pki_make_table(struct snp_pki *pki, const struct snp_pki_leaf *leaf, uint8_t **ret,
-                       size_t *ret_size)
-{
-    static const uint8_t guids[4][16] = {
-        /* ARK, VCEK, VLEK, ASK and ASVK */
-        {0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0,
-         0xae},
-        {0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac,
-         0xcd},
-        {0xa8, 0x07, 0x4b, 0xc2, 0xa2, 0x5a, 0x48, 0x3e, 0xaa, 0xe6, 0x39, 0xc0, 0x45, 0xa0, 0xb8,
-         0xa1},
-        {0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7,
-         0x82},
-    };
-    size_t ca_size = 0;
-    const uint8_t *ca = snp_pki_ca_der(pki, leaf->vlek ? SNP_PKI_ASVK : SNP_PKI_ASK, &ca_size);
-    const struct authority *ark = &pki->cas[SNP_PKI_ARK];
-    const uint8_t *entry_guids[3] = {guids[0], guids[leaf->vlek ? 2 : 1], guids[3]};
-    const uint8_t *blobs[3] = {ark->der, leaf->der, ca};
-    size_t sizes[3] = {ark->der_size, leaf->der_size, ca_size};
-    size_t offset = (size_t)4 * TABLE_ENTRY;
-    size_t size = offset + sizes[0] + sizes[1] + sizes[2];
-    uint8_t *table = ca ? malloc(size) : NULL;
-
-    if (!table)
-        return -ENOMEM;
-    struct coco_writer w = coco_writer_of(table, size);
-    for (size_t i = 0; i < 3; i++) {
-        coco_write_bytes(&w, entry_guids[i], 16);
-        coco_write_u32(&w, (uint32_t)offset);
-        coco_write_u32(&w, (uint32_t)sizes[i]);
-        offset += sizes[i];
-    }
-    coco_write_zeros(&w, TABLE_ENTRY);
-    for (size_t i = 0; i < 3; i++)
-        coco_write_bytes(&w, blobs[i], sizes[i]);
-    *ret = table;
-    *ret_size = size;
-    return 0;
-}
-
-int snp_pki_write_dir(struct snp_pki *pki, const struct snp_pki_leaf *leaf, const char *dir)
-{
-    const char *leaf_name = leaf->vlek ? "vlek" : "vcek";
-    const enum snp_pki_ca cas[2] = {SNP_PKI_ARK, leaf->vlek ? SNP_PKI_ASVK : SNP_PKI_ASK};
-    int r = snp_pki_make_dirs(dir);
-
-    for (size_t i = 0; r == 0 && i < 2; i++) {
-        r = get_ca(pki, cas[i]);
-        struct authority *a = &pki->cas[cas[i]];
-        if (r == 0)
-            r = snp_pki_write_key(dir, ca_names[cas[i]], a->key);
-        if (r == 0)
-            r = snp_pki_write_cert(dir, ca_names[cas[i]], a->der, a->der_size);
-    }
-    if (r == 0)
-        r = snp_pki_write_key(dir, leaf_name, leaf->key);
-    return r < 0 ? r : snp_pki_write_cert(dir, leaf_name, leaf->der, leaf->der_size);
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a test PKI meets the disk: the folder of cached keys, and the folder that a daemon is
- * pointed at.
+ * Where a test PKI leaves this process: the folder of cached keys, the folder that a daemon is
+ * pointed at, and the table that a guest gets.
  *
  * Each file is replaced whole, by rename, so that a reader finds the old one or the new one, and
  * several programs may fill the same folder. A temporary file's name starts with a dot. Errors are
  * negative errnos; OpenSSL failing to encode is -EIO.
  */
 #include "snp_pki_files.h"
-#include "snp_pki.h"
+#include "bytes.h"
+#include "snp_pki_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/pem.h>
@@ -17,6 +18,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TABLE_ENTRY 24
 
 int snp_pki_make_dirs(const char *path)
 {
@@ -127,4 +130,54 @@ const char *snp_pki_cache_dir(void)
     if (n < 0 || (size_t)n >= sizeof(path) || snp_pki_make_dirs(path) < 0)
         return NULL;
     return path;
+}
+
+int snp_pki_make_table(struct snp_pki *pki, const struct snp_pki_leaf *leaf, uint8_t **ret,
+                       size_t *ret_size)
+{
+    size_t ca_size = 0;
+    const uint8_t *ca = snp_pki_ca_der(pki, leaf->vlek ? SNP_PKI_ASVK : SNP_PKI_ASK, &ca_size);
+    const struct snp_authority *ark = &pki->cas[SNP_PKI_ARK];
+    const uint8_t *entry_guids[3] = {snp_guid_ark, leaf->vlek ? snp_guid_vlek : snp_guid_vcek,
+                                     snp_guid_ask};
+    const uint8_t *blobs[3] = {ark->der, leaf->der, ca};
+    size_t sizes[3] = {ark->der_size, leaf->der_size, ca_size};
+    size_t offset = (size_t)4 * TABLE_ENTRY;
+    size_t size = offset + sizes[0] + sizes[1] + sizes[2];
+    uint8_t *table = ca ? malloc(size) : NULL;
+
+    if (!table)
+        return -ENOMEM;
+    struct coco_writer w = coco_writer_of(table, size);
+    for (size_t i = 0; i < 3; i++) {
+        coco_write_bytes(&w, entry_guids[i], 16);
+        coco_write_u32(&w, (uint32_t)offset);
+        coco_write_u32(&w, (uint32_t)sizes[i]);
+        offset += sizes[i];
+    }
+    coco_write_zeros(&w, TABLE_ENTRY);
+    for (size_t i = 0; i < 3; i++)
+        coco_write_bytes(&w, blobs[i], sizes[i]);
+    *ret = table;
+    *ret_size = size;
+    return 0;
+}
+
+int snp_pki_write_dir(struct snp_pki *pki, const struct snp_pki_leaf *leaf, const char *dir)
+{
+    const char *leaf_name = leaf->vlek ? "vlek" : "vcek";
+    const enum snp_pki_ca cas[2] = {SNP_PKI_ARK, leaf->vlek ? SNP_PKI_ASVK : SNP_PKI_ASK};
+    int r = snp_pki_make_dirs(dir);
+
+    for (size_t i = 0; r == 0 && i < 2; i++) {
+        r = snp_pki_get_ca(pki, cas[i]);
+        struct snp_authority *a = &pki->cas[cas[i]];
+        if (r == 0)
+            r = snp_pki_write_key(dir, snp_pki_ca_names[cas[i]], a->key);
+        if (r == 0)
+            r = snp_pki_write_cert(dir, snp_pki_ca_names[cas[i]], a->der, a->der_size);
+    }
+    if (r == 0)
+        r = snp_pki_write_key(dir, leaf_name, leaf->key);
+    return r < 0 ? r : snp_pki_write_cert(dir, leaf_name, leaf->der, leaf->der_size);
 }

@@ -17,6 +17,7 @@
  */
 #include "snp_report.h"
 #include "bytes.h"
+#include "snp_products.h"
 #include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
@@ -35,123 +36,6 @@
 #define P384_SIZE    48
 #define ENTRY_SIZE   24
 #define MAX_ENTRIES  64
-
-/* --- TCB_VERSION ------------------------------------------------------------------------------ */
-
-/* What this judge knows of each product, written apart from the table that the product has. */
-struct product {
-    const char *name;
-    uint8_t family, model; /* of one of its CPUs */
-    struct {
-        uint8_t first, last;
-    } models[3];
-    const char *bytes; /* of a TCB: b, t, s, u, f; a blank is zero */
-    size_t chip_size;
-    uint8_t ark[32]; /* SHA-256 of AMD's root */
-};
-
-static const struct product products[] = {
-    {"Milan", 0x19, 0x01, {{0x00, 0x0f}}, "bt    su", 64, {0x69, 0xd0, 0x63, 0xb4, 0x53, 0x44, 0xd2,
-                                                           0x6a, 0x2e, 0x94, 0xe1, 0xf4, 0x21, 0x0d,
-                                                           0xe4, 0x9e, 0xf5, 0x55, 0x30, 0x82, 0x87,
-                                                           0xd4, 0xc1, 0x74, 0x44, 0x5c, 0x95, 0x63,
-                                                           0x9a, 0x54, 0x0b, 0xcd}},
-    {"Genoa",
-     0x19,
-     0x11,
-     {{0x10, 0x1f}, {0xa0, 0xaf}},
-     "bt    su",
-     64,
-     {0x4c, 0x65, 0x98, 0xd1, 0x9c, 0x18, 0x71, 0x9c, 0x5d, 0xfd, 0x4a,
-      0x7d, 0x33, 0x5f, 0x67, 0x4e, 0x5b, 0xfe, 0x1d, 0x8f, 0x80, 0x0c,
-      0xea, 0x2c, 0xf2, 0x70, 0xc1, 0x0d, 0x10, 0x3d, 0xb2, 0xf1}},
-    {"Turin", 0x1a, 0x02, {{0x00, 0x11}}, "fbts   u", 8, {0x1f, 0x08, 0x41, 0x61, 0xa4, 0x4b, 0xb6,
-                                                          0xd9, 0x37, 0x78, 0xa9, 0x04, 0x87, 0x7d,
-                                                          0x48, 0x19, 0xca, 0xfa, 0x5d, 0x05, 0xef,
-                                                          0x41, 0x93, 0xb2, 0xde, 0xd9, 0xdd, 0x9c,
-                                                          0x73, 0xdd, 0x3f, 0x6a}},
-    {"Venice",
-     0x1a,
-     0x50,
-     {{0x50, 0x5f}, {0x90, 0xaf}, {0xc0, 0xcf}},
-     "f ts    ",
-     8,
-     {0x46, 0xef, 0x2e, 0xb7, 0x66, 0x41, 0x75, 0xc7, 0xe9, 0xd3, 0x92,
-      0x3e, 0xa0, 0xd2, 0x75, 0xe5, 0x72, 0x36, 0x6d, 0x75, 0x55, 0x56,
-      0xa3, 0x0e, 0x22, 0x96, 0x34, 0x59, 0x2d, 0xce, 0x59, 0x03}},
-};
-#define N_PRODUCTS (sizeof(products) / sizeof(products[0]))
-
-/* NULL: there is none of that name. */
-static const struct product *find_product(const char *name)
-{
-    for (size_t i = 0; i < N_PRODUCTS; i++)
-        if (strcmp(products[i].name, name) == 0)
-            return &products[i];
-    return NULL;
-}
-
-static uint8_t *tcb_part(struct snp_pki_tcb *tcb, char part)
-{
-    switch (part) {
-    case 'b':
-        return &tcb->bl;
-    case 't':
-        return &tcb->tee;
-    case 's':
-        return &tcb->snp;
-    case 'u':
-        return &tcb->ucode;
-    case 'f':
-        return &tcb->fmc;
-    default:
-        return NULL;
-    }
-}
-
-void snp_tcb_encode(const char *product, struct snp_pki_tcb tcb, uint8_t ret[8])
-{
-    const struct product *p = find_product(product);
-
-    for (size_t i = 0; i < 8; i++) {
-        const uint8_t *part = p ? tcb_part(&tcb, p->bytes[i]) : NULL;
-        ret[i] = part ? *part : 0;
-    }
-}
-
-struct snp_pki_tcb snp_tcb_decode(const char *product, const uint8_t bytes[8])
-{
-    const struct product *p = find_product(product);
-    struct snp_pki_tcb tcb = {0};
-
-    for (size_t i = 0; p && i < 8; i++) {
-        uint8_t *part = tcb_part(&tcb, p->bytes[i]);
-        if (part)
-            *part = bytes[i];
-    }
-    return tcb;
-}
-
-size_t snp_report_chip_size(const char *product)
-{
-    const struct product *p = find_product(product);
-
-    return p ? p->chip_size : SNP_PKI_CHIP_ID_SIZE;
-}
-
-uint64_t snp_tcb_version(const char *product, struct snp_pki_tcb tcb)
-{
-    uint8_t bytes[8];
-
-    snp_tcb_encode(product, tcb, bytes);
-    struct coco_reader r = coco_reader_of(bytes, sizeof(bytes));
-    return coco_read_u64(&r);
-}
-
-bool snp_tcb_equal(struct snp_pki_tcb a, struct snp_pki_tcb b)
-{
-    return a.bl == b.bl && a.tee == b.tee && a.snp == b.snp && a.ucode == b.ucode && a.fmc == b.fmc;
-}
 
 /* --- making ----------------------------------------------------------------------------------- */
 
@@ -197,7 +81,7 @@ static void write_tcb(struct coco_writer *w, const char *product, struct snp_pki
 /* Family, model and stepping of a CPU of that product, from CPUID Fn8000_0001. */
 static void write_cpu(struct coco_writer *w, const char *product)
 {
-    const struct product *p = find_product(product);
+    const struct snp_product *p = snp_product_find(product);
 
     coco_write_u8(w, p ? p->family : 0);
     coco_write_u8(w, p ? p->model : 0);
@@ -248,15 +132,6 @@ struct chain {
     bool vlek;
     char product[16];
 };
-
-static const uint8_t guid_ark[16] = {0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52,
-                                     0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae};
-static const uint8_t guid_ask[16] = {0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4,
-                                     0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7, 0x82};
-static const uint8_t guid_vcek[16] = {0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64,
-                                      0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd};
-static const uint8_t guid_vlek[16] = {0xa8, 0x07, 0x4b, 0xc2, 0xa2, 0x5a, 0x48, 0x3e,
-                                      0xaa, 0xe6, 0x39, 0xc0, 0x45, 0xa0, 0xb8, 0xa1};
 
 struct entry {
     uint8_t guid[16];
@@ -310,13 +185,13 @@ static bool take_entry(struct chain *chain, const struct entry *e, const uint8_t
 {
     const uint8_t *data = table + e->offset;
 
-    if (memcmp(e->guid, guid_ark, 16) == 0)
+    if (memcmp(e->guid, snp_guid_ark, 16) == 0)
         return take_cert(data, e->length, &chain->ark);
-    if (memcmp(e->guid, guid_ask, 16) == 0)
+    if (memcmp(e->guid, snp_guid_ask, 16) == 0)
         return take_cert(data, e->length, &chain->ask);
-    if (memcmp(e->guid, guid_vcek, 16) == 0)
+    if (memcmp(e->guid, snp_guid_vcek, 16) == 0)
         return take_cert(data, e->length, &chain->leaf);
-    if (memcmp(e->guid, guid_vlek, 16) == 0) {
+    if (memcmp(e->guid, snp_guid_vlek, 16) == 0) {
         chain->vlek = true;
         return take_cert(data, e->length, &chain->leaf);
     }
@@ -356,8 +231,8 @@ static bool is_trusted(X509 *ark, const uint8_t *trusted)
         return false;
     if (trusted)
         return memcmp(digest, trusted, 32) == 0;
-    for (size_t i = 0; i < N_PRODUCTS; i++)
-        if (memcmp(digest, products[i].ark, 32) == 0)
+    for (size_t i = 0; i < SNP_N_PRODUCTS; i++)
+        if (memcmp(digest, snp_products[i].ark, 32) == 0)
             return true;
     return false;
 }
@@ -477,28 +352,25 @@ static bool read_spl(X509 *cert, const char *suffix, uint8_t *ret)
     return ok;
 }
 
-static bool read_tcb(X509 *cert, const struct product *p, struct snp_pki_tcb *ret)
+static bool read_tcb(X509 *cert, const struct snp_product *p, struct snp_pki_tcb *ret)
 {
-    static const struct {
-        char part;
-        const char *suffix;
-    } levels[] = {{'b', "3.1"}, {'t', "3.2"}, {'s', "3.3"}, {'u', "3.8"}, {'f', "3.9"}};
     struct snp_pki_tcb tcb = {0};
 
-    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
-        if (strchr(p->bytes, levels[i].part) &&
-            !read_spl(cert, levels[i].suffix, tcb_part(&tcb, levels[i].part)))
+    for (const char *number = p->bytes; *number; number++) {
+        uint8_t *level = snp_tcb_level(&tcb, *number);
+        if (level && !read_spl(cert, (const char[]){'3', '.', *number, 0}, level))
             return false;
+    }
     *ret = tcb;
     return true;
 }
 
 /* The report's chip id, zero behind the certified bytes, is the hwID: raw, or as an OCTET STRING.
  */
-static bool same_chip(X509 *cert, const struct product *p, const uint8_t *chip_id)
+static bool same_chip(X509 *cert, const struct snp_product *p, const uint8_t *chip_id)
 {
     static const uint8_t zeros[SNP_PKI_CHIP_ID_SIZE];
-    size_t want = p->chip_size;
+    size_t want = p->chip_id_size;
     const ASN1_OCTET_STRING *value = find_extension(cert, "4");
     struct coco_reader r = {0};
 
@@ -541,7 +413,7 @@ static bool check_signature(const uint8_t *report, EVP_PKEY *key)
 }
 
 /* From version 3 on, a report names its CPU: it must be one of the chain's product. */
-static bool fits_product(uint8_t family, uint8_t model, const struct product *p)
+static bool fits_product(uint8_t family, uint8_t model, const struct snp_product *p)
 {
     bool fits = false;
 
@@ -555,7 +427,7 @@ static enum snp_verdict check_report(const uint8_t *report, const struct chain *
 {
     static const uint8_t masked[SNP_PKI_CHIP_ID_SIZE];
     struct coco_reader r = coco_reader_of(report, SNP_REPORT_SIZE);
-    const struct product *product = find_product(c->product);
+    const struct snp_product *product = snp_product_find(c->product);
     uint8_t tcb[8], chip_id[SNP_PKI_CHIP_ID_SIZE];
     struct snp_pki_tcb certified;
 

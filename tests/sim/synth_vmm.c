@@ -16,6 +16,7 @@
  * guest's buffer: IN_FLIGHT first, a final one last.
  */
 #include "synth_vmm.h"
+#include "measure.h"
 #include "tdx_quote.h"
 #include <coco/coco.h>
 #include <errno.h>
@@ -70,19 +71,11 @@ struct synth_vmm {
     struct vcpu vcpus[SYNTH_VMM_VCPUS_MAX];
 };
 
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
-
 /* --- exits ------------------------------------------------------------------------------------ */
 
 static int run_vcpu(struct vcpu *vcpu, struct kvm_vcpu *kvm_vcpu)
 {
-    vclock_set_us(&vcpu->clock, now_us());
+    vclock_set_us(&vcpu->clock, monotonic_us());
     int r = kvm_model_run(kvm_vcpu);
     if (r < 0 && r != -EINTR) {
         pthread_mutex_lock(&vcpu->vmm->lock);
@@ -103,10 +96,10 @@ static void count_snp(struct synth_vmm *vmm, uint64_t us)
 static void answer_snp(struct vcpu *vcpu)
 {
     struct kvm_model_run *run = kvm_vcpu_run_area(vcpu->snp_vcpu);
-    uint64_t start_us = now_us();
+    uint64_t start_us = monotonic_us();
 
     int act = coco_vcpu_snp_certs(vcpu->snp, (struct coco_snp_exit *)&run->u.snp_req_certs);
-    count_snp(vcpu->vmm, now_us() - start_us);
+    count_snp(vcpu->vmm, monotonic_us() - start_us);
     if (act != COCO_ACT_RUN_IMMEDIATE)
         return;
     run->immediate_exit = 1;
@@ -163,9 +156,9 @@ static int tdx_store(void *userdata, uint64_t gpa, uint64_t status)
 
     pthread_mutex_lock(&vmm->lock);
     if (status == ABI_GETQUOTE_IN_FLIGHT)
-        vcpu->tdx_start_us = now_us();
+        vcpu->tdx_start_us = monotonic_us();
     else
-        synth_latency_add(&stats->latency, now_us() - vcpu->tdx_start_us);
+        synth_latency_add(&stats->latency, monotonic_us() - vcpu->tdx_start_us);
     stats->quotes += status == ABI_GETQUOTE_SUCCESS;
     stats->errors += status == ABI_GETQUOTE_ERROR;
     stats->unavailable += status == ABI_GETQUOTE_SERVICE_UNAVAILABLE;
@@ -215,10 +208,10 @@ static uint64_t step_snp(struct vcpu *vcpu)
     if (!snp_guest_busy(guest)) {
         if (stopping(vcpu->vmm) || !snp_guest_vmpck_alive(guest))
             return KVM_MODEL_NEVER;
-        if (now_us() < vcpu->snp_next_us)
+        if (monotonic_us() < vcpu->snp_next_us)
             return vcpu->snp_next_us;
         make_report_data(vcpu, data);
-        vclock_set_us(&vcpu->clock, now_us());
+        vclock_set_us(&vcpu->clock, monotonic_us());
         (void)snp_guest_start(guest, vcpu->index % 2 == 0 ? SNP_GUEST_TSM : SNP_GUEST_IOCTL, data);
     }
     const struct kvm_model_run *run = kvm_vcpu_run_area(vcpu->snp_vcpu);
@@ -232,7 +225,7 @@ static uint64_t step_snp(struct vcpu *vcpu)
     }
     if (options->snp_done)
         options->snp_done(options->userdata, vcpu->index, guest);
-    vcpu->snp_next_us = now_us() + options->snp_pause_us;
+    vcpu->snp_next_us = monotonic_us() + options->snp_pause_us;
     return vcpu->snp_next_us;
 }
 
@@ -247,11 +240,11 @@ static uint64_t step_tdx(struct vcpu *vcpu)
     if (!tdx_guest_busy(guest)) {
         if (stopping(vcpu->vmm))
             return KVM_MODEL_NEVER;
-        if (now_us() < vcpu->tdx_next_us)
+        if (monotonic_us() < vcpu->tdx_next_us)
             return vcpu->tdx_next_us;
         make_report_data(vcpu, data);
         tdx_make_tdreport(vcpu->vmm->seed, data, tdreport);
-        vclock_set_us(&vcpu->clock, now_us());
+        vclock_set_us(&vcpu->clock, monotonic_us());
         if (tdx_guest_start(guest, tdreport) < 0)
             return KVM_MODEL_NEVER; /* its buffer stayed in flight */
     }
@@ -266,7 +259,7 @@ static uint64_t step_tdx(struct vcpu *vcpu)
     }
     if (options->tdx_done)
         options->tdx_done(options->userdata, vcpu->index, guest);
-    vcpu->tdx_next_us = now_us() + options->tdx_pause_us;
+    vcpu->tdx_next_us = monotonic_us() + options->tdx_pause_us;
     return vcpu->tdx_next_us;
 }
 
@@ -286,11 +279,11 @@ static bool sleep_until(struct vcpu *vcpu, uint64_t wake_us)
 
     pthread_mutex_lock(&vmm->lock);
     bool was_stopping = vmm->stopping;
-    while (vmm->stopping == was_stopping && now_us() < wake_us) {
+    while (vmm->stopping == was_stopping && monotonic_us() < wake_us) {
         uint64_t until_us = wake_us;
         if (vmm->stopping && vmm->finish_by_us < until_us)
             until_us = vmm->finish_by_us;
-        if (vmm->stopping && (idle(vcpu) || now_us() >= until_us))
+        if (vmm->stopping && (idle(vcpu) || monotonic_us() >= until_us))
             break;
         if (until_us == KVM_MODEL_NEVER) {
             pthread_cond_wait(&vmm->changed, &vmm->lock);
@@ -301,7 +294,7 @@ static bool sleep_until(struct vcpu *vcpu, uint64_t wake_us)
         pthread_cond_timedwait(&vmm->changed, &vmm->lock, &until);
     }
     if (vmm->stopping)
-        go_on = !idle(vcpu) && now_us() < vmm->finish_by_us;
+        go_on = !idle(vcpu) && monotonic_us() < vmm->finish_by_us;
     pthread_mutex_unlock(&vmm->lock);
     return go_on;
 }
@@ -465,7 +458,7 @@ void synth_vmm_stop(struct synth_vmm *vmm, unsigned finish_ms)
 {
     pthread_mutex_lock(&vmm->lock);
     vmm->stopping = true;
-    vmm->finish_by_us = now_us() + finish_ms * UINT64_C(1000);
+    vmm->finish_by_us = monotonic_us() + finish_ms * UINT64_C(1000);
     pthread_cond_broadcast(&vmm->changed);
     pthread_mutex_unlock(&vmm->lock);
     for (unsigned i = 0; i < vmm->options.vcpus; i++) {

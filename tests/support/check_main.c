@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main() of every Check program, a program that has its own aside: the program's tests, in the order of
- * their lines, since constructors promise none.
+ * main() of every Check program, a program that has its own aside: the program's tests, in the
+ * order of their lines, since constructors promise none.
  */
 #include "support.h"
 #include <stdlib.h>

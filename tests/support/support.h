@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A test: TEST(what_it_shows) { … }. Those of a file run in their order, each in a process of its own. */
+/* A test: TEST(what_it_shows) { … }. Those of a file run in their order, each in a process of its
+ * own. */
 #define TEST(name) TEST_LOOP(name, 0, 1)
 
 /* A test for each `_i` from first to end − 1. */
@@ -65,8 +66,6 @@ uint8_t *test_read_file(const char *path, size_t *ret_size);
 uint8_t *test_unhex(const char *text, size_t *ret_size);
 /* A file of hex text. */
 uint8_t *test_read_hex(const char *path, size_t *ret_size);
-/* A connection to a Unix socket, with these SOCK_ flags; -1: nobody listens, or errno's reason. */
-int unix_connect(const char *path, int flags);
 void test_write_file(const char *path, const void *data, size_t size);
 
 /* A new private folder under $TMPDIR, removed with all that is in it at the end of the process that

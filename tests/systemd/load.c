@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Load on an installed cocod, as VMMs make it: one thread and one client a vCPU, each asking for the
- * certificate table, or a quote, at a fixed rate, whatever happens to the daemon meanwhile.
+ * Load on an installed cocod, as VMMs make it: one thread and one client a vCPU, each asking for
+ * the certificate table, or a quote, at a fixed rate, whatever happens to the daemon meanwhile.
  *
- *     load CLIENTS RATE    asks until SIGTERM, then prints one line and ends with 0 where no call failed
+ *     load CLIENTS RATE    asks until SIGTERM, then prints one line and ends with 0 where no call
+ * failed
  *     load --quotes CLIENTS RATE    the same for quotes, each client for a TD of its own
- *     load --who           prints whom the socket leads to, as the kernel names it, and reports a guest event
- *     load --hold N EACH   N sessions of N / EACH processes, each asked once; "ready", held until SIGTERM
+ *     load --who           prints whom the socket leads to, as the kernel names it, and reports a
+ * guest event load --hold N EACH   N sessions of N / EACH processes, each asked once; "ready", held
+ * until SIGTERM
  *     load --hang PID TID  stops one thread of a process, which no signal can do, until SIGTERM
  *
- * The schedule is fixed: a call that took long is followed by those that were due meanwhile, so that
- * the number of calls is clients x rate x time, and an outage hides nothing. A call fails that does not
- * bring the whole table, equal to the first one seen, or the quote of its TD, within CALL_MS. "ready" is printed once each
- * client has its first table.
+ * The schedule is fixed: a call that took long is followed by those that were due meanwhile, so
+ * that the number of calls is clients x rate x time, and an outage hides nothing. A call fails that
+ * does not bring the whole table, equal to the first one seen, or the quote of its TD, within
+ * CALL_MS. "ready" is printed once each client has its first table.
  */
+#include "measure.h"
 #include <coco/coco.h>
 #include <errno.h>
 #include <pthread.h>
@@ -49,14 +52,6 @@ static size_t expected_size;
 static uint64_t period_ns;
 static _Atomic uint64_t stop_ns; /* calls that are due later are not made; 0: go on */
 static atomic_uint n_ready;
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 static struct coco_client *new_client(void)
 {
@@ -109,12 +104,12 @@ static bool call(struct asker *asker)
 static void *ask(void *data)
 {
     struct asker *asker = data;
-    uint64_t due_ns = now_ns();
+    uint64_t due_ns = monotonic_ns();
 
     while (stop_ns == 0 || due_ns < stop_ns) {
-        uint64_t begin_ns = now_ns();
+        uint64_t begin_ns = monotonic_ns();
         asker->failed += !call(asker);
-        uint64_t took_ns = now_ns() - begin_ns;
+        uint64_t took_ns = monotonic_ns() - begin_ns;
         if (took_ns > asker->longest_ns)
             asker->longest_ns = took_ns;
         if (asker->calls++ == 0)
@@ -149,7 +144,7 @@ static int finish(unsigned n, uint64_t begin_ns)
 {
     unsigned long long calls = 0, failed = 0, longest_ns = 0, breaks = 0, resent = 0;
 
-    stop_ns = now_ns();
+    stop_ns = monotonic_ns();
     double seconds = (double)(stop_ns - begin_ns) / (double)NS_PER_S;
     for (unsigned i = 0; i < n; i++) {
         struct coco_client_stats stats;
@@ -185,7 +180,7 @@ static int load(unsigned n, unsigned rate)
         return 2;
     coco_client_free(first);
     period_ns = NS_PER_S / rate;
-    uint64_t begin_ns = now_ns();
+    uint64_t begin_ns = monotonic_ns();
     if (start_askers(n) < 0)
         return 2;
     while (n_ready < n)
@@ -245,7 +240,7 @@ static void hold_some(unsigned each, int tell_fd)
 static int hold(unsigned long n, unsigned long each)
 {
     unsigned long n_processes = n / each, n_told = 0;
-    uint64_t begin_ns = now_ns();
+    uint64_t begin_ns = monotonic_ns();
     int pipe_fds[2];
     char byte;
 
@@ -262,7 +257,7 @@ static int hold(unsigned long n, unsigned long each)
     while (read(pipe_fds[0], &byte, 1) == 1 && ++n_told < n_processes)
         ;
     fprintf(stderr, "%lu sessions of %lu processes in %.1f s\n", n_told * each, n_told,
-            (double)(now_ns() - begin_ns) / (double)NS_PER_S);
+            (double)(monotonic_ns() - begin_ns) / (double)NS_PER_S);
     if (n_told == n_processes)
         wait_for_sigterm();
     return n_told == n_processes ? 0 : 1;

@@ -160,17 +160,18 @@ static size_t take_header(char *data, size_t one, size_t n, void *userdata)
     return n;
 }
 
+/* An option of the exchanges, where all before it were taken. */
+#define SET(option, value)                                          \
+    do {                                                            \
+        if (r == CURLE_OK)                                          \
+            r = curl_easy_setopt(f->curl, CURLOPT_##option, value); \
+    } while (0)
+
 static CURLcode prepare(struct http *f)
 {
     const struct http_options *o = &f->options;
-    CURL *c = f->curl;
     CURLcode r = CURLE_OK;
 
-#define SET(option, value)                                    \
-    do {                                                      \
-        if (r == CURLE_OK)                                    \
-            r = curl_easy_setopt(c, CURLOPT_##option, value); \
-    } while (0)
     SET(NOSIGNAL, 1L);
     SET(USERAGENT, "cococtl");
     SET(PROTOCOLS_STR, strncasecmp(o->url, "http://", 7) == 0 ? "http" : "https");
@@ -189,7 +190,6 @@ static CURLcode prepare(struct http *f)
     SET(HEADERFUNCTION, take_header);
     SET(HEADERDATA, f);
     SET(ERRORBUFFER, f->curl_error);
-#undef SET
     return r;
 }
 
@@ -204,14 +204,11 @@ static CURLcode exchange(struct http *f, const char *url, long *ret_status)
     f->too_large = f->no_memory = false;
     f->retry_after[0] = f->curl_error[0] = 0;
     *ret_status = 0;
-    CURLcode r = curl_easy_setopt(f->curl, CURLOPT_URL, url);
-    if (r == CURLE_OK)
-        r = curl_easy_setopt(f->curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)f->max);
-    if (r == CURLE_OK)
-        r = curl_easy_setopt(f->curl, CURLOPT_TIMEOUT_MS, most > 0 ? most : 1L);
-    if (r == CURLE_OK)
-        r = curl_easy_setopt(f->curl, CURLOPT_CONNECTTIMEOUT_MS,
-                             most > 0 && most < (long)CONNECT_MAX_MS ? most : (long)CONNECT_MAX_MS);
+    CURLcode r = CURLE_OK;
+    SET(URL, url);
+    SET(MAXFILESIZE_LARGE, (curl_off_t)f->max);
+    SET(TIMEOUT_MS, most > 0 ? most : 1L);
+    SET(CONNECTTIMEOUT_MS, most > 0 && most < (long)CONNECT_MAX_MS ? most : (long)CONNECT_MAX_MS);
     if (r == CURLE_OK)
         r = curl_easy_perform(f->curl);
     if (r == CURLE_OK)

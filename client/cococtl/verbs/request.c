@@ -92,6 +92,35 @@ static int link_open(struct link *link, const struct ctl *ctl, uint32_t features
     return net_explain(ctl->socket, "--socket", r);
 }
 
+/* How requests end that do not end well: what to do, and the exit status. */
+static const struct meaning {
+    uint32_t status; /* OK, the last: any other */
+    int code;
+    const char *hint;
+    const char *quote_hint; /* where it is another one for a quote */
+} meanings[] = {
+    {COCO_STATUS_EAGAIN, CTL_AGAIN,
+     .hint = "An update may be running (\"cococtl status\"); try again, or raise --timeout.",
+     .quote_hint = "\"cococtl quotes\" shows what waits; try again, or raise --timeout."},
+    {COCO_STATUS_ETIMEDOUT, CTL_AGAIN,
+     .hint = "\"cococtl status\" shows how many quotes wait; try again, or raise --timeout."},
+    {COCO_STATUS_ENODEV, CTL_AWAY,
+     .hint = "Check that the quoting service runs and that cocod's configuration names its address "
+             "(\"cococtl status\")."},
+    {COCO_STATUS_EACCES, CTL_DENIED,
+     .hint = "cocod's configuration does not let this user ask for it."},
+    {COCO_STATUS_EOPNOTSUPP, CTL_FAILED,
+     .hint = "cocod is not configured to serve it on this host."},
+    {COCO_STATUS_EINVAL, CTL_FAILED, .hint = "cocod's log says more (\"journalctl -u cocod\").",
+     .quote_hint = "Is the file a TDREPORT that this machine made?"},
+    {COCO_STATUS_EIO, CTL_FAILED, .hint = "\"cococtl status\" says why there is no chain.",
+     .quote_hint = "\"cococtl doctor\" reads qgsd's journal."},
+    {COCO_STATUS_EBADMSG, CTL_FAILED,
+     .hint = "The quoting service answered with something else than a quote of this TDREPORT; its "
+             "log and cocod's say more."},
+    {COCO_STATUS_OK, CTL_FAILED, .hint = "cocod's log says more (\"journalctl -u cocod\")."},
+};
+
 /* Says how a request ended that did not end well, and ends the link; the exit status. A request
  * that ran out of time because the connection was lost is explained by that. */
 static int explain_status(struct link *link, const char *what, uint16_t request_type,
@@ -104,44 +133,13 @@ static int explain_status(struct link *link, const char *what, uint16_t request_
         return memory_out();
     if (error < 0 && (status == COCO_STATUS_EAGAIN || status == COCO_STATUS_ETIMEDOUT))
         return net_explain(link->ctl->socket, "--socket", error);
-    bool quote = request_type == COCO_QUOTE_GET;
     term_error("%s: %s (%s)", what, coco_status_text_for(request_type, status),
                coco_result_name(status));
-    switch (status) {
-    case COCO_STATUS_EAGAIN:
-        term_hint(quote ? "\"cococtl quotes\" shows what waits; try again, or raise --timeout."
-                        : "An update may be running (\"cococtl status\"); try again, or raise "
-                          "--timeout.");
-        return CTL_AGAIN;
-    case COCO_STATUS_ETIMEDOUT:
-        term_hint("\"cococtl status\" shows how many quotes wait; try again, or raise --timeout.");
-        return CTL_AGAIN;
-    case COCO_STATUS_ENODEV:
-        term_hint("Check that the quoting service runs and that cocod's configuration names its "
-                  "address (\"cococtl status\").");
-        return CTL_AWAY;
-    case COCO_STATUS_EACCES:
-        term_hint("cocod's configuration does not let this user ask for it.");
-        return CTL_DENIED;
-    case COCO_STATUS_EOPNOTSUPP:
-        term_hint("cocod is not configured to serve it on this host.");
-        return CTL_FAILED;
-    case COCO_STATUS_EINVAL:
-        term_hint(quote ? "Is the file a TDREPORT that this machine made?"
-                        : "cocod's log says more (\"journalctl -u cocod\").");
-        return CTL_FAILED;
-    case COCO_STATUS_EIO:
-        term_hint(quote ? "\"cococtl doctor\" reads qgsd's journal."
-                        : "\"cococtl status\" says why there is no chain.");
-        return CTL_FAILED;
-    case COCO_STATUS_EBADMSG:
-        term_hint("The quoting service answered with something else than a quote of this TDREPORT; "
-                  "its log and cocod's say more.");
-        return CTL_FAILED;
-    default:
-        term_hint("cocod's log says more (\"journalctl -u cocod\").");
-        return CTL_FAILED;
-    }
+    const struct meaning *m = meanings;
+    while (m->status != COCO_STATUS_OK && m->status != status)
+        m++;
+    term_hint(request_type == COCO_QUOTE_GET && m->quote_hint ? m->quote_hint : m->hint);
+    return m->code;
 }
 
 static void hex64(char out[17], uint64_t value)

@@ -98,59 +98,43 @@ static void print_claim(FILE *to, struct json_object *claim)
     term_printf(to, ", for %" PRId64 " ms", int_of(claim, "sinceMs"));
 }
 
-/* What was printed is one more name. */
-static void add_name(struct json_object *names, struct composed *composed)
+static void print_holder(FILE *to, const struct lock_holder *holder, struct json_object *claim)
 {
-    if (!composed_end(composed)) {
-        (void)memory_out();
-        return;
-    }
-    json_append(names, json_object_new_string(composed->text));
-    free(composed->text);
-}
+    const char *reads = holder->write ? "" : ", which reads the table file";
 
-static void add_unknown(struct rotation *r, struct json_object *claim)
-{
-    struct composed composed;
-
-    if (!composed_begin(&composed)) {
-        (void)memory_out();
-        return;
-    }
-    term_puts(composed.to, "a process that was not found: it locks ");
-    print_claim(composed.to, claim);
-    add_name(r->names, &composed);
-    struct json_object *entry = json_object_new_object();
-    json_set_null(entry, "pid");
-    json_set_null(entry, "uid");
-    json_set_null(entry, "comm");
-    json_set_null(entry, "locks");
-    json_set_shared(entry, "claim", claim);
-    json_append(r->holders, entry);
-}
-
-static void add_holder(struct rotation *r, const struct lock_holder *holder,
-                       struct json_object *claim)
-{
-    struct composed composed;
-
-    if (!composed_begin(&composed)) {
-        (void)memory_out();
-        return;
-    }
-    FILE *to = composed.to;
     if (holder->write)
         term_puts(to, "another update, ");
     lock_print_holder(to, holder);
-    term_puts(to, claim ? ", which locks " : holder->write ? "" : ", which reads the table file");
-    if (claim)
-        print_claim(to, claim);
-    add_name(r->names, &composed);
+    term_puts(to, claim ? ", which locks " : reads);
+}
+
+/* One more who stands in the way. `holder` NULL: it was not found; `claim` NULL: cocod gave nobody
+ * what it locks. */
+static void add_holder(struct rotation *r, const struct lock_holder *holder,
+                       struct json_object *claim)
+{
     struct json_object *entry = json_object_new_object();
-    json_set_int(entry, "pid", holder->pid);
-    json_set_int(entry, "uid", holder->uid);
-    json_set_text(entry, "comm", holder->comm);
-    json_set_int(entry, "locks", (int64_t)holder->n_locks);
+    struct composed composed;
+
+    if (!composed_begin(&composed)) {
+        json_object_put(entry);
+        (void)memory_out();
+        return;
+    }
+    if (holder)
+        print_holder(composed.to, holder, claim);
+    else
+        term_puts(composed.to, "a process that was not found: it locks ");
+    if (claim)
+        print_claim(composed.to, claim);
+    bool whole = composed_end(&composed);
+    json_append(r->names, whole ? json_object_new_string(composed.text) : NULL);
+    if (whole)
+        free(composed.text);
+    json_set_optional_int(entry, "pid", holder != NULL, holder ? holder->pid : 0);
+    json_set_optional_int(entry, "uid", holder != NULL, holder ? holder->uid : 0);
+    json_set_text(entry, "comm", holder ? holder->comm : NULL);
+    json_set_optional_int(entry, "locks", holder != NULL, holder ? (int64_t)holder->n_locks : 0);
     json_set_shared(entry, "claim", claim);
     json_append(r->holders, entry);
 }
@@ -190,7 +174,7 @@ static bool look(struct rotation *r, const struct lock_conflict *conflict, uint6
         while (j < n && !found[j].has[i])
             j++;
         if (j == n) {
-            add_unknown(r, claim);
+            add_holder(r, NULL, claim);
         } else if (!claimed[j]) {
             claimed[j] = true;
             add_holder(r, &found[j], claim);
@@ -357,10 +341,7 @@ static int show(const struct rotation *r, int status, const char *key, int64_t b
         json_set_bool(object, "forced", r->forced);
         json_set_shared(object, "void", r->forced ? r->names : NULL);
         json_set_shared(object, "holders", r->forced ? r->holders : NULL);
-        if (status >= 0)
-            json_set_int(object, "exitStatus", status);
-        else
-            json_set_null(object, "exitStatus");
+        json_set_optional_int(object, "exitStatus", status >= 0, status);
         return output_object(object);
     }
     term_line(stdout, "state", state);

@@ -68,60 +68,43 @@ static_assert(sizeof(ctl_opts) / sizeof(ctl_opts[0]) <= OPTS_MAX, "main.c has ro
 #define ADMIN_OPTS (OPT_ADMIN | OPT_JSON | OPT_TIMEOUT | OPT_HELP)
 #define VMM_OPTS   (OPT_SOCKET | OPT_JSON | OPT_TIMEOUT | OPT_HELP)
 
+/* What runs it, its options and its words. */
+#define VERB(function, opts, ...) .words = {__VA_ARGS__}, .options = (opts), .run = (function)
+
 const struct verb ctl_verbs[] = {
-    {.words = {"status"},
-     .options = ADMIN_OPTS | OPT_ALL,
-     .run = verb_status,
+    {VERB(verb_status, ADMIN_OPTS | OPT_ALL, "status"),
      .summary = "show what cocod does and what is wrong",
      .help = "Shows the daemon's state, whether something needs you and what, the certificate "
              "table that is being served, and the quoting service; with --all the counters since "
              "the start, too."},
-    {.words = {"top"},
-     .options = ADMIN_OPTS | OPT_INTERVAL | OPT_COUNT,
-     .run = verb_top,
+    {VERB(verb_top, ADMIN_OPTS | OPT_INTERVAL | OPT_COUNT, "top"),
      .summary = "watch rates and the busiest VMs",
      .help = "Shows requests a second, the queue, and the VMs that ask most, again and again until "
              "Ctrl-C. Where the output is no terminal, --count says how often (default 1); with "
              "--json each view is an object on a line of its own."},
-    {.words = {"doctor"},
-     .options = ADMIN_OPTS | OPT_SOCKET | OPT_JOURNAL | OPT_TABLE,
-     .timeout_ms = 10000,
-     .run = verb_doctor,
-     .summary = "check all that must be right, and say how to mend it",
+    {VERB(verb_doctor, ADMIN_OPTS | OPT_SOCKET | OPT_JOURNAL | OPT_TABLE, "doctor"),
+     .timeout_ms = 10000, .summary = "check all that must be right, and say how to mend it",
      .help = "One line a check, with what to do about it: the configuration, the SNP device, TCB, "
              "VLEK, expiry, revocation list, clock, disks, descriptors, the quoting service, and "
              "the errors in qgsd's journal since its last start, with what they mean. The exit "
              "status is 1 where anything is bad."},
-    {.words = {"vms"},
-     .options = ADMIN_OPTS,
-     .run = verb_vms,
-     .summary = "list the VMs: connections, leases, requests",
+    {VERB(verb_vms, ADMIN_OPTS, "vms"), .summary = "list the VMs: connections, leases, requests",
      .help = "Lists the VMs that are connected, and for a minute those that were: what each holds "
              "now, and how many requests it made. A VM's name is what its VMM says; pid, uid and "
              "CID are the kernel's word."},
-    {.words = {"vms", "disconnect"},
-     .argument = "VM",
-     .options = ADMIN_OPTS,
-     .run = verb_vms_disconnect,
+    {VERB(verb_vms_disconnect, ADMIN_OPTS, "vms", "disconnect"), .argument = "VM",
      .summary = "end a VM's connections",
-     .help =
-         "VM is as for \"explain\". Ends every connection of that process (or CID), and what it "
-         "waits for. It is no ban: who may open the socket may come again, and a process keeps "
-         "the groups that it began with; what it has got, a lease's descriptor for one, stays "
-         "with it until it ends."},
-    {.words = {"explain"},
-     .argument = "VM",
-     .options = ADMIN_OPTS,
-     .run = verb_explain,
-     .summary = "show a VM's last 64 requests, and why they ended so",
+     .help = "VM is as for \"explain\". Ends every connection of that process (or CID), and the "
+             "requests that wait on them. It is no ban: whoever may open the socket can connect "
+             "again. A process keeps the groups that it started with, and what it already holds (a "
+             "lease's descriptor, for example), until it ends."},
+    {VERB(verb_explain, ADMIN_OPTS, "explain"), .argument = "VM",
+     .summary = "show a VM's last 64 requests, and why each ended so",
      .help = "VM is a name, a UUID, pid:NUMBER, cid:NUMBER, or a pid. Shows for each request when "
              "it came, its status and why, how long it took; of certificates the generation, the "
              "chain, its TCB and a lease that is still held; of quotes the service that was asked, "
              "how long it took and the code that it gave."},
-    {.words = {"events"},
-     .options = ADMIN_OPTS | OPT_FOLLOW,
-     .timeout_ms = 30000,
-     .run = verb_events,
+    {VERB(verb_events, ADMIN_OPTS | OPT_FOLLOW, "events"), .timeout_ms = 30000,
      .summary = "show what has happened: alarms, changes, who did what",
      .help = "Shows the newest events that cocod keeps (at most 128), oldest first; with --follow "
              "also each further one as it comes, until Ctrl-C. cocod(8) lists them all. Where "
@@ -129,162 +112,106 @@ const struct verb ctl_verbs[] = {
              "restarts, --follow goes on with the next one; it ends with exit status 69 where "
              "there is none within --timeout (default 30 seconds). With --follow and --json each "
              "event is an object on a line of its own."},
-    {.words = {"quotes"},
-     .options = ADMIN_OPTS,
-     .run = verb_quotes,
+    {VERB(verb_quotes, ADMIN_OPTS, "quotes"),
      .summary = "list the quotes that are queued, running or kept",
      .help = "Lists the exchanges with the quoting service: whose each one is, how old, how long "
-             "its requester will wait, and where it runs; then the quotes that are kept for VMs "
-             "that had gone when they came."},
-    {.words = {"backends"},
-     .options = ADMIN_OPTS,
-     .run = verb_backends,
+             "its requester will wait, and where it runs; then the finished quotes that are kept "
+             "for VMs that had disconnected."},
+    {VERB(verb_backends, ADMIN_OPTS, "backends"),
      .summary = "show the quoting services (QGS) in plain words",
      .help = "Shows for each quoting service whether it is in service, its slots, how long a quote "
              "takes, and what is wrong with it."},
-    {.words = {"drain"},
-     .options = ADMIN_OPTS,
-     .run = verb_drain,
-     .summary = "tell new requests to come again later",
+    {VERB(verb_drain, ADMIN_OPTS, "drain"), .summary = "tell new requests to come again later",
      .help = "New requests are answered with EAGAIN, what is under way goes on. Guests wait; SNP "
              "guests give up after 20 seconds and go on without certificates, so this is for short "
              "work on the host. It ends with \"cococtl resume\", and with a restart of cocod."},
-    {.words = {"resume"},
-     .options = ADMIN_OPTS,
-     .run = verb_resume,
-     .summary = "serve again after a drain",
+    {VERB(verb_resume, ADMIN_OPTS, "resume"), .summary = "serve again after a drain",
      .help = "Ends what \"cococtl drain\" began."},
-    {.words = {"log-level"},
-     .argument = "[LEVEL]",
-     .options = ADMIN_OPTS,
-     .run = verb_log_level,
+    {VERB(verb_log_level, ADMIN_OPTS, "log-level"), .argument = "[LEVEL]",
      .summary = "show or change what cocod logs",
      .help = "LEVEL is critical, error, warning, notice, info or debug: the least urgent level "
              "that is logged, until cocod stops or its configuration is loaded again.",
      .values = "critical error warning notice info debug"},
-    {.words = {"metrics"},
-     .options = ADMIN_OPTS | OPT_OUT,
-     .run = verb_metrics,
+    {VERB(verb_metrics, ADMIN_OPTS | OPT_OUT, "metrics"),
      .summary = "print all metrics in Prometheus' text format",
      .help = "Prints what cocod counts. --out replaces a file as a whole, for node_exporter's "
              "textfile collector; cocod-metrics.timer does that every 15 seconds where it is "
              "enabled."},
-    {.words = {"config"},
-     .options = ADMIN_OPTS | OPT_OUT,
-     .run = verb_config,
+    {VERB(verb_config, ADMIN_OPTS | OPT_OUT, "config"),
      .summary = "show the configuration in force, and where it is from",
      .help = "Prints every value that the daemon goes by with the file and line it came from, and "
              "the hash that is equal on hosts that are configured alike. What takes effect at the "
              "next start only says so."},
-    {.words = {"certs", "list"},
-     .options = ADMIN_OPTS | OPT_OUT,
-     .run = verb_certs_list,
+    {VERB(verb_certs_list, ADMIN_OPTS | OPT_OUT, "certs", "list"),
      .summary = "list the chains and revocation lists that are stored",
      .help = "Lists every chain of the store by its key, and marks the one that is served. A chain "
              "that may not be served now says why."},
-    {.words = {"certs", "show"},
-     .argument = "[KEY]",
-     .options = ADMIN_OPTS | OPT_OUT,
-     .run = verb_certs_show,
+    {VERB(verb_certs_show, ADMIN_OPTS | OPT_OUT, "certs", "show"), .argument = "[KEY]",
      .summary = "list the certificates that are served, or those of KEY",
      .help = "Lists each certificate and revocation list: kind, subject, issuer, serial number, "
              "validity, SHA-256 and file. With --out the list goes to a file. The exit status is 1 "
              "while the empty table is served."},
-    {.words = {"certs", "import"},
-     .argument = "PATH...",
-     .more_args = ANY_NUMBER,
-     .options = ADMIN_OPTS,
-     .timeout_ms = 30000,
-     .run = verb_certs_import,
+    {VERB(verb_certs_import, ADMIN_OPTS, "certs", "import"), .argument = "PATH...",
+     .more_args = ANY_NUMBER, .timeout_ms = 30000,
      .summary = "verify certificates and keep what is good",
      .help = "Takes files and folders: certificates and revocation lists in PEM or DER, one or "
              "several in a file, certificate tables (GHCB), JSON of Azure's THIM service; the "
              "folders of \"snphost fetch\", cocod's own, and Trustee's offline store. Files are "
              "opened by this user; cocod verifies what they hold and keeps what is good. The exit "
              "status is 1 where anything was refused."},
-    {.words = {"certs", "verify"},
-     .argument = "PATH...",
-     .more_args = ANY_NUMBER,
-     .options = ADMIN_OPTS,
-     .timeout_ms = 30000,
-     .run = verb_certs_verify,
+    {VERB(verb_certs_verify, ADMIN_OPTS, "certs", "verify"), .argument = "PATH...",
+     .more_args = ANY_NUMBER, .timeout_ms = 30000,
      .summary = "verify as an import would, and keep nothing",
      .help = "As \"certs import\", but nothing is kept: cocod's answer to whether it would take "
              "these. The exit status is 0 only where every certificate is good."},
-    {.words = {"certs", "remove"},
-     .argument = "KEY",
-     .options = ADMIN_OPTS,
-     .run = verb_certs_remove,
+    {VERB(verb_certs_remove, ADMIN_OPTS, "certs", "remove"), .argument = "KEY",
      .summary = "remove a chain from the store",
      .help = "Takes a chain's leaf out of the store. Roots, intermediates and revocation lists "
              "stay."},
-    {.words = {"certs", "export"},
-     .argument = "[KEY]",
-     .options = ADMIN_OPTS | OPT_OUT,
-     .run = verb_certs_export,
+    {VERB(verb_certs_export, ADMIN_OPTS | OPT_OUT, "certs", "export"), .argument = "[KEY]",
      .summary = "write the chain that is served, or KEY, to files",
      .help = "--out names a file for the certificate table (GHCB), or a folder, that exists or "
              "whose name ends in a slash, for its certificates in DER: ark.der, ask.der or "
              "asvk.der, vcek.der or vlek.der."},
-    {.words = {"certs", "preflight"},
-     .options = ADMIN_OPTS | OPT_TCB | OPT_PRODUCT | OPT_CHIP_ID | OPT_SIGNER,
-     .run = verb_certs_preflight,
+    {VERB(verb_certs_preflight, ADMIN_OPTS | OPT_TCB | OPT_PRODUCT | OPT_CHIP_ID | OPT_SIGNER,
+          "certs", "preflight"),
      .summary = "is the chain of a coming TCB stored?",
      .help = "The exit status is 0 only where a verified chain for this TCB is stored, so that an "
              "update to it will find its chain. Product, chip and signer are this host's unless "
              "given."},
-    {.words = {"certs", "rotate"},
-     .options = ADMIN_OPTS | OPT_FORCE | OPT_TABLE | OPT_EXEC,
-     .timeout_ms = 30000,
-     .run = verb_certs_rotate,
-     .summary = "update the firmware while no report is under way",
+    {VERB(verb_certs_rotate, ADMIN_OPTS | OPT_FORCE | OPT_TABLE | OPT_EXEC, "certs", "rotate"),
+     .timeout_ms = 30000, .summary = "update the firmware while no report is under way",
      .help = "Makes cocod pause, waits until no VMM holds a lease (--timeout, default 30 seconds), "
              "runs COMMAND under the lock, and publishes the chain that the platform then asks "
              "for. Without --exec the platform is only read again. COMMAND gets a fresh "
              "environment and an empty standard input; its exit status, where it is not 0, is this "
              "one's. --force goes on after the timeout without those who hold leases: their guests "
              "may get certificates that do not match their reports."},
-    {.words = {"certs", "fetch"},
-     .options = ADMIN_OPTS | OPT_OUT | OPT_TCB | OPT_PRODUCT | OPT_CHIP_ID | OPT_SIGNER | OPT_URL |
-                OPT_CA | OPT_INVENTORY | OPT_GAP,
-     .timeout_ms = 300000,
-     .run = verb_certs_fetch,
-     .summary = "get certificates from AMD's key distribution service",
+    {VERB(verb_certs_fetch,
+          ADMIN_OPTS | OPT_OUT | OPT_TCB | OPT_PRODUCT | OPT_CHIP_ID | OPT_SIGNER | OPT_URL |
+              OPT_CA | OPT_INVENTORY | OPT_GAP,
+          "certs", "fetch"),
+     .timeout_ms = 300000, .summary = "get certificates from AMD's key distribution service",
      .help = "Gets the intermediate and root, the revocation list, and the VCEK for this platform, "
              "or for the TCB, product and chip given, and imports them; with --out they are "
              "written to a folder instead. --inventory with --out does it for many hosts; what is "
              "there already is kept, so a run that was cut short is continued by the next. Proxies "
              "are taken from https_proxy and no_proxy."},
-    {.words = {"ping"},
-     .options = VMM_OPTS,
-     .run = verb_ping,
-     .summary = "check that cocod answers VMMs",
+    {VERB(verb_ping, VMM_OPTS, "ping"), .summary = "check that cocod answers VMMs",
      .help = "Connects as a VMM does, and measures one round trip."},
-    {.words = {"request", "certs"},
-     .options = VMM_OPTS | OPT_OUT | OPT_NPAGES,
-     .run = verb_request_certs,
+    {VERB(verb_request_certs, VMM_OPTS | OPT_OUT | OPT_NPAGES, "request", "certs"),
      .summary = "ask for the certificate table as a VMM does",
      .help = "Takes a lease, asks for the table that a guest would get, and shows its entries. "
              "With --out the table itself is written to a file."},
-    {.words = {"request", "quote"},
-     .argument = "FILE",
-     .options = VMM_OPTS | OPT_OUT,
-     .timeout_ms = 30000,
-     .run = verb_request_quote,
-     .summary = "ask for a quote as a VMM does",
+    {VERB(verb_request_quote, VMM_OPTS | OPT_OUT, "request", "quote"), .argument = "FILE",
+     .timeout_ms = 30000, .summary = "ask for a quote as a VMM does",
      .help = "FILE is a TDREPORT of 1024 bytes. Shows the quote's version and size. With --out the "
              "quote itself is written to a file. The default timeout is 30 seconds."},
-    {.words = {"completion"},
-     .options = OPT_OUT | OPT_HELP,
-     .run = verb_completion,
+    {VERB(verb_completion, OPT_OUT | OPT_HELP, "completion"),
      .summary = "print the completion of command lines for bash",
      .help = "Prints what bash needs to complete cococtl's command lines, to be sourced. It is "
              "installed with cocod."},
-    {.words = {"help"},
-     .argument = "[VERB]",
-     .more_args = 1,
-     .options = OPT_JSON | OPT_HELP,
-     .run = verb_help,
+    {VERB(verb_help, OPT_JSON | OPT_HELP, "help"), .argument = "[VERB]", .more_args = 1,
      .summary = "print this, or what there is to say about VERB",
      .help = "Prints the list of verbs, or the help of one; with --json all of them as one "
              "object."},

@@ -123,6 +123,15 @@ bool chain_get_time(const ASN1_TIME *t, int64_t *ret_s)
     return true;
 }
 
+void chain_time_text(int64_t seconds, char out[CHAIN_TIME_SIZE])
+{
+    struct tm tm;
+    time_t t = (time_t)seconds;
+
+    if (!gmtime_r(&t, &tm) || strftime(out, CHAIN_TIME_SIZE, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+        (void)snprintf(out, CHAIN_TIME_SIZE, "%lld s", (long long)seconds);
+}
+
 /* Does `cn` start with `prefix`, and is the rest a product's name? */
 bool chain_product_behind(const char *cn, const char *prefix, char product[16])
 {

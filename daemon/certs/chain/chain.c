@@ -10,8 +10,8 @@
  * from: a table of two signer families breaks verifiers, which find certificates by one GUID each.
  *
  * The work is divided: chain_split takes inputs apart, chain_cert reads one certificate, chain_leaf
- * its AMD extensions, and chain_verify decides. All of them are functions of their arguments. A struct
- * chain owns all that it points to.
+ * its AMD extensions, and chain_verify decides. All of them are functions of their arguments. A
+ * struct chain owns all that it points to.
  */
 #include "certs/chain/chain.h"
 #include "base/sys.h"
@@ -32,8 +32,8 @@ const char *chain_cert_name(const struct chain *c, enum chain_role role)
     if (role == CHAIN_ARK)
         return "ARK";
     if (role == CHAIN_ASK)
-        return c->signer == COCO_SNP_SIGNER_VLEK ? "ASVK" : "ASK";
-    return chain_signer_name(c->signer);
+        return c->key.signer == COCO_SNP_SIGNER_VLEK ? "ASVK" : "ASK";
+    return chain_signer_name(c->key.signer);
 }
 
 /* A chain that is being put together. */
@@ -217,11 +217,8 @@ int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, 
         r = -ENOMEM;
     if (r == 0)
         r = check_complete(&a, n);
-    if (r == 0) {
-        a.chain->signer = a.kind.signer;
-        memcpy(a.chain->product, a.kind.product, sizeof(a.chain->product));
-        r = chain_leaf_parse(a.chain, a.leaf, why);
-    }
+    if (r == 0)
+        r = chain_leaf_parse(a.chain, a.leaf, &a.kind, why);
     for (size_t i = 0; i < a.n; i++)
         chain_cert_done(&a.issuers[i]);
     X509_free(a.leaf);
@@ -250,7 +247,7 @@ int chain_build_table(const struct chain *c, const struct chain_input *crl, uint
         enum coco_snp_kind kind;
     } order[] = {
         {CHAIN_ARK, COCO_SNP_ARK},
-        {CHAIN_LEAF, c->signer == COCO_SNP_SIGNER_VLEK ? COCO_SNP_VLEK : COCO_SNP_VCEK},
+        {CHAIN_LEAF, c->key.signer == COCO_SNP_SIGNER_VLEK ? COCO_SNP_VLEK : COCO_SNP_VCEK},
         {CHAIN_ASK, COCO_SNP_ASK},
     };
     struct coco_snp_table table = {.n_entries = 0};

@@ -40,18 +40,22 @@ struct chain_cert {
     char sha256[65]; /* of the DER, hex, lower case */
 };
 
+/* What names a chain: the key that signs the reports of a platform. */
+struct chain_key {
+    enum coco_snp_product product;
+    enum coco_snp_signer signer;
+    char csp[128]; /* the CSP_ID as certified, printable ASCII, of a VLEK; "": whichever is alone */
+    uint8_t chip_id[COCO_SNP_CHIP_ID_SIZE]; /* of a VCEK; zeros behind the product's length */
+    struct coco_snp_tcb tcb;
+};
+
 struct chain {
     struct chain_cert certs[CHAIN_ROLES];
-    enum coco_snp_signer signer;
-    char product[16]; /* the family that names root and intermediate: "Milan" (snp_product.h) */
+    struct chain_key key;
 
-    /* The leaf's AMD extensions. */
+    /* Of the leaf's AMD extensions, what is not in the key. */
     uint32_t struct_version;
-    char product_name[32];   /* as it stands: "Milan-B0" */
-    struct coco_snp_tcb tcb; /* that it was issued for */
-    uint8_t hwid[64];        /* zero-filled behind hwid_size */
-    size_t hwid_size;        /* the product's; 0 of a VLEK */
-    char csp_id[128];        /* printable ASCII, of a VLEK; else "" */
+    char product_name[32]; /* as it stands: "Milan-B0" */
 };
 
 /* "VCEK" or "VLEK". Static text. */
@@ -92,6 +96,10 @@ void chain_roots_init(struct chain_roots *roots);
 /* Trusts the root certificates in a file as well (PEM or DER). As chain_parse; -ENOSPC (with a
  * sentence) where there are too many. */
 int chain_roots_add(struct chain_roots *roots, const struct chain_input *input, struct why *why);
+
+/* "2024-08-06 12:00:00 UTC"; the day is the first 10. */
+#define CHAIN_TIME_SIZE 32u
+void chain_time_text(int64_t seconds, char out[CHAIN_TIME_SIZE]);
 
 /* In place of the time, where the host's clock is not to be trusted: dates are not looked at. */
 #define CHAIN_NO_CLOCK INT64_MIN

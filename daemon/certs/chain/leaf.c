@@ -89,8 +89,7 @@ static bool read_hwid(struct coco_reader *r, struct chain *c, size_t size)
         if (!tagged || coco_read_u8(r) != size)
             return false;
     }
-    coco_read_copy(r, c->hwid, size);
-    c->hwid_size = size;
+    coco_read_copy(r, c->key.chip_id, size);
     return coco_reader_done(r);
 }
 
@@ -131,9 +130,9 @@ static bool read_field(struct chain *c, unsigned field, struct coco_reader *r,
     case COCO_SNP_OID_HWID:
         return read_hwid(r, c, coco_snp_product_chip_id_size(product));
     case COCO_SNP_OID_CSP_ID:
-        return read_text(r, c->csp_id, sizeof(c->csp_id));
+        return read_text(r, c->key.csp, sizeof(c->key.csp));
     default:
-        return read_spl(field - N_PLAIN, r, &c->tcb, product);
+        return read_spl(field - N_PLAIN, r, &c->key.tcb, product);
     }
 }
 
@@ -207,16 +206,18 @@ int chain_refuse_product(struct why *why, const char *what, const char *product)
                    what, product, names);
 }
 
-int chain_leaf_parse(struct chain *c, X509 *leaf, struct why *why)
+int chain_leaf_parse(struct chain *c, X509 *leaf, const struct chain_kind *kind, struct why *why)
 {
     const char *source = c->certs[CHAIN_LEAF].source;
-    const char *name = chain_signer_name(c->signer);
-    enum coco_snp_product product = coco_snp_product_of_name(c->product);
+    const char *name = chain_signer_name(kind->signer);
+    enum coco_snp_product product = coco_snp_product_of_name(kind->product);
     bool seen[N_FIELDS] = {false};
     char spl[FIELD_NAME_SIZE];
 
     if (!product)
-        return chain_refuse_product(why, source, c->product);
+        return chain_refuse_product(why, source, kind->product);
+    c->key.product = product;
+    c->key.signer = kind->signer;
     for (int i = 0; i < X509_get_ext_count(leaf); i++) {
         X509_EXTENSION *ext = X509_get_ext(leaf, i);
         unsigned field = find_field(ext);
@@ -232,18 +233,18 @@ int chain_leaf_parse(struct chain *c, X509 *leaf, struct why *why)
         if (!read_field(c, field, &r, product))
             return why_set(why, -EBADMSG, "%s (%s) has a malformed extension %s%s", source, name,
                            field_name(field, spl),
-                           field > N_PLAIN && wanted(field, c->signer, product) == 0
+                           field > N_PLAIN && wanted(field, kind->signer, product) == 0
                                ? ", or one that is not 0: that level is not known here"
                                : "");
     }
     for (unsigned f = 0; f < N_FIELDS; f++) {
-        int want = wanted(f, c->signer, product);
+        int want = wanted(f, kind->signer, product);
         if (want > 0 && !seen[f])
             return why_set(why, -EBADMSG, "%s lacks the extension %s that every %s of %s has",
-                           source, field_name(f, spl), name, c->product);
+                           source, field_name(f, spl), name, kind->product);
         if (want < 0 && seen[f])
             return why_set(why, -EBADMSG, "%s has the extension %s that no %s of %s has", source,
-                           field_name(f, spl), name, c->product);
+                           field_name(f, spl), name, kind->product);
     }
     if (!product_name_fits(c->product_name, product))
         return why_set(why, -EBADMSG, "%s (%s) was issued under %s, but says that it is for \"%s\"",

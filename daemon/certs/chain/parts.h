@@ -75,7 +75,7 @@ bool chain_same_name(const X509_NAME *a, const X509_NAME *b);
 /* RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes, and nothing else. */
 bool chain_algorithm_is_amds(const X509_ALGOR *alg);
 /* chain_verify for the certificates from the root down to `last`; the others need not be there. The
- * chain's product is set, and its signer where `last` is below the root. */
+ * key's product is set, and its signer where `last` is below the root. */
 int chain_verify_down_to(const struct chain *c, enum chain_role last,
                          const struct chain_roots *roots, int64_t now_s, struct why *why);
 
@@ -84,5 +84,5 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
 /* Says that the product of `what` is not known, and what that means; always -EBADMSG. */
 int chain_refuse_product(struct why *why, const char *what, const char *product);
 
-/* Reads the leaf's extensions into `c`, whose signer, product and leaf certificate are set. */
-int chain_leaf_parse(struct chain *c, X509 *leaf, struct why *why);
+/* Reads the leaf's extensions into `c`, whose leaf certificate is set; `kind` is the leaf's. */
+int chain_leaf_parse(struct chain *c, X509 *leaf, const struct chain_kind *kind, struct why *why);

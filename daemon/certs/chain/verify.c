@@ -25,7 +25,6 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define RSA_BITS     4096
 #define RSA_EXPONENT 65537u
@@ -143,6 +142,7 @@ static enum chain_role issuer_role(enum chain_role role)
 static int check_names(const struct examination *e)
 {
     const struct chain *c = e->chain;
+    const char *product = coco_snp_product_name(c->key.product);
     char expected[64];
 
     for (enum chain_role role = CHAIN_ARK; role <= e->last; role++) {
@@ -161,11 +161,11 @@ static int check_names(const struct examination *e)
                        name_of(e, role), cert->source, cert->issuer_cn, issuer->source,
                        issuer->subject_cn);
     }
-    (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", c->product);
+    (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", product);
     if (strcmp(c->certs[CHAIN_ARK].subject_cn, expected) != 0)
         return why_set(e->why, -EBADMSG, "the root (%s) is %s, but the %s (%s) is for %s",
                        source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn, name_of(e, e->last),
-                       source_of(e, e->last), c->product);
+                       source_of(e, e->last), product);
     return 0;
 }
 
@@ -314,30 +314,21 @@ static int check_signature(const struct examination *e, enum chain_role role)
 
 /* --- dates --- */
 
-static void print_time(char out[32], int64_t t_s)
-{
-    struct tm tm;
-    time_t t = (time_t)t_s;
-
-    if (!gmtime_r(&t, &tm) || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-        (void)snprintf(out, 32, "%lld s", (long long)t_s);
-}
-
 static int check_dates(const struct examination *e, int64_t now_s)
 {
-    char when[32];
+    char when[CHAIN_TIME_SIZE];
 
     for (enum chain_role role = CHAIN_ARK; role <= e->last; role++) {
         const struct chain_cert *cert = &e->chain->certs[role];
         if (now_s >= cert->not_before_s && now_s <= cert->not_after_s)
             continue;
         if (now_s < cert->not_before_s) {
-            print_time(when, cert->not_before_s);
+            chain_time_text(cert->not_before_s, when);
             (void)why_set(e->why, -EBADMSG,
                           "the %s (%s) is valid from %s on: check the clock of this host",
                           name_of(e, role), cert->source, when);
         } else {
-            print_time(when, cert->not_after_s);
+            chain_time_text(cert->not_after_s, when);
             (void)why_set(e->why, -EBADMSG, "the %s (%s) expired at %s: fetch a new one",
                           name_of(e, role), cert->source, when);
         }

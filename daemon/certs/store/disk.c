@@ -160,7 +160,7 @@ int store_write_file(const char *dir, const char *folder, const char *path, cons
 }
 
 /* With what it was alone in: an empty folder of a chip or CSP_ID says nothing. */
-static int remove_file(const char *dir, const struct store_key *key)
+static int remove_file(const char *dir, const struct chain_key *key)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
     int r = store_leaf_path(dir, key, folder, path);
@@ -170,16 +170,16 @@ static int remove_file(const char *dir, const struct store_key *key)
     if (sys.unlink(path) < 0)
         return -errno;
     r = folder_sync(folder);
-    if (key->chip[0] || key->csp[0])
+    if (key->signer == COCO_SNP_SIGNER_VCEK || key->csp[0])
         (void)rmdir(folder);
     return r;
 }
 
 /* The copy for the release before goes first: alone, it would be what was removed. */
-static int remove_vlek(const char *dir, const struct store_key *key)
+static int remove_vlek(const char *dir, const struct chain_key *key)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[sizeof(key->csp)];
-    struct store_key copy = *key;
+    struct chain_key copy = *key;
     bool was_there = false;
     int r;
 
@@ -198,9 +198,9 @@ static int remove_vlek(const char *dir, const struct store_key *key)
     return r;
 }
 
-int store_remove(const char *dir, const struct store_key *key, struct why *why)
+int store_remove(const char *dir, const struct chain_key *key, struct why *why)
 {
-    struct store_key one = *key;
+    struct chain_key one = *key;
     int r = store_vlek_resolve(dir, &one, why);
 
     if (r == 0)

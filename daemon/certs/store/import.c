@@ -139,7 +139,7 @@ static void conclude(struct import *import, struct store_result *result, int r)
 
 static const char *kind_name(const struct chain_kind *kind)
 {
-    const struct chain c = {.signer = kind->signer};
+    const struct chain c = {.key.signer = kind->signer};
 
     return chain_cert_name(&c, kind->role);
 }
@@ -291,12 +291,11 @@ static int keep_ca(const struct store *store, const char *stem, struct item *ite
 
 static int keep_root(const struct store *store, struct item *item, struct why *why)
 {
-    struct chain c = {.signer = COCO_SNP_SIGNER_VCEK};
+    struct chain c = {.key.product = coco_snp_product_of_name(item->kind.product)};
 
     c.certs[CHAIN_ARK] = item->cert;
-    memcpy(c.product, item->kind.product, sizeof(c.product));
-    if (!coco_snp_product_of_name(c.product))
-        return chain_refuse_product(why, item->cert.subject_cn, c.product);
+    if (!c.key.product)
+        return chain_refuse_product(why, item->cert.subject_cn, item->kind.product);
     int r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, store->now_s, why);
     return r < 0 ? r : keep_ca(store, "ark", item, why);
 }
@@ -305,7 +304,8 @@ static int keep_root(const struct store *store, struct item *item, struct why *w
 static int verify_intermediate(const struct store *store, const struct item *item,
                                const struct store_file *ark, struct why *why)
 {
-    struct chain c = {.signer = item->kind.signer};
+    struct chain c = {.key.product = coco_snp_product_of_name(item->kind.product),
+                      .key.signer = item->kind.signer};
     struct chain_kind kind;
     struct crl *crl = NULL;
     int r =
@@ -314,10 +314,9 @@ static int verify_intermediate(const struct store *store, const struct item *ite
     if (r < 0)
         return r;
     c.certs[CHAIN_ASK] = item->cert;
-    memcpy(c.product, item->kind.product, sizeof(c.product));
     r = chain_verify_down_to(&c, CHAIN_ASK, store->roots, store->now_s, why);
     if (r == 0)
-        r = store_read_crl(store->dir, c.product, ark, &crl, NULL);
+        r = store_read_crl(store->dir, item->kind.product, ark, &crl, NULL);
     if (r == 0 && crl && crl_lists(crl, item->cert.serial))
         r = why_set(why, -EBADMSG, "the %s (%s, serial %s) was revoked by the CRL of %s",
                     kind_name(&item->kind), item->cert.source, item->cert.serial, crl->issuer_cn);
@@ -396,9 +395,8 @@ static int keep_crl(const struct store *store, struct item *item, struct why *wh
         r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
         if (r < 0)
             continue;
-        struct chain c = {.signer = COCO_SNP_SIGNER_VCEK};
+        struct chain c = {.key.product = coco_snp_product_of_name(crl->product)};
         c.certs[CHAIN_ARK] = root;
-        memcpy(c.product, crl->product, sizeof(c.product));
         r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);
         if (r == 0)
             r = crl_verify(crl, &root, why);
@@ -422,25 +420,26 @@ static bool is_newer(const struct chain_cert *a, const struct chain_cert *b)
 }
 
 /* -EALREADY: the same; KEPT_OUT: the stored one is the newer, and good. */
-static int compare_leaf(const struct store *store, const struct store_key *key,
+static int compare_leaf(const struct store *store, const struct chain_key *key,
                         const struct chain_cert *cert, struct why *why)
 {
     struct store_chain have = {.chain = NULL};
-    char theirs[16], ours[16];
+    char theirs[CHAIN_TIME_SIZE], ours[CHAIN_TIME_SIZE];
     int r = store_load(store, key, &have, NULL);
 
     if (r < 0) /* what may not be served is replaced */
         return r == -EBADMSG || r == -ESTALE || store_is_no_file(r) ? 0 : r;
     const struct chain_cert *stored = &have.chain->certs[CHAIN_LEAF];
-    store_date(stored->not_before_s, ours);
-    store_date(cert->not_before_s, theirs);
+    chain_time_text(stored->not_before_s, ours);
+    chain_time_text(cert->not_before_s, theirs);
     if (stored->size == cert->size && memcmp(stored->der, cert->der, cert->size) == 0)
         r = -EALREADY;
     else if (is_newer(stored, cert))
-        r = why_set(why, KEPT_OUT,
-                    "kept out: the store has a newer certificate of the same key than %s, from %s; "
-                    "this one is from %s",
-                    cert->source, ours, theirs);
+        r = why_set(
+            why, KEPT_OUT,
+            "kept out: the store has a newer certificate of the same key than %s, from %.10s; "
+            "this one is from %.10s",
+            cert->source, ours, theirs);
     store_chain_done(&have);
     return r;
 }
@@ -454,14 +453,14 @@ static int keep_leaf(const struct import *import, struct item *item, struct stor
                                      .size = item->cert.size};
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
     struct store_chain c = {.chain = NULL};
-    struct store_key key;
+    struct chain_key key;
 
     if (!coco_snp_product_of_name(item->kind.product))
         return chain_refuse_product(why, leaf.name, item->kind.product);
     int r = store_assemble(store, &leaf, &item->kind, &c, why);
     if (r < 0)
         return r;
-    store_key_of_chain(c.chain, &key);
+    key = c.chain->key;
     store_chain_done(&c);
     r = store_leaf_path(store->dir, &key, folder, path);
     if (r < 0)

@@ -62,31 +62,42 @@ bool store_csp_unescape(const char *text, char out[128])
 
 /* --- keys ------------------------------------------------------------------------------------- */
 
-int store_key_make(const char *product, enum coco_snp_signer signer, const uint8_t *chip,
-                   size_t chip_size, const char *csp, const struct coco_snp_tcb *tcb,
-                   struct store_key *ret)
+const char *store_signer_folder(enum coco_snp_signer signer)
 {
-    enum coco_snp_product known = coco_snp_product_of_name(product);
-    struct store_key key = {.signer = signer};
-
-    if (!known ||
-        (signer == COCO_SNP_SIGNER_VCEK && chip_size != coco_snp_product_chip_id_size(known)))
-        return -EINVAL;
-    (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(known));
-    if (signer == COCO_SNP_SIGNER_VCEK)
-        chain_hex(key.chip, chip, chip_size);
-    else
-        (void)snprintf(key.csp, sizeof(key.csp), "%s", csp ? csp : "");
-    coco_snp_tcb_format(known, tcb, key.tcb);
-    *ret = key;
-    return 0;
+    return signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek";
 }
 
-void store_key_of_chain(const struct chain *chain, struct store_key *ret)
+bool store_chip_parse(const char *text, enum coco_snp_product product,
+                      uint8_t out[COCO_SNP_CHIP_ID_SIZE])
 {
-    /* A parsed chain's product is known and its chip id is as long as it must be. */
-    (void)store_key_make(chain->product, chain->signer, chain->hwid, chain->hwid_size,
-                         chain->csp_id, &chain->tcb, ret);
+    static const char digits[] = "0123456789abcdef";
+    size_t n = strlen(text);
+
+    if (n != 2 * coco_snp_product_chip_id_size(product) || strspn(text, digits) != n)
+        return false;
+    memset(out, 0, COCO_SNP_CHIP_ID_SIZE);
+    for (size_t i = 0; i < n; i++)
+        out[i / 2] = (uint8_t)(out[i / 2] << 4 | (strchr(digits, text[i]) - digits));
+    return true;
+}
+
+void store_chip_format(const struct chain_key *key, char out[STORE_CHIP_SIZE])
+{
+    bool vlek = key->signer == COCO_SNP_SIGNER_VLEK;
+
+    chain_hex(out, key->chip_id, vlek ? 0 : coco_snp_product_chip_id_size(key->product));
+}
+
+bool store_leaf_name(const char *name, struct chain_key *key)
+{
+    char tcb[COCO_SNP_TCB_TEXT_SIZE];
+    size_t n = strlen(name);
+
+    if (n < 5 || n - 4 >= sizeof(tcb) || strcmp(name + n - 4, ".der") != 0)
+        return false;
+    memcpy(tcb, name, n - 4);
+    tcb[n - 4] = 0;
+    return coco_snp_tcb_parse(key->product, tcb, &key->tcb) == 0;
 }
 
 /* The part up to the next '/', or the last one, which must fit; moves on behind that. */
@@ -103,76 +114,78 @@ static bool read_part(const char **text, bool last, char *out, size_t size)
     return true;
 }
 
-int store_key_parse(const char *text, struct store_key *ret)
+int store_key_parse(const char *text, struct chain_key *ret)
 {
-    struct store_key key = {.signer = COCO_SNP_SIGNER_VCEK};
-    char signer[8], third[STORE_CSP_TEXT_SIZE];
-    struct coco_snp_tcb tcb;
+    char product[16], signer[8], third[STORE_CSP_TEXT_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
+    struct chain_key key = {.signer = COCO_SNP_SIGNER_VCEK};
 
-    if (!read_part(&text, false, key.product, sizeof(key.product)) ||
+    if (!read_part(&text, false, product, sizeof(product)) ||
         !read_part(&text, false, signer, sizeof(signer)) ||
-        !read_part(&text, false, third, sizeof(third)) ||
-        !read_part(&text, true, key.tcb, sizeof(key.tcb)))
+        !read_part(&text, false, third, sizeof(third)) || !read_part(&text, true, tcb, sizeof(tcb)))
         return -EINVAL;
-    enum coco_snp_product product = coco_snp_product_of_name(key.product);
-    if (!product || coco_snp_tcb_parse(product, key.tcb, &tcb) < 0)
+    key.product = coco_snp_product_of_name(product);
+    if (!key.product || coco_snp_tcb_parse(key.product, tcb, &key.tcb) < 0)
         return -EINVAL;
     if (strcmp(signer, "VLEK") == 0) {
         key.signer = COCO_SNP_SIGNER_VLEK;
         if (strcmp(third, "-") != 0 && !store_csp_unescape(third, key.csp))
             return -EINVAL;
-    } else if (strcmp(signer, "VCEK") != 0 ||
-               strlen(third) != 2 * coco_snp_product_chip_id_size(product) ||
-               strspn(third, "0123456789abcdef") != strlen(third)) {
+    } else if (strcmp(signer, "VCEK") != 0 || !store_chip_parse(third, key.product, key.chip_id)) {
         return -EINVAL;
-    } else {
-        memcpy(key.chip, third, sizeof(key.chip));
     }
     *ret = key;
     return 0;
 }
 
-void store_key_format(const struct store_key *key, char out[STORE_KEY_SIZE])
+/* The chip's id or the CSP_ID, as in keys and paths; "": the CSP_ID is open. */
+static void format_owner(const struct chain_key *key, char out[STORE_CSP_TEXT_SIZE])
 {
-    char csp[STORE_CSP_TEXT_SIZE];
-
-    store_csp_escape(key->csp, csp);
-    (void)snprintf(out, STORE_KEY_SIZE, "%s/%s/%s/%s", key->product, chain_signer_name(key->signer),
-                   key->chip[0] ? key->chip
-                   : csp[0]     ? csp
-                                : "-",
-                   key->tcb);
+    if (key->signer == COCO_SNP_SIGNER_VLEK)
+        store_csp_escape(key->csp, out);
+    else
+        store_chip_format(key, out);
 }
 
-bool store_key_equal(const struct store_key *a, const struct store_key *b)
+void store_key_format(const struct chain_key *key, char out[STORE_KEY_SIZE])
 {
-    return a->signer == b->signer && strcmp(a->product, b->product) == 0 &&
-           strcmp(a->chip, b->chip) == 0 && strcmp(a->csp, b->csp) == 0 &&
-           strcmp(a->tcb, b->tcb) == 0;
+    char owner[STORE_CSP_TEXT_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
+
+    format_owner(key, owner);
+    coco_snp_tcb_format(key->product, &key->tcb, tcb);
+    (void)snprintf(out, STORE_KEY_SIZE, "%s/%s/%s/%s", coco_snp_product_name(key->product),
+                   chain_signer_name(key->signer), owner[0] ? owner : "-", tcb);
 }
 
-bool store_key_fits(const struct store_key *wanted, const struct store_key *key)
+bool store_key_equal(const struct chain_key *a, const struct chain_key *b)
 {
-    struct store_key exact = *wanted;
+    return a->signer == b->signer && a->product == b->product &&
+           memcmp(a->chip_id, b->chip_id, sizeof(a->chip_id)) == 0 && strcmp(a->csp, b->csp) == 0 &&
+           coco_snp_tcb_compare(&a->tcb, &b->tcb) == COCO_SNP_TCB_EQUAL;
+}
+
+bool store_key_fits(const struct chain_key *wanted, const struct chain_key *key)
+{
+    struct chain_key exact = *wanted;
 
     if (wanted->signer == COCO_SNP_SIGNER_VLEK && !wanted->csp[0])
         memcpy(exact.csp, key->csp, sizeof(exact.csp));
     return store_key_equal(&exact, key);
 }
 
-int store_leaf_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
+int store_leaf_path(const char *dir, const struct chain_key *key, char folder[STORE_PATH_MAX],
                     char path[STORE_PATH_MAX])
 {
-    bool vlek = key->signer == COCO_SNP_SIGNER_VLEK;
-    char csp[STORE_CSP_TEXT_SIZE];
+    char owner[STORE_CSP_TEXT_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
 
-    store_csp_escape(key->csp, csp);
-    if (strlen(csp) > STORE_CSP_TEXT_MAX)
+    format_owner(key, owner);
+    coco_snp_tcb_format(key->product, &key->tcb, tcb);
+    if (strlen(owner) > STORE_CSP_TEXT_MAX)
         return -ENAMETOOLONG;
-    int n = snprintf(folder, STORE_PATH_MAX, "%s/%s/%s%s%s", dir, key->product,
-                     vlek ? "vlek" : "vcek", vlek && !csp[0] ? "" : "/", vlek ? csp : key->chip);
+    int n =
+        snprintf(folder, STORE_PATH_MAX, "%s/%s/%s%s%s", dir, coco_snp_product_name(key->product),
+                 store_signer_folder(key->signer), owner[0] ? "/" : "", owner);
     if (n >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
-    n = snprintf(path, STORE_PATH_MAX, "%s/%s.der", folder, key->tcb);
+    n = snprintf(path, STORE_PATH_MAX, "%s/%s.der", folder, tcb);
     return n >= STORE_PATH_MAX ? -ENAMETOOLONG : 0;
 }

@@ -18,7 +18,7 @@
 
 /* Where a key's leaf lies: the folder, and the file in it. Of a VLEK whose CSP_ID is left open, the
  * release before's. -ENAMETOOLONG. */
-int store_leaf_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
+int store_leaf_path(const char *dir, const struct chain_key *key, char folder[STORE_PATH_MAX],
                     char path[STORE_PATH_MAX]);
 
 /* A CSP_ID's part of keys and paths; and back: false where it is none, in its only spelling. */
@@ -29,16 +29,24 @@ int store_leaf_path(const char *dir, const struct store_key *key, char folder[ST
 void store_csp_escape(const char *csp, char out[STORE_CSP_TEXT_SIZE]);
 bool store_csp_unescape(const char *text, char out[128]);
 
+/* "vcek" or "vlek": in the store, and in KDS's paths. Static text. */
+const char *store_signer_folder(enum coco_snp_signer signer);
+/* A chip's id in hexadecimal, exactly as long as the product's. */
+bool store_chip_parse(const char *text, enum coco_snp_product product,
+                      uint8_t out[COCO_SNP_CHIP_ID_SIZE]);
+/* Is it TCB.der, of a TCB of the key's product? Then that is the key's. */
+bool store_leaf_name(const char *name, struct chain_key *key);
+
 /* --- store_vlek.c: VLEKs, whose keys have a CSP_ID --- */
 
 /* The CSP_ID of the VLEK in a file that is called as one of this key's product and TCB. 0,
  * -EBADMSG, -ENOMEM, or as file_read. */
-int store_vlek_csp(const char *path, const struct store_key *key, char ret[128]);
+int store_vlek_csp(const char *path, const struct chain_key *key, char ret[128]);
 /* Fills in a CSP_ID that the key leaves open, where there is one to choose. 0 (also where there is
  * none), -EBADMSG and a sentence that names them all, or another error. */
-int store_vlek_resolve(const char *dir, struct store_key *key, struct why *why);
+int store_vlek_resolve(const char *dir, struct chain_key *key, struct why *why);
 /* Makes the copy for the release before what it should be, as far as the disk lets it. */
-void store_vlek_settle(const char *dir, const struct store_key *key);
+void store_vlek_settle(const char *dir, const struct chain_key *key);
 
 /* --- store_disk.c --- */
 
@@ -78,8 +86,6 @@ void store_rename(struct why *why, const char *path, const char *name);
  * revoked. As store_load. */
 int store_assemble(const struct store *store, const struct chain_input *leaf,
                    const struct chain_kind *kind, struct store_chain *ret, struct why *why);
-/* "2024-08-06" */
-void store_date(int64_t seconds, char out[16]);
 /* The CRL of a root, by its file's suffix; NULL: none that is good. In `ret_why` (may be NULL) what
  * is wrong with one that is there. Negative errno where one that is there cannot be read now: whom
  * it revokes is not known then. */

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 void store_chain_done(struct store_chain *c)
@@ -66,27 +65,18 @@ int store_read_crl(const char *dir, const char *product, const struct store_file
     return 0;
 }
 
-void store_date(int64_t seconds, char out[16])
-{
-    time_t t = (time_t)seconds;
-    struct tm tm;
-
-    if (!gmtime_r(&t, &tm) || strftime(out, 16, "%Y-%m-%d", &tm) == 0)
-        (void)snprintf(out, 16, "an unknown day");
-}
-
 /* Outdated, by the clock given? Then a sentence. */
 static void judge_crl_age(const struct crl *crl, int64_t now_s, struct why *ret)
 {
-    char day[16];
+    char when[CHAIN_TIME_SIZE];
 
     if (now_s == CHAIN_NO_CLOCK || now_s <= crl->next_update_s)
         return;
-    store_date(crl->next_update_s, day);
+    chain_time_text(crl->next_update_s, when);
     (void)why_set(ret, 0,
-                  "the CRL of %s is outdated since %s: import the current one from "
+                  "the CRL of %s is outdated since %.10s: import the current one from "
                   "https://kdsintf.amd.com/vcek/v1/%s/crl",
-                  crl->issuer_cn, day, crl->product);
+                  crl->issuer_cn, when, crl->product);
 }
 
 static int judge_revocation(const struct store *store, const struct store_file *ark,
@@ -95,7 +85,8 @@ static int judge_revocation(const struct store *store, const struct store_file *
     const struct chain_cert *ask = &chain->certs[CHAIN_ASK];
     struct crl *crl = NULL;
     struct why trouble = {""};
-    int r = store_read_crl(store->dir, chain->product, ark, &crl, &trouble);
+    const char *product = coco_snp_product_name(chain->key.product);
+    int r = store_read_crl(store->dir, product, ark, &crl, &trouble);
 
     if (r < 0)
         return r;
@@ -104,7 +95,7 @@ static int judge_revocation(const struct store *store, const struct store_file *
                       "%.400s%s: whether %s is revoked is not known; import "
                       "https://kdsintf.amd.com/vcek/v1/%s/crl",
                       trouble.text[0] ? trouble.text : "there is no CRL of ARK-",
-                      trouble.text[0] ? "" : chain->product, ask->subject_cn, chain->product);
+                      trouble.text[0] ? "" : product, ask->subject_cn, product);
         return 0;
     }
     if (crl_lists(crl, ask->serial)) {
@@ -141,7 +132,7 @@ int store_check_crl(const struct store *store, const struct chain *chain, struct
     struct store_file of_chain = {.suffix = ""};
     const struct store_file *ark = &of_chain;
     struct store_files *arks;
-    int r = store_read_files(store->dir, chain->product, "ark", &arks);
+    int r = store_read_files(store->dir, coco_snp_product_name(chain->key.product), "ark", &arks);
 
     if (r < 0)
         return explain(store, r, why);
@@ -225,7 +216,7 @@ int store_assemble(const struct store *store, const struct chain_input *leaf,
                     "%s needs the %s of %s, which is not stored: import the certificates from "
                     "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
                     leaf->name, arks->n == 0 ? "root" : "intermediate", kind->product,
-                    kind->signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek", kind->product);
+                    store_signer_folder(kind->signer), kind->product);
     for (size_t i = 0; arks && i < arks->n && is_verdict(r); i++)
         for (size_t j = 0; asks && j < asks->n && r < 0 && is_verdict(r); j++)
             r = try_pair(store, &arks->files[i], &asks->files[j], leaf, ret, why);
@@ -235,11 +226,11 @@ int store_assemble(const struct store *store, const struct chain_input *leaf,
 }
 
 /* Where a stored leaf is: in its own place, or, of a VLEK, where the release before put it. */
-static int find_leaf(const char *dir, const struct store_key *key, char path[STORE_PATH_MAX],
+static int find_leaf(const char *dir, const struct chain_key *key, char path[STORE_PATH_MAX],
                      uint8_t **ret, size_t *ret_size)
 {
     char folder[STORE_PATH_MAX], csp[sizeof(key->csp)];
-    struct store_key before = *key;
+    struct chain_key before = *key;
     int r = store_leaf_path(dir, key, folder, path);
 
     if (r == 0)
@@ -255,17 +246,17 @@ static int find_leaf(const char *dir, const struct store_key *key, char path[STO
     return r < 0 && r != -EBADMSG ? r : -ENOENT;
 }
 
-int store_load(const struct store *store, const struct store_key *key, struct store_chain *ret,
+int store_load(const struct store *store, const struct chain_key *key, struct store_chain *ret,
                struct why *why)
 {
     struct chain_kind kind = {.role = CHAIN_LEAF, .signer = key->signer};
     char path[STORE_PATH_MAX] = "", text[STORE_KEY_SIZE];
     struct store_chain c = {.chain = NULL};
-    struct store_key wanted = *key, found;
+    struct chain_key wanted = *key;
     uint8_t *data = NULL;
     size_t size = 0;
 
-    memcpy(kind.product, key->product, sizeof(kind.product));
+    (void)snprintf(kind.product, sizeof(kind.product), "%s", coco_snp_product_name(key->product));
     (void)why_set(why, -ENOMEM, "out of memory");
     store_key_format(key, text);
     int r = store_vlek_resolve(store->dir, &wanted, why);
@@ -284,8 +275,7 @@ int store_load(const struct store *store, const struct store_key *key, struct st
     sys.free(data);
     if (r < 0)
         return explain(store, r, why);
-    store_key_of_chain(c.chain, &found);
-    if (!store_key_fits(&wanted, &found)) {
+    if (!store_key_fits(&wanted, &c.chain->key)) {
         store_chain_done(&c);
         return why_set(why, -EBADMSG, "%s is not what its name says: its chain is another one",
                        path);
@@ -297,7 +287,7 @@ int store_load(const struct store *store, const struct store_key *key, struct st
 /* --- listing ---------------------------------------------------------------------------------- */
 
 static int add_listed(const struct store *store, struct store_list *list,
-                      const struct store_key *key)
+                      const struct chain_key *key)
 {
     struct store_chain c = {.chain = NULL};
     struct store no_clock = *store;
@@ -327,10 +317,10 @@ static int add_listed(const struct store *store, struct store_list *list,
 
 /* What the release before left is a key of its own where the file in its own place is missing. */
 static int add_listed_before(const struct store *store, struct store_list *list,
-                             const struct store_key *key)
+                             const struct chain_key *key)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
-    struct store_key own = *key;
+    struct chain_key own = *key;
     int r = store_leaf_path(store->dir, key, folder, path);
 
     if (r == 0)
@@ -343,23 +333,17 @@ static int add_listed_before(const struct store *store, struct store_list *list,
 }
 
 /* Calls for each NAME.der of a folder that makes a key with `key`'s other parts. */
-static int walk_leaves(const struct store *store, const char *folder, struct store_key *key,
+static int walk_leaves(const struct store *store, const char *folder, struct chain_key *key,
                        struct store_list *list)
 {
     const struct dirent *entry;
-    struct coco_snp_tcb tcb;
     int r = 0;
     DIR *d = opendir(folder);
 
     if (!d)
         return store_is_no_file(-errno) ? 0 : -errno;
     while (r == 0 && (errno = 0, entry = readdir(d)) != NULL) {
-        size_t n = strlen(entry->d_name);
-        if (n < 5 || n - 4 >= sizeof(key->tcb) || strcmp(entry->d_name + n - 4, ".der") != 0)
-            continue;
-        memcpy(key->tcb, entry->d_name, n - 4);
-        key->tcb[n - 4] = 0;
-        if (coco_snp_tcb_parse(coco_snp_product_of_name(key->product), key->tcb, &tcb) < 0)
+        if (!store_leaf_name(entry->d_name, key))
             continue;
         r = key->signer == COCO_SNP_SIGNER_VLEK && !key->csp[0]
                 ? add_listed_before(store, list, key)
@@ -376,14 +360,12 @@ static int walk_signer(const struct store *store, enum coco_snp_product p,
                        enum coco_snp_signer signer, struct store_list *list)
 {
     char folder[STORE_PATH_MAX], below[STORE_PATH_MAX];
-    struct store_key key = {.signer = signer};
-    size_t hex = 2 * coco_snp_product_chip_id_size(p);
+    struct chain_key key = {.product = p, .signer = signer};
     const struct dirent *entry;
     int r = 0;
 
-    (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(p));
-    if (snprintf(folder, sizeof(folder), "%s/%s/%s", store->dir, key.product,
-                 signer == COCO_SNP_SIGNER_VLEK ? "vlek" : "vcek") >= STORE_PATH_MAX)
+    if (snprintf(folder, sizeof(folder), "%s/%s/%s", store->dir, coco_snp_product_name(p),
+                 store_signer_folder(signer)) >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
     if (signer == COCO_SNP_SIGNER_VLEK)
         r = walk_leaves(store, folder, &key, list);
@@ -394,13 +376,9 @@ static int walk_signer(const struct store *store, enum coco_snp_product p,
         const char *name = entry->d_name;
         if (snprintf(below, sizeof(below), "%s/%s", folder, name) >= STORE_PATH_MAX)
             continue;
-        if (signer == COCO_SNP_SIGNER_VLEK && store_csp_unescape(name, key.csp)) {
+        if (signer == COCO_SNP_SIGNER_VLEK ? store_csp_unescape(name, key.csp)
+                                           : store_chip_parse(name, p, key.chip_id))
             r = walk_leaves(store, below, &key, list);
-        } else if (signer == COCO_SNP_SIGNER_VCEK && strlen(name) == hex &&
-                   strspn(name, "0123456789abcdef") == hex) {
-            memcpy(key.chip, name, hex + 1);
-            r = walk_leaves(store, below, &key, list);
-        }
     }
     if (r == 0 && errno != 0)
         r = -errno;

@@ -19,32 +19,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What names a chain: "Milan/VCEK/3ac3…/3.0.8.115", "Turin/VLEK/CN=csp.example/1.2.3.4.5". The TCB
- * is that of coco_snp_tcb_format. A CSP_ID is written with %XX for what is no letter, digit or one
- * of
+/* A key as text: "Milan/VCEK/3ac3…/3.0.8.115", "Turin/VLEK/CN=csp.example/1.2.3.4.5". The TCB is
+ * that of coco_snp_tcb_format. A CSP_ID is written with %XX for what is no letter, digit or one of
  * ".-_=@+", and for a first character that is no letter; "-" stands for whichever alone is stored.
  */
-struct store_key {
-    char product[16];
-    enum coco_snp_signer signer;
-    char chip[129]; /* hexadecimal, lower case; "" of a VLEK */
-    char csp[128];  /* the CSP_ID as certified, of a VLEK; "": whichever is alone */
-    char tcb[COCO_SNP_TCB_TEXT_SIZE];
-};
 #define STORE_KEY_SIZE 448u
 
 /* -EINVAL: it is no key, in its only spelling. */
-int store_key_parse(const char *text, struct store_key *ret);
-void store_key_format(const struct store_key *key, char out[STORE_KEY_SIZE]);
-bool store_key_equal(const struct store_key *a, const struct store_key *b);
+int store_key_parse(const char *text, struct chain_key *ret);
+void store_key_format(const struct chain_key *key, char out[STORE_KEY_SIZE]);
+/* The chip's id in hexadecimal, lower case; "" of a VLEK. */
+#define STORE_CHIP_SIZE (2u * COCO_SNP_CHIP_ID_SIZE + 1u)
+void store_chip_format(const struct chain_key *key, char out[STORE_CHIP_SIZE]);
+bool store_key_equal(const struct chain_key *a, const struct chain_key *b);
 /* The same, where what is wanted may leave the CSP_ID open. */
-bool store_key_fits(const struct store_key *wanted, const struct store_key *key);
-/* -EINVAL: an unknown product, or a chip id that is not as long as the product's. Of a VLEK the
- * chip is not looked at, of a VCEK the CSP_ID; NULL leaves it open. */
-int store_key_make(const char *product, enum coco_snp_signer signer, const uint8_t *chip,
-                   size_t chip_size, const char *csp, const struct coco_snp_tcb *tcb,
-                   struct store_key *ret);
-void store_key_of_chain(const struct chain *chain, struct store_key *ret);
+bool store_key_fits(const struct chain_key *wanted, const struct chain_key *key);
 
 /* By what chains are judged. */
 struct store {
@@ -65,21 +54,21 @@ void store_chain_done(struct store_chain *c);
 /* Reads, verifies, looks at the CRL. 0; -ENOENT where the key is not stored; -EBADMSG or -ESTALE
  * where it may not be served (as chain_verify), or where the key leaves a CSP_ID open and several
  * are stored; -ENOMEM; or the disk's error. A sentence in any case. */
-int store_load(const struct store *store, const struct store_key *key, struct store_chain *ret,
+int store_load(const struct store *store, const struct chain_key *key, struct store_chain *ret,
                struct why *why);
 /* What the stored CRL says about a verified chain from elsewhere: `ret` takes the CRL and the
  * alarm, not the chain. 0, -EBADMSG (revoked) or -ENOMEM. */
 int store_check_crl(const struct store *store, const struct chain *chain, struct store_chain *ret,
                     struct why *why);
-/* The newest thisUpdate of all stored CRLs: the clock cannot be before it. INT64_MIN: none. Negative
- * errno where they cannot be read. */
+/* The newest thisUpdate of all stored CRLs: the clock cannot be before it. INT64_MIN: none.
+ * Negative errno where they cannot be read. */
 int store_newest_update_s(const char *dir, int64_t *ret);
 
 /* Everything that is stored, by the order of the keys. */
 struct store_list {
     size_t n_chains;
     struct store_listed {
-        struct store_key key;
+        struct chain_key key;
         int64_t not_after_s; /* the first to expire; 0: not known */
         struct why problem;
     } * chains;
@@ -97,7 +86,7 @@ void store_list_done(struct store_list *list);
 
 /* Takes a leaf away. 0, -ENOENT, -EBADMSG (several CSP_IDs), -ENOMEM, or the disk's error; and a
  * sentence. */
-int store_remove(const char *dir, const struct store_key *key, struct why *why);
+int store_remove(const char *dir, const struct chain_key *key, struct why *why);
 
 enum store_action {
     STORE_ADDED,

@@ -30,11 +30,10 @@ struct csps {
     char ids[CSPS_MAX][128];
 };
 
-static int read_vlek(const char *path, const struct store_key *key, struct chain *ret)
+static int read_vlek(const char *path, const struct chain_key *key, struct chain *ret)
 {
-    struct chain c = {.signer = COCO_SNP_SIGNER_VLEK};
+    struct chain c = {.struct_version = 0};
     struct chain_kind kind;
-    struct store_key found;
     uint8_t *data;
     size_t size;
     X509 *x;
@@ -46,15 +45,12 @@ static int read_vlek(const char *path, const struct store_key *key, struct chain
     sys.free(data);
     if (r < 0)
         return r;
-    memcpy(c.product, kind.product, sizeof(c.product));
     r = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VLEK
-            ? chain_leaf_parse(&c, x, NULL)
+            ? chain_leaf_parse(&c, x, &kind, NULL)
             : -EBADMSG;
     X509_free(x);
-    if (r == 0) {
-        store_key_of_chain(&c, &found);
-        r = store_key_fits(key, &found) ? 0 : -EBADMSG;
-    }
+    if (r == 0 && !store_key_fits(key, &c.key))
+        r = -EBADMSG;
     if (r < 0) {
         chain_cert_done(&c.certs[CHAIN_LEAF]);
         return r;
@@ -63,25 +59,25 @@ static int read_vlek(const char *path, const struct store_key *key, struct chain
     return 0;
 }
 
-int store_vlek_csp(const char *path, const struct store_key *key, char ret[128])
+int store_vlek_csp(const char *path, const struct chain_key *key, char ret[128])
 {
-    struct store_key any = *key;
+    struct chain_key any = *key;
     struct chain c;
 
     any.csp[0] = 0;
     int r = read_vlek(path, &any, &c);
     if (r < 0)
         return r;
-    memcpy(ret, c.csp_id, sizeof(c.csp_id));
+    memcpy(ret, c.key.csp, sizeof(c.key.csp));
     chain_cert_done(&c.certs[CHAIN_LEAF]);
     return 0;
 }
 
 /* The path of the release before. */
-static int copy_path(const char *dir, const struct store_key *key, char folder[STORE_PATH_MAX],
+static int copy_path(const char *dir, const struct chain_key *key, char folder[STORE_PATH_MAX],
                      char path[STORE_PATH_MAX])
 {
-    struct store_key any = *key;
+    struct chain_key any = *key;
 
     any.csp[0] = 0;
     return store_leaf_path(dir, &any, folder, path);
@@ -104,10 +100,10 @@ static void add_csp(struct csps *csps, const char *csp)
 
 /* Whose files there are at the key's product and TCB; without what only the release before knows.
  */
-static int find_csps(const char *dir, const struct store_key *key, struct csps *ret)
+static int find_csps(const char *dir, const struct chain_key *key, struct csps *ret)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
-    struct store_key other = *key;
+    struct chain_key other = *key;
     const struct dirent *entry;
     int r = copy_path(dir, key, folder, path);
 
@@ -126,9 +122,9 @@ static int find_csps(const char *dir, const struct store_key *key, struct csps *
     return r;
 }
 
-static int refuse_several(const struct csps *csps, const struct store_key *key, struct why *why)
+static int refuse_several(const struct csps *csps, const struct chain_key *key, struct why *why)
 {
-    char names[WHY_SIZE - 192];
+    char names[WHY_SIZE - 192], tcb[COCO_SNP_TCB_TEXT_SIZE];
     size_t used = 0, said = 0;
 
     while (said < csps->n && said < CSPS_MAX &&
@@ -142,13 +138,14 @@ static int refuse_several(const struct csps *csps, const struct store_key *key, 
     }
     if (said < csps->n)
         (void)snprintf(names + used, sizeof(names) - used, " and %zu more", csps->n - said);
+    coco_snp_tcb_format(key->product, &key->tcb, tcb);
     return why_set(why, -EBADMSG,
                    "the store has VLEKs of several CSP_IDs for %s at %s, %s: name this host's "
                    "in [certs] vlek_csp, or remove the others (cococtl certs remove)",
-                   key->product, key->tcb, names);
+                   coco_snp_product_name(key->product), tcb, names);
 }
 
-int store_vlek_resolve(const char *dir, struct store_key *key, struct why *why)
+int store_vlek_resolve(const char *dir, struct chain_key *key, struct why *why)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[128];
     struct csps csps;
@@ -176,16 +173,16 @@ int store_vlek_resolve(const char *dir, struct store_key *key, struct why *why)
 /* --- the release before ----------------------------------------------------------------------- */
 
 /* One of its files, for its own CSP_ID's place. */
-static int migrate_file(const char *dir, const char *from, const struct store_key *key)
+static int migrate_file(const char *dir, const char *from, const struct chain_key *key)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
-    struct store_key own = *key;
+    struct chain_key own = *key;
     struct chain c, have;
     int r = read_vlek(from, key, &c);
 
     if (r < 0)
         return r == -EBADMSG || store_is_no_file(r) ? 0 : r; /* nobody's: it stays, and is listed */
-    memcpy(own.csp, c.csp_id, sizeof(own.csp));
+    memcpy(own.csp, c.key.csp, sizeof(own.csp));
     r = store_leaf_path(dir, &own, folder, path);
     if (r == 0)
         r = read_vlek(path, &own, &have);
@@ -207,35 +204,26 @@ int store_vlek_migrate(const char *dir)
     int r = 0;
 
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
-        struct store_key key = {.signer = COCO_SNP_SIGNER_VLEK};
+        struct chain_key key = {.product = p, .signer = COCO_SNP_SIGNER_VLEK};
         char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
         const struct dirent *entry;
-        struct coco_snp_tcb tcb;
-        (void)snprintf(key.product, sizeof(key.product), "%s", coco_snp_product_name(p));
         if (copy_path(dir, &key, folder, path) < 0)
             continue;
         DIR *d = opendir(folder);
-        while (d && r == 0 && (entry = readdir(d)) != NULL) {
-            size_t n = strlen(entry->d_name);
-            if (n < 5 || n - 4 >= sizeof(key.tcb) || strcmp(entry->d_name + n - 4, ".der") != 0)
-                continue;
-            memcpy(key.tcb, entry->d_name, n - 4);
-            key.tcb[n - 4] = 0;
-            if (coco_snp_tcb_parse(p, key.tcb, &tcb) == 0 &&
-                copy_path(dir, &key, folder, path) == 0)
+        while (d && r == 0 && (entry = readdir(d)) != NULL)
+            if (store_leaf_name(entry->d_name, &key) && copy_path(dir, &key, folder, path) == 0)
                 r = migrate_file(dir, path, &key);
-        }
         if (d)
             closedir(d);
     }
     return r;
 }
 
-void store_vlek_settle(const char *dir, const struct store_key *key)
+void store_vlek_settle(const char *dir, const struct chain_key *key)
 {
     char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], copy_folder[STORE_PATH_MAX],
         copy[STORE_PATH_MAX];
-    struct store_key only = *key;
+    struct chain_key only = *key;
     uint8_t *data = NULL, *have = NULL;
     size_t size = 0, have_size = 0;
     char csp[128];

@@ -11,6 +11,8 @@
  * for, or where the good client's p99 is more than twice the quiet one.
  */
 #include "integration/host.h"
+#include "local_socket.h"
+#include "measure.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
 #include <errno.h>
@@ -53,14 +55,6 @@ struct done {
 
 static struct done *done;
 
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
-
 static void sleep_until(uint64_t us)
 {
     struct timespec ts = {.tv_sec = (time_t)(us / 1000000u),
@@ -96,7 +90,7 @@ static void make_request(uint64_t seed, uint8_t *tdreport, uint8_t wire[COCO_QGS
 
 static void leave(void)
 {
-    uint64_t next = now_us();
+    uint64_t next = monotonic_us();
 
     for (;;) {
         int fd = connect_door(SOCK_NONBLOCK);
@@ -117,7 +111,7 @@ static void drip(void)
     static int fds[DRIPS];
     static size_t sent[DRIPS];
     uint8_t wire[COCO_QGS_QUOTE_REQ_WIRE], tdreport[TDX_TDREPORT_SIZE];
-    uint64_t next = now_us();
+    uint64_t next = monotonic_us();
 
     make_request(1, tdreport, wire);
     for (int i = 0; i < DRIPS; i++)
@@ -147,7 +141,7 @@ static void fuzz(void)
 {
     struct test_random random = {.state = 88172645463325252u};
     uint8_t bytes[1200], tdreport[TDX_TDREPORT_SIZE];
-    uint64_t start = now_us();
+    uint64_t start = monotonic_us();
 
     for (;;) {
         size_t size = 1 + test_random_below(&random, sizeof(bytes));
@@ -198,19 +192,6 @@ struct figures {
 
 static struct figures quiet, attacked;
 
-static bool receive(int fd, uint8_t *out, size_t size)
-{
-    size_t n = 0;
-
-    while (n < size) {
-        ssize_t got = recv(fd, out + n, size - n, 0);
-        if (got <= 0)
-            return false;
-        n += (size_t)got;
-    }
-    return true;
-}
-
 /* One quote as QEMU asks for it; the time from connect to the last byte. */
 static bool one_quote(uint64_t seed, uint64_t *ret_us)
 {
@@ -221,16 +202,16 @@ static bool one_quote(uint64_t seed, uint64_t *ret_us)
     const char *why = "";
 
     make_request(seed, tdreport, wire);
-    uint64_t start = now_us();
+    uint64_t start = monotonic_us();
     int fd = connect_door(0);
     if (fd < 0)
         return false;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     bool ok = send(fd, wire, sizeof(wire), MSG_NOSIGNAL) == (ssize_t)sizeof(wire) &&
-              receive(fd, reply, 4);
+              receive_all(fd, reply, 4) == 4;
     uint32_t size = ok ? coco_qgs_prefix_decode(reply) : 0;
-    ok = ok && size <= sizeof(reply) && receive(fd, reply, size);
-    *ret_us = now_us() - start;
+    ok = ok && size <= sizeof(reply) && receive_all(fd, reply, size) == size;
+    *ret_us = monotonic_us() - start;
     close(fd);
     return ok && coco_qgs_quote_resp_decode(reply, size, &resp) == 0 && resp.error_code == 0 &&
            resp.minor == 1 && tdx_verify_quote(resp.quote, resp.quote_size, tdreport, &why) == 0;
@@ -238,20 +219,13 @@ static bool one_quote(uint64_t seed, uint64_t *ret_us)
 
 static void measure(struct figures *figures, uint64_t seed)
 {
-    uint64_t end = now_us() + RUN_US;
+    uint64_t end = monotonic_us() + RUN_US;
 
-    while (now_us() < end && figures->n < SAMPLES_MAX) {
+    while (monotonic_us() < end && figures->n < SAMPLES_MAX) {
         if (!one_quote(seed++, &figures->us[figures->n]))
             figures->wrong++;
         figures->n++;
     }
-}
-
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
 }
 
 static uint64_t percentile(const struct figures *figures, unsigned permille)
@@ -261,7 +235,7 @@ static uint64_t percentile(const struct figures *figures, unsigned permille)
 
 static void show(const char *name, struct figures *figures)
 {
-    qsort(figures->us, figures->n, sizeof(figures->us[0]), by_value);
+    sort_u64(figures->us, figures->n);
     printf(
         "  %-8s %6u quotes, %u wrong or missing; us: p50 %llu, p99 %llu, p99.9 %llu, most %llu\n",
         name, figures->n, figures->wrong, (unsigned long long)percentile(figures, 500),
@@ -305,7 +279,7 @@ TEST(a_good_client_among_hostile_ones)
     pids[1] = attack(drip);
     pids[2] = attack(fuzz);
     while (done->drips_open < DRIPS)
-        sleep_until(now_us() + 10000);
+        sleep_until(monotonic_us() + 10000);
     measure(&attacked, 3000000);
     uint64_t drips = done->drips_open;
     for (int i = 0; i < 3; i++) {

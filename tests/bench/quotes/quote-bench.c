@@ -13,6 +13,8 @@
  * Every child dies with this program (PR_SET_PDEATHSIG); the folder is removed at the end.
  */
 #include "coco_limits.h"
+#include "local_socket.h"
+#include "measure.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
 #include "wire.h"
@@ -28,9 +30,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SLOTS    4
@@ -70,24 +70,9 @@ static void fail(const char *what)
     leave(1);
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
 static uint64_t quantile(uint64_t *values, size_t n, unsigned percent)
 {
-    qsort(values, n, sizeof(*values), compare);
+    sort_u64(values, n);
     return n ? values[n * percent / 100 < n ? n * percent / 100 : n - 1] : 0;
 }
 
@@ -137,15 +122,10 @@ static void stop(pid_t pid)
 
 static int connect_to(const char *name)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char path[64];
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", dir, name);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return -1;
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    return unix_connect(path, 0);
 }
 
 /* Until somebody listens there. For the simulator the file is enough: it must not be connected to
@@ -195,18 +175,6 @@ static pid_t start_cocod(const char *name, bool verify)
 
 /* --- clients ---------------------------------------------------------------------------------- */
 
-static bool read_all(int fd, uint8_t *out, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = recv(fd, out, size, 0);
-        if (n <= 0)
-            return false;
-        out += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
 static void direct_quote(const uint8_t *tdreport)
 {
     static uint8_t in[QUOTE], request[COCO_QGS_QUOTE_REQ_WIRE];
@@ -217,10 +185,10 @@ static void direct_quote(const uint8_t *tdreport)
     coco_qgs_quote_req_encode(&req, request + 4, COCO_QGS_QUOTE_REQ_SIZE);
     int fd = connect_to("qgs");
     if (fd < 0 || send(fd, request, sizeof(request), MSG_NOSIGNAL) != (ssize_t)sizeof(request) ||
-        !read_all(fd, in, 4))
+        receive_all(fd, in, 4) != 4)
         fail("direct quote");
     uint32_t size = coco_qgs_prefix_decode(in);
-    if (size > sizeof(in) || !read_all(fd, in, size) ||
+    if (size > sizeof(in) || receive_all(fd, in, size) != size ||
         coco_qgs_quote_resp_decode(in, size, &resp) < 0 || resp.error_code != 0)
         fail("direct quote");
     close(fd);
@@ -235,7 +203,8 @@ static int rpc_open(const char *name)
 
     coco_header_encode(&header, out);
     coco_hello_encode(&hello, out + COCO_HEADER_SIZE);
-    if (fd < 0 || send(fd, out, sizeof(out), MSG_NOSIGNAL) < 0 || !read_all(fd, in, sizeof(in)))
+    if (fd < 0 || send(fd, out, sizeof(out), MSG_NOSIGNAL) < 0 ||
+        receive_all(fd, in, sizeof(in)) != sizeof(in))
         return -1;
     return fd;
 }
@@ -264,8 +233,9 @@ static uint64_t rpc_take(int fd)
     static uint8_t in[COCO_HEADER_SIZE + QUOTE];
     struct coco_header header;
 
-    if (!read_all(fd, in, COCO_HEADER_SIZE) || coco_header_decode(in, &header) < 0 ||
-        header.length > QUOTE || !read_all(fd, in + COCO_HEADER_SIZE, header.length))
+    if (receive_all(fd, in, COCO_HEADER_SIZE) != COCO_HEADER_SIZE ||
+        coco_header_decode(in, &header) < 0 || header.length > QUOTE ||
+        receive_all(fd, in + COCO_HEADER_SIZE, header.length) != header.length)
         return 0;
     reply_size = COCO_HEADER_SIZE + header.length;
     return header.status == 0 ? header.id : 0;
@@ -287,7 +257,8 @@ static int start_echo(size_t request, size_t reply)
         int epoll = epoll_create1(EPOLL_CLOEXEC);
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, pair[1], &event) < 0)
             _exit(1);
-        while (epoll_wait(epoll, &event, 1, -1) == 1 && read_all(pair[1], buffer, request))
+        while (epoll_wait(epoll, &event, 1, -1) == 1 &&
+               receive_all(pair[1], buffer, request) == request)
             if (send(pair[1], buffer, reply, MSG_NOSIGNAL) < 0)
                 break;
         _exit(0);
@@ -330,7 +301,7 @@ static uint64_t one(struct latency *latency, enum kind kind)
 {
     static uint8_t buffer[QUOTE];
     bool ok = true;
-    uint64_t start_ns = now_ns();
+    uint64_t start_ns = monotonic_ns();
 
     switch (kind) {
     case DIRECT:
@@ -344,9 +315,9 @@ static uint64_t one(struct latency *latency, enum kind kind)
         break;
     default:
         ok = send(latency->echo, buffer, ECHO_REQUEST, MSG_NOSIGNAL) == (ssize_t)ECHO_REQUEST &&
-             read_all(latency->echo, buffer, latency->echo_reply);
+             receive_all(latency->echo, buffer, latency->echo_reply) == latency->echo_reply;
     }
-    uint64_t took_ns = now_ns() - start_ns;
+    uint64_t took_ns = monotonic_ns() - start_ns;
     if (!ok)
         fail("a quote through cocod");
     return took_ns;
@@ -383,17 +354,10 @@ static void run_round(struct latency *latency, uint64_t p50[KINDS])
         p50[k] = quantile(ns[k], SAMPLES, 50);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
 /* Sorts, too. */
 static double median(double values[ROUNDS])
 {
-    qsort(values, ROUNDS, sizeof(*values), compare_doubles);
+    sort_doubles(values, ROUNDS);
     return values[ROUNDS / 2];
 }
 
@@ -505,23 +469,23 @@ static void run_vm(int number, unsigned depth, uint64_t from_ns, uint64_t until_
         _exit(1);
     for (unsigned i = 0; i < depth; i++) {
         tdx_make_tdreport(++seed, NULL, tdreport);
-        sent_ns[id % 64] = now_ns();
+        sent_ns[id % 64] = monotonic_ns();
         rpc_ask(fd, id++, tdreport);
     }
-    while (now_ns() < until_ns) {
+    while (monotonic_ns() < until_ns) {
         uint64_t got = rpc_take(fd);
         if (got == 0) {
             result->failed++;
             _exit(1);
         }
-        uint64_t now = now_ns();
+        uint64_t now = monotonic_ns();
         if (now >= from_ns && now < until_ns) {
             result->quotes++;
             if (result->n < sizeof(result->waits_ns) / sizeof(result->waits_ns[0]))
                 result->waits_ns[result->n++] = now - sent_ns[got % 64];
         }
         tdx_make_tdreport(++seed, NULL, tdreport);
-        sent_ns[id % 64] = now_ns();
+        sent_ns[id % 64] = monotonic_ns();
         rpc_ask(fd, id++, tdreport);
     }
     _exit(0);
@@ -536,7 +500,7 @@ static struct vm_result *run_vms(unsigned first_depth)
 
     if (results == MAP_FAILED)
         fail("mmap");
-    uint64_t from = now_ns() + 1000000000ull, until = from + LOAD_MS * 1000000ull;
+    uint64_t from = monotonic_ns() + 1000000000ull, until = from + LOAD_MS * 1000000ull;
     for (int i = 0; i < VMS; i++) {
         pids[i] = fork();
         if (pids[i] == 0) {
@@ -557,9 +521,9 @@ static uint64_t service_ns(void)
 
     tdx_make_tdreport(1, NULL, tdreport);
     for (int i = 0; i < 50; i++) {
-        uint64_t t = now_ns();
+        uint64_t t = monotonic_ns();
         direct_quote(tdreport);
-        ns[i] = now_ns() - t;
+        ns[i] = monotonic_ns() - t;
     }
     return quantile(ns, 50, 50);
 }

@@ -1,25 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * For tests of what changes memory attributes: what the VMM's set_memory_attributes says, one call
- * after the other. Included by one program each, which has the `bed`.
+ * after the other.
  */
 #pragma once
 
-#include "support.h"
-#include "vmm_bed.h"
+#include "bed_fixture.h"
 #include <errno.h>
-
-static struct bed bed;
-
-static inline void setup(void)
-{
-    ck_assert(bed_init(&bed, KVM_MODEL_SNP, NULL));
-}
-
-static inline void teardown(void)
-{
-    bed_done(&bed);
-}
 
 static int fails[4000]; /* what set_memory_attributes says, one after the other */
 static unsigned n_calls;

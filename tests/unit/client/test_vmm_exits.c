@@ -2,27 +2,14 @@
 /*
  * Fatal events; the dispatch from struct kvm_run; options.
  */
+#include "bed_fixture.h"
 #include "linux_abi.h"
 #include "status.h"
-#include "support.h"
-#include "vmm_bed.h"
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct bed bed;
-
-static void setup(void)
-{
-    ck_assert(bed_init(&bed, KVM_MODEL_SNP, NULL));
-}
-
-static void teardown(void)
-{
-    bed_done(&bed);
-}
 
 /* --- fatal events ---------------------------------------------------------------------------- */
 
@@ -36,7 +23,7 @@ static struct coco_event_exit tdx_fatal(const char *text)
     return exit;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown);
+FIXTURE(.setup = snp_bed, .teardown = end_bed);
 
 TEST(sev_term)
 {

@@ -16,7 +16,7 @@ static uint64_t map_gpa(uint64_t gpa, uint64_t npages, uint64_t flags)
     return exit.ret;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown);
+FIXTURE(.setup = snp_bed, .teardown = end_bed);
 
 TEST(map_gpa_changes_attributes)
 {
@@ -64,8 +64,7 @@ static void kernel_takes_eagain(struct coco_vmm_options *options)
 
 TEST(map_gpa_says_eagain_where_the_kernel_has_it)
 {
-    bed_done(&bed);
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    new_bed(KVM_MODEL_TDX, kernel_takes_eagain);
     again_for(4000, -EAGAIN);
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), EAGAIN);
     again_for(1, -EPERM);
@@ -108,8 +107,7 @@ TEST_LOOP(a_kick_ends_the_tries_without_a_failure, 0, 2)
 
 TEST(a_kick_is_eagain_where_the_kernel_has_it)
 {
-    bed_done(&bed);
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    new_bed(KVM_MODEL_TDX, kernel_takes_eagain);
     again_for(4000, -EAGAIN);
     coco_vcpu_kick(bed.vcpu[0]);
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), EAGAIN);
@@ -119,8 +117,7 @@ TEST(a_kick_is_eagain_where_the_kernel_has_it)
 /* What EAGAIN is in KVM for: a VM that migrates puts its guest's conversions off. */
 TEST(a_quiesced_vm_puts_conversions_off_at_once)
 {
-    bed_done(&bed);
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    new_bed(KVM_MODEL_TDX, kernel_takes_eagain);
     ck_assert_int_eq(coco_vmm_quiesce(bed.vmm, 0), 0);
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 11);
     ck_assert_uint_eq(bed.attributes, 0);
@@ -143,8 +140,7 @@ static int quiesce_while_failing(struct bed *b, enum bed_op op, uint64_t gpa, ui
 
 TEST_LOOP(a_quiesce_ends_the_tries_where_the_kernel_has_eagain, 0, 2)
 {
-    bed_done(&bed);
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    new_bed(KVM_MODEL_TDX, kernel_takes_eagain);
     again_for(1, _i == 0 ? -EAGAIN : -EINTR);
     bed.fault = quiesce_while_failing;
     ck_assert_uint_eq(map_gpa(BED_GPA, 1, 0), 11);
@@ -243,9 +239,8 @@ TEST_LOOP(map_gpa_as_the_guest_sees_it, 0, sizeof(map_rows) / sizeof(map_rows[0]
     const enum map_form form = map_rows[_i].form;
     uint64_t seen;
 
-    bed_done(&bed);
     row_flags = map_rows[_i].flags;
-    ck_assert(bed_init(&bed, form == MAP_GPA ? KVM_MODEL_TDX : KVM_MODEL_SNP, set_row_flags));
+    new_bed(form == MAP_GPA ? KVM_MODEL_TDX : KVM_MODEL_SNP, set_row_flags);
     if (map_rows[_i].before_7_2)
         kvm_model_before_7_2(bed.vm);
     again_for(map_rows[_i].n, map_rows[_i].error);
@@ -267,8 +262,7 @@ TEST_LOOP(map_gpa_as_the_guest_sees_it, 0, sizeof(map_rows) / sizeof(map_rows[0]
 /* KVM hands a long range over in pieces; the guest learns which one failed, and goes on there. */
 TEST(a_td_goes_on_where_a_piece_failed)
 {
-    bed_done(&bed);
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, kernel_takes_eagain));
+    new_bed(KVM_MODEL_TDX, kernel_takes_eagain);
     again_for(FOR_EVER, -EAGAIN);
     fails[0] = 0;
     kvm_vcpu_tdvmcall(bed.kvm[0], ABI_TDVMCALL_MAP_GPA, BED_GPA, 5u << 20);

@@ -54,7 +54,7 @@ static uint64_t psc(void)
     return exit.ret;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown);
+FIXTURE(.setup = snp_bed, .teardown = end_bed);
 
 TEST(psc_coalesces)
 {

@@ -3,11 +3,10 @@
  * KVM_EXIT_SNP_REQ_CERTS and KVM_EXIT_COCO: every end of a CERTS_GET in, and exactly the right
  * result out, as KVM's model gives it to the guest.
  */
+#include "bed_fixture.h"
 #include "linux_abi.h"
 #include "snp_guest.h"
 #include "status.h"
-#include "support.h"
-#include "vmm_bed.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -15,18 +14,6 @@
 
 #define EMPTY   24
 #define NOTHING 0
-
-static struct bed bed;
-
-static void setup(void)
-{
-    ck_assert(bed_init(&bed, KVM_MODEL_SNP, NULL));
-}
-
-static void teardown(void)
-{
-    bed_done(&bed);
-}
 
 /* How many bytes were written from BED_GPA on: nothing, the empty table, or the table. */
 static size_t written(void)
@@ -118,7 +105,7 @@ static const struct row rows[] = {
     {"HELLO: EAGAIN", 0, COCO_EAGAIN, 0, 0, 0, 4, BUSY, NOTHING, 4, RUN, 0},
 };
 
-FIXTURE(.setup = setup, .teardown = teardown);
+FIXTURE(.setup = snp_bed, .teardown = end_bed);
 
 TEST_LOOP(every_status_has_its_result, 0, sizeof(rows) / sizeof(rows[0]))
 {

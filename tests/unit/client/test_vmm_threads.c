@@ -5,6 +5,7 @@
  * ThreadSanitizer too.
  */
 #include "linux_abi.h"
+#include "measure.h"
 #include "status.h"
 #include "support.h"
 #include "vmm_bed.h"
@@ -13,7 +14,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define VCPUS  4
 #define ROUNDS 60
@@ -109,14 +109,6 @@ static void teardown(void)
 static uint64_t gpa_of(unsigned i)
 {
     return GPA + (uint64_t)i * 2 * BUFFER;
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 static uint64_t quote(unsigned i, uint8_t mark)
@@ -266,10 +258,10 @@ TEST(a_kick_ends_waiting_for_a_quote)
 TEST(resets_while_a_thread_drives)
 {
     pthread_t driver;
-    uint64_t until_ms = now_ms() + 20000;
+    uint64_t until_ms = monotonic_ms() + 20000;
 
     ck_assert_int_eq(pthread_create(&driver, NULL, driver_main, NULL), 0);
-    for (unsigned n = 0; n < 200 && now_ms() < until_ms; n++) {
+    for (unsigned n = 0; n < 200 && monotonic_ms() < until_ms; n++) {
         for (unsigned i = 0; i < VCPUS; i++)
             ck_assert_uint_eq(quote(i, (uint8_t)n), 0);
         if (n % 3 == 0)

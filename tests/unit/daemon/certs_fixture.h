@@ -107,7 +107,7 @@ static inline void expect_chain(unsigned n)
     ck_assert_uint_eq(table.n_entries, 3);
     ck_assert_uint_eq(table.size, answer.table->size);
     ck_assert_uint_eq(answer.npages, coco_npages(table.size));
-    ck_assert_uint_eq(certs_status(rig.certs).chain->tcb.snp, 8 + n);
+    ck_assert_uint_eq(certs_status(rig.certs).chain->key.tcb.snp, 8 + n);
     ck_assert_uint_eq(certs_status(rig.certs).state, CERTS_SERVING);
 }
 

@@ -77,8 +77,7 @@ static inline uint64_t chain_tcb_version(const struct chain *c)
 {
     uint64_t version = 0;
 
-    ck_assert_int_eq(coco_snp_tcb_encode(coco_snp_product_of_name(c->product), &c->tcb, &version),
-                     0);
+    ck_assert_int_eq(coco_snp_tcb_encode(c->key.product, &c->key.tcb, &version), 0);
     return version;
 }
 

@@ -21,8 +21,6 @@ static struct rig_options options;
 static struct peer *peer; /* the server's side of the last connection */
 static uint8_t got[8u << 20];
 static bool is_open;
-static int opened[80];
-static unsigned n_opened;
 
 static inline void setup(void)
 {
@@ -30,7 +28,6 @@ static inline void setup(void)
     rig_reset_sys();
     options = rig_defaults();
     is_open = false;
-    n_opened = 0;
 }
 
 static inline void open_rig(void)
@@ -42,9 +39,7 @@ static inline void open_rig(void)
 /* Closes what the test has opened. */
 static inline void teardown(void)
 {
-    for (unsigned i = 0; i < n_opened; i++)
-        close(opened[i]);
-    n_opened = 0;
+    rig_close_kept();
     if (!is_open)
         return;
     rig_settle(&rig);
@@ -54,8 +49,7 @@ static inline void teardown(void)
 
 static inline int connect_with(const struct dialect *dialect)
 {
-    ck_assert_uint_lt(n_opened, sizeof(opened) / sizeof(opened[0]));
-    return opened[n_opened++] = rig_connect(&rig, dialect, NULL, &peer);
+    return rig_keep(rig_connect(&rig, dialect, NULL, &peer));
 }
 
 static inline int connect_toy(void)
@@ -72,11 +66,7 @@ static inline int open_toy(void)
 /* Closes it now. */
 static inline void leave(int fd)
 {
-    for (unsigned i = 0; i < n_opened; i++)
-        if (opened[i] == fd)
-            opened[i] = opened[--n_opened];
-    close(fd);
-    rig_settle(&rig);
+    rig_leave(&rig, fd);
 }
 
 /* Reads what there is for a while, and throws it away. */
@@ -145,10 +135,4 @@ static inline ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags
     (void)flags;
     errno = EPIPE;
     return -1;
-}
-
-static inline void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
 }

@@ -207,7 +207,7 @@ static inline int served(void)
     ck_assert((answer.table->size > COCO_SNP_EMPTY_TABLE_SIZE) == (chain != NULL));
     if (!chain)
         return 0;
-    return chain->tcb.snp + (chain->signer == COCO_SNP_SIGNER_VLEK ? VLEK : 0);
+    return chain->key.tcb.snp + (chain->key.signer == COCO_SNP_SIGNER_VLEK ? VLEK : 0);
 }
 
 /* The first answer of a guest that comes again every 10 ms. */

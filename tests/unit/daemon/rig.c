@@ -227,6 +227,30 @@ int rig_connect(struct rig *rig, const struct dialect *dialect, void *context,
 
 /* --- bytes ----------------------------------------------------------------------------------- */
 
+static int kept[160];
+static unsigned n_kept;
+
+int rig_keep(int fd)
+{
+    ck_assert_uint_lt(n_kept, sizeof(kept) / sizeof(kept[0]));
+    return kept[n_kept++] = fd;
+}
+
+void rig_leave(struct rig *rig, int fd)
+{
+    for (unsigned i = 0; i < n_kept; i++)
+        if (kept[i] == fd)
+            kept[i] = kept[--n_kept];
+    close(fd);
+    rig_settle(rig);
+}
+
+void rig_close_kept(void)
+{
+    while (n_kept > 0)
+        close(kept[--n_kept]);
+}
+
 void rig_send(int fd, const void *data, size_t size)
 {
     ck_assert_int_eq(send(fd, data, size, MSG_NOSIGNAL), (ssize_t)size);

@@ -80,6 +80,11 @@ void rig_await_worker(struct rig *rig);
 int rig_connect(struct rig *rig, const struct dialect *dialect, void *context,
                 struct peer **ret_peer);
 
+/* A descriptor that rig_close_kept closes, or rig_leave before. */
+int rig_keep(int fd);
+void rig_leave(struct rig *rig, int fd);
+void rig_close_kept(void);
+
 /* Sends all of it; the socket must have room. */
 void rig_send(int fd, const void *data, size_t size);
 /* Everything that has arrived; bytes. *ret_closed (may be NULL): the other end is closed. */

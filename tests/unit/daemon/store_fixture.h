@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the tests of the service with a store share: a whole cocod with a store, a platform that the
- * configuration fixes, a monotonic clock and a wall clock that the test moves, and an administrator.
+ * configuration fixes, a monotonic clock and a wall clock that the test moves, and an
+ * administrator.
  */
 #pragma once
 

@@ -6,6 +6,7 @@
 #include "observe/metrics.h"
 #include "peer/account.h"
 #include "rig.h"
+#include "scarce.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,32 +138,24 @@ TEST(a_second_reference_keeps_it)
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
-}
-
 TEST(out_of_memory_makes_no_account_and_no_harm)
 {
     struct account *account = NULL;
     long n = 0;
 
-    sys.alloc = failing_alloc;
-    fail_at = 1; /* the timer's place; later tries find it there */
+    memory_fail(1); /* the timer's place; later tries find it there */
     ck_assert_ptr_null(get(9, 9, 9));
-    fail_at = 2;
+    memory_fail(2);
     ck_assert_ptr_null(get(9, 9, 9));
     for (; !account; n++) {
-        fail_at = n;
+        memory_fail(n);
         account = get(9, 9, 9);
         ck_assert_int_lt(n, 100);
         ck_assert_uint_eq(metrics.now_accounts, account ? 1 : 0);
     }
     /* The account itself and the hash table's two parts. */
     ck_assert_int_ge(n - 1, 3);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     account_unref(account);
 }
 
@@ -172,15 +165,14 @@ TEST(out_of_memory_while_the_table_grows_keeps_the_others)
     unsigned refused = 0;
 
     for (unsigned i = 0; i < 200; i++) {
-        sys.alloc = failing_alloc;
         for (long n = 0; n < 20; n++) {
-            fail_at = n;
+            memory_fail(n);
             all[i] = get(1, (pid_t)i, 1);
             if (all[i])
                 break;
             refused++;
         }
-        sys.alloc = sys_real.alloc;
+        memory_back();
         ck_assert_ptr_nonnull(all[i]);
         ck_assert_uint_eq(metrics.now_accounts, i + 1);
     }

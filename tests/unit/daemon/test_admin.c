@@ -10,6 +10,7 @@
 #include "fake_qgs.h"
 #include "observe/metrics.h"
 #include "peer/peer.h"
+#include "scarce.h"
 #include "tdx_quote.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -216,8 +217,7 @@ TEST(a_call_may_come_byte_by_byte)
         rig_send(fd, call + i, 1);
         rig_settle(&rig);
     }
-    struct json_object *reply = hear(fd);
-    ck_assert_ptr_nonnull(reply);
+    ck_assert_ptr_nonnull(hear(fd));
     end(fd);
 }
 
@@ -233,22 +233,29 @@ TEST(a_one_way_call_gets_no_reply)
 
 TEST(unknown_methods_and_interfaces_have_their_errors)
 {
+    static const struct {
+        const char *method, *unknown; /* interface; NULL: the method is what is not known */
+    } rows[] = {
+        {"io.cocod.Admin.Explode", NULL},
+        {"org.varlink.service.Nothing", NULL},
+        {"io.cocod.Adm.GetStatus", "io.cocod.Adm"},
+        {"io.cocod.Admin2.GetStatus", "io.cocod.Admin2"},
+        {"GetStatus", ""},
+        {"", ""},
+        {"io.cocod.Admin.GetStatus.X", "io.cocod.Admin.GetStatus"},
+    };
+    char call[128];
+
     int fd = open_admin();
-    expect_error_on(fd, "{\"method\":\"io.cocod.Admin.Explode\"}",
-                    "org.varlink.service.MethodNotFound", "method", "io.cocod.Admin.Explode");
-    expect_error_on(fd, "{\"method\":\"org.varlink.service.Nothing\"}",
-                    "org.varlink.service.MethodNotFound", "method", "org.varlink.service.Nothing");
-    expect_error_on(fd, "{\"method\":\"io.cocod.Adm.GetStatus\"}",
-                    "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Adm");
-    expect_error_on(fd, "{\"method\":\"io.cocod.Admin2.GetStatus\"}",
-                    "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Admin2");
-    expect_error_on(fd, "{\"method\":\"GetStatus\"}", "org.varlink.service.InterfaceNotFound",
-                    "interface", "");
-    expect_error_on(fd, "{\"method\":\"\"}", "org.varlink.service.InterfaceNotFound", "interface",
-                    "");
-    expect_error_on(fd, "{\"method\":\"io.cocod.Admin.GetStatus.X\"}",
-                    "org.varlink.service.InterfaceNotFound", "interface",
-                    "io.cocod.Admin.GetStatus");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        snprintf(call, sizeof(call), "{\"method\":\"%s\"}", rows[i].method);
+        if (rows[i].unknown)
+            expect_error_on(fd, call, "org.varlink.service.InterfaceNotFound", "interface",
+                            rows[i].unknown);
+        else
+            expect_error_on(fd, call, "org.varlink.service.MethodNotFound", "method",
+                            rows[i].method);
+    }
     end(fd);
 }
 
@@ -272,10 +279,7 @@ TEST(a_very_long_name_is_answered_as_well)
     snprintf(call + n + 50000, 20, ".B\"}");
 
     int fd = open_admin();
-    say(fd, call);
-    struct json_object *reply = hear(fd);
-    ck_assert_ptr_nonnull(reply);
-    ck_assert_str_eq(text_of(reply, "error"), "org.varlink.service.InterfaceNotFound");
+    expect_error_on(fd, call, "org.varlink.service.InterfaceNotFound", NULL, NULL);
     end(fd);
 }
 
@@ -354,17 +358,6 @@ TEST_LOOP(what_is_no_call_closes, 0, N_GARBAGE)
     end(fd);
 }
 
-/* More than a socket holds: by and by. */
-static void send_long(int fd, const char *text, size_t size)
-{
-    for (size_t at = 0; at < size;) {
-        size_t n = size - at < 65536 ? size - at : 65536;
-        rig_send(fd, text + at, n);
-        rig_settle(&rig);
-        at += n;
-    }
-}
-
 /* 1 MiB with the NUL is a message; more are not, whether an end is in sight or not. */
 TEST_LOOP(a_message_has_a_limit, 0, 3)
 {
@@ -379,11 +372,11 @@ TEST_LOOP(a_message_has_a_limit, 0, 3)
     int fd = open_admin();
     if (_i == 0) {
         for (int i = 0; i < 2; i++) { /* once more, from the peer's own buffer */
-            send_long(fd, call, size + 1);
+            say_bytes(fd, call, size + 1);
             ck_assert_ptr_nonnull(hear(fd));
         }
     } else {
-        send_long(fd, call, size); /* without its end: closed already */
+        say_bytes(fd, call, size); /* without its end: closed already */
         ck_assert_ptr_null(hear(fd));
         ck_assert(rig_closed(fd));
         ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
@@ -406,18 +399,12 @@ TEST(an_idle_administrator_may_stay_but_half_a_call_may_not)
     end(idle);
 }
 
-static void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
-}
-
 TEST(no_memory_for_a_reply_closes)
 {
     int fd = open_admin();
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     say(fd, GET_STATUS);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
     end(fd);

@@ -141,9 +141,8 @@ static void make_host(bool vlek, bool chain_is_vlek)
     struct snp_pki_leaf leaf = {0};
 
     options.platform.kind = PLATFORM_FIXED;
-    snprintf(fixed->product, sizeof(fixed->product), "Milan");
+    fixed->product = COCO_SNP_MILAN;
     fixed->chip_id[0] = 7;
-    fixed->chip_id_size = sizeof(fixed->chip_id);
     fixed->reported = (struct coco_snp_tcb){.bl = tcb.bl, .snp = tcb.snp, .ucode = tcb.ucode};
     fixed->vlek_en = vlek;
     ck_assert_ptr_nonnull(pki);

@@ -157,8 +157,8 @@ TEST(the_kernel_tells_the_groups_of_a_peer)
 
 /* --- what they may call ----------------------------------------------------------------------- */
 
-/* An error's name; "": none. */
-static void call_error(int fd, const char *method, char *out, size_t size)
+/* An error's name; "": none. Valid until the next call. */
+static const char *call_error(int fd, const char *method)
 {
     struct json_object *error = NULL;
     char call[128];
@@ -167,9 +167,16 @@ static void call_error(int fd, const char *method, char *out, size_t size)
     say(fd, call);
     struct json_object *reply = hear(fd);
     ck_assert_msg(reply != NULL, "no reply to %s", method);
-    snprintf(out, size, "%s",
-             json_object_object_get_ex(reply, "error", &error) ? json_object_get_string(error)
-                                                               : "");
+    return json_object_object_get_ex(reply, "error", &error) ? json_object_get_string(error) : "";
+}
+
+/* That user, who may call what he is granted. */
+static int open_as(uid_t uid, const char *read, const char *import, const char *operate)
+{
+    rig_open(&rig, &options);
+    grant(read, import, operate);
+    become(uid, 80000);
+    return connect_admin();
 }
 
 TEST(each_method_wants_its_role)
@@ -177,7 +184,6 @@ TEST(each_method_wants_its_role)
     static const uid_t uids[] = {70000, 70001, 70002, 70003}; /* none, read, import, operate */
     size_t n;
     const struct admin_method *methods = admin_methods(&n);
-    char error[128];
 
     rig_open(&rig, &options);
     grant("70001", "70002", "70003");
@@ -185,7 +191,7 @@ TEST(each_method_wants_its_role)
         become(uids[role], 80000);
         int fd = connect_admin();
         for (size_t i = 0; i < n; i++) {
-            call_error(fd, methods[i].name, error, sizeof(error));
+            const char *error = call_error(fd, methods[i].name);
             bool denied = strcmp(error, "io.cocod.Admin.NotAllowed") == 0;
             ck_assert_msg(denied == (role < methods[i].role), "%s as %s: %s", methods[i].name,
                           admin_role_name(role), error);
@@ -198,16 +204,11 @@ TEST(each_method_wants_its_role)
 
 TEST(who_may_not_is_told_which_role_it_takes)
 {
-    rig_open(&rig, &options);
-    grant("70001", "", "");
-    become(70001, 80000);
-    int fd = connect_admin();
+    int fd = open_as(70001, "70001", "", "");
     say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":1000,"
             "\"reason\":\"x\"}}");
-    struct json_object *reply = hear(fd);
-    ck_assert_str_eq(text_of(reply, "error"), "io.cocod.Admin.NotAllowed");
-    ck_assert_str_eq(text_of(get(reply, "parameters"), "role"), "operate");
-    ck_assert_int_eq(number_of(get(reply, "parameters"), "uid"), 70001);
+    expect(hear(fd), "{'error':'io.cocod.Admin.NotAllowed',"
+                     "'parameters':{'role':'operate','uid':70001}}");
     ck_assert(!certs_status(rig.certs).updating);
     end(fd);
 }
@@ -217,19 +218,14 @@ TEST_LOOP(a_long_call_of_who_may_bring_no_files_is_refused_before_it_is_read, 0,
 {
     static char begun[ADMIN_SHORT + 1];
 
-    rig_open(&rig, &options);
-    grant("70001", "", "");
-    become(_i ? 70001 : 70009, 80000); /* who may read, and who may nothing */
-    int fd = connect_admin();
+    int fd = open_as(_i ? 70001 : 70009, "70001", "", ""); /* who may read, and who may nothing */
     memset(begun, '{', sizeof(begun));
     rig_send(fd, begun, ADMIN_SHORT);
     rig_settle(&rig);
     ck_assert(!rig_closed(fd));
     rig_send(fd, begun, 1);
     rig_settle(&rig);
-    struct json_object *reply = hear(fd);
-    ck_assert_str_eq(text_of(reply, "error"), "io.cocod.Admin.NotAllowed");
-    ck_assert_str_eq(text_of(get(reply, "parameters"), "role"), "import");
+    expect(hear(fd), "{'error':'io.cocod.Admin.NotAllowed','parameters':{'role':'import'}}");
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_REFUSED], 1);
     ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 1);
@@ -242,10 +238,7 @@ TEST_LOOP(many_values_are_for_who_may_bring_files, 0, 2)
     char call[ADMIN_SHORT] =
         "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":[null";
 
-    rig_open(&rig, &options);
-    grant("70001", "70002", "");
-    become(_i ? 70002 : 70001, 80000);
-    int fd = connect_admin();
+    int fd = open_as(_i ? 70002 : 70001, "70001", "70002", "");
     for (unsigned i = 0; i < ADMIN_SHORT_VALUES; i++)
         strcat(call, ",null");
     strcat(call, "]}}");
@@ -262,24 +255,19 @@ TEST_LOOP(many_values_are_for_who_may_bring_files, 0, 2)
 /* One line a minute for each who tries, whatever he tries. */
 TEST(who_may_not_is_told_of)
 {
-    char error[128];
-
-    rig_open(&rig, &options);
-    grant("", "", "");
-    become(70001, 80000);
-    int fd = connect_admin();
+    int fd = open_as(70001, "", "", "");
     for (int i = 0; i < 5; i++)
-        call_error(fd, "io.cocod.Admin.RemoveChain", error, sizeof(error));
+        call_error(fd, "io.cocod.Admin.RemoveChain");
     ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 1);
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 0);
     become(70002, 80000);
     int other = connect_admin();
-    call_error(other, "io.cocod.Admin.GetStatus", error, sizeof(error));
+    call_error(other, "io.cocod.Admin.GetStatus");
     ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 2);
     ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "user 70002"));
     ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "role read"));
     rig_pass(&rig, 60u * 1000000u);
-    call_error(other, "io.cocod.Admin.GetStatus", error, sizeof(error));
+    call_error(other, "io.cocod.Admin.GetStatus");
     ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 3);
     close(other);
     end(fd);
@@ -287,17 +275,10 @@ TEST(who_may_not_is_told_of)
 
 TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
 {
-    char error[128];
-
-    rig_open(&rig, &options);
-    grant("70001", "", "");
-    become(70001, 80000);
-    int fd = connect_admin();
-    call_error(fd, "io.cocod.Admin.GetStatus", error, sizeof(error));
-    ck_assert_str_eq(error, "");
+    int fd = open_as(70001, "70001", "", "");
+    ck_assert_str_eq(call_error(fd, "io.cocod.Admin.GetStatus"), "");
     grant("", "", "");
-    call_error(fd, "io.cocod.Admin.GetStatus", error, sizeof(error));
-    ck_assert_str_eq(error, "io.cocod.Admin.NotAllowed");
+    ck_assert_str_eq(call_error(fd, "io.cocod.Admin.GetStatus"), "io.cocod.Admin.NotAllowed");
     end(fd);
 }
 
@@ -316,13 +297,6 @@ static const char *field(const char *name)
     ck_abort_msg("there is no %s", name);
 }
 
-static void drop_reply(int fd)
-{
-    struct json_object *reply = hear(fd);
-
-    ck_assert_ptr_nonnull(reply);
-}
-
 TEST(each_changing_call_is_recorded)
 {
     rig_open(&rig, &options);
@@ -330,7 +304,7 @@ TEST(each_changing_call_is_recorded)
     int fd = connect_admin();
     say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":1000,"
             "\"reason\":\"firmware\\n1.55\"}}");
-    drop_reply(fd);
+    ck_assert_ptr_nonnull(hear(fd));
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
     ck_assert_str_eq(field("PEER_UID"), "0");
     ck_assert_int_eq(atoi(field("PEER_PID")), getpid());
@@ -341,7 +315,7 @@ TEST(each_changing_call_is_recorded)
     ck_assert_str_eq(field("COCO_RESULT"), "ok");
     say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":1000,"
             "\"reason\":\"again\"}}");
-    drop_reply(fd);
+    ck_assert_ptr_nonnull(hear(fd));
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 2);
     ck_assert_str_eq(field("COCO_RESULT"), "io.cocod.Admin.Busy");
     say(fd, "{\"method\":\"io.cocod.Admin.RemoveChain\",\"oneway\":true}");
@@ -350,7 +324,7 @@ TEST(each_changing_call_is_recorded)
     ck_assert_str_eq(field("COCO_ARGUMENTS"), "null");
     ck_assert_str_eq(field("COCO_RESULT"), "org.varlink.service.InvalidParameter");
     say(fd, "{\"method\":\"io.cocod.Admin.GetStatus\"}");
-    drop_reply(fd);
+    ck_assert_ptr_nonnull(hear(fd));
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 3);
     close(fd); /* which ends the update */
     rig_settle(&rig);
@@ -368,7 +342,7 @@ TEST(a_call_that_waits_is_recorded_when_it_is_answered)
     say(fd, "{\"method\":\"io.cocod.Admin.Import\",\"parameters\":{\"files\":[{\"name\":\"x\","
             "\"data\":\"QUJD\"}]}}");
     rig_await_worker(&rig);
-    drop_reply(fd);
+    ck_assert_ptr_nonnull(hear(fd));
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
     ck_assert_str_eq(field("COCO_RESULT"), "ok");
     ck_assert_str_eq(field("COCO_ARGUMENTS"),

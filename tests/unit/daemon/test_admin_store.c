@@ -3,6 +3,7 @@
  * The administrators' methods on the store, as they are on the wire: every answer, every error by
  * its name, and what is no file, no key, no base64.
  */
+#include "scarce.h"
 #include "store_admin.h"
 #include <json-c/json.h>
 #include <openssl/evp.h>
@@ -414,7 +415,7 @@ TEST(a_flood_of_calls_takes_no_chain_away)
     int root = list_as(0, 500);
     await_worker();
     expect_served("ARK VCEK ASK");
-    ck_assert_uint_eq(certs_status(cocod->certs).chain->tcb.snp, 9);
+    ck_assert_uint_eq(certs_status(cocod->certs).chain->key.tcb.snp, 9);
     ck_assert_uint_eq(good_calls(&root, 1, reason), 1);
     (void)good_calls(fds, 200, reason);
     close_admin();
@@ -497,16 +498,6 @@ TEST(preflight_without_a_platform)
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    if (fail_at == 0)
-        return NULL;
-    fail_at--;
-    return sys_real.alloc(size);
-}
-
 /* An import and what follows from it, with each allocation failing from there on. The caller gets
  * an answer or a closed connection; with memory back, the same import brings what is missing. */
 TEST(out_of_memory_in_an_import)
@@ -524,13 +515,12 @@ TEST(out_of_memory_in_an_import)
         ck_assert_int_lt(n, 5000);
         fixture_setup();
         open_admin(milan("3.0.8.115", ""));
-        fail_at = n;
-        sys.alloc = failing_alloc;
+        memory_fail_from(n);
         rig_send(admin, call, strlen(call) + 1);
         settle();
         await_worker();
-        whole = fail_at > 0;
-        sys.alloc = sys_real.alloc;
+        whole = !memory_failed();
+        memory_back();
         if (rig_closed(admin)) {
             close(admin);
             admin = connect_admin();

@@ -148,7 +148,7 @@ TEST(a_forced_update)
     ck_assert_str_eq(text_of(ended, "key"), key_of("3.0.9.115"));
     ck_assert_uint_eq(metrics.updates_forced, 1);
     ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_OK);
-    ck_assert_uint_eq(certs_status(cocod->certs).chain->tcb.snp, 9);
+    ck_assert_uint_eq(certs_status(cocod->certs).chain->key.tcb.snp, 9);
     pass(6u * SECOND);
     expect_problem("is not given back");
     close(lease);

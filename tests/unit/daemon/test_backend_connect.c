@@ -3,6 +3,7 @@
  * Connecting to QGS: where it is, how that fails, and how many exchanges there are at once.
  */
 #include "backend_fixture.h"
+#include "scarce.h"
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
 
@@ -216,24 +217,16 @@ TEST(freeing_ends_what_runs_without_telling)
     ck_assert_uint_eq(timers.n, 0);
 }
 
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
-}
-
 TEST(out_of_memory)
 {
-    sys.alloc = failing_alloc;
-    fail_at = 0;
+    memory_fail(0);
     ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -ENOMEM);
-    fail_at = 1;
+    memory_fail(1);
     ck_assert_int_eq(backend_start(backend, message, sizeof(message), done, &n_done), -ENOMEM);
     ck_assert_uint_eq(backend_slots(backend)->busy, 0);
-    fail_at = -1;
+    memory_back();
     start_and_take();
-    fail_at = 0; /* for the answer */
+    memory_fail(0); /* for the answer */
     fake_qgs_send(0, reply, fake_qgs_make_reply(tdreport, reply, sizeof(reply)));
     expect(EXCHANGE_MEMORY, ENOMEM, "out of memory");
 }

@@ -6,6 +6,7 @@
 #include "certs/platform.h"
 #include "certs_fixture.h"
 #include "observe/event.h"
+#include "scarce.h"
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
 
@@ -75,8 +76,7 @@ static struct platform_options platform_of(const struct real_chain *real)
     uint64_t tcb = real->tcb;
     size_t size;
 
-    snprintf(at.fixed.product, sizeof(at.fixed.product), "%s", real->product);
-    at.fixed.chip_id_size = coco_snp_product_chip_id_size(product);
+    at.fixed.product = product;
     at.fixed.vlek_en = real->vlek;
     if (real->report) {
         const char *path = test_data(real->report);
@@ -86,7 +86,7 @@ static struct platform_options platform_of(const struct real_chain *real)
         memcpy(at.fixed.chip_id, report + 0x1a0, 64);
         free(report);
     } else {
-        memcpy(at.fixed.chip_id, real->chip_id, at.fixed.chip_id_size);
+        memcpy(at.fixed.chip_id, real->chip_id, coco_snp_product_chip_id_size(product));
     }
     ck_assert_int_eq(coco_snp_tcb_decode(product, tcb, &at.fixed.reported), 0);
     return at;
@@ -119,8 +119,8 @@ TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
     ck_assert_uint_eq(n_problems(), real->served ? 0 : 1);
     if (real->served) {
         const struct chain *chain = certs_status(rig.certs).chain;
-        ck_assert_str_eq(chain->product, real->product);
-        ck_assert_mem_eq(&chain->tcb, &at.fixed.reported, sizeof(at.fixed.reported));
+        ck_assert_str_eq(coco_snp_product_name(chain->key.product), real->product);
+        ck_assert_mem_eq(&chain->key.tcb, &at.fixed.reported, sizeof(at.fixed.reported));
         ck_assert_uint_eq(certs_get(rig.certs, 2).status, COCO_OK);
         ck_assert(file_is_current());
     } else {
@@ -570,23 +570,15 @@ TEST(freeing_during_a_load)
     rig_close(&rig);
 }
 
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
-}
-
 TEST(no_memory_for_a_load_keeps_what_is_served)
 {
     struct certs_options next = options.certs;
 
     open_certs(0);
     rig_chain(&next, 1);
-    sys.alloc = failing_alloc;
-    fail_at = 0;
+    memory_fail(0);
     certs_reload(rig.certs, &next);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     rig_await_worker(&rig);
     expect_chain(0);
     ck_assert(has_problem("out of memory"));

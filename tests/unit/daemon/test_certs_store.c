@@ -4,6 +4,7 @@
  * served, when the clock counts, and the CRL in the table.
  */
 #include "base/build_time.h"
+#include "scarce.h"
 #include "snp_report.h"
 #include "store_fixture.h"
 #include <openssl/evp.h>
@@ -67,7 +68,7 @@ TEST(vlek_without_a_loaded_vlek_is_the_empty_table)
     reconfigure(milan("3.0.8.115", "signer = vlek\nfixed_vlek = yes\n"));
     expect_served("ARK VLEK ASK");
     ck_assert(!has_problem("no VLEK is loaded"));
-    ck_assert_str_eq(certs_status(cocod->certs).chain->csp_id, "CN=csp.example");
+    ck_assert_str_eq(certs_status(cocod->certs).chain->key.csp, "CN=csp.example");
     reconfigure(milan("3.0.8.115", "signer = vlek\n"));
     expect_served("");
     stop();
@@ -96,7 +97,7 @@ TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
     start(milan("3.0.8.115", loaded));
     import(files, 3);
     expect_served("ARK VLEK ASK");
-    ck_assert_str_eq(certs_status(cocod->certs).chain->csp_id, "CN=east.example");
+    ck_assert_str_eq(certs_status(cocod->certs).chain->key.csp, "CN=east.example");
     import(files, 4);
     expect_served(""); /* rather than one of the two */
     expect_problem("the store has VLEKs of several CSP_IDs for Milan at 3.0.8.115, CN=east.example "
@@ -242,7 +243,7 @@ TEST(files_and_store)
 
 TEST(a_removed_chain_is_not_served)
 {
-    struct store_key key;
+    struct chain_key key;
     char text[STORE_KEY_SIZE];
 
     start(milan("3.0.8.115", ""));
@@ -568,24 +569,16 @@ TEST(the_kernels_watch_waits)
 
 /* --- trouble that passes ---------------------------------------------------------------------- */
 
-static bool memory_is_gone;
-
-static void *maybe_alloc(size_t size)
-{
-    return memory_is_gone ? NULL : sys_real.alloc(size);
-}
-
 /* A CRL came in, and there was no memory to judge what is served by it: that is not forgotten. */
 TEST(a_selection_that_found_no_memory_is_made_up_for)
 {
     start(milan("3.0.8.115", ""));
     import_chains(false);
     expect_served("ARK VCEK ASK");
-    sys.alloc = maybe_alloc;
-    memory_is_gone = true;
+    memory_fail_from(0);
     certs_reload(cocod->certs, NULL);
     settle();
-    memory_is_gone = false;
+    memory_back();
     await_worker();
     expect_problem("out of memory: that is tried again (the chain loaded before is still served)");
     expect_served("ARK VCEK ASK"); /* the platform is the same */
@@ -660,7 +653,7 @@ TEST_LOOP(a_local_failure_after_a_change_is_waited_for, 0, sizeof(passing) / siz
     pass(7u * SECOND); /* the next try, of those that take twice as long each time */
     await_worker();
     expect_served("ARK VCEK ASK");
-    ck_assert_uint_eq(certs_status(cocod->certs).chain->tcb.snp, 9);
+    ck_assert_uint_eq(certs_status(cocod->certs).chain->key.tcb.snp, 9);
     ck_assert(!has_problem("is tried again"));
     stop();
 }

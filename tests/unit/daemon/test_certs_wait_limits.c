@@ -3,6 +3,7 @@
  * A CERTS_GET that waits for the platform is a request like any other: its deadline, its end by
  * other hands, how many there may be, and what is remembered of it.
  */
+#include "scarce.h"
 #include "wait_fixture.h"
 
 #define SESSIONS_MAX 16u
@@ -184,24 +185,17 @@ TEST(one_account_s_sessions_wait_up_to_its_limit)
     close_host(&sessions[0]);
 }
 
-static bool no_memory;
-static void *alloc_or_not(size_t size)
-{
-    return no_memory ? NULL : sys_real.alloc(size);
-}
-
 TEST(no_memory_for_one_that_would_wait)
 {
     open_host();
     struct session session = session_open(0);
     be_idle();
-    sys.alloc = alloc_or_not;
-    no_memory = true;
+    memory_fail_from(0);
     send_certs(&session, 4, 1000);
     rig_settle(&rig);
     ck_assert_int_eq(take_answer(&session), BUSY);
     ck_assert_uint_eq(metrics.certs_reasons[CERTS_REASON_MEMORY], 1);
-    no_memory = false;
+    memory_back();
     platform_settle();
     ck_assert_int_eq(one_exit(&session, NULL), 8);
     close_host(&session);

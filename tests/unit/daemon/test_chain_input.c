@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Certificates as people have them: texts around PEM, several in a file, tables of other makers, and
- * what is named for what it is where it is no certificate. Named after what was refused, or refused
- * with no reason that helps.
+ * Certificates as people have them: texts around PEM, several in a file, tables of other makers,
+ * and what is named for what it is where it is no certificate. Named after what was refused, or
+ * refused with no reason that helps.
  */
 #include "base/sys.h"
 #include "bytes.h"
@@ -72,7 +72,8 @@ static void expect_refused(const char *name, const void *data, size_t size, cons
     ck_assert_msg(strncmp(why.text, name, strlen(name)) == 0, "%s", why.text);
 }
 
-/* What an import of one file makes of it: "ARK added, OTHER refused"; the last reason is in `why`. */
+/* What an import of one file makes of it: "ARK added, OTHER refused"; the last reason is in
+ * `why`. */
 static void expect_import(struct store *store, struct chain_input file, const char *expected)
 {
     static const char *const actions[] = {[STORE_ADDED] = "added",
@@ -153,8 +154,8 @@ TEST(one_certificate_with_text_behind_keeps_its_files_name)
     free(text);
 }
 
-/* Files put together whose last lines had no end; one line instead of many; blanks behind BEGIN; the
- * NUL of a C string, or a page's. */
+/* Files put together whose last lines had no end; one line instead of many; blanks behind BEGIN;
+ * the NUL of a C string, or a page's. */
 TEST(pem_with_other_white_space)
 {
     char *text = NULL, *one_line = strdup(leaf_pem);
@@ -329,7 +330,8 @@ static void judge_files(struct store *store, bool verify, const struct chain_inp
     store_results_done(&results);
 }
 
-/* The scratch store's paths, STORE/.verify/Milan/ark.der, were in the sentences of "certs verify". */
+/* The scratch store's paths, STORE/.verify/Milan/ark.der, were in the sentences of "certs
+ * verify". */
 TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there)
 {
     struct chain_roots roots = roots_of(MILAN);
@@ -370,7 +372,7 @@ TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there)
     free(altered_leaf);
 }
 
-/* --- what it is --------------------------------------------------------------------------------- */
+/* --- what it is ------------------------------------------------------------------------------- */
 
 #define TEXT(text, what)             \
     {                                \

@@ -13,6 +13,7 @@
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include "rig.h"
+#include "scarce.h"
 #include "status.h"
 #include "tdx_quote.h"
 #include <errno.h>
@@ -227,13 +228,6 @@ TEST(without_services_it_starts_as_well)
     close(fd);
 }
 
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
-}
-
 /* What the loading of the chain needs is not among them: there, the empty table is the answer. */
 TEST(out_of_memory_at_the_start)
 {
@@ -243,10 +237,9 @@ TEST(out_of_memory_at_the_start)
 
     for (; r < 0; n++) {
         ck_assert_int_lt(n, 100);
-        sys.alloc = failing_alloc;
-        fail_at = n;
+        memory_fail(n);
         r = cocod_new(base, config, &cocod);
-        sys.alloc = sys_real.alloc;
+        memory_back();
         ck_assert(r == 0 || r == -ENOMEM);
         ck_assert(r == 0 || !cocod);
     }

@@ -3,6 +3,7 @@
 #include "base/sys.h"
 #include "config/config.h"
 #include "config/value.h"
+#include "scarce.h"
 #include "support.h"
 
 #include <errno.h>
@@ -541,13 +542,6 @@ TEST(files_that_cannot_be_read_say_so)
     free(large);
 }
 
-static unsigned allocations_left;
-
-static void *failing_alloc(size_t size)
-{
-    return allocations_left-- == 0 ? NULL : sys_real.alloc(size);
-}
-
 TEST(out_of_memory_is_an_error_like_any)
 {
     static const char good[] = "[certs]\nchain = /a\nchain = /b\n[rpc]\nlisten = /x\n";
@@ -555,16 +549,15 @@ TEST(out_of_memory_is_an_error_like_any)
     unsigned n = 0;
     int r = -ENOMEM;
 
-    sys.alloc = failing_alloc;
     for (n = 0; r == -ENOMEM && n < 200; n++) {
-        allocations_left = n;
+        memory_fail(n);
         r = parse(good);
         ck_assert(r == 0 || (r == -ENOMEM && !config));
     }
     ck_assert_int_eq(r, 0);
     r = -ENOMEM;
     for (n = 0; r == -ENOMEM && n < 200; n++) {
-        allocations_left = n;
+        memory_fail(n);
         r = parse(bad);
         ck_assert_ptr_null(config);
     }

@@ -9,6 +9,7 @@
 #include "observe/metrics.h"
 #include "peer/peer.h"
 #include "peer/server.h"
+#include "scarce.h"
 #include "snp_pki.h"
 #include "status.h"
 #include "world.h"
@@ -242,23 +243,12 @@ TEST(every_request_completes_exactly_once)
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
-static long alloc_fail_at; /* counts down; 0: fails */
-
-static void *failing_alloc(size_t size)
-{
-    if (alloc_fail_at == 0)
-        return NULL;
-    alloc_fail_at--;
-    return sys_real.alloc(size);
-}
-
 /* One session that uses everything, with the n-th allocation failing once and for all. Nothing
  * crashes, nothing leaks, and what is answered is right. */
 static bool session_with_failing_alloc(const char *text, long n)
 {
     world_open(&world, text);
-    alloc_fail_at = n;
-    sys.alloc = failing_alloc;
+    memory_fail_from(n);
     for (int round = 0; round < 3; round++) {
         struct world_client *client = world_connect(&world);
         if (!client)
@@ -279,8 +269,8 @@ static bool session_with_failing_alloc(const char *text, long n)
         world_pass(&world, 0); /* everybody takes what has come */
         certs_reload(world.cocod->certs, NULL);
     }
-    bool exhausted = alloc_fail_at == 0;
-    sys.alloc = sys_real.alloc;
+    bool exhausted = memory_failed();
+    memory_back();
     world_pass(&world, 2000000u);
     for (int i = 0; i < CLIENTS; i++) {
         struct world_client *client = &world.clients[i];
@@ -378,7 +368,7 @@ TEST(certs_get_allocates_nothing_and_costs_two_calls)
     ck_assert_uint_eq(n_allocs, 0);
     ck_assert_uint_eq(n_recv, 1000);
     ck_assert_uint_eq(n_sendmsg, 1000);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     sys.recv = sys_real.recv;
     sys.sendmsg = sys_real.sendmsg;
     world_close(&world);

@@ -7,6 +7,7 @@
 #include "observe/metrics.h"
 #include "peer/account.h"
 #include "rig.h"
+#include "scarce.h"
 #include "status.h"
 #include <string.h>
 
@@ -30,12 +31,6 @@ static void teardown(void)
     timers_done(&timers);
     event_base_free(base);
     sys = sys_real;
-}
-
-static void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
 }
 
 static void add(struct history *history, enum history_kind kind, uint32_t status, uint32_t bytes)
@@ -133,9 +128,9 @@ TEST(without_memory_there_is_none)
 {
     struct account *account = come(1);
 
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     ck_assert_ptr_null(account_history(account));
-    sys.alloc = sys_real.alloc;
+    memory_back();
     ck_assert_ptr_nonnull(account_history(account));
     account_unref(account);
 }

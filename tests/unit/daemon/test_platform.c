@@ -316,8 +316,7 @@ TEST(a_fixed_platform_is_asked_nothing)
     struct platform_state *fixed = &options.platform.fixed;
 
     options.platform.kind = PLATFORM_FIXED;
-    *fixed = (struct platform_state){.product = "Milan",
-                                     .chip_id_size = 64,
+    *fixed = (struct platform_state){.product = COCO_SNP_MILAN,
                                      .reported = {.bl = 3, .snp = 9, .ucode = 115}};
     memcpy(fixed->chip_id, chip_1, sizeof(chip_1));
     connect_error = ENOENT;

@@ -2,21 +2,13 @@
 /*
  * Listening and accepting: what happens when descriptors, memory or patience run out.
  */
-#include "base/sys.h"
-#include "observe/metrics.h"
-#include "peer/listener.h"
-#include "rig.h"
-#include "toy.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include "peer_fixture.h"
 
-static struct rig rig;
-static struct rig_options options;
+#include "peer/listener.h"
+#include "scarce.h"
+#include <stdio.h>
+#include <sys/un.h>
+
 static char path[108];
 static unsigned n_accepts;
 static int accept_error, accept_errors_left;
@@ -32,20 +24,18 @@ static int counting_accept(int fd, int flags)
     return sys_real.accept(fd, flags);
 }
 
-static void setup(void)
+static void setup_server(void)
 {
-    toy_reset();
-    rig_reset_sys();
+    setup();
     sys.accept = counting_accept;
     n_accepts = 0;
     accept_errors_left = 0;
-    options = rig_defaults();
     snprintf(path, sizeof(path), "%s/s", rig_tmpdir());
 }
 
 static void open_server(void)
 {
-    rig_open(&rig, &options);
+    open_rig();
     int fd = listen_unix(path, 0600, (gid_t)-1);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(server_listen(rig.server, &toy_dialect, &rig, fd), 0);
@@ -54,7 +44,7 @@ static void open_server(void)
 static int connect_client(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = rig_keep(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     ck_assert_int_ge(fd, 0);
@@ -65,17 +55,17 @@ static int connect_client(void)
 /* Is this connection served? */
 static bool echoes(int fd)
 {
-    uint8_t frame[20], back[64];
+    uint8_t frame[20];
 
     toy_frame(frame, TOY_ECHO, 5, sizeof(frame));
     if (send(fd, frame, sizeof(frame), MSG_NOSIGNAL) != (ssize_t)sizeof(frame))
         return false;
     rig_settle(&rig);
-    return rig_receive(fd, back, sizeof(back), NULL) == sizeof(frame) &&
-           memcmp(frame, back, sizeof(frame)) == 0;
+    return rig_receive(fd, got, sizeof(got), NULL) == sizeof(frame) &&
+           memcmp(frame, got, sizeof(frame)) == 0;
 }
 
-FIXTURE(.setup = setup, .timeout_s = 60);
+FIXTURE(.setup = setup_server, .teardown = teardown, .timeout_s = 60);
 
 TEST(accepts_and_serves)
 {
@@ -86,12 +76,10 @@ TEST(accepts_and_serves)
     ck_assert_uint_eq(metrics.peers_accepted, 1);
     ck_assert_uint_eq(metrics.now_peers, 1);
     ck_assert_uint_eq(rig.server->n_peers, 1);
-    close(fd);
-    rig_settle(&rig);
+    leave(fd);
     ck_assert_uint_eq(metrics.now_peers, 0);
     ck_assert_uint_eq(rig.server->closed[CLOSE_EOF], 1);
     ck_assert_uint_eq(toy_n_closed, 1);
-    rig_close(&rig);
 }
 
 static const int lacks[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
@@ -122,11 +110,6 @@ TEST_LOOP(for_lack_of_descriptors_the_listener_rests_100_ms, 0, 4)
     ck_assert(echoes(fd)); /* it is back, and who waited is served */
     int next = connect_client();
     ck_assert(echoes(next)); /* at once */
-    close(fd);
-    close(next);
-    close(served);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 TEST(a_connection_that_is_gone_already_is_nothing)
@@ -137,9 +120,6 @@ TEST(a_connection_that_is_gone_already_is_nothing)
     int fd = connect_client();
     ck_assert(echoes(fd));
     ck_assert_uint_eq(metrics.accept_failed, 0);
-    close(fd);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 TEST(stopping_while_the_listener_rests)
@@ -147,11 +127,10 @@ TEST(stopping_while_the_listener_rests)
     open_server();
     accept_error = EMFILE;
     accept_errors_left = 1;
-    int fd = connect_client();
+    (void)connect_client();
     rig_settle(&rig);
     ck_assert_uint_eq(metrics.accept_failed, 1);
-    rig_close(&rig); /* asserts that the timer was given back */
-    close(fd);
+    /* The teardown asserts that the timer was given back. */
 }
 
 TEST(the_peer_over_the_limit_is_closed_at_once)
@@ -168,16 +147,10 @@ TEST(the_peer_over_the_limit_is_closed_at_once)
     ck_assert_uint_eq(metrics.peers_refused, 2);
     for (int i = 0; i < 5; i++)
         ck_assert_int_eq(rig_closed(fds[i]), i >= 3);
-    close(fds[0]);
-    rig_settle(&rig);
+    leave(fds[0]);
     int fd = connect_client();
     ck_assert(echoes(fd)); /* there is room again */
     ck_assert(echoes(fds[1]));
-    close(fd);
-    for (int i = 1; i < 5; i++)
-        close(fds[i]);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 TEST(one_account_has_a_limit_of_its_own)
@@ -195,12 +168,10 @@ TEST(one_account_has_a_limit_of_its_own)
     ck_assert(!rig_closed(fds[1]));
     ck_assert_uint_eq(metrics.now_accounts, 1);
     for (int i = 0; i < 3; i++)
-        close(fds[i]);
-    rig_settle(&rig);
+        leave(fds[i]);
     ck_assert_uint_eq(metrics.now_accounts, 1); /* it lingers */
     rig_pass(&rig, options.limits.account_linger_us);
     ck_assert_uint_eq(metrics.now_accounts, 0);
-    rig_close(&rig);
 }
 
 TEST(many_at_once_are_all_accepted)
@@ -216,18 +187,9 @@ TEST(many_at_once_are_all_accepted)
     ck_assert_uint_eq(metrics.now_peers, 150);
     for (int i = 0; i < 150; i++) {
         ck_assert(echoes(fds[i]));
-        close(fds[i]);
+        leave(fds[i]);
     }
-    rig_settle(&rig);
     ck_assert_uint_eq(metrics.now_peers, 0);
-    rig_close(&rig);
-}
-
-static long fail_at;
-
-static void *failing_alloc(size_t size)
-{
-    return fail_at-- == 0 ? NULL : sys_real.alloc(size);
 }
 
 /* Each allocation of accepting and serving fails in its turn: that connection ends, no other. */
@@ -240,35 +202,29 @@ TEST(out_of_memory_refuses_one_connection)
     ck_assert(echoes(served));
     for (long n = 0;; n++) {
         ck_assert_int_lt(n, 50);
-        sys.alloc = failing_alloc;
-        fail_at = n;
+        memory_fail(n);
         int fd = connect_client();
         bool ok = echoes(fd);
-        sys.alloc = sys_real.alloc;
+        memory_back();
         ck_assert(echoes(served));
         ck_assert_int_eq(ok, !rig_closed(fd));
-        close(fd);
-        rig_settle(&rig);
+        leave(fd);
         ck_assert_uint_eq(metrics.now_peers, 1);
         if (ok)
             break;
         n_failed++;
     }
     ck_assert_uint_ge(n_failed, 1);
-    close(served);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 TEST(out_of_memory_makes_no_listener_and_closes_the_socket)
 {
-    rig_open(&rig, &options);
+    open_rig();
     for (long n = 0; n < 2; n++) {
         int fd = listen_unix(path, 0600, (gid_t)-1);
-        sys.alloc = failing_alloc;
-        fail_at = n;
+        memory_fail(n);
         int r = server_listen(rig.server, &toy_dialect, NULL, fd);
-        sys.alloc = sys_real.alloc;
+        memory_back();
         if (n == 0)
             ck_assert_int_eq(r, -ENOMEM);
         if (r < 0)
@@ -276,12 +232,11 @@ TEST(out_of_memory_makes_no_listener_and_closes_the_socket)
         else
             server_stop_listening(rig.server);
     }
-    rig_close(&rig);
 }
 
 TEST(what_is_no_unix_socket_is_not_adopted)
 {
-    rig_open(&rig, &options);
+    open_rig();
     int pipe_fds[2];
 
     ck_assert_int_eq(pipe(pipe_fds), 0);
@@ -289,7 +244,6 @@ TEST(what_is_no_unix_socket_is_not_adopted)
     ck_assert_int_eq(close(pipe_fds[0]), -1); /* it was taken over, and closed */
     close(pipe_fds[1]);
     ck_assert_uint_eq(metrics.peers_refused, 1);
-    rig_close(&rig);
 }
 
 TEST(stopping_to_listen_keeps_the_peers)
@@ -306,9 +260,8 @@ TEST(stopping_to_listen_keeps_the_peers)
     ck_assert_int_eq(connect(late, (const struct sockaddr *)&address, sizeof(address)), -1);
     ck_assert_int_eq(errno, ECONNREFUSED);
     close(late);
-    rig_close(&rig);
+    server_close_peers(rig.server, CLOSE_SHUTDOWN);
     ck_assert(rig_closed(fd));
-    close(fd);
 }
 
 TEST(shutting_down_closes_every_peer_and_says_so)
@@ -332,9 +285,7 @@ TEST(shutting_down_closes_every_peer_and_says_so)
     ck_assert_uint_eq(toy_n_cancelled, 3);
     for (int i = 0; i < 3; i++) {
         ck_assert(rig_closed(fds[i]));
-        close(fds[i]);
     }
-    rig_close(&rig);
 }
 
 static unsigned accepts_before;
@@ -356,14 +307,13 @@ static int another_user(int fd, struct ucred *ret)
 TEST(a_request_does_not_wait_for_the_connects_of_others)
 {
     uint8_t frame[4];
-    int fds[50];
 
     open_server();
     int fd = connect_client();
     ck_assert(echoes(fd));
     sys.peer_cred = another_user;
     for (int i = 0; i < 50; i++)
-        fds[i] = connect_client();
+        (void)connect_client();
     rig_send(fd, frame, toy_frame(frame, TOY_NOTE, 1, sizeof(frame)));
     toy_on_dispatch = note_accepts;
     n_accepts = 0;
@@ -371,11 +321,6 @@ TEST(a_request_does_not_wait_for_the_connects_of_others)
     ck_assert_uint_eq(toy_n_log, 2);
     ck_assert_uint_le(accepts_before, 1);
     ck_assert_uint_eq(metrics.now_peers, 51);
-    for (int i = 0; i < 50; i++)
-        close(fds[i]);
-    close(fd);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 TEST(every_close_reason_has_a_name)

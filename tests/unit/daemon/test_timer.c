@@ -5,6 +5,7 @@
 #include "base/sys.h"
 #include "base/timer.h"
 #include "rig.h"
+#include "scarce.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <stdbool.h>
@@ -220,22 +221,16 @@ TEST(fire_may_make_the_heap_move)
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
-static void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
-}
-
 TEST(a_place_is_reserved_or_refused_and_arming_never_fails)
 {
     static struct timer many[65], one_more;
 
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     ck_assert_int_eq(timer_init(&many[0], &timers, count), -ENOMEM);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     for (size_t i = 0; i < 64; i++)
         ck_assert_int_eq(timer_init(&many[i], &timers, count), 0);
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     ck_assert_int_eq(timer_init(&many[64], &timers, count), -ENOMEM);
     ck_assert_uint_eq(timers.registered, 64);
     for (size_t i = 0; i < 64; i++) /* without memory */
@@ -246,7 +241,7 @@ TEST(a_place_is_reserved_or_refused_and_arming_never_fails)
     timer_arm(&one_more, rig_clock_us);
     rig_clock_us += 100;
     ck_assert_uint_eq(timers_run(&timers), 64);
-    sys.alloc = sys_real.alloc;
+    memory_back();
     timer_done(&one_more);
     for (size_t i = 0; i < 64; i++)
         timer_done(&many[i]); /* many[3] a second time, which is harmless */

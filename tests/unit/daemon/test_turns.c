@@ -212,7 +212,7 @@ TEST(replies_that_are_drained_fast_go_out_a_few_at_a_time)
     floods_fd = peer->fd;
     ck_assert_int_eq(setsockopt(peer->fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
     (void)stuff(fd, 250, 2000);
-    ck_assert_uint_gt(peer->out.unsent, 200000);
+    ck_assert_uint_gt(metrics.now_unsent_bytes, 200000);
     quiet_fd = connect_as(2000, 2);
     quiet = peer;
     ck_assert_uint_gt(rig_receive(fd, got, sizeof(got), NULL), 50000);

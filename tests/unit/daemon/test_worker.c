@@ -8,6 +8,7 @@
 #include "base/worker.h"
 #include "cocod.h"
 #include "observe/metrics.h"
+#include "scarce.h"
 #include "support.h"
 #include <dirent.h>
 #include <errno.h>
@@ -294,15 +295,9 @@ TEST(work_that_hangs_is_said_to_hang_until_it_ends)
     sys.now_us = sys_real.now_us;
 }
 
-static void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
-}
-
 TEST(without_memory_there_is_no_worker)
 {
-    sys.alloc = no_memory;
+    memory_fail_from(0);
     ck_assert_ptr_null(worker_new(base, &timers, "a test", cocod_worker_hangs));
     sys = sys_real;
     worker_free(NULL);

@@ -35,16 +35,19 @@ const char *call_of(const char *method, const char *parameters)
 }
 
 /* A socket holds less than a message may have. */
-void say(int fd, const char *call)
+void say_bytes(int fd, const char *bytes, size_t size)
 {
-    size_t size = strlen(call) + 1;
-
     for (size_t at = 0; at < size;) {
         size_t n = size - at < 65536 ? size - at : 65536;
-        rig_send(fd, call + at, n);
+        rig_send(fd, bytes + at, n);
         take_turn();
         at += n;
     }
+}
+
+void say(int fd, const char *call)
+{
+    say_bytes(fd, call, strlen(call) + 1);
 }
 
 struct json_object *hear(int fd)

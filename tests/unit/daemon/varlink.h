@@ -19,6 +19,7 @@ void varlink_end(void);
  * Static buffer. */
 const char *call_of(const char *method, const char *parameters);
 void say(int fd, const char *call);
+void say_bytes(int fd, const char *bytes, size_t size);
 /* One reply; NULL: none. */
 struct json_object *hear(int fd);
 /* A call that succeeds: its parameters. */

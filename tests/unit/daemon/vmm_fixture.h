@@ -26,8 +26,6 @@ static bool is_open;
 static struct rig_options options;
 static struct rig_message message;
 static char table_path[128];
-static int opened[80];
-static unsigned n_opened;
 
 static inline void setup(void)
 {
@@ -40,7 +38,6 @@ static inline void setup(void)
     rig_chain(&options.certs, 0);
     options.quotes.n_backends = 1;
     is_open = false;
-    n_opened = 0;
 }
 
 static inline void open_rig(void)
@@ -51,8 +48,7 @@ static inline void open_rig(void)
 
 static inline void teardown(void)
 {
-    for (unsigned i = 0; i < n_opened; i++)
-        close(opened[i]);
+    rig_close_kept();
     if (is_open) {
         rig_settle(&rig);
         ck_assert_uint_eq(metrics.now_requests, 0);
@@ -62,22 +58,15 @@ static inline void teardown(void)
     fake_qgs_close_all();
 }
 
-/* The teardown closes it. */
-static inline int kept(int fd)
-{
-    ck_assert_uint_lt(n_opened, sizeof(opened) / sizeof(opened[0]));
-    return opened[n_opened++] = fd;
-}
-
 /* A connection that has not said HELLO. */
 static inline int connect_vmm(void)
 {
-    return kept(rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL));
+    return rig_keep(rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL));
 }
 
 static inline int open_table(int flags)
 {
-    int fd = kept(open(table_path, flags | O_CLOEXEC, 0600));
+    int fd = rig_keep(open(table_path, flags | O_CLOEXEC, 0600));
 
     ck_assert_int_ge(fd, 0);
     return fd;
@@ -107,11 +96,7 @@ static inline int open_session(uint32_t features)
 /* Closes it now. */
 static inline void leave(int fd)
 {
-    for (unsigned i = 0; i < n_opened; i++)
-        if (opened[i] == fd)
-            opened[i] = opened[--n_opened];
-    close(fd);
-    rig_settle(&rig);
+    rig_leave(&rig, fd);
 }
 
 /* Says HELLO, and is answered so. */
@@ -126,7 +111,7 @@ static inline void say_hello(int fd, uint32_t features, const char *name, uint32
     rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
     rig_expect(fd, &message, COCO_HELLO_REPLY, 1, status);
     if (message.passed_fd >= 0)
-        kept(message.passed_fd);
+        rig_keep(message.passed_fd);
     if (ret)
         ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, ret), 0);
 }

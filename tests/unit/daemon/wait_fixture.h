@@ -91,9 +91,9 @@ static inline int take_answer(const struct session *session)
     ck_assert_int_eq(coco_snp_table_decode(reply.table, reply.table_size, &table), 0);
     if (table.n_entries == 0)
         return 0;
-    const struct store_key *key = certs_generation_key(rig.certs, reply.generation);
+    const struct chain_key *key = certs_generation_key(rig.certs, reply.generation);
     ck_assert_ptr_nonnull(key);
-    return strcmp(key->tcb, "3.0.8.115") == 0 ? 8 : 9;
+    return key->tcb.snp;
 }
 
 /* The answer when it comes; *ret_us: how long that takes. Fails after what was promised. */

@@ -5,7 +5,7 @@
  */
 #include "fuzz/snp_table_oracle.h"
 #include "support.h"
-#include <stdbool.h>
+#include <stdio.h>
 
 static const uint8_t der7[] = {0x30, 5, 0, 1, 2, 3, 4};
 static const uint8_t der5[] = {0x30, 3, 0, 1, 2};
@@ -13,17 +13,10 @@ static const uint8_t der5[] = {0x30, 3, 0, 1, 2};
 /* Written from the text forms of the GUIDs, independently of the table in snp_table.c. */
 static void guid_bytes(const char *text, uint8_t out[16])
 {
-    char hex[33];
-    size_t n = 0, size;
-
-    for (const char *p = text; *p; p++)
-        if (*p != '-')
-            hex[n++] = *p;
-    hex[n] = 0;
-    uint8_t *bytes = test_unhex(hex, &size);
-    ck_assert_uint_eq(size, 16);
-    memcpy(out, bytes, 16);
-    free(bytes);
+    for (size_t i = 0; i < 16; i++, text += 2) {
+        text += *text == '-';
+        ck_assert_int_eq(sscanf(text, "%2hhx", &out[i]), 1);
+    }
 }
 
 TEST(guids_in_text_order)
@@ -339,7 +332,6 @@ TEST(seventeen_entries_are_refused)
 
     for (size_t i = 0; i < 17; i++) {
         size_t offset = (size_t)18 * 24 + i;
-
         memcpy(bytes + 24 * i, coco_snp_guid(COCO_SNP_CRL), 16);
         bytes[24 * i + 16] = (uint8_t)offset;
         bytes[24 * i + 17] = (uint8_t)(offset >> 8);
@@ -351,15 +343,14 @@ TEST(seventeen_entries_are_refused)
 /* Validates a table of these kinds, each with a good blob. */
 static int publish(const char *kinds)
 {
+    static const char letters[] = "RSCLX";
+    static const enum coco_snp_kind of[] = {COCO_SNP_ARK, COCO_SNP_ASK, COCO_SNP_VCEK,
+                                            COCO_SNP_VLEK, COCO_SNP_CRL};
     struct coco_snp_table table = {0};
     const char *why = NULL;
 
     for (const char *p = kinds; *p; p++) {
-        enum coco_snp_kind kind = *p == 'R'   ? COCO_SNP_ARK
-                                  : *p == 'S' ? COCO_SNP_ASK
-                                  : *p == 'C' ? COCO_SNP_VCEK
-                                  : *p == 'L' ? COCO_SNP_VLEK
-                                              : COCO_SNP_CRL;
+        enum coco_snp_kind kind = of[strchr(letters, *p) - letters];
         ck_assert_int_eq(coco_snp_table_add(&table, kind, der7, sizeof(der7)), 0);
     }
     int r = coco_snp_table_validate(&table, &why);
@@ -506,12 +497,11 @@ TEST(at_most_16384_bytes)
 
 TEST(pages)
 {
-    ck_assert_uint_eq(coco_npages(24), 1);
-    ck_assert_uint_eq(coco_npages(4095), 1);
-    ck_assert_uint_eq(coco_npages(4096), 1);
-    ck_assert_uint_eq(coco_npages(4097), 2);
-    ck_assert_uint_eq(coco_npages(4772), 2);
-    ck_assert_uint_eq(coco_npages(16384), 4);
+    static const uint32_t pages[][2] = {{24, 1},   {4095, 1}, {4096, 1},
+                                        {4097, 2}, {4772, 2}, {16384, 4}};
+
+    for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++)
+        ck_assert_uint_eq(coco_npages(pages[i][0]), pages[i][1]);
 }
 
 /* In memory of its exact size, where ASan and valgrind see a byte too far. */
@@ -542,8 +532,7 @@ static void mutate(uint8_t *bytes, size_t size)
 TEST(truncations_and_flips)
 {
     struct coco_snp_table table = {0};
-    uint8_t out[1024];
-    uint8_t *der = make_der(300);
+    uint8_t out[1024], *der = make_der(300);
 
     ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_ARK, der7, sizeof(der7)), 0);
     ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_VCEK, der, 300), 0);
@@ -596,11 +585,10 @@ TEST(real_certificates_are_der_sequences)
         if (!path)
             return;
         uint8_t *blob = test_read_file(path, &size);
+        enum coco_snp_kind kind = i == 3 ? COCO_SNP_CRL : COCO_SNP_VCEK;
         if (i == 3)
             ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_VCEK, der7, sizeof(der7)), 0);
-        ck_assert_int_eq(coco_snp_table_add(&table, i == 3 ? COCO_SNP_CRL : COCO_SNP_VCEK, blob,
-                                            size),
-                         0);
+        ck_assert_int_eq(coco_snp_table_add(&table, kind, blob, size), 0);
         ck_assert_int_eq(coco_snp_table_validate(&table, NULL), 0);
         /* One byte more or less is not a certificate any more. */
         table.entries[table.n_entries - 1].length--;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod-sev: what it asks of /dev/sev and what it never does, what each failure becomes, and whom it
- * serves; then the program itself, on a machine that has no /dev/sev, or may have one.
+ * cocod-sev: what it asks of /dev/sev and what it never does, what each failure becomes, and whom
+ * it serves; then the program itself, on a machine that has no /dev/sev, or may have one.
  */
 #include "fake_device.h"
+#include "local_socket.h"
 #include "process.h"
 #include "sev/helper.h"
 #include "status.h"
@@ -16,14 +17,6 @@
 
 static struct helper helper;
 static char folder[80], path[108];
-
-static struct sockaddr_un address(void)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-
-    memcpy(a.sun_path, path, strlen(path));
-    return a;
-}
 
 /* One for all tests of this process. */
 static const char *own_folder(void)
@@ -38,7 +31,7 @@ static void setup(void)
     fake_device_setup();
     (void)snprintf(path, sizeof(path), "%s/sev.sock", own_folder());
     (void)unlink(path);
-    struct sockaddr_un a = address();
+    struct sockaddr_un a = unix_address(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
     ck_assert_int_eq(listen(fd, 16), 0);
@@ -64,10 +57,9 @@ static void run(void)
 
 static int dial(void)
 {
-    struct sockaddr_un a = address();
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = unix_connect(path, 0);
 
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    ck_assert_int_ge(fd, 0);
     return fd;
 }
 
@@ -356,7 +348,7 @@ TEST(program_with_a_socket_of_its_own)
     while (stat(path, &st) < 0 || access(path, R_OK) < 0)
         usleep(1000);
     ck_assert_uint_eq(st.st_mode & 0777, 0600);
-    struct sockaddr_un a = address();
+    struct sockaddr_un a = unix_address(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     while (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
         usleep(1000); /* bound, not yet listening */

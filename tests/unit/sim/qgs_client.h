@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "local_socket.h"
 #include "qgs_msg.h"
 #include "qgs_sim.h"
 #include "support.h"
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define LONG_MS 10000u /* nothing here takes that long unless it hangs */
@@ -54,16 +54,9 @@ static inline void sim_start(void)
 
 static inline int try_connect(void)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = unix_connect(path, SOCK_NONBLOCK);
 
-    ck_assert_int_ge(fd, 0);
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-        return fd;
-    int e = -errno;
-    close(fd);
-    return e;
+    return fd < 0 ? -errno : fd;
 }
 
 static inline int open_one(void)

@@ -259,8 +259,8 @@ TEST(pieces_from_1_26)
     ck_assert_msg(tdx_verify_quote(reply, size, report, &why) == 0, "%s", why);
 }
 
-/* Up to DCAP 1.20: its library says 1.0, pads collateral for everybody, reads whole frames, and knows
- * no raw form: a bare TDREPORT announces a length. */
+/* Up to DCAP 1.20: its library says 1.0, pads collateral for everybody, reads whole frames, and
+ * knows no raw form: a bare TDREPORT announces a length. */
 TEST(one_of_1_20)
 {
     static const uint8_t collateral[] = {0, 0, 0, 26, 1, 0, 1, 0, 2, 0, 0, 0, 26, 0,   0,
