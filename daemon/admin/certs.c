@@ -31,7 +31,7 @@ static void on_cancel(struct request *request)
 /* NULL: answered with an error. */
 static struct certs_job *new_job(const struct call *call, enum certs_job_kind kind)
 {
-    if (!certs_has_store(call->admin->certs)) {
+    if (!certs_status(call->admin->certs).store_path) {
         admin_send_error(call, ADMIN_INTERFACE ".NoStore", NULL, NULL);
         return NULL;
     }
@@ -201,7 +201,7 @@ void admin_verify(const struct call *call)
 
 static bool is_served(const struct certs *certs, const struct chain_key *key)
 {
-    const struct chain *chain = certs ? certs_chain(certs) : NULL;
+    const struct chain *chain = certs ? certs_status(certs).chain : NULL;
 
     return chain && store_key_equal(key, &chain->key);
 }
@@ -319,9 +319,9 @@ void admin_list_certificates(const struct call *call)
     const struct certs *certs = call->admin->certs;
     struct json_object *object = json_object_new_object();
 
-    admin_add_hex64(object, "generation", certs_generation(certs));
+    admin_add_hex64(object, "generation", certs_status(certs).generation);
     json_set(object, "certificates",
-             certificates(certs_chain(certs), certs_serves_crl(certs) ? certs_crl(certs) : NULL));
+             certificates(certs_status(certs).chain, certs_status(certs).crl_in_table));
     admin_send_parameters(call, object);
 }
 
@@ -366,7 +366,7 @@ static bool read_key(const struct call *call, const char *text, struct chain_key
 void admin_get_chain(const struct call *call)
 {
     const struct certs *certs = call->admin->certs;
-    const struct chain *served = certs_chain(certs);
+    const struct chain *served = certs_status(certs).chain;
     struct chain_key key;
     const char *text;
 
@@ -375,10 +375,8 @@ void admin_get_chain(const struct call *call)
         return;
     }
     if (!text && served) {
-        admin_send_parameters(call,
-                              chain_parameters(served,
-                                               certs_serves_crl(certs) ? certs_crl(certs) : NULL,
-                                               certs_table(certs)));
+        admin_send_parameters(call, chain_parameters(served, certs_status(certs).crl_in_table,
+                                                     certs_status(certs).table));
         return;
     }
     if (!text) {
@@ -427,11 +425,11 @@ static struct json_object *preflight_parameters(const struct certs_job *job)
  * "" where the platform would be needed and is not known. */
 static const char *preflight_key(const struct call *call, struct chain_key *ret)
 {
-    const struct platform_state *platform = certs_platform(call->admin->certs);
+    const struct platform_state *platform = certs_status(call->admin->certs).platform;
     struct platform_state wanted = {.vlek_en = false};
     const char *tcb, *product, *chip, *signer;
     char text[STORE_KEY_SIZE];
-    enum coco_snp_signer kind = certs_signer(call->admin->certs);
+    enum coco_snp_signer kind = certs_status(call->admin->certs).signer;
 
     if (!admin_optional_string(call, "tcb", &tcb) || !tcb)
         return "tcb";
@@ -459,7 +457,7 @@ static const char *preflight_key(const struct call *call, struct chain_key *ret)
     if (coco_snp_tcb_parse(key.product, tcb, &key.tcb) < 0)
         return "tcb";
     if (vlek) {
-        (void)snprintf(key.csp, sizeof(key.csp), "%s", certs_vlek_csp(call->admin->certs));
+        (void)snprintf(key.csp, sizeof(key.csp), "%s", certs_status(call->admin->certs).vlek_csp);
     } else if (!chip) {
         memcpy(key.chip_id, wanted.chip_id, sizeof(key.chip_id));
         if (coco_snp_product_chip_id_size(key.product) !=

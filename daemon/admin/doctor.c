@@ -82,7 +82,7 @@ static void check_configuration(struct examination *e)
 
 static void check_service(struct examination *e)
 {
-    if (certs_drained(e->admin->certs))
+    if (certs_status(e->admin->certs).drained)
         say(e, BAD, "\"cococtl resume\", when the work is done",
             "drained: every request is told to come again");
     else
@@ -131,10 +131,10 @@ static void check_files(struct examination *e)
 static void check_device(struct examination *e)
 {
     const struct certs *certs = e->admin->certs;
-    const struct platform_state *platform = certs_platform(certs);
-    const char *problem = certs_problem(certs, CERTS_TROUBLE_PLATFORM);
-    const char *source = certs_platform_source(certs);
-    const char *roots = certs_problem(certs, CERTS_TROUBLE_ROOTS);
+    const struct platform_state *platform = certs_status(certs).platform;
+    const char *problem = certs_status(certs).problem[CERTS_TROUBLE_PLATFORM];
+    const char *source = certs_status(certs).platform_source;
+    const char *roots = certs_status(certs).problem[CERTS_TROUBLE_ROOTS];
 
     if (roots)
         say(e, WARNING, "take that file out of [certs] root, or install a newer cocod", "%s",
@@ -159,13 +159,14 @@ static void check_device(struct examination *e)
 static void check_tcb(struct examination *e)
 {
     const struct certs *certs = e->admin->certs;
-    const struct platform_state *platform = certs_platform(certs);
-    const struct chain *chain = certs_chain(certs);
-    const char *problem = certs_problem(certs, CERTS_TROUBLE_CHAIN);
+    const struct platform_state *platform = certs_status(certs).platform;
+    const struct chain *chain = certs_status(certs).chain;
+    const char *problem = certs_status(certs).problem[CERTS_TROUBLE_CHAIN];
     char tcb[COCO_SNP_TCB_TEXT_SIZE];
 
     if (problem || !chain) {
-        bool vlek = platform && platform->vlek_en && certs_signer(certs) != COCO_SNP_SIGNER_VCEK;
+        bool vlek =
+            platform && platform->vlek_en && certs_status(certs).signer != COCO_SNP_SIGNER_VCEK;
         say(e, chain ? WARNING : BAD,
             vlek ? "\"cococtl certs list\" shows what is stored; \"cococtl certs import PATH\""
                  : "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
@@ -185,8 +186,8 @@ static void check_tcb(struct examination *e)
 static void check_vlek(struct examination *e)
 {
     const struct certs *certs = e->admin->certs;
-    const struct platform_state *platform = certs_platform(certs);
-    const struct chain *chain = certs_chain(certs);
+    const struct platform_state *platform = certs_status(certs).platform;
+    const struct chain *chain = certs_status(certs).chain;
     static const char load[] = "\"systemctl start cocod-vlek-load\" loads it; at each boot before "
                                "the first guest";
 
@@ -200,7 +201,7 @@ static void check_vlek(struct examination *e)
             "stored; or "
             "set signer = vcek there",
             "one is loaded, and its chain is not served");
-    else if (certs_signer(certs) == COCO_SNP_SIGNER_VLEK)
+    else if (certs_status(certs).signer == COCO_SNP_SIGNER_VLEK)
         say(e, BAD, load, "none is loaded, and signer = vlek");
     else if (platform->mask_chip_key)
         say(e, BAD, load, "none is loaded, and the chip's own key is masked: nothing signs");
@@ -210,7 +211,7 @@ static void check_vlek(struct examination *e)
 
 static void check_expiry(struct examination *e)
 {
-    const struct chain *chain = certs_chain(e->admin->certs);
+    const struct chain *chain = certs_status(e->admin->certs).chain;
     char day[24];
 
     if (!chain) {
@@ -231,13 +232,13 @@ static void check_expiry(struct examination *e)
 static void check_crl(struct examination *e)
 {
     static const char fetch[] = "\"cococtl certs fetch\" gets the current one";
-    const struct crl *crl = certs_crl(e->admin->certs);
-    const char *alarm = certs_problem(e->admin->certs, CERTS_TROUBLE_ALARM);
+    const struct crl *crl = certs_status(e->admin->certs).crl;
+    const char *alarm = certs_status(e->admin->certs).problem[CERTS_TROUBLE_ALARM];
     char day[24];
 
     if (alarm) {
         say(e, WARNING, fetch, "%s", alarm);
-    } else if (!certs_chain(e->admin->certs)) {
+    } else if (!certs_status(e->admin->certs).chain) {
         say(e, SKIPPED, NULL, "no chain is served");
     } else if (!crl) {
         say(e, WARNING, fetch, "there is none: a revoked chain would not be noticed");
@@ -253,7 +254,7 @@ static void check_crl(struct examination *e)
 
 static void check_clock(struct examination *e)
 {
-    const char *problem = certs_problem(e->admin->certs, CERTS_TROUBLE_CLOCK);
+    const char *problem = certs_status(e->admin->certs).problem[CERTS_TROUBLE_CLOCK];
 
     if (problem)
         say(e, BAD, "set the clock (\"timedatectl\"), and keep it with chrony or timesyncd", "%s",
@@ -264,15 +265,16 @@ static void check_clock(struct examination *e)
 
 static void check_table_file(struct examination *e)
 {
-    const char *problem = certs_problem(e->admin->certs, CERTS_TROUBLE_FILE);
+    const char *problem = certs_status(e->admin->certs).problem[CERTS_TROUBLE_FILE];
 
     if (problem)
         say(e, BAD, "its folder must be there, be cocod's, and have room", "%s", problem);
-    else if (certs_flooded(e->admin->certs))
+    else if (certs_status(e->admin->certs).flooded)
         say(e, WARNING, "\"cococtl doctor\", as root, says whose they are; end that process",
-            "%s: more locks are kept on it than VMs need", certs_table_path(e->admin->certs));
+            "%s: more locks are kept on it than VMs need",
+            certs_status(e->admin->certs).table_path);
     else
-        say(e, GOOD, NULL, "%s", certs_table_path(e->admin->certs));
+        say(e, GOOD, NULL, "%s", certs_status(e->admin->certs).table_path);
 }
 
 /* --- quotes ----------------------------------------------------------------------------------- */
@@ -342,7 +344,7 @@ void admin_diagnose(const struct call *call)
     };
     struct examination e = {.admin = call->admin, .checks = json_object_new_array()};
     struct json_object *object = json_object_new_object();
-    bool has_certs = certs_offered(call->admin->certs);
+    bool has_certs = certs_status(call->admin->certs).offered;
 
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         e.name = checks[i].name;
@@ -352,8 +354,9 @@ void admin_diagnose(const struct call *call)
             checks[i].check(&e);
     }
     json_set(object, "checks", e.checks);
-    admin_add_text(object, "storePath", certs_store_path(call->admin->certs));
-    admin_add_text(object, "tableFile", has_certs ? certs_table_path(call->admin->certs) : NULL);
+    admin_add_text(object, "storePath", certs_status(call->admin->certs).store_path);
+    admin_add_text(object, "tableFile",
+                   has_certs ? certs_status(call->admin->certs).table_path : NULL);
     struct quotes_status quotes;
     quotes_get_status(call->admin->quotes, &quotes);
     admin_add_int_if(object, "quoteAt", quotes.quote_s > 0, (uint64_t)quotes.quote_s);

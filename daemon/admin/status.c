@@ -42,7 +42,7 @@ void admin_gather(const void *from, void (*each)(void *data, const char *reason)
         each(data, "reading the configuration hangs: a disk, a file system or a name service does "
                    "not answer; look at `dmesg`, and at what [admin] and vmm_users name; the "
                    "configuration before stays in force");
-    if (certs_drained(admin->certs))
+    if (certs_status(admin->certs).drained)
         each(data, "drained by an administrator: every request is told to come again; \"cococtl "
                    "resume\" ends it");
     for (size_t i = 0; i < n; i++)
@@ -95,14 +95,14 @@ static struct json_object *platform_status(const struct platform_state *platform
 static struct json_object *certificate_status(const struct certs *certs)
 {
     struct json_object *object = json_object_new_object();
-    const struct chain *chain = certs_chain(certs);
-    const struct blob *table = certs_table(certs);
+    const struct chain *chain = certs_status(certs).chain;
+    const struct blob *table = certs_status(certs).table;
     const char *problems[CERTS_PROBLEMS_MAX];
     size_t n = certs_problems(certs, problems);
 
-    const struct platform_state *platform = certs_platform(certs);
+    const struct platform_state *platform = certs_status(certs).platform;
 
-    admin_add_hex64(object, "generation", certs_generation(certs));
+    admin_add_hex64(object, "generation", certs_status(certs).generation);
     admin_add_if(object, "platform", platform, platform ? platform_status(platform) : NULL);
     admin_add_int(object, "tableBytes", table ? table->size : 0);
     json_set(object, "tableEntries", table ? table_entries(table) : json_object_new_array());
@@ -204,15 +204,15 @@ void admin_get_status(const struct call *call)
     const struct admin *admin = call->admin;
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
-    bool has_certs = certs_offered(admin->certs), has_quotes = quotes_offered(admin->quotes);
+    bool has_certs = certs_status(admin->certs).offered, has_quotes = quotes_offered(admin->quotes);
 
     admin_gather(admin, add_reason, array);
     admin_add_text(object, "version", COCO_VERSION_STRING);
     admin_add_hex64(object, "instance", admin->instance);
     admin_add_int(object, "pid", (uint64_t)getpid());
     admin_add_int(object, "uptimeMs", (sys.now_us() - admin->ready_us) / 1000u);
-    admin_add_text(object, "state", certs_state_name(certs_get_state(admin->certs)));
-    admin_add_bool(object, "drained", certs_drained(admin->certs));
+    admin_add_text(object, "state", certs_state_name(certs_status(admin->certs).state));
+    admin_add_bool(object, "drained", certs_status(admin->certs).drained);
     admin_add_bool(object, "degraded", json_length(array) > 0);
     json_set(object, "reasons", array);
     admin_add_if(object, "certificates", has_certs,
@@ -258,7 +258,7 @@ void admin_set_log_level(const struct call *call)
 static void set_drained(const struct call *call, bool drained)
 {
     struct json_object *object = json_object_new_object();
-    bool before = certs_drained(call->admin->certs);
+    bool before = certs_status(call->admin->certs).drained;
 
     certs_set_drained(call->admin->certs, drained);
     quotes_set_drained(call->admin->quotes, drained);

@@ -40,7 +40,7 @@ void admin_begin_update(const struct call *call)
         certs_update_begin(admin->certs, (uint64_t)json_object_get_int64(timeout) * 1000u, reason);
     if (r == -EBUSY) {
         admin_send_error(call, ADMIN_INTERFACE ".Busy", "reason",
-                         certs_update_reason(admin->certs));
+                         certs_status(admin->certs).update_reason);
         return;
     }
     if (r < 0) {
@@ -49,8 +49,8 @@ void admin_begin_update(const struct call *call)
     }
     admin->updater = call->peer;
     object = json_object_new_object();
-    admin_add_text(object, "tableFile", certs_table_path(admin->certs));
-    admin_add_hex64(object, "generation", certs_generation(admin->certs));
+    admin_add_text(object, "tableFile", certs_status(admin->certs).table_path);
+    admin_add_hex64(object, "generation", certs_status(admin->certs).generation);
     admin_send_parameters(call, object);
 }
 
@@ -112,14 +112,15 @@ static void told_end(void *data, int result)
         return;
     }
     struct json_object *object = json_object_new_object();
-    const struct chain *chain = certs_chain(certs);
+    const struct chain *chain = certs_status(certs).chain;
     char text[STORE_KEY_SIZE];
-    admin_add_text(object, "state", certs_state_name(certs_get_state(certs)));
+    admin_add_text(object, "state", certs_state_name(certs_status(certs).state));
     if (chain) {
         store_key_format(&chain->key, text);
     }
     admin_add_text(object, "key", chain ? text : NULL);
-    admin_add_int(object, "tableBytes", certs_table(certs) ? certs_table(certs)->size : 0);
+    admin_add_int(object, "tableBytes",
+                  certs_status(certs).table ? certs_status(certs).table->size : 0);
     admin_complete(request, admin_reply(object));
 }
 
@@ -137,7 +138,7 @@ static void tell_forced(const struct peer *peer, const struct certs *certs,
                         struct json_object *names)
 {
     const struct account_key *key = &peer->account->key;
-    const char *reason = certs_update_reason(certs);
+    const char *reason = certs_status(certs).update_reason;
     size_t n = json_object_array_length(names);
 
     for (size_t i = 0; i < n; i++) {
@@ -171,7 +172,7 @@ void admin_end_update(const struct call *call)
         admin_refuse_parameter(call, "void");
         return;
     }
-    if (admin->updater != call->peer || !certs_update_active(admin->certs)) {
+    if (admin->updater != call->peer || !certs_status(admin->certs).updating) {
         admin_send_error(call, ADMIN_INTERFACE ".NotUpdating", NULL, NULL);
         return;
     }

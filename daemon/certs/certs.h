@@ -5,81 +5,15 @@
  */
 #pragma once
 
-#include "base/blob.h"
-#include "base/timer.h"
-#include "base/worker.h"
-#include "certs/load.h"
-#include "certs/table_file.h"
+#include "certs/gate.h"
+#include "certs/jobs.h"
+#include "certs/locks.h"
+#include "certs/options.h"
+#include "certs/publication.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
-/* architecture: SERVING → DRAINING → UPDATING → SERVING. */
-enum certs_state {
-    CERTS_SERVING,
-    CERTS_DRAINING, /* a new generation waits until the leases on the old one are given back */
-    CERTS_UPDATING, /* somebody else holds the write lock: a firmware update is running */
-};
-
-const char *certs_state_name(enum certs_state state);
-
-/* How a CERTS_GET ends, and its name in metrics. */
-#define CERTS_END_TABLE_OF(X)           \
-    X(CERTS_END_TABLE, "table")         \
-    X(CERTS_END_EMPTY, "empty")         \
-    X(CERTS_END_ENOSPC, "enospc")       \
-    X(CERTS_END_EAGAIN, "eagain")       \
-    X(CERTS_END_ECANCELED, "ecanceled") \
-    X(CERTS_END_REFUSED, "refused")
-
-/* Why the table is empty, or from STARTING on, why CERTS_GET is EAGAIN; and its name in metrics. */
-#define CERTS_REASON_TABLE_OF(X)                                                                   \
-    X(CERTS_REASON_NONE, "none")                                                                   \
-    X(CERTS_REASON_NOT_CONFIGURED, "not_configured") /* there is no chain, store or platform */    \
-    X(CERTS_REASON_NO_CHAIN, "no_chain")             /* there is none for this platform */         \
-    X(CERTS_REASON_EXPIRED, "expired")               /* it has a date that is over, or not yet */  \
-    X(CERTS_REASON_REFUSED, "refused")               /* it does not verify */                      \
-    X(CERTS_REASON_PLATFORM, "platform_unknown")     /* the platform cannot be read */             \
-    X(CERTS_REASON_LOAD, "load_failed")              /* for want of memory or of the worker */     \
-    X(CERTS_REASON_STARTING, "starting")             /* nothing was published yet */               \
-    X(CERTS_REASON_DRAINING, "draining")             /* a table, or an update, waits for leases */ \
-    X(CERTS_REASON_UPDATING, "updating")             /* a firmware update runs */                  \
-    X(CERTS_REASON_READING, "platform_reading")      /* reading, or loading, took too long */      \
-    X(CERTS_REASON_UNREAD, "platform_unread")        /* reading it failed for the first time */    \
-    X(CERTS_REASON_DRAINED, "drained")               /* an administrator wants it so */            \
-    X(CERTS_REASON_LIMIT, "limit")   /* as many of the session, or account, wait as may */         \
-    X(CERTS_REASON_MEMORY, "memory") /* there is none for one that waits */
-
-#define CERTS_ID(id, name) id,
-enum certs_end {
-    CERTS_END_TABLE_OF(CERTS_ID) CERTS_ENDS,
-};
-enum certs_reason {
-    CERTS_REASON_TABLE_OF(CERTS_ID) CERTS_REASONS,
-};
-#undef CERTS_ID
-
-/* What the metrics page says of them: from a struct certs. */
-extern const struct family_table certs_families;
-
-struct certs_options {
-    size_t n_chain;     /* 0: this host serves no SNP certificates */
-    char *const *chain; /* files, PEM or DER */
-    size_t n_roots;
-    char *const *roots;        /* files: roots trusted beside AMD's */
-    const char *store;         /* folder; NULL: none */
-    struct platform *platform; /* NULL: not known, and the files' chain is served as it is */
-    enum coco_snp_signer signer;
-    const char *vlek_csp; /* whose VLEK this host has; NULL or "": the only one that is stored */
-    bool serve_crl;
-    int64_t clock_floor_s; /* an earlier clock is wrong; 0: none is */
-    struct table_file_options table_file;
-    bool refuse_missing; /* missing_chain = refuse: EIO instead of the empty table */
-    uint64_t drain_timeout_us;
-};
-
-struct account;
 struct certs;
 struct family_table;
 struct request;
@@ -100,20 +34,6 @@ void certs_reload(struct certs *certs, const struct certs_options *options);
 /* The host's clock was set: what depends on it is judged again. */
 void certs_clock_set(struct certs *certs);
 
-/* Is there an SNP service on this host at all? A store alone makes none: nothing tells which of its
- * chains is this host's. */
-bool certs_offered(const struct certs *certs);
-
-struct certs_answer {
-    uint32_t status;          /* COCO_OK, _ENOSPC, _EAGAIN, _EIO, _EOPNOTSUPP */
-    bool wait;                /* of an EAGAIN: it need not be one, see certs_wait */
-    enum certs_reason reason; /* of EAGAIN and of the empty table; else CERTS_REASON_NONE */
-    uint64_t generation;
-    uint32_t npages;    /* that the table needs */
-    struct blob *table; /* borrowed; NULL unless COCO_OK */
-    const char *why;    /* static text: why it is no chain; NULL: it is one */
-};
-
 /* CERTS_GET. Never blocks or fails. Where the platform has not been read for 2 s, this begins a
  * reading, and until that has ended the answer is EAGAIN with `wait`. */
 struct certs_answer certs_get(struct certs *certs, uint64_t npages);
@@ -131,15 +51,11 @@ struct certs_answer certs_again(const struct certs *certs, enum certs_reason rea
 void certs_wait(struct certs *certs, struct request *request);
 
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
-#define CERTS_PAST 32u
 const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t generation);
 
 /* While drained, by an administrator, CERTS_GET is EAGAIN. */
 void certs_set_drained(struct certs *certs, bool drained);
-bool certs_drained(const struct certs *certs);
 
-uint64_t certs_generation(const struct certs *certs);
-enum certs_state certs_get_state(const struct certs *certs);
 /* What may be wrong: with the platform (or its reading), the chain, the chain that is served all
  * the same, the table file, the clock, its days that are left, the roots that the configuration
  * names. */
@@ -153,99 +69,48 @@ enum certs_trouble {
     CERTS_TROUBLE_ROOTS,
 };
 #define CERTS_PROBLEMS_MAX 7u
-/* A sentence that says what to do; NULL: nothing is wrong with it. */
-const char *certs_problem(const struct certs *certs, enum certs_trouble trouble);
+
+/* What others may know, all at one moment. What it points to stays valid until the next turn of the
+ * loop. */
+struct certs_status {
+    bool offered;           /* there is an SNP service on this host */
+    bool drained, updating; /* by an administrator; an update is under way */
+    bool flooded; /* the last look, once a minute, found more lasting locks than leases can be */
+    enum certs_state state;
+    uint64_t generation;
+    const struct blob *table;       /* that is served; NULL: nothing was published yet */
+    const struct chain *chain;      /* NULL: that table is the empty one */
+    const struct crl *crl;          /* that the chain was judged by; NULL: none */
+    const struct crl *crl_in_table; /* the same, where it is served */
+    enum coco_snp_signer signer;
+    const char *vlek_csp;                  /* "": the only one */
+    const char *platform_source;           /* "none", "fixed" or "sev" */
+    const struct platform_state *platform; /* as it was read last; NULL: not known */
+    const char *store_path;                /* NULL: there is no store */
+    const char *table_path;
+    const char *update_reason; /* of the update that is under way, or was */
+    /* Sentences that say what to do; NULL: nothing is wrong with it. */
+    const char *problem[CERTS_PROBLEMS_MAX];
+};
+struct certs_status certs_status(const struct certs *certs);
 /* All that is wrong, as above. Returns how many there are. */
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX]);
-/* The chain that is served; NULL: none. */
-const struct chain *certs_chain(const struct certs *certs);
-/* The CRL that the chain was judged by; NULL: none. */
-const struct crl *certs_crl(const struct certs *certs);
-const struct blob *certs_table(const struct certs *certs);
-bool certs_serves_crl(const struct certs *certs);
+
+/* What the metrics page says of certificates: from a struct certs. */
+extern const struct family_table certs_families;
 
 /* Who is told when the state or the generation changes. One. */
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data);
 
-/* Who knows whose lease a byte of the table file is: false where nobody's of this run. The strings
- * are valid until the next turn of the loop. One. */
-struct certs_who {
-    const char *vm;
-    pid_t pid;
-    uid_t uid;
-};
-void certs_set_namer(struct certs *certs,
-                     bool (*who)(void *data, uint64_t byte, struct certs_who *ret), void *data);
+/* Who knows whose lease a byte of the table file is. One. */
+void certs_set_namer(struct certs *certs, certs_namer *namer, void *data);
 
 /* A lease for a new session: a read-only descriptor of its own on the table file, and the first of
  * its COCO_LEASE_BYTES lease bytes. Negative errno. */
 int certs_open_lease(struct certs *certs, uint64_t *ret_base);
 
-/* --- the store, for administrators: certs_jobs.c --- */
-
-enum certs_job_kind {
-    CERTS_JOB_IMPORT,
-    CERTS_JOB_VERIFY, /* as IMPORT, and nothing is kept */
-    CERTS_JOB_LIST,
-    CERTS_JOB_CHAIN, /* also preflight: can this key be served? */
-    CERTS_JOB_REMOVE,
-};
-
-#define CERTS_JOB_FILES_MAX 64u
-
-/* Work on the store, which blocks: it runs on the worker. Made by certs_job_new; what it holds is
- * its own. */
-struct certs_job {
-    struct work work;
-    enum certs_job_kind kind;
-    struct certs *certs; /* NULL: the service is gone */
-    /* Called on the loop when it has run; NULL: nobody waits any more. Then it is freed. */
-    void (*told)(struct certs_job *job);
-    void *data;
-    struct account *account; /* who wants it, and is charged for it; NULL: the service is gone */
-    uint64_t turn;
-
-    size_t n_files; /* IMPORT, VERIFY; at most CERTS_JOB_FILES_MAX */
-    struct chain_input *files;
-    struct chain_key key; /* CHAIN, REMOVE */
-
-    int result; /* 0, or negative errno and a sentence */
-    struct why why;
-    struct store_results results; /* IMPORT, VERIFY */
-    struct store_list list;       /* LIST */
-    struct store_chain chain;     /* CHAIN */
-    struct blob *table;
-
-    char *store; /* copies: the configuration may be replaced meanwhile */
-    struct load_options judge_by;
-    struct certs_job *prev, *next;
-};
-
-/* NULL: out of memory, or there is no store. */
+/* Work on the store (jobs.h). NULL: out of memory, or there is no store. */
 struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind);
-/* A copy of the file for an IMPORT; -ENOMEM. */
-int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *data, size_t size);
-/* Takes the job over, and charges the account for it until it has ended. -EAGAIN: it is over a
- * limit (account_limit says which); then the job is freed, untold. */
-int certs_job_submit(struct certs_job *job, struct account *account);
-/* Nobody waits for it any more: if it has begun it is finished, and told nobody; else dropped. */
-void certs_job_cancel(struct certs_job *job);
-void certs_job_free(struct certs_job *job);
-
-/* "none", "fixed" or "sev": how the platform is known. */
-const char *certs_platform_source(const struct certs *certs);
-/* The folder of the store; NULL: none. */
-const char *certs_store_path(const struct certs *certs);
-bool certs_has_store(const struct certs *certs);
-/* The platform as it was read last; NULL: not known. */
-const struct platform_state *certs_platform(const struct certs *certs);
-enum coco_snp_signer certs_signer(const struct certs *certs);
-const char *certs_vlek_csp(const struct certs *certs); /* "": the only one */
-
-/* --- firmware updates: certs_update.c --- */
-
-/* What an update ended in. */
-typedef void certs_update_told(void *data, int result);
 
 /* From now on CERTS_GET is EAGAIN. -EBUSY: an update is under way; -EOPNOTSUPP: there is no table
  * file. `reason` is copied. */
@@ -256,22 +121,8 @@ int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *rea
 void certs_update_end(struct certs *certs, bool forced, certs_update_told *told, void *data);
 /* The updater is gone: ends the update once nobody holds the lock. Told nobody. */
 void certs_update_abandon(struct certs *certs);
-bool certs_update_active(const struct certs *certs);
-/* What the update that is under way gave as its reason. */
-const char *certs_update_reason(const struct certs *certs);
-const char *certs_table_path(const struct certs *certs);
 
-/* --- locks on the table file: certs_locks.c --- */
-
-struct certs_holder {
-    struct table_holder lock;
-    uint64_t since_us; /* when it was first seen */
-};
-#define CERTS_HOLDERS_MAX 256u
 /* Which locks there are on the table file now; returns how many. Not all of them where there are
  * more than `max`, or so many that finding them takes longer than 2 ms. Whose they are the kernel
  * tells nobody by that: a byte of a session's range says only to whom that range was given. */
 size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max);
-/* At the last look, once a minute: were there more locks, from the one before, than leases can be?
- */
-bool certs_flooded(const struct certs *certs);

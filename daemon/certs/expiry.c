@@ -7,17 +7,14 @@
  * when it is first seen has the closest alarm alone. From 30 days on it is a problem in the status,
  * too. While the clock is not trusted nobody knows, and nothing is told.
  */
-#include "base/container_of.h"
+#include "certs/expiry.h"
 #include "base/sys.h"
-#include "certs/parts.h"
 #include "observe/event.h"
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #define DAY_S        86400
 #define PROBLEM_DAYS 30
-#define EVERY_US     60000000u
 
 static const struct {
     int days;
@@ -39,26 +36,23 @@ static void tell(const struct chain *chain, const struct chain_cert *cert, enum 
                "%s", text);
 }
 
-void certs_look_at_expiry(struct certs *certs)
+void expiry_look(struct expiry *expiry, const struct generation *generation, bool clock_trusted)
 {
-    const struct chain *chain = certs->current.found.chain;
-    char date[32] = "?", text[sizeof(certs->expiry_problem)];
+    char date[32] = "?";
+    struct why text;
     struct tm tm;
     size_t n = 0;
 
-    certs->expiry_problem[0] = 0;
-    if (chain)
-        timer_arm(&certs->expiry, sys.now_us() + EVERY_US);
-    else
-        timer_disarm(&certs->expiry);
-    if (!chain || !certs->clock_trusted)
+    expiry->problem.text[0] = 0;
+    if (!generation_has_chain(generation) || !clock_trusted)
         return;
+    const struct chain *chain = generation->found.chain;
     const struct chain_cert *cert = chain_first_to_expire(chain);
     int64_t left_s = cert->not_after_s - sys.wall_s();
     int64_t days = left_s <= 0 ? 0 : (left_s - 1) / DAY_S + 1; /* begun ones count */
-    if (strcmp(certs->expiry_sha256, cert->sha256) != 0) {
-        memcpy(certs->expiry_sha256, cert->sha256, sizeof(certs->expiry_sha256));
-        certs->expiry_told = 0;
+    if (strcmp(expiry->sha256, cert->sha256) != 0) {
+        memcpy(expiry->sha256, cert->sha256, sizeof(expiry->sha256));
+        expiry->n_told = 0;
     }
     while (n < N_ALARMS && days <= alarms[n].days)
         n++;
@@ -68,34 +62,17 @@ void certs_look_at_expiry(struct certs *certs)
     if (gmtime_r(&t, &tm))
         (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
     if (left_s < 0)
-        snprintf(text, sizeof(text), "the %s that is served has expired on %s: get its successor",
-                 chain_cert_name(chain, cert->role), date);
+        (void)why_set(&text, 0, "the %s that is served has expired on %s: get its successor",
+                      chain_cert_name(chain, cert->role), date);
     else
-        snprintf(text, sizeof(text),
-                 "the %s that is served expires on %s, in %lld days: get its successor in time",
-                 chain_cert_name(chain, cert->role), date, (long long)days);
+        (void)
+            why_set(&text, 0,
+                    "the %s that is served expires on %s, in %lld days: get its successor in time",
+                    chain_cert_name(chain, cert->role), date, (long long)days);
     if (days <= PROBLEM_DAYS)
-        memcpy(certs->expiry_problem, text, sizeof(text));
-    if (n > certs->expiry_told) {
-        certs->expiry_told = n;
-        tell(chain, cert, alarms[n - 1].event, date, days, text);
+        expiry->problem = text;
+    if (n > expiry->n_told) {
+        expiry->n_told = n;
+        tell(chain, cert, alarms[n - 1].event, date, days, text.text);
     }
-}
-
-static void on_expiry(struct timer *timer)
-{
-    struct certs *certs = container_of(timer, struct certs, expiry);
-
-    certs_look_at_expiry(certs);
-    certs_look_at_locks(certs);
-}
-
-int certs_expiry_init(struct certs *certs)
-{
-    return timer_init(&certs->expiry, certs->timers, on_expiry);
-}
-
-void certs_expiry_done(struct certs *certs)
-{
-    timer_done(&certs->expiry);
 }

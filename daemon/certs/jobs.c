@@ -10,10 +10,10 @@
  * turn is the one after its user's last, or the present one, and the lowest goes first. One that
  * nobody waits for any more is dropped, unless it has begun.
  */
+#include "certs/jobs.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "certs/parts.h"
 #include "observe/metrics.h"
 #include "peer/account.h"
 #include <errno.h>
@@ -46,20 +46,22 @@ void certs_job_free(struct certs_job *job)
     store_list_done(&job->list);
     store_chain_done(&job->chain);
     blob_unref(job->table);
-    certs_load_options_done(&job->judge_by, job->store);
+    options_copy_done(&job->judge_by);
     sys.free(job);
 }
 
 static void run(struct work *work)
 {
-    struct certs_job *job = (struct certs_job *)work;
+    struct certs_job *job = container_of(work, struct certs_job, work);
     struct load_judge judge;
 
     (void)why_set(&job->why, 0, "out of memory");
     job->result = load_judge(&job->judge_by, &judge, &job->why);
     if (job->result < 0)
         return;
-    const struct store store = {.dir = job->store, .roots = &judge.roots, .now_s = judge.now_s};
+    const struct store store = {.dir = job->judge_by.store,
+                                .roots = &judge.roots,
+                                .now_s = judge.now_s};
     switch (job->kind) {
     case CERTS_JOB_IMPORT:
         job->result = store_import(&store, job->files, job->n_files, &job->results);
@@ -67,7 +69,7 @@ static void run(struct work *work)
     case CERTS_JOB_VERIFY:
         job->result = store_verify(&store, job->files, job->n_files, &job->results);
         if (job->result < 0 && job->result != -ENOMEM)
-            (void)why_set(&job->why, 0, "cannot write in %s: %s", job->store,
+            (void)why_set(&job->why, 0, "cannot write in %s: %s", job->judge_by.store,
                           strerror(-job->result));
         break;
     case CERTS_JOB_LIST:
@@ -79,7 +81,7 @@ static void run(struct work *work)
             job->result = load_table(&job->chain, job->judge_by.serve_crl, &job->table, &job->why);
         break;
     case CERTS_JOB_REMOVE:
-        job->result = store_remove(job->store, &job->key, &job->why);
+        job->result = store_remove(job->judge_by.store, &job->key, &job->why);
         break;
     }
 }
@@ -108,62 +110,62 @@ static bool account_import(const struct certs_job *job)
 
 /* --- whose turn it is ------------------------------------------------------------------------- */
 
-static void start_next(struct certs *certs)
+static void start_next(struct jobs *jobs)
 {
-    struct certs_job *next = certs->jobs, *job;
+    struct certs_job *next = jobs->waiting, *job;
 
-    if (certs->job || !next)
+    if (jobs->running || !next)
         return;
-    DL_FOREACH(certs->jobs, job)
+    DL_FOREACH(jobs->waiting, job)
     {
         if (job->turn < next->turn)
             next = job;
     }
-    DL_DELETE(certs->jobs, next);
-    certs->turn = next->turn;
-    certs->job = next;
-    if (worker_submit(certs->worker, &next->work) == 0)
+    DL_DELETE(jobs->waiting, next);
+    jobs->turn = next->turn;
+    jobs->running = next;
+    if (worker_submit(jobs->worker, &next->work) == 0)
         return;
     next->result = -EAGAIN; /* no thread: told on the loop all the same, from a clean stack */
     (void)why_set(&next->why, 0, "there is no thread to do it");
-    timer_arm(&certs->job_failed, sys.now_us());
+    timer_arm(&jobs->no_thread, sys.now_us());
 }
 
 static void done(struct work *work)
 {
-    struct certs_job *job = (struct certs_job *)work;
-    struct certs *certs = job->certs;
+    struct certs_job *job = container_of(work, struct certs_job, work);
+    struct jobs *jobs = job->jobs;
     bool changed = job->kind == CERTS_JOB_REMOVE && job->result == 0;
 
     if (job->kind == CERTS_JOB_IMPORT)
         changed = account_import(job);
-    if (certs)
-        certs->job = NULL;
-    if (certs && changed)
-        certs_select(certs, true);
+    if (jobs)
+        jobs->running = NULL;
+    if (jobs && changed)
+        selection_start(jobs->selection, true);
     if (job->told)
         job->told(job);
     certs_job_free(job);
-    if (certs)
-        start_next(certs);
+    if (jobs)
+        start_next(jobs);
 }
 
-static void on_job_failed(struct timer *timer)
+static void on_no_thread(struct timer *timer)
 {
-    struct certs *certs = container_of(timer, struct certs, job_failed);
+    struct jobs *jobs = container_of(timer, struct jobs, no_thread);
 
-    done(&certs->job->work);
+    done(&jobs->running->work);
 }
 
 /* Its user's last turn that is taken, and one more; else the present one. */
-static uint64_t turn_of(const struct certs *certs, const struct account_user *user)
+static uint64_t turn_of(const struct jobs *jobs, const struct account_user *user)
 {
-    uint64_t turn = certs->turn;
+    uint64_t turn = jobs->turn;
     const struct certs_job *job;
 
-    if (certs->job && certs->job->account->user == user)
-        turn = certs->job->turn + 1;
-    DL_FOREACH(certs->jobs, job)
+    if (jobs->running && jobs->running->account->user == user)
+        turn = jobs->running->turn + 1;
+    DL_FOREACH(jobs->waiting, job)
     {
         if (job->account->user == user && job->turn >= turn)
             turn = job->turn + 1;
@@ -173,7 +175,7 @@ static uint64_t turn_of(const struct certs *certs, const struct account_user *us
 
 int certs_job_submit(struct certs_job *job, struct account *account)
 {
-    struct certs *certs = job->certs;
+    struct jobs *jobs = job->jobs;
     uid_t uid = account->key.uid;
     bool charged = uid == 0 || uid == geteuid() ? account_charge_privileged(account, CHARGE_JOBS, 1)
                                                 : account_charge(account, CHARGE_JOBS, 1);
@@ -183,37 +185,38 @@ int certs_job_submit(struct certs_job *job, struct account *account)
         return -EAGAIN;
     }
     job->account = account_ref(account);
-    job->turn = turn_of(certs, account->user);
-    DL_APPEND(certs->jobs, job);
-    start_next(certs);
+    job->turn = turn_of(jobs, account->user);
+    DL_APPEND(jobs->waiting, job);
+    start_next(jobs);
     return 0;
 }
 
 void certs_job_cancel(struct certs_job *job)
 {
-    struct certs *certs = job->certs;
+    struct jobs *jobs = job->jobs;
 
     job->told = NULL;
-    if (!certs || certs->job == job)
+    if (!jobs || jobs->running == job)
         return;
-    DL_DELETE(certs->jobs, job);
+    DL_DELETE(jobs->waiting, job);
     certs_job_free(job);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
+struct certs_job *jobs_new(struct jobs *jobs, struct certs *certs, enum certs_job_kind kind)
 {
-    struct certs_job *job = certs->options.store ? sys.alloc(sizeof(*job)) : NULL;
+    struct certs_job *job = jobs->options->store ? sys.alloc(sizeof(*job)) : NULL;
 
     if (!job)
         return NULL;
-    if (certs_load_options(certs, &job->judge_by, &job->store) < 0) {
+    if (options_copy(jobs->options, &job->judge_by) < 0) {
         sys.free(job);
         return NULL;
     }
     job->work = (struct work){.run = run, .done = done};
     job->kind = kind;
+    job->jobs = jobs;
     job->certs = certs;
     return job;
 }
@@ -236,26 +239,31 @@ int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *d
     return 0;
 }
 
-int certs_jobs_init(struct certs *certs)
+int jobs_init(struct jobs *jobs, struct timers *timers, struct worker *worker,
+              const struct certs_options *options, struct selection *selection)
 {
-    return timer_init(&certs->job_failed, certs->timers, on_job_failed);
+    jobs->worker = worker;
+    jobs->options = options;
+    jobs->selection = selection;
+    return timer_init(&jobs->no_thread, timers, on_no_thread);
 }
 
-void certs_jobs_done(struct certs *certs)
+void jobs_done(struct jobs *jobs)
 {
     struct certs_job *job, *next;
 
-    DL_FOREACH_SAFE(certs->jobs, job, next)
+    DL_FOREACH_SAFE(jobs->waiting, job, next)
     {
-        DL_DELETE(certs->jobs, job);
+        DL_DELETE(jobs->waiting, job);
         certs_job_free(job);
     }
-    if (certs->job && timer_armed(&certs->job_failed)) {
-        certs_job_free(certs->job); /* the worker never had it */
-    } else if (certs->job) {
-        uncharge(certs->job);
-        certs->job->certs = NULL;
-        certs->job->told = NULL;
+    if (jobs->running && timer_armed(&jobs->no_thread)) {
+        certs_job_free(jobs->running); /* the worker never had it */
+    } else if (jobs->running) {
+        uncharge(jobs->running);
+        jobs->running->jobs = NULL;
+        jobs->running->certs = NULL;
+        jobs->running->told = NULL;
     }
-    timer_done(&certs->job_failed);
+    timer_done(&jobs->no_thread);
 }

@@ -6,8 +6,8 @@
  * Nor does it bound them: anybody who may open the file may have any number, and each makes every
  * lock call of every VM slower. What cocod can do is say so.
  */
+#include "certs/locks.h"
 #include "base/sys.h"
-#include "certs/parts.h"
 #include "observe/event.h"
 
 /* How long the loop may look for holders. Each look costs as much as there are locks; usually less
@@ -19,49 +19,50 @@
 #define KEPT_MANY 64u
 
 /* Since when this lock is seen, by the time of the first look. */
-static uint64_t seen_since(struct update *update, uint64_t start, uint64_t now)
+static uint64_t seen_since(struct locks *locks, uint64_t start, uint64_t now)
 {
-    for (size_t i = 0; i < update->n_seen; i++)
-        if (update->seen[i].start == start)
-            return update->seen[i].since_us;
-    if (update->n_seen < CERTS_HOLDERS_MAX) {
-        update->seen[update->n_seen].start = start;
-        update->seen[update->n_seen++].since_us = now;
+    for (size_t i = 0; i < locks->n_seen; i++)
+        if (locks->seen[i].start == start)
+            return locks->seen[i].since_us;
+    if (locks->n_seen < CERTS_HOLDERS_MAX) {
+        locks->seen[locks->n_seen].start = start;
+        locks->seen[locks->n_seen++].since_us = now;
     }
     return now;
 }
 
-static void forget_gone(struct update *update, const struct certs_holder *holders, size_t n)
+static void forget_gone(struct locks *locks, const struct certs_holder *holders, size_t n)
 {
     size_t kept = 0;
 
-    for (size_t i = 0; i < update->n_seen; i++) {
+    for (size_t i = 0; i < locks->n_seen; i++) {
         bool there = false;
         for (size_t j = 0; j < n && !there; j++)
-            there = holders[j].lock.start == update->seen[i].start;
+            there = holders[j].lock.start == locks->seen[i].start;
         if (there)
-            update->seen[kept++] = update->seen[i];
+            locks->seen[kept++] = locks->seen[i];
     }
-    update->n_seen = kept;
+    locks->n_seen = kept;
 }
 
-size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
+size_t locks_find(struct locks *locks, const struct table_file *file, struct certs_holder *ret,
+                  size_t max)
 {
     /* Ranges that were not looked at yet; the kernel gives one lock of a range, which splits it. */
     struct {
         uint64_t start, end;
     } todo[CERTS_HOLDERS_MAX + 1] = {{0, 0}};
-    size_t n_todo = certs->file.fd >= 0 ? 1 : 0, n = 0;
+    size_t n_todo = file->fd >= 0 ? 1 : 0, n = 0;
     uint64_t now = sys.now_us();
 
     while (n_todo > 0 && n < max && sys.now_us() < now + LOOK_US) {
         struct table_holder lock;
         n_todo--;
         const uint64_t start = todo[n_todo].start, end = todo[n_todo].end;
-        if (!table_file_holder(&certs->file, start, end, &lock))
+        if (!table_file_holder(file, start, end, &lock))
             continue;
-        ret[n++] = (struct certs_holder){.lock = lock,
-                                         .since_us = seen_since(&certs->update, lock.start, now)};
+        ret[n++] =
+            (struct certs_holder){.lock = lock, .since_us = seen_since(locks, lock.start, now)};
         uint64_t behind = lock.start + lock.length;
         if (lock.length != 0 && (end == 0 || behind < end) && n_todo < CERTS_HOLDERS_MAX) {
             todo[n_todo].start = behind;
@@ -72,30 +73,41 @@ size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
             todo[n_todo++].end = lock.start;
         }
     }
-    forget_gone(&certs->update, ret, n);
+    forget_gone(locks, ret, n);
     return n;
 }
 
-bool certs_flooded(const struct certs *certs)
-{
-    return certs->flooded;
-}
-
-void certs_look_at_locks(struct certs *certs)
+void locks_look(struct locks *locks, const struct table_file *file, const char *path)
 {
     struct certs_holder holders[CERTS_HOLDERS_MAX];
-    size_t n = certs_holders(certs, holders, CERTS_HOLDERS_MAX), kept = 0;
+    size_t n = locks_find(locks, file, holders, CERTS_HOLDERS_MAX), kept = 0;
     const uint64_t now = sys.now_us();
 
     for (size_t i = 0; i < n; i++)
         kept += !holders[i].lock.write && now - holders[i].since_us >= KEPT_US;
     const bool flooded = kept >= KEPT_MANY;
-    if (flooded && !certs->flooded)
+    if (flooded && !locks->flooded)
         event_emit(EVENT_LOCK_FLOOD,
-                   LOG_FIELDS(log_text("COCO_FILE", certs->options.table_file.path),
-                              log_number("COCO_LOCKS", (int64_t)kept)),
+                   LOG_FIELDS(log_text("COCO_FILE", path), log_number("COCO_LOCKS", (int64_t)kept)),
                    "%zu locks or more are kept on the table file %s, and make the leases of all "
                    "VMs slower; \"cococtl doctor\", as root, says whose they are",
-                   kept, certs->options.table_file.path);
-    certs->flooded = flooded;
+                   kept, path);
+    locks->flooded = flooded;
+}
+
+void locks_tell_blocked(certs_namer *namer, void *data, uint64_t byte, const char *text)
+{
+    struct certs_who who = {.vm = ""};
+
+    if (!namer || !namer(data, byte, &who)) {
+        event_emit(EVENT_LEASE_BLOCKS, LOG_FIELDS(log_number("COCO_BYTE", (int64_t)byte)), "%s",
+                   text);
+        return;
+    }
+    event_emit(EVENT_LEASE_BLOCKS,
+               LOG_FIELDS(log_text("COCO_VM", who.vm), log_number("PEER_PID", who.pid),
+                          log_number("PEER_UID", (int64_t)who.uid),
+                          log_number("COCO_BYTE", (int64_t)byte)),
+               "%s; the byte is of the range of VM %s, pid %d, whose lock it need not be", text,
+               who.vm[0] ? who.vm : "without a name", (int)who.pid);
 }

@@ -22,19 +22,19 @@ static_assert(CERTS_REASONS <= METRICS_ROWS, "they have room");
 
 static uint64_t offered(void *certs)
 {
-    return certs_offered(certs);
+    return certs_status(certs).offered;
 }
 
 static void state(const struct page *page)
 {
     for (unsigned i = CERTS_SERVING; i <= CERTS_UPDATING; i++)
         page_sample(page, "state", certs_state_name((enum certs_state)i),
-                    i == certs_get_state(page->from));
+                    i == certs_status(page->from).state);
 }
 
 static uint64_t table_bytes(void *certs)
 {
-    const struct blob *table = certs_table(certs);
+    const struct blob *table = certs_status(certs).table;
 
     return table ? table->size : 0;
 }
@@ -43,7 +43,7 @@ static void not_after(const struct page *page)
 {
     static const char *const roles[CHAIN_ROLES] = {
         [CHAIN_ARK] = "root", [CHAIN_ASK] = "intermediate", [CHAIN_LEAF] = "leaf"};
-    const struct chain *chain = certs_chain(page->from);
+    const struct chain *chain = certs_status(page->from).chain;
 
     for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
         (void)fprintf(page->out, "cocod_%s{certificate=\"%s\"} %" PRId64 "\n", page->family->name,
@@ -52,7 +52,7 @@ static void not_after(const struct page *page)
 
 static void next_update(const struct page *page)
 {
-    const struct crl *crl = certs_crl(page->from);
+    const struct crl *crl = certs_status(page->from).crl;
 
     if (crl && crl->next_update_s != INT64_MAX)
         (void)fprintf(page->out, "cocod_%s %" PRId64 "\n", page->family->name, crl->next_update_s);

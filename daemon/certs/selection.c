@@ -2,38 +2,37 @@
 /*
  * Selecting: from the platform to the generation that is to be served next.
  *
- *   the platform is read (platform.c) ──▶ a load on the worker (load.c) ──▶ `next`, published
+ *   the platform is read (platform.c) ──▶ a load on the worker (loading.c) ──▶ told
  *
- * One selection runs at a time; what is asked for meanwhile runs afterwards. Where the platform is
- * not known to cocod (platform = none), the load is all there is, and a chain that is refused
- * leaves the one before it serving. Where it is known, what does not match is never served: a
- * reading that fails, and a platform without a chain, are the empty table and a problem.
+ * One selection runs at a time; what is asked for meanwhile runs afterwards. With platform = none
+ * the load is all there is, and a chain that is refused leaves the one before it serving. Else what
+ * does not match the platform is never served: where a reading fails, or the platform has no chain,
+ * the empty table is served, and a problem says why.
  *
- * When the platform is read: at the start, around each update, and every 1.8 s while tables are
- * being served, so that a change behind cocod's back is noticed within 2 s (a reading takes 180 ms
- * at most). A host where nothing is asked for is left alone: each reading costs it something. Then
- * the first request finds what is known too old, begins a reading, and waits for its end.
+ * The platform is read at the start, around each update, and every 1.8 s while tables are asked
+ * for. So a change behind cocod's back is noticed within 2 s: a reading takes 180 ms at most. Each
+ * reading costs the host something, so an idle one is left alone. The first request after that
+ * finds the last reading too old, begins one, and waits for its end.
  *
  * What cannot be judged is not refused. Where memory, descriptors, the disk or the worker fail, the
  * load is tried again, after 100 ms, then twice that, and so on up to a minute. Meanwhile a chain
- * that was verified for the platform as it is now goes on being served, for as long as its dates
- * allow; where there is none, requests are EAGAIN for 10 s, and only then there is the empty table.
+ * that was verified for the platform as it is now stays, for as long as its dates allow. Where
+ * there is none, requests are EAGAIN for 10 s, and then get the empty table.
  *
- * When the clock is set, everything is judged again. Beside that, the clock and the dates of what
- * is served are looked at once a minute, without asking anybody, where there is a store or a
- * platform; and everywhere as long as the clock is wrong, or the last selection found no memory, no
- * worker or no disk.
+ * When the clock is set, everything is judged again. Where there is a store or a platform, a look
+ * once a minute finds dates that are over; and everywhere, as long as the clock is wrong or the
+ * last load came to no verdict.
  */
+#include "certs/selection.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "certs/parts.h"
+#include "certs/loading.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
+#include "snp_table.h"
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define READ_EVERY_US   1800000u
@@ -47,224 +46,125 @@
 
 static_assert(READ_EVERY_US + PLATFORM_TIMEOUT_US < FRESH_US, "in use nobody waits");
 
-/* --- what is selected ------------------------------------------------------------------------- */
+/* --- how it ends ------------------------------------------------------------------------------ */
 
-static void end_selection(struct certs *certs)
+static void hand_over(struct selection *selection, struct generation *generation)
 {
-    if (certs->next.table || certs->must_read || certs->file_stale || certs->locked)
-        certs_publish(certs);
-    else
-        certs_confirm(certs);
+    generation_unref(selection->last);
+    selection->last = generation_ref(generation);
+    selection->told(selection->data, generation);
 }
 
-static bool same_table(const struct blob *a, const struct blob *b)
+static void keep(struct selection *selection)
 {
-    return a && a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+    selection->told(selection->data, NULL);
 }
 
-/* Takes the generation over. */
-static void take_generation(struct certs *certs, struct generation *generation)
+static void take_empty(struct selection *selection, enum certs_reason reason)
 {
-    const struct blob *now = certs->next.table ? certs->next.table : certs->current.table;
-
-    certs->dropped = false;
-    if (!certs->locked && same_table(now, generation->table)) {
-        struct generation *kept = certs->next.table ? &certs->next : &certs->current;
-        const struct store_chain before = kept->found; /* the CRL may be another */
-        kept->found = generation->found;
-        generation->found = before;
-        log_event(LOG_LEVEL_DEBUG, NULL, NULL, 0, "the certificate chain is unchanged");
-        certs_generation_done(generation);
-        end_selection(certs);
-        return;
-    }
-    certs_generation_done(&certs->next);
-    certs->next = *generation;
-    *generation = (struct generation){.table = NULL};
-    end_selection(certs);
+    hand_over(selection, generation_ref(&selection->empty[reason]));
 }
 
-static void take_empty(struct certs *certs)
+/* That was handed over, and is not served yet; NULL: none. */
+static const struct generation *next_one(const struct selection *selection)
 {
-    struct generation empty = {.table = blob_ref(certs->empty)};
-
-    take_generation(certs, &empty);
+    return selection->last != selection->gate->generation ? selection->last : NULL;
 }
 
-void certs_serve_nothing(struct certs *certs)
+/* May what is served be the wrong one? Where an updater makes it doubtful, it stays so until the
+ * platform was read under the lock. */
+static void set_unsure(struct selection *selection, bool unsure)
 {
-    certs->chain_problem[0] = 0;
-    certs->empty_reason = CERTS_REASON_NOT_CONFIGURED;
-    take_empty(certs);
+    if (selection->gate->doubt != CERTS_REASON_UPDATING)
+        gate_set_doubt(selection->gate, unsure ? CERTS_REASON_READING : CERTS_REASON_NONE);
+}
+
+/* Of the chain that the platform needs. Negative: there can be none. */
+static int wanted_key(const struct selection *selection, struct chain_key *ret)
+{
+    const struct certs_options *options = selection->options;
+
+    return load_key(&selection->platform, options->signer, options->vlek_csp, ret, NULL);
+}
+
+/* Sets a problem. False: it is the one that was there already, and was told. */
+static bool is_new(struct why *problem, const char *text, const char *served)
+{
+    struct why next;
+
+    (void)why_set(&next, 0, "%s (%s)", text, served);
+    if (strcmp(next.text, problem->text) == 0)
+        return false;
+    *problem = next;
+    return true;
 }
 
 /* The chain of the files: what is served stays, but for one that has itself become bad, or that an
  * updater may have made the wrong one. */
-static void refuse_chain(struct certs *certs, const char *why, const char *outdated)
+static void refuse_chain(struct selection *selection, enum certs_reason reason, const char *why,
+                         const char *outdated)
 {
-    const struct chain *current = certs->current.found.chain;
-    bool have = current || certs->next.found.chain;
-    bool ends = certs->unsure || (current && outdated && outdated[0] &&
-                                  strcmp(current->certs[CHAIN_LEAF].sha256, outdated) == 0);
+    const struct generation *served = selection->gate->generation;
+    bool have = generation_has_chain(served) || generation_has_chain(next_one(selection));
+    bool ends = selection->gate->doubt != CERTS_REASON_NONE ||
+                (generation_has_chain(served) && outdated[0] &&
+                 strcmp(served->found.chain->certs[CHAIN_LEAF].sha256, outdated) == 0);
 
     metrics.certs_rejected++;
-    snprintf(certs->chain_problem, sizeof(certs->chain_problem), "%s (%s)", why,
-             have && !ends ? "the chain loaded before is still served"
-                           : "the empty table is served");
-    event_emit(EVENT_CHAIN_REFUSED, NULL, 0, "certificate chain refused: %s", certs->chain_problem);
-    if (ends || (!have && !certs->current.table && !certs->next.table))
-        take_empty(certs);
+    (void)why_set(&selection->chain_problem, 0, "%s (%s)", why,
+                  have && !ends ? "the chain loaded before is still served"
+                                : "the empty table is served");
+    event_emit(EVENT_CHAIN_REFUSED, NULL, 0, "certificate chain refused: %s",
+               selection->chain_problem.text);
+    if (ends || !have)
+        take_empty(selection, reason);
     else
-        end_selection(certs);
+        keep(selection);
 }
 
-/* Of the chain that the platform needs; "": there can be none. */
-static void wanted_key(const struct certs *certs, char out[STORE_KEY_SIZE])
+/* The platform has no chain that may be served. Told once, however often it is found. */
+static void no_match(struct selection *selection, enum certs_reason reason, const char *why)
 {
+    char text[STORE_KEY_SIZE] = "";
     struct chain_key key;
 
-    out[0] = 0;
-    if (load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &key, NULL) == 0)
-        store_key_format(&key, out);
-}
-
-/* The platform has no chain that may be served. Said once, however often it is found. */
-static void no_match(struct certs *certs, const char *why)
-{
-    char text[sizeof(certs->chain_problem)], key[STORE_KEY_SIZE];
-
-    wanted_key(certs, key);
-    snprintf(text, sizeof(text), "%s (the empty table is served)", why);
-    if (strcmp(text, certs->chain_problem) != 0) {
+    if (is_new(&selection->chain_problem, why, "the empty table is served")) {
         metrics.certs_rejected++;
-        memcpy(certs->chain_problem, text, sizeof(text));
-        event_emit(EVENT_CHAIN_MISMATCH, LOG_FIELDS(log_text("COCO_KEY", key)), "%s", text);
+        if (wanted_key(selection, &key) == 0)
+            store_key_format(&key, text);
+        event_emit(EVENT_CHAIN_MISMATCH, LOG_FIELDS(log_text("COCO_KEY", text)), "%s",
+                   selection->chain_problem.text);
     }
-    take_empty(certs);
+    take_empty(selection, reason);
 }
 
 /* --- looking again ---------------------------------------------------------------------------- */
 
 /* Without store and platform the files' chain is the operator's alone: judged when it is loaded,
  * and when the clock is set. */
-static bool rechecks(const struct certs *certs)
+static bool rechecks(const struct selection *selection)
 {
-    return certs_offered(certs) && (certs->options.store || certs_knows_platform(certs) ||
-                                    certs->overdue || !certs->clock_trusted);
+    return options_offer(selection->options) &&
+           (selection->options->store || options_name_platform(selection->options) ||
+            selection->overdue || !selection->clock_trusted);
 }
 
-static void arm_recheck(struct certs *certs)
+static void arm_recheck(struct selection *selection)
 {
-    if (!rechecks(certs))
-        timer_disarm(&certs->recheck);
-    else if (!timer_armed(&certs->recheck))
-        timer_arm(&certs->recheck, sys.now_us() + RECHECK_US);
+    if (!rechecks(selection))
+        timer_disarm(&selection->recheck);
+    else if (!timer_armed(&selection->recheck))
+        timer_arm(&selection->recheck, sys.now_us() + RECHECK_US);
 }
 
 /* --- loading ---------------------------------------------------------------------------------- */
 
-static void free_strings(char *const *strings, size_t n)
+static bool is_expired(const struct selection *selection, const struct generation *generation)
 {
-    for (size_t i = 0; strings && i < n; i++)
-        sys.free(strings[i]);
-    sys.free((void *)(uintptr_t)strings);
-}
+    const int64_t now_s = sys.wall_s();
 
-static char *copy_string(const char *text)
-{
-    char *copy = sys.alloc(strlen(text) + 1);
-
-    return copy ? memcpy(copy, text, strlen(text) + 1) : NULL;
-}
-
-static char **copy_strings(char *const *strings, size_t n)
-{
-    char **copy = sys.alloc((n ? n : 1) * sizeof(*copy));
-
-    for (size_t i = 0; copy && i < n; i++) {
-        copy[i] = copy_string(strings[i]);
-        if (!copy[i]) {
-            free_strings(copy, i);
-            return NULL;
-        }
-    }
-    return copy;
-}
-
-void certs_load_options_done(struct load_options *options, char *store)
-{
-    sys.free((void *)(uintptr_t)options->vlek_csp);
-    free_strings(options->paths.chain, options->paths.n_chain);
-    free_strings(options->paths.roots, options->paths.n_roots);
-    sys.free(store);
-}
-
-int certs_load_options(const struct certs *certs, struct load_options *ret, char **ret_store)
-{
-    const struct certs_options *from = &certs->options;
-    struct load_options options = {.wall_s = sys.wall_s(),
-                                   .clock_floor_s = from->clock_floor_s,
-                                   .serve_crl = from->serve_crl,
-                                   .signer = from->signer};
-    char *store = from->store ? copy_string(from->store) : NULL;
-
-    options.paths.n_chain = from->n_chain;
-    options.paths.n_roots = from->n_roots;
-    options.paths.chain = copy_strings(from->chain, from->n_chain);
-    options.paths.roots = copy_strings(from->roots, from->n_roots);
-    options.vlek_csp = copy_string(from->vlek_csp ? from->vlek_csp : "");
-    options.store = store;
-    if (!options.paths.chain || !options.paths.roots || !options.vlek_csp ||
-        (from->store && !store)) {
-        certs_load_options_done(&options, store);
-        return -ENOMEM;
-    }
-    *ret = options;
-    *ret_store = store;
-    return 0;
-}
-
-static void load_free(struct load *load)
-{
-    if (!load)
-        return;
-    certs_load_options_done(&load->options, load->store);
-    load_result_done(&load->found);
-    sys.free(load);
-}
-
-static void load_run(struct work *work)
-{
-    struct load *load = (struct load *)work;
-
-    load->result = chain_load(&load->options, &load->found, &load->why);
-}
-
-/* A load of its own copy of the names: the configuration may be replaced while it runs. */
-static struct load *load_new(struct certs *certs)
-{
-    struct load *load = sys.alloc(sizeof(*load));
-
-    if (!load)
-        return NULL;
-    if (certs_load_options(certs, &load->options, &load->store) < 0) {
-        sys.free(load);
-        return NULL;
-    }
-    load->certs = certs;
-    load->platform = certs->platform;
-    if (certs_knows_platform(certs))
-        load->options.platform = &load->platform;
-    return load;
-}
-
-static bool is_expired(const struct certs *certs, const struct generation *generation)
-{
-    const struct chain *chain = generation->found.chain;
-    int64_t now_s = sys.wall_s();
-
-    return chain && now_s >= certs->clock_floor_s &&
-           now_s > chain_first_to_expire(chain)->not_after_s;
+    return generation_has_chain(generation) && now_s >= selection->clock_floor_s &&
+           now_s > chain_first_to_expire(generation->found.chain)->not_after_s;
 }
 
 static enum certs_reason reason_of(int result)
@@ -280,184 +180,172 @@ static enum certs_reason reason_of(int result)
 }
 
 /* There is no chain to be served. */
-static void take_nothing(struct certs *certs, int result, const char *why, const char *outdated)
+static void take_nothing(struct selection *selection, int result, const char *why,
+                         const char *outdated)
 {
-    certs->empty_reason = reason_of(result);
-    if (certs_knows_platform(certs))
-        no_match(certs, why);
+    if (options_name_platform(selection->options))
+        no_match(selection, reason_of(result), why);
     else
-        refuse_chain(certs, why, outdated);
+        refuse_chain(selection, reason_of(result), why, outdated);
 }
 
-/* Is it a chain that was verified for the platform as it was just read, and not out of date? */
-static bool still_matches(const struct certs *certs, const struct generation *generation)
+/* May it be served while nothing new can be found out? Its dates allow it; it is a chain for the
+ * platform as it was just read, or, where none is configured, nobody can have changed it since. */
+static bool may_stay(const struct selection *selection, const struct generation *generation)
 {
     struct chain_key wanted;
 
-    if (!generation->found.chain || !certs->known ||
-        load_key(&certs->platform, certs->options.signer, certs->options.vlek_csp, &wanted, NULL) <
-            0)
+    if (!generation_has_chain(generation) || is_expired(selection, generation))
         return false;
-    return store_key_fits(&wanted, &generation->found.chain->key) && !is_expired(certs, generation);
+    if (!options_name_platform(selection->options))
+        return selection->gate->doubt == CERTS_REASON_NONE;
+    if (!selection->platform_read || wanted_key(selection, &wanted) < 0)
+        return false;
+    return store_key_fits(&wanted, &generation->found.chain->key);
 }
 
-/* Of a host whose platform is not known: nobody can have changed it since. */
-static bool may_stay(const struct certs *certs, const struct generation *generation)
+static void try_again(struct selection *selection)
 {
-    if (certs_knows_platform(certs))
-        return still_matches(certs, generation);
-    return generation->found.chain && !certs->unsure && !is_expired(certs, generation);
+    uint64_t after_us = AGAIN_MIN_US << (selection->n_failures < 10 ? selection->n_failures : 10);
+
+    selection->n_failures++;
+    if (selection->failing_since_us == 0)
+        selection->failing_since_us = sys.now_us();
+    timer_arm(&selection->again,
+              sys.now_us() + (after_us < AGAIN_MAX_US ? after_us : AGAIN_MAX_US));
 }
 
-static void try_again(struct certs *certs)
+/* Told once, however often it is found. */
+static void tell_undecided(struct selection *selection, const char *why, const char *served)
 {
-    uint64_t after_us = AGAIN_MIN_US << (certs->n_failures < 10 ? certs->n_failures : 10);
+    struct why text;
 
-    certs->n_failures++;
-    if (certs->failing_since_us == 0)
-        certs->failing_since_us = sys.now_us();
-    timer_arm(&certs->again, sys.now_us() + (after_us < AGAIN_MAX_US ? after_us : AGAIN_MAX_US));
-}
-
-/* Said once, however often it is found. */
-static void tell_undecided(struct certs *certs, const char *why, const char *served)
-{
-    char text[sizeof(certs->chain_problem)];
-
-    snprintf(text, sizeof(text), "%s: that is tried again (%s)", why, served);
-    if (strcmp(text, certs->chain_problem) == 0)
-        return;
-    memcpy(certs->chain_problem, text, sizeof(text));
-    event_emit(EVENT_CHAIN_UNREAD, NULL, 0, "%s", text);
+    (void)why_set(&text, 0, "%s: that is tried again", why);
+    if (is_new(&selection->chain_problem, text.text, served))
+        event_emit(EVENT_CHAIN_UNREAD, NULL, 0, "%s", selection->chain_problem.text);
 }
 
 /* Nothing is served until more is known, unless that has been so for long. */
-static bool holds_back(struct certs *certs, const char *why)
+static bool holds_back(struct selection *selection, const char *why)
 {
-    if (certs->current.table && !certs->current.found.chain)
+    const struct generation *served = selection->gate->generation;
+
+    if (served && !served->found.chain)
         return false; /* nothing is taken away */
-    if (sys.now_us() >= certs->failing_since_us + PATIENCE_US)
+    if (sys.now_us() >= selection->failing_since_us + PATIENCE_US)
         return false;
-    tell_undecided(certs, why, "until then every request is told to come again");
-    certs->selecting = SELECT_AGAIN;
-    certs->unsure = true;
-    certs_wake(certs);
+    tell_undecided(selection, why, "until then every request is told to come again");
+    selection->stage = SELECTION_AGAIN;
+    set_unsure(selection, true);
     return true;
 }
 
 /* The load could not be made, or not to its end, which says nothing about any chain. */
-static void take_no_verdict(struct certs *certs, int result, const char *why)
+static void take_no_verdict(struct selection *selection, int result, const char *why)
 {
+    struct generation *served = selection->gate->generation;
+    const struct generation *next = next_one(selection);
+    bool next_stays = next && may_stay(selection, next);
     bool passing = load_is_passing(result);
 
-    certs->overdue = true;
-    certs->forced_select = true; /* the next reading leads to a load */
-    arm_recheck(certs);
+    selection->overdue = true;
+    selection->forced = true; /* the next reading leads to a load */
+    arm_recheck(selection);
     if (passing)
-        try_again(certs);
-    if (certs->next.table && !may_stay(certs, &certs->next))
-        certs_generation_done(&certs->next);
-    if (certs->next.table || may_stay(certs, &certs->current)) {
-        tell_undecided(certs, why, "the chain loaded before is still served");
-        end_selection(certs);
-    } else if (!passing || !holds_back(certs, why)) {
-        take_nothing(certs, result, why, NULL);
+        try_again(selection);
+    if (next_stays || may_stay(selection, served)) {
+        tell_undecided(selection, why, "the chain loaded before is still served");
+        if (next && !next_stays)
+            hand_over(selection, generation_ref(served));
+        else
+            keep(selection);
+    } else if (!passing || !holds_back(selection, why)) {
+        take_nothing(selection, result, why, "");
     }
-}
-
-static void note_verdict(struct certs *certs)
-{
-    certs->overdue = false;
-    certs->failing_since_us = 0;
-    certs->n_failures = 0;
-    timer_disarm(&certs->again);
 }
 
 static void on_again(struct timer *timer)
 {
-    struct certs *certs = container_of(timer, struct certs, again);
-
-    if (certs_offered(certs))
-        certs_select(certs, true);
+    selection_judge_again(container_of(timer, struct selection, again));
 }
 
-static void take_load(struct certs *certs, struct load *load)
+static void note_clock(struct selection *selection, const struct load_result *found)
 {
-    struct generation generation = {.table = load->found.table, .found = load->found.found};
+    const bool was_wrong = selection->clock_problem.text[0];
 
-    certs->selecting = SELECT_IDLE;
-    if (load->found.clock_floor_s != 0 || load->result == 0) {
-        certs->clock_floor_s = load->found.clock_floor_s;
-        certs->clock_trusted = load->found.clock_trusted;
-        if (load->found.clock_problem.text[0] && !certs->clock_problem[0])
-            event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", load->found.clock_problem.text);
-        else if (!load->found.clock_problem.text[0] && certs->clock_problem[0])
-            event_emit(
-                EVENT_CLOCK_RIGHT, NULL, 0,
-                "this host's clock is plausible again: the dates of certificates are checked");
-        memcpy(certs->clock_problem, load->found.clock_problem.text, sizeof(certs->clock_problem));
-        if (load->found.roots_problem.text[0] && !certs->roots_problem[0])
-            log_warn("%s", load->found.roots_problem.text);
-        memcpy(certs->roots_problem, load->found.roots_problem.text, sizeof(certs->roots_problem));
-    }
-    if (!load_is_verdict(load->result)) {
-        take_no_verdict(certs, load->result, load->why.text);
-        return;
-    }
-    note_verdict(certs);
-    arm_recheck(certs);
-    if (load->result < 0) {
-        take_nothing(certs, load->result, load->why.text, load->found.outdated_sha256);
-        return;
-    }
-    load->found.table = NULL;
-    load->found.found = (struct store_chain){.chain = NULL};
-    certs->chain_problem[0] = 0;
-    if (generation.found.alarm.text[0] &&
-        strcmp(generation.found.alarm.text, certs->current.found.alarm.text) != 0)
-        event_emit(EVENT_CRL_ALARM, NULL, 0, "%s", generation.found.alarm.text);
-    take_generation(certs, &generation);
+    selection->clock_floor_s = found->clock_floor_s;
+    selection->clock_trusted = found->clock_trusted;
+    if (found->clock_problem.text[0] && !was_wrong)
+        event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", found->clock_problem.text);
+    else if (!found->clock_problem.text[0] && was_wrong)
+        event_emit(EVENT_CLOCK_RIGHT, NULL, 0,
+                   "this host's clock is plausible again: the dates of certificates are checked");
+    selection->clock_problem = found->clock_problem;
+    if (found->roots_problem.text[0] && !selection->roots_problem.text[0])
+        log_warn("%s", found->roots_problem.text);
+    selection->roots_problem = found->roots_problem;
 }
 
-static void load_done(struct work *work)
+static void take_load(struct selection *selection, struct loading *loading)
 {
-    struct load *load = (struct load *)work;
-    struct certs *certs = load->certs;
+    struct generation *generation = loading->generation;
+    const struct generation *served = selection->gate->generation;
 
-    if (certs) {
-        certs->load = NULL;
-        take_load(certs, load);
-        if (certs->select_again) {
-            certs->select_again = false;
-            certs_select(certs, true);
-        }
+    selection->stage = SELECTION_IDLE;
+    if (loading->found.clock_floor_s != 0 || loading->result == 0)
+        note_clock(selection, &loading->found);
+    if (!load_is_verdict(loading->result)) {
+        take_no_verdict(selection, loading->result, loading->why.text);
+        return;
     }
-    load_free(load);
+    selection->overdue = false;
+    selection->failing_since_us = 0;
+    selection->n_failures = 0;
+    timer_disarm(&selection->again);
+    arm_recheck(selection);
+    if (loading->result < 0) {
+        take_nothing(selection, loading->result, loading->why.text, loading->found.outdated_sha256);
+        return;
+    }
+    loading->generation = NULL;
+    selection->chain_problem.text[0] = 0;
+    if (generation->found.alarm.text[0] &&
+        (!served || strcmp(generation->found.alarm.text, served->found.alarm.text) != 0))
+        event_emit(EVENT_CRL_ALARM, NULL, 0, "%s", generation->found.alarm.text);
+    hand_over(selection, generation);
 }
 
-static void start_load(struct certs *certs)
+static void on_loaded(struct loading *loading)
 {
-    struct load *load = load_new(certs);
-    int r = load ? 0 : -ENOMEM;
+    struct selection *selection = loading->data;
 
-    certs->selecting = SELECT_LOADING;
-    if (load && certs->starting) {
-        load_run(&load->work);
-        take_load(certs, load);
-        load_free(load);
+    selection->loading = NULL;
+    take_load(selection, loading);
+    if (selection->again_after) {
+        selection->again_after = false;
+        selection_start(selection, true);
+    }
+}
+
+static void start_load(struct selection *selection)
+{
+    struct loading *loading =
+        loading_new(selection->options, &selection->platform, on_loaded, selection);
+    int r = loading ? 0 : -ENOMEM;
+
+    selection->stage = SELECTION_LOADING;
+    if (loading && selection->starting) {
+        loading_run(loading);
         return;
     }
-    if (load) {
-        load->work = (struct work){.run = load_run, .done = load_done};
-        r = worker_submit(certs->worker, &load->work);
-    }
-    if (r < 0) {
-        load_free(load);
-        certs->selecting = SELECT_IDLE;
-        take_no_verdict(certs, r, r == -ENOMEM ? "out of memory" : "there is no thread to load it");
+    if (loading)
+        r = loading_submit(loading, selection->worker);
+    if (r == 0) {
+        selection->loading = loading;
         return;
     }
-    certs->load = load;
+    selection->stage = SELECTION_IDLE;
+    take_no_verdict(selection, r, r == -ENOMEM ? "out of memory" : "there is no thread to load it");
 }
 
 /* --- reading the platform --------------------------------------------------------------------- */
@@ -471,196 +359,237 @@ static bool same_platform(const struct platform_state *a, const struct platform_
 
 /* Those who wait for this reading are told to come again where the one before it succeeded, for
  * the next may, too; else they get the empty table, lest a guest be told so until it gives up. */
-static void platform_unknown(struct certs *certs, const char *why)
+static void platform_unknown(struct selection *selection, const char *why)
 {
-    if (certs->known)
-        certs_wake_unread(certs);
-    certs->known = false;
-    if (strcmp(certs->platform_problem, why) != 0) {
-        snprintf(certs->platform_problem, sizeof(certs->platform_problem), "%s", why);
+    if (selection->platform_read)
+        gate_unread(selection->gate);
+    selection->platform_read = false;
+    if (strcmp(selection->platform_problem.text, why) != 0) {
+        (void)why_set(&selection->platform_problem, 0, "%s", why);
         event_emit(EVENT_PLATFORM_UNKNOWN, NULL, 0, "%s (the empty table is served)", why);
     }
-    certs->chain_problem[0] = 0;
-    certs->empty_reason = CERTS_REASON_PLATFORM;
-    take_empty(certs);
+    selection->chain_problem.text[0] = 0;
+    take_empty(selection, CERTS_REASON_PLATFORM);
 }
 
-static void take_no_state(struct certs *certs, const char *why)
+static void take_no_state(struct selection *selection, const char *why)
 {
-    if (platform_failed_here(certs->options.platform)) {
-        certs->forced_select = true;
-        try_again(certs);
-        if (holds_back(certs, why))
+    if (platform_failed_here(selection->options->platform)) {
+        selection->forced = true;
+        try_again(selection);
+        if (holds_back(selection, why))
             return;
     }
-    platform_unknown(certs, why);
+    platform_unknown(selection, why);
 }
 
 /* A reading that was asked for while a chain is loaded, which takes longer than a reading keeps. */
-static void during_load(struct certs *certs, bool same, bool failed)
+static void during_load(struct selection *selection, bool same, bool failed)
 {
-    if (same && certs->loading_again)
-        certs->unsure = false;
+    if (same && selection->serves_on)
+        set_unsure(selection, false);
     else
-        certs->select_again = true;
+        selection->again_after = true;
     if (failed)
-        certs_wake_unread(certs);
-    certs_wake(certs);
+        gate_unread(selection->gate);
+}
+
+static void take_state(struct selection *selection, const struct platform_state *state, bool same,
+                       bool forced)
+{
+    const struct gate *gate = selection->gate;
+
+    if (!same && selection->platform_read)
+        event_emit(EVENT_PLATFORM_CHANGED, NULL, 0,
+                   "the platform reports another TCB, or a VLEK was loaded or lost");
+    selection->platform_problem.text[0] = 0;
+    selection->platform_read = true;
+    selection->platform = *state;
+    if (same && !forced && gate->generation) {
+        keep(selection);
+        return;
+    }
+    /* What is served and matches is served on while it is loaded again, however long that takes. */
+    selection->serves_on = same && gate->generation && gate->generation == selection->last &&
+                           gate->state == CERTS_SERVING && gate->doubt != CERTS_REASON_UPDATING;
+    set_unsure(selection, !selection->serves_on);
+    start_load(selection);
 }
 
 static void on_platform(void *data, const struct platform_state *state, const char *why)
 {
-    struct certs *certs = data;
-    bool forced = certs->forced_select;
+    struct selection *selection = data;
+    bool forced = selection->forced;
 
-    if (!certs->reading) /* a reload wants it no more */
+    if (!selection->reading) /* a reload wants it no more */
         return;
-    certs->reading = false;
-    certs->read_us = certs->asked_us;
-    if (platform_kind(certs->options.platform) == PLATFORM_SEV)
-        timer_arm(&certs->reread, certs->read_us + READ_EVERY_US);
-    if (certs->selecting == SELECT_LOADING) {
-        during_load(certs, state && certs->known && same_platform(state, &certs->platform), !state);
-        return;
-    }
-    certs->selecting = SELECT_IDLE;
-    certs->forced_select = false;
-    if (!state) {
-        take_no_state(certs, why);
+    selection->reading = false;
+    selection->read_us = selection->asked_us;
+    if (platform_kind(selection->options->platform) == PLATFORM_SEV)
+        timer_arm(&selection->reread, selection->read_us + READ_EVERY_US);
+    bool same = state && selection->platform_read && same_platform(state, &selection->platform);
+    if (selection->stage == SELECTION_LOADING) {
+        during_load(selection, same, !state);
         return;
     }
-    bool same = certs->known && same_platform(state, &certs->platform);
-    if (!same && certs->known)
-        event_emit(EVENT_PLATFORM_CHANGED, NULL, 0,
-                   "the platform reports another TCB, or a VLEK was loaded or lost");
-    certs->platform_problem[0] = 0;
-    certs->known = true;
-    certs->platform = *state;
-    if (same && !forced && certs->current.table) {
-        end_selection(certs);
-        return;
-    }
-    /* What is served and matches is served on while it is loaded again, however long that takes. */
-    certs->loading_again = same && certs->current.table && !certs->next.table && !certs->dropped &&
-                           !certs->must_read && !certs->locked && !certs->update.active;
-    certs->unsure = !certs->loading_again;
-    certs_wake(certs);
-    start_load(certs);
+    selection->stage = SELECTION_IDLE;
+    selection->forced = false;
+    if (state)
+        take_state(selection, state, same, forced);
+    else
+        take_no_state(selection, why);
 }
 
-static void read_platform(struct certs *certs)
+static void read_platform(struct selection *selection)
 {
-    certs->reading = true;
-    certs->asked_us = sys.now_us();
-    platform_read(certs->options.platform, on_platform, certs);
+    selection->reading = true;
+    selection->asked_us = sys.now_us();
+    platform_read(selection->options->platform, on_platform, selection);
 }
 
-void certs_select(struct certs *certs, bool forced)
+/* --- when to select --------------------------------------------------------------------------- */
+
+void selection_start(struct selection *selection, bool forced)
 {
-    arm_recheck(certs);
-    if (certs->selecting == SELECT_LOADING) {
-        certs->select_again = true;
+    arm_recheck(selection);
+    if (selection->stage == SELECTION_LOADING) {
+        selection->again_after = true;
         return;
     }
-    if (!certs_knows_platform(certs)) {
-        certs->known = certs->loading_again = false;
-        start_load(certs);
+    if (!options_name_platform(selection->options)) {
+        selection->platform_read = selection->serves_on = false;
+        start_load(selection);
         return;
     }
-    certs->selecting = SELECT_READING;
-    certs->forced_select = certs->forced_select || forced;
-    read_platform(certs);
+    selection->stage = SELECTION_READING;
+    selection->forced = selection->forced || forced;
+    read_platform(selection);
+}
+
+void selection_restart(struct selection *selection)
+{
+    selection->reading = false; /* perhaps of another platform */
+    if (selection->stage != SELECTION_LOADING)
+        selection->stage = SELECTION_IDLE;
+    if (options_offer(selection->options) || selection->stage == SELECTION_LOADING) {
+        selection_start(selection, true);
+        return;
+    }
+    selection->chain_problem.text[0] = 0;
+    take_empty(selection, CERTS_REASON_NOT_CONFIGURED);
+}
+
+void selection_judge_again(struct selection *selection)
+{
+    if (options_offer(selection->options))
+        selection_start(selection, true);
+}
+
+void selection_start_anew(struct selection *selection)
+{
+    if (next_one(selection))
+        selection->last = generation_unref(selection->last);
+    selection_start(selection, true);
+}
+
+bool selection_runs(const struct selection *selection)
+{
+    return selection->stage != SELECTION_IDLE;
 }
 
 static void on_reread(struct timer *timer)
 {
-    struct certs *certs = container_of(timer, struct certs, reread);
+    struct selection *selection = container_of(timer, struct selection, reread);
 
-    if (!certs->used)
+    if (!selection->used)
         return; /* idle: the next request begins a reading */
-    certs->used = false;
-    if (certs->selecting == SELECT_IDLE)
-        certs_select(certs, false);
+    selection->used = false;
+    if (!selection_runs(selection))
+        selection_start(selection, false);
 }
 
-void certs_select_anew(struct certs *certs)
+int selection_freshen(struct selection *selection)
 {
-    certs->must_read = false;
-    certs->unsure = true;
-    certs->dropped = certs->dropped || certs->next.table;
-    certs_generation_done(&certs->next);
-    certs_select(certs, true);
-}
-
-int certs_freshen(struct certs *certs)
-{
-    if (platform_kind(certs->options.platform) != PLATFORM_SEV ||
-        sys.now_us() < certs->read_us + FRESH_US) {
-        certs->used = true;
+    if (platform_kind(selection->options->platform) != PLATFORM_SEV ||
+        sys.now_us() < selection->read_us + FRESH_US) {
+        selection->used = true;
         return 0;
     }
-    const bool known = certs->known;
-    certs->unsure = true;
-    if (certs->selecting == SELECT_IDLE)
-        certs_select(certs, false);
-    else if (!certs->reading)
-        read_platform(certs);
-    return known && !certs->known ? -EIO : 0;
+    const bool was_read = selection->platform_read;
+    set_unsure(selection, true);
+    if (!selection_runs(selection))
+        selection_start(selection, false);
+    else if (!selection->reading)
+        read_platform(selection);
+    return was_read && !selection->platform_read ? -EIO : 0;
 }
 
 /* --- dates ------------------------------------------------------------------------------------ */
 
 /* The CRL of what is served has become outdated, and nobody was told. */
-static bool crl_to_be_told(const struct certs *certs, int64_t now_s)
+static bool crl_to_be_told(const struct generation *served, int64_t now_s)
 {
-    const struct store_chain *found = &certs->current.found;
-
-    return found->crl && !found->alarm.text[0] && now_s > found->crl->next_update_s;
+    return served && served->found.crl && !served->found.alarm.text[0] &&
+           now_s > served->found.crl->next_update_s;
 }
 
 static void on_recheck(struct timer *timer)
 {
-    struct certs *certs = container_of(timer, struct certs, recheck);
+    struct selection *selection = container_of(timer, struct selection, recheck);
+    const struct generation *served = selection->gate->generation;
     int64_t now_s = sys.wall_s();
 
-    if (!rechecks(certs))
+    if (!rechecks(selection))
         return;
-    timer_arm(&certs->recheck, sys.now_us() + RECHECK_US);
-    if (certs->selecting != SELECT_IDLE)
+    timer_arm(&selection->recheck, sys.now_us() + RECHECK_US);
+    if (selection_runs(selection))
         return;
-    bool trusted = now_s >= certs->clock_floor_s;
-    bool expired = is_expired(certs, &certs->current);
-    bool outdated = trusted && crl_to_be_told(certs, now_s);
-    bool due = certs_knows_platform(certs) && ++certs->rechecks % RESELECT_CHECKS == 0;
-    if (expired || outdated || due || certs->overdue || trusted != certs->clock_trusted)
-        certs_select(certs, true);
-}
-
-void certs_clock_set(struct certs *certs)
-{
-    if (certs_offered(certs))
-        certs_select(certs, true);
+    bool trusted = now_s >= selection->clock_floor_s;
+    bool outdated = trusted && crl_to_be_told(served, now_s);
+    bool due =
+        options_name_platform(selection->options) && ++selection->rechecks % RESELECT_CHECKS == 0;
+    if (is_expired(selection, served) || outdated || due || selection->overdue ||
+        trusted != selection->clock_trusted)
+        selection_start(selection, true);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-int certs_select_init(struct certs *certs)
+int selection_init(struct selection *selection, struct timers *timers, struct worker *worker,
+                   const struct certs_options *options, struct gate *gate, selection_told *told,
+                   void *data)
 {
-    certs->clock_trusted = true;
-    certs->clock_floor_s = INT64_MIN;
-    int r = timer_init(&certs->reread, certs->timers, on_reread);
+    struct blob *table = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
+
+    if (!table)
+        return -ENOMEM;
+    table->common = true;
+    for (enum certs_reason i = 0; i <= CERTS_REASON_LOAD; i++)
+        selection->empty[i] = (struct generation){.refs = 1, .table = blob_ref(table), .reason = i};
+    blob_unref(table);
+    selection->worker = worker;
+    selection->options = options;
+    selection->gate = gate;
+    selection->told = told;
+    selection->data = data;
+    selection->clock_trusted = true;
+    selection->clock_floor_s = INT64_MIN;
+    int r = timer_init(&selection->reread, timers, on_reread);
     if (r == 0)
-        r = timer_init(&certs->recheck, certs->timers, on_recheck);
+        r = timer_init(&selection->recheck, timers, on_recheck);
     if (r == 0)
-        r = timer_init(&certs->again, certs->timers, on_again);
+        r = timer_init(&selection->again, timers, on_again);
     return r;
 }
 
-void certs_select_done(struct certs *certs)
+void selection_done(struct selection *selection)
 {
-    if (certs->load)
-        certs->load->certs = NULL; /* its end is told to nobody */
-    timer_done(&certs->reread);
-    timer_done(&certs->recheck);
-    timer_done(&certs->again);
+    if (selection->loading)
+        selection->loading->told = NULL;
+    generation_unref(selection->last);
+    for (size_t i = 0; i <= CERTS_REASON_LOAD; i++)
+        blob_unref(selection->empty[i].table);
+    timer_done(&selection->reread);
+    timer_done(&selection->recheck);
+    timer_done(&selection->again);
 }

@@ -46,6 +46,8 @@ int table_file_open(struct table_file *file, const struct table_file_options *op
         close(fd);
         return r;
     }
+    if (getrandom(&file->next_session, sizeof(file->next_session), 0) < 0)
+        file->next_session = 0;
     file->fd = fd;
     return 0;
 }
@@ -189,12 +191,21 @@ bool table_file_is_named(const struct table_file *file, const char *path)
            own.st_ino == named.st_ino;
 }
 
-int table_file_reopen(const struct table_file *file)
+int table_file_open_lease(struct table_file *file, uint64_t *ret_base)
 {
     char path[64];
+    uint32_t drawn;
 
+    if (getrandom(&drawn, sizeof(drawn), 0) < 0)
+        return -errno;
     /* By descriptor, not by name: the same inode whatever has become of the name. */
     snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
     int fd = sys.open(path, O_RDONLY | O_CLOEXEC, 0);
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    /* 1 MiB of table, then 26 bits that nobody guesses, 24 that no other session has, 12 of the
+     * vCPU: below 2^63. */
+    uint64_t session = (uint64_t)(drawn >> 6) << 24 | (file->next_session++ & 0xffffffu);
+    *ret_base = COCO_LEASE_BASE_MIN + session * COCO_LEASE_BYTES;
+    return fd;
 }

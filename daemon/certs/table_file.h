@@ -31,6 +31,7 @@ struct table_file {
     bool marked; /* with `mark` */
     bool blind;  /* it could not be marked: an emptying leaves no trace */
     uint8_t mark[TABLE_MARK_SIZE];
+    uint32_t next_session;
 };
 
 enum table_lock {
@@ -78,5 +79,6 @@ int table_file_write(struct table_file *file, const uint8_t *table, size_t size)
 /* Is it the file of that name still? */
 bool table_file_is_named(const struct table_file *file, const char *path);
 
-/* A new read-only open file description of the same inode. Negative errno. */
-int table_file_reopen(const struct table_file *file);
+/* A read-only descriptor of the same inode for a new session, with locks of its own; and the first
+ * of the session's COCO_LEASE_BYTES bytes. Negative errno. */
+int table_file_open_lease(struct table_file *file, uint64_t *ret_base);

@@ -115,7 +115,7 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
 
 static uint32_t services(const struct vmm *vmm)
 {
-    return (certs_offered(vmm->certs) ? COCO_SERVICE_CERTS : 0) |
+    return (certs_status(vmm->certs).offered ? COCO_SERVICE_CERTS : 0) |
            (quotes_offered(vmm->quotes) ? COCO_SERVICE_QUOTES : 0);
 }
 
@@ -178,7 +178,7 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
         .version = COCO_WIRE_VERSION,
         .features = session->features,
         .instance = vmm->options.instance,
-        .generation = certs_generation(vmm->certs),
+        .generation = certs_status(vmm->certs).generation,
         .services = services(vmm),
         .request_max = COCO_REQUEST_MAX,
         .reply_max = COCO_REPLY_MAX,
@@ -526,7 +526,7 @@ bool vmm_name_holder(void *data, uint64_t byte, struct certs_who *ret)
 static void notify_all(struct vmm *vmm, uint32_t event)
 {
     struct coco_header header = {.type = COCO_NOTIFY, .length = COCO_NOTIFY_SIZE};
-    struct coco_notify notify = {.event = event, .generation = certs_generation(vmm->certs)};
+    struct coco_notify notify = {.event = event, .generation = certs_status(vmm->certs).generation};
     uint8_t message[COCO_HEADER_SIZE + COCO_NOTIFY_SIZE];
     struct peer *peer, *next;
 
@@ -543,10 +543,11 @@ static void notify_all(struct vmm *vmm, uint32_t event)
 void vmm_certs_changed(void *data)
 {
     struct vmm *vmm = data;
-    bool serving = certs_get_state(vmm->certs) == CERTS_SERVING && !certs_drained(vmm->certs);
+    bool serving =
+        certs_status(vmm->certs).state == CERTS_SERVING && !certs_status(vmm->certs).drained;
 
-    if (certs_generation(vmm->certs) != vmm->notified_generation) {
-        vmm->notified_generation = certs_generation(vmm->certs);
+    if (certs_status(vmm->certs).generation != vmm->notified_generation) {
+        vmm->notified_generation = certs_status(vmm->certs).generation;
         notify_all(vmm, COCO_NOTIFY_GENERATION);
     }
     if (serving != vmm->notified_serving) {

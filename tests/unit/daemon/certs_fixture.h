@@ -102,13 +102,13 @@ static inline void expect_chain(unsigned n)
     struct coco_snp_table table;
 
     ck_assert_uint_eq(answer.status, COCO_OK);
-    ck_assert_uint_eq(answer.generation, certs_generation(rig.certs));
+    ck_assert_uint_eq(answer.generation, certs_status(rig.certs).generation);
     ck_assert_int_eq(coco_snp_table_decode(answer.table->data, answer.table->size, &table), 0);
     ck_assert_uint_eq(table.n_entries, 3);
     ck_assert_uint_eq(table.size, answer.table->size);
     ck_assert_uint_eq(answer.npages, coco_npages(table.size));
-    ck_assert_uint_eq(certs_chain(rig.certs)->key.tcb.snp, 8 + n);
-    ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_SERVING);
+    ck_assert_uint_eq(certs_status(rig.certs).chain->key.tcb.snp, 8 + n);
+    ck_assert_uint_eq(certs_status(rig.certs).state, CERTS_SERVING);
 }
 
 static inline void expect_empty(void)
@@ -122,14 +122,14 @@ static inline void expect_empty(void)
         ck_assert_uint_eq(answer.table->size, sizeof(zeros));
         ck_assert_mem_eq(answer.table->data, zeros, sizeof(zeros));
     }
-    ck_assert_ptr_null(certs_chain(rig.certs));
+    ck_assert_ptr_null(certs_status(rig.certs).chain);
 }
 
 static inline void expect_busy(enum certs_state state)
 {
     ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EAGAIN);
     ck_assert_ptr_null(certs_get(rig.certs, 4).table);
-    ck_assert_str_eq(certs_state_name(certs_get_state(rig.certs)), certs_state_name(state));
+    ck_assert_str_eq(certs_state_name(certs_status(rig.certs).state), certs_state_name(state));
 }
 
 /* Is the file what sessions get? */
@@ -137,7 +137,7 @@ static inline bool file_is_current(void)
 {
     size_t size;
     uint8_t *file = test_read_file(table_path, &size);
-    const struct blob *table = certs_table(rig.certs);
+    const struct blob *table = certs_status(rig.certs).table;
     bool same = size == table->size && memcmp(file, table->data, size) == 0;
 
     free(file);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the tests of a known platform share: certificates in a store, and a platform helper whose
- * every answer the test decides, all on the virtual clock. cocod's connect() is replaced by one that
- * hands the other end to the test; `host` is what the helper tells.
+ * every answer the test decides, all on the virtual clock. cocod's connect() is replaced by one
+ * that hands the other end to the test; `host` is what the helper tells.
  */
 #pragma once
 
@@ -199,7 +199,7 @@ static inline void platform_close(void)
 static inline int served(void)
 {
     struct certs_answer answer = certs_get(rig.certs, 4);
-    const struct chain *chain = certs_chain(rig.certs);
+    const struct chain *chain = certs_status(rig.certs).chain;
 
     if (answer.status == COCO_EAGAIN)
         return BUSY;

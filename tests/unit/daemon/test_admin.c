@@ -75,9 +75,9 @@ TEST(the_status_of_a_healthy_daemon)
                    "'certificates':{'problem':null,"
                    "'tableEntries':[{'kind':'ARK'},{'kind':'VCEK'},{'kind':'ASK'}]}}");
     struct json_object *certs = get(status, "certificates");
-    snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)certs_generation(rig.certs));
+    snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)certs_status(rig.certs).generation);
     ck_assert_str_eq(text_of(certs, "generation"), hex);
-    ck_assert_int_eq(number_of(certs, "tableBytes"), (int64_t)certs_table(rig.certs)->size);
+    ck_assert_int_eq(number_of(certs, "tableBytes"), (int64_t)certs_status(rig.certs).table->size);
     ck_assert_str_eq(text_of(certs, "source"), options.certs.chain[0]);
     ck_assert_uint_eq(strlen(text_of(certs, "notAfter")), 20);
     for (size_t i = 0; i < 3; i++) {

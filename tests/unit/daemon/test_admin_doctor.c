@@ -233,7 +233,7 @@ TEST(expiry_is_judged_by_the_days)
     };
 
     open_host();
-    int64_t first = chain_first_to_expire(certs_chain(rig.certs))->not_after_s;
+    int64_t first = chain_first_to_expire(certs_status(rig.certs).chain)->not_after_s;
     sys.wall_s = test_wall;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         wall_s = first - cases[i].left_s;

@@ -21,12 +21,12 @@ TEST(certificates_are_explained)
     rig_clock_us += 250000;
     struct json_object *request = last_request("a");
     snprintf(generation, sizeof(generation), "%016llx",
-             (unsigned long long)certs_generation(rig.certs));
+             (unsigned long long)certs_status(rig.certs).generation);
     expect(request, "{'kind':'certs','status':'OK','why':null}");
     ck_assert_str_eq(text_of(request, "generation"), generation);
     ck_assert_ptr_nonnull(strstr(text_of(request, "chain"), "Milan/VCEK/"));
     ck_assert_ptr_nonnull(strstr(text_of(request, "chain"), text_of(request, "tcb")));
-    ck_assert_int_eq(number_of(request, "bytes"), (int64_t)certs_table(rig.certs)->size);
+    ck_assert_int_eq(number_of(request, "bytes"), (int64_t)certs_status(rig.certs).table->size);
     expect(request, "{'agoMs':250,'leaseMs':250,'backend':null,'qgsUs':null,'qgsCode':null}");
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "leases"), 1);
     lock.l_type = F_UNLCK;

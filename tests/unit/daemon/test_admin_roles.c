@@ -209,7 +209,7 @@ TEST(who_may_not_is_told_which_role_it_takes)
             "\"reason\":\"x\"}}");
     expect(hear(fd), "{'error':'io.cocod.Admin.NotAllowed',"
                      "'parameters':{'role':'operate','uid':70001}}");
-    ck_assert(!certs_update_active(rig.certs));
+    ck_assert(!certs_status(rig.certs).updating);
     end(fd);
 }
 

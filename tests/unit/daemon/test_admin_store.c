@@ -114,7 +114,7 @@ TEST(life_of_a_chain)
     ck_assert_str_eq(text_at(stored, "revoked", 0), "7001");
 
     /* Named or not, it is what CERTS_GET hands out. */
-    const struct blob *table = certs_table(cocod->certs);
+    const struct blob *table = certs_status(cocod->certs).table;
     static unsigned char expected[32768];
     EVP_EncodeBlock(expected, table->data, (int)table->size);
     for (int named = 0; named < 2; named++) {
@@ -415,7 +415,7 @@ TEST(a_flood_of_calls_takes_no_chain_away)
     int root = list_as(0, 500);
     await_worker();
     expect_served("ARK VCEK ASK");
-    ck_assert_uint_eq(certs_chain(cocod->certs)->key.tcb.snp, 9);
+    ck_assert_uint_eq(certs_status(cocod->certs).chain->key.tcb.snp, 9);
     ck_assert_uint_eq(good_calls(&root, 1, reason), 1);
     (void)good_calls(fds, 200, reason);
     close_admin();

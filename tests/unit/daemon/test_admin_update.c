@@ -36,7 +36,7 @@ TEST(an_update_from_begin_to_end)
     int other = connect_admin();
     snprintf(path, sizeof(path), "%s/table", home);
     snprintf(generation, sizeof(generation), "%016llx",
-             (unsigned long long)certs_generation(cocod->certs));
+             (unsigned long long)certs_status(cocod->certs).generation);
     struct json_object *begun = ask("BeginUpdate", BEGIN_UPDATE);
     ck_assert_str_eq(text_of(begun, "tableFile"), path);
     ck_assert_str_eq(text_of(begun, "generation"), generation);
@@ -60,12 +60,13 @@ TEST(an_update_from_begin_to_end)
     int lock = table_lock(F_WRLCK, 0, 0);
     ck_assert_int_eq(ftruncate(lock, 0), 0);
     pass(20000);
-    ck_assert_uint_eq(certs_get_state(cocod->certs), CERTS_UPDATING);
+    ck_assert_uint_eq(certs_status(cocod->certs).state, CERTS_UPDATING);
     close(lock);
     struct json_object *ended = ask("EndUpdate", "\"forced\":false,\"void\":[]");
     ck_assert_str_eq(text_of(ended, "state"), "serving");
     ck_assert_str_eq(text_of(ended, "key"), key_of("3.0.8.115"));
-    ck_assert_int_eq(number_of(ended, "tableBytes"), (int64_t)certs_table(cocod->certs)->size);
+    ck_assert_int_eq(number_of(ended, "tableBytes"),
+                     (int64_t)certs_status(cocod->certs).table->size);
     expect_served("ARK VCEK ASK");
     ck_assert_uint_eq(metrics.updates, 1);
     ck_assert_uint_eq(metrics.updates_forced, 0);
@@ -91,7 +92,7 @@ TEST(updates_that_are_none)
     open_admin(milan("3.0.8.115", ""));
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         expect_error("BeginUpdate", bad[i][0], INVALID, "parameter", bad[i][1]);
-    ck_assert_uint_eq(certs_get_state(cocod->certs), CERTS_SERVING);
+    ck_assert_uint_eq(certs_status(cocod->certs).state, CERTS_SERVING);
     close_admin();
 }
 
@@ -147,7 +148,7 @@ TEST(a_forced_update)
     ck_assert_str_eq(text_of(ended, "key"), key_of("3.0.9.115"));
     ck_assert_uint_eq(metrics.updates_forced, 1);
     ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_OK);
-    ck_assert_uint_eq(certs_chain(cocod->certs)->key.tcb.snp, 9);
+    ck_assert_uint_eq(certs_status(cocod->certs).chain->key.tcb.snp, 9);
     pass(6u * SECOND);
     expect_problem("is not given back");
     close(lease);

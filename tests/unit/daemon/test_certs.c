@@ -15,7 +15,7 @@ FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setu
 TEST(a_good_chain_is_served_from_the_start)
 {
     open_certs(0);
-    ck_assert(certs_offered(rig.certs));
+    ck_assert(certs_status(rig.certs).offered);
     expect_chain(0);
     ck_assert_uint_eq(n_problems(), 0);
     ck_assert(file_is_current());
@@ -33,98 +33,94 @@ static int64_t fixed_clock(void)
     return fixed_s;
 }
 
-/* Each real chain is served on the platform that its report, or its certificate, comes from, by
- * AMD's own roots, at a fixed time; the VLEK's not a year later. */
-TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
-{
-    static const struct {
-        const char *files[3], *product, *report, *chip_id;
-        uint64_t tcb;
-        bool vlek;
-        int64_t now_s;
-        bool served;
-    } cases[] = {
-        {{"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan.der"},
-         "Milan",
-         "snp/report_milan.hex",
-         NULL,
-         0,
-         false,
-         SEPTEMBER_2026,
-         true},
-        {{"snp/turin_ark.pem", "snp/turin_ask.pem", "snp/vcek_turin.der"},
-         "Turin",
-         NULL,
-         "\x1E\x55\x0A\x8E\xE5\xCF\x9F\x4D",
-         (uint64_t)9 << 56,
-         false,
-         SEPTEMBER_2026,
-         true},
-        {{"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
-         "Milan",
-         "snp/report_vlek_milan.bin",
-         NULL,
-         0,
-         true,
-         JUNE_2025,
-         true},
-        {{"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
-         "Milan",
-         "snp/report_vlek_milan.bin",
-         NULL,
-         0,
-         true,
-         SEPTEMBER_2026,
-         false},
-        {{"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan_bad_signature.der"},
-         "Milan",
-         "snp/report_milan.hex",
-         NULL,
-         0,
-         false,
-         SEPTEMBER_2026,
-         false},
-    };
-    struct platform_options at = {.kind = PLATFORM_FIXED};
-    char paths[3][4096], *files[3];
-    size_t n = 0, size;
-    uint64_t tcb = cases[_i].tcb;
-    struct timers timers;
+/* A real chain, and the platform that its report, or its certificate, comes from. */
+static const struct real_chain {
+    const char *files[3], *product, *report, *chip_id;
+    uint64_t tcb;
+    bool vlek;
+    int64_t now_s;
+    bool served;
+} real_chains[] = {
+    {.files = {"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan.der"},
+     .product = "Milan",
+     .report = "snp/report_milan.hex",
+     .now_s = SEPTEMBER_2026,
+     .served = true},
+    {.files = {"snp/turin_ark.pem", "snp/turin_ask.pem", "snp/vcek_turin.der"},
+     .product = "Turin",
+     .chip_id = "\x1E\x55\x0A\x8E\xE5\xCF\x9F\x4D",
+     .tcb = (uint64_t)9 << 56,
+     .now_s = SEPTEMBER_2026,
+     .served = true},
+    {.files = {"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
+     .product = "Milan",
+     .report = "snp/report_vlek_milan.bin",
+     .vlek = true,
+     .now_s = JUNE_2025,
+     .served = true},
+    {.files = {"snp/milan_asvk_ark.pem", "snp/vlek_milan_expired.der"},
+     .product = "Milan",
+     .report = "snp/report_vlek_milan.bin",
+     .vlek = true,
+     .now_s = SEPTEMBER_2026},
+    {.files = {"snp/milan_ark.pem", "snp/milan_ask.pem", "snp/vcek_milan_bad_signature.der"},
+     .product = "Milan",
+     .report = "snp/report_milan.hex",
+     .now_s = SEPTEMBER_2026},
+};
 
-    for (; n < 3 && cases[_i].files[n]; n++) {
-        const char *path = test_data(cases[_i].files[n]);
-        if (!path)
-            return;
-        snprintf(paths[n], sizeof(paths[n]), "%s", path);
-        files[n] = paths[n];
-    }
-    enum coco_snp_product product = coco_snp_product_of_name(cases[_i].product);
+static struct platform_options platform_of(const struct real_chain *real)
+{
+    struct platform_options at = {.kind = PLATFORM_FIXED};
+    enum coco_snp_product product = coco_snp_product_of_name(real->product);
+    uint64_t tcb = real->tcb;
+    size_t size;
+
     at.fixed.product = product;
-    at.fixed.vlek_en = cases[_i].vlek;
-    if (cases[_i].report) {
-        const char *path = test_data(cases[_i].report);
+    at.fixed.vlek_en = real->vlek;
+    if (real->report) {
+        const char *path = test_data(real->report);
         uint8_t *report =
             strstr(path, ".hex") ? test_read_hex(path, &size) : test_read_file(path, &size);
         memcpy(&tcb, report + 0x180, 8);
         memcpy(at.fixed.chip_id, report + 0x1a0, 64);
         free(report);
     } else {
-        memcpy(at.fixed.chip_id, cases[_i].chip_id, coco_snp_product_chip_id_size(product));
+        memcpy(at.fixed.chip_id, real->chip_id, coco_snp_product_chip_id_size(product));
     }
     ck_assert_int_eq(coco_snp_tcb_decode(product, tcb, &at.fixed.reported), 0);
+    return at;
+}
+
+/* By AMD's own roots, at a fixed time; the VLEK's not a year later. */
+TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
+{
+    const struct real_chain *real = &real_chains[_i];
+    char paths[3][4096], *files[3];
+    size_t n = 0;
+    struct timers timers;
+
+    for (; n < 3 && real->files[n]; n++) {
+        const char *path = test_data(real->files[n]);
+        if (!path)
+            return;
+        snprintf(paths[n], sizeof(paths[n]), "%s", path);
+        files[n] = paths[n];
+    }
+    const struct platform_options at = platform_of(real);
     struct event_base *base = event_base_new();
     ck_assert_int_eq(timers_init(&timers, base), 0);
     options.certs.n_chain = n;
     options.certs.chain = files; /* without a root of one's own: AMD's are known */
     options.certs.platform = platform_new(base, &timers, &at);
-    fixed_s = cases[_i].now_s;
+    fixed_s = real->now_s;
     sys.wall_s = fixed_clock;
     rig_open(&rig, &options);
-    ck_assert_uint_eq(n_problems(), cases[_i].served ? 0 : 1);
-    if (cases[_i].served) {
-        ck_assert_int_eq(certs_chain(rig.certs)->key.product, product);
-        ck_assert_mem_eq(&certs_chain(rig.certs)->key.tcb, &at.fixed.reported,
-                         sizeof(at.fixed.reported));
+    ck_assert_uint_eq(n_problems(), real->served ? 0 : 1);
+    if (real->served) {
+        const struct chain *chain = certs_status(rig.certs).chain;
+        ck_assert_str_eq(coco_snp_product_name(chain->key.product), real->product);
+        ck_assert_mem_eq(&chain->key.tcb, &at.fixed.reported, sizeof(at.fixed.reported));
         ck_assert_uint_eq(certs_get(rig.certs, 2).status, COCO_OK);
         ck_assert(file_is_current());
     } else {
@@ -140,7 +136,7 @@ TEST_LOOP(real_chains_are_served_on_their_platforms, 0, 5)
 TEST(without_a_chain_there_is_no_service)
 {
     rig_open(&rig, &options);
-    ck_assert(!certs_offered(rig.certs));
+    ck_assert(!certs_status(rig.certs).offered);
     ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EOPNOTSUPP);
     ck_assert_uint_eq(n_problems(), 0);
     uint64_t lease;
@@ -224,7 +220,7 @@ TEST(missing_chain_refuse_does_not_touch_a_good_chain)
 TEST(too_few_pages_are_told_how_many)
 {
     open_certs(0);
-    uint32_t need = coco_npages(certs_table(rig.certs)->size);
+    uint32_t need = coco_npages(certs_status(rig.certs).table->size);
     ck_assert_uint_ge(need, 1);
     for (uint64_t npages = 0; npages < 6; npages++) {
         struct certs_answer answer = certs_get(rig.certs, npages);
@@ -241,10 +237,10 @@ TEST(too_few_pages_are_told_how_many)
 TEST(a_good_chain_follows_a_good_one)
 {
     open_certs(0);
-    uint64_t first = certs_generation(rig.certs);
+    uint64_t first = certs_status(rig.certs).generation;
     reload(1, NULL);
     expect_chain(1);
-    ck_assert_uint_ne(certs_generation(rig.certs), first);
+    ck_assert_uint_ne(certs_status(rig.certs).generation, first);
     ck_assert(file_is_current());
     ck_assert_uint_eq(n_changes, 1);
     ck_assert_uint_eq(metrics.certs_published, 2);
@@ -256,13 +252,13 @@ TEST(an_unchanged_chain_is_not_published_again)
     struct stat before, after;
 
     open_certs(0);
-    uint64_t first = certs_generation(rig.certs);
+    uint64_t first = certs_status(rig.certs).generation;
     ck_assert_int_eq(stat(table_path, &before), 0);
     reload(0, NULL);
     certs_reload(rig.certs, NULL); /* as SIGHUP without a change */
     rig_await_worker(&rig);
     expect_chain(0);
-    ck_assert_uint_eq(certs_generation(rig.certs), first);
+    ck_assert_uint_eq(certs_status(rig.certs).generation, first);
     ck_assert_uint_eq(n_changes, 0);
     ck_assert_uint_eq(metrics.certs_published, 1);
     ck_assert_int_eq(stat(table_path, &after), 0);
@@ -273,10 +269,10 @@ TEST(an_unchanged_chain_is_not_published_again)
 TEST(a_refused_chain_leaves_the_old_one_serving)
 {
     open_certs(0);
-    uint64_t first = certs_generation(rig.certs);
+    uint64_t first = certs_status(rig.certs).generation;
     reload(0, bad_path);
     expect_chain(0);
-    ck_assert_uint_eq(certs_generation(rig.certs), first);
+    ck_assert_uint_eq(certs_status(rig.certs).generation, first);
     ck_assert_uint_eq(n_problems(), 1);
     ck_assert(has_problem(bad_path));
     ck_assert(has_problem("(the chain loaded before is still served)"));
@@ -314,7 +310,7 @@ TEST(from_nothing_to_a_chain_and_back)
     certs_reload(rig.certs, &none); /* the operator takes the service away */
     rig_await_worker(&rig);
     ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EOPNOTSUPP);
-    ck_assert_uint_eq(certs_table(rig.certs)->size, COCO_SNP_EMPTY_TABLE_SIZE);
+    ck_assert_uint_eq(certs_status(rig.certs).table->size, COCO_SNP_EMPTY_TABLE_SIZE);
     ck_assert(file_is_current()); /* VMMs that read the file must not find the old chain */
     reload(1, NULL);
     expect_chain(1);
@@ -325,7 +321,7 @@ TEST(from_nothing_to_a_chain_and_back)
 TEST(a_service_that_begins_at_a_reload)
 {
     rig_open(&rig, &options);
-    ck_assert(!certs_offered(rig.certs));
+    ck_assert(!certs_status(rig.certs).offered);
     reload(0, NULL);
     expect_chain(0);
     ck_assert(file_is_current());
@@ -483,15 +479,36 @@ TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
     rig_pass(&rig, 60 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
-    ck_assert(certs_flooded(rig.certs));
+    ck_assert(certs_status(rig.certs).flooded);
     rig_pass(&rig, 600 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
     keep_locks(fd, base, 0);
     rig_pass(&rig, 61 * SECOND);
-    ck_assert(!certs_flooded(rig.certs));
+    ck_assert(!certs_status(rig.certs).flooded);
     keep_locks(fd, base, 2000);
     rig_pass(&rig, 121 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 2);
+    close(fd);
+    rig_close(&rig);
+}
+
+/* What was seen of locks was forgotten when an update began. */
+TEST(an_update_a_minute_does_not_hide_a_lock_flood)
+{
+    uint64_t base;
+
+    event_reset();
+    open_certs(0);
+    int fd = certs_open_lease(rig.certs, &base);
+    keep_locks(fd, base, 2000);
+    for (unsigned i = 0; i < 5; i++) {
+        ck_assert_int_eq(certs_update_begin(rig.certs, 10 * SECOND, "test"), 0);
+        certs_update_abandon(rig.certs);
+        pass_and_load(60 * SECOND);
+        ck_assert(!certs_status(rig.certs).updating);
+    }
+    ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
+    ck_assert(certs_status(rig.certs).flooded);
     close(fd);
     rig_close(&rig);
 }
@@ -509,7 +526,7 @@ TEST(leases_that_come_and_go_are_no_flood)
         rig_pass(&rig, 60 * SECOND);
     }
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
-    ck_assert(!certs_flooded(rig.certs));
+    ck_assert(!certs_status(rig.certs).flooded);
     close(fd);
     rig_close(&rig);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guests that ask for a report every 2.0 s for an hour: the model of Linux's driver, on the model of
- * KVM, under a VMM made of libcoco, with the real cocod, which reads the platform from a helper that
- * the test plays, on the virtual clock. What is judged is what the guest has in the end: its key, a
- * report, and the chain of the key that signed it. A firmware update is the only reason for which
- * anybody may be told BUSY.
+ * Guests that ask for a report every 2.0 s for an hour: the model of Linux's driver, on the model
+ * of KVM, under a VMM made of libcoco, with the real cocod, which reads the platform from a helper
+ * that the test plays, on the virtual clock. What is judged is what the guest has in the end: its
+ * key, a report, and the chain of the key that signed it. A firmware update is the only reason for
+ * which anybody may be told BUSY.
  */
 /* First: the fixtures' variables have names that its functions have, too. */
 #include <coco/coco.h>

@@ -140,7 +140,7 @@ TEST(a_selection_waits_for_one_job)
     settle();
     sem_post(&gate);
     while (certs_get(cocod->certs, 4).status != COCO_OK ||
-           certs_chain(cocod->certs)->key.tcb.snp != 9)
+           certs_status(cocod->certs).chain->key.tcb.snp != 9)
         ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
     ck_assert_uint_le(strlen(told), 2);
     for (int i = 0; i < 100; i++)

@@ -121,10 +121,10 @@ TEST(a_stale_file_and_the_same_chain)
     open_certs(0);
     int lease = take_lease();
     reload(1, NULL);
-    const uint64_t generation = certs_generation(rig.certs);
+    const uint64_t generation = certs_status(rig.certs).generation;
     reload(1, NULL);
     expect_chain(1);
-    ck_assert_uint_eq(certs_generation(rig.certs), generation); /* nothing new for anybody */
+    ck_assert_uint_eq(certs_status(rig.certs).generation, generation); /* nothing new for anybody */
     close(lease);
     rig_pass(&rig, 2000);
     ck_assert(file_is_current());
@@ -164,8 +164,8 @@ TEST(an_update_that_runs_at_the_start)
     int update = take_update();
     open_certs(0);
     expect_busy(CERTS_UPDATING);
-    ck_assert_ptr_null(certs_table(rig.certs));
-    ck_assert_ptr_null(certs_chain(rig.certs));
+    ck_assert_ptr_null(certs_status(rig.certs).table);
+    ck_assert_ptr_null(certs_status(rig.certs).chain);
     rig_pass(&rig, 10u * SECOND);
     expect_busy(CERTS_UPDATING);
     close(update);
@@ -328,8 +328,8 @@ TEST_LOOP(cocod_starts_in_the_midst_of_an_update, 0, 4)
     rig_close(&rig);
 }
 
-/* The kernel documentation's tool takes the lock and leaves the file alone. While it runs no lease is
- * given, so no report is under way; and it does not wait for cocod's memory of it. */
+/* The kernel documentation's tool takes the lock and leaves the file alone. While it runs no lease
+ * is given, so no report is under way; and it does not wait for cocod's memory of it. */
 TEST(a_lock_without_a_word)
 {
     struct flock lease = {.l_type = F_RDLCK,

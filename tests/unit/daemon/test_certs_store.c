@@ -68,7 +68,7 @@ TEST(vlek_without_a_loaded_vlek_is_the_empty_table)
     reconfigure(milan("3.0.8.115", "signer = vlek\nfixed_vlek = yes\n"));
     expect_served("ARK VLEK ASK");
     ck_assert(!has_problem("no VLEK is loaded"));
-    ck_assert_str_eq(certs_chain(cocod->certs)->key.csp, "CN=csp.example");
+    ck_assert_str_eq(certs_status(cocod->certs).chain->key.csp, "CN=csp.example");
     reconfigure(milan("3.0.8.115", "signer = vlek\n"));
     expect_served("");
     stop();
@@ -97,7 +97,7 @@ TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
     start(milan("3.0.8.115", loaded));
     import(files, 3);
     expect_served("ARK VLEK ASK");
-    ck_assert_str_eq(certs_chain(cocod->certs)->key.csp, "CN=east.example");
+    ck_assert_str_eq(certs_status(cocod->certs).chain->key.csp, "CN=east.example");
     import(files, 4);
     expect_served(""); /* rather than one of the two */
     expect_problem("the store has VLEKs of several CSP_IDs for Milan at 3.0.8.115, CN=east.example "
@@ -108,7 +108,7 @@ TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
         reconfigure(milan("3.0.8.115", more));
         expect_served("ARK VLEK ASK");
         ck_assert(!has_problem("CSP_ID"));
-        ck_assert_mem_eq(certs_chain(cocod->certs)->certs[CHAIN_LEAF].der, leaves[i].der,
+        ck_assert_mem_eq(certs_status(cocod->certs).chain->certs[CHAIN_LEAF].der, leaves[i].der,
                          leaves[i].der_size);
     }
     snprintf(more, sizeof(more), "%svlek_csp = CN=north.example\n", loaded);
@@ -171,7 +171,7 @@ TEST(a_real_report_of_each_region_verifies_with_what_is_served_for_it)
         snprintf(more, sizeof(more), "fixed_vlek = yes\nvlek_csp = %s\n", regions[i].csp);
         reconfigure(milan("4.0.24.217", more));
         expect_served("ARK VLEK ASK");
-        const struct blob *table = certs_table(cocod->certs);
+        const struct blob *table = certs_status(cocod->certs).table;
         for (size_t k = 0; k < 2; k++) {
             const char *text = "";
             enum snp_verdict verdict =
@@ -231,10 +231,12 @@ TEST(files_and_store)
     expect_served("");
     import_chains(false);
     expect_served("ARK VCEK ASK");
-    ck_assert_ptr_nonnull(strstr(certs_chain(cocod->certs)->certs[CHAIN_LEAF].source, "/store/"));
+    ck_assert_ptr_nonnull(
+        strstr(certs_status(cocod->certs).chain->certs[CHAIN_LEAF].source, "/store/"));
     reconfigure(milan("3.0.9.115", more));
     expect_served("ARK VCEK ASK");
-    ck_assert_ptr_nonnull(strstr(certs_chain(cocod->certs)->certs[CHAIN_LEAF].source, "vcek.der"));
+    ck_assert_ptr_nonnull(
+        strstr(certs_status(cocod->certs).chain->certs[CHAIN_LEAF].source, "vcek.der"));
     snp_pki_leaf_done(&leaf);
     stop();
 }
@@ -262,7 +264,7 @@ TEST(a_removed_chain_is_not_served)
 TEST(a_store_alone_takes_imports_and_serves_nothing)
 {
     start("");
-    ck_assert(!certs_offered(cocod->certs));
+    ck_assert(!certs_status(cocod->certs).offered);
     ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_EOPNOTSUPP);
     pass(2 * SECOND); /* the look at what is well, once */
     ck_assert_uint_eq(cocod->timers.n, 0);
@@ -290,11 +292,11 @@ TEST(a_crl_that_lists_the_intermediate_unpublishes_what_is_served)
     import_one(none);
     expect_served("ARK VCEK ASK");
     ck_assert(!has_problem("CRL"));
-    uint64_t generation = certs_generation(cocod->certs);
+    uint64_t generation = certs_status(cocod->certs).generation;
     import_one(lists);
     ck_assert_str_eq(imported, "added");
     expect_served("");
-    ck_assert_uint_ne(certs_generation(cocod->certs), generation);
+    ck_assert_uint_ne(certs_status(cocod->certs).generation, generation);
     expect_problem("was revoked by the CRL of ARK-Milan");
     import_one(none); /* no way back */
     ck_assert_ptr_nonnull(strstr(imported, "lower than the stored one's"));
@@ -365,13 +367,13 @@ TEST(the_crl_is_in_the_table_only_where_that_is_asked_for)
     expect_served("ARK VCEK ASK");
     reconfigure(milan("3.0.8.115", "serve_crl = yes\n"));
     expect_served("ARK VCEK ASK CRL");
-    const struct blob *blob = certs_table(cocod->certs);
+    const struct blob *blob = certs_status(cocod->certs).table;
     ck_assert_int_eq(coco_snp_table_decode(blob->data, blob->size, &table), 0);
     ck_assert_uint_eq(table.entries[3].length, crl.size);
     ck_assert_mem_eq(table.entries[3].data, crl.data, crl.size);
     import_one(next); /* and the newer one follows by itself */
     expect_served("ARK VCEK ASK CRL");
-    blob = certs_table(cocod->certs);
+    blob = certs_status(cocod->certs).table;
     ck_assert_int_eq(coco_snp_table_decode(blob->data, blob->size, &table), 0);
     ck_assert_mem_eq(table.entries[3].data, next.data, next.size);
     free_input(crl);
@@ -391,7 +393,7 @@ TEST(a_crl_that_does_not_fit_is_left_out)
 
     start(milan("3.0.8.115", ""));
     import_chains(false);
-    c.chain = (struct chain *)(uintptr_t)certs_chain(cocod->certs);
+    c.chain = (struct chain *)(uintptr_t)certs_status(cocod->certs).chain;
     ck_assert_int_eq(load_table(&c, false, &without, &why), 0);
     crl.size = COCO_SNP_TABLE_MAX - without->size - COCO_SNP_ENTRY_SIZE;
     for (int over = 0; over < 2; over++, crl.size++) {
@@ -426,7 +428,7 @@ TEST(the_table_is_reproducible)
         start(milan("3.0.8.115", "serve_crl = yes\n"));
         import(files, 4);
         expect_served("ARK VCEK ASK CRL");
-        const struct blob *blob = certs_table(cocod->certs);
+        const struct blob *blob = certs_status(cocod->certs).table;
         if (i == 0) {
             size = blob->size;
             memcpy(first, blob->data, size);
@@ -651,7 +653,7 @@ TEST_LOOP(a_local_failure_after_a_change_is_waited_for, 0, sizeof(passing) / siz
     pass(7u * SECOND); /* the next try, of those that take twice as long each time */
     await_worker();
     expect_served("ARK VCEK ASK");
-    ck_assert_uint_eq(certs_chain(cocod->certs)->key.tcb.snp, 9);
+    ck_assert_uint_eq(certs_status(cocod->certs).chain->key.tcb.snp, 9);
     ck_assert(!has_problem("is tried again"));
     stop();
 }

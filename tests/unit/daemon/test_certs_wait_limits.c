@@ -96,15 +96,15 @@ TEST(too_few_pages_while_it_waits)
         rig_settle(&rig);
         ck_assert_int_eq(take_answer(&session), NONE);
         platform_settle();
-        bool fits = npages >= coco_npages(certs_table(rig.certs)->size);
+        bool fits = npages >= coco_npages(certs_status(rig.certs).table->size);
         ck_assert_int_eq(take_answer(&session), fits ? 8 : -COCO_ENOSPC);
         if (!fits) {
             struct coco_certs_reply reply;
             ck_assert_int_eq(coco_certs_reply_decode(message.payload, message.header.length,
                                                      COCO_ENOSPC, &reply),
                              0);
-            ck_assert_uint_eq(reply.npages, coco_npages(certs_table(rig.certs)->size));
-            ck_assert_uint_eq(reply.generation, certs_generation(rig.certs));
+            ck_assert_uint_eq(reply.npages, coco_npages(certs_status(rig.certs).table->size));
+            ck_assert_uint_eq(reply.generation, certs_status(rig.certs).generation);
         }
     }
     be_idle();
@@ -217,8 +217,8 @@ TEST(how_long_it_waited_and_for_what_can_be_asked)
     ck_assert_uint_eq(entry->took_us, 150000);
     ck_assert_uint_eq(entry->kind, HISTORY_CERTS);
     ck_assert_uint_eq(entry->status, COCO_OK);
-    ck_assert_uint_eq(entry->bytes, certs_table(rig.certs)->size);
-    ck_assert_uint_eq(entry->generation, certs_generation(rig.certs));
+    ck_assert_uint_eq(entry->bytes, certs_status(rig.certs).table->size);
+    ck_assert_uint_eq(entry->generation, certs_status(rig.certs).generation);
     ck_assert_uint_eq(entry->session, (uint32_t)(session.lease / COCO_LEASE_BYTES));
     ck_assert_uint_eq(metrics.certs_waited, 1);
     ck_assert_uint_eq(metrics.certs_us[CERTS_END_TABLE].sum, 150000);

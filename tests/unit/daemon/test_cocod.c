@@ -182,9 +182,9 @@ TEST(stops_while_a_chain_is_being_loaded)
 
 static void await_worker(void)
 {
-    uint64_t before = certs_generation(cocod->certs);
+    uint64_t before = certs_status(cocod->certs).generation;
 
-    while (certs_generation(cocod->certs) == before)
+    while (certs_status(cocod->certs).generation == before)
         ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
     settle();
 }
@@ -204,7 +204,7 @@ TEST(a_reload_brings_the_new_chain_and_tells_sessions)
     rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
     ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);
     ck_assert_uint_eq(notify.event, COCO_NOTIFY_GENERATION);
-    ck_assert_uint_eq(notify.generation, certs_generation(cocod->certs));
+    ck_assert_uint_eq(notify.generation, certs_status(cocod->certs).generation);
     ck_assert(!rig_take(fd, &message));
     close(fd);
 }

@@ -58,7 +58,7 @@ static void check_chain_is_served(void)
 
     if (certs_problems(world.cocod->certs, problems) > 0)
         ck_abort_msg("%s", problems[0]);
-    ck_assert_ptr_nonnull(certs_chain(world.cocod->certs));
+    ck_assert_ptr_nonnull(certs_status(world.cocod->certs).chain);
 }
 
 /* --- interleavings --------------------------------------------------------------------------- */
@@ -355,7 +355,7 @@ TEST(certs_get_allocates_nothing_and_costs_two_calls)
         world_send(&world, client, SIZE_MAX);
         ck_assert_uint_eq(world_receive(&world, client), 1);
     }
-    served_table = certs_table(world.cocod->certs)->data;
+    served_table = certs_status(world.cocod->certs).table->data;
     sys.alloc = counting_alloc;
     sys.recv = counting_recv;
     sys.sendmsg = counting_sendmsg;

@@ -285,7 +285,7 @@ static int64_t wall(void)
 
 static int64_t first_end_s(void)
 {
-    return chain_first_to_expire(certs_chain(rig.certs))->not_after_s;
+    return chain_first_to_expire(certs_status(rig.certs).chain)->not_after_s;
 }
 
 /* Goes to `days` before the first certificate's end; how often that event was told by then. */
@@ -347,7 +347,7 @@ TEST(a_wrong_clock_is_told_and_warns_of_no_expiry)
     options.certs.clock_floor_s = sys_real.wall_s() + 10000 * (int64_t)DAY;
     open_certs(0);
     ck_assert_uint_eq(event_count(EVENT_CLOCK_WRONG), 1);
-    ck_assert_ptr_nonnull(certs_chain(rig.certs));
+    ck_assert_ptr_nonnull(certs_status(rig.certs).chain);
     rig_pass(&rig, 300u * SECOND);
     ck_assert_uint_eq(event_count(EVENT_EXPIRES_7_DAYS), 0);
     ck_assert_uint_eq(event_count(EVENT_CLOCK_WRONG), 1);

@@ -165,11 +165,12 @@ static int64_t wall_s(void)
 /* The worker reads the files in its own time. */
 static void reload(unsigned leaf)
 {
-    uint64_t before = certs_generation(world.cocod->certs);
+    uint64_t before = certs_status(world.cocod->certs).generation;
 
     sys.wall_s = wall_s;
     rig_reload_cocod(world.cocod, make_config(leaf));
-    while (!certs_chain(world.cocod->certs) || certs_generation(world.cocod->certs) == before)
+    while (!certs_status(world.cocod->certs).chain ||
+           certs_status(world.cocod->certs).generation == before)
         ck_assert_int_ge(event_base_loop(world.base, EVLOOP_ONCE), 0);
     world_settle(&world);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The served chain follows the platform, by the virtual clock: a change behind cocod's back shows
- * within 2 s of use, whatever phase cocod's own readings are in; a platform that is not known is the
- * empty table and a sentence that says what to do; and an idle host is left alone.
+ * within 2 s of use, whatever phase cocod's own readings are in; a platform that is not known is
+ * the empty table and a sentence that says what to do; and an idle host is left alone.
  */
 #include "platform_fixture.h"
 

@@ -21,6 +21,7 @@
 static char path[128];
 static struct table_file file;
 static struct table_file_options options;
+static uint64_t base;
 
 static void setup(void)
 {
@@ -420,7 +421,7 @@ TEST(a_lock_that_cannot_be_had_at_all)
 TEST(a_session_gets_an_open_file_description_of_its_own)
 {
     struct stat a, b;
-    int fd = table_file_reopen(&file), other = table_file_reopen(&file);
+    int fd = table_file_open_lease(&file, &base), other = table_file_open_lease(&file, &base);
     struct flock lock = {.l_type = F_RDLCK,
                          .l_whence = SEEK_SET,
                          .l_start = COCO_LEASE_BASE_MIN,
@@ -454,7 +455,7 @@ TEST(it_is_the_same_inode_whatever_becomes_of_the_name)
 
     ck_assert_int_eq(unlink(path), 0);
     test_write_file(path, "another file", 12);
-    int fd = table_file_reopen(&file);
+    int fd = table_file_open_lease(&file, &base);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(fstat(fd, &a), 0);
     ck_assert_int_eq(fstat(file.fd, &b), 0);
@@ -476,7 +477,7 @@ TEST(no_descriptor_is_an_error)
     struct table_file other = {.fd = 9};
 
     sys.open = no_open;
-    ck_assert_int_eq(table_file_reopen(&file), -EMFILE);
+    ck_assert_int_eq(table_file_open_lease(&file, &base), -EMFILE);
     ck_assert_int_eq(table_file_open(&other, &options), -EMFILE);
     ck_assert_int_eq(other.fd, -1);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A firmware update that is cut off: a process that is both cocod and the updater is killed at each
- * system call that it makes for a rotation, in turn. What is left on disk is then looked at as a VMM
- * that reads the file would, and a cocod that starts afterwards serves what is right for the
+ * system call that it makes for a rotation, in turn. What is left on disk is then looked at as a
+ * VMM that reads the file would, and a cocod that starts afterwards serves what is right for the
  * platform as it is then, or nothing.
  *
  * The firmware outlives everybody: it is memory that the processes share.
@@ -193,8 +193,8 @@ static bool is_table(const uint8_t *bytes, size_t size, int n)
     return size == table_sizes[n] && memcmp(bytes, tables[n], size) == 0;
 }
 
-/* A reader of the file sees the table before, the one after, or the empty one: never half of one, and
- * never the one before once the command may have run. */
+/* A reader of the file sees the table before, the one after, or the empty one: never half of one,
+ * and never the one before once the command may have run. */
 static void check_file(const struct plan *plan)
 {
     struct coco_snp_table table = {.n_entries = 0};

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Firmware updates that end without a change, while a VM holds a lease that it never gives back: for
- * which the updater gave up, or which nobody waited for. Whatever the way, the others are served
- * again at once, not after another drain_timeout; and what is served is right for the platform as it
- * is, in case it was changed after all. Where cocod knows the platform, and where it does not.
+ * Firmware updates that end without a change, while a VM holds a lease that it never gives back:
+ * for which the updater gave up, or which nobody waited for. Whatever the way, the others are
+ * served again at once, not after another drain_timeout; and what is served is right for the
+ * platform as it is, in case it was changed after all. Where cocod knows the platform, and where it
+ * does not.
  */
 #include "platform_fixture.h"
 
@@ -85,7 +86,7 @@ static void begin(uint64_t timeout_us)
     ck_assert_int_eq(certs_update_begin(rig.certs, timeout_us, "a test"), 0);
     pass(SECOND);
     ck_assert_int_eq(served(), BUSY);
-    ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_DRAINING);
+    ck_assert_uint_eq(certs_status(rig.certs).state, CERTS_DRAINING);
 }
 
 /* From now on, and for as long as another drain would take. */
@@ -94,10 +95,10 @@ static void expect_service(int right)
     pass(AT_ONCE_US);
     for (uint64_t us = 0; us < 2 * options.certs.drain_timeout_us; us += 10000) {
         ck_assert_int_eq(served(), right);
-        ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_SERVING);
+        ck_assert_uint_eq(certs_status(rig.certs).state, CERTS_SERVING);
         pass(10000);
     }
-    ck_assert(!certs_update_active(rig.certs));
+    ck_assert(!certs_status(rig.certs).updating);
     ck_assert_uint_eq(n_problems(), 0);
 }
 
@@ -154,11 +155,11 @@ TEST_LOOP(an_update_that_never_had_the_lock, 0, 2 * N_WAYS)
     uint64_t generation;
 
     open_host(_i % 2);
-    generation = certs_generation(rig.certs);
+    generation = certs_status(rig.certs).generation;
     ways[_i / 2]();
     expect_service(8);
     ck_assert(file_is_current());
-    ck_assert_uint_eq(certs_generation(rig.certs), generation); /* nothing was changed */
+    ck_assert_uint_eq(certs_status(rig.certs).generation, generation); /* nothing was changed */
     close_host();
 }
 
@@ -324,7 +325,7 @@ TEST_LOOP(a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_nob
         put_chain(9);
     pass(SECOND);
     ck_assert_int_eq(served(), BUSY);
-    ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_UPDATING);
+    ck_assert_uint_eq(certs_status(rig.certs).state, CERTS_UPDATING);
     close(lock);
     if (!forced)
         stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
@@ -398,7 +399,7 @@ TEST_LOOP(the_kernel_is_asked_for_an_updater_while_the_file_is_behind, 0, 2)
     ck_assert_int_eq(served(), BUSY);
     pass(10u * SECOND);
     ck_assert_int_eq(served(), BUSY);
-    ck_assert_uint_eq(certs_get_state(rig.certs), CERTS_UPDATING);
+    ck_assert_uint_eq(certs_status(rig.certs).state, CERTS_UPDATING);
     close_host();
 }
 

@@ -31,7 +31,7 @@ TEST(hello_says_what_there_is)
     ck_assert_uint_eq(reply.version, 1);
     ck_assert_uint_eq(reply.features, 0);
     ck_assert_uint_eq(reply.instance, rig.vmm.options.instance);
-    ck_assert_uint_eq(reply.generation, certs_generation(rig.certs));
+    ck_assert_uint_eq(reply.generation, certs_status(rig.certs).generation);
     ck_assert_uint_eq(reply.services, COCO_SERVICE_CERTS | COCO_SERVICE_QUOTES);
     ck_assert_uint_eq(reply.request_max, 4096);
     ck_assert_uint_eq(reply.reply_max, 4259840);

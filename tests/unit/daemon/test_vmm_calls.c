@@ -45,8 +45,8 @@ TEST(the_table_comes_whole)
     int fd = open_session(0);
     ask_certs(fd, 2, 4);
     expect_certs(fd, 2, COCO_OK, &got);
-    const struct blob *table = certs_table(rig.certs);
-    ck_assert_uint_eq(got.generation, certs_generation(rig.certs));
+    const struct blob *table = certs_status(rig.certs).table;
+    ck_assert_uint_eq(got.generation, certs_status(rig.certs).generation);
     ck_assert_uint_eq(got.npages, coco_npages(table->size));
     ck_assert_uint_eq(got.table_size, table->size);
     ck_assert_mem_eq(got.table, table->data, table->size);
@@ -63,13 +63,13 @@ TEST(too_few_pages_get_their_number)
     struct coco_certs_reply got;
 
     int fd = open_session(0);
-    uint32_t need = coco_npages(certs_table(rig.certs)->size);
+    uint32_t need = coco_npages(certs_status(rig.certs).table->size);
     for (uint32_t npages = 0; npages < need; npages++) {
         ask_certs(fd, 2 + npages, npages);
         expect_certs(fd, 2 + npages, COCO_ENOSPC, &got);
         ck_assert_uint_eq(got.npages, need);
         ck_assert_uint_eq(got.table_size, 0);
-        ck_assert_uint_eq(got.generation, certs_generation(rig.certs));
+        ck_assert_uint_eq(got.generation, certs_status(rig.certs).generation);
     }
     ask_certs(fd, 10, need);
     expect_certs(fd, 10, COCO_OK, &got);
@@ -131,7 +131,7 @@ TEST(a_lease_delays_the_file_of_a_reload_and_no_answer)
     struct coco_certs_reply got;
 
     int fd = open_session(0);
-    uint64_t generation = certs_generation(rig.certs);
+    uint64_t generation = certs_status(rig.certs).generation;
     ck_assert_int_eq(lock_bytes(open_table(O_RDONLY), F_RDLCK, 1 << 20, 1), 0);
     reload_chain(1);
     ask_certs(fd, 2, 4);
@@ -148,16 +148,16 @@ TEST(a_table_half_sent_stays_what_it_was)
     uint64_t id = 2, asked;
 
     int fd = open_session(0);
-    size_t size = certs_table(rig.certs)->size;
-    uint64_t generation = certs_generation(rig.certs);
+    size_t size = certs_status(rig.certs).table->size;
+    uint64_t generation = certs_status(rig.certs).generation;
     old = malloc(size);
     ck_assert_ptr_nonnull(old);
-    memcpy(old, certs_table(rig.certs)->data, size);
+    memcpy(old, certs_status(rig.certs).table->data, size);
     while (metrics.now_unsent_bytes < 100000)
         ask_certs(fd, id++, 4);
     asked = id;
     reload_chain(1);
-    ck_assert_uint_ne(certs_generation(rig.certs), generation);
+    ck_assert_uint_ne(certs_status(rig.certs).generation, generation);
     for (id = 2; id < asked; id++) {
         rig_settle(&rig);
         expect_certs(fd, id, COCO_OK, &got);

@@ -130,7 +130,7 @@ TEST(a_lease_on_a_file_that_is_no_more_is_refused)
     ck_assert_int_eq(rename(table_path, elsewhere), 0);
     for (int i = 0; i < 2; i++) {
         expect_no_lease();
-        const char *problem = certs_problem(rig.certs, CERTS_TROUBLE_FILE);
+        const char *problem = certs_status(rig.certs).problem[CERTS_TROUBLE_FILE];
         ck_assert_ptr_nonnull(problem);
         ck_assert_ptr_nonnull(strstr(problem, "was removed or replaced"));
         ck_assert_int_eq(certs_update_begin(rig.certs, SECOND, "test"), -EOPNOTSUPP);
@@ -152,7 +152,7 @@ static void expect_notify(int fd, uint32_t event)
     rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
     ck_assert_int_eq(coco_notify_decode(message.payload, message.header.length, &notify), 0);
     ck_assert_uint_eq(notify.event, event);
-    ck_assert_uint_eq(notify.generation, certs_generation(rig.certs));
+    ck_assert_uint_eq(notify.generation, certs_status(rig.certs).generation);
 }
 
 TEST(a_new_generation_is_told_to_who_asked)

@@ -355,7 +355,7 @@ void world_pass(struct world *world, uint64_t us)
 /* Timers that run though nobody is there: for the dates of a chain, and until a problem is over. */
 static size_t watching(const struct world *world)
 {
-    return (certs_chain(world->cocod->certs) ? 1u : 0u) +
+    return (certs_status(world->cocod->certs).chain ? 1u : 0u) +
            (timer_armed(&world->cocod->health.look) ? 1u : 0u);
 }
 
