@@ -462,12 +462,6 @@ TEST(a_full_queue)
     ck_assert(!rig_take(fd, &message));
 }
 
-static void *no_memory(size_t size)
-{
-    (void)size;
-    return NULL;
-}
-
 TEST(no_memory_for_a_request)
 {
     int fd = open_session(0);
