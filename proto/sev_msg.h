@@ -34,7 +34,7 @@ struct coco_sev_request {
 #define COCO_SEV_MASK_CHIP_ID  (1u << 0) /* reports have zeros for the chip's id */
 #define COCO_SEV_MASK_CHIP_KEY (1u << 1) /* the VCEK signs nothing */
 #define COCO_SEV_VLEK_EN       (1u << 2) /* a VLEK is loaded */
-#define COCO_SEV_SNP_INIT      (1u << 3) /* SNP is initialised: guests can run, a VLEK can be kept */
+#define COCO_SEV_SNP_INIT      (1u << 3) /* SNP is initialised: guests run, a VLEK is kept */
 #define COCO_SEV_FLAGS_ALL     0xfu
 
 #define COCO_SEV_FW_NOT_CALLED 0xffffffffu

@@ -14,7 +14,6 @@
  */
 #include "status.h"
 #include "kvm_abi.h"
-#include "wire.h"
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>

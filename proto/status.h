@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "wire.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -13,22 +14,7 @@
 extern "C" {
 #endif
 
-enum coco_status {
-    COCO_OK = 0,
-    COCO_EIO = 5,
-    COCO_EAGAIN = 11,
-    COCO_EACCES = 13,
-    COCO_ENODEV = 19,
-    COCO_EINVAL = 22,
-    COCO_ENOSPC = 28,
-    COCO_EBADMSG = 74,
-    COCO_EMSGSIZE = 90,
-    COCO_EOPNOTSUPP = 95,
-    COCO_ETIMEDOUT = 110,
-    COCO_ECANCELED = 125,
-};
-
-/* True for 0 and the eleven codes above. */
+/* True for 0 and the eleven other codes of enum coco_status. */
 bool coco_status_known(uint32_t status);
 
 /* "OK", "EAGAIN", …; "E?" for a number outside the contract. Static text. */

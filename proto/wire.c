@@ -18,7 +18,6 @@
  */
 #include "wire.h"
 #include "bytes.h"
-#include "status.h"
 #include "text.h"
 #include <assert.h>
 #include <errno.h>

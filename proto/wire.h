@@ -33,6 +33,22 @@ enum coco_type {
     COCO_NOTIFY = 0x8000,
 };
 
+/* Header, offset 20: the errno contract's codes (status.h). PROTOCOL.md "The errno contract". */
+enum coco_status {
+    COCO_OK = 0,
+    COCO_EIO = 5,
+    COCO_EAGAIN = 11,
+    COCO_EACCES = 13,
+    COCO_ENODEV = 19,
+    COCO_EINVAL = 22,
+    COCO_ENOSPC = 28,
+    COCO_EBADMSG = 74,
+    COCO_EMSGSIZE = 90,
+    COCO_EOPNOTSUPP = 95,
+    COCO_ETIMEDOUT = 110,
+    COCO_ECANCELED = 125,
+};
+
 /* What a type number says before it is known: PROTOCOL.md "Frame". */
 enum coco_type_class {
     COCO_CLASS_REQUEST,       /* 0x0000-0x3FFF, even */

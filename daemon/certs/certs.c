@@ -30,7 +30,7 @@ struct certs {
     struct gate gate;
     struct selection selection;
     struct publication publication;
-    struct jobs jobs;
+    struct certs_jobs jobs;
     struct expiry expiry;
     struct locks locks;
     struct timer minute; /* while a chain is served */
@@ -90,7 +90,7 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
                        on_selected, certs) < 0 ||
         publication_init(&certs->publication, timers, &certs->options, &certs->gate,
                          &certs->selection, on_swapped, certs) < 0 ||
-        jobs_init(&certs->jobs, timers, worker, &certs->options, &certs->selection) < 0 ||
+        certs_jobs_init(&certs->jobs, timers, worker, &certs->options, &certs->selection) < 0 ||
         timer_init(&certs->minute, timers, on_minute) < 0) {
         certs_free(certs);
         return NULL;
@@ -105,7 +105,7 @@ void certs_free(struct certs *certs)
         return;
     timer_done(&certs->minute);
     publication_done(&certs->publication);
-    jobs_done(&certs->jobs);
+    certs_jobs_done(&certs->jobs);
     gate_done(&certs->gate);
     selection_done(&certs->selection);
     sys.free(certs);
@@ -216,7 +216,7 @@ void certs_update_abandon(struct certs *certs)
 
 struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
 {
-    return jobs_new(&certs->jobs, certs, kind);
+    return certs_jobs_new(&certs->jobs, certs, kind);
 }
 
 /* --- what others may know --------------------------------------------------------------------- */

@@ -110,7 +110,7 @@ static bool account_import(const struct certs_job *job)
 
 /* --- whose turn it is ------------------------------------------------------------------------- */
 
-static void start_next(struct jobs *jobs)
+static void start_next(struct certs_jobs *jobs)
 {
     struct certs_job *next = jobs->waiting, *job;
 
@@ -134,7 +134,7 @@ static void start_next(struct jobs *jobs)
 static void done(struct work *work)
 {
     struct certs_job *job = container_of(work, struct certs_job, work);
-    struct jobs *jobs = job->jobs;
+    struct certs_jobs *jobs = job->jobs;
     bool changed = job->kind == CERTS_JOB_REMOVE && job->result == 0;
 
     if (job->kind == CERTS_JOB_IMPORT)
@@ -152,13 +152,13 @@ static void done(struct work *work)
 
 static void on_no_thread(struct timer *timer)
 {
-    struct jobs *jobs = container_of(timer, struct jobs, no_thread);
+    struct certs_jobs *jobs = container_of(timer, struct certs_jobs, no_thread);
 
     done(&jobs->running->work);
 }
 
 /* Its user's last turn that is taken, and one more; else the present one. */
-static uint64_t turn_of(const struct jobs *jobs, const struct account_user *user)
+static uint64_t turn_of(const struct certs_jobs *jobs, const struct account_user *user)
 {
     uint64_t turn = jobs->turn;
     const struct certs_job *job;
@@ -175,7 +175,7 @@ static uint64_t turn_of(const struct jobs *jobs, const struct account_user *user
 
 int certs_job_submit(struct certs_job *job, struct account *account)
 {
-    struct jobs *jobs = job->jobs;
+    struct certs_jobs *jobs = job->jobs;
     uid_t uid = account->key.uid;
     bool charged = uid == 0 || uid == geteuid() ? account_charge_privileged(account, CHARGE_JOBS, 1)
                                                 : account_charge(account, CHARGE_JOBS, 1);
@@ -193,7 +193,7 @@ int certs_job_submit(struct certs_job *job, struct account *account)
 
 void certs_job_cancel(struct certs_job *job)
 {
-    struct jobs *jobs = job->jobs;
+    struct certs_jobs *jobs = job->jobs;
 
     job->told = NULL;
     if (!jobs || jobs->running == job)
@@ -204,7 +204,8 @@ void certs_job_cancel(struct certs_job *job)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-struct certs_job *jobs_new(struct jobs *jobs, struct certs *certs, enum certs_job_kind kind)
+struct certs_job *certs_jobs_new(struct certs_jobs *jobs, struct certs *certs,
+                                 enum certs_job_kind kind)
 {
     struct certs_job *job = jobs->options->store ? sys.alloc(sizeof(*job)) : NULL;
 
@@ -239,8 +240,8 @@ int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *d
     return 0;
 }
 
-int jobs_init(struct jobs *jobs, struct timers *timers, struct worker *worker,
-              const struct certs_options *options, struct selection *selection)
+int certs_jobs_init(struct certs_jobs *jobs, struct timers *timers, struct worker *worker,
+                    const struct certs_options *options, struct selection *selection)
 {
     jobs->worker = worker;
     jobs->options = options;
@@ -248,7 +249,7 @@ int jobs_init(struct jobs *jobs, struct timers *timers, struct worker *worker,
     return timer_init(&jobs->no_thread, timers, on_no_thread);
 }
 
-void jobs_done(struct jobs *jobs)
+void certs_jobs_done(struct certs_jobs *jobs)
 {
     struct certs_job *job, *next;
 

@@ -27,7 +27,7 @@ enum certs_job_kind {
     CERTS_JOB_REMOVE,
 };
 
-struct jobs {
+struct certs_jobs {
     struct worker *worker;
     const struct certs_options *options;
     struct selection *selection;
@@ -37,11 +37,12 @@ struct jobs {
     struct timer no_thread; /* `running` could not be given to the worker */
 };
 
-int jobs_init(struct jobs *jobs, struct timers *timers, struct worker *worker,
-              const struct certs_options *options, struct selection *selection);
-void jobs_done(struct jobs *jobs);
+int certs_jobs_init(struct certs_jobs *jobs, struct timers *timers, struct worker *worker,
+                    const struct certs_options *options, struct selection *selection);
+void certs_jobs_done(struct certs_jobs *jobs);
 /* certs_job_new(). */
-struct certs_job *jobs_new(struct jobs *jobs, struct certs *certs, enum certs_job_kind kind);
+struct certs_job *certs_jobs_new(struct certs_jobs *jobs, struct certs *certs,
+                                 enum certs_job_kind kind);
 
 #define CERTS_JOB_FILES_MAX 64u
 
@@ -50,8 +51,8 @@ struct certs_job *jobs_new(struct jobs *jobs, struct certs *certs, enum certs_jo
 struct certs_job {
     struct work work;
     enum certs_job_kind kind;
-    struct jobs *jobs;   /* NULL: the service is gone */
-    struct certs *certs; /* likewise */
+    struct certs_jobs *jobs; /* NULL: the service is gone */
+    struct certs *certs;     /* likewise */
     /* Called on the loop when it has run; NULL: nobody waits any more. Then it is freed. */
     void (*told)(struct certs_job *job);
     void *data;

@@ -11,8 +11,8 @@
  * are skipped. A value that is refused leaves the default, so that the rest is checked against
  * something; the struct is given out only if there was no mistake at all.
  */
-#include "config/config.h"
 #include "base/sys.h"
+#include "config/config.h"
 #include "config/value.h"
 #include "text.h"
 

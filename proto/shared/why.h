@@ -14,4 +14,5 @@ struct why {
 
 /* Fills it in, where `why` is not NULL: nobody asks then. Returns `r`, a negative errno as a rule:
  * `return why_set(why, -EINVAL, "…")`. */
-int why_set(struct why *why, int r, const char *format, ...) __attribute__((format(__printf__, 3, 4)));
+int why_set(struct why *why, int r, const char *format, ...)
+    __attribute__((format(__printf__, 3, 4)));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is written while memory runs out is whole, or it is not there: libc's and json-c's streams lose
- * pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h). The whole daemon
- * is tried by `make oom`.
+ * What is written while memory runs out is whole, or it is not there: libc's and json-c's streams
+ * lose pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h). `make oom`
+ * tries the whole daemon.
  */
 #include "admin/exposition.h"
 #include "composed.h"
@@ -59,7 +59,7 @@ TEST(a_text_that_does_not_fit_is_cut_and_counted)
     json_object_put(tree);
 }
 
-/* Whatever is missing, however deep, and also where it is noticed after the rest was put together. */
+/* Whatever is missing, however deep, and where it is noticed after the rest was put together. */
 TEST(a_tree_in_which_something_is_missing_has_no_text)
 {
     for (int what = 0; what < 5; what++) {
