@@ -33,7 +33,7 @@ enum coco_type {
     COCO_NOTIFY = 0x8000,
 };
 
-/* Header, offset 20: the errno contract's codes (status.h). PROTOCOL.md "The errno contract". */
+/* Header, offset 12: the errno contract's codes (status.h). PROTOCOL.md "The errno contract". */
 enum coco_status {
     COCO_OK = 0,
     COCO_EIO = 5,
