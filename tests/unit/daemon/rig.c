@@ -163,6 +163,7 @@ void rig_close(struct rig *rig)
     ck_assert_uint_eq(rig->timers.n, 0);
     timers_done(&rig->timers); /* asserts that every timer was given back */
     event_base_free(rig->base);
+    rig->base = NULL;
     rig_check_gauges();
     sys = sys_real;
 }

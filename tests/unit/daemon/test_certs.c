@@ -8,7 +8,14 @@
 #include "observe/event.h"
 #include "scarce.h"
 
-FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+static void teardown(void)
+{
+    if (rig.base)
+        rig_close(&rig);
+}
+
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 60);
 
 /* --- the start ------------------------------------------------------------------------------- */
 
@@ -20,7 +27,6 @@ TEST(a_good_chain_is_served_from_the_start)
     ck_assert_uint_eq(n_problems(), 0);
     ck_assert(file_is_current());
     ck_assert_uint_eq(metrics.certs_published, 1);
-    rig_close(&rig);
 }
 
 #define SEPTEMBER_2026 1788220800
@@ -142,7 +148,6 @@ TEST(without_a_chain_there_is_no_service)
     uint64_t lease;
     ck_assert_int_eq(certs_open_lease(rig.certs, &lease), -EOPNOTSUPP);
     ck_assert_int_eq(access(table_path, F_OK), -1);
-    rig_close(&rig);
 }
 
 /* cocod starts, says so, and serves the empty table. */
@@ -166,7 +171,6 @@ TEST_LOOP(a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem, 0, 3)
     ck_assert(_i != 2 || has_problem("larger than"));
     ck_assert(file_is_current());
     ck_assert_uint_eq(metrics.certs_rejected, 1);
-    rig_close(&rig);
 }
 
 TEST(a_chain_under_a_root_that_nobody_trusts_is_refused)
@@ -176,7 +180,6 @@ TEST(a_chain_under_a_root_that_nobody_trusts_is_refused)
     rig_open(&rig, &options);
     expect_empty();
     ck_assert_uint_eq(n_problems(), 1);
-    rig_close(&rig);
 }
 
 TEST(a_root_file_that_cannot_be_read_is_a_problem)
@@ -189,7 +192,6 @@ TEST(a_root_file_that_cannot_be_read_is_a_problem)
     rig_open(&rig, &options);
     expect_empty();
     ck_assert(has_problem(bad_path));
-    rig_close(&rig);
 }
 
 /* The operator's choice: a guest without a chain must not attest. */
@@ -206,7 +208,6 @@ TEST(missing_chain_refuse_is_eio)
         ck_assert_uint_eq(certs_get(rig.certs, npages).status, COCO_EIO);
         ck_assert_ptr_null(certs_get(rig.certs, npages).table);
     }
-    rig_close(&rig);
 }
 
 TEST(missing_chain_refuse_does_not_touch_a_good_chain)
@@ -214,7 +215,6 @@ TEST(missing_chain_refuse_does_not_touch_a_good_chain)
     options.certs.refuse_missing = true;
     open_certs(0);
     expect_chain(0);
-    rig_close(&rig);
 }
 
 TEST(too_few_pages_are_told_how_many)
@@ -229,7 +229,6 @@ TEST(too_few_pages_are_told_how_many)
         ck_assert_int_eq(answer.table != NULL, npages >= need);
     }
     ck_assert_uint_eq(certs_get(rig.certs, UINT64_MAX).status, COCO_OK);
-    rig_close(&rig);
 }
 
 /* --- reloads --------------------------------------------------------------------------------- */
@@ -244,7 +243,6 @@ TEST(a_good_chain_follows_a_good_one)
     ck_assert(file_is_current());
     ck_assert_uint_eq(n_changes, 1);
     ck_assert_uint_eq(metrics.certs_published, 2);
-    rig_close(&rig);
 }
 
 TEST(an_unchanged_chain_is_not_published_again)
@@ -263,7 +261,6 @@ TEST(an_unchanged_chain_is_not_published_again)
     ck_assert_uint_eq(metrics.certs_published, 1);
     ck_assert_int_eq(stat(table_path, &after), 0);
     ck_assert_int_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
-    rig_close(&rig);
 }
 
 TEST(a_refused_chain_leaves_the_old_one_serving)
@@ -280,7 +277,6 @@ TEST(a_refused_chain_leaves_the_old_one_serving)
     reload(1, NULL); /* and it is made good */
     expect_chain(1);
     ck_assert_uint_eq(n_problems(), 0);
-    rig_close(&rig);
 }
 
 TEST(a_problem_ends_also_where_the_chain_is_the_old_one_again)
@@ -291,7 +287,6 @@ TEST(a_problem_ends_also_where_the_chain_is_the_old_one_again)
     reload(0, NULL);
     ck_assert_uint_eq(n_problems(), 0);
     expect_chain(0);
-    rig_close(&rig);
 }
 
 TEST(from_nothing_to_a_chain_and_back)
@@ -315,7 +310,6 @@ TEST(from_nothing_to_a_chain_and_back)
     reload(1, NULL);
     expect_chain(1);
     ck_assert(file_is_current());
-    rig_close(&rig);
 }
 
 TEST(a_service_that_begins_at_a_reload)
@@ -329,7 +323,6 @@ TEST(a_service_that_begins_at_a_reload)
     int fd = certs_open_lease(rig.certs, &lease);
     ck_assert_int_ge(fd, 0);
     close(fd);
-    rig_close(&rig);
 }
 
 /* Asked again while one load runs: the last word counts. */
@@ -351,7 +344,6 @@ TEST(reloads_that_overtake_each_other)
         rig_await_worker(&rig);
     expect_chain(2);
     ck_assert_uint_eq(n_problems(), 0);
-    rig_close(&rig);
 }
 
 /* The strings of the options may go as soon as others were given. */
@@ -376,7 +368,6 @@ TEST(a_load_has_its_own_copy_of_the_names)
     for (int i = 0; i < 3; i++)
         rig_await_worker(&rig);
     expect_chain(1);
-    rig_close(&rig);
 }
 
 /* --- lease descriptors ----------------------------------------------------------------------- */
@@ -401,7 +392,6 @@ TEST(each_session_has_bytes_of_its_own)
     }
     for (int i = 0; i < N; i++)
         close(fds[i]);
-    rig_close(&rig);
 }
 
 /* Whoever knows his own bytes does not know where the next session's are. */
@@ -418,7 +408,6 @@ TEST(where_a_session_has_its_bytes_is_not_to_be_guessed)
         if (i > 0)
             ck_assert_uint_ne(bases[i] >> 36, bases[i - 1] >> 36);
     }
-    rig_close(&rig);
 }
 
 static unsigned n_looks;
@@ -449,7 +438,6 @@ TEST(looking_for_holders_is_bounded_in_time_and_number)
     ck_assert_uint_eq(certs_holders(rig.certs, holders, CERTS_HOLDERS_MAX), 1);
     ck_assert_uint_eq(n_looks, 1);
     close(fd);
-    rig_close(&rig);
 }
 
 static void keep_locks(int fd, uint64_t base, unsigned n)
@@ -489,7 +477,6 @@ TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
     rig_pass(&rig, 121 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 2);
     close(fd);
-    rig_close(&rig);
 }
 
 /* What was seen of locks was forgotten when an update began. */
@@ -510,7 +497,6 @@ TEST(an_update_a_minute_does_not_hide_a_lock_flood)
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
     ck_assert(certs_status(rig.certs).flooded);
     close(fd);
-    rig_close(&rig);
 }
 
 /* As many as that, but each minute others. */
@@ -528,7 +514,6 @@ TEST(leases_that_come_and_go_are_no_flood)
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
     ck_assert(!certs_status(rig.certs).flooded);
     close(fd);
-    rig_close(&rig);
 }
 
 /* While an update waits, cocod looks for its write lock among all locks: every 20 ms for 7 ms each
@@ -550,7 +535,6 @@ TEST(slow_looks_for_an_updater_leave_the_loop_its_time)
     ck_assert_uint_le(n_looks * 7000u, SECOND);
     sys.ofd_lock = sys_real.ofd_lock;
     close(fd);
-    rig_close(&rig);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -567,7 +551,6 @@ TEST(freeing_during_a_load)
     rig.certs = NULL;
     rig_await_worker(&rig);
     ck_assert_uint_eq(n_changes, 0);
-    rig_close(&rig);
 }
 
 TEST(no_memory_for_a_load_keeps_what_is_served)
@@ -586,7 +569,6 @@ TEST(no_memory_for_a_load_keeps_what_is_served)
     rig_await_worker(&rig);
     expect_chain(1);
     ck_assert_uint_eq(n_problems(), 0);
-    rig_close(&rig);
 }
 
 /* The clock at the load decides. */
@@ -601,5 +583,4 @@ TEST(a_chain_that_has_expired_is_refused)
     open_certs(0);
     expect_empty();
     ck_assert_uint_eq(n_problems(), 1);
-    rig_close(&rig);
 }

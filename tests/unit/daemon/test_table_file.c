@@ -3,60 +3,7 @@
  * The table file: what a reader finds after a crash at any step of rewriting, who is in the way of
  * the lock, and what kinds of files are taken.
  */
-#include "base/sys.h"
-#include "certs/table_file.h"
-#include "coco_limits.h"
-#include "rig.h"
-#include "snp_table.h"
-#include "support.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static char path[128];
-static struct table_file file;
-static struct table_file_options options;
-static uint64_t base;
-
-static void setup(void)
-{
-    sys = sys_real;
-    snprintf(path, sizeof(path), "%s/table", rig_tmpdir());
-    options = (struct table_file_options){.path = path, .mode = 0644, .group = (gid_t)-1};
-    ck_assert_int_eq(table_file_open(&file, &options), 0);
-}
-
-static void teardown(void)
-{
-    sys = sys_real;
-    table_file_close(&file);
-    ck_assert_int_eq(file.fd, -1);
-    table_file_close(&file); /* harmless */
-}
-
-/* A table whose blobs are `fill` throughout. */
-static uint8_t *make_table(uint8_t fill, size_t blob_size, size_t *ret_size)
-{
-    struct coco_snp_table table = {0};
-    uint8_t *blob = malloc(blob_size);
-
-    ck_assert_ptr_nonnull(blob);
-    memset(blob, fill, blob_size);
-    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_ARK, blob, blob_size), 0);
-    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_VCEK, blob, blob_size / 2), 0);
-    ck_assert_int_eq(coco_snp_table_add(&table, COCO_SNP_ASK, blob, blob_size), 0);
-    *ret_size = coco_snp_table_layout(&table);
-    uint8_t *out = malloc(*ret_size);
-    ck_assert_ptr_nonnull(out);
-    ck_assert_int_eq(coco_snp_table_encode(&table, out, *ret_size), 0);
-    free(blob);
-    return out;
-}
+#include "table_file_fixture.h"
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
 
@@ -414,72 +361,6 @@ TEST(a_lock_that_cannot_be_had_at_all)
     sys.ofd_lock = broken_lock;
     ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCK_FAILED);
     ck_assert_int_eq(errno, ENOLCK);
-}
-
-/* --- descriptors for sessions ---------------------------------------------------------------- */
-
-TEST(a_session_gets_an_open_file_description_of_its_own)
-{
-    struct stat a, b;
-    int fd = table_file_open_lease(&file, &base), other = table_file_open_lease(&file, &base);
-    struct flock lock = {.l_type = F_RDLCK,
-                         .l_whence = SEEK_SET,
-                         .l_start = COCO_LEASE_BASE_MIN,
-                         .l_len = 1};
-    struct flock unlock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_ge(other, 0);
-    ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
-    ck_assert_int_ne(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
-    ck_assert_int_eq(fstat(fd, &a), 0);
-    ck_assert_int_eq(fstat(file.fd, &b), 0);
-    ck_assert_uint_eq(a.st_ino, b.st_ino);
-    ck_assert_int_eq(write(fd, "x", 1), -1);
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-    /* Neither another session nor cocod can give this lock up. */
-    ck_assert_int_eq(fcntl(other, F_OFD_SETLK, &unlock), 0);
-    table_file_unlock(&file);
-    close(other);
-    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_READERS);
-    struct flock exclusive = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &exclusive), -1); /* not opened for writing */
-    close(fd);
-    ck_assert_int_eq(table_file_lock(&file, NULL), TABLE_LOCKED);
-    table_file_unlock(&file);
-}
-
-TEST(it_is_the_same_inode_whatever_becomes_of_the_name)
-{
-    struct stat a, b;
-
-    ck_assert_int_eq(unlink(path), 0);
-    test_write_file(path, "another file", 12);
-    int fd = table_file_open_lease(&file, &base);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(fstat(fd, &a), 0);
-    ck_assert_int_eq(fstat(file.fd, &b), 0);
-    ck_assert_uint_eq(a.st_ino, b.st_ino);
-    close(fd);
-}
-
-static int no_open(const char *name, int flags, mode_t mode)
-{
-    (void)name;
-    (void)flags;
-    (void)mode;
-    errno = EMFILE;
-    return -1;
-}
-
-TEST(no_descriptor_is_an_error)
-{
-    struct table_file other = {.fd = 9};
-
-    sys.open = no_open;
-    ck_assert_int_eq(table_file_open_lease(&file, &base), -EMFILE);
-    ck_assert_int_eq(table_file_open(&other, &options), -EMFILE);
-    ck_assert_int_eq(other.fd, -1);
 }
 
 /* --- the mark --------------------------------------------------------------------------------- */
