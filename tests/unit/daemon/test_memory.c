@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is written while memory runs out is whole, or it is not there: libc's and json-c's streams
- * lose pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h). `make oom`
- * tries the whole daemon.
+ * lose pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h); the whole
+ * daemon is tried by `make oom`.
  */
 #include "admin/exposition.h"
 #include "composed.h"
