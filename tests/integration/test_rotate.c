@@ -307,7 +307,7 @@ TEST_LOOP(force_says_whose_guarantee_is_void, 0, 2)
  * table file, as each VMM has one. It lives for as long as `harm_fd` is open. */
 #define HARM_UID 65534u
 static pid_t harm_pid;
-static int harm_fd;
+static int harm_fd, harm_tells_fd;
 
 static int set_lock(int fd, short type, off_t byte)
 {
@@ -316,52 +316,65 @@ static int set_lock(int fd, short type, off_t byte)
     return fcntl(fd, F_OFD_SETLK, &lock);
 }
 
+static void harm_tells(void)
+{
+    if (write(harm_tells_fd, "", 1) != 1)
+        _exit(1);
+}
+
+static void await_harm(void)
+{
+    char c;
+
+    ck_assert_int_eq(read(harm_tells_fd, &c, 1), 1);
+}
+
 /* So many locks, none beside another, from that byte on. */
 static void lock_many(int fd, off_t byte, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
         if (set_lock(fd, F_RDLCK, byte + 2 * (off_t)i) < 0)
             _exit(1);
+    harm_tells();
 }
 
-/* One lock, the moment that somebody who had the write lock lets go. */
+/* One lock, the moment that somebody who had the write lock lets go. Tells when he has it. */
 static void lock_after_updater(int fd, off_t byte, unsigned n)
 {
     (void)n;
     while (set_lock(fd, F_RDLCK, byte) == 0)
         if (set_lock(fd, F_UNLCK, byte) < 0)
             _exit(1);
+    harm_tells();
     while (set_lock(fd, F_RDLCK, byte) < 0)
         ;
 }
 
-static void start_harm(void (*harm)(int fd, off_t byte, unsigned n), off_t byte, unsigned n,
-                       bool wait)
+static void start_harm(void (*harm)(int fd, off_t byte, unsigned n), off_t byte, unsigned n)
 {
-    int until[2], done[2];
+    int until[2], tells[2];
     char c;
 
     ck_assert_int_eq(pipe(until), 0);
-    ck_assert_int_eq(pipe(done), 0);
+    ck_assert_int_eq(pipe(tells), 0);
     harm_pid = fork();
     ck_assert_int_ge(harm_pid, 0);
     if (harm_pid == 0) {
         int fd = open(host.table, O_RDONLY | O_CLOEXEC);
         close(until[1]);
-        close(done[0]);
+        close(tells[0]);
+        harm_tells_fd = tells[1];
         if (fd < 0 || (geteuid() == 0 && setresuid(HARM_UID, HARM_UID, HARM_UID) < 0))
             _exit(1);
         harm(fd, byte, n);
-        if ((wait && write(done[1], "", 1) != 1) || read(until[0], &c, 1) != 0)
+        if (read(until[0], &c, 1) != 0)
             _exit(1);
         _exit(0);
     }
     close(until[0]);
-    close(done[1]);
+    close(tells[1]);
     harm_fd = until[1];
-    if (wait)
-        ck_assert_int_eq(read(done[0], &c, 1), 1);
-    close(done[0]);
+    harm_tells_fd = tells[0];
 }
 
 static void end_harm(void)
@@ -369,6 +382,7 @@ static void end_harm(void)
     int status;
 
     close(harm_fd);
+    close(harm_tells_fd);
     ck_assert_int_eq(waitpid(harm_pid, &status, 0), harm_pid);
     ck_assert_int_eq(status, 0);
 }
@@ -395,7 +409,8 @@ TEST(who_locks_a_byte_of_anothers_range_is_named_himself)
     ck_assert_int_eq(coco_lease_lock(client, 3), 0);
     off_t byte = locked_byte();
     ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
-    start_harm(lock_many, byte, 2000, true);
+    start_harm(lock_many, byte, 2000);
+    await_harm();
     updater_start(&updater, &how);
     while (!updater_asked(&updater, 100))
         ck_assert_msg(!updater_look(&updater), "%s", updater_output(&updater));
@@ -421,10 +436,11 @@ TEST_LOOP(who_locks_when_the_updater_lets_go_delays_nobody, 0, 2)
     const struct updater_options how = {.admin = host.admin, .timeout = "30"};
     const int right = _i ? 9 : 8;
 
-    start_harm(lock_after_updater, (off_t)1 << 41, 0, false);
+    start_harm(lock_after_updater, (off_t)1 << 41, 0);
     updater_start(&updater, &how);
     while (!updater_asked(&updater, 100))
         ck_assert_msg(!updater_look(&updater), "%s", updater_output(&updater));
+    await_harm();
     if (_i)
         set_tcb("3.0.9.115");
     updater_tell(&updater);

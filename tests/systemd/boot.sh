@@ -29,7 +29,9 @@ fail() {
 
 make_base() {
     . /etc/os-release
-    packages=$(dpkg-deb -f "$build"/deb/cocod_*.deb Depends | tr ',' '\n' | sed 's/|.*//; s/(.*//; s/ //g' | sort | paste -sd,)
+    # What this release needs, and the one before.
+    packages=$(for deb in "$build"/deb/cocod_*.deb "$dir/older.deb"; do dpkg-deb -f "$deb" Depends; echo; done |
+        tr ',' '\n' | sed 's/|.*//; s/(.*//; s/ //g; /^$/d' | sort -u | paste -sd,)
     packages=systemd,systemd-sysv,dbus,$packages
     base=$dir/base-$VERSION_CODENAME-$(echo "$packages" | md5sum | cut -c1-8)
     [ -d "$base" ] && return 0
@@ -62,7 +64,7 @@ place_material() {
     for package in cocod libcoco0 libcoco-dev; do
         cp "$build"/deb/${package}_*.deb "$dir/upper/opt/check/debs/"
     done
-    make_older "$dir/upper/opt/check/older.deb" &&
+    cp "$dir/older.deb" "$dir/upper/opt/check/" &&
         "$build/tests/snp-pki" "$dir/upper/opt/check/chain" >/dev/null &&
         cp "$here/checks.sh" "$build/tests/systemd-load" "$build/tests/sev-sim" "$build/tests/qgs-sim" "$dir/upper/opt/check/" &&
         mount -t overlay -o "lowerdir=$base,upperdir=$dir/upper,workdir=$dir/work" overlay "$dir/root"
@@ -104,6 +106,7 @@ boot() {
 if [ "${COCO_CHECK_INSIDE:-}" = yes ]; then
     enter_group || skip "cgroup2 cannot be mounted here"
     trap leave EXIT
+    make_older "$dir/older.deb" 2>"$dir/older.log" || fail "the release before cannot be packaged" "$dir/older.log"
     make_base
     place_material 2>"$dir/place.log" || fail "the container's files cannot be put together" "$dir/place.log"
     boot || fail "the container does not boot" "$dir/boot.log"
