@@ -172,7 +172,7 @@ static const struct event_kind kinds[EVENT_IDS] = {
     [EVENT_QGS_FAILED] = {"qgs-failed", "38d693eeefba44aa881862c7a74c527f", LOG_LEVEL_WARNING, 30,
                           "COCO_QGS", "A quoting service fails.",
                           "The message says how, and what to do about it; docs/quotes.md lists the "
-                          "causes. Told thirty times a minute at most."},
+                          "causes. Told five times a minute at most for each service."},
     [EVENT_QGS_RESTART_ASKED] =
         {"qgs-restart-asked", "a3e567a159ee46329be4d12b4d89d207", LOG_LEVEL_WARNING, 0, "COCO_FILE",
          "cocod has asked systemd for a restart of a quoting service.",
@@ -191,8 +191,7 @@ static const struct event_kind kinds[EVENT_IDS] = {
         {"quote-failed", "4abe584411544b8f9708af4e39fbb234", LOG_LEVEL_WARNING, 30, "",
          "A guest's request for a quote failed.",
          "The message says why. One guest's alone may be its own fault; where several fail, see "
-         "`cococtl quotes` and the quoting service's journal. Told thirty times a minute at "
-         "most."},
+         "`cococtl quotes` and the quoting service's journal. Told five times a minute at most."},
     [EVENT_QUOTE_NOT_BOUND] =
         {"quote-not-bound", "a9279361142d4315ba21b4f72ba8ac56", LOG_LEVEL_ERROR, 30,
          "COCO_QGS " PEER, "A quote that came back is not one about the guest's TDREPORT.",
