@@ -2,7 +2,7 @@
 /*
  * The smallest VMM with confidential attestation, in the blocking style: a vCPU thread that calls
  * KVM_RUN and waits for cocod inside its exits, and one thread that drives GetQuotes. Rust VMMs
- * look like this. docs/vmm-guide.md walks through it; the numbers (1) … (6) are its steps.
+ * look like this. docs/vmm-guide.md walks through it; the numbers (1) … (5) are its steps.
  *
  *     mini-vmm [--seccomp] [--model] [--tdx] [cocod's socket]
  *
