@@ -113,14 +113,14 @@ void histogram_observe(struct histogram *histogram, const uint64_t bounds[HISTOG
 
 struct metrics {
 #define METRICS_FIELD(name, about) uint64_t name;
-#define METRICS_ONE(name, about)   +1
+#define METRICS_ROWS_OF(table)     (sizeof(struct {table(METRICS_FIELD)}) / sizeof(uint64_t))
     METRICS_NOW(METRICS_FIELD)
     METRICS_PEERS(METRICS_FIELD)
     union {
         struct {
             METRICS_CERTS_ENDS(METRICS_FIELD)
         };
-        uint64_t certs_ends[METRICS_CERTS_ENDS(METRICS_ONE)];
+        uint64_t certs_ends[METRICS_ROWS_OF(METRICS_CERTS_ENDS)];
     };
     METRICS_CERTS(METRICS_FIELD)
     union {
@@ -128,18 +128,17 @@ struct metrics {
             METRICS_QUOTE_ENDS(METRICS_FIELD)
             METRICS_QUOTE_REFUSED(METRICS_FIELD)
         };
-        uint64_t quote_ends[METRICS_QUOTE_ENDS(METRICS_ONE) + 1];
+        uint64_t quote_ends[METRICS_ROWS_OF(METRICS_QUOTE_ENDS) + 1];
     };
     METRICS_REST(METRICS_FIELD)
     uint64_t certs_seen;                  /* what is sampled goes by it */
     uint64_t certs_reasons[METRICS_ROWS]; /* by enum certs_reason */
     uint64_t quote_agains[METRICS_ROWS];  /* by enum quote_again */
-    struct histogram certs_us[METRICS_CERTS_ENDS(METRICS_ONE)];
-    struct histogram quote_us[METRICS_QUOTE_ENDS(METRICS_ONE) + 1];
+    struct histogram certs_us[METRICS_ROWS_OF(METRICS_CERTS_ENDS)];
+    struct histogram quote_us[METRICS_ROWS_OF(METRICS_QUOTE_ENDS) + 1];
     struct histogram qgs_us[2]; /* answered, refused */
     struct histogram queue_depth;
 #undef METRICS_FIELD
-#undef METRICS_ONE
 };
 
 extern struct metrics metrics;
