@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int why_set(struct why *why, int r, const char *format, ...)
+void why_write(struct why *why, const char *format, ...)
 {
     va_list args;
 
@@ -12,5 +12,4 @@ int why_set(struct why *why, int r, const char *format, ...)
         vsnprintf(why->text, sizeof(why->text), format, args);
         va_end(args);
     }
-    return r;
 }

@@ -12,7 +12,13 @@ struct why {
     char text[WHY_SIZE];
 };
 
-/* Fills it in, where `why` is not NULL: nobody asks then. Returns `r`, a negative errno as a rule:
- * `return why_set(why, -EINVAL, "…")`. */
-int why_set(struct why *why, int r, const char *format, ...)
-    __attribute__((format(__printf__, 3, 4)));
+/* Fills it in, where `why` is not NULL: nobody asks then. Is `r`, a negative errno as a rule:
+ * `return why_set(why, -EINVAL, "…")`. (A macro, so that it is seen to be `r`.) */
+#define why_set(why, r, ...)                               \
+    ({                                                     \
+        const int __attribute__((unused)) why_set_r = (r); \
+        why_write((why), __VA_ARGS__);                     \
+        why_set_r;                                         \
+    })
+
+void why_write(struct why *why, const char *format, ...) __attribute__((format(__printf__, 2, 3)));

@@ -125,7 +125,7 @@ static int read_whole(int fd, uint8_t **ret, size_t *ret_size, struct why *why)
         r = why_set(why, -EFBIG, "this is larger than 65536 bytes, which no certificate file is");
     else if (r == 0 && size == 0)
         r = why_set(why, -EINVAL, "the file is empty");
-    if (r < 0) {
+    if (r < 0 || size == 0) {
         free(bytes);
         return r;
     }
@@ -198,7 +198,8 @@ static bool add_file(struct inputs *inputs, const char *path)
     size_t size = 0;
     struct why why;
 
-    if (read_path(path, &bytes, &size, &why) == 0)
+    (void)read_path(path, &bytes, &size, &why);
+    if (bytes)
         return take(inputs, path, bytes, size);
     struct input *input = add(inputs, path);
     return input && refuse(input, why.text);
