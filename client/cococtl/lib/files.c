@@ -264,7 +264,7 @@ static bool look_at_file(struct inputs *inputs, const char *path)
     uint8_t *bytes = NULL;
     size_t size = 0;
 
-    if (read_path(path, &bytes, &size, NULL) == 0 && begins_like_one(bytes, size))
+    if (read_path(path, &bytes, &size, NULL) == 0 && bytes && begins_like_one(bytes, size))
         return take(inputs, path, bytes, size);
     free(bytes);
     inputs->passed_over++;
