@@ -359,34 +359,50 @@ static const struct type {
     const char *nothing; /* the value that empties a list; NULL: it is no list */
     const char *allowed;
 } types[] = {
-    [CONFIG_BOOL] = {set_choice, .allowed = "yes or no"},
-    [CONFIG_U32] = {set_number},
-    [CONFIG_DURATION] = {set_number},
-    [CONFIG_BYTES] = {set_number},
-    [CONFIG_MODE] = {set_mode},
-    [CONFIG_ENUM] = {set_choice},
-    [CONFIG_PATH] = {set_path, clear_text},
-    [CONFIG_SOCKET_PATH] = {set_path, clear_text},
-    [CONFIG_TEXT] = {set_text, clear_text, .allowed = "a text, or empty"},
-    [CONFIG_GROUP] = {set_group, clear_text, .allowed = "a group's name or number, or empty"},
-    [CONFIG_USERS] = {set_names, clear_text,
+    [CONFIG_BOOL] = {.set = set_choice, .allowed = "yes or no"},
+    [CONFIG_U32] = {.set = set_number},
+    [CONFIG_DURATION] = {.set = set_number},
+    [CONFIG_BYTES] = {.set = set_number},
+    [CONFIG_MODE] = {.set = set_mode},
+    [CONFIG_ENUM] = {.set = set_choice},
+    [CONFIG_PATH] = {.set = set_path, .clear = clear_text},
+    [CONFIG_SOCKET_PATH] = {.set = set_path, .clear = clear_text},
+    [CONFIG_TEXT] = {.set = set_text, .clear = clear_text, .allowed = "a text, or empty"},
+    [CONFIG_GROUP] = {.set = set_group,
+                      .clear = clear_text,
+                      .allowed = "a group's name or number, or empty"},
+    [CONFIG_USERS] = {.set = set_names,
+                      .clear = clear_text,
                       .allowed = "users' names or numbers, separated by spaces; may be empty"},
-    [CONFIG_MEMBERS] = {set_names, clear_text,
+    [CONFIG_MEMBERS] = {.set = set_names,
+                        .clear = clear_text,
                         .allowed = "names or numbers of users, and of groups with an @ before, "
                                    "separated by spaces; may be empty"},
-    [CONFIG_PLATFORM] = {config_set_platform,
+    [CONFIG_PLATFORM] = {.set = config_set_platform,
                          .allowed = "none, fixed or unix:/PATH (at most 107 bytes)"},
-    [CONFIG_PATH_LIST] = {append_path, clear_paths, "",
-                          "absolute paths, one a line; the key may be repeated, and may be empty"},
-    [CONFIG_CIDS] = {append_cid, clear_cids, "",
-                     "numbers from 3 to 4294967294, one a line; the key may be repeated, and may "
-                     "be empty"},
-    [CONFIG_LISTENERS] = {config_append_listener, clear_endpoints, "",
-                          "unix:/PATH (at most 107 bytes) or vsock::PORT, one a line; the key may "
-                          "be repeated, and may be empty"},
-    [CONFIG_QGS_LIST] = {config_append_qgs, clear_endpoints, "none",
-                         "none, unix:/PATH (at most 107 bytes) or vsock:CID:PORT, perhaps "
-                         "followed by slots=N; the key may be repeated"},
+    [CONFIG_PATH_LIST] =
+        {.set = append_path,
+         .clear = clear_paths,
+         .nothing = "",
+         .allowed = "absolute paths, one a line; the key may be repeated, and may be empty"},
+    [CONFIG_CIDS] =
+        {.set = append_cid,
+         .clear = clear_cids,
+         .nothing = "",
+         .allowed = "numbers from 3 to 4294967294, one a line; the key may be repeated, and may "
+                    "be empty"},
+    [CONFIG_LISTENERS] =
+        {.set = config_append_listener,
+         .clear = clear_endpoints,
+         .nothing = "",
+         .allowed = "unix:/PATH (at most 107 bytes) or vsock::PORT, one a line; the key may "
+                    "be repeated, and may be empty"},
+    [CONFIG_QGS_LIST] = {.set = config_append_qgs,
+                         .clear = clear_endpoints,
+                         .nothing = "none",
+                         .allowed =
+                             "none, unix:/PATH (at most 107 bytes) or vsock:CID:PORT, perhaps "
+                             "followed by slots=N; the key may be repeated"},
 };
 
 void config_value_allowed(const struct config_key *key, char *out, size_t out_size)
