@@ -371,8 +371,10 @@ TEST(pem_bundle_of_all_three_is_taken)
         ck_assert_str_eq(c->certs[CHAIN_ARK].source, "all.pem, certificate 3");
         chain_free(c);
         /* Without the last line's end, too. */
-        in.size = (size_t)(strstr(strstr(strstr(text, "END") + 1, "END") + 1, "END") - text) +
-                  strlen("END CERTIFICATE-----");
+        const char *end = text;
+        for (unsigned n = 0; n < 3; n++)
+            end = strstr(end, "-END ") + 1; /* "END" alone may stand in base64, too */
+        in.size = (size_t)(end - text) + strlen("END CERTIFICATE-----");
         c = NULL;
         ck_assert_msg(parse(&in, 1, &c) == 0, "%s", why.text);
         chain_free(c);
