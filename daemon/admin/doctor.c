@@ -37,6 +37,7 @@ enum verdict {
 
 struct examination {
     const struct admin *admin;
+    struct certs_status certs;
     const char *name; /* of the check that runs */
     struct json_object *checks;
 };
@@ -82,7 +83,7 @@ static void check_configuration(struct examination *e)
 
 static void check_service(struct examination *e)
 {
-    if (certs_status(e->admin->certs).drained)
+    if (e->certs.drained)
         say(e, BAD, "\"cococtl resume\", when the work is done",
             "drained: every request is told to come again");
     else
@@ -130,11 +131,10 @@ static void check_files(struct examination *e)
 
 static void check_device(struct examination *e)
 {
-    const struct certs *certs = e->admin->certs;
-    const struct platform_state *platform = certs_status(certs).platform;
-    const char *problem = certs_status(certs).problem[CERTS_TROUBLE_PLATFORM];
-    const char *source = certs_status(certs).platform_source;
-    const char *roots = certs_status(certs).problem[CERTS_TROUBLE_ROOTS];
+    const struct platform_state *platform = e->certs.platform;
+    const char *problem = e->certs.problem[CERTS_TROUBLE_PLATFORM];
+    const char *source = e->certs.platform_source;
+    const char *roots = e->certs.problem[CERTS_TROUBLE_ROOTS];
 
     if (roots)
         say(e, WARNING, "take that file out of [certs] root, or install a newer cocod", "%s",
@@ -158,15 +158,13 @@ static void check_device(struct examination *e)
 
 static void check_tcb(struct examination *e)
 {
-    const struct certs *certs = e->admin->certs;
-    const struct platform_state *platform = certs_status(certs).platform;
-    const struct chain *chain = certs_status(certs).chain;
-    const char *problem = certs_status(certs).problem[CERTS_TROUBLE_CHAIN];
+    const struct platform_state *platform = e->certs.platform;
+    const struct chain *chain = e->certs.chain;
+    const char *problem = e->certs.problem[CERTS_TROUBLE_CHAIN];
     char tcb[COCO_SNP_TCB_TEXT_SIZE];
 
     if (problem || !chain) {
-        bool vlek =
-            platform && platform->vlek_en && certs_status(certs).signer != COCO_SNP_SIGNER_VCEK;
+        bool vlek = platform && platform->vlek_en && e->certs.signer != COCO_SNP_SIGNER_VCEK;
         say(e, chain ? WARNING : BAD,
             vlek ? "\"cococtl certs list\" shows what is stored; \"cococtl certs import PATH\""
                  : "\"cococtl certs fetch\", or \"cococtl certs import PATH\"",
@@ -185,9 +183,8 @@ static void check_tcb(struct examination *e)
 
 static void check_vlek(struct examination *e)
 {
-    const struct certs *certs = e->admin->certs;
-    const struct platform_state *platform = certs_status(certs).platform;
-    const struct chain *chain = certs_status(certs).chain;
+    const struct platform_state *platform = e->certs.platform;
+    const struct chain *chain = e->certs.chain;
     static const char load[] = "\"systemctl start cocod-vlek-load\" loads it; at each boot before "
                                "the first guest";
 
@@ -201,7 +198,7 @@ static void check_vlek(struct examination *e)
             "stored; or "
             "set signer = vcek there",
             "one is loaded, and its chain is not served");
-    else if (certs_status(certs).signer == COCO_SNP_SIGNER_VLEK)
+    else if (e->certs.signer == COCO_SNP_SIGNER_VLEK)
         say(e, BAD, load, "none is loaded, and signer = vlek");
     else if (platform->mask_chip_key)
         say(e, BAD, load, "none is loaded, and the chip's own key is masked: nothing signs");
@@ -211,7 +208,7 @@ static void check_vlek(struct examination *e)
 
 static void check_expiry(struct examination *e)
 {
-    const struct chain *chain = certs_status(e->admin->certs).chain;
+    const struct chain *chain = e->certs.chain;
     char day[24];
 
     if (!chain) {
@@ -232,13 +229,13 @@ static void check_expiry(struct examination *e)
 static void check_crl(struct examination *e)
 {
     static const char fetch[] = "\"cococtl certs fetch\" gets the current one";
-    const struct crl *crl = certs_status(e->admin->certs).crl;
-    const char *alarm = certs_status(e->admin->certs).problem[CERTS_TROUBLE_ALARM];
+    const struct crl *crl = e->certs.crl;
+    const char *alarm = e->certs.problem[CERTS_TROUBLE_ALARM];
     char day[24];
 
     if (alarm) {
         say(e, WARNING, fetch, "%s", alarm);
-    } else if (!certs_status(e->admin->certs).chain) {
+    } else if (!e->certs.chain) {
         say(e, SKIPPED, NULL, "no chain is served");
     } else if (!crl) {
         say(e, WARNING, fetch, "there is none: a revoked chain would not be noticed");
@@ -254,7 +251,7 @@ static void check_crl(struct examination *e)
 
 static void check_clock(struct examination *e)
 {
-    const char *problem = certs_status(e->admin->certs).problem[CERTS_TROUBLE_CLOCK];
+    const char *problem = e->certs.problem[CERTS_TROUBLE_CLOCK];
 
     if (problem)
         say(e, BAD, "set the clock (\"timedatectl\"), and keep it with chrony or timesyncd", "%s",
@@ -265,16 +262,15 @@ static void check_clock(struct examination *e)
 
 static void check_table_file(struct examination *e)
 {
-    const char *problem = certs_status(e->admin->certs).problem[CERTS_TROUBLE_FILE];
+    const char *problem = e->certs.problem[CERTS_TROUBLE_FILE];
 
     if (problem)
         say(e, BAD, "its folder must be there, be cocod's, and have room", "%s", problem);
-    else if (certs_status(e->admin->certs).flooded)
+    else if (e->certs.flooded)
         say(e, WARNING, "\"cococtl doctor\", as root, says whose they are; end that process",
-            "%s: more locks are kept on it than VMs need",
-            certs_status(e->admin->certs).table_path);
+            "%s: more locks are kept on it than VMs need", e->certs.table_path);
     else
-        say(e, GOOD, NULL, "%s", certs_status(e->admin->certs).table_path);
+        say(e, GOOD, NULL, "%s", e->certs.table_path);
 }
 
 /* --- quotes ----------------------------------------------------------------------------------- */
@@ -342,9 +338,11 @@ void admin_diagnose(const struct call *call)
         {"descriptors", check_descriptors, false},
         {"QGS", check_quotes, false},
     };
-    struct examination e = {.admin = call->admin, .checks = json_object_new_array()};
+    struct examination e = {.admin = call->admin,
+                            .certs = certs_status(call->admin->certs),
+                            .checks = json_object_new_array()};
     struct json_object *object = json_object_new_object();
-    bool has_certs = certs_status(call->admin->certs).offered;
+    bool has_certs = e.certs.offered;
 
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         e.name = checks[i].name;
@@ -354,9 +352,8 @@ void admin_diagnose(const struct call *call)
             checks[i].check(&e);
     }
     json_set(object, "checks", e.checks);
-    admin_add_text(object, "storePath", certs_status(call->admin->certs).store_path);
-    admin_add_text(object, "tableFile",
-                   has_certs ? certs_status(call->admin->certs).table_path : NULL);
+    admin_add_text(object, "storePath", e.certs.store_path);
+    admin_add_text(object, "tableFile", has_certs ? e.certs.table_path : NULL);
     struct quotes_status quotes;
     quotes_get_status(call->admin->quotes, &quotes);
     admin_add_int_if(object, "quoteAt", quotes.quote_s > 0, (uint64_t)quotes.quote_s);

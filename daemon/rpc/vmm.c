@@ -543,11 +543,11 @@ static void notify_all(struct vmm *vmm, uint32_t event)
 void vmm_certs_changed(void *data)
 {
     struct vmm *vmm = data;
-    bool serving =
-        certs_status(vmm->certs).state == CERTS_SERVING && !certs_status(vmm->certs).drained;
+    const struct certs_status certs = certs_status(vmm->certs);
+    bool serving = certs.state == CERTS_SERVING && !certs.drained;
 
-    if (certs_status(vmm->certs).generation != vmm->notified_generation) {
-        vmm->notified_generation = certs_status(vmm->certs).generation;
+    if (certs.generation != vmm->notified_generation) {
+        vmm->notified_generation = certs.generation;
         notify_all(vmm, COCO_NOTIFY_GENERATION);
     }
     if (serving != vmm->notified_serving) {
