@@ -53,7 +53,7 @@ lint-units: all
 
 lint-tidy: $(BUILD)/gen/admin_varlink.h $(BUILD)/obj/tests/docs/readme.inc
 	@printf '%s\n' $(TIDIED) | xargs -P 2 -n 4 sh -c \
-	 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null || exit 255' tidy && \
+	 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null' tidy && \
 	 echo "  lint    clang-tidy: $(words $(TIDIED)) files"
 
 lint-man: man-pages

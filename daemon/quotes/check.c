@@ -76,7 +76,7 @@ int check_quote(const uint8_t *quote, size_t size, const uint8_t tdreport[COCO_T
         r = coco_quote_decode(quote, size, &decoded, &text);
     if (r == 0)
         r = coco_quote_check_binding(&decoded, &report, &text);
-    if (r < 0)
+    if (r != 0)
         return why_set(why, r, "%s", text);
     *ret_size = decoded.size;
     return 0;

@@ -27,16 +27,14 @@ static inline uint64_t monotonic_ms(void)
 }
 
 /* Names what sorts values of that type: sort_u64(values, n). */
-#define MEASURE_SORT(name, type)                                   \
-    static inline int name##_compare(const void *a, const void *b) \
-    {                                                              \
-        const type x = *(const type *)a, y = *(const type *)b;     \
-                                                                   \
-        return (x > y) - (x < y);                                  \
-    }                                                              \
-    static inline void name(type *values, size_t n)                \
-    {                                                              \
-        qsort(values, n, sizeof(values[0]), name##_compare);       \
+#define MEASURE_SORT(name, type)                                                              \
+    static inline int name##_compare(const void *a, const void *b)                            \
+    {                                                                                         \
+        return (*(const type *)a > *(const type *)b) - (*(const type *)a < *(const type *)b); \
+    }                                                                                         \
+    static inline void name(type values[], size_t n)                                          \
+    {                                                                                         \
+        qsort(values, n, sizeof(type), name##_compare);                                       \
     }
 
 MEASURE_SORT(sort_u32, uint32_t)
