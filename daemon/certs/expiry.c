@@ -30,7 +30,7 @@ static void tell(const struct chain *chain, const struct chain_cert *cert, enum 
 
     store_key_format(&chain->key, key_text);
     event_emit(event,
-               LOG_FIELDS(log_text("COCO_CERTIFICATE", chain_cert_name(chain, cert->role)),
+               LOG_FIELDS(log_text("COCO_CERTIFICATE", chain_cert_name(cert)),
                           log_text("COCO_KEY", key_text), log_text("COCO_NOT_AFTER", date),
                           log_number("COCO_DAYS", days)),
                "%s", text);
@@ -63,12 +63,12 @@ void expiry_look(struct expiry *expiry, const struct generation *generation, boo
         (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
     if (left_s < 0)
         (void)why_set(&text, 0, "the %s that is served has expired on %s: get its successor",
-                      chain_cert_name(chain, cert->role), date);
+                      chain_cert_name(cert), date);
     else
         (void)
             why_set(&text, 0,
                     "the %s that is served expires on %s, in %lld days: get its successor in time",
-                    chain_cert_name(chain, cert->role), date, (long long)days);
+                    chain_cert_name(cert), date, (long long)days);
     if (days <= PROBLEM_DAYS)
         expiry->problem = text;
     if (n > expiry->n_told) {

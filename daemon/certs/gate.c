@@ -15,10 +15,10 @@
  * lock. None waits for what its own lease may stand in the way of. After each change a timer looks
  * at those who wait, some at a time.
  */
-#include "certs/gate.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "certs/parts.h"
 #include "peer/request.h"
 #include "snp_table.h"
 #include "status.h"
@@ -105,8 +105,9 @@ struct certs_answer gate_answer(const struct gate *gate, uint64_t npages)
     return answer;
 }
 
-const struct chain_key *gate_key(const struct gate *gate, uint64_t id)
+const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t id)
 {
+    const struct gate *gate = &certs->gate;
     size_t i = id % CERTS_PAST;
 
     return gate->past[i].id == id && gate->past[i].has_chain ? &gate->past[i].key : NULL;
@@ -159,12 +160,12 @@ void gate_set_state(struct gate *gate, enum certs_state state, bool lock_is_ours
     settle(gate, other);
 }
 
-void gate_set_drained(struct gate *gate, bool drained)
+void certs_set_drained(struct certs *certs, bool drained)
 {
-    bool other = gate->drained != drained;
+    bool other = certs->gate.drained != drained;
 
-    gate->drained = drained;
-    settle(gate, other);
+    certs->gate.drained = drained;
+    settle(&certs->gate, other);
 }
 
 void gate_set_doubt(struct gate *gate, enum certs_reason doubt)
@@ -203,8 +204,10 @@ static void leave(struct request *request)
     DL_DELETE2(gate->waiting, request, waiter_prev, waiter_next);
 }
 
-void gate_wait(struct gate *gate, struct request *request)
+void certs_wait(struct certs *certs, struct request *request)
 {
+    struct gate *gate = &certs->gate;
+
     request_hold(request, leave, gate);
     DL_APPEND2(gate->waiting, request, waiter_prev, waiter_next);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The gate, from which CERTS_GET is answered: the generation that is served, and the reason why its
+ * The gate, from which CERTS_GET is answered: the generation that is served, or the reason why its
  * table cannot be handed out now. An answer only reads it.
  */
 #pragma once
@@ -46,8 +46,6 @@ struct certs_answer {
 
 #define CERTS_PAST 32u
 
-struct request;
-
 struct gate {
     struct generation *generation; /* NULL: nothing was published yet */
     enum certs_reason reason;      /* why no table can be handed out; NONE: one can */
@@ -82,14 +80,11 @@ struct certs_answer gate_answer(const struct gate *gate, uint64_t npages);
 struct certs_answer gate_again(const struct gate *gate, enum certs_reason reason);
 /* Is a table handed out, or will be once no doubt is left? */
 bool gate_is_open(const struct gate *gate);
-/* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
-const struct chain_key *gate_key(const struct gate *gate, uint64_t id);
 
 /* --- those who change it ---------------------------------------------------------------------- */
 
 void gate_configure(struct gate *gate, bool offered, bool refuse_missing);
 void gate_set_state(struct gate *gate, enum certs_state state, bool lock_is_ours);
-void gate_set_drained(struct gate *gate, bool drained);
 /* CERTS_REASON_READING or _UPDATING: what is served may be the wrong one; _NONE: it is right. */
 void gate_set_doubt(struct gate *gate, enum certs_reason doubt);
 /* Serves another generation, and takes the reference over. */
@@ -97,8 +92,5 @@ void gate_swap(struct gate *gate, struct generation *generation);
 /* The same for one of the same table, whose CRL may be another. */
 void gate_replace(struct gate *gate, struct generation *generation);
 
-/* --- those who wait for it to change ---------------------------------------------------------- */
-
-void gate_wait(struct gate *gate, struct request *request);
-/* The reading that they wait for has failed. */
+/* The reading that those who wait are waiting for has failed. */
 void gate_unread(struct gate *gate);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the configuration says about certificates, and copies of it for the worker.
+ * What the configuration says about certificates.
  */
 #pragma once
 
-#include "certs/load.h"
 #include "certs/platform.h"
 #include "certs/table_file.h"
 #include <stdbool.h>
@@ -12,7 +11,7 @@
 #include <stdint.h>
 
 struct certs_options {
-    size_t n_chain;     /* 0: this host serves no SNP certificates */
+    size_t n_chain;
     char *const *chain; /* files, PEM or DER */
     size_t n_roots;
     char *const *roots;        /* files: roots trusted beside AMD's */
@@ -39,8 +38,3 @@ static inline bool options_offer(const struct certs_options *options)
 {
     return options->n_chain > 0 || options_name_platform(options);
 }
-
-/* A copy of what loads and jobs go by: the configuration may be replaced while they run. -ENOMEM.
- */
-int options_copy(const struct certs_options *from, struct load_options *ret);
-void options_copy_done(struct load_options *copy);

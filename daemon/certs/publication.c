@@ -29,11 +29,10 @@
  * somebody had the lock, or the file is empty, nothing of before is assumed, and cocod reads under
  * the lock.
  */
-#include "certs/publication.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "certs/locks.h"
+#include "certs/parts.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include <errno.h>
@@ -93,7 +92,7 @@ static void tell_unwritten(struct publication *publication, int error)
                  publication->options->table_file.path, strerror(-error));
 }
 
-void publication_tell_updater(struct publication *publication, int result)
+static void tell_updater(struct publication *publication, int result)
 {
     certs_update_told *told = publication->update.told;
 
@@ -227,7 +226,7 @@ static void wait_for_updater(struct publication *publication)
     publication->behind_told = false;
     publication->must_read = options_offer(publication->options);
     publish_later(publication, UPDATER_RETRY_US);
-    publication_tell_updater(publication, -EAGAIN);
+    tell_updater(publication, -EAGAIN);
 }
 
 static void distrust(struct publication *publication)
@@ -279,7 +278,7 @@ static void served(struct publication *publication)
         return;
     gate_set_doubt(publication->gate, CERTS_REASON_NONE);
     publication->update.forced = false;
-    publication_tell_updater(publication, 0);
+    tell_updater(publication, 0);
 }
 
 /* Without a platform the files are read again for those who said that the update has ended, and not
@@ -439,7 +438,7 @@ static bool update_goes_on(struct publication *publication)
     if (taken || (!update->ended && sys.now_us() < update->by_us)) {
         publish_later(publication, rest_us > WATCH_US ? rest_us : WATCH_US);
         if (taken && update->ended)
-            publication_tell_updater(publication, -EAGAIN);
+            tell_updater(publication, -EAGAIN);
         return true;
     }
     if (!update->ended)
@@ -518,9 +517,9 @@ static void on_retry(struct timer *timer)
 
 /* --- updates and leases ----------------------------------------------------------------------- */
 
-int publication_begin_update(struct publication *publication, uint64_t timeout_us,
-                             const char *reason)
+int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *reason)
 {
+    struct publication *publication = &certs->publication;
     struct update *update = &publication->update;
 
     if (update->active)
@@ -537,10 +536,9 @@ int publication_begin_update(struct publication *publication, uint64_t timeout_u
     return 0;
 }
 
-void publication_end_update(struct publication *publication, bool forced, certs_update_told *told,
-                            void *data)
+void certs_update_end(struct certs *certs, bool forced, certs_update_told *told, void *data)
 {
-    struct update *update = &publication->update;
+    struct update *update = &certs->publication.update;
 
     update->ended = true;
     update->forced = forced;
@@ -548,22 +546,24 @@ void publication_end_update(struct publication *publication, bool forced, certs_
     update->data = data;
     if (forced)
         metrics.updates_forced++;
-    publish(publication);
+    publish(&certs->publication);
 }
 
-void publication_abandon_update(struct publication *publication)
+void certs_update_abandon(struct certs *certs)
 {
-    struct update *update = &publication->update;
+    struct update *update = &certs->publication.update;
 
     update->told = NULL;
     if (!update->active)
         return;
     update->ended = update->abandoned = true;
-    publish_later(publication, 0);
+    publish_later(&certs->publication, 0);
 }
 
-int publication_open_lease(struct publication *publication, uint64_t *ret_base)
+int certs_open_lease(struct certs *certs, uint64_t *ret_base)
 {
+    struct publication *publication = &certs->publication;
+
     if (publication->file.fd < 0)
         return -EOPNOTSUPP;
     if (!is_named(publication))
@@ -573,22 +573,14 @@ int publication_open_lease(struct publication *publication, uint64_t *ret_base)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-int publication_init(struct publication *publication, struct timers *timers,
-                     const struct certs_options *options, struct gate *gate,
-                     struct selection *selection, void (*swapped)(void *data), void *data)
+int publication_init(struct publication *publication, struct timers *timers)
 {
-    publication->options = options;
-    publication->gate = gate;
-    publication->selection = selection;
-    publication->swapped = swapped;
-    publication->data = data;
-    publication->file.fd = -1;
     return timer_init(&publication->retry, timers, on_retry);
 }
 
 void publication_done(struct publication *publication)
 {
-    publication_tell_updater(publication, -ECANCELED);
+    tell_updater(publication, -ECANCELED);
     timer_done(&publication->retry);
     generation_unref(publication->next);
     table_file_close(&publication->file);

@@ -23,11 +23,10 @@
  * once a minute finds dates that are over; and everywhere, as long as the clock is wrong or the
  * last load came to no verdict.
  */
-#include "certs/selection.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "certs/loading.h"
+#include "certs/parts.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include "snp_table.h"
@@ -264,9 +263,15 @@ static void take_no_verdict(struct selection *selection, int result, const char 
     }
 }
 
+static void judge_again(struct selection *selection)
+{
+    if (options_offer(selection->options))
+        selection_start(selection, true);
+}
+
 static void on_again(struct timer *timer)
 {
-    selection_judge_again(container_of(timer, struct selection, again));
+    judge_again(container_of(timer, struct selection, again));
 }
 
 static void note_clock(struct selection *selection, const struct load_result *found)
@@ -288,7 +293,7 @@ static void note_clock(struct selection *selection, const struct load_result *fo
 
 static void take_load(struct selection *selection, struct loading *loading)
 {
-    struct generation *generation = loading->generation;
+    struct generation *generation = loading->found.generation;
     const struct generation *served = selection->gate->generation;
 
     selection->stage = SELECTION_IDLE;
@@ -307,7 +312,7 @@ static void take_load(struct selection *selection, struct loading *loading)
         take_nothing(selection, loading->result, loading->why.text, loading->found.outdated_sha256);
         return;
     }
-    loading->generation = NULL;
+    loading->found.generation = NULL;
     selection->chain_problem.text[0] = 0;
     if (generation->found.alarm.text[0] &&
         (!served || strcmp(generation->found.alarm.text, served->found.alarm.text) != 0))
@@ -329,21 +334,16 @@ static void on_loaded(struct loading *loading)
 
 static void start_load(struct selection *selection)
 {
-    struct loading *loading =
-        loading_new(selection->options, &selection->platform, on_loaded, selection);
-    int r = loading ? 0 : -ENOMEM;
+    int r = -ENOMEM;
 
     selection->stage = SELECTION_LOADING;
-    if (loading && selection->starting) {
-        loading_run(loading);
+    selection->loading =
+        loading_new(selection->options, &selection->platform, on_loaded, selection);
+    if (selection->loading)
+        r = loading_start(selection->loading, selection->starting ? NULL : selection->worker);
+    if (r == 0)
         return;
-    }
-    if (loading)
-        r = loading_submit(loading, selection->worker);
-    if (r == 0) {
-        selection->loading = loading;
-        return;
-    }
+    selection->loading = NULL;
     selection->stage = SELECTION_IDLE;
     take_no_verdict(selection, r, r == -ENOMEM ? "out of memory" : "there is no thread to load it");
 }
@@ -479,10 +479,9 @@ void selection_restart(struct selection *selection)
     take_empty(selection, CERTS_REASON_NOT_CONFIGURED);
 }
 
-void selection_judge_again(struct selection *selection)
+void certs_clock_set(struct certs *certs)
 {
-    if (options_offer(selection->options))
-        selection_start(selection, true);
+    judge_again(&certs->selection);
 }
 
 void selection_start_anew(struct selection *selection)
@@ -555,9 +554,7 @@ static void on_recheck(struct timer *timer)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-int selection_init(struct selection *selection, struct timers *timers, struct worker *worker,
-                   const struct certs_options *options, struct gate *gate, selection_told *told,
-                   void *data)
+int selection_init(struct selection *selection, struct timers *timers)
 {
     struct blob *table = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
 
@@ -567,11 +564,6 @@ int selection_init(struct selection *selection, struct timers *timers, struct wo
     for (enum certs_reason i = 0; i <= CERTS_REASON_LOAD; i++)
         selection->empty[i] = (struct generation){.refs = 1, .table = blob_ref(table), .reason = i};
     blob_unref(table);
-    selection->worker = worker;
-    selection->options = options;
-    selection->gate = gate;
-    selection->told = told;
-    selection->data = data;
     selection->clock_trusted = true;
     selection->clock_floor_s = INT64_MIN;
     int r = timer_init(&selection->reread, timers, on_reread);

@@ -29,6 +29,8 @@ enum chain_role {
 
 struct chain_cert {
     enum chain_role role;
+    enum coco_snp_signer signer; /* of intermediate and leaf */
+    char product[16];            /* that its name says; of a leaf: its issuer's */
     uint8_t *der;
     size_t size;
     char *source;        /* the input's name */
@@ -60,9 +62,8 @@ struct chain {
 
 /* "VCEK" or "VLEK". Static text. */
 const char *chain_signer_name(enum coco_snp_signer signer);
-/* What people call a certificate of this chain: "ARK", "ASK" or "ASVK", "VCEK" or "VLEK". Static
- * text. */
-const char *chain_cert_name(const struct chain *c, enum chain_role role);
+/* What people call a certificate: "ARK", "ASK" or "ASVK", "VCEK" or "VLEK". Static text. */
+const char *chain_cert_name(const struct chain_cert *cert);
 
 /* The certificate that ends first: until then the chain may be served. */
 const struct chain_cert *chain_first_to_expire(const struct chain *c);

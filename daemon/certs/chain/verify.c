@@ -65,21 +65,19 @@ static int take_root(void *userdata, const uint8_t *der, size_t size, const char
     struct adding *a = userdata;
     struct chain_root root = {.name = ""};
     struct chain_cert cert;
-    struct chain_kind kind;
-    int r = chain_cert_parse(der, size, source, &cert, &kind, NULL, a->why);
+    int r = chain_cert_parse(der, size, source, &cert, NULL, a->why);
 
     if (r < 0)
         return r;
-    if (kind.role != CHAIN_ARK)
+    if (cert.role != CHAIN_ARK)
         r = why_set(a->why, -EBADMSG, "%s (%s) is no root: only an ARK can be trusted as one",
                     source, cert.subject_cn);
     if (r == 0)
         r = digest_of(&cert, root.sha256);
     if (r == 0 && !root_trusted(a->roots, root.sha256)) {
         if (a->roots->n == CHAIN_ROOTS_MAX) {
-            (void)why_set(a->why, -EBADMSG, "%s is one root too many: at most %u are kept", source,
-                          CHAIN_ROOTS_MAX);
-            r = -ENOSPC;
+            r = why_set(a->why, -ENOSPC, "%s is one root too many: at most %u are kept", source,
+                        CHAIN_ROOTS_MAX);
         } else {
             memcpy(root.name, cert.subject_cn, sizeof(root.name));
             a->roots->roots[a->roots->n++] = root;
@@ -111,23 +109,15 @@ struct examination {
     struct why *why;
 };
 
-/* "the VCEK (file)" */
-static const char *source_of(const struct examination *e, enum chain_role role)
+static int refuse(const struct examination *e, const struct chain_cert *cert, const char *what)
 {
-    return e->chain->certs[role].source;
-}
-
-static const char *name_of(const struct examination *e, enum chain_role role)
-{
-    return chain_cert_name(e->chain, role);
+    return why_set(e->why, -EBADMSG, "the %s (%s) %s", chain_cert_name(cert), cert->source, what);
 }
 
 bool chain_same_name(const X509_NAME *a, const X509_NAME *b)
 {
-    const unsigned char *pa = NULL;
-    const unsigned char *pb = NULL;
-    size_t na = 0;
-    size_t nb = 0;
+    const unsigned char *pa = NULL, *pb = NULL;
+    size_t na = 0, nb = 0;
 
     return X509_NAME_get0_der(a, &pa, &na) == 1 && X509_NAME_get0_der(b, &pb, &nb) == 1 &&
            na == nb && memcmp(pa, pb, na) == 0;
@@ -142,6 +132,7 @@ static enum chain_role issuer_role(enum chain_role role)
 static int check_names(const struct examination *e)
 {
     const struct chain *c = e->chain;
+    const struct chain_cert *last = &c->certs[e->last], *root = &c->certs[CHAIN_ARK];
     const char *product = coco_snp_product_name(c->key.product);
     char expected[64];
 
@@ -155,17 +146,17 @@ static int check_names(const struct examination *e)
             return why_set(e->why, -EBADMSG,
                            "the %s (%s) names its issuer %s in other words than %s does "
                            "itself: they do not belong together",
-                           name_of(e, role), cert->source, cert->issuer_cn, issuer->source);
+                           chain_cert_name(cert), cert->source, cert->issuer_cn, issuer->source);
         return why_set(e->why, -EBADMSG,
                        "the %s (%s) was issued by %s, but %s is %s: give that one's",
-                       name_of(e, role), cert->source, cert->issuer_cn, issuer->source,
+                       chain_cert_name(cert), cert->source, cert->issuer_cn, issuer->source,
                        issuer->subject_cn);
     }
     (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", product);
-    if (strcmp(c->certs[CHAIN_ARK].subject_cn, expected) != 0)
+    if (strcmp(root->subject_cn, expected) != 0)
         return why_set(e->why, -EBADMSG, "the root (%s) is %s, but the %s (%s) is for %s",
-                       source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn, name_of(e, e->last),
-                       source_of(e, e->last), product);
+                       root->source, root->subject_cn, chain_cert_name(last), last->source,
+                       product);
     return 0;
 }
 
@@ -269,47 +260,40 @@ static bool key_is_p384(const X509 *x)
 
 static int check_form(const struct examination *e, enum chain_role role)
 {
+    const struct chain_cert *cert = &e->chain->certs[role];
     X509 *x = e->x[role];
     uint32_t flags = X509_get_extension_flags(x);
 
     if (!signed_as_amd_does(x))
-        return why_set(e->why, -EBADMSG,
-                       "the %s (%s) is not signed by RSASSA-PSS with SHA-384, MGF1 with "
-                       "SHA-384 and a salt of %d bytes",
-                       name_of(e, role), source_of(e, role), PSS_SALT);
+        return refuse(
+            e, cert,
+            "is not signed by RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 "
+            "bytes");
     if ((flags & EXFLAG_INVALID) != 0)
-        return why_set(e->why, -EBADMSG, "the %s (%s) has malformed extensions", name_of(e, role),
-                       source_of(e, role));
+        return refuse(e, cert, "has malformed extensions");
     if ((flags & EXFLAG_CRITICAL) != 0)
-        return why_set(e->why, -EBADMSG, "the %s (%s) has a critical extension that is not known",
-                       name_of(e, role), source_of(e, role));
+        return refuse(e, cert, "has a critical extension that is not known");
     if (role == CHAIN_LEAF)
-        return key_is_p384(x) ? 0
-                              : why_set(e->why, -EBADMSG, "the %s (%s) does not hold a P-384 key",
-                                        name_of(e, role), source_of(e, role));
+        return key_is_p384(x) ? 0 : refuse(e, cert, "does not hold a P-384 key");
     if (!key_is_rsa_4096(x))
-        return why_set(e->why, -EBADMSG,
-                       "the %s (%s) does not hold an RSA key of %d bits with the exponent %u",
-                       name_of(e, role), source_of(e, role), RSA_BITS, RSA_EXPONENT);
+        return refuse(e, cert, "does not hold an RSA key of 4096 bits with the exponent 65537");
     /* Looks at the key usage, too. */
     if (X509_check_ca(x) != 1)
-        return why_set(e->why, -EBADMSG,
-                       "the %s (%s) may not sign certificates, by its own extensions",
-                       name_of(e, role), source_of(e, role));
+        return refuse(e, cert, "may not sign certificates, by its own extensions");
     return 0;
 }
 
 static int check_signature(const struct examination *e, enum chain_role role)
 {
     enum chain_role by = issuer_role(role);
+    const struct chain_cert *cert = &e->chain->certs[role], *issuer = &e->chain->certs[by];
 
     if (X509_verify(e->x[role], X509_get0_pubkey(e->x[by])) == 1)
         return 0;
     return why_set(e->why, -EBADMSG,
                    "the signature of the %s (%s) does not verify with the key of %s (%s): the "
                    "file was altered or damaged, or the two do not belong together",
-                   name_of(e, role), source_of(e, role), e->chain->certs[by].subject_cn,
-                   source_of(e, by));
+                   chain_cert_name(cert), cert->source, issuer->subject_cn, issuer->source);
 }
 
 /* --- dates --- */
@@ -322,17 +306,12 @@ static int check_dates(const struct examination *e, int64_t now_s)
         const struct chain_cert *cert = &e->chain->certs[role];
         if (now_s >= cert->not_before_s && now_s <= cert->not_after_s)
             continue;
-        if (now_s < cert->not_before_s) {
-            chain_time_text(cert->not_before_s, when);
-            (void)why_set(e->why, -EBADMSG,
-                          "the %s (%s) is valid from %s on: check the clock of this host",
-                          name_of(e, role), cert->source, when);
-        } else {
-            chain_time_text(cert->not_after_s, when);
-            (void)why_set(e->why, -EBADMSG, "the %s (%s) expired at %s: fetch a new one",
-                          name_of(e, role), cert->source, when);
-        }
-        return -ESTALE;
+        bool early = now_s < cert->not_before_s;
+        chain_time_text(early ? cert->not_before_s : cert->not_after_s, when);
+        return why_set(e->why, -ESTALE,
+                       early ? "the %s (%s) is valid from %s on: check the clock of this host"
+                             : "the %s (%s) expired at %s: fetch a new one",
+                       chain_cert_name(cert), cert->source, when);
     }
     return 0;
 }
@@ -366,16 +345,13 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
     }
     if (r == 0)
         r = examine(&e, now_s);
-    if (r == -EBADMSG && chain_out_of_memory())
-        r = -ENOMEM;
     for (int role = 0; role < CHAIN_ROLES; role++)
         X509_free(e.x[role]);
-    return r;
+    return chain_verdict(r);
 }
 
 int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s,
                  struct why *why)
 {
-
     return chain_verify_down_to(c, CHAIN_LEAF, roots, now_s, why);
 }

@@ -28,17 +28,12 @@ static bool match_name(const char *name, const char *stem, char suffix[18])
     if (strncmp(name, stem, n) != 0)
         return false;
     name += n;
-    rest = strlen(name);
-    if (strcmp(name, ".der") == 0) {
-        suffix[0] = 0;
-        return true;
-    }
-    if (rest != 17 + 4 || name[0] != '-' || strspn(name + 1, "0123456789abcdef") != 16 ||
-        strcmp(name + 17, ".der") != 0)
+    rest = name[0] == '-' ? 17 : 0;
+    if (rest > 0 && strspn(name + 1, "0123456789abcdef") != 16)
         return false;
-    memcpy(suffix, name, 17);
-    suffix[17] = 0;
-    return true;
+    memcpy(suffix, name, rest);
+    suffix[rest] = 0;
+    return strcmp(name + rest, ".der") == 0;
 }
 
 static int by_suffix(const void *a, const void *b)
@@ -62,16 +57,17 @@ int store_read_files(const char *dir, const char *product, const char *stem,
                      struct store_files **ret)
 {
     struct store_files *files = sys.alloc(sizeof(*files));
-    char folder[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
     const struct dirent *entry;
     int r = 0;
 
     *ret = files;
     if (!files)
         return -ENOMEM;
-    if (snprintf(folder, sizeof(folder), "%s/%s", dir, product) >= STORE_PATH_MAX)
+    if (store_ca_path(dir, product, stem, "", path) < 0)
         return 0;
-    DIR *d = opendir(folder);
+    *strrchr(path, '/') = 0;
+    DIR *d = opendir(path);
     if (!d)
         r = -errno;
     while (d && r == 0 && files->n < STORE_CAS_MAX) {
@@ -84,8 +80,7 @@ int store_read_files(const char *dir, const char *product, const char *stem,
         struct store_file *file = &files->files[files->n];
         char suffix[sizeof(file->suffix)];
         if (!match_name(entry->d_name, stem, suffix) ||
-            snprintf(file->path, sizeof(file->path), "%s/%s%s.der", folder, stem, suffix) >=
-                STORE_PATH_MAX)
+            store_ca_path(dir, product, stem, suffix, file->path) < 0)
             continue;
         memcpy(file->suffix, suffix, sizeof(suffix));
         r = file_read(file->path, CHAIN_FILE_MAX, &file->data, &file->size);
@@ -129,63 +124,56 @@ static int make_folder(char *folder)
     return r;
 }
 
-/* `dir` and what is below it on the way to `folder`. */
-static int make_folders(const char *dir, const char *folder)
+/* `dir`, and the folders below it on the way to the file at `path`. */
+static int make_folders(const char *dir, const char *path)
 {
-    char path[STORE_PATH_MAX];
-    size_t at = strlen(dir);
-    int r;
+    char folder[STORE_PATH_MAX];
+    int r = 0;
 
-    (void)snprintf(path, sizeof(path), "%s", folder);
-    for (;;) {
-        char kept = path[at];
-        path[at] = 0;
-        r = make_folder(path);
-        path[at] = kept;
-        if (r < 0 || !kept)
-            return r;
-        at += 1 + strcspn(path + at + 1, "/");
+    for (const char *at = path + strlen(dir); at && r == 0; at = strchr(at + 1, '/')) {
+        (void)snprintf(folder, sizeof(folder), "%.*s", (int)(at - path), path);
+        r = make_folder(folder);
     }
+    return r;
 }
 
-int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
-                     size_t size)
+int store_write_file(const char *dir, const char *path, const uint8_t *data, size_t size)
 {
     char temporary[STORE_PATH_MAX];
 
     if (snprintf(temporary, sizeof(temporary), "%s/.new", dir) >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
-    int r = make_folders(dir, folder);
+    int r = make_folders(dir, path);
     return r == 0 ? file_replace(path, temporary, FILE_MODE, data, size) : r;
 }
 
-/* With what it was alone in: an empty folder of a chip or CSP_ID says nothing. */
+/* With the folder of its chip or CSP_ID, where that is empty then. */
 static int remove_file(const char *dir, const struct chain_key *key)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
-    int r = store_leaf_path(dir, key, folder, path);
+    char path[STORE_PATH_MAX];
+    int r = store_leaf_path(dir, key, path);
 
     if (r < 0)
         return r;
     if (sys.unlink(path) < 0)
         return -errno;
-    r = folder_sync(folder);
+    *strrchr(path, '/') = 0;
+    r = folder_sync(path);
     if (key->signer == COCO_SNP_SIGNER_VCEK || key->csp[0])
-        (void)rmdir(folder);
+        (void)rmdir(path);
     return r;
 }
 
 /* The copy for the release before goes first: alone, it would be what was removed. */
 static int remove_vlek(const char *dir, const struct chain_key *key)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[sizeof(key->csp)];
+    char path[STORE_PATH_MAX], csp[sizeof(key->csp)];
     struct chain_key copy = *key;
     bool was_there = false;
-    int r;
+    int r = 0;
 
     copy.csp[0] = 0;
-    r = store_leaf_path(dir, &copy, folder, path);
-    if (r == 0 && store_vlek_csp(path, key, csp) == 0 && strcmp(csp, key->csp) == 0) {
+    if (store_vlek_copy(dir, key, path, csp) == 0 && strcmp(csp, key->csp) == 0) {
         r = remove_file(dir, &copy);
         was_there = r == 0;
     }

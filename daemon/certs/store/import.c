@@ -2,10 +2,10 @@
 /*
  * Importing: from foreign bytes to files of the store, with a result for each certificate and CRL.
  *
- * First everything is taken apart by chain_split. Then each is verified with what is
- * stored and what came before it, and written, in the order roots, CRLs, intermediates, leaves: so
- * an import may bring a chain in any order, and a CRL counts for what comes with it. Each stands
- * for itself; a refused one leaves the others and the store as they are.
+ * First chain_split takes everything apart. Then each is verified with what is stored and what came
+ * before it, and written, in the order roots, CRLs, intermediates, leaves: so an import may bring a
+ * chain in any order, and a CRL counts for what comes with it. Each stands for itself; a refused
+ * one leaves the others and the store as they are.
  *
  * What may replace what: a root or intermediate nothing (another one gets a name by its
  * fingerprint), a CRL one with a lower number, a leaf one of the same key that began earlier. What
@@ -36,7 +36,6 @@ struct item {
     enum rank rank;
     size_t result;
     struct chain_cert cert; /* but of a CRL */
-    struct chain_kind kind;
     struct crl *crl;
     char *path; /* of a root, intermediate or CRL: the store's file with these bytes */
 };
@@ -48,7 +47,6 @@ struct import {
     size_t n_items;
     const char *name; /* of the input that is being taken apart */
     int error;
-    bool full;     /* STORE_RESULTS_MAX is reached: the last result says so */
     bool migrated; /* nothing is left where the release before put it */
 };
 
@@ -60,65 +58,24 @@ void store_results_done(struct store_results *results)
 
 /* --- results ---------------------------------------------------------------------------------- */
 
-static void *grown(void *array, size_t used, size_t room, size_t size)
-{
-    void *larger = sys.alloc(room * size);
-
-    if (larger && used > 0)
-        memcpy(larger, array, used * size);
-    if (larger)
-        sys.free(array);
-    return larger;
-}
-
-/* Room for one more result and item. */
-static bool make_room(struct import *import)
-{
-    struct store_results *results = &import->results;
-    size_t room = 2 * (results->n + 1);
-
-    if ((results->n & (results->n + 1)) != 0) /* 0, 1, 3, 7 …: room is doubled in time */
-        return true;
-    struct store_result *items = grown(results->items, results->n, room, sizeof(*items));
-    if (!items)
-        return false;
-    results->items = items;
-    struct item *larger = grown(import->items, import->n_items, room, sizeof(*larger));
-    if (!larger)
-        return false;
-    import->items = larger;
-    return true;
-}
-
-/* A new result, refused without a reason yet; NULL: out of memory, or there are enough (no_room
- * tells). */
+/* A new result, refused without a reason yet; NULL: there are enough, and the last one says so. */
 static struct store_result *add_result(struct import *import, const char *kind)
 {
     struct store_results *results = &import->results;
 
-    if (import->full)
+    if (results->n == STORE_RESULTS_MAX)
         return NULL;
-    if (!make_room(import)) {
-        import->error = -ENOMEM;
-        return NULL;
-    }
-    import->full = results->n == STORE_RESULTS_MAX - 1;
+    bool full = results->n == STORE_RESULTS_MAX - 1;
     struct store_result *result = &results->items[results->n++];
-    *result = (struct store_result){.kind = import->full ? "OTHER" : kind, .action = STORE_REFUSED};
+    *result = (struct store_result){.kind = full ? "OTHER" : kind, .action = STORE_REFUSED};
     (void)snprintf(result->name, sizeof(result->name), "%s", import->name);
-    if (!import->full)
+    if (!full)
         return result;
     (void)why_set(&result->reason, 0,
                   "an import takes %u certificates and CRLs: give this one, and what comes behind "
                   "it, in another",
                   STORE_RESULTS_MAX - 1);
     return NULL;
-}
-
-/* Why add_result had none. */
-static int no_room(const struct import *import)
-{
-    return import->error ? import->error : -E2BIG;
 }
 
 static void conclude(struct import *import, struct store_result *result, int r)
@@ -137,13 +94,6 @@ static void conclude(struct import *import, struct store_result *result, int r)
 
 /* --- taking apart ----------------------------------------------------------------------------- */
 
-static const char *kind_name(const struct chain_kind *kind)
-{
-    const struct chain c = {.key.signer = kind->signer};
-
-    return chain_cert_name(&c, kind->role);
-}
-
 static struct item *add_item(struct import *import, enum rank rank, const char *kind)
 {
     if (!add_result(import, kind))
@@ -160,7 +110,7 @@ static int add_crl(struct import *import, struct crl *crl)
 
     if (!item) {
         crl_free(crl);
-        return no_room(import);
+        return -E2BIG;
     }
     item->crl = crl;
     return 0;
@@ -172,7 +122,7 @@ static int refuse_part(void *userdata, const char *reason)
     struct store_result *result = add_result(import, "OTHER");
 
     if (!result)
-        return no_room(import);
+        return -E2BIG;
     (void)why_set(&result->reason, 0, "%s", reason);
     return 0;
 }
@@ -195,18 +145,16 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
     struct import *import = userdata;
     struct why why, other;
     struct chain_cert cert;
-    struct chain_kind kind;
     struct crl *crl;
-    int r = chain_cert_parse(der, size, source, &cert, &kind, NULL, &why);
+    int r = chain_cert_parse(der, size, source, &cert, NULL, &why);
 
     if (r == 0) {
-        struct item *item = add_item(import, ranks[kind.role], kind_name(&kind));
+        struct item *item = add_item(import, ranks[cert.role], chain_cert_name(&cert));
         if (!item) {
             chain_cert_done(&cert);
-            return no_room(import);
+            return -E2BIG;
         }
         item->cert = cert;
-        item->kind = kind;
         return 0;
     }
     if (r == -ENOMEM)
@@ -238,9 +186,7 @@ static int take_input(struct import *import, const struct chain_input *input)
  */
 static void note_path(struct item *item, const char *path)
 {
-    item->path = sys.alloc(strlen(path) + 1);
-    if (item->path)
-        memcpy(item->path, path, strlen(path) + 1);
+    item->path = chain_copy(path, strlen(path) + 1);
 }
 
 static int write_part(const struct store *store, const char *product, const char *stem,
@@ -248,17 +194,15 @@ static int write_part(const struct store *store, const char *product, const char
 {
     const uint8_t *data = item->crl ? item->crl->der : item->cert.der;
     size_t size = item->crl ? item->crl->size : item->cert.size;
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
 
-    if (snprintf(folder, sizeof(folder), "%s/%s", store->dir, product) >= STORE_PATH_MAX ||
-        snprintf(path, sizeof(path), "%s/%s%s.der", folder, stem, suffix) >= STORE_PATH_MAX)
-        return why_set(why, -EBADMSG, "the path of the store is too long");
-    int r = store_write_file(store->dir, folder, path, data, size);
+    if (store_ca_path(store->dir, product, stem, suffix, path) < 0)
+        return why_set(why, -ENAMETOOLONG, "the path of the store is too long");
+    int r = store_write_file(store->dir, path, data, size);
     if (r < 0)
-        (void)why_set(why, -EBADMSG, "cannot write %s: %s", path, strerror(-r));
-    else
-        note_path(item, path);
-    return r;
+        return why_set(why, r, "cannot write %s: %s", path, strerror(-r));
+    note_path(item, path);
+    return 0;
 }
 
 /* A root or intermediate that was verified: beside those that are there. -EALREADY: it is there. */
@@ -267,7 +211,7 @@ static int keep_ca(const struct store *store, const char *stem, struct item *ite
     const struct chain_cert *cert = &item->cert;
     struct store_files *files;
     char suffix[18] = "";
-    int r = store_read_files(store->dir, item->kind.product, stem, &files);
+    int r = store_read_files(store->dir, item->cert.product, stem, &files);
 
     if (r < 0)
         return r;
@@ -286,79 +230,93 @@ static int keep_ca(const struct store *store, const char *stem, struct item *ite
     store_files_free(files);
     if (r < 0)
         return r;
-    return write_part(store, item->kind.product, stem, suffix, item, why);
+    return write_part(store, item->cert.product, stem, suffix, item, why);
 }
 
 static int keep_root(const struct store *store, struct item *item, struct why *why)
 {
-    struct chain c = {.key.product = coco_snp_product_of_name(item->kind.product)};
+    struct chain c = {.key.product = coco_snp_product_of_name(item->cert.product)};
 
     c.certs[CHAIN_ARK] = item->cert;
     if (!c.key.product)
-        return chain_refuse_product(why, item->cert.subject_cn, item->kind.product);
+        return chain_refuse_product(why, item->cert.subject_cn, item->cert.product);
     int r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, store->now_s, why);
     return r < 0 ? r : keep_ca(store, "ark", item, why);
 }
 
-/* The intermediate under this root, and not on its CRL. */
-static int verify_intermediate(const struct store *store, const struct item *item,
-                               const struct store_file *ark, struct why *why)
+/* Tries the stored roots of an item's product until one is its own. `judge` is given a root and, in
+ * a chain of that product, its certificate. */
+static int under_a_root(const struct store *store, struct item *item, const char *product,
+                        int (*judge)(const struct store *store, struct item *item,
+                                     const struct store_file *ark, struct chain *c,
+                                     struct why *why),
+                        struct why *why)
 {
-    struct chain c = {.key.product = coco_snp_product_of_name(item->kind.product),
-                      .key.signer = item->kind.signer};
-    struct chain_kind kind;
-    struct crl *crl = NULL;
-    int r =
-        chain_cert_parse(ark->data, ark->size, ark->path, &c.certs[CHAIN_ARK], &kind, NULL, why);
+    const char *source = item->crl ? item->crl->source : item->cert.source;
+    struct store_files *arks;
+    int r = store_read_files(store->dir, product, "ark", &arks);
 
     if (r < 0)
         return r;
-    c.certs[CHAIN_ASK] = item->cert;
-    r = chain_verify_down_to(&c, CHAIN_ASK, store->roots, store->now_s, why);
-    if (r == 0)
-        r = store_read_crl(store->dir, item->kind.product, ark, &crl, NULL);
-    if (r == 0 && crl && crl_lists(crl, item->cert.serial))
-        r = why_set(why, -EBADMSG, "the %s (%s, serial %s) was revoked by the CRL of %s",
-                    kind_name(&item->kind), item->cert.source, item->cert.serial, crl->issuer_cn);
-    crl_free(crl);
-    chain_cert_done(&c.certs[CHAIN_ARK]);
+    r = why_set(why, -EBADMSG,
+                "%s needs the root ARK-%s, which is neither given nor stored: import the "
+                "certificates from https://kdsintf.amd.com/vcek/v1/%s/cert_chain",
+                source, product, product);
+    for (size_t i = 0; i < arks->n && (r == -EBADMSG || r == -ESTALE); i++) {
+        const struct store_file *ark = &arks->files[i];
+        struct chain c = {.key.product = coco_snp_product_of_name(product)};
+        r = chain_cert_parse(ark->data, ark->size, ark->path, &c.certs[CHAIN_ARK], NULL, why);
+        if (r == 0)
+            r = judge(store, item, ark, &c, why);
+        chain_cert_done(&c.certs[CHAIN_ARK]);
+    }
+    store_files_free(arks);
     return r;
 }
 
-static int refuse_rootless(const char *what, const char *product, struct why *why)
+/* The intermediate under this root, and not on its CRL. */
+static int judge_intermediate(const struct store *store, struct item *item,
+                              const struct store_file *ark, struct chain *c, struct why *why)
 {
-    return why_set(why, -EBADMSG,
-                   "%s needs the root ARK-%s, which is neither given nor stored: import the "
-                   "certificates from https://kdsintf.amd.com/vcek/v1/%s/cert_chain",
-                   what, product, product);
+    struct crl *crl = NULL;
+
+    c->key.signer = item->cert.signer;
+    c->certs[CHAIN_ASK] = item->cert;
+    int r = chain_verify_down_to(c, CHAIN_ASK, store->roots, store->now_s, why);
+    if (r == 0)
+        r = store_read_crl(store->dir, item->cert.product, ark->suffix, &c->certs[CHAIN_ARK], &crl,
+                           NULL);
+    if (r == 0 && crl && crl_lists(crl, item->cert.serial))
+        r = why_set(why, -EBADMSG, "the %s (%s, serial %s) was revoked by the CRL of %s",
+                    chain_cert_name(&item->cert), item->cert.source, item->cert.serial,
+                    crl->issuer_cn);
+    crl_free(crl);
+    return r;
 }
 
 static int keep_intermediate(const struct store *store, struct item *item, struct why *why)
 {
-    struct store_files *arks;
-
-    if (!coco_snp_product_of_name(item->kind.product))
-        return chain_refuse_product(why, item->cert.subject_cn, item->kind.product);
-    int r = store_read_files(store->dir, item->kind.product, "ark", &arks);
+    if (!coco_snp_product_of_name(item->cert.product))
+        return chain_refuse_product(why, item->cert.subject_cn, item->cert.product);
+    int r = under_a_root(store, item, item->cert.product, judge_intermediate, why);
     if (r < 0)
         return r;
-    r = refuse_rootless(item->cert.source, item->kind.product, why);
-    for (size_t i = 0; i < arks->n && (r == -EBADMSG || r == -ESTALE); i++)
-        r = verify_intermediate(store, item, &arks->files[i], why);
-    store_files_free(arks);
-    if (r < 0)
-        return r;
-    return keep_ca(store, item->kind.signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask", item, why);
+    return keep_ca(store, item->cert.signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask", item, why);
 }
 
-/* A verified CRL: only forward. Two of one number are told apart by their dates. */
+/* A CRL of this root: only forward. Two of one number are told apart by their dates. */
 static int replace_crl(const struct store *store, struct item *item, const struct store_file *ark,
-                       struct why *why)
+                       struct chain *c, struct why *why)
 {
     const struct crl *crl = item->crl;
     struct crl *have = NULL;
-    int r = store_read_crl(store->dir, crl->product, ark, &have, NULL);
+    int r = chain_verify_down_to(c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);
 
+    if (r == 0)
+        r = crl_verify(crl, &c->certs[CHAIN_ARK], why);
+    if (r == 0)
+        r = store_read_crl(store->dir, crl->product, ark->suffix, &c->certs[CHAIN_ARK], &have,
+                           NULL);
     if (r == 0 && have) {
         int order = crl_compare(crl, have);
         if (have->size == crl->size && memcmp(have->der, crl->der, crl->size) == 0)
@@ -369,43 +327,18 @@ static int replace_crl(const struct store *store, struct item *item, const struc
                         have->number);
     }
     crl_free(have);
-    if (r < 0)
-        return r;
-    return write_part(store, crl->product, "crl", ark->suffix, item, why);
+    return r < 0 ? r : write_part(store, crl->product, "crl", ark->suffix, item, why);
 }
 
 static int keep_crl(const struct store *store, struct item *item, struct why *why)
 {
     const struct crl *crl = item->crl;
-    struct store_files *arks;
-    struct chain_cert root;
-    struct chain_kind kind;
-    size_t i = 0;
 
     if (store->now_s != CHAIN_NO_CLOCK && crl->this_update_s > store->now_s)
         return why_set(why, -EBADMSG,
                        "%s (CRL of %s) is from the future: check the clock of this host",
                        crl->source, crl->issuer_cn);
-    int r = store_read_files(store->dir, crl->product, "ark", &arks);
-    if (r < 0)
-        return r;
-    r = refuse_rootless(crl->source, crl->product, why);
-    for (; i < arks->n && r == -EBADMSG; i++) {
-        const struct store_file *ark = &arks->files[i];
-        r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
-        if (r < 0)
-            continue;
-        struct chain c = {.key.product = coco_snp_product_of_name(crl->product)};
-        c.certs[CHAIN_ARK] = root;
-        r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);
-        if (r == 0)
-            r = crl_verify(crl, &root, why);
-        chain_cert_done(&root);
-    }
-    if (r == 0)
-        r = replace_crl(store, item, &arks->files[i - 1], why);
-    store_files_free(arks);
-    return r;
+    return under_a_root(store, item, crl->product, replace_crl, why);
 }
 
 /* By the dates; and where those are the same, by something that does not depend on who came first.
@@ -451,18 +384,18 @@ static int keep_leaf(const struct import *import, struct item *item, struct stor
     const struct chain_input leaf = {.name = item->cert.source,
                                      .data = item->cert.der,
                                      .size = item->cert.size};
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
     struct store_chain c = {.chain = NULL};
     struct chain_key key;
 
-    if (!coco_snp_product_of_name(item->kind.product))
-        return chain_refuse_product(why, leaf.name, item->kind.product);
-    int r = store_assemble(store, &leaf, &item->kind, &c, why);
+    if (!coco_snp_product_of_name(item->cert.product))
+        return chain_refuse_product(why, leaf.name, item->cert.product);
+    int r = store_assemble(store, &leaf, item->cert.product, item->cert.signer, &c, why);
     if (r < 0)
         return r;
     key = c.chain->key;
     store_chain_done(&c);
-    r = store_leaf_path(store->dir, &key, folder, path);
+    r = store_leaf_path(store->dir, &key, path);
     if (r < 0)
         return why_set(why, -EBADMSG,
                        "%s: its CSP_ID, or the path of the store, is too long for a file's "
@@ -471,7 +404,7 @@ static int keep_leaf(const struct import *import, struct item *item, struct stor
     why->text[0] = 0;
     r = compare_leaf(store, &key, &item->cert, why);
     if (r == 0) {
-        r = store_write_file(store->dir, folder, path, item->cert.der, item->cert.size);
+        r = store_write_file(store->dir, path, item->cert.der, item->cert.size);
         if (r < 0)
             (void)why_set(why, -EBADMSG, "cannot write %s: %s", path, strerror(-r));
     }
@@ -535,8 +468,12 @@ static void name_as_given(struct import *import)
 int store_import(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret)
 {
-    struct import import = {.store = store, .migrated = store_vlek_migrate(store->dir) == 0};
-    int r = 0;
+    struct import import = {.store = store,
+                            .results.items =
+                                sys.alloc(STORE_RESULTS_MAX * sizeof(*import.results.items)),
+                            .items = sys.alloc(STORE_RESULTS_MAX * sizeof(*import.items)),
+                            .migrated = store_vlek_migrate(store->dir) == 0};
+    int r = import.items && import.results.items ? 0 : -ENOMEM;
 
     for (size_t i = 0; i < n && r == 0; i++)
         r = take_input(&import, &files[i]);

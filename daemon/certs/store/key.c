@@ -172,8 +172,7 @@ bool store_key_fits(const struct chain_key *wanted, const struct chain_key *key)
     return store_key_equal(&exact, key);
 }
 
-int store_leaf_path(const char *dir, const struct chain_key *key, char folder[STORE_PATH_MAX],
-                    char path[STORE_PATH_MAX])
+int store_leaf_path(const char *dir, const struct chain_key *key, char ret[STORE_PATH_MAX])
 {
     char owner[STORE_CSP_TEXT_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
 
@@ -181,11 +180,16 @@ int store_leaf_path(const char *dir, const struct chain_key *key, char folder[ST
     coco_snp_tcb_format(key->product, &key->tcb, tcb);
     if (strlen(owner) > STORE_CSP_TEXT_MAX)
         return -ENAMETOOLONG;
-    int n =
-        snprintf(folder, STORE_PATH_MAX, "%s/%s/%s%s%s", dir, coco_snp_product_name(key->product),
-                 store_signer_folder(key->signer), owner[0] ? "/" : "", owner);
-    if (n >= STORE_PATH_MAX)
-        return -ENAMETOOLONG;
-    n = snprintf(path, STORE_PATH_MAX, "%s/%s.der", folder, tcb);
+    int n = snprintf(ret, STORE_PATH_MAX, "%s/%s/%s%s%s/%s.der", dir,
+                     coco_snp_product_name(key->product), store_signer_folder(key->signer),
+                     owner[0] ? "/" : "", owner, tcb);
+    return n >= STORE_PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+int store_ca_path(const char *dir, const char *product, const char *stem, const char *suffix,
+                  char ret[STORE_PATH_MAX])
+{
+    int n = snprintf(ret, STORE_PATH_MAX, "%s/%s/%s%s.der", dir, product, stem, suffix);
+
     return n >= STORE_PATH_MAX ? -ENAMETOOLONG : 0;
 }

@@ -36,18 +36,15 @@ static void remove_scratch(const char *scratch)
 static int copy_files(const struct store *store, const char *scratch, const char *product,
                       const char *stem)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
     struct store_files *files = NULL;
     int r = store_read_files(store->dir, product, stem, &files);
 
-    if (r == 0 && snprintf(folder, sizeof(folder), "%s/%s", scratch, product) >= STORE_PATH_MAX)
-        r = -ENAMETOOLONG;
     for (size_t i = 0; r == 0 && i < files->n; i++) {
-        if (snprintf(path, sizeof(path), "%s/%s%s.der", folder, stem, files->files[i].suffix) >=
-            STORE_PATH_MAX)
-            r = -ENAMETOOLONG;
-        else
-            r = store_write_file(scratch, folder, path, files->files[i].data, files->files[i].size);
+        const struct store_file *file = &files->files[i];
+        r = store_ca_path(scratch, product, stem, file->suffix, path);
+        if (r == 0)
+            r = store_write_file(scratch, path, file->data, file->size);
     }
     store_files_free(files);
     return r;
