@@ -8,7 +8,6 @@
 #include "certs/gate.h"
 #include "certs/jobs.h"
 #include "certs/locks.h"
-#include "certs/options.h"
 #include "certs/publication.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -116,6 +115,6 @@ void certs_update_end(struct certs *certs, bool forced, certs_update_told *told,
 void certs_update_abandon(struct certs *certs);
 
 /* Which locks there are on the table file now; returns how many. Not all of them where there are
- * more than `max`, or where finding them takes longer than 2 ms. The kernel does not tell whose they
- * are: a byte of a session's range says only to whom that range was given. */
+ * more than `max`, or where finding them takes longer than 2 ms. The kernel does not tell whose
+ * they are: a byte of a session's range says only to whom that range was given. */
 size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max);

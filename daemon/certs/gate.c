@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An answer is decided when something changes, by `settle`, and not when somebody asks. The reason
- * is the first of these that holds:
+ * What is answered is decided when something changes, by `settle`, and not when somebody asks. The
+ * reason is the first of these that holds:
  *
  *   DRAINED    an administrator drained cocod
  *   UPDATING   somebody has the write lock of the table file; or cocod has it, after an update
@@ -38,17 +38,9 @@ const char *certs_state_name(enum certs_state state)
 
 /* --- those who read it ------------------------------------------------------------------------ */
 
-static const char *const why_again[CERTS_REASONS] = {
-    [CERTS_REASON_STARTING] = "cocod has just started, and has nothing to serve yet",
-    [CERTS_REASON_DRAINING] = "a firmware update waits for leases to end",
-    [CERTS_REASON_UPDATING] = "a firmware update is running, or was until now",
-    [CERTS_REASON_READING] =
-        "the platform could not be read, and its chain loaded, before the request's time was over",
-    [CERTS_REASON_UNREAD] = "the platform could not be read, for the first time",
-    [CERTS_REASON_DRAINED] = "an administrator drained cocod",
-    [CERTS_REASON_LIMIT] = "as many of its requests are waiting as may",
-    [CERTS_REASON_MEMORY] = "there was no memory in which it could wait",
-};
+#define WHY(id, name, why) [id] = (why),
+static const char *const why_again[CERTS_REASONS] = {CERTS_REASON_TABLE_OF(WHY)};
+#undef WHY
 
 struct certs_answer gate_again(const struct gate *gate, enum certs_reason reason)
 {

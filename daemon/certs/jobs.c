@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What administrators do with the store. A job owns copies of all that it needs, runs on the worker
- * (so the store has one writer), and is told on the loop. After one that changed the store the
- * selection runs again: an import may bring the chain that the platform needs, or a CRL that
- * revokes what is served.
+ * What administrators do with the store. After a job that changed it the selection runs again: an
+ * import may bring the chain that the platform needs, or a CRL that revokes what is served.
  *
- * The worker has one of them at a time, the others wait here: so whatever administrators pile up, a
- * selection waits for one job, and never for a place. Those that wait take turns by user: a job's
- * turn is the one after its user's last, or the present one, and the lowest goes first. One that
- * nobody waits for any more is dropped, unless it has begun.
+ * The worker has one job at a time, and the others wait here. So the store has one writer, and
+ * whatever administrators pile up, a selection waits for one job, and never for a place. Those that
+ * wait take turns by user: a job's turn is the one after its user's last, or the present one, and
+ * the lowest goes first.
  */
 #include "base/container_of.h"
 #include "base/log.h"

@@ -6,9 +6,9 @@
  * chain's key: the files' chain is taken where it is that one, else the store's. Where it is not
  * known and not asked, the files' chain is served as it is: that is the operator's word.
  *
- * The clock is judged first. One that is before the build of this program, or before the newest
- * CRL that was ever stored, is wrong; then dates are not looked at, instead of refusing every chain
- * on a host whose clock has not been set yet.
+ * The clock is judged first. One that is before the build of this program, or before the newest CRL
+ * that was ever stored, is wrong. Then dates are not looked at: else a host whose clock has not
+ * been set yet would have no chain.
  */
 #include "certs/load.h"
 #include "base/container_of.h"

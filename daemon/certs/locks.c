@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who has locks on the table file, as far as cocod can see: which bytes, and since when. The kernel
- * tells nobody but root whose they are.
- *
- * Nor does it bound them: anybody who may open the file may have any number, and each makes every
- * lock call of every VM slower. What cocod can do is say so.
+ * tells nobody but root whose they are. Nor does it bound them: anybody who may open the file may
+ * have any number, and each makes every lock call of every VM slower. All that cocod can do is say
+ * so.
  */
 #include "base/sys.h"
 #include "certs/parts.h"
 #include "observe/event.h"
+#include <string.h>
 
 /* How long the loop may look for holders. Each look costs as much as there are locks; usually less
  * than 1 us. */
@@ -19,30 +19,12 @@
 #define KEPT_MANY 64u
 
 /* Since when this lock is seen, by the time of the first look. */
-static uint64_t seen_since(struct locks *locks, uint64_t start, uint64_t now)
+static uint64_t seen_since(const struct locks *locks, uint64_t start, uint64_t now)
 {
     for (size_t i = 0; i < locks->n_seen; i++)
-        if (locks->seen[i].start == start)
+        if (locks->seen[i].lock.start == start)
             return locks->seen[i].since_us;
-    if (locks->n_seen < CERTS_HOLDERS_MAX) {
-        locks->seen[locks->n_seen].start = start;
-        locks->seen[locks->n_seen++].since_us = now;
-    }
     return now;
-}
-
-static void forget_gone(struct locks *locks, const struct certs_holder *holders, size_t n)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < locks->n_seen; i++) {
-        bool there = false;
-        for (size_t j = 0; j < n && !there; j++)
-            there = holders[j].lock.start == locks->seen[i].start;
-        if (there)
-            locks->seen[kept++] = locks->seen[i];
-    }
-    locks->n_seen = kept;
 }
 
 size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
@@ -73,7 +55,8 @@ size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
             todo[n_todo++].end = lock.start;
         }
     }
-    forget_gone(&certs->locks, ret, n);
+    certs->locks.n_seen = n < CERTS_HOLDERS_MAX ? n : CERTS_HOLDERS_MAX;
+    memcpy(certs->locks.seen, ret, certs->locks.n_seen * sizeof(*ret));
     return n;
 }
 

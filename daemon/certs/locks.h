@@ -19,11 +19,9 @@ struct certs_holder {
 #define CERTS_HOLDERS_MAX 256u
 
 struct locks {
-    bool flooded;  /* and that was told */
-    size_t n_seen; /* which locks were seen, and since when */
-    struct {
-        uint64_t start, since_us;
-    } seen[CERTS_HOLDERS_MAX];
+    bool flooded; /* and that was told */
+    size_t n_seen;
+    struct certs_holder seen[CERTS_HOLDERS_MAX]; /* by the last look */
 };
 
 /* Tells of a flood. Once a minute. */

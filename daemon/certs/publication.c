@@ -21,13 +21,10 @@
  *
  * In an update (PROTOCOL.md "The updater") cocod stops handing out tables, so that leases end;
  * watches the lock, which the updater takes himself; and publishes what matches the platform once
- * the updater is done, or gone, and nobody has the lock. The kernel does the excluding, so nothing
- * is lost whoever is killed when.
- *
- * An update that never got the lock leaves everything as it was, and service is restored at once.
- * The platform is read again all the same, without the lock, which a lease may keep for ever. Once
- * somebody had the lock, or the file is empty, nothing of before is assumed, and cocod reads under
- * the lock.
+ * the updater is done, or gone, and nobody has the lock. An update that never got the lock leaves
+ * everything as it was, and service is restored at once; the platform is read again all the same,
+ * without the lock, which a lease may keep for ever. Once somebody had the lock, or the file is
+ * empty, nothing of before is assumed, and cocod reads under the lock.
  */
 #include "base/container_of.h"
 #include "base/log.h"
@@ -36,7 +33,6 @@
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,45 +47,44 @@
 
 static void tell_served(const struct publication *publication)
 {
-    const struct chain *chain = publication->gate->generation->found.chain;
+    const struct gate *gate = publication->gate;
+    const struct chain_key *key = &gate->generation->found.chain->key;
+    size_t size = gate->generation->table->size;
     char text[STORE_KEY_SIZE], generation[17];
 
-    store_key_format(&chain->key, text);
-    snprintf(generation, sizeof(generation), "%016llx", (unsigned long long)publication->gate->id);
+    store_key_format(key, text);
+    snprintf(generation, sizeof(generation), "%016llx", (unsigned long long)gate->id);
     event_emit(EVENT_CHAIN_SERVED,
-               LOG_FIELDS(log_text("COCO_KEY", text),
-                          log_number("COCO_TABLE_BYTES",
-                                     (int64_t)publication->gate->generation->table->size),
+               LOG_FIELDS(log_text("COCO_KEY", text), log_number("COCO_TABLE_BYTES", (int64_t)size),
                           log_text("COCO_GENERATION", generation)),
-               "serving a certificate table of %zu bytes: %s chain of %s",
-               publication->gate->generation->table->size, chain_signer_name(chain->key.signer),
-               coco_snp_product_name(chain->key.product));
+               "serving a certificate table of %zu bytes: %s chain of %s", size,
+               chain_signer_name(key->signer), coco_snp_product_name(key->product));
 }
 
 /* Says what is wrong with the table file: once, however often it is tried again. */
-static void __attribute__((format(printf, 2, 3)))
-file_trouble(struct publication *publication, const char *fmt, ...)
+static void file_trouble(struct publication *publication, const struct why *why)
 {
-    struct why next;
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(next.text, sizeof(next.text), fmt, ap);
-    va_end(ap);
-    if (strcmp(next.text, publication->problem.text) == 0)
+    if (strcmp(why->text, publication->problem.text) == 0)
         return;
-    publication->problem = next;
+    publication->problem = *why;
     event_emit(EVENT_TABLE_FILE,
                LOG_FIELDS(log_text("COCO_FILE", publication->options->table_file.path)), "%s",
-               next.text);
+               why->text);
+}
+
+static void cannot(struct publication *publication, const char *verb, int error, const char *so)
+{
+    struct why why;
+
+    why_write(&why, "cannot %s the table file %s: %s; %s", verb,
+              publication->options->table_file.path, strerror(error), so);
+    file_trouble(publication, &why);
 }
 
 static void tell_unwritten(struct publication *publication, int error)
 {
-    file_trouble(publication,
-                 "cannot write the table file %s: %s; VMMs that read the file see the empty table "
-                 "until it can be written",
-                 publication->options->table_file.path, strerror(-error));
+    cannot(publication, "write", -error,
+           "VMMs that read the file see the empty table until it can be written");
 }
 
 static void tell_updater(struct publication *publication, int result)
@@ -149,31 +144,32 @@ void publication_open_file(struct publication *publication)
         return;
     int r = table_file_open(&publication->file, &publication->options->table_file);
     if (r < 0) {
-        file_trouble(publication,
-                     "cannot open the table file %s: %s; leases are not offered and nothing "
-                     "excludes a firmware update",
-                     publication->options->table_file.path, strerror(-r));
+        cannot(publication, "open", -r,
+               "leases are not offered and nothing excludes a firmware update");
         if (load_is_passing(r))
             publish_later(publication, STALE_RETRY_US);
         return;
     }
     publication->problem.text[0] = 0;
-    if (publication->gate
-            ->generation) { /* a file that comes late must hold what is served already */
-        publication->stale = true;
-        publish_later(publication, 0);
-    }
+    if (!publication->gate->generation)
+        return;
+    publication->stale = true; /* a file that comes late must hold what is served already */
+    publish_later(publication, 0);
 }
 
 static bool is_named(struct publication *publication)
 {
-    if (table_file_is_named(&publication->file, publication->options->table_file.path))
+    const char *path = publication->options->table_file.path;
+    struct why why;
+
+    if (table_file_is_named(&publication->file, path))
         return true;
-    file_trouble(publication,
-                 "the table file %s was removed or replaced while cocod ran: a lease on it would "
-                 "keep no firmware update back, so none is given, and no update begins; restart "
-                 "cocod",
-                 publication->options->table_file.path);
+    why_write(&why,
+              "the table file %s was removed or replaced while cocod ran: a lease on it would "
+              "keep no firmware update back, so none is given, and no update begins; restart "
+              "cocod",
+              path);
+    file_trouble(publication, &why);
     return false;
 }
 
@@ -357,9 +353,7 @@ static enum publication_event without_lock(struct publication *publication, int 
 {
     if (publication->must_read)
         return mark_and_ask(publication);
-    file_trouble(publication,
-                 "cannot lock the table file %s: %s; leases do not exclude a firmware update",
-                 publication->options->table_file.path, strerror(error));
+    cannot(publication, "lock", error, "leases do not exclude a firmware update");
     publication->stale = true;
     publish_later(publication, STALE_RETRY_US);
     return STALE;

@@ -2,22 +2,21 @@
 /*
  * Selecting: from the platform to the generation that is to be served next.
  *
- *   the platform is read (platform.c) ──▶ a load on the worker (loading.c) ──▶ told
+ *   the platform is read (platform.c) ──▶ a load on the worker (load.c) ──▶ told
  *
  * One selection runs at a time; what is asked for meanwhile runs afterwards. With platform = none
- * the load is all there is, and a chain that is refused leaves the one before it serving. Else what
- * does not match the platform is never served: where a reading fails, or the platform has no chain,
- * the empty table is served, and a problem says why.
+ * the load is all there is, and a chain that is refused leaves the one before it serving. Else
+ * nothing is served that does not match the platform: where a reading fails, or the platform has no
+ * chain, it is the empty table, and a problem says why.
  *
  * The platform is read at the start, around each update, and every 1.8 s while tables are asked
- * for. So a change behind cocod's back is noticed within 2 s: a reading takes 180 ms at most. Each
- * reading costs the host something, so an idle one is left alone. The first request after that
- * finds the last reading too old, begins one, and waits for its end.
+ * for. A reading takes 180 ms at most, so a change behind cocod's back is noticed within 2 s. An
+ * idle host is left alone: the first request after that begins a reading, and waits for its end.
  *
  * What cannot be judged is not refused. Where memory, descriptors, the disk or the worker fail, the
  * load is tried again, after 100 ms, then twice that, and so on up to a minute. Meanwhile a chain
- * that was verified for the platform as it is now stays, for as long as its dates allow. Where
- * there is none, requests are EAGAIN for 10 s, and then get the empty table.
+ * that was verified for the platform as it is now stays, within its dates. Where there is none,
+ * requests are EAGAIN for 10 s, and then get the empty table.
  *
  * When the clock is set, everything is judged again. Where there is a store or a platform, a look
  * once a minute finds dates that are over; and everywhere, as long as the clock is wrong or the
@@ -205,10 +204,10 @@ static bool may_stay(const struct selection *selection, const struct generation 
 
 static void try_again(struct selection *selection)
 {
-    uint64_t after_us = AGAIN_MIN_US << (selection->n_failures < 10 ? selection->n_failures : 10);
+    unsigned n = selection->n_failures++;
+    uint64_t after_us = AGAIN_MIN_US << (n < 10 ? n : 10);
 
-    selection->n_failures++;
-    if (selection->failing_since_us == 0)
+    if (n == 0)
         selection->failing_since_us = sys.now_us();
     timer_arm(&selection->again,
               sys.now_us() + (after_us < AGAIN_MAX_US ? after_us : AGAIN_MAX_US));
@@ -244,7 +243,7 @@ static void take_no_verdict(struct selection *selection, int result, const char 
 {
     struct generation *served = selection->gate->generation;
     const struct generation *next = next_one(selection);
-    bool next_stays = next && may_stay(selection, next);
+    bool next_stays = may_stay(selection, next);
     bool passing = load_is_passing(result);
 
     selection->overdue = true;
@@ -304,7 +303,6 @@ static void take_load(struct selection *selection, struct loading *loading)
         return;
     }
     selection->overdue = false;
-    selection->failing_since_us = 0;
     selection->n_failures = 0;
     timer_disarm(&selection->again);
     arm_recheck(selection);

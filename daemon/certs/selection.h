@@ -18,8 +18,6 @@
  * is served, or about to be, is right. */
 typedef void selection_told(void *data, struct generation *generation);
 
-struct loading;
-
 struct selection {
     struct worker *worker;
     const struct certs_options *options;
@@ -55,8 +53,8 @@ struct selection {
     int64_t clock_floor_s;
     bool overdue;              /* the last load came to no verdict */
     struct timer again;        /* after a failure that is likely to pass: selects anew */
-    uint64_t failing_since_us; /* of such failures in a row; 0: there is none */
-    unsigned n_failures;
+    unsigned n_failures;       /* of that kind, in a row */
+    uint64_t failing_since_us; /* the first of them */
 
     /* Sentences; "": nothing is wrong with it. */
     struct why chain_problem, platform_problem, clock_problem, roots_problem;

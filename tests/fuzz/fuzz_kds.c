@@ -5,8 +5,8 @@
  *
  * Oracle: a refusal has a sentence; a target has one path, which holds nothing but what is its, and
  * which is that of the strict spelling where the text has that; and the walk to the extensions
- * agrees with the daemon's, which is OpenSSL's: what the daemon reads as a VCEK of this product, chip
- * and TCB is taken, and what it reads as another one is not.
+ * agrees with the daemon's, which is OpenSSL's: what the daemon reads as a VCEK of this product,
+ * chip and TCB is taken, and what it reads as another one is not.
  */
 #include "certs/chain/parts.h"
 #include "fuzz/fuzz.h"

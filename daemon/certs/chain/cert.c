@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One certificate: its bytes, and what people and policy want to know of it.
+ * One certificate: its bytes, and what people and policy want to know of it. Nothing is verified
+ * here.
  *
  * The bytes are what guests will get, so they are kept as they came, and must be exactly one
  * certificate in DER: verifiers such as Go's refuse trailing bytes. What OpenSSL encodes again from
@@ -8,12 +9,12 @@
  *
  * The role follows from the subject's common name, which AMD has kept through all products:
  * ARK-<product>, SEV-<product> (ASK), SEV-VLEK-<product> (ASVK), SEV-VCEK, SEV-VLEK. A leaf names
- * its product by its issuer. Nothing is verified here.
+ * its product by its issuer.
  *
  * OpenSSL says of most failures only that it failed; its error queue often does not know of memory
- * that ran out, and sometimes speaks of it where a key is damaged. What was no verdict for that is
- * -ENOMEM: above all, a CRL that could not be verified for want of memory must not count as one
- * that is not there. So cocod gives OpenSSL its memory (see chain_watch_memory), and knows.
+ * that ran out, and sometimes speaks of it where a key is damaged. So cocod gives OpenSSL its
+ * memory (chain_watch_memory), and knows. A CRL that could not be verified for want of memory must
+ * not count as one that is not there.
  */
 #include "base/sys.h"
 #include "certs/chain/parts.h"

@@ -2,16 +2,14 @@
 /*
  * AMD SEV-SNP certificate chains: from files to a chain, from a chain to the table.
  *
- * A chain is three certificates: root (ARK), intermediate (ASK, or ASVK over a VLEK), and the leaf
- * whose key signs reports (VCEK or VLEK). Inputs may hold them in any order and grouping; the names
- * inside tell which is which. There must be one leaf, and it decides: of several intermediates and
- * roots (ASK and ASVK come in one bundle, Genoa's ASK was replaced) those that issued it are taken,
- * by name, and where that leaves several, by signature. Two leaves are refused instead of picked
- * from: a table of two signer families breaks verifiers, which find certificates by one GUID each.
+ * Inputs may hold a chain's certificates in any order and grouping; the names inside tell which is
+ * which. There must be one leaf, and it decides: of several intermediates and roots (ASK and ASVK
+ * come in one bundle, Genoa's ASK was replaced) those that issued it are taken, by name, and where
+ * that leaves several, by signature. Two leaves are refused instead of picked from: a table of two
+ * signer families breaks verifiers, which find certificates by one GUID each.
  *
- * The work is divided: chain_split takes inputs apart, chain_cert reads one certificate, chain_leaf
- * its AMD extensions, and chain_verify decides. All of them are functions of their arguments. A
- * struct chain owns all that it points to.
+ * split.c takes inputs apart, cert.c reads one certificate, leaf.c its AMD extensions, and verify.c
+ * decides. A struct chain owns all that it points to.
  */
 #include "certs/chain/chain.h"
 #include "base/sys.h"
@@ -64,7 +62,7 @@ static const char *role_text(enum chain_role role)
 
 static bool same_cert(const struct chain_cert *a, const struct chain_cert *b)
 {
-    return a->size == b->size && memcmp(a->der, b->der, a->size) == 0;
+    return strcmp(a->sha256, b->sha256) == 0;
 }
 
 static int refuse_second_leaf(const struct assembly *a, const struct chain_cert *other)

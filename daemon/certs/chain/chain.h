@@ -87,8 +87,8 @@ void chain_free(struct chain *c);
 struct chain_roots {
     size_t n;
     struct chain_root {
-        uint8_t sha256[32];
-        char name[64]; /* subject CN */
+        char sha256[65]; /* as a certificate's */
+        char name[64];   /* subject CN */
     } roots[CHAIN_ROOTS_MAX];
 };
 

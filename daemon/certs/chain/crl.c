@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * AMD's CRLs: X.509 v2 in DER, issued and signed by the ARK of a product, with CRLNumber and
+ * AMD's CRLs: X.509 v2 in DER, signed by the ARK of a product, with CRLNumber and
  * AuthorityKeyIdentifier and nothing else. Only what the ARK issued can be named there, so the
  * question is whether the serial number of a chain's intermediate is on its root's list; leaves all
- * have the serial 0 and cannot be revoked. (OpenSSL's own CRL check cannot be used on these chains:
- * it wants a CRL of the intermediate, and there is none.)
+ * have the serial 0 and cannot be revoked. (OpenSSL's own CRL check wants a CRL of the
+ * intermediate, and there is none.)
  *
  * A critical extension, of the list or of an entry, may change what the list means (delta and
  * indirect CRLs), so it is refused. Dates are kept, not judged: a missing or outdated list only

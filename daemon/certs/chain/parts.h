@@ -18,14 +18,13 @@ struct chain_taker {
     /* The DER of a certificate, and what to call it: the input's name, and its number or entry in
      * there where there are several. */
     int (*take)(void *userdata, const uint8_t *der, size_t size, const char *source);
-    /* A part of the input that is refused, and the sentence why; the others are taken all the same.
-     * NULL: then so is the whole input, with -EBADMSG and the sentence in `why`. */
-    int (*refuse)(void *userdata, const char *reason);
-    /* An entry of a table that is of no concern, as a sentence. May be NULL. */
-    int (*pass_over)(void *userdata, const char *reason);
+    /* A part of the input that is refused, or an entry of a table that is of no concern, and the
+     * sentence why; the others are taken all the same. NULL: the first refuses the whole input,
+     * with -EBADMSG and the sentence in `why`. */
+    int (*leave)(void *userdata, bool refused, const char *reason);
     void *userdata;
 };
-/* `why` has room for a sentence where taker->refuse is set. */
+/* `why` is not NULL where taker->leave is set. */
 int chain_split(const struct chain_input *input, const struct chain_taker *taker, struct why *why);
 
 /* --- what.c --- */

@@ -5,14 +5,12 @@
  * root is trusted, then keys and algorithms, then the signatures from the root down, and the dates
  * last, so that -ESTALE means that nothing but a date is wrong.
  *
- * Trust is a pin: the SHA-256 of the root's DER. The chain is walked by hand, not by
- * X509_verify_cert, because its rules are narrower than X.509's and its names carry meaning: three
- * certificates; RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes, whatever else
- * OpenSSL would accept; RSA of 4096 bits with the exponent 65537 above, P-384 below; issuer and
- * subject equal byte for byte; one product and one signer family throughout. AMD's leaves have no
- * key identifiers, so names are all there is to match.
- *
- * Revocation is another question (an ASK may be on the root's CRL), asked in crl.c.
+ * Trust is a pin: the SHA-256 of the root's DER. X509_verify_cert is not used, because the rules
+ * are narrower than X.509's and names carry meaning: three certificates; RSASSA-PSS with SHA-384,
+ * MGF1 with SHA-384 and a salt of 48 bytes; RSA of 4096 bits with the exponent 65537 above, P-384
+ * below; issuer and subject equal byte for byte; one product and one signer family throughout.
+ * AMD's leaves have no key identifiers, so names are all there is to match. Revocation is asked in
+ * crl.c.
  */
 #include "certs/chain/parts.h"
 
@@ -37,22 +35,17 @@ void chain_roots_init(struct chain_roots *roots)
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
         struct chain_root *root = &roots->roots[roots->n++];
         const struct coco_snp_facts *facts = coco_snp_product_facts(p);
-        memcpy(root->sha256, facts->ark_sha256, sizeof(root->sha256));
+        chain_hex(root->sha256, facts->ark_sha256, sizeof(facts->ark_sha256));
         (void)snprintf(root->name, sizeof(root->name), COCO_SNP_CN_ARK "%s", facts->name);
     }
 }
 
-static bool root_trusted(const struct chain_roots *roots, const uint8_t sha256[32])
+static bool root_trusted(const struct chain_roots *roots, const struct chain_cert *root)
 {
     for (size_t i = 0; i < roots->n; i++)
-        if (memcmp(roots->roots[i].sha256, sha256, 32) == 0)
+        if (strcmp(roots->roots[i].sha256, root->sha256) == 0)
             return true;
     return false;
-}
-
-static int digest_of(const struct chain_cert *cert, uint8_t ret[32])
-{
-    return EVP_Digest(cert->der, cert->size, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
 }
 
 struct adding {
@@ -63,25 +56,22 @@ struct adding {
 static int take_root(void *userdata, const uint8_t *der, size_t size, const char *source)
 {
     struct adding *a = userdata;
-    struct chain_root root = {.name = ""};
+    struct chain_roots *roots = a->roots;
     struct chain_cert cert;
     int r = chain_cert_parse(der, size, source, &cert, NULL, a->why);
 
     if (r < 0)
         return r;
-    if (cert.role != CHAIN_ARK)
+    if (cert.role != CHAIN_ARK) {
         r = why_set(a->why, -EBADMSG, "%s (%s) is no root: only an ARK can be trusted as one",
                     source, cert.subject_cn);
-    if (r == 0)
-        r = digest_of(&cert, root.sha256);
-    if (r == 0 && !root_trusted(a->roots, root.sha256)) {
-        if (a->roots->n == CHAIN_ROOTS_MAX) {
-            r = why_set(a->why, -ENOSPC, "%s is one root too many: at most %u are kept", source,
-                        CHAIN_ROOTS_MAX);
-        } else {
-            memcpy(root.name, cert.subject_cn, sizeof(root.name));
-            a->roots->roots[a->roots->n++] = root;
-        }
+    } else if (!root_trusted(roots, &cert) && roots->n == CHAIN_ROOTS_MAX) {
+        r = why_set(a->why, -ENOSPC, "%s is one root too many: at most %u are kept", source,
+                    CHAIN_ROOTS_MAX);
+    } else if (!root_trusted(roots, &cert)) {
+        struct chain_root *root = &roots->roots[roots->n++];
+        memcpy(root->sha256, cert.sha256, sizeof(root->sha256));
+        memcpy(root->name, cert.subject_cn, sizeof(root->name));
     }
     chain_cert_done(&cert);
     return r;
@@ -163,12 +153,8 @@ static int check_names(const struct examination *e)
 static int check_root(const struct examination *e)
 {
     const struct chain_cert *ark = &e->chain->certs[CHAIN_ARK];
-    uint8_t sha256[32];
-    int r = digest_of(ark, sha256);
 
-    if (r < 0)
-        return r;
-    if (root_trusted(e->roots, sha256))
+    if (root_trusted(e->roots, ark))
         return 0;
     return why_set(e->why, -EBADMSG,
                    "the root %s (%s, SHA-256 %s) is not trusted: it is none of AMD's, nor of "
@@ -186,17 +172,24 @@ static bool algorithm_is(const X509_ALGOR *algorithm, int nid)
     return OBJ_obj2nid(object) == nid;
 }
 
-/* MGF1, itself with SHA-384. */
-static bool mask_is_mgf1_sha384(const X509_ALGOR *mask)
+/* The SEQUENCE of parameters of an algorithm that is this one; else NULL. */
+static const ASN1_STRING *parameters_of(const X509_ALGOR *algorithm, int nid)
 {
     const ASN1_OBJECT *object = NULL;
     const void *value = NULL;
     int type = V_ASN1_UNDEF;
 
-    X509_ALGOR_get0(&object, &type, &value, mask);
-    if (OBJ_obj2nid(object) != NID_mgf1 || type != V_ASN1_SEQUENCE)
+    X509_ALGOR_get0(&object, &type, &value, algorithm);
+    return OBJ_obj2nid(object) == nid && type == V_ASN1_SEQUENCE ? value : NULL;
+}
+
+/* MGF1, itself with SHA-384. */
+static bool mask_is_mgf1_sha384(const X509_ALGOR *mask)
+{
+    const ASN1_STRING *s = parameters_of(mask, NID_mgf1);
+
+    if (!s)
         return false;
-    const ASN1_STRING *s = value;
     const unsigned char *p = ASN1_STRING_get0_data(s);
     X509_ALGOR *hash = d2i_X509_ALGOR(NULL, &p, ASN1_STRING_length(s));
     bool good = hash && algorithm_is(hash, NID_sha384);
@@ -208,14 +201,10 @@ static bool mask_is_mgf1_sha384(const X509_ALGOR *mask)
  * AMD's. */
 bool chain_algorithm_is_amds(const X509_ALGOR *algorithm)
 {
-    const ASN1_OBJECT *object = NULL;
-    const void *value = NULL;
-    int type = V_ASN1_UNDEF;
+    const ASN1_STRING *s = parameters_of(algorithm, NID_rsassaPss);
 
-    X509_ALGOR_get0(&object, &type, &value, algorithm);
-    if (OBJ_obj2nid(object) != NID_rsassaPss || type != V_ASN1_SEQUENCE)
+    if (!s)
         return false;
-    const ASN1_STRING *s = value;
     const unsigned char *p = ASN1_STRING_get0_data(s);
     RSA_PSS_PARAMS *pss = d2i_RSA_PSS_PARAMS(NULL, &p, ASN1_STRING_length(s));
     bool good = pss && pss->hashAlgorithm && algorithm_is(pss->hashAlgorithm, NID_sha384) &&

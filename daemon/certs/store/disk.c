@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The store's files. Every file is replaced whole (base/fileio.h), by way of DIR/.new, which nobody
- * reads. There is one writer at a time (the worker), so one temporary name is enough, and the next
- * writer overwrites what a killed one left there.
- *
- * Order between files is the importer's: roots before CRLs before intermediates before leaves, so
- * that a leaf is never there without its chain.
+ * The store's files. Each is replaced whole, by way of DIR/.new. There is one writer at a time (the
+ * worker), so one temporary name is enough, and the next writer overwrites what a killed one left.
+ * The importer writes roots before CRLs before intermediates before leaves, so that a leaf is never
+ * there without its chain.
  */
 #include "base/fileio.h"
 #include "base/sys.h"

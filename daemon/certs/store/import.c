@@ -34,7 +34,7 @@ enum rank {
 /* One thing to be imported. */
 struct item {
     enum rank rank;
-    size_t result;
+    struct store_result *result;
     struct chain_cert cert; /* but of a CRL */
     struct crl *crl;
     char *path; /* of a root, intermediate or CRL: the store's file with these bytes */
@@ -46,8 +46,7 @@ struct import {
     struct item *items;
     size_t n_items;
     const char *name; /* of the input that is being taken apart */
-    int error;
-    bool migrated; /* nothing is left where the release before put it */
+    bool migrated;    /* nothing is left where the release before put it */
 };
 
 void store_results_done(struct store_results *results)
@@ -78,63 +77,28 @@ static struct store_result *add_result(struct import *import, const char *kind)
     return NULL;
 }
 
-static void conclude(struct import *import, struct store_result *result, int r)
-{
-    if (r == -ENOMEM)
-        import->error = r;
-    if (r < 0 && r != -EALREADY && !result->reason.text[0])
-        (void)why_set(&result->reason, 0, "cannot read the store: %s", strerror(-r));
-    result->action = r == 0           ? STORE_ADDED
-                     : r == -EALREADY ? STORE_UNCHANGED
-                     : r == KEPT_OUT  ? STORE_KEPT_OUT
-                                      : STORE_REFUSED;
-    if (r == 0 || r == -EALREADY)
-        result->reason.text[0] = 0;
-}
-
 /* --- taking apart ----------------------------------------------------------------------------- */
 
 static struct item *add_item(struct import *import, enum rank rank, const char *kind)
 {
-    if (!add_result(import, kind))
+    struct store_result *result = add_result(import, kind);
+
+    if (!result)
         return NULL;
     struct item *item = &import->items[import->n_items++];
-    *item = (struct item){.rank = rank, .result = import->results.n - 1};
+    *item = (struct item){.rank = rank, .result = result};
     return item;
 }
 
-/* Takes the CRL over. */
-static int add_crl(struct import *import, struct crl *crl)
+static int leave_part(void *userdata, bool refused, const char *reason)
 {
-    struct item *item = add_item(import, RANK_CRL, "CRL");
-
-    if (!item) {
-        crl_free(crl);
-        return -E2BIG;
-    }
-    item->crl = crl;
-    return 0;
-}
-
-static int refuse_part(void *userdata, const char *reason)
-{
-    struct import *import = userdata;
-    struct store_result *result = add_result(import, "OTHER");
+    struct store_result *result = add_result(userdata, "OTHER");
 
     if (!result)
         return -E2BIG;
+    result->action = refused ? STORE_REFUSED : STORE_KEPT_OUT;
     (void)why_set(&result->reason, 0, "%s", reason);
     return 0;
-}
-
-static int pass_over_part(void *userdata, const char *reason)
-{
-    int r = refuse_part(userdata, reason);
-    struct import *import = userdata;
-
-    if (r == 0)
-        import->results.items[import->results.n - 1].action = STORE_KEPT_OUT;
-    return r;
 }
 
 /* One certificate, or what is in its place. What is wrong with it becomes its result. */
@@ -144,35 +108,35 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
         [CHAIN_ARK] = RANK_ROOT, [CHAIN_ASK] = RANK_INTERMEDIATE, [CHAIN_LEAF] = RANK_LEAF};
     struct import *import = userdata;
     struct why why, other;
-    struct chain_cert cert;
-    struct crl *crl;
+    struct chain_cert cert = {.der = NULL};
+    struct crl *crl = NULL;
+    enum rank rank = RANK_CRL;
     int r = chain_cert_parse(der, size, source, &cert, NULL, &why);
 
-    if (r == 0) {
-        struct item *item = add_item(import, ranks[cert.role], chain_cert_name(&cert));
-        if (!item) {
-            chain_cert_done(&cert);
-            return -E2BIG;
-        }
+    if (r == 0)
+        rank = ranks[cert.role];
+    else if (r != -ENOMEM)
+        r = crl_parse(der, size, source, &crl, &other);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0)
+        return leave_part(import, true, chain_is_crl(der, size) ? other.text : why.text);
+    struct item *item = add_item(import, rank, crl ? "CRL" : chain_cert_name(&cert));
+    if (item) {
         item->cert = cert;
+        item->crl = crl;
         return 0;
     }
-    if (r == -ENOMEM)
-        return r;
-    r = crl_parse(der, size, source, &crl, &other);
-    if (r == 0)
-        return add_crl(import, crl);
-    if (r == -ENOMEM)
-        return r;
-    return refuse_part(import, chain_is_crl(der, size) ? other.text : why.text);
+    chain_cert_done(&cert);
+    crl_free(crl);
+    return -E2BIG;
 }
 
 static int take_input(struct import *import, const struct chain_input *input)
 {
     const struct chain_taker taker = {.crls = true,
                                       .take = take_der,
-                                      .refuse = refuse_part,
-                                      .pass_over = pass_over_part,
+                                      .leave = leave_part,
                                       .userdata = import};
     struct why why;
 
@@ -233,13 +197,12 @@ static int keep_ca(const struct store *store, const char *stem, struct item *ite
     return write_part(store, item->cert.product, stem, suffix, item, why);
 }
 
-static int keep_root(const struct store *store, struct item *item, struct why *why)
+static int keep_root(const struct import *import, struct item *item, struct why *why)
 {
+    const struct store *store = import->store;
     struct chain c = {.key.product = coco_snp_product_of_name(item->cert.product)};
 
     c.certs[CHAIN_ARK] = item->cert;
-    if (!c.key.product)
-        return chain_refuse_product(why, item->cert.subject_cn, item->cert.product);
     int r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, store->now_s, why);
     return r < 0 ? r : keep_ca(store, "ark", item, why);
 }
@@ -294,14 +257,12 @@ static int judge_intermediate(const struct store *store, struct item *item,
     return r;
 }
 
-static int keep_intermediate(const struct store *store, struct item *item, struct why *why)
+static int keep_intermediate(const struct import *import, struct item *item, struct why *why)
 {
-    if (!coco_snp_product_of_name(item->cert.product))
-        return chain_refuse_product(why, item->cert.subject_cn, item->cert.product);
-    int r = under_a_root(store, item, item->cert.product, judge_intermediate, why);
-    if (r < 0)
-        return r;
-    return keep_ca(store, item->cert.signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask", item, why);
+    const char *stem = item->cert.signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask";
+    int r = under_a_root(import->store, item, item->cert.product, judge_intermediate, why);
+
+    return r < 0 ? r : keep_ca(import->store, stem, item, why);
 }
 
 /* A CRL of this root: only forward. Two of one number are told apart by their dates. */
@@ -319,7 +280,7 @@ static int replace_crl(const struct store *store, struct item *item, const struc
                            NULL);
     if (r == 0 && have) {
         int order = crl_compare(crl, have);
-        if (have->size == crl->size && memcmp(have->der, crl->der, crl->size) == 0)
+        if (strcmp(have->sha256, crl->sha256) == 0)
             r = -EALREADY;
         else if (order < 0 || (order == 0 && crl->this_update_s <= have->this_update_s))
             r = why_set(why, KEPT_OUT, "kept out: %s has the CRL number %s, %s the stored one's %s",
@@ -330,8 +291,9 @@ static int replace_crl(const struct store *store, struct item *item, const struc
     return r < 0 ? r : write_part(store, crl->product, "crl", ark->suffix, item, why);
 }
 
-static int keep_crl(const struct store *store, struct item *item, struct why *why)
+static int keep_crl(const struct import *import, struct item *item, struct why *why)
 {
+    const struct store *store = import->store;
     const struct crl *crl = item->crl;
 
     if (store->now_s != CHAIN_NO_CLOCK && crl->this_update_s > store->now_s)
@@ -365,7 +327,7 @@ static int compare_leaf(const struct store *store, const struct chain_key *key,
     const struct chain_cert *stored = &have.chain->certs[CHAIN_LEAF];
     chain_time_text(stored->not_before_s, ours);
     chain_time_text(cert->not_before_s, theirs);
-    if (stored->size == cert->size && memcmp(stored->der, cert->der, cert->size) == 0)
+    if (strcmp(stored->sha256, cert->sha256) == 0)
         r = -EALREADY;
     else if (is_newer(stored, cert))
         r = why_set(
@@ -377,8 +339,7 @@ static int compare_leaf(const struct store *store, const struct chain_key *key,
     return r;
 }
 
-static int keep_leaf(const struct import *import, struct item *item, struct store_result *result,
-                     struct why *why)
+static int keep_leaf(const struct import *import, struct item *item, struct why *why)
 {
     const struct store *store = import->store;
     const struct chain_input leaf = {.name = item->cert.source,
@@ -388,8 +349,6 @@ static int keep_leaf(const struct import *import, struct item *item, struct stor
     struct store_chain c = {.chain = NULL};
     struct chain_key key;
 
-    if (!coco_snp_product_of_name(item->cert.product))
-        return chain_refuse_product(why, leaf.name, item->cert.product);
     int r = store_assemble(store, &leaf, item->cert.product, item->cert.signer, &c, why);
     if (r < 0)
         return r;
@@ -411,30 +370,34 @@ static int keep_leaf(const struct import *import, struct item *item, struct stor
     if ((r == 0 || r == -EALREADY) && import->migrated)
         store_vlek_settle(store->dir, &key);
     if (r == 0 || r == -EALREADY || r == KEPT_OUT)
-        store_key_format(&key, result->key);
+        store_key_format(&key, item->result->key);
     return r;
 }
 
-static void keep(struct import *import, struct item *item)
+/* -ENOMEM ends the import; whatever else goes wrong is the item's result. */
+static int keep(const struct import *import, struct item *item)
 {
-    struct store_result *result = &import->results.items[item->result];
+    static int (*const keepers[RANKS])(const struct import *import, struct item *item,
+                                       struct why *why) = {keep_root, keep_crl, keep_intermediate,
+                                                           keep_leaf};
+    const struct chain_cert *cert = &item->cert;
+    struct store_result *result = item->result;
     struct why *why = &result->reason;
-    int r = 0;
+    int r =
+        item->crl || coco_snp_product_of_name(cert->product)
+            ? keepers[item->rank](import, item, why)
+            : chain_refuse_product(why, cert->role == CHAIN_LEAF ? cert->source : cert->subject_cn,
+                                   cert->product);
 
-    switch (item->rank) {
-    case RANK_ROOT:
-        r = keep_root(import->store, item, why);
-        break;
-    case RANK_CRL:
-        r = keep_crl(import->store, item, why);
-        break;
-    case RANK_INTERMEDIATE:
-        r = keep_intermediate(import->store, item, why);
-        break;
-    default:
-        r = keep_leaf(import, item, result, why);
-    }
-    conclude(import, result, r);
+    if (r < 0 && r != -EALREADY && !result->reason.text[0])
+        (void)why_set(&result->reason, 0, "cannot read the store: %s", strerror(-r));
+    result->action = r == 0           ? STORE_ADDED
+                     : r == -EALREADY ? STORE_UNCHANGED
+                     : r == KEPT_OUT  ? STORE_KEPT_OUT
+                                      : STORE_REFUSED;
+    if (r == 0 || r == -EALREADY)
+        result->reason.text[0] = 0;
+    return r == -ENOMEM ? r : 0;
 }
 
 void store_rename(struct why *why, const char *path, const char *name)
@@ -480,18 +443,14 @@ int store_import(const struct store *store, const struct chain_input *files, siz
     if (r == -E2BIG)
         r = 0;
     for (enum rank rank = 0; rank < RANKS && r == 0; rank++)
-        for (size_t i = 0; i < import.n_items && import.error == 0; i++)
+        for (size_t i = 0; i < import.n_items && r == 0; i++)
             if (import.items[i].rank == rank)
-                keep(&import, &import.items[i]);
-    if (r == 0)
-        r = import.error;
+                r = keep(&import, &import.items[i]);
     name_as_given(&import);
     for (size_t i = 0; i < import.n_items; i++) {
         sys.free(import.items[i].path);
-        if (import.items[i].rank == RANK_CRL)
-            crl_free(import.items[i].crl);
-        else
-            chain_cert_done(&import.items[i].cert);
+        crl_free(import.items[i].crl);
+        chain_cert_done(&import.items[i].cert);
     }
     sys.free(import.items);
     if (r < 0) {

@@ -19,7 +19,7 @@
 /* Where a key's leaf lies. Of a VLEK whose CSP_ID is left open, the release before's.
  * -ENAMETOOLONG. */
 int store_leaf_path(const char *dir, const struct chain_key *key, char ret[STORE_PATH_MAX]);
-/* Where a root, an intermediate or a CRL lies: DIR/PRODUCT/STEM, its suffix, .der. -ENAMETOOLONG. */
+/* Where a root, an intermediate or a CRL lies: DIR/PRODUCT/STEM[-…].der. -ENAMETOOLONG. */
 int store_ca_path(const char *dir, const char *product, const char *stem, const char *suffix,
                   char ret[STORE_PATH_MAX]);
 

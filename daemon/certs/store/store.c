@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading the store. The key of the chain that a platform needs is known in full, so finding it is
- * opening one file: there is no index that could be wrong, and a store of thousands is as quick as
- * a store of one. A file's name is a claim; what is served is verified each time it is read, and
- * must be the chain that its name says.
+ * opening one file: no index can be wrong, and thousands of chains are as quick as one. A file's
+ * name is a claim: what is served is verified each time it is read, and must be the chain that its
+ * name says.
  *
- * A product may have several roots and intermediates (AMD replaced the first of Genoa). Those that
- * belong to a leaf are found by verifying: the first pair under which the leaf verifies is its
- * chain. Root and CRL belong together by their files' suffix.
+ * A product may have several roots and intermediates (AMD replaced the first of Genoa). The first
+ * pair under which a leaf verifies is its chain. Root and CRL belong together by their files'
+ * suffix.
  */
 #include "certs/store/store.h"
 #include "base/fileio.h"
@@ -367,13 +367,6 @@ static int walk_signer(const struct store *store, enum coco_snp_product p,
     return r;
 }
 
-static int walk_product(const struct store *store, enum coco_snp_product p, struct store_list *list)
-{
-    int r = walk_signer(store, p, COCO_SNP_SIGNER_VLEK, list);
-
-    return r == 0 ? walk_signer(store, p, COCO_SNP_SIGNER_VCEK, list) : r;
-}
-
 static int list_crls(const struct store *store, const char *product, struct store_list *list)
 {
     struct store_files *arks = NULL;
@@ -419,7 +412,9 @@ int store_list(const struct store *store, struct store_list *ret)
         r = -ENOMEM;
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; r == 0 && p < COCO_SNP_PRODUCTS;
          p++) {
-        r = walk_product(store, p, &list);
+        r = walk_signer(store, p, COCO_SNP_SIGNER_VLEK, &list);
+        if (r == 0)
+            r = walk_signer(store, p, COCO_SNP_SIGNER_VCEK, &list);
         if (r == 0)
             r = list_crls(store, coco_snp_product_name(p), &list);
     }

@@ -2,13 +2,12 @@
 /*
  * What an import would say, without keeping anything.
  *
- * An import judges each certificate by what is on the disk when its turn comes: what came before it
- * in the same import is there already. So that its answer cannot differ from an import's, verifying
- * *is* an import, into a scratch store that begins with copies of the roots, intermediates and
- * CRLs. It lies in the store's folder, where nothing else looks at names that begin with a dot, and
- * there is one at a time, since there is one worker. What a killed daemon left of it goes with the
- * next. Nobody is told of it: sentences name what was given as it was given, and copies as the
- * store's own files.
+ * An import judges each certificate by what is on the disk when its turn comes, what came before it
+ * in the same import included. So that the answers cannot differ, verifying *is* an import, into a
+ * scratch store that begins with copies of the roots, intermediates and CRLs. It lies in the
+ * store's folder, where nothing else looks at names that begin with a dot, and there is one at a
+ * time, since there is one worker. What a killed daemon left of it goes with the next. Sentences
+ * name what was given as it was given, and copies as the store's own files.
  */
 #include "base/sys.h"
 #include "certs/store/parts.h"

@@ -4,14 +4,12 @@
  * are others, so the CSP_ID belongs to the key. Nothing that the platform reports tells it: where a
  * key leaves it open, the only one that is stored is meant, and where there are several, none.
  *
- * The release before this layout knew DIR/PRODUCT/vlek/TCB.der, of whichever CSP_ID came last. What
- * it left is read in its place, and copied to its own by the next import, before anything else. The
- * other way round, that release finds a copy there as long as one CSP_ID alone is stored at that
- * TCB; where there are several it finds none, since it could not tell that the wrong one is there.
- * The copy is never read while the file that it was made from is there and good.
- *
- * So each step leaves a store that both read: a new file comes before the copy changes, and goes
- * after the copy is gone.
+ * The release before this layout knew DIR/PRODUCT/vlek/TCB.der, of whichever CSP_ID came last. The
+ * next import copies what it left to its own place, before anything else. The other way round, that
+ * release finds a copy there as long as one CSP_ID alone is stored at that TCB; where there are
+ * several it finds none, since it could not tell the wrong one. The copy is never read while the
+ * file that it was made from is there and good. So each step leaves a store that both read: a new
+ * file comes before the copy changes, and goes after the copy is gone.
  */
 #include "base/fileio.h"
 #include "base/sys.h"
