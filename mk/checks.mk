@@ -115,7 +115,7 @@ bench-door: $(BUILD)/tests/door-stress
 	@COCO_BUILD=$(BUILD) $<
 
 floods: $(BUILD)/cocod $(BUILD)/tests/floods
-	@$(BUILD)/tests/floods --cocod $(BUILD)/cocod --seconds $(FLOOD_SECONDS) $(FLOODS)
+	@$(BUILD)/tests/floods --cocod $(BUILD)/cocod --seconds $(FLOOD_SECONDS) --most 2 $(FLOODS)
 
 attack-quotes: $(BUILD)/tests/attack-quotes
 	@COCO_BUILD=$(BUILD) $<
