@@ -128,8 +128,7 @@ struct coco_snp_leaf {
  * is fine. -EEXIST: it is there already; -EBADMSG: it is malformed. */
 int coco_snp_leaf_read(struct coco_snp_leaf *leaf, const uint8_t *oid, size_t oid_size,
                        const uint8_t *value, size_t size, unsigned *ret_field);
-/* Is that a productName of this product: its name or a code name, alone or with "-" and a stepping?
- */
+/* Is that this product's name or a code name, alone or with "-" and a stepping ("Milan-B0")? */
 bool coco_snp_product_is_named(enum coco_snp_product product, const char *product_name);
 
 #ifdef __cplusplus

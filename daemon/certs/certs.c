@@ -30,8 +30,6 @@ static void on_selected(void *data, struct generation *generation)
     publication_take(&certs->publication, generation);
 }
 
-/* --- what is served --------------------------------------------------------------------------- */
-
 static void look_at_served(void *data)
 {
     struct certs *certs = data;
@@ -50,13 +48,6 @@ static void on_minute(struct timer *timer)
 
     look_at_served(certs);
     locks_look(certs);
-}
-
-/* --- life ------------------------------------------------------------------------------------- */
-
-static void configure_gate(struct certs *certs)
-{
-    gate_configure(&certs->gate, options_offer(&certs->options), certs->options.refuse_missing);
 }
 
 struct certs *certs_new(struct timers *timers, struct worker *worker,
@@ -86,7 +77,7 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
         certs_free(certs);
         return NULL;
     }
-    configure_gate(certs);
+    gate_configure(certs);
     return certs;
 }
 
@@ -122,7 +113,7 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
 {
     if (options)
         certs->options = *options;
-    configure_gate(certs);
+    gate_configure(certs);
     publication_open_file(&certs->publication);
     selection_restart(&certs->selection);
 }
@@ -135,15 +126,10 @@ struct certs_answer certs_get(struct certs *certs, uint64_t npages)
 
     if (gate->offered && gate_is_open(gate) && options_name_platform(&certs->options) &&
         selection_freshen(&certs->selection) < 0)
-        return gate_again(gate, CERTS_REASON_UNREAD);
+        return certs_again(certs, CERTS_REASON_UNREAD);
     if (gate->offered && gate->reason == CERTS_REASON_NONE)
         publication_look(&certs->publication);
-    return gate_answer(gate, npages);
-}
-
-struct certs_answer certs_again(const struct certs *certs, enum certs_reason reason)
-{
-    return gate_again(&certs->gate, reason);
+    return gate_answer(certs, npages);
 }
 
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data)

@@ -26,8 +26,7 @@ void certs_free(struct certs *certs);
 /* Opens the table file, loads and verifies the chain, and publishes. Blocks, before the loop runs.
  * Where that fails, the empty table is served, and certs_problems says why. */
 void certs_start(struct certs *certs);
-/* Loads and verifies on the worker, then publishes. Where the chain is refused, the old one stays.
- */
+/* Loads and verifies on the worker, then publishes. If the chain is refused, the old one stays. */
 void certs_reload(struct certs *certs, const struct certs_options *options);
 
 /* The host's clock was set: judges again what depends on it. */

@@ -48,13 +48,12 @@ void expiry_look(struct expiry *expiry, const struct generation *generation, boo
     if (gmtime_r(&t, &tm))
         (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
     if (left_s < 0)
-        (void)why_set(&text, 0, "the %s that is served has expired on %s: get its successor",
-                      chain_cert_name(cert), date);
+        why_write(&text, "the %s that is served has expired on %s: get its successor",
+                  chain_cert_name(cert), date);
     else
-        (void)
-            why_set(&text, 0,
-                    "the %s that is served expires on %s, in %lld days: get its successor in time",
-                    chain_cert_name(cert), date, (long long)days);
+        why_write(&text,
+                  "the %s that is served expires on %s, in %lld days: get its successor in time",
+                  chain_cert_name(cert), date, (long long)days);
     if (days <= PROBLEM_DAYS)
         expiry->problem = text;
     if (n <= expiry->n_told)

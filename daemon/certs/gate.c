@@ -42,11 +42,11 @@ const char *certs_state_name(enum certs_state state)
 static const char *const why_again[CERTS_REASONS] = {CERTS_REASON_TABLE_OF(WHY)};
 #undef WHY
 
-struct certs_answer gate_again(const struct gate *gate, enum certs_reason reason)
+struct certs_answer certs_again(const struct certs *certs, enum certs_reason reason)
 {
     return (struct certs_answer){.status = COCO_EAGAIN,
                                  .reason = reason,
-                                 .generation = gate->id,
+                                 .generation = certs->gate.id,
                                  .why = why_again[reason]};
 }
 
@@ -62,8 +62,9 @@ static bool is_soon_over(const struct gate *gate)
                              (gate->reason == CERTS_REASON_UPDATING && gate->lock_is_ours));
 }
 
-struct certs_answer gate_answer(const struct gate *gate, uint64_t npages)
+struct certs_answer gate_answer(const struct certs *certs, uint64_t npages)
 {
+    const struct gate *gate = &certs->gate;
     struct certs_answer answer = {.generation = gate->id};
 
     if (!gate->offered) {
@@ -72,12 +73,12 @@ struct certs_answer gate_answer(const struct gate *gate, uint64_t npages)
         return answer;
     }
     if (gate->reason != CERTS_REASON_NONE) {
-        answer = gate_again(gate, gate->reason);
+        answer = certs_again(certs, gate->reason);
         answer.wait = is_soon_over(gate);
         return answer;
     }
     bool has_chain = generation_has_chain(gate->generation);
-    if (!has_chain && gate->refuse_missing) {
+    if (!has_chain && certs->options.refuse_missing) {
         answer.status = COCO_EIO;
         answer.why = "there is no chain to serve, and missing_chain = refuse";
         return answer;
@@ -133,11 +134,10 @@ static void settle(struct gate *gate, bool tell)
         gate->changed(gate->data);
 }
 
-void gate_configure(struct gate *gate, bool offered, bool refuse_missing)
+void gate_configure(struct certs *certs)
 {
-    gate->offered = offered;
-    gate->refuse_missing = refuse_missing;
-    settle(gate, false);
+    certs->gate.offered = options_offer(&certs->options);
+    settle(&certs->gate, false);
 }
 
 void gate_set_state(struct gate *gate, enum certs_state state, bool lock_is_ours)
@@ -233,8 +233,6 @@ static void on_wake(struct timer *timer)
     if (gate->waiting)
         timer_arm(&gate->wake, sys.now_us());
 }
-
-/* --- life ------------------------------------------------------------------------------------- */
 
 int gate_init(struct gate *gate, struct timers *timers)
 {

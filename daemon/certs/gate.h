@@ -46,6 +46,8 @@ struct certs_answer {
 
 #define CERTS_PAST 32u
 
+struct certs;
+
 struct gate {
     struct generation *generation; /* NULL: nothing was published yet */
     enum certs_reason reason;      /* why no table can be handed out; NONE: one can */
@@ -56,8 +58,8 @@ struct gate {
     bool drained;            /* by an administrator */
     enum certs_reason doubt; /* READING, UPDATING: the generation may be the wrong one */
 
-    bool offered, refuse_missing;
-    uint64_t id; /* of the generation */
+    bool offered; /* there is an SNP service on this host */
+    uint64_t id;  /* of the generation */
     struct {
         uint64_t id;
         bool has_chain;
@@ -75,15 +77,14 @@ void gate_done(struct gate *gate);
 
 /* --- those who read it ------------------------------------------------------------------------ */
 
-struct certs_answer gate_answer(const struct gate *gate, uint64_t npages);
-/* The answer EAGAIN for that reason. */
-struct certs_answer gate_again(const struct gate *gate, enum certs_reason reason);
+struct certs_answer gate_answer(const struct certs *certs, uint64_t npages);
 /* Is a table handed out, or will be once no doubt is left? */
 bool gate_is_open(const struct gate *gate);
 
 /* --- those who change it ---------------------------------------------------------------------- */
 
-void gate_configure(struct gate *gate, bool offered, bool refuse_missing);
+/* The options are others. */
+void gate_configure(struct certs *certs);
 void gate_set_state(struct gate *gate, enum certs_state state, bool lock_is_ours);
 /* CERTS_REASON_READING or _UPDATING: what is served may be the wrong one; _NONE: it is right. */
 void gate_set_doubt(struct gate *gate, enum certs_reason doubt);

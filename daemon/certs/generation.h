@@ -45,8 +45,6 @@ struct generation {
     enum certs_reason reason; /* then, why */
 };
 
-/* One reference, and all else to be filled in. NULL: out of memory. */
-struct generation *generation_new(void);
 struct generation *generation_ref(struct generation *generation);
 /* NULL is fine. Returns NULL. */
 struct generation *generation_unref(struct generation *generation);

@@ -16,8 +16,6 @@
 #include "observe/metrics.h"
 #include "peer/account.h"
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -54,7 +52,7 @@ static void run(struct work *work)
     struct certs_job *job = container_of(work, struct certs_job, work);
     struct load_judge judge;
 
-    (void)why_set(&job->why, 0, "out of memory");
+    why_write(&job->why, "out of memory");
     job->result = load_judge(&job->judge_by, &judge, &job->why);
     if (job->result < 0)
         return;
@@ -66,8 +64,7 @@ static void run(struct work *work)
     case CERTS_JOB_VERIFY:
         job->result = store_verify(store, job->files, job->n_files, &job->results);
         if (job->result < 0 && job->result != -ENOMEM)
-            (void)why_set(&job->why, 0, "cannot write in %s: %s", store->dir,
-                          strerror(-job->result));
+            why_write(&job->why, "cannot write in %s: %s", store->dir, strerror(-job->result));
         break;
     case CERTS_JOB_LIST:
         job->result = store_list(store, &job->list);
@@ -125,7 +122,7 @@ static void start_next(struct certs_jobs *jobs)
     if (worker_submit(jobs->worker, &next->work) == 0)
         return;
     next->result = -EAGAIN; /* no thread: told on the loop all the same, from a clean stack */
-    (void)why_set(&next->why, 0, "there is no thread to do it");
+    why_write(&next->why, "there is no thread to do it");
     timer_arm(&jobs->no_thread, sys.now_us());
 }
 
@@ -197,8 +194,6 @@ void certs_job_cancel(struct certs_job *job)
     DL_DELETE(job->certs->jobs.waiting, job);
     certs_job_free(job);
 }
-
-/* --- life ------------------------------------------------------------------------------------- */
 
 struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
 {

@@ -17,7 +17,6 @@
 #include "certs/chain/parts.h"
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- copies of the configuration -------------------------------------------------------------- */
@@ -78,12 +77,11 @@ static int read_input(const char *path, struct chain_input *ret, struct why *why
     int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
 
     if (r == -EFBIG)
-        (void)why_set(why, r, "%s is larger than %u bytes: not a certificate file", path,
-                      CHAIN_FILE_MAX);
+        why_write(why, "%s is larger than %u bytes: not a certificate file", path, CHAIN_FILE_MAX);
     else if (r == -EINVAL)
-        (void)why_set(why, r, "%s is not a regular file", path);
+        why_write(why, "%s is not a regular file", path);
     else if (r < 0)
-        (void)why_set(why, r, "cannot read %s: %s", path, strerror(-r));
+        why_write(why, "cannot read %s: %s", path, strerror(-r));
     else
         *ret = (struct chain_input){.name = path, .data = data, .size = size};
     return r;
@@ -175,11 +173,10 @@ static int judge_clock(const struct load_options *options, struct load_judge *ju
         return 0;
     judge->store.now_s = CHAIN_NO_CLOCK;
     chain_time_text(options->wall_s, when);
-    (void)why_set(&judge->clock_problem, 0,
-                  "this host's clock says %s, which is before %s: it is wrong, so the dates of "
-                  "certificates are not checked until it is set",
-                  when,
-                  newest > build ? "the newest stored CRL was made" : "this program was built");
+    why_write(&judge->clock_problem,
+              "this host's clock says %s, which is before %s: it is wrong, so the dates of "
+              "certificates are not checked until it is set",
+              when, newest > build ? "the newest stored CRL was made" : "this program was built");
     return 0;
 }
 
@@ -238,10 +235,10 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, struct 
     if (c->crl_left_out) { /* guests want the chain; they can fetch the CRL themselves */
         r = chain_build_table(c->chain, NULL, &table, &size, why);
         if (!c->alarm.text[0])
-            (void)why_set(&c->alarm, 0,
-                          "the CRL of %s (%zu bytes) does not fit into the table beside its chain, "
-                          "and is left out",
-                          c->crl->issuer_cn, crl.size);
+            why_write(&c->alarm,
+                      "the CRL of %s (%zu bytes) does not fit into the table beside its chain, "
+                      "and is left out",
+                      c->crl->issuer_cn, crl.size);
     }
     if (r < 0)
         return r;
@@ -255,9 +252,10 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, struct 
 }
 
 /* The files' chain. With `key` only that one: -ENOENT where it is another. */
-static int load_files(const struct load_options *options, const struct load_judge *judge,
-                      const struct chain_key *key, struct load_result *ret, struct why *why)
+static int load_files(const struct load_options *options, const struct chain_key *key,
+                      struct load_result *ret, struct why *why)
 {
+    const struct store *store = &ret->judge.store;
     struct store_chain *c = &ret->generation->found;
     char have[STORE_KEY_SIZE], want[STORE_KEY_SIZE];
     int r = parse_files(&options->config, &c->chain, why);
@@ -271,10 +269,10 @@ static int load_files(const struct load_options *options, const struct load_judg
         return why_set(why, -ENOENT, "the files of [certs] chain are of %.200s, not of %.200s",
                        have, want);
     }
-    r = chain_verify(c->chain, &judge->roots, judge->store.now_s, why);
+    r = chain_verify(c->chain, store->roots, store->now_s, why);
     bool outdated = r == -ESTALE;
-    if (r == 0 && options->config.store) {
-        r = store_check_crl(&judge->store, c->chain, c, why);
+    if (r == 0 && store->dir) {
+        r = store_check_crl(store, c->chain, c, why);
         outdated = r == -EBADMSG;
     }
     if (outdated)
@@ -285,8 +283,8 @@ static int load_files(const struct load_options *options, const struct load_judg
     return r;
 }
 
-static int load_for_platform(const struct load_options *options, const struct load_judge *judge,
-                             struct load_result *ret, struct why *why)
+static int load_for_platform(const struct load_options *options, struct load_result *ret,
+                             struct why *why)
 {
     const struct certs_options *config = &options->config;
     struct chain_key key;
@@ -301,36 +299,33 @@ static int load_for_platform(const struct load_options *options, const struct lo
                 "configured",
                 text);
     if (config->n_chain > 0)
-        r = load_files(options, judge, &key, ret, why);
+        r = load_files(options, &key, ret, why);
     if (r == 0 || load_is_passing(r) || !config->store)
         return r;
-    r = store_load(&judge->store, &key, &ret->generation->found, why);
+    r = store_load(&ret->judge.store, &key, &ret->generation->found, why);
     if (r == -ENOENT)
-        (void)why_set(why, r, "the store has no chain for this platform, %s: %s", text,
-                      key.signer == COCO_SNP_SIGNER_VCEK
-                          ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
-                      : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
-                                     "(cococtl certs import)"
-                                   : "import the VLEK that AMD's enrolment gave (cococtl certs "
-                                     "import)");
+        why_write(why, "the store has no chain for this platform, %s: %s", text,
+                  key.signer == COCO_SNP_SIGNER_VCEK
+                      ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
+                  : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
+                                 "(cococtl certs import)"
+                               : "import the VLEK that AMD's enrolment gave (cococtl certs "
+                                 "import)");
     return r;
 }
 
 static int load_chain(const struct load_options *options, struct load_result *ret, struct why *why)
 {
-    struct load_judge judge;
-    int r = load_judge(options, &judge, why);
+    int r = load_judge(options, &ret->judge, why);
 
-    if (r < 0)
+    if (r < 0) {
+        ret->judge.clock_floor_s = 0;
         return r;
-    ret->clock_floor_s = judge.clock_floor_s;
-    ret->clock_trusted = judge.store.now_s != CHAIN_NO_CLOCK;
-    ret->clock_problem = judge.clock_problem;
-    ret->roots_problem = judge.roots_problem;
+    }
     if (options->platform)
-        return load_for_platform(options, &judge, ret, why);
+        return load_for_platform(options, ret, why);
     if (options->config.n_chain > 0)
-        return load_files(options, &judge, NULL, ret, why);
+        return load_files(options, NULL, ret, why);
     return why_set(why, -ENOENT,
                    "[certs] platform is none, so nothing tells which stored chain is this "
                    "host's: set it to unix:/run/cocod/sev.sock");
@@ -338,12 +333,14 @@ static int load_chain(const struct load_options *options, struct load_result *re
 
 int chain_load(const struct load_options *options, struct load_result *ret, struct why *why)
 {
-    struct generation *generation = generation_new();
+    struct generation *generation = sys.alloc(sizeof(*generation));
 
-    *ret = (struct load_result){.clock_trusted = true, .generation = generation};
-    int r = why_set(why, -ENOMEM, "out of memory");
-    if (generation)
-        r = load_chain(options, ret, why);
+    *ret = (struct load_result){.generation = generation};
+    why_write(why, "out of memory");
+    if (!generation)
+        return -ENOMEM;
+    generation->refs = 1;
+    int r = load_chain(options, ret, why);
     if (r == 0)
         r = load_table(&generation->found, options->config.serve_crl, &generation->table, why);
     if (r < 0)

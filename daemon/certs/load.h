@@ -71,12 +71,9 @@ int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
 
 struct load_result {
     struct generation *generation; /* complete; NULL: there is none */
-    int64_t clock_floor_s;
-    bool clock_trusted;
+    struct load_judge judge;       /* its clock_floor_s is 0: it is not known */
     /* Of a files' chain that has expired or was revoked, its leaf's; else "". */
     char outdated_sha256[65];
-    struct why clock_problem;
-    struct why roots_problem;
 };
 
 /* 0; or negative errno and a sentence in `why`, and what else is known in `ret`. -ENOENT, -EBADMSG

@@ -27,7 +27,6 @@
 
 struct platform {
     struct event_base *base;
-    struct timers *timers;
     struct platform_options options;
     uint8_t chip_id[COCO_SNP_CHIP_ID_SIZE];
     size_t chip_id_size; /* 0: not asked yet */
@@ -256,8 +255,6 @@ bool platform_failed_here(const struct platform *platform)
     return platform->failed_here;
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
-
 struct platform *platform_new(struct event_base *base, struct timers *timers,
                               const struct platform_options *options)
 {
@@ -266,7 +263,6 @@ struct platform *platform_new(struct event_base *base, struct timers *timers,
     if (!platform)
         return NULL;
     platform->base = base;
-    platform->timers = timers;
     platform->options = *options;
     platform->fd = -1;
     if (timer_init(&platform->give_up, timers, on_give_up) < 0) {

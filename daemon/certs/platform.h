@@ -55,6 +55,5 @@ typedef void platform_told(void *data, const struct platform_state *state, const
 /* Reads afresh, and tells once, perhaps before it returns. A reading that is under way is dropped,
  * untold: what is told was asked after this call. */
 void platform_read(struct platform *platform, platform_told *told, void *data);
-/* The last reading could not even begin, for want of memory or descriptors: that is likely to pass.
- */
+/* The last reading could not begin, for want of memory or descriptors: that is likely to pass. */
 bool platform_failed_here(const struct platform *platform);

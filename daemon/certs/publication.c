@@ -129,11 +129,10 @@ static void file_is_behind(struct publication *publication)
     if (now < publication->behind_by_us || publication->behind_told)
         return;
     publication->behind_told = true;
-    (void)
-        why_set(&publication->problem, 0,
-                "a lease on byte %llu of the table file %s is not given back; sessions get the new "
-                "table, the file follows when the lease is gone",
-                (unsigned long long)publication->in_the_way, publication->options->table_file.path);
+    why_write(&publication->problem,
+              "a lease on byte %llu of the table file %s is not given back; sessions get the new "
+              "table, the file follows when the lease is gone",
+              (unsigned long long)publication->in_the_way, publication->options->table_file.path);
     locks_tell_blocked(publication->namer, publication->namer_data, publication->in_the_way,
                        publication->problem.text);
 }
@@ -564,8 +563,6 @@ int certs_open_lease(struct certs *certs, uint64_t *ret_base)
         return -ESTALE;
     return table_file_open_lease(&publication->file, ret_base);
 }
-
-/* --- life ------------------------------------------------------------------------------------- */
 
 int publication_init(struct publication *publication, struct timers *timers)
 {

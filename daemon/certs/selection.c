@@ -90,7 +90,7 @@ static bool is_new(struct why *problem, const char *text, const char *served)
 {
     struct why next;
 
-    (void)why_set(&next, 0, "%s (%s)", text, served);
+    why_write(&next, "%s (%s)", text, served);
     if (strcmp(next.text, problem->text) == 0)
         return false;
     *problem = next;
@@ -109,9 +109,9 @@ static void refuse_chain(struct selection *selection, enum certs_reason reason, 
                  strcmp(served->found.chain->certs[CHAIN_LEAF].sha256, outdated) == 0);
 
     metrics.certs_rejected++;
-    (void)why_set(&selection->chain_problem, 0, "%s (%s)", why,
-                  have && !ends ? "the chain loaded before is still served"
-                                : "the empty table is served");
+    why_write(&selection->chain_problem, "%s (%s)", why,
+              have && !ends ? "the chain loaded before is still served"
+                            : "the empty table is served");
     event_emit(EVENT_CHAIN_REFUSED, NULL, 0, "certificate chain refused: %s",
                selection->chain_problem.text);
     if (ends || !have)
@@ -135,8 +135,6 @@ static void no_match(struct selection *selection, enum certs_reason reason, cons
     }
     take_empty(selection, reason);
 }
-
-/* --- looking again ---------------------------------------------------------------------------- */
 
 /* Without store and platform the files' chain is the operator's alone: judged when it is loaded,
  * and when the clock is set. */
@@ -167,14 +165,10 @@ static bool is_expired(const struct selection *selection, const struct generatio
 
 static enum certs_reason reason_of(int result)
 {
-    switch (result) {
-    case -ENOENT:
-        return CERTS_REASON_NO_CHAIN;
-    case -ESTALE:
-        return CERTS_REASON_EXPIRED;
-    default:
-        return load_is_passing(result) ? CERTS_REASON_LOAD : CERTS_REASON_REFUSED;
-    }
+    return result == -ENOENT         ? CERTS_REASON_NO_CHAIN
+           : result == -ESTALE       ? CERTS_REASON_EXPIRED
+           : load_is_passing(result) ? CERTS_REASON_LOAD
+                                     : CERTS_REASON_REFUSED;
 }
 
 /* There is no chain to be served. */
@@ -218,7 +212,7 @@ static void tell_undecided(struct selection *selection, const char *why, const c
 {
     struct why text;
 
-    (void)why_set(&text, 0, "%s: that is tried again", why);
+    why_write(&text, "%s: that is tried again", why);
     if (is_new(&selection->chain_problem, text.text, served))
         event_emit(EVENT_CHAIN_UNREAD, NULL, 0, "%s", selection->chain_problem.text);
 }
@@ -273,12 +267,12 @@ static void on_again(struct timer *timer)
     judge_again(container_of(timer, struct selection, again));
 }
 
-static void note_clock(struct selection *selection, const struct load_result *found)
+static void note_judge(struct selection *selection, const struct load_judge *found)
 {
     const bool was_wrong = selection->clock_problem.text[0];
 
     selection->clock_floor_s = found->clock_floor_s;
-    selection->clock_trusted = found->clock_trusted;
+    selection->clock_trusted = found->store.now_s != CHAIN_NO_CLOCK;
     if (found->clock_problem.text[0] && !was_wrong)
         event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", found->clock_problem.text);
     else if (!found->clock_problem.text[0] && was_wrong)
@@ -296,8 +290,8 @@ static void take_load(struct selection *selection, struct loading *loading)
     const struct generation *served = selection->gate->generation;
 
     selection->stage = SELECTION_IDLE;
-    if (loading->found.clock_floor_s != 0 || loading->result == 0)
-        note_clock(selection, &loading->found);
+    if (loading->found.judge.clock_floor_s != 0 || loading->result == 0)
+        note_judge(selection, &loading->found.judge);
     if (!load_is_verdict(loading->result)) {
         take_no_verdict(selection, loading->result, loading->why.text);
         return;
@@ -363,7 +357,7 @@ static void platform_unknown(struct selection *selection, const char *why)
         gate_unread(selection->gate);
     selection->platform_read = false;
     if (strcmp(selection->platform_problem.text, why) != 0) {
-        (void)why_set(&selection->platform_problem, 0, "%s", why);
+        why_write(&selection->platform_problem, "%s", why);
         event_emit(EVENT_PLATFORM_UNKNOWN, NULL, 0, "%s (the empty table is served)", why);
     }
     selection->chain_problem.text[0] = 0;
@@ -521,8 +515,6 @@ int selection_freshen(struct selection *selection)
     return was_read && !selection->platform_read ? -EIO : 0;
 }
 
-/* --- dates ------------------------------------------------------------------------------------ */
-
 /* The CRL of what is served has become outdated, and nobody was told. */
 static bool crl_to_be_told(const struct generation *served, int64_t now_s)
 {
@@ -550,8 +542,6 @@ static void on_recheck(struct timer *timer)
         selection_start(selection, true);
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
-
 int selection_init(struct selection *selection, struct timers *timers)
 {
     struct blob *table = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
@@ -564,12 +554,10 @@ int selection_init(struct selection *selection, struct timers *timers)
     blob_unref(table);
     selection->clock_trusted = true;
     selection->clock_floor_s = INT64_MIN;
-    int r = timer_init(&selection->reread, timers, on_reread);
-    if (r == 0)
-        r = timer_init(&selection->recheck, timers, on_recheck);
-    if (r == 0)
-        r = timer_init(&selection->again, timers, on_again);
-    return r;
+    bool good = timer_init(&selection->reread, timers, on_reread) == 0 &&
+                timer_init(&selection->recheck, timers, on_recheck) == 0 &&
+                timer_init(&selection->again, timers, on_again) == 0;
+    return good ? 0 : -ENOMEM;
 }
 
 void selection_done(struct selection *selection)

@@ -17,7 +17,6 @@
 #include "snp_table.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 const char *chain_signer_name(enum coco_snp_signer signer)

@@ -26,38 +26,34 @@ static enum coco_snp_part part_of(unsigned field)
     return part;
 }
 
+/* Must a VCEK, and a VLEK, have the field (1), must it not (-1), or may it (0)? */
+static const struct {
+    const char *name;
+    int vcek, vlek;
+} plain[COCO_SNP_FIELD_SPL] = {
+    [COCO_SNP_OID_STRUCT_VERSION] = {"structVersion", 1, 1},
+    [COCO_SNP_OID_PRODUCT_NAME] = {"productName", 1, 1},
+    [COCO_SNP_OID_HWID] = {"hwID", 1, -1},
+    [COCO_SNP_OID_CSP_ID] = {"CSP_ID", -1, 1},
+};
+
 #define FIELD_NAME_SIZE 16u
 static const char *field_name(unsigned field, char out[FIELD_NAME_SIZE])
 {
-    static const char *const plain[] = {[COCO_SNP_OID_STRUCT_VERSION] = "structVersion",
-                                        [COCO_SNP_OID_PRODUCT_NAME] = "productName",
-                                        [COCO_SNP_OID_HWID] = "hwID",
-                                        [COCO_SNP_OID_CSP_ID] = "CSP_ID"};
-
     if (field < COCO_SNP_FIELD_SPL)
-        return plain[field];
+        return plain[field].name;
     if (part_of(field) < COCO_SNP_PARTS)
         return coco_snp_part_spl(part_of(field));
     (void)snprintf(out, FIELD_NAME_SIZE, "spl%u", field - COCO_SNP_FIELD_SPL);
     return out;
 }
 
-/* Must this kind of leaf have the field (1), must it not (-1), or may it (0)? */
+/* Of this kind of leaf, as above. */
 static int wanted(unsigned field, enum coco_snp_signer signer, enum coco_snp_product product)
 {
-    enum coco_snp_part part = part_of(field);
-
-    switch (field) {
-    case COCO_SNP_OID_STRUCT_VERSION:
-    case COCO_SNP_OID_PRODUCT_NAME:
-        return 1;
-    case COCO_SNP_OID_HWID:
-        return signer == COCO_SNP_SIGNER_VCEK ? 1 : -1;
-    case COCO_SNP_OID_CSP_ID:
-        return signer == COCO_SNP_SIGNER_VLEK ? 1 : -1;
-    default:
-        return part < COCO_SNP_PARTS && coco_snp_product_has(product, part);
-    }
+    if (field < COCO_SNP_FIELD_SPL)
+        return signer == COCO_SNP_SIGNER_VLEK ? plain[field].vlek : plain[field].vcek;
+    return part_of(field) < COCO_SNP_PARTS && coco_snp_product_has(product, part_of(field));
 }
 
 int chain_refuse_product(struct why *why, const char *what, const char *product)

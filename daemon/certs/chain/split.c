@@ -127,8 +127,7 @@ static unsigned count_lines(const struct chain_input *input, enum line wanted)
     return n;
 }
 
-/* Labels of certificates (RFC 7468, section 5.1), and what to do about others. NULL: it is wanted.
- */
+/* What to do about a label (RFC 7468, section 5.1) that is no certificate's; NULL: it is. */
 static const char *refused_label(const char *label, bool crls)
 {
     static const char *const wanted[] = {"CERTIFICATE", "X509 CERTIFICATE", "X.509 CERTIFICATE"};

@@ -285,8 +285,6 @@ static int check_signature(const struct examination *e, enum chain_role role)
                    chain_cert_name(cert), cert->source, issuer->subject_cn, issuer->source);
 }
 
-/* --- dates --- */
-
 static int check_dates(const struct examination *e, int64_t now_s)
 {
     char when[CHAIN_TIME_SIZE];
@@ -304,8 +302,6 @@ static int check_dates(const struct examination *e, int64_t now_s)
     }
     return 0;
 }
-
-/* --- all of it --- */
 
 static int examine(const struct examination *e, int64_t now_s)
 {

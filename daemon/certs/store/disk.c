@@ -56,7 +56,7 @@ int store_read_files(const char *dir, const char *product, const char *stem,
 {
     struct store_files *files = sys.alloc(sizeof(*files));
     char path[STORE_PATH_MAX];
-    const struct dirent *entry;
+    const struct dirent *entry = NULL;
     int r = 0;
 
     *ret = files;
@@ -68,13 +68,7 @@ int store_read_files(const char *dir, const char *product, const char *stem,
     DIR *d = opendir(path);
     if (!d)
         r = -errno;
-    while (d && r == 0 && files->n < STORE_CAS_MAX) {
-        errno = 0;
-        entry = readdir(d);
-        if (!entry) {
-            r = -errno;
-            break;
-        }
+    while (d && r == 0 && files->n < STORE_CAS_MAX && (errno = 0, entry = readdir(d)) != NULL) {
         struct store_file *file = &files->files[files->n];
         char suffix[sizeof(file->suffix)];
         if (!match_name(entry->d_name, stem, suffix) ||
@@ -87,6 +81,8 @@ int store_read_files(const char *dir, const char *product, const char *stem,
         else if (store_is_no_file(r))
             r = 0;
     }
+    if (d && r == 0 && !entry)
+        r = -errno;
     if (d)
         closedir(d);
     if (r < 0 && !store_is_no_file(r)) {
@@ -107,22 +103,8 @@ void store_files_free(struct store_files *files)
     sys.free(files);
 }
 
-/* One folder that may be there already; its name is on the disk afterwards. */
-static int make_folder(char *folder)
-{
-    char *slash = strrchr(folder, '/');
-
-    if (sys.mkdir(folder, STORE_FOLDER_MODE) < 0)
-        return errno == EEXIST ? 0 : -errno;
-    if (!slash || slash == folder)
-        return 0;
-    *slash = 0;
-    int r = folder_sync(folder);
-    *slash = '/';
-    return r;
-}
-
-/* `dir`, and the folders below it on the way to the file at `path`. */
+/* `dir`, and the folders below it on the way to the file at `path`. Their names are on the disk
+ * afterwards. */
 static int make_folders(const char *dir, const char *path)
 {
     char folder[STORE_PATH_MAX];
@@ -130,7 +112,15 @@ static int make_folders(const char *dir, const char *path)
 
     for (const char *at = path + strlen(dir); at && r == 0; at = strchr(at + 1, '/')) {
         (void)snprintf(folder, sizeof(folder), "%.*s", (int)(at - path), path);
-        r = make_folder(folder);
+        if (sys.mkdir(folder, STORE_FOLDER_MODE) < 0) {
+            r = errno == EEXIST ? 0 : -errno;
+            continue;
+        }
+        char *slash = strrchr(folder, '/');
+        if (!slash || slash == folder)
+            continue;
+        *slash = 0;
+        r = folder_sync(folder);
     }
     return r;
 }
@@ -192,6 +182,6 @@ int store_remove(const char *dir, const struct chain_key *key, struct why *why)
     if (r == 0)
         r = one.csp[0] ? remove_vlek(dir, &one) : remove_file(dir, &one);
     if (r < 0 && r != -EBADMSG)
-        (void)why_set(why, r, "cannot remove it: %s", strerror(-r));
+        why_write(why, "cannot remove it: %s", strerror(-r));
     return r;
 }

@@ -17,7 +17,6 @@
 #include "snp_table.h"
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* What is good and older than what is stored ends in this, and a reason. */
@@ -70,10 +69,10 @@ static struct store_result *add_result(struct import *import, const char *kind)
     (void)snprintf(result->name, sizeof(result->name), "%s", import->name);
     if (!full)
         return result;
-    (void)why_set(&result->reason, 0,
-                  "an import takes %u certificates and CRLs: give this one, and what comes behind "
-                  "it, in another",
-                  STORE_RESULTS_MAX - 1);
+    why_write(&result->reason,
+              "an import takes %u certificates and CRLs: give this one, and what comes behind "
+              "it, in another",
+              STORE_RESULTS_MAX - 1);
     return NULL;
 }
 
@@ -97,7 +96,7 @@ static int leave_part(void *userdata, bool refused, const char *reason)
     if (!result)
         return -E2BIG;
     result->action = refused ? STORE_REFUSED : STORE_KEPT_OUT;
-    (void)why_set(&result->reason, 0, "%s", reason);
+    why_write(&result->reason, "%s", reason);
     return 0;
 }
 
@@ -146,8 +145,7 @@ static int take_input(struct import *import, const struct chain_input *input)
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-/* From now on the item is what the store's file is called by. Without memory it goes by its path.
- */
+/* From now on the file is called as the item is; without memory, by its path. */
 static void note_path(struct item *item, const char *path)
 {
     item->path = chain_copy(path, strlen(path) + 1);
@@ -156,8 +154,8 @@ static void note_path(struct item *item, const char *path)
 static int write_part(const struct store *store, const char *product, const char *stem,
                       const char *suffix, struct item *item, struct why *why)
 {
-    const uint8_t *data = item->crl ? item->crl->der : item->cert.der;
-    size_t size = item->crl ? item->crl->size : item->cert.size;
+    const uint8_t *data = item->rank == RANK_CRL ? item->crl->der : item->cert.der;
+    size_t size = item->rank == RANK_CRL ? item->crl->size : item->cert.size;
     char path[STORE_PATH_MAX];
 
     if (store_ca_path(store->dir, product, stem, suffix, path) < 0)
@@ -215,7 +213,7 @@ static int under_a_root(const struct store *store, struct item *item, const char
                                      struct why *why),
                         struct why *why)
 {
-    const char *source = item->crl ? item->crl->source : item->cert.source;
+    const char *source = item->rank == RANK_CRL ? item->crl->source : item->cert.source;
     struct store_files *arks;
     int r = store_read_files(store->dir, product, "ark", &arks);
 
@@ -303,8 +301,7 @@ static int keep_crl(const struct import *import, struct item *item, struct why *
     return under_a_root(store, item, crl->product, replace_crl, why);
 }
 
-/* By the dates; and where those are the same, by something that does not depend on who came first.
- */
+/* By the dates; where those are the same, by something that is the same whoever came first. */
 static bool is_newer(const struct chain_cert *a, const struct chain_cert *b)
 {
     if (a->not_before_s != b->not_before_s)
@@ -365,7 +362,7 @@ static int keep_leaf(const struct import *import, struct item *item, struct why 
     if (r == 0) {
         r = store_write_file(store->dir, path, item->cert.der, item->cert.size);
         if (r < 0)
-            (void)why_set(why, -EBADMSG, "cannot write %s: %s", path, strerror(-r));
+            why_write(why, "cannot write %s: %s", path, strerror(-r));
     }
     if ((r == 0 || r == -EALREADY) && import->migrated)
         store_vlek_settle(store->dir, &key);
@@ -384,13 +381,13 @@ static int keep(const struct import *import, struct item *item)
     struct store_result *result = item->result;
     struct why *why = &result->reason;
     int r =
-        item->crl || coco_snp_product_of_name(cert->product)
+        item->rank == RANK_CRL || coco_snp_product_of_name(cert->product)
             ? keepers[item->rank](import, item, why)
             : chain_refuse_product(why, cert->role == CHAIN_LEAF ? cert->source : cert->subject_cn,
                                    cert->product);
 
     if (r < 0 && r != -EALREADY && !result->reason.text[0])
-        (void)why_set(&result->reason, 0, "cannot read the store: %s", strerror(-r));
+        why_write(&result->reason, "cannot read the store: %s", strerror(-r));
     result->action = r == 0           ? STORE_ADDED
                      : r == -EALREADY ? STORE_UNCHANGED
                      : r == KEPT_OUT  ? STORE_KEPT_OUT
@@ -407,14 +404,12 @@ void store_rename(struct why *why, const char *path, const char *name)
     while (at) {
         struct why old = *why;
         size_t before = (size_t)(at - why->text), behind = before + strlen(name);
-        (void)why_set(why, 0, "%.*s%s%s", (int)before, old.text, name,
-                      old.text + before + strlen(path));
+        why_write(why, "%.*s%s%s", (int)before, old.text, name, old.text + before + strlen(path));
         at = behind < strlen(why->text) ? strstr(why->text + behind, path) : NULL;
     }
 }
 
-/* Sentences name the store's files. Those that came with this import are called as it calls them.
- */
+/* Sentences name files of the store. Those of this import are called as they were given. */
 static void name_as_given(struct import *import)
 {
     for (size_t i = 0; i < import->n_items; i++) {
@@ -424,7 +419,7 @@ static void name_as_given(struct import *import)
             first = !import->items[k].path || strcmp(import->items[k].path, item->path) != 0;
         for (size_t k = 0; first && k < import->results.n; k++)
             store_rename(&import->results.items[k].reason, item->path,
-                         item->crl ? item->crl->source : item->cert.source);
+                         item->rank == RANK_CRL ? item->crl->source : item->cert.source);
     }
 }
 

@@ -43,7 +43,7 @@ int store_read_crl(const char *dir, const char *product, const char *suffix,
     int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
     if (r < 0) {
         if (r != -ENOENT)
-            (void)why_set(ret_why, r, "cannot read %s: %s", path, strerror(-r));
+            why_write(ret_why, "cannot read %s: %s", path, strerror(-r));
         return store_is_no_file(r) ? 0 : r;
     }
     r = crl_parse(data, size, path, &crl, ret_why);
@@ -66,10 +66,10 @@ static void judge_crl_age(const struct crl *crl, int64_t now_s, struct why *ret)
     if (now_s == CHAIN_NO_CLOCK || now_s <= crl->next_update_s)
         return;
     chain_time_text(crl->next_update_s, when);
-    (void)why_set(ret, 0,
-                  "the CRL of %s is outdated since %.10s: import the current one from "
-                  "https://kdsintf.amd.com/vcek/v1/%s/crl",
-                  crl->issuer_cn, when, crl->product);
+    why_write(ret,
+              "the CRL of %s is outdated since %.10s: import the current one from "
+              "https://kdsintf.amd.com/vcek/v1/%s/crl",
+              crl->issuer_cn, when, crl->product);
 }
 
 static int judge_revocation(const struct store *store, const char *suffix,
@@ -84,11 +84,11 @@ static int judge_revocation(const struct store *store, const char *suffix,
     if (r < 0)
         return r;
     if (!crl) {
-        (void)why_set(&ret->alarm, 0,
-                      "%.400s%s: whether %s is revoked is not known; import "
-                      "https://kdsintf.amd.com/vcek/v1/%s/crl",
-                      trouble.text[0] ? trouble.text : "there is no CRL of ARK-",
-                      trouble.text[0] ? "" : product, ask->subject_cn, product);
+        why_write(&ret->alarm,
+                  "%.400s%s: whether %s is revoked is not known; import "
+                  "https://kdsintf.amd.com/vcek/v1/%s/crl",
+                  trouble.text[0] ? trouble.text : "there is no CRL of ARK-",
+                  trouble.text[0] ? "" : product, ask->subject_cn, product);
         return 0;
     }
     if (crl_lists(crl, ask->serial)) {
@@ -114,7 +114,7 @@ static bool is_verdict(int r)
 static int explain(const struct store *store, int r, struct why *why)
 {
     if (!is_verdict(r))
-        (void)why_set(why, -EBADMSG, "cannot read the store %s: %s", store->dir, strerror(-r));
+        why_write(why, "cannot read the store %s: %s", store->dir, strerror(-r));
     return r;
 }
 
@@ -240,7 +240,7 @@ int store_load(const struct store *store, const struct chain_key *key, struct st
     uint8_t *data = NULL;
     size_t size = 0;
 
-    (void)why_set(why, -ENOMEM, "out of memory");
+    why_write(why, "out of memory");
     store_key_format(key, text);
     int r = store_vlek_resolve(store->dir, &wanted, why);
     if (r < 0)
@@ -248,9 +248,9 @@ int store_load(const struct store *store, const struct chain_key *key, struct st
     r = find_leaf(store->dir, &wanted, path, &data, &size);
     if (r < 0) {
         if (r == -ENOENT || r == -ENOTDIR)
-            (void)why_set(why, r, "the store has no chain %s", text);
+            why_write(why, "the store has no chain %s", text);
         else
-            (void)why_set(why, r, "cannot read %s: %s", path, strerror(-r));
+            why_write(why, "cannot read %s: %s", path, strerror(-r));
         return r == -ENOTDIR ? -ENOENT : r;
     }
     const struct chain_input leaf = {.name = path, .data = data, .size = size};

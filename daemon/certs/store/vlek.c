@@ -88,8 +88,7 @@ static void add_csp(struct csps *csps, const char *csp)
     csps->n++;
 }
 
-/* Whose files there are at the key's product and TCB; without what only the release before knows.
- */
+/* Whose files there are at the key's product and TCB, the release before's copy left out. */
 static int find_csps(const char *dir, const struct chain_key *key, struct csps *ret)
 {
     char path[STORE_PATH_MAX];
