@@ -77,7 +77,7 @@ struct load_result {
 };
 
 /* 0; or negative errno and a sentence in `why`, and what else is known in `ret`. -ENOENT, -EBADMSG
- * and -ESTALE: there is no chain to be served. The caller unrefs the generation. */
+ * and -ESTALE: there is no chain to be served. The generation is the caller's. */
 int chain_load(const struct load_options *options, struct load_result *ret, struct why *why);
 
 /* Is that result about certificates, and not about memory, descriptors or the disk? */
