@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
 /* What is good and older than what is stored ends in this, and a reason. */
 #define KEPT_OUT (-EEXIST)
@@ -30,10 +31,11 @@ enum rank {
     RANKS,
 };
 
-/* One thing to be imported. */
+/* What is in the inputs, and what became of it. */
 struct item {
-    enum rank rank;
-    struct store_result *result;
+    struct item *prev, *next;
+    struct store_result result;
+    enum rank rank;         /* RANKS: there is nothing to be kept */
     struct chain_cert cert; /* but of a CRL */
     struct crl *crl;
     char *path; /* of a root, intermediate or CRL: the store's file with these bytes */
@@ -41,7 +43,6 @@ struct item {
 
 struct import {
     const struct store *store;
-    struct store_results results;
     struct item *items;
     size_t n_items;
     const char *name; /* of the input that is being taken apart */
@@ -54,50 +55,42 @@ void store_results_done(struct store_results *results)
     *results = (struct store_results){.n = 0};
 }
 
-/* --- results ---------------------------------------------------------------------------------- */
-
-/* A new result, refused without a reason yet; NULL: there are enough, and the last one says so. */
-static struct store_result *add_result(struct import *import, const char *kind)
-{
-    struct store_results *results = &import->results;
-
-    if (results->n == STORE_RESULTS_MAX)
-        return NULL;
-    bool full = results->n == STORE_RESULTS_MAX - 1;
-    struct store_result *result = &results->items[results->n++];
-    *result = (struct store_result){.kind = full ? "OTHER" : kind, .action = STORE_REFUSED};
-    (void)snprintf(result->name, sizeof(result->name), "%s", import->name);
-    if (!full)
-        return result;
-    why_write(&result->reason,
-              "an import takes %u certificates and CRLs: give this one, and what comes behind "
-              "it, in another",
-              STORE_RESULTS_MAX - 1);
-    return NULL;
-}
-
 /* --- taking apart ----------------------------------------------------------------------------- */
 
-static struct item *add_item(struct import *import, enum rank rank, const char *kind)
+/* Adds one, refused without a reason yet. -E2BIG: there are enough, and the last one says so. */
+static int add_item(struct import *import, enum rank rank, const char *kind, struct item **ret)
 {
-    struct store_result *result = add_result(import, kind);
+    bool full = import->n_items == STORE_RESULTS_MAX - 1;
 
-    if (!result)
-        return NULL;
-    struct item *item = &import->items[import->n_items++];
-    *item = (struct item){.rank = rank, .result = result};
-    return item;
+    if (import->n_items == STORE_RESULTS_MAX)
+        return -E2BIG;
+    struct item *item = sys.alloc(sizeof(*item));
+    if (!item)
+        return -ENOMEM;
+    item->rank = full ? RANKS : rank;
+    item->result.kind = full ? "OTHER" : kind;
+    item->result.action = STORE_REFUSED;
+    (void)snprintf(item->result.name, sizeof(item->result.name), "%s", import->name);
+    DL_APPEND(import->items, item);
+    import->n_items++;
+    *ret = item;
+    if (!full)
+        return 0;
+    return why_set(&item->result.reason, -E2BIG,
+                   "an import takes %u certificates and CRLs: give this one, and what comes behind "
+                   "it, in another",
+                   STORE_RESULTS_MAX - 1);
 }
 
 static int leave_part(void *userdata, bool refused, const char *reason)
 {
-    struct store_result *result = add_result(userdata, "OTHER");
+    struct item *item;
+    int r = add_item(userdata, RANKS, "OTHER", &item);
 
-    if (!result)
-        return -E2BIG;
-    result->action = refused ? STORE_REFUSED : STORE_KEPT_OUT;
-    why_write(&result->reason, "%s", reason);
-    return 0;
+    if (r < 0)
+        return r;
+    item->result.action = refused ? STORE_REFUSED : STORE_KEPT_OUT;
+    return why_set(&item->result.reason, 0, "%s", reason);
 }
 
 /* One certificate, or what is in its place. What is wrong with it becomes its result. */
@@ -109,6 +102,7 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
     struct why why, other;
     struct chain_cert cert = {.der = NULL};
     struct crl *crl = NULL;
+    struct item *item;
     enum rank rank = RANK_CRL;
     int r = chain_cert_parse(der, size, source, &cert, NULL, &why);
 
@@ -120,15 +114,15 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
         return r;
     if (r < 0)
         return leave_part(import, true, chain_is_crl(der, size) ? other.text : why.text);
-    struct item *item = add_item(import, rank, crl ? "CRL" : chain_cert_name(&cert));
-    if (item) {
+    r = add_item(import, rank, crl ? "CRL" : chain_cert_name(&cert), &item);
+    if (r == 0) {
         item->cert = cert;
         item->crl = crl;
         return 0;
     }
     chain_cert_done(&cert);
     crl_free(crl);
-    return -E2BIG;
+    return r;
 }
 
 static int take_input(struct import *import, const struct chain_input *input)
@@ -367,7 +361,7 @@ static int keep_leaf(const struct import *import, struct item *item, struct why 
     if ((r == 0 || r == -EALREADY) && import->migrated)
         store_vlek_settle(store->dir, &key);
     if (r == 0 || r == -EALREADY || r == KEPT_OUT)
-        store_key_format(&key, item->result->key);
+        store_key_format(&key, item->result.key);
     return r;
 }
 
@@ -378,7 +372,7 @@ static int keep(const struct import *import, struct item *item)
                                        struct why *why) = {keep_root, keep_crl, keep_intermediate,
                                                            keep_leaf};
     const struct chain_cert *cert = &item->cert;
-    struct store_result *result = item->result;
+    struct store_result *result = &item->result;
     struct why *why = &result->reason;
     int r =
         item->rank == RANK_CRL || coco_snp_product_of_name(cert->product)
@@ -410,48 +404,61 @@ void store_rename(struct why *why, const char *path, const char *name)
 }
 
 /* Sentences name files of the store. Those of this import are called as they were given. */
-static void name_as_given(struct import *import)
+static void name_as_given(struct item *items)
 {
-    for (size_t i = 0; i < import->n_items; i++) {
-        const struct item *item = &import->items[i];
+    struct item *item, *other;
+
+    DL_FOREACH(items, item)
+    {
         bool first = item->path != NULL;
-        for (size_t k = 0; first && k < i; k++)
-            first = !import->items[k].path || strcmp(import->items[k].path, item->path) != 0;
-        for (size_t k = 0; first && k < import->results.n; k++)
-            store_rename(&import->results.items[k].reason, item->path,
+        for (other = items; first && other && other != item; other = other->next)
+            first = !other->path || strcmp(other->path, item->path) != 0;
+        for (other = items; first && other; other = other->next)
+            store_rename(&other->result.reason, item->path,
                          item->rank == RANK_CRL ? item->crl->source : item->cert.source);
+    }
+}
+
+/* Frees the items; their results go to the array, where there is one. */
+static void hand_over(struct import *import, struct store_results *ret)
+{
+    struct item *item, *next;
+
+    DL_FOREACH_SAFE(import->items, item, next)
+    {
+        if (ret->items)
+            ret->items[ret->n++] = item->result;
+        sys.free(item->path);
+        crl_free(item->crl);
+        chain_cert_done(&item->cert);
+        sys.free(item);
     }
 }
 
 int store_import(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret)
 {
-    struct import import = {.store = store,
-                            .results.items =
-                                sys.alloc(STORE_RESULTS_MAX * sizeof(*import.results.items)),
-                            .items = sys.alloc(STORE_RESULTS_MAX * sizeof(*import.items)),
-                            .migrated = store_vlek_migrate(store->dir) == 0};
-    int r = import.items && import.results.items ? 0 : -ENOMEM;
+    struct import import = {.store = store, .migrated = store_vlek_migrate(store->dir) == 0};
+    struct store_results results = {.n = 0};
+    struct item *item;
+    int r = 0;
 
     for (size_t i = 0; i < n && r == 0; i++)
         r = take_input(&import, &files[i]);
     if (r == -E2BIG)
         r = 0;
-    for (enum rank rank = 0; rank < RANKS && r == 0; rank++)
-        for (size_t i = 0; i < import.n_items && r == 0; i++)
-            if (import.items[i].rank == rank)
-                r = keep(&import, &import.items[i]);
-    name_as_given(&import);
-    for (size_t i = 0; i < import.n_items; i++) {
-        sys.free(import.items[i].path);
-        crl_free(import.items[i].crl);
-        chain_cert_done(&import.items[i].cert);
-    }
-    sys.free(import.items);
-    if (r < 0) {
-        store_results_done(&import.results);
-        return r;
-    }
-    *ret = import.results;
+    for (enum rank rank = 0; rank < RANKS; rank++)
+        DL_FOREACH(import.items, item)
+        {
+            if (r == 0 && item->rank == rank)
+                r = keep(&import, item);
+        }
+    name_as_given(import.items);
+    if (r == 0)
+        results.items = sys.alloc((import.n_items + 1) * sizeof(*results.items));
+    hand_over(&import, &results);
+    if (r < 0 || !results.items)
+        return r < 0 ? r : -ENOMEM;
+    *ret = results;
     return 0;
 }
