@@ -188,7 +188,7 @@ void gate_swap(struct gate *gate, struct generation *generation)
 
 /* --- those who wait for it to change ---------------------------------------------------------- */
 
-/* By other hands than ours: its time is over, or its asker has cancelled it or left. */
+/* Its time is over, or its asker has cancelled it or left. */
 static void leave(struct request *request)
 {
     struct gate *gate = request->holder;

@@ -42,8 +42,6 @@ struct platform {
     bool failed_here;
 };
 
-/* --- the end of a reading --------------------------------------------------------------------- */
-
 static void drop_reading(struct platform *platform)
 {
     if (platform->fd < 0)
@@ -83,8 +81,6 @@ fail(struct platform *platform, const char *fmt, ...)
               what);
     tell(platform, NULL, why.text);
 }
-
-/* --- the reply -------------------------------------------------------------------------------- */
 
 /* Negative: the reading has failed. */
 static int take_reply(struct platform *platform, const uint8_t *in, uint16_t op, uint32_t id,
@@ -176,8 +172,6 @@ static void on_give_up(struct timer *timer)
     fail(platform, "the helper at %s did not answer within %u ms", platform->options.path,
          PLATFORM_TIMEOUT_US / 1000u);
 }
-
-/* --- the request ------------------------------------------------------------------------------ */
 
 static int send_requests(struct platform *platform)
 {

@@ -185,7 +185,7 @@ static bool is_proven(const struct publication *publication)
             !(publication->file.blind || table_file_emptied(&publication->file)));
 }
 
-/* The operator's word, where nothing was served before that an updater could have outdated. */
+/* Is it the operator's word alone, and was no chain served before it? */
 static bool is_first(const struct publication *publication)
 {
     return !publication->must_read && !options_name_platform(publication->options) &&

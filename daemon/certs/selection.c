@@ -63,7 +63,7 @@ static void take_empty(struct selection *selection, enum certs_reason reason)
     hand_over(selection, generation_ref(&selection->empty[reason]));
 }
 
-/* That was handed over, and is not served yet; NULL: none. */
+/* What was handed over and is not served yet; NULL: nothing. */
 static const struct generation *next_one(const struct selection *selection)
 {
     return selection->last != selection->gate->generation ? selection->last : NULL;
@@ -77,7 +77,7 @@ static void set_unsure(struct selection *selection, bool unsure)
         gate_set_doubt(selection->gate, unsure ? CERTS_REASON_READING : CERTS_REASON_NONE);
 }
 
-/* Of the chain that the platform needs. Negative: there can be none. */
+/* The key of the chain that the platform needs. Negative: there can be none. */
 static int wanted_key(const struct selection *selection, struct chain_key *ret)
 {
     const struct certs_options *options = selection->options;

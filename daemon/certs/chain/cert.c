@@ -78,8 +78,6 @@ void *chain_copy(const void *bytes, size_t size)
     return copy ? memcpy(copy, bytes, size) : NULL;
 }
 
-/* --- small readers ---------------------------------------------------------------------------- */
-
 void chain_hex(char *out, const uint8_t *bytes, size_t n)
 {
     static const char digits[] = "0123456789abcdef";

@@ -70,7 +70,7 @@ static bool decode_base64(struct coco_reader *r, uint8_t *out, size_t *ret_size)
     return base64_decode_into(out, n, out, ret_size);
 }
 
-/* One input under the knife. */
+/* One input that is being taken apart. */
 struct split {
     const struct chain_input *input;
     const struct chain_taker *taker;

@@ -447,6 +447,11 @@ int store_import(const struct store *store, const struct chain_input *files, siz
         r = take_input(&import, &files[i]);
     if (r == -E2BIG)
         r = 0;
+    /* Before anything is kept, so that what is kept is told. */
+    if (r == 0)
+        results.items = sys.alloc((import.n_items + 1) * sizeof(*results.items));
+    if (r == 0 && !results.items)
+        r = -ENOMEM;
     for (enum rank rank = 0; rank < RANKS; rank++)
         DL_FOREACH(import.items, item)
         {
@@ -454,11 +459,11 @@ int store_import(const struct store *store, const struct chain_input *files, siz
                 r = keep(&import, item);
         }
     name_as_given(import.items);
-    if (r == 0)
-        results.items = sys.alloc((import.n_items + 1) * sizeof(*results.items));
     hand_over(&import, &results);
-    if (r < 0 || !results.items)
-        return r < 0 ? r : -ENOMEM;
+    if (r < 0) {
+        store_results_done(&results);
+        return r;
+    }
     *ret = results;
     return 0;
 }

@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- CSP_ID ----------------------------------------------------------------------------------- */
-
 static bool is_letter(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -60,8 +58,6 @@ bool store_csp_unescape(const char *text, char out[128])
     memcpy(out, csp, n + 1);
     return true;
 }
-
-/* --- keys ------------------------------------------------------------------------------------- */
 
 const char *store_signer_folder(enum coco_snp_signer signer)
 {

@@ -58,7 +58,7 @@ int store_read_crl(const char *dir, const char *product, const char *suffix,
     return 0;
 }
 
-/* Outdated, by the clock given? Then a sentence. */
+/* Is it outdated by that clock? Then a sentence. */
 static void judge_crl_age(const struct crl *crl, int64_t now_s, struct why *ret)
 {
     char when[CHAIN_TIME_SIZE];
@@ -104,13 +104,13 @@ static int judge_revocation(const struct store *store, const char *suffix,
     return 0;
 }
 
-/* Says it something about the certificates, and not of memory, descriptors or the disk? */
+/* Is it about the certificates, and not about memory, descriptors or the disk? */
 static bool is_verdict(int r)
 {
     return r == 0 || r == -EBADMSG || r == -ESTALE;
 }
 
-/* What is no verdict has its sentence here. */
+/* Gives a sentence to what is no verdict. */
 static int explain(const struct store *store, int r, struct why *why)
 {
     if (!is_verdict(r))

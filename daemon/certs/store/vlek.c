@@ -161,7 +161,7 @@ int store_vlek_resolve(const char *dir, struct chain_key *key, struct why *why)
 
 /* --- the release before ----------------------------------------------------------------------- */
 
-/* One of its files, for its own CSP_ID's place. */
+/* Copies one of its files to the place of its CSP_ID. */
 static int migrate_file(const char *dir, const char *from, const struct chain_key *key)
 {
     char path[STORE_PATH_MAX];
