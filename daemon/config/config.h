@@ -14,16 +14,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* At least as many as there are keys. */
-#define CONFIG_KEYS_MAX 96u
-/* A file larger than this is refused. */
-#define CONFIG_FILE_MAX (256u * 1024u)
-/* A longer line is refused. */
-#define CONFIG_LINE_MAX 197u
-/* More files are refused. */
-#define CONFIG_FILES_MAX 256u
-/* sun_path with its NUL. */
-#define CONFIG_SOCKET_PATH_SIZE 108u
+#define CONFIG_KEYS_MAX         96u            /* at least as many as there are keys */
+#define CONFIG_FILE_MAX         (256u * 1024u) /* bytes; a larger file is refused */
+#define CONFIG_LINE_MAX         197u           /* bytes; a longer line is refused */
+#define CONFIG_FILES_MAX        256u           /* more files are refused */
+#define CONFIG_ERRORS_MAX       100u           /* more mistakes are only counted */
+#define CONFIG_SOCKET_PATH_SIZE 108u           /* sun_path with its NUL */
 
 struct string_list {
     size_t n;
@@ -65,10 +61,10 @@ enum missing_chain {
     MISSING_CHAIN_REFUSE, /* EIO: the guest may not attest, and loses its key */
 };
 
-/* One line that is in force. */
-struct config_set {
+/* A line that is in force. */
+struct config_origin {
     const struct config_key *key;
-    uint16_t file; /* in config's files */
+    const char *file; /* the config's own string */
     uint32_t line;
     bool item; /* false: it emptied a list */
 };
@@ -85,7 +81,8 @@ enum config_source {
 /* "files", "before", "last_good", "defaults". */
 const char *config_source_name(enum config_source source);
 
-/* All strings are set (perhaps ""), owned by the struct. Times are milliseconds, sizes bytes. */
+/* All strings are set (perhaps ""). The struct owns all that it points to. Times are milliseconds,
+ * sizes bytes. */
 struct config {
     /* [cocod] */
     int cocod_log_level; /* syslog's number, log.h */
@@ -119,10 +116,9 @@ struct config {
     char *certs_store; /* folder; "": none */
     struct endpoint certs_platform;
     enum coco_snp_product certs_fixed_product;
-    char *
-        certs_fixed_chip_id; /* hexadecimal, as long as the product's where the platform is fixed */
-    char *certs_vlek_csp;    /* "": the only one that is stored */
-    char *certs_fixed_tcb;   /* as snp_tcb.h writes it */
+    char *certs_fixed_chip_id; /* hexadecimal; of the product's length if the platform is fixed */
+    char *certs_vlek_csp;      /* "": the only one that is stored */
+    char *certs_fixed_tcb;     /* as snp_tcb.h writes it */
     bool certs_fixed_vlek;
     enum coco_snp_signer certs_signer;
     bool certs_serve_crl;
@@ -175,33 +171,34 @@ struct config {
     uint32_t limits_events_per_peer_per_minute; /* lines that one peer may put into the log */
 
     /* Where the values came from. */
-    size_t n_files; /* 0: defaults alone */
-    char **files;   /* in the order in which they were read */
+    size_t n_files;                      /* 0: defaults alone */
+    const char *files[CONFIG_FILES_MAX]; /* in the order in which they were read */
     size_t n_origins;
-    struct config_set *origins; /* in the order in which they were set */
+    struct config_origin *origins; /* in the order in which they were set */
+    struct config_memory *memory;
 };
 
 /* Every mistake, a sentence each: "FILE:LINE: [section] key = value: reason and what is allowed".
  * Zero-initialised. */
 struct config_errors {
     size_t n;
-    char **items;
-    size_t left_out; /* mistakes beyond the 100 that are kept */
+    char *items[CONFIG_ERRORS_MAX];
+    size_t left_out; /* mistakes that were only counted */
 };
 
-/* The defaults (`path` NULL), or the file's values over them. 0; -EINVAL for mistakes in the file;
- * -errno where it cannot be read (said in `errors`, too); -ENOMEM. `errors` may be NULL; it is
- * appended to, and the caller's to clear. */
+/* The defaults (`path` NULL), or the file's values over them. -EINVAL: mistakes in the file;
+ * -ENOMEM; another negative errno: it cannot be read, which `errors` says too. `errors` may be NULL;
+ * it is appended to, and the caller's to clear. */
 int config_load(const char *path, struct config **ret, struct config_errors *errors);
-/* Reads these folders over the defaults: cocod.conf of the last folder that has one, then
- * cocod.conf.d/NAME.conf of all folders in the order of the names; of two with the same name, the
- * later folder's alone. An empty file, or a link to /dev/null, masks those before it. A key in a
+/* Reads these folders, below `root`, over the defaults: cocod.conf of the last folder that has one,
+ * then cocod.conf.d/NAME.conf of all folders in the order of the names; of two with the same name,
+ * the later folder's alone. An empty file, or a link to /dev/null, masks those before it. A key in a
  * later file replaces the value; a list's adds an item, and an empty value empties the list. Fails
  * as config_load. */
-int config_load_dirs(const char *const *dirs, size_t n_dirs, struct config **ret,
+#define CONFIG_DIRS 3u
+int config_load_dirs(const char *root, const char *const dirs[CONFIG_DIRS], struct config **ret,
                      struct config_errors *errors);
 /* systemd's order of folders. */
-#define CONFIG_DIRS 3u
 extern const char *const config_dirs[CONFIG_DIRS];
 /* One file, from memory; `name` stands for it in messages. */
 int config_parse(const char *name, const char *text, size_t size, struct config **ret,
@@ -252,15 +249,15 @@ struct config_key {
     const char *doc;                     /* one or more whole sentences */
 };
 
+/* All keys; one without a section ends them. `ret_n` may be NULL. */
 const struct config_key *config_keys(size_t *ret_n);
+#define CONFIG_FOREACH_KEY(key) \
+    for (const struct config_key *key = config_keys(NULL); (key)->section; (key)++)
 
-struct config_origin {
-    const char *file; /* NULL: the default; else the config's own string */
-    unsigned line;
-};
-/* Where an item of the key came from. False: it is the default. */
-bool config_item_origin(const struct config *c, const struct config_key *key, size_t item,
-                        struct config_origin *ret);
+/* The line that set an item of the key; of an empty list, the one that emptied it. NULL: it is the
+ * default. */
+const struct config_origin *config_find_origin(const struct config *c, const struct config_key *key,
+                                               size_t item);
 /* NULL: there is no such key. */
 const struct config_key *config_find_key(const char *section, const char *name);
 
@@ -283,7 +280,10 @@ int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE]);
 bool config_same_value(const struct config *a, const struct config *b,
                        const struct config_key *key);
 
-/* Every value with its origin, in the file's own form. 0 or -EIO. */
+/* Values in the file's own form: of all keys, or of those that a file sets; each with its origin as
+ * a comment, or without. */
+void config_print_values(const struct config *c, bool all, bool origins, FILE *out);
+/* All values with their origins. 0 or -EIO. */
 int config_print(const struct config *c, FILE *out);
 /* cocod.conf.example: every key with its documentation, commented out at its default. */
 int config_print_example(FILE *out);

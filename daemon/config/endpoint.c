@@ -77,25 +77,6 @@ int config_set_platform(const struct config_target *to, const char *text)
     return r;
 }
 
-static int append_endpoint(const struct config_target *to, const struct endpoint *e)
-{
-    struct endpoint_list *list = to->field;
-
-    if (list->n == CONFIG_ENDPOINTS_MAX)
-        return why_set(to->why, -EINVAL, "is one too many: at most %u are possible",
-                       CONFIG_ENDPOINTS_MAX);
-    list->items[list->n++] = *e;
-    return 0;
-}
-
-int config_append_listener(const struct config_target *to, const char *text)
-{
-    struct endpoint e;
-    int r = parse_endpoint(to, text, &e);
-
-    return r < 0 ? r : append_endpoint(to, &e);
-}
-
 /* " slots=N" at the end, taken off. */
 static int parse_slots(char *text, uint32_t *ret)
 {
@@ -114,31 +95,35 @@ static int parse_slots(char *text, uint32_t *ret)
     return 0;
 }
 
-bool config_same_endpoint(const struct endpoint *a, const struct endpoint *b)
+static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 {
     return a->kind == b->kind && strcmp(a->path, b->path) == 0 && a->cid == b->cid &&
            a->port == b->port;
 }
 
-int config_append_qgs(const struct config_target *to, const char *text)
+int config_append_endpoint(const struct config_target *to, const char *text)
 {
-    const struct endpoint_list *list = to->field;
+    struct endpoint_list *list = to->field;
     struct endpoint e;
     char copy[256];
     uint32_t slots = 0;
 
     if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy))
         return why_set(to->why, -EINVAL, "is too long");
-    if (parse_slots(copy, &slots) < 0)
+    if (to->key->type == CONFIG_QGS_LIST && parse_slots(copy, &slots) < 0)
         return why_set(to->why, -EINVAL, "slots= must be a whole number from 1 to 64");
     int r = parse_endpoint(to, copy, &e);
     if (r < 0 || e.kind == ENDPOINT_NONE)
         return r;
     e.slots = slots;
     for (size_t i = 0; i < list->n; i++)
-        if (config_same_endpoint(&list->items[i], &e))
+        if (same_endpoint(&list->items[i], &e))
             return why_set(to->why, -EINVAL, "is there twice");
-    return append_endpoint(to, &e);
+    if (list->n == CONFIG_ENDPOINTS_MAX)
+        return why_set(to->why, -EINVAL, "is one too many: at most %u are possible",
+                       CONFIG_ENDPOINTS_MAX);
+    list->items[list->n++] = e;
+    return 0;
 }
 
 int config_endpoint_text(const struct endpoint *e, char *out, size_t size)

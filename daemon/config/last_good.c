@@ -24,34 +24,15 @@
 
 #define LAST_LINE "# That is all.\n"
 
-static void print_key(FILE *out, const struct config *config, const struct config_key *key)
-{
-    char value[CONFIG_VALUE_SIZE];
-
-    for (size_t item = 0; config_value_text(config, key, item, value, sizeof(value)) >= 0; item++)
-        (void)fprintf(out, "%s = %s\n", key->name, value);
-}
-
 /* The copy's text, malloc'ed. */
 static int print_values(const struct config *config, char **ret, size_t *ret_size)
 {
-    size_t n = 0;
-    const struct config_key *keys = config_keys(&n);
-    const char *section = "";
-    struct config_origin origin;
     struct composed text;
 
     if (!composed_begin(&text))
         return -ENOMEM;
     (void)fputs("# Written by cocod: the configuration that last worked.\n", text.to);
-    for (size_t i = 0; i < n; i++) {
-        if (!config_item_origin(config, &keys[i], 0, &origin))
-            continue;
-        if (strcmp(section, keys[i].section) != 0)
-            (void)fprintf(text.to, "[%s]\n", keys[i].section);
-        section = keys[i].section;
-        print_key(text.to, config, &keys[i]);
-    }
+    config_print_values(config, false, false, text.to);
     (void)fputs(LAST_LINE, text.to);
     if (!composed_end(&text))
         return -ENOMEM;

@@ -29,14 +29,6 @@
 #define TIME(section, name, ...) \
     ROW(section, name, CONFIG_DURATION, section##_##name##_ms, __VA_ARGS__)
 
-static const struct config_choice level_choices[] = {{"critical", LOG_LEVEL_CRITICAL, NULL},
-                                                     {"error", LOG_LEVEL_ERROR, NULL},
-                                                     {"warning", LOG_LEVEL_WARNING, NULL},
-                                                     {"notice", LOG_LEVEL_NOTICE, NULL},
-                                                     {"info", LOG_LEVEL_INFO, NULL},
-                                                     {"debug", LOG_LEVEL_DEBUG, NULL},
-                                                     {NULL, 0, NULL}};
-
 static const struct config_choice missing_chain_choices[] = {
     {"empty", MISSING_CHAIN_EMPTY,
      "the guest gets the empty table, with success, and fetches its certificates itself"},
@@ -52,7 +44,9 @@ static const struct config_choice signer_choices[] = {
      "the VLEK's; without a loaded VLEK the empty table, never the VCEK's"},
     {NULL, 0, NULL}};
 
-static struct config_choice product_choices[COCO_SNP_PRODUCTS]; /* made when first asked for */
+/* Made from others' tables. */
+static struct config_choice product_choices[COCO_SNP_PRODUCTS];
+static struct config_choice level_choices[LOG_LEVEL_DEBUG - LOG_LEVEL_CRITICAL + 2];
 
 static const struct config_key keys[] = {
     KEY(cocod, log_level, ENUM, "info", .choices = level_choices,
@@ -279,10 +273,11 @@ static const struct config_key keys[] = {
         .doc = "Lines that the fatal events of one account's guests may cause in the log in a "
                "minute; of each guest there is one at most. Those left out are counted, and the "
                "number is said in the next one."),
+    {.section = NULL},
 };
 
-static_assert(sizeof(keys) / sizeof(keys[0]) <= CONFIG_KEYS_MAX,
-              "struct config has a line for each key");
+#define N_KEYS (sizeof(keys) / sizeof(keys[0]) - 1)
+static_assert(N_KEYS <= CONFIG_KEYS_MAX, "a file's reading has a line for each key");
 
 static const struct {
     const char *section, *doc;
@@ -302,13 +297,17 @@ const struct config_key *config_keys(size_t *ret_n)
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++)
         product_choices[p - 1] = (struct config_choice){coco_snp_product_name(p), (int)p,
                                                         coco_snp_product_facts(p)->processors};
-    *ret_n = sizeof(keys) / sizeof(keys[0]);
+    for (int level = LOG_LEVEL_CRITICAL; level <= LOG_LEVEL_DEBUG; level++)
+        level_choices[level - LOG_LEVEL_CRITICAL] =
+            (struct config_choice){log_level_name(level), level, NULL};
+    if (ret_n)
+        *ret_n = N_KEYS;
     return keys;
 }
 
 const struct config_key *config_find_key(const char *section, const char *name)
 {
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+    for (size_t i = 0; i < N_KEYS; i++)
         if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, name) == 0)
             return &keys[i];
     return NULL;
