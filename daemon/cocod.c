@@ -13,12 +13,10 @@
 #include "config/config.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
-#include "peer/listener.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include <errno.h>
 #include <event2/event.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +144,7 @@ static gid_t find_table_group(const struct config *config)
 {
     gid_t group = (gid_t)-1;
 
-    if (listen_group(config->certs_table_group, &group) < 0)
+    if (config_find_group(config->certs_table_group, &group) < 0)
         log_warn("[certs] table_group: there is no group %s; the table file keeps its group",
                  config->certs_table_group);
     return group;
@@ -159,13 +157,8 @@ static size_t find_users(const char *text, uid_t *out, size_t room)
     char name[CONFIG_NAME_SIZE];
     size_t n = 0;
 
-    while (n < room && config_next_name(&text, name) > 0) {
-        char *end = name;
-        unsigned long number = strtoul(name, &end, 10);
-        const struct passwd *user = *end ? getpwnam(name) : NULL;
-        if (user || !*end)
-            out[n++] = user ? user->pw_uid : (uid_t)number;
-    }
+    while (n < room && config_next_name(&text, name) > 0)
+        n += config_find_id(name, false, &out[n]);
     return n;
 }
 

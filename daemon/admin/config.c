@@ -29,8 +29,7 @@ static struct json_object *value_rows(const struct admin *admin)
     struct json_object *array = json_object_new_array();
     char value[CONFIG_VALUE_SIZE];
 
-    CONFIG_FOREACH_KEY(key)
-    {
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
         size_t item = 0;
         while (config_value_text(admin->config, key, item, value, sizeof(value)) >= 0)
             json_append(array, value_row(admin, key, item++, value));

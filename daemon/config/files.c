@@ -4,8 +4,7 @@
  * (systemd.unit(5), "drop-in"; the same for /usr/lib, /run and /etc).
  *
  * All files are read, also after one with mistakes, so that all mistakes are reported at once. A
- * folder that is not there has no files; one that cannot be read is a mistake, since its files
- * would be passed over in silence.
+ * folder that is not there has no files; one that cannot be read is a mistake.
  */
 #include "base/fileio.h"
 #include "base/sys.h"
@@ -14,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,13 +77,6 @@ static void add_file(struct config_reading *in, const char *path)
 
 /* --- folders ---------------------------------------------------------------------------------- */
 
-static bool is_drop_in(const char *name)
-{
-    size_t n = strlen(name);
-
-    return name[0] != '.' && n > 5 && strcmp(name + n - 5, ".conf") == 0;
-}
-
 /* A later folder's takes the place of one of the same name. */
 static int add_drop_in(struct drop_ins *all, size_t dir, const char *name)
 {
@@ -111,7 +104,7 @@ static void scan(struct config_reading *in, struct drop_ins *all, size_t dir, co
     if (!folder)
         r = -errno;
     while (r == 0 && (errno = 0, entry = readdir(folder)) != NULL)
-        if (is_drop_in(entry->d_name))
+        if (fnmatch("?*.conf", entry->d_name, FNM_PERIOD) == 0)
             r = add_drop_in(all, dir, entry->d_name);
     if (r == 0)
         r = -errno;

@@ -8,8 +8,7 @@
  * hold " ;".
  *
  * Each mistake is named once, with its line. After a section that is unknown or malformed its keys
- * are skipped. A value that is refused leaves the default, so that the rest is checked against
- * something; the struct is given out only if there was no mistake at all.
+ * are skipped. The struct is given out only if there was no mistake at all.
  */
 #include "base/sys.h"
 #include "config/config.h"
@@ -113,8 +112,7 @@ static const struct config_key *similar(const char *section, const char *name)
     const struct config_key *found = NULL, *elsewhere = NULL;
     size_t best = strlen(name) / 3 + 2;
 
-    CONFIG_FOREACH_KEY(key)
-    {
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
         size_t d = distance(name, section ? key->name : key->section);
         if (d < best && (!section || strcmp(key->section, section) == 0)) {
             best = d;
@@ -314,11 +312,8 @@ void config_begin(struct config_reading *in, struct config_errors *errors)
     *in = (struct config_reading){.config = sys.alloc(sizeof(struct config)), .errors = errors};
     if (!in->config)
         in->result = -ENOMEM;
-    CONFIG_FOREACH_KEY(key)
-    {
-        if (in->result == 0)
-            in->result = config_value_set(in->config, key, key->default_value, NULL);
-    }
+    for (const struct config_key *key = config_keys(NULL); key->section && in->result == 0; key++)
+        in->result = config_value_set(in->config, key, key->default_value, NULL);
 }
 
 void config_add_text(struct config_reading *in, const char *name, const char *text, size_t size)

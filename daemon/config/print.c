@@ -91,8 +91,7 @@ void config_print_values(const struct config *c, bool all, bool origins, FILE *o
     const char *section = "";
     char value[CONFIG_VALUE_SIZE];
 
-    CONFIG_FOREACH_KEY(key)
-    {
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
         const char *before = section;
         if (!all && !config_find_origin(c, key, 0))
             continue;
@@ -152,8 +151,7 @@ int config_print_example(FILE *out)
     (void)fputs("#\n", out);
     prose_print(out, "# ",
                 "cocod --check FILE names all mistakes in FILE and shows the values in force.");
-    CONFIG_FOREACH_KEY(key)
-    {
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
         if (starts_section(&section, key)) {
             (void)fputs("\n", out);
             prose_print(out, "# ", config_section_doc(section));
@@ -174,8 +172,7 @@ int config_print_reference(FILE *out)
     const char *section = "";
     char name[128], value[128];
 
-    CONFIG_FOREACH_KEY(key)
-    {
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
         const char *before = section;
         if (starts_section(&section, key)) {
             (void)fprintf(out, "%s## [%s]\n\n", before[0] ? "\n" : "", section);

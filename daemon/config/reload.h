@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads the configuration at the start, and again at each reload. Reading files, asking the name
- * service and writing the last good copy may take as long as they like. A reload does all that on a
- * worker of its own; until it ends, the loop serves by the configuration before.
+ * Reads the configuration at the start, and again at each reload. A reload reads on a worker of its
+ * own; until that ends, the loop serves by the configuration before.
  */
 #pragma once
 

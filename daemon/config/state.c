@@ -28,8 +28,7 @@ static void look_for_restart(struct config_state *state, const struct config *st
     char names[400] = "";
 
     state->n_restart = 0;
-    CONFIG_FOREACH_KEY(key)
-    {
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
         if (!key->at_start || config_same_value(started, config, key))
             continue;
         state->n_restart++;

@@ -186,7 +186,7 @@ static int set_choice(const struct config_target *to, const char *text)
     if (to->key->type == CONFIG_BOOL)
         *(bool *)to->field = choice->value != 0;
     else
-        memcpy(to->field, &choice->value, sizeof(choice->value));
+        *(int *)to->field = choice->value;
     return 0;
 }
 
@@ -228,16 +228,6 @@ static bool is_name(const char *text)
         if (!is_name_character(text[i], i == 0))
             return false;
     return n < 32;
-}
-
-size_t config_next_name(const char **text, char ret[CONFIG_NAME_SIZE])
-{
-    const char *start = *text + strspn(*text, " ,");
-    size_t n = strcspn(start, " ,");
-
-    (void)snprintf(ret, CONFIG_NAME_SIZE, "%.*s", (int)n, start);
-    *text = start + n;
-    return n;
 }
 
 /* Paths that would surprise whoever wrote them are refused, with the likely reason. */
@@ -453,7 +443,6 @@ int config_value_text(const struct config *c, const struct config_key *key, size
 {
     const void *field = field_of(c, key);
     size_t n = config_value_is_list(key) ? *(const size_t *)field : 1;
-    int choice = 0;
 
     if (n == 0 && i == 0 && types[key->type].nothing[0])
         return snprintf(out, out_size, "%s", types[key->type].nothing);
@@ -463,8 +452,7 @@ int config_value_text(const struct config *c, const struct config_key *key, size
     case CONFIG_BOOL:
         return snprintf(out, out_size, "%s", choice_name(booleans, *(const bool *)field));
     case CONFIG_ENUM:
-        memcpy(&choice, field, sizeof(choice));
-        return snprintf(out, out_size, "%s", choice_name(key->choices, choice));
+        return snprintf(out, out_size, "%s", choice_name(key->choices, *(const int *)field));
     case CONFIG_U32:
         return snprintf(out, out_size, "%" PRIu32, *(const uint32_t *)field);
     case CONFIG_MODE:

@@ -3,7 +3,7 @@
  * One connection, whatever it speaks.
  *
  * Receiving. All peers share one receive buffer. Frames are dispatched where they lie. Only what is
- * left after a turn is copied to the peer's own memory (inbox.h). What is sent is outbox.h's.
+ * left after a turn is copied to the peer's own memory.
  *
  * Turns. A libevent event only notes that the socket has something. The work is done in the peer's
  * turn (turn.h), a few frames and a few replies at a time. Events are edge-triggered, so a socket
@@ -35,23 +35,12 @@
 
 #define NEVER UINT64_MAX
 
-static const char *const close_reason_names[CLOSE_REASONS] = {
-    [CLOSE_EOF] = "eof",
-    [CLOSE_IO] = "io",
-    [CLOSE_PROTOCOL] = "protocol",
-    [CLOSE_REFUSED] = "refused",
-    [CLOSE_ANSWERED] = "answered",
-    [CLOSE_HELLO_TIMEOUT] = "hello-timeout",
-    [CLOSE_FRAME_TIMEOUT] = "frame-timeout",
-    [CLOSE_SEND_TIMEOUT] = "send-timeout",
-    [CLOSE_MEMORY] = "memory",
-    [CLOSE_SHUTDOWN] = "shutdown",
-    [CLOSE_ADMIN] = "administrator",
-};
-
 const char *close_reason_name(enum close_reason reason)
 {
-    return close_reason_names[reason];
+#define CLOSE_NAME(name, text) [CLOSE_##name] = (text),
+    static const char *const names[CLOSE_REASONS] = {CLOSE_TABLE(CLOSE_NAME)};
+
+    return names[reason];
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */
