@@ -433,22 +433,20 @@ static void look_up(void *data, const struct config *config)
     cocod_find_names(config, &cocod->reload_names);
 }
 
-static void bring_in(void *data, struct config *config)
+static void bring_in(void *data, struct config *config, const char *why)
 {
     struct cocod *cocod = data;
 
-    cocod_reload(cocod, config, &cocod->reload_names);
-}
-
-static void refuse(void *data, const char *why)
-{
-    cocod_refuse_config(data, CONFIG_SOURCE_BEFORE, why);
+    if (config)
+        cocod_reload(cocod, config, &cocod->reload_names);
+    else
+        cocod_refuse_config(cocod, CONFIG_SOURCE_BEFORE, why);
 }
 
 int cocod_start_reloads(struct cocod *cocod, const struct reload_options *options,
                         void (*ended)(void))
 {
-    const struct reload_calls calls = {look_up, bring_in, refuse, ended};
+    const struct reload_calls calls = {look_up, bring_in, ended};
     int r = reload_init(&cocod->reload, options, &calls, cocod, cocod->base, &cocod->timers,
                         cocod_worker_hangs);
 

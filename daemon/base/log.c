@@ -93,11 +93,6 @@ int log_get_level(void)
     return state.level;
 }
 
-bool log_enabled(int level)
-{
-    return level <= log_get_level();
-}
-
 void log_set_sink(log_sink sink, void *userdata)
 {
     state.sink = sink;
@@ -241,7 +236,7 @@ void log_event(int level, const char *event, const struct log_field *fields, siz
     char raw[2 * LOG_SENTENCE_MAX];
     va_list ap;
 
-    if (!log_enabled(level))
+    if (level > state.level)
         return;
     va_start(ap, fmt);
     int n = vsnprintf(raw, sizeof(raw), fmt, ap);

@@ -58,8 +58,6 @@ enum log_target log_detect(int fd, const char *journal_stream, const char *invoc
 /* Less urgent lines are dropped; INFO at first. */
 void log_set_level(int level);
 int log_get_level(void);
-/* Would a line of that level be written? For text that is costly to make. */
-bool log_enabled(int level);
 
 /* "critical", "error", "warning", "notice", "info", "debug". Static text. */
 const char *log_level_name(int level);
@@ -71,11 +69,10 @@ int log_level_parse(const char *name, int *ret_level);
 void log_event(int level, const char *event, const struct log_field *fields, size_t n_fields,
                const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-#define log_error(...)  log_event(LOG_LEVEL_ERROR, NULL, NULL, 0, __VA_ARGS__)
-#define log_warn(...)   log_event(LOG_LEVEL_WARNING, NULL, NULL, 0, __VA_ARGS__)
-#define log_notice(...) log_event(LOG_LEVEL_NOTICE, NULL, NULL, 0, __VA_ARGS__)
-#define log_info(...)   log_event(LOG_LEVEL_INFO, NULL, NULL, 0, __VA_ARGS__)
-#define log_debug(...)  log_event(LOG_LEVEL_DEBUG, NULL, NULL, 0, __VA_ARGS__)
+#define log_error(...) log_event(LOG_LEVEL_ERROR, NULL, NULL, 0, __VA_ARGS__)
+#define log_warn(...)  log_event(LOG_LEVEL_WARNING, NULL, NULL, 0, __VA_ARGS__)
+#define log_info(...)  log_event(LOG_LEVEL_INFO, NULL, NULL, 0, __VA_ARGS__)
+#define log_debug(...) log_event(LOG_LEVEL_DEBUG, NULL, NULL, 0, __VA_ARGS__)
 
 /* An array literal of fields and its length, for log_event. */
 #define LOG_FIELDS(...)                      \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The keys: all that can be configured. KEY(section, name, type, default, …) and, for a time,
- * TIME(section, name, default, …) are the includer's: config.h makes fields of them, table.c rows
+ * The keys: all that can be configured. Who includes this defines KEY(section, name, type, default,
+ * …) and, for a time, TIME(section, name, default, …): config.h makes fields of them, table.c rows
  * of struct config_key, whose members may follow the default.
  *
  * Ranges leave out what cannot work: a table file that others may write would let them forge leases

@@ -73,15 +73,13 @@ static void run(struct work *work)
 static void done(struct work *work)
 {
     struct reload *reload = container_of(work, struct reload, work);
+    const char *why = reload->errors.n > 0 ? reload->errors.items[0] : strerror(-reload->result);
 
     reload->busy = false;
     if (reload->stopping)
         config_free(reload->config);
-    else if (reload->result == 0)
-        reload->calls.bring_in(reload->data, reload->config);
     else
-        reload->calls.refuse(reload->data, reload->errors.n > 0 ? reload->errors.items[0]
-                                                                : strerror(-reload->result));
+        reload->calls.bring_in(reload->data, reload->config, why);
     config_errors_clear(&reload->errors);
     reload->config = NULL;
     if (reload->stopping)
@@ -101,7 +99,7 @@ void reload_begin(struct reload *reload)
     reload->busy = r == 0;
     if (reload->busy)
         return;
-    reload->calls.refuse(reload->data, strerror(-r)); /* no thread */
+    reload->calls.bring_in(reload->data, NULL, strerror(-r)); /* no thread */
     reload->calls.ended();
 }
 

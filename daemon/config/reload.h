@@ -25,13 +25,11 @@ int reload_read_any(const struct reload_options *options, struct config **ret,
 /* Keeps a copy, for a start with a broken one. Blocks. */
 void reload_keep(const struct config *config);
 
-/* Who reloads. */
 struct reload_calls {
     /* On the worker: looks up what the configuration names. */
     void (*look_up)(void *data, const struct config *config);
-    /* On the loop, one of the two: takes over the new configuration, or says why there is none. */
-    void (*bring_in)(void *data, struct config *config);
-    void (*refuse)(void *data, const char *why);
+    /* On the loop: takes over the new configuration; NULL: `why` says what is wrong. */
+    void (*bring_in)(void *data, struct config *config, const char *why);
     /* On the loop: all reloads that were asked for have ended, well or not. */
     void (*ended)(void);
 };

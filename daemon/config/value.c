@@ -89,7 +89,7 @@ int config_parse_digits(const char **text, int base, uint64_t *ret)
 {
     char *end;
 
-    if (**text < '0' || **text > '9') /* strtoull takes white space and signs */
+    if (**text < '0' || **text > '9') /* white space and signs would be taken */
         return -EINVAL;
     errno = 0;
     uint64_t v = strtoull(*text, &end, base);
@@ -209,12 +209,8 @@ static void choices_allowed(const struct config_choice *choices, char *out, size
 
 /* --- text --- */
 
-static bool is_name_character(char c, bool first)
-{
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-
-    return letter || (!first && ((c >= '0' && c <= '9') || c == '-' || c == '.'));
-}
+#define LETTERS   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
+#define NOT_FIRST "0123456789-."
 
 /* Of a user or a group; its number; or nothing. */
 static bool is_name(const char *text)
@@ -224,10 +220,7 @@ static bool is_name(const char *text)
 
     if (config_parse_number(text, &id) == 0)
         return id < UINT32_MAX;
-    for (size_t i = 0; i < n; i++)
-        if (!is_name_character(text[i], i == 0))
-            return false;
-    return n < 32;
+    return n < 32 && strspn(text, LETTERS NOT_FIRST) == n && strspn(text, NOT_FIRST) == 0;
 }
 
 /* Paths that would surprise whoever wrote them are refused, with the likely reason. */

@@ -9,8 +9,8 @@
  */
 #include "base/container_of.h"
 #include "base/sys.h"
-/* The hash table's memory may run out, too (HASH_NONFATAL_OOM). FNV-1a, since clang refuses the
- * fallthrough in uthash's own function. */
+/* The hash table's memory may run out, too (HASH_NONFATAL_OOM). FNV-1a, since uthash's own function
+ * falls through its cases, which clang refuses. */
 #define uthash_malloc(size)                  sys.alloc(size)
 #define uthash_free(p, size)                 sys.free(p)
 #define HASH_FUNCTION(key, size, hash_value) HASH_FNV(key, size, hash_value)
@@ -197,9 +197,6 @@ struct history *account_history(struct account *account)
 
 #define MINUTE_US     60000000u
 #define USER_REFUSALS 10u
-#define PEER_FIELDS(key)                                                             \
-    log_number("PEER_UID", (int64_t)(key)->uid), log_number("PEER_PID", (key)->pid), \
-        log_number("PEER_CID", (int64_t)(key)->cid)
 
 struct who {
     char text[64];
@@ -261,7 +258,7 @@ void account_over_limit(struct account *account, const char *limit)
 {
     if (may_log_refusal(account))
         event_emit(EVENT_PEER_LIMIT,
-                   LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", limit)),
+                   LOG_FIELDS(ACCOUNT_FIELDS(account), log_text("COCO_LIMIT", limit)),
                    "a %s is over its limit: [limits] %s", who_is(account).text, limit);
 }
 
@@ -269,7 +266,7 @@ void account_denied(struct account *account, const char *what, const char *role)
 {
     if (may_log_refusal(account))
         event_emit(EVENT_PEER_DENIED,
-                   LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_METHOD", what),
+                   LOG_FIELDS(ACCOUNT_FIELDS(account), log_text("COCO_METHOD", what),
                               log_text("COCO_ROLE", role)),
                    "a %s was denied %s%s%s", who_is(account).text, what,
                    role[0] ? ": it needs the role " : "", role);
@@ -321,7 +318,7 @@ static void log_refusal(struct account *account, enum charge kind, const char *k
                                      MINUTE_US, NULL))
         return;
     event_emit(
-        EVENT_PEER_LIMIT, LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", key)),
+        EVENT_PEER_LIMIT, LOG_FIELDS(ACCOUNT_FIELDS(account), log_text("COCO_LIMIT", key)),
         "a %s is over its limit: [limits] %s = %zu; it holds %u, its user %zu, all together %zu%s",
         who_is(account).text, key, limit, account->held[kind], account->user->held[kind],
         accounts->held[kind],

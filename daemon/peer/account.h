@@ -25,6 +25,12 @@ struct account_key {
     uint64_t start_time; /* of the process, in clock ticks since boot; 0: unknown */
 };
 
+/* For log records. */
+#define ACCOUNT_FIELDS(account)                          \
+    log_number("PEER_UID", (int64_t)(account)->key.uid), \
+        log_number("PEER_PID", (account)->key.pid),      \
+        log_number("PEER_CID", (int64_t)(account)->key.cid)
+
 struct accounts;
 struct history;
 struct passed;
@@ -132,7 +138,7 @@ struct history *account_history(struct account *account);
 bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
                          unsigned *ret_dropped);
 
-/* The limit that so much more would exceed, as [limits] calls it; NULL: there is room. */
+/* The limit that `amount` more would exceed, as [limits] calls it; NULL: there is room. */
 const char *account_limit(const struct account *account, enum charge kind, size_t amount);
 /* Is there room? Where there is none, that is logged, once a minute for each account, or for each
  * user where the limit is that of all. */

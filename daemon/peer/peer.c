@@ -528,15 +528,6 @@ void peer_be_patient(struct peer *peer)
     peer_settle(peer);
 }
 
-static void release_events(struct peer *peer)
-{
-    if (event_initialized(&peer->readable))
-        event_del(&peer->readable);
-    unwatch_writable(peer);
-    timer_done(&peer->deadline);
-    turn_leave(&peer->turn);
-}
-
 void peer_close(struct peer *peer, enum close_reason reason)
 {
     struct server *server = peer->server;
@@ -547,16 +538,17 @@ void peer_close(struct peer *peer, enum close_reason reason)
     peer->state = PEER_CLOSED;
     peer->close_reason = reason;
     server->closed[reason]++;
-    log_event(LOG_LEVEL_DEBUG, "peer-closed",
-              LOG_FIELDS(log_number("PEER_PID", peer->account->key.pid),
-                         log_number("PEER_UID", (int64_t)peer->account->key.uid),
-                         log_number("PEER_CID", (int64_t)peer->account->key.cid)),
+    log_event(LOG_LEVEL_DEBUG, "peer-closed", LOG_FIELDS(ACCOUNT_FIELDS(peer->account)),
               "connection on the %s socket closed: %s", peer->dialect->name,
               close_reason_name(reason));
     requests_complete_all(&peer->requests, COCO_ECANCELED);
     if (peer->dialect->closed)
         peer->dialect->closed(peer);
-    release_events(peer);
+    if (event_initialized(&peer->readable))
+        event_del(&peer->readable);
+    unwatch_writable(peer);
+    timer_done(&peer->deadline);
+    turn_leave(&peer->turn);
     outbox_clear(&peer->out, peer->account);
     drop_partial(peer);
     if (!passed_take(peer->passed)) {

@@ -94,7 +94,7 @@ unsigned server_close_account(struct server *server, const struct account *accou
         next = peer->next;
         if (peer->account != account || peer->dialect == but)
             continue;
-        /* What it waited for is completed, and any answer may find that its peer is gone. */
+        /* Its requests are completed, and to answer one may close another peer. */
         if (next)
             peer_ref(next);
         peer_close(peer, reason);
@@ -220,7 +220,7 @@ static void accept_one(struct turn *turn)
         return;
     }
     metrics.peers_accepted++;
-    /* Nothing stands between it and the top to be charged instead: else it would always be first. */
+    /* It has no user who is charged: uncharged, it would always be first. */
     turn_charge(turn, CONNECT_US);
     turn_wait(&listener->server->accounts.turns, turn);
     server_adopt(listener->server, listener->dialect, listener->context, fd);
