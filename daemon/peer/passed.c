@@ -139,7 +139,6 @@ bool passed_take(struct passed *passed)
 
 int passed_init(struct passed_list *list, struct timers *timers)
 {
-    list->timers = timers;
     return timer_init(&list->look, timers, on_look);
 }
 
