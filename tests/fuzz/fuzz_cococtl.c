@@ -238,7 +238,7 @@ static const struct verb *choose(uint8_t byte)
 {
     const struct verb *verb = &ctl_verbs[byte % ctl_n_verbs];
 
-    return verb->options & OPT_ADMIN ? verb : NULL;
+    return verb_is_one_of(verb->options, "admin") ? verb : NULL;
 }
 
 static int run(const struct verb *verb, bool json, bool follow)
@@ -247,11 +247,11 @@ static int run(const struct verb *verb, bool json, bool follow)
     char *words[] = {text, NULL};
     struct ctl ctl = {.socket = "rpc",
                       .admin = "admin",
-                      .json = json && (verb->options & OPT_JSON),
+                      .json = json && verb_is_one_of(verb->options, "json"),
                       .timeout_ms = 5000,
                       .args = words,
                       .n_args = verb->argument != NULL,
-                      .follow = follow && (verb->options & OPT_FOLLOW),
+                      .follow = follow && verb_is_one_of(verb->options, "follow"),
                       .all = follow,
                       .journal = "/dev/null",
                       .interval_ms = 1000,
@@ -322,7 +322,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             code == CTL_AGAIN || code == CTL_DENIED);
     is_clean(out_text, out_size);
     is_clean(err_text, err_size);
-    if ((data[1] & 1) && (verb->options & OPT_JSON))
+    if ((data[1] & 1) && verb_is_one_of(verb->options, "json"))
         is_json(out_text, out_size);
     free(out_text);
     free(err_text);

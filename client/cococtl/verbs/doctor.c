@@ -238,42 +238,37 @@ static enum term_paint paint_of(const char *verdict)
     return strcmp(verdict, "warning") == 0 ? TERM_WARNING : TERM_BAD;
 }
 
+static void print_check(FILE *to, struct reply *reply, struct json_object *check)
+{
+    const char *verdict = reply_string(reply, check, "verdict");
+
+    term_paint_cell(to, paint_of(verdict), verdict, 9);
+    reply_write(to, reply, check, "{name:15c}{text:24w}");
+    if (term_width() > 0)
+        reply_write(to, reply, check, "[\n                        -> {fix:27w}]\n");
+    else
+        reply_write(to, reply, check, "[; -> {fix}]\n");
+}
+
+static unsigned count(struct json_object *checks, size_t n, const char *verdict)
+{
+    unsigned found = 0;
+
+    for (size_t i = 0; i < n; i++)
+        found += is_text(json_object_array_get_idx(checks, i), "verdict", verdict);
+    return found;
+}
+
 static void print_checks(FILE *to, struct reply *reply, struct json_object *parameters)
 {
     struct json_object *checks;
     size_t n = reply_array(reply, parameters, "checks", json_type_object, &checks);
-    unsigned bad = 0, warnings = 0;
+    const unsigned bad = count(checks, n, "bad"), warnings = count(checks, n, "warning");
 
-    for (size_t i = 0; i < n; i++) {
-        struct json_object *check = json_object_array_get_idx(checks, i);
-        const char *verdict = reply_string(reply, check, "verdict");
-        const char *fix = reply_optional_string(reply, check, "fix");
-
-        bad += strcmp(verdict, "bad") == 0;
-        warnings += strcmp(verdict, "warning") == 0;
-        term_paint_cell(to, paint_of(verdict), verdict, 9);
-        term_column(to, reply_string(reply, check, "name"), 15);
-        term_wrap(to, reply_string(reply, check, "text"), 24, term_width());
-        if (fix && term_width() > 0)
-            term_printf(to, "\n%24s", "");
-        else if (fix)
-            term_puts(to, "; ");
-        if (fix) {
-            term_puts(to, "-> ");
-            term_wrap(to, fix, 27, term_width());
-        }
-        (void)fputc('\n', to);
-    }
+    (void)reply_each(to, reply, parameters, "checks", print_check);
     term_printf(to, "%zu checks: %u bad, %u warning%s\n", n, bad, warnings,
                 warnings == 1 ? "" : "s");
-}
-
-static bool any_bad(struct json_object *checks)
-{
-    for (size_t i = 0; i < json_object_array_length(checks); i++)
-        if (is_text(json_object_array_get_idx(checks, i), "verdict", "bad"))
-            return true;
-    return false;
+    reply->failed = bad > 0;
 }
 
 int verb_doctor(const struct ctl *ctl)
@@ -290,11 +285,8 @@ int verb_doctor(const struct ctl *ctl)
         check_disks(ctl, &reply, parameters, checks);
         check_qgsd(ctl, parameters, checks);
     }
-    if (reply.bad) {
-        json_object_put(parameters);
-        return reply_malformed(ctl, "Diagnose");
-    }
-    bool bad = any_bad(checks);
-    code = reply_show(ctl, "Diagnose", parameters, print_checks);
-    return code == CTL_OK && bad ? CTL_FAILED : code;
+    if (!reply.bad)
+        return reply_show(ctl, "Diagnose", parameters, print_checks);
+    json_object_put(parameters);
+    return reply_malformed(ctl, "Diagnose");
 }
