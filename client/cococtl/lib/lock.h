@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The write lock over the table file: PROTOCOL.md "The lease".
- */
+/* The write lock over the table file: PROTOCOL.md "The lease". */
 #pragma once
 
 #include <stdbool.h>

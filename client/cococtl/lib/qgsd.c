@@ -19,6 +19,7 @@
 #include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/net.h"
+#include "text.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +40,7 @@
 
 #define LOG_MAX      (4u << 20)
 #define LINE_SIZE    1024u
-#define QUOTE_SIZE   160u
+#define QUOTE_SIZE   164u /* 160 and what marks a cut */
 #define FINDINGS_MAX 64u
 #define UNKNOWN_MAX  5u
 /* So long an error is told though a quote came after it. */
@@ -329,7 +330,7 @@ struct findings {
     struct finding known[FINDINGS_MAX];
     size_t n_known;
     struct {
-        char quote[QUOTE_SIZE + 8];
+        char quote[QUOTE_SIZE];
         unsigned n;
     } unknown[UNKNOWN_MAX];
     size_t n_unknown;
@@ -355,27 +356,12 @@ static void add_known(struct findings *findings, uint32_t code, const struct qgs
     findings->known[i].n++;
 }
 
-/* What is not plain ASCII reads as \xNN; what is long ends in "...". */
-static void quote(const char *text, char out[QUOTE_SIZE + 8])
-{
-    size_t n = 0;
-
-    for (; *text && n < QUOTE_SIZE; text++) {
-        bool plain = *text >= ' ' && *text < 0x7f && *text != '\\';
-        if (plain)
-            out[n++] = *text;
-        else
-            n += (size_t)snprintf(out + n, 5, "\\x%02x", (unsigned char)*text);
-    }
-    (void)snprintf(out + n, 4, "%s", *text ? "..." : "");
-}
-
 static void add_unknown(struct findings *findings, const char *text)
 {
-    char quoted[QUOTE_SIZE + 8];
+    char quoted[QUOTE_SIZE];
     size_t i = 0;
 
-    quote(text, quoted);
+    (void)coco_text_escape(quoted, sizeof(quoted), text, strlen(text));
     while (i < findings->n_unknown && strcmp(findings->unknown[i].quote, quoted) != 0)
         i++;
     if (i == UNKNOWN_MAX) {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Chips and TCBs in the spellings in which people and AMD's tools have them. Pure functions.
- */
+/* Chips and TCBs in the spellings in which people and AMD's tools have them. Pure functions. */
 #pragma once
 
 #include "lib/kds.h"

@@ -261,7 +261,12 @@ void term_paint_cell(FILE *to, enum term_paint paint, const char *text, unsigned
     unsigned columns = columns_of(text, strlen(text));
 
     term_paint(to, paint, text);
-    term_printf(to, "%*s", (int)(width > columns ? width - columns : 0), "");
+    term_printf(to, "%*s", (int)(width > columns ? width - columns : 1), "");
+}
+
+void term_cell(FILE *to, const char *text, unsigned width)
+{
+    term_paint_cell(to, TERM_PLAIN, text, width);
 }
 
 void term_title(FILE *to, const char *text)
@@ -345,14 +350,6 @@ void term_time(FILE *to, const char *time)
         term_printf(to, "%.5s %.8s  ", time + 5, time + 11);
     else
         term_cell(to, time, 16);
-}
-
-void term_cell(FILE *to, const char *text, int width)
-{
-    int columns = (int)columns_of(text, strlen(text));
-
-    term_string(to, text);
-    term_printf(to, "%*s", width > columns ? width - columns : 1, "");
 }
 
 void term_hint(const char *hint)

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Calls of io.cocod.Admin, proto/io.cocod.Admin.varlink.
- */
+/* Calls of io.cocod.Admin, proto/io.cocod.Admin.varlink. */
 #pragma once
 
 #include "lib/ctl.h"

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * config: the values that cocod runs with, and where each comes from.
- */
+/* config: the values that cocod runs with, and where each comes from. */
 #include "lib/ctl.h"
 #include "lib/reply.h"
 #include "lib/terminal.h"

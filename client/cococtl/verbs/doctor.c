@@ -198,14 +198,6 @@ static void on_error(void *data, const char *text, const char *cure)
     add_check(data, "qgsd's log", "warning", cure, "%s", text);
 }
 
-/* When a quoting service last made a quote; 0: never, or the daemon is too old to say. */
-static int64_t quote_time(struct json_object *parameters)
-{
-    struct json_object *value = json_member(parameters, "quoteAt", json_type_int);
-
-    return value ? json_object_get_int64(value) : 0;
-}
-
 static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
                        struct json_object *checks)
 {
@@ -214,7 +206,8 @@ static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
 
     if (!ctl->journal && !serves_quotes(checks))
         return;
-    int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, &why);
+    /* quoteAt: when a quote was last made; a daemon that is older than cococtl does not say. */
+    int r = qgsd_read(ctl, json_int(parameters, "quoteAt", 0), on_error, checks, &summary, &why);
     if (r == -ENOMEM)
         (void)memory_out();
     else if (r < 0)

@@ -211,32 +211,6 @@ static int get_vcek(struct fetch *f, const struct kds_target *target)
 
 /* --- for whom -------------------------------------------------------------------------------- */
 
-/* The platform as cocod knows it; NULLs where it does not. Takes nothing, *ret_status is put by the
- * caller and owns the texts. */
-struct platform {
-    const char *product, *chip_id, *tcb;
-};
-
-static int ask_platform(const struct ctl *ctl, struct platform *ret,
-                        struct json_object **ret_status)
-{
-    struct json_object *certificates, *platform;
-    struct reply reply = {0};
-    int code = varlink_call(ctl, "GetStatus", NULL, ret_status);
-
-    *ret = (struct platform){0};
-    if (code != CTL_OK)
-        return code;
-    certificates = reply_optional_object(&reply, *ret_status, "certificates");
-    platform = certificates ? reply_optional_object(&reply, certificates, "platform") : NULL;
-    if (platform) {
-        ret->product = reply_optional_string(&reply, platform, "product");
-        ret->chip_id = reply_optional_string(&reply, platform, "chipId");
-        ret->tcb = reply_optional_string(&reply, platform, "tcb");
-    }
-    return reply.bad ? reply_malformed(ctl, "GetStatus") : CTL_OK;
-}
-
 /* Is the chain in the daemon's store already? */
 static bool is_stored(const struct fetch *f, const struct kds_target *target)
 {
@@ -263,56 +237,59 @@ static bool is_stored(const struct fetch *f, const struct kds_target *target)
     return ready;
 }
 
-static int fetch_one(struct fetch *f)
+/* What is given on the command line, and of the rest what cocod knows of this host. */
+static int find_target(const struct fetch *f, struct kds_target *ret)
 {
     const struct ctl *ctl = f->ctl;
-    struct platform platform = {0};
+    const char *product = ctl->product, *chip_id = ctl->chip_id, *tcb = ctl->tcb;
     struct json_object *status = NULL;
-    struct kds_target target;
-    struct why why;
+    struct why why = {.text = ""};
     int code = CTL_OK;
 
-    if (!ctl->product || (!f->vlek && (!ctl->chip_id || !ctl->tcb)))
-        code = ask_platform(ctl, &platform, &status);
-    if (ctl->product)
-        platform.product = ctl->product;
-    if (ctl->chip_id)
-        platform.chip_id = ctl->chip_id;
-    if (ctl->tcb)
-        platform.tcb = ctl->tcb;
-    bool known = platform.product && (f->vlek || (platform.chip_id && platform.tcb));
-    if (code == CTL_OK && !known) {
+    if (!product || (!f->vlek && (!chip_id || !tcb)))
+        code = varlink_call(ctl, "GetStatus", NULL, &status);
+    struct json_object *platform = json_member(status, "certificates", json_type_object);
+    platform = json_member(platform, "platform", json_type_object);
+    product = product ? product : json_text(platform, "product");
+    chip_id = chip_id ? chip_id : json_text(platform, "chipId");
+    tcb = tcb ? tcb : json_text(platform, "tcb");
+    if (code != CTL_OK) {
+        /* that was said */
+    } else if (!product || (!f->vlek && (!chip_id || !tcb))) {
         term_error("cocod at %s does not know this host's product, chip id and TCB", ctl->admin);
         term_hint(
             "Give --product, --chip-id and --tcb (\"snphost show identifier\" and \"show tcb\" "
             "print them), or let cocod ask the firmware (\"platform\" in its configuration).");
         code = CTL_FAILED;
+    } else if (!f->vlek) {
+        (void)spelled_target(product, chip_id, tcb, ret, &why);
+    } else if ((ret->product = spelled_product(product)) == COCO_SNP_UNKNOWN_PRODUCT) {
+        char names[COCO_SNP_NAMES_SIZE];
+        coco_snp_product_names(names);
+        (void)why_set(&why, 0, "the product is %s, not \"%s\"", names, product);
     }
-    if (code == CTL_OK && !f->vlek &&
-        spelled_target(platform.product, platform.chip_id, platform.tcb, &target, &why) < 0) {
+    if (why.text[0]) {
         term_error("%s", why.text);
         code = CTL_USAGE;
     }
-    if (code == CTL_OK && f->vlek) {
-        target.product = spelled_product(platform.product);
-        if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
-            char names[COCO_SNP_NAMES_SIZE];
-            coco_snp_product_names(names);
-            term_error("the product is %s, not \"%s\"", names, platform.product);
-            code = CTL_USAGE;
-        }
-    }
     json_object_put(status);
+    return code;
+}
+
+static int fetch_one(struct fetch *f)
+{
+    struct kds_target target = {.product = COCO_SNP_UNKNOWN_PRODUCT};
+    int code = find_target(f, &target);
+
     f->all = f->vlek ? 2 : 3;
     if (code == CTL_OK)
         code = get_product(f, target.product);
-    if (code == CTL_OK && !f->vlek) {
-        if (!ctl->out && is_stored(f, &target))
-            add_result(f, "VCEK", "unchanged", NULL);
-        else
-            code = get_vcek(f, &target);
-    }
-    return code;
+    if (code != CTL_OK || f->vlek)
+        return code;
+    if (f->ctl->out || !is_stored(f, &target))
+        return get_vcek(f, &target);
+    add_result(f, "VCEK", "unchanged", NULL);
+    return CTL_OK;
 }
 
 static int fetch_inventory(struct fetch *f)
@@ -412,7 +389,8 @@ int verb_certs_fetch(const struct ctl *ctl)
     struct http_options options = {.url = ctl->url ? ctl->url : KDS_URL,
                                    .ca = ctl->ca,
                                    .gap_ms = ctl->gap_ms,
-                                   .clock = http_clock_real(progress)};
+                                   .progress = progress,
+                                   .clock = http_clock_real};
     char url[512];
     struct why why;
     struct ctl admin = *ctl;
@@ -420,7 +398,7 @@ int verb_certs_fetch(const struct ctl *ctl)
     int code = check_options(ctl);
     if (code != CTL_OK)
         return code;
-    options.deadline_ms = options.clock.now_ms(options.clock.userdata) + ctl->timeout_ms;
+    options.deadline_ms = options.clock.now_ms() + ctl->timeout_ms;
     size_t n = strlen(options.url);
     while (n > 0 && options.url[n - 1] == '/')
         n--;

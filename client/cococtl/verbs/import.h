@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What an import is, for the verbs that do one.
- */
+/* What an import is, for the verbs that do one. */
 #pragma once
 
 #include "lib/ctl.h"

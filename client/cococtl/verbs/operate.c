@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * drain, resume and log-level: what changes how cocod runs until it stops.
- */
+/* drain, resume and log-level: what changes how cocod runs until it stops. */
 #include "lib/ctl.h"
 #include "lib/memory.h"
 #include "lib/reply.h"

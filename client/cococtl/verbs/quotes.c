@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * quotes and backends: what the quote broker has in hand, and how the quoting services stand.
- */
+/* quotes and backends: what the quote broker has in hand, and how the quoting services stand. */
 #include "json_writer.h"
 #include "lib/ctl.h"
 #include "lib/figures.h"

@@ -72,30 +72,16 @@ struct rotation {
 
 /* --- who stands in the way ------------------------------------------------------------------- */
 
-/* -1: it is not there. */
-static int64_t int_of(struct json_object *object, const char *name)
-{
-    struct json_object *value = json_member(object, name, json_type_int);
-
-    return value ? json_object_get_int64(value) : -1;
-}
-
 /* Of LeaseHolders: to whom cocod gave the byte, and for how long it has seen it locked. */
 static void print_claim(FILE *to, struct json_object *claim)
 {
-    const char *vm = json_text(claim, "vm"), *uuid = json_text(claim, "uuid");
-    const int64_t pid = int_of(claim, "pid"), vcpu = int_of(claim, "vcpu");
+    struct reply reply = {0}; /* whatever is not in it: the rest is said */
 
-    term_printf(to, "byte %" PRId64, int_of(claim, "start"));
-    if (pid >= 0)
-        term_printf(to, ", which is of the range of VM %s", vm ? vm : "without a name");
-    if (uuid)
-        term_printf(to, " (%s)", uuid);
-    if (vcpu >= 0)
-        term_printf(to, ", vCPU %" PRId64, vcpu);
-    if (pid >= 0)
-        term_printf(to, ", whose process is %" PRId64, pid);
-    term_printf(to, ", for %" PRId64 " ms", int_of(claim, "sinceMs"));
+    reply_write(to, &reply, claim, "byte {start:d}");
+    if (json_int(claim, "pid", -1) >= 0)
+        reply_write(to, &reply, claim, ", which is of the range of VM {vm|without a name}");
+    reply_write(to, &reply, claim,
+                "[ ({uuid})][, vCPU {vcpu:d}][, whose process is {pid:d}], for {sinceMs:d} ms");
 }
 
 static void print_holder(FILE *to, const struct lock_holder *holder, struct json_object *claim)
@@ -163,7 +149,7 @@ static bool look(struct rotation *r, const struct lock_conflict *conflict, uint6
     if (n_claims > NAMED_MAX)
         n_claims = NAMED_MAX;
     for (size_t i = 0; i < n_claims; i++)
-        bytes[i] = int_of(json_object_array_get_idx(claims, i), "start");
+        bytes[i] = json_int(json_object_array_get_idx(claims, i), "start", -1);
     const struct lock_query query = {.deadline_ns = net_now_ns() + ms * 1000000ull,
                                      .bytes = bytes,
                                      .n_bytes = n_claims};

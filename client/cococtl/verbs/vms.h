@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The list of VMs, for the verbs that show it.
- */
+/* The list of VMs, for the verbs that show it. */
 #pragma once
 
 #include "lib/reply.h"
