@@ -243,7 +243,7 @@ static bool look_at_file(struct inputs *inputs, const char *path)
     size_t size = 0;
     struct stat st;
 
-    if (file_read(path, INPUT_FILE_MAX, &st, &bytes, &size, NULL) == 0 &&
+    if (file_read(path, INPUT_FILE_MAX, &st, &bytes, &size, NULL) == 0 && bytes &&
         begins_like_one(bytes, size))
         return take(inputs, path, bytes, size);
     free(bytes);
