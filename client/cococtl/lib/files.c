@@ -5,11 +5,11 @@
  * The daemon tells a file's format from its bytes; but for the JSON of Azure, whose two texts are
  * given to it in the file's place (thim.c). Folders often hold more than certificates (keys,
  * notes), so there names decide first: files with one of the usual endings are taken, those with
- * another are passed over and counted. Names without an ending are those of AMD's service (cert_chain, crl,
- * CHIP-ID?blSPL=…) and GUIDs; such a file is taken where it begins like a certificate, a list or a
- * table. A file that the command line names is always taken. Going down reads every known layout:
- * the flat folders of "snphost fetch" and of snpguest, cocod's own store, and Trustee's offline
- * store (STORE/vcek/HWID/bl03_…_vcek.der).
+ * another are passed over and counted. Names without an ending are those of AMD's service
+ * (cert_chain, crl, CHIP-ID?blSPL=…) and GUIDs; such a file is taken where it begins like a
+ * certificate, a list or a table. A file that the command line names is always taken. Going down
+ * reads every known layout: the flat folders of "snphost fetch" and of snpguest, cocod's own store,
+ * and Trustee's offline store (STORE/vcek/HWID/bl03_…_vcek.der).
  *
  * Files are opened without waiting (a FIFO would hold up everything) and must be regular. Links to
  * folders are not followed, so nothing goes around in circles. Folders are read in the order of

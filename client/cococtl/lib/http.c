@@ -2,18 +2,16 @@
 /*
  * One request at a time over libcurl, and patience.
  *
- * KDS takes about one VCEK request in 10 seconds from an address and answers 429 beyond that; in
- * outages it answers 5xx, or 404, or an empty 200, or nothing. So a limited request waits until the
- * gap since the last one has passed, and a failure that may pass is repeated: after what
- * Retry-After asks for (RFC 9110, section 10.2.3: seconds, or a date), else after a time that
- * doubles from the gap to five minutes, with up to a quarter added by chance, so that many hosts do
- * not come back together. Nothing waits beyond the deadline: if the next try would be later, the
- * answer is HTTP_AGAIN at once.
+ * KDS takes about one VCEK request in 10 seconds from an address and answers 429 beyond that. In
+ * outages it answers 5xx, 404, an empty 200, or nothing. So a limited request waits until the gap
+ * since the last one has passed, and a failure that may pass is repeated: after what Retry-After
+ * asks for (RFC 9110, section 10.2.3: seconds, or a date), else after a time that doubles from the
+ * gap to five minutes, with up to a quarter added by chance, so that many hosts do not come back
+ * together. Nothing waits beyond the deadline: then the answer is HTTP_AGAIN at once.
  *
  * What an answer can do to this host is bounded: its size, its time, and where it leads. Redirects
- * are followed by hand and only within scheme, host and port, three at most. TLS is verified
- * always, and failing that is no reason to try again. Proxies are libcurl's own business
- * (https_proxy, no_proxy).
+ * are followed only within scheme, host and port, three at most. TLS is always verified, and a
+ * failure of that is not repeated. Proxies are libcurl's own business (https_proxy, no_proxy).
  */
 #include "lib/http.h"
 #include <curl/curl.h> /* its macros name what ctl.h poisons */
@@ -354,12 +352,10 @@ static bool wait_for_turn(struct http *f)
 /* Waits before a failed request is repeated; HTTP_OK: repeat it. */
 static enum http_result wait_before_next(struct http *f, unsigned tries)
 {
-    uint64_t asked = asked_for_ms(f), ms = asked;
+    uint64_t asked = asked_for_ms(f), ms = asked ? asked : backoff_ms(f, tries);
     size_t n = strlen(f->why->text);
 
-    if (asked == 0)
-        ms = backoff_ms(f, tries);
-    else if (ms < f->options.gap_ms)
+    if (ms < f->options.gap_ms)
         ms = f->options.gap_ms;
     if (wait_ms(f, ms, "the service is busy or away; trying again in"))
         return HTTP_OK;

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading qgsd's log. What Intel numbers is told with its meaning (qgsd_codes.c); what else looks
+ * Reading qgsd's log. What Intel numbers is told with its meaning (qgsd_codes.c). What else looks
  * like an error is quoted, since an error that nobody has foreseen is not "good".
  *
- * The log is read from its end, and no further back than the last start of qgsd: what was wrong
- * with a process that is gone is over. Likewise an error after which QGS made quotes, unless it is
- * only just past (one of its threads may be ill, and the others well).
+ * The log is read from its end, and no further back than qgsd's last start. An error after which
+ * QGS made quotes is over too, unless it is only just past: one thread may be ill, the others well.
  *
- * The journal is asked for by journalctl, a program of the fixed search path, with an empty
- * environment, newest first, for so much time and so many bytes: what could not be read is old. Its
- * JSON says which start of the unit a line belongs to. A file may be in that form, or be text with
- * or without syslog's "qgsd[4711]: ".
+ * journalctl gives the journal, newest first, within a time and a size; what could not be read is
+ * old. Its JSON says which start of the unit a line belongs to. A file may be in that form, or be
+ * text with or without syslog's "qgsd[4711]: ".
  */
 #include "lib/qgsd.h"
 #include "json_reader.h"
@@ -65,14 +63,11 @@ static int read_log(int fd, uint64_t deadline_ns, char **ret, bool *ret_whole)
     while (n < LOG_MAX) {
         int r = net_wait(fd, POLLIN, deadline_ns);
         ssize_t got = r < 0 ? r : read(fd, text + n, LOG_MAX - n);
-        if (got < 0) {
+        if (got < 0)
             error = r < 0 ? r : -errno;
+        *ret_whole = got == 0;
+        if (got <= 0)
             break;
-        }
-        if (got == 0) {
-            *ret_whole = true;
-            break;
-        }
         n += (size_t)got;
     }
     if (n == 0 && error < 0) {
@@ -260,10 +255,7 @@ static void parse_text(const char *raw, struct line *ret)
 
 static void parse_line(const char *raw, struct line *ret)
 {
-    ret->text[0] = ret->run[0] = 0;
-    ret->starts_unit = false;
-    ret->priority = PRIORITY_UNKNOWN;
-    ret->at_s = 0;
+    *ret = (struct line){.priority = PRIORITY_UNKNOWN};
     if (raw[0] != '{' || !parse_json(raw, ret))
         parse_text(raw, ret);
     size_t n = strlen(ret->text);
@@ -439,26 +431,23 @@ static bool take_line(struct reading *reading, const char *raw)
 
 static void take_forwards(struct reading *reading, char *text)
 {
-    char *next = NULL;
+    char *next = NULL, *line = strtok_r(text, "\n", &next);
 
-    for (char *line = strtok_r(text, "\n", &next); line; line = strtok_r(NULL, "\n", &next))
-        if (!take_line(reading, line))
-            return;
+    while (line && take_line(reading, line))
+        line = strtok_r(NULL, "\n", &next);
 }
 
 static void take_backwards(struct reading *reading, char *text)
 {
     char *end = text + strlen(text);
 
-    while (end > text) {
-        char *line = end;
-        while (line > text && line[-1] != '\n')
-            line--;
-        *end = 0;
-        if (line < end && !take_line(reading, line))
+    while ((end = memrchr(text, '\n', (size_t)(end - text)))) {
+        if (end[1] && !take_line(reading, end + 1))
             return;
-        end = line > text ? line - 1 : text;
+        *end = 0;
     }
+    if (text[0])
+        (void)take_line(reading, text);
 }
 
 /* Tells one of them. */

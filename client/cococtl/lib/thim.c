@@ -25,12 +25,12 @@
 /* Without the mark of UTF-8 before it, and blanks around. */
 static size_t trimmed(const uint8_t *bytes, size_t size, size_t *ret_from)
 {
-    static const char white[4] = " \t\r\n";
+    static const char white[] = " \t\r\n";
     size_t from = size >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 
-    while (from < size && memchr(white, bytes[from], 4))
+    while (from < size && bytes[from] && strchr(white, bytes[from]))
         from++;
-    while (size > from && memchr(white, bytes[size - 1], 4))
+    while (size > from && bytes[size - 1] && strchr(white, bytes[size - 1]))
         size--;
     *ret_from = from;
     return size - from;

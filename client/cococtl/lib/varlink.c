@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A varlink client: JSON objects that end in a NUL byte, over a Unix stream socket (varlink.org,
- * "Method Call"). The interface is proto/io.cocod.Admin.varlink. One call at a time is under way
- * on a connection; after a failure it is closed, since nobody could tell whose answer came next.
- * A call with `more` has many replies, which are taken from a buffer as they come; it is the last
- * of its connection.
+ * "Method Call"). One call at a time is under way on a connection. After a failure it is closed,
+ * since nobody could tell whose answer came next. A call with `more` has many replies, and is the
+ * last of its connection.
  *
  * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB and 65,536
  * values, is one JSON object as json_reader.h takes it, and has either `parameters` that are an
@@ -12,7 +11,6 @@
  */
 #include "lib/varlink.h"
 #include "json_reader.h"
-#include "lib/ctl.h"
 #include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/net.h"

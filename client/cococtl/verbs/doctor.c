@@ -59,19 +59,17 @@ add_check(struct json_object *checks, const char *name, const char *verdict, con
 static void check_vmm_socket(const struct ctl *ctl, struct json_object *checks)
 {
     int fd = net_connect(ctl->socket);
+    const bool denied = fd == -EACCES || fd == -EPERM;
 
-    if (fd >= 0) {
-        close(fd);
-        add_check(checks, "VMMs", "good", NULL, "cocod takes connections at %s", ctl->socket);
-    } else if (fd == -EACCES || fd == -EPERM) {
-        add_check(checks, "VMMs", "warning",
-                  "this user may not; the users of VMMs must be in the socket's group", "%s: %s",
-                  ctl->socket, strerror(-fd));
-    } else {
-        add_check(checks, "VMMs", "bad",
-                  "\"systemctl status cocod.socket\"; --socket names another one", "%s: %s",
-                  ctl->socket, strerror(-fd));
+    if (fd < 0) {
+        add_check(checks, "VMMs", denied ? "warning" : "bad",
+                  denied ? "this user may not; the users of VMMs must be in the socket's group"
+                         : "\"systemctl status cocod.socket\"; --socket names another one",
+                  "%s: %s", ctl->socket, strerror(-fd));
+        return;
     }
+    close(fd);
+    add_check(checks, "VMMs", "good", NULL, "cocod takes connections at %s", ctl->socket);
 }
 
 static void check_disk(const char *what, const char *path, struct json_object *checks)

@@ -3,10 +3,9 @@
  * events: what has happened, and with --follow what happens.
  *
  * Following is one Monitor call, which begins with the kept events; so none falls between. Before
- * it the same connection is asked for the daemon's instance: when the connection is lost and made
- * again, that tells another daemon, all of whose events are new, from the same one, whose events go
- * on behind the last that was shown. A restart of cocod is what an operator follows events for, so
- * its end is no end of this: it is tried again until --timeout is over.
+ * it the daemon's instance is asked for: when the connection is made again, all events of another
+ * daemon are new, and those of the same one go on behind the last that was shown. An operator
+ * follows events to see a restart, so that is no end: it is tried again until --timeout is over.
  *
  * It ends by a signal, or when nobody reads any more, which is looked for while nothing happens.
  * Each event is written at once and whole, so there is nothing to be put in order then.

@@ -8,11 +8,10 @@
  * are laid out as cocod's store is (PRODUCT/vcek/CHIP-ID/TCB.der), and "certs import" takes them
  * whole.
  *
- * A VCEK costs a turn at a service that has one for everybody every ten seconds, so it is not asked
- * for where it is there already: in cocod's store (Preflight), or in the folder, whose file is
- * looked at again before it counts. Files appear whole or not at all, so a run that was ended
- * anyhow is continued by the next. Chains and revocation lists are asked for each time: lists
- * change.
+ * The service gives one VCEK in ten seconds, so none is asked for that is there already: in cocod's
+ * store (Preflight), or in the folder, whose file is checked again. Files appear whole or not at
+ * all, so the next run goes on where one ended. Chains and revocation lists are asked for each
+ * time: lists change.
  *
  * What fails does not stop the rest, unless the time is over: then nothing more can come.
  */
@@ -163,13 +162,10 @@ static int get(struct fetch *f, const struct wanted *w)
     } else if (result == HTTP_AGAIN) {
         add_result(f, w->name, "later", why.text);
         f->over = true;
-    } else if (result != HTTP_OK) {
+    } else if (result != HTTP_OK || check(w, bytes, size, &why) < 0) {
         (void)snprintf(refusal, sizeof(refusal), "%s%s", why.text,
                        result == HTTP_NOT_FOUND ? not_found(w) : "");
         add_result(f, w->name, "refused", refusal);
-        f->refused = true;
-    } else if (check(w, bytes, size, &why) < 0) {
-        add_result(f, w->name, "refused", why.text);
         f->refused = true;
     } else {
         code = keep(f, w, bytes, size);

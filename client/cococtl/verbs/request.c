@@ -3,9 +3,8 @@
  * ping, request certs, request quote: what a VMM does, over the same socket and by the same
  * library, so that an operator can try a host without a guest.
  *
- * The first connection is made here, outside the library: an operator wants to hear at once that
- * nobody listens, where a VMM would wait and connect again. From then on the library connects by
- * itself, so a restart of cocod within the timeout is survived.
+ * The first connection is made here: an operator wants to hear at once that nobody listens, where a
+ * VMM would wait. From then on the library connects by itself, so this survives a restart of cocod.
  */
 #include "coco/coco.h"
 #include "lib/ctl.h"

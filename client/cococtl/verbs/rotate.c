@@ -2,27 +2,24 @@
 /*
  * certs rotate: a firmware update that no report races with. PROTOCOL.md "The lease".
  *
- * BeginUpdate makes cocod tell guests to come again; then the write lock over the whole table file
- * says that no VMM is between a certificate table and its report; then the file is made the empty
- * table, and the command runs, sharing the lock; then this process lets go of its own share, and
- * EndUpdate makes cocod read the platform and publish what matches.
+ * BeginUpdate makes cocod tell guests to come again. The write lock over the whole table file says
+ * that no VMM is between a certificate table and its report. The file is made the empty table, and
+ * the command runs, sharing the lock. Then this process lets go of its share, and EndUpdate makes
+ * cocod read the platform and publish what matches.
  *
- * What always holds: up to the command's start, every failure changes nothing (the connection's end
- * is the end of the update, and cocod publishes what it had). From its start on, the old table is
- * gone from the file, and exclusion lasts as long as the command does, whoever else dies: neither
- * this process's end nor cocod's frees the lock. If the lock is still taken when the command is
- * over (it left a process behind), cocod waits for that process, and this is said.
+ * Up to the command's start, every failure changes nothing: the connection's end is the end of the
+ * update, and cocod publishes what it had. From then on the old table is gone from the file, and
+ * exclusion lasts as long as the command, whoever else dies. If the command leaves a process behind
+ * that holds the lock, cocod waits for that process, and this is said.
  *
  * --force goes on after the timeout, with a lock around those who did not let go, as far as that
- * leads in bounded time. It need not lead far: the table's own bytes show cocod, also one that was
- * restarted meanwhile, and other updaters that somebody is at work, and from an emptied file and a
- * cocod that answers EAGAIN nobody gets a chain, whatever lease he has. Those who held a lease
- * before may get certificates that do not match their reports: they are named here, and in cocod's
- * log through EndUpdate.
+ * leads in bounded time. It need not lead far: the table's own bytes show cocod (also one that
+ * restarts) and other updaters that somebody is at work, and meanwhile nobody gets a chain. Who
+ * held a lease before may get certificates that do not match the report: these VMs are named here,
+ * and in cocod's log through EndUpdate.
  *
- * Who they are is what the kernel says of descriptors and their locks. To whom cocod gave the range
- * that a locked byte is in is another thing, since anybody can lock anybody's bytes; it is said
- * beside, as such.
+ * Who they are is what the kernel says of descriptors and their locks. To whom cocod gave a locked
+ * byte is another thing, since anybody can lock anybody's bytes; it is said beside, as such.
  */
 #include "composed.h"
 #include "lib/command.h"
@@ -84,16 +81,6 @@ static void print_claim(FILE *to, struct json_object *claim)
                 "[ ({uuid})][, vCPU {vcpu:d}][, whose process is {pid:d}], for {sinceMs:d} ms");
 }
 
-static void print_holder(FILE *to, const struct lock_holder *holder, struct json_object *claim)
-{
-    const char *reads = holder->write ? "" : ", which reads the table file";
-
-    if (holder->write)
-        term_puts(to, "another update, ");
-    lock_print_holder(to, holder);
-    term_puts(to, claim ? ", which locks " : reads);
-}
-
 /* One more who stands in the way. `holder` NULL: it was not found; `claim` NULL: cocod gave nobody
  * what it locks. */
 static void add_holder(struct rotation *r, const struct lock_holder *holder,
@@ -107,10 +94,14 @@ static void add_holder(struct rotation *r, const struct lock_holder *holder,
         (void)memory_out();
         return;
     }
+    if (holder && holder->write)
+        term_puts(composed.to, "another update, ");
     if (holder)
-        print_holder(composed.to, holder, claim);
-    else
-        term_puts(composed.to, "a process that was not found: it locks ");
+        lock_print_holder(composed.to, holder);
+    term_puts(composed.to, !holder         ? "a process that was not found: it locks "
+                           : claim         ? ", which locks "
+                           : holder->write ? ""
+                                           : ", which reads the table file");
     if (claim)
         print_claim(composed.to, claim);
     bool whole = composed_end(&composed);
@@ -193,7 +184,6 @@ static void name_holders(const struct rotation *r, const char *heading)
 
 static int begin(struct rotation *r)
 {
-    struct json_object *call = memory_object();
     uint64_t ms = r->ctl->timeout_ms + UPDATE_SPARE_MS;
     struct varlink_answer answer = {0};
     struct reply reply = {0};
@@ -203,8 +193,8 @@ static int begin(struct rotation *r)
                    r->ctl->exec ? r->ctl->exec[0] : "");
     if (r->ctl->force || ms > UPDATE_MAX_MS)
         ms = UPDATE_MAX_MS;
+    struct json_object *call = memory_member("reason", reason);
     json_set_int(call, "timeoutMs", (int64_t)ms);
-    json_set_text(call, "reason", reason);
     answer.error = varlink_open(&r->link, r->ctl);
     if (answer.error == 0)
         varlink_ask(&r->link, "BeginUpdate", call, ANSWER_MS, &answer);
@@ -333,8 +323,9 @@ static int show(const struct rotation *r, int status, const char *key, int64_t b
     term_line(stdout, "state", state);
     term_line(stdout, "served", key ? key : "the empty table");
     if (!key)
-        term_puts(stdout, "              No stored chain matches what the platform reports: "
-                          "\"cococtl status\" says more.\n");
+        term_line(stdout, "",
+                  "No stored chain matches what the platform reports: \"cococtl "
+                  "status\" says more.");
     return output_end();
 }
 
