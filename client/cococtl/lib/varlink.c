@@ -136,24 +136,6 @@ static size_t whole_message(struct varlink *v)
     return end ? (size_t)(end - v->received) + 1 : 0;
 }
 
-/* The reply to the only call that is under way: nothing follows it. */
-static int receive_reply(struct varlink *v, uint64_t deadline_ns, struct varlink_answer *ret)
-{
-    size_t size;
-    int r;
-
-    while ((size = whole_message(v)) == 0) {
-        r = receive_some(v);
-        if (r == 0)
-            r = net_wait(v->fd, POLLIN, deadline_ns);
-        if (r < 0)
-            return r;
-    }
-    r = size == v->n_received ? judge(v->received, ret) : -EBADMSG;
-    v->n_received = 0;
-    return r;
-}
-
 /* --- calls ----------------------------------------------------------------------------------- */
 
 int varlink_open(struct varlink *v, const struct ctl *ctl)
@@ -175,17 +157,6 @@ void varlink_close(struct varlink *v)
     *v = (struct varlink){.ctl = v->ctl, .fd = -1, .user = (uid_t)-1};
 }
 
-static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
-                    struct varlink_answer *ret)
-{
-    if (v->fd < 0)
-        return -ENOTCONN;
-    int sent = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
-    /* A call that is refused before it was read whole is answered all the same. */
-    int r = sent == 0 || sent == -EPIPE ? receive_reply(v, deadline_ns, ret) : sent;
-    return sent < 0 && r < 0 && r != -EBADMSG ? sent : r;
-}
-
 /* malloc'ed; NULL: out of memory, now or when the parameters were made. */
 static char *call_text(const char *method, struct json_object *parameters, bool more)
 {
@@ -201,19 +172,6 @@ static char *call_text(const char *method, struct json_object *parameters, bool 
     char *text = memory_ran_out() ? NULL : memory_json(call, json_write);
     json_object_put(call);
     return text;
-}
-
-void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
-                 uint32_t timeout_ms, struct varlink_answer *ret)
-{
-    char *text = call_text(method, parameters, false);
-
-    *ret = (struct varlink_answer){.error = -ENOMEM};
-    if (text)
-        ret->error = exchange(v, text, net_now_ns() + timeout_ms * 1000000ull, ret);
-    free(text);
-    if (ret->error < 0)
-        varlink_close(v);
 }
 
 int varlink_begin(struct varlink *v, const char *method, struct json_object *parameters,
@@ -245,6 +203,41 @@ bool varlink_next(struct varlink *v, struct varlink_answer *ret)
     }
     ret->error = r;
     return true;
+}
+
+/* The reply to the only call that is under way: nothing follows it. */
+static int receive_reply(struct varlink *v, uint64_t deadline_ns, struct varlink_answer *ret)
+{
+    while (!varlink_next(v, ret)) {
+        int r = net_wait(v->fd, POLLIN, deadline_ns);
+        if (r < 0)
+            return r;
+    }
+    return ret->error == 0 && v->n_received > 0 ? -EBADMSG : ret->error;
+}
+
+static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
+                    struct varlink_answer *ret)
+{
+    if (v->fd < 0)
+        return -ENOTCONN;
+    int sent = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
+    /* A call that is refused before it was read whole is answered all the same. */
+    int r = sent == 0 || sent == -EPIPE ? receive_reply(v, deadline_ns, ret) : sent;
+    return sent < 0 && r < 0 && r != -EBADMSG ? sent : r;
+}
+
+void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
+                 uint32_t timeout_ms, struct varlink_answer *ret)
+{
+    char *text = call_text(method, parameters, false);
+
+    *ret = (struct varlink_answer){.error = -ENOMEM};
+    if (text)
+        ret->error = exchange(v, text, net_now_ns() + timeout_ms * 1000000ull, ret);
+    free(text);
+    if (ret->error < 0)
+        varlink_close(v);
 }
 
 void varlink_answer_done(struct varlink_answer *answer)

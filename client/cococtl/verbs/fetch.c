@@ -27,7 +27,6 @@
 #include "lib/spelling.h"
 #include "lib/terminal.h"
 #include "lib/varlink.h"
-#include "verbs/import.h"
 #include "verbs/verbs.h"
 #include <errno.h>
 #include <limits.h>

@@ -8,7 +8,6 @@
  * help is there; their second result counts. Verify keeps nothing, so a second call would know no
  * more: leaves and their intermediates have to come together, or be stored.
  */
-#include "verbs/import.h"
 #include "base64.h"
 #include "lib/ctl.h"
 #include "lib/files.h"

@@ -7,7 +7,6 @@
 #include "lib/terminal.h"
 #include "lib/varlink.h"
 #include "verbs/verbs.h"
-#include "verbs/vms.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -18,7 +18,6 @@
 #include "lib/terminal.h"
 #include "lib/varlink.h"
 #include "verbs/verbs.h"
-#include "verbs/vms.h"
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +25,14 @@
 #include <unistd.h>
 
 #define HEAD_LINES 7u
+#define VM_RATES   3u
+
+static const char *const vm_rate_names[VM_RATES] = {"certsPerS", "quotesPerS", "failedPerS"};
 
 struct vm_sample {
     char who[24];
-    int64_t certs, quotes, failed;
-    double certs_rate, quotes_rate, failed_rate;
+    int64_t counts[VM_RATES];
+    double rates[VM_RATES];
     struct json_object *vm; /* of the sample's */
 };
 
@@ -66,10 +68,10 @@ static int take_vms(const struct ctl *ctl, struct sample *sample)
         struct vm_sample *vm = &sample->vms[i];
         vm->vm = json_object_array_get_idx(array, i);
         vm_who(&reply, vm->vm, vm->who);
-        vm->certs = reply_int(&reply, vm->vm, "certs");
-        vm->quotes = reply_int(&reply, vm->vm, "quotes");
-        vm->failed = sum(reply_int(&reply, vm->vm, "certsFailed"),
-                         reply_int(&reply, vm->vm, "quotesFailed"));
+        vm->counts[0] = reply_int(&reply, vm->vm, "certs");
+        vm->counts[1] = reply_int(&reply, vm->vm, "quotes");
+        vm->counts[2] = sum(reply_int(&reply, vm->vm, "certsFailed"),
+                            reply_int(&reply, vm->vm, "quotesFailed"));
     }
     return reply.bad ? reply_malformed(ctl, "ListVms") : CTL_OK;
 }
@@ -107,7 +109,7 @@ static int by_who(const void *a, const void *b)
 static int by_rate(const void *a, const void *b)
 {
     const struct vm_sample *x = a, *y = b;
-    double rx = x->certs_rate + x->quotes_rate, ry = y->certs_rate + y->quotes_rate;
+    double rx = x->rates[0] + x->rates[1], ry = y->rates[0] + y->rates[1];
 
     return rx < ry ? 1 : rx > ry ? -1 : strcmp(x->who, y->who);
 }
@@ -117,15 +119,11 @@ static void vm_rates(struct sample *now, struct sample *before, double seconds)
     qsort(before->vms, before->n, sizeof(*before->vms), by_who);
     for (size_t i = 0; i < now->n; i++) {
         struct vm_sample *vm = &now->vms[i];
-        const struct vm_sample nobody = {.certs = 0};
         const struct vm_sample *old =
             before->n > 0 ? bsearch(vm, before->vms, before->n, sizeof(*before->vms), by_who)
                           : NULL;
-        if (!old)
-            old = &nobody;
-        vm->certs_rate = rate(vm->certs, old->certs, seconds);
-        vm->quotes_rate = rate(vm->quotes, old->quotes, seconds);
-        vm->failed_rate = rate(vm->failed, old->failed, seconds);
+        for (size_t k = 0; k < VM_RATES; k++)
+            vm->rates[k] = rate(vm->counts[k], old ? old->counts[k] : 0, seconds);
     }
     qsort(now->vms, now->n, sizeof(*now->vms), by_rate);
 }
@@ -195,7 +193,7 @@ static void print_view(FILE *to, struct reply *reply, const struct sample *now,
         reply_write(to, reply, vm->vm, "{vm:20c|-}");
         term_printf(to, "%-10s", vm->who);
         reply_write(to, reply, vm->vm, "{connections:4d}{inFlight:6d}{leases:6d}");
-        term_printf(to, "%9.1f%10.1f%10.1f\n", vm->certs_rate, vm->quotes_rate, vm->failed_rate);
+        term_printf(to, "%9.1f%10.1f%10.1f\n", vm->rates[0], vm->rates[1], vm->rates[2]);
     }
 }
 
@@ -216,9 +214,8 @@ static int print_json_view(const struct sample *now, const double values[N_RATES
         add_double(object, rates[i].name, values[i]);
     for (size_t i = 0; i < now->n; i++) {
         const struct vm_sample *vm = &now->vms[i];
-        add_double(vm->vm, "certsPerS", vm->certs_rate);
-        add_double(vm->vm, "quotesPerS", vm->quotes_rate);
-        add_double(vm->vm, "failedPerS", vm->failed_rate);
+        for (size_t k = 0; k < VM_RATES; k++)
+            add_double(vm->vm, vm_rate_names[k], vm->rates[k]);
         json_append(vms, json_object_get(vm->vm));
     }
     json_set(object, "vms", vms);

@@ -3,7 +3,8 @@
  * them. */
 #pragma once
 
-#include "lib/ctl.h"
+#include "lib/files.h"
+#include "lib/reply.h"
 #include <stddef.h>
 
 #define OPTS_MAX   32u
@@ -62,3 +63,20 @@ verb_run verb_status, verb_top, verb_doctor, verb_vms, verb_vms_disconnect, verb
     verb_completion, verb_help, verb_ping, verb_metrics, verb_config, verb_request_certs,
     verb_request_quote, verb_certs_list, verb_certs_show, verb_certs_import, verb_certs_verify,
     verb_certs_remove, verb_certs_export, verb_certs_preflight, verb_certs_rotate, verb_certs_fetch;
+
+/* --- what verbs share ------------------------------------------------------------------------- */
+
+/* Gives inputs to `method` (Import or Verify) of the daemon. *ret_results is an array of
+ * ImportResult with the files that could not be read in it, which the caller puts. CTL_OK where all
+ * were taken, CTL_FAILED where any was refused; else (and *ret_results is NULL then) the exit
+ * status of what was printed. */
+int import_inputs(const struct ctl *ctl, const char *method, const struct inputs *inputs,
+                  struct json_object **ret_results);
+/* Shows them. The exit status of the output. */
+int import_show(const struct ctl *ctl, bool verify_only, const struct inputs *inputs,
+                struct json_object *results);
+/* All pages of ListVms as one: {"vms": […]}, which the caller puts; otherwise the exit status, and
+ * the reason was printed. */
+int vms_get(const struct ctl *ctl, struct json_object **ret);
+/* A VM's pid, "CID 42", or "-". */
+void vm_who(struct reply *reply, struct json_object *vm, char out[24]);

@@ -5,7 +5,6 @@
  * ListVms comes in pages, which are shown as one list. Keys of chains and addresses are long, so
  * explain's lines refer to them by number, and they stand below, once.
  */
-#include "verbs/vms.h"
 #include "coco_limits.h"
 #include "composed.h"
 #include "lib/ctl.h"
@@ -28,7 +27,6 @@
 /* More than a VM has: what is kept of all pages is bounded by this. */
 #define MEMBERS_MAX 64
 
-/* "pid 4711", "CID 42", "-". */
 void vm_who(struct reply *reply, struct json_object *vm, char out[24])
 {
     int64_t number;
