@@ -3,15 +3,12 @@
  * The write lock over the table file, and who else has locks there.
  *
  * Locks are those of open file descriptions (fcntl(2), F_OFD_*): whoever inherits the descriptor
- * holds the lock with everybody else who has it, and it ends with the last of them. That is why a
- * lock that was taken here outlives this process for as long as the firmware command, which
- * inherited it, runs.
+ * shares the lock, and it ends with the last of them. So a lock that was taken here lasts as long
+ * as the firmware command, which inherited it, also where this process ends.
  *
- * The kernel does not say who holds an OFD lock (its pid is -1). It does say which descriptor
- * carries which lock, in /proc/PID/fdinfo (proc(5)), to those who may look.
- *
- * Locks are a list for each file, in which the kernel looks from its beginning, and it bounds
- * nobody's. So nothing here asks it once for each lock: with n of them that would be n * n steps.
+ * The kernel does not say who holds such a lock (its pid is -1), but which descriptor carries which
+ * lock, in /proc/PID/fdinfo (proc(5)). A file's locks are a list without a bound that the kernel
+ * walks from its beginning: to ask once for each of n locks would be n * n steps.
  */
 #include "lib/lock.h"
 #include "coco_limits.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Memory that ran out, which sticks: from then on nothing is asked of cocod, and the exit status is
- * this one, whatever was printed. So what takes memory need not be looked at one by one: whoever
- * gets none says so here, and goes on without, or ends.
+ * CTL_MEMORY, whatever was printed. Whoever gets none says so here, and goes on without, or ends.
  */
 #pragma once
 

@@ -287,10 +287,16 @@ static int explain_ambiguous(const struct varlink_answer *answer)
     return CTL_FAILED;
 }
 
-int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
+bool varlink_failed_as(const struct varlink_answer *answer, const char *name)
 {
     static const char prefix[] = "io.cocod.Admin.";
+    const size_t n = sizeof(prefix) - 1;
 
+    return strncmp(answer->name, prefix, n) == 0 && strcmp(answer->name + n, name) == 0;
+}
+
+int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
+{
     if (answer->error == -EBADMSG) {
         term_error("%s answered with something that is not a varlink reply", ctl->admin);
         term_hint("Check that --admin names cocod's administrative socket.");
@@ -298,19 +304,18 @@ int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
     }
     if (answer->error < 0)
         return net_explain(ctl->admin, "--admin", answer->error);
-    if (strcmp(answer->name, "io.cocod.Admin.NotAllowed") == 0) {
+    if (varlink_failed_as(answer, "NotAllowed")) {
         const char *role = json_text(answer->parameters, "role");
         term_error("cocod at %s does not let this user do that%s%s", ctl->admin,
                    role && role[0] ? ": it takes the role " : "", role ? role : "");
         term_hint("Run this as root, or as a user whom [admin] in cocod.conf grants the role.");
         return CTL_DENIED;
     }
-    if (strcmp(answer->name, "io.cocod.Admin.AmbiguousVm") == 0)
+    if (varlink_failed_as(answer, "AmbiguousVm"))
         return explain_ambiguous(answer);
     for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
         const struct meaning *m = &meanings[i];
-        if (strncmp(answer->name, prefix, strlen(prefix)) != 0 ||
-            strcmp(answer->name + strlen(prefix), m->name) != 0)
+        if (!varlink_failed_as(answer, m->name))
             continue;
         const char *more = m->parameter ? json_text(answer->parameters, m->parameter) : "";
         term_error("%s%s", m->text, more ? more : "no reason given");

@@ -42,14 +42,13 @@ static void __attribute__((format(__printf__, 5, 6)))
 add_check(struct json_object *checks, const char *name, const char *verdict, const char *fix,
           const char *format, ...)
 {
-    struct json_object *check = json_object_new_object();
+    struct json_object *check = memory_member("name", name);
     char text[2 * PATH_MAX];
     va_list args;
 
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    json_set_text(check, "name", name);
     json_set_text(check, "verdict", verdict);
     json_set_text(check, "text", text);
     json_set_text(check, "fix", fix);

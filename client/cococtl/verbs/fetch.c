@@ -51,9 +51,8 @@ struct fetch {
 
 static void add_result(struct fetch *f, const char *what, const char *action, const char *reason)
 {
-    struct json_object *result = json_object_new_object();
+    struct json_object *result = memory_member("name", what);
 
-    json_set_text(result, "name", what);
     json_set_text(result, "action", action);
     json_set_text(result, "reason", reason);
     json_append(f->results, result);
@@ -209,7 +208,6 @@ static int get_vcek(struct fetch *f, const struct kds_target *target)
 /* Is the chain in the daemon's store already? */
 static bool is_stored(const struct fetch *f, const struct kds_target *target)
 {
-    struct json_object *call = memory_object();
     struct varlink_answer answer = {0};
     char tcb[COCO_SNP_TCB_TEXT_SIZE];
     struct reply reply = {0};
@@ -217,7 +215,7 @@ static bool is_stored(const struct fetch *f, const struct kds_target *target)
     bool ready = false;
 
     coco_snp_tcb_format(target->product, &target->tcb, tcb);
-    json_set_text(call, "tcb", tcb);
+    struct json_object *call = memory_member("tcb", tcb);
     json_set_text(call, "product", coco_snp_product_name(target->product));
     json_set_text(call, "chipId", target->chip_id);
     json_set_text(call, "signer", "VCEK");
@@ -311,7 +309,7 @@ static int fetch_inventory(struct fetch *f)
 
 static int show(const struct fetch *f, struct json_object *imported)
 {
-    size_t n = json_length(f->results);
+    struct reply reply = {.ctl = f->ctl};
     int code = CTL_OK;
 
     if (!memory_held(f->results))
@@ -322,15 +320,9 @@ static int show(const struct fetch *f, struct json_object *imported)
         json_set_shared(whole, "results", imported);
         return output_object(whole);
     }
-    for (size_t i = 0; i < n; i++) {
-        struct json_object *result = json_object_array_get_idx(f->results, i);
-        const char *reason = json_text(result, "reason");
-        term_cell(stdout, json_text(result, "action"), 11);
-        term_string(stdout, json_text(result, "name"));
-        if (reason)
-            term_printf(stdout, "\n%11s%s", "", reason);
-        (void)fputc('\n', stdout);
-    }
+    for (size_t i = 0; i < json_length(f->results); i++)
+        reply_write(stdout, &reply, json_object_array_get_idx(f->results, i),
+                    "{action:-11s}{name}[\n           {reason}]\n");
     if (imported)
         code = import_show(f->ctl, false, &f->inputs, imported);
     return code == CTL_OK ? output_end() : code;

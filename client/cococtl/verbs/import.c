@@ -39,9 +39,8 @@ struct import {
 
 static struct json_object *local_result(const struct input *input)
 {
-    struct json_object *result = json_object_new_object();
+    struct json_object *result = memory_member("name", input->name);
 
-    json_set_text(result, "name", input->name);
     json_set_text(result, "kind", "OTHER");
     json_set_null(result, "key");
     json_set_text(result, "action", "refused");

@@ -125,7 +125,6 @@ static bool look(struct rotation *r, const struct lock_conflict *conflict, uint6
     struct varlink_answer answer;
     struct reply reply = {0};
     struct json_object *claims = NULL;
-    bool claimed[NAMED_MAX] = {false};
 
     json_object_put(r->names);
     json_object_put(r->holders);
@@ -145,23 +144,21 @@ static bool look(struct rotation *r, const struct lock_conflict *conflict, uint6
                                      .bytes = bytes,
                                      .n_bytes = n_claims};
     n = lock_holders(r->fd, &query, found, NAMED_MAX);
+    for (size_t j = 0; j < n; j++) {
+        size_t i = 0;
+        while (i < n_claims && !found[j].has[i])
+            i++;
+        add_holder(r, &found[j], i < n_claims ? json_object_array_get_idx(claims, i) : NULL);
+    }
     for (size_t i = 0; i < n_claims; i++) {
-        struct json_object *claim = json_object_array_get_idx(claims, i);
         size_t j = 0;
         while (j < n && !found[j].has[i])
             j++;
-        if (j == n) {
-            add_holder(r, NULL, claim);
-        } else if (!claimed[j]) {
-            claimed[j] = true;
-            add_holder(r, &found[j], claim);
-        }
+        if (j == n)
+            add_holder(r, NULL, json_object_array_get_idx(claims, i));
     }
-    for (size_t j = 0; j < n; j++) {
-        if (!claimed[j])
-            add_holder(r, &found[j], NULL);
+    for (size_t j = 0; j < n; j++)
         free(found[j].has);
-    }
     varlink_answer_done(&answer);
     if (n == 0 && conflict->write)
         json_append(r->names, json_object_new_string("another update that holds the write lock"));
@@ -345,7 +342,7 @@ static int explain_end(const struct rotation *r, const struct varlink_answer *an
                   "\"cococtl status\" shows it.");
         return CTL_AWAY;
     }
-    if (strcmp(answer->name, "io.cocod.Admin.TryAgain") != 0)
+    if (!varlink_failed_as(answer, "TryAgain"))
         return varlink_explain(r->ctl, answer);
     pid_t pid = lock_find_updater(r->fd, net_now_ns() + LAST_LOOK_MS * 1000000ull, comm);
     if (pid > 0)
@@ -415,7 +412,7 @@ static int end(struct rotation *r, int status)
         int64_t bytes = reply_int(&reply, answer.parameters, "tableBytes");
         code =
             reply.bad ? reply_malformed(r->ctl, "EndUpdate") : show(r, status, key, bytes, state);
-    } else if (strcmp(answer.name, "io.cocod.Admin.NotUpdating") == 0) {
+    } else if (varlink_failed_as(&answer, "NotUpdating")) {
         code = show_ended(r, status);
     } else {
         code = explain_end(r, &answer);
