@@ -85,8 +85,7 @@ int coco_vcpu_event(struct coco_vcpu *vcpu, const struct coco_event_exit *exit)
     (void)coco_client_guest_event(vcpu->client, exit->type, exit->data,
                                   exit->ndata <= COCO_API_EVENT_DATA ? exit->ndata
                                                                      : COCO_API_EVENT_DATA);
-    coco_vmm_repoll(vcpu->epoll_fd, vcpu->client, &vcpu->polled_fd, &vcpu->polled_events,
-                    &vcpu->polled_count);
+    coco_vmm_repoll(&vcpu->polled, vcpu->client);
     if (vmm->ops.fatal)
         vmm->ops.fatal(vmm->userdata, &event);
     return COCO_ACT_FATAL;

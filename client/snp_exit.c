@@ -53,19 +53,24 @@ static int act_of(const struct coco_vcpu *vcpu)
     return vcpu->leased ? COCO_ACT_RUN_IMMEDIATE : COCO_ACT_RUN;
 }
 
-/* The one end of an exit. */
-static void answer(struct coco_vcpu *vcpu, uint64_t ret, bool keep_lease, uint64_t *count)
+/* The one end of an exit. `full`: the guest has cocod's table, and keeps the lease for it. */
+static void answer(struct coco_vcpu *vcpu, uint64_t ret, bool full)
 {
     struct coco_vmm *vmm = vcpu->vmm;
+    struct coco_vmm_stats *stats = &vmm->stats;
 
-    if (!keep_lease)
+    if (!full)
         unlease(vcpu);
     vcpu->ret = ret;
     vcpu->state = SNP_ANSWERED;
     pthread_mutex_lock(&vmm->lock);
     if (ret == COCO_KVM_SNP_RET_OK || ret == COCO_KVM_SNP_RET_ENOSPC)
         vmm->busy_since_ns = 0;
-    (*count)++;
+    stats->snp_tables += ret == COCO_KVM_SNP_RET_OK && full;
+    stats->snp_empty += ret == COCO_KVM_SNP_RET_OK && !full;
+    stats->snp_enospc += ret == COCO_KVM_SNP_RET_ENOSPC;
+    stats->snp_busy += ret == COCO_KVM_SNP_RET_EAGAIN;
+    stats->snp_eio += ret == COCO_KVM_SNP_RET_EIO;
     pthread_mutex_unlock(&vmm->lock);
     coco_vcpu_set_open(vcpu, vcpu->leased);
 }
@@ -104,35 +109,18 @@ static int write_table(struct coco_vcpu *vcpu, const uint8_t *table, size_t size
 /* `busy`: where the VMM cannot write now, the guest may be told BUSY. */
 static void give_empty(struct coco_vcpu *vcpu, bool busy)
 {
-    struct coco_vmm *vmm = vcpu->vmm;
-
     unlease(vcpu);
     int r = write_table(vcpu, empty_table, sizeof(empty_table));
     if (r == 0)
-        answer(vcpu, COCO_KVM_SNP_RET_OK, false, &vmm->stats.snp_empty);
+        answer(vcpu, COCO_KVM_SNP_RET_OK, false);
     else if (r == -EFAULT)
-        answer(vcpu, COCO_KVM_SNP_RET_EIO, false, &vmm->stats.snp_eio);
+        answer(vcpu, COCO_KVM_SNP_RET_EIO, false);
     else if (busy && spend_budget(vcpu))
-        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vmm->stats.snp_busy);
+        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false);
     else
         /* EIO and more BUSY would cost the guest its key; success would have it believe what is in
          * its buffer, perhaps half a table. ENOSPC fails this one request. */
-        answer(vcpu, COCO_KVM_SNP_RET_ENOSPC, false, &vmm->stats.snp_enospc);
-}
-
-static void give_table(struct coco_vcpu *vcpu)
-{
-    struct coco_vmm *vmm = vcpu->vmm;
-
-    int r = write_table(vcpu, vcpu->table, vcpu->table_size);
-    if (r == 0)
-        answer(vcpu, COCO_KVM_SNP_RET_OK, true, &vmm->stats.snp_tables);
-    else if (r == -EFAULT)
-        answer(vcpu, COCO_KVM_SNP_RET_EIO, false, &vmm->stats.snp_eio);
-    else if (spend_budget(vcpu))
-        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vmm->stats.snp_busy);
-    else
-        give_empty(vcpu, false); /* 24 zero bytes in front hide a torn table */
+        answer(vcpu, COCO_KVM_SNP_RET_ENOSPC, false);
 }
 
 /* No answer in time, for whatever reason. */
@@ -140,29 +128,37 @@ static void be_busy(struct coco_vcpu *vcpu)
 {
     unlease(vcpu);
     if (spend_budget(vcpu))
-        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vcpu->vmm->stats.snp_busy);
+        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false);
     else
-        give_empty(vcpu, false);
+        give_empty(vcpu, false); /* 24 zero bytes in front hide a torn table */
+}
+
+static void give_table(struct coco_vcpu *vcpu)
+{
+    int r = write_table(vcpu, vcpu->table, vcpu->table_size);
+    if (r == 0)
+        answer(vcpu, COCO_KVM_SNP_RET_OK, true);
+    else if (r == -EFAULT)
+        answer(vcpu, COCO_KVM_SNP_RET_EIO, false);
+    else
+        be_busy(vcpu);
 }
 
 /* PROTOCOL.md "SEV-SNP", the table. */
 static void conclude(struct coco_vcpu *vcpu, uint32_t status)
 {
     const struct coco_snp_outcome outcome = coco_status_to_snp(status);
-    struct coco_vmm *vmm = vcpu->vmm;
 
     if (outcome.empty_table || outcome.kvm_ret == COCO_KVM_SNP_RET_EIO || status == COCO_OK)
-        coco_vmm_warn(vmm, COCO_CERTS_GET, status);
+        coco_vmm_warn(vcpu->vmm, COCO_CERTS_GET, status);
     if (outcome.empty_table || (status == COCO_OK && vcpu->table_size <= COCO_SNP_EMPTY_TABLE_SIZE))
         give_empty(vcpu, true);
     else if (outcome.kvm_ret == COCO_KVM_SNP_RET_OK)
         give_table(vcpu);
-    else if (outcome.kvm_ret == COCO_KVM_SNP_RET_ENOSPC)
-        answer(vcpu, COCO_KVM_SNP_RET_ENOSPC, false, &vmm->stats.snp_enospc);
-    else if (outcome.kvm_ret == COCO_KVM_SNP_RET_EIO)
-        answer(vcpu, COCO_KVM_SNP_RET_EIO, false, &vmm->stats.snp_eio);
-    else
+    else if (outcome.kvm_ret == COCO_KVM_SNP_RET_EAGAIN)
         be_busy(vcpu);
+    else
+        answer(vcpu, outcome.kvm_ret, false);
 }
 
 /* --- attempts -------------------------------------------------------------------------------- */
@@ -302,8 +298,7 @@ int coco_vcpu_process(struct coco_vcpu *vcpu)
         (void)coco_client_process(vcpu->client, coco_vmm_revents(vcpu->client));
         step(vcpu);
     }
-    coco_vmm_repoll(vcpu->epoll_fd, vcpu->client, &vcpu->polled_fd, &vcpu->polled_events,
-                    &vcpu->polled_count);
+    coco_vmm_repoll(&vcpu->polled, vcpu->client);
     return vcpu->state == SNP_ANSWERED ? act_of(vcpu) : COCO_ACT_WAIT;
 }
 
@@ -357,7 +352,7 @@ int coco_snp_begin(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t npages, bool n
 int coco_snp_block(struct coco_vcpu *vcpu, int act)
 {
     while (act == COCO_ACT_WAIT) {
-        struct pollfd p = {.fd = vcpu->epoll_fd, .events = POLLIN};
+        struct pollfd p = {.fd = vcpu->polled.epoll_fd, .events = POLLIN};
 
         (void)poll(&p, 1, coco_vcpu_timeout_ms(vcpu));
         act = coco_vcpu_process(vcpu);

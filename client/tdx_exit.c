@@ -28,8 +28,6 @@ static_assert(sizeof(struct coco_tdx_exit) == sizeof(struct coco_kvm_tdx), "linu
 /* What a guest may send is a bare TDREPORT, or one within QGS's message and prefix. */
 #define FRAMED_LEN (COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_REQ_SIZE)
 #define HEAD_SIZE  (COCO_GETQUOTE_HEADER_SIZE + FRAMED_LEN)
-/* A framed answer has 28 bytes that are not the quote. */
-#define FRAME_SIZE (COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_RESP_FIXED)
 
 static_assert(HEAD_SIZE <= COCO_PAGE_SIZE, "the smallest buffer is a page");
 
@@ -139,7 +137,7 @@ static uint64_t get_quote(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t size)
     q->gpa = gpa;
     q->framed = request.framed;
     /* The room for a quote; what is beyond the largest one is the guest's to waste. */
-    size -= COCO_GETQUOTE_HEADER_SIZE + (request.framed ? FRAME_SIZE : 0u);
+    size -= COCO_GETQUOTE_HEADER_SIZE + (request.framed ? COCO_QUOTE_FRAME_SIZE : 0u);
     q->quote_max = size < COCO_QUOTE_MAX ? (uint32_t)size : COCO_QUOTE_MAX;
     memcpy(q->tdreport, request.tdreport, sizeof(q->tdreport));
     q->pause_ms = COCO_PAUSE_MIN_MS;

@@ -39,11 +39,6 @@ struct coco_kvm_snp_req_certs {
 #define COCO_KVM_X86_GRP_SEV              1u
 #define COCO_KVM_X86_SEV_SNP_REQ_CERTS    2u
 
-/* SW_EXITINFO2 of an extended guest request, GHCB specification: VMM error in the upper half. */
-#define COCO_GHCB_EXITINFO2_INVALID_LEN 0x0000000100000000ull
-#define COCO_GHCB_EXITINFO2_BUSY        0x0000000200000000ull
-#define COCO_GHCB_EXITINFO2_GENERIC     0xffffffff00000000ull
-
 /* --- KVM_EXIT_TDX, Linux 6.16 ----------------------------------------------------------------- */
 #define COCO_KVM_EXIT_TDX 40u
 

@@ -2,10 +2,9 @@
 /*
  * The platform helper's records: encode, decode. PROTOCOL.md "The platform helper".
  *
- * One function says what a well-formed record is, and both directions ask it: so what is encoded
- * can be decoded, and there is one spelling of each record. A reply that says nothing (an error, or
- * a field of the other question) says it with zeros; a flag that this version does not know, or a
- * status outside the contract, makes the whole reply malformed, since half an answer about the
+ * One function says what a well-formed reply is, and both directions ask it. A field that says
+ * nothing (in an error, or of the other question) is zero. A flag that this version does not know,
+ * or a status outside the contract, makes the whole reply malformed: half an answer about the
  * platform is worse than none.
  */
 #include "sev_msg.h"

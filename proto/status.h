@@ -39,10 +39,6 @@ struct coco_snp_outcome {
  * the empty table. */
 struct coco_snp_outcome coco_status_to_snp(uint32_t status);
 
-/* SW_EXITINFO2 that KVM gives the guest for a `ret`; UINT64_MAX where KVM_RUN fails with EINVAL,
- * and 0 for ret 0 (the firmware's own result follows). */
-uint64_t coco_snp_ret_to_exitinfo2(uint64_t kvm_ret);
-
 /* The GetQuote buffer's status for the end of a QUOTE_GET: COCO_GETQUOTE_SUCCESS, _ERROR or
  * _SERVICE_UNAVAILABLE (kvm_abi.h). Unknown: ERROR, as EIO. EAGAIN: SERVICE_UNAVAILABLE, once the
  * caller has no time left to ask again. */

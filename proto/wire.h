@@ -60,9 +60,6 @@ enum coco_type_class {
 
 enum coco_type_class coco_type_class(uint16_t type);
 
-/* "HELLO", "CERTS_GET", …; "?" for a number without a name. Static text. */
-const char *coco_type_name(uint16_t type);
-
 struct coco_header {
     uint16_t type;
     uint32_t length;     /* payload bytes */

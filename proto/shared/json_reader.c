@@ -88,22 +88,12 @@ static void put(struct reader *in, uint32_t byte)
 /* RFC 3629, section 3. An escape is longer than its character: there is room. */
 static void put_char(struct reader *in, uint32_t c)
 {
-    if (c < 0x80) {
-        put(in, c);
-        return;
-    }
-    if (c < 0x800) {
-        put(in, 0xC0 | c >> 6);
-    } else {
-        if (c < 0x10000) {
-            put(in, 0xE0 | c >> 12);
-        } else {
-            put(in, 0xF0 | c >> 18);
-            put(in, 0x80 | (c >> 12 & 0x3F));
-        }
-        put(in, 0x80 | (c >> 6 & 0x3F));
-    }
-    put(in, 0x80 | (c & 0x3F));
+    static const uint8_t leads[] = {0, 0xC0, 0xE0, 0xF0};
+    uint32_t more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+
+    put(in, leads[more] | c >> 6 * more);
+    while (more-- > 0)
+        put(in, 0x80 | (c >> 6 * more & 0x3F));
 }
 
 /* Behind the backslash. Surrogates come in pairs, and nothing is a NUL. */
