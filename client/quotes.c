@@ -7,16 +7,15 @@
  *                                        ▲                │
  *                                        └──── EAGAIN ────┘  after a pause, while there is time
  *
- * All quotes of a VM share one client, which has no lock: at any time one thread owns it
- * (coco_vmm.owned, .owner), works without holding the mutex, and makes the callbacks. Whoever comes
- * meanwhile leaves word (.again) and goes on; the owner then makes another round. So no thread
- * waits for another's I/O or callback, and any thread reads any quote's reply. Only reset and
- * quiesce wait to become the owner, since what they promise is that no other is writing.
+ * All quotes of a VM share one client, which has no lock. At any time one thread owns it
+ * (coco_vmm.owned, .owner), works without holding the mutex, and makes the callbacks. A thread that
+ * comes meanwhile sets .again and goes on; the owner then makes another round. So no thread waits
+ * for another's I/O or callback, and any thread reads any quote's reply. Only reset and quiesce
+ * wait to become the owner: they promise that no other thread is writing.
  *
  * What always holds: a quote that was accepted becomes FREE in coco_quote_finish() alone, which
- * wrote a final status, or found that the buffer is no longer in flight (the guest took it away),
- * or was told to forget it (reset). The client gives each request an end by its own deadline, so
- * there is always one.
+ * wrote a final status, or found that the guest took its buffer away, or was told to forget it
+ * (reset). The client ends each request by its deadline, so there is always an end.
  */
 #include "bytes.h"
 #include "client_internal.h"

@@ -10,16 +10,15 @@
  *                └─ PAUSE ◀──┘
  *
  * Every end is answer(): by cocod's reply, the end of the time, a kick or quiesce. What the guest
- * is told then depends on more than the status: on its own memory, and on the VM's busy budget.
+ * is told also depends on its own memory, and on the VM's busy budget.
  *
  * What always holds:
  * - `ret` is one of the four values that KVM takes. EIO has two causes, a buffer of the guest's
- * that is not there and cocod's EIO, and neither time nor failure of the VMM or cocod is one of
- * them.
+ *   that is not there and cocod's EIO; never time, nor a failure of the VMM or cocod.
  * - A lease is held only in ASKED and with an answer that needs it. An attempt is short
- * (ATTEMPT_MS), since whoever updates firmware waits for the lease.
- * - A table is handed out only under a lease that was taken on the connection that the table came
- *   over, where cocod gives leases.
+ *   (ATTEMPT_MS), since whoever updates firmware waits for the lease.
+ * - Where cocod gives leases, a table is handed out only under a lease that was taken on the
+ *   connection that the table came over.
  */
 #include "client_internal.h"
 #include "kvm_abi.h"

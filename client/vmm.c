@@ -4,16 +4,15 @@
  *
  * A vCPU has its own client, so that no vCPU waits for another, and no lock is needed around an SNP
  * exit: the client, the lease and the exit's state belong to the vCPU's thread. What vCPUs share is
- * in struct coco_vmm under one mutex: the table of GetQuotes, the busy budget, the notification,
- * the list of vCPUs, the numbers.
+ * in struct coco_vmm under one mutex.
  *
  * What always holds:
  * - The mutex is held for a few loads and stores, and for writing to an eventfd; never around a
- *   callback, an allocation, a clock of the VMM's or a wait. (It is given up within
- *   pthread_cond_wait, which is where coco_vmm_own() waits.)
+ *   callback, an allocation, a clock of the VMM's or a wait. (coco_vmm_own() waits with it given
+ *   up, in pthread_cond_wait.)
  * - The client for quotes is used by its owner alone, which is a thread and not a lock: quotes.c.
- * - An eventfd says only "look again"; what happened is in flags and states. So it may be drained
- * by whoever looks, and a kick stays in force after that.
+ * - An eventfd says only "look again"; what happened is in flags and states. So whoever looks may
+ *   drain it, and a kick stays in force after that.
  * - Descriptors that the VMM polls (two epoll sets) stay the same while connections come and go.
  */
 #include "client_internal.h"
@@ -111,23 +110,17 @@ void coco_vmm_warn(struct coco_vmm *vmm, uint16_t request_type, uint32_t status)
 
 /* --- a VM's life ----------------------------------------------------------------------------- */
 
-static int check_options(const struct coco_vmm_options *o)
+static bool valid(const struct coco_vmm_options *o)
 {
-    if (!o || o->size != sizeof(*o) || o->ops.size != sizeof(o->ops) ||
-        o->client.size != sizeof(o->client))
-        return -EINVAL;
-    if (!o->ops.read || !o->ops.write || !o->ops.store64_release)
-        return -EINVAL;
-    if (o->client.fd >= 0 || o->client.features != 0 || o->client.note ||
-        !o->client.alloc != !o->client.free)
-        return -EINVAL;
-    if (o->quotes_max > COCO_QUOTES_MAX || o->quote_timeout_ms > QUOTE_TIMEOUT_MAX_MS ||
-        o->exit_wait_ms > HUGE_MS || (o->flags & ~(uint32_t)COCO_VMM_MAP_GPA_EAGAIN))
-        return -EINVAL;
-    return 0;
+    return o && o->size == sizeof(*o) && o->ops.size == sizeof(o->ops) &&
+           o->client.size == sizeof(o->client) && o->ops.read && o->ops.write &&
+           o->ops.store64_release && o->client.fd < 0 && o->client.features == 0 &&
+           !o->client.note && !o->client.alloc == !o->client.free &&
+           o->quotes_max <= COCO_QUOTES_MAX && o->quote_timeout_ms <= QUOTE_TIMEOUT_MAX_MS &&
+           o->exit_wait_ms <= HUGE_MS && !(o->flags & ~(uint32_t)COCO_VMM_MAP_GPA_EAGAIN);
 }
 
-/* The three texts of the client's options, in one block of our own. */
+/* The texts of the client's options, in one block. */
 static int copy_strings(struct coco_vmm *vmm)
 {
     const char **texts[3] = {&vmm->client_options.path, &vmm->client_options.vm_name,
@@ -205,10 +198,8 @@ static void destroy(struct coco_vmm *vmm)
 
 int coco_vmm_new(const struct coco_vmm_options *options, struct coco_vmm **ret_vmm)
 {
-    int r = check_options(options);
-
-    if (r < 0)
-        return r;
+    if (!valid(options))
+        return -EINVAL;
     struct coco_memory memory = coco_memory_of(options->client.alloc, options->client.free);
     struct coco_vmm *vmm = memory.alloc(sizeof(*vmm));
     if (!vmm)
@@ -222,7 +213,7 @@ int coco_vmm_new(const struct coco_vmm_options *options, struct coco_vmm **ret_v
     (void)pthread_mutex_init(&vmm->lock, NULL);
     (void)pthread_cond_init(&vmm->disowned, NULL);
 
-    r = copy_strings(vmm);
+    int r = copy_strings(vmm);
     if (r == 0)
         r = make_fds(&vmm->wake_fd, &vmm->polled);
     if (r == 0)

@@ -14,11 +14,11 @@
 #include <stddef.h>
 
 /* Which requests a status may answer. A type that is not known here is answered at once. */
-#define HELLO_   (1u << 0)
-#define CERTS_   (1u << 1)
-#define QUOTE_   (1u << 2)
-#define PING_    (1u << 3)
-#define UNKNOWN_ (1u << 4)
+#define HELLO_   (1u << COCO_HELLO / 2)
+#define CERTS_   (1u << COCO_CERTS_GET / 2)
+#define QUOTE_   (1u << COCO_QUOTE_GET / 2)
+#define PING_    (1u << COCO_PING / 2)
+#define UNKNOWN_ (1u << (COCO_PING / 2 + 1))
 #define ALL_     (HELLO_ | CERTS_ | QUOTE_ | PING_)
 
 #define SUCCESS     COCO_GETQUOTE_SUCCESS
@@ -128,18 +128,7 @@ bool coco_status_valid_for(uint16_t request_type, uint32_t status)
 
     if (!row || coco_type_class(request_type) != COCO_CLASS_REQUEST)
         return false;
-    switch (request_type) {
-    case COCO_HELLO:
-        return row->answers & HELLO_;
-    case COCO_CERTS_GET:
-        return row->answers & CERTS_;
-    case COCO_QUOTE_GET:
-        return row->answers & QUOTE_;
-    case COCO_PING:
-        return row->answers & PING_;
-    default:
-        return row->answers & UNKNOWN_;
-    }
+    return row->answers & (request_type <= COCO_PING ? 1u << request_type / 2 : UNKNOWN_);
 }
 
 struct coco_snp_outcome coco_status_to_snp(uint32_t status)

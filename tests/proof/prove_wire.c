@@ -192,7 +192,8 @@ void prove_coco_hello_encode(void)
 }
 
 /* bound: none
- * broken: s/h.lease_base > (uint64_t)INT64_MAX - h.lease_bytes/h.lease_base + h.lease_bytes > INT64_MAX/
+ * broken: s/h.lease_base > (uint64_t)INT64_MAX - h.lease_bytes/
+ *         h.lease_base + h.lease_bytes > INT64_MAX/
  * refuted: the leases are within a signed 64 bits */
 void prove_coco_hello_reply_decode(void)
 {
