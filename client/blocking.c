@@ -94,6 +94,7 @@ static void answered(struct coco_client *c, const struct coco_reply *reply, void
     }
 }
 
+/* Has at least a millisecond for it, also where the deadline has passed in a pause. */
 static int ask_once(struct coco_client *c, const struct coco_client_request *question,
                     uint64_t until_ns, struct waiter *w)
 {
@@ -101,9 +102,9 @@ static int ask_once(struct coco_client *c, const struct coco_client_request *que
 
     w->done = false;
     int r = coco_client_start(c, *question, ms > 0 ? (uint32_t)ms : 1, NULL);
-    /* The request has this deadline itself, so the loop ends. */
+    /* The request's own deadline ends the loop. */
     while (r == 0 && !w->done)
-        turn(c, until_ns);
+        turn(c, UINT64_MAX);
     return r;
 }
 
