@@ -123,7 +123,7 @@ void coco_client_answer(struct coco_client *c, const struct coco_reply *reply);
 /* Ends what is outstanding now and has a deadline up to last_ns. */
 void coco_client_end(struct coco_client *c, uint64_t last_ns, uint32_t certs_status,
                      uint32_t other_status);
-/* Takes a request: type, what belongs to it, cb and userdata. As coco_client_ping(). */
+/* Takes a request: its type, what belongs to that, and its callback. As coco_client_ping(). */
 int coco_client_start(struct coco_client *c, struct coco_client_request request,
                       uint32_t timeout_ms, uint64_t *ret_id);
 /* Encodes requests that were not sent yet, the oldest first, as far as the session takes them. */

@@ -25,15 +25,12 @@
 #include "status.h"
 #include "vmm_internal.h"
 #include "wire.h"
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 
 /* cocod answers at once, or within 200 ms where it must look at the platform first. */
 #define ATTEMPT_MS 300u
-
-static_assert(sizeof(struct coco_snp_exit) == sizeof(struct coco_kvm_snp_req_certs), "linux/kvm.h");
 
 static const uint8_t empty_table[COCO_SNP_EMPTY_TABLE_SIZE];
 

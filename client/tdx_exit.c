@@ -20,8 +20,6 @@
 #include <errno.h>
 #include <string.h>
 
-static_assert(sizeof(struct coco_tdx_exit) == sizeof(struct coco_kvm_tdx), "linux/kvm.h");
-
 /* --- GetQuote: checks ------------------------------------------------------------------------ */
 
 /* What a guest may send is a bare TDREPORT, or one within QGS's message and prefix. */

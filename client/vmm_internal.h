@@ -122,7 +122,7 @@ struct coco_vcpu {
 uint64_t coco_vmm_now(const struct coco_vmm *vmm);
 int coco_vmm_client(struct coco_vmm *vmm, struct coco_vcpu *vcpu, struct coco_client **ret_client);
 bool coco_vcpu_kicked(const struct coco_vcpu *vcpu);
-/* Has the wait of this vCPU to end? Kicked, or quiesced. */
+/* Kicked, or quiesced: its wait ends. */
 bool coco_vcpu_hurried(const struct coco_vcpu *vcpu);
 void coco_vcpu_set_open(struct coco_vcpu *vcpu, bool open);
 void coco_vmm_repoll(struct coco_polled *polled, const struct coco_client *client);

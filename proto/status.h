@@ -20,13 +20,12 @@ bool coco_status_known(uint32_t status);
 /* "OK", "EAGAIN", …; "E?" for a number outside the contract. Static text. */
 const char *coco_status_name(uint32_t status);
 
-/* What it means, in one short sentence for people: whatever the request was; as the end of that
- * request (enum coco_type). Static text. */
+/* What it means, in one short sentence for people: for any request, or as the end of a request of
+ * that type (enum coco_type). Static text. */
 const char *coco_status_text(uint32_t status);
 const char *coco_status_text_for(uint16_t request_type, uint32_t status);
 
-/* May this status ever answer that request? The server's replies are checked against it in tests.
- */
+/* May this status ever answer that request? Tests check the server's replies against it. */
 bool coco_status_valid_for(uint16_t request_type, uint32_t status);
 
 /* What KVM_EXIT_SNP_REQ_CERTS ends in when CERTS_GET ended in `status`. */

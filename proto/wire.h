@@ -73,7 +73,7 @@ int coco_header_decode(const uint8_t in[COCO_HEADER_SIZE], struct coco_header *r
 void coco_header_encode(const struct coco_header *header, uint8_t out[COCO_HEADER_SIZE]);
 
 /* What a server demands of a client's header beyond its form, and the reverse: class, status,
- * length limit (PROTOCOL.md "Rules"). 0 or -EBADMSG: close. */
+ * length (PROTOCOL.md "Rules"). 0, or -EBADMSG: close the connection. */
 int coco_header_check_from_client(const struct coco_header *header);
 int coco_header_check_from_server(const struct coco_header *header);
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From bytes to JSON: strict, since a lenient reader and a strict one that disagree about a message
- * are how checks are walked around.
+ * From bytes to JSON, strictly: where two readers disagree about a message, checks are bypassed.
  *
- * json-c holds the tree, but does not read. What its reader takes is another thing in each of its
- * releases: even in strict mode 0.16 takes NaN and bytes that are no UTF-8, cuts names at a NUL,
- * lets the last of two equal names win and makes the largest integer of one that is larger; 0.18
- * refuses each byte of a string that is not ASCII; up to 0.18 an escaped U+1D800 becomes U+FFFD. So
- * the bytes are read here (RFC 8259), once, and the same message is the same tree on every host.
+ * json-c holds the tree, but does not read: what its reader takes differs from release to release.
+ * Even in strict mode 0.16 takes NaN and bytes that are no UTF-8, cuts names at a NUL, lets the
+ * last of two equal names win and makes the largest integer of one that is larger; 0.18 refuses
+ * each byte of a string that is not ASCII; up to 0.18 an escaped U+1D800 becomes U+FFFD. Here the
+ * same message (RFC 8259) is the same tree on every host.
  *
  * Beyond RFC 8259: no name twice in one object, no NUL in any string, no integer outside of 64
  * bits, no number that is infinite as a double, limits on depth and on how many values there are (a
