@@ -40,7 +40,7 @@
 
 struct backend {
     struct pool pool;
-    char *restart_file; /* NULL: none */
+    const char *restart_file; /* as in the options */
     uint64_t wait_us;
 
     bool retired;   /* the configuration has it no more */
@@ -440,9 +440,9 @@ void backend_note_failure(struct backend *backend, const struct doubt_vm *vm)
     }
 }
 
-bool backend_is_at_fault(const struct backend *backend)
+const char *backend_problem(const struct backend *backend)
 {
-    return backend->problem.text[0] != 0;
+    return backend->problem.text[0] ? backend->problem.text : NULL;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -455,17 +455,12 @@ static void set_target(struct exchange_target *target, const struct backend_opti
         exchange_target_unix(target, options->path);
 }
 
-static int set_restart_file(struct backend *backend, const char *path)
+/* What a reload may change, but for the number of slots. */
+static void take_options(struct backend *backend, const struct backend_options *options)
 {
-    size_t size = path ? strlen(path) + 1 : 1;
-
-    if (size == 1)
-        return 0;
-    backend->restart_file = sys.alloc(size);
-    if (!backend->restart_file)
-        return -ENOMEM;
-    memcpy(backend->restart_file, path, size);
-    return 0;
+    exchange_target_set_timer(&backend->pool.target, options->qgs_timer_us);
+    backend->wait_us = options->wait_us;
+    backend->restart_file = options->restart_file;
 }
 
 static void on_opened(void *data)
@@ -488,13 +483,11 @@ struct backend *backend_new(struct event_base *base, struct timers *timers,
                                   .opened = on_opened,
                                   .data = backend};
     set_target(&backend->pool.target, options);
-    exchange_target_set_timer(&backend->pool.target, options->qgs_timer_us);
-    backend->wait_us = options->wait_us;
+    take_options(backend, options);
     backend->changed = changed;
     backend->changed_data = data;
     if (pool_init(&backend->pool, options->slots, options->slow_start_us) < 0 ||
-        timer_init(&backend->probe, timers, on_probe_due) < 0 ||
-        set_restart_file(backend, options->restart_file) < 0) {
+        timer_init(&backend->probe, timers, on_probe_due) < 0) {
         backend_free(backend);
         return NULL;
     }
@@ -507,7 +500,6 @@ void backend_free(struct backend *backend)
         return;
     pool_done_all(&backend->pool);
     timer_done(&backend->probe);
-    sys.free(backend->restart_file);
     sys.free(backend);
 }
 
@@ -528,27 +520,17 @@ const struct slots *backend_slots(const struct backend *backend)
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
-int backend_set_options(struct backend *backend, const struct backend_options *options)
+void backend_set_options(struct backend *backend, const struct backend_options *options)
 {
-    char *old = backend->restart_file;
-
     pool_resize(&backend->pool, options->slots);
-    exchange_target_set_timer(&backend->pool.target, options->qgs_timer_us);
-    backend->wait_us = options->wait_us;
-    if (backend->retired) {
-        backend->retired = false;
-        if (backend->pool.slots.suspect > 0 || backend->pool.slots.breaker != BREAKER_CLOSED)
-            probe_now(backend);
-        else
-            backend_greet(backend);
-    }
-    backend->restart_file = NULL;
-    int r = set_restart_file(backend, options->restart_file);
-    if (r < 0)
-        backend->restart_file = old;
+    take_options(backend, options);
+    if (!backend->retired)
+        return;
+    backend->retired = false;
+    if (backend->pool.slots.suspect > 0 || backend->pool.slots.breaker != BREAKER_CLOSED)
+        probe_now(backend);
     else
-        sys.free(old);
-    return r;
+        backend_greet(backend);
 }
 
 void backend_retire(struct backend *backend)
@@ -589,5 +571,5 @@ void backend_get_status(const struct backend *backend, struct backend_status *re
     ret->away_us = slots->away_us;
     ret->answered = backend->answered;
     ret->failed = backend->failed;
-    ret->problem = backend_is_at_fault(backend) && !backend->retired ? backend->problem.text : NULL;
+    ret->problem = backend->retired ? NULL : backend_problem(backend);
 }

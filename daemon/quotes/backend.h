@@ -23,12 +23,13 @@ struct backend_options {
     enum backend_kind kind;
     unsigned cid;
     unsigned port;
-    unsigned slots;           /* QGS's number_threads */
-    const char *restart_file; /* written when it hangs or refuses everybody, restart.h; copied; NULL
-                                 or "": none */
-    uint64_t qgs_timer_us;    /* after this long QGS has closed every connection by itself */
-    uint64_t slow_start_us;   /* until then slots open one by one, by answers and by the second */
-    uint64_t wait_us;         /* so long requests wait for it while it is away */
+    unsigned slots; /* QGS's number_threads */
+    /* Written when it hangs or refuses everybody (restart.h); NULL or "": never. Used until other
+     * options come, or the backend leaves the configuration. */
+    const char *restart_file;
+    uint64_t qgs_timer_us;  /* after this long QGS has closed every connection by itself */
+    uint64_t slow_start_us; /* until then slots open one by one, by answers and by the second */
+    uint64_t wait_us;       /* so long requests wait for it while it is away */
 };
 
 struct backend_status {
@@ -53,9 +54,8 @@ struct backend;
 struct backend *backend_new(struct event_base *base, struct timers *timers,
                             const struct backend_options *options, void (*changed)(void *data),
                             void *data);
-/* Another number of slots, timer or restart file. Fewer slots are kept to as exchanges end.
- * -ENOMEM: the restart file is as it was. */
-int backend_set_options(struct backend *backend, const struct backend_options *options);
+/* Another number of slots, timer or restart file. Fewer slots are kept to as exchanges end. */
+void backend_set_options(struct backend *backend, const struct backend_options *options);
 /* No work is sent to it any more, nor a probe; what runs goes on to its end. It counts as set
  * aside. backend_set_options takes that back. */
 void backend_retire(struct backend *backend);
@@ -85,8 +85,8 @@ int backend_start(struct backend *backend, const uint8_t *message, size_t size, 
 void backend_note_success(struct backend *backend, const uint8_t *quote_req);
 /* A GET_QUOTE failed, and is charged to that VM. */
 void backend_note_failure(struct backend *backend, const struct doubt_vm *vm);
-/* Is there something wrong with it that explains a failure? */
-bool backend_is_at_fault(const struct backend *backend);
+/* What is wrong with it, and explains a failure; NULL: nothing. */
+const char *backend_problem(const struct backend *backend);
 
 /* It is new in the configuration: sends a probe, so that what is wrong shows before a guest needs
  * it. */

@@ -24,7 +24,7 @@ void broker_finish(struct request *request, uint32_t status, struct blob *answer
         status = COCO_EMSGSIZE;
         request->trace.why = "the quote is larger than the guest's buffer";
     }
-    quote_end_count(request, quote_end_of(request, status));
+    job_count_end(request, status);
     request_complete(request, status, status == COCO_OK ? answer : NULL);
 }
 
@@ -79,7 +79,7 @@ static void note_waiting(struct job *job)
     job->waited = true;
 }
 
-void broker_put(struct quotes *quotes, struct job *job, enum job_place place)
+void broker_put(struct quotes *quotes, struct job *job, enum queue_place place)
 {
     job_queue(job, place);
     if (!timer_armed(&quotes->patience))

@@ -21,7 +21,7 @@ struct quotes {
     struct queue queue;
     struct kept_store kept;    /* quotes, for one account each */
     struct kept_store queries; /* answers to queries, for all */
-    struct lane *query_lane;
+    struct queue_user askers;  /* of queries, all as one */
     uint64_t answered;
     uint64_t failed;
     int64_t quote_s;
@@ -50,7 +50,7 @@ uint64_t broker_latest_us(const struct quotes *quotes, const struct job *job);
 /* Until when jobs wait, though no service is there; UINT64_MAX: one is, or may be. */
 uint64_t broker_wait_until_us(const struct quotes *quotes);
 /* Puts a job into the queue, and sees to it that it does not wait for too long. */
-void broker_put(struct quotes *quotes, struct job *job, enum job_place place);
+void broker_put(struct quotes *quotes, struct job *job, enum queue_place place);
 /* Where no service is there: takes out of the queue what has waited long enough, for the caller to
  * end; a list by prev, next. They are gathered first, since ending one may end others. */
 struct job *broker_take_overdue(struct quotes *quotes);

@@ -186,7 +186,7 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
 {
     struct backend *backend = quotes->sources.items[job->source].backend;
     const struct doubt_vm vm = {.serial = job->lane->serial,
-                                .uid = job->lane->key.uid,
+                                .uid = job->account->key.uid,
                                 .closed = result->outcome == EXCHANGE_EOF && status == COCO_EIO,
                                 .silent = status == COCO_ETIMEDOUT};
     bool charged = is_charged(quotes, job, result, status);
@@ -198,7 +198,7 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     if (charged && !job->query) {
         if (!job->answered) /* another service could, so it is not the VM */
             job->lane->failed = true;
-        job->vm_at_fault = result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
+        job->vm_at_fault = result->outcome == EXCHANGE_REFUSED && !backend_problem(backend);
         backend_note_failure(backend, &vm);
     }
     broker_complete_waiters(job, status, NULL);
@@ -219,7 +219,7 @@ static void retry(struct quotes *quotes, struct job *job, const struct exchange_
     if (exchange_closed_early(result) &&
         sources_choose(&quotes->sources, job_tried(job, &quotes->sources)) == quotes->sources.n)
         backend_look(backend);
-    broker_put(quotes, job, had_its_turn(result) ? JOB_NEXT : JOB_FIRST);
+    broker_put(quotes, job, had_its_turn(result) ? QUEUE_NEXT : QUEUE_FIRST);
 }
 
 static uint32_t trace_us(uint64_t us)

@@ -78,7 +78,7 @@ static bool hedge(struct quotes *quotes, struct job *job)
     metrics.quotes_hedged++;
     hedge->tried = excluded(quotes, job);
     hedge->returns = sources_returns(&quotes->sources);
-    job_queue_hedge(hedge);
+    job_queue(hedge, QUEUE_NEXT);
     return true;
 }
 

@@ -82,13 +82,9 @@ static void on_expiry(struct timer *timer)
     set_timer(store);
 }
 
-int kept_init(struct kept_store *store, struct timers *timers, uint64_t keep_us,
-              unsigned entries_max, size_t bytes_max)
+int kept_init(struct kept_store *store, struct timers *timers)
 {
-    *store = (struct kept_store){.timers = timers,
-                                 .keep_us = keep_us,
-                                 .entries_max = entries_max,
-                                 .bytes_max = bytes_max};
+    *store = (struct kept_store){.n = 0};
     return timer_init(&store->expiry, timers, on_expiry);
 }
 

@@ -17,19 +17,6 @@
 /* An older sample does not count. */
 #define SAMPLE_AGE_US (60u * 1000000u)
 
-int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
-                 const struct backend_options *options, size_t n, void (*changed)(void *data),
-                 void *data)
-{
-    *sources = (struct sources){.base = base, .timers = timers, .changed = changed, .data = data};
-    sources->items = sys.alloc(SOURCES_MAX * sizeof(*sources->items));
-    if (!sources->items)
-        return -ENOMEM;
-    return sources_set(sources, options, n);
-}
-
-/* --- reload ----------------------------------------------------------------------------------- */
-
 static bool is_idle(const struct source *source)
 {
     return backend_retired(source->backend) && backend_slots(source->backend)->busy == 0;
@@ -56,8 +43,10 @@ static int take(struct sources *sources, const struct backend_options *options)
 
     if (place == SOURCES_MAX)
         return -EBUSY;
-    if (place < sources->n && backend_is(source->backend, options))
-        return backend_set_options(source->backend, options);
+    if (place < sources->n && backend_is(source->backend, options)) {
+        backend_set_options(source->backend, options);
+        return 0;
+    }
     struct backend *backend =
         backend_new(sources->base, sources->timers, options, sources->changed, sources->data);
     if (!backend)
@@ -108,20 +97,11 @@ size_t sources_shown(const struct sources *sources, size_t ret[SOURCES_MAX])
     return n;
 }
 
-const char *sources_name(const struct sources *sources, uint8_t serial)
-{
-    for (size_t i = 0; i < sources->n; i++)
-        if (sources->items[i].serial == serial)
-            return backend_name(sources->items[i].backend);
-    return NULL;
-}
-
 void sources_done(struct sources *sources)
 {
     for (size_t i = 0; i < sources->n; i++)
         backend_free(sources->items[i].backend);
-    sys.free(sources->items);
-    *sources = (struct sources){.n = 0};
+    sources->n = 0;
 }
 
 /* Of those outside of the set. */

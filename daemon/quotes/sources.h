@@ -28,10 +28,10 @@ struct source {
 /* A backend that leaves the configuration gets no more work. It keeps its place, for the jobs that
  * run there, until a reload finds it idle. `backend` is NULL only behind `n`. */
 struct sources {
-    struct source *items; /* room for SOURCES_MAX */
-    size_t n;             /* places in use, with those that are leaving */
-    size_t n_offered;     /* of them, in the configuration */
-    struct event_base *base;
+    struct source items[SOURCES_MAX];
+    size_t n;                /* places in use, with those that are leaving */
+    size_t n_offered;        /* of them, in the configuration */
+    struct event_base *base; /* this and the next three: as for backend_new */
     struct timers *timers;
     void (*changed)(void *data);
     void *data;
@@ -39,17 +39,12 @@ struct sources {
     char names[512]; /* "unix:/a, unix:/b" */
 };
 
-/* -ENOMEM; sources_done is right afterwards, too. `changed` as for backend_new. */
-int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
-                 const struct backend_options *options, size_t n, void (*changed)(void *data),
-                 void *data);
-/* What a reload brings: known ones stay and take the new options, new ones come, others leave when
- * what runs there has ended. -ENOMEM, -EBUSY (too many are leaving): not all of it was done. */
+/* What a start or a reload brings: known ones stay and take the new options, new ones come, others
+ * leave when what runs there has ended. -ENOMEM, -EBUSY (too many are leaving): not all of it was
+ * done. */
 int sources_set(struct sources *sources, const struct backend_options *options, size_t n);
 /* Those that have something to show: all but the idle ones that have left. */
 size_t sources_shown(const struct sources *sources, size_t ret[SOURCES_MAX]);
-/* NULL: it has left. */
-const char *sources_name(const struct sources *sources, uint8_t serial);
 void sources_done(struct sources *sources);
 
 static inline uint64_t source_bit(size_t i)

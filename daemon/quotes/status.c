@@ -31,7 +31,7 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
         const struct backend *backend = quotes->sources.items[shown[i]].backend;
         ret->slots += backend_retired(backend) ? 0 : backend_slots(backend)->n;
         ret->slots_busy += backend_slots(backend)->busy;
-        wrong |= backend_is_at_fault(backend);
+        wrong |= backend_problem(backend) != NULL;
     }
     if (quotes->problem.text[0] && (quotes->problem_charged || wrong))
         ret->problem = quotes->problem.text;
@@ -60,21 +60,18 @@ void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct bac
 
 const char *quotes_backend_name(const struct quotes *quotes, uint8_t serial)
 {
-    return sources_name(&quotes->sources, serial);
-}
-
-static const char *state_name(enum job_state state)
-{
-    static const char *const names[] = {"new", "queued", "running", "abandoned"};
-
-    return names[state];
+    for (size_t i = 0; i < quotes->sources.n; i++)
+        if (quotes->sources.items[i].serial == serial)
+            return backend_name(quotes->sources.items[i].backend);
+    return NULL;
 }
 
 static void tell_job(const struct quotes *quotes, const struct job *job, quotes_job_visit *visit,
                      void *data)
 {
+    static const char *const states[] = {"new", "queued", "running", "abandoned"};
     const struct request *request;
-    struct quotes_job view = {.state = state_name(job->state),
+    struct quotes_job view = {.state = states[job->state],
                               .quote = !job->query,
                               .account = &job->account->key,
                               .history = job->account->history,
