@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of an exchange: what QGS answered, or how it failed, and what becomes of the job.
- *
- * What comes back is believed only after check_quote: a quote about another TDREPORT ends here as
- * EBADMSG. What nobody waits for any more is kept.
+ * What QGS answered, or how it failed, and what becomes of the job. A quote about another TDREPORT
+ * ends here as EBADMSG. What nobody waits for any more is kept.
  *
  * Who is to blame: a guest can make QGS fail at will, and that looks like an outage. So a failure
- * is held against the VM first (its lane has no retries and one slot until it succeeds), and
- * against the backend only as backend.c says. Failures to connect are always the backend's. A
- * close, as of a QGS that is stopped, is held against nobody until it has happened more often in a
- * row, to this job or this VM, than QGS has threads to start.
+ * is held against the VM first (no retries and one slot until it succeeds), and against the backend
+ * only as backend.c says. Failures to connect are the backend's. A close, as of a QGS that is
+ * stopped, is nobody's until it has happened more often in a row, to this job or this VM, than QGS
+ * has threads to start.
  */
 #include "quotes/end.h"
 #include "base/log.h"
@@ -56,9 +54,8 @@ static enum exchange_outcome outcome_of(const struct exchange_result *result)
     return result->timed_out ? EXCHANGE_SILENT : result->outcome;
 }
 
-/* For the operator. QGS says almost nothing of what is wrong (one error code for all, or a closed
- * connection), so the sentences name what is usually behind it, and what to do. `closed`: how often
- * in a row it has closed without an answer. */
+/* For the operator: QGS has one error code for all, so this names the usual causes, and what to do.
+ * `closed`: how often in a row it has closed without an answer. */
 static void explain(const struct exchange_result *result, unsigned closed, struct why *why)
 {
     if (result->timed_out && result->outcome != EXCHANGE_MEMORY)
@@ -114,8 +111,7 @@ static uint32_t check_answer(struct quotes *quotes, struct job *job, struct blob
     }
     if (r < 0) {
         event_emit(EVENT_QUOTE_NOT_BOUND,
-                   LOG_FIELDS(log_text("COCO_QGS",
-                                       backend_name(quotes->sources.items[job->source].backend)),
+                   LOG_FIELDS(log_text("COCO_QGS", backend_name(broker_backend(quotes, job))),
                               log_number("PEER_PID", job->account->key.pid),
                               log_number("PEER_UID", (int64_t)job->account->key.uid)),
                    "%s; the guest does not get it", why->text);
@@ -150,7 +146,7 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
 static bool worth_retrying(const struct quotes *quotes, const struct job *job,
                            const struct exchange_result *result)
 {
-    const struct backend *backend = quotes->sources.items[job->source].backend;
+    const struct backend *backend = broker_backend(quotes, job);
     bool elsewhere = sources_has_untried(&quotes->sources, job_tried(job, &quotes->sources));
 
     if (!job->waiters || broker_latest_us(quotes, job) < sys.now_us())
@@ -172,7 +168,7 @@ static bool worth_retrying(const struct quotes *quotes, const struct job *job,
 static bool is_charged(const struct quotes *quotes, const struct job *job,
                        const struct exchange_result *result, uint32_t status)
 {
-    const struct backend *backend = quotes->sources.items[job->source].backend;
+    const struct backend *backend = broker_backend(quotes, job);
     unsigned starts = backend_slots(backend)->n + 1;
 
     if (!meanings[result->outcome].charged || status == COCO_EAGAIN)
@@ -184,7 +180,7 @@ static bool is_charged(const struct quotes *quotes, const struct job *job,
 static void fail(struct quotes *quotes, struct job *job, const struct exchange_result *result,
                  uint32_t status, const char *text)
 {
-    struct backend *backend = quotes->sources.items[job->source].backend;
+    struct backend *backend = broker_backend(quotes, job);
     const struct doubt_vm vm = {.serial = job->lane->serial,
                                 .uid = job->account->key.uid,
                                 .closed = result->outcome == EXCHANGE_EOF && status == COCO_EIO,
@@ -204,8 +200,8 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     broker_complete_waiters(job, status, NULL);
 }
 
-/* What QGS was asked was a turn, whatever became of it: else a user whose requests fail would have
- * several turns for each. */
+/* Being asked was a turn, whatever came of it: else failing requests would have several turns each.
+ */
 static bool had_its_turn(const struct exchange_result *result)
 {
     return result->outcome != EXCHANGE_UNREACHABLE && result->outcome != EXCHANGE_SATURATED;
@@ -213,7 +209,7 @@ static bool had_its_turn(const struct exchange_result *result)
 
 static void retry(struct quotes *quotes, struct job *job, const struct exchange_result *result)
 {
-    struct backend *backend = quotes->sources.items[job->source].backend;
+    struct backend *backend = broker_backend(quotes, job);
 
     metrics.quotes_retried += result->outcome != EXCHANGE_UNREACHABLE;
     if (exchange_closed_early(result) &&

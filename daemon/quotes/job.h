@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A job: one question to QGS, those who wait for its answer, and how often it was tried. What moves
- * jobs is in quotes.c.
+ * A job: one question to QGS, those who wait for its answer, and how often it was tried. quotes.c
+ * moves it. Loop thread only.
  *
- * A hedge is a second job with the same question, asked of another service since the first takes
- * long. It has no waiters of its own: it serves those of the first, and takes them over when the
- * first fails. Loop thread only.
+ * A hedge is a second job with the same question, for another service. It serves the waiters of the
+ * first, and takes them over when the first fails.
  */
 #pragma once
 

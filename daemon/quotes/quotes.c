@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The broker's interface: a request finds or makes a job, the job waits for its turn and a slot,
- * and QGS is asked. The states of a job and who may change them: job.c. What comes back: end.c.
+ * A request finds or makes a job, the job waits for its turn and a slot, and QGS is asked. The
+ * states of a job: job.c. What comes back: end.c. While no service is there: broker.c.
  *
  * Always holds: a QUEUED or RUNNING job has a waiter, an ABANDONED one has none; a job that runs or
  * is abandoned has a slot of its backend, since QGS works on for a requester that is gone.
- *
- * A restart of QGS costs a wait, not an error: what was in flight is asked again. While no service
- * is there, jobs stay queued, within their limits, until one is back, they could no longer be done
- * in time, or it has been away for wait_us.
  *
  * Overload costs QGS nothing: a quote that is being made is shared, one that was made is kept, and
  * one that cannot be made by its deadline is refused before QGS begins.
@@ -112,8 +108,8 @@ static void start(struct quotes *quotes, struct job *job)
 {
     job_run(job, hedge_choose(quotes, job));
     hedge_watch(quotes, job);
-    if (backend_start(quotes->sources.items[job->source].backend, job->message, job->size,
-                      on_exchange_done, job) == 0)
+    if (backend_start(broker_backend(quotes, job), job->message, job->size, on_exchange_done,
+                      job) == 0)
         return;
     job_stop(job); /* out of memory */
     refuse_for_now(job, QUOTE_AGAIN_MEMORY);
@@ -211,38 +207,20 @@ static bool any_backend(struct quotes *quotes)
     return sys.now_us() < broker_wait_until_us(quotes);
 }
 
-static void give_way(struct queue_item *item)
+/* Makes room by what gives way; false: nothing does. */
+static bool give_way(struct queue_item *item)
 {
-    queue_remove(item);
-    refuse_for_now(job_dequeued(item), QUOTE_AGAIN_SHARE);
-}
-
-/* Room for one more job of that lane, perhaps in the place of somebody else's. */
-static bool make_room(struct quotes *quotes, const struct lane *lane)
-{
-    struct queue_item *item;
-
-    if (queue_has_room(&quotes->queue))
-        return true;
-    item = queue_gives_way(&quotes->queue, lane);
     if (!item)
         return false;
-    give_way(item);
+    queue_remove(item);
+    refuse_for_now(job_dequeued(item), QUOTE_AGAIN_SHARE);
     return true;
 }
 
 /* May one more request of that lane wait, perhaps in the place of another VM's of its user? */
 static bool make_way(const struct lane *lane)
 {
-    struct queue_item *item;
-
-    if (lane_admits(lane))
-        return true;
-    item = lane_gives_way(lane);
-    if (!item)
-        return false;
-    give_way(item);
-    return lane_admits(lane);
+    return lane_admits(lane) || (give_way(lane_gives_way(lane)) && lane_admits(lane));
 }
 
 /* COCO_OK: it may be queued. */
@@ -257,7 +235,9 @@ static uint32_t admit(struct quotes *quotes, const struct lane *lane, const stru
         *ret_again = QUOTE_AGAIN_HOPELESS;
         return COCO_EAGAIN;
     }
-    return make_room(quotes, lane) ? COCO_OK : COCO_EAGAIN;
+    return queue_has_room(&quotes->queue) || give_way(queue_gives_way(&quotes->queue, lane))
+               ? COCO_OK
+               : COCO_EAGAIN;
 }
 
 /* Joins the same question, or queues it. */

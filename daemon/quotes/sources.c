@@ -4,8 +4,7 @@
  * slots is busy, so that a QGS with more threads gets more of it.
  *
  * How long a quote takes is a moving median, since one quote that waited for PCCS says nothing
- * about the next. A sample is forgotten after 60 s, so that a QGS that was slow is not held to be
- * slow for ever. With none left nothing is known.
+ * about the next. Samples are forgotten after 60 s: a QGS that was slow may be slow no more.
  */
 #include "quotes/sources.h"
 #include "base/invariant.h"
@@ -17,7 +16,7 @@
 /* An older sample does not count. */
 #define SAMPLE_AGE_US (60u * 1000000u)
 
-static bool is_idle(const struct source *source)
+bool source_has_left(const struct source *source)
 {
     return backend_retired(source->backend) && backend_slots(source->backend)->busy == 0;
 }
@@ -30,7 +29,7 @@ static size_t find_place(const struct sources *sources, const struct backend_opt
     for (size_t i = 0; i < sources->n; i++) {
         if (backend_is(sources->items[i].backend, options))
             return i;
-        if (place == sources->n && is_idle(&sources->items[i]))
+        if (place == sources->n && source_has_left(&sources->items[i]))
             place = i;
     }
     return place;
@@ -85,16 +84,6 @@ int sources_set(struct sources *sources, const struct backend_options *options, 
                  backend_name(sources->items[i].backend));
     }
     return result;
-}
-
-size_t sources_shown(const struct sources *sources, size_t ret[SOURCES_MAX])
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < sources->n; i++)
-        if (!is_idle(&sources->items[i]))
-            ret[n++] = i;
-    return n;
 }
 
 void sources_done(struct sources *sources)
