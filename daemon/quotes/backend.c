@@ -85,7 +85,7 @@ static void clear_problem(struct backend *backend)
     backend->problem.text[0] = 0;
     backend->connect_problem = backend->quotes_problem = false;
     backend->doubt_asked = backend->question_wanted = backend->question_closed = false;
-    doubt_clear(&backend->doubt);
+    backend->doubt.n = 0;
 }
 
 /* Announced once, however often a request makes a probe try again meanwhile. */
@@ -378,7 +378,7 @@ static void on_ended(void *data, enum pool_purpose purpose, enum slots_end end,
     if (end == SLOTS_GONE) {
         backend->quotes_problem = false;
         backend->knows_probe = false; /* another version may come */
-        doubt_clear(&backend->doubt);
+        backend->doubt.n = 0;
     }
     if (probe) {
         backend->greeting = false;

@@ -40,11 +40,6 @@ bool doubt_is_proven(const struct doubt *doubt)
     return doubt_is_full(doubt) && several_users;
 }
 
-void doubt_clear(struct doubt *doubt)
-{
-    doubt->n = 0;
-}
-
 void doubt_learn(struct doubt *doubt, const uint8_t message[COCO_QGS_QUOTE_REQ_SIZE])
 {
     memcpy(doubt->question, message, sizeof(doubt->question));

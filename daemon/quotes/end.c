@@ -200,13 +200,6 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     broker_complete_waiters(job, status, NULL);
 }
 
-/* Being asked was a turn, whatever came of it: else failing requests would have several turns each.
- */
-static bool had_its_turn(const struct exchange_result *result)
-{
-    return result->outcome != EXCHANGE_UNREACHABLE && result->outcome != EXCHANGE_SATURATED;
-}
-
 static void retry(struct quotes *quotes, struct job *job, const struct exchange_result *result)
 {
     struct backend *backend = broker_backend(quotes, job);
@@ -215,12 +208,8 @@ static void retry(struct quotes *quotes, struct job *job, const struct exchange_
     if (exchange_closed_early(result) &&
         sources_choose(&quotes->sources, job_tried(job, &quotes->sources)) == quotes->sources.n)
         backend_look(backend);
-    broker_put(quotes, job, had_its_turn(result) ? QUEUE_NEXT : QUEUE_FIRST);
-}
-
-static uint32_t trace_us(uint64_t us)
-{
-    return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+    /* Being asked was a turn, whatever came of it: else failing requests would have several. */
+    broker_put(quotes, job, exchange_is_unreached(result) ? QUEUE_FIRST : QUEUE_NEXT);
 }
 
 static void count_failure(const struct quotes *quotes, struct job *job,
@@ -275,11 +264,13 @@ void end_exchange(struct quotes *quotes, struct job *job, const struct exchange_
     job->vm_at_fault = false;
     job->trace =
         (struct history_entry){.why = meanings[outcome_of(result)].why,
-                               .service_us = trace_us(result->elapsed_us),
+                               .service_us = result->elapsed_us < UINT32_MAX
+                                                 ? (uint32_t)result->elapsed_us
+                                                 : UINT32_MAX,
                                .code = result->outcome == EXCHANGE_REFUSED ? result->code : 0,
                                .backend = source->serial};
     job->again = result->outcome == EXCHANGE_SATURATED ? QUOTE_AGAIN_SATURATED : QUOTE_AGAIN_MEMORY;
-    if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED) {
+    if (exchange_is_answer(result)) {
         source_add_sample(source, result->elapsed_us);
         histogram_observe(&metrics.qgs_us[result->outcome == EXCHANGE_REFUSED], histogram_long_us,
                           result->elapsed_us);

@@ -102,47 +102,33 @@ exchange_fail(struct exchange *exchange, enum exchange_outcome outcome, uint32_t
 
 /* --- the reply -------------------------------------------------------------------------------- */
 
-/* Is it the reply to the request? Then its error code, and what of it is handed on. */
-static int decode_reply(const struct exchange *exchange, uint32_t *ret_error, size_t *ret_off,
-                        size_t *ret_size)
+/* Is it the reply to the request? 0 or -EBADMSG. */
+static int decode_reply(const struct exchange *exchange, uint32_t *ret_error,
+                        struct coco_qgs_quote_resp *ret_quote)
 {
-    const struct blob *reply = exchange->reply;
-    struct coco_qgs_quote_resp quote;
+    const uint8_t *bytes = exchange->reply->bytes;
+    size_t size = exchange->reply->capacity;
+    struct coco_qgs_header header;
     struct coco_qgs_collateral_resp collateral;
     struct coco_qgs_platform_resp platform;
 
-    *ret_off = 0;
-    *ret_size = reply->capacity;
-    switch (exchange->type) {
-    case COCO_QGS_GET_QUOTE_REQ:
-        if (coco_qgs_quote_resp_decode(reply->bytes, reply->capacity, &quote) < 0)
-            return -EBADMSG;
-        *ret_error = quote.error_code;
-        if (quote.error_code == COCO_QGS_OK) {
-            *ret_off = (size_t)(quote.quote - reply->bytes);
-            *ret_size = quote.quote_size;
-        }
-        return 0;
-    case COCO_QGS_GET_COLLATERAL_REQ:
-        if (coco_qgs_collateral_resp_decode(reply->bytes, reply->capacity, &collateral) < 0)
-            return -EBADMSG;
-        *ret_error = collateral.error_code;
-        return 0;
-    default:
-        if (coco_qgs_platform_resp_decode(reply->bytes, reply->capacity, &platform) < 0)
-            return -EBADMSG;
-        *ret_error = platform.error_code;
-        return 0;
-    }
+    if (coco_qgs_header_decode(bytes, size, &header) < 0)
+        return -EBADMSG;
+    *ret_error = header.error_code;
+    if (exchange->type == COCO_QGS_GET_QUOTE_REQ)
+        return coco_qgs_quote_resp_decode(bytes, size, ret_quote);
+    if (exchange->type == COCO_QGS_GET_COLLATERAL_REQ)
+        return coco_qgs_collateral_resp_decode(bytes, size, &collateral);
+    return coco_qgs_platform_resp_decode(bytes, size, &platform);
 }
 
 static void reply_complete(struct exchange *exchange)
 {
     struct exchange_result result = {.outcome = EXCHANGE_ANSWERED, .reply = exchange->reply};
+    struct coco_qgs_quote_resp quote = {.quote = NULL};
     uint32_t error = 0;
-    size_t off = 0, size = 0;
 
-    if (decode_reply(exchange, &error, &off, &size) < 0) {
+    if (decode_reply(exchange, &error, &quote) < 0) {
         exchange_fail(exchange, EXCHANGE_MALFORMED, 0,
                       "QGS's answer is not the message of its protocol 1.x that belongs to the "
                       "request");
@@ -153,7 +139,9 @@ static void reply_complete(struct exchange *exchange)
                       "QGS answered with error 0x%x; its reason is in qgsd's journal", error);
         return;
     }
-    blob_narrow(exchange->reply, off, size);
+    if (quote.quote)
+        blob_narrow(exchange->reply, (size_t)(quote.quote - exchange->reply->bytes),
+                    quote.quote_size);
     exchange_end(exchange, &result);
 }
 
