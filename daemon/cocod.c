@@ -165,7 +165,7 @@ static size_t find_users(const char *text, uid_t *out, size_t room)
 void cocod_find_names(const struct config *config, struct cocod_names *ret)
 {
     *ret = (struct cocod_names){.n_vmm_users = 0};
-    ret->n_vmm_users = find_users(config->quotes_vmm_users, ret->vmm_users, COCOD_VMM_USERS_MAX);
+    ret->n_vmm_users = find_users(config->quotes_vmm_users, ret->vmm_users, QUEUE_VMM_USERS_MAX);
     admin_roles_grant(&ret->roles, ADMIN_ROLE_READ, config->admin_read);
     admin_roles_grant(&ret->roles, ADMIN_ROLE_IMPORT, config->admin_import);
     admin_roles_grant(&ret->roles, ADMIN_ROLE_OPERATE, config->admin_operate);

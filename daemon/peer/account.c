@@ -34,6 +34,7 @@ static void user_unref(struct accounts *accounts, struct account_user *user)
     for (unsigned kind = 0; kind < CHARGES; kind++)
         invariant(user->held[kind] == 0);
     HASH_DEL(accounts->users, user);
+    sys.free(user->queue_user);
     sys.free(user);
 }
 
@@ -45,19 +46,20 @@ static void stop_lingering(struct account *account)
     DL_DELETE(account->user->lingering, account);
     account->passed = NULL;
     account->user->n_lingering--;
-    account->accounts->n_lingering--;
-    account->accounts->n_histories -= account->history != NULL;
+    account->user->accounts->n_lingering--;
+    account->user->accounts->n_histories -= account->history != NULL;
     timer_disarm(&account->linger);
 }
 
 static void account_free(struct account *account)
 {
-    struct accounts *accounts = account->accounts;
+    struct accounts *accounts = account->user->accounts;
 
     HASH_DEL(accounts->table, account);
     timer_done(&account->linger);
     history_free(account->history);
     sys.free(account->guests);
+    sys.free(account->lane);
     user_unref(accounts, account->user);
     metrics.now_accounts--;
     sys.free(account);
@@ -104,6 +106,7 @@ static struct account_user *user_get(struct accounts *accounts, const struct acc
         user = sys.alloc(sizeof(*user));
         if (!user)
             return NULL;
+        user->accounts = accounts;
         user->who = who;
         user->turn.above = &accounts->turns.top;
         HASH_ADD(hh, accounts->users, who, sizeof(user->who), user);
@@ -136,7 +139,6 @@ struct account *account_get(struct accounts *accounts, const struct account_key 
         sys.free(account);
         return NULL;
     }
-    account->accounts = accounts;
     account->user = user;
     account->turn.above = &user->turn;
     memcpy(&account->key, &padded, sizeof(padded));
@@ -163,7 +165,7 @@ struct account *account_ref(struct account *account)
 
 void account_unref(struct account *account)
 {
-    struct accounts *accounts = account->accounts;
+    struct accounts *accounts = account->user->accounts;
     struct account_user *user = account->user;
 
     invariant(account->refs > 0);
@@ -281,7 +283,7 @@ static const struct {
 
 static bool account_full(const struct account *account, enum charge kind, size_t amount)
 {
-    size_t limit = account->accounts->limits[kind].account;
+    size_t limit = account->user->accounts->limits[kind].account;
 
     return limit > 0 && (amount > limit || account->held[kind] > limit - amount);
 }
@@ -289,7 +291,7 @@ static bool account_full(const struct account *account, enum charge kind, size_t
 /* The reserve is for users who hold no more than their share. */
 static bool all_full(const struct account *account, enum charge kind, size_t amount)
 {
-    const struct accounts *accounts = account->accounts;
+    const struct accounts *accounts = account->user->accounts;
     size_t limit = accounts->limits[kind].all;
 
     if (limit == 0)
@@ -309,7 +311,7 @@ const char *account_limit(const struct account *account, enum charge kind, size_
 /* `key` is one of its kind's two limits. */
 static void log_refusal(struct account *account, enum charge kind, const char *key)
 {
-    const struct accounts *accounts = account->accounts;
+    const struct accounts *accounts = account->user->accounts;
     bool of_account = key == limit_keys[kind].account;
     size_t limit = of_account ? accounts->limits[kind].account : accounts->limits[kind].all;
 
@@ -358,7 +360,7 @@ void account_charge_anyway(struct account *account, enum charge kind, size_t amo
 {
     account->held[kind] += (uint32_t)amount;
     account->user->held[kind] += amount;
-    account->accounts->held[kind] += amount;
+    account->user->accounts->held[kind] += amount;
 }
 
 void account_uncharge(struct account *account, enum charge kind, size_t amount)
@@ -366,7 +368,7 @@ void account_uncharge(struct account *account, enum charge kind, size_t amount)
     invariant(account->held[kind] >= amount);
     account->held[kind] -= (uint32_t)amount;
     account->user->held[kind] -= amount;
-    account->accounts->held[kind] -= amount;
+    account->user->accounts->held[kind] -= amount;
 }
 
 /* As glibc's malloc does it: a word before it, in steps of 16, 32 at least; from 128 KiB on, pages

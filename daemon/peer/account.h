@@ -33,7 +33,9 @@ struct account_key {
 
 struct accounts;
 struct history;
+struct lane;
 struct passed;
+struct queue_user;
 
 /* What one can make cocod hold, and the key of [limits] that limits all of it; one account's has
  * _per_account behind it. */
@@ -60,11 +62,13 @@ struct charge_limit {
 
 /* All accounts of one uid, or of one guest over vsock. It lives as long as one of them does. */
 struct account_user {
+    struct accounts *accounts;
     uint64_t who; /* CID and uid */
     unsigned refs;
     unsigned n_lingering;
-    struct account *lingering; /* the oldest first */
-    struct turn turn;          /* beside the other users' */
+    struct account *lingering;     /* the oldest first */
+    struct turn turn;              /* beside the other users' */
+    struct queue_user *queue_user; /* quotes/queue.h; NULL: none yet */
     size_t held[CHARGES];
     /* Log lines about what it was refused: by each limit of all, and for all else. */
     struct log_limit refusals_of_all[CHARGES];
@@ -83,11 +87,11 @@ struct account_guests {
 };
 
 struct account {
-    struct accounts *accounts;
     struct account_key key;
     uint64_t serial;         /* in the order in which they came; never used twice */
     struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
     struct account_user *user;
+    struct lane *lane; /* quotes/queue.h; NULL: none yet */
     uint32_t held[CHARGES];
     unsigned refs;    /* peers and jobs */
     struct turn turn; /* beside the user's other accounts' */

@@ -120,7 +120,7 @@ void passed_refused(struct passed_list *list, const struct account *account)
                    "the kernel passes no more descriptors (ETOOMANYREFS): as many as cocod's "
                    "LimitNOFILE are on their way to processes that do not receive them, %zu of "
                    "them of this run; new sessions with a lease are told to ask again",
-                   account->accounts->held[CHARGE_DESCRIPTORS]);
+                   account->user->accounts->held[CHARGE_DESCRIPTORS]);
 }
 
 bool passed_take(struct passed *passed)
