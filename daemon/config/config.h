@@ -275,6 +275,9 @@ int config_value_text(const struct config *c, const struct config_key *key, size
  * moved behind it. Its length; 0: there is none. */
 #define CONFIG_NAME_SIZE 33u
 size_t config_next_name(const char **text, char ret[CONFIG_NAME_SIZE]);
+/* The number of a user or group. A number is taken as it is: who has it may come later. False: this
+ * host has none of that name. May ask the name service: on a worker, or before the loop runs. */
+bool config_find_id(const char *name, bool group, uint32_t *ret);
 
 /* A hash of all values, wherever they came from: 16 hexadecimal digits and a NUL. 0 or -ENOMEM. */
 #define CONFIG_HASH_SIZE 17u

@@ -16,7 +16,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <grp.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <string.h>
 
 #define PATH_LENGTH_MAX 4095u
@@ -218,6 +220,21 @@ size_t config_next_name(const char **text, char ret[CONFIG_NAME_SIZE])
     (void)snprintf(ret, CONFIG_NAME_SIZE, "%.*s", (int)n, start);
     *text = start + n;
     return n;
+}
+
+bool config_find_id(const char *name, bool group, uint32_t *ret)
+{
+    uint64_t number = 0;
+
+    if (config_parse_number(name, &number) == 0) {
+        *ret = (uint32_t)number;
+        return number < UINT32_MAX;
+    }
+    const struct group *g = group ? getgrnam(name) : NULL;
+    const struct passwd *user = group ? NULL : getpwnam(name);
+    if (g || user)
+        *ret = g ? g->gr_gid : user->pw_uid;
+    return g || user;
 }
 
 /* Paths that would surprise whoever wrote them are refused, with the likely reason. */

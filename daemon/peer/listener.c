@@ -10,10 +10,8 @@
 #include "peer/listener.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/vm_sockets.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -131,23 +129,4 @@ int listen_inherited(int fd)
 int listen_inherited_vsock(int fd)
 {
     return take_over(fd, AF_VSOCK);
-}
-
-int listen_group(const char *name, gid_t *ret)
-{
-    char *end;
-
-    *ret = (gid_t)-1;
-    if (!name[0])
-        return 0;
-    unsigned long number = strtoul(name, &end, 10);
-    if (*end == 0 && number < (gid_t)-1) {
-        *ret = (gid_t)number;
-        return 0;
-    }
-    struct group *group = getgrnam(name);
-    if (!group)
-        return -ENOENT;
-    *ret = group->gr_gid;
-    return 0;
 }

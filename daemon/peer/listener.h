@@ -23,6 +23,3 @@ int listen_vsock(uint32_t port);
 int listen_inherited(int fd);
 /* The same of a vsock stream socket. */
 int listen_inherited_vsock(int fd);
-
-/* A group by name or number; "" gives (gid_t)-1. -ENOENT. */
-int listen_group(const char *name, gid_t *ret);

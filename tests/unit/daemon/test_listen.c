@@ -2,6 +2,7 @@
 /*
  * Listening sockets: what a name in the way is, who owns what, and what is taken from systemd.
  */
+#include "config/config.h"
 #include "peer/listener.h"
 #include "rig.h"
 #include "support.h"
@@ -294,18 +295,17 @@ TEST(what_is_no_listening_unix_stream_socket_is_refused)
 
 TEST(groups_by_name_and_number)
 {
-    gid_t gid = 7;
+    uint32_t id = 7;
 
-    ck_assert_int_eq(listen_group("", &gid), 0);
-    ck_assert_uint_eq(gid, (gid_t)-1);
-    ck_assert_int_eq(listen_group("0", &gid), 0);
-    ck_assert_uint_eq(gid, 0);
-    ck_assert_int_eq(listen_group("root", &gid), 0);
-    ck_assert_uint_eq(gid, 0);
-    ck_assert_int_eq(listen_group("4711", &gid), 0);
-    ck_assert_uint_eq(gid, 4711);
-    ck_assert_int_eq(listen_group("no-such-group-here", &gid), -ENOENT);
-    ck_assert_int_eq(listen_group("4294967295", &gid), -ENOENT); /* (gid_t)-1 is no group */
-    ck_assert_int_eq(listen_group("99999999999999999999", &gid), -ENOENT);
-    ck_assert_int_eq(listen_group("12x", &gid), -ENOENT);
+    ck_assert(config_find_id("0", true, &id));
+    ck_assert_uint_eq(id, 0);
+    ck_assert(config_find_id("4711", true, &id));
+    ck_assert_uint_eq(id, 4711);
+    ck_assert(config_find_id("root", true, &id));
+    ck_assert_uint_eq(id, 0);
+    ck_assert(!config_find_id("", true, &id));
+    ck_assert(!config_find_id("no-such-group-here", true, &id));
+    ck_assert(!config_find_id("4294967295", true, &id)); /* (gid_t)-1 is no group */
+    ck_assert(!config_find_id("99999999999999999999", true, &id));
+    ck_assert(!config_find_id("12x", true, &id));
 }
