@@ -17,9 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WRAPPED(result, name, ...)     \
-    result __real_##name(__VA_ARGS__); \
-    result __wrap_##name(__VA_ARGS__); \
+/* With the types of cocod's own header: what differs does not compile. */
+#define WRAPPED(result, name, ...)                 \
+    __typeof__(name) __real_##name, __wrap_##name; \
     result __wrap_##name(__VA_ARGS__)
 
 static bool broken(const char *name)
@@ -57,27 +57,26 @@ WRAPPED(void, request_complete, struct request *request, uint32_t status, struct
         __real_request_complete(request, status, blob);
 }
 
-WRAPPED(void, peer_send, struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+WRAPPED(bool, peer_send, struct peer *peer, const void *head, size_t head_size, struct blob *blob,
         int pass_fd)
 {
     uint8_t changed[COCO_HEADER_SIZE];
     struct coco_header header;
 
-    if (head_size < COCO_HEADER_SIZE || coco_header_decode(head, &header) < 0) {
-        __real_peer_send(peer, head, head_size, blob, pass_fd);
-        return;
-    }
+    if (head_size < COCO_HEADER_SIZE || coco_header_decode(head, &header) < 0)
+        return __real_peer_send(peer, head, head_size, blob, pass_fd);
     /* A guest that could come again is told that its request failed. */
     if (header.type == COCO_CERTS_REPLY && header.status == COCO_EAGAIN && broken("eio")) {
         header.status = COCO_EIO;
         coco_header_encode(&header, changed);
         head = changed;
     }
-    __real_peer_send(peer, head, head_size, blob, pass_fd);
+    bool sent = __real_peer_send(peer, head, head_size, blob, pass_fd);
     if (header.type == COCO_PING_REPLY && broken("twice"))
-        __real_peer_send(peer, head, head_size, NULL, -1);
+        (void)__real_peer_send(peer, head, head_size, NULL, -1);
     if (header.type == COCO_CERTS_REPLY && ++count % 500 == 0 && broken("closes"))
         peer_close(peer, CLOSE_MEMORY);
+    return sent;
 }
 
 /* Each session leaves something behind: memory, or the descriptor that the client is given. */
