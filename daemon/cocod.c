@@ -260,16 +260,6 @@ static void on_clock_set(void *data)
     certs_clock_set(cocod->certs);
 }
 
-/* Before the certificates are judged, so that no setting of the clock falls between. */
-static void watch_clock(struct cocod *cocod)
-{
-    int r = clock_watch_init(&cocod->clock, cocod->base, on_clock_set, cocod);
-
-    if (r < 0)
-        log_event(LOG_LEVEL_NOTICE, "clock-unwatched", NULL, 0,
-                  "cannot watch the host's clock: %s; it is looked at once a minute", strerror(-r));
-}
-
 static int make_dialects(struct cocod *cocod, const struct config *config, uint64_t instance)
 {
     cocod->vmm = (struct vmm){.certs = cocod->certs,
@@ -317,7 +307,11 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     certs_set_namer(cocod->certs, vmm_name_holder, &cocod->vmm);
     cocod->config = cocod->started = config;
     event_set_listener(admin_note_event, &cocod->admin);
-    watch_clock(cocod);
+    /* Before the certificates are judged, so that no setting of the clock falls between. */
+    r = clock_watch_init(&cocod->clock, cocod->base, on_clock_set, cocod);
+    if (r < 0)
+        log_event(LOG_LEVEL_NOTICE, "clock-unwatched", NULL, 0,
+                  "cannot watch the host's clock: %s; it is looked at once a minute", strerror(-r));
     certs_start(cocod->certs);
     cocod->admin.ready_us = sys.now_us();
     *ret = cocod;

@@ -257,15 +257,6 @@ static void on_watchdog(struct timer *timer)
     timer_arm(timer, sys.now_us() + program->watchdog_us / 2);
 }
 
-static int start_watchdog(struct program *program)
-{
-    int r = timer_init(&program->watchdog, &program->cocod->timers, on_watchdog);
-
-    if (r == 0 && sd_watchdog_enabled(0, &program->watchdog_us) > 0)
-        on_watchdog(&program->watchdog);
-    return r;
-}
-
 /* Each VM is a descriptor or two: take what the hard limit allows. */
 static void raise_descriptor_limit(void)
 {
@@ -282,15 +273,15 @@ static int run_loop(struct program *program)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     struct event *signals[3] = {NULL};
-    int r = 0;
+    int r = timer_init(&program->watchdog, &program->cocod->timers, on_watchdog);
 
     for (int i = 0; i < 3 && r == 0; i++) {
         signals[i] = evsignal_new(program->cocod->base, numbers[i], on_signal, program);
         if (!signals[i] || event_add(signals[i], NULL) < 0)
             r = -ENOMEM;
     }
-    if (r == 0)
-        r = start_watchdog(program);
+    if (r == 0 && sd_watchdog_enabled(0, &program->watchdog_us) > 0)
+        on_watchdog(&program->watchdog);
     if (r == 0) {
         sd_notify(0, "READY=1");
         event_emit(EVENT_READY, NULL, 0, "cocod " COCO_VERSION_STRING " is ready");

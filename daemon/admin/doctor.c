@@ -280,8 +280,8 @@ static void check_backend(struct examination *e, const struct backend_status *st
         say(e, GOOD, NULL, "%s: nothing is known against it, and it was not needed yet",
             status->name);
     else
-        say(e, GOOD, NULL, "%s: a quote takes about %.1f ms", status->name,
-            (double)(status->service_us / 100) / 10);
+        say(e, GOOD, NULL, "%s: a quote takes about %" PRIu64 ".%" PRIu64 " ms", status->name,
+            status->service_us / 1000, status->service_us / 100 % 10);
 }
 
 static void check_quotes(struct examination *e)

@@ -11,6 +11,7 @@
 #include "observe/metrics.h"
 #include "peer/server.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #define TIMEOUT_MAX_MS 600000
@@ -179,20 +180,6 @@ void admin_end_update(const struct call *call)
 
 /* --- the updater is gone ---------------------------------------------------------------------- */
 
-static void add_name(const struct admin *admin, const struct certs_holder *holder,
-                     struct json_object *names)
-{
-    char text[COCO_NAME_SIZE + 128] = "a process that reads the table file";
-    struct lease_holder session;
-
-    if (server_find_lease(admin->server, holder->lock.start, &session))
-        snprintf(text, sizeof(text),
-                 "whoever locks byte %llu, which is of the range of VM %s, pid %d",
-                 (unsigned long long)holder->lock.start, session.vm_name,
-                 (int)session.peer->account->key.pid);
-    json_append(names, json_object_new_string(text));
-}
-
 /* An updater that was killed does not say that it went on by force; its lock does: a write lock
  * beside read locks. */
 void admin_update_gone(const struct peer *peer)
@@ -204,9 +191,17 @@ void admin_update_gone(const struct peer *peer)
     bool updates = false;
 
     for (size_t i = 0; i < n; i++) {
+        uint64_t byte = holders[i].lock.start;
+        char text[COCO_NAME_SIZE + 128] = "a process that reads the table file";
+        struct lease_holder session;
         updates = updates || holders[i].lock.write;
-        if (!holders[i].lock.write)
-            add_name(admin, &holders[i], names);
+        if (holders[i].lock.write)
+            continue;
+        if (server_find_lease(admin->server, byte, &session))
+            snprintf(text, sizeof(text),
+                     "whoever locks byte %" PRIu64 ", which is of the range of VM %s, pid %d", byte,
+                     session.vm_name, (int)session.peer->account->key.pid);
+        json_append(names, json_object_new_string(text));
     }
     if (updates && json_length(names) > 0) {
         metrics.updates_forced++;
