@@ -7,7 +7,6 @@
 #include "certs/certs.h"
 #include "certs/table_file.h"
 #include "peer/peer.h"
-#include "peer/request.h"
 #include "quotes/check.h"
 #include "rpc/vmm.h"
 #include "status.h"
@@ -50,13 +49,6 @@ WRAPPED(bool, table_file_emptied, const struct table_file *file)
     return !broken("unnoticed") && __real_table_file_emptied(file);
 }
 
-/* What is called off is not answered any more. */
-WRAPPED(void, request_complete, struct request *request, uint32_t status, struct blob *blob)
-{
-    if (status != COCO_ECANCELED || !broken("unanswered"))
-        __real_request_complete(request, status, blob);
-}
-
 WRAPPED(bool, peer_send, struct peer *peer, const void *head, size_t head_size, struct blob *blob,
         int pass_fd)
 {
@@ -65,6 +57,8 @@ WRAPPED(bool, peer_send, struct peer *peer, const void *head, size_t head_size, 
 
     if (head_size < COCO_HEADER_SIZE || coco_header_decode(head, &header) < 0)
         return __real_peer_send(peer, head, head_size, blob, pass_fd);
+    if (header.status == COCO_ECANCELED && broken("unanswered"))
+        return true;
     /* A guest that could come again is told that its request failed. */
     if (header.type == COCO_CERTS_REPLY && header.status == COCO_EAGAIN && broken("eio")) {
         header.status = COCO_EIO;

@@ -380,10 +380,13 @@ static inline void rig_close(struct rig *rig)
 
     if (rig->client >= 0)
         close(rig->client);
-    rig_pass(rig, 125000000); /* longer than any deadline, QGS's, and an account's memory */
+    rig_settle(rig);
+    if (rig->qgs == RIG_QGS_SILENT)
+        rig_pass(rig, 35000000); /* until what QGS was asked is given up */
     rig_close_qgs(rig);
     rig->qgs = RIG_QGS_QUOTE;
-    rig_pass(rig, 65000000); /* until QGS is found well, and no probe is due */
+    rig_pass(rig, 125000000); /* longer than any deadline, an account's memory, and until QGS is
+                               * found well, so that no probe is due */
     for (int i = 0; i < CLOSE_REASONS; i++)
         closed += rig->server->closed[i];
     REQUIRE(closed == rig->n_adopted);
