@@ -131,11 +131,11 @@ static struct certs_options certs_options(const struct config *config, struct pl
 
 static gid_t find_table_group(const struct config *config)
 {
-    const char *name = config->certs_table_group;
-    uint32_t group = UINT32_MAX;
+    gid_t group = (gid_t)-1;
 
-    if (name[0] && !config_find_id(name, true, &group))
-        log_warn("[certs] table_group: there is no group %s; the table file keeps its group", name);
+    if (config_find_group(config->certs_table_group, &group) < 0)
+        log_warn("[certs] table_group: there is no group %s; the table file keeps its group",
+                 config->certs_table_group);
     return group;
 }
 
@@ -146,7 +146,7 @@ void cocod_find_names(void *data, const struct config *config)
     char name[CONFIG_NAME_SIZE];
 
     *ret = (struct cocod_names){.n_vmm_users = 0};
-    while (ret->n_vmm_users < COCOD_VMM_USERS_MAX && config_next_name(&users, name) > 0)
+    while (ret->n_vmm_users < QUEUE_VMM_USERS_MAX && config_next_name(&users, name) > 0)
         if (config_find_id(name, false, &ret->vmm_users[ret->n_vmm_users]))
             ret->n_vmm_users++;
     admin_roles_grant(&ret->roles, ADMIN_ROLE_READ, config->admin_read);
@@ -387,15 +387,18 @@ void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const
     event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_state.problem);
 }
 
-static void refuse(void *data, const char *why)
+static void bring_in(void *data, struct config *config, const char *why)
 {
-    cocod_refuse_config(data, CONFIG_SOURCE_BEFORE, why);
+    if (config)
+        cocod_reload(data, config);
+    else
+        cocod_refuse_config(data, CONFIG_SOURCE_BEFORE, why);
 }
 
 int cocod_start_reloads(struct cocod *cocod, const struct reload_options *options,
                         void (*ended)(void))
 {
-    const struct reload_calls calls = {cocod_find_names, cocod_reload, refuse, ended};
+    const struct reload_calls calls = {cocod_find_names, bring_in, ended};
     int r = reload_init(&cocod->reload, options, &calls, cocod, cocod->base, &cocod->timers,
                         cocod_worker_hangs);
 

@@ -129,10 +129,10 @@ static int serve(struct program *program, enum socket_kind kind, int fd)
 static int make_socket(struct program *program, enum socket_kind kind, const char *path,
                        mode_t mode, const char *group_name)
 {
-    uint32_t group = UINT32_MAX; /* it is left as it is */
+    gid_t group;
 
     invariant(program->n_own < SOCKETS_MAX);
-    if (group_name[0] && !config_find_id(group_name, true, &group)) {
+    if (config_find_group(group_name, &group) < 0) {
         log_error("there is no group %s for the socket %s; name one that exists, or none",
                   group_name, path);
         return -ENOENT;
@@ -158,10 +158,10 @@ static int take_socket(struct program *program, const char *name, int fd, bool i
            strcmp(name, sockets[kind].unit) != 0)
         kind++;
     bool known = kind < SOCKET_DOOR_VSOCK;
-    int r = known ? listen_inherited(fd) : -EINVAL;
+    int r = known ? listen_inherited(fd, AF_UNIX) : -EINVAL;
     if (kind == SOCKET_DOOR && r == -EAFNOSUPPORT) {
         kind = SOCKET_DOOR_VSOCK;
-        r = listen_inherited_vsock(fd);
+        r = listen_inherited(fd, AF_VSOCK);
     }
     if (r < 0) {
         log_error("socket '%s' from systemd is not used: %s", name,

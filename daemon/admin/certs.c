@@ -274,9 +274,9 @@ static struct json_object *certificates(const struct chain *chain, const struct 
 
     for (size_t i = 0; chain && i < CHAIN_ROLES; i++) {
         const struct chain_cert *cert = &chain->certs[order[i]];
-        add_certificate(array, chain_cert_name(chain, cert->role), cert->subject_cn,
-                        cert->issuer_cn, cert->serial, cert->not_before_s, cert->not_after_s,
-                        cert->sha256, cert->source);
+        add_certificate(array, chain_cert_name(cert), cert->subject_cn, cert->issuer_cn,
+                        cert->serial, cert->not_before_s, cert->not_after_s, cert->sha256,
+                        cert->source);
     }
     if (chain && crl)
         add_certificate(array, "CRL", NULL, crl->issuer_cn, crl->number, crl->this_update_s,
@@ -311,7 +311,7 @@ static struct json_object *chain_parameters(const struct chain *chain, const str
 
 static struct json_object *loaded_parameters(const struct certs_job *job)
 {
-    bool with_crl = job->judge_by.serve_crl && !job->chain.crl_left_out;
+    bool with_crl = job->judge_by.config.serve_crl && !job->chain.crl_left_out;
 
     return chain_parameters(job->chain.chain, with_crl ? job->chain.crl : NULL, job->table);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A socket in the file system outlives its process. So a name that is taken is asked: where nobody
- * answers, it is a dead process's and is replaced; where somebody does, this process must not steal
- * it. What is no socket, a file or a link, is never removed.
+ * A socket in the file system outlives its process. A name that nobody serves any more is replaced;
+ * what is no socket, a file or a link, is never removed.
  *
  * The name appears with no permission for anybody else and gets its mode and group before listen():
  * there is no moment at which the wrong user could connect.
@@ -29,7 +28,6 @@ static int probe(const struct sockaddr_un *address)
     if (!S_ISSOCK(st.st_mode))
         return -EEXIST;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
     if (fd < 0)
         return -errno;
     int r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
@@ -100,7 +98,7 @@ int listen_vsock(uint32_t port)
     return fd;
 }
 
-static int take_over(int fd, int family)
+int listen_inherited(int fd, int family)
 {
     int value = 0;
     socklen_t size = sizeof(value);
@@ -119,14 +117,4 @@ static int take_over(int fd, int family)
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
     return 0;
-}
-
-int listen_inherited(int fd)
-{
-    return take_over(fd, AF_UNIX);
-}
-
-int listen_inherited_vsock(int fd)
-{
-    return take_over(fd, AF_VSOCK);
 }
