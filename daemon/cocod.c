@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Assembly: the configuration's values become each module's own options here, so that no module
- * knows the configuration, and modules are tied together here, so that none looks for another.
+ * The configuration's values become each module's own options here, so that no module knows the
+ * configuration; and modules are tied together here, so that none looks for another.
  */
 #include "cocod.h"
 #include "base/build_time.h"
@@ -18,17 +18,14 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 
-/* Callbacks between two looks at the sockets. Peers do their work in turns (peer/turn.h); this is
- * for what else activates itself. */
+/* Callbacks between two looks at the sockets; peers have turns of their own (peer/turn.h). */
 #define CALLBACKS_PER_TURN 64
 
-/* Platform info and collateral change when the platform is updated, which restarts QGS, or once in
- * weeks. */
+/* Platform info and collateral change once in weeks, or with a restart of QGS. */
 #define QUERY_KEEP_US (60u * 1000000u)
 
 struct event_base *cocod_base_new(void)
@@ -46,8 +43,8 @@ struct event_base *cocod_base_new(void)
 /* What cocod opens for itself: files, QGS, the worker's, systemd's sockets. */
 #define OWN_DESCRIPTORS 256u
 
-/* A connection is a descriptor; and descriptors on their way are the kernel's to count, who refuses
- * everybody at this limit, those of a cocod before this one included. */
+/* Each connection is a descriptor. Those on their way to peers the kernel counts against the same
+ * limit, and it refuses everybody there, those of a cocod before this one included. */
 static void fit_to_descriptors(struct server_limits *limits)
 {
     struct rlimit files;
@@ -57,35 +54,27 @@ static void fit_to_descriptors(struct server_limits *limits)
     rlim_t others = OWN_DESCRIPTORS + SERVER_PRIVILEGED_PLACES;
     rlim_t peers = files.rlim_cur > 2 * others ? files.rlim_cur - others : files.rlim_cur / 2;
     if (limits->peers > peers) {
-        log_event(LOG_LEVEL_NOTICE, "limit-lowered", NULL, 0,
-                  "[limits] peers is %zu, but LimitNOFILE is %llu: there is room for %llu "
-                  "connections",
-                  limits->peers, (unsigned long long)files.rlim_cur, (unsigned long long)peers);
+        log_event(
+            LOG_LEVEL_NOTICE, "limit-lowered", NULL, 0,
+            "[limits] peers is %zu, but LimitNOFILE is %llu: there is room for %llu connections",
+            limits->peers, (unsigned long long)files.rlim_cur, (unsigned long long)peers);
         limits->peers = (unsigned)peers;
     }
     if (limits->descriptors > files.rlim_cur / 4)
         limits->descriptors = (unsigned)(files.rlim_cur / 4);
 }
 
+#define LIMIT(name, key) \
+    .key = config->limits_##key, .key##_per_account = config->limits_##key##_per_account,
+
 static struct server_limits server_limits(const struct config *config)
 {
-    struct server_limits limits = {
-        .peers = config->limits_peers,
-        .peers_per_account = config->limits_peers_per_account,
-        .in_flight = config->limits_in_flight,
-        .in_flight_per_account = config->limits_in_flight_per_account,
-        .store_jobs = config->limits_store_jobs,
-        .store_jobs_per_account = config->limits_store_jobs_per_account,
-        .descriptors = config->limits_descriptors,
-        .descriptors_per_account = config->limits_descriptors_per_account,
-        .memory = config->limits_memory,
-        .memory_per_account = config->limits_memory_per_account,
-        .hello_timeout_us = config->limits_hello_timeout_ms * 1000u,
-        .frame_timeout_us = config->limits_frame_timeout_ms * 1000u,
-        .send_timeout_us = config->limits_send_timeout_ms * 1000u,
-        .account_linger_us = config->limits_account_linger_ms * 1000u,
-        .unsent = config->limits_unsent,
-    };
+    struct server_limits limits = {.hello_timeout_us = config->limits_hello_timeout_ms * 1000u,
+                                   .frame_timeout_us = config->limits_frame_timeout_ms * 1000u,
+                                   .send_timeout_us = config->limits_send_timeout_ms * 1000u,
+                                   .account_linger_us = config->limits_account_linger_ms * 1000u,
+                                   .unsent = config->limits_unsent,
+                                   CHARGE_TABLE(LIMIT)};
 
     fit_to_descriptors(&limits);
     return limits;
@@ -150,41 +139,35 @@ static gid_t find_table_group(const struct config *config)
     return group;
 }
 
-/* Users that do not exist on this host are passed over: the default names those of several
- * distributions. */
-static size_t find_users(const char *text, uid_t *out, size_t room)
+void cocod_find_names(void *data, const struct config *config)
 {
+    struct cocod_names *ret = &((struct cocod *)data)->names;
+    const char *users = config->quotes_vmm_users;
     char name[CONFIG_NAME_SIZE];
-    size_t n = 0;
 
-    while (n < room && config_next_name(&text, name) > 0)
-        n += config_find_id(name, false, &out[n]);
-    return n;
-}
-
-void cocod_find_names(const struct config *config, struct cocod_names *ret)
-{
     *ret = (struct cocod_names){.n_vmm_users = 0};
-    ret->n_vmm_users = find_users(config->quotes_vmm_users, ret->vmm_users, QUEUE_VMM_USERS_MAX);
+    while (ret->n_vmm_users < QUEUE_VMM_USERS_MAX && config_next_name(&users, name) > 0)
+        if (config_find_id(name, false, &ret->vmm_users[ret->n_vmm_users]))
+            ret->n_vmm_users++;
     admin_roles_grant(&ret->roles, ADMIN_ROLE_READ, config->admin_read);
     admin_roles_grant(&ret->roles, ADMIN_ROLE_IMPORT, config->admin_import);
     admin_roles_grant(&ret->roles, ADMIN_ROLE_OPERATE, config->admin_operate);
 }
 
-static void backend_options(const struct config *config, const struct endpoint *endpoint,
-                            struct backend_options *ret)
+static struct backend_options backend_options(const struct config *config,
+                                              const struct endpoint *endpoint)
 {
-    *ret =
-        (struct backend_options){.kind =
-                                     endpoint->kind == ENDPOINT_UNIX ? BACKEND_UNIX : BACKEND_VSOCK,
-                                 .path = endpoint->path,
-                                 .cid = endpoint->cid,
-                                 .port = endpoint->port,
-                                 .slots = endpoint->slots ? endpoint->slots : config->quotes_slots,
-                                 .restart_file = config->quotes_qgs_restart_file,
-                                 .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u,
-                                 .slow_start_us = config->quotes_qgs_timer_ms * 1000u,
-                                 .wait_us = config->quotes_qgs_wait_ms * 1000u};
+    return (struct backend_options){
+        .kind = endpoint->kind == ENDPOINT_UNIX ? BACKEND_UNIX : BACKEND_VSOCK,
+        .path = endpoint->path,
+        .cid = endpoint->cid,
+        .port = endpoint->port,
+        .slots = endpoint->slots ? endpoint->slots : config->quotes_slots,
+        .restart_file = config->quotes_qgs_restart_file,
+        .qgs_timer_us = config->quotes_qgs_timer_ms * 1000u,
+        .slow_start_us = config->quotes_qgs_timer_ms * 1000u,
+        .wait_us = config->quotes_qgs_wait_ms * 1000u,
+    };
 }
 
 /* `backends` has room for CONFIG_ENDPOINTS_MAX; the options point to it, and to the names. */
@@ -193,7 +176,7 @@ static struct quotes_options quotes_options(const struct config *config,
                                             struct backend_options *backends)
 {
     for (size_t i = 0; i < config->quotes_qgs.n; i++)
-        backend_options(config, &config->quotes_qgs.items[i], &backends[i]);
+        backends[i] = backend_options(config, &config->quotes_qgs.items[i]);
     return (struct quotes_options){
         .n_backends = config->quotes_qgs.n,
         .backends = backends,
@@ -241,15 +224,13 @@ void cocod_worker_hangs(const char *what, bool hangs)
         return;
     }
     metrics.worker_stalls++;
-    event_emit(
-        EVENT_WORKER_STALLED, NULL, 0,
-        "%s has not come to an end in %u s: a disk, a file system or a name service does not "
-        "answer; what is served stays, and nothing new is read",
-        what, WORKER_STALLED_US / 1000000u);
+    event_emit(EVENT_WORKER_STALLED, NULL, 0,
+               "%s has not come to an end in %u s: a disk, a file system or a name service does "
+               "not answer; what is served stays, and nothing new is read",
+               what, WORKER_STALLED_US / 1000000u);
 }
 
-static int make_services(struct cocod *cocod, const struct config *config,
-                         const struct cocod_names *names)
+static int make_services(struct cocod *cocod, const struct config *config)
 {
     struct backend_options backends[CONFIG_ENDPOINTS_MAX];
     struct server_limits limits = server_limits(config);
@@ -266,11 +247,9 @@ static int make_services(struct cocod *cocod, const struct config *config,
     cocod->table_group = find_table_group(config);
     struct certs_options certs = certs_options(config, cocod->platform, cocod->table_group);
     cocod->certs = certs_new(&cocod->timers, cocod->worker, &certs);
-    struct quotes_options quotes = quotes_options(config, names, backends);
+    struct quotes_options quotes = quotes_options(config, &cocod->names, backends);
     cocod->quotes = quotes_new(cocod->base, &cocod->timers, &quotes);
-    if (!cocod->certs || !cocod->quotes)
-        return -ENOMEM;
-    return health_init(&cocod->health, &cocod->timers, admin_gather, &cocod->admin);
+    return cocod->certs && cocod->quotes ? 0 : -ENOMEM;
 }
 
 static void on_clock_set(void *data)
@@ -281,30 +260,30 @@ static void on_clock_set(void *data)
     certs_clock_set(cocod->certs);
 }
 
-/* Before the certificates are judged, so that no setting of the clock falls between. */
-static void watch_clock(struct cocod *cocod)
+static int make_dialects(struct cocod *cocod, const struct config *config, uint64_t instance)
 {
-    int r = clock_watch_init(&cocod->clock, cocod->base, on_clock_set, cocod);
-
-    if (r < 0)
-        log_event(LOG_LEVEL_NOTICE, "clock-unwatched", NULL, 0,
-                  "cannot watch the host's clock: %s; it is looked at once a minute", strerror(-r));
-}
-
-/* Degraded and healthy are themselves events. */
-static void on_event(void *data, enum event_id id)
-{
-    struct cocod *cocod = data;
-
-    if (id != EVENT_DEGRADED && id != EVENT_HEALTHY)
-        health_look_soon(&cocod->health);
-    admin_note_event(&cocod->admin);
+    cocod->vmm = (struct vmm){.certs = cocod->certs,
+                              .quotes = cocod->quotes,
+                              .server = cocod->server,
+                              .options = vmm_options(config, instance)};
+    config_state_take(&cocod->config_state, config, config);
+    cocod->admin = (struct admin){.certs = cocod->certs,
+                                  .quotes = cocod->quotes,
+                                  .server = cocod->server,
+                                  .worker = cocod->worker,
+                                  .config = config,
+                                  .started = config,
+                                  .config_state = &cocod->config_state,
+                                  .instance = instance,
+                                  .started_s = sys.wall_s(),
+                                  .roles = cocod->names.roles};
+    cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
+    return admin_init(&cocod->admin, &cocod->timers);
 }
 
 int cocod_new(struct event_base *base, struct config *config, struct cocod **ret)
 {
     struct cocod *cocod = sys.alloc(sizeof(*cocod));
-    struct cocod_names names;
     uint64_t instance = 0;
 
     if (!cocod)
@@ -315,41 +294,24 @@ int cocod_new(struct event_base *base, struct config *config, struct cocod **ret
     if (r == 0 && getrandom(&instance, sizeof(instance), 0) != sizeof(instance))
         r = -EIO;
     if (r == 0)
-        cocod_find_names(config, &names);
+        cocod_find_names(cocod, config);
     if (r == 0)
-        r = make_services(cocod, config, &names);
+        r = make_services(cocod, config);
+    if (r == 0)
+        r = make_dialects(cocod, config, instance);
     if (r < 0) {
         cocod_free(cocod);
         return r;
     }
-    cocod->vmm = (struct vmm){.certs = cocod->certs,
-                              .quotes = cocod->quotes,
-                              .server = cocod->server,
-                              .options = vmm_options(config, instance)};
-    cocod->exposition = (struct exposition){.admin = &cocod->admin, .started_s = sys.wall_s()};
-    config_state_take(&cocod->config_state, config, config);
-    cocod->admin = (struct admin){.certs = cocod->certs,
-                                  .quotes = cocod->quotes,
-                                  .server = cocod->server,
-                                  .worker = cocod->worker,
-                                  .health = &cocod->health,
-                                  .exposition = &cocod->exposition,
-                                  .config = config,
-                                  .started = config,
-                                  .config_state = &cocod->config_state,
-                                  .instance = instance};
-    r = admin_init(&cocod->admin, &cocod->timers);
-    if (r < 0) {
-        cocod_free(cocod);
-        return r;
-    }
-    cocod->door = (struct qgs_door){.quotes = cocod->quotes, .options = door_options(config)};
-    cocod->admin.roles = names.roles;
     certs_set_listener(cocod->certs, vmm_certs_changed, &cocod->vmm);
     certs_set_namer(cocod->certs, vmm_name_holder, &cocod->vmm);
     cocod->config = cocod->started = config;
-    event_set_listener(on_event, cocod);
-    watch_clock(cocod);
+    event_set_listener(admin_note_event, &cocod->admin);
+    /* Before the certificates are judged, so that no setting of the clock falls between. */
+    r = clock_watch_init(&cocod->clock, cocod->base, on_clock_set, cocod);
+    if (r < 0)
+        log_event(LOG_LEVEL_NOTICE, "clock-unwatched", NULL, 0,
+                  "cannot watch the host's clock: %s; it is looked at once a minute", strerror(-r));
     certs_start(cocod->certs);
     cocod->admin.ready_us = sys.now_us();
     *ret = cocod;
@@ -368,7 +330,6 @@ void cocod_free(struct cocod *cocod)
     }
     clock_watch_done(&cocod->clock);
     event_set_listener(NULL, NULL);
-    health_done(&cocod->health);
     admin_done(&cocod->admin);
     quotes_free(cocod->quotes); /* gives back the accounts of what QGS still works on */
     if (cocod->certs)
@@ -377,7 +338,6 @@ void cocod_free(struct cocod *cocod)
     server_free(cocod->server);
     platform_free(cocod->platform);
     worker_free(cocod->worker);
-    exposition_done(&cocod->exposition);
     timers_done(&cocod->timers);
     if (cocod->started != cocod->config)
         config_free(cocod->started);
@@ -387,14 +347,15 @@ void cocod_free(struct cocod *cocod)
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
-void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod_names *names)
+void cocod_reload(void *data, struct config *config)
 {
+    struct cocod *cocod = data;
     struct backend_options backends[CONFIG_ENDPOINTS_MAX];
     struct config *old = cocod->config;
     struct platform_options platform = platform_options(config);
     struct certs_options options = certs_options(config, cocod->platform, cocod->table_group);
     struct server_limits limits = server_limits(config);
-    struct quotes_options quotes = quotes_options(config, names, backends);
+    struct quotes_options quotes = quotes_options(config, &cocod->names, backends);
 
     config_state_take(&cocod->config_state, cocod->started, config);
     if (cocod->config_state.restart_problem[0])
@@ -404,7 +365,7 @@ void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod
     options.table_file =
         certs_options(cocod->started, cocod->platform, cocod->table_group).table_file;
     platform_set_options(cocod->platform, &platform);
-    cocod->admin.roles = names->roles;
+    cocod->admin.roles = cocod->names.roles;
     cocod->config = config;
     cocod->admin.config = config;
     log_set_level(config->cocod_log_level);
@@ -415,7 +376,7 @@ void cocod_reload(struct cocod *cocod, struct config *config, const struct cocod
     if (r < 0)
         log_error("not all of [quotes] could be brought in: %s; reload again", strerror(-r));
     certs_reload(cocod->certs, &options);
-    health_look_soon(&cocod->health);
+    health_look_soon(&cocod->admin.health);
     if (old != cocod->started)
         config_free(old);
 }
@@ -426,27 +387,18 @@ void cocod_refuse_config(struct cocod *cocod, enum config_source in_force, const
     event_emit(EVENT_CONFIG_REFUSED, NULL, 0, "%s", cocod->config_state.problem);
 }
 
-static void look_up(void *data, const struct config *config)
-{
-    struct cocod *cocod = data;
-
-    cocod_find_names(config, &cocod->reload_names);
-}
-
 static void bring_in(void *data, struct config *config, const char *why)
 {
-    struct cocod *cocod = data;
-
     if (config)
-        cocod_reload(cocod, config, &cocod->reload_names);
+        cocod_reload(data, config);
     else
-        cocod_refuse_config(cocod, CONFIG_SOURCE_BEFORE, why);
+        cocod_refuse_config(data, CONFIG_SOURCE_BEFORE, why);
 }
 
 int cocod_start_reloads(struct cocod *cocod, const struct reload_options *options,
                         void (*ended)(void))
 {
-    const struct reload_calls calls = {look_up, bring_in, ended};
+    const struct reload_calls calls = {cocod_find_names, bring_in, ended};
     int r = reload_init(&cocod->reload, options, &calls, cocod, cocod->base, &cocod->timers,
                         cocod_worker_hangs);
 

@@ -3,11 +3,11 @@
  * cocod: the process. Options, sockets (systemd's or its own), signals, notifying systemd; then the
  * loop. Only this file exits.
  */
+#include "admin/exposition.h"
 #include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "certs/certs.h"
 #include "certs/chain/chain.h"
 #include "coco_limits.h"
 #include "cocod.h"
@@ -33,18 +33,12 @@
 /* The RPC's, the administrators', the metrics', the front door's. */
 #define SOCKETS_MAX (3u + CONFIG_ENDPOINTS_MAX)
 
-struct options {
-    struct reload_options files;
-    bool check;
-};
-
 struct program {
-    struct options options;
+    struct reload_options files;
     struct cocod *cocod;
     struct timer watchdog;
     uint64_t watchdog_us;
-    /* The sockets that this process made, to be removed at the end; a reload may change what the
-     * configuration says. */
+    /* The sockets that this process made, to be removed at the end. */
     char own[SOCKETS_MAX][CONFIG_SOCKET_PATH_SIZE];
     size_t n_own;
 };
@@ -73,11 +67,11 @@ static void usage(FILE *out)
 
 /* --- configuration ---------------------------------------------------------------------------- */
 
-static int check(const struct options *options)
+static int check(const struct reload_options *files)
 {
     struct config_errors errors = {0};
     struct config *config = NULL;
-    int r = reload_read(&options->files, &config, &errors);
+    int r = reload_read(files, &config, &errors);
 
     for (size_t i = 0; i < errors.n; i++)
         fprintf(stderr, "%s\n", errors.items[i]);
@@ -96,12 +90,6 @@ static void reloaded(void)
     sd_notify(0, "READY=1");
 }
 
-static void reload(struct program *program)
-{
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)sys.now_us());
-    reload_begin(&program->cocod->reload);
-}
-
 /* --- sockets ---------------------------------------------------------------------------------- */
 
 enum socket_kind {
@@ -113,7 +101,7 @@ enum socket_kind {
     SOCKETS,
 };
 
-/* What systemd calls each: by FileDescriptorName=, or by its unit. */
+/* systemd calls each by FileDescriptorName=, or by its unit. */
 static const struct {
     const char *name, *unit;
     const struct dialect *dialect;
@@ -128,7 +116,7 @@ static const struct {
 static int serve(struct program *program, enum socket_kind kind, int fd)
 {
     struct cocod *cocod = program->cocod;
-    void *const contexts[SOCKETS] = {&cocod->vmm, &cocod->admin, &cocod->exposition, &cocod->door,
+    void *const contexts[SOCKETS] = {&cocod->vmm, &cocod->admin, &cocod->admin, &cocod->door,
                                      &cocod->door};
     int r = server_listen(cocod->server, sockets[kind].dialect, contexts[kind], fd);
 
@@ -160,7 +148,7 @@ static int make_socket(struct program *program, enum socket_kind kind, const cha
     return serve(program, kind, fd);
 }
 
-/* Serves one socket that systemd passed, and notes its kind. One that cannot be used is closed, and
+/* Serves one socket that systemd passed, and notes its kind. One that cannot be used is closed:
  * that is no failure. */
 static int take_socket(struct program *program, const char *name, int fd, bool inherited[SOCKETS])
 {
@@ -243,12 +231,6 @@ static int open_sockets(struct program *program)
     return r < 0 ? r : open_door(program, inherited);
 }
 
-static void remove_sockets(const struct program *program)
-{
-    for (size_t i = 0; i < program->n_own; i++)
-        unlink(program->own[i]);
-}
-
 /* --- the process ------------------------------------------------------------------------------ */
 
 static void on_signal(evutil_socket_t number, short what, void *data)
@@ -258,7 +240,8 @@ static void on_signal(evutil_socket_t number, short what, void *data)
     (void)what;
     if (number == SIGHUP) {
         log_info("reloading");
-        reload(program);
+        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)sys.now_us());
+        reload_begin(&program->cocod->reload);
         return;
     }
     log_info("stopping on signal %d", (int)number);
@@ -272,15 +255,6 @@ static void on_watchdog(struct timer *timer)
 
     sd_notify(0, "WATCHDOG=1");
     timer_arm(timer, sys.now_us() + program->watchdog_us / 2);
-}
-
-static int start_watchdog(struct program *program)
-{
-    int r = timer_init(&program->watchdog, &program->cocod->timers, on_watchdog);
-
-    if (r == 0 && sd_watchdog_enabled(0, &program->watchdog_us) > 0)
-        on_watchdog(&program->watchdog);
-    return r;
 }
 
 /* Each VM is a descriptor or two: take what the hard limit allows. */
@@ -299,15 +273,15 @@ static int run_loop(struct program *program)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     struct event *signals[3] = {NULL};
-    int r = 0;
+    int r = timer_init(&program->watchdog, &program->cocod->timers, on_watchdog);
 
     for (int i = 0; i < 3 && r == 0; i++) {
         signals[i] = evsignal_new(program->cocod->base, numbers[i], on_signal, program);
         if (!signals[i] || event_add(signals[i], NULL) < 0)
             r = -ENOMEM;
     }
-    if (r == 0)
-        r = start_watchdog(program);
+    if (r == 0 && sd_watchdog_enabled(0, &program->watchdog_us) > 0)
+        on_watchdog(&program->watchdog);
     if (r == 0) {
         sd_notify(0, "READY=1");
         event_emit(EVENT_READY, NULL, 0, "cocod " COCO_VERSION_STRING " is ready");
@@ -321,23 +295,12 @@ static int run_loop(struct program *program)
     return r;
 }
 
-/* From sockets to the end of the loop. */
-static int serve_all(struct program *program)
-{
-    int r = open_sockets(program);
-
-    if (r == 0)
-        r = run_loop(program);
-    remove_sockets(program);
-    return r;
-}
-
 static int run(struct program *program)
 {
     struct config_errors errors = {0};
     struct config *config = NULL;
     enum config_source in_force;
-    int r = reload_read_any(&program->options.files, &config, &in_force, &errors);
+    int r = reload_read_any(&program->files, &config, &in_force, &errors);
 
     for (size_t i = 0; i < errors.n; i++)
         log_error("%s", errors.items[i]);
@@ -357,9 +320,13 @@ static int run(struct program *program)
         if (in_force != CONFIG_SOURCE_FILES)
             cocod_refuse_config(program->cocod, in_force,
                                 errors.n > 0 ? errors.items[0] : "it cannot be read");
-        r = cocod_start_reloads(program->cocod, &program->options.files, reloaded);
+        r = cocod_start_reloads(program->cocod, &program->files, reloaded);
         if (r == 0)
-            r = serve_all(program);
+            r = open_sockets(program);
+        if (r == 0)
+            r = run_loop(program);
+        for (size_t i = 0; i < program->n_own; i++)
+            unlink(program->own[i]);
         cocod_free(program->cocod);
     }
     config_errors_clear(&errors);
@@ -370,7 +337,7 @@ static int run(struct program *program)
 
 int main(int argc, char **argv)
 {
-    /* What the options that print print. */
+    /* By the index of the option in `longs`. */
     static int (*const printers[])(FILE *) = {config_print_example, config_print_reference,
                                               event_print_reference, event_print_catalog,
                                               exposition_print_reference};
@@ -388,6 +355,7 @@ int main(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     struct program program = {0};
+    bool only_check = false;
     int c, index = 0;
 
     chain_watch_memory();
@@ -396,13 +364,13 @@ int main(int argc, char **argv)
         case 'p':
             return printers[index](stdout) < 0;
         case 'c':
-            program.options.files.config = optarg;
+            program.files.config = optarg;
             break;
         case 'k':
-            program.options.check = true;
+            only_check = true;
             break;
         case 'R':
-            program.options.files.root = optarg;
+            program.files.root = optarg;
             break;
         case 'v':
             puts("cocod " COCO_VERSION_STRING);
@@ -415,15 +383,15 @@ int main(int argc, char **argv)
             return EXIT_USAGE;
         }
     }
-    if (program.options.check && optind < argc && !program.options.files.config)
-        program.options.files.config = argv[optind++];
+    if (only_check && optind < argc && !program.files.config)
+        program.files.config = argv[optind++];
     if (optind < argc) {
         fprintf(stderr, "cocod: unexpected argument '%s'\n", argv[optind]);
         usage(stderr);
         return EXIT_USAGE;
     }
-    if (program.options.check)
-        return check(&program.options);
+    if (only_check)
+        return check(&program.files);
     log_init();
     signal(SIGPIPE, SIG_IGN);
     return run(&program);

@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The record of changing calls: who, which method, what arguments, how it ended. A call is noted
- * when it is let through and told when it is answered, so that a line says both; a connection that
- * closes in between has its call told as unanswered.
+ * The record of changing calls: who, which method, what arguments, how it ended. One event tells
+ * it, when the call is answered, or when its connection closes unanswered.
  *
- * Arguments are the call's JSON with each string shortened, and cut to a size. Of a file that was
- * given (the member "data") the size alone: it may be a private key by mistake, and its first bytes
- * are more than a journal may have. The user's name is that of /etc/passwd alone: name services may
- * ask other hosts, and the loop waits for nobody.
+ * Arguments are the call's JSON with each string shortened, and cut to a size. Of a file (the
+ * member "data") only the size is shown: it may be a private key by mistake. The user's name comes
+ * from /etc/passwd alone: name services may ask other hosts, and the loop waits for nobody.
  */
 #include "admin/parts.h"
-#include "json_writer.h"
 #include "observe/event.h"
-#include "peer/account.h"
-#include "peer/peer.h"
-#include <json-c/json.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -111,26 +105,26 @@ void admin_shorten(struct json_object *value, char *out, size_t size)
 static void user_name(uid_t uid, char *out, size_t size)
 {
     FILE *file = fopen("/etc/passwd", "re");
-    const struct passwd *user = NULL;
+    const struct passwd *user;
 
     snprintf(out, size, "%u", uid);
     if (!file)
         return;
-    while ((user = fgetpwent(file)))
-        if (user->pw_uid == uid) {
-            snprintf(out, size, "%s", user->pw_name);
-            break;
-        }
+    do
+        user = fgetpwent(file);
+    while (user && user->pw_uid != uid);
+    if (user)
+        snprintf(out, size, "%s", user->pw_name);
     fclose(file);
 }
 
 /* --- the record ------------------------------------------------------------------------------- */
 
-void admin_audit_begin(const struct call *call, const struct admin_method *method)
+void admin_audit_begin(const struct call *call)
 {
     struct admin_session *session = admin_session_of(call->peer);
 
-    session->audited = method;
+    session->audited = call->method;
     admin_shorten(call->parameters, session->arguments, sizeof(session->arguments));
 }
 

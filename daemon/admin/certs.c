@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The administrators' methods on certificates. Parameters are checked here and become a job of the
- * certificate service, which runs on the worker; its result becomes the reply. Where the caller has
- * left, a job that has begun is finished all the same; one that waits for its turn is dropped.
+ * The administrators' methods on certificates. Each checks its parameters and makes a job, which
+ * runs on the worker; the job's result becomes the reply. Where the caller has left, a job that has
+ * begun is finished all the same; one that waits for its turn is dropped.
  *
  * No name that a caller sends is opened: an import's file names are labels, and a key is taken
  * apart into checked parts before it is used.
@@ -11,14 +11,9 @@
 #include "admin/parts.h"
 #include "base64.h"
 #include "certs/chain/chain.h"
-#include "json_writer.h"
-#include "peer/account.h"
-#include "peer/request.h"
 #include "snp_tcb.h"
-#include "status.h"
 #include "why.h"
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,35 +36,31 @@ static struct certs_job *new_job(const struct call *call, enum certs_job_kind ki
     return job;
 }
 
-static void fail(const struct certs_job *job)
+static struct json_object *failure(const struct certs_job *job)
 {
     char text[STORE_KEY_SIZE];
 
-    /* Of several VLEKs that a key fits none is the one. */
+    /* The key fits several VLEKs: none of them is meant. */
     bool open =
         job->result == -EBADMSG && job->key.signer == COCO_SNP_SIGNER_VLEK && !job->key.csp[0];
     if ((job->result == -ENOENT || open) && job->key.product) {
         store_key_format(&job->key, text);
-        admin_complete(job->data, admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text));
-        return;
+        return admin_error(ADMIN_INTERFACE ".NoSuchChain", "key", text);
     }
-    admin_complete(job->data, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why.text));
+    return admin_error(ADMIN_INTERFACE ".TryAgain", "reason", job->why.text);
 }
 
 typedef struct json_object *spelling(const struct certs_job *job);
 
 static spelling preflight_parameters;
 
-/* A session has one call that waits at most. Preflight is answered also where the chain would not
- * be served. */
+/* Preflight is answered also where the chain would not be served. */
 static void told(struct certs_job *job)
 {
     spelling *spell = admin_session_of(peer_of(job->data))->spell;
+    bool good = job->result == 0 || (spell == preflight_parameters && job->result != -ENOMEM);
 
-    if (job->result == 0 || (spell == preflight_parameters && job->result != -ENOMEM))
-        admin_complete(job->data, admin_reply(spell(job)));
-    else
-        fail(job);
+    admin_complete(job->data, good ? admin_reply(spell(job)) : failure(job));
 }
 
 static void submit(const struct call *call, struct certs_job *job, spelling *spell)
@@ -80,7 +71,6 @@ static void submit(const struct call *call, struct certs_job *job, spelling *spe
 
     if (!request) {
         certs_job_free(job);
-        admin_try_again(call, "out of memory");
         return;
     }
     admin_session_of(call->peer)->spell = spell;
@@ -88,20 +78,21 @@ static void submit(const struct call *call, struct certs_job *job, spelling *spe
     job->data = request;
     if (certs_job_submit(job, account) == 0)
         return;
-    (void)why_set(&why, -EAGAIN, "too many calls on the store wait already: [limits] %s",
-                  account_limit(account, CHARGE_JOBS, 1));
+    why_write(&why, "too many calls on the store wait already: [limits] %s",
+              account_limit(account, CHARGE_JOBS, 1));
     admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason", why.text));
 }
 
-/* The whole of a call about one key. */
-static void submit_key(const struct call *call, enum certs_job_kind kind,
+/* Makes the job and submits it; `key` may be NULL. */
+static void submit_new(const struct call *call, enum certs_job_kind kind,
                        const struct chain_key *key, spelling *spell)
 {
     struct certs_job *job = new_job(call, kind);
 
     if (!job)
         return;
-    job->key = *key;
+    if (key)
+        job->key = *key;
     submit(call, job, spell);
 }
 
@@ -113,7 +104,7 @@ static void add_key(struct json_object *object, const struct chain_key *key)
     admin_add_text(object, "key", text);
 }
 
-/* What the store says in a buffer: "" is nothing. */
+/* "" is nothing. */
 static const char *if_any(const char *text)
 {
     return text[0] ? text : NULL;
@@ -161,8 +152,10 @@ static int add_file(struct certs_job *job, struct json_object *file)
     return r;
 }
 
-static void import_or_verify(const struct call *call, enum certs_job_kind kind)
+/* Import and Verify. */
+void admin_import(const struct call *call)
 {
+    bool verify = strcmp(call->method->name, ADMIN_INTERFACE ".Verify") == 0;
     struct json_object *files = admin_parameter(call, "files");
     int r = 0;
 
@@ -171,7 +164,7 @@ static void import_or_verify(const struct call *call, enum certs_job_kind kind)
         admin_refuse_parameter(call, "files");
         return;
     }
-    struct certs_job *job = new_job(call, kind);
+    struct certs_job *job = new_job(call, verify ? CERTS_JOB_VERIFY : CERTS_JOB_IMPORT);
     if (!job)
         return;
     for (size_t i = 0; i < json_object_array_length(files) && r == 0; i++)
@@ -185,16 +178,6 @@ static void import_or_verify(const struct call *call, enum certs_job_kind kind)
         admin_refuse_parameter(call, "files");
     else
         admin_try_again(call, "out of memory");
-}
-
-void admin_import(const struct call *call)
-{
-    import_or_verify(call, CERTS_JOB_IMPORT);
-}
-
-void admin_verify(const struct call *call)
-{
-    import_or_verify(call, CERTS_JOB_VERIFY);
 }
 
 /* --- ListChains ------------------------------------------------------------------------------- */
@@ -222,7 +205,7 @@ static struct json_object *chain_entry(const struct certs_job *job,
     admin_add_text(entry, "cspId", if_any(key->csp));
     admin_add_text(entry, "tcb", tcb);
     admin_add_time(entry, "notAfter", listed->not_after_s);
-    admin_add_bool(entry, "served", is_served(job->certs, &listed->key));
+    json_set_bool(entry, "served", is_served(job->certs, &listed->key));
     admin_add_text(entry, "problem", if_any(listed->problem.text));
     return entry;
 }
@@ -254,73 +237,60 @@ static struct json_object *list_parameters(const struct certs_job *job)
     for (size_t i = 0; i < job->list.n_crls; i++)
         json_append(crls, crl_entry(&job->list.crls[i]));
     json_set(object, "chains", chains);
-    admin_add_int(object, "leftOut", job->list.n_left_out);
+    json_set_int(object, "leftOut", job->list.n_left_out);
     json_set(object, "crls", crls);
     return object;
 }
 
 void admin_list_chains(const struct call *call)
 {
-    struct certs_job *job = new_job(call, CERTS_JOB_LIST);
-
-    if (job)
-        submit(call, job, list_parameters);
+    submit_new(call, CERTS_JOB_LIST, NULL, list_parameters);
 }
 
 /* --- ListCertificates ------------------------------------------------------------------------- */
 
-static void add_certificate(struct json_object *array, const char *kind,
-                            const struct chain_cert *cert)
+static void add_certificate(struct json_object *array, const char *kind, const char *subject,
+                            const char *issuer, const char *serial, int64_t not_before_s,
+                            int64_t not_after_s, const char *sha256, const char *file)
 {
     struct json_object *entry = json_object_new_object();
 
     admin_add_text(entry, "kind", kind);
-    admin_add_text(entry, "subject", cert->subject_cn);
-    admin_add_text(entry, "issuer", cert->issuer_cn);
-    admin_add_text(entry, "serial", cert->serial);
-    admin_add_time(entry, "notBefore", cert->not_before_s);
-    admin_add_time(entry, "notAfter", cert->not_after_s);
-    admin_add_text(entry, "sha256", cert->sha256);
-    admin_add_text(entry, "file", cert->source);
+    admin_add_text(entry, "subject", subject);
+    admin_add_text(entry, "issuer", issuer);
+    admin_add_text(entry, "serial", serial);
+    admin_add_time(entry, "notBefore", not_before_s);
+    admin_add_time(entry, "notAfter", not_after_s);
+    admin_add_text(entry, "sha256", sha256);
+    admin_add_text(entry, "file", file);
     json_append(array, entry);
 }
 
-static void add_crl(struct json_object *array, const struct crl *crl)
-{
-    struct json_object *entry = json_object_new_object();
-
-    admin_add_text(entry, "kind", "CRL");
-    admin_add_text(entry, "subject", NULL);
-    admin_add_text(entry, "issuer", crl->issuer_cn);
-    admin_add_text(entry, "serial", crl->number);
-    admin_add_time(entry, "notBefore", crl->this_update_s);
-    admin_add_time(entry, "notAfter", crl->next_update_s);
-    admin_add_text(entry, "sha256", crl->sha256);
-    admin_add_text(entry, "file", crl->source);
-    json_append(array, entry);
-}
-
-/* An array; `chain` NULL: an empty one; `crl` may be NULL. */
+/* An array, in the table's order; `chain` NULL: an empty one; `crl` may be NULL. */
 static struct json_object *certificates(const struct chain *chain, const struct crl *crl)
 {
-    static const enum chain_role order[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK}; /* the table's */
+    static const enum chain_role order[] = {CHAIN_ARK, CHAIN_LEAF, CHAIN_ASK};
     struct json_object *array = json_object_new_array();
 
-    for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
-        add_certificate(array, chain_cert_name(&chain->certs[order[i]]), &chain->certs[order[i]]);
+    for (size_t i = 0; chain && i < CHAIN_ROLES; i++) {
+        const struct chain_cert *cert = &chain->certs[order[i]];
+        add_certificate(array, chain_cert_name(cert), cert->subject_cn, cert->issuer_cn,
+                        cert->serial, cert->not_before_s, cert->not_after_s, cert->sha256,
+                        cert->source);
+    }
     if (chain && crl)
-        add_crl(array, crl);
+        add_certificate(array, "CRL", NULL, crl->issuer_cn, crl->number, crl->this_update_s,
+                        crl->next_update_s, crl->sha256, crl->source);
     return array;
 }
 
 void admin_list_certificates(const struct call *call)
 {
-    const struct certs *certs = call->admin->certs;
+    const struct certs_status certs = certs_status(call->admin->certs);
     struct json_object *object = json_object_new_object();
 
-    admin_add_hex64(object, "generation", certs_status(certs).generation);
-    json_set(object, "certificates",
-             certificates(certs_status(certs).chain, certs_status(certs).crl_in_table));
+    admin_add_hex64(object, "generation", certs.generation);
+    json_set(object, "certificates", certificates(certs.chain, certs.crl_in_table));
     admin_send_parameters(call, object);
 }
 
@@ -330,9 +300,11 @@ static struct json_object *chain_parameters(const struct chain *chain, const str
                                             const struct blob *table)
 {
     struct json_object *object = json_object_new_object();
+    char *text = base64_encode(table->data, table->size);
 
     add_key(object, &chain->key);
-    admin_add_base64(object, "table", table->data, table->size);
+    json_set(object, "table", text ? json_object_new_string(text) : NULL);
+    free(text);
     json_set(object, "certificates", certificates(chain, crl));
     return object;
 }
@@ -351,8 +323,10 @@ static struct json_object *no_parameters(const struct certs_job *job)
 }
 
 /* False: answered with an error. */
-static bool read_key(const struct call *call, const char *text, struct chain_key *ret)
+static bool read_key(const struct call *call, struct chain_key *ret)
 {
+    const char *text = admin_string(admin_parameter(call, "key"));
+
     if (text && store_key_parse(text, ret) == 0)
         return true;
     if (text)
@@ -364,36 +338,24 @@ static bool read_key(const struct call *call, const char *text, struct chain_key
 
 void admin_get_chain(const struct call *call)
 {
-    const struct certs *certs = call->admin->certs;
-    const struct chain *served = certs_status(certs).chain;
+    const struct certs_status certs = certs_status(call->admin->certs);
+    bool which = admin_parameter(call, "key") != NULL;
     struct chain_key key;
-    const char *text;
 
-    if (!admin_optional_string(call, "key", &text)) {
-        admin_refuse_parameter(call, "key");
-        return;
-    }
-    if (!text && served) {
-        admin_send_parameters(call, chain_parameters(served, certs_status(certs).crl_in_table,
-                                                     certs_status(certs).table));
-        return;
-    }
-    if (!text) {
+    if (!which && certs.chain)
+        admin_send_parameters(call, chain_parameters(certs.chain, certs.crl_in_table, certs.table));
+    else if (!which)
         admin_send_error(call, ADMIN_INTERFACE ".NoSuchChain", "key", "");
-        return;
-    }
-    if (read_key(call, text, &key))
-        submit_key(call, CERTS_JOB_CHAIN, &key, loaded_parameters);
+    else if (read_key(call, &key))
+        submit_new(call, CERTS_JOB_CHAIN, &key, loaded_parameters);
 }
 
 void admin_remove_chain(const struct call *call)
 {
     struct chain_key key;
-    const char *text;
 
-    (void)admin_optional_string(call, "key", &text);
-    if (read_key(call, text, &key))
-        submit_key(call, CERTS_JOB_REMOVE, &key, no_parameters);
+    if (read_key(call, &key))
+        submit_new(call, CERTS_JOB_REMOVE, &key, no_parameters);
 }
 
 /* --- Preflight -------------------------------------------------------------------------------- */
@@ -403,7 +365,7 @@ static struct json_object *preflight_answer(const struct chain_key *key, const c
 {
     struct json_object *object = json_object_new_object();
 
-    admin_add_bool(object, "ready", !reason);
+    json_set_bool(object, "ready", !reason);
     if (key)
         add_key(object, key);
     else
@@ -420,23 +382,32 @@ static struct json_object *preflight_parameters(const struct certs_job *job)
                             job->result == 0 ? NULL : job->why.text);
 }
 
+/* Absent and null are NULL. False: it is there, and no string. */
+static bool optional_string(const struct call *call, const char *key, const char **ret)
+{
+    struct json_object *value = admin_parameter(call, key);
+
+    *ret = admin_string(value);
+    return !value || *ret;
+}
+
 /* Parameters, or the platform's own values where they are left out. A parameter's name on failure,
  * "" where the platform would be needed and is not known. */
 static const char *preflight_key(const struct call *call, struct chain_key *ret)
 {
-    const struct platform_state *platform = certs_status(call->admin->certs).platform;
-    struct platform_state wanted = {.vlek_en = false};
+    const struct certs_status certs = certs_status(call->admin->certs);
+    const struct platform_state *platform = certs.platform;
     const char *tcb, *product, *chip, *signer;
     char text[STORE_KEY_SIZE];
-    enum coco_snp_signer kind = certs_status(call->admin->certs).signer;
+    enum coco_snp_signer kind = certs.signer;
 
-    if (!admin_optional_string(call, "tcb", &tcb) || !tcb)
+    if (!optional_string(call, "tcb", &tcb) || !tcb)
         return "tcb";
-    if (!admin_optional_string(call, "product", &product))
+    if (!optional_string(call, "product", &product))
         return "product";
-    if (!admin_optional_string(call, "chipId", &chip))
+    if (!optional_string(call, "chipId", &chip))
         return "chipId";
-    if (!admin_optional_string(call, "signer", &signer) ||
+    if (!optional_string(call, "signer", &signer) ||
         (signer && strcmp(signer, "VCEK") != 0 && strcmp(signer, "VLEK") != 0))
         return "signer";
     if (signer)
@@ -445,22 +416,22 @@ static const char *preflight_key(const struct call *call, struct chain_key *ret)
     if (kind == COCO_SNP_SIGNER_AUTO || !product || (!chip && !vlek)) {
         if (!platform)
             return "";
-        wanted = *platform;
         if (kind == COCO_SNP_SIGNER_AUTO)
             vlek = platform->vlek_en;
     }
-    struct chain_key key = {.product = product ? coco_snp_product_of_name(product) : wanted.product,
+    struct chain_key key = {.product =
+                                product ? coco_snp_product_of_name(product) : platform->product,
                             .signer = vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK};
     if (!key.product)
         return "product";
     if (coco_snp_tcb_parse(key.product, tcb, &key.tcb) < 0)
         return "tcb";
     if (vlek) {
-        (void)snprintf(key.csp, sizeof(key.csp), "%s", certs_status(call->admin->certs).vlek_csp);
+        (void)snprintf(key.csp, sizeof(key.csp), "%s", certs.vlek_csp);
     } else if (!chip) {
-        memcpy(key.chip_id, wanted.chip_id, sizeof(key.chip_id));
+        memcpy(key.chip_id, platform->chip_id, sizeof(key.chip_id));
         if (coco_snp_product_chip_id_size(key.product) !=
-            coco_snp_product_chip_id_size(wanted.product))
+            coco_snp_product_chip_id_size(platform->product))
             return "product";
     }
     *ret = key;
@@ -473,18 +444,14 @@ static const char *preflight_key(const struct call *call, struct chain_key *ret)
 
 void admin_preflight(const struct call *call)
 {
+    static const char unknown[] = "the platform is not known: name product, chip and signer";
     struct chain_key key;
 
     const char *bad = preflight_key(call, &key);
-    if (bad && bad[0]) {
+    if (!bad)
+        submit_new(call, CERTS_JOB_CHAIN, &key, preflight_parameters);
+    else if (bad[0])
         admin_refuse_parameter(call, bad);
-        return;
-    }
-    if (bad) {
-        admin_send_parameters(
-            call,
-            preflight_answer(NULL, "the platform is not known: name product, chip and signer"));
-        return;
-    }
-    submit_key(call, CERTS_JOB_CHAIN, &key, preflight_parameters);
+    else
+        admin_send_parameters(call, preflight_answer(NULL, unknown));
 }

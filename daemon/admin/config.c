@@ -5,8 +5,6 @@
  */
 #include "admin/parts.h"
 #include "config/state.h"
-#include "json_writer.h"
-#include <json-c/json.h>
 
 static struct json_object *value_row(const struct admin *admin, const struct config_key *key,
                                      size_t item, const char *value)
@@ -19,8 +17,8 @@ static struct json_object *value_row(const struct admin *admin, const struct con
     admin_add_text(row, "key", key->name);
     admin_add_text(row, "value", value);
     admin_add_text(row, "file", origin ? origin->file : NULL);
-    admin_add_int_if(row, "line", origin, origin ? origin->line : 0);
-    admin_add_bool(row, "restart", restart);
+    json_set_optional_int(row, "line", origin, origin ? origin->line : 0);
+    json_set_bool(row, "restart", restart);
     return row;
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon's part of "cococtl doctor": each thing that must be right for guests to attest, judged
- * by what is in memory (and the kernel's list of this process's descriptors), with what to do about
- * it. A check is one function; the table at the end is their order.
+ * The daemon's part of "cococtl doctor": each thing that must be right for guests to attest, and
+ * what to do where it is not. A check is one function; the table at the end is their order.
  *
- * The caller checks what would block here (the disks behind the paths), and what only it can try
- * (the socket of the VMMs, qgsd's journal).
+ * It looks at memory, and at the kernel's list of this process's descriptors. The caller checks
+ * what would block here (the disks behind the paths), and what only it can try (the socket of the
+ * VMMs, qgsd's journal).
  */
 #include "admin/parts.h"
 #include "base/sys.h"
@@ -15,16 +15,14 @@
 #include "certs/chain/crl.h"
 #include "certs/platform.h"
 #include "config/state.h"
-#include "json_writer.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include <dirent.h>
-#include <json-c/json.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #define DAY_S 86400
 
@@ -61,23 +59,23 @@ say(struct examination *e, enum verdict verdict, const char *fix, const char *fm
     json_append(e->checks, check);
 }
 
-static void date(int64_t s, char out[24])
+/* Says the problem, where there is one. */
+static bool is_said(struct examination *e, enum verdict verdict, const char *problem,
+                    const char *fix)
 {
-    time_t t = (time_t)s;
-    struct tm tm;
-
-    if (!gmtime_r(&t, &tm) || strftime(out, 24, "%Y-%m-%d", &tm) == 0)
-        snprintf(out, 24, "?");
+    if (problem)
+        say(e, verdict, fix, "%s", problem);
+    return problem != NULL;
 }
 
 /* --- the daemon ------------------------------------------------------------------------------- */
 
 static void check_configuration(struct examination *e)
 {
-    if (e->admin->config_state->problem[0])
-        say(e, BAD, "\"cocod --check\" shows each mistake; then \"systemctl reload cocod\"", "%s",
-            e->admin->config_state->problem);
-    else
+    const char *problem = e->admin->config_state->problem;
+
+    if (!is_said(e, BAD, problem[0] ? problem : NULL,
+                 "\"cocod --check\" shows each mistake; then \"systemctl reload cocod\""))
         say(e, GOOD, NULL, "the one that was asked for is in force");
 }
 
@@ -93,6 +91,8 @@ static void check_service(struct examination *e)
 
 static void check_descriptors(struct examination *e)
 {
+    static const char raise[] = "raise LimitNOFILE= of cocod.service, or lower [limits] peers";
+    size_t peers = e->admin->server->limits.peers;
     struct rlimit limit;
     DIR *dir = opendir("/proc/self/fd");
     uint64_t n = 0;
@@ -106,16 +106,14 @@ static void check_descriptors(struct examination *e)
         return;
     }
     n -= 3; /* ".", "..", and the one that counted */
-    unsigned long long most = limit.rlim_cur;
-    if (n >= most / 10 * 9)
-        say(e, BAD, "raise LimitNOFILE= of cocod.service, or lower [limits] peers",
-            "%llu of %llu are open", (unsigned long long)n, most);
-    else if (most < e->admin->server->limits.peers)
-        say(e, WARNING, "raise LimitNOFILE= of cocod.service, or lower [limits] peers",
-            "%llu of %llu are open, but [limits] peers allows %zu connections",
-            (unsigned long long)n, most, e->admin->server->limits.peers);
+    uint64_t most = limit.rlim_cur;
+    if (n < most / 10 * 9 && most < peers)
+        say(e, WARNING, raise,
+            "%" PRIu64 " of %" PRIu64 " are open, but [limits] peers allows %zu connections", n,
+            most, peers);
     else
-        say(e, GOOD, NULL, "%llu of %llu are open", (unsigned long long)n, most);
+        say(e, n < most / 10 * 9 ? GOOD : BAD, n < most / 10 * 9 ? NULL : raise,
+            "%" PRIu64 " of %" PRIu64 " are open", n, most);
 }
 
 static void check_files(struct examination *e)
@@ -132,28 +130,22 @@ static void check_files(struct examination *e)
 static void check_device(struct examination *e)
 {
     const struct platform_state *platform = e->certs.platform;
-    const char *problem = e->certs.problem[CERTS_TROUBLE_PLATFORM];
     const char *source = e->certs.platform_source;
-    const char *roots = e->certs.problem[CERTS_TROUBLE_ROOTS];
 
-    if (roots)
-        say(e, WARNING, "take that file out of [certs] root, or install a newer cocod", "%s",
-            roots);
-    if (problem)
-        say(e, BAD,
-            "is this an SNP host, and does cocod-sev run? \"systemctl status cocod-sev.socket "
-            "cocod-sev.service\"",
-            "%s", problem);
-    else if (strcmp(source, "none") == 0)
+    (void)is_said(e, WARNING, e->certs.problem[CERTS_TROUBLE_ROOTS],
+                  "take that file out of [certs] root, or install a newer cocod");
+    if (is_said(e, BAD, e->certs.problem[CERTS_TROUBLE_PLATFORM],
+                "is this an SNP host, and does cocod-sev run? \"systemctl status "
+                "cocod-sev.socket cocod-sev.service\""))
+        return;
+    if (strcmp(source, "none") == 0)
         say(e, WARNING, "set platform = unix:/run/cocod/sev.sock in [certs]",
             "not asked: the configured chain is served whatever the firmware reports");
     else if (!platform)
         say(e, SKIPPED, NULL, "not read yet: it is when a VMM asks");
-    else if (strcmp(source, "fixed") == 0)
-        say(e, GOOD, NULL, "%s, as the configuration says",
-            coco_snp_product_name(platform->product));
     else
-        say(e, GOOD, NULL, "%s, read by cocod-sev", coco_snp_product_name(platform->product));
+        say(e, GOOD, NULL, "%s, %s", coco_snp_product_name(platform->product),
+            strcmp(source, "fixed") == 0 ? "as the configuration says" : "read by cocod-sev");
 }
 
 static void check_tcb(struct examination *e)
@@ -195,8 +187,7 @@ static void check_vlek(struct examination *e)
     else if (platform->vlek_en)
         say(e, WARNING,
             "import the VLEK's chain; name its CSP_ID in [certs] vlek_csp where several are "
-            "stored; or "
-            "set signer = vcek there",
+            "stored; or set signer = vcek there",
             "one is loaded, and its chain is not served");
     else if (e->certs.signer == COCO_SNP_SIGNER_VLEK)
         say(e, BAD, load, "none is loaded, and signer = vlek");
@@ -209,7 +200,7 @@ static void check_vlek(struct examination *e)
 static void check_expiry(struct examination *e)
 {
     const struct chain *chain = e->certs.chain;
-    char day[24];
+    char day[CHAIN_TIME_SIZE];
 
     if (!chain) {
         say(e, SKIPPED, NULL, "no chain is served");
@@ -217,56 +208,47 @@ static void check_expiry(struct examination *e)
     }
     int64_t first = chain_first_to_expire(chain)->not_after_s;
     int64_t days = (first - sys.wall_s()) / DAY_S;
-    date(first, day);
-    say(e,
-        days >= 60  ? GOOD
-        : days >= 7 ? WARNING
-                    : BAD,
-        days >= 60 ? NULL : "\"cococtl certs fetch\" gets a new chain",
-        "the chain expires on %s, in %lld days", day, (long long)days);
+    enum verdict verdict = days >= 60 ? GOOD : days >= 7 ? WARNING : BAD;
+    chain_time_text(first, day);
+    say(e, verdict, verdict == GOOD ? NULL : "\"cococtl certs fetch\" gets a new chain",
+        "the chain expires on %.10s, in %" PRId64 " days", day, days);
 }
 
 static void check_crl(struct examination *e)
 {
     static const char fetch[] = "\"cococtl certs fetch\" gets the current one";
     const struct crl *crl = e->certs.crl;
-    const char *alarm = e->certs.problem[CERTS_TROUBLE_ALARM];
-    char day[24];
+    char day[CHAIN_TIME_SIZE];
 
-    if (alarm) {
-        say(e, WARNING, fetch, "%s", alarm);
-    } else if (!e->certs.chain) {
+    if (is_said(e, WARNING, e->certs.problem[CERTS_TROUBLE_ALARM], fetch))
+        return;
+    if (!e->certs.chain) {
         say(e, SKIPPED, NULL, "no chain is served");
     } else if (!crl) {
         say(e, WARNING, fetch, "there is none: a revoked chain would not be noticed");
     } else if (crl->next_update_s == INT64_MAX) {
         say(e, GOOD, NULL, "number %s, of open end", crl->number);
     } else {
-        date(crl->next_update_s, day);
-        say(e, crl->next_update_s < sys.wall_s() ? WARNING : GOOD,
-            crl->next_update_s < sys.wall_s() ? fetch : NULL, "number %s, next update by %s",
+        bool late = crl->next_update_s < sys.wall_s();
+        chain_time_text(crl->next_update_s, day);
+        say(e, late ? WARNING : GOOD, late ? fetch : NULL, "number %s, next update by %.10s",
             crl->number, day);
     }
 }
 
 static void check_clock(struct examination *e)
 {
-    const char *problem = e->certs.problem[CERTS_TROUBLE_CLOCK];
-
-    if (problem)
-        say(e, BAD, "set the clock (\"timedatectl\"), and keep it with chrony or timesyncd", "%s",
-            problem);
-    else
+    if (!is_said(e, BAD, e->certs.problem[CERTS_TROUBLE_CLOCK],
+                 "set the clock (\"timedatectl\"), and keep it with chrony or timesyncd"))
         say(e, GOOD, NULL, "not before anything that was issued");
 }
 
 static void check_table_file(struct examination *e)
 {
-    const char *problem = e->certs.problem[CERTS_TROUBLE_FILE];
-
-    if (problem)
-        say(e, BAD, "its folder must be there, be cocod's, and have room", "%s", problem);
-    else if (e->certs.flooded)
+    if (is_said(e, BAD, e->certs.problem[CERTS_TROUBLE_FILE],
+                "its folder must be there, be cocod's, and have room"))
+        return;
+    if (e->certs.flooded)
         say(e, WARNING, "\"cococtl doctor\", as root, says whose they are; end that process",
             "%s: more locks are kept on it than VMs need", e->certs.table_path);
     else
@@ -277,29 +259,29 @@ static void check_table_file(struct examination *e)
 
 static void check_backend(struct examination *e, const struct backend_status *status)
 {
+    bool named = status->problem && strstr(status->problem, status->name);
+
     if (status->problem)
         say(e, BAD,
             strstr(status->problem, "restart qgsd")
                 ? "\"systemctl restart qgsd\"; docs/quotes.md explains it, \"journalctl -u qgsd\" "
                   "says more"
                 : "docs/quotes.md explains each of these; \"journalctl -u qgsd\" says more",
-            "%s%s%s", strstr(status->problem, status->name) ? "" : status->name,
-            strstr(status->problem, status->name) ? "" : ": ", status->problem);
+            "%s%s%s", named ? "" : status->name, named ? "" : ": ", status->problem);
     else if (status->suspect > 0)
         say(e, WARNING, "number_threads in /etc/qgs.conf, and PCCS; then restart qgsd",
             "%s: %u of %u slots are suspect, QGS gave up on what they asked", status->name,
             status->suspect, status->slots);
     else if (status->answered == 0 && status->failed > 0)
         say(e, WARNING, "\"cococtl explain VM\" shows whom it refused, \"journalctl -u qgsd\" why",
-            "%s: it answers, but has not made a quote since cocod started; %llu failed",
-            status->name, (unsigned long long)status->failed);
+            "%s: it answers, but has not made a quote since cocod started; %" PRIu64 " failed",
+            status->name, status->failed);
     else if (status->answered == 0)
         say(e, GOOD, NULL, "%s: nothing is known against it, and it was not needed yet",
             status->name);
     else
-        say(e, GOOD, NULL, "%s: a quote takes about %llu.%llu ms", status->name,
-            (unsigned long long)(status->service_us / 1000),
-            (unsigned long long)(status->service_us / 100 % 10));
+        say(e, GOOD, NULL, "%s: a quote takes about %" PRIu64 ".%" PRIu64 " ms", status->name,
+            status->service_us / 1000, status->service_us / 100 % 10);
 }
 
 static void check_quotes(struct examination *e)
@@ -342,20 +324,19 @@ void admin_diagnose(const struct call *call)
                             .certs = certs_status(call->admin->certs),
                             .checks = json_object_new_array()};
     struct json_object *object = json_object_new_object();
-    bool has_certs = e.certs.offered;
+    struct quotes_status quotes;
 
+    quotes_get_status(call->admin->quotes, &quotes);
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         e.name = checks[i].name;
-        if (checks[i].of_certs && !has_certs)
+        if (checks[i].of_certs && !e.certs.offered)
             say(&e, SKIPPED, NULL, "certificates are not served on this host");
         else
             checks[i].check(&e);
     }
     json_set(object, "checks", e.checks);
     admin_add_text(object, "storePath", e.certs.store_path);
-    admin_add_text(object, "tableFile", has_certs ? e.certs.table_path : NULL);
-    struct quotes_status quotes;
-    quotes_get_status(call->admin->quotes, &quotes);
-    admin_add_int_if(object, "quoteAt", quotes.quote_s > 0, (uint64_t)quotes.quote_s);
+    admin_add_text(object, "tableFile", e.certs.offered ? e.certs.table_path : NULL);
+    json_set_optional_int(object, "quoteAt", quotes.quote_s > 0, quotes.quote_s);
     admin_send_parameters(call, object);
 }

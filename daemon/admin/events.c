@@ -2,22 +2,18 @@
 /*
  * Events for administrators: those that are kept, at once, or as they come.
  *
- * A monitor is a connection with the number of the next event that it gets, and nothing else: the
- * events are in event.c's ring, or forgotten. It is sent the next one only when its socket has
- * taken everything before, so at most one message lies in memory for it. Where the next one is
- * forgotten, it learns how many it has lost. It may take any time: [limits] send_timeout is not for
- * it.
+ * A monitor is a connection with the number of the next event that it gets. It is sent one only
+ * when its socket has taken everything before, so at most one message lies in memory for it. Where
+ * event.c's ring no longer has the next one, it learns how many it has lost. [limits] send_timeout
+ * does not end it.
  *
- * Events come from deep inside of things; monitors are served by a timer, in a turn of its own.
+ * An event is emitted deep inside of things, so a timer serves the monitors, in a turn of its own.
  */
 #include "admin/parts.h"
 #include "base/container_of.h"
 #include "base/sys.h"
-#include "json_writer.h"
 #include "observe/event.h"
-#include "peer/peer.h"
 #include "peer/server.h"
-#include <json-c/json.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -34,7 +30,7 @@ static struct json_object *event_object(const struct event_record *event)
         snprintf(name, sizeof(name), "%.*s", n, field);
         json_set_named(fields, name, admin_text(field + n + 1));
     }
-    admin_add_int(object, "number", event->number);
+    json_set_int(object, "number", event->number);
     admin_add_time(object, "time", event->wall_s);
     admin_add_text(object, "event", kind->name);
     admin_add_text(object, "messageId", kind->message_id);
@@ -62,19 +58,17 @@ void admin_get_events(const struct call *call)
 
 /* --- monitors --------------------------------------------------------------------------------- */
 
-/* So that neither much past nor many monitors keep others waiting. */
-#define EVENTS_PER_TURN 2u
+#define EVENTS_PER_TURN 2u /* so that neither much past nor many monitors keep others waiting */
 
 static void send_event(struct peer *peer, const struct event_record *event, uint64_t lost)
 {
     struct call call = {.peer = peer, .admin = peer->context};
     struct json_object *object = json_object_new_object();
-    struct json_object *reply;
 
     admin_add_if(object, "event", event != NULL, event ? event_object(event) : NULL);
-    admin_add_int(object, "lost", lost);
-    reply = admin_reply(object);
-    admin_add_bool(reply, "continues", true);
+    json_set_int(object, "lost", lost);
+    struct json_object *reply = admin_reply(object);
+    json_set_bool(reply, "continues", true);
     admin_send(&call, reply);
 }
 
@@ -144,18 +138,26 @@ static void on_pump(struct timer *timer)
     }
 }
 
-void admin_note_event(struct admin *admin)
+void admin_note_event(void *data, enum event_id id)
 {
+    struct admin *admin = data;
+
+    if (id != EVENT_DEGRADED && id != EVENT_HEALTHY) /* what health itself emits */
+        health_look_soon(&admin->health);
     if (admin->n_monitors > 0)
         timer_arm(&admin->pump, sys.now_us());
 }
 
 int admin_init(struct admin *admin, struct timers *timers)
 {
-    return timer_init(&admin->pump, timers, on_pump);
+    int r = health_init(&admin->health, timers, admin_gather, admin);
+
+    return r < 0 ? r : timer_init(&admin->pump, timers, on_pump);
 }
 
 void admin_done(struct admin *admin)
 {
+    health_done(&admin->health);
     timer_done(&admin->pump);
+    admin->page = blob_unref(admin->page);
 }

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The metrics page is put together of the tables of all domains, and so is its documentation
- * (docs/metrics.md).
- *
- * A text is made at most once a second, whoever asks how often. On the socket it is sent by
- * reference; a reader that takes nothing is closed by [limits] send_timeout like any peer, and all
- * of them count against the limits on connections.
+ * The metrics page, and its documentation (docs/metrics.md), from the tables of all domains. The
+ * socket's readers are peers like any other: [limits] hold for them.
  */
 #include "admin/exposition.h"
 #include "admin/parts.h"
@@ -15,24 +11,13 @@
 #include "coco_limits.h"
 #include "composed.h"
 #include "config/state.h"
-#include "json_writer.h"
-#include "observe/health.h"
 #include "observe/prometheus.h"
-#include "peer/peer.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdlib.h>
 
 /* --- the daemon itself ------------------------------------------------------------------------ */
-
-static const struct config_state *config_of(const void *from)
-{
-    const struct exposition *exposition = from;
-
-    return exposition->admin->config_state;
-}
 
 static void build_info(const struct page *page)
 {
@@ -41,60 +26,56 @@ static void build_info(const struct page *page)
 
 static uint64_t start_time(void *from)
 {
-    const struct exposition *exposition = from;
+    const struct admin *admin = from;
 
-    return exposition->started_s > 0 ? (uint64_t)exposition->started_s : 0;
+    return admin->started_s > 0 ? (uint64_t)admin->started_s : 0;
 }
 
 static void config_info(const struct page *page)
 {
-    page_sample(page, "hash", config_of(page->from)->hash, 1);
+    const struct admin *admin = page->from;
+
+    page_sample(page, "hash", admin->config_state->hash, 1);
 }
 
 static void config_source(const struct page *page)
 {
+    const struct admin *admin = page->from;
+
     for (unsigned i = 0; i < CONFIG_SOURCES; i++)
         page_sample(page, "source", config_source_name((enum config_source)i),
-                    i == config_of(page->from)->source);
+                    i == admin->config_state->source);
 }
 
 static uint64_t restart_needed(void *from)
 {
-    return config_of(from)->n_restart;
+    const struct admin *admin = from;
+
+    return admin->config_state->n_restart;
 }
 
 static uint64_t degraded(void *from)
 {
-    const struct exposition *exposition = from;
+    const struct admin *admin = from;
 
-    return health_count(exposition->admin->health) > 0;
-}
-
-static bool quotes_are_wrong(const struct quotes *quotes)
-{
-    struct quotes_status status;
-    bool wrong = false;
-
-    quotes_get_status(quotes, &status);
-    for (size_t i = 0; i < status.n_backends && !wrong; i++) {
-        struct backend_status backend;
-        quotes_get_backend_status(quotes, i, &backend);
-        wrong = backend.problem != NULL;
-    }
-    return wrong;
+    return health_count(&admin->health) > 0;
 }
 
 static void degraded_by(const struct page *page)
 {
-    const struct exposition *exposition = page->from;
-    const struct config_state *config = config_of(page->from);
+    const struct admin *admin = page->from;
+    const struct config_state *config = admin->config_state;
     const char *problems[CERTS_PROBLEMS_MAX];
+    struct quotes_status quotes;
+    struct backend_status backend = {.problem = NULL};
 
+    quotes_get_status(admin->quotes, &quotes);
+    for (size_t i = 0; i < quotes.n_backends && !backend.problem; i++)
+        quotes_get_backend_status(admin->quotes, i, &backend);
     page_sample(page, "part", "configuration",
                 config->source != CONFIG_SOURCE_FILES || config->n_restart > 0);
-    page_sample(page, "part", "certificates",
-                certs_problems(exposition->admin->certs, problems) > 0);
-    page_sample(page, "part", "quotes", quotes_are_wrong(exposition->admin->quotes));
+    page_sample(page, "part", "certificates", certs_problems(admin->certs, problems) > 0);
+    page_sample(page, "part", "quotes", backend.problem != NULL);
 }
 
 static const struct family own_families[] = {
@@ -119,15 +100,6 @@ static const struct family_table own_table = FAMILY_TABLE(own_families);
 
 /* --- page and reference ----------------------------------------------------------------------- */
 
-static void print_page(FILE *out, struct exposition *from)
-{
-    page_print(out, &own_table, from);
-    page_print(out, &server_families, from->admin->server);
-    page_print(out, &certs_families, from->admin->certs);
-    page_print(out, &quotes_families, from->admin->quotes);
-    page_print_counters(out);
-}
-
 int exposition_print_reference(FILE *out)
 {
     static const char head[] =
@@ -143,18 +115,22 @@ int exposition_print_reference(FILE *out)
     page_document(out, &server_families);
     page_document(out, &certs_families);
     page_document(out, &quotes_families);
-    page_document_counters(out);
+    page_counters(out, true);
     return fflush(out) != 0 || ferror(out) ? -EIO : 0;
 }
 
-static struct blob *make_text(struct exposition *from)
+static struct blob *make_text(struct admin *admin)
 {
     struct composed text;
     struct blob *blob;
 
     if (!composed_begin(&text))
         return NULL;
-    print_page(text.to, from);
+    page_print(text.to, &own_table, admin);
+    page_print(text.to, &server_families, admin->server);
+    page_print(text.to, &certs_families, admin->certs);
+    page_print(text.to, &quotes_families, admin->quotes);
+    page_counters(text.to, false);
     if (!composed_end(&text))
         return NULL;
     blob = blob_copy(text.text, text.size);
@@ -164,31 +140,26 @@ static struct blob *make_text(struct exposition *from)
     return blob;
 }
 
-struct blob *exposition_text(struct exposition *exposition)
+struct blob *exposition_text(struct admin *admin)
 {
     uint64_t now_us = sys.now_us();
 
-    if (!exposition->last || now_us - exposition->last_us >= EXPOSITION_KEEP_US) {
-        struct blob *text = make_text(exposition);
+    if (!admin->page || now_us - admin->page_us >= EXPOSITION_KEEP_US) {
+        struct blob *text = make_text(admin);
         if (!text)
             return NULL;
-        blob_unref(exposition->last);
-        exposition->last = text;
-        exposition->last_us = now_us;
+        blob_unref(admin->page);
+        admin->page = text;
+        admin->page_us = now_us;
     }
-    return blob_ref(exposition->last);
-}
-
-void exposition_done(struct exposition *exposition)
-{
-    exposition->last = blob_unref(exposition->last);
+    return blob_ref(admin->page);
 }
 
 /* --- GetMetrics ------------------------------------------------------------------------------- */
 
 void admin_get_metrics(const struct call *call)
 {
-    struct blob *text = exposition_text(call->admin->exposition);
+    struct blob *text = exposition_text(call->admin);
 
     if (!text) {
         peer_close(call->peer, CLOSE_MEMORY);

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The table of methods: everything that a caller can name, who may call it, and what it takes. The
- * dispatcher goes by this table alone, and a test holds it against the interface's description.
- *
- * A row's role is the least that the caller needs (roles.h); its parameters are the only ones
- * that are let through to the function, which checks their types.
+ * dispatcher goes by this table alone, and a test compares it with the interface's description. A
+ * row's handler gets only the parameters that the row names, and checks their types.
  *
  * The two methods that every varlink service has are here as well.
  */
 #include "admin/parts.h"
 #include "admin_varlink.h"
 #include "coco_limits.h"
-#include "json_writer.h"
-#include "peer/peer.h"
-#include <json-c/json.h>
 #include <string.h>
 
 /* --- org.varlink.service ---------------------------------------------------------------------- */
@@ -83,13 +78,13 @@ static const struct admin_method methods[] = {
     {ADMIN_INTERFACE ".Diagnose", ADMIN_ROLE_READ, "", admin_diagnose},
     {ADMIN_INTERFACE ".GetLogLevel", ADMIN_ROLE_READ, "", admin_get_log_level},
     {ADMIN_INTERFACE ".SetLogLevel", ADMIN_ROLE_OPERATE, "level", admin_set_log_level},
-    {ADMIN_INTERFACE ".Drain", ADMIN_ROLE_OPERATE, "", admin_drain},
-    {ADMIN_INTERFACE ".Resume", ADMIN_ROLE_OPERATE, "", admin_resume},
+    {ADMIN_INTERFACE ".Drain", ADMIN_ROLE_OPERATE, "", admin_set_drained},
+    {ADMIN_INTERFACE ".Resume", ADMIN_ROLE_OPERATE, "", admin_set_drained},
     {ADMIN_INTERFACE ".GetMetrics", ADMIN_ROLE_READ, "", admin_get_metrics},
     {ADMIN_INTERFACE ".GetConfig", ADMIN_ROLE_READ, "", admin_get_config},
     {ADMIN_INTERFACE ".ListCertificates", ADMIN_ROLE_READ, "", admin_list_certificates},
     {ADMIN_INTERFACE ".Import", ADMIN_ROLE_IMPORT, "files", admin_import},
-    {ADMIN_INTERFACE ".Verify", ADMIN_ROLE_IMPORT, "files", admin_verify},
+    {ADMIN_INTERFACE ".Verify", ADMIN_ROLE_IMPORT, "files", admin_import},
     {ADMIN_INTERFACE ".ListChains", ADMIN_ROLE_READ, "", admin_list_chains},
     {ADMIN_INTERFACE ".GetChain", ADMIN_ROLE_READ, "key", admin_get_chain},
     {ADMIN_INTERFACE ".RemoveChain", ADMIN_ROLE_OPERATE, "key", admin_remove_chain},
@@ -117,15 +112,12 @@ const struct admin_method *admin_method_find(const char *name)
 
 bool admin_method_takes(const struct admin_method *method, const char *parameter)
 {
-    size_t n = strlen(parameter);
+    size_t n = strlen(parameter), length = 0;
 
-    if (n == 0)
-        return false;
-    for (const char *p = method->parameters; *p; p += strspn(p, " ")) {
-        size_t length = strcspn(p, " ");
+    for (const char *p = method->parameters; n > 0 && *p; p += length + strspn(p + length, " ")) {
+        length = strcspn(p, " ");
         if (length == n && memcmp(p, parameter, n) == 0)
             return true;
-        p += length;
     }
     return false;
 }

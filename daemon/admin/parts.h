@@ -5,7 +5,9 @@
 #pragma once
 
 #include "admin/admin.h"
+#include "json_writer.h"
 #include "peer/peer.h"
+#include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,25 +20,24 @@
 #define ADMIN_SHORT_VALUES 64u
 #define ADMIN_VALUES_MAX   1024u
 
-struct account_key;
-struct certs_job;
-struct history;
-struct json_object;
-struct request;
-
 struct call;
+struct certs_job;
+
+/* Answers the call, or lets it wait (admin_wait). */
+typedef void admin_handler(const struct call *call);
 
 /* A row of the table in methods.c. */
 struct admin_method {
     const char *name;       /* with its interface */
     enum admin_role role;   /* that the caller needs */
     const char *parameters; /* names with a space between; all others are refused before */
-    void (*handle)(const struct call *call);
+    admin_handler *handle;
 };
 
 struct call {
     struct peer *peer;
     struct admin *admin;
+    const struct admin_method *method;
     enum admin_role role;           /* the caller's, when the call came */
     struct json_object *parameters; /* an object, or NULL */
     bool oneway;
@@ -60,6 +61,7 @@ static inline struct admin_session *admin_session_of(struct peer *peer)
 /* --- varlink.c. Each takes its JSON over. --- */
 
 struct json_object *admin_reply(struct json_object *parameters);
+struct json_object *admin_error_of(const char *name, struct json_object *parameters);
 /* `key` NULL: an error without parameters. */
 struct json_object *admin_error(const char *name, const char *key, const char *value);
 void admin_send(const struct call *call, struct json_object *reply);
@@ -70,7 +72,8 @@ void admin_send_error(const struct call *call, const char *name, const char *key
 void admin_refuse_parameter(const struct call *call, const char *name);
 void admin_try_again(const struct call *call, const char *reason);
 
-/* The call waits: its peer is held until the request is complete. NULL: out of memory. */
+/* The call waits: its peer is held until the request is complete. NULL: out of memory, and the call
+ * is answered. */
 struct request *admin_wait(const struct call *call, void (*cancel)(struct request *), void *holder);
 /* The holder answers the call. */
 void admin_complete(struct request *request, struct json_object *reply);
@@ -85,7 +88,7 @@ bool admin_method_takes(const struct admin_method *method, const char *parameter
 /* --- audit.c --- */
 
 /* A changing call begins. */
-void admin_audit_begin(const struct call *call, const struct admin_method *method);
+void admin_audit_begin(const struct call *call);
 /* It ends, in an error of that name or "ok". Does nothing where none has begun. */
 void admin_audit_end(struct peer *peer, const char *result);
 /* Something changes that is no answer to a call. */
@@ -101,15 +104,7 @@ const char *admin_string(struct json_object *value);
 /* A string, escaped (text.h): all text that may be foreign goes out by this. */
 struct json_object *admin_text(const char *text);
 void admin_add_text(struct json_object *object, const char *key, const char *text); /* or null */
-void admin_add_nulls(struct json_object *object, const char *const *keys, size_t n);
-void admin_add_bool(struct json_object *object, const char *key, bool value);
-/* What admin_add_text makes of a text. */
-#define ADMIN_FOREIGN_SIZE 512u
-void admin_foreign(const char *text, char out[ADMIN_FOREIGN_SIZE]);
-void admin_add_int(struct json_object *object, const char *key, uint64_t value);
-/* Or null, where there is none. */
-void admin_add_int_if(struct json_object *object, const char *key, bool there, uint64_t value);
-/* The same of a tree; NULL is memory that was missing where it is there. */
+/* `value`, or null where there is none; NULL is memory that was missing where it is there. */
 void admin_add_if(struct json_object *object, const char *key, bool there,
                   struct json_object *value);
 void admin_add_hex64(struct json_object *object, const char *key, uint64_t value);
@@ -118,68 +113,31 @@ void admin_add_hex64(struct json_object *object, const char *key, uint64_t value
 void admin_uuid_text(const uint8_t uuid[16], char out[ADMIN_UUID_SIZE]);
 /* INT64_MAX is no time: null. */
 void admin_add_time(struct json_object *object, const char *key, int64_t seconds);
-void admin_add_base64(struct json_object *object, const char *key, const uint8_t *data,
-                      size_t size);
 /* NULL: absent, or null. */
 struct json_object *admin_parameter(const struct call *call, const char *key);
-/* Absent and null are NULL. False: it is there, and no string. */
-bool admin_optional_string(const struct call *call, const char *key, const char **ret);
 
-/* --- status.c --- */
+/* --- the methods, by file --- */
 
-void admin_get_status(const struct call *call);
-void admin_get_log_level(const struct call *call);
-void admin_set_log_level(const struct call *call);
-void admin_drain(const struct call *call);
-void admin_resume(const struct call *call);
-
-/* --- exposition.c --- */
-
-void admin_get_metrics(const struct call *call);
-
-/* --- config.c --- */
-
-void admin_get_config(const struct call *call);
-
-/* --- events.c --- */
-
-void admin_get_events(const struct call *call);
-void admin_monitor(const struct call *call);
+/* status.c */
+admin_handler admin_get_status, admin_get_log_level, admin_set_log_level, admin_set_drained;
+/* What needs the operator, of the whole daemon (health.h); `from` is a struct admin. */
+void admin_gather(const void *from, void (*each)(void *data, const char *reason), void *data);
+/* exposition.c, config.c, quotes.c, doctor.c */
+admin_handler admin_get_metrics, admin_get_config, admin_list_jobs, admin_diagnose;
+/* events.c */
+admin_handler admin_get_events, admin_monitor;
 /* Sends the events that it has not had yet, some each turn, as far as its socket takes them. */
 void admin_serve_monitor(struct peer *peer);
 void admin_monitor_closed(struct peer *peer);
-
-/* --- certs.c --- */
-
-void admin_import(const struct call *call);
-void admin_verify(const struct call *call);
-void admin_list_chains(const struct call *call);
-void admin_list_certificates(const struct call *call);
-void admin_get_chain(const struct call *call);
-void admin_remove_chain(const struct call *call);
-void admin_preflight(const struct call *call);
-
-/* --- update.c --- */
-
-void admin_begin_update(const struct call *call);
-void admin_lease_holders(const struct call *call);
-void admin_end_update(const struct call *call);
+/* certs.c */
+admin_handler admin_import, admin_list_chains, admin_list_certificates, admin_get_chain,
+    admin_remove_chain, admin_preflight;
+/* update.c */
+admin_handler admin_begin_update, admin_lease_holders, admin_end_update;
 /* The connection that began the update has closed. */
 void admin_update_gone(const struct peer *peer);
-
-/* --- vms.c --- */
-
-void admin_list_vms(const struct call *call);
-void admin_explain(const struct call *call);
-void admin_disconnect(const struct call *call);
+/* vms.c */
+admin_handler admin_list_vms, admin_explain, admin_disconnect;
 /* vm, uuid, pid, uid and cid; `history` may be NULL. */
 void admin_add_account(struct json_object *object, const struct account_key *key,
                        const struct history *history);
-
-/* --- quotes.c --- */
-
-void admin_list_jobs(const struct call *call);
-
-/* --- doctor.c --- */
-
-void admin_diagnose(const struct call *call);

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The administrators' method about what the quote broker has in hand: jobs that wait or run, and
- * quotes that are kept. It tells at most JOBS_MAX of them, so that a long queue fits a message.
+ * quotes that are kept. At most JOBS_MAX of them, so that a long queue fits a message.
  */
 #include "quotes/quotes.h"
 #include "admin/parts.h"
 #include "base/sys.h"
-#include "json_writer.h"
 #include "observe/history.h"
-#include "peer/account.h"
-#include <json-c/json.h>
 
 #define JOBS_MAX 1024u
 
@@ -21,7 +18,6 @@ struct lists {
 
 static void on_job(void *data, const struct quotes_job *job)
 {
-    struct json_object *entry;
     struct lists *lists = data;
     uint64_t now_us = sys.now_us();
 
@@ -29,17 +25,17 @@ static void on_job(void *data, const struct quotes_job *job)
         lists->left_out++;
         return;
     }
-    entry = json_object_new_object();
+    struct json_object *entry = json_object_new_object();
     admin_add_text(entry, "state", job->state);
     admin_add_text(entry, "kind", job->quote ? "quote" : "question");
     admin_add_account(entry, job->account, job->history);
-    admin_add_int(entry, "waiters", job->waiters);
-    admin_add_int(entry, "ageMs", (now_us - job->since_us) / 1000u);
-    admin_add_int_if(entry, "leftMs", job->waiters > 0,
-                     job->deadline_us > now_us ? (job->deadline_us - now_us) / 1000u : 0);
+    json_set_int(entry, "waiters", job->waiters);
+    json_set_int(entry, "ageMs", (now_us - job->since_us) / 1000u);
+    json_set_optional_int(entry, "leftMs", job->waiters > 0,
+                          job->deadline_us > now_us ? (job->deadline_us - now_us) / 1000u : 0);
     admin_add_text(entry, "backend", job->backend);
-    admin_add_int(entry, "tries", job->tries);
-    admin_add_bool(entry, "hedge", job->hedge);
+    json_set_int(entry, "tries", job->tries);
+    json_set_bool(entry, "hedge", job->hedge);
     json_append(lists->jobs, entry);
 }
 
@@ -51,8 +47,8 @@ static void on_kept(void *data, const struct account *account, size_t size, uint
     uint64_t now_us = sys.now_us();
 
     admin_add_account(entry, account ? &account->key : &nobody, account ? account->history : NULL);
-    admin_add_int(entry, "bytes", size);
-    admin_add_int(entry, "leftMs", expires_us > now_us ? (expires_us - now_us) / 1000u : 0);
+    json_set_int(entry, "bytes", size);
+    json_set_int(entry, "leftMs", expires_us > now_us ? (expires_us - now_us) / 1000u : 0);
     json_append(lists->kept, entry);
 }
 
@@ -64,7 +60,7 @@ void admin_list_jobs(const struct call *call)
     quotes_each_job(call->admin->quotes, on_job, &lists);
     quotes_each_kept(call->admin->quotes, on_kept, &lists);
     json_set(object, "jobs", lists.jobs);
-    admin_add_int(object, "leftOut", lists.left_out);
+    json_set_int(object, "leftOut", lists.left_out);
     json_set(object, "kept", lists.kept);
     admin_send_parameters(call, object);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names become numbers when the configuration is read; a call compares numbers. They are looked up
- * anew at each call, so that a reload that takes a role away takes it from connections that are
- * open, too; what the kernel says of a peer is as of its connect().
+ * Names become numbers when the configuration is read. Each call compares them anew, so that a
+ * reload takes a role away from open connections, too; what the kernel says of a peer is as of its
+ * connect().
  *
  * A peer's groups are its own and its supplementary ones (SO_PEERGROUPS). Where they cannot be had,
  * it has none: every failure here means fewer rights.
@@ -11,9 +11,6 @@
 #include "base/sys.h"
 #include "config/config.h"
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 const char *admin_role_name(enum admin_role role)

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who may do what on the administrators' socket: users and groups of the configuration, held
- * against what the kernel says of a peer.
+ * Who may do what on the administrators' socket: users and groups of the configuration,
+ * compared with what the kernel says of a peer.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 /* Each includes the one before. */
 enum admin_role {
@@ -31,9 +30,8 @@ struct admin_roles {
     } grants[ADMIN_GRANTS_MAX];
 };
 
-/* Adds the users and @groups that a text names, separated by spaces or commas, as they are known on
- * this host now; those that are not are passed over. May ask the name service: at the start and at
- * a reload only. */
+/* Adds the users and @groups that a text names, separated by spaces or commas. Those that this host
+ * does not have are passed over. May ask the name service: at the start and at a reload only. */
 void admin_roles_grant(struct admin_roles *roles, enum admin_role role, const char *text);
 
 /* The highest role of who is at the other end of a connected Unix socket. Root's and this process's

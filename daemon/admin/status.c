@@ -9,13 +9,11 @@
 #include "base/worker.h"
 #include "certs/certs.h"
 #include "certs/chain/chain.h"
+#include "certs/store/store.h"
 #include "config/state.h"
-#include "json_writer.h"
 #include "observe/metrics.h"
-#include "peer/peer.h"
 #include "quotes/quotes.h"
 #include "snp_table.h"
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,13 +63,13 @@ static struct json_object *table_entries(const struct blob *blob)
     struct json_object *array = json_object_new_array();
     struct coco_snp_table table;
 
-    if (coco_snp_table_decode(blob->data, blob->size, &table) < 0)
+    if (!blob || coco_snp_table_decode(blob->data, blob->size, &table) < 0)
         return array;
     for (size_t i = 0; i < table.n_entries; i++) {
         struct json_object *entry = json_object_new_object();
         admin_add_text(entry, "kind", coco_snp_kind_name(coco_snp_kind_of(table.entries[i].guid)));
-        admin_add_int(entry, "offset", table.entries[i].offset);
-        admin_add_int(entry, "length", table.entries[i].length);
+        json_set_int(entry, "offset", table.entries[i].offset);
+        json_set_int(entry, "length", table.entries[i].length);
         json_append(array, entry);
     }
     return array;
@@ -80,37 +78,35 @@ static struct json_object *table_entries(const struct blob *blob)
 static struct json_object *platform_status(const struct platform_state *platform)
 {
     struct json_object *object = json_object_new_object();
-    char tcb[COCO_SNP_TCB_TEXT_SIZE], chip_id[2 * COCO_SNP_CHIP_ID_SIZE + 1] = "";
+    struct chain_key key = {.product = platform->product};
+    char tcb[COCO_SNP_TCB_TEXT_SIZE], chip_id[STORE_CHIP_SIZE];
 
-    for (size_t i = 0; i < coco_snp_product_chip_id_size(platform->product); i++)
-        snprintf(chip_id + 2 * i, 3, "%02x", platform->chip_id[i]);
+    memcpy(key.chip_id, platform->chip_id, sizeof(key.chip_id));
+    store_chip_format(&key, chip_id);
     coco_snp_tcb_format(platform->product, &platform->reported, tcb);
     admin_add_text(object, "product", coco_snp_product_name(platform->product));
     admin_add_text(object, "chipId", chip_id[0] ? chip_id : NULL);
     admin_add_text(object, "tcb", tcb);
-    admin_add_bool(object, "vlek", platform->vlek_en);
+    json_set_bool(object, "vlek", platform->vlek_en);
     return object;
 }
 
-static struct json_object *certificate_status(const struct certs *certs)
+static struct json_object *certificate_status(const struct certs *from)
 {
+    const struct certs_status certs = certs_status(from);
+    const struct chain *chain = certs.chain;
     struct json_object *object = json_object_new_object();
-    const struct chain *chain = certs_status(certs).chain;
-    const struct blob *table = certs_status(certs).table;
     const char *problems[CERTS_PROBLEMS_MAX];
-    size_t n = certs_problems(certs, problems);
+    size_t n = certs_problems(from, problems);
 
-    const struct platform_state *platform = certs_status(certs).platform;
-
-    admin_add_hex64(object, "generation", certs_status(certs).generation);
-    admin_add_if(object, "platform", platform, platform ? platform_status(platform) : NULL);
-    admin_add_int(object, "tableBytes", table ? table->size : 0);
-    json_set(object, "tableEntries", table ? table_entries(table) : json_object_new_array());
+    admin_add_hex64(object, "generation", certs.generation);
+    admin_add_if(object, "platform", certs.platform != NULL,
+                 certs.platform ? platform_status(certs.platform) : NULL);
+    json_set_int(object, "tableBytes", certs.table ? certs.table->size : 0);
+    json_set(object, "tableEntries", table_entries(certs.table));
     admin_add_text(object, "source", chain ? chain->certs[CHAIN_LEAF].source : NULL);
-    if (chain)
-        admin_add_time(object, "notAfter", chain_first_to_expire(chain)->not_after_s);
-    else
-        admin_add_text(object, "notAfter", NULL);
+    admin_add_time(object, "notAfter",
+                   chain ? chain_first_to_expire(chain)->not_after_s : INT64_MAX);
     admin_add_text(object, "problem", n > 0 ? problems[0] : NULL);
     return object;
 }
@@ -124,17 +120,17 @@ static struct json_object *backend_list(const struct quotes *quotes, size_t n)
         struct backend_status status;
         quotes_get_backend_status(quotes, i, &status);
         admin_add_text(object, "address", status.name);
-        admin_add_int(object, "slots", status.slots);
-        admin_add_int(object, "slotsOpen", status.slots_open);
-        admin_add_int(object, "slotsBusy", status.busy);
-        admin_add_int(object, "slotsSuspect", status.suspect);
-        admin_add_int(object, "abandoned", status.abandoned);
+        json_set_int(object, "slots", status.slots);
+        json_set_int(object, "slotsOpen", status.slots_open);
+        json_set_int(object, "slotsBusy", status.busy);
+        json_set_int(object, "slotsSuspect", status.suspect);
+        json_set_int(object, "abandoned", status.abandoned);
         admin_add_text(object, "breaker", breaker_name(status.breaker));
-        admin_add_int_if(object, "awayMs", status.away_us > 0,
-                         (sys.now_us() - status.away_us) / 1000u);
-        admin_add_int(object, "serviceUs", status.service_us);
-        admin_add_int(object, "answered", status.answered);
-        admin_add_int(object, "failed", status.failed);
+        json_set_optional_int(object, "awayMs", status.away_us > 0,
+                              (sys.now_us() - status.away_us) / 1000u);
+        json_set_int(object, "serviceUs", status.service_us);
+        json_set_int(object, "answered", status.answered);
+        json_set_int(object, "failed", status.failed);
         admin_add_text(object, "problem", status.problem);
         json_append(array, object);
     }
@@ -148,19 +144,19 @@ static struct json_object *quote_status(const struct quotes *quotes)
 
     quotes_get_status(quotes, &status);
     admin_add_text(object, "backend", status.backend);
-    admin_add_int(object, "slots", status.slots);
-    admin_add_int(object, "slotsBusy", status.slots_busy);
-    admin_add_int(object, "queued", status.queued);
-    admin_add_int(object, "waiting", status.waiting);
-    admin_add_int(object, "running", status.running);
-    admin_add_int(object, "hedged", status.hedged);
-    admin_add_int(object, "abandoned", status.abandoned);
-    admin_add_int(object, "answered", status.answered);
-    admin_add_int(object, "failed", status.failed);
+    json_set_int(object, "slots", status.slots);
+    json_set_int(object, "slotsBusy", status.slots_busy);
+    json_set_int(object, "queued", status.queued);
+    json_set_int(object, "waiting", status.waiting);
+    json_set_int(object, "running", status.running);
+    json_set_int(object, "hedged", status.hedged);
+    json_set_int(object, "abandoned", status.abandoned);
+    json_set_int(object, "answered", status.answered);
+    json_set_int(object, "failed", status.failed);
     admin_add_text(object, "lastError",
                    status.problem ? coco_status_name(status.problem_status) : NULL);
     admin_add_text(object, "lastErrorText", status.problem);
-    admin_add_int(object, "kept", status.kept);
+    json_set_int(object, "kept", status.kept);
     json_set(object, "backends", backend_list(quotes, status.n_backends));
     return object;
 }
@@ -190,11 +186,11 @@ static struct json_object *counters(const struct server *server)
 
     for (size_t i = 0; i < metric_names_count; i++)
         if (metric_names[i].kind != METRIC_GAUGE)
-            admin_add_int(object, metric_names[i].name, metric_value(&metric_names[i]));
+            json_set_int(object, metric_names[i].name, metric_value(&metric_names[i]));
     for (int i = 0; i < CLOSE_REASONS; i++) {
         snprintf(closed[i], sizeof(closed[i]), "closed_%s",
                  close_reason_name((enum close_reason)i));
-        admin_add_int(object, closed[i], server->closed[i]);
+        json_set_int(object, closed[i], server->closed[i]);
     }
     return object;
 }
@@ -204,22 +200,23 @@ void admin_get_status(const struct call *call)
     const struct admin *admin = call->admin;
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
-    bool has_certs = certs_status(admin->certs).offered, has_quotes = quotes_offered(admin->quotes);
+    const struct certs_status certs = certs_status(admin->certs);
+    bool has_quotes = quotes_offered(admin->quotes);
 
     admin_gather(admin, add_reason, array);
     admin_add_text(object, "version", COCO_VERSION_STRING);
     admin_add_hex64(object, "instance", admin->instance);
-    admin_add_int(object, "pid", (uint64_t)getpid());
-    admin_add_int(object, "uptimeMs", (sys.now_us() - admin->ready_us) / 1000u);
-    admin_add_text(object, "state", certs_state_name(certs_status(admin->certs).state));
-    admin_add_bool(object, "drained", certs_status(admin->certs).drained);
-    admin_add_bool(object, "degraded", json_length(array) > 0);
+    json_set_int(object, "pid", (uint64_t)getpid());
+    json_set_int(object, "uptimeMs", (sys.now_us() - admin->ready_us) / 1000u);
+    admin_add_text(object, "state", certs_state_name(certs.state));
+    json_set_bool(object, "drained", certs.drained);
+    json_set_bool(object, "degraded", json_length(array) > 0);
     json_set(object, "reasons", array);
-    admin_add_if(object, "certificates", has_certs,
-                 has_certs ? certificate_status(admin->certs) : NULL);
+    admin_add_if(object, "certificates", certs.offered,
+                 certs.offered ? certificate_status(admin->certs) : NULL);
     admin_add_if(object, "quotes", has_quotes, has_quotes ? quote_status(admin->quotes) : NULL);
-    admin_add_int(object, "peers", count_peers(admin->server));
-    admin_add_int(object, "requestsInFlight", metrics.now_requests);
+    json_set_int(object, "peers", count_peers(admin->server));
+    json_set_int(object, "requestsInFlight", metrics.now_requests);
     json_set(object, "counters", counters(admin->server));
     admin_send_parameters(call, object);
 }
@@ -252,27 +249,17 @@ void admin_set_log_level(const struct call *call)
 
 /* --- Drain, Resume ---------------------------------------------------------------------------- */
 
-/* Kept in memory alone. It makes guests wait, and after their budget go without, so the state that
- * a crash, a restart or a forgotten session leads back to is serving. A reload does not end it: it
- * is about the configuration. */
-static void set_drained(const struct call *call, bool drained)
+/* Kept in memory alone: draining makes guests wait, and after their budget go without, so a crash
+ * or a restart leads back to serving. A reload does not end it. */
+void admin_set_drained(const struct call *call)
 {
     struct json_object *object = json_object_new_object();
+    bool drained = strcmp(call->method->name, ADMIN_INTERFACE ".Drain") == 0;
     bool before = certs_status(call->admin->certs).drained;
 
     certs_set_drained(call->admin->certs, drained);
     quotes_set_drained(call->admin->quotes, drained);
-    admin_add_bool(object, "changed", drained != before);
-    admin_add_int(object, "requestsInFlight", metrics.now_requests);
+    json_set_bool(object, "changed", drained != before);
+    json_set_int(object, "requestsInFlight", metrics.now_requests);
     admin_send_parameters(call, object);
-}
-
-void admin_drain(const struct call *call)
-{
-    set_drained(call, true);
-}
-
-void admin_resume(const struct call *call)
-{
-    set_drained(call, false);
 }

@@ -7,15 +7,12 @@
 #include "base/sys.h"
 #include "certs/certs.h"
 #include "certs/chain/chain.h"
-#include "json_writer.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
-#include "peer/request.h"
 #include "peer/server.h"
 #include <errno.h>
-#include <json-c/json.h>
+#include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #define TIMEOUT_MAX_MS 600000
 #define VOID_MAX       4096u
@@ -25,10 +22,10 @@ void admin_begin_update(const struct call *call)
     struct admin *admin = call->admin;
     struct json_object *timeout = admin_parameter(call, "timeoutMs");
     const char *reason = admin_string(admin_parameter(call, "reason"));
-    struct json_object *object;
+    int64_t timeout_ms = json_object_get_int64(timeout);
 
-    if (!json_object_is_type(timeout, json_type_int) || json_object_get_int64(timeout) < 1 ||
-        json_object_get_int64(timeout) > TIMEOUT_MAX_MS) {
+    if (!json_object_is_type(timeout, json_type_int) || timeout_ms < 1 ||
+        timeout_ms > TIMEOUT_MAX_MS) {
         admin_refuse_parameter(call, "timeoutMs");
         return;
     }
@@ -36,11 +33,10 @@ void admin_begin_update(const struct call *call)
         admin_refuse_parameter(call, "reason");
         return;
     }
-    int r =
-        certs_update_begin(admin->certs, (uint64_t)json_object_get_int64(timeout) * 1000u, reason);
+    int r = certs_update_begin(admin->certs, (uint64_t)timeout_ms * 1000u, reason);
+    const struct certs_status certs = certs_status(admin->certs);
     if (r == -EBUSY) {
-        admin_send_error(call, ADMIN_INTERFACE ".Busy", "reason",
-                         certs_status(admin->certs).update_reason);
+        admin_send_error(call, ADMIN_INTERFACE ".Busy", "reason", certs.update_reason);
         return;
     }
     if (r < 0) {
@@ -48,9 +44,9 @@ void admin_begin_update(const struct call *call)
         return;
     }
     admin->updater = call->peer;
-    object = json_object_new_object();
-    admin_add_text(object, "tableFile", certs_status(admin->certs).table_path);
-    admin_add_hex64(object, "generation", certs_status(admin->certs).generation);
+    struct json_object *object = json_object_new_object();
+    admin_add_text(object, "tableFile", certs.table_path);
+    admin_add_hex64(object, "generation", certs.generation);
     admin_send_parameters(call, object);
 }
 
@@ -66,16 +62,17 @@ static struct json_object *holder_entry(const struct call *call, const struct ce
         admin_add_text(entry, "vm", session.vm_name);
         admin_uuid_text(session.vm_uuid, uuid);
         admin_add_text(entry, "uuid", uuid);
-        admin_add_int(entry, "pid", (uint64_t)session.peer->account->key.pid);
-        admin_add_int(entry, "uid", session.peer->account->key.uid);
-        admin_add_int(entry, "vcpu", session.vcpu);
+        json_set_int(entry, "pid", (uint64_t)session.peer->account->key.pid);
+        json_set_int(entry, "uid", session.peer->account->key.uid);
+        json_set_int(entry, "vcpu", session.vcpu);
     } else {
         static const char *const keys[] = {"vm", "uuid", "pid", "uid", "vcpu"};
-        admin_add_nulls(entry, keys, sizeof(keys) / sizeof(keys[0]));
+        for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+            json_set_null(entry, keys[i]);
     }
-    admin_add_int(entry, "start", holder->lock.start);
-    admin_add_int(entry, "length", holder->lock.length);
-    admin_add_int(entry, "sinceMs", (sys.now_us() - holder->since_us) / 1000u);
+    json_set_int(entry, "start", holder->lock.start);
+    json_set_int(entry, "length", holder->lock.length);
+    json_set_int(entry, "sinceMs", (sys.now_us() - holder->since_us) / 1000u);
     return entry;
 }
 
@@ -103,7 +100,8 @@ static void on_cancel(struct request *request)
 static void told_end(void *data, int result)
 {
     struct request *request = data;
-    const struct certs *certs = request->holder;
+    const struct certs_status certs = certs_status(request->holder);
+    char text[STORE_KEY_SIZE];
 
     if (result < 0) {
         admin_complete(request, admin_error(ADMIN_INTERFACE ".TryAgain", "reason",
@@ -112,15 +110,11 @@ static void told_end(void *data, int result)
         return;
     }
     struct json_object *object = json_object_new_object();
-    const struct chain *chain = certs_status(certs).chain;
-    char text[STORE_KEY_SIZE];
-    admin_add_text(object, "state", certs_state_name(certs_status(certs).state));
-    if (chain) {
-        store_key_format(&chain->key, text);
-    }
-    admin_add_text(object, "key", chain ? text : NULL);
-    admin_add_int(object, "tableBytes",
-                  certs_status(certs).table ? certs_status(certs).table->size : 0);
+    admin_add_text(object, "state", certs_state_name(certs.state));
+    if (certs.chain)
+        store_key_format(&certs.chain->key, text);
+    admin_add_text(object, "key", certs.chain ? text : NULL);
+    json_set_int(object, "tableBytes", certs.table ? certs.table->size : 0);
     admin_complete(request, admin_reply(object));
 }
 
@@ -134,6 +128,7 @@ static bool are_names(struct json_object *array)
     return true;
 }
 
+/* One event a VM; where none is named, one for all. */
 static void tell_forced(const struct peer *peer, const struct certs *certs,
                         struct json_object *names)
 {
@@ -141,21 +136,19 @@ static void tell_forced(const struct peer *peer, const struct certs *certs,
     const char *reason = certs_status(certs).update_reason;
     size_t n = json_object_array_length(names);
 
-    for (size_t i = 0; i < n; i++) {
-        const char *vm = admin_string(json_object_array_get_idx(names, i));
-        event_emit(EVENT_UPDATE_FORCED,
-                   LOG_FIELDS(log_text("COCO_VM", vm), log_number("PEER_UID", (int64_t)key->uid),
-                              log_number("PEER_PID", key->pid), log_text("COCO_REASON", reason)),
-                   "a firmware update went on although this VM held a lease: one report of it may "
-                   "not match its certificates (%s)",
+    for (size_t i = 0; i < n || i == 0; i++) {
+        const char *vm = n > 0 ? admin_string(json_object_array_get_idx(names, i)) : NULL;
+        const struct log_field fields[] = {log_text("COCO_VM", vm),
+                                           log_number("PEER_UID", (int64_t)key->uid),
+                                           log_number("PEER_PID", key->pid),
+                                           log_text("COCO_REASON", reason)};
+        event_emit(EVENT_UPDATE_FORCED, vm ? fields : fields + 1, vm ? 4 : 3,
+                   vm ? "a firmware update went on although this VM held a lease: one report of "
+                        "it may not match its certificates (%s)"
+                      : "a firmware update went on without the lock: reports of VMs that held a "
+                        "lease may not match their certificates",
                    vm);
     }
-    if (n == 0)
-        event_emit(EVENT_UPDATE_FORCED,
-                   LOG_FIELDS(log_number("PEER_UID", (int64_t)key->uid),
-                              log_number("PEER_PID", key->pid), log_text("COCO_REASON", reason)),
-                   "a firmware update went on without the lock: reports of VMs that held a lease "
-                   "may not match their certificates");
 }
 
 void admin_end_update(const struct call *call)
@@ -177,10 +170,8 @@ void admin_end_update(const struct call *call)
         return;
     }
     struct request *request = admin_wait(call, on_cancel, admin->certs);
-    if (!request) {
-        admin_try_again(call, "out of memory");
+    if (!request)
         return;
-    }
     if (json_object_get_boolean(forced) || json_object_array_length(names) > 0)
         tell_forced(call->peer, admin->certs, names);
     admin->updater = NULL;
@@ -189,22 +180,8 @@ void admin_end_update(const struct call *call)
 
 /* --- the updater is gone ---------------------------------------------------------------------- */
 
-static void add_name(const struct admin *admin, const struct certs_holder *holder,
-                     struct json_object *names)
-{
-    char text[COCO_NAME_SIZE + 128] = "a process that reads the table file";
-    struct lease_holder session;
-
-    if (server_find_lease(admin->server, holder->lock.start, &session))
-        snprintf(text, sizeof(text),
-                 "whoever locks byte %llu, which is of the range of VM %s, pid %d",
-                 (unsigned long long)holder->lock.start, session.vm_name,
-                 (int)session.peer->account->key.pid);
-    json_append(names, json_object_new_string(text));
-}
-
 /* An updater that was killed does not say that it went on by force; its lock does: a write lock
- * beside read locks goes around them. */
+ * beside read locks. */
 void admin_update_gone(const struct peer *peer)
 {
     struct admin *admin = peer->context;
@@ -214,9 +191,17 @@ void admin_update_gone(const struct peer *peer)
     bool updates = false;
 
     for (size_t i = 0; i < n; i++) {
+        uint64_t byte = holders[i].lock.start;
+        char text[COCO_NAME_SIZE + 128] = "a process that reads the table file";
+        struct lease_holder session;
         updates = updates || holders[i].lock.write;
-        if (!holders[i].lock.write)
-            add_name(admin, &holders[i], names);
+        if (holders[i].lock.write)
+            continue;
+        if (server_find_lease(admin->server, byte, &session))
+            snprintf(text, sizeof(text),
+                     "whoever locks byte %" PRIu64 ", which is of the range of VM %s, pid %d", byte,
+                     session.vm_name, (int)session.peer->account->key.pid);
+        json_append(names, json_object_new_string(text));
     }
     if (updates && json_length(names) > 0) {
         metrics.updates_forced++;

@@ -1,33 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The administrators' dialect: varlink. A call and a reply are each one JSON object and a NUL byte.
- * The calls of a connection are answered in their order. A message that is not such an object
- * closes the connection, as varlink demands; a call that cannot be answered gets an error by name.
+ * A message that is no such object closes the connection, as varlink demands. Long messages, and
+ * messages of many values, carry files: they are read only from callers who may import.
  *
- * The caller's role is looked at first. Long messages, and messages of many values, carry files:
- * they are read only from callers who may import.
- *
- * Each method is a row of the table in methods.c. Most are answered within their dispatch. One that
- * has to wait becomes a request, and its peer is held until that is complete, which keeps the
- * order; the request's blob is the whole reply. What methods do is in the files of their nouns.
+ * Calls are answered in their order, most within their dispatch. One that has to wait becomes a
+ * request, whose blob is the whole reply; until it is complete, its peer is held.
  */
-#include "admin/admin.h"
 #include "admin/parts.h"
 #include "base/sys.h"
-#include "certs/certs.h"
-#include "coco_limits.h"
 #include "json_reader.h"
-#include "json_writer.h"
-#include "peer/peer.h"
-#include "peer/request.h"
 #include "status.h"
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MESSAGE_MAX (1024u * 1024u)
-/* The worker gets to every job; this is for one that hangs on a broken disk. */
+/* For a job that hangs on a broken disk. */
 #define WAIT_MAX_US 600000000u
 #define ONEWAY      1u /* the id of a request whose call wants no reply */
 
@@ -72,24 +61,29 @@ void admin_send(const struct call *call, struct json_object *reply)
     blob_unref(blob);
 }
 
-struct json_object *admin_error(const char *name, const char *key, const char *value)
-{
-    struct json_object *reply = json_object_new_object();
-    struct json_object *parameters = json_object_new_object();
-
-    if (key)
-        admin_add_text(parameters, key, value);
-    json_set(reply, "error", json_object_new_string(name));
-    json_set(reply, "parameters", parameters);
-    return reply;
-}
-
 struct json_object *admin_reply(struct json_object *parameters)
 {
     struct json_object *reply = json_object_new_object();
 
     json_set(reply, "parameters", parameters);
     return reply;
+}
+
+struct json_object *admin_error_of(const char *name, struct json_object *parameters)
+{
+    struct json_object *reply = admin_reply(parameters);
+
+    json_set(reply, "error", json_object_new_string(name));
+    return reply;
+}
+
+struct json_object *admin_error(const char *name, const char *key, const char *value)
+{
+    struct json_object *parameters = json_object_new_object();
+
+    if (key)
+        admin_add_text(parameters, key, value);
+    return admin_error_of(name, parameters);
 }
 
 void admin_send_error(const struct call *call, const char *name, const char *key, const char *value)
@@ -112,9 +106,8 @@ void admin_try_again(const struct call *call, const char *reason)
     admin_send_error(call, ADMIN_INTERFACE ".TryAgain", "reason", reason);
 }
 
-static const char no_memory[] =
-    "replies that were not read, and calls that were not whole, take all "
-    "the memory that they may: [limits] memory";
+static const char no_memory[] = "replies that were not read, and calls that were not whole, take "
+                                "all the memory that they may: [limits] memory";
 
 /* --- calls that wait -------------------------------------------------------------------------- */
 
@@ -123,8 +116,10 @@ struct request *admin_wait(const struct call *call, void (*cancel)(struct reques
     struct request *request = request_new(&call->peer->requests, 0, call->oneway ? ONEWAY : 0,
                                           sys.now_us() + WAIT_MAX_US);
 
-    if (!request)
+    if (!request) {
+        admin_try_again(call, "out of memory");
         return NULL;
+    }
     request_hold(request, cancel, holder);
     peer_hold(call->peer, true);
     return request;
@@ -163,68 +158,56 @@ static void answer(struct peer *peer, const struct request *request, uint32_t st
 static void not_found(const struct call *call, const char *name)
 {
     const char *dot = strrchr(name, '.');
-    size_t n = dot ? (size_t)(dot - name) : 0;
     char interface[256];
 
-    if ((n == strlen(ADMIN_INTERFACE) && strncmp(name, ADMIN_INTERFACE, n) == 0) ||
-        (n == strlen(ADMIN_VARLINK) && strncmp(name, ADMIN_VARLINK, n) == 0)) {
+    snprintf(interface, sizeof(interface), "%.*s", dot ? (int)(dot - name) : 0, name);
+    if (strcmp(interface, ADMIN_INTERFACE) == 0 || strcmp(interface, ADMIN_VARLINK) == 0)
         admin_send_error(call, ADMIN_VARLINK ".MethodNotFound", "method", name);
-        return;
-    }
-    snprintf(interface, sizeof(interface), "%.*s", (int)(n < 255 ? n : 255), name);
-    admin_send_error(call, ADMIN_VARLINK ".InterfaceNotFound", "interface", interface);
+    else
+        admin_send_error(call, ADMIN_VARLINK ".InterfaceNotFound", "interface", interface);
 }
 
-/* `what` takes a role. False: answered with NotAllowed. */
+/* May the caller do `what`, which takes that role? False: it is answered with NotAllowed. */
 static bool allowed(const struct call *call, const char *what, enum admin_role role)
 {
     if (call->role >= role)
         return true;
     account_denied(call->peer->account, what, admin_role_name(role));
     struct json_object *parameters = json_object_new_object();
-    struct json_object *reply = admin_error(ADMIN_INTERFACE ".NotAllowed", NULL, NULL);
-    admin_add_int(parameters, "uid", call->peer->account->key.uid);
+    json_set_int(parameters, "uid", call->peer->account->key.uid);
     admin_add_text(parameters, "role", admin_role_name(role));
-    json_set(reply, "parameters", parameters);
-    admin_send(call, reply);
+    admin_send(call, admin_error_of(ADMIN_INTERFACE ".NotAllowed", parameters));
     return false;
 }
 
-/* A parameter that the method does not have; NULL: none. */
-static const char *unknown_parameter(const struct call *call, const struct admin_method *method)
+/* False: it has one that its method does not take, and is answered. */
+static bool takes_parameters(const struct call *call)
 {
     if (!call->parameters)
-        return NULL;
+        return true;
     json_object_object_foreach(call->parameters, key, value)
     {
         (void)value;
-        if (!admin_method_takes(method, key))
-            return key;
+        if (!admin_method_takes(call->method, key)) {
+            admin_refuse_parameter(call, key);
+            return false;
+        }
     }
-    return NULL;
+    return true;
 }
 
-static void handle_call(const struct call *call, const char *name)
+static void handle_call(const struct call *call)
 {
-    const struct admin_method *method = admin_method_find(name);
+    const struct admin_method *method = call->method;
 
-    if (!method) {
-        not_found(call, name);
-        return;
-    }
-    const char *unknown = unknown_parameter(call, method);
-    if (unknown) {
-        admin_refuse_parameter(call, unknown);
-        return;
-    }
-    if (!allowed(call, method->name, method->role))
+    if (!takes_parameters(call) || !allowed(call, method->name, method->role))
         return;
     if (!account_may(call->peer->account, CHARGE_BYTES, PEER_REPLY_ROOM)) {
         admin_try_again(call, no_memory);
         return;
     }
     if (method->role > ADMIN_ROLE_READ)
-        admin_audit_begin(call, method);
+        admin_audit_begin(call);
     method->handle(call);
 }
 
@@ -256,24 +239,27 @@ static bool handle_message(struct call call, struct json_object *message)
 
     if (!json_object_object_get_ex(message, "method", &value))
         return false;
-    const char *method = admin_string(value);
-    if (!method)
+    const char *name = admin_string(value);
+    if (!name)
         return false;
     if (json_object_object_get_ex(message, "parameters", &call.parameters) && call.parameters &&
         !json_object_is_type(call.parameters, json_type_object))
         return false;
-    /* At most one of them: a call cannot want no reply and several. */
+    /* At most one of them: a call cannot want both no reply and several. */
     if (!read_flag(message, "oneway", &call.oneway) || !read_flag(message, "more", &call.more) ||
         !read_flag(message, "upgrade", &upgrade) || call.oneway + call.more + upgrade > 1)
         return false;
+    call.method = admin_method_find(name);
     if (upgrade)
-        admin_send_error(&call, ADMIN_VARLINK ".MethodNotImplemented", "method", method);
+        admin_send_error(&call, ADMIN_VARLINK ".MethodNotImplemented", "method", name);
+    else if (call.method)
+        handle_call(&call);
     else
-        handle_call(&call, method);
+        not_found(&call, name);
     return true;
 }
 
-/* What carries files is looked at only where somebody may bring them. */
+/* Long messages carry files: they are read only from callers who may import. */
 static bool takes_long(struct peer *peer)
 {
     const struct call call = call_of(peer);

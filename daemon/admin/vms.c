@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Administrators' methods about VMs: who they are, what became of one's last requests, and the end
- * of its connections.
+ * The administrators' methods about VMs: who they are, what became of one's last requests, and the
+ * end of its connections.
  *
  * A VM is an account: a process, or a vsock CID, that the kernel vouches for. What it calls itself
  * is a claim, so a name never decides alone: where several answer to one, the caller is told their
@@ -13,15 +13,12 @@
 #include "base/sys.h"
 #include "certs/certs.h"
 #include "certs/store/store.h"
-#include "json_writer.h"
 #include "observe/history.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include "status.h"
-#include <inttypes.h>
-#include <json-c/json.h>
+#include "text.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -65,9 +62,9 @@ void admin_add_account(struct json_object *object, const struct account_key *key
         admin_uuid_text(history->vm_uuid, uuid);
     admin_add_text(object, "vm", history && history->vm_name[0] ? history->vm_name : NULL);
     admin_add_text(object, "uuid", uuid[0] ? uuid : NULL);
-    admin_add_int_if(object, "pid", key->cid == 0, (uint64_t)key->pid);
-    admin_add_int_if(object, "uid", key->cid == 0, key->uid);
-    admin_add_int_if(object, "cid", key->cid != 0, key->cid);
+    json_set_optional_int(object, "pid", key->cid == 0, (uint64_t)key->pid);
+    json_set_optional_int(object, "uid", key->cid == 0, key->uid);
+    json_set_optional_int(object, "cid", key->cid != 0, key->cid);
 }
 
 static struct json_object *vm_entry(const struct account *account, const struct leases *leases)
@@ -81,15 +78,15 @@ static struct json_object *vm_entry(const struct account *account, const struct 
     for (unsigned i = 0; i < HISTORY_ENTRIES && history_at(history, i); i++)
         last_us = history_at(history, i)->received_us;
     admin_add_account(entry, &account->key, history);
-    admin_add_int(entry, "connections", account->held[CHARGE_PLACES]);
-    admin_add_int(entry, "inFlight", account->held[CHARGE_REQUESTS]);
-    admin_add_int(entry, "leases", held);
-    admin_add_int(entry, "certs", history->certs);
-    admin_add_int(entry, "certsEmpty", history->certs_empty);
-    admin_add_int(entry, "certsFailed", history->certs_failed);
-    admin_add_int(entry, "quotes", history->quotes);
-    admin_add_int(entry, "quotesFailed", history->quotes_failed);
-    admin_add_int_if(entry, "lastRequestMs", history->n > 0, (sys.now_us() - last_us) / 1000u);
+    json_set_int(entry, "connections", account->held[CHARGE_PLACES]);
+    json_set_int(entry, "inFlight", account->held[CHARGE_REQUESTS]);
+    json_set_int(entry, "leases", held);
+    json_set_int(entry, "certs", history->certs);
+    json_set_int(entry, "certsEmpty", history->certs_empty);
+    json_set_int(entry, "certsFailed", history->certs_failed);
+    json_set_int(entry, "quotes", history->quotes);
+    json_set_int(entry, "quotesFailed", history->quotes_failed);
+    json_set_optional_int(entry, "lastRequestMs", history->n > 0, (sys.now_us() - last_us) / 1000u);
     return entry;
 }
 
@@ -99,15 +96,14 @@ void admin_list_vms(const struct call *call)
 {
     struct json_object *after = admin_parameter(call, "after");
     const struct account *account;
-    uint64_t behind = 0;
+    int64_t from = json_object_get_int64(after);
+    uint64_t behind = (uint64_t)from;
     struct leases leases;
 
-    if (after && (!json_object_is_type(after, json_type_int) || json_object_get_int64(after) < 0)) {
+    if (after && (!json_object_is_type(after, json_type_int) || from < 0)) {
         admin_refuse_parameter(call, "after");
         return;
     }
-    if (after)
-        behind = (uint64_t)json_object_get_int64(after);
     take_leases(call, &leases);
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
@@ -120,7 +116,7 @@ void admin_list_vms(const struct call *call)
         behind = account->serial;
     }
     json_set(object, "vms", array);
-    admin_add_int_if(object, "next", account != NULL, behind);
+    json_set_optional_int(object, "next", account != NULL, behind);
     admin_send_parameters(call, object);
 }
 
@@ -137,13 +133,13 @@ static void account_label(const struct account *account, char out[32])
 static bool answers_to(const struct account *account, const char *text)
 {
     const struct history *history = account->history;
-    char label[32], uuid[ADMIN_UUID_SIZE], shown[ADMIN_FOREIGN_SIZE];
+    char label[32], uuid[ADMIN_UUID_SIZE], shown[4 * COCO_NAME_SIZE + 1];
 
     account_label(account, label);
     if (strcmp(text, label) == 0 || (account->key.cid == 0 && strcmp(text, label + 4) == 0))
         return true;
     admin_uuid_text(history->vm_uuid, uuid);
-    admin_foreign(history->vm_name, shown);
+    (void)coco_text_escape(shown, sizeof(shown), history->vm_name, strlen(history->vm_name));
     return strcasecmp(text, uuid) == 0 ||
            (history->vm_name[0] &&
             (strcmp(text, shown) == 0 || strcmp(text, history->vm_name) == 0));
@@ -173,17 +169,17 @@ static size_t find_vm(const struct accounts *accounts, const char *text,
 static void send_ambiguous(const struct call *call, const char *text, struct account *const *found,
                            size_t n)
 {
-    struct json_object *reply = admin_error(ADMIN_INTERFACE ".AmbiguousVm", "vm", text);
-    struct json_object *array = json_object_new_array(), *parameters = NULL;
+    struct json_object *parameters = json_object_new_object();
+    struct json_object *array = json_object_new_array();
     char label[32];
 
     for (size_t i = 0; i < n; i++) {
         account_label(found[i], label);
         json_append(array, json_object_new_string(label));
     }
-    json_object_object_get_ex(reply, "parameters", &parameters);
+    admin_add_text(parameters, "vm", text);
     json_set(parameters, "candidates", array);
-    admin_send(call, reply);
+    admin_send(call, admin_error_of(ADMIN_INTERFACE ".AmbiguousVm", parameters));
 }
 
 /* --- Explain: its requests -------------------------------------------------------------------- */
@@ -193,17 +189,19 @@ static void add_certs(struct json_object *object, const struct certs *certs,
 {
     const struct chain_key *key = NULL;
     char text[STORE_KEY_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
+    bool judged = entry->kind == HISTORY_CERTS && entry->status != COCO_EINVAL &&
+                  entry->status != COCO_EOPNOTSUPP;
 
-    if (entry->status == COCO_OK || entry->status == COCO_ENOSPC)
+    if (judged && (entry->status == COCO_OK || entry->status == COCO_ENOSPC))
         key = certs_generation_key(certs, entry->generation);
     if (key) {
         store_key_format(key, text);
         coco_snp_tcb_format(key->product, &key->tcb, tcb);
     }
-    if (entry->status != COCO_EINVAL && entry->status != COCO_EOPNOTSUPP)
+    if (judged)
         admin_add_hex64(object, "generation", entry->generation);
     else
-        admin_add_text(object, "generation", NULL);
+        json_set_null(object, "generation");
     admin_add_text(object, "chain", key ? text : NULL);
     admin_add_text(object, "tcb", key ? tcb : NULL);
 }
@@ -211,11 +209,11 @@ static void add_certs(struct json_object *object, const struct certs *certs,
 static void add_quote(struct json_object *object, const struct quotes *quotes,
                       const struct history_entry *entry)
 {
-    bool asked = entry->backend != 0;
+    bool asked = entry->kind != HISTORY_CERTS && entry->backend != 0;
 
     admin_add_text(object, "backend", asked ? quotes_backend_name(quotes, entry->backend) : NULL);
-    admin_add_int_if(object, "qgsUs", asked, entry->service_us);
-    admin_add_int_if(object, "qgsCode", asked, entry->code);
+    json_set_optional_int(object, "qgsUs", asked, entry->service_us);
+    json_set_optional_int(object, "qgsCode", asked, entry->code);
 }
 
 static struct json_object *request_entry(const struct call *call, const struct history_entry *entry,
@@ -225,26 +223,19 @@ static struct json_object *request_entry(const struct call *call, const struct h
                                         [HISTORY_QUOTE] = "quote",
                                         [HISTORY_COLLATERAL] = "collateral",
                                         [HISTORY_PLATFORM] = "platform"};
-    static const char *const of_certs[] = {"generation", "chain", "tcb"};
-    static const char *const of_quotes[] = {"backend", "qgsUs", "qgsCode"};
     struct json_object *object = json_object_new_object();
     uint64_t ago_us = sys.now_us() - entry->received_us;
 
     admin_add_time(object, "time", sys.wall_s() - (int64_t)(ago_us / 1000000u));
-    admin_add_int(object, "agoMs", ago_us / 1000u);
+    json_set_int(object, "agoMs", ago_us / 1000u);
     admin_add_text(object, "kind", kinds[entry->kind]);
     admin_add_text(object, "status", coco_status_name(entry->status));
     admin_add_text(object, "why", entry->why);
-    admin_add_int(object, "tookUs", entry->took_us);
-    admin_add_int(object, "bytes", entry->bytes);
-    if (entry->kind == HISTORY_CERTS) {
-        add_certs(object, call->admin->certs, entry);
-        admin_add_nulls(object, of_quotes, 3);
-    } else {
-        admin_add_nulls(object, of_certs, 3);
-        add_quote(object, call->admin->quotes, entry);
-    }
-    admin_add_int_if(object, "leaseMs", held, ago_us / 1000u);
+    json_set_int(object, "tookUs", entry->took_us);
+    json_set_int(object, "bytes", entry->bytes);
+    add_certs(object, call->admin->certs, entry);
+    add_quote(object, call->admin->quotes, entry);
+    json_set_optional_int(object, "leaseMs", held, ago_us / 1000u);
     return object;
 }
 
@@ -316,6 +307,6 @@ void admin_disconnect(const struct call *call)
     json_set(object, "vm", vm_entry(vm, &leases));
     /* An administrator's process may be a VM as well: this connection is to be answered. */
     unsigned n = server_close_account(call->admin->server, vm, &admin_dialect, CLOSE_ADMIN);
-    admin_add_int(object, "disconnected", n);
+    json_set_int(object, "disconnected", n);
     admin_send_parameters(call, object);
 }

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Emitting events, and keeping the newest of them.
- *
- * An event is a line of the log like any other, but for its MESSAGE_ID; so whoever has only the
- * journal misses nothing. Beside that it is written into a ring, escaped and cut to size, from
- * which monitors are served: the ring is all that they can make cocod hold.
+ * An event is a line of the log, with a MESSAGE_ID; so whoever has only the journal misses nothing.
+ * It is also written into a ring, escaped and cut to size, from which monitors are served: the ring
+ * is all that they can make cocod hold.
  *
  * Two kinds of limit keep others from filling journal and ring. A VM, or an account, is limited
- * where it is known. The table's per_minute is for all of them together; what it leaves out is
- * counted, and the next event of the kind says how many there were.
+ * where it is known. The table's per_minute is for all of them together; the next event of the kind
+ * says how many it left out.
  */
 #include "observe/event.h"
 #include "base/sys.h"
@@ -22,7 +20,6 @@
 static struct {
     uint64_t newest;
     struct event_record ring[EVENTS_KEPT];
-    uint64_t counts[EVENT_IDS];
     struct log_limit limits[EVENT_IDS];
     void (*told)(void *data, enum event_id id);
     void *told_data;
@@ -38,11 +35,6 @@ const struct event_record *event_find(uint64_t number)
     if (number == 0 || number > state.newest || state.newest - number >= EVENTS_KEPT)
         return NULL;
     return &state.ring[number % EVENTS_KEPT];
-}
-
-uint64_t event_count(enum event_id id)
-{
-    return state.counts[id];
 }
 
 void event_set_listener(void (*told)(void *data, enum event_id id), void *data)
@@ -94,7 +86,6 @@ void event_emit(enum event_id id, const struct log_field *fields, size_t n_field
     unsigned dropped = 0;
     va_list ap;
 
-    state.counts[id]++;
     if (kind->per_minute > 0 &&
         !log_limit_pass(&state.limits[id], sys.now_us(), kind->per_minute, MINUTE_US, &dropped))
         return;

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Events: what an operator alerts on. Each kind is a row of one table (event_table.c): its name and
- * message id, how urgent it is, its fields, what it means and what to do. The journal's catalog and
- * the manual are made from the table.
- *
- * event_emit logs one, with MESSAGE_ID and fields, and keeps it among the newest for monitors. Loop
- * thread only. Nothing here allocates or fails.
+ * Events: what an operator alerts on. Each kind is a row of one table (event_table.c), from which
+ * the journal's catalog and the manual are made. Loop thread only. Nothing here allocates or fails.
  */
 #pragma once
 
@@ -77,21 +73,17 @@ struct event_record {
     char fields[480]; /* NAME=value, each with its NUL */
 };
 
-/* Of `fields` those are logged that LOG_FIELDS_MAX leaves room for. */
+/* Logs one, with MESSAGE_ID and fields (as many as LOG_FIELDS_MAX has room for), and keeps it. */
 void event_emit(enum event_id id, const struct log_field *fields, size_t n_fields, const char *fmt,
                 ...) __attribute__((format(printf, 4, 5)));
 
-/* How many are kept. */
-#define EVENTS_KEPT 128u
+#define EVENTS_KEPT 128u /* the newest */
 /* The number of the newest; 0: there was none yet. */
 uint64_t event_newest(void);
 /* Valid until the next event_emit. NULL: it is no longer kept, or has not happened. */
 const struct event_record *event_find(uint64_t number);
-/* How often it happened since the start, those that per_minute left out included. */
-uint64_t event_count(enum event_id id);
 
-/* The one listener; NULL: none. event_emit calls it from deep inside of things, so it takes note
- * and acts later. */
+/* The one listener; NULL: none. event_emit calls it deep inside of things, so it acts later. */
 void event_set_listener(void (*told)(void *data, enum event_id id), void *data);
 /* As at the start: for tests. */
 void event_reset(void);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod is degraded while there is a reason for it. That is not kept as a state: the reasons are
- * gathered, and whether there are any is compared with what was told last.
+ * cocod is degraded while there is a reason for it. Each look gathers the reasons, and compares
+ * whether there are any with what was told last.
  *
- * What makes a reason also emits an event, and a look follows each event, a little later, when what
- * caused it is settled. Recovery may be silent: while degraded, a look comes once a minute. A
- * healthy daemon's timer is off.
+ * Whatever makes a reason also emits an event, and a look follows each event, a little later, when
+ * its cause is settled. Recovery may be silent: while degraded, a look comes once a minute.
  */
 #include "observe/health.h"
 #include "base/container_of.h"
@@ -29,20 +28,24 @@ static void note(void *data, const char *reason)
         snprintf(gathered->first, sizeof(gathered->first), "%s", reason);
 }
 
-size_t health_count(const struct health *health)
+static struct gathered gather_all(const struct health *health)
 {
     struct gathered gathered = {.n = 0};
 
     health->gather(health->from, note, &gathered);
-    return gathered.n;
+    return gathered;
+}
+
+size_t health_count(const struct health *health)
+{
+    return gather_all(health).n;
 }
 
 static void on_look(struct timer *timer)
 {
     struct health *health = container_of(timer, struct health, look);
-    struct gathered gathered = {.n = 0};
+    const struct gathered gathered = gather_all(health);
 
-    health->gather(health->from, note, &gathered);
     if (gathered.n > 0)
         timer_arm(timer, sys.now_us() + EVERY_US);
     if (gathered.n > 0 && !health->degraded) {

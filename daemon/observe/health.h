@@ -8,10 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Told each thing that needs the operator: a sentence that says what to do. */
-typedef void health_each(void *data, const char *reason);
-/* Tells them all, in their order. */
-typedef void health_gather(const void *from, health_each *each, void *data);
+/* Calls `each` for each thing that needs the operator: a sentence that says what to do. */
+typedef void health_gather(const void *from, void (*each)(void *data, const char *reason),
+                           void *data);
 
 struct health {
     health_gather *gather;
@@ -28,5 +27,5 @@ void health_done(struct health *health);
 /* How many things need the operator. */
 size_t health_count(const struct health *health);
 
-/* Looks within a second: something happened that may have changed it. */
+/* Looks within a second. */
 void health_look_soon(struct health *health);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A ring, made for an account (account.c says when, and how many there are at most). It grows with
- * what the account asks, so that one that is idle takes little. Adding to it costs the hot path a
- * copy of one entry: no system call, no formatting, and three allocations in its whole life. An
- * entry holds numbers and pointers to static text; whoever shows it makes text of them.
+ * what the account asks, so that an idle one takes little. Adding costs the hot path a copy of one
+ * entry: numbers and pointers to static text, of which whoever shows it makes text.
  */
 #include "observe/history.h"
 #include "base/sys.h"

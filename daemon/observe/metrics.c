@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The counters themselves, and the table by which others walk over them.
- */
 #include "observe/metrics.h"
 #include <string.h>
 

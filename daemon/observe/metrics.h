@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counters, gauges and histograms of the whole daemon, each listed once: the struct, the names that
- * `cococtl status` shows, and names and texts of the Prometheus page come from these tables. They
- * are numbers only: what a row of a vector means, and its name, is the domain's that counts by it.
- * Counting allocates nothing and reads no clock. Loop thread only.
+ * Counters, gauges and histograms of the whole daemon. The struct, the names that `cococtl status`
+ * shows, and names and texts of the Prometheus page come from these lists. What a row of a vector
+ * means, and its name, is the domain's that counts by it. Counting allocates nothing and reads no
+ * clock. Loop thread only.
  */
 #pragma once
 

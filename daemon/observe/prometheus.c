@@ -2,19 +2,16 @@
 /*
  * The Prometheus exposition: text format 0.0.4.
  *
- * Names. A counter of metrics.h is there under its own name, as cocod_NAME_total, a gauge ("now_")
- * as cocod_NAME, unless it is one outcome of a family. Families are rows of tables: counters by
- * outcome and by reason, histograms, and what is read from the services when somebody asks. A name
- * that was released is neither changed nor given another meaning.
+ * A counter of metrics.h is there as cocod_NAME_total, a gauge ("now_NAME") as cocod_NAME, unless
+ * it is one outcome of a family. A name that was released is neither changed nor given another
+ * meaning.
  *
- * Labels. Each value of a label comes from a list in this program or from the configuration.
- * Nothing that a guest, a VMM or a certificate says becomes a label, so that none of them decides
- * how many series there are.
+ * Each value of a label comes from a list in this program or from the configuration: no guest, VMM
+ * or certificate decides how many series there are.
  */
 #include "observe/prometheus.h"
 #include "observe/metrics.h"
 #include <inttypes.h>
-#include <stdbool.h>
 
 /* --- samples ---------------------------------------------------------------------------------- */
 
@@ -115,46 +112,26 @@ void page_document(FILE *out, const struct family_table *table)
         document_row(out, &table->rows[i]);
 }
 
-/* Each counter that is no outcome, as a family of its own, and its value. */
-static void each_counter(FILE *out,
-                         void (*print)(FILE *out, const struct family *family, uint64_t value))
+void page_counters(FILE *out, bool document)
 {
-    char name[64];
-
     for (size_t i = 0; i < metric_names_count; i++) {
         const struct metric_name *metric = &metric_names[i];
         bool gauge = metric->kind == METRIC_GAUGE;
+        char name[64];
+        const struct family family = {.name = name,
+                                      .type = gauge ? "gauge" : "counter",
+                                      .labels = "",
+                                      .help = metric->text};
         if (metric->kind == METRIC_OUTCOME)
             continue;
         (void)snprintf(name, sizeof(name), "%s%s", metric->name + (gauge ? 4 : 0),
                        gauge ? "" : "_total");
-        print(out,
-              &(struct family){.name = name,
-                               .type = gauge ? "gauge" : "counter",
-                               .labels = "",
-                               .help = metric->text},
-              metric_value(metric));
+        if (document) {
+            document_row(out, &family);
+            continue;
+        }
+        print_head(out, &family);
+        page_sample(&(struct page){.out = out, .family = &family}, NULL, NULL,
+                    metric_value(metric));
     }
-}
-
-static void print_counter(FILE *out, const struct family *family, uint64_t value)
-{
-    print_head(out, family);
-    (void)fprintf(out, "cocod_%s %" PRIu64 "\n", family->name, value);
-}
-
-static void document_counter(FILE *out, const struct family *family, uint64_t value)
-{
-    (void)value;
-    document_row(out, family);
-}
-
-void page_print_counters(FILE *out)
-{
-    each_counter(out, print_counter);
-}
-
-void page_document_counters(FILE *out)
-{
-    each_counter(out, document_counter);
 }

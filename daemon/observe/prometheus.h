@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,9 +55,8 @@ void page_seconds(const struct page *page, uint64_t us);
  * which the configuration allows in a path, is not shown. */
 void page_escape(char *out, size_t size, const char *text);
 
-/* All families of a table, read from `from`; all counters that are no outcomes (metrics.h). */
+/* All families of a table, read from `from`; the same as rows of a Markdown table. */
 void page_print(FILE *out, const struct family_table *table, void *from);
-void page_print_counters(FILE *out);
-/* The same as rows of a Markdown table. */
 void page_document(FILE *out, const struct family_table *table);
-void page_document_counters(FILE *out);
+/* All counters that are no outcomes (metrics.h), the one way or the other. */
+void page_counters(FILE *out, bool document);

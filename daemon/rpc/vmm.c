@@ -6,8 +6,8 @@
  * table by reference. Where the gate says that it may wait, it becomes a request, and the gate is
  * asked again when that is over. QUOTE_GET becomes a request that the quotes service completes.
  *
- * Faults of the peer: broken framing and broken session rules close; a malformed payload is EINVAL;
- * a malformed one-way message is counted and dropped.
+ * Broken framing and broken session rules close the peer; a malformed payload is EINVAL; a
+ * malformed one-way message is counted and dropped.
  */
 #include "rpc/vmm.h"
 #include "base/log.h"
@@ -25,7 +25,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include <utlist.h>
 
 #define FEATURES (COCO_FEATURE_NOTIFY | COCO_FEATURE_LEASE)
@@ -94,30 +93,7 @@ static uint64_t shortened_us(uint64_t timeout_us)
     return timeout_us - (timeout_us / 4 < EARLY_US ? timeout_us / 4 : EARLY_US);
 }
 
-static void answer_waited(struct peer *peer, const struct request *request, uint32_t status);
-
-/* A request is over. */
-static void answer(struct peer *peer, const struct request *request, uint32_t status,
-                   struct blob *blob)
-{
-    uint8_t head[COCO_HEADER_SIZE];
-
-    if (request->type == COCO_CERTS_GET) {
-        answer_waited(peer, request, status);
-        return;
-    }
-    request_remember(request, HISTORY_QUOTE, status, blob);
-    reply_header(request->type, request->id, status, blob ? (uint32_t)blob->size : 0, head);
-    peer_send(peer, head, sizeof(head), blob, -1);
-}
-
 /* --- HELLO ------------------------------------------------------------------------------------ */
-
-static uint32_t services(const struct vmm *vmm)
-{
-    return (certs_status(vmm->certs).offered ? COCO_SERVICE_CERTS : 0) |
-           (quotes_offered(vmm->quotes) ? COCO_SERVICE_QUOTES : 0);
-}
 
 static void refuse_hello(struct peer *peer, const struct coco_header *call, uint32_t status)
 {
@@ -127,21 +103,20 @@ static void refuse_hello(struct peer *peer, const struct coco_header *call, uint
 
 /* A lease descriptor where the client asked for one and there is a table file; else -1. False:
  * there should be one and there is none. A VMM that went on would believe itself protected. */
-static bool open_lease(struct peer *peer, uint32_t *features, int *ret_fd)
+static bool open_lease(struct peer *peer, int *ret_fd)
 {
     struct session *session = session_of(peer);
-    int fd;
 
     *ret_fd = -1;
-    if (!(*features & COCO_FEATURE_LEASE))
+    if (!(session->features & COCO_FEATURE_LEASE))
         return true;
     if (!passed_begin(&peer->server->passed, peer->account, peer->fd, &peer->passed))
         return false;
-    fd = certs_open_lease(vmm_of(peer)->certs, &session->lease_base);
+    int fd = certs_open_lease(vmm_of(peer)->certs, &session->lease_base);
     if (fd < 0)
         passed_cancel(peer->passed);
     if (fd == -EOPNOTSUPP) {
-        *features &= ~COCO_FEATURE_LEASE;
+        session->features &= ~COCO_FEATURE_LEASE;
         return true;
     }
     *ret_fd = fd;
@@ -159,27 +134,26 @@ static void on_hello(struct peer *peer, const struct coco_header *call, const ui
         peer_close(peer, CLOSE_PROTOCOL);
         return;
     }
-    if (coco_hello_decode(payload, call->length, &hello) < 0) {
-        refuse_hello(peer, call, COCO_EINVAL);
-        return;
-    }
-    if (hello.version_min > COCO_WIRE_VERSION || hello.version_max < COCO_WIRE_VERSION) {
-        refuse_hello(peer, call, COCO_EOPNOTSUPP);
+    bool valid = coco_hello_decode(payload, call->length, &hello) == 0;
+    if (!valid || hello.version_min > COCO_WIRE_VERSION || hello.version_max < COCO_WIRE_VERSION) {
+        refuse_hello(peer, call, valid ? COCO_EOPNOTSUPP : COCO_EINVAL);
         return;
     }
     memcpy(session->vm_name, hello.vm_name, sizeof(session->vm_name));
     memcpy(session->vm_uuid, hello.vm_uuid, sizeof(session->vm_uuid));
     session->features = hello.features & FEATURES;
-    if (!open_lease(peer, &session->features, &lease_fd)) {
+    if (!open_lease(peer, &lease_fd)) {
         refuse_hello(peer, call, COCO_EAGAIN);
         return;
     }
+    const struct certs_status certs = certs_status(vmm->certs);
     struct coco_hello_reply reply = {
         .version = COCO_WIRE_VERSION,
         .features = session->features,
         .instance = vmm->options.instance,
-        .generation = certs_status(vmm->certs).generation,
-        .services = services(vmm),
+        .generation = certs.generation,
+        .services = (certs.offered ? COCO_SERVICE_CERTS : 0) |
+                    (quotes_offered(vmm->quotes) ? COCO_SERVICE_QUOTES : 0),
         .request_max = COCO_REQUEST_MAX,
         .reply_max = COCO_REPLY_MAX,
         .in_flight_max = COCO_IN_FLIGHT_MAX,
@@ -260,7 +234,7 @@ static enum certs_end send_certs(struct peer *peer, uint64_t id, const struct ce
     return end;
 }
 
-/* The end of one that waited: the gate now says what it gets, unless it ended otherwise. */
+/* The gate now says what it gets, unless it ended otherwise. */
 static void answer_waited(struct peer *peer, const struct request *request, uint32_t status)
 {
     struct certs *certs = vmm_of(peer)->certs;
@@ -280,18 +254,30 @@ static void answer_waited(struct peer *peer, const struct request *request, uint
         histogram_observe(&metrics.certs_us[end], histogram_short_us, took_us);
 }
 
-/* A session may have as many in flight as HELLO says, an account as many as it may have
- * connections. */
+static void answer(struct peer *peer, const struct request *request, uint32_t status,
+                   struct blob *blob)
+{
+    uint8_t head[COCO_HEADER_SIZE];
+
+    if (request->type == COCO_CERTS_GET) {
+        answer_waited(peer, request, status);
+        return;
+    }
+    request_remember(request, HISTORY_QUOTE, status, blob);
+    reply_header(request->type, request->id, status, blob ? (uint32_t)blob->size : 0, head);
+    peer_send(peer, head, sizeof(head), blob, -1);
+}
+
+/* An account may have as many waiting as it may have connections. */
 static enum certs_reason wait_for_certs(struct peer *peer, const struct coco_header *call,
                                         uint64_t npages, bool measured)
 {
-    uint64_t wait_us = CERTS_WAIT_US;
+    uint64_t timeout_us = shortened_us((uint64_t)call->timeout_ms * 1000u);
+    uint64_t wait_us = timeout_us > 0 && timeout_us < CERTS_WAIT_US ? timeout_us : CERTS_WAIT_US;
 
     if (requests_count(&peer->requests) >= COCO_IN_FLIGHT_MAX ||
         peer->account->held[CHARGE_REQUESTS] >= peer->server->limits.peers_per_account)
         return CERTS_REASON_LIMIT;
-    if (call->timeout_ms && shortened_us((uint64_t)call->timeout_ms * 1000u) < wait_us)
-        wait_us = shortened_us((uint64_t)call->timeout_ms * 1000u);
     struct request *request =
         request_new(&peer->requests, call->type, call->id, sys.now_us() + wait_us);
     if (!request)
@@ -303,7 +289,6 @@ static enum certs_reason wait_for_certs(struct peer *peer, const struct coco_hea
     return CERTS_REASON_NONE;
 }
 
-/* A second reading of the clock would be felt in every answer: one in CERTS_SAMPLE is measured. */
 static void on_certs_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
 {
     struct certs_answer got = {.status = COCO_EINVAL, .why = "the request is malformed"};
@@ -336,15 +321,21 @@ static uint64_t deadline_us(const struct vmm *vmm, uint32_t timeout_ms)
     return sys.now_us() + shortened_us(timeout_us);
 }
 
+static void refuse_quote(struct peer *peer, const struct coco_header *call, enum quote_end end,
+                         uint32_t status)
+{
+    metrics.quote_ends[end]++;
+    histogram_observe(&metrics.quote_us[end], histogram_long_us, 0);
+    reply_status(peer, call, status);
+}
+
 static void on_quote_get(struct peer *peer, const struct coco_header *call, const uint8_t *payload)
 {
     struct vmm *vmm = vmm_of(peer);
     struct coco_quote_get get;
 
     if (coco_quote_get_decode(payload, call->length, &get) < 0) {
-        metrics.quotes_einval++;
-        histogram_observe(&metrics.quote_us[QUOTE_END_EINVAL], histogram_long_us, 0);
-        reply_status(peer, call, COCO_EINVAL);
+        refuse_quote(peer, call, QUOTE_END_EINVAL, COCO_EINVAL);
         return;
     }
     bool room = requests_count(&peer->requests) < COCO_IN_FLIGHT_MAX;
@@ -353,10 +344,8 @@ static void on_quote_get(struct peer *peer, const struct coco_header *call, cons
         request =
             request_new(&peer->requests, call->type, call->id, deadline_us(vmm, call->timeout_ms));
     if (!request) {
-        metrics.quotes_eagain++;
         metrics.quote_agains[room ? QUOTE_AGAIN_MEMORY : QUOTE_AGAIN_SESSION]++;
-        histogram_observe(&metrics.quote_us[QUOTE_END_EAGAIN], histogram_long_us, 0);
-        reply_status(peer, call, COCO_EAGAIN);
+        refuse_quote(peer, call, QUOTE_END_EAGAIN, COCO_EAGAIN);
         return;
     }
     request->reply_max = get.quote_max;
@@ -420,19 +409,17 @@ static void on_guest_event(struct peer *peer, const struct coco_header *call,
     if (!account_guest_event(peer->account, guest_hash(session), vmm->options.events_per_minute,
                              &dropped))
         return;
-    const char *kind = event.kind == COCO_GUEST_EVENT_SEV_TERM
-                           ? "the SNP guest asked to be terminated"
-                           : "the TDX guest reported a fatal error";
+    bool snp = event.kind == COCO_GUEST_EVENT_SEV_TERM;
     snprintf(data, sizeof(data), "0x%llx", (unsigned long long)event.data[0]);
     event_emit(EVENT_GUEST_FATAL,
                LOG_FIELDS(log_text("COCO_VM", session->vm_name),
-                          log_text("COCO_GUEST_EVENT", event.kind == COCO_GUEST_EVENT_SEV_TERM
-                                                           ? "sev-term"
-                                                           : "tdx-fatal"),
+                          log_text("COCO_GUEST_EVENT", snp ? "sev-term" : "tdx-fatal"),
                           log_text("COCO_GUEST_DATA", data),
                           log_number("PEER_PID", peer->account->key.pid),
                           log_number("PEER_UID", (int64_t)peer->account->key.uid)),
-               "%s (VM %s, pid %d, data[0] %s, %u lines left out)", kind,
+               "%s (VM %s, pid %d, data[0] %s, %u lines left out)",
+               snp ? "the SNP guest asked to be terminated"
+                   : "the TDX guest reported a fatal error",
                session->vm_name[0] ? session->vm_name : "without a name",
                (int)peer->account->key.pid, data, dropped);
 }
@@ -467,8 +454,7 @@ static void dispatch(struct peer *peer, const uint8_t *frame, size_t size)
     }
     if (coco_type_class(call.type) == COCO_CLASS_REQUEST) {
         metrics.requests++;
-        if (peer->requests.first &&
-            find_request(peer, call.id)) { /* an id names one request at a time */
+        if (find_request(peer, call.id)) { /* an id names one request at a time */
             peer_close(peer, CLOSE_PROTOCOL);
             return;
         }

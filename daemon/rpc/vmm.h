@@ -36,5 +36,5 @@ extern const struct dialect vmm_dialect;
 /* For certs_set_namer; `data` is a struct vmm. */
 bool vmm_name_holder(void *data, uint64_t byte, struct certs_who *ret);
 
-/* Tells the sessions that asked for it that state or generation changed. `data` is a struct vmm. */
+/* Sends NOTIFY to the sessions that want it. `data` is a struct vmm. */
 void vmm_certs_changed(void *data);

@@ -2,7 +2,6 @@
 #include "json_writer.h"
 #include <inttypes.h>
 #include <json-c/json.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,6 +46,24 @@ void json_set_null(struct json_object *object, const char *key)
 {
     if (object && json_object_object_add_ex(object, key, NULL, JSON_C_OBJECT_KEY_IS_CONSTANT) < 0)
         mark(object);
+}
+
+void json_set_int(struct json_object *object, const char *key, int64_t value)
+{
+    json_set(object, key, json_object_new_int64(value));
+}
+
+void json_set_optional_int(struct json_object *object, const char *key, bool there, int64_t value)
+{
+    if (there)
+        json_set_int(object, key, value);
+    else
+        json_set_null(object, key);
+}
+
+void json_set_bool(struct json_object *object, const char *key, bool value)
+{
+    json_set(object, key, json_object_new_boolean(value));
 }
 
 void json_append(struct json_object *array, struct json_object *value)

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,10 @@ void json_set(struct json_object *object, const char *key, struct json_object *v
 /* The same, with a copy of `key`; for few members. */
 void json_set_named(struct json_object *object, const char *key, struct json_object *value);
 void json_set_null(struct json_object *object, const char *key);
+void json_set_int(struct json_object *object, const char *key, int64_t value);
+/* null where it is not there */
+void json_set_optional_int(struct json_object *object, const char *key, bool there, int64_t value);
+void json_set_bool(struct json_object *object, const char *key, bool value);
 void json_append(struct json_object *array, struct json_object *value);
 /* Of an array, which may be NULL. */
 size_t json_length(struct json_object *array);

@@ -10,7 +10,6 @@
 #pragma once
 
 #include "admin/admin.h"
-#include "admin/exposition.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/timer.h"
@@ -58,10 +57,8 @@ struct rig {
     struct certs *certs;
     struct quotes *quotes;
     struct vmm vmm;
-    struct health health;
     struct config *config;
     struct config_state config_state;
-    struct exposition exposition;
     struct admin admin;
     int client;
     uint64_t n_adopted; /* connections that the server has taken */
@@ -246,14 +243,6 @@ static inline void rig_pass(struct rig *rig, uint64_t us)
     rig_settle(rig);
 }
 
-static inline void rig_on_event(void *data, enum event_id id)
-{
-    struct rig *rig = data;
-
-    (void)id;
-    admin_note_event(&rig->admin);
-}
-
 /* The parts, with small limits. */
 static inline void rig_make_parts(struct rig *rig)
 {
@@ -302,11 +291,7 @@ static inline void rig_make_dialects(struct rig *rig)
                                         .quote_timeout_us = 25000000,
                                         .quote_max_timeout_us = 60000000,
                                         .events_per_minute = 10}};
-    REQUIRE(health_init(&rig->health, &rig->timers, admin_gather, &rig->admin) == 0);
-    rig->exposition = (struct exposition){.admin = &rig->admin};
-    rig->admin = (struct admin){.health = &rig->health,
-                                .certs = rig->certs,
-                                .exposition = &rig->exposition,
+    rig->admin = (struct admin){.certs = rig->certs,
                                 .config = rig->config,
                                 .started = rig->config,
                                 .config_state = &rig->config_state,
@@ -316,7 +301,7 @@ static inline void rig_make_dialects(struct rig *rig)
                                 .ready_us = rig_clock_us};
     REQUIRE(admin_init(&rig->admin, &rig->timers) == 0);
     event_reset();
-    event_set_listener(rig_on_event, rig);
+    event_set_listener(admin_note_event, &rig->admin);
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);
     certs_start(rig->certs);
 }
@@ -409,13 +394,11 @@ static inline void rig_close(struct rig *rig)
         if (strncmp(metric_names[i].name, "now_", 4) == 0)
             REQUIRE(metric_value(&metric_names[i]) == 0);
     event_set_listener(NULL, NULL);
-    health_done(&rig->health);
     admin_done(&rig->admin);
     REQUIRE(rig->timers.n == 0);
     quotes_free(rig->quotes);
     certs_free(rig->certs);
     server_free(rig->server);
-    exposition_done(&rig->exposition);
     timers_done(&rig->timers);
     rig_close_qgs(rig);
     REQUIRE(event_base_get_num_events(rig->base, EVENT_BASE_COUNT_ADDED) == rig_n_events);

@@ -17,6 +17,7 @@
  * request gets the right chain and the right quote, the store is whole; at the stop no block of
  * memory is left, and no gauge counts anything. An abort is a failure, whoever does it.
  */
+#include "admin/exposition.h"
 #include "admin/parts.h"
 #include "json_reader.h"
 #include "measure.h"
@@ -174,7 +175,7 @@ static void get_figures(void)
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0,
          "no socket");
     daemon_on();
-    (void)server_adopt(cocod->server, &metrics_dialect, &cocod->exposition, pair[0]);
+    (void)server_adopt(cocod->server, &metrics_dialect, &cocod->admin, pair[0]);
     daemon_off();
     figures.fd = pair[1];
     figures.size = 0;

@@ -9,24 +9,6 @@ void json_set_text(struct json_object *object, const char *key, const char *text
         json_set_null(object, key);
 }
 
-void json_set_int(struct json_object *object, const char *key, int64_t value)
-{
-    json_set(object, key, json_object_new_int64(value));
-}
-
-void json_set_optional_int(struct json_object *object, const char *key, bool there, int64_t value)
-{
-    if (there)
-        json_set_int(object, key, value);
-    else
-        json_set_null(object, key);
-}
-
-void json_set_bool(struct json_object *object, const char *key, bool value)
-{
-    json_set(object, key, json_object_new_boolean(value));
-}
-
 void json_set_shared(struct json_object *object, const char *key, struct json_object *value)
 {
     if (value)

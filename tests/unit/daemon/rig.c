@@ -32,6 +32,15 @@ uint64_t rig_now_us(void)
     return rig_clock_us;
 }
 
+uint64_t event_count(enum event_id id)
+{
+    uint64_t n = 0;
+
+    for (uint64_t i = event_newest(); event_find(i); i--)
+        n += event_find(i)->id == id;
+    return n;
+}
+
 void rig_reset_sys(void)
 {
     sys = sys_real;
@@ -43,10 +52,8 @@ void rig_reset_sys(void)
 
 void rig_reload_cocod(struct cocod *cocod, struct config *config)
 {
-    struct cocod_names names;
-
-    cocod_find_names(config, &names);
-    cocod_reload(cocod, config, &names);
+    cocod_find_names(cocod, config);
+    cocod_reload(cocod, config);
 }
 
 struct rig_options rig_defaults(void)
@@ -70,14 +77,6 @@ struct rig_options rig_defaults(void)
                    .queue_bytes = 1u << 20,
                    .verify_signature = true},
     };
-}
-
-static void on_event(void *data, enum event_id id)
-{
-    struct rig *rig = data;
-
-    (void)id;
-    admin_note_event(&rig->admin);
 }
 
 void rig_open(struct rig *rig, const struct rig_options *options)
@@ -112,22 +111,18 @@ void rig_open(struct rig *rig, const struct rig_options *options)
                                         .quote_timeout_us = 25u * 1000000u,
                                         .quote_max_timeout_us = 60u * 1000000u,
                                         .events_per_minute = 10}};
-    ck_assert_int_eq(health_init(&rig->health, &rig->timers, admin_gather, &rig->admin), 0);
     ck_assert_int_eq(config_load(NULL, &rig->config, NULL), 0);
-    rig->exposition = (struct exposition){.admin = &rig->admin};
     rig->admin = (struct admin){.certs = rig->certs,
-                                .exposition = &rig->exposition,
                                 .config = rig->config,
                                 .started = rig->config,
                                 .config_state = &rig->config_state,
                                 .worker = rig->worker,
                                 .quotes = rig->quotes,
                                 .server = rig->server,
-                                .health = &rig->health,
                                 .instance = rig->vmm.options.instance,
                                 .ready_us = rig_clock_us};
     ck_assert_int_eq(admin_init(&rig->admin, &rig->timers), 0);
-    event_set_listener(on_event, rig);
+    event_set_listener(admin_note_event, &rig->admin);
     certs_set_listener(rig->certs, vmm_certs_changed, &rig->vmm);
     certs_set_namer(rig->certs, vmm_name_holder, &rig->vmm);
     certs_start(rig->certs);
@@ -151,13 +146,11 @@ void rig_close(struct rig *rig)
     server_stop_listening(rig->server);
     server_close_peers(rig->server, CLOSE_SHUTDOWN);
     event_set_listener(NULL, NULL);
-    health_done(&rig->health);
     admin_done(&rig->admin);
     quotes_free(rig->quotes); /* gives accounts back */
     certs_free(rig->certs);
     server_free(rig->server);
     platform_free(rig->platform);
-    exposition_done(&rig->exposition);
     config_free(rig->config);
     worker_free(rig->worker);
     ck_assert_uint_eq(rig->timers.n, 0);

@@ -9,7 +9,6 @@
 #pragma once
 
 #include "admin/admin.h"
-#include "admin/exposition.h"
 #include "base/timer.h"
 #include "base/worker.h"
 #include "certs/certs.h"
@@ -45,10 +44,8 @@ struct rig {
     struct certs *certs;
     struct quotes *quotes;
     struct vmm vmm;
-    struct health health;
     struct config *config; /* the defaults */
     struct config_state config_state;
-    struct exposition exposition;
     struct admin admin;
 };
 
@@ -60,6 +57,9 @@ void rig_reset_sys(void);
 
 /* A reload of a whole cocod, names looked up on the way; `config` as cocod_reload's. */
 void rig_reload_cocod(struct cocod *cocod, struct config *config);
+
+/* How many of the events that are kept are of that kind. */
+uint64_t event_count(enum event_id id);
 
 /* Generous limits, nothing offered. */
 struct rig_options rig_defaults(void);

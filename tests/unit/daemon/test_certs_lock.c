@@ -94,7 +94,7 @@ TEST(a_lease_that_is_never_given_back_is_told_of)
     ck_assert(file_is_current()); /* the file follows */
     ck_assert_uint_eq(n_problems(), 0);
     /* And nobody looks any more, but at the dates of the chain. */
-    ck_assert_uint_eq(rig.timers.n, 1u + (unsigned)timer_armed(&rig.health.look));
+    ck_assert_uint_eq(rig.timers.n, 1u + (unsigned)timer_armed(&rig.admin.health.look));
     rig_close(&rig);
 }
 

@@ -115,7 +115,7 @@ TEST(the_clock_counts_for_the_files_chain_as_well)
         ck_assert(!has_problem("clock says"));
         expect_served("ARK VCEK ASK");
         /* Nobody looks any more, but at when it expires, and until all is told to be well. */
-        ck_assert_uint_eq(cocod->timers.n, 1u + (unsigned)timer_armed(&cocod->health.look));
+        ck_assert_uint_eq(cocod->timers.n, 1u + (unsigned)timer_armed(&cocod->admin.health.look));
         wall_s = 1000;
         stop();
     }

@@ -217,7 +217,7 @@ TEST(the_newest_are_kept_whatever_the_log_lets_through)
     ck_assert_ptr_null(event_find(10));
     ck_assert_str_eq(event_find(11)->sentence, "number 11");
     ck_assert_str_eq(event_find(EVENTS_KEPT + 10)->sentence, "number 138");
-    ck_assert_uint_eq(event_count(EVENT_READY), EVENTS_KEPT + 10);
+    ck_assert_uint_eq(event_count(EVENT_READY), EVENTS_KEPT);
 }
 
 TEST(too_much_is_cut_and_left_out)
@@ -242,7 +242,7 @@ TEST(what_others_cause_is_limited_and_counted)
         event_emit(EVENT_PEER_DENIED, NULL, 0, "denied");
     ck_assert_uint_eq(n_logged, limit);
     ck_assert_uint_eq(event_newest(), limit);
-    ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), limit + 17);
+    ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), limit);
     event_emit(EVENT_READY, NULL, 0, "another kind");
     ck_assert_uint_eq(n_logged, limit + 1);
     rig_clock_us += 60u * SECOND;

@@ -186,12 +186,12 @@ TEST(metrics_are_whole_or_none)
 
     rig_reset_sys();
     rig_open(&rig, &options);
-    whole = exposition_text(&rig.exposition);
+    whole = exposition_text(&rig.admin);
     ck_assert_ptr_nonnull(whole);
     do {
         rig_clock_us += 100000000;
         fail_arm(n++, 1);
-        text = exposition_text(&rig.exposition);
+        text = exposition_text(&rig.admin);
         (void)fail_disarm();
         ck_assert(text || fail_fired() > 0);
         ck_assert(!text || (text->size < whole->size + 64 && text->size + 64 > whole->size));

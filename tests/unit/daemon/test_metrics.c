@@ -150,7 +150,7 @@ static void parse(struct parsed *to, const char *from)
 static void look(struct parsed *to)
 {
     world_pass(&world, EXPOSITION_KEEP_US);
-    struct blob *blob = exposition_text(&world.cocod->exposition);
+    struct blob *blob = exposition_text(&world.cocod->admin);
 
     ck_assert_ptr_nonnull(blob);
     free(text);
@@ -326,7 +326,7 @@ static int connect_reader(void)
     int pair[2];
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    server_adopt(world.cocod->server, &metrics_dialect, &world.cocod->exposition, pair[0]);
+    server_adopt(world.cocod->server, &metrics_dialect, &world.cocod->admin, pair[0]);
     return pair[1];
 }
 
@@ -358,11 +358,11 @@ TEST(who_does_not_read_is_closed_in_time_and_costs_a_reference)
                          0);
         ck_assert_int_eq(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
         (void)!write(pair[1], "GET /metrics HTTP/1.1\r\n\r\n", 25); /* nobody asked */
-        server_adopt(world.cocod->server, &metrics_dialect, &world.cocod->exposition, pair[0]);
+        server_adopt(world.cocod->server, &metrics_dialect, &world.cocod->admin, pair[0]);
         fds[i] = pair[1];
     }
     ck_assert_uint_eq(metrics.now_peers, 50);
-    ck_assert_uint_eq(world.cocod->exposition.last->refs, 51); /* one text for all of them */
+    ck_assert_uint_eq(world.cocod->admin.page->refs, 51); /* one text for all of them */
     world_settle(&world);
     ck_assert_uint_eq(metrics.now_peers, 50);
     world_pass(&world, S + 1);

@@ -335,7 +335,7 @@ TEST(who_did_may_be_idle_for_ever)
     send_frame(fd, TOY_HELLO, 1, 4);
     rig_pass(&rig, 1000000ull * SECOND);
     ck_assert_uint_eq(metrics.now_peers, 1);
-    ck_assert_uint_eq(rig.timers.n, timer_armed(&rig.health.look) ? 1 : 0);
+    ck_assert_uint_eq(rig.timers.n, timer_armed(&rig.admin.health.look) ? 1 : 0);
 }
 
 TEST(a_frame_once_begun_has_a_deadline_that_a_drip_does_not_move)

@@ -9,6 +9,7 @@
 #include "observe/health.h"
 #include "observe/metrics.h"
 #include "quotes/restart.h"
+#include "rig.h"
 #include "status.h"
 #include "support.h"
 #include <errno.h>
@@ -43,7 +44,7 @@ static void open_health(const char *more)
 
 static size_t reasons(void)
 {
-    return health_count(&world.cocod->health);
+    return health_count(&world.cocod->admin.health);
 }
 
 static bool asked_for_restart(void)
@@ -81,7 +82,7 @@ static void exposition_has(const char *line)
     char *copy;
 
     world_pass(&world, 2 * S); /* it is kept for a second */
-    struct blob *text = exposition_text(&world.cocod->exposition);
+    struct blob *text = exposition_text(&world.cocod->admin);
     ck_assert_ptr_nonnull(text);
     copy = calloc(1, text->size + 1);
     ck_assert_ptr_nonnull(copy);

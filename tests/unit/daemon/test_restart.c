@@ -7,6 +7,7 @@
 #include "base/sys.h"
 #include "observe/event.h"
 #include "quotes/restart.h"
+#include "rig.h"
 #include "support.h"
 #include <errno.h>
 #include <fcntl.h>

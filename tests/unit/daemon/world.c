@@ -356,7 +356,7 @@ void world_pass(struct world *world, uint64_t us)
 static size_t watching(const struct world *world)
 {
     return (certs_status(world->cocod->certs).chain ? 1u : 0u) +
-           (timer_armed(&world->cocod->health.look) ? 1u : 0u);
+           (timer_armed(&world->cocod->admin.health.look) ? 1u : 0u);
 }
 
 static struct config *make_config(const struct world *world, const char *text)
