@@ -103,7 +103,7 @@ static void scan(struct config_reading *in, struct drop_ins *all, size_t dir, co
         return;
     if (!folder)
         r = -errno;
-    while (r == 0 && (errno = 0, entry = readdir(folder)) != NULL)
+    while (folder && r == 0 && (errno = 0, entry = readdir(folder)) != NULL)
         if (fnmatch("?*.conf", entry->d_name, FNM_PERIOD) == 0)
             r = add_drop_in(all, dir, entry->d_name);
     if (r == 0)
