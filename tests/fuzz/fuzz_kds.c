@@ -4,9 +4,9 @@
  * foreign DER. The input is a target as text, "PRODUCT CHIP TCB", ended by a NUL, and an answer.
  *
  * Oracle: a refusal has a sentence; a target has one path, which holds nothing but what is its, and
- * which is that of the strict spelling where the text has that; and the walk agrees with the
- * daemon's own parser, which is another program on OpenSSL: what the daemon reads as a VCEK of this
- * product, chip and TCB is taken, and what it reads as another one is not.
+ * which is that of the strict spelling where the text has that; and the walk to the extensions
+ * agrees with the daemon's, which is OpenSSL's: what the daemon reads as a VCEK of this product,
+ * chip and TCB is taken, and what it reads as another one is not.
  */
 #include "certs/chain/parts.h"
 #include "fuzz/fuzz.h"
@@ -49,15 +49,14 @@ static bool read_target(const char *text, struct kds_target *ret)
 /* The daemon's reading of a VCEK; false: it has none. */
 static bool read_leaf(const uint8_t *der, size_t size, struct chain *ret)
 {
-    struct chain_kind kind;
     X509 *x = NULL;
 
     *ret = (struct chain){.struct_version = 0};
     struct chain_cert *leaf = &ret->certs[CHAIN_LEAF];
-    if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, NULL) < 0)
+    if (chain_cert_parse(der, size, "leaf", leaf, &x, NULL) < 0)
         return false;
-    bool good = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VCEK &&
-                chain_leaf_parse(ret, x, &kind, NULL) == 0;
+    bool good = leaf->role == CHAIN_LEAF && leaf->signer == COCO_SNP_SIGNER_VCEK &&
+                chain_leaf_parse(ret, x, NULL) == 0;
     X509_free(x);
     if (!good)
         chain_cert_done(leaf);
