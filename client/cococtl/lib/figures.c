@@ -11,7 +11,6 @@ int64_t sum(int64_t a, int64_t b)
     return __builtin_add_overflow(a, b, &result) ? INT64_MAX : result;
 }
 
-/* "4.6 ms", "12 s", "3 min", "2 h", "5 d". */
 void ms_text(int64_t ms, char out[24])
 {
     if (ms < 10000)

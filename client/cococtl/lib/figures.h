@@ -18,6 +18,6 @@ size_t legend_number(struct legend *legend, const char *text);
 void legend_print(FILE *to, const struct legend *legend);
 /* Of counts; at most INT64_MAX. */
 int64_t sum(int64_t a, int64_t b);
-/* "250 ms", "12 s", "3 min". */
+/* "250 ms", "12 s", "3 min", "2 h", "5 d"; "4.6 ms", "1.2 s". */
 void ms_text(int64_t ms, char out[24]);
 void us_text(int64_t us, char out[24]);

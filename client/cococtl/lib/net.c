@@ -1,8 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Connecting to one of cocod's sockets, waiting with a deadline, and saying why it did not work.
- * Everything is non-blocking; deadlines are absolute times of CLOCK_MONOTONIC.
- */
 #include "lib/net.h"
 #include "lib/ctl.h"
 #include "lib/memory.h"

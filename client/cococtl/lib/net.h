@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Connecting to one of cocod's sockets, and waiting with a deadline. */
+/* Connecting to one of cocod's sockets, and waiting until a deadline on CLOCK_MONOTONIC. */
 #pragma once
 
 #include <stdint.h>

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Where results go. Every write is checked to its end: a full disk or a closed pipe is an exit
- * status, not a truncated file that looks whole.
- */
+/* Every write is checked to its end: a full disk or a closed pipe is an exit status, not a
+ * truncated file that looks whole. */
 #include "lib/output.h"
 #include "json_writer.h"
 #include "lib/ctl.h"

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What qgsd's log says. QGS tells its clients one error for everything; the cause is in its log
- * alone, as a number, or as a text.
- */
+/* What qgsd's log says. QGS tells its clients one error for everything; the cause is in its log. */
 #pragma once
 
 #include "lib/ctl.h"
@@ -28,9 +25,9 @@ struct qgsd_summary {
 
 /* `text` has no character that a terminal would obey. */
 typedef void qgsd_told(void *data, const char *text, const char *cure);
-/* Tells each error that qgsd has logged since its last start, equal ones once: those with a
- * meaning, then those without, quoted. The log is --journal FILE, or the last day of the journal.
- * `quote_s`: when QGS last made a quote, in seconds since 1970; 0: not known. Negative errno, and
- * why: the log cannot be read. */
+/* Tells each error that qgsd has logged since its last start, equal ones once; those without a
+ * meaning last, quoted. The log is --journal FILE, or the last day of the journal. `quote_s`: when
+ * QGS last made a quote, in seconds since 1970; 0: not known. Negative errno, and why: the log
+ * cannot be read. */
 int qgsd_read(const struct ctl *ctl, int64_t quote_s, qgsd_told *told, void *data,
               struct qgsd_summary *ret, struct why *why);

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the codes in qgsd's log mean, and what to do: all that Intel's public headers number. They
- * come in four kinds:
+ * What the codes in qgsd's log mean, and what to do: all that Intel's public headers number.
  *
  *   0xb0xx  the provider library that talks to PCCS (QCNL): sgx_default_qcnl_wrapper.h
  *   0xe0xx  the quoting library of SGX: sgx_ql_lib_common.h
  *   0x110xx that of TDX, with the same numbers behind the prefix: td_ql_wrapper.h
  *   0x120xx QGS's own messages: qgs_msg_lib.h
  *
- * One cause shows as several of them. A row's cure begins with what helps most often. Some errors
- * have no code; they are told by a piece of their text.
+ * A row's cure begins with what helps most often. Errors without a code are told by a piece of
+ * their text.
  */
 #include "lib/qgsd.h"
 #include <string.h>
@@ -202,10 +201,11 @@ static const struct {
 
 bool qgsd_is_code(uint32_t code)
 {
-    uint32_t base = code & ~UINT32_C(0xff);
+    bool known = false;
 
-    return (code & 0xff) != 0 &&
-           (base == 0xb000 || base == 0xe000 || base == 0x11000 || base == 0x12000);
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+        known = known || (code & ~UINT32_C(0xff)) == kinds[k].base;
+    return known && (code & 0xff) != 0;
 }
 
 bool qgsd_code_find(uint32_t code, struct qgsd_meaning *ret)

@@ -228,6 +228,14 @@ int reply_show(const struct ctl *ctl, const char *method, struct json_object *pa
     return code == CTL_OK && reply.failed ? CTL_FAILED : code;
 }
 
+int reply_result(const struct ctl *ctl, struct json_object *object, reply_print *print)
+{
+    struct ctl plain = *ctl;
+
+    plain.out = NULL;
+    return reply_show(&plain, "", object, print);
+}
+
 int reply_call(const struct ctl *ctl, const char *method, struct json_object *parameters,
                reply_print *print)
 {

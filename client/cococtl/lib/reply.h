@@ -46,6 +46,8 @@ int reply_malformed(const struct ctl *ctl, const char *method);
  * The exit status. */
 int reply_show(const struct ctl *ctl, const char *method, struct json_object *parameters,
                reply_print *print);
+/* The same of what a verb has found out itself, to stdout whatever --out says. */
+int reply_result(const struct ctl *ctl, struct json_object *object, reply_print *print);
 /* A call, and its reply shown. Takes `parameters`. The exit status. */
 int reply_call(const struct ctl *ctl, const char *method, struct json_object *parameters,
                reply_print *print);

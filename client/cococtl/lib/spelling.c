@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Products, chip ids and TCBs as people and AMD's tools spell them, turned into the one spelling
- * that kds.c reads. Nothing is guessed: a level that is missing, or there twice, is refused there
- * or here.
- */
+/* What people write, turned into the one spelling that kds.c reads. Nothing is guessed: a level
+ * that is missing, or there twice, is refused there or here. */
 #include "lib/spelling.h"
 #include "lib/kds.h"
 #include <stdio.h>
@@ -23,8 +20,7 @@ enum coco_snp_product spelled_product(const char *name)
     return coco_snp_product_of_text(plain);
 }
 
-/* A decimal number, which leading zeros leave as it is: its digits, moved over; NULL: it is none.
- */
+/* The digits of a decimal number without leading zeros, moved over; NULL: it is none. */
 static const char *level_of(const char **text, size_t *ret_digits)
 {
     const char *from = *text;
@@ -47,8 +43,8 @@ static bool append_level(char out[SPELLED_TCB_SIZE], size_t *used, const char *d
     return *used < SPELLED_TCB_SIZE;
 }
 
-/* "blSPL=03&teeSPL=00&…" or "bl03_tee00_…", in any order, into BL.TEE.SNP.UCODE.FMC without those
- * that are not there. False: it is not spelled so. */
+/* "blSPL=03&teeSPL=00&…" or "bl03_tee00_…", in any order, into those that are there of
+ * BL.TEE.SNP.UCODE.FMC. False: it is not spelled so. */
 static bool read_named_levels(const char *text, char out[SPELLED_TCB_SIZE])
 {
     static const char *const names[] = {"bl", "tee", "snp", "ucode", "fmc"};

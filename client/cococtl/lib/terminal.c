@@ -2,16 +2,11 @@
 /*
  * The one way out to a terminal.
  *
- * Names in certificates, paths, messages of the daemon, file names of the command line: none of it
- * may move the cursor, change colours, reverse the reading direction or end a line. So characters
- * that do, and bytes that are not UTF-8, are spelled out as \xNN by the escaper that the daemon's
- * log has, too (proto/text.h).
- *
- * Nobody else writes text: the functions of stdio that could are poisoned by ctl.h, and what stands
- * in for printf here escapes its strings, so that no verb can forget to.
- *
- * JSON text has its own spelling of the same characters, \uNNNN, which may replace them only within
- * strings; the characters in question appear nowhere else in the output of a JSON serializer.
+ * Foreign text (names in certificates, paths, messages of the daemon) may not move the cursor,
+ * change colours, reverse the reading direction or end a line. Characters that do, and bytes that
+ * are not UTF-8, are shown as \xNN (proto/text.h), and in JSON, where they stand in strings alone,
+ * as \uNNNN. Nobody else writes text: ctl.h poisons the functions of stdio that could, and what
+ * stands in for printf here escapes its strings, so that no verb can forget to.
  */
 #define CTL_WRITES
 #include "lib/terminal.h"

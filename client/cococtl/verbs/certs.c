@@ -2,9 +2,8 @@
 /*
  * certs list, show, remove, export, preflight: what the daemon's store has and serves.
  *
- * Keys are the daemon's names for chains, and are not taken apart here. What an export writes is
- * the table as the daemon would serve it, or its blobs one by one, so that what leaves the store is
- * exactly what guests are given.
+ * Keys are the daemon's names for chains, and are not taken apart here. An export writes the table
+ * as the daemon would serve it, or its blobs one by one: exactly what guests are given.
  */
 #include "base64.h"
 #include "lib/ctl.h"
@@ -122,7 +121,7 @@ int verb_certs_remove(const struct ctl *ctl)
     if (code != CTL_OK)
         return code;
     json_object_put(parameters);
-    return reply_show(ctl, "RemoveChain", memory_member("removed", key_of(ctl)), print_removed);
+    return reply_result(ctl, memory_member("removed", key_of(ctl)), print_removed);
 }
 
 /* --- certs export ---------------------------------------------------------------------------- */
@@ -200,9 +199,19 @@ static int export_table(const struct ctl *ctl, const char *text, struct json_obj
     return code;
 }
 
+static void print_written(FILE *to, struct reply *reply, struct json_object *result)
+{
+    struct json_object *files;
+    size_t n = reply_array(reply, result, "files", json_type_string, &files);
+
+    for (size_t i = 0; i < n; i++)
+        term_line(to, i == 0 ? "wrote" : "",
+                  json_object_get_string(json_object_array_get_idx(files, i)));
+}
+
 int verb_certs_export(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL, *result;
+    struct json_object *parameters = NULL, *written;
     struct reply reply = {0};
 
     if (!ctl->out) {
@@ -212,24 +221,16 @@ int verb_certs_export(const struct ctl *ctl)
     int code = varlink_call(ctl, "GetChain", memory_member("key", key_of(ctl)), &parameters);
     if (code != CTL_OK)
         return code;
-    const char *key = reply_string(&reply, parameters, "key");
+    struct json_object *result = memory_member("key", reply_string(&reply, parameters, "key"));
     const char *table = reply_string(&reply, parameters, "table");
-    result = json_object_new_object();
-    struct json_object *written = json_object_new_array();
-    json_set_text(result, "key", key);
+    written = json_object_new_array();
     code = reply.bad ? reply_malformed(ctl, "GetChain") : export_table(ctl, table, written);
-    json_set(result, "files", json_object_get(written));
-    if (code == CTL_OK && !memory_held(result))
-        code = CTL_MEMORY;
-    if (code == CTL_OK && ctl->json)
-        code = output_json(stdout, result);
-    for (size_t i = 0; code == CTL_OK && !ctl->json && i < json_length(written); i++)
-        term_line(stdout, i == 0 ? "wrote" : "",
-                  json_object_get_string(json_object_array_get_idx(written, i)));
-    json_object_put(written);
-    json_object_put(result);
+    json_set(result, "files", written);
     json_object_put(parameters);
-    return code == CTL_OK ? output_end() : code;
+    if (code == CTL_OK)
+        return reply_result(ctl, result, print_written);
+    json_object_put(result);
+    return code;
 }
 
 /* --- certs preflight ------------------------------------------------------------------------- */

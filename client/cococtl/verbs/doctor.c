@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * doctor: everything that must be right for guests to attest, one line a check, and what to do.
- *
- * What cocod knows comes from its Diagnose; here is added what it cannot or may not do: look at the
+ * cocod's Diagnose says what it knows. Added here is what it cannot or may not do: look at the
  * disks (which may block), connect as a VMM does, and read qgsd's journal (qgsd.c).
  */
 #include "composed.h"

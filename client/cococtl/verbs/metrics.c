@@ -2,9 +2,9 @@
 /*
  * metrics: what cocod counts, in Prometheus' text format.
  *
- * The metrics' text goes into a collector that has others' beside it, so it is passed on only where
- * each line is about cocod, and as long as a line may be that Prometheus reads. With --out the file
- * is replaced as a whole, since a collector reads it at any moment.
+ * A collector has other metrics beside these, so the text is passed on only where each line is
+ * about cocod and of a length that Prometheus reads. With --out the file is replaced as a whole,
+ * since a collector reads it at any moment.
  */
 #include "lib/ctl.h"
 #include "lib/output.h"

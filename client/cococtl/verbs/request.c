@@ -12,6 +12,7 @@
 #include "lib/memory.h"
 #include "lib/net.h"
 #include "lib/output.h"
+#include "lib/reply.h"
 #include "lib/terminal.h"
 #include "snp_table.h"
 #include "status.h"
@@ -148,6 +149,19 @@ static void hex64(char out[17], uint64_t value)
 
 /* --- ping ------------------------------------------------------------------------------------ */
 
+static void print_ping(FILE *to, struct reply *reply, struct json_object *ping)
+{
+    const int64_t services = reply_int(reply, ping, "services");
+
+    term_printf(to, "cocod at %s", reply->ctl->socket);
+    reply_write(to, reply, ping,
+                " answered in {roundTripUs:d} us (protocol version {protocolVersion:d}, "
+                "instance {instance}, serves");
+    term_printf(to, "%s%s%s)\n", services & COCO_SERVES_CERTS ? " certificates" : "",
+                services & COCO_SERVES_QUOTES ? " quotes" : "",
+                services & (COCO_SERVES_CERTS | COCO_SERVES_QUOTES) ? "" : " nothing");
+}
+
 int verb_ping(const struct ctl *ctl)
 {
     struct link link;
@@ -164,62 +178,32 @@ int verb_ping(const struct ctl *ctl)
     hex64(instance, link.server.instance);
     link_close(&link);
 
-    if (ctl->json) {
-        struct json_object *object = json_object_new_object();
-        json_set_text(object, "instance", instance);
-        json_set_int(object, "protocolVersion", link.server.version);
-        json_set_int(object, "services", link.server.services);
-        json_set_int(object, "roundTripUs", us);
-        return output_object(object);
-    }
-    term_printf(stdout,
-                "cocod at %s answered in %" PRId64
-                " us (protocol version %u, instance %s, serves%s%s%s)\n",
-                ctl->socket, us, link.server.version, instance,
-                link.server.services & COCO_SERVES_CERTS ? " certificates" : "",
-                link.server.services & COCO_SERVES_QUOTES ? " quotes" : "",
-                link.server.services & (COCO_SERVES_CERTS | COCO_SERVES_QUOTES) ? "" : " nothing");
-    return output_end();
+    struct json_object *ping = memory_member("instance", instance);
+    json_set_int(ping, "protocolVersion", link.server.version);
+    json_set_int(ping, "services", link.server.services);
+    json_set_int(ping, "roundTripUs", us);
+    return reply_result(ctl, ping, print_ping);
 }
 
 /* --- request certs --------------------------------------------------------------------------- */
 
-static void print_table(const struct coco_snp_table *table, const struct coco_certs_result *result,
-                        const char *generation)
+static void print_entry(FILE *to, struct reply *reply, struct json_object *entry)
 {
-    term_printf(stdout, "generation %s, %zu bytes, %u page%s\n", generation, result->table_size,
-                result->npages, result->npages == 1 ? "" : "s");
-    if (table->n_entries == 0) {
-        term_puts(stdout,
-                  "the empty table: the guest's verifier has to fetch the certificates itself\n");
-        return;
-    }
-    term_printf(stdout, "%-6s  %8s  %8s\n", "KIND", "OFFSET", "LENGTH");
-    for (size_t i = 0; i < table->n_entries; i++)
-        term_printf(stdout, "%-6s  %8u  %8u\n",
-                    coco_snp_kind_name(coco_snp_kind_of(table->entries[i].guid)),
-                    table->entries[i].offset, table->entries[i].length);
+    reply_write(to, reply, entry, "{kind:-6s}  {offset:8d}  {length:8d}\n");
 }
 
-static struct json_object *table_json(const struct coco_snp_table *table,
-                                      const struct coco_certs_result *result,
-                                      const char *generation)
+static void print_table(FILE *to, struct reply *reply, struct json_object *table)
 {
-    struct json_object *object = json_object_new_object();
-    struct json_object *entries = json_object_new_array();
-
-    for (size_t i = 0; i < table->n_entries; i++) {
-        struct json_object *entry = json_object_new_object();
-        json_set_text(entry, "kind", coco_snp_kind_name(coco_snp_kind_of(table->entries[i].guid)));
-        json_set_int(entry, "offset", table->entries[i].offset);
-        json_set_int(entry, "length", table->entries[i].length);
-        json_append(entries, entry);
-    }
-    json_set_text(object, "generation", generation);
-    json_set_int(object, "tableBytes", (int64_t)result->table_size);
-    json_set_int(object, "npages", result->npages);
-    json_set(object, "tableEntries", entries);
-    return object;
+    reply_write(to, reply, table,
+                reply_int(reply, table, "npages") == 1
+                    ? "generation {generation}, {tableBytes:d} bytes, {npages:d} page\n"
+                    : "generation {generation}, {tableBytes:d} bytes, {npages:d} pages\n");
+    if (json_length(reply_field(reply, table, "tableEntries", json_type_array)) > 0)
+        term_puts(to, "KIND      OFFSET    LENGTH\n");
+    else
+        term_puts(to,
+                  "the empty table: the guest's verifier has to fetch the certificates itself\n");
+    (void)reply_each(to, reply, table, "tableEntries", print_entry);
 }
 
 static int show_table(const struct ctl *ctl, const uint8_t *bytes,
@@ -238,10 +222,20 @@ static int show_table(const struct ctl *ctl, const uint8_t *bytes,
         return CTL_FAILED;
     }
     hex64(generation, result->generation);
-    if (ctl->json)
-        return output_object(table_json(&table, result, generation));
-    print_table(&table, result, generation);
-    return output_end();
+    struct json_object *object = memory_member("generation", generation);
+    struct json_object *entries = json_object_new_array();
+    for (size_t i = 0; i < table.n_entries; i++) {
+        const struct coco_snp_entry *of = &table.entries[i];
+        struct json_object *entry =
+            memory_member("kind", coco_snp_kind_name(coco_snp_kind_of(of->guid)));
+        json_set_int(entry, "offset", of->offset);
+        json_set_int(entry, "length", of->length);
+        json_append(entries, entry);
+    }
+    json_set_int(object, "tableBytes", (int64_t)result->table_size);
+    json_set_int(object, "npages", result->npages);
+    json_set(object, "tableEntries", entries);
+    return reply_result(ctl, object, print_table);
 }
 
 /* As a VMM does, PROTOCOL.md "The VMM over the RPC": the lease first, and without it while waiting
@@ -322,6 +316,13 @@ static int read_tdreport(const char *path, uint8_t report[COCO_API_TDREPORT_SIZE
     return CTL_OK;
 }
 
+static void print_quote(FILE *to, struct reply *reply, struct json_object *quote)
+{
+    reply_write(to, reply, quote,
+                "quote version {version:d}, attestation key type {attestationKeyType:d}, "
+                "{quoteBytes:d} bytes\n");
+}
+
 static int show_quote(const struct ctl *ctl, const uint8_t *bytes, size_t size)
 {
     struct coco_quote quote;
@@ -335,16 +336,11 @@ static int show_quote(const struct ctl *ctl, const uint8_t *bytes, size_t size)
         term_hint("--out FILE keeps the bytes for a report.");
         return CTL_FAILED;
     }
-    if (ctl->json) {
-        struct json_object *object = json_object_new_object();
-        json_set_int(object, "version", quote.version);
-        json_set_int(object, "attestationKeyType", quote.att_key_type);
-        json_set_int(object, "quoteBytes", (int64_t)size);
-        return output_object(object);
-    }
-    term_printf(stdout, "quote version %u, attestation key type %u, %zu bytes\n", quote.version,
-                quote.att_key_type, size);
-    return output_end();
+    struct json_object *object = memory_object();
+    json_set_int(object, "version", quote.version);
+    json_set_int(object, "attestationKeyType", quote.att_key_type);
+    json_set_int(object, "quoteBytes", (int64_t)size);
+    return reply_result(ctl, object, print_quote);
 }
 
 int verb_request_quote(const struct ctl *ctl)

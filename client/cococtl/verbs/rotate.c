@@ -28,7 +28,6 @@
 #include "lib/lock.h"
 #include "lib/memory.h"
 #include "lib/net.h"
-#include "lib/output.h"
 #include "lib/reply.h"
 #include "lib/table.h"
 #include "lib/terminal.h"
@@ -303,27 +302,29 @@ static int run_command(struct rotation *r, int *ret_status)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
+static void print_end(FILE *to, struct reply *reply, struct json_object *end)
+{
+    reply_write(to, reply, end,
+                "state         {state}\n"
+                "served        {key|the empty table}\n");
+    if (!reply_optional_string(reply, end, "key"))
+        term_line(to, "",
+                  "No stored chain matches what the platform reports: \"cococtl status\" "
+                  "says more.");
+}
+
 static int show(const struct rotation *r, int status, const char *key, int64_t bytes,
                 const char *state)
 {
-    if (r->ctl->json) {
-        struct json_object *object = json_object_new_object();
-        json_set_text(object, "state", state);
-        json_set_text(object, "key", key);
-        json_set_int(object, "tableBytes", bytes);
-        json_set_bool(object, "forced", r->forced);
-        json_set_shared(object, "void", r->forced ? r->names : NULL);
-        json_set_shared(object, "holders", r->forced ? r->holders : NULL);
-        json_set_optional_int(object, "exitStatus", status >= 0, status);
-        return output_object(object);
-    }
-    term_line(stdout, "state", state);
-    term_line(stdout, "served", key ? key : "the empty table");
-    if (!key)
-        term_line(stdout, "",
-                  "No stored chain matches what the platform reports: \"cococtl "
-                  "status\" says more.");
-    return output_end();
+    struct json_object *object = memory_member("state", state);
+
+    json_set_text(object, "key", key);
+    json_set_int(object, "tableBytes", bytes);
+    json_set_bool(object, "forced", r->forced);
+    json_set_shared(object, "void", r->forced ? r->names : NULL);
+    json_set_shared(object, "holders", r->forced ? r->holders : NULL);
+    json_set_optional_int(object, "exitStatus", status >= 0, status);
+    return reply_result(r->ctl, object, print_end);
 }
 
 static int explain_end(const struct rotation *r, const struct varlink_answer *answer)

@@ -3,9 +3,8 @@
  * top: rates and the busiest VMs, a view after each interval.
  *
  * A view is the difference of two samples; a sample is GetStatus and ListVms. VMs are told apart by
- * the kernel's word (pid or CID). Where standard output is no terminal, the views follow each other
- * as text, or with --json as an object a line. A connection that is lost is made again at the next
- * view, so a restart of cocod is seen as one; whoever cannot be reached at the first view ends it.
+ * the kernel's word (pid or CID). A connection that is lost is made again at the next view, so a
+ * restart of cocod is seen as one; a cocod that cannot be reached at the first view ends it.
  */
 #include "composed.h"
 #include "lib/ctl.h"
