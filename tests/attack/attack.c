@@ -5,18 +5,12 @@
 #include "attack.h"
 #include "local_socket.h"
 #include "wire.h"
-#include <errno.h>
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 bool attack_possible(void)
 {

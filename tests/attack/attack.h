@@ -6,9 +6,6 @@
 #pragma once
 
 #include "integration/host.h"
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/types.h>
 
 #define ATTACK_COCOD 64990u /* uids that nobody has */
 #define ATTACK_A     64991u

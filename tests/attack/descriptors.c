@@ -9,11 +9,6 @@
 #include "attack.h"
 #include "local_socket.h"
 #include "wire.h"
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define PROCESSES 80
 #define TRIES     300

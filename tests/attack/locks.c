@@ -10,14 +10,8 @@
  */
 #include "attack.h"
 #include "measure.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
-#include <unistd.h>
 
 #define LOCKS   20000
 #define SAMPLES 200

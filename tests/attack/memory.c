@@ -9,14 +9,8 @@
 #include "attack.h"
 #include "local_socket.h"
 #include "wire.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define CONNECTIONS 256u /* [limits] peers_per_account */
 #define PINGERS     2

@@ -7,8 +7,6 @@
  */
 #include "attack.h"
 #include "local_socket.h"
-#include <stdio.h>
-#include <unistd.h>
 
 #define PROCESSES 79
 #define EACH      256

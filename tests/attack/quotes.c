@@ -14,19 +14,13 @@
 #include "integration/host.h"
 #include "measure.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <grp.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define THREADS    4
 #define SERVICE_MS 20

@@ -9,15 +9,10 @@
 #include "attack.h"
 #include "local_socket.h"
 #include "snp_pki.h"
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define READERS 200u
 #define CHANGES 6u

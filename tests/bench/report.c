@@ -10,7 +10,6 @@
 #include "bench.h"
 #include "coco_limits.h"
 #include "measure.h"
-#include <stdlib.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 

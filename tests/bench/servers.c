@@ -20,7 +20,6 @@
 #include <ftw.h>
 #include <poll.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>

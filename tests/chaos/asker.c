@@ -10,12 +10,7 @@
 #include "status.h"
 #include "tdx_quote.h"
 #include "wire.h"
-#include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define AT_ONCE 8u
 /* Behind its own time an answer may be late by this. */

@@ -3,19 +3,13 @@
  * The processes of a chaos run: how each is started, what its end means, what cocod takes.
  */
 #include "director.h"
-#include "ground.h"
 #include "guests.h"
 #include "local_socket.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* As systemd/cocod.service has it. */
 #define MEMORY_MAX_KIB (2ul << 20)

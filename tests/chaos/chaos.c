@@ -22,19 +22,12 @@
  * tests/chaos/check CHAOS_COCOD, CHAOS_PATIENCE_S.
  */
 #include "director.h"
-#include "ground.h"
 #include "guests.h"
 #include "hostile.h"
 #include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define STRETCH_US   25000000u /* from one rest to the next; each third is longer */
 #define STRETCHED_US 90000000u

@@ -5,18 +5,13 @@
  * what came of it. What it breaks is mended after a time, by at_end().
  */
 #include "director.h"
-#include "ground.h"
 #include "hostile.h"
 #include "integration/admin_call.h"
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* --- events ----------------------------------------------------------------------------------- */
 

@@ -5,18 +5,12 @@
  * So `snp_firmware_answer` is wrapped by the linker (guests.c).
  */
 #include "ground.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
-#include <unistd.h>
 
 struct ground *ground;
 

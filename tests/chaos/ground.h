@@ -9,8 +9,6 @@
 #include "snp_pki.h"
 #include "support.h"
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <sys/types.h>
 
 #define CHAINS 4u /* TCBs that the firmware goes through */

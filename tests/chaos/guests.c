@@ -9,11 +9,6 @@
 #include "ground.h"
 #include "synth_vmm.h"
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define FINISH_MS 60000
 

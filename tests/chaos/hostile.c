@@ -7,15 +7,8 @@
 #include "local_socket.h"
 #include "tdx_quote.h"
 #include "wire.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define MANY  256u /* an account's connections */
 #define LOCKS 10000

@@ -14,14 +14,8 @@
 #include "tdx_quote.h"
 #include "wire.h"
 #include <dirent.h>
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define SESSIONS    4u
 #define AT_ONCE     32u

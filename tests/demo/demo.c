@@ -13,20 +13,15 @@
  * waits, so that there is one way out, which cleans up: VMM, processes, folder.
  */
 #include "measure.h"
-#include "place.h"
-#include "synth_vmm.h"
 #include "tally.h"
 #include "update.h"
 #include <coco/client.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The guests before the update, the firmware's update, and the guests after it: those that were

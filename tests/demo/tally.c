@@ -9,7 +9,6 @@
 #include "tally.h"
 #include "snp_table.h"
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

@@ -5,8 +5,6 @@
 #pragma once
 
 #include "place.h"
-#include <stdbool.h>
-#include <stddef.h>
 
 /* Tries once for the write lock over the whole table file; it excludes every lease and every
  * reader. The descriptor that holds it until it is closed; -EAGAIN where somebody stands in the

@@ -25,13 +25,8 @@
 #include "quotes/quotes.h"
 #include "rpc/vmm.h"
 #include "tdx.h"
-#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>

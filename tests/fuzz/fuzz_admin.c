@@ -8,7 +8,6 @@
  * still open has answered each that is not one-way. And what daemon_rig.h has for everybody.
  */
 #include "fuzz/daemon_rig.h"
-#include "fuzz/fuzz.h"
 #include "json_reader.h"
 #include <json-c/json.h>
 

@@ -13,10 +13,7 @@
 #include "qgs_msg.h"
 #include "quotes/backend.h"
 #include "quotes/check.h"
-#include <errno.h>
 #include <event2/event.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 static uint64_t clock_us;

@@ -10,10 +10,7 @@
 #include "base64.h"
 #include "fuzz/fuzz.h"
 
-#include <errno.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* EVP_DecodeBlock skips white space, counts padding as zeros and does not look at spare bits: so
  * the text must be what encoding the result gives. */

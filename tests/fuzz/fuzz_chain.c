@@ -11,12 +11,7 @@
  */
 #include "bytes.h"
 #include "certs/chain/chain.h"
-#include "fuzz/fuzz.h"
 #include "fuzz/snp_table_oracle.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define FLAG_TRUST 1u
 #define FLAG_AGAIN 2u

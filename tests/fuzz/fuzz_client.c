@@ -12,9 +12,6 @@
 #include "coco_limits.h"
 #include "fuzz/fuzz.h"
 #include "wire.h"
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 
 static size_t live;
 

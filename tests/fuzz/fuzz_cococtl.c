@@ -16,11 +16,8 @@
 #include "lib/http.h"
 #include "text.h"
 #include "verbs/verbs.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>

@@ -10,10 +10,6 @@
 #include "config/value.h"
 #include "fuzz/fuzz.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 static size_t count_lines(const uint8_t *data, size_t size)
 {
     size_t n = 1;

@@ -12,10 +12,6 @@
 #include "config/last_good.h"
 #include "fuzz/fuzz.h"
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -12,10 +12,6 @@
 #include "certs/chain/parts.h"
 #include "fuzz/fuzz.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 static void check_refusal(int r, const struct why *why)
 {
     REQUIRE(r == -EBADMSG && why->text[0] && strlen(why->text) < WHY_SIZE);

@@ -19,7 +19,6 @@
 #include "fuzz/fuzz.h"
 #include "scripted_cocod.h"
 #include <linux/kvm.h>
-#include <stdbool.h>
 
 #define GPA     0x1000u
 #define MEMORY  ((size_t)0x4000)

@@ -17,11 +17,7 @@
 #include "certs/store/parts.h"
 #include "fuzz/fuzz.h"
 
-#include <errno.h>
 #include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #define FLAG_TRUST  1u

@@ -14,11 +14,6 @@
 #include "lib/spelling.h"
 #include "snp_tcb.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 static bool read_target(const char *text, struct kds_target *ret)
 {
     char product[16], chip[140], tcb[64];

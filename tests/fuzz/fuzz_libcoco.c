@@ -14,13 +14,8 @@
 #include "coco_limits.h"
 #include "fuzz/fuzz.h"
 #include "wire.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>

@@ -17,11 +17,7 @@
 #include "fuzz/fuzz.h"
 #include "observe/metrics.h"
 #include "sev_msg.h"
-#include <errno.h>
 #include <event2/event.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 static uint64_t clock_us;

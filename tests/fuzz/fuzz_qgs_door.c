@@ -17,9 +17,6 @@
 #include "qgs_door/qgs_door.h"
 #include "quotes/quotes.h"
 #include <event2/event.h>
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 

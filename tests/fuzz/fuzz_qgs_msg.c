@@ -7,9 +7,6 @@
  */
 #include "fuzz/fuzz.h"
 #include "qgs_msg.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* One decoder and its encoder over the message; counts in `taken` where it decodes. */
 #define ROUND_TRIP(name)                                                             \

@@ -17,9 +17,7 @@
  */
 #include "admin/parts.h"
 #include "fuzz/daemon_rig.h"
-#include "fuzz/fuzz.h"
 #include "json_reader.h"
-#include "peer/account.h"
 #include "qgs_door/qgs_door.h"
 #include "snp_table.h"
 #include "status.h"

@@ -3,7 +3,6 @@
  * Fuzz target: the platform helper's records. The input is taken for a request and for a reply; the
  * TCBs of a reply that decodes go through all their forms, with the layout of its CPU.
  */
-#include "fuzz/fuzz.h"
 #include "fuzz/sev_oracle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

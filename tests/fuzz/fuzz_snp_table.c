@@ -4,9 +4,7 @@
  * as a table; odd, as a list of {kind, length} pairs from which a table is built, encoded and
  * decoded again.
  */
-#include "fuzz/fuzz.h"
 #include "fuzz/snp_table_oracle.h"
-#include <stdbool.h>
 
 static void build(const uint8_t *data, size_t size)
 {

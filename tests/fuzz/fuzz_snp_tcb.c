@@ -4,7 +4,6 @@
  * all that follows the first byte is a text, too.
  */
 #include "bytes.h"
-#include "fuzz/fuzz.h"
 #include "fuzz/sev_oracle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -8,9 +8,6 @@
  */
 #include "fuzz/fuzz.h"
 #include "tdx.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 static int one_report(const uint8_t *in, struct coco_tdreport *ret)
 {

@@ -10,7 +10,6 @@
  * sessions. And what daemon_rig.h has for everybody.
  */
 #include "fuzz/daemon_rig.h"
-#include "fuzz/fuzz.h"
 #include "snp_table.h"
 #include "status.h"
 #include "wire.h"

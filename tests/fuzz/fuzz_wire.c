@@ -3,7 +3,6 @@
  * The RPC's decoders. The first byte selects one: 0 a whole frame, 1 a header alone, 2 and up the
  * payload of a message. The oracle is in wire_oracle.h.
  */
-#include "fuzz/fuzz.h"
 #include "fuzz/wire_oracle.h"
 
 static const struct {

@@ -13,10 +13,6 @@
  */
 #include "fuzz/fuzz.h"
 #include <dirent.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define SEED_MAX    (1u << 20)
 #define LARGE       4096u

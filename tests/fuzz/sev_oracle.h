@@ -9,9 +9,6 @@
 #include "fuzz/fuzz.h"
 #include "sev_msg.h"
 #include "status.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* 0 or -EBADMSG, as the decoder. */
 static inline int sev_request_oracle(const uint8_t in[COCO_SEV_REQUEST_SIZE])

@@ -9,9 +9,6 @@
 
 #include "fuzz/fuzz.h"
 #include "snp_table.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* The blobs follow each other and the entries, and the list ends with zeros. */
 static inline int snp_is_canonical(const uint8_t *in, const struct coco_snp_table *table)

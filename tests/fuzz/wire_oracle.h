@@ -8,9 +8,6 @@
 #include "fuzz/fuzz.h"
 #include "status.h"
 #include "wire.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 union wire_message {
     struct coco_hello hello;

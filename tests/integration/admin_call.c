@@ -5,16 +5,12 @@
  */
 #include "admin_call.h"
 #include "local_socket.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
 
 int admin_connect(const char *path)
 {

@@ -5,12 +5,7 @@
 #include "host.h"
 #include "local_socket.h"
 #include "snp_pki.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 void host_open(struct host *host)
 {

@@ -4,10 +4,6 @@
  */
 #include "platform_host.h"
 #include "admin_call.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 struct sev_sim *platform_host_start(struct host *host, const char *more, struct snp_pki **ret_pki,
                                     struct sev_sim_platform *ret_platform)

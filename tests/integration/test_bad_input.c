@@ -8,11 +8,7 @@
 #include "tdx_quote.h"
 #include "wire.h"
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 static struct host host;
 

@@ -8,19 +8,12 @@
 #include "local_socket.h"
 #include "tdx_quote.h"
 #include <dirent.h>
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 /* QGS's own timer, made short on both sides. */
 #define TIMER_MS 1000

@@ -6,13 +6,8 @@
 #include "host.h"
 #include "snp_pki.h"
 #include <json-c/json.h>
-#include <pwd.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #define TCB "3.0.8.115"
 

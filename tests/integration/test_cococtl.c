@@ -5,14 +5,9 @@
  */
 #include "host.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <json-c/json.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 static struct host host;
 static char *output;

@@ -5,9 +5,6 @@
  * loop; with the guide's list of system calls enforced.
  */
 #include "host.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* Third: mini-vmm under its seccomp filter, where sanitizers do not make calls of their own. */
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -5,8 +5,6 @@
  */
 #include "process.h"
 #include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
 
 FIXTURE(.timeout_s = 120);
 

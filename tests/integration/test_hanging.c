@@ -5,18 +5,13 @@
  * namespace; the file system is FUSE's with nobody behind it, so whoever touches it waits.
  */
 #include "host.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 static struct host host;
 static struct coco_client *client;

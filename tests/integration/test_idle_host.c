@@ -8,10 +8,6 @@
  * kernel's.
  */
 #include "platform_host.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* What cocod knows of the platform holds for 2 s. */
 #define GROWS_OLD_US 2050000u

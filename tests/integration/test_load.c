@@ -6,13 +6,9 @@
 #include "host.h"
 #include "snp_table.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define CERTS_THREADS 8
 #define CERTS_EACH    20000

@@ -5,10 +5,6 @@
  */
 #include "platform_host.h"
 #include "snp_table.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 static struct host host;
 static struct snp_pki *pki;

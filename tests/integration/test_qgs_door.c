@@ -9,16 +9,10 @@
 #include "local_socket.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #define REPLY_ROOM 65536u
 

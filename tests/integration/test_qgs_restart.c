@@ -8,16 +8,10 @@
 #include "local_socket.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #define VMMS  64
 #define DOORS 16

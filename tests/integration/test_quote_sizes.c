@@ -9,13 +9,8 @@
 #include "measure.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define GPA 0x100000u
 /* Where a quote of version 4 says how long its parts are that end with the certificate chain: the

@@ -5,11 +5,7 @@
 #include "host.h"
 #include "snp_report.h"
 #include "tdx_quote.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 static struct host host;
 

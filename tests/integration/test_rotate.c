@@ -8,14 +8,9 @@
 #include "platform_host.h"
 #include "snp_table.h"
 #include "updater.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static struct host host;
 static struct snp_pki *pki;

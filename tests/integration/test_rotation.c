@@ -17,20 +17,12 @@
 #include "host.h"
 #include "measure.h"
 #include "sev_sim.h"
-#include "snp_pki.h"
 #include "synth_vmm.h"
 #include "updater.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define CHAINS         6u
 #define VMMS           4u

@@ -6,20 +6,13 @@
 #include "fuzz/snp_table_oracle.h"
 #include "host.h"
 #include "local_socket.h"
-#include "snp_table.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static struct host host;
 

@@ -8,10 +8,6 @@
 #include "host.h"
 #include "measure.h"
 #include "snp_pki.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #define CHAINS  200u
 #define IMPORTS 1000u

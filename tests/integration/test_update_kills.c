@@ -15,14 +15,8 @@
 #include "snp_pki.h"
 #include "snp_table.h"
 #include "updater.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define ASKED_MS 60000
 

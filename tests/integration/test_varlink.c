@@ -5,9 +5,6 @@
  */
 #include "host.h"
 #include "varlink_client.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define SERVICE  "org.varlink.service"
 #define ADMIN    "io.cocod.Admin"

@@ -10,19 +10,12 @@
 #include "host.h"
 #include "kvm_ops.h"
 #include "measure.h"
-#include "snp_pki.h"
 #include "synth_vmm.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define VCPUS   3
 #define GPA     0x10000000u

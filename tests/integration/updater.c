@@ -11,17 +11,13 @@
 #include "updater.h"
 #include "process.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #define BOUND_MS 60000
 #define LOOK_MS  2

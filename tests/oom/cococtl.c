@@ -15,14 +15,8 @@
 #include "tdx.h"
 #include "tdx_quote.h"
 #include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define WORDS_MAX 16
 #define CASES_MAX (1u << 16)

@@ -14,15 +14,8 @@
 #include "measure.h"
 #include "snp_table.h"
 #include "wire.h"
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define DRAWN     50u
 #define CASES_MAX (1u << 20)

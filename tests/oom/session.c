@@ -24,12 +24,7 @@
 #include "oom/cases.h"
 #include "oom/session_rig.h"
 #include "unit/daemon/fake_qgs.h"
-#include "unit/daemon/store_fixture.h"
 #include <json-c/json.h>
-#include <openssl/evp.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <time.h>
 
 #define DRAWN 500u
 #define ADMIN "io.cocod.Admin."

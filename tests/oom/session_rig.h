@@ -5,13 +5,9 @@
  */
 #pragma once
 
-#include "admin/admin.h"
 #include "oom/fail.h"
-#include "peer/server.h"
-#include "qgs_msg.h"
 #include "tdx_quote.h"
 #include "unit/daemon/store_fixture.h"
-#include <sys/socket.h>
 
 #define EXCHANGES 16
 #define SEEDS     4

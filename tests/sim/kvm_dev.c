@@ -13,8 +13,6 @@
  * they use does not change once the vCPU is there.
  */
 #include "kvm_dev.h"
-#include "coco_limits.h"
-#include "kvm_model.h"
 #include "measure.h"
 #include "snp_guest.h"
 #include "tdx_guest.h"
@@ -25,9 +23,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_FDS   16

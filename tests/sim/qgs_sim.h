@@ -6,7 +6,6 @@
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 /* What may go wrong with a GET_QUOTE. Where several are set, the first in this order that has a

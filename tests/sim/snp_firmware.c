@@ -8,7 +8,6 @@
  * it.
  */
 #include "kvm_model.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

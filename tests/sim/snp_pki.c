@@ -21,15 +21,12 @@
 #include "snp_pki_files.h"
 #include "snp_pki_internal.h"
 #include <errno.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define CA_YEARS   25
 #define VCEK_YEARS 7

@@ -22,10 +22,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 /* Guest memory: each vCPU's driver has its own pages. */
 #define SNP_BASE   UINT64_C(0x10000000)

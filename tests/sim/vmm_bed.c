@@ -4,7 +4,6 @@
  * that answers what has arrived. Time passes only in bed_advance_ms().
  */
 #include "vmm_bed.h"
-#include "coco_limits.h"
 #include "status.h"
 #include <errno.h>
 #include <fcntl.h>

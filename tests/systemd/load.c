@@ -24,14 +24,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <tdx_quote.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CALL_MS     10000u

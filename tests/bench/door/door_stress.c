@@ -15,20 +15,12 @@
 #include "measure.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define RUN_US        10000000u
 #define WARM_UP       50

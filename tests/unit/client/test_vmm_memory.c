@@ -5,17 +5,10 @@
  * what a guest asks is answered as PROTOCOL.md has it; with memory back the next request is served.
  * All of libcoco's memory comes from the options' two functions.
  */
-#include "coco_limits.h"
-#include "linux_abi.h"
-#include "support.h"
-#include "vmm_bed.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+#include "bed_fixture.h"
 
 #define SHARED KVM_MODEL_TDX_SHARED
 
-static struct bed bed;
 static unsigned number, fail_from, fail_count, fired; /* allocations so far; which are to fail */
 static unsigned made_by;                              /* how many make a VM */
 static long live;

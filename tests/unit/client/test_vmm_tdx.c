@@ -3,32 +3,15 @@
  * KVM_EXIT_TDX: every check of GetQuote and every end of a QUOTE_GET in, and exactly the right R10
  * and buffer out, as the model gives them to the guest; the other leaves; reset and quiesce.
  */
+#include "bed_fixture.h"
 #include "bytes.h"
-#include "coco_limits.h"
-#include "linux_abi.h"
 #include "qgs_msg.h"
 #include "status.h"
-#include "support.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
-#include "vmm_bed.h"
-#include <errno.h>
-#include <string.h>
 
 #define SHARED KVM_MODEL_TDX_SHARED
 #define MARK   0x77 /* TDREPORT byte 128: what the quote is made of */
-
-static struct bed bed;
-
-static void setup(void)
-{
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, NULL));
-}
-
-static void teardown(void)
-{
-    bed_done(&bed);
-}
 
 static void fill(uint64_t gpa, uint64_t version, uint32_t in_len)
 {
@@ -132,7 +115,7 @@ static void ask(unsigned vcpu, uint64_t gpa, uint32_t length, uint64_t size)
     ck_assert_uint_eq(call(vcpu, gpa, size), 0);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown);
+FIXTURE(.setup = tdx_bed, .teardown = end_bed);
 
 TEST_LOOP(r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]))
 {
@@ -166,9 +149,8 @@ static const struct {
 TEST_LOOP(no_setting_refuses_the_buffer_of_the_largest_quote, 0,
           sizeof(buffers) / sizeof(buffers[0]))
 {
-    bed_done(&bed);
     row_buffer_max = buffers[_i].option;
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, set_buffer_max));
+    new_bed(KVM_MODEL_TDX, set_buffer_max);
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(0, BED_GPA, buffers[_i].size), buffers[_i].r10);
     bed_drive(&bed, 30000);
@@ -485,8 +467,7 @@ TEST(other_leaves)
         ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], &setup_exit), COCO_ACT_RUN);
         ck_assert_uint_eq(setup_exit.ret, vector >= 32 && vector <= 255 ? 0 : INVALID);
     }
-    bed_done(&bed);
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, without_interrupt));
+    new_bed(KVM_MODEL_TDX, without_interrupt);
     exit = bed_tdx_exit(&bed, 0, ABI_TDVMCALL_GET_TD_VM_CALL_INFO, 1, 0);
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], exit), COCO_ACT_RUN);
     ck_assert_uint_eq(exit->arg[1], 0);

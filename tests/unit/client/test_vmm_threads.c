@@ -5,16 +5,12 @@
  * ThreadSanitizer too.
  */
 #include "kvm_ops.h"
-#include "linux_abi.h"
 #include "measure.h"
 #include "status.h"
 #include "support.h"
 #include "vmm_bed.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 
 #define VCPUS  4
 #define ROUNDS 60

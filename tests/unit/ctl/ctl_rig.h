@@ -4,10 +4,9 @@
  */
 #pragma once
 
+#include "support.h"
 #include <json-c/json.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <sys/types.h>
+#include <stdatomic.h>
 
 /* The answer to one call: {"parameters": {…}} or {"error": …}, malloc'ed. NULL: the connection is
  * closed instead. A line break ends one of several messages. Called in the server's thread. */
@@ -16,9 +15,8 @@ typedef char *rig_answer(const char *method, struct json_object *parameters);
 /* Texts of a printf as an answer. */
 __attribute__((format(printf, 1, 2))) char *rig_say(const char *format, ...);
 
-/* A private folder with the server in it. */
+/* A private folder with the server in it, until rig_stop_server(). */
 void rig_open(rig_answer *answer);
-void rig_close(void);
 /* The daemon goes away, with all connections, and comes back at the same place. */
 void rig_stop_server(void);
 void rig_start_server(void);
@@ -56,8 +54,16 @@ extern char rig_out[1 << 16], rig_err[1 << 16];
 const char *rig_calls(void);
 /* Text of the parameters of the last call of that method; "" where there was none. */
 const char *rig_last(const char *method);
+/* The last call as it came, of any method. */
+const char *rig_call(void);
+/* So many bytes of each answer are sent, and then the connection ends; 0: all of them. */
+extern atomic_size_t rig_cut;
+/* What cococtl prints from now on finds no room; false: that cannot be made here. */
+bool rig_no_room(void);
 
+void rig_file_is(const char *path, const void *bytes, size_t size);
 void rig_has(const char *text, const char *part);
+__attribute__((format(printf, 2, 3))) void rig_hasf(const char *text, const char *format, ...);
 void rig_lacks(const char *text, const char *part);
 /* No byte of it acts, but for cococtl's own line breaks, and on a terminal its colours. */
 void rig_is_clean(const char *what, const char *of, const char *text, bool terminal);

@@ -8,13 +8,7 @@
 #include "ctl_rig.h"
 #include "lib/ctl.h"
 #include "snp_table.h"
-#include "support.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* --- the daemon ------------------------------------------------------------------------------ */
 
@@ -94,11 +88,6 @@ static void setup(void)
     intermediate_came = false;
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
 static void make_file(const char *name, const char *text)
 {
     test_write_file(rig_path(name), text, strlen(text));
@@ -109,7 +98,7 @@ static void make_folder(const char *name)
     ck_assert_int_eq(mkdir(rig_path(name), 0700), 0);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 60);
 
 /* --- base64 ---------------------------------------------------------------------------------- */
 
@@ -530,16 +519,6 @@ TEST(preflight)
 
 /* --- export ---------------------------------------------------------------------------------- */
 
-static void assert_file(const char *name, const void *bytes, size_t size)
-{
-    size_t got_size;
-    uint8_t *got = test_read_file(rig_path(name), &got_size);
-
-    ck_assert_uint_eq(got_size, size);
-    ck_assert_int_eq(memcmp(got, bytes, size), 0);
-    free(got);
-}
-
 TEST(export)
 {
     static const uint8_t ark[] = {0x30, 1, 1}, vlek[] = {0x30, 1, 2}, asvk[] = {0x30, 1, 3};
@@ -560,22 +539,22 @@ TEST(export)
     reply = text;
     ck_assert_int_eq(RIG_RUN("certs", "export"), 2);
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 0);
-    assert_file("chain.certs", bytes, table.size);
+    rig_file_is(rig_path("chain.certs"), bytes, table.size);
     ck_assert_int_eq(stat(rig_path("chain.certs"), &st), 0);
     ck_assert_uint_eq(st.st_mode & 0111, 0);
     ck_assert_int_eq(RIG_RUN("certs", "export", "k", "--out", rig_path("new/"), "--json"), 0);
-    assert_file("new/ark.der", ark, 3);
-    assert_file("new/vlek.der", vlek, 3);
-    assert_file("new/asvk.der", asvk, 3);
+    rig_file_is(rig_path("new/ark.der"), ark, 3);
+    rig_file_is(rig_path("new/vlek.der"), vlek, 3);
+    rig_file_is(rig_path("new/asvk.der"), asvk, 3);
     rig_has(rig_out, "asvk.der");
     make_folder("there");
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("there")), 0);
-    assert_file("there/ark.der", ark, 3);
+    rig_file_is(rig_path("there/ark.der"), ark, 3);
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", "/no/such/folder/x"), 1);
 
     reply = "{\"parameters\":{\"key\":\"k\",\"table\":\"AAAA\",\"certificates\":[]}}";
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 1);
-    assert_file("chain.certs", bytes, table.size); /* the old one is as it was */
+    rig_file_is(rig_path("chain.certs"), bytes, table.size); /* the old one is as it was */
     reply = "{\"parameters\":{\"key\":\"k\",\"table\":\"A\",\"certificates\":[]}}";
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 1);
 }

@@ -4,16 +4,11 @@
  * cococtl says comes through a pipe, so that the test waits for a text and for nothing else.
  */
 #include "ctl_rig.h"
-#include "support.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define WAIT_MS 20000
 
@@ -51,12 +46,7 @@ static void setup(void)
     rig_open(answer);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 60);
 
 /* --- those that are kept ---------------------------------------------------------------------- */
 

@@ -7,15 +7,10 @@
 #include "kds_sim.h"
 #include "lib/ctl.h"
 #include "snp_pki.h"
-#include "support.h"
 #include <ctype.h>
 #include <ftw.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define CHIPS 3
 
@@ -147,7 +142,7 @@ static void teardown(void)
     for (size_t i = 0; i < CHIPS; i++)
         snp_pki_leaf_done(&leaves[i]);
     free(crl);
-    rig_close();
+    rig_stop_server();
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -233,14 +228,9 @@ TEST(refused_and_later)
 static void assert_leaf(size_t i)
 {
     char name[300];
-    size_t size;
 
-    (void)snprintf(name, sizeof(name), "%s/Milan/vcek/%s/3.0.8.115.der", rig_path("out"),
-                   chip_hex[i]);
-    uint8_t *bytes = test_read_file(name, &size);
-    ck_assert_uint_eq(size, leaves[i].der_size);
-    ck_assert_int_eq(memcmp(bytes, leaves[i].der, size), 0);
-    free(bytes);
+    (void)snprintf(name, sizeof(name), "out/Milan/vcek/%s/3.0.8.115.der", chip_hex[i]);
+    rig_file_is(rig_path(name), leaves[i].der, leaves[i].der_size);
 }
 
 TEST(inventory)

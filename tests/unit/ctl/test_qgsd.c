@@ -3,10 +3,6 @@
  * What the doctor makes of qgsd's log.
  */
 #include "ctl_rig.h"
-#include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 static int64_t quote_s; /* 0: never */
@@ -27,11 +23,6 @@ static void setup(void)
 {
     quote_s = 0;
     rig_open(answer);
-}
-
-static void teardown(void)
-{
-    rig_close();
 }
 
 static void doctor_reads(const char *file)
@@ -73,7 +64,7 @@ static const unsigned intels[][2] = {
     {0x12001, 0x12007},
 };
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 120);
 
 TEST(each_of_intels_codes_has_a_meaning_and_a_cure)
 {
@@ -96,15 +87,13 @@ TEST(each_of_intels_codes_has_a_meaning_and_a_cure)
 TEST(a_code_that_nobody_knows_is_quoted)
 {
     static const unsigned unused[] = {0xb014, 0xb034, 0xb0ff, 0xe036, 0xe0fe, 0x11036, 0x12008};
-    char log[64], line[128];
+    char log[64];
 
     for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
         (void)snprintf(log, sizeof(log), "tee_att_new return 0x%x\n", unused[i]);
         doctor_on(log);
-        (void)snprintf(line, sizeof(line),
-                       "warning  qgsd's log     logged 1 time: \"tee_att_new return 0x%x\"",
-                       unused[i]);
-        rig_has(rig_out, line);
+        rig_hasf(rig_out, "warning  qgsd's log     logged 1 time: \"tee_att_new return 0x%x\"",
+                 unused[i]);
     }
     doctor_on("a pointer 0x7ffd1000 and 0x0\nport 4050\nconnection of 57369\n");
     all_is_well();
@@ -191,8 +180,7 @@ TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
     (void)snprintf(log, sizeof(log), "error %s\n", wide);
     doctor_on(log);
     wide[154] = 0; /* 160 characters in all */
-    (void)snprintf(log, sizeof(log), "\"error %s...\"", wide);
-    rig_has(rig_out, log);
+    rig_hasf(rig_out, "\"error %s...\"", wide);
 
     /* Not one line each where there are thousands. */
     char *many = calloc(1, 200000), *p = many;

@@ -6,16 +6,10 @@
  * has to run out.
  */
 #include "rotate_rig.h"
-#include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* The same, seen by a forked process. */
 static int lock_seen_by_child(off_t byte)
@@ -215,13 +209,10 @@ TEST(grandchild_keeps_the_lock)
 
 TEST(timeout_names_the_holders)
 {
-    char expected[128];
-
     take_lease(F_RDLCK);
     ck_assert_int_eq(ROTATE("--timeout", "0.1", "--exec", "touch", rig_path("ran")), 75);
-    (void)snprintf(expected, sizeof(expected),
-                   "  pid %d \"test_rotate\", uid %u, which locks byte ", (int)getpid(), getuid());
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "  pid %d \"test_rotate\", uid %u, which locks byte ", (int)getpid(),
+             getuid());
     rig_has(rig_err, "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
                      "process is 4711, for 1234 ms\n");
     rig_has(rig_err, "nothing was changed");
@@ -234,18 +225,15 @@ TEST(timeout_names_the_holders)
 
 TEST(file_readers_are_found_in_proc)
 {
-    char expected[64];
-
     holders = "{\"vm\":null,\"uuid\":null,\"pid\":null,\"uid\":null,\"vcpu\":null,"
               "\"start\":1048576,\"length\":1,\"sinceMs\":5}";
     take_lease(F_RDLCK);
     ck_assert_int_eq(ROTATE("--timeout", "0.1"), 75);
-    (void)snprintf(expected, sizeof(expected), "pid %d \"test_rotate\", uid ", (int)getpid());
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "pid %d \"test_rotate\", uid ", (int)getpid());
     rig_has(rig_err, ", which locks byte 1048576, for 5 ms\n");
     holders = "";
     ck_assert_int_eq(ROTATE("--timeout", "0.1"), 75);
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "pid %d \"test_rotate\", uid ", (int)getpid());
     rig_has(rig_err, ", which reads the table file\n");
 }
 
@@ -253,14 +241,11 @@ TEST(file_readers_are_found_in_proc)
 TEST(posix_locks_are_found_in_proc)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 5, .l_len = 1};
-    char expected[64];
-
     holders = "";
     int fd = open(table_path, O_RDWR | O_CLOEXEC);
     ck_assert_int_eq(fcntl(fd, F_SETLK, &lock), 0);
     ck_assert_int_eq(ROTATE("--timeout", "0.1"), 75);
-    (void)snprintf(expected, sizeof(expected), "  pid %d \"test_rotate\", uid ", (int)getpid());
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "  pid %d \"test_rotate\", uid ", (int)getpid());
     close(fd);
 }
 
@@ -326,8 +311,6 @@ TEST(who_has_most_locks_is_named_first_behind_however_many_others)
 
 TEST(the_doctor_says_who_keeps_more_locks_than_a_vm_needs)
 {
-    char expected[160];
-
     take_many(1);
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file", table_path),
                      0);
@@ -340,11 +323,10 @@ TEST(the_doctor_says_who_keeps_more_locks_than_a_vm_needs)
     take_many(300);
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file", table_path),
                      0);
-    (void)snprintf(expected, sizeof(expected),
-                   "warning  locks          1 process has 300 on the table file: pid %d "
-                   "\"test_rotate\", uid 0, 300 locks; -> ",
-                   (int)getpid());
-    rig_has(rig_out, expected);
+    rig_hasf(rig_out,
+             "warning  locks          1 process has 300 on the table file: pid %d "
+             "\"test_rotate\", uid 0, 300 locks; -> ",
+             (int)getpid());
 }
 
 TEST(a_lease_that_ends_is_waited_for)
@@ -358,8 +340,6 @@ TEST(a_lease_that_ends_is_waited_for)
 
 TEST(forced)
 {
-    char expected[128];
-
     take_lease(F_RDLCK);
     pid_t pid = START_ROTATE("--timeout", "0.05", "--force", "--json", "--exec", "sh", "-c",
                              waiting_command(""));
@@ -376,12 +356,10 @@ TEST(forced)
     rig_has(rig_err, "going on without a lock on these");
     rig_has(rig_err, "db-7");
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
-    (void)snprintf(expected, sizeof(expected), "\"void\": [ \"pid %d ", (int)getpid());
-    rig_has(rig_last("EndUpdate"), expected);
+    rig_hasf(rig_last("EndUpdate"), "\"void\": [ \"pid %d ", (int)getpid());
     rig_has(rig_last("EndUpdate"), "of the range of VM db-7");
     rig_has(rig_out, "\"forced\":true");
-    (void)snprintf(expected, sizeof(expected), "\"pid\":%d,\n", (int)getpid());
-    rig_has(rig_out, expected);
+    rig_hasf(rig_out, "\"pid\":%d,\n", (int)getpid());
     rig_has(rig_out, "\"locks\":1,");
     rig_has(rig_out, "\"claim\":{\n");
 }
@@ -416,14 +394,11 @@ TEST(forced_past_more_locks_than_can_be_gone_around)
 
 TEST(another_update_is_not_forced)
 {
-    char expected[64];
-
     holders = "";
     take_lease(F_WRLCK);
     ck_assert_int_eq(ROTATE("--timeout", "0.05", "--force", "--exec", "touch", rig_path("ran")),
                      75);
-    (void)snprintf(expected, sizeof(expected), "another update, pid %d", (int)getpid());
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "another update, pid %d", (int)getpid());
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
     ck_assert(table_is_untouched());
 }

@@ -5,18 +5,12 @@
  * is found first. Both take root.
  */
 #include "ctl_rig.h"
-#include "support.h"
-#include <errno.h>
 #include <grp.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #define NOBODY 65534
 
@@ -38,11 +32,6 @@ static void setup(void)
 {
     qgs_verdict = "good";
     rig_open(answer);
-}
-
-static void teardown(void)
-{
-    rig_close();
 }
 
 static bool skipped_without_root(void)
@@ -72,7 +61,7 @@ static void open_folders(void)
     }
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 60);
 
 TEST(a_socket_that_is_not_ones_own_is_77)
 {

@@ -5,13 +5,8 @@
  */
 #include "lib/conf.h"
 #include "rotate_rig.h"
-#include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 FIXTURE(.setup = rotate_setup, .teardown = rotate_teardown, .timeout_s = 60);
 

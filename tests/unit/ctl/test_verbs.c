@@ -6,13 +6,7 @@
  */
 #include "ctl_rig.h"
 #include "snp_product.h"
-#include "support.h"
 #include "verbs/verbs.h"
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 static const char *reply;        /* to everything; NULL: the standard ones below */
 static const char *reply_method; /* `reply` is for this one alone; NULL: for all */
@@ -137,12 +131,7 @@ static void setup(void)
     rig_open(answer);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 120);
 
 /* --- each verb ------------------------------------------------------------------------------- */
 
@@ -285,11 +274,13 @@ TEST(log_level)
     ck_assert_int_eq(RIG_RUN("log-level", "info", "debug"), 2);
 }
 
+#define DOCTOR(...) RIG_RUN("doctor", "--socket", rig_path("admin"), ##__VA_ARGS__)
+
 TEST(doctor)
 {
     char path[400];
 
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 0);
+    ck_assert_int_eq(DOCTOR(), 0);
     rig_has(rig_out, "good     device         Milan\n");
     rig_has(rig_out, "skipped  QGS            no\\x07ne\n");
     rig_has(rig_out, "good     VMMs           cocod takes connections at ");
@@ -297,11 +288,11 @@ TEST(doctor)
     rig_lacks(rig_out, "qgsd's log");
     rig_has(rig_out, "4 checks: 0 bad, 0 warnings\n");
     tcb_verdict = "warning";
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 0);
+    ck_assert_int_eq(DOCTOR(), 0);
     rig_has(rig_out, "0 bad, 1 warning\n");
     tcb_verdict = "bad";
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 1);
-    ck_assert_int_eq(RIG_RUN("doctor", "--json", "--socket", rig_path("admin")), 1);
+    ck_assert_int_eq(DOCTOR(), 1);
+    ck_assert_int_eq(DOCTOR("--json"), 1);
     rig_has(rig_out, "\"verdict\":\"bad\"");
     rig_has(rig_out, "\"VMMs\"");
 
@@ -311,18 +302,14 @@ TEST(doctor)
     rig_has(rig_out, "systemctl status cocod.socket");
     (void)snprintf(path, sizeof(path), "\"%s\"", rig_path("nothing/table"));
     table_file = path;
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file",
-                             rig_path("nothing/table")),
-                     1);
+    ck_assert_int_eq(DOCTOR("--table-file", rig_path("nothing/table")), 1);
     rig_has(rig_out, "bad      disk");
     (void)snprintf(path, sizeof(path), "\"%s\"", rig_path("table"));
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file",
-                             rig_path("table")),
-                     0);
+    ck_assert_int_eq(DOCTOR("--table-file", rig_path("table")), 0);
     rig_has(rig_out, "MiB free");
     /* What cocod alone names is not looked up: that could mount it, or hang. */
     store_path = "\"/net/evil/export\"";
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 0);
+    ck_assert_int_eq(DOCTOR(), 0);
     rig_has(rig_out, "skipped  disk           the store: cocod says /net/evil/export, its "
                      "configuration says none");
     rig_has(rig_out, "skipped  disk           the table file: cocod says ");
@@ -335,16 +322,16 @@ TEST(codes_of_qgsd)
     const char *file = rig_path("qgsd.log");
 
     test_write_file(file, log, strlen(log));
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", file), 0);
+    ck_assert_int_eq(DOCTOR("--journal", file), 0);
     rig_has(rig_out,
             "warning  qgsd's log     0xb006 in qgsd's log, 2 times: PCCS cannot be reached: nobody "
             "takes the connection; -> start PCCS");
     rig_has(rig_out, "0x11015 in qgsd's log, 2 times: a TDREPORT that is not of this host");
     rig_lacks(rig_out, "\x1b");
     test_write_file(file, "all is well\n", 12);
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", file), 0);
+    ck_assert_int_eq(DOCTOR("--journal", file), 0);
     rig_has(rig_out, "no errors since qgsd's last start");
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", "/nothing"), 0);
+    ck_assert_int_eq(DOCTOR("--journal", "/nothing"), 0);
     rig_has(rig_out, "skipped  qgsd's log     /nothing: No such file");
     rig_has(rig_out, "--journal FILE");
 }
@@ -541,10 +528,8 @@ TEST(help_is_the_table)
     ck_assert(json_object_object_get_ex(all, "verbs", &verbs));
     ck_assert_int_eq(RIG_PLAIN("help"), 0);
     for (size_t i = 0; i < json_object_array_length(verbs); i++) {
-        char line[64];
         json_object_object_get_ex(json_object_array_get_idx(verbs, i), "verb", &name);
-        (void)snprintf(line, sizeof(line), "\n  %s", json_object_get_string(name));
-        rig_has(rig_out, line);
+        rig_hasf(rig_out, "\n  %s", json_object_get_string(name));
     }
     json_object_put(all);
     ck_assert_int_eq(RIG_PLAIN("explain", "--help"), 0);

@@ -7,10 +7,7 @@
 #include "support.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define GPA  0x200000u
 #define PAGE ((size_t)4096)
