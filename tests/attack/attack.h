@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the attacks share: a cocod of a user of its own, and processes of other real users that do
- * something to it and then keep what they have. Only root can make them.
+ * What the attacks share: a cocod of a user of its own, and processes of other real users (root's
+ * to make) that do something to it and keep what they have.
  */
 #pragma once
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What floods do to a good client: cocod alone on one CPU, the client first on the other, which it
- * shares with the attackers (SCHED_FIFO, so that the scheduler is not what is measured; it is
- * root's).
+ * shares with the attackers (SCHED_FIFO, root's, so that the scheduler is not measured).
  *
- * The client asks for certificates, one request at a time with a pause between, quietly at first
- * and then beside each flood: by one process with 256 connections, then by several of the same
- * user. What counts is the ratio of its 99th percentile to that of the quiet phases around the
- * flood.
+ * The client asks for certificates one at a time with a pause between, quietly and beside each
+ * flood: one process with 256 connections, then several of the same user. What counts is its 99th
+ * percentile against the quiet phases around the flood.
  */
 #include "bench/bench.h"
 #include "coco_limits.h"

@@ -2,9 +2,9 @@
 /*
  * Who makes cocod hold bytes: replies that nobody reads, and calls that never end.
  *
- * Before they were charged at their real size, PINGs over 256 connections of one process took
- * 1.29 GiB, two such processes had cocod killed at its MemoryMax, and 4 processes without any role
- * 1.05 GiB, with 1 MiB of a call in each connection.
+ * Before they were charged at their real size, PINGs over 256 connections of one process took 1.29
+ * GiB, two such processes had cocod killed at its MemoryMax, and 4 processes without a role took
+ * 1.05 GiB with 1 MiB of a call in each connection.
  */
 #include "attack.h"
 #include "local_socket.h"

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What one user's processes cost another user who wants quotes: `make attack-quotes`.
+ * What one user's processes cost another user who wants quotes: `make attack-quotes`. cocod as a
+ * process, a simulated QGS of 4 threads and 20 ms a quote, and two users.
  *
- * cocod as a process, a simulated QGS of 4 threads and 20 ms a quote, and two users. One asks for a
- * quote after the other; first alone, then beside 100 and 1000 processes of the other, each with
- * one request always in flight; then beside 1000 of which each sends wrong MACs, which QGS refuses.
- * All is measured in one run: only the ratios say anything.
- *
- * It fails where the one is ever told to come again, where the flood did not fill every slot, or
- * where the median is more than what was promised: the quote that is being made, one turn of the
- * other's, and its own, which is three times the quiet one.
+ * One asks for one quote after the other: alone, beside 100 and 1000 processes of the other, each
+ * with one request in flight, then beside 1000 that send wrong MACs, which QGS refuses. It fails
+ * where the one is told to come again, where the flood did not fill every slot, or where the median
+ * is over three quiet ones: the quote being made, one turn of the other's, its own.
  */
 #include "integration/host.h"
 #include "measure.h"

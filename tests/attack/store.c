@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who may read the store reads it over 200 connections, again and again, while the firmware's TCB
- * changes and the chain with it. Where no chain is EIO, guests must see none of that.
+ * A user who may read the store reads it over 200 connections, while the firmware's TCB changes and
+ * the chain with it. Where no chain is EIO, guests must see none of that.
  *
  * Before jobs on the store had places apart from the selection's, they filled the worker's 64: the
  * selection failed, and guests had EIO until long after the attack.

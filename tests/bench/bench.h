@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * coco-bench's parts: servers.c starts and stops what is measured, echo.c is the yardstick, load.c
- * asks and takes the time, report.c computes and prints. Functions return 0 or a negative errno,
- * and the place that fails says why on stderr.
+ * coco-bench's parts: servers.c starts and stops the servers, echo.c is the yardstick, load.c asks
+ * and takes the time, report.c prints. Functions return 0 or a negative errno; the place that fails
+ * says why on stderr.
  */
 #pragma once
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is measured: cocod with a test chain, the echo server, Redis. All of it lies in one private
- * folder, on a tmpfs where there is one, as cocod's own files do in production.
+ * What is measured: cocod with a test chain, the echo server, Redis, all in one private folder, on
+ * a tmpfs where there is one. Each server is a child, pinned to the servers' CPU, and dies with
+ * this process.
  *
- * Each server is a child of this process, pinned to the servers' CPU before it runs, and killed by
- * the kernel if this process ends first. The expected replies are made here, from the PKI and the
- * wire codecs, not copied from what the servers say; so a wrong reply cannot become the standard.
- *
- * The chain is a VLEK's, since the provider's name in it has a free length: it pads the table to
+ * The expected replies are made here from the PKI and the wire codecs, so a server's wrong reply
+ * cannot become the standard. The chain is a VLEK's: the provider's name in it pads the table to
  * the size of AMD's own Milan chain.
  */
 #include "bench.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client that counts: whatever it asks has exactly one answer, of the right kind, by its time,
- * while its session lives; and a session ends only with the cocod that had it. It speaks the wire
- * itself, since libcoco would hide the one and the other.
+ * A client that counts: each question has exactly one answer, of the right kind, in time, while its
+ * session lives; a session ends only with its cocod. It speaks the wire itself, since libcoco would
+ * hide both.
  */
 #include "ground.h"
 #include "guests.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the process share that directs a chaos run: chaos.c (the whole, and coming to
- * rest), stage.c (the host), cast.c (the processes), events.c (what happens).
+ * What chaos.c (the whole, and rest), stage.c (the host), cast.c (processes) and events.c share.
  */
 #pragma once
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What may happen in a chaos run, and in which order. An event is one call with four numbers that
- * were drawn for it, whether it has a use for them or not: so what is drawn next does not depend on
- * what came of it. What it breaks is mended after a time, by at_end().
+ * What may happen in a chaos run, and in which order. An event is one call with four drawn numbers,
+ * used or not, so that the next draw does not depend on it. What it breaks at_end() mends.
  */
 #include "director.h"
 #include "hostile.h"

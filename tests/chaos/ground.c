@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * See ground.h. The firmware that signs is in each VMM's process, one model for each leaf, made
- * before the fork: which of them signs is one number that all share, read at the moment of signing.
- * So `snp_firmware_answer` is wrapped by the linker (guests.c).
+ * before the fork. Which of them signs is a number that all share, read at the moment of signing:
+ * the linker wraps `snp_firmware_answer` (guests.c).
  */
 #include "ground.h"
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the processes of a chaos run share: where things are, what the firmware is, what they have
- * seen. It is memory that all of them map, made before any of them is.
+ * What the processes of a chaos run share, in memory that all map: places, firmware, what they have
+ * seen.
  */
 #pragma once
 

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `make soak`: ten million requests to one cocod, CERTS_GET and now and then QUOTE_GET, after which
- * it must be as large as before, and have as many descriptors open; and ten thousand sessions that
- * do nothing, which may take a KiB of its memory each.
- *
- * The memory is that of its own, RssAnon, as the kernel counts it from outside.
- *
- * COCO_SOAK: how many requests.
+ * `make soak`: COCO_SOAK (ten million) requests to one cocod, CERTS_GET and now and then QUOTE_GET,
+ * after which it must be as large (RssAnon) and have as many descriptors open as before; and ten
+ * thousand idle sessions, which may take a KiB each.
  */
 #include "integration/host.h"
 #include "local_socket.h"

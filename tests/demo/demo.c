@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The demonstration: `make demo`.
+ * The demonstration: `make demo`. All that cocod does for guests, on one machine without
+ * confidential-computing hardware: cocod, cococtl and libcoco, around them a test PKI, a simulated
+ * quoting service and a synthetic VMM with modelled guests and firmware. While guests fetch reports
+ * and quotes, the firmware is updated and its chain replaced; every report must verify by the table
+ * that came with it, and every quote must be that of its TDREPORT.
  *
- * Everything that cocod does for guests, on one machine without any confidential-computing
- * hardware: the product's own binaries (cocod, cococtl, libcoco), around them a test PKI, a
- * simulated quoting service and a synthetic VMM whose guests and firmware are models. While the
- * guests fetch reports and quotes, the firmware is updated and its certificate chain replaced, as
- * an administrator does it; every report must verify by the very table that came with it, and every
- * quote must be the one of its TDREPORT.
- *
- * The main thread is the administrator. It blocks the signals that end it, and takes them where it
- * waits, so that there is one way out, which cleans up: VMM, processes, folder.
+ * The main thread is the administrator. It blocks the signals that end it and takes them where it
+ * waits: there is one way out, which cleans up VMM, processes and folder.
  */
 #include "measure.h"
 #include "tally.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the demonstration happens: a private folder, and the processes that run in it. Both are
- * gone at the end, whatever the end is.
+ * Where the demonstration happens: a private folder and its processes, gone at the end in every
+ * case.
  */
 #pragma once
 

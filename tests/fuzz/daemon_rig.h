@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A daemon for fuzz targets: server, services and both frontends in one thread, on a virtual clock,
- * without a file system or a network. A hostile client's bytes go through a real peer over a
- * socketpair, cut in ways that the input's first byte chooses; QGS does what it chooses too.
+ * A daemon for fuzz targets: server, services and both dialects in one thread, on a virtual clock,
+ * without file system or network. The client's bytes go through a real peer, cut as the input's
+ * first byte chooses; QGS does what it chooses too.
  *
- * The oracle that every target shares: whatever the client said, when it is gone and time has
- * passed, every gauge is zero, no timer is armed, and each connection was closed exactly once.
+ * Oracle: when the client is gone and time has passed, every gauge is zero, no timer is armed, and
+ * each connection was closed exactly once.
  */
 #pragma once
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each fuzz target has: its entry, and what it demands. The oracles that tests use too have it
- * from here.
+ * What each fuzz target has: its entry, and what it demands, as the oracles for tests do.
  */
 #pragma once
 

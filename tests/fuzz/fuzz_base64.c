@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: base64 as the administrative interface carries it. The input is a text for our
- * decoder and for OpenSSL's.
+ * Base64 of the administrative interface: the input is a text for our decoder and for OpenSSL's.
  *
- * Oracle: they agree on what is base64 and on what it says; what it says, encoded again, is the
- * same text, so that one text stands for one sequence of bytes; and any bytes survive the way
- * there and back.
+ * Oracle: they agree on what is base64 and what it says; encoded again it is the same text; and any
+ * bytes survive the way there and back.
  */
 #include "base64.h"
 #include "fuzz/fuzz.h"

@@ -6,14 +6,13 @@
  *     1  low half: one access in so many fails; high half: after so many, none succeeds any more
  *     2  what happens meanwhile and what there is: LIFE_… and HAS_… below
  *     3  cocod's script, four bytes (scripted_cocod.h)
- *     7  the exit's arguments, then guest memory: 16 KiB at gpa 0x1000, repeated where it is
- * shorter
+ *     7  the exit's arguments, then guest memory: 16 KiB at gpa 0x1000, repeated
  *
- * The oracle: no access leaves what the exit named, wraps around, or is larger than a bound; what
- * comes out is one of the values that KVM and the guest take; cocod's table is written under a
- * lease alone, and the lease ends with coco_vcpu_ran(); a buffer has one final status, SUCCESS only
- * over an out_len that was written, and nothing is written behind it, or after a reset; nothing
- * stays in flight; a text is printable; an exit that is not handled is as it was.
+ * Oracle: no access leaves what the exit named, wraps around or is over a bound; what comes out is
+ * a value that KVM and the guest take; the table is written under a lease alone, which ends with
+ * coco_vcpu_ran(); a buffer has one final status, SUCCESS only over an out_len that was written,
+ * and nothing is written behind it or after a reset; nothing stays in flight; a text is printable;
+ * an exit that is not handled is as it was.
  */
 #include "coco/coco.h"
 #include "fuzz/fuzz.h"

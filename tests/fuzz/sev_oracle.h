@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The oracle of the platform helper's records and of TCB_VERSION, for fuzz targets and tests: what
- * decodes, encodes to the same bytes; what does not, leaves the output untouched. It aborts where
- * that does not hold.
+ * The oracle of the platform helper's records and of TCB_VERSION: what decodes, encodes to the same
+ * bytes; what does not, leaves the output untouched. It aborts where that does not hold.
  */
 #pragma once
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The oracle of the certificate table, for the fuzz target and for tests: what decodes, lies inside
- * the input, and encodes to the canonical table of the same entries, which is the input itself
- * where that was canonical; what does not, leaves the output untouched. It aborts where that does
- * not hold.
+ * The oracle of the certificate table: what decodes, lies inside the input, and encodes to the
+ * canonical table of the same entries (the input itself where that was canonical); what does not,
+ * leaves the output untouched. It aborts where that does not hold.
  */
 #pragma once
 

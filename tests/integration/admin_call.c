@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See admin_call.h. Runs in forked children of threaded tests as well, so it uses nothing but
- * system calls, malloc and libcrypto's base64.
+ * admin_call.h. It runs in forked children of threaded tests too: system calls, malloc and
+ * EVP_EncodeBlock only.
  */
 #include "admin_call.h"
 #include "local_socket.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Administration as a test does it: varlink by hand over a blocking socket, and the steps of a
- * firmware update, each by itself, so that a test can stop between any two of them.
+ * Administration as a test does it: varlink by hand over a blocking socket, and the single steps of
+ * a firmware update.
  */
 #pragma once
 

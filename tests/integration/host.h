@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A host for integration tests: cocod as a process in a private folder, perhaps a QGS simulator,
- * and clients.
+ * A host for integration tests: cocod as a process in a private folder, clients, perhaps a
+ * simulated QGS.
  */
 #pragma once
 

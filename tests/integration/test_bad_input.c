@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a hostile or broken VMM may send, and what the operator may leave wrong: cocod's process as
- * they see it.
+ * What a hostile VMM may send, and what the operator may leave wrong, with cocod as a process.
  */
 #include "host.h"
 #include "status.h"

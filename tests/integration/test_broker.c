@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod against a quoting service that misbehaves in every way that the simulator knows. For each:
- * the contract's status in time, recovery by itself, nothing left over; and the simulator never
- * sees more outstanding than it has threads, nor a half-open connection, nor a request in pieces.
+ * cocod against a quoting service that misbehaves in every way that the simulator knows. Each time:
+ * the contract's status in time, recovery by itself, nothing left over, and no more outstanding
+ * than the simulator has threads, no half-open connection, no request in pieces.
  */
 #include "host.h"
 #include "local_socket.h"

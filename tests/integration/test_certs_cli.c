@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl certs against the daemon: the life of a chain from import to removal, a rotation, and
- * what the user may do who may only import.
+ * cococtl certs against the daemon: a chain from import to removal, a rotation, a user who may only
+ * import.
  */
 #include "host.h"
 #include "snp_pki.h"

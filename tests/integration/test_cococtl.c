@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl and a running cocod: tracing one VM's failed attestation to its cause, draining, and the
- * doctor on a host where something is wrong.
+ * cococtl and a running cocod: one VM's failure traced to its cause, draining, the doctor on an ill
+ * host.
  */
 #include "host.h"
 #include "tdx_quote.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The example VMMs against the real daemon: their calls to KVM are answered by a model of it, whose
- * guest gets its certificates, or its quote, through libcoco, in the blocking form and in the event
- * loop; with the guide's list of system calls enforced.
+ * The example VMMs against the real daemon, on a model of KVM whose guest gets certificates or a
+ * quote through libcoco: blocking, in the event loop, and with the guide's list of system calls
+ * enforced.
  */
 #include "host.h"
 

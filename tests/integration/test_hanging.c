@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop waits for nobody: a name service and file systems that never answer, while sessions are
- * served. The name service is a module of the test's own (tests/integration/nss) in a private mount
- * namespace; the file system is FUSE's with nobody behind it, so whoever touches it waits.
+ * The loop waits for nobody: a name service (tests/integration/nss) and file systems (FUSE without
+ * a server) that never answer, in a private mount namespace, while sessions are served.
  */
 #include "host.h"
 #include <fcntl.h>

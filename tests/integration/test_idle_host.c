@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guests of a host on which nobody has asked for a while, with the real daemon, which knows the
- * platform: each gets its table, and none is told to come again. The VMMs are what this project
- * shows to people who write one: the README's code, the examples of the guide, and one that uses no
- * more than a lease and coco_certs_get(). What depends on time is in
- * tests/unit/daemon/test_certs_wait.c; here it is waited for once, since cocod's clock is the
- * kernel's.
+ * Guests of a host that was idle for a while, with the real daemon, which knows the platform: each
+ * gets its table, none is told to come again. The VMMs are those that we show to people: the
+ * README's code, the guide's examples, and one that uses no more than a lease and coco_certs_get().
+ * What depends on time is in tests/unit/daemon/test_certs_wait.c; here it is waited for once.
  */
 #include "platform_host.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The QGS front door as unmodified clients meet it: the daemon as a process, a simulated QGS behind
- * it, and clients written like the real ones. Each client checks what its model checks, and that
- * the quote is genuine and its own.
+ * The QGS front door as unmodified clients meet it: cocod as a process, a simulated QGS, and
+ * clients written like the real ones. Each checks what its model checks, and that the quote is
+ * genuine and its own.
  */
 #include "bytes.h"
 #include "host.h"

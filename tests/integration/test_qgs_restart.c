@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QGS as a process that is really killed, ended, stopped and started again, while 64 VMMs' requests
- * and 16 clients of the front door wait for quotes: each gets its own. COCO_QGS_RESTARTS: how often
- * in each way (1); `make stress-qgs` says 20.
+ * QGS as a process that is killed, ended, stopped and started again while 64 VMMs' requests and 16
+ * clients of the front door wait: each gets its own quote. COCO_QGS_RESTARTS: how often in each way
+ * (1; `make stress-qgs`: 20).
  */
 #include "host.h"
 #include "local_socket.h"

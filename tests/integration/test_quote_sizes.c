@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guests that size their buffer by the module's QUOTE_MAX_SIZE, which may be 4 MiB: from a TD's
- * driver through libcoco, cocod as a process with its smallest settings, and a simulated QGS, to a
- * quote of exactly that size, and back.
+ * Guests that size their buffer by the module's QUOTE_MAX_SIZE, up to 4 MiB: from a TD's driver
+ * through libcoco and a cocod with its smallest settings to a simulated QGS, and back with a quote
+ * of that size.
  */
 #include "host.h"
 #include "kvm_ops.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Firmware updates by the real cococtl against the real cocod, in which somebody dies while the
- * command runs, or does not let go: what is excluded for how long, what is served afterwards, and
- * what the administrator is told.
+ * command runs, or does not let go: how long what is excluded, what is served then, what the
+ * administrator learns.
  */
 #include "admin_call.h"
 #include "platform_host.h"

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rotations under load: 64 sessions, one for each vCPU of four synthetic VMMs, fetch reports with
- * certificates, under leases, while the firmware changes its TCB and key inside of update after
- * update. The guest model judges each report by the table that came with it: a table of one TCB
- * with a report of another must not occur, whoever is killed when.
+ * Rotations under load: 64 sessions, one a vCPU of four synthetic VMMs, fetch reports with
+ * certificates, under leases, while updates change the firmware's TCB and key. Each report is
+ * judged by the table that came with it: a table of one TCB with a report of another must not
+ * occur, whoever is killed when.
  *
- * The updater is `cococtl certs rotate --exec` itself (updater.h). Its command, or a process that
- * the command leaves behind, asks the test to change the firmware: so the model of the firmware is
- * in the process that judges. A rotation is over for the test when nobody of it is left that could
- * ask.
- *
- * What is done, and who is killed when, follows from the seed (COCO_TEST_SEED); what it meets there
- * is up to the machine. COCO_ROTATIONS: how many of each kind (12); `make stress` says 2000.
+ * The updater is `cococtl certs rotate --exec` (updater.h). Its command, or a process that it
+ * leaves behind, asks this process to change the firmware; a rotation is over when none of them is
+ * left. The seed (COCO_TEST_SEED) decides what is done and who is killed when. COCO_ROTATIONS: how
+ * many of each kind (12; `make stress`: 2000).
  */
 #include "admin_call.h"
 #include "host.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod as a service: starting, sockets passed by systemd, reloading, stopping, dying; and what its
- * clients see of it. Also cococtl against the real daemon.
+ * cocod as a service: starting, sockets of systemd's, reloading, stopping, dying, and what clients
+ * and cococtl see of it.
  */
 #include "fuzz/snp_table_oracle.h"
 #include "host.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The store at size, through the daemon: a thousand imports, each of its own call, and a start over
- * 200 stored chains. The figures are printed, not judged: machines differ. What is judged is that
- * all of it is kept, and that the chain of the platform is the one that is served.
+ * The store at size, through the daemon: a thousand imports, a call each, and a start over 200
+ * chains. All must be kept, and the platform's chain served; the figures are only printed.
  */
 #include "admin_call.h"
 #include "host.h"

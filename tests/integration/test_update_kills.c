@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Firmware updates with all the processes that there are: the real `cococtl certs rotate --exec`
- * (updater.h), a cocod that is killed and started again, sessions that ask. Whoever is killed while
- * the command runs: until the last process that inherited the lock is gone nobody gets a lease or a
- * table, by the file or by the RPC; afterwards cocod, started again, serves what is right for the
- * firmware as it is then, or the empty table.
- *
- * The command asks the test when it runs and ends when it is told to, so nothing here is a matter
- * of time: what is looked at "while the command runs" is looked at then.
+ * (updater.h), a cocod that is killed and started again, sessions that ask. Whoever is killed:
+ * until the last process that inherited the lock is gone, nobody gets a lease or a table, by file
+ * or RPC; then cocod serves what is right for the firmware as it is, or the empty table. The
+ * command asks the test when it runs and ends when it is told, so nothing is a matter of time.
  */
 #include "admin_call.h"
 #include "host.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The administrators' interface by varlink's rules, asked by a client of its own (varlink_client.h)
- * of the daemon as a process.
+ * The administrators' interface by varlink's rules, asked by a client of its own
+ * (varlink_client.h).
  */
 #include "host.h"
 #include "varlink_client.h"

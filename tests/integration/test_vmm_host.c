@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * libcoco's exits against the real daemon, in real time: a VMM with blocking vCPU threads
- * (synth_vmm.h) and one whose two guests share an event loop and the poll form. Meanwhile cocod is
- * killed and started again, the quoting service misbehaves, and firmware and chain change under the
- * lock of the table file. Every report and every quote that a guest gets is judged.
- *
- * The loop's thread counts and asserts nothing; the test's thread waits for counts, never for time.
+ * (synth_vmm.h) and one whose two guests share an event loop. Meanwhile cocod is killed and started
+ * again, the quoting service misbehaves, and firmware and chain change under the table file's lock.
+ * Every report and quote is judged. The loop's thread counts and asserts nothing; the test's thread
+ * waits for counts, never for time.
  */
 #include "host.h"
 #include "kvm_ops.h"

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See updater.h. The command is a shell's: it writes a byte into one FIFO and waits for one from
- * the other. The test has both open for reading and writing, so that nobody is stuck in an open()
- * and nothing is lost with a process that dies; what a killed command left in them is drained
- * before the next one starts. Should the test die, both ends are gone, and the shell ends by
- * itself.
- *
- * Who is still alive is known by the process group: orphans of it become this process's children.
+ * updater.h. The command is a shell's: it writes a byte into one FIFO and waits for one from the
+ * other. The test has both open for reading and writing, so that no open() hangs and nothing is
+ * lost with a process; what a killed command left is drained before the next one. If the test dies,
+ * the shell ends by itself. The process group shows who lives: its orphans become this process's
+ * children.
  */
 #include "updater.h"
 #include "process.h"

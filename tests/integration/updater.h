@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A firmware update as an administrator makes it: the real `cococtl certs rotate --exec`, with a
- * command that asks the test when it runs, and ends when it is told to. So the model of the
- * firmware stays in the test, and the test decides what happens while the command runs.
+ * A firmware update as an administrator makes it: the real `cococtl certs rotate --exec`, whose
+ * command asks the test when it runs and ends when it is told, so the test decides what happens
+ * meanwhile.
  */
 #pragma once
 

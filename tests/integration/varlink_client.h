@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A varlink client of a hundred lines, by the specification alone (varlink.org): libc, and nothing
- * of cocod's or of a JSON library's, so that it and the service can only agree where both are
- * right.
+ * A varlink client by the specification (varlink.org) and libc alone, so that it and the service
+ * can only agree where both are right.
  */
 #pragma once
 

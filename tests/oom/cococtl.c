@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cococtl as a process, while memory runs out once, below libc: each distinct call site of each
- * verb that is worth something, against a real cocod that has all it needs. `--all`: each
- * allocation.
+ * verb (`--all`: each allocation), against a healthy cocod.
  *
- * What must hold: it says "out of memory" and ends with status 71; or it ends as it does with
- * memory, and its output is the same but for numbers. Never by a signal. What it was at is whole or
- * has not been begun: cocod serves the right table after each rotation that failed, a file is the
- * old or the new one, and what could not be imported can be.
+ * It must say "out of memory" and end with status 71, or end as with memory and print the same but
+ * for numbers; never by a signal. What it did is whole or not begun: cocod serves the right table
+ * after a failed rotation, a file is the old or the new one, an import can be repeated.
  */
 #include "coco_limits.h"
 #include "integration/host.h"

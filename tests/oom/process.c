@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod as a process, from exec to exit, while memory runs out once, below libc and before main():
- * what oom-session cannot see, since there everything that is made once has been made. Each
- * distinct call site of a start, a VMM's first requests, a reload and a stop, and DRAWN others;
- * `--all`: each allocation.
+ * cocod as a process, from exec to exit, while memory runs out once, below libc and before main(),
+ * where oom-session cannot look. Each distinct call site of a start, a VMM's first requests, a
+ * reload and a stop, and DRAWN others; `--all`: each allocation.
  *
- * What must hold: it ends by itself, with status 0, or 1 at the start, never by a signal, unless a
- * library aborts (they are listed below, and told); each request
- * is answered or its connection closed; a table is the right one or the empty one.
+ * It must end by itself, with status 0, or 1 at the start, never by a signal, unless a library
+ * aborts (listed below, and told); each request is answered or its connection closed; a table is
+ * the right one or the empty one.
  */
 #include "integration/host.h"
 #include "local_socket.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session of session.c stands on: QGS, the turns of the daemon's loop, and connections.
- * Only the daemon's own allocations count: those between daemon_on() and daemon_off().
+ * What session.c's session stands on: QGS, turns of the daemon's loop, connections. Only the
+ * daemon's own allocations count: those between daemon_on() and daemon_off().
  */
 #pragma once
 

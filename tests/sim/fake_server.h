@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The other end of a client under test: a server that says exactly what the test wants, right or
- * wrong. Two ways to use it: message by message on a connected socket, from the test's own thread;
- * or a thread that accepts on a Unix socket and hands each connection with something to read to a
- * function of the test.
+ * The other end of a client under test, which says exactly what the test wants: message by message
+ * on a connected socket; or by a thread that accepts on a Unix socket and calls a function of the
+ * test.
  */
 #pragma once
 

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An hour in the life of many guests: `guests [SNP] [TDX] [SEED] [MINUTES]`, 1000 and 1000 by
- * default.
+ * default. Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two
+ * vCPUs; its VMM is libcoco on a virtual clock (vmm_bed.h).
  *
- * Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two vCPUs. Its
- * VMM is libcoco, on a virtual clock (vmm_bed.h). A script plays cocod: it dies and comes back, its
- * quoting service hangs or is slow or gone, certificates rotate under the lock of the table file
- * while the firmware changes. Each VM is reset, paused and migrated, its vCPUs are kicked, at times
- * of its own. VMs do not meet, and run one after the other. What is judged is what the guest has in
- * the end: its key, its buffer, and whether chain and quote are the right ones.
- *
- * Prints a table; ends with 1 where something happened that must never happen, or where something
- * never happened that the guests were to live through.
+ * A script plays cocod: it dies and comes back, its quoting service hangs, is slow or gone,
+ * certificates rotate under the table file's lock while the firmware changes. Each VM is reset,
+ * paused and migrated, its vCPUs are kicked. VMs run one after the other. Judged is what a guest
+ * has in the end: key, buffer, chain and quote. Prints a table; ends with 1 where something
+ * happened that must not, or never happened that guests were to live through.
  */
 #include "bytes.h"
 #include "snp_guest.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A key distribution service for tests: HTTPS on the loopback interface, with a certificate
- * authority of its own, that answers what the test says, when it says it, and as badly as it says.
+ * A key distribution service for tests: HTTPS on the loopback interface, with an authority of its
+ * own, that answers what the test says.
  */
 #pragma once
 

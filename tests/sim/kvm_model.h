@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A model of KVM for confidential guests: memory, the exits that a VMM answers, their completion,
- * and the SEV-SNP firmware behind them. What it does with an answer is what Linux does
- * (Documentation/virt/kvm/api.rst, KVM_EXIT_SNP_REQ_CERTS and KVM_EXIT_TDX).
+ * and the SEV-SNP firmware behind them, all as in Linux (Documentation/virt/kvm/api.rst,
+ * KVM_EXIT_SNP_REQ_CERTS and KVM_EXIT_TDX). A VMM calls kvm_model_run() for ioctl(KVM_RUN); the
+ * guest, a model too, runs inside that call: snp_guest.h, tdx_guest.h, or a test's own.
  *
- * A VMM calls kvm_model_run() where it would call ioctl(KVM_RUN). A guest is a model too, and runs
- * inside that call: snp_guest.h, tdx_guest.h, or a test's own.
- *
- * Threads: memory functions and firmware functions may be called from any; a vCPU belongs to the
- * thread that runs it.
+ * Threads: memory and firmware functions from any; a vCPU belongs to the thread that runs it.
  */
 #pragma once
 

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The simulated quoting service: sockets, threads, queue, timer.
+ * The simulated quoting service, built like the real one, since its faults follow from that: one
+ * thread does all I/O, a fixed pool of workers takes requests from an unbounded queue in order of
+ * arrival, nothing is cancelled. A connection carries one request and has one timer, from accept
+ * on; when it fires the connection is closed without a byte, and the worker goes on for nobody.
  *
- * Built like the real one, because its faults follow from how it is built: one thread does all I/O,
- * a fixed pool of workers takes requests from an unbounded queue in order of arrival, nothing is
- * ever cancelled. A connection carries one request and has one timer, from accept, that covers
- * reading, queue and work; when it fires the connection is closed without a byte, and the worker
- * goes on with a request that nobody waits for.
- *
- * One lock guards everything. The I/O thread lets go of it in poll(), a worker while it makes an
- * answer or waits. A connection belongs to the I/O thread: a worker only hangs an answer onto it,
- * and finds job->conn NULL where it is gone. Counters change under the lock and signal `changed`.
+ * One lock guards everything; the I/O thread lets go of it in poll(), a worker while it makes an
+ * answer or waits. A worker only hangs an answer onto a connection, and finds job->conn NULL where
+ * it is gone. Counters change under the lock and signal `changed`.
  */
 #include "qgs_sim_internal.h"
 #include <errno.h>

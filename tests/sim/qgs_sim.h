@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A quoting service (QGS) for tests, in process or as the program qgs-sim: the same behaviour on
- * the socket as the real one up to DCAP 1.25, faults on demand, and counters.
+ * A quoting service (QGS) for tests, in process or as the program qgs-sim: on the socket the real
+ * one up to DCAP 1.25, with faults on demand, and counters.
  */
 #pragma once
 

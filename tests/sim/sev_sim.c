@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sev_sim.h: a platform helper that tests own.
- *
- * One thread polls the listening socket, the connections and a pipe. What the test changes is under
- * one mutex, and a byte in the pipe wakes the thread, so that a delay ends when the platform is set
- * or the simulator stopped. The answer is put together when it is sent: after a delay it tells the
- * platform as it is then.
+ * sev_sim.h. One thread polls the listening socket, the connections and a pipe. A mutex guards what
+ * the test changes; a byte in the pipe ends a delay when the platform is set or the simulator
+ * stops. The answer is made when it is sent: it tells the platform as it is then.
  */
 #include "sev_sim.h"
 #include "status.h"

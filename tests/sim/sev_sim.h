@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A platform helper for tests, in process or as the program sev-sim: the records of cocod-sev
- * about a platform that a test makes up and changes, and the ways in which a helper can fail.
+ * A platform helper for tests, in process or as the program sev-sim: cocod-sev's records about a
+ * platform that a test makes up, and a helper's failures.
  */
 #pragma once
 

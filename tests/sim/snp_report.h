@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SEV-SNP attestation reports, as the firmware makes them and as a relying party judges them. The
- * judge is written apart from the product's own parsers, because it judges what they do.
+ * SEV-SNP attestation reports, as the firmware makes them and a relying party judges them, apart
+ * from the product's own parsers.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Makes TDREPORTs and signed TD quotes, and judges quotes. For the simulators, models and tests;
- * independent of proto/tdx.c, so that neither can hide the other's mistakes.
+ * Makes TDREPORTs and signed TD quotes, and judges quotes; independent of proto/tdx.c, so that
+ * neither hides the other's mistakes.
  */
 #pragma once
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vmm_bed.h: the callbacks are the model's, counted and made to fail at will; cocod is one function
- * that answers what has arrived. Time passes only in bed_advance_ms().
+ * vmm_bed.h: the model's callbacks, counted and made to fail at will, and a cocod in one function.
  */
 #include "vmm_bed.h"
 #include "status.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A VMM made of libcoco and the model of KVM, and a cocod played by the test, all in one thread on
- * one virtual clock: nothing waits, and every interleaving is the test's choice.
+ * A VMM of libcoco and the model of KVM, and a cocod played by the test, in one thread on one
+ * virtual clock: nothing waits, and every interleaving is the test's choice.
  */
 #pragma once
 

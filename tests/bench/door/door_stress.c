@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a good client of the QGS front door feels of hostile ones: `make bench-door`.
+ * What a good client of the QGS front door feels of hostile ones: `make bench-door`. cocod as a
+ * process, a simulated QGS of 4 threads and 5 ms a quote, and a client that asks like QEMU, one
+ * checked quote after the other.
  *
- * cocod as a process, a simulated QGS of 4 threads and 5 ms a quote, and one good client that asks
- * like QEMU, one quote after the other, each checked. First quiet; then beside three processes that
- * send a million bytes of fuzz, connect and leave 1000 times a second, and keep 1000 connections
- * dripping. Both runs are of the same process, machine and minute: only their ratio says anything.
- *
- * It fails where an answer is wrong or missing, where the attackers did not get to do what they are
- * for, or where the good client's p99 is more than twice the quiet one.
+ * First quiet; then beside three processes that send a million bytes of fuzz, connect and leave
+ * 1000 times a second, and keep 1000 connections dripping. It fails where an answer is wrong or
+ * missing, where the attackers did not do their work, or where the client's p99 is over twice the
+ * quiet one of the same run.
  */
 #include "integration/host.h"
 #include "local_socket.h"

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * quote-bench: what cocod costs and gives between VMs and a quoting service. All rows of one run
- * meet the same simulator and machine, and take turns where they are compared.
+ * quote-bench: what cocod costs and gives between VMs and a quoting service. All rows of a run meet
+ * the same simulator and machine, and take turns where they are compared.
  *
- *   latency      one quote from an idle QGS: by a client that connects to the simulator directly,
- *                through cocod without and with the signature check; beside an echo of messages of
- *                the same sizes over a Unix socket. What cocod adds is p50 through it less p50 of
- *                the direct client; it may be two of the echo's p50 of the same round
- *   throughput   64 VMs (processes), 4 slots: share of slots ÷ service time
- *   fairness     one VM with 16 requests in flight, 63 with one: p99 of the 63, Jain's index
+ *   latency     one quote from an idle QGS: by a direct client; through cocod, without and with the
+ *               signature check; beside an echo of messages of the same sizes. p50 through cocod
+ *               less p50 of the direct client may be two of the echo's p50 of the same round
+ *   throughput  64 VMs (processes), 4 slots: share of slots ÷ service time
+ *   fairness    one VM with 16 requests in flight, 63 with one: p99 of the 63, Jain's index
  *
  * Every child dies with this program (PR_SET_PDEATHSIG); the folder is removed at the end.
  */

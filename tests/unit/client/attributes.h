@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * For tests of what changes memory attributes: what the VMM's set_memory_attributes says, one call
- * after the other.
+ * What the VMM's set_memory_attributes says, one call after the other.
  */
 #pragma once
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of a test of the poll layer: a client on a clock that the test moves; its server is the
- * other end of a socketpair, in the same thread, and says what the test wants. Nothing here waits
- * for time. Included by one program each.
+ * The world of a test of the poll layer: a client on a clock that the test moves, and its server at
+ * the other end of a socketpair, in the same thread. Nothing waits for time.
  */
 #pragma once
 

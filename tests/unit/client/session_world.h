@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of a test of the session layer: an allocator that counts, a stream of messages that the
- * test makes, and the events that came of it. Included by one program each.
+ * The world of a test of the session layer: an allocator that counts, a stream of messages, and the
+ * events of it.
  */
 #pragma once
 

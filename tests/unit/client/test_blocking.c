@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The blocking layer against a server in a thread, on real time but without waiting for it: where a
- * pause or a deadline is meant to pass it is one of milliseconds.
+ * The blocking layer against a server in a thread. Where a pause or a deadline passes, it is
+ * milliseconds.
  */
 #include "coco/client.h"
 #include "fake_server.h"

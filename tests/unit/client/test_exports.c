@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the shared library shows and what it needs: its exports are the functions of the public
- * headers and of the map, one for one; its imports are the few functions of the C library that it
- * means to use, so no thread, no signal handler, no stdio, no environment and no locale.
+ * The shared library's exports are the functions of the public headers and of the map, one for one.
+ * Its imports are the few functions of the C library that it means to use: no thread, signal
+ * handler, stdio, environment or locale.
  */
 #include "coco/coco.h"
 #include "support.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libcoco in a VMM whose memory runs out: each of its allocations fails in turn, alone and with all
- * that come behind it for a while. What was being made is refused with -ENOMEM and leaves nothing;
- * what a guest asks is answered as PROTOCOL.md has it; with memory back the next request is served.
- * All of libcoco's memory comes from the options' two functions.
+ * libcoco in a VMM whose memory runs out: each allocation fails in turn, alone and with those
+ * behind it. What was being made is -ENOMEM and leaves nothing; guests are answered as PROTOCOL.md
+ * has it; with memory back the next request is served. All memory comes from the options' two
+ * functions.
  */
 #include "bed_fixture.h"
 

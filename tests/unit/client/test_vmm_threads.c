@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libcoco's VM from several threads, on real time but without waiting for it: vCPUs that block,
- * a thread that drives quotes, kicks, resets and quiescing from yet another. Made to be run under
- * ThreadSanitizer too.
+ * libcoco's VM from several threads, in real time: vCPUs that block, a thread that drives quotes;
+ * kicks, resets and quiescing from another. Made for ThreadSanitizer, too.
  */
 #include "kvm_ops.h"
 #include "measure.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ctl_rig.h. The server's thread and the test take turns by the calls of the program under test;
- * what both look at is behind one mutex.
+ * ctl_rig.h. The server's thread and the test take turns by cococtl's calls; one mutex guards what
+ * both see.
  */
 #include "ctl_rig.h"
 #include "fake_server.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cococtl certs list, show, import, verify, remove, export, preflight against a scripted daemon:
- * which files are given to it and how, what is printed and written, and the exit statuses. Whether
- * certificates are good is the daemon's to judge; here a file is good unless it begins with "bad".
+ * which files it gets and how, what is printed and written, exit statuses. A file is good here
+ * unless it begins with "bad".
  */
 #include "base64.h"
 #include "ctl_rig.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl against an administrative server that the test scripts. What it prints, what it writes,
- * and its exit status.
+ * cococtl against a scripted daemon: what it prints, what it writes, and its exit status.
  */
 #include "coco_limits.h"
 #include "ctl_rig.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A daemon in an enemy's hands whose replies are too much, never end, or never come: they cost
- * bounded memory and time.
+ * A daemon whose replies are too much, never end, or never come: they cost bounded memory and time.
  */
 #include "ctl_rig.h"
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * events, and following them: what is shown, what was lost, and each way in which it ends. What
- * cococtl says comes through a pipe, so that the test waits for a text and for nothing else.
+ * events, and following them: what is shown, what was lost, each way in which it ends. cococtl's
+ * output comes through a pipe, so that the test waits for a text.
  */
 #include "ctl_rig.h"
 #include <fcntl.h>

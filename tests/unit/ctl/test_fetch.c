@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl certs fetch against a local key distribution service and a scripted daemon: what is asked
- * for, what goes where, and what a second run does. Certificates are a test PKI's.
+ * cococtl certs fetch against a local key distribution service and a scripted daemon, with a test
+ * PKI: what is asked for, what goes where, and what a second run does.
  */
 #include "ctl_rig.h"
 #include "kds_sim.h"

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every verb against a daemon in an enemy's hands: what it says acts on no terminal, breaks no
- * JSON and crashes nothing. cococtl is root's, so this is what
- * stands between a cocod that was taken over and the administrator who looks after it. What takes
- * memory or time is in test_endless.c.
- *
- * A reply is a good one in which strings, one at a time and all at once, or numbers are the
- * enemy's.
+ * Every verb against a daemon in an enemy's hands: what it says acts on no terminal, breaks no JSON
+ * and crashes nothing of cococtl, which is root's. (What takes memory or time: test_endless.c.) A
+ * reply is a good one in which strings, one or all, or numbers are the enemy's.
  */
 #include "ctl_rig.h"
 #include "verbs/verbs.h"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cococtl certs rotate against a scripted daemon and a real table file: who holds which lock when,
- * what the command gets, and that the lock outlives everybody but the command. Processes wait for
- * each other through FIFOs and locks, not by time; --timeout bounds only the tests in which time
- * has to run out.
+ * what the command gets, and that the lock outlives all but the command. Processes wait through
+ * FIFOs and locks; --timeout bounds only the tests in which time has to run out.
  */
 #include "rotate_rig.h"
 #include <fcntl.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What depends on who runs cococtl and on what: another user, before a socket that is not his, and
- * a journalctl that the test plays, which in a mount namespace of the child's alone is the one that
- * is found first. Both take root.
+ * cococtl as another user, before a socket that is not his; and with a journalctl of the test's,
+ * the first on the path in a mount namespace of the child's. Both take root.
  */
 #include "ctl_rig.h"
 #include <grp.h>

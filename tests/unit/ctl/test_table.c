@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which file "certs rotate" takes for cocod's table file, whoever puts what in its place, and what
- * the configuration says about it.
+ * Which file "certs rotate" takes for the table file, whatever is put in its place or configured.
  */
 #include "lib/conf.h"
 #include "rotate_rig.h"

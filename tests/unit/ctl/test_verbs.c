@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * vms, explain, quotes, backends, drain, resume, log-level, doctor and top against a scripted
- * daemon: what is asked and shown, and every way in which they fail. On a terminal of 80 columns no
- * line is longer but for what cannot be broken, and no colour is where NO_COLOR is.
+ * daemon: what is asked and shown, and each failure. On a terminal of 80 columns no line is longer;
+ * with NO_COLOR there is no colour.
  */
 #include "ctl_rig.h"
 #include "snp_product.h"

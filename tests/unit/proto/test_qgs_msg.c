@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The QGS messages: the examples of PROTOCOL.md are the golden files, each decodes to the values
- * that the text gives, encodes to the same bytes, and is refused cut, extended, or with any bit
- * that matters changed.
+ * The QGS messages: PROTOCOL.md's examples are the golden files; each decodes to the values of the
+ * text, encodes to the same bytes, and is refused cut, extended, or with a bit changed that
+ * matters.
  */
 #include "qgs_msg.h"
 #include "support.h"

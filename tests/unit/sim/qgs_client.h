@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A simulated quoting service and a client of it, for the tests of the simulator: one of each a
- * test process, so plain variables do.
+ * A simulated quoting service and a client of it: one of each a test process, so plain variables
+ * do.
  */
 #pragma once
 
