@@ -32,7 +32,7 @@ void attack_start(struct host *host, const char *text)
 
 void attack_serve(struct host *host, const char *text)
 {
-    host_configure(host, text);
+    host_configure(host, "%s", text);
     ck_assert_int_eq(chmod(host->dir, 0711), 0);
     ck_assert_int_eq(chown(host->dir, ATTACK_COCOD, ATTACK_COCOD), 0);
     attack_restart(host);

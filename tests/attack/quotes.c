@@ -144,7 +144,6 @@ static bool measure(const char *name, unsigned processes, bool bad_mac, struct f
 static void open_host(void)
 {
     struct qgs_sim_options options;
-    char text[512];
 
     qgs_sim_options_init(&options);
     options.threads = THREADS;
@@ -153,11 +152,8 @@ static void open_host(void)
     host_open(&host);
     ck_assert_int_eq(chmod(host.dir, 0711), 0);
     host_start_qgs(&host, &options);
-    snprintf(text, sizeof(text),
-             "[rpc]\nmode = 0666\n[quotes]\nqgs = unix:%s slots=%d\nvmm_users = %d %d\n", host.qgs,
-             THREADS, VICTIM, FLOOD);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "[rpc]\nmode = 0666\n[quotes]\nqgs = unix:%s slots=%d\nvmm_users = %d %d\n",
+               host.qgs, THREADS, VICTIM, FLOOD);
 }
 
 static int judge(void)

@@ -139,7 +139,7 @@ TEST(whoever_reads_the_store_takes_no_chain_away)
     await(&seen->answers, READERS);
     for (unsigned i = 0; i < CHANGES; i++) {
         unsigned before = seen->changes;
-        host_configure(&host, configuration(i % 2 ? 8 : 9));
+        host_configure(&host, "%s", configuration(i % 2 ? 8 : 9));
         process_signal(&host.cocod, SIGHUP);
         await(&seen->changes, before);
     }

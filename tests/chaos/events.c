@@ -199,10 +199,8 @@ static void set_config(draw_t draw)
 
 static void tell_clock(int64_t offset_s)
 {
-    char path[220];
-
     *run.clock_offset_s = offset_s;
-    snprintf(path, sizeof(path), "%s/clock.set", run.host.dir);
+    const char *path = host_path(&run.host, "clock.set");
     int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0) {
         (void)!write(fd, "\n", 1);

@@ -5,6 +5,7 @@
 #include "host.h"
 #include "local_socket.h"
 #include "snp_pki.h"
+#include <stdarg.h>
 #include <sys/time.h>
 
 void host_open(struct host *host)
@@ -26,15 +27,35 @@ void host_close(struct host *host)
     host->sim = NULL;
 }
 
-void host_configure(struct host *host, const char *text)
+const char *host_path(const struct host *host, const char *name)
+{
+    static char paths[16][512];
+    static unsigned next;
+    char *path = paths[next++ % 16];
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", host->dir, name);
+    return path;
+}
+
+static void configure(struct host *host, const char *format, va_list args)
 {
     char all[16384];
 
     int n = snprintf(all, sizeof(all),
-                     "[rpc]\nlisten = %s\n[admin]\nlisten = %s\n[certs]\ntable_file = %s\n%s",
-                     host->rpc, host->admin, host->table, text);
+                     "[rpc]\nlisten = %s\n[admin]\nlisten = %s\n[certs]\ntable_file = %s\n",
+                     host->rpc, host->admin, host->table);
+    n += vsnprintf(all + n, sizeof(all) - (size_t)n, format, args);
     ck_assert_int_lt(n, (int)sizeof(all));
     test_write_file(host->config, all, (size_t)n);
+}
+
+void host_configure(struct host *host, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    configure(host, format, args);
+    va_end(args);
 }
 
 void host_start(struct host *host)
@@ -46,6 +67,16 @@ void host_start(struct host *host)
     snprintf(program, sizeof(program), "%s", process_built("cocod"));
     process_start(&host->cocod, &options);
     process_wait_ready(&host->cocod);
+}
+
+void host_serve(struct host *host, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    configure(host, format, args);
+    va_end(args);
+    host_start(host);
 }
 
 void host_start_qgs(struct host *host, const struct qgs_sim_options *options)
@@ -142,4 +173,15 @@ int host_cococtl(struct host *host, const char *const *words, char **ret_output)
         argv[n++] = host->rpc;
     }
     return process_run(argv, ret_output);
+}
+
+void host_cococtl_says(struct host *host, int code, const char *text, const char *const *words)
+{
+    char *output;
+    int got = host_cococtl(host, words, &output);
+
+    ck_assert_msg(got == code, "cococtl %s: exit status %d, not %d: %s", words[0], got, code,
+                  output);
+    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in:\n%s", text, output);
+    free(output);
 }

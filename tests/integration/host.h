@@ -26,10 +26,16 @@ struct host {
 void host_open(struct host *host);
 void host_close(struct host *host);
 
-/* Writes the configuration: sockets and table file in the folder, then `text`. */
-void host_configure(struct host *host, const char *text);
+/* "DIR/name", DIR being the host's; static buffers, keep at most 16. */
+const char *host_path(const struct host *host, const char *name);
+
+/* Writes the configuration: sockets and table file in the folder, then this text. */
+__attribute__((format(printf, 2, 3))) void host_configure(struct host *host, const char *format,
+                                                          ...);
 /* Starts cocod and waits until it is ready. */
 void host_start(struct host *host);
+/* Both. */
+__attribute__((format(printf, 2, 3))) void host_serve(struct host *host, const char *format, ...);
 /* Starts the simulator in this process; `options` may be NULL. */
 void host_start_qgs(struct host *host, const struct qgs_sim_options *options);
 /* The one of most tests: four workers, 5 ms a quote. */
@@ -46,3 +52,7 @@ struct coco_client *host_client(struct host *host, uint32_t features);
 int host_connect_raw(const char *path);
 /* One cococtl run with the host's sockets; `words` NULL-terminated. The exit status. */
 int host_cococtl(struct host *host, const char *const *words, char **ret_output);
+/* One that must end with that status and say that text. */
+void host_cococtl_says(struct host *host, int code, const char *text, const char *const *words);
+#define COCOCTL_SAYS(code, text, ...) \
+    host_cococtl_says(&host, code, text, (const char *const[]){__VA_ARGS__, NULL})

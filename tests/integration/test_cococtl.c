@@ -47,12 +47,7 @@ static void lacks(const char *text)
 /* [certs] with a chain, [quotes] with a QGS. */
 static void start(void)
 {
-    char text[4096];
-
-    (void)snprintf(text, sizeof(text), "%s[quotes]\nqgs = unix:%s\n",
-                   host_make_chain(&host, "chain"), host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"), host.qgs);
 }
 
 /* Waits a little where there is none, since QGS is then probed from time to time. */
@@ -198,8 +193,7 @@ TEST(a_reload_keeps_the_drain_and_brings_back_the_log_level)
 
 TEST(the_doctor_names_what_is_wrong)
 {
-    host_configure(&host, "");
-    host_start(&host);
+    host_serve(&host, "\n");
     RUN(0, "doctor");
     says("skipped  TCB            certificates are not served on this host");
     says("skipped  QGS ");

@@ -30,9 +30,9 @@ static bool enter_namespace(void)
 static void use_blocking_names(void)
 {
     static const char text[] = "passwd: files block\ngroup: files block\n";
-    char path[256], folder[4096];
+    char folder[4096];
 
-    snprintf(path, sizeof(path), "%s/nsswitch.conf", host.dir);
+    const char *path = host_path(&host, "nsswitch.conf");
     test_write_file(path, text, strlen(text));
     ck_assert_int_eq(mount(path, "/etc/nsswitch.conf", NULL, MS_BIND, NULL), 0);
     snprintf(folder, sizeof(folder), "%s", process_built("tests"));
@@ -64,10 +64,7 @@ static void let_go(int fd, const char *path)
 
 static void configure(const char *more)
 {
-    char text[4096];
-
-    snprintf(text, sizeof(text), "[certs]\n%s%s", base, more);
-    host_configure(&host, text);
+    host_configure(&host, "[certs]\n%s%s", base, more);
 }
 
 /* Sessions, new and old, and administrators. */
@@ -176,7 +173,7 @@ TEST_LOOP(a_file_system_that_hangs_keeps_only_what_is_read_from_it, 0, 3)
 static int open_journal(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket"};
-    char log[256], stream[64];
+    char stream[64];
     struct stat st;
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -184,7 +181,7 @@ static int open_journal(void)
     ck_assert_int_eq(mkdir("/run/systemd", 0755), 0);
     ck_assert_int_eq(mkdir("/run/systemd/journal", 0755), 0);
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    snprintf(log, sizeof(log), "%s/cocod.log", host.dir);
+    const char *log = host_path(&host, "cocod.log");
     test_write_file(log, "", 0);
     ck_assert_int_eq(stat(log, &st), 0);
     snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,

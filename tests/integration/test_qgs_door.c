@@ -5,8 +5,8 @@
  * genuine and its own.
  */
 #include "bytes.h"
-#include "host.h"
 #include "local_socket.h"
+#include "one_host.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
 #include <pthread.h>
@@ -16,7 +16,6 @@
 
 #define REPLY_ROOM 65536u
 
-static struct host host;
 static char door[200];
 
 static bool qgs_is_old; /* DCAP 1.20 */
@@ -24,7 +23,6 @@ static bool qgs_is_old; /* DCAP 1.20 */
 static void start(const char *more)
 {
     struct qgs_sim_options options;
-    char text[4096];
 
     host_open(&host);
     qgs_sim_options_init(&options);
@@ -33,21 +31,14 @@ static void start(const char *more)
     options.old = qgs_is_old;
     host_start_qgs(&host, &options);
     snprintf(door, sizeof(door), "%s/door.sock", host.dir);
-    snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:%s\nslots = 4\n[qgs_door]\nlisten = unix:%s\n%s", host.qgs, door,
-             more);
-    host_configure(&host, text);
+    host_configure(&host, "[quotes]\nqgs = unix:%s\nslots = 4\n[qgs_door]\nlisten = unix:%s\n%s",
+                   host.qgs, door, more);
 }
 
 static void setup(void)
 {
     start("");
     host_start(&host);
-}
-
-static void teardown(void)
-{
-    host_close(&host);
 }
 
 /* --- clients ---------------------------------------------------------------------------------- */
@@ -191,7 +182,7 @@ static void qgs_is_well(void)
     ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), 4);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = close_host, .timeout_s = 120);
 
 TEST(each_client_gets_its_quote)
 {
@@ -395,7 +386,6 @@ TEST(other_questions_share_one_slot)
 TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
 {
     struct qgs_sim_options options;
-    char text[4096], file[256];
     size_t size;
 
     host_open(&host);
@@ -405,13 +395,11 @@ TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
     options.faults[QGS_FAULT_STUCK] = QGS_ALWAYS;
     host_start_qgs(&host, &options);
     snprintf(door, sizeof(door), "%s/door.sock", host.dir);
-    snprintf(file, sizeof(file), "%s/restart-qgs", host.dir);
-    snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:%s\nqgs_timer = 1s\nqgs_restart_file = %s\n"
-             "[qgs_door]\nlisten = unix:%s\ntimeout = 6s\n",
-             host.qgs, file, door);
-    host_configure(&host, text);
-    host_start(&host);
+    const char *file = host_path(&host, "restart-qgs");
+    host_serve(&host,
+               "[quotes]\nqgs = unix:%s\nqgs_timer = 1s\nqgs_restart_file = %s\n"
+               "[qgs_door]\nlisten = unix:%s\ntimeout = 6s\n",
+               host.qgs, file, door);
     ck_assert_ptr_nonnull(qemu(1));
     process_wait_log(&host.cocod, "asked for a restart of QGS");
     uint8_t *why = test_read_file(file, &size);
@@ -420,7 +408,7 @@ TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
     host_close(&host);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = close_host, .timeout_s = 120);
 
 TEST(other_questions_are_refused_unless_allowed)
 {
@@ -455,15 +443,14 @@ TEST(the_socket_has_the_mode_that_was_asked_for)
 /* systemd's socket takes the place of the configured one. */
 TEST(systemd_passes_the_socket)
 {
-    char program[4096], configured[200];
-    const char *argv[] = {program, "--config", host.config, NULL};
+    char configured[200];
+    const char *argv[] = {process_built("cocod"), "--config", host.config, NULL};
 
     start("");
     memcpy(configured, door, sizeof(door));
     snprintf(door, sizeof(door), "%s/passed.sock", host.dir);
     int fd = unix_listen(door, 10, 0);
     ck_assert_int_ge(fd, 0);
-    snprintf(program, sizeof(program), "%s", process_built("cocod"));
     struct process_options options = {.argv = argv,
                                       .dir = host.dir,
                                       .name = "cocod",

@@ -39,29 +39,24 @@ static void rest_ms(unsigned ms)
 
 static void start_qgs(void)
 {
-    char program[4096];
-    const char *argv[] = {program, "--threads", "4", "--delay-ms", "100", host.qgs, NULL};
+    const char *argv[] = {
+        process_built("tests/qgs-sim"), "--threads", "4", "--delay-ms", "100", host.qgs, NULL};
     struct process_options options = {.argv = argv,
                                       .dir = host.dir,
                                       .name = "qgs",
                                       .no_notify = true};
 
-    snprintf(program, sizeof(program), "%s", process_built("tests/qgs-sim"));
     process_start(&qgs, &options);
 }
 
 static void setup(void)
 {
-    char text[1024];
-
     host_open(&host);
     snprintf(door, sizeof(door), "%s/door.sock", host.dir);
-    snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:%s slots=4\n[qgs_door]\nlisten = unix:%s\n"
-             "[limits]\nrequests_per_account = 128\n",
-             host.qgs, door);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host,
+               "[quotes]\nqgs = unix:%s slots=4\n[qgs_door]\nlisten = unix:%s\n"
+               "[limits]\nrequests_per_account = 128\n",
+               host.qgs, door);
     start_qgs();
 }
 

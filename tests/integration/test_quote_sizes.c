@@ -65,22 +65,19 @@ static void start(size_t quote_size, uint32_t buffer_max)
 {
     struct coco_vmm_options options;
     struct qgs_sim_options qgs;
-    char dir[512], text[1024];
 
     host_open(&host);
-    snprintf(dir, sizeof(dir), "%s/pairs", host.dir);
+    const char *dir = host_path(&host, "pairs");
     record_quote(dir, quote_size);
     qgs_sim_options_init(&qgs);
     qgs.replay = dir;
     qgs.replay_only = true;
     host_start_qgs(&host, &qgs);
     /* Every key that bounds bytes, at the least that it may be. */
-    snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:%s\nqueue_memory = 16KiB\nkeep_memory = 0\n"
-             "[limits]\nunsent = 64KiB\n",
-             host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host,
+               "[quotes]\nqgs = unix:%s\nqueue_memory = 16KiB\nkeep_memory = 0\n"
+               "[limits]\nunsent = 64KiB\n",
+               host.qgs);
 
     vm = kvm_model_new(KVM_MODEL_TDX);
     kvm = kvm_model_add_vcpu(vm, 0);

@@ -2,22 +2,10 @@
 /*
  * cocod on real AMD and Intel material. Skipped where the optional test vectors are not there.
  */
-#include "host.h"
+#include "one_host.h"
 #include "snp_report.h"
 #include "tdx_quote.h"
 #include <time.h>
-
-static struct host host;
-
-static void setup(void)
-{
-    host_open(&host);
-}
-
-static void teardown(void)
-{
-    host_close(&host);
-}
 
 /* "chain = …" lines for files of the SNP vectors; NULL where they are not there. */
 static const char *chain_lines(const char *const *names, size_t n)
@@ -38,7 +26,7 @@ static const char *chain_lines(const char *const *names, size_t n)
     return lines;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = open_host, .teardown = close_host, .timeout_s = 60);
 
 TEST(amd_milan_chain_verifies_the_real_report)
 {
@@ -52,8 +40,7 @@ TEST(amd_milan_chain_verifies_the_real_report)
 
     if (!lines)
         return;
-    host_configure(&host, lines);
-    host_start(&host);
+    host_serve(&host, "%s", lines);
     struct coco_client *client = host_client(&host, COCO_USE_LEASE);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 0), 0);
@@ -87,8 +74,7 @@ TEST(a_vcek_with_a_bad_signature_is_refused_with_the_reason)
 
     if (!lines)
         return;
-    host_configure(&host, lines);
-    host_start(&host); /* it starts nevertheless */
+    host_serve(&host, "%s", lines); /* it starts nevertheless */
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
     ck_assert_msg(strstr(output, "vcek_milan_bad_signature.der") && strstr(output, "signature"),
                   "%s", output);
@@ -116,15 +102,12 @@ static const char *replay_dir(void)
 static void start_replay(const char *dir)
 {
     struct qgs_sim_options options;
-    char text[512];
 
     qgs_sim_options_init(&options);
     options.replay = dir;
     options.replay_only = true;
     host_start_qgs(&host, &options);
-    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s\n", host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "[quotes]\nqgs = unix:%s\n", host.qgs);
 }
 
 TEST(a_real_tdreport_gets_its_real_quote_trimmed)
@@ -156,7 +139,6 @@ TEST(another_reports_quote_is_ebadmsg_and_never_reaches_the_guest)
     static uint8_t quote[COCO_API_TABLE_MAX];
     static const uint8_t untouched[COCO_API_TABLE_MAX];
     size_t size = 77, report_size;
-    char *output;
 
     if (!dir)
         return;
@@ -168,9 +150,7 @@ TEST(another_reports_quote_is_ebadmsg_and_never_reaches_the_guest)
                      -(int)COCO_STATUS_EBADMSG);
     ck_assert_uint_eq(size, 77);
     ck_assert_mem_eq(quote, untouched, sizeof(quote));
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
-    ck_assert_msg(strstr(output, "not about the TDREPORT"), "%s", output);
-    free(output);
+    COCOCTL_SAYS(0, "not about the TDREPORT", "status");
     process_wait_log(&host.cocod, "quote-not-bound");
     coco_client_free(client);
     free(report);

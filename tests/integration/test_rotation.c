@@ -134,7 +134,6 @@ static void import_chains(struct stress *s)
 static void start(struct stress *s)
 {
     struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
-    char text[2048], path[600];
     const uint8_t *ark;
     size_t size;
 
@@ -148,7 +147,7 @@ static void start(struct stress *s)
     ck_assert_ptr_nonnull(s->pki);
     snp_pki_ark_sha256(s->pki, s->ark);
     ark = snp_pki_ca_der(s->pki, SNP_PKI_ARK, &size);
-    snprintf(path, sizeof(path), "%s/root.der", s->host.dir);
+    const char *path = host_path(&s->host, "root.der");
     test_write_file(path, ark, size);
     s->firmware = snp_firmware_new("Milan", chip);
     ck_assert_ptr_nonnull(s->firmware);
@@ -158,12 +157,10 @@ static void start(struct stress *s)
     }
     snprintf(s->sev_path, sizeof(s->sev_path), "%s/sev.sock", s->host.dir);
     set_firmware(s, 0);
-    snprintf(
-        text, sizeof(text),
+    host_serve(
+        &s->host,
         "root = %s\nstore = %s/certs\nplatform = unix:%s\n[limits]\npeers_per_account = 1000\n",
         path, s->host.dir, s->sev_path);
-    host_configure(&s->host, text);
-    host_start(&s->host);
     import_chains(s);
 }
 

@@ -37,19 +37,16 @@ static void import_cas(int fd, struct snp_pki *pki)
 /* A host with a fixed platform and an empty store. */
 static void start_host(struct host *host, struct snp_pki *pki)
 {
-    char text[2048], path[300];
     size_t size;
 
     host_open(host);
-    snprintf(path, sizeof(path), "%s/root.der", host->dir);
+    const char *path = host_path(host, "root.der");
     const uint8_t *ark = snp_pki_ca_der(pki, SNP_PKI_ARK, &size);
     test_write_file(path, ark, size);
-    snprintf(text, sizeof(text),
-             "root = %s\nstore = %s/certs\nplatform = fixed\nfixed_chip_id = 07%0126d\n"
-             "fixed_tcb = 3.0.150.115\n",
-             path, host->dir, 0);
-    host_configure(host, text);
-    host_start(host);
+    host_serve(host,
+               "root = %s\nstore = %s/certs\nplatform = fixed\nfixed_chip_id = 07%0126d\n"
+               "fixed_tcb = 3.0.150.115\n",
+               path, host->dir, 0);
 }
 
 FIXTURE(.timeout_s = 300);

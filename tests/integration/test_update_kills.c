@@ -104,8 +104,7 @@ static void start(bool with_platform)
                  "root = %s/ark.der\nchain = %s/ark.der\nchain = %s/ask.der\nchain = %s/vcek.der\n",
                  files, files, files, files);
     }
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "%s", text);
     if (with_platform)
         import_chains();
     client = host_client(&host, COCO_USE_LEASE);
@@ -366,9 +365,7 @@ TEST(a_lease_that_is_never_given_back)
     output = process_log(&host.cocod);
     ck_assert_msg(strstr(output, "update-forced") && strstr(output, text), "%s", output);
     free(output);
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"--json", "status", NULL}, &output), 0);
-    ck_assert_msg(strstr(output, "\"updates_forced\":1"), "%s", output);
-    free(output);
+    COCOCTL_SAYS(0, "\"updates_forced\":1", "--json", "status");
     ask(20000);
     ck_assert_uint_eq(result.status, COCO_STATUS_OK);
     ck_assert(is_chain(table, result.table_size, SECOND));

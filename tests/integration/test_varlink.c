@@ -19,8 +19,7 @@ static struct varlink v;
 static void setup(void)
 {
     host_open(&host);
-    host_configure(&host, "");
-    host_start(&host);
+    host_serve(&host, "\n");
     varlink_open(&v, host.admin);
 }
 

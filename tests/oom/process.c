@@ -171,12 +171,11 @@ static bool await_ready(int *ret_status)
 /* From exec to exit; true: as it should be. `n` UINT64_MAX: nothing fails. */
 static bool play(uint64_t n)
 {
-    char program[4096], text[32];
-    const char *argv[] = {program, "--config", host.config, NULL};
+    char text[32];
+    const char *argv[] = {process_built("cocod"), "--config", host.config, NULL};
     struct process_options options = {.argv = argv, .dir = host.dir, .name = "cocod"};
     int status = 0;
 
-    snprintf(program, sizeof(program), "%s", process_built("cocod"));
     snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
     snprintf(host.cocod.log, sizeof(host.cocod.log), "%s/cocod.log", host.dir);
     (void)unlink(host.cocod.log);
@@ -234,10 +233,8 @@ static uint64_t read_numbers(const char *path, bool take)
 
 static void choose(bool all, struct test_random *random)
 {
-    char sites[300], total[300];
-
-    snprintf(sites, sizeof(sites), "%s/sites", host.dir);
-    snprintf(total, sizeof(total), "%s/total", host.dir);
+    const char *sites = host_path(&host, "sites");
+    const char *total = host_path(&host, "total");
     setenv("OOM_TOTAL", total, 1);
     if (!all)
         setenv("OOM_SITES", sites, 1);
@@ -264,15 +261,13 @@ int main(int argc, char **argv)
     size_t stride = text && atoi(text) > 0 ? (size_t)atoi(text) : 1;
     unsigned jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN), failed = 0;
     uint64_t begun_ms = monotonic_ms();
-    char lines[4096];
     int status;
 
     snprintf(preload, sizeof(preload), "%s", process_built("tests/oom-fail.so"));
     if (!realpath(process_built("tests/oom-fail.so"), preload))
         ck_abort_msg("there is no %s", process_built("tests/oom-fail.so"));
     host_open(&host);
-    snprintf(lines, sizeof(lines), "%s[quotes]\nqgs = none\n", host_make_chain(&host, "chain"));
-    host_configure(&host, lines);
+    host_configure(&host, "%s[quotes]\nqgs = none\n", host_make_chain(&host, "chain"));
     if (argc > 2 && strcmp(argv[1], "--one") == 0)
         return !(play(UINT64_MAX) && play(strtoull(argv[2], NULL, 10)));
     choose(all, &random);
@@ -282,8 +277,7 @@ int main(int argc, char **argv)
             continue;
         bool good = true;
         host_open(&host); /* a folder of its own */
-        snprintf(lines, sizeof(lines), "%s[quotes]\nqgs = none\n", host_make_chain(&host, "chain"));
-        host_configure(&host, lines);
+        host_configure(&host, "%s[quotes]\nqgs = none\n", host_make_chain(&host, "chain"));
         known_size = 0;
         good = play(UINT64_MAX);
         for (size_t i = job; i < n_cases; i += jobs * stride)

@@ -236,17 +236,13 @@ static void show(const char *name, struct figures *figures)
 
 static void start(void)
 {
-    char text[4096];
-
     host_open(&host);
     host_start_usual_qgs(&host);
     snprintf(door.sun_path, sizeof(door.sun_path), "%.90s/door.sock", host.dir);
-    snprintf(text, sizeof(text),
-             "[cocod]\nlog_level = error\n[quotes]\nqgs = unix:%s\nslots = 4\n"
-             "[qgs_door]\nlisten = unix:%s\n[limits]\npeers_per_account = 4000\n",
-             host.qgs, door.sun_path);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host,
+               "[cocod]\nlog_level = error\n[quotes]\nqgs = unix:%s\nslots = 4\n"
+               "[qgs_door]\nlisten = unix:%s\n[limits]\npeers_per_account = 4000\n",
+               host.qgs, door.sun_path);
 }
 
 FIXTURE(.timeout_s = 120);
