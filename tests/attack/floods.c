@@ -205,8 +205,7 @@ static int open_one(const struct attack *attack)
     return fd;
 }
 
-/* Sends what the socket takes of the burst, from where it was left. False: the connection is gone.
- * */
+/* Sends what the socket takes of the burst, from where it was left. False: disconnected. */
 static bool push(const struct attack *attack, int fd, size_t *at)
 {
     size_t room = attack->burst_size - *at;

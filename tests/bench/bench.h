@@ -74,8 +74,7 @@ struct bench_servers {
     struct bench_target redis;
 };
 
-/* Starts what is wanted, each pinned to the servers' CPU. On failure, too, bench_servers_stop()
- * cleans up. */
+/* Starts what is wanted, on the servers' CPU. bench_servers_stop() cleans up a failure, too. */
 int bench_servers_start(struct bench_servers *servers, const struct bench_setup *setup);
 /* Ends the servers and removes the folder. */
 void bench_servers_stop(struct bench_servers *servers);

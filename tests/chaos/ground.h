@@ -16,8 +16,7 @@
 #define ASKERS 2u /* processes that count answers on the wire */
 #define ASKS   3u /* sessions of each of these */
 
-/* Numbers, so that nothing has to be added to the machine's users. Without root everybody is who
- * runs the test. */
+/* Numbers that need no user of the machine's. Without root everybody is who runs the test. */
 #define GID_VMM     60100u
 #define GID_ADMIN   60101u
 #define UID_COCOD   60100u

@@ -123,8 +123,7 @@ static void fill_and_drain(unsigned amount)
     }
 }
 
-/* The descriptor of the lease lies in a queue that nobody reads: garbage ends the session, the
- * socket stays. */
+/* The lease's descriptor lies in a queue that nobody reads: garbage ends the session only. */
 static void garbage_after_lease(unsigned amount)
 {
     uint8_t bytes[256];

@@ -15,8 +15,7 @@ struct place {
 
 #define PLACE_PATH_MAX 108 /* every path here is short enough for a Unix socket */
 
-/* A new folder, mode 0700, under $TMPDIR where that is short enough, else under /tmp. 0 or a
- * negative errno. */
+/* A new folder, mode 0700, under $TMPDIR where that is short, else /tmp. 0 or negative errno. */
 int place_new(struct place *place, const char *build);
 /* PLACE/NAME. */
 void place_path(const struct place *place, const char *name, char ret[PLACE_PATH_MAX]);

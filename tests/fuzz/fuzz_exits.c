@@ -465,8 +465,7 @@ static void try_event(struct coco_vcpu *vcpu)
 
 static void try_run(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
 {
-    /* Both numbers of KVM_EXIT_SNP_REQ_CERTS (on x86), and those of exits that are not libcoco's.
-     * */
+    /* Both numbers of KVM_EXIT_SNP_REQ_CERTS (on x86), and those of exits that are not ours. */
     static const uint32_t reasons[] = {43, 40, 3, 24, 5, 8, 39, 41, 50, 0, 42, 44};
     static struct kvm_run run, before;
     struct coco_snp_exit snp = {.gpa = GPA, .npages = next() % 5};

@@ -354,8 +354,7 @@ static void program_moves(unsigned which, unsigned how, uint8_t more)
         *mine = 0;
 }
 
-/* What the server passes: a file for leases, the same to be written, and what cannot be locked so.
- * */
+/* What the server passes: a file for leases, the same writable, and what cannot be locked. */
 static void make_files(void)
 {
     int fds[2];

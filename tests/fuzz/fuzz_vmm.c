@@ -13,8 +13,7 @@
 #include "status.h"
 #include "wire.h"
 
-/* Requests of the client's bytes, in their order, up to the first that the server cannot have
- * taken. */
+/* The client's requests, in order, up to the first that the server cannot have taken. */
 struct asked {
     uint64_t id;
     uint16_t type;

@@ -41,9 +41,8 @@ void host_start_qgs(struct host *host, const struct qgs_sim_options *options);
 /* The one of most tests: four workers, 5 ms a quote. */
 void host_start_usual_qgs(struct host *host);
 
-/* A chain of the AMD-shaped test PKI in the folder `name` of the host's, and the configuration
- * lines for it (static buffer). A second call with the same name makes a new leaf under the same
- * root. */
+/* A test PKI's chain in the host's folder `name`, and the configuration lines for it (static
+ * buffer). A second call with the same name makes a new leaf under the same root. */
 const char *host_make_chain(struct host *host, const char *name);
 
 /* A client of the host's RPC socket. */

@@ -103,8 +103,7 @@ static void teardown(void)
 {
     if (host.sim) {
         ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_QUOTES), 4);
-        /* Whether a thread is back can only be found out by one probe more than there are threads.
-         * */
+        /* That a thread is back is only found out by one probe more than there are threads. */
         ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), stuck ? 5 : 4);
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_HALF_OPEN), 0);
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_SECOND_WRITES), 0);

@@ -292,8 +292,7 @@ static char *read_text(const char *name)
     return text;
 }
 
-/* What other people's tools and services make of one chain; each is taken whole by the real daemon.
- * */
+/* What people's tools and services make of one chain; the real daemon takes each whole. */
 TEST(chains_as_people_have_them)
 {
     char *text = NULL;

@@ -260,8 +260,7 @@ TEST_LOOP(who_does_not_let_go_is_named, 0, 2)
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
-/* cococtl lives, or is killed while the forced command runs: it is logged and counted all the same.
- * */
+/* cococtl lives, or is killed while the forced command runs: both are logged and counted. */
 TEST_LOOP(force_says_whose_guarantee_is_void, 0, 2)
 {
     const struct updater_options how = {.admin = host.admin, .timeout = "0.2", .force = true};

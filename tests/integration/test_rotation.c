@@ -306,9 +306,8 @@ static void kill_one(struct stress *s, enum victim victim)
     }
 }
 
-/* On a loaded machine the helper, a thread of this process, may not get to run within the 180 ms
- * that cocod gives it. Then the empty table is right, for that reason and no other, and the chain
- * at the next reading. */
+/* On a loaded machine the helper, a thread here, may miss cocod's 180 ms. Then the empty table
+ * is right, for that reason alone, and the chain at the next reading. */
 static void await_late_reading(struct stress *s, const char *tcb)
 {
     const uint64_t hangs_us = monotonic_us() + HANGS_US;

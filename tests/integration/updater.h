@@ -37,8 +37,7 @@ bool updater_asked(struct updater *updater, int timeout_ms);
 void updater_tell(struct updater *updater);
 /* Kills cococtl alone. */
 void updater_kill(struct updater *updater);
-/* Takes note of who has ended. True: nobody is left of cococtl, its command, and what that left
- * behind. */
+/* Notes who has ended. True: nobody is left of cococtl, its command, and what that left. */
 bool updater_look(struct updater *updater);
 /* Until cococtl has ended; its exit status. */
 int updater_wait(struct updater *updater);

@@ -33,8 +33,7 @@ static void say(uint64_t n, const char *what)
     free(log);
 }
 
-/* Aborts that are not ours, by what they leave in the log: none of them can be kept from happening
- * without memory. */
+/* Aborts of libraries, by what they leave in the log: without memory none can be prevented. */
 static const struct {
     const char *mark, *name;
     bool at_start; /* only there */
@@ -62,8 +61,7 @@ static bool is_library_abort(bool was_ready)
     return is;
 }
 
-/* 1: all came; 0: closed before; -1: nothing for BOUND_MS. A descriptor that comes along is lost.
- * */
+/* 1: all came; 0: closed before; -1: nothing for BOUND_MS. Passed descriptors are lost. */
 static int receive(int fd, void *out, size_t size)
 {
     for (size_t at = 0; at < size;) {

@@ -101,8 +101,7 @@ static bool lock_table(struct vm *vm)
     return false;
 }
 
-/* Certificates and firmware rotate: drained, then the table file is locked, then the firmware
- * changes. */
+/* Certificates and firmware rotate: drained, the table file locked, the firmware changed. */
 static void rotate(struct vm *vm, uint64_t t)
 {
     uint64_t within = t % 450000;
@@ -270,8 +269,7 @@ static void run_vcpu(struct vm *vm, unsigned i)
     drive(vm);
 }
 
-/* The guest wants an interrupt at the end of each quote. After a migration the VMM says it again.
- * */
+/* The guest wants an interrupt at each quote's end; after a migration the VMM says it again. */
 static void set_up_notification(struct vm *vm)
 {
     struct coco_tdx_exit exit = {.nr = ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
@@ -436,8 +434,7 @@ static void reset_td(struct td *td)
         tdx.late_writes += tdx_guest_touched_after_reset(td->guest[i]);
 }
 
-/* After a reset the guest asks for interrupts only when its first requests have ended: none may
- * come before. */
+/* After a reset the guest asks for interrupts only behind its first requests. */
 static void notify_again(struct td *td)
 {
     for (unsigned i = 0; i < TD_VCPUS; i++)

@@ -28,8 +28,7 @@ typedef void kds_handler(const char *path, unsigned n, struct kds_answer *ret_an
 
 struct kds_sim;
 
-/* Listens on 127.0.0.1, any port, and writes its root certificate to ca_path (PEM). NULL: failed.
- * */
+/* Listens on 127.0.0.1, any port, and writes its root to ca_path (PEM). NULL: failed. */
 struct kds_sim *kds_sim_start(const char *ca_path, kds_handler *handler, void *userdata);
 void kds_sim_stop(struct kds_sim *sim);
 /* "https://127.0.0.1:PORT"; belongs to the simulator. */

@@ -178,8 +178,7 @@ static uint8_t *right_quote(const struct qgs_answerer *a, const uint8_t *report,
     return a->replay_only ? NULL : made_quote(a, report, ret_size);
 }
 
-/* The quote of another recorded TDREPORT; else of the last one seen; else of one like this with
- * another REPORTDATA. */
+/* The quote of another recorded TDREPORT, of the last one seen, or with another REPORTDATA. */
 static uint8_t *other_quote(const struct qgs_answerer *a, const uint8_t *report,
                             const uint8_t *last, size_t *ret_size)
 {

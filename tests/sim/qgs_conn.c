@@ -122,8 +122,7 @@ static void dispatch(struct qgs_sim *sim, struct conn *conn, bool raw)
     *sim->last = job;
     sim->last = &job->next;
     qgs_count_outstanding(sim, job, 1);
-    /* All wait on it: workers for work, and those that pause; the latter must not swallow the
-     * signal. */
+    /* All wait on it: workers for work, and those that pause, which must not swallow the signal. */
     pthread_cond_broadcast(&sim->work);
 }
 

@@ -142,8 +142,7 @@ static void *worker_main(void *arg)
 
 /* --- the I/O thread -------------------------------------------------------------------------- */
 
-/* Fills `polls`: the wake-up, the listener, the connections in their order. Returns how long to
- * wait. */
+/* Fills `polls`: wake-up, listener, connections in their order. Returns how long to wait. */
 static int prepare(struct qgs_sim *sim, int64_t now)
 {
     bool accepting = !sim->options.no_accept && !sim->accept_paused;

@@ -8,8 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What may go wrong with a GET_QUOTE. Where several are set, the first in this order that has a
- * count left is used. */
+/* What may go wrong with a GET_QUOTE; of several, the first one here with a count left. */
 enum qgs_fault {
     QGS_FAULT_EOF,           /* closes without a byte */
     QGS_FAULT_ERROR,         /* answers 0x12001 */

@@ -136,8 +136,7 @@ static bool serve_one(struct sev_sim *s, int fd)
     if (recv(fd, bytes, sizeof(bytes), MSG_WAITALL) != (ssize_t)sizeof(bytes) ||
         coco_sev_request_decode(bytes, &request) < 0)
         return false;
-    /* Counted when it is decided how it is answered: who has seen the count may set something else.
-     * */
+    /* Counted when the answer is decided: who has seen the count may set something else. */
     struct sev_sim_platform platform = platform_now(s);
     pthread_mutex_lock(&s->lock);
     s->asked[request.op]++;

@@ -16,8 +16,7 @@
 
 #define SYNTH_VMM_VCPUS_MAX 16u
 
-/* Called on a vCPU's thread when a guest's request has ended, for judging it: snp_guest_judge(),
- * tdx_guest_judge(). */
+/* Judges a guest's request that has ended, on the vCPU's thread: snp_guest_judge() and so on. */
 typedef void synth_snp_judge(void *userdata, unsigned vcpu, const struct snp_guest *guest);
 typedef void synth_tdx_judge(void *userdata, unsigned vcpu, const struct tdx_guest *guest);
 

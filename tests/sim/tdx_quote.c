@@ -465,8 +465,7 @@ static const char *judge_binding(const struct parts *q, const uint8_t *report)
 
 #define CHAIN_MAX 8
 
-/* The leaf's key, owned by the caller, if each certificate of the chain is signed by the next and
- * the last by itself. */
+/* The leaf's key (the caller's) if each certificate is signed by the next, the last by itself. */
 static EVP_PKEY *judge_chain(const uint8_t *pem, size_t size)
 {
     BIO *bio = BIO_new_mem_buf(pem, (int)size);

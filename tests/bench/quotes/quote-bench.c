@@ -121,8 +121,7 @@ static int connect_to(const char *name)
     return unix_connect(path, 0);
 }
 
-/* Until somebody listens there. For the simulator the file is enough: it must not be connected to
- * without a request. */
+/* Until somebody listens there. The simulator's file is enough: each connection must ask. */
 static void wait_for(const char *name)
 {
     char path[64];

@@ -19,8 +19,7 @@
 static char socket_path[200], table_path[200];
 static struct fake_server *server;
 
-/* Guarded by `lock`, since the server has a thread of its own; Check's assertions belong to the
- * test's thread. */
+/* Guarded by `lock`, the server's thread; Check's assertions belong to the test's. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     const struct tdx_signer *signer;

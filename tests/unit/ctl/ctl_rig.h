@@ -23,9 +23,8 @@ void rig_start_server(void);
 /* "DIR/name"; static buffers, keep at most 32. */
 const char *rig_path(const char *name);
 
-/* Runs cococtl with --admin and these words (NULL behind the last) to its end: the exit status, or
- * 128 + signal. rig_out and rig_err are what it said. "certs rotate" gets rig_path("table") as its
- * table file. */
+/* Runs cococtl with --admin and these words (NULL at the end): the exit status, or 128 + signal.
+ * rig_out and rig_err are what it said. The table file of "certs rotate" is rig_path("table"). */
 int rig_run(const char *const *words);
 #define RIG_RUN(...) rig_run((const char *const[]){__VA_ARGS__, NULL})
 /* The same on a terminal of so many columns (and 24 lines), which gets both outputs: rig_out. These

@@ -19,8 +19,7 @@ static void setup(void)
     ck_assert_int_eq(RIG_PLAIN("completion", "--out", rig_path("cococtl.bash")), 0);
 }
 
-/* What is offered behind these words, the last of which is being typed: one line, with a space
- * behind each. */
+/* What is offered for the last of these words: one line, with a space behind each. */
 static const char *offered(const char *words)
 {
     static const char script[] =

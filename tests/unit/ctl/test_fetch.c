@@ -268,8 +268,7 @@ TEST(inventory)
     rig_lacks(rig_out, "passed over");
 }
 
-/* A list that KDS didn't have was said to be a wrong chip id; a proxy's page, no list; nothing, no
- * certificate. */
+/* Such a list was once a wrong chip id; a proxy's page, no list; nothing, no certificate. */
 TEST(answers_that_are_something_else_are_named)
 {
     static const struct {
@@ -299,8 +298,7 @@ TEST(answers_that_are_something_else_are_named)
 
 #define ASKS_MILAN "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"
 
-/* Inventories as people have them. Each asks for chip 0 of Milan at 3.0.8.115, but for what it
- * says. */
+/* Inventories as people have them: each asks for chip 0 at 3.0.8.115, of Milan mostly. */
 TEST(inventories_in_every_spelling)
 {
     static const struct {

@@ -378,8 +378,7 @@ static unsigned count_files(const char *dir)
     return n;
 }
 
-/* A folder written before gives the same root again, and a new leaf; that is how a chain is
- * replaced. */
+/* A folder written before gives the same root and a new leaf: so a chain is replaced. */
 TEST(folder_keeps_the_root)
 {
     struct snp_pki *first = cached_pki("Milan", NOW);

@@ -456,8 +456,7 @@ struct real {
     uint8_t *report;
 };
 
-/* False where the material is not there. `cas`: PEM files that hold ASK (ASVK) and ARK in any
- * order. */
+/* False where the material is missing. `cas`: PEM files with ASK (ASVK) and ARK in any order. */
 static bool real_pair(struct real *r, const char *report, int guid, const char *leaf,
                       const char *const cas[2])
 {
