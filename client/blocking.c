@@ -110,6 +110,7 @@ struct question {
     uint32_t quote_max;
 };
 
+/* Has at least a millisecond for it, also where the deadline has passed in a pause. */
 static int ask_once(struct coco_client *c, const struct question *q, uint64_t until_ns,
                     struct waiter *w)
 {
@@ -131,9 +132,9 @@ static int ask_once(struct coco_client *c, const struct question *q, uint64_t un
     }
     if (r < 0)
         return r;
-    /* The request has this deadline itself, so the loop ends. */
+    /* The request's own deadline ends the loop. */
     while (!w->done)
-        turn(c, until_ns);
+        turn(c, UINT64_MAX);
     return 0;
 }
 

@@ -229,6 +229,8 @@ static void accept_one(struct turn *turn)
         return;
     }
     metrics.peers_accepted++;
+    /* Nothing stands between it and the top to be charged instead: else it would always be first. */
+    turn_charge(turn, CONNECT_US);
     turn_wait(&listener->server->accounts.turns, turn);
     server_adopt(listener->server, listener->dialect, listener->context, fd);
 }

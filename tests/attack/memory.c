@@ -63,8 +63,7 @@ static unsigned long most_kib(const struct host *h)
     return kib;
 }
 
-/* Sends the bytes over each connection, again and again where `forever`, until cocod takes nothing
- * more and rests. MiB. */
+/* Sends the bytes over each connection, `forever` again, until cocod takes no more. MiB. */
 static uint32_t fill(const struct host *h, const int *fds, const uint8_t *bytes, size_t size,
                      bool forever)
 {

@@ -142,6 +142,5 @@ bool bench_measured(const struct bench_results *results, unsigned level, enum be
 
 void bench_print_table(const struct bench_results *results, FILE *out);
 void bench_print_json(const struct bench_results *results, FILE *out);
-/* The largest of the levels' ratios of p50, (a) to (b), each the median of its rounds; 0 where one
- * of the two was not measured. */
+/* The largest ratio of p50 of any level, (a) to (b), medians of rounds; 0: not measured. */
 double bench_worst_ratio(const struct bench_results *results);

@@ -242,8 +242,7 @@ static void settle_process(void)
     }
 }
 
-/* A server that stops answering must not hang the run: SIGALRM, again every second since the first
- * may come just before a call that blocks. */
+/* A server that stops must not hang the run; each second, as a call may block just after. */
 static void watch(unsigned seconds)
 {
     struct itimerval timer = {.it_value.tv_sec = seconds, .it_interval.tv_sec = seconds ? 1 : 0};

@@ -215,8 +215,7 @@ static int make_table(struct snp_pki *pki, size_t csp_id_length, struct snp_pki_
     return r < 0 ? r : snp_pki_make_table(pki, leaf, ret, ret_size);
 }
 
-/* Certificates into `dir`, and the table that they make, of BENCH_TABLE_SIZE bytes where the free
- * text's length allows. */
+/* Certificates into `dir` and their table, of BENCH_TABLE_SIZE bytes if free text allows. */
 static int make_chain(const char *dir, struct bench_servers *servers)
 {
     const struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};

@@ -223,8 +223,7 @@ static bool take_all(struct session *s)
 
 /* --- sessions --------------------------------------------------------------------------------- */
 
-/* Cocod must have been ended since the session began. One that was never greeted may have been
- * refused for want of a place. */
+/* Cocod must have ended since the session began. Without a greeting: no place, maybe. */
 static void look_at_end(const struct session *s)
 {
     const uint64_t until_us = monotonic_us() + CLOSED_US;

@@ -28,8 +28,7 @@
 #define STRETCH_US   25000000u /* from one rest to the next; each third is longer */
 #define STRETCHED_US 90000000u
 #define MORE_AT_REST 3u /* good answers of each kind, for everybody */
-/* What cocod has open at rest: 12 + 6 sessions, some sockets, 8 slots; far below one descriptor
- * kept for each session that an attacker had. */
+/* What cocod has open at rest: 12 + 6 sessions, sockets, 8 slots; not one for each attacker. */
 #define FILES_AT_REST 64u
 /* Fragments of what attackers had; a leak of an hour is more. */
 #define MEMORY_GROWS_KIB (48ul << 10)

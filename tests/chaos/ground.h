@@ -70,10 +70,8 @@ uint64_t patience_us(void);
 /* One of the invariants does not hold: `row` is its name. Any process; the run ends by it. */
 __attribute__((format(printf, 2, 3))) void violate(const char *row, const char *format, ...);
 
-/* For a child of the run: another user where that can be had, no descriptor of the parent's, and an
- * end with the parent. */
+/* For a child of the run: another user if possible, no descriptors, an end with the parent. */
 void become(uid_t uid, gid_t gid);
 
-/* The firmware changes, and what the platform's helper says of it; or (leaf CHAINS) only what the
- * helper's trouble is. NULL: the fault stays as it is. */
+/* New firmware, and what the helper says of it; or (CHAINS) its trouble alone. NULL: as it is. */
 void set_firmware(unsigned leaf, const char *fault);

@@ -21,8 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The guests before the update, the firmware's update, and the guests after it: those that were
- * told BUSY are back after 2 s. */
+/* The guests before, the update, and the guests after it: who was told BUSY is back in 2 s. */
 #define BEFORE_MS 2000
 #define UPDATE_MS 1300
 #define AFTER_MS  3000

@@ -40,11 +40,9 @@ int child_start(struct child *child, const struct place *place, const char *name
                 const char *const *argv, int *ret_out);
 /* Has it ended? Then its status is there. */
 bool child_ended(struct child *child);
-/* SIGTERM, and SIGKILL where it does not end within 10 s. 0: it was running and ended with exit
- * status 0, or there was none. */
+/* SIGTERM, after 10 s SIGKILL. 0: it ended with exit status 0, or there was none. */
 int child_stop(struct child *child);
 
-/* Runs a program to its end; what it wrote to stdout, malloc'ed, without the rest. Its exit status,
- * or a negative errno. */
+/* Runs a program; its stdout, malloc'ed, as far as kept. Its exit status or negative errno. */
 int child_run(const struct place *place, const char *name, const char *const *argv,
               char **ret_output);

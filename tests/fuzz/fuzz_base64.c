@@ -10,8 +10,7 @@
 
 #include <openssl/evp.h>
 
-/* EVP_DecodeBlock skips white space, counts padding as zeros and does not look at spare bits: so
- * the text must be what encoding the result gives. */
+/* EVP_DecodeBlock is lax on space, padding and spare bits: encoding must give the text again. */
 static bool decode_by_openssl(const char *text, uint8_t *out, size_t *ret_size)
 {
     size_t n = strlen(text);

@@ -24,8 +24,7 @@ char *admin_import(int fd, const struct admin_file *files, size_t n);
 
 /* BeginUpdate; false: refused, or gone. */
 bool admin_begin_update(int fd, unsigned timeout_ms);
-/* EndUpdate; true where cocod serves again. Into `key` (may be NULL) the served chain's, "" for the
- * empty table. */
+/* EndUpdate; whether cocod serves again. Into `key` (may be NULL) the chain's, "": empty table. */
 bool admin_end_update(int fd, char key[192]);
 
 /* The write lock over the whole table file, tried for `timeout_ms`, on a descriptor of its own that

@@ -213,8 +213,7 @@ static unsigned ask_at_once(void)
     return failed;
 }
 
-/* Quotes go on with the threads that are left, and never are there more than threads; nothing but a
- * restart brings the others back. */
+/* Quotes go on with the threads that are left; only a restart brings the others back. */
 TEST_LOOP(threads_of_it_never_come_back, 1, 4)
 {
     sim_options.delay_ms = 5;

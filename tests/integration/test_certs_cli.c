@@ -164,8 +164,7 @@ TEST(who_may_only_import)
     assert_has(chip_hex);
 }
 
-/* A folder that is pushed every day, from a mirror that lags: 0 though it is older, 1 for what is
- * bad. */
+/* A folder pushed daily from a mirror that lags: 0 though it is older, 1 for what is bad. */
 TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
 {
     struct snp_pki_leaf_options options = {.tcb = {.bl = 3, .snp = 8, .ucode = 115}};

@@ -107,8 +107,7 @@ static const char *qemu(uint64_t seed)
     return wrong;
 }
 
-/* libtdx_attest: one send of a message of the version it was built with, a buffer of 16 KiB, the
- * reply decoded by Intel's message library. */
+/* libtdx_attest: one send, a 16 KiB buffer, the reply decoded by Intel's message library. */
 static const char *libtdx_attest(uint64_t seed, uint16_t minor)
 {
     uint8_t tdreport[TDX_TDREPORT_SIZE], wire[COCO_QGS_QUOTE_REQ_WIRE], bytes[16384];
@@ -133,8 +132,7 @@ static const char *libtdx_attest(uint64_t seed, uint16_t minor)
     return wrong;
 }
 
-/* The bare TDREPORT; the quote ends where the connection does. With `half_close` the client says
- * that it has sent everything. */
+/* The bare TDREPORT; the connection's end ends the quote. `half_close`: nothing more is sent. */
 static const char *raw(uint64_t seed, bool half_close)
 {
     uint8_t tdreport[TDX_TDREPORT_SIZE], bytes[REPLY_ROOM];

@@ -35,8 +35,7 @@ static void add_le32(uint8_t *at, uint32_t more)
         at[i] = (uint8_t)(v >> (8 * i));
 }
 
-/* The quote of `tdreport`, its chain followed by as many empty lines as make it `size` bytes; in
- * a folder that the simulator replays. */
+/* The quote of `tdreport` and empty lines up to `size` bytes, in a folder to replay. */
 static void record_quote(const char *dir, size_t size)
 {
     struct tdx_signer *signer = tdx_signer_new();

@@ -251,8 +251,7 @@ enum victim {
     CLIENT,
 };
 
-/* A client that asks under its lease for as long as it lives; nobody judges it, it is there to be
- * killed with the lease in its hands. */
+/* Asks under its lease for life; nobody judges it: it is to be killed lease in hand. */
 static pid_t start_client(struct stress *s)
 {
     uint8_t table[COCO_API_TABLE_MAX];
@@ -334,8 +333,7 @@ static void await_late_reading(struct stress *s, const char *tcb)
     } while (!served);
 }
 
-/* What cococtl says has come of it. Without kills it is the chain of the new TCB, or, where the
- * command left somebody behind, that cocod waits for him. */
+/* What has come of it: the new TCB's chain, or, with kills, that cocod waits for somebody. */
 static void note_end(struct stress *s, bool kills, bool leaves)
 {
     const char *output = updater_output(&s->updater);

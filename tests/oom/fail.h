@@ -30,7 +30,6 @@ int64_t fail_live(void);
  */
 void fail_record(void);
 uint32_t fail_sites(const uint64_t **ret_first);
-/* Prints the call site of each block that lives now and was made since fail_watch, and of each
- * allocation that fails; slow. */
+/* Prints each living block's call site since fail_watch, and each failed allocation's; slow. */
 void fail_watch(void);
 void fail_print_live(void);

@@ -28,8 +28,7 @@ int fake_send_with_fd(int fd, const void *bytes, size_t size, const int *fds, si
 int fake_reply(int fd, uint16_t type, uint64_t id, uint32_t status, const void *payload,
                size_t size);
 
-/* A good HELLO reply: version 1, services both, limits of coco_limits.h; with LEASE, 16 lease
- * bytes at COCO_LEASE_BASE_MIN. */
+/* A good HELLO reply: version 1, both services, limits of coco_limits.h, a 16 byte lease. */
 struct coco_hello_reply fake_hello(uint32_t features);
 int fake_reply_hello(int fd, const struct coco_hello_reply *reply, int lease_fd);
 /* Status 0 with this table, or ENOSPC without one (table NULL, size: that of the table). */

@@ -21,8 +21,7 @@ struct kds_answer {
     bool no_length; /* no Content-Length: the end of the connection is the body's */
 };
 
-/* Called in the server's thread for request `n`, counted from 0. `path` is the request's, from "/"
- * on. *ret_answer is zeroed. */
+/* For request `n` from 0, in the server's thread. `path` from "/" on; *ret_answer is zeroed. */
 typedef void kds_handler(const char *path, unsigned n, struct kds_answer *ret_answer,
                          void *userdata);
 

@@ -79,8 +79,7 @@ struct qgs_sim;
 
 /* NULL with errno set. `options` is copied, the strings too; keys and chain are made here. */
 struct qgs_sim *qgs_sim_new(const struct qgs_sim_options *options);
-/* Listens; connections are taken from the return on. 0 or negative errno: -EADDRINUSE where
- * somebody listens on the path already. */
+/* Listens and takes connections. 0 or negative errno: -EADDRINUSE where somebody listens. */
 int qgs_sim_start(struct qgs_sim *sim);
 /* Closes everything and removes the socket file. May be started again; counters go on. */
 void qgs_sim_stop(struct qgs_sim *sim);

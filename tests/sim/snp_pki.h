@@ -34,8 +34,7 @@ struct snp_pki;
 struct snp_pki *snp_pki_new(const struct snp_pki_options *options);
 void snp_pki_free(struct snp_pki *pki);
 
-/* The folder that tests keep keys in: $COCO_BUILD/tests/pki-cache, made where missing. Static
- * buffer; NULL where it cannot be made. */
+/* Where tests keep keys: $COCO_BUILD/tests/pki-cache, made. Static buffer; NULL: cannot be. */
 const char *snp_pki_cache_dir(void);
 
 const char *snp_pki_product(const struct snp_pki *pki);

@@ -79,8 +79,7 @@ bool bed_init(struct bed *bed, enum kvm_model_type type,
               void (*change)(struct coco_vmm_options *options));
 void bed_done(struct bed *bed);
 
-/* The VM goes on in another process: quiesced, everything of libcoco's ended, and made anew. False:
- * it could not be quiesced at once. */
+/* The VM goes on in another process, all of libcoco's made anew. False: not quiet at once. */
 bool bed_migrate(struct bed *bed);
 
 /* cocod takes its turn: everything that has arrived is handled. */

@@ -52,8 +52,7 @@ static void nm(const char *option, struct names *names)
     sort(names);
 }
 
-/* Words "coco_…" that `behind` stands right behind, in the lines that begin with `line_start` or
- * follow such a line up to its ';'. */
+/* Words "coco_…" right after `behind`, in lines that begin with `line_start` or go on from one. */
 static void words(const char *path, const char *line_start, char behind, struct names *names)
 {
     size_t size;

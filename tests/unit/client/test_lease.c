@@ -173,8 +173,7 @@ static void *test_alloc(size_t size)
     return no_memory ? NULL : malloc(size);
 }
 
-/* Granted, but its descriptor cannot be kept: not a session without leases, but a broken one. What
- * was leased before stays so. */
+/* Granted, but its descriptor cannot be kept: a broken session. Earlier leases stay. */
 TEST(a_lease_that_cannot_be_kept_breaks_the_session)
 {
     struct coco_server_info server;

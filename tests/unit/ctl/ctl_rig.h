@@ -27,16 +27,14 @@ const char *rig_path(const char *name);
  * rig_out and rig_err are what it said. The table file of "certs rotate" is rig_path("table"). */
 int rig_run(const char *const *words);
 #define RIG_RUN(...) rig_run((const char *const[]){__VA_ARGS__, NULL})
-/* The same on a terminal of so many columns (and 24 lines), which gets both outputs: rig_out. These
- * words are all that it is given. */
+/* The same on a terminal of so many columns (24 lines), with both outputs: rig_out. */
 int rig_run_on_terminal(unsigned short columns, const char *const *words);
 #define RIG_ON_TERMINAL(columns, ...) \
     rig_run_on_terminal(columns, (const char *const[]){__VA_ARGS__, NULL})
 /* The same without a terminal: no --admin before them. */
 int rig_run_plain(const char *const *words);
 #define RIG_PLAIN(...) rig_run_plain((const char *const[]){__VA_ARGS__, NULL})
-/* The same by a process that was prepared (as root, mostly): it has all that it needs
- * open by then. RIG_UNPREPARED: `prepare` returned false. */
+/* The same by a prepared process (root, mostly). RIG_UNPREPARED: `prepare` returned false. */
 int rig_run_prepared(bool (*prepare)(void), const char *const *words);
 #define RIG_PREPARED(prepare, ...) \
     rig_run_prepared(prepare, (const char *const[]){__VA_ARGS__, NULL})

@@ -7,8 +7,7 @@
 #include "ctl_rig.h"
 #include "verbs/verbs.h"
 
-/* ESC and CSI, C1's CSI (U+009B), a title with BEL, CR and LF, DEL, a reversed reading direction, a
- * line separator, a zero-width space. */
+/* ESC and CSI, C1's CSI, a title with BEL, CR LF, DEL, RLO, a line separator, a zero width. */
 #define ACTS                                                                                \
     "evil\x1b[2J\x1b[31;1m\xc2\x9b"                                                         \
     "8m\x1b]0;title\x07\r\nsecond line\x7f\xe2\x80\xae\xe2\x80\xa8\xe2\x80\x8b\xe2\x81\xa6" \

@@ -55,8 +55,7 @@ static void all_is_well(void)
 
 /* --- Intel's numbers -------------------------------------------------------------------------- */
 
-/* As in sgx_default_qcnl_wrapper.h, sgx_ql_lib_common.h, td_ql_wrapper.h and qgs_msg_lib.h of DCAP
- * 1.25: { first, last }. */
+/* As in DCAP 1.25's sgx_default_qcnl_wrapper.h and its neighbours: { first, last }. */
 static const unsigned intels[][2] = {
     {0xb001, 0xb013},   {0xb030, 0xb033},   {0xb035, 0xb036},   {0xe001, 0xe035},
     {0xe037, 0xe049},   {0xe050, 0xe053},   {0xe060, 0xe068},   {0xe070, 0xe073},

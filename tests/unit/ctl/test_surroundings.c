@@ -99,8 +99,7 @@ TEST(a_folder_that_is_closed_is_77_too)
     rig_has(rig_err, "Permission denied");
 }
 
-/* The VMMs' socket is for the group of their users; to the doctor that this user is not among them
- * is no fault of the host's. */
+/* The VMMs' socket is for their users' group; the doctor outside it is no fault. */
 TEST(the_vmms_socket_is_for_their_users)
 {
     const char *rpc = rig_path("rpc");

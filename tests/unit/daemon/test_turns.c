@@ -4,6 +4,7 @@
  * read fast. Order is what is looked at, in frames and in time that the test makes pass.
  */
 #include "peer_fixture.h"
+#include <sys/eventfd.h>
 
 static struct ucred cred;
 
@@ -84,6 +85,64 @@ TEST_LOOP(one_request_beside_64_floods_waits_for_one_look_at_the_sockets, 0,
     ck_assert_uint_eq(toy_n_log, FLOODS * EACH + 1);
     ck_assert_uint_gt(quiet_served_at, SPEAKS_UP);
     ck_assert_uint_le(quiet_served_at - SPEAKS_UP, ONE_LOOK_S + 1);
+}
+
+/* --- connections without end ------------------------------------------------------------------ */
+
+#define CONNECTS  2000u
+#define ASK_EVERY 12u /* connections, hence 300 µs, between two requests */
+
+static unsigned n_accepts, n_answered, asked_at, waited_most;
+
+/* A connection whose other end is closed already; 25 µs. */
+static int accept_another(int fd, int flags)
+{
+    int pair[2];
+    uint64_t value;
+
+    if (n_accepts == CONNECTS) {
+        (void)!read(fd, &value, sizeof(value)); /* nobody is left who wants to connect */
+        errno = EAGAIN;
+        return -1;
+    }
+    rig_clock_us += 25;
+    cred = (struct ucred){.uid = 1000, .pid = 0x40000000};
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | flags, 0, pair), 0);
+    close(pair[1]);
+    if (++n_accepts % ASK_EVERY == 0 && asked_at == 0) {
+        asked_at = n_accepts;
+        send_frame(quiet_fd, TOY_NOTE, 1, 4);
+    }
+    return pair[0];
+}
+
+static void note_answer(const struct peer *speaker)
+{
+    ck_assert_ptr_eq(speaker, quiet);
+    rig_clock_us += 30;
+    if (n_accepts - asked_at > waited_most)
+        waited_most = n_accepts - asked_at;
+    asked_at = 0;
+    n_answered++;
+}
+
+/* The listener had a turn before everybody for as long as connections came: its time was nobody's.
+ */
+TEST(a_flood_of_connects_does_not_go_before_a_client)
+{
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+
+    open_server();
+    quiet_fd = connect_as(2000, 99);
+    quiet = peer;
+    n_accepts = n_answered = asked_at = waited_most = 0;
+    toy_on_dispatch = note_answer;
+    sys.accept = accept_another;
+    ck_assert_int_eq(server_listen(rig.server, &toy_dialect, NULL, fd), 0);
+    rig_settle(&rig);
+    ck_assert_uint_eq(n_accepts, CONNECTS);
+    ck_assert_uint_ge(n_answered, CONNECTS / ASK_EVERY - 1);
+    ck_assert_uint_le(waited_most, TURNS_PIECES);
 }
 
 /* --- shares ----------------------------------------------------------------------------------- */

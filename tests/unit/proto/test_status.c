@@ -154,8 +154,7 @@ TEST(errno_without_a_counterpart_is_eio)
 
 TEST(kvm_takes_every_outcome)
 {
-    /* Whatever the server says, KVM_RUN accepts the `ret` that it becomes, and only the operator's
-     * EIO gives the guest a generic error. */
+    /* Whatever the server says, KVM_RUN accepts its `ret`; only EIO gives the guest an error. */
     for (uint32_t status = 0; status < 4096; status++) {
         uint64_t info2 = coco_snp_ret_to_exitinfo2(coco_status_to_snp(status).kvm_ret);
 
