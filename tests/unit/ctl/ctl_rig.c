@@ -333,6 +333,16 @@ void rig_lacks(const char *text, const char *part)
     ck_assert_msg(strstr(text, part) == NULL, "\"%s\" is in:\n%s", part, text);
 }
 
+void rig_parts(bool has, const char *text, ...)
+{
+    va_list args;
+
+    va_start(args, text);
+    for (const char *part; (part = va_arg(args, const char *));)
+        (has ? rig_has : rig_lacks)(text, part);
+    va_end(args);
+}
+
 void rig_is_clean(const char *what, const char *of, const char *text, bool terminal)
 {
     static const char *const own[] = {"\x1b[32m", "\x1b[33m", "\x1b[31;1m",   "\x1b[2m",

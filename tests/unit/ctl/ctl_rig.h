@@ -62,5 +62,17 @@ void rig_file_is(const char *path, const void *bytes, size_t size);
 void rig_has(const char *text, const char *part);
 __attribute__((format(printf, 2, 3))) void rig_hasf(const char *text, const char *format, ...);
 void rig_lacks(const char *text, const char *part);
+/* The text has, or has not, each of these parts. */
+__attribute__((sentinel)) void rig_parts(bool has, const char *text, ...);
+#define RIG_HAS(text, ...)   rig_parts(true, text, __VA_ARGS__, NULL)
+#define RIG_LACKS(text, ...) rig_parts(false, text, __VA_ARGS__, NULL)
+/* A run's exit status, and parts of what it said then. */
+#define RIG_SAYS(text, run, code, ...) \
+    do {                               \
+        ck_assert_int_eq(run, code);   \
+        RIG_HAS(text, __VA_ARGS__);    \
+    } while (0)
+#define RIG_OUT(run, code, ...) RIG_SAYS(rig_out, run, code, __VA_ARGS__)
+#define RIG_ERR(run, code, ...) RIG_SAYS(rig_err, run, code, __VA_ARGS__)
 /* No byte of it acts, but for cococtl's own line breaks, and on a terminal its colours. */
 void rig_is_clean(const char *what, const char *of, const char *text, bool terminal);

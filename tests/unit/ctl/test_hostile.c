@@ -372,8 +372,7 @@ TEST_LOOP(on_a_terminal, 0, (int)ctl_n_verbs)
 TEST(top_shows_a_state_that_is_no_state)
 {
     evil_text = "serving\x1b]0;owned\x07";
-    ck_assert_int_eq(RIG_RUN("top", "--interval", "0.05"), 0);
-    rig_has(rig_out, "serving\\x1b]0;owned\\x07");
+    RIG_OUT(RIG_RUN("top", "--interval", "0.05"), 0, "serving\\x1b]0;owned\\x07");
     rig_is_clean("stdout", "top", rig_out, false);
 }
 

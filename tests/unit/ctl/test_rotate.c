@@ -105,17 +105,12 @@ TEST(clean_environment)
 
     setenv("LD_DEBUG_OUTPUT", "evil", 1);
     setenv("FOO", "bar", 1);
-    ck_assert_int_eq(ROTATE("--exec", "env"), 0);
-    rig_has(rig_out, "PATH=/usr/local/sbin:");
-    rig_has(rig_out, "COCOD_LOCK_FD=3\n");
-    rig_has(rig_out, "LC_ALL=C.UTF-8\n");
-    rig_lacks(rig_out, "FOO");
-    rig_lacks(rig_out, "LD_");
-    rig_lacks(rig_out, "HOME");
+    RIG_OUT(ROTATE("--exec", "env"), 0, "PATH=/usr/local/sbin:", "COCOD_LOCK_FD=3\n",
+            "LC_ALL=C.UTF-8\n");
+    RIG_LACKS(rig_out, "FOO", "LD_", "HOME");
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", fds), 0);
     rig_has(rig_out, "0 1 2 3 "); /* and that of ls itself */
-    rig_has(rig_out, table_path);
-    rig_has(rig_out, "read says 1");
+    RIG_HAS(rig_out, table_path, "read says 1");
     /* Options behind --exec are the command's. */
     ck_assert_int_eq(ROTATE("--exec", "echo", "--json", "--force", "--"), 0);
     rig_has(rig_out, "--json --force --\n");
@@ -128,24 +123,19 @@ TEST(clean_environment)
 
 TEST(exit_status_is_passed_on)
 {
-    ck_assert_int_eq(ROTATE("--exec", "sh", "-c", "echo no >&2; exit 7"), 7);
-    rig_has(rig_err, "no\n");
-    rig_has(rig_err, "exit status 7");
+    RIG_ERR(ROTATE("--exec", "sh", "-c", "echo no >&2; exit 7"), 7, "no\n", "exit status 7");
     rig_has(rig_out, "Milan/VCEK"); /* what is served is said all the same */
     ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", "kill -TERM $$"), 143);
     close_at_end = true;
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", "exit 7"), 7);
-    ck_assert_int_eq(ROTATE("--exec", "true"), 69);
-    rig_has(rig_err, "went away during the update");
+    RIG_ERR(ROTATE("--exec", "true"), 69, "went away during the update");
 }
 
 TEST(cocod_ended_the_update_itself)
 {
     ended = true;
-    ck_assert_int_eq(ROTATE("--exec", "true"), 0);
-    rig_has(rig_out, "state         serving");
-    rig_has(rig_out, "the empty table");
+    RIG_OUT(ROTATE("--exec", "true"), 0, "state         serving", "the empty table");
     ck_assert_int_eq(ROTATE("--exec", "false"), 1);
 }
 
@@ -165,8 +155,7 @@ TEST(commands_that_cannot_run)
                     "ELFgarbage",
                     11);
     ck_assert_int_eq(chmod(rig_path("garbage"), 0700), 0);
-    ck_assert_int_eq(ROTATE("--exec", rig_path("garbage")), 1);
-    rig_has(rig_err, "cannot start");
+    RIG_ERR(ROTATE("--exec", rig_path("garbage")), 1, "cannot start");
     ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
 }
 
@@ -193,9 +182,7 @@ TEST(grandchild_keeps_the_lock)
 
     (void)snprintf(script, sizeof(script), "sh -c 'read x < %s' > /dev/null 2>&1 &",
                    rig_path("down"));
-    ck_assert_int_eq(ROTATE("--exec", "sh", "-c", script), 75);
-    rig_has(rig_err, "still held, by pid ");
-    rig_has(rig_err, "\"sh\"");
+    RIG_ERR(ROTATE("--exec", "sh", "-c", script), 75, "still held, by pid ", "\"sh\"");
     /* The command and cococtl are gone. */
     ck_assert_int_eq(lock_at_end, F_WRLCK);
     ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK);
@@ -212,9 +199,10 @@ TEST(timeout_names_the_holders)
     ck_assert_int_eq(ROTATE("--timeout", "0.1", "--exec", "touch", rig_path("ran")), 75);
     rig_hasf(rig_err, "  pid %d \"test_rotate\", uid %u, which locks byte ", (int)getpid(),
              getuid());
-    rig_has(rig_err, "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
-                     "process is 4711, for 1234 ms\n");
-    rig_has(rig_err, "nothing was changed");
+    RIG_HAS(rig_err,
+            "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
+            "process is 4711, for 1234 ms\n",
+            "nothing was changed");
     rig_lacks(rig_err, "\x1b");
     ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders ");
     ck_assert(table_is_untouched());
@@ -332,8 +320,7 @@ TEST(a_lease_that_ends_is_waited_for)
 {
     take_lease(F_RDLCK);
     release_when_asked = true;
-    ck_assert_int_eq(ROTATE("--exec", "true"), 0);
-    rig_has(rig_err, "waiting for those");
+    RIG_ERR(ROTATE("--exec", "true"), 0, "waiting for those");
     ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders EndUpdate ");
 }
 
@@ -351,16 +338,13 @@ TEST(forced)
     ck_assert_int_eq(lock_seen_by_child((off_t)1 << 60), F_WRLCK);
     ck_assert(is_empty_table(table_path));
     let_it_end();
-    ck_assert_int_eq(rig_wait(pid), 0);
-    rig_has(rig_err, "going on without a lock on these");
-    rig_has(rig_err, "db-7");
+    RIG_ERR(rig_wait(pid), 0, "going on without a lock on these", "db-7");
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
     rig_hasf(rig_last("EndUpdate"), "\"void\": [ \"pid %d ", (int)getpid());
     rig_has(rig_last("EndUpdate"), "of the range of VM db-7");
     rig_has(rig_out, "\"forced\":true");
     rig_hasf(rig_out, "\"pid\":%d,\n", (int)getpid());
-    rig_has(rig_out, "\"locks\":1,");
-    rig_has(rig_out, "\"claim\":{\n");
+    RIG_HAS(rig_out, "\"locks\":1,", "\"claim\":{\n");
 }
 
 /* What took 38 s and more, and then failed with ELOOP: the locks are in the way in another order
@@ -384,9 +368,8 @@ TEST(forced_past_more_locks_than_can_be_gone_around)
     ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK); /* by this cocod and others see it */
     ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE), F_RDLCK);
     let_it_end();
-    ck_assert_int_eq(rig_wait(pid), 0);
-    rig_has(rig_err, ", 3001 locks, which locks byte 1048576");
-    rig_has(rig_err, "too many locks to go around each");
+    RIG_ERR(rig_wait(pid), 0, ", 3001 locks, which locks byte 1048576",
+            "too many locks to go around each");
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
     close(other);
 }
@@ -407,8 +390,8 @@ TEST(another_update_is_not_forced)
 TEST(nothing_changes_before_the_command)
 {
     busy = true;
-    ck_assert_int_eq(ROTATE("--exec", "touch", rig_path("ran")), 75);
-    rig_has(rig_err, "another update is under way: night\\x1bly");
+    RIG_ERR(ROTATE("--exec", "touch", rig_path("ran")), 75,
+            "another update is under way: night\\x1bly");
     close_at_begin = true;
     ck_assert_int_eq(ROTATE("--exec", "touch", rig_path("ran")), 69);
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
