@@ -97,7 +97,7 @@ $(BUILD)/tests/chaos: LDFLAGS_ALL += $(call wrap,snp_firmware_answer)
 $(BUILD)/tests/chaos-broken: LDFLAGS_ALL += \
   $(call wrap,snp_firmware_answer coco_status_to_getquote)
 $(BUILD)/tests/cocod-broken: LDFLAGS_ALL += $(call wrap,check_quote check_tdreport \
-  table_file_emptied request_complete peer_send certs_open_lease)
+  table_file_emptied peer_send certs_open_lease)
 $(BUILD)/tests/cocod-broken: $(call obj,daemon/main.c tests/chaos/broken_cocod.c) \
   $(BUILD)/libdaemon.a $(BUILD)/libproto.a
 	$(call link,$(DAEMON_LIBS))

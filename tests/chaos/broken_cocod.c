@@ -6,7 +6,6 @@
 #include "certs/certs.h"
 #include "certs/table_file.h"
 #include "peer/peer.h"
-#include "peer/request.h"
 #include "quotes/check.h"
 #include "rpc/vmm.h"
 #include "status.h"
@@ -16,9 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WRAPPED(result, name, ...)     \
-    result __real_##name(__VA_ARGS__); \
-    result __wrap_##name(__VA_ARGS__); \
+/* With the types of cocod's own header: what differs does not compile. */
+#define WRAPPED(result, name, ...)                 \
+    __typeof__(name) __real_##name, __wrap_##name; \
     result __wrap_##name(__VA_ARGS__)
 
 static bool broken(const char *name)
@@ -49,34 +48,28 @@ WRAPPED(bool, table_file_emptied, const struct table_file *file)
     return !broken("unnoticed") && __real_table_file_emptied(file);
 }
 
-/* What is called off is not answered any more. */
-WRAPPED(void, request_complete, struct request *request, uint32_t status, struct blob *blob)
-{
-    if (status != COCO_ECANCELED || !broken("unanswered"))
-        __real_request_complete(request, status, blob);
-}
-
-WRAPPED(void, peer_send, struct peer *peer, const void *head, size_t head_size, struct blob *blob,
+WRAPPED(bool, peer_send, struct peer *peer, const void *head, size_t head_size, struct blob *blob,
         int pass_fd)
 {
     uint8_t changed[COCO_HEADER_SIZE];
     struct coco_header header;
 
-    if (head_size < COCO_HEADER_SIZE || coco_header_decode(head, &header) < 0) {
-        __real_peer_send(peer, head, head_size, blob, pass_fd);
-        return;
-    }
+    if (head_size < COCO_HEADER_SIZE || coco_header_decode(head, &header) < 0)
+        return __real_peer_send(peer, head, head_size, blob, pass_fd);
+    if (header.status == COCO_ECANCELED && broken("unanswered"))
+        return true;
     /* A guest that could come again is told that its request failed. */
     if (header.type == COCO_CERTS_REPLY && header.status == COCO_EAGAIN && broken("eio")) {
         header.status = COCO_EIO;
         coco_header_encode(&header, changed);
         head = changed;
     }
-    __real_peer_send(peer, head, head_size, blob, pass_fd);
+    bool sent = __real_peer_send(peer, head, head_size, blob, pass_fd);
     if (header.type == COCO_PING_REPLY && broken("twice"))
-        __real_peer_send(peer, head, head_size, NULL, -1);
+        (void)__real_peer_send(peer, head, head_size, NULL, -1);
     if (header.type == COCO_CERTS_REPLY && ++count % 500 == 0 && broken("closes"))
         peer_close(peer, CLOSE_MEMORY);
+    return sent;
 }
 
 /* Each session leaves something behind: memory, or the descriptor that the client is given. */

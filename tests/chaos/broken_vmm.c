@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint64_t __real_coco_status_to_getquote(uint32_t status);
-uint64_t __wrap_coco_status_to_getquote(uint32_t status);
+__typeof__(coco_status_to_getquote) __real_coco_status_to_getquote, __wrap_coco_status_to_getquote;
 
 static bool broken(const char *name)
 {

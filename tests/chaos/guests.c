@@ -14,10 +14,7 @@
 static struct snp_firmware *firmwares[CHAINS];
 static struct vm_counts *counts;
 
-void __real_snp_firmware_answer(struct snp_firmware *fw, const struct snp_report_request *request,
-                                struct snp_report_response *ret);
-void __wrap_snp_firmware_answer(struct snp_firmware *fw, const struct snp_report_request *request,
-                                struct snp_report_response *ret);
+__typeof__(snp_firmware_answer) __real_snp_firmware_answer, __wrap_snp_firmware_answer;
 
 /* All processes' guests are on one host: its firmware is the one that `leaf` says now. */
 void __wrap_snp_firmware_answer(struct snp_firmware *fw, const struct snp_report_request *request,

@@ -32,6 +32,8 @@
 #include <unistd.h>
 
 #define RIG_EXCHANGES 64
+/* How many pieces an input is cut into; the rest of it comes whole. Each costs a look at sockets. */
+#define RIG_PIECES 100
 
 enum rig_qgs {
     RIG_QGS_DOWN,
@@ -360,7 +362,7 @@ static inline size_t rig_say(struct rig *rig, const uint8_t *data, size_t size,
     size_t pos = 0;
 
     for (unsigned n = 0; pos < size; n++) {
-        size_t piece = rig->piece && n < 2000 ? rig->piece : size - pos;
+        size_t piece = rig->piece && n < RIG_PIECES ? rig->piece : size - pos;
         if (piece > size - pos)
             piece = size - pos;
         ssize_t sent = send(rig->client, data + pos, piece, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -388,10 +390,13 @@ static inline void rig_close(struct rig *rig)
 
     if (rig->client >= 0)
         close(rig->client);
-    rig_pass(rig, 200000000); /* longer than any deadline, QGS's, and an account's memory */
+    rig_settle(rig);
+    if (rig->qgs == RIG_QGS_SILENT)
+        rig_pass(rig, 35000000); /* until what QGS was asked is given up */
     rig_close_qgs(rig);
     rig->qgs = RIG_QGS_QUOTE;
-    rig_pass(rig, 200000000); /* until QGS is found well, and no probe is due */
+    rig_pass(rig, 125000000); /* longer than any deadline, an account's memory, and until QGS is
+                               * found well, so that no probe is due */
     for (int i = 0; i < CLOSE_REASONS; i++)
         closed += rig->server->closed[i];
     REQUIRE(closed == rig->n_adopted);

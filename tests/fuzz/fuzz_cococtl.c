@@ -13,6 +13,8 @@
 #include "fuzz/fuzz.h"
 #include "json_reader.h"
 #include "lib/http.h"
+#include "lib/net.h"
+#include "lib/output.h"
 #include "text.h"
 #include "verbs/verbs.h"
 #include <fcntl.h>
@@ -21,7 +23,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#undef REQUIRE
 #undef REQUIRE
 #define REQUIRE(condition)                                                                 \
     do {                                                                                   \
@@ -70,7 +71,7 @@ static bool send_reply(void)
     return good;
 }
 
-int __wrap_net_connect(const char *path);
+__typeof__(net_connect) __wrap_net_connect;
 int __wrap_net_connect(const char *path)
 {
     const int yes = 1;
@@ -85,8 +86,7 @@ int __wrap_net_connect(const char *path)
     return ends[1];
 }
 
-ssize_t __real_send(int fd, const void *bytes, size_t size, int flags);
-ssize_t __wrap_send(int fd, const void *bytes, size_t size, int flags);
+__typeof__(send) __real_send, __wrap_send;
 ssize_t __wrap_send(int fd, const void *bytes, size_t size, int flags)
 {
     static const char more[] = "\"more\":true";
@@ -110,7 +110,7 @@ ssize_t __wrap_send(int fd, const void *bytes, size_t size, int flags)
 static uint64_t clock_ns;
 static unsigned polls;
 
-int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
+__typeof__(clock_gettime) __wrap_clock_gettime;
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
 {
     (void)clock;
@@ -119,8 +119,7 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
     return 0;
 }
 
-int __real_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
-int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+__typeof__(poll) __real_poll, __wrap_poll;
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
     int r = fds ? __real_poll(fds, n, 0) : 0;
@@ -134,7 +133,7 @@ int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 
 /* --- what is not done ------------------------------------------------------------------------- */
 
-int __wrap_output_replace(const char *path, const void *bytes, size_t size);
+__typeof__(output_replace) __wrap_output_replace;
 int __wrap_output_replace(const char *path, const void *bytes, size_t size)
 {
     volatile uint8_t sum = 0;
@@ -145,7 +144,7 @@ int __wrap_output_replace(const char *path, const void *bytes, size_t size)
     return CTL_OK;
 }
 
-int __wrap_output_make_parents(const char *path);
+__typeof__(output_make_parents) __wrap_output_make_parents;
 int __wrap_output_make_parents(const char *path)
 {
     (void)path;
