@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 #define RIG_EXCHANGES 64
-/* How many pieces an input is cut into; the rest of it comes whole. Each costs a look at sockets. */
+/* How many pieces an input is cut into; the rest comes whole. Each costs a look at sockets. */
 #define RIG_PIECES 100
 
 enum rig_qgs {
