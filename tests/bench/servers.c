@@ -25,7 +25,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define START_MS   10000
@@ -173,7 +172,6 @@ static void show_log(const char *log)
 /* Until the server accepts: it listens when it is ready. */
 static int wait_for(struct bench_target *target, const char *name, const char *log)
 {
-    const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
     int status = 0;
 
     for (int waited_ms = 0; waited_ms < START_MS && !bench_signal; waited_ms += 2) {
@@ -190,7 +188,7 @@ static int wait_for(struct bench_target *target, const char *name, const char *l
             show_log(log);
             return -ECHILD;
         }
-        nanosleep(&pause, NULL);
+        usleep(2000);
     }
     if (bench_signal)
         return -EINTR;

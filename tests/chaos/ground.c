@@ -16,9 +16,7 @@ struct ground *ground;
 
 void rest_ms(unsigned ms)
 {
-    const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
-    nanosleep(&pause, NULL);
+    usleep(ms * 1000);
 }
 
 uint64_t patience_us(void)

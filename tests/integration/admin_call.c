@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
-#include <time.h>
+#include <unistd.h>
 
 int admin_connect(const char *path)
 {
@@ -111,7 +111,6 @@ bool admin_end_update(int fd, char key[192])
 int admin_lock_table(const char *path, unsigned timeout_ms)
 {
     static const unsigned char empty[24];
-    const struct timespec pause = {.tv_nsec = 1000000};
     int fd = open(path, O_RDWR | O_NOFOLLOW);
     int r = fd < 0 ? -errno : -EAGAIN;
 
@@ -122,7 +121,7 @@ int admin_lock_table(const char *path, unsigned timeout_ms)
         else if (errno != EAGAIN && errno != EACCES)
             r = -errno;
         else
-            nanosleep(&pause, NULL);
+            usleep(1000);
     }
     if (r == 0 && (pwrite(fd, empty, sizeof(empty), 0) != (ssize_t)sizeof(empty) ||
                    ftruncate(fd, sizeof(empty)) < 0))

@@ -5,6 +5,7 @@
 #include "host.h"
 #include "local_socket.h"
 #include "snp_pki.h"
+#include "tdx_quote.h"
 #include <stdarg.h>
 #include <sys/time.h>
 
@@ -138,6 +139,26 @@ struct coco_client *host_client(struct host *host, uint32_t features)
     return client;
 }
 
+uint8_t host_served[COCO_API_TABLE_MAX];
+struct coco_certs_result host_result;
+
+void host_certs(struct coco_client *client, uint64_t npages, uint32_t status)
+{
+    ck_assert_int_eq(coco_certs_get(client, npages, host_served, sizeof(host_served), 20000,
+                                    &host_result),
+                     0);
+    ck_assert_uint_eq(host_result.status, status);
+}
+
+int host_quote(struct coco_client *client, uint64_t seed, uint32_t timeout_ms)
+{
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[16384];
+    size_t size;
+
+    tdx_make_tdreport(seed, NULL, tdreport);
+    return coco_quote_get(client, tdreport, quote, sizeof(quote), timeout_ms, &size);
+}
+
 int host_connect_raw(const char *path)
 {
     struct timeval timeout = {.tv_sec = 20};
@@ -175,6 +196,16 @@ int host_cococtl(struct host *host, const char *const *words, char **ret_output)
     return process_run(argv, ret_output);
 }
 
+void host_text_has(const char *text, ...)
+{
+    va_list args;
+
+    va_start(args, text);
+    for (const char *part; (part = va_arg(args, const char *));)
+        ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in:\n%s", part, text);
+    va_end(args);
+}
+
 void host_cococtl_says(struct host *host, int code, const char *text, const char *const *words)
 {
     char *output;
@@ -182,6 +213,6 @@ void host_cococtl_says(struct host *host, int code, const char *text, const char
 
     ck_assert_msg(got == code, "cococtl %s: exit status %d, not %d: %s", words[0], got, code,
                   output);
-    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in:\n%s", text, output);
+    host_text_has(output, text, NULL);
     free(output);
 }

@@ -47,10 +47,19 @@ const char *host_make_chain(struct host *host, const char *name);
 
 /* A client of the host's RPC socket. */
 struct coco_client *host_client(struct host *host, uint32_t features);
+/* Asks with so many pages offered: it has this status, within 20 s. Not for several threads. */
+void host_certs(struct coco_client *client, uint64_t npages, uint32_t status);
+extern uint8_t host_served[COCO_API_TABLE_MAX]; /* the table */
+extern struct coco_certs_result host_result;
+/* A quote of the TDREPORT of this seed: what coco_quote_get() returns. */
+int host_quote(struct coco_client *client, uint64_t seed, uint32_t timeout_ms);
 /* A raw connection to a socket, blocking with a 20 s receive timeout. */
 int host_connect_raw(const char *path);
 /* One cococtl run with the host's sockets; `words` NULL-terminated. The exit status. */
 int host_cococtl(struct host *host, const char *const *words, char **ret_output);
+/* Each of these parts is in the text; SAYS: in the test's `output`. */
+__attribute__((sentinel)) void host_text_has(const char *text, ...);
+#define SAYS(...) host_text_has(output, __VA_ARGS__, NULL)
 /* One that must end with that status and say that text. */
 void host_cococtl_says(struct host *host, int code, const char *text, const char *const *words);
 #define COCOCTL_SAYS(code, text, ...) \

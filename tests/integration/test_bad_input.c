@@ -181,17 +181,13 @@ TEST(a_quote_that_does_not_fit_is_emsgsize)
 static void expect_empty_table(void)
 {
     struct coco_client *client = host_client(&host, 0);
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
     static const uint8_t zeros[24];
 
-    ck_assert_int_eq(coco_certs_get(client, 1, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
-    ck_assert_uint_eq(result.table_size, 24);
-    ck_assert_mem_eq(table, zeros, 24);
+    host_certs(client, 1, COCO_STATUS_OK);
+    ck_assert_uint_eq(host_result.table_size, 24);
+    ck_assert_mem_eq(host_served, zeros, 24);
     /* never ENOSPC, also where the guest offers nothing */
-    ck_assert_int_eq(coco_certs_get(client, 0, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    host_certs(client, 0, COCO_STATUS_OK);
     coco_client_free(client);
 }
 
@@ -221,48 +217,29 @@ TEST(an_unreadable_chain_is_said_and_the_empty_table_is_served)
 
 TEST(missing_chain_refuse_is_eio)
 {
-    struct coco_client *client;
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
-
     host_serve(&host, "chain = %s/there-is-no.pem\nmissing_chain = refuse\n", host.dir);
-    client = host_client(&host, 0);
-    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_EIO);
+    struct coco_client *client = host_client(&host, 0);
+    host_certs(client, 4, COCO_STATUS_EIO);
     coco_client_free(client);
 }
 
 TEST(a_host_without_services_says_so)
 {
-    struct coco_client *client;
-    uint8_t table[COCO_API_TABLE_MAX], tdreport[COCO_API_TDREPORT_SIZE];
-    struct coco_certs_result result;
-    size_t size;
-
     host_serve(&host, "\n");
-    client = host_client(&host, COCO_USE_LEASE);
-    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_EOPNOTSUPP);
-    tdx_make_tdreport(1, NULL, tdreport);
-    ck_assert_int_eq(coco_quote_get(client, tdreport, table, sizeof(table), 5000, &size),
-                     -(int)COCO_STATUS_EOPNOTSUPP);
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE);
+    host_certs(client, 4, COCO_STATUS_EOPNOTSUPP);
+    ck_assert_int_eq(host_quote(client, 1, 5000), -(int)COCO_STATUS_EOPNOTSUPP);
     coco_client_free(client);
 }
 
 TEST(a_dead_qgs_is_enodev_and_a_refused_one_is_told_apart)
 {
-    struct coco_client *client;
-    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[COCO_API_TABLE_MAX];
-    size_t size;
-
     host_serve(&host, "[quotes]\nqgs = unix:%s\n", host.qgs);
-    client = host_client(&host, 0);
-    tdx_make_tdreport(1, NULL, tdreport);
-    ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size),
-                     -(int)COCO_STATUS_ENODEV);
+    struct coco_client *client = host_client(&host, 0);
+    ck_assert_int_eq(host_quote(client, 1, 5000), -(int)COCO_STATUS_ENODEV);
     COCOCTL_SAYS(0, "there is no socket at", "status");
     /* It comes back, and the next quote is served. */
     host_start_qgs(&host, NULL);
-    ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size), 0);
+    ck_assert_int_eq(host_quote(client, 1, 5000), 0);
     coco_client_free(client);
 }

@@ -66,10 +66,12 @@ static int run_words(const char *const *words)
 }
 #define CERTS(...) run_words((const char *const[]){"certs", __VA_ARGS__, NULL})
 
-static void assert_has(const char *part)
-{
-    ck_assert_msg(strstr(output, part) != NULL, "\"%s\" is not in:\n%s", part, output);
-}
+/* The exit status of a run, and parts of what it said. */
+#define CERTS_SAY(run, code, ...)    \
+    do {                             \
+        ck_assert_int_eq(run, code); \
+        SAYS(__VA_ARGS__);           \
+    } while (0)
 
 static void assert_lacks(const char *part)
 {
@@ -84,23 +86,17 @@ TEST(life_of_a_chain)
     ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 1);
     /* Verifying keeps nothing, and needs the intermediate beside the leaf. */
     ck_assert_int_eq(CERTS("verify", host_path(&host, "pki/vcek.der")), 1);
-    ck_assert_int_eq(CERTS("verify", pki), 0);
-    assert_has("good       VCEK");
-    ck_assert_int_eq(CERTS("list"), 0);
-    assert_has("no chains are stored");
+    CERTS_SAY(CERTS("verify", pki), 0, "good       VCEK");
+    CERTS_SAY(CERTS("list"), 0, "no chains are stored");
     ck_assert_int_ne(access(host_path(&host, "store/.verify"), F_OK), 0);
-    ck_assert_int_eq(CERTS("show"), 1);
-    assert_has("the empty table is served");
+    CERTS_SAY(CERTS("show"), 1, "the empty table is served");
 
-    ck_assert_int_eq(CERTS("import", pki), 0);
-    assert_has(key);
-    assert_has("passed over"); /* the private keys of the test PKI */
+    CERTS_SAY(CERTS("import", pki), 0, key);
+    SAYS("passed over"); /* the private keys of the test PKI */
     ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 0);
     ck_assert_int_eq(CERTS("preflight", "--tcb", "4.0.8.115"), 1);
-    ck_assert_int_eq(CERTS("list"), 0);
-    assert_has("* Milan  VCEK  " TCB);
-    ck_assert_int_eq(CERTS("show"), 0);
-    assert_has("SEV-VCEK");
+    CERTS_SAY(CERTS("list"), 0, "* Milan  VCEK  " TCB);
+    CERTS_SAY(CERTS("show"), 0, "SEV-VCEK");
     /* Now the leaf alone is enough: the intermediate is stored. */
     ck_assert_int_eq(CERTS("verify", host_path(&host, "pki/vcek.der")), 0);
     ck_assert_int_eq(CERTS("import", pki), 0);
@@ -110,15 +106,12 @@ TEST(life_of_a_chain)
     ck_assert_int_eq(CERTS("export", key, "--out", host_path(&host, "export/")), 0);
     ck_assert_int_eq(CERTS("remove", key), 0);
     ck_assert_int_eq(CERTS("remove", key), 1);
-    ck_assert_int_eq(CERTS("show"), 1);
-    assert_has("the empty table is served");
+    CERTS_SAY(CERTS("show"), 1, "the empty table is served");
     /* What was exported comes back, as a table and as files. */
-    ck_assert_int_eq(CERTS("import", host_path(&host, "table.certs")), 0);
-    assert_has("added");
+    CERTS_SAY(CERTS("import", host_path(&host, "table.certs")), 0, "added");
     ck_assert_int_eq(CERTS("remove", key), 0);
     ck_assert_int_eq(CERTS("import", host_path(&host, "export")), 0);
-    ck_assert_int_eq(CERTS("show", key), 0);
-    assert_has("SEV-VCEK");
+    CERTS_SAY(CERTS("show", key), 0, "SEV-VCEK");
 }
 
 TEST(rotation)
@@ -128,16 +121,14 @@ TEST(rotation)
     start("");
     ck_assert_int_eq(CERTS("import", pki), 0);
     (void)snprintf(script, sizeof(script), "cp %s %s", host.table, host_path(&host, "seen"));
-    ck_assert_int_eq(CERTS("rotate", "--exec", "sh", "-c", script), 0);
-    assert_has(key);
+    CERTS_SAY(CERTS("rotate", "--exec", "sh", "-c", script), 0, key);
     size_t size;
     free(test_read_file(host_path(&host, "seen"), &size));
     ck_assert_uint_eq(size, 24); /* the command saw the empty table */
     free(test_read_file(host.table, &size));
     ck_assert_uint_gt(size, 4000); /* cocod has filled it again */
     ck_assert_int_eq(CERTS("rotate"), 0);
-    ck_assert_int_eq(CERTS("rotate", "--exec", "false"), 1);
-    assert_has(key);
+    CERTS_SAY(CERTS("rotate", "--exec", "false"), 1, key);
 }
 
 TEST(who_may_only_import)
@@ -155,13 +146,11 @@ TEST(who_may_only_import)
     ck_assert_int_eq(CERTS("import", pki), 0);
     ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 0);
     ck_assert_int_eq(CERTS("list"), 0);
-    ck_assert_int_eq(CERTS("remove", key), 77);
-    assert_has("does not let this user");
+    CERTS_SAY(CERTS("remove", key), 77, "does not let this user");
     ck_assert_int_eq(CERTS("rotate"), 77);
     ck_assert_int_eq(CERTS("show"), 0);
     ck_assert_int_eq(run_words((const char *const[]){"status", "--json", NULL}), 0);
-    assert_has("\"product\":\"Milan\"");
-    assert_has(chip_hex);
+    SAYS("\"product\":\"Milan\"", chip_hex);
 }
 
 /* A folder pushed daily from a mirror that lags: 0 though it is older, 1 for what is bad. */
@@ -194,22 +183,15 @@ TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
     ck_assert_int_eq(CERTS("import", host_path(&host, "pki/ark.der"),
                            host_path(&host, "pki/ask.der")),
                      0);
-    ck_assert_int_eq(CERTS("import", host_path(&host, "new")), 0);
-    assert_has("added      VCEK");
-    ck_assert_int_eq(CERTS("import", host_path(&host, "old")), 0);
-    assert_has("kept out   CRL ");
-    assert_has("kept out   VCEK");
-    assert_has("the store has a newer certificate of the same key");
-    ck_assert_int_eq(CERTS("import", "--json", host_path(&host, "old")), 0);
-    assert_has("\"action\":\"unchanged\"");
-    assert_has("\"reason\":\"kept out: ");
-    assert_has(key);
+    CERTS_SAY(CERTS("import", host_path(&host, "new")), 0, "added      VCEK");
+    CERTS_SAY(CERTS("import", host_path(&host, "old")), 0, "kept out   CRL ", "kept out   VCEK",
+              "the store has a newer certificate of the same key");
+    CERTS_SAY(CERTS("import", "--json", host_path(&host, "old")), 0, "\"action\":\"unchanged\"",
+              "\"reason\":\"kept out: ", key);
     leaves[0].der[leaves[0].der_size - 1] ^= 1;
     test_write_file(host_path(&host, "old/vcek.der"), leaves[0].der, leaves[0].der_size);
-    ck_assert_int_eq(CERTS("import", host_path(&host, "old")), 1);
-    assert_has("kept out   CRL ");
-    assert_has("refused    VCEK");
-    assert_has("1 of 2 refused");
+    CERTS_SAY(CERTS("import", host_path(&host, "old")), 1, "kept out   CRL ", "refused    VCEK",
+              "1 of 2 refused");
     for (size_t i = 0; i < 2; i++) {
         snp_pki_leaf_done(&leaves[i]);
         free(crls[i]);
@@ -241,23 +223,18 @@ TEST(vleks_of_two_regions_on_the_command_line)
         test_write_file(host_path(&host, name), leaf.der, leaf.der_size);
         snp_pki_leaf_done(&leaf);
     }
-    ck_assert_int_eq(CERTS("import", host_path(&host, "pki/ark.der"), host_path(&host, "vleks")),
-                     0);
-    assert_has("Milan/VLEK/CN=east.example/" TCB);
-    assert_has("Milan/VLEK/CN=a%2Fb%20c/" TCB);
-    ck_assert_int_eq(CERTS("list"), 0);
-    assert_has("    CSP_ID    CN=a/b c\n");
-    ck_assert_int_eq(CERTS("list", "--json"), 0);
-    assert_has("\"cspId\":\"CN=a/b c\"");
-    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 1);
-    assert_has("CN=a/b c and CN=east.example: name this host's in [certs] vlek_csp");
+    CERTS_SAY(CERTS("import", host_path(&host, "pki/ark.der"), host_path(&host, "vleks")), 0,
+              "Milan/VLEK/CN=east.example/" TCB, "Milan/VLEK/CN=a%2Fb%20c/" TCB);
+    CERTS_SAY(CERTS("list"), 0, "    CSP_ID    CN=a/b c\n");
+    CERTS_SAY(CERTS("list", "--json"), 0, "\"cspId\":\"CN=a/b c\"");
+    CERTS_SAY(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 1,
+              "CN=a/b c and CN=east.example: name this host's in [certs] vlek_csp");
     ck_assert_int_eq(CERTS("show", "Milan/VLEK/CN=a%2Fb%20c/" TCB), 0);
-    ck_assert_int_eq(CERTS("show", "Milan/VLEK/-/" TCB), 1);
-    assert_has("there is no chain Milan/VLEK/-/" TCB);
+    CERTS_SAY(CERTS("show", "Milan/VLEK/-/" TCB), 1, "there is no chain Milan/VLEK/-/" TCB);
     ck_assert_int_eq(CERTS("remove", "Milan/VLEK/-/" TCB), 1);
     ck_assert_int_eq(CERTS("remove", "Milan/VLEK/CN=a%2Fb%20c/" TCB), 0);
-    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 0);
-    assert_has("Milan/VLEK/CN=east.example/" TCB);
+    CERTS_SAY(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 0,
+              "Milan/VLEK/CN=east.example/" TCB);
     snp_pki_free(made);
 }
 
@@ -273,11 +250,10 @@ TEST(real_milan_chain)
     (void)snprintf(ask, sizeof(ask), "%s", test_data("snp/milan_ask.pem"));
     host_open(&host);
     host_serve(&host, "store = %s/store\n", host.dir);
-    ck_assert_int_eq(CERTS("verify", test_data("snp/vcek_milan_bad_signature.der"), ark, ask), 1);
-    assert_has("1 of 3 refused");
+    CERTS_SAY(CERTS("verify", test_data("snp/vcek_milan_bad_signature.der"), ark, ask), 1,
+              "1 of 3 refused");
     ck_assert_int_eq(CERTS("import", leaf, ark, ask), 0);
-    ck_assert_int_eq(CERTS("list"), 0);
-    assert_has("Milan  VCEK");
+    CERTS_SAY(CERTS("list"), 0, "Milan  VCEK");
 }
 
 static char *read_text(const char *name)
@@ -308,8 +284,7 @@ TEST(chains_as_people_have_them)
     test_write_file(host_path(&host, "kds/010203?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"), text,
                     strlen(text));
     free(text);
-    ck_assert_int_eq(CERTS("verify", host_path(&host, "kds")), 0);
-    assert_has("good       VCEK");
+    CERTS_SAY(CERTS("verify", host_path(&host, "kds")), 0, "good       VCEK");
     assert_lacks(".verify");
     /* Azure's JSON: the same texts. */
     struct json_object *thim = json_object_new_object();
@@ -321,17 +296,15 @@ TEST(chains_as_people_have_them)
     test_write_file(host_path(&host, "thim.json"), json, strlen(json));
     json_object_put(thim);
     free(text);
-    ck_assert_int_eq(CERTS("import", host_path(&host, "thim.json")), 0);
-    assert_has(key);
-    assert_has("thim.json, certificateChain");
+    CERTS_SAY(CERTS("import", host_path(&host, "thim.json")), 0, key,
+              "thim.json, certificateChain");
     ck_assert_int_eq(CERTS("show"), 0);
-    assert_has("SEV-VCEK"); /* and it is served */
+    SAYS("SEV-VCEK"); /* and it is served */
     ck_assert_int_eq(CERTS("import", host_path(&host, "kds")), 0);
     assert_lacks("added");
     /* What is none, and is told so by the daemon. */
     test_write_file(host_path(&host, "page.pem"), "<html>Blocked</html>", 20);
-    ck_assert_int_eq(CERTS("verify", host_path(&host, "page.pem")), 1);
-    assert_has("is a web page or XML");
+    CERTS_SAY(CERTS("verify", host_path(&host, "page.pem")), 1, "is a web page or XML");
     free(ark);
     free(ask);
     free(vcek);

@@ -27,13 +27,10 @@ static void import(void)
 static void await_table(void)
 {
     struct coco_client *client = host_client(&host, 0);
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
 
-    do {
-        ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 20000, &result), 0);
-        ck_assert_int_eq(result.status, COCO_STATUS_OK);
-    } while (result.table_size < 100);
+    do
+        host_certs(client, 4, COCO_STATUS_OK);
+    while (host_result.table_size < 100);
     coco_client_free(client);
 }
 

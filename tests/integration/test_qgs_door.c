@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define REPLY_ROOM 65536u
 
@@ -152,14 +151,13 @@ static const char *raw(uint64_t seed, bool half_close)
 static const char *dragonball(uint64_t seed)
 {
     uint8_t tdreport[TDX_TDREPORT_SIZE], wire[COCO_QGS_QUOTE_REQ_WIRE];
-    const struct timespec moment = {.tv_nsec = 2000000};
     int fd = host_connect_raw(door);
 
     make_request(seed, 1, tdreport, wire);
     bool sent = send_all(fd, wire, 4);
-    nanosleep(&moment, NULL);
+    usleep(2000);
     sent = sent && send_all(fd, wire + 4, 24);
-    nanosleep(&moment, NULL);
+    usleep(2000);
     sent = sent && send_all(fd, wire + 28, 1024);
     const char *wrong = sent ? qemu_reads(fd, 8168, tdreport) : "sending";
     close(fd);

@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #define VMMS  64
 #define DOORS 16
@@ -28,13 +27,6 @@ static unsigned restarts(void)
     const char *text = getenv("COCO_QGS_RESTARTS");
 
     return text ? (unsigned)strtoul(text, NULL, 10) : 1;
-}
-
-static void rest_ms(unsigned ms)
-{
-    const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
-    nanosleep(&pause, NULL);
 }
 
 static void start_qgs(void)
@@ -135,7 +127,7 @@ static void restart(enum restart how)
 {
     if (how == STOPPED) {
         process_signal(&qgs, SIGSTOP);
-        rest_ms(3000);
+        usleep(3000 * 1000);
         process_signal(&qgs, SIGCONT);
         return;
     }
@@ -144,7 +136,7 @@ static void restart(enum restart how)
     else
         (void)process_stop(&qgs);
     if (how != RESTARTED)
-        rest_ms(3000);
+        usleep(3000 * 1000);
     start_qgs();
 }
 
@@ -168,7 +160,7 @@ static void one_round(enum restart how, unsigned at_ms, unsigned ret_lost[2])
                                         (void *)(intptr_t)fds[i]),
                          0);
     }
-    rest_ms(at_ms);
+    usleep(at_ms * 1000);
     restart(how);
     ret_lost[0] = ret_lost[1] = 0;
     for (int i = 0; i < VMMS + DOORS; i++) {

@@ -33,8 +33,6 @@ TEST(amd_milan_chain_verifies_the_real_report)
     static const char *const names[] = {"snp/milan_ark.pem", "snp/milan_ask.pem",
                                         "snp/vcek_milan.der"};
     const char *lines = chain_lines(names, 3);
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
     const char *why = "";
     size_t size;
 
@@ -44,19 +42,18 @@ TEST(amd_milan_chain_verifies_the_real_report)
     struct coco_client *client = host_client(&host, COCO_USE_LEASE);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 0), 0);
-    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 1000, &result), 0);
+    host_certs(client, 4, COCO_STATUS_OK);
     ck_assert_int_eq(coco_lease_unlock(client, 0), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
-    ck_assert_uint_eq(result.table_size, 4772);
+    ck_assert_uint_eq(host_result.table_size, 4772);
     uint8_t *report = test_read_hex(test_data("snp/report_milan.hex"), &size);
     ck_assert_uint_eq(size, SNP_REPORT_SIZE);
-    enum snp_verdict verdict =
-        snp_report_verify(report, table, result.table_size, NULL, (int64_t)time(NULL), &why);
+    enum snp_verdict verdict = snp_report_verify(report, host_served, host_result.table_size, NULL,
+                                                 (int64_t)time(NULL), &why);
     ck_assert_msg(verdict == SNP_VERDICT_OK, "%s: %s", snp_verdict_name(verdict), why);
     /* The table file holds the same bytes. */
     uint8_t *file = test_read_file(host.table, &size);
-    ck_assert_uint_eq(size, result.table_size);
-    ck_assert_mem_eq(file, table, size);
+    ck_assert_uint_eq(size, host_result.table_size);
+    ck_assert_mem_eq(file, host_served, size);
     free(file);
     free(report);
     coco_client_free(client);
@@ -68,8 +65,6 @@ TEST(a_vcek_with_a_bad_signature_is_refused_with_the_reason)
     static const char *const names[] = {"snp/milan_ark.pem", "snp/milan_ask.pem",
                                         "snp/vcek_milan_bad_signature.der"};
     const char *lines = chain_lines(names, 3);
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
     char *output;
 
     if (!lines)
@@ -80,9 +75,8 @@ TEST(a_vcek_with_a_bad_signature_is_refused_with_the_reason)
                   "%s", output);
     free(output);
     struct coco_client *client = host_client(&host, 0);
-    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
-    ck_assert_uint_eq(result.table_size, 24); /* the empty table */
+    host_certs(client, 4, COCO_STATUS_OK);
+    ck_assert_uint_eq(host_result.table_size, 24); /* the empty table */
     coco_client_free(client);
 }
 

@@ -66,13 +66,6 @@ static unsigned rotations(void)
     return text ? (unsigned)strtoul(text, NULL, 10) : 12;
 }
 
-static void rest_us(unsigned us)
-{
-    const struct timespec pause = {.tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000};
-
-    nanosleep(&pause, NULL);
-}
-
 /* --- judging: vCPU threads -------------------------------------------------------------------- */
 
 static void judge(void *userdata, unsigned vcpu, const struct snp_guest *guest)
@@ -271,15 +264,15 @@ static pid_t start_client(struct stress *s)
         _exit(1);
     for (;;) {
         if (coco_connect(client, 1000) < 0 || coco_lease_lock(client, 0) < 0) {
-            rest_us(1000);
+            usleep(1000);
             continue;
         }
         int r = coco_certs_get(client, 4, table, sizeof(table), 100, &result);
         bool served = r == 0 && result.status == COCO_STATUS_OK;
         if (served)
-            rest_us(500);
+            usleep(500);
         (void)coco_lease_unlock(client, 0);
-        rest_us(served ? 100 : 3000); /* a drain waits for leases */
+        usleep(served ? 100 : 3000); /* a drain waits for leases */
     }
 }
 
@@ -406,11 +399,11 @@ static void rotate_often(struct stress *s, unsigned n, bool kills)
 {
     for (unsigned i = 0; i < n; i++) {
         while (!rotate(s, kills))
-            rest_us(5000);
+            usleep(5000);
         note_memory(s);
         if (i == n / 4)
             s->at_kib = s->cocod_kib;
-        rest_us(test_random_below(&s->random, 10000));
+        usleep(test_random_below(&s->random, 10000));
     }
     printf("cococtl: %u times 0, %u times 75, %u times 69; killed: cococtl %u, cocod %u, clients "
            "%u\n",
@@ -470,7 +463,7 @@ static void await_reports(struct stress *s, uint64_t n)
 
     while (n_reports(s) < n) {
         ck_assert_msg(monotonic_us() < hangs_us, "no guest gets a report");
-        rest_us(1000);
+        usleep(1000);
     }
 }
 
@@ -490,7 +483,7 @@ TEST(nor_when_cocod_is_not_told)
         s->changes++;
         close(fd);
         await_reports(s, n_reports(s) + 2);
-        rest_us(test_random_below(&s->random, 20000));
+        usleep(test_random_below(&s->random, 20000));
     }
     finish(s, n);
 }

@@ -61,10 +61,6 @@ TEST(a_bad_configuration_is_named_with_file_and_line)
 
 TEST(a_bad_configuration_runs_the_last_good_copy)
 {
-    struct coco_client *client;
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
-
     setenv("STATE_DIRECTORY", host.dir, 1);
     host_serve(&host, "%s", host_make_chain(&host, "chain"));
     ck_assert_int_eq(process_stop(&host.cocod), 0);
@@ -76,9 +72,9 @@ TEST(a_bad_configuration_runs_the_last_good_copy)
         process_kill(&host.cocod);
     }
     host_start(&host);
-    client = host_client(&host, 0);
-    get_table(client, table, &result);
-    ck_assert_uint_gt(result.table_size, 4000);
+    struct coco_client *client = host_client(&host, 0);
+    host_certs(client, 4, COCO_STATUS_OK);
+    ck_assert_uint_gt(host_result.table_size, 4000);
     coco_client_free(client);
     process_wait_log(&host.cocod, "slots = many");
 }
@@ -157,14 +153,13 @@ TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
 
 TEST(reload_publishes_a_new_chain_to_a_living_session)
 {
-    struct coco_client *client;
     uint8_t before[COCO_API_TABLE_MAX], after[COCO_API_TABLE_MAX];
     struct coco_certs_result first, second;
     struct coco_client_stats stats;
     struct stat inode_before, inode_after;
 
     host_serve(&host, "%s", host_make_chain(&host, "chain"));
-    client = host_client(&host, COCO_USE_LEASE | COCO_USE_NOTIFY);
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE | COCO_USE_NOTIFY);
     get_table(client, before, &first);
     ck_assert_int_eq(stat(host.table, &inode_before), 0);
     host_make_chain(&host, "chain");
@@ -185,12 +180,11 @@ TEST(reload_publishes_a_new_chain_to_a_living_session)
 
 TEST(a_bad_reload_keeps_the_old_configuration_and_chain)
 {
-    struct coco_client *client;
     uint8_t before[COCO_API_TABLE_MAX], after[COCO_API_TABLE_MAX];
     struct coco_certs_result first, second;
 
     host_serve(&host, "%s", host_make_chain(&host, "chain"));
-    client = host_client(&host, 0);
+    struct coco_client *client = host_client(&host, 0);
     get_table(client, before, &first);
     host_configure(&host, "[quotes]\nslots = many\n");
     process_signal(&host.cocod, SIGHUP);
@@ -213,13 +207,12 @@ static bool file_holds(const char *path, const uint8_t *table, size_t table_size
 
 TEST(a_lease_holds_off_the_file_and_nobody_s_answer)
 {
-    struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX];
     struct coco_certs_result first, second;
     char *output;
 
     host_serve(&host, "%s", host_make_chain(&host, "chain"));
-    client = host_client(&host, COCO_USE_LEASE);
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 3), 0);
     get_table(client, table, &first);
@@ -336,7 +329,6 @@ TEST(kill_9_again_and_again_fails_no_call)
 TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX];
     struct coco_certs_result result;
 
@@ -345,14 +337,14 @@ TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
     ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
     host_start(&host); /* also at its own start */
     process_wait_log(&host.cocod, "updating");
-    client = host_client(&host, COCO_USE_LEASE);
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 0), -EAGAIN);
     ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 100, &result), 0);
     ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
     close(fd); /* the update is over */
-    get_table(client, table, &result);
-    ck_assert_uint_gt(result.table_size, 4000);
+    host_certs(client, 4, COCO_STATUS_OK);
+    ck_assert_uint_gt(host_result.table_size, 4000);
     ck_assert_int_eq(coco_lease_lock(client, 0), 0);
     coco_client_free(client);
 }

@@ -15,7 +15,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #define BOUND_MS 60000
 #define LOOK_MS  2
@@ -134,19 +133,12 @@ bool updater_look(struct updater *updater)
     return updater->gone;
 }
 
-static void rest(void)
-{
-    const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
-
-    nanosleep(&pause, NULL);
-}
-
 int updater_wait(struct updater *updater)
 {
     for (unsigned i = 0; !updater->ended; i++) {
         ck_assert_msg(i < BOUND_MS / LOOK_MS, "cococtl hangs: %s", updater_output(updater));
         (void)updater_look(updater);
-        rest();
+        usleep(LOOK_MS * 1000);
     }
     return updater->code;
 }
@@ -155,7 +147,7 @@ void updater_wait_gone(struct updater *updater)
 {
     for (unsigned i = 0; !updater_look(updater); i++) {
         ck_assert_msg(i < BOUND_MS / LOOK_MS, "the updater hangs: %s", updater_output(updater));
-        rest();
+        usleep(LOOK_MS * 1000);
     }
 }
 

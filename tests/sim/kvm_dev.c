@@ -340,10 +340,8 @@ static bool busy(const struct vm *vm)
 
 static void nap(struct vm *vm, uint64_t wake_us)
 {
-    const struct timespec ms = {.tv_nsec = 1000000};
-
     if (wake_us > vclock_now_us(&vm->clock))
-        (void)nanosleep(&ms, NULL);
+        usleep(1000);
 }
 
 /* The guest runs to its next exit, or to its end. */

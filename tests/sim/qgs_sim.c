@@ -235,14 +235,13 @@ void qgs_sim_options_init(struct qgs_sim_options *options)
 struct qgs_sim *qgs_sim_new(const struct qgs_sim_options *options)
 {
     struct sockaddr_un address;
-    struct qgs_sim *sim;
     pthread_condattr_t monotonic;
 
     if (!options->path || strlen(options->path) >= sizeof(address.sun_path)) {
         errno = ENAMETOOLONG;
         return NULL;
     }
-    sim = calloc(1, sizeof(*sim));
+    struct qgs_sim *sim = calloc(1, sizeof(*sim));
     if (!sim)
         return NULL;
     sim->options = *options;

@@ -36,10 +36,8 @@ struct sev_sim {
 
 static struct sev_sim_platform platform_now(struct sev_sim *s)
 {
-    struct sev_sim_platform platform;
-
     pthread_mutex_lock(&s->lock);
-    platform = s->platform;
+    struct sev_sim_platform platform = s->platform;
     pthread_mutex_unlock(&s->lock);
     if (s->file[0]) {
         sev_sim_platform_init(&platform);
@@ -153,11 +151,10 @@ static bool serve_one(struct sev_sim *s, int fd)
 static bool woken_to_stop(struct sev_sim *s)
 {
     char byte;
-    bool stopping;
 
     (void)!read(s->wake[0], &byte, 1);
     pthread_mutex_lock(&s->lock);
-    stopping = s->stopping;
+    bool stopping = s->stopping;
     pthread_mutex_unlock(&s->lock);
     return stopping;
 }

@@ -472,11 +472,10 @@ static EVP_PKEY *judge_chain(const uint8_t *pem, size_t size)
     X509 *certs[CHAIN_MAX] = {NULL};
     EVP_PKEY *leaf_key = NULL;
     int n = 0;
-    bool good;
 
     while (bio && n < CHAIN_MAX && (certs[n] = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
         n++;
-    good = n >= 2;
+    bool good = n >= 2;
     for (int i = 0; good && i < n; i++) {
         X509 *issuer = certs[i + 1 < n ? i + 1 : i];
         good = X509_NAME_cmp(X509_get_issuer_name(certs[i]), X509_get_subject_name(issuer)) == 0 &&

@@ -289,13 +289,11 @@ TEST(a_closed_connection_costs_a_moment)
 
 static void *restart(void *userdata)
 {
-    struct timespec pause = {.tv_nsec = 30000000};
-
     (void)userdata;
     while (script.requests == 0)
         nanosleep(&(const struct timespec){.tv_nsec = 1000000}, NULL);
     fake_server_stop(server);
-    nanosleep(&pause, NULL);
+    usleep(30000);
     serve();
     return NULL;
 }

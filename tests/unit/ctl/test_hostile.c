@@ -331,7 +331,6 @@ TEST_LOOP(all_strings_at_once, 0, (int)ctl_n_verbs)
 TEST_LOOP(each_string_alone, 0, (int)ctl_n_verbs)
 {
     const struct verb *verb = &ctl_verbs[_i];
-    int n;
 
     if (!asks_the_daemon(verb) || strcmp(verb->words[0], "top") == 0)
         return;
@@ -339,7 +338,7 @@ TEST_LOOP(each_string_alone, 0, (int)ctl_n_verbs)
     evil_only = 1000000;
     n_strings = 0;
     (void)run_verb(verb, false);
-    n = n_strings;
+    int n = n_strings;
     for (evil_only = 0; evil_only < n; evil_only++) {
         n_strings = 0;
         (void)run_verb(verb, false);
