@@ -115,6 +115,13 @@ static void ask(unsigned vcpu, uint64_t gpa, uint32_t length, uint64_t size)
     ck_assert_uint_eq(call(vcpu, gpa, size), 0);
 }
 
+/* What the guest sees at BED_GPA after so many ms. */
+#define COMES_TO(status, ms)                           \
+    do {                                               \
+        bed_drive(&bed, ms);                           \
+        ck_assert_uint_eq(status_of(BED_GPA), status); \
+    } while (0)
+
 FIXTURE(.setup = tdx_bed, .teardown = end_bed);
 
 TEST_LOOP(r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]))
@@ -281,8 +288,7 @@ TEST_LOOP(a_framed_request_that_fails_has_no_answer, 0, 2)
 {
     bed.quote_size = 4096 - 24 - 28 + (size_t)_i;
     ask(0, BED_GPA, 1052, 4096);
-    bed_drive(&bed, 100);
-    ck_assert_uint_eq(status_of(BED_GPA), _i ? ERROR : ABI_GETQUOTE_SUCCESS);
+    COMES_TO(_i ? ERROR : ABI_GETQUOTE_SUCCESS, 100);
     ck_assert_uint_eq(out_len(BED_GPA), _i ? 0 : 4096 - 24);
 }
 
@@ -294,8 +300,7 @@ TEST(a_crash_is_survived)
     ck_assert_uint_eq(bed.quotes_seen, 1);
     bed_crash(&bed);
     bed.mute = false;
-    bed_drive(&bed, 2000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 2000);
     ck_assert_uint_eq(bed.quotes_seen, 2);
 }
 
@@ -377,8 +382,7 @@ TEST(the_same_buffer_twice_is_answered_once)
 {
     ask(0, BED_GPA, 1024, 8192);
     ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
-    bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 1000);
     ck_assert_uint_eq(in_flight(), 0);
 }
 
@@ -543,8 +547,7 @@ TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
     coco_vmm_resume(bed.vmm);
     bed.mute = bed.away = false;
     ask(0, BED_GPA, 1024, 8192);
-    bed_drive(&bed, 5000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 5000);
 }
 
 static int reenter(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
@@ -566,8 +569,7 @@ TEST(callbacks_may_call_back)
 {
     bed.fault = reenter;
     ask(0, BED_GPA, 1024, 8192);
-    bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 1000);
 }
 
 TEST(a_quote_survives_its_vcpu)
@@ -575,6 +577,5 @@ TEST(a_quote_survives_its_vcpu)
     ask(3, BED_GPA, 1024, 8192);
     coco_vcpu_detach(bed.vcpu[3]);
     bed.vcpu[3] = NULL;
-    bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 1000);
 }
