@@ -2,15 +2,12 @@
 /*
  * The blocking layer: requests of the layer below, and poll(2) until their callback ran.
  *
- * A request waits in three ways, all within one deadline: for a connection, for its reply, and
- * after EAGAIN for a pause (10 ms, doubling to 250 ms), which ends early when the server notes that
- * it serves again. The deadline is an absolute time; what is sent to the server, and what poll(2)
- * is given, is what remains of it. A pause that the deadline would cut is not begun: the vCPU does
- * more with its guest.
+ * A request waits for a connection, for its reply, and after EAGAIN for a pause that ends early
+ * when the server notes that it serves again; all within one deadline, an absolute time. A pause
+ * that the deadline would cut is not begun: the vCPU does more with its guest.
  *
- * On a connection that stands a request costs three system calls: send, poll, recv. Receiving first
- * and polling only when nothing is there was measured to gain nothing, since a server needs longer
- * to answer than a call takes.
+ * On a connection that stands a request costs three system calls: send, poll, recv. To receive
+ * first, and poll only when nothing is there, was measured to gain nothing.
  *
  * The client's own requests may be outstanding meanwhile: their callbacks run here, and one of them
  * may free the client. So every function here counts as on the stack (coco_client_enter) and looks
@@ -19,12 +16,10 @@
 #include "client_internal.h"
 #include "coco_limits.h"
 #include "status.h"
+#include "wire.h"
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-
-#define PAUSE_MIN_MS 10u
-#define PAUSE_MAX_MS 250u
 
 /* Waits for an event, at most until then_ns, and lets the client work. */
 static void turn(struct coco_client *c, uint64_t then_ns)
@@ -99,68 +94,45 @@ static void answered(struct coco_client *c, const struct coco_reply *reply, void
     }
 }
 
-struct question {
-    enum {
-        ASK_CERTS,
-        ASK_QUOTE,
-        ASK_PING
-    } what;
-    uint64_t npages;
-    const uint8_t *tdreport;
-    uint32_t quote_max;
-};
-
 /* Has at least a millisecond for it, also where the deadline has passed in a pause. */
-static int ask_once(struct coco_client *c, const struct question *q, uint64_t until_ns,
-                    struct waiter *w)
+static int ask_once(struct coco_client *c, const struct coco_client_request *question,
+                    uint64_t until_ns, struct waiter *w)
 {
     int ms = coco_client_ms_until(coco_client_now(c), until_ns);
-    uint32_t timeout_ms = ms > 0 ? (uint32_t)ms : 1;
-    int r;
 
     w->done = false;
-    switch (q->what) {
-    case ASK_CERTS:
-        r = coco_client_certs_get(c, q->npages, 0, timeout_ms, answered, w, NULL);
-        break;
-    case ASK_QUOTE:
-        r = coco_client_quote_get(c, q->tdreport, q->quote_max, timeout_ms, answered, w, NULL);
-        break;
-    default:
-        r = coco_client_ping(c, timeout_ms, answered, w, NULL);
-        break;
-    }
-    if (r < 0)
-        return r;
+    int r = coco_client_start(c, *question, ms > 0 ? (uint32_t)ms : 1, NULL);
     /* The request's own deadline ends the loop. */
-    while (!w->done)
+    while (r == 0 && !w->done)
         turn(c, UINT64_MAX);
-    return 0;
+    return r;
 }
 
 /* Leaves the answer in *w. 0; -EDEADLK: within a callback; else its status, which is an errno of
  * Linux's. */
-static int ask(struct coco_client *c, const struct question *q, uint32_t timeout_ms,
+static int ask(struct coco_client *c, struct coco_client_request question, uint32_t timeout_ms,
                struct waiter *w)
 {
     const uint64_t until_ns = coco_client_now(c) + timeout_ms * COCO_NS_PER_MS;
-    uint32_t pause_ms = PAUSE_MIN_MS;
+    const bool certs = question.type == COCO_CERTS_GET;
+    uint32_t pause_ms = COCO_PAUSE_MIN_MS;
 
     if (c->depth > 0)
         return -EDEADLK;
+    question.cb = answered;
+    question.userdata = w;
     coco_client_enter(c);
     for (;;) {
         const uint32_t servings = c->servings;
-        int r = ask_once(c, q, until_ns, w);
+        int r = ask_once(c, &question, until_ns, w);
         if (r == -ENOTCONN)
-            w->status = q->what == ASK_CERTS ? COCO_EAGAIN : COCO_ENODEV;
+            w->status = certs ? COCO_EAGAIN : COCO_ENODEV;
         else if (r < 0)
             w->status = COCO_EAGAIN; /* no slot, no memory */
         if (w->status != COCO_EAGAIN || c->freed || c->state == CONN_DEAD)
             break;
-        /* A drain waits for leases, so nobody waits for its end while he holds one: PROTOCOL.md
-         * "The VMM over the RPC". */
-        if (q->what == ASK_CERTS && c->n_leases > 0)
+        /* A drain waits for this lease: PROTOCOL.md "The VMM over the RPC". */
+        if (certs && c->n_leases > 0)
             break;
         uint64_t resume_ns = coco_client_now(c) + pause_ms * COCO_NS_PER_MS;
         if (resume_ns >= until_ns)
@@ -170,7 +142,7 @@ static int ask(struct coco_client *c, const struct question *q, uint32_t timeout
             w->status = COCO_ECANCELED;
             break;
         }
-        pause_ms = pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;
+        pause_ms = coco_next_pause(pause_ms);
     }
     coco_client_leave(c);
     return -(int)(coco_status_known(w->status) ? w->status : (uint32_t)COCO_EIO);
@@ -179,7 +151,7 @@ static int ask(struct coco_client *c, const struct question *q, uint32_t timeout
 int coco_certs_get(struct coco_client *client, uint64_t npages, void *buf, size_t cap,
                    uint32_t timeout_ms, struct coco_certs_result *ret_result)
 {
-    const struct question question = {.what = ASK_CERTS, .npages = npages};
+    const struct coco_client_request question = {.type = COCO_CERTS_GET, .npages = npages};
     uint64_t need =
         npages < COCO_SNP_TABLE_MAX / COCO_PAGE_SIZE ? npages * COCO_PAGE_SIZE : COCO_SNP_TABLE_MAX;
     /* A guest that offered no page is written nothing: PROTOCOL.md "CERTS_GET". */
@@ -187,7 +159,7 @@ int coco_certs_get(struct coco_client *client, uint64_t npages, void *buf, size_
 
     if (timeout_ms == 0 || cap < need || (need > 0 && !buf) || !ret_result)
         return -EINVAL;
-    if (ask(client, &question, timeout_ms, &waiter) == -EDEADLK)
+    if (ask(client, question, timeout_ms, &waiter) == -EDEADLK)
         return -EDEADLK;
     *ret_result = (struct coco_certs_result){.status = waiter.status,
                                              .npages = waiter.npages,
@@ -199,8 +171,8 @@ int coco_certs_get(struct coco_client *client, uint64_t npages, void *buf, size_
 int coco_quote_get(struct coco_client *client, const uint8_t *tdreport, void *buf, size_t cap,
                    uint32_t timeout_ms, size_t *ret_size)
 {
-    const struct question question = {
-        .what = ASK_QUOTE,
+    const struct coco_client_request question = {
+        .type = COCO_QUOTE_GET,
         .tdreport = tdreport,
         .quote_max = cap < COCO_API_QUOTE_MAX ? (uint32_t)cap : COCO_API_QUOTE_MAX,
     };
@@ -208,7 +180,7 @@ int coco_quote_get(struct coco_client *client, const uint8_t *tdreport, void *bu
 
     if (timeout_ms == 0 || !tdreport || !buf || cap == 0 || !ret_size)
         return -EINVAL;
-    int r = ask(client, &question, timeout_ms, &waiter);
+    int r = ask(client, question, timeout_ms, &waiter);
     if (r == 0)
         *ret_size = waiter.size;
     return r;
@@ -216,8 +188,8 @@ int coco_quote_get(struct coco_client *client, const uint8_t *tdreport, void *bu
 
 int coco_ping(struct coco_client *client, uint32_t timeout_ms)
 {
-    const struct question question = {.what = ASK_PING};
+    const struct coco_client_request question = {.type = COCO_PING};
     struct waiter waiter = {0};
 
-    return timeout_ms == 0 ? -EINVAL : ask(client, &question, timeout_ms, &waiter);
+    return timeout_ms == 0 ? -EINVAL : ask(client, question, timeout_ms, &waiter);
 }

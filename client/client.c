@@ -2,18 +2,16 @@
 /*
  * A client's requests and timers: coco/client.h. The connection is conn.c's.
  *
- * `requests` holds what was accepted and has not ended, in no order. A request leaves it in one
- * function, end_request(), which takes it out before the callback runs: so each callback runs
- * exactly once, and may start, cancel and free as it likes.
- *
  * What always holds:
+ * - A request leaves `requests` only in end_request(), which takes it out before the callback runs.
+ *   So each callback runs exactly once, and may start, cancel and free as it likes.
  * - Outside coco_client_process, _cancel, _free and the blocking functions no callback runs.
- * - Ids only rise, over all connections, and unsent requests are encoded in the order of their ids:
- *   that is what the session wants, and it makes each id unique.
- * - A request's own deadline ends it, whatever the server and the connection do. Of a request that
- *   ended so, or was cancelled, the reply may still come; nobody has its id, and it is dropped.
- * - `depth` counts the library's calls that are on the stack. coco_client_free within a callback
- *   only marks the client: the outermost call destroys it.
+ * - Ids only rise, over all connections, and unsent requests are encoded in the order of their ids,
+ *   as the session demands.
+ * - A request's own deadline ends it, whatever the server and the connection do. The reply may
+ *   still come to one that ended so, or was cancelled; nobody has its id, and it is dropped.
+ * - `depth` counts the library's calls on the stack. coco_client_free within a callback only marks
+ *   the client: the outermost call destroys it.
  */
 #include "client_internal.h"
 #include "coco_limits.h"
@@ -55,6 +53,11 @@ int coco_client_ms_until(uint64_t now_ns, uint64_t then_ns)
     return ms < INT32_MAX ? (int)ms : INT32_MAX;
 }
 
+uint32_t coco_next_pause(uint32_t pause_ms)
+{
+    return pause_ms * 2 < COCO_PAUSE_MAX_MS ? pause_ms * 2 : COCO_PAUSE_MAX_MS;
+}
+
 static int set_address(struct coco_client *c, const char *path)
 {
     size_t n = strnlen(path, sizeof(c->address.sun_path));
@@ -75,8 +78,8 @@ static int make_session(struct coco_client *c, const struct coco_client_options 
         .vm_name = options->vm_name,
         .software = options->software,
         .features = options->features,
-        /* The server's limit is one thing, how many requests a client keeps another: one that was
-         * given up still counts for the server until its reply has come. */
+        /* Not options->in_flight_max: a request that was given up counts for the server until its
+         * reply has come. */
         .in_flight_max = COCO_IN_FLIGHT_MAX,
         .alloc = c->memory.alloc,
         .free = c->memory.free,
@@ -153,7 +156,7 @@ void coco_client_free(struct coco_client *client)
         return;
     client->freed = true;
     coco_client_enter(client);
-    coco_client_end_all(client, COCO_ECANCELED, COCO_ECANCELED);
+    coco_client_end(client, UINT64_MAX, COCO_ECANCELED, COCO_ECANCELED);
     coco_client_leave(client);
 }
 
@@ -167,7 +170,6 @@ static struct coco_client_request *find_request(struct coco_client *c, uint64_t 
     return NULL;
 }
 
-/* The only way out for a request. */
 static void end_request(struct coco_client *c, struct coco_client_request *request,
                         const struct coco_reply *reply)
 {
@@ -177,7 +179,7 @@ static void end_request(struct coco_client *c, struct coco_client_request *reque
     if (!ended.sent)
         c->n_unsent--;
     if (ended.tdreport)
-        c->memory.free(ended.tdreport);
+        c->memory.free((void *)(uintptr_t)ended.tdreport); /* the copy of coco_client_start() */
     coco_client_enter(c);
     ended.cb(c, reply, ended.userdata);
     coco_client_leave(c);
@@ -201,11 +203,12 @@ void coco_client_answer(struct coco_client *c, const struct coco_reply *reply)
         end_request(c, request, reply);
 }
 
-/* Ends what has an id up to this and a deadline up to that. Callbacks may start requests, which are
- * not meant, and end others. */
-static void end_those(struct coco_client *c, uint64_t last_id, uint64_t last_ns,
-                      uint32_t certs_status, uint32_t other_status)
+void coco_client_end(struct coco_client *c, uint64_t last_ns, uint32_t certs_status,
+                     uint32_t other_status)
 {
+    const uint64_t last_id = c->last_id;
+
+    /* Callbacks may start requests, which are not meant, and end others. */
     for (uint32_t i = 0; i < c->n_requests;) {
         struct coco_client_request *request = &c->requests[i];
 
@@ -216,18 +219,6 @@ static void end_those(struct coco_client *c, uint64_t last_id, uint64_t last_ns,
         end_locally(c, request, request->type == COCO_CERTS_GET ? certs_status : other_status);
         i = 0;
     }
-}
-
-void coco_client_end_all(struct coco_client *c, uint32_t certs_status, uint32_t other_status)
-{
-    end_those(c, c->last_id, UINT64_MAX, certs_status, other_status);
-}
-
-/* For certificates EAGAIN: what it becomes for the guest, BUSY, is bounded by the busy budget, and
- * no answer in time says nothing about certificates. */
-static void expire(struct coco_client *c)
-{
-    end_those(c, c->last_id, coco_client_now(c), COCO_EAGAIN, COCO_ETIMEDOUT);
 }
 
 int coco_client_cancel(struct coco_client *client, uint64_t id)
@@ -277,8 +268,8 @@ void coco_client_push(struct coco_client *c, uint64_t now_ns)
     }
 }
 
-static int start_request(struct coco_client *c, struct coco_client_request request,
-                         uint32_t timeout_ms, uint64_t *ret_id)
+int coco_client_start(struct coco_client *c, struct coco_client_request request,
+                      uint32_t timeout_ms, uint64_t *ret_id)
 {
     if (!request.cb || timeout_ms == 0)
         return -EINVAL;
@@ -311,7 +302,7 @@ int coco_client_certs_get(struct coco_client *client, uint64_t npages, uint64_t 
     const struct coco_client_request request = {
         .type = COCO_CERTS_GET, .npages = npages, .gpa = gpa, .cb = cb, .userdata = userdata};
 
-    return start_request(client, request, timeout_ms, ret_id);
+    return coco_client_start(client, request, timeout_ms, ret_id);
 }
 
 int coco_client_quote_get(struct coco_client *client, const uint8_t *tdreport, uint32_t quote_max,
@@ -319,14 +310,13 @@ int coco_client_quote_get(struct coco_client *client, const uint8_t *tdreport, u
 {
     if (!tdreport || quote_max == 0 || quote_max > COCO_QUOTE_MAX)
         return -EINVAL;
-    const struct coco_client_request request = {
-        .type = COCO_QUOTE_GET,
-        .tdreport = (uint8_t *)(uintptr_t)tdreport, /* only read, until start_request copies it */
-        .quote_max = quote_max,
-        .cb = cb,
-        .userdata = userdata};
+    const struct coco_client_request request = {.type = COCO_QUOTE_GET,
+                                                .tdreport = tdreport,
+                                                .quote_max = quote_max,
+                                                .cb = cb,
+                                                .userdata = userdata};
 
-    return start_request(client, request, timeout_ms, ret_id);
+    return coco_client_start(client, request, timeout_ms, ret_id);
 }
 
 int coco_client_ping(struct coco_client *client, uint32_t timeout_ms, coco_reply_cb *cb,
@@ -334,7 +324,7 @@ int coco_client_ping(struct coco_client *client, uint32_t timeout_ms, coco_reply
 {
     const struct coco_client_request request = {.type = COCO_PING, .cb = cb, .userdata = userdata};
 
-    return start_request(client, request, timeout_ms, ret_id);
+    return coco_client_start(client, request, timeout_ms, ret_id);
 }
 
 int coco_client_guest_event(struct coco_client *client, uint32_t kind, const uint64_t *data,
@@ -364,10 +354,12 @@ int coco_client_timeout_ms(const struct coco_client *client)
 void coco_client_step(struct coco_client *c, short revents)
 {
     coco_conn_step(c, revents);
+    /* Certificates in EAGAIN: what it becomes for the guest, BUSY, is bounded by the busy budget,
+     * and no answer in time says nothing about certificates. */
     if (!c->freed)
-        expire(c);
+        coco_client_end(c, coco_client_now(c), COCO_EAGAIN, COCO_ETIMEDOUT);
     if (!c->freed && c->state == CONN_DEAD)
-        coco_client_end_all(c, COCO_EAGAIN, COCO_ENODEV);
+        coco_client_end(c, UINT64_MAX, COCO_EAGAIN, COCO_ENODEV);
 }
 
 int coco_client_process(struct coco_client *client, short revents)

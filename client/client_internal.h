@@ -11,8 +11,13 @@
 #include <stdbool.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #define COCO_NS_PER_MS 1000000ull
+
+/* Pauses after EAGAIN: the first, and what they double to. */
+#define COCO_PAUSE_MIN_MS 10u
+#define COCO_PAUSE_MAX_MS 250u
 
 enum coco_conn_state {
     CONN_IDLE,       /* no socket; the next attempt is due at connect_at_ns */
@@ -26,7 +31,7 @@ struct coco_client_request {
     uint64_t deadline_ns;
     uint64_t npages; /* CERTS_GET */
     uint64_t gpa;
-    uint8_t *tdreport; /* QUOTE_GET: a copy, for sending again */
+    const uint8_t *tdreport; /* QUOTE_GET: a copy, for sending again */
     uint32_t quote_max;
     uint16_t type;
     bool sent;      /* on the connection that stands */
@@ -46,7 +51,6 @@ struct coco_lease_file {
 
 struct coco_lease {
     uint32_t vcpu_index;
-    uint64_t at; /* the byte's offset */
     struct coco_lease_file *file;
 };
 
@@ -95,22 +99,33 @@ struct coco_client {
     uint32_t n_leases, leases_max;
 };
 
+/* Closes what is open. */
+static inline void coco_close(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
 /* client.c */
-/* Nanoseconds of a clock of the kernel's; and the default of options.clock_ns. */
 uint64_t coco_kernel_ns(clockid_t clock);
-uint64_t coco_monotonic_ns(void *userdata);
+uint64_t coco_monotonic_ns(void *userdata); /* the default of options.clock_ns */
 uint64_t coco_client_now(const struct coco_client *c);
 /* Milliseconds from now to then, rounded up, at most INT32_MAX. */
 int coco_client_ms_until(uint64_t now_ns, uint64_t then_ns);
-/* Around everything that may run a callback: the client lives until the outermost pair is closed.
- */
+uint32_t coco_next_pause(uint32_t pause_ms);
+/* Around everything that may run a callback: the outermost pair keeps the client alive. */
 void coco_client_enter(struct coco_client *c);
 void coco_client_leave(struct coco_client *c);
 /* coco_client_process, for callers that have entered. */
 void coco_client_step(struct coco_client *c, short revents);
 void coco_client_answer(struct coco_client *c, const struct coco_reply *reply);
-/* Ends everything that is outstanding now. */
-void coco_client_end_all(struct coco_client *c, uint32_t certs_status, uint32_t other_status);
+/* Ends what is outstanding now and has a deadline up to last_ns. */
+void coco_client_end(struct coco_client *c, uint64_t last_ns, uint32_t certs_status,
+                     uint32_t other_status);
+/* Takes a request: its type, what belongs to that, and its callback. As coco_client_ping(). */
+int coco_client_start(struct coco_client *c, struct coco_client_request request,
+                      uint32_t timeout_ms, uint64_t *ret_id);
 /* Encodes requests that were not sent yet, the oldest first, as far as the session takes them. */
 void coco_client_push(struct coco_client *c, uint64_t now_ns);
 

@@ -38,18 +38,11 @@ int coco_vcpu_coco_finish(struct coco_vcpu *vcpu, struct coco_coco_exit *exit)
 
     if (act < 0)
         return act;
-    switch (snp.ret) {
-    case COCO_KVM_SNP_RET_OK:
-        exit->ret = 0;
-        break;
-    case COCO_KVM_SNP_RET_ENOSPC:
+    if (snp.ret == COCO_KVM_SNP_RET_ENOSPC)
         exit->npages = (uint32_t)snp.npages;
-        exit->ret = ERR_INVALID_LEN;
-        break;
-    default:
-        exit->ret = ERR_GENERIC;
-        break;
-    }
+    exit->ret = snp.ret == COCO_KVM_SNP_RET_OK       ? 0
+                : snp.ret == COCO_KVM_SNP_RET_ENOSPC ? ERR_INVALID_LEN
+                                                     : ERR_GENERIC;
     return act;
 }
 

@@ -57,9 +57,7 @@ static void plan_connect(struct coco_client *c)
 
 static void close_socket(struct coco_client *c)
 {
-    if (c->fd >= 0)
-        (void)close(c->fd);
-    c->fd = -1;
+    coco_close(&c->fd);
     c->ready = c->out_failed = c->refused = false;
 }
 
@@ -89,9 +87,7 @@ static void violation(struct coco_client *c)
 void coco_conn_done(struct coco_client *c)
 {
     close_socket(c);
-    if (c->given_fd >= 0)
-        (void)close(c->given_fd);
-    c->given_fd = -1;
+    coco_close(&c->given_fd);
     c->state = CONN_DEAD;
 }
 
@@ -220,8 +216,7 @@ static int collect_fd(struct msghdr *msg)
     }
     if (!several)
         return fd;
-    if (fd >= 0)
-        (void)close(fd);
+    coco_close(&fd);
     return -EBADMSG;
 }
 
@@ -283,7 +278,7 @@ static void hello_refused(struct coco_client *c, uint32_t status)
     break_off(c, -coco_status_to_errno(status));
     c->refused = for_good;
     if (for_good)
-        coco_client_end_all(c, status, status);
+        coco_client_end(c, UINT64_MAX, status, status);
 }
 
 static void handle(struct coco_client *c, const struct coco_session_event *event)
@@ -336,14 +331,12 @@ static void read_socket(struct coco_client *c)
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
         if (n <= 0) {
-            if (fd >= 0)
-                (void)close(fd);
+            coco_close(&fd);
             break_off(c, n < 0 ? -errno : -ECONNRESET);
             return;
         }
         if (fd < -1 || coco_session_received(c->session, (size_t)n, fd) < 0) {
-            if (fd >= 0)
-                (void)close(fd);
+            coco_close(&fd);
             violation(c);
             return;
         }

@@ -43,54 +43,36 @@ static void give(struct kvm_run *run, const void *from, size_t size)
     memcpy((uint8_t *)run + COCO_KVM_RUN_OFF_EXIT, from, size);
 }
 
-static int handle_tdx(struct coco_vcpu *vcpu, struct kvm_run *run)
-{
-    struct coco_tdx_exit exit;
-
-    take(run, &exit, sizeof(exit));
-    int act = coco_vcpu_tdx(vcpu, &exit);
-    if (act == COCO_ACT_RUN)
-        give(run, &exit, sizeof(exit));
-    return act;
-}
-
-static int handle_hypercall(struct coco_vcpu *vcpu, struct kvm_run *run)
-{
-    struct coco_hypercall_exit exit;
-
-    take(run, &exit, sizeof(exit));
-    int act = coco_vcpu_hypercall(vcpu, &exit);
-    if (act == COCO_ACT_RUN)
-        give(run, &exit, sizeof(exit));
-    return act;
-}
-
-static int handle_event(struct coco_vcpu *vcpu, const struct kvm_run *run)
-{
-    struct coco_event_exit exit;
-
-    take(run, &exit, sizeof(exit));
-    return coco_vcpu_event(vcpu, &exit);
-}
-
 int coco_vmm_start_exit(struct coco_vmm *vmm, struct coco_vcpu *vcpu, struct kvm_run *run)
 {
-    struct coco_snp_exit snp;
+    union {
+        struct coco_snp_exit snp;
+        struct coco_tdx_exit tdx;
+        struct coco_hypercall_exit hypercall;
+        struct coco_event_exit event;
+    } exit;
+    int act;
 
     if (!run || !vcpu || vcpu->vmm != vmm)
         return -EINVAL;
     coco_vcpu_ran(vcpu);
+    take(run, &exit, sizeof(exit));
     switch (exit_reason(run)) {
     case COCO_KVM_EXIT_SNP_REQ_CERTS:
-        take(run, &snp, sizeof(snp));
-        int act = coco_vcpu_snp_start(vcpu, &snp);
+        act = coco_vcpu_snp_start(vcpu, &exit.snp);
         return act < 0 || act == COCO_ACT_WAIT ? act : coco_vmm_finish_exit(vmm, vcpu, run);
     case COCO_KVM_EXIT_TDX:
-        return handle_tdx(vcpu, run);
+        act = coco_vcpu_tdx(vcpu, &exit.tdx);
+        if (act == COCO_ACT_RUN)
+            give(run, &exit.tdx, sizeof(exit.tdx));
+        return act;
     case COCO_KVM_EXIT_HYPERCALL:
-        return handle_hypercall(vcpu, run);
+        act = coco_vcpu_hypercall(vcpu, &exit.hypercall);
+        if (act == COCO_ACT_RUN)
+            give(run, &exit.hypercall, sizeof(exit.hypercall));
+        return act;
     case COCO_KVM_EXIT_SYSTEM_EVENT:
-        return handle_event(vcpu, run);
+        return coco_vcpu_event(vcpu, &exit.event);
     default:
         return COCO_ACT_UNHANDLED;
     }

@@ -4,11 +4,11 @@
  *
  * SEV_TERM carries the GHCB MSR of the guest's termination request: the low 12 bits are 0x100, then
  * four bits of reason set and eight of reason. TDX_FATAL carries the registers of the guest's
- * ReportFatalError in KVM's order; up to 64 bytes of text are spread over eight of them.
+ * ReportFatalError in KVM's order; up to 64 bytes of text are spread over eight of them. The text
+ * may end in a terminal or a log: what is not printable ASCII becomes '?'.
  *
- * The text is the guest's, and may end in a terminal or a log: what is not printable ASCII becomes
- * '?'. cocod is told over the vCPU's own connection, which no other thread uses, and without
- * waiting: the VMM may exit next.
+ * cocod is told over the vCPU's own connection, which no other thread uses, and without waiting:
+ * the VMM may exit next.
  */
 #include "client_internal.h"
 #include "kvm_abi.h"
@@ -24,10 +24,6 @@
 #define BYTES_IN_REGISTER 8u
 #define TDX_DATA_R12      12u
 #define TDX_DATA_R13      13u
-#define REASON_SET_SHIFT  12
-#define REASON_SET_MASK   0xfu
-#define REASON_CODE_SHIFT 16
-#define REASON_CODE_MASK  0xffu
 
 static void decode_text(const uint64_t *data, char text[65])
 {
@@ -53,8 +49,8 @@ int coco_event_decode(const struct coco_event_exit *exit, struct coco_fatal_even
     if (exit->type == COCO_KVM_SYSTEM_EVENT_SEV_TERM) {
         if (exit->ndata > 0 && (data[0] & GHCB_INFO_MASK) == GHCB_TERM_REQ) {
             event.has_reason = 1;
-            event.reason_set = (uint32_t)(data[0] >> REASON_SET_SHIFT) & REASON_SET_MASK;
-            event.reason_code = (uint32_t)(data[0] >> REASON_CODE_SHIFT) & REASON_CODE_MASK;
+            event.reason_set = (uint32_t)(data[0] >> 12) & 0xf;
+            event.reason_code = (uint32_t)(data[0] >> 16) & 0xff;
         }
     } else if (exit->type == COCO_KVM_SYSTEM_EVENT_TDX_FATAL) {
         if (exit->ndata >= TDX_REGISTERS) {
@@ -85,8 +81,7 @@ int coco_vcpu_event(struct coco_vcpu *vcpu, const struct coco_event_exit *exit)
     (void)coco_client_guest_event(vcpu->client, exit->type, exit->data,
                                   exit->ndata <= COCO_API_EVENT_DATA ? exit->ndata
                                                                      : COCO_API_EVENT_DATA);
-    coco_vmm_repoll(vcpu->epoll_fd, vcpu->client, &vcpu->polled_fd, &vcpu->polled_events,
-                    &vcpu->polled_count);
+    coco_vmm_repoll(&vcpu->polled, vcpu->client);
     if (vmm->ops.fatal)
         vmm->ops.fatal(vmm->userdata, &event);
     return COCO_ACT_FATAL;

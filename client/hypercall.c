@@ -3,29 +3,26 @@
  * KVM_EXIT_HYPERCALL, KVM_HC_MAP_GPA_RANGE: a guest makes pages shared or private.
  *
  * KVM takes 0, EINVAL and, from Linux 7.2 on, EAGAIN for `ret`; before 7.2 any number but 0 is a
- * failure. So 0 and EINVAL are right with every kernel, and EAGAIN is said only where the VMM knows
- * better (COCO_VMM_MAP_GPA_EAGAIN): it becomes a TD's RETRY. SNP has no such code, and its guests
- * end themselves at a failure. Therefore a change that cannot be made right now is tried again in
- * here first.
+ * failure. EAGAIN becomes a TD's RETRY, and is said only where the VMM allows it
+ * (COCO_VMM_MAP_GPA_EAGAIN). SNP has no such code, and its guests end themselves at a failure. So a
+ * change that cannot be made right now is tried again in here first.
  *
- * A kick ends that too, but must not become a failure that kills the guest. Where the guest can be
- * told to come again, it is; otherwise the exit stays unanswered, and the VMM hands it in again
- * when it has seen to the kick: the change is idempotent.
+ * A kick ends the tries, but must not become a failure that kills the guest. Without EAGAIN the
+ * exit stays unanswered, and the VMM hands it in again after the kick: the change is idempotent.
  *
- * While the VM is quiesced, a guest that can be told to come again is told so at once: EAGAIN came
- * into KVM so that conversions can be put off while a VM migrates. For any other guest the change
- * is made: the exit is to be completed then, and the tries end by themselves within 100 ms.
+ * While the VM is quiesced, a guest that can be told EAGAIN is told so at once. For any other guest
+ * the change is made, since the exit must be completed; the tries end within 100 ms.
  */
 #include "kvm_abi.h"
 #include "vmm_internal.h"
 #include <errno.h>
 #include <poll.h>
 
-/* EAGAIN is given 100 ms; EINTR so many times, which is a VMM that never lets it through. */
+/* EAGAIN is given 100 ms; this many EINTRs are a VMM that never lets the change through. */
 #define AGAIN_TRIES 100u
 #define INTR_TRIES  1000u
 
-/* Is a change put off, since the guest can be told so? */
+/* Is the guest told EAGAIN without a try? */
 static bool put_off(const struct coco_vmm *vmm)
 {
     return (vmm->flags & COCO_VMM_MAP_GPA_EAGAIN) &&

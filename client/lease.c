@@ -3,11 +3,10 @@
  * Leases: PROTOCOL.md "The lease". One byte of the table file per vCPU, read-locked for the time
  * between CERTS_GET and the end of the KVM_RUN that uses its answer.
  *
- * The locks are OFD locks: they belong to the descriptor's open file description. So the descriptor
- * through which a lease was taken stays open until that lease is given up, also where a newer
- * session brought another one; closing it early would give the lease up in silence, between the
- * certificates and the report. What is locked, where and through which descriptor is in `leases`,
- * which grows when more are held at once than before and keeps its size.
+ * OFD locks belong to the descriptor's open file description. So the descriptor through which a
+ * lease was taken stays open until that lease is given up, even where a newer session brought
+ * another one. Closed early, it would give the lease up in silence, between the certificates and
+ * the report. `leases` grows when more are held at once than before, and keeps its size.
  */
 #include "client_internal.h"
 #include <errno.h>
@@ -65,12 +64,9 @@ static int reserve_lease(struct coco_client *c)
 {
     if (c->n_leases < c->leases_max)
         return 0;
-    /* There are at most as many as the server has bytes, a 32-bit number, so twice as many do not
-     * overflow a 64-bit size. */
-    uint32_t max = c->leases_max ? c->leases_max : LEASES_MIN / 2;
-    if (max > UINT32_MAX / 2)
+    if (c->leases_max > UINT32_MAX / 2)
         return -ENOMEM;
-    max *= 2;
+    uint32_t max = c->leases_max ? c->leases_max * 2 : LEASES_MIN;
     struct coco_lease *leases = c->memory.alloc(max * sizeof(*leases));
     if (!leases)
         return -ENOMEM;
@@ -83,13 +79,17 @@ static int reserve_lease(struct coco_client *c)
     return 0;
 }
 
-static int set_lock(int fd, short type, uint64_t at)
+/* Base and length were checked to lie within off_t when HELLO's reply was decoded. */
+static int set_lock(const struct coco_lease_file *file, short type, uint32_t vcpu_index)
 {
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)at, .l_len = 1};
+    struct flock lock = {.l_type = type,
+                         .l_whence = SEEK_SET,
+                         .l_start = (off_t)(file->base + vcpu_index),
+                         .l_len = 1};
     int r;
 
     do {
-        r = fcntl(fd, F_OFD_SETLK, &lock);
+        r = fcntl(file->fd, F_OFD_SETLK, &lock);
     } while (r < 0 && errno == EINTR);
     if (r == 0)
         return 0;
@@ -109,14 +109,12 @@ int coco_lease_lock(struct coco_client *client, uint32_t vcpu_index)
     int r = reserve_lease(client);
     if (r < 0)
         return r;
-    /* Base and length were checked to lie within off_t when HELLO's reply was decoded. */
-    uint64_t at = file->base + vcpu_index;
-    r = set_lock(file->fd, F_RDLCK, at);
+    r = set_lock(file, F_RDLCK, vcpu_index);
     if (r < 0)
         return r;
     file->users++;
     client->leases[client->n_leases++] =
-        (struct coco_lease){.vcpu_index = vcpu_index, .at = at, .file = file};
+        (struct coco_lease){.vcpu_index = vcpu_index, .file = file};
     return 0;
 }
 
@@ -127,7 +125,7 @@ int coco_lease_unlock(struct coco_client *client, uint32_t vcpu_index)
     if (!lease)
         return -ENOENT;
     struct coco_lease_file *file = lease->file;
-    int r = set_lock(file->fd, F_UNLCK, lease->at);
+    int r = set_lock(file, F_UNLCK, vcpu_index);
     *lease = client->leases[--client->n_leases];
     unref_file(client, file);
     return r;

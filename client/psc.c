@@ -8,10 +8,10 @@
  * GHCB's shared buffer, of which cur_entry to end_entry are to be done; an entry is a 4 KiB page or
  * a 2 MiB range, done from its cur_page on.
  *
- * What always holds: the buffer is read once, and everything that was read is bounded before it is
- * used; only cur_entry and the cur_page of entries that are done are written back, in that order of
- * need: entries first. So whatever happens on the way, an entry counts as done only if it was, and
- * a guest that asks again finds where to go on. Doing an entry twice changes nothing.
+ * What always holds: the buffer is read once, and all that was read is bounded before it is used.
+ * The cur_page of entries that are done is written back, and then cur_entry. So an entry counts as
+ * done only if it was, and a guest that asks again finds where to go on. Doing an entry twice
+ * changes nothing.
  */
 #include "bytes.h"
 #include "coco/unmerged.h"
@@ -152,7 +152,7 @@ static uint64_t do_page_form(struct coco_vcpu *vcpu, uint64_t gpa)
                     : coco_vcpu_set_attributes(vcpu, (first.gfn + first.cur_page) * COCO_PAGE_SIZE,
                                                pages * COCO_PAGE_SIZE, first.op == OP_PRIVATE);
         if (r == -EAGAIN || r == -EINTR)
-            return 0; /* entries are left: the guest comes again */
+            return 0; /* entries are left: the guest asks again */
         if (r < 0 || write_back(vmm, &psc, psc.cur_entry, last) < 0)
             return PSC_ERROR_GENERIC;
     }
@@ -168,7 +168,7 @@ static int do_msr_form(struct coco_vcpu *vcpu, struct coco_vmgexit_exit *exit)
     if (op == OP_PRIVATE || op == OP_SHARED)
         r = coco_vcpu_set_attributes(vcpu, gfn * COCO_PAGE_SIZE, COCO_PAGE_SIZE, op == OP_PRIVATE);
     if (r == -EINTR)
-        return -EINTR; /* the MSR protocol has no "come again" */
+        return -EINTR; /* the MSR protocol has no "try again" */
     /* KVM of that series copies this field back to the guest, and does not look at `ret`. */
     exit->ghcb_msr = GHCB_PSC_RESP | (r == 0 ? 0 : MSR_ERROR_GENERIC);
     return COCO_ACT_RUN;

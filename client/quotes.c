@@ -7,16 +7,15 @@
  *                                        ▲                │
  *                                        └──── EAGAIN ────┘  after a pause, while there is time
  *
- * All quotes of a VM share one client, which has no lock: at any time one thread owns it
- * (coco_vmm.owned, .owner), works without holding the mutex, and makes the callbacks. Whoever comes
- * meanwhile leaves word (.again) and goes on; the owner then makes another round. So no thread
- * waits for another's I/O or callback, and any thread reads any quote's reply. Only reset and
- * quiesce wait to become the owner, since what they promise is that no other is writing.
+ * All quotes of a VM share one client, which has no lock. At any time one thread owns it
+ * (coco_vmm.owned, .owner), works without holding the mutex, and makes the callbacks. A thread that
+ * comes meanwhile sets .again and goes on; the owner then makes another round. So no thread waits
+ * for another's I/O or callback, and any thread reads any quote's reply. Only reset and quiesce
+ * wait to become the owner: they promise that no other thread is writing.
  *
  * What always holds: a quote that was accepted becomes FREE in coco_quote_finish() alone, which
- * wrote a final status, or found that the buffer is no longer in flight (the guest took it away),
- * or was told to forget it (reset). The client gives each request an end by its own deadline, so
- * there is always one.
+ * wrote a final status, or found that the guest took its buffer away, or was told to forget it
+ * (reset). The client ends each request by its deadline, so there is always an end.
  */
 #include "bytes.h"
 #include "client_internal.h"
@@ -29,27 +28,19 @@
 #include <poll.h>
 #include <string.h>
 
-/* A framed answer: the prefix, and the reply's fixed part. */
-#define FRAME_SIZE (COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_RESP_FIXED)
-
 /* --- the end of a quote ---------------------------------------------------------------------- */
 
 static int write_payload(const struct coco_quote *q, const uint8_t *data, size_t size)
 {
     struct coco_vmm *vmm = q->vmm;
     uint64_t at = q->gpa + COCO_GETQUOTE_HEADER_SIZE;
-    uint8_t frame[FRAME_SIZE];
+    uint8_t frame[COCO_QUOTE_FRAME_SIZE];
 
     if (q->framed) {
-        struct coco_writer w = coco_writer_of(frame, sizeof(frame));
-        coco_write_u32be(&w, (uint32_t)(COCO_QGS_QUOTE_RESP_FIXED + size));
-        coco_write_u16(&w, COCO_QGS_MAJOR);
-        coco_write_u16(&w, COCO_QGS_MINOR);
-        coco_write_u32(&w, COCO_QGS_GET_QUOTE_RESP);
-        coco_write_u32(&w, (uint32_t)(COCO_QGS_QUOTE_RESP_FIXED + size));
-        coco_write_u32(&w, COCO_QGS_OK);
-        coco_write_u32(&w, 0);
-        coco_write_u32(&w, (uint32_t)size);
+        const struct coco_qgs_quote_resp resp = {.minor = COCO_QGS_MINOR,
+                                                 .quote_size = (uint32_t)size};
+        coco_qgs_prefix_encode((uint32_t)(COCO_QGS_QUOTE_RESP_FIXED + size), frame);
+        (void)coco_qgs_quote_resp_encode_fixed(&resp, frame + COCO_QGS_PREFIX_SIZE);
         int r = vmm->ops.write(vmm->userdata, at, frame, sizeof(frame));
         if (r < 0)
             return r;
@@ -78,7 +69,7 @@ static uint64_t write_result(const struct coco_quote *q, uint64_t final, const u
             final = COCO_GETQUOTE_ERROR;
         } else {
             struct coco_writer w = coco_writer_of(out_len, sizeof(out_len));
-            coco_write_u32(&w, (uint32_t)(size + (q->framed ? FRAME_SIZE : 0)));
+            coco_write_u32(&w, (uint32_t)(size + (q->framed ? COCO_QUOTE_FRAME_SIZE : 0)));
         }
     }
     /* SUCCESS over a length that could not be written would have the guest read another. */
@@ -202,8 +193,7 @@ static void make_round(struct coco_vmm *vmm)
     /* A VM without quotes makes no connection; one that has one keeps reading it. */
     if (needed || coco_client_fd(vmm->client) >= 0)
         (void)coco_client_process(vmm->client, coco_vmm_revents(vmm->client));
-    coco_vmm_repoll(vmm->epoll_fd, vmm->client, &vmm->polled_fd, &vmm->polled_events,
-                    &vmm->polled_count);
+    coco_vmm_repoll(&vmm->polled, vmm->client);
 }
 
 /* When there is work by time. Called by the owner. */
@@ -237,8 +227,8 @@ static void finish_owning(struct coco_vmm *vmm)
         pthread_mutex_lock(&vmm->lock);
     } while (vmm->again);
     vmm->due_ns = due_ns;
-    vmm->socket_fd = vmm->polled_fd;
-    vmm->socket_events = vmm->polled_events;
+    vmm->socket_fd = vmm->polled.fd;
+    vmm->socket_events = vmm->polled.events;
     vmm->owned = false;
     (void)pthread_cond_broadcast(&vmm->disowned);
 }
@@ -305,7 +295,7 @@ void coco_quotes_end(struct coco_vmm *vmm, bool forget)
 
 int coco_vmm_fd(const struct coco_vmm *vmm)
 {
-    return vmm->epoll_fd;
+    return vmm->polled.epoll_fd;
 }
 
 int coco_vmm_timeout_ms(struct coco_vmm *vmm)
@@ -324,7 +314,7 @@ void coco_vmm_process(struct coco_vmm *vmm)
 
 void coco_vmm_wait(struct coco_vmm *vmm, int timeout_ms)
 {
-    struct pollfd p = {.fd = vmm->epoll_fd, .events = POLLIN};
+    struct pollfd p = {.fd = vmm->polled.epoll_fd, .events = POLLIN};
     int own_ms = coco_vmm_timeout_ms(vmm);
 
     if (timeout_ms < 0 || (own_ms >= 0 && own_ms < timeout_ms))

@@ -2,18 +2,17 @@
 /*
  * The protocol as bytes in and bytes out: coco/session.h, PROTOCOL.md "Frame", "Messages", "Rules".
  *
- * Out: messages are encoded into a buffer of fixed size; a message that does not fit is refused and
- * tried again by the caller once bytes were sent. In: bytes lie in a base buffer that holds any
- * message but a large quote. A quote larger than that is gathered in a buffer of its own (`big`),
- * which grows by doubling as bytes arrive, so a peer that announces much and sends little costs
- * little.
+ * Out: messages are encoded into a buffer of fixed size. One that does not fit is refused, and the
+ * caller tries again once bytes were sent. In: the base buffer holds any message but a large quote,
+ * which is gathered in `big`. That doubles as bytes arrive, so a peer that announces much and sends
+ * little costs little.
  *
  * What always holds:
  * - `flights` has one entry for each request that was encoded and not answered. A reply is accepted
  *   only if its id and type are in it, and its length is checked against what the request allows
  *   before the first payload byte is kept. Ids only rise, so none is used twice.
- * - A table that does not fit the pages that the guest offered never gets out of here: the caller
- *   may copy what it is given.
+ * - A table that does not fit the guest's pages is never handed out: the caller may copy what it is
+ *   given.
  * - After the first violation the session is `broken`: it takes no bytes and gives no events until
  *   it is started again.
  * - While `big` is in use the base buffer is empty, and exactly the message's bytes are asked for.
@@ -365,19 +364,13 @@ static bool reply_fits(const struct coco_session *s, const struct flight *f,
 {
     if (h->type != f->type + 1 || h->length > s->reply_max)
         return false;
-    switch (f->type) {
-    case COCO_CERTS_GET:
-        if (h->status == COCO_OK)
-            return h->length >= COCO_CERTS_REPLY_HEADER + COCO_SNP_EMPTY_TABLE_SIZE &&
-                   h->length <= COCO_CERTS_REPLY_HEADER + COCO_SNP_TABLE_MAX;
-        return h->length == (h->status == COCO_ENOSPC ? COCO_CERTS_REPLY_HEADER : 0);
-    case COCO_QUOTE_GET:
-        if (h->status == COCO_OK)
-            return h->length >= 1 && h->length <= f->room;
-        break;
-    default:
-        break;
-    }
+    if (f->type == COCO_CERTS_GET && h->status == COCO_OK)
+        return h->length >= COCO_CERTS_REPLY_HEADER + COCO_SNP_EMPTY_TABLE_SIZE &&
+               h->length <= COCO_CERTS_REPLY_HEADER + COCO_SNP_TABLE_MAX;
+    if (f->type == COCO_CERTS_GET && h->status == COCO_ENOSPC)
+        return h->length == COCO_CERTS_REPLY_HEADER;
+    if (f->type == COCO_QUOTE_GET && h->status == COCO_OK)
+        return h->length >= 1 && h->length <= f->room;
     return h->length == 0;
 }
 
@@ -449,23 +442,18 @@ static int take_certs(const struct coco_session *s, const struct flight *f, cons
 {
     struct coco_certs_reply c;
 
-    if (s->header.length == 0)
-        return 1;
     if (coco_certs_reply_decode(payload, s->header.length, s->header.status, &c) < 0)
         return -EBADMSG;
-    /* What is larger than the guest's pages must not be handed out as fitting. The empty table may
-     * answer any offer: a guest that offered nothing is written nothing. ENOSPC for what does fit
-     * would make the guest ask the same for ever. PROTOCOL.md "CERTS_GET". */
+    /* The empty table may answer any offer: a guest that offered nothing is written nothing. ENOSPC
+     * for what does fit would make the guest ask the same for ever. PROTOCOL.md "CERTS_GET". */
     bool fits = c.npages <= f->room;
-    if (s->header.status == COCO_OK && !fits && c.table_size != COCO_SNP_EMPTY_TABLE_SIZE)
-        return -EBADMSG;
-    if (s->header.status == COCO_ENOSPC && fits)
+    if (s->header.status == COCO_OK ? !fits && c.table_size != COCO_SNP_EMPTY_TABLE_SIZE : fits)
         return -EBADMSG;
     reply->generation = c.generation;
     reply->npages = c.npages;
     reply->data = c.table;
     reply->size = c.table_size;
-    return 1;
+    return 0;
 }
 
 /* A request's end: its entry goes, its reply is an event. */
@@ -484,11 +472,12 @@ static int take_reply(struct coco_session *s, const uint8_t *payload,
     struct flight *f = find_flight(s, s->header.id);
     struct coco_reply reply = {.id = s->header.id, .status = s->header.status};
 
-    if (f->type != COCO_CERTS_GET && s->header.length > 0) {
+    if (s->header.length > 0 && f->type == COCO_CERTS_GET) {
+        if (take_certs(s, f, payload, &reply) < 0)
+            return -EBADMSG;
+    } else if (s->header.length > 0) {
         reply.data = payload;
         reply.size = s->header.length;
-    } else if (f->type == COCO_CERTS_GET && take_certs(s, f, payload, &reply) < 0) {
-        return -EBADMSG;
     }
     return end_flight(s, f, &reply, ret_event);
 }

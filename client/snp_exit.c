@@ -10,31 +10,27 @@
  *                └─ PAUSE ◀──┘
  *
  * Every end is answer(): by cocod's reply, the end of the time, a kick or quiesce. What the guest
- * is told then depends on more than the status: on its own memory, and on the VM's busy budget.
+ * is told also depends on its own memory, and on the VM's busy budget.
  *
  * What always holds:
  * - `ret` is one of the four values that KVM takes. EIO has two causes, a buffer of the guest's
- * that is not there and cocod's EIO, and neither time nor failure of the VMM or cocod is one of
- * them.
+ *   that is not there and cocod's EIO; never time, nor a failure of the VMM or cocod.
  * - A lease is held only in ASKED and with an answer that needs it. An attempt is short
- * (ATTEMPT_MS), since whoever updates firmware waits for the lease.
- * - A table is handed out only under a lease that was taken on the connection that the table came
- *   over, where cocod gives leases.
+ *   (ATTEMPT_MS), since whoever updates firmware waits for the lease.
+ * - Where cocod gives leases, a table is handed out only under a lease that was taken on the
+ *   connection that the table came over.
  */
 #include "client_internal.h"
 #include "kvm_abi.h"
 #include "status.h"
 #include "vmm_internal.h"
 #include "wire.h"
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 
 /* cocod answers at once, or within 200 ms where it must look at the platform first. */
 #define ATTEMPT_MS 300u
-
-static_assert(sizeof(struct coco_snp_exit) == sizeof(struct coco_kvm_snp_req_certs), "linux/kvm.h");
 
 static const uint8_t empty_table[COCO_SNP_EMPTY_TABLE_SIZE];
 
@@ -53,19 +49,24 @@ static int act_of(const struct coco_vcpu *vcpu)
     return vcpu->leased ? COCO_ACT_RUN_IMMEDIATE : COCO_ACT_RUN;
 }
 
-/* The one end of an exit. */
-static void answer(struct coco_vcpu *vcpu, uint64_t ret, bool keep_lease, uint64_t *count)
+/* The one end of an exit. `full`: the guest has cocod's table, and keeps the lease for it. */
+static void answer(struct coco_vcpu *vcpu, uint64_t ret, bool full)
 {
     struct coco_vmm *vmm = vcpu->vmm;
+    struct coco_vmm_stats *stats = &vmm->stats;
 
-    if (!keep_lease)
+    if (!full)
         unlease(vcpu);
     vcpu->ret = ret;
     vcpu->state = SNP_ANSWERED;
     pthread_mutex_lock(&vmm->lock);
     if (ret == COCO_KVM_SNP_RET_OK || ret == COCO_KVM_SNP_RET_ENOSPC)
         vmm->busy_since_ns = 0;
-    (*count)++;
+    stats->snp_tables += ret == COCO_KVM_SNP_RET_OK && full;
+    stats->snp_empty += ret == COCO_KVM_SNP_RET_OK && !full;
+    stats->snp_enospc += ret == COCO_KVM_SNP_RET_ENOSPC;
+    stats->snp_busy += ret == COCO_KVM_SNP_RET_EAGAIN;
+    stats->snp_eio += ret == COCO_KVM_SNP_RET_EIO;
     pthread_mutex_unlock(&vmm->lock);
     coco_vcpu_set_open(vcpu, vcpu->leased);
 }
@@ -104,35 +105,18 @@ static int write_table(struct coco_vcpu *vcpu, const uint8_t *table, size_t size
 /* `busy`: where the VMM cannot write now, the guest may be told BUSY. */
 static void give_empty(struct coco_vcpu *vcpu, bool busy)
 {
-    struct coco_vmm *vmm = vcpu->vmm;
-
     unlease(vcpu);
     int r = write_table(vcpu, empty_table, sizeof(empty_table));
     if (r == 0)
-        answer(vcpu, COCO_KVM_SNP_RET_OK, false, &vmm->stats.snp_empty);
+        answer(vcpu, COCO_KVM_SNP_RET_OK, false);
     else if (r == -EFAULT)
-        answer(vcpu, COCO_KVM_SNP_RET_EIO, false, &vmm->stats.snp_eio);
+        answer(vcpu, COCO_KVM_SNP_RET_EIO, false);
     else if (busy && spend_budget(vcpu))
-        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vmm->stats.snp_busy);
+        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false);
     else
         /* EIO and more BUSY would cost the guest its key; success would have it believe what is in
          * its buffer, perhaps half a table. ENOSPC fails this one request. */
-        answer(vcpu, COCO_KVM_SNP_RET_ENOSPC, false, &vmm->stats.snp_enospc);
-}
-
-static void give_table(struct coco_vcpu *vcpu)
-{
-    struct coco_vmm *vmm = vcpu->vmm;
-
-    int r = write_table(vcpu, vcpu->table, vcpu->table_size);
-    if (r == 0)
-        answer(vcpu, COCO_KVM_SNP_RET_OK, true, &vmm->stats.snp_tables);
-    else if (r == -EFAULT)
-        answer(vcpu, COCO_KVM_SNP_RET_EIO, false, &vmm->stats.snp_eio);
-    else if (spend_budget(vcpu))
-        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vmm->stats.snp_busy);
-    else
-        give_empty(vcpu, false); /* 24 zero bytes in front hide a torn table */
+        answer(vcpu, COCO_KVM_SNP_RET_ENOSPC, false);
 }
 
 /* No answer in time, for whatever reason. */
@@ -140,29 +124,37 @@ static void be_busy(struct coco_vcpu *vcpu)
 {
     unlease(vcpu);
     if (spend_budget(vcpu))
-        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false, &vcpu->vmm->stats.snp_busy);
+        answer(vcpu, COCO_KVM_SNP_RET_EAGAIN, false);
     else
-        give_empty(vcpu, false);
+        give_empty(vcpu, false); /* 24 zero bytes in front hide a torn table */
+}
+
+static void give_table(struct coco_vcpu *vcpu)
+{
+    int r = write_table(vcpu, vcpu->table, vcpu->table_size);
+    if (r == 0)
+        answer(vcpu, COCO_KVM_SNP_RET_OK, true);
+    else if (r == -EFAULT)
+        answer(vcpu, COCO_KVM_SNP_RET_EIO, false);
+    else
+        be_busy(vcpu);
 }
 
 /* PROTOCOL.md "SEV-SNP", the table. */
 static void conclude(struct coco_vcpu *vcpu, uint32_t status)
 {
     const struct coco_snp_outcome outcome = coco_status_to_snp(status);
-    struct coco_vmm *vmm = vcpu->vmm;
 
     if (outcome.empty_table || outcome.kvm_ret == COCO_KVM_SNP_RET_EIO || status == COCO_OK)
-        coco_vmm_warn(vmm, COCO_CERTS_GET, status);
+        coco_vmm_warn(vcpu->vmm, COCO_CERTS_GET, status);
     if (outcome.empty_table || (status == COCO_OK && vcpu->table_size <= COCO_SNP_EMPTY_TABLE_SIZE))
         give_empty(vcpu, true);
     else if (outcome.kvm_ret == COCO_KVM_SNP_RET_OK)
         give_table(vcpu);
-    else if (outcome.kvm_ret == COCO_KVM_SNP_RET_ENOSPC)
-        answer(vcpu, COCO_KVM_SNP_RET_ENOSPC, false, &vmm->stats.snp_enospc);
-    else if (outcome.kvm_ret == COCO_KVM_SNP_RET_EIO)
-        answer(vcpu, COCO_KVM_SNP_RET_EIO, false, &vmm->stats.snp_eio);
-    else
+    else if (outcome.kvm_ret == COCO_KVM_SNP_RET_EAGAIN)
         be_busy(vcpu);
+    else
+        answer(vcpu, outcome.kvm_ret, false);
 }
 
 /* --- attempts -------------------------------------------------------------------------------- */
@@ -302,8 +294,7 @@ int coco_vcpu_process(struct coco_vcpu *vcpu)
         (void)coco_client_process(vcpu->client, coco_vmm_revents(vcpu->client));
         step(vcpu);
     }
-    coco_vmm_repoll(vcpu->epoll_fd, vcpu->client, &vcpu->polled_fd, &vcpu->polled_events,
-                    &vcpu->polled_count);
+    coco_vmm_repoll(&vcpu->polled, vcpu->client);
     return vcpu->state == SNP_ANSWERED ? act_of(vcpu) : COCO_ACT_WAIT;
 }
 
@@ -357,7 +348,7 @@ int coco_snp_begin(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t npages, bool n
 int coco_snp_block(struct coco_vcpu *vcpu, int act)
 {
     while (act == COCO_ACT_WAIT) {
-        struct pollfd p = {.fd = vcpu->epoll_fd, .events = POLLIN};
+        struct pollfd p = {.fd = vcpu->polled.epoll_fd, .events = POLLIN};
 
         (void)poll(&p, 1, coco_vcpu_timeout_ms(vcpu));
         act = coco_vcpu_process(vcpu);

@@ -2,14 +2,13 @@
 /*
  * KVM_EXIT_TDX: GetQuote, SetupEventNotifyInterrupt, GetTdVmCallInfo; PROTOCOL.md "TDX".
  *
- * GetQuote is answered at once: the request is checked, its buffer is set in flight, and what
- * follows is quotes.c's. `ret` is the guest's R10, and Linux's driver takes anything but SUCCESS
- * for a failure without a second try. So nothing that is transient shows there, but the VM's own
- * limit.
+ * GetQuote is answered at once: the request is checked, its buffer is set in flight, and quotes.c
+ * does the rest. `ret` is the guest's R10, and Linux's driver takes anything but SUCCESS for a
+ * failure without a second try. So the only transient state that it shows is the VM's own limit.
  *
  * What always holds: the buffer's header and the TDREPORT are read once, in one piece, from the
- * buffer's first page; what is decided from them stays decided, whatever the guest writes there
- * later. IN_FLIGHT is in the buffer before cocod is asked and before the guest sees SUCCESS.
+ * buffer's first page; whatever the guest writes there later changes nothing. IN_FLIGHT is in the
+ * buffer before cocod is asked and before the guest sees SUCCESS.
  */
 #include "bytes.h"
 #include "client_internal.h"
@@ -21,47 +20,30 @@
 #include <errno.h>
 #include <string.h>
 
-static_assert(sizeof(struct coco_tdx_exit) == sizeof(struct coco_kvm_tdx), "linux/kvm.h");
-
 /* --- GetQuote: checks ------------------------------------------------------------------------ */
 
 /* What a guest may send is a bare TDREPORT, or one within QGS's message and prefix. */
 #define FRAMED_LEN (COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_REQ_SIZE)
 #define HEAD_SIZE  (COCO_GETQUOTE_HEADER_SIZE + FRAMED_LEN)
-/* A framed answer has 28 bytes that are not the quote. */
-#define FRAME_SIZE (COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_RESP_FIXED)
 
 static_assert(HEAD_SIZE <= COCO_PAGE_SIZE, "the smallest buffer is a page");
 
-struct quote_request {
-    bool framed;
-    uint8_t tdreport[COCO_TDREPORT_SIZE];
-};
-
-/* The message of guests that know QGS. -EBADMSG. */
-static int unframe(const uint8_t *data, struct quote_request *ret)
+/* The TDREPORT in the message of guests that know QGS; NULL: there is none. */
+static const uint8_t *unframe(const uint8_t *data)
 {
-    struct coco_qgs_header header;
     struct coco_qgs_quote_req req;
 
-    if (coco_qgs_prefix_decode(data) != COCO_QGS_QUOTE_REQ_SIZE)
-        return -EBADMSG;
-    data += COCO_QGS_PREFIX_SIZE;
-    if (coco_qgs_header_decode(data, COCO_QGS_QUOTE_REQ_SIZE, &header) < 0 ||
-        header.type != COCO_QGS_GET_QUOTE_REQ ||
-        coco_qgs_quote_req_decode(data, COCO_QGS_QUOTE_REQ_SIZE, &req) < 0 ||
+    if (coco_qgs_prefix_decode(data) != COCO_QGS_QUOTE_REQ_SIZE ||
+        coco_qgs_quote_req_decode(data + COCO_QGS_PREFIX_SIZE, COCO_QGS_QUOTE_REQ_SIZE, &req) < 0 ||
         req.report_size != COCO_TDREPORT_SIZE)
-        return -EBADMSG;
-    memcpy(ret->tdreport, req.report, sizeof(ret->tdreport));
-    ret->framed = true;
-    return 0;
+        return NULL;
+    return req.report;
 }
 
-/* PROTOCOL.md "TDX", the first table, in its order, but for the limit. */
+/* PROTOCOL.md "TDX", the first table, but for the limit. The TDREPORT lies in `head`. */
 static uint64_t check(const struct coco_vmm *vmm, uint64_t gpa, uint64_t size,
-                      struct quote_request *ret)
+                      uint8_t head[HEAD_SIZE], const uint8_t **ret_tdreport)
 {
-    uint8_t head[HEAD_SIZE];
     uint64_t end;
 
     if (size == 0)
@@ -70,22 +52,19 @@ static uint64_t check(const struct coco_vmm *vmm, uint64_t gpa, uint64_t size,
         return COCO_TDVMCALL_ALIGN_ERROR;
     if (size > vmm->quote_buffer_max || __builtin_add_overflow(gpa, size, &end))
         return COCO_TDVMCALL_INVALID_OPERAND;
-    if (vmm->ops.read(vmm->userdata, gpa, head, sizeof(head)) < 0)
+    if (vmm->ops.read(vmm->userdata, gpa, head, HEAD_SIZE) < 0)
         return COCO_TDVMCALL_INVALID_OPERAND;
-    struct coco_reader r = coco_reader_of(head, sizeof(head));
+    struct coco_reader r = coco_reader_of(head, HEAD_SIZE);
     uint64_t version = coco_read_u64(&r);
     (void)coco_read_u64(&r); /* status: without meaning on the way in */
     uint32_t in_len = coco_read_u32(&r);
     if (version != COCO_GETQUOTE_VERSION)
         return COCO_TDVMCALL_INVALID_OPERAND;
-    if (in_len == COCO_TDREPORT_SIZE) {
-        memcpy(ret->tdreport, head + COCO_GETQUOTE_HEADER_SIZE, sizeof(ret->tdreport));
-        ret->framed = false;
-        return COCO_TDVMCALL_SUCCESS;
-    }
-    if (in_len != FRAMED_LEN || unframe(head + COCO_GETQUOTE_HEADER_SIZE, ret) < 0)
-        return COCO_TDVMCALL_INVALID_OPERAND;
-    return COCO_TDVMCALL_SUCCESS;
+    const uint8_t *data = head + COCO_GETQUOTE_HEADER_SIZE;
+    *ret_tdreport = in_len == COCO_TDREPORT_SIZE ? data
+                    : in_len == FRAMED_LEN       ? unframe(data)
+                                                 : NULL;
+    return *ret_tdreport ? COCO_TDVMCALL_SUCCESS : COCO_TDVMCALL_INVALID_OPERAND;
 }
 
 /* --- GetQuote: acceptance -------------------------------------------------------------------- */
@@ -128,8 +107,9 @@ static void unclaim(struct coco_quote *q)
 static uint64_t get_quote(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t size)
 {
     struct coco_vmm *vmm = vcpu->vmm;
-    struct quote_request request;
-    uint64_t r10 = check(vmm, gpa, size, &request);
+    uint8_t head[HEAD_SIZE];
+    const uint8_t *tdreport;
+    uint64_t r10 = check(vmm, gpa, size, head, &tdreport);
 
     if (r10 != COCO_TDVMCALL_SUCCESS)
         return r10;
@@ -137,11 +117,11 @@ static uint64_t get_quote(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t size)
     if (!q)
         return COCO_TDVMCALL_RETRY;
     q->gpa = gpa;
-    q->framed = request.framed;
+    q->framed = tdreport != head + COCO_GETQUOTE_HEADER_SIZE;
     /* The room for a quote; what is beyond the largest one is the guest's to waste. */
-    size -= COCO_GETQUOTE_HEADER_SIZE + (request.framed ? FRAME_SIZE : 0u);
+    size -= COCO_GETQUOTE_HEADER_SIZE + (q->framed ? COCO_QUOTE_FRAME_SIZE : 0u);
     q->quote_max = size < COCO_QUOTE_MAX ? (uint32_t)size : COCO_QUOTE_MAX;
-    memcpy(q->tdreport, request.tdreport, sizeof(q->tdreport));
+    memcpy(q->tdreport, tdreport, sizeof(q->tdreport));
     q->pause_ms = COCO_PAUSE_MIN_MS;
     q->resume_ns = coco_vmm_now(vmm);
     q->until_ns = q->resume_ns + vmm->quote_timeout_ms * COCO_NS_PER_MS;
@@ -165,37 +145,27 @@ static uint64_t get_quote(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t size)
 
 /* --- the other leaves ------------------------------------------------------------------------ */
 
-static int setup_event_notify(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
+static uint64_t setup_event_notify(struct coco_vcpu *vcpu, uint64_t vector)
 {
     struct coco_vmm *vmm = vcpu->vmm;
-    const uint64_t vector = exit->arg[0];
 
-    if (!vmm->ops.interrupt)
-        return COCO_ACT_UNHANDLED;
-    if (vector < COCO_TDVMCALL_VECTOR_MIN || vector > COCO_TDVMCALL_VECTOR_MAX) {
-        exit->ret = COCO_TDVMCALL_INVALID_OPERAND;
-        return COCO_ACT_RUN;
-    }
+    if (vector < COCO_TDVMCALL_VECTOR_MIN || vector > COCO_TDVMCALL_VECTOR_MAX)
+        return COCO_TDVMCALL_INVALID_OPERAND;
     /* One for the VM: the last that was set up. */
     pthread_mutex_lock(&vmm->lock);
     vmm->notify_vector = (uint32_t)vector;
     vmm->notify_apic_id = vcpu->apic_id;
     pthread_mutex_unlock(&vmm->lock);
-    exit->ret = COCO_TDVMCALL_SUCCESS;
-    return COCO_ACT_RUN;
+    return COCO_TDVMCALL_SUCCESS;
 }
 
-static int get_info(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
+static uint64_t get_info(const struct coco_vmm *vmm, uint64_t arg[5])
 {
-    /* KVM answers the other leaves itself. */
-    if (exit->arg[0] != 1) {
-        exit->ret = COCO_TDVMCALL_INVALID_OPERAND;
-        return COCO_ACT_RUN;
-    }
-    exit->arg[1] = vcpu->vmm->ops.interrupt ? COCO_TDVMCALL_INFO_SETUP_EVENT_NOTIFY : 0;
-    exit->arg[2] = exit->arg[3] = exit->arg[4] = 0;
-    exit->ret = COCO_TDVMCALL_SUCCESS;
-    return COCO_ACT_RUN;
+    if (arg[0] != 1)
+        return COCO_TDVMCALL_INVALID_OPERAND; /* KVM answers the other leaves itself */
+    arg[1] = vmm->ops.interrupt ? COCO_TDVMCALL_INFO_SETUP_EVENT_NOTIFY : 0;
+    arg[2] = arg[3] = arg[4] = 0;
+    return COCO_TDVMCALL_SUCCESS;
 }
 
 int coco_vcpu_tdx(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
@@ -212,9 +182,13 @@ int coco_vcpu_tdx(struct coco_vcpu *vcpu, struct coco_tdx_exit *exit)
         }
         return COCO_ACT_RUN;
     case COCO_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT:
-        return setup_event_notify(vcpu, exit);
+        if (!vmm->ops.interrupt)
+            return COCO_ACT_UNHANDLED;
+        exit->ret = setup_event_notify(vcpu, exit->arg[0]);
+        return COCO_ACT_RUN;
     case COCO_TDVMCALL_GET_TD_VM_CALL_INFO:
-        return get_info(vcpu, exit);
+        exit->ret = get_info(vmm, exit->arg);
+        return COCO_ACT_RUN;
     default:
         return COCO_ACT_UNHANDLED;
     }

@@ -4,16 +4,15 @@
  *
  * A vCPU has its own client, so that no vCPU waits for another, and no lock is needed around an SNP
  * exit: the client, the lease and the exit's state belong to the vCPU's thread. What vCPUs share is
- * in struct coco_vmm under one mutex: the table of GetQuotes, the busy budget, the notification,
- * the list of vCPUs, the numbers.
+ * in struct coco_vmm under one mutex.
  *
  * What always holds:
  * - The mutex is held for a few loads and stores, and for writing to an eventfd; never around a
- *   callback, an allocation, a clock of the VMM's or a wait. (It is given up within
- *   pthread_cond_wait, which is where coco_vmm_own() waits.)
+ *   callback, an allocation, a clock of the VMM's or a wait. (coco_vmm_own() waits with it given
+ *   up, in pthread_cond_wait.)
  * - The client for quotes is used by its owner alone, which is a thread and not a lock: quotes.c.
- * - An eventfd says only "look again"; what happened is in flags and states. So it may be drained
- * by whoever looks, and a kick stays in force after that.
+ * - An eventfd says only "look again"; what happened is in flags and states. So whoever looks may
+ *   drain it, and a kick stays in force after that.
  * - Descriptors that the VMM polls (two epoll sets) stay the same while connections come and go.
  */
 #include "client_internal.h"
@@ -48,11 +47,6 @@ uint64_t coco_vmm_now(const struct coco_vmm *vmm)
     return vmm->client_options.clock_ns(vmm->client_options.clock_userdata);
 }
 
-uint32_t coco_next_pause(uint32_t pause_ms)
-{
-    return pause_ms * 2 < COCO_PAUSE_MAX_MS ? pause_ms * 2 : COCO_PAUSE_MAX_MS;
-}
-
 void coco_signal_fd(int fd)
 {
     const uint64_t one = 1;
@@ -72,29 +66,27 @@ void coco_drain_fd(int fd)
         continue;
 }
 
-void coco_vmm_repoll(int epoll_fd, const struct coco_client *client, int *fd, short *events,
-                     uint64_t *count)
+void coco_vmm_repoll(struct coco_polled *polled, const struct coco_client *client)
 {
-    const int now_fd = coco_client_fd(client);
-    const short now_events = coco_client_events(client);
+    struct coco_polled now = {.epoll_fd = polled->epoll_fd,
+                              .fd = coco_client_fd(client),
+                              .events = coco_client_events(client)};
     struct coco_client_stats stats;
 
     /* A new socket may have the old one's number, but something was counted then. A socket that was
      * closed has left the set by itself. */
     coco_client_stats(client, &stats);
-    uint64_t now_count = stats.connections + stats.failures + stats.breaks;
-    if (now_fd == *fd && now_events == *events && now_count == *count)
+    now.count = stats.connections + stats.failures + stats.breaks;
+    if (now.fd == polled->fd && now.events == polled->events && now.count == polled->count)
         return;
-    *fd = now_fd;
-    *events = now_events;
-    *count = now_count;
-    if (now_fd < 0)
+    *polled = now;
+    if (now.fd < 0)
         return;
-    struct epoll_event event = {.events = (now_events & POLLIN ? EPOLLIN : 0u) |
-                                          (now_events & POLLOUT ? EPOLLOUT : 0u)};
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, now_fd, &event) < 0 && errno == ENOENT &&
-        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, now_fd, &event) < 0)
-        *count = UINT64_MAX; /* no memory in the kernel: again after the next step */
+    struct epoll_event event = {.events = (now.events & POLLIN ? EPOLLIN : 0u) |
+                                          (now.events & POLLOUT ? EPOLLOUT : 0u)};
+    if (epoll_ctl(now.epoll_fd, EPOLL_CTL_MOD, now.fd, &event) < 0 && errno == ENOENT &&
+        epoll_ctl(now.epoll_fd, EPOLL_CTL_ADD, now.fd, &event) < 0)
+        polled->count = UINT64_MAX; /* no memory in the kernel: again after the next step */
 }
 
 short coco_vmm_revents(const struct coco_client *client)
@@ -118,23 +110,17 @@ void coco_vmm_warn(struct coco_vmm *vmm, uint16_t request_type, uint32_t status)
 
 /* --- a VM's life ----------------------------------------------------------------------------- */
 
-static int check_options(const struct coco_vmm_options *o)
+static bool valid(const struct coco_vmm_options *o)
 {
-    if (!o || o->size != sizeof(*o) || o->ops.size != sizeof(o->ops) ||
-        o->client.size != sizeof(o->client))
-        return -EINVAL;
-    if (!o->ops.read || !o->ops.write || !o->ops.store64_release)
-        return -EINVAL;
-    if (o->client.fd >= 0 || o->client.features != 0 || o->client.note ||
-        !o->client.alloc != !o->client.free)
-        return -EINVAL;
-    if (o->quotes_max > COCO_QUOTES_MAX || o->quote_timeout_ms > QUOTE_TIMEOUT_MAX_MS ||
-        o->exit_wait_ms > HUGE_MS || (o->flags & ~(uint32_t)COCO_VMM_MAP_GPA_EAGAIN))
-        return -EINVAL;
-    return 0;
+    return o && o->size == sizeof(*o) && o->ops.size == sizeof(o->ops) &&
+           o->client.size == sizeof(o->client) && o->ops.read && o->ops.write &&
+           o->ops.store64_release && o->client.fd < 0 && o->client.features == 0 &&
+           !o->client.note && !o->client.alloc == !o->client.free &&
+           o->quotes_max <= COCO_QUOTES_MAX && o->quote_timeout_ms <= QUOTE_TIMEOUT_MAX_MS &&
+           o->exit_wait_ms <= HUGE_MS && !(o->flags & ~(uint32_t)COCO_VMM_MAP_GPA_EAGAIN);
 }
 
-/* The three texts of the client's options, in one block of our own. */
+/* The texts of the client's options, in one block. */
 static int copy_strings(struct coco_vmm *vmm)
 {
     const char **texts[3] = {&vmm->client_options.path, &vmm->client_options.vm_name,
@@ -157,24 +143,26 @@ static int copy_strings(struct coco_vmm *vmm)
     return 0;
 }
 
+static void close_fds(int *event_fd, struct coco_polled *polled)
+{
+    coco_close(event_fd);
+    coco_close(&polled->epoll_fd);
+}
+
 /* An eventfd within an epoll set: what a vCPU and a VM have each. */
-static int make_fds(int *ret_event_fd, int *ret_epoll_fd)
+static int make_fds(int *ret_event_fd, struct coco_polled *ret_polled)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    int r;
 
     *ret_event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    *ret_epoll_fd = *ret_event_fd >= 0 ? epoll_create1(EPOLL_CLOEXEC) : -1;
-    if (*ret_epoll_fd < 0 || epoll_ctl(*ret_epoll_fd, EPOLL_CTL_ADD, *ret_event_fd, &event) < 0) {
-        r = -errno;
-        if (*ret_epoll_fd >= 0)
-            (void)close(*ret_epoll_fd);
-        if (*ret_event_fd >= 0)
-            (void)close(*ret_event_fd);
-        *ret_event_fd = *ret_epoll_fd = -1;
-        return r;
-    }
-    return 0;
+    ret_polled->epoll_fd = *ret_event_fd >= 0 ? epoll_create1(EPOLL_CLOEXEC) : -1;
+    ret_polled->fd = -1;
+    if (ret_polled->epoll_fd >= 0 &&
+        epoll_ctl(ret_polled->epoll_fd, EPOLL_CTL_ADD, *ret_event_fd, &event) == 0)
+        return 0;
+    int r = -errno;
+    close_fds(ret_event_fd, ret_polled);
+    return r;
 }
 
 static void take_options(struct coco_vmm *vmm, const struct coco_vmm_options *o)
@@ -200,10 +188,7 @@ static void take_options(struct coco_vmm *vmm, const struct coco_vmm_options *o)
 static void destroy(struct coco_vmm *vmm)
 {
     coco_client_free(vmm->client);
-    if (vmm->epoll_fd >= 0)
-        (void)close(vmm->epoll_fd);
-    if (vmm->wake_fd >= 0)
-        (void)close(vmm->wake_fd);
+    close_fds(&vmm->wake_fd, &vmm->polled);
     (void)pthread_cond_destroy(&vmm->disowned);
     (void)pthread_mutex_destroy(&vmm->lock);
     if (vmm->strings)
@@ -213,26 +198,24 @@ static void destroy(struct coco_vmm *vmm)
 
 int coco_vmm_new(const struct coco_vmm_options *options, struct coco_vmm **ret_vmm)
 {
-    int r = check_options(options);
-
-    if (r < 0)
-        return r;
+    if (!valid(options))
+        return -EINVAL;
     struct coco_memory memory = coco_memory_of(options->client.alloc, options->client.free);
     struct coco_vmm *vmm = memory.alloc(sizeof(*vmm));
     if (!vmm)
         return -ENOMEM;
     memset(vmm, 0, sizeof(*vmm));
     vmm->memory = memory;
-    vmm->wake_fd = vmm->epoll_fd = vmm->polled_fd = vmm->socket_fd = -1;
+    vmm->wake_fd = vmm->polled.epoll_fd = vmm->polled.fd = vmm->socket_fd = -1;
     vmm->due_ns = UINT64_MAX;
     take_options(vmm, options);
     /* Of default attributes: neither fails. */
     (void)pthread_mutex_init(&vmm->lock, NULL);
     (void)pthread_cond_init(&vmm->disowned, NULL);
 
-    r = copy_strings(vmm);
+    int r = copy_strings(vmm);
     if (r == 0)
-        r = make_fds(&vmm->wake_fd, &vmm->epoll_fd);
+        r = make_fds(&vmm->wake_fd, &vmm->polled);
     if (r == 0)
         r = coco_vmm_client(vmm, NULL, &vmm->client);
     if (r < 0) {
@@ -298,15 +281,11 @@ int coco_vcpu_attach(struct coco_vmm *vmm, uint32_t index, uint32_t apic_id,
     vcpu->vmm = vmm;
     vcpu->index = index;
     vcpu->apic_id = apic_id;
-    vcpu->polled_fd = -1;
-    int r = make_fds(&vcpu->event_fd, &vcpu->epoll_fd);
+    int r = make_fds(&vcpu->event_fd, &vcpu->polled);
     if (r == 0)
         r = coco_vmm_client(vmm, vcpu, &vcpu->client);
     if (r < 0) {
-        if (vcpu->event_fd >= 0) {
-            (void)close(vcpu->epoll_fd);
-            (void)close(vcpu->event_fd);
-        }
+        close_fds(&vcpu->event_fd, &vcpu->polled);
         vmm->memory.free(vcpu);
         return r;
     }
@@ -339,8 +318,7 @@ void coco_vcpu_detach(struct coco_vcpu *vcpu)
         vmm->notify_vector = 0;
     pthread_mutex_unlock(&vmm->lock);
     coco_client_free(vcpu->client);
-    (void)close(vcpu->epoll_fd);
-    (void)close(vcpu->event_fd);
+    close_fds(&vcpu->event_fd, &vcpu->polled);
     vmm->memory.free(vcpu);
 }
 
@@ -379,7 +357,7 @@ void coco_vcpu_set_open(struct coco_vcpu *vcpu, bool open)
 
 int coco_vcpu_fd(const struct coco_vcpu *vcpu)
 {
-    return vcpu->epoll_fd;
+    return vcpu->polled.epoll_fd;
 }
 
 /* --- reset, quiesce -------------------------------------------------------------------------- */

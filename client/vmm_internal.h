@@ -8,10 +8,13 @@
 #include "coco/vmm.h"
 #include "coco_limits.h"
 #include "memory.h"
+#include "qgs_msg.h"
 #include <pthread.h>
 #include <stdbool.h>
 
 #define COCO_QUOTES_MAX 64u
+/* What a framed answer has before the quote. */
+#define COCO_QUOTE_FRAME_SIZE (COCO_QGS_PREFIX_SIZE + COCO_QGS_QUOTE_RESP_FIXED)
 
 enum coco_quote_state {
     QUOTE_FREE,
@@ -37,6 +40,13 @@ struct coco_quote {
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 };
 
+/* What the VMM polls, and the client's descriptor as it was last put in there. */
+struct coco_polled {
+    int epoll_fd, fd;
+    short events;
+    uint64_t count;
+};
+
 struct coco_vmm {
     struct coco_memory memory;
     struct coco_vmm_ops ops;
@@ -49,13 +59,11 @@ struct coco_vmm {
     uint64_t quote_buffer_max;
     uint32_t busy_budget_option_ms;
     int quiesced; /* atomic */
-    int epoll_fd, wake_fd;
+    int wake_fd;
 
     /* The owner alone uses these: quotes.c. */
     struct coco_client *client;
-    int polled_fd;
-    short polled_events;
-    uint64_t polled_count;
+    struct coco_polled polled;
 
     pthread_mutex_t lock; /* for what follows */
     pthread_cond_t disowned;
@@ -89,10 +97,8 @@ struct coco_vcpu {
     struct coco_client *client;
     uint32_t index, apic_id;
     int kicked; /* atomic */
-    int event_fd, epoll_fd;
-    int polled_fd;
-    short polled_events;
-    uint64_t polled_count;
+    int event_fd;
+    struct coco_polled polled;
     bool open; /* counted in n_open */
 
     /* the SNP exit */
@@ -112,25 +118,19 @@ struct coco_vcpu {
     uint8_t table[COCO_SNP_TABLE_MAX];
 };
 
-#define COCO_PAUSE_MIN_MS 10u
-#define COCO_PAUSE_MAX_MS 250u
-
 /* vmm.c */
 uint64_t coco_vmm_now(const struct coco_vmm *vmm);
 int coco_vmm_client(struct coco_vmm *vmm, struct coco_vcpu *vcpu, struct coco_client **ret_client);
 bool coco_vcpu_kicked(const struct coco_vcpu *vcpu);
-/* Has the wait of this vCPU to end? Kicked, or quiesced. */
+/* Kicked, or quiesced: its wait ends. */
 bool coco_vcpu_hurried(const struct coco_vcpu *vcpu);
 void coco_vcpu_set_open(struct coco_vcpu *vcpu, bool open);
-/* Keeps a client's descriptor in an epoll set. */
-void coco_vmm_repoll(int epoll_fd, const struct coco_client *client, int *fd, short *events,
-                     uint64_t *count);
+void coco_vmm_repoll(struct coco_polled *polled, const struct coco_client *client);
 /* What poll(2) says about the client's descriptor now. */
 short coco_vmm_revents(const struct coco_client *client);
 void coco_signal_fd(int fd);
 void coco_drain_fd(int fd);
 void coco_vmm_warn(struct coco_vmm *vmm, uint16_t request_type, uint32_t status);
-uint32_t coco_next_pause(uint32_t pause_ms);
 
 /* snp_exit.c */
 int coco_snp_begin(struct coco_vcpu *vcpu, uint64_t gpa, uint64_t npages, bool never_busy);

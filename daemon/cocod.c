@@ -13,12 +13,10 @@
 #include "config/config.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
-#include "peer/listener.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include <errno.h>
 #include <event2/event.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +144,7 @@ static gid_t find_table_group(const struct config *config)
 {
     gid_t group = (gid_t)-1;
 
-    if (listen_group(config->certs_table_group, &group) < 0)
+    if (config_find_group(config->certs_table_group, &group) < 0)
         log_warn("[certs] table_group: there is no group %s; the table file keeps its group",
                  config->certs_table_group);
     return group;
@@ -159,20 +157,15 @@ static size_t find_users(const char *text, uid_t *out, size_t room)
     char name[CONFIG_NAME_SIZE];
     size_t n = 0;
 
-    while (n < room && config_next_name(&text, name) > 0) {
-        char *end = name;
-        unsigned long number = strtoul(name, &end, 10);
-        const struct passwd *user = *end ? getpwnam(name) : NULL;
-        if (user || !*end)
-            out[n++] = user ? user->pw_uid : (uid_t)number;
-    }
+    while (n < room && config_next_name(&text, name) > 0)
+        n += config_find_id(name, false, &out[n]);
     return n;
 }
 
 void cocod_find_names(const struct config *config, struct cocod_names *ret)
 {
     *ret = (struct cocod_names){.n_vmm_users = 0};
-    ret->n_vmm_users = find_users(config->quotes_vmm_users, ret->vmm_users, COCOD_VMM_USERS_MAX);
+    ret->n_vmm_users = find_users(config->quotes_vmm_users, ret->vmm_users, QUEUE_VMM_USERS_MAX);
     admin_roles_grant(&ret->roles, ADMIN_ROLE_READ, config->admin_read);
     admin_roles_grant(&ret->roles, ADMIN_ROLE_IMPORT, config->admin_import);
     admin_roles_grant(&ret->roles, ADMIN_ROLE_OPERATE, config->admin_operate);
@@ -440,22 +433,20 @@ static void look_up(void *data, const struct config *config)
     cocod_find_names(config, &cocod->reload_names);
 }
 
-static void bring_in(void *data, struct config *config)
+static void bring_in(void *data, struct config *config, const char *why)
 {
     struct cocod *cocod = data;
 
-    cocod_reload(cocod, config, &cocod->reload_names);
-}
-
-static void refuse(void *data, const char *why)
-{
-    cocod_refuse_config(data, CONFIG_SOURCE_BEFORE, why);
+    if (config)
+        cocod_reload(cocod, config, &cocod->reload_names);
+    else
+        cocod_refuse_config(cocod, CONFIG_SOURCE_BEFORE, why);
 }
 
 int cocod_start_reloads(struct cocod *cocod, const struct reload_options *options,
                         void (*ended)(void))
 {
-    const struct reload_calls calls = {look_up, bring_in, refuse, ended};
+    const struct reload_calls calls = {look_up, bring_in, ended};
     int r = reload_init(&cocod->reload, options, &calls, cocod, cocod->base, &cocod->timers,
                         cocod_worker_hangs);
 

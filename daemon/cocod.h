@@ -13,6 +13,7 @@
 #include "config/state.h"
 #include "observe/health.h"
 #include "qgs_door/qgs_door.h"
+#include "quotes/queue.h"
 #include "rpc/vmm.h"
 #include <event2/event.h>
 
@@ -21,10 +22,9 @@ struct platform;
 struct worker;
 
 /* The numbers behind the names of a configuration. */
-#define COCOD_VMM_USERS_MAX 64u
 struct cocod_names {
     struct admin_roles roles;
-    uid_t vmm_users[COCOD_VMM_USERS_MAX];
+    uid_t vmm_users[QUEUE_VMM_USERS_MAX];
     size_t n_vmm_users;
 };
 

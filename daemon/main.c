@@ -144,7 +144,7 @@ static int make_socket(struct program *program, enum socket_kind kind, const cha
     gid_t group;
 
     invariant(program->n_own < SOCKETS_MAX);
-    if (listen_group(group_name, &group) < 0) {
+    if (config_find_group(group_name, &group) < 0) {
         log_error("there is no group %s for the socket %s; name one that exists, or none",
                   group_name, path);
         return -ENOENT;
@@ -170,10 +170,10 @@ static int take_socket(struct program *program, const char *name, int fd, bool i
            strcmp(name, sockets[kind].unit) != 0)
         kind++;
     bool known = kind < SOCKET_DOOR_VSOCK;
-    int r = known ? listen_inherited(fd) : -EINVAL;
+    int r = known ? listen_inherited(fd, AF_UNIX) : -EINVAL;
     if (kind == SOCKET_DOOR && r == -EAFNOSUPPORT) {
         kind = SOCKET_DOOR_VSOCK;
-        r = listen_inherited_vsock(fd);
+        r = listen_inherited(fd, AF_VSOCK);
     }
     if (r < 0) {
         log_error("socket '%s' from systemd is not used: %s", name,

@@ -34,7 +34,7 @@ $(call obj,$(DAEMON_SRC)) $(addprefix $(BUILD)/fuzz/obj/,$(DAEMON_SRC:.c=.o)): \
 
 $(BUILD)/libproto.a: $(call obj,$(PROTO_SRC))
 $(BUILD)/libdaemon.a: $(call obj,$(DAEMON_SRC))
-$(BUILD)/libsev.a: $(call obj,$(SEV_SRC))
+$(BUILD)/libsev.a: $(call obj,$(SEV_SRC) proto/shared/why.c)
 $(BUILD)/libcoco.a: $(call obj,$(CLIENT_SRC) $(PROTO_SRC))
 # cococtl's parts without its main(), for its own tests.
 $(BUILD)/libctl.a: $(call obj,$(filter-out client/cococtl/main.c,$(CTL_SRC)) $(SHARED_SRC))
@@ -61,7 +61,7 @@ $(BUILD)/cocod: $(call obj,daemon/main.c) $(BUILD)/libdaemon.a $(BUILD)/libproto
 
 sev = $(call obj,$(patsubst %,daemon/sev/%.c,$(1) device)) $(BUILD)/libproto.a
 $(BUILD)/cocod-sev: $(call sev,cocod_sev helper)
-$(BUILD)/cocod-vlek-load: $(call sev,vlek_load vlek)
+$(BUILD)/cocod-vlek-load: $(call sev,vlek_load vlek) $(call obj,proto/shared/why.c)
 $(BUILD)/cocod-sev $(BUILD)/cocod-vlek-load:
 	$(call link)
 

@@ -9,8 +9,6 @@
  */
 #pragma once
 
-#include <stdint.h>
-
 /* --- struct kvm_run --------------------------------------------------------------------------- */
 #define COCO_KVM_RUN_OFF_EXIT_REASON 8u
 #define COCO_KVM_RUN_OFF_EXIT        32u /* the union of all exits */
@@ -20,12 +18,6 @@
 /* Its number in the series as it was posted, and in kernels that were built from it. The merge gave
  * that one to KVM_EXIT_ARM_LDST64B; on x86 it is nobody else's. */
 #define COCO_KVM_EXIT_SNP_REQ_CERTS_POSTED 42u
-
-struct coco_kvm_snp_req_certs {
-    uint64_t gpa;    /* guest's RAX: where the certificate table goes, 4 KiB aligned */
-    uint64_t npages; /* guest's RBX; out, with ENOSPC: pages needed */
-    uint64_t ret;    /* 0 on exit; a positive errno on re-entry */
-};
 
 /* The four values of `ret` that KVM takes; any other makes KVM_RUN fail with EINVAL. */
 #define COCO_KVM_SNP_RET_OK     0u
@@ -39,38 +31,8 @@ struct coco_kvm_snp_req_certs {
 #define COCO_KVM_X86_GRP_SEV              1u
 #define COCO_KVM_X86_SEV_SNP_REQ_CERTS    2u
 
-/* SW_EXITINFO2 of an extended guest request, GHCB specification: VMM error in the upper half. */
-#define COCO_GHCB_EXITINFO2_INVALID_LEN 0x0000000100000000ull
-#define COCO_GHCB_EXITINFO2_BUSY        0x0000000200000000ull
-#define COCO_GHCB_EXITINFO2_GENERIC     0xffffffff00000000ull
-
 /* --- KVM_EXIT_TDX, Linux 6.16 ----------------------------------------------------------------- */
 #define COCO_KVM_EXIT_TDX 40u
-
-struct coco_kvm_tdx {
-    uint64_t flags; /* 0 */
-    uint64_t nr;    /* TDVMCALL leaf, below */
-    union {
-        struct {
-            uint64_t ret;
-            uint64_t data[5];
-        } unknown;
-        struct {
-            uint64_t ret;
-            uint64_t gpa;
-            uint64_t size;
-        } get_quote;
-        struct {
-            uint64_t ret;
-            uint64_t leaf;
-            uint64_t r11, r12, r13, r14;
-        } get_tdvmcall_info;
-        struct {
-            uint64_t ret;
-            uint64_t vector;
-        } setup_event_notify;
-    } u;
-};
 
 #define COCO_TDVMCALL_GET_TD_VM_CALL_INFO          0x10000u
 #define COCO_TDVMCALL_MAP_GPA                      0x10001u

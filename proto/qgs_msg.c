@@ -2,18 +2,16 @@
 /*
  * Messages of the TDX quoting service: encode and decode, PROTOCOL.md "QGS".
  *
- * One pair of functions a message. What always holds:
- * - a decoder accepts exactly what the encoder of the same message can make, so the header's size
- * is the size of the buffer, the inner sizes add up to it, and nothing trails (but for the 4 stray
- *   zero bytes that QGS itself appends to two of its replies, kept as `padded`; on errors it does
- *   not, but its own library asks for them there, too, so they are taken);
- * - a request carries error code 0; a reply with an error carries nothing else;
- * - inner sizes are added in 64 bits, where no sum of a message's u32 fields can wrap;
- * - outputs are untouched on failure, and decoded pointers point into the input. A pointer to an
- *   empty field points to where it would be.
+ * A decoder accepts exactly what its encoder can make: the header's size is the buffer's, the inner
+ * sizes add up to it, and nothing trails. The exception are 4 stray zero bytes behind two of the
+ * replies (`padded`). QGS appends them on success; its own library wants them behind an error too,
+ * so both are taken.
  *
- * As in QGS's own library any minor version is taken, and an error code may be any below
- * COCO_QGS_ERROR_MAX although QGS sends only one.
+ * A request carries error code 0; a reply with an error carries nothing else. As in QGS's library,
+ * any minor version and any error code below COCO_QGS_ERROR_MAX is taken.
+ *
+ * Sizes are added in 64 bits, where no sum of a message's u32 fields can wrap. Outputs of decoders
+ * are untouched on failure. A pointer to an empty field points to where it would be.
  */
 #include "qgs_msg.h"
 #include "bytes.h"
@@ -61,56 +59,37 @@ bool coco_qgs_looks_raw(const uint8_t in[COCO_QGS_PREFIX_SIZE])
     return (version == 4 || version == 5) && key_type == 2;
 }
 
-/* Decodes the header of one message of `type` and leaves `r` behind it. */
-static int open_message(struct coco_reader *r, const uint8_t *in, size_t size, uint32_t type,
-                        struct coco_qgs_header *ret)
+/* What follows the header; bad where this is no message of `type`. Types of requests are even. */
+static struct coco_reader open_message(const uint8_t *in, size_t size, uint32_t type,
+                                       struct coco_qgs_header *ret)
 {
-    struct coco_qgs_header h;
-    int e = coco_qgs_header_decode(in, size, &h);
+    const uint32_t error_end = type % 2 == 0 ? COCO_QGS_OK + 1 : COCO_QGS_ERROR_MAX;
+    struct coco_reader r = coco_reader_of(in, size);
 
-    if (e < 0)
-        return e;
-    if (h.type != type)
-        return -EBADMSG;
-    *r = coco_reader_of(in, size);
-    coco_read_bytes(r, COCO_QGS_HEADER_SIZE);
-    *ret = h;
-    return 0;
+    *ret = (struct coco_qgs_header){0};
+    (void)coco_read_bytes(&r, COCO_QGS_HEADER_SIZE);
+    if (coco_qgs_header_decode(in, size, ret) < 0 || ret->type != type ||
+        ret->error_code >= error_end)
+        r.bad = true;
+    return r;
 }
 
-static int open_request(struct coco_reader *r, const uint8_t *in, size_t size, uint32_t type,
-                        struct coco_qgs_header *ret)
+/* Starts a message of `total` bytes; bad where that is no u32. */
+static struct coco_writer start_message(uint8_t *out, size_t out_size, uint64_t total,
+                                        uint16_t minor, uint32_t type, uint32_t error_code)
 {
-    int e = open_message(r, in, size, type, ret);
+    struct coco_writer w = coco_writer_of(out, out_size);
 
-    if (e < 0)
-        return e;
-    return ret->error_code == COCO_QGS_OK ? 0 : -EBADMSG;
-}
-
-static int open_reply(struct coco_reader *r, const uint8_t *in, size_t size, uint32_t type,
-                      struct coco_qgs_header *ret)
-{
-    int e = open_message(r, in, size, type, ret);
-
-    if (e < 0)
-        return e;
-    return ret->error_code < COCO_QGS_ERROR_MAX ? 0 : -EBADMSG;
-}
-
-/* Starts writing a message of `total` bytes; -EMSGSIZE where it does not fit. */
-static int start_message(struct coco_writer *w, uint8_t *out, size_t out_size, uint64_t total,
-                         uint16_t minor, uint32_t type, uint32_t error_code)
-{
-    if (total > UINT32_MAX || total > out_size)
-        return -EMSGSIZE;
-    *w = coco_writer_of(out, (size_t)total);
-    coco_write_u16(w, COCO_QGS_MAJOR);
-    coco_write_u16(w, minor);
-    coco_write_u32(w, type);
-    coco_write_u32(w, (uint32_t)total);
-    coco_write_u32(w, error_code);
-    return 0;
+    if (total > UINT32_MAX) {
+        w.bad = true;
+        return w;
+    }
+    coco_write_u16(&w, COCO_QGS_MAJOR);
+    coco_write_u16(&w, minor);
+    coco_write_u32(&w, type);
+    coco_write_u32(&w, (uint32_t)total);
+    coco_write_u32(&w, error_code);
+    return w;
 }
 
 /* What is left of a reply that ends in an optional pad: 0 or PAD_SIZE zero bytes. */
@@ -128,14 +107,10 @@ static bool read_pad(struct coco_reader *r, bool *ret_padded)
 
 int coco_qgs_quote_req_decode(const uint8_t *in, size_t size, struct coco_qgs_quote_req *ret)
 {
-    struct coco_reader r;
     struct coco_qgs_header h;
-    int e = open_request(&r, in, size, COCO_QGS_GET_QUOTE_REQ, &h);
-
-    if (e < 0)
-        return e;
-
+    struct coco_reader r = open_message(in, size, COCO_QGS_GET_QUOTE_REQ, &h);
     struct coco_qgs_quote_req req = {.minor = h.minor};
+
     req.report_size = coco_read_u32(&r);
     req.id_list_size = coco_read_u32(&r);
     req.report = coco_read_bytes(&r, req.report_size);
@@ -149,19 +124,17 @@ int coco_qgs_quote_req_decode(const uint8_t *in, size_t size, struct coco_qgs_qu
 int64_t coco_qgs_quote_req_encode(const struct coco_qgs_quote_req *req, uint8_t *out,
                                   size_t out_size)
 {
-    struct coco_writer w;
     uint64_t total = 24u + (uint64_t)req->report_size + req->id_list_size;
 
     if (req->report_size == 0)
         return -EINVAL;
-    int e = start_message(&w, out, out_size, total, req->minor, COCO_QGS_GET_QUOTE_REQ, 0);
-    if (e < 0)
-        return e;
+    struct coco_writer w =
+        start_message(out, out_size, total, req->minor, COCO_QGS_GET_QUOTE_REQ, 0);
     coco_write_u32(&w, req->report_size);
     coco_write_u32(&w, req->id_list_size);
     coco_write_bytes(&w, req->report, req->report_size);
     coco_write_bytes(&w, req->id_list, req->id_list_size);
-    return (int64_t)total;
+    return w.bad ? -EMSGSIZE : (int64_t)w.pos;
 }
 
 static bool quote_resp_valid(const struct coco_qgs_quote_resp *resp)
@@ -174,14 +147,10 @@ static bool quote_resp_valid(const struct coco_qgs_quote_resp *resp)
 
 int coco_qgs_quote_resp_decode(const uint8_t *in, size_t size, struct coco_qgs_quote_resp *ret)
 {
-    struct coco_reader r;
     struct coco_qgs_header h;
-    int e = open_reply(&r, in, size, COCO_QGS_GET_QUOTE_RESP, &h);
-
-    if (e < 0)
-        return e;
-
+    struct coco_reader r = open_message(in, size, COCO_QGS_GET_QUOTE_RESP, &h);
     struct coco_qgs_quote_resp resp = {.minor = h.minor, .error_code = h.error_code};
+
     resp.selected_id_size = coco_read_u32(&r);
     resp.quote_size = coco_read_u32(&r);
     resp.selected_id = coco_read_bytes(&r, resp.selected_id_size);
@@ -192,45 +161,38 @@ int coco_qgs_quote_resp_decode(const uint8_t *in, size_t size, struct coco_qgs_q
     return 0;
 }
 
+/* The fixed part, which says how long the whole is. */
+static struct coco_writer start_quote_resp(const struct coco_qgs_quote_resp *resp, uint8_t *out,
+                                           size_t out_size)
+{
+    struct coco_writer w = start_message(out, out_size,
+                                         COCO_QGS_QUOTE_RESP_FIXED +
+                                             (uint64_t)resp->selected_id_size + resp->quote_size,
+                                         resp->minor, COCO_QGS_GET_QUOTE_RESP, resp->error_code);
+
+    coco_write_u32(&w, resp->selected_id_size);
+    coco_write_u32(&w, resp->quote_size);
+    return w;
+}
+
 int64_t coco_qgs_quote_resp_encode(const struct coco_qgs_quote_resp *resp, uint8_t *out,
                                    size_t out_size)
 {
-    struct coco_writer w;
-    uint64_t total =
-        COCO_QGS_QUOTE_RESP_FIXED + (uint64_t)resp->selected_id_size + resp->quote_size;
-
     if (!quote_resp_valid(resp))
         return -EINVAL;
-    int e = start_message(&w, out, out_size, total, resp->minor, COCO_QGS_GET_QUOTE_RESP,
-                          resp->error_code);
-    if (e < 0)
-        return e;
-    coco_write_u32(&w, resp->selected_id_size);
-    coco_write_u32(&w, resp->quote_size);
+    struct coco_writer w = start_quote_resp(resp, out, out_size);
     coco_write_bytes(&w, resp->selected_id, resp->selected_id_size);
     coco_write_bytes(&w, resp->quote, resp->quote_size);
-    return (int64_t)total;
+    return w.bad ? -EMSGSIZE : (int64_t)w.pos;
 }
 
 int64_t coco_qgs_quote_resp_encode_fixed(const struct coco_qgs_quote_resp *resp,
                                          uint8_t out[COCO_QGS_QUOTE_RESP_FIXED])
 {
-    struct coco_writer w = coco_writer_of(out, COCO_QGS_QUOTE_RESP_FIXED);
-    uint64_t total =
-        COCO_QGS_QUOTE_RESP_FIXED + (uint64_t)resp->selected_id_size + resp->quote_size;
-
     if (!quote_resp_valid(resp))
         return -EINVAL;
-    if (total > UINT32_MAX)
-        return -EMSGSIZE;
-    coco_write_u16(&w, COCO_QGS_MAJOR);
-    coco_write_u16(&w, resp->minor);
-    coco_write_u32(&w, COCO_QGS_GET_QUOTE_RESP);
-    coco_write_u32(&w, (uint32_t)total);
-    coco_write_u32(&w, resp->error_code);
-    coco_write_u32(&w, resp->selected_id_size);
-    coco_write_u32(&w, resp->quote_size);
-    return COCO_QGS_QUOTE_RESP_FIXED;
+    struct coco_writer w = start_quote_resp(resp, out, COCO_QGS_QUOTE_RESP_FIXED);
+    return w.bad ? -EMSGSIZE : (int64_t)w.pos;
 }
 
 /* --- GET_COLLATERAL -------------------------------------------------------------------------- */
@@ -238,14 +200,10 @@ int64_t coco_qgs_quote_resp_encode_fixed(const struct coco_qgs_quote_resp *resp,
 int coco_qgs_collateral_req_decode(const uint8_t *in, size_t size,
                                    struct coco_qgs_collateral_req *ret)
 {
-    struct coco_reader r;
     struct coco_qgs_header h;
-    int e = open_request(&r, in, size, COCO_QGS_GET_COLLATERAL_REQ, &h);
-
-    if (e < 0)
-        return e;
-
+    struct coco_reader r = open_message(in, size, COCO_QGS_GET_COLLATERAL_REQ, &h);
     struct coco_qgs_collateral_req req = {.minor = h.minor};
+
     req.fmspc_size = coco_read_u32(&r);
     req.pckca_size = coco_read_u32(&r);
     req.fmspc = coco_read_bytes(&r, req.fmspc_size);
@@ -259,19 +217,17 @@ int coco_qgs_collateral_req_decode(const uint8_t *in, size_t size,
 int64_t coco_qgs_collateral_req_encode(const struct coco_qgs_collateral_req *req, uint8_t *out,
                                        size_t out_size)
 {
-    struct coco_writer w;
     uint64_t total = 24u + (uint64_t)req->fmspc_size + req->pckca_size;
 
     if (req->fmspc_size == 0 || req->pckca_size == 0)
         return -EINVAL;
-    int e = start_message(&w, out, out_size, total, req->minor, COCO_QGS_GET_COLLATERAL_REQ, 0);
-    if (e < 0)
-        return e;
+    struct coco_writer w =
+        start_message(out, out_size, total, req->minor, COCO_QGS_GET_COLLATERAL_REQ, 0);
     coco_write_u32(&w, req->fmspc_size);
     coco_write_u32(&w, req->pckca_size);
     coco_write_bytes(&w, req->fmspc, req->fmspc_size);
     coco_write_bytes(&w, req->pckca, req->pckca_size);
-    return (int64_t)total;
+    return w.bad ? -EMSGSIZE : (int64_t)w.pos;
 }
 
 /* On success no blob is empty, on error every one is. */
@@ -288,14 +244,10 @@ static bool collateral_resp_valid(const struct coco_qgs_collateral_resp *resp)
 int coco_qgs_collateral_resp_decode(const uint8_t *in, size_t size,
                                     struct coco_qgs_collateral_resp *ret)
 {
-    struct coco_reader r;
     struct coco_qgs_header h;
-    int e = open_reply(&r, in, size, COCO_QGS_GET_COLLATERAL_RESP, &h);
-
-    if (e < 0)
-        return e;
-
+    struct coco_reader r = open_message(in, size, COCO_QGS_GET_COLLATERAL_RESP, &h);
     struct coco_qgs_collateral_resp resp = {.minor = h.minor, .error_code = h.error_code};
+
     resp.collateral_major = coco_read_u16(&r);
     resp.collateral_minor = coco_read_u16(&r);
     for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++)
@@ -311,17 +263,14 @@ int coco_qgs_collateral_resp_decode(const uint8_t *in, size_t size,
 int64_t coco_qgs_collateral_resp_encode(const struct coco_qgs_collateral_resp *resp, uint8_t *out,
                                         size_t out_size)
 {
-    struct coco_writer w;
     uint64_t total = 48u + (resp->padded ? PAD_SIZE : 0u);
 
     if (!collateral_resp_valid(resp))
         return -EINVAL;
     for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++)
         total += resp->sizes[i];
-    int e = start_message(&w, out, out_size, total, resp->minor, COCO_QGS_GET_COLLATERAL_RESP,
-                          resp->error_code);
-    if (e < 0)
-        return e;
+    struct coco_writer w = start_message(out, out_size, total, resp->minor,
+                                         COCO_QGS_GET_COLLATERAL_RESP, resp->error_code);
     coco_write_u16(&w, resp->collateral_major);
     coco_write_u16(&w, resp->collateral_minor);
     for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++)
@@ -329,19 +278,15 @@ int64_t coco_qgs_collateral_resp_encode(const struct coco_qgs_collateral_resp *r
     for (size_t i = 0; i < COCO_QGS_COLLATERAL_BLOBS; i++)
         coco_write_bytes(&w, resp->blobs[i], resp->sizes[i]);
     coco_write_zeros(&w, resp->padded ? PAD_SIZE : 0);
-    return (int64_t)total;
+    return w.bad ? -EMSGSIZE : (int64_t)w.pos;
 }
 
 /* --- GET_PLATFORM_INFO ----------------------------------------------------------------------- */
 
 int coco_qgs_platform_req_decode(const uint8_t *in, size_t size, struct coco_qgs_platform_req *ret)
 {
-    struct coco_reader r;
     struct coco_qgs_header h;
-    int e = open_request(&r, in, size, COCO_QGS_GET_PLATFORM_INFO_REQ, &h);
-
-    if (e < 0)
-        return e;
+    struct coco_reader r = open_message(in, size, COCO_QGS_GET_PLATFORM_INFO_REQ, &h);
     if (!coco_reader_done(&r))
         return -EBADMSG;
     *ret = (struct coco_qgs_platform_req){.minor = h.minor};
@@ -351,11 +296,10 @@ int coco_qgs_platform_req_decode(const uint8_t *in, size_t size, struct coco_qgs
 int64_t coco_qgs_platform_req_encode(const struct coco_qgs_platform_req *req, uint8_t *out,
                                      size_t out_size)
 {
-    struct coco_writer w;
-    int e = start_message(&w, out, out_size, COCO_QGS_HEADER_SIZE, req->minor,
-                          COCO_QGS_GET_PLATFORM_INFO_REQ, 0);
+    struct coco_writer w = start_message(out, out_size, COCO_QGS_HEADER_SIZE, req->minor,
+                                         COCO_QGS_GET_PLATFORM_INFO_REQ, 0);
 
-    return e < 0 ? e : (int64_t)COCO_QGS_HEADER_SIZE;
+    return w.bad ? -EMSGSIZE : (int64_t)w.pos;
 }
 
 static bool platform_resp_valid(const struct coco_qgs_platform_resp *resp)
@@ -369,14 +313,10 @@ static bool platform_resp_valid(const struct coco_qgs_platform_resp *resp)
 int coco_qgs_platform_resp_decode(const uint8_t *in, size_t size,
                                   struct coco_qgs_platform_resp *ret)
 {
-    struct coco_reader r;
     struct coco_qgs_header h;
-    int e = open_reply(&r, in, size, COCO_QGS_GET_PLATFORM_INFO_RESP, &h);
-
-    if (e < 0)
-        return e;
-
+    struct coco_reader r = open_message(in, size, COCO_QGS_GET_PLATFORM_INFO_RESP, &h);
     struct coco_qgs_platform_resp resp = {.minor = h.minor, .error_code = h.error_code};
+
     resp.tdqe_isvsvn = coco_read_u16(&r);
     resp.pce_isvsvn = coco_read_u16(&r);
     resp.platform_id_size = coco_read_u32(&r);
@@ -392,16 +332,13 @@ int coco_qgs_platform_resp_decode(const uint8_t *in, size_t size,
 int64_t coco_qgs_platform_resp_encode(const struct coco_qgs_platform_resp *resp, uint8_t *out,
                                       size_t out_size)
 {
-    struct coco_writer w;
     uint64_t total =
         28u + (uint64_t)resp->platform_id_size + resp->cpusvn_size + (resp->padded ? PAD_SIZE : 0u);
 
     if (!platform_resp_valid(resp))
         return -EINVAL;
-    int e = start_message(&w, out, out_size, total, resp->minor, COCO_QGS_GET_PLATFORM_INFO_RESP,
-                          resp->error_code);
-    if (e < 0)
-        return e;
+    struct coco_writer w = start_message(out, out_size, total, resp->minor,
+                                         COCO_QGS_GET_PLATFORM_INFO_RESP, resp->error_code);
     coco_write_u16(&w, resp->tdqe_isvsvn);
     coco_write_u16(&w, resp->pce_isvsvn);
     coco_write_u32(&w, resp->platform_id_size);
@@ -409,5 +346,5 @@ int64_t coco_qgs_platform_resp_encode(const struct coco_qgs_platform_resp *resp,
     coco_write_bytes(&w, resp->platform_id, resp->platform_id_size);
     coco_write_bytes(&w, resp->cpusvn, resp->cpusvn_size);
     coco_write_zeros(&w, resp->padded ? PAD_SIZE : 0);
-    return (int64_t)total;
+    return w.bad ? -EMSGSIZE : (int64_t)w.pos;
 }

@@ -117,8 +117,7 @@ struct coco_qgs_collateral_resp {
     uint16_t collateral_minor;
     uint32_t sizes[COCO_QGS_COLLATERAL_BLOBS];
     const uint8_t *blobs[COCO_QGS_COLLATERAL_BLOBS];
-    bool
-        padded; /* QGS appends 4 zero bytes when the request said minor 0; up to DCAP 1.20 always */
+    bool padded; /* by 4 zero bytes: QGS does where the request said minor 0, to DCAP 1.20 always */
 };
 
 int coco_qgs_collateral_resp_decode(const uint8_t *in, size_t size,

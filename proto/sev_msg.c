@@ -2,10 +2,9 @@
 /*
  * The platform helper's records: encode, decode. PROTOCOL.md "The platform helper".
  *
- * One function says what a well-formed record is, and both directions ask it: so what is encoded
- * can be decoded, and there is one spelling of each record. A reply that says nothing (an error, or
- * a field of the other question) says it with zeros; a flag that this version does not know, or a
- * status outside the contract, makes the whole reply malformed, since half an answer about the
+ * One function says what a well-formed reply is, and both directions ask it. A field that says
+ * nothing (in an error, or of the other question) is zero. A flag that this version does not know,
+ * or a status outside the contract, makes the whole reply malformed: half an answer about the
  * platform is worse than none.
  */
 #include "sev_msg.h"
@@ -124,41 +123,32 @@ int coco_sev_reply_encode(const struct coco_sev_reply *reply, uint8_t out[COCO_S
     return 0;
 }
 
+static const struct {
+    uint32_t error;
+    const char *text;
+} fw_errors[] = {
+    {0x00, "SUCCESS"},
+    {0x01, "INVALID_PLATFORM_STATE: SNP is not in the state that the command wants"},
+    {0x03, "INVALID_CONFIG: the platform's configuration does not allow it"},
+    {0x04, "INVALID_LEN: a size is wrong"},
+    {0x09, "INVALID_ADDRESS: an address is wrong"},
+    {0x0a, "BAD_SIGNATURE"},
+    {0x0b, "BAD_MEASUREMENT: an authentication tag is wrong: made for another chip or TCB, or "
+           "damaged"},
+    {0x11, "INVALID_COMMAND: the firmware does not know the command"},
+    {0x13, "HWSEV_RET_PLATFORM: a hardware error; only a reset helps"},
+    {0x15, "UNSUPPORTED: the platform lacks the feature"},
+    {0x16, "INVALID_PARAM: a parameter is refused"},
+    {0x17, "RESOURCE_LIMIT: the firmware is out of a resource"},
+    {0x21, "BAD_SVN: the TCB is not the one that is reported now"},
+    {0x27, "INVALID_KEY: the key is not there"},
+    {COCO_SEV_FW_NOT_CALLED, "the firmware was not called"},
+};
+
 const char *coco_sev_fw_error_text(uint32_t fw_error)
 {
-    switch (fw_error) {
-    case 0x00:
-        return "SUCCESS";
-    case 0x01:
-        return "INVALID_PLATFORM_STATE: SNP is not in the state that the command wants";
-    case 0x03:
-        return "INVALID_CONFIG: the platform's configuration does not allow it";
-    case 0x04:
-        return "INVALID_LEN: a size is wrong";
-    case 0x09:
-        return "INVALID_ADDRESS: an address is wrong";
-    case 0x0a:
-        return "BAD_SIGNATURE";
-    case 0x0b:
-        return "BAD_MEASUREMENT: an authentication tag is wrong: made for another chip or TCB, or "
-               "damaged";
-    case 0x11:
-        return "INVALID_COMMAND: the firmware does not know the command";
-    case 0x13:
-        return "HWSEV_RET_PLATFORM: a hardware error; only a reset helps";
-    case 0x15:
-        return "UNSUPPORTED: the platform lacks the feature";
-    case 0x16:
-        return "INVALID_PARAM: a parameter is refused";
-    case 0x17:
-        return "RESOURCE_LIMIT: the firmware is out of a resource";
-    case 0x21:
-        return "BAD_SVN: the TCB is not the one that is reported now";
-    case 0x27:
-        return "INVALID_KEY: the key is not there";
-    case COCO_SEV_FW_NOT_CALLED:
-        return "the firmware was not called";
-    default:
-        return "a status without a name here";
-    }
+    for (size_t i = 0; i < sizeof(fw_errors) / sizeof(fw_errors[0]); i++)
+        if (fw_errors[i].error == fw_error)
+            return fw_errors[i].text;
+    return "a status without a name here";
 }

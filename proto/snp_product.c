@@ -10,7 +10,9 @@
  * empty table: a byte that is no part's must be zero, in the firmware's number as in a certificate.
  */
 #include "snp_product.h"
+#include "bytes.h"
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #define NO COCO_SNP_NO_BYTE
@@ -166,4 +168,121 @@ unsigned coco_snp_part_oid(enum coco_snp_part part)
 const char *coco_snp_part_spl(enum coco_snp_part part)
 {
     return parts[part].spl;
+}
+
+/* --- a leaf's extensions ---------------------------------------------------------------------- */
+
+#define DER_INTEGER      0x02
+#define DER_OCTET_STRING 0x04
+#define DER_IA5_STRING   0x16
+
+static unsigned field_of(const uint8_t *oid, size_t size)
+{
+    /* 1.3.6.1.4.1.3704.1 */
+    static const uint8_t amd[] = {0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01};
+    const size_t n = sizeof(amd);
+
+    if (size < n + 1 || size > n + 2 || memcmp(oid, amd, n) != 0)
+        return 0;
+    if (size == n + 1)
+        return oid[n] <= COCO_SNP_OID_CSP_ID && oid[n] != COCO_SNP_OID_SPL ? oid[n] : 0;
+    bool level = oid[n] == COCO_SNP_OID_SPL && oid[n + 1] >= 1 && oid[n + 1] <= COCO_SNP_SPLS;
+    return level ? COCO_SNP_FIELD_SPL + oid[n + 1] : 0;
+}
+
+/* In its shortest form. */
+static bool read_level(struct coco_reader *r, uint8_t *ret)
+{
+    bool good = coco_read_u8(r) == DER_INTEGER;
+    uint8_t length = coco_read_u8(r);
+    uint8_t v = coco_read_u8(r);
+
+    if (length == 2) {
+        good = good && v == 0;
+        v = coco_read_u8(r);
+    }
+    *ret = v;
+    return good && length == (v >= 0x80 ? 2 : 1);
+}
+
+/* At least one character; it fits with its NUL. */
+static bool read_text(struct coco_reader *r, char *out, size_t out_size)
+{
+    bool good = coco_read_u8(r) == DER_IA5_STRING;
+    size_t length = coco_read_u8(r);
+
+    if (length == 0 || length >= out_size || length > 127)
+        return false;
+    coco_read_copy(r, out, length);
+    out[length] = 0;
+    for (size_t i = 0; i < length; i++)
+        good = good && out[i] >= 0x20 && out[i] <= 0x7E;
+    return good;
+}
+
+static bool read_hwid(struct coco_reader *r, struct coco_snp_leaf *leaf)
+{
+    size_t n = coco_reader_left(r);
+    bool good = true;
+
+    if (n == 8 + 2 || n == 64 + 2) {
+        n -= 2;
+        good = coco_read_u8(r) == DER_OCTET_STRING;
+        good = coco_read_u8(r) == n && good;
+    }
+    if (n != 8 && n != 64)
+        return false;
+    coco_read_copy(r, leaf->hwid, n);
+    leaf->hwid_size = n;
+    return good;
+}
+
+int coco_snp_leaf_read(struct coco_snp_leaf *leaf, const uint8_t *oid, size_t oid_size,
+                       const uint8_t *value, size_t size, unsigned *ret_field)
+{
+    struct coco_reader r = coco_reader_of(value, size);
+    unsigned field = field_of(oid, oid_size);
+    bool good;
+
+    *ret_field = field;
+    if (field == 0)
+        return 0;
+    if (leaf->seen & 1u << field)
+        return -EEXIST;
+    leaf->seen |= 1u << field;
+    switch (field) {
+    case COCO_SNP_OID_STRUCT_VERSION:
+        good = read_level(&r, &leaf->struct_version);
+        break;
+    case COCO_SNP_OID_PRODUCT_NAME:
+        good = read_text(&r, leaf->product_name, sizeof(leaf->product_name));
+        break;
+    case COCO_SNP_OID_HWID:
+        good = read_hwid(&r, leaf);
+        break;
+    case COCO_SNP_OID_CSP_ID:
+        good = read_text(&r, leaf->csp_id, sizeof(leaf->csp_id));
+        break;
+    default:
+        good = read_level(&r, &leaf->levels[field - COCO_SNP_FIELD_SPL]);
+    }
+    return good && coco_reader_done(&r) ? 0 : -EBADMSG;
+}
+
+static bool name_fits(const char *product_name, const char *name)
+{
+    size_t n = strlen(name);
+
+    return strncmp(product_name, name, n) == 0 &&
+           (product_name[n] == 0 || (product_name[n] == '-' && product_name[n + 1] != 0));
+}
+
+bool coco_snp_product_is_named(enum coco_snp_product product, const char *product_name)
+{
+    const struct coco_snp_facts *facts = coco_snp_product_facts(product);
+    bool fits = facts && name_fits(product_name, facts->name);
+
+    for (size_t i = 0; facts && facts->code_names[i]; i++)
+        fits = fits || name_fits(product_name, facts->code_names[i]);
+    return fits;
 }

@@ -106,6 +106,31 @@ unsigned coco_snp_part_oid(enum coco_snp_part part);
 /* What a part is called in certificates and in KDS's paths: "blSPL". Static text. */
 const char *coco_snp_part_spl(enum coco_snp_part part);
 
+/* A field is an extension, by its number above; of a level, by COCO_SNP_FIELD_SPL and the number
+ * behind 3. 0 is none. */
+#define COCO_SNP_FIELD_SPL (COCO_SNP_OID_CSP_ID + 1u)
+#define COCO_SNP_FIELDS    (COCO_SNP_FIELD_SPL + COCO_SNP_SPLS + 1u)
+
+/* What a leaf's extensions say. Texts are printable ASCII. */
+struct coco_snp_leaf {
+    uint32_t seen; /* 1u << field: which of them there are */
+    uint8_t struct_version;
+    char product_name[32]; /* "Milan-B0" */
+    char csp_id[128];
+    uint8_t hwid[COCO_SNP_CHIP_ID_SIZE];
+    size_t hwid_size;                  /* 8 or 64 */
+    uint8_t levels[COCO_SNP_SPLS + 1]; /* by the number behind 3 */
+};
+
+/* Reads one X.509 extension: the contents of its OBJECT IDENTIFIER and its extnValue, by AMD 57230,
+ * chapter 3. A level is an INTEGER from 0 to 255, a text an IA5String, a chip's id its raw bytes,
+ * or an OCTET STRING of them. *ret_field is which one it is; 0: one that is not known here, which
+ * is fine. -EEXIST: it is there already; -EBADMSG: it is malformed. */
+int coco_snp_leaf_read(struct coco_snp_leaf *leaf, const uint8_t *oid, size_t oid_size,
+                       const uint8_t *value, size_t size, unsigned *ret_field);
+/* Is that this product's name or a code name, alone or with "-" and a stepping ("Milan-B0")? */
+bool coco_snp_product_is_named(enum coco_snp_product product, const char *product_name);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The GHCB certificate table: {GUID, offset, length} entries, 24 zero bytes, blobs. PROTOCOL.md
- * "The certificate table".
+ * The GHCB certificate table. PROTOCOL.md "The certificate table".
  *
- * Three layers, each stricter than the one before:
- * - layout places blobs behind the entries and behind each other; a blob that names its own offset
- *   keeps it, so a table that was decoded is laid out as it was;
- * - decode accepts what layout and encode can have made: nothing overlaps, the order of the blobs
- * is that of the entries, and what lies between them is zero. So encode(decode(x)) is x;
- * - validate says what may be published to guests. Readers in guests differ (some stop at a zero
- *   GUID, some take an ASVK for an ASK, some hand blobs to a DER parser unseen), so published
- * tables keep to what all of them read the same way.
+ * Layout places blobs behind the entries and behind each other. Decoding takes what the
+ * specification allows. Validation says what may be published: readers in guests differ (some stop
+ * at a zero GUID, some take an ASVK for an ASK, some hand blobs to a DER parser unseen), so
+ * published tables keep to what all of them read the same way.
  *
- * GUIDs lie in memory in text order (RFC 4122), not in the mixed order of EFI. Nothing is
- * allocated; blobs belong to the caller.
+ * GUIDs lie in memory in text order (RFC 4122), not in the mixed order of EFI.
  */
 #include "snp_table.h"
 #include "bytes.h"

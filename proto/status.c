@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The errno contract as one table, PROTOCOL.md "The errno contract".
+ * The errno contract as one table, PROTOCOL.md "The errno contract". All functions here are
+ * look-ups in it, so a new status is a new row and nothing else.
  *
- * A row says everything about a status: its name, what it means, which requests it may answer, and
- * what it becomes for an SNP guest (kvm_run->snp_req_certs.ret, and whether the empty table is
- * handed out), for a TDX guest (the status in the GetQuote buffer) and in this host's errno.h. All
- * functions here are look-ups in it, so a new status is a new row and nothing else.
- *
- * What always holds: no status outside the contract leaves through these functions, and what is
- * unknown never harms the guest. For certificates it is the empty table with success, since EIO
- * makes a Linux guest destroy its VM communication key; for a quote it is ERROR, which a guest may
- * follow by another request.
+ * A status outside the contract never harms the guest. For certificates it becomes the empty table
+ * with success, since EIO makes a Linux guest destroy its VM communication key; for a quote ERROR,
+ * after which a guest may ask again.
  */
 #include "status.h"
 #include "kvm_abi.h"
@@ -19,11 +14,11 @@
 #include <stddef.h>
 
 /* Which requests a status may answer. A type that is not known here is answered at once. */
-#define HELLO_   (1u << 0)
-#define CERTS_   (1u << 1)
-#define QUOTE_   (1u << 2)
-#define PING_    (1u << 3)
-#define UNKNOWN_ (1u << 4)
+#define HELLO_   (1u << COCO_HELLO / 2)
+#define CERTS_   (1u << COCO_CERTS_GET / 2)
+#define QUOTE_   (1u << COCO_QUOTE_GET / 2)
+#define PING_    (1u << COCO_PING / 2)
+#define UNKNOWN_ (1u << (COCO_PING / 2 + 1))
 #define ALL_     (HELLO_ | CERTS_ | QUOTE_ | PING_)
 
 #define SUCCESS     COCO_GETQUOTE_SUCCESS
@@ -133,43 +128,15 @@ bool coco_status_valid_for(uint16_t request_type, uint32_t status)
 
     if (!row || coco_type_class(request_type) != COCO_CLASS_REQUEST)
         return false;
-    switch (request_type) {
-    case COCO_HELLO:
-        return row->answers & HELLO_;
-    case COCO_CERTS_GET:
-        return row->answers & CERTS_;
-    case COCO_QUOTE_GET:
-        return row->answers & QUOTE_;
-    case COCO_PING:
-        return row->answers & PING_;
-    default:
-        return row->answers & UNKNOWN_;
-    }
+    return row->answers & (request_type <= COCO_PING ? 1u << request_type / 2 : UNKNOWN_);
 }
 
 struct coco_snp_outcome coco_status_to_snp(uint32_t status)
 {
     const struct row *row = find(status);
 
-    if (!row)
-        return (struct coco_snp_outcome){.kvm_ret = COCO_KVM_SNP_RET_OK, .empty_table = true};
-    return (struct coco_snp_outcome){.kvm_ret = row->kvm_ret, .empty_table = row->empty_table};
-}
-
-uint64_t coco_snp_ret_to_exitinfo2(uint64_t kvm_ret)
-{
-    switch (kvm_ret) {
-    case COCO_KVM_SNP_RET_OK:
-        return 0;
-    case COCO_KVM_SNP_RET_ENOSPC:
-        return COCO_GHCB_EXITINFO2_INVALID_LEN;
-    case COCO_KVM_SNP_RET_EAGAIN:
-        return COCO_GHCB_EXITINFO2_BUSY;
-    case COCO_KVM_SNP_RET_EIO:
-        return COCO_GHCB_EXITINFO2_GENERIC;
-    default:
-        return UINT64_MAX;
-    }
+    return (struct coco_snp_outcome){.kvm_ret = row ? row->kvm_ret : COCO_KVM_SNP_RET_OK,
+                                     .empty_table = !row || row->empty_table};
 }
 
 uint64_t coco_status_to_getquote(uint32_t status)

@@ -20,13 +20,12 @@ bool coco_status_known(uint32_t status);
 /* "OK", "EAGAIN", …; "E?" for a number outside the contract. Static text. */
 const char *coco_status_name(uint32_t status);
 
-/* What it means, in one short sentence for people: whatever the request was; as the end of that
- * request (enum coco_type). Static text. */
+/* What it means, in one short sentence for people: for any request, or as the end of a request of
+ * that type (enum coco_type). Static text. */
 const char *coco_status_text(uint32_t status);
 const char *coco_status_text_for(uint16_t request_type, uint32_t status);
 
-/* May this status ever answer that request? The server's replies are checked against it in tests.
- */
+/* May this status ever answer that request? Tests check the server's replies against it. */
 bool coco_status_valid_for(uint16_t request_type, uint32_t status);
 
 /* What KVM_EXIT_SNP_REQ_CERTS ends in when CERTS_GET ended in `status`. */
@@ -38,10 +37,6 @@ struct coco_snp_outcome {
 /* EAGAIN gives EAGAIN (BUSY): the caller decides how long (the busy budget). An unknown status is
  * the empty table. */
 struct coco_snp_outcome coco_status_to_snp(uint32_t status);
-
-/* SW_EXITINFO2 that KVM gives the guest for a `ret`; UINT64_MAX where KVM_RUN fails with EINVAL,
- * and 0 for ret 0 (the firmware's own result follows). */
-uint64_t coco_snp_ret_to_exitinfo2(uint64_t kvm_ret);
 
 /* The GetQuote buffer's status for the end of a QUOTE_GET: COCO_GETQUOTE_SUCCESS, _ERROR or
  * _SERVICE_UNAVAILABLE (kvm_abi.h). Unknown: ERROR, as EIO. EAGAIN: SERVICE_UNAVAILABLE, once the

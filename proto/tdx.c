@@ -5,14 +5,11 @@
  * A TDREPORT is what the TDX module hands to the guest: who made it, what is in the TD, and 64
  * bytes of the guest's own choice. Only this host's quoting enclave can check its MAC; everybody
  * can check its form (here) and its two hashes (the daemon). A quote repeats most of the TDREPORT
- * in another order under a signature, and the quoting enclave is what copies it: the binding below
- * is the list of what it copies, so a quote that passes was made from this very TDREPORT or from
- * one that says the same.
+ * in another order under a signature. The binding below lists what the quoting enclave copies, so a
+ * quote that passes was made from this very TDREPORT or from one that says the same.
  *
- * What always holds: a decoder keeps every byte that it does not demand a value of, so encoding
- * gives the input back; reserved bytes that a hash or a signature covers are kept as found, since
- * later modules use them; outputs are untouched on failure; `ret_why` and `ret_field` are set on
- * failure only, to static text.
+ * A decoder keeps every byte that it does not demand a value of. Reserved bytes that a hash or a
+ * signature covers are kept too: later modules use them. Outputs are untouched on failure.
  */
 #include "tdx.h"
 #include "bytes.h"
@@ -29,6 +26,15 @@ static int refuse(const char **ret_why, const char *why)
         *ret_why = why;
     return -EBADMSG;
 }
+
+/* The two runs of fields that a TDREPORT and a quote's body share, in the order of both. */
+#define MODULE(F, x) \
+    F((x)->tee_tcb_svn), F((x)->mrseam), F((x)->mrsignerseam), F((x)->seam_attributes)
+#define TD(F, x)                                                                            \
+    F((x)->td_attributes), F((x)->xfam), F((x)->mrtd), F((x)->mrconfigid), F((x)->mrowner), \
+        F((x)->mrownerconfig), F((x)->rtmr)
+#define READ(field)  coco_read_copy(r, field, sizeof(field))
+#define WRITE(field) coco_write_bytes(w, field, sizeof(field))
 
 /* --- TDREPORT -------------------------------------------------------------------------------- */
 
@@ -57,10 +63,7 @@ static const char *read_reportmacstruct(struct coco_reader *r, struct coco_tdrep
 static const char *read_tcb_info(struct coco_reader *r, struct coco_tdreport *report)
 {
     report->valid = coco_read_u64(r);
-    coco_read_copy(r, report->tee_tcb_svn, sizeof(report->tee_tcb_svn));
-    coco_read_copy(r, report->mrseam, sizeof(report->mrseam));
-    coco_read_copy(r, report->mrsignerseam, sizeof(report->mrsignerseam));
-    coco_read_copy(r, report->seam_attributes, sizeof(report->seam_attributes));
+    MODULE(READ, report);
     coco_read_copy(r, report->tee_tcb_svn2, sizeof(report->tee_tcb_svn2));
     coco_read_copy(r, report->tcb_info_rest, sizeof(report->tcb_info_rest));
     coco_read_zeros(r, 17);
@@ -70,13 +73,7 @@ static const char *read_tcb_info(struct coco_reader *r, struct coco_tdreport *re
 /* Offsets 512 to 1023. */
 static void read_tdinfo(struct coco_reader *r, struct coco_tdreport *report)
 {
-    coco_read_copy(r, report->td_attributes, sizeof(report->td_attributes));
-    coco_read_copy(r, report->xfam, sizeof(report->xfam));
-    coco_read_copy(r, report->mrtd, sizeof(report->mrtd));
-    coco_read_copy(r, report->mrconfigid, sizeof(report->mrconfigid));
-    coco_read_copy(r, report->mrowner, sizeof(report->mrowner));
-    coco_read_copy(r, report->mrownerconfig, sizeof(report->mrownerconfig));
-    coco_read_copy(r, report->rtmr, sizeof(report->rtmr));
+    TD(READ, report);
     coco_read_copy(r, report->servtd_hash, sizeof(report->servtd_hash));
     coco_read_copy(r, report->tdinfo_rest, sizeof(report->tdinfo_rest));
 }
@@ -114,10 +111,7 @@ static void write_reportmacstruct(struct coco_writer *w, const struct coco_tdrep
 static void write_tcb_info(struct coco_writer *w, const struct coco_tdreport *report)
 {
     coco_write_u64(w, report->valid);
-    coco_write_bytes(w, report->tee_tcb_svn, sizeof(report->tee_tcb_svn));
-    coco_write_bytes(w, report->mrseam, sizeof(report->mrseam));
-    coco_write_bytes(w, report->mrsignerseam, sizeof(report->mrsignerseam));
-    coco_write_bytes(w, report->seam_attributes, sizeof(report->seam_attributes));
+    MODULE(WRITE, report);
     coco_write_bytes(w, report->tee_tcb_svn2, sizeof(report->tee_tcb_svn2));
     coco_write_bytes(w, report->tcb_info_rest, sizeof(report->tcb_info_rest));
     coco_write_zeros(w, 17);
@@ -125,13 +119,7 @@ static void write_tcb_info(struct coco_writer *w, const struct coco_tdreport *re
 
 static void write_tdinfo(struct coco_writer *w, const struct coco_tdreport *report)
 {
-    coco_write_bytes(w, report->td_attributes, sizeof(report->td_attributes));
-    coco_write_bytes(w, report->xfam, sizeof(report->xfam));
-    coco_write_bytes(w, report->mrtd, sizeof(report->mrtd));
-    coco_write_bytes(w, report->mrconfigid, sizeof(report->mrconfigid));
-    coco_write_bytes(w, report->mrowner, sizeof(report->mrowner));
-    coco_write_bytes(w, report->mrownerconfig, sizeof(report->mrownerconfig));
-    coco_write_bytes(w, report->rtmr, sizeof(report->rtmr));
+    TD(WRITE, report);
     coco_write_bytes(w, report->servtd_hash, sizeof(report->servtd_hash));
     coco_write_bytes(w, report->tdinfo_rest, sizeof(report->tdinfo_rest));
 }
@@ -164,17 +152,8 @@ static uint32_t body_size(uint16_t body_type)
 
 static void read_body(struct coco_reader *r, uint16_t body_type, struct coco_quote_body *body)
 {
-    coco_read_copy(r, body->tee_tcb_svn, sizeof(body->tee_tcb_svn));
-    coco_read_copy(r, body->mrseam, sizeof(body->mrseam));
-    coco_read_copy(r, body->mrsignerseam, sizeof(body->mrsignerseam));
-    coco_read_copy(r, body->seam_attributes, sizeof(body->seam_attributes));
-    coco_read_copy(r, body->td_attributes, sizeof(body->td_attributes));
-    coco_read_copy(r, body->xfam, sizeof(body->xfam));
-    coco_read_copy(r, body->mrtd, sizeof(body->mrtd));
-    coco_read_copy(r, body->mrconfigid, sizeof(body->mrconfigid));
-    coco_read_copy(r, body->mrowner, sizeof(body->mrowner));
-    coco_read_copy(r, body->mrownerconfig, sizeof(body->mrownerconfig));
-    coco_read_copy(r, body->rtmr, sizeof(body->rtmr));
+    MODULE(READ, body);
+    TD(READ, body);
     coco_read_copy(r, body->report_data, sizeof(body->report_data));
     if (body_type == COCO_QUOTE_BODY_TD10)
         return;
@@ -187,17 +166,8 @@ static void read_body(struct coco_reader *r, uint16_t body_type, struct coco_quo
 static void write_body(struct coco_writer *w, uint16_t body_type,
                        const struct coco_quote_body *body)
 {
-    coco_write_bytes(w, body->tee_tcb_svn, sizeof(body->tee_tcb_svn));
-    coco_write_bytes(w, body->mrseam, sizeof(body->mrseam));
-    coco_write_bytes(w, body->mrsignerseam, sizeof(body->mrsignerseam));
-    coco_write_bytes(w, body->seam_attributes, sizeof(body->seam_attributes));
-    coco_write_bytes(w, body->td_attributes, sizeof(body->td_attributes));
-    coco_write_bytes(w, body->xfam, sizeof(body->xfam));
-    coco_write_bytes(w, body->mrtd, sizeof(body->mrtd));
-    coco_write_bytes(w, body->mrconfigid, sizeof(body->mrconfigid));
-    coco_write_bytes(w, body->mrowner, sizeof(body->mrowner));
-    coco_write_bytes(w, body->mrownerconfig, sizeof(body->mrownerconfig));
-    coco_write_bytes(w, body->rtmr, sizeof(body->rtmr));
+    MODULE(WRITE, body);
+    TD(WRITE, body);
     coco_write_bytes(w, body->report_data, sizeof(body->report_data));
     if (body_type == COCO_QUOTE_BODY_TD10)
         return;
@@ -352,31 +322,19 @@ static bool is_zero(const uint8_t *bytes, size_t size)
 static const char *differs_always(const struct coco_quote_body *body,
                                   const struct coco_tdreport *report)
 {
-    if (!SAME(body->report_data, report->report_data))
-        return "report_data";
-    if (!SAME(body->mrtd, report->mrtd))
-        return "mrtd";
-    if (!SAME(body->rtmr[0], report->rtmr[0]))
-        return "rtmr0";
-    if (!SAME(body->rtmr[1], report->rtmr[1]))
-        return "rtmr1";
-    if (!SAME(body->rtmr[2], report->rtmr[2]))
-        return "rtmr2";
-    if (!SAME(body->rtmr[3], report->rtmr[3]))
-        return "rtmr3";
-    if (!SAME(body->mrconfigid, report->mrconfigid))
-        return "mrconfigid";
-    if (!SAME(body->mrowner, report->mrowner))
-        return "mrowner";
-    if (!SAME(body->mrownerconfig, report->mrownerconfig))
-        return "mrownerconfig";
-    if (!SAME(body->td_attributes, report->td_attributes))
-        return "td_attributes";
-    if (!SAME(body->xfam, report->xfam))
-        return "xfam";
-    if (!SAME(body->mrseam, report->mrseam))
-        return "mrseam";
-    return NULL;
+    return !SAME(body->report_data, report->report_data)       ? "report_data"
+           : !SAME(body->mrtd, report->mrtd)                   ? "mrtd"
+           : !SAME(body->rtmr[0], report->rtmr[0])             ? "rtmr0"
+           : !SAME(body->rtmr[1], report->rtmr[1])             ? "rtmr1"
+           : !SAME(body->rtmr[2], report->rtmr[2])             ? "rtmr2"
+           : !SAME(body->rtmr[3], report->rtmr[3])             ? "rtmr3"
+           : !SAME(body->mrconfigid, report->mrconfigid)       ? "mrconfigid"
+           : !SAME(body->mrowner, report->mrowner)             ? "mrowner"
+           : !SAME(body->mrownerconfig, report->mrownerconfig) ? "mrownerconfig"
+           : !SAME(body->td_attributes, report->td_attributes) ? "td_attributes"
+           : !SAME(body->xfam, report->xfam)                   ? "xfam"
+           : !SAME(body->mrseam, report->mrseam)               ? "mrseam"
+                                                               : NULL;
 }
 
 /* The quoting enclave leaves these two zero; one that copied them would copy them from here. */

@@ -3,16 +3,12 @@
  * Foreign text made safe to print.
  *
  * A VM's name may hold a newline that forges the next line of a log, an escape sequence that drives
- * the reader's terminal, or a bidirectional control that makes a line read as another. The text is
- * walked as UTF-8 (RFC 3629: shortest form, no surrogates, at most U+10FFFF): a well-formed
- * character is either copied whole or, being one of those below, escaped byte for byte; a byte that
- * begins no well-formed character is escaped alone. So the output is always well-formed UTF-8 on
- * one line, and no byte of the input is lost unless the output is full. The backslash is left
- * alone: the text is for people, and must survive being escaped twice.
+ * the reader's terminal, or a bidirectional control that makes a line read as another. So each
+ * character (RFC 3629) is copied whole or escaped byte for byte, and a byte that begins none is
+ * escaped alone. The output is well-formed UTF-8 on one line.
  *
- * It is the one escaper of the tree: the journal, the terminal, and texts of VMs in the
- * administrators' JSON go through it; who spells otherwise (JSON's \uNNNN) asks here what is to be
- * spelled.
+ * It is the tree's one escaper: for the journal, the terminal, and texts of VMs in JSON. Whoever
+ * escapes in another way (JSON's \uNNNN) asks coco_text_acts() what to escape.
  */
 #include "text.h"
 #include <string.h>
@@ -91,15 +87,9 @@ size_t coco_text_escape(char *out, size_t out_size, const char *in, size_t n)
             break;
         }
         for (size_t k = 0; k < take; k++) {
-            uint8_t b = bytes[i + k];
-            if (escape) {
-                out[used++] = '\\';
-                out[used++] = 'x';
-                out[used++] = hex[b >> 4];
-                out[used++] = hex[b & 15];
-            } else {
-                out[used++] = (char)b;
-            }
+            const char escaped[4] = {'\\', 'x', hex[bytes[i + k] >> 4], hex[bytes[i + k] & 15]};
+            memcpy(out + used, escape ? escaped : in + i + k, escape ? 4 : 1);
+            used += escape ? 4 : 1;
         }
         if (used + sizeof(mark) <= out_size)
             markable = used;

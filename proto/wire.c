@@ -2,19 +2,12 @@
 /*
  * The VMM RPC on the wire: header and messages of PROTOCOL.md, each encoder beside its decoder.
  *
- * What always holds:
- * - A decoder accepts exactly the bytes that its encoder makes. So there is one spelling of each
- *   message: what decodes, encodes to the same bytes, and a field that version 1 reserves cannot be
- *   used for anything by either side.
- * - An encoder makes only what its decoder accepts, as far as a function without a return value
- * can: texts end before the first byte that is not UTF-8, and data behind `ndata` is not sent.
- * - A decoder fills a local struct and hands it out whole at the end: outputs are untouched on
- *   failure.
- * - Decoded pointers point into the input; the caller keeps it alive. Nothing is allocated or kept.
+ * A decoder accepts exactly the bytes that its encoder makes. So a message has one form, and
+ * neither side can use a field that version 1 reserves. An encoder, which cannot fail, cuts what
+ * its decoder would refuse: a text before its first byte that is not UTF-8, data behind `ndata`.
  *
  * Rules that need more than one message (who may send what, and when) belong to the session layers
- * of the daemon and of the client; only those that a single header shows are here
- * (coco_header_check_from_client and _from_server).
+ * of the daemon and of the client.
  */
 #include "wire.h"
 #include "bytes.h"
@@ -39,26 +32,6 @@ enum coco_type_class coco_type_class(uint16_t type)
     if (type < 0xC000)
         return COCO_CLASS_SERVER_ONEWAY;
     return COCO_CLASS_INVALID;
-}
-
-static const struct {
-    uint16_t type;
-    const char *name;
-} type_names[] = {
-    {COCO_HELLO, "HELLO"},         {COCO_HELLO_REPLY, "HELLO_REPLY"},
-    {COCO_CERTS_GET, "CERTS_GET"}, {COCO_CERTS_REPLY, "CERTS_REPLY"},
-    {COCO_QUOTE_GET, "QUOTE_GET"}, {COCO_QUOTE_REPLY, "QUOTE_REPLY"},
-    {COCO_PING, "PING"},           {COCO_PING_REPLY, "PING_REPLY"},
-    {COCO_CANCEL, "CANCEL"},       {COCO_GUEST_EVENT, "GUEST_EVENT"},
-    {COCO_NOTIFY, "NOTIFY"},
-};
-
-const char *coco_type_name(uint16_t type)
-{
-    for (size_t i = 0; i < sizeof(type_names) / sizeof(type_names[0]); i++)
-        if (type_names[i].type == type)
-            return type_names[i].name;
-    return "?";
 }
 
 /* --- header -------------------------------------------------------------------------------- */
@@ -102,18 +75,15 @@ int coco_header_check_from_client(const struct coco_header *header)
 
     if (class != COCO_CLASS_REQUEST && class != COCO_CLASS_CLIENT_ONEWAY)
         return -EBADMSG;
-    if (header->status != COCO_OK || header->length > COCO_REQUEST_MAX)
-        return -EBADMSG;
-    return 0;
+    return header->status == COCO_OK && header->length <= COCO_REQUEST_MAX ? 0 : -EBADMSG;
 }
 
 int coco_header_check_from_server(const struct coco_header *header)
 {
     enum coco_type_class class = coco_type_class(header->type);
 
-    if (class != COCO_CLASS_REPLY && class != COCO_CLASS_SERVER_ONEWAY)
-        return -EBADMSG;
-    if (header->length > COCO_REPLY_MAX)
+    if ((class != COCO_CLASS_REPLY && class != COCO_CLASS_SERVER_ONEWAY) ||
+        header->length > COCO_REPLY_MAX)
         return -EBADMSG;
     if (header->status == COCO_OK)
         return 0;
@@ -158,9 +128,8 @@ static void read_text(struct coco_reader *r, char *out, size_t size)
 static void write_text(struct coco_writer *w, const char *text, size_t size)
 {
     /* `text` is an array of size + 1 bytes, which a careless caller may have left without a NUL. */
-    size_t length = strnlen(text, size);
+    size_t length = utf8_prefix((const uint8_t *)text, strnlen(text, size));
 
-    length = utf8_prefix((const uint8_t *)text, length);
     coco_write_bytes(w, text, length);
     coco_write_zeros(w, size - length);
 }
@@ -196,12 +165,6 @@ void coco_hello_encode(const struct coco_hello *hello, uint8_t out[COCO_HELLO_SI
     write_text(&w, hello->software, COCO_SOFTWARE_SIZE);
 }
 
-/* F_OFD_SETLK takes signed 64-bit positions: the range of lease bytes must lie within them. */
-static bool lease_in_range(uint64_t base, uint32_t bytes)
-{
-    return base <= (uint64_t)INT64_MAX - bytes;
-}
-
 int coco_hello_reply_decode(const uint8_t *in, size_t size, struct coco_hello_reply *ret)
 {
     struct coco_reader r = coco_reader_of(in, size);
@@ -219,9 +182,9 @@ int coco_hello_reply_decode(const uint8_t *in, size_t size, struct coco_hello_re
     h.busy_budget_ms = coco_read_u32(&r);
     h.lease_bytes = coco_read_u32(&r);
     h.lease_base = coco_read_u64(&r);
-    if (!coco_reader_done(&r) || h.version == 0 || h.in_flight_max == 0)
-        return -EBADMSG;
-    if (!lease_in_range(h.lease_base, h.lease_bytes))
+    /* F_OFD_SETLK takes signed 64-bit positions: the lease bytes must lie within them. */
+    if (!coco_reader_done(&r) || h.version == 0 || h.in_flight_max == 0 ||
+        h.lease_base > (uint64_t)INT64_MAX - h.lease_bytes)
         return -EBADMSG;
     *ret = h;
     return 0;
@@ -269,19 +232,16 @@ void coco_certs_get_encode(const struct coco_certs_get *get, uint8_t out[COCO_CE
     coco_write_u64(&w, get->gpa);
 }
 
-/* PROTOCOL.md "CERTS_GET": with status 0 a table, the empty one at least, and the pages that just
- * it takes; with ENOSPC no table, and the pages that one would take; no other status has a payload.
- */
+/* PROTOCOL.md "CERTS_GET": status 0 has a table and the pages that it takes; ENOSPC has only the
+ * pages that one would take; no other status has a payload. */
 static bool certs_reply_valid(const struct coco_certs_reply *reply, uint32_t status)
 {
-    const uint32_t npages_max = COCO_SNP_TABLE_MAX / COCO_PAGE_SIZE;
-
     if (status == COCO_OK)
         return reply->table_size >= COCO_SNP_EMPTY_TABLE_SIZE &&
                reply->table_size <= COCO_SNP_TABLE_MAX &&
                reply->npages == (reply->table_size + COCO_PAGE_SIZE - 1) / COCO_PAGE_SIZE;
     return status == COCO_ENOSPC && reply->table_size == 0 && reply->npages >= 1 &&
-           reply->npages <= npages_max;
+           reply->npages <= COCO_SNP_TABLE_MAX / COCO_PAGE_SIZE;
 }
 
 int coco_certs_reply_decode(const uint8_t *in, size_t size, uint32_t status,

@@ -60,9 +60,6 @@ enum coco_type_class {
 
 enum coco_type_class coco_type_class(uint16_t type);
 
-/* "HELLO", "CERTS_GET", …; "?" for a number without a name. Static text. */
-const char *coco_type_name(uint16_t type);
-
 struct coco_header {
     uint16_t type;
     uint32_t length;     /* payload bytes */
@@ -76,7 +73,7 @@ int coco_header_decode(const uint8_t in[COCO_HEADER_SIZE], struct coco_header *r
 void coco_header_encode(const struct coco_header *header, uint8_t out[COCO_HEADER_SIZE]);
 
 /* What a server demands of a client's header beyond its form, and the reverse: class, status,
- * length limit (PROTOCOL.md "Rules"). 0 or -EBADMSG: close. */
+ * length (PROTOCOL.md "Rules"). 0, or -EBADMSG: close the connection. */
 int coco_header_check_from_client(const struct coco_header *header);
 int coco_header_check_from_server(const struct coco_header *header);
 

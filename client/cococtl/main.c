@@ -2,9 +2,8 @@
 /*
  * cococtl: administration of cocod, and trying a host.
  *
- * Verbs and options are two const tables (verbs.c); parsing, what a verb allows, help, completion
- * and the manual's list come from them, so they cannot disagree. Options may stand before, between
- * and behind the words of a verb.
+ * Verbs and options are two const tables (verbs.c). Options may stand before, between and behind
+ * the words of a verb.
  */
 #include "coco/coco.h"
 #include "lib/ctl.h"
@@ -22,7 +21,6 @@
 
 /* --- the command line ------------------------------------------------------------------------ */
 
-/* The end of a command line that was not understood; the reason was printed. */
 static int usage_error(void)
 {
     term_hint("\"cococtl help\" lists the verbs and options.");
@@ -70,8 +68,6 @@ static int take_option(struct ctl *ctl, const struct opt *opt, const char *value
     bool good = true;
 
     switch (opt->kind) {
-    case OPT_ELSEWHERE:
-        break;
     case OPT_FLAG:
         *(bool *)field = true;
         break;
@@ -84,6 +80,8 @@ static int take_option(struct ctl *ctl, const struct opt *opt, const char *value
     case OPT_NUMBER:
         good = parse_number(value, field) && *(uint64_t *)field >= opt->min;
         break;
+    case OPT_COMMAND:
+        break;
     }
     if (good)
         return CTL_OK;
@@ -92,52 +90,46 @@ static int take_option(struct ctl *ctl, const struct opt *opt, const char *value
 }
 
 /* --exec ends the command line: what follows is the command's, whatever it looks like. */
-static int split_exec(struct ctl *ctl, int argc, char **argv, unsigned *ret_given)
+static int split_exec(struct ctl *ctl, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--") == 0)
-            break;
-        if (strcmp(argv[i], "--exec") != 0)
-            continue;
-        *ret_given |= OPT_EXEC;
-        ctl->exec = argv + i + 1;
-        return i;
-    }
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--exec") == 0) {
+            ctl->exec = argv + i + 1;
+            return i;
+        }
     return argc;
 }
 
-static int parse_options(struct ctl *ctl, int argc, char **argv, unsigned *ret_given)
+/* `given`: which options, as the table has them. */
+static int parse_options(struct ctl *ctl, int argc, char **argv, bool given[OPTS_MAX])
 {
     struct option longs[OPTS_MAX + 1] = {0};
     int c;
 
-    for (size_t i = 0; i < ctl_n_opts; i++)
+    for (size_t i = 0; i < ctl_n_opts; i++) {
         longs[i] = (struct option){.name = ctl_opts[i].name,
                                    .has_arg = ctl_opts[i].value ? required_argument : no_argument,
                                    .val = 256 + (int)i};
+        given[i] = ctl->exec && ctl_opts[i].kind == OPT_COMMAND;
+    }
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
-        if (c == ':') {
-            term_error("%s needs a value", argv[optind - 1]);
-            return usage_error();
-        }
         if (c < 256) {
-            term_error("there is no option %s", argv[optind - 1]);
+            term_error(c == ':' ? "%s needs a value" : "there is no option %s", argv[optind - 1]);
             return usage_error();
         }
-        const struct opt *opt = &ctl_opts[c - 256];
-        *ret_given |= opt->bit;
-        int code = take_option(ctl, opt, optarg);
+        given[c - 256] = true;
+        int code = take_option(ctl, &ctl_opts[c - 256], optarg);
         if (code != CTL_OK)
             return code;
     }
     return CTL_OK;
 }
 
-static int check_options(const struct verb *verb, unsigned given)
+static int check_options(const struct verb *verb, const bool given[OPTS_MAX])
 {
     for (size_t i = 0; i < ctl_n_opts; i++)
-        if ((given & ctl_opts[i].bit) && !(verb->options & ctl_opts[i].bit)) {
+        if (given[i] && !verb_is_one_of(verb->options, ctl_opts[i].name)) {
             term_error("--%s means nothing to this verb", ctl_opts[i].name);
             return usage_error();
         }
@@ -145,69 +137,58 @@ static int check_options(const struct verb *verb, unsigned given)
 }
 
 /* The arguments behind the verb's words. */
-static int check_arguments(const struct verb *verb, char *const *words, int n)
+static int check_arguments(const struct verb *verb, const struct ctl *ctl)
 {
+    const int n = ctl->n_args;
+
     if (n == 0 && verb->argument && verb->argument[0] != '[') {
         term_error("%s is missing", verb->argument);
         return usage_error();
     }
     if (n > (verb->argument ? 1 + verb->more_args : 0)) {
-        term_error("\"%s\" is too much", words[n - 1]);
+        term_error("\"%s\" is too much", ctl->args[n - 1]);
         return usage_error();
     }
     for (int i = 0; verb->values && i < n; i++)
-        if (!verb_is_one_of(verb->values, words[i])) {
-            term_error("\"%s\" is not one of: %s", words[i], verb->values);
+        if (!verb_is_one_of(verb->values, ctl->args[i])) {
+            term_error("\"%s\" is not one of: %s", ctl->args[i], verb->values);
             return usage_error();
         }
     return CTL_OK;
 }
 
-/* Options that end it before a verb is looked for; also a command line without one. */
-static bool run_special(struct ctl *ctl, char *const *words, int n, unsigned given, int *ret_code)
-{
-    if (given & OPT_VERSION) {
-        term_printf(stdout, "cococtl %s\n", coco_version());
-        *ret_code = output_end();
-    } else if ((given & OPT_HELP) && (n == 0 || strcmp(words[0], "help") != 0)) {
-        int used = 0;
-        ctl->args = words;
-        ctl->n_args = n;
-        if (verb_find(words, n, &used))
-            ctl->n_args = used;
-        *ret_code = verb_help(ctl);
-    } else if (n == 0) {
-        help_usage(stderr);
-        *ret_code = CTL_USAGE;
-    } else {
-        return false;
-    }
-    return true;
-}
-
-static int run(struct ctl *ctl, char *const *words, int n, unsigned given)
+static int run(struct ctl *ctl, char *const *words, int n, const bool given[OPTS_MAX])
 {
     const struct verb *verb;
-    int code, used;
+    int code, used = 0;
 
-    if (run_special(ctl, words, n, given, &code))
-        return code;
-    verb = verb_find(words, n, &used);
+    if (ctl->version) {
+        term_printf(stdout, "cococtl %s\n", coco_version());
+        return output_end();
+    }
+    verb = n > 0 ? verb_find(words, n, &used) : NULL;
+    if (ctl->help && (n == 0 || strcmp(words[0], "help") != 0)) {
+        ctl->args = words;
+        ctl->n_args = verb ? used : n;
+        return verb_help(ctl);
+    }
+    if (n == 0) {
+        help_usage(stderr);
+        return CTL_USAGE;
+    }
     if (!verb) {
         term_error("there is no verb \"%s%s%s\"", words[0], n > 1 ? " " : "",
                    n > 1 ? words[1] : "");
         return usage_error();
     }
-    code = check_options(verb, given);
-    if (code == CTL_OK)
-        code = check_arguments(verb, words + used, n - used);
-    if (code != CTL_OK)
-        return code;
     ctl->args = words + used;
     ctl->n_args = n - used;
-    if (!(given & OPT_TIMEOUT))
+    if (ctl->timeout_ms == 0)
         ctl->timeout_ms = verb->timeout_ms ? verb->timeout_ms : DEFAULT_TIMEOUT_MS;
-    return verb->run(ctl);
+    code = check_options(verb, given);
+    if (code == CTL_OK)
+        code = check_arguments(verb, ctl);
+    return code == CTL_OK ? verb->run(ctl) : code;
 }
 
 int main(int argc, char **argv)
@@ -217,14 +198,14 @@ int main(int argc, char **argv)
                       .npages = 4,
                       .gap_ms = 10000,
                       .interval_ms = 1000};
-    unsigned given = 0;
+    bool given[OPTS_MAX];
 
-    argc = split_exec(&ctl, argc, argv, &given);
+    argc = split_exec(&ctl, argc, argv);
     if (ctl.exec && !ctl.exec[0]) {
         term_error("--exec needs a command");
         return usage_error();
     }
-    int code = parse_options(&ctl, argc, argv, &given);
+    int code = parse_options(&ctl, argc, argv, given);
     if (code != CTL_OK)
         return code;
     term_setup(&ctl);

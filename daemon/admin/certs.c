@@ -307,8 +307,7 @@ static struct json_object *certificates(const struct chain *chain, const struct 
     struct json_object *array = json_object_new_array();
 
     for (size_t i = 0; chain && i < CHAIN_ROLES; i++)
-        add_certificate(array, chain_cert_name(chain, chain->certs[order[i]].role),
-                        &chain->certs[order[i]]);
+        add_certificate(array, chain_cert_name(&chain->certs[order[i]]), &chain->certs[order[i]]);
     if (chain && crl)
         add_crl(array, crl);
     return array;
@@ -340,7 +339,7 @@ static struct json_object *chain_parameters(const struct chain *chain, const str
 
 static struct json_object *loaded_parameters(const struct certs_job *job)
 {
-    bool with_crl = job->judge_by.serve_crl && !job->chain.crl_left_out;
+    bool with_crl = job->judge_by.config.serve_crl && !job->chain.crl_left_out;
 
     return chain_parameters(job->chain.chain, with_crl ? job->chain.crl : NULL, job->table);
 }

@@ -12,15 +12,14 @@ static struct json_object *value_row(const struct admin *admin, const struct con
                                      size_t item, const char *value)
 {
     struct json_object *row = json_object_new_object();
-    struct config_origin origin;
-    bool known = config_item_origin(admin->config, key, item, &origin);
+    const struct config_origin *origin = config_find_origin(admin->config, key, item);
     bool restart = key->at_start && !config_same_value(admin->config, admin->started, key);
 
     admin_add_text(row, "section", key->section);
     admin_add_text(row, "key", key->name);
     admin_add_text(row, "value", value);
-    admin_add_text(row, "file", known ? origin.file : NULL);
-    admin_add_int_if(row, "line", known, known ? origin.line : 0);
+    admin_add_text(row, "file", origin ? origin->file : NULL);
+    admin_add_int_if(row, "line", origin, origin ? origin->line : 0);
     admin_add_bool(row, "restart", restart);
     return row;
 }
@@ -28,16 +27,14 @@ static struct json_object *value_row(const struct admin *admin, const struct con
 static struct json_object *value_rows(const struct admin *admin)
 {
     struct json_object *array = json_object_new_array();
-    size_t n = 0;
-    const struct config_key *keys = config_keys(&n);
     char value[CONFIG_VALUE_SIZE];
 
-    for (size_t i = 0; i < n; i++) {
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
         size_t item = 0;
-        while (config_value_text(admin->config, &keys[i], item, value, sizeof(value)) >= 0)
-            json_append(array, value_row(admin, &keys[i], item++, value));
+        while (config_value_text(admin->config, key, item, value, sizeof(value)) >= 0)
+            json_append(array, value_row(admin, key, item++, value));
         if (item == 0)
-            json_append(array, value_row(admin, &keys[i], 0, ""));
+            json_append(array, value_row(admin, key, 0, ""));
     }
     return array;
 }

@@ -11,8 +11,6 @@
 #include "base/sys.h"
 #include "config/config.h"
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,26 +23,6 @@ const char *admin_role_name(enum admin_role role)
     return names[role];
 }
 
-/* A number is taken as it is: who has it may come later. */
-static bool find_id(const char *name, bool group, uint32_t *ret)
-{
-    char *end;
-
-    errno = 0;
-    unsigned long number = strtoul(name, &end, 10);
-    if (end != name && !*end && errno == 0 && number < UINT32_MAX) {
-        *ret = (uint32_t)number;
-        return true;
-    }
-    const struct group *g = group ? getgrnam(name) : NULL;
-    const struct passwd *user = group ? NULL : getpwnam(name);
-    if (g)
-        *ret = g->gr_gid;
-    if (user)
-        *ret = user->pw_uid;
-    return g || user;
-}
-
 void admin_roles_grant(struct admin_roles *roles, enum admin_role role, const char *text)
 {
     char name[CONFIG_NAME_SIZE];
@@ -52,7 +30,7 @@ void admin_roles_grant(struct admin_roles *roles, enum admin_role role, const ch
 
     while (roles->n < ADMIN_GRANTS_MAX && (n = config_next_name(&text, name)) > 0) {
         struct admin_grant grant = {.role = role, .group = name[0] == '@'};
-        if (n < sizeof(name) && find_id(name + grant.group, grant.group, &grant.id))
+        if (n < sizeof(name) && config_find_id(name + grant.group, grant.group, &grant.id))
             roles->grants[roles->n++] = grant;
     }
 }

@@ -17,10 +17,7 @@ struct blob *blob_new(size_t capacity)
     struct blob *blob = sys.alloc(size);
     if (!blob)
         return NULL;
-    blob->refs = 1;
-    blob->capacity = capacity;
-    blob->size = capacity;
-    blob->data = blob->bytes;
+    *blob = (struct blob){.refs = 1, .size = capacity, .data = blob->bytes, .capacity = capacity};
     return blob;
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The watch on the wall clock. A host may boot with a clock that is years off and set it a minute
- * later; certificates are then judged again at once. The kernel reports it through a descriptor
- * (sys.clock_watch), so nothing is polled. Where a kernel refuses that, certs looks once a minute.
+ * A host may boot with a clock that is years off and set it a minute later; certificates are then
+ * judged again at once. Where a kernel has no such descriptor, certs looks once a minute.
  */
 #include "base/clock_watch.h"
 #include "base/sys.h"

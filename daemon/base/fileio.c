@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading asks for one byte more than the limit, so that a file that is too large is told from one
- * that just fits.
+ * Reading asks for one byte more than the limit, to tell a file that is too large.
  */
 #include "base/fileio.h"
 #include "base/sys.h"
 #include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATH_SIZE 4096u
-
-/* Most files are smaller. */
-#define FIRST_ROOM 4096u
+#define PATH_SIZE  4096u
+#define FIRST_ROOM 4096u /* most files are smaller */
 
 static int grow(uint8_t **data, size_t *room, size_t most)
 {
@@ -110,36 +109,18 @@ static int write_new(const char *path, mode_t mode, const uint8_t *data, size_t 
     return r;
 }
 
-/* The folder that a file is in. */
-static int folder_of(const char *path, char folder[PATH_SIZE])
-{
-    const char *slash = strrchr(path, '/');
-    size_t n = slash ? (size_t)(slash - path) : 0;
-
-    if (n >= PATH_SIZE)
-        return -ENAMETOOLONG;
-    if (n > 0)
-        memcpy(folder, path, n);
-    else
-        folder[n++] = slash ? '/' : '.';
-    folder[n] = 0;
-    return 0;
-}
-
 int file_replace(const char *path, const char *temporary, mode_t mode, const void *data,
                  size_t size)
 {
-    char folder[PATH_SIZE];
-    int r = folder_of(path, folder);
+    char copy[PATH_SIZE];
 
-    if (r < 0)
-        return r;
-    r = write_new(temporary, mode, data, size);
+    if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
+        return -ENAMETOOLONG;
+    int r = write_new(temporary, mode, data, size);
     if (r == 0 && sys.rename(temporary, path) < 0)
         r = -errno;
-    if (r < 0) {
-        (void)sys.unlink(temporary);
-        return r;
-    }
-    return folder_sync(folder);
+    if (r == 0)
+        return folder_sync(dirname(copy));
+    (void)sys.unlink(temporary);
+    return r;
 }

@@ -6,16 +6,11 @@
  * journal by its own protocol, to stderr by one write, or to a test's sink. Memory that has run
  * out, a full disk or a closed stderr never make a caller fail, and a journal that does not read
  * never makes one wait (sd_journal_sendv(3) would): what cannot be written is lost, and counted.
- * The only state is the level, the target and the sink, set at the start, and that count. A worker
- * may log too, since each record is one system call.
+ * A worker may log too, since each record is one system call.
  *
  * The target follows sd-daemon(3) and systemd.exec(5): JOURNAL_STREAM names the device and inode of
- * the stream that systemd connected stderr to, so that a program whose stderr was redirected
- * afterwards notices. INVOCATION_ID alone means that systemd started us with stderr elsewhere,
- * where "<N>" is understood as the priority. Else a person is reading.
- *
- * MESSAGE_ID is for catalogs and alerts: it goes to the journal and to sinks, not into lines for
- * people.
+ * the stream that systemd connected stderr to. INVOCATION_ID alone means that systemd started us
+ * with stderr elsewhere, where "<N>" is understood as the priority. Else a person is reading.
  */
 #include "base/log.h"
 #include "base/sys.h"
@@ -32,10 +27,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* NAME=value, escaped. */
-#define FIELD_SIZE 512u
+/* A record's fields, and COCO_EVENT before them. */
+#define FIELDS_ROOM (LOG_FIELDS_MAX + 1u)
+#define FIELD_SIZE  512u /* NAME=value, escaped */
 /* A line on stderr: sentence, fields, and what joins them. */
-#define LINE_SIZE (LOG_SENTENCE_MAX + (LOG_FIELDS_MAX + 1u) * FIELD_SIZE + 64u)
+#define LINE_SIZE (LOG_SENTENCE_MAX + FIELDS_ROOM * (FIELD_SIZE + 2u) + 64u)
 
 /* Where journald takes records: "The Native Journal Protocol" of systemd. */
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
@@ -54,11 +50,14 @@ static const char *const level_names[] = {
     [LOG_LEVEL_NOTICE] = "notice",     [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
 };
 
+#define MESSAGE "MESSAGE="
+
 struct record_buffer {
-    char sentence[LOG_SENTENCE_MAX];
-    char fields[LOG_FIELDS_MAX][FIELD_SIZE];
-    const char *field_list[LOG_FIELDS_MAX];
-    size_t n_fields;
+    char message[sizeof(MESSAGE) - 1 + LOG_SENTENCE_MAX];
+    const char *sentence; /* in the message */
+    char fields[FIELDS_ROOM][FIELD_SIZE];
+    const char *list[FIELDS_ROOM];
+    size_t n;
 };
 
 /* The nearest that there is. */
@@ -86,17 +85,12 @@ int log_level_parse(const char *name, int *ret_level)
 
 void log_set_level(int level)
 {
-    atomic_store_explicit(&state.level, level, memory_order_relaxed);
+    state.level = level;
 }
 
 int log_get_level(void)
 {
-    return atomic_load_explicit(&state.level, memory_order_relaxed);
-}
-
-bool log_enabled(int level)
-{
-    return level <= log_get_level();
+    return state.level;
 }
 
 void log_set_sink(log_sink sink, void *userdata)
@@ -123,84 +117,53 @@ enum log_target log_detect(int fd, const char *journal_stream, const char *invoc
 
 void log_init(void)
 {
-    atomic_store_explicit(&state.target,
-                          (int)log_detect(STDERR_FILENO, getenv("JOURNAL_STREAM"),
-                                          getenv("INVOCATION_ID")),
-                          memory_order_relaxed);
-    if (atomic_load_explicit(&state.journal_fd, memory_order_relaxed) < 0)
-        atomic_store_explicit(&state.journal_fd, socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0),
-                              memory_order_relaxed);
+    state.target =
+        (int)log_detect(STDERR_FILENO, getenv("JOURNAL_STREAM"), getenv("INVOCATION_ID"));
+    if (state.journal_fd < 0)
+        state.journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 }
 
 static void add_field(struct record_buffer *b, const struct log_field *f)
 {
-    if (b->n_fields == LOG_FIELDS_MAX)
-        return;
-    char *out = b->fields[b->n_fields];
+    char *out = b->fields[b->n];
     int n = snprintf(out, FIELD_SIZE, "%s=", f->name);
+
     if (n < 0 || (size_t)n >= FIELD_SIZE)
         return;
     if (f->text)
         coco_text_escape(out + n, FIELD_SIZE - (size_t)n, f->text, strlen(f->text));
     else
         (void)snprintf(out + n, FIELD_SIZE - (size_t)n, "%" PRId64, f->number);
-    b->field_list[b->n_fields++] = out;
+    b->list[b->n++] = out;
 }
 
-/* Appends to a line of LINE_SIZE, cutting off what does not fit. */
-static void append(char *line, size_t *used, const char *text)
-{
-    size_t n = strlen(text);
-
-    if (n > LINE_SIZE - *used)
-        n = LINE_SIZE - *used;
-    memcpy(line + *used, text, n);
-    *used += n;
-}
-
-static void write_stderr(int level, bool prefix, const char *event, const struct record_buffer *b)
+static void write_stderr(int level, bool prefix, const struct record_buffer *b)
 {
     char line[LINE_SIZE];
-    size_t used = 0;
     const char *separator = " (";
+    int used =
+        prefix ? snprintf(line, sizeof(line), "<%d>%s", level, b->sentence)
+               : snprintf(line, sizeof(line), "cocod: %s: %s", log_level_name(level), b->sentence);
 
-    if (prefix) {
-        const char number[] = {'<', (char)('0' + level), '>', '\0'};
-        append(line, &used, number);
-    } else {
-        append(line, &used, "cocod: ");
-        append(line, &used, log_level_name(level));
-        append(line, &used, ": ");
-    }
-    append(line, &used, b->sentence);
-    if (event) {
-        append(line, &used, separator);
-        append(line, &used, "COCO_EVENT=");
-        append(line, &used, event);
-        separator = ", ";
-    }
-    for (size_t i = 0; i < b->n_fields; i++) {
-        if (strncmp(b->field_list[i], "MESSAGE_ID=", 11) == 0)
+    for (size_t i = 0; i < b->n; i++) {
+        if (strncmp(b->list[i], "MESSAGE_ID=", 11) == 0)
             continue;
-        append(line, &used, separator);
-        append(line, &used, b->field_list[i]);
+        used += snprintf(line + used, sizeof(line) - (size_t)used, "%s%s", separator, b->list[i]);
         separator = ", ";
     }
-    if (separator[0] == ',')
-        append(line, &used, ")");
-    if (used == LINE_SIZE)
-        used--;
-    append(line, &used, "\n");
-    for (size_t done = 0; done < used;) {
+    used +=
+        snprintf(line + used, sizeof(line) - (size_t)used, "%s\n", separator[0] == ',' ? ")" : "");
+    for (int done = 0; done < used;) {
+        size_t left = (size_t)(used - done);
         /* A socket is the journal's, and may be full. */
-        ssize_t n = send(STDERR_FILENO, line + done, used - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = send(STDERR_FILENO, line + done, left, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno == ENOTSOCK)
-            n = write(STDERR_FILENO, line + done, used - done);
+            n = write(STDERR_FILENO, line + done, left);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return;
-        done += (size_t)n;
+        done += (int)n;
     }
 }
 
@@ -208,21 +171,17 @@ static void write_stderr(int level, bool prefix, const char *event, const struct
 static int send_journal(const char *const *fields, size_t n)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET};
-    struct iovec iov[2 * (LOG_FIELDS_MAX + 4)];
+    struct iovec iov[2 * (FIELDS_ROOM + 3)];
     struct msghdr msg = {.msg_name = &address,
                          .msg_namelen = sizeof(address),
                          .msg_iov = iov,
                          .msg_iovlen = 2 * n};
-    int fd = atomic_load_explicit(&state.journal_fd, memory_order_relaxed);
 
     for (size_t i = 0; i < n; i++) {
-        iov[2 * i] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)fields[i], .iov_len = strlen(fields[i])};
-        iov[2 * i + 1] = (struct iovec){.iov_base = (void *)(uintptr_t) "\n", .iov_len = 1};
+        iov[2 * i] = (struct iovec){(void *)(uintptr_t)fields[i], strlen(fields[i])};
+        iov[2 * i + 1] = (struct iovec){(void *)(uintptr_t) "\n", 1};
     }
-    if (sys.sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-        return 0;
-    return -errno;
+    return sys.sendmsg(state.journal_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 /* Says how many are missing, once there is room again. */
@@ -231,78 +190,66 @@ static void tell_lost(void)
     char message[96];
     const char *const fields[] = {message, "PRIORITY=4", "SYSLOG_IDENTIFIER=cocod",
                                   "COCO_EVENT=log-lost"};
-    unsigned lost = atomic_exchange_explicit(&state.lost, 0, memory_order_relaxed);
+    unsigned lost = atomic_exchange(&state.lost, 0);
 
     if (lost == 0)
         return;
     (void)snprintf(message, sizeof(message),
-                   "MESSAGE=%u records before this one are lost: the journal did not take them",
+                   MESSAGE "%u records before this one are lost: the journal did not take them",
                    lost);
     if (send_journal(fields, sizeof(fields) / sizeof(fields[0])) < 0)
-        atomic_fetch_add_explicit(&state.lost, lost, memory_order_relaxed);
+        state.lost += lost;
 }
 
-static int write_journal(int level, const char *event, const struct record_buffer *b)
+static int write_journal(int level, const struct record_buffer *b)
 {
-    char message[sizeof("MESSAGE=") + LOG_SENTENCE_MAX];
-    char event_field[FIELD_SIZE];
     char priority[] = "PRIORITY=0";
-    const char *fields[LOG_FIELDS_MAX + 4];
-    size_t n = 0;
+    const char *fields[FIELDS_ROOM + 3] = {b->message, priority, "SYSLOG_IDENTIFIER=cocod"};
 
-    (void)snprintf(message, sizeof(message), "MESSAGE=%s", b->sentence);
     priority[sizeof(priority) - 2] = (char)('0' + level);
-    fields[n++] = message;
-    fields[n++] = priority;
-    fields[n++] = "SYSLOG_IDENTIFIER=cocod";
-    if (event) {
-        (void)snprintf(event_field, sizeof(event_field), "COCO_EVENT=%s", event);
-        fields[n++] = event_field;
-    }
-    for (size_t i = 0; i < b->n_fields; i++)
-        fields[n++] = b->field_list[i];
+    memcpy(fields + 3, b->list, b->n * sizeof(b->list[0]));
     tell_lost();
-    int r = send_journal(fields, n);
+    int r = send_journal(fields, 3 + b->n);
     if (r != -EAGAIN && r != -ENOBUFS)
         return r;
-    atomic_fetch_add_explicit(&state.lost, 1, memory_order_relaxed);
+    state.lost++;
     return 0;
+}
+
+static void write_record(int level, const char *event, const struct record_buffer *b)
+{
+    size_t skipped = event ? 1 : 0; /* of the list: a sink has the event by itself */
+    const struct log_record record = {level, event, b->sentence, b->list + skipped, b->n - skipped};
+
+    if (state.sink)
+        state.sink(state.sink_data, &record);
+    else if (state.target != LOG_TARGET_JOURNAL || write_journal(level, b) < 0)
+        write_stderr(level, state.target != LOG_TARGET_PLAIN, b);
 }
 
 void log_event(int level, const char *event, const struct log_field *fields, size_t n_fields,
                const char *fmt, ...)
 {
     int saved_errno = errno;
-    struct record_buffer b = {.n_fields = 0};
-    /* Larger than what is kept: a sentence cut off here is cut off, and marked, by
-     * coco_text_escape. */
+    struct record_buffer b = {.message = MESSAGE, .n = 0};
+    /* Larger than what is kept, so that coco_text_escape cuts the sentence off, and marks that. */
     char raw[2 * LOG_SENTENCE_MAX];
     va_list ap;
 
-    if (!log_enabled(level))
+    if (level > state.level)
         return;
-    level = known_level(level);
     va_start(ap, fmt);
     int n = vsnprintf(raw, sizeof(raw), fmt, ap);
     va_end(ap);
     if (n < 0)
         raw[0] = '\0';
-    coco_text_escape(b.sentence, sizeof(b.sentence), raw, strlen(raw));
-    for (size_t i = 0; fields && i < n_fields; i++)
+    b.sentence = b.message + sizeof(MESSAGE) - 1;
+    coco_text_escape(b.message + sizeof(MESSAGE) - 1, LOG_SENTENCE_MAX, raw, strlen(raw));
+    if (event)
+        add_field(&b, &(struct log_field){.name = "COCO_EVENT", .text = event});
+    for (size_t i = 0; fields && i < n_fields && i < LOG_FIELDS_MAX; i++)
         add_field(&b, &fields[i]);
-
-    if (state.sink) {
-        struct log_record record = {.level = level,
-                                    .event = event,
-                                    .sentence = b.sentence,
-                                    .fields = b.field_list,
-                                    .n_fields = b.n_fields};
-        state.sink(state.sink_data, &record);
-    } else {
-        int target = atomic_load_explicit(&state.target, memory_order_relaxed);
-        if (target != LOG_TARGET_JOURNAL || write_journal(level, event, &b) < 0)
-            write_stderr(level, target != LOG_TARGET_PLAIN, event, &b);
-    }
+    write_record(level, event, &b);
     errno = saved_errno;
 }
 

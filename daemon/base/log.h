@@ -24,8 +24,7 @@ enum log_level {
 /* Where lines go. */
 enum log_target {
     LOG_TARGET_PLAIN,   /* stderr: "cocod: warning: sentence (FIELD=value)" */
-    LOG_TARGET_PREFIX,  /* stderr under systemd, but not the journal's: "<4>sentence (FIELD=value)"
-                         */
+    LOG_TARGET_PREFIX,  /* stderr under systemd: "<4>sentence (FIELD=value)" */
     LOG_TARGET_JOURNAL, /* the journal's own protocol */
 };
 
@@ -33,8 +32,7 @@ enum log_target {
 #define LOG_SENTENCE_MAX 1024u
 #define LOG_FIELDS_MAX   16u
 
-/* NAME=value. Names are upper case, as the journal wants them: COCO_VM, PEER_PID, PEER_UID, ERRNO,
- * MESSAGE_ID … */
+/* NAME=value. Names are upper case, as the journal wants them: COCO_VM, PEER_PID, MESSAGE_ID … */
 struct log_field {
     const char *name;
     const char *text; /* NULL: the number */
@@ -51,18 +49,15 @@ static inline struct log_field log_number(const char *name, int64_t number)
     return (struct log_field){.name = name, .number = number};
 }
 
-/* Decides the target by stderr and the environment, once, at the start. Before that, and without
- * it, the target is PLAIN. */
+/* Decides the target by stderr and the environment, at the start. Before that it is PLAIN. */
 void log_init(void);
 /* How log_init decides: is `fd` the stream that $JOURNAL_STREAM ("device:inode") names? The
  * variables may be NULL. */
 enum log_target log_detect(int fd, const char *journal_stream, const char *invocation_id);
 
-/* Lines less urgent than this are dropped; INFO at first. */
+/* Less urgent lines are dropped; INFO at first. */
 void log_set_level(int level);
 int log_get_level(void);
-/* Would a line of that level be written? For text that is costly to make. */
-bool log_enabled(int level);
 
 /* "critical", "error", "warning", "notice", "info", "debug". Static text. */
 const char *log_level_name(int level);
@@ -74,20 +69,17 @@ int log_level_parse(const char *name, int *ret_level);
 void log_event(int level, const char *event, const struct log_field *fields, size_t n_fields,
                const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-#define log_error(...)  log_event(LOG_LEVEL_ERROR, NULL, NULL, 0, __VA_ARGS__)
-#define log_warn(...)   log_event(LOG_LEVEL_WARNING, NULL, NULL, 0, __VA_ARGS__)
-#define log_notice(...) log_event(LOG_LEVEL_NOTICE, NULL, NULL, 0, __VA_ARGS__)
-#define log_info(...)   log_event(LOG_LEVEL_INFO, NULL, NULL, 0, __VA_ARGS__)
-#define log_debug(...)  log_event(LOG_LEVEL_DEBUG, NULL, NULL, 0, __VA_ARGS__)
+#define log_error(...) log_event(LOG_LEVEL_ERROR, NULL, NULL, 0, __VA_ARGS__)
+#define log_warn(...)  log_event(LOG_LEVEL_WARNING, NULL, NULL, 0, __VA_ARGS__)
+#define log_info(...)  log_event(LOG_LEVEL_INFO, NULL, NULL, 0, __VA_ARGS__)
+#define log_debug(...) log_event(LOG_LEVEL_DEBUG, NULL, NULL, 0, __VA_ARGS__)
 
-/* An array literal of fields and its length, for log_event: log_event(l, "e",
- * LOG_FIELDS(log_number("PEER_PID", pid)), "…"). */
+/* An array literal of fields and its length, for log_event. */
 #define LOG_FIELDS(...)                      \
     (const struct log_field[]){__VA_ARGS__}, \
         sizeof((const struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field)
 
-/* Lets `burst` lines pass in each window, and counts the others. Zero-initialised, embedded in what
- * causes the lines. */
+/* Lets `burst` lines pass in each window, and counts the others. Zero-initialised. */
 struct log_limit {
     uint64_t window_start_us;
     unsigned count;

@@ -36,7 +36,7 @@ static int real_clock_watch(void)
         int error = errno;
         close(fd);
         errno = error;
-        return -1;
+        fd = -1;
     }
     return fd;
 }
@@ -91,11 +91,6 @@ static ssize_t real_recv(int fd, void *buf, size_t size, int flags)
     }
 }
 
-static ssize_t real_sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-    return sendmsg(fd, msg, flags);
-}
-
 static int real_open(const char *path, int flags, mode_t mode)
 {
     return open(path, flags, mode);
@@ -112,7 +107,7 @@ static int real_ofd_lock(int fd, int cmd, struct flock *lock)
         .alloc = real_alloc, .free = free, .crypto_realloc = realloc, .accept = real_accept, \
         .getpeername = real_getpeername, .socket = socket, .peer_cred = real_peer_cred,      \
         .peer_groups = real_peer_groups, .connect = real_connect, .recv = real_recv,         \
-        .sendmsg = real_sendmsg, .open = real_open, .pwrite = pwrite, .pread = pread,        \
+        .sendmsg = sendmsg, .open = real_open, .pwrite = pwrite, .pread = pread,             \
         .ftruncate = ftruncate, .fsync = fsync, .mkdir = mkdir, .rename = rename,            \
         .unlink = unlink, .ofd_lock = real_ofd_lock,                                         \
     }

@@ -14,8 +14,7 @@
 struct sys_calls {
     uint64_t (*now_us)(void); /* CLOCK_MONOTONIC, microseconds */
     int64_t (*wall_s)(void);  /* CLOCK_REALTIME, seconds since 1970 */
-    /* A descriptor that becomes readable each time that CLOCK_REALTIME is set; reading it, with
-     * whatever result, makes it wait for the next time. */
+    /* A descriptor that becomes readable each time that CLOCK_REALTIME is set, until it is read. */
     int (*clock_watch)(void);
     void *(*alloc)(size_t size); /* zeroed, or NULL */
     void (*free)(void *p);

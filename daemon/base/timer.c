@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A binary heap of pointers to embedded timers. Each timer knows its place, so moving and disarming
- * are logarithmic. Behind the heap is one timerfd, set to the heap's head and only ever moved
- * earlier; when it comes too early, because the head was disarmed or a test's clock stands still,
- * nothing is due and it is set again. So arming and disarming, several times a request, ask nothing
- * of the kernel as long as an earlier timer is pending; and each wait for events is one without a
- * timeout, which would cost the kernel a timer of its own (and libevent a look at the clock).
+ * A binary heap of pointers to embedded timers; each knows its place in it. Behind the heap is one
+ * timerfd, set to the heap's head and only ever moved earlier; when it comes too early, because the
+ * head was disarmed or a test's clock stands still, it is set again. So arming and disarming,
+ * several times a request, ask nothing of the kernel as long as an earlier timer is pending.
  *
  * Always holds: n ≤ registered ≤ capacity; heap[t->place - 1] == t for each armed timer t.
  */

@@ -34,8 +34,7 @@ struct timers {
 /* Negative errno: no descriptor or no memory. */
 int timers_init(struct timers *timers, struct event_base *base);
 void timers_done(struct timers *timers);
-/* Fires what is due by sys.now_us(). Returns how many fired. The loop calls it; tests that move the
- * clock call it too. */
+/* Fires what is due; returns how many. The loop calls it, and tests that move the clock. */
 unsigned timers_run(struct timers *timers);
 /* When the next one is due; UINT64_MAX: none. */
 uint64_t timers_next_us(const struct timers *timers);

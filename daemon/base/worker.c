@@ -3,8 +3,7 @@
  * Two lists under one mutex: work to run, and work that has run and waits for its `done`. An
  * eventfd wakes the loop. The thread takes no signals: those are the loop's.
  *
- * Nothing can be done about a thread that hangs in the kernel, and killing the daemon for it would
- * end what still works. So the loop counts what it waits for, and a timer reports that it waits.
+ * A thread that hangs in the kernel cannot be ended. A timer of the loop's reports it.
  *
  * The first work starts the thread. A host without certificates has none, and a process of one
  * thread needs no locks for memory and system calls, which makes a quote faster.

@@ -29,9 +29,7 @@ struct worker *worker_new(struct event_base *base, struct timers *timers, const 
                           worker_hangs hangs);
 /* Finishes what was submitted, then ends the thread. */
 void worker_free(struct worker *worker);
-/* -EAGAIN: the queue is full, or there is no thread. The work belongs to the worker until `done`.
- */
+/* The work is the worker's until `done`. -EAGAIN: the queue is full, or there is no thread. */
 int worker_submit(struct worker *worker, struct work *work);
-/* Does it hang, in a file system or a name service that does not answer? What needs it waits, and
- * the loop goes on. False for NULL. */
+/* Does it hang, in a file system or a name service that does not answer? False for NULL. */
 bool worker_stalled(const struct worker *worker);

@@ -9,32 +9,19 @@
  * The gate answers CERTS_GET, and says why not. The selection finds the generation that is to be
  * served next. The publication owns the table file and its lock, firmware updates included. Beside
  * them, jobs are administrators' work on the store; expiry and locks look once a minute at what is
- * served, and at who has locks. Each has a struct of its own. Calls go from right to left, to the
- * gate at last; what goes the other way is a callback, set here.
+ * served, and at who has locks. Calls go from right to left, to the gate at last; what goes the
+ * other way is a callback, set here.
  *
  * Two things are found only when somebody asks for a table: that the last reading of the platform
  * is too old, and that an updater was there whom nobody announced. certs_get() looks for them
  * first. The asker holds its lease meanwhile, so what is found stays true until it lets go.
  */
-#include "certs/certs.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "certs/expiry.h"
-#include "certs/selection.h"
+#include "certs/parts.h"
 
 #define EVERY_US 60000000u
-
-struct certs {
-    struct certs_options options;
-    struct gate gate;
-    struct selection selection;
-    struct publication publication;
-    struct certs_jobs jobs;
-    struct expiry expiry;
-    struct locks locks;
-    struct timer minute; /* while a chain is served */
-};
 
 static void on_selected(void *data, struct generation *generation)
 {
@@ -43,10 +30,9 @@ static void on_selected(void *data, struct generation *generation)
     publication_take(&certs->publication, generation);
 }
 
-/* --- what is served --------------------------------------------------------------------------- */
-
-static void look_at_served(struct certs *certs)
+static void look_at_served(void *data)
 {
+    struct certs *certs = data;
     const struct generation *generation = certs->gate.generation;
 
     expiry_look(&certs->expiry, generation, certs->selection.clock_trusted);
@@ -56,24 +42,12 @@ static void look_at_served(struct certs *certs)
         timer_disarm(&certs->minute);
 }
 
-static void on_swapped(void *data)
-{
-    look_at_served(data);
-}
-
 static void on_minute(struct timer *timer)
 {
     struct certs *certs = container_of(timer, struct certs, minute);
 
     look_at_served(certs);
-    locks_look(&certs->locks, &certs->publication.file, certs->options.table_file.path);
-}
-
-/* --- life ------------------------------------------------------------------------------------- */
-
-static void configure_gate(struct certs *certs)
-{
-    gate_configure(&certs->gate, options_offer(&certs->options), certs->options.refuse_missing);
+    locks_look(certs);
 }
 
 struct certs *certs_new(struct timers *timers, struct worker *worker,
@@ -84,18 +58,26 @@ struct certs *certs_new(struct timers *timers, struct worker *worker,
     if (!certs)
         return NULL;
     certs->options = *options;
-    certs->publication.file.fd = -1;
-    if (gate_init(&certs->gate, timers) < 0 ||
-        selection_init(&certs->selection, timers, worker, &certs->options, &certs->gate,
-                       on_selected, certs) < 0 ||
-        publication_init(&certs->publication, timers, &certs->options, &certs->gate,
-                         &certs->selection, on_swapped, certs) < 0 ||
-        certs_jobs_init(&certs->jobs, timers, worker, &certs->options, &certs->selection) < 0 ||
+    certs->selection = (struct selection){.worker = worker,
+                                          .options = &certs->options,
+                                          .gate = &certs->gate,
+                                          .told = on_selected,
+                                          .data = certs};
+    certs->publication = (struct publication){.options = &certs->options,
+                                              .gate = &certs->gate,
+                                              .selection = &certs->selection,
+                                              .swapped = look_at_served,
+                                              .data = certs,
+                                              .file = {.fd = -1}};
+    certs->jobs.worker = worker;
+    if (gate_init(&certs->gate, timers) < 0 || selection_init(&certs->selection, timers) < 0 ||
+        publication_init(&certs->publication, timers) < 0 ||
+        certs_jobs_init(&certs->jobs, timers) < 0 ||
         timer_init(&certs->minute, timers, on_minute) < 0) {
         certs_free(certs);
         return NULL;
     }
-    configure_gate(certs);
+    gate_configure(certs);
     return certs;
 }
 
@@ -131,17 +113,12 @@ void certs_reload(struct certs *certs, const struct certs_options *options)
 {
     if (options)
         certs->options = *options;
-    configure_gate(certs);
+    gate_configure(certs);
     publication_open_file(&certs->publication);
     selection_restart(&certs->selection);
 }
 
-void certs_clock_set(struct certs *certs)
-{
-    selection_judge_again(&certs->selection);
-}
-
-/* --- the gate --------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 struct certs_answer certs_get(struct certs *certs, uint64_t npages)
 {
@@ -149,30 +126,10 @@ struct certs_answer certs_get(struct certs *certs, uint64_t npages)
 
     if (gate->offered && gate_is_open(gate) && options_name_platform(&certs->options) &&
         selection_freshen(&certs->selection) < 0)
-        return gate_again(gate, CERTS_REASON_UNREAD);
+        return certs_again(certs, CERTS_REASON_UNREAD);
     if (gate->offered && gate->reason == CERTS_REASON_NONE)
         publication_look(&certs->publication);
-    return gate_answer(gate, npages);
-}
-
-struct certs_answer certs_again(const struct certs *certs, enum certs_reason reason)
-{
-    return gate_again(&certs->gate, reason);
-}
-
-void certs_wait(struct certs *certs, struct request *request)
-{
-    gate_wait(&certs->gate, request);
-}
-
-const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t generation)
-{
-    return gate_key(&certs->gate, generation);
-}
-
-void certs_set_drained(struct certs *certs, bool drained)
-{
-    gate_set_drained(&certs->gate, drained);
+    return gate_answer(certs, npages);
 }
 
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data)
@@ -181,42 +138,10 @@ void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *
     certs->gate.data = data;
 }
 
-/* --- locks and updates ------------------------------------------------------------------------ */
-
 void certs_set_namer(struct certs *certs, certs_namer *namer, void *data)
 {
     certs->publication.namer = namer;
     certs->publication.namer_data = data;
-}
-
-int certs_open_lease(struct certs *certs, uint64_t *ret_base)
-{
-    return publication_open_lease(&certs->publication, ret_base);
-}
-
-size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
-{
-    return locks_find(&certs->locks, &certs->publication.file, ret, max);
-}
-
-int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *reason)
-{
-    return publication_begin_update(&certs->publication, timeout_us, reason);
-}
-
-void certs_update_end(struct certs *certs, bool forced, certs_update_told *told, void *data)
-{
-    publication_end_update(&certs->publication, forced, told, data);
-}
-
-void certs_update_abandon(struct certs *certs)
-{
-    publication_abandon_update(&certs->publication);
-}
-
-struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
-{
-    return certs_jobs_new(&certs->jobs, certs, kind);
 }
 
 /* --- what others may know --------------------------------------------------------------------- */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Certificates: the gate through which every guest's table goes, and the generation that is served.
- * Knows no sockets. Loop thread only; loading and verifying run on the worker.
+ * The certificate service: what CERTS_GET is answered with. It knows no sockets. Loop thread only;
+ * loading and verifying run on the worker. certs.c tells of its parts.
  */
 #pragma once
 
 #include "certs/gate.h"
 #include "certs/jobs.h"
 #include "certs/locks.h"
-#include "certs/options.h"
 #include "certs/publication.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,20 +17,19 @@ struct certs;
 struct family_table;
 struct request;
 
-/* Makes the service without loading anything; certs_start does. What the options point to stays
- * valid until the next certs_reload or certs_free. NULL: out of memory. */
+/* Loads nothing yet; certs_start does. What the options point to stays valid until the next
+ * certs_reload or certs_free. NULL: out of memory. */
 struct certs *certs_new(struct timers *timers, struct worker *worker,
                         const struct certs_options *options);
 void certs_free(struct certs *certs);
 
 /* Opens the table file, loads and verifies the chain, and publishes. Blocks, before the loop runs.
- * Failing to load is not an error here: the empty table is served and certs_problems tells why. */
+ * Where that fails, the empty table is served, and certs_problems says why. */
 void certs_start(struct certs *certs);
-/* Loads and verifies on the worker, then publishes. A chain that is refused leaves the old one
- * serving. */
+/* Loads and verifies on the worker, then publishes. If the chain is refused, the old one stays. */
 void certs_reload(struct certs *certs, const struct certs_options *options);
 
-/* The host's clock was set: what depends on it is judged again. */
+/* The host's clock was set: judges again what depends on it. */
 void certs_clock_set(struct certs *certs);
 
 /* CERTS_GET. Never blocks or fails. Where the platform has not been read for 2 s, this begins a
@@ -43,11 +41,10 @@ struct certs_answer certs_again(const struct certs *certs, enum certs_reason rea
 /* How long a CERTS_GET may wait: PROTOCOL.md "CERTS_GET" promises 200 ms, way and loop included. */
 #define CERTS_WAIT_US 190000u
 
-/* Holds a request for which certs_get has just said `wait`, until there is something to be
- * answered: then it is completed with COCO_OK, and its dialect asks certs_get. Or with COCO_EAGAIN:
- * the reading that it waited for failed, and is the first to do so (CERTS_REASON_UNREAD). One
- * reading serves all who wait. They may hold leases, so what needs leases to end ends their
- * waiting. */
+/* Holds a request for which certs_get has just said `wait`. It is completed with COCO_OK once there
+ * is an answer, and its dialect asks certs_get again; or with COCO_EAGAIN where the reading that it
+ * waited for is the first to fail (CERTS_REASON_UNREAD). One reading serves all who wait. They may
+ * hold leases, so what needs leases to end ends their waiting. */
 void certs_wait(struct certs *certs, struct request *request);
 
 /* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
@@ -56,22 +53,19 @@ const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t
 /* While drained, by an administrator, CERTS_GET is EAGAIN. */
 void certs_set_drained(struct certs *certs, bool drained);
 
-/* What may be wrong: with the platform (or its reading), the chain, the chain that is served all
- * the same, the table file, the clock, its days that are left, the roots that the configuration
- * names. */
+/* What a problem is about. */
 enum certs_trouble {
-    CERTS_TROUBLE_PLATFORM,
+    CERTS_TROUBLE_PLATFORM, /* or its reading */
     CERTS_TROUBLE_CHAIN,
-    CERTS_TROUBLE_ALARM,
-    CERTS_TROUBLE_FILE,
+    CERTS_TROUBLE_ALARM, /* the chain is served all the same */
+    CERTS_TROUBLE_FILE,  /* the table file */
     CERTS_TROUBLE_CLOCK,
-    CERTS_TROUBLE_EXPIRY,
-    CERTS_TROUBLE_ROOTS,
+    CERTS_TROUBLE_EXPIRY, /* few days are left */
+    CERTS_TROUBLE_ROOTS,  /* that the configuration names */
+    CERTS_PROBLEMS_MAX,
 };
-#define CERTS_PROBLEMS_MAX 7u
 
-/* What others may know, all at one moment. What it points to stays valid until the next turn of the
- * loop. */
+/* A snapshot. What it points to stays valid until the next turn of the loop. */
 struct certs_status {
     bool offered;           /* there is an SNP service on this host */
     bool drained, updating; /* by an administrator; an update is under way */
@@ -96,21 +90,18 @@ struct certs_status certs_status(const struct certs *certs);
 /* All that is wrong, as above. Returns how many there are. */
 size_t certs_problems(const struct certs *certs, const char *ret[CERTS_PROBLEMS_MAX]);
 
-/* What the metrics page says of certificates: from a struct certs. */
+/* Of the metrics page; from a struct certs. */
 extern const struct family_table certs_families;
 
-/* Who is told when the state or the generation changes. One. */
+/* Called when the state or the generation changes. One. */
 void certs_set_listener(struct certs *certs, void (*changed)(void *data), void *data);
 
-/* Who knows whose lease a byte of the table file is. One. */
+/* Asked whose lease a byte of the table file is. One. */
 void certs_set_namer(struct certs *certs, certs_namer *namer, void *data);
 
 /* A lease for a new session: a read-only descriptor of its own on the table file, and the first of
  * its COCO_LEASE_BYTES lease bytes. Negative errno. */
 int certs_open_lease(struct certs *certs, uint64_t *ret_base);
-
-/* Work on the store (jobs.h). NULL: out of memory, or there is no store. */
-struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind);
 
 /* From now on CERTS_GET is EAGAIN. -EBUSY: an update is under way; -EOPNOTSUPP: there is no table
  * file. `reason` is copied. */
@@ -123,6 +114,6 @@ void certs_update_end(struct certs *certs, bool forced, certs_update_told *told,
 void certs_update_abandon(struct certs *certs);
 
 /* Which locks there are on the table file now; returns how many. Not all of them where there are
- * more than `max`, or so many that finding them takes longer than 2 ms. Whose they are the kernel
- * tells nobody by that: a byte of a session's range says only to whom that range was given. */
+ * more than `max`, or where finding them takes longer than 2 ms. The kernel does not tell whose
+ * they are: a byte of a session's range says only to whom that range was given. */
 size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max);

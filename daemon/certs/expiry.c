@@ -2,13 +2,12 @@
 /*
  * Alarms before what is served expires: at 60, 30 and 7 days.
  *
- * Of the chain that is served the certificate that expires first is looked at, when the chain comes
- * in and once a minute. Each alarm is told once for each certificate; one that is closer to its end
- * when it is first seen has the closest alarm alone. From 30 days on it is a problem in the status,
- * too. While the clock is not trusted nobody knows, and nothing is told.
+ * They are about the certificate of the chain that expires first. Each is given once for each
+ * certificate; one that is closer to its end when it is first seen has the closest alarm alone.
+ * From 30 days on, the status has a problem, too. While the clock is not trusted, there is none.
  */
-#include "certs/expiry.h"
 #include "base/sys.h"
+#include "certs/parts.h"
 #include "observe/event.h"
 #include <string.h>
 #include <time.h>
@@ -23,22 +22,9 @@ static const struct {
 
 #define N_ALARMS (sizeof(alarms) / sizeof(alarms[0]))
 
-static void tell(const struct chain *chain, const struct chain_cert *cert, enum event_id event,
-                 const char *date, int64_t days, const char *text)
-{
-    char key_text[STORE_KEY_SIZE];
-
-    store_key_format(&chain->key, key_text);
-    event_emit(event,
-               LOG_FIELDS(log_text("COCO_CERTIFICATE", chain_cert_name(chain, cert->role)),
-                          log_text("COCO_KEY", key_text), log_text("COCO_NOT_AFTER", date),
-                          log_number("COCO_DAYS", days)),
-               "%s", text);
-}
-
 void expiry_look(struct expiry *expiry, const struct generation *generation, bool clock_trusted)
 {
-    char date[32] = "?";
+    char date[32] = "?", key[STORE_KEY_SIZE];
     struct why text;
     struct tm tm;
     size_t n = 0;
@@ -62,17 +48,21 @@ void expiry_look(struct expiry *expiry, const struct generation *generation, boo
     if (gmtime_r(&t, &tm))
         (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
     if (left_s < 0)
-        (void)why_set(&text, 0, "the %s that is served has expired on %s: get its successor",
-                      chain_cert_name(chain, cert->role), date);
+        why_write(&text, "the %s that is served has expired on %s: get its successor",
+                  chain_cert_name(cert), date);
     else
-        (void)
-            why_set(&text, 0,
-                    "the %s that is served expires on %s, in %lld days: get its successor in time",
-                    chain_cert_name(chain, cert->role), date, (long long)days);
+        why_write(&text,
+                  "the %s that is served expires on %s, in %lld days: get its successor in time",
+                  chain_cert_name(cert), date, (long long)days);
     if (days <= PROBLEM_DAYS)
         expiry->problem = text;
-    if (n > expiry->n_told) {
-        expiry->n_told = n;
-        tell(chain, cert, alarms[n - 1].event, date, days, text.text);
-    }
+    if (n <= expiry->n_told)
+        return;
+    expiry->n_told = n;
+    store_key_format(&chain->key, key);
+    event_emit(alarms[n - 1].event,
+               LOG_FIELDS(log_text("COCO_CERTIFICATE", chain_cert_name(cert)),
+                          log_text("COCO_KEY", key), log_text("COCO_NOT_AFTER", date),
+                          log_number("COCO_DAYS", days)),
+               "%s", text.text);
 }

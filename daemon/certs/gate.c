@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An answer is decided when something changes, by `settle`, and not when somebody asks. The reason
- * is the first of these that holds:
+ * What is answered is decided when something changes, by `settle`, and not when somebody asks. The
+ * reason is the first of these that holds:
  *
  *   DRAINED    an administrator drained cocod
  *   UPDATING   somebody has the write lock of the table file; or cocod has it, after an update
@@ -15,10 +15,10 @@
  * lock. None waits for what its own lease may stand in the way of. After each change a timer looks
  * at those who wait, some at a time.
  */
-#include "certs/gate.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "certs/parts.h"
 #include "peer/request.h"
 #include "snp_table.h"
 #include "status.h"
@@ -38,23 +38,15 @@ const char *certs_state_name(enum certs_state state)
 
 /* --- those who read it ------------------------------------------------------------------------ */
 
-static const char *const why_again[CERTS_REASONS] = {
-    [CERTS_REASON_STARTING] = "cocod has just started, and has nothing to serve yet",
-    [CERTS_REASON_DRAINING] = "a firmware update waits for leases to end",
-    [CERTS_REASON_UPDATING] = "a firmware update is running, or was until now",
-    [CERTS_REASON_READING] =
-        "the platform could not be read, and its chain loaded, before the request's time was over",
-    [CERTS_REASON_UNREAD] = "the platform could not be read, for the first time",
-    [CERTS_REASON_DRAINED] = "an administrator drained cocod",
-    [CERTS_REASON_LIMIT] = "as many of its requests are waiting as may",
-    [CERTS_REASON_MEMORY] = "there was no memory in which it could wait",
-};
+#define WHY(id, name, why) [id] = (why),
+static const char *const why_again[CERTS_REASONS] = {CERTS_REASON_TABLE_OF(WHY)};
+#undef WHY
 
-struct certs_answer gate_again(const struct gate *gate, enum certs_reason reason)
+struct certs_answer certs_again(const struct certs *certs, enum certs_reason reason)
 {
     return (struct certs_answer){.status = COCO_EAGAIN,
                                  .reason = reason,
-                                 .generation = gate->id,
+                                 .generation = certs->gate.id,
                                  .why = why_again[reason]};
 }
 
@@ -70,8 +62,9 @@ static bool is_soon_over(const struct gate *gate)
                              (gate->reason == CERTS_REASON_UPDATING && gate->lock_is_ours));
 }
 
-struct certs_answer gate_answer(const struct gate *gate, uint64_t npages)
+struct certs_answer gate_answer(const struct certs *certs, uint64_t npages)
 {
+    const struct gate *gate = &certs->gate;
     struct certs_answer answer = {.generation = gate->id};
 
     if (!gate->offered) {
@@ -80,12 +73,12 @@ struct certs_answer gate_answer(const struct gate *gate, uint64_t npages)
         return answer;
     }
     if (gate->reason != CERTS_REASON_NONE) {
-        answer = gate_again(gate, gate->reason);
+        answer = certs_again(certs, gate->reason);
         answer.wait = is_soon_over(gate);
         return answer;
     }
     bool has_chain = generation_has_chain(gate->generation);
-    if (!has_chain && gate->refuse_missing) {
+    if (!has_chain && certs->options.refuse_missing) {
         answer.status = COCO_EIO;
         answer.why = "there is no chain to serve, and missing_chain = refuse";
         return answer;
@@ -105,8 +98,9 @@ struct certs_answer gate_answer(const struct gate *gate, uint64_t npages)
     return answer;
 }
 
-const struct chain_key *gate_key(const struct gate *gate, uint64_t id)
+const struct chain_key *certs_generation_key(const struct certs *certs, uint64_t id)
 {
+    const struct gate *gate = &certs->gate;
     size_t i = id % CERTS_PAST;
 
     return gate->past[i].id == id && gate->past[i].has_chain ? &gate->past[i].key : NULL;
@@ -140,11 +134,10 @@ static void settle(struct gate *gate, bool tell)
         gate->changed(gate->data);
 }
 
-void gate_configure(struct gate *gate, bool offered, bool refuse_missing)
+void gate_configure(struct certs *certs)
 {
-    gate->offered = offered;
-    gate->refuse_missing = refuse_missing;
-    settle(gate, false);
+    certs->gate.offered = options_offer(&certs->options);
+    settle(&certs->gate, false);
 }
 
 void gate_set_state(struct gate *gate, enum certs_state state, bool lock_is_ours)
@@ -159,12 +152,12 @@ void gate_set_state(struct gate *gate, enum certs_state state, bool lock_is_ours
     settle(gate, other);
 }
 
-void gate_set_drained(struct gate *gate, bool drained)
+void certs_set_drained(struct certs *certs, bool drained)
 {
-    bool other = gate->drained != drained;
+    bool other = certs->gate.drained != drained;
 
-    gate->drained = drained;
-    settle(gate, other);
+    certs->gate.drained = drained;
+    settle(&certs->gate, other);
 }
 
 void gate_set_doubt(struct gate *gate, enum certs_reason doubt)
@@ -203,8 +196,10 @@ static void leave(struct request *request)
     DL_DELETE2(gate->waiting, request, waiter_prev, waiter_next);
 }
 
-void gate_wait(struct gate *gate, struct request *request)
+void certs_wait(struct certs *certs, struct request *request)
 {
+    struct gate *gate = &certs->gate;
+
     request_hold(request, leave, gate);
     DL_APPEND2(gate->waiting, request, waiter_prev, waiter_next);
 }
@@ -238,8 +233,6 @@ static void on_wake(struct timer *timer)
     if (gate->waiting)
         timer_arm(&gate->wake, sys.now_us());
 }
-
-/* --- life ------------------------------------------------------------------------------------- */
 
 int gate_init(struct gate *gate, struct timers *timers)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The gate, from which CERTS_GET is answered: the generation that is served, and the reason why its
+ * The gate, from which CERTS_GET is answered: the generation that is served, or the reason why its
  * table cannot be handed out now. An answer only reads it.
  */
 #pragma once
@@ -46,7 +46,7 @@ struct certs_answer {
 
 #define CERTS_PAST 32u
 
-struct request;
+struct certs;
 
 struct gate {
     struct generation *generation; /* NULL: nothing was published yet */
@@ -58,8 +58,8 @@ struct gate {
     bool drained;            /* by an administrator */
     enum certs_reason doubt; /* READING, UPDATING: the generation may be the wrong one */
 
-    bool offered, refuse_missing;
-    uint64_t id; /* of the generation */
+    bool offered; /* there is an SNP service on this host */
+    uint64_t id;  /* of the generation */
     struct {
         uint64_t id;
         bool has_chain;
@@ -77,19 +77,15 @@ void gate_done(struct gate *gate);
 
 /* --- those who read it ------------------------------------------------------------------------ */
 
-struct certs_answer gate_answer(const struct gate *gate, uint64_t npages);
-/* The answer EAGAIN for that reason. */
-struct certs_answer gate_again(const struct gate *gate, enum certs_reason reason);
+struct certs_answer gate_answer(const struct certs *certs, uint64_t npages);
 /* Is a table handed out, or will be once no doubt is left? */
 bool gate_is_open(const struct gate *gate);
-/* The key of the chain that a generation had; NULL: it had none, or it is too long ago. */
-const struct chain_key *gate_key(const struct gate *gate, uint64_t id);
 
 /* --- those who change it ---------------------------------------------------------------------- */
 
-void gate_configure(struct gate *gate, bool offered, bool refuse_missing);
+/* The options are others. */
+void gate_configure(struct certs *certs);
 void gate_set_state(struct gate *gate, enum certs_state state, bool lock_is_ours);
-void gate_set_drained(struct gate *gate, bool drained);
 /* CERTS_REASON_READING or _UPDATING: what is served may be the wrong one; _NONE: it is right. */
 void gate_set_doubt(struct gate *gate, enum certs_reason doubt);
 /* Serves another generation, and takes the reference over. */
@@ -97,8 +93,5 @@ void gate_swap(struct gate *gate, struct generation *generation);
 /* The same for one of the same table, whose CRL may be another. */
 void gate_replace(struct gate *gate, struct generation *generation);
 
-/* --- those who wait for it to change ---------------------------------------------------------- */
-
-void gate_wait(struct gate *gate, struct request *request);
-/* The reading that they wait for has failed. */
+/* The reading that those who wait are waiting for has failed. */
 void gate_unread(struct gate *gate);

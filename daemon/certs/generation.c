@@ -6,15 +6,6 @@
 #include "base/sys.h"
 #include <string.h>
 
-struct generation *generation_new(void)
-{
-    struct generation *generation = sys.alloc(sizeof(*generation));
-
-    if (generation)
-        generation->refs = 1;
-    return generation;
-}
-
 struct generation *generation_ref(struct generation *generation)
 {
     generation->refs++;

@@ -11,25 +11,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Why the table is empty, or from STARTING on, why CERTS_GET is EAGAIN; and its name in metrics. */
-#define CERTS_REASON_TABLE_OF(X)                                                                   \
-    X(CERTS_REASON_NONE, "none")                                                                   \
-    X(CERTS_REASON_NOT_CONFIGURED, "not_configured") /* there is no chain, store or platform */    \
-    X(CERTS_REASON_NO_CHAIN, "no_chain")             /* there is none for this platform */         \
-    X(CERTS_REASON_EXPIRED, "expired")               /* it has a date that is over, or not yet */  \
-    X(CERTS_REASON_REFUSED, "refused")               /* it does not verify */                      \
-    X(CERTS_REASON_PLATFORM, "platform_unknown")     /* the platform cannot be read */             \
-    X(CERTS_REASON_LOAD, "load_failed")              /* for want of memory or of the worker */     \
-    X(CERTS_REASON_STARTING, "starting")             /* nothing was published yet */               \
-    X(CERTS_REASON_DRAINING, "draining")             /* a table, or an update, waits for leases */ \
-    X(CERTS_REASON_UPDATING, "updating")             /* a firmware update runs */                  \
-    X(CERTS_REASON_READING, "platform_reading")      /* reading, or loading, took too long */      \
-    X(CERTS_REASON_UNREAD, "platform_unread")        /* reading it failed for the first time */    \
-    X(CERTS_REASON_DRAINED, "drained")               /* an administrator wants it so */            \
-    X(CERTS_REASON_LIMIT, "limit")   /* as many of the session, or account, wait as may */         \
-    X(CERTS_REASON_MEMORY, "memory") /* there is none for one that waits */
+/* Why the table is empty, or from STARTING on, why CERTS_GET is EAGAIN; the name in metrics; and of
+ * the latter a sentence. */
+#define CERTS_REASON_TABLE_OF(X)                                                                  \
+    X(CERTS_REASON_NONE, "none", NULL)                                                            \
+    X(CERTS_REASON_NOT_CONFIGURED, "not_configured", NULL) /* no chain, store or platform */      \
+    X(CERTS_REASON_NO_CHAIN, "no_chain", NULL)             /* for this platform */                \
+    X(CERTS_REASON_EXPIRED, "expired", NULL)               /* or not valid yet */                 \
+    X(CERTS_REASON_REFUSED, "refused", NULL)               /* it does not verify */               \
+    X(CERTS_REASON_PLATFORM, "platform_unknown", NULL)     /* it cannot be read */                \
+    X(CERTS_REASON_LOAD, "load_failed", NULL)              /* no memory, or no worker */          \
+    X(CERTS_REASON_STARTING, "starting", "cocod has just started, and has nothing to serve yet")  \
+    X(CERTS_REASON_DRAINING, "draining", "a firmware update waits for leases to end")             \
+    X(CERTS_REASON_UPDATING, "updating", "a firmware update is running, or was until now")        \
+    X(CERTS_REASON_READING, "platform_reading",                                                   \
+      "the platform could not be read, and its chain loaded, before the request's time was over") \
+    X(CERTS_REASON_UNREAD, "platform_unread",                                                     \
+      "the platform could not be read, for the first time")                                       \
+    X(CERTS_REASON_DRAINED, "drained", "an administrator drained cocod")                          \
+    X(CERTS_REASON_LIMIT, "limit", "as many of its requests are waiting as may")                  \
+    X(CERTS_REASON_MEMORY, "memory", "there was no memory in which it could wait")
 
-#define CERTS_ID(id, name) id,
+#define CERTS_ID(id, ...) id,
 enum certs_reason {
     CERTS_REASON_TABLE_OF(CERTS_ID) CERTS_REASONS,
 };
@@ -42,8 +45,6 @@ struct generation {
     enum certs_reason reason; /* then, why */
 };
 
-/* One reference, and all else to be filled in. NULL: out of memory. */
-struct generation *generation_new(void);
 struct generation *generation_ref(struct generation *generation);
 /* NULL is fine. Returns NULL. */
 struct generation *generation_unref(struct generation *generation);

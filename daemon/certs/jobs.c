@@ -1,24 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What administrators do with the store. A job owns copies of all that it needs, runs on the worker
- * (so the store has one writer), and is told on the loop. After one that changed the store the
- * selection runs again: an import may bring the chain that the platform needs, or a CRL that
- * revokes what is served.
+ * What administrators do with the store. After a job that changed it the selection runs again: an
+ * import may bring the chain that the platform needs, or a CRL that revokes what is served.
  *
- * The worker has one of them at a time, the others wait here: so whatever administrators pile up, a
- * selection waits for one job, and never for a place. Those that wait take turns by user: a job's
- * turn is the one after its user's last, or the present one, and the lowest goes first. One that
- * nobody waits for any more is dropped, unless it has begun.
+ * The worker has one job at a time, and the others wait here. So the store has one writer, and
+ * whatever administrators pile up, a selection waits for one job, and never for a place. Those that
+ * wait take turns by user: a job's turn is the one after its user's last, or the present one, and
+ * the lowest goes first.
  */
-#include "certs/jobs.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "certs/chain/parts.h"
+#include "certs/parts.h"
 #include "observe/metrics.h"
 #include "peer/account.h"
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -46,7 +43,7 @@ void certs_job_free(struct certs_job *job)
     store_list_done(&job->list);
     store_chain_done(&job->chain);
     blob_unref(job->table);
-    options_copy_done(&job->judge_by);
+    load_options_done(&job->judge_by);
     sys.free(job);
 }
 
@@ -55,38 +52,36 @@ static void run(struct work *work)
     struct certs_job *job = container_of(work, struct certs_job, work);
     struct load_judge judge;
 
-    (void)why_set(&job->why, 0, "out of memory");
+    why_write(&job->why, "out of memory");
     job->result = load_judge(&job->judge_by, &judge, &job->why);
     if (job->result < 0)
         return;
-    const struct store store = {.dir = job->judge_by.store,
-                                .roots = &judge.roots,
-                                .now_s = judge.now_s};
+    const struct store *store = &judge.store;
     switch (job->kind) {
     case CERTS_JOB_IMPORT:
-        job->result = store_import(&store, job->files, job->n_files, &job->results);
+        job->result = store_import(store, job->files, job->n_files, &job->results);
         break;
     case CERTS_JOB_VERIFY:
-        job->result = store_verify(&store, job->files, job->n_files, &job->results);
+        job->result = store_verify(store, job->files, job->n_files, &job->results);
         if (job->result < 0 && job->result != -ENOMEM)
-            (void)why_set(&job->why, 0, "cannot write in %s: %s", job->judge_by.store,
-                          strerror(-job->result));
+            why_write(&job->why, "cannot write in %s: %s", store->dir, strerror(-job->result));
         break;
     case CERTS_JOB_LIST:
-        job->result = store_list(&store, &job->list);
+        job->result = store_list(store, &job->list);
         break;
     case CERTS_JOB_CHAIN:
-        job->result = store_load(&store, &job->key, &job->chain, &job->why);
+        job->result = store_load(store, &job->key, &job->chain, &job->why);
         if (job->result == 0)
-            job->result = load_table(&job->chain, job->judge_by.serve_crl, &job->table, &job->why);
+            job->result =
+                load_table(&job->chain, job->judge_by.config.serve_crl, &job->table, &job->why);
         break;
     case CERTS_JOB_REMOVE:
-        job->result = store_remove(job->judge_by.store, &job->key, &job->why);
+        job->result = store_remove(store->dir, &job->key, &job->why);
         break;
     }
 }
 
-/* Says what an import did, a line for what is new or was refused. */
+/* Logs what an import did. Has it changed the store? */
 static bool account_import(const struct certs_job *job)
 {
     size_t added = 0, refused = 0;
@@ -127,27 +122,27 @@ static void start_next(struct certs_jobs *jobs)
     if (worker_submit(jobs->worker, &next->work) == 0)
         return;
     next->result = -EAGAIN; /* no thread: told on the loop all the same, from a clean stack */
-    (void)why_set(&next->why, 0, "there is no thread to do it");
+    why_write(&next->why, "there is no thread to do it");
     timer_arm(&jobs->no_thread, sys.now_us());
 }
 
 static void done(struct work *work)
 {
     struct certs_job *job = container_of(work, struct certs_job, work);
-    struct certs_jobs *jobs = job->jobs;
+    struct certs *certs = job->certs;
     bool changed = job->kind == CERTS_JOB_REMOVE && job->result == 0;
 
     if (job->kind == CERTS_JOB_IMPORT)
         changed = account_import(job);
-    if (jobs)
-        jobs->running = NULL;
-    if (jobs && changed)
-        selection_start(jobs->selection, true);
+    if (certs)
+        certs->jobs.running = NULL;
+    if (certs && changed)
+        selection_start(&certs->selection, true);
     if (job->told)
         job->told(job);
     certs_job_free(job);
-    if (jobs)
-        start_next(jobs);
+    if (certs)
+        start_next(&certs->jobs);
 }
 
 static void on_no_thread(struct timer *timer)
@@ -175,7 +170,7 @@ static uint64_t turn_of(const struct certs_jobs *jobs, const struct account_user
 
 int certs_job_submit(struct certs_job *job, struct account *account)
 {
-    struct certs_jobs *jobs = job->jobs;
+    struct certs_jobs *jobs = &job->certs->jobs;
     uid_t uid = account->key.uid;
     bool charged = uid == 0 || uid == geteuid() ? account_charge_privileged(account, CHARGE_JOBS, 1)
                                                 : account_charge(account, CHARGE_JOBS, 1);
@@ -193,31 +188,25 @@ int certs_job_submit(struct certs_job *job, struct account *account)
 
 void certs_job_cancel(struct certs_job *job)
 {
-    struct certs_jobs *jobs = job->jobs;
-
     job->told = NULL;
-    if (!jobs || jobs->running == job)
+    if (!job->certs || job->certs->jobs.running == job)
         return;
-    DL_DELETE(jobs->waiting, job);
+    DL_DELETE(job->certs->jobs.waiting, job);
     certs_job_free(job);
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
-
-struct certs_job *certs_jobs_new(struct certs_jobs *jobs, struct certs *certs,
-                                 enum certs_job_kind kind)
+struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind)
 {
-    struct certs_job *job = jobs->options->store ? sys.alloc(sizeof(*job)) : NULL;
+    struct certs_job *job = certs->options.store ? sys.alloc(sizeof(*job)) : NULL;
 
     if (!job)
         return NULL;
-    if (options_copy(jobs->options, &job->judge_by) < 0) {
+    if (load_options_copy(&certs->options, &job->judge_by) < 0) {
         sys.free(job);
         return NULL;
     }
     job->work = (struct work){.run = run, .done = done};
     job->kind = kind;
-    job->jobs = jobs;
     job->certs = certs;
     return job;
 }
@@ -226,26 +215,20 @@ int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *d
 {
     if (!job->files)
         job->files = sys.alloc(CERTS_JOB_FILES_MAX * sizeof(*job->files));
-    char *own_name = sys.alloc(strlen(name) + 1);
-    uint8_t *own_data = sys.alloc(size ? size : 1);
+    char *own_name = chain_copy(name, strlen(name) + 1);
+    uint8_t *own_data = chain_copy(data, size);
     if (!job->files || !own_name || !own_data || job->n_files == CERTS_JOB_FILES_MAX) {
         sys.free(own_name);
         sys.free(own_data);
         return -ENOMEM;
     }
-    memcpy(own_name, name, strlen(name) + 1);
-    memcpy(own_data, data, size);
     job->files[job->n_files++] =
         (struct chain_input){.name = own_name, .data = own_data, .size = size};
     return 0;
 }
 
-int certs_jobs_init(struct certs_jobs *jobs, struct timers *timers, struct worker *worker,
-                    const struct certs_options *options, struct selection *selection)
+int certs_jobs_init(struct certs_jobs *jobs, struct timers *timers)
 {
-    jobs->worker = worker;
-    jobs->options = options;
-    jobs->selection = selection;
     return timer_init(&jobs->no_thread, timers, on_no_thread);
 }
 
@@ -262,7 +245,6 @@ void certs_jobs_done(struct certs_jobs *jobs)
         certs_job_free(jobs->running); /* the worker never had it */
     } else if (jobs->running) {
         uncharge(jobs->running);
-        jobs->running->jobs = NULL;
         jobs->running->certs = NULL;
         jobs->running->told = NULL;
     }

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Administrators' work on the store. It blocks, so it runs on the worker; all else is the loop
- * thread's.
+ * Administrators' work on the store. It runs on the worker; all else is the loop thread's.
  */
 #pragma once
 
 #include "base/blob.h"
 #include "base/timer.h"
 #include "base/worker.h"
-#include "certs/options.h"
-#include "certs/selection.h"
-#include "certs/store/store.h"
+#include "certs/load.h"
 #include "why.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -29,37 +26,29 @@ enum certs_job_kind {
 
 struct certs_jobs {
     struct worker *worker;
-    const struct certs_options *options;
-    struct selection *selection;
     struct certs_job *running; /* on the worker; NULL: none */
     struct certs_job *waiting;
     uint64_t turn;          /* of the last that was begun */
     struct timer no_thread; /* `running` could not be given to the worker */
 };
 
-int certs_jobs_init(struct certs_jobs *jobs, struct timers *timers, struct worker *worker,
-                    const struct certs_options *options, struct selection *selection);
+int certs_jobs_init(struct certs_jobs *jobs, struct timers *timers);
 void certs_jobs_done(struct certs_jobs *jobs);
-/* certs_job_new(). */
-struct certs_job *certs_jobs_new(struct certs_jobs *jobs, struct certs *certs,
-                                 enum certs_job_kind kind);
 
 #define CERTS_JOB_FILES_MAX 64u
 
-/* Work on the store, which blocks: it runs on the worker. Made by certs_job_new; what it holds is
- * its own. */
+/* What it holds is its own. */
 struct certs_job {
     struct work work;
     enum certs_job_kind kind;
-    struct certs_jobs *jobs; /* NULL: the service is gone */
-    struct certs *certs;     /* likewise */
+    struct certs *certs; /* NULL: the service is gone */
     /* Called on the loop when it has run; NULL: nobody waits any more. Then it is freed. */
     void (*told)(struct certs_job *job);
     void *data;
-    struct account *account; /* who wants it, and is charged for it; NULL: the service is gone */
+    struct account *account; /* who is charged for it; NULL: nobody, or the service is gone */
     uint64_t turn;
 
-    size_t n_files; /* IMPORT, VERIFY; at most CERTS_JOB_FILES_MAX */
+    size_t n_files; /* IMPORT, VERIFY */
     struct chain_input *files;
     struct chain_key key; /* CHAIN, REMOVE */
 
@@ -74,7 +63,9 @@ struct certs_job {
     struct certs_job *prev, *next;
 };
 
-/* A copy of the file for an IMPORT; -ENOMEM. */
+/* NULL: out of memory, or there is no store. */
+struct certs_job *certs_job_new(struct certs *certs, enum certs_job_kind kind);
+/* Copies the file; -ENOMEM, also beyond CERTS_JOB_FILES_MAX. */
 int certs_job_add_file(struct certs_job *job, const char *name, const uint8_t *data, size_t size);
 /* Takes the job over, and charges the account for it until it has ended. -EAGAIN: it is over a
  * limit (account_limit says which); then the job is freed, untold. */

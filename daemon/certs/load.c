@@ -6,18 +6,69 @@
  * chain's key: the files' chain is taken where it is that one, else the store's. Where it is not
  * known and not asked, the files' chain is served as it is: that is the operator's word.
  *
- * The clock is judged first. One that is before the build of this program, or before the newest
- * CRL that was ever stored, is wrong; then dates are not looked at, instead of refusing every chain
- * on a host whose clock has not been set yet.
+ * The clock is judged first. One that is before the build of this program, or before the newest CRL
+ * that was ever stored, is wrong. Then dates are not looked at: else a host whose clock has not
+ * been set yet would have no chain.
  */
 #include "certs/load.h"
+#include "base/container_of.h"
 #include "base/fileio.h"
 #include "base/sys.h"
 #include "certs/chain/parts.h"
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+/* --- copies of the configuration -------------------------------------------------------------- */
+
+static void free_strings(char *const *strings, size_t n)
+{
+    for (size_t i = 0; strings && i < n; i++)
+        sys.free(strings[i]);
+    sys.free((void *)(uintptr_t)strings);
+}
+
+static char **copy_strings(char *const *strings, size_t n)
+{
+    char **copy = sys.alloc((n ? n : 1) * sizeof(*copy));
+
+    for (size_t i = 0; copy && i < n; i++) {
+        copy[i] = chain_copy(strings[i], strlen(strings[i]) + 1);
+        if (!copy[i]) {
+            free_strings(copy, i);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+int load_options_copy(const struct certs_options *from, struct load_options *ret)
+{
+    const char *csp = from->vlek_csp ? from->vlek_csp : "";
+
+    *ret = (struct load_options){.config = *from, .wall_s = sys.wall_s()};
+    ret->config.platform = NULL;
+    ret->config.chain = copy_strings(from->chain, from->n_chain);
+    ret->config.roots = copy_strings(from->roots, from->n_roots);
+    ret->config.vlek_csp = chain_copy(csp, strlen(csp) + 1);
+    ret->config.store = from->store ? chain_copy(from->store, strlen(from->store) + 1) : NULL;
+    if (ret->config.chain && ret->config.roots && ret->config.vlek_csp &&
+        (!from->store || ret->config.store))
+        return 0;
+    load_options_done(ret);
+    *ret = (struct load_options){.wall_s = 0};
+    return -ENOMEM;
+}
+
+void load_options_done(struct load_options *copy)
+{
+    sys.free((void *)(uintptr_t)copy->config.vlek_csp);
+    sys.free((void *)(uintptr_t)copy->config.store);
+    free_strings(copy->config.chain, copy->config.n_chain);
+    free_strings(copy->config.roots, copy->config.n_roots);
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
 
 static int read_input(const char *path, struct chain_input *ret, struct why *why)
 {
@@ -26,22 +77,14 @@ static int read_input(const char *path, struct chain_input *ret, struct why *why
     int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
 
     if (r == -EFBIG)
-        (void)why_set(why, r, "%s is larger than %u bytes: not a certificate file", path,
-                      CHAIN_FILE_MAX);
+        why_write(why, "%s is larger than %u bytes: not a certificate file", path, CHAIN_FILE_MAX);
     else if (r == -EINVAL)
-        (void)why_set(why, r, "%s is not a regular file", path);
+        why_write(why, "%s is not a regular file", path);
     else if (r < 0)
-        (void)why_set(why, r, "cannot read %s: %s", path, strerror(-r));
+        why_write(why, "cannot read %s: %s", path, strerror(-r));
     else
         *ret = (struct chain_input){.name = path, .data = data, .size = size};
     return r;
-}
-
-static void free_inputs(struct chain_input *inputs, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        sys.free((void *)(uintptr_t)inputs[i].data);
-    sys.free(inputs);
 }
 
 /* Trusted or not, a root of an unknown product has no chains here: said, since whoever named it
@@ -59,12 +102,13 @@ static void judge_roots(const struct chain_roots *roots, struct why *ret)
     }
 }
 
-static int load_roots(const struct chain_paths *paths, struct chain_roots *roots, struct why *why)
+static int load_roots(const struct certs_options *config, struct chain_roots *roots,
+                      struct why *why)
 {
     chain_roots_init(roots);
-    for (size_t i = 0; i < paths->n_roots; i++) {
+    for (size_t i = 0; i < config->n_roots; i++) {
         struct chain_input input;
-        int r = read_input(paths->roots[i], &input, why);
+        int r = read_input(config->roots[i], &input, why);
         if (r < 0)
             return r;
         r = chain_roots_add(roots, &input, why);
@@ -75,49 +119,36 @@ static int load_roots(const struct chain_paths *paths, struct chain_roots *roots
     return 0;
 }
 
-static int parse_files(const struct chain_paths *paths, struct chain **ret, struct why *why)
+static int parse_files(const struct certs_options *config, struct chain **ret, struct why *why)
 {
-    struct chain_input *inputs = sys.alloc(paths->n_chain * sizeof(*inputs));
+    struct chain_input *inputs = sys.alloc(config->n_chain * sizeof(*inputs));
     size_t n = 0;
     int r = 0;
 
     if (!inputs)
         return -ENOMEM;
-    while (n < paths->n_chain && r == 0) {
-        r = read_input(paths->chain[n], &inputs[n], why);
+    while (n < config->n_chain && r == 0) {
+        r = read_input(config->chain[n], &inputs[n], why);
         if (r == 0)
             n++;
     }
     if (r == 0)
         r = chain_parse(inputs, n, ret, why);
-    free_inputs(inputs, n);
+    while (n > 0)
+        sys.free((void *)(uintptr_t)inputs[--n].data);
+    sys.free(inputs);
     return r;
-}
-
-void load_result_done(struct load_result *result)
-{
-    store_chain_done(&result->found);
-    result->table = blob_unref(result->table);
 }
 
 bool load_is_passing(int r)
 {
-    switch (r) {
-    case -ENOMEM:
-    case -EAGAIN:
-    case -EMFILE:
-    case -ENFILE:
-    case -EIO:
-    case -EINTR:
-    case -EBUSY:
-    case -ENOSPC:
-    case -EDQUOT:
-    case -ETIMEDOUT:
-    case -ENOBUFS:
-        return true;
-    default:
-        return false;
-    }
+    static const int errors[] = {ENOMEM, EAGAIN, EMFILE, ENFILE,    EIO,    EINTR,
+                                 EBUSY,  ENOSPC, EDQUOT, ETIMEDOUT, ENOBUFS};
+
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        if (r == -errors[i])
+            return true;
+    return false;
 }
 
 bool load_is_verdict(int r)
@@ -130,34 +161,34 @@ bool load_is_verdict(int r)
 static int judge_clock(const struct load_options *options, struct load_judge *judge,
                        struct why *why)
 {
-    int64_t newest = INT64_MIN;
+    const char *dir = options->config.store;
+    int64_t newest = INT64_MIN, build = options->config.clock_floor_s;
     char when[CHAIN_TIME_SIZE];
+    int r = dir ? store_newest_update_s(dir, &newest) : 0;
 
-    int r = options->store ? store_newest_update_s(options->store, &newest) : 0;
     if (r < 0)
-        return why_set(why, r, "cannot read the store %s: %s", options->store, strerror(-r));
-
-    judge->clock_floor_s = options->clock_floor_s > newest ? options->clock_floor_s : newest;
-    judge->now_s = options->wall_s;
+        return why_set(why, r, "cannot read the store %s: %s", dir, strerror(-r));
+    judge->clock_floor_s = build > newest ? build : newest;
     if (options->wall_s >= judge->clock_floor_s)
         return 0;
-    judge->now_s = CHAIN_NO_CLOCK;
+    judge->store.now_s = CHAIN_NO_CLOCK;
     chain_time_text(options->wall_s, when);
-    (void)why_set(&judge->clock_problem, 0,
-                  "this host's clock says %s, which is before %s: it is wrong, so the dates of "
-                  "certificates are not checked until it is set",
-                  when,
-                  newest > options->clock_floor_s ? "the newest stored CRL was made"
-                                                  : "this program was built");
+    why_write(&judge->clock_problem,
+              "this host's clock says %s, which is before %s: it is wrong, so the dates of "
+              "certificates are not checked until it is set",
+              when, newest > build ? "the newest stored CRL was made" : "this program was built");
     return 0;
 }
 
 int load_judge(const struct load_options *options, struct load_judge *ret, struct why *why)
 {
     ret->clock_problem.text[0] = ret->roots_problem.text[0] = 0;
+    ret->store = (struct store){.dir = options->config.store,
+                                .roots = &ret->roots,
+                                .now_s = options->wall_s};
     int r = judge_clock(options, ret, why);
     if (r == 0)
-        r = load_roots(&options->paths, &ret->roots, why);
+        r = load_roots(&options->config, &ret->roots, why);
     if (r == 0)
         judge_roots(&ret->roots, &ret->roots_problem);
     return r;
@@ -204,71 +235,61 @@ int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, struct 
     if (c->crl_left_out) { /* guests want the chain; they can fetch the CRL themselves */
         r = chain_build_table(c->chain, NULL, &table, &size, why);
         if (!c->alarm.text[0])
-            (void)why_set(&c->alarm, 0,
-                          "the CRL of %s (%zu bytes) does not fit into the table beside its chain, "
-                          "and is left out",
-                          c->crl->issuer_cn, crl.size);
+            why_write(&c->alarm,
+                      "the CRL of %s (%zu bytes) does not fit into the table beside its chain, "
+                      "and is left out",
+                      c->crl->issuer_cn, crl.size);
     }
     if (r < 0)
         return r;
     struct blob *blob = blob_copy(table, size);
-
-    if (blob)
-        blob->common = true;
     sys.free(table);
-    if (!blob) {
+    if (!blob)
         return why_set(why, -ENOMEM, "out of memory");
-    }
+    blob->common = true;
     *ret = blob;
     return 0;
 }
 
 /* The files' chain. With `key` only that one: -ENOENT where it is another. */
-static int load_files(const struct load_options *options, const struct load_judge *judge,
-                      const struct chain_key *key, struct load_result *ret, struct why *why)
+static int load_files(const struct load_options *options, const struct chain_key *key,
+                      struct load_result *ret, struct why *why)
 {
-    const struct store store = {.dir = options->store,
-                                .roots = &judge->roots,
-                                .now_s = judge->now_s};
-    struct store_chain c = {.chain = NULL};
+    const struct store *store = &ret->judge.store;
+    struct store_chain *c = &ret->generation->found;
     char have[STORE_KEY_SIZE], want[STORE_KEY_SIZE];
-    int r = parse_files(&options->paths, &c.chain, why);
+    int r = parse_files(&options->config, &c->chain, why);
 
     if (r < 0)
         return r;
-    if (key && !store_key_fits(key, &c.chain->key)) {
-        store_key_format(&c.chain->key, have);
+    if (key && !store_key_fits(key, &c->chain->key)) {
+        store_key_format(&c->chain->key, have);
         store_key_format(key, want);
-        store_chain_done(&c);
+        store_chain_done(c);
         return why_set(why, -ENOENT, "the files of [certs] chain are of %.200s, not of %.200s",
                        have, want);
     }
-    r = chain_verify(c.chain, &judge->roots, judge->now_s, why);
+    r = chain_verify(c->chain, store->roots, store->now_s, why);
     bool outdated = r == -ESTALE;
-    if (r == 0 && options->store) {
-        r = store_check_crl(&store, c.chain, &c, why);
+    if (r == 0 && store->dir) {
+        r = store_check_crl(store, c->chain, c, why);
         outdated = r == -EBADMSG;
     }
-    if (r < 0) {
-        if (outdated && c.chain)
-            memcpy(ret->outdated_sha256, c.chain->certs[CHAIN_LEAF].sha256,
-                   sizeof(ret->outdated_sha256));
-        store_chain_done(&c);
-        return r;
-    }
-    ret->found = c;
-    return 0;
+    if (outdated)
+        memcpy(ret->outdated_sha256, c->chain->certs[CHAIN_LEAF].sha256,
+               sizeof(ret->outdated_sha256));
+    if (r < 0)
+        store_chain_done(c);
+    return r;
 }
 
-static int load_for_platform(const struct load_options *options, const struct load_judge *judge,
-                             struct load_result *ret, struct why *why)
+static int load_for_platform(const struct load_options *options, struct load_result *ret,
+                             struct why *why)
 {
-    const struct store store = {.dir = options->store,
-                                .roots = &judge->roots,
-                                .now_s = judge->now_s};
+    const struct certs_options *config = &options->config;
     struct chain_key key;
     char text[STORE_KEY_SIZE];
-    int r = load_key(options->platform, options->signer, options->vlek_csp, &key, why);
+    int r = load_key(options->platform, config->signer, config->vlek_csp, &key, why);
 
     if (r < 0)
         return -ENOENT;
@@ -277,47 +298,113 @@ static int load_for_platform(const struct load_options *options, const struct lo
                 "the platform needs the chain %s, and neither [certs] store nor chain is "
                 "configured",
                 text);
-    if (options->paths.n_chain > 0)
-        r = load_files(options, judge, &key, ret, why);
-    if (r == 0 || load_is_passing(r) || !options->store)
+    if (config->n_chain > 0)
+        r = load_files(options, &key, ret, why);
+    if (r == 0 || load_is_passing(r) || !config->store)
         return r;
-    r = store_load(&store, &key, &ret->found, why);
+    r = store_load(&ret->judge.store, &key, &ret->generation->found, why);
     if (r == -ENOENT)
-        (void)why_set(why, r, "the store has no chain for this platform, %s: %s", text,
-                      key.signer == COCO_SNP_SIGNER_VCEK
-                          ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
-                      : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
-                                     "(cococtl certs import)"
-                                   : "import the VLEK that AMD's enrolment gave (cococtl certs "
-                                     "import)");
+        why_write(why, "the store has no chain for this platform, %s: %s", text,
+                  key.signer == COCO_SNP_SIGNER_VCEK
+                      ? "fetch it (cococtl certs fetch) or import it (cococtl certs import)"
+                  : key.csp[0] ? "import the VLEK of the CSP_ID that [certs] vlek_csp names "
+                                 "(cococtl certs import)"
+                               : "import the VLEK that AMD's enrolment gave (cococtl certs "
+                                 "import)");
     return r;
+}
+
+static int load_chain(const struct load_options *options, struct load_result *ret, struct why *why)
+{
+    int r = load_judge(options, &ret->judge, why);
+
+    if (r < 0) {
+        ret->judge.clock_floor_s = 0;
+        return r;
+    }
+    if (options->platform)
+        return load_for_platform(options, ret, why);
+    if (options->config.n_chain > 0)
+        return load_files(options, NULL, ret, why);
+    return why_set(why, -ENOENT,
+                   "[certs] platform is none, so nothing tells which stored chain is this "
+                   "host's: set it to unix:/run/cocod/sev.sock");
 }
 
 int chain_load(const struct load_options *options, struct load_result *ret, struct why *why)
 {
-    struct load_judge judge;
+    struct generation *generation = sys.alloc(sizeof(*generation));
 
-    (void)why_set(why, -ENOMEM, "out of memory");
-    *ret = (struct load_result){.clock_trusted = true};
-    int r = load_judge(options, &judge, why);
-    if (r < 0)
-        return r;
-    ret->clock_floor_s = judge.clock_floor_s;
-    ret->clock_trusted = judge.now_s != CHAIN_NO_CLOCK;
-    ret->clock_problem = judge.clock_problem;
-    ret->roots_problem = judge.roots_problem;
-    if (options->platform) {
-        r = load_for_platform(options, &judge, ret, why);
-    } else if (options->paths.n_chain > 0) {
-        r = load_files(options, &judge, NULL, ret, why);
-    } else {
-        r = why_set(why, -ENOENT,
-                    "[certs] platform is none, so nothing tells which stored chain is this "
-                    "host's: set it to unix:/run/cocod/sev.sock");
-    }
+    *ret = (struct load_result){.generation = generation};
+    why_write(why, "out of memory");
+    if (!generation)
+        return -ENOMEM;
+    generation->refs = 1;
+    int r = load_chain(options, ret, why);
     if (r == 0)
-        r = load_table(&ret->found, options->serve_crl, &ret->table, why);
+        r = load_table(&generation->found, options->config.serve_crl, &generation->table, why);
     if (r < 0)
-        store_chain_done(&ret->found);
+        ret->generation = generation_unref(generation);
+    return r;
+}
+
+/* --- on the worker ---------------------------------------------------------------------------- */
+
+static void loading_free(struct loading *loading)
+{
+    load_options_done(&loading->options);
+    generation_unref(loading->found.generation);
+    sys.free(loading);
+}
+
+static void run(struct work *work)
+{
+    struct loading *loading = container_of(work, struct loading, work);
+
+    loading->result = chain_load(&loading->options, &loading->found, &loading->why);
+}
+
+static void done(struct work *work)
+{
+    struct loading *loading = container_of(work, struct loading, work);
+
+    if (loading->told)
+        loading->told(loading);
+    loading_free(loading);
+}
+
+struct loading *loading_new(const struct certs_options *options,
+                            const struct platform_state *platform,
+                            void (*told)(struct loading *loading), void *data)
+{
+    struct loading *loading = sys.alloc(sizeof(*loading));
+
+    if (!loading)
+        return NULL;
+    if (load_options_copy(options, &loading->options) < 0) {
+        sys.free(loading);
+        return NULL;
+    }
+    loading->work = (struct work){.run = run, .done = done};
+    loading->told = told;
+    loading->data = data;
+    loading->platform = *platform;
+    if (options_name_platform(options))
+        loading->options.platform = &loading->platform;
+    return loading;
+}
+
+int loading_start(struct loading *loading, struct worker *worker)
+{
+    int r = 0;
+
+    if (!worker) {
+        run(&loading->work);
+        done(&loading->work);
+    } else {
+        r = worker_submit(worker, &loading->work);
+    }
+    if (r < 0)
+        loading_free(loading);
     return r;
 }

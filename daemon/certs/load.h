@@ -6,35 +6,58 @@
  */
 #pragma once
 
-#include "base/blob.h"
-#include "certs/chain/chain.h"
+#include "base/worker.h"
+#include "certs/generation.h"
 #include "certs/platform.h"
-#include "certs/store/store.h"
+#include "certs/table_file.h"
 #include <stdbool.h>
 #include <stdint.h>
 
-struct chain_paths {
+/* What the configuration says about certificates. */
+struct certs_options {
     size_t n_chain;
-    char *const *chain;
+    char *const *chain; /* files, PEM or DER */
     size_t n_roots;
-    char *const *roots;
+    char *const *roots;        /* files: roots trusted beside AMD's */
+    const char *store;         /* folder; NULL: none */
+    struct platform *platform; /* NULL: none, and the files' chain is served as it is */
+    enum coco_snp_signer signer;
+    const char *vlek_csp; /* whose VLEK this host has; NULL or "": the only one that is stored */
+    bool serve_crl;
+    int64_t clock_floor_s; /* an earlier clock is wrong; 0: none is */
+    struct table_file_options table_file;
+    bool refuse_missing; /* missing_chain = refuse: EIO instead of the empty table */
+    uint64_t drain_timeout_us;
 };
 
+/* Does the configuration say how the platform is known? Whether it was read is the selection's. */
+static inline bool options_name_platform(const struct certs_options *options)
+{
+    return platform_kind(options->platform) != PLATFORM_NONE;
+}
+
+/* Is there an SNP service on this host at all? A store alone makes none: nothing tells which of its
+ * chains is this host's. */
+static inline bool options_offer(const struct certs_options *options)
+{
+    return options->n_chain > 0 || options_name_platform(options);
+}
+
+/* What a load or a job goes by. The worker has copies of its own: the loop may replace the
+ * configuration at any time. */
 struct load_options {
-    struct chain_paths paths;
-    const char *store; /* NULL: none */
-    int64_t wall_s;    /* the clock, and the time that it cannot be before */
-    int64_t clock_floor_s;
-    bool serve_crl;
-    enum coco_snp_signer signer;
-    const char *vlek_csp;                  /* "": the only one */
+    struct certs_options config;           /* but for `platform`, which is the loop's */
+    int64_t wall_s;                        /* the clock */
     const struct platform_state *platform; /* NULL: the files' chain is served whatever it is of */
 };
+/* Copies the configuration, and takes the time. -ENOMEM. */
+int load_options_copy(const struct certs_options *from, struct load_options *ret);
+void load_options_done(struct load_options *copy);
 
 /* What stored chains and those in files are judged by. */
 struct load_judge {
     struct chain_roots roots;
-    int64_t now_s;         /* CHAIN_NO_CLOCK: the clock is not trusted */
+    struct store store;    /* with these roots */
     int64_t clock_floor_s; /* the newest stored CRL counted in */
     struct why clock_problem;
     struct why roots_problem; /* a root that serves nothing; "": none is */
@@ -47,26 +70,43 @@ int load_key(const struct platform_state *platform, enum coco_snp_signer signer,
              const char *vlek_csp, struct chain_key *ret, struct why *why);
 
 struct load_result {
-    struct store_chain found; /* its chain is NULL: the empty table, `why` says why */
-    struct blob *table;       /* of the chain */
-    int64_t clock_floor_s;
-    bool clock_trusted;
+    struct generation *generation; /* complete; NULL: there is none */
+    struct load_judge judge;       /* its clock_floor_s is 0: it is not known */
     /* Of a files' chain that has expired or was revoked, its leaf's; else "". */
     char outdated_sha256[65];
-    struct why clock_problem;
-    struct why roots_problem;
 };
-void load_result_done(struct load_result *result);
 
-/* 0 and a chain in `ret`; or negative errno and a sentence in `why`, and what else is known in
- * `ret`. -ENOENT, -EBADMSG and -ESTALE: there is no chain to be served. */
+/* 0; or negative errno and a sentence in `why`, and what else is known in `ret`. -ENOENT, -EBADMSG
+ * and -ESTALE: there is no chain to be served. The generation is the caller's. */
 int chain_load(const struct load_options *options, struct load_result *ret, struct why *why);
 
-/* Does that result say something about certificates, and not of memory, descriptors or the disk? */
+/* Is that result about certificates, and not about memory, descriptors or the disk? */
 bool load_is_verdict(int r);
-/* Of those that do not: is it likely to be over by itself? */
+/* Of those that are not: is it likely to be over by itself? */
 bool load_is_passing(int r);
 
 /* The table of a chain, with its CRL where that is wanted and fits: where it does not, an alarm. As
  * chain_build_table. */
 int load_table(struct store_chain *c, bool serve_crl, struct blob **ret, struct why *why);
+
+/* A load on the worker. What it reads and writes is its own, until it is told. */
+struct loading {
+    struct work work;
+    /* Called on the loop when it has run; NULL: nobody waits any more. Then it is freed. */
+    void (*told)(struct loading *loading);
+    void *data;
+    struct load_options options;
+    struct platform_state platform;
+
+    int result; /* of chain_load, and its sentence */
+    struct why why;
+    struct load_result found; /* who takes the generation leaves NULL */
+};
+
+/* NULL: out of memory. */
+struct loading *loading_new(const struct certs_options *options,
+                            const struct platform_state *platform,
+                            void (*told)(struct loading *loading), void *data);
+/* On the worker; NULL: at once, before the loop runs. Negative errno: there is no thread for it;
+ * then it is freed, untold. */
+int loading_start(struct loading *loading, struct worker *worker);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who has locks on the table file, as far as cocod can see: which bytes, and since when. The kernel
- * tells nobody but root whose they are.
- *
- * Nor does it bound them: anybody who may open the file may have any number, and each makes every
- * lock call of every VM slower. What cocod can do is say so.
+ * tells nobody but root whose they are. Nor does it bound them: anybody who may open the file may
+ * have any number, and each makes every lock call of every VM slower. All that cocod can do is say
+ * so.
  */
-#include "certs/locks.h"
 #include "base/sys.h"
+#include "certs/parts.h"
 #include "observe/event.h"
+#include <string.h>
 
 /* How long the loop may look for holders. Each look costs as much as there are locks; usually less
  * than 1 us. */
@@ -19,35 +19,17 @@
 #define KEPT_MANY 64u
 
 /* Since when this lock is seen, by the time of the first look. */
-static uint64_t seen_since(struct locks *locks, uint64_t start, uint64_t now)
+static uint64_t seen_since(const struct locks *locks, uint64_t start, uint64_t now)
 {
     for (size_t i = 0; i < locks->n_seen; i++)
-        if (locks->seen[i].start == start)
+        if (locks->seen[i].lock.start == start)
             return locks->seen[i].since_us;
-    if (locks->n_seen < CERTS_HOLDERS_MAX) {
-        locks->seen[locks->n_seen].start = start;
-        locks->seen[locks->n_seen++].since_us = now;
-    }
     return now;
 }
 
-static void forget_gone(struct locks *locks, const struct certs_holder *holders, size_t n)
+size_t certs_holders(struct certs *certs, struct certs_holder *ret, size_t max)
 {
-    size_t kept = 0;
-
-    for (size_t i = 0; i < locks->n_seen; i++) {
-        bool there = false;
-        for (size_t j = 0; j < n && !there; j++)
-            there = holders[j].lock.start == locks->seen[i].start;
-        if (there)
-            locks->seen[kept++] = locks->seen[i];
-    }
-    locks->n_seen = kept;
-}
-
-size_t locks_find(struct locks *locks, const struct table_file *file, struct certs_holder *ret,
-                  size_t max)
-{
+    const struct table_file *file = &certs->publication.file;
     /* Ranges that were not looked at yet; the kernel gives one lock of a range, which splits it. */
     struct {
         uint64_t start, end;
@@ -61,8 +43,8 @@ size_t locks_find(struct locks *locks, const struct table_file *file, struct cer
         const uint64_t start = todo[n_todo].start, end = todo[n_todo].end;
         if (!table_file_holder(file, start, end, &lock))
             continue;
-        ret[n++] =
-            (struct certs_holder){.lock = lock, .since_us = seen_since(locks, lock.start, now)};
+        ret[n++] = (struct certs_holder){.lock = lock,
+                                         .since_us = seen_since(&certs->locks, lock.start, now)};
         uint64_t behind = lock.start + lock.length;
         if (lock.length != 0 && (end == 0 || behind < end) && n_todo < CERTS_HOLDERS_MAX) {
             todo[n_todo].start = behind;
@@ -73,26 +55,28 @@ size_t locks_find(struct locks *locks, const struct table_file *file, struct cer
             todo[n_todo++].end = lock.start;
         }
     }
-    forget_gone(locks, ret, n);
+    certs->locks.n_seen = n < CERTS_HOLDERS_MAX ? n : CERTS_HOLDERS_MAX;
+    memcpy(certs->locks.seen, ret, certs->locks.n_seen * sizeof(*ret));
     return n;
 }
 
-void locks_look(struct locks *locks, const struct table_file *file, const char *path)
+void locks_look(struct certs *certs)
 {
     struct certs_holder holders[CERTS_HOLDERS_MAX];
-    size_t n = locks_find(locks, file, holders, CERTS_HOLDERS_MAX), kept = 0;
+    size_t n = certs_holders(certs, holders, CERTS_HOLDERS_MAX), kept = 0;
+    const char *path = certs->options.table_file.path;
     const uint64_t now = sys.now_us();
 
     for (size_t i = 0; i < n; i++)
         kept += !holders[i].lock.write && now - holders[i].since_us >= KEPT_US;
     const bool flooded = kept >= KEPT_MANY;
-    if (flooded && !locks->flooded)
+    if (flooded && !certs->locks.flooded)
         event_emit(EVENT_LOCK_FLOOD,
                    LOG_FIELDS(log_text("COCO_FILE", path), log_number("COCO_LOCKS", (int64_t)kept)),
                    "%zu locks or more are kept on the table file %s, and make the leases of all "
                    "VMs slower; \"cococtl doctor\", as root, says whose they are",
                    kept, path);
-    locks->flooded = flooded;
+    certs->locks.flooded = flooded;
 }
 
 void locks_tell_blocked(certs_namer *namer, void *data, uint64_t byte, const char *text)

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct certs;
+
 struct certs_holder {
     struct table_holder lock;
     uint64_t since_us; /* when it was first seen */
@@ -17,18 +19,13 @@ struct certs_holder {
 #define CERTS_HOLDERS_MAX 256u
 
 struct locks {
-    bool flooded;  /* and that was told */
-    size_t n_seen; /* which locks were seen, and since when */
-    struct {
-        uint64_t start, since_us;
-    } seen[CERTS_HOLDERS_MAX];
+    bool flooded; /* and that was told */
+    size_t n_seen;
+    struct certs_holder seen[CERTS_HOLDERS_MAX]; /* by the last look */
 };
 
-/* certs_holders(). */
-size_t locks_find(struct locks *locks, const struct table_file *file, struct certs_holder *ret,
-                  size_t max);
 /* Tells of a flood. Once a minute. */
-void locks_look(struct locks *locks, const struct table_file *file, const char *path);
+void locks_look(struct certs *certs);
 
 /* Who knows whose lease a byte of the table file is: false where nobody's of this run. The strings
  * are valid until the next turn of the loop. */

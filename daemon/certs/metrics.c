@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#define NAME(id, name) [id] = (name),
+#define NAME(id, name, ...) [id] = (name),
 static const char *const end_names[CERTS_ENDS] = {CERTS_END_TABLE_OF(NAME)};
 static const char *const reason_names[CERTS_REASONS] = {CERTS_REASON_TABLE_OF(NAME)};
 #undef NAME

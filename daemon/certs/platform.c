@@ -3,10 +3,7 @@
  * Asking the platform. One reading is one connection to the helper: the requests in one write
  * (SNP_PLATFORM_STATUS, and once in cocod's life the chip's id, which never changes), a fixed-size
  * record for each, close. Whatever goes wrong, silence for 180 ms included, ends the reading with
- * "not known": cocod then serves the empty table, since a chain of the wrong TCB is worse than
- * none.
- *
- * When to read is not decided here.
+ * "not known". When to read is not decided here.
  */
 #include "certs/platform.h"
 #include "base/container_of.h"
@@ -16,6 +13,7 @@
 #include "observe/metrics.h"
 #include "sev_msg.h"
 #include "status.h"
+#include "why.h"
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <stdarg.h>
@@ -29,7 +27,6 @@
 
 struct platform {
     struct event_base *base;
-    struct timers *timers;
     struct platform_options options;
     uint8_t chip_id[COCO_SNP_CHIP_ID_SIZE];
     size_t chip_id_size; /* 0: not asked yet */
@@ -73,17 +70,18 @@ static void tell(struct platform *platform, const struct platform_state *state, 
 static void __attribute__((format(printf, 2, 3)))
 fail(struct platform *platform, const char *fmt, ...)
 {
-    char what[160], why[400];
+    char what[160];
+    struct why why;
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    snprintf(why, sizeof(why),
-             "the platform's TCB is not known: %s; look at `systemctl status cocod-sev.socket "
-             "cocod-sev.service`",
-             what);
-    tell(platform, NULL, why);
+    why_write(&why,
+              "the platform's TCB is not known: %s; look at `systemctl status cocod-sev.socket "
+              "cocod-sev.service`",
+              what);
+    tell(platform, NULL, why.text);
 }
 
 /* --- the reply -------------------------------------------------------------------------------- */
@@ -122,14 +120,15 @@ static void take_replies(struct platform *platform)
         return;
     enum coco_snp_product product = coco_snp_product_of_cpu(reply.cpu_family, reply.cpu_model);
     if (!product) {
-        char names[COCO_SNP_NAMES_SIZE], why[400];
+        char names[COCO_SNP_NAMES_SIZE];
+        struct why why;
         coco_snp_product_names(names);
-        snprintf(why, sizeof(why),
-                 "this CPU (family %02Xh, model %02Xh) is not one that cocod knows (it knows %s): "
-                 "guests "
-                 "here fetch their certificates themselves, until a newer cocod serves them",
-                 reply.cpu_family, reply.cpu_model, names);
-        tell(platform, NULL, why);
+        why_write(
+            &why,
+            "this CPU (family %02Xh, model %02Xh) is not one that cocod knows (it knows %s): "
+            "guests here fetch their certificates themselves, until a newer cocod serves them",
+            reply.cpu_family, reply.cpu_model, names);
+        tell(platform, NULL, why.text);
         return;
     }
     if (coco_snp_tcb_decode(product, reply.reported_tcb, &state.reported) < 0) {
@@ -251,17 +250,10 @@ void platform_read(struct platform *platform, platform_told *told, void *data)
         read_sev(platform);
 }
 
-bool platform_reading(const struct platform *platform)
-{
-    return platform->fd >= 0;
-}
-
 bool platform_failed_here(const struct platform *platform)
 {
     return platform->failed_here;
 }
-
-/* --- life ------------------------------------------------------------------------------------- */
 
 struct platform *platform_new(struct event_base *base, struct timers *timers,
                               const struct platform_options *options)
@@ -271,7 +263,6 @@ struct platform *platform_new(struct event_base *base, struct timers *timers,
     if (!platform)
         return NULL;
     platform->base = base;
-    platform->timers = timers;
     platform->options = *options;
     platform->fd = -1;
     if (timer_init(&platform->give_up, timers, on_give_up) < 0) {

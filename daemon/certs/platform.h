@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The platform: which chip this host has, and which security patch levels its firmware reports. It
- * is asked through the helper cocod-sev (proto/sev_msg.h), or fixed by the configuration. Loop
- * thread only.
+ * The platform: which chip this host has, and which security patch levels its firmware reports. The
+ * helper cocod-sev says so (proto/sev_msg.h), or the configuration. Loop thread only.
  */
 #pragma once
 
@@ -56,7 +55,5 @@ typedef void platform_told(void *data, const struct platform_state *state, const
 /* Reads afresh, and tells once, perhaps before it returns. A reading that is under way is dropped,
  * untold: what is told was asked after this call. */
 void platform_read(struct platform *platform, platform_told *told, void *data);
-bool platform_reading(const struct platform *platform);
-/* The last reading could not even begin, for want of memory or descriptors: that is likely to pass.
- */
+/* The last reading could not begin, for want of memory or descriptors: that is likely to pass. */
 bool platform_failed_here(const struct platform *platform);

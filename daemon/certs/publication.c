@@ -21,23 +21,18 @@
  *
  * In an update (PROTOCOL.md "The updater") cocod stops handing out tables, so that leases end;
  * watches the lock, which the updater takes himself; and publishes what matches the platform once
- * the updater is done, or gone, and nobody has the lock. The kernel does the excluding, so nothing
- * is lost whoever is killed when.
- *
- * An update that never got the lock leaves everything as it was, and service is restored at once.
- * The platform is read again all the same, without the lock, which a lease may keep for ever. Once
- * somebody had the lock, or the file is empty, nothing of before is assumed, and cocod reads under
- * the lock.
+ * the updater is done, or gone, and nobody has the lock. An update that never got the lock leaves
+ * everything as it was, and service is restored at once; the platform is read again all the same,
+ * without the lock, which a lease may keep for ever. Once somebody had the lock, or the file is
+ * empty, nothing of before is assumed, and cocod reads under the lock.
  */
-#include "certs/publication.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "certs/locks.h"
+#include "certs/parts.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,48 +47,47 @@
 
 static void tell_served(const struct publication *publication)
 {
-    const struct chain *chain = publication->gate->generation->found.chain;
+    const struct gate *gate = publication->gate;
+    const struct chain_key *key = &gate->generation->found.chain->key;
+    size_t size = gate->generation->table->size;
     char text[STORE_KEY_SIZE], generation[17];
 
-    store_key_format(&chain->key, text);
-    snprintf(generation, sizeof(generation), "%016llx", (unsigned long long)publication->gate->id);
+    store_key_format(key, text);
+    snprintf(generation, sizeof(generation), "%016llx", (unsigned long long)gate->id);
     event_emit(EVENT_CHAIN_SERVED,
-               LOG_FIELDS(log_text("COCO_KEY", text),
-                          log_number("COCO_TABLE_BYTES",
-                                     (int64_t)publication->gate->generation->table->size),
+               LOG_FIELDS(log_text("COCO_KEY", text), log_number("COCO_TABLE_BYTES", (int64_t)size),
                           log_text("COCO_GENERATION", generation)),
-               "serving a certificate table of %zu bytes: %s chain of %s",
-               publication->gate->generation->table->size, chain_signer_name(chain->key.signer),
-               coco_snp_product_name(chain->key.product));
+               "serving a certificate table of %zu bytes: %s chain of %s", size,
+               chain_signer_name(key->signer), coco_snp_product_name(key->product));
 }
 
 /* Says what is wrong with the table file: once, however often it is tried again. */
-static void __attribute__((format(printf, 2, 3)))
-file_trouble(struct publication *publication, const char *fmt, ...)
+static void file_trouble(struct publication *publication, const struct why *why)
 {
-    struct why next;
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(next.text, sizeof(next.text), fmt, ap);
-    va_end(ap);
-    if (strcmp(next.text, publication->problem.text) == 0)
+    if (strcmp(why->text, publication->problem.text) == 0)
         return;
-    publication->problem = next;
+    publication->problem = *why;
     event_emit(EVENT_TABLE_FILE,
                LOG_FIELDS(log_text("COCO_FILE", publication->options->table_file.path)), "%s",
-               next.text);
+               why->text);
+}
+
+static void cannot(struct publication *publication, const char *verb, int error, const char *so)
+{
+    struct why why;
+
+    why_write(&why, "cannot %s the table file %s: %s; %s", verb,
+              publication->options->table_file.path, strerror(error), so);
+    file_trouble(publication, &why);
 }
 
 static void tell_unwritten(struct publication *publication, int error)
 {
-    file_trouble(publication,
-                 "cannot write the table file %s: %s; VMMs that read the file see the empty table "
-                 "until it can be written",
-                 publication->options->table_file.path, strerror(-error));
+    cannot(publication, "write", -error,
+           "VMMs that read the file see the empty table until it can be written");
 }
 
-void publication_tell_updater(struct publication *publication, int result)
+static void tell_updater(struct publication *publication, int result)
 {
     certs_update_told *told = publication->update.told;
 
@@ -135,11 +129,10 @@ static void file_is_behind(struct publication *publication)
     if (now < publication->behind_by_us || publication->behind_told)
         return;
     publication->behind_told = true;
-    (void)
-        why_set(&publication->problem, 0,
-                "a lease on byte %llu of the table file %s is not given back; sessions get the new "
-                "table, the file follows when the lease is gone",
-                (unsigned long long)publication->in_the_way, publication->options->table_file.path);
+    why_write(&publication->problem,
+              "a lease on byte %llu of the table file %s is not given back; sessions get the new "
+              "table, the file follows when the lease is gone",
+              (unsigned long long)publication->in_the_way, publication->options->table_file.path);
     locks_tell_blocked(publication->namer, publication->namer_data, publication->in_the_way,
                        publication->problem.text);
 }
@@ -150,31 +143,32 @@ void publication_open_file(struct publication *publication)
         return;
     int r = table_file_open(&publication->file, &publication->options->table_file);
     if (r < 0) {
-        file_trouble(publication,
-                     "cannot open the table file %s: %s; leases are not offered and nothing "
-                     "excludes a firmware update",
-                     publication->options->table_file.path, strerror(-r));
+        cannot(publication, "open", -r,
+               "leases are not offered and nothing excludes a firmware update");
         if (load_is_passing(r))
             publish_later(publication, STALE_RETRY_US);
         return;
     }
     publication->problem.text[0] = 0;
-    if (publication->gate
-            ->generation) { /* a file that comes late must hold what is served already */
-        publication->stale = true;
-        publish_later(publication, 0);
-    }
+    if (!publication->gate->generation)
+        return;
+    publication->stale = true; /* a file that comes late must hold what is served already */
+    publish_later(publication, 0);
 }
 
 static bool is_named(struct publication *publication)
 {
-    if (table_file_is_named(&publication->file, publication->options->table_file.path))
+    const char *path = publication->options->table_file.path;
+    struct why why;
+
+    if (table_file_is_named(&publication->file, path))
         return true;
-    file_trouble(publication,
-                 "the table file %s was removed or replaced while cocod ran: a lease on it would "
-                 "keep no firmware update back, so none is given, and no update begins; restart "
-                 "cocod",
-                 publication->options->table_file.path);
+    why_write(&why,
+              "the table file %s was removed or replaced while cocod ran: a lease on it would "
+              "keep no firmware update back, so none is given, and no update begins; restart "
+              "cocod",
+              path);
+    file_trouble(publication, &why);
     return false;
 }
 
@@ -227,7 +221,7 @@ static void wait_for_updater(struct publication *publication)
     publication->behind_told = false;
     publication->must_read = options_offer(publication->options);
     publish_later(publication, UPDATER_RETRY_US);
-    publication_tell_updater(publication, -EAGAIN);
+    tell_updater(publication, -EAGAIN);
 }
 
 static void distrust(struct publication *publication)
@@ -279,7 +273,7 @@ static void served(struct publication *publication)
         return;
     gate_set_doubt(publication->gate, CERTS_REASON_NONE);
     publication->update.forced = false;
-    publication_tell_updater(publication, 0);
+    tell_updater(publication, 0);
 }
 
 /* Without a platform the files are read again for those who said that the update has ended, and not
@@ -358,9 +352,7 @@ static enum publication_event without_lock(struct publication *publication, int 
 {
     if (publication->must_read)
         return mark_and_ask(publication);
-    file_trouble(publication,
-                 "cannot lock the table file %s: %s; leases do not exclude a firmware update",
-                 publication->options->table_file.path, strerror(error));
+    cannot(publication, "lock", error, "leases do not exclude a firmware update");
     publication->stale = true;
     publish_later(publication, STALE_RETRY_US);
     return STALE;
@@ -439,7 +431,7 @@ static bool update_goes_on(struct publication *publication)
     if (taken || (!update->ended && sys.now_us() < update->by_us)) {
         publish_later(publication, rest_us > WATCH_US ? rest_us : WATCH_US);
         if (taken && update->ended)
-            publication_tell_updater(publication, -EAGAIN);
+            tell_updater(publication, -EAGAIN);
         return true;
     }
     if (!update->ended)
@@ -518,9 +510,9 @@ static void on_retry(struct timer *timer)
 
 /* --- updates and leases ----------------------------------------------------------------------- */
 
-int publication_begin_update(struct publication *publication, uint64_t timeout_us,
-                             const char *reason)
+int certs_update_begin(struct certs *certs, uint64_t timeout_us, const char *reason)
 {
+    struct publication *publication = &certs->publication;
     struct update *update = &publication->update;
 
     if (update->active)
@@ -537,10 +529,9 @@ int publication_begin_update(struct publication *publication, uint64_t timeout_u
     return 0;
 }
 
-void publication_end_update(struct publication *publication, bool forced, certs_update_told *told,
-                            void *data)
+void certs_update_end(struct certs *certs, bool forced, certs_update_told *told, void *data)
 {
-    struct update *update = &publication->update;
+    struct update *update = &certs->publication.update;
 
     update->ended = true;
     update->forced = forced;
@@ -548,22 +539,24 @@ void publication_end_update(struct publication *publication, bool forced, certs_
     update->data = data;
     if (forced)
         metrics.updates_forced++;
-    publish(publication);
+    publish(&certs->publication);
 }
 
-void publication_abandon_update(struct publication *publication)
+void certs_update_abandon(struct certs *certs)
 {
-    struct update *update = &publication->update;
+    struct update *update = &certs->publication.update;
 
     update->told = NULL;
     if (!update->active)
         return;
     update->ended = update->abandoned = true;
-    publish_later(publication, 0);
+    publish_later(&certs->publication, 0);
 }
 
-int publication_open_lease(struct publication *publication, uint64_t *ret_base)
+int certs_open_lease(struct certs *certs, uint64_t *ret_base)
 {
+    struct publication *publication = &certs->publication;
+
     if (publication->file.fd < 0)
         return -EOPNOTSUPP;
     if (!is_named(publication))
@@ -571,24 +564,14 @@ int publication_open_lease(struct publication *publication, uint64_t *ret_base)
     return table_file_open_lease(&publication->file, ret_base);
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
-
-int publication_init(struct publication *publication, struct timers *timers,
-                     const struct certs_options *options, struct gate *gate,
-                     struct selection *selection, void (*swapped)(void *data), void *data)
+int publication_init(struct publication *publication, struct timers *timers)
 {
-    publication->options = options;
-    publication->gate = gate;
-    publication->selection = selection;
-    publication->swapped = swapped;
-    publication->data = data;
-    publication->file.fd = -1;
     return timer_init(&publication->retry, timers, on_retry);
 }
 
 void publication_done(struct publication *publication)
 {
-    publication_tell_updater(publication, -ECANCELED);
+    tell_updater(publication, -ECANCELED);
     timer_done(&publication->retry);
     generation_unref(publication->next);
     table_file_close(&publication->file);

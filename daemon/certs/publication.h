@@ -5,9 +5,7 @@
  */
 #pragma once
 
-#include "certs/gate.h"
 #include "certs/locks.h"
-#include "certs/options.h"
 #include "certs/selection.h"
 #include "certs/table_file.h"
 #include "why.h"
@@ -44,13 +42,13 @@ struct publication {
     struct selection *selection;
     void (*swapped)(void *data);
     void *data;
+    struct table_file file;
 
     enum publication_state state;
     struct generation *next; /* NULL: nothing waits */
     bool stale;              /* the file does not hold what is served */
     bool must_read;          /* an updater may have been there: the platform, or where that is not
                               * known the files, are read under the lock */
-    struct table_file file;
     struct timer retry;
     uint64_t in_the_way;   /* the first byte of the lease that is */
     uint64_t behind_by_us; /* leases keep the file behind: then that is told; 0: they do not */
@@ -61,9 +59,8 @@ struct publication {
     void *namer_data;
 };
 
-int publication_init(struct publication *publication, struct timers *timers,
-                     const struct certs_options *options, struct gate *gate,
-                     struct selection *selection, void (*swapped)(void *data), void *data);
+/* What stands above `state` is filled in. */
+int publication_init(struct publication *publication, struct timers *timers);
 void publication_done(struct publication *publication);
 /* Opens the table file, where that was not done yet. */
 void publication_open_file(struct publication *publication);
@@ -73,13 +70,3 @@ void publication_start(struct publication *publication);
 void publication_take(struct publication *publication, struct generation *generation);
 /* Somebody asks for a table: was an updater there, or is there one, whom nobody announced? */
 void publication_look(struct publication *publication);
-
-/* certs_open_lease, certs_update_begin, _end and _abandon. */
-int publication_open_lease(struct publication *publication, uint64_t *ret_base);
-int publication_begin_update(struct publication *publication, uint64_t timeout_us,
-                             const char *reason);
-void publication_end_update(struct publication *publication, bool forced, certs_update_told *told,
-                            void *data);
-void publication_abandon_update(struct publication *publication);
-/* Tells the updater, where it waits. */
-void publication_tell_updater(struct publication *publication, int result);

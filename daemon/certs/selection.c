@@ -2,32 +2,30 @@
 /*
  * Selecting: from the platform to the generation that is to be served next.
  *
- *   the platform is read (platform.c) ──▶ a load on the worker (loading.c) ──▶ told
+ *   the platform is read (platform.c) ──▶ a load on the worker (load.c) ──▶ told
  *
  * One selection runs at a time; what is asked for meanwhile runs afterwards. With platform = none
- * the load is all there is, and a chain that is refused leaves the one before it serving. Else what
- * does not match the platform is never served: where a reading fails, or the platform has no chain,
- * the empty table is served, and a problem says why.
+ * the load is all there is, and a chain that is refused leaves the one before it serving. Else
+ * nothing is served that does not match the platform: where a reading fails, or the platform has no
+ * chain, it is the empty table, and a problem says why.
  *
  * The platform is read at the start, around each update, and every 1.8 s while tables are asked
- * for. So a change behind cocod's back is noticed within 2 s: a reading takes 180 ms at most. Each
- * reading costs the host something, so an idle one is left alone. The first request after that
- * finds the last reading too old, begins one, and waits for its end.
+ * for. A reading takes 180 ms at most, so a change behind cocod's back is noticed within 2 s. An
+ * idle host is left alone: the first request after that begins a reading, and waits for its end.
  *
  * What cannot be judged is not refused. Where memory, descriptors, the disk or the worker fail, the
  * load is tried again, after 100 ms, then twice that, and so on up to a minute. Meanwhile a chain
- * that was verified for the platform as it is now stays, for as long as its dates allow. Where
- * there is none, requests are EAGAIN for 10 s, and then get the empty table.
+ * that was verified for the platform as it is now stays, within its dates. Where there is none,
+ * requests are EAGAIN for 10 s, and then get the empty table.
  *
  * When the clock is set, everything is judged again. Where there is a store or a platform, a look
  * once a minute finds dates that are over; and everywhere, as long as the clock is wrong or the
  * last load came to no verdict.
  */
-#include "certs/selection.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "certs/loading.h"
+#include "certs/parts.h"
 #include "observe/event.h"
 #include "observe/metrics.h"
 #include "snp_table.h"
@@ -92,7 +90,7 @@ static bool is_new(struct why *problem, const char *text, const char *served)
 {
     struct why next;
 
-    (void)why_set(&next, 0, "%s (%s)", text, served);
+    why_write(&next, "%s (%s)", text, served);
     if (strcmp(next.text, problem->text) == 0)
         return false;
     *problem = next;
@@ -111,9 +109,9 @@ static void refuse_chain(struct selection *selection, enum certs_reason reason, 
                  strcmp(served->found.chain->certs[CHAIN_LEAF].sha256, outdated) == 0);
 
     metrics.certs_rejected++;
-    (void)why_set(&selection->chain_problem, 0, "%s (%s)", why,
-                  have && !ends ? "the chain loaded before is still served"
-                                : "the empty table is served");
+    why_write(&selection->chain_problem, "%s (%s)", why,
+              have && !ends ? "the chain loaded before is still served"
+                            : "the empty table is served");
     event_emit(EVENT_CHAIN_REFUSED, NULL, 0, "certificate chain refused: %s",
                selection->chain_problem.text);
     if (ends || !have)
@@ -137,8 +135,6 @@ static void no_match(struct selection *selection, enum certs_reason reason, cons
     }
     take_empty(selection, reason);
 }
-
-/* --- looking again ---------------------------------------------------------------------------- */
 
 /* Without store and platform the files' chain is the operator's alone: judged when it is loaded,
  * and when the clock is set. */
@@ -169,14 +165,10 @@ static bool is_expired(const struct selection *selection, const struct generatio
 
 static enum certs_reason reason_of(int result)
 {
-    switch (result) {
-    case -ENOENT:
-        return CERTS_REASON_NO_CHAIN;
-    case -ESTALE:
-        return CERTS_REASON_EXPIRED;
-    default:
-        return load_is_passing(result) ? CERTS_REASON_LOAD : CERTS_REASON_REFUSED;
-    }
+    return result == -ENOENT         ? CERTS_REASON_NO_CHAIN
+           : result == -ESTALE       ? CERTS_REASON_EXPIRED
+           : load_is_passing(result) ? CERTS_REASON_LOAD
+                                     : CERTS_REASON_REFUSED;
 }
 
 /* There is no chain to be served. */
@@ -206,10 +198,10 @@ static bool may_stay(const struct selection *selection, const struct generation 
 
 static void try_again(struct selection *selection)
 {
-    uint64_t after_us = AGAIN_MIN_US << (selection->n_failures < 10 ? selection->n_failures : 10);
+    unsigned n = selection->n_failures++;
+    uint64_t after_us = AGAIN_MIN_US << (n < 10 ? n : 10);
 
-    selection->n_failures++;
-    if (selection->failing_since_us == 0)
+    if (n == 0)
         selection->failing_since_us = sys.now_us();
     timer_arm(&selection->again,
               sys.now_us() + (after_us < AGAIN_MAX_US ? after_us : AGAIN_MAX_US));
@@ -220,7 +212,7 @@ static void tell_undecided(struct selection *selection, const char *why, const c
 {
     struct why text;
 
-    (void)why_set(&text, 0, "%s: that is tried again", why);
+    why_write(&text, "%s: that is tried again", why);
     if (is_new(&selection->chain_problem, text.text, served))
         event_emit(EVENT_CHAIN_UNREAD, NULL, 0, "%s", selection->chain_problem.text);
 }
@@ -245,7 +237,7 @@ static void take_no_verdict(struct selection *selection, int result, const char 
 {
     struct generation *served = selection->gate->generation;
     const struct generation *next = next_one(selection);
-    bool next_stays = next && may_stay(selection, next);
+    bool next_stays = may_stay(selection, next);
     bool passing = load_is_passing(result);
 
     selection->overdue = true;
@@ -264,17 +256,23 @@ static void take_no_verdict(struct selection *selection, int result, const char 
     }
 }
 
-static void on_again(struct timer *timer)
+static void judge_again(struct selection *selection)
 {
-    selection_judge_again(container_of(timer, struct selection, again));
+    if (options_offer(selection->options))
+        selection_start(selection, true);
 }
 
-static void note_clock(struct selection *selection, const struct load_result *found)
+static void on_again(struct timer *timer)
+{
+    judge_again(container_of(timer, struct selection, again));
+}
+
+static void note_judge(struct selection *selection, const struct load_judge *found)
 {
     const bool was_wrong = selection->clock_problem.text[0];
 
     selection->clock_floor_s = found->clock_floor_s;
-    selection->clock_trusted = found->clock_trusted;
+    selection->clock_trusted = found->store.now_s != CHAIN_NO_CLOCK;
     if (found->clock_problem.text[0] && !was_wrong)
         event_emit(EVENT_CLOCK_WRONG, NULL, 0, "%s", found->clock_problem.text);
     else if (!found->clock_problem.text[0] && was_wrong)
@@ -288,18 +286,17 @@ static void note_clock(struct selection *selection, const struct load_result *fo
 
 static void take_load(struct selection *selection, struct loading *loading)
 {
-    struct generation *generation = loading->generation;
+    struct generation *generation = loading->found.generation;
     const struct generation *served = selection->gate->generation;
 
     selection->stage = SELECTION_IDLE;
-    if (loading->found.clock_floor_s != 0 || loading->result == 0)
-        note_clock(selection, &loading->found);
+    if (loading->found.judge.clock_floor_s != 0 || loading->result == 0)
+        note_judge(selection, &loading->found.judge);
     if (!load_is_verdict(loading->result)) {
         take_no_verdict(selection, loading->result, loading->why.text);
         return;
     }
     selection->overdue = false;
-    selection->failing_since_us = 0;
     selection->n_failures = 0;
     timer_disarm(&selection->again);
     arm_recheck(selection);
@@ -307,7 +304,7 @@ static void take_load(struct selection *selection, struct loading *loading)
         take_nothing(selection, loading->result, loading->why.text, loading->found.outdated_sha256);
         return;
     }
-    loading->generation = NULL;
+    loading->found.generation = NULL;
     selection->chain_problem.text[0] = 0;
     if (generation->found.alarm.text[0] &&
         (!served || strcmp(generation->found.alarm.text, served->found.alarm.text) != 0))
@@ -329,21 +326,16 @@ static void on_loaded(struct loading *loading)
 
 static void start_load(struct selection *selection)
 {
-    struct loading *loading =
-        loading_new(selection->options, &selection->platform, on_loaded, selection);
-    int r = loading ? 0 : -ENOMEM;
+    int r = -ENOMEM;
 
     selection->stage = SELECTION_LOADING;
-    if (loading && selection->starting) {
-        loading_run(loading);
+    selection->loading =
+        loading_new(selection->options, &selection->platform, on_loaded, selection);
+    if (selection->loading)
+        r = loading_start(selection->loading, selection->starting ? NULL : selection->worker);
+    if (r == 0)
         return;
-    }
-    if (loading)
-        r = loading_submit(loading, selection->worker);
-    if (r == 0) {
-        selection->loading = loading;
-        return;
-    }
+    selection->loading = NULL;
     selection->stage = SELECTION_IDLE;
     take_no_verdict(selection, r, r == -ENOMEM ? "out of memory" : "there is no thread to load it");
 }
@@ -365,7 +357,7 @@ static void platform_unknown(struct selection *selection, const char *why)
         gate_unread(selection->gate);
     selection->platform_read = false;
     if (strcmp(selection->platform_problem.text, why) != 0) {
-        (void)why_set(&selection->platform_problem, 0, "%s", why);
+        why_write(&selection->platform_problem, "%s", why);
         event_emit(EVENT_PLATFORM_UNKNOWN, NULL, 0, "%s (the empty table is served)", why);
     }
     selection->chain_problem.text[0] = 0;
@@ -479,10 +471,9 @@ void selection_restart(struct selection *selection)
     take_empty(selection, CERTS_REASON_NOT_CONFIGURED);
 }
 
-void selection_judge_again(struct selection *selection)
+void certs_clock_set(struct certs *certs)
 {
-    if (options_offer(selection->options))
-        selection_start(selection, true);
+    judge_again(&certs->selection);
 }
 
 void selection_start_anew(struct selection *selection)
@@ -524,8 +515,6 @@ int selection_freshen(struct selection *selection)
     return was_read && !selection->platform_read ? -EIO : 0;
 }
 
-/* --- dates ------------------------------------------------------------------------------------ */
-
 /* The CRL of what is served has become outdated, and nobody was told. */
 static bool crl_to_be_told(const struct generation *served, int64_t now_s)
 {
@@ -553,11 +542,7 @@ static void on_recheck(struct timer *timer)
         selection_start(selection, true);
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
-
-int selection_init(struct selection *selection, struct timers *timers, struct worker *worker,
-                   const struct certs_options *options, struct gate *gate, selection_told *told,
-                   void *data)
+int selection_init(struct selection *selection, struct timers *timers)
 {
     struct blob *table = blob_new(COCO_SNP_EMPTY_TABLE_SIZE);
 
@@ -567,19 +552,12 @@ int selection_init(struct selection *selection, struct timers *timers, struct wo
     for (enum certs_reason i = 0; i <= CERTS_REASON_LOAD; i++)
         selection->empty[i] = (struct generation){.refs = 1, .table = blob_ref(table), .reason = i};
     blob_unref(table);
-    selection->worker = worker;
-    selection->options = options;
-    selection->gate = gate;
-    selection->told = told;
-    selection->data = data;
     selection->clock_trusted = true;
     selection->clock_floor_s = INT64_MIN;
-    int r = timer_init(&selection->reread, timers, on_reread);
-    if (r == 0)
-        r = timer_init(&selection->recheck, timers, on_recheck);
-    if (r == 0)
-        r = timer_init(&selection->again, timers, on_again);
-    return r;
+    bool good = timer_init(&selection->reread, timers, on_reread) == 0 &&
+                timer_init(&selection->recheck, timers, on_recheck) == 0 &&
+                timer_init(&selection->again, timers, on_again) == 0;
+    return good ? 0 : -ENOMEM;
 }
 
 void selection_done(struct selection *selection)

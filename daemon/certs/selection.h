@@ -9,7 +9,7 @@
 #include "base/worker.h"
 #include "certs/gate.h"
 #include "certs/generation.h"
-#include "certs/options.h"
+#include "certs/load.h"
 #include "why.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,8 +17,6 @@
 /* A selection has ended. `generation` is to be served, and its reference is handed over; NULL: what
  * is served, or about to be, is right. */
 typedef void selection_told(void *data, struct generation *generation);
-
-struct loading;
 
 struct selection {
     struct worker *worker;
@@ -55,16 +53,15 @@ struct selection {
     int64_t clock_floor_s;
     bool overdue;              /* the last load came to no verdict */
     struct timer again;        /* after a failure that is likely to pass: selects anew */
-    uint64_t failing_since_us; /* of such failures in a row; 0: there is none */
-    unsigned n_failures;
+    unsigned n_failures;       /* of that kind, in a row */
+    uint64_t failing_since_us; /* the first of them */
 
     /* Sentences; "": nothing is wrong with it. */
     struct why chain_problem, platform_problem, clock_problem, roots_problem;
 };
 
-int selection_init(struct selection *selection, struct timers *timers, struct worker *worker,
-                   const struct certs_options *options, struct gate *gate, selection_told *told,
-                   void *data);
+/* What stands above `stage` is filled in. */
+int selection_init(struct selection *selection, struct timers *timers);
 /* After whoever holds a generation of it. */
 void selection_done(struct selection *selection);
 
@@ -72,8 +69,6 @@ void selection_done(struct selection *selection);
 void selection_start(struct selection *selection, bool forced);
 /* The first selection, and the one after the options have changed. */
 void selection_restart(struct selection *selection);
-/* What is served depends on something that has changed: the clock was set, or time has passed. */
-void selection_judge_again(struct selection *selection);
 /* Forgets what was selected and is not served yet, and selects: an updater may have been there
  * since. */
 void selection_start_anew(struct selection *selection);

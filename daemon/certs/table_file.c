@@ -2,10 +2,10 @@
 /*
  * The file and its lock.
  *
- * The write lock covers every byte, so it excludes each VMM's lease byte, every VMM that reads the
- * file under a lock as the kernel's documentation recommends, and every administrator's tool that
- * does the same. Locks are those of open file descriptions (F_OFD_*): they end with the last
- * descriptor and never by some other descriptor's close().
+ * The write lock covers every byte, so it excludes each VMM's lease byte, and whoever reads the
+ * file under a lock as the kernel's documentation recommends. Locks are those of open file
+ * descriptions (F_OFD_*): they end with the last descriptor and never by some other descriptor's
+ * close().
  *
  * A reader without the lock, or one after a crash, must never take a mixture for a table. So the
  * first entry is zeroed before anything else is touched and written after all else: in between the

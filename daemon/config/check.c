@@ -6,171 +6,101 @@
 #include "config/value.h"
 #include "snp_tcb.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
-struct checking {
-    const struct config *config;
-    struct config_errors *errors;
-    size_t mistakes;
-    bool no_memory;
-};
-
-/* `b` is the same as `a` where there is only one. */
-__attribute__((format(printf, 4, 5))) static void mistake(struct checking *in,
-                                                          const struct config_key *a,
-                                                          const struct config_key *b,
-                                                          const char *fmt, ...)
+/* Of two lines of one configuration; NULL: the default. */
+static const struct config_origin *later(const struct config_origin *a,
+                                         const struct config_origin *b)
 {
-    const struct config_set *at = config_find_set(in->config, a, 0);
-    const struct config_set *other = config_find_set(in->config, b, 0);
-    struct why why;
-    va_list ap;
+    return !a || (b && b > a) ? b : a;
+}
 
-    if (!at || (other && other > at))
-        at = other;
-    va_start(ap, fmt);
-    (void)vsnprintf(why.text, sizeof(why.text), fmt, ap);
-    va_end(ap);
-    in->mistakes++;
-    if (config_mistake(in->errors, at ? in->config->files[at->file] : "defaults", at ? at->line : 0,
-                       "%s", why.text) < 0)
-        in->no_memory = true;
+static const struct config_origin *origin_of(const struct config_reading *in, const char *section,
+                                             const char *name)
+{
+    return config_find_origin(in->config, config_find_key(section, name), 0);
 }
 
 /* Of two times of a section, the shorter one's name first. */
-static void check_order(struct checking *in, const char *section, const char *name, uint64_t ms,
-                        const char *longer, uint64_t longer_ms)
+static void check_order(struct config_reading *in, const char *section, const char *name,
+                        uint64_t ms, const char *longer, uint64_t longer_ms)
 {
     if (ms > longer_ms)
-        mistake(in, config_find_key(section, longer), config_find_key(section, name),
-                "[%s] %s (%" PRIu64 " ms) is longer than %s (%" PRIu64 " ms)", section, name, ms,
-                longer, longer_ms);
+        config_mistake(in, later(origin_of(in, section, name), origin_of(in, section, longer)),
+                       "[%s] %s (%" PRIu64 " ms) is longer than %s (%" PRIu64 " ms)", section, name,
+                       ms, longer, longer_ms);
 }
 
-/* A path where cocod makes a socket or a file. */
-struct made {
-    const char *path;
-    const struct config_key *key;
-};
-#define N_MADE 4u
-
-static void list_made(const struct config *c, struct made out[N_MADE])
-{
-    const struct made all[N_MADE] = {{c->rpc_listen, config_find_key("rpc", "listen")},
-                                     {c->admin_listen, config_find_key("admin", "listen")},
-                                     {c->metrics_listen, config_find_key("metrics", "listen")},
-                                     {c->certs_table_file, config_find_key("certs", "table_file")}};
-    memcpy(out, all, sizeof(all));
-}
-
-/* Is the i-th socket of the front door something else's, or one before it? */
-static bool is_taken(const struct config *c, size_t i)
-{
-    const struct endpoint *e = &c->qgs_door_listen.items[i];
-    struct made made[N_MADE];
-
-    list_made(c, made);
-    for (size_t k = 0; k < N_MADE; k++)
-        if (e->kind == ENDPOINT_UNIX && strcmp(e->path, made[k].path) == 0)
-            return true;
-    for (size_t k = 0; k < c->quotes_qgs.n; k++)
-        if (e->kind == ENDPOINT_UNIX && strcmp(e->path, c->quotes_qgs.items[k].path) == 0)
-            return true;
-    for (size_t k = 0; k < i; k++)
-        if (config_same_endpoint(e, &c->qgs_door_listen.items[k]))
-            return true;
-    return false;
-}
-
-static void check_door(struct checking *in)
-{
-    const struct config *c = in->config;
-    const struct config_key *key = config_find_key("qgs_door", "listen");
-
-    for (size_t i = 0; i < c->qgs_door_listen.n; i++) {
-        const struct endpoint *e = &c->qgs_door_listen.items[i];
-        if (!is_taken(c, i))
-            continue;
-        if (e->kind == ENDPOINT_UNIX)
-            mistake(in, key, key, "[qgs_door] listen = unix:%s: is another socket's path already",
-                    e->path);
-        else
-            mistake(in, key, key, "[qgs_door] listen = vsock::%u: is there twice", e->port);
-    }
-}
-
-static bool is_chip_id(const char *text, enum coco_snp_product product)
-{
-    return strlen(text) == 2 * coco_snp_product_chip_id_size(product) &&
-           strspn(text, "0123456789abcdef") == strlen(text);
-}
-
-static void check_fixed_platform(struct checking *in)
+static void check_fixed_platform(struct config_reading *in)
 {
     const struct config *c = in->config;
     enum coco_snp_product product = c->certs_fixed_product;
-    const struct config_key *chip_id = config_find_key("certs", "fixed_chip_id");
-    const struct config_key *text = config_find_key("certs", "fixed_tcb");
+    size_t digits = 2 * coco_snp_product_chip_id_size(product);
+    const char *chip_id = c->certs_fixed_chip_id;
     char form[COCO_SNP_TCB_FORM_SIZE];
     struct coco_snp_tcb tcb;
 
     if (c->certs_platform.kind != ENDPOINT_FIXED)
         return;
     coco_snp_tcb_form(product, form);
-    if (!is_chip_id(c->certs_fixed_chip_id, product))
-        mistake(in, chip_id, chip_id,
-                "[certs] fixed_chip_id = %s: must be %zu lower-case hexadecimal digits for %s",
-                c->certs_fixed_chip_id, 2 * coco_snp_product_chip_id_size(product),
-                coco_snp_product_name(product));
+    if (strlen(chip_id) != digits || strspn(chip_id, "0123456789abcdef") != digits)
+        config_mistake(in, origin_of(in, "certs", "fixed_chip_id"),
+                       "[certs] fixed_chip_id = %s: must be %zu lower-case hexadecimal digits for "
+                       "%s",
+                       chip_id, digits, coco_snp_product_name(product));
     if (coco_snp_tcb_parse(product, c->certs_fixed_tcb, &tcb) < 0)
-        mistake(in, text, text, "[certs] fixed_tcb = %s: must be %s, in decimal, for %s",
-                c->certs_fixed_tcb, form, coco_snp_product_name(product));
+        config_mistake(in, origin_of(in, "certs", "fixed_tcb"),
+                       "[certs] fixed_tcb = %s: must be %s, in decimal, for %s", c->certs_fixed_tcb,
+                       form, coco_snp_product_name(product));
 }
 
-static void check_quotes(struct checking *in)
+/* A path where cocod makes something, or where QGS is. */
+struct place {
+    const struct config_key *key;
+    size_t item;
+    const char *path; /* "": none */
+};
+#define PLACES_MAX (4u + 2u * CONFIG_ENDPOINTS_MAX)
+
+static size_t add_endpoints(struct place *places, size_t n, const struct config_key *key,
+                            const struct endpoint_list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        places[n++] = (struct place){key, i, list->items[i].path};
+    return n;
+}
+
+static void check_places(struct config_reading *in)
 {
     const struct config *c = in->config;
-    const struct config_key *key = config_find_key("quotes", "qgs");
+    struct place places[PLACES_MAX] = {
+        {config_find_key("rpc", "listen"), 0, c->rpc_listen},
+        {config_find_key("admin", "listen"), 0, c->admin_listen},
+        {config_find_key("metrics", "listen"), 0, c->metrics_listen},
+        {config_find_key("certs", "table_file"), 0, c->certs_table_file},
+    };
+    size_t n = add_endpoints(places, 4, config_find_key("quotes", "qgs"), &c->quotes_qgs);
 
-    for (size_t i = 0; i < c->quotes_qgs.n; i++) {
-        const struct endpoint *qgs = &c->quotes_qgs.items[i];
-        if (qgs->kind == ENDPOINT_UNIX &&
-            (strcmp(qgs->path, c->rpc_listen) == 0 || strcmp(qgs->path, c->admin_listen) == 0))
-            mistake(in, key, key,
-                    "[quotes] qgs = unix:%s: is cocod's own socket, not the quoting service's",
-                    qgs->path);
-    }
+    n = add_endpoints(places, n, config_find_key("qgs_door", "listen"), &c->qgs_door_listen);
+    for (const struct place *b = places; b < places + n; b++)
+        for (const struct place *a = places; a < b; a++)
+            if (a->path[0] && strcmp(a->path, b->path) == 0)
+                config_mistake(in,
+                               later(config_find_origin(c, a->key, a->item),
+                                     config_find_origin(c, b->key, b->item)),
+                               "[%s] %s and [%s] %s are the same path, %s", a->key->section,
+                               a->key->name, b->key->section, b->key->name, a->path);
 }
 
-static void check_paths(struct checking *in)
+void config_check(struct config_reading *in)
 {
-    struct made made[N_MADE];
+    const struct config *c = in->config;
 
-    list_made(in->config, made);
-    for (size_t i = 0; i < N_MADE; i++)
-        for (size_t k = i + 1; k < N_MADE; k++)
-            if (strcmp(made[i].path, made[k].path) == 0)
-                mistake(in, made[i].key, made[k].key, "[%s] %s and [%s] %s are the same path, %s",
-                        made[i].key->section, made[i].key->name, made[k].key->section,
-                        made[k].key->name, made[k].path);
-}
-
-int config_check(const struct config *c, struct config_errors *errors)
-{
-    struct checking in = {.config = c, .errors = errors};
-
-    check_order(&in, "quotes", "timeout", c->quotes_timeout_ms, "max_timeout",
+    check_order(in, "quotes", "timeout", c->quotes_timeout_ms, "max_timeout",
                 c->quotes_max_timeout_ms);
-    check_order(&in, "qgs_door", "request_timeout", c->qgs_door_request_timeout_ms, "timeout",
+    check_order(in, "qgs_door", "request_timeout", c->qgs_door_request_timeout_ms, "timeout",
                 c->qgs_door_timeout_ms);
-    check_quotes(&in);
-    check_fixed_platform(&in);
-    check_paths(&in);
-    check_door(&in);
-    if (in.no_memory)
-        return -ENOMEM;
-    return in.mistakes > 0 ? -EINVAL : 0;
+    check_fixed_platform(in);
+    check_places(in);
 }

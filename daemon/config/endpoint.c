@@ -9,34 +9,26 @@
 #include <inttypes.h>
 #include <string.h>
 
-static bool is_vsock(const char *text, struct endpoint *ret)
+/* "CID:PORT"; of a listener ":PORT", since its CID is always the host's. */
+static bool is_vsock(const char *text, bool listener, struct endpoint *ret)
 {
-    uint64_t cid = 0, port = 0;
+    uint64_t cid = CONFIG_ANY_CID, port = 0;
 
     /* All ones is "any" in both fields, and CID 0 is reserved: vsock(7). */
-    if (config_parse_digits(&text, 10, &cid) < 0 || *text++ != ':' ||
-        config_parse_number(text, &port) < 0 || cid == 0 || cid >= UINT32_MAX || port >= UINT32_MAX)
+    if (!listener && (config_parse_digits(&text, 10, &cid) < 0 || cid == 0 || cid >= UINT32_MAX))
+        return false;
+    if (*text != ':' || config_parse_number(text + 1, &port) < 0 || port >= UINT32_MAX ||
+        (listener && port == 0))
         return false;
     *ret = (struct endpoint){.kind = ENDPOINT_VSOCK, .cid = (uint32_t)cid, .port = (uint32_t)port};
-    return true;
-}
-
-/* Where cocod itself listens names no CID: it is always the host's. */
-static bool is_vsock_listener(const char *text, struct endpoint *ret)
-{
-    uint64_t port = 0;
-
-    if (strncmp(text, "vsock::", 7) != 0 || config_parse_number(text + 7, &port) < 0 || port == 0 ||
-        port >= UINT32_MAX)
-        return false;
-    *ret = (struct endpoint){.kind = ENDPOINT_VSOCK, .cid = CONFIG_ANY_CID, .port = (uint32_t)port};
     return true;
 }
 
 /* The key's type decides which forms it may have. */
 static int parse_endpoint(const struct config_target *to, const char *text, struct endpoint *ret)
 {
-    enum config_type type = to->key->type;
+    bool listener = to->key->type == CONFIG_LISTENERS;
+    bool platform = to->key->type == CONFIG_PLATFORM;
 
     *ret = (struct endpoint){.kind = ENDPOINT_NONE};
     if (strncmp(text, "unix:", 5) == 0) {
@@ -47,24 +39,22 @@ static int parse_endpoint(const struct config_target *to, const char *text, stru
         memcpy(ret->path, text + 5, strlen(text + 5) + 1);
         return 0;
     }
-    if (type == CONFIG_LISTENERS)
-        return is_vsock_listener(text, ret)
-                   ? 0
-                   : why_set(to->why, -EINVAL, "is not unix:/PATH or vsock::PORT");
-    if (strcmp(text, "none") == 0)
+    if (!listener && strcmp(text, "none") == 0)
         return 0;
-    if (type == CONFIG_PLATFORM) {
+    if (platform && strcmp(text, "fixed") == 0) {
         ret->kind = ENDPOINT_FIXED;
-        return strcmp(text, "fixed") == 0
-                   ? 0
-                   : why_set(to->why, -EINVAL, "is not none, fixed or unix:/PATH");
+        return 0;
     }
-    if (strncmp(text, "vsock:", 6) != 0)
-        return why_set(to->why, -EINVAL, "is not none, unix:/PATH or vsock:CID:PORT");
-    if (!is_vsock(text + 6, ret))
+    bool vsock = !platform && strncmp(text, "vsock:", 6) == 0;
+    if (vsock && is_vsock(text + 6, listener, ret))
+        return 0;
+    if (vsock && !listener)
         return why_set(to->why, -EINVAL,
                        "is not vsock:CID:PORT with decimal numbers, the CID 1 to 4294967294");
-    return 0;
+    return why_set(to->why, -EINVAL, "is not %s",
+                   listener   ? "unix:/PATH or vsock::PORT"
+                   : platform ? "none, fixed or unix:/PATH"
+                              : "none, unix:/PATH or vsock:CID:PORT");
 }
 
 int config_set_platform(const struct config_target *to, const char *text)
@@ -75,25 +65,6 @@ int config_set_platform(const struct config_target *to, const char *text)
     if (r == 0)
         *(struct endpoint *)to->field = e;
     return r;
-}
-
-static int append_endpoint(const struct config_target *to, const struct endpoint *e)
-{
-    struct endpoint_list *list = to->field;
-
-    if (list->n == CONFIG_ENDPOINTS_MAX)
-        return why_set(to->why, -EINVAL, "is one too many: at most %u are possible",
-                       CONFIG_ENDPOINTS_MAX);
-    list->items[list->n++] = *e;
-    return 0;
-}
-
-int config_append_listener(const struct config_target *to, const char *text)
-{
-    struct endpoint e;
-    int r = parse_endpoint(to, text, &e);
-
-    return r < 0 ? r : append_endpoint(to, &e);
 }
 
 /* " slots=N" at the end, taken off. */
@@ -114,31 +85,35 @@ static int parse_slots(char *text, uint32_t *ret)
     return 0;
 }
 
-bool config_same_endpoint(const struct endpoint *a, const struct endpoint *b)
+static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 {
     return a->kind == b->kind && strcmp(a->path, b->path) == 0 && a->cid == b->cid &&
            a->port == b->port;
 }
 
-int config_append_qgs(const struct config_target *to, const char *text)
+int config_append_endpoint(const struct config_target *to, const char *text)
 {
-    const struct endpoint_list *list = to->field;
+    struct endpoint_list *list = to->field;
     struct endpoint e;
     char copy[256];
     uint32_t slots = 0;
 
     if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy))
         return why_set(to->why, -EINVAL, "is too long");
-    if (parse_slots(copy, &slots) < 0)
+    if (to->key->type == CONFIG_QGS_LIST && parse_slots(copy, &slots) < 0)
         return why_set(to->why, -EINVAL, "slots= must be a whole number from 1 to 64");
     int r = parse_endpoint(to, copy, &e);
     if (r < 0 || e.kind == ENDPOINT_NONE)
         return r;
     e.slots = slots;
     for (size_t i = 0; i < list->n; i++)
-        if (config_same_endpoint(&list->items[i], &e))
+        if (same_endpoint(&list->items[i], &e))
             return why_set(to->why, -EINVAL, "is there twice");
-    return append_endpoint(to, &e);
+    if (list->n == CONFIG_ENDPOINTS_MAX)
+        return why_set(to->why, -EINVAL, "is one too many: at most %u are possible",
+                       CONFIG_ENDPOINTS_MAX);
+    list->items[list->n++] = e;
+    return 0;
 }
 
 int config_endpoint_text(const struct endpoint *e, char *out, size_t size)

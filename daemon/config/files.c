@@ -4,8 +4,7 @@
  * (systemd.unit(5), "drop-in"; the same for /usr/lib, /run and /etc).
  *
  * All files are read, also after one with mistakes, so that all mistakes are reported at once. A
- * folder that is not there has no files; one that cannot be read is a mistake, since its files
- * would be passed over in silence.
+ * folder that is not there has no files; one that cannot be read is a mistake.
  */
 #include "base/fileio.h"
 #include "base/sys.h"
@@ -14,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,20 +32,17 @@ struct drop_ins {
     struct drop_in items[CONFIG_FILES_MAX];
 };
 
-/* A mistake without a line; the reason itself, or -ENOMEM. */
-static int cannot(struct config_errors *errors, const char *path, int r)
+static void cannot(struct config_reading *in, const char *path, int r)
 {
-    int told = 0;
+    const struct config_origin at = {.file = path};
 
-    if (r == -ENOMEM)
-        return r;
+    config_result(in, r);
     if (r == -EFBIG)
-        told = config_mistake(errors, path, 0, "is larger than %u bytes", CONFIG_FILE_MAX);
+        config_mistake(in, &at, "is larger than %u bytes", CONFIG_FILE_MAX);
     else if (r == -E2BIG)
-        told = config_mistake(errors, path, 0, "there are more than %u files", CONFIG_FILES_MAX);
-    else
-        told = config_mistake(errors, path, 0, "cannot be read: %s", strerror(-r));
-    return told < 0 ? told : r;
+        config_mistake(in, &at, "there are more than %u files", CONFIG_FILES_MAX);
+    else if (r != -ENOMEM)
+        config_mistake(in, &at, "cannot be read: %s", strerror(-r));
 }
 
 /* The file's text, at most CONFIG_FILE_MAX bytes. A FIFO that nobody writes to is empty. */
@@ -63,26 +60,22 @@ static int read_file(const char *path, char **ret, size_t *ret_size)
     return r;
 }
 
-static int add_file(struct config *c, const char *path, struct config_errors *errors)
+static void add_file(struct config_reading *in, const char *path)
 {
     char *text = NULL;
     size_t size = 0;
-    int r = read_file(path, &text, &size);
 
+    if (in->result == -ENOMEM)
+        return;
+    int r = in->config->n_files < CONFIG_FILES_MAX ? read_file(path, &text, &size) : -E2BIG;
     if (r == 0)
-        r = config_add_text(c, path, text, size, errors);
+        config_add_text(in, path, text, size);
+    else
+        cannot(in, path, r);
     sys.free(text);
-    return r == 0 || r == -EINVAL ? r : cannot(errors, path, r);
 }
 
 /* --- folders ---------------------------------------------------------------------------------- */
-
-static bool is_drop_in(const char *name)
-{
-    size_t n = strlen(name);
-
-    return name[0] != '.' && n > 5 && strcmp(name + n - 5, ".conf") == 0;
-}
 
 /* A later folder's takes the place of one of the same name. */
 static int add_drop_in(struct drop_ins *all, size_t dir, const char *name)
@@ -100,23 +93,25 @@ static int add_drop_in(struct drop_ins *all, size_t dir, const char *name)
     return 0;
 }
 
-static int scan(struct drop_ins *all, size_t dir, const char *path, struct config_errors *errors)
+static void scan(struct config_reading *in, struct drop_ins *all, size_t dir, const char *path)
 {
     DIR *folder = opendir(path);
     const struct dirent *entry;
     int r = 0;
 
     if (!folder && (errno == ENOENT || errno == ENOTDIR))
-        return 0;
+        return;
     if (!folder)
-        return cannot(errors, path, -errno);
-    while (r == 0 && (errno = 0, entry = readdir(folder)) != NULL)
-        if (is_drop_in(entry->d_name))
-            r = add_drop_in(all, dir, entry->d_name);
-    if (r == 0 && errno != 0)
         r = -errno;
-    (void)closedir(folder);
-    return r < 0 ? cannot(errors, path, r) : 0;
+    while (r == 0 && (errno = 0, entry = readdir(folder)) != NULL)
+        if (fnmatch("?*.conf", entry->d_name, FNM_PERIOD) == 0)
+            r = add_drop_in(all, dir, entry->d_name);
+    if (r == 0)
+        r = -errno;
+    if (folder)
+        (void)closedir(folder);
+    if (r < 0)
+        cannot(in, path, r);
 }
 
 static int by_name(const void *a, const void *b)
@@ -124,70 +119,62 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct drop_in *)a)->name, ((const struct drop_in *)b)->name);
 }
 
-static void worse(int *all, int r)
-{
-    if (r == -ENOMEM || *all == 0)
-        *all = r;
-}
-
-static int add_drop_ins(struct config *c, const char *const *dirs, size_t n_dirs,
-                        struct drop_ins *all, struct config_errors *errors)
+static void add_drop_ins(struct config_reading *in, const char *root, const char *const *dirs,
+                         struct drop_ins *all)
 {
     char path[PATH_MAX];
-    int result = 0;
 
-    for (size_t i = 0; i < n_dirs; i++) {
-        (void)snprintf(path, sizeof(path), "%s/cocod.conf.d", dirs[i]);
-        worse(&result, scan(all, i, path, errors));
+    for (size_t i = 0; i < CONFIG_DIRS; i++) {
+        (void)snprintf(path, sizeof(path), "%s%s/cocod.conf.d", root, dirs[i]);
+        scan(in, all, i, path);
     }
     qsort(all->items, all->n, sizeof(all->items[0]), by_name);
-    for (size_t i = 0; i < all->n && result != -ENOMEM; i++) {
-        int n = snprintf(path, sizeof(path), "%s/cocod.conf.d/%s", dirs[all->items[i].dir],
+    for (size_t i = 0; i < all->n; i++) {
+        int n = snprintf(path, sizeof(path), "%s%s/cocod.conf.d/%s", root, dirs[all->items[i].dir],
                          all->items[i].name);
         if (n > 0 && (size_t)n < sizeof(path))
-            worse(&result, add_file(c, path, errors));
+            add_file(in, path);
     }
-    return result;
 }
 
-static int add_main(struct config *c, const char *const *dirs, size_t n_dirs,
-                    struct config_errors *errors)
+static void add_main(struct config_reading *in, const char *root, const char *const *dirs)
 {
     char path[PATH_MAX];
+    bool found = false;
 
-    for (size_t i = n_dirs; i-- > 0;) {
-        (void)snprintf(path, sizeof(path), "%s/cocod.conf", dirs[i]);
+    for (size_t i = CONFIG_DIRS; i-- > 0 && !found;) {
+        (void)snprintf(path, sizeof(path), "%s%s/cocod.conf", root, dirs[i]);
         /* One that is there and cannot be read is a mistake, not a reason to take another. */
-        if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
-            return add_file(c, path, errors);
+        found = access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
     }
-    return 0;
+    if (found)
+        add_file(in, path);
 }
 
 /* --- loading ---------------------------------------------------------------------------------- */
 
-int config_load_dirs(const char *const *dirs, size_t n_dirs, struct config **ret,
+int config_load_dirs(const char *root, const char *const dirs[CONFIG_DIRS], struct config **ret,
                      struct config_errors *errors)
 {
     struct drop_ins *all = sys.alloc(sizeof(*all));
-    struct config *c = NULL;
-    int r = all ? config_new(&c) : -ENOMEM;
+    struct config_reading in;
 
-    if (r == 0) {
-        worse(&r, add_main(c, dirs, n_dirs, errors));
-        if (r != -ENOMEM)
-            worse(&r, add_drop_ins(c, dirs, n_dirs, all, errors));
-    }
+    config_begin(&in, errors);
+    add_main(&in, root, dirs);
+    if (all)
+        add_drop_ins(&in, root, dirs, all);
+    else
+        config_result(&in, -ENOMEM);
     sys.free(all);
-    return config_finish(c, r, ret, errors);
+    return config_finish(&in, ret);
 }
 
 int config_load(const char *path, struct config **ret, struct config_errors *errors)
 {
-    struct config *c = NULL;
-    int r = config_new(&c);
+    struct config_reading in;
 
-    if (r == 0 && path)
-        r = add_file(c, path, errors);
-    return config_finish(c, r, ret, errors);
+    config_begin(&in, errors);
+    if (path)
+        add_file(&in, path);
+    return config_finish(&in, ret);
 }

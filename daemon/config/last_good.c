@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A copy of the configuration that last worked: [section] and key = value, in the form of any
- * configuration file, for config_load to read. Written are the values, not the bytes of the file
- * that they came from: what was put together from several files is one here.
- *
- * What always holds:
- * - The copy is replaced by rename(2), and its data is on the disk before that: after a crash or a
- *   power failure there is the old copy or the new one.
- * - It ends with a line of its own; a file without it is not whole, and is refused. A file that
- *   was cut would otherwise be good, with defaults for what is missing.
- * - A daemon that starts with what it started with the last time writes nothing.
+ * The copy has the form of any configuration file: what was put together from several files is one
+ * here. After a crash or a power failure there is the old copy or the new one. Its last line says
+ * that it is whole: a copy that was cut would otherwise be good, with defaults for what is missing.
  */
 #include "config/last_good.h"
 #include "base/fileio.h"
@@ -24,47 +17,21 @@
 
 #define LAST_LINE "# That is all.\n"
 
-static void print_key(FILE *out, const struct config *config, const struct config_key *key)
-{
-    char value[CONFIG_VALUE_SIZE];
-
-    for (size_t item = 0; config_value_text(config, key, item, value, sizeof(value)) >= 0; item++)
-        (void)fprintf(out, "%s = %s\n", key->name, value);
-}
-
 /* The copy's text, malloc'ed. */
 static int print_values(const struct config *config, char **ret, size_t *ret_size)
 {
-    size_t n = 0;
-    const struct config_key *keys = config_keys(&n);
-    const char *section = "";
-    struct config_origin origin;
     struct composed text;
 
     if (!composed_begin(&text))
         return -ENOMEM;
     (void)fputs("# Written by cocod: the configuration that last worked.\n", text.to);
-    for (size_t i = 0; i < n; i++) {
-        if (!config_item_origin(config, &keys[i], 0, &origin))
-            continue;
-        if (strcmp(section, keys[i].section) != 0)
-            (void)fprintf(text.to, "[%s]\n", keys[i].section);
-        section = keys[i].section;
-        print_key(text.to, config, &keys[i]);
-    }
+    config_print_values(config, false, false, text.to);
     (void)fputs(LAST_LINE, text.to);
     if (!composed_end(&text))
         return -ENOMEM;
     *ret = text.text;
     *ret_size = text.size;
     return 0;
-}
-
-static bool ends_so(const char *text, size_t size, const char *end)
-{
-    size_t n = strlen(end);
-
-    return size >= n && memcmp(text + size - n, end, n) == 0;
 }
 
 static bool holds(const char *path, const char *text, size_t size)
@@ -79,39 +46,31 @@ static bool holds(const char *path, const char *text, size_t size)
     return same;
 }
 
-static int replace(const char *path, const char *text, size_t size)
-{
-    char other[4096];
-    int n = snprintf(other, sizeof(other), "%s.new", path);
-
-    if (n < 0 || (size_t)n >= sizeof(other))
-        return -ENAMETOOLONG;
-    return file_replace(path, other, 0600, text, size);
-}
-
 int last_good_save(const struct config *config, const char *path)
 {
+    char other[4096];
     char *text = NULL;
     size_t size = 0;
-    int r = print_values(config, &text, &size);
 
-    if (r < 0)
-        return r;
-    if (!holds(path, text, size))
-        r = replace(path, text, size);
+    if (snprintf(other, sizeof(other), "%s.new", path) >= (int)sizeof(other))
+        return -ENAMETOOLONG;
+    int r = print_values(config, &text, &size);
+    if (r == 0 && !holds(path, text, size))
+        r = file_replace(path, other, 0600, text, size);
     free(text);
     return r;
 }
 
 int last_good_load(const char *path, struct config **ret)
 {
+    const size_t end = sizeof(LAST_LINE) - 1;
     uint8_t *text = NULL;
     size_t size = 0;
     int r = file_read(path, CONFIG_FILE_MAX, &text, &size);
 
     if (r < 0)
         return r == -ENOENT || r == -ENOMEM ? r : -EIO;
-    r = ends_so((const char *)text, size, LAST_LINE)
+    r = size >= end && memcmp(text + size - end, LAST_LINE, end) == 0
             ? config_parse(path, (const char *)text, size, ret, NULL)
             : -EINVAL;
     sys.free(text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The last good configuration, kept where a broken one cannot reach it, so that a mistake in the
- * file does not keep the service down.
+ * A copy of the configuration that last worked, so that a mistake in the files does not keep the
+ * service down.
  */
 #pragma once
 

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the table of keys looks like to people: the values in force, the commented example file, the
- * manual's reference.
- *
- * All three walk the table in its order, and print a section's head where the section changes.
- * Lines of prose are wrapped at 96 columns. The text in scdoc's syntax escapes what scdoc would
- * take as markup.
+ * The table of keys as text: values in force, the commented example file, the manual's reference.
+ * All walk the table in its order, and print a section's head where the section changes.
  */
 #include "base/prose.h"
+#include "composed.h"
 #include "config/value.h"
 #include "text.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How prose is printed. */
@@ -62,76 +61,82 @@ static void print_about(const struct page *page, const struct config_key *key)
     }
 }
 
-static bool starts_section(const struct config_key *keys, size_t i)
-{
-    return i == 0 || strcmp(keys[i].section, keys[i - 1].section) != 0;
-}
-
 static int finish(FILE *out)
 {
     return fflush(out) != 0 || ferror(out) ? -EIO : 0;
 }
 
-int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE])
+/* Does another section start with this key? */
+static bool starts_section(const char **section, const struct config_key *key)
 {
-    size_t n = 0, length = 0;
-    const struct config_key *keys = config_keys(&n);
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    char value[CONFIG_VALUE_SIZE];
-    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+    bool starts = strcmp(*section, key->section) != 0;
 
-    for (size_t i = 0; i < n && ok; i++) {
-        ok = EVP_DigestUpdate(md, keys[i].section, strlen(keys[i].section) + 1) &&
-             EVP_DigestUpdate(md, keys[i].name, strlen(keys[i].name) + 1);
-        for (size_t item = 0; ok; item++) {
-            if (config_value_text(c, &keys[i], item, value, sizeof(value)) < 0)
+    *section = key->section;
+    return starts;
+}
+
+static void print_origin(const struct config_origin *origin, FILE *out)
+{
+    const char *from = origin ? origin->file : "default";
+    char file[512];
+
+    coco_text_escape(file, sizeof(file), from, strlen(from));
+    (void)fprintf(out, "  ; %s", file);
+    if (origin)
+        (void)fprintf(out, ":%u", origin->line);
+}
+
+void config_print_values(const struct config *c, bool all, bool origins, FILE *out)
+{
+    const char *section = "";
+    char value[CONFIG_VALUE_SIZE];
+
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
+        const char *before = section;
+        if (!all && !config_find_origin(c, key, 0))
+            continue;
+        if (starts_section(&section, key))
+            (void)fprintf(out, "%s[%s]\n", before[0] ? "\n" : "", section);
+        for (size_t item = 0;; item++) {
+            int length = config_value_text(c, key, item, value, sizeof(value));
+            if (length < 0 && item > 0)
                 break;
-            ok = EVP_DigestUpdate(md, value, strlen(value) + 1);
+            (void)fprintf(out, "%s =%s%s", key->name, length > 0 ? " " : "",
+                          length > 0 ? value : "");
+            if (origins)
+                print_origin(config_find_origin(c, key, item), out);
+            (void)fputc('\n', out);
         }
     }
-    ok = ok && EVP_DigestFinal_ex(md, digest, NULL);
-    EVP_MD_CTX_free(md);
-    if (!ok)
+}
+
+int config_hash(const struct config *c, char out[CONFIG_HASH_SIZE])
+{
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    struct composed text;
+
+    if (!composed_begin(&text))
         return -ENOMEM;
-    for (size_t i = 0; i < (CONFIG_HASH_SIZE - 1) / 2; i++)
-        length += (size_t)snprintf(out + length, CONFIG_HASH_SIZE - length, "%02x", digest[i]);
-    return 0;
+    config_print_values(c, true, false, text.to);
+    if (!composed_end(&text))
+        return -ENOMEM;
+    bool ok = EVP_Digest(text.text, text.size, digest, NULL, EVP_sha256(), NULL);
+    free(text.text);
+    for (size_t i = 0; ok && i < (CONFIG_HASH_SIZE - 1) / 2; i++)
+        (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    return ok ? 0 : -ENOMEM;
 }
 
 int config_print(const struct config *c, FILE *out)
 {
-    size_t n = 0;
-    const struct config_key *keys = config_keys(&n);
-    char value[CONFIG_VALUE_SIZE];
-    char file[512];
-    struct config_origin origin;
-
-    for (size_t i = 0; i < n; i++) {
-        if (starts_section(keys, i))
-            (void)fprintf(out, "%s[%s]\n", i > 0 ? "\n" : "", keys[i].section);
-        for (size_t item = 0;; item++) {
-            int length = config_value_text(c, &keys[i], item, value, sizeof(value));
-            if (length < 0 && item > 0)
-                break;
-            (void)fprintf(out, "%s =%s%s  ; ", keys[i].name, length > 0 ? " " : "",
-                          length > 0 ? value : "");
-            if (config_item_origin(c, &keys[i], item, &origin)) {
-                coco_text_escape(file, sizeof(file), origin.file, strlen(origin.file));
-                (void)fprintf(out, "%s:%u\n", file, origin.line);
-            } else {
-                (void)fprintf(out, "default\n");
-            }
-        }
-    }
+    config_print_values(c, true, true, out);
     return finish(out);
 }
 
 int config_print_example(FILE *out)
 {
-    size_t n = 0;
-    const struct config_key *keys = config_keys(&n);
     const struct page page = {.out = out, .indent = "# "};
+    const char *section = "";
 
     prose_print(out, "# ",
                 "Configuration of cocod. Every key stands here at its default, commented out.");
@@ -146,37 +151,37 @@ int config_print_example(FILE *out)
     (void)fputs("#\n", out);
     prose_print(out, "# ",
                 "cocod --check FILE names all mistakes in FILE and shows the values in force.");
-    for (size_t i = 0; i < n; i++) {
-        if (starts_section(keys, i)) {
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
+        if (starts_section(&section, key)) {
             (void)fputs("\n", out);
-            prose_print(out, "# ", config_section_doc(keys[i].section));
-            (void)fprintf(out, "[%s]\n", keys[i].section);
+            prose_print(out, "# ", config_section_doc(section));
+            (void)fprintf(out, "[%s]\n", section);
         }
         (void)fputs("\n", out);
-        print_about(&page, &keys[i]);
-        (void)fprintf(out, "#%s =%s%s\n", keys[i].name, keys[i].default_value[0] ? " " : "",
-                      keys[i].default_value);
+        print_about(&page, key);
+        (void)fprintf(out, "#%s =%s%s\n", key->name, key->default_value[0] ? " " : "",
+                      key->default_value);
     }
     return finish(out);
 }
 
 int config_print_reference(FILE *out)
 {
-    size_t n = 0;
-    const struct config_key *keys = config_keys(&n);
     const struct page flush = {.out = out, .indent = "", .scdoc = true};
     const struct page indented = {.out = out, .indent = "\t", .scdoc = true};
+    const char *section = "";
     char name[128], value[128];
 
-    for (size_t i = 0; i < n; i++) {
-        if (starts_section(keys, i)) {
-            (void)fprintf(out, "%s## [%s]\n\n", i > 0 ? "\n" : "", keys[i].section);
-            print_text(&flush, "", config_section_doc(keys[i].section), "");
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
+        const char *before = section;
+        if (starts_section(&section, key)) {
+            (void)fprintf(out, "%s## [%s]\n\n", before[0] ? "\n" : "", section);
+            print_text(&flush, "", config_section_doc(section), "");
         }
-        escape_scdoc(name, sizeof(name), keys[i].name);
-        escape_scdoc(value, sizeof(value), keys[i].default_value);
+        escape_scdoc(name, sizeof(name), key->name);
+        escape_scdoc(value, sizeof(value), key->default_value);
         (void)fprintf(out, "\n*%s* = %s\n", name, value[0] ? value : "(empty)");
-        print_about(&indented, &keys[i]);
+        print_about(&indented, key);
     }
     return finish(out);
 }

@@ -17,19 +17,9 @@
 int reload_read(const struct reload_options *options, struct config **ret,
                 struct config_errors *errors)
 {
-    char paths[CONFIG_DIRS][4096];
-    const char *dirs[CONFIG_DIRS];
-
     if (options->config)
         return config_load(options->config, ret, errors);
-    for (size_t i = 0; i < CONFIG_DIRS; i++) {
-        int n = snprintf(paths[i], sizeof(paths[i]), "%s%s", options->root ? options->root : "",
-                         config_dirs[i]);
-        if (n < 0 || (size_t)n >= sizeof(paths[i]))
-            return -ENAMETOOLONG;
-        dirs[i] = paths[i];
-    }
-    return config_load_dirs(dirs, CONFIG_DIRS, ret, errors);
+    return config_load_dirs(options->root ? options->root : "", config_dirs, ret, errors);
 }
 
 /* Where the last good configuration is kept; systemd names the folder. False: nowhere. */
@@ -80,48 +70,36 @@ static void run(struct work *work)
     reload_keep(reload->config);
 }
 
-static void refuse(struct reload *reload, int r)
-{
-    reload->calls.refuse(reload->data,
-                         reload->errors.n > 0 ? reload->errors.items[0] : strerror(-r));
-}
-
 static void done(struct work *work)
 {
     struct reload *reload = container_of(work, struct reload, work);
+    const char *why = reload->errors.n > 0 ? reload->errors.items[0] : strerror(-reload->result);
 
     reload->busy = false;
-    if (reload->stopping) {
+    if (reload->stopping)
         config_free(reload->config);
-    } else if (reload->result == 0) {
-        reload->calls.bring_in(reload->data, reload->config);
-    } else {
-        refuse(reload, reload->result);
-    }
+    else
+        reload->calls.bring_in(reload->data, reload->config, why);
     config_errors_clear(&reload->errors);
     reload->config = NULL;
     if (reload->stopping)
         return;
-    if (reload->again) {
-        reload->again = false;
-        reload_begin(reload);
-    } else {
+    if (!reload->again)
         reload->calls.ended();
-    }
+    else
+        reload_begin(reload);
 }
 
 void reload_begin(struct reload *reload)
 {
-    if (reload->busy) {
-        reload->again = true;
+    reload->again = reload->busy;
+    if (reload->busy)
         return;
-    }
-    reload->errors = (struct config_errors){.n = 0};
-    int r = worker_submit(reload->worker, &reload->work); /* its end may be here already */
+    int r = worker_submit(reload->worker, &reload->work);
     reload->busy = r == 0;
     if (reload->busy)
         return;
-    refuse(reload, r); /* no thread */
+    reload->calls.bring_in(reload->data, NULL, strerror(-r)); /* no thread */
     reload->calls.ended();
 }
 

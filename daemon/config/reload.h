@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads the configuration at the start, and again at each reload. Reading files, asking the name
- * service and writing the last good copy may take as long as they like. A reload does all that on a
- * worker of its own; until it ends, the loop serves by the configuration before.
+ * Reads the configuration at the start, and again at each reload. A reload reads on a worker of its
+ * own; until that ends, the loop serves by the configuration before.
  */
 #pragma once
 
@@ -26,13 +25,11 @@ int reload_read_any(const struct reload_options *options, struct config **ret,
 /* Keeps a copy, for a start with a broken one. Blocks. */
 void reload_keep(const struct config *config);
 
-/* Who reloads. */
 struct reload_calls {
     /* On the worker: looks up what the configuration names. */
     void (*look_up)(void *data, const struct config *config);
-    /* On the loop, one of the two: takes over the new configuration, or says why there is none. */
-    void (*bring_in)(void *data, struct config *config);
-    void (*refuse)(void *data, const char *why);
+    /* On the loop: takes over the new configuration; NULL: `why` says what is wrong. */
+    void (*bring_in)(void *data, struct config *config, const char *why);
     /* On the loop: all reloads that were asked for have ended, well or not. */
     void (*ended)(void);
 };

@@ -5,11 +5,18 @@
 #include "config/state.h"
 #include <stdio.h>
 
+static const struct {
+    const char *name, *stays; /* for people: where the files were refused */
+} sources[CONFIG_SOURCES] = {
+    [CONFIG_SOURCE_FILES] = {"files", "it is"},
+    [CONFIG_SOURCE_BEFORE] = {"before", "the one before it stays"},
+    [CONFIG_SOURCE_LAST_GOOD] = {"last_good", "its last good copy is"},
+    [CONFIG_SOURCE_DEFAULTS] = {"defaults", "the defaults are"},
+};
+
 const char *config_source_name(enum config_source source)
 {
-    static const char *const names[CONFIG_SOURCES] = {"files", "before", "last_good", "defaults"};
-
-    return names[source];
+    return sources[source].name;
 }
 
 /* Which keys have another value than cocod started with, and keep that one's effect until a
@@ -17,18 +24,17 @@ const char *config_source_name(enum config_source source)
 static void look_for_restart(struct config_state *state, const struct config *started,
                              const struct config *config)
 {
-    size_t n = 0, used = 0;
-    const struct config_key *keys = config_keys(&n);
+    size_t used = 0;
     char names[400] = "";
 
     state->n_restart = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!keys[i].at_start || config_same_value(started, config, &keys[i]))
+    for (const struct config_key *key = config_keys(NULL); key->section; key++) {
+        if (!key->at_start || config_same_value(started, config, key))
             continue;
         state->n_restart++;
         if (used < sizeof(names))
             used += (size_t)snprintf(names + used, sizeof(names) - used, "%s[%s] %s",
-                                     used ? ", " : "", keys[i].section, keys[i].name);
+                                     used ? ", " : "", key->section, key->name);
     }
     state->restart_problem[0] = 0;
     if (state->n_restart > 0)
@@ -49,16 +55,10 @@ void config_state_take(struct config_state *state, const struct config *started,
 
 void config_state_refuse(struct config_state *state, enum config_source in_force, const char *why)
 {
-    static const char *const texts[CONFIG_SOURCES] = {
-        [CONFIG_SOURCE_FILES] = "it is",
-        [CONFIG_SOURCE_BEFORE] = "the one before it stays",
-        [CONFIG_SOURCE_LAST_GOOD] = "its last good copy is",
-        [CONFIG_SOURCE_DEFAULTS] = "the defaults are"};
-
     /* Refused once more: what is in force has not become better. */
     if (in_force == CONFIG_SOURCE_BEFORE && state->source != CONFIG_SOURCE_FILES)
         in_force = state->source;
     state->source = in_force;
     (void)snprintf(state->problem, sizeof(state->problem),
-                   "the configuration was refused, %s in force: %s", texts[in_force], why);
+                   "the configuration was refused, %s in force: %s", sources[in_force].stays, why);
 }

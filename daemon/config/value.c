@@ -8,8 +8,9 @@
  * would mean seconds to one reader and milliseconds to another.
  *
  * Fields are found by their offset in struct config: the table of keys alone decides their type.
- * Strings and arrays belong to the struct and come from sys.alloc. The items of each list stand
- * behind a size_t that counts them.
+ * The items of each list stand behind a size_t that counts them. Strings and arrays lie in the
+ * configuration's memory, which is freed as a whole; what is replaced stays there until then, and
+ * the size of files bounds it.
  */
 #include "config/value.h"
 #include "base/sys.h"
@@ -17,6 +18,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PATH_LENGTH_MAX 4095u
@@ -29,25 +32,46 @@ static const struct unit {
 
 #define N_UNITS 4u
 
-void *config_grow(void *items, size_t n, size_t item_size)
+struct config_memory {
+    struct config_memory *next;
+    _Alignas(max_align_t) char bytes[];
+};
+
+static void *take_memory(struct config *c, size_t size)
+{
+    struct config_memory *memory = sys.alloc(sizeof(*memory) + size);
+
+    if (!memory)
+        return NULL;
+    memory->next = c->memory;
+    c->memory = memory;
+    return memory->bytes;
+}
+
+void *config_grow(struct config *c, void *items, size_t n, size_t item_size)
 {
     if ((n & (n - 1)) != 0) /* a power of two is full, and so is nothing */
         return items;
-    void *more = sys.alloc((n > 0 ? 2 * n : 1) * item_size);
-    if (!more)
-        return NULL;
-    if (n > 0)
-        memcpy(more, items, n * item_size);
-    sys.free(items);
-    return more;
+    void *more = take_memory(c, (n > 0 ? 2 * n : 1) * item_size);
+    return more && n > 0 ? memcpy(more, items, n * item_size) : more;
 }
 
-char *config_copy(const char *text)
+char *config_copy(struct config *c, const char *text)
 {
     size_t size = strlen(text) + 1;
-    char *copy = sys.alloc(size);
+    char *copy = take_memory(c, size);
 
     return copy ? memcpy(copy, text, size) : NULL;
+}
+
+void config_free(struct config *c)
+{
+    while (c && c->memory) {
+        struct config_memory *memory = c->memory;
+        c->memory = memory->next;
+        sys.free(memory);
+    }
+    sys.free(c);
 }
 
 /* "…must be a time from …" */
@@ -61,21 +85,17 @@ static int refuse_allowed(const struct config_target *to)
 
 /* --- numbers --- */
 
-/* Digits alone, up to the first other character. */
-int config_parse_digits(const char **text, unsigned base, uint64_t *ret)
+int config_parse_digits(const char **text, int base, uint64_t *ret)
 {
-    const char *p = *text;
-    uint64_t v = 0;
+    char *end;
 
-    if (*p < '0' || *p > '9')
+    if (**text < '0' || **text > '9') /* white space and signs would be taken */
         return -EINVAL;
-    for (; *p >= '0' && *p <= '9'; p++) {
-        unsigned digit = (unsigned)(*p - '0');
-        if (digit >= base || __builtin_mul_overflow(v, (uint64_t)base, &v) ||
-            __builtin_add_overflow(v, (uint64_t)digit, &v))
-            return -EINVAL;
-    }
-    *text = p;
+    errno = 0;
+    uint64_t v = strtoull(*text, &end, base);
+    if (errno != 0 || end == *text)
+        return -EINVAL;
+    *text = end;
     *ret = v;
     return 0;
 }
@@ -166,7 +186,7 @@ static int set_choice(const struct config_target *to, const char *text)
     if (to->key->type == CONFIG_BOOL)
         *(bool *)to->field = choice->value != 0;
     else
-        memcpy(to->field, &choice->value, sizeof(choice->value));
+        *(int *)to->field = choice->value;
     return 0;
 }
 
@@ -189,12 +209,8 @@ static void choices_allowed(const struct config_choice *choices, char *out, size
 
 /* --- text --- */
 
-static bool is_name_character(char c, bool first)
-{
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-
-    return letter || (!first && ((c >= '0' && c <= '9') || c == '-' || c == '.'));
-}
+#define LETTERS   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
+#define NOT_FIRST "0123456789-."
 
 /* Of a user or a group; its number; or nothing. */
 static bool is_name(const char *text)
@@ -204,20 +220,7 @@ static bool is_name(const char *text)
 
     if (config_parse_number(text, &id) == 0)
         return id < UINT32_MAX;
-    for (size_t i = 0; i < n; i++)
-        if (!is_name_character(text[i], i == 0))
-            return false;
-    return n < 32;
-}
-
-size_t config_next_name(const char **text, char ret[CONFIG_NAME_SIZE])
-{
-    const char *start = *text + strspn(*text, " ,");
-    size_t n = strcspn(start, " ,");
-
-    (void)snprintf(ret, CONFIG_NAME_SIZE, "%.*s", (int)n, start);
-    *text = start + n;
-    return n;
+    return n < 32 && strspn(text, LETTERS NOT_FIRST) == n && strspn(text, NOT_FIRST) == 0;
 }
 
 /* Paths that would surprise whoever wrote them are refused, with the likely reason. */
@@ -243,13 +246,11 @@ int config_check_path(const char *text, size_t max, struct why *why)
 
 static int set_text(const struct config_target *to, const char *text)
 {
-    char **field = to->field;
-    char *copy = config_copy(text);
+    char *copy = config_copy(to->config, text);
 
     if (!copy)
         return -ENOMEM;
-    sys.free(*field);
-    *field = copy;
+    *(char **)to->field = copy;
     return 0;
 }
 
@@ -283,40 +284,22 @@ static int set_path(const struct config_target *to, const char *text)
     return r < 0 ? r : set_text(to, text);
 }
 
-static void clear_text(void *field)
-{
-    char **text = field;
-
-    sys.free(*text);
-    *text = NULL;
-}
-
 /* --- lists of paths and numbers --- */
 
 static int append_path(const struct config_target *to, const char *text)
 {
     struct string_list *list = to->field;
     int r = config_check_path(text, PATH_LENGTH_MAX, to->why);
-    char *copy = r == 0 ? config_copy(text) : NULL;
-    char **items = copy ? config_grow(list->items, list->n, sizeof(*items)) : NULL;
 
-    if (!items) {
-        sys.free(copy);
-        return r < 0 ? r : -ENOMEM;
-    }
+    if (r < 0)
+        return r;
+    char *copy = config_copy(to->config, text);
+    char **items = config_grow(to->config, list->items, list->n, sizeof(*items));
+    if (!copy || !items)
+        return -ENOMEM;
+    items[list->n++] = copy;
     list->items = items;
-    list->items[list->n++] = copy;
     return 0;
-}
-
-static void clear_paths(void *field)
-{
-    struct string_list *list = field;
-
-    for (size_t i = 0; i < list->n; i++)
-        sys.free(list->items[i]);
-    sys.free(list->items);
-    *list = (struct string_list){.n = 0};
 }
 
 static int append_cid(const struct config_target *to, const char *text)
@@ -327,35 +310,21 @@ static int append_cid(const struct config_target *to, const char *text)
     /* 0 to 2 are the hypervisor, the loopback and the host: vsock(7). */
     if (config_parse_number(text, &v) < 0 || v < 3 || v >= UINT32_MAX)
         return why_set(to->why, -EINVAL, "is no guest's CID: one a line, from 3 to 4294967294");
-    uint32_t *items = config_grow(list->items, list->n, sizeof(*items));
+    uint32_t *items = config_grow(to->config, list->items, list->n, sizeof(*items));
     if (!items)
         return -ENOMEM;
+    items[list->n++] = (uint32_t)v;
     list->items = items;
-    list->items[list->n++] = (uint32_t)v;
     return 0;
 }
 
-static void clear_cids(void *field)
-{
-    struct u32_list *list = field;
-
-    sys.free(list->items);
-    *list = (struct u32_list){.n = 0};
-}
-
 /* --- the types --- */
-
-static void clear_endpoints(void *field)
-{
-    ((struct endpoint_list *)field)->n = 0;
-}
 
 static_assert(CONFIG_SOCKET_PATH_SIZE == 108, "the texts below say 107 bytes");
 
 /* Text and phrase of the others are in the two switches below. */
 static const struct type {
     int (*set)(const struct config_target *to, const char *text); /* of a list: appends */
-    void (*clear)(void *field);                                   /* NULL: it owns nothing */
     const char *nothing; /* the value that empties a list; NULL: it is no list */
     const char *allowed;
 } types[] = {
@@ -365,40 +334,32 @@ static const struct type {
     [CONFIG_BYTES] = {.set = set_number},
     [CONFIG_MODE] = {.set = set_mode},
     [CONFIG_ENUM] = {.set = set_choice},
-    [CONFIG_PATH] = {.set = set_path, .clear = clear_text},
-    [CONFIG_SOCKET_PATH] = {.set = set_path, .clear = clear_text},
-    [CONFIG_TEXT] = {.set = set_text, .clear = clear_text, .allowed = "a text, or empty"},
-    [CONFIG_GROUP] = {.set = set_group,
-                      .clear = clear_text,
-                      .allowed = "a group's name or number, or empty"},
+    [CONFIG_PATH] = {.set = set_path},
+    [CONFIG_SOCKET_PATH] = {.set = set_path},
+    [CONFIG_TEXT] = {.set = set_text, .allowed = "a text, or empty"},
+    [CONFIG_GROUP] = {.set = set_group, .allowed = "a group's name or number, or empty"},
     [CONFIG_USERS] = {.set = set_names,
-                      .clear = clear_text,
                       .allowed = "users' names or numbers, separated by spaces; may be empty"},
     [CONFIG_MEMBERS] = {.set = set_names,
-                        .clear = clear_text,
                         .allowed = "names or numbers of users, and of groups with an @ before, "
                                    "separated by spaces; may be empty"},
     [CONFIG_PLATFORM] = {.set = config_set_platform,
                          .allowed = "none, fixed or unix:/PATH (at most 107 bytes)"},
     [CONFIG_PATH_LIST] =
         {.set = append_path,
-         .clear = clear_paths,
          .nothing = "",
          .allowed = "absolute paths, one a line; the key may be repeated, and may be empty"},
     [CONFIG_CIDS] =
         {.set = append_cid,
-         .clear = clear_cids,
          .nothing = "",
          .allowed = "numbers from 3 to 4294967294, one a line; the key may be repeated, and may "
                     "be empty"},
     [CONFIG_LISTENERS] =
-        {.set = config_append_listener,
-         .clear = clear_endpoints,
+        {.set = config_append_endpoint,
          .nothing = "",
          .allowed = "unix:/PATH (at most 107 bytes) or vsock::PORT, one a line; the key may "
                     "be repeated, and may be empty"},
-    [CONFIG_QGS_LIST] = {.set = config_append_qgs,
-                         .clear = clear_endpoints,
+    [CONFIG_QGS_LIST] = {.set = config_append_endpoint,
                          .nothing = "none",
                          .allowed =
                              "none, unix:/PATH (at most 107 bytes) or vsock:CID:PORT, perhaps "
@@ -462,18 +423,12 @@ static void *field_of(const struct config *c, const struct config_key *key)
 int config_value_set(struct config *c, const struct config_key *key, const char *text,
                      struct why *why)
 {
-    const struct config_target to = {.key = key, .field = field_of(c, key), .why = why};
+    const struct config_target to = {c, key, field_of(c, key), why};
 
     if (!config_value_empties(key, text))
         return types[key->type].set(&to, text);
-    config_value_clear(c, key);
+    *(size_t *)to.field = 0;
     return 0;
-}
-
-void config_value_clear(struct config *c, const struct config_key *key)
-{
-    if (types[key->type].clear)
-        types[key->type].clear(field_of(c, key));
 }
 
 int config_value_text(const struct config *c, const struct config_key *key, size_t i, char *out,
@@ -481,7 +436,6 @@ int config_value_text(const struct config *c, const struct config_key *key, size
 {
     const void *field = field_of(c, key);
     size_t n = config_value_is_list(key) ? *(const size_t *)field : 1;
-    int choice = 0;
 
     if (n == 0 && i == 0 && types[key->type].nothing[0])
         return snprintf(out, out_size, "%s", types[key->type].nothing);
@@ -491,8 +445,7 @@ int config_value_text(const struct config *c, const struct config_key *key, size
     case CONFIG_BOOL:
         return snprintf(out, out_size, "%s", choice_name(booleans, *(const bool *)field));
     case CONFIG_ENUM:
-        memcpy(&choice, field, sizeof(choice));
-        return snprintf(out, out_size, "%s", choice_name(key->choices, choice));
+        return snprintf(out, out_size, "%s", choice_name(key->choices, *(const int *)field));
     case CONFIG_U32:
         return snprintf(out, out_size, "%" PRIu32, *(const uint32_t *)field);
     case CONFIG_MODE:

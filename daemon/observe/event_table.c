@@ -188,7 +188,7 @@ static const struct event_kind kinds[EVENT_IDS] = {
          "that is not cocod's. Restart the quoting service by hand (`systemctl restart qgsd`), and "
          "mend it. Told five times a minute at most."},
     [EVENT_QUOTE_FAILED] =
-        {"quote-failed", "4abe584411544b8f9708af4e39fbb234", LOG_LEVEL_WARNING, 30, "",
+        {"quote-failed", "4abe584411544b8f9708af4e39fbb234", LOG_LEVEL_WARNING, 5, "",
          "A guest's request for a quote failed.",
          "The message says why. One guest's alone may be its own fault; where several fail, see "
          "`cococtl quotes` and the quoting service's journal. Told five times a minute at most."},

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A Unix peer's key is uid, pid and the start time of the pid, so that a recycled pid is another
- * account. All connections of one VMM share one account; VMs under one uid have their own. Of a
- * vsock peer the kernel knows the CID only. The next guest with that CID gets its predecessor's
- * account, as long as that lingers.
- *
- * An account without references lingers: its timer frees it, or a newer one where too many linger.
+ * account. Of a vsock peer the kernel knows the CID only: the next guest with that CID gets its
+ * predecessor's account, as long as that lingers. A timer frees it, or a newer one where too many
+ * linger.
  *
  * Always holds: a user holds the sum of what its accounts hold; all hold the sum over the users.
  */
 #include "base/container_of.h"
 #include "base/sys.h"
-/* The hash table's memory, too, is of the kind that may run out (sys.h, HASH_NONFATAL_OOM). FNV-1a,
- * since uthash's own function falls through its cases in a way that clang does not take. */
+/* The hash table's memory may run out, too (HASH_NONFATAL_OOM). FNV-1a, since uthash's own function
+ * falls through its cases, which clang refuses. */
 #define uthash_malloc(size)                  sys.alloc(size)
 #define uthash_free(p, size)                 sys.free(p)
 #define HASH_FUNCTION(key, size, hash_value) HASH_FNV(key, size, hash_value)
@@ -36,6 +34,7 @@ static void user_unref(struct accounts *accounts, struct account_user *user)
     for (unsigned kind = 0; kind < CHARGES; kind++)
         invariant(user->held[kind] == 0);
     HASH_DEL(accounts->users, user);
+    sys.free(user->queue_user);
     sys.free(user);
 }
 
@@ -47,19 +46,20 @@ static void stop_lingering(struct account *account)
     DL_DELETE(account->user->lingering, account);
     account->passed = NULL;
     account->user->n_lingering--;
-    account->accounts->n_lingering--;
-    account->accounts->n_histories -= account->history != NULL;
+    account->user->accounts->n_lingering--;
+    account->user->accounts->n_histories -= account->history != NULL;
     timer_disarm(&account->linger);
 }
 
 static void account_free(struct account *account)
 {
-    struct accounts *accounts = account->accounts;
+    struct accounts *accounts = account->user->accounts;
 
     HASH_DEL(accounts->table, account);
     timer_done(&account->linger);
     history_free(account->history);
     sys.free(account->guests);
+    sys.free(account->lane);
     user_unref(accounts, account->user);
     metrics.now_accounts--;
     sys.free(account);
@@ -106,6 +106,7 @@ static struct account_user *user_get(struct accounts *accounts, const struct acc
         user = sys.alloc(sizeof(*user));
         if (!user)
             return NULL;
+        user->accounts = accounts;
         user->who = who;
         user->turn.above = &accounts->turns.top;
         HASH_ADD(hh, accounts->users, who, sizeof(user->who), user);
@@ -138,7 +139,6 @@ struct account *account_get(struct accounts *accounts, const struct account_key 
         sys.free(account);
         return NULL;
     }
-    account->accounts = accounts;
     account->user = user;
     account->turn.above = &user->turn;
     memcpy(&account->key, &padded, sizeof(padded));
@@ -165,7 +165,7 @@ struct account *account_ref(struct account *account)
 
 void account_unref(struct account *account)
 {
-    struct accounts *accounts = account->accounts;
+    struct accounts *accounts = account->user->accounts;
     struct account_user *user = account->user;
 
     invariant(account->refs > 0);
@@ -199,17 +199,22 @@ struct history *account_history(struct account *account)
 
 #define MINUTE_US     60000000u
 #define USER_REFUSALS 10u
-#define PEER_FIELDS(key)                                                             \
-    log_number("PEER_UID", (int64_t)(key)->uid), log_number("PEER_PID", (key)->pid), \
-        log_number("PEER_CID", (int64_t)(key)->cid)
+
+struct who {
+    char text[64];
+};
 
 /* "process 17 of user 1000", or "guest with CID 7". */
-static void describe(const struct account_key *key, char *out, size_t size)
+static struct who who_is(const struct account *account)
 {
+    const struct account_key *key = &account->key;
+    struct who who;
+
     if (key->cid)
-        snprintf(out, size, "guest with CID %u", key->cid);
+        snprintf(who.text, sizeof(who.text), "guest with CID %u", key->cid);
     else
-        snprintf(out, size, "process %d of user %u", (int)key->pid, key->uid);
+        snprintf(who.text, sizeof(who.text), "process %d of user %u", (int)key->pid, key->uid);
+    return who;
 }
 
 /* A new guest takes the place of the one whose last event is the oldest. */
@@ -253,27 +258,20 @@ static bool may_log_refusal(struct account *account)
 
 void account_over_limit(struct account *account, const char *limit)
 {
-    char who[64];
-
-    if (!may_log_refusal(account))
-        return;
-    describe(&account->key, who, sizeof(who));
-    event_emit(EVENT_PEER_LIMIT,
-               LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", limit)),
-               "a %s is over its limit: [limits] %s", who, limit);
+    if (may_log_refusal(account))
+        event_emit(EVENT_PEER_LIMIT,
+                   LOG_FIELDS(ACCOUNT_FIELDS(account), log_text("COCO_LIMIT", limit)),
+                   "a %s is over its limit: [limits] %s", who_is(account).text, limit);
 }
 
 void account_denied(struct account *account, const char *what, const char *role)
 {
-    char who[64];
-
-    if (!may_log_refusal(account))
-        return;
-    describe(&account->key, who, sizeof(who));
-    event_emit(EVENT_PEER_DENIED,
-               LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_METHOD", what),
-                          log_text("COCO_ROLE", role)),
-               "a %s was denied %s%s%s", who, what, role[0] ? ": it needs the role " : "", role);
+    if (may_log_refusal(account))
+        event_emit(EVENT_PEER_DENIED,
+                   LOG_FIELDS(ACCOUNT_FIELDS(account), log_text("COCO_METHOD", what),
+                              log_text("COCO_ROLE", role)),
+                   "a %s was denied %s%s%s", who_is(account).text, what,
+                   role[0] ? ": it needs the role " : "", role);
 }
 
 /* --- charges ---------------------------------------------------------------------------------- */
@@ -285,7 +283,7 @@ static const struct {
 
 static bool account_full(const struct account *account, enum charge kind, size_t amount)
 {
-    size_t limit = account->accounts->limits[kind].account;
+    size_t limit = account->user->accounts->limits[kind].account;
 
     return limit > 0 && (amount > limit || account->held[kind] > limit - amount);
 }
@@ -293,7 +291,7 @@ static bool account_full(const struct account *account, enum charge kind, size_t
 /* The reserve is for users who hold no more than their share. */
 static bool all_full(const struct account *account, enum charge kind, size_t amount)
 {
-    const struct accounts *accounts = account->accounts;
+    const struct accounts *accounts = account->user->accounts;
     size_t limit = accounts->limits[kind].all;
 
     if (limit == 0)
@@ -310,56 +308,59 @@ const char *account_limit(const struct account *account, enum charge kind, size_
     return all_full(account, kind, amount) ? limit_keys[kind].all : NULL;
 }
 
-static void log_refusal(struct account *account, enum charge kind, bool of_account)
+/* `key` is one of its kind's two limits. */
+static void log_refusal(struct account *account, enum charge kind, const char *key)
 {
-    const struct accounts *accounts = account->accounts;
+    const struct accounts *accounts = account->user->accounts;
+    bool of_account = key == limit_keys[kind].account;
     size_t limit = of_account ? accounts->limits[kind].account : accounts->limits[kind].all;
-    const char *key = of_account ? limit_keys[kind].account : limit_keys[kind].all;
-    char who[64];
 
     if (of_account ? !may_log_refusal(account)
                    : !log_limit_pass(&account->user->refusals_of_all[kind], sys.now_us(), 1,
                                      MINUTE_US, NULL))
         return;
-    describe(&account->key, who, sizeof(who));
     event_emit(
-        EVENT_PEER_LIMIT, LOG_FIELDS(PEER_FIELDS(&account->key), log_text("COCO_LIMIT", key)),
+        EVENT_PEER_LIMIT, LOG_FIELDS(ACCOUNT_FIELDS(account), log_text("COCO_LIMIT", key)),
         "a %s is over its limit: [limits] %s = %zu; it holds %u, its user %zu, all together %zu%s",
-        who, key, limit, account->held[kind], account->user->held[kind], accounts->held[kind],
+        who_is(account).text, key, limit, account->held[kind], account->user->held[kind],
+        accounts->held[kind],
         of_account ? "" : ", and the last eighth is kept for users who hold little");
 }
 
 bool account_may(struct account *account, enum charge kind, size_t amount)
 {
-    if (!account_limit(account, kind, amount))
-        return true;
-    log_refusal(account, kind, account_full(account, kind, amount));
-    return false;
+    const char *limit = account_limit(account, kind, amount);
+
+    if (limit)
+        log_refusal(account, kind, limit);
+    return !limit;
 }
 
 bool account_charge(struct account *account, enum charge kind, size_t amount)
 {
-    if (!account_may(account, kind, amount))
-        return false;
-    account_charge_anyway(account, kind, amount);
-    return true;
+    bool may = account_may(account, kind, amount);
+
+    if (may)
+        account_charge_anyway(account, kind, amount);
+    return may;
 }
 
 bool account_charge_privileged(struct account *account, enum charge kind, size_t amount)
 {
-    if (account_full(account, kind, amount)) {
-        log_refusal(account, kind, true);
-        return false;
-    }
-    account_charge_anyway(account, kind, amount);
-    return true;
+    bool full = account_full(account, kind, amount);
+
+    if (full)
+        log_refusal(account, kind, limit_keys[kind].account);
+    else
+        account_charge_anyway(account, kind, amount);
+    return !full;
 }
 
 void account_charge_anyway(struct account *account, enum charge kind, size_t amount)
 {
     account->held[kind] += (uint32_t)amount;
     account->user->held[kind] += amount;
-    account->accounts->held[kind] += amount;
+    account->user->accounts->held[kind] += amount;
 }
 
 void account_uncharge(struct account *account, enum charge kind, size_t amount)
@@ -367,7 +368,7 @@ void account_uncharge(struct account *account, enum charge kind, size_t amount)
     invariant(account->held[kind] >= amount);
     account->held[kind] -= (uint32_t)amount;
     account->user->held[kind] -= amount;
-    account->accounts->held[kind] -= amount;
+    account->user->accounts->held[kind] -= amount;
 }
 
 /* As glibc's malloc does it: a word before it, in steps of 16, 32 at least; from 128 KiB on, pages
@@ -402,11 +403,8 @@ static uint64_t process_start_time(pid_t pid)
         return 0;
     text[n] = 0;
     char *p = strrchr(text, ')');
-    for (int field = 2; p && field < 22; field++) {
-        p = strchr(p, ' ');
-        if (p)
-            p++;
-    }
+    for (int field = 2; p && field < 22; field++)
+        p = strchr(p + 1, ' ');
     return p ? strtoull(p, NULL, 10) : 0;
 }
 

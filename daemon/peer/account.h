@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accounts: who uses cocod, as the kernel says, and what they make it hold. For people: VMs.
+ * Accounts: who uses cocod, as the kernel says, and what they make it hold. Loop thread only.
  *
- * Whatever outlives a turn is charged here: to the account, its user and all together. At a limit
- * of the account or of all it is refused. What waits for a quote is a request here; the broker's
- * queue bounds what each account and user may have in it, by the same keys. The limits and their
- * defaults: docs/limits.md.
- *
- * An account outlives its last connection for a while, so reconnecting resets nothing. The history
- * of its requests stays with it; of the accounts that linger, a limited number keep theirs. Loop
- * thread only.
+ * Whatever outlives a turn is charged to the account, its user and all together, and refused at a
+ * limit of the account or of all: docs/limits.md. An account and its history outlive its last
+ * connection for a while, so that connecting again resets nothing.
  */
 #pragma once
 
@@ -30,23 +25,26 @@ struct account_key {
     uint64_t start_time; /* of the process, in clock ticks since boot; 0: unknown */
 };
 
+/* For log records. */
+#define ACCOUNT_FIELDS(account)                          \
+    log_number("PEER_UID", (int64_t)(account)->key.uid), \
+        log_number("PEER_PID", (account)->key.pid),      \
+        log_number("PEER_CID", (int64_t)(account)->key.cid)
+
 struct accounts;
 struct history;
+struct lane;
 struct passed;
+struct queue_user;
 
-/* What one can make cocod hold: what it is, and the key of [limits] that limits all of it; the key
- * of one account's has _per_account behind it.
- *
- * BYTES       replies unsent and messages not whole, as the allocator counts them
- * DESCRIPTORS passed to a peer that has not received them yet
- * REQUESTS    that wait for anything
- * JOBS        on the store, waiting and running */
-#define CHARGE_TABLE(X)         \
-    X(PLACES, peers)            \
-    X(BYTES, memory)            \
-    X(DESCRIPTORS, descriptors) \
-    X(REQUESTS, in_flight)      \
-    X(JOBS, store_jobs)
+/* What one can make cocod hold, and the key of [limits] that limits all of it; one account's has
+ * _per_account behind it. */
+#define CHARGE_TABLE(X)                                                                            \
+    X(PLACES, peers)                                                                               \
+    X(BYTES, memory)            /* unsent replies, unfinished messages, as the allocator counts */ \
+    X(DESCRIPTORS, descriptors) /* passed to a peer that has not received them yet */              \
+    X(REQUESTS, in_flight)      /* that wait for anything */                                       \
+    X(JOBS, store_jobs)         /* on the store, waiting and running */
 
 #define CHARGE_ENUM(name, key) CHARGE_##name,
 enum charge {
@@ -58,21 +56,21 @@ struct charge_limit {
     size_t all;
 };
 
-/* The last eighth of each kind is for users who hold less than a share of it, so that one user who
- * has all the rest leaves something to others. */
+/* The last eighth of each kind is for users who hold less than a share of it. */
 #define CHARGE_RESERVE(all) ((all) / 8u)
 #define CHARGE_SHARE(all)   ((all) / 256u > 0 ? (all) / 256u : 1u)
 
 /* All accounts of one uid, or of one guest over vsock. It lives as long as one of them does. */
 struct account_user {
+    struct accounts *accounts;
     uint64_t who; /* CID and uid */
     unsigned refs;
     unsigned n_lingering;
-    struct account *lingering; /* the oldest first */
-    struct turn turn;          /* beside the other users' */
+    struct account *lingering;     /* the oldest first */
+    struct turn turn;              /* beside the other users' */
+    struct queue_user *queue_user; /* quotes/queue.h; NULL: none yet */
     size_t held[CHARGES];
-    /* Log lines about what it was refused: one of each limit of all, and some for all else. They
-     * are the user's, since a new process is a new account. */
+    /* Log lines about what it was refused: by each limit of all, and for all else. */
     struct log_limit refusals_of_all[CHARGES];
     struct log_limit refusals;
     UT_hash_handle hh;
@@ -89,11 +87,11 @@ struct account_guests {
 };
 
 struct account {
-    struct accounts *accounts;
     struct account_key key;
     uint64_t serial;         /* in the order in which they came; never used twice */
     struct history *history; /* NULL: it has asked nothing yet, or there is no memory for it */
     struct account_user *user;
+    struct lane *lane; /* quotes/queue.h; NULL: none yet */
     uint32_t held[CHARGES];
     unsigned refs;    /* peers and jobs */
     struct turn turn; /* beside the user's other accounts' */
@@ -103,10 +101,8 @@ struct account {
         struct account *prev;  /* without references: of the user's lingering ones */
     };
     struct account *next;
-    /* Limits of the log lines that it causes: about its guests (NULL: none yet), and about what it
-     * was refused. */
-    struct account_guests *guests;
-    struct log_limit refusals;
+    struct account_guests *guests; /* NULL: none has sent an event */
+    struct log_limit refusals;     /* log lines about what it was refused */
     UT_hash_handle hh;
 };
 
@@ -123,9 +119,7 @@ struct accounts {
     size_t held[CHARGES];
 };
 
-/* Accounts without references that are kept at most: past that the user's oldest goes at once.
- * However many processes come and go within `linger`, this and the limit of connections bound the
- * memory. */
+/* Accounts without references that are kept at most: past that the user's oldest goes at once. */
 #define ACCOUNTS_LINGER_PER_USER 1024u
 #define ACCOUNTS_LINGER          8192u
 #define ACCOUNT_HISTORIES_LINGER 1024u
@@ -148,7 +142,7 @@ struct history *account_history(struct account *account);
 bool account_guest_event(struct account *account, uint64_t guest, unsigned per_minute,
                          unsigned *ret_dropped);
 
-/* The limit that so much more would exceed, as [limits] calls it; NULL: there is room. */
+/* The limit that `amount` more would exceed, as [limits] calls it; NULL: there is room. */
 const char *account_limit(const struct account *account, enum charge kind, size_t amount);
 /* Is there room? Where there is none, that is logged, once a minute for each account, or for each
  * user where the limit is that of all. */
@@ -157,14 +151,14 @@ bool account_may(struct account *account, enum charge kind, size_t amount);
 bool account_charge(struct account *account, enum charge kind, size_t amount);
 /* The same for root and administrators: only the account's own limit holds. */
 bool account_charge_privileged(struct account *account, enum charge kind, size_t amount);
-/* Charges without asking: what is there already, or what another kind bounds. */
+/* Charges what is there already, or what another kind bounds. */
 void account_charge_anyway(struct account *account, enum charge kind, size_t amount);
 void account_uncharge(struct account *account, enum charge kind, size_t amount);
 /* What the allocator takes for `size` bytes. */
 size_t account_bytes(size_t size);
 
 /* Log that it was refused something, once a minute, ten times for each user: by a `limit` of
- * [limits], or for want of what the socket or method demands. */
+ * [limits], or for lack of a role. */
 void account_over_limit(struct account *account, const char *limit);
 void account_denied(struct account *account, const char *what, const char *role);
 

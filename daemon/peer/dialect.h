@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A dialect: a protocol that peers speak. It says where a frame ends, and how a call and its answer
- * look as bytes. rpc/, qgs_door/ and admin/ are const tables of this type. What all of them need
- * is in peer/, which calls them by this table and includes none of them: receiving, sending,
- * deadlines, back-pressure, accounting, close reasons.
+ * look as bytes. rpc/, qgs_door/ and admin/ have const tables of this type; peer/ has what all of
+ * them need, and calls them by their tables.
  */
 #pragma once
 

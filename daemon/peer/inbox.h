@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What one connection has received and not dispatched yet: a frame's beginning, or frames beyond a
- * turn. Empty for most connections at a time. Loop thread only.
+ * turn. Loop thread only.
  */
 #pragma once
 
@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* So much of it goes with a connection's place, and is not charged as memory. */
+/* A connection's place covers so many bytes; only a larger buffer is charged as memory. */
 #define PEER_PARTIAL_FREE 4224u
 
 struct inbox {

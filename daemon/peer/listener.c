@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A socket in the file system outlives its process. So a name that is taken is asked: where nobody
- * answers, it is a dead process's and is replaced; where somebody does, this process must not steal
- * it. What is no socket, a file or a link, is never removed.
+ * A socket in the file system outlives its process. A name that nobody serves any more is replaced;
+ * what is no socket, a file or a link, is never removed.
  *
  * The name appears with no permission for anybody else and gets its mode and group before listen():
  * there is no moment at which the wrong user could connect.
@@ -10,10 +9,8 @@
 #include "peer/listener.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/vm_sockets.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,7 +28,6 @@ static int probe(const struct sockaddr_un *address)
     if (!S_ISSOCK(st.st_mode))
         return -EEXIST;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
     if (fd < 0)
         return -errno;
     int r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
@@ -102,7 +98,7 @@ int listen_vsock(uint32_t port)
     return fd;
 }
 
-static int take_over(int fd, int family)
+int listen_inherited(int fd, int family)
 {
     int value = 0;
     socklen_t size = sizeof(value);
@@ -120,34 +116,5 @@ static int take_over(int fd, int family)
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
-    return 0;
-}
-
-int listen_inherited(int fd)
-{
-    return take_over(fd, AF_UNIX);
-}
-
-int listen_inherited_vsock(int fd)
-{
-    return take_over(fd, AF_VSOCK);
-}
-
-int listen_group(const char *name, gid_t *ret)
-{
-    char *end;
-
-    *ret = (gid_t)-1;
-    if (!name[0])
-        return 0;
-    unsigned long number = strtoul(name, &end, 10);
-    if (*end == 0 && number < (gid_t)-1) {
-        *ret = (gid_t)number;
-        return 0;
-    }
-    struct group *group = getgrnam(name);
-    if (!group)
-        return -ENOENT;
-    *ret = group->gr_gid;
     return 0;
 }

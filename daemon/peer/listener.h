@@ -17,12 +17,7 @@ int listen_unix(const char *path, mode_t mode, gid_t group);
  * negative errno. */
 int listen_vsock(uint32_t port);
 
-/* Takes over an inherited descriptor: it must be a listening Unix stream socket. It is made
- * non-blocking and listen()ed on again, so that SO_PEERCRED shows clients this process instead of
- * systemd. */
-int listen_inherited(int fd);
-/* The same of a vsock stream socket. */
-int listen_inherited_vsock(int fd);
-
-/* A group by name or number; "" gives (gid_t)-1. -ENOENT. */
-int listen_group(const char *name, gid_t *ret);
+/* Takes over an inherited descriptor: a listening stream socket of that family, else
+ * -EAFNOSUPPORT. It is made non-blocking and listen()ed on again, so that SO_PEERCRED shows clients
+ * this process instead of systemd. */
+int listen_inherited(int fd, int family);

@@ -2,8 +2,8 @@
 /*
  * A reply is written at once, header from the stack and table from its blob, with one sendmsg. Only
  * what the socket does not take is queued, by reference to the blob. What is queued goes out
- * several replies at a time, within the turn's budget: a peer that lets replies pile up and then
- * reads them fast takes nothing from others. A descriptor goes with its own reply's first byte.
+ * several replies at a time, within the turn's budget. A descriptor goes with its own reply's first
+ * byte.
  */
 #include "peer/outbox.h"
 #include "base/invariant.h"

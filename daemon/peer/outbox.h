@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What one connection is sent: at once where the socket takes it, else queued, charged to the
- * account and sent later. It closes nothing: what a failure means is the caller's. Loop thread
- * only.
+ * account and sent later. What a failure means is the caller's. Loop thread only.
  */
 #pragma once
 
@@ -19,8 +18,7 @@
 /* Bytes of a message's own part, before the blob. */
 #define PEER_HEAD_MAX 96u
 
-/* The buffer for the first replies that are not read. It goes with a connection's place, and is not
- * charged as memory. */
+/* The buffer for the first replies that are not read. A connection's place covers it. */
 #define PEER_REPLY_BUFFER 1008u
 
 struct outbox {

@@ -120,7 +120,7 @@ void passed_refused(struct passed_list *list, const struct account *account)
                    "the kernel passes no more descriptors (ETOOMANYREFS): as many as cocod's "
                    "LimitNOFILE are on their way to processes that do not receive them, %zu of "
                    "them of this run; new sessions with a lease are told to ask again",
-                   account->accounts->held[CHARGE_DESCRIPTORS]);
+                   account->user->accounts->held[CHARGE_DESCRIPTORS]);
 }
 
 bool passed_take(struct passed *passed)
@@ -139,7 +139,6 @@ bool passed_take(struct passed *passed)
 
 int passed_init(struct passed_list *list, struct timers *timers)
 {
-    list->timers = timers;
     return timer_init(&list->look, timers, on_look);
 }
 

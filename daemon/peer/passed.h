@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Descriptors on their way: passed to a peer that has not received them yet. The kernel counts them
- * for the sender's user, even after the sender has closed the socket. At the sender's RLIMIT_NOFILE
- * it refuses every further one, to everybody. So each is charged until it is received or the
- * receiver's socket is gone. Loop thread only.
+ * for the sender's user, and at the sender's RLIMIT_NOFILE it passes no more, to anybody. So each
+ * is charged until it is received or the receiver's socket is gone. Loop thread only.
  */
 #pragma once
 
@@ -14,7 +13,6 @@
 
 /* All of a server. */
 struct passed_list {
-    struct timers *timers;
     struct passed *first;
     struct timer look;
     struct log_limit complaints; /* about the kernel, which refuses to pass more */

@@ -3,7 +3,7 @@
  * One connection, whatever it speaks.
  *
  * Receiving. All peers share one receive buffer. Frames are dispatched where they lie. Only what is
- * left after a turn is copied to the peer's own memory (inbox.h). What is sent is outbox.h's.
+ * left after a turn is copied to the peer's own memory.
  *
  * Turns. A libevent event only notes that the socket has something. The work is done in the peer's
  * turn (turn.h), a few frames and a few replies at a time. Events are edge-triggered, so a socket
@@ -35,23 +35,12 @@
 
 #define NEVER UINT64_MAX
 
-static const char *const close_reason_names[CLOSE_REASONS] = {
-    [CLOSE_EOF] = "eof",
-    [CLOSE_IO] = "io",
-    [CLOSE_PROTOCOL] = "protocol",
-    [CLOSE_REFUSED] = "refused",
-    [CLOSE_ANSWERED] = "answered",
-    [CLOSE_HELLO_TIMEOUT] = "hello-timeout",
-    [CLOSE_FRAME_TIMEOUT] = "frame-timeout",
-    [CLOSE_SEND_TIMEOUT] = "send-timeout",
-    [CLOSE_MEMORY] = "memory",
-    [CLOSE_SHUTDOWN] = "shutdown",
-    [CLOSE_ADMIN] = "administrator",
-};
-
 const char *close_reason_name(enum close_reason reason)
 {
-    return close_reason_names[reason];
+#define CLOSE_NAME(name, text) [CLOSE_##name] = (text),
+    static const char *const names[CLOSE_REASONS] = {CLOSE_TABLE(CLOSE_NAME)};
+
+    return names[reason];
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */
@@ -539,15 +528,6 @@ void peer_be_patient(struct peer *peer)
     peer_settle(peer);
 }
 
-static void release_events(struct peer *peer)
-{
-    if (event_initialized(&peer->readable))
-        event_del(&peer->readable);
-    unwatch_writable(peer);
-    timer_done(&peer->deadline);
-    turn_leave(&peer->turn);
-}
-
 void peer_close(struct peer *peer, enum close_reason reason)
 {
     struct server *server = peer->server;
@@ -558,16 +538,17 @@ void peer_close(struct peer *peer, enum close_reason reason)
     peer->state = PEER_CLOSED;
     peer->close_reason = reason;
     server->closed[reason]++;
-    log_event(LOG_LEVEL_DEBUG, "peer-closed",
-              LOG_FIELDS(log_number("PEER_PID", peer->account->key.pid),
-                         log_number("PEER_UID", (int64_t)peer->account->key.uid),
-                         log_number("PEER_CID", (int64_t)peer->account->key.cid)),
+    log_event(LOG_LEVEL_DEBUG, "peer-closed", LOG_FIELDS(ACCOUNT_FIELDS(peer->account)),
               "connection on the %s socket closed: %s", peer->dialect->name,
               close_reason_name(reason));
     requests_complete_all(&peer->requests, COCO_ECANCELED);
     if (peer->dialect->closed)
         peer->dialect->closed(peer);
-    release_events(peer);
+    if (event_initialized(&peer->readable))
+        event_del(&peer->readable);
+    unwatch_writable(peer);
+    timer_done(&peer->deadline);
+    turn_leave(&peer->turn);
     outbox_clear(&peer->out, peer->account);
     drop_partial(peer);
     if (!passed_take(peer->passed)) {

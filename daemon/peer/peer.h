@@ -23,19 +23,22 @@ struct listener;
 struct peer;
 
 /* Why a connection ended; each has a name and a counter. */
+#define CLOSE_TABLE(X)                                                                  \
+    X(EOF, "eof")                     /* the peer closed */                             \
+    X(IO, "io")                       /* reading or writing failed */                   \
+    X(PROTOCOL, "protocol")           /* framing or a rule of the dialect broken */     \
+    X(REFUSED, "refused")             /* after an answer that says why */               \
+    X(ANSWERED, "answered")           /* after the one answer that its dialect gives */ \
+    X(HELLO_TIMEOUT, "hello-timeout") /* never introduced itself */                     \
+    X(FRAME_TIMEOUT, "frame-timeout") /* began a frame and did not end it */            \
+    X(SEND_TIMEOUT, "send-timeout")   /* did not read its replies */                    \
+    X(MEMORY, "memory")                                                                 \
+    X(SHUTDOWN, "shutdown")                                                             \
+    X(ADMIN, "administrator") /* an administrator wants it */
+
+#define CLOSE_ENUM(name, text) CLOSE_##name,
 enum close_reason {
-    CLOSE_EOF,           /* the peer closed */
-    CLOSE_IO,            /* reading or writing failed */
-    CLOSE_PROTOCOL,      /* framing or a rule of the dialect broken */
-    CLOSE_REFUSED,       /* after an answer that says why */
-    CLOSE_ANSWERED,      /* after the one answer that its dialect gives */
-    CLOSE_HELLO_TIMEOUT, /* never introduced itself */
-    CLOSE_FRAME_TIMEOUT, /* began a frame and did not end it */
-    CLOSE_SEND_TIMEOUT,  /* did not read its replies */
-    CLOSE_MEMORY,
-    CLOSE_SHUTDOWN,
-    CLOSE_ADMIN, /* an administrator wants it */
-    CLOSE_REASONS,
+    CLOSE_TABLE(CLOSE_ENUM) CLOSE_REASONS
 };
 
 const char *close_reason_name(enum close_reason reason);
@@ -55,16 +58,14 @@ struct server_limits {
 #define SERVER_PRIVILEGED_PLACES 64u
 
 /* SO_SNDBUF of a connection: what its peer does not read lies in the kernel first, charged to
- * cocod's control group. It takes a table whole; among the first so many connections, three of
- * them. */
+ * cocod's control group. A table fits; for the first so many connections, three of them. */
 #define SERVER_SEND_BUFFER       24576u
 #define SERVER_SEND_BUFFER_LEAST 12288u
 #define SERVER_ROOMY_PEERS       4096u
 /* What a socket holds at most: twice that, the message that goes beyond it, and their heads. */
 #define SERVER_SOCKET_BYTES(send_buffer) (3u * (send_buffer) + 4096u)
 
-/* One shared buffer receives for all peers. What is left of it after a turn is copied, so it holds
- * not much more than what a turn dispatches. */
+/* The buffer that receives for all peers. What a turn leaves in it is copied, so it is small. */
 #define SERVER_RECEIVE_SIZE 2048u
 
 /* What all peers share. */
@@ -181,20 +182,17 @@ void peer_established(struct peer *peer);
 bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blob *blob,
                int pass_fd);
 
-/* Dispatches nothing more until that is taken back: for dialects whose answers come in the order of
- * their calls. A peer that closes meanwhile is noticed afterwards. */
+/* Dispatches nothing more until that is taken back: for dialects that answer in the order of calls.
+ * A peer that closes meanwhile is noticed afterwards. */
 void peer_hold(struct peer *peer, bool hold);
 
-/* In a turn of the peer's, when nothing is unsent, the dialect's `drained` is called: for what is
- * too much for one turn, or for one of many peers'. */
+/* Calls the dialect's `drained` in a turn of the peer's, once nothing is unsent. */
 void peer_go_on(struct peer *peer);
 
-/* From now on unsent replies may lie for any time: for a peer that is sent nothing more meanwhile.
- */
+/* From now on unsent replies may lie for any time. */
 void peer_be_patient(struct peer *peer);
 
-/* Ends the connection now: completes its requests with ECANCELED (unsent), forgets what was unsent.
- */
+/* Ends the connection now: completes its requests with ECANCELED, and sends nothing more. */
 void peer_close(struct peer *peer, enum close_reason reason);
 /* The same once everything is sent. */
 void peer_finish(struct peer *peer, enum close_reason reason);

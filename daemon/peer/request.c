@@ -25,7 +25,8 @@ struct request *request_new(struct requests *of, uint16_t type, uint64_t id, uin
     if (!account_charge(of->account, CHARGE_REQUESTS, 1))
         return NULL;
     struct request *request = sys.alloc(sizeof(*request));
-    if (!request || timer_init(&request->expiry, of->account->accounts->timers, on_expiry) < 0) {
+    if (!request ||
+        timer_init(&request->expiry, of->account->user->accounts->timers, on_expiry) < 0) {
         account_uncharge(of->account, CHARGE_REQUESTS, 1);
         sys.free(request);
         return NULL;

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A request: one question of one peer that waits for its answer. A CERTS_GET is one only where the
- * platform must be read first.
+ * A request: one question of one peer that waits for its answer.
  *
  * request_complete is the only exit and runs exactly once: by answer, by expiry, by CANCEL, or
- * because the peer closed. The holder, who works on it, has a callback for the other three. What a
- * request asks, and the codes in its trace, are the dialect's and the holder's.
+ * because the peer closed. The holder, who works on it, has a callback for the last three.
  */
 #pragma once
 
@@ -34,8 +32,7 @@ struct request {
     uint64_t received_us;
     uint64_t deadline_us; /* when it is answered at the latest */
     struct timer expiry;
-    /* Set while somebody holds the request: called when it completes by other hands than the
-     * holder's. */
+    /* Set while somebody holds the request: called when it completes without the holder. */
     void (*cancel)(struct request *request);
     void *holder;
     struct request *prev, *next;               /* of the peer */

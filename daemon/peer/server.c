@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listening and accepting. accept() fails in two ways: the connection is gone already, which is
- * nothing, or cocod lacks descriptors or memory. Then the listener rests for 100 ms; else it would
- * wake the loop a hundred thousand times a second.
- *
- * Accepting takes turns with everything else, one connection at a time, in the order of the
- * socket's backlog: who connects is not known before.
+ * Listening and accepting, one connection a turn. Where cocod lacks descriptors or memory for one,
+ * the listener rests for 100 ms; else it would wake the loop a hundred thousand times a second.
  *
  * A connection over a limit is accepted and closed at once, so that its owner learns it and the
  * backlog stays free for others.
@@ -80,10 +76,9 @@ static void listener_free(struct listener *listener)
 
 void server_stop_listening(struct server *server)
 {
-    struct listener *listener, *next;
+    struct listener *listener;
 
-    LL_FOREACH_SAFE(server->listeners, listener, next)
-    {
+    while ((listener = server->listeners)) {
         LL_DELETE(server->listeners, listener);
         listener_free(listener);
     }
@@ -99,7 +94,7 @@ unsigned server_close_account(struct server *server, const struct account *accou
         next = peer->next;
         if (peer->account != account || peer->dialect == but)
             continue;
-        /* What it waited for is completed, and any answer may find that its peer is gone. */
+        /* Its requests are completed, and to answer one may close another peer. */
         if (next)
             peer_ref(next);
         peer_close(peer, reason);
@@ -127,12 +122,8 @@ bool server_find_lease(const struct server *server, uint64_t byte, struct lease_
 
 void server_close_peers(struct server *server, enum close_reason reason)
 {
-    struct peer *peer, *next;
-
-    DL_FOREACH_SAFE(server->peers, peer, next)
-    {
-        peer_close(peer, reason);
-    }
+    while (server->peers)
+        peer_close(server->peers, reason);
 }
 
 void server_free(struct server *server)
@@ -229,7 +220,7 @@ static void accept_one(struct turn *turn)
         return;
     }
     metrics.peers_accepted++;
-    /* Nothing stands between it and the top to be charged instead: else it would always be first. */
+    /* It has no user who is charged: uncharged, it would always be first. */
     turn_charge(turn, CONNECT_US);
     turn_wait(&listener->server->accounts.turns, turn);
     server_adopt(listener->server, listener->dialect, listener->context, fd);

@@ -14,8 +14,7 @@ extern const struct family_table server_families;
 /* NULL: out of memory. `base` and `timers` outlive the server. */
 struct server *server_new(struct event_base *base, struct timers *timers,
                           const struct server_limits *limits);
-/* For what begins from now on: who is connected stays, also over a limit that has become smaller.
- */
+/* For what begins from now on: who is connected stays, also over a smaller limit. */
 void server_set_limits(struct server *server, const struct server_limits *limits);
 /* Closes everything. */
 void server_free(struct server *server);
@@ -25,9 +24,7 @@ void server_free(struct server *server);
 int server_listen(struct server *server, const struct dialect *dialect, void *context, int fd);
 /* Stops listening; peers stay. */
 void server_stop_listening(struct server *server);
-/* Serves a connected Unix or vsock socket; takes it over. Returns the peer, or NULL: refused or no
- * memory.
- */
+/* Serves a connected Unix or vsock socket; takes it over. NULL: it was refused, or no memory. */
 struct peer *server_adopt(struct server *server, const struct dialect *dialect, void *context,
                           int fd);
 /* Closes the peers of an account but for those of a dialect; how many there were. */
@@ -35,5 +32,4 @@ unsigned server_close_account(struct server *server, const struct account *accou
                               const struct dialect *but, enum close_reason reason);
 /* The session in whose lease that byte of the table file is; false: nobody's of this run. */
 bool server_find_lease(const struct server *server, uint64_t byte, struct lease_holder *ret);
-/* Closes every peer. */
 void server_close_peers(struct server *server, enum close_reason reason);

@@ -6,8 +6,7 @@
  * long as others wait. Where nobody waits, debts are forgotten and time is not measured.
  *
  * The work is one libevent event behind those of the last look at the sockets, so that each look
- * only finds out who waits. Little is done between two looks: a late one waits for that little, and
- * not for the whole round.
+ * only finds out who waits. Little is done between two looks, so that a late one waits little.
  */
 #include "peer/turn.h"
 #include "base/invariant.h"

@@ -38,8 +38,8 @@ struct turns {
 /* The whole of the work that is done between two looks at the sockets: pieces, and microseconds. */
 #define TURNS_PIECES 8u
 #define TURNS_US     8u
-/* What one piece is charged at most, microseconds. One that took longer was interrupted, by the
- * scheduler or a SIGSTOP; that is not its fault. */
+/* What one piece is charged at most, microseconds: a longer one was interrupted, by the scheduler
+ * or a SIGSTOP. */
 #define TURN_US_MAX 2000u
 
 void turns_init(struct turns *turns, struct event_base *base);

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The front door. A connection carries one request and its answer, then cocod closes it, as QGS
- * does. A request comes framed (a big-endian length, then a message of QGS's protocol 1.x) or raw
- * (1024 bytes of TDREPORT, whose first byte 0x81 no length can have); the answer comes in the form
- * of the question. Bytes may come in any pieces: QGS up to DCAP 1.25 misreads those, cocod does
- * not.
+ * A connection carries one request and its answer, then cocod closes it, as QGS does. A request
+ * comes framed (a big-endian length, then a message of QGS's protocol 1.x) or raw (1024 bytes of
+ * TDREPORT, whose first byte 0x81 no length can have), in any pieces; the answer has its form.
  *
- * Faults of the peer: what cannot be a frame, or is of a type that has no answer, is closed. Any
- * other wrong message gets the only error that QGS ever sends, 0x12001. The raw form has no error,
- * so there a failure is a close without a byte, as QGS does it.
+ * What cannot be a frame, or is of a type that has no answer, is closed. Any other wrong message
+ * gets the only error that QGS ever sends, 0x12001. The raw form has no error, so there a failure
+ * is a close without a byte, as QGS does it.
  *
- * EAGAIN exists in cocod's contract and not in QGS's, so clients never see it. The TDREPORT is kept
- * in the session and offered to the broker again, less and less often, until the deadline. These
- * clients give up 30 s after they connected, so the deadline counts from accept.
+ * QGS's protocol has no EAGAIN. The session keeps the TDREPORT and offers it to the broker again,
+ * less and less often, until the deadline. It counts from accept, as the clients' 30 s do.
  *
  * Always holds: a peer that has asked has a request in flight, or its retry timer is armed, or it
  * is being answered or closed.
@@ -81,7 +78,7 @@ static ssize_t frame_size(const uint8_t *data, size_t size)
     return (ssize_t)(COCO_QGS_PREFIX_SIZE + message);
 }
 
-/* The type of the answer to a message, also to one that is wrong in other ways; 0: it has none. */
+/* The type of the answer, also to a message that is wrong in other ways; 0: it has none. */
 static uint16_t reply_type(const uint8_t *message, size_t size)
 {
     struct coco_reader r = coco_reader_of(message, size);
@@ -102,16 +99,14 @@ static uint16_t reply_type(const uint8_t *message, size_t size)
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
+#define AN_ERROR .minor = COCO_QGS_MINOR, .error_code = COCO_QGS_ERROR_UNEXPECTED
+
 /* An error message of that type, without the prefix. Its size. */
 static size_t encode_error(uint16_t type, uint8_t *out, size_t room)
 {
-    static const struct coco_qgs_quote_resp quote = {.minor = COCO_QGS_MINOR,
-                                                     .error_code = COCO_QGS_ERROR_UNEXPECTED};
-    static const struct coco_qgs_collateral_resp collateral = {.minor = COCO_QGS_MINOR,
-                                                               .error_code =
-                                                                   COCO_QGS_ERROR_UNEXPECTED};
-    static const struct coco_qgs_platform_resp platform = {.minor = COCO_QGS_MINOR,
-                                                           .error_code = COCO_QGS_ERROR_UNEXPECTED};
+    static const struct coco_qgs_quote_resp quote = {AN_ERROR};
+    static const struct coco_qgs_collateral_resp collateral = {AN_ERROR};
+    static const struct coco_qgs_platform_resp platform = {AN_ERROR};
     int64_t size = 0;
 
     if (type == COCO_QGS_GET_COLLATERAL_RESP)
@@ -156,8 +151,7 @@ static void send_quote(struct peer *peer, struct blob *quote)
 }
 
 /* Sends QGS's message as the client's own library takes it: minor 1; collateral padded for a client
- * that said minor 0; platform info always padded. QGS up to DCAP 1.20 says minor 0 and pads both.
- * False: out of memory. */
+ * that said minor 0; platform info always padded. False: out of memory. */
 static bool send_message(struct peer *peer, const struct blob *message)
 {
     size_t room = message->size + 4; /* what is added at most */
@@ -300,8 +294,8 @@ static void on_get_quote(struct peer *peer, const uint8_t *message, size_t size)
 
 /* --- the two others --------------------------------------------------------------------------- */
 
-/* Is it a good one, and allowed? Then `out` is the same question as cocod itself asks it, so that
- * clients of all versions share one answer. Its size, else 0. */
+/* The same question as cocod asks it, so that clients of all versions share one answer. Its size;
+ * 0: it is malformed, or not allowed. */
 static size_t own_question(struct peer *peer, const uint8_t *message, size_t size,
                            uint8_t out[QUOTES_QUERY_MAX])
 {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The QGS front door: cocod speaks the quoting service's own protocol as a server, so that an
- * unmodified VMM (or a guest over vsock) needs nothing but another path. PROTOCOL.md "The front
- * door". One dialect over peer/.
+ * The QGS front door: cocod speaks the quoting service's protocol as a server, so that an
+ * unmodified VMM, or a guest over vsock, needs only another path. PROTOCOL.md "The front door".
  */
 #pragma once
 

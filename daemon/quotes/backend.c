@@ -1,25 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One QGS: the exchanges that are out, what is wrong with it, and the probes that find that out.
- * How many exchanges may be out is slots.c's.
  *
- * The breaker takes all slots away. A guest can make QGS fail (a TDREPORT with a wrong MAC), so
- * failures count only when three different VMs had them with no success between. A probe then
- * decides. Where connecting fails, or QGS closes more often in a row than it has threads to start,
- * whoever asked, a probe is sent at once and decides as well. Until it is back nothing else is
- * sent.
+ * The breaker takes all slots (slots.c) away. A guest can make QGS fail (a TDREPORT with a wrong
+ * MAC), so failures count only when three different VMs had them with no success between. A probe
+ * then decides, and nothing else is sent until it is back. So does one where connecting fails, or
+ * where QGS closes more often in a row than it has threads to start.
  *
- * `problem` is what is wrong with QGS itself, and a reason for the host to be degraded. What a VM
- * is charged with is none (doubt.c). It begins in set_problem and ends in clear_problem, and
- * whatever proves it wrong comes there: a quote, or the probe that it calls for until then.
+ * `problem` is what is wrong with QGS itself, and makes the host degraded. What a VM is charged
+ * with does not (doubt.c). It begins in set_problem and ends in clear_problem, by a quote or by the
+ * probe that it calls for until then.
  *
- * A probe is GET_PLATFORM_INFO: a whole request, never a mere connect (which can crash QGS), and
- * one that needs no PCCS; where it is quotes that are in doubt, doubt.c's question. It takes a
- * suspect slot where there is one, else a free one. It is sent when a slot becomes suspect,
- * repeated with pauses while the breaker is open or all slots are suspect, and else sent when it
- * can prove something: when every other slot is in use, which is also when the suspect one is
- * missed. A QGS that is away, as while it restarts, is tried more often for as long as requests
- * wait for it: a connect that fails costs nobody anything.
+ * A probe is GET_PLATFORM_INFO: a whole request, since a mere connect can crash QGS, and one that
+ * needs no PCCS; where quotes are in doubt, doubt.c's question. It takes a suspect slot where there
+ * is one. It is sent when a slot becomes suspect, with pauses while the breaker is open or all
+ * slots are suspect, and when every other slot is in use: then it can prove something, and the
+ * suspect one is missed. A QGS that is away is tried more often while requests wait for it: a
+ * connect that fails costs nothing.
  */
 #include "quotes/backend.h"
 #include "base/container_of.h"
@@ -40,31 +37,31 @@
 
 struct backend {
     struct pool pool;
-    char *restart_file; /* NULL: none */
+    const char *restart_file; /* as in the options */
     uint64_t wait_us;
 
     bool retired;   /* the configuration has it no more */
     bool announced; /* that the breaker is open */
     struct doubt doubt;
     bool quotes_doubted;       /* DOUBTED since VMs failed, not since it is away or closes */
-    bool doubt_asked;          /* its question was asked in this doubt */
-    bool question_wanted;      /* the next probe asks it */
+    bool doubt_asked;          /* the question of this doubt was asked */
+    bool question_wanted;      /* by the next probe */
     bool question_closed;      /* as often as threads may have to start: the next probe judges */
-    uint64_t next_question_us; /* not before that because of one VM */
+    uint64_t next_question_us; /* because of one VM: not before that */
 
-    bool knows_probe;  /* it has answered GET_PLATFORM_INFO: to close on it is no answer any more */
-    bool greeting;     /* nobody needs the probe: slots open by answers that somebody waited for */
+    bool knows_probe;  /* it has answered GET_PLATFORM_INFO: closing is no answer any more */
+    bool greeting;     /* nobody waits for the probe, so no slot opens by its answer */
     bool probe_wanted; /* as soon as there is a slot */
     struct timer probe;
     uint64_t tried_us;  /* when the last probe failed */
-    uint64_t successes; /* answers of any kind: what a silent probe is held against */
+    uint64_t successes; /* answers of any kind */
     uint64_t successes_at_probe;
 
     uint64_t answered;
     uint64_t failed;
     struct why problem;   /* "": none */
-    bool connect_problem; /* it is about connecting: over once a probe is answered */
-    bool quotes_problem;  /* ... that QGS makes no quotes: over once it has made one */
+    bool connect_problem; /* it is about connecting: a probe's answer ends it */
+    bool quotes_problem;  /* it is that QGS makes no quotes: a quote ends it */
     struct log_limit complaints;
     void (*changed)(void *data);
     void *changed_data;
@@ -88,7 +85,7 @@ static void clear_problem(struct backend *backend)
     backend->problem.text[0] = 0;
     backend->connect_problem = backend->quotes_problem = false;
     backend->doubt_asked = backend->question_wanted = backend->question_closed = false;
-    doubt_clear(&backend->doubt);
+    backend->doubt.n = 0;
 }
 
 /* Announced once, however often a request makes a probe try again meanwhile. */
@@ -190,8 +187,8 @@ static const char refuses_everybody[] =
     "QGS refuses everybody, also a TDREPORT that it has quoted before: its session is stale or "
     "PCCS is in trouble; restart qgsd, and see its journal";
 
-/* QGS is up, and makes no quotes. The breaker lets VMs try, and until one succeeds the question is
- * repeated, so that nobody has to. `proven`: it is certainly not the VMs. */
+/* QGS is up, and makes no quotes. VMs may try, and until one succeeds the question is repeated.
+ * `proven`: it is certainly not the VMs. */
 static void note_no_quotes(struct backend *backend, bool proven, const char *text)
 {
     set_problem(backend, text);
@@ -298,8 +295,8 @@ static void probe_failed(struct backend *backend, enum slots_end end,
 static void probe_ended(struct backend *backend, bool quote, enum slots_end end,
                         const struct exchange_result *result)
 {
-    /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. From one
-     * that knows it, it is no answer: QGS is going, or a proxy stands in front of none. */
+    /* A QGS older than DCAP 1.17 does not know GET_PLATFORM_INFO and closes: it is there. One that
+     * knows it and closes is going, or a proxy stands in front of none. */
     bool closed = !quote && !backend->knows_probe && result->outcome == EXCHANGE_EOF &&
                   end != SLOTS_TIMED_OUT;
 
@@ -381,7 +378,7 @@ static void on_ended(void *data, enum pool_purpose purpose, enum slots_end end,
     if (end == SLOTS_GONE) {
         backend->quotes_problem = false;
         backend->knows_probe = false; /* another version may come */
-        doubt_clear(&backend->doubt);
+        backend->doubt.n = 0;
     }
     if (probe) {
         backend->greeting = false;
@@ -415,12 +412,10 @@ int backend_start(struct backend *backend, const uint8_t *message, size_t size, 
 void backend_note_success(struct backend *backend, const uint8_t *quote_req)
 {
     backend->answered++;
-    if (quote_req) {
+    if (quote_req)
         doubt_learn(&backend->doubt, quote_req);
+    if (quote_req || !backend->quotes_problem)
         clear_problem(backend);
-    } else if (!backend->quotes_problem) {
-        clear_problem(backend);
-    }
     set_breaker(backend, BREAKER_CLOSED);
 }
 
@@ -440,9 +435,9 @@ void backend_note_failure(struct backend *backend, const struct doubt_vm *vm)
     }
 }
 
-bool backend_is_at_fault(const struct backend *backend)
+const char *backend_problem(const struct backend *backend)
 {
-    return backend->problem.text[0] != 0;
+    return backend->problem.text[0] ? backend->problem.text : NULL;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -455,17 +450,12 @@ static void set_target(struct exchange_target *target, const struct backend_opti
         exchange_target_unix(target, options->path);
 }
 
-static int set_restart_file(struct backend *backend, const char *path)
+/* What a reload may change, but for the number of slots. */
+static void take_options(struct backend *backend, const struct backend_options *options)
 {
-    size_t size = path ? strlen(path) + 1 : 1;
-
-    if (size == 1)
-        return 0;
-    backend->restart_file = sys.alloc(size);
-    if (!backend->restart_file)
-        return -ENOMEM;
-    memcpy(backend->restart_file, path, size);
-    return 0;
+    exchange_target_set_timer(&backend->pool.target, options->qgs_timer_us);
+    backend->wait_us = options->wait_us;
+    backend->restart_file = options->restart_file;
 }
 
 static void on_opened(void *data)
@@ -488,13 +478,11 @@ struct backend *backend_new(struct event_base *base, struct timers *timers,
                                   .opened = on_opened,
                                   .data = backend};
     set_target(&backend->pool.target, options);
-    exchange_target_set_timer(&backend->pool.target, options->qgs_timer_us);
-    backend->wait_us = options->wait_us;
+    take_options(backend, options);
     backend->changed = changed;
     backend->changed_data = data;
     if (pool_init(&backend->pool, options->slots, options->slow_start_us) < 0 ||
-        timer_init(&backend->probe, timers, on_probe_due) < 0 ||
-        set_restart_file(backend, options->restart_file) < 0) {
+        timer_init(&backend->probe, timers, on_probe_due) < 0) {
         backend_free(backend);
         return NULL;
     }
@@ -507,7 +495,6 @@ void backend_free(struct backend *backend)
         return;
     pool_done_all(&backend->pool);
     timer_done(&backend->probe);
-    sys.free(backend->restart_file);
     sys.free(backend);
 }
 
@@ -528,27 +515,17 @@ const struct slots *backend_slots(const struct backend *backend)
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
-int backend_set_options(struct backend *backend, const struct backend_options *options)
+void backend_set_options(struct backend *backend, const struct backend_options *options)
 {
-    char *old = backend->restart_file;
-
     pool_resize(&backend->pool, options->slots);
-    exchange_target_set_timer(&backend->pool.target, options->qgs_timer_us);
-    backend->wait_us = options->wait_us;
-    if (backend->retired) {
-        backend->retired = false;
-        if (backend->pool.slots.suspect > 0 || backend->pool.slots.breaker != BREAKER_CLOSED)
-            probe_now(backend);
-        else
-            backend_greet(backend);
-    }
-    backend->restart_file = NULL;
-    int r = set_restart_file(backend, options->restart_file);
-    if (r < 0)
-        backend->restart_file = old;
+    take_options(backend, options);
+    if (!backend->retired)
+        return;
+    backend->retired = false;
+    if (backend->pool.slots.suspect > 0 || backend->pool.slots.breaker != BREAKER_CLOSED)
+        probe_now(backend);
     else
-        sys.free(old);
-    return r;
+        backend_greet(backend);
 }
 
 void backend_retire(struct backend *backend)
@@ -589,5 +566,5 @@ void backend_get_status(const struct backend *backend, struct backend_status *re
     ret->away_us = slots->away_us;
     ret->answered = backend->answered;
     ret->failed = backend->failed;
-    ret->problem = backend_is_at_fault(backend) && !backend->retired ? backend->problem.text : NULL;
+    ret->problem = backend->retired ? NULL : backend_problem(backend);
 }

@@ -23,12 +23,13 @@ struct backend_options {
     enum backend_kind kind;
     unsigned cid;
     unsigned port;
-    unsigned slots;           /* QGS's number_threads */
-    const char *restart_file; /* written when it hangs or refuses everybody, restart.h; copied; NULL
-                                 or "": none */
-    uint64_t qgs_timer_us;    /* after this long QGS has closed every connection by itself */
-    uint64_t slow_start_us;   /* until then slots open one by one, by answers and by the second */
-    uint64_t wait_us;         /* so long requests wait for it while it is away */
+    unsigned slots; /* QGS's number_threads */
+    /* Written when it hangs or refuses everybody (restart.h); NULL or "": never. Used until other
+     * options come, or the backend leaves the configuration. */
+    const char *restart_file;
+    uint64_t qgs_timer_us;  /* after this long QGS has closed every connection by itself */
+    uint64_t slow_start_us; /* until then slots open one by one, by answers and by the second */
+    uint64_t wait_us;       /* so long requests wait for it while it is away */
 };
 
 struct backend_status {
@@ -48,16 +49,15 @@ struct backend_status {
 
 struct backend;
 
-/* `changed` is called from the loop when slots became free, or the breaker moved, without an
- * exchange of the caller's having ended. NULL: out of memory. */
+/* `changed` is called when slots became free, or the breaker moved, and no exchange of the caller's
+ * ended. NULL: out of memory. */
 struct backend *backend_new(struct event_base *base, struct timers *timers,
                             const struct backend_options *options, void (*changed)(void *data),
                             void *data);
-/* Another number of slots, timer or restart file. Fewer slots are kept to as exchanges end.
- * -ENOMEM: the restart file is as it was. */
-int backend_set_options(struct backend *backend, const struct backend_options *options);
-/* No work is sent to it any more, nor a probe; what runs goes on to its end. It counts as set
- * aside. backend_set_options takes that back. */
+/* Another number of slots, timer or restart file. Fewer slots are kept to as exchanges end. */
+void backend_set_options(struct backend *backend, const struct backend_options *options);
+/* Nothing is sent to it any more; what runs goes on to its end. It counts as set aside.
+ * backend_set_options takes that back. */
 void backend_retire(struct backend *backend);
 bool backend_retired(const struct backend *backend);
 /* Is it the one that these options name? */
@@ -68,35 +68,29 @@ void backend_free(struct backend *backend);
 /* In service, and with a free slot. */
 bool backend_has_slot(const struct backend *backend);
 enum breaker backend_breaker(const struct backend *backend);
-/* How many it has, how many are busy, since when it is away, how often it came back. One that was
- * never reached is away since it was made. */
 const struct slots *backend_slots(const struct backend *backend);
 /* "unix:/path" or "vsock:CID:PORT". */
 const char *backend_name(const struct backend *backend);
 
 /* Sends a request message (of QGS's protocol, without its prefix). `done` is called once, never
- * from inside this call, and then the slot is free again, or suspect. There is no way to take a
- * started exchange back: QGS has none. -EBUSY without a free slot, -ENOMEM. */
+ * from inside this call; then the slot is free again, or suspect. It cannot be taken back: QGS
+ * cannot cancel. -EBUSY without a free slot, -ENOMEM. */
 int backend_start(struct backend *backend, const uint8_t *message, size_t size, pool_done *done,
                   void *data);
 
-/* What the caller makes of a result. `quote_req`: the GET_QUOTE that a right quote came for; NULL:
- * it was a query. */
+/* `quote_req`: the GET_QUOTE that a right quote came for; NULL: it was a query. */
 void backend_note_success(struct backend *backend, const uint8_t *quote_req);
 /* A GET_QUOTE failed, and is charged to that VM. */
 void backend_note_failure(struct backend *backend, const struct doubt_vm *vm);
-/* Is there something wrong with it that explains a failure? */
-bool backend_is_at_fault(const struct backend *backend);
+/* What is wrong with it, and explains a failure; NULL: nothing. */
+const char *backend_problem(const struct backend *backend);
 
-/* It is new in the configuration: sends a probe, so that what is wrong shows before a guest needs
- * it. */
+/* It is new in the configuration: a probe shows what is wrong before a guest needs it. */
 void backend_greet(struct backend *backend);
-/* A request needs it. Where it is set aside since it could not be reached, which is cheap to try, a
- * probe is sent, no sooner than 100 ms after the last, and it is DOUBTED until the probe is back.
- */
+/* A request needs it. If it is set aside because it could not be reached, a probe is sent, no
+ * sooner than 100 ms after the last, and it is DOUBTED until the probe is back. */
 void backend_wake(struct backend *backend);
-
-/* Is it still there? Sends a probe: a request was cut off there, and waits for its next try. */
+/* A request was cut off there, and waits for its next try: sends a probe. */
 void backend_look(struct backend *backend);
 
 /* `abandoned` and `service_us` are left alone. */

@@ -2,10 +2,9 @@
 /*
  * How requests end, and how long jobs wait.
  *
- * While no service is there, jobs stay in the queue, each until it could no longer be done in time,
+ * While no service is there, a job stays in the queue until it could no longer be done in time, and
  * all of them until the service has been away for wait_us. One timer, `patience`, stands at the
- * first of these moments. It is armed exactly while there are jobs that wait so, but for what the
- * pump has yet to see.
+ * first of these moments, while there are such jobs.
  */
 #include "quotes/broker.h"
 #include "base/sys.h"
@@ -24,7 +23,7 @@ void broker_finish(struct request *request, uint32_t status, struct blob *answer
         status = COCO_EMSGSIZE;
         request->trace.why = "the quote is larger than the guest's buffer";
     }
-    quote_end_count(request, quote_end_of(request, status));
+    job_count_end(request, status);
     request_complete(request, status, status == COCO_OK ? answer : NULL);
 }
 
@@ -43,15 +42,11 @@ void broker_complete_waiters(struct job *job, uint32_t status, struct blob *answ
 
 void broker_note_failure(struct quotes *quotes, uint32_t status, bool charged, const char *text)
 {
-    unsigned dropped = 0;
-
     quotes->failed++;
     quotes->problem_status = status;
     quotes->problem_charged = charged;
     (void)why_set(&quotes->problem, 0, "%s", text);
-    if (log_limit_pass(&quotes->complaints, sys.now_us(), 5, 60u * 1000000u, &dropped))
-        event_emit(EVENT_QUOTE_FAILED, NULL, 0, "no quote: %s%s", text,
-                   dropped ? " (and more like it)" : "");
+    event_emit(EVENT_QUOTE_FAILED, NULL, 0, "no quote: %s", text);
 }
 
 /* --- while no service is there ---------------------------------------------------------------- */
@@ -79,7 +74,7 @@ static void note_waiting(struct job *job)
     job->waited = true;
 }
 
-void broker_put(struct quotes *quotes, struct job *job, enum job_place place)
+void broker_put(struct quotes *quotes, struct job *job, enum queue_place place)
 {
     job_queue(job, place);
     if (!timer_armed(&quotes->patience))

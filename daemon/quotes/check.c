@@ -3,9 +3,8 @@
  * What can be known of a TDREPORT and a quote without Intel's enclave. PROTOCOL.md "TDREPORT",
  * "Quotes".
  *
- * A quote that is not about the TDREPORT of its request must never reach a guest: QGS can answer
- * late on a connection that it confuses, and a guest that attests with another's quote is worse off
- * than one with none.
+ * A quote that is not about the TDREPORT of its request must never reach a guest: QGS can confuse
+ * connections, and a guest that attests with another's quote is worse off than one with none.
  */
 #include "quotes/check.h"
 #include "tdx.h"
@@ -17,30 +16,16 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* SHA-384, looked up in OpenSSL's tables once: the look-up takes as long as the hashing. Loop
- * thread only, and kept until the process ends. NULL: out of memory. */
-static EVP_MD_CTX *sha384(void)
-{
-    static EVP_MD_CTX *ctx;
-
-    if (ctx)
-        return EVP_DigestInit_ex(ctx, NULL, NULL) == 1 ? ctx : NULL;
-    ctx = EVP_MD_CTX_new();
-    if (ctx && EVP_DigestInit_ex(ctx, EVP_sha384(), NULL) == 1)
-        return ctx;
-    EVP_MD_CTX_free(ctx);
-    ctx = NULL;
-    return NULL;
-}
-
-/* 0, -EBADMSG where the hash differs, -ENOMEM. */
+/* 0, -EBADMSG where the SHA-384 differs, -ENOMEM. It is looked up once, since that takes as long as
+ * the hashing, and kept until the process ends. */
 static int check_hash(const uint8_t *bytes, size_t size, const uint8_t hash[COCO_SHA384_SIZE])
 {
+    static EVP_MD *sha384;
     uint8_t digest[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX *ctx = sha384();
 
-    if (!ctx || EVP_DigestUpdate(ctx, bytes, size) != 1 ||
-        EVP_DigestFinal_ex(ctx, digest, NULL) != 1)
+    if (!sha384)
+        sha384 = EVP_MD_fetch(NULL, "SHA384", NULL);
+    if (!sha384 || EVP_Digest(bytes, size, digest, NULL, sha384, NULL) != 1)
         return -ENOMEM;
     return memcmp(digest, hash, COCO_SHA384_SIZE) == 0 ? 0 : -EBADMSG;
 }
@@ -48,20 +33,18 @@ static int check_hash(const uint8_t *bytes, size_t size, const uint8_t hash[COCO
 int check_tdreport(const uint8_t tdreport[COCO_TDREPORT_SIZE], struct why *why)
 {
     struct coco_tdreport decoded;
-    const char *text = "TEE_TCB_INFO_HASH does not match";
-    const char *malformed = NULL;
-    int r = coco_tdreport_decode(tdreport, &decoded, &malformed);
+    const char *text = "";
+    int r = coco_tdreport_decode(tdreport, &decoded, &text);
 
     if (r < 0)
-        return why_set(why, r, "%s", malformed);
+        return why_set(why, r, "%s", text);
     r = check_hash(tdreport + COCO_TDREPORT_TCB_INFO_OFF, COCO_TDREPORT_TCB_INFO_SIZE,
                    tdreport + COCO_TDREPORT_TCB_INFO_HASH_OFF);
-    if (r == 0) {
-        text = "TEE_INFO_HASH does not match";
-        r = check_hash(tdreport + COCO_TDREPORT_TDINFO_OFF, COCO_TDREPORT_TDINFO_SIZE,
-                       tdreport + COCO_TDREPORT_TDINFO_HASH_OFF);
-    }
-    return r < 0 ? why_set(why, r, "%s", text) : 0;
+    if (r < 0)
+        return why_set(why, r, "TEE_TCB_INFO_HASH does not match");
+    r = check_hash(tdreport + COCO_TDREPORT_TDINFO_OFF, COCO_TDREPORT_TDINFO_SIZE,
+                   tdreport + COCO_TDREPORT_TDINFO_HASH_OFF);
+    return r < 0 ? why_set(why, r, "TEE_INFO_HASH does not match") : 0;
 }
 
 int check_quote(const uint8_t *quote, size_t size, const uint8_t tdreport[COCO_TDREPORT_SIZE],

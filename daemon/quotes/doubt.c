@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A TDREPORT that QGS has quoted is right: its MAC was checked, by the key of this host and boot.
- * No guest can make it wrong afterwards. So the last GET_QUOTE that was answered well is kept, and
- * where VMs fail, it is asked again for nobody: what QGS says then is about QGS alone. Its quote is
- * thrown away.
+ * A TDREPORT that QGS has quoted is right, and no guest can make it wrong afterwards. So the last
+ * GET_QUOTE that was answered well is kept, and asked again where VMs fail: what QGS says then is
+ * about QGS alone. Its quote is thrown away.
  *
- * Where no quote was made yet there is no such question. Then only this proves anything: QGS never
- * closes without an answer because of what a TDREPORT says, so where it did so for several VMs of
- * several users, it is at fault.
+ * Before the first quote there is no such question. Then one thing proves that QGS is at fault: no
+ * TDREPORT makes it close without an answer, and it did so for several VMs of several users.
  */
 #include "quotes/doubt.h"
 #include <string.h>
@@ -40,11 +38,6 @@ bool doubt_is_proven(const struct doubt *doubt)
         several_users |= doubt->vms[i].uid != doubt->vms[0].uid;
     }
     return doubt_is_full(doubt) && several_users;
-}
-
-void doubt_clear(struct doubt *doubt)
-{
-    doubt->n = 0;
 }
 
 void doubt_learn(struct doubt *doubt, const uint8_t message[COCO_QGS_QUOTE_REQ_SIZE])

@@ -24,7 +24,7 @@ struct doubt_vm {
 
 struct doubt {
     struct doubt_vm vms[DOUBT_VMS];
-    unsigned n;
+    unsigned n; /* 0: no doubt */
     bool known; /* `question` is set */
     uint8_t question[COCO_QGS_QUOTE_REQ_SIZE];
 };
@@ -34,6 +34,5 @@ void doubt_failed(struct doubt *doubt, const struct doubt_vm *vm);
 bool doubt_is_full(const struct doubt *doubt);
 /* Full, of at least two users, and each was closed without an answer. */
 bool doubt_is_proven(const struct doubt *doubt);
-void doubt_clear(struct doubt *doubt);
 /* That GET_QUOTE was answered with a right quote. */
 void doubt_learn(struct doubt *doubt, const uint8_t message[COCO_QGS_QUOTE_REQ_SIZE]);

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of an exchange: what QGS answered, or how it failed, and what becomes of the job.
- *
- * What comes back is believed only after check_quote: a quote about another TDREPORT ends here as
- * EBADMSG. What nobody waits for any more is kept.
+ * What QGS answered, or how it failed, and what becomes of the job. A quote about another TDREPORT
+ * ends here as EBADMSG. What nobody waits for any more is kept.
  *
  * Who is to blame: a guest can make QGS fail at will, and that looks like an outage. So a failure
- * is held against the VM first (its lane has no retries and one slot until it succeeds), and
- * against the backend only as backend.c says. Failures to connect are always the backend's. A
- * close, as of a QGS that is stopped, is held against nobody until it has happened more often in a
- * row, to this job or this VM, than QGS has threads to start.
+ * is held against the VM first (no retries and one slot until it succeeds), and against the backend
+ * only as backend.c says. Failures to connect are the backend's. A close, as of a QGS that is
+ * stopped, is nobody's until it has happened more often in a row, to this job or this VM, than QGS
+ * has threads to start.
  */
 #include "quotes/end.h"
 #include "base/log.h"
@@ -56,9 +54,8 @@ static enum exchange_outcome outcome_of(const struct exchange_result *result)
     return result->timed_out ? EXCHANGE_SILENT : result->outcome;
 }
 
-/* For the operator. QGS says almost nothing of what is wrong (one error code for all, or a closed
- * connection), so the sentences name what is usually behind it, and what to do. `closed`: how often
- * in a row it has closed without an answer. */
+/* For the operator: QGS has one error code for all, so this names the usual causes, and what to do.
+ * `closed`: how often in a row it has closed without an answer. */
 static void explain(const struct exchange_result *result, unsigned closed, struct why *why)
 {
     if (result->timed_out && result->outcome != EXCHANGE_MEMORY)
@@ -114,8 +111,7 @@ static uint32_t check_answer(struct quotes *quotes, struct job *job, struct blob
     }
     if (r < 0) {
         event_emit(EVENT_QUOTE_NOT_BOUND,
-                   LOG_FIELDS(log_text("COCO_QGS",
-                                       backend_name(quotes->sources.items[job->source].backend)),
+                   LOG_FIELDS(log_text("COCO_QGS", backend_name(broker_backend(quotes, job))),
                               log_number("PEER_PID", job->account->key.pid),
                               log_number("PEER_UID", (int64_t)job->account->key.uid)),
                    "%s; the guest does not get it", why->text);
@@ -150,7 +146,7 @@ static void succeed(struct quotes *quotes, struct job *job, struct backend *back
 static bool worth_retrying(const struct quotes *quotes, const struct job *job,
                            const struct exchange_result *result)
 {
-    const struct backend *backend = quotes->sources.items[job->source].backend;
+    const struct backend *backend = broker_backend(quotes, job);
     bool elsewhere = sources_has_untried(&quotes->sources, job_tried(job, &quotes->sources));
 
     if (!job->waiters || broker_latest_us(quotes, job) < sys.now_us())
@@ -172,7 +168,7 @@ static bool worth_retrying(const struct quotes *quotes, const struct job *job,
 static bool is_charged(const struct quotes *quotes, const struct job *job,
                        const struct exchange_result *result, uint32_t status)
 {
-    const struct backend *backend = quotes->sources.items[job->source].backend;
+    const struct backend *backend = broker_backend(quotes, job);
     unsigned starts = backend_slots(backend)->n + 1;
 
     if (!meanings[result->outcome].charged || status == COCO_EAGAIN)
@@ -184,9 +180,9 @@ static bool is_charged(const struct quotes *quotes, const struct job *job,
 static void fail(struct quotes *quotes, struct job *job, const struct exchange_result *result,
                  uint32_t status, const char *text)
 {
-    struct backend *backend = quotes->sources.items[job->source].backend;
+    struct backend *backend = broker_backend(quotes, job);
     const struct doubt_vm vm = {.serial = job->lane->serial,
-                                .uid = job->lane->key.uid,
+                                .uid = job->account->key.uid,
                                 .closed = result->outcome == EXCHANGE_EOF && status == COCO_EIO,
                                 .silent = status == COCO_ETIMEDOUT};
     bool charged = is_charged(quotes, job, result, status);
@@ -198,33 +194,22 @@ static void fail(struct quotes *quotes, struct job *job, const struct exchange_r
     if (charged && !job->query) {
         if (!job->answered) /* another service could, so it is not the VM */
             job->lane->failed = true;
-        job->vm_at_fault = result->outcome == EXCHANGE_REFUSED && !backend_is_at_fault(backend);
+        job->vm_at_fault = result->outcome == EXCHANGE_REFUSED && !backend_problem(backend);
         backend_note_failure(backend, &vm);
     }
     broker_complete_waiters(job, status, NULL);
 }
 
-/* What QGS was asked was a turn, whatever became of it: else a user whose requests fail would have
- * several turns for each. */
-static bool had_its_turn(const struct exchange_result *result)
-{
-    return result->outcome != EXCHANGE_UNREACHABLE && result->outcome != EXCHANGE_SATURATED;
-}
-
 static void retry(struct quotes *quotes, struct job *job, const struct exchange_result *result)
 {
-    struct backend *backend = quotes->sources.items[job->source].backend;
+    struct backend *backend = broker_backend(quotes, job);
 
     metrics.quotes_retried += result->outcome != EXCHANGE_UNREACHABLE;
     if (exchange_closed_early(result) &&
         sources_choose(&quotes->sources, job_tried(job, &quotes->sources)) == quotes->sources.n)
         backend_look(backend);
-    broker_put(quotes, job, had_its_turn(result) ? JOB_NEXT : JOB_FIRST);
-}
-
-static uint32_t trace_us(uint64_t us)
-{
-    return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+    /* Being asked was a turn, whatever came of it: else failing requests would have several. */
+    broker_put(quotes, job, exchange_is_unreached(result) ? QUEUE_FIRST : QUEUE_NEXT);
 }
 
 static void count_failure(const struct quotes *quotes, struct job *job,
@@ -279,11 +264,13 @@ void end_exchange(struct quotes *quotes, struct job *job, const struct exchange_
     job->vm_at_fault = false;
     job->trace =
         (struct history_entry){.why = meanings[outcome_of(result)].why,
-                               .service_us = trace_us(result->elapsed_us),
+                               .service_us = result->elapsed_us < UINT32_MAX
+                                                 ? (uint32_t)result->elapsed_us
+                                                 : UINT32_MAX,
                                .code = result->outcome == EXCHANGE_REFUSED ? result->code : 0,
                                .backend = source->serial};
     job->again = result->outcome == EXCHANGE_SATURATED ? QUOTE_AGAIN_SATURATED : QUOTE_AGAIN_MEMORY;
-    if (result->outcome == EXCHANGE_ANSWERED || result->outcome == EXCHANGE_REFUSED) {
+    if (exchange_is_answer(result)) {
         source_add_sample(source, result->elapsed_us);
         histogram_observe(&metrics.qgs_us[result->outcome == EXCHANGE_REFUSED], histogram_long_us,
                           result->elapsed_us);

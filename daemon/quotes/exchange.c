@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One exchange with QGS is one connection: connect, one send of the whole request, read the reply
- * to its end, close. What the real QGS suffers from decides the rest (PROTOCOL.md "QGS"):
+ * Connect, one send of the whole request, read the reply to its end, close. What the real QGS
+ * suffers from decides the rest (PROTOCOL.md "QGS"):
  *
- * - a request in several writes is misread, so it is one send; where the socket takes only a part,
- * that part has filled it, and the rest follows as it drains;
- * - a connection that ends before its request was whole can crash QGS, so from connect to the last
- * byte sent there is no way out but the socket's own failure;
- * - QGS works on for a requester that is gone, so an exchange, once begun, lasts until QGS has
- * answered or closed. `done` may find that nobody is interested any more.
+ * - QGS misreads a request in several writes, so it is one send. Where the socket takes only a
+ * part, that part has filled it, and the rest follows as it drains.
+ * - A connection that ends before its request is whole can crash QGS, so from connect to the last
+ * byte sent only the socket's own failure ends it.
+ * - QGS works on for a requester that is gone, so an exchange lasts until QGS has answered or
+ * closed. QGS closes every connection after its own timer (30 s, from accept); where even that does
+ * not come, the exchange is given up a little later.
  *
- * QGS closes every connection after its own timer (30 s, from accept); where even that does not
- * come, the exchange is given up a little later.
- *
- * Connecting and sending happen at once, inside exchange_start: an idle QGS has the request before
- * the loop turns. How it ends is always told from the loop; a failure at the start waits for a
- * timer.
- *
- * Owned here: the descriptor and the reply's bytes. Each exchange ends in exchange_end, once.
+ * exchange_start connects and sends at once: an idle QGS has the request before the loop turns. The
+ * end always comes from the loop; a failure at the start waits for a timer. Each exchange ends in
+ * exchange_end, once.
  */
 #include "quotes/exchange.h"
 #include "base/container_of.h"
@@ -36,7 +32,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* More than the whole answer to a GET_QUOTE has today. */
+/* More than an answer to a GET_QUOTE has today. */
 #define RECEIVE_SIZE 16384u
 /* Given to QGS beyond its own timer, which starts only when it accepts. */
 #define GRACE_US (5u * 1000u * 1000u)
@@ -51,7 +47,7 @@ struct exchange {
     bool connected;
     struct event readable;
     struct event writable;
-    struct timer give_up;
+    struct timer over;
     struct exchange_result failed; /* at the start, and waits to be told */
     uint8_t prefix[COCO_QGS_PREFIX_SIZE];
     size_t received; /* prefix included */
@@ -69,7 +65,7 @@ void exchange_free(struct exchange *exchange)
         event_del(&exchange->readable);
     if (event_initialized(&exchange->writable))
         event_del(&exchange->writable);
-    timer_done(&exchange->give_up);
+    timer_done(&exchange->over);
     if (exchange->fd >= 0)
         close(exchange->fd);
     blob_unref(exchange->reply);
@@ -106,48 +102,33 @@ exchange_fail(struct exchange *exchange, enum exchange_outcome outcome, uint32_t
 
 /* --- the reply -------------------------------------------------------------------------------- */
 
-/* The reply's error code, where it is the reply that belongs to the request; *ret_off and *ret_size
- * are what of it is handed on. */
-static int decode_reply(const struct exchange *exchange, uint32_t *ret_error, size_t *ret_off,
-                        size_t *ret_size)
+/* Is it the reply to the request? 0 or -EBADMSG. */
+static int decode_reply(const struct exchange *exchange, uint32_t *ret_error,
+                        struct coco_qgs_quote_resp *ret_quote)
 {
-    const struct blob *reply = exchange->reply;
-    struct coco_qgs_quote_resp quote;
+    const uint8_t *bytes = exchange->reply->bytes;
+    size_t size = exchange->reply->capacity;
+    struct coco_qgs_header header;
     struct coco_qgs_collateral_resp collateral;
     struct coco_qgs_platform_resp platform;
 
-    *ret_off = 0;
-    *ret_size = reply->capacity;
-    switch (exchange->type) {
-    case COCO_QGS_GET_QUOTE_REQ:
-        if (coco_qgs_quote_resp_decode(reply->bytes, reply->capacity, &quote) < 0)
-            return -EBADMSG;
-        *ret_error = quote.error_code;
-        if (quote.error_code == COCO_QGS_OK) {
-            *ret_off = (size_t)(quote.quote - reply->bytes);
-            *ret_size = quote.quote_size;
-        }
-        return 0;
-    case COCO_QGS_GET_COLLATERAL_REQ:
-        if (coco_qgs_collateral_resp_decode(reply->bytes, reply->capacity, &collateral) < 0)
-            return -EBADMSG;
-        *ret_error = collateral.error_code;
-        return 0;
-    default:
-        if (coco_qgs_platform_resp_decode(reply->bytes, reply->capacity, &platform) < 0)
-            return -EBADMSG;
-        *ret_error = platform.error_code;
-        return 0;
-    }
+    if (coco_qgs_header_decode(bytes, size, &header) < 0)
+        return -EBADMSG;
+    *ret_error = header.error_code;
+    if (exchange->type == COCO_QGS_GET_QUOTE_REQ)
+        return coco_qgs_quote_resp_decode(bytes, size, ret_quote);
+    if (exchange->type == COCO_QGS_GET_COLLATERAL_REQ)
+        return coco_qgs_collateral_resp_decode(bytes, size, &collateral);
+    return coco_qgs_platform_resp_decode(bytes, size, &platform);
 }
 
 static void reply_complete(struct exchange *exchange)
 {
     struct exchange_result result = {.outcome = EXCHANGE_ANSWERED, .reply = exchange->reply};
+    struct coco_qgs_quote_resp quote = {.quote = NULL};
     uint32_t error = 0;
-    size_t off = 0, size = 0;
 
-    if (decode_reply(exchange, &error, &off, &size) < 0) {
+    if (decode_reply(exchange, &error, &quote) < 0) {
         exchange_fail(exchange, EXCHANGE_MALFORMED, 0,
                       "QGS's answer is not the message of its protocol 1.x that belongs to the "
                       "request");
@@ -158,7 +139,9 @@ static void reply_complete(struct exchange *exchange)
                       "QGS answered with error 0x%x; its reason is in qgsd's journal", error);
         return;
     }
-    blob_narrow(exchange->reply, off, size);
+    if (quote.quote)
+        blob_narrow(exchange->reply, (size_t)(quote.quote - exchange->reply->bytes),
+                    quote.quote_size);
     exchange_end(exchange, &result);
 }
 
@@ -200,7 +183,7 @@ static void reply_ended(struct exchange *exchange, int error)
                       exchange->received, error ? ": " : "", error ? strerror(error) : "");
 }
 
-/* Takes over what arrived. Returns false once the exchange has ended. */
+/* False once the exchange has ended. */
 static bool take_received(struct exchange *exchange, const uint8_t *bytes, size_t size)
 {
     if (exchange->received < COCO_QGS_PREFIX_SIZE) {
@@ -228,9 +211,8 @@ static bool take_received(struct exchange *exchange, const uint8_t *bytes, size_
     return false;
 }
 
-/* One recv, by way of the stack: how long the reply is, is only known once its beginning is there,
- * and all of it is there at once as a rule. A short read means that the socket is empty. Returns
- * false once the exchange has ended, or there is nothing more. */
+/* One recv, by way of the stack, since only the reply's beginning says how long it is. A short read
+ * means that the socket is empty. False once the exchange has ended, or there is nothing more. */
 static bool receive_some(struct exchange *exchange)
 {
     uint8_t bytes[RECEIVE_SIZE];
@@ -255,26 +237,7 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
 
 /* --- the request ------------------------------------------------------------------------------ */
 
-/* Sends what is left. Returns 0 also when the socket is full, negative errno when it is broken. */
-static int send_request(struct exchange *exchange)
-{
-    while (exchange->sent < exchange->size) {
-        struct iovec iov = {exchange->request + exchange->sent, exchange->size - exchange->sent};
-        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-        ssize_t n = sys.sendmsg(exchange->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EAGAIN ? 0 : -errno;
-        exchange->sent += (size_t)n;
-    }
-    if (event_pending(&exchange->writable, EV_WRITE, NULL))
-        event_del(&exchange->writable);
-    return event_add(&exchange->readable, NULL) < 0 ? -ENOMEM : 0;
-}
-
-/* What is there, and is something else, refuses connections as a socket does where nobody listens.
- */
+/* A file that is no socket refuses connections as a socket does where nobody listens. */
 static bool is_no_socket(const struct exchange_target *target)
 {
     struct stat st;
@@ -283,7 +246,7 @@ static bool is_no_socket(const struct exchange_target *target)
            stat(target->address.un.sun_path, &st) == 0 && !S_ISSOCK(st.st_mode);
 }
 
-/* Each cause asks the operator for something else. The name of the socket stands between. */
+/* What the operator does about each cause. The name of the socket stands between. */
 static const struct connect_cause {
     int error;
     enum exchange_outcome outcome;
@@ -298,8 +261,6 @@ static const struct connect_cause {
      ": qgsd has stopped or crashed; start it (up to DCAP 1.25, remove the stale socket first)"},
     {EACCES, EXCHANGE_UNREACHABLE, &metrics.qgs_not_permitted, "cocod may not connect to ",
      ": its permissions, or those of a folder above it, forbid it"},
-    {EPERM, EXCHANGE_UNREACHABLE, &metrics.qgs_not_permitted, "cocod may not connect to ",
-     ": its permissions, or those of a folder above it, forbid it"},
 };
 
 static bool is_exhaustion(int error)
@@ -307,60 +268,78 @@ static bool is_exhaustion(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-static void describe_connect(const struct exchange *exchange, int error,
-                             struct exchange_result *ret)
+/* Fills in `failed`; always false, as fail_broken. */
+static bool fail_connect(struct exchange *exchange, int error)
 {
     const char *name = exchange->target->name;
+    struct exchange_result *failed = &exchange->failed;
 
-    *ret = (struct exchange_result){.outcome = EXCHANGE_UNREACHABLE, .code = (uint32_t)error};
+    *failed = (struct exchange_result){.outcome = EXCHANGE_UNREACHABLE, .code = (uint32_t)error};
     for (size_t i = 0; i < sizeof(connect_causes) / sizeof(connect_causes[0]); i++) {
         const struct connect_cause *cause = &connect_causes[i];
-        if (cause->error != error)
+        if (cause->error != (error == EPERM ? EACCES : error))
             continue;
         ++*cause->counter;
-        ret->outcome = cause->outcome;
-        (void)why_set(&ret->why, 0, "%s%s%s", cause->before, name, cause->after);
+        failed->outcome = cause->outcome;
+        (void)why_set(&failed->why, 0, "%s%s%s", cause->before, name, cause->after);
         if (error == ECONNREFUSED && is_no_socket(exchange->target))
-            (void)why_set(&ret->why, 0,
+            (void)why_set(&failed->why, 0,
                           "%s is no socket: [quotes] qgs names another path than qgsd's", name);
-        return;
+        return false;
     }
     if (is_exhaustion(error))
-        ret->outcome = EXCHANGE_MEMORY;
+        failed->outcome = EXCHANGE_MEMORY;
     else
         metrics.qgs_unreachable++;
-    (void)why_set(&ret->why, 0, "cannot connect to %s: %s", name, strerror(error));
+    (void)why_set(&failed->why, 0, "cannot connect to %s: %s", name, strerror(error));
+    return false;
 }
 
-static void describe_broken(int error, struct exchange_result *ret)
+static bool fail_broken(struct exchange *exchange, int error)
 {
-    *ret = (struct exchange_result){.outcome = EXCHANGE_BROKEN, .code = (uint32_t)error};
-    (void)why_set(&ret->why, 0, "sending to QGS failed: %s", strerror(error));
+    exchange->failed =
+        (struct exchange_result){.outcome = EXCHANGE_BROKEN, .code = (uint32_t)error};
+    (void)why_set(&exchange->failed.why, 0, "sending to QGS failed: %s", strerror(error));
+    return false;
+}
+
+/* Sends what is left, as far as the socket takes it. False: it is broken, and `failed` says how. */
+static bool send_request(struct exchange *exchange)
+{
+    while (exchange->sent < exchange->size) {
+        struct iovec iov = {exchange->request + exchange->sent, exchange->size - exchange->sent};
+        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t n = sys.sendmsg(exchange->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN || fail_broken(exchange, errno);
+        exchange->sent += (size_t)n;
+    }
+    if (event_pending(&exchange->writable, EV_WRITE, NULL))
+        event_del(&exchange->writable);
+    return event_add(&exchange->readable, NULL) == 0 || fail_broken(exchange, ENOMEM);
+}
+
+static bool on_connected(struct exchange *exchange)
+{
+    int error = 0;
+    socklen_t size = sizeof(error);
+
+    if (getsockopt(exchange->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+        error = errno;
+    exchange->connected = error == 0;
+    return exchange->connected || fail_connect(exchange, error);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *data)
 {
     struct exchange *exchange = data;
-    struct exchange_result result;
 
+    (void)fd;
     (void)what;
-    if (!exchange->connected) {
-        int error = 0;
-        socklen_t size = sizeof(error);
-        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-            error = errno;
-        if (error != 0) {
-            describe_connect(exchange, error, &result);
-            exchange_end(exchange, &result);
-            return;
-        }
-        exchange->connected = true;
-    }
-    int r = send_request(exchange);
-    if (r < 0) {
-        describe_broken(-r, &result);
-        exchange_end(exchange, &result);
-    }
+    if ((!exchange->connected && !on_connected(exchange)) || !send_request(exchange))
+        exchange_end(exchange, &exchange->failed);
 }
 
 /* --- where QGS is ----------------------------------------------------------------------------- */
@@ -394,24 +373,14 @@ void exchange_target_vsock(struct exchange_target *target, unsigned cid, unsigne
 
 /* --- the start -------------------------------------------------------------------------------- */
 
-static struct exchange *of_timer(struct timer *timer)
+/* It failed at the start, or QGS has had its time. */
+static void on_over(struct timer *timer)
 {
-    return container_of(timer, struct exchange, give_up);
-}
+    struct exchange *exchange = container_of(timer, struct exchange, over);
 
-static void on_failed(struct timer *timer)
-{
-    struct exchange *exchange = of_timer(timer);
-    struct exchange_result result = exchange->failed;
-
-    exchange_end(exchange, &result);
-}
-
-static void on_give_up(struct timer *timer)
-{
-    struct exchange *exchange = of_timer(timer);
-
-    if (exchange->received > 0)
+    if (exchange->failed.why.text[0])
+        exchange_end(exchange, &exchange->failed);
+    else if (exchange->received > 0)
         exchange_fail(exchange, EXCHANGE_SILENT, 0,
                       "QGS did not finish its answer: %zu bytes came in %llu ms",
                       exchange->received,
@@ -434,28 +403,18 @@ static bool connect_and_send(struct exchange *exchange)
     if (exchange->fd < 0 ||
         sys.connect(exchange->fd, &target->address.any, target->address_size) < 0)
         error = errno;
-    if (error != 0 && error != EINPROGRESS) {
-        describe_connect(exchange, error, &exchange->failed);
-        return false;
-    }
+    if (error != 0 && error != EINPROGRESS)
+        return fail_connect(exchange, error);
     exchange->connected = error == 0;
     if (event_assign(&exchange->readable, target->base, exchange->fd, EV_READ | EV_PERSIST,
                      on_readable, exchange) < 0 ||
         event_assign(&exchange->writable, target->base, exchange->fd, EV_WRITE | EV_PERSIST,
-                     on_writable, exchange) < 0) {
-        describe_connect(exchange, ENOMEM, &exchange->failed);
+                     on_writable, exchange) < 0)
+        return fail_connect(exchange, ENOMEM);
+    if (exchange->connected && !send_request(exchange))
         return false;
-    }
-    int r = exchange->connected ? send_request(exchange) : 0;
-    if (r < 0) {
-        describe_broken(-r, &exchange->failed);
-        return false;
-    }
-    if (exchange->sent < exchange->size && event_add(&exchange->writable, NULL) < 0) {
-        describe_connect(exchange, ENOMEM, &exchange->failed);
-        return false;
-    }
-    return true;
+    return exchange->sent == exchange->size || event_add(&exchange->writable, NULL) == 0 ||
+           fail_connect(exchange, ENOMEM);
 }
 
 /* Looks at the socket, too: the answer may be there, and its turn in the loop yet to come. */
@@ -493,19 +452,15 @@ int exchange_start(const struct exchange_target *target, const uint8_t *message,
     exchange->type = header.type;
     exchange->fd = -1;
     exchange->started_us = sys.now_us();
-    if (timer_init(&exchange->give_up, target->timers, on_give_up) < 0) {
+    if (timer_init(&exchange->over, target->timers, on_over) < 0) {
         sys.free(exchange);
         return -ENOMEM;
     }
     coco_qgs_prefix_encode((uint32_t)size, exchange->request);
     memcpy(exchange->request + COCO_QGS_PREFIX_SIZE, message, size);
     exchange->size = COCO_QGS_PREFIX_SIZE + size;
-    if (connect_and_send(exchange)) {
-        timer_arm(&exchange->give_up, exchange->started_us + target->give_up_us);
-    } else {
-        exchange->give_up.fire = on_failed;
-        timer_arm(&exchange->give_up, exchange->started_us);
-    }
+    bool sent = connect_and_send(exchange);
+    timer_arm(&exchange->over, exchange->started_us + (sent ? target->give_up_us : 0));
     *ret = exchange;
     return 0;
 }

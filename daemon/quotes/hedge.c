@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A quote must not wait for a QGS that hangs where another does not. Once it takes several times
- * the usual time at one, another is asked as well, and the first answer wins.
+ * Once a quote takes several times the usual time at one QGS, another is asked as well, and the
+ * first answer wins.
  *
- * What that costs is the VM's: its hedge takes a turn of the VM's in the queue, before what else
- * the VM has there; and a VM has one hedge at a time, from when it is queued until QGS has answered
- * it, so that one whose quotes make services hang gets no second set of slots out of it. One that
- * has failed gets none. Where a hedge cannot go now, those behind it can.
+ * The VM pays: its hedge takes a turn of the VM's, before what else the VM has in the queue. A VM
+ * has one hedge at a time, until QGS has answered it, so quotes that make services hang win no
+ * second set of slots. A VM that has failed gets none. Where a hedge cannot go now, those behind it
+ * can.
  *
- * The one that loses is abandoned as if its requester had left: it keeps its slot until QGS has
- * answered, and that answer is not kept, since the requester has his. Queries
- * have one slot in all, and are not hedged.
+ * The one that loses is abandoned: it keeps its slot until QGS has answered, and that answer is not
+ * kept. Queries have one slot in all, and are not hedged.
  */
 #include "quotes/hedge.h"
 #include "base/sys.h"
 #include "observe/metrics.h"
 #include <utlist.h>
 
-/* So many times the usual; at least so long, since less is within what a QGS needs that asks PCCS;
- * and no longer than that, but for twice the usual. */
+/* So many times the usual; at least what a QGS may need that asks PCCS; and at most MAX, or
+ * twice the usual. */
 #define HEDGE_TIMES  8u
 #define HEDGE_MIN_US 200000u
 #define HEDGE_MAX_US 5000000u
@@ -78,7 +77,7 @@ static bool hedge(struct quotes *quotes, struct job *job)
     metrics.quotes_hedged++;
     hedge->tried = excluded(quotes, job);
     hedge->returns = sources_returns(&quotes->sources);
-    job_queue_hedge(hedge);
+    job_queue(hedge, QUEUE_NEXT);
     return true;
 }
 

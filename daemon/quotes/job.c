@@ -23,6 +23,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define STATUS(id, name, status) [id] = (status),
+
 struct job *job_of_item(struct queue_item *item)
 {
     return container_of(item, struct job, item);
@@ -35,13 +37,12 @@ struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lan
 
     if (jobs->bytes + sizeof(*job) + size <= jobs->bytes_max)
         job = sys.alloc(sizeof(*job) + size);
-    if (!job) {
-        lane_unref(lane);
+    if (!job)
         return NULL;
-    }
     job->jobs = jobs;
     job->account = account_ref(account);
     job->lane = lane;
+    lane->n_jobs++;
     job->query = query;
     job->size = size;
     job->since_us = sys.now_us();
@@ -53,29 +54,23 @@ struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lan
 
 void job_free(struct job *job)
 {
+    struct lane *lane = job->lane;
+
     invariant(!job->waiters && job->state == JOB_NEW && !job->hedge && !job->first);
-    job->lane->n_hedges -= job->hedges;
+    lane->n_hedges -= job->hedges;
+    lane->n_jobs--;
+    lane->forget_us = lane->failed ? sys.now_us() + LANE_REMEMBER_US : 0;
     job->jobs->bytes -= sizeof(*job) + job->size;
-    account_unref(job->account);
-    lane_unref(job->lane);
+    account_unref(job->account); /* and perhaps the lane with it */
     metrics.now_jobs--;
     sys.free(job);
 }
 
-void job_queue(struct job *job, enum job_place place)
+void job_queue(struct job *job, enum queue_place place)
 {
-    static void (*const push[])(struct queue_item *, struct lane *) = {
-        [JOB_LAST] = queue_push, [JOB_NEXT] = queue_push_next, [JOB_FIRST] = queue_push_front};
-
     job->state = JOB_QUEUED;
-    job->item.yields = false;
-    push[place](&job->item, job->lane);
-}
-
-void job_queue_hedge(struct job *hedge)
-{
-    job_queue(hedge, JOB_NEXT);
-    hedge->item.yields = true;
+    job->item.yields = job->first != NULL;
+    queue_push(&job->item, job->lane, place);
 }
 
 struct job *job_dequeued(struct queue_item *item)
@@ -114,8 +109,11 @@ void job_stop(struct job *job)
 static void detach(struct job *job, struct request *request)
 {
     DL_DELETE2(job->waiters, request, waiter_prev, waiter_next);
-    if (!job->query)
-        lane_request_end(job->lane);
+    if (job->query)
+        return;
+    invariant(job->lane->n_requests > 0);
+    job->lane->n_requests--;
+    job->lane->user->n_requests--;
 }
 
 static void abandon(struct job *job)
@@ -145,13 +143,25 @@ static void abandon_hedge(struct job *job)
     }
 }
 
+void job_count_end(const struct request *request, uint32_t status)
+{
+    static const uint32_t statuses[] = {QUOTE_END_TABLE_OF(STATUS)};
+    unsigned end = request->peer_at_fault ? QUOTE_END_REFUSED : 0;
+
+    while (end < QUOTE_END_FAILED && statuses[end] != status)
+        end++;
+    metrics.quote_ends[end]++;
+    histogram_observe(&metrics.quote_us[end], histogram_long_us,
+                      sys.now_us() - request->received_us);
+}
+
 /* A waiter left by itself: it expired, was cancelled, or its peer closed. */
 static void on_cancel(struct request *request)
 {
     struct job *job = request->holder;
     bool late = sys.now_us() >= request->deadline_us;
 
-    quote_end_count(request, late ? QUOTE_END_ETIMEDOUT : QUOTE_END_ECANCELED);
+    job_count_end(request, late ? COCO_ETIMEDOUT : COCO_ECANCELED);
     request->trace = job->trace;
     request->peer_at_fault = job->vm_at_fault;
     if (!late)
@@ -186,8 +196,10 @@ void job_attach(struct job *job, struct request *request)
         resume(job->hedge);
     DL_APPEND2(job->waiters, request, waiter_prev, waiter_next);
     request_hold(request, on_cancel, job);
-    if (!job->query)
-        lane_request_begin(job->lane);
+    if (job->query)
+        return;
+    job->lane->n_requests++;
+    job->lane->user->n_requests++;
 }
 
 struct request *job_take_waiter(struct job *job)
@@ -226,7 +238,7 @@ uint64_t job_tried(const struct job *job, const struct sources *sources)
 struct job *job_new_hedge(struct job *job)
 {
     struct job *hedge =
-        job_new(job->jobs, job->account, lane_ref(job->lane), job->message, job->size, job->query);
+        job_new(job->jobs, job->account, job->lane, job->message, job->size, job->query);
 
     if (!hedge)
         return NULL;

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A job: one question to QGS, those who wait for its answer, and how often it was tried. What moves
- * jobs is in quotes.c.
+ * A job: one question to QGS, those who wait for its answer, and how often it was tried. quotes.c
+ * moves it. Loop thread only.
  *
- * A hedge is a second job with the same question, asked of another service since the first takes
- * long. It has no waiters of its own: it serves those of the first, and takes them over when the
- * first fails. Loop thread only.
+ * A hedge is a second job with the same question, for another service. It serves the waiters of the
+ * first, and takes them over when the first fails.
  */
 #pragma once
 
@@ -65,21 +64,15 @@ struct job {
     uint8_t message[]; /* of QGS's protocol, without prefix */
 };
 
-/* NULL: over the limit, or out of memory. Takes over the reference to the lane, on failure too. */
+/* NULL: over the limit, or out of memory. The account holds the lane. */
 struct job *job_new(struct jobs *jobs, struct account *account, struct lane *lane,
                     const uint8_t *message, size_t size, bool query);
 /* Without waiters, and neither queued nor running. */
 void job_free(struct job *job);
 struct job *job_of_item(struct queue_item *item);
 
-enum job_place {
-    JOB_LAST,  /* of its lane */
-    JOB_NEXT,  /* of its lane: it has had a turn, and waits for another */
-    JOB_FIRST, /* of all: the turn that it had came to nothing */
-};
-void job_queue(struct job *job, enum job_place place);
-/* A hedge: for the next turn of its lane. */
-void job_queue_hedge(struct job *hedge);
+/* A hedge yields to what is behind it. */
+void job_queue(struct job *job, enum queue_place place);
 /* Its item was taken out of the queue: NEW again. */
 struct job *job_dequeued(struct queue_item *item);
 void job_run(struct job *job, size_t source);
@@ -91,6 +84,8 @@ void job_stop(struct job *job);
 void job_attach(struct job *job, struct request *request);
 /* Detaches the first waiter, for the caller to complete; NULL: there is none. */
 struct request *job_take_waiter(struct job *job);
+/* Counts how a QUOTE_GET ended, and the time since it was received. */
+void job_count_end(const struct request *request, uint32_t status);
 /* The latest of the waiters', of a hedge of the first's. */
 uint64_t job_deadline_us(const struct job *job);
 /* The sources where it failed since one of them came back last. */

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A list from the oldest to the newest; all entries live equally long, so that is the order in
- * which they expire, too. An entry is its answer's whole allocation, since a blob may show less
- * than it holds; that, and the question, is what counts against the size.
+ * A list in the order in which entries came and expire. What counts is an answer's whole
+ * allocation, since a blob may show less than it holds, and the question.
  *
- * Where there is no room the oldest goes. A user who has half of them already loses its own oldest,
- * so who asks and leaves at will pushes nobody else's out beyond that.
- *
- * An answer is kept until it expires, also when it was handed out: who asked may have died between
- * asking and reading.
+ * Where there is no room the oldest goes. A user who has half of them loses its own oldest, so who
+ * asks and leaves at will pushes out nobody else's beyond that. An answer stays when it was handed
+ * out: who asked may have died before reading it.
  */
 #include "quotes/kept.h"
 #include "base/container_of.h"
@@ -36,11 +33,6 @@ static void drop(struct kept_store *store, struct kept *kept)
     if (kept->account)
         account_unref(kept->account);
     sys.free(kept);
-}
-
-static void drop_oldest(struct kept_store *store)
-{
-    drop(store, store->entries);
 }
 
 static bool same_user(const struct account *a, const struct account *b)
@@ -78,17 +70,13 @@ static void on_expiry(struct timer *timer)
     struct kept_store *store = container_of(timer, struct kept_store, expiry);
 
     while (store->entries && store->entries->expires_us <= sys.now_us())
-        drop_oldest(store);
+        drop(store, store->entries);
     set_timer(store);
 }
 
-int kept_init(struct kept_store *store, struct timers *timers, uint64_t keep_us,
-              unsigned entries_max, size_t bytes_max)
+int kept_init(struct kept_store *store, struct timers *timers)
 {
-    *store = (struct kept_store){.timers = timers,
-                                 .keep_us = keep_us,
-                                 .entries_max = entries_max,
-                                 .bytes_max = bytes_max};
+    *store = (struct kept_store){.n = 0};
     return timer_init(&store->expiry, timers, on_expiry);
 }
 
@@ -106,14 +94,14 @@ void kept_set_limits(struct kept_store *store, uint64_t keep_us, unsigned entrie
     store->bytes_max = bytes_max;
     while (store->entries && (store->n > entries_max || store->bytes > bytes_max ||
                               store->entries->expires_us <= sys.now_us()))
-        drop_oldest(store);
+        drop(store, store->entries);
     set_timer(store);
 }
 
 void kept_done(struct kept_store *store)
 {
     while (store->entries)
-        drop_oldest(store);
+        drop(store, store->entries);
     timer_done(&store->expiry);
 }
 

@@ -12,7 +12,6 @@
 struct account;
 
 struct kept_store {
-    struct timers *timers;
     uint64_t keep_us;
     unsigned entries_max;
     size_t bytes_max;
@@ -23,9 +22,8 @@ struct kept_store {
 };
 
 /* -ENOMEM. */
-int kept_init(struct kept_store *store, struct timers *timers, uint64_t keep_us,
-              unsigned entries_max, size_t bytes_max);
-/* Other limits, for what is there as well. */
+int kept_init(struct kept_store *store, struct timers *timers);
+/* For what is there as well. */
 void kept_set_limits(struct kept_store *store, uint64_t keep_us, unsigned entries_max,
                      size_t bytes_max);
 void kept_done(struct kept_store *store);

@@ -7,7 +7,7 @@
 #include "quotes/quotes.h"
 #include <assert.h>
 
-#define NAME(id, name) [id] = (name),
+#define NAME(id, name, ...) [id] = (name),
 static const char *const end_names[QUOTE_ENDS] = {QUOTE_END_TABLE_OF(NAME)};
 static const char *const again_names[QUOTE_AGAINS] = {QUOTE_AGAIN_TABLE_OF(NAME)};
 static const char *const qgs_names[] = {"answered", "refused"};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What slots.c knows only as numbers: connections, the timer that opens slots, and what the end of
- * an exchange says about the thread that had it.
+ * Connections, the timer that opens slots, and what the end of an exchange says about the thread
+ * that had it. slots.c counts them.
  */
 #include "quotes/pool.h"
 #include "base/container_of.h"

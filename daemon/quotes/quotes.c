@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The broker's interface: a request finds or makes a job, the job waits for its turn and a slot,
- * and QGS is asked. The states of a job and who may change them: job.c. What comes back: end.c.
+ * A request finds or makes a job, the job waits for its turn and a slot, and QGS is asked. The
+ * states of a job: job.c. What comes back: end.c. While no service is there: broker.c.
  *
  * Always holds: a QUEUED or RUNNING job has a waiter, an ABANDONED one has none; a job that runs or
  * is abandoned has a slot of its backend, since QGS works on for a requester that is gone.
- *
- * A restart of QGS costs a wait, not an error: what was in flight is asked again. While no service
- * is there, jobs stay queued, within their limits, until one is back, they could no longer be done
- * in time, or it has been away for wait_us.
  *
  * Overload costs QGS nothing: a quote that is being made is shared, one that was made is kept, and
  * one that cannot be made by its deadline is refused before QGS begins.
@@ -47,16 +43,9 @@ static void turn_away(struct request *request, uint32_t status, const char *why)
     broker_finish(request, status, NULL);
 }
 
-static const char *const why_again[QUOTE_AGAINS] = {
-    [QUOTE_AGAIN_SESSION] = "too many of its connection are in flight",
-    [QUOTE_AGAIN_VM] = "the VM, or its user, has too many in flight",
-    [QUOTE_AGAIN_QUEUE] = "the queue is full",
-    [QUOTE_AGAIN_SHARE] = "the queue is full, and others had less of it",
-    [QUOTE_AGAIN_HOPELESS] = "QGS could not have answered within its time: too many wait",
-    [QUOTE_AGAIN_SATURATED] = "QGS takes no more connections",
-    [QUOTE_AGAIN_MEMORY] = "queue_memory is used up, or cocod is out of memory",
-    [QUOTE_AGAIN_DRAINED] = "an administrator drained cocod",
-};
+#define WHY(id, name, why) [id] = (why),
+static const char *const why_again[] = {QUOTE_AGAIN_TABLE_OF(WHY)};
+#undef WHY
 
 /* EAGAIN. */
 static void turn_back(struct request *request, enum quote_again again)
@@ -119,8 +108,8 @@ static void start(struct quotes *quotes, struct job *job)
 {
     job_run(job, hedge_choose(quotes, job));
     hedge_watch(quotes, job);
-    if (backend_start(quotes->sources.items[job->source].backend, job->message, job->size,
-                      on_exchange_done, job) == 0)
+    if (backend_start(broker_backend(quotes, job), job->message, job->size, on_exchange_done,
+                      job) == 0)
         return;
     job_stop(job); /* out of memory */
     refuse_for_now(job, QUOTE_AGAIN_MEMORY);
@@ -130,10 +119,9 @@ static void start(struct quotes *quotes, struct job *job)
 static const char *why_none(const struct quotes *quotes)
 {
     for (size_t i = 0; i < quotes->sources.n; i++) {
-        struct backend_status status;
-        backend_get_status(quotes->sources.items[i].backend, &status);
-        if (status.problem)
-            return status.problem;
+        const struct backend *backend = quotes->sources.items[i].backend;
+        if (backend_problem(backend) && !backend_retired(backend))
+            return backend_problem(backend);
     }
     return no_service;
 }
@@ -219,38 +207,20 @@ static bool any_backend(struct quotes *quotes)
     return sys.now_us() < broker_wait_until_us(quotes);
 }
 
-static void give_way(struct queue_item *item)
+/* Makes room by what gives way; false: nothing does. */
+static bool give_way(struct queue_item *item)
 {
-    queue_remove(item);
-    refuse_for_now(job_dequeued(item), QUOTE_AGAIN_SHARE);
-}
-
-/* Room for one more job of that lane, perhaps in the place of somebody else's. */
-static bool make_room(struct quotes *quotes, const struct lane *lane)
-{
-    struct queue_item *item;
-
-    if (queue_has_room(&quotes->queue))
-        return true;
-    item = queue_gives_way(&quotes->queue, lane);
     if (!item)
         return false;
-    give_way(item);
+    queue_remove(item);
+    refuse_for_now(job_dequeued(item), QUOTE_AGAIN_SHARE);
     return true;
 }
 
 /* May one more request of that lane wait, perhaps in the place of another VM's of its user? */
 static bool make_way(const struct lane *lane)
 {
-    struct queue_item *item;
-
-    if (lane_admits(lane))
-        return true;
-    item = lane_gives_way(lane);
-    if (!item)
-        return false;
-    give_way(item);
-    return lane_admits(lane);
+    return lane_admits(lane) || (give_way(lane_gives_way(lane)) && lane_admits(lane));
 }
 
 /* COCO_OK: it may be queued. */
@@ -265,10 +235,12 @@ static uint32_t admit(struct quotes *quotes, const struct lane *lane, const stru
         *ret_again = QUOTE_AGAIN_HOPELESS;
         return COCO_EAGAIN;
     }
-    return make_room(quotes, lane) ? COCO_OK : COCO_EAGAIN;
+    return queue_has_room(&quotes->queue) || give_way(queue_gives_way(&quotes->queue, lane))
+               ? COCO_OK
+               : COCO_EAGAIN;
 }
 
-/* Joins the same question, or queues it. Takes over the reference to the lane. */
+/* Joins the same question, or queues it. */
 static void join_or_queue(struct quotes *quotes, struct request *request, struct lane *lane,
                           const uint8_t *message, size_t size, bool query)
 {
@@ -281,28 +253,26 @@ static void join_or_queue(struct quotes *quotes, struct request *request, struct
     if (job) {
         metrics.quotes_joined++;
         job_attach(job, request);
-        lane_unref(lane);
         return;
     }
     if (!query || lane->n_items < QUERIES_MAX) {
         status = admit(quotes, lane, request, &again);
         histogram_observe(&metrics.queue_depth, histogram_depth, quotes->queue.n_items);
     }
-    if (status != COCO_OK) {
-        lane_unref(lane);
-        if (status == COCO_EAGAIN)
-            turn_back(request, again);
-        else
-            turn_away(request, status, no_service);
+    if (status == COCO_OK) {
+        job = job_new(&quotes->jobs, request->account, lane, message, size, query);
+        again = QUOTE_AGAIN_MEMORY;
+    }
+    if (status == COCO_ENODEV) {
+        turn_away(request, status, no_service);
         return;
     }
-    job = job_new(&quotes->jobs, request->account, lane, message, size, query);
     if (!job) {
-        turn_back(request, QUOTE_AGAIN_MEMORY);
+        turn_back(request, again);
         return;
     }
     job_attach(job, request);
-    broker_put(quotes, job, JOB_LAST);
+    broker_put(quotes, job, QUEUE_LAST);
     pump(quotes);
 }
 
@@ -354,16 +324,15 @@ void quotes_get(struct quotes *quotes, struct request *request,
         broker_finish(request, COCO_OK, kept);
         return;
     }
-    struct lane *lane = queue_lane(&quotes->queue, &request->account->key);
-    if (!lane || !make_way(lane)) {
-        if (lane) {
-            account_over_limit(request->account, lane_limit(lane));
-            lane_unref(lane);
-        }
-        turn_back(request, lane ? QUOTE_AGAIN_VM : QUOTE_AGAIN_MEMORY);
-        return;
+    struct lane *lane = queue_lane(&quotes->queue, request->account);
+    if (!lane) {
+        turn_back(request, QUOTE_AGAIN_MEMORY);
+    } else if (!make_way(lane)) {
+        account_over_limit(request->account, lane_limit(lane));
+        turn_back(request, QUOTE_AGAIN_VM);
+    } else {
+        join_or_queue(quotes, request, lane, message, sizeof(message), false);
     }
-    join_or_queue(quotes, request, lane, message, sizeof(message), false);
 }
 
 void quotes_query(struct quotes *quotes, struct request *request, const uint8_t *message,
@@ -377,7 +346,7 @@ void quotes_query(struct quotes *quotes, struct request *request, const uint8_t 
         broker_finish(request, COCO_OK, kept);
         return;
     }
-    join_or_queue(quotes, request, lane_ref(quotes->query_lane), message, size, true);
+    join_or_queue(quotes, request, &quotes->askers.whole, message, size, true);
 }
 
 void quotes_set_drained(struct quotes *quotes, bool drained)
@@ -392,50 +361,23 @@ bool quotes_offered(const struct quotes *quotes)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-static struct queue_limits queue_limits(const struct quotes_options *options)
-{
-    return (struct queue_limits){.n_vmm_users = options->n_vmm_users,
-                                 .vmm_users = (uid_t *)options->vmm_users,
-                                 .requests_per_vm = options->requests_per_vm,
-                                 .requests_per_user = options->requests_per_user,
-                                 .items = options->queue_max};
-}
-
 static void set_options(struct quotes *quotes, const struct quotes_options *options)
 {
+    struct queue_limits *limits = &quotes->queue.limits;
+
+    invariant(options->n_vmm_users <= QUEUE_VMM_USERS_MAX);
+    for (size_t i = 0; i < options->n_vmm_users; i++)
+        limits->vmm_users[i] = options->vmm_users[i];
+    limits->n_vmm_users = options->n_vmm_users;
+    limits->requests_per_vm = options->requests_per_vm;
+    limits->requests_per_user = options->requests_per_user;
+    limits->items = options->queue_max;
     quotes->reuse = options->reuse;
     quotes->verify_signature = options->verify_signature;
     quotes->wait_us = options->wait_us;
     quotes->jobs.bytes_max = options->queue_bytes;
-}
-
-static int make_parts(struct quotes *quotes, struct event_base *base, struct timers *timers,
-                      const struct quotes_options *options)
-{
-    struct queue_limits limits = queue_limits(options);
-    struct account_key nobody; /* of no peer */
-
-    memset(&nobody, 0, sizeof(nobody)); /* with its padding */
-    nobody.uid = (uid_t)-1;
-    nobody.pid = -1;
-    int r = kept_init(&quotes->kept, timers, options->keep_us, options->keep_entries,
-                      options->keep_bytes);
-    if (r == 0)
-        r = kept_init(&quotes->queries, timers, options->query_keep_us, QUERIES_MAX,
-                      options->keep_bytes);
-    if (r == 0)
-        r = queue_init(&quotes->queue, &limits);
-    if (r == 0)
-        r = timer_init(&quotes->patience, timers, on_patience);
-    if (r == 0)
-        r = timer_init(&quotes->hedging, timers, on_hedging);
-    if (r < 0)
-        return r;
-    quotes->query_lane = queue_lane(&quotes->queue, &nobody);
-    if (!quotes->query_lane)
-        return -ENOMEM;
-    return sources_init(&quotes->sources, base, timers, options->backends, options->n_backends,
-                        on_changed, quotes);
+    kept_set_limits(&quotes->kept, options->keep_us, options->keep_entries, options->keep_bytes);
+    kept_set_limits(&quotes->queries, options->query_keep_us, QUERIES_MAX, options->keep_bytes);
 }
 
 struct quotes *quotes_new(struct event_base *base, struct timers *timers,
@@ -445,28 +387,31 @@ struct quotes *quotes_new(struct event_base *base, struct timers *timers,
 
     if (!quotes)
         return NULL;
-    set_options(quotes, options);
     quotes->jobs.owner = quotes;
-    if (make_parts(quotes, base, timers, options) < 0) {
-        quotes_free(quotes);
-        return NULL;
+    quotes->askers.whole = (struct lane){.queue = &quotes->queue, .user = &quotes->askers};
+    quotes->sources.base = base;
+    quotes->sources.timers = timers;
+    quotes->sources.changed = on_changed;
+    quotes->sources.data = quotes;
+    if (kept_init(&quotes->kept, timers) == 0 && kept_init(&quotes->queries, timers) == 0 &&
+        timer_init(&quotes->patience, timers, on_patience) == 0 &&
+        timer_init(&quotes->hedging, timers, on_hedging) == 0) {
+        set_options(quotes, options);
+        if (sources_set(&quotes->sources, options->backends, options->n_backends) == 0)
+            return quotes;
     }
-    return quotes;
+    quotes_free(quotes);
+    return NULL;
 }
 
 int quotes_reload(struct quotes *quotes, const struct quotes_options *options)
 {
-    struct queue_limits limits = queue_limits(options);
-    int r = queue_set_limits(&quotes->queue, &limits);
-
     set_options(quotes, options);
-    kept_set_limits(&quotes->kept, options->keep_us, options->keep_entries, options->keep_bytes);
-    kept_set_limits(&quotes->queries, options->query_keep_us, QUERIES_MAX, options->keep_bytes);
-    int backends = sources_set(&quotes->sources, options->backends, options->n_backends);
+    int r = sources_set(&quotes->sources, options->backends, options->n_backends);
     timer_disarm(&quotes->patience); /* it may be another now */
     hedge_ended(quotes);             /* and there may be another service */
     pump(quotes);
-    return r < 0 ? r : backends;
+    return r;
 }
 
 void quotes_free(struct quotes *quotes)
@@ -487,8 +432,5 @@ void quotes_free(struct quotes *quotes)
     }
     kept_done(&quotes->kept);
     kept_done(&quotes->queries);
-    if (quotes->query_lane)
-        lane_unref(quotes->query_lane);
-    queue_done(&quotes->queue);
     sys.free(quotes);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Quotes: the broker before the quoting services. Requests become jobs; jobs are queued fairly,
- * joined, retried, checked, and their results kept. Knows no sockets. Loop thread only.
+ * The broker before the quoting services: requests become jobs, which are queued fairly, joined,
+ * retried, checked, and their results kept. Loop thread only.
  */
 #pragma once
 
@@ -47,27 +47,25 @@ struct quotes;
 /* NULL: out of memory. */
 struct quotes *quotes_new(struct event_base *base, struct timers *timers,
                           const struct quotes_options *options);
-/* Brings in other options: no request ends by it, and what a quoting service that is configured no
- * more works on comes to its end. -ENOMEM, -EBUSY: not all of it was done. */
+/* Other options. No request ends by it, and a quoting service that leaves ends what runs there.
+ * -ENOMEM, -EBUSY: not all of it was done. */
 int quotes_reload(struct quotes *quotes, const struct quotes_options *options);
 /* Every request must have been completed. Exchanges that still run are ended. */
 void quotes_free(struct quotes *quotes);
 
 bool quotes_offered(const struct quotes *quotes);
 
-/* QUOTE_GET. Completes the request now or later, once. reply_max of the request is the most quote
- * bytes that its guest can take. */
+/* QUOTE_GET. Completes the request now or later, once. The guest can take request->reply_max bytes
+ * of quote. */
 void quotes_get(struct quotes *quotes, struct request *request,
                 const uint8_t tdreport[COCO_TDREPORT_SIZE]);
 
-/* A query: any other question that QGS answers. `message` is the whole request of QGS's protocol
- * without its prefix, at most QUOTES_QUERY_MAX bytes, a good one (the caller has decoded it), of
- * one of the types COCO_QGS_GET_COLLATERAL_REQ and COCO_QGS_GET_PLATFORM_INFO_REQ. It is copied.
+/* A query: GET_COLLATERAL or GET_PLATFORM_INFO. `message` is the whole request without its prefix,
+ * at most QUOTES_QUERY_MAX bytes, and decodes. It is copied.
  *
- * Completes the request now or later, once. COCO_OK: the blob is QGS's whole reply message, without
- * its prefix, decoded and of the type that belongs to the request, with error code 0; its minor
- * version and its padding are QGS's. Else a status as for a quote: an error code from QGS is
- * COCO_EIO.
+ * Completes the request now or later, once. COCO_OK: the blob is QGS's whole reply of the right
+ * type, without its prefix, with error code 0; minor version and padding are QGS's. Else a status
+ * as for a quote; an error code from QGS is COCO_EIO.
  *
  * All queries together take one slot at most. Equal ones are asked once, whoever asks, and the
  * answer is kept for a while. */
@@ -89,9 +87,8 @@ struct quotes_status {
     uint64_t failed;
     int64_t quote_s;         /* when a service last made a quote, seconds since 1970; 0: not yet */
     uint32_t problem_status; /* the contract's, of `problem` */
-    const char *problem;     /* the last failure, until the next success, or until the service that
-                            failed is well again; NULL: none. What makes cocod degraded is the
-                            backends' problems, and not this */
+    const char *problem;     /* the last failure, until a success, or until the service that failed
+                                is well again; NULL: none. It does not make cocod degraded */
     size_t n_backends;
 };
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file is the memory, too: its time of change says when the last request was, so that a restart
- * of cocod itself resets no limit. systemd counts again (StartLimitBurst= of the service), so that
- * no bug here, and no one who has taken over cocod, restarts QGS more often.
- *
- * The file is opened as what it must be, a regular file and no link: the folder is cocod's own, but
- * a configuration may name another.
+ * The file's time of change says when the last request was, so that a restart of cocod resets no
+ * limit. systemd counts again (StartLimitBurst= of the service): no bug here, and nobody who has
+ * taken over cocod, restarts QGS more often. A configuration may name a folder that is not cocod's
+ * own, so the file must be a regular one, and no link.
  */
 #include "quotes/restart.h"
 #include "base/sys.h"

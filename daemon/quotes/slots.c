@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QGS has `n` threads and cannot cancel, so at most that many exchanges are out, counting those
- * that nobody waits for any more. Three things take slots away:
+ * QGS has `n` threads and cannot cancel, so at most that many exchanges are out, with those that
+ * nobody waits for any more. Three things take slots away:
  *
- * - Suspicion. Where QGS closed at its own timer without a byte (or never closed at all), its
- * thread may still be at work, or never come back. That slot is *suspect*: it carries nothing but
- * a probe until it is proven that the thread is back. An answered probe alone proves nothing, since
- * any idle thread can answer. But QGS serves in order of arrival: where one exchange is answered
- * while k that were sent before it are out, those k have a thread each, and k + 1 are alive. With a
- * probe on the suspect slot and all others in use, that happens as soon as one overtakes all
- * others. What is never proven (a QGS whose every answer takes equally long) is cleared by a
- * restart of QGS: a refused connect, or a socket of another process, tells that the process with
- * all its threads is gone, and then no slot is suspect.
- * - The slow start. One slot is open at first, since requests of a cocod that was here before may
- * still be in QGS. Each answer opens one more, and so does each second, since one thread that hangs
- * must not keep the others idle. After a while (30 s: QGS has given them up) all are open.
+ * - Suspicion. Where QGS closed at its own timer without a byte, or never closed, its thread may
+ * still be at work, or never come back. That slot is *suspect*: it carries nothing but a probe
+ * until the thread is proven to be back. A probe's answer alone proves nothing, since any idle
+ * thread can answer. But QGS serves in order of arrival: if one exchange is answered while k that
+ * were sent before it are out, those k have a thread each, and k + 1 are alive. With a probe on the
+ * suspect slot and all others in use, that happens as soon as one overtakes all others. A restart
+ * of QGS clears what is never proven: a refused connect, or a socket of another process, says that
+ * all its threads are gone.
+ * - The slow start. One slot is open at first, since requests of the cocod before may still be in
+ * QGS. Each answer opens one more, and so does each second: one thread that hangs must not keep the
+ * others idle. After 30 s QGS has given those requests up, and all are open.
  * - The breaker, which takes all of them. backend.c decides when.
  *
  * Always holds: busy + suspect slots that are not probed ≤ n. So QGS never has more quotes than
- * threads, also where threads never come back; beyond that at most one probe at a time. Where a
- * reload makes the slots fewer, nothing is sent until that is so again.
+ * threads, and at most one probe beyond that. Where a reload makes the slots fewer, nothing is sent
+ * until that is so again.
  */
 #include "quotes/slots.h"
 #include "base/invariant.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The slots of one QGS: how many exchanges may be out, and when a probe is due. Pure: no I/O, no
- * timers, and the caller tells the time.
+ * The slots of one QGS: how many exchanges may be out, and when a probe is due. Pure: the caller
+ * tells the time.
  */
 #pragma once
 

@@ -4,8 +4,7 @@
  * slots is busy, so that a QGS with more threads gets more of it.
  *
  * How long a quote takes is a moving median, since one quote that waited for PCCS says nothing
- * about the next. A sample is forgotten after 60 s, so that a QGS that was slow is not held to be
- * slow for ever. With none left nothing is known.
+ * about the next. Samples are forgotten after 60 s: a QGS that was slow may be slow no more.
  */
 #include "quotes/sources.h"
 #include "base/invariant.h"
@@ -17,20 +16,7 @@
 /* An older sample does not count. */
 #define SAMPLE_AGE_US (60u * 1000000u)
 
-int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
-                 const struct backend_options *options, size_t n, void (*changed)(void *data),
-                 void *data)
-{
-    *sources = (struct sources){.base = base, .timers = timers, .changed = changed, .data = data};
-    sources->items = sys.alloc(SOURCES_MAX * sizeof(*sources->items));
-    if (!sources->items)
-        return -ENOMEM;
-    return sources_set(sources, options, n);
-}
-
-/* --- reload ----------------------------------------------------------------------------------- */
-
-static bool is_idle(const struct source *source)
+bool source_has_left(const struct source *source)
 {
     return backend_retired(source->backend) && backend_slots(source->backend)->busy == 0;
 }
@@ -43,7 +29,7 @@ static size_t find_place(const struct sources *sources, const struct backend_opt
     for (size_t i = 0; i < sources->n; i++) {
         if (backend_is(sources->items[i].backend, options))
             return i;
-        if (place == sources->n && is_idle(&sources->items[i]))
+        if (place == sources->n && source_has_left(&sources->items[i]))
             place = i;
     }
     return place;
@@ -56,8 +42,10 @@ static int take(struct sources *sources, const struct backend_options *options)
 
     if (place == SOURCES_MAX)
         return -EBUSY;
-    if (place < sources->n && backend_is(source->backend, options))
-        return backend_set_options(source->backend, options);
+    if (place < sources->n && backend_is(source->backend, options)) {
+        backend_set_options(source->backend, options);
+        return 0;
+    }
     struct backend *backend =
         backend_new(sources->base, sources->timers, options, sources->changed, sources->data);
     if (!backend)
@@ -98,30 +86,11 @@ int sources_set(struct sources *sources, const struct backend_options *options, 
     return result;
 }
 
-size_t sources_shown(const struct sources *sources, size_t ret[SOURCES_MAX])
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < sources->n; i++)
-        if (!is_idle(&sources->items[i]))
-            ret[n++] = i;
-    return n;
-}
-
-const char *sources_name(const struct sources *sources, uint8_t serial)
-{
-    for (size_t i = 0; i < sources->n; i++)
-        if (sources->items[i].serial == serial)
-            return backend_name(sources->items[i].backend);
-    return NULL;
-}
-
 void sources_done(struct sources *sources)
 {
     for (size_t i = 0; i < sources->n; i++)
         backend_free(sources->items[i].backend);
-    sys.free(sources->items);
-    *sources = (struct sources){.n = 0};
+    sources->n = 0;
 }
 
 /* Of those outside of the set. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All backends together: which one is asked next, and when a quote could be there. Loop thread
- * only.
+ * All backends: which one is asked next, and when a quote could be there. Loop thread only.
  */
 #pragma once
 
@@ -25,13 +24,13 @@ struct source {
     uint8_t serial;     /* names it in histories; never 0 */
 };
 
-/* A backend that leaves the configuration gets no more work. It keeps its place, for the jobs that
- * run there, until a reload finds it idle. `backend` is NULL only behind `n`. */
+/* A backend that leaves the configuration keeps its place, for the jobs that run there, until a
+ * reload finds it idle. */
 struct sources {
-    struct source *items; /* room for SOURCES_MAX */
-    size_t n;             /* places in use, with those that are leaving */
-    size_t n_offered;     /* of them, in the configuration */
-    struct event_base *base;
+    struct source items[SOURCES_MAX];
+    size_t n;                /* places in use, with those that are leaving */
+    size_t n_offered;        /* of them, in the configuration */
+    struct event_base *base; /* this and the next three: as for backend_new */
     struct timers *timers;
     void (*changed)(void *data);
     void *data;
@@ -39,17 +38,12 @@ struct sources {
     char names[512]; /* "unix:/a, unix:/b" */
 };
 
-/* -ENOMEM; sources_done is right afterwards, too. `changed` as for backend_new. */
-int sources_init(struct sources *sources, struct event_base *base, struct timers *timers,
-                 const struct backend_options *options, size_t n, void (*changed)(void *data),
-                 void *data);
-/* What a reload brings: known ones stay and take the new options, new ones come, others leave when
- * what runs there has ended. -ENOMEM, -EBUSY (too many are leaving): not all of it was done. */
+/* What a start or a reload brings: known ones stay and take the new options, new ones come, others
+ * leave when what runs there has ended. -ENOMEM, -EBUSY (too many are leaving): not all of it was
+ * done. */
 int sources_set(struct sources *sources, const struct backend_options *options, size_t n);
-/* Those that have something to show: all but the idle ones that have left. */
-size_t sources_shown(const struct sources *sources, size_t ret[SOURCES_MAX]);
-/* NULL: it has left. */
-const char *sources_name(const struct sources *sources, uint8_t serial);
+/* It is in the configuration no more, and nothing runs there. */
+bool source_has_left(const struct source *source);
 void sources_done(struct sources *sources);
 
 static inline uint64_t source_bit(size_t i)
@@ -65,15 +59,14 @@ bool sources_has_untried(const struct sources *sources, uint64_t tried);
 /* The least busy one with a free slot; one of the set only where there is no other to wait for. n:
  * none now. */
 size_t sources_choose(const struct sources *sources, uint64_t tried);
-/* Is one in service outside of the set? Set 0: of all. */
+/* Is one in service outside of the set? */
 bool sources_has_other(const struct sources *sources, uint64_t set);
 /* Somebody needs one: see backend_wake. */
 void sources_wake(struct sources *sources);
 
-/* Where all are set aside, or about to leave: since when none is in service; 0: there is none at
- * all. UINT64_MAX: one is in service, or may be. */
+/* Since when none is in service; 0: there is none. UINT64_MAX: one is in service, or may be. */
 uint64_t sources_away_us(const struct sources *sources);
-/* How often any of them came back: what was tried before says nothing about it any more. */
+/* How often any of them came back: what was tried before says nothing any more. */
 unsigned sources_returns(const struct sources *sources);
 
 /* An answer came, and took so long. */
@@ -82,9 +75,8 @@ void source_add_sample(struct source *source, uint64_t took_us);
 #define SOURCE_UNKNOWN 0u
 uint64_t source_median_us(const struct source *source, uint64_t since_us);
 
-/* How long a quote takes where it is quickest now. Where nobody knows, SOURCES_ASSUMED_US: for
- * plans alone, since somebody must be the first; about ten times what QGS needs, so that little is
- * refused that was possible. */
+/* How long a quote takes where it is quickest now. Where nobody knows, SOURCES_ASSUMED_US: about
+ * ten times what QGS needs, so that little is refused that was possible. */
 #define SOURCES_ASSUMED_US 50000u
 uint64_t sources_service_us(const struct sources *sources);
 /* The same of one, or SOURCE_UNKNOWN; of one that does not know, of the quickest. */

@@ -12,7 +12,6 @@
 
 void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
 {
-    size_t shown[SOURCES_MAX];
     bool wrong = false;
 
     *ret = (struct quotes_status){
@@ -25,13 +24,15 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
         .failed = quotes->failed,
         .quote_s = quotes->quote_s,
         .problem_status = quotes->problem_status,
-        .n_backends = sources_shown(&quotes->sources, shown),
     };
-    for (size_t i = 0; i < ret->n_backends; i++) {
-        const struct backend *backend = quotes->sources.items[shown[i]].backend;
+    for (size_t i = 0; i < quotes->sources.n; i++) {
+        const struct backend *backend = quotes->sources.items[i].backend;
+        if (source_has_left(&quotes->sources.items[i]))
+            continue;
+        ret->n_backends++;
         ret->slots += backend_retired(backend) ? 0 : backend_slots(backend)->n;
         ret->slots_busy += backend_slots(backend)->busy;
-        wrong |= backend_is_at_fault(backend);
+        wrong |= backend_problem(backend) != NULL;
     }
     if (quotes->problem.text[0] && (quotes->problem_charged || wrong))
         ret->problem = quotes->problem.text;
@@ -45,36 +46,36 @@ void quotes_get_status(const struct quotes *quotes, struct quotes_status *ret)
 
 void quotes_get_backend_status(const struct quotes *quotes, size_t i, struct backend_status *ret)
 {
+    const struct source *source = quotes->sources.items;
     const struct job *job;
-    size_t shown[SOURCES_MAX];
 
-    invariant(i < sources_shown(&quotes->sources, shown));
-    const struct source *source = &quotes->sources.items[shown[i]];
+    for (; source_has_left(source) || i > 0; source++) {
+        invariant(source + 1 < quotes->sources.items + quotes->sources.n);
+        i -= !source_has_left(source);
+    }
     *ret = (struct backend_status){.service_us = source_median_us(source, 0)};
     backend_get_status(source->backend, ret);
     DL_FOREACH(quotes->jobs.running, job)
     {
-        ret->abandoned += job->state == JOB_ABANDONED && job->source == shown[i];
+        ret->abandoned +=
+            job->state == JOB_ABANDONED && &quotes->sources.items[job->source] == source;
     }
 }
 
 const char *quotes_backend_name(const struct quotes *quotes, uint8_t serial)
 {
-    return sources_name(&quotes->sources, serial);
-}
-
-static const char *state_name(enum job_state state)
-{
-    static const char *const names[] = {"new", "queued", "running", "abandoned"};
-
-    return names[state];
+    for (size_t i = 0; i < quotes->sources.n; i++)
+        if (quotes->sources.items[i].serial == serial)
+            return backend_name(quotes->sources.items[i].backend);
+    return NULL;
 }
 
 static void tell_job(const struct quotes *quotes, const struct job *job, quotes_job_visit *visit,
                      void *data)
 {
+    static const char *const states[] = {"new", "queued", "running", "abandoned"};
     const struct request *request;
-    struct quotes_job view = {.state = state_name(job->state),
+    struct quotes_job view = {.state = states[job->state],
                               .quote = !job->query,
                               .account = &job->account->key,
                               .history = job->account->history,
@@ -88,7 +89,7 @@ static void tell_job(const struct quotes *quotes, const struct job *job, quotes_
         view.waiters++;
     }
     if (job->state != JOB_QUEUED)
-        view.backend = backend_name(quotes->sources.items[job->source].backend);
+        view.backend = backend_name(broker_backend(quotes, job));
     visit(data, &view);
 }
 

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod-sev: the only program that cocod's questions about the platform go to, and one that can
- * change nothing: it issues SNP_PLATFORM_STATUS and SEV_GET_ID2. It runs as root, whose /dev/sev
- * is, in a sandbox of its own (systemd/cocod-sev.service), and starts where there is no /dev/sev,
- * too: that is an answer (ENODEV).
+ * cocod-sev answers cocod's questions about the platform and can change nothing: it issues
+ * SNP_PLATFORM_STATUS and SEV_GET_ID2. It runs as root, who owns /dev/sev, in a sandbox of its own
+ * (systemd/cocod-sev.service). That there is no /dev/sev is an answer, too (ENODEV).
  *
- * Its socket comes from systemd (LISTEN_FDS), or is made with --listen. With systemd's it ends when
- * nobody has asked for a minute, and is started again by the next question: an idle host runs
- * nothing for it, and a /dev/sev that appears later is let into the sandbox. It says nothing unless
- * it cannot go on.
+ * Its socket comes from systemd (LISTEN_FDS), or is made with --listen. With systemd's it ends
+ * after a minute without a question, and the next one starts it again: so a /dev/sev that appears
+ * later is let into the sandbox.
  */
 #include "coco_limits.h"
 #include "sev/helper.h"
@@ -30,8 +28,7 @@ static const char usage[] =
     "Answers cocod's questions about the SEV firmware (TCB, VLEK, chip id). Without --listen the\n"
     "socket comes from systemd.\n";
 
-/* The one socket that systemd passed, listening on it again so that SO_PEERCRED names this process.
- */
+/* The one socket that systemd passed. listen() again makes SO_PEERCRED name this process. */
 static int inherited(void)
 {
     const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
@@ -51,7 +48,7 @@ static int inherited(void)
     return LISTEN_FD;
 }
 
-/* For this user alone. A name that is taken stays so. */
+/* For this user alone. A name that is taken is an error. */
 static int made(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};

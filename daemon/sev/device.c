@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device.h: /dev/sev.
+ * The kernel's interface is one ioctl, SEV_ISSUE_CMD = _IOWR('S', 0, 16 bytes), with the packed
+ * struct {u32 command; u64 address of the data; u32 error}. All of it is written and read with
+ * cursors, so nothing depends on how a compiler lays out a struct.
  *
- * The kernel's interface is one ioctl, SEV_ISSUE_CMD = _IOWR('S', 0, 16 bytes), whose argument is
- * the packed struct {u32 command; u64 address of the data; u32 error}; what the data is depends on
- * the command. All of it is written and read with cursors, as bytes from elsewhere are: nothing
- * here depends on how a compiler lays out a struct.
- *
- * This file knows the two commands that change nothing. Whoever changes something has a source file
- * and a program of its own.
+ * Here are only the two commands that change nothing.
  */
 #include "sev/device.h"
 #include "bytes.h"
@@ -43,9 +39,9 @@ static int real_ioctl(int fd, unsigned long request, void *argument)
     return ioctl(fd, request, argument);
 }
 
-#if defined(__x86_64__) || defined(__i386__)
 static bool real_cpu(uint32_t *ret_family, uint32_t *ret_model)
 {
+#if defined(__x86_64__) || defined(__i386__)
     unsigned a, b, c, d;
 
     /* "AuthenticAMD" */
@@ -62,15 +58,12 @@ static bool real_cpu(uint32_t *ret_family, uint32_t *ret_model)
     *ret_family = family;
     *ret_model = model;
     return true;
-}
 #else
-static bool real_cpu(uint32_t *ret_family, uint32_t *ret_model)
-{
     (void)ret_family;
     (void)ret_model;
     return false;
-}
 #endif
+}
 
 struct sev_calls sev_calls = {real_open, real_ioctl, close, real_cpu};
 

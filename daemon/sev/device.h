@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /dev/sev: the questions that cocod-sev and cocod-vlek-load put to the firmware, by definitions of
- * their own (the installed kernel headers may be older than the commands).
+ * /dev/sev: what cocod-sev and cocod-vlek-load ask the firmware. The definitions are cocod's own,
+ * since the installed kernel headers may be older than the commands.
  */
 #pragma once
 

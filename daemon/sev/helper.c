@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod-sev: what is asked, and who asks. PROTOCOL.md "The platform helper".
+ * What is asked, and who asks. PROTOCOL.md "The platform helper".
  *
- * The firmware is asked while everybody waits: there is one firmware. /dev/sev is opened for each
- * question, read-only, and closed behind it: so this process holds nothing that could be used for
- * more, and does not keep the driver's module from being unloaded.
+ * The firmware is asked while everybody waits: there is one firmware. /dev/sev is opened read-only
+ * for each question: so this process holds nothing that could be used for more, and the driver's
+ * module can be unloaded.
  *
- * What always holds: at most HELPER_CONNECTIONS connections, each with at most one unfinished
- * question; the newcomer to a full house takes the place of whoever was silent for longest, so
- * that nobody can keep cocod out by sitting there. A reply that the socket does not take ends the
- * connection, as a malformed question does. Nothing allocates.
+ * Always holds: at most HELPER_CONNECTIONS connections, each with at most one unfinished question.
+ * A newcomer takes the place of who was silent for longest, so nobody can keep cocod out. A reply
+ * that the socket does not take ends the connection, as a malformed question does. Nothing
+ * allocates.
  */
 #include "sev/helper.h"
 #include "sev/device.h"

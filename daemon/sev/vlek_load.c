@@ -20,7 +20,7 @@ static const char usage[] =
 
 int main(int argc, char **argv)
 {
-    char why[VLEK_WHY_SIZE];
+    struct why why;
 
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         puts("cocod-vlek-load " COCO_VERSION_STRING);
@@ -30,7 +30,7 @@ int main(int argc, char **argv)
         (void)fputs(usage, stderr);
         return 2;
     }
-    int r = vlek_load(argv[1], why, sizeof(why));
-    (void)fprintf(r < 0 ? stderr : stdout, "vlek-load: %s\n", why);
+    int r = vlek_load(argv[1], &why);
+    (void)fprintf(r < 0 ? stderr : stdout, "vlek-load: %s\n", why.text);
     return r < 0;
 }

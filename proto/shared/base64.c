@@ -36,13 +36,9 @@ char *base64_encode(const void *bytes, size_t size)
 /* Six bits, or a negative number. '=' is none of them. */
 static int value_of(uint8_t c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    const char *at = memchr(alphabet, c, sizeof(alphabet) - 1);
+
+    return at ? (int)(at - alphabet) : -1;
 }
 
 bool base64_decode_into(const void *text, size_t size, uint8_t *out, size_t *ret_size)

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Text that is composed in memory through stdio: whole, or none. Used by cocod and cococtl; knows
- * neither.
+ * Text that is composed in memory through stdio: whole, or none. Used by cocod and cococtl.
  *
- * Not open_memstream(3): what glibc's cannot find room for it leaves out, and tells of it neither
- * at the end nor, where memory comes back, anywhere.
+ * Not open_memstream(3): where memory runs out, glibc's leaves bytes out, and may never say so.
  */
 #pragma once
 
@@ -12,7 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Must stay where it is until it is ended. */
+/* Must not be moved until it is ended. */
 struct composed {
     FILE *to;
     char *text;
@@ -20,8 +18,8 @@ struct composed {
     bool cut;
 };
 
-/* False: out of memory, and there is nothing to be ended. */
+/* False: out of memory, and there is nothing to end. */
 bool composed_begin(struct composed *composed);
-/* True: `text` is the caller's to free, of `size` bytes and a NUL behind them. False: something is
- * missing in it, and it is gone. */
+/* True: `text` is the caller's to free, `size` bytes and a NUL behind them. False: out of memory;
+ * there is no text. */
 bool composed_end(struct composed *composed);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From bytes to JSON: strict, since a lenient reader and a strict one that disagree about a message
- * are how checks are walked around.
+ * From bytes to JSON, strictly: where two readers disagree about a message, checks are bypassed.
  *
- * json-c holds the tree, but does not read. What its reader takes is another thing in each of its
- * releases: even in strict mode 0.16 takes NaN and bytes that are no UTF-8, cuts names at a NUL,
- * lets the last of two equal names win and makes the largest integer of one that is larger; 0.18
- * refuses each byte of a string that is not ASCII; up to 0.18 an escaped U+1D800 becomes U+FFFD. So
- * the bytes are read here (RFC 8259), once, and the same message is the same tree on every host.
+ * json-c holds the tree, but does not read: what its reader takes differs from release to release.
+ * Even in strict mode 0.16 takes NaN and bytes that are no UTF-8, cuts names at a NUL, lets the
+ * last of two equal names win and makes the largest integer of one that is larger; 0.18 refuses
+ * each byte of a string that is not ASCII; up to 0.18 an escaped U+1D800 becomes U+FFFD. Here the
+ * same message (RFC 8259) is the same tree on every host.
  *
  * Beyond RFC 8259: no name twice in one object, no NUL in any string, no integer outside of 64
  * bits, no number that is infinite as a double, limits on depth and on how many values there are (a
@@ -88,22 +87,12 @@ static void put(struct reader *in, uint32_t byte)
 /* RFC 3629, section 3. An escape is longer than its character: there is room. */
 static void put_char(struct reader *in, uint32_t c)
 {
-    if (c < 0x80) {
-        put(in, c);
-        return;
-    }
-    if (c < 0x800) {
-        put(in, 0xC0 | c >> 6);
-    } else {
-        if (c < 0x10000) {
-            put(in, 0xE0 | c >> 12);
-        } else {
-            put(in, 0xF0 | c >> 18);
-            put(in, 0x80 | (c >> 12 & 0x3F));
-        }
-        put(in, 0x80 | (c >> 6 & 0x3F));
-    }
-    put(in, 0x80 | (c & 0x3F));
+    static const uint8_t leads[] = {0, 0xC0, 0xE0, 0xF0};
+    uint32_t more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+
+    put(in, leads[more] | c >> 6 * more);
+    while (more-- > 0)
+        put(in, 0x80 | (c >> 6 * more & 0x3F));
 }
 
 /* Behind the backslash. Surrogates come in pairs, and nothing is a NUL. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * JSON that was sent to us, read strictly: what cocod reads from administrators, and cococtl from
- * cocod. Used by both; knows neither.
+ * cocod.
  */
 #pragma once
 

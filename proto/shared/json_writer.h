@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON that is sent: trees in the making, and their text. Used by cocod and cococtl; knows neither.
+ * JSON that is sent: trees in the making, and their text. Used by cocod and cococtl.
  *
- * Out of memory is looked at once, at the end. What could not be added leaves its mark on the
- * object or array that it is missing in, and the text of a tree with such a mark does not exist: so
- * a reply is whole, or is none. An object is filled before it is added, since where it cannot be it
- * is freed. json-c's own text is not used, since its pieces go missing without a word where their
- * buffer cannot grow.
+ * Out of memory is checked once, at the end. What could not be added leaves a mark on the object or
+ * array that misses it, and a tree with a mark has no text: a reply is whole, or there is none.
+ * Fill an object before you add it: one that cannot be added is freed. json-c's own text is not
+ * used: where its buffer cannot grow, parts go missing silently.
  */
 #pragma once
 
@@ -16,8 +15,8 @@
 struct json_object;
 
 /* Adds a member, or replaces it. `key` must live as long as the tree, as a literal does. Takes
- * `value` over; NULL is what memory failed to make, and no null. `object` may be NULL: it is
- * missing itself, and whoever adds it learns that. */
+ * `value` over. NULL is no null, but what ran out of memory; so `object` may be NULL, too, and is
+ * missing where it is added. */
 void json_set(struct json_object *object, const char *key, struct json_object *value);
 /* The same, with a copy of `key`; for few members. */
 void json_set_named(struct json_object *object, const char *key, struct json_object *value);

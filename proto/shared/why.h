@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Why something failed, in words for people. It is filled in where the reason is known, and printed
- * where it is decided what follows.
+ * by whoever decides what follows.
  */
 #pragma once
 
@@ -12,8 +12,8 @@ struct why {
     char text[WHY_SIZE];
 };
 
-/* Fills it in, where `why` is not NULL: nobody asks then. Is `r`, a negative errno as a rule:
- * `return why_set(why, -EINVAL, "…")`. (A macro, so that it is seen to be `r`.) */
+/* Fills it in, unless `why` is NULL, and is `r`, a negative errno as a rule:
+ * `return why_set(why, -EINVAL, "…")`. (A macro, so that tools see that it is `r`.) */
 #define why_set(why, r, ...)                               \
     ({                                                     \
         const int __attribute__((unused)) why_set_r = (r); \

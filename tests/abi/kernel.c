@@ -389,7 +389,7 @@ static void try_vlek(const char *path)
 {
     struct sev_user_data_snp_wrapped_vlek_hashstick stick;
     const uint64_t tcb = REPORTED_TCB;
-    char why[VLEK_WHY_SIZE] = "";
+    struct why why;
 
     memset(stick.data, 0xa7, sizeof(stick.data));
     memset(stick.data + 0x00c, 0, 4);
@@ -398,7 +398,7 @@ static void try_vlek(const char *path)
     FILE *f = fopen(path, "wb");
     bool good = f && fwrite(&stick, sizeof(stick), 1, f) == 1;
     good &= f && fclose(f) == 0;
-    good &= vlek_load(path, why, sizeof(why)) == 0 && firmware.loads == 1 && firmware.loaded &&
+    good &= vlek_load(path, &why) == 0 && firmware.loads == 1 && firmware.loaded &&
             memcmp(firmware.hashstick, stick.data, sizeof(stick.data)) == 0;
     (void)unlink(path);
     holds(good, "SNP_VLEK_LOAD through struct sev_user_data_snp_vlek_load");

@@ -155,17 +155,12 @@ struct http {
     int nothing;
 };
 
-static uint64_t no_time(void *userdata)
+static uint64_t no_time(void)
 {
-    (void)userdata;
     return 0;
 }
 
-struct http_clock http_clock_real(bool progress)
-{
-    (void)progress;
-    return (struct http_clock){.now_ms = no_time};
-}
+const struct http_clock http_clock_real = {.now_ms = no_time};
 
 struct http *http_new(const struct http_options *options, struct why *why)
 {
@@ -233,7 +228,7 @@ static const struct verb *choose(uint8_t byte)
 {
     const struct verb *verb = &ctl_verbs[byte % ctl_n_verbs];
 
-    return verb->options & OPT_ADMIN ? verb : NULL;
+    return verb_is_one_of(verb->options, "admin") ? verb : NULL;
 }
 
 static int run(const struct verb *verb, bool json, bool follow)
@@ -242,11 +237,11 @@ static int run(const struct verb *verb, bool json, bool follow)
     char *words[] = {text, NULL};
     struct ctl ctl = {.socket = "rpc",
                       .admin = "admin",
-                      .json = json && (verb->options & OPT_JSON),
+                      .json = json && verb_is_one_of(verb->options, "json"),
                       .timeout_ms = 5000,
                       .args = words,
                       .n_args = verb->argument != NULL,
-                      .follow = follow && (verb->options & OPT_FOLLOW),
+                      .follow = follow && verb_is_one_of(verb->options, "follow"),
                       .all = follow,
                       .journal = "/dev/null",
                       .interval_ms = 1000,
@@ -317,7 +312,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             code == CTL_AGAIN || code == CTL_DENIED);
     is_clean(out_text, out_size);
     is_clean(err_text, err_size);
-    if ((data[1] & 1) && (verb->options & OPT_JSON))
+    if ((data[1] & 1) && verb_is_one_of(verb->options, "json"))
         is_json(out_text, out_size);
     free(out_text);
     free(err_text);

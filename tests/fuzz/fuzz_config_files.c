@@ -85,7 +85,7 @@ static struct config *load(const uint8_t *data, size_t size)
             size--;
         }
     }
-    int r = config_load_dirs(dirs, 3, &config, &errors);
+    int r = config_load_dirs("", dirs, &config, &errors);
     REQUIRE((r == 0) == (config != NULL) && (r == 0) == (errors.n == 0));
     for (size_t i = 0; i < errors.n; i++)
         REQUIRE(errors.items[i][0]);

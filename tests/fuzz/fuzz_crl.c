@@ -49,7 +49,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t length = coco_read_u16(&r);
     struct why why = {""};
     struct chain_cert root;
-    struct chain_kind kind;
     struct crl *crl = NULL;
 
     if (length > coco_reader_left(&r))
@@ -65,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     check_crl(crl, der, left);
-    if (chain_cert_parse(root_der, length, "root", &root, &kind, NULL, &why) == 0) {
+    if (chain_cert_parse(root_der, length, "root", &root, NULL, &why) == 0) {
         e = crl_verify(crl, &root, &why);
         if (e < 0)
             check_refusal(e, &why);

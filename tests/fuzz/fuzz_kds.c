@@ -44,15 +44,14 @@ static bool read_target(const char *text, struct kds_target *ret)
 /* The daemon's reading of a VCEK; false: it has none. */
 static bool read_leaf(const uint8_t *der, size_t size, struct chain *ret)
 {
-    struct chain_kind kind;
     X509 *x = NULL;
 
     *ret = (struct chain){.struct_version = 0};
     struct chain_cert *leaf = &ret->certs[CHAIN_LEAF];
-    if (chain_cert_parse(der, size, "leaf", leaf, &kind, &x, NULL) < 0)
+    if (chain_cert_parse(der, size, "leaf", leaf, &x, NULL) < 0)
         return false;
-    bool good = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VCEK &&
-                chain_leaf_parse(ret, x, &kind, NULL) == 0;
+    bool good = leaf->role == CHAIN_LEAF && leaf->signer == COCO_SNP_SIGNER_VCEK &&
+                chain_leaf_parse(ret, x, NULL) == 0;
     X509_free(x);
     if (!good)
         chain_cert_done(leaf);

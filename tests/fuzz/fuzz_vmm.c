@@ -140,6 +140,14 @@ static void take(struct rig *rig)
     }
 }
 
+static bool owed(const struct rig *rig)
+{
+    for (size_t i = 0; i < n_asked; i++)
+        if (!asked[i].answered)
+            return rig_peer_open(rig);
+    return false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct rig rig;
@@ -151,13 +159,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rig_open(&rig, data[0], false);
     list_requests(data + 1, size - 1);
     size_t sent = rig_say(&rig, data + 1, size - 1, take);
-    for (int i = 0; i < 70; i++) { /* the longest deadline, while the client reads */
+    take(&rig);
+    for (int i = 0; i < 70 && owed(&rig); i++) { /* the longest deadline, while the client reads */
         rig_pass(&rig, 1000000);
         take(&rig);
     }
-    if (rig_peer_open(&rig) && sent == size - 1)
-        for (size_t i = 0; i < n_asked; i++)
-            REQUIRE(asked[i].answered);
+    REQUIRE(!owed(&rig) || sent < size - 1);
     REQUIRE(in_size == 0 || !rig_peer_open(&rig));
     rig_close(&rig);
     return 0;

@@ -65,12 +65,12 @@ static const uint8_t *vm_call(struct line *line, uint16_t type, const void *payl
         if (reply)
             return reply;
         if (line->fd < 0) {
-            MUST(injected, "%s: closed", coco_type_name(type));
+            MUST(injected, "%#x: closed", type);
             return NULL;
         }
         run_for(1000000);
     }
-    MUST(false, "%s is never answered", coco_type_name(type));
+    MUST(false, "%#x is never answered", type);
     return NULL;
 }
 

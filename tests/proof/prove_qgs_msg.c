@@ -109,8 +109,8 @@ void prove_coco_qgs_quote_req_decode(void)
 }
 
 /* bound: none
- * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: what was written fits */
+ * broken: s/return w.bad ? -EMSGSIZE : (int64_t)w.pos;/return (int64_t)w.pos;/
+ * refuted: the sizes' sum */
 void prove_coco_qgs_quote_req_encode(void)
 {
     ENCODE_ANY(quote_req, report, id_list);
@@ -133,8 +133,8 @@ void prove_coco_qgs_quote_resp_decode(void)
 }
 
 /* bound: none
- * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: what was written fits */
+ * broken: s/return w.bad ? -EMSGSIZE : (int64_t)w.pos;/return (int64_t)w.pos;/
+ * refuted: the sizes' sum */
 void prove_coco_qgs_quote_resp_encode(void)
 {
     ENCODE_ANY(quote_resp, selected_id, quote);
@@ -174,8 +174,8 @@ void prove_coco_qgs_collateral_req_decode(void)
 }
 
 /* bound: none
- * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: what was written fits */
+ * broken: s/return w.bad ? -EMSGSIZE : (int64_t)w.pos;/return (int64_t)w.pos;/
+ * refuted: the sizes' sum */
 void prove_coco_qgs_collateral_req_encode(void)
 {
     ENCODE_ANY(collateral_req, fmspc, pckca);
@@ -217,8 +217,8 @@ void prove_collateral_resp_and_back(void)
 }
 
 /* bound: blobs to 3 bytes each, into any room to 80 bytes
- * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: what was written fits */
+ * broken: s/return w.bad ? -EMSGSIZE : (int64_t)w.pos;/return (int64_t)w.pos;/
+ * refuted: the sizes' sum */
 void prove_coco_qgs_collateral_resp_encode(void)
 {
     struct coco_qgs_collateral_resp m;
@@ -250,8 +250,8 @@ void prove_coco_qgs_platform_req_decode(void)
 }
 
 /* bound: none
- * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: pointer outside object bounds */
+ * broken: s/return w.bad ? -EMSGSIZE : (int64_t)w.pos;/return (int64_t)w.pos;/
+ * refuted: all of it, or nothing */
 void prove_coco_qgs_platform_req_encode(void)
 {
     struct coco_qgs_platform_req m;
@@ -291,8 +291,8 @@ void prove_platform_resp_and_back(void)
 }
 
 /* bound: none
- * broken: s/total > UINT32_MAX || total > out_size/false/
- * refuted: what was written fits */
+ * broken: s/return w.bad ? -EMSGSIZE : (int64_t)w.pos;/return (int64_t)w.pos;/
+ * refuted: the sizes' sum */
 void prove_coco_qgs_platform_resp_encode(void)
 {
     ENCODE_ANY(platform_resp, platform_id, cpusvn);

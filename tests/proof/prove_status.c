@@ -91,19 +91,6 @@ void prove_coco_status_to_snp(void)
 }
 
 /* bound: none
- * broken: s/return COCO_GHCB_EXITINFO2_BUSY;/return 0;/
- * refuted: 0 for success alone */
-void prove_coco_snp_ret_to_exitinfo2(void)
-{
-    uint64_t ret, info = coco_snp_ret_to_exitinfo2(ret);
-
-    SHOW((info == 0) == (ret == 0), "0 for success alone");
-    SHOW((info == UINT64_MAX) == (ret != 0 && ret != 5 && ret != 11 && ret != 28),
-         "what KVM refuses");
-    SHOW(info == UINT64_MAX || (info & UINT32_MAX) == 0, "a VMM's error is in the upper half");
-}
-
-/* bound: none
  * broken: s/return row ? row->get_quote : ERROR;/
  *         return row ? row->get_quote : COCO_GETQUOTE_IN_FLIGHT;/
  * refuted: one of three that end a request */

@@ -68,7 +68,7 @@ void prove_read_tcb_info(void)
 }
 
 /* bound: none
- * broken: s/coco_write_bytes(w, report->mrowner, /coco_write_bytes(w, report->mrtd, /
+ * broken: s/F((x)->mrowner)/F((x)->mrtd)/
  * refuted: the same bytes */
 void prove_read_tdinfo(void)
 {
@@ -148,7 +148,7 @@ void prove_coco_tdreport_encode(void)
     } while (0)
 
 /* bound: none
- * broken: s/coco_write_bytes(w, body->mrowner, /coco_write_bytes(w, body->mrtd, /
+ * broken: s/F((x)->mrowner)/F((x)->mrtd)/
  * refuted: the same bytes */
 void prove_write_body(void)
 {
@@ -312,8 +312,7 @@ void prove_coco_quote_ecdsa_encode(void)
 }
 
 /* bound: none
- * broken: s/if (!SAME(body->report_data, report->report_data))/
- *         if (!SAME(body->mrtd, report->mrtd))/
+ * broken: s/!SAME(body->report_data, report->report_data)/!SAME(body->mrtd, report->mrtd)/
  * refuted: the same REPORTDATA */
 void prove_coco_quote_check_binding(void)
 {

@@ -38,17 +38,6 @@ void prove_coco_type_class(void)
 }
 
 /* bound: none
- * broken: s/i < sizeof(type_names) . sizeof(type_names.0.); i++/
- *         i <= sizeof(type_names) \/ sizeof(type_names[0]); i++/
- * refuted: bound */
-void prove_coco_type_name(void)
-{
-    uint16_t type;
-
-    SHOW(coco_type_name(type) != NULL, "always a text");
-}
-
-/* bound: none
  * broken: s/coco_read_zeros(&r, 2); .. flags ../(void)coco_read_bytes(\&r, 2);/
  * refuted: the same bytes */
 void prove_coco_header_decode(void)
@@ -80,7 +69,7 @@ void prove_coco_header_encode(void)
 }
 
 /* bound: none
- * broken: s/header->length > COCO_REQUEST_MAX/header->length > COCO_REPLY_MAX/
+ * broken: s/header->length <= COCO_REQUEST_MAX/header->length <= COCO_REPLY_MAX/
  * refuted: at most 4096 bytes */
 void prove_coco_header_check_from_client(void)
 {
@@ -203,7 +192,8 @@ void prove_coco_hello_encode(void)
 }
 
 /* bound: none
- * broken: s/return base <= (uint64_t)INT64_MAX - bytes;/return base + bytes <= INT64_MAX;/
+ * broken: s/h.lease_base > (uint64_t)INT64_MAX - h.lease_bytes/
+ *         h.lease_base + h.lease_bytes > INT64_MAX/
  * refuted: the leases are within a signed 64 bits */
 void prove_coco_hello_reply_decode(void)
 {

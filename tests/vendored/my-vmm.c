@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A VMM in short, built from vendored sources by tests/vendored/run: C99 and C++17. Its guest asks
- * for certificates, nobody listens, and it is told to come again.
+ * for certificates, nobody listens, and it is told to ask again later.
  */
 #include <coco/coco.h>
 

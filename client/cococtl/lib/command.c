@@ -2,17 +2,15 @@
 /*
  * The firmware command: a child that shares the locked descriptor.
  *
- * The descriptor is passed without CLOEXEC, as number 3, so that it stays open in the command and
- * in whatever the command starts; the lock ends with the last of them. Everything else that is open
- * here has CLOEXEC. The environment is made afresh: what happens to be set where an administrator
- * types must not decide how a firmware tool behaves. COCOD_LOCK_FD names the descriptor for tools
- * that want to pass it on or to check it. Standard input is empty: nothing may wait for a key press
- * while guests wait for certificates.
+ * The descriptor is passed as number 3, without CLOEXEC, so that it stays open in the command and
+ * in whatever that starts; the lock ends with the last of them. COCOD_LOCK_FD names it for tools
+ * that pass it on. Everything else that is open has CLOEXEC. The environment is made afresh: what
+ * an administrator has set must not decide how a firmware tool behaves. Standard input is empty:
+ * nothing may wait for a key press while guests wait for certificates.
  *
- * An interrupt from the keyboard goes to the whole foreground group. It is the command's to obey:
- * this process waits for the command whatever happens, since the update has to be ended behind it.
- * Should this process be killed all the same, the command keeps the lock, and cocod goes on when it
- * has ended.
+ * An interrupt from the keyboard is the command's to obey: this process waits for the command
+ * whatever happens, since the update has to be ended behind it. If this process is killed all the
+ * same, the command keeps the lock, and cocod goes on when it has ended.
  */
 #include "lib/command.h"
 #include <errno.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Running a firmware command under the lock.
- */
+/* Running a firmware command under the lock. */
 #pragma once
 
 #include <limits.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Paths that cocod's configuration names, read without asking the daemon.
- */
+/* Paths that cocod's configuration names, read without asking the daemon. */
 #pragma once
 
 #include <limits.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What every part of cococtl knows: the command line, and the exit statuses.
- */
+/* What every part of cococtl knows: the command line, and the exit statuses. */
 #pragma once
 
 #include <json-c/json.h> /* it names what is poisoned below */
@@ -27,8 +25,8 @@ enum ctl_exit {
 struct ctl {
     const char *socket;
     const char *admin;
-    bool json;
-    uint32_t timeout_ms;
+    bool json, help, version;
+    uint32_t timeout_ms; /* 0: it was not given */
     const char *out;
     uint64_t npages;
     char *const *args; /* the verb's arguments */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Figures and long texts, short enough for a line.
- */
+/* Figures and long texts, short enough for a line. */
 #pragma once
 
 #include <stddef.h>

@@ -2,19 +2,18 @@
 /*
  * Certificate files, as their caller may read them.
  *
- * Which format a file has is the daemon's to tell, from its bytes; but for the JSON of Azure, whose
- * two texts are given to it in the file's place (thim.c). In folders, which often hold more than
- * certificates (keys, notes), names decide first: files with one of the usual endings are taken,
- * those with another are passed over, and said to be. Names without an ending are those of AMD's
- * service (cert_chain, crl, CHIP-ID?blSPL=…) and GUIDs; such a file is looked at, and taken where
- * it begins like a certificate, a list or a table. A file that the command line names is always
- * taken. All known layouts are covered by going down: the flat folders of `snphost fetch` (ark.pem,
- * ask.pem, vcek.pem) and of snpguest, cocod's own store, and the offline store of Trustee
- * (STORE/vcek/HWID/bl03_…_vcek.der).
+ * The daemon tells a file's format from its bytes; but for the JSON of Azure, whose two texts are
+ * given to it in the file's place (thim.c). Folders often hold more than certificates (keys,
+ * notes), so there names decide first: files with one of the usual endings are taken, those with
+ * another are passed over and counted. Names without an ending are those of AMD's service
+ * (cert_chain, crl, CHIP-ID?blSPL=…) and GUIDs; such a file is taken where it begins like a
+ * certificate, a list or a table. A file that the command line names is always taken. Going down
+ * reads every known layout: the flat folders of "snphost fetch" and of snpguest, cocod's own store,
+ * and Trustee's offline store (STORE/vcek/HWID/bl03_…_vcek.der).
  *
- * Files are opened without waiting (a FIFO would hold up everything) and must be regular; links to
- * folders are not followed, so that there is no going around in circles. Folders are read in the
- * order of their names: the same files give the same report.
+ * Files are opened without waiting (a FIFO would hold up everything) and must be regular. Links to
+ * folders are not followed, so nothing goes around in circles. Folders are read in the order of
+ * their names: the same files give the same report.
  */
 #include "lib/files.h"
 #include "lib/memory.h"
@@ -53,29 +52,23 @@ static struct input *add(struct inputs *inputs, const char *name)
     }
     if (inputs->n == inputs->capacity) {
         size_t capacity = inputs->capacity ? inputs->capacity * 2 : 16;
-        struct input *larger = reallocarray(inputs->list, capacity, sizeof(*larger));
-        if (!larger) {
-            (void)memory_out();
+        struct input *larger = memory_got(reallocarray(inputs->list, capacity, sizeof(*larger)));
+        if (!larger)
             return NULL;
-        }
         inputs->list = larger;
         inputs->capacity = capacity;
     }
     struct input *input = &inputs->list[inputs->n];
-    *input = (struct input){.name = strdup(name)};
-    if (!input->name) {
-        (void)memory_out();
+    *input = (struct input){.name = memory_got(strdup(name))};
+    if (!input->name)
         return NULL;
-    }
     inputs->n++;
     return input;
 }
 
 static bool refuse(struct input *input, const char *why)
 {
-    input->refused = strdup(why);
-    if (!input->refused)
-        (void)memory_out();
+    input->refused = memory_got(strdup(why));
     return input->refused != NULL;
 }
 
@@ -85,65 +78,48 @@ bool inputs_add_bytes(struct inputs *inputs, const char *name, const void *bytes
 
     if (!input)
         return false;
-    input->bytes = malloc(size + 1);
-    if (!input->bytes) {
-        (void)memory_out();
+    input->bytes = memory_got(malloc(size + 1));
+    if (!input->bytes)
         return false;
-    }
     memcpy(input->bytes, bytes, size);
     input->size = size;
     return true;
 }
 
-/* Everything of an open file. 0, or a negative errno and why it cannot be taken. */
-static int read_whole(int fd, uint8_t **ret, size_t *ret_size, struct why *why)
+int file_read(const char *path, size_t max, struct stat *ret_st, uint8_t **ret, size_t *ret_size,
+              struct why *why)
 {
-    struct stat st;
+    uint8_t *bytes = NULL;
     size_t size = 0;
+    ssize_t n = 1;
     int r = 0;
 
-    if (fstat(fd, &st) < 0)
-        return why_set(why, -errno, "%s", strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return why_set(why, -EINVAL, "this is not a regular file");
-    uint8_t *bytes = malloc(INPUT_FILE_MAX + 1);
-    if (!bytes) {
-        (void)memory_out();
-        return why_set(why, -ENOMEM, "%s", strerror(ENOMEM));
-    }
-    while (size <= INPUT_FILE_MAX) {
-        ssize_t n = read(fd, bytes + size, INPUT_FILE_MAX + 1 - size);
-        if (n < 0 && errno == EINTR)
-            continue;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || fstat(fd, ret_st) < 0)
+        r = why_set(why, -errno, "%s", strerror(errno));
+    else if (!S_ISREG(ret_st->st_mode))
+        r = why_set(why, -EINVAL, "this is not a regular file");
+    else if (!(bytes = memory_got(malloc(max + 2))))
+        r = why_set(why, -ENOMEM, "%s", strerror(ENOMEM));
+    while (r == 0 && n > 0 && size <= max) {
+        n = TEMP_FAILURE_RETRY(read(fd, bytes + size, max + 1 - size));
         if (n < 0)
             r = why_set(why, -errno, "%s", strerror(errno));
-        if (n <= 0)
-            break;
-        size += (size_t)n;
+        size += n > 0 ? (size_t)n : 0;
     }
-    if (r == 0 && size > INPUT_FILE_MAX)
-        r = why_set(why, -EFBIG, "this is larger than 65536 bytes, which no certificate file is");
-    else if (r == 0 && size == 0)
-        r = why_set(why, -EINVAL, "the file is empty");
-    if (r < 0 || size == 0) {
+    if (fd >= 0)
+        close(fd);
+    if (r == 0 && size > max)
+        r = why_set(why, -EFBIG, "this is larger than %zu bytes", max);
+    if (r < 0 || !bytes) {
         free(bytes);
         return r;
     }
-    uint8_t *exact = realloc(bytes, size);
+    bytes[size] = 0;
+    uint8_t *exact = realloc(bytes, size + 1);
     *ret = exact ? exact : bytes;
     *ret_size = size;
     return 0;
-}
-
-static int read_path(const char *path, uint8_t **ret, size_t *ret_size, struct why *why)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-
-    if (fd < 0)
-        return why_set(why, -errno, "%s", strerror(errno));
-    int r = read_whole(fd, ret, ret_size, why);
-    close(fd);
-    return r;
 }
 
 /* One of the texts in Azure's JSON, as a file of its own. */
@@ -196,11 +172,13 @@ static bool add_file(struct inputs *inputs, const char *path)
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
-    struct why why;
+    struct stat st;
+    struct why why = {.text = "the file is empty"};
 
-    (void)read_path(path, &bytes, &size, &why);
-    if (bytes)
+    (void)file_read(path, INPUT_FILE_MAX, &st, &bytes, &size, &why);
+    if (size > 0)
         return take(inputs, path, bytes, size);
+    free(bytes);
     struct input *input = add(inputs, path);
     return input && refuse(input, why.text);
 }
@@ -263,8 +241,10 @@ static bool look_at_file(struct inputs *inputs, const char *path)
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
+    struct stat st;
 
-    if (read_path(path, &bytes, &size, NULL) == 0 && bytes && begins_like_one(bytes, size))
+    if (file_read(path, INPUT_FILE_MAX, &st, &bytes, &size, NULL) == 0 && bytes &&
+        begins_like_one(bytes, size))
         return take(inputs, path, bytes, size);
     free(bytes);
     inputs->passed_over++;
@@ -277,31 +257,29 @@ static bool add_folder(struct inputs *inputs, const char *path, unsigned depth)
     bool good = true;
 
     int n = scandir(path, &entries, NULL, alphasort);
-    if (n < 0 && errno == ENOMEM) {
-        (void)memory_out();
-        return false;
-    }
     if (n < 0) {
-        struct input *input = add(inputs, path);
-        return input && refuse(input, strerror(errno));
+        const int error = errno;
+        struct input *input = error != ENOMEM ? add(inputs, path) : NULL;
+        if (error == ENOMEM)
+            (void)memory_out();
+        return input && refuse(input, strerror(error));
     }
     for (int i = 0; i < n; i++) {
         const char *name = entries[i]->d_name;
+        const enum ending ending = ending_of(name);
         char below[PATH_MAX];
         struct stat st;
         int length = snprintf(below, sizeof(below), "%s/%s", path, name);
-        if (good && name[0] != '.' && length > 0 && (size_t)length < sizeof(below) &&
-            lstat(below, &st) == 0) {
-            enum ending ending = ending_of(name);
-            if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
-                good = add_folder(inputs, below, depth + 1);
-            else if (!S_ISDIR(st.st_mode) && ending == ENDING_USUAL)
-                good = add_file(inputs, below);
-            else if (!S_ISDIR(st.st_mode) && ending == ENDING_NONE)
-                good = look_at_file(inputs, below);
-            else
-                inputs->passed_over++;
-        }
+        bool look = good && name[0] != '.' && length > 0 && (size_t)length < sizeof(below) &&
+                    lstat(below, &st) == 0;
+        if (look && S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
+            good = add_folder(inputs, below, depth + 1);
+        else if (look && !S_ISDIR(st.st_mode) && ending == ENDING_USUAL)
+            good = add_file(inputs, below);
+        else if (look && !S_ISDIR(st.st_mode) && ending == ENDING_NONE)
+            good = look_at_file(inputs, below);
+        else if (look)
+            inputs->passed_over++;
         free(entries[i]);
     }
     free(entries);

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Certificate files, opened as the caller may.
- */
+/* Certificate files, opened as the caller may. */
 #pragma once
 
+#include "why.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
+
+/* Reads a regular file of at most `max` bytes, and waits for nothing. malloc'ed, with a NUL behind.
+ * 0, or a negative errno and why. */
+int file_read(const char *path, size_t max, struct stat *ret_st, uint8_t **ret, size_t *ret_size,
+              struct why *why);
 
 #define INPUT_FILE_MAX  (64u * 1024u)
 #define INPUT_FILES_MAX 4096u
@@ -21,8 +26,7 @@ struct input {
 struct inputs {
     struct input *list;
     size_t n, capacity;
-    unsigned
-        passed_over; /* files of a folder whose names or bytes say that they are something else */
+    unsigned passed_over; /* files of a folder whose names or bytes say that they are other */
 };
 
 void inputs_done(struct inputs *inputs);

@@ -2,22 +2,21 @@
 /*
  * One request at a time over libcurl, and patience.
  *
- * KDS takes about one VCEK request in 10 seconds from an address and answers 429 beyond that; in
- * outages it answers 5xx, or 404, or an empty 200, or nothing. So a limited request waits until the
- * gap since the last one has passed, and a failure that may pass is repeated: after what
- * Retry-After asks for (RFC 9110, section 10.2.3: seconds, or a date), else after a time that
- * doubles from the gap to five minutes, with up to a quarter added by chance, so that many hosts do
- * not come back together. Nothing waits beyond the deadline: if the next try would be later, the
- * answer is HTTP_AGAIN at once.
+ * KDS takes about one VCEK request in 10 seconds from an address and answers 429 beyond that. In
+ * outages it answers 5xx, 404, an empty 200, or nothing. So a limited request waits until the gap
+ * since the last one has passed, and a failure that may pass is repeated: after what Retry-After
+ * asks for (RFC 9110, section 10.2.3: seconds, or a date), else after a time that doubles from the
+ * gap to five minutes, with up to a quarter added by chance, so that many hosts do not come back
+ * together. Nothing waits beyond the deadline: then the answer is HTTP_AGAIN at once.
  *
  * What an answer can do to this host is bounded: its size, its time, and where it leads. Redirects
- * are followed by hand and only within scheme, host and port, three at most. TLS is verified
- * always, and failing that is no reason to try again. Proxies are libcurl's own business
- * (https_proxy, no_proxy).
+ * are followed only within scheme, host and port, three at most. TLS is always verified, and a
+ * failure of that is not repeated. Proxies are libcurl's own business (https_proxy, no_proxy).
  */
 #include "lib/http.h"
 #include <curl/curl.h> /* its macros name what ctl.h poisons */
 
+#include "lib/net.h"
 #include "lib/terminal.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -54,69 +53,47 @@ struct http {
 
 /* --- the real clock -------------------------------------------------------------------------- */
 
-static uint64_t real_now_ms(void *userdata)
+static uint64_t real_now_ms(void)
 {
-    struct timespec ts = {0};
-
-    (void)userdata;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    return net_now_ns() / 1000000;
 }
 
-static void real_sleep_ms(void *userdata, uint64_t ms, const char *why)
+static void real_sleep_ms(uint64_t ms, const char *why)
 {
-    const bool *progress = userdata;
-
     while (ms > 0) {
         uint64_t slice = ms > 1000 ? 1000 : ms;
         struct timespec ts = {.tv_sec = (time_t)(slice / 1000),
                               .tv_nsec = (long)(slice % 1000) * 1000000};
-        if (*progress) {
+        if (why) {
             term_clear_line(stderr);
             term_printf(stderr, "%s: %" PRIu64 " s", why, (ms + 999) / 1000);
         }
         (void)nanosleep(&ts, NULL);
         ms -= slice;
     }
-    if (*progress)
+    if (why)
         term_clear_line(stderr);
 }
 
-static int64_t real_wall_s(void *userdata)
+static int64_t real_wall_s(void)
 {
-    (void)userdata;
     return time(NULL);
 }
 
-static uint32_t real_random(void *userdata)
+static uint32_t real_random(void)
 {
     uint32_t value = 0;
 
-    (void)userdata;
     if (getrandom(&value, sizeof(value), GRND_NONBLOCK) != (ssize_t)sizeof(value))
         value = (uint32_t)getpid();
     return value;
 }
 
-struct http_clock http_clock_real(bool progress)
-{
-    static bool yes = true, no = false;
-
-    return (struct http_clock){.now_ms = real_now_ms,
-                               .sleep_ms = real_sleep_ms,
-                               .wall_s = real_wall_s,
-                               .random = real_random,
-                               .userdata = progress ? &yes : &no};
-}
-
-static uint64_t now_ms(const struct http *f)
-{
-    return f->options.clock.now_ms(f->options.clock.userdata);
-}
+const struct http_clock http_clock_real = {real_now_ms, real_sleep_ms, real_wall_s, real_random};
 
 static uint64_t left_ms(const struct http *f)
 {
-    uint64_t now = now_ms(f);
+    uint64_t now = f->options.clock.now_ms();
 
     return now < f->options.deadline_ms ? f->options.deadline_ms - now : 0;
 }
@@ -338,7 +315,7 @@ static uint64_t asked_for_ms(const struct http *f)
     if (digits > 0 && digits < 10 && !text[digits])
         return strtoull(text, NULL, 10) * 1000;
     time_t date = text[0] ? curl_getdate(text, NULL) : -1;
-    int64_t wall = f->options.clock.wall_s(f->options.clock.userdata);
+    int64_t wall = f->options.clock.wall_s();
     return date > wall ? (uint64_t)(date - wall) * 1000 : 0;
 }
 
@@ -350,7 +327,7 @@ static uint64_t backoff_ms(const struct http *f, unsigned tries)
         ms *= 2;
     if (ms > BACKOFF_MAX_MS)
         ms = BACKOFF_MAX_MS;
-    return ms + f->options.clock.random(f->options.clock.userdata) % (ms / 4 + 1);
+    return ms + f->options.clock.random() % (ms / 4 + 1);
 }
 
 /* False: that would be past the deadline. */
@@ -359,13 +336,13 @@ static bool wait_ms(struct http *f, uint64_t ms, const char *why)
     if (ms >= left_ms(f))
         return false;
     if (ms > 0)
-        f->options.clock.sleep_ms(f->options.clock.userdata, ms, why);
+        f->options.clock.sleep_ms(ms, f->options.progress ? why : NULL);
     return true;
 }
 
 static bool wait_for_turn(struct http *f)
 {
-    uint64_t since = now_ms(f) - f->last_ms;
+    uint64_t since = f->options.clock.now_ms() - f->last_ms;
 
     if (!f->asked || since >= f->options.gap_ms)
         return true;
@@ -375,12 +352,10 @@ static bool wait_for_turn(struct http *f)
 /* Waits before a failed request is repeated; HTTP_OK: repeat it. */
 static enum http_result wait_before_next(struct http *f, unsigned tries)
 {
-    uint64_t asked = asked_for_ms(f), ms = asked;
+    uint64_t asked = asked_for_ms(f), ms = asked ? asked : backoff_ms(f, tries);
     size_t n = strlen(f->why->text);
 
-    if (asked == 0)
-        ms = backoff_ms(f, tries);
-    else if (ms < f->options.gap_ms)
+    if (ms < f->options.gap_ms)
         ms = f->options.gap_ms;
     if (wait_ms(f, ms, "the service is busy or away; trying again in"))
         return HTTP_OK;
@@ -408,11 +383,11 @@ enum http_result http_get(struct http *f, const char *path, size_t max, bool lim
         }
         if (limited) {
             f->asked = true;
-            f->last_ms = now_ms(f);
+            f->last_ms = f->options.clock.now_ms();
         }
         enum http_result result = follow(f, path, &code, &status);
         if (limited)
-            f->last_ms = now_ms(f);
+            f->last_ms = f->options.clock.now_ms();
         if (result != HTTP_OK)
             return result;
         if (code == CURLE_OK && status == 200 && f->size > 0) {

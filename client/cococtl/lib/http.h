@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Getting one small file over HTTPS from a service that limits how often it may be asked.
- */
+/* Getting one small file over HTTPS from a service that limits how often it may be asked. */
 #pragma once
 
 #include "why.h"
@@ -11,22 +9,20 @@
 
 /* Time, as tests want it to pass. */
 struct http_clock {
-    uint64_t (*now_ms)(void *userdata);
-    /* Sleeps; `why` is for people who watch. */
-    void (*sleep_ms)(void *userdata, uint64_t ms, const char *why);
-    int64_t (*wall_s)(void *userdata); /* seconds since 1970 */
-    uint32_t (*random)(void *userdata);
-    void *userdata;
+    uint64_t (*now_ms)(void);
+    /* Sleeps; `why` is shown to people who watch, NULL: nobody does. */
+    void (*sleep_ms)(uint64_t ms, const char *why);
+    int64_t (*wall_s)(void); /* seconds since 1970 */
+    uint32_t (*random)(void);
 };
-
-/* The real one; `progress`: show waiting times on stderr. */
-struct http_clock http_clock_real(bool progress);
+extern const struct http_clock http_clock_real;
 
 struct http_options {
     const char *url;      /* without a slash behind; https, or http where it says so */
     const char *ca;       /* NULL: the system's roots */
     uint32_t gap_ms;      /* between two limited requests, and before any is repeated */
     uint64_t deadline_ms; /* by now_ms */
+    bool progress;        /* show on stderr what is waited for */
     struct http_clock clock;
 };
 

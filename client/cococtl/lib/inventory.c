@@ -168,11 +168,10 @@ static bool add(struct inventory *inventory, const struct kds_target *target)
         size_t capacity = inventory->capacity ? inventory->capacity * 2 : 64;
         if (inventory->n >= TARGETS_MAX)
             return false;
-        struct kds_target *larger = reallocarray(inventory->targets, capacity, sizeof(*larger));
-        if (!larger) {
-            (void)memory_out();
+        struct kds_target *larger =
+            memory_got(reallocarray(inventory->targets, capacity, sizeof(*larger)));
+        if (!larger)
             return false;
-        }
         inventory->targets = larger;
         inventory->capacity = capacity;
     }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Lists of chips and TCBs.
- */
+/* Lists of chips and TCBs. */
 #pragma once
 
 #include "lib/spelling.h"

@@ -50,3 +50,10 @@ const char *json_text(struct json_object *object, const char *key)
 
     return value ? json_object_get_string(value) : NULL;
 }
+
+int64_t json_int(struct json_object *object, const char *key, int64_t otherwise)
+{
+    struct json_object *value = json_member(object, key, json_type_int);
+
+    return value ? json_object_get_int64(value) : otherwise;
+}

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Members of JSON objects, beside what json_writer.h has.
- */
+/* Members of JSON objects, beside what json_writer.h has. */
 #pragma once
 
 #include "json_writer.h"
@@ -21,3 +19,5 @@ void json_set_shared(struct json_object *object, const char *key, struct json_ob
 /* NULL: it is missing, or of another type. `object` may be NULL. */
 struct json_object *json_member(struct json_object *object, const char *key, json_type type);
 const char *json_text(struct json_object *object, const char *key);
+/* `otherwise` where it is missing, or of another type. */
+int64_t json_int(struct json_object *object, const char *key, int64_t otherwise);

@@ -8,9 +8,9 @@
  *
  * An answer is looked at as far as it takes to know that it is the one that was asked for: a
  * proxy's page of apology, a certificate of another chip, a body that was cut short must not be
- * kept as if the job were done. The extensions are those of chapter 3 there; they are found by
- * walking the DER (X.690) down to the certificate's extensions, through bounded cursors. Whether
- * the certificate is genuine is decided elsewhere, by its signatures.
+ * kept as if the job were done. AMD's extensions, which proto/snp_product.c reads, are found by
+ * walking the DER (X.690) of the certificate, through bounded cursors. Whether it is genuine is
+ * decided elsewhere, by its signatures.
  */
 #include "lib/kds.h"
 #include "bytes.h"
@@ -83,11 +83,9 @@ void kds_crl_path(enum coco_snp_product product, bool vlek, char out[KDS_PATH_SI
 
 /* --- DER ------------------------------------------------------------------------------------- */
 
-#define DER_INTEGER    0x02
 #define DER_BOOLEAN    0x01
 #define DER_OCTETS     0x04
 #define DER_OID        0x06
-#define DER_IA5_STRING 0x16
 #define DER_SEQUENCE   0x30
 #define DER_EXTENSIONS 0xa3 /* [3], of a TBSCertificate */
 
@@ -145,65 +143,22 @@ static struct coco_reader find_extensions(const uint8_t *der, size_t size)
     return der_enter(&wrapped, DER_SEQUENCE);
 }
 
-/* What the extensions of a VCEK say; each -1 or NULL where it is missing or malformed. */
-struct extensions {
-    struct coco_reader product;
-    struct coco_reader chip_id;
-    int levels[COCO_SNP_SPLS + 1]; /* by the last number of 1.3.6.1.4.1.3704.1.3.N */
-};
-
-static int read_level(struct coco_reader value)
-{
-    struct coco_reader number = der_enter(&value, DER_INTEGER);
-    size_t n = coco_reader_left(&number);
-
-    if (n == 2 && coco_read_u8(&number) != 0)
-        return -1;
-    int level = coco_read_u8(&number);
-    return n <= 2 && coco_reader_done(&number) && coco_reader_done(&value) &&
-                   (n == 2 || level < 128)
-               ? level
-               : -1;
-}
-
-static void read_extension(struct coco_reader oid, struct coco_reader value, struct extensions *ret)
-{
-    /* 1.3.6.1.4.1.3704.1 */
-    static const uint8_t amd[] = {0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01};
-    const uint8_t *prefix = coco_read_bytes(&oid, sizeof(amd));
-
-    if (!prefix || memcmp(prefix, amd, sizeof(amd)) != 0)
-        return;
-    uint8_t branch = coco_read_u8(&oid);
-    if (branch == COCO_SNP_OID_PRODUCT_NAME && coco_reader_done(&oid)) {
-        ret->product = der_enter(&value, DER_IA5_STRING);
-    } else if (branch == COCO_SNP_OID_HWID && coco_reader_done(&oid)) {
-        /* The bytes themselves, or an OCTET STRING of them, which has two more. */
-        size_t n = coco_reader_left(&value);
-        ret->chip_id = n == 10 || n == 66 ? der_enter(&value, DER_OCTETS) : value;
-    } else if (branch == COCO_SNP_OID_SPL) {
-        uint8_t level = coco_read_u8(&oid);
-        if (coco_reader_done(&oid) && level <= COCO_SNP_SPLS)
-            ret->levels[level] = read_level(value);
-    }
-}
-
-static bool read_extensions(const uint8_t *der, size_t size, struct extensions *ret)
+static bool read_extensions(const uint8_t *der, size_t size, struct coco_snp_leaf *ret)
 {
     struct coco_reader list = find_extensions(der, size);
 
-    *ret = (struct extensions){0};
-    memset(ret->levels, -1, sizeof(ret->levels));
+    *ret = (struct coco_snp_leaf){0};
     while (coco_reader_left(&list) > 0) {
         struct coco_reader extension = der_enter(&list, DER_SEQUENCE);
         struct coco_reader oid = der_enter(&extension, DER_OID);
+        unsigned field;
         if (coco_reader_left(&extension) > 0 && der_peek(&extension) == DER_BOOLEAN)
             (void)der_enter(&extension, DER_BOOLEAN);
         struct coco_reader value = der_enter(&extension, DER_OCTETS);
-        if (!coco_reader_done(&extension))
+        if (!coco_reader_done(&extension) ||
+            (!list.bad &&
+             coco_snp_leaf_read(ret, oid.data, oid.size, value.data, value.size, &field) < 0))
             list.bad = true;
-        if (!list.bad)
-            read_extension(oid, value, ret);
     }
     return coco_reader_done(&list);
 }
@@ -232,39 +187,36 @@ static int refuse_answer(struct why *why, const uint8_t *bytes, size_t size, con
     return why_set(why, -EBADMSG, "the answer is not %s", what);
 }
 
-static bool names_product(struct coco_reader value, const char *product)
-{
-    const uint8_t *text = coco_read_bytes(&value, strlen(product));
-
-    return text && memcmp(text, product, strlen(product)) == 0;
-}
-
-static bool names_chip(struct coco_reader value, const char *chip_id)
+static bool names_chip(const struct coco_snp_leaf *leaf, const char *chip_id)
 {
     char text[2 * COCO_SNP_CHIP_ID_SIZE + 1] = "";
 
-    if (coco_reader_left(&value) * 2 != strlen(chip_id))
-        return false;
-    for (size_t i = 0; coco_reader_left(&value) > 0; i += 2)
-        (void)snprintf(text + i, 3, "%02x", coco_read_u8(&value));
+    for (size_t i = 0; i < leaf->hwid_size; i++)
+        (void)snprintf(text + 2 * i, 3, "%02x", leaf->hwid[i]);
     return strcmp(text, chip_id) == 0;
+}
+
+static bool names_level(const struct coco_snp_leaf *leaf, enum coco_snp_part part, uint8_t level)
+{
+    unsigned oid = coco_snp_part_oid(part);
+
+    return leaf->seen & 1u << (COCO_SNP_FIELD_SPL + oid) && leaf->levels[oid] == level;
 }
 
 int kds_check_vcek(const uint8_t *der, size_t size, const struct kds_target *target,
                    struct why *why)
 {
-    const struct coco_snp_tcb *tcb = &target->tcb;
-    struct extensions e;
+    struct coco_snp_leaf leaf;
 
-    if (size > KDS_VCEK_MAX || !read_extensions(der, size, &e))
+    if (size > KDS_VCEK_MAX || !read_extensions(der, size, &leaf))
         return refuse_answer(why, der, size, "a certificate");
-    if (!names_product(e.product, coco_snp_product_name(target->product)))
+    if (!coco_snp_product_is_named(target->product, leaf.product_name))
         return why_set(why, -EBADMSG, "the certificate is for another product");
-    if (!names_chip(e.chip_id, target->chip_id))
+    if (!names_chip(&leaf, target->chip_id))
         return why_set(why, -EBADMSG, "the certificate is for another chip");
     for (enum coco_snp_part part = 0; part < COCO_SNP_PARTS; part++)
         if (coco_snp_product_has(target->product, part) &&
-            e.levels[coco_snp_part_oid(part)] != coco_snp_tcb_part(tcb, part))
+            !names_level(&leaf, part, coco_snp_tcb_part(&target->tcb, part)))
             return why_set(why, -EBADMSG, "the certificate is for another TCB");
     return 0;
 }

@@ -3,15 +3,12 @@
  * The write lock over the table file, and who else has locks there.
  *
  * Locks are those of open file descriptions (fcntl(2), F_OFD_*): whoever inherits the descriptor
- * holds the lock with everybody else who has it, and it ends with the last of them. That is why a
- * lock that was taken here outlives this process for as long as the firmware command, which
- * inherited it, runs.
+ * shares the lock, and it ends with the last of them. So a lock that was taken here lasts as long
+ * as the firmware command, which inherited it, also where this process ends.
  *
- * The kernel does not say who holds an OFD lock (its pid is -1). It does say which descriptor
- * carries which lock, in /proc/PID/fdinfo (proc(5)), to those who may look.
- *
- * Locks are a list for each file, in which the kernel looks from its beginning, and it bounds
- * nobody's. So nothing here asks it once for each lock: with n of them that would be n * n steps.
+ * The kernel does not say who holds such a lock (its pid is -1), but which descriptor carries which
+ * lock, in /proc/PID/fdinfo (proc(5)). A file's locks are a list without a bound that the kernel
+ * walks from its beginning: to ask once for each of n locks would be n * n steps.
  */
 #include "lib/lock.h"
 #include "coco_limits.h"
@@ -43,13 +40,7 @@ static int try_range(int fd, int64_t start, int64_t end, struct lock_conflict *r
 
     if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
         return 0;
-    if (errno != EAGAIN && errno != EACCES)
-        return -errno;
-    lock = (struct flock){.l_type = F_WRLCK,
-                          .l_whence = SEEK_SET,
-                          .l_start = start,
-                          .l_len = end ? end - start : 0};
-    if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+    if ((errno != EAGAIN && errno != EACCES) || fcntl(fd, F_OFD_GETLK, &lock) < 0)
         return -errno;
     /* F_UNLCK: whoever stood in the way has just left. Nobody to name; the next try will tell. */
     *ret = (struct lock_conflict){.write = lock.l_type == F_WRLCK,
@@ -118,24 +109,7 @@ int lock_empty_table(int fd)
 
 /* --- /proc ----------------------------------------------------------------------------------- */
 
-/* NULL: it is not there any more, or not to be looked at; or memory ran out, which was said. */
-static FILE *open_text(const char *path)
-{
-    FILE *from = fopen(path, "re");
-
-    if (!from && errno == ENOMEM)
-        (void)memory_out();
-    return from;
-}
-
-static DIR *open_folder(const char *path)
-{
-    DIR *folder = opendir(path);
-
-    if (!folder && errno == ENOMEM)
-        (void)memory_out();
-    return folder;
-}
+/* What cannot be opened is not there any more, or not to be looked at. */
 
 /* "lock:\t1: OFDLCK  ADVISORY  WRITE -1 00:2d:1234 0 EOF". Of the file that it is read for. POSIX:
  * one of the process, by F_SETLK; it stands in the way as well. */
@@ -167,7 +141,7 @@ static bool take_descriptor(const char *pid, const char *number, const struct st
     if (stat(text, &st) < 0 || st.st_dev != file->st_dev || st.st_ino != file->st_ino)
         return false;
     (void)snprintf(text, sizeof(text), "/proc/%.20s/fdinfo/%.20s", pid, number);
-    FILE *info = open_text(text);
+    FILE *info = memory_got(fopen(text, "re"));
     while (info && net_now_ns() < query->deadline_ns && fgets(text, sizeof(text), info))
         found = (strncmp(text, "lock:", 5) == 0 && take_line(text, query, holder)) || found;
     if (info)
@@ -180,14 +154,14 @@ static void read_process(const char *pid, struct lock_holder *holder)
     char text[256];
 
     (void)snprintf(text, sizeof(text), "/proc/%.20s/comm", pid);
-    FILE *from = open_text(text);
+    FILE *from = memory_got(fopen(text, "re"));
     if (from && fgets(holder->comm, sizeof(holder->comm), from))
         holder->comm[strcspn(holder->comm, "\n")] = 0;
     if (from)
         (void)fclose(from);
     /* Not the owner of its files: that is root where the process made itself undumpable. */
     (void)snprintf(text, sizeof(text), "/proc/%.20s/status", pid);
-    from = open_text(text);
+    from = memory_got(fopen(text, "re"));
     holder->uid = (uid_t)-1;
     while (from && holder->uid == (uid_t)-1 && fgets(text, sizeof(text), from))
         if (strncmp(text, "Uid:", 4) == 0)
@@ -204,7 +178,7 @@ static bool take_process(const char *pid, const struct stat *file, const struct 
     bool found = false;
 
     (void)snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
-    DIR *descriptors = open_folder(path);
+    DIR *descriptors = memory_got(opendir(path));
     while (descriptors && net_now_ns() < query->deadline_ns && (entry = readdir(descriptors)))
         if (isdigit((unsigned char)entry->d_name[0]))
             found = take_descriptor(pid, entry->d_name, file, query, holder) || found;
@@ -252,14 +226,13 @@ size_t lock_holders(int fd, const struct lock_query *query, struct lock_holder *
 
     if (fstat(fd, &file) < 0)
         return 0;
-    DIR *processes = open_folder("/proc");
+    DIR *processes = memory_got(opendir("/proc"));
     while (processes && net_now_ns() < query->deadline_ns && (entry = readdir(processes))) {
         const pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (pid <= 0 || pid == getpid())
             continue;
-        struct lock_holder one = {.pid = pid, .has = calloc(query->n_bytes + 1, sizeof(bool))};
-        if (!one.has)
-            (void)memory_out();
+        struct lock_holder one = {.pid = pid,
+                                  .has = memory_got(calloc(query->n_bytes + 1, sizeof(bool)))};
         if (one.has && take_process(entry->d_name, &file, query, &one))
             n = keep(ret, n, max, &one);
         else

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The write lock over the table file: PROTOCOL.md "The lease".
- */
+/* The write lock over the table file: PROTOCOL.md "The lease". */
 #pragma once
 
 #include <stdbool.h>
@@ -20,10 +18,9 @@ struct lock_conflict {
  * another negative errno. */
 int lock_try(int fd, struct lock_conflict *ret);
 
-/* For an update that goes on although others have read locks: the table's own bytes, by which cocod
- * and other updaters see it; and of the bytes behind, where leases are, what nobody else holds, as
- * far as 64 locks in the way and half a second lead. *ret_whole: that was all of it. 0; -EBUSY
- * where somebody else has a write lock; another negative errno. */
+/* For an update that goes on although others have read locks: locks the table's own bytes, and of
+ * the bytes behind, where leases are, what nobody else holds, past 64 locks and for half a second
+ * at most. *ret_whole: that was all. 0; -EBUSY where another has a write lock; a negative errno. */
 int lock_around(int fd, bool *ret_whole);
 
 /* Makes the file the empty table; whoever reads meanwhile, reads the table or the empty one. */
@@ -39,10 +36,9 @@ struct lock_holder {
     bool *has; /* of each byte that was asked for: is one of them on it? The caller frees it. */
 };
 
-/* Those of other processes, in one pass through /proc, which sees what the caller may see; several
- * processes can carry the same lock. Ends at `deadline_ns`, but for the kernel's list of the locks
- * of one descriptor. Returns how many were found, up to `max`: those with the most locks, these
- * first. */
+/* Those of other processes that the caller may see in /proc, in one pass; several can carry one
+ * lock. Ends at `deadline_ns`, but for the kernel's list of one descriptor. Returns how many were
+ * found, up to `max`: those with the most locks, these first. */
 struct lock_query {
     uint64_t deadline_ns;
     const int64_t *bytes;

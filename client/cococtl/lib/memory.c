@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/memory.h"
-#include "json_writer.h"
-#include "lib/ctl.h"
+#include "lib/json.h"
 #include "lib/terminal.h"
+#include <errno.h>
 #include <stdlib.h>
 
 static bool ran_out;
@@ -20,12 +20,27 @@ bool memory_ran_out(void)
     return ran_out;
 }
 
+void *memory_got(void *got)
+{
+    if (!got && errno == ENOMEM)
+        (void)memory_out();
+    return got;
+}
+
 struct json_object *memory_object(void)
 {
     struct json_object *object = json_object_new_object();
 
     if (!object)
         (void)memory_out();
+    return object;
+}
+
+struct json_object *memory_member(const char *key, const char *text)
+{
+    struct json_object *object = memory_object();
+
+    json_set_text(object, key, text);
     return object;
 }
 

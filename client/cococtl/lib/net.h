@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Connecting to one of cocod's sockets, and waiting with a deadline.
- */
+/* Connecting to one of cocod's sockets, and waiting with a deadline. */
 #pragma once
 
 #include <stdint.h>

@@ -3,7 +3,6 @@
  * Where results go. Every write is checked to its end: a full disk or a closed pipe is an exit
  * status, not a truncated file that looks whole.
  */
-#define CTL_WRITES /* bytes to files */
 #include "lib/output.h"
 #include "json_writer.h"
 #include "lib/ctl.h"
@@ -54,20 +53,14 @@ int output_end(void)
     return output_close(&(const struct ctl){0}, stdout);
 }
 
-int output_bytes(const char *path, const void *bytes, size_t size)
+int output_bytes(const struct ctl *ctl, const void *bytes, size_t size)
 {
-    FILE *to = fopen(path, "we");
+    FILE *to = output_open(ctl);
 
     if (!to)
-        return cannot_write(path, errno);
-    errno = 0;
-    bool failed = fwrite(bytes, 1, size, to) != size;
-    int error = errno;
-    if (fclose(to) != 0 && !failed) {
-        failed = true;
-        error = errno;
-    }
-    return failed ? cannot_write(path, error ? error : EIO) : CTL_OK;
+        return CTL_FAILED;
+    term_composed(to, bytes, size);
+    return output_close(ctl, to);
 }
 
 /* A folder's entries, on disk. */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Where results go: standard output, and files.
- */
+/* Where results go: standard output, and files. */
 #pragma once
 
 #include "lib/ctl.h"
@@ -12,8 +10,8 @@ FILE *output_open(const struct ctl *ctl);
 int output_close(const struct ctl *ctl, FILE *to);
 /* The same of stdout, whatever --out says. */
 int output_end(void);
-/* Writes bytes to a file; the exit status. */
-int output_bytes(const char *path, const void *bytes, size_t size);
+/* Writes bytes there; the exit status. */
+int output_bytes(const struct ctl *ctl, const void *bytes, size_t size);
 /* Makes or replaces a file: whoever looks, after whatever crash, sees the old bytes or the new.
  * The exit status; the reason was printed. */
 int output_replace(const char *path, const void *bytes, size_t size);

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading qgsd's log. What Intel numbers is told with its meaning (qgsd_codes.c); what else looks
+ * Reading qgsd's log. What Intel numbers is told with its meaning (qgsd_codes.c). What else looks
  * like an error is quoted, since an error that nobody has foreseen is not "good".
  *
- * The log is read from its end, and no further back than the last start of qgsd: what was wrong
- * with a process that is gone is over. Likewise an error after which QGS made quotes, unless it is
- * only just past (one of its threads may be ill, and the others well).
+ * The log is read from its end, and no further back than qgsd's last start. An error after which
+ * QGS made quotes is over too, unless it is only just past: one thread may be ill, the others well.
  *
- * The journal is asked for by journalctl, a program of the fixed search path, with an empty
- * environment, newest first, for so much time and so many bytes: what could not be read is old. Its
- * JSON says which start of the unit a line belongs to. A file may be in that form, or be text with
- * or without syslog's "qgsd[4711]: ".
+ * journalctl gives the journal, newest first, within a time and a size; what could not be read is
+ * old. Its JSON says which start of the unit a line belongs to. A file may be in that form, or be
+ * text with or without syslog's "qgsd[4711]: ".
  */
 #include "lib/qgsd.h"
 #include "json_reader.h"
@@ -19,6 +17,7 @@
 #include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/net.h"
+#include "text.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -39,8 +38,8 @@
 
 #define LOG_MAX      (4u << 20)
 #define LINE_SIZE    1024u
-#define QUOTE_SIZE   160u
-#define FINDINGS_MAX 64u
+#define QUOTE_SIZE   164u /* 160 and what marks a cut */
+#define FINDINGS_MAX 128u
 #define UNKNOWN_MAX  5u
 /* So long an error is told though a quote came after it. */
 #define JUST_PAST_S 600
@@ -64,14 +63,11 @@ static int read_log(int fd, uint64_t deadline_ns, char **ret, bool *ret_whole)
     while (n < LOG_MAX) {
         int r = net_wait(fd, POLLIN, deadline_ns);
         ssize_t got = r < 0 ? r : read(fd, text + n, LOG_MAX - n);
-        if (got < 0) {
+        if (got < 0)
             error = r < 0 ? r : -errno;
+        *ret_whole = got == 0;
+        if (got <= 0)
             break;
-        }
-        if (got == 0) {
-            *ret_whole = true;
-            break;
-        }
         n += (size_t)got;
     }
     if (n == 0 && error < 0) {
@@ -259,10 +255,7 @@ static void parse_text(const char *raw, struct line *ret)
 
 static void parse_line(const char *raw, struct line *ret)
 {
-    ret->text[0] = ret->run[0] = 0;
-    ret->starts_unit = false;
-    ret->priority = PRIORITY_UNKNOWN;
-    ret->at_s = 0;
+    *ret = (struct line){.priority = PRIORITY_UNKNOWN};
     if (raw[0] != '{' || !parse_json(raw, ret))
         parse_text(raw, ret);
     size_t n = strlen(ret->text);
@@ -319,74 +312,45 @@ static bool next_code(const char **p, uint32_t *ret)
 
 /* --- findings --------------------------------------------------------------------------------- */
 
+/* Where it is told: a code by its number, then what its text tells, then what nobody knows. */
+#define BY_TEXT   (UINT64_C(1) << 32)
+#define NOT_KNOWN (UINT64_C(2) << 32)
+
 struct finding {
-    uint32_t code; /* UINT32_MAX: told by its text; what sorts them */
-    struct qgsd_meaning means;
+    uint64_t order;
+    char text[QUOTE_SIZE];
+    const char *cure;
     unsigned n;
 };
 
 struct findings {
-    struct finding known[FINDINGS_MAX];
-    size_t n_known;
-    struct {
-        char quote[QUOTE_SIZE + 8];
-        unsigned n;
-    } unknown[UNKNOWN_MAX];
-    size_t n_unknown;
-    unsigned more; /* unknown ones, beyond these */
+    struct finding list[FINDINGS_MAX];
+    size_t n, n_unknown;
+    unsigned more; /* unknown ones, beyond UNKNOWN_MAX */
 };
 
-static void add_known(struct findings *findings, uint32_t code, const struct qgsd_meaning *means)
+static void add(struct findings *findings, uint64_t order, const char *text, const char *cure)
 {
+    struct finding *list = findings->list;
     size_t i = 0;
 
-    while (i < findings->n_known &&
-           (findings->known[i].code != code || findings->known[i].means.meaning != means->meaning))
+    while (i < findings->n && (list[i].order != order || strcmp(list[i].text, text) != 0))
         i++;
-    if (i == FINDINGS_MAX)
-        return;
-    if (i == findings->n_known) {
-        /* By their codes; those without one as they are found. */
-        for (; i > 0 && findings->known[i - 1].code > code; i--)
-            findings->known[i] = findings->known[i - 1];
-        findings->known[i] = (struct finding){.code = code, .means = *means};
-        findings->n_known++;
-    }
-    findings->known[i].n++;
-}
-
-/* What is not plain ASCII reads as \xNN; what is long ends in "...". */
-static void quote(const char *text, char out[QUOTE_SIZE + 8])
-{
-    size_t n = 0;
-
-    for (; *text && n < QUOTE_SIZE; text++) {
-        bool plain = *text >= ' ' && *text < 0x7f && *text != '\\';
-        if (plain)
-            out[n++] = *text;
-        else
-            n += (size_t)snprintf(out + n, 5, "\\x%02x", (unsigned char)*text);
-    }
-    (void)snprintf(out + n, 4, "%s", *text ? "..." : "");
-}
-
-static void add_unknown(struct findings *findings, const char *text)
-{
-    char quoted[QUOTE_SIZE + 8];
-    size_t i = 0;
-
-    quote(text, quoted);
-    while (i < findings->n_unknown && strcmp(findings->unknown[i].quote, quoted) != 0)
-        i++;
-    if (i == UNKNOWN_MAX) {
+    if (i == findings->n && order == NOT_KNOWN && findings->n_unknown == UNKNOWN_MAX) {
         findings->more++;
         return;
     }
-    if (i == findings->n_unknown) {
-        memcpy(findings->unknown[i].quote, quoted, sizeof(quoted));
-        findings->n_unknown++;
+    if (i == FINDINGS_MAX)
+        return;
+    if (i == findings->n) {
+        findings->n++;
+        findings->n_unknown += order == NOT_KNOWN;
+        for (; i > 0 && list[i - 1].order > order; i--)
+            list[i] = list[i - 1];
+        list[i] = (struct finding){.order = order, .cure = cure};
+        (void)snprintf(list[i].text, sizeof(list[i].text), "%s", text);
     }
-    findings->unknown[i].n++;
+    list[i].n++;
 }
 
 /* False: the line is no error. findings NULL: it is only looked at. */
@@ -395,6 +359,7 @@ static bool judge(struct findings *findings, const struct line *line)
     struct qgsd_meaning means;
     const char *p = line->text;
     bool any = false, known = false;
+    char quoted[QUOTE_SIZE];
     uint32_t code;
 
     while (next_code(&p, &code)) {
@@ -403,19 +368,21 @@ static bool judge(struct findings *findings, const struct line *line)
             continue;
         known = true;
         if (findings)
-            add_known(findings, code, &means);
+            add(findings, code, means.meaning, means.cure);
     }
     if (known)
         return true;
     if (!any && qgsd_text_find(line->text, &means)) {
         if (findings && means.meaning[0])
-            add_known(findings, UINT32_MAX, &means);
+            add(findings, BY_TEXT, means.meaning, means.cure);
         return true;
     }
     if (!any && !sounds_bad(line))
         return false;
+    (void)coco_text_escape(quoted, sizeof(quoted), line->text, strlen(line->text));
     if (findings)
-        add_unknown(findings, line->text);
+        add(findings, NOT_KNOWN, quoted,
+            "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it");
     return true;
 }
 
@@ -453,26 +420,23 @@ static bool take_line(struct reading *reading, const char *raw)
 
 static void take_forwards(struct reading *reading, char *text)
 {
-    char *next = NULL;
+    char *next = NULL, *line = strtok_r(text, "\n", &next);
 
-    for (char *line = strtok_r(text, "\n", &next); line; line = strtok_r(NULL, "\n", &next))
-        if (!take_line(reading, line))
-            return;
+    while (line && take_line(reading, line))
+        line = strtok_r(NULL, "\n", &next);
 }
 
 static void take_backwards(struct reading *reading, char *text)
 {
     char *end = text + strlen(text);
 
-    while (end > text) {
-        char *line = end;
-        while (line > text && line[-1] != '\n')
-            line--;
-        *end = 0;
-        if (line < end && !take_line(reading, line))
+    while ((end = memrchr(text, '\n', (size_t)(end - text)))) {
+        if (end[1] && !take_line(reading, end + 1))
             return;
-        end = line > text ? line - 1 : text;
+        *end = 0;
     }
+    if (text[0])
+        (void)take_line(reading, text);
 }
 
 /* Tells one of them. */
@@ -489,24 +453,19 @@ tell(struct reading *reading, const char *cure, const char *format, ...)
     reading->summary.told++;
 }
 
-/* Those with a code by its number, then those without. */
 static void tell_all(struct reading *reading)
 {
-    struct findings *findings = &reading->findings;
+    const struct findings *findings = &reading->findings;
 
-    for (size_t i = 0; i < findings->n_known; i++) {
-        const struct finding *finding = &findings->known[i];
-        const char *s = finding->n == 1 ? "" : "s", *meaning = finding->means.meaning;
-        if (finding->code != UINT32_MAX)
-            tell(reading, finding->means.cure, "0x%x in qgsd's log, %u time%s: %s", finding->code,
-                 finding->n, s, meaning);
+    for (size_t i = 0; i < findings->n; i++) {
+        const struct finding *f = &findings->list[i];
+        const char *s = f->n == 1 ? "" : "s", *mark = f->order == NOT_KNOWN ? "\"" : "";
+        if (f->order < BY_TEXT)
+            tell(reading, f->cure, "0x%" PRIx64 " in qgsd's log, %u time%s: %s", f->order, f->n, s,
+                 f->text);
         else
-            tell(reading, finding->means.cure, "logged %u time%s: %s", finding->n, s, meaning);
+            tell(reading, f->cure, "logged %u time%s: %s%s%s", f->n, s, mark, f->text, mark);
     }
-    for (size_t i = 0; i < findings->n_unknown; i++)
-        tell(reading, "no meaning of it is known: \"journalctl -u qgsd\" shows what is around it",
-             "logged %u time%s: \"%s\"", findings->unknown[i].n,
-             findings->unknown[i].n == 1 ? "" : "s", findings->unknown[i].quote);
     if (findings->more > 0)
         tell(reading, "\"journalctl -u qgsd\" shows them",
              "and %u other lines of qgsd's log that sound like errors", findings->more);

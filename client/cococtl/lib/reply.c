@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the administrative interface answers, read and shown.
- *
- * A reply is checked against proto/io.cocod.Admin.varlink while it is read: a field that is missing
- * or of another type sets `bad`, which sticks, and the verb then fails instead of showing half of
- * the truth: everything is printed into memory first. Fields that are not known here are left
- * alone; --json shows them.
+ * A reply is checked against proto/io.cocod.Admin.varlink while it is read. It is printed into
+ * memory first, so that a malformed one shows nothing instead of half of the truth. Fields that are
+ * not known here are left alone; --json shows them.
  */
 #include "lib/reply.h"
 #include "composed.h"
-#include "lib/ctl.h"
+#include "lib/figures.h"
 #include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/output.h"
 #include "lib/terminal.h"
 #include "lib/varlink.h"
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,17 +86,104 @@ size_t reply_array(struct reply *reply, struct json_object *object, const char *
     return reply->bad ? 0 : n;
 }
 
-void reply_line(FILE *to, const char *label, struct reply *reply, struct json_object *object,
-                const char *name)
+/* --- printing --------------------------------------------------------------------------------- */
+
+size_t reply_each(FILE *to, struct reply *reply, struct json_object *object, const char *name,
+                  reply_print *print)
 {
-    term_line(to, label, reply_string(reply, object, name));
+    struct json_object *array;
+    size_t n = reply_array(reply, object, name, json_type_object, &array);
+
+    for (size_t i = 0; i < n; i++)
+        print(to, reply, json_object_array_get_idx(array, i));
+    return n;
 }
 
-void reply_optional_line(FILE *to, const char *label, struct reply *reply,
-                         struct json_object *object, const char *name)
+/* "{name:WIDTH KIND|NULL}" */
+struct field {
+    char name[32], null[32];
+    int width;
+    char kind;
+};
+
+/* Returns what follows it. */
+static const char *read_field(const char *p, struct field *ret)
 {
-    if (is_there(object, name))
-        reply_line(to, label, reply, object, name);
+    size_t n = strcspn(++p, ":|}");
+    char *end;
+
+    *ret = (struct field){.kind = 's'};
+    (void)snprintf(ret->name, sizeof(ret->name), "%.*s", (int)n, p);
+    p += n;
+    if (*p == ':') {
+        ret->width = (int)strtol(p + 1, &end, 10);
+        ret->kind = *end;
+        p = end + 1;
+    }
+    if (*p == '|') {
+        n = strcspn(++p, "}");
+        (void)snprintf(ret->null, sizeof(ret->null), "%.*s", (int)n, p);
+        p += n;
+    }
+    return p + 1;
+}
+
+static void write_field(FILE *to, struct reply *reply, struct json_object *object,
+                        const struct field *field)
+{
+    char number[24];
+    const char *text = number;
+
+    if (field->null[0] && !is_there(object, field->name))
+        text = field->null;
+    else if (field->kind == 'd')
+        (void)snprintf(number, sizeof(number), "%" PRId64, reply_int(reply, object, field->name));
+    else if (field->kind == 't')
+        ms_text(reply_int(reply, object, field->name), number);
+    else if (field->kind == 'u')
+        us_text(reply_int(reply, object, field->name), number);
+    else
+        text = reply_string(reply, object, field->name);
+    if (field->kind == 'c')
+        term_column(to, text, (unsigned)field->width);
+    else if (field->kind == 'w')
+        term_wrap(to, text, (unsigned)field->width, term_width());
+    else
+        term_printf(to, "%*s", field->width, text);
+}
+
+/* Is a field null of those in the brackets that open here? */
+static bool lacks_one(struct json_object *object, const char *p)
+{
+    struct field field;
+
+    while (*p != ']') {
+        if (*p != '{') {
+            p++;
+            continue;
+        }
+        p = read_field(p, &field);
+        if (!is_there(object, field.name))
+            return true;
+    }
+    return false;
+}
+
+void reply_write(FILE *to, struct reply *reply, struct json_object *object, const char *format)
+{
+    struct field field;
+
+    for (const char *p = format; *p;) {
+        size_t n = strcspn(p, "{[]");
+        term_composed(to, p, n);
+        p += n;
+        if (*p == '{') {
+            p = read_field(p, &field);
+            write_field(to, reply, object, &field);
+        } else if (*p) {
+            p = *p == '[' && lacks_one(object, p) ? strchr(p, ']') + 1 : p + 1;
+        }
+    }
 }
 
 int reply_malformed(const struct ctl *ctl, const char *method)
@@ -111,7 +196,7 @@ int reply_malformed(const struct ctl *ctl, const char *method)
 int reply_show(const struct ctl *ctl, const char *method, struct json_object *parameters,
                reply_print *print)
 {
-    struct reply reply = {0};
+    struct reply reply = {.ctl = ctl};
     struct composed composed;
     int code = CTL_OK;
 
@@ -119,14 +204,17 @@ int reply_show(const struct ctl *ctl, const char *method, struct json_object *pa
         json_object_put(parameters);
         return memory_out();
     }
-    if (ctl->json)
-        code = output_json(composed.to, parameters);
-    else
-        print(composed.to, &reply, parameters);
+    print(composed.to, &reply, parameters);
+    if (ctl->json) { /* in place of what was printed */
+        (void)fflush(composed.to);
+        composed.size = 0;
+        code = ctl->follow ? output_json_line(composed.to, parameters)
+                           : output_json(composed.to, parameters);
+    }
     json_object_put(parameters);
     if (!composed_end(&composed))
         return memory_out();
-    if (code == CTL_OK && reply.bad) {
+    if (code == CTL_OK && reply.bad && !ctl->json) {
         code = reply_malformed(ctl, method);
     } else if (code == CTL_OK) {
         FILE *to = output_open(ctl);
@@ -137,7 +225,7 @@ int reply_show(const struct ctl *ctl, const char *method, struct json_object *pa
         }
     }
     free(composed.text);
-    return code;
+    return code == CTL_OK && reply.failed ? CTL_FAILED : code;
 }
 
 int reply_call(const struct ctl *ctl, const char *method, struct json_object *parameters,

@@ -3,16 +3,16 @@
  * The table file, as root opens it.
  *
  * A rotation locks that file, empties it, and leaves it open in a command that runs as root. So
- * which file that is, is not cocod's to say: it comes from the command line, or from cocod's
- * configuration where only root could have written it, or it is the default. What cocod says is
- * held against that, since another file would exclude nobody.
+ * cocod does not say which file that is: the command line does, or cocod's configuration where only
+ * root could have written it, or it is the default. What cocod says is held against that, since
+ * another file would exclude nobody.
  *
- * And the file must be one that cocod could have written itself: its owner is the user who answers
- * at the administrative socket, as the kernel vouches for it (not SO_PEERCRED, which names who
- * listened first: systemd). It has no second name and lies in a folder where only root and that
- * user make names. Then the worst that a cocod in an enemy's hands gets from this is what it has.
+ * The file must be one that cocod could have written itself: its owner is the user who answers at
+ * the administrative socket, as the kernel vouches for it (not SO_PEERCRED, which names who
+ * listened first: systemd). It has no second name, and only root and that user make names in its
+ * folder. So a cocod in an enemy's hands gets nothing from this that it has not.
  *
- * A look at a file changes nothing (O_PATH: no device is opened, no FIFO is waited for); it is
+ * A look at a file changes nothing (O_PATH: no device is opened, no FIFO is waited for). It is
  * opened for writing by what was looked at, not by its name again.
  */
 #include "lib/table.h"

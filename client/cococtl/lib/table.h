@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * cocod's table file, opened by root.
- */
+/* cocod's table file, opened by root. */
 #pragma once
 
 #include <stdbool.h>

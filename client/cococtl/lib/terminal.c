@@ -261,7 +261,12 @@ void term_paint_cell(FILE *to, enum term_paint paint, const char *text, unsigned
     unsigned columns = columns_of(text, strlen(text));
 
     term_paint(to, paint, text);
-    term_printf(to, "%*s", (int)(width > columns ? width - columns : 0), "");
+    term_printf(to, "%*s", (int)(width > columns ? width - columns : 1), "");
+}
+
+void term_cell(FILE *to, const char *text, unsigned width)
+{
+    term_paint_cell(to, TERM_PLAIN, text, width);
 }
 
 void term_title(FILE *to, const char *text)
@@ -301,24 +306,20 @@ void term_column(FILE *to, const char *text, unsigned max)
 {
     const size_t n = strlen(text);
     const bool cut = columns_of(text, n) + 1 > max;
-    char shown[SHOWN_SIZE];
     unsigned column = 0;
-    bool full = false;
 
-    for (size_t i = 0; i < n && !full;) {
-        i += show_char(text + i, n - i, shown);
-        for (const char *p = shown; *p && !full; p++) {
-            bool begins = ((unsigned char)*p & 0xc0) != 0x80;
-            full = begins && cut && column + 2 >= max;
-            column += begins && !full;
-            if (!full)
-                (void)fputc(*p, to);
-        }
+    for (size_t i = 0, size; i < n; i += size) {
+        char shown[SHOWN_SIZE];
+        size = show_char(text + i, n - i, shown);
+        const unsigned more = columns_of(text + i, size);
+        if (cut && column + more + 2 > max)
+            break;
+        (void)fputs(shown, to);
+        column += more;
     }
-    if (cut) {
+    if (cut)
         (void)fputc('~', to);
-        column++;
-    }
+    column += cut;
     term_printf(to, "%*s", (int)(max > column ? max - column : 1), "");
 }
 
@@ -345,14 +346,6 @@ void term_time(FILE *to, const char *time)
         term_printf(to, "%.5s %.8s  ", time + 5, time + 11);
     else
         term_cell(to, time, 16);
-}
-
-void term_cell(FILE *to, const char *text, int width)
-{
-    int columns = (int)columns_of(text, strlen(text));
-
-    term_string(to, text);
-    term_printf(to, "%*s", width > columns ? width - columns : 1, "");
 }
 
 void term_hint(const char *hint)

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Everything that is printed goes through these functions.
- */
+/* Everything that is printed goes through these functions. */
 #pragma once
 
 #include "lib/ctl.h"
@@ -20,7 +18,7 @@ void term_composed(FILE *to, const char *text, size_t size);
 void term_clear_line(FILE *to);
 void term_clear_screen(FILE *to);
 /* Pads by what is printed, taking each character for one column; at least one space. */
-void term_cell(FILE *to, const char *text, int width);
+void term_cell(FILE *to, const char *text, unsigned width);
 /* As term_cell, but never wider: what is longer is cut off and marked. */
 void term_column(FILE *to, const char *text, unsigned width);
 /* "2026-11-21T04:57:02Z" as "11-21 04:57:02  "; what is no such time, as term_cell. */
@@ -42,7 +40,7 @@ enum term_paint {
 };
 /* Foreign text in that colour, or as it is. */
 void term_paint(FILE *to, enum term_paint paint, const char *text);
-/* The same, padded; the colour does not count. */
+/* The same as term_cell; the colour does not count. */
 void term_paint_cell(FILE *to, enum term_paint paint, const char *text, unsigned width);
 /* The line over a table. */
 void term_title(FILE *to, const char *text);

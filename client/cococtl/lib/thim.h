@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * JSON of Azure's THIM service.
- */
+/* JSON of Azure's THIM service. */
 #pragma once
 
 #include "why.h"

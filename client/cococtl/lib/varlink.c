@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A varlink client: JSON objects that end in a NUL byte, over a Unix stream socket (varlink.org,
- * "Method Call"). The interface is proto/io.cocod.Admin.varlink. One call at a time is under way
- * on a connection; after a failure it is closed, since nobody could tell whose answer came next.
- * A call with `more` has many replies, which are taken from a buffer as they come; it is the last
- * of its connection.
+ * "Method Call"). One call at a time is under way on a connection. After a failure it is closed,
+ * since nobody could tell whose answer came next. A call with `more` has many replies, and is the
+ * last of its connection.
  *
  * The daemon is trusted to administer, not to be well-formed: a reply has at most 1 MiB and 65,536
  * values, is one JSON object as json_reader.h takes it, and has either `parameters` that are an
@@ -12,7 +11,6 @@
  */
 #include "lib/varlink.h"
 #include "json_reader.h"
-#include "lib/ctl.h"
 #include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/net.h"
@@ -138,24 +136,6 @@ static size_t whole_message(struct varlink *v)
     return end ? (size_t)(end - v->received) + 1 : 0;
 }
 
-/* The reply to the only call that is under way: nothing follows it. */
-static int receive_reply(struct varlink *v, uint64_t deadline_ns, struct varlink_answer *ret)
-{
-    size_t size;
-    int r;
-
-    while ((size = whole_message(v)) == 0) {
-        r = receive_some(v);
-        if (r == 0)
-            r = net_wait(v->fd, POLLIN, deadline_ns);
-        if (r < 0)
-            return r;
-    }
-    r = size == v->n_received ? judge(v->received, ret) : -EBADMSG;
-    v->n_received = 0;
-    return r;
-}
-
 /* --- calls ----------------------------------------------------------------------------------- */
 
 int varlink_open(struct varlink *v, const struct ctl *ctl)
@@ -177,17 +157,6 @@ void varlink_close(struct varlink *v)
     *v = (struct varlink){.ctl = v->ctl, .fd = -1, .user = (uid_t)-1};
 }
 
-static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
-                    struct varlink_answer *ret)
-{
-    if (v->fd < 0)
-        return -ENOTCONN;
-    int sent = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
-    /* A call that is refused before it was read whole is answered all the same. */
-    int r = sent == 0 || sent == -EPIPE ? receive_reply(v, deadline_ns, ret) : sent;
-    return sent < 0 && r < 0 && r != -EBADMSG ? sent : r;
-}
-
 /* malloc'ed; NULL: out of memory, now or when the parameters were made. */
 static char *call_text(const char *method, struct json_object *parameters, bool more)
 {
@@ -203,19 +172,6 @@ static char *call_text(const char *method, struct json_object *parameters, bool 
     char *text = memory_ran_out() ? NULL : memory_json(call, json_write);
     json_object_put(call);
     return text;
-}
-
-void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
-                 uint32_t timeout_ms, struct varlink_answer *ret)
-{
-    char *text = call_text(method, parameters, false);
-
-    *ret = (struct varlink_answer){.error = -ENOMEM};
-    if (text)
-        ret->error = exchange(v, text, net_now_ns() + timeout_ms * 1000000ull, ret);
-    free(text);
-    if (ret->error < 0)
-        varlink_close(v);
 }
 
 int varlink_begin(struct varlink *v, const char *method, struct json_object *parameters,
@@ -247,6 +203,41 @@ bool varlink_next(struct varlink *v, struct varlink_answer *ret)
     }
     ret->error = r;
     return true;
+}
+
+/* The reply to the only call that is under way: nothing follows it. */
+static int receive_reply(struct varlink *v, uint64_t deadline_ns, struct varlink_answer *ret)
+{
+    while (!varlink_next(v, ret)) {
+        int r = net_wait(v->fd, POLLIN, deadline_ns);
+        if (r < 0)
+            return r;
+    }
+    return ret->error == 0 && v->n_received > 0 ? -EBADMSG : ret->error;
+}
+
+static int exchange(struct varlink *v, const char *call, uint64_t deadline_ns,
+                    struct varlink_answer *ret)
+{
+    if (v->fd < 0)
+        return -ENOTCONN;
+    int sent = send_all(v->fd, call, strlen(call) + 1, deadline_ns);
+    /* A call that is refused before it was read whole is answered all the same. */
+    int r = sent == 0 || sent == -EPIPE ? receive_reply(v, deadline_ns, ret) : sent;
+    return sent < 0 && r < 0 && r != -EBADMSG ? sent : r;
+}
+
+void varlink_ask(struct varlink *v, const char *method, struct json_object *parameters,
+                 uint32_t timeout_ms, struct varlink_answer *ret)
+{
+    char *text = call_text(method, parameters, false);
+
+    *ret = (struct varlink_answer){.error = -ENOMEM};
+    if (text)
+        ret->error = exchange(v, text, net_now_ns() + timeout_ms * 1000000ull, ret);
+    free(text);
+    if (ret->error < 0)
+        varlink_close(v);
 }
 
 void varlink_answer_done(struct varlink_answer *answer)
@@ -296,10 +287,16 @@ static int explain_ambiguous(const struct varlink_answer *answer)
     return CTL_FAILED;
 }
 
-int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
+bool varlink_failed_as(const struct varlink_answer *answer, const char *name)
 {
     static const char prefix[] = "io.cocod.Admin.";
+    const size_t n = sizeof(prefix) - 1;
 
+    return strncmp(answer->name, prefix, n) == 0 && strcmp(answer->name + n, name) == 0;
+}
+
+int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
+{
     if (answer->error == -EBADMSG) {
         term_error("%s answered with something that is not a varlink reply", ctl->admin);
         term_hint("Check that --admin names cocod's administrative socket.");
@@ -307,19 +304,18 @@ int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer)
     }
     if (answer->error < 0)
         return net_explain(ctl->admin, "--admin", answer->error);
-    if (strcmp(answer->name, "io.cocod.Admin.NotAllowed") == 0) {
+    if (varlink_failed_as(answer, "NotAllowed")) {
         const char *role = json_text(answer->parameters, "role");
         term_error("cocod at %s does not let this user do that%s%s", ctl->admin,
                    role && role[0] ? ": it takes the role " : "", role ? role : "");
         term_hint("Run this as root, or as a user whom [admin] in cocod.conf grants the role.");
         return CTL_DENIED;
     }
-    if (strcmp(answer->name, "io.cocod.Admin.AmbiguousVm") == 0)
+    if (varlink_failed_as(answer, "AmbiguousVm"))
         return explain_ambiguous(answer);
     for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
         const struct meaning *m = &meanings[i];
-        if (strncmp(answer->name, prefix, strlen(prefix)) != 0 ||
-            strcmp(answer->name + strlen(prefix), m->name) != 0)
+        if (!varlink_failed_as(answer, m->name))
             continue;
         const char *more = m->parameter ? json_text(answer->parameters, m->parameter) : "";
         term_error("%s%s", m->text, more ? more : "no reason given");

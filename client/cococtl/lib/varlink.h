@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Calls of io.cocod.Admin, proto/io.cocod.Admin.varlink.
- */
+/* Calls of io.cocod.Admin, proto/io.cocod.Admin.varlink. */
 #pragma once
 
 #include "lib/ctl.h"
@@ -45,6 +43,8 @@ static inline bool varlink_succeeded(const struct varlink_answer *answer)
 {
     return answer->error == 0 && answer->name[0] == 0;
 }
+/* With the error of that name, of the interface? */
+bool varlink_failed_as(const struct varlink_answer *answer, const char *name);
 /* Says how a call ended that did not succeed; the exit status. */
 int varlink_explain(const struct ctl *ctl, const struct varlink_answer *answer);
 /* A connection, one call, and its end. On success *ret_parameters is the reply's, which the caller

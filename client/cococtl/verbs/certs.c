@@ -18,7 +18,6 @@
 #include "snp_table.h"
 #include "verbs/verbs.h"
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,47 +33,38 @@ static const char *key_of(const struct ctl *ctl)
 static void print_crl(FILE *to, struct reply *reply, struct json_object *crl)
 {
     struct json_object *revoked;
-    const char *next = reply_optional_string(reply, crl, "nextUpdate");
     size_t n = reply_array(reply, crl, "revoked", json_type_string, &revoked);
 
-    term_printf(to, "CRL %s number %s, %s to %s, revokes%s", reply_string(reply, crl, "product"),
-                reply_string(reply, crl, "number"), reply_string(reply, crl, "thisUpdate"),
-                next ? next : "open", n > 0 ? "" : " nothing");
+    reply_write(to, reply, crl,
+                "CRL {product} number {number}, {thisUpdate} to {nextUpdate|open}, revokes");
     for (size_t i = 0; i < n; i++)
         term_printf(to, " %s", json_object_get_string(json_object_array_get_idx(revoked, i)));
-    (void)fputc('\n', to);
-    reply_optional_line(to, "  problem", reply, crl, "problem");
+    reply_write(to, reply, crl, n > 0 ? "\n" : " nothing\n");
+    reply_write(to, reply, crl, "[  problem     {problem}\n]");
+}
+
+static void print_stored(FILE *to, struct reply *reply, struct json_object *chain)
+{
+    term_puts(to, reply_bool(reply, chain, "served") ? "* " : "  ");
+    reply_write(to, reply, chain,
+                "{product:7c}{signer:6c}{tcb:-15s} until {notAfter}\n"
+                "    key       {key}\n"
+                "[    CSP_ID    {cspId}\n]" /* of a VLEK, by a new daemon */
+                "[    problem   {problem}\n]");
 }
 
 static void print_chains(FILE *to, struct reply *reply, struct json_object *parameters)
 {
-    struct json_object *chains, *crls;
     int64_t left_out;
-    size_t n = reply_array(reply, parameters, "chains", json_type_object, &chains);
-    size_t n_crls = reply_array(reply, parameters, "crls", json_type_object, &crls);
 
-    for (size_t i = 0; i < n; i++) {
-        struct json_object *chain = json_object_array_get_idx(chains, i);
-        term_cell(to, reply_bool(reply, chain, "served") ? "*" : "", 2);
-        term_cell(to, reply_string(reply, chain, "product"), 7);
-        term_cell(to, reply_string(reply, chain, "signer"), 6);
-        term_cell(to, reply_string(reply, chain, "tcb"), 16);
-        term_printf(to, "until %s\n", reply_string(reply, chain, "notAfter"));
-        reply_line(to, "    key", reply, chain, "key");
-        reply_optional_line(to, "    CSP_ID", reply, chain,
-                            "cspId"); /* of a VLEK, by a new daemon */
-        reply_optional_line(to, "    problem", reply, chain, "problem");
-    }
-    if (n == 0)
+    if (reply_each(to, reply, parameters, "chains", print_stored) == 0)
         term_puts(to, "no chains are stored\n");
     /* A daemon that is older than cococtl does not say. */
     if (reply_optional_int(reply, parameters, "leftOut", &left_out) && left_out > 0)
-        term_printf(to,
-                    "and %" PRId64 " more, which are stored and not listed; \"cococtl certs show "
-                    "KEY\" shows each\n",
-                    left_out);
-    for (size_t i = 0; i < n_crls; i++)
-        print_crl(to, reply, json_object_array_get_idx(crls, i));
+        reply_write(to, reply, parameters,
+                    "and {leftOut:d} more, which are stored and not listed; \"cococtl certs show "
+                    "KEY\" shows each\n");
+    (void)reply_each(to, reply, parameters, "crls", print_crl);
 }
 
 int verb_certs_list(const struct ctl *ctl)
@@ -84,81 +74,55 @@ int verb_certs_list(const struct ctl *ctl)
 
 /* --- certs show ------------------------------------------------------------------------------ */
 
-static void print_certificates(FILE *to, struct reply *reply, struct json_object *list)
+static void print_certificate(FILE *to, struct reply *reply, struct json_object *certificate)
 {
-    struct json_object *certificates;
-    size_t n = reply_array(reply, list, "certificates", json_type_object, &certificates);
-
-    if (n == 0)
-        term_puts(to, "no certificates: the empty table is served\n");
-    for (size_t i = 0; i < n; i++) {
-        struct json_object *c = json_object_array_get_idx(certificates, i);
-        const char *not_after = reply_optional_string(reply, c, "notAfter");
-
-        (void)fputc('\n', to);
-        reply_line(to, "kind", reply, c, "kind");
-        reply_optional_line(to, "  subject", reply, c, "subject");
-        reply_line(to, "  issuer", reply, c, "issuer");
-        reply_optional_line(to, "  serial", reply, c, "serial");
-        reply_line(to, "  not before", reply, c, "notBefore");
-        term_line(to, "  not after", not_after ? not_after : "open");
-        reply_line(to, "  sha256", reply, c, "sha256");
-        reply_line(to, "  file", reply, c, "file");
-    }
-}
-
-static void print_served(FILE *to, struct reply *reply, struct json_object *list)
-{
-    reply_line(to, "generation", reply, list, "generation");
-    print_certificates(to, reply, list);
+    reply_write(to, reply, certificate,
+                "\nkind          {kind}\n"
+                "[  subject     {subject}\n]"
+                "  issuer      {issuer}\n"
+                "[  serial      {serial}\n]"
+                "  not before  {notBefore}\n"
+                "  not after   {notAfter|open}\n"
+                "  sha256      {sha256}\n"
+                "  file        {file}\n");
 }
 
 static void print_chain(FILE *to, struct reply *reply, struct json_object *chain)
 {
-    reply_line(to, "key", reply, chain, "key");
-    print_certificates(to, reply, chain);
-}
+    const bool served = reply->ctl->n_args == 0;
 
-static struct json_object *key_parameters(const char *key)
-{
-    struct json_object *parameters = memory_object();
-
-    json_set_text(parameters, "key", key);
-    return parameters;
+    reply_write(to, reply, chain,
+                served ? "generation    {generation}\n" : "key           {key}\n");
+    if (reply_each(to, reply, chain, "certificates", print_certificate) > 0)
+        return;
+    term_puts(to, "no certificates: the empty table is served\n");
+    reply->failed = served; /* what waits for a chain at the boot goes by this */
 }
 
 int verb_certs_show(const struct ctl *ctl)
 {
-    struct json_object *parameters = NULL;
-    const char *key = key_of(ctl), *method = key ? "GetChain" : "ListCertificates";
-    int code = varlink_call(ctl, method, key ? key_parameters(key) : NULL, &parameters);
+    const char *key = key_of(ctl);
 
-    if (code != CTL_OK)
-        return code;
-    /* What waits for a chain at the boot goes by this. */
-    struct json_object *list = json_member(parameters, "certificates", json_type_array);
-    bool nothing = !key && list && json_object_array_length(list) == 0;
-    code = reply_show(ctl, method, parameters, key ? print_chain : print_served);
-    return code == CTL_OK && nothing ? CTL_FAILED : code;
+    return reply_call(ctl, key ? "GetChain" : "ListCertificates",
+                      key ? memory_member("key", key) : NULL, print_chain);
 }
 
 /* --- certs remove ---------------------------------------------------------------------------- */
 
+static void print_removed(FILE *to, struct reply *reply, struct json_object *removed)
+{
+    reply_write(to, reply, removed, "removed       {removed}\n");
+}
+
 int verb_certs_remove(const struct ctl *ctl)
 {
     struct json_object *parameters = NULL;
-    int code = varlink_call(ctl, "RemoveChain", key_parameters(key_of(ctl)), &parameters);
+    int code = varlink_call(ctl, "RemoveChain", memory_member("key", key_of(ctl)), &parameters);
 
     if (code != CTL_OK)
         return code;
     json_object_put(parameters);
-    if (ctl->json) {
-        struct json_object *object = json_object_new_object();
-        json_set_text(object, "removed", key_of(ctl));
-        return output_object(object);
-    }
-    term_line(stdout, "removed", key_of(ctl));
-    return output_end();
+    return reply_show(ctl, "RemoveChain", memory_member("removed", key_of(ctl)), print_removed);
 }
 
 /* --- certs export ---------------------------------------------------------------------------- */
@@ -166,20 +130,13 @@ int verb_certs_remove(const struct ctl *ctl)
 /* "ark.der" …; NULL for what has no name. An ASVK shares the ASK's GUID; it goes with a VLEK. */
 static const char *blob_name(const struct coco_snp_table *table, const struct coco_snp_entry *entry)
 {
-    switch (coco_snp_kind_of(entry->guid)) {
-    case COCO_SNP_ARK:
-        return "ark.der";
-    case COCO_SNP_VCEK:
-        return "vcek.der";
-    case COCO_SNP_VLEK:
-        return "vlek.der";
-    case COCO_SNP_ASK:
-        return coco_snp_table_find(table, COCO_SNP_VLEK) ? "asvk.der" : "ask.der";
-    case COCO_SNP_CRL:
-        return "crl.der";
-    default:
-        return NULL;
-    }
+    static const char *const names[] = {
+        [COCO_SNP_ARK] = "ark.der", [COCO_SNP_VCEK] = "vcek.der", [COCO_SNP_VLEK] = "vlek.der",
+        [COCO_SNP_ASK] = "ask.der", [COCO_SNP_CRL] = "crl.der",   [COCO_SNP_OTHER] = NULL};
+    const enum coco_snp_kind kind = coco_snp_kind_of(entry->guid);
+
+    return kind == COCO_SNP_ASK && coco_snp_table_find(table, COCO_SNP_VLEK) ? "asvk.der"
+                                                                             : names[kind];
 }
 
 /* Files that were written are added to `written`. */
@@ -187,15 +144,15 @@ static int export_blobs(const char *folder, const struct coco_snp_table *table,
                         struct json_object *written)
 {
     int code = CTL_OK;
+    size_t end = strlen(folder);
 
+    while (end > 1 && folder[end - 1] == '/')
+        end--;
     for (size_t i = 0; i < table->n_entries && code == CTL_OK; i++) {
         const char *name = blob_name(table, &table->entries[i]);
         char path[PATH_MAX];
         if (!name)
             continue;
-        size_t end = strlen(folder);
-        while (end > 1 && folder[end - 1] == '/')
-            end--;
         int n = snprintf(path, sizeof(path), "%.*s/%s", (int)end, folder, name);
         if (n < 0 || (size_t)n >= sizeof(path)) {
             term_error("the path %s is too long", folder);
@@ -252,7 +209,7 @@ int verb_certs_export(const struct ctl *ctl)
         term_error("--out is missing: a file for the table, or a folder for its certificates");
         return CTL_USAGE;
     }
-    int code = varlink_call(ctl, "GetChain", key_parameters(key_of(ctl)), &parameters);
+    int code = varlink_call(ctl, "GetChain", memory_member("key", key_of(ctl)), &parameters);
     if (code != CTL_OK)
         return code;
     const char *key = reply_string(&reply, parameters, "key");
@@ -279,15 +236,15 @@ int verb_certs_export(const struct ctl *ctl)
 
 static void print_preflight(FILE *to, struct reply *reply, struct json_object *parameters)
 {
-    term_line(to, "ready", reply_bool(reply, parameters, "ready") ? "yes" : "no");
-    reply_optional_line(to, "key", reply, parameters, "key");
-    reply_optional_line(to, "reason", reply, parameters, "reason");
+    const bool ready = reply_bool(reply, parameters, "ready");
+
+    reply->failed = !ready;
+    term_line(to, "ready", ready ? "yes" : "no");
+    reply_write(to, reply, parameters, "[key           {key}\n][reason        {reason}\n]");
 }
 
 int verb_certs_preflight(const struct ctl *ctl)
 {
-    struct json_object *call, *parameters = NULL;
-    struct reply reply = {0};
     char tcb[SPELLED_TCB_SIZE];
 
     if (!ctl->tcb) {
@@ -296,17 +253,9 @@ int verb_certs_preflight(const struct ctl *ctl)
     }
     spelled_tcb(ctl->tcb, tcb);
     enum coco_snp_product product = ctl->product ? spelled_product(ctl->product) : 0;
-    call = memory_object();
-    json_set_text(call, "tcb", tcb);
+    struct json_object *call = memory_member("tcb", tcb);
     json_set_text(call, "product", product ? coco_snp_product_name(product) : ctl->product);
     json_set_text(call, "chipId", ctl->chip_id);
     json_set_text(call, "signer", ctl->signer);
-    int code = varlink_call(ctl, "Preflight", call, &parameters);
-    if (code != CTL_OK)
-        return code;
-    bool ready = reply_bool(&reply, parameters, "ready");
-    code = reply_show(ctl, "Preflight", parameters, print_preflight);
-    if (code != CTL_OK)
-        return code;
-    return ready && !reply.bad ? CTL_OK : CTL_FAILED;
+    return reply_call(ctl, "Preflight", call, print_preflight);
 }

@@ -42,14 +42,13 @@ static void __attribute__((format(__printf__, 5, 6)))
 add_check(struct json_object *checks, const char *name, const char *verdict, const char *fix,
           const char *format, ...)
 {
-    struct json_object *check = json_object_new_object();
+    struct json_object *check = memory_member("name", name);
     char text[2 * PATH_MAX];
     va_list args;
 
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    json_set_text(check, "name", name);
     json_set_text(check, "verdict", verdict);
     json_set_text(check, "text", text);
     json_set_text(check, "fix", fix);
@@ -59,19 +58,17 @@ add_check(struct json_object *checks, const char *name, const char *verdict, con
 static void check_vmm_socket(const struct ctl *ctl, struct json_object *checks)
 {
     int fd = net_connect(ctl->socket);
+    const bool denied = fd == -EACCES || fd == -EPERM;
 
-    if (fd >= 0) {
-        close(fd);
-        add_check(checks, "VMMs", "good", NULL, "cocod takes connections at %s", ctl->socket);
-    } else if (fd == -EACCES || fd == -EPERM) {
-        add_check(checks, "VMMs", "warning",
-                  "this user may not; the users of VMMs must be in the socket's group", "%s: %s",
-                  ctl->socket, strerror(-fd));
-    } else {
-        add_check(checks, "VMMs", "bad",
-                  "\"systemctl status cocod.socket\"; --socket names another one", "%s: %s",
-                  ctl->socket, strerror(-fd));
+    if (fd < 0) {
+        add_check(checks, "VMMs", denied ? "warning" : "bad",
+                  denied ? "this user may not; the users of VMMs must be in the socket's group"
+                         : "\"systemctl status cocod.socket\"; --socket names another one",
+                  "%s: %s", ctl->socket, strerror(-fd));
+        return;
     }
+    close(fd);
+    add_check(checks, "VMMs", "good", NULL, "cocod takes connections at %s", ctl->socket);
 }
 
 static void check_disk(const char *what, const char *path, struct json_object *checks)
@@ -198,14 +195,6 @@ static void on_error(void *data, const char *text, const char *cure)
     add_check(data, "qgsd's log", "warning", cure, "%s", text);
 }
 
-/* When a quoting service last made a quote; 0: never, or the daemon is too old to say. */
-static int64_t quote_time(struct json_object *parameters)
-{
-    struct json_object *value = json_member(parameters, "quoteAt", json_type_int);
-
-    return value ? json_object_get_int64(value) : 0;
-}
-
 static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
                        struct json_object *checks)
 {
@@ -214,7 +203,8 @@ static void check_qgsd(const struct ctl *ctl, struct json_object *parameters,
 
     if (!ctl->journal && !serves_quotes(checks))
         return;
-    int r = qgsd_read(ctl, quote_time(parameters), on_error, checks, &summary, &why);
+    /* quoteAt: when a quote was last made; a daemon that is older than cococtl does not say. */
+    int r = qgsd_read(ctl, json_int(parameters, "quoteAt", 0), on_error, checks, &summary, &why);
     if (r == -ENOMEM)
         (void)memory_out();
     else if (r < 0)
@@ -238,42 +228,37 @@ static enum term_paint paint_of(const char *verdict)
     return strcmp(verdict, "warning") == 0 ? TERM_WARNING : TERM_BAD;
 }
 
+static void print_check(FILE *to, struct reply *reply, struct json_object *check)
+{
+    const char *verdict = reply_string(reply, check, "verdict");
+
+    term_paint_cell(to, paint_of(verdict), verdict, 9);
+    reply_write(to, reply, check, "{name:15c}{text:24w}");
+    if (term_width() > 0)
+        reply_write(to, reply, check, "[\n                        -> {fix:27w}]\n");
+    else
+        reply_write(to, reply, check, "[; -> {fix}]\n");
+}
+
+static unsigned count(struct json_object *checks, size_t n, const char *verdict)
+{
+    unsigned found = 0;
+
+    for (size_t i = 0; i < n; i++)
+        found += is_text(json_object_array_get_idx(checks, i), "verdict", verdict);
+    return found;
+}
+
 static void print_checks(FILE *to, struct reply *reply, struct json_object *parameters)
 {
     struct json_object *checks;
     size_t n = reply_array(reply, parameters, "checks", json_type_object, &checks);
-    unsigned bad = 0, warnings = 0;
+    const unsigned bad = count(checks, n, "bad"), warnings = count(checks, n, "warning");
 
-    for (size_t i = 0; i < n; i++) {
-        struct json_object *check = json_object_array_get_idx(checks, i);
-        const char *verdict = reply_string(reply, check, "verdict");
-        const char *fix = reply_optional_string(reply, check, "fix");
-
-        bad += strcmp(verdict, "bad") == 0;
-        warnings += strcmp(verdict, "warning") == 0;
-        term_paint_cell(to, paint_of(verdict), verdict, 9);
-        term_column(to, reply_string(reply, check, "name"), 15);
-        term_wrap(to, reply_string(reply, check, "text"), 24, term_width());
-        if (fix && term_width() > 0)
-            term_printf(to, "\n%24s", "");
-        else if (fix)
-            term_puts(to, "; ");
-        if (fix) {
-            term_puts(to, "-> ");
-            term_wrap(to, fix, 27, term_width());
-        }
-        (void)fputc('\n', to);
-    }
+    (void)reply_each(to, reply, parameters, "checks", print_check);
     term_printf(to, "%zu checks: %u bad, %u warning%s\n", n, bad, warnings,
                 warnings == 1 ? "" : "s");
-}
-
-static bool any_bad(struct json_object *checks)
-{
-    for (size_t i = 0; i < json_object_array_length(checks); i++)
-        if (is_text(json_object_array_get_idx(checks, i), "verdict", "bad"))
-            return true;
-    return false;
+    reply->failed = bad > 0;
 }
 
 int verb_doctor(const struct ctl *ctl)
@@ -290,11 +275,8 @@ int verb_doctor(const struct ctl *ctl)
         check_disks(ctl, &reply, parameters, checks);
         check_qgsd(ctl, parameters, checks);
     }
-    if (reply.bad) {
-        json_object_put(parameters);
-        return reply_malformed(ctl, "Diagnose");
-    }
-    bool bad = any_bad(checks);
-    code = reply_show(ctl, "Diagnose", parameters, print_checks);
-    return code == CTL_OK && bad ? CTL_FAILED : code;
+    if (!reply.bad)
+        return reply_show(ctl, "Diagnose", parameters, print_checks);
+    json_object_put(parameters);
+    return reply_malformed(ctl, "Diagnose");
 }

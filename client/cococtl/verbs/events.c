@@ -3,15 +3,13 @@
  * events: what has happened, and with --follow what happens.
  *
  * Following is one Monitor call, which begins with the kept events; so none falls between. Before
- * it the same connection is asked for the daemon's instance: when the connection is lost and made
- * again, that tells another daemon, all of whose events are new, from the same one, whose events go
- * on behind the last that was shown. A restart of cocod is what an operator follows events for, so
- * its end is no end of this: it is tried again until --timeout is over.
+ * it the daemon's instance is asked for: when the connection is made again, all events of another
+ * daemon are new, and those of the same one go on behind the last that was shown. An operator
+ * follows events to see a restart, so that is no end: it is tried again until --timeout is over.
  *
  * It ends by a signal, or when nobody reads any more, which is looked for while nothing happens.
  * Each event is written at once and whole, so there is nothing to be put in order then.
  */
-#include "composed.h"
 #include "lib/ctl.h"
 #include "lib/json.h"
 #include "lib/memory.h"
@@ -29,8 +27,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PAUSE_MS    250
-#define TEXT_COLUMN 47u
+#define PAUSE_MS 250
 
 /* --- one event -------------------------------------------------------------------------------- */
 
@@ -54,23 +51,18 @@ static void print_event(FILE *to, struct reply *reply, struct json_object *event
 
     term_time(to, reply_string(reply, event, "time"));
     term_paint_cell(to, paint_of(priority), priority, 9);
-    term_column(to, reply_string(reply, event, "event"), 22);
-    term_wrap(to, reply_string(reply, event, "text"), TEXT_COLUMN, term_width());
-    (void)fputc('\n', to);
+    reply_write(to, reply, event, "{event:22c}{text:47w}\n");
 }
 
 static void print_events(FILE *to, struct reply *reply, struct json_object *parameters)
 {
     struct json_object *events;
-    size_t n = reply_array(reply, parameters, "events", json_type_object, &events);
 
-    if (n == 0) {
+    if (reply_array(reply, parameters, "events", json_type_object, &events) > 0)
+        print_title(to);
+    else
         term_puts(to, "nothing has happened since cocod started\n");
-        return;
-    }
-    print_title(to);
-    for (size_t i = 0; i < n; i++)
-        print_event(to, reply, json_object_array_get_idx(events, i));
+    (void)reply_each(to, reply, parameters, "events", print_event);
 }
 
 /* --- following -------------------------------------------------------------------------------- */
@@ -90,24 +82,25 @@ enum end {
     END_FINISHED, /* `code` is the exit status */
 };
 
-static void print_one(FILE *to, struct reply *reply, struct follower *f,
-                      struct json_object *parameters, struct json_object *event, int64_t lost)
+static void print_followed(FILE *to, struct reply *reply, struct json_object *parameters)
 {
-    if (f->ctl->json) {
-        (void)output_json_line(to, parameters);
-        return;
-    }
-    if (!f->titled)
-        print_title(to);
-    f->titled = true;
+    struct json_object *event = reply_field(reply, parameters, "event", json_type_object);
+    const int64_t lost = reply_int(reply, parameters, "lost");
+    char text[96];
+
     if (lost > 0) {
-        char text[96];
         (void)snprintf(text, sizeof(text), "%" PRId64 " event%s lost: not read in time", lost,
                        lost == 1 ? " was" : "s were");
         term_paint(to, TERM_WARNING, text);
         (void)fputc('\n', to);
     }
     print_event(to, reply, event);
+}
+
+static void print_first(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    print_title(to);
+    print_followed(to, reply, parameters);
 }
 
 /* One reply of Monitor. */
@@ -117,27 +110,19 @@ static int show(struct follower *f, struct json_object *parameters)
     struct json_object *event = reply_optional_object(&reply, parameters, "event");
     int64_t lost = reply_int(&reply, parameters, "lost");
     int64_t number = event ? reply_int(&reply, event, "number") : 0;
-    struct composed composed;
 
-    if (!event || (number <= f->last && !reply.bad))
-        return reply.bad ? reply_malformed(f->ctl, "Monitor") : CTL_OK;
+    if (reply.bad)
+        return reply_malformed(f->ctl, "Monitor");
+    if (!event || number <= f->last)
+        return CTL_OK;
     /* Over a connection that was lost the daemon cannot know. */
-    if (f->last > 0 && !reply.bad && number - f->last - 1 > lost) {
-        lost = number - f->last - 1;
-        json_set_int(parameters, "lost", lost);
-    }
+    if (f->last > 0 && number - f->last - 1 > lost)
+        json_set_int(parameters, "lost", number - f->last - 1);
     f->last = number;
-    if (!composed_begin(&composed))
-        return memory_out();
-    print_one(composed.to, &reply, f, parameters, event, lost);
-    if (!composed_end(&composed))
-        return memory_out();
-    if (!reply.bad)
-        term_composed(stdout, composed.text, composed.size);
-    free(composed.text);
-    if (memory_ran_out())
-        return CTL_MEMORY;
-    return reply.bad ? reply_malformed(f->ctl, "Monitor") : output_end();
+    int code = reply_show(f->ctl, "Monitor", json_object_get(parameters),
+                          f->titled ? print_followed : print_first);
+    f->titled = true;
+    return memory_ran_out() ? CTL_MEMORY : code;
 }
 
 /* Waits until the daemon says something. False: nobody reads what is written here. */

@@ -8,11 +8,10 @@
  * are laid out as cocod's store is (PRODUCT/vcek/CHIP-ID/TCB.der), and "certs import" takes them
  * whole.
  *
- * A VCEK costs a turn at a service that has one for everybody every ten seconds, so it is not asked
- * for where it is there already: in cocod's store (Preflight), or in the folder, whose file is
- * looked at again before it counts. Files appear whole or not at all, so a run that was ended
- * anyhow is continued by the next. Chains and revocation lists are asked for each time: lists
- * change.
+ * The service gives one VCEK in ten seconds, so none is asked for that is there already: in cocod's
+ * store (Preflight), or in the folder, whose file is checked again. Files appear whole or not at
+ * all, so the next run goes on where one ended. Chains and revocation lists are asked for each
+ * time: lists change.
  *
  * What fails does not stop the rest, unless the time is over: then nothing more can come.
  */
@@ -28,7 +27,6 @@
 #include "lib/spelling.h"
 #include "lib/terminal.h"
 #include "lib/varlink.h"
-#include "verbs/import.h"
 #include "verbs/verbs.h"
 #include <errno.h>
 #include <limits.h>
@@ -53,9 +51,8 @@ struct fetch {
 
 static void add_result(struct fetch *f, const char *what, const char *action, const char *reason)
 {
-    struct json_object *result = json_object_new_object();
+    struct json_object *result = memory_member("name", what);
 
-    json_set_text(result, "name", what);
     json_set_text(result, "action", action);
     json_set_text(result, "reason", reason);
     json_append(f->results, result);
@@ -163,13 +160,10 @@ static int get(struct fetch *f, const struct wanted *w)
     } else if (result == HTTP_AGAIN) {
         add_result(f, w->name, "later", why.text);
         f->over = true;
-    } else if (result != HTTP_OK) {
+    } else if (result != HTTP_OK || check(w, bytes, size, &why) < 0) {
         (void)snprintf(refusal, sizeof(refusal), "%s%s", why.text,
                        result == HTTP_NOT_FOUND ? not_found(w) : "");
         add_result(f, w->name, "refused", refusal);
-        f->refused = true;
-    } else if (check(w, bytes, size, &why) < 0) {
-        add_result(f, w->name, "refused", why.text);
         f->refused = true;
     } else {
         code = keep(f, w, bytes, size);
@@ -211,36 +205,9 @@ static int get_vcek(struct fetch *f, const struct kds_target *target)
 
 /* --- for whom -------------------------------------------------------------------------------- */
 
-/* The platform as cocod knows it; NULLs where it does not. Takes nothing, *ret_status is put by the
- * caller and owns the texts. */
-struct platform {
-    const char *product, *chip_id, *tcb;
-};
-
-static int ask_platform(const struct ctl *ctl, struct platform *ret,
-                        struct json_object **ret_status)
-{
-    struct json_object *certificates, *platform;
-    struct reply reply = {0};
-    int code = varlink_call(ctl, "GetStatus", NULL, ret_status);
-
-    *ret = (struct platform){0};
-    if (code != CTL_OK)
-        return code;
-    certificates = reply_optional_object(&reply, *ret_status, "certificates");
-    platform = certificates ? reply_optional_object(&reply, certificates, "platform") : NULL;
-    if (platform) {
-        ret->product = reply_optional_string(&reply, platform, "product");
-        ret->chip_id = reply_optional_string(&reply, platform, "chipId");
-        ret->tcb = reply_optional_string(&reply, platform, "tcb");
-    }
-    return reply.bad ? reply_malformed(ctl, "GetStatus") : CTL_OK;
-}
-
 /* Is the chain in the daemon's store already? */
 static bool is_stored(const struct fetch *f, const struct kds_target *target)
 {
-    struct json_object *call = memory_object();
     struct varlink_answer answer = {0};
     char tcb[COCO_SNP_TCB_TEXT_SIZE];
     struct reply reply = {0};
@@ -248,7 +215,7 @@ static bool is_stored(const struct fetch *f, const struct kds_target *target)
     bool ready = false;
 
     coco_snp_tcb_format(target->product, &target->tcb, tcb);
-    json_set_text(call, "tcb", tcb);
+    struct json_object *call = memory_member("tcb", tcb);
     json_set_text(call, "product", coco_snp_product_name(target->product));
     json_set_text(call, "chipId", target->chip_id);
     json_set_text(call, "signer", "VCEK");
@@ -263,56 +230,59 @@ static bool is_stored(const struct fetch *f, const struct kds_target *target)
     return ready;
 }
 
-static int fetch_one(struct fetch *f)
+/* What is given on the command line, and of the rest what cocod knows of this host. */
+static int find_target(const struct fetch *f, struct kds_target *ret)
 {
     const struct ctl *ctl = f->ctl;
-    struct platform platform = {0};
+    const char *product = ctl->product, *chip_id = ctl->chip_id, *tcb = ctl->tcb;
     struct json_object *status = NULL;
-    struct kds_target target;
-    struct why why;
+    struct why why = {.text = ""};
     int code = CTL_OK;
 
-    if (!ctl->product || (!f->vlek && (!ctl->chip_id || !ctl->tcb)))
-        code = ask_platform(ctl, &platform, &status);
-    if (ctl->product)
-        platform.product = ctl->product;
-    if (ctl->chip_id)
-        platform.chip_id = ctl->chip_id;
-    if (ctl->tcb)
-        platform.tcb = ctl->tcb;
-    bool known = platform.product && (f->vlek || (platform.chip_id && platform.tcb));
-    if (code == CTL_OK && !known) {
+    if (!product || (!f->vlek && (!chip_id || !tcb)))
+        code = varlink_call(ctl, "GetStatus", NULL, &status);
+    struct json_object *platform = json_member(status, "certificates", json_type_object);
+    platform = json_member(platform, "platform", json_type_object);
+    product = product ? product : json_text(platform, "product");
+    chip_id = chip_id ? chip_id : json_text(platform, "chipId");
+    tcb = tcb ? tcb : json_text(platform, "tcb");
+    if (code != CTL_OK) {
+        /* that was said */
+    } else if (!product || (!f->vlek && (!chip_id || !tcb))) {
         term_error("cocod at %s does not know this host's product, chip id and TCB", ctl->admin);
         term_hint(
             "Give --product, --chip-id and --tcb (\"snphost show identifier\" and \"show tcb\" "
             "print them), or let cocod ask the firmware (\"platform\" in its configuration).");
         code = CTL_FAILED;
+    } else if (!f->vlek) {
+        (void)spelled_target(product, chip_id, tcb, ret, &why);
+    } else if ((ret->product = spelled_product(product)) == COCO_SNP_UNKNOWN_PRODUCT) {
+        char names[COCO_SNP_NAMES_SIZE];
+        coco_snp_product_names(names);
+        (void)why_set(&why, 0, "the product is %s, not \"%s\"", names, product);
     }
-    if (code == CTL_OK && !f->vlek &&
-        spelled_target(platform.product, platform.chip_id, platform.tcb, &target, &why) < 0) {
+    if (why.text[0]) {
         term_error("%s", why.text);
         code = CTL_USAGE;
     }
-    if (code == CTL_OK && f->vlek) {
-        target.product = spelled_product(platform.product);
-        if (target.product == COCO_SNP_UNKNOWN_PRODUCT) {
-            char names[COCO_SNP_NAMES_SIZE];
-            coco_snp_product_names(names);
-            term_error("the product is %s, not \"%s\"", names, platform.product);
-            code = CTL_USAGE;
-        }
-    }
     json_object_put(status);
+    return code;
+}
+
+static int fetch_one(struct fetch *f)
+{
+    struct kds_target target = {.product = COCO_SNP_UNKNOWN_PRODUCT};
+    int code = find_target(f, &target);
+
     f->all = f->vlek ? 2 : 3;
     if (code == CTL_OK)
         code = get_product(f, target.product);
-    if (code == CTL_OK && !f->vlek) {
-        if (!ctl->out && is_stored(f, &target))
-            add_result(f, "VCEK", "unchanged", NULL);
-        else
-            code = get_vcek(f, &target);
-    }
-    return code;
+    if (code != CTL_OK || f->vlek)
+        return code;
+    if (f->ctl->out || !is_stored(f, &target))
+        return get_vcek(f, &target);
+    add_result(f, "VCEK", "unchanged", NULL);
+    return CTL_OK;
 }
 
 static int fetch_inventory(struct fetch *f)
@@ -339,7 +309,7 @@ static int fetch_inventory(struct fetch *f)
 
 static int show(const struct fetch *f, struct json_object *imported)
 {
-    size_t n = json_length(f->results);
+    struct reply reply = {.ctl = f->ctl};
     int code = CTL_OK;
 
     if (!memory_held(f->results))
@@ -350,15 +320,9 @@ static int show(const struct fetch *f, struct json_object *imported)
         json_set_shared(whole, "results", imported);
         return output_object(whole);
     }
-    for (size_t i = 0; i < n; i++) {
-        struct json_object *result = json_object_array_get_idx(f->results, i);
-        const char *reason = json_text(result, "reason");
-        term_cell(stdout, json_text(result, "action"), 11);
-        term_string(stdout, json_text(result, "name"));
-        if (reason)
-            term_printf(stdout, "\n%11s%s", "", reason);
-        (void)fputc('\n', stdout);
-    }
+    for (size_t i = 0; i < json_length(f->results); i++)
+        reply_write(stdout, &reply, json_object_array_get_idx(f->results, i),
+                    "{action:-11s}{name}[\n           {reason}]\n");
     if (imported)
         code = import_show(f->ctl, false, &f->inputs, imported);
     return code == CTL_OK ? output_end() : code;
@@ -412,7 +376,8 @@ int verb_certs_fetch(const struct ctl *ctl)
     struct http_options options = {.url = ctl->url ? ctl->url : KDS_URL,
                                    .ca = ctl->ca,
                                    .gap_ms = ctl->gap_ms,
-                                   .clock = http_clock_real(progress)};
+                                   .progress = progress,
+                                   .clock = http_clock_real};
     char url[512];
     struct why why;
     struct ctl admin = *ctl;
@@ -420,7 +385,7 @@ int verb_certs_fetch(const struct ctl *ctl)
     int code = check_options(ctl);
     if (code != CTL_OK)
         return code;
-    options.deadline_ms = options.clock.now_ms(options.clock.userdata) + ctl->timeout_ms;
+    options.deadline_ms = options.clock.now_ms() + ctl->timeout_ms;
     size_t n = strlen(options.url);
     while (n > 0 && options.url[n - 1] == '/')
         n--;

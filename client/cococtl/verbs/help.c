@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What cococtl says about itself, all of it made from the tables of verbs.c: the usage, a verb's
- * help, both for programs, and bash's completion.
- *
- * The completion knows words, options, the values that an option or argument can have, and files;
- * it calls nothing, so that a Tab never waits for a daemon.
+ * What cococtl says about itself, made from the tables of verbs.c: the usage, a verb's help, both
+ * for programs, and bash's completion. The completion knows words, options, their values, and
+ * files. It calls nothing, so that a Tab never waits for a daemon.
  */
 #include "lib/ctl.h"
 #include "lib/json.h"
@@ -15,58 +13,49 @@
 
 #define USAGE_INDENT 25u
 
-/* Two spaces, a name, and a text from a column on. */
-static void entry(FILE *to, const char *name, const char *text)
+/* A name and what it takes, and a text from a column on. */
+static void entry(FILE *to, const char *dashes, const char *name, const char *takes,
+                  const char *text)
 {
-    term_printf(to, "  %-22s ", name);
-    if (strlen(name) > USAGE_INDENT - 3u)
+    char left[64];
+
+    (void)snprintf(left, sizeof(left), "%s%s%s%s", dashes, name, takes ? " " : "",
+                   takes ? takes : "");
+    term_printf(to, "  %-22s ", left);
+    if (strlen(left) > USAGE_INDENT - 3u)
         term_printf(to, "\n%*s", (int)USAGE_INDENT, "");
     term_wrap(to, text, USAGE_INDENT, TERM_HELP_WIDTH);
     (void)fputc('\n', to);
 }
 
-static void entry_of_verb(FILE *to, const struct verb *verb)
+/* `verb` NULL: all of them. */
+static void entries_of_opts(FILE *to, const struct verb *verb)
 {
-    char name[VERB_NAME_SIZE], left[64];
-
-    verb_name(verb, name);
-    (void)snprintf(left, sizeof(left), "%s%s%s", name, verb->argument ? " " : "",
-                   verb->argument ? verb->argument : "");
-    entry(to, left, verb->summary);
-}
-
-static void entry_of_opt(FILE *to, const struct opt *opt)
-{
-    char left[64];
-
-    (void)snprintf(left, sizeof(left), "--%s%s%s", opt->name, opt->value ? " " : "",
-                   opt->value ? opt->value : "");
-    entry(to, left, opt->help);
+    term_puts(to, "\noptions:\n");
+    for (size_t i = 0; i < ctl_n_opts; i++)
+        if (!verb || verb_is_one_of(verb->options, ctl_opts[i].name))
+            entry(to, "--", ctl_opts[i].name, ctl_opts[i].value, ctl_opts[i].help);
 }
 
 void help_usage(FILE *to)
 {
     term_puts(to, "usage: cococtl [OPTION...] VERB\n\nverbs:\n");
     for (size_t i = 0; i < ctl_n_verbs; i++)
-        entry_of_verb(to, &ctl_verbs[i]);
-    term_puts(to, "\noptions:\n");
-    for (size_t i = 0; i < ctl_n_opts; i++)
-        entry_of_opt(to, &ctl_opts[i]);
+        entry(to, "", ctl_verbs[i].name, ctl_verbs[i].argument, ctl_verbs[i].summary);
+    entries_of_opts(to, NULL);
     term_puts(to,
               "\nexit status: 0 done, 1 failed, 2 usage, 69 cocod or the quoting service is away,\n"
               "71 out of memory, 75 try again, 77 denied\n");
 }
 
-void help_verb(FILE *to, const struct verb *verb)
+static void help_verb(FILE *to, const struct verb *verb)
 {
-    char name[VERB_NAME_SIZE], usage[512];
-    size_t n;
+    char usage[512];
+    size_t n = (size_t)snprintf(usage, sizeof(usage), "%s%s%s", verb->name,
+                                verb->argument ? " " : "", verb->argument ? verb->argument : "");
 
-    verb_name(verb, name);
-    n = (size_t)snprintf(usage, sizeof(usage), "%s%s%s", name, verb->argument ? " " : "",
-                         verb->argument ? verb->argument : "");
     for (size_t i = 0; i < ctl_n_opts && n < sizeof(usage); i++)
-        if (verb->options & ctl_opts[i].bit)
+        if (verb_is_one_of(verb->options, ctl_opts[i].name))
             n += (size_t)snprintf(usage + n, sizeof(usage) - n, " [--%s%s%s]", ctl_opts[i].name,
                                   ctl_opts[i].value ? " " : "",
                                   ctl_opts[i].value ? ctl_opts[i].value : "");
@@ -74,35 +63,27 @@ void help_verb(FILE *to, const struct verb *verb)
     term_wrap(to, usage, 15, TERM_HELP_WIDTH);
     term_puts(to, "\n\n");
     term_wrap(to, verb->help, 0, TERM_HELP_WIDTH);
-    term_puts(to, "\n\noptions:\n");
-    for (size_t i = 0; i < ctl_n_opts; i++)
-        if (verb->options & ctl_opts[i].bit)
-            entry_of_opt(to, &ctl_opts[i]);
+    (void)fputc('\n', to);
+    entries_of_opts(to, verb);
 }
 
 /* --- for programs ----------------------------------------------------------------------------- */
-
-static struct json_object *opt_json(const struct opt *opt)
-{
-    struct json_object *object = json_object_new_object();
-
-    json_set_text(object, "name", opt->name);
-    json_set_text(object, "value", opt->value);
-    json_set_text(object, "help", opt->help);
-    return object;
-}
 
 static struct json_object *verb_json(const struct verb *verb)
 {
     struct json_object *object = json_object_new_object();
     struct json_object *options = json_object_new_array();
-    char name[VERB_NAME_SIZE];
 
-    verb_name(verb, name);
-    for (size_t i = 0; i < ctl_n_opts; i++)
-        if (verb->options & ctl_opts[i].bit)
-            json_append(options, opt_json(&ctl_opts[i]));
-    json_set_text(object, "verb", name);
+    for (size_t i = 0; i < ctl_n_opts; i++) {
+        if (!verb_is_one_of(verb->options, ctl_opts[i].name))
+            continue;
+        struct json_object *opt = json_object_new_object();
+        json_set_text(opt, "name", ctl_opts[i].name);
+        json_set_text(opt, "value", ctl_opts[i].value);
+        json_set_text(opt, "help", ctl_opts[i].help);
+        json_append(options, opt);
+    }
+    json_set_text(object, "verb", verb->name);
     json_set_text(object, "argument", verb->argument);
     json_set_text(object, "summary", verb->summary);
     json_set_text(object, "help", verb->help);
@@ -110,7 +91,7 @@ static struct json_object *verb_json(const struct verb *verb)
     return object;
 }
 
-void help_json(FILE *to)
+static int help_json(void)
 {
     struct json_object *object = json_object_new_object();
     struct json_object *array = json_object_new_array();
@@ -118,8 +99,7 @@ void help_json(FILE *to)
     for (size_t i = 0; i < ctl_n_verbs; i++)
         json_append(array, verb_json(&ctl_verbs[i]));
     json_set(object, "verbs", array);
-    (void)output_json(to, object);
-    json_object_put(object);
+    return output_object(object);
 }
 
 /* --- bash ------------------------------------------------------------------------------------- */
@@ -132,10 +112,11 @@ static const char *completed_by(const char *value)
     return value && strstr(value, "COMMAND") ? "commands" : "";
 }
 
-static void print_options(FILE *to, unsigned bits)
+/* `verb` NULL: all of them. */
+static void print_options(FILE *to, const struct verb *verb)
 {
     for (size_t i = 0, n = 0; i < ctl_n_opts; i++)
-        if (bits & ctl_opts[i].bit)
+        if (!verb || verb_is_one_of(verb->options, ctl_opts[i].name))
             term_printf(to, "%s--%s", n++ ? " " : "", ctl_opts[i].name);
 }
 
@@ -150,11 +131,9 @@ static void print_table(FILE *to)
                         completed_by(ctl_opts[i].value));
     for (size_t i = 0; i < ctl_n_verbs; i++) {
         const struct verb *verb = &ctl_verbs[i];
-        char name[VERB_NAME_SIZE];
-        verb_name(verb, name);
-        term_printf(to, "%s|%s|%s|", name, verb->values ? verb->values : "",
+        term_printf(to, "%s|%s|%s|", verb->name, verb->values ? verb->values : "",
                     completed_by(verb->argument));
-        print_options(to, verb->options);
+        print_options(to, verb);
         term_puts(to, verb->more_args ? "|more\n" : "|\n");
     }
 }
@@ -204,26 +183,21 @@ static const char script[] =
     "}\n"
     "complete -F _cococtl cococtl\n";
 
-void help_completion(FILE *to)
-{
-    term_puts(to, "# bash completion of cococtl; made by \"cococtl completion\".\n"
-                  "# shellcheck disable=SC2207\n"
-                  "_cococtl()\n{\n"
-                  "    local all='");
-    print_options(to, ~0u);
-    term_puts(to, "'\n    local table='");
-    print_table(to);
-    term_puts(to, "'\n");
-    term_puts(to, script);
-}
-
 int verb_completion(const struct ctl *ctl)
 {
     FILE *to = output_open(ctl);
 
     if (!to)
         return CTL_FAILED;
-    help_completion(to);
+    term_puts(to, "# bash completion of cococtl; made by \"cococtl completion\".\n"
+                  "# shellcheck disable=SC2207\n"
+                  "_cococtl()\n{\n"
+                  "    local all='");
+    print_options(to, NULL);
+    term_puts(to, "'\n    local table='");
+    print_table(to);
+    term_puts(to, "'\n");
+    term_puts(to, script);
     return output_close(ctl, to);
 }
 
@@ -240,8 +214,8 @@ int verb_help(const struct ctl *ctl)
         return CTL_USAGE;
     }
     if (ctl->json)
-        help_json(stdout);
-    else if (verb)
+        return help_json();
+    if (verb)
         help_verb(stdout, verb);
     else
         help_usage(stdout);

@@ -2,16 +2,12 @@
 /*
  * certs import, certs verify: files to the daemon, and what became of each certificate.
  *
- * A message has at most 1 MiB and 64 files, so many files go in several calls, each on the heels of
- * the last. A leaf is refused while its intermediate is neither stored nor in the same call, and
- * which file has which is not known here: so where there were several calls, the files of which
- * anything was refused are given once more behind the last, when all that can help is there. Their
- * second result counts.
- *
- * Verify keeps nothing, so that there a second call would know no more than the first: leaves and
- * their intermediates have to come together, or be stored.
+ * A message has at most 1 MiB and 64 files, so many files go in several calls. A leaf is refused
+ * while its intermediate is neither stored nor in the same call. So where there were several calls,
+ * the files of which anything was refused are given once more behind the last, when all that can
+ * help is there; their second result counts. Verify keeps nothing, so a second call would know no
+ * more: leaves and their intermediates have to come together, or be stored.
  */
-#include "verbs/import.h"
 #include "base64.h"
 #include "lib/ctl.h"
 #include "lib/files.h"
@@ -43,9 +39,8 @@ struct import {
 
 static struct json_object *local_result(const struct input *input)
 {
-    struct json_object *result = json_object_new_object();
+    struct json_object *result = memory_member("name", input->name);
 
-    json_set_text(result, "name", input->name);
     json_set_text(result, "kind", "OTHER");
     json_set_null(result, "key");
     json_set_text(result, "action", "refused");
@@ -67,13 +62,19 @@ static void label(char *out, const char *before, size_t index, const char *name)
         (void)snprintf(out + strlen(out), LABEL_SIZE - strlen(out), " (%zu)", index);
 }
 
+static bool is_refusal(struct json_object *result)
+{
+    const char *action = json_text(result, "action");
+
+    return action && strcmp(action, "refused") == 0;
+}
+
+/* Is any of them a refusal? `results` may be NULL. */
 static bool was_refused(struct json_object *results)
 {
-    for (size_t i = 0; i < json_object_array_length(results); i++) {
-        const char *action = json_text(json_object_array_get_idx(results, i), "action");
-        if (action && strcmp(action, "refused") == 0)
+    for (size_t i = 0; i < json_length(results); i++)
+        if (is_refusal(json_object_array_get_idx(results, i)))
             return true;
-    }
     return false;
 }
 
@@ -116,13 +117,13 @@ static int take_results(struct import *import, struct json_object *parameters,
 static int send_call(struct import *import, struct json_object *files, const size_t *indices,
                      size_t n)
 {
-    struct json_object *call, *parameters = NULL;
+    struct json_object *parameters = NULL;
 
     if (n == 0) {
         json_object_put(files);
         return CTL_OK;
     }
-    call = memory_object();
+    struct json_object *call = memory_object();
     json_set(call, "files", files);
     int code = varlink_call(import->ctl, import->method, call, &parameters);
     if (code != CTL_OK)
@@ -179,9 +180,9 @@ int import_inputs(const struct ctl *ctl, const char *method, const struct inputs
     unsigned calls = 0;
     bool refused = false;
 
-    import.of = calloc(inputs->n + 1, sizeof(struct json_object *));
+    import.of = memory_got(calloc(inputs->n + 1, sizeof(struct json_object *)));
     if (!import.of)
-        return memory_out();
+        return CTL_MEMORY;
     int code = send_all(&import, false, &calls);
     if (code == CTL_OK && calls > 1 && strcmp(method, "Import") == 0)
         code = send_all(&import, true, &calls);
@@ -190,21 +191,19 @@ int import_inputs(const struct ctl *ctl, const char *method, const struct inputs
         struct json_object *of = import.of[i];
         if (results && inputs->list[i].refused)
             json_append(results, local_result(&inputs->list[i]));
-        for (size_t k = 0; results && of && k < json_object_array_length(of); k++)
+        for (size_t k = 0; results && k < json_length(of); k++)
             json_append(results, json_object_get(json_object_array_get_idx(of, k)));
-        if (inputs->list[i].refused || (results && of && was_refused(of)))
-            refused = true;
+        refused = refused || inputs->list[i].refused || was_refused(of);
         json_object_put(of);
     }
     free(import.of);
-    if (code == CTL_OK && !memory_held(results)) {
-        json_object_put(results);
+    if (code == CTL_OK && !memory_held(results))
         code = CTL_MEMORY;
-    }
-    if (code != CTL_OK)
-        return code;
-    *ret_results = results;
-    return refused ? CTL_FAILED : CTL_OK;
+    if (code == CTL_OK)
+        *ret_results = results;
+    else
+        json_object_put(results);
+    return code == CTL_OK && refused ? CTL_FAILED : code;
 }
 
 static void show_results(FILE *to, bool verify_only, const struct inputs *inputs,
@@ -216,7 +215,7 @@ static void show_results(FILE *to, bool verify_only, const struct inputs *inputs
         struct json_object *result = json_object_array_get_idx(results, i);
         const char *action = json_text(result, "action"), *key = json_text(result, "key");
         const char *reason = json_text(result, "reason"), *kind = json_text(result, "kind");
-        bool bad = action && strcmp(action, "refused") == 0;
+        bool bad = is_refusal(result);
         bool other = !kind || strcmp(kind, "OTHER") == 0;
         refused += bad;
         term_cell(to,

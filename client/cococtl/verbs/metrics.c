@@ -47,25 +47,27 @@ static bool are_metrics(const char *text)
     return true;
 }
 
+static void print_metrics(FILE *to, struct reply *reply, struct json_object *parameters)
+{
+    const char *text = reply_string(reply, parameters, "text");
+
+    reply->bad = reply->bad || !are_metrics(text);
+    term_puts(to, text);
+}
+
 int verb_metrics(const struct ctl *ctl)
 {
     struct reply reply = {.bad = false};
     struct json_object *parameters = NULL;
-    int code = varlink_call(ctl, "GetMetrics", NULL, &parameters);
 
+    if (ctl->json || !ctl->out)
+        return reply_call(ctl, "GetMetrics", NULL, print_metrics);
+    int code = varlink_call(ctl, "GetMetrics", NULL, &parameters);
     if (code != CTL_OK)
         return code;
-    if (ctl->json)
-        return reply_show(ctl, "GetMetrics", parameters, NULL);
     const char *text = reply_string(&reply, parameters, "text");
-    if (reply.bad || !are_metrics(text)) {
-        code = reply_malformed(ctl, "GetMetrics");
-    } else if (ctl->out) {
-        code = output_replace(ctl->out, text, strlen(text));
-    } else {
-        term_puts(stdout, text);
-        code = output_close(ctl, stdout);
-    }
+    code = reply.bad || !are_metrics(text) ? reply_malformed(ctl, "GetMetrics")
+                                           : output_replace(ctl->out, text, strlen(text));
     json_object_put(parameters);
     return code;
 }

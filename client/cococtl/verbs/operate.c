@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * drain, resume and log-level: what changes how cocod runs until it stops.
- */
+/* drain, resume and log-level: what changes how cocod runs until it stops. */
 #include "lib/ctl.h"
-#include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/reply.h"
 #include "lib/terminal.h"
@@ -47,20 +44,14 @@ int verb_resume(const struct ctl *ctl)
 
 static void print_level(FILE *to, struct reply *reply, struct json_object *parameters)
 {
-    const char *before = reply_optional_string(reply, parameters, "before");
-
-    term_string(to, reply_string(reply, parameters, "level"));
-    if (before)
-        term_printf(to, " (it was %s), until cocod stops or its configuration is loaded again",
-                    before);
-    (void)fputc('\n', to);
+    reply_write(to, reply, parameters,
+                "{level}[ (it was {before}), until cocod stops or its configuration is loaded "
+                "again]\n");
 }
 
 int verb_log_level(const struct ctl *ctl)
 {
     if (ctl->n_args == 0)
         return reply_call(ctl, "GetLogLevel", NULL, print_level);
-    struct json_object *parameters = memory_object();
-    json_set_text(parameters, "level", ctl->args[0]);
-    return reply_call(ctl, "SetLogLevel", parameters, print_level);
+    return reply_call(ctl, "SetLogLevel", memory_member("level", ctl->args[0]), print_level);
 }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * quotes and backends: what the quote broker has in hand, and how the quoting services stand.
- */
+/* quotes and backends: what the quote broker has in hand, and how the quoting services stand. */
 #include "json_writer.h"
 #include "lib/ctl.h"
 #include "lib/figures.h"
@@ -9,7 +7,6 @@
 #include "lib/terminal.h"
 #include "lib/varlink.h"
 #include "verbs/verbs.h"
-#include "verbs/vms.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +15,10 @@
 
 static void print_owner(FILE *to, struct reply *reply, struct json_object *object)
 {
-    const char *name = reply_optional_string(reply, object, "vm");
     char who[24];
 
     vm_who(reply, object, who);
-    term_column(to, name ? name : "-", 17);
+    reply_write(to, reply, object, "{vm:17c|-}");
     term_printf(to, "%-9s", who);
 }
 
@@ -30,16 +26,10 @@ static void print_job(FILE *to, struct reply *reply, struct json_object *job,
                       struct legend *services)
 {
     const char *backend = reply_optional_string(reply, job, "backend");
-    char age[24], left[24] = "-";
-    int64_t left_ms;
 
-    ms_text(reply_int(reply, job, "ageMs"), age);
-    if (reply_optional_int(reply, job, "leftMs", &left_ms))
-        ms_text(left_ms, left);
-    term_column(to, reply_string(reply, job, "state"), 10);
-    term_column(to, reply_string(reply, job, "kind"), 9);
+    reply_write(to, reply, job, "{state:10c}{kind:9c}");
     print_owner(to, reply, job);
-    term_printf(to, "%8s  %8s  %4" PRId64 "  ", age, left, reply_int(reply, job, "tries"));
+    reply_write(to, reply, job, "{ageMs:8t}  {leftMs:8t|-}  {tries:4d}  ");
     bool hedge = json_object_object_get_ex(job, "hedge", NULL) && reply_bool(reply, job, "hedge");
     if (backend)
         term_printf(to, "QGS %zu%s\n", legend_number(services, backend), hedge ? "+" : "");
@@ -49,12 +39,9 @@ static void print_job(FILE *to, struct reply *reply, struct json_object *job,
 
 static void print_kept(FILE *to, struct reply *reply, struct json_object *kept)
 {
-    char left[24];
-
-    ms_text(reply_int(reply, kept, "leftMs"), left);
     term_puts(to, "kept      quote    ");
     print_owner(to, reply, kept);
-    term_printf(to, "%8s  %8s  %" PRId64 " bytes\n", "", left, reply_int(reply, kept, "bytes"));
+    reply_write(to, reply, kept, "          {leftMs:8t}  {bytes:d} bytes\n");
 }
 
 static void print_jobs(FILE *to, struct reply *reply, struct json_object *parameters)
@@ -62,10 +49,9 @@ static void print_jobs(FILE *to, struct reply *reply, struct json_object *parame
     struct legend services = {.name = "QGS"};
     struct json_object *jobs, *kept;
     size_t n = reply_array(reply, parameters, "jobs", json_type_object, &jobs);
-    size_t n_kept = reply_array(reply, parameters, "kept", json_type_object, &kept);
-    int64_t left_out = reply_int(reply, parameters, "leftOut");
+    const int64_t left_out = reply_int(reply, parameters, "leftOut");
 
-    if (n + n_kept == 0) {
+    if (n + reply_array(reply, parameters, "kept", json_type_object, &kept) == 0) {
         term_puts(to, "no quote is queued, running or kept\n");
         return;
     }
@@ -73,9 +59,8 @@ static void print_jobs(FILE *to, struct reply *reply, struct json_object *parame
     for (size_t i = 0; i < n; i++)
         print_job(to, reply, json_object_array_get_idx(jobs, i), &services);
     if (left_out > 0)
-        term_printf(to, "and %" PRId64 " more\n", left_out);
-    for (size_t i = 0; i < n_kept; i++)
-        print_kept(to, reply, json_object_array_get_idx(kept, i));
+        reply_write(to, reply, parameters, "and {leftOut:d} more\n");
+    (void)reply_each(to, reply, parameters, "kept", print_kept);
     if (services.n > 0)
         (void)fputc('\n', to);
     legend_print(to, &services);
@@ -112,10 +97,7 @@ static void print_service(FILE *to, struct reply *reply, struct json_object *bac
 {
     const char *breaker = reply_string(reply, backend, "breaker");
     const char *problem = reply_optional_string(reply, backend, "problem");
-    int64_t us = reply_int(reply, backend, "serviceUs");
-    int64_t answered = reply_int(reply, backend, "answered");
-    int64_t away_ms;
-    char away[24];
+    const int64_t answered = reply_int(reply, backend, "answered");
 
     term_paint(to, TERM_TITLE, reply_string(reply, backend, "address"));
     term_puts(to, "\n  state       ");
@@ -125,31 +107,20 @@ static void print_service(FILE *to, struct reply *reply, struct json_object *bac
         term_paint(to, TERM_WARNING, "doubted: a probe decides, until then it is asked nothing");
     else
         term_paint(to, TERM_BAD, "set aside: it is probed every few seconds, until it answers");
-    if (reply_optional_int(reply, backend, "awayMs", &away_ms)) {
-        ms_text(away_ms, away);
-        term_printf(to, "\n  away        for %s", away);
-    }
-    (void)fputc('\n', to);
+    reply_write(to, reply, backend, "[\n  away        for {awayMs:t}]\n");
     print_slots(to, reply, backend);
-    if (us > 0)
-        term_printf(to, "  speed       a quote takes about %" PRId64 ".%" PRId64 " ms\n", us / 1000,
-                    us / 100 % 10);
+    if (reply_int(reply, backend, "serviceUs") > 0)
+        reply_write(to, reply, backend, "  speed       a quote takes about {serviceUs:u}\n");
     term_printf(to, "  so far      %" PRId64 " quote%s, %" PRId64 " failure%s\n", answered,
                 answered == 1 ? "" : "s", reply_int(reply, backend, "failed"),
                 reply_int(reply, backend, "failed") == 1 ? "" : "s");
-    if (problem)
-        term_field(to, "  problem", problem);
+    reply_write(to, reply, backend, "[  problem     {problem:14w}\n]");
 }
 
 static void print_services(FILE *to, struct reply *reply, struct json_object *parameters)
 {
-    struct json_object *backends;
-    size_t n = reply_array(reply, parameters, "backends", json_type_object, &backends);
-
-    if (n == 0)
+    if (reply_each(to, reply, parameters, "backends", print_service) == 0)
         term_puts(to, "quotes are not served on this host\n");
-    for (size_t i = 0; i < n; i++)
-        print_service(to, reply, json_object_array_get_idx(backends, i));
 }
 
 int verb_backends(const struct ctl *ctl)

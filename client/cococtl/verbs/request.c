@@ -3,9 +3,8 @@
  * ping, request certs, request quote: what a VMM does, over the same socket and by the same
  * library, so that an operator can try a host without a guest.
  *
- * The first connection is made here, outside the library: an operator wants to hear at once that
- * nobody listens, where a VMM would wait and connect again. From then on the library connects by
- * itself, so a restart of cocod within the timeout is survived.
+ * The first connection is made here: an operator wants to hear at once that nobody listens, where a
+ * VMM would wait. From then on the library connects by itself, so this survives a restart of cocod.
  */
 #include "coco/coco.h"
 #include "lib/ctl.h"
@@ -229,18 +228,14 @@ static int show_table(const struct ctl *ctl, const uint8_t *bytes,
     struct coco_snp_table table = {0};
     char generation[17];
 
+    int code = ctl->out ? output_bytes(ctl, bytes, result->table_size) : CTL_OK;
+    if (code != CTL_OK)
+        return code;
     /* No byte is written for a guest that offers no page. */
     if (result->table_size > 0 && coco_snp_table_decode(bytes, result->table_size, &table) < 0) {
         term_error("cocod's answer is not a certificate table");
         term_hint("This is a fault of cocod; --out FILE keeps the bytes for a report.");
-        if (ctl->out)
-            (void)output_bytes(ctl->out, bytes, result->table_size);
         return CTL_FAILED;
-    }
-    if (ctl->out) {
-        int code = output_bytes(ctl->out, bytes, result->table_size);
-        if (code != CTL_OK)
-            return code;
     }
     hex64(generation, result->generation);
     if (ctl->json)
@@ -304,9 +299,9 @@ int verb_request_certs(const struct ctl *ctl)
 
 /* --- request quote --------------------------------------------------------------------------- */
 
-static int read_tdreport(const char *path, uint8_t report[COCO_API_TDREPORT_SIZE])
+/* `report` has room for a byte more than one has. */
+static int read_tdreport(const char *path, uint8_t report[COCO_API_TDREPORT_SIZE + 1])
 {
-    uint8_t bytes[COCO_API_TDREPORT_SIZE + 1];
     FILE *from = fopen(path, "re");
 
     if (!from && errno == ENOMEM)
@@ -315,7 +310,7 @@ static int read_tdreport(const char *path, uint8_t report[COCO_API_TDREPORT_SIZE
         term_error("cannot read %s: %s", path, strerror(errno));
         return errno == EACCES ? CTL_DENIED : CTL_FAILED;
     }
-    size_t size = fread(bytes, 1, sizeof(bytes), from);
+    size_t size = fread(report, 1, COCO_API_TDREPORT_SIZE + 1, from);
     bool failed = ferror(from) != 0;
     (void)fclose(from);
     if (failed || size != COCO_API_TDREPORT_SIZE) {
@@ -324,7 +319,6 @@ static int read_tdreport(const char *path, uint8_t report[COCO_API_TDREPORT_SIZE
         term_hint("A guest makes one with TDG.MR.REPORT, in Linux through /dev/tdx_guest.");
         return CTL_FAILED;
     }
-    memcpy(report, bytes, COCO_API_TDREPORT_SIZE);
     return CTL_OK;
 }
 
@@ -333,11 +327,9 @@ static int show_quote(const struct ctl *ctl, const uint8_t *bytes, size_t size)
     struct coco_quote quote;
     const char *why = "";
 
-    if (ctl->out) {
-        int code = output_bytes(ctl->out, bytes, size);
-        if (code != CTL_OK)
-            return code;
-    }
+    int code = ctl->out ? output_bytes(ctl, bytes, size) : CTL_OK;
+    if (code != CTL_OK)
+        return code;
     if (coco_quote_decode(bytes, size, &quote, &why) < 0) {
         term_error("cocod's answer is not a quote of version 4 or 5: %s", why);
         term_hint("--out FILE keeps the bytes for a report.");
@@ -357,7 +349,7 @@ static int show_quote(const struct ctl *ctl, const uint8_t *bytes, size_t size)
 
 int verb_request_quote(const struct ctl *ctl)
 {
-    uint8_t report[COCO_API_TDREPORT_SIZE];
+    uint8_t report[COCO_API_TDREPORT_SIZE + 1];
     struct link link;
     size_t size = 0;
 

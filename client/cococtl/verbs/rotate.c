@@ -2,27 +2,24 @@
 /*
  * certs rotate: a firmware update that no report races with. PROTOCOL.md "The lease".
  *
- * BeginUpdate makes cocod tell guests to come again; then the write lock over the whole table file
- * says that no VMM is between a certificate table and its report; then the file is made the empty
- * table, and the command runs, sharing the lock; then this process lets go of its own share, and
- * EndUpdate makes cocod read the platform and publish what matches.
+ * BeginUpdate makes cocod tell guests to come again. The write lock over the whole table file says
+ * that no VMM is between a certificate table and its report. The file is made the empty table, and
+ * the command runs, sharing the lock. Then this process lets go of its share, and EndUpdate makes
+ * cocod read the platform and publish what matches.
  *
- * What always holds: up to the command's start, every failure changes nothing (the connection's end
- * is the end of the update, and cocod publishes what it had). From its start on, the old table is
- * gone from the file, and exclusion lasts as long as the command does, whoever else dies: neither
- * this process's end nor cocod's frees the lock. If the lock is still taken when the command is
- * over (it left a process behind), cocod waits for that process, and this is said.
+ * Up to the command's start, every failure changes nothing: the connection's end is the end of the
+ * update, and cocod publishes what it had. From then on the old table is gone from the file, and
+ * exclusion lasts as long as the command, whoever else dies. If the command leaves a process behind
+ * that holds the lock, cocod waits for that process, and this is said.
  *
  * --force goes on after the timeout, with a lock around those who did not let go, as far as that
- * leads in bounded time. It need not lead far: the table's own bytes show cocod, also one that was
- * restarted meanwhile, and other updaters that somebody is at work, and from an emptied file and a
- * cocod that answers EAGAIN nobody gets a chain, whatever lease he has. Those who held a lease
- * before may get certificates that do not match their reports: they are named here, and in cocod's
- * log through EndUpdate.
+ * leads in bounded time. It need not lead far: the table's own bytes show cocod (also one that
+ * restarts) and other updaters that somebody is at work, and meanwhile nobody gets a chain. Who
+ * held a lease before may get certificates that do not match the report: these VMs are named here,
+ * and in cocod's log through EndUpdate.
  *
- * Who they are is what the kernel says of descriptors and their locks. To whom cocod gave the range
- * that a locked byte is in is another thing, since anybody can lock anybody's bytes; it is said
- * beside, as such.
+ * Who they are is what the kernel says of descriptors and their locks. To whom cocod gave a locked
+ * byte is another thing, since anybody can lock anybody's bytes; it is said beside, as such.
  */
 #include "composed.h"
 #include "lib/command.h"
@@ -72,40 +69,16 @@ struct rotation {
 
 /* --- who stands in the way ------------------------------------------------------------------- */
 
-/* -1: it is not there. */
-static int64_t int_of(struct json_object *object, const char *name)
-{
-    struct json_object *value = json_member(object, name, json_type_int);
-
-    return value ? json_object_get_int64(value) : -1;
-}
-
 /* Of LeaseHolders: to whom cocod gave the byte, and for how long it has seen it locked. */
 static void print_claim(FILE *to, struct json_object *claim)
 {
-    const char *vm = json_text(claim, "vm"), *uuid = json_text(claim, "uuid");
-    const int64_t pid = int_of(claim, "pid"), vcpu = int_of(claim, "vcpu");
+    struct reply reply = {0}; /* whatever is not in it: the rest is said */
 
-    term_printf(to, "byte %" PRId64, int_of(claim, "start"));
-    if (pid >= 0)
-        term_printf(to, ", which is of the range of VM %s", vm ? vm : "without a name");
-    if (uuid)
-        term_printf(to, " (%s)", uuid);
-    if (vcpu >= 0)
-        term_printf(to, ", vCPU %" PRId64, vcpu);
-    if (pid >= 0)
-        term_printf(to, ", whose process is %" PRId64, pid);
-    term_printf(to, ", for %" PRId64 " ms", int_of(claim, "sinceMs"));
-}
-
-static void print_holder(FILE *to, const struct lock_holder *holder, struct json_object *claim)
-{
-    const char *reads = holder->write ? "" : ", which reads the table file";
-
-    if (holder->write)
-        term_puts(to, "another update, ");
-    lock_print_holder(to, holder);
-    term_puts(to, claim ? ", which locks " : reads);
+    reply_write(to, &reply, claim, "byte {start:d}");
+    if (json_int(claim, "pid", -1) >= 0)
+        reply_write(to, &reply, claim, ", which is of the range of VM {vm|without a name}");
+    reply_write(to, &reply, claim,
+                "[ ({uuid})][, vCPU {vcpu:d}][, whose process is {pid:d}], for {sinceMs:d} ms");
 }
 
 /* One more who stands in the way. `holder` NULL: it was not found; `claim` NULL: cocod gave nobody
@@ -121,10 +94,14 @@ static void add_holder(struct rotation *r, const struct lock_holder *holder,
         (void)memory_out();
         return;
     }
+    if (holder && holder->write)
+        term_puts(composed.to, "another update, ");
     if (holder)
-        print_holder(composed.to, holder, claim);
-    else
-        term_puts(composed.to, "a process that was not found: it locks ");
+        lock_print_holder(composed.to, holder);
+    term_puts(composed.to, !holder         ? "a process that was not found: it locks "
+                           : claim         ? ", which locks "
+                           : holder->write ? ""
+                                           : ", which reads the table file");
     if (claim)
         print_claim(composed.to, claim);
     bool whole = composed_end(&composed);
@@ -148,7 +125,6 @@ static bool look(struct rotation *r, const struct lock_conflict *conflict, uint6
     struct varlink_answer answer;
     struct reply reply = {0};
     struct json_object *claims = NULL;
-    bool claimed[NAMED_MAX] = {false};
 
     json_object_put(r->names);
     json_object_put(r->holders);
@@ -163,28 +139,26 @@ static bool look(struct rotation *r, const struct lock_conflict *conflict, uint6
     if (n_claims > NAMED_MAX)
         n_claims = NAMED_MAX;
     for (size_t i = 0; i < n_claims; i++)
-        bytes[i] = int_of(json_object_array_get_idx(claims, i), "start");
+        bytes[i] = json_int(json_object_array_get_idx(claims, i), "start", -1);
     const struct lock_query query = {.deadline_ns = net_now_ns() + ms * 1000000ull,
                                      .bytes = bytes,
                                      .n_bytes = n_claims};
     n = lock_holders(r->fd, &query, found, NAMED_MAX);
+    for (size_t j = 0; j < n; j++) {
+        size_t i = 0;
+        while (i < n_claims && !found[j].has[i])
+            i++;
+        add_holder(r, &found[j], i < n_claims ? json_object_array_get_idx(claims, i) : NULL);
+    }
     for (size_t i = 0; i < n_claims; i++) {
-        struct json_object *claim = json_object_array_get_idx(claims, i);
         size_t j = 0;
         while (j < n && !found[j].has[i])
             j++;
-        if (j == n) {
-            add_holder(r, NULL, claim);
-        } else if (!claimed[j]) {
-            claimed[j] = true;
-            add_holder(r, &found[j], claim);
-        }
+        if (j == n)
+            add_holder(r, NULL, json_object_array_get_idx(claims, i));
     }
-    for (size_t j = 0; j < n; j++) {
-        if (!claimed[j])
-            add_holder(r, &found[j], NULL);
+    for (size_t j = 0; j < n; j++)
         free(found[j].has);
-    }
     varlink_answer_done(&answer);
     if (n == 0 && conflict->write)
         json_append(r->names, json_object_new_string("another update that holds the write lock"));
@@ -207,7 +181,6 @@ static void name_holders(const struct rotation *r, const char *heading)
 
 static int begin(struct rotation *r)
 {
-    struct json_object *call = memory_object();
     uint64_t ms = r->ctl->timeout_ms + UPDATE_SPARE_MS;
     struct varlink_answer answer = {0};
     struct reply reply = {0};
@@ -217,8 +190,8 @@ static int begin(struct rotation *r)
                    r->ctl->exec ? r->ctl->exec[0] : "");
     if (r->ctl->force || ms > UPDATE_MAX_MS)
         ms = UPDATE_MAX_MS;
+    struct json_object *call = memory_member("reason", reason);
     json_set_int(call, "timeoutMs", (int64_t)ms);
-    json_set_text(call, "reason", reason);
     answer.error = varlink_open(&r->link, r->ctl);
     if (answer.error == 0)
         varlink_ask(&r->link, "BeginUpdate", call, ANSWER_MS, &answer);
@@ -347,8 +320,9 @@ static int show(const struct rotation *r, int status, const char *key, int64_t b
     term_line(stdout, "state", state);
     term_line(stdout, "served", key ? key : "the empty table");
     if (!key)
-        term_puts(stdout, "              No stored chain matches what the platform reports: "
-                          "\"cococtl status\" says more.\n");
+        term_line(stdout, "",
+                  "No stored chain matches what the platform reports: \"cococtl "
+                  "status\" says more.");
     return output_end();
 }
 
@@ -368,7 +342,7 @@ static int explain_end(const struct rotation *r, const struct varlink_answer *an
                   "\"cococtl status\" shows it.");
         return CTL_AWAY;
     }
-    if (strcmp(answer->name, "io.cocod.Admin.TryAgain") != 0)
+    if (!varlink_failed_as(answer, "TryAgain"))
         return varlink_explain(r->ctl, answer);
     pid_t pid = lock_find_updater(r->fd, net_now_ns() + LAST_LOOK_MS * 1000000ull, comm);
     if (pid > 0)
@@ -438,7 +412,7 @@ static int end(struct rotation *r, int status)
         int64_t bytes = reply_int(&reply, answer.parameters, "tableBytes");
         code =
             reply.bad ? reply_malformed(r->ctl, "EndUpdate") : show(r, status, key, bytes, state);
-    } else if (strcmp(answer.name, "io.cocod.Admin.NotUpdating") == 0) {
+    } else if (varlink_failed_as(&answer, "NotUpdating")) {
         code = show_ended(r, status);
     } else {
         code = explain_end(r, &answer);

@@ -8,9 +8,9 @@
  * view, so a restart of cocod is seen as one; whoever cannot be reached at the first view ends it.
  */
 #include "composed.h"
-#include "json_writer.h"
 #include "lib/ctl.h"
 #include "lib/figures.h"
+#include "lib/json.h"
 #include "lib/memory.h"
 #include "lib/net.h"
 #include "lib/output.h"
@@ -18,8 +18,6 @@
 #include "lib/terminal.h"
 #include "lib/varlink.h"
 #include "verbs/verbs.h"
-#include "verbs/vms.h"
-#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +25,14 @@
 #include <unistd.h>
 
 #define HEAD_LINES 7u
+#define VM_RATES   3u
+
+static const char *const vm_rate_names[VM_RATES] = {"certsPerS", "quotesPerS", "failedPerS"};
 
 struct vm_sample {
     char who[24];
-    int64_t certs, quotes, failed;
-    double certs_rate, quotes_rate, failed_rate;
+    int64_t counts[VM_RATES];
+    double rates[VM_RATES];
     struct json_object *vm; /* of the sample's */
 };
 
@@ -60,17 +61,17 @@ static int take_vms(const struct ctl *ctl, struct sample *sample)
     if (code != CTL_OK)
         return code;
     sample->n = reply_array(&reply, sample->list, "vms", json_type_object, &array);
-    sample->vms = calloc(sample->n + 1, sizeof(*sample->vms));
+    sample->vms = memory_got(calloc(sample->n + 1, sizeof(*sample->vms)));
     if (!sample->vms)
-        return memory_out();
+        return CTL_MEMORY;
     for (size_t i = 0; i < sample->n; i++) {
         struct vm_sample *vm = &sample->vms[i];
         vm->vm = json_object_array_get_idx(array, i);
         vm_who(&reply, vm->vm, vm->who);
-        vm->certs = reply_int(&reply, vm->vm, "certs");
-        vm->quotes = reply_int(&reply, vm->vm, "quotes");
-        vm->failed = sum(reply_int(&reply, vm->vm, "certsFailed"),
-                         reply_int(&reply, vm->vm, "quotesFailed"));
+        vm->counts[0] = reply_int(&reply, vm->vm, "certs");
+        vm->counts[1] = reply_int(&reply, vm->vm, "quotes");
+        vm->counts[2] = sum(reply_int(&reply, vm->vm, "certsFailed"),
+                            reply_int(&reply, vm->vm, "quotesFailed"));
     }
     return reply.bad ? reply_malformed(ctl, "ListVms") : CTL_OK;
 }
@@ -108,7 +109,7 @@ static int by_who(const void *a, const void *b)
 static int by_rate(const void *a, const void *b)
 {
     const struct vm_sample *x = a, *y = b;
-    double rx = x->certs_rate + x->quotes_rate, ry = y->certs_rate + y->quotes_rate;
+    double rx = x->rates[0] + x->rates[1], ry = y->rates[0] + y->rates[1];
 
     return rx < ry ? 1 : rx > ry ? -1 : strcmp(x->who, y->who);
 }
@@ -118,15 +119,11 @@ static void vm_rates(struct sample *now, struct sample *before, double seconds)
     qsort(before->vms, before->n, sizeof(*before->vms), by_who);
     for (size_t i = 0; i < now->n; i++) {
         struct vm_sample *vm = &now->vms[i];
-        const struct vm_sample nobody = {.certs = 0};
         const struct vm_sample *old =
             before->n > 0 ? bsearch(vm, before->vms, before->n, sizeof(*before->vms), by_who)
                           : NULL;
-        if (!old)
-            old = &nobody;
-        vm->certs_rate = rate(vm->certs, old->certs, seconds);
-        vm->quotes_rate = rate(vm->quotes, old->quotes, seconds);
-        vm->failed_rate = rate(vm->failed, old->failed, seconds);
+        for (size_t k = 0; k < VM_RATES; k++)
+            vm->rates[k] = rate(vm->counts[k], old ? old->counts[k] : 0, seconds);
     }
     qsort(now->vms, now->n, sizeof(*now->vms), by_rate);
 }
@@ -134,17 +131,14 @@ static void vm_rates(struct sample *now, struct sample *before, double seconds)
 /* The sum of these counters, with a space between; one that is not there is 0. */
 static int64_t sum_of(struct json_object *status, const char *names)
 {
-    struct json_object *counters = NULL, *value = NULL;
+    struct json_object *counters = json_member(status, "counters", json_type_object);
     int64_t all = 0;
     char name[64];
 
-    if (!json_object_object_get_ex(status, "counters", &counters))
-        return 0;
     for (const char *p = names; *p; p += strspn(p, " ")) {
         size_t n = strcspn(p, " ");
         (void)snprintf(name, sizeof(name), "%.*s", (int)n, p);
-        if (json_object_object_get_ex(counters, name, &value))
-            all = sum(all, json_object_get_int64(value));
+        all = sum(all, json_int(counters, name, 0));
         p += n;
     }
     return all;
@@ -174,23 +168,18 @@ static void print_head(FILE *to, struct reply *reply, const struct sample *now,
     bool degraded = reply_bool(reply, status, "degraded");
     size_t n = reply_array(reply, status, "reasons", json_type_string, &reasons);
 
-    term_printf(to, "cocod %s, %s, ", reply_string(reply, status, "version"),
-                reply_string(reply, status, "state"));
+    reply_write(to, reply, status, "cocod {version}, {state}, ");
     term_paint(to, degraded ? TERM_BAD : TERM_GOOD, degraded ? "degraded" : "good");
     if (degraded)
         term_printf(to, " (%zu reason%s: \"cococtl status\")", n, n == 1 ? "" : "s");
-    term_printf(to, "\nconnections %7" PRId64 "   in flight %" PRId64 "\n",
-                reply_int(reply, status, "peers"), reply_int(reply, status, "requestsInFlight"));
+    reply_write(to, reply, status, "\nconnections {peers:7d}   in flight {requestsInFlight:d}\n");
     term_printf(to, "tables/s   %8.1f   empty %.1f   come again %.1f\n", values[0], values[1],
                 values[2]);
     term_printf(to, "quotes/s   %8.1f   failed %.1f   come again %.1f\n", values[3], values[4],
                 values[5]);
-    if (quotes)
-        term_printf(to, "quotes now %8" PRId64 " running, %" PRId64 " queued, %" PRId64 " kept\n",
-                    reply_int(reply, quotes, "running"), reply_int(reply, quotes, "queued"),
-                    reply_int(reply, quotes, "kept"));
-    else
-        term_puts(to, "quotes are not served on this host\n");
+    reply_write(to, reply, quotes ? quotes : status,
+                quotes ? "quotes now {running:8d} running, {queued:d} queued, {kept:d} kept\n"
+                       : "quotes are not served on this host\n");
     (void)fputc('\n', to);
     term_title(to, "VM                  PID       CONN  WAIT LEASE  CERTS/S  QUOTES/S  FAILED/S");
 }
@@ -201,12 +190,10 @@ static void print_view(FILE *to, struct reply *reply, const struct sample *now,
     print_head(to, reply, now, values);
     for (size_t i = 0; i < now->n && i < rows; i++) {
         const struct vm_sample *vm = &now->vms[i];
-        const char *name = reply_optional_string(reply, vm->vm, "vm");
-        term_column(to, name ? name : "-", 20);
-        term_printf(to, "%-10s%4" PRId64 "%6" PRId64 "%6" PRId64 "%9.1f%10.1f%10.1f\n", vm->who,
-                    reply_int(reply, vm->vm, "connections"), reply_int(reply, vm->vm, "inFlight"),
-                    reply_int(reply, vm->vm, "leases"), vm->certs_rate, vm->quotes_rate,
-                    vm->failed_rate);
+        reply_write(to, reply, vm->vm, "{vm:20c|-}");
+        term_printf(to, "%-10s", vm->who);
+        reply_write(to, reply, vm->vm, "{connections:4d}{inFlight:6d}{leases:6d}");
+        term_printf(to, "%9.1f%10.1f%10.1f\n", vm->rates[0], vm->rates[1], vm->rates[2]);
     }
 }
 
@@ -227,9 +214,8 @@ static int print_json_view(const struct sample *now, const double values[N_RATES
         add_double(object, rates[i].name, values[i]);
     for (size_t i = 0; i < now->n; i++) {
         const struct vm_sample *vm = &now->vms[i];
-        add_double(vm->vm, "certsPerS", vm->certs_rate);
-        add_double(vm->vm, "quotesPerS", vm->quotes_rate);
-        add_double(vm->vm, "failedPerS", vm->failed_rate);
+        for (size_t k = 0; k < VM_RATES; k++)
+            add_double(vm->vm, vm_rate_names[k], vm->rates[k]);
         json_append(vms, json_object_get(vm->vm));
     }
     json_set(object, "vms", vms);

@@ -2,12 +2,11 @@
 /*
  * vms and explain: who asks cocod, and what became of one VM's requests.
  *
- * ListVms comes in pages; both forms of output show all of them as one list. A chain's key has up
- * to 160 characters and an address 100, so explain's lines refer to them by number, and they stand
- * below, once.
+ * ListVms comes in pages, which are shown as one list. Keys of chains and addresses are long, so
+ * explain's lines refer to them by number, and they stand below, once.
  */
-#include "verbs/vms.h"
 #include "coco_limits.h"
+#include "composed.h"
 #include "lib/ctl.h"
 #include "lib/figures.h"
 #include "lib/json.h"
@@ -19,7 +18,6 @@
 #include "verbs/verbs.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +27,6 @@
 /* More than a VM has: what is kept of all pages is bounded by this. */
 #define MEMBERS_MAX 64
 
-/* "pid 4711", "CID 42", "-". */
 void vm_who(struct reply *reply, struct json_object *vm, char out[24])
 {
     int64_t number;
@@ -63,66 +60,59 @@ static void take_page(struct reply *reply, struct json_object *parameters, struc
 int vms_get(const struct ctl *ctl, struct json_object **ret)
 {
     const uint64_t deadline_ns = net_now_ns() + ctl->timeout_ms * 1000000ull;
-    struct json_object *all = json_object_new_array(), *parameters;
+    struct json_object *all = json_object_new_array();
     int64_t after = 0, next = 0;
     bool more = true;
+    int code = CTL_OK;
 
-    for (unsigned i = 0; more; i++) {
+    for (unsigned i = 0; more && code == CTL_OK; i++) {
         struct reply reply = {0};
-        parameters = memory_object();
+        struct json_object *parameters = memory_object();
         json_set_int(parameters, "after", after);
-        int code = varlink_call(ctl, "ListVms", parameters, &parameters);
-        if (code == CTL_OK && net_now_ns() >= deadline_ns) {
-            code = net_explain(ctl->admin, "--admin", -ETIMEDOUT);
-            json_object_put(parameters);
-        }
-        if (code != CTL_OK) {
-            json_object_put(all);
-            return code;
-        }
+        code = varlink_call(ctl, "ListVms", parameters, &parameters);
+        if (code != CTL_OK)
+            break;
         take_page(&reply, parameters, all);
         more = reply_optional_int(&reply, parameters, "next", &next);
         if (more && (next <= after || i == PAGES_MAX)) /* it would never end */
             reply.bad = true;
         after = next;
         json_object_put(parameters);
-        if (reply.bad) {
-            json_object_put(all);
-            return reply_malformed(ctl, "ListVms");
-        }
+        if (net_now_ns() >= deadline_ns)
+            code = net_explain(ctl->admin, "--admin", -ETIMEDOUT);
+        else if (reply.bad)
+            code = reply_malformed(ctl, "ListVms");
     }
-    *ret = json_object_new_object();
-    json_set(*ret, "vms", all);
-    if (memory_held(*ret))
-        return CTL_OK;
-    json_object_put(*ret);
-    return CTL_MEMORY;
+    struct json_object *whole = json_object_new_object();
+    json_set(whole, "vms", all);
+    if (code == CTL_OK && !memory_held(whole))
+        code = CTL_MEMORY;
+    if (code == CTL_OK)
+        *ret = whole;
+    else
+        json_object_put(whole);
+    return code;
 }
 
 static void print_vm(FILE *to, struct reply *reply, struct json_object *vm)
 {
-    const char *name = reply_optional_string(reply, vm, "vm");
-    int64_t uid = 0, last_ms;
-    char who[24], uid_text[24] = "-", last[24] = "never";
+    char who[24];
 
     vm_who(reply, vm, who);
-    if (reply_optional_int(reply, vm, "uid", &uid))
-        (void)snprintf(uid_text, sizeof(uid_text), "%" PRId64, uid);
-    if (reply_optional_int(reply, vm, "lastRequestMs", &last_ms))
-        ms_text(last_ms, last);
-    term_column(to, name ? name : "-", 20);
-    term_printf(to, "%-9s%-7s%4" PRId64 "%6" PRId64 "%6" PRId64 "%8" PRId64 "%8" PRId64, who,
-                uid_text, reply_int(reply, vm, "connections"), reply_int(reply, vm, "inFlight"),
-                reply_int(reply, vm, "leases"), reply_int(reply, vm, "certs"),
-                reply_int(reply, vm, "quotes"));
-    term_printf(to, "  %s\n", last);
+    reply_write(to, reply, vm, "{vm:20c|-}");
+    term_printf(to, "%-9s", who);
+    reply_write(to, reply, vm,
+                "{uid:-7d|-}{connections:4d}{inFlight:6d}{leases:6d}{certs:8d}{quotes:8d}"
+                "  {lastRequestMs:t|never}\n");
 }
 
 static void print_vms(FILE *to, struct reply *reply, struct json_object *parameters)
 {
+    static const char *const names[] = {"certs", "certsEmpty", "certsFailed", "quotes",
+                                        "quotesFailed"};
     struct json_object *vms;
     size_t n = reply_array(reply, parameters, "vms", json_type_object, &vms);
-    int64_t certs = 0, empty = 0, certs_failed = 0, quotes = 0, quotes_failed = 0;
+    int64_t sums[5] = {0};
 
     if (n == 0) {
         term_puts(to, "no VM has asked for anything since cocod started\n");
@@ -132,16 +122,13 @@ static void print_vms(FILE *to, struct reply *reply, struct json_object *paramet
     for (size_t i = 0; i < n; i++) {
         struct json_object *vm = json_object_array_get_idx(vms, i);
         print_vm(to, reply, vm);
-        certs = sum(certs, reply_int(reply, vm, "certs"));
-        empty = sum(empty, reply_int(reply, vm, "certsEmpty"));
-        certs_failed = sum(certs_failed, reply_int(reply, vm, "certsFailed"));
-        quotes = sum(quotes, reply_int(reply, vm, "quotes"));
-        quotes_failed = sum(quotes_failed, reply_int(reply, vm, "quotesFailed"));
+        for (size_t k = 0; k < 5; k++)
+            sums[k] = sum(sums[k], reply_int(reply, vm, names[k]));
     }
     term_printf(to,
                 "%zu VM%s: %" PRId64 " tables (%" PRId64 " empty, %" PRId64 " refused), %" PRId64
                 " quotes (%" PRId64 " failed)\n",
-                n, n == 1 ? "" : "s", certs, empty, certs_failed, quotes, quotes_failed);
+                n, n == 1 ? "" : "s", sums[0], sums[1], sums[2], sums[3], sums[4]);
 }
 
 int verb_vms(const struct ctl *ctl)
@@ -154,64 +141,26 @@ int verb_vms(const struct ctl *ctl)
 
 /* --- explain ---------------------------------------------------------------------------------- */
 
-struct facts {
-    char text[512];
-    size_t n;
-};
-
-static void __attribute__((format(__printf__, 2, 3)))
-add_fact(struct facts *facts, const char *format, ...)
+/* What is known of a request, with commas between: composed in memory, since it is wrapped. */
+static void write_facts(FILE *to, struct reply *reply, struct json_object *request,
+                        struct legend *chains, struct legend *services)
 {
-    va_list args;
-
-    if (facts->n > 0 && facts->n + 2 < sizeof(facts->text)) {
-        memcpy(facts->text + facts->n, ", ", 3);
-        facts->n += 2;
-    }
-    va_start(args, format);
-    int n = vsnprintf(facts->text + facts->n, sizeof(facts->text) - facts->n, format, args);
-    va_end(args);
-    if (n > 0 && facts->n + (size_t)n < sizeof(facts->text))
-        facts->n += (size_t)n;
-}
-
-static void facts_of_certs(struct facts *facts, struct reply *reply, struct json_object *request,
-                           struct legend *chains)
-{
-    const char *tcb = reply_optional_string(reply, request, "tcb");
     const char *chain = reply_optional_string(reply, request, "chain");
-    const char *generation = reply_optional_string(reply, request, "generation");
-    int64_t bytes = reply_int(reply, request, "bytes"), lease_ms;
-
-    if (tcb)
-        add_fact(facts, "TCB %s", tcb);
-    if (chain)
-        add_fact(facts, "chain %zu", legend_number(chains, chain));
-    if (bytes > 0)
-        add_fact(facts, "%" PRId64 " bytes", bytes);
-    if (generation)
-        add_fact(facts, "gen %s", generation);
-    if (reply_optional_int(reply, request, "leaseMs", &lease_ms))
-        add_fact(facts, "its lease has been held for %" PRId64 " ms", lease_ms);
-}
-
-static void facts_of_quote(struct facts *facts, struct reply *reply, struct json_object *request,
-                           struct legend *services)
-{
     const char *backend = reply_optional_string(reply, request, "backend");
-    int64_t bytes = reply_int(reply, request, "bytes"), us, code;
-    char took[24];
+    int64_t code;
 
-    if (bytes > 0)
-        add_fact(facts, "%" PRId64 " bytes", bytes);
+    reply_write(to, reply, request, "[, TCB {tcb}]");
+    if (chain)
+        term_printf(to, ", chain %zu", legend_number(chains, chain));
+    if (reply_int(reply, request, "bytes") > 0)
+        reply_write(to, reply, request, ", {bytes:d} bytes");
+    reply_write(to, reply, request,
+                "[, gen {generation}][, its lease has been held for {leaseMs:d} ms]");
     if (backend)
-        add_fact(facts, "QGS %zu", legend_number(services, backend));
-    if (reply_optional_int(reply, request, "qgsUs", &us)) {
-        us_text(us, took);
-        add_fact(facts, "QGS took %s", took);
-    }
+        term_printf(to, ", QGS %zu", legend_number(services, backend));
+    reply_write(to, reply, request, "[, QGS took {qgsUs:u}]");
     if (reply_optional_int(reply, request, "qgsCode", &code) && code != 0)
-        add_fact(facts, "QGS's code 0x%" PRIx64, (uint64_t)code);
+        term_printf(to, ", QGS's code 0x%" PRIx64, (uint64_t)code);
 }
 
 static enum term_paint paint_of(const char *status, bool in_vain)
@@ -224,53 +173,46 @@ static enum term_paint paint_of(const char *status, bool in_vain)
 static void print_request(FILE *to, struct reply *reply, struct json_object *request,
                           struct legend *chains, struct legend *services)
 {
-    const char *time = reply_string(reply, request, "time");
-    const char *kind = reply_string(reply, request, "kind");
     const char *status = reply_string(reply, request, "status");
     const char *why = reply_optional_string(reply, request, "why");
     const bool got_it = reply_int(reply, request, "bytes") > (int64_t)COCO_SNP_EMPTY_TABLE_SIZE;
-    struct facts facts = {.text = ""};
-    char took[24];
+    struct composed facts;
 
-    us_text(reply_int(reply, request, "tookUs"), took);
-    term_time(to, time);
-    term_column(to, kind, 11);
+    term_time(to, reply_string(reply, request, "time"));
+    reply_write(to, reply, request, "{kind:11c}");
     term_paint_cell(to, paint_of(status, why && !got_it), status, 10);
-    term_printf(to, "%9s  ", took);
-    if (strcmp(kind, "certs") == 0)
-        facts_of_certs(&facts, reply, request, chains);
-    else
-        facts_of_quote(&facts, reply, request, services);
-    term_wrap(to, facts.n > 0 ? facts.text : why ? why : "", 48, term_width());
-    if (facts.n > 0 && why) {
-        term_printf(to, "\n%48s", "");
-        term_wrap(to, why, 48, term_width());
+    reply_write(to, reply, request, "{tookUs:9u}  ");
+    if (composed_begin(&facts)) {
+        write_facts(facts.to, reply, request, chains, services);
+        if (composed_end(&facts)) {
+            const bool any = facts.size > 0;
+            term_wrap(to, any ? facts.text + 2 : why ? why : "", 48, term_width());
+            if (any && why) {
+                term_printf(to, "\n%48s", "");
+                term_wrap(to, why, 48, term_width());
+            }
+            free(facts.text);
+            (void)fputc('\n', to);
+            return;
+        }
     }
-    (void)fputc('\n', to);
+    (void)memory_out();
 }
 
 static void print_head(FILE *to, struct reply *reply, struct json_object *vm)
 {
     const char *name = reply_optional_string(reply, vm, "vm");
-    const char *uuid = reply_optional_string(reply, vm, "uuid");
-    int64_t uid;
-    char who[24];
+    const int64_t n = reply_int(reply, vm, "connections"), leases = reply_int(reply, vm, "leases");
 
-    vm_who(reply, vm, who);
     term_puts(to, "VM ");
     term_paint(to, TERM_TITLE, name ? name : "without a name");
-    if (uuid)
-        term_printf(to, " (%s)", uuid);
-    term_printf(to, ", %s%s", who[0] == 'C' ? "" : "pid ", who);
-    if (reply_optional_int(reply, vm, "uid", &uid))
-        term_printf(to, ", uid %" PRId64, uid);
-    int64_t connections = reply_int(reply, vm, "connections");
-    if (connections > 0)
-        term_printf(to, "\n%" PRId64 " connection%s, %" PRId64 " waiting, %" PRId64 " lease%s\n",
-                    connections, connections == 1 ? "" : "s", reply_int(reply, vm, "inFlight"),
-                    reply_int(reply, vm, "leases"), reply_int(reply, vm, "leases") == 1 ? "" : "s");
+    reply_write(to, reply, vm, "[ ({uuid})][, CID {cid:d}][, pid {pid:d}][, uid {uid:d}]\n");
+    if (n > 0)
+        term_printf(to, "%" PRId64 " connection%s, %" PRId64 " waiting, %" PRId64 " lease%s\n", n,
+                    n == 1 ? "" : "s", reply_int(reply, vm, "inFlight"), leases,
+                    leases == 1 ? "" : "s");
     else
-        term_puts(to, "\nnot connected any more\n");
+        term_puts(to, "not connected any more\n");
 }
 
 static void print_explain(FILE *to, struct reply *reply, struct json_object *parameters)
@@ -298,10 +240,7 @@ static void print_explain(FILE *to, struct reply *reply, struct json_object *par
 
 int verb_explain(const struct ctl *ctl)
 {
-    struct json_object *parameters = memory_object();
-
-    json_set_text(parameters, "vm", ctl->args[0]);
-    return reply_call(ctl, "Explain", parameters, print_explain);
+    return reply_call(ctl, "Explain", memory_member("vm", ctl->args[0]), print_explain);
 }
 
 /* --- vms disconnect --------------------------------------------------------------------------- */
@@ -310,14 +249,11 @@ static void print_disconnect(FILE *to, struct reply *reply, struct json_object *
 {
     struct json_object *vm = reply_field(reply, parameters, "vm", json_type_object);
     int64_t n = reply_int(reply, parameters, "disconnected");
-    const char *name = vm ? reply_optional_string(reply, vm, "vm") : NULL;
-    char who[24];
 
+    reply->failed = n <= 0;
     if (!vm)
         return;
-    vm_who(reply, vm, who);
-    term_printf(to, "%s, %s%s: ", name ? name : "a VM without a name", who[0] == 'C' ? "" : "pid ",
-                who);
+    reply_write(to, reply, vm, "{vm|a VM without a name}[, CID {cid:d}][, pid {pid:d}]: ");
     if (n > 0)
         term_printf(to, "%" PRId64 " connection%s ended\n", n, n == 1 ? "" : "s");
     else
@@ -328,14 +264,5 @@ static void print_disconnect(FILE *to, struct reply *reply, struct json_object *
 
 int verb_vms_disconnect(const struct ctl *ctl)
 {
-    struct json_object *parameters = memory_object();
-
-    json_set_text(parameters, "vm", ctl->args[0]);
-    int code = varlink_call(ctl, "Disconnect", parameters, &parameters);
-    if (code != CTL_OK)
-        return code;
-    struct json_object *n = json_member(parameters, "disconnected", json_type_int);
-    bool ended = n && json_object_get_int64(n) > 0;
-    code = reply_show(ctl, "Disconnect", parameters, print_disconnect);
-    return code == CTL_OK && !ended ? CTL_FAILED : code;
+    return reply_call(ctl, "Disconnect", memory_member("vm", ctl->args[0]), print_disconnect);
 }

@@ -206,8 +206,8 @@ COCO_PUBLIC int coco_ping(struct coco_client *client, uint32_t timeout_ms);
  * functions never wait, and allocate only when more leases are held at once than ever before.
  */
 
-/* Takes the lease of one vCPU, 0 … lease_bytes − 1 of the server's. -EAGAIN: an update stands in
- * the way; tell the guest to come again. -EOPNOTSUPP: COCO_USE_LEASE was not asked for or not
+/* Takes the lease of one vCPU, 0 … lease_bytes − 1 of the server's. -EAGAIN: an update has the
+ * lock; tell the guest to ask again later. -EOPNOTSUPP: COCO_USE_LEASE was not asked for or not
  * granted, or no connection has been made yet (coco_connect). -EINVAL: vcpu_index. -EALREADY: held.
  * -ENOMEM. */
 COCO_PUBLIC int coco_lease_lock(struct coco_client *client, uint32_t vcpu_index);

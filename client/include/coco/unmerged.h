@@ -25,7 +25,7 @@ struct coco_vmgexit_exit {
 
 /* Page state change, MSR and page form, by ops.set_memory_attributes. In the page form cur_entry
  * and cur_page of what was done are written back, so that a guest which is told 0 with entries left
- * comes again for the rest. Tries for at most 100 ms a range, as coco_vcpu_hypercall() does.
+ * asks again for the rest. Tries for at most 100 ms a range, as coco_vcpu_hypercall() does.
  * COCO_ACT_RUN; COCO_ACT_UNHANDLED: not a page state change, or no set_memory_attributes; -EINTR,
  * MSR form: kicked, to be handed in again. GHCB specification, "SNP Page State Change". */
 COCO_PUBLIC int coco_vcpu_psc(struct coco_vcpu *vcpu, struct coco_vmgexit_exit *exit);

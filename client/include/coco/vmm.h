@@ -25,9 +25,9 @@
  * Callbacks run on whichever thread called in, for GetQuote also on behalf of other vCPUs. The
  * library starts no thread.
  *
- * Return values: enum coco_act (≥ 0), or a negative errno where the caller made a mistake; and
- * -EINTR, where a kick came while memory attributes were being changed: the exit is not answered,
- * and is handed in again once the VMM has seen to the kick.
+ * Return values: enum coco_act (≥ 0), or a negative errno where the caller made a mistake. -EINTR
+ * is none: a kick came while memory attributes were being changed. The exit is not answered, and
+ * the VMM hands it in again once it has dealt with the kick.
  */
 #pragma once
 
@@ -56,8 +56,8 @@ enum coco_act {
  * itself. Each has the layout of the kernel's.
  */
 
-/* kvm_run.snp_req_certs of KVM_EXIT_SNP_REQ_CERTS (43, Linux 7.0; 42 in the series as
- * it was posted, which coco_vmm_handle_exit() takes too on x86). */
+/* kvm_run.snp_req_certs of KVM_EXIT_SNP_REQ_CERTS: 43, Linux 7.0; 42 in the series as it was
+ * posted, which coco_vmm_handle_exit() takes too on x86. */
 struct coco_snp_exit {
     uint64_t gpa;    /* where the certificate table goes */
     uint64_t npages; /* pages offered; out, with ENOSPC: pages needed */
@@ -69,9 +69,7 @@ struct coco_tdx_exit {
     uint64_t flags;
     uint64_t nr; /* TDVMCALL leaf */
     uint64_t ret;
-    /* GetQuote: gpa, size. GetTdVmCallInfo: leaf, then r11 to r14. SetupEventNotifyInterrupt:
-     * vector.
-     */
+    /* GetQuote: gpa, size. GetTdVmCallInfo: leaf, r11 to r14. SetupEventNotifyInterrupt: vector. */
     uint64_t arg[5];
 };
 
@@ -104,13 +102,14 @@ struct coco_fatal_event {
 /* --- a VM ------------------------------------------------------------------------------------- */
 
 /* The VM's side. Guest memory is reached by guest physical address, never by pointer: so a VMM sees
- * each access (dirty bitmaps), and can refuse pages that were converted away. Functions return 0 or
- * a negative errno; -EFAULT means that the guest's pages are not there or not shared, and is the
- * guest's own fault; anything else is the VMM's trouble: an SNP guest is told BUSY within the busy
- * budget, then gets the empty table, and where that cannot be written either ENOSPC, which fails
- * its request and leaves it its key; a TD's request ends in ERROR. A range is one that the guest
- * chose: it may be anything, but never wraps around. They may block on the VMM's own locks, not on
- * libcoco. */
+ * each access (dirty bitmaps), and can refuse pages that were converted away. A range is one that
+ * the guest chose: it may be anything, but never wraps around. Functions return 0 or a negative
+ * errno, and may block on the VMM's own locks, not on libcoco.
+ *
+ * -EFAULT means that the guest's pages are not there or not shared: the guest's own fault. Anything
+ * else is the VMM's trouble. An SNP guest is then told BUSY within the busy budget, gets the empty
+ * table after that, and ENOSPC where that cannot be written either, which fails its request and
+ * leaves it its key. A TD's request ends in ERROR. */
 struct coco_vmm_ops {
     size_t size; /* sizeof(struct coco_vmm_ops) */
 
@@ -128,7 +127,7 @@ struct coco_vmm_ops {
     int (*interrupt)(void *userdata, uint32_t apic_id, uint32_t vector);
     /* The guest reported a fatal error; may be NULL. */
     void (*fatal)(void *userdata, const struct coco_fatal_event *event);
-    /* For the VMM's log: cocod's answer was `status`, which is not what a healthy host gives, and
+    /* For the VMM's log: cocod's answer was `status`, which a healthy host does not give, and which
      * differs from the last time. `text` is one sentence, static. May be NULL. */
     void (*warn)(void *userdata, uint32_t status, const char *text);
 };
@@ -210,12 +209,12 @@ COCO_PUBLIC int coco_vcpu_attach(struct coco_vmm *vmm, uint32_t index, uint32_t 
  * Takes NULL. */
 COCO_PUBLIC void coco_vcpu_detach(struct coco_vcpu *vcpu);
 
-/* Ends the wait in which this vCPU's thread is, or the next one: the exit is answered at once (BUSY
- * within the busy budget, which the guest takes as "come again"; for a change of memory attributes
- * see coco_vcpu_hypercall()). Stays in force until
- * coco_vcpu_unkick(). Any thread; async-signal-safe. */
+/* Ends the wait of this vCPU's thread, or its next one: the exit is answered at once (within the
+ * busy budget with BUSY, after which the guest asks again; a change of memory attributes as
+ * coco_vcpu_hypercall() says). Stays in force until coco_vcpu_unkick(). Any thread;
+ * async-signal-safe. */
 COCO_PUBLIC void coco_vcpu_kick(struct coco_vcpu *vcpu);
-/* Called by the vCPU's thread when it has seen to what it was kicked for. */
+/* Called by the vCPU's thread when it has dealt with the kick. */
 COCO_PUBLIC void coco_vcpu_unkick(struct coco_vcpu *vcpu);
 
 /* After any return of KVM_RUN: gives back the lease that the last answer needed. Section "The

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One certificate: its bytes, and what people and policy want to know of it.
+ * One certificate: its bytes, and what people and policy want to know of it. Nothing is verified
+ * here.
  *
  * The bytes are what guests will get, so they are kept as they came, and must be exactly one
  * certificate in DER: verifiers such as Go's refuse trailing bytes. What OpenSSL encodes again from
@@ -8,12 +9,12 @@
  *
  * The role follows from the subject's common name, which AMD has kept through all products:
  * ARK-<product>, SEV-<product> (ASK), SEV-VLEK-<product> (ASVK), SEV-VCEK, SEV-VLEK. A leaf names
- * its product by its issuer. Nothing is verified here.
+ * its product by its issuer.
  *
  * OpenSSL says of most failures only that it failed; its error queue often does not know of memory
- * that ran out, and sometimes speaks of it where a key is damaged. What was no verdict for that is
- * -ENOMEM: above all, a CRL that could not be verified for want of memory must not count as one
- * that is not there. So cocod gives OpenSSL its memory (see chain_watch_memory), and knows.
+ * that ran out, and sometimes speaks of it where a key is damaged. So cocod gives OpenSSL its
+ * memory (chain_watch_memory), and knows. A CRL that could not be verified for want of memory must
+ * not count as one that is not there.
  */
 #include "base/sys.h"
 #include "certs/chain/parts.h"
@@ -65,9 +66,16 @@ void chain_mark_memory(void)
     starved = false;
 }
 
-bool chain_out_of_memory(void)
+int chain_verdict(int r)
 {
-    return starved;
+    return r == -EBADMSG && starved ? -ENOMEM : r;
+}
+
+void *chain_copy(const void *bytes, size_t size)
+{
+    void *copy = sys.alloc(size);
+
+    return copy ? memcpy(copy, bytes, size) : NULL;
 }
 
 /* --- small readers ---------------------------------------------------------------------------- */
@@ -83,7 +91,6 @@ void chain_hex(char *out, const uint8_t *bytes, size_t n)
     out[2 * n] = '\0';
 }
 
-/* The only common name, printable ASCII. */
 bool chain_get_cn(const X509_NAME *name, char out[64])
 {
     int at = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
@@ -132,7 +139,6 @@ void chain_time_text(int64_t seconds, char out[CHAIN_TIME_SIZE])
         (void)snprintf(out, CHAIN_TIME_SIZE, "%lld s", (long long)seconds);
 }
 
-/* Does `cn` start with `prefix`, and is the rest a product's name? */
 bool chain_product_behind(const char *cn, const char *prefix, char product[16])
 {
     size_t n = strlen(prefix);
@@ -143,32 +149,25 @@ bool chain_product_behind(const char *cn, const char *prefix, char product[16])
     return true;
 }
 
-static bool find_kind(const struct chain_cert *cert, struct chain_kind *ret)
+/* What its names say that it is. */
+static bool find_kind(struct chain_cert *cert)
 {
-    struct chain_kind k = {.role = CHAIN_LEAF};
-    bool found = false;
+    const char *subject = cert->subject_cn;
+    bool vlek = strcmp(subject, COCO_SNP_CN_VLEK) == 0;
 
-    if (strcmp(cert->subject_cn, COCO_SNP_CN_VCEK) == 0) {
-        k.signer = COCO_SNP_SIGNER_VCEK;
-        found = chain_product_behind(cert->issuer_cn, COCO_SNP_CN_ASK, k.product);
-    } else if (strcmp(cert->subject_cn, COCO_SNP_CN_VLEK) == 0) {
-        k.signer = COCO_SNP_SIGNER_VLEK;
-        found = chain_product_behind(cert->issuer_cn, COCO_SNP_CN_ASVK, k.product);
-    } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ARK, k.product)) {
-        k.role = CHAIN_ARK;
-        found = true;
-    } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ASVK, k.product)) {
-        k.role = CHAIN_ASK;
-        k.signer = COCO_SNP_SIGNER_VLEK;
-        found = true;
-    } else if (chain_product_behind(cert->subject_cn, COCO_SNP_CN_ASK, k.product)) {
-        k.role = CHAIN_ASK;
-        k.signer = COCO_SNP_SIGNER_VCEK;
-        found = true;
-    }
-    if (found)
-        *ret = k;
-    return found;
+    cert->role = CHAIN_LEAF;
+    cert->signer = vlek ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK;
+    if (vlek || strcmp(subject, COCO_SNP_CN_VCEK) == 0)
+        return chain_product_behind(cert->issuer_cn, vlek ? COCO_SNP_CN_ASVK : COCO_SNP_CN_ASK,
+                                    cert->product);
+    cert->role = CHAIN_ARK;
+    if (chain_product_behind(subject, COCO_SNP_CN_ARK, cert->product))
+        return true;
+    cert->role = CHAIN_ASK;
+    if (!chain_product_behind(subject, COCO_SNP_CN_ASVK, cert->product))
+        return chain_product_behind(subject, COCO_SNP_CN_ASK, cert->product);
+    cert->signer = COCO_SNP_SIGNER_VLEK;
+    return true;
 }
 
 /* Exactly one certificate, in DER. */
@@ -178,9 +177,8 @@ static X509 *decode(const uint8_t *der, size_t size, size_t *ret_used, bool *ret
     unsigned char *again = NULL;
     X509 *x = d2i_X509(NULL, &p, (long)size);
 
-    if (!x) {
+    if (!x)
         return NULL;
-    }
     *ret_used = (size_t)(p - der);
     (void)i2d_re_X509_tbs(x, NULL); /* forgets the bytes that it was decoded from */
     int n = i2d_X509(x, &again);
@@ -189,8 +187,7 @@ static X509 *decode(const uint8_t *der, size_t size, size_t *ret_used, bool *ret
     return x;
 }
 
-static int describe(X509 *x, const char *source, struct chain_cert *cert, struct chain_kind *kind,
-                    struct why *why)
+static int describe(X509 *x, const char *source, struct chain_cert *cert, struct why *why)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
 
@@ -200,7 +197,7 @@ static int describe(X509 *x, const char *source, struct chain_cert *cert, struct
         !chain_get_cn(X509_get_issuer_name(x), cert->issuer_cn))
         return why_set(why, -EBADMSG,
                        "%s has no single, printable common name as subject and issuer", source);
-    if (!find_kind(cert, kind))
+    if (!find_kind(cert))
         return why_set(
             why, -EBADMSG,
             "%s (subject %s, issuer %s) is no certificate of AMD SEV-SNP: the subject must "
@@ -215,15 +212,13 @@ static int describe(X509 *x, const char *source, struct chain_cert *cert, struct
     if (EVP_Digest(cert->der, cert->size, digest, NULL, EVP_sha256(), NULL) != 1)
         return -ENOMEM;
     chain_hex(cert->sha256, digest, 32);
-    cert->role = kind->role;
     return 0;
 }
 
 int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct chain_cert *ret,
-                     struct chain_kind *ret_kind, X509 **ret_x509, struct why *why)
+                     X509 **ret_x509, struct why *why)
 {
     struct chain_cert cert = {.size = size};
-    struct chain_kind kind;
     size_t used = 0;
     bool canonical = false;
 
@@ -241,17 +236,11 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
     else if (!canonical)
         r = why_set(why, -EBADMSG, "%s is not encoded by DER's rules", source);
     if (r == 0) {
-        cert.der = sys.alloc(size);
-        cert.source = sys.alloc(strlen(source) + 1);
-        r = cert.der && cert.source ? 0 : -ENOMEM;
+        cert.der = chain_copy(der, size);
+        cert.source = chain_copy(source, strlen(source) + 1);
+        r = cert.der && cert.source ? describe(x, source, &cert, why) : -ENOMEM;
     }
-    if (r == 0) {
-        memcpy(cert.der, der, size);
-        memcpy(cert.source, source, strlen(source) + 1);
-        r = describe(x, source, &cert, &kind, why);
-    }
-    if (r == -EBADMSG && chain_out_of_memory())
-        r = -ENOMEM;
+    r = chain_verdict(r);
     if (r == 0 && ret_x509) {
         *ret_x509 = x;
         x = NULL;
@@ -262,7 +251,6 @@ int chain_cert_parse(const uint8_t *der, size_t size, const char *source, struct
         return r;
     }
     *ret = cert;
-    *ret_kind = kind;
     return 0;
 }
 

@@ -2,16 +2,14 @@
 /*
  * AMD SEV-SNP certificate chains: from files to a chain, from a chain to the table.
  *
- * A chain is three certificates: root (ARK), intermediate (ASK, or ASVK over a VLEK), and the leaf
- * whose key signs reports (VCEK or VLEK). Inputs may hold them in any order and grouping; the names
- * inside tell which is which. There must be one leaf, and it decides: of several intermediates and
- * roots (ASK and ASVK come in one bundle, Genoa's ASK was replaced) those that issued it are taken,
- * by name, and where that leaves several, by signature. Two leaves are refused instead of picked
- * from: a table of two signer families breaks verifiers, which find certificates by one GUID each.
+ * Inputs may hold a chain's certificates in any order and grouping; the names inside tell which is
+ * which. There must be one leaf, and it decides: of several intermediates and roots (ASK and ASVK
+ * come in one bundle, Genoa's ASK was replaced) those that issued it are taken, by name, and where
+ * that leaves several, by signature. Two leaves are refused instead of picked from: a table of two
+ * signer families breaks verifiers, which find certificates by one GUID each.
  *
- * The work is divided: chain_split takes inputs apart, chain_cert reads one certificate, chain_leaf
- * its AMD extensions, and chain_verify decides. All of them are functions of their arguments. A
- * struct chain owns all that it points to.
+ * split.c takes inputs apart, cert.c reads one certificate, leaf.c its AMD extensions, and verify.c
+ * decides. A struct chain owns all that it points to.
  */
 #include "certs/chain/chain.h"
 #include "base/sys.h"
@@ -19,7 +17,6 @@
 #include "snp_table.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 const char *chain_signer_name(enum coco_snp_signer signer)
@@ -27,16 +24,15 @@ const char *chain_signer_name(enum coco_snp_signer signer)
     return signer == COCO_SNP_SIGNER_VLEK ? "VLEK" : "VCEK";
 }
 
-const char *chain_cert_name(const struct chain *c, enum chain_role role)
+const char *chain_cert_name(const struct chain_cert *cert)
 {
-    if (role == CHAIN_ARK)
+    if (cert->role == CHAIN_ARK)
         return "ARK";
-    if (role == CHAIN_ASK)
-        return c->key.signer == COCO_SNP_SIGNER_VLEK ? "ASVK" : "ASK";
-    return chain_signer_name(c->key.signer);
+    if (cert->role == CHAIN_ASK)
+        return cert->signer == COCO_SNP_SIGNER_VLEK ? "ASVK" : "ASK";
+    return chain_signer_name(cert->signer);
 }
 
-/* A chain that is being put together. */
 const struct chain_cert *chain_first_to_expire(const struct chain *c)
 {
     const struct chain_cert *first = &c->certs[0];
@@ -49,9 +45,9 @@ const struct chain_cert *chain_first_to_expire(const struct chain *c)
 
 #define ISSUERS_MAX 16u
 
+/* A chain that is being put together. */
 struct assembly {
     struct chain *chain;
-    struct chain_kind kind; /* of the leaf */
     X509 *leaf;
     size_t n; /* intermediates and roots to choose from */
     struct chain_cert issuers[ISSUERS_MAX];
@@ -65,34 +61,30 @@ static const char *role_text(enum chain_role role)
 
 static bool same_cert(const struct chain_cert *a, const struct chain_cert *b)
 {
-    return a->size == b->size && memcmp(a->der, b->der, a->size) == 0;
+    return strcmp(a->sha256, b->sha256) == 0;
 }
 
-static int refuse_second_leaf(const struct assembly *a, const struct chain_cert *other,
-                              const struct chain_kind *kind)
+static int refuse_second_leaf(const struct assembly *a, const struct chain_cert *other)
 {
     const struct chain_cert *have = &a->chain->certs[CHAIN_LEAF];
 
-    if (kind->signer != a->kind.signer)
+    if (other->signer != have->signer)
         return why_set(a->why, -EBADMSG,
                        "%s is a %s and %s a %s: a table serves one signer, so give one of "
                        "them, with its own intermediate",
-                       have->source, chain_signer_name(a->kind.signer), other->source,
-                       chain_signer_name(kind->signer));
+                       have->source, chain_cert_name(have), other->source, chain_cert_name(other));
     return why_set(a->why, -EBADMSG, "%s (%s) is a second leaf beside %s (%s): give one of them",
                    other->source, other->subject_cn, have->source, have->subject_cn);
 }
 
 /* 1: taken; 0: there already. */
-static int take_leaf(struct assembly *a, const struct chain_cert *cert,
-                     const struct chain_kind *kind, X509 *x)
+static int take_leaf(struct assembly *a, const struct chain_cert *cert, X509 *x)
 {
     struct chain_cert *have = &a->chain->certs[CHAIN_LEAF];
 
     if (have->der)
-        return same_cert(have, cert) ? 0 : refuse_second_leaf(a, cert, kind);
+        return same_cert(have, cert) ? 0 : refuse_second_leaf(a, cert);
     *have = *cert;
-    a->kind = *kind;
     a->leaf = x;
     return 1;
 }
@@ -113,16 +105,16 @@ static int take_cert(void *userdata, const uint8_t *der, size_t size, const char
 {
     struct assembly *a = userdata;
     struct chain_cert cert;
-    struct chain_kind kind;
     X509 *x = NULL;
-    int r = chain_cert_parse(der, size, source, &cert, &kind, &x, a->why);
+    int r = chain_cert_parse(der, size, source, &cert, &x, a->why);
 
     if (r < 0)
         return r;
-    r = kind.role == CHAIN_LEAF ? take_leaf(a, &cert, &kind, x) : take_issuer(a, &cert);
+    bool leaf = cert.role == CHAIN_LEAF;
+    r = leaf ? take_leaf(a, &cert, x) : take_issuer(a, &cert);
     if (r <= 0)
         chain_cert_done(&cert);
-    if (r <= 0 || kind.role != CHAIN_LEAF)
+    if (r <= 0 || !leaf)
         X509_free(x);
     return r < 0 ? r : 0;
 }
@@ -176,11 +168,11 @@ static int choose(struct assembly *a, enum chain_role role)
 static int check_complete(const struct assembly *a, size_t n_inputs)
 {
     const struct chain *c = a->chain;
-    const struct chain_kind *leaf = &a->kind;
+    const struct chain_cert *leaf = &c->certs[CHAIN_LEAF];
 
     if (n_inputs == 0)
         return why_set(a->why, -EBADMSG, "no certificate file was given");
-    if (!c->certs[CHAIN_LEAF].der)
+    if (!leaf->der)
         return why_set(a->why, -EBADMSG,
                        "the chain has no VCEK or VLEK: add the certificate of this "
                        "chip or provider");
@@ -189,7 +181,7 @@ static int check_complete(const struct assembly *a, size_t n_inputs)
             return why_set(a->why, -EBADMSG,
                            "the chain of %s lacks the %s (%s%s): add the certificates from "
                            "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
-                           c->certs[CHAIN_LEAF].source, role_text((enum chain_role)role),
+                           leaf->source, role_text((enum chain_role)role),
                            role == CHAIN_ARK                      ? COCO_SNP_CN_ARK
                            : leaf->signer == COCO_SNP_SIGNER_VLEK ? COCO_SNP_CN_ASVK
                                                                   : COCO_SNP_CN_ASK,
@@ -213,12 +205,12 @@ int chain_parse(const struct chain_input *inputs, size_t n, struct chain **ret, 
     for (int role = CHAIN_ASK; role >= CHAIN_ARK && r == 0; role--)
         if (a.chain->certs[role + 1].der)
             r = choose(&a, (enum chain_role)role);
-    if (r == 0 && chain_out_of_memory())
+    if (r == 0 && chain_verdict(-EBADMSG) == -ENOMEM)
         r = -ENOMEM;
     if (r == 0)
         r = check_complete(&a, n);
     if (r == 0)
-        r = chain_leaf_parse(a.chain, a.leaf, &a.kind, why);
+        r = chain_leaf_parse(a.chain, a.leaf, why);
     for (size_t i = 0; i < a.n; i++)
         chain_cert_done(&a.issuers[i]);
     X509_free(a.leaf);

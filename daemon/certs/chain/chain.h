@@ -29,6 +29,8 @@ enum chain_role {
 
 struct chain_cert {
     enum chain_role role;
+    enum coco_snp_signer signer; /* of intermediate and leaf */
+    char product[16];            /* that its name says; of a leaf: its issuer's */
     uint8_t *der;
     size_t size;
     char *source;        /* the input's name */
@@ -60,9 +62,8 @@ struct chain {
 
 /* "VCEK" or "VLEK". Static text. */
 const char *chain_signer_name(enum coco_snp_signer signer);
-/* What people call a certificate of this chain: "ARK", "ASK" or "ASVK", "VCEK" or "VLEK". Static
- * text. */
-const char *chain_cert_name(const struct chain *c, enum chain_role role);
+/* What people call a certificate: "ARK", "ASK" or "ASVK", "VCEK" or "VLEK". Static text. */
+const char *chain_cert_name(const struct chain_cert *cert);
 
 /* The certificate that ends first: until then the chain may be served. */
 const struct chain_cert *chain_first_to_expire(const struct chain *c);
@@ -86,8 +87,8 @@ void chain_free(struct chain *c);
 struct chain_roots {
     size_t n;
     struct chain_root {
-        uint8_t sha256[32];
-        char name[64]; /* subject CN */
+        char sha256[65]; /* as a certificate's */
+        char name[64];   /* subject CN */
     } roots[CHAIN_ROOTS_MAX];
 };
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * AMD's CRLs: X.509 v2 in DER, issued and signed by the ARK of a product, with CRLNumber and
+ * AMD's CRLs: X.509 v2 in DER, signed by the ARK of a product, with CRLNumber and
  * AuthorityKeyIdentifier and nothing else. Only what the ARK issued can be named there, so the
  * question is whether the serial number of a chain's intermediate is on its root's list; leaves all
- * have the serial 0 and cannot be revoked. (OpenSSL's own CRL check cannot be used on these chains:
- * it wants a CRL of the intermediate, and there is none.)
+ * have the serial 0 and cannot be revoked. (OpenSSL's own CRL check wants a CRL of the
+ * intermediate, and there is none.)
  *
  * A critical extension, of the list or of an entry, may change what the list means (delta and
  * indirect CRLs), so it is refused. Dates are kept, not judged: a missing or outdated list only
@@ -116,24 +116,17 @@ int crl_parse(const uint8_t *der, size_t size, const char *source, struct crl **
     if (!x || !exact) {
         r = why_set(why, -EBADMSG, x ? "%s is not exactly one CRL in DER" : "%s is no CRL", source);
         X509_CRL_free(x);
-        return chain_out_of_memory() ? -ENOMEM : r;
+        return chain_verdict(r);
     }
     struct crl *crl = sys.alloc(sizeof(*crl));
     if (crl) {
-        crl->der = sys.alloc(size);
-        crl->source = sys.alloc(strlen(source) + 1);
-    }
-    if (!crl || !crl->der || !crl->source) {
-        r = -ENOMEM;
-    } else {
         crl->size = size;
-        memcpy(crl->der, der, size);
-        memcpy(crl->source, source, strlen(source) + 1);
-        r = describe(x, crl, why);
+        crl->der = chain_copy(der, size);
+        crl->source = chain_copy(source, strlen(source) + 1);
     }
+    r = crl && crl->der && crl->source ? describe(x, crl, why) : -ENOMEM;
     X509_CRL_free(x);
-    if (r == -EBADMSG && chain_out_of_memory())
-        r = -ENOMEM;
+    r = chain_verdict(r);
     if (r < 0) {
         crl_free(crl);
         return r;
@@ -180,7 +173,7 @@ int crl_verify(const struct crl *crl, const struct chain_cert *ark, struct why *
     }
     X509_CRL_free(x);
     X509_free(root);
-    return r == -EBADMSG && chain_out_of_memory() ? -ENOMEM : r;
+    return chain_verdict(r);
 }
 
 bool crl_lists(const struct crl *crl, const char *serial)
@@ -193,12 +186,7 @@ bool crl_lists(const struct crl *crl, const char *serial)
 
 int crl_compare(const struct crl *a, const struct crl *b)
 {
-    const char *x = a->number, *y = b->number;
-
-    while (*x == '0')
-        x++;
-    while (*y == '0')
-        y++;
+    const char *x = a->number + strspn(a->number, "0"), *y = b->number + strspn(b->number, "0");
     size_t nx = strlen(x), ny = strlen(y);
     if (nx != ny)
         return nx < ny ? -1 : 1;

@@ -2,22 +2,20 @@
 /*
  * Taking an input apart into certificates: PEM, DER or a GHCB table is decided by its bytes.
  *
- * PEM is a text with blocks from a BEGIN line to an END line (RFC 7468). What stands outside of
- * them is explanatory text (section 2), as `openssl x509 -text`, PKCS#12 exports and people put it
- * there, and is passed over; only an END line without its BEGIN is not, since a certificate is
- * missing there. LF, CR or CRLF; a byte order mark of UTF-8 counts as white space. Base64 must be
- * canonical: full quanta, padding only at the end, its spare bits zero. What is put beside a
- * certificate by accident is named in the refusal: a private key above all, which must not lie
- * where cocod can read it.
+ * PEM is a text with blocks from a BEGIN line to an END line (RFC 7468). Text outside of them
+ * (section 2) is passed over, as `openssl x509 -text`, PKCS#12 exports and people write it; but an
+ * END line without its BEGIN is refused, since a certificate is missing there. LF, CR or CRLF; a
+ * byte order mark of UTF-8 counts as white space. Base64 must be canonical: full quanta, padding
+ * only at the end, its spare bits zero. A refusal names what was put beside a certificate by
+ * accident: a private key above all, which must not lie where cocod can read it.
  *
  * DER is one certificate, or several behind each other and nothing else. Whether the bytes are a
  * certificate at all is not decided here.
  *
- * A table's blobs are PEM or DER in their turn. An entry whose GUID is none of a certificate is the
- * provider's own, and nobody's fault.
+ * A table's blobs are PEM or DER in their turn. An entry with another GUID than a certificate's is
+ * the provider's own, and nobody's fault.
  *
- * A caller either wants all or nothing (the files of [certs] chain), or each part for itself (an
- * import): see struct chain_taker. Time is linear in the input's size.
+ * Time is linear in the input's size.
  */
 #include "base/sys.h"
 #include "base64.h"
@@ -80,12 +78,12 @@ struct split {
     uint8_t *scratch; /* of PEM: as large as the input */
 };
 
-/* What is wrong with a part is in s->why. */
-static int part_refused(const struct split *s)
+/* Of a part whose verdict this is: what is wrong with it is in s->why. */
+static int part_refused(const struct split *s, int verdict)
 {
     const struct chain_taker *taker = s->taker;
 
-    return taker->refuse ? taker->refuse(taker->userdata, s->why->text) : -EBADMSG;
+    return taker->leave ? taker->leave(taker->userdata, true, s->why->text) : verdict;
 }
 
 /* --- PEM -------------------------------------------------------------------------------------- */
@@ -129,8 +127,7 @@ static unsigned count_lines(const struct chain_input *input, enum line wanted)
     return n;
 }
 
-/* Labels of certificates (RFC 7468, section 5.1), and what to do about others. NULL: it is wanted.
- */
+/* What to do about a label (RFC 7468, section 5.1) that is no certificate's; NULL: it is. */
 static const char *refused_label(const char *label, bool crls)
 {
     static const char *const wanted[] = {"CERTIFICATE", "X509 CERTIFICATE", "X.509 CERTIFICATE"};
@@ -228,14 +225,13 @@ static int split_pem(struct split *s)
             if (ret > 0)
                 r = block;
         } else if (!expected) {
-            (void)why_set(s->why, -EBADMSG,
+            ret = why_set(s->why, -EBADMSG,
                           "%s has an END line without its BEGIN line: a part of it is missing",
                           s->input->name);
-            ret = -EBADMSG;
         }
         damaged = ret == -EBADMSG && line == LINE_BEGIN;
         if (ret == -EBADMSG)
-            ret = part_refused(s);
+            ret = part_refused(s, ret);
     }
     sys.free(s->scratch);
     return ret < 0 ? ret : 0;
@@ -267,11 +263,10 @@ static int split_der(const struct split *s)
 
 /* --- either, and tables ----------------------------------------------------------------------- */
 
-static int split_certificates(const struct chain_input *whole, const struct chain_taker *taker,
-                              struct why *why)
+static int split_certificates(const struct split *of, const struct chain_input *whole)
 {
     struct chain_input input = *whole;
-    struct split s = {.input = &input, .taker = taker, .why = why};
+    struct split s = {.input = &input, .taker = of->taker, .why = of->why};
 
     /* (A length below 128, in one byte, is no certificate's, but could be a text's.) */
     if (input.size > 1 && input.data[0] == 0x30 && input.data[1] > 0x80)
@@ -283,10 +278,10 @@ static int split_certificates(const struct chain_input *whole, const struct chai
         count_lines(&input, LINE_BEGIN) + count_lines(&input, LINE_END) > 0)
         return split_pem(&s);
     if (whole->size > 0 && whole->data[0] == 0x30)
-        return taker->take(taker->userdata, whole->data, whole->size, whole->name);
+        return s.taker->take(s.taker->userdata, whole->data, whole->size, whole->name);
     const char *what = chain_what_is(whole->data, whole->size);
-    (void)why_set(why, -EBADMSG, "%s %s", whole->name, what ? what : "is neither PEM nor DER");
-    return part_refused(&s);
+    return part_refused(&s, why_set(s.why, -EBADMSG, "%s %s", whole->name,
+                                    what ? what : "is neither PEM nor DER"));
 }
 
 /* Does any of the first entries have a GUID of a certificate or CRL? */
@@ -305,46 +300,42 @@ static bool begins_like_table(const struct chain_input *input)
     return false;
 }
 
-static int pass_over(const struct chain_taker *taker, const struct chain_input *input,
-                     const struct coco_snp_entry *entry)
+static int pass_over(const struct split *s, const struct coco_snp_entry *entry)
 {
     char text[WHY_SIZE], guid[33];
 
-    if (!taker->pass_over)
+    if (!s->taker->leave)
         return 0;
     chain_hex(guid, entry->guid, sizeof(entry->guid));
     (void)snprintf(text, sizeof(text),
                    "%.200s has an entry of %u bytes with the GUID %.8s-%.4s-%.4s-%.4s-%.12s, which "
                    "is none of a certificate, but somebody's own: it is passed over",
-                   input->name, entry->length, guid, guid + 8, guid + 12, guid + 16, guid + 20);
-    return taker->pass_over(taker->userdata, text);
+                   s->input->name, entry->length, guid, guid + 8, guid + 12, guid + 16, guid + 20);
+    return s->taker->leave(s->taker->userdata, false, text);
 }
 
-static int split_table(const struct chain_input *input, const struct chain_taker *taker,
-                       struct why *why)
+static int split_table(const struct split *s)
 {
-    const struct split s = {.input = input, .taker = taker, .why = why};
+    const struct chain_input *input = s->input;
     char name[WHY_SIZE / 2];
     struct coco_snp_table table;
     int ret = 0;
 
-    if (coco_snp_table_decode(input->data, input->size, &table) < 0) {
-        (void)why_set(why, -EBADMSG,
-                      "%s begins like a GHCB certificate table, but an entry lies outside of "
-                      "its %zu bytes, or the list of entries has no end: it was cut short or "
-                      "damaged",
-                      input->name, input->size);
-        return part_refused(&s);
-    }
+    if (coco_snp_table_decode(input->data, input->size, &table) < 0)
+        return part_refused(s, why_set(s->why, -EBADMSG,
+                                       "%s begins like a GHCB certificate table, but an entry lies "
+                                       "outside of its %zu bytes, or the list of entries has no "
+                                       "end: it was cut short or damaged",
+                                       input->name, input->size));
     for (size_t i = 0; i < table.n_entries && ret == 0; i++) {
         const struct coco_snp_entry *entry = &table.entries[i];
         enum coco_snp_kind kind = coco_snp_kind_of(entry->guid);
         (void)snprintf(name, sizeof(name), "%s, %s entry", input->name, coco_snp_kind_name(kind));
         const struct chain_input blob = {.name = name, .data = entry->data, .size = entry->length};
         if (kind == COCO_SNP_OTHER)
-            ret = pass_over(taker, input, entry);
-        else if (kind != COCO_SNP_CRL || taker->crls)
-            ret = split_certificates(&blob, taker, why);
+            ret = pass_over(s, entry);
+        else if (kind != COCO_SNP_CRL || s->taker->crls)
+            ret = split_certificates(s, &blob);
     }
     return ret;
 }
@@ -354,16 +345,14 @@ int chain_split(const struct chain_input *input, const struct chain_taker *taker
     static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
     const struct split s = {.input = input, .taker = taker, .why = why};
 
-    if (input->size > CHAIN_FILE_MAX) {
-        (void)why_set(why, -EBADMSG, "%s is larger than %u bytes: not a certificate file",
-                      input->name, CHAIN_FILE_MAX);
-        return part_refused(&s);
-    }
-    if (input->size >= sizeof(zeros) && memcmp(input->data, zeros, sizeof(zeros)) == 0) {
-        (void)why_set(why, -EBADMSG, "%s is the empty certificate table: it holds no certificate",
-                      input->name);
-        return part_refused(&s);
-    }
-    return begins_like_table(input) ? split_table(input, taker, why)
-                                    : split_certificates(input, taker, why);
+    if (input->size > CHAIN_FILE_MAX)
+        return part_refused(&s, why_set(why, -EBADMSG,
+                                        "%s is larger than %u bytes: not a certificate file",
+                                        input->name, CHAIN_FILE_MAX));
+    if (input->size >= sizeof(zeros) && memcmp(input->data, zeros, sizeof(zeros)) == 0)
+        return part_refused(&s,
+                            why_set(why, -EBADMSG,
+                                    "%s is the empty certificate table: it holds no certificate",
+                                    input->name));
+    return begins_like_table(input) ? split_table(&s) : split_certificates(&s, input);
 }

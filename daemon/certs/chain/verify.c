@@ -5,14 +5,12 @@
  * root is trusted, then keys and algorithms, then the signatures from the root down, and the dates
  * last, so that -ESTALE means that nothing but a date is wrong.
  *
- * Trust is a pin: the SHA-256 of the root's DER. The chain is walked by hand, not by
- * X509_verify_cert, because its rules are narrower than X.509's and its names carry meaning: three
- * certificates; RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes, whatever else
- * OpenSSL would accept; RSA of 4096 bits with the exponent 65537 above, P-384 below; issuer and
- * subject equal byte for byte; one product and one signer family throughout. AMD's leaves have no
- * key identifiers, so names are all there is to match.
- *
- * Revocation is another question (an ASK may be on the root's CRL), asked in crl.c.
+ * Trust is a pin: the SHA-256 of the root's DER. X509_verify_cert is not used, because the rules
+ * are narrower than X.509's and names carry meaning: three certificates; RSASSA-PSS with SHA-384,
+ * MGF1 with SHA-384 and a salt of 48 bytes; RSA of 4096 bits with the exponent 65537 above, P-384
+ * below; issuer and subject equal byte for byte; one product and one signer family throughout.
+ * AMD's leaves have no key identifiers, so names are all there is to match. Revocation is asked in
+ * crl.c.
  */
 #include "certs/chain/parts.h"
 
@@ -37,22 +35,17 @@ void chain_roots_init(struct chain_roots *roots)
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
         struct chain_root *root = &roots->roots[roots->n++];
         const struct coco_snp_facts *facts = coco_snp_product_facts(p);
-        memcpy(root->sha256, facts->ark_sha256, sizeof(root->sha256));
+        chain_hex(root->sha256, facts->ark_sha256, sizeof(facts->ark_sha256));
         (void)snprintf(root->name, sizeof(root->name), COCO_SNP_CN_ARK "%s", facts->name);
     }
 }
 
-static bool root_trusted(const struct chain_roots *roots, const uint8_t sha256[32])
+static bool root_trusted(const struct chain_roots *roots, const struct chain_cert *root)
 {
     for (size_t i = 0; i < roots->n; i++)
-        if (memcmp(roots->roots[i].sha256, sha256, 32) == 0)
+        if (strcmp(roots->roots[i].sha256, root->sha256) == 0)
             return true;
     return false;
-}
-
-static int digest_of(const struct chain_cert *cert, uint8_t ret[32])
-{
-    return EVP_Digest(cert->der, cert->size, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
 }
 
 struct adding {
@@ -63,27 +56,22 @@ struct adding {
 static int take_root(void *userdata, const uint8_t *der, size_t size, const char *source)
 {
     struct adding *a = userdata;
-    struct chain_root root = {.name = ""};
+    struct chain_roots *roots = a->roots;
     struct chain_cert cert;
-    struct chain_kind kind;
-    int r = chain_cert_parse(der, size, source, &cert, &kind, NULL, a->why);
+    int r = chain_cert_parse(der, size, source, &cert, NULL, a->why);
 
     if (r < 0)
         return r;
-    if (kind.role != CHAIN_ARK)
+    if (cert.role != CHAIN_ARK) {
         r = why_set(a->why, -EBADMSG, "%s (%s) is no root: only an ARK can be trusted as one",
                     source, cert.subject_cn);
-    if (r == 0)
-        r = digest_of(&cert, root.sha256);
-    if (r == 0 && !root_trusted(a->roots, root.sha256)) {
-        if (a->roots->n == CHAIN_ROOTS_MAX) {
-            (void)why_set(a->why, -EBADMSG, "%s is one root too many: at most %u are kept", source,
-                          CHAIN_ROOTS_MAX);
-            r = -ENOSPC;
-        } else {
-            memcpy(root.name, cert.subject_cn, sizeof(root.name));
-            a->roots->roots[a->roots->n++] = root;
-        }
+    } else if (!root_trusted(roots, &cert) && roots->n == CHAIN_ROOTS_MAX) {
+        r = why_set(a->why, -ENOSPC, "%s is one root too many: at most %u are kept", source,
+                    CHAIN_ROOTS_MAX);
+    } else if (!root_trusted(roots, &cert)) {
+        struct chain_root *root = &roots->roots[roots->n++];
+        memcpy(root->sha256, cert.sha256, sizeof(root->sha256));
+        memcpy(root->name, cert.subject_cn, sizeof(root->name));
     }
     chain_cert_done(&cert);
     return r;
@@ -111,23 +99,15 @@ struct examination {
     struct why *why;
 };
 
-/* "the VCEK (file)" */
-static const char *source_of(const struct examination *e, enum chain_role role)
+static int refuse(const struct examination *e, const struct chain_cert *cert, const char *what)
 {
-    return e->chain->certs[role].source;
-}
-
-static const char *name_of(const struct examination *e, enum chain_role role)
-{
-    return chain_cert_name(e->chain, role);
+    return why_set(e->why, -EBADMSG, "the %s (%s) %s", chain_cert_name(cert), cert->source, what);
 }
 
 bool chain_same_name(const X509_NAME *a, const X509_NAME *b)
 {
-    const unsigned char *pa = NULL;
-    const unsigned char *pb = NULL;
-    size_t na = 0;
-    size_t nb = 0;
+    const unsigned char *pa = NULL, *pb = NULL;
+    size_t na = 0, nb = 0;
 
     return X509_NAME_get0_der(a, &pa, &na) == 1 && X509_NAME_get0_der(b, &pb, &nb) == 1 &&
            na == nb && memcmp(pa, pb, na) == 0;
@@ -142,6 +122,7 @@ static enum chain_role issuer_role(enum chain_role role)
 static int check_names(const struct examination *e)
 {
     const struct chain *c = e->chain;
+    const struct chain_cert *last = &c->certs[e->last], *root = &c->certs[CHAIN_ARK];
     const char *product = coco_snp_product_name(c->key.product);
     char expected[64];
 
@@ -155,29 +136,25 @@ static int check_names(const struct examination *e)
             return why_set(e->why, -EBADMSG,
                            "the %s (%s) names its issuer %s in other words than %s does "
                            "itself: they do not belong together",
-                           name_of(e, role), cert->source, cert->issuer_cn, issuer->source);
+                           chain_cert_name(cert), cert->source, cert->issuer_cn, issuer->source);
         return why_set(e->why, -EBADMSG,
                        "the %s (%s) was issued by %s, but %s is %s: give that one's",
-                       name_of(e, role), cert->source, cert->issuer_cn, issuer->source,
+                       chain_cert_name(cert), cert->source, cert->issuer_cn, issuer->source,
                        issuer->subject_cn);
     }
     (void)snprintf(expected, sizeof(expected), COCO_SNP_CN_ARK "%s", product);
-    if (strcmp(c->certs[CHAIN_ARK].subject_cn, expected) != 0)
+    if (strcmp(root->subject_cn, expected) != 0)
         return why_set(e->why, -EBADMSG, "the root (%s) is %s, but the %s (%s) is for %s",
-                       source_of(e, CHAIN_ARK), c->certs[CHAIN_ARK].subject_cn, name_of(e, e->last),
-                       source_of(e, e->last), product);
+                       root->source, root->subject_cn, chain_cert_name(last), last->source,
+                       product);
     return 0;
 }
 
 static int check_root(const struct examination *e)
 {
     const struct chain_cert *ark = &e->chain->certs[CHAIN_ARK];
-    uint8_t sha256[32];
-    int r = digest_of(ark, sha256);
 
-    if (r < 0)
-        return r;
-    if (root_trusted(e->roots, sha256))
+    if (root_trusted(e->roots, ark))
         return 0;
     return why_set(e->why, -EBADMSG,
                    "the root %s (%s, SHA-256 %s) is not trusted: it is none of AMD's, nor of "
@@ -195,17 +172,24 @@ static bool algorithm_is(const X509_ALGOR *algorithm, int nid)
     return OBJ_obj2nid(object) == nid;
 }
 
-/* MGF1, itself with SHA-384. */
-static bool mask_is_mgf1_sha384(const X509_ALGOR *mask)
+/* The SEQUENCE of parameters of an algorithm that is this one; else NULL. */
+static const ASN1_STRING *parameters_of(const X509_ALGOR *algorithm, int nid)
 {
     const ASN1_OBJECT *object = NULL;
     const void *value = NULL;
     int type = V_ASN1_UNDEF;
 
-    X509_ALGOR_get0(&object, &type, &value, mask);
-    if (OBJ_obj2nid(object) != NID_mgf1 || type != V_ASN1_SEQUENCE)
+    X509_ALGOR_get0(&object, &type, &value, algorithm);
+    return OBJ_obj2nid(object) == nid && type == V_ASN1_SEQUENCE ? value : NULL;
+}
+
+/* MGF1, itself with SHA-384. */
+static bool mask_is_mgf1_sha384(const X509_ALGOR *mask)
+{
+    const ASN1_STRING *s = parameters_of(mask, NID_mgf1);
+
+    if (!s)
         return false;
-    const ASN1_STRING *s = value;
     const unsigned char *p = ASN1_STRING_get0_data(s);
     X509_ALGOR *hash = d2i_X509_ALGOR(NULL, &p, ASN1_STRING_length(s));
     bool good = hash && algorithm_is(hash, NID_sha384);
@@ -217,14 +201,10 @@ static bool mask_is_mgf1_sha384(const X509_ALGOR *mask)
  * AMD's. */
 bool chain_algorithm_is_amds(const X509_ALGOR *algorithm)
 {
-    const ASN1_OBJECT *object = NULL;
-    const void *value = NULL;
-    int type = V_ASN1_UNDEF;
+    const ASN1_STRING *s = parameters_of(algorithm, NID_rsassaPss);
 
-    X509_ALGOR_get0(&object, &type, &value, algorithm);
-    if (OBJ_obj2nid(object) != NID_rsassaPss || type != V_ASN1_SEQUENCE)
+    if (!s)
         return false;
-    const ASN1_STRING *s = value;
     const unsigned char *p = ASN1_STRING_get0_data(s);
     RSA_PSS_PARAMS *pss = d2i_RSA_PSS_PARAMS(NULL, &p, ASN1_STRING_length(s));
     bool good = pss && pss->hashAlgorithm && algorithm_is(pss->hashAlgorithm, NID_sha384) &&
@@ -269,50 +249,41 @@ static bool key_is_p384(const X509 *x)
 
 static int check_form(const struct examination *e, enum chain_role role)
 {
+    const struct chain_cert *cert = &e->chain->certs[role];
     X509 *x = e->x[role];
     uint32_t flags = X509_get_extension_flags(x);
 
     if (!signed_as_amd_does(x))
-        return why_set(e->why, -EBADMSG,
-                       "the %s (%s) is not signed by RSASSA-PSS with SHA-384, MGF1 with "
-                       "SHA-384 and a salt of %d bytes",
-                       name_of(e, role), source_of(e, role), PSS_SALT);
+        return refuse(
+            e, cert,
+            "is not signed by RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 "
+            "bytes");
     if ((flags & EXFLAG_INVALID) != 0)
-        return why_set(e->why, -EBADMSG, "the %s (%s) has malformed extensions", name_of(e, role),
-                       source_of(e, role));
+        return refuse(e, cert, "has malformed extensions");
     if ((flags & EXFLAG_CRITICAL) != 0)
-        return why_set(e->why, -EBADMSG, "the %s (%s) has a critical extension that is not known",
-                       name_of(e, role), source_of(e, role));
+        return refuse(e, cert, "has a critical extension that is not known");
     if (role == CHAIN_LEAF)
-        return key_is_p384(x) ? 0
-                              : why_set(e->why, -EBADMSG, "the %s (%s) does not hold a P-384 key",
-                                        name_of(e, role), source_of(e, role));
+        return key_is_p384(x) ? 0 : refuse(e, cert, "does not hold a P-384 key");
     if (!key_is_rsa_4096(x))
-        return why_set(e->why, -EBADMSG,
-                       "the %s (%s) does not hold an RSA key of %d bits with the exponent %u",
-                       name_of(e, role), source_of(e, role), RSA_BITS, RSA_EXPONENT);
+        return refuse(e, cert, "does not hold an RSA key of 4096 bits with the exponent 65537");
     /* Looks at the key usage, too. */
     if (X509_check_ca(x) != 1)
-        return why_set(e->why, -EBADMSG,
-                       "the %s (%s) may not sign certificates, by its own extensions",
-                       name_of(e, role), source_of(e, role));
+        return refuse(e, cert, "may not sign certificates, by its own extensions");
     return 0;
 }
 
 static int check_signature(const struct examination *e, enum chain_role role)
 {
     enum chain_role by = issuer_role(role);
+    const struct chain_cert *cert = &e->chain->certs[role], *issuer = &e->chain->certs[by];
 
     if (X509_verify(e->x[role], X509_get0_pubkey(e->x[by])) == 1)
         return 0;
     return why_set(e->why, -EBADMSG,
                    "the signature of the %s (%s) does not verify with the key of %s (%s): the "
                    "file was altered or damaged, or the two do not belong together",
-                   name_of(e, role), source_of(e, role), e->chain->certs[by].subject_cn,
-                   source_of(e, by));
+                   chain_cert_name(cert), cert->source, issuer->subject_cn, issuer->source);
 }
-
-/* --- dates --- */
 
 static int check_dates(const struct examination *e, int64_t now_s)
 {
@@ -322,22 +293,15 @@ static int check_dates(const struct examination *e, int64_t now_s)
         const struct chain_cert *cert = &e->chain->certs[role];
         if (now_s >= cert->not_before_s && now_s <= cert->not_after_s)
             continue;
-        if (now_s < cert->not_before_s) {
-            chain_time_text(cert->not_before_s, when);
-            (void)why_set(e->why, -EBADMSG,
-                          "the %s (%s) is valid from %s on: check the clock of this host",
-                          name_of(e, role), cert->source, when);
-        } else {
-            chain_time_text(cert->not_after_s, when);
-            (void)why_set(e->why, -EBADMSG, "the %s (%s) expired at %s: fetch a new one",
-                          name_of(e, role), cert->source, when);
-        }
-        return -ESTALE;
+        bool early = now_s < cert->not_before_s;
+        chain_time_text(early ? cert->not_before_s : cert->not_after_s, when);
+        return why_set(e->why, -ESTALE,
+                       early ? "the %s (%s) is valid from %s on: check the clock of this host"
+                             : "the %s (%s) expired at %s: fetch a new one",
+                       chain_cert_name(cert), cert->source, when);
     }
     return 0;
 }
-
-/* --- all of it --- */
 
 static int examine(const struct examination *e, int64_t now_s)
 {
@@ -366,16 +330,13 @@ int chain_verify_down_to(const struct chain *c, enum chain_role last,
     }
     if (r == 0)
         r = examine(&e, now_s);
-    if (r == -EBADMSG && chain_out_of_memory())
-        r = -ENOMEM;
     for (int role = 0; role < CHAIN_ROLES; role++)
         X509_free(e.x[role]);
-    return r;
+    return chain_verdict(r);
 }
 
 int chain_verify(const struct chain *c, const struct chain_roots *roots, int64_t now_s,
                  struct why *why)
 {
-
     return chain_verify_down_to(c, CHAIN_LEAF, roots, now_s, why);
 }

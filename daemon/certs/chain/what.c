@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is it, if it is no certificate? People give what they have: an archive, a bundle for another
- * program, an attestation report, a proxy's page that was saved in a certificate's place. Whoever
- * did that at night is helped by the name of the thing and by what to do, and not by "no
- * certificate".
+ * program, an attestation report, a proxy's page that was saved in a certificate's place. The name
+ * of the thing and what to do help them more than "no certificate".
  *
- * Nothing here decides what is taken: it is asked when bytes were refused already. A wrong guess is
- * a wrong sentence. Each look is bounded, and together they are linear in the input's size.
+ * Only bytes that were refused already come here: a wrong guess is a wrong sentence, and no more.
+ * Each look is bounded, and together they are linear in the input's size.
  *
  * Layouts: attestation report, "SEV Secure Nested Paging Firmware ABI" (AMD 56860), MSG_REPORT_REQ;
  * certificates of SEV without SNP, "SEV API" (AMD 55766), appendices B and C; wrapped VLEK,

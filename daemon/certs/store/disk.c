@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The store's files. Every file is replaced whole (base/fileio.h), by way of DIR/.new, which nobody
- * reads. There is one writer at a time (the worker), so one temporary name is enough, and the next
- * writer overwrites what a killed one left there.
- *
- * Order between files is the importer's: roots before CRLs before intermediates before leaves, so
- * that a leaf is never there without its chain.
+ * The store's files. Each is replaced whole, by way of DIR/.new. There is one writer at a time (the
+ * worker), so one temporary name is enough, and the next writer overwrites what a killed one left.
+ * The importer writes roots before CRLs before intermediates before leaves, so that a leaf is never
+ * there without its chain.
  */
 #include "base/fileio.h"
 #include "base/sys.h"
@@ -28,17 +26,12 @@ static bool match_name(const char *name, const char *stem, char suffix[18])
     if (strncmp(name, stem, n) != 0)
         return false;
     name += n;
-    rest = strlen(name);
-    if (strcmp(name, ".der") == 0) {
-        suffix[0] = 0;
-        return true;
-    }
-    if (rest != 17 + 4 || name[0] != '-' || strspn(name + 1, "0123456789abcdef") != 16 ||
-        strcmp(name + 17, ".der") != 0)
+    rest = name[0] == '-' ? 17 : 0;
+    if (rest > 0 && strspn(name + 1, "0123456789abcdef") != 16)
         return false;
-    memcpy(suffix, name, 17);
-    suffix[17] = 0;
-    return true;
+    memcpy(suffix, name, rest);
+    suffix[rest] = 0;
+    return strcmp(name + rest, ".der") == 0;
 }
 
 static int by_suffix(const void *a, const void *b)
@@ -62,30 +55,24 @@ int store_read_files(const char *dir, const char *product, const char *stem,
                      struct store_files **ret)
 {
     struct store_files *files = sys.alloc(sizeof(*files));
-    char folder[STORE_PATH_MAX];
-    const struct dirent *entry;
+    char path[STORE_PATH_MAX];
+    const struct dirent *entry = NULL;
     int r = 0;
 
     *ret = files;
     if (!files)
         return -ENOMEM;
-    if (snprintf(folder, sizeof(folder), "%s/%s", dir, product) >= STORE_PATH_MAX)
+    if (store_ca_path(dir, product, stem, "", path) < 0)
         return 0;
-    DIR *d = opendir(folder);
+    *strrchr(path, '/') = 0;
+    DIR *d = opendir(path);
     if (!d)
         r = -errno;
-    while (d && r == 0 && files->n < STORE_CAS_MAX) {
-        errno = 0;
-        entry = readdir(d);
-        if (!entry) {
-            r = -errno;
-            break;
-        }
+    while (d && r == 0 && files->n < STORE_CAS_MAX && (errno = 0, entry = readdir(d)) != NULL) {
         struct store_file *file = &files->files[files->n];
         char suffix[sizeof(file->suffix)];
         if (!match_name(entry->d_name, stem, suffix) ||
-            snprintf(file->path, sizeof(file->path), "%s/%s%s.der", folder, stem, suffix) >=
-                STORE_PATH_MAX)
+            store_ca_path(dir, product, stem, suffix, file->path) < 0)
             continue;
         memcpy(file->suffix, suffix, sizeof(suffix));
         r = file_read(file->path, CHAIN_FILE_MAX, &file->data, &file->size);
@@ -94,6 +81,8 @@ int store_read_files(const char *dir, const char *product, const char *stem,
         else if (store_is_no_file(r))
             r = 0;
     }
+    if (d && r == 0 && !entry)
+        r = -errno;
     if (d)
         closedir(d);
     if (r < 0 && !store_is_no_file(r)) {
@@ -114,78 +103,65 @@ void store_files_free(struct store_files *files)
     sys.free(files);
 }
 
-/* One folder that may be there already; its name is on the disk afterwards. */
-static int make_folder(char *folder)
+/* `dir`, and the folders below it on the way to the file at `path`. Their names are on the disk
+ * afterwards. */
+static int make_folders(const char *dir, const char *path)
 {
-    char *slash = strrchr(folder, '/');
+    char folder[STORE_PATH_MAX];
+    int r = 0;
 
-    if (sys.mkdir(folder, STORE_FOLDER_MODE) < 0)
-        return errno == EEXIST ? 0 : -errno;
-    if (!slash || slash == folder)
-        return 0;
-    *slash = 0;
-    int r = folder_sync(folder);
-    *slash = '/';
+    for (const char *at = path + strlen(dir); at && r == 0; at = strchr(at + 1, '/')) {
+        (void)snprintf(folder, sizeof(folder), "%.*s", (int)(at - path), path);
+        if (sys.mkdir(folder, STORE_FOLDER_MODE) < 0) {
+            r = errno == EEXIST ? 0 : -errno;
+            continue;
+        }
+        char *slash = strrchr(folder, '/');
+        if (!slash || slash == folder)
+            continue;
+        *slash = 0;
+        r = folder_sync(folder);
+    }
     return r;
 }
 
-/* `dir` and what is below it on the way to `folder`. */
-static int make_folders(const char *dir, const char *folder)
-{
-    char path[STORE_PATH_MAX];
-    size_t at = strlen(dir);
-    int r;
-
-    (void)snprintf(path, sizeof(path), "%s", folder);
-    for (;;) {
-        char kept = path[at];
-        path[at] = 0;
-        r = make_folder(path);
-        path[at] = kept;
-        if (r < 0 || !kept)
-            return r;
-        at += 1 + strcspn(path + at + 1, "/");
-    }
-}
-
-int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
-                     size_t size)
+int store_write_file(const char *dir, const char *path, const uint8_t *data, size_t size)
 {
     char temporary[STORE_PATH_MAX];
 
     if (snprintf(temporary, sizeof(temporary), "%s/.new", dir) >= STORE_PATH_MAX)
         return -ENAMETOOLONG;
-    int r = make_folders(dir, folder);
+    int r = make_folders(dir, path);
     return r == 0 ? file_replace(path, temporary, FILE_MODE, data, size) : r;
 }
 
-/* With what it was alone in: an empty folder of a chip or CSP_ID says nothing. */
+/* With the folder of its chip or CSP_ID, where that is empty then. */
 static int remove_file(const char *dir, const struct chain_key *key)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
-    int r = store_leaf_path(dir, key, folder, path);
+    char path[STORE_PATH_MAX];
+    int r = store_leaf_path(dir, key, path);
 
     if (r < 0)
         return r;
     if (sys.unlink(path) < 0)
         return -errno;
-    r = folder_sync(folder);
+    *strrchr(path, '/') = 0;
+    r = folder_sync(path);
     if (key->signer == COCO_SNP_SIGNER_VCEK || key->csp[0])
-        (void)rmdir(folder);
+        (void)rmdir(path);
     return r;
 }
 
 /* The copy for the release before goes first: alone, it would be what was removed. */
 static int remove_vlek(const char *dir, const struct chain_key *key)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[sizeof(key->csp)];
+    char path[STORE_PATH_MAX], csp[sizeof(key->csp)];
     struct chain_key copy = *key;
     bool was_there = false;
-    int r;
+    int r = 0;
 
     copy.csp[0] = 0;
-    r = store_leaf_path(dir, &copy, folder, path);
-    if (r == 0 && store_vlek_csp(path, key, csp) == 0 && strcmp(csp, key->csp) == 0) {
+    if (store_vlek_copy(dir, key, path, csp) == 0 && strcmp(csp, key->csp) == 0) {
         r = remove_file(dir, &copy);
         was_there = r == 0;
     }
@@ -206,6 +182,6 @@ int store_remove(const char *dir, const struct chain_key *key, struct why *why)
     if (r == 0)
         r = one.csp[0] ? remove_vlek(dir, &one) : remove_file(dir, &one);
     if (r < 0 && r != -EBADMSG)
-        (void)why_set(why, r, "cannot remove it: %s", strerror(-r));
+        why_write(why, "cannot remove it: %s", strerror(-r));
     return r;
 }

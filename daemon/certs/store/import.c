@@ -2,10 +2,10 @@
 /*
  * Importing: from foreign bytes to files of the store, with a result for each certificate and CRL.
  *
- * First everything is taken apart by chain_split. Then each is verified with what is
- * stored and what came before it, and written, in the order roots, CRLs, intermediates, leaves: so
- * an import may bring a chain in any order, and a CRL counts for what comes with it. Each stands
- * for itself; a refused one leaves the others and the store as they are.
+ * First chain_split takes everything apart. Then each is verified with what is stored and what came
+ * before it, and written, in the order roots, CRLs, intermediates, leaves: so an import may bring a
+ * chain in any order, and a CRL counts for what comes with it. Each stands for itself; a refused
+ * one leaves the others and the store as they are.
  *
  * What may replace what: a root or intermediate nothing (another one gets a name by its
  * fingerprint), a CRL one with a lower number, a leaf one of the same key that began earlier. What
@@ -17,7 +17,6 @@
 #include "snp_table.h"
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* What is good and older than what is stored ends in this, and a reason. */
@@ -34,9 +33,8 @@ enum rank {
 /* One thing to be imported. */
 struct item {
     enum rank rank;
-    size_t result;
+    struct store_result *result;
     struct chain_cert cert; /* but of a CRL */
-    struct chain_kind kind;
     struct crl *crl;
     char *path; /* of a root, intermediate or CRL: the store's file with these bytes */
 };
@@ -47,9 +45,7 @@ struct import {
     struct item *items;
     size_t n_items;
     const char *name; /* of the input that is being taken apart */
-    int error;
-    bool full;     /* STORE_RESULTS_MAX is reached: the last result says so */
-    bool migrated; /* nothing is left where the release before put it */
+    bool migrated;    /* nothing is left where the release before put it */
 };
 
 void store_results_done(struct store_results *results)
@@ -60,131 +56,48 @@ void store_results_done(struct store_results *results)
 
 /* --- results ---------------------------------------------------------------------------------- */
 
-static void *grown(void *array, size_t used, size_t room, size_t size)
-{
-    void *larger = sys.alloc(room * size);
-
-    if (larger && used > 0)
-        memcpy(larger, array, used * size);
-    if (larger)
-        sys.free(array);
-    return larger;
-}
-
-/* Room for one more result and item. */
-static bool make_room(struct import *import)
-{
-    struct store_results *results = &import->results;
-    size_t room = 2 * (results->n + 1);
-
-    if ((results->n & (results->n + 1)) != 0) /* 0, 1, 3, 7 …: room is doubled in time */
-        return true;
-    struct store_result *items = grown(results->items, results->n, room, sizeof(*items));
-    if (!items)
-        return false;
-    results->items = items;
-    struct item *larger = grown(import->items, import->n_items, room, sizeof(*larger));
-    if (!larger)
-        return false;
-    import->items = larger;
-    return true;
-}
-
-/* A new result, refused without a reason yet; NULL: out of memory, or there are enough (no_room
- * tells). */
+/* A new result, refused without a reason yet; NULL: there are enough, and the last one says so. */
 static struct store_result *add_result(struct import *import, const char *kind)
 {
     struct store_results *results = &import->results;
 
-    if (import->full)
+    if (results->n == STORE_RESULTS_MAX)
         return NULL;
-    if (!make_room(import)) {
-        import->error = -ENOMEM;
-        return NULL;
-    }
-    import->full = results->n == STORE_RESULTS_MAX - 1;
+    bool full = results->n == STORE_RESULTS_MAX - 1;
     struct store_result *result = &results->items[results->n++];
-    *result = (struct store_result){.kind = import->full ? "OTHER" : kind, .action = STORE_REFUSED};
+    *result = (struct store_result){.kind = full ? "OTHER" : kind, .action = STORE_REFUSED};
     (void)snprintf(result->name, sizeof(result->name), "%s", import->name);
-    if (!import->full)
+    if (!full)
         return result;
-    (void)why_set(&result->reason, 0,
-                  "an import takes %u certificates and CRLs: give this one, and what comes behind "
-                  "it, in another",
-                  STORE_RESULTS_MAX - 1);
+    why_write(&result->reason,
+              "an import takes %u certificates and CRLs: give this one, and what comes behind "
+              "it, in another",
+              STORE_RESULTS_MAX - 1);
     return NULL;
-}
-
-/* Why add_result had none. */
-static int no_room(const struct import *import)
-{
-    return import->error ? import->error : -E2BIG;
-}
-
-static void conclude(struct import *import, struct store_result *result, int r)
-{
-    if (r == -ENOMEM)
-        import->error = r;
-    if (r < 0 && r != -EALREADY && !result->reason.text[0])
-        (void)why_set(&result->reason, 0, "cannot read the store: %s", strerror(-r));
-    result->action = r == 0           ? STORE_ADDED
-                     : r == -EALREADY ? STORE_UNCHANGED
-                     : r == KEPT_OUT  ? STORE_KEPT_OUT
-                                      : STORE_REFUSED;
-    if (r == 0 || r == -EALREADY)
-        result->reason.text[0] = 0;
 }
 
 /* --- taking apart ----------------------------------------------------------------------------- */
 
-static const char *kind_name(const struct chain_kind *kind)
-{
-    const struct chain c = {.key.signer = kind->signer};
-
-    return chain_cert_name(&c, kind->role);
-}
-
 static struct item *add_item(struct import *import, enum rank rank, const char *kind)
 {
-    if (!add_result(import, kind))
+    struct store_result *result = add_result(import, kind);
+
+    if (!result)
         return NULL;
     struct item *item = &import->items[import->n_items++];
-    *item = (struct item){.rank = rank, .result = import->results.n - 1};
+    *item = (struct item){.rank = rank, .result = result};
     return item;
 }
 
-/* Takes the CRL over. */
-static int add_crl(struct import *import, struct crl *crl)
+static int leave_part(void *userdata, bool refused, const char *reason)
 {
-    struct item *item = add_item(import, RANK_CRL, "CRL");
-
-    if (!item) {
-        crl_free(crl);
-        return no_room(import);
-    }
-    item->crl = crl;
-    return 0;
-}
-
-static int refuse_part(void *userdata, const char *reason)
-{
-    struct import *import = userdata;
-    struct store_result *result = add_result(import, "OTHER");
+    struct store_result *result = add_result(userdata, "OTHER");
 
     if (!result)
-        return no_room(import);
-    (void)why_set(&result->reason, 0, "%s", reason);
+        return -E2BIG;
+    result->action = refused ? STORE_REFUSED : STORE_KEPT_OUT;
+    why_write(&result->reason, "%s", reason);
     return 0;
-}
-
-static int pass_over_part(void *userdata, const char *reason)
-{
-    int r = refuse_part(userdata, reason);
-    struct import *import = userdata;
-
-    if (r == 0)
-        import->results.items[import->results.n - 1].action = STORE_KEPT_OUT;
-    return r;
 }
 
 /* One certificate, or what is in its place. What is wrong with it becomes its result. */
@@ -194,37 +107,35 @@ static int take_der(void *userdata, const uint8_t *der, size_t size, const char 
         [CHAIN_ARK] = RANK_ROOT, [CHAIN_ASK] = RANK_INTERMEDIATE, [CHAIN_LEAF] = RANK_LEAF};
     struct import *import = userdata;
     struct why why, other;
-    struct chain_cert cert;
-    struct chain_kind kind;
-    struct crl *crl;
-    int r = chain_cert_parse(der, size, source, &cert, &kind, NULL, &why);
+    struct chain_cert cert = {.der = NULL};
+    struct crl *crl = NULL;
+    enum rank rank = RANK_CRL;
+    int r = chain_cert_parse(der, size, source, &cert, NULL, &why);
 
-    if (r == 0) {
-        struct item *item = add_item(import, ranks[kind.role], kind_name(&kind));
-        if (!item) {
-            chain_cert_done(&cert);
-            return no_room(import);
-        }
+    if (r == 0)
+        rank = ranks[cert.role];
+    else if (r != -ENOMEM)
+        r = crl_parse(der, size, source, &crl, &other);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0)
+        return leave_part(import, true, chain_is_crl(der, size) ? other.text : why.text);
+    struct item *item = add_item(import, rank, crl ? "CRL" : chain_cert_name(&cert));
+    if (item) {
         item->cert = cert;
-        item->kind = kind;
+        item->crl = crl;
         return 0;
     }
-    if (r == -ENOMEM)
-        return r;
-    r = crl_parse(der, size, source, &crl, &other);
-    if (r == 0)
-        return add_crl(import, crl);
-    if (r == -ENOMEM)
-        return r;
-    return refuse_part(import, chain_is_crl(der, size) ? other.text : why.text);
+    chain_cert_done(&cert);
+    crl_free(crl);
+    return -E2BIG;
 }
 
 static int take_input(struct import *import, const struct chain_input *input)
 {
     const struct chain_taker taker = {.crls = true,
                                       .take = take_der,
-                                      .refuse = refuse_part,
-                                      .pass_over = pass_over_part,
+                                      .leave = leave_part,
                                       .userdata = import};
     struct why why;
 
@@ -234,31 +145,26 @@ static int take_input(struct import *import, const struct chain_input *input)
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-/* From now on the item is what the store's file is called by. Without memory it goes by its path.
- */
+/* From now on the file is called as the item is; without memory, by its path. */
 static void note_path(struct item *item, const char *path)
 {
-    item->path = sys.alloc(strlen(path) + 1);
-    if (item->path)
-        memcpy(item->path, path, strlen(path) + 1);
+    item->path = chain_copy(path, strlen(path) + 1);
 }
 
 static int write_part(const struct store *store, const char *product, const char *stem,
                       const char *suffix, struct item *item, struct why *why)
 {
-    const uint8_t *data = item->crl ? item->crl->der : item->cert.der;
-    size_t size = item->crl ? item->crl->size : item->cert.size;
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    const uint8_t *data = item->rank == RANK_CRL ? item->crl->der : item->cert.der;
+    size_t size = item->rank == RANK_CRL ? item->crl->size : item->cert.size;
+    char path[STORE_PATH_MAX];
 
-    if (snprintf(folder, sizeof(folder), "%s/%s", store->dir, product) >= STORE_PATH_MAX ||
-        snprintf(path, sizeof(path), "%s/%s%s.der", folder, stem, suffix) >= STORE_PATH_MAX)
-        return why_set(why, -EBADMSG, "the path of the store is too long");
-    int r = store_write_file(store->dir, folder, path, data, size);
+    if (store_ca_path(store->dir, product, stem, suffix, path) < 0)
+        return why_set(why, -ENAMETOOLONG, "the path of the store is too long");
+    int r = store_write_file(store->dir, path, data, size);
     if (r < 0)
-        (void)why_set(why, -EBADMSG, "cannot write %s: %s", path, strerror(-r));
-    else
-        note_path(item, path);
-    return r;
+        return why_set(why, r, "cannot write %s: %s", path, strerror(-r));
+    note_path(item, path);
+    return 0;
 }
 
 /* A root or intermediate that was verified: beside those that are there. -EALREADY: it is there. */
@@ -267,7 +173,7 @@ static int keep_ca(const struct store *store, const char *stem, struct item *ite
     const struct chain_cert *cert = &item->cert;
     struct store_files *files;
     char suffix[18] = "";
-    int r = store_read_files(store->dir, item->kind.product, stem, &files);
+    int r = store_read_files(store->dir, item->cert.product, stem, &files);
 
     if (r < 0)
         return r;
@@ -286,82 +192,93 @@ static int keep_ca(const struct store *store, const char *stem, struct item *ite
     store_files_free(files);
     if (r < 0)
         return r;
-    return write_part(store, item->kind.product, stem, suffix, item, why);
+    return write_part(store, item->cert.product, stem, suffix, item, why);
 }
 
-static int keep_root(const struct store *store, struct item *item, struct why *why)
+static int keep_root(const struct import *import, struct item *item, struct why *why)
 {
-    struct chain c = {.key.product = coco_snp_product_of_name(item->kind.product)};
+    const struct store *store = import->store;
+    struct chain c = {.key.product = coco_snp_product_of_name(item->cert.product)};
 
     c.certs[CHAIN_ARK] = item->cert;
-    if (!c.key.product)
-        return chain_refuse_product(why, item->cert.subject_cn, item->kind.product);
     int r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, store->now_s, why);
     return r < 0 ? r : keep_ca(store, "ark", item, why);
 }
 
-/* The intermediate under this root, and not on its CRL. */
-static int verify_intermediate(const struct store *store, const struct item *item,
-                               const struct store_file *ark, struct why *why)
+/* Tries the stored roots of an item's product until one is its own. `judge` is given a root and, in
+ * a chain of that product, its certificate. */
+static int under_a_root(const struct store *store, struct item *item, const char *product,
+                        int (*judge)(const struct store *store, struct item *item,
+                                     const struct store_file *ark, struct chain *c,
+                                     struct why *why),
+                        struct why *why)
 {
-    struct chain c = {.key.product = coco_snp_product_of_name(item->kind.product),
-                      .key.signer = item->kind.signer};
-    struct chain_kind kind;
-    struct crl *crl = NULL;
-    int r =
-        chain_cert_parse(ark->data, ark->size, ark->path, &c.certs[CHAIN_ARK], &kind, NULL, why);
+    const char *source = item->rank == RANK_CRL ? item->crl->source : item->cert.source;
+    struct store_files *arks;
+    int r = store_read_files(store->dir, product, "ark", &arks);
 
     if (r < 0)
         return r;
-    c.certs[CHAIN_ASK] = item->cert;
-    r = chain_verify_down_to(&c, CHAIN_ASK, store->roots, store->now_s, why);
-    if (r == 0)
-        r = store_read_crl(store->dir, item->kind.product, ark, &crl, NULL);
-    if (r == 0 && crl && crl_lists(crl, item->cert.serial))
-        r = why_set(why, -EBADMSG, "the %s (%s, serial %s) was revoked by the CRL of %s",
-                    kind_name(&item->kind), item->cert.source, item->cert.serial, crl->issuer_cn);
-    crl_free(crl);
-    chain_cert_done(&c.certs[CHAIN_ARK]);
+    r = why_set(why, -EBADMSG,
+                "%s needs the root ARK-%s, which is neither given nor stored: import the "
+                "certificates from https://kdsintf.amd.com/vcek/v1/%s/cert_chain",
+                source, product, product);
+    for (size_t i = 0; i < arks->n && (r == -EBADMSG || r == -ESTALE); i++) {
+        const struct store_file *ark = &arks->files[i];
+        struct chain c = {.key.product = coco_snp_product_of_name(product)};
+        r = chain_cert_parse(ark->data, ark->size, ark->path, &c.certs[CHAIN_ARK], NULL, why);
+        if (r == 0)
+            r = judge(store, item, ark, &c, why);
+        chain_cert_done(&c.certs[CHAIN_ARK]);
+    }
+    store_files_free(arks);
     return r;
 }
 
-static int refuse_rootless(const char *what, const char *product, struct why *why)
+/* The intermediate under this root, and not on its CRL. */
+static int judge_intermediate(const struct store *store, struct item *item,
+                              const struct store_file *ark, struct chain *c, struct why *why)
 {
-    return why_set(why, -EBADMSG,
-                   "%s needs the root ARK-%s, which is neither given nor stored: import the "
-                   "certificates from https://kdsintf.amd.com/vcek/v1/%s/cert_chain",
-                   what, product, product);
+    struct crl *crl = NULL;
+
+    c->key.signer = item->cert.signer;
+    c->certs[CHAIN_ASK] = item->cert;
+    int r = chain_verify_down_to(c, CHAIN_ASK, store->roots, store->now_s, why);
+    if (r == 0)
+        r = store_read_crl(store->dir, item->cert.product, ark->suffix, &c->certs[CHAIN_ARK], &crl,
+                           NULL);
+    if (r == 0 && crl && crl_lists(crl, item->cert.serial))
+        r = why_set(why, -EBADMSG, "the %s (%s, serial %s) was revoked by the CRL of %s",
+                    chain_cert_name(&item->cert), item->cert.source, item->cert.serial,
+                    crl->issuer_cn);
+    crl_free(crl);
+    return r;
 }
 
-static int keep_intermediate(const struct store *store, struct item *item, struct why *why)
+static int keep_intermediate(const struct import *import, struct item *item, struct why *why)
 {
-    struct store_files *arks;
+    const char *stem = item->cert.signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask";
+    int r = under_a_root(import->store, item, item->cert.product, judge_intermediate, why);
 
-    if (!coco_snp_product_of_name(item->kind.product))
-        return chain_refuse_product(why, item->cert.subject_cn, item->kind.product);
-    int r = store_read_files(store->dir, item->kind.product, "ark", &arks);
-    if (r < 0)
-        return r;
-    r = refuse_rootless(item->cert.source, item->kind.product, why);
-    for (size_t i = 0; i < arks->n && (r == -EBADMSG || r == -ESTALE); i++)
-        r = verify_intermediate(store, item, &arks->files[i], why);
-    store_files_free(arks);
-    if (r < 0)
-        return r;
-    return keep_ca(store, item->kind.signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask", item, why);
+    return r < 0 ? r : keep_ca(import->store, stem, item, why);
 }
 
-/* A verified CRL: only forward. Two of one number are told apart by their dates. */
+/* A CRL of this root: only forward. Two of one number are told apart by their dates. */
 static int replace_crl(const struct store *store, struct item *item, const struct store_file *ark,
-                       struct why *why)
+                       struct chain *c, struct why *why)
 {
     const struct crl *crl = item->crl;
     struct crl *have = NULL;
-    int r = store_read_crl(store->dir, crl->product, ark, &have, NULL);
+    int r = chain_verify_down_to(c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);
 
+    if (r == 0)
+        r = crl_verify(crl, &c->certs[CHAIN_ARK], why);
+    if (r == 0)
+        r = store_read_crl(store->dir, crl->product, ark->suffix, &c->certs[CHAIN_ARK], &have,
+                           NULL);
     if (r == 0 && have) {
         int order = crl_compare(crl, have);
-        if (have->size == crl->size && memcmp(have->der, crl->der, crl->size) == 0)
+        if (strcmp(have->sha256, crl->sha256) == 0)
             r = -EALREADY;
         else if (order < 0 || (order == 0 && crl->this_update_s <= have->this_update_s))
             r = why_set(why, KEPT_OUT, "kept out: %s has the CRL number %s, %s the stored one's %s",
@@ -369,47 +286,22 @@ static int replace_crl(const struct store *store, struct item *item, const struc
                         have->number);
     }
     crl_free(have);
-    if (r < 0)
-        return r;
-    return write_part(store, crl->product, "crl", ark->suffix, item, why);
+    return r < 0 ? r : write_part(store, crl->product, "crl", ark->suffix, item, why);
 }
 
-static int keep_crl(const struct store *store, struct item *item, struct why *why)
+static int keep_crl(const struct import *import, struct item *item, struct why *why)
 {
+    const struct store *store = import->store;
     const struct crl *crl = item->crl;
-    struct store_files *arks;
-    struct chain_cert root;
-    struct chain_kind kind;
-    size_t i = 0;
 
     if (store->now_s != CHAIN_NO_CLOCK && crl->this_update_s > store->now_s)
         return why_set(why, -EBADMSG,
                        "%s (CRL of %s) is from the future: check the clock of this host",
                        crl->source, crl->issuer_cn);
-    int r = store_read_files(store->dir, crl->product, "ark", &arks);
-    if (r < 0)
-        return r;
-    r = refuse_rootless(crl->source, crl->product, why);
-    for (; i < arks->n && r == -EBADMSG; i++) {
-        const struct store_file *ark = &arks->files[i];
-        r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, why);
-        if (r < 0)
-            continue;
-        struct chain c = {.key.product = coco_snp_product_of_name(crl->product)};
-        c.certs[CHAIN_ARK] = root;
-        r = chain_verify_down_to(&c, CHAIN_ARK, store->roots, CHAIN_NO_CLOCK, why);
-        if (r == 0)
-            r = crl_verify(crl, &root, why);
-        chain_cert_done(&root);
-    }
-    if (r == 0)
-        r = replace_crl(store, item, &arks->files[i - 1], why);
-    store_files_free(arks);
-    return r;
+    return under_a_root(store, item, crl->product, replace_crl, why);
 }
 
-/* By the dates; and where those are the same, by something that does not depend on who came first.
- */
+/* By the dates; where those are the same, by something that is the same whoever came first. */
 static bool is_newer(const struct chain_cert *a, const struct chain_cert *b)
 {
     if (a->not_before_s != b->not_before_s)
@@ -432,7 +324,7 @@ static int compare_leaf(const struct store *store, const struct chain_key *key,
     const struct chain_cert *stored = &have.chain->certs[CHAIN_LEAF];
     chain_time_text(stored->not_before_s, ours);
     chain_time_text(cert->not_before_s, theirs);
-    if (stored->size == cert->size && memcmp(stored->der, cert->der, cert->size) == 0)
+    if (strcmp(stored->sha256, cert->sha256) == 0)
         r = -EALREADY;
     else if (is_newer(stored, cert))
         r = why_set(
@@ -444,25 +336,22 @@ static int compare_leaf(const struct store *store, const struct chain_key *key,
     return r;
 }
 
-static int keep_leaf(const struct import *import, struct item *item, struct store_result *result,
-                     struct why *why)
+static int keep_leaf(const struct import *import, struct item *item, struct why *why)
 {
     const struct store *store = import->store;
     const struct chain_input leaf = {.name = item->cert.source,
                                      .data = item->cert.der,
                                      .size = item->cert.size};
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
     struct store_chain c = {.chain = NULL};
     struct chain_key key;
 
-    if (!coco_snp_product_of_name(item->kind.product))
-        return chain_refuse_product(why, leaf.name, item->kind.product);
-    int r = store_assemble(store, &leaf, &item->kind, &c, why);
+    int r = store_assemble(store, &leaf, item->cert.product, item->cert.signer, &c, why);
     if (r < 0)
         return r;
     key = c.chain->key;
     store_chain_done(&c);
-    r = store_leaf_path(store->dir, &key, folder, path);
+    r = store_leaf_path(store->dir, &key, path);
     if (r < 0)
         return why_set(why, -EBADMSG,
                        "%s: its CSP_ID, or the path of the store, is too long for a file's "
@@ -471,37 +360,41 @@ static int keep_leaf(const struct import *import, struct item *item, struct stor
     why->text[0] = 0;
     r = compare_leaf(store, &key, &item->cert, why);
     if (r == 0) {
-        r = store_write_file(store->dir, folder, path, item->cert.der, item->cert.size);
+        r = store_write_file(store->dir, path, item->cert.der, item->cert.size);
         if (r < 0)
-            (void)why_set(why, -EBADMSG, "cannot write %s: %s", path, strerror(-r));
+            why_write(why, "cannot write %s: %s", path, strerror(-r));
     }
     if ((r == 0 || r == -EALREADY) && import->migrated)
         store_vlek_settle(store->dir, &key);
     if (r == 0 || r == -EALREADY || r == KEPT_OUT)
-        store_key_format(&key, result->key);
+        store_key_format(&key, item->result->key);
     return r;
 }
 
-static void keep(struct import *import, struct item *item)
+/* -ENOMEM ends the import; whatever else goes wrong is the item's result. */
+static int keep(const struct import *import, struct item *item)
 {
-    struct store_result *result = &import->results.items[item->result];
+    static int (*const keepers[RANKS])(const struct import *import, struct item *item,
+                                       struct why *why) = {keep_root, keep_crl, keep_intermediate,
+                                                           keep_leaf};
+    const struct chain_cert *cert = &item->cert;
+    struct store_result *result = item->result;
     struct why *why = &result->reason;
-    int r = 0;
+    int r =
+        item->rank == RANK_CRL || coco_snp_product_of_name(cert->product)
+            ? keepers[item->rank](import, item, why)
+            : chain_refuse_product(why, cert->role == CHAIN_LEAF ? cert->source : cert->subject_cn,
+                                   cert->product);
 
-    switch (item->rank) {
-    case RANK_ROOT:
-        r = keep_root(import->store, item, why);
-        break;
-    case RANK_CRL:
-        r = keep_crl(import->store, item, why);
-        break;
-    case RANK_INTERMEDIATE:
-        r = keep_intermediate(import->store, item, why);
-        break;
-    default:
-        r = keep_leaf(import, item, result, why);
-    }
-    conclude(import, result, r);
+    if (r < 0 && r != -EALREADY && !result->reason.text[0])
+        why_write(&result->reason, "cannot read the store: %s", strerror(-r));
+    result->action = r == 0           ? STORE_ADDED
+                     : r == -EALREADY ? STORE_UNCHANGED
+                     : r == KEPT_OUT  ? STORE_KEPT_OUT
+                                      : STORE_REFUSED;
+    if (r == 0 || r == -EALREADY)
+        result->reason.text[0] = 0;
+    return r == -ENOMEM ? r : 0;
 }
 
 void store_rename(struct why *why, const char *path, const char *name)
@@ -511,14 +404,12 @@ void store_rename(struct why *why, const char *path, const char *name)
     while (at) {
         struct why old = *why;
         size_t before = (size_t)(at - why->text), behind = before + strlen(name);
-        (void)why_set(why, 0, "%.*s%s%s", (int)before, old.text, name,
-                      old.text + before + strlen(path));
+        why_write(why, "%.*s%s%s", (int)before, old.text, name, old.text + before + strlen(path));
         at = behind < strlen(why->text) ? strstr(why->text + behind, path) : NULL;
     }
 }
 
-/* Sentences name the store's files. Those that came with this import are called as it calls them.
- */
+/* Sentences name files of the store. Those of this import are called as they were given. */
 static void name_as_given(struct import *import)
 {
     for (size_t i = 0; i < import->n_items; i++) {
@@ -528,33 +419,33 @@ static void name_as_given(struct import *import)
             first = !import->items[k].path || strcmp(import->items[k].path, item->path) != 0;
         for (size_t k = 0; first && k < import->results.n; k++)
             store_rename(&import->results.items[k].reason, item->path,
-                         item->crl ? item->crl->source : item->cert.source);
+                         item->rank == RANK_CRL ? item->crl->source : item->cert.source);
     }
 }
 
 int store_import(const struct store *store, const struct chain_input *files, size_t n,
                  struct store_results *ret)
 {
-    struct import import = {.store = store, .migrated = store_vlek_migrate(store->dir) == 0};
-    int r = 0;
+    struct import import = {.store = store,
+                            .results.items =
+                                sys.alloc(STORE_RESULTS_MAX * sizeof(*import.results.items)),
+                            .items = sys.alloc(STORE_RESULTS_MAX * sizeof(*import.items)),
+                            .migrated = store_vlek_migrate(store->dir) == 0};
+    int r = import.items && import.results.items ? 0 : -ENOMEM;
 
     for (size_t i = 0; i < n && r == 0; i++)
         r = take_input(&import, &files[i]);
     if (r == -E2BIG)
         r = 0;
     for (enum rank rank = 0; rank < RANKS && r == 0; rank++)
-        for (size_t i = 0; i < import.n_items && import.error == 0; i++)
+        for (size_t i = 0; i < import.n_items && r == 0; i++)
             if (import.items[i].rank == rank)
-                keep(&import, &import.items[i]);
-    if (r == 0)
-        r = import.error;
+                r = keep(&import, &import.items[i]);
     name_as_given(&import);
     for (size_t i = 0; i < import.n_items; i++) {
         sys.free(import.items[i].path);
-        if (import.items[i].rank == RANK_CRL)
-            crl_free(import.items[i].crl);
-        else
-            chain_cert_done(&import.items[i].cert);
+        crl_free(import.items[i].crl);
+        chain_cert_done(&import.items[i].cert);
     }
     sys.free(import.items);
     if (r < 0) {

@@ -4,6 +4,7 @@
  * checked parts, so that no text that a peer sends becomes a part of a path.
  */
 #include "certs/store/parts.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -100,28 +101,15 @@ bool store_leaf_name(const char *name, struct chain_key *key)
     return coco_snp_tcb_parse(key->product, tcb, &key->tcb) == 0;
 }
 
-/* The part up to the next '/', or the last one, which must fit; moves on behind that. */
-static bool read_part(const char **text, bool last, char *out, size_t size)
-{
-    const char *slash = strchr(*text, '/');
-    size_t n = slash ? (size_t)(slash - *text) : strlen(*text);
-
-    if (n == 0 || n >= size || last != !slash)
-        return false;
-    memcpy(out, *text, n);
-    out[n] = 0;
-    *text += slash ? n + 1 : n;
-    return true;
-}
-
 int store_key_parse(const char *text, struct chain_key *ret)
 {
     char product[16], signer[8], third[STORE_CSP_TEXT_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
     struct chain_key key = {.signer = COCO_SNP_SIGNER_VCEK};
+    int n = 0;
 
-    if (!read_part(&text, false, product, sizeof(product)) ||
-        !read_part(&text, false, signer, sizeof(signer)) ||
-        !read_part(&text, false, third, sizeof(third)) || !read_part(&text, true, tcb, sizeof(tcb)))
+    static_assert(STORE_CSP_TEXT_SIZE == 382 && COCO_SNP_TCB_TEXT_SIZE == 20, "they have room");
+    if (sscanf(text, "%15[^/]/%7[^/]/%381[^/]/%19[^/]%n", product, signer, third, tcb, &n) != 4 ||
+        text[n])
         return -EINVAL;
     key.product = coco_snp_product_of_name(product);
     if (!key.product || coco_snp_tcb_parse(key.product, tcb, &key.tcb) < 0)
@@ -172,8 +160,7 @@ bool store_key_fits(const struct chain_key *wanted, const struct chain_key *key)
     return store_key_equal(&exact, key);
 }
 
-int store_leaf_path(const char *dir, const struct chain_key *key, char folder[STORE_PATH_MAX],
-                    char path[STORE_PATH_MAX])
+int store_leaf_path(const char *dir, const struct chain_key *key, char ret[STORE_PATH_MAX])
 {
     char owner[STORE_CSP_TEXT_SIZE], tcb[COCO_SNP_TCB_TEXT_SIZE];
 
@@ -181,11 +168,16 @@ int store_leaf_path(const char *dir, const struct chain_key *key, char folder[ST
     coco_snp_tcb_format(key->product, &key->tcb, tcb);
     if (strlen(owner) > STORE_CSP_TEXT_MAX)
         return -ENAMETOOLONG;
-    int n =
-        snprintf(folder, STORE_PATH_MAX, "%s/%s/%s%s%s", dir, coco_snp_product_name(key->product),
-                 store_signer_folder(key->signer), owner[0] ? "/" : "", owner);
-    if (n >= STORE_PATH_MAX)
-        return -ENAMETOOLONG;
-    n = snprintf(path, STORE_PATH_MAX, "%s/%s.der", folder, tcb);
+    int n = snprintf(ret, STORE_PATH_MAX, "%s/%s/%s%s%s/%s.der", dir,
+                     coco_snp_product_name(key->product), store_signer_folder(key->signer),
+                     owner[0] ? "/" : "", owner, tcb);
+    return n >= STORE_PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+int store_ca_path(const char *dir, const char *product, const char *stem, const char *suffix,
+                  char ret[STORE_PATH_MAX])
+{
+    int n = snprintf(ret, STORE_PATH_MAX, "%s/%s/%s%s.der", dir, product, stem, suffix);
+
     return n >= STORE_PATH_MAX ? -ENAMETOOLONG : 0;
 }

@@ -14,12 +14,14 @@
 /* Roots or intermediates of one kind that a product may have. */
 #define STORE_CAS_MAX 8u
 
-/* --- store_key.c --- */
+/* --- key.c --- */
 
-/* Where a key's leaf lies: the folder, and the file in it. Of a VLEK whose CSP_ID is left open, the
- * release before's. -ENAMETOOLONG. */
-int store_leaf_path(const char *dir, const struct chain_key *key, char folder[STORE_PATH_MAX],
-                    char path[STORE_PATH_MAX]);
+/* Where a key's leaf lies. Of a VLEK whose CSP_ID is left open, the release before's.
+ * -ENAMETOOLONG. */
+int store_leaf_path(const char *dir, const struct chain_key *key, char ret[STORE_PATH_MAX]);
+/* Where a root, an intermediate or a CRL lies: DIR/PRODUCT/STEM[-…].der. -ENAMETOOLONG. */
+int store_ca_path(const char *dir, const char *product, const char *stem, const char *suffix,
+                  char ret[STORE_PATH_MAX]);
 
 /* A CSP_ID's part of keys and paths; and back: false where it is none, in its only spelling. */
 #define STORE_CSP_TEXT_SIZE (3u * 127u + 1u)
@@ -37,18 +39,19 @@ bool store_chip_parse(const char *text, enum coco_snp_product product,
 /* Is it TCB.der, of a TCB of the key's product? Then that is the key's. */
 bool store_leaf_name(const char *name, struct chain_key *key);
 
-/* --- store_vlek.c: VLEKs, whose keys have a CSP_ID --- */
+/* --- vlek.c: VLEKs, whose keys have a CSP_ID --- */
 
-/* The CSP_ID of the VLEK in a file that is called as one of this key's product and TCB. 0,
+/* What the release before has at the key's product and TCB: its path, and the CSP_ID in it. 0,
  * -EBADMSG, -ENOMEM, or as file_read. */
-int store_vlek_csp(const char *path, const struct chain_key *key, char ret[128]);
+int store_vlek_copy(const char *dir, const struct chain_key *key, char path[STORE_PATH_MAX],
+                    char ret_csp[128]);
 /* Fills in a CSP_ID that the key leaves open, where there is one to choose. 0 (also where there is
  * none), -EBADMSG and a sentence that names them all, or another error. */
 int store_vlek_resolve(const char *dir, struct chain_key *key, struct why *why);
 /* Makes the copy for the release before what it should be, as far as the disk lets it. */
 void store_vlek_settle(const char *dir, const struct chain_key *key);
 
-/* --- store_disk.c --- */
+/* --- disk.c --- */
 
 /* Certificates or CRLs of one kind: DIR/PRODUCT/STEM.der, STEM-….der. */
 struct store_files {
@@ -70,12 +73,11 @@ int store_read_files(const char *dir, const char *product, const char *stem,
                      struct store_files **ret);
 void store_files_free(struct store_files *files);
 
-/* Replaces one file whole: a temporary file, fsync, rename, fsync of the folder. Makes the folders
- * that are missing below `dir`, and `dir` itself. Negative errno: the file is what it was. */
-int store_write_file(const char *dir, const char *folder, const char *path, const uint8_t *data,
-                     size_t size);
+/* Replaces one file of `dir` whole (file_replace), and makes the folders that are missing, `dir`
+ * itself included. Negative errno: the file is what it was. */
+int store_write_file(const char *dir, const char *path, const uint8_t *data, size_t size);
 
-/* --- store_import.c --- */
+/* --- import.c --- */
 
 /* In a sentence, what is at `path` is called `name`. */
 void store_rename(struct why *why, const char *path, const char *name);
@@ -84,10 +86,10 @@ void store_rename(struct why *why, const char *path, const char *name);
 
 /* A chain from this leaf with the roots and intermediates that are stored, verified and not
  * revoked. As store_load. */
-int store_assemble(const struct store *store, const struct chain_input *leaf,
-                   const struct chain_kind *kind, struct store_chain *ret, struct why *why);
-/* The CRL of a root, by its file's suffix; NULL: none that is good. In `ret_why` (may be NULL) what
- * is wrong with one that is there. Negative errno where one that is there cannot be read now: whom
- * it revokes is not known then. */
-int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
-                   struct crl **ret, struct why *ret_why);
+int store_assemble(const struct store *store, const struct chain_input *leaf, const char *product,
+                   enum coco_snp_signer signer, struct store_chain *ret, struct why *why);
+/* The CRL of a root, by the suffix of its file; NULL: none that is good. In `ret_why` (may be NULL)
+ * what is wrong with one that is there. Negative errno where it cannot be read now: whom it revokes
+ * is not known then. */
+int store_read_crl(const char *dir, const char *product, const char *suffix,
+                   const struct chain_cert *root, struct crl **ret, struct why *ret_why);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading the store. The key of the chain that a platform needs is known in full, so finding it is
- * opening one file: there is no index that could be wrong, and a store of thousands is as quick as
- * a store of one. A file's name is a claim; what is served is verified each time it is read, and
- * must be the chain that its name says.
+ * opening one file: no index can be wrong, and thousands of chains are as quick as one. A file's
+ * name is a claim: what is served is verified each time it is read, and must be the chain that its
+ * name says.
  *
- * A product may have several roots and intermediates (AMD replaced the first of Genoa). Those that
- * belong to a leaf are found by verifying: the first pair under which the leaf verifies is its
- * chain. Root and CRL belong together by their files' suffix.
+ * A product may have several roots and intermediates (AMD replaced the first of Genoa). The first
+ * pair under which a leaf verifies is its chain. Root and CRL belong together by their files'
+ * suffix.
  */
 #include "certs/store/store.h"
 #include "base/fileio.h"
@@ -29,33 +29,26 @@ void store_chain_done(struct store_chain *c)
 
 /* --- CRLs ------------------------------------------------------------------------------------- */
 
-int store_read_crl(const char *dir, const char *product, const struct store_file *ark,
-                   struct crl **ret, struct why *ret_why)
+int store_read_crl(const char *dir, const char *product, const char *suffix,
+                   const struct chain_cert *root, struct crl **ret, struct why *ret_why)
 {
     char path[STORE_PATH_MAX];
     uint8_t *data = NULL;
     size_t size = 0;
-    struct chain_cert root;
-    struct chain_kind kind;
     struct crl *crl = NULL;
 
     *ret = NULL;
-    if (snprintf(path, sizeof(path), "%s/%s/crl%s.der", dir, product, ark->suffix) >=
-        STORE_PATH_MAX)
+    if (store_ca_path(dir, product, "crl", suffix, path) < 0)
         return 0;
     int r = file_read(path, CHAIN_FILE_MAX, &data, &size);
     if (r < 0) {
         if (r != -ENOENT)
-            (void)why_set(ret_why, r, "cannot read %s: %s", path, strerror(-r));
+            why_write(ret_why, "cannot read %s: %s", path, strerror(-r));
         return store_is_no_file(r) ? 0 : r;
     }
-    r = chain_cert_parse(ark->data, ark->size, ark->path, &root, &kind, NULL, NULL);
-    if (r == 0) {
-        r = crl_parse(data, size, path, &crl, ret_why);
-        if (r == 0)
-            r = crl_verify(crl, &root, ret_why);
-        chain_cert_done(&root);
-    }
+    r = crl_parse(data, size, path, &crl, ret_why);
+    if (r == 0)
+        r = crl_verify(crl, root, ret_why);
     sys.free(data);
     if (r < 0) {
         crl_free(crl);
@@ -73,36 +66,36 @@ static void judge_crl_age(const struct crl *crl, int64_t now_s, struct why *ret)
     if (now_s == CHAIN_NO_CLOCK || now_s <= crl->next_update_s)
         return;
     chain_time_text(crl->next_update_s, when);
-    (void)why_set(ret, 0,
-                  "the CRL of %s is outdated since %.10s: import the current one from "
-                  "https://kdsintf.amd.com/vcek/v1/%s/crl",
-                  crl->issuer_cn, when, crl->product);
+    why_write(ret,
+              "the CRL of %s is outdated since %.10s: import the current one from "
+              "https://kdsintf.amd.com/vcek/v1/%s/crl",
+              crl->issuer_cn, when, crl->product);
 }
 
-static int judge_revocation(const struct store *store, const struct store_file *ark,
+static int judge_revocation(const struct store *store, const char *suffix,
                             const struct chain *chain, struct store_chain *ret, struct why *why)
 {
     const struct chain_cert *ask = &chain->certs[CHAIN_ASK];
     struct crl *crl = NULL;
     struct why trouble = {""};
     const char *product = coco_snp_product_name(chain->key.product);
-    int r = store_read_crl(store->dir, product, ark, &crl, &trouble);
+    int r = store_read_crl(store->dir, product, suffix, &chain->certs[CHAIN_ARK], &crl, &trouble);
 
     if (r < 0)
         return r;
     if (!crl) {
-        (void)why_set(&ret->alarm, 0,
-                      "%.400s%s: whether %s is revoked is not known; import "
-                      "https://kdsintf.amd.com/vcek/v1/%s/crl",
-                      trouble.text[0] ? trouble.text : "there is no CRL of ARK-",
-                      trouble.text[0] ? "" : product, ask->subject_cn, product);
+        why_write(&ret->alarm,
+                  "%.400s%s: whether %s is revoked is not known; import "
+                  "https://kdsintf.amd.com/vcek/v1/%s/crl",
+                  trouble.text[0] ? trouble.text : "there is no CRL of ARK-",
+                  trouble.text[0] ? "" : product, ask->subject_cn, product);
         return 0;
     }
     if (crl_lists(crl, ask->serial)) {
         r = why_set(why, -EBADMSG,
                     "the %s (%s, serial %s) was revoked by the CRL of %s: fetch the "
                     "certificates again",
-                    chain_cert_name(chain, CHAIN_ASK), ask->source, ask->serial, crl->issuer_cn);
+                    chain_cert_name(ask), ask->source, ask->serial, crl->issuer_cn);
         crl_free(crl);
         return r;
     }
@@ -121,7 +114,7 @@ static bool is_verdict(int r)
 static int explain(const struct store *store, int r, struct why *why)
 {
     if (!is_verdict(r))
-        (void)why_set(why, -EBADMSG, "cannot read the store %s: %s", store->dir, strerror(-r));
+        why_write(why, "cannot read the store %s: %s", store->dir, strerror(-r));
     return r;
 }
 
@@ -129,21 +122,17 @@ int store_check_crl(const struct store *store, const struct chain *chain, struct
                     struct why *why)
 {
     const struct chain_cert *root = &chain->certs[CHAIN_ARK];
-    struct store_file of_chain = {.suffix = ""};
-    const struct store_file *ark = &of_chain;
+    const char *suffix = "";
     struct store_files *arks;
     int r = store_read_files(store->dir, coco_snp_product_name(chain->key.product), "ark", &arks);
 
     if (r < 0)
         return explain(store, r, why);
-    of_chain.data = root->der;
-    of_chain.size = root->size;
-    (void)snprintf(of_chain.path, sizeof(of_chain.path), "%s", root->source);
     for (size_t i = 0; i < arks->n; i++)
         if (arks->files[i].size == root->size &&
             memcmp(arks->files[i].data, root->der, root->size) == 0)
-            ark = &arks->files[i];
-    r = judge_revocation(store, ark, chain, ret, why);
+            suffix = arks->files[i].suffix;
+    r = judge_revocation(store, suffix, chain, ret, why);
     store_files_free(arks);
     return explain(store, r, why);
 }
@@ -191,9 +180,9 @@ static int try_pair(const struct store *store, const struct store_file *ark,
     int r = chain_parse(inputs, 3, &c.chain, why);
 
     if (r == 0)
-        r = chain_verify_down_to(c.chain, CHAIN_LEAF, store->roots, store->now_s, why);
+        r = chain_verify(c.chain, store->roots, store->now_s, why);
     if (r == 0)
-        r = judge_revocation(store, ark, c.chain, &c, why);
+        r = judge_revocation(store, ark->suffix, c.chain, &c, why);
     if (r < 0) {
         store_chain_done(&c);
         return r;
@@ -202,21 +191,21 @@ static int try_pair(const struct store *store, const struct store_file *ark,
     return 0;
 }
 
-int store_assemble(const struct store *store, const struct chain_input *leaf,
-                   const struct chain_kind *kind, struct store_chain *ret, struct why *why)
+int store_assemble(const struct store *store, const struct chain_input *leaf, const char *product,
+                   enum coco_snp_signer signer, struct store_chain *ret, struct why *why)
 {
-    const char *stem = kind->signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask";
+    const char *stem = signer == COCO_SNP_SIGNER_VLEK ? "asvk" : "ask";
     struct store_files *arks = NULL, *asks = NULL;
-    int r = store_read_files(store->dir, kind->product, "ark", &arks);
+    int r = store_read_files(store->dir, product, "ark", &arks);
 
     if (r == 0)
-        r = store_read_files(store->dir, kind->product, stem, &asks);
+        r = store_read_files(store->dir, product, stem, &asks);
     if (r == 0)
         r = why_set(why, -EBADMSG,
                     "%s needs the %s of %s, which is not stored: import the certificates from "
                     "https://kdsintf.amd.com/%s/v1/%s/cert_chain",
-                    leaf->name, arks->n == 0 ? "root" : "intermediate", kind->product,
-                    store_signer_folder(kind->signer), kind->product);
+                    leaf->name, arks->n == 0 ? "root" : "intermediate", product,
+                    store_signer_folder(signer), product);
     for (size_t i = 0; arks && i < arks->n && is_verdict(r); i++)
         for (size_t j = 0; asks && j < asks->n && r < 0 && is_verdict(r); j++)
             r = try_pair(store, &arks->files[i], &asks->files[j], leaf, ret, why);
@@ -229,18 +218,14 @@ int store_assemble(const struct store *store, const struct chain_input *leaf,
 static int find_leaf(const char *dir, const struct chain_key *key, char path[STORE_PATH_MAX],
                      uint8_t **ret, size_t *ret_size)
 {
-    char folder[STORE_PATH_MAX], csp[sizeof(key->csp)];
-    struct chain_key before = *key;
-    int r = store_leaf_path(dir, key, folder, path);
+    char csp[sizeof(key->csp)];
+    int r = store_leaf_path(dir, key, path);
 
     if (r == 0)
         r = file_read(path, CHAIN_FILE_MAX, ret, ret_size);
     if ((r != -ENOENT && r != -ENOTDIR) || !key->csp[0])
         return r;
-    before.csp[0] = 0;
-    r = store_leaf_path(dir, &before, folder, path);
-    if (r == 0)
-        r = store_vlek_csp(path, key, csp);
+    r = store_vlek_copy(dir, key, path, csp);
     if (r == 0 && strcmp(csp, key->csp) == 0)
         return file_read(path, CHAIN_FILE_MAX, ret, ret_size);
     return r < 0 && r != -EBADMSG ? r : -ENOENT;
@@ -249,15 +234,13 @@ static int find_leaf(const char *dir, const struct chain_key *key, char path[STO
 int store_load(const struct store *store, const struct chain_key *key, struct store_chain *ret,
                struct why *why)
 {
-    struct chain_kind kind = {.role = CHAIN_LEAF, .signer = key->signer};
     char path[STORE_PATH_MAX] = "", text[STORE_KEY_SIZE];
     struct store_chain c = {.chain = NULL};
     struct chain_key wanted = *key;
     uint8_t *data = NULL;
     size_t size = 0;
 
-    (void)snprintf(kind.product, sizeof(kind.product), "%s", coco_snp_product_name(key->product));
-    (void)why_set(why, -ENOMEM, "out of memory");
+    why_write(why, "out of memory");
     store_key_format(key, text);
     int r = store_vlek_resolve(store->dir, &wanted, why);
     if (r < 0)
@@ -265,13 +248,13 @@ int store_load(const struct store *store, const struct chain_key *key, struct st
     r = find_leaf(store->dir, &wanted, path, &data, &size);
     if (r < 0) {
         if (r == -ENOENT || r == -ENOTDIR)
-            (void)why_set(why, r, "the store has no chain %s", text);
+            why_write(why, "the store has no chain %s", text);
         else
-            (void)why_set(why, r, "cannot read %s: %s", path, strerror(-r));
+            why_write(why, "cannot read %s: %s", path, strerror(-r));
         return r == -ENOTDIR ? -ENOENT : r;
     }
     const struct chain_input leaf = {.name = path, .data = data, .size = size};
-    r = store_assemble(store, &leaf, &kind, &c, why);
+    r = store_assemble(store, &leaf, coco_snp_product_name(key->product), key->signer, &c, why);
     sys.free(data);
     if (r < 0)
         return explain(store, r, why);
@@ -319,15 +302,13 @@ static int add_listed(const struct store *store, struct store_list *list,
 static int add_listed_before(const struct store *store, struct store_list *list,
                              const struct chain_key *key)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
     struct chain_key own = *key;
-    int r = store_leaf_path(store->dir, key, folder, path);
+    int r = store_vlek_copy(store->dir, key, path, own.csp);
 
-    if (r == 0)
-        r = store_vlek_csp(path, key, own.csp);
     if (r == -ENOMEM)
         return r;
-    if (r < 0 || store_leaf_path(store->dir, &own, folder, path) < 0 || access(path, F_OK) < 0)
+    if (r < 0 || store_leaf_path(store->dir, &own, path) < 0 || access(path, F_OK) < 0)
         return add_listed(store, list, r < 0 ? key : &own);
     return 0;
 }
@@ -386,13 +367,6 @@ static int walk_signer(const struct store *store, enum coco_snp_product p,
     return r;
 }
 
-static int walk_product(const struct store *store, enum coco_snp_product p, struct store_list *list)
-{
-    int r = walk_signer(store, p, COCO_SNP_SIGNER_VLEK, list);
-
-    return r == 0 ? walk_signer(store, p, COCO_SNP_SIGNER_VCEK, list) : r;
-}
-
 static int list_crls(const struct store *store, const char *product, struct store_list *list)
 {
     struct store_files *arks = NULL;
@@ -400,7 +374,15 @@ static int list_crls(const struct store *store, const char *product, struct stor
 
     for (size_t i = 0; r == 0 && i < arks->n; i++) {
         struct store_listed_crl *listed = &list->crls[list->n_crls];
-        r = store_read_crl(store->dir, product, &arks->files[i], &listed->crl, NULL);
+        const struct store_file *ark = &arks->files[i];
+        struct chain_cert root;
+        r = chain_cert_parse(ark->data, ark->size, ark->path, &root, NULL, NULL);
+        if (r == 0) {
+            r = store_read_crl(store->dir, product, ark->suffix, &root, &listed->crl, NULL);
+            chain_cert_done(&root);
+        } else if (r == -EBADMSG) {
+            r = 0;
+        }
         if (r < 0 || !listed->crl)
             continue;
         judge_crl_age(listed->crl, store->now_s, &listed->problem);
@@ -430,7 +412,9 @@ int store_list(const struct store *store, struct store_list *ret)
         r = -ENOMEM;
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; r == 0 && p < COCO_SNP_PRODUCTS;
          p++) {
-        r = walk_product(store, p, &list);
+        r = walk_signer(store, p, COCO_SNP_SIGNER_VLEK, &list);
+        if (r == 0)
+            r = walk_signer(store, p, COCO_SNP_SIGNER_VCEK, &list);
         if (r == 0)
             r = list_crls(store, coco_snp_product_name(p), &list);
     }

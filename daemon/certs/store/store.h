@@ -7,8 +7,7 @@
  *     DIR/PRODUCT/ark.der  ask.der  asvk.der  crl.der     further ones: ask-0123456789abcdef.der
  *     DIR/PRODUCT/vcek/CHIPID/TCB.der                     CHIPID: lower-case hexadecimal
  *     DIR/PRODUCT/vlek/CSPID/TCB.der                      CSPID and TCB: as in keys, below
- *     DIR/PRODUCT/vlek/TCB.der                            a copy for the release before:
- * store_vlek.c
+ *     DIR/PRODUCT/vlek/TCB.der                            a copy for the release before (vlek.c)
  */
 #pragma once
 

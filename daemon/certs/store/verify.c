@@ -2,13 +2,12 @@
 /*
  * What an import would say, without keeping anything.
  *
- * An import judges each certificate by what is on the disk when its turn comes: what came before it
- * in the same import is there already. So that its answer cannot differ from an import's, verifying
- * *is* an import, into a scratch store that begins with copies of the roots, intermediates and
- * CRLs. It lies in the store's folder, where nothing else looks at names that begin with a dot, and
- * there is one at a time, since there is one worker. What a killed daemon left of it goes with the
- * next. Nobody is told of it: sentences name what was given as it was given, and copies as the
- * store's own files.
+ * An import judges each certificate by what is on the disk when its turn comes, what came before it
+ * in the same import included. So that the answers cannot differ, verifying *is* an import, into a
+ * scratch store that begins with copies of the roots, intermediates and CRLs. It lies in the
+ * store's folder, where nothing else looks at names that begin with a dot, and there is one at a
+ * time, since there is one worker. What a killed daemon left of it goes with the next. Sentences
+ * name what was given as it was given, and copies as the store's own files.
  */
 #include "base/sys.h"
 #include "certs/store/parts.h"
@@ -36,18 +35,15 @@ static void remove_scratch(const char *scratch)
 static int copy_files(const struct store *store, const char *scratch, const char *product,
                       const char *stem)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
     struct store_files *files = NULL;
     int r = store_read_files(store->dir, product, stem, &files);
 
-    if (r == 0 && snprintf(folder, sizeof(folder), "%s/%s", scratch, product) >= STORE_PATH_MAX)
-        r = -ENAMETOOLONG;
     for (size_t i = 0; r == 0 && i < files->n; i++) {
-        if (snprintf(path, sizeof(path), "%s/%s%s.der", folder, stem, files->files[i].suffix) >=
-            STORE_PATH_MAX)
-            r = -ENAMETOOLONG;
-        else
-            r = store_write_file(scratch, folder, path, files->files[i].data, files->files[i].size);
+        const struct store_file *file = &files->files[i];
+        r = store_ca_path(scratch, product, stem, file->suffix, path);
+        if (r == 0)
+            r = store_write_file(scratch, path, file->data, file->size);
     }
     store_files_free(files);
     return r;

@@ -4,14 +4,12 @@
  * are others, so the CSP_ID belongs to the key. Nothing that the platform reports tells it: where a
  * key leaves it open, the only one that is stored is meant, and where there are several, none.
  *
- * The release before this layout knew DIR/PRODUCT/vlek/TCB.der, of whichever CSP_ID came last. What
- * it left is read in its place, and copied to its own by the next import, before anything else. The
- * other way round, that release finds a copy there as long as one CSP_ID alone is stored at that
- * TCB; where there are several it finds none, since it could not tell that the wrong one is there.
- * The copy is never read while the file that it was made from is there and good.
- *
- * So each step leaves a store that both read: a new file comes before the copy changes, and goes
- * after the copy is gone.
+ * The release before this layout knew DIR/PRODUCT/vlek/TCB.der, of whichever CSP_ID came last. The
+ * next import copies what it left to its own place, before anything else. The other way round, that
+ * release finds a copy there as long as one CSP_ID alone is stored at that TCB; where there are
+ * several it finds none, since it could not tell the wrong one. The copy is never read while the
+ * file that it was made from is there and good. So each step leaves a store that both read: a new
+ * file comes before the copy changes, and goes after the copy is gone.
  */
 #include "base/fileio.h"
 #include "base/sys.h"
@@ -33,7 +31,6 @@ struct csps {
 static int read_vlek(const char *path, const struct chain_key *key, struct chain *ret)
 {
     struct chain c = {.struct_version = 0};
-    struct chain_kind kind;
     uint8_t *data;
     size_t size;
     X509 *x;
@@ -41,13 +38,13 @@ static int read_vlek(const char *path, const struct chain_key *key, struct chain
 
     if (r < 0)
         return r;
-    r = chain_cert_parse(data, size, path, &c.certs[CHAIN_LEAF], &kind, &x, NULL);
+    r = chain_cert_parse(data, size, path, &c.certs[CHAIN_LEAF], &x, NULL);
     sys.free(data);
     if (r < 0)
         return r;
-    r = kind.role == CHAIN_LEAF && kind.signer == COCO_SNP_SIGNER_VLEK
-            ? chain_leaf_parse(&c, x, &kind, NULL)
-            : -EBADMSG;
+    const struct chain_cert *leaf = &c.certs[CHAIN_LEAF];
+    bool vlek = leaf->role == CHAIN_LEAF && leaf->signer == COCO_SNP_SIGNER_VLEK;
+    r = vlek ? chain_leaf_parse(&c, x, NULL) : -EBADMSG;
     X509_free(x);
     if (r == 0 && !store_key_fits(key, &c.key))
         r = -EBADMSG;
@@ -59,28 +56,21 @@ static int read_vlek(const char *path, const struct chain_key *key, struct chain
     return 0;
 }
 
-int store_vlek_csp(const char *path, const struct chain_key *key, char ret[128])
+int store_vlek_copy(const char *dir, const struct chain_key *key, char path[STORE_PATH_MAX],
+                    char ret_csp[128])
 {
     struct chain_key any = *key;
     struct chain c;
 
     any.csp[0] = 0;
-    int r = read_vlek(path, &any, &c);
+    int r = store_leaf_path(dir, &any, path);
+    if (r == 0)
+        r = read_vlek(path, &any, &c);
     if (r < 0)
         return r;
-    memcpy(ret, c.key.csp, sizeof(c.key.csp));
+    memcpy(ret_csp, c.key.csp, sizeof(c.key.csp));
     chain_cert_done(&c.certs[CHAIN_LEAF]);
     return 0;
-}
-
-/* The path of the release before. */
-static int copy_path(const char *dir, const struct chain_key *key, char folder[STORE_PATH_MAX],
-                     char path[STORE_PATH_MAX])
-{
-    struct chain_key any = *key;
-
-    any.csp[0] = 0;
-    return store_leaf_path(dir, &any, folder, path);
 }
 
 static void add_csp(struct csps *csps, const char *csp)
@@ -98,24 +88,25 @@ static void add_csp(struct csps *csps, const char *csp)
     csps->n++;
 }
 
-/* Whose files there are at the key's product and TCB; without what only the release before knows.
- */
+/* Whose files there are at the key's product and TCB, the release before's copy left out. */
 static int find_csps(const char *dir, const struct chain_key *key, struct csps *ret)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
     struct chain_key other = *key;
     const struct dirent *entry;
-    int r = copy_path(dir, key, folder, path);
 
+    other.csp[0] = 0;
+    int r = store_leaf_path(dir, &other, path);
     *ret = (struct csps){.n = 0};
     if (r < 0)
         return r;
-    DIR *d = opendir(folder);
+    *strrchr(path, '/') = 0;
+    DIR *d = opendir(path);
     if (!d)
         return store_is_no_file(-errno) ? 0 : -errno;
     while ((errno = 0, entry = readdir(d)) != NULL)
         if (store_csp_unescape(entry->d_name, other.csp) &&
-            store_leaf_path(dir, &other, folder, path) == 0 && access(path, F_OK) == 0)
+            store_leaf_path(dir, &other, path) == 0 && access(path, F_OK) == 0)
             add_csp(ret, other.csp);
     r = -errno; /* one that is left out could make another the only one */
     closedir(d);
@@ -147,18 +138,16 @@ static int refuse_several(const struct csps *csps, const struct chain_key *key, 
 
 int store_vlek_resolve(const char *dir, struct chain_key *key, struct why *why)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], csp[128];
+    char path[STORE_PATH_MAX], csp[128];
     struct csps csps;
     int r;
 
     if (key->signer != COCO_SNP_SIGNER_VLEK || key->csp[0])
         return 0;
     r = find_csps(dir, key, &csps);
-    if (r == 0)
-        r = copy_path(dir, key, folder, path);
     if (r < 0)
         return r;
-    r = store_vlek_csp(path, key, csp);
+    r = store_vlek_copy(dir, key, path, csp);
     if (r == 0)
         add_csp(&csps, csp);
     else if (r != -EBADMSG && !store_is_no_file(r))
@@ -175,7 +164,7 @@ int store_vlek_resolve(const char *dir, struct chain_key *key, struct why *why)
 /* One of its files, for its own CSP_ID's place. */
 static int migrate_file(const char *dir, const char *from, const struct chain_key *key)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX];
     struct chain_key own = *key;
     struct chain c, have;
     int r = read_vlek(from, key, &c);
@@ -183,7 +172,7 @@ static int migrate_file(const char *dir, const char *from, const struct chain_ke
     if (r < 0)
         return r == -EBADMSG || store_is_no_file(r) ? 0 : r; /* nobody's: it stays, and is listed */
     memcpy(own.csp, c.key.csp, sizeof(own.csp));
-    r = store_leaf_path(dir, &own, folder, path);
+    r = store_leaf_path(dir, &own, path);
     if (r == 0)
         r = read_vlek(path, &own, &have);
     bool newer = r < 0;
@@ -194,7 +183,7 @@ static int migrate_file(const char *dir, const char *from, const struct chain_ke
         r = 0;
     }
     if (r == 0 && newer)
-        r = store_write_file(dir, folder, path, c.certs[CHAIN_LEAF].der, c.certs[CHAIN_LEAF].size);
+        r = store_write_file(dir, path, c.certs[CHAIN_LEAF].der, c.certs[CHAIN_LEAF].size);
     chain_cert_done(&c.certs[CHAIN_LEAF]);
     return r;
 }
@@ -205,13 +194,14 @@ int store_vlek_migrate(const char *dir)
 
     for (enum coco_snp_product p = COCO_SNP_UNKNOWN_PRODUCT + 1; p < COCO_SNP_PRODUCTS; p++) {
         struct chain_key key = {.product = p, .signer = COCO_SNP_SIGNER_VLEK};
-        char folder[STORE_PATH_MAX], path[STORE_PATH_MAX];
+        char path[STORE_PATH_MAX];
         const struct dirent *entry;
-        if (copy_path(dir, &key, folder, path) < 0)
+        if (store_leaf_path(dir, &key, path) < 0)
             continue;
-        DIR *d = opendir(folder);
+        *strrchr(path, '/') = 0;
+        DIR *d = opendir(path);
         while (d && r == 0 && (entry = readdir(d)) != NULL)
-            if (store_leaf_name(entry->d_name, &key) && copy_path(dir, &key, folder, path) == 0)
+            if (store_leaf_name(entry->d_name, &key) && store_leaf_path(dir, &key, path) == 0)
                 r = migrate_file(dir, path, &key);
         if (d)
             closedir(d);
@@ -221,19 +211,17 @@ int store_vlek_migrate(const char *dir)
 
 void store_vlek_settle(const char *dir, const struct chain_key *key)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], copy_folder[STORE_PATH_MAX],
-        copy[STORE_PATH_MAX];
+    char path[STORE_PATH_MAX], copy[STORE_PATH_MAX];
     struct chain_key only = *key;
     uint8_t *data = NULL, *have = NULL;
     size_t size = 0, have_size = 0;
     char csp[128];
     struct csps csps;
 
-    if (key->signer != COCO_SNP_SIGNER_VLEK || find_csps(dir, key, &csps) < 0 || csps.n == 0 ||
-        copy_path(dir, key, copy_folder, copy) < 0)
+    if (key->signer != COCO_SNP_SIGNER_VLEK || find_csps(dir, key, &csps) < 0 || csps.n == 0)
         return;
     size_t n = csps.n;
-    if (store_vlek_csp(copy, key, csp) == 0)
+    if (store_vlek_copy(dir, key, copy, csp) == 0)
         add_csp(&csps, csp);
     if (csps.n > n) /* it is no copy: it could not be migrated */
         return;
@@ -242,11 +230,11 @@ void store_vlek_settle(const char *dir, const struct chain_key *key)
         return;
     }
     memcpy(only.csp, csps.ids[0], sizeof(only.csp));
-    if (store_leaf_path(dir, &only, folder, path) == 0 &&
+    if (store_leaf_path(dir, &only, path) == 0 &&
         file_read(path, CHAIN_FILE_MAX, &data, &size) == 0 &&
         (file_read(copy, CHAIN_FILE_MAX, &have, &have_size) < 0 || have_size != size ||
          memcmp(have, data, size) != 0))
-        (void)store_write_file(dir, copy_folder, copy, data, size);
+        (void)store_write_file(dir, copy, data, size);
     sys.free(data);
     sys.free(have);
 }

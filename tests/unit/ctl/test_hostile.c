@@ -241,25 +241,25 @@ static const struct {
 
 static bool asks_the_daemon(const struct verb *verb)
 {
-    return verb->options & OPT_ADMIN;
+    return verb_is_one_of(verb->options, "admin");
 }
 
 /* The command line of a verb; `json` where it has that. */
 static void words_of(const struct verb *verb, bool json, const char *words[WORDS_MAX])
 {
-    char name[VERB_NAME_SIZE];
+    static char name[64];
     size_t n = 0;
 
-    verb_name(verb, name);
-    words[n++] = verb->words[0];
-    if (verb->words[1])
-        words[n++] = verb->words[1];
+    (void)snprintf(name, sizeof(name), "%s", verb->name);
+    words[n++] = strtok(name, " ");
+    if (strchr(verb->name, ' '))
+        words[n++] = strtok(NULL, " ");
     for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++)
-        for (size_t k = 0; k < 6 && more[i].words[k] && strcmp(more[i].verb, name) == 0; k++)
+        for (size_t k = 0; k < 6 && more[i].words[k] && strcmp(more[i].verb, verb->name) == 0; k++)
             words[n++] = strcmp(more[i].words[k], "@FILE@") == 0  ? rig_path("ark.pem")
                          : strcmp(more[i].words[k], "@OUT@") == 0 ? rig_path("exported")
                                                                   : more[i].words[k];
-    if (json && (verb->options & OPT_JSON))
+    if (json && verb_is_one_of(verb->options, "json"))
         words[n++] = "--json";
     ck_assert_uint_lt(n, WORDS_MAX);
     words[n] = NULL;
@@ -287,16 +287,14 @@ static void is_json(const char *of, const char *text)
 static int run_verb(const struct verb *verb, bool json)
 {
     const char *words[WORDS_MAX];
-    char name[VERB_NAME_SIZE];
 
-    verb_name(verb, name);
     words_of(verb, json, words);
     int code = rig_run(words);
-    ck_assert_msg(code <= 77, "%s: exit status %d: %s", name, code, rig_err);
-    rig_is_clean("stdout", name, rig_out, false);
-    rig_is_clean("stderr", name, rig_err, false);
-    if (json && (verb->options & OPT_JSON))
-        is_json(name, rig_out);
+    ck_assert_msg(code <= 77, "%s: exit status %d: %s", verb->name, code, rig_err);
+    rig_is_clean("stdout", verb->name, rig_out, false);
+    rig_is_clean("stderr", verb->name, rig_err, false);
+    if (json && verb_is_one_of(verb->options, "json"))
+        is_json(verb->name, rig_out);
     return code;
 }
 
@@ -332,7 +330,7 @@ TEST_LOOP(each_string_alone, 0, (int)ctl_n_verbs)
 {
     const struct verb *verb = &ctl_verbs[_i];
 
-    if (!asks_the_daemon(verb) || strcmp(verb->words[0], "top") == 0)
+    if (!asks_the_daemon(verb) || strcmp(verb->name, "top") == 0)
         return;
     evil_text = ACTS;
     evil_only = 1000000;
@@ -349,7 +347,6 @@ TEST_LOOP(on_a_terminal, 0, (int)ctl_n_verbs)
 {
     const struct verb *verb = &ctl_verbs[_i];
     const char *words[WORDS_MAX], *all[WORDS_MAX + 5] = {"--admin", rig_path("admin")};
-    char name[VERB_NAME_SIZE];
     size_t n = 2;
 
     if (!asks_the_daemon(verb))
@@ -357,14 +354,13 @@ TEST_LOOP(on_a_terminal, 0, (int)ctl_n_verbs)
     words_of(verb, false, words);
     for (size_t i = 0; words[i]; i++)
         all[n++] = words[i];
-    if (strcmp(verb->words[0], "top") == 0) {
+    if (strcmp(verb->name, "top") == 0) {
         all[n++] = "--count";
         all[n++] = "2";
     }
-    verb_name(verb, name);
     int code = rig_run_on_terminal(80, all);
-    ck_assert_msg(code <= 77, "%s: exit status %d", name, code);
-    rig_is_clean("the terminal", name, rig_out, true);
+    ck_assert_msg(code <= 77, "%s: exit status %d", verb->name, code);
+    rig_is_clean("the terminal", verb->name, rig_out, true);
 }
 
 /* What was seen: escape sequences in the daemon's state, which top printed as they were. */
@@ -398,7 +394,7 @@ TEST_LOOP(errors_are_shown_with_care, 0, (int)ctl_n_verbs)
          i < sizeof(names) / sizeof(names[0]); i++) {
         evil_error = names[i];
         int code = run_verb(verb, false);
-        ck_assert_msg(code != 0 || strcmp(verb->words[0], "certs") == 0, "%s: 0", verb->words[0]);
+        ck_assert_msg(code != 0 || strncmp(verb->name, "certs ", 6) == 0, "%s: 0", verb->name);
     }
 }
 

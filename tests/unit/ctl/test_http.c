@@ -13,15 +13,13 @@ static uint64_t now;
 static uint64_t slept[64];
 static size_t n_slept;
 
-static uint64_t clock_now(void *userdata)
+static uint64_t clock_now(void)
 {
-    (void)userdata;
     return now;
 }
 
-static void clock_sleep(void *userdata, uint64_t ms, const char *text)
+static void clock_sleep(uint64_t ms, const char *text)
 {
-    (void)userdata;
     (void)text;
     ck_assert_uint_lt(n_slept, 64);
     slept[n_slept++] = ms;
@@ -29,15 +27,13 @@ static void clock_sleep(void *userdata, uint64_t ms, const char *text)
 }
 
 /* 2026-09-01 00:00:00 UTC when the test began. */
-static int64_t clock_wall(void *userdata)
+static int64_t clock_wall(void)
 {
-    (void)userdata;
     return 1788220800 + (int64_t)((now - 1000000) / 1000);
 }
 
-static uint32_t clock_random(void *userdata)
+static uint32_t clock_random(void)
 {
-    (void)userdata;
     return 0;
 }
 
@@ -96,8 +92,7 @@ static void open_http(const char *url, const char *ca, uint64_t timeout_ms)
                                    .ca = ca,
                                    .gap_ms = 10000,
                                    .deadline_ms = now + timeout_ms,
-                                   .clock = {clock_now, clock_sleep, clock_wall, clock_random,
-                                             NULL}};
+                                   .clock = {clock_now, clock_sleep, clock_wall, clock_random}};
 
     http = http_new(&options, &why);
     ck_assert_msg(http != NULL, "%s", why.text);
@@ -371,8 +366,7 @@ TEST(proxy_of_the_environment)
 TEST(urls_that_are_none)
 {
     static const char *const urls[] = {"", "kdsintf.amd.com", "file:///etc/passwd", "ftp://x"};
-    struct http_options options = {
-        .clock = {clock_now, clock_sleep, clock_wall, clock_random, NULL}};
+    struct http_options options = {.clock = {clock_now, clock_sleep, clock_wall, clock_random}};
 
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
         options.url = urls[i];

@@ -169,7 +169,7 @@ TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
     ck_assert_uint_eq(warnings(), 1);
 
     doctor_on("error \x1b[2J\xff \\ \n");
-    rig_has(rig_out, "\"error \\x1b[2J\\xff \\x5c\"");
+    rig_has(rig_out, "\"error \\x1b[2J\\xff \\\"");
     rig_lacks(rig_out, "\x1b");
 
     memset(wide, 'e', sizeof(wide));

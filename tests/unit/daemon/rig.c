@@ -389,9 +389,8 @@ bool rig_take(int fd, struct rig_message *ret)
 
 void rig_expect(int fd, struct rig_message *ret, uint16_t type, uint64_t id, uint32_t status)
 {
-    ck_assert_msg(rig_take(fd, ret), "no %s came", coco_type_name(type));
-    ck_assert_msg(ret->header.type == type, "%s instead of %s", coco_type_name(ret->header.type),
-                  coco_type_name(type));
+    ck_assert_msg(rig_take(fd, ret), "no %#x came", type);
+    ck_assert_msg(ret->header.type == type, "%#x instead of %#x", ret->header.type, type);
     ck_assert_uint_eq(ret->header.id, id);
     ck_assert_msg(ret->header.status == status, "%s instead of %s",
                   coco_status_name(ret->header.status), coco_status_name(status));

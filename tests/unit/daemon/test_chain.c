@@ -142,7 +142,7 @@ TEST(real_vlek_verifies_until_it_expires)
     assert_why("is valid from 2024-12-10");
     ck_assert_msg(real_judge(&files, JUNE_2025, &c) == 0, "%s", why.text);
     ck_assert_int_eq(c->key.signer, COCO_SNP_SIGNER_VLEK);
-    ck_assert_str_eq(chain_cert_name(c, CHAIN_ASK), "ASVK");
+    ck_assert_str_eq(chain_cert_name(&c->certs[CHAIN_ASK]), "ASVK");
     ck_assert_str_eq(c->certs[CHAIN_ASK].source, "milan_asvk_ark.pem, certificate 1");
     ck_assert_str_eq(c->key.csp, "CN=cc-us-east-2.amazonaws.com");
     ck_assert_mem_eq(c->key.chip_id, zeros, 64);

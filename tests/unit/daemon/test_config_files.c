@@ -63,7 +63,7 @@ static int load(void)
     config_free(config);
     config = NULL;
     config_errors_clear(&errors);
-    return config_load_dirs(dirs, 3, &config, &errors);
+    return config_load_dirs("", dirs, &config, &errors);
 }
 
 static void good(void)
@@ -75,14 +75,14 @@ static void good(void)
 
 static void from(const char *section, const char *name, const char *file, unsigned line)
 {
-    struct config_origin origin;
+    const struct config_origin *origin =
+        config_find_origin(config, config_find_key(section, name), 0);
 
-    (void)config_item_origin(config, config_find_key(section, name), 0, &origin);
-    if (file)
-        ck_assert_str_eq(origin.file, path_of(file));
-    else
-        ck_assert_ptr_null(origin.file);
-    ck_assert_uint_eq(origin.line, line);
+    ck_assert_int_eq(origin != NULL, file != NULL);
+    if (!origin)
+        return;
+    ck_assert_str_eq(origin->file, path_of(file));
+    ck_assert_uint_eq(origin->line, line);
 }
 
 /* The i-th mistake is of that file, and begins so. */
@@ -161,7 +161,6 @@ TEST(a_higher_folder_masks_the_same_name)
 
 TEST(lists_add_up_until_one_empties_them)
 {
-    struct config_origin origin;
     const struct config_key *chain = config_find_key("certs", "chain");
 
     put("etc/cocod.conf", "[certs]\nchain = /a\nchain = /b\n[quotes]\nqgs = unix:/q\n");
@@ -169,21 +168,20 @@ TEST(lists_add_up_until_one_empties_them)
     good();
     ck_assert_uint_eq(config->certs_chain.n, 3);
     ck_assert_uint_eq(config->quotes_qgs.n, 2);
-    ck_assert(config_item_origin(config, chain, 1, &origin));
-    ck_assert_uint_eq(origin.line, 3);
-    ck_assert_str_eq(origin.file, path_of("etc/cocod.conf"));
-    ck_assert(config_item_origin(config, chain, 2, &origin));
-    ck_assert_uint_eq(origin.line, 2);
-    ck_assert_str_eq(origin.file, path_of("etc/cocod.conf.d/1.conf"));
-    ck_assert(!config_item_origin(config, chain, 3, &origin));
+    const struct config_origin *origin = config_find_origin(config, chain, 1);
+    ck_assert_uint_eq(origin->line, 3);
+    ck_assert_str_eq(origin->file, path_of("etc/cocod.conf"));
+    origin = config_find_origin(config, chain, 2);
+    ck_assert_uint_eq(origin->line, 2);
+    ck_assert_str_eq(origin->file, path_of("etc/cocod.conf.d/1.conf"));
+    ck_assert_ptr_null(config_find_origin(config, chain, 3));
 
     put("etc/cocod.conf.d/2.conf", "[certs]\nchain =\nchain = /d\n[quotes]\nqgs = none\n");
     good();
     ck_assert_uint_eq(config->certs_chain.n, 1);
     ck_assert_str_eq(config->certs_chain.items[0], "/d");
     ck_assert_uint_eq(config->quotes_qgs.n, 0);
-    ck_assert(config_item_origin(config, chain, 0, &origin));
-    ck_assert_uint_eq(origin.line, 3);
+    ck_assert_uint_eq(config_find_origin(config, chain, 0)->line, 3);
     from("quotes", "qgs", "etc/cocod.conf.d/2.conf", 5); /* who emptied it */
 }
 

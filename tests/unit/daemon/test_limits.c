@@ -13,6 +13,7 @@
 #include "peer/passed.h"
 #include "peer/request.h"
 #include "qgs_door/qgs_door.h"
+#include "quotes/queue.h"
 #include <malloc.h>
 
 /* --- the mechanism ---------------------------------------------------------------------------- */
@@ -378,7 +379,8 @@ static size_t place_bytes(void)
 
     return account_bytes(sizeof(struct peer) + session) + account_bytes(PEER_REPLY_BUFFER) +
            account_bytes(PEER_PARTIAL_FREE) + account_bytes(sizeof(struct account)) +
-           account_bytes(sizeof(struct account_user)) + account_bytes(sizeof(struct history)) +
+           account_bytes(sizeof(struct account_user)) + account_bytes(sizeof(struct lane)) +
+           account_bytes(sizeof(struct queue_user)) + account_bytes(sizeof(struct history)) +
            account_bytes(HISTORY_ENTRIES * sizeof(struct history_entry)) +
            account_bytes(sizeof(struct account_guests)) + account_bytes(sizeof(struct passed)) +
            account_bytes(sizeof(struct event)) + 4 * 2 * sizeof(void *) /* timers' heap */ +
@@ -413,7 +415,8 @@ TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
         (c->limits_peers + SERVER_PRIVILEGED_PLACES) * 2048ull; /* socket, file, inode */
     unsigned long long lingering =
         ACCOUNTS_LINGER *
-            (account_bytes(sizeof(struct account)) + account_bytes(sizeof(struct account_guests))) +
+            (account_bytes(sizeof(struct account)) + account_bytes(sizeof(struct account_guests)) +
+             account_bytes(sizeof(struct lane))) +
         ACCOUNT_HISTORIES_LINGER * (sizeof(struct history) + HISTORY_ENTRIES * 40);
     unsigned long long requests = c->limits_in_flight * account_bytes(sizeof(struct request));
     /* The one reply that may be made above the limit, and what it is made from. */

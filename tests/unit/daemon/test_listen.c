@@ -3,6 +3,7 @@
  * Listening sockets: what a name in the way is, who owns what, and what is taken from systemd.
  */
 #include "peer/listener.h"
+#include "config/config.h"
 #include "rig.h"
 #include "support.h"
 #include <errno.h>
@@ -250,7 +251,7 @@ TEST(an_inherited_socket_shows_this_process_afterwards)
     int before = connects();
     ck_assert_int_eq(listener_of(before), other);
     ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
-    ck_assert_int_eq(listen_inherited(fd), 0);
+    ck_assert_int_eq(listen_inherited(fd, AF_UNIX), 0);
     ck_assert_int_ne(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
     ck_assert_int_ne(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
     int after = connects();
@@ -276,18 +277,18 @@ TEST(what_is_no_listening_unix_stream_socket_is_refused)
     int null = open("/dev/null", O_RDONLY);
 
     if (inet >= 0) {
-        ck_assert_int_eq(listen_inherited(inet), -EAFNOSUPPORT);
+        ck_assert_int_eq(listen_inherited(inet, AF_UNIX), -EAFNOSUPPORT);
         close(inet);
     }
-    ck_assert_int_eq(listen_inherited(datagram), -EPROTOTYPE);
-    ck_assert_int_eq(listen_inherited(null), -ENOTSOCK);
+    ck_assert_int_eq(listen_inherited(datagram, AF_UNIX), -EPROTOTYPE);
+    ck_assert_int_eq(listen_inherited(null, AF_UNIX), -ENOTSOCK);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    ck_assert_int_eq(listen_inherited(pair[0]), -EINVAL); /* connected */
+    ck_assert_int_eq(listen_inherited(pair[0], AF_UNIX), -EINVAL); /* connected */
     close(pair[0]);
     close(pair[1]);
     close(datagram);
     close(null);
-    ck_assert_int_eq(listen_inherited(null), -EBADF);
+    ck_assert_int_eq(listen_inherited(null, AF_UNIX), -EBADF);
 }
 
 /* --- groups ---------------------------------------------------------------------------------- */
@@ -296,16 +297,16 @@ TEST(groups_by_name_and_number)
 {
     gid_t gid = 7;
 
-    ck_assert_int_eq(listen_group("", &gid), 0);
+    ck_assert_int_eq(config_find_group("", &gid), 0);
     ck_assert_uint_eq(gid, (gid_t)-1);
-    ck_assert_int_eq(listen_group("0", &gid), 0);
+    ck_assert_int_eq(config_find_group("0", &gid), 0);
     ck_assert_uint_eq(gid, 0);
-    ck_assert_int_eq(listen_group("root", &gid), 0);
+    ck_assert_int_eq(config_find_group("root", &gid), 0);
     ck_assert_uint_eq(gid, 0);
-    ck_assert_int_eq(listen_group("4711", &gid), 0);
+    ck_assert_int_eq(config_find_group("4711", &gid), 0);
     ck_assert_uint_eq(gid, 4711);
-    ck_assert_int_eq(listen_group("no-such-group-here", &gid), -ENOENT);
-    ck_assert_int_eq(listen_group("4294967295", &gid), -ENOENT); /* (gid_t)-1 is no group */
-    ck_assert_int_eq(listen_group("99999999999999999999", &gid), -ENOENT);
-    ck_assert_int_eq(listen_group("12x", &gid), -ENOENT);
+    ck_assert_int_eq(config_find_group("no-such-group-here", &gid), -ENOENT);
+    ck_assert_int_eq(config_find_group("4294967295", &gid), -ENOENT); /* (gid_t)-1 is no group */
+    ck_assert_int_eq(config_find_group("99999999999999999999", &gid), -ENOENT);
+    ck_assert_int_eq(config_find_group("12x", &gid), -ENOENT);
 }

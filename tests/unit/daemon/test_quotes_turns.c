@@ -5,6 +5,7 @@
  */
 #include "base/sys.h"
 #include "broker_fixture.h"
+#include "peer/account.h"
 #include "quotes/kept.h"
 #include "quotes/queue.h"
 #include "status.h"
@@ -17,20 +18,19 @@
 
 static struct queue queue;
 static struct account accounts[FLOOD + 2];
+static struct account_user users[8];
 static struct queue_item items[FLOOD + 2];
 static struct lane *lanes[FLOOD + 2];
 
 static void open_queue(void)
 {
-    uid_t users[] = {1000, 1001};
-    const struct queue_limits limits = {.n_vmm_users = 2,
-                                        .vmm_users = users,
-                                        .requests_per_vm = 16,
-                                        .requests_per_user = 1024,
-                                        .items = 1024};
-
-    ck_assert_int_eq(queue_init(&queue, &limits), 0);
+    queue = (struct queue){.limits = {.n_vmm_users = 2,
+                                      .vmm_users = {1000, 1001},
+                                      .requests_per_vm = 16,
+                                      .requests_per_user = 1024,
+                                      .items = 1024}};
     memset(accounts, 0, sizeof(accounts));
+    memset(users, 0, sizeof(users));
     memset(items, 0, sizeof(items));
     memset(lanes, 0, sizeof(lanes));
 }
@@ -40,20 +40,28 @@ static void close_queue(void)
     for (size_t i = 0; i < FLOOD + 2; i++) {
         if (items[i].queued)
             queue_remove(&items[i]);
-        if (lanes[i])
-            lane_unref(lanes[i]);
+        sys.free(accounts[i].lane);
     }
-    queue_done(&queue);
+    ck_assert_uint_eq(queue.n_items, 0);
+    for (size_t i = 0; i < 8; i++)
+        sys.free(users[i].queue_user);
+}
+
+/* An account of user 1000 or 1001, or of a guest with CID 5 or 6, and its lane. */
+static void come(size_t i, const struct account_key *key)
+{
+    accounts[i].key = *key;
+    accounts[i].user = &users[key->cid ? key->cid : key->uid - 1000];
+    lanes[i] = queue_lane(&queue, &accounts[i]);
+    ck_assert_ptr_nonnull(lanes[i]);
 }
 
 static void put(size_t i, uid_t uid, uint32_t cid)
 {
-    accounts[i].key.uid = uid;
-    accounts[i].key.pid = uid == (uid_t)-1 ? 0 : (pid_t)i + 1;
-    accounts[i].key.cid = cid;
-    lanes[i] = queue_lane(&queue, &accounts[i].key);
-    ck_assert_ptr_nonnull(lanes[i]);
-    queue_push(&items[i], lanes[i]);
+    pid_t pid = uid == (uid_t)-1 ? 0 : (pid_t)i + 1;
+
+    come(i, &(struct account_key){.uid = uid, .pid = pid, .cid = cid});
+    queue_push(&items[i], lanes[i], QUEUE_LAST);
 }
 
 static bool any(void *data, struct queue_item *item)
@@ -90,11 +98,9 @@ TEST(what_is_ahead_is_counted_by_users_too)
     open_queue();
     for (size_t i = 0; i < FLOOD; i++)
         put(i, 1000, 0);
-    accounts[FLOOD].key = (struct account_key){.uid = 1001, .pid = 7};
-    lanes[FLOOD] = queue_lane(&queue, &accounts[FLOOD].key);
+    come(FLOOD, &(struct account_key){.uid = 1001, .pid = 7});
     ck_assert_uint_eq(queue_ahead(&queue, lanes[FLOOD]), 1);
-    accounts[FLOOD + 1].key = (struct account_key){.uid = 1000, .pid = 9999};
-    lanes[FLOOD + 1] = queue_lane(&queue, &accounts[FLOOD + 1].key);
+    come(FLOOD + 1, &(struct account_key){.uid = 1000, .pid = 9999});
     ck_assert_uint_eq(queue_ahead(&queue, lanes[FLOOD + 1]), FLOOD);
     close_queue();
 }
@@ -141,8 +147,8 @@ TEST(who_has_the_most_gives_way)
     put(11, 1001, 0);
     /* For one more of either user: the newest of the longest lane of who has more; of the own user,
      * where that has the most, only from a lane that has more. */
-    queue_push(&items[12], lanes[3]);
-    queue_push(&items[13], lanes[3]);
+    queue_push(&items[12], lanes[3], QUEUE_LAST);
+    queue_push(&items[13], lanes[3], QUEUE_LAST);
     ck_assert_ptr_eq(queue_gives_way(&queue, lanes[10]), &items[13]);
     ck_assert_ptr_eq(queue_gives_way(&queue, lanes[0]), &items[13]);
     ck_assert_ptr_null(queue_gives_way(&queue, lanes[3]));

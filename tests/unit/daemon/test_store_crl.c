@@ -88,14 +88,13 @@ TEST(a_crl_is_of_the_root_whose_name_it_has)
                        ark = ca_input(MILAN, SNP_PKI_ARK, "ark");
     uint8_t *der = malloc(ark.size);
     struct chain_cert root;
-    struct chain_kind kind;
     struct crl *crl;
 
     ck_assert_ptr_nonnull(der);
     memcpy(der, ark.data, ark.size);
     ck_assert_int_eq(crl_parse(crl_input.data, crl_input.size, "crl", &crl, &why), 0);
     for (int changed = 0; changed < 2; changed++) {
-        ck_assert_int_eq(chain_cert_parse(der, ark.size, "ark", &root, &kind, NULL, &why), 0);
+        ck_assert_int_eq(chain_cert_parse(der, ark.size, "ark", &root, NULL, &why), 0);
         ck_assert_int_eq(crl_verify(crl, &root, &why), changed ? -EBADMSG : 0);
         chain_cert_done(&root);
         uint8_t *name = der;

@@ -502,11 +502,10 @@ TEST_LOOP(out_of_memory_is_said_as_such, 0, 3)
     char root_path[300], *root_paths[] = {root_path};
     struct platform_state platform = {.product = COCO_SNP_MILAN,
                                       .reported = {.bl = 3, .snp = 8, .ucode = 115}};
-    struct load_options options = {.paths = {.n_roots = 1, .roots = root_paths},
-                                   .store = dir,
-                                   .wall_s = store.now_s,
-                                   .serve_crl = true,
-                                   .platform = &platform};
+    struct load_options options = {
+        .config = {.n_roots = 1, .roots = root_paths, .store = dir, .serve_crl = true},
+        .wall_s = store.now_s,
+        .platform = &platform};
     struct chain_input ark = ca_input(MILAN, SNP_PKI_ARK, "ark");
     long n = 0;
     int r = -ENOMEM;
@@ -532,7 +531,7 @@ TEST_LOOP(out_of_memory_is_said_as_such, 0, 3)
         ck_assert_msg(r == 0 || r == -ENOMEM, "allocation %ld: %d (%s)", n, r, why.text);
         ck_assert(_i != 2 || r == 0 || why.text[0] != 0);
         if (_i == 2)
-            load_result_done(&found);
+            generation_unref(found.generation);
         for (size_t i = 0; i < list.n_chains; i++)
             ck_assert_str_eq(list.chains[i].problem.text, "");
         store_results_done(&results);

@@ -242,8 +242,8 @@ static void take_message(struct world *world, struct world_client *client,
     ck_assert_msg(call != NULL, "a second answer, or one to nothing: id %llu",
                   (unsigned long long)header->id);
     ck_assert_uint_eq(header->type, call->type + 1u);
-    ck_assert_msg(coco_status_valid_for(call->type, header->status), "%s answers %s",
-                  coco_status_name(header->status), coco_type_name(call->type));
+    ck_assert_msg(coco_status_valid_for(call->type, header->status), "%s answers %#x",
+                  coco_status_name(header->status), call->type);
     if (call->type == COCO_QUOTE_GET)
         check_quote_reply(world, call, header, payload);
     if (call->type == COCO_CERTS_GET)

@@ -156,32 +156,9 @@ TEST(kvm_takes_every_outcome)
 {
     /* Whatever the server says, KVM_RUN accepts its `ret`; only EIO gives the guest an error. */
     for (uint32_t status = 0; status < 4096; status++) {
-        uint64_t info2 = coco_snp_ret_to_exitinfo2(coco_status_to_snp(status).kvm_ret);
+        uint64_t ret = coco_status_to_snp(status).kvm_ret;
 
-        ck_assert_uint_ne(info2, UINT64_MAX);
-        ck_assert_int_eq(info2 == 0xffffffff00000000, status == 5);
-    }
-}
-
-TEST(exitinfo2)
-{
-    ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(0), 0);
-    ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(28), 0x0000000100000000);
-    ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(11), 0x0000000200000000);
-    ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(5), 0xffffffff00000000);
-    for (uint64_t ret = 0; ret < 256; ret++)
-        if (ret != 0 && ret != 5 && ret != 11 && ret != 28)
-            ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(ret), UINT64_MAX);
-    ck_assert_uint_eq(coco_snp_ret_to_exitinfo2((uint64_t)-EAGAIN), UINT64_MAX);
-    ck_assert_uint_eq(coco_snp_ret_to_exitinfo2(0x10000000bull), UINT64_MAX);
-}
-
-TEST(getquote_never_stays_in_flight)
-{
-    for (uint32_t status = 0; status < 4096; status++) {
-        uint64_t end = coco_status_to_getquote(status);
-
-        ck_assert_uint_ne(end, ABI_GETQUOTE_IN_FLIGHT);
-        ck_assert_int_eq(end == ABI_GETQUOTE_SUCCESS, status == 0);
+        ck_assert(ret == 0 || ret == 5 || ret == 11 || ret == 28);
+        ck_assert_int_eq(ret == 5, status == 5);
     }
 }

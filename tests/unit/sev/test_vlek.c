@@ -11,7 +11,8 @@
 #define HASHSTICK 432u
 
 static uint8_t stick[HASHSTICK + 1];
-static char folder[256], file[512], why[VLEK_WHY_SIZE];
+static char folder[256], file[512];
+static struct why why;
 
 static void setup(void)
 {
@@ -29,9 +30,9 @@ static void setup(void)
 static int load(size_t size)
 {
     test_write_file(file, stick, size);
-    why[0] = 0;
-    int r = vlek_load(file, why, sizeof(why));
-    ck_assert_str_ne(why, "");
+    why.text[0] = 0;
+    int r = vlek_load(file, &why);
+    ck_assert_str_ne(why.text, "");
     return r;
 }
 
@@ -46,7 +47,7 @@ static bool loaded(void)
 static void refused(int e, const char *text)
 {
     ck_assert_int_eq(load(HASHSTICK), e);
-    ck_assert_msg(strstr(why, text) != NULL, "\"%s\" is not in \"%s\"", text, why);
+    ck_assert_msg(strstr(why.text, text) != NULL, "\"%s\" is not in \"%s\"", text, why.text);
     ck_assert(!loaded());
     for (unsigned i = 0; i < dev.n_open; i++)
         ck_assert_int_eq(dev.flags[i], O_RDONLY);
@@ -57,7 +58,7 @@ FIXTURE(.setup = setup, .teardown = fake_device_teardown);
 TEST(loads)
 {
     ck_assert_int_eq(load(HASHSTICK), 0);
-    ck_assert(strstr(why, "for TCB 4.0.22.213"));
+    ck_assert(strstr(why.text, "for TCB 4.0.22.213"));
     ck_assert_uint_eq(dev.n_commands, 3); /* status, load, status */
     ck_assert_uint_eq(dev.commands[1], 12);
     ck_assert_int_eq(dev.flags[0], O_RDONLY);
@@ -79,12 +80,13 @@ TEST(finds_the_one_for_this_chip_and_tcb)
     memcpy(dev.status + 24, (uint8_t[]){2, 3, 1, 7, 0, 0, 0, 72}, 8);
     memcpy(stick + 0x190, dev.status + 24, 8);
     (void)snprintf(chip, sizeof(chip), "%s/0102030405060708", folder);
-    ck_assert_int_eq(vlek_load(folder, why, sizeof(why)), -ENOENT);
-    ck_assert_msg(strstr(why, "/0102030405060708/3.1.7.72.2.hashstick: No such file"), "%s", why);
+    ck_assert_int_eq(vlek_load(folder, &why), -ENOENT);
+    ck_assert_msg(strstr(why.text, "/0102030405060708/3.1.7.72.2.hashstick: No such file"), "%s",
+                  why.text);
     ck_assert_int_eq(mkdir(chip, 0700), 0);
     (void)snprintf(name, sizeof(name), "%s/3.1.7.72.2.hashstick", chip);
     test_write_file(name, stick, HASHSTICK);
-    ck_assert_int_eq(vlek_load(folder, why, sizeof(why)), 0);
+    ck_assert_int_eq(vlek_load(folder, &why), 0);
     ck_assert(loaded());
 }
 
@@ -107,15 +109,15 @@ TEST(what_is_no_hashstick)
     refused(-EBADMSG, "has not the layout of this CPU's");
     ck_assert_int_eq(load(0), -EBADMSG);
     ck_assert_int_eq(load(HASHSTICK - 1), -EBADMSG);
-    ck_assert(strstr(why, "has 432 bytes, this has 431"));
+    ck_assert(strstr(why.text, "has 432 bytes, this has 431"));
     ck_assert_int_eq(load(HASHSTICK + 1), -EBADMSG);
     ck_assert(!loaded());
 }
 
 TEST(no_file)
 {
-    ck_assert_int_eq(vlek_load("/nonexistent/stick", why, sizeof(why)), -ENOENT);
-    ck_assert(strstr(why, "/nonexistent/stick: No such file"));
+    ck_assert_int_eq(vlek_load("/nonexistent/stick", &why), -ENOENT);
+    ck_assert(strstr(why.text, "/nonexistent/stick: No such file"));
     ck_assert(!loaded());
 }
 
@@ -142,26 +144,26 @@ TEST(firmwares_refusal_in_words)
     dev.command_errno = EIO;
     dev.fw_error = 0x21;
     ck_assert_int_eq(load(HASHSTICK), -EIO);
-    ck_assert(strstr(why, "SNP_VLEK_LOAD failed: firmware status 0x21, BAD_SVN"));
+    ck_assert(strstr(why.text, "SNP_VLEK_LOAD failed: firmware status 0x21, BAD_SVN"));
     dev.fail_after = 1;
     dev.fw_error = 0x0b;
     ck_assert_int_eq(load(HASHSTICK), -EIO);
-    ck_assert(strstr(why, "BAD_MEASUREMENT"));
+    ck_assert(strstr(why.text, "BAD_MEASUREMENT"));
     dev.fail_after = 1;
     dev.command_errno = EINVAL;
     ck_assert_int_eq(load(HASHSTICK), -EINVAL);
-    ck_assert(strstr(why, "SNP_VLEK_LOAD failed: Invalid argument"));
+    ck_assert(strstr(why.text, "SNP_VLEK_LOAD failed: Invalid argument"));
 }
 
 TEST(success_is_what_the_firmware_says_afterwards)
 {
     dev.load_is_lost = true;
     ck_assert_int_eq(load(HASHSTICK), -EIO);
-    ck_assert(strstr(why, "no VLEK is loaded"));
+    ck_assert(strstr(why.text, "no VLEK is loaded"));
     dev.load_is_lost = false;
     dev.load_moves_tcb = true;
     ck_assert_int_eq(load(HASHSTICK), -EIO);
-    ck_assert(strstr(why, "the reported TCB has changed"));
+    ck_assert(strstr(why.text, "the reported TCB has changed"));
     fake_device_setup();
     dev.expected_hashstick = stick;
     dev.fail_after = 2;
